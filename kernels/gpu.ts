@@ -1,0 +1,151 @@
+/**
+ * The adapter, the device, their limits and their errors: the only file that asks the system for a GPU.
+ *
+ * Deno prefers the OpenGL adapter over the Vulkan one where both exist, and the choice is fixed by the first
+ * `navigator.gpu` call of a thread. {@linkcode openGpu} therefore asks for Vulkan on Linux unless
+ * `DENO_WEBGPU_BACKEND` says otherwise.
+ */
+
+/** What a person wants to know of the adapter in use. */
+export interface AdapterDescription {
+  /** Name as the driver gives it, e.g. `llvmpipe (LLVM 15.0.6, 256 bits)`. */
+  name: string;
+  /** `true` for software adapters, where workgroup memory and storage-buffer loads are dear. */
+  isSoftware: boolean;
+}
+
+/** An open device. Each GPU role owns one: buffers cannot cross Workers. */
+export interface Gpu {
+  readonly device: GPUDevice;
+  readonly adapter: AdapterDescription;
+  /** Rejects with the first error that the device reports outside an error scope, or when the device is lost. */
+  readonly failed: Promise<never>;
+  /** Throws what {@linkcode failed} would reject with, if it already has something to say. */
+  check(): void;
+  /** Destroys the device; must be called before its Worker closes (terminating a live device can crash). */
+  destroy(): void;
+}
+
+/** No adapter: says what to install. */
+export class NoAdapterError extends Error {
+  override name = "NoAdapterError";
+  constructor() {
+    super(
+      "no WebGPU adapter was found. A GPU needs its Vulkan driver (on Linux), and a machine without a GPU can use " +
+        "Debian's software Vulkan: `apt-get install libvulkan1 mesa-vulkan-drivers`, or start through `./seed`, " +
+        "which does that." +
+        (Deno.env.get("DENO_WEBGPU_BACKEND") === undefined
+          ? ""
+          : ` DENO_WEBGPU_BACKEND is set to "${
+            Deno.env.get("DENO_WEBGPU_BACKEND")
+          }"; unset it to let Vulkan be tried.`),
+    );
+  }
+}
+
+/** The device failed outside of an error scope: out of memory, a validation error (a bug), or lost. */
+export class GpuError extends Error {
+  override name = "GpuError";
+}
+
+function preferVulkan(): void {
+  if (Deno.build.os === "linux" && Deno.env.get("DENO_WEBGPU_BACKEND") === undefined) {
+    Deno.env.set("DENO_WEBGPU_BACKEND", "vulkan");
+  }
+}
+
+/** Asks for the adapter only, e.g. to print its name. Throws {@linkcode NoAdapterError}. */
+export async function describeAdapter(): Promise<AdapterDescription> {
+  return describe(await requestAdapter());
+}
+
+async function requestAdapter(): Promise<GPUAdapter> {
+  preferVulkan();
+  const adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" });
+  if (adapter === null) throw new NoAdapterError();
+  return adapter;
+}
+
+function describe(adapter: GPUAdapter): AdapterDescription {
+  const { description, device, vendor } = adapter.info;
+  // wgpu keeps the driver's name in `description` or `device`, whichever the backend fills.
+  const name = [device, description].find((text) => text.length > 1) ?? vendor ?? "unnamed adapter";
+  const isSoftware = /llvmpipe|swiftshader|lavapipe|software/i.test(`${description} ${device}`);
+  return { name, isSoftware };
+}
+
+/**
+ * Opens a device with every limit and every useful feature that the adapter has.
+ *
+ * @param label names the owner in device errors, e.g. `student_trainer`
+ * @throws {NoAdapterError} where there is no adapter
+ */
+export async function openGpu(label: string): Promise<Gpu> {
+  const adapter = await requestAdapter();
+  const requiredLimits: Record<string, number> = {};
+  for (
+    const limit of [
+      "maxBufferSize",
+      "maxStorageBufferBindingSize",
+      "maxStorageBuffersPerShaderStage",
+      "maxComputeWorkgroupStorageSize",
+      "maxComputeInvocationsPerWorkgroup",
+      "maxComputeWorkgroupSizeX",
+      "maxComputeWorkgroupSizeY",
+      "maxTextureDimension2D",
+      "maxSampledTexturesPerShaderStage",
+    ] as const
+  ) requiredLimits[limit] = adapter.limits[limit];
+  const device = await adapter.requestDevice({ label, requiredLimits });
+
+  let failure: GpuError | undefined;
+  let destroyed = false;
+  const { promise: failed, reject } = Promise.withResolvers<never>();
+  failed.catch(() => {}); // the owner may choose to call check() only
+  const fail = (message: string) => {
+    failure ??= new GpuError(`${label}: ${message}`);
+    reject(failure);
+  };
+  device.addEventListener("uncapturederror", (event) => {
+    event.preventDefault();
+    fail((event as GPUUncapturedErrorEvent).error.message);
+  });
+  device.lost.then((info) => {
+    if (!destroyed) fail(`the GPU device was lost (${info.reason}): ${info.message}`);
+  });
+
+  return {
+    device,
+    adapter: describe(adapter),
+    failed,
+    check() {
+      if (failure !== undefined) throw failure;
+    },
+    destroy() {
+      destroyed = true;
+      device.destroy();
+    },
+  };
+}
+
+/** Copies `bytes` bytes of a buffer back to the host. Waits for the work submitted before it. */
+export async function readBuffer(
+  gpu: Gpu,
+  source: GPUBuffer,
+  offset = 0,
+  bytes: number = source.size - offset,
+): Promise<ArrayBuffer> {
+  const staging = gpu.device.createBuffer({
+    size: bytes,
+    usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ,
+  });
+  try {
+    const encoder = gpu.device.createCommandEncoder();
+    encoder.copyBufferToBuffer(source, offset, staging, 0, bytes);
+    gpu.device.queue.submit([encoder.finish()]);
+    await Promise.race([staging.mapAsync(GPUMapMode.READ), gpu.failed]);
+    return staging.getMappedRange().slice(0);
+  } finally {
+    staging.destroy();
+  }
+}
