@@ -6,6 +6,8 @@
  * `DENO_WEBGPU_BACKEND` says otherwise.
  */
 
+import { UserError } from "../errors.ts";
+
 /** What a person wants to know of the adapter in use. */
 export interface AdapterDescription {
   /** Name as the driver gives it, e.g. `llvmpipe (LLVM 15.0.6, 256 bits)`. */
@@ -27,7 +29,7 @@ export interface Gpu {
 }
 
 /** No adapter: says what to install. */
-export class NoAdapterError extends Error {
+export class NoAdapterError extends UserError {
   override name = "NoAdapterError";
   constructor() {
     super(
