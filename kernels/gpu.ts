@@ -16,10 +16,20 @@ export interface AdapterDescription {
   isSoftware: boolean;
 }
 
+/** What kernels are chosen by. */
+export interface Target {
+  /** Software adapters: no workgroup memory, operands of matrix products through textures. */
+  readonly isSoftware: boolean;
+  /** Bytes that one binding may have. */
+  readonly maxStorageBufferBindingSize: number;
+  readonly maxTextureDimension2D: number;
+}
+
 /** An open device. Each GPU role owns one: buffers cannot cross Workers. */
 export interface Gpu {
   readonly device: GPUDevice;
   readonly adapter: AdapterDescription;
+  readonly target: Target;
   /** Rejects with the first error that the device reports outside an error scope, or when the device is lost. */
   readonly failed: Promise<never>;
   /** Throws what {@linkcode failed} would reject with, if it already has something to say. */
@@ -51,9 +61,10 @@ export class GpuError extends Error {
 }
 
 function preferVulkan(): void {
-  if (Deno.build.os === "linux" && Deno.env.get("DENO_WEBGPU_BACKEND") === undefined) {
-    Deno.env.set("DENO_WEBGPU_BACKEND", "vulkan");
-  }
+  if (Deno.build.os !== "linux") return;
+  if (Deno.env.get("DENO_WEBGPU_BACKEND") === undefined) Deno.env.set("DENO_WEBGPU_BACKEND", "vulkan");
+  // Mesa complains on standard error where this is missing, though nothing is ever put there.
+  if (Deno.env.get("XDG_RUNTIME_DIR") === undefined) Deno.env.set("XDG_RUNTIME_DIR", "/tmp");
 }
 
 /** Asks for the adapter only, e.g. to print its name. Throws {@linkcode NoAdapterError}. */
@@ -98,7 +109,10 @@ export async function openGpu(label: string): Promise<Gpu> {
       "maxSampledTexturesPerShaderStage",
     ] as const
   ) requiredLimits[limit] = adapter.limits[limit];
-  const device = await adapter.requestDevice({ label, requiredLimits });
+  const requiredFeatures: GPUFeatureName[] = adapter.features.has("timestamp-query")
+    ? ["timestamp-query"]
+    : [];
+  const device = await adapter.requestDevice({ label, requiredLimits, requiredFeatures });
 
   let failure: GpuError | undefined;
   let destroyed = false;
@@ -116,9 +130,12 @@ export async function openGpu(label: string): Promise<Gpu> {
     if (!destroyed) fail(`the GPU device was lost (${info.reason}): ${info.message}`);
   });
 
+  const description = describe(adapter);
+  const { maxStorageBufferBindingSize, maxTextureDimension2D } = device.limits;
   return {
     device,
-    adapter: describe(adapter),
+    adapter: description,
+    target: { isSoftware: description.isSoftware, maxStorageBufferBindingSize, maxTextureDimension2D },
     failed,
     check() {
       if (failure !== undefined) throw failure;

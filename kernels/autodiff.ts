@@ -1,0 +1,53 @@
+/** Reverse-mode differentiation on the graph: adds the nodes that compute gradients. */
+import type { Graph, Node, Tensor } from "./graph.ts";
+import { add } from "./ops/add/add.ts";
+
+/**
+ * Gradients of a loss with respect to some tensors.
+ *
+ * @param loss node output that the gradient starts from; its op must give gradients without a seed (a scalar loss)
+ * @param wanted tensors, usually parameters, of which the gradient is asked for
+ * @returns one gradient a wanted tensor, of its shape
+ * @throws when the loss does not depend on a wanted tensor, or an op on the way has no gradient
+ */
+export function differentiate(graph: Graph, loss: Tensor, wanted: readonly Tensor[]): Tensor[] {
+  const nodes = graph.nodes.slice();
+  const depends = new Set(wanted.map((tensor) => tensor.id));
+  for (const node of nodes) {
+    if (node.inputs.some((input) => depends.has(input.id))) {
+      for (const output of node.outputs) depends.add(output.id);
+    }
+  }
+  if (loss.producer === undefined || !depends.has(loss.id)) {
+    throw new Error(`differentiate: ${loss.label} depends on none of the ${wanted.length} tensors asked for`);
+  }
+
+  const gradients = new Map<number, Tensor>();
+  const seeded = loss.producer;
+  for (const node of nodes.reverse()) {
+    const outputGradients = node.outputs.map((output) => gradients.get(output.id));
+    if (node !== seeded && outputGradients.every((gradient) => gradient === undefined)) continue;
+    const needed = node.inputs.map((input) => depends.has(input.id));
+    if (!needed.includes(true)) continue;
+    if (node.op.gradient === undefined) throw new Error(`differentiate: ${node.op.name} has no gradient`);
+    const inputGradients = node.op.gradient(graph, node, outputGradients, needed);
+    for (const [i, input] of node.inputs.entries()) {
+      const gradient = inputGradients[i];
+      if (!needed[i] || gradient === undefined) continue;
+      const earlier = gradients.get(input.id);
+      gradients.set(input.id, earlier === undefined ? gradient : sum(graph, earlier, gradient));
+    }
+  }
+  return wanted.map((tensor) => {
+    const gradient = gradients.get(tensor.id);
+    if (gradient === undefined) throw new Error(`differentiate: no gradient reaches ${tensor.label}`);
+    return gradient;
+  });
+}
+
+/** `a + b`, in the epilogue of the later one's own kernel where its op can do that. */
+function sum(graph: Graph, a: Tensor, b: Tensor): Tensor {
+  const node: Node | undefined = b.producer;
+  const fused = node !== undefined ? node.op.fuseAdd?.(graph, node, a) : undefined;
+  return fused ?? graph.apply(add, [a, b], {});
+}

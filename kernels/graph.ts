@@ -1,0 +1,151 @@
+/**
+ * Tensors, ops and the graph that a model is traced into.
+ *
+ * A model is a plain function that calls ops; each call adds a {@linkcode Node}. `autodiff.ts` adds the nodes of the
+ * gradient to the same graph, and `program.ts` compiles the whole into a fixed list of dispatches.
+ *
+ * **Layout.** Tensors are row-major with channels last (NHWC). The last dimension is padded to a multiple of four,
+ * the pad lanes always hold zero, and so every kernel reads and writes `vec4<f32>`.
+ */
+
+import type { Target } from "./gpu.ts";
+
+/** Element type on the device. `u32` is for packed pixels and indices; it takes no gradient. */
+export type DType = "f32" | "u32";
+
+/** Rounds up to the next multiple of four: the padded length of a last dimension. */
+export function padTo4(length: number): number {
+  return (length + 3) & ~3;
+}
+
+/** Number of elements of a shape, without padding. */
+export function elementCount(shape: readonly number[]): number {
+  return shape.reduce((product, length) => product * length, 1);
+}
+
+/** A value in the graph. */
+export interface Tensor {
+  readonly id: number;
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+  /** The node that computes it; `undefined` for inputs, parameters and state. */
+  readonly producer: Node | undefined;
+  /** What it is, for error messages and the profiler. */
+  readonly label: string;
+}
+
+/** Elements on the device, the padding of the last dimension included. A `u32` tensor is not padded. */
+export function paddedCount(tensor: Pick<Tensor, "shape" | "dtype">): number {
+  if (tensor.dtype === "u32") return elementCount(tensor.shape);
+  const last = tensor.shape.at(-1) ?? 1;
+  return elementCount(tensor.shape.slice(0, -1)) * padTo4(last);
+}
+
+/** Bytes on the device. */
+export function byteLength(tensor: Pick<Tensor, "shape" | "dtype">): number {
+  return paddedCount(tensor) * 4;
+}
+
+/** One application of an op. */
+export interface Node {
+  readonly id: number;
+  // deno-lint-ignore no-explicit-any -- a graph holds nodes of every op; each op knows its own attributes
+  readonly op: Op<any>;
+  readonly inputs: readonly Tensor[];
+  readonly outputs: readonly Tensor[];
+  readonly attributes: unknown;
+}
+
+/** Shape and element type of one output. */
+export interface TensorType {
+  shape: readonly number[];
+  dtype?: DType;
+}
+
+/** What a dispatch binds, in the order of `@binding(1)` onwards (`@binding(0)` is the uniform block). */
+export type Binding =
+  | Tensor
+  /** The tensor, read through a texture of vec4 (see `texture_operand.ts`). */
+  | { texture: Tensor };
+
+/** One compute dispatch. */
+export interface Dispatch {
+  /** For the profiler and for device errors. */
+  label: string;
+  /** The whole WGSL module; equal texts share a pipeline. The entry point is `main`. */
+  source: string;
+  bindings: readonly Binding[];
+  /** Contents of the uniform block at `@binding(0)`. */
+  uniforms: Uint32Array;
+  workgroups: readonly [number, number, number];
+}
+
+/** What an op's {@linkcode Op.lower} may ask for. */
+export interface Lowering {
+  readonly target: Target;
+  dispatch(dispatch: Dispatch): void;
+  /** A temporary that lives for this node only. */
+  scratch(type: TensorType, label: string): Tensor;
+}
+
+/** An op: its shape rule, its gradient, and how it becomes dispatches. */
+export interface Op<Attributes> {
+  readonly name: string;
+  /** Types of the outputs. Throws an `Error` that names the op where inputs do not fit. */
+  shape(inputs: readonly Tensor[], attributes: Attributes): readonly TensorType[];
+  /**
+   * Gradients with respect to the inputs, `undefined` where there is none. `outputGradients[i]` is `undefined`
+   * where nothing downstream depends on output `i`; `needed[i]` says which inputs are asked for.
+   */
+  gradient?(
+    graph: Graph,
+    node: Node,
+    outputGradients: readonly (Tensor | undefined)[],
+    needed: readonly boolean[],
+  ): readonly (Tensor | undefined)[];
+  lower(lowering: Lowering, node: Node, attributes: Attributes): void;
+  /** The node's output plus `addend`, in one node, where the op can do that in its epilogue. */
+  fuseAdd?(graph: Graph, node: Node, addend: Tensor): Tensor | undefined;
+  /** Writes to state (running statistics, parameters); such a node is never dropped. */
+  readonly hasEffect?: boolean;
+}
+
+/** A graph under construction. Nodes stand in an order in which they can run. */
+export class Graph {
+  readonly nodes: Node[] = [];
+  #tensors = 0;
+
+  /** A tensor that comes from outside: an input, a parameter, state. */
+  source(label: string, shape: readonly number[], dtype: DType = "f32"): Tensor {
+    return { id: this.#tensors++, shape, dtype, producer: undefined, label };
+  }
+
+  /** Adds a node and returns its outputs. */
+  applyAll<A>(op: Op<A>, inputs: readonly Tensor[], attributes: A): readonly Tensor[] {
+    const outputs: Tensor[] = [];
+    const node: Node = { id: this.nodes.length, op, inputs, outputs, attributes };
+    for (const [i, type] of op.shape(inputs, attributes).entries()) {
+      outputs.push({
+        id: this.#tensors++,
+        shape: type.shape,
+        dtype: type.dtype ?? "f32",
+        producer: node,
+        label: i === 0 ? op.name : `${op.name}.${i}`,
+      });
+    }
+    this.nodes.push(node);
+    return outputs;
+  }
+
+  /** Adds a node of one output and returns that. */
+  apply<A>(op: Op<A>, inputs: readonly Tensor[], attributes: A): Tensor {
+    return this.applyAll(op, inputs, attributes)[0];
+  }
+}
+
+/** Fails with the op's name when a condition on its inputs does not hold: a bug in the model that traced it. */
+export function expectShape(op: string, holds: boolean, expected: string, ...found: Tensor[]): void {
+  if (holds) return;
+  const shapes = found.map((tensor) => `${tensor.label} [${tensor.shape}]`).join(", ");
+  throw new Error(`${op}: expected ${expected}, found ${shapes}`);
+}

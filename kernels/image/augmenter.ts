@@ -1,0 +1,397 @@
+/**
+ * Random views of pictures, made on the GPU, bit for bit as Pillow and torchvision make them on the CPU.
+ *
+ * A batch of pictures of any sizes goes up as it was decoded; the views come back as packed RGBA8. Every view of a
+ * batch goes through the same few dispatches:
+ *
+ * | kernel | what it does | for |
+ * | --- | --- | --- |
+ * | resize_horizontal.wgsl | crop, first pass of the antialiased resize, flip | all views |
+ * | resize_vertical.wgsl | second pass; jitter before contrast, or all of it and grayscale | all views |
+ * | contrast.wgsl | contrast, the jitter after it, grayscale | those with contrast |
+ * | blur.wgsl, twice | Gaussian blur along rows, then along columns | those with blur |
+ */
+import type { Gpu } from "../gpu.ts";
+import { computeHueRounding } from "./hue_rounding.ts";
+import { WEIGHT_BITS } from "./resize_table.ts";
+import {
+  BLUR_RECORDS,
+  CONTRAST_RECORDS,
+  grown,
+  type PictureBatch,
+  RESIZE_RECORDS,
+  usedSourceWords,
+  type ViewPlan,
+  ViewPlanner,
+} from "./view_plan.ts";
+import type { ViewParameters } from "./view_parameters.ts";
+import blurSource from "./blur.wgsl" with { type: "text" };
+import contrastSource from "./contrast.wgsl" with { type: "text" };
+import jitterSource from "./jitter.wgsl" with { type: "text" };
+import recordsSource from "./records.wgsl" with { type: "text" };
+import horizontalSource from "./resize_horizontal.wgsl" with { type: "text" };
+import verticalSource from "./resize_vertical.wgsl" with { type: "text" };
+
+/** What an {@linkcode Augmenter} is built for. */
+export interface AugmenterOptions {
+  /** Views per batch, at most. */
+  readonly views: number;
+  /** Of a view, in pixels. */
+  readonly width: number;
+  readonly height: number;
+  /** Batches that can be under way at the same time; 2 when not given. */
+  readonly slots?: number;
+}
+
+const WORKGROUP = 64;
+/** Pixels of a line that an invocation of blur.wgsl makes. */
+const BLUR_SEGMENT = 32;
+/** The kernels bind whole record arrays, so this much follows the last record of a kind. */
+const RECORD_BINDING = 65536;
+
+/** Each batch under way has one: what the host maps, and the views, which outlive the other buffers' contents. */
+interface Slot {
+  readonly views: GPUBuffer;
+  readonly readback: GPUBuffer;
+  upload: GPUBuffer;
+  /** Settles when `upload` is mapped again. */
+  uploadMapped: Promise<unknown>;
+  bindGroup: GPUBindGroup | undefined;
+}
+
+/** Buffers that all batches share (the queue does one after the other), and that grow with the largest batch. */
+interface Shared {
+  records: GPUBuffer;
+  source: GPUBuffer;
+  tables: GPUBuffer;
+  rows: GPUBuffer;
+}
+
+/** Makes views of pictures. See the module's comment. */
+export class Augmenter {
+  readonly #gpu: Gpu;
+  readonly #views: number;
+  readonly #width: number;
+  readonly #height: number;
+  readonly #bindingBytes: number;
+  readonly #planner = new ViewPlanner();
+  readonly #layout: GPUBindGroupLayout;
+  readonly #pipelines: Record<
+    "horizontal" | "vertical" | "contrast" | "blurRows" | "blurColumns",
+    GPUComputePipeline
+  >;
+  readonly #hueRounding: GPUBuffer;
+  readonly #lumaSums: GPUBuffer;
+  readonly #shared: Shared;
+  readonly #slots: Slot[];
+  readonly #free: Slot[];
+  readonly #waiting: ((slot: Slot) => void)[] = [];
+
+  /**
+   * Compiles the kernels and makes the buffers.
+   *
+   * @throws {RangeError} where a view, or all views of a batch, are too large for one binding of the device
+   */
+  constructor(gpu: Gpu, { views, width, height, slots = 2 }: AugmenterOptions) {
+    const { device } = gpu;
+    this.#gpu = gpu;
+    this.#views = views;
+    this.#width = width;
+    this.#height = height;
+    this.#bindingBytes = Math.floor(device.limits.maxStorageBufferBindingSize / 256) * 256;
+    const bytes = views * width * height * 4;
+    if (!(Number.isInteger(width) && Number.isInteger(height) && width >= 1 && height >= 1)) {
+      throw new RangeError(`the size of a view must be whole numbers above 0, but it is ${width}x${height}`);
+    }
+    if (width * height > MAX_PIXELS) {
+      throw new RangeError(`a view must have at most ${MAX_PIXELS} pixels, but it is ${width}x${height}`);
+    }
+    if (!(Number.isInteger(views) && views >= 1 && bytes <= this.#bindingBytes)) {
+      throw new RangeError(
+        `${views} views of ${width}x${height} pixels take ${bytes} bytes; expected at least one view, and at most the ` +
+          `${this.#bindingBytes} bytes that this device binds at once`,
+      );
+    }
+    this.#layout = createLayout(device);
+    this.#pipelines = createPipelines(device, this.#layout, width, height);
+    this.#hueRounding = this.#createBuffer("hue rounding", 32, GPUBufferUsage.UNIFORM);
+    device.queue.writeBuffer(this.#hueRounding, 0, computeHueRounding());
+    this.#lumaSums = this.#createBuffer("luma sums", views * 4, GPUBufferUsage.STORAGE);
+    this.#shared = {
+      records: this.#createBuffer("records", RECORD_BINDING, GPUBufferUsage.UNIFORM),
+      source: this.#createBuffer("source", 256, GPUBufferUsage.STORAGE),
+      tables: this.#createBuffer("tables", 256, GPUBufferUsage.STORAGE),
+      rows: this.#createBuffer("rows", 256, GPUBufferUsage.STORAGE),
+    };
+    this.#slots = Array.from({ length: slots }, () => ({
+      views: this.#createBuffer("views", bytes, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC),
+      readback: this.#createBuffer("readback", bytes, GPUBufferUsage.MAP_READ),
+      upload: this.#createUpload(256),
+      uploadMapped: Promise.resolve(),
+      bindGroup: undefined,
+    }));
+    this.#free = [...this.#slots];
+  }
+
+  /**
+   * Makes views and reads them back. May be called again before the last call is done: up to `slots` batches overlap,
+   * further calls wait, and all come back in order.
+   *
+   * @param pictures free for other use as soon as `uploaded` is called
+   * @param views one for each view, at most as many as the augmenter was built for
+   * @param into an ArrayBuffer of `views.length * height * width * 4` bytes to fill; a new one when not given
+   * @returns `into`: the views as RGBA8, [views, height, width, 4], alpha 255
+   * @throws {RangeError} where a view's parameters and its picture do not fit, or a factor is out of range
+   * @throws {BlurSigmaError} where a blur is too wide
+   * @throws {PictureTooLargeError} where a picture is too large for the device
+   */
+  async augment(
+    pictures: PictureBatch,
+    views: readonly ViewParameters[],
+    into: ArrayBuffer = new ArrayBuffer(views.length * this.#height * this.#width * 4),
+    uploaded?: () => void,
+  ): Promise<ArrayBuffer> {
+    const bytes = views.length * this.#height * this.#width * 4;
+    if (bytes === 0) return into;
+    if (into.byteLength !== bytes) {
+      throw new RangeError(
+        `${views.length} views take ${bytes} bytes, but the buffer for them has ${into.byteLength}`,
+      );
+    }
+    const slot = await this.#acquire();
+    try {
+      this.#submit(slot, pictures, views, bytes);
+      uploaded?.();
+      await Promise.race([slot.readback.mapAsync(GPUMapMode.READ, 0, bytes), this.#gpu.failed]);
+      new Uint8Array(into).set(new Uint8Array(slot.readback.getMappedRange(0, bytes)));
+      slot.readback.unmap();
+      return into;
+    } finally {
+      this.#release(slot);
+    }
+  }
+
+  /**
+   * Makes views that stay on the device: for kernels on the same queue. Arguments and errors are those of
+   * {@linkcode augment}.
+   *
+   * @returns RGBA8 views, [views, height, width] words; they are overwritten by the batch that comes `slots` later
+   */
+  async submit(pictures: PictureBatch, views: readonly ViewParameters[]): Promise<GPUBuffer> {
+    const slot = await this.#acquire();
+    try {
+      this.#submit(slot, pictures, views, 0);
+      return slot.views;
+    } finally {
+      this.#release(slot);
+    }
+  }
+
+  /** Frees the buffers. Batches under way fail. */
+  destroy(): void {
+    const { records, source, tables, rows } = this.#shared;
+    for (const buffer of [records, source, tables, rows, this.#hueRounding, this.#lumaSums]) buffer.destroy();
+    for (const { views, readback, upload } of this.#slots) {
+      for (const buffer of [views, readback, upload]) buffer.destroy();
+    }
+  }
+
+  async #acquire(): Promise<Slot> {
+    const slot = this.#free.shift() ?? await new Promise<Slot>((resolve) => this.#waiting.push(resolve));
+    await Promise.race([slot.uploadMapped, this.#gpu.failed]);
+    return slot;
+  }
+
+  #release(slot: Slot): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#free.push(slot);
+    else next(slot);
+  }
+
+  /** Everything from the host's arrays to work in the queue; the last `readBytes` bytes of it copied for reading. */
+  #submit(slot: Slot, pictures: PictureBatch, views: readonly ViewParameters[], readBytes: number): void {
+    this.#gpu.check();
+    if (views.length > this.#views) {
+      throw new RangeError(
+        `the augmenter was built for ${this.#views} views a batch, but ${views.length} were given`,
+      );
+    }
+    if (views.length === 0) return;
+    const { device } = this.#gpu;
+    const sourceBytes = usedSourceWords(pictures, views) * 4;
+    this.#grow("source", sourceBytes, device.limits.maxBufferSize);
+    const plan = this.#planner.plan(pictures, views, {
+      width: this.#width,
+      height: this.#height,
+      sourceWords: this.#shared.source.size / 4,
+      bindingWords: this.#bindingBytes / 4,
+    });
+    this.#grow("tables", plan.tables.byteLength, this.#bindingBytes);
+    this.#grow("rows", plan.rowWords * 4, this.#bindingBytes);
+    this.#grow("records", plan.records.byteLength + RECORD_BINDING, device.limits.maxBufferSize);
+    slot.bindGroup ??= this.#bind(slot);
+
+    const encoder = device.createCommandEncoder({ label: "augment" });
+    this.#encodeUpload(encoder, slot, pictures.pixels.subarray(0, sourceBytes), plan);
+    encoder.clearBuffer(this.#lumaSums);
+    this.#encodeKernels(encoder, slot.bindGroup, plan);
+    if (readBytes > 0) encoder.copyBufferToBuffer(slot.views, 0, slot.readback, 0, readBytes);
+    device.queue.submit([encoder.finish()]);
+    slot.uploadMapped = slot.upload.mapAsync(GPUMapMode.WRITE);
+    slot.uploadMapped.catch(() => {}); // whoever takes the slot next hears of it
+  }
+
+  #encodeUpload(
+    encoder: GPUCommandEncoder,
+    slot: Slot,
+    pixels: Uint8Array,
+    { tables, records }: ViewPlan,
+  ): void {
+    const bytes = pixels.byteLength + tables.byteLength + records.byteLength;
+    if (slot.upload.size < bytes) {
+      slot.upload.destroy();
+      slot.upload = this.#createUpload(Math.min(grown(bytes / 4) * 4, this.#gpu.device.limits.maxBufferSize));
+    }
+    const mapped = new Uint8Array(slot.upload.getMappedRange());
+    const { source, tables: tableBuffer, records: recordBuffer } = this.#shared;
+    let offset = 0;
+    const parts: [Uint8Array | Int32Array | Uint32Array, GPUBuffer][] = [
+      [pixels, source],
+      [tables, tableBuffer],
+      [records, recordBuffer],
+    ];
+    for (const [data, target] of parts) {
+      mapped.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), offset);
+      encoder.copyBufferToBuffer(slot.upload, offset, target, 0, data.byteLength);
+      offset += data.byteLength;
+    }
+    slot.upload.unmap();
+  }
+
+  #encodeKernels(encoder: GPUCommandEncoder, bindGroup: GPUBindGroup, plan: ViewPlan): void {
+    const width = this.#width;
+    const height = this.#height;
+    const pass = encoder.beginComputePass({ label: "augment" });
+    const dispatch = (
+      pipeline: GPUComputePipeline,
+      offsets: number[],
+      invocations: number,
+      count: number,
+    ) => {
+      pass.setPipeline(pipeline);
+      pass.setBindGroup(0, bindGroup, offsets);
+      pass.dispatchWorkgroups(Math.ceil(invocations / WORKGROUP), count);
+    };
+    for (const { offset, count, source, invocations } of plan.resize) {
+      dispatch(this.#pipelines.horizontal, [offset, 0, 0, source], invocations, count);
+      dispatch(this.#pipelines.vertical, [offset, 0, 0, source], Math.ceil(width / 4) * height, count);
+    }
+    for (const { offset, count } of plan.contrast) {
+      dispatch(this.#pipelines.contrast, [0, offset, 0, 0], Math.ceil(width * height / 4), count);
+    }
+    for (const { offset, count } of plan.blur) {
+      dispatch(this.#pipelines.blurRows, [0, 0, offset, 0], Math.ceil(width / BLUR_SEGMENT) * height, count);
+      dispatch(
+        this.#pipelines.blurColumns,
+        [0, 0, offset, 0],
+        Math.ceil(height / BLUR_SEGMENT) * width,
+        count,
+      );
+    }
+    pass.end();
+  }
+
+  /** Replaces a shared buffer that is too small. Work in the queue keeps the old one for as long as it needs it. */
+  #grow(name: keyof Shared, bytes: number, limit: number): void {
+    const old = this.#shared[name];
+    if (old.size >= bytes) return;
+    const usage = name === "records" ? GPUBufferUsage.UNIFORM : GPUBufferUsage.STORAGE;
+    this.#shared[name] = this.#createBuffer(name, Math.min(grown(bytes / 4) * 4, limit), usage);
+    old.destroy();
+    for (const slot of this.#slots) slot.bindGroup = undefined;
+  }
+
+  #createBuffer(name: string, size: number, usage: number): GPUBuffer {
+    return this.#gpu.device.createBuffer({
+      label: `augmenter: ${name}`,
+      size: Math.ceil(size / 4) * 4,
+      usage: usage | GPUBufferUsage.COPY_DST,
+    });
+  }
+
+  #createUpload(size: number): GPUBuffer {
+    return this.#gpu.device.createBuffer({
+      label: "augmenter: upload",
+      size,
+      usage: GPUBufferUsage.MAP_WRITE | GPUBufferUsage.COPY_SRC,
+      mappedAtCreation: true,
+    });
+  }
+
+  #bind(slot: Slot): GPUBindGroup {
+    const { records, source, tables, rows } = this.#shared;
+    const resources: GPUBufferBinding[] = [
+      { buffer: records, size: RECORD_BINDING },
+      { buffer: records, size: RECORD_BINDING },
+      { buffer: records, size: RECORD_BINDING },
+      { buffer: this.#hueRounding },
+      { buffer: source, size: Math.min(source.size, this.#bindingBytes) },
+      { buffer: tables },
+      { buffer: rows },
+      { buffer: slot.views },
+      { buffer: this.#lumaSums },
+    ];
+    return this.#gpu.device.createBindGroup({
+      layout: this.#layout,
+      entries: resources.map((resource, binding) => ({ binding, resource })),
+    });
+  }
+}
+
+/** Twice the sum of a view's luma, and its pixels, must fit 32 bits (contrast.wgsl). */
+const MAX_PIXELS = Math.floor((2 ** 32 - 1) / (2 * 255 + 1));
+
+/** The bindings of records.wgsl. */
+function createLayout(device: GPUDevice): GPUBindGroupLayout {
+  const buffers: GPUBufferBindingLayout[] = [
+    { type: "uniform", hasDynamicOffset: true },
+    { type: "uniform", hasDynamicOffset: true },
+    { type: "uniform", hasDynamicOffset: true },
+    { type: "uniform" },
+    { type: "read-only-storage", hasDynamicOffset: true },
+    { type: "read-only-storage" },
+    { type: "storage" },
+    { type: "storage" },
+    { type: "storage" },
+  ];
+  return device.createBindGroupLayout({
+    entries: buffers.map((buffer, binding) => ({ binding, visibility: GPUShaderStage.COMPUTE, buffer })),
+  });
+}
+
+function createPipelines(device: GPUDevice, layout: GPUBindGroupLayout, width: number, height: number) {
+  const prelude = `
+const WIDTH = ${width}u;
+const HEIGHT = ${height}u;
+const WORKGROUP = ${WORKGROUP}u;
+const WEIGHT_BITS = ${WEIGHT_BITS}u;
+const SEGMENT = ${BLUR_SEGMENT}u;
+const RESIZE_RECORDS = ${RESIZE_RECORDS}u;
+const CONTRAST_RECORDS = ${CONTRAST_RECORDS}u;
+const BLUR_RECORDS = ${BLUR_RECORDS}u;
+${recordsSource}`;
+  const pipelineLayout = device.createPipelineLayout({ bindGroupLayouts: [layout] });
+  const create = (label: string, code: string, constants: Record<string, number> = {}) =>
+    device.createComputePipeline({
+      label,
+      layout: pipelineLayout,
+      compute: { module: device.createShaderModule({ label, code: `${prelude}\n${code}` }), constants },
+    });
+  return {
+    horizontal: create("resize_horizontal", horizontalSource),
+    vertical: create("resize_vertical", `${jitterSource}\n${verticalSource}`),
+    contrast: create("contrast", `${jitterSource}\n${contrastSource}`),
+    blurRows: create("blur along rows", blurSource),
+    blurColumns: create("blur along columns", blurSource, { VERTICAL: 1 }),
+  };
+}

@@ -1,0 +1,339 @@
+/**
+ * Plans a batch for the augmenter's kernels: checks the parameters, makes the filter tables, lays out the memory
+ * between the passes, and writes the records. Pure host work; the arrays are kept from batch to batch.
+ */
+import { UserError } from "../../errors.ts";
+import { type ResizeAxis, resizeTableLength, writeResizeTable } from "./resize_table.ts";
+import type { JitterOp, ViewParameters } from "./view_parameters.ts";
+import {
+  BLUR_RECORD_WORDS,
+  CONTRAST_RECORD_WORDS,
+  hasContrast,
+  RESIZE_RECORD_WORDS,
+  type ResizePlacement,
+  writeBlurRecord,
+  writeContrastRecord,
+  writeResizeRecord,
+} from "./view_records.ts";
+
+/** Pictures of any sizes in one buffer; data/pack.ts `PackedPictures` is one. */
+export interface PictureBatch {
+  readonly count: number;
+  /** [count, n]; the first three of a picture's n words are the index of its first pixel, its width, its height. */
+  readonly table: Uint32Array;
+  /** RGBA8, row by row; the alpha is ignored. */
+  readonly pixels: Uint8Array;
+}
+
+/** A picture that does not fit what the device can bind. */
+export class PictureTooLargeError extends UserError {
+  override name = "PictureTooLargeError";
+}
+
+/** Records that one dispatch can have, of 64 KiB, the largest uniform binding that every device has. */
+const UNIFORM_BYTES = 65536;
+export const RESIZE_RECORDS = Math.floor(UNIFORM_BYTES / (RESIZE_RECORD_WORDS * 4));
+export const CONTRAST_RECORDS = UNIFORM_BYTES / (CONTRAST_RECORD_WORDS * 4);
+export const BLUR_RECORDS = UNIFORM_BYTES / (BLUR_RECORD_WORDS * 4);
+
+/** Offsets of bindings are multiples of 256 bytes on every device. */
+const ALIGNMENT_WORDS = 64;
+/** Rows that an invocation of resize_horizontal.wgsl makes. */
+const ROWS_PER_INVOCATION = 4;
+
+/** One dispatch of a kernel over some records. */
+export interface RecordSpan {
+  /** Byte offset of the first record. */
+  readonly offset: number;
+  readonly count: number;
+}
+
+/** Views that are resized by one pair of dispatches: their sources lie in one binding, their rows in one buffer. */
+export interface ResizeSpan extends RecordSpan {
+  /** Byte offset of the source binding. */
+  readonly source: number;
+  /** Invocations of the horizontal pass that the largest view of the span needs. */
+  readonly invocations: number;
+}
+
+/** What the augmenter needs to encode a batch. */
+export interface ViewPlan {
+  /** Filter tables; valid until the next plan. */
+  readonly tables: Int32Array;
+  /** Records of all kernels; valid until the next plan. */
+  readonly records: Uint32Array;
+  /** Words that the buffer between the passes must have. */
+  readonly rowWords: number;
+  readonly resize: readonly ResizeSpan[];
+  readonly contrast: readonly RecordSpan[];
+  readonly blur: readonly RecordSpan[];
+}
+
+/** Sizes that a plan has to keep to. */
+export interface PlanLimits {
+  /** Of a view, in pixels. */
+  readonly width: number;
+  readonly height: number;
+  /** Words of the source buffer. */
+  readonly sourceWords: number;
+  /** Words of one storage binding. */
+  readonly bindingWords: number;
+}
+
+interface Extent {
+  readonly offset: number;
+  readonly width: number;
+  readonly height: number;
+}
+
+/** A view with the part of the source that it needs, in words. */
+interface PlacedView {
+  readonly index: number;
+  readonly start: number;
+  readonly end: number;
+  readonly placement: Omit<ResizePlacement, "rowOffset" | "sourceOffset">;
+}
+
+function pictureExtent({ count, table }: PictureBatch, picture: number, view: number): Extent {
+  if (!(Number.isInteger(picture) && picture >= 0 && picture < count)) {
+    throw new RangeError(
+      `view ${view} is of picture ${picture}, but the batch has ${count} pictures`,
+    );
+  }
+  const row = picture * (table.length / count);
+  return { offset: table[row], width: table[row + 1], height: table[row + 2] };
+}
+
+/** Words from the buffer's start to the end of the last picture that a view is made of. */
+export function usedSourceWords(pictures: PictureBatch, views: readonly ViewParameters[]): number {
+  let used = 0;
+  views.forEach((view, index) => {
+    const { offset, width, height } = pictureExtent(pictures, view.picture, index);
+    used = Math.max(used, offset + width * height);
+  });
+  if (used * 4 > pictures.pixels.byteLength) {
+    throw new RangeError(
+      `the table's pictures end at byte ${
+        used * 4
+      }, but there are ${pictures.pixels.byteLength} bytes of pixels`,
+    );
+  }
+  return used;
+}
+
+function checkView(view: ViewParameters, index: number, picture: Extent): void {
+  const { crop, resized, window, jitter } = view;
+  const fail = (what: string) => {
+    throw new RangeError(`view ${index}: ${what}`);
+  };
+  const whole = [
+    crop.left,
+    crop.top,
+    crop.width,
+    crop.height,
+    resized.width,
+    resized.height,
+    window.left,
+    window.top,
+  ];
+  if (!whole.every(Number.isSafeInteger)) fail("crop, resized and window must be whole numbers");
+  if (
+    crop.width < 1 || crop.height < 1 || crop.left < 0 || crop.top < 0 ||
+    crop.left + crop.width > picture.width || crop.top + crop.height > picture.height
+  ) {
+    fail(
+      `the crop ${crop.width}x${crop.height} at (${crop.left}, ${crop.top}) is not inside its picture ` +
+        `(${picture.width}x${picture.height})`,
+    );
+  }
+  if (resized.width < 1 || resized.height < 1) fail("a crop cannot be resized to nothing");
+  const kinds = new Set<JitterOp["kind"]>();
+  for (const { kind, factor } of jitter) {
+    if (kinds.has(kind)) fail(`${kind} is in the jitter twice`);
+    kinds.add(kind);
+    const valid = kind === "hue" ? Math.abs(factor) <= 0.5 : factor >= 0 && Number.isFinite(factor);
+    if (!valid) fail(`${kind} has factor ${factor}; hue's is in [-0.5, 0.5], the others' at least 0`);
+  }
+}
+
+/** Makes plans, one at a time. */
+export class ViewPlanner {
+  #tables = new Int32Array(0);
+  #records = new Uint32Array(0);
+
+  /** @throws {PictureTooLargeError} where a crop box does not fit one binding */
+  plan(pictures: PictureBatch, views: readonly ViewParameters[], limits: PlanLimits): ViewPlan {
+    const { order, tableWords } = this.#place(pictures, views, limits);
+    const resize = this.#resizeSpans(order, views, limits);
+    const contrasts = views.flatMap((view, index) => hasContrast(view) ? [index] : []);
+    const blurs = views.flatMap((view, index) => view.blurSigma > 0 ? [index] : []);
+    const contrast = align(resize.recordWords);
+    const blur = align(contrast + contrasts.length * CONTRAST_RECORD_WORDS);
+    const end = blur + blurs.length * BLUR_RECORD_WORDS;
+    const records = this.#reserveRecords(end);
+    contrasts.forEach((view, i) =>
+      writeContrastRecord(records, contrast + i * CONTRAST_RECORD_WORDS, views[view], view)
+    );
+    blurs.forEach((view, i) => writeBlurRecord(records, blur + i * BLUR_RECORD_WORDS, views[view], view));
+    return {
+      tables: this.#tables.subarray(0, tableWords),
+      records: records.subarray(0, end),
+      rowWords: Math.max(resize.rowWords, blurs.length * limits.width * limits.height),
+      resize: resize.spans,
+      contrast: recordSpans(contrast, contrasts.length, CONTRAST_RECORD_WORDS, CONTRAST_RECORDS),
+      blur: recordSpans(blur, blurs.length, BLUR_RECORD_WORDS, BLUR_RECORDS),
+    };
+  }
+
+  /** Writes the filter tables, which tell what part of its source each view needs. */
+  #place(
+    pictures: PictureBatch,
+    views: readonly ViewParameters[],
+    { width, height, bindingWords }: PlanLimits,
+  ): { order: PlacedView[]; tableWords: number } {
+    const axes = views.map((view, index) => {
+      checkView(view, index, pictureExtent(pictures, view.picture, index));
+      return axesOf(view, width, height);
+    });
+    const tableWords = axes.reduce((sum, { x, y }) => sum + resizeTableLength(x) + resizeTableLength(y), 0);
+    if (tableWords > bindingWords) {
+      throw new PictureTooLargeError(
+        `the filter tables of ${views.length} views need ${
+          tableWords * 4
+        } bytes, but this device binds at most ` +
+          `${bindingWords * 4}; make the batch smaller`,
+      );
+    }
+    if (this.#tables.length < tableWords) this.#tables = new Int32Array(grown(tableWords));
+    let base = 0;
+    const placed = views.map((view, index): PlacedView => {
+      const { offset, width: pitch } = pictureExtent(pictures, view.picture, index);
+      const { x, y } = axes[index];
+      const columnTable = base;
+      const rowTable = columnTable + resizeTableLength(x);
+      base = rowTable + resizeTableLength(y);
+      const columns = writeResizeTable(this.#tables, columnTable, x);
+      const rows = writeResizeTable(this.#tables, rowTable, y);
+      const start = offset + (view.crop.top + rows.first) * pitch + view.crop.left + columns.first;
+      return {
+        index,
+        start,
+        end: start + Math.max(rows.end - rows.first - 1, 0) * pitch + columns.end - columns.first,
+        placement: {
+          sourceWidth: pitch,
+          rowCount: rows.end - rows.first,
+          columnTable,
+          columnTaps: columns.taps,
+          rowTable,
+          rowTaps: rows.taps,
+        },
+      };
+    });
+    const order = placed.toSorted((a, b) => a.start - b.start || a.index - b.index);
+    return { order, tableWords };
+  }
+
+  /** Groups the views so that each group's sources fit one binding, its rows one buffer, its records one binding. */
+  #resizeSpans(
+    order: readonly PlacedView[],
+    views: readonly ViewParameters[],
+    { width, sourceWords, bindingWords }: PlanLimits,
+  ): { spans: ResizeSpan[]; rowWords: number; recordWords: number } {
+    const sourceBinding = Math.min(bindingWords, sourceWords);
+    const spans: ResizeSpan[] = [];
+    let rowWords = 0;
+    let record = 0; // in words
+    for (let next = 0; next < order.length;) {
+      record = align(record);
+      const offset = record;
+      const source = Math.min(floorToAlignment(order[next].start), sourceWords - sourceBinding);
+      let rows = 0;
+      let count = 0;
+      let invocations = 0;
+      for (; next < order.length && count < RESIZE_RECORDS; next++, count++) {
+        const view = order[next];
+        const words = view.placement.rowCount * width;
+        if (view.end - source > sourceBinding || rows + words > bindingWords) break;
+        const records = this.#reserveRecords(record + RESIZE_RECORD_WORDS);
+        writeResizeRecord(records, record, views[view.index], view.index, {
+          ...view.placement,
+          sourceOffset: view.start - source,
+          rowOffset: rows,
+        });
+        record += RESIZE_RECORD_WORDS;
+        rows += words;
+        invocations = Math.max(invocations, Math.ceil(view.placement.rowCount / ROWS_PER_INVOCATION) * width);
+      }
+      if (count === 0) throw tooLarge(views[order[next].index], order[next], bindingWords);
+      rowWords = Math.max(rowWords, rows);
+      spans.push({ offset: offset * 4, count, source: source * 4, invocations });
+    }
+    return { spans, rowWords, recordWords: record };
+  }
+
+  #reserveRecords(words: number): Uint32Array {
+    if (this.#records.length < words) {
+      const larger = new Uint32Array(grown(words));
+      larger.set(this.#records);
+      this.#records = larger;
+    }
+    return this.#records;
+  }
+}
+
+function axesOf(view: ViewParameters, width: number, height: number): { x: ResizeAxis; y: ResizeAxis } {
+  const { crop, resized, window, filter, flip } = view;
+  return {
+    x: {
+      source: crop.width,
+      resized: resized.width,
+      window: window.left,
+      size: width,
+      filter,
+      mirrored: flip,
+    },
+    y: {
+      source: crop.height,
+      resized: resized.height,
+      window: window.top,
+      size: height,
+      filter,
+      mirrored: false,
+    },
+  };
+}
+
+function recordSpans(base: number, count: number, words: number, limit: number): RecordSpan[] {
+  const spans: RecordSpan[] = [];
+  for (let done = 0; done < count; done += limit) {
+    spans.push({ offset: (base + done * words) * 4, count: Math.min(count - done, limit) });
+  }
+  return spans;
+}
+
+function tooLarge(
+  view: ViewParameters,
+  { start, end }: PlacedView,
+  bindingWords: number,
+): PictureTooLargeError {
+  const { width, height } = view.crop;
+  return new PictureTooLargeError(
+    `a crop of ${width}x${height} pixels of picture ${view.picture} of the batch spans ${
+      (end - start) * 4
+    } bytes, ` +
+      `but this device binds at most ${bindingWords * 4} bytes at once; make the picture smaller beforehand`,
+  );
+}
+
+function floorToAlignment(words: number): number {
+  return Math.floor(words / ALIGNMENT_WORDS) * ALIGNMENT_WORDS;
+}
+
+function align(words: number): number {
+  return Math.ceil(words / ALIGNMENT_WORDS) * ALIGNMENT_WORDS;
+}
+
+/** A capacity for what is needed now that does not have to grow for every slightly larger batch. */
+export function grown(needed: number): number {
+  return align(Math.ceil(needed * 1.25));
+}

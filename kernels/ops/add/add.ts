@@ -1,0 +1,27 @@
+/** Sum of two tensors of one shape. */
+import { expectShape, type Op, paddedCount } from "../../graph.ts";
+import { LINEAR_INDEX, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import wgsl from "./add.wgsl" with { type: "text" };
+
+/** y = a + b. */
+export const add: Op<Record<never, never>> = {
+  name: "add",
+
+  shape([a, b]) {
+    expectShape("add", a.shape.join() === b.shape.join(), "two tensors of one shape", a, b);
+    return [{ shape: a.shape }];
+  },
+
+  gradient: (_graph, _node, [dy]) => [dy, dy],
+
+  lower(lowering, node) {
+    const quads = paddedCount(node.outputs[0]) / 4;
+    lowering.dispatch({
+      label: "add",
+      source: LINEAR_INDEX + wgsl,
+      bindings: [...node.inputs, node.outputs[0]],
+      uniforms: uniforms(quads),
+      workgroups: linearWorkgroups(quads, LINEAR_SIZE),
+    });
+  },
+};

@@ -1,0 +1,197 @@
+/**
+ * Batch normalisation in training: statistics of the batch, then normalise + residual + ReLU in one pass, and the
+ * same backwards. At inference the statistics are folded into the convolution before it, so there is no op for that.
+ *
+ * Statistics are [2, c]: the mean and the biased variance of each channel, from partial (mean, sum of squared
+ * deviations) pairs that are combined in a fixed order (Chan et al.), so that no large squares cancel.
+ */
+import { expectShape, type Op, paddedCount, padTo4, type Tensor } from "../../graph.ts";
+import { f32, LINEAR_INDEX, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import { chunkRows } from "../channel_sum/channel_sum.ts";
+import applyWgsl from "./batch_norm.wgsl" with { type: "text" };
+import gradientInputWgsl from "./batch_norm_gradient_input.wgsl" with { type: "text" };
+import gradientSumsWgsl from "./batch_norm_gradient_sums.wgsl" with { type: "text" };
+import gradientTotalsWgsl from "./batch_norm_gradient_totals.wgsl" with { type: "text" };
+import chunkWgsl from "./batch_statistics_chunk.wgsl" with { type: "text" };
+import combineWgsl from "./batch_statistics_combine.wgsl" with { type: "text" };
+import runningWgsl from "./running_statistics.wgsl" with { type: "text" };
+
+/** Rows that one invocation of a pass over all elements takes, so that a channel's constants are loaded once. */
+const ROWS_PER_INVOCATION = 8;
+
+function rowsAndQuads(x: Tensor): { rows: number; quads: number } {
+  const quads = padTo4(x.shape.at(-1)!) / 4;
+  return { rows: paddedCount(x) / (quads * 4), quads };
+}
+
+/** x [n, h, w, c] -> [2, c]: mean and biased variance over n, h and w. */
+export const batchStatistics: Op<Record<never, never>> = {
+  name: "batch_statistics",
+
+  shape: ([x]) => [{ shape: [2, x.shape.at(-1)!] }],
+
+  // The gradient of the normalisation accounts for its statistics.
+  gradient: () => [undefined],
+
+  lower(lowering, node) {
+    const [x] = node.inputs;
+    const { rows, quads } = rowsAndQuads(x);
+    const { perChunk, chunks } = chunkRows(rows);
+    const partial = lowering.scratch({ shape: [chunks, 2, x.shape.at(-1)!] }, "partial statistics");
+    const words = uniforms(rows, quads, perChunk, chunks);
+    lowering.dispatch({
+      label: "batch_statistics",
+      source: LINEAR_INDEX + chunkWgsl,
+      bindings: [x, partial],
+      uniforms: words,
+      workgroups: linearWorkgroups(chunks * quads, LINEAR_SIZE),
+    });
+    lowering.dispatch({
+      label: "batch_statistics combine",
+      source: LINEAR_INDEX + combineWgsl,
+      bindings: [partial, node.outputs[0]],
+      uniforms: words,
+      workgroups: linearWorkgroups(quads, LINEAR_SIZE),
+    });
+  },
+};
+
+/** Attributes of {@linkcode batchNorm}. */
+export interface BatchNormAttributes {
+  epsilon: number;
+  relu: boolean;
+  /** A fifth input like x is added before the ReLU. */
+  residual: boolean;
+}
+
+/** y = relu?((x - mean) / sqrt(variance + epsilon) * gamma + beta + residual?); inputs x, statistics, gamma, beta. */
+export const batchNorm: Op<BatchNormAttributes> = {
+  name: "batch_norm",
+
+  shape(inputs, { residual }) {
+    const [x, statistics] = inputs;
+    expectShape(
+      "batch_norm",
+      statistics.shape[1] === x.shape.at(-1),
+      "statistics of x's channels",
+      x,
+      statistics,
+    );
+    expectShape(
+      "batch_norm",
+      inputs.length === (residual ? 5 : 4),
+      "x, statistics, gamma, beta, residual?",
+      ...inputs,
+    );
+    return [{ shape: x.shape }];
+  },
+
+  gradient(graph, node, [dy]) {
+    const { epsilon, relu, residual } = node.attributes as BatchNormAttributes;
+    const [x, statistics, gamma] = node.inputs;
+    const inputs = relu ? [x, statistics, gamma, dy!, node.outputs[0]] : [x, statistics, gamma, dy!];
+    const keepMasked = relu && residual;
+    const [dx, dgamma, dbeta, dz] = graph.applyAll(batchNormGradient, inputs, { epsilon, relu, keepMasked });
+    return [dx, undefined, dgamma, dbeta, keepMasked ? dz : dy];
+  },
+
+  lower(lowering, node, { epsilon, relu, residual }) {
+    const { rows, quads } = rowsAndQuads(node.inputs[0]);
+    const prelude = `const RELU = ${relu};\n` +
+      (residual ? "@group(0) @binding(6) var<storage, read> residual: array<vec4<f32>>;\n" : "");
+    const [x, statistics, gamma, beta, ...extra] = node.inputs;
+    lowering.dispatch({
+      label: "batch_norm",
+      source: LINEAR_INDEX + prelude + applyWgsl.replace("/* residual */", residual ? "+ residual[at]" : ""),
+      bindings: [x, statistics, gamma, beta, node.outputs[0], ...extra],
+      uniforms: uniforms(rows, quads, ROWS_PER_INVOCATION, f32(epsilon)),
+      workgroups: linearWorkgroups(Math.ceil(rows / ROWS_PER_INVOCATION) * quads, LINEAR_SIZE),
+    });
+  },
+};
+
+/** Attributes of {@linkcode batchNormGradient}. */
+interface BatchNormGradientAttributes {
+  epsilon: number;
+  relu: boolean;
+  /** Also give dz, the gradient behind the ReLU: what a residual receives. */
+  keepMasked: boolean;
+}
+
+/** Inputs x, statistics, gamma, dy and, behind a ReLU, y; outputs dx, dgamma, dbeta and, where kept, dz. */
+const batchNormGradient: Op<BatchNormGradientAttributes> = {
+  name: "batch_norm_gradient",
+
+  shape([x, , gamma], { keepMasked }) {
+    const types = [{ shape: x.shape }, { shape: gamma.shape }, { shape: gamma.shape }];
+    return keepMasked ? [...types, { shape: x.shape }] : types;
+  },
+
+  lower(lowering, node, { epsilon, relu, keepMasked }) {
+    const [x, statistics, gamma, dy, ...y] = node.inputs;
+    const [dx, dgamma, dbeta, ...dz] = node.outputs;
+    const { rows, quads } = rowsAndQuads(x);
+    const { perChunk, chunks } = chunkRows(rows);
+    const partial = lowering.scratch({ shape: [chunks, 2, x.shape.at(-1)!] }, "partial gradient sums");
+    const masked = (binding: number) =>
+      relu ? `@group(0) @binding(${binding}) var<storage, read> y: array<vec4<f32>>;\n` : "";
+    const mask = (text: string) =>
+      text.replace("/* masked dy */", relu ? "select(vec4<f32>(), dy[at], y[at] > vec4<f32>())" : "dy[at]");
+
+    lowering.dispatch({
+      label: "batch_norm_gradient sums",
+      source: LINEAR_INDEX + masked(5) + mask(gradientSumsWgsl),
+      bindings: [x, statistics, dy, partial, ...y],
+      uniforms: uniforms(rows, quads, perChunk, chunks, f32(epsilon)),
+      workgroups: linearWorkgroups(chunks * quads, LINEAR_SIZE),
+    });
+    lowering.dispatch({
+      label: "batch_norm_gradient totals",
+      source: LINEAR_INDEX + gradientTotalsWgsl,
+      bindings: [partial, dgamma, dbeta],
+      uniforms: uniforms(quads, chunks),
+      workgroups: linearWorkgroups(quads, LINEAR_SIZE),
+    });
+    const kept = keepMasked
+      ? `@group(0) @binding(${relu ? 9 : 8}) var<storage, read_write> kept: array<vec4<f32>>;\n`
+      : "";
+    lowering.dispatch({
+      label: "batch_norm_gradient input",
+      source: LINEAR_INDEX + masked(8) + kept +
+        mask(gradientInputWgsl).replace("/* keep dz */", keepMasked ? "kept[at] = dz;" : ""),
+      bindings: [x, statistics, gamma, dy, dgamma, dbeta, dx, ...y, ...dz],
+      uniforms: uniforms(rows, quads, ROWS_PER_INVOCATION, f32(epsilon)),
+      workgroups: linearWorkgroups(Math.ceil(rows / ROWS_PER_INVOCATION) * quads, LINEAR_SIZE),
+    });
+  },
+};
+
+/** Attributes of {@linkcode updateRunningStatistics}. */
+export interface RunningStatisticsAttributes {
+  /** Weight of the new batch, as PyTorch's `momentum`: 0.1 usually. */
+  momentum: number;
+  /** Elements a channel's statistics were taken over; the running variance is the unbiased one. */
+  count: number;
+}
+
+/** running = (1 - momentum) running + momentum * batch; inputs statistics, running mean [c], running variance [c]. */
+export const updateRunningStatistics: Op<RunningStatisticsAttributes> = {
+  name: "update_running_statistics",
+  hasEffect: true,
+
+  shape: () => [],
+
+  gradient: () => [undefined, undefined, undefined],
+
+  lower(lowering, node, { momentum, count }) {
+    const quads = padTo4(node.inputs[1].shape[0]) / 4;
+    lowering.dispatch({
+      label: "update_running_statistics",
+      source: LINEAR_INDEX + runningWgsl,
+      bindings: node.inputs,
+      // PyTorch refuses a count of one; here its variance is taken as it is.
+      uniforms: uniforms(quads, f32(momentum), f32(count / Math.max(1, count - 1))),
+      workgroups: linearWorkgroups(quads, LINEAR_SIZE),
+    });
+  },
+};

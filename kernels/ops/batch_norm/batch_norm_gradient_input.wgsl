@@ -1,0 +1,35 @@
+struct Params { rows: u32, quads: u32, rows_per_invocation: u32, epsilon: f32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> statistics: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> gamma: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> dy: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> dgamma: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read> dbeta: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> dx: array<vec4<f32>>;
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let i = linear_index(group, groups, local);
+  let block = i / p.quads;
+  let quad = i - block * p.quads;
+  let first = block * p.rows_per_invocation;
+  if (first >= p.rows) { return; }
+  // dx = gamma / s * (dz - mean(dz) - xhat * mean(dz * xhat)), s the standard deviation, xhat = (x - mean) / s
+  let count = f32(p.rows);
+  let mean = statistics[quad];
+  let inverse = 1.0 / sqrt(statistics[p.quads + quad] + p.epsilon);
+  let scale = gamma[quad] * inverse;
+  let mean_dz = dbeta[quad] / count;
+  let slope = dgamma[quad] * inverse / count;
+  for (var row = first; row < min(first + p.rows_per_invocation, p.rows); row++) {
+    let at = row * p.quads + quad;
+    let dz = /* masked dy */;
+    /* keep dz */
+    dx[at] = scale * (dz - mean_dz - (x[at] - mean) * slope);
+  }
+}

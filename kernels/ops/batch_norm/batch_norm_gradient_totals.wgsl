@@ -1,0 +1,23 @@
+struct Params { quads: u32, chunks: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> partial: array<vec4<f32>>; // [chunks, 2, c]
+@group(0) @binding(2) var<storage, read_write> dgamma: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> dbeta: array<vec4<f32>>;
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let quad = linear_index(group, groups, local);
+  if (quad >= p.quads) { return; }
+  var with_xhat = vec4<f32>();
+  var alone = vec4<f32>();
+  for (var chunk = 0u; chunk < p.chunks; chunk++) {
+    with_xhat += partial[chunk * 2u * p.quads + quad];
+    alone += partial[(chunk * 2u + 1u) * p.quads + quad];
+  }
+  dgamma[quad] = with_xhat;
+  dbeta[quad] = alone;
+}

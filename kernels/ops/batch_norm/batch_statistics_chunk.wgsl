@@ -1,0 +1,30 @@
+struct Params { rows: u32, quads: u32, per_chunk: u32, chunks: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> partial: array<vec4<f32>>; // [chunks, 2, c]: mean, squared deviations
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let i = linear_index(group, groups, local);
+  if (i >= p.chunks * p.quads) { return; }
+  let chunk = i / p.quads;
+  let quad = i - chunk * p.quads;
+  let first = chunk * p.per_chunk;
+  let last = min(first + p.per_chunk, p.rows);
+  // Deviations from the chunk's first value are small where values are large but close together.
+  let pivot = x[first * p.quads + quad];
+  var sum = vec4<f32>();
+  var squares = vec4<f32>();
+  for (var row = first; row < last; row++) {
+    let d = x[row * p.quads + quad] - pivot;
+    sum += d;
+    squares += d * d;
+  }
+  let count = f32(last - first);
+  partial[chunk * 2u * p.quads + quad] = pivot + sum / count;
+  partial[(chunk * 2u + 1u) * p.quads + quad] = max(squares - sum * sum / count, vec4<f32>());
+}

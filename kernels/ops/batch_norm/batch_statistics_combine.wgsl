@@ -1,0 +1,27 @@
+struct Params { rows: u32, quads: u32, per_chunk: u32, chunks: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> partial: array<vec4<f32>>; // [chunks, 2, c]
+@group(0) @binding(2) var<storage, read_write> statistics: array<vec4<f32>>; // [2, c]: mean, biased variance
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let quad = linear_index(group, groups, local);
+  if (quad >= p.quads) { return; }
+  var mean = partial[quad];
+  var squares = partial[p.quads + quad];
+  var count = f32(min(p.per_chunk, p.rows));
+  for (var chunk = 1u; chunk < p.chunks; chunk++) {
+    let more = f32(min((chunk + 1u) * p.per_chunk, p.rows) - chunk * p.per_chunk);
+    let delta = partial[chunk * 2u * p.quads + quad] - mean;
+    let total = count + more;
+    mean += delta * (more / total);
+    squares += partial[(chunk * 2u + 1u) * p.quads + quad] + delta * delta * (count * more / total);
+    count = total;
+  }
+  statistics[quad] = mean;
+  statistics[p.quads + quad] = squares / count;
+}

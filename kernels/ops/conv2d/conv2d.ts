@@ -1,0 +1,207 @@
+/**
+ * 2-D convolution, its gradients, and with 1 x 1 pictures the matrix products of linear layers.
+ *
+ * x [n, h, w, cin], w [kh, kw, cin padded to 4, cout] -> y [n, ho, wo, cout], without groups.
+ */
+import type { Target } from "../../gpu.ts";
+import { expectShape, type Op, padTo4, type Tensor } from "../../graph.ts";
+import { fitsTexture } from "../../texture_operand.ts";
+import { channelSum } from "../channel_sum/channel_sum.ts";
+import { reluGradient } from "../relu/relu.ts";
+import { sumPartials } from "../sum_partials/sum_partials.ts";
+import {
+  type Epilogue,
+  forwardSource,
+  inputGradientSource,
+  type OperandSource,
+  PLAIN,
+  weightGradientSource,
+} from "./generator.ts";
+import { type ConvolutionAttributes, type Geometry, geometryOf, geometryUniforms } from "./geometry.ts";
+import {
+  stagedForwardSource,
+  stagedInputGradientSource,
+  stagedWeightGradientSource,
+} from "./staged_generator.ts";
+import { chooseTile, type Tile } from "./tile.ts";
+
+/** Attributes of {@linkcode conv2d}. The optional inputs come after x and w, in this order. */
+export interface Conv2dAttributes extends ConvolutionAttributes {
+  /** A bias [cout] is given. */
+  bias?: boolean;
+  /** A tensor like the output is given, added before the activation: the residual of a block at inference. */
+  addend?: boolean;
+  relu?: boolean;
+}
+
+/** y = relu?(x * w + bias? + addend?). */
+export const conv2d: Op<Conv2dAttributes> = {
+  name: "conv2d",
+
+  shape(inputs, attributes) {
+    const [x, w, ...extra] = inputs;
+    expectShape(
+      "conv2d",
+      x.shape.length === 4 && w.shape.length === 4,
+      "x [n, h, w, c] and w [kh, kw, c, d]",
+      x,
+      w,
+    );
+    expectShape(
+      "conv2d",
+      padTo4(x.shape[3]) === w.shape[2],
+      "as many padded input channels as the weight has",
+      x,
+      w,
+    );
+    const { outputHeight, outputWidth, batch } = geometryOf(x.shape, w.shape, attributes);
+    expectShape("conv2d", outputHeight > 0 && outputWidth > 0, "a picture no smaller than the kernel", x, w);
+    const wanted = Number(attributes.bias ?? false) + Number(attributes.addend ?? false);
+    expectShape("conv2d", extra.length === wanted, `${wanted} inputs besides x and w`, ...inputs);
+    return [{ shape: [batch, outputHeight, outputWidth, w.shape[3]] }];
+  },
+
+  gradient(graph, node, [dy], needed) {
+    const attributes = node.attributes as Conv2dAttributes;
+    const [x, w] = node.inputs;
+    const dz = attributes.relu ? graph.apply(reluGradient, [dy!, node.outputs[0]], {}) : dy!;
+    const gradients: (Tensor | undefined)[] = [
+      needed[0]
+        ? graph.apply(conv2dInputGradient, [dz, w], { ...geometryAttributes(attributes), like: x.shape })
+        : undefined,
+      needed[1]
+        ? graph.apply(conv2dWeightGradient, [x, dz], { ...geometryAttributes(attributes), like: w.shape })
+        : undefined,
+    ];
+    if (attributes.bias) gradients.push(needed[2] ? graph.apply(channelSum, [dz], {}) : undefined);
+    if (attributes.addend) gradients.push(dz);
+    return gradients;
+  },
+
+  lower(lowering, node, attributes) {
+    const [x, w, ...extra] = node.inputs;
+    const g = geometryOf(x.shape, w.shape, attributes);
+    const rows = g.batch * g.outputHeight * g.outputWidth;
+    const tile = chooseTile(lowering.target, rows, g.outputQuads * 4);
+    const epilogue = {
+      bias: attributes.bias ?? false,
+      addend: attributes.addend ?? false,
+      relu: attributes.relu ?? false,
+    };
+    const { family, operands } = operandsFor(lowering.target, x, w);
+    lowering.dispatch({
+      label: `conv2d ${g.kernelHeight}x${g.kernelWidth}`,
+      source: family === "staged"
+        ? stagedForwardSource(tile, epilogue)
+        : forwardSource(tile, family, epilogue),
+      bindings: [...operands, ...extra, node.outputs[0]],
+      uniforms: geometryUniforms(g, batchInner(g.batch, tile, g.outputHeight * g.outputWidth), 1),
+      workgroups: [...productGroups(tile, rows, g.outputQuads), 1],
+    });
+  },
+};
+
+/** Attributes of the gradients: the convolution's own, and the shape of what is differentiated. */
+export interface Conv2dGradientAttributes extends ConvolutionAttributes {
+  like: readonly number[];
+  /** Input gradient only: a third input is added to the result. */
+  addend?: boolean;
+}
+
+/** dx [n, h, w, cin] from dy [n, ho, wo, cout] and w [kh, kw, cin, cout]. */
+export const conv2dInputGradient: Op<Conv2dGradientAttributes> = {
+  name: "conv2d_input_gradient",
+
+  shape: (_inputs, { like }) => [{ shape: like }],
+
+  fuseAdd(graph, node, addend) {
+    const attributes = node.attributes as Conv2dGradientAttributes;
+    if (attributes.addend) return undefined;
+    return graph.apply(conv2dInputGradient, [...node.inputs, addend], { ...attributes, addend: true });
+  },
+
+  lower(lowering, node, attributes) {
+    const [dy, w, ...extra] = node.inputs;
+    const g = geometryOf(attributes.like, w.shape, attributes);
+    const phases = g.stride * g.stride;
+    const phasePixels = Math.ceil(g.height / g.stride) * Math.ceil(g.width / g.stride);
+    const rows = g.batch * phasePixels;
+    const tile = chooseTile(lowering.target, rows, g.inputQuads * 4, phases);
+    const epilogue: Epilogue = { ...PLAIN, addend: attributes.addend ?? false };
+    const { family, operands } = operandsFor(lowering.target, dy, w);
+    lowering.dispatch({
+      label: `conv2d_input_gradient ${g.kernelHeight}x${g.kernelWidth}`,
+      source: family === "staged"
+        ? stagedInputGradientSource(tile, epilogue)
+        : inputGradientSource(tile, family, epilogue),
+      bindings: [...operands, ...extra, node.outputs[0]],
+      uniforms: geometryUniforms(g, batchInner(g.batch, tile, phasePixels), 1),
+      workgroups: [...productGroups(tile, rows, g.inputQuads), phases],
+    });
+  },
+};
+
+/** dw [kh, kw, cin, cout] from x [n, h, w, cin] and dy [n, ho, wo, cout]. */
+export const conv2dWeightGradient: Op<Conv2dGradientAttributes> = {
+  name: "conv2d_weight_gradient",
+
+  shape: (_inputs, { like }) => [{ shape: like }],
+
+  lower(lowering, node, attributes) {
+    const [x, dy] = node.inputs;
+    const g = geometryOf(x.shape, attributes.like, attributes);
+    const taps = g.kernelHeight * g.kernelWidth;
+    const tile = chooseTile(lowering.target, g.inputQuads * 4, g.outputQuads * 4, taps);
+    const [across, down] = productGroups(tile, g.inputQuads * 4, g.outputQuads);
+    const splits = splitCount(lowering.target, across * down * taps, g);
+    const { family, operands } = operandsFor(lowering.target, x, dy);
+    const result = splits === 1
+      ? node.outputs[0]
+      : lowering.scratch({ shape: [splits, ...attributes.like] }, "partial weight gradients");
+    lowering.dispatch({
+      label: `conv2d_weight_gradient ${g.kernelHeight}x${g.kernelWidth}`,
+      source: family === "staged" ? stagedWeightGradientSource(tile) : weightGradientSource(tile, family),
+      bindings: [...operands, result],
+      uniforms: geometryUniforms(g, false, splits),
+      workgroups: [across, down, taps * splits],
+    });
+    if (splits > 1) sumPartials(lowering, result, splits, node.outputs[0]);
+  },
+};
+
+function geometryAttributes({ stride, padTop, padLeft, padBottom, padRight }: ConvolutionAttributes) {
+  return { stride, padTop, padLeft, padBottom, padRight };
+}
+
+/** Workgroups across columns and down rows. */
+function productGroups(tile: Tile, rows: number, columnQuads: number): [number, number] {
+  return [
+    Math.ceil(columnQuads * 4 / (tile.columns * tile.lanesAcross)),
+    Math.ceil(rows / (tile.rows * tile.lanesDown)),
+  ];
+}
+
+/**
+ * Whether the rows of a tile should share their pixel: with small pictures many taps fall into the padding, and are
+ * skipped when they do so for every row of the tile.
+ */
+function batchInner(batch: number, tile: Tile, pixels: number): boolean {
+  return batch >= tile.rows && pixels <= 64;
+}
+
+/** Parts that the weight gradient's sum is cut into: enough to keep the device busy, each long enough to be worth it. */
+function splitCount(target: Target, groups: number, g: Geometry): number {
+  const wanted = Math.ceil((target.isSoftware ? 16 : 1024) / groups);
+  const pixels = g.batch * g.outputHeight * g.outputWidth;
+  const worthwhile = Math.max(1, Math.floor(pixels / 64));
+  return Math.max(1, Math.min(wanted, worthwhile, g.batch * g.outputHeight, 64));
+}
+
+/** The family of kernels for a device, and how its two operands are bound. */
+function operandsFor(target: Target, a: Tensor, b: Tensor) {
+  if (!target.isSoftware) return { family: "staged" as const, operands: [a, b] };
+  if (fitsTexture(target, a) && fitsTexture(target, b)) {
+    return { family: "texture" as OperandSource, operands: [{ texture: a }, { texture: b }] };
+  }
+  return { family: "buffer" as OperandSource, operands: [a, b] };
+}

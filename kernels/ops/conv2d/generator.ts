@@ -1,0 +1,329 @@
+/**
+ * WGSL of the convolution family, written by program: compilers of software adapters keep a tile in registers only
+ * when it is spelled out, so the inner loop is unrolled in the text. Shapes stay uniforms, so one text serves every
+ * layer that runs with the same tile.
+ *
+ * All three products are implicit: no patch matrix is ever built.
+ *
+ * | form | rows | columns | sum over |
+ * | --- | --- | --- | --- |
+ * | forward | output pixels | output channels | taps x input channels |
+ * | input gradient | input pixels (by phase of the stride) | input channels | taps x output channels |
+ * | weight gradient | input channels, for each tap | output channels | output pixels |
+ *
+ * This file writes the direct family (operands by `textureLoad` or from storage buffers, none shared);
+ * `staged_generator.ts` writes the one for GPUs, which stages operands in workgroup memory.
+ */
+import { texelAt } from "../../texture_operand.ts";
+import { PARAMS } from "./geometry.ts";
+import type { Tile } from "./tile.ts";
+
+/** Where the two operands of the product are read from. */
+export type OperandSource = "texture" | "buffer";
+
+/** What happens to a product before it is stored. */
+export interface Epilogue {
+  bias: boolean;
+  addend: boolean;
+  relu: boolean;
+}
+
+/** Epilogue that stores the product as it is. */
+export const PLAIN: Epilogue = { bias: false, addend: false, relu: false };
+
+/** Numbers 0 to n - 1. */
+export const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
+
+/** Declares the operands, the epilogue's inputs and the output, at bindings 1 onwards. */
+export function declareBindings(
+  names: readonly [string, string],
+  source: OperandSource,
+  epilogue: Epilogue,
+): string {
+  let binding = 1;
+  const buffer = (name: string, access = "read") =>
+    `@group(0) @binding(${binding++}) var<storage, ${access}> ${name}: array<vec4<f32>>;\n`;
+  const operand = (name: string) =>
+    source === "buffer" ? buffer(name) : `@group(0) @binding(${binding++}) var ${name}: texture_2d<f32>;\n`;
+  return names.map(operand).join("") +
+    (epilogue.bias ? buffer("bias") : "") +
+    (epilogue.addend ? buffer("addend") : "") +
+    buffer("result", "read_write");
+}
+
+/** Expression that loads vec4 `index` of an operand. */
+export function load(source: OperandSource, name: string, index: string): string {
+  return source === "buffer" ? `${name}[${index}]` : texelAt(name, index);
+}
+
+/** Statements that apply the epilogue to `value` and store it at `at`, in column quad `quad`. */
+export function store(epilogue: Epilogue, value: string, at: string, quad: string): string {
+  let expression = value;
+  if (epilogue.bias) expression = `(${expression} + bias[${quad}])`;
+  if (epilogue.addend) expression = `(${expression} + addend[${at}])`;
+  if (epilogue.relu) expression = `max(${expression}, vec4<f32>())`;
+  return `result[${at}] = ${expression};`;
+}
+
+/**
+ * WGSL that finds image, row and column of product row `m`: over pixels first, or over the batch first so that the
+ * rows of a tile share their pixel, and taps that fall into the padding for all of them are skipped.
+ */
+export function decodeRow(m: string, height: string, width: string): string {
+  return `decode_row(${m}, ${height}, ${width})`;
+}
+
+/** The function behind {@linkcode decodeRow}. */
+export const DECODE_ROW = `
+fn decode_row(m: u32, height: u32, width: u32) -> vec3<u32> { // image, row, column
+  let pixels = height * width;
+  var image = m / pixels;
+  var pixel = m - image * pixels;
+  if (p.batch_inner != 0u) {
+    pixel = m / p.batch;
+    image = m - pixel * p.batch;
+  }
+  let y = pixel / width;
+  return vec3<u32>(image, y, pixel - y * width);
+}
+`;
+
+const head = (tile: Tile) => `
+@compute @workgroup_size(${tile.lanesAcross}, ${tile.lanesDown})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
+`;
+
+function accumulators(rows: number, quads: number): string {
+  return range(rows).map((i) => range(quads).map((j) => `var c${i}_${j} = vec4<f32>();`).join(" ")).join(
+    "\n",
+  );
+}
+
+const LANE = ["x", "y", "z", "w"] as const;
+
+/** y = x * w, with an epilogue. Bindings: x, w, [bias], [addend], y. */
+export function forwardSource(tile: Tile, source: OperandSource, epilogue: Epilogue): string {
+  const rows = range(tile.rows);
+  const columns = range(tile.columns / 4);
+  const quad = (j: number) => `n0 + ${j * tile.lanesAcross}u`;
+  return `${PARAMS}${declareBindings(["x", "weight"], source, epilogue)}${DECODE_ROW}${head(tile)}
+  let row_count = p.batch * p.out_height * p.out_width;
+  let m0 = (group.y * ${tile.lanesDown}u + local.y) * ${tile.rows}u;
+  let n0 = group.x * ${tile.lanesAcross * columns.length}u + local.x;
+  if (m0 >= row_count) { return; }
+  let in_channels = p.in_quads * 4u;
+  ${
+    rows.map((i) => `
+  let r${i} = ${decodeRow(`min(m0 + ${i}u, row_count - 1u)`, "p.out_height", "p.out_width")};
+  let y${i} = i32(r${i}.y * p.stride) - i32(p.pad_top);
+  let x${i} = i32(r${i}.z * p.stride) - i32(p.pad_left);`).join("")
+  }
+  ${accumulators(tile.rows, columns.length)}
+  for (var ky = 0u; ky < p.kernel_height; ky++) {
+    for (var kx = 0u; kx < p.kernel_width; kx++) {
+      ${
+    rows.map((i) => `
+      let iy${i} = u32(y${i} + i32(ky)); // a negative row wraps to a large one
+      let ix${i} = u32(x${i} + i32(kx));
+      let in${i} = iy${i} < p.height && ix${i} < p.width;
+      let a${i} = select(0u, ((r${i}.x * p.height + iy${i}) * p.width + ix${i}) * p.in_quads, in${i});`).join(
+      "",
+    )
+  }
+      if (!(${rows.map((i) => `in${i}`).join(" || ")})) { continue; }
+      let tap = (ky * p.kernel_width + kx) * in_channels * p.out_quads;
+      for (var k = 0u; k < p.in_quads; k++) {
+        let b0 = tap + k * 4u * p.out_quads + n0;
+        ${
+    range(4).map((q) =>
+      columns.map((j) =>
+        `let b${q}_${j} = ${load(source, "weight", `b0 + ${q}u * p.out_quads + ${j * tile.lanesAcross}u`)};`
+      ).join("\n        ")
+    ).join("\n        ")
+  }
+        ${
+    rows.map((i) =>
+      `{
+          let a = select(vec4<f32>(), ${load(source, "x", `a${i} + k`)}, in${i});
+          ${
+        columns.map((j) => range(4).map((q) => `c${i}_${j} += a.${LANE[q]} * b${q}_${j};`).join(" ")).join(
+          "\n          ",
+        )
+      }
+        }`
+    ).join("\n        ")
+  }
+      }
+    }
+  }
+  ${
+    rows.map((i) =>
+      `if (m0 + ${i}u < row_count) {
+    let at = ((r${i}.x * p.out_height + r${i}.y) * p.out_width + r${i}.z) * p.out_quads;
+    ${
+        columns.map((j) =>
+          `if (${quad(j)} < p.out_quads) { ${store(epilogue, `c${i}_${j}`, `at + ${quad(j)}`, quad(j))} }`
+        ).join("\n    ")
+      }
+  }`
+    ).join("\n  ")
+  }
+}
+`;
+}
+
+/**
+ * dx = dy * w transposed, with an epilogue. Bindings: dy, w, [addend], dx.
+ *
+ * Input pixels are taken by phase of the stride (`group.z`): pixels of one phase meet the same taps, every
+ * `stride`-th, so no multiplication is wasted on zeros between strided outputs.
+ */
+export function inputGradientSource(tile: Tile, source: OperandSource, epilogue: Epilogue): string {
+  const rows = range(tile.rows);
+  const columns = range(tile.columns / 4);
+  const quad = (j: number) => `n0 + ${j * tile.lanesAcross}u`;
+  return `${PARAMS}${declareBindings(["dy", "weight"], source, epilogue)}${DECODE_ROW}${head(tile)}
+  let phase = vec2<u32>(group.z / p.stride, group.z % p.stride);
+  let height = (p.height + p.stride - 1u - phase.x) / p.stride; // rows and columns of this phase
+  let width = (p.width + p.stride - 1u - phase.y) / p.stride;
+  let row_count = p.batch * height * width;
+  let m0 = (group.y * ${tile.lanesDown}u + local.y) * ${tile.rows}u;
+  let n0 = group.x * ${tile.lanesAcross * columns.length}u + local.x;
+  if (m0 >= row_count) { return; }
+  let in_channels = p.in_quads * 4u;
+  let first_y = (phase.x + p.pad_top) % p.stride; // the first tap that this phase meets
+  let first_x = (phase.y + p.pad_left) % p.stride;
+  let shift_y = (phase.x + p.pad_top) / p.stride; // output row of that tap, relative to the phase's row
+  let shift_x = (phase.y + p.pad_left) / p.stride;
+  ${
+    rows.map((i) => `
+  let r${i} = ${decodeRow(`min(m0 + ${i}u, row_count - 1u)`, "height", "width")};`).join("")
+  }
+  ${accumulators(tile.rows, columns.length)}
+  for (var ky = first_y; ky < p.kernel_height; ky += p.stride) {
+    for (var kx = first_x; kx < p.kernel_width; kx += p.stride) {
+      let dy_row = shift_y - ky / p.stride; // wraps below zero; sums below wrap back
+      let dx_column = shift_x - kx / p.stride;
+      ${
+    rows.map((i) => `
+      let oy${i} = r${i}.y + dy_row;
+      let ox${i} = r${i}.z + dx_column;
+      let in${i} = oy${i} < p.out_height && ox${i} < p.out_width;
+      let a${i} = select(0u, ((r${i}.x * p.out_height + oy${i}) * p.out_width + ox${i}) * p.out_quads, in${i});`)
+      .join("")
+  }
+      if (!(${rows.map((i) => `in${i}`).join(" || ")})) { continue; }
+      let b0 = ((ky * p.kernel_width + kx) * in_channels + n0 * 4u) * p.out_quads;
+      for (var k = 0u; k < p.out_quads; k++) {
+        ${
+    columns.map((j) =>
+      range(4).map((q) =>
+        `let b${j}_${q} = ${
+          load(source, "weight", `b0 + ${j * tile.lanesAcross * 4 + q}u * p.out_quads + k`)
+        };`
+      ).join("\n        ")
+    ).join("\n        ")
+  }
+        ${
+    rows.map((i) =>
+      `{
+          let a = select(vec4<f32>(), ${load(source, "dy", `a${i} + k`)}, in${i});
+          ${
+        columns.map((j) =>
+          `c${i}_${j} += vec4<f32>(${range(4).map((q) => `dot(a, b${j}_${q})`).join(", ")});`
+        ).join("\n          ")
+      }
+        }`
+    ).join("\n        ")
+  }
+      }
+    }
+  }
+  ${
+    rows.map((i) =>
+      `if (m0 + ${i}u < row_count) {
+    let at = ((r${i}.x * p.height + r${i}.y * p.stride + phase.x) * p.width + r${i}.z * p.stride + phase.y) * p.in_quads;
+    ${
+        columns.map((j) =>
+          `if (${quad(j)} < p.in_quads) { ${store(epilogue, `c${i}_${j}`, `at + ${quad(j)}`, quad(j))} }`
+        ).join("\n    ")
+      }
+  }`
+    ).join("\n  ")
+  }
+}
+`;
+}
+
+/**
+ * dw = x transposed * dy. Bindings: x, dy, partial sums [splits, kh, kw, cin, cout].
+ *
+ * `group.z` is tap * splits + split; a split is a range of output rows of all images. Pixels that a tap takes from
+ * the padding are not visited.
+ */
+export function weightGradientSource(tile: Tile, source: OperandSource): string {
+  const rows = range(tile.rows / 4);
+  const columns = range(tile.columns / 4);
+  const quad = (j: number) => `n0 + ${j * tile.lanesAcross}u`;
+  return `${PARAMS}${declareBindings(["x", "dy"], source, PLAIN)}${head(tile)}
+  let tap = group.z / p.splits;
+  let split = group.z % p.splits;
+  let ky = tap / p.kernel_width;
+  let kx = tap % p.kernel_width;
+  let m0 = (group.y * ${tile.lanesDown}u + local.y) * ${rows.length}u; // in quads of input channels
+  let n0 = group.x * ${tile.lanesAcross * columns.length}u + local.x;
+  if (m0 >= p.in_quads) { return; }
+  let row_count = p.batch * p.out_height;
+  let per_split = (row_count + p.splits - 1u) / p.splits;
+  let last_row = min((split + 1u) * per_split, row_count);
+  // Output columns whose input column, ox * stride + kx - pad_left, lies inside the picture.
+  let first_column = (max(p.pad_left, kx) - kx + p.stride - 1u) / p.stride;
+  let end_column = min(p.out_width, (max(p.width + p.pad_left, kx) - kx + p.stride - 1u) / p.stride);
+  ${accumulators(tile.rows, columns.length)}
+  for (var row = split * per_split; row < last_row; row++) {
+    let image = row / p.out_height;
+    let oy = row - image * p.out_height;
+    let iy = oy * p.stride + ky - p.pad_top; // wraps when negative
+    if (iy >= p.height) { continue; }
+    for (var ox = first_column; ox < end_column; ox++) {
+      let x_at = ((image * p.height + iy) * p.width + (ox * p.stride + kx - p.pad_left)) * p.in_quads + m0;
+      let dy_at = (row * p.out_width + ox) * p.out_quads + n0;
+      ${
+    columns.map((j) => `let b${j} = ${load(source, "dy", `dy_at + ${j * tile.lanesAcross}u`)};`).join("\n      ")
+  }
+      ${
+    rows.map((i) =>
+      `{
+        let a = ${load(source, "x", `x_at + ${i}u`)};
+        ${
+        range(4).map((q) => columns.map((j) => `c${i * 4 + q}_${j} += a.${LANE[q]} * b${j};`).join(" ")).join(
+          "\n        ",
+        )
+      }
+      }`
+    ).join("\n      ")
+  }
+    }
+  }
+  let taps = p.kernel_height * p.kernel_width;
+  ${
+    rows.map((i) =>
+      `if (m0 + ${i}u < p.in_quads) {
+    ${
+        range(4).map((q) =>
+          `{
+      let at = ((split * taps + tap) * p.in_quads * 4u + (m0 + ${i}u) * 4u + ${q}u) * p.out_quads;
+      ${
+            columns.map((j) =>
+              `if (${quad(j)} < p.out_quads) { result[at + ${quad(j)}] = c${i * 4 + q}_${j}; }`
+            ).join("\n      ")
+          }
+    }`
+        ).join("\n    ")
+      }
+  }`
+    ).join("\n  ")
+  }
+}
+`;
+}

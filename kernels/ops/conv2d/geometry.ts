@@ -1,0 +1,90 @@
+/** Shapes of a 2-D convolution, and the uniform block that its kernels share. */
+import { uniforms } from "../../wgsl.ts";
+
+/** Attributes of a convolution. Padding may differ per side: TensorFlow's SAME does. */
+export interface ConvolutionAttributes {
+  /** In both directions. */
+  stride: number;
+  /** Zeros before the first row and column. */
+  padTop: number;
+  padLeft: number;
+  /** Zeros after the last row and column. */
+  padBottom: number;
+  padRight: number;
+}
+
+/** Everything a kernel needs to know: sizes in pixels, channels padded to quads (vec4). */
+export interface Geometry {
+  batch: number;
+  height: number;
+  width: number;
+  inputQuads: number;
+  outputHeight: number;
+  outputWidth: number;
+  outputQuads: number;
+  kernelHeight: number;
+  kernelWidth: number;
+  stride: number;
+  padTop: number;
+  padLeft: number;
+}
+
+const quads = (channels: number) => Math.ceil(channels / 4);
+
+/** Geometry from the shapes of x [n, h, w, cin] and w [kh, kw, cin padded to 4, cout]. */
+export function geometryOf(
+  x: readonly number[],
+  weight: readonly number[],
+  { stride, padTop, padLeft, padBottom, padRight }: ConvolutionAttributes,
+): Geometry {
+  const [batch, height, width, inputChannels] = x;
+  const [kernelHeight, kernelWidth, , outputChannels] = weight;
+  return {
+    batch,
+    height,
+    width,
+    inputQuads: quads(inputChannels),
+    outputHeight: Math.floor((height + padTop + padBottom - kernelHeight) / stride) + 1,
+    outputWidth: Math.floor((width + padLeft + padRight - kernelWidth) / stride) + 1,
+    outputQuads: quads(outputChannels),
+    kernelHeight,
+    kernelWidth,
+    stride,
+    padTop,
+    padLeft,
+  };
+}
+
+/** The uniform block; `rowOrder` and `splits` are what {@linkcode PARAMS} calls `batch_inner` and `splits`. */
+export function geometryUniforms(g: Geometry, batchInner: boolean, splits: number): Uint32Array {
+  return uniforms(
+    g.batch,
+    g.height,
+    g.width,
+    g.inputQuads,
+    g.outputHeight,
+    g.outputWidth,
+    g.outputQuads,
+    g.kernelHeight,
+    g.kernelWidth,
+    g.stride,
+    g.padTop,
+    g.padLeft,
+    batchInner ? 1 : 0,
+    splits,
+    0,
+    0,
+  );
+}
+
+/** WGSL of the uniform block. */
+export const PARAMS = `
+struct Params {
+  batch: u32, height: u32, width: u32, in_quads: u32,
+  out_height: u32, out_width: u32, out_quads: u32, kernel_height: u32,
+  kernel_width: u32, stride: u32, pad_top: u32, pad_left: u32,
+  batch_inner: u32, // rows of a product run over the batch first, then over pixels
+  splits: u32,      // parts that the weight gradient's sum over pixels is cut into
+}
+@group(0) @binding(0) var<uniform> p: Params;
+`;

@@ -1,0 +1,48 @@
+/** L2 normalisation of rows, as `torch.nn.functional.normalize`. */
+import { type Op, paddedCount, padTo4, type Tensor } from "../../graph.ts";
+import { LINEAR_INDEX, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import wgsl from "./l2_normalize.wgsl" with { type: "text" };
+import gradientWgsl from "./l2_normalize_gradient.wgsl" with { type: "text" };
+
+function rowsAndQuads(x: Tensor): [number, number] {
+  const quads = padTo4(x.shape.at(-1)!) / 4;
+  return [paddedCount(x) / (quads * 4), quads];
+}
+
+/** x [..., d] -> x / max(|x|, 1e-12), |x| over the last dimension. */
+export const l2Normalize: Op<Record<never, never>> = {
+  name: "l2_normalize",
+
+  shape: ([x]) => [{ shape: x.shape }],
+
+  gradient: (graph, node, [dy]) => [graph.apply(l2NormalizeGradient, [node.inputs[0], dy!], {})],
+
+  lower(lowering, node) {
+    const [rows, quads] = rowsAndQuads(node.inputs[0]);
+    lowering.dispatch({
+      label: "l2_normalize",
+      source: LINEAR_INDEX + wgsl,
+      bindings: [node.inputs[0], node.outputs[0]],
+      uniforms: uniforms(rows, quads),
+      workgroups: linearWorkgroups(rows, LINEAR_SIZE),
+    });
+  },
+};
+
+/** dx = (dy - y (y . dy)) / |x|, from x and dy. */
+const l2NormalizeGradient: Op<Record<never, never>> = {
+  name: "l2_normalize_gradient",
+
+  shape: ([x]) => [{ shape: x.shape }],
+
+  lower(lowering, node) {
+    const [rows, quads] = rowsAndQuads(node.inputs[0]);
+    lowering.dispatch({
+      label: "l2_normalize_gradient",
+      source: LINEAR_INDEX + gradientWgsl,
+      bindings: [...node.inputs, node.outputs[0]],
+      uniforms: uniforms(rows, quads),
+      workgroups: linearWorkgroups(rows, LINEAR_SIZE),
+    });
+  },
+};

@@ -1,0 +1,21 @@
+struct Params { rows: u32, quads: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let i = linear_index(group, groups, local);
+  if (i >= p.rows) { return; }
+  var squares = vec4<f32>();
+  for (var q = 0u; q < p.quads; q++) {
+    let v = x[i * p.quads + q];
+    squares += v * v;
+  }
+  let norm = max(sqrt(dot(squares, vec4<f32>(1.0))), 1e-12);
+  for (var q = 0u; q < p.quads; q++) { y[i * p.quads + q] = x[i * p.quads + q] / norm; }
+}

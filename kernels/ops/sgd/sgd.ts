@@ -1,0 +1,37 @@
+/** Stochastic gradient descent with momentum and weight decay, as `torch.optim.SGD`, over a whole arena at once. */
+import { expectShape, type Op, paddedCount } from "../../graph.ts";
+import { f32, LINEAR_INDEX, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import wgsl from "./sgd.wgsl" with { type: "text" };
+
+/** Attributes of {@linkcode sgd}. */
+export interface SgdAttributes {
+  momentum: number;
+  weightDecay: number;
+}
+
+/**
+ * v = momentum * v + (gradient + weightDecay * w); w = w - rate * v. Inputs: w, gradient, v, and the learning rate [1],
+ * which changes from step to step. Momentum starts from zeros, which gives PyTorch's first step.
+ */
+export const sgd: Op<SgdAttributes> = {
+  name: "sgd",
+  hasEffect: true,
+
+  shape([weights, gradients, velocity]) {
+    const fits = paddedCount(weights) === paddedCount(gradients) &&
+      paddedCount(weights) === paddedCount(velocity);
+    expectShape("sgd", fits, "weights, gradients and momentum of one size", weights, gradients, velocity);
+    return [];
+  },
+
+  lower(lowering, node, { momentum, weightDecay }) {
+    const quads = paddedCount(node.inputs[0]) / 4;
+    lowering.dispatch({
+      label: "sgd",
+      source: LINEAR_INDEX + wgsl,
+      bindings: node.inputs,
+      uniforms: uniforms(quads, f32(momentum), f32(weightDecay)),
+      workgroups: linearWorkgroups(quads, LINEAR_SIZE),
+    });
+  },
+};

@@ -1,0 +1,76 @@
+struct Params { rows: u32, quads: u32, columns: u32, inverse_temperature: f32, inverse_target_temperature: f32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> z: array<vec4<f32>>; // [n, k]
+@group(0) @binding(2) var<storage, read> own: array<vec4<f32>>; // [n, 1]
+@group(0) @binding(3) var<storage, read> target_z: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> target_own: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> row_state: array<vec4<f32>>; // [n, 8]
+
+const LANES = 64u;
+const LOWEST = -3.4e38;
+var<workgroup> shared_values: array<vec3<f32>, 64>;
+
+/// Columns of quad `q` that count.
+fn counts(q: u32) -> vec4<bool> {
+  return vec4<u32>(q * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.columns);
+}
+
+/// One workgroup a row.
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let row = group.x;
+  let first = row * p.quads;
+
+  // The largest logit of each distribution.
+  var largest = vec4<f32>(LOWEST);
+  var target_largest = vec4<f32>(LOWEST);
+  for (var q = lane; q < p.quads; q += LANES) {
+    let valid = counts(q);
+    largest = max(largest, select(vec4<f32>(LOWEST), z[first + q], valid));
+    target_largest = max(target_largest, select(vec4<f32>(LOWEST), target_z[first + q], valid));
+  }
+  shared_values[lane] = vec3<f32>(
+    max(max(largest.x, largest.y), max(largest.z, largest.w)),
+    max(max(target_largest.x, target_largest.y), max(target_largest.z, target_largest.w)),
+    0.0,
+  );
+  for (var width = LANES / 2u; width > 0u; width /= 2u) {
+    workgroupBarrier();
+    if (lane < width) { shared_values[lane] = max(shared_values[lane], shared_values[lane + width]); }
+  }
+  workgroupBarrier();
+  let own_z = own[row].x * p.inverse_temperature;
+  let own_target = target_own[row].x * p.inverse_target_temperature;
+  let top = max(shared_values[0].x * p.inverse_temperature, own_z);
+  let target_top = max(shared_values[0].y * p.inverse_target_temperature, own_target);
+  workgroupBarrier();
+
+  // Sums of exponentials, and the target's expectation of the logits relative to `top`.
+  var sum = vec4<f32>();
+  var target_sum = vec4<f32>();
+  var expectation = vec4<f32>();
+  for (var q = lane; q < p.quads; q += LANES) {
+    let valid = counts(q);
+    let logit = z[first + q] * p.inverse_temperature - top;
+    let weight = select(vec4<f32>(), exp(target_z[first + q] * p.inverse_target_temperature - target_top), valid);
+    sum += select(vec4<f32>(), exp(logit), valid);
+    target_sum += weight;
+    expectation += select(vec4<f32>(), weight * logit, valid);
+  }
+  let ones = vec4<f32>(1.0);
+  shared_values[lane] = vec3<f32>(dot(sum, ones), dot(target_sum, ones), dot(expectation, ones));
+  for (var width = LANES / 2u; width > 0u; width /= 2u) {
+    workgroupBarrier();
+    if (lane < width) { shared_values[lane] += shared_values[lane + width]; }
+  }
+  workgroupBarrier();
+  if (lane == 0u) {
+    let weight = exp(own_target - target_top);
+    let total = shared_values[0].x + exp(own_z - top);
+    let target_total = shared_values[0].y + weight;
+    let expected = shared_values[0].z + weight * (own_z - top);
+    row_state[row * 2u] = vec4<f32>(top, 1.0 / total, target_top, 1.0 / target_total);
+    // -sum q log p = log(sum of exponentials) - expectation of the logits, both relative to `top`
+    row_state[row * 2u + 1u] = vec4<f32>(log(total) - expected / target_total, 0.0, 0.0, 0.0);
+  }
+}

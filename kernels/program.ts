@@ -1,0 +1,375 @@
+/**
+ * Compiles a graph into a static program: pipelines, bind groups and buffers are made once; a run only encodes a
+ * fixed list of dispatches into one command buffer and submits it.
+ */
+import {
+  type Binding,
+  byteLength,
+  type Dispatch,
+  type Graph,
+  type Lowering,
+  type Node,
+  type Tensor,
+  type TensorType,
+} from "./graph.ts";
+import { type Gpu, GpuError, readBuffer } from "./gpu.ts";
+import { type Lifetime, type MemoryPlan, planMemory } from "./memory_plan.ts";
+import { copyToTexture, createOperandTexture, TEXEL_BYTES } from "./texture_operand.ts";
+
+/** A range of a buffer. Offsets are multiples of 256 bytes, so that it can be bound. */
+export interface BufferRange {
+  buffer: GPUBuffer;
+  offset: number;
+  bytes: number;
+}
+
+/** What a program is compiled from. */
+export interface ProgramOptions {
+  label: string;
+  graph: Graph;
+  /** Tensors that the host writes before a run, with {@linkcode Program.write}. */
+  inputs: readonly Tensor[];
+  /** Tensors that are read after a run; each keeps a buffer of its own. */
+  outputs: readonly Tensor[];
+  /** Tensors that live in somebody else's buffers: parameters, gradients, state. */
+  bound?: ReadonlyMap<Tensor, BufferRange>;
+}
+
+const BUFFER_USAGE = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+
+/**
+ * Operand textures a program owns. Three are enough for the data gradient (dy, w) and the weight gradient (x, dy)
+ * of one convolution to share their copy of dy.
+ */
+const OPERAND_TEXTURES = 3;
+
+interface Step {
+  label: string;
+  pipeline: GPUComputePipeline;
+  bindGroup: GPUBindGroup;
+  workgroups: readonly [number, number, number];
+  /** Copies into operand textures that must come before. */
+  copies: { source: BufferRange; texture: GPUTexture }[];
+}
+
+const pipelineCaches = new WeakMap<GPUDevice, Map<string, GPUComputePipeline>>();
+
+/** The pipeline of a WGSL module on a device; equal texts give the same pipeline. */
+export function pipelineFor(gpu: Gpu, source: string, label: string): GPUComputePipeline {
+  let cache = pipelineCaches.get(gpu.device);
+  if (cache === undefined) pipelineCaches.set(gpu.device, cache = new Map());
+  let pipeline = cache.get(source);
+  if (pipeline === undefined) {
+    const module = gpu.device.createShaderModule({ label, code: source });
+    pipeline = gpu.device.createComputePipeline({
+      label,
+      layout: "auto",
+      compute: { module, entryPoint: "main" },
+    });
+    cache.set(source, pipeline);
+  }
+  return pipeline;
+}
+
+/** A compiled graph. */
+export class Program {
+  readonly label: string;
+  readonly plan: MemoryPlan;
+  readonly #gpu: Gpu;
+  readonly #steps: Step[] = [];
+  readonly #owned: GPUBuffer[] = [];
+  readonly #textures: GPUTexture[] = [];
+  readonly #ranges = new Map<number, BufferRange>();
+
+  private constructor(gpu: Gpu, label: string, plan: MemoryPlan) {
+    this.#gpu = gpu;
+    this.label = label;
+    this.plan = plan;
+  }
+
+  /**
+   * @throws {GpuError} when the device refuses a kernel, a binding or the memory; the message names the dispatch
+   */
+  static async compile(gpu: Gpu, options: ProgramOptions): Promise<Program> {
+    gpu.device.pushErrorScope("validation");
+    gpu.device.pushErrorScope("out-of-memory");
+    const program = Program.#build(gpu, options);
+    const memory = await gpu.device.popErrorScope();
+    const invalid = await gpu.device.popErrorScope();
+    const error = memory ?? invalid;
+    if (error !== null) {
+      program.destroy();
+      const need = `the program needs ${(program.plan.bytes / 2 ** 20).toFixed(0)} MiB beside its parameters`;
+      throw new GpuError(`${options.label}: ${error.message}${memory === null ? "" : ` (${need})`}`);
+    }
+    return program;
+  }
+
+  static #build(gpu: Gpu, { label, graph, inputs, outputs, bound = new Map() }: ProgramOptions): Program {
+    const boundIds = new Map([...bound].map(([tensor, range]) => [tensor.id, range]));
+    const nodes = liveNodes(graph, outputs, new Set(boundIds.keys()));
+    const lowered = nodes.map((node, step) => lowerNode(gpu, node, step));
+
+    // Lifetimes, in steps; inputs live from before the first step, outputs until after the last.
+    const lifetimes = new Map<number, Lifetime>();
+    const extend = (tensor: Tensor, first: number, last: number) => {
+      if (boundIds.has(tensor.id)) return;
+      const known = lifetimes.get(tensor.id);
+      if (known === undefined) {
+        lifetimes.set(tensor.id, { id: tensor.id, bytes: byteLength(tensor), first, last });
+      } else {
+        known.first = Math.min(known.first, first);
+        known.last = Math.max(known.last, last);
+      }
+    };
+    for (const input of inputs) extend(input, -1, nodes.length);
+    const produced = new Set(inputs.map((input) => input.id));
+    for (const [step, node] of nodes.entries()) {
+      for (const input of node.inputs) {
+        if (!produced.has(input.id) && !boundIds.has(input.id)) {
+          throw new Error(
+            `${label}: ${node.op.name} reads ${input.label}, which is neither an input nor bound`,
+          );
+        }
+        extend(input, step, step);
+      }
+      for (const output of node.outputs) {
+        produced.add(output.id);
+        extend(output, step, step);
+      }
+      for (const scratch of lowered[step].scratch) extend(scratch, step, step);
+    }
+    for (const output of outputs) extend(output, nodes.length, nodes.length);
+
+    const plan = planMemory([...lifetimes.values()]);
+    const program = new Program(gpu, label, plan);
+    const slots = plan.slots.map((bytes, i) =>
+      program.#own(gpu.device.createBuffer({ label: `${label} slot ${i}`, size: bytes, usage: BUFFER_USAGE }))
+    );
+    for (const life of lifetimes.values()) {
+      const buffer = slots[plan.slotOf.get(life.id)!];
+      program.#ranges.set(life.id, { buffer, offset: 0, bytes: life.bytes });
+    }
+    for (const [id, range] of boundIds) program.#ranges.set(id, range);
+    program.#link(lowered.flatMap((node) => node.dispatches));
+    return program;
+  }
+
+  #own(buffer: GPUBuffer): GPUBuffer {
+    this.#owned.push(buffer);
+    return buffer;
+  }
+
+  /** Makes the pipelines and bind groups of every dispatch, and decides which texture holds which operand when. */
+  #link(dispatches: readonly Dispatch[]): void {
+    const { device } = this.#gpu;
+    const uniformStride = 256;
+    const uniformBytes = dispatches.map((d) => Math.ceil(Math.max(d.uniforms.byteLength, 16) / 16) * 16);
+    const uniformOffsets: number[] = [];
+    let end = 0;
+    for (const bytes of uniformBytes) {
+      uniformOffsets.push(end);
+      end += Math.ceil(bytes / uniformStride) * uniformStride;
+    }
+    const uniforms = this.#own(device.createBuffer({
+      label: `${this.label} uniforms`,
+      size: Math.max(end, uniformStride),
+      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+    }));
+    const packed = new Uint32Array(Math.max(end, uniformStride) / 4);
+    for (const [i, dispatch] of dispatches.entries()) packed.set(dispatch.uniforms, uniformOffsets[i] / 4);
+    device.queue.writeBuffer(uniforms, 0, packed);
+
+    const operands = dispatches.flatMap((d) =>
+      d.bindings.flatMap((b) => "texture" in b ? [byteLength(b.texture)] : [])
+    );
+    const texels = Math.max(0, ...operands) / TEXEL_BYTES;
+    const textures = operands.length === 0
+      ? []
+      : Array.from({ length: OPERAND_TEXTURES }, () => createOperandTexture(device, texels));
+    this.#textures.push(...textures);
+    const views = textures.map((texture) => texture.createView());
+    const held: { tensor: number; used: number }[] = textures.map(() => ({ tensor: -1, used: -1 }));
+
+    for (const [i, dispatch] of dispatches.entries()) {
+      const copies: Step["copies"] = [];
+      const place = (tensor: Tensor): GPUTextureView => {
+        let slot = held.findIndex((h) => h.tensor === tensor.id);
+        if (slot < 0) {
+          slot = held.reduce((oldest, h, index) => h.used < held[oldest].used ? index : oldest, 0);
+          held[slot].tensor = tensor.id;
+          copies.push({ source: this.#range(tensor), texture: textures[slot] });
+        }
+        held[slot].used = i;
+        return views[slot];
+      };
+      const pipeline = pipelineFor(this.#gpu, dispatch.source, dispatch.label);
+      const bindGroup = device.createBindGroup({
+        label: dispatch.label,
+        layout: pipeline.getBindGroupLayout(0),
+        entries: [
+          { binding: 0, resource: { buffer: uniforms, offset: uniformOffsets[i], size: uniformBytes[i] } },
+          ...dispatch.bindings.map((binding: Binding, b) => ({
+            binding: b + 1,
+            resource: "texture" in binding ? place(binding.texture) : this.#resource(binding),
+          })),
+        ],
+      });
+      this.#steps.push({
+        label: dispatch.label,
+        pipeline,
+        bindGroup,
+        workgroups: dispatch.workgroups,
+        copies,
+      });
+    }
+  }
+
+  #range(tensor: Tensor): BufferRange {
+    const range = this.#ranges.get(tensor.id);
+    if (range === undefined) throw new Error(`${this.label}: ${tensor.label} has no place in this program`);
+    return range;
+  }
+
+  #resource(tensor: Tensor): GPUBufferBinding {
+    const { buffer, offset, bytes } = this.#range(tensor);
+    return { buffer, offset, size: bytes };
+  }
+
+  /** Number of dispatches in one run. */
+  get dispatches(): number {
+    return this.#steps.length;
+  }
+
+  /** Writes an input (padded device layout) before a run. */
+  write(input: Tensor, data: ArrayBufferView<ArrayBuffer> | ArrayBuffer): void {
+    const { buffer, offset, bytes } = this.#range(input);
+    if (data.byteLength !== bytes) {
+      throw new Error(`${this.label}: ${input.label} holds ${bytes} bytes, was given ${data.byteLength}`);
+    }
+    this.#gpu.device.queue.writeBuffer(buffer, offset, data);
+  }
+
+  /** The range that an input, an output or a bound tensor lives in. */
+  rangeOf(tensor: Tensor): BufferRange {
+    return this.#range(tensor);
+  }
+
+  /** Adds the whole program to a command encoder. */
+  encode(encoder: GPUCommandEncoder): void {
+    let pass: GPUComputePassEncoder | undefined;
+    for (const step of this.#steps) {
+      if (step.copies.length > 0) {
+        pass?.end();
+        pass = undefined;
+        for (const { source, texture } of step.copies) copyToTexture(encoder, source, texture);
+      }
+      pass ??= encoder.beginComputePass({ label: this.label });
+      pass.setPipeline(step.pipeline);
+      pass.setBindGroup(0, step.bindGroup);
+      pass.dispatchWorkgroups(...step.workgroups);
+    }
+    pass?.end();
+  }
+
+  /** Encodes and submits one run. Does not wait for it. */
+  run(): void {
+    const encoder = this.#gpu.device.createCommandEncoder({ label: this.label });
+    this.encode(encoder);
+    this.#gpu.device.queue.submit([encoder.finish()]);
+    this.#gpu.check();
+  }
+
+  /** Reads an output (padded device layout) after the runs submitted so far. */
+  async read(output: Tensor): Promise<Float32Array<ArrayBuffer>> {
+    const { buffer, offset, bytes } = this.#range(output);
+    return new Float32Array(await readBuffer(this.#gpu, buffer, offset, bytes));
+  }
+
+  /**
+   * Device time of every dispatch of one run, in milliseconds, by timestamp queries; the copies into operand
+   * textures are not counted. `undefined` where the adapter has no timestamps.
+   */
+  async profile(): Promise<{ label: string; milliseconds: number }[] | undefined> {
+    const { device } = this.#gpu;
+    if (!device.features.has("timestamp-query")) return undefined;
+    const count = this.#steps.length;
+    const querySet = device.createQuerySet({ type: "timestamp", count: 2 * count });
+    const resolved = device.createBuffer({
+      size: 16 * count,
+      usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
+    });
+    try {
+      const encoder = device.createCommandEncoder();
+      for (const [i, step] of this.#steps.entries()) {
+        for (const { source, texture } of step.copies) copyToTexture(encoder, source, texture);
+        const pass = encoder.beginComputePass({
+          timestampWrites: { querySet, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 },
+        });
+        pass.setPipeline(step.pipeline);
+        pass.setBindGroup(0, step.bindGroup);
+        pass.dispatchWorkgroups(...step.workgroups);
+        pass.end();
+      }
+      encoder.resolveQuerySet(querySet, 0, 2 * count, resolved, 0);
+      device.queue.submit([encoder.finish()]);
+      const stamps = new BigUint64Array(await readBuffer(this.#gpu, resolved));
+      return this.#steps.map(({ label }, i) => ({
+        label,
+        milliseconds: Number(stamps[2 * i + 1] - stamps[2 * i]) / 1e6,
+      }));
+    } finally {
+      resolved.destroy();
+      querySet.destroy();
+    }
+  }
+
+  /** Frees the program's own buffers and textures; bound ones stay with their owner. */
+  destroy(): void {
+    for (const buffer of this.#owned) buffer.destroy();
+    for (const texture of this.#textures) texture.destroy();
+  }
+
+  [Symbol.dispose](): void {
+    this.destroy();
+  }
+}
+
+/** The nodes that an output, a bound tensor or an effect needs, in the order of the graph. */
+function liveNodes(graph: Graph, outputs: readonly Tensor[], bound: ReadonlySet<number>): Node[] {
+  const needed = new Set(outputs.map((output) => output.id));
+  const live: Node[] = [];
+  for (const node of graph.nodes.toReversed()) {
+    const wanted = node.op.hasEffect || node.outputs.some((o) => needed.has(o.id) || bound.has(o.id));
+    if (!wanted) continue;
+    live.push(node);
+    for (const input of node.inputs) needed.add(input.id);
+  }
+  return live.reverse();
+}
+
+function lowerNode(gpu: Gpu, node: Node, step: number): { dispatches: Dispatch[]; scratch: Tensor[] } {
+  const dispatches: Dispatch[] = [];
+  const scratch: Tensor[] = [];
+  const lowering: Lowering = {
+    target: gpu.target,
+    dispatch(dispatch) {
+      const largest = Math.max(...dispatch.workgroups);
+      if (largest > gpu.device.limits.maxComputeWorkgroupsPerDimension) {
+        throw new Error(
+          `${dispatch.label}: ${dispatch.workgroups} workgroups are more than the device takes`,
+        );
+      }
+      dispatches.push(dispatch);
+    },
+    scratch(type: TensorType, label: string) {
+      // Negative ids cannot meet those of the graph.
+      const id = -1 - (step * 16 + scratch.length);
+      const tensor: Tensor = { id, shape: type.shape, dtype: type.dtype ?? "f32", producer: node, label };
+      scratch.push(tensor);
+      return tensor;
+    },
+  };
+  node.op.lower(lowering, node, node.attributes);
+  return { dispatches, scratch };
+}

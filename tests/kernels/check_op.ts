@@ -1,0 +1,133 @@
+/**
+ * Checks an op against a float64 loop: its values, and its gradient against finite differences of that loop.
+ *
+ * Differences of the loop are exact to about 1e-9, so the gradient's tolerance is that of float32, not that of a
+ * difference quotient taken in float32.
+ */
+import { assert } from "@std/assert";
+import { differentiate } from "../../kernels/autodiff.ts";
+import { type Gpu, openGpu } from "../../kernels/gpu.ts";
+import { elementCount, Graph, type Op, type Tensor } from "../../kernels/graph.ts";
+import { padRows, unpadRows } from "../../kernels/layout.ts";
+import { Program } from "../../kernels/program.ts";
+import { Random } from "../../data/random.ts";
+
+/** A device for one test, destroyed behind it. */
+export async function withGpu(test: (gpu: Gpu) => Promise<void>): Promise<void> {
+  const gpu = await openGpu("test");
+  try {
+    await test(gpu);
+  } finally {
+    gpu.destroy();
+  }
+}
+
+/** The same device, for which the kernels of another kind of adapter are chosen. */
+export function asHardware(gpu: Gpu): Gpu {
+  return { ...gpu, target: { ...gpu.target, isSoftware: false } };
+}
+
+/** The same device, for which no operand fits a texture. */
+export function withoutTextures(gpu: Gpu): Gpu {
+  return { ...gpu, target: { ...gpu.target, isSoftware: true, maxTextureDimension2D: 0 } };
+}
+
+/** Uniform values in [-1, 1). */
+export function randomValues(name: string, shape: readonly number[], scale = 1): Float32Array<ArrayBuffer> {
+  const random = new Random(1, name);
+  return Float32Array.from({ length: elementCount(shape) }, () => random.uniform(-scale, scale));
+}
+
+/** sum(x * r): a loss whose gradient with respect to x is r. It is only differentiated, never run. */
+const weightedSum: Op<Record<never, never>> = {
+  name: "weighted_sum",
+  shape: () => [{ shape: [1] }],
+  gradient: (_graph, node) => [node.inputs[1], undefined],
+  lower() {
+    throw new Error("weighted_sum is only differentiated");
+  },
+};
+
+/** What {@linkcode checkOp} needs. */
+export interface OpCheck {
+  inputs: { shape: readonly number[]; values: Float32Array<ArrayBuffer>; gradient?: boolean }[];
+  build(graph: Graph, inputs: Tensor[]): Tensor;
+  /** Values of the output from those of the inputs, in float64. */
+  reference(...inputs: Float64Array[]): Float64Array;
+  /** Largest error, relative to the largest magnitude of what is compared; 1e-5 unless said. */
+  tolerance?: number;
+}
+
+/** Largest absolute difference over the largest absolute expected value. */
+export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
+  assert(actual.length === expected.length, `lengths ${actual.length} and ${expected.length}`);
+  let error = 0;
+  let largest = 0;
+  for (let i = 0; i < expected.length; i++) {
+    if (Number.isNaN(actual[i])) return NaN;
+    error = Math.max(error, Math.abs(actual[i] - expected[i]));
+    largest = Math.max(largest, Math.abs(expected[i]));
+  }
+  return largest === 0 ? error : error / largest;
+}
+
+/** Runs an op forward and backward and compares both with the loop. Also checks that pad lanes stay zero. */
+export async function checkOp(gpu: Gpu, check: OpCheck): Promise<void> {
+  const { tolerance = 1e-5 } = check;
+  const graph = new Graph();
+  const inputs = check.inputs.map(({ shape }, i) => graph.source(`input ${i}`, shape));
+  const output = check.build(graph, inputs);
+  const wanted = inputs.filter((_, i) => check.inputs[i].gradient);
+  const weights = graph.source("weights", output.shape);
+  const gradients = wanted.length === 0
+    ? []
+    : differentiate(graph, graph.apply(weightedSum, [output, weights], {}), wanted);
+  const weightValues = randomValues("weights", output.shape);
+
+  const used = [...inputs, weights];
+  using program = await Program.compile(gpu, {
+    label: "test",
+    graph,
+    inputs: used,
+    outputs: [output, ...gradients],
+  });
+  for (const [i, input] of inputs.entries()) {
+    program.write(input, padRows(check.inputs[i].values, input.shape));
+  }
+  program.write(weights, padRows(weightValues, output.shape));
+  program.run();
+
+  const read = async (tensor: Tensor) => {
+    const padded = await program.read(tensor);
+    const values = unpadRows(padded, tensor.shape);
+    const kept = padRows(values, tensor.shape);
+    assert(padded.every((value, i) => value === kept[i]), `${tensor.label}: pad lanes are not zero`);
+    return values;
+  };
+  const doubles = check.inputs.map(({ values }) => Float64Array.from(values));
+  const expected = check.reference(...doubles);
+  const actual = await read(output);
+  const error = relativeError(actual, expected);
+  assert(error <= tolerance, `${output.label}: relative error ${error} > ${tolerance}`);
+
+  const loss = (values: Float64Array) => values.reduce((sum, value, i) => sum + value * weightValues[i], 0);
+  for (const [g, tensor] of wanted.entries()) {
+    const index = inputs.indexOf(tensor);
+    const values = doubles[index];
+    const step = 1e-5;
+    const differences = Float64Array.from(values, (value, i) => {
+      values[i] = value + step;
+      const above = loss(check.reference(...doubles));
+      values[i] = value - step;
+      const below = loss(check.reference(...doubles));
+      values[i] = value;
+      return (above - below) / (2 * step);
+    });
+    const gradient = await read(gradients[g]);
+    const gradientError = relativeError(gradient, differences);
+    assert(
+      gradientError <= 10 * tolerance,
+      `gradient of ${output.label} by input ${index}: error ${gradientError} > ${10 * tolerance}`,
+    );
+  }
+}

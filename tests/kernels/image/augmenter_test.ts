@@ -1,0 +1,393 @@
+import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
+import { Random } from "../../../data/random.ts";
+import { type Gpu, openGpu, readBuffer } from "../../../kernels/gpu.ts";
+import { Augmenter } from "../../../kernels/image/augmenter.ts";
+import { BlurSigmaError } from "../../../kernels/image/blur_weights.ts";
+import {
+  evaluationView,
+  type JitterOp,
+  sampleCrop,
+  sampleMocoV2View,
+  type ViewParameters,
+} from "../../../kernels/image/view_parameters.ts";
+import type { PictureBatch } from "../../../kernels/image/view_plan.ts";
+import { referenceJson, referencePath } from "../../reference.ts";
+import * as pillow from "./pillow.ts";
+import type { Rgb } from "./pillow.ts";
+
+const gpu: Gpu = await openGpu("augmenter_test");
+globalThis.addEventListener("unload", () => gpu.destroy());
+
+/** A table with more columns than the augmenter needs, as a batch has. */
+function pack(pictures: readonly Rgb[]): PictureBatch {
+  const table = new Uint32Array(pictures.length * 5);
+  const pixels = new Uint8Array(pictures.reduce((sum, { width, height }) => sum + width * height * 4, 0));
+  let offset = 0;
+  pictures.forEach(({ width, height, data }, i) => {
+    table.set([offset, width, height, 77, 88], i * 5);
+    for (let p = 0; p < width * height; p++) {
+      pixels.set(data.subarray(p * 3, p * 3 + 3), (offset + p) * 4);
+      pixels[(offset + p) * 4 + 3] = p & 255; // must not matter
+    }
+    offset += width * height;
+  });
+  return { count: pictures.length, table, pixels };
+}
+
+function whole({ width, height }: Rgb, changes: Partial<ViewParameters> = {}): ViewParameters {
+  return {
+    picture: 0,
+    crop: { left: 0, top: 0, width, height },
+    resized: { width, height },
+    window: { left: 0, top: 0 },
+    filter: "bilinear",
+    jitter: [],
+    grayscale: false,
+    blurSigma: 0,
+    flip: false,
+    ...changes,
+  };
+}
+
+function split(views: ArrayBuffer, width: number, height: number): Rgb[] {
+  const bytes = new Uint8Array(views);
+  return Array.from({ length: bytes.length / (width * height * 4) }, (_, v) => {
+    const data = new Uint8Array(width * height * 3);
+    for (let p = 0; p < width * height; p++) {
+      const at = (v * width * height + p) * 4;
+      data.set(bytes.subarray(at, at + 3), p * 3);
+      assertEquals(bytes[at + 3], 255);
+    }
+    return { width, height, data };
+  });
+}
+
+async function make(
+  pictures: readonly Rgb[],
+  views: readonly ViewParameters[],
+  width: number,
+  height: number,
+) {
+  const augmenter = new Augmenter(gpu, { views: views.length, width, height });
+  try {
+    return split(await augmenter.augment(pack(pictures), views), width, height);
+  } finally {
+    augmenter.destroy();
+  }
+}
+
+/** All pixels the same; where not, says how many differ and by how much. */
+function assertSamePixels(actual: Rgb, expected: Rgb, what: string): void {
+  assertEquals([actual.width, actual.height], [expected.width, expected.height], what);
+  let different = 0;
+  let most = 0;
+  expected.data.forEach((value, i) => {
+    if (value === actual.data[i]) return;
+    different++;
+    most = Math.max(most, Math.abs(value - actual.data[i]));
+  });
+  assert(different === 0, `${what}: ${different} of ${expected.data.length} values differ, by up to ${most}`);
+}
+
+function randomPicture(random: Random, width: number, height: number): Rgb {
+  // Large areas of one colour with noise on some: flat colours, gray and extremes all occur.
+  const data = new Uint8Array(width * height * 3);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      for (let c = 0; c < 3; c++) {
+        const block = new Random(width, "block", x >> 3, y >> 3, c).integer(-60, 315);
+        const noise = (x >> 4) % 2 === 0 ? random.integer(-40, 40) : 0;
+        data[(y * width + x) * 3 + c] = Math.min(255, Math.max(0, block + noise));
+      }
+    }
+  }
+  return { width, height, data };
+}
+
+interface ReferenceEntry {
+  h: number;
+  w: number;
+  source: string;
+  op: string;
+  top: number;
+  left: number;
+  height: number;
+  width: number;
+  size: number;
+}
+
+function readRgb(name: string, { w, h }: ReferenceEntry): Rgb {
+  return { width: w, height: h, data: Deno.readFileSync(referencePath(`preprocess/${name}`)) };
+}
+
+/** The view that an entry of preprocess/index.json describes; `undefined` for those that only decode. */
+function viewOfEntry(entry: ReferenceEntry, source: Rgb): ViewParameters | undefined {
+  if (entry.op === "decode") return undefined;
+  if (entry.op === "resized_crop") {
+    const { top, left, width, height, size } = entry;
+    return whole(source, { crop: { left, top, width, height }, resized: { width: size, height: size } });
+  }
+  const resize = /shorter side to (\d+).*centre crop (\d+)/.exec(entry.op);
+  if (resize !== null) return evaluationView(source.width, source.height, +resize[1], +resize[2]);
+  if (entry.op === "grayscale") return whole(source, { grayscale: true });
+  if (entry.op === "hflip") return whole(source, { flip: true });
+  const piece = /^(brightness|contrast|saturation|hue|blur)(-?[\d.]+)$/.exec(entry.op);
+  if (piece === null) {
+    throw new Error(`preprocess/index.json has an op that this test does not know: ${entry.op}`);
+  }
+  if (piece[1] === "blur") return whole(source, { blurSigma: +piece[2] });
+  return whole(source, { jitter: [{ kind: piece[1] as JitterOp["kind"], factor: +piece[2] }] });
+}
+
+const index: Record<string, ReferenceEntry> = referenceJson("preprocess/index.json").files;
+const decoded = new Map<string, Rgb>();
+for (const [name, entry] of Object.entries(index)) {
+  if (entry.op === "decode") decoded.set(entry.source, readRgb(name, entry));
+}
+const groups = Map.groupBy(
+  Object.entries(index).filter(([, entry]) => entry.op !== "decode"),
+  ([, entry]) => entry.op.replace(/[-\d.]+$/, ""),
+);
+
+for (const [op, entries] of groups) {
+  Deno.test(`parity: Augmenter gives Pillow's pixels for ${op}`, async () => {
+    for (const [name, entry] of entries) {
+      const source = decoded.get(entry.source)!;
+      const [made] = await make([source], [viewOfEntry(entry, source)!], entry.w, entry.h);
+      assertSamePixels(made, readRgb(name, entry), name);
+    }
+  });
+}
+
+Deno.test("parity: the loops that the other tests compare with give Pillow's pixels too", () => {
+  let compared = 0;
+  for (const [name, entry] of Object.entries(index)) {
+    const source = decoded.get(entry.source)!;
+    const view = viewOfEntry(entry, source);
+    if (view === undefined) continue;
+    assertSamePixels(pillow.makeView(source, view, entry.w, entry.h), readRgb(name, entry), name);
+    compared++;
+  }
+  assert(compared > 0);
+});
+
+Deno.test("Augmenter gives the pixels of plain loops for MoCo v2 views of pictures of many sizes", async () => {
+  const random = new Random(11, "pictures");
+  const sizes = [[96, 80], [31, 70], [200, 40], [1, 1], [3, 17], [64, 64], [1, 90], [33, 2]];
+  const pictures = sizes.map(([width, height]) => randomPicture(random, width, height));
+  const views = Array.from({ length: 48 }, (_, i) => {
+    const picture = i % pictures.length;
+    const { width, height } = pictures[picture];
+    return sampleMocoV2View(new Random(5, "augment", 0, picture, i), width, height, 37, picture);
+  });
+  const filters = ["bilinear", "bicubic"] as const;
+  const mixed = views.map((view, i) => ({ ...view, filter: filters[(i >> 3) % 2] }));
+  const made = await make(pictures, mixed, 37, 37);
+  mixed.forEach((view, i) => {
+    assertSamePixels(
+      made[i],
+      pillow.makeView(pictures[view.picture], view, 37, 37),
+      `view ${i} ${JSON.stringify(view)}`,
+    );
+  });
+});
+
+Deno.test("Augmenter shrinks and enlarges as plain loops do, bicubic too", async () => {
+  const picture = randomPicture(new Random(2), 150, 91);
+  for (const [width, height] of [[1, 1], [5, 3], [64, 32], [160, 200], [17, 131]]) {
+    for (const filter of ["bilinear", "bicubic"] as const) {
+      const view = whole(picture, { filter, resized: { width, height } });
+      const [made] = await make([picture], [view], width, height);
+      assertSamePixels(made, pillow.makeView(picture, view, width, height), `${width}x${height} ${filter}`);
+    }
+  }
+});
+
+Deno.test("Augmenter makes views of one source pixel", async () => {
+  const picture = randomPicture(new Random(3), 20, 20);
+  const view = whole(picture, {
+    crop: { left: 7, top: 13, width: 1, height: 1 },
+    resized: { width: 9, height: 9 },
+    jitter: [{ kind: "contrast", factor: 1.4 }],
+    blurSigma: 2,
+  });
+  const [made] = await make([picture], [view], 9, 9);
+  assertSamePixels(made, pillow.makeView(picture, view, 9, 9), "one pixel");
+});
+
+Deno.test("Augmenter gives every colour the hue that Pillow's arithmetic gives", async () => {
+  const colours: Rgb = { width: 512, height: 512, data: new Uint8Array(512 * 512 * 3) };
+  // Every (r, g, b) with all three even, shifted by one of two: all hue sectors, ties and grays.
+  for (let i = 0; i < 512 * 512; i++) {
+    colours.data.set([(i & 63) * 4 + (i >> 16 & 3), (i >> 6 & 63) * 4 + 1, (i >> 12 & 63) * 4], i * 3);
+  }
+  for (const factor of [0, 0.1, -0.37]) {
+    const jitter: JitterOp[] = [{ kind: "hue", factor }];
+    const [made] = await make([colours], [whole(colours, { jitter })], 512, 512);
+    assertSamePixels(made, pillow.jitter(colours, jitter[0]), `hue ${factor}`);
+  }
+});
+
+Deno.test("Augmenter's jitter in any order is the composition of its pieces", async () => {
+  const picture = randomPicture(new Random(4), 40, 24);
+  const factors = { brightness: 1.3, contrast: 0.7, saturation: 1.37, hue: -0.08 };
+  const kinds = Object.keys(factors) as JitterOp["kind"][];
+  const orders = kinds.flatMap((a) =>
+    kinds.flatMap((b) =>
+      kinds.flatMap((c) => kinds.map((d) => [a, b, c, d]).filter((o) => new Set(o).size === 4))
+    )
+  );
+  assertEquals(orders.length, 24);
+  const views = orders.map((order) =>
+    whole(picture, {
+      jitter: order.map((kind) => ({ kind, factor: factors[kind] })),
+      grayscale: order[0] === "hue",
+    })
+  );
+  const made = await make([picture], views, 40, 24);
+  for (const [i, view] of views.entries()) {
+    let stepwise = picture;
+    for (const op of view.jitter) {
+      [stepwise] = await make([stepwise], [whole(picture, { jitter: [op] })], 40, 24);
+    }
+    if (view.grayscale) [stepwise] = await make([stepwise], [whole(picture, { grayscale: true })], 40, 24);
+    assertSamePixels(made[i], stepwise, orders[i].join(", "));
+  }
+});
+
+Deno.test("Augmenter blurs across segments and at every edge as plain loops do", async () => {
+  for (const [width, height] of [[70, 33], [1, 5], [5, 1], [2, 2], [32, 64], [3, 97]]) {
+    const picture = randomPicture(new Random(6), width, height);
+    const views = [0.1, 0.7, 1.41, 1.42, 2, 2.43].map((blurSigma) => whole(picture, { blurSigma }));
+    const made = await make([picture], views, width, height);
+    views.forEach((view, i) =>
+      assertSamePixels(
+        made[i],
+        pillow.makeView(picture, view, width, height),
+        `${width}x${height} ${view.blurSigma}`,
+      )
+    );
+  }
+});
+
+Deno.test("Augmenter pads with black where an evaluation view is larger than the resized picture", async () => {
+  const picture = randomPicture(new Random(8), 30, 21);
+  const view = evaluationView(30, 21, 12, 19);
+  const [made] = await make([picture], [view], 19, 19);
+  assertSamePixels(made, pillow.makeView(picture, view, 19, 19), "padded");
+  assertEquals([...made.data.subarray(0, 3)], [0, 0, 0]);
+});
+
+Deno.test("Augmenter's views do not depend on their neighbours, on earlier batches or on the run", async () => {
+  const random = new Random(9, "pictures");
+  const pictures = [[50, 60], [300, 20], [12, 12]].map(([w, h]) => randomPicture(random, w, h));
+  const views = Array.from({ length: 12 }, (_, i) => {
+    const { width, height } = pictures[i % 3];
+    return sampleMocoV2View(new Random(1, "augment", 0, i, 0), width, height, 32, i % 3);
+  });
+  const augmenter = new Augmenter(gpu, { views: 12, width: 32, height: 32 });
+  const together = split(await augmenter.augment(pack(pictures), views), 32, 32);
+  const again = split(await augmenter.augment(pack(pictures), views), 32, 32);
+  const reversed = split(await augmenter.augment(pack(pictures), views.toReversed()), 32, 32).reverse();
+  for (const [i, view] of views.entries()) {
+    const [alone] = split(
+      await augmenter.augment(pack([pictures[view.picture]]), [{ ...view, picture: 0 }]),
+      32,
+      32,
+    );
+    assertSamePixels(alone, together[i], `view ${i} alone`);
+    assertSamePixels(again[i], together[i], `view ${i} again`);
+    assertSamePixels(reversed[i], together[i], `view ${i} in a batch the other way round`);
+  }
+  assertNotEquals(together[0].data, together[3].data);
+  augmenter.destroy();
+});
+
+Deno.test("Augmenter.augment() overlaps batches and fills the buffers that it is given", async () => {
+  const pictures = [10, 40, 90, 15, 60].map((side) => randomPicture(new Random(side), side, side + 3));
+  const augmenter = new Augmenter(gpu, { views: 3, width: 16, height: 16, slots: 2 });
+  const jobs = pictures.map(async (picture, i) => {
+    const views = [0, 1, 2].map((v) =>
+      sampleMocoV2View(new Random(7, "augment", 0, i, v), picture.width, picture.height, 16)
+    );
+    const packed = pack([picture]);
+    const into = new ArrayBuffer(3 * 16 * 16 * 4);
+    const made = await augmenter.augment(packed, views, into, () => packed.pixels.fill(0));
+    assert(made === into);
+    split(made, 16, 16).forEach((view, v) =>
+      assertSamePixels(view, pillow.makeView(picture, views[v], 16, 16), `batch ${i} view ${v}`)
+    );
+  });
+  await Promise.all(jobs);
+  augmenter.destroy();
+});
+
+Deno.test("Augmenter.submit() leaves the views on the device", async () => {
+  const picture = randomPicture(new Random(12), 8, 6);
+  const augmenter = new Augmenter(gpu, { views: 2, width: 8, height: 6 });
+  const views = [whole(picture), whole(picture, { flip: true })];
+  const buffer = await augmenter.submit(pack([picture]), views);
+  const [straight, flipped] = split(await readBuffer(gpu, buffer), 8, 6);
+  assertSamePixels(straight, picture, "straight");
+  assertSamePixels(flipped, pillow.flip(picture), "flipped");
+  augmenter.destroy();
+});
+
+Deno.test("Augmenter refuses views that do not fit their picture, and goes on working", async () => {
+  const picture = randomPicture(new Random(13), 8, 6);
+  const packed = pack([picture]);
+  const augmenter = new Augmenter(gpu, { views: 2, width: 8, height: 6, slots: 1 });
+  const refuses = async (view: ViewParameters, message: RegExp) => {
+    const error = await assertRejects(() => augmenter.augment(packed, [view]), RangeError);
+    assertMatch(error.message, message);
+  };
+  await refuses(whole(picture, { picture: 1 }), /view 0 is of picture 1, but the batch has 1 pictures/);
+  await refuses(
+    whole(picture, { crop: { left: 1, top: 0, width: 8, height: 6 } }),
+    /view 0: the crop 8x6 at \(1, 0\) is not inside its picture \(8x6\)/,
+  );
+  await refuses(whole(picture, { jitter: [{ kind: "hue", factor: 0.6 }] }), /hue has factor 0.6/);
+  const brightness: JitterOp = { kind: "brightness", factor: 1.1 };
+  await refuses(whole(picture, { jitter: [brightness, brightness] }), /brightness is in the jitter twice/);
+  const blur = await assertRejects(
+    () => augmenter.augment(packed, [whole(picture, { blurSigma: 9 })]),
+    BlurSigmaError,
+  );
+  assertMatch(blur.message, /below 2.44 pixels, but it is 9/);
+  const three = [whole(picture), whole(picture), whole(picture)];
+  await assertRejects(() => augmenter.augment(packed, three), RangeError, "built for 2 views a batch, but 3");
+  await assertRejects(
+    () => augmenter.augment({ ...packed, pixels: packed.pixels.subarray(4) }, [whole(picture)]),
+    RangeError,
+    "there are 188 bytes of pixels",
+  );
+  await assertRejects(() => augmenter.augment(packed, [whole(picture)], new ArrayBuffer(4)), RangeError);
+  const [made] = split(await augmenter.augment(packed, [whole(picture)]), 8, 6);
+  assertSamePixels(made, picture, "after the refusals");
+  augmenter.destroy();
+});
+
+Deno.test("Augmenter refuses sizes that the device cannot bind", () => {
+  assertThrows(() => new Augmenter(gpu, { views: 0, width: 8, height: 8 }), RangeError, "at least one view");
+  assertThrows(
+    () => new Augmenter(gpu, { views: 1e9, width: 8, height: 8 }),
+    RangeError,
+    "this device binds at once",
+  );
+  assertThrows(
+    () => new Augmenter(gpu, { views: 1, width: 0, height: 8 }),
+    RangeError,
+    "whole numbers above 0",
+  );
+});
+
+Deno.test("sampleCrop() boxes can all be made", async () => {
+  const picture = randomPicture(new Random(14), 13, 200);
+  const crops = Array.from(
+    { length: 30 },
+    (_, i) => sampleCrop(new Random(i), 13, 200, [0.2, 1], [3 / 4, 4 / 3]),
+  );
+  const views = crops.map((crop) => whole(picture, { crop, resized: { width: 11, height: 11 } }));
+  const made = await make([picture], views, 11, 11);
+  views.forEach((view, i) => assertSamePixels(made[i], pillow.makeView(picture, view, 11, 11), `crop ${i}`));
+});

@@ -1,0 +1,137 @@
+import { conv2d, type Conv2dAttributes } from "../../../kernels/ops/conv2d/conv2d.ts";
+import { geometryOf } from "../../../kernels/ops/conv2d/geometry.ts";
+import type { Gpu } from "../../../kernels/gpu.ts";
+import { padTo4 } from "../../../kernels/graph.ts";
+import { asHardware, checkOp, randomValues, withGpu, withoutTextures } from "../check_op.ts";
+
+interface Case {
+  n: number;
+  h: number;
+  w: number;
+  cin: number;
+  cout: number;
+  kernel: [number, number];
+  attributes: Conv2dAttributes;
+}
+
+const pad = (stride: number, padding: number) => ({
+  stride,
+  padTop: padding,
+  padLeft: padding,
+  padBottom: padding,
+  padRight: padding,
+});
+
+const CASES: Case[] = [
+  { n: 1, h: 1, w: 1, cin: 1, cout: 1, kernel: [1, 1], attributes: pad(1, 0) },
+  { n: 2, h: 5, w: 4, cin: 3, cout: 17, kernel: [3, 3], attributes: pad(1, 1) },
+  { n: 1, h: 9, w: 8, cin: 3, cout: 5, kernel: [7, 7], attributes: pad(2, 3) },
+  { n: 3, h: 5, w: 6, cin: 17, cout: 3, kernel: [1, 1], attributes: pad(2, 0) },
+  { n: 2, h: 1, w: 1, cin: 6, cout: 9, kernel: [3, 3], attributes: pad(1, 1) },
+  { n: 17, h: 2, w: 2, cin: 5, cout: 6, kernel: [3, 3], attributes: pad(2, 1) },
+  {
+    n: 5,
+    h: 1,
+    w: 1,
+    cin: 19,
+    cout: 10,
+    kernel: [1, 1],
+    attributes: { ...pad(1, 0), bias: true, relu: true },
+  },
+  {
+    n: 2,
+    h: 6,
+    w: 5,
+    cin: 4,
+    cout: 8,
+    kernel: [3, 2],
+    attributes: {
+      stride: 2,
+      padTop: 0,
+      padLeft: 1,
+      padBottom: 1,
+      padRight: 2,
+      bias: true,
+      addend: true,
+      relu: true,
+    },
+  },
+];
+
+/** conv2d in float64, straight from its definition; w is [kh, kw, padTo4(cin), cout]. */
+function reference(c: Case, x: Float64Array, weight: Float64Array, ...extra: Float64Array[]): Float64Array {
+  const {
+    n,
+    h,
+    w,
+    cin,
+    cout,
+    kernel: [kh, kw],
+    attributes: { stride, padTop, padLeft, bias, addend, relu },
+  } = c;
+  const { outputHeight, outputWidth } = geometryOf([n, h, w, cin], [kh, kw, cin, cout], c.attributes);
+  const y = new Float64Array(n * outputHeight * outputWidth * cout);
+  let at = 0;
+  for (let b = 0; b < n; b++) {
+    for (let oy = 0; oy < outputHeight; oy++) {
+      for (let ox = 0; ox < outputWidth; ox++) {
+        for (let co = 0; co < cout; co++, at++) {
+          let sum = bias ? extra[0][co] : 0;
+          if (addend) sum += extra.at(-1)![at];
+          for (let ky = 0; ky < kh; ky++) {
+            const iy = oy * stride + ky - padTop;
+            if (iy < 0 || iy >= h) continue;
+            for (let kx = 0; kx < kw; kx++) {
+              const ix = ox * stride + kx - padLeft;
+              if (ix < 0 || ix >= w) continue;
+              for (let ci = 0; ci < cin; ci++) {
+                sum += x[((b * h + iy) * w + ix) * cin + ci] *
+                  weight[((ky * kw + kx) * padTo4(cin) + ci) * cout + co];
+              }
+            }
+          }
+          y[at] = relu ? Math.max(0, sum) : sum;
+        }
+      }
+    }
+  }
+  return y;
+}
+
+async function check(gpu: Gpu, c: Case): Promise<void> {
+  const [kh, kw] = c.kernel;
+  const outputShape = (({ outputHeight, outputWidth }) => [c.n, outputHeight, outputWidth, c.cout])(
+    geometryOf([c.n, c.h, c.w, c.cin], [kh, kw, c.cin, c.cout], c.attributes),
+  );
+  const weightShape = [kh, kw, padTo4(c.cin), c.cout];
+  // Rows of channels that do not exist are zero on the device, and stay so: x is zero there.
+  const weight = randomValues("w", weightShape).map((value, i) =>
+    Math.floor(i / c.cout) % padTo4(c.cin) < c.cin ? value : 0
+  );
+  const shapes = [
+    ...(c.attributes.bias ? [[c.cout]] : []),
+    ...(c.attributes.addend ? [outputShape] : []),
+  ];
+  await checkOp(gpu, {
+    inputs: [
+      { shape: [c.n, c.h, c.w, c.cin], values: randomValues("x", [c.n, c.h, c.w, c.cin]), gradient: true },
+      { shape: weightShape, values: weight, gradient: true },
+      ...shapes.map((shape, i) => ({ shape, values: randomValues(`extra ${i}`, shape), gradient: true })),
+    ],
+    build: (graph, inputs) => graph.apply(conv2d, inputs, c.attributes),
+    reference: (x, w, ...extra) => reference(c, x, w, ...extra),
+  });
+}
+
+for (const c of CASES) {
+  const { n, h, w, cin, cout, kernel, attributes } = c;
+  const epilogue = ["bias", "addend", "relu"].filter((name) => attributes[name as keyof Conv2dAttributes]);
+  const title = `[${n}, ${h}, ${w}, ${cin}] to ${cout} by ${kernel.join("x")} stride ${attributes.stride}` +
+    (epilogue.length > 0 ? ` with ${epilogue.join(", ")}` : "");
+  Deno.test(`conv2d ${title} equals a float64 loop, and so do its gradients`, () =>
+    withGpu((gpu) => check(gpu, c)));
+  Deno.test(`conv2d staged in workgroup memory, ${title}, equals a float64 loop`, () =>
+    withGpu((gpu) => check(asHardware(gpu), c)));
+  Deno.test(`conv2d from storage buffers, ${title}, equals a float64 loop`, () =>
+    withGpu((gpu) => check(withoutTextures(gpu), c)));
+}
