@@ -56,6 +56,8 @@ export interface OpCheck {
   reference(...inputs: Float64Array[]): Float64Array;
   /** Largest error, relative to the largest magnitude of what is compared; 1e-5 unless said. */
   tolerance?: number;
+  /** The output is a loss, from which differentiation starts by itself. */
+  loss?: boolean;
 }
 
 /** Largest absolute difference over the largest absolute expected value. */
@@ -81,8 +83,8 @@ export async function checkOp(gpu: Gpu, check: OpCheck): Promise<void> {
   const weights = graph.source("weights", output.shape);
   const gradients = wanted.length === 0
     ? []
-    : differentiate(graph, graph.apply(weightedSum, [output, weights], {}), wanted);
-  const weightValues = randomValues("weights", output.shape);
+    : differentiate(graph, check.loss ? output : graph.apply(weightedSum, [output, weights], {}), wanted);
+  const weightValues = check.loss ? Float32Array.of(1) : randomValues("weights", output.shape);
 
   const used = [...inputs, weights];
   using program = await Program.compile(gpu, {

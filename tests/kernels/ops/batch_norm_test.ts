@@ -1,0 +1,110 @@
+import { assertAlmostEquals } from "@std/assert";
+import { Graph } from "../../../kernels/graph.ts";
+import { padRows, unpadRows } from "../../../kernels/layout.ts";
+import {
+  batchNorm,
+  batchStatistics,
+  updateRunningStatistics,
+} from "../../../kernels/ops/batch_norm/batch_norm.ts";
+import { Program } from "../../../kernels/program.ts";
+import { checkOp, randomValues, withGpu } from "../check_op.ts";
+
+const EPSILON = 1e-5;
+
+function reference(
+  relu: boolean,
+  x: Float64Array,
+  gamma: Float64Array,
+  beta: Float64Array,
+  residual?: Float64Array,
+): Float64Array {
+  const channels = gamma.length;
+  const rows = x.length / channels;
+  const y = new Float64Array(x.length);
+  for (let c = 0; c < channels; c++) {
+    let mean = 0;
+    for (let row = 0; row < rows; row++) mean += x[row * channels + c] / rows;
+    let variance = 0;
+    for (let row = 0; row < rows; row++) variance += (x[row * channels + c] - mean) ** 2 / rows;
+    for (let row = 0; row < rows; row++) {
+      const at = row * channels + c;
+      const z = (x[at] - mean) / Math.sqrt(variance + EPSILON) * gamma[c] + beta[c] + (residual?.[at] ?? 0);
+      y[at] = relu ? Math.max(0, z) : z;
+    }
+  }
+  return y;
+}
+
+for (const shape of [[3, 1, 1, 1], [3, 2, 3, 3], [5, 4, 4, 17], [6, 7, 9, 8]]) {
+  for (const relu of [false, true]) {
+    for (const residual of [false, true]) {
+      const title = `batchNorm [${shape}]${residual ? " + residual" : ""}${relu ? " + ReLU" : ""}`;
+      Deno.test(`${title} equals a float64 loop, and so do its gradients`, () =>
+        withGpu(async (gpu) => {
+          const channels = shape[3];
+          await checkOp(gpu, {
+            inputs: [
+              { shape, values: randomValues("x", shape, 3), gradient: true },
+              { shape: [channels], values: randomValues("gamma", [channels]), gradient: true },
+              { shape: [channels], values: randomValues("beta", [channels]), gradient: true },
+              ...(residual ? [{ shape, values: randomValues("residual", shape), gradient: true }] : []),
+            ],
+            build: (graph, [x, gamma, beta, ...extra]) => {
+              const statistics = graph.apply(batchStatistics, [x], {});
+              return graph.apply(batchNorm, [x, statistics, gamma, beta, ...extra], {
+                epsilon: EPSILON,
+                relu,
+                residual,
+              });
+            },
+            reference: (x, gamma, beta, extra) => reference(relu, x, gamma, beta, extra),
+          });
+        }));
+    }
+  }
+}
+
+Deno.test("batchStatistics keeps a small variance beside a large mean", () =>
+  withGpu(async (gpu) => {
+    const shape = [64, 8, 8, 5];
+    const values = randomValues("x", shape).map((value) => 1000 + value);
+    const graph = new Graph();
+    const x = graph.source("x", shape);
+    const statistics = graph.apply(batchStatistics, [x], {});
+    using program = await Program.compile(gpu, { label: "test", graph, inputs: [x], outputs: [statistics] });
+    program.write(x, padRows(values, shape));
+    program.run();
+    const found = unpadRows(await program.read(statistics), [2, 5]);
+    for (let c = 0; c < 5; c++) {
+      const column = Array.from({ length: values.length / 5 }, (_, row) => values[row * 5 + c]);
+      const mean = column.reduce((a, b) => a + b, 0) / column.length;
+      const variance = column.reduce((a, b) => a + (b - mean) ** 2, 0) / column.length;
+      assertAlmostEquals(found[c], mean, 1e-3);
+      assertAlmostEquals(found[5 + c], variance, 1e-4 * variance);
+    }
+  }));
+
+Deno.test("updateRunningStatistics() moves towards the batch, with the unbiased variance", () =>
+  withGpu(async (gpu) => {
+    const graph = new Graph();
+    const statistics = graph.source("statistics", [2, 3]);
+    const mean = graph.source("mean", [3]);
+    const variance = graph.source("variance", [3]);
+    graph.applyAll(updateRunningStatistics, [statistics, mean, variance], { momentum: 0.1, count: 8 });
+    using program = await Program.compile(gpu, {
+      label: "test",
+      graph,
+      inputs: [statistics, mean, variance],
+      outputs: [],
+    });
+    program.write(statistics, padRows([1, 2, 3, 7, 14, 21], [2, 3]));
+    program.write(mean, padRows([0, 10, 20], [3]));
+    program.write(variance, padRows([1, 1, 1], [3]));
+    program.run();
+    const means = unpadRows(await program.read(mean), [3]);
+    const variances = unpadRows(await program.read(variance), [3]);
+    for (const [i, expected] of [0.1, 9.2, 18.3].entries()) assertAlmostEquals(means[i], expected, 1e-5);
+    for (const [i, expected] of [0.9 + 0.8, 0.9 + 1.6, 0.9 + 2.4].entries()) {
+      assertAlmostEquals(variances[i], expected, 1e-5);
+    }
+  }));
