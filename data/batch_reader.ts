@@ -1,0 +1,129 @@
+/** From batch numbers to decoded pictures, with a policy for rows that are broken. */
+import { UserError } from "../errors.ts";
+import { BrokenImageError, decodeImage, type DecodeOptions, type Picture } from "./decode.ts";
+import type { EpochOrder } from "./sampler.ts";
+import { BrokenRowError, type TsvFile, type TsvRow } from "./tsv.ts";
+
+/** Pictures that one reader decodes side by side; more gains nothing on two cores and only takes memory. */
+const DECODES_AT_ONCE = 4;
+
+/** A decoded picture with where it came from. */
+export interface LabelledPicture extends Picture {
+  /** Row in the TSV, from 0. */
+  row: number;
+  /** The row's name in the TSV. */
+  key: string;
+  /** An int32. */
+  label: number;
+}
+
+/** What a `BatchReader` can be told. */
+export interface BatchReaderOptions extends DecodeOptions {
+  /**
+   * `replace` (default) puts another row in place of a broken one, so that a training batch stays full; `skip` leaves
+   * it out, so that an evaluation counts no picture twice.
+   */
+  brokenRows?: "replace" | "skip";
+  /** Called for each broken row, the first time it is met. */
+  onBrokenRow?(error: BrokenRowError): void;
+}
+
+/**
+ * Reads and decodes the batches of an epoch.
+ *
+ * A broken row is replaced by the first good one among `EpochOrder.substitutes` that is not in the batch yet, or, where
+ * the file has no other good row, by a good one of the same batch. Which one that is depends on the file, the seed and
+ * the epoch, not on the Worker or on what it read before.
+ */
+export class BatchReader {
+  #tsv: TsvFile;
+  #options: BatchReaderOptions;
+  #broken = new Set<number>();
+
+  /** A reader of a file that the caller opened and will close. */
+  constructor(tsv: TsvFile, options: BatchReaderOptions = {}) {
+    this.#tsv = tsv;
+    this.#options = options;
+  }
+
+  /** How many different rows were found to be broken so far. */
+  get brokenRowCount(): number {
+    return this.#broken.size;
+  }
+
+  /**
+   * Reads one batch; a few pictures at a time are decoded side by side, on sharp's threads.
+   *
+   * @returns pictures in the batch's order: all of them, or with `skip` the good ones
+   * @throws UserError where a row is broken and no good row is found to replace it
+   */
+  async read(order: EpochOrder, batch: number): Promise<LabelledPicture[]> {
+    const rows = order.batch(batch);
+    const pictures = await this.#decodeAll(this.#tsv.readRows(rows));
+    const good = pictures.filter((picture) => picture !== undefined);
+    if (good.length === pictures.length || this.#options.brokenRows === "skip") return good;
+    const taken = new Set(good.map((picture) => picture.row));
+    const filled: LabelledPicture[] = [];
+    for (const [i, picture] of pictures.entries()) {
+      filled.push(picture ?? await this.#substitute(order, batch * order.batchSize + i, taken, good));
+      taken.add(filled[i].row);
+    }
+    return filled;
+  }
+
+  async #decodeAll(rows: (TsvRow | BrokenRowError)[]): Promise<(LabelledPicture | undefined)[]> {
+    const pictures = new Array<LabelledPicture | undefined>(rows.length);
+    const waiting = rows.entries();
+    const decodeWaiting = async () => {
+      for (const [i, row] of waiting) pictures[i] = await this.#decode(row);
+    };
+    await Promise.all(Array.from({ length: DECODES_AT_ONCE }, decodeWaiting));
+    return pictures;
+  }
+
+  async #substitute(
+    order: EpochOrder,
+    position: number,
+    taken: Set<number>,
+    good: LabelledPicture[],
+  ): Promise<LabelledPicture> {
+    for (const row of order.substitutes(position)) {
+      if (taken.has(row) || this.#broken.has(row)) continue;
+      const picture = await this.#decode(this.#tsv.readRows([row])[0]);
+      if (picture === undefined) continue;
+      good.push(picture);
+      return picture;
+    }
+    if (good.length === 0) {
+      throw new UserError(
+        `${this.#tsv.path}: expected pictures, found none in the ${this.#broken.size} rows that were tried. ` +
+          "Look at the messages about broken rows above.",
+      );
+    }
+    return good[position % good.length];
+  }
+
+  async #decode(row: TsvRow | BrokenRowError): Promise<LabelledPicture | undefined> {
+    try {
+      if (row instanceof BrokenRowError) throw row;
+      const { width, height, pixels } = await this.#decodeRow(row);
+      return { width, height, pixels, row: row.row, key: row.key, label: row.label };
+    } catch (error) {
+      if (!(error instanceof BrokenRowError)) throw error;
+      if (!this.#broken.has(error.row)) {
+        this.#broken.add(error.row);
+        this.#options.onBrokenRow?.(error);
+      }
+      return undefined;
+    }
+  }
+
+  async #decodeRow(row: TsvRow): Promise<Picture> {
+    try {
+      return await decodeImage(row.image, this.#options);
+    } catch (error) {
+      if (!(error instanceof BrokenImageError)) throw error;
+      throw new BrokenRowError(this.#tsv.path, row.row, error.message);
+    }
+  }
+}

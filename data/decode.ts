@@ -1,0 +1,151 @@
+/**
+ * Encoded pictures to pixels, by `sharp` (libvips). The pixels are those that `Image.open(file).convert("RGB")` of
+ * Pillow gives, to the last bit: no rotation by EXIF, no colour profile, alpha dropped and not blended, CMYK by
+ * Pillow's plain formula, 16-bit colours cut to their high byte, 16-bit gray clipped at 255.
+ *
+ * Importing this module makes sharp use one thread a picture and keep no cache: reader Workers are what runs in
+ * parallel, and memory stays flat.
+ */
+import sharp from "sharp";
+import { UserError } from "../errors.ts";
+
+sharp.concurrency(1);
+sharp.cache(false);
+
+/** Pixels of one picture. */
+export interface Picture {
+  /** In pixels. */
+  width: number;
+  /** In pixels. */
+  height: number;
+  /** RGBA8, row-major, [height, width, 4]; alpha is 255. */
+  pixels: Uint8Array<ArrayBuffer>;
+}
+
+/** What `decodeImage` can be told. */
+export interface DecodeOptions {
+  /** Pictures with more pixels (width x height) are refused before memory is taken for them. */
+  maxPixels?: number;
+}
+
+/** 134 million pixels, half a gibibyte as RGBA8. */
+export const DEFAULT_MAX_PIXELS: number = 2 ** 27;
+
+/** The bytes are not a whole picture of a known format. */
+export class BrokenImageError extends UserError {
+  /** What a program tells the kind of error by. */
+  override name = "BrokenImageError";
+}
+
+/**
+ * Decodes a JPEG, PNG or WebP file (of an animation, the first frame).
+ *
+ * @param bytes the file's content
+ * @throws BrokenImageError where it is of another format, truncated, damaged, or larger than `maxPixels`
+ */
+export async function decodeImage(bytes: Uint8Array, options: DecodeOptions = {}): Promise<Picture> {
+  const { maxPixels = DEFAULT_MAX_PIXELS } = options;
+  const kind = recognise(bytes);
+  let image = sharp(bytes, {
+    // "truncated" would let PNGs with wrong checksums through; "warning" refuses JPEGs that Pillow reads.
+    failOn: "error",
+    ignoreIcc: true,
+    limitInputPixels: maxPixels,
+  });
+  if (kind === "cmyk") image = image.pipelineColourspace("cmyk").toColourspace("cmyk");
+  if (kind === "gray16") image = image.toColourspace("grey16");
+  try {
+    const { data, info } = await image.raw({ depth: kind === "gray16" ? "ushort" : "uchar" })
+      .toBuffer({ resolveWithObject: true });
+    const { width, height, channels } = info;
+    return { width, height, pixels: toRgba(data, width * height, channels, kind) };
+  } catch (error) {
+    throw new BrokenImageError(await explain(error as Error, bytes, maxPixels));
+  }
+}
+
+/** What Pillow's conversion to RGB depends on. */
+type Kind = "cmyk" | "gray16" | "other";
+
+/** Turns sharp's raw output, [count, channels], into RGBA8. */
+function toRgba(data: Uint8Array, count: number, channels: number, kind: Kind): Uint8Array<ArrayBuffer> {
+  const pixels = new Uint32Array(count);
+  const opaque = 0xff000000;
+  if (kind === "cmyk") {
+    for (let i = 0, at = 0; i < count; i++, at += 4) {
+      const white = 255 - data[at + 3];
+      pixels[i] = lessInk(white, data[at]) | (lessInk(white, data[at + 1]) << 8) |
+        (lessInk(white, data[at + 2]) << 16) | opaque;
+    }
+  } else if (kind === "gray16") {
+    // Little-endian uint16.
+    for (let i = 0, at = 0; i < count; i++, at += 2 * channels) {
+      pixels[i] = ((data[at + 1] > 0 ? 255 : data[at]) * 0x010101) | opaque;
+    }
+  } else if (channels < 3) {
+    for (let i = 0, at = 0; i < count; i++, at += channels) pixels[i] = (data[at] * 0x010101) | opaque;
+  } else {
+    for (let i = 0, at = 0; i < count; i++, at += channels) {
+      pixels[i] = data[at] | (data[at + 1] << 8) | (data[at + 2] << 16) | opaque;
+    }
+  }
+  return new Uint8Array(pixels.buffer);
+}
+
+/** `white * (1 - ink / 255)`, rounded as Pillow's `cmyk2rgb` does. */
+function lessInk(white: number, ink: number): number {
+  const product = ink * white + 128;
+  return Math.max(0, white - (((product >> 8) + product) >> 8));
+}
+
+/** Looks at the header for the two kinds that Pillow treats in its own way, and refuses formats that are not ours. */
+function recognise(bytes: Uint8Array): Kind {
+  if (startsWith(bytes, [0xff, 0xd8, 0xff])) return countJpegComponents(bytes) === 4 ? "cmyk" : "other";
+  if (startsWith(bytes, [0x89, 0x50, 0x4e, 0x47])) {
+    const [depth, colourType] = bytes.subarray(24, 26);
+    return depth === 16 && colourType === 0 ? "gray16" : "other";
+  }
+  if (
+    startsWith(bytes, [0x52, 0x49, 0x46, 0x46]) && startsWith(bytes.subarray(8), [0x57, 0x45, 0x42, 0x50])
+  ) {
+    return "other";
+  }
+  const start = Array.from(bytes.subarray(0, 8), (byte) => byte.toString(16).padStart(2, "0")).join(" ");
+  throw new BrokenImageError(
+    `expected a JPEG, PNG or WebP picture, found ${bytes.length} bytes that start with ${start || "nothing"}`,
+  );
+}
+
+function startsWith(bytes: Uint8Array, prefix: number[]): boolean {
+  return prefix.every((byte, i) => bytes[i] === byte);
+}
+
+/** Number of components from a JPEG's start-of-frame segment; 0 where there is none. */
+function countJpegComponents(bytes: Uint8Array): number {
+  for (let at = 2; at + 9 < bytes.length;) {
+    if (bytes[at] !== 0xff) return 0;
+    const marker = bytes[at + 1];
+    if (marker === 0xff) {
+      at++; // a fill byte
+      continue;
+    }
+    // SOF0 to SOF15 without DHT (C4), JPG (C8) and DAC (CC).
+    if (marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc) {
+      return bytes[at + 9];
+    }
+    at += 2 + (bytes[at + 2] << 8 | bytes[at + 3]);
+  }
+  return 0;
+}
+
+async function explain(error: Error, bytes: Uint8Array, maxPixels: number): Promise<string> {
+  if (error.message.includes("exceeds pixel limit")) {
+    const { width, height } = await sharp(bytes, { limitInputPixels: false }).metadata();
+    return `expected a picture of at most ${maxPixels} pixels, found ${width} x ${height} = ${
+      width * height
+    }`;
+  }
+  // libvips repeats itself over several lines; the first one tells.
+  const [first] = error.message.split("\n");
+  return `the picture is truncated or damaged (${first.trim()})`;
+}

@@ -1,0 +1,298 @@
+/**
+ * `.lineidx` files: the byte offset at which each row of a TSV starts, in decimal, one a line. They are what lets a row
+ * be reached with one seek. The original SEED makes `train.lineidx` beside `train.tsv` when it is missing; so do we.
+ */
+import { UserError } from "../errors.ts";
+
+const NEWLINE = 10;
+const SCAN_BYTES = 4 << 20;
+const PARSE_BYTES = 1 << 20;
+/** Offsets compared with the TSV each time an index is opened, spread evenly; the last one comes on top. */
+const SAMPLES = 64;
+/** The same where the TSV is newer than its index, as it may have been edited. */
+const SAMPLES_WHEN_NEWER = 4096;
+
+/** What `openLineIndex` can be told. */
+export interface LineIndexOptions {
+  /** Gets a sentence when an index was remade or could not be saved. */
+  onWarning?(message: string): void;
+}
+
+/** An index does not belong to its TSV. The message names the file, the line, and what to do. */
+export class LineIndexError extends UserError {
+  /** What a program tells the kind of error by. */
+  override name = "LineIndexError";
+
+  /**
+   * An error about one index.
+   *
+   * @param message what a person reads
+   * @param mayBeStale `true` where an earlier version of the TSV could explain it; `false` where the file can be no
+   * index of anything (cut in the middle of a number, not numbers, not ascending)
+   */
+  constructor(message: string, readonly mayBeStale: boolean) {
+    super(message);
+  }
+}
+
+/** `data/train.tsv` to `data/train.lineidx`, as the original names it. */
+export function lineIndexPath(tsvPath: string): string {
+  return tsvPath.replace(/(?<=[^/])\.[^./]*$/, "") + ".lineidx";
+}
+
+/** Grows by doubling; offsets pass 2^32, so they are kept as float64 (exact up to 2^53). */
+class Offsets {
+  #values = new Float64Array(1024);
+  length = 0;
+
+  push(value: number): void {
+    if (this.length === this.#values.length) {
+      const larger = new Float64Array(2 * this.length);
+      larger.set(this.#values);
+      this.#values = larger;
+    }
+    this.#values[this.length++] = value;
+  }
+
+  take(): Float64Array<ArrayBuffer> {
+    return this.#values.slice(0, this.length);
+  }
+}
+
+/**
+ * Finds where each row starts by reading the file once from end to end, 4 MiB at a time.
+ *
+ * @returns byte offsets, [rows]; an empty file has none. A last row without a line end counts
+ */
+export async function scanLineOffsets(tsvPath: string): Promise<Float64Array<ArrayBuffer>> {
+  using file = await Deno.open(tsvPath);
+  const buffer = new Uint8Array(SCAN_BYTES);
+  const offsets = new Offsets();
+  let start = 0;
+  let atLineStart = true;
+  for (let read; (read = await file.read(buffer)) !== null; start += read) {
+    const chunk = buffer.subarray(0, read);
+    for (let i = 0; i < read;) {
+      if (atLineStart) offsets.push(start + i);
+      const end = chunk.indexOf(NEWLINE, i);
+      atLineStart = end !== -1;
+      i = atLineStart ? end + 1 : read;
+    }
+  }
+  return offsets.take();
+}
+
+function* encodeOffsets(offsets: Float64Array): Generator<Uint8Array> {
+  const encoder = new TextEncoder();
+  for (let i = 0; i < offsets.length; i += 65536) {
+    yield encoder.encode(offsets.subarray(i, i + 65536).join("\n") + "\n");
+  }
+}
+
+/** Writes an index so that others see either nothing or all of it: a temporary file beside it, then a rename. */
+export async function writeLineIndex(indexPath: string, offsets: Float64Array): Promise<void> {
+  const temporary = `${indexPath}.${crypto.randomUUID()}.tmp`;
+  try {
+    await Deno.writeFile(temporary, ReadableStream.from(encodeOffsets(offsets)), { createNew: true });
+    await Deno.rename(temporary, indexPath);
+  } catch (error) {
+    await Deno.remove(temporary).catch(() => {});
+    throw error;
+  }
+}
+
+/**
+ * Reads an index and compares it with its TSV: offsets ascend from 0, none lies outside the file, a sample of them
+ * comes right after a line end, and the last one starts the TSV's last row. (`TsvFile` checks each row that it reads.)
+ *
+ * @param samples how many offsets to compare, besides the last
+ * @returns byte offsets, [rows]
+ * @throws LineIndexError where the two contradict each other
+ */
+export async function readLineIndex(
+  indexPath: string,
+  tsvPath: string,
+  samples: number = SAMPLES,
+): Promise<Float64Array<ArrayBuffer>> {
+  using tsv = await Deno.open(tsvPath);
+  const { size } = await tsv.stat();
+  const { offsets, complete } = await parseLineIndex(indexPath, tsvPath, size);
+  const stride = Math.max(1, offsets.length / samples);
+  for (let at = stride; at < offsets.length - 1; at += stride) {
+    checkRowStart(tsv, offsets, Math.floor(at), indexPath, tsvPath, true);
+  }
+  checkRowStart(tsv, offsets, offsets.length - 1, indexPath, tsvPath, complete);
+  await checkLastRow(tsv, offsets, size, indexPath, tsvPath);
+  return offsets;
+}
+
+/**
+ * The offsets of a TSV's rows: from its `.lineidx` where that fits; made and saved where there is none; made again,
+ * with a warning, where the TSV is newer and the index no longer fits. Where it cannot be saved (a read-only folder)
+ * it is kept in memory alone, with a warning.
+ *
+ * Several Workers may do this at once; each then scans the file, so open it in one place before starting them.
+ *
+ * @returns byte offsets, [rows], at least one
+ * @throws LineIndexError where an index contradicts a TSV that is not newer, or is damaged
+ * @throws UserError where the TSV is empty
+ */
+export async function openLineIndex(
+  tsvPath: string,
+  options: LineIndexOptions = {},
+): Promise<Float64Array<ArrayBuffer>> {
+  const indexPath = lineIndexPath(tsvPath);
+  const tsv = await Deno.stat(tsvPath);
+  if (tsv.size === 0) {
+    throw new UserError(
+      `${tsvPath} is empty: expected one row a line (key, label, base64 picture, separated by tabs).`,
+    );
+  }
+  const index = await Deno.stat(indexPath).catch((error) => {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  });
+  if (index !== undefined) {
+    if (!index.isFile) throw new UserError(`${indexPath}: expected a file with row offsets, found a folder.`);
+    const newer = tsv.mtime !== null && index.mtime !== null && tsv.mtime > index.mtime;
+    try {
+      return await readLineIndex(indexPath, tsvPath, newer ? SAMPLES_WHEN_NEWER : SAMPLES);
+    } catch (error) {
+      if (error instanceof Deno.errors.PermissionDenied) {
+        throw new UserError(`${indexPath} cannot be read: ${error.message}.`);
+      }
+      if (!(error instanceof LineIndexError && error.mayBeStale && newer)) throw error;
+      options.onWarning?.(
+        `${indexPath} is older than ${tsvPath} and no longer fits it; it is being made again.`,
+      );
+    }
+  }
+  const offsets = await scanLineOffsets(tsvPath);
+  const { size } = await Deno.stat(tsvPath);
+  if (size !== tsv.size) {
+    throw new UserError(
+      `${tsvPath} changed while its rows were being found (${tsv.size} bytes, then ${size}). ` +
+        "Start again when it is complete.",
+    );
+  }
+  try {
+    await writeLineIndex(indexPath, offsets);
+  } catch (error) {
+    options.onWarning?.(
+      `${indexPath} could not be saved (${(error as Error).message}); the row offsets are kept in memory, ` +
+        "and will have to be found again next time.",
+    );
+  }
+  return offsets;
+}
+
+function deleteIt(indexPath: string): string {
+  return `Delete ${indexPath} to have it made again.`;
+}
+
+/** Reads the numbers; `complete` tells whether the last one is followed by a line end. */
+async function parseLineIndex(
+  indexPath: string,
+  tsvPath: string,
+  tsvSize: number,
+): Promise<{ offsets: Float64Array<ArrayBuffer>; complete: boolean }> {
+  using file = await Deno.open(indexPath);
+  const buffer = new Uint8Array(PARSE_BYTES);
+  const offsets = new Offsets();
+  let digits = "";
+  let previous = -1;
+
+  const fail = (expected: string, complete: boolean, mayBeStale: boolean): never => {
+    const cut = complete ? "" : " (the file seems to be cut off there)";
+    throw new LineIndexError(
+      `${indexPath} line ${offsets.length + 1}: expected ${expected}, found ${
+        JSON.stringify(digits)
+      }${cut}. ` +
+        deleteIt(indexPath),
+      mayBeStale && complete,
+    );
+  };
+  const add = (complete: boolean) => {
+    const line = digits.endsWith("\r") ? digits.slice(0, -1) : digits;
+    if (!/^\d{1,16}$/.test(line)) fail("a byte offset in decimal", complete, false);
+    const value = Number(line);
+    if (offsets.length === 0 && value !== 0) fail("0, where the first row starts", complete, false);
+    if (offsets.length > 0 && value <= previous) {
+      fail(`an offset above the one before it, ${previous}`, complete, false);
+    }
+    if (value >= tsvSize) {
+      fail(`an offset inside ${tsvPath}, which has ${tsvSize} bytes`, complete, true);
+    }
+    offsets.push(value);
+    previous = value;
+    digits = "";
+  };
+
+  for (let read; (read = await file.read(buffer)) !== null;) {
+    for (let i = 0; i < read; i++) {
+      if (buffer[i] === NEWLINE) {
+        add(true);
+      } else {
+        digits += String.fromCharCode(buffer[i]);
+        if (digits.length > 32) fail("a byte offset in decimal", true, false);
+      }
+    }
+  }
+  const complete = digits === "";
+  if (!complete) add(false);
+  if (offsets.length === 0) {
+    throw new LineIndexError(
+      `${indexPath} is empty: expected the byte offset of each row of ${tsvPath}, one a line. ` +
+        deleteIt(indexPath),
+      false,
+    );
+  }
+  return { offsets: offsets.take(), complete };
+}
+
+function checkRowStart(
+  tsv: Deno.FsFile,
+  offsets: Float64Array,
+  row: number,
+  indexPath: string,
+  tsvPath: string,
+  complete: boolean,
+): void {
+  if (row === 0) return;
+  const before = new Uint8Array(1);
+  tsv.seekSync(offsets[row] - 1, Deno.SeekMode.Start);
+  tsv.readSync(before);
+  if (before[0] === NEWLINE) return;
+  throw new LineIndexError(
+    `${indexPath} line ${row + 1}: expected the byte offset where row ${row + 1} of ${tsvPath} starts, ` +
+      `found ${offsets[row]}, where no row starts${
+        complete ? "" : " (the file seems to be cut off there)"
+      }. ` +
+      deleteIt(indexPath),
+    complete,
+  );
+}
+
+async function checkLastRow(
+  tsv: Deno.FsFile,
+  offsets: Float64Array,
+  size: number,
+  indexPath: string,
+  tsvPath: string,
+): Promise<void> {
+  const last = offsets[offsets.length - 1];
+  const buffer = new Uint8Array(Math.min(size - last, 1 << 16));
+  await tsv.seek(last, Deno.SeekMode.Start);
+  let position = last;
+  for (let read; (read = await tsv.read(buffer)) !== null; position += read) {
+    const end = buffer.subarray(0, read).indexOf(NEWLINE);
+    if (end === -1) continue;
+    const next = position + end + 1;
+    if (next === size) return;
+    throw new LineIndexError(
+      `${indexPath} ends after line ${offsets.length}: expected an offset for every row of ${tsvPath}, but that ` +
+        `has another row at byte ${next}, and ${size} bytes in all. ${deleteIt(indexPath)}`,
+      true,
+    );
+  }
+}

@@ -1,0 +1,115 @@
+/**
+ * Which rows make up which batch of which epoch. Everything is a function of the seed, the epoch and the number of a
+ * batch, so any Worker can have any batch without the ones before it: the number of reader Workers does not change
+ * what is trained on, and a resumed run goes on where it stopped.
+ */
+import { UserError } from "../errors.ts";
+import { Random } from "./random.ts";
+
+/** Substitutes that are tried for one broken row before the data is called unusable. */
+const MAX_SUBSTITUTES = 1000;
+
+/** What an `EpochOrder` can be told. */
+export interface EpochOrderOptions {
+  /** A new random order each epoch (default), or the file's order. */
+  shuffle?: boolean;
+  /** Leave out the rows at the end that do not fill a batch (default), or have a last, shorter batch. */
+  dropLast?: boolean;
+}
+
+/**
+ * The order of one epoch.
+ *
+ * @example Worker 1 of 4, resuming at step 100
+ * ```ts
+ * const order = new EpochOrder(tsv.rowCount, seed, epoch, 256);
+ * for (const batch of order.batchesOf(1, 4, 100)) send(tsv.readRows(order.batch(batch)));
+ * ```
+ */
+export class EpochOrder {
+  #order: Uint32Array | undefined;
+
+  /** How many batches the epoch has. */
+  readonly batchCount: number;
+
+  /**
+   * Draws the order: about 0.1 s and 4 MB for a million rows.
+   *
+   * @param rowCount rows in the file
+   * @param seed the run's seed
+   * @param epoch from 0
+   * @param batchSize rows in a batch
+   * @throws UserError where the rows do not fill a single batch and `dropLast` is set
+   */
+  constructor(
+    readonly rowCount: number,
+    readonly seed: number,
+    readonly epoch: number,
+    readonly batchSize: number,
+    { shuffle = true, dropLast = true }: EpochOrderOptions = {},
+  ) {
+    if (!Number.isInteger(batchSize) || batchSize < 1) {
+      throw new UserError(`The batch size: expected a whole number above 0, found ${batchSize}.`);
+    }
+    this.batchCount = dropLast ? Math.floor(rowCount / batchSize) : Math.ceil(rowCount / batchSize);
+    if (this.batchCount === 0) {
+      throw new UserError(
+        `The data has ${rowCount} rows, fewer than one batch of ${batchSize}. Choose a smaller batch size.`,
+      );
+    }
+    if (shuffle) {
+      const rows = Uint32Array.from({ length: rowCount }, (_, row) => row);
+      this.#order = new Random(seed, "order", epoch).shuffle(rows);
+    }
+  }
+
+  /**
+   * The rows of one batch.
+   *
+   * @param index from 0, below `batchCount`
+   * @returns row numbers, [batchSize] (fewer in the last batch without `dropLast`)
+   */
+  batch(index: number): Uint32Array<ArrayBuffer> {
+    if (!Number.isInteger(index) || index < 0 || index >= this.batchCount) {
+      throw new RangeError(`the epoch has batches 0 to ${this.batchCount - 1}; batch ${index} was asked for`);
+    }
+    const from = index * this.batchSize;
+    const to = Math.min(from + this.batchSize, this.rowCount);
+    return Uint32Array.from({ length: to - from }, (_, i) => this.#order?.[from + i] ?? from + i);
+  }
+
+  /**
+   * The batches that one of several Workers makes: those with `batch % workers === worker`.
+   *
+   * @param from first batch that is wanted, when resuming
+   */
+  *batchesOf(worker: number, workers: number, from = 0): Generator<number> {
+    const behind = (((worker - from) % workers) + workers) % workers;
+    for (let batch = from + behind; batch < this.batchCount; batch += workers) yield batch;
+  }
+
+  /**
+   * Rows to try, one after the other, in place of the broken row at a position of the epoch, so that a training batch
+   * stays full. They depend on the seed, the epoch and the position alone: whichever Worker meets the broken row takes
+   * the same substitute. The walk has a random start and a random stride that shares no factor with the number of
+   * rows, so it meets every row once, and ends after 1000.
+   *
+   * @param position place in the epoch, `batch * batchSize + i`
+   */
+  *substitutes(position: number): Generator<number> {
+    const random = new Random(this.seed, "substitute", this.epoch, position);
+    const count = this.rowCount;
+    let row = random.integer(0, count - 1);
+    let stride = random.integer(1, count);
+    while (greatestCommonDivisor(stride, count) !== 1) stride = random.integer(1, count);
+    for (let attempt = 0; attempt < Math.min(count, MAX_SUBSTITUTES); attempt++) {
+      yield row;
+      row = (row + stride) % count;
+    }
+  }
+}
+
+function greatestCommonDivisor(a: number, b: number): number {
+  while (b !== 0) [a, b] = [b, a % b];
+  return a;
+}

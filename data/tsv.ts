@@ -1,0 +1,307 @@
+/**
+ * TSV files of pictures, as the original SEED reads them: one row a line, columns separated by tabs. Column 0 is a key,
+ * column 1 an integer label, the LAST column the picture in base64 (JPEG, PNG or WebP); columns between are ignored.
+ *
+ * Rows are reached by seeking to their offset in the `.lineidx` beside the TSV, so the file is never in memory as a
+ * whole: what stays is 8 bytes a row. Rows are numbered from 0 in code, and by their line, from 1, in messages.
+ */
+import { UserError } from "../errors.ts";
+import { type LineIndexOptions, lineIndexPath, openLineIndex } from "./line_index.ts";
+import { findNearNames } from "./near_names.ts";
+
+const TAB = 9;
+const NEWLINE = 10;
+const CARRIAGE_RETURN = 13;
+/** A base64 column must fit a JavaScript string (2^29 - 24 units); no sensible picture comes near. */
+const MAX_ROW_BYTES = 256 << 20;
+/** Neighbouring rows are read with one system call, up to this many bytes. */
+const MAX_RUN_BYTES = 8 << 20;
+
+/** One row. */
+export interface TsvRow {
+  /** Number of the row, from 0. */
+  row: number;
+  /** Column 0: any name. */
+  key: string;
+  /** Column 1: an int32. */
+  label: number;
+  /** The encoded picture (JPEG, PNG or WebP file bytes), not looked at yet. */
+  image: Uint8Array<ArrayBuffer>;
+}
+
+/** One row cannot be used; the rest of the file may be fine. The message names file, line and reason. */
+export class BrokenRowError extends UserError {
+  /** What a program tells the kind of error by. */
+  override name = "BrokenRowError";
+
+  /**
+   * An error about one row.
+   *
+   * @param file path of the TSV
+   * @param row number of the row, from 0
+   * @param reason what was expected and what was found
+   */
+  constructor(readonly file: string, readonly row: number, readonly reason: string) {
+    super(`${file} line ${row + 1}: ${reason}`);
+  }
+}
+
+/** A TSV file open for reading. Close it with `using` or `close()`. */
+export class TsvFile implements Disposable {
+  #file: Deno.FsFile;
+  #offsets: Float64Array;
+  #size: number;
+  #buffer = new Uint8Array(1 << 16);
+
+  private constructor(readonly path: string, file: Deno.FsFile, offsets: Float64Array, size: number) {
+    this.#file = file;
+    this.#offsets = offsets;
+    this.#size = size;
+  }
+
+  /**
+   * Opens a TSV and its `.lineidx`, which is made when missing and made again when stale.
+   *
+   * @example
+   * ```ts
+   * using tsv = await TsvFile.open("data/train.tsv", { onWarning: console.warn });
+   * const { label, image } = await tsv.readRow(0);
+   * ```
+   * @throws UserError where the file is missing, not a file, or empty
+   * @throws LineIndexError where the `.lineidx` contradicts the TSV
+   */
+  static async open(path: string, options: LineIndexOptions = {}): Promise<TsvFile> {
+    const info = await statOrExplain(path);
+    if (!info.isFile) throw new UserError(`${path}: expected a TSV file, found something else.`);
+    const file = await Deno.open(path).catch((error) => {
+      throw new UserError(`${path} cannot be read: ${error.message}.`);
+    });
+    try {
+      const offsets = await openLineIndex(path, options);
+      return new TsvFile(path, file, offsets, (await file.stat()).size);
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+  }
+
+  /** How many rows there are, broken ones included. */
+  get rowCount(): number {
+    return this.#offsets.length;
+  }
+
+  /**
+   * Reads one row. The read is synchronous inside, as seek and read belong together; a reader has a Worker of its own.
+   *
+   * @param row from 0
+   * @throws BrokenRowError where the row does not have the right columns
+   * @throws UserError where the `.lineidx` turns out not to belong to this file
+   */
+  // deno-lint-ignore require-await -- so that errors arrive as rejections
+  async readRow(row: number): Promise<TsvRow> {
+    return this.readRowSync(row);
+  }
+
+  /** `readRow`, for callers that are synchronous themselves. */
+  readRowSync(row: number): TsvRow {
+    const [result] = this.readRows([row]);
+    if (result instanceof BrokenRowError) throw result;
+    return result;
+  }
+
+  /**
+   * Reads any rows, in any order, with one system call for each run of neighbours.
+   *
+   * @param rows numbers from 0
+   * @returns for each one the row, or what is wrong with it, in the order asked for
+   */
+  readRows(rows: ArrayLike<number>): (TsvRow | BrokenRowError)[] {
+    const results = new Array<TsvRow | BrokenRowError>(rows.length);
+    const order = Array.from(rows, (row, position) => ({ row, position }));
+    for (const { row } of order) {
+      if (!Number.isInteger(row) || row < 0 || row >= this.rowCount) {
+        throw new RangeError(`${this.path} has rows 0 to ${this.rowCount - 1}; row ${row} was asked for`);
+      }
+    }
+    order.sort((a, b) => a.row - b.row);
+    for (let from = 0; from < order.length;) {
+      const first = order[from].row;
+      const start = this.#offsets[first];
+      if (this.#endOf(first) - start > MAX_ROW_BYTES) {
+        const { row, position } = order[from++];
+        const bytes = this.#endOf(row) - start;
+        results[position] = this.#broken(
+          row,
+          `expected at most ${MAX_ROW_BYTES} bytes in a row, found ${bytes}`,
+        );
+        continue;
+      }
+      let to = from + 1;
+      while (
+        to < order.length && order[to].row <= order[to - 1].row + 1 &&
+        this.#endOf(order[to].row) - start <= MAX_RUN_BYTES
+      ) to++;
+      const bytes = this.#readBytes(start, this.#endOf(order[to - 1].row), first);
+      for (; from < to; from++) {
+        const { row, position } = order[from];
+        results[position] = this.#parse(
+          row,
+          bytes.subarray(this.#offsets[row] - start, this.#endOf(row) - start),
+        );
+      }
+    }
+    return results;
+  }
+
+  /** Closes the file; harmless when done twice. */
+  close(): void {
+    this.#file[Symbol.dispose]();
+  }
+
+  /** `close`, for `using`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #endOf(row: number): number {
+    return row + 1 < this.#offsets.length ? this.#offsets[row + 1] : this.#size;
+  }
+
+  #broken(row: number, reason: string): BrokenRowError {
+    return new BrokenRowError(this.path, row, reason);
+  }
+
+  /** Bytes [start, end) of the file, in a buffer that the next call reuses; checks that a line starts there. */
+  #readBytes(start: number, end: number, row: number): Uint8Array {
+    // One byte more in front, which must be the line end before the row.
+    const before = start > 0 ? 1 : 0;
+    const length = end - start + before;
+    if (this.#buffer.length < length) this.#buffer = new Uint8Array(2 ** Math.ceil(Math.log2(length)));
+    this.#file.seekSync(start - before, Deno.SeekMode.Start);
+    for (let filled = 0; filled < length;) {
+      const read = this.#file.readSync(this.#buffer.subarray(filled, length));
+      if (read === null) {
+        throw new UserError(
+          `${this.path} line ${row + 1}: expected ${
+            length - before
+          } bytes from byte ${start}, found the end of ` +
+            "the file. It has become shorter since it was opened; start again when it is complete.",
+        );
+      }
+      filled += read;
+    }
+    if (before === 1 && this.#buffer[0] !== NEWLINE) throw this.#indexError(row);
+    return this.#buffer.subarray(before, length);
+  }
+
+  #indexError(row: number): UserError {
+    const index = lineIndexPath(this.path);
+    return new UserError(
+      `${index} line ${row + 1}: expected where line ${row + 1} of ${this.path} starts, found ` +
+        `${this.#offsets[row]}, and no line reaches from there to ${
+          this.#endOf(row)
+        }, where the next row should ` +
+        `start. Delete ${index} to have it made again.`,
+    );
+  }
+
+  #parse(row: number, line: Uint8Array): TsvRow | BrokenRowError {
+    let end = line.length;
+    const lineEnd = line.indexOf(NEWLINE);
+    // Only the file's last row may lack a line end, and none may have one inside.
+    if (lineEnd === -1 ? row + 1 < this.rowCount : lineEnd + 1 < line.length) throw this.#indexError(row);
+    if (lineEnd !== -1) end--;
+    if (end > 0 && line[end - 1] === CARRIAGE_RETURN) end--;
+    line = line.subarray(0, end);
+
+    const keyEnd = line.indexOf(TAB);
+    const lastStart = line.lastIndexOf(TAB) + 1;
+    if (keyEnd === -1 || keyEnd + 1 === lastStart) {
+      const found = line.length === 0 ? "an empty line" : keyEnd === -1 ? "1 column" : "2 columns";
+      return this.#broken(
+        row,
+        `expected at least 3 columns separated by tabs (key, label, base64 picture), found ${found}`,
+      );
+    }
+    const labelText = decodeText(line.subarray(keyEnd + 1, line.indexOf(TAB, keyEnd + 1))).trim();
+    const label = Number(labelText);
+    if (!/^[+-]?\d+$/.test(labelText) || label !== (label | 0)) {
+      return this.#broken(row, `expected an integer label in column 2, found ${shorten(labelText)}`);
+    }
+    if (lastStart === line.length) {
+      return this.#broken(row, "expected a base64 picture in the last column, found nothing");
+    }
+    const base64 = decodeLatin1(line.subarray(lastStart));
+    try {
+      const image = Uint8Array.fromBase64(base64);
+      return { row, key: decodeText(line.subarray(0, keyEnd)), label: label | 0, image };
+    } catch {
+      return this.#broken(row, `expected a base64 picture in the last column, found ${shorten(base64)}`);
+    }
+  }
+}
+
+const utf8 = new TextDecoder();
+const latin1 = new TextDecoder("latin1");
+
+function decodeText(bytes: Uint8Array): string {
+  return utf8.decode(bytes);
+}
+
+/** Base64 is ASCII; one byte a character is the fastest way in. */
+function decodeLatin1(bytes: Uint8Array): string {
+  return latin1.decode(bytes);
+}
+
+function shorten(text: string): string {
+  return JSON.stringify(text.length > 40 ? text.slice(0, 40) + "..." : text);
+}
+
+/**
+ * Finds the TSV that a data argument means: the file itself, or `<split>.tsv` in the folder.
+ *
+ * @param dataArgument a TSV file, or a folder with `train.tsv`, `test.tsv`
+ * @param split `train` or `test`
+ * @throws UserError that says what is there instead, and which names are near
+ */
+export async function resolveTsv(dataArgument: string, split: string): Promise<string> {
+  const info = await statOrExplain(dataArgument);
+  if (!info.isDirectory) return dataArgument;
+  const path = `${dataArgument.replace(/\/+$/, "") || ""}/${split}.tsv`;
+  await statOrExplain(path);
+  return path;
+}
+
+async function statOrExplain(path: string): Promise<Deno.FileInfo> {
+  try {
+    return await Deno.stat(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) {
+      throw new UserError(`${path} cannot be read: ${(error as Error).message}.`);
+    }
+    throw new UserError(`${path} does not exist. ${await describeSurroundings(path)}`);
+  }
+}
+
+/** What is in the nearest folder above that exists, and which names there are near. */
+async function describeSurroundings(path: string): Promise<string> {
+  const parts = path.replace(/\/+$/, "").split("/");
+  while (parts.length > 0) {
+    const missing = parts.pop()!;
+    const folder = parts.length > 0 ? parts.join("/") || "/" : ".";
+    const names: string[] = [];
+    try {
+      for await (const entry of Deno.readDir(folder)) {
+        if (!entry.name.startsWith(".")) names.push(entry.isDirectory ? `${entry.name}/` : entry.name);
+      }
+    } catch {
+      continue;
+    }
+    names.sort();
+    const shown = names.length > 12 ? [...names.slice(0, 12), `and ${names.length - 12} more`] : names;
+    const near = findNearNames(missing, names.map((name) => name.replace(/\/$/, "")));
+    return `${folder === "." ? "The current folder" : folder} has ${shown.join(", ") || "nothing in it"}.` +
+      (near.length > 0 ? ` Did you mean ${near.join(" or ")}?` : "");
+  }
+  return "";
+}

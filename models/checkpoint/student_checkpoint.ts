@@ -1,0 +1,252 @@
+/**
+ * Checkpoints of a distillation run, as the original SEED writes them (main.py): `epoch`, `arch`, `state_dict` with
+ * `module.student.*`, `module.teacher.*`, `module.queue` and `module.queue_ptr`, and the state of PyTorch's SGD. So they
+ * open in the original's own `main.py --resume` and `main_lincls.py --pretrained`.
+ */
+import { CheckpointError, quote } from "./checkpoint_error.ts";
+import type { Dtype, RawArray } from "./dtype.ts";
+import { TensorRef } from "./tensor_ref.ts";
+import type { TorchFile } from "./torch_file.ts";
+import {
+  OrderedDict,
+  PyFloat,
+  TensorValue,
+  type TorchDict,
+  torchDict,
+  type TorchValue,
+} from "./torch_value.ts";
+
+const STUDENT = "module.student.";
+const TEACHER = "module.teacher.";
+/** Key of what the original does not have: whatever this project needs to go on exactly where it stopped. */
+const RESUME = "seed_resume";
+
+/** A tensor with its plain key, e.g. `layer1.0.conv1.weight`, in PyTorch's layout (OIHW). */
+export interface NamedTensor {
+  /** Plain key. */
+  readonly key: string;
+  /** `float32` where nothing is said. */
+  readonly dtype?: Dtype;
+  /** In PyTorch's layout. */
+  readonly shape: readonly number[];
+  /** Elements in row-major order. */
+  readonly data: RawArray;
+}
+
+/** The settings of SGD that PyTorch stores in `param_groups`. */
+export interface SgdSettings {
+  /** Learning rate of the last step. */
+  readonly lr: number;
+  /** Share of the old momentum that is kept. */
+  readonly momentum: number;
+  /** Weight decay (L2). */
+  readonly weightDecay: number;
+}
+
+/** The names that the original puts into its checkpoints' file names. */
+export interface CheckpointNames {
+  /** How the teacher was trained: `moco`, `simclr` or `swav`. */
+  readonly teacherSsl: string;
+  /** Epochs of the whole run. */
+  readonly epochs: number;
+  /** Name of the student's encoder. */
+  readonly studentArch: string;
+  /** Name of the teacher's encoder. */
+  readonly teacherArch: string;
+}
+
+/** What a run saves. */
+export interface StudentCheckpoint {
+  /** Epochs done, i.e. the epoch that a resumed run starts with. */
+  readonly epoch: number;
+  /** Name of the student's encoder. */
+  readonly arch: string;
+  /** Parameters and running statistics, in the order of the encoder's state_dict. */
+  readonly student: readonly NamedTensor[];
+  /** The frozen teacher likewise; the original has it in its checkpoints, its `--resume` needs it. */
+  readonly teacher?: readonly NamedTensor[] | ReadonlyMap<string, TensorRef>;
+  /** The queue's keys, [dim, K] as in the original. */
+  readonly queue?: Omit<NamedTensor, "key">;
+  /** The queue of small views in the multi-view variant, [dim, K]. */
+  readonly smallQueue?: Omit<NamedTensor, "key">;
+  /** Where the next keys go in the queue. */
+  readonly queuePointer?: number;
+  /** Settings of the optimizer. */
+  readonly sgd: SgdSettings;
+  /** SGD's momentum buffers by the student's plain keys; none before the first step. */
+  readonly momentum: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
+  /** Plain data and tensors that `torch.load` opens too and the original ignores. */
+  readonly resume?: TorchValue;
+}
+
+/** A saved run, as found in a file. Tensors are read when asked for. */
+export interface SavedStudent {
+  /** Epochs done. */
+  readonly epoch: number;
+  /** Name of the student's encoder. */
+  readonly arch: string;
+  /** By plain keys, in the file's order. */
+  readonly student: ReadonlyMap<string, TensorRef>;
+  /** Empty where the file has no teacher. */
+  readonly teacher: ReadonlyMap<string, TensorRef>;
+  /** [dim, K] */
+  readonly queue?: TensorRef;
+  /** [dim, K] */
+  readonly smallQueue?: TensorRef;
+  /** int64 [1] */
+  readonly queuePointer?: TensorRef;
+  /** Absent where the run had not made its optimizer yet. */
+  readonly sgd?: SgdSettings;
+  /** By the student's plain keys. */
+  readonly momentum: ReadonlyMap<string, TensorRef>;
+  /** What was saved beside the original's content. */
+  readonly resume?: TorchValue;
+}
+
+/**
+ * Name of the checkpoint after an epoch, counted from 0: `checkpoint_0007.pth.tar`; with `names` the original's,
+ * `Teacher_moco_T-Epoch_200_Student_resnet18_distill-Epoch_resnet50-checkpoint_0007.pth.tar`.
+ */
+export function checkpointFileName(epoch: number, names?: CheckpointNames): string {
+  const number = `checkpoint_${String(epoch).padStart(4, "0")}.pth.tar`;
+  if (names === undefined) return number;
+  const { teacherSsl, epochs, studentArch, teacherArch } = names;
+  return `Teacher_${teacherSsl}_T-Epoch_${epochs}_Student_${studentArch}_distill-Epoch_${teacherArch}-${number}`;
+}
+
+/** `true` for what PyTorch calls a parameter, `false` for its buffers (running statistics and their counter). */
+function isParameter(key: string): boolean {
+  return !/(^|\.)(running_mean|running_var|num_batches_tracked)$/.test(key);
+}
+
+/** The value to hand to `writeTorchFile`. */
+export function buildStudentCheckpoint(checkpoint: StudentCheckpoint): TorchDict {
+  const tensors = new OrderedDict();
+  const add = (key: string, { dtype = "float32", shape, data }: Omit<NamedTensor, "key">) =>
+    tensors.set(key, new TensorValue(dtype, shape, data));
+  for (const tensor of checkpoint.student) add(STUDENT + tensor.key, tensor);
+  const { teacher = [] } = checkpoint;
+  if (Array.isArray(teacher)) {
+    for (const tensor of teacher as readonly NamedTensor[]) add(TEACHER + tensor.key, tensor);
+  } else {
+    for (const [key, tensor] of teacher as ReadonlyMap<string, TensorRef>) tensors.set(TEACHER + key, tensor);
+  }
+  if (checkpoint.queue !== undefined) add("module.queue", checkpoint.queue);
+  if (checkpoint.smallQueue !== undefined) add("module.small_queue", checkpoint.smallQueue);
+  if (checkpoint.queuePointer !== undefined) {
+    const data = BigInt64Array.of(BigInt(checkpoint.queuePointer));
+    add("module.queue_ptr", { dtype: "int64", shape: [1], data });
+  }
+
+  const value = torchDict([
+    ["epoch", checkpoint.epoch],
+    ["arch", checkpoint.arch],
+    ["state_dict", tensors],
+    ["optimizer", buildSgdState(checkpoint, tensors)],
+  ]);
+  if (checkpoint.resume !== undefined) value.set(RESUME, checkpoint.resume);
+  return value;
+}
+
+/**
+ * `torch.optim.SGD.state_dict()`. Parameters are numbered over student and teacher, as the original hands the whole
+ * model to its optimizer; the teacher's never have a momentum.
+ */
+function buildSgdState({ student, sgd, momentum }: StudentCheckpoint, tensors: TorchDict): TorchDict {
+  const parameters = ([...tensors.keys()] as string[])
+    .filter((key) => (key.startsWith(STUDENT) || key.startsWith(TEACHER)) && isParameter(key));
+  const shapes = new Map(student.map(({ key, shape }) => [key, shape]));
+  const state: TorchDict = new Map();
+  for (const [key, data] of momentum) {
+    const index = parameters.indexOf(STUDENT + key);
+    const shape = shapes.get(key);
+    if (index < 0 || shape === undefined) {
+      throw new Error(`there is a momentum for ${key}, which is no parameter`);
+    }
+    state.set(index, torchDict([["momentum_buffer", new TensorValue("float32", shape, data)]]));
+  }
+  const group = torchDict([
+    ["lr", new PyFloat(sgd.lr)],
+    ["momentum", new PyFloat(sgd.momentum)],
+    ["dampening", 0],
+    ["weight_decay", new PyFloat(sgd.weightDecay)],
+    ["nesterov", false],
+    ["params", parameters.map((_, index) => index)],
+  ]);
+  return torchDict([["state", state], ["param_groups", [group]]]);
+}
+
+/**
+ * Reads what {@linkcode buildStudentCheckpoint} or the original saved, for `--resume`.
+ *
+ * @throws CheckpointError where `file` is no checkpoint of a distillation run
+ */
+export function readStudentCheckpoint(file: TorchFile): SavedStudent {
+  const wrong = (how: string) =>
+    new CheckpointError(file.path, `is not a checkpoint of a distillation run that can be resumed: ${how}`);
+  const root = file.value instanceof Map ? file.value : undefined;
+  const epoch = root?.get("epoch");
+  const arch = root?.get("arch");
+  const weights = root?.get("state_dict");
+  if (
+    root === undefined || !Number.isSafeInteger(epoch) || (epoch as number) < 0 || typeof arch !== "string"
+  ) {
+    throw wrong("it does not say its epoch and arch");
+  }
+  if (!(weights instanceof Map)) throw wrong("it has no state_dict");
+
+  const student = new Map<string, TensorRef>();
+  const teacher = new Map<string, TensorRef>();
+  const rest = new Map<string, TensorRef>();
+  const parameters: (string | undefined)[] = [];
+  for (const [key, tensor] of weights) {
+    if (typeof key !== "string" || !(tensor instanceof TensorRef)) continue;
+    // On a single GPU the original has no `module.` in front.
+    const [, part, plain] = /^(?:module\.)?(student\.|teacher\.|)(.*)$/s.exec(key)!;
+    (part === "student." ? student : part === "teacher." ? teacher : rest).set(plain, tensor);
+    if (part !== "" && isParameter(plain)) parameters.push(part === "student." ? plain : undefined);
+  }
+  if (student.size === 0) throw wrong(`its state_dict has no ${STUDENT}*`);
+
+  const optimizer = root.get("optimizer");
+  const state = optimizer instanceof Map ? optimizer.get("state") : undefined;
+  const groups = optimizer instanceof Map ? optimizer.get("param_groups") : undefined;
+  const momentum = new Map<string, TensorRef>();
+  for (const [index, entry] of state instanceof Map ? state : []) {
+    const buffer = entry instanceof Map ? entry.get("momentum_buffer") : undefined;
+    if (buffer === null || buffer === undefined) continue;
+    const key = parameters[index as number];
+    const shape = key === undefined ? undefined : student.get(key)!.shape;
+    if (key === undefined || !(buffer instanceof TensorRef) || String(buffer.shape) !== String(shape)) {
+      throw wrong(
+        `its optimizer's momentum number ${quote(String(index))} is not that of a student's parameter`,
+      );
+    }
+    momentum.set(key, buffer);
+  }
+  const sgd = readSgdSettings(Array.isArray(groups) ? groups[0] : undefined);
+  const optional = {
+    queue: rest.get("queue"),
+    smallQueue: rest.get("small_queue"),
+    queuePointer: rest.get("queue_ptr"),
+  };
+  return {
+    epoch: epoch as number,
+    arch,
+    student,
+    teacher,
+    ...optional,
+    sgd,
+    momentum,
+    resume: root.get(RESUME),
+  };
+}
+
+function readSgdSettings(group: TorchValue | undefined): SgdSettings | undefined {
+  if (!(group instanceof Map)) return undefined;
+  const [lr, momentum, weightDecay] = ["lr", "momentum", "weight_decay"].map((name) => group.get(name));
+  if (typeof lr !== "number" || typeof momentum !== "number" || typeof weightDecay !== "number") {
+    return undefined;
+  }
+  return { lr, momentum, weightDecay };
+}

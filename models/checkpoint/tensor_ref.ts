@@ -1,0 +1,207 @@
+/** A tensor that lies in a checkpoint file: known by shape, read when asked for. */
+import { crc32 } from "node:zlib";
+import type { ByteSource } from "./byte_source.ts";
+import { type CheckpointError, type Fail, quote } from "./checkpoint_error.ts";
+import { convertToFloat32, type Dtype, DTYPES, type RawArray } from "./dtype.ts";
+
+/** Bytes that are read and converted at a time. */
+const CHUNK_BYTES = 1 << 20;
+/** PyTorch's own limit. */
+const MAX_DIMENSIONS = 64;
+/** Elements that a tensor may repeat from a smaller storage (`expand`); more is a bomb, not a weight. */
+const MAX_EXPANDED_ELEMENTS = 1 << 20;
+
+/** The memory of one or several tensors, in the file. */
+export interface StorageRef {
+  /** Name in the file, e.g. `12`. */
+  readonly key: string;
+  /** Element type; `undefined` for untyped storages, whose tensors say it. */
+  readonly dtype: Dtype | undefined;
+  /** Bytes that tensors may use. */
+  readonly bytes: number;
+  /** CRC-32 of all the bytes, where the file has one. */
+  readonly crc32?: number;
+  /** Where to read. */
+  open(): Promise<ByteSource>;
+}
+
+/** How a tensor lies in its storage. */
+export interface TensorLayout {
+  /** Element type. */
+  readonly dtype: Dtype;
+  /** Row-major, as PyTorch has it; empty for a scalar. */
+  readonly shape: readonly number[];
+  /** Elements from one index to the next, per dimension. */
+  readonly stride: readonly number[];
+  /** Element of the storage at which the tensor starts. */
+  readonly offset: number;
+}
+
+/**
+ * A tensor in a checkpoint file. Its shape, stride and offset are known to fit its storage.
+ *
+ * Nothing is kept: each read goes to the file, for the bytes of this tensor alone (a stored entry; a compressed one
+ * has to be inflated whole).
+ */
+export class TensorRef implements TensorLayout {
+  /** Element type in the file. */
+  readonly dtype: Dtype;
+  /** As PyTorch has it; empty for a scalar. */
+  readonly shape: readonly number[];
+  readonly stride: readonly number[];
+  readonly offset: number;
+  /** Number of elements. */
+  readonly size: number;
+  /** Name of the storage in the file; tensors that share memory have the same one. */
+  readonly key: string;
+  readonly #storage: StorageRef;
+  readonly #fail: Fail;
+
+  /**
+   * Checks that the tensor fits its storage.
+   *
+   * @throws CheckpointError where the layout does not fit the storage; nothing is allocated for it
+   */
+  constructor(storage: StorageRef, layout: TensorLayout, fail: Fail) {
+    this.dtype = layout.dtype;
+    this.shape = layout.shape;
+    this.stride = layout.stride;
+    this.offset = layout.offset;
+    this.key = storage.key;
+    this.#storage = storage;
+    this.#fail = fail;
+    this.size = checkLayout(storage, layout, fail);
+  }
+
+  /** `true` where the elements lie in row-major order without gaps. */
+  get isContiguous(): boolean {
+    let expected = 1;
+    for (let d = this.shape.length - 1; d >= 0; d--) {
+      if (this.shape[d] !== 1 && this.stride[d] !== expected) return false;
+      expected *= this.shape[d];
+    }
+    return true;
+  }
+
+  /** The elements in row-major order as float32. int64 and float64 are rounded to it, bool becomes 0 and 1. */
+  async read(): Promise<Float32Array<ArrayBuffer>> {
+    const values = this.#allocate(Float32Array, this.size);
+    if (this.dtype === "float32" && this.isContiguous) {
+      await this.#readElements(this.offset, values, () => {});
+    } else if (this.isContiguous) {
+      await this.#readElements(
+        this.offset,
+        undefined,
+        (chunk, at) => convertToFloat32(this.dtype, chunk, values, at),
+      );
+    } else {
+      convertToFloat32(this.dtype, await this.readRaw(), values);
+    }
+    return values;
+  }
+
+  /** The elements in row-major order as they are in the file, e.g. a BigInt64Array of an int64 tensor. */
+  async readRaw(): Promise<RawArray> {
+    const { Raw } = DTYPES[this.dtype];
+    const values = this.#allocate(Raw, this.size);
+    if (this.isContiguous) {
+      await this.#readElements(this.offset, values, () => {});
+      return values;
+    }
+    if (this.size === 0) return values;
+    const span = this.shape.reduce((sum, dim, d) => sum + (dim - 1) * this.stride[d], 1);
+    const source = this.#allocate(Raw, span);
+    await this.#readElements(this.offset, source, () => {});
+    gather(source, values, this.shape, this.stride);
+    return values;
+  }
+
+  /**
+   * Reads as many elements as `into` has, or as the tensor has, from `start` on; hands on each piece as it comes.
+   * Where that is the whole storage its CRC-32 is checked.
+   */
+  async #readElements(
+    start: number,
+    into: RawArray | undefined,
+    take: (chunk: RawArray, at: number) => void,
+  ): Promise<void> {
+    const { Raw, bytes: width } = DTYPES[this.dtype];
+    const count = into?.length ?? this.size;
+    if (count === 0) return;
+    const source = await this.#storage.open();
+    const isWhole = start === 0 && count * width === source.size;
+    let crc = 0;
+    const step = CHUNK_BYTES / width;
+    const chunkBuffer = into?.buffer ?? new ArrayBuffer(Math.min(step, count) * width);
+    for (let at = 0; at < count; at += step) {
+      const length = Math.min(step, count - at);
+      const bytes = new Uint8Array(chunkBuffer, into === undefined ? 0 : at * width, length * width);
+      source.readAt((start + at) * width, bytes);
+      if (isWhole) crc = crc32(bytes, crc);
+      if (into === undefined) take(new Raw(chunkBuffer, 0, length), at);
+    }
+    // Writers that do not compute the sum leave 0.
+    const { crc32: expected = 0 } = this.#storage;
+    if (isWhole && expected !== 0 && crc !== expected) {
+      throw this.#fail(
+        `is damaged: the weights in storage ${
+          quote(this.key)
+        } do not match their CRC-32; copy or download it again`,
+      );
+    }
+  }
+
+  #allocate<T>(constructor: new (length: number) => T, length: number): T {
+    try {
+      return new constructor(length);
+    } catch {
+      throw this.#fail(`needs more memory than there is for a tensor of shape [${this.shape}]`);
+    }
+  }
+}
+
+/** Returns the number of elements. */
+function checkLayout(storage: StorageRef, layout: TensorLayout, fail: Fail): number {
+  const { dtype, shape, stride, offset } = layout;
+  const wrong = (how: string): CheckpointError =>
+    fail(
+      `has a tensor in storage ${quote(storage.key)} ${how} (shape [${shape}], stride [${stride}], offset ` +
+        `${offset}, ${dtype}); the file is damaged or not what it seems`,
+    );
+  if (shape.length > MAX_DIMENSIONS) throw fail(`has a tensor of ${shape.length} dimensions`);
+  const isIndex = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
+  if (shape.length !== stride.length || ![...shape, ...stride, offset].every(isIndex)) {
+    throw wrong("whose shape, stride and offset are not whole numbers that belong together");
+  }
+  const size = shape.reduce((product, dim) => product * dim, 1);
+  const elements = Math.floor(storage.bytes / DTYPES[dtype].bytes);
+  if (shape.includes(0)) return 0;
+  const last = shape.reduce((sum, dim, d) => sum + (dim - 1) * stride[d], offset);
+  if (last >= elements) {
+    throw wrong(`that reaches element ${last}, where the storage has ${elements} elements`);
+  }
+  if (size > Math.max(elements, MAX_EXPANDED_ELEMENTS)) {
+    throw wrong(`that repeats the ${elements} elements of its storage to ${size}`);
+  }
+  return size;
+}
+
+/** Copies a strided view, whose first element is `source[0]`, into row-major order. */
+function gather(
+  source: RawArray,
+  into: RawArray,
+  shape: readonly number[],
+  stride: readonly number[],
+): void {
+  const index = new Array<number>(shape.length).fill(0);
+  let from = 0;
+  for (let i = 0; i < into.length; i++) {
+    into[i] = source[from];
+    for (let d = shape.length - 1; d >= 0; d--) {
+      from += stride[d];
+      if (++index[d] < shape[d]) break;
+      from -= shape[d] * stride[d];
+      index[d] = 0;
+    }
+  }
+}

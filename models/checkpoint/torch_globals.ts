@@ -1,0 +1,234 @@
+/**
+ * The classes and functions of Python that a checkpoint may name, and what stands for them here. Everything else is
+ * refused by name. None of them runs code from the file.
+ */
+import { type Fail, quote } from "./checkpoint_error.ts";
+import { type Dtype, dtypeOfStorage, DTYPES } from "./dtype.ts";
+import { type StorageRef, TensorRef } from "./tensor_ref.ts";
+import { OrderedDict } from "./torch_value.ts";
+import { PickleGlobal, type PickleHost } from "./unpickle.ts";
+
+/** A storage as a tensor sees it: legacy files can point into the middle of one. */
+export interface StorageView {
+  /** The storage. */
+  readonly storage: StorageRef;
+  /** Where the view starts, in elements of the storage. */
+  readonly offset: number;
+}
+
+/** Finds a storage by what its persistent id says. */
+export type FindStorage = (
+  key: string,
+  dtype: Dtype | undefined,
+  elements: number,
+  view: readonly unknown[] | undefined,
+) => StorageView;
+
+/** A class of storages, e.g. `torch.FloatStorage`; `dtype` is undefined for untyped ones. */
+class StorageClass {
+  readonly dtype: Dtype | undefined;
+  constructor(dtype: Dtype | undefined) {
+    this.dtype = dtype;
+  }
+}
+
+/** A number type of numpy, in the making: BUILD tells its byte order. */
+class NumpyDtype {
+  readonly code: string;
+  littleEndian = true;
+  constructor(code: string) {
+    this.code = code;
+  }
+}
+
+const NUMPY_READERS: Readonly<
+  Record<string, (view: DataView, littleEndian: boolean) => number | bigint | boolean>
+> = {
+  f8: (view, little) => view.getFloat64(0, little),
+  f4: (view, little) => view.getFloat32(0, little),
+  f2: (view, little) => view.getFloat16(0, little),
+  i8: (view, little) => narrow(view.getBigInt64(0, little)),
+  i4: (view, little) => view.getInt32(0, little),
+  i2: (view, little) => view.getInt16(0, little),
+  i1: (view) => view.getInt8(0),
+  u8: (view, little) => narrow(view.getBigUint64(0, little)),
+  u4: (view, little) => view.getUint32(0, little),
+  u2: (view, little) => view.getUint16(0, little),
+  u1: (view) => view.getUint8(0),
+  b1: (view) => view.getUint8(0) !== 0,
+};
+
+function narrow(value: bigint): number | bigint {
+  return Number.isSafeInteger(Number(value)) ? Number(value) : value;
+}
+
+/** What {@linkcode unpickle} needs to read PyTorch's files. */
+export class TorchHost implements PickleHost {
+  readonly #fail: Fail;
+  readonly #findStorage: FindStorage;
+  readonly #globals: ReadonlyMap<string, unknown>;
+  readonly #namespaces = new WeakSet<object>();
+
+  /** Storages are found by `findStorage`; `fail` makes the errors. */
+  constructor(findStorage: FindStorage, fail: Fail) {
+    this.#findStorage = findStorage;
+    this.#fail = fail;
+    this.#globals = this.#makeGlobals();
+  }
+
+  findGlobal(module: string, name: string): unknown {
+    const fullName = `${module}.${name}`;
+    const known = this.#globals.get(fullName);
+    if (known !== undefined) return known;
+    if (/^torch(\.cuda|\.storage)?\.\w+Storage$/.test(fullName)) {
+      const dtype = dtypeOfStorage(name);
+      if (dtype !== undefined) return new StorageClass(dtype);
+      throw this.#fail(
+        `has tensors of the type ${quote(name)}, which is not supported; known are ` +
+          Object.values(DTYPES).map((info) => info.storage).join(", "),
+      );
+    }
+    throw this.#fail(
+      `its pickle asks for ${
+        quote(fullName)
+      }, which is not plain data or tensors; it was refused and nothing was ` +
+        "run. If you trust the file, save its weights alone with PyTorch: torch.save(model.state_dict(), path)",
+    );
+  }
+
+  loadPersistent(id: unknown): StorageView {
+    const [kind, type, key, _location, elements, view] = Array.isArray(id) ? id : [];
+    if (kind !== "storage" || !(type instanceof StorageClass)) {
+      throw this.#damaged("a persistent id is not that of a storage");
+    }
+    const name = typeof key === "number" ? String(key) : key;
+    if (typeof name !== "string" || !/^[\w.-]{1,200}$/.test(name)) {
+      throw this.#damaged(`a storage has the odd name ${quote(String(name))}`);
+    }
+    if (!Number.isSafeInteger(elements) || elements < 0) {
+      throw this.#damaged(`the storage ${quote(name)} has ${quote(String(elements))} elements`);
+    }
+    return this.#findStorage(name, type.dtype, elements, Array.isArray(view) ? view : undefined);
+  }
+
+  setState(object: unknown, state: unknown): boolean {
+    if (object instanceof NumpyDtype) {
+      object.littleEndian = !(Array.isArray(state) && state[1] === ">");
+      return true;
+    }
+    if (!(object instanceof Map)) return false;
+    if (this.#namespaces.has(object) && state instanceof Map) {
+      for (const [key, value] of state) object.set(key, value);
+    }
+    // The attributes of an OrderedDict, e.g. a state_dict's `_metadata`, say nothing that is needed.
+    return true;
+  }
+
+  #damaged(how: string): Error {
+    return this.#fail(
+      `its pickle cannot be used: ${how}; the file is damaged or was not written by torch.save`,
+    );
+  }
+
+  #makeGlobals(): Map<string, unknown> {
+    const globals = new Map<string, unknown>();
+    const allow = (names: string[], call: (args: unknown[]) => unknown) => {
+      for (const name of names) globals.set(name, new PickleGlobal(name, call));
+    };
+    allow(
+      ["torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"],
+      (args) => this.#rebuildTensor(args),
+    );
+    allow(["torch._utils._rebuild_tensor_v3"], (args) => this.#rebuildTensor(args, args[6]));
+    allow(
+      ["torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"],
+      ([data]) => data instanceof TensorRef ? data : this.#refuse("a parameter has no tensor"),
+    );
+    allow(["collections.OrderedDict"], ([items]) => new OrderedDict(this.#pairs(items)));
+    allow(
+      ["builtins.dict", "__builtin__.dict", "collections.Counter"],
+      ([items]) => new Map(this.#pairs(items)),
+    );
+    allow(["collections.defaultdict"], ([_factory, items]) => new Map(this.#pairs(items)));
+    allow(
+      [
+        "torch.Size",
+        ...["list", "tuple", "set", "frozenset"].flatMap((n) => [`builtins.${n}`, `__builtin__.${n}`]),
+      ],
+      ([items = []]) => Array.isArray(items) ? [...items] : this.#refuse("a list has no items"),
+    );
+    allow(["torch.device"], (parts) => parts.map(String).join(":"));
+    allow(["pathlib.PosixPath", "pathlib.PurePosixPath"], (parts) => parts.map(String).join("/"));
+    allow(["argparse.Namespace"], () => {
+      const namespace = new Map();
+      this.#namespaces.add(namespace);
+      return namespace;
+    });
+    // How protocols 0 and 1 spell `object.__new__(argparse.Namespace)`.
+    allow(
+      ["copyreg._reconstructor", "copy_reg._reconstructor"],
+      ([type]) =>
+        type instanceof PickleGlobal && type.call ? type.call([]) : this.#refuse("an object has no class"),
+    );
+    for (const name of ["builtins.object", "__builtin__.object", "builtins.int", "builtins.float"]) {
+      globals.set(name, new PickleGlobal(name));
+    }
+    allow(["numpy.dtype"], ([code]) => new NumpyDtype(String(code)));
+    allow(
+      ["numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"],
+      ([type, bytes]) => this.#numpyScalar(type, bytes),
+    );
+    // How protocols before 3 spell bytes.
+    allow(["_codecs.encode"], ([text]) => Uint8Array.from(String(text), (char) => char.charCodeAt(0)));
+    globals.set("torch.storage.UntypedStorage", new StorageClass(undefined));
+    globals.set("torch.storage._UntypedStorage", new StorageClass(undefined));
+    globals.set("torch.UntypedStorage", new StorageClass(undefined));
+    const dtypeNames = ["half", "float", "double", "short", "int", "long", "complex64", "complex128"];
+    for (const name of [...Object.keys(DTYPES), ...dtypeNames]) globals.set(`torch.${name}`, `torch.${name}`);
+    return globals;
+  }
+
+  #refuse(how: string): never {
+    throw this.#damaged(how);
+  }
+
+  #pairs(items: unknown): [never, never][] {
+    if (items === undefined) return [];
+    const pairs = items instanceof Map ? [...items] : items;
+    if (!Array.isArray(pairs) || !pairs.every((pair) => Array.isArray(pair) && pair.length === 2)) {
+      throw this.#damaged("a dict is made from something else than pairs");
+    }
+    return pairs as [never, never][];
+  }
+
+  /** `(storage, offset, shape, stride, ...)`; what follows concerns gradients. */
+  #rebuildTensor([view, offset, shape, stride]: unknown[], dtypeName?: unknown): TensorRef {
+    const { storage, offset: viewOffset } = view as Partial<StorageView> ?? {};
+    if (
+      storage === undefined || viewOffset === undefined || !Array.isArray(shape) || !Array.isArray(stride)
+    ) {
+      throw this.#damaged("a tensor has no storage or no shape");
+    }
+    const named = typeof dtypeName === "string" ? dtypeName.replace("torch.", "") : undefined;
+    const dtype = storage.dtype ??
+      (named !== undefined && Object.hasOwn(DTYPES, named) ? named as Dtype : undefined);
+    if (dtype === undefined) throw this.#damaged("a tensor has no element type that is supported");
+    return new TensorRef(
+      storage,
+      { dtype, shape, stride, offset: viewOffset + (offset as number) },
+      this.#fail,
+    );
+  }
+
+  #numpyScalar(type: unknown, bytes: unknown): unknown {
+    const raw = typeof bytes === "string" ? Uint8Array.from(bytes, (char) => char.charCodeAt(0)) : bytes;
+    const read = type instanceof NumpyDtype ? NUMPY_READERS[type.code] : undefined;
+    if (
+      read === undefined || !(raw instanceof Uint8Array) ||
+      raw.length !== Number((type as NumpyDtype).code[1])
+    ) {
+      throw this.#damaged("a numpy scalar is not a plain number");
+    }
+    return read(new DataView(raw.buffer, raw.byteOffset), (type as NumpyDtype).littleEndian);
+  }
+}

@@ -1,0 +1,27 @@
+/** How pictures enter an encoder. */
+import type { Graph, Tensor } from "../kernels/graph.ts";
+import { normalizePixels } from "../kernels/ops/normalize_pixels/normalize_pixels.ts";
+
+/** `pixels`: packed RGBA8, normalised by the first kernel; `normalized`: float32 [n, h, w, 3], as tests have it. */
+export type ImageInput = "pixels" | "normalized";
+
+/** ImageNet's mean and deviation, which all of the original's encoders are trained with. */
+export const IMAGENET_NORMALIZATION = {
+  mean: [0.485, 0.456, 0.406],
+  deviation: [0.229, 0.224, 0.225],
+} as const;
+
+/** The tensor that the host writes, and the images [n, h, w, 3] made of it. */
+export function traceImages(
+  graph: Graph,
+  input: ImageInput,
+  batch: number,
+  imageSize: number,
+): { source: Tensor; images: Tensor } {
+  if (input === "normalized") {
+    const source = graph.source("images", [batch, imageSize, imageSize, 3]);
+    return { source, images: source };
+  }
+  const source = graph.source("pixels", [batch, imageSize, imageSize], "u32");
+  return { source, images: graph.apply(normalizePixels, [source], IMAGENET_NORMALIZATION) };
+}

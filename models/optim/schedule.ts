@@ -1,0 +1,67 @@
+/** Learning rates: one an epoch, exactly as the original computes them. */
+
+/** Epochs that the original warms up over; its flags do not change it. */
+export const WARMUP_EPOCHS = 5;
+
+/** What the learning rate of an epoch depends on. */
+export interface Schedule {
+  /** The rate that the flag `--lr` gives, before scaling. */
+  lr: number;
+  /** What the rate is multiplied by after the warm-up: see {@linkcode batchScale}; 1 for none. */
+  scale: number;
+  /** Epochs over which the rate goes in a straight line from `lr` to `lr * scale`; 0 for none. */
+  warmupEpochs: number;
+  /** Epochs of the whole run: where the cosine reaches its end. */
+  epochs: number;
+  /** Half a cosine from the scaled rate down to 0; else ten times less at each of `milestones`. */
+  cos: boolean;
+  /** Epochs (from 0) from which on the rate is ten times lower. */
+  milestones: readonly number[];
+}
+
+/** What the original multiplies the rate by: 1 at a batch of 256 pictures, in proportion elsewhere. */
+export function batchScale(batchSize: number): number {
+  return batchSize / 256;
+}
+
+// In floating point `from + (to - from) / n * epoch` in this order is what gives the original's bits.
+function warmup({ lr, scale, warmupEpochs }: Omit<Schedule, "cos" | "epochs">, epoch: number): number {
+  return lr + (lr * scale - lr) / warmupEpochs * epoch;
+}
+
+function lowerAtMilestones(lr: number, milestones: readonly number[], epoch: number): number {
+  return milestones.reduce((rate, milestone) => epoch >= milestone ? rate * 0.1 : rate, lr);
+}
+
+/**
+ * The learning rate of an epoch of a distillation (the original's `tools/utils.py`). The warm-up knows no milestones,
+ * and it goes down when `scale` is below 1.
+ *
+ * @param epoch from 0
+ *
+ * @example
+ * ```ts
+ * import { distillLearningRate } from "./schedule.ts";
+ *
+ * const schedule = { lr: 0.03, scale: 1, warmupEpochs: 5, epochs: 200, cos: true, milestones: [] };
+ * distillLearningRate(100, schedule); // 0.015, half of the way down
+ * ```
+ */
+export function distillLearningRate(epoch: number, schedule: Schedule): number {
+  const { lr, scale, warmupEpochs, epochs, cos, milestones } = schedule;
+  if (epoch < warmupEpochs) return warmup(schedule, epoch);
+  if (cos) return lr * scale * (0.5 * (1 + Math.cos(Math.PI * epoch / epochs)));
+  return lowerAtMilestones(lr * scale, milestones, epoch);
+}
+
+/**
+ * The learning rate of an epoch of the linear evaluation (the original's `main_lincls.py`), which has no cosine and
+ * lowers the rate at the milestones during the warm-up too.
+ *
+ * @param epoch from 0
+ */
+export function linearLearningRate(epoch: number, schedule: Omit<Schedule, "cos" | "epochs">): number {
+  const { lr, scale, warmupEpochs, milestones } = schedule;
+  const rate = epoch < warmupEpochs ? warmup(schedule, epoch) : lr * scale;
+  return lowerAtMilestones(rate, milestones, epoch);
+}

@@ -1,0 +1,173 @@
+/**
+ * The device's memory for an encoder's parameters: one arena for the weights, and in training one each, in the same
+ * order, for gradients, momentum and the running statistics. SGD is then one dispatch and a checkpoint one copy.
+ *
+ * An arena is cut into segments no larger than the device can bind; a parameter lies wholly in one of them.
+ */
+import { UserError } from "../errors.ts";
+import { type Gpu, readBuffer } from "../kernels/gpu.ts";
+import { byteLength, type Graph, type Tensor } from "../kernels/graph.ts";
+import { sgd, type SgdAttributes } from "../kernels/ops/sgd/sgd.ts";
+import type { BufferRange } from "../kernels/program.ts";
+import type { DeviceParameter } from "./encoder_builder.ts";
+import type { StateValues } from "./initialize.ts";
+
+/** Bindings start at multiples of this, on every device. */
+const ALIGNMENT = 256;
+
+const USAGE = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+
+interface Place {
+  segment: number;
+  offset: number;
+  bytes: number;
+}
+
+/** Where each tensor of an arena lies, and how long its segments are. */
+function layOut(tensors: readonly Tensor[], limit: number): { places: Place[]; segments: number[] } {
+  const places: Place[] = [];
+  const segments: number[] = [];
+  for (const tensor of tensors) {
+    const bytes = byteLength(tensor);
+    if (bytes > limit) {
+      throw new UserError(
+        `${tensor.label} [${tensor.shape}] takes ${bytes} bytes, but this adapter binds at most ${limit} bytes at once`,
+      );
+    }
+    const used = segments.at(-1);
+    if (used === undefined || used + bytes > limit) segments.push(0);
+    const segment = segments.length - 1;
+    places.push({ segment, offset: segments[segment], bytes });
+    segments[segment] = Math.ceil((segments[segment] + bytes) / ALIGNMENT) * ALIGNMENT;
+  }
+  return { places, segments };
+}
+
+/** Parameters of one traced encoder on one device. */
+export class ParameterStore implements Disposable {
+  readonly #gpu: Gpu;
+  readonly #parameters: readonly DeviceParameter[];
+  readonly #places = new Map<Tensor, Place & { kind: DeviceParameter["kind"] }>();
+  readonly #segments: Record<DeviceParameter["kind"], number[]>;
+  readonly #arenas: Record<"parameter" | "running" | "gradient" | "momentum", GPUBuffer[]>;
+
+  /** @param training whether gradients and momentum are needed */
+  constructor(gpu: Gpu, parameters: readonly DeviceParameter[], { training }: { training: boolean }) {
+    this.#gpu = gpu;
+    this.#parameters = parameters;
+    const allocate = (name: string, segments: readonly number[]) =>
+      segments.map((size, i) => gpu.device.createBuffer({ label: `${name} ${i}`, size, usage: USAGE }));
+    const segmentsOf = (kind: DeviceParameter["kind"]) => {
+      const tensors = parameters.filter((p) => p.kind === kind).map((p) => p.tensor);
+      const { places, segments } = layOut(tensors, gpu.target.maxStorageBufferBindingSize);
+      for (const [i, tensor] of tensors.entries()) this.#places.set(tensor, { ...places[i], kind });
+      return segments;
+    };
+    this.#segments = { parameter: segmentsOf("parameter"), running: segmentsOf("running") };
+    this.#arenas = {
+      parameter: allocate("parameters", this.#segments.parameter),
+      running: allocate("running statistics", this.#segments.running),
+      gradient: training ? allocate("gradients", this.#segments.parameter) : [],
+      momentum: training ? allocate("momentum", this.#segments.parameter) : [],
+    };
+  }
+
+  /** The trained tensors, in the order of the arenas. */
+  get trained(): Tensor[] {
+    return this.#parameters.filter((p) => p.kind === "parameter").map((p) => p.tensor);
+  }
+
+  #rangeIn(arenas: readonly GPUBuffer[], tensor: Tensor): BufferRange {
+    const { segment, offset, bytes } = this.#places.get(tensor)!;
+    return { buffer: arenas[segment], offset, bytes };
+  }
+
+  /** Where a tensor's value lies. */
+  rangeOf(tensor: Tensor): BufferRange {
+    return this.#rangeIn(this.#arenas[this.#places.get(tensor)!.kind], tensor);
+  }
+
+  /** Where the gradient of a trained tensor belongs. */
+  gradientRangeOf(tensor: Tensor): BufferRange {
+    return this.#rangeIn(this.#arenas.gradient, tensor);
+  }
+
+  /** Every tensor's place, to compile a program with. */
+  bindings(): Map<Tensor, BufferRange> {
+    return new Map(this.#parameters.map(({ tensor }) => [tensor, this.rangeOf(tensor)]));
+  }
+
+  /** Adds SGD over the whole arena to a graph, with the places of what it reads and writes. */
+  traceSgd(graph: Graph, learningRate: Tensor, attributes: SgdAttributes): Map<Tensor, BufferRange> {
+    const places = new Map<Tensor, BufferRange>();
+    for (const [i, bytes] of this.#segments.parameter.entries()) {
+      const whole = (["parameter", "gradient", "momentum"] as const).map((arena) => {
+        const tensor = graph.source(`${arena} arena ${i}`, [bytes / 4]);
+        places.set(tensor, { buffer: this.#arenas[arena][i], offset: 0, bytes });
+        return tensor;
+      });
+      graph.applyAll(sgd, [...whole, learningRate], attributes);
+    }
+    return places;
+  }
+
+  /** Uploads values, read one entry at a time so that no second copy of the whole is needed. */
+  async load(read: (key: string) => Float32Array | Promise<Float32Array>): Promise<void> {
+    for (const { tensor, keys, toDevice } of this.#parameters) {
+      const values = await Promise.all(keys.map(read));
+      const { buffer, offset } = this.rangeOf(tensor);
+      this.#gpu.device.queue.writeBuffer(buffer, offset, toDevice(values));
+    }
+    this.#gpu.check();
+  }
+
+  /** Uploads momentum by parameter key; keys without a value start from zero. */
+  loadMomentum(values: ReadonlyMap<string, Float32Array>): void {
+    for (const { tensor, keys, kind, toDevice } of this.#parameters) {
+      const value = values.get(keys[0]);
+      if (kind !== "parameter" || value === undefined) continue;
+      const { buffer, offset } = this.#rangeIn(this.#arenas.momentum, tensor);
+      this.#gpu.device.queue.writeBuffer(buffer, offset, toDevice([value]));
+    }
+  }
+
+  /** Values of all parameters and running statistics by key, in PyTorch's layout. */
+  save(): Promise<StateValues> {
+    return this.#download((p) => this.rangeOf(p.tensor), this.#parameters);
+  }
+
+  /** Momentum by parameter key, in PyTorch's layout. */
+  saveMomentum(): Promise<StateValues> {
+    const trained = this.#parameters.filter((p) => p.kind === "parameter");
+    return this.#download((p) => this.#rangeIn(this.#arenas.momentum, p.tensor), trained);
+  }
+
+  /** Gradients of the last step by parameter key, in PyTorch's layout. */
+  saveGradients(): Promise<StateValues> {
+    const trained = this.#parameters.filter((p) => p.kind === "parameter");
+    return this.#download((p) => this.gradientRangeOf(p.tensor), trained);
+  }
+
+  async #download(
+    rangeOf: (parameter: DeviceParameter) => BufferRange,
+    parameters: readonly DeviceParameter[],
+  ): Promise<StateValues> {
+    const copies = new Map<GPUBuffer, Promise<ArrayBuffer>>();
+    const values: StateValues = new Map();
+    for (const parameter of parameters) {
+      const { buffer, offset, bytes } = rangeOf(parameter);
+      if (!copies.has(buffer)) copies.set(buffer, readBuffer(this.#gpu, buffer));
+      const device = new Float32Array(await copies.get(buffer)!, offset, bytes / 4);
+      if (parameter.fromDevice === undefined) {
+        throw new Error(`${parameter.keys[0]}: folded parameters cannot be read back`);
+      }
+      values.set(parameter.keys[0], parameter.fromDevice(device));
+    }
+    return values;
+  }
+
+  /** Frees the arenas. */
+  [Symbol.dispose](): void {
+    for (const buffers of Object.values(this.#arenas)) for (const buffer of buffers) buffer.destroy();
+  }
+}

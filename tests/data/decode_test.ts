@@ -1,0 +1,166 @@
+import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncludes } from "@std/assert";
+import { crc32 } from "node:zlib";
+import { BrokenImageError, decodeImage, type Picture } from "../../data/decode.ts";
+import { BrokenRowError, TsvFile } from "../../data/tsv.ts";
+import { UserError } from "../../errors.ts";
+import { referenceJson, referencePath } from "../reference.ts";
+
+/** Largest difference of a picture from raw RGB8, [height, width, 3]; alpha must be 255. */
+function differenceFromRgb({ width, height, pixels }: Picture, rgb: Uint8Array): number {
+  assertEquals(pixels.length, 4 * width * height);
+  assertEquals(rgb.length, 3 * width * height);
+  let largest = 0;
+  for (let i = 0; i < width * height; i++) {
+    for (let c = 0; c < 3; c++) largest = Math.max(largest, Math.abs(pixels[4 * i + c] - rgb[3 * i + c]));
+    assert(pixels[4 * i + 3] === 255);
+  }
+  return largest;
+}
+
+const HERE = new URL("./pictures/", import.meta.url);
+
+Deno.test("parity: decodeImage() gives the original's pixels for PNG and JPEG, to the last bit", async () => {
+  const { files } = referenceJson("preprocess/index.json");
+  const decodes = Object.entries<{ w: number; h: number; source: string; op: string }>(files)
+    .filter(([, { op }]) => op === "decode");
+  assert(decodes.length >= 9);
+  for (const [name, { w, h, source }] of decodes) {
+    const picture = await decodeImage(Deno.readFileSync(referencePath(`preprocess/${source}`)));
+    assertEquals([picture.width, picture.height], [w, h], source);
+    assertEquals(
+      differenceFromRgb(picture, Deno.readFileSync(referencePath(`preprocess/${name}`))),
+      0,
+      source,
+    );
+  }
+});
+
+Deno.test("parity: every row of the reference train.tsv decodes to its size", async () => {
+  using tsv = await TsvFile.open(referencePath("tsv/train.tsv"));
+  const sizes: [number, number][] = referenceJson("tsv/expected.json").train.size_wh;
+  for (const [row, size] of sizes.entries()) {
+    const { width, height, pixels } = await decodeImage((await tsv.readRow(row)).image);
+    assertEquals([width, height, pixels.length], [...size, 4 * size[0] * size[1]]);
+  }
+});
+
+Deno.test("parity: the broken rows of bad_rows.tsv are the ones that are reported", async () => {
+  using tsv = await TsvFile.open(referencePath("tsv/bad_rows.tsv"));
+  const good: number[] = [];
+  for (let row = 0; row < tsv.rowCount; row++) {
+    try {
+      await decodeImage((await tsv.readRow(row)).image);
+      good.push(row);
+    } catch (error) {
+      assert(error instanceof BrokenRowError || error instanceof BrokenImageError, String(error));
+    }
+  }
+  assertEquals(good, referenceJson("tsv/expected.json").bad_rows.good_row_indexes);
+});
+
+Deno.test("decodeImage() converts every kind of picture to RGB as Pillow does, to the last bit", async (t) => {
+  const { files } = JSON.parse(Deno.readTextFileSync(new URL("expected.json", HERE)));
+  for (const [name, { mode, width, height, rgb }] of Object.entries<Record<string, string>>(files)) {
+    await t.step(`${name} (${mode})`, async () => {
+      const picture = await decodeImage(Deno.readFileSync(new URL(name, HERE)));
+      assertEquals([picture.width, picture.height], [width, height] as unknown[]);
+      assertEquals(differenceFromRgb(picture, Uint8Array.fromBase64(rgb)), 0);
+    });
+  }
+});
+
+Deno.test("decodeImage() refuses truncated pictures, wherever they are cut", async () => {
+  for (const source of ["preprocess/c.jpg", "preprocess/c_444.jpg", "preprocess/c.png"]) {
+    const bytes = Deno.readFileSync(referencePath(source));
+    // A PNG is whole without its last chunk (12 bytes) and the checksum and the last bytes of the one before.
+    const last = bytes.length - (source.endsWith("png") ? 24 : 1);
+    for (const length of [4, 30, 200, bytes.length >> 1, last - 40, last]) {
+      const error = await assertRejects(
+        () => decodeImage(bytes.subarray(0, length)),
+        BrokenImageError,
+        "truncated or damaged",
+        `${source} cut to ${length} of ${bytes.length} bytes`,
+      );
+      assertInstanceOf(error, UserError);
+    }
+  }
+  const webp = Deno.readFileSync(new URL("lossy.webp", HERE));
+  for (const length of [14, 40, webp.length - 20]) {
+    await assertRejects(() => decodeImage(webp.subarray(0, length)), BrokenImageError);
+  }
+});
+
+Deno.test("decodeImage() refuses a PNG with a wrong checksum", async () => {
+  const bytes = Deno.readFileSync(referencePath("preprocess/c.png"));
+  bytes[bytes.length >> 1] ^= 1;
+  await assertRejects(() => decodeImage(bytes), BrokenImageError, "truncated or damaged");
+});
+
+Deno.test("decodeImage() says in short what is wrong", async () => {
+  const bytes = Deno.readFileSync(referencePath("preprocess/c.jpg"));
+  const { message } = await assertRejects(() => decodeImage(bytes.subarray(0, 1000)), BrokenImageError);
+  assert(!message.includes("\n"), message);
+  assertStringIncludes(message, "premature end of JPEG image");
+});
+
+Deno.test("decodeImage() refuses other formats", async () => {
+  const text = (content: string) => new TextEncoder().encode(content);
+  const svg = text('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>');
+  for (
+    const [bytes, start] of [[svg, "3c 73 76 67"], [text("GIF89a"), "47 49 46"], [
+      text(""),
+      "nothing",
+    ]] as const
+  ) {
+    await assertRejects(() => decodeImage(bytes), BrokenImageError, `that start with ${start}`);
+  }
+});
+
+Deno.test("decodeImage() refuses pictures above the limit, and tells their size", async () => {
+  const bytes = Deno.readFileSync(referencePath("preprocess/c.png"));
+  const { width, height } = await decodeImage(bytes);
+  await decodeImage(bytes, { maxPixels: width * height });
+  await assertRejects(
+    () => decodeImage(bytes, { maxPixels: width * height - 1 }),
+    BrokenImageError,
+    `expected a picture of at most ${width * height - 1} pixels, found ${width} x ${height} = ${
+      width * height
+    }`,
+  );
+  // A header that promises 40,000 x 40,000 pixels, with its checksum.
+  const bomb = bytes.slice();
+  const header = new DataView(bomb.buffer);
+  header.setUint32(16, 40_000);
+  header.setUint32(20, 40_000);
+  header.setUint32(29, crc32(bomb.subarray(12, 29)));
+  await assertRejects(() => decodeImage(bomb), BrokenImageError, "found 40000 x 40000 = 1600000000");
+});
+
+Deno.test("decodeImage() does not touch the bytes it is given, and may be called many times at once", async () => {
+  const bytes = Deno.readFileSync(referencePath("preprocess/a.jpg"));
+  const copy = bytes.slice();
+  const inside = new Uint8Array(bytes.length + 20);
+  inside.set(bytes, 10);
+  const view = inside.subarray(10, 10 + bytes.length);
+  const pictures = await Promise.all(Array.from({ length: 16 }, (_, i) => decodeImage(i % 2 ? bytes : view)));
+  assertEquals(bytes, copy);
+  for (const picture of pictures) assertEquals(picture, pictures[0]);
+});
+
+Deno.test("decodeImage() gives the same in two Workers at once", async () => {
+  const bytes = Deno.readFileSync(referencePath("preprocess/b.jpg"));
+  const { pixels } = await decodeImage(bytes);
+  const results = await Promise.all([0, 1].map(async () => {
+    const worker = new Worker(import.meta.resolve("./decode_worker.ts"), { type: "module" });
+    try {
+      return await new Promise<Picture>((resolve, reject) => {
+        worker.onmessage = ({ data }) => resolve(data);
+        worker.onerror = reject;
+        worker.postMessage(bytes);
+      });
+    } finally {
+      worker.terminate();
+    }
+  }));
+  for (const result of results) assertEquals(result.pixels, pixels);
+});

@@ -1,0 +1,234 @@
+import { assert, assertEquals, assertInstanceOf, assertLess, assertRejects, assertThrows } from "@std/assert";
+import { scanLineOffsets } from "../../data/line_index.ts";
+import { BrokenRowError, resolveTsv, TsvFile } from "../../data/tsv.ts";
+import { UserError } from "../../errors.ts";
+import { referenceJson, referencePath } from "../reference.ts";
+import { ONE_PIXEL, rowsOf, TestFolder, touch } from "./folder.ts";
+
+const PIXEL_BYTES = Uint8Array.fromBase64(ONE_PIXEL);
+
+Deno.test("parity: TsvFile reads the labels, keys and pictures of the reference train.tsv", async () => {
+  using tsv = await TsvFile.open(referencePath("tsv/train.tsv"));
+  const expected = referenceJson("tsv/expected.json").train;
+  assertEquals(tsv.rowCount, expected.rows);
+  const lines = Deno.readTextFileSync(tsv.path).trimEnd().split("\n").map((line) => line.split("\t"));
+  for (let i = 0; i < tsv.rowCount; i++) {
+    const { row, key, label, image } = await tsv.readRow(i);
+    assertEquals([row, key, label], [i, lines[i][0], expected.labels[i]]);
+    assertEquals(image.toBase64(), lines[i].at(-1));
+  }
+});
+
+Deno.test("parity: TsvFile takes the last of four columns as the picture", async () => {
+  using tsv = await TsvFile.open(referencePath("tsv/four_columns.tsv"));
+  const lines = Deno.readTextFileSync(tsv.path).trimEnd().split("\n").map((line) => line.split("\t"));
+  assertEquals(lines[0].length, 4);
+  for (const [i, columns] of lines.entries()) {
+    const { key, label, image } = tsv.readRowSync(i);
+    assertEquals([key, `${label}`, image.toBase64()], [columns[0], columns[1], columns[3]]);
+  }
+});
+
+Deno.test("TsvFile.readRows() gives rows in the order asked for, doubles included", async () => {
+  using folder = new TestFolder();
+  using tsv = await TsvFile.open(folder.write("a.tsv", rowsOf(50)));
+  const wanted = [7, 8, 9, 49, 3, 0, 8, 25, 24];
+  const rows = tsv.readRows(wanted);
+  for (const [i, row] of rows.entries()) {
+    assertEquals(row, { row: wanted[i], key: `key${wanted[i]}`, label: wanted[i], image: PIXEL_BYTES });
+  }
+  assertEquals(tsv.readRows([]), []);
+  const images = rows.map((row) => (row as { image: Uint8Array }).image.buffer);
+  assertEquals(new Set(images).size, images.length, "each picture owns its bytes");
+});
+
+Deno.test("TsvFile.readRows() refuses rows that do not exist, as a bug of the caller", async () => {
+  using folder = new TestFolder();
+  using tsv = await TsvFile.open(folder.write("a.tsv", rowsOf(5)));
+  for (const row of [-1, 5, 1.5, NaN]) {
+    const error = assertThrows(() => tsv.readRows([0, row]), RangeError, "rows 0 to 4");
+    assert(!(error instanceof UserError));
+  }
+});
+
+Deno.test("TsvFile reads CRLF, a byte order mark, blanks around labels and a last line without its end", async () => {
+  using folder = new TestFolder();
+  const text = `\uFEFFé\t 3 \t${ONE_PIXEL}\r\nb\t-2\t\t${ONE_PIXEL}\r\n\t+7\tx\ty\t${ONE_PIXEL}`;
+  using tsv = await TsvFile.open(folder.write("a.tsv", text));
+  const rows = tsv.readRows([0, 1, 2]).map((row) => {
+    assert(!(row instanceof BrokenRowError), String(row));
+    assertEquals(row.image, PIXEL_BYTES);
+    return [row.key, row.label];
+  });
+  assertEquals(rows, [["é", 3], ["b", -2], ["", 7]]);
+});
+
+Deno.test("TsvFile says of each broken row which line it is and why", async () => {
+  using folder = new TestFolder();
+  const reasons: [string, string][] = [
+    ["", "found an empty line"],
+    ["only_key", "found 1 column"],
+    ["key\t5", "found 2 columns"],
+    [`key\tcat\t${ONE_PIXEL}`, 'expected an integer label in column 2, found "cat"'],
+    [`key\t1.0\t${ONE_PIXEL}`, 'found "1.0"'],
+    [`key\t\t${ONE_PIXEL}`, 'found ""'],
+    [`key\t99999999999\t${ONE_PIXEL}`, 'found "99999999999"'],
+    ["key\t1\t", "expected a base64 picture in the last column, found nothing"],
+    ["key\t1\t!!!", 'expected a base64 picture in the last column, found "!!!"'],
+    [`key\t1\t${ONE_PIXEL}\t{"json":1}`, 'found "{\\"json\\":1}"'],
+  ];
+  const path = folder.write("a.tsv", rowsOf(1) + reasons.map(([row]) => row + "\n").join("") + rowsOf(1));
+  using tsv = await TsvFile.open(path);
+  const rows = tsv.readRows(Array.from({ length: tsv.rowCount }, (_, i) => i));
+  assertEquals(rows.length, reasons.length + 2);
+  for (const [i, [, reason]] of reasons.entries()) {
+    const error = rows[i + 1];
+    assertInstanceOf(error, BrokenRowError);
+    assertInstanceOf(error, UserError);
+    assertEquals([error.file, error.row], [path, i + 1]);
+    assert(error.message.startsWith(`${path} line ${i + 2}: `), error.message);
+    assert(error.message.includes(reason), `${error.message} should have ${reason}`);
+  }
+  for (const good of [rows[0], rows.at(-1)!]) assert(!(good instanceof BrokenRowError));
+  await assertRejects(() => tsv.readRow(2), BrokenRowError, "line 3");
+});
+
+Deno.test("TsvFile notices on reading that an index skips or splits a row", async () => {
+  using folder = new TestFolder();
+  const path = folder.write("a.tsv", rowsOf(400));
+  const offsets = [...await scanLineOffsets(path)];
+  // Row 101 is missing in one, and a false offset comes after row 301 in the other: between the samples on opening.
+  for (
+    const [wrong, row] of [
+      [offsets.toSpliced(101, 1), 100],
+      [offsets.toSpliced(302, 0, offsets[301] + 5), 301],
+    ] as const
+  ) {
+    folder.write("a.lineidx", wrong.join("\n") + "\n");
+    touch(path, -1000);
+    using tsv = await TsvFile.open(path);
+    const error = assertThrows(() => tsv.readRowSync(row), UserError, `Delete ${folder.path}/a.lineidx`);
+    assert(!(error instanceof BrokenRowError), "the row is fine, the index is not");
+    assertThrows(() => tsv.readRows([row - 1, row, row + 1]), UserError, "Delete");
+    // A row that starts in the middle of a line would read well, with a shorter key.
+    if (row === 301) assertThrows(() => tsv.readRowSync(302), UserError, "Delete");
+  }
+});
+
+Deno.test("TsvFile notices that the TSV was shortened while open", async () => {
+  using folder = new TestFolder();
+  const path = folder.write("a.tsv", rowsOf(10));
+  using tsv = await TsvFile.open(path);
+  Deno.truncateSync(path, 200);
+  assertThrows(() => tsv.readRowSync(9), UserError, "has become shorter");
+});
+
+Deno.test("TsvFile reads rows of many megabytes", async () => {
+  using folder = new TestFolder();
+  const image = new Uint8Array(9_000_000).map((_, i) => i * 31);
+  using tsv = await TsvFile.open(
+    folder.write("a.tsv", `${rowsOf(1)}big\t1\t${image.toBase64()}\n${rowsOf(1)}`),
+  );
+  const rows = tsv.readRows([0, 1, 2]);
+  const big = rows[1];
+  assert(!(big instanceof BrokenRowError));
+  assertEquals(big.image.length, image.length);
+  assert(big.image.every((byte, i) => byte === image[i]));
+  assertEquals((rows[2] as { key: string }).key, "key0");
+});
+
+Deno.test("TsvFile.open() makes a missing index", async () => {
+  using folder = new TestFolder();
+  const path = folder.write("a.tsv", rowsOf(3));
+  using tsv = await TsvFile.open(path);
+  assertEquals(tsv.rowCount, 3);
+  assertEquals(Deno.readTextFileSync(`${folder.path}/a.lineidx`).split("\n").length, 4);
+});
+
+Deno.test("TsvFile.open() refuses missing, empty and wrong files", async () => {
+  using folder = new TestFolder();
+  folder.write("train.tsv", rowsOf(1));
+  await assertRejects(() => TsvFile.open(`${folder.path}/trian.tsv`), UserError, "Did you mean train.tsv?");
+  await assertRejects(() => TsvFile.open(folder.path), UserError, "expected a TSV file");
+  await assertRejects(() => TsvFile.open(folder.write("empty.tsv", "")), UserError, "is empty");
+});
+
+Deno.test("TsvFile is closed at the end of `using`", async () => {
+  using folder = new TestFolder();
+  const path = folder.write("a.tsv", rowsOf(1));
+  let escaped: TsvFile;
+  {
+    using tsv = await TsvFile.open(path);
+    escaped = tsv;
+  }
+  assertThrows(() => escaped.readRowSync(0));
+  escaped.close();
+});
+
+Deno.test("TsvFile does not hold the file in memory", async () => {
+  using folder = new TestFolder();
+  // 192 MiB in 3,072 rows of 64 KiB less a byte.
+  const path = `${folder.path}/large.tsv`;
+  const row = new TextEncoder().encode(`key\t1\t${"QUJD".repeat(16382)}\n`);
+  const block = new Uint8Array(row.length * 64);
+  for (let i = 0; i < 64; i++) block.set(row, i * row.length);
+  {
+    using file = Deno.openSync(path, { write: true, create: true });
+    for (let i = 0; i < 48; i++) {
+      for (let at = 0; at < block.length;) at += file.writeSync(block.subarray(at));
+    }
+  }
+  // A process of its own, as other tests move this one's memory.
+  const source = `
+    import { TsvFile } from ${JSON.stringify(import.meta.resolve("../../data/tsv.ts"))};
+    const before = Deno.memoryUsage().rss;
+    let largest = before, bytes = 0;
+    using tsv = await TsvFile.open(Deno.args[0]);
+    for (let i = 0; i < tsv.rowCount; i++) {
+      bytes += tsv.readRowSync((i * 1237) % tsv.rowCount).image.length;
+      if (i % 64 === 0) largest = Math.max(largest, Deno.memoryUsage().rss);
+    }
+    console.log(JSON.stringify({ rows: tsv.rowCount, bytes, grown: largest - before }));
+  `;
+  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", "-A", `data:text/typescript,${encodeURIComponent(source)}`, path],
+  }).output();
+  assertEquals(new TextDecoder().decode(stderr), "");
+  const { rows, bytes, grown } = JSON.parse(new TextDecoder().decode(stdout));
+  assertEquals(rows, 3072);
+  assert(bytes > 140e6, `${bytes} bytes were decoded`);
+  assertLess(grown, 96e6);
+});
+
+Deno.test("resolveTsv() finds a split in a folder, or takes the file itself", async () => {
+  using folder = new TestFolder();
+  const train = folder.write("train.tsv", rowsOf(1));
+  const test = folder.write("test.tsv", rowsOf(1));
+  assertEquals(await resolveTsv(folder.path, "train"), train);
+  assertEquals(await resolveTsv(`${folder.path}/`, "test"), test);
+  assertEquals(await resolveTsv(train, "train"), train);
+});
+
+Deno.test("resolveTsv() says what is there instead", async () => {
+  using folder = new TestFolder();
+  folder.write("tran.tsv", rowsOf(1));
+  folder.write("notes.txt", "");
+  Deno.mkdirSync(`${folder.path}/images`);
+  const missing = await assertRejects(() => resolveTsv(folder.path, "train"), UserError);
+  assertEquals(
+    missing.message,
+    `${folder.path}/train.tsv does not exist. ${folder.path} has images/, notes.txt, tran.tsv. ` +
+      "Did you mean tran.tsv?",
+  );
+  await assertRejects(() => resolveTsv(`${folder.path}/image`, "train"), UserError, "Did you mean images?");
+  await assertRejects(
+    () => resolveTsv(`${folder.path}/no/such/folder`, "train"),
+    UserError,
+    `${folder.path} has images/`,
+  );
+  await assertRejects(
+    () => resolveTsv(`${folder.path}/notes.txt/train.tsv`, "train"),
+    UserError,
+    "does not exist",
+  );
+});

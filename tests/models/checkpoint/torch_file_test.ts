@@ -1,0 +1,346 @@
+import { assert, assertEquals, assertLess, assertRejects, assertStringIncludes } from "@std/assert";
+import { Random } from "../../../data/random.ts";
+import { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
+import { openTorchFile } from "../../../models/checkpoint/torch_file.ts";
+import { referenceJson, referencePath } from "../../reference.ts";
+import {
+  assertMatchesReference,
+  buildZip,
+  checkpointErrorOf,
+  deflate,
+  type FixtureEntry,
+  pickleBytes,
+  pickleTensor,
+  pickleText,
+  readWhole,
+  withFolder,
+} from "./fixtures.ts";
+
+const REFERENCE_NAMES = ["moco", "simclr", "swav", "seed_student", "torchvision", "dtypes"];
+
+for (const container of ["zip", "legacy"] as const) {
+  for (const name of REFERENCE_NAMES) {
+    Deno.test(`parity: openTorchFile() reads ${name} from the ${container} container`, async () => {
+      using file = await openTorchFile(referencePath(`checkpoints/${name}.${container}.pth.tar`));
+      assertEquals(file.container, container);
+      await assertMatchesReference(file.value, referenceJson(`checkpoints/${name}.expected.json`));
+    });
+  }
+}
+
+Deno.test("parity: openTorchFile() reads pickle protocol 4", async () => {
+  using file = await openTorchFile(referencePath("checkpoints/proto4.zip.pth"));
+  await assertMatchesReference(file.value, referenceJson("checkpoints/torchvision.expected.json"));
+});
+
+Deno.test("parity: TensorRef.readRaw() keeps the bits of every type, of views and of transposed tensors", async () => {
+  const bits: Record<string, unknown[]> = {};
+  for (const container of ["zip", "legacy"]) {
+    using file = await openTorchFile(referencePath(`checkpoints/dtypes.${container}.pth.tar`));
+    for (const [key, value] of file.value as Map<string, unknown>) {
+      if (!(value instanceof TensorRef)) continue;
+      const raw = await value.readRaw();
+      assertEquals(raw.length, value.size);
+      (bits[key] ??= []).push(raw);
+      if (value.dtype === "float32") assertEquals(raw, await value.read());
+    }
+  }
+  assert(Object.keys(bits).length > 10);
+  for (const [key, [zip, legacy]] of Object.entries(bits)) assertEquals(zip, legacy, key);
+});
+
+const REFUSED: [name: string, reason: string][] = [
+  ["bad_empty.pth.tar", "is empty"],
+  ["bad_truncated.zip.pth.tar", "cut short"],
+  ["bad_short_storage.zip.pth.tar", "bytes of weights in storage"],
+  ["bad_runs_code.zip.pth.tar", "nothing was run"],
+  ["bad_runs_code.legacy.pth.tar", "nothing was run"],
+  ["bad_opcode.legacy.pth.tar", "pickle"],
+];
+
+Deno.test("parity: openTorchFile() refuses every bad file of the reference", async () => {
+  const found = [...Deno.readDirSync(referencePath("checkpoints"))].map(({ name }) => name);
+  for (const name of found.filter((name) => name.startsWith("bad_"))) {
+    await checkpointErrorOf(referencePath(`checkpoints/${name}`), openTorchFile);
+  }
+});
+
+for (const [name, reason] of REFUSED) {
+  Deno.test(`parity: openTorchFile() says what is wrong with ${name}`, async () => {
+    assertStringIncludes(
+      await checkpointErrorOf(referencePath(`checkpoints/${name}`), openTorchFile),
+      reason,
+    );
+  });
+}
+
+Deno.test("openTorchFile() does not run what a pickle asks for", async () => {
+  await withFolder(async (folder) => {
+    const marker = `${folder}/it_ran`;
+    const call = (module: string, name: string) =>
+      `c${module}\n${name}\n(${pickleText(`touch ${marker}`)}tR.`;
+    for (
+      const [module, name] of [
+        ["posix", "system"],
+        ["os", "system"],
+        ["builtins", "eval"],
+        ["torch", "load"],
+        [
+          "torch.nn.modules.conv",
+          "Conv2d",
+        ],
+      ]
+    ) {
+      const path = `${folder}/evil.pth.tar`;
+      const data = pickleBytes(0x80, 2, call(module, name));
+      Deno.writeFileSync(path, buildZip([{ name: "evil/data.pkl", data }]));
+      assertStringIncludes(await checkpointErrorOf(path, openTorchFile), `"${module}.${name}"`);
+      await assertRejects(() => Deno.stat(marker), Deno.errors.NotFound);
+    }
+  });
+});
+
+for (const name of ["moco.zip", "moco.legacy", "dtypes.zip", "dtypes.legacy"]) {
+  Deno.test(`openTorchFile() refuses ${name} cut at every hundredth of its length`, async () => {
+    const bytes = Deno.readFileSync(referencePath(`checkpoints/${name}.pth.tar`));
+    await withFolder(async (folder) => {
+      for (let percent = 0; percent < 100; percent++) {
+        const path = `${folder}/cut_${percent}.pth.tar`;
+        Deno.writeFileSync(path, bytes.subarray(0, Math.floor(bytes.length * percent / 100)));
+        await checkpointErrorOf(path, openTorchFile);
+      }
+    });
+  });
+}
+
+function mutate(bytes: Uint8Array, random: Random): Uint8Array {
+  const copy = [...bytes];
+  for (let times = random.integer(1, 8); times > 0; times--) {
+    const at = random.integer(0, copy.length - 1);
+    const length = random.integer(1, 16);
+    switch (random.integer(0, 4)) {
+      case 0:
+        copy[at] ^= 1 << random.integer(0, 7);
+        break;
+      case 1:
+        copy[at] = random.integer(0, 255);
+        break;
+      case 2:
+        copy.splice(at, length);
+        break;
+      case 3:
+        copy.splice(at, 0, ...copy.slice(random.integer(0, at), at).slice(0, length));
+        break;
+      case 4:
+        copy.fill(0xff, at, at + 4);
+    }
+    if (copy.length === 0) return Uint8Array.of(0);
+  }
+  return Uint8Array.from(copy);
+}
+
+Deno.test("openTorchFile() reads or refuses damaged files, quickly and in little memory", async () => {
+  const random = new Random(7, "damaged checkpoints");
+  await withFolder(async (folder) => {
+    const path = `${folder}/damaged.pth.tar`;
+    const before = Deno.memoryUsage().rss;
+    let refused = 0;
+    let slowest = 0;
+    for (let i = 0; i < 200; i++) {
+      const name = ["moco.legacy", "dtypes.legacy", "dtypes.zip", "seed_student.zip"][i % 4];
+      Deno.writeFileSync(
+        path,
+        mutate(Deno.readFileSync(referencePath(`checkpoints/${name}.pth.tar`)), random),
+      );
+      const start = performance.now();
+      try {
+        await readWhole(path);
+      } catch {
+        await checkpointErrorOf(path, readWhole);
+        refused++;
+      }
+      slowest = Math.max(slowest, performance.now() - start);
+    }
+    assert(refused > 100, `only ${refused} of 200 damaged files were refused`);
+    assertLess(slowest, 2000);
+    assertLess(Deno.memoryUsage().rss - before, 300 * 2 ** 20);
+  });
+});
+
+Deno.test("openTorchFile() notices a flipped bit in the weights of a zip container", async () => {
+  await withFolder(async (folder) => {
+    const path = `${folder}/flipped.pth.tar`;
+    const bytes = Deno.readFileSync(referencePath("checkpoints/torchvision.zip.pth.tar"));
+    using file = await openTorchFile(referencePath("checkpoints/torchvision.zip.pth.tar"));
+    const first = await ((file.value as Map<string, TensorRef>).get("conv1.weight")!).readRaw();
+    const pattern = new Uint8Array(first.buffer, 0, 16);
+    const at = bytes.findIndex((_, i) => pattern.every((byte, j) => bytes[i + j] === byte));
+    bytes[at + 5] ^= 4;
+    Deno.writeFileSync(path, bytes);
+    assertStringIncludes(await checkpointErrorOf(path, readWhole), "CRC-32");
+  });
+});
+
+async function refusePickle(pickle: string, entries: FixtureEntry[] = []): Promise<string> {
+  let message = "";
+  await withFolder(async (folder) => {
+    const path = `${folder}/odd.pth.tar`;
+    const data = pickleBytes(0x80, 2, pickle);
+    Deno.writeFileSync(path, buildZip([{ name: "odd/data.pkl", data }, ...entries]));
+    message = await checkpointErrorOf(path, openTorchFile);
+  });
+  return message;
+}
+
+const FOUR_FLOATS = { name: "odd/data/0", data: new Uint8Array(16) };
+
+for (
+  const [what, tensor, reason] of [
+    [
+      "10^9 elements in a tiny storage",
+      { shape: [1000, 1000, 1000], stride: [1e6, 1000, 1] },
+      "reaches element",
+    ],
+    ["10^9 elements repeated from one", { shape: [1e9], stride: [0] }, "repeats the 4 elements"],
+    ["a shape that overflows", { shape: [2 ** 52, 2 ** 52], stride: [0, 0] }, "repeats the 4 elements"],
+    ["a storage that claims more than the file has", { elements: 1e12, shape: [1e12] }, "only 16 bytes"],
+    ["a negative stride", { stride: [-1] }, "not whole numbers"],
+    ["a negative offset", { offset: -4 }, "not whole numbers"],
+    ["a negative dimension", { shape: [-4] }, "not whole numbers"],
+    ["an offset at the end", { offset: 1 }, "reaches element 4"],
+    ["strides that do not match the shape", { stride: [1, 1] }, "not whole numbers"],
+    ["a storage with a path for a name", { key: "../../etc/passwd" }, "odd name"],
+    ["a storage with control characters in its name", { key: "0\x07\x1b[2J" }, "odd name"],
+    ["a storage that is not there", { key: "7" }, 'lacks the weights of storage "7"'],
+    ["complex numbers", { type: "ComplexFloatStorage" }, "ComplexFloatStorage"],
+  ] as const
+) {
+  Deno.test(`openTorchFile() refuses a tensor with ${what}`, async () => {
+    const fields = tensor as Parameters<typeof pickleTensor>[0];
+    assertStringIncludes(await refusePickle(`${pickleTensor(fields)}.`, [FOUR_FLOATS]), reason);
+  });
+}
+
+Deno.test("openTorchFile() refuses a storage that two tensors see differently", async () => {
+  const pair = `(${pickleTensor()}${pickleTensor({ type: "HalfStorage" })}t.`;
+  assertStringIncludes(await refusePickle(pair, [FOUR_FLOATS]), 'storage "0" is both');
+});
+
+Deno.test("openTorchFile() refuses lists that contain themselves, are too deep, or unfold without end", async () => {
+  assertStringIncludes(await refusePickle("]q\0h\0a."), "contains itself");
+  assertStringIncludes(await refusePickle(`${"]".repeat(300)}${"a".repeat(299)}.`), "nests more than");
+  const laughs = Array.from({ length: 40 }, (_, i) => `(${i === 0 ? "NN" : `h${"\0"}h\0`}lq\0`).join("");
+  assertStringIncludes(await refusePickle(`${laughs}.`), "unfolds to more than");
+});
+
+Deno.test("openTorchFile() refuses classes and bare storages as values", async () => {
+  assertStringIncludes(await refusePickle("ccollections\nOrderedDict\n."), "neither plain data nor a tensor");
+  const storage = `(${pickleText("storage")}ctorch\nFloatStorage\n${pickleText("0")}${
+    pickleText("cpu")
+  }K\x04tQ.`;
+  assertStringIncludes(await refusePickle(storage, [FOUR_FLOATS]), "neither plain data nor a tensor");
+});
+
+Deno.test("openTorchFile() reads weights from compressed entries", async () => {
+  await withFolder(async (folder) => {
+    const path = `${folder}/packed.pth.tar`;
+    const weights = new Uint8Array(Float32Array.of(1, -2, 3.5, 4).buffer);
+    const plain = buildZip([{ name: "a/data.pkl", data: pickleBytes(0x80, 2, pickleTensor(), ".") }, {
+      name: "a/data/0",
+      data: await deflate(weights),
+      method: 8,
+      size: weights.length,
+      crc32: 0,
+    }]);
+    Deno.writeFileSync(path, plain);
+    using file = await openTorchFile(path);
+    assertEquals(await (file.value as unknown as TensorRef).read(), Float32Array.of(1, -2, 3.5, 4));
+  });
+});
+
+Deno.test("openTorchFile() says what other files are", async () => {
+  const tar = new Uint8Array(1024);
+  tar.set(pickleBytes("ustar"), 257);
+  const cases: [string, Uint8Array, string][] = [
+    ["tar", tar, "is a tar archive"],
+    ["gzip", pickleBytes("\x1f\x8b\x08\0\0\0\0\0"), "gzip"],
+    ["hdf5", pickleBytes("\x89HDF\r\n\x1a\n"), "HDF5"],
+    ["lfs", pickleBytes("version https://git-lfs.github.com/spec/v1\n"), "git lfs pull"],
+    ["safetensors", pickleBytes("\x40\0\0\0\0\0\0\0", '{"conv1.weight":{}}'), "safetensors"],
+    ["html", pickleBytes("<!DOCTYPE html><html>\x1b[2J"), "web page"],
+    ["pickle", pickleBytes(0x80, 4, "N."), "not one of torch.save"],
+    ["noise", pickleBytes("\x01\x02\x03\x04"), "expected"],
+    ["empty zip", buildZip([]), "no single data.pkl"],
+    ["other zip", buildZip([{ name: "a.txt", data: pickleBytes("hi") }]), '"a.txt"'],
+    [
+      "TorchScript",
+      buildZip([
+        { name: "net/data.pkl", data: pickleBytes("N.") },
+        { name: "net/constants.pkl", data: pickleBytes("N.") },
+      ]),
+      "TorchScript",
+    ],
+    [
+      "big-endian",
+      buildZip([
+        { name: "net/data.pkl", data: pickleBytes("N.") },
+        { name: "net/byteorder", data: pickleBytes("big") },
+      ]),
+      "big-endian",
+    ],
+  ];
+  await withFolder(async (folder) => {
+    for (const [name, bytes, reason] of cases) {
+      const path = `${folder}/${name}.pth.tar`;
+      Deno.writeFileSync(path, bytes);
+      assertStringIncludes(await checkpointErrorOf(path, openTorchFile), reason, name);
+    }
+    assertStringIncludes(await checkpointErrorOf(`${folder}/missing.pth.tar`, openTorchFile), "no such file");
+    assertStringIncludes(await checkpointErrorOf(folder, openTorchFile), "is a folder");
+  });
+});
+
+Deno.test("openTorchFile() reads the odds and ends of other people's checkpoints", async () => {
+  const number = (code: string, order: string, bytes: string) =>
+    `cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(${pickleText(code)}\x89\x88tR(K\x03${
+      pickleText(order)
+    }NNNJ` +
+    `\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tbC${String.fromCharCode(bytes.length)}${bytes}tR`;
+  const pickle = `}(${pickleText("f8")}${number("f8", "<", "\0\0\0\0\0\0\xf8?")}${pickleText("i8")}` +
+    `${number("i8", ">", "\0\0\0\0\0\0\0\x05")}${pickleText("args")}cargparse\nNamespace\n)\x81}${
+      pickleText("lr")
+    }` +
+    `G?\xb9\x99\x99\x99\x99\x99\x9asb${pickleText("steps")}ccollections\nCounter\n(}(K\x05K\x01utR${
+      pickleText("meta")
+    }ccollections\nOrderedDict\n)R}${pickleText("_metadata")}}sb${
+      pickleText("size")
+    }ctorch\nSize\n((K\x02K\x03ttR` +
+    `${pickleText("device")}ctorch\ndevice\n(${pickleText("cuda")}K\x01tR${
+      pickleText("dtype")
+    }ctorch\nfloat16\n` +
+    `${pickleText("big")}\x8a\x09\0\0\0\0\0\0\0\0\x01${pickleText("negative")}\x8a\x01\xffu.`;
+  await withFolder(async (folder) => {
+    const path = `${folder}/odds.pth.tar`;
+    Deno.writeFileSync(path, buildZip([{ name: "odds/data.pkl", data: pickleBytes(0x80, 2, pickle) }]));
+    using file = await openTorchFile(path);
+    const value = file.value as Map<string, unknown>;
+    assertEquals(value.get("f8"), 1.5);
+    assertEquals(value.get("i8"), 5);
+    assertEquals(value.get("args"), new Map([["lr", 0.1]]));
+    assertEquals(value.get("steps"), new Map([[5, 1]]));
+    assertEquals([...value.get("meta") as Map<string, unknown>], []);
+    assertEquals(value.get("size"), [2, 3]);
+    assertEquals(value.get("device"), "cuda:1");
+    assertEquals(value.get("dtype"), "torch.float16");
+    assertEquals(value.get("big"), 2n ** 64n);
+    assertEquals(value.get("negative"), -1);
+  });
+});
+
+Deno.test("TorchFile closes its file, and a tensor that is read later says so", async () => {
+  const file = await openTorchFile(referencePath("checkpoints/torchvision.zip.pth.tar"));
+  const tensor = (file.value as Map<string, TensorRef>).get("conv1.weight")!;
+  file.close();
+  file.close();
+  await assertRejects(() => tensor.read(), Error, "closed");
+});

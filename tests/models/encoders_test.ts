@@ -1,0 +1,84 @@
+import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import { Graph } from "../../kernels/graph.ts";
+import { unpadRows } from "../../kernels/layout.ts";
+import { Program } from "../../kernels/program.ts";
+import { EncoderBuilder } from "../../models/encoder_builder.ts";
+import { ParameterStore } from "../../models/parameter_store.ts";
+import { ENCODERS, findEncoder, summarize } from "../../models/registry.ts";
+import { relativeError, withGpu } from "../kernels/check_op.ts";
+import { referenceJson } from "../reference.ts";
+import { formulaEncoder, formulaImages, formulaReader, REFERENCE_HEAD } from "./reference_encoder.ts";
+
+const LONG = Deno.env.get("SEED_LONG") !== undefined;
+const ARCHITECTURES = referenceJson("architectures.json");
+const EMBEDDINGS = referenceJson("embeddings.json");
+
+for (const encoder of ENCODERS) {
+  Deno.test(`parity: ${encoder.name} has the original's state_dict, parameters and multiply-accumulates`, () => {
+    const { state, parameters, multiplyAccumulates } = summarize(encoder, REFERENCE_HEAD);
+    const expected = ARCHITECTURES[encoder.name];
+    assertEquals(state.map(({ key, shape }) => [key, [...shape]]), expected.state_dict);
+    assertEquals(parameters, expected.params);
+    assertEquals(multiplyAccumulates, expected.macs224);
+  });
+}
+
+/** Deeper nets grow very large activations in eval mode on the formula's statistics. */
+const evalTolerance = (name: string) => /resnet(101|152)/.test(name) ? 3e-3 : 1e-4;
+
+for (const { name } of ENCODERS) {
+  for (const size of [64, 96, 224]) {
+    const expected = EMBEDDINGS[name]?.[`eval${size}`];
+    if (expected === undefined) continue;
+    Deno.test({
+      name: `parity: ${name} embeds ${size} pixel pictures as the original does in eval mode`,
+      ignore: !LONG && size === 224 && name !== "resnet18",
+      fn: () =>
+        withGpu(async (gpu) => {
+          const { batch, embedding } = expected;
+          using frozen = await formulaEncoder(gpu, name, { batch, imageSize: size, output: "embedding" });
+          const actual = await frozen.embed(formulaImages(`input/${size}`, batch, size));
+          const error = relativeError(actual, embedding.flat());
+          assert(error <= evalTolerance(name), `relative error ${error}`);
+        }),
+    });
+  }
+
+  const train = EMBEDDINGS[name]?.train64;
+  if (train === undefined) continue;
+  Deno.test({
+    name:
+      `parity: ${name} embeds pictures as the original does in train mode, and updates its running statistics`,
+    ignore: !LONG && /resnet(101|152)/.test(name),
+    fn: () =>
+      withGpu(async (gpu) => {
+        const graph = new Graph();
+        const images = graph.source("images", [train.batch, 64, 64, 3]);
+        const builder = new EncoderBuilder(graph, "train");
+        const { embedding } = findEncoder(name).trace(builder, images, REFERENCE_HEAD);
+        using store = new ParameterStore(gpu, builder.parameters, { training: false });
+        await store.load(formulaReader(builder.state));
+        using program = await Program.compile(gpu, {
+          label: name,
+          graph,
+          inputs: [images],
+          outputs: [embedding],
+          bound: store.bindings(),
+        });
+        program.write(images, formulaImages("input/64", train.batch, 64));
+        program.run();
+        const actual = unpadRows(await program.read(embedding), [train.batch, 128]);
+        const rows = train.embedding.length;
+        const error = relativeError(actual.subarray(0, rows * 128), train.embedding.flat());
+        assert(error <= 1e-4, `relative error ${error}`);
+
+        const values = await store.save();
+        for (const [key, [sum, norm]] of Object.entries<[number, number]>(train.running_stats_sum_norm)) {
+          const value = values.get(key)!;
+          const tolerance = 1e-4 * Math.max(1, norm * Math.sqrt(value.length));
+          assertAlmostEquals(value.reduce((a, b) => a + b, 0), sum, tolerance, `${key}: sum`);
+          assertAlmostEquals(Math.hypot(...value), norm, 1e-4 * norm, `${key}: norm`);
+        }
+      }),
+  });
+}

@@ -1,0 +1,143 @@
+import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import { type HeadOptions } from "../../models/heads.ts";
+import { initialize, initializeQueue } from "../../models/initialize.ts";
+import { findEncoder } from "../../models/registry.ts";
+import { StudentStep } from "../../models/student_step.ts";
+import { relativeError, withGpu } from "../kernels/check_op.ts";
+import { formulaTensor, referenceJson } from "../reference.ts";
+import { formulaEncoder, formulaImages, formulaReader, REFERENCE_HEAD } from "./reference_encoder.ts";
+
+const REFERENCE = referenceJson("train_steps.json");
+
+/** The queue of `train_steps.json`: 256 unit rows. */
+function referenceQueue(): Float32Array<ArrayBuffer> {
+  const queue = Float32Array.from(formulaTensor("queue", [256, 128], "unit"));
+  for (let row = 0; row < 256; row++) {
+    const values = queue.subarray(row * 128, (row + 1) * 128);
+    const norm = Math.hypot(...values);
+    for (const [i, value] of values.entries()) values[i] = value / norm;
+  }
+  return queue;
+}
+
+for (const name of ["resnet18"]) {
+  const expected = REFERENCE.students[name];
+  Deno.test(`parity: five training steps of ${name} under a ResNet-50 teacher equal the original's`, () =>
+    withGpu(async (gpu) => {
+      using teacher = await formulaEncoder(gpu, "resnet50", {
+        batch: 8,
+        imageSize: 64,
+        output: "normalized",
+      }, "teacher.");
+      using student = await StudentStep.create(gpu, {
+        encoder: findEncoder(name),
+        head: REFERENCE_HEAD,
+        batch: 8,
+        imageSize: 64,
+        input: "normalized",
+        queueSize: 256,
+        temperature: 0.2,
+        teacherTemperature: 0.01,
+        momentum: 0.9,
+        weightDecay: 1e-4,
+      });
+      await student.parameters.load(formulaReader(student.state, "student."));
+      student.loadQueue(referenceQueue());
+
+      for (const [step, expectedLoss] of expected.losses.entries()) {
+        const images = formulaImages(`input/step${step}`, 8, 64);
+        const embeddings = await teacher.embed(images);
+        const loss = await student.run({
+          images,
+          teacher: embeddings,
+          learningRate: 0.03,
+          queuePointer: step * 8,
+        });
+        assertAlmostEquals(
+          loss,
+          expectedLoss,
+          (step === 0 ? 1e-5 : 1e-3) * expectedLoss,
+          `loss of step ${step}`,
+        );
+        if (step > 0) continue;
+        const teacherError = relativeError(
+          embeddings.subarray(0, 128),
+          expected.teacher_embedding_step0_row0,
+        );
+        assert(teacherError <= 1e-4, `teacher embedding: ${teacherError}`);
+        const embedded = (await student.readEmbeddings()).subarray(0, 128);
+        const studentError = relativeError(embedded, expected.student_embedding_step0_row0);
+        assert(studentError <= 1e-4, `student embedding: ${studentError}`);
+        for (const [key, gradient] of await student.parameters.saveGradients()) {
+          const [sum, norm] = expected.grad1[key];
+          const found = [
+            gradient.reduce((a, b) => a + b, 0),
+            Math.sqrt(gradient.reduce((a, b) => a + b * b, 0)),
+          ];
+          // A sum of n values, each right to 1e-3 of the norm at worst in a random direction, is off by sqrt(n) of that.
+          assertAlmostEquals(
+            found[0],
+            sum,
+            1e-3 * norm * Math.sqrt(gradient.length),
+            `gradient of ${key}: sum`,
+          );
+          assertAlmostEquals(found[1], norm, 1e-3 * norm, `gradient of ${key}: norm`);
+        }
+      }
+
+      const values = await student.parameters.save();
+      const norm = (key: string) => Math.sqrt(values.get(key)!.reduce((a, b) => a + b * b, 0));
+      const norms: Record<string, number> = {
+        ...expected.weights_after5_norm,
+        ...expected.buffers_after5_norm,
+      };
+      for (const [key, expectedNorm] of Object.entries(norms)) {
+        assertAlmostEquals(norm(key), expectedNorm, 1e-3 * expectedNorm, key);
+      }
+      const queue = await student.readQueue();
+      assert(
+        Math.abs(queue[0] - expected.teacher_embedding_step0_row0[0]) < 1e-4,
+        "the queue holds the first key",
+      );
+      assertEquals(queue.subarray(5 * 8 * 128), referenceQueue().subarray(5 * 8 * 128));
+    }));
+}
+
+Deno.test("StudentStep gives the same bits twice", () =>
+  withGpu(async (gpu) => {
+    const encoder = findEncoder("resnet18");
+    const head: HeadOptions = { kind: "mlp", dimension: 128 };
+    const run = async () => {
+      using student = await StudentStep.create(gpu, {
+        encoder,
+        head,
+        batch: 4,
+        imageSize: 32,
+        queueSize: 12,
+        temperature: 0.2,
+        teacherTemperature: 0.01,
+        momentum: 0.9,
+        weightDecay: 1e-4,
+      });
+      const weights = initialize(student.state, 5);
+      await student.parameters.load((key) => weights.get(key)!);
+      student.loadQueue(initializeQueue(12, 128, 5));
+      const losses = [];
+      for (let step = 0; step < 3; step++) {
+        losses.push(
+          await student.run({
+            images: new Uint8Array(4 * 32 * 32 * 4).map((_, i) => (i * 31 + step * 7) % 256),
+            teacher: initializeQueue(4, 128, 100 + step),
+            learningRate: 0.03,
+            queuePointer: step * 4,
+          }),
+        );
+      }
+      return {
+        losses,
+        weights: await student.parameters.save(),
+        momentum: await student.parameters.saveMomentum(),
+      };
+    };
+    assertEquals(await run(), await run());
+  }));
