@@ -19,6 +19,7 @@ import {
   CONTRAST_RECORDS,
   grown,
   type PictureBatch,
+  PictureTooLargeError,
   RESIZE_RECORDS,
   usedSourceWords,
   type ViewPlan,
@@ -38,6 +39,7 @@ export interface AugmenterOptions {
   readonly views: number;
   /** Of a view, in pixels. */
   readonly width: number;
+  /** Of a view, in pixels. */
   readonly height: number;
   /** Batches that can be under way at the same time; 2 when not given. */
   readonly slots?: number;
@@ -67,7 +69,19 @@ interface Shared {
   rows: GPUBuffer;
 }
 
-/** Makes views of pictures. See the module's comment. */
+/**
+ * Makes views of pictures; the module's comment says how.
+ *
+ * @example
+ * ```ts
+ * const augmenter = new Augmenter(await openGpu("augmenter"), { views: 256, width: 224, height: 224 });
+ * const views = rows.map((row, picture) => {
+ *   const [, width, height] = packed.table.subarray(picture * 5);
+ *   return sampleMocoV2View(new Random(seed, "augment", epoch, row, 0), width, height, 224, picture);
+ * });
+ * const pixels = await augmenter.augment(packed, views, returnedBuffer);
+ * ```
+ */
 export class Augmenter {
   readonly #gpu: Gpu;
   readonly #views: number;
@@ -135,11 +149,12 @@ export class Augmenter {
 
   /**
    * Makes views and reads them back. May be called again before the last call is done: up to `slots` batches overlap,
-   * further calls wait, and all come back in order.
+   * further calls wait for one of them.
    *
-   * @param pictures free for other use as soon as `uploaded` is called
+   * @param pictures may be used for something else as soon as `uploaded` is called
    * @param views one for each view, at most as many as the augmenter was built for
    * @param into an ArrayBuffer of `views.length * height * width * 4` bytes to fill; a new one when not given
+   * @param uploaded called when `pictures` has been copied, which is before the views are made
    * @returns `into`: the views as RGBA8, [views, height, width, 4], alpha 255
    * @throws {RangeError} where a view's parameters and its picture do not fit, or a factor is out of range
    * @throws {BlurSigmaError} where a blur is too wide
@@ -208,7 +223,7 @@ export class Augmenter {
     else next(slot);
   }
 
-  /** Everything from the host's arrays to work in the queue; the last `readBytes` bytes of it copied for reading. */
+  /** From the host's arrays to work in the queue; the first `readBytes` bytes of the views are copied for reading. */
   #submit(slot: Slot, pictures: PictureBatch, views: readonly ViewParameters[], readBytes: number): void {
     this.#gpu.check();
     if (views.length > this.#views) {
@@ -219,6 +234,7 @@ export class Augmenter {
     if (views.length === 0) return;
     const { device } = this.#gpu;
     const sourceBytes = usedSourceWords(pictures, views) * 4;
+    checkUploadBytes(sourceBytes, device.limits.maxBufferSize);
     this.#grow("source", sourceBytes, device.limits.maxBufferSize);
     const plan = this.#planner.plan(pictures, views, {
       width: this.#width,
@@ -226,6 +242,10 @@ export class Augmenter {
       sourceWords: this.#shared.source.size / 4,
       bindingWords: this.#bindingBytes / 4,
     });
+    checkUploadBytes(
+      sourceBytes + plan.tables.byteLength + plan.records.byteLength + RECORD_BINDING,
+      device.limits.maxBufferSize,
+    );
     this.#grow("tables", plan.tables.byteLength, this.#bindingBytes);
     this.#grow("rows", plan.rowWords * 4, this.#bindingBytes);
     this.#grow("records", plan.records.byteLength + RECORD_BINDING, device.limits.maxBufferSize);
@@ -350,6 +370,14 @@ export class Augmenter {
 
 /** Twice the sum of a view's luma, and its pixels, must fit 32 bits (contrast.wgsl). */
 const MAX_PIXELS = Math.floor((2 ** 32 - 1) / (2 * 255 + 1));
+
+function checkUploadBytes(bytes: number, limit: number): void {
+  if (bytes <= limit) return;
+  throw new PictureTooLargeError(
+    `the pictures of a batch take ${bytes} bytes, but a buffer of this device holds at most ${limit}; make the batch ` +
+      "or its pictures smaller",
+  );
+}
 
 /** The bindings of records.wgsl. */
 function createLayout(device: GPUDevice): GPUBindGroupLayout {

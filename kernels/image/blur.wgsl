@@ -1,6 +1,7 @@
 // Pillow's GaussianBlur along one axis: three box blurs one after the other, each rounded to 8 bits (BoxBlur.c). The
 // first dispatch goes along rows, from `views` to `rows`; the second (VERTICAL) along columns and back.
-// An invocation walks SEGMENT (prelude; more than 10) pixels of a line; each box sees the last five pixels of the stage before it.
+// An invocation walks SEGMENT (of the prelude, above 10) pixels of a line; each box sees the last five pixels of the
+// stage before it.
 
 override VERTICAL = false;
 // Steps from reading a pixel to having blurred it: three boxes that look two pixels ahead.
@@ -44,7 +45,7 @@ struct Window {
 }
 
 fn box(window: Window, weights: vec3<u32>) -> vec3<u32> {
-  let sum = window.c * weights.x + (window.b + window.d) * weights.y + (window.a + window.e) * weights.z;
+  let sum = weights.x * window.c + weights.y * (window.b + window.d) + weights.z * (window.a + window.e);
   return (sum + vec3<u32>(1u << 23u)) >> vec3<u32>(24u);
 }
 

@@ -6,6 +6,7 @@ export const BLUR_SIGMA_LIMIT = 2.44;
 
 /** A blur that blur.wgsl cannot do. */
 export class BlurSigmaError extends UserError {
+  /** For whoever prints it. */
   override name = "BlurSigmaError";
 }
 

@@ -20,6 +20,7 @@ export interface ResizeAxis {
   readonly window: number;
   /** Number of wanted pixels. */
   readonly size: number;
+  /** How the weight of a source pixel falls off with its distance. */
   readonly filter: ResizeFilter;
   /** Whether the wanted pixels come in reverse order (a flip costs nothing here). */
   readonly mirrored: boolean;

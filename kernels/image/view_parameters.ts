@@ -8,9 +8,13 @@ import type { ResizeFilter } from "./resize_table.ts";
 
 /** A box in whole pixels of a picture. */
 export interface Box {
+  /** Pixels before it in a row. */
   readonly left: number;
+  /** Rows above it. */
   readonly top: number;
+  /** At least 1. */
   readonly width: number;
+  /** At least 1. */
   readonly height: number;
 }
 
@@ -20,7 +24,9 @@ export interface Box {
  * circle, in [-0.5, 0.5].
  */
 export interface JitterOp {
+  /** What is changed. */
   readonly kind: "brightness" | "contrast" | "saturation" | "hue";
+  /** By how much. */
   readonly factor: number;
 }
 
@@ -34,9 +40,11 @@ export interface ViewParameters {
   readonly resized: { readonly width: number; readonly height: number };
   /** Where in that the view begins, in pixels; what lies outside is black, as with torchvision's `CenterCrop`. */
   readonly window: { readonly left: number; readonly top: number };
+  /** Of the resize. */
   readonly filter: ResizeFilter;
   /** In the order in which they are done; each kind at most once. */
   readonly jitter: readonly JitterOp[];
+  /** Whether each pixel gets its luma in all three channels. */
   readonly grayscale: boolean;
   /** Standard deviation of the Gaussian blur in pixels; 0 for none. */
   readonly blurSigma: number;
@@ -49,12 +57,15 @@ export type Range = readonly [low: number, high: number];
 
 /** torchvision's `ColorJitter` under `RandomApply`. A strength of 0 leaves that piece out. */
 export interface JitterRecipe {
+  /** That any of it is done. */
   readonly probability: number;
-  /** The factor is uniform in [max(0, 1 - strength), 1 + strength]. */
+  /** Strength: the factor is uniform in [max(0, 1 - strength), 1 + strength]. */
   readonly brightness: number;
+  /** Strength, as brightness has. */
   readonly contrast: number;
+  /** Strength, as brightness has. */
   readonly saturation: number;
-  /** The factor is uniform in [-strength, strength]; at most 0.5. */
+  /** Strength: the factor is uniform in [-strength, strength]; at most 0.5. */
   readonly hue: number;
 }
 
@@ -66,10 +77,15 @@ export interface ViewRecipe {
   readonly scale: Range;
   /** Width over height of the crop. */
   readonly ratio: Range;
+  /** Of the resize. */
   readonly filter: ResizeFilter;
+  /** Of brightness, contrast, saturation and hue. */
   readonly jitter: JitterRecipe;
+  /** That the view is gray. */
   readonly grayscaleProbability: number;
+  /** That the view is blurred, and the standard deviation of that in pixels. */
   readonly blur: { readonly probability: number; readonly sigma: Range };
+  /** That left and right change places. */
   readonly flipProbability: number;
 }
 
@@ -79,7 +95,9 @@ export interface ViewRandom {
   uniform(low?: number, high?: number): number;
   /** A whole number in [low, high], both included. */
   integer(low: number, high: number): number;
+  /** `true` with the given probability. */
   chance(probability: number): boolean;
+  /** Shuffles in place and returns what it was given. */
   shuffle<T extends unknown[]>(items: T): T;
 }
 

@@ -18,6 +18,7 @@ import {
 
 /** Pictures of any sizes in one buffer; data/pack.ts `PackedPictures` is one. */
 export interface PictureBatch {
+  /** How many pictures there are. */
   readonly count: number;
   /** [count, n]; the first three of a picture's n words are the index of its first pixel, its width, its height. */
   readonly table: Uint32Array;
@@ -27,14 +28,18 @@ export interface PictureBatch {
 
 /** A picture that does not fit what the device can bind. */
 export class PictureTooLargeError extends UserError {
+  /** For whoever prints it. */
   override name = "PictureTooLargeError";
 }
 
-/** Records that one dispatch can have, of 64 KiB, the largest uniform binding that every device has. */
+/** The largest uniform binding that every device has. */
 const UNIFORM_BYTES = 65536;
-export const RESIZE_RECORDS = Math.floor(UNIFORM_BYTES / (RESIZE_RECORD_WORDS * 4));
-export const CONTRAST_RECORDS = UNIFORM_BYTES / (CONTRAST_RECORD_WORDS * 4);
-export const BLUR_RECORDS = UNIFORM_BYTES / (BLUR_RECORD_WORDS * 4);
+/** Views that one dispatch can resize. */
+export const RESIZE_RECORDS: number = Math.floor(UNIFORM_BYTES / (RESIZE_RECORD_WORDS * 4));
+/** Views that one dispatch of contrast.wgsl can have. */
+export const CONTRAST_RECORDS: number = UNIFORM_BYTES / (CONTRAST_RECORD_WORDS * 4);
+/** Views that one dispatch can blur. */
+export const BLUR_RECORDS: number = UNIFORM_BYTES / (BLUR_RECORD_WORDS * 4);
 
 /** Offsets of bindings are multiples of 256 bytes on every device. */
 const ALIGNMENT_WORDS = 64;
@@ -45,6 +50,7 @@ const ROWS_PER_INVOCATION = 4;
 export interface RecordSpan {
   /** Byte offset of the first record. */
   readonly offset: number;
+  /** How many records follow it. */
   readonly count: number;
 }
 
@@ -64,8 +70,11 @@ export interface ViewPlan {
   readonly records: Uint32Array;
   /** Words that the buffer between the passes must have. */
   readonly rowWords: number;
+  /** Dispatches of both resize kernels. */
   readonly resize: readonly ResizeSpan[];
+  /** Dispatches of contrast.wgsl. */
   readonly contrast: readonly RecordSpan[];
+  /** Dispatches of blur.wgsl, each along rows and then along columns. */
   readonly blur: readonly RecordSpan[];
 }
 
@@ -73,6 +82,7 @@ export interface ViewPlan {
 export interface PlanLimits {
   /** Of a view, in pixels. */
   readonly width: number;
+  /** Of a view, in pixels. */
   readonly height: number;
   /** Words of the source buffer. */
   readonly sourceWords: number;
@@ -147,6 +157,7 @@ function checkView(view: ViewParameters, index: number, picture: Extent): void {
     );
   }
   if (resized.width < 1 || resized.height < 1) fail("a crop cannot be resized to nothing");
+  if (!(view.blurSigma >= 0)) fail(`the blur's standard deviation is ${view.blurSigma}; expected at least 0`);
   const kinds = new Set<JitterOp["kind"]>();
   for (const { kind, factor } of jitter) {
     if (kinds.has(kind)) fail(`${kind} is in the jitter twice`);
@@ -161,7 +172,13 @@ export class ViewPlanner {
   #tables = new Int32Array(0);
   #records = new Uint32Array(0);
 
-  /** @throws {PictureTooLargeError} where a crop box does not fit one binding */
+  /**
+   * Plans a batch.
+   *
+   * @throws {RangeError} where a view's parameters and its picture do not fit, or a factor is out of range
+   * @throws {BlurSigmaError} where a blur is too wide
+   * @throws {PictureTooLargeError} where a crop box does not fit one binding
+   */
   plan(pictures: PictureBatch, views: readonly ViewParameters[], limits: PlanLimits): ViewPlan {
     const { order, tableWords } = this.#place(pictures, views, limits);
     const resize = this.#resizeSpans(order, views, limits);

@@ -2,9 +2,11 @@
 import { blurWeights } from "./blur_weights.ts";
 import type { JitterOp, ViewParameters } from "./view_parameters.ts";
 
-/** Words of the structs of records.wgsl. */
+/** Words of a `ResizeRecord`. */
 export const RESIZE_RECORD_WORDS = 24;
+/** Words of a `ContrastRecord`. */
 export const CONTRAST_RECORD_WORDS = 16;
+/** Words of a `BlurRecord`. */
 export const BLUR_RECORD_WORDS = 4;
 
 const RESIZE_JITTER = 12;
@@ -16,15 +18,23 @@ interface JitterPass {
   readonly grayscale: boolean;
 }
 
-/** Where the kernels of the resize find what they need; all in words (a pixel is one) but the counts. */
+/** Where the kernels of the resize find what they need: the fields of `ResizeRecord`. */
 export interface ResizePlacement {
+  /** Word (a pixel is one) of the bound part of the source. */
   readonly sourceOffset: number;
+  /** Pixels in a row of the source. */
   readonly sourceWidth: number;
+  /** Needed rows of the source. */
   readonly rowCount: number;
+  /** Word of the buffer between the passes. */
   readonly rowOffset: number;
+  /** Word of the tables where the horizontal axis begins. */
   readonly columnTable: number;
+  /** Weights of that per output pixel. */
   readonly columnTaps: number;
+  /** Word of the tables where the vertical axis begins. */
   readonly rowTable: number;
+  /** Weights of that per output pixel. */
   readonly rowTaps: number;
 }
 

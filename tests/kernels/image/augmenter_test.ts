@@ -1,3 +1,7 @@
+/**
+ * The augmenter against Pillow's own pixels and, at random parameters, against the loops of pillow.ts. Every comparison
+ * is for equal bits: no stage has a tolerance.
+ */
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
 import { Random } from "../../../data/random.ts";
 import { type Gpu, openGpu, readBuffer } from "../../../kernels/gpu.ts";
@@ -10,7 +14,7 @@ import {
   sampleMocoV2View,
   type ViewParameters,
 } from "../../../kernels/image/view_parameters.ts";
-import type { PictureBatch } from "../../../kernels/image/view_plan.ts";
+import { type PictureBatch, PictureTooLargeError } from "../../../kernels/image/view_plan.ts";
 import { referenceJson, referencePath } from "../../reference.ts";
 import * as pillow from "./pillow.ts";
 import type { Rgb } from "./pillow.ts";
@@ -62,18 +66,19 @@ function split(views: ArrayBuffer, width: number, height: number): Rgb[] {
   });
 }
 
+const augmenters = new Map<string, Augmenter>();
+
+/** Makes views with an augmenter that is kept for the next test that wants as many of that size. */
 async function make(
   pictures: readonly Rgb[],
   views: readonly ViewParameters[],
   width: number,
   height: number,
 ) {
-  const augmenter = new Augmenter(gpu, { views: views.length, width, height });
-  try {
-    return split(await augmenter.augment(pack(pictures), views), width, height);
-  } finally {
-    augmenter.destroy();
-  }
+  const key = `${views.length} ${width}x${height}`;
+  const augmenter = augmenters.get(key) ?? new Augmenter(gpu, { views: views.length, width, height });
+  augmenters.set(key, augmenter);
+  return split(await augmenter.augment(pack(pictures), views), width, height);
 }
 
 /** All pixels the same; where not, says how many differ and by how much. */
@@ -217,7 +222,7 @@ Deno.test("Augmenter makes views of one source pixel", async () => {
 
 Deno.test("Augmenter gives every colour the hue that Pillow's arithmetic gives", async () => {
   const colours: Rgb = { width: 512, height: 512, data: new Uint8Array(512 * 512 * 3) };
-  // Every (r, g, b) with all three even, shifted by one of two: all hue sectors, ties and grays.
+  // 2^18 colours all over the cube.
   for (let i = 0; i < 512 * 512; i++) {
     colours.data.set([(i & 63) * 4 + (i >> 16 & 3), (i >> 6 & 63) * 4 + 1, (i >> 12 & 63) * 4], i * 3);
   }
@@ -346,6 +351,7 @@ Deno.test("Augmenter refuses views that do not fit their picture, and goes on wo
     whole(picture, { crop: { left: 1, top: 0, width: 8, height: 6 } }),
     /view 0: the crop 8x6 at \(1, 0\) is not inside its picture \(8x6\)/,
   );
+  await refuses(whole(picture, { blurSigma: NaN }), /standard deviation is NaN/);
   await refuses(whole(picture, { jitter: [{ kind: "hue", factor: 0.6 }] }), /hue has factor 0.6/);
   const brightness: JitterOp = { kind: "brightness", factor: 1.1 };
   await refuses(whole(picture, { jitter: [brightness, brightness] }), /brightness is in the jitter twice/);
@@ -364,6 +370,49 @@ Deno.test("Augmenter refuses views that do not fit their picture, and goes on wo
   await assertRejects(() => augmenter.augment(packed, [whole(picture)], new ArrayBuffer(4)), RangeError);
   const [made] = split(await augmenter.augment(packed, [whole(picture)]), 8, 6);
   assertSamePixels(made, picture, "after the refusals");
+  augmenter.destroy();
+});
+
+/** The same device, but with a storage binding of `bytes` bytes at most, so that small batches have to be split. */
+function narrow(bytes: number): Gpu {
+  const limits = new Proxy(gpu.device.limits, {
+    get: (target, name) => name === "maxStorageBufferBindingSize" ? bytes : Reflect.get(target, name, target),
+  });
+  const device = new Proxy(gpu.device, {
+    get(target, name) {
+      if (name === "limits") return limits;
+      const value = Reflect.get(target, name, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+  return { ...gpu, device };
+}
+
+Deno.test("Augmenter splits what one binding cannot hold", async () => {
+  const random = new Random(15, "pictures");
+  const pictures = Array.from({ length: 12 }, (_, i) => randomPicture(random, 30 + i, 60 - i));
+  const views = Array.from({ length: 20 }, (_, i) => {
+    const picture = (i * 5) % 12;
+    return sampleMocoV2View(new Random(2, i), 30 + picture, 60 - picture, 10, picture);
+  });
+  // 20 views of 10x10 take 8000 bytes; a picture of 30x60 takes 7200, all of them take 100,000.
+  const augmenter = new Augmenter(narrow(16384), { views: 20, width: 10, height: 10 });
+  const made = split(await augmenter.augment(pack(pictures), views), 10, 10);
+  views.forEach((view, i) =>
+    assertSamePixels(made[i], pillow.makeView(pictures[view.picture], view, 10, 10), `view ${i}`)
+  );
+  augmenter.destroy();
+});
+
+Deno.test("Augmenter refuses a crop that one binding cannot hold", async () => {
+  const picture = randomPicture(new Random(16), 80, 80);
+  const augmenter = new Augmenter(narrow(16384), { views: 1, width: 10, height: 10 });
+  const view = whole(picture, { resized: { width: 10, height: 10 } });
+  const error = await assertRejects(() => augmenter.augment(pack([picture]), [view]), PictureTooLargeError);
+  assertMatch(
+    error.message,
+    /a crop of 80x80 pixels of picture 0 .* spans 25600 bytes, but this device binds at most/,
+  );
   augmenter.destroy();
 });
 

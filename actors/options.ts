@@ -1,0 +1,69 @@
+/** Everything that a distillation can be told, with the names of the original's flags. */
+
+/** How the teacher was trained, which says under which keys its checkpoint keeps its weights. */
+export type TeacherSsl = "moco" | "simclr" | "swav";
+
+/** A distillation, fully resolved: no field is left to a default. Paths are absolute. */
+export interface DistillOptions {
+  /** Encoder of the student, a name of the registry such as `resnet18`. */
+  studentArch: string;
+  /** Encoder of the teacher, a name of the registry such as `resnet50`. */
+  teacherArch: string;
+  teacherSsl: TeacherSsl;
+  /** File of the teacher's weights, as PyTorch saved them. */
+  distill: string;
+  /** Folder of `train.tsv`. */
+  data: string;
+  /** TSV file whose pictures the kNN classifies by their neighbours in `train.tsv`; `null` for no evaluation. */
+  testData: string | null;
+  /** Folder that the run writes to. */
+  output: string;
+  /** Reader Workers. The same seed gives the same bits for any number. */
+  workers: number;
+  /** Where the run ends, counted from epoch 0. */
+  epochs: number;
+  /** Epoch to begin with; a checkpoint that is resumed from says its own. */
+  startEpoch: number;
+  /** Pictures in a batch; the last, smaller batch of an epoch is left out. */
+  batchSize: number;
+  /** Learning rate before scaling: see `models/optim/schedule.ts`. */
+  lr: number;
+  /** Whether the learning rate is multiplied by `batchSize / 256` after the warm-up. */
+  scaleLr: boolean;
+  /** Epochs of warm-up. */
+  warmupEpochs: number;
+  /** Half a cosine down to 0 rather than steps at `schedule`. */
+  cos: boolean;
+  /** Epochs from which on the learning rate is ten times lower; read without `cos` only. */
+  schedule: number[];
+  /** Momentum of SGD. */
+  momentum: number;
+  /** L2 penalty that SGD adds to every gradient. */
+  weightDecay: number;
+  /** Steps between two lines of progress. */
+  printFreq: number;
+  /** Checkpoint to go on from; `null` to begin anew. */
+  resume: string | null;
+  /** Numbers in an embedding. */
+  dim: number;
+  /** Teacher embeddings in the queue (the paper's K); a multiple of `batchSize`. */
+  queue: number;
+  /** Temperature of the student's softmax (the paper's tau^S). */
+  temp: number;
+  /** Temperature of the teacher's softmax (the paper's tau^T). */
+  distillT: number;
+  /** Whether the student's head is Linear, ReLU, Linear rather than one Linear. */
+  studentMlp: boolean;
+  /** Height and width of a view, in pixels. */
+  imageSize: number;
+  /** Neighbours that vote in the kNN. */
+  knnK: number;
+  /** Temperature of the kNN's votes. */
+  knnT: number;
+  /** Epochs between two evaluations; 0 evaluates before the first epoch and after the last one only. */
+  evalFreq: number;
+  /** Steps after which the run ends early, for a quick trial; `null` for no such limit. */
+  limitSteps: number | null;
+  /** Seed of the student's weights, the order of the pictures and the augmentations. */
+  seed: number;
+}

@@ -1,0 +1,144 @@
+/** What can go wrong with an actor, and how an error crosses a wall without losing its name, message, stack or cause. */
+
+import { UserError } from "../../errors.ts";
+
+/** An error as plain data. */
+export interface Failure {
+  /** The error's name, e.g. `RangeError`. */
+  name: string;
+  /** The error's message. */
+  message: string;
+  /** The stack, as it was in the actor. */
+  stack?: string;
+  /** Whether it was a `UserError`: then people need its message only. */
+  isUserError: boolean;
+  /** The error's own cause. */
+  cause?: Failure;
+}
+
+/** Whose error ended a run. */
+export interface Crash {
+  /** Name of the actor. */
+  actor: string;
+  /** What it threw. */
+  failure: Failure;
+}
+
+/**
+ * An actor threw: in its start, in a handler, in a timer, in a promise that nobody awaited, or while its module was
+ * loaded. `cause` is the error itself, with the stack it had in the actor; it is a `UserError` if it was one there.
+ */
+export class ActorCrash extends Error implements Crash {
+  /** `ActorCrash` */
+  override name = "ActorCrash";
+  /** Name of the actor. */
+  readonly actor: string;
+  /** What it threw, as plain data. */
+  readonly failure: Failure;
+
+  /** Made by the runtime. */
+  constructor({ actor, failure }: Crash) {
+    super(`actor "${actor}" crashed: ${failure.name}: ${failure.message}`, { cause: restoreError(failure) });
+    this.actor = actor;
+    this.failure = failure;
+    // Where the report arrived is of no interest: what is printed is this line and the cause's stack.
+    this.stack = `${this.name}: ${this.message}`;
+  }
+
+  /** Whether something outside the program was wrong: then the cause's message says it all. */
+  get isUserError(): boolean {
+    return this.failure.isUserError;
+  }
+}
+
+/** No more messages can be sent: the actor was stopped or is draining, or the sender itself must stop. */
+export class ActorStopped extends Error {
+  /** `ActorStopped` */
+  override name = "ActorStopped";
+  /** Name of the actor. */
+  readonly actor: string;
+
+  /** Made by the runtime. */
+  constructor(
+    actor: string,
+    how:
+      | "has stopped and takes"
+      | "is draining and takes"
+      | "was let go of and gets"
+      | "must stop and sends" = "has stopped and takes",
+  ) {
+    super(`actor "${actor}" ${how} no more messages`);
+    this.actor = actor;
+  }
+}
+
+/** No reply came in time. A reply that comes later is dropped. */
+export class AskTimeout extends Error {
+  /** `AskTimeout` */
+  override name = "AskTimeout";
+  /** Name of the actor that did not answer. */
+  readonly actor: string;
+  /** Name of the message. */
+  readonly messageName: string;
+  /** How long the ask waited, in ms. */
+  readonly timeoutMs: number;
+
+  /** Made by the runtime. */
+  constructor(actor: string, messageName: string, timeoutMs: number) {
+    super(`actor "${actor}" did not answer "${messageName}" within ${timeoutMs} ms`);
+    this.actor = actor;
+    this.messageName = messageName;
+    this.timeoutMs = timeoutMs;
+  }
+}
+
+/** An actor's start took longer than it was given. */
+export class StartTimeout extends Error {
+  /** `StartTimeout` */
+  override name = "StartTimeout";
+
+  /** Made by the runtime. */
+  constructor(actor: string, timeoutMs: number) {
+    super(
+      `actor "${actor}" was not ready within ${timeoutMs} ms; a slow start needs a larger startTimeoutMs`,
+    );
+  }
+}
+
+/** Makes plain data of anything that was thrown. */
+export function describeFailure(error: unknown): Failure {
+  if (!(error instanceof Error)) {
+    return { name: "Error", message: `${String(error)} was thrown, which is no Error`, isUserError: false };
+  }
+  return {
+    name: error.name,
+    message: error.message,
+    stack: error.stack,
+    isUserError: error instanceof UserError,
+    cause: error.cause === undefined ? undefined : describeFailure(error.cause),
+  };
+}
+
+/** The opposite of {@linkcode describeFailure}; the class is `UserError` or `Error`, the name is kept. */
+export function restoreError(failure: Failure): Error {
+  const cause = failure.cause === undefined ? undefined : { cause: restoreError(failure.cause) };
+  const error = failure.isUserError
+    ? new UserError(failure.message, cause)
+    : new Error(failure.message, cause);
+  error.name = failure.name;
+  error.stack = failure.stack ?? `${failure.name}: ${failure.message}`;
+  return error;
+}
+
+/** Who is to blame: an actor that fails because another one crashed is not. */
+export function blame(actor: string, error: unknown): Crash {
+  for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {
+    if (cause instanceof ActorCrash) return { actor: cause.actor, failure: cause.failure };
+  }
+  return { actor, failure: describeFailure(error) };
+}
+
+/** Whether an actor failed only because another one had been stopped before it. */
+export function isCausedByStop(failure: Failure): boolean {
+  return failure.name === "ActorStopped" || (failure.cause !== undefined && isCausedByStop(failure.cause));
+}

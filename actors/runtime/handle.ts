@@ -1,0 +1,171 @@
+/** One spawned actor, as the thread that spawned it sees it. */
+
+import type { Protocol } from "./actor.ts";
+import { ActorStopped, type Crash, describeFailure, StartTimeout } from "./failure.ts";
+import { within } from "./host.ts";
+import { ActorRef, type Endpoint, Link } from "./ref.ts";
+import type { ActorStats } from "./stats.ts";
+import { pack } from "./transfer.ts";
+import type { Control, Report } from "./wire.ts";
+
+/** How long `onStop` hooks may take after the grace period, before a Worker counts as one that does not answer. */
+const HOOKS_MS = 2000;
+
+/** What an actor is spawned with. */
+export interface ActorSettings {
+  name: string;
+  url: string;
+  config: unknown;
+  credits: number;
+  startTimeoutMs: number;
+  graceMs: number;
+}
+
+/** What the system wants to know of an actor. */
+export interface ActorEvents {
+  onCrash(crash: Crash): void;
+  onEnd(wasTerminated: boolean): void;
+  /** What to reject with whatever still waits for an actor that has ended. */
+  endReason(): Error;
+}
+
+/** A spawned actor and its Worker. */
+export class Actor<P extends Protocol<P>> {
+  /** The name it was spawned with. */
+  readonly name: string;
+  /** The main thread's reference; sending it along gives others a link of their own. */
+  readonly ref: ActorRef<P>;
+  /** Resolves when the actor has started. Rejects if it ends before that; the system then knows why already. */
+  readonly ready: Promise<void>;
+  readonly #worker: Worker;
+  readonly #endpoint: Endpoint;
+  readonly #events: ActorEvents;
+  readonly #graceMs: number;
+  readonly #ready = Promise.withResolvers<void>();
+  readonly #drained = Promise.withResolvers<void>();
+  readonly #ended = Promise.withResolvers<void>();
+  readonly #stats = new Map<number, PromiseWithResolvers<ActorStats>>();
+  readonly #startTimer: ReturnType<typeof setTimeout>;
+  #nextId = 0;
+  #isDraining = false;
+  #stopping?: Promise<void>;
+  #hasEnded = false;
+
+  /** Actors come from `ActorSystem.spawn()`. */
+  constructor(settings: ActorSettings, endpoint: Endpoint, events: ActorEvents) {
+    const { name, url, config, credits, startTimeoutMs, graceMs } = settings;
+    const { transfer, ...parcel } = pack(`configuration of actor "${name}"`, config, []);
+    this.name = name;
+    this.#endpoint = endpoint;
+    this.#events = events;
+    this.#graceMs = graceMs;
+    this.ready = this.#ready.promise;
+    this.ready.catch(() => {}); // the system reports it
+    this.#drained.promise.catch(() => {});
+
+    this.#worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name });
+    this.#worker.onmessage = (event: MessageEvent<Report>) => this.#receive(event.data);
+    this.#worker.onmessageerror = () => this.#die(new Error("a report from the Worker arrived broken"));
+    this.#worker.onerror = (event) => {
+      event.preventDefault();
+      this.#die(new Error(event.message));
+    };
+    this.#startTimer = setTimeout(() => {
+      events.onCrash({ actor: name, failure: describeFailure(new StartTimeout(name, startTimeoutMs)) });
+    }, startTimeoutMs);
+
+    const { port1, port2 } = new MessageChannel();
+    this.#post({ kind: "start", name, url, config: parcel, credits, graceMs, port: port2 }, [
+      ...transfer,
+      port2,
+    ]);
+    this.ref = new ActorRef(new Link({ actor: name, port: port1 }, endpoint));
+  }
+
+  /**
+   * Lets the actor handle everything that was sent to it, refuses anything more, and calls its `drain` hook. After that
+   * the actor still answers urgent messages, until it is stopped.
+   *
+   * @throws {ActorStopped} the actor ended before that
+   */
+  async drain(): Promise<void> {
+    if (!this.#isDraining && !this.#hasEnded) this.#post({ kind: "drain" });
+    this.#isDraining = true;
+    await this.#drained.promise;
+  }
+
+  /**
+   * Stops the actor: its signal is aborted, whatever it waits for rejects, its `onStop` hooks run, and its Worker closes
+   * itself. A Worker that has not done so in time, because it computes without ever awaiting, is terminated; this is the
+   * last resort because terminating a Worker that has a GPU device can crash the process.
+   */
+  stop(): Promise<void> {
+    return this.#stopping ??= this.#stop();
+  }
+
+  /** How it spends its time, and what is in flight. Answered between the awaits of its handlers. */
+  stats(): Promise<ActorStats> {
+    if (this.#hasEnded) return Promise.reject(new ActorStopped(this.name));
+    const answer = Promise.withResolvers<ActorStats>();
+    const id = this.#nextId++;
+    this.#stats.set(id, answer);
+    this.#post({ kind: "stats", id });
+    return answer.promise;
+  }
+
+  async #stop(): Promise<void> {
+    if (this.#hasEnded) return;
+    this.#post({ kind: "stop" });
+    if (await within(this.#graceMs + HOOKS_MS, this.#ended.promise)) return;
+    this.#worker.terminate();
+    this.#end(true);
+  }
+
+  #receive(report: Report): void {
+    switch (report.kind) {
+      case "ready":
+        clearTimeout(this.#startTimer);
+        this.#ready.resolve();
+        break;
+      case "drained":
+        this.#drained.resolve();
+        break;
+      case "stats":
+        this.#stats.get(report.id)?.resolve(report.stats);
+        this.#stats.delete(report.id);
+        break;
+      case "crashed":
+        this.#events.onCrash(report.crash);
+        break;
+      case "stopped":
+        if (report.failure !== undefined) {
+          this.#events.onCrash({ actor: this.name, failure: report.failure });
+        }
+        this.#end(false);
+    }
+  }
+
+  /** The Worker itself broke, and has ended without a word. */
+  #die(error: Error): void {
+    this.#events.onCrash({ actor: this.name, failure: describeFailure(error) });
+    this.#end(false);
+  }
+
+  #end(wasTerminated: boolean): void {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    clearTimeout(this.#startTimer);
+    const reason = this.#events.endReason();
+    this.#ready.reject(reason);
+    this.#drained.reject(reason);
+    for (const { reject } of this.#stats.values()) reject(reason);
+    this.#stats.clear();
+    for (const link of this.#endpoint.links) if (link.actor === this.name) link.lose(reason);
+    this.#events.onEnd(wasTerminated);
+    this.#ended.resolve();
+  }
+
+  #post(control: Control, transfer: Transferable[] = []): void {
+    this.#worker.postMessage(control, transfer);
+  }
+}

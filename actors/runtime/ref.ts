@@ -1,0 +1,299 @@
+/** The sender's side of a link: typed references, credits, replies. */
+
+import type { Message, MessageName, Protocol } from "./actor.ts";
+import { ActorCrash, ActorStopped, AskTimeout } from "./failure.ts";
+import type { LinkStats, Meter } from "./stats.ts";
+import { pack, SHARE, type Shared, unpack } from "./transfer.ts";
+import type { Parcel, Request, Response } from "./wire.ts";
+
+/** How long an `ask` waits for its reply unless it says otherwise: half a minute. */
+export const DEFAULT_ASK_TIMEOUT_MS = 30_000;
+
+/** Options of {@linkcode ActorRef.tell}. */
+export interface TellOptions {
+  /** What to transfer instead of every buffer and port in the payload; the rest is copied. `[]` copies all. */
+  transfer?: Transferable[];
+}
+
+/** Options of {@linkcode ActorRef.ask}. */
+export interface AskOptions extends TellOptions {
+  /** From the call to the reply, the wait for a credit included. `Infinity` waits for ever. Default: half a minute. */
+  timeoutMs?: number;
+}
+
+/** A payload and options; a message without payload can be sent by its name alone. */
+export type SendArguments<M extends Message<unknown, unknown>, Options> = [M["payload"]] extends [void]
+  ? [payload?: undefined, options?: Options]
+  : [payload: M["payload"], options?: Options];
+
+/**
+ * A reference to an actor. It can be sent to other actors, in a configuration, a message or a reply: they get a link of
+ * their own, and talk to the actor directly. A link lasts until one of its ends stops, so a reference is handed over
+ * once, at wiring time, and not with every message.
+ */
+export class ActorRef<P extends Protocol<P>> {
+  readonly #link: Link;
+  /** Structured clone would make an empty object of a reference that `pack` did not find; a function stops it. */
+  protected readonly uncloneable = (): void => {};
+
+  /** References come from the runtime: `spawn`, `listen`, `ctx.self`, or a message. */
+  constructor(link: Link) {
+    this.#link = link;
+  }
+
+  /** Name of the actor. */
+  get name(): string {
+    return this.#link.actor;
+  }
+
+  /**
+   * Sends a message that needs no reply. Resolves when it was sent, which may take until the actor has handled earlier
+   * ones: await it before making the next. Every ArrayBuffer and MessagePort in the payload is transferred, and a view's
+   * whole buffer with it (small Node `Buffer`s share one: copy those): the sender cannot use them any more, unless the promise rejects with {@linkcode ActorStopped}
+   * or {@linkcode ActorCrash}, in which case nothing was sent.
+   *
+   * @throws {ActorCrash} the actor crashed
+   * @throws {ActorStopped} the actor was stopped or is draining, or the sender must stop
+   */
+  tell<K extends MessageName<P>>(name: K, ...args: SendArguments<P[K], TellOptions>): Promise<void> {
+    const [payload, options] = args;
+    return this.#link.tell(name, payload, options?.transfer);
+  }
+
+  /**
+   * Sends a message and waits for the reply. Buffers change hands as with {@linkcode tell}, and those in the reply
+   * become the asker's.
+   *
+   * @throws {AskTimeout} no reply in time
+   * @throws {ActorCrash} the actor crashed
+   * @throws {ActorStopped} the actor was stopped or is draining, or the asker must stop
+   */
+  ask<K extends MessageName<P>>(name: K, ...args: SendArguments<P[K], AskOptions>): Promise<P[K]["reply"]> {
+    const [payload, options] = args;
+    return this.#link.ask(name, payload, options?.timeoutMs ?? DEFAULT_ASK_TIMEOUT_MS, options?.transfer);
+  }
+
+  /** Lets go of the actor: what waits on this reference rejects, and it cannot be used any more. */
+  close(): void {
+    this.#link.close(new ActorStopped(this.name, "was let go of and gets"));
+  }
+
+  /**
+   * Opens another link for somebody else.
+   *
+   * @ignore
+   */
+  [SHARE](): Shared {
+    return this.#link.share();
+  }
+}
+
+/** What the links of one thread's actor have in common. */
+export interface Endpoint {
+  readonly name: string;
+  readonly meter: Meter;
+  readonly links: Set<Link>;
+}
+
+/** A message that waits for a credit, or for its actor to be ready. */
+interface Outgoing {
+  name: string;
+  send(): void;
+  reject(error: Error): void;
+}
+
+interface Pending {
+  resolve(reply: unknown): void;
+  reject(error: Error): void;
+}
+
+/** The sender's end of one MessagePort pair. */
+export class Link {
+  readonly actor: string;
+  readonly #port: MessagePort;
+  readonly #endpoint: Endpoint;
+  #credits = 0;
+  /** `undefined` until the actor is ready. */
+  #urgent?: Set<string>;
+  #queue: Outgoing[] = [];
+  #pending = new Map<number, Pending>();
+  #nextId = 0;
+  /** Why nothing but urgent messages can be sent any more. */
+  #refused?: Error;
+  /** Why nothing at all can be sent any more. */
+  #gone?: Error;
+
+  constructor({ actor, port }: Shared, endpoint: Endpoint) {
+    this.actor = actor;
+    this.#port = port;
+    this.#endpoint = endpoint;
+    endpoint.links.add(this);
+    port.onmessage = (event: MessageEvent<Response>) => this.#receive(event.data);
+    this.#post({ kind: "hello", from: endpoint.name });
+  }
+
+  tell(name: string, payload: unknown, transfer?: Transferable[]): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const send = () => {
+      const { transfer: moved, ...parcel } = pack(this.#describe(name), payload, transfer);
+      this.#post({ kind: "tell", name, parcel }, moved);
+      resolve();
+    };
+    const waits = this.#submit({ name, send, reject });
+    return waits ? this.#endpoint.meter.wait(promise) : promise;
+  }
+
+  ask(name: string, payload: unknown, timeoutMs: number, transfer?: Transferable[]): Promise<unknown> {
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    const id = this.#nextId++;
+    const outgoing: Outgoing = {
+      name,
+      send: () => {
+        const { transfer: moved, ...parcel } = pack(this.#describe(name), payload, transfer);
+        this.#post({ kind: "ask", id, name, parcel }, moved);
+        this.#pending.set(id, { resolve, reject });
+      },
+      reject,
+    };
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    if (timeoutMs !== Infinity) {
+      timer = setTimeout(() => {
+        this.#pending.delete(id);
+        this.#queue = this.#queue.filter((waiting) => waiting !== outgoing);
+        reject(new AskTimeout(this.actor, name, timeoutMs));
+      }, timeoutMs);
+    }
+    this.#submit(outgoing);
+    return this.#endpoint.meter.wait(promise).finally(() => clearTimeout(timer));
+  }
+
+  /** Opens another link to the same actor, and returns its port. */
+  share(): Shared {
+    if (this.#gone !== undefined) throw this.#gone;
+    const { port1, port2 } = new MessageChannel();
+    this.#post({ kind: "connect", port: port2 }, [port2]);
+    return { actor: this.actor, port: port1 };
+  }
+
+  /** Ends the link from this side. */
+  close(reason: Error): void {
+    if (this.#gone === undefined) this.#post({ kind: "close" });
+    this.lose(reason);
+  }
+
+  /** The other side is gone. */
+  lose(reason: Error): void {
+    if (this.#gone !== undefined) return;
+    this.#gone = reason;
+    this.#endpoint.links.delete(this);
+    this.#port.close();
+    const waiting = [...this.#queue, ...this.#pending.values()];
+    this.#queue = [];
+    this.#pending.clear();
+    for (const { reject } of waiting) reject(reason);
+  }
+
+  stats(): LinkStats {
+    return {
+      to: this.actor,
+      credits: this.#credits,
+      queued: this.#queue.length,
+      pending: this.#pending.size,
+    };
+  }
+
+  #receive(response: Response): void {
+    switch (response.kind) {
+      case "welcome":
+        this.#credits += response.credits;
+        this.#urgent = new Set(response.urgent);
+        for (const outgoing of this.#takeUrgent()) this.#send(outgoing);
+        this.#flush();
+        break;
+      case "credit":
+        this.#credits++;
+        this.#flush();
+        break;
+      case "reply":
+        this.#settle(response.id, response.parcel);
+        if (response.credit) {
+          this.#credits++;
+          this.#flush();
+        }
+        break;
+      case "refuse": {
+        const refused = new ActorStopped(this.actor, "is draining and takes");
+        this.#refused = refused;
+        const waiting = this.#queue;
+        this.#queue = [];
+        for (const { reject } of waiting) reject(refused);
+        this.#post({ kind: "last" });
+        break;
+      }
+      case "down":
+        this.lose(
+          response.crash === undefined ? new ActorStopped(this.actor) : new ActorCrash(response.crash),
+        );
+    }
+  }
+
+  #settle(id: number, parcel: Parcel): void {
+    const pending = this.#pending.get(id);
+    this.#pending.delete(id);
+    if (pending !== undefined) {
+      pending.resolve(unpack(parcel, (shared) => new ActorRef(new Link(shared, this.#endpoint))));
+    } else { // the ask timed out: nobody will use the references that the late reply brought
+      for (const shared of parcel.shared) {
+        new Link(shared, this.#endpoint).close(new ActorStopped(shared.actor));
+      }
+    }
+  }
+
+  /** Sends, lets wait or rejects a message; returns whether it waits. */
+  #submit(outgoing: Outgoing): boolean {
+    const urgent = this.#isUrgent(outgoing.name);
+    const closed = this.#gone ?? (urgent ? undefined : this.#refused);
+    if (closed !== undefined) {
+      outgoing.reject(closed);
+    } else if (urgent || (this.#credits > 0 && this.#queue.length === 0)) {
+      this.#send(outgoing);
+    } else {
+      this.#queue.push(outgoing);
+      return true;
+    }
+    return false;
+  }
+
+  /** Sends what waits, as far as the credits go. */
+  #flush(): void {
+    while (this.#credits > 0 && this.#queue.length > 0) this.#send(this.#queue.shift()!);
+  }
+
+  #send({ name, send, reject }: Outgoing): void {
+    const cost = this.#isUrgent(name) ? 0 : 1;
+    try {
+      send();
+      this.#credits -= cost;
+    } catch (error) {
+      reject(error as Error);
+    }
+  }
+
+  #takeUrgent(): Outgoing[] {
+    const queue = this.#queue;
+    this.#queue = queue.filter(({ name }) => !this.#isUrgent(name));
+    return queue.filter(({ name }) => this.#isUrgent(name));
+  }
+
+  #isUrgent(name: string): boolean {
+    return this.#urgent?.has(name) ?? false;
+  }
+
+  #describe(name: string): string {
+    return `message "${name}" to actor "${this.actor}"`;
+  }
+
+  #post(request: Request, transfer: Transferable[] = []): void {
+    this.#port.postMessage(request, transfer);
+  }
+}

@@ -1,0 +1,102 @@
+/** How an actor spends its time, and what is in flight. */
+
+/** A reference that an actor holds. */
+export interface LinkStats {
+  /** The actor that it leads to. */
+  to: string;
+  /** Messages that could be sent right now. */
+  credits: number;
+  /** Messages that wait for a credit. */
+  queued: number;
+  /** Asks without a reply so far. */
+  pending: number;
+}
+
+/** A reference to an actor that somebody else holds. */
+export interface DoorStats {
+  /** Who holds it. */
+  from: string;
+  /** Messages that arrived and whose credit was not given back yet. */
+  held: number;
+}
+
+/** Where the time since the actor got ready went; the three add up to all of it. */
+export interface TimeStats {
+  /** In a handler, computing or waiting for something that is no actor (a file, the GPU). */
+  busyMs: number;
+  /** In a handler, waiting for another actor: for a credit, a reply, or in `ctx.wait`. */
+  waitingMs: number;
+  /** In no handler. */
+  idleMs: number;
+}
+
+/** A snapshot. Times and counts only grow, so a share over an interval is a difference of two. */
+export interface ActorStats extends TimeStats {
+  /** The actor's name. */
+  name: string;
+  /** From the start of the Worker to ready. */
+  startMs: number;
+  /** Messages in the mailbox; the one in work is not among them. */
+  mailbox: number;
+  /** Messages handled so far, by name. */
+  handled: Record<string, number>;
+  /** The references that the actor holds. */
+  outgoing: LinkStats[];
+  /** The references to the actor that others hold. */
+  incoming: DoorStats[];
+}
+
+/** Measures {@linkcode TimeStats}. */
+export class Meter {
+  #handlers = 0;
+  #waits = 0;
+  #since = performance.now();
+  #busy = 0;
+  #waiting = 0;
+  #idle = 0;
+
+  /** Forgets what was measured so far. */
+  restart(): void {
+    this.#turn();
+    this.#busy = this.#waiting = this.#idle = 0;
+  }
+
+  /** A handler begins. */
+  enter(): void {
+    this.#turn();
+    this.#handlers++;
+  }
+
+  /** A handler ends. */
+  leave(): void {
+    this.#turn();
+    this.#handlers--;
+  }
+
+  /** Awaits a promise; a handler that runs meanwhile counts as waiting, not busy. */
+  async wait<T>(promise: Promise<T>): Promise<T> {
+    this.#turn();
+    this.#waits++;
+    try {
+      return await promise;
+    } finally {
+      this.#turn();
+      this.#waits--;
+    }
+  }
+
+  /** The sums up to now. */
+  read(): TimeStats {
+    this.#turn();
+    return { busyMs: this.#busy, waitingMs: this.#waiting, idleMs: this.#idle };
+  }
+
+  #turn(): void {
+    const now = performance.now();
+    const passed = now - this.#since;
+    this.#since = now;
+    if (this.#handlers === 0) this.#idle += passed;
+    else if (this.#waits > 0) this.#waiting += passed;
+    else this.#busy += passed;
+  }
+}

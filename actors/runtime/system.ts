@@ -1,0 +1,204 @@
+/** The main thread's side: spawns actors, sees them fail, and ends them all. */
+
+import type { ActorDefinition, ConfigOf, Handlers, Protocol, ProtocolOf } from "./actor.ts";
+import { ActorCrash, ActorStopped, type Crash, describeFailure, isCausedByStop } from "./failure.ts";
+import { Actor } from "./handle.ts";
+import { ActorHost, within } from "./host.ts";
+import { DEFAULT_CREDITS } from "./mailbox.ts";
+import type { ActorRef } from "./ref.ts";
+
+/** What happens to the others when one actor crashes. */
+export type Supervision = StopAll;
+
+/** They are all stopped, and the run has failed with the crash of the first. */
+export interface StopAll {
+  /** Names the strategy. */
+  readonly strategy: "stop-all";
+}
+
+/** Options of an {@linkcode ActorSystem}. */
+export interface SystemOptions {
+  /** Default: `{ strategy: "stop-all" }`. */
+  supervision?: Supervision;
+  /** Stops everything when it is aborted, e.g. by Ctrl-C. */
+  signal?: AbortSignal;
+  /** How long an actor that must stop may go on with what it is doing, in ms. Default: 3000. */
+  graceMs?: number;
+}
+
+/** Options of {@linkcode ActorSystem.spawn}. */
+export interface SpawnOptions {
+  /** Messages that each holder of a reference may have in flight. Default: 2. */
+  credits?: number;
+  /** How long the actor may take until it is ready, in ms. Default: 5 minutes. */
+  startTimeoutMs?: number;
+}
+
+/** Owns named actors, and answers for them. */
+export class ActorSystem {
+  /**
+   * Rejects with an {@linkcode ActorCrash} when an actor has crashed and all others have been stopped. It never resolves.
+   * A crash that nobody looks at, here or through {@linkcode run}, ends the process like any unhandled rejection.
+   */
+  readonly failed: Promise<never>;
+  readonly #fail: (crash: ActorCrash) => void;
+  readonly #supervision: Supervision;
+  readonly #graceMs: number;
+  readonly #signal?: AbortSignal;
+  readonly #abort = () => void this.stop();
+  // deno-lint-ignore no-explicit-any -- of whatever protocol
+  readonly #actors = new Map<string, Actor<any>>();
+  /** Holds the main thread's references, and is the sender of what is sent through them. */
+  readonly #main: ActorHost;
+  readonly #listeners = new Map<string, ActorHost>();
+  readonly #terminated: string[] = [];
+  #crash?: ActorCrash;
+  #stopping?: Promise<void>;
+
+  /** Starts nothing yet. */
+  constructor({ supervision = { strategy: "stop-all" }, signal, graceMs = 3000 }: SystemOptions = {}) {
+    const { promise, reject } = Promise.withResolvers<never>();
+    this.failed = promise;
+    this.#fail = reject;
+    this.#supervision = supervision;
+    this.#graceMs = graceMs;
+    this.#main = this.#host("main");
+    this.#signal = signal;
+    if (signal?.aborted) this.stop();
+    signal?.addEventListener("abort", this.#abort);
+  }
+
+  /** The actors that were spawned and have not ended. */
+  // deno-lint-ignore no-explicit-any -- of whatever protocol
+  get actors(): ReadonlyMap<string, Actor<any>> {
+    return this.#actors;
+  }
+
+  /** Names of the actors that did not answer when they should have stopped, so that their Workers were terminated. */
+  get terminated(): readonly string[] {
+    return this.#terminated;
+  }
+
+  /**
+   * Spawns an actor in a Worker of its own, and returns at once: what is sent before the actor is ready waits. Several
+   * actors can start at the same time.
+   *
+   * @param name unique in this system; in every error
+   * @param url of the module whose default export is the actor: `new URL("./x.ts", import.meta.url)`
+   * @param config what its definition asks for; copied, references and ports excepted
+   * @throws {ActorStopped} the system was stopped
+   */
+  // deno-lint-ignore no-explicit-any -- any definition
+  spawn<D extends ActorDefinition<any, any>>(
+    name: string,
+    url: URL | string,
+    config: ConfigOf<D>,
+    { credits = DEFAULT_CREDITS, startTimeoutMs = 300_000 }: SpawnOptions = {},
+  ): Actor<ProtocolOf<D>> {
+    this.#checkName(name);
+    const actor = new Actor<ProtocolOf<D>>(
+      { name, url: String(url), config, credits, startTimeoutMs, graceMs: this.#graceMs },
+      this.#main.endpoint,
+      {
+        onCrash: (crash) => this.#onCrash(crash),
+        onEnd: (wasTerminated) => {
+          this.#actors.delete(name);
+          if (!wasTerminated) return;
+          this.#terminated.push(name);
+          // Nobody told those that wait for it. Where everything stops anyway, they wait no longer.
+          if (this.#stopping === undefined) {
+            const error = new Error("it did not stop in time, and its Worker was terminated");
+            this.#onCrash({ actor: name, failure: describeFailure(error) });
+          }
+        },
+        endReason: () => this.#crash ?? new ActorStopped(name),
+      },
+    );
+    this.#actors.set(name, actor);
+    return actor;
+  }
+
+  /** Lets the main thread receive messages: an actor without a Worker, e.g. for progress and metrics. */
+  listen<P extends Protocol<P>>(
+    name: string,
+    handlers: Handlers<P>,
+    { credits = DEFAULT_CREDITS }: Pick<SpawnOptions, "credits"> = {},
+  ): ActorRef<P> {
+    this.#checkName(name);
+    const host = this.#host(name, credits);
+    this.#listeners.set(name, host);
+    host.start(() => Promise.resolve({ start: () => ({ handlers }) }), undefined);
+    return host.connect(this.#main.endpoint);
+  }
+
+  /**
+   * Does the work of a run: whatever way it ends, all actors are stopped when the promise settles.
+   *
+   * @returns what the work returns
+   * @throws {ActorCrash} of the first actor that crashed
+   * @throws the signal's reason, if that was what ended the run, or else what the work threw
+   */
+  async run<T>(work: () => Promise<T>): Promise<T> {
+    const aborted = Promise.withResolvers<never>();
+    const abort = () => aborted.reject(this.#signal!.reason);
+    this.#signal?.addEventListener("abort", abort);
+    try {
+      this.#signal?.throwIfAborted();
+      const result = await Promise.race([aborted.promise, this.failed, work()]);
+      await this.stop();
+      if (this.#crash !== undefined) throw this.#crash;
+      return result;
+    } catch (error) {
+      await this.stop();
+      throw this.#crash ?? (this.#signal?.aborted ? this.#signal.reason : error);
+    } finally {
+      this.#signal?.removeEventListener("abort", abort);
+    }
+  }
+
+  /**
+   * Stops all actors, as `Actor.stop()` does; resolves when they have ended. What is in their mailboxes is dropped: to
+   * have it handled, `drain()` them first, in the order in which messages flow. Listeners stop last, and unless there was
+   * a crash, they handle first what was sent to them.
+   */
+  stop(): Promise<void> {
+    return this.#stopping ??= this.#stopAll();
+  }
+
+  async #stopAll(): Promise<void> {
+    this.#signal?.removeEventListener("abort", this.#abort);
+    await Promise.all([
+      ...this.#actors.values().map((actor) => actor.stop()),
+      this.#main.stop(this.#graceMs, this.#crash),
+    ]);
+    await Promise.all(
+      this.#listeners.values().map(async (listener) => {
+        // The last that the actors had to say is on its way.
+        if (this.#crash === undefined) await within(this.#graceMs, listener.drain());
+        await listener.stop(this.#graceMs, this.#crash);
+      }),
+    );
+  }
+
+  #onCrash(crash: Crash): void {
+    if (this.#crash !== undefined) return;
+    if (this.#stopping !== undefined && isCausedByStop(crash.failure)) return;
+    const error = new ActorCrash(crash);
+    this.#crash = error;
+    switch (this.#supervision.strategy) {
+      case "stop-all":
+        this.stop().then(() => this.#fail(error));
+    }
+  }
+
+  #host(name: string, credits = 0): ActorHost {
+    return new ActorHost(name, credits, (crash) => this.#onCrash(crash));
+  }
+
+  #checkName(name: string): void {
+    if (this.#stopping !== undefined) throw new ActorStopped(name);
+    if (this.#actors.has(name) || this.#listeners.has(name) || name === this.#main.endpoint.name) {
+      throw new Error(`there is an actor "${name}" already; every actor of a system needs a name of its own`);
+    }
+  }
+}

@@ -1,0 +1,83 @@
+/**
+ * What runs first in every actor's Worker. It loads the actor's module itself, so that an error in there is caught with
+ * its name and stack, and reports every other way in which the Worker can fail.
+ */
+
+import { type Crash, describeFailure } from "./failure.ts";
+import { ActorHost } from "./host.ts";
+import { ActorRef, Link } from "./ref.ts";
+import { unpack } from "./transfer.ts";
+import type { Control, Report } from "./wire.ts";
+
+const scope = self as unknown as DedicatedWorkerGlobalScope;
+const close = scope.close.bind(scope);
+let host: ActorHost;
+let graceMs: number;
+let hasEnded = false;
+
+function report(report: Report): void {
+  scope.postMessage(report);
+}
+
+async function end(crash?: Crash): Promise<void> {
+  const failure = await host.stop(graceMs, crash);
+  if (hasEnded) return;
+  hasEnded = true;
+  report({ kind: "stopped", failure });
+  close();
+}
+
+async function start({ name, url, config, credits, port }: Control & { kind: "start" }): Promise<void> {
+  host = new ActorHost(name, credits, (crash) => {
+    report({ kind: "crashed", crash });
+    end(crash);
+  });
+  host.mailbox.connect(port);
+  const define = async () => {
+    const definition = (await import(url)).default;
+    if (typeof definition?.start !== "function") {
+      throw new TypeError(`${url} has no default export that defineActor() made`);
+    }
+    return definition;
+  };
+  const isReady = await host.start(
+    define,
+    unpack(config, (shared) => new ActorRef(new Link(shared, host.endpoint))),
+  );
+  if (isReady) report({ kind: "ready" });
+}
+
+scope.onmessage = (event: MessageEvent<Control>) => {
+  const control = event.data;
+  switch (control.kind) {
+    case "start":
+      graceMs = control.graceMs;
+      start(control);
+      break;
+    case "drain":
+      host.drain().then((isDrained) => isDrained && report({ kind: "drained" }));
+      break;
+    case "stop":
+      end();
+      break;
+    case "stats":
+      report({ kind: "stats", id: control.id, stats: host.stats() });
+  }
+};
+
+scope.addEventListener("error", (event) => {
+  event.preventDefault();
+  host.fail(event.error ?? new Error(event.message));
+});
+scope.addEventListener("unhandledrejection", (event) => {
+  event.preventDefault();
+  host.fail(event.reason);
+});
+// self.close() and Deno.exit() in a Worker end that Worker alone, without a word to anybody.
+scope.close = () => host.fail(new Error("self.close() was called; an actor is ended by stop()"));
+scope.addEventListener("unload", () => {
+  if (hasEnded) return;
+  const failure = describeFailure(new Error("Deno.exit() was called; an actor is ended by stop()"));
+  report({ kind: "crashed", crash: { actor: host.endpoint.name, failure } });
+  report({ kind: "stopped" });
+});

@@ -1,0 +1,371 @@
+/**
+ * The flags of `deno task distill`: the original's, under its names. A run without `--data` uses the bundled pictures
+ * and its defaults suit them; with `--data` the defaults are the paper's.
+ */
+
+import { join } from "node:path";
+import type { DistillOptions } from "../actors/options.ts";
+import { SAMPLE_DATA, SAMPLE_TEACHER } from "../data/sample.ts";
+import { type FlagTable, type FlagValues, parseFlags, type RetiredFlag, UsageError } from "./flags.ts";
+import { formatHelp } from "./help.ts";
+import { callersFolder, resolvePath } from "./paths.ts";
+
+/** What has a default that is the same on every machine. */
+type Defaults = Omit<DistillOptions, "distill" | "data" | "testData" | "output" | "resume" | "limitSteps">;
+
+/** Defaults for one's own pictures: the paper's settings, and the original's code for what it does not name. */
+export const PAPER_DEFAULTS: Readonly<Defaults> = {
+  studentArch: "resnet18",
+  teacherArch: "resnet50",
+  teacherSsl: "moco",
+  workers: 4,
+  epochs: 200,
+  startEpoch: 0,
+  batchSize: 256,
+  lr: 0.03,
+  scaleLr: true,
+  warmupEpochs: 5,
+  cos: true,
+  schedule: [120, 160],
+  momentum: 0.9,
+  weightDecay: 1e-4,
+  printFreq: 10,
+  dim: 128,
+  queue: 65_536,
+  temp: 0.2,
+  distillT: 0.01,
+  studentMlp: true,
+  imageSize: 224,
+  knnK: 200,
+  knnT: 0.07,
+  evalFreq: 10,
+  seed: 0,
+};
+
+/** Defaults for the bundled pictures, chosen so that a few minutes on two processor cores show a student learn. */
+export const SAMPLE_DEFAULTS: Readonly<Defaults> = {
+  ...PAPER_DEFAULTS,
+  teacherArch: "resnet18",
+  workers: 2,
+  epochs: 3,
+  batchSize: 32,
+  scaleLr: false,
+  warmupEpochs: 0,
+  queue: 1024,
+  imageSize: 32,
+  knnK: 20,
+  evalFreq: 0,
+};
+
+/** Defaults of the original that would not work as they are, or that its own help contradicts. */
+const ORIGINAL_DEFAULTS: Readonly<Partial<Record<keyof Defaults, string>>> = {
+  studentArch: "mobilenetv3_large",
+  teacherSsl: "simclr",
+  workers: "32",
+  batchSize: "4",
+  printFreq: "1000",
+  distillT: "1e-4",
+  seed: "none",
+};
+
+const MODELS = "Models";
+const DATA = "Pictures and files";
+const TRAINING = "Training";
+const LOSS = "SEED's loss";
+const EVALUATION = "Evaluation";
+const GENERAL = "Other";
+
+function makeTable(encoders: readonly string[]) {
+  return {
+    studentArch: {
+      kind: "choice",
+      values: encoders,
+      short: "a",
+      group: MODELS,
+      help: "encoder of the student",
+    },
+    teacherArch: {
+      kind: "choice",
+      values: encoders,
+      short: "k",
+      group: MODELS,
+      help: "encoder of the teacher",
+    },
+    teacherSsl: {
+      kind: "choice",
+      values: ["moco", "simclr", "swav"],
+      short: "s",
+      group: MODELS,
+      help: "how the teacher was trained",
+    },
+    distill: {
+      kind: "text",
+      metavar: "FILE",
+      group: MODELS,
+      help: "the teacher's checkpoint, a PyTorch file; required with --data",
+    },
+    dim: { kind: "integer", min: 1, group: MODELS, help: "numbers in an embedding" },
+    studentMlp: {
+      kind: "boolean",
+      group: MODELS,
+      help: "give the student a head of two layers, as MoCo-v2 does; one layer otherwise",
+    },
+
+    data: {
+      kind: "text",
+      metavar: "FOLDER",
+      group: DATA,
+      help: "folder of train.tsv (and test.tsv for the kNN)",
+    },
+    testData: { kind: "text", metavar: "FILE", group: DATA, help: "TSV file to evaluate the kNN on" },
+    output: {
+      kind: "text",
+      metavar: "FOLDER",
+      group: DATA,
+      help:
+        "where config.json, log.txt, metrics.jsonl and the checkpoints go; it must not hold another run, " +
+        "unless --resume goes on with that",
+    },
+    resume: {
+      kind: "text",
+      metavar: "FILE",
+      group: DATA,
+      help: "checkpoint of a student to go on from; it says the epoch to start with",
+    },
+    imageSize: {
+      kind: "integer",
+      min: 8,
+      max: 1024,
+      group: DATA,
+      help: "height and width of a view, in pixels",
+    },
+    workers: {
+      kind: "integer",
+      min: 1,
+      max: 256,
+      short: "j",
+      group: DATA,
+      help: "Workers that read and decode pictures",
+    },
+
+    epochs: { kind: "integer", min: 1, group: TRAINING, help: "epochs in all" },
+    startEpoch: { kind: "integer", min: 0, group: TRAINING, help: "epoch to start with, from 0" },
+    batchSize: { kind: "integer", min: 1, short: "b", group: TRAINING, help: "pictures in a batch" },
+    lr: {
+      kind: "number",
+      min: 0,
+      aliases: ["learning-rate"],
+      group: TRAINING,
+      help: "learning rate, for a batch of 256 pictures where --scale-lr is on",
+    },
+    scaleLr: {
+      kind: "boolean",
+      group: TRAINING,
+      help: "multiply the learning rate by batch-size / 256 after the warm-up",
+    },
+    warmupEpochs: {
+      kind: "integer",
+      min: 0,
+      group: TRAINING,
+      help: "epochs over which the learning rate goes from --lr to the scaled one",
+    },
+    cos: { kind: "boolean", group: TRAINING, help: "lower the learning rate along half a cosine" },
+    schedule: {
+      kind: "integers",
+      min: 0,
+      group: TRAINING,
+      help: "with --no-cos: epochs at which the learning rate becomes ten times lower",
+    },
+    momentum: { kind: "number", min: 0, max: 1, group: TRAINING, help: "momentum of SGD" },
+    weightDecay: { kind: "number", min: 0, aliases: ["wd"], group: TRAINING, help: "weight decay of SGD" },
+    limitSteps: {
+      kind: "integer",
+      min: 1,
+      group: TRAINING,
+      help: "end after so many steps, for a quick trial",
+    },
+    seed: {
+      kind: "integer",
+      min: 0,
+      group: TRAINING,
+      help: "seed of the student's weights, the order of the pictures and their augmentation",
+    },
+
+    queue: {
+      kind: "integer",
+      min: 1,
+      group: LOSS,
+      help: "teacher embeddings in the queue; a multiple of the batch size",
+    },
+    temp: { kind: "number", above: 0, group: LOSS, help: "softmax temperature of the student" },
+    distillT: { kind: "number", above: 0, group: LOSS, help: "softmax temperature of the teacher" },
+
+    knnK: { kind: "integer", min: 1, group: EVALUATION, help: "neighbours that vote" },
+    knnT: { kind: "number", above: 0, group: EVALUATION, help: "temperature of their votes" },
+    evalFreq: {
+      kind: "integer",
+      min: 0,
+      group: EVALUATION,
+      help: "epochs between two evaluations; 0 evaluates before the first epoch and after the last",
+    },
+
+    printFreq: {
+      kind: "integer",
+      min: 1,
+      short: "p",
+      group: GENERAL,
+      help: "steps between two lines in log.txt, and on the screen where it is no terminal",
+    },
+    quiet: { kind: "boolean", short: "q", group: GENERAL, help: "show no progress" },
+    help: { kind: "boolean", short: "h", group: GENERAL, help: "show this text" },
+  } as const satisfies FlagTable;
+}
+
+type Given = FlagValues<ReturnType<typeof makeTable>>;
+
+const ONE_MACHINE = "one machine and one GPU do the training";
+
+// Flags of the original and of MoCo that concern processes and devices which do not exist here.
+const RETIRED: Readonly<Record<string, RetiredFlag>> = {
+  "local-rank": { takesValue: true, reason: ONE_MACHINE },
+  "distributed": { takesValue: true, reason: ONE_MACHINE },
+  "world-size": { takesValue: true, reason: ONE_MACHINE },
+  "rank": { takesValue: true, reason: ONE_MACHINE },
+  "dist-url": { takesValue: true, reason: ONE_MACHINE },
+  "dist-backend": { takesValue: true, reason: ONE_MACHINE },
+  "multiprocessing-distributed": { takesValue: false, reason: ONE_MACHINE },
+  "gpu": { takesValue: true, reason: "WebGPU's first adapter is used" },
+  "info": { takesValue: true, reason: "the original does not read it either" },
+};
+
+/** What the program depends on besides the arguments. */
+export interface DistillFlagsContext {
+  /** Names of the encoders that exist. */
+  encoders: readonly string[];
+  /** Folder that relative paths start from; the caller's by default. */
+  folder?: string;
+  /** Names the default output folder; the present by default. */
+  now?: Date;
+  /** Width of the terminal in characters, for the help. */
+  width?: number;
+}
+
+/** What the command line asks for. */
+export type DistillCommand =
+  | { help: string }
+  | {
+    help: undefined;
+    options: DistillOptions;
+    /** Show no progress. */
+    quiet: boolean;
+    /** Sentences to show before the run. */
+    warnings: string[];
+  };
+
+function show(value: string | number | boolean | readonly number[]): string {
+  return typeof value === "boolean" ? (value ? "on" : "off") : String(value);
+}
+
+function describeDefault(property: keyof Defaults): string {
+  const paper = show(PAPER_DEFAULTS[property]);
+  const sample = show(SAMPLE_DEFAULTS[property]);
+  const original = ORIGINAL_DEFAULTS[property];
+  return `default: ${paper}` + (sample === paper ? "" : `; bundled sample: ${sample}`) +
+    (original === undefined ? "" : `; the original: ${original}`);
+}
+
+/** The text of `deno task distill --help`. */
+export function distillHelp({ encoders, width }: DistillFlagsContext): string {
+  const properties = Object.keys(PAPER_DEFAULTS) as (keyof Defaults)[];
+  return formatHelp({
+    usage: "deno task distill [flags]     (or ./seed distill [flags])",
+    intro: [
+      "Distils a self-supervised teacher into a student without labels (SEED, ICLR 2021).",
+      "Without flags the bundled teacher teaches a ResNet-18 on the bundled pictures, for a few minutes. With --data " +
+      "and --distill it is your pictures and your teacher, and the defaults are the paper's; where the original's " +
+      "code has another default, that is named too.",
+    ],
+    table: makeTable(encoders),
+    defaults: {
+      ...Object.fromEntries(properties.map((property) => [property, describeDefault(property)])),
+      distill: "default: the bundled teacher",
+      data: "default: the bundled pictures",
+      testData: "default: test.tsv in the folder of --data, where it is there",
+      output: "default: a new folder under output/",
+    },
+    notes: [
+      "Hyphens and underscores are the same in names (--teacher_arch, --teacher-arch). The original's flags for " +
+      "several processes (--local_rank, --distributed, --dist-url and the like) are taken and not needed.",
+    ],
+    width,
+  });
+}
+
+// 2025-11-25T01:45:12.345Z -> 20251125-014512
+function timestamp(now: Date): string {
+  return now.toISOString().replace(/\..*/, "").replace(/[-:]/g, "").replace("T", "-");
+}
+
+function checkTogether(options: DistillOptions, given: Given): string[] {
+  const { queue, batchSize, startEpoch, epochs } = options;
+  if (queue % batchSize !== 0) {
+    const below = Math.floor(queue / batchSize) * batchSize;
+    const near = below === 0 ? String(batchSize) : `${below} or ${below + batchSize}`;
+    throw new UsageError(
+      `--queue ${queue} is not a multiple of --batch-size ${batchSize}: use --queue ${near}, or another batch size`,
+    );
+  }
+  if (startEpoch >= epochs) {
+    throw new UsageError(
+      `--start-epoch ${startEpoch} leaves nothing to do: it must be below --epochs ${epochs} (epochs count from 0)`,
+    );
+  }
+  const warnings: string[] = [];
+  if (given.schedule !== undefined && options.cos) {
+    warnings.push(
+      "--schedule has no effect with the cosine schedule: add --no-cos to lower the rate in steps",
+    );
+  }
+  if (given.resume !== undefined && given.startEpoch !== undefined) {
+    warnings.push("--start-epoch has no effect with --resume: the checkpoint says the epoch");
+  }
+  return warnings;
+}
+
+/**
+ * Reads the command line of `deno task distill`. Looks at no file: see `checkDistillInputs` for that.
+ *
+ * @throws {UsageError} for a flag that is unknown or wrong, and for flags that do not go together
+ */
+export function parseDistillFlags(args: readonly string[], context: DistillFlagsContext): DistillCommand {
+  const table = makeTable(context.encoders);
+  // A wrong flag beside --help is no reason to withhold the help.
+  if (args.some((arg) => arg === "--help" || arg === "-h")) return { help: distillHelp(context) };
+  const { values: given, warnings } = parseFlags(table, args, { retired: RETIRED });
+  if (given.data !== undefined && given.distill === undefined) {
+    throw new UsageError(
+      "--data needs --distill FILE, the teacher's checkpoint. The bundled one (a ResNet-18 that knows pictures of 32 " +
+        `pixels) is ${SAMPLE_TEACHER}: add --teacher-arch resnet18 with it`,
+    );
+  }
+  const { folder = callersFolder(), now = new Date() } = context;
+  const defaults: Defaults = {
+    ...(given.data === undefined ? SAMPLE_DEFAULTS : PAPER_DEFAULTS),
+    // The bundled teacher's encoder is known; that of a given checkpoint is the paper's unless said.
+    ...(given.distill === undefined ? {} : { teacherArch: PAPER_DEFAULTS.teacherArch }),
+  };
+  const { quiet = false, help: _, distill, data, testData, output, resume, limitSteps, ...rest } = given;
+  const dataFolder = data === undefined ? SAMPLE_DATA : resolvePath(data, folder);
+  const options: DistillOptions = {
+    ...defaults,
+    ...rest,
+    distill: distill === undefined ? SAMPLE_TEACHER : resolvePath(distill, folder),
+    data: dataFolder,
+    testData: testData === undefined ? null : resolvePath(testData, folder),
+    output: resolvePath(output ?? join("output", `distill-${timestamp(now)}`), folder),
+    resume: resume === undefined ? null : resolvePath(resume, folder),
+    limitSteps: limitSteps ?? null,
+  };
+  warnings.push(...checkTogether(options, given));
+  return { help: undefined, options, quiet, warnings };
+}

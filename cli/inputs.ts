@@ -1,0 +1,46 @@
+/** What a command needs on the disk, looked at before anything is started. */
+
+import { join } from "node:path";
+import type { DistillOptions } from "../actors/options.ts";
+import { UserError } from "../errors.ts";
+
+async function stat(path: string): Promise<Deno.FileInfo | undefined> {
+  try {
+    return await Deno.stat(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return undefined;
+    throw new UserError(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+async function requireFile(path: string, flag: string, what: string): Promise<void> {
+  const info = await stat(path);
+  if (info === undefined) throw new UserError(`${flag}: there is no file ${path}; expected ${what}`);
+  if (info.isDirectory) throw new UserError(`${flag}: ${path} is a folder; expected ${what}`);
+}
+
+/**
+ * Makes sure that the files of a distillation are there, and finds `test.tsv` where `--test-data` was not given.
+ *
+ * @returns the options with `testData` resolved: `null` only where there is nothing to evaluate on
+ * @throws {UserError} that names the flag and the path
+ */
+export async function checkDistillInputs(options: DistillOptions): Promise<DistillOptions> {
+  const { data, distill, resume, testData } = options;
+  const folder = await stat(data);
+  if (folder === undefined) {
+    throw new UserError(`--data: there is no folder ${data}; expected one with a train.tsv`);
+  }
+  if (!folder.isDirectory) {
+    throw new UserError(`--data: ${data} is a file; expected the folder that holds train.tsv`);
+  }
+  await requireFile(join(data, "train.tsv"), "--data", "the pictures to learn from");
+  await requireFile(distill, "--distill", "the teacher's checkpoint");
+  if (resume !== null) await requireFile(resume, "--resume", "the checkpoint of a student");
+  if (testData !== null) {
+    await requireFile(testData, "--test-data", "a TSV file of pictures with labels");
+    return options;
+  }
+  const beside = join(data, "test.tsv");
+  return { ...options, testData: await stat(beside) === undefined ? null : beside };
+}

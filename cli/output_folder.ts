@@ -1,0 +1,212 @@
+/** What a run leaves in `--output`: `config.json`, `log.txt`, `metrics.jsonl` (checkpoints are written by their owner). */
+
+import { join } from "node:path";
+import { UserError } from "../errors.ts";
+
+/** A row of `metrics.jsonl`. */
+export interface MetricsRow {
+  /** From 0. */
+  epoch: number;
+  /** Steps done in the whole run, this one among them. */
+  step: number;
+  loss: number;
+  lr: number;
+  /** Pictures in a second, as a moving average. */
+  images_per_second: number;
+}
+
+const CHECKPOINT_END = ".pth.tar";
+
+// What the system says about a write that failed, by its error number, for people.
+const REASONS: readonly [pattern: RegExp, reason: string][] = [
+  [/os error 28\b/, "the disk is full"],
+  [/os error 122\b/, "the disk quota is used up"],
+  [/os error 30\b/, "the file system is read-only"],
+  [/os error 20\b|os error 17\b/, "a file is where a folder is needed"],
+  [/os error (1|13)\b/, "it is not permitted"],
+];
+
+/** Says why a file or folder cannot be written, and that `--output` is where to change that. */
+export function describeWriteError(error: unknown, path: string): UserError {
+  const message = error instanceof Error ? error.message : String(error);
+  const reason = REASONS.find(([pattern]) => pattern.test(message))?.[1] ?? message;
+  return new UserError(`cannot write ${path}: ${reason}. --output says where a run writes to`, {
+    cause: error,
+  });
+}
+
+function attempt<T>(path: string, write: () => T): T {
+  try {
+    return write();
+  } catch (error) {
+    throw describeWriteError(error, path);
+  }
+}
+
+function removeIfThere(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch {
+    // it was never made
+  }
+}
+
+function writeWhole(path: string, text: string): void {
+  const temporary = `${path}.tmp`;
+  try {
+    attempt(path, () => {
+      Deno.writeTextFileSync(temporary, text);
+      Deno.renameSync(temporary, path);
+    });
+  } finally {
+    removeIfThere(temporary);
+  }
+}
+
+function readIfThere(path: string): string {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return "";
+    throw new UserError(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+// One complete line a row: what a crash left half written is no row.
+function splitRows(text: string): string[] {
+  return text.split("\n").slice(0, -1);
+}
+
+/** `2025-11-25T01:45:12Z`. */
+function timestamp(): string {
+  return new Date().toISOString().replace(/\.\d+/, "");
+}
+
+// `distillT` -> `distill_t`, as the original's config.json has it.
+function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+/**
+ * An open output folder. Every line goes to the system as it is written, so a crash of the program loses none.
+ *
+ * A folder that holds another run (rows in `metrics.jsonl`, or checkpoints) is refused, so that nothing of it is lost or
+ * mixed up, unless the new run resumes: then its lines come after the old ones.
+ */
+export class OutputFolder implements Disposable {
+  readonly path: string;
+  #log: Deno.FsFile;
+  #metrics: Deno.FsFile;
+
+  private constructor(path: string) {
+    this.path = path;
+    this.#log = this.#openToAppend("log.txt");
+    this.#metrics = this.#openToAppend("metrics.jsonl");
+  }
+
+  /**
+   * Makes the folder where it is missing and opens its files.
+   *
+   * @param isResuming whether the run goes on from a checkpoint (`--resume`)
+   * @throws {UserError} where the folder cannot be made or written, and where it holds another run
+   */
+  static open(path: string, { isResuming = false }: { isResuming?: boolean } = {}): OutputFolder {
+    attempt(path, () => Deno.mkdirSync(path, { recursive: true }));
+    if (!isResuming) refuseOtherRun(path);
+    const folder = new OutputFolder(path);
+    try {
+      folder.#probe();
+      return folder;
+    } catch (error) {
+      folder[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** Writes `config.json`, with the original's names (`distillT` becomes `distill_t`), whole or not at all. */
+  writeConfig(config: object): void {
+    const entries = Object.entries(config).map(([name, value]) => [snakeCase(name), value]);
+    writeWhole(join(this.path, "config.json"), JSON.stringify(Object.fromEntries(entries), null, 2) + "\n");
+  }
+
+  /** Adds lines to `log.txt`, each with the time. */
+  log(text: string): void {
+    const stamp = timestamp();
+    this.#append(this.#log, "log.txt", text.split("\n").map((line) => `${stamp} ${line}\n`).join(""));
+  }
+
+  /** Adds a row to `metrics.jsonl`. */
+  metrics({ epoch, step, loss, lr, images_per_second }: MetricsRow): void {
+    const row = JSON.stringify({ epoch, step, loss, lr, images_per_second });
+    this.#append(this.#metrics, "metrics.jsonl", row + "\n");
+  }
+
+  /**
+   * Takes the rows of `epoch` and later ones out of `metrics.jsonl`: a resumed run makes them again. Returns how many.
+   */
+  dropMetricsFrom(epoch: number): number {
+    const path = join(this.path, "metrics.jsonl");
+    const text = readIfThere(path);
+    const rows = splitRows(text);
+    const kept = rows.filter((row, i) => {
+      try {
+        return JSON.parse(row).epoch < epoch;
+      } catch (error) {
+        throw new UserError(`${path} line ${i + 1} is no JSON: move the file away, or mend the line`, {
+          cause: error,
+        });
+      }
+    });
+    const keptText = kept.map((row) => row + "\n").join("");
+    if (keptText === text) return 0;
+    this.#metrics.close();
+    writeWhole(path, keptText);
+    this.#metrics = this.#openToAppend("metrics.jsonl");
+    return rows.length - kept.length;
+  }
+
+  [Symbol.dispose](): void {
+    this.#log.close();
+    this.#metrics.close();
+  }
+
+  #openToAppend(name: string): Deno.FsFile {
+    const path = join(this.path, name);
+    return attempt(path, () => Deno.openSync(path, { append: true, create: true }));
+  }
+
+  #append(file: Deno.FsFile, name: string, text: string): void {
+    const bytes = new TextEncoder().encode(text);
+    attempt(join(this.path, name), () => {
+      for (let at = 0; at < bytes.length;) at += file.writeSync(bytes.subarray(at));
+    });
+  }
+
+  // A full disk still opens files: only a write finds out.
+  #probe(): void {
+    const path = join(this.path, "probe.tmp");
+    try {
+      attempt(this.path, () => Deno.writeFileSync(path, new Uint8Array(4096)));
+    } finally {
+      removeIfThere(path);
+    }
+  }
+}
+
+function refuseOtherRun(path: string): void {
+  const rows = splitRows(readIfThere(join(path, "metrics.jsonl"))).length;
+  const checkpoints = [...Deno.readDirSync(path)].map(({ name }) => name)
+    .filter((name) => name.endsWith(CHECKPOINT_END)).sort();
+  if (rows === 0 && checkpoints.length === 0) return;
+  const found = [
+    ...rows > 0 ? [`${rows} row${rows === 1 ? "" : "s"} in metrics.jsonl`] : [],
+    ...checkpoints.length > 0
+      ? [`${checkpoints.length} checkpoint${checkpoints.length === 1 ? "" : "s"}`]
+      : [],
+  ].join(" and ");
+  const last = checkpoints.at(-1);
+  throw new UserError(
+    `--output ${path} holds another run already (${found}): choose another folder` +
+      (last === undefined ? "" : `, or go on with that run with --resume ${join(path, last)}`),
+  );
+}

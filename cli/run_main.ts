@@ -1,0 +1,77 @@
+/** The outermost layer of every command: errors for people, exit codes, and an end that comes. */
+
+import { UserError } from "../errors.ts";
+import { UsageError } from "./flags.ts";
+import { Interrupted, INTERRUPTED_CODE } from "./interrupt.ts";
+
+/** What is shown of an error, and the exit code that goes with it. */
+export interface ErrorReport {
+  text: string;
+  code: number;
+}
+
+// An error that crossed a Worker's wall is no longer of its class: its carrier says what it was.
+interface Carried {
+  isUserError: true;
+  actor?: string;
+  cause: Error;
+}
+
+function isCarriedUserError(error: unknown): error is Carried {
+  const carrier = error as Partial<Carried> | null;
+  return error instanceof Error && carrier?.isUserError === true && carrier.cause instanceof Error;
+}
+
+/**
+ * Puts an error into words. A {@linkcode UserError} is its message alone, wherever it was thrown; anything else is a bug
+ * and shows its stack.
+ *
+ * Exit codes: 2 for a wrong command line, 130 for an interrupted run, 1 for every other error.
+ */
+export function reportError(error: unknown, { colors = false }: { colors?: boolean } = {}): ErrorReport {
+  const label = colors ? "\x1b[1;31merror\x1b[0m" : "error";
+  if (error instanceof Interrupted) return { text: error.message, code: INTERRUPTED_CODE };
+  if (error instanceof UserError) {
+    return { text: `${label}: ${error.message}`, code: error instanceof UsageError ? 2 : 1 };
+  }
+  if (isCarriedUserError(error)) {
+    const actor = error.actor === undefined ? "" : ` (in ${error.actor})`;
+    return { text: `${label}: ${error.cause.message}${actor}`, code: 1 };
+  }
+  const details = error instanceof Error ? Deno.inspect(error, { colors }) : Deno.inspect(error);
+  return { text: `${label}: this is a bug in the program, please report it\n${details}`, code: 1 };
+}
+
+function fail(error: unknown): never {
+  const { text, code } = reportError(error, { colors: Deno.stderr.isTerminal() && !Deno.noColor });
+  console.error(text);
+  Deno.exit(code);
+}
+
+/**
+ * Runs a command to its end and leaves the program, whatever Workers or timers are still alive.
+ *
+ * @param main returns the exit code, nothing for 0
+ *
+ * @example
+ * ```ts ignore
+ * if (import.meta.main) await runMain(() => distill(Deno.args));
+ * ```
+ */
+export async function runMain(main: () => Promise<number | void>): Promise<never> {
+  globalThis.addEventListener("unhandledrejection", (event) => {
+    event.preventDefault();
+    fail(event.reason);
+  });
+  globalThis.addEventListener("error", (event) => {
+    event.preventDefault();
+    fail(event.error);
+  });
+  let code: number | void;
+  try {
+    code = await main();
+  } catch (error) {
+    fail(error);
+  }
+  Deno.exit(code ?? 0);
+}

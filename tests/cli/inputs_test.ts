@@ -1,0 +1,66 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { join } from "node:path";
+import type { DistillOptions } from "../../actors/options.ts";
+import { parseDistillFlags } from "../../cli/distill_flags.ts";
+import { checkDistillInputs } from "../../cli/inputs.ts";
+import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../data/sample.ts";
+import { UserError } from "../../errors.ts";
+
+function parse(...args: string[]): DistillOptions {
+  const command = parseDistillFlags(args, { encoders: ["resnet18", "resnet50"], folder: "/" });
+  if (command.help !== undefined) throw new Error("help came instead of options");
+  return command.options;
+}
+
+async function messageOf(...args: string[]): Promise<string> {
+  return (await assertRejects(() => checkDistillInputs(parse(...args)), UserError)).message;
+}
+
+Deno.test("checkDistillInputs() finds the bundled pictures, teacher and test pictures", async () => {
+  assertEquals((await checkDistillInputs(parse())).testData, join(SAMPLE_DATA, "test.tsv"));
+  const given = join(SAMPLE_DATA, "train.tsv");
+  assertEquals((await checkDistillInputs(parse("--test-data", given))).testData, given);
+});
+
+Deno.test("checkDistillInputs() leaves the evaluation out where there are no test pictures", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    await Deno.writeTextFile(join(folder, "train.tsv"), "");
+    const options = await checkDistillInputs(parse("--data", folder, "--distill", SAMPLE_TEACHER));
+    assertEquals(options.testData, null);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("checkDistillInputs() names the flag and the path of what is missing", async () => {
+  const missing = join(SAMPLE_DATA, "missing");
+  const teacher = ["--distill", SAMPLE_TEACHER];
+  assertEquals(
+    await messageOf("--data", missing, ...teacher),
+    `--data: there is no folder ${missing}; expected one with a train.tsv`,
+  );
+  assertEquals(
+    await messageOf("--data", SAMPLE_TEACHER, ...teacher),
+    `--data: ${SAMPLE_TEACHER} is a file; expected the folder that holds train.tsv`,
+  );
+  const parent = join(SAMPLE_DATA, "..");
+  assertEquals(
+    await messageOf("--data", parent, ...teacher),
+    `--data: there is no file ${join(parent, "train.tsv")}; expected the pictures to learn from`,
+  );
+  assertEquals(
+    await messageOf("--distill", missing),
+    `--distill: there is no file ${missing}; expected the teacher's checkpoint`,
+  );
+  assertEquals(
+    await messageOf("--resume", SAMPLE_DATA),
+    `--resume: ${SAMPLE_DATA} is a folder; expected the checkpoint of a student`,
+  );
+  assertEquals(
+    await messageOf("--test-data", join(SAMPLE_TEACHER, "below")),
+    `--test-data: there is no file ${
+      join(SAMPLE_TEACHER, "below")
+    }; expected a TSV file of pictures with labels`,
+  );
+});

@@ -1,0 +1,164 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { join } from "node:path";
+import { OutputFolder } from "../../cli/output_folder.ts";
+import { UserError } from "../../errors.ts";
+
+function row(epoch: number, step: number) {
+  return { epoch, step, loss: 1.5, lr: 0.03, images_per_second: 64 };
+}
+
+/** Runs a test in a folder of its own. */
+function inFolder(test: (folder: string) => void): () => void {
+  return () => {
+    const folder = Deno.makeTempDirSync({ prefix: "seed-output-" });
+    try {
+      test(folder);
+    } finally {
+      Deno.removeSync(folder, { recursive: true });
+    }
+  };
+}
+
+Deno.test(
+  "OutputFolder makes the folder and writes its three files line by line",
+  inFolder((parent) => {
+    const path = join(parent, "a", "b");
+    using folder = OutputFolder.open(path);
+    folder.writeConfig({ distillT: 0.01, data: "/x", schedule: [1, 2] });
+    folder.log("one\ntwo");
+    folder.metrics(row(0, 1));
+    // Read while the folder is open: a crash would leave just this.
+    assertEquals(JSON.parse(Deno.readTextFileSync(join(path, "config.json"))), {
+      distill_t: 0.01,
+      data: "/x",
+      schedule: [1, 2],
+    });
+    const lines = Deno.readTextFileSync(join(path, "log.txt")).split("\n");
+    assertEquals(lines.length, 3);
+    assertMatch(lines[0], /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ one$/);
+    assertMatch(lines[1], /Z two$/);
+    assertEquals(
+      Deno.readTextFileSync(join(path, "metrics.jsonl")),
+      '{"epoch":0,"step":1,"loss":1.5,"lr":0.03,"images_per_second":64}\n',
+    );
+    assertEquals([...Deno.readDirSync(path)].map(({ name }) => name).sort(), [
+      "config.json",
+      "log.txt",
+      "metrics.jsonl",
+    ]);
+  }),
+);
+
+Deno.test(
+  "OutputFolder refuses a folder that holds another run, and leaves it as it was",
+  inFolder((path) => {
+    {
+      using first = OutputFolder.open(path);
+      first.metrics(row(0, 1));
+      first.metrics(row(0, 2));
+    }
+    Deno.writeTextFileSync(join(path, "epoch_0000.pth.tar"), "");
+    Deno.writeTextFileSync(join(path, "epoch_0001.pth.tar"), "");
+    const before = Deno.readTextFileSync(join(path, "metrics.jsonl"));
+    const { message } = assertThrows(() => OutputFolder.open(path), UserError);
+    assertStringIncludes(
+      message,
+      `${path} holds another run already (2 rows in metrics.jsonl and 2 checkpoints)`,
+    );
+    assertStringIncludes(message, `--resume ${join(path, "epoch_0001.pth.tar")}`);
+    assertEquals(Deno.readTextFileSync(join(path, "metrics.jsonl")), before);
+  }),
+);
+
+Deno.test(
+  "OutputFolder takes the folder of a run that failed before its first step",
+  inFolder((path) => {
+    {
+      using failed = OutputFolder.open(path);
+      failed.writeConfig({});
+      failed.log("the teacher is missing");
+    }
+    using next = OutputFolder.open(path);
+    next.log("again");
+    assertMatch(Deno.readTextFileSync(join(path, "log.txt")), /missing\n.* again\n$/);
+  }),
+);
+
+Deno.test(
+  "OutputFolder appends to a run that is resumed, without the rows that will be made again",
+  inFolder((path) => {
+    {
+      using first = OutputFolder.open(path);
+      for (const [epoch, step] of [[0, 1], [0, 2], [1, 3]]) first.metrics(row(epoch, step));
+    }
+    Deno.writeTextFileSync(join(path, "metrics.jsonl"), '{"epoch":1,"st', { append: true }); // a crash
+    using second = OutputFolder.open(path, { isResuming: true });
+    assertEquals(second.dropMetricsFrom(1), 1);
+    second.metrics(row(1, 3));
+    const rows = Deno.readTextFileSync(join(path, "metrics.jsonl")).trimEnd().split("\n");
+    assertEquals(rows.map((text) => JSON.parse(text).step), [1, 2, 3]);
+    assertEquals(second.dropMetricsFrom(2), 0);
+  }),
+);
+
+Deno.test(
+  "OutputFolder says which line of metrics.jsonl it cannot resume after",
+  inFolder((path) => {
+    Deno.writeTextFileSync(join(path, "metrics.jsonl"), '{"epoch":0}\nepoch 1\n');
+    using folder = OutputFolder.open(path, { isResuming: true });
+    assertThrows(() => folder.dropMetricsFrom(1), UserError, "metrics.jsonl line 2 is no JSON");
+  }),
+);
+
+Deno.test(
+  "OutputFolder names a file that stands in place of the folder",
+  inFolder((parent) => {
+    const path = join(parent, "file");
+    Deno.writeTextFileSync(path, "mine");
+    for (const target of [path, join(path, "below")]) {
+      const { message } = assertThrows(() => OutputFolder.open(target), UserError);
+      assertEquals(
+        message,
+        `cannot write ${target}: a file is where a folder is needed. --output says where a run writes to`,
+      );
+    }
+    assertEquals(Deno.readTextFileSync(path), "mine");
+  }),
+);
+
+Deno.test({
+  name: "OutputFolder says when the disk is full, before and during a run",
+  ignore: Deno.build.os !== "linux", // /dev/full is a disk that is always full
+  fn: inFolder((path) => {
+    Deno.symlinkSync("/dev/full", join(path, "metrics.jsonl"));
+    Deno.symlinkSync("/dev/full", join(path, "probe.tmp"));
+    assertThrows(
+      () => OutputFolder.open(path, { isResuming: true }),
+      UserError,
+      `cannot write ${path}: the disk is full`,
+    );
+    using folder = OutputFolder.open(path, { isResuming: true }); // the failed probe took its link away
+    folder.log("fits");
+    assertThrows(() => folder.metrics(row(0, 1)), UserError, "metrics.jsonl: the disk is full");
+  }),
+});
+
+Deno.test({
+  name: "OutputFolder says when the folder cannot be written",
+  ignore: Deno.build.os !== "linux", // nobody may make folders in /proc, the superuser included
+  fn() {
+    const { message } = assertThrows(() => OutputFolder.open("/proc/seed-run"), UserError);
+    assertStringIncludes(message, "cannot write /proc/seed-run: ");
+    assert(!message.includes("\n"), "more than a message");
+  },
+});
+
+Deno.test({
+  name: "OutputFolder says when permission is missing",
+  ignore: Deno.build.os === "windows" || Deno.uid() === 0, // the superuser has every permission
+  fn: inFolder((path) => {
+    Deno.chmodSync(path, 0o500);
+    assertThrows(() => OutputFolder.open(path), UserError, "it is not permitted");
+    Deno.chmodSync(path, 0o700);
+  }),
+});

@@ -1,0 +1,172 @@
+import { assert, assertEquals, assertLess, assertMatch, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { UsageError } from "../../cli/flags.ts";
+import { Interrupted } from "../../cli/interrupt.ts";
+import { reportError } from "../../cli/run_main.ts";
+import { UserError } from "../../errors.ts";
+
+const CLI = new URL("../../cli/", import.meta.url);
+const FOLDER = Deno.makeTempDirSync({ prefix: "seed-run-main-" });
+addEventListener("unload", () => Deno.removeSync(FOLDER, { recursive: true }));
+
+/** Starts a program that has the command line's parts at hand. */
+function start(program: string): Deno.ChildProcess {
+  const imports = `
+    import { runMain } from "${new URL("run_main.ts", CLI)}";
+    import { interruptSignal } from "${new URL("interrupt.ts", CLI)}";
+    import { UserError } from "${new URL("../errors.ts", CLI)}";
+  `;
+  const file = join(FOLDER, `${crypto.randomUUID()}.ts`);
+  Deno.writeTextFileSync(file, imports + program);
+  return new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", "-A", "--config", fileURLToPath(new URL("../deno.json", CLI)), file],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    env: { NO_COLOR: "1" },
+  }).spawn();
+}
+
+async function run(program: string): Promise<{ code: number; stdout: string; stderr: string }> {
+  const { code, stdout, stderr } = await start(program).output();
+  const decoder = new TextDecoder();
+  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+}
+
+Deno.test("reportError() shows of a person's mistake the message alone", () => {
+  assertEquals(reportError(new UserError("no such file")), { text: "error: no such file", code: 1 });
+  assertEquals(reportError(new UsageError("unknown flag")), { text: "error: unknown flag", code: 2 });
+  assertEquals(reportError(new Interrupted()), { text: "interrupted", code: 130 });
+  assertEquals(
+    reportError(new UserError("no such file"), { colors: true }).text,
+    "\x1b[1;31merror\x1b[0m: no such file",
+  );
+});
+
+Deno.test("reportError() shows a mistake that an actor found with the actor's name", () => {
+  const crash = Object.assign(
+    new Error('actor "reader" crashed', { cause: new Error("the file is empty") }),
+    {
+      isUserError: true,
+      actor: "reader",
+    },
+  );
+  assertEquals(reportError(crash), { text: "error: the file is empty (in reader)", code: 1 });
+});
+
+Deno.test("reportError() shows a bug with its stack and its causes", () => {
+  const { text, code } = reportError(new TypeError("x is not a function", { cause: new Error("deeper") }));
+  assertEquals(code, 1);
+  assertMatch(
+    text,
+    /^error: this is a bug in the program, please report it\nTypeError: x is not a function\n {4}at /,
+  );
+  assertStringIncludes(text, "[cause]: Error: deeper");
+  assertStringIncludes(reportError("just text").text, '"just text"');
+});
+
+Deno.test("runMain() ends with the code that the command returns", async () => {
+  assertEquals(await run(`await runMain(async () => { console.log("done"); return 3; });`), {
+    code: 3,
+    stdout: "done\n",
+    stderr: "",
+  });
+  assertEquals((await run(`await runMain(async () => {});`)).code, 0);
+});
+
+Deno.test("runMain() shows no stack of a person's mistake", async () => {
+  const { code, stdout, stderr } = await run(
+    `await runMain(async () => { throw new UserError("no such file"); });`,
+  );
+  assertEquals({ code, stdout, stderr }, { code: 1, stdout: "", stderr: "error: no such file\n" });
+});
+
+Deno.test("runMain() reports an error that nobody awaited", async () => {
+  const rejected = await run(
+    `await runMain(() => { Promise.reject(new UserError("later")); return new Promise(() => {}); });`,
+  );
+  assertEquals([rejected.code, rejected.stderr], [1, "error: later\n"]);
+  const thrown = await run(
+    `await runMain(() => { setTimeout(() => { throw new Error("a bug"); }); return new Promise(() => {}); });`,
+  );
+  assertEquals(thrown.code, 1);
+  assertMatch(thrown.stderr, /please report it\nError: a bug\n {4}at /);
+});
+
+Deno.test("runMain() leaves in spite of Workers and timers that are alive", async () => {
+  const begun = performance.now();
+  const { code } = await run(`
+    setInterval(() => {}, 1000);
+    const busy = "data:text/javascript,postMessage(1); for (;;) {}";
+    await runMain(() => new Promise((_, reject) => {
+      new Worker(busy, { type: "module" }).onmessage = () => reject(new UserError("stop"));
+    }));
+  `);
+  assertEquals(code, 1);
+  assertLess(performance.now() - begun, 5000);
+});
+
+/** A program that stops in good order only if it is given the time. */
+const INTERRUPTIBLE = (seconds: number) => `
+  await runMain(async () => {
+    using interrupt = interruptSignal();
+    console.log("ready");
+    await new Promise((resolve) => {
+      const alive = setInterval(() => {}, 1000);
+      interrupt.signal.addEventListener("abort", () => setTimeout(() => resolve(clearInterval(alive)), ${seconds} * 1000));
+    });
+    console.log("saved");
+    interrupt.signal.throwIfAborted();
+  });
+`;
+
+/** Sends signals, so many ms apart, once the program is ready. */
+async function interrupt(program: string, signals: [Deno.Signal, number][]) {
+  const child = start(program);
+  const errors = new Response(child.stderr).text();
+  let stdout = "";
+  let sent: Promise<void> | undefined;
+  for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+    stdout += text;
+    if (stdout.includes("ready")) sent ??= send(child, signals);
+  }
+  await sent;
+  const { code } = await child.status;
+  return { code, stdout, stderr: await errors };
+}
+
+async function send(child: Deno.ChildProcess, signals: [Deno.Signal, number][]): Promise<void> {
+  for (const [signal, after] of signals) {
+    await new Promise((resolve) => setTimeout(resolve, after));
+    child.kill(signal);
+  }
+}
+
+const POSIX = Deno.build.os !== "windows";
+
+Deno.test({
+  name: "interruptSignal() lets a run stop in good order on the first signal",
+  ignore: !POSIX,
+  async fn() {
+    for (const signal of ["SIGINT", "SIGTERM"] as const) {
+      const { code, stdout, stderr } = await interrupt(INTERRUPTIBLE(0.1), [[signal, 0]]);
+      assertEquals([code, stdout], [130, "ready\nsaved\n"]);
+      assertEquals(stderr, "stopping; press Ctrl-C again to end at once\ninterrupted\n");
+    }
+  },
+});
+
+Deno.test({
+  name: "interruptSignal() takes the same Ctrl-C twice for one, and ends at once on a second one",
+  ignore: !POSIX,
+  async fn() {
+    const [once, twice] = await Promise.all([
+      interrupt(INTERRUPTIBLE(0.5), [["SIGINT", 0], ["SIGINT", 5]]),
+      interrupt(INTERRUPTIBLE(60), [["SIGINT", 0], ["SIGINT", 600]]),
+    ]);
+    assertEquals([once.code, once.stdout], [130, "ready\nsaved\n"]);
+    assertEquals([twice.code, twice.stdout], [130, "ready\n"]);
+    assert(twice.stderr.startsWith("stopping"), twice.stderr);
+  },
+});

@@ -1,0 +1,183 @@
+import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import { Random } from "../../../data/random.ts";
+import {
+  evaluationView,
+  mocoV2Recipe,
+  sampleCrop,
+  sampleJitter,
+  sampleMocoV2View,
+  samplePlainView,
+  sampleView,
+  type ViewRandom,
+} from "../../../kernels/image/view_parameters.ts";
+
+const COUNT = 4000;
+
+function mocoViews(width: number, height: number) {
+  return Array.from(
+    { length: COUNT },
+    (_, row) => sampleMocoV2View(new Random(3, "augment", 0, row, 0), width, height, 224, row),
+  );
+}
+
+/** Share of `COUNT`, within four standard deviations. */
+function assertShare(count: number, probability: number): void {
+  assertAlmostEquals(count / COUNT, probability, 4 * Math.sqrt(probability * (1 - probability) / COUNT));
+}
+
+/** Writes down what is drawn from a stream. */
+class RecordingRandom implements ViewRandom {
+  readonly draws: string[] = [];
+  readonly #random: Random;
+  constructor(seed: number) {
+    this.#random = new Random(seed);
+  }
+  uniform(low = 0, high = 1) {
+    this.draws.push(`uniform ${low.toFixed(3)} ${high.toFixed(3)}`);
+    return this.#random.uniform(low, high);
+  }
+  integer(low: number, high: number) {
+    this.draws.push("integer");
+    return this.#random.integer(low, high);
+  }
+  chance(probability: number) {
+    const value = this.#random.chance(probability);
+    this.draws.push(`chance ${probability} ${value}`);
+    return value;
+  }
+  shuffle<T extends unknown[]>(items: T): T {
+    this.draws.push("shuffle");
+    return this.#random.shuffle(items);
+  }
+}
+
+Deno.test("sampleMocoV2View() does each step as often as MoCo v2 does", () => {
+  const views = mocoViews(500, 375);
+  assertShare(views.filter(({ jitter }) => jitter.length > 0).length, 0.8);
+  assertShare(views.filter(({ grayscale }) => grayscale).length, 0.2);
+  assertShare(views.filter(({ blurSigma }) => blurSigma > 0).length, 0.5);
+  assertShare(views.filter(({ flip }) => flip).length, 0.5);
+});
+
+Deno.test("sampleMocoV2View() draws factors over their whole ranges, in every order", () => {
+  const orders = new Map<string, number>();
+  const ranges = { brightness: [0.6, 1.4], contrast: [0.6, 1.4], saturation: [0.6, 1.4], hue: [-0.1, 0.1] };
+  const seen = { brightness: [9, -9], contrast: [9, -9], saturation: [9, -9], hue: [9, -9], blur: [9, -9] };
+  const note = (kind: keyof typeof seen, value: number) => {
+    seen[kind] = [Math.min(seen[kind][0], value), Math.max(seen[kind][1], value)];
+  };
+  for (const { jitter, blurSigma } of mocoViews(500, 375)) {
+    for (const { kind, factor } of jitter) note(kind, factor);
+    if (blurSigma > 0) note("blur", blurSigma);
+    const order = jitter.map(({ kind }) => kind).join();
+    if (order !== "") orders.set(order, (orders.get(order) ?? 0) + 1);
+  }
+  for (const [kind, [low, high]] of Object.entries({ ...ranges, blur: [0.1, 2] })) {
+    const [least, most] = seen[kind as keyof typeof seen];
+    assert(least >= low && least < low + (high - low) * 0.01, `${kind} from ${least}`);
+    assert(most < high && most > high - (high - low) * 0.01, `${kind} to ${most}`);
+  }
+  assertEquals(orders.size, 24);
+  for (const [order, count] of orders) assert(count > 0.6 * COUNT * 0.8 / 24, `${order}: ${count}`);
+});
+
+Deno.test("sampleMocoV2View() crops a fifth to all of the area at ratios between 3:4 and 4:3", () => {
+  let area = 0;
+  for (const { crop, resized, window } of mocoViews(500, 400)) {
+    const share = crop.width * crop.height / (500 * 400);
+    assert(share > 0.195 && share <= 1, `${share}`);
+    const ratio = crop.width / crop.height;
+    assert(ratio > 0.74 && ratio < 1.35, `${ratio}`);
+    assert(crop.left >= 0 && crop.top >= 0 && crop.left + crop.width <= 500 && crop.top + crop.height <= 400);
+    assertEquals([resized, window], [{ width: 224, height: 224 }, { left: 0, top: 0 }]);
+    area += share / COUNT;
+  }
+  // A little under the middle of 0.2..1: large boxes of unlike ratio do not fit and are drawn again.
+  assert(area > 0.5 && area < 0.6, `${area}`);
+});
+
+Deno.test("sampleMocoV2View() depends on its stream alone", () => {
+  const draw = (view: number) => sampleMocoV2View(new Random(3, "augment", 1, 2, view), 90, 70, 32);
+  assertEquals(draw(0), draw(0));
+  assert(JSON.stringify(draw(0)) !== JSON.stringify(draw(1)));
+});
+
+Deno.test("sampleView() draws in the documented order", () => {
+  const random = new RecordingRandom(1);
+  const recipe = {
+    ...mocoV2Recipe(32),
+    grayscaleProbability: 1,
+    blur: { probability: 1, sigma: [0.5, 1] as const },
+  };
+  sampleView(random, { ...recipe, jitter: { ...recipe.jitter, probability: 1, saturation: 0 } }, 100, 100);
+  const crop = random.draws.indexOf("integer");
+  assertEquals(random.draws.slice(crop - 2), [
+    "uniform 0.200 1.000",
+    "uniform -0.288 0.288",
+    "integer",
+    "integer",
+    "chance 1 true",
+    "shuffle",
+    "uniform 0.600 1.400",
+    "uniform 0.600 1.400",
+    "uniform -0.100 0.100",
+    "chance 1 true",
+    "chance 1 true",
+    "uniform 0.500 1.000",
+    random.draws.at(-1)!,
+  ]);
+  assert(random.draws.at(-1)!.startsWith("chance 0.5 "));
+});
+
+Deno.test("sampleJitter() leaves out what has no strength", () => {
+  const ops = sampleJitter(new Random(1), {
+    probability: 1,
+    brightness: 2,
+    contrast: 0,
+    saturation: 0,
+    hue: 0,
+  });
+  assertEquals(ops.map(({ kind }) => kind), ["brightness"]);
+  assert(ops[0].factor >= 0 && ops[0].factor < 3);
+});
+
+Deno.test("sampleCrop() falls back to the largest centred box of an allowed ratio", () => {
+  // Half of these pictures' area in a box of ratio 3:4 to 4:3 is wider or higher than they are.
+  const crop = (width: number, height: number) =>
+    sampleCrop(new Random(1), width, height, [0.5, 1], [3 / 4, 4 / 3]);
+  assertEquals(crop(10, 200), { left: 0, top: 93, width: 10, height: 13 }); // round(10 / 0.75) = 13
+  assertEquals(crop(200, 10), { left: 93, top: 0, width: 13, height: 10 });
+  assertEquals(crop(1, 1000), { left: 0, top: 499, width: 1, height: 1 });
+});
+
+Deno.test("sampleCrop() gives a picture of one pixel whole", () => {
+  for (let seed = 0; seed < 50; seed++) {
+    const crop = sampleCrop(new Random(seed), 1, 1, [0.2, 1], [3 / 4, 4 / 3]);
+    assertEquals(crop, { left: 0, top: 0, width: 1, height: 1 });
+  }
+});
+
+Deno.test("samplePlainView() only crops and flips", () => {
+  const views = Array.from({ length: 200 }, (_, i) => samplePlainView(new Random(i), 64, 64, 32));
+  for (const { jitter, grayscale, blurSigma } of views) {
+    assertEquals([jitter, grayscale, blurSigma], [[], false, 0]);
+  }
+  assert(views.some(({ flip }) => flip) && views.some(({ flip }) => !flip));
+  assert(views.some(({ crop }) => crop.width * crop.height < 0.2 * 64 * 64));
+});
+
+Deno.test("evaluationView() rounds as torchvision does", () => {
+  const sizes = (width: number, height: number) => {
+    const { resized, window } = evaluationView(width, height, 256, 224);
+    return [resized.width, resized.height, window.left, window.top];
+  };
+  assertEquals(sizes(500, 375), [341, 256, 58, 16]); // 341.33 down; (341 - 224) / 2 = 58.5 to the even 58
+  assertEquals(sizes(375, 501), [256, 342, 16, 59]);
+  assertEquals(sizes(300, 305), [256, 260, 16, 18]);
+  assertEquals(sizes(333, 339), [256, 260, 16, 18]);
+  assertEquals(sizes(100, 103), [256, 263, 16, 20]); // 19.5 to the even 20
+});
+
+Deno.test("evaluationView() centres a resized picture that is too small, the odd pixel after it", () => {
+  assertEquals(evaluationView(50, 50, 32, 37).window, { left: -2, top: -2 });
+});
