@@ -1,12 +1,11 @@
 /**
  * The weighted k-nearest-neighbour classifier that self-supervised features are judged by: Wu et al. 2018,
- * "Unsupervised Feature Learning via Non-Parametric Instance Discrimination", section 3.4; SEED (section 4.2) reports
- * it for its students. The k rows of a labelled bank that are most similar to a query (cosine) vote for their class
+ * "Unsupervised Feature Learning via Non-Parametric Instance Discrimination"; SEED reports it for its students. The k rows of a labelled bank that are most similar to a query (cosine) vote for their class
  * with the weight exp(similarity / temperature).
  */
 import { UserError } from "../errors.ts";
 import type { Gpu } from "../kernels/gpu.ts";
-import { Graph, padTo4, type Tensor } from "../kernels/graph.ts";
+import { byteLength, Graph, padTo4, type Tensor } from "../kernels/graph.ts";
 import { unpadRows } from "../kernels/layout.ts";
 import { classVotes } from "../kernels/ops/class_votes/class_votes.ts";
 import { l2Normalize } from "../kernels/ops/l2_normalize/l2_normalize.ts";
@@ -175,6 +174,7 @@ export class WeightedKnn {
     const rows = this.#countRows("bank", features, this.bankRows);
     this.#checkLabels("bank", labels, rows, this.bankRows);
     const { program, input, output } = await (this.#normalizer ??= this.#compileNormalizer());
+    this.#expectAlive();
     if (rows === 0) return;
     this.#forgetClassifier();
 
@@ -322,10 +322,8 @@ export class WeightedKnn {
   async #compileClassifier(): Promise<CompiledProgram> {
     const graph = new Graph();
     const bound = new Map<Tensor, BufferRange>();
-    const source = (name: string, buffer: GPUBuffer, shape: readonly number[], dtype: "f32" | "u32") => {
-      const tensor = graph.source(name, shape, dtype);
-      const stride = dtype === "f32" ? padTo4(this.dimension) : 1;
-      bound.set(tensor, { buffer, offset: 0, bytes: padTo4(part.rows) * stride * 4 });
+    const bind = (tensor: Tensor, buffer: GPUBuffer) => {
+      bound.set(tensor, { buffer, offset: 0, bytes: byteLength(tensor) });
       return tensor;
     };
     const input = graph.source("queries", [this.batch, 1, 1, this.dimension]);
@@ -333,12 +331,11 @@ export class WeightedKnn {
     const k = Math.min(this.k, this.bankRows);
     let best: readonly Tensor[] = [];
     let voters = 0;
-    let part: BankPart;
-    for (part of this.#bank) {
+    for (const part of this.#bank) {
       const columns = part.rows;
       const padded = padTo4(columns);
-      const features = source("bank features", part.features, [1, 1, padded, this.dimension], "f32");
-      const labels = source("bank labels", part.labels, [padded], "u32");
+      const features = bind(graph.source("bank features", [1, 1, padded, this.dimension]), part.features);
+      const labels = bind(graph.source("bank labels", [padded], "u32"), part.labels);
       const similarities = graph.apply(matmulTransposed, [queries, features], {});
       const attributes = { k, columns, previous: voters };
       best = graph.applyAll(topK, [similarities, labels, ...best], attributes);
