@@ -117,6 +117,19 @@ export function mocoV2Recipe(size: number): ViewRecipe {
   };
 }
 
+/**
+ * MoCo v1's augmentation (InstDisc), which the original uses for teachers without an MLP head: stronger hue, always
+ * jittered, no blur. The original turns a picture gray before the jitter; here it is after it, which differs in the
+ * gray's brightness alone.
+ */
+export function mocoV1Recipe(size: number): ViewRecipe {
+  return {
+    ...mocoV2Recipe(size),
+    jitter: { probability: 1, brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.4 },
+    blur: { probability: 0, sigma: [0.1, 2] },
+  };
+}
+
 /** Random crop and flip only: what a linear probe trains with (torchvision's `RandomResizedCrop` as it comes). */
 export function plainRecipe(size: number): ViewRecipe {
   return {

@@ -1,0 +1,99 @@
+/**
+ * Makes one view of every picture on the GPU.
+ *
+ * In training it puts the batches of several readers into the order of the epoch. A view's random numbers depend on the
+ * seed, the epoch and the picture's row alone.
+ */
+import { TABLE_STRIDE } from "../data/pack.ts";
+import { Random } from "../data/random.ts";
+import { openGpu } from "../kernels/gpu.ts";
+import { Augmenter as ViewMaker } from "../kernels/image/augmenter.ts";
+import {
+  evaluationView,
+  mocoV1Recipe,
+  mocoV2Recipe,
+  sampleView,
+  type ViewParameters,
+} from "../kernels/image/view_parameters.ts";
+import type { Augmenter, BatchPosition, DecodedBatch, Encoder } from "./messages.ts";
+import { type ActorRef, defineActor } from "./runtime/mod.ts";
+
+/** How views are made. */
+export type Views =
+  /** SEED's training views, and the first batch to expect. */
+  | { kind: "mocov1" | "mocov2"; seed: number; first: Pick<BatchPosition, "epoch" | "batch"> }
+  /** Resized and cut from the middle, in order of arrival. */
+  | { kind: "evaluation" };
+
+/** How an augmenter is started. */
+export interface AugmenterConfig {
+  batchSize: number;
+  /** Side of a view, in pixels. */
+  imageSize: number;
+  views: Views;
+  next: ActorRef<Encoder>;
+}
+
+/**
+ * Shorter side that a picture is resized to before a view of `size` is cut from its middle: 8/7 of it, as for ImageNet
+ * (256 and 224); pictures that have the view's size already are taken whole.
+ */
+export function evaluationResize(width: number, height: number, size: number): number {
+  return Math.min(width, height) === size ? size : Math.round(size * 8 / 7);
+}
+
+function viewsOf(batch: DecodedBatch, { views, imageSize }: AugmenterConfig): ViewParameters[] {
+  const { table, count } = batch.pictures;
+  return Array.from({ length: count }, (_, picture) => {
+    const [, width, height, row] = table.subarray(picture * TABLE_STRIDE);
+    if (views.kind === "evaluation") {
+      return evaluationView(width, height, evaluationResize(width, height, imageSize), imageSize, picture);
+    }
+    const recipe = views.kind === "mocov1" ? mocoV1Recipe(imageSize) : mocoV2Recipe(imageSize);
+    const random = new Random(views.seed, "augment", batch.position.epoch, row);
+    return sampleView(random, recipe, width, height, picture);
+  });
+}
+
+export default defineActor<Augmenter, AugmenterConfig>(async (config, context) => {
+  const { batchSize, imageSize, views, next } = config;
+  const gpu = await openGpu(context.name);
+  const maker = new ViewMaker(gpu, { views: batchSize, width: imageSize, height: imageSize });
+  context.onStop(() => {
+    maker.destroy();
+    gpu.destroy();
+  });
+
+  const early = new Map<string, { batch: DecodedBatch; giveCredit: () => void }>();
+  const nameOf = ({ epoch, batch }: Pick<BatchPosition, "epoch" | "batch">) => `${epoch}/${batch}`;
+  let expected = views.kind === "evaluation" ? undefined : views.first;
+
+  async function makeViews(batch: DecodedBatch): Promise<void> {
+    const parameters = viewsOf(batch, config);
+    const bytes = parameters.length * imageSize * imageSize * 4;
+    const whole = batch.views.byteLength === bytes;
+    const made = await maker.augment(batch.pictures, parameters, whole ? batch.views : undefined);
+    // A smaller last batch fills the beginning; what follows is whatever was there.
+    if (!whole) new Uint8Array(batch.views).set(new Uint8Array(made));
+    await next.tell("encode", batch);
+  }
+
+  return {
+    handlers: {
+      async augment(batch, { defer }) {
+        if (expected === undefined) return await makeViews(batch);
+        // The credit comes back when the batch has had its turn, so that no reader runs ahead of the others.
+        early.set(nameOf(batch.position), { batch, giveCredit: defer() });
+        for (;;) {
+          const ready = early.get(nameOf(expected));
+          if (ready === undefined) return;
+          early.delete(nameOf(expected));
+          const { epoch, batch: number, endsEpoch } = ready.batch.position;
+          await makeViews(ready.batch);
+          ready.giveCredit();
+          expected = endsEpoch ? { epoch: epoch + 1, batch: 0 } : { epoch, batch: number + 1 };
+        }
+      },
+    },
+  };
+});

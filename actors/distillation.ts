@@ -1,0 +1,437 @@
+/**
+ * The recipe of a distillation: which actors there are, how they are wired, and what is asked of them in which order.
+ *
+ *     tsv_reader x workers -> augmenter -> teacher_encoder -> queue_keeper -> student_trainer
+ *     bank_reader, query_reader -> evaluation_augmenter -> evaluator
+ */
+import { join } from "node:path";
+import { EpochOrder } from "../data/sampler.ts";
+import { TsvFile } from "../data/tsv.ts";
+import { UserError } from "../errors.ts";
+import { CheckpointError } from "../models/checkpoint/checkpoint_error.ts";
+import { readStudentCheckpoint } from "../models/checkpoint/student_checkpoint.ts";
+import { openTorchFile } from "../models/checkpoint/torch_file.ts";
+import { openEncoderSource } from "../models/encoder_source.ts";
+import { initializeQueue } from "../models/initialize.ts";
+import { findEncoder, summarize } from "../models/registry.ts";
+import type augmenter from "./augmenter.ts";
+import type evaluator from "./evaluator.ts";
+import type { EvaluatedEncoder, Monitor, QueueContents, TsvReader } from "./messages.ts";
+import type { DistillOptions } from "./options.ts";
+import type queueKeeper from "./queue_keeper.ts";
+import { type ActorRef, ActorSystem, type Handlers } from "./runtime/mod.ts";
+import { transpose } from "./student_trainer.ts";
+import type studentTrainer from "./student_trainer.ts";
+import type teacherEncoder from "./teacher_encoder.ts";
+import type tsvReader from "./tsv_reader.ts";
+import type { TsvReaderConfig } from "./tsv_reader.ts";
+
+/** Batches that one reader may have on their way: one in each of the stages, so that none has to wait. */
+const BATCHES_UNDER_WAY = 6;
+
+/** Pictures that are embedded at once in an evaluation. */
+const EVALUATION_BATCH = 100;
+
+/** A kNN accuracy in percent. */
+export interface Accuracy {
+  top1: number;
+  top5: number;
+}
+
+/** What came of a distillation. */
+export interface DistillResult {
+  /** Steps of this run. */
+  steps: number;
+  /** Mean loss of the first and the last `batchesPerEpoch` steps of this run; one and the same in a short run. */
+  firstLoss: number;
+  lastLoss: number;
+  /** The last checkpoint. */
+  checkpoint: string;
+  /** kNN of teacher, student before and student after; `null` where there was nothing to evaluate on. */
+  knn: { teacher: Accuracy; before: Accuracy; after: Accuracy } | null;
+}
+
+/** What a run is, known before the first step. */
+export interface DistillPlan {
+  /** Rows of `train.tsv`. */
+  pictures: number;
+  batchesPerEpoch: number;
+  /** Steps of the whole run, those done before included. */
+  totalSteps: number;
+  /** Steps that were done before. */
+  firstStep: number;
+}
+
+/** What a distillation tells while it runs. */
+export interface DistillEvents {
+  /** The files are open and fit each other; actors start now. */
+  onPlan?(plan: DistillPlan): void;
+  /** A step is done; `step` counts from 1 over the whole run. */
+  onStep?(report: { epoch: number; step: number; loss: number; lr: number }): void;
+  /** Something a person should know. */
+  onNote?(text: string): void;
+  onWarning?(text: string): void;
+}
+
+/** Where a run begins. */
+interface Start {
+  epoch: number;
+  batch: number;
+  queue: QueueContents;
+}
+
+const moduleUrl = (name: string) => new URL(`./${name}.ts`, import.meta.url);
+
+/**
+ * Runs a distillation to its end. An abort of `signal` saves a checkpoint of where training is, and then rejects with
+ * the signal's reason.
+ *
+ * @throws {UserError} for data and checkpoints that do not fit the options
+ * @throws {ActorCrash} when an actor fails; all others have been stopped then
+ */
+export async function distill(
+  options: DistillOptions,
+  events: DistillEvents = {},
+  signal?: AbortSignal,
+): Promise<DistillResult> {
+  const { epochs, batchSize, seed, limitSteps } = options;
+  const trainPath = join(options.data, "train.tsv");
+  const rows = await countRows(trainPath, events);
+  const testPath = options.testData;
+  if (testPath !== null) await countRows(testPath, events);
+  const { batchCount: batchesPerEpoch } = new EpochOrder(rows, seed, 0, batchSize, { shuffle: false });
+  await checkTeacher(options);
+  const start = await findStart(options, batchesPerEpoch);
+  const firstStep = start.epoch * batchesPerEpoch + start.batch;
+  const totalSteps = Math.min(epochs * batchesPerEpoch, firstStep + (limitSteps ?? Infinity));
+  if (firstStep >= totalSteps) {
+    throw new UserError(
+      `${options.resume}: ${start.epoch} of ${epochs} epochs are done, so there is nothing left to do; use more --epochs`,
+    );
+  }
+  events.onPlan?.({ pictures: rows, batchesPerEpoch, totalSteps, firstStep });
+
+  // An abort must not stop the actors before the checkpoint is written, so the system does not get the signal.
+  const system = new ActorSystem();
+  return await system.run(async () => {
+    const losses: number[] = [];
+    let checkpoint = "";
+    const trained = Promise.withResolvers<void>();
+    const monitor = system.listen<Monitor>("monitor", {
+      step({ epoch, batch, loss, lr }) {
+        losses.push(loss);
+        const step = epoch * batchesPerEpoch + batch + 1;
+        events.onStep?.({ epoch, step, loss, lr });
+        if (step === totalSteps) trained.resolve();
+      },
+      saved({ path }) {
+        checkpoint = path;
+        events.onNote?.(`checkpoint saved to ${path}`);
+      },
+      warning: (text) => events.onWarning?.(text),
+      brokenRow: brokenRowHandler(events),
+    });
+
+    const training = spawnTraining(system, options, start, batchesPerEpoch, trainPath, monitor);
+    const evaluate = testPath === null
+      ? undefined
+      : spawnEvaluation(system, options, trainPath, testPath, monitor);
+    // Next to training, not before it.
+    const before = evaluate && (async () => {
+      const values = await training.trainer.ask("weights", undefined, { timeoutMs: Infinity });
+      const teacher = await evaluate({ arch: options.teacherArch, path: options.distill });
+      return { teacher, before: await evaluate({ arch: options.studentArch, values }) };
+    })();
+    before?.catch(() => {}); // awaited below
+
+    const reading = training.connected.then(() =>
+      readEpochs(training.readers, start, batchesPerEpoch, totalSteps)
+    );
+    const aborted = whenAborted(signal);
+    const finished = await Promise.race([
+      Promise.all([reading, trained.promise]).then(() => true),
+      aborted.promise.then(() => false),
+    ]);
+    aborted.forget();
+    if (!finished || totalSteps % batchesPerEpoch !== 0) {
+      const { path } = await training.trainer.ask("save", undefined, { timeoutMs: Infinity });
+      checkpoint = path;
+      events.onNote?.(`checkpoint saved to ${path}`);
+    }
+    if (!finished) throw signal!.reason;
+
+    const knn = evaluate === undefined ? null : await abortable(signal, async () => ({
+      ...(await before!),
+      after: await evaluate({
+        arch: options.studentArch,
+        values: await training.trainer.ask("weights", undefined, { timeoutMs: Infinity }),
+      }),
+    }));
+    const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+    return {
+      steps: losses.length,
+      firstLoss: mean(losses.slice(0, batchesPerEpoch)),
+      lastLoss: mean(losses.slice(-batchesPerEpoch)),
+      checkpoint,
+      knn,
+    };
+  });
+}
+
+async function countRows(path: string, { onWarning }: DistillEvents): Promise<number> {
+  using tsv = await TsvFile.open(path, { onWarning });
+  return tsv.rowCount;
+}
+
+/** Fails before anything is started when the teacher's checkpoint is not what the options say. */
+async function checkTeacher({ distill, teacherArch, dim }: DistillOptions): Promise<void> {
+  using _source = await openEncoderSource(distill, findEncoder(teacherArch), dim);
+}
+
+/** Rows that are broken are named once each; several readers may meet the same one. */
+function brokenRowHandler({ onWarning }: DistillEvents): Handlers<Monitor>["brokenRow"] {
+  const known = new Set<string>();
+  return ({ text }) => {
+    if (known.has(text)) return;
+    known.add(text);
+    onWarning?.(`${text} (skipped; ${known.size} so far)`);
+  };
+}
+
+/** The beginning of a fresh run, or where the checkpoint of `--resume` left off. */
+async function findStart(options: DistillOptions, batchesPerEpoch: number): Promise<Start> {
+  const { resume, seed, dim, queue: size, startEpoch } = options;
+  if (resume === null) {
+    return { epoch: startEpoch, batch: 0, queue: { keys: initializeQueue(size, dim, seed), pointer: 0 } };
+  }
+  using file = await openTorchFile(resume);
+  const saved = readStudentCheckpoint(file);
+  const fail = (problem: string) => new CheckpointError(resume, problem);
+  if (saved.arch !== options.studentArch) {
+    throw fail(`holds a ${saved.arch}, but --student-arch is ${options.studentArch}`);
+  }
+  checkStudent(saved.student, options, fail);
+  const { queue, queuePointer } = saved;
+  if (queue === undefined || queuePointer === undefined) {
+    throw fail("has no queue, which a run needs to go on");
+  }
+  if (queue.shape[0] !== dim || queue.shape[1] !== size) {
+    throw fail(
+      `has a queue of ${queue.shape[1]} keys of ${queue.shape[0]} numbers; use --queue ${
+        queue.shape[1]
+      } --dim ${queue.shape[0]}`,
+    );
+  }
+  const state = saved.resume instanceof Map ? saved.resume : new Map();
+  const batch = Number(state.get("batch") ?? 0);
+  if (batch > 0 && state.get("batches_per_epoch") !== batchesPerEpoch) {
+    throw fail(
+      `stopped within an epoch of ${
+        state.get("batches_per_epoch")
+      } batches, but now there are ${batchesPerEpoch}; ` +
+        "resume with the same pictures and batch size",
+    );
+  }
+  return {
+    epoch: saved.epoch,
+    batch,
+    queue: { keys: transpose(await queue.read(), dim, size), pointer: (await queuePointer.read())[0] },
+  };
+}
+
+/** Names the first keys that differ from the student that the options describe. */
+function checkStudent(
+  found: ReadonlyMap<string, { shape: readonly number[] }>,
+  { studentArch, studentMlp, dim }: DistillOptions,
+  fail: (problem: string) => Error,
+): void {
+  const { state } = summarize(findEncoder(studentArch), {
+    kind: studentMlp ? "mlp" : "linear",
+    dimension: dim,
+  }, 64);
+  const differing = state.filter(({ key, kind, shape }) =>
+    kind !== "counter" && found.get(key)?.shape.join() !== shape.join()
+  ).map(({ key, shape }) =>
+    `${key} is ${found.has(key) ? `[${found.get(key)!.shape}]` : "missing"}, not [${shape}]`
+  );
+  if (differing.length === 0) return;
+  const shown = differing.slice(0, 4).join("; ") +
+    (differing.length > 4 ? `; and ${differing.length - 4} more` : "");
+  throw fail(
+    `does not fit the student that the flags describe: ${shown}. Check --student-arch, --student-mlp and --dim`,
+  );
+}
+
+/** The ring that trains. It is wired from its end. */
+function spawnTraining(
+  system: ActorSystem,
+  options: DistillOptions,
+  start: Start,
+  batchesPerEpoch: number,
+  path: string,
+  monitor: ActorRef<Monitor>,
+) {
+  const { workers, batchSize, imageSize, dim, seed } = options;
+  const readers = Array.from(
+    { length: workers },
+    (_, worker) =>
+      system.spawn<typeof tsvReader>(
+        workers === 1 ? "tsv_reader" : `tsv_reader ${worker}`,
+        moduleUrl("tsv_reader"),
+        {
+          path,
+          purpose: "train",
+          worker,
+          workers,
+          seed,
+          batchSize,
+          viewBytes: batchSize * imageSize * imageSize * 4,
+          embeddingBytes: batchSize * dim * 4,
+          batchesUnderWay: BATCHES_UNDER_WAY,
+          monitor,
+        } satisfies TsvReaderConfig,
+      ).ref,
+  );
+  const { ref: trainer } = system.spawn<typeof studentTrainer>(
+    "student_trainer",
+    moduleUrl("student_trainer"),
+    {
+      options,
+      queue: start.queue,
+      done: { epoch: start.epoch, batch: start.batch },
+      batchesPerEpoch,
+      monitor,
+    },
+  );
+  const { ref: keeper } = system.spawn<typeof queueKeeper>("queue_keeper", moduleUrl("queue_keeper"), {
+    size: options.queue,
+    dimension: dim,
+    contents: start.queue,
+    next: trainer,
+  });
+  const { ref: teacher } = system.spawn<typeof teacherEncoder>(
+    "teacher_encoder",
+    moduleUrl("teacher_encoder"),
+    {
+      arch: options.teacherArch,
+      path: options.distill,
+      dimension: dim,
+      batchSize,
+      imageSize,
+      next: keeper,
+    },
+  );
+  const { ref: views } = system.spawn<typeof augmenter>("augmenter", moduleUrl("augmenter"), {
+    batchSize,
+    imageSize,
+    views: {
+      kind: options.studentMlp ? "mocov2" : "mocov1",
+      seed,
+      first: { epoch: start.epoch, batch: start.batch },
+    },
+    next: teacher,
+  });
+  const connected = Promise.all([
+    trainer.tell("connect", { readers, queueKeeper: keeper }),
+    ...readers.map((reader) => reader.tell("connect", { augmenter: views })),
+  ]);
+  connected.catch(() => {}); // the system says why
+  return { readers, trainer, connected };
+}
+
+/** The readers of one epoch after the other; each stays as far ahead as its buffers allow. */
+async function readEpochs(
+  readers: readonly ActorRef<TsvReader>[],
+  start: Start,
+  batchesPerEpoch: number,
+  totalSteps: number,
+): Promise<void> {
+  await Promise.all(readers.map(async (reader) => {
+    for (let epoch = start.epoch; epoch * batchesPerEpoch < totalSteps; epoch++) {
+      const firstBatch = epoch === start.epoch ? start.batch : 0;
+      const endBatch = Math.min(batchesPerEpoch, totalSteps - epoch * batchesPerEpoch);
+      await reader.ask("read", { epoch, firstBatch, endBatch }, { timeoutMs: Infinity });
+    }
+  }));
+}
+
+/** The line that evaluates, and the function that has it judge an encoder; one at a time. */
+function spawnEvaluation(
+  system: ActorSystem,
+  options: DistillOptions,
+  bankPath: string,
+  queryPath: string,
+  monitor: ActorRef<Monitor>,
+): (encoder: EvaluatedEncoder) => Promise<Accuracy> {
+  const { imageSize, seed, knnK, knnT } = options;
+  const spawnReader = (name: string, path: string, purpose: "bank" | "queries") =>
+    system.spawn<typeof tsvReader>(name, moduleUrl("tsv_reader"), {
+      path,
+      purpose,
+      worker: 0,
+      workers: 1,
+      seed,
+      batchSize: EVALUATION_BATCH,
+      viewBytes: EVALUATION_BATCH * imageSize * imageSize * 4,
+      embeddingBytes: 0,
+      batchesUnderWay: 3,
+      monitor,
+    }).ref;
+  const readers = [
+    spawnReader("bank_reader", bankPath, "bank"),
+    spawnReader("query_reader", queryPath, "queries"),
+  ];
+  const { ref: judge } = system.spawn<typeof evaluator>("evaluator", moduleUrl("evaluator"), {
+    batchSize: EVALUATION_BATCH,
+    imageSize,
+    k: knnK,
+    temperature: knnT,
+    readers,
+  });
+  const { ref: views } = system.spawn<typeof augmenter>("evaluation_augmenter", moduleUrl("augmenter"), {
+    batchSize: EVALUATION_BATCH,
+    imageSize,
+    views: { kind: "evaluation" },
+    next: judge,
+  });
+  const connected = Promise.all(readers.map((reader) => reader.tell("connect", { augmenter: views })));
+  connected.catch(() => {}); // the system says why
+
+  let turn: Promise<unknown> = connected;
+  return (encoder) => {
+    const result = turn.then(async () => {
+      const patience = { timeoutMs: Infinity };
+      await judge.ask("use", encoder, patience);
+      const [bank, queries] = await Promise.all(
+        readers.map((reader) => reader.ask("read", { epoch: 0 }, patience)),
+      );
+      return await judge.ask("score", { bank: bank.pictures, queries: queries.pictures }, patience);
+    });
+    turn = result.catch(() => {});
+    return result;
+  };
+}
+
+/** A promise of a signal's abort that can be forgotten. */
+function whenAborted(signal: AbortSignal | undefined): { promise: Promise<void>; forget(): void } {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const onAbort = () => resolve();
+  if (signal?.aborted) resolve();
+  signal?.addEventListener("abort", onAbort);
+  return { promise, forget: () => signal?.removeEventListener("abort", onAbort) };
+}
+
+/** Does something that an abort ends at once. */
+async function abortable<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+  const aborted = whenAborted(signal);
+  try {
+    return await Promise.race([
+      work(),
+      aborted.promise.then(() => {
+        throw signal!.reason;
+      }),
+    ]);
+  } finally {
+    aborted.forget();
+  }
+}

@@ -1,0 +1,125 @@
+/**
+ * Judges an encoder's pooled features by weighted kNN: the pictures of the bank vote for the class of each query.
+ *
+ * Pictures come through a reader and an augmenter of the evaluation's own, next to training and not instead of it.
+ */
+import { TABLE_STRIDE } from "../data/pack.ts";
+import { openGpu } from "../kernels/gpu.ts";
+import { openEncoderSource } from "../models/encoder_source.ts";
+import { FrozenEncoder } from "../models/inference.ts";
+import { WeightedKnn } from "../models/knn.ts";
+import { findEncoder } from "../models/registry.ts";
+import type { EvaluatedEncoder, Evaluator, TsvReader, ViewBatch } from "./messages.ts";
+import { type ActorRef, defineActor, urgent } from "./runtime/mod.ts";
+
+/** How an evaluator is started. */
+export interface EvaluatorConfig {
+  batchSize: number;
+  /** Side of a view, in pixels. */
+  imageSize: number;
+  /** Neighbours that vote, and the temperature of their votes. */
+  k: number;
+  temperature: number;
+  /** Whom the buffers go back to. */
+  readers: ActorRef<TsvReader>[];
+}
+
+/** Features and labels as they come in. */
+class LabelledFeatures {
+  readonly #chunks: Float32Array<ArrayBuffer>[] = [];
+  readonly labels: number[] = [];
+
+  add(features: Float32Array<ArrayBuffer>, labels: readonly number[]): void {
+    this.#chunks.push(features);
+    this.labels.push(...labels);
+  }
+
+  get chunks(): readonly Float32Array<ArrayBuffer>[] {
+    return this.#chunks;
+  }
+
+  /** All features in one array. */
+  concatenate(): Float32Array<ArrayBuffer> {
+    const all = new Float32Array(this.#chunks.reduce((length, chunk) => length + chunk.length, 0));
+    let at = 0;
+    for (const chunk of this.#chunks) {
+      all.set(chunk, at);
+      at += chunk.length;
+    }
+    return all;
+  }
+}
+
+export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) => {
+  const { batchSize, imageSize, k, temperature, readers } = config;
+  const gpu = await openGpu(context.name);
+  context.onStop(() => gpu.destroy());
+  let encoder: FrozenEncoder | undefined;
+  let sets = { bank: new LabelledFeatures(), queries: new LabelledFeatures() };
+  let onProgress = Promise.withResolvers<void>();
+
+  async function load(source: EvaluatedEncoder): Promise<FrozenEncoder> {
+    const options = {
+      encoder: findEncoder(source.arch),
+      batch: batchSize,
+      imageSize,
+      output: "feature" as const,
+    };
+    if ("path" in source) {
+      using file = await openEncoderSource(source.path, options.encoder);
+      const frozen = await FrozenEncoder.create(gpu, { ...options, head: file.head });
+      await frozen.load(file.read);
+      return frozen;
+    }
+    const values = new Map(source.values);
+    const frozen = await FrozenEncoder.create(gpu, { ...options, head: { kind: "linear", dimension: 1 } });
+    await frozen.load((key) => values.get(key)!);
+    return frozen;
+  }
+
+  async function embed({ pictures, purpose, views }: ViewBatch): Promise<void> {
+    const { count, table } = pictures;
+    const features = await encoder!.embed(views);
+    const labels = Array.from({ length: count }, (_, i) => table[i * TABLE_STRIDE + 4] | 0);
+    sets[purpose === "bank" ? "bank" : "queries"].add(features.slice(0, count * encoder!.dimension), labels);
+  }
+
+  return {
+    handlers: {
+      async use(source) {
+        encoder?.[Symbol.dispose]();
+        sets = { bank: new LabelledFeatures(), queries: new LabelledFeatures() };
+        encoder = await load(source);
+      },
+
+      async encode(batch) {
+        await embed(batch);
+        const { pictures, views, embeddings, home } = batch;
+        await readers.find(({ name }) => name === home)!.tell("recycle", {
+          pictures: pictures.table.buffer,
+          views,
+          embeddings,
+        });
+        onProgress.resolve();
+        onProgress = Promise.withResolvers();
+      },
+
+      score: urgent(async (expected) => {
+        const { bank, queries } = sets;
+        while (bank.labels.length < expected.bank || queries.labels.length < expected.queries) {
+          await context.wait(onProgress.promise);
+        }
+        const classes = [...bank.labels, ...queries.labels].reduce((most, label) =>
+          Math.max(most, label), 0) + 1;
+        using knn = new WeightedKnn(gpu, { dimension: encoder!.dimension, classes, k, temperature });
+        let at = 0;
+        for (const chunk of bank.chunks) {
+          const rows = chunk.length / encoder!.dimension;
+          await knn.addToBank(chunk, bank.labels.slice(at, at + rows));
+          at += rows;
+        }
+        return await knn.accuracy(queries.concatenate(), queries.labels);
+      }),
+    },
+  };
+});

@@ -1,0 +1,142 @@
+/**
+ * Every message that crosses a Worker's wall, in the order of the pipeline:
+ *
+ *     tsv_reader -> augmenter -> teacher_encoder -> queue_keeper -> student_trainer -> (buffers) -> tsv_reader
+ *     tsv_reader -> augmenter -> evaluator -> (buffers) -> tsv_reader
+ *
+ * A batch travels with all the buffers that it will need on its way. Each role fills its own and passes the rest on;
+ * the last one sends them back to the reader they came from, so that in a steady state nothing is allocated.
+ */
+import type { PackedPictures } from "../data/pack.ts";
+import type { ActorRef, Message } from "./runtime/mod.ts";
+
+/** The buffers of a batch. */
+export interface BatchBuffers {
+  /** Packed pictures and their table, as decoded; grows with the largest batch. */
+  pictures: ArrayBuffer;
+  /** Views, RGBA8 [batch, size, size]. */
+  views: ArrayBuffer;
+  /** Teacher embeddings, float32 [batch, dimension]. */
+  embeddings: ArrayBuffer;
+}
+
+/** Where in the run a batch stands. */
+export interface BatchPosition {
+  /** From 0. */
+  epoch: number;
+  /** Number of the batch in its epoch, from 0. */
+  batch: number;
+  /** Whether it is the epoch's last. */
+  endsEpoch: boolean;
+}
+
+/** What all stages pass on. */
+interface Travelling {
+  position: BatchPosition;
+  /** Name of the reader that the buffers go back to. */
+  home: string;
+  /** Whether the pictures are to be learnt from, or are the bank or the queries of an evaluation. */
+  purpose: Purpose;
+}
+
+/** What a reader's pictures are for. */
+export type Purpose = "train" | "bank" | "queries";
+
+/** tsv_reader to augmenter: decoded pictures. */
+export interface DecodedBatch extends Travelling {
+  pictures: PackedPictures;
+  /** To be filled with views. */
+  views: ArrayBuffer;
+  /** To be filled with embeddings. */
+  embeddings: ArrayBuffer;
+}
+
+/** augmenter to teacher_encoder or evaluator: the same, `views` filled. */
+export type ViewBatch = DecodedBatch;
+
+/** teacher_encoder to queue_keeper: the same, `embeddings` filled with L2-normalised rows. */
+export type EmbeddedBatch = ViewBatch;
+
+/** queue_keeper to student_trainer: the same, and where its keys go in the ring. */
+export interface KeyedBatch extends EmbeddedBatch {
+  /** Row of the queue that the first key replaces. */
+  queuePointer: number;
+}
+
+/** The queue at some moment. */
+export interface QueueContents {
+  /** Keys [size, dimension], float32. */
+  keys: Float32Array<ArrayBuffer>;
+  /** Row that the next batch's first key replaces. */
+  pointer: number;
+}
+
+/** A state_dict's values by key, in PyTorch's layout. */
+export type NamedValues = [key: string, values: Float32Array<ArrayBuffer>][];
+
+/** Reads and decodes rows of a TSV file. */
+export type TsvReader = {
+  /** Says where the pictures go. */
+  connect: Message<{ augmenter: ActorRef<Augmenter> }>;
+  /**
+   * Sends this reader's share of the batches `firstBatch` up to (not including) `endBatch` of an epoch, all by
+   * default. Replies when they are sent, with the number of pictures.
+   */
+  read: Message<{ epoch: number; firstBatch?: number; endBatch?: number }, { pictures: number }>;
+  /** Gives back a batch's buffers. */
+  recycle: Message<BatchBuffers>;
+};
+
+/** Makes views. */
+export type Augmenter = { augment: Message<DecodedBatch> };
+
+/** Takes views: the teacher encoder in training, the evaluator in an evaluation. */
+export type Encoder = { encode: Message<ViewBatch> };
+
+/** Embeds views with the frozen teacher. */
+export type TeacherEncoder = Encoder;
+
+/** Owns the queue of earlier teacher embeddings. */
+export type QueueKeeper = {
+  enqueue: Message<EmbeddedBatch>;
+  /** The queue as it was after a batch had been enqueued, one of the last few; by default the newest. */
+  contents: Message<{ after: Pick<BatchPosition, "epoch" | "batch"> } | void, QueueContents>;
+};
+
+/** Trains the student. */
+export type StudentTrainer = {
+  /** Says whom the buffers go back to, and who has the queue. */
+  connect: Message<{ readers: ActorRef<TsvReader>[]; queueKeeper: ActorRef<QueueKeeper> }>;
+  train: Message<KeyedBatch>;
+  /** Parameters and running statistics. */
+  weights: Message<void, NamedValues>;
+  /** Writes a checkpoint of where training is, and says where. */
+  save: Message<void, { path: string }>;
+};
+
+/** What an evaluator is to embed with. */
+export type EvaluatedEncoder =
+  /** A checkpoint file. */
+  | { arch: string; path: string }
+  /** Values, with a head of which nothing is used. */
+  | { arch: string; values: NamedValues };
+
+/** Judges features by weighted kNN. */
+export type Evaluator = Encoder & {
+  /** Takes an encoder, and forgets the pictures of the one before. */
+  use: Message<EvaluatedEncoder>;
+  /** Waits until all these pictures have been embedded, and classifies the queries. */
+  score: Message<{ bank: number; queries: number }, { top1: number; top5: number }>;
+};
+
+/** What actors tell the one who runs them; on the main thread. */
+export type Monitor = {
+  /** A step is done. */
+  step: Message<BatchPosition & { loss: number; lr: number }>;
+  /** A checkpoint was written. */
+  saved: Message<{ epoch: number; path: string }>;
+  /** Something that a person should know, and that does not end the run. */
+  warning: Message<string>;
+  /** A row could not be used, and was skipped or replaced. */
+  brokenRow: Message<{ reader: string; text: string }>;
+};

@@ -1,0 +1,201 @@
+/** Trains the student, tells how it goes, and writes checkpoints. */
+import { join } from "node:path";
+import { UserError } from "../errors.ts";
+import { openGpu } from "../kernels/gpu.ts";
+import { openTorchFile } from "../models/checkpoint/torch_file.ts";
+import {
+  buildStudentCheckpoint,
+  checkpointFileName,
+  type NamedTensor,
+  readStudentCheckpoint,
+} from "../models/checkpoint/student_checkpoint.ts";
+import { torchDict } from "../models/checkpoint/torch_value.ts";
+import { writeTorchFile } from "../models/checkpoint/torch_writer.ts";
+import { openEncoderSource } from "../models/encoder_source.ts";
+import { initialize } from "../models/initialize.ts";
+import { distillLearningRate } from "../models/optim/schedule.ts";
+import { findEncoder } from "../models/registry.ts";
+import { StudentStep } from "../models/student_step.ts";
+import type {
+  BatchPosition,
+  KeyedBatch,
+  Monitor,
+  QueueContents,
+  QueueKeeper,
+  StudentTrainer,
+  TsvReader,
+} from "./messages.ts";
+import type { DistillOptions } from "./options.ts";
+import { type ActorContext, type ActorRef, defineActor } from "./runtime/mod.ts";
+import { scheduleOf } from "./schedule_of.ts";
+
+/** How a trainer is started. */
+export interface StudentTrainerConfig {
+  options: DistillOptions;
+  /** What the mirror of the queue starts with. */
+  queue: QueueContents;
+  /** Batches done before the first one that will come. */
+  done: { epoch: number; batch: number };
+  /** Batches of an epoch. */
+  batchesPerEpoch: number;
+  monitor: ActorRef<Monitor>;
+}
+
+/** The trainer's state. */
+class Training {
+  readonly #config: StudentTrainerConfig;
+  readonly #step: StudentStep;
+  #readers = new Map<string, ActorRef<TsvReader>>();
+  #queueKeeper?: ActorRef<QueueKeeper>;
+  /** Settles when the newest step has been told of. */
+  #reported: Promise<void> = Promise.resolve();
+  /** The last batch that was trained on; before the first one `batch` is one less than the first. */
+  #last: { epoch: number; batch: number; lr: number };
+  /** Batches trained on in the whole run: PyTorch's `num_batches_tracked`. */
+  #tracked: number;
+
+  constructor(config: StudentTrainerConfig, step: StudentStep) {
+    this.#config = config;
+    this.#step = step;
+    const { done: { epoch, batch }, batchesPerEpoch, options } = config;
+    this.#last = { epoch, batch: batch - 1, lr: distillLearningRate(epoch, scheduleOf(options)) };
+    this.#tracked = epoch * batchesPerEpoch + batch;
+  }
+
+  connect(readers: ActorRef<TsvReader>[], queueKeeper: ActorRef<QueueKeeper>): void {
+    this.#readers = new Map(readers.map((reader) => [reader.name, reader]));
+    this.#queueKeeper = queueKeeper;
+  }
+
+  /** One step. It is submitted before the loss of the one before it is known, so that the device never waits. */
+  async train(batch: KeyedBatch, context: ActorContext<StudentTrainer>): Promise<void> {
+    const { position, home, pictures, views, embeddings, queuePointer } = batch;
+    const lr = distillLearningRate(position.epoch, scheduleOf(this.#config.options));
+    const teacher = new Float32Array(embeddings);
+    const loss = this.#step.run({ images: views, teacher, learningRate: lr, queuePointer });
+    this.#last = { epoch: position.epoch, batch: position.batch, lr };
+    this.#tracked++;
+    await this.#readers.get(home)!.tell("recycle", { pictures: pictures.table.buffer, views, embeddings });
+    const before = this.#reported;
+    this.#reported = this.#report(position, lr, loss);
+    await before;
+    if (!position.endsEpoch) return;
+    const path = await this.save(context);
+    await this.#config.monitor.tell("saved", { epoch: position.epoch, path });
+  }
+
+  /** Tells of a step when its loss has come back from the device. */
+  async #report(position: BatchPosition, lr: number, promise: Promise<number>): Promise<void> {
+    const loss = await promise;
+    if (!Number.isFinite(loss)) {
+      throw new UserError(
+        `the loss is ${loss} in epoch ${position.epoch}, batch ${position.batch}: training has diverged. Checkpoints ` +
+          `written before are whole; try a lower --lr (it is ${lr}) or a higher --distill-t`,
+      );
+    }
+    await this.#config.monitor.tell("step", { ...position, loss, lr });
+  }
+
+  async weights(): Promise<[string, Float32Array<ArrayBuffer>][]> {
+    await this.#reported;
+    return [...await this.#step.parameters.save()];
+  }
+
+  /** Writes a checkpoint of everything up to the last batch, with the original's keys and file name. */
+  async save(context: ActorContext<StudentTrainer>): Promise<string> {
+    await this.#reported;
+    const { options, batchesPerEpoch, done } = this.#config;
+    const { epoch, batch, lr } = this.#last;
+    const finished = batch === batchesPerEpoch - 1;
+    // Before the first batch the keeper has nothing to take back.
+    const isFresh = epoch === done.epoch && batch === done.batch - 1;
+    const queue = isFresh
+      ? this.#config.queue
+      : await this.#queueKeeper!.ask("contents", { after: { epoch, batch } });
+    const values = await this.#step.parameters.save();
+    const momentum = await this.#step.parameters.saveMomentum();
+    const student = this.#step.state.map(({ key, shape }): NamedTensor => {
+      const data = values.get(key);
+      return data === undefined
+        ? { key, shape, dtype: "int64", data: BigInt64Array.of(BigInt(this.#tracked)) }
+        : { key, shape, data };
+    });
+    using teacher = await openEncoderSource(options.distill, findEncoder(options.teacherArch));
+    const path = join(options.output, checkpointFileName(epoch, options));
+    await context.wait(writeTorchFile(
+      path,
+      buildStudentCheckpoint({
+        epoch: finished ? epoch + 1 : epoch,
+        arch: options.studentArch,
+        student,
+        teacher: teacher.tensors,
+        queue: {
+          shape: [options.dim, options.queue],
+          data: transpose(queue.keys, options.queue, options.dim),
+        },
+        queuePointer: queue.pointer,
+        sgd: { lr, momentum: options.momentum, weightDecay: options.weightDecay },
+        momentum,
+        resume: torchDict([
+          ["batch", finished ? 0 : batch + 1],
+          ["batches_per_epoch", batchesPerEpoch],
+          ["seed", options.seed],
+        ]),
+      }),
+    ));
+    return path;
+  }
+}
+
+/** [rows, columns] to [columns, rows]: the original keeps its queue as [dim, K]. */
+export function transpose(values: Float32Array, rows: number, columns: number): Float32Array<ArrayBuffer> {
+  const turned = new Float32Array(values.length);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) {
+      turned[column * rows + row] = values[row * columns + column];
+    }
+  }
+  return turned;
+}
+
+/** Loads the student from the checkpoint of an earlier run: weights, running statistics and momentum. */
+async function loadStudent(step: StudentStep, path: string): Promise<void> {
+  using file = await openTorchFile(path);
+  const { student, momentum } = readStudentCheckpoint(file);
+  await step.parameters.load((key) => student.get(key)!.read());
+  const values = new Map<string, Float32Array>();
+  for (const [key, tensor] of momentum) values.set(key, await tensor.read());
+  step.parameters.loadMomentum(values);
+}
+
+export default defineActor<StudentTrainer, StudentTrainerConfig>(async (config, context) => {
+  const { options, queue } = config;
+  const gpu = await openGpu(context.name);
+  context.onStop(() => gpu.destroy());
+  const step = await StudentStep.create(gpu, {
+    encoder: findEncoder(options.studentArch),
+    head: { kind: options.studentMlp ? "mlp" : "linear", dimension: options.dim },
+    batch: options.batchSize,
+    imageSize: options.imageSize,
+    queueSize: options.queue,
+    temperature: options.temp,
+    teacherTemperature: options.distillT,
+    momentum: options.momentum,
+    weightDecay: options.weightDecay,
+  });
+  if (options.resume === null) {
+    const weights = initialize(step.state, options.seed);
+    await step.parameters.load((key) => weights.get(key)!);
+  } else await loadStudent(step, options.resume);
+  step.loadQueue(queue.keys);
+  const training = new Training(config, step);
+
+  return {
+    handlers: {
+      connect: ({ readers, queueKeeper }) => training.connect(readers, queueKeeper),
+      train: (batch) => training.train(batch, context),
+      weights: () => training.weights(),
+      save: async () => ({ path: await training.save(context) }),
+    },
+  };
+});

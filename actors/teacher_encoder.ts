@@ -1,0 +1,46 @@
+/** Embeds views with the frozen teacher, in eval mode, and passes them on with the embeddings. */
+import { openGpu } from "../kernels/gpu.ts";
+import { openEncoderSource } from "../models/encoder_source.ts";
+import { FrozenEncoder } from "../models/inference.ts";
+import { findEncoder } from "../models/registry.ts";
+import type { QueueKeeper, TeacherEncoder } from "./messages.ts";
+import { type ActorRef, defineActor } from "./runtime/mod.ts";
+
+/** How a teacher is started. */
+export interface TeacherEncoderConfig {
+  /** Name of the encoder. */
+  arch: string;
+  /** Its checkpoint. */
+  path: string;
+  /** Length that its embeddings must have. */
+  dimension: number;
+  batchSize: number;
+  /** Side of a view, in pixels. */
+  imageSize: number;
+  next: ActorRef<QueueKeeper>;
+}
+
+export default defineActor<TeacherEncoder, TeacherEncoderConfig>(async (config, context) => {
+  const { arch, path, dimension, batchSize, imageSize, next } = config;
+  const encoder = findEncoder(arch);
+  using source = await openEncoderSource(path, encoder, dimension);
+  const gpu = await openGpu(context.name);
+  context.onStop(() => gpu.destroy());
+  const teacher = await FrozenEncoder.create(gpu, {
+    encoder,
+    head: source.head,
+    batch: batchSize,
+    imageSize,
+    output: "normalized",
+  });
+  await teacher.load(source.read);
+
+  return {
+    handlers: {
+      async encode(batch) {
+        await teacher.embed(batch.views, new Float32Array(batch.embeddings));
+        await next.tell("enqueue", batch);
+      },
+    },
+  };
+});

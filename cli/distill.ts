@@ -1,0 +1,114 @@
+/** `deno task distill`: flags in, progress and files out. The run itself is `actors/distillation.ts`. */
+import { distill, type DistillPlan, type DistillResult } from "../actors/distillation.ts";
+import type { DistillOptions } from "../actors/options.ts";
+import { describeAdapter } from "../kernels/gpu.ts";
+import { ENCODERS } from "../models/registry.ts";
+import { parseDistillFlags } from "./distill_flags.ts";
+import { formatDuration } from "./duration.ts";
+import { checkDistillInputs } from "./inputs.ts";
+import { interruptSignal } from "./interrupt.ts";
+import { OutputFolder } from "./output_folder.ts";
+import { Progress } from "./progress.ts";
+import { runMain } from "./run_main.ts";
+import { formatTable } from "./table.ts";
+
+/** What is shown before the first step. */
+function describeRun(options: DistillOptions, plan: DistillPlan, adapter: string): string[] {
+  const { teacherArch, teacherSsl, studentArch, distill, data, output, epochs, batchSize, queue, imageSize } =
+    options;
+  const resumed = plan.firstStep > 0 ? `, from step ${plan.firstStep + 1}` : "";
+  return [
+    `adapter   ${adapter}`,
+    `teacher   ${teacherArch} (${teacherSsl}), ${distill}`,
+    `student   ${studentArch}${options.resume === null ? "" : `, resumed from ${options.resume}`}`,
+    `pictures  ${plan.pictures} in ${data}, ${imageSize} x ${imageSize}`,
+    `training  ${epochs} epochs of ${plan.batchesPerEpoch} batches of ${batchSize}${resumed}, queue ${queue}`,
+    `output    ${output}`,
+  ];
+}
+
+/** What is shown after the last step. */
+function describeResult(
+  { knn, firstLoss, lastLoss, steps, checkpoint }: DistillResult,
+  seconds: number,
+  k: number,
+): string[] {
+  const lines = [
+    `${steps} steps in ${formatDuration(seconds)}, mean loss of the first epoch ${firstLoss.toFixed(4)}, ` +
+    `of the last ${lastLoss.toFixed(4)}`,
+    `student   ${checkpoint}`,
+  ];
+  if (knn === null) return lines;
+  const row = (name: string, { top1 }: { top1: number }) => [name, `${top1.toFixed(1)} %`];
+  const table = formatTable([
+    [`weighted kNN, k = ${k}`, "top-1"],
+    row("teacher", knn.teacher),
+    row("student before", knn.before),
+    row("student after", knn.after),
+  ]);
+  return [...lines, "", table];
+}
+
+async function main(): Promise<void> {
+  const command = parseDistillFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name) });
+  if (command.help !== undefined) {
+    console.log(command.help);
+    return;
+  }
+  const options = await checkDistillInputs(command.options);
+  const adapter = await describeAdapter();
+  using folder = OutputFolder.open(options.output, { isResuming: options.resume !== null });
+  folder.writeConfig(options);
+  using interrupt = interruptSignal();
+  const started = performance.now();
+
+  let progress: Progress | undefined;
+  const say = (text: string) => {
+    if (progress !== undefined) return progress.note(text);
+    folder.log(text);
+    if (!command.quiet) console.log(text);
+  };
+  const warn = (text: string) => {
+    if (progress !== undefined) return progress.warn(text);
+    folder.log(`warning: ${text}`);
+    console.error(`warning: ${text}`);
+  };
+  for (const warning of command.warnings) warn(warning);
+
+  let result: DistillResult;
+  try {
+    result = await distill(options, {
+      onPlan(plan) {
+        for (const line of describeRun(options, plan, adapter.name)) say(line);
+        if (options.resume !== null) {
+          folder.dropMetricsFrom(Math.floor(plan.firstStep / plan.batchesPerEpoch));
+        }
+        progress = new Progress({
+          epochs: options.epochs,
+          stepsPerEpoch: plan.batchesPerEpoch,
+          totalSteps: plan.totalSteps,
+          firstStep: plan.firstStep,
+          batchSize: options.batchSize,
+          printFreq: options.printFreq,
+          quiet: command.quiet,
+          log: (line) => folder.log(line),
+        });
+      },
+      onStep(report) {
+        const imagesPerSecond = progress!.step(report);
+        folder.metrics({ ...report, images_per_second: imagesPerSecond });
+      },
+      onNote: say,
+      onWarning: warn,
+    }, interrupt.signal);
+  } finally {
+    await progress?.stop();
+    progress = undefined;
+  }
+  for (const line of describeResult(result, (performance.now() - started) / 1000, options.knnK)) {
+    folder.log(line);
+    console.log(line);
+  }
+}
+
+if (import.meta.main) await runMain(main);

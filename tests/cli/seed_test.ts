@@ -1,0 +1,160 @@
+// The launcher `./seed`, in copies of the few files that it needs.
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+const NEEDED = ["seed", "errors.ts", "cli/has_adapter.ts", "kernels/gpu.ts"];
+const TASKS = {
+  where: {
+    description: "Where it runs",
+    command: "deno eval \"console.log(Deno.cwd(), Deno.env.get('INIT_CWD'))\"",
+  },
+  args: { description: "What it is given", command: 'deno eval "console.log(JSON.stringify(Deno.args))" --' },
+};
+/** What the launcher may call. */
+const TOOLS = "sh awk cat cut dirname id ls mkdir readlink sed uname".split(" ");
+
+/** A copy of the checkout, and a folder of programs that is all of PATH. */
+interface Place {
+  root: string;
+  bin: string;
+  run(args: string[], options?: { cwd?: string }): Promise<{ code: number; stdout: string; stderr: string }>;
+}
+
+async function inPlace(test: (place: Place) => Promise<void>): Promise<void> {
+  const parent = await Deno.realPath(await Deno.makeTempDir({ prefix: "seed launcher " }));
+  const root = join(parent, "checkout");
+  const bin = join(parent, "bin");
+  try {
+    for (const file of NEEDED) {
+      await Deno.mkdir(dirname(join(root, file)), { recursive: true });
+      await Deno.copyFile(join(ROOT, file), join(root, file));
+    }
+    await Deno.writeTextFile(join(root, "deno.json"), JSON.stringify({ tasks: TASKS }, null, 2));
+    await Deno.mkdir(bin);
+    for (const tool of TOOLS) {
+      const found = (Deno.env.get("PATH") ?? "").split(":").map((folder) => join(folder, tool)).find(
+        (path) => {
+          try {
+            return Deno.statSync(path).isFile;
+          } catch {
+            return false;
+          }
+        },
+      );
+      if (found !== undefined) await Deno.symlink(found, join(bin, tool));
+    }
+    await test({
+      root,
+      bin,
+      async run(args, { cwd = parent } = {}) {
+        const environment = { ...Deno.env.toObject(), PATH: bin, NO_COLOR: "1", INIT_CWD: "/somewhere/else" };
+        const { code, stdout, stderr } = await new Deno.Command(join(root, "seed"), {
+          args,
+          cwd,
+          env: environment,
+          clearEnv: true,
+        }).output();
+        const decoder = new TextDecoder();
+        return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+      },
+    });
+  } finally {
+    await Deno.remove(parent, { recursive: true });
+  }
+}
+
+async function writeProgram(path: string, text: string): Promise<void> {
+  await Deno.writeTextFile(path, `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+}
+
+const options = { ignore: Deno.build.os === "windows" };
+
+Deno.test("./seed without a task lists the tasks of deno.json", options, async () => {
+  await inPlace(async ({ run }) => {
+    const { code, stdout } = await run([]);
+    assertEquals(code, 0);
+    assertMatch(stdout, /^Usage: \.\/seed TASK/);
+    assertStringIncludes(stdout, "\n  where          Where it runs\n  args           What it is given\n");
+  });
+  const { tasks } = JSON.parse(await Deno.readTextFile(join(ROOT, "deno.json")));
+  const { stdout } = await new Deno.Command(join(ROOT, "seed")).output();
+  const lines = new TextDecoder().decode(stdout).split("\n");
+  for (const [task, { description }] of Object.entries<{ description: string }>(tasks)) {
+    assertEquals(lines.some((line) => line.trim() === `${task.padEnd(14)} ${description}`), true, task);
+  }
+});
+
+Deno.test("./seed says what to do where there is neither Deno nor npm", options, async () => {
+  await inPlace(async ({ run }) => {
+    const { code, stdout, stderr } = await run(["where"]);
+    assertEquals([code, stdout], [1, ""]);
+    assertMatch(stderr, /^seed: needs Deno 2\.9 or newer, or Node with npm to install it; .*\n$/);
+  });
+});
+
+Deno.test("./seed shows what npm said when it fails", options, async () => {
+  await inPlace(async ({ bin, run }) => {
+    await writeProgram(join(bin, "npm"), `echo "asked for: $*"; exit 1`);
+    const { code, stderr } = await run(["where"]);
+    assertEquals(code, 1);
+    assertMatch(
+      stderr,
+      /seed: installing Deno ([\d.]+) into \.deno\/\nasked for: install .* deno@\1\nseed: npm could not /,
+    );
+  });
+});
+
+Deno.test("./seed passes over a Deno that is too old, and over one that does not run", options, async () => {
+  for (const fake of [`echo "deno 2.8.99 (stable)"`, "exit 126", `echo "deno 1.99.0"`]) {
+    await inPlace(async ({ bin, run }) => {
+      await writeProgram(join(bin, "deno"), fake);
+      assertMatch((await run(["where"])).stderr, /^seed: needs Deno /);
+    });
+  }
+});
+
+Deno.test(
+  "./seed runs a task from any folder, with its arguments, and looks at the machine once",
+  options,
+  async () => {
+    await inPlace(async ({ root, bin, run }) => {
+      await Deno.symlink(Deno.execPath(), join(bin, "deno"));
+      const first = await run(["where"], { cwd: bin });
+      assertEquals(first, { code: 0, stdout: `${root} ${bin}\n`, stderr: "" });
+      const stamp = join(root, ".deno", "adapter");
+      assertStringIncludes(await Deno.readTextFile(stamp), Deno.hostname());
+
+      // Nothing that could look for an adapter is left, so only the stamp can let this pass.
+      await Deno.remove(join(root, "cli"), { recursive: true });
+      const second = await run(["args", "--flag=a b", "-x", "*"]);
+      assertEquals(second, { code: 0, stdout: '["--flag=a b","-x","*"]\n', stderr: "" });
+
+      // Another machine, or other drivers: it looks again, and says that it cannot.
+      await Deno.writeTextFile(stamp, "elsewhere\n");
+      const { code, stderr } = await run(["where"]);
+      assertEquals(code, 1);
+      assertMatch(stderr, /has_adapter\.ts[\s\S]*\nseed: could not ask for a WebGPU adapter\n$/);
+    });
+  },
+);
+
+Deno.test(
+  "./seed --deno prints the Deno in use; a failing task's code is its own; links lead home",
+  options,
+  async () => {
+    await inPlace(async ({ root, bin, run }) => {
+      await Deno.symlink(Deno.execPath(), join(bin, "deno"));
+      assertEquals((await run(["--deno"])).stdout, `${join(bin, "deno")}\n`);
+      assertEquals((await run(["no-such-task"])).code, 1);
+      await Deno.symlink(join(root, "seed"), join(bin, "launch"));
+      const { stdout } = await new Deno.Command(join(bin, "launch"), {
+        args: ["where"],
+        cwd: bin,
+        env: { PATH: bin },
+      }).output();
+      assertEquals(new TextDecoder().decode(stdout), `${root} ${bin}\n`);
+    });
+  },
+);
