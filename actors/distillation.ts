@@ -34,7 +34,9 @@ const EVALUATION_BATCH = 100;
 
 /** A kNN accuracy in percent. */
 export interface Accuracy {
+  /** Queries whose label came first. */
   top1: number;
+  /** Queries whose label was among the first five. */
   top5: number;
 }
 
@@ -42,8 +44,9 @@ export interface Accuracy {
 export interface DistillResult {
   /** Steps of this run. */
   steps: number;
-  /** Mean loss of the first and the last `batchesPerEpoch` steps of this run; one and the same in a short run. */
+  /** Mean loss of the first `batchesPerEpoch` steps of this run. */
   firstLoss: number;
+  /** The same of the last ones; one and the same in a run of an epoch or less. */
   lastLoss: number;
   /** The last checkpoint. */
   checkpoint: string;
@@ -55,6 +58,7 @@ export interface DistillResult {
 export interface DistillPlan {
   /** Rows of `train.tsv`. */
   pictures: number;
+  /** Batches of an epoch; the pictures that do not fill one are left out. */
   batchesPerEpoch: number;
   /** Steps of the whole run, those done before included. */
   totalSteps: number;
@@ -70,6 +74,7 @@ export interface DistillEvents {
   onStep?(report: { epoch: number; step: number; loss: number; lr: number }): void;
   /** Something a person should know. */
   onNote?(text: string): void;
+  /** Something is not as expected, and the run goes on. */
   onWarning?(text: string): void;
 }
 

@@ -31,7 +31,8 @@ export interface BatchPosition {
 }
 
 /** What all stages pass on. */
-interface Travelling {
+export interface Travelling {
+  /** Where the batch stands. */
   position: BatchPosition;
   /** Name of the reader that the buffers go back to. */
   home: string;
@@ -44,6 +45,7 @@ export type Purpose = "train" | "bank" | "queries";
 
 /** tsv_reader to augmenter: decoded pictures. */
 export interface DecodedBatch extends Travelling {
+  /** Table and pixels, in the buffer that is `pictures` of {@linkcode BatchBuffers}. */
   pictures: PackedPictures;
   /** To be filled with views. */
   views: ArrayBuffer;
@@ -88,16 +90,23 @@ export type TsvReader = {
 };
 
 /** Makes views. */
-export type Augmenter = { augment: Message<DecodedBatch> };
+export type Augmenter = {
+  /** Fills `views`, and passes the batch on. */
+  augment: Message<DecodedBatch>;
+};
 
 /** Takes views: the teacher encoder in training, the evaluator in an evaluation. */
-export type Encoder = { encode: Message<ViewBatch> };
+export type Encoder = {
+  /** Embeds the views. */
+  encode: Message<ViewBatch>;
+};
 
 /** Embeds views with the frozen teacher. */
 export type TeacherEncoder = Encoder;
 
 /** Owns the queue of earlier teacher embeddings. */
 export type QueueKeeper = {
+  /** Takes a batch's keys in, and passes the batch on. */
   enqueue: Message<EmbeddedBatch>;
   /** The queue as it was after a batch had been enqueued, one of the last few; by default the newest. */
   contents: Message<{ after: Pick<BatchPosition, "epoch" | "batch"> } | void, QueueContents>;
@@ -107,6 +116,7 @@ export type QueueKeeper = {
 export type StudentTrainer = {
   /** Says whom the buffers go back to, and who has the queue. */
   connect: Message<{ readers: ActorRef<TsvReader>[]; queueKeeper: ActorRef<QueueKeeper> }>;
+  /** One step. Replies to nobody: the monitor is told. */
   train: Message<KeyedBatch>;
   /** Parameters and running statistics. */
   weights: Message<void, NamedValues>;

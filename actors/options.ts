@@ -9,6 +9,7 @@ export interface DistillOptions {
   studentArch: string;
   /** Encoder of the teacher, a name of the registry such as `resnet50`. */
   teacherArch: string;
+  /** How the teacher was trained. */
   teacherSsl: TeacherSsl;
   /** File of the teacher's weights, as PyTorch saved them. */
   distill: string;

@@ -4,58 +4,12 @@
  */
 
 import { join } from "node:path";
+import { type Defaults, PAPER_DEFAULTS, SAMPLE_DEFAULTS } from "../actors/defaults.ts";
 import type { DistillOptions } from "../actors/options.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../data/sample.ts";
 import { type FlagTable, type FlagValues, parseFlags, type RetiredFlag, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
-
-/** What has a default that is the same on every machine. */
-type Defaults = Omit<DistillOptions, "distill" | "data" | "testData" | "output" | "resume" | "limitSteps">;
-
-/** Defaults for one's own pictures: the paper's settings, and the original's code for what it does not name. */
-export const PAPER_DEFAULTS: Readonly<Defaults> = {
-  studentArch: "resnet18",
-  teacherArch: "resnet50",
-  teacherSsl: "moco",
-  workers: 4,
-  epochs: 200,
-  startEpoch: 0,
-  batchSize: 256,
-  lr: 0.03,
-  scaleLr: true,
-  warmupEpochs: 5,
-  cos: true,
-  schedule: [120, 160],
-  momentum: 0.9,
-  weightDecay: 1e-4,
-  printFreq: 10,
-  dim: 128,
-  queue: 65_536,
-  temp: 0.2,
-  distillT: 0.01,
-  studentMlp: true,
-  imageSize: 224,
-  knnK: 200,
-  knnT: 0.07,
-  evalFreq: 10,
-  seed: 0,
-};
-
-/** Defaults for the bundled pictures, chosen so that a few minutes on two processor cores show a student learn. */
-export const SAMPLE_DEFAULTS: Readonly<Defaults> = {
-  ...PAPER_DEFAULTS,
-  teacherArch: "resnet18",
-  workers: 2,
-  epochs: 3,
-  batchSize: 32,
-  scaleLr: false,
-  warmupEpochs: 0,
-  queue: 1024,
-  imageSize: 32,
-  knnK: 20,
-  evalFreq: 0,
-};
 
 /** Defaults of the original that would not work as they are, or that its own help contradicts. */
 const ORIGINAL_DEFAULTS: Readonly<Partial<Record<keyof Defaults, string>>> = {

@@ -6,14 +6,9 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
+import { PAPER_DEFAULTS, SAMPLE_DEFAULTS } from "../../actors/defaults.ts";
 import type { DistillOptions } from "../../actors/options.ts";
-import {
-  type DistillFlagsContext,
-  distillHelp,
-  PAPER_DEFAULTS,
-  parseDistillFlags,
-  SAMPLE_DEFAULTS,
-} from "../../cli/distill_flags.ts";
+import { type DistillFlagsContext, distillHelp, parseDistillFlags } from "../../cli/distill_flags.ts";
 import { UsageError } from "../../cli/flags.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../data/sample.ts";
 

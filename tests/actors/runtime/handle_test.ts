@@ -72,6 +72,22 @@ Deno.test("Actor.stop() in mid-run ends what waits, on both sides, and runs the 
   await Deno.remove(hookFile);
 });
 
+Deno.test("Actor.stop() ends a handler that waits for another actor at once, and lets go of that one", () =>
+  withSystem(async (system) => {
+    const a = system.spawn<typeof probe>("a", fixture("probe.ts"), {});
+    const b = system.spawn<typeof probe>("b", fixture("probe.ts"), {});
+    const asked = assertRejects(() => a.ref.ask("askHold", b.ref), ActorStopped);
+    await until(async () => (await b.stats()).incoming.some(({ from, held }) => from === "a" && held === 1));
+    const begin = performance.now();
+    await a.stop();
+    const passed = performance.now() - begin;
+    assert(passed < 5000, `${passed} ms`); // far less than the grace period
+    await asked;
+    await until(async () => (await b.stats()).incoming.length === 1);
+    await b.ref.tell("open"); // b goes on: its reply has nowhere to go
+    assertEquals(await b.ref.ask("nap", 1), "woke up");
+  }, { graceMs: 10_000 }));
+
 Deno.test("Actor.stop() waits for a handler for its grace period only, and runs the hooks then", async () => {
   const hookFile = await Deno.makeTempFile();
   let begin = 0;

@@ -1,0 +1,73 @@
+/** Settings of a distillation that nobody named. */
+import { join } from "node:path";
+import { SAMPLE_DATA, SAMPLE_TEACHER } from "../data/sample.ts";
+import type { DistillOptions } from "./options.ts";
+
+/** What has a default that is the same on every machine. */
+export type Defaults = Omit<
+  DistillOptions,
+  "distill" | "data" | "testData" | "output" | "resume" | "limitSteps"
+>;
+
+/** Defaults for one's own pictures: the paper's settings, and the original's code for what it does not name. */
+export const PAPER_DEFAULTS: Readonly<Defaults> = {
+  studentArch: "resnet18",
+  teacherArch: "resnet50",
+  teacherSsl: "moco",
+  workers: 4,
+  epochs: 200,
+  startEpoch: 0,
+  batchSize: 256,
+  lr: 0.03,
+  scaleLr: true,
+  warmupEpochs: 5,
+  cos: true,
+  schedule: [120, 160],
+  momentum: 0.9,
+  weightDecay: 1e-4,
+  printFreq: 10,
+  dim: 128,
+  queue: 65_536,
+  temp: 0.2,
+  distillT: 0.01,
+  studentMlp: true,
+  imageSize: 224,
+  knnK: 200,
+  knnT: 0.07,
+  evalFreq: 10,
+  seed: 0,
+};
+
+/** Defaults for the bundled pictures, chosen so that a few minutes on two processor cores show a student learn. */
+export const SAMPLE_DEFAULTS: Readonly<Defaults> = {
+  ...PAPER_DEFAULTS,
+  teacherArch: "resnet18",
+  workers: 2,
+  epochs: 3,
+  batchSize: 32,
+  scaleLr: false,
+  warmupEpochs: 0,
+  queue: 1024,
+  imageSize: 32,
+  knnK: 20,
+  evalFreq: 0,
+};
+
+/**
+ * Options that distil the bundled teacher into a small student on the bundled pictures.
+ *
+ * @param changes what is to be otherwise; the output folder has no default
+ */
+export function sampleOptions(
+  changes: Partial<DistillOptions> & Pick<DistillOptions, "output">,
+): DistillOptions {
+  return {
+    ...SAMPLE_DEFAULTS,
+    distill: SAMPLE_TEACHER,
+    data: SAMPLE_DATA,
+    testData: join(SAMPLE_DATA, "test.tsv"),
+    resume: null,
+    limitSteps: null,
+    ...changes,
+  };
+}

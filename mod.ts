@@ -1,0 +1,31 @@
+/**
+ * SEED (Self-supervised Distillation for Visual Representation, ICLR 2021) as a system of actors on the GPU.
+ *
+ * A big, frozen, self-supervised teacher teaches a small student without labels. {@linkcode distill} runs the whole of
+ * it; the actors' messages and the runtime they live in are exported for programs that wire their own.
+ *
+ * ```ts ignore
+ * import { distill, sampleOptions } from "@seed/distillation";
+ *
+ * const result = await distill(sampleOptions({ output: "output/mine", epochs: 1 }), {
+ *   onStep: ({ step, loss }) => console.log(step, loss),
+ * });
+ * console.log(result.knn);
+ * ```
+ *
+ * @module
+ */
+
+export {
+  type Accuracy,
+  distill,
+  type DistillEvents,
+  type DistillPlan,
+  type DistillResult,
+} from "./actors/distillation.ts";
+export type { DistillOptions, TeacherSsl } from "./actors/options.ts";
+export { type Defaults, PAPER_DEFAULTS, SAMPLE_DEFAULTS, sampleOptions } from "./actors/defaults.ts";
+export type * from "./actors/messages.ts";
+export * from "./actors/runtime/mod.ts";
+export type { PackedPictures } from "./data/pack.ts";
+export { UserError } from "./errors.ts";
