@@ -13,6 +13,7 @@ import {
   type TensorType,
 } from "./graph.ts";
 import { type Gpu, GpuError, readBuffer } from "./gpu.ts";
+import { UserError } from "../errors.ts";
 import { type Lifetime, type MemoryPlan, planMemory } from "./memory_plan.ts";
 import { copyToTexture, createOperandTexture, TEXEL_BYTES } from "./texture_operand.ts";
 
@@ -141,6 +142,7 @@ export class Program {
     }
     for (const output of outputs) extend(output, nodes.length, nodes.length);
 
+    refuseUnbindable(gpu, label, nodes, lowered);
     const plan = planMemory([...lifetimes.values()]);
     const program = new Program(gpu, label, plan);
     const slots = plan.slots.map((bytes, i) =>
@@ -332,6 +334,27 @@ export class Program {
 
   [Symbol.dispose](): void {
     this.destroy();
+  }
+}
+
+/** Fails when a tensor is larger than what the device binds at once. */
+function refuseUnbindable(
+  gpu: Gpu,
+  label: string,
+  nodes: readonly Node[],
+  lowered: readonly { scratch: Tensor[] }[],
+): void {
+  const limit = gpu.target.maxStorageBufferBindingSize;
+  for (const [i, node] of nodes.entries()) {
+    for (const tensor of [...node.inputs, ...node.outputs, ...lowered[i].scratch]) {
+      if (byteLength(tensor) <= limit) continue;
+      throw new UserError(
+        `${label}: ${tensor.label} [${tensor.shape}] takes ${
+          byteLength(tensor)
+        } bytes, but this adapter binds at most ` +
+          `${limit} at once; use a smaller batch, picture size or queue`,
+      );
+    }
   }
 }
 

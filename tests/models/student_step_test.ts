@@ -1,5 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
-import { type HeadOptions } from "../../models/heads.ts";
+import type { HeadOptions } from "../../models/heads.ts";
 import { initialize, initializeQueue } from "../../models/initialize.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { StudentStep } from "../../models/student_step.ts";

@@ -289,7 +289,9 @@ export function weightGradientSource(tile: Tile, source: OperandSource): string 
       let x_at = ((image * p.height + iy) * p.width + (ox * p.stride + kx - p.pad_left)) * p.in_quads + m0;
       let dy_at = (row * p.out_width + ox) * p.out_quads + n0;
       ${
-    columns.map((j) => `let b${j} = ${load(source, "dy", `dy_at + ${j * tile.lanesAcross}u`)};`).join("\n      ")
+    columns.map((j) => `let b${j} = ${load(source, "dy", `dy_at + ${j * tile.lanesAcross}u`)};`).join(
+      "\n      ",
+    )
   }
       ${
     rows.map((i) =>
