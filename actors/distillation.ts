@@ -16,7 +16,7 @@ import { initializeQueue } from "../models/initialize.ts";
 import { findEncoder, summarize } from "../models/registry.ts";
 import type augmenter from "./augmenter.ts";
 import type evaluator from "./evaluator.ts";
-import type { EvaluatedEncoder, Monitor, QueueContents, TsvReader } from "./messages.ts";
+import type { EvaluatedEncoder, Monitor, NamedValues, QueueContents, TsvReader } from "./messages.ts";
 import type { DistillOptions } from "./options.ts";
 import type queueKeeper from "./queue_keeper.ts";
 import { type ActorRef, ActorSystem, type Handlers } from "./runtime/mod.ts";
@@ -122,16 +122,24 @@ export async function distill(
     const losses: number[] = [];
     let checkpoint = "";
     const trained = Promise.withResolvers<void>();
+    const endsWithEpoch = totalSteps % batchesPerEpoch === 0;
+    const judgeEpoch = (epoch: number, values: NamedValues) => {
+      evaluate?.({ arch: options.studentArch, values }).then(({ top1 }) => {
+        events.onNote?.(`weighted kNN after epoch ${epoch + 1}: top-1 ${top1.toFixed(1)} %`);
+      }).catch(() => {}); // the system says why
+    };
     const monitor = system.listen<Monitor>("monitor", {
       step({ epoch, batch, loss, lr }) {
         losses.push(loss);
         const step = epoch * batchesPerEpoch + batch + 1;
         events.onStep?.({ epoch, step, loss, lr });
-        if (step === totalSteps) trained.resolve();
+        if (step === totalSteps && !endsWithEpoch) trained.resolve();
       },
-      saved({ path }) {
+      saved({ epoch, path, weights }) {
         checkpoint = path;
         events.onNote?.(`checkpoint saved to ${path}`);
+        if ((epoch + 1) * batchesPerEpoch === totalSteps) trained.resolve();
+        else if (weights !== undefined) judgeEpoch(epoch, weights);
       },
       warning: (text) => events.onWarning?.(text),
       brokenRow: brokenRowHandler(events),
@@ -141,24 +149,27 @@ export async function distill(
     const evaluate = testPath === null
       ? undefined
       : spawnEvaluation(system, options, trainPath, testPath, monitor);
+    const untrained = evaluate && training.trainer.ask("weights", undefined, { timeoutMs: Infinity });
     // Next to training, not before it.
     const before = evaluate && (async () => {
-      const values = await training.trainer.ask("weights", undefined, { timeoutMs: Infinity });
+      const values = await untrained!;
       const teacher = await evaluate({ arch: options.teacherArch, path: options.distill });
       return { teacher, before: await evaluate({ arch: options.studentArch, values }) };
     })();
     before?.catch(() => {}); // awaited below
 
-    const reading = training.connected.then(() =>
-      readEpochs(training.readers, start, batchesPerEpoch, totalSteps)
-    );
+    const reading = (async () => {
+      await training.connected;
+      await untrained; // no batch may come before the weights are copied
+      await readEpochs(training.readers, start, batchesPerEpoch, totalSteps);
+    })();
     const aborted = whenAborted(signal);
     const finished = await Promise.race([
       Promise.all([reading, trained.promise]).then(() => true),
       aborted.promise.then(() => false),
     ]);
     aborted.forget();
-    if (!finished || totalSteps % batchesPerEpoch !== 0) {
+    if (!finished || !endsWithEpoch) {
       const { path } = await training.trainer.ask("save", undefined, { timeoutMs: Infinity });
       checkpoint = path;
       events.onNote?.(`checkpoint saved to ${path}`);

@@ -143,8 +143,8 @@ export type Evaluator = Encoder & {
 export type Monitor = {
   /** A step is done. */
   step: Message<BatchPosition & { loss: number; lr: number }>;
-  /** A checkpoint was written. */
-  saved: Message<{ epoch: number; path: string }>;
+  /** An epoch is done and its checkpoint written; `weights` come along where an evaluation is due. */
+  saved: Message<{ epoch: number; path: string; weights?: NamedValues }>;
   /** Something that a person should know, and that does not end the run. */
   warning: Message<string>;
   /** A row could not be used, and was skipped or replaced. */

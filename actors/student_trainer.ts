@@ -81,7 +81,10 @@ class Training {
     await before;
     if (!position.endsEpoch) return;
     const path = await this.save(context);
-    await this.#config.monitor.tell("saved", { epoch: position.epoch, path });
+    const { evalFreq, testData } = this.#config.options;
+    const isDue = testData !== null && evalFreq > 0 && (position.epoch + 1) % evalFreq === 0;
+    const weights = isDue ? await this.weights() : undefined;
+    await this.#config.monitor.tell("saved", { epoch: position.epoch, path, weights });
   }
 
   /** Tells of a step when its loss has come back from the device. */

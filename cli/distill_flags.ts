@@ -249,7 +249,8 @@ export function distillHelp({ encoders, width }: DistillFlagsContext): string {
     },
     notes: [
       "Hyphens and underscores are the same in names (--teacher_arch, --teacher-arch). The original's flags for " +
-      "several processes (--local_rank, --distributed, --dist-url and the like) are taken and not needed.",
+      "several processes (--local_rank, --distributed, --dist-url and the like) are taken and not needed. Paths start " +
+      "from the folder you are in.",
     ],
     width,
   });

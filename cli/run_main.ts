@@ -1,5 +1,6 @@
 /** The outermost layer of every command: errors for people, exit codes, and an end that comes. */
 
+import { ActorCrash } from "../actors/runtime/failure.ts";
 import { UserError } from "../errors.ts";
 import { UsageError } from "./flags.ts";
 import { Interrupted, INTERRUPTED_CODE } from "./interrupt.ts";
@@ -8,18 +9,6 @@ import { Interrupted, INTERRUPTED_CODE } from "./interrupt.ts";
 export interface ErrorReport {
   text: string;
   code: number;
-}
-
-// An error that crossed a Worker's wall is no longer of its class: its carrier says what it was.
-interface Carried {
-  isUserError: true;
-  actor?: string;
-  cause: Error;
-}
-
-function isCarriedUserError(error: unknown): error is Carried {
-  const carrier = error as Partial<Carried> | null;
-  return error instanceof Error && carrier?.isUserError === true && carrier.cause instanceof Error;
 }
 
 /**
@@ -34,9 +23,8 @@ export function reportError(error: unknown, { colors = false }: { colors?: boole
   if (error instanceof UserError) {
     return { text: `${label}: ${error.message}`, code: error instanceof UsageError ? 2 : 1 };
   }
-  if (isCarriedUserError(error)) {
-    const actor = error.actor === undefined ? "" : ` (in ${error.actor})`;
-    return { text: `${label}: ${error.cause.message}${actor}`, code: 1 };
+  if (error instanceof ActorCrash && error.isUserError) {
+    return { text: `${label}: ${error.failure.message} (in ${error.actor})`, code: 1 };
   }
   const details = error instanceof Error ? Deno.inspect(error, { colors }) : Deno.inspect(error);
   return { text: `${label}: this is a bug in the program, please report it\n${details}`, code: 1 };

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertLess, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { ActorCrash, describeFailure } from "../../actors/runtime/failure.ts";
 import { UsageError } from "../../cli/flags.ts";
 import { Interrupted } from "../../cli/interrupt.ts";
 import { reportError } from "../../cli/run_main.ts";
@@ -45,14 +46,17 @@ Deno.test("reportError() shows of a person's mistake the message alone", () => {
 });
 
 Deno.test("reportError() shows a mistake that an actor found with the actor's name", () => {
-  const crash = Object.assign(
-    new Error('actor "reader" crashed', { cause: new Error("the file is empty") }),
-    {
-      isUserError: true,
-      actor: "reader",
-    },
+  const mistake = new ActorCrash({
+    actor: "reader",
+    failure: describeFailure(new UserError("the file is empty")),
+  });
+  assertEquals(reportError(mistake), { text: "error: the file is empty (in reader)", code: 1 });
+  const bug = reportError(
+    new ActorCrash({ actor: "reader", failure: describeFailure(new TypeError("x is null")) }),
   );
-  assertEquals(reportError(crash), { text: "error: the file is empty (in reader)", code: 1 });
+  assertEquals(bug.code, 1);
+  assertStringIncludes(bug.text, 'ActorCrash: actor "reader" crashed: TypeError: x is null\n    at ');
+  assertStringIncludes(bug.text, "[cause]: TypeError: x is null\n");
 });
 
 Deno.test("reportError() shows a bug with its stack and its causes", () => {
