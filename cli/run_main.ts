@@ -26,7 +26,10 @@ export function reportError(error: unknown, { colors = false }: { colors?: boole
   if (error instanceof ActorCrash && error.isUserError) {
     return { text: `${label}: ${error.failure.message} (in ${error.actor})`, code: 1 };
   }
-  const details = error instanceof Error ? Deno.inspect(error, { colors }) : Deno.inspect(error);
+  // Of an actor's crash the cause has the stack that matters: the one inside the actor.
+  const details = error instanceof ActorCrash
+    ? `in ${error.actor}: ${Deno.inspect(error.cause, { colors })}`
+    : Deno.inspect(error, { colors });
   return { text: `${label}: this is a bug in the program, please report it\n${details}`, code: 1 };
 }
 
