@@ -94,9 +94,15 @@ export class Program {
   static async compile(gpu: Gpu, options: ProgramOptions): Promise<Program> {
     gpu.device.pushErrorScope("validation");
     gpu.device.pushErrorScope("out-of-memory");
-    const program = Program.#build(gpu, options);
-    const memory = await gpu.device.popErrorScope();
-    const invalid = await gpu.device.popErrorScope();
+    let program: Program;
+    let memory: GPUError | null;
+    let invalid: GPUError | null;
+    try {
+      program = Program.#build(gpu, options);
+    } finally {
+      memory = await gpu.device.popErrorScope();
+      invalid = await gpu.device.popErrorScope();
+    }
     const error = memory ?? invalid;
     if (error !== null) {
       program.destroy();

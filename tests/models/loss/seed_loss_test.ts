@@ -86,6 +86,55 @@ for (const expected of referenceJson("seed_loss.json").cases as Case[]) {
   }
 }
 
+Deno.test("seedLoss() against the paper's queue of 65,536 equals a float64 loop, and so does its gradient", () =>
+  withGpu(async (gpu) => {
+    const [N, K, D, t, temp] = [6, 65_536, 128, 0.2, 0.05];
+    const { loss, gradient } = await evaluate(gpu, { N, K, D, t, temp } as Case);
+
+    const queue = normalizeRows(formulaTensor("queue", [K, D], "unit"), D);
+    const raw = formulaTensor("student", [N, D], "unit");
+    const teacher = normalizeRows(
+      formulaTensor("teacher", [N, D], "unit").map((value, i) => value + 24 * queue[i]),
+      D,
+    );
+    const softmax = (logits: Float64Array) => {
+      const top = logits.reduce((a, b) => Math.max(a, b));
+      const weights = logits.map((logit) => Math.exp(logit - top));
+      const total = weights.reduce((a, b) => a + b);
+      return { p: weights.map((weight) => weight / total), logTotal: Math.log(total) + top };
+    };
+    let expectedLoss = 0;
+    const expected = new Float64Array(N * D);
+    for (let n = 0; n < N; n++) {
+      const own = teacher.subarray(n * D, (n + 1) * D);
+      const x = raw.subarray(n * D, (n + 1) * D);
+      const norm = Math.hypot(...x);
+      const row = (j: number) => j === 0 ? own : queue.subarray((j - 1) * D, j * D);
+      const logits = (a: ArrayLike<number>, scale: number) =>
+        Float64Array.from({ length: K + 1 }, (_, j) => {
+          const b = row(j);
+          let sum = 0;
+          for (let i = 0; i < D; i++) sum += a[i] * b[i];
+          return sum * scale;
+        });
+      const z = logits(x, 1 / (norm * t));
+      const { p, logTotal } = softmax(z);
+      const { p: q } = softmax(logits(own, 1 / temp));
+      const g = new Float64Array(D); // by the normalised embedding
+      for (let j = 0; j <= K; j++) {
+        expectedLoss += q[j] * (logTotal - z[j]) / N;
+        const weight = (p[j] - q[j]) / (N * t);
+        const b = row(j);
+        for (let i = 0; i < D; i++) g[i] += weight * b[i];
+      }
+      const along = g.reduce((sum, value, i) => sum + value * x[i], 0) / (norm * norm);
+      for (let i = 0; i < D; i++) expected[n * D + i] = (g[i] - x[i] * along) / norm;
+    }
+    assertAlmostEquals(loss, expectedLoss, 1e-5 * expectedLoss);
+    const error = relativeError(gradient, expected);
+    assert(error <= 1e-3, `gradient: relative error ${error}`);
+  }));
+
 Deno.test("seedLoss() does not depend on what lies in the padding of an odd queue", () =>
   withGpu(async (gpu) => {
     const graph = new Graph();

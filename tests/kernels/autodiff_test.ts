@@ -1,0 +1,52 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { differentiate } from "../../kernels/autodiff.ts";
+import { Graph } from "../../kernels/graph.ts";
+import { add } from "../../kernels/ops/add/add.ts";
+import { conv2d } from "../../kernels/ops/conv2d/conv2d.ts";
+import { normalizePixels } from "../../kernels/ops/normalize_pixels/normalize_pixels.ts";
+import { checkOp, randomValues, withGpu } from "./check_op.ts";
+
+const SAME = { stride: 1, padTop: 1, padLeft: 1, padBottom: 1, padRight: 1 };
+
+Deno.test("differentiate() adds the gradients of all paths to a tensor", () =>
+  withGpu((gpu) =>
+    checkOp(gpu, {
+      inputs: [{ shape: [2, 3], values: randomValues("x", [2, 3]), gradient: true }],
+      build: (graph, [x]) => {
+        const twice = graph.apply(add, [x, x], {});
+        return graph.apply(add, [twice, x], {});
+      },
+      reference: (x) => x.map((value) => 3 * value),
+    })
+  ));
+
+Deno.test("differentiate() adds a residual's gradient in the convolution's own kernel", () => {
+  const graph = new Graph();
+  const x = graph.source("x", [1, 4, 4, 8]);
+  const w = graph.source("w", [3, 3, 8, 8]);
+  const y = graph.apply(add, [x, graph.apply(conv2d, [x, w], SAME)], {});
+  const seeded = graph.apply(
+    {
+      name: "loss",
+      shape: () => [{ shape: [1] }],
+      gradient: (_graph, node) => [node.inputs[0]],
+      lower() {},
+    },
+    [y],
+    {},
+  );
+  const [gradient] = differentiate(graph, seeded, [x]);
+  assertEquals(gradient.producer!.op.name, "conv2d_input_gradient");
+  assertEquals(gradient.producer!.inputs.length, 3);
+});
+
+Deno.test("differentiate() says what the loss does not depend on, and which op has no gradient", () => {
+  const graph = new Graph();
+  const x = graph.source("x", [4]);
+  const other = graph.source("other", [4]);
+  const sum = graph.apply(add, [x, x], {});
+  assertThrows(() => differentiate(graph, sum, [other]), Error, "depends on none of the 1 tensors");
+  const pixels = graph.source("pixels", [1, 2, 2], "u32");
+  const images = graph.apply(normalizePixels, [pixels], { mean: [0, 0, 0], deviation: [1, 1, 1] });
+  assertThrows(() => differentiate(graph, images, [pixels]), Error, "normalize_pixels has no gradient");
+});

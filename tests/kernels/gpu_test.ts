@@ -1,0 +1,39 @@
+import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { GpuError, readBuffer } from "../../kernels/gpu.ts";
+import { withGpu } from "./check_op.ts";
+
+Deno.test("openGpu() names the adapter, and its limits are the adapter's", () =>
+  withGpu((gpu) => {
+    assertEquals(gpu.adapter.name.length > 1, true);
+    assertEquals(gpu.target.maxStorageBufferBindingSize, gpu.device.limits.maxStorageBufferBindingSize);
+    return Promise.resolve();
+  }));
+
+Deno.test("a Gpu reports what the device refuses outside an error scope", () =>
+  withGpu(async (gpu) => {
+    gpu.device.createBuffer({ size: 16, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.STORAGE });
+    const error = await assertRejects(() => gpu.failed, GpuError);
+    assertStringIncludes(error.message, "test: ");
+    assertThrows(() => gpu.check(), GpuError);
+  }));
+
+Deno.test("readBuffer() reads a part of a buffer", () =>
+  withGpu(async (gpu) => {
+    const buffer = gpu.device.createBuffer({
+      size: 32,
+      usage: GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+    });
+    gpu.device.queue.writeBuffer(buffer, 0, Uint32Array.of(1, 2, 3, 4, 5, 6, 7, 8));
+    assertEquals([...new Uint32Array(await readBuffer(gpu, buffer, 8, 12))], [3, 4, 5]);
+  }));
+
+Deno.test("without an adapter people are told what to install", async () => {
+  const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", "-A", new URL("../../cli/has_adapter.ts", import.meta.url).pathname],
+    env: { DENO_WEBGPU_BACKEND: "dx12" },
+  }).output();
+  assertEquals(code, 4);
+  const text = new TextDecoder().decode(stderr);
+  assertStringIncludes(text, "apt-get install libvulkan1 mesa-vulkan-drivers");
+  assertStringIncludes(text, 'DENO_WEBGPU_BACKEND is set to "dx12"');
+});

@@ -1,0 +1,90 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { UserError } from "../../errors.ts";
+import { GpuError } from "../../kernels/gpu.ts";
+import { Graph, type Op } from "../../kernels/graph.ts";
+import { add } from "../../kernels/ops/add/add.ts";
+import { channelSum } from "../../kernels/ops/channel_sum/channel_sum.ts";
+import { conv2d } from "../../kernels/ops/conv2d/conv2d.ts";
+import { Program } from "../../kernels/program.ts";
+import { uniforms } from "../../kernels/wgsl.ts";
+import { withGpu } from "./check_op.ts";
+
+Deno.test("Program drops nodes that nothing needs", () =>
+  withGpu(async (gpu) => {
+    const graph = new Graph();
+    const x = graph.source("x", [2, 4]);
+    const needed = graph.apply(add, [x, x], {});
+    graph.apply(channelSum, [needed], {});
+    using program = await Program.compile(gpu, { label: "test", graph, inputs: [x], outputs: [needed] });
+    assertEquals(program.dispatches, 1);
+    program.write(x, Float32Array.from({ length: 8 }, (_, i) => i));
+    program.run();
+    assertEquals([...await program.read(needed)], [0, 2, 4, 6, 8, 10, 12, 14]);
+  }));
+
+Deno.test("Program refuses input of the wrong size, and tensors from nowhere", () =>
+  withGpu(async (gpu) => {
+    const graph = new Graph();
+    const x = graph.source("x", [2, 4]);
+    const y = graph.source("forgotten", [2, 4]);
+    const sum = graph.apply(add, [x, y], {});
+    using program = await Program.compile(gpu, { label: "test", graph, inputs: [x, y], outputs: [sum] });
+    assertThrows(() => program.write(x, new Float32Array(7)), Error, "x holds 32 bytes, was given 28");
+    await assertRejects(
+      () => Program.compile(gpu, { label: "test", graph, inputs: [x], outputs: [sum] }),
+      Error,
+      "add reads forgotten, which is neither an input nor bound",
+    );
+  }));
+
+Deno.test("Program names the kernel that the device refuses", () =>
+  withGpu(async (gpu) => {
+    const broken: Op<Record<never, never>> = {
+      name: "broken",
+      shape: ([x]) => [{ shape: x.shape }],
+      lower(lowering, node) {
+        lowering.dispatch({
+          label: "broken kernel",
+          source: "@compute @workgroup_size(1) fn main() { nonsense }",
+          bindings: [...node.inputs, ...node.outputs],
+          uniforms: uniforms(),
+          workgroups: [1, 1, 1],
+        });
+      },
+    };
+    const graph = new Graph();
+    const x = graph.source("x", [4]);
+    const y = graph.apply(broken, [x], {});
+    const error = await assertRejects(
+      () => Program.compile(gpu, { label: "test", graph, inputs: [x], outputs: [y] }),
+      GpuError,
+    );
+    assertStringIncludes(error.message, "broken kernel");
+  }));
+
+Deno.test("Program says which tensor is too large for the device", () =>
+  withGpu(async (gpu) => {
+    const small = { ...gpu, target: { ...gpu.target, maxStorageBufferBindingSize: 1024 } };
+    const graph = new Graph();
+    const x = graph.source("views", [32, 16]);
+    const y = graph.apply(add, [x, x], {});
+    await assertRejects(
+      () => Program.compile(small, { label: "student", graph, inputs: [x], outputs: [y] }),
+      UserError,
+      "student: views [32,16] takes 2048 bytes",
+    );
+  }));
+
+Deno.test("Program.profile() times every dispatch, where the adapter has timestamps", () =>
+  withGpu(async (gpu) => {
+    const graph = new Graph();
+    const x = graph.source("x", [8, 16, 16, 32]);
+    const w = graph.source("w", [3, 3, 32, 32]);
+    const y = graph.apply(conv2d, [x, w], { stride: 1, padTop: 1, padLeft: 1, padBottom: 1, padRight: 1 });
+    using program = await Program.compile(gpu, { label: "test", graph, inputs: [x, w], outputs: [y] });
+    const times = await program.profile();
+    assertEquals(times === undefined, !gpu.device.features.has("timestamp-query"));
+    if (times === undefined) return;
+    assertEquals(times.map(({ label }) => label), ["conv2d 3x3"]);
+    assert(times[0].milliseconds > 0);
+  }));

@@ -1,0 +1,76 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { UserError } from "../../errors.ts";
+import { Graph } from "../../kernels/graph.ts";
+import { EncoderBuilder } from "../../models/encoder_builder.ts";
+import { initialize, initializeQueue } from "../../models/initialize.ts";
+import { ParameterStore } from "../../models/parameter_store.ts";
+import { resnet } from "../../models/resnet.ts";
+import { withGpu } from "../kernels/check_op.ts";
+
+function traceStudent(): EncoderBuilder {
+  const graph = new Graph();
+  const builder = new EncoderBuilder(graph, "train");
+  resnet(18).trace(builder, graph.source("images", [2, 32, 32, 3]), { kind: "mlp", dimension: 30 });
+  return builder;
+}
+
+Deno.test("ParameterStore gives back what it was given, also in several segments", () =>
+  withGpu(async (gpu) => {
+    const builder = traceStudent();
+    const values = initialize(builder.state, 7);
+    for (const limit of [gpu.target.maxStorageBufferBindingSize, 10_000_000]) {
+      const limited = { ...gpu, target: { ...gpu.target, maxStorageBufferBindingSize: limit } };
+      using store = new ParameterStore(limited, builder.parameters, { training: true });
+      await store.load((key) => values.get(key)!);
+      assertEquals(await store.save(), new Map([...values].sort(order(builder))));
+      const ends = [...store.bindings().values()].map(({ buffer, offset, bytes }) => {
+        assertEquals(offset % 256, 0);
+        return offset + bytes <= buffer.size && buffer.size <= limit;
+      });
+      assertEquals(ends.includes(false), false);
+      store.loadMomentum(new Map([["bn1.weight", values.get("bn1.weight")!]]));
+      const momentum = await store.saveMomentum();
+      assertEquals(momentum.get("bn1.weight"), values.get("bn1.weight"));
+      assertEquals(momentum.get("bn1.bias")!.every((value) => value === 0), true);
+    }
+  }));
+
+/** The order in which a store keeps its values: that of first use. */
+function order(builder: EncoderBuilder) {
+  const places = new Map(builder.parameters.map(({ keys }, place) => [keys[0], place]));
+  return ([a]: [string, unknown], [b]: [string, unknown]) => places.get(a)! - places.get(b)!;
+}
+
+Deno.test("ParameterStore says which parameter is too large for the device", () =>
+  withGpu((gpu) => {
+    const small = { ...gpu, target: { ...gpu.target, maxStorageBufferBindingSize: 1_000_000 } };
+    assertThrows(
+      () => new ParameterStore(small, traceStudent().parameters, { training: false }),
+      UserError,
+      "binds at most 1000000 bytes",
+    );
+    return Promise.resolve();
+  }));
+
+Deno.test("initialize() draws as torchvision does, from seed and key alone", () => {
+  const { state } = traceStudent();
+  const values = initialize(state, 7);
+  const deviation = (key: string) => {
+    const value = values.get(key)!;
+    return Math.sqrt(value.reduce((sum, v) => sum + v * v, 0) / value.length);
+  };
+  // sqrt(2 / (512 * 9)), and 1 / sqrt(3 * 512) for a uniform value within 1 / sqrt(512)
+  assertEquals(Math.abs(deviation("layer4.1.conv2.weight") / Math.sqrt(2 / (512 * 9)) - 1) < 0.01, true);
+  assertEquals(Math.abs(deviation("fc.0.weight") * Math.sqrt(3 * 512) - 1) < 0.01, true);
+  assertEquals(values.get("bn1.weight")!.every((value) => value === 1), true);
+  assertEquals(initialize(state, 7), values);
+  assertEquals(initialize(state, 8).get("conv1.weight")![0] === values.get("conv1.weight")![0], false);
+});
+
+Deno.test("initializeQueue() gives unit rows", () => {
+  const queue = initializeQueue(5, 12, 3);
+  for (let row = 0; row < 5; row++) {
+    const norm = Math.hypot(...queue.subarray(row * 12, (row + 1) * 12));
+    assertEquals(Math.abs(norm - 1) < 1e-6, true);
+  }
+});
