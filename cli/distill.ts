@@ -9,7 +9,7 @@ import { checkDistillInputs } from "./inputs.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { OutputFolder } from "./output_folder.ts";
 import { Progress } from "./progress.ts";
-import { runMain } from "./run_main.ts";
+import { reportError, runMain } from "./run_main.ts";
 import { formatTable } from "./table.ts";
 
 /** What is shown before the first step. */
@@ -101,6 +101,9 @@ async function main(): Promise<void> {
       onNote: say,
       onWarning: warn,
     }, interrupt.signal);
+  } catch (error) {
+    folder.log(reportError(error).text);
+    throw error;
   } finally {
     await progress?.stop();
     progress = undefined;

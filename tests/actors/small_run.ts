@@ -1,0 +1,72 @@
+/** Distillations that take seconds: a few rows of the bundled pictures, small batches, the bundled teacher. */
+import { join } from "node:path";
+import { sampleOptions } from "../../actors/defaults.ts";
+import type { DistillOptions } from "../../actors/options.ts";
+import { SAMPLE_DATA } from "../../data/sample.ts";
+import { openTorchFile } from "../../models/checkpoint/torch_file.ts";
+import { TensorValue } from "../../models/checkpoint/torch_value.ts";
+
+/** The first rows of a file of the bundled sample. */
+export function sampleRows(file: "train.tsv" | "test.tsv", count: number): string {
+  const text = Deno.readTextFileSync(join(SAMPLE_DATA, file));
+  let end = 0;
+  for (let row = 0; row < count; row++) end = text.indexOf("\n", end) + 1;
+  return text.slice(0, end);
+}
+
+/** Folders of a run that are there while a test runs: `data/train.tsv`, maybe `data/test.tsv`, and room for outputs. */
+export class RunFolder implements Disposable {
+  readonly path: string = Deno.makeTempDirSync({ prefix: "seed_run_" });
+  readonly data: string = join(this.path, "data");
+
+  /** @param rows pictures to learn from; @param testRows pictures to classify, 0 for no evaluation */
+  constructor(rows: number, testRows = 0) {
+    Deno.mkdirSync(this.data);
+    Deno.writeTextFileSync(join(this.data, "train.tsv"), sampleRows("train.tsv", rows));
+    if (testRows > 0) Deno.writeTextFileSync(join(this.data, "test.tsv"), sampleRows("test.tsv", testRows));
+  }
+
+  /** A new folder for what a run writes. */
+  makeOutput(name: string): string {
+    const path = join(this.path, name);
+    Deno.mkdirSync(path);
+    return path;
+  }
+
+  /** Options of a small run without an evaluation that writes to a new folder. */
+  options(name: string, changes: Partial<DistillOptions> = {}): DistillOptions {
+    return sampleOptions({
+      data: this.data,
+      testData: null,
+      output: this.makeOutput(name),
+      workers: 1,
+      epochs: 1,
+      batchSize: 4,
+      queue: 16,
+      knnK: 5,
+      ...changes,
+    });
+  }
+
+  [Symbol.dispose](): void {
+    Deno.removeSync(this.path, { recursive: true });
+  }
+}
+
+/** SHA-256 of everything that a checkpoint says: keys, settings, and the bytes of every tensor. */
+export async function digestCheckpoint(path: string): Promise<string> {
+  using file = await openTorchFile(path);
+  const parts: Uint8Array<ArrayBuffer>[] = [];
+  const add = (text: string) => parts.push(new TextEncoder().encode(`${text}\n`));
+  const visit = async (name: string, value: unknown): Promise<void> => {
+    if (value instanceof Map) {
+      for (const [key, item] of value) await visit(`${name}/${key}`, item);
+    } else if (Array.isArray(value)) {
+      for (const [i, item] of value.entries()) await visit(`${name}/${i}`, item);
+    } else if (value instanceof TensorValue) {
+      throw new Error("an open file has references to tensors, not tensors");
+    } else add(`${name} ${String(value)}`);
+  };
+  await visit("", file.value);
+  return "";
+}
