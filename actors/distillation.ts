@@ -70,6 +70,8 @@ export interface DistillPlan {
 export interface DistillEvents {
   /** The files are open and fit each other; actors start now. */
   onPlan?(plan: DistillPlan): void;
+  /** The actors are spawned. They are the run's own: whoever gets them may ask them for their `stats()`. */
+  onActors?(actors: ActorSystem["actors"]): void;
   /** A step is done; `step` counts from 1 over the whole run. */
   onStep?(report: { epoch: number; step: number; loss: number; lr: number }): void;
   /** Something a person should know. */
@@ -149,6 +151,7 @@ export async function distill(
     const evaluate = testPath === null
       ? undefined
       : spawnEvaluation(system, options, trainPath, testPath, monitor);
+    events.onActors?.(system.actors);
     const untrained = evaluate && training.trainer.ask("weights", undefined, { timeoutMs: Infinity });
     // Next to training, not before it.
     const before = evaluate && (async () => {
@@ -176,6 +179,7 @@ export async function distill(
     }
     if (!finished) throw signal!.reason;
 
+    if (evaluate !== undefined) events.onNote?.("trained; classifying the test pictures by weighted kNN");
     const knn = evaluate === undefined ? null : await abortable(signal, async () => ({
       ...(await before!),
       after: await evaluate({

@@ -33,11 +33,10 @@ function describeResult(
   seconds: number,
   k: number,
 ): string[] {
-  const lines = [
-    `${steps} steps in ${formatDuration(seconds)}, mean loss of the first epoch ${firstLoss.toFixed(4)}, ` +
-    `of the last ${lastLoss.toFixed(4)}`,
-    `student   ${checkpoint}`,
-  ];
+  const losses = firstLoss === lastLoss
+    ? `mean loss ${lastLoss.toFixed(4)}`
+    : `mean loss ${firstLoss.toFixed(4)} in the first epoch, ${lastLoss.toFixed(4)} in the last`;
+  const lines = [`${steps} steps in ${formatDuration(seconds)}, ${losses}`, `student   ${checkpoint}`];
   if (knn === null) return lines;
   const row = (name: string, { top1 }: { top1: number }) => [name, `${top1.toFixed(1)} %`];
   const table = formatTable([

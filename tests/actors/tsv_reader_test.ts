@@ -1,0 +1,251 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import type { Augmenter, DecodedBatch, Monitor } from "../../actors/messages.ts";
+import { ActorCrash, type ActorSystem } from "../../actors/runtime/mod.ts";
+import type tsvReader from "../../actors/tsv_reader.ts";
+import type { TsvReaderConfig } from "../../actors/tsv_reader.ts";
+import { TABLE_STRIDE } from "../../data/pack.ts";
+import { EpochOrder } from "../../data/sampler.ts";
+import { UserError } from "../../errors.ts";
+import { TestFolder } from "../data/folder.ts";
+import { referenceJson } from "../reference.ts";
+import { sleep, until, withSystem } from "./runtime/helpers.ts";
+
+const READER = new URL("../../actors/tsv_reader.ts", import.meta.url);
+const SEED = 5;
+const VIEW_BYTES = 64;
+const EMBEDDING_BYTES = 32;
+/** Written into the buffers of a batch that has been here before. */
+const SEEN = 0xa5;
+
+/** What came out of the readers. */
+interface Received {
+  batches: { position: DecodedBatch["position"]; home: string; rows: number[]; labels: number[] }[];
+  /** Sets of buffers that had not been here before, by reader. */
+  fresh: Map<string, number>;
+  warnings: string[];
+  broken: { reader: string; text: string }[];
+}
+
+/** Spawns readers that send to an augmenter on the main thread; what it gets goes back at once unless it is held. */
+function spawnReaders(
+  system: ActorSystem,
+  path: string,
+  config: Partial<TsvReaderConfig> = {},
+  { hold = false }: { hold?: boolean } = {},
+) {
+  const received: Received = { batches: [], fresh: new Map(), warnings: [], broken: [] };
+  const { workers = 1 } = config;
+  const monitor = system.listen<Monitor>("monitor", {
+    step() {},
+    saved() {},
+    warning: (text) => void received.warnings.push(text),
+    brokenRow: (row) => void received.broken.push(row),
+  });
+  const readers = Array.from(
+    { length: workers },
+    (_, worker) =>
+      system.spawn<typeof tsvReader>(`reader ${worker}`, READER, {
+        path,
+        purpose: "train",
+        worker,
+        workers,
+        seed: SEED,
+        batchSize: 4,
+        viewBytes: VIEW_BYTES,
+        embeddingBytes: EMBEDDING_BYTES,
+        batchesUnderWay: 3,
+        monitor,
+        ...config,
+      }).ref,
+  );
+  const augmenter = system.listen<Augmenter>("augmenter", {
+    async augment({ position, home, pictures, views, embeddings }) {
+      const { table, count } = pictures;
+      const column = (i: number) => Array.from({ length: count }, (_, n) => table[n * TABLE_STRIDE + i] | 0);
+      received.batches.push({ position, home, rows: column(3), labels: column(4) });
+      assertEquals([views.byteLength, embeddings.byteLength], [VIEW_BYTES, EMBEDDING_BYTES]);
+      const mark = new Uint8Array(views);
+      if (mark[0] !== SEEN) received.fresh.set(home, (received.fresh.get(home) ?? 0) + 1);
+      mark[0] = SEEN;
+      if (hold) return;
+      const reader = readers.find(({ name }) => name === home)!;
+      await reader.tell("recycle", { pictures: table.buffer, views, embeddings });
+    },
+  }, { credits: 16 });
+  const connected = Promise.all(readers.map((reader) => reader.tell("connect", { augmenter })));
+  return { readers, received, connected };
+}
+
+for (const workers of [1, 3]) {
+  Deno.test(`tsv_reader: ${workers} of them make every batch of two epochs once`, async () => {
+    using folder = new TestFolder();
+    const path = folder.copy("tsv/train.tsv");
+    const { rows, labels } = referenceJson("tsv/expected.json").train;
+    const { received, replies } = await withSystem(async (system) => {
+      const { readers, received, connected } = spawnReaders(system, path, { workers, batchSize: 2 });
+      await connected;
+      const replies = [];
+      for (const epoch of [0, 1]) {
+        replies.push(await Promise.all(readers.map((reader) => reader.ask("read", { epoch }))));
+      }
+      await until(() => received.batches.length === 2 * Math.floor(rows / 2));
+      return { received, replies };
+    });
+    for (const epoch of [0, 1]) {
+      const order = new EpochOrder(rows, SEED, epoch, 2);
+      const own = received.batches.filter(({ position }) => position.epoch === epoch)
+        .toSorted((a, b) => a.position.batch - b.position.batch);
+      assertEquals(
+        own.map(({ position, rows }) => ({ position, rows })),
+        Array.from({ length: order.batchCount }, (_, batch) => ({
+          position: { epoch, batch, endsEpoch: batch === order.batchCount - 1 },
+          rows: [...order.batch(batch)],
+        })),
+      );
+      assertEquals(own.map(({ home }) => home), own.map((_, batch) => `reader ${batch % workers}`));
+      for (const { rows, labels: found } of own) assertEquals(found, rows.map((row) => labels[row]));
+      // Fourteen rows are seven batches: every row comes once, and the replies count them.
+      assertEquals(own.flatMap(({ rows }) => rows).toSorted((a, b) => a - b), [...Array(rows).keys()]);
+      assertEquals(replies[epoch].reduce((sum, { pictures }) => sum + pictures, 0), rows);
+    }
+    for (const home of received.fresh.keys()) assert(received.fresh.get(home)! <= 3);
+  });
+}
+
+Deno.test("tsv_reader starts and ends within an epoch where it is told to", async () => {
+  using folder = new TestFolder();
+  const path = folder.copy("tsv/train.tsv");
+  await withSystem(async (system) => {
+    const { readers, received, connected } = spawnReaders(system, path, { workers: 2, batchSize: 2 });
+    await connected;
+    await Promise.all(readers.map((reader) => reader.ask("read", { epoch: 0, firstBatch: 2, endBatch: 5 })));
+    await until(() => received.batches.length === 3);
+    assertEquals(received.batches.map(({ position }) => position.batch).toSorted(), [2, 3, 4]);
+  });
+});
+
+Deno.test("tsv_reader makes no more buffers than may be under way, and uses them again", async () => {
+  using folder = new TestFolder();
+  const path = folder.copy("tsv/train.tsv");
+  await withSystem(async (system) => {
+    const { readers: [reader], received, connected } = spawnReaders(system, path, { batchSize: 1 });
+    await connected;
+    for (let epoch = 0; epoch < 20; epoch++) await reader.ask("read", { epoch });
+    await until(() => received.batches.length === 20 * 14);
+    assert(received.fresh.get("reader 0")! <= 3, `${received.fresh.get("reader 0")} sets of buffers`);
+  });
+});
+
+Deno.test("tsv_reader stops when all its buffers are under way, and goes on when one comes back", async () => {
+  using folder = new TestFolder();
+  const path = folder.copy("tsv/train.tsv");
+  await withSystem(async (system) => {
+    const setting = { batchSize: 1, batchesUnderWay: 4 };
+    const { readers: [reader], received, connected } = spawnReaders(system, path, setting, { hold: true });
+    await connected;
+    const reading = reader.ask("read", { epoch: 0, endBatch: 6 });
+    await until(() => received.batches.length === 4);
+    await sleep(100);
+    assertEquals(received.batches.length, 4);
+    for (let i = 0; i < 2; i++) {
+      await reader.tell("recycle", {
+        pictures: new ArrayBuffer(0),
+        views: new ArrayBuffer(VIEW_BYTES),
+        embeddings: new ArrayBuffer(EMBEDDING_BYTES),
+      });
+    }
+    assertEquals(await reader.ask("read", { epoch: 0, endBatch: 0 }), { pictures: 0 });
+    assertEquals(await reading, { pictures: 6 });
+  });
+});
+
+Deno.test("tsv_reader reads rows of four columns", async () => {
+  using folder = new TestFolder();
+  const path = folder.copy("tsv/four_columns.tsv");
+  await withSystem(async (system) => {
+    const { readers: [reader], received, connected } = spawnReaders(system, path, {
+      purpose: "queries",
+      batchSize: 100,
+    });
+    await connected;
+    const { pictures } = await reader.ask("read", { epoch: 0 });
+    await until(() => received.batches.length === 1);
+    const expected = Deno.readTextFileSync(path).trimEnd().split("\n").map((line) =>
+      Number(line.split("\t")[1])
+    );
+    assertEquals(pictures, expected.length);
+    assertEquals(received.batches[0].labels, expected);
+    assertEquals(received.broken, []);
+  });
+});
+
+Deno.test("tsv_reader replaces broken rows in training, and names each once", async () => {
+  using folder = new TestFolder();
+  const path = folder.copy("tsv/bad_rows.tsv");
+  const { good_row_indexes: good, why } = referenceJson("tsv/expected.json").bad_rows;
+  const runs = [];
+  for (const workers of [1, 3]) {
+    runs.push(
+      await withSystem(async (system) => {
+        const { readers, received, connected } = spawnReaders(system, path, { workers, batchSize: 2 });
+        await connected;
+        await Promise.all(readers.map((reader) => reader.ask("read", { epoch: 0 })));
+        await until(() => received.batches.length === 4);
+        for (const { rows } of received.batches) {
+          assertEquals(rows.length, 2);
+          for (const row of rows) assert(good.includes(row), `row ${row} is broken`);
+        }
+        await until(() => new Set(received.broken.map(({ text }) => text)).size === Object.keys(why).length);
+        for (const row of Object.keys(why)) {
+          const named = received.broken.filter(({ text }) =>
+            text.startsWith(`${path} line ${Number(row) + 1}: `)
+          );
+          const homes = named.map(({ reader }) => reader);
+          assert(named.length >= 1, `row ${row} was not reported`);
+          assertEquals(new Set(homes).size, homes.length, `row ${row} was reported twice by one reader`);
+        }
+        return received.batches.toSorted((a, b) => a.position.batch - b.position.batch).map(({ rows }) =>
+          rows
+        );
+      }),
+    );
+  }
+  assertEquals(runs[0], runs[1], "substitutes depend on the number of readers");
+});
+
+Deno.test("tsv_reader skips broken rows in an evaluation, and a batch of which nothing is left", async () => {
+  using folder = new TestFolder();
+  const path = folder.copy("tsv/bad_rows.tsv");
+  const { good_row_indexes: good, why } = referenceJson("tsv/expected.json").bad_rows;
+  await withSystem(async (system) => {
+    const { readers: [reader], received, connected } = spawnReaders(system, path, {
+      purpose: "queries",
+      batchSize: 2,
+    });
+    await connected;
+    // Twice, as before and after training: the buffers of empty batches are not lost.
+    for (let n = 0; n < 2; n++) {
+      assertEquals(await reader.ask("read", { epoch: 0 }), { pictures: good.length });
+    }
+    const withPictures = new Set(good.map((row: number) => Math.floor(row / 2))).size;
+    await until(() => received.batches.length === 2 * withPictures);
+    assertEquals(received.batches.flatMap(({ rows }) => rows), [...good, ...good]);
+    assertEquals(received.broken.length, Object.keys(why).length);
+  });
+});
+
+Deno.test("tsv_reader ends the run where no row holds a picture", async () => {
+  using folder = new TestFolder();
+  const path = folder.write("broken.tsv", "a\t1\tAAAA\nb\t2\t\nc\n");
+  for (const purpose of ["train", "queries"] as const) {
+    const crash = await assertRejects(() =>
+      withSystem(async (system) => {
+        const { readers: [reader], connected } = spawnReaders(system, path, { purpose, batchSize: 1 });
+        await connected;
+        await reader.ask("read", { epoch: 0 });
+      }), ActorCrash);
+    assertEquals(crash.actor, "reader 0");
+    assert(crash.cause instanceof UserError);
+    assertStringIncludes(crash.cause.message, path);
+  }
+});
