@@ -208,12 +208,16 @@ async function checkTeacher({ distill, teacherArch, dim }: DistillOptions): Prom
   using _source = await openEncoderSource(distill, findEncoder(teacherArch), dim);
 }
 
-/** Rows that are broken are named once each; several readers may meet the same one. */
+/**
+ * Rows that are broken are named once each; several readers may meet the same one, and need not give the same reason,
+ * since they share what the decoder notes errors in.
+ */
 function brokenRowHandler({ onWarning }: DistillEvents): Handlers<Monitor>["brokenRow"] {
   const known = new Set<string>();
-  return ({ text }) => {
-    if (known.has(text)) return;
-    known.add(text);
+  return ({ file, row, text }) => {
+    const place = `${file}:${row}`;
+    if (known.has(place)) return;
+    known.add(place);
     onWarning?.(`${text} (skipped; ${known.size} so far)`);
   };
 }

@@ -147,6 +147,6 @@ export type Monitor = {
   saved: Message<{ epoch: number; path: string; weights?: NamedValues }>;
   /** Something that a person should know, and that does not end the run. */
   warning: Message<string>;
-  /** A row could not be used, and was skipped or replaced. */
-  brokenRow: Message<{ reader: string; text: string }>;
+  /** A row, from 0, could not be used, and was skipped or replaced; `text` names it too, and says why. */
+  brokenRow: Message<{ file: string; row: number; text: string }>;
 };

@@ -71,8 +71,8 @@ export default defineActor<TsvReader, TsvReaderConfig>(async (config, context) =
   const isTraining = purpose === "train";
   const reader = new BatchReader(tsv, {
     brokenRows: isTraining ? "replace" : "skip",
-    onBrokenRow: (error) =>
-      void monitor.tell("brokenRow", { reader: context.name, text: error.message }).catch(() => {}),
+    onBrokenRow: ({ file, row, message: text }) =>
+      void monitor.tell("brokenRow", { file, row, text }).catch(() => {}),
   });
   const pool = new BufferPool(config);
   let augmenter: ActorRef<Augmenter> | undefined;

@@ -23,7 +23,7 @@ interface Received {
   /** Sets of buffers that had not been here before, by reader. */
   fresh: Map<string, number>;
   warnings: string[];
-  broken: { reader: string; text: string }[];
+  broken: { file: string; row: number; text: string }[];
 }
 
 /** Spawns readers that send to an augmenter on the main thread; what it gets goes back at once unless it is held. */
@@ -195,14 +195,14 @@ Deno.test("tsv_reader replaces broken rows in training, and names each once", as
           assertEquals(rows.length, 2);
           for (const row of rows) assert(good.includes(row), `row ${row} is broken`);
         }
-        await until(() => new Set(received.broken.map(({ text }) => text)).size === Object.keys(why).length);
-        for (const row of Object.keys(why)) {
-          const named = received.broken.filter(({ text }) =>
-            text.startsWith(`${path} line ${Number(row) + 1}: `)
-          );
-          const homes = named.map(({ reader }) => reader);
-          assert(named.length >= 1, `row ${row} was not reported`);
-          assertEquals(new Set(homes).size, homes.length, `row ${row} was reported twice by one reader`);
+        const named = () => new Set(received.broken.map(({ row }) => row));
+        await until(() => named().size === Object.keys(why).length);
+        assertEquals([...named()].toSorted((a, b) => a - b), Object.keys(why).map(Number));
+        for (const { file, row, text } of received.broken) {
+          assertEquals(file, path);
+          assert(text.startsWith(`${path} line ${row + 1}: `), text);
+          // Once by each reader that met it.
+          assert(received.broken.filter((other) => other.row === row).length <= workers);
         }
         return received.batches.toSorted((a, b) => a.position.batch - b.position.batch).map(({ rows }) =>
           rows

@@ -1,0 +1,154 @@
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import type augmenter from "../../actors/augmenter.ts";
+import { type AugmenterConfig, evaluationResize } from "../../actors/augmenter.ts";
+import type { DecodedBatch, Encoder, ViewBatch } from "../../actors/messages.ts";
+import { packPictures } from "../../data/pack.ts";
+import { Random } from "../../data/random.ts";
+import { sleep, until, withSystem } from "./runtime/helpers.ts";
+
+const AUGMENTER = new URL("../../actors/augmenter.ts", import.meta.url);
+const SIZE = 16;
+const VIEW_BYTES = SIZE * SIZE * 4;
+const BATCHES_PER_EPOCH = 3;
+const TRAINING: AugmenterConfig["views"] = { kind: "mocov2", seed: 4, first: { epoch: 0, batch: 0 } };
+
+/** A picture of random pixels that depend on its row. */
+function pictureOf(row: number, width = 20 + row, height = 18) {
+  const random = new Random(1, "picture", row);
+  const pixels = Uint8Array.from({ length: width * height * 4 }, (_, i) => {
+    return i % 4 === 3 ? 255 : random.integer(0, 255);
+  });
+  return { width, height, pixels, row, label: row };
+}
+
+/** Batch `step` of a run whose epochs have three batches; its pictures are the rows given. */
+function batchOf(step: number, rows: number[], batchSize = rows.length): DecodedBatch {
+  const batch = step % BATCHES_PER_EPOCH;
+  return {
+    position: {
+      epoch: Math.floor(step / BATCHES_PER_EPOCH),
+      batch,
+      endsEpoch: batch === BATCHES_PER_EPOCH - 1,
+    },
+    home: `reader ${step % 3}`,
+    purpose: "train",
+    pictures: packPictures(rows.map((row) => pictureOf(row))),
+    views: new ArrayBuffer(batchSize * VIEW_BYTES),
+    embeddings: new ArrayBuffer(8),
+  };
+}
+
+/** Sends batches in some order, through a reference for each home; returns what comes out. */
+async function augment(
+  batches: DecodedBatch[],
+  views: AugmenterConfig["views"],
+  { batchSize = 2 }: { batchSize?: number } = {},
+): Promise<ViewBatch[]> {
+  return await withSystem(async (system) => {
+    const received: ViewBatch[] = [];
+    const next = system.listen<Encoder>("encoder", { encode: (batch) => void received.push(batch) });
+    const config = { batchSize, imageSize: SIZE, views, next };
+    const { ref } = system.spawn<typeof augmenter>("augmenter", AUGMENTER, config, { credits: 8 });
+    const count = batches.length;
+    for (const batch of batches) await ref.tell("augment", batch);
+    await until(() => received.length === count);
+    return received;
+  });
+}
+
+/** The views of a batch, picture by picture. */
+function viewsOf({ views, pictures }: ViewBatch): string[] {
+  return Array.from(
+    { length: pictures.count },
+    (_, i) => new Uint8Array(views, i * VIEW_BYTES, VIEW_BYTES).toHex(),
+  );
+}
+
+Deno.test("augmenter puts batches into the epochs' order, and their views do not depend on that of arrival", async () => {
+  const make = (order: number[]) => order.map((step) => batchOf(step, [2 * step, 2 * step + 1]));
+  const straight = await augment(make([0, 1, 2, 3, 4, 5]), TRAINING);
+  const mixed = await augment(make([2, 0, 4, 1, 5, 3]), TRAINING);
+  assertEquals(
+    mixed.map(({ position, home }) => [position.epoch, position.batch, home]),
+    [0, 1, 2, 3, 4, 5].map((step) => [Math.floor(step / 3), step % 3, `reader ${step % 3}`]),
+  );
+  assertEquals(mixed.map(viewsOf), straight.map(viewsOf));
+  const all = straight.flatMap(viewsOf);
+  assertEquals(new Set(all).size, all.length, "two pictures have the same view");
+});
+
+Deno.test("augmenter's views depend on seed, epoch and row, not on the place in a batch", async () => {
+  const [a, , , d] = await augment(
+    [batchOf(0, [7, 8]), batchOf(1, [1, 2]), batchOf(2, [3, 4]), batchOf(3, [7, 8])],
+    TRAINING,
+  );
+  const [[first, second]] = [viewsOf(a)];
+  assertNotEquals(viewsOf(d)[0], first, "another epoch has the same view");
+  const [turned] = await augment([batchOf(0, [8, 7])], TRAINING);
+  assertEquals(viewsOf(turned), [second, first]);
+  const [otherSeed] = await augment(
+    [batchOf(0, [7, 8])],
+    { ...TRAINING, seed: 5 } as AugmenterConfig["views"],
+  );
+  assertNotEquals(viewsOf(otherSeed)[0], first);
+  const [otherKind] = await augment(
+    [batchOf(0, [7, 8])],
+    { ...TRAINING, kind: "mocov1" } as AugmenterConfig["views"],
+  );
+  assertNotEquals(viewsOf(otherKind)[0], first);
+});
+
+Deno.test("augmenter begins in mid-epoch where a run was resumed", async () => {
+  const whole = await augment([0, 1, 2, 3].map((step) => batchOf(step, [step, step + 9])), TRAINING);
+  const resumed = await augment(
+    [3, 2].map((step) => batchOf(step, [step, step + 9])),
+    { ...TRAINING, first: { epoch: 0, batch: 2 } } as AugmenterConfig["views"],
+  );
+  assertEquals(resumed.map(viewsOf), whole.slice(2).map(viewsOf));
+});
+
+Deno.test("augmenter keeps a reader's credit while its batch waits for its turn", async () => {
+  await withSystem(async (system) => {
+    let count = 0;
+    const next = system.listen<Encoder>("encoder", { encode: () => void count++ });
+    const { ref } = system.spawn<typeof augmenter>("augmenter", AUGMENTER, {
+      batchSize: 1,
+      imageSize: SIZE,
+      views: TRAINING,
+      next,
+    }, { credits: 1 });
+    await ref.tell("augment", batchOf(1, [1]));
+    const early = ref.tell("augment", batchOf(2, [2]));
+    let wasSent = false;
+    early.then(() => wasSent = true, () => {}); // it waits until the system stops
+    await sleep(200);
+    assert(!wasSent, "a second batch was taken although the first still waits");
+    assertEquals(count, 0);
+  });
+});
+
+Deno.test("augmenter cuts an evaluation's views from the middle, also of a smaller last batch", async () => {
+  const views: AugmenterConfig["views"] = { kind: "evaluation" };
+  const exact = { ...pictureOf(0, SIZE, SIZE) };
+  const make = (pictures: ReturnType<typeof pictureOf>[], step: number): DecodedBatch => ({
+    ...batchOf(step, []),
+    purpose: "queries",
+    pictures: packPictures(pictures),
+    views: new ArrayBuffer(2 * VIEW_BYTES),
+  });
+  const wide = pictureOf(1, 40, 24);
+  const [first, last] = await augment([make([exact, wide], 5), make([wide], 1)], views);
+  // In order of arrival, whatever their positions say.
+  assertEquals([first, last].map(({ position }) => position.batch), [2, 1]);
+  const [whole, middle] = viewsOf(first);
+  assertEquals(whole, exact.pixels.toHex(), "a picture that has the view's size is taken as it is");
+  assertEquals(viewsOf(last), [middle]);
+  assertEquals(last.views.byteLength, 2 * VIEW_BYTES);
+});
+
+Deno.test("evaluationResize() leaves room to cut from, and none for pictures that fit", () => {
+  assertEquals(evaluationResize(500, 375, 224), 256);
+  assertEquals(evaluationResize(32, 32, 32), 32);
+  assertEquals(evaluationResize(64, 32, 32), 32);
+  assertEquals(evaluationResize(96, 96, 32), 37);
+});

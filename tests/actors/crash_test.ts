@@ -1,0 +1,91 @@
+// Every role breaks in the middle of a run: the run must end within seconds and say who it was.
+import { assert, assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
+import { join } from "node:path";
+import { distill } from "../../actors/distillation.ts";
+import type { DistillOptions } from "../../actors/options.ts";
+import { ActorCrash, type ActorRef, type ActorSystem, type Message } from "../../actors/runtime/mod.ts";
+import { RunFolder } from "./small_run.ts";
+
+type Actors = ActorSystem["actors"];
+
+/** Does something bad after the second step of a run that would take minutes; returns how the run ended. */
+async function breakRun(
+  options: DistillOptions,
+  harm: (actors: Actors) => unknown,
+): Promise<ActorCrash> {
+  let actors: Actors | undefined;
+  let harmedAt = 0;
+  let lastStep = 0;
+  const crash = await assertRejects(() =>
+    distill({ ...options, epochs: 1000 }, {
+      onActors: (all) => actors = all,
+      onStep({ step }) {
+        lastStep = step;
+        if (step !== 2) return;
+        harmedAt = performance.now();
+        harm(actors!);
+      },
+    }), ActorCrash);
+  const seconds = (performance.now() - harmedAt) / 1000;
+  assert(harmedAt > 0 && lastStep >= 2, "the run ended before it was harmed");
+  assertLess(seconds, 10);
+  assertEquals(actors!.size, 0, "an actor is left");
+  return crash;
+}
+
+/** Sends an actor what no sender of the pipeline would send. */
+function sendNonsense(actors: Actors, actor: string, message: string): void {
+  const ref = actors.get(actor)!.ref as ActorRef<Record<string, Message<unknown>>>;
+  ref.tell(message, { views: new ArrayBuffer(3) }).catch(() => {}); // the run ends
+}
+
+Deno.test("a run ends with the reader's name when the TSV is cut short under it", async () => {
+  using folder = new RunFolder(24);
+  const train = join(folder.data, "train.tsv");
+  const crash = await breakRun(folder.options("out"), () => Deno.truncateSync(train, 2000));
+  assertEquals(crash.actor, "tsv_reader");
+  assert(crash.isUserError);
+  assertMatch(crash.failure.message, /train\.tsv line \d+: .* It has become shorter since it was opened/);
+});
+
+for (
+  const [actor, message] of [
+    ["augmenter", "augment"],
+    ["teacher_encoder", "encode"],
+    ["queue_keeper", "enqueue"],
+    ["student_trainer", "train"],
+  ]
+) {
+  Deno.test(`a run ends with the name of ${actor} when it crashes`, async () => {
+    using folder = new RunFolder(24);
+    const crash = await breakRun(folder.options("out"), (actors) => sendNonsense(actors, actor, message));
+    assertEquals(crash.actor, actor);
+    assert(!crash.isUserError);
+    assertMatch(crash.failure.stack!, /\.ts:\d+/);
+    assertMatch(crash.message, new RegExp(`^actor "${actor}" crashed: `));
+  });
+}
+
+Deno.test("a run ends with the evaluator's name when it crashes", async () => {
+  using folder = new RunFolder(24, 8);
+  const options = folder.options("out", { testData: join(folder.data, "test.tsv") });
+  const crash = await breakRun(options, (actors) => sendNonsense(actors, "evaluator", "encode"));
+  assertEquals(crash.actor, "evaluator");
+});
+
+Deno.test("a run ends with the trainer's name when its checkpoint cannot be written", async () => {
+  using folder = new RunFolder(24);
+  const options = folder.options("out");
+  const crash = await breakRun(options, () => Deno.removeSync(options.output, { recursive: true }));
+  assertEquals(crash.actor, "student_trainer");
+  assert(crash.isUserError);
+  assertMatch(crash.failure.message, new RegExp(`${options.output}.*`));
+});
+
+Deno.test("a run ends with the loss and what to do when training diverges", async () => {
+  using folder = new RunFolder(24);
+  const crash = await assertRejects(() => distill(folder.options("out", { lr: 1e30 })), ActorCrash);
+  assertEquals(crash.actor, "student_trainer");
+  assert(crash.isUserError);
+  assertMatch(crash.failure.message, /^the loss is (NaN|-?Infinity) in epoch 0, batch \d+: .*--lr/);
+});

@@ -1,0 +1,142 @@
+// The whole recipe, with every part real, on a few rows of the bundled pictures.
+import { assert, assertEquals, assertLess, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
+import { join } from "node:path";
+import { distill, type DistillEvents, type DistillResult } from "../../actors/distillation.ts";
+import type { DistillOptions } from "../../actors/options.ts";
+import { referencePath } from "../reference.ts";
+import { digestFile, RunFolder } from "./small_run.ts";
+
+/** A run with what it told. */
+async function runAndListen(
+  options: DistillOptions,
+  events: DistillEvents = {},
+  signal?: AbortSignal,
+): Promise<{
+  result: DistillResult;
+  losses: number[];
+  notes: string[];
+  warnings: string[];
+}> {
+  const losses: number[] = [];
+  const notes: string[] = [];
+  const warnings: string[] = [];
+  const result = await distill(options, {
+    ...events,
+    onStep(report) {
+      losses.push(report.loss);
+      events.onStep?.(report);
+    },
+    onNote: (text) => notes.push(text),
+    onWarning: (text) => warnings.push(text),
+  }, signal);
+  return { result, losses, notes, warnings };
+}
+
+/** Two epochs of seven steps. */
+const TWO_EPOCHS = { epochs: 2, seed: 3 };
+const STEPS = 14;
+const ROWS = 30;
+
+Deno.test("distill() gives the same bits for any number of readers, and when it is stopped and resumed", async () => {
+  using folder = new RunFolder(ROWS);
+  const whole = await runAndListen(folder.options("one reader", TWO_EPOCHS));
+  assertEquals(whole.losses.length, STEPS);
+  assert(whole.losses.every((loss) => Number.isFinite(loss) && loss > 0));
+  assertEquals(new Set(whole.losses).size, STEPS);
+  const digest = await digestFile(whole.result.checkpoint);
+
+  const three = await runAndListen(folder.options("three readers", { ...TWO_EPOCHS, workers: 3 }));
+  assertEquals(three.losses, whole.losses);
+  assertEquals(await digestFile(three.result.checkpoint), digest);
+
+  // Stopped within the second epoch; batches that were on their way already are trained on.
+  const controller = new AbortController();
+  const options = folder.options("stopped", TWO_EPOCHS);
+  const stopped: number[] = [];
+  const reason = await assertRejects(() =>
+    distill(options, {
+      onStep({ step, loss }) {
+        stopped.push(loss);
+        if (step === 8) controller.abort(new Error("enough"));
+      },
+    }, controller.signal)
+  );
+  assertEquals((reason as Error).message, "enough");
+  const checkpoints = [...Deno.readDirSync(options.output)].map(({ name }) => name).toSorted();
+  assertEquals(checkpoints.map((name) => name.slice(-"0000.pth.tar".length)), [
+    "0000.pth.tar",
+    "0001.pth.tar",
+  ]);
+  assertLess(stopped.length, STEPS);
+
+  const resumed = await runAndListen(
+    folder.options("resumed", { ...TWO_EPOCHS, workers: 2, resume: join(options.output, checkpoints[1]) }),
+  );
+  assertEquals([...stopped, ...resumed.losses], whole.losses);
+  assertEquals(await digestFile(resumed.result.checkpoint), digest);
+});
+
+Deno.test("distill() with another seed gives another student; --limit-steps ends it early with a checkpoint", async () => {
+  using folder = new RunFolder(ROWS);
+  const runs = [];
+  for (const seed of [3, 4]) {
+    const options = folder.options(`seed ${seed}`, { ...TWO_EPOCHS, seed, limitSteps: 1 });
+    runs.push(await runAndListen(options));
+  }
+  assertEquals(runs.map(({ result }) => result.steps), [1, 1]);
+  assertNotEquals(runs[0].losses, runs[1].losses);
+  for (const { result } of runs) assert(Deno.statSync(result.checkpoint).size > 1e6);
+});
+
+Deno.test("distill() evaluates teacher and student next to training, and reports broken rows once", async () => {
+  using folder = new RunFolder(20, 10);
+  const train = join(folder.data, "train.tsv");
+  // Six rows of the eight are broken.
+  Deno.writeFileSync(train, Deno.readFileSync(referencePath("tsv/bad_rows.tsv")), { append: true });
+  const plans: unknown[] = [];
+  const { result, notes, warnings } = await runAndListen(
+    folder.options("evaluated", {
+      testData: join(folder.data, "test.tsv"),
+      epochs: 2,
+      evalFreq: 1,
+      workers: 2,
+    }),
+    { onPlan: (plan) => plans.push(plan) },
+  );
+  assertEquals(plans, [{ pictures: 28, batchesPerEpoch: 7, totalSteps: 14, firstStep: 0 }]);
+  assertEquals(result.steps, 14);
+  for (const which of ["teacher", "before", "after"] as const) {
+    const { top1, top5 } = result.knn![which];
+    assert(top1 >= 0 && top1 <= top5 && top5 <= 100, `${which}: top-1 ${top1}, top-5 ${top5}`);
+    assertEquals(Math.round(top1), top1, "ten queries make whole tens of percent");
+  }
+  assertEquals(
+    notes.filter((note) => /^checkpoint saved to .*checkpoint_000[01]\.pth\.tar$/.test(note)).length,
+    2,
+  );
+  assertEquals(notes.filter((note) => /^weighted kNN after epoch 1: top-1 \d+\.\d %$/.test(note)).length, 1);
+  const broken = warnings.filter((text) => text.includes(`${train} line `));
+  assertEquals(broken.length, 6, broken.join("\n"));
+  assertMatch(broken[5], / \(skipped; 6 so far\)$/);
+});
+
+Deno.test({
+  name: "distill() takes no more memory after thousands of steps",
+  ignore: Deno.env.get("SEED_LONG") !== "1",
+  async fn() {
+    using folder = new RunFolder(400);
+    const marks: number[] = [];
+    const { result } = await runAndListen(
+      folder.options("long", { batchSize: 2, queue: 8, epochs: 15, workers: 2 }),
+      {
+        onStep({ step }) {
+          if (step % 500 === 0) marks.push(Deno.memoryUsage().rss / 2 ** 20);
+        },
+      },
+    );
+    assertEquals(result.steps, 3000);
+    console.log(`resident MiB every 500 steps: ${marks.map(Math.round).join(", ")}`);
+    // The first 500 steps fill pools and caches; a leak of one batch's 17 KB a step would be 40 MB by now.
+    assertLess(marks.at(-1)! - marks[0], 40);
+  },
+});

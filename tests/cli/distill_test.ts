@@ -1,0 +1,356 @@
+// `deno task distill`, started as people start it.
+import { assert, assertEquals, assertLess, assertMatch, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../data/sample.ts";
+import { describeAdapter } from "../../kernels/gpu.ts";
+import { openTorchFile } from "../../models/checkpoint/torch_file.ts";
+import { readStudentCheckpoint } from "../../models/checkpoint/student_checkpoint.ts";
+import { RunFolder, sampleRows } from "../actors/small_run.ts";
+import { referencePath } from "../reference.ts";
+
+const PROGRAM = fileURLToPath(new URL("../../cli/distill.ts", import.meta.url));
+
+/** What a program left. */
+interface Ended {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+function start(args: string[], env: Record<string, string> = {}): Deno.ChildProcess {
+  return new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", "-A", PROGRAM, ...args],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    env: { NO_COLOR: "1", ...env },
+  }).spawn();
+}
+
+async function run(args: string[], env?: Record<string, string>): Promise<Ended> {
+  const { code, stdout, stderr } = await start(args, env).output();
+  const decoder = new TextDecoder();
+  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
+}
+
+/** Flags of a run of seconds on the pictures of a folder. */
+function smallFlags(folder: RunFolder, output: string): string[] {
+  const { data, path } = folder;
+  return [
+    ["--data", data, "--distill", SAMPLE_TEACHER, "-k", "resnet18", "--output", join(path, output)],
+    ["-b", "4", "--queue", "16", "--image-size", "32", "--epochs", "1", "-j", "1", "--knn-k", "5", "-p", "2"],
+  ].flat();
+}
+
+/** The flags with the value of one of them replaced, or added. */
+function withFlag(flags: string[], name: string, value: string): string[] {
+  const at = flags.indexOf(name);
+  return at === -1 ? [...flags, name, value] : flags.with(at + 1, value);
+}
+
+/** A person's mistake: one clear message, a code other than 0, nothing of the program's inside. */
+async function assertRefused(args: string[], expected: RegExp, { code = 1, env }: {
+  code?: number;
+  env?: Record<string, string>;
+} = {}): Promise<void> {
+  const ended = await run(args, env);
+  const said = `${args.join(" ")}\n${ended.stdout}\n${ended.stderr}`;
+  assertEquals(ended.code, code, said);
+  const message = ended.stderr.split("\n").find((line) => line.startsWith("error: "));
+  assert(message !== undefined, said);
+  assertMatch(message, expected);
+  for (const text of [ended.stdout, ended.stderr]) {
+    assert(!text.includes("    at "), `a stack trace:\n${text}`);
+    assert(!text.includes("bug in the program"), text);
+  }
+}
+
+/** A Python that has torch, if there is one. */
+async function runWithTorch(script: string, ...args: string[]): Promise<string | undefined> {
+  for (const python of ["python3", "/usr/bin/python3"]) {
+    try {
+      const { success } = await new Deno.Command(python, { args: ["-c", "import torch"], stderr: "null" })
+        .output();
+      if (!success) continue;
+      const output = await new Deno.Command(python, { args: ["-c", script, ...args] }).output();
+      assert(output.success, new TextDecoder().decode(output.stderr));
+      return new TextDecoder().decode(output.stdout);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+}
+
+Deno.test("distill writes its files, says what it does, and ends with a table; --resume goes on", async () => {
+  using folder = new RunFolder(24, 10);
+  const flags = smallFlags(folder, "out");
+  const { code, stdout, stderr } = await run([...flags, "--epochs", "2", "--limit-steps", "8"]);
+  assertEquals(code, 0, stderr);
+  const { name } = await describeAdapter();
+  assertStringIncludes(stdout, `adapter   ${name}\n`);
+  assertMatch(stdout, /^pictures {2}24 in .*\/data, 32 x 32$/m);
+  assertMatch(
+    stdout,
+    /^epoch 1\/2 {2}step 2\/6 {2}loss \d+\.\d{4} {2}lr \S+ {2}\S+ pictures\/s {2}\d+s left$/m,
+  );
+  assertMatch(
+    stdout,
+    /\n\nweighted kNN, k = 5 +top-1\n-+\nteacher +\d+\.\d %\nstudent before +\d+\.\d %\nstudent after +\d+\.\d %\n$/,
+  );
+
+  const out = join(folder.path, "out");
+  const prefix = "Teacher_moco_T-Epoch_2_Student_resnet18_distill-Epoch_resnet18-checkpoint_";
+  const files = [...Deno.readDirSync(out)].map(({ name }) => name).toSorted();
+  assertEquals(files, [
+    `${prefix}0000.pth.tar`,
+    `${prefix}0001.pth.tar`,
+    "config.json",
+    "log.txt",
+    "metrics.jsonl",
+  ]);
+  const config = JSON.parse(Deno.readTextFileSync(join(out, "config.json")));
+  assertEquals([config.batch_size, config.queue, config.student_arch, config.distill_t], [
+    4,
+    16,
+    "resnet18",
+    0.01,
+  ]);
+  const log = Deno.readTextFileSync(join(out, "log.txt"));
+  assertStringIncludes(log, "adapter   ");
+  assertMatch(log, /student after +\d+\.\d %/);
+  const readMetrics = () =>
+    Deno.readTextFileSync(join(out, "metrics.jsonl")).trimEnd().split("\n").map((line) => JSON.parse(line));
+  const metrics = readMetrics();
+  assertEquals(
+    metrics.map(({ epoch, step }) => [epoch, step]),
+    [1, 2, 3, 4, 5, 6, 7, 8].map((step) => [
+      step <= 6 ? 0 : 1,
+      step,
+    ]),
+  );
+  for (const row of metrics) {
+    assertEquals(Object.keys(row), ["epoch", "step", "loss", "lr", "images_per_second"]);
+    for (const value of Object.values(row)) assert(Number.isFinite(value));
+    assert(row.loss > 0 && row.lr > 0 && row.images_per_second > 0);
+  }
+
+  const checkpoint = join(out, `${prefix}0000.pth.tar`);
+  {
+    using file = await openTorchFile(checkpoint);
+    const saved = readStudentCheckpoint(file);
+    assertEquals([saved.epoch, saved.arch, saved.student.size > 60], [1, "resnet18", true]);
+    assertEquals(saved.queue!.shape, [128, 16]);
+    assertEquals([...await saved.queuePointer!.read()], [24 % 16]);
+  }
+  const keys = await runWithTorch(
+    "import sys, torch\n" +
+      "saved = torch.load(sys.argv[1], map_location='cpu')\n" +
+      "print(saved['epoch'], saved['arch'], sorted({key.split('.')[1] for key in saved['state_dict']}))",
+    checkpoint,
+  );
+  if (keys === undefined) console.log("not opened by torch.load: there is no python3 with torch");
+  else assertEquals(keys, "1 resnet18 ['queue', 'queue_ptr', 'student', 'teacher']\n");
+
+  // Another run must not write over this one; going on with it is fine.
+  await assertRefused([...flags, "--epochs", "2"], /already .* --resume .*checkpoint_0001\.pth\.tar/);
+  const resumed = await run([...flags, "--epochs", "2", "--resume", join(out, `${prefix}0001.pth.tar`)]);
+  assertEquals(resumed.code, 0, resumed.stderr);
+  assertMatch(resumed.stdout, /from step 9/);
+  assertEquals(readMetrics().map(({ step }) => step), Array.from({ length: 12 }, (_, i) => i + 1));
+});
+
+Deno.test("distill refuses wrong flags, and suggests the right ones", async () => {
+  using folder = new RunFolder(8);
+  const flags = smallFlags(folder, "out");
+  const refuse = (args: string[], expected: RegExp) => assertRefused(args, expected, { code: 2 });
+  await refuse(["--bach-size", "4"], /--bach-size.*--batch-size/);
+  await refuse(["--epochs", "many"], /--epochs.*many/);
+  await refuse(["--momentum", "1.5"], /--momentum.*1\.5/);
+  await refuse(["-a", "resnet19"], /-a: expected one of .*resnet19.*did you mean resnet18/);
+  await refuse(withFlag(flags, "--queue", "18"), /--queue 18 is not a multiple of --batch-size 4.*16 or 20/);
+  await refuse(["--data", folder.data], /--data needs --distill/);
+  assertEquals([...Deno.readDirSync(folder.path)].map(({ name }) => name), ["data"], "something was written");
+});
+
+Deno.test("distill refuses data that it cannot use", async () => {
+  using folder = new RunFolder(8);
+  const flags = smallFlags(folder, "out");
+  await assertRefused(
+    withFlag(flags, "--data", join(folder.path, "nowhere")),
+    /--data: there is no folder .*nowhere/,
+  );
+  await assertRefused(
+    withFlag(withFlag(flags, "-b", "12"), "--queue", "24"),
+    /The data has 8 rows, fewer than one batch of 12/,
+  );
+  const train = join(folder.data, "train.tsv");
+  const index = join(folder.data, "train.lineidx");
+  Deno.writeTextFileSync(index, "0\n1");
+  await assertRefused(flags, /train\.lineidx.*(truncated|line|expected)/);
+  Deno.removeSync(index);
+  Deno.writeTextFileSync(train, "");
+  await assertRefused(flags, /train\.tsv.*empty/i);
+  Deno.writeTextFileSync(train, sampleRows("train.tsv", 8).replaceAll(/[^\t\n]+(?=\n)/g, "AAAA"));
+  await assertRefused(flags, /train\.tsv: expected pictures, found none .*\(in tsv_reader\)/);
+});
+
+Deno.test("distill refuses checkpoints that do not fit", async () => {
+  using folder = new RunFolder(8);
+  const flags = smallFlags(folder, "out");
+  const corrupt = referencePath("checkpoints/bad_truncated.zip.pth.tar");
+  await assertRefused(
+    withFlag(flags, "-k", "resnet50"),
+    /resnet18_moco_v2_cifar10\.pth\.tar.*layer1\.0\.conv1/,
+  );
+  await assertRefused(withFlag(flags, "--distill", corrupt), /bad_truncated\.zip\.pth\.tar/);
+  await assertRefused(withFlag(flags, "--resume", corrupt), /bad_truncated\.zip\.pth\.tar/);
+  await assertRefused(
+    withFlag(flags, "--distill", join(folder.data, "no.pth")),
+    /--distill: there is no file .*no\.pth/,
+  );
+  const other = referencePath("checkpoints/seed_student.zip.pth.tar");
+  await assertRefused(withFlag(flags, "--resume", other), /seed_student\.zip\.pth\.tar/);
+});
+
+Deno.test("distill says what to install where there is no adapter", {
+  ignore: Deno.build.os !== "linux",
+}, async () => {
+  using folder = new RunFolder(8);
+  await assertRefused(
+    smallFlags(folder, "out"),
+    /no WebGPU adapter was found\..*mesa-vulkan-drivers.*"dx12"/,
+    {
+      env: { DENO_WEBGPU_BACKEND: "dx12" },
+    },
+  );
+});
+
+/** Mounts a small file system for a test, which takes root; says why where it does not. */
+async function withMount(path: string, options: string, test: () => Promise<void>): Promise<void> {
+  const mount = async (command: string, ...args: string[]) => {
+    try {
+      return (await new Deno.Command(command, { args, stderr: "null" }).output()).success;
+    } catch {
+      return false;
+    }
+  };
+  Deno.mkdirSync(path);
+  if (!await mount("mount", "-t", "tmpfs", "-o", options, "tmpfs", path)) {
+    console.log(`skipped: a file system with ${options} cannot be mounted here`);
+    return;
+  }
+  try {
+    await test();
+  } finally {
+    await mount("umount", "-l", path);
+  }
+}
+
+Deno.test("distill refuses a read-only output folder and one that is a file", async () => {
+  using folder = new RunFolder(8);
+  const file = join(folder.data, "train.tsv");
+  await assertRefused(
+    withFlag(smallFlags(folder, ""), "--output", file),
+    /cannot write .*train\.tsv: a file is where/,
+  );
+  const place = join(folder.path, "read only");
+  await withMount(place, "ro", async () => {
+    await assertRefused(smallFlags(folder, "read only/out"), /cannot write .*: the file system is read-only/);
+  });
+});
+
+Deno.test("distill ends clearly when the disk is full before or during a run", async () => {
+  using folder = new RunFolder(8);
+  const place = join(folder.path, "small");
+  await withMount(place, "size=64k", async () => {
+    Deno.writeFileSync(join(place, "filler"), new Uint8Array(64 * 1024));
+    await assertRefused(smallFlags(folder, "small/out"), /cannot write .*: the disk is full/);
+    Deno.removeSync(join(place, "filler"));
+    // Room for the log, not for a checkpoint.
+    await assertRefused(smallFlags(folder, "small/out"), /checkpoint_0000\.pth\.tar.*\(in student_trainer\)/);
+    const files = [...Deno.readDirSync(join(place, "out"))].map(({ name }) => name).toSorted();
+    assertEquals(files, ["config.json", "log.txt", "metrics.jsonl"], "half a checkpoint is left");
+  });
+});
+
+Deno.test("distill saves a checkpoint at Ctrl-C, and ends with 130", {
+  ignore: Deno.build.os === "windows",
+}, async () => {
+  using folder = new RunFolder(24);
+  const flags = withFlag(withFlag(smallFlags(folder, "out"), "--epochs", "1000"), "-p", "1");
+  const child = start(flags);
+  const stderr = new Response(child.stderr).text();
+  let stdout = "";
+  for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+    if (!stdout.includes("  step 2/6") && (stdout + text).includes("  step 2/6")) child.kill("SIGINT");
+    stdout += text;
+  }
+  const { code } = await child.status;
+  assertEquals(code, 130, await stderr);
+  assertMatch(await stderr, /stopping; press Ctrl-C again[^\n]*\n([^\n]*\n)*interrupted\n$/);
+  const path = /checkpoint saved to (.*\.pth\.tar)\n(?!.*checkpoint saved)/s.exec(stdout)![1];
+  using file = await openTorchFile(path);
+  assertEquals(readStudentCheckpoint(file).arch, "resnet18");
+});
+
+/** Losses of a run, step by step. */
+function lossesOf(output: string): number[] {
+  return Deno.readTextFileSync(join(output, "metrics.jsonl")).trimEnd().split("\n")
+    .map((line) => JSON.parse(line).loss);
+}
+
+const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+
+Deno.test("distill makes the loss fall on the bundled pictures", async () => {
+  const output = await Deno.makeTempDir({ prefix: "seed_learns_" });
+  try {
+    const { code, stderr } = await run([
+      ["--output", output, "-b", "8", "--queue", "128", "--image-size", "32", "--limit-steps", "100"],
+      [
+        "--data",
+        SAMPLE_DATA,
+        "--distill",
+        SAMPLE_TEACHER,
+        "-k",
+        "resnet18",
+        "--no-scale-lr",
+        "--epochs",
+        "1",
+      ],
+      ["--test-data", join(SAMPLE_DATA, "test.tsv"), "-j", "1"],
+    ].flat());
+    assertEquals(code, 0, stderr);
+    const losses = lossesOf(output);
+    console.log(mean(losses.slice(0, 20)), mean(losses.slice(-20)));
+    assertEquals(losses.length, 100);
+    assertLess(mean(losses.slice(-20)), mean(losses.slice(0, 20)));
+  } finally {
+    await Deno.remove(output, { recursive: true });
+  }
+});
+
+Deno.test({
+  name: "distill without flags makes the loss fall and the student's kNN rise",
+  ignore: Deno.env.get("SEED_LONG") !== "1",
+  async fn() {
+    const output = await Deno.makeTempDir({ prefix: "seed_learns_" });
+    try {
+      const { code, stdout, stderr } = await run(["--output", output]);
+      assertEquals(code, 0, stderr);
+      const accuracy = (who: string) => Number(new RegExp(`^${who} +(\\d+\\.\\d) %$`, "m").exec(stdout)![1]);
+      const teacher = accuracy("teacher");
+      const before = accuracy("student before");
+      const after = accuracy("student after");
+      console.log(`kNN top-1: teacher ${teacher} %, student before ${before} %, after ${after} %`);
+      const losses = lossesOf(output);
+      const tenth = Math.floor(losses.length / 10);
+      assertLess(mean(losses.slice(-tenth)), 0.9 * mean(losses.slice(0, tenth)));
+      // One picture in a hundred is more than chance: a thousand queries have a deviation of 1.4 %.
+      assertLess(before + 3, after);
+      assertLess(before, teacher);
+    } finally {
+      await Deno.remove(output, { recursive: true });
+    }
+  },
+});
