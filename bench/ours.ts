@@ -1,0 +1,125 @@
+/** This project's side of the comparison. */
+import { type Gpu, readBuffer } from "../kernels/gpu.ts";
+import { Graph, padTo4, type Tensor } from "../kernels/graph.ts";
+import { padRows, unpadRows } from "../kernels/layout.ts";
+import { conv2d, conv2dInputGradient, conv2dWeightGradient } from "../kernels/ops/conv2d/conv2d.ts";
+import { Program } from "../kernels/program.ts";
+import { FrozenEncoder } from "../models/inference.ts";
+import { initialize, initializeQueue, type StateValues } from "../models/initialize.ts";
+import { findEncoder, summarize } from "../models/registry.ts";
+import { StudentStep } from "../models/student_step.ts";
+import type { Contestant } from "./measure.ts";
+import { type ConvolutionShape, outputSide } from "./shapes.ts";
+
+async function contestant(
+  gpu: Gpu,
+  graph: Graph,
+  inputs: readonly (readonly [Tensor, Float32Array<ArrayBuffer>])[],
+  outputs: readonly Tensor[],
+  shown: Tensor,
+): Promise<Contestant> {
+  const program = await Program.compile(gpu, {
+    label: "ours",
+    graph,
+    inputs: inputs.map(([tensor]) => tensor),
+    outputs,
+  });
+  for (const [tensor, values] of inputs) program.write(tensor, values);
+  return {
+    name: "ours",
+    run: () => program.run(),
+    finish: async () => void await readBuffer(gpu, program.rangeOf(shown).buffer, 0, 16),
+    result: async () => unpadRows(await program.read(shown), shown.shape),
+    dispose: () => program.destroy(),
+  };
+}
+
+/** a [size, size] times b [size, size]. */
+export function product(gpu: Gpu, size: number, a: Float32Array, b: Float32Array): Promise<Contestant> {
+  const graph = new Graph();
+  const x = graph.source("a", [size, 1, 1, size]);
+  const w = graph.source("b", [1, 1, size, size]);
+  const y = graph.apply(conv2d, [x, w], { stride: 1, padTop: 0, padLeft: 0, padBottom: 0, padRight: 0 });
+  return contestant(gpu, graph, [[x, a.slice()], [w, b.slice()]], [y], y);
+}
+
+/** The convolution, and with `training` both gradients; the result shown is the output or the weight's gradient. */
+export function convolution(
+  gpu: Gpu,
+  shape: ConvolutionShape,
+  { x, w, dy }: Record<"x" | "w" | "dy", Float32Array>,
+  training: boolean,
+): Promise<Contestant> {
+  const { n, side, inputs, outputs, kernel, stride, padding } = shape;
+  const out = outputSide(shape);
+  const geometry = { stride, padTop: padding, padLeft: padding, padBottom: padding, padRight: padding };
+  const graph = new Graph();
+  const xs = graph.source("x", [n, side, side, inputs]);
+  const ws = graph.source("w", [kernel, kernel, padTo4(inputs), outputs]);
+  const dys = graph.source("dy", [n, out, out, outputs]);
+  const y = graph.apply(conv2d, [xs, ws], geometry);
+  const dx = graph.apply(conv2dInputGradient, [dys, ws], { ...geometry, like: xs.shape });
+  const dw = graph.apply(conv2dWeightGradient, [xs, dys], { ...geometry, like: ws.shape });
+  const padded = new Float32Array(kernel * kernel * padTo4(inputs) * outputs);
+  for (let tap = 0; tap < kernel * kernel; tap++) {
+    padded.set(
+      w.subarray(tap * inputs * outputs, (tap + 1) * inputs * outputs),
+      tap * padTo4(inputs) * outputs,
+    );
+  }
+  const values: [Tensor, Float32Array<ArrayBuffer>][] = [[xs, padRows(x, xs.shape)], [ws, padded]];
+  if (!training) return contestant(gpu, graph, values, [y], y);
+  return contestant(gpu, graph, [...values, [dys, padRows(dy, dys.shape)]], [y, dx, dw], dx);
+}
+
+/** One distillation step: the teacher's embedding of a batch, and the student's step on it. */
+export async function distillationStep(
+  gpu: Gpu,
+  { batch, imageSize, queueSize, pixels, student, teacher, learningRate }: {
+    batch: number;
+    imageSize: number;
+    queueSize: number;
+    pixels: Uint8Array<ArrayBuffer>;
+    student: StateValues;
+    teacher: StateValues;
+    learningRate: number;
+  },
+): Promise<Contestant> {
+  const encoder = findEncoder("resnet18");
+  const head = { kind: "mlp", dimension: 128 } as const;
+  const frozen = await FrozenEncoder.create(gpu, { encoder, head, batch, imageSize, output: "normalized" });
+  await frozen.load((key) => teacher.get(key)!);
+  const step = await StudentStep.create(gpu, {
+    encoder,
+    head,
+    batch,
+    imageSize,
+    queueSize,
+    temperature: 0.2,
+    teacherTemperature: 0.01,
+    momentum: 0.9,
+    weightDecay: 0,
+  });
+  await step.parameters.load((key) => student.get(key)!);
+  step.loadQueue(initializeQueue(queueSize, 128, 1));
+  let loss = NaN;
+  return {
+    name: "ours",
+    async run() {
+      const embeddings = await frozen.embed(pixels);
+      loss = await step.run({ images: pixels, teacher: embeddings, learningRate, queuePointer: 0 });
+    },
+    finish: () => Promise.resolve(), // `run` waits for the loss
+    result: () => Promise.resolve([loss]),
+    dispose() {
+      frozen[Symbol.dispose]();
+      step[Symbol.dispose]();
+    },
+  };
+}
+
+/** Weights of a fresh ResNet-18 with SEED's head. */
+export function resnet18Weights(seed: number): StateValues {
+  const { state } = summarize(findEncoder("resnet18"), { kind: "mlp", dimension: 128 }, 32);
+  return initialize(state, seed);
+}
