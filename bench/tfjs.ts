@@ -1,5 +1,7 @@
 /** The same work with TensorFlow.js and its WebGPU backend. */
 import * as tf from "npm:@tensorflow/tfjs-core@4.22.0";
+// The core alone knows no gradients; the whole package registers them.
+import "npm:@tensorflow/tfjs@4.22.0";
 import { WebGPUBackend } from "npm:@tensorflow/tfjs-backend-webgpu@4.22.0";
 import { initializeQueue, type StateValues } from "../models/initialize.ts";
 import { IMAGENET_NORMALIZATION } from "../models/images.ts";

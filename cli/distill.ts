@@ -80,7 +80,7 @@ async function main(): Promise<void> {
       onPlan(plan) {
         for (const line of describeRun(options, plan, adapter.name)) say(line);
         if (options.resume !== null) {
-          folder.dropMetricsFrom(Math.floor(plan.firstStep / plan.batchesPerEpoch));
+          folder.dropMetricsFrom(Math.floor(plan.firstStep / plan.batchesPerEpoch), plan.firstStep);
         }
         progress = new Progress({
           epochs: options.epochs,

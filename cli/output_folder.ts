@@ -142,15 +142,19 @@ export class OutputFolder implements Disposable {
   }
 
   /**
-   * Takes the rows of `epoch` and later ones out of `metrics.jsonl`: a resumed run makes them again. Returns how many.
+   * Takes the rows that a resumed run makes again out of `metrics.jsonl`. Returns how many.
+   *
+   * @param epoch where the run goes on, from 0
+   * @param stepsDone of the whole run; those of `epoch` among them are kept
    */
-  dropMetricsFrom(epoch: number): number {
+  dropMetricsFrom(epoch: number, stepsDone: number): number {
     const path = join(this.path, "metrics.jsonl");
     const text = readIfThere(path);
     const rows = splitRows(text);
     const kept = rows.filter((row, i) => {
       try {
-        return JSON.parse(row).epoch < epoch;
+        const made: MetricsRow = JSON.parse(row);
+        return made.epoch < epoch || (made.epoch === epoch && made.step <= stepsDone);
       } catch (error) {
         throw new UserError(`${path} line ${i + 1} is no JSON: move the file away, or mend the line`, {
           cause: error,

@@ -51,7 +51,7 @@ async function augment(
     const { ref } = system.spawn<typeof augmenter>("augmenter", AUGMENTER, config, { credits: 8 });
     const count = batches.length;
     for (const batch of batches) await ref.tell("augment", batch);
-    await until(() => received.length === count);
+    await until(() => received.length === count, 20_000);
     return received;
   });
 }

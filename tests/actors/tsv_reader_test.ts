@@ -8,7 +8,7 @@ import { EpochOrder } from "../../data/sampler.ts";
 import { UserError } from "../../errors.ts";
 import { TestFolder } from "../data/folder.ts";
 import { referenceJson } from "../reference.ts";
-import { sleep, until, withSystem } from "./runtime/helpers.ts";
+import { sleep, until as untilWithin, withSystem } from "./runtime/helpers.ts";
 
 const READER = new URL("../../actors/tsv_reader.ts", import.meta.url);
 const SEED = 5;
@@ -16,6 +16,9 @@ const VIEW_BYTES = 64;
 const EMBEDDING_BYTES = 32;
 /** Written into the buffers of a batch that has been here before. */
 const SEEN = 0xa5;
+
+/** Pictures are decoded on threads that other tests may keep busy. */
+const until = (condition: () => boolean) => untilWithin(condition, 20_000);
 
 /** What came out of the readers. */
 interface Received {

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertLess, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../data/sample.ts";
+import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
 import { openTorchFile } from "../../models/checkpoint/torch_file.ts";
 import { readStudentCheckpoint } from "../../models/checkpoint/student_checkpoint.ts";
@@ -34,19 +34,22 @@ async function run(args: string[], env?: Record<string, string>): Promise<Ended>
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
 
-/** Flags of a run of seconds on the pictures of a folder. */
-function smallFlags(folder: RunFolder, output: string): string[] {
-  const { data, path } = folder;
-  return [
-    ["--data", data, "--distill", SAMPLE_TEACHER, "-k", "resnet18", "--output", join(path, output)],
-    ["-b", "4", "--queue", "16", "--image-size", "32", "--epochs", "1", "-j", "1", "--knn-k", "5", "-p", "2"],
-  ].flat();
-}
-
-/** The flags with the value of one of them replaced, or added. */
-function withFlag(flags: string[], name: string, value: string): string[] {
-  const at = flags.indexOf(name);
-  return at === -1 ? [...flags, name, value] : flags.with(at + 1, value);
+/** Flags of a run of seconds on the pictures of a folder; `changes` replace or add flags. */
+function smallFlags(folder: RunFolder, output: string, changes: Record<string, string> = {}): string[] {
+  return Object.entries({
+    "--data": folder.data,
+    "--distill": SAMPLE_TEACHER,
+    "-k": "resnet18",
+    "--output": join(folder.path, output),
+    "-b": "4",
+    "--queue": "16",
+    "--image-size": "32",
+    "--epochs": "1",
+    "-j": "1",
+    "--knn-k": "5",
+    "-p": "2",
+    ...changes,
+  }).flat();
 }
 
 /** A person's mistake: one clear message, a code other than 0, nothing of the program's inside. */
@@ -84,8 +87,8 @@ async function runWithTorch(script: string, ...args: string[]): Promise<string |
 
 Deno.test("distill writes its files, says what it does, and ends with a table; --resume goes on", async () => {
   using folder = new RunFolder(24, 10);
-  const flags = smallFlags(folder, "out");
-  const { code, stdout, stderr } = await run([...flags, "--epochs", "2", "--limit-steps", "8"]);
+  const flags = smallFlags(folder, "out", { "--epochs": "2" });
+  const { code, stdout, stderr } = await run([...flags, "--limit-steps", "8"]);
   assertEquals(code, 0, stderr);
   const { name } = await describeAdapter();
   assertStringIncludes(stdout, `adapter   ${name}\n`);
@@ -153,8 +156,8 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   else assertEquals(keys, "1 resnet18 ['queue', 'queue_ptr', 'student', 'teacher']\n");
 
   // Another run must not write over this one; going on with it is fine.
-  await assertRefused([...flags, "--epochs", "2"], /already .* --resume .*checkpoint_0001\.pth\.tar/);
-  const resumed = await run([...flags, "--epochs", "2", "--resume", join(out, `${prefix}0001.pth.tar`)]);
+  await assertRefused(flags, /already .* --resume .*checkpoint_0001\.pth\.tar/);
+  const resumed = await run([...flags, "--resume", join(out, `${prefix}0001.pth.tar`)]);
   assertEquals(resumed.code, 0, resumed.stderr);
   assertMatch(resumed.stdout, /from step 9/);
   assertEquals(readMetrics().map(({ step }) => step), Array.from({ length: 12 }, (_, i) => i + 1));
@@ -162,13 +165,15 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
 
 Deno.test("distill refuses wrong flags, and suggests the right ones", async () => {
   using folder = new RunFolder(8);
-  const flags = smallFlags(folder, "out");
   const refuse = (args: string[], expected: RegExp) => assertRefused(args, expected, { code: 2 });
   await refuse(["--bach-size", "4"], /--bach-size.*--batch-size/);
   await refuse(["--epochs", "many"], /--epochs.*many/);
   await refuse(["--momentum", "1.5"], /--momentum.*1\.5/);
   await refuse(["-a", "resnet19"], /-a: expected one of .*resnet19.*did you mean resnet18/);
-  await refuse(withFlag(flags, "--queue", "18"), /--queue 18 is not a multiple of --batch-size 4.*16 or 20/);
+  await refuse(
+    smallFlags(folder, "out", { "--queue": "18" }),
+    /--queue 18 is not a multiple of --batch-size 4.*16 or 20/,
+  );
   await refuse(["--data", folder.data], /--data needs --distill/);
   assertEquals([...Deno.readDirSync(folder.path)].map(({ name }) => name), ["data"], "something was written");
 });
@@ -177,11 +182,11 @@ Deno.test("distill refuses data that it cannot use", async () => {
   using folder = new RunFolder(8);
   const flags = smallFlags(folder, "out");
   await assertRefused(
-    withFlag(flags, "--data", join(folder.path, "nowhere")),
+    smallFlags(folder, "out", { "--data": join(folder.path, "nowhere") }),
     /--data: there is no folder .*nowhere/,
   );
   await assertRefused(
-    withFlag(withFlag(flags, "-b", "12"), "--queue", "24"),
+    smallFlags(folder, "out", { "-b": "12", "--queue": "24" }),
     /The data has 8 rows, fewer than one batch of 12/,
   );
   const train = join(folder.data, "train.tsv");
@@ -200,17 +205,17 @@ Deno.test("distill refuses checkpoints that do not fit", async () => {
   const flags = smallFlags(folder, "out");
   const corrupt = referencePath("checkpoints/bad_truncated.zip.pth.tar");
   await assertRefused(
-    withFlag(flags, "-k", "resnet50"),
+    smallFlags(folder, "out", { "-k": "resnet50" }),
     /resnet18_moco_v2_cifar10\.pth\.tar.*layer1\.0\.conv1/,
   );
-  await assertRefused(withFlag(flags, "--distill", corrupt), /bad_truncated\.zip\.pth\.tar/);
-  await assertRefused(withFlag(flags, "--resume", corrupt), /bad_truncated\.zip\.pth\.tar/);
+  await assertRefused(smallFlags(folder, "out", { "--distill": corrupt }), /bad_truncated\.zip\.pth\.tar/);
+  await assertRefused([...flags, "--resume", corrupt], /bad_truncated\.zip\.pth\.tar/);
   await assertRefused(
-    withFlag(flags, "--distill", join(folder.data, "no.pth")),
+    smallFlags(folder, "out", { "--distill": join(folder.data, "no.pth") }),
     /--distill: there is no file .*no\.pth/,
   );
   const other = referencePath("checkpoints/seed_student.zip.pth.tar");
-  await assertRefused(withFlag(flags, "--resume", other), /seed_student\.zip\.pth\.tar/);
+  await assertRefused([...flags, "--resume", other], /seed_student\.zip\.pth\.tar/);
 });
 
 Deno.test("distill says what to install where there is no adapter", {
@@ -251,7 +256,7 @@ Deno.test("distill refuses a read-only output folder and one that is a file", as
   using folder = new RunFolder(8);
   const file = join(folder.data, "train.tsv");
   await assertRefused(
-    withFlag(smallFlags(folder, ""), "--output", file),
+    smallFlags(folder, "", { "--output": file }),
     /cannot write .*train\.tsv: a file is where/,
   );
   const place = join(folder.path, "read only");
@@ -278,7 +283,7 @@ Deno.test("distill saves a checkpoint at Ctrl-C, and ends with 130", {
   ignore: Deno.build.os === "windows",
 }, async () => {
   using folder = new RunFolder(24);
-  const flags = withFlag(withFlag(smallFlags(folder, "out"), "--epochs", "1000"), "-p", "1");
+  const flags = smallFlags(folder, "out", { "--epochs": "1000", "-p": "1" });
   const child = start(flags);
   const stderr = new Response(child.stderr).text();
   let stdout = "";
@@ -302,32 +307,15 @@ function lossesOf(output: string): number[] {
 
 const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
-Deno.test("distill makes the loss fall on the bundled pictures", async () => {
-  const output = await Deno.makeTempDir({ prefix: "seed_learns_" });
-  try {
-    const { code, stderr } = await run([
-      ["--output", output, "-b", "8", "--queue", "128", "--image-size", "32", "--limit-steps", "100"],
-      [
-        "--data",
-        SAMPLE_DATA,
-        "--distill",
-        SAMPLE_TEACHER,
-        "-k",
-        "resnet18",
-        "--no-scale-lr",
-        "--epochs",
-        "1",
-      ],
-      ["--test-data", join(SAMPLE_DATA, "test.tsv"), "-j", "1"],
-    ].flat());
-    assertEquals(code, 0, stderr);
-    const losses = lossesOf(output);
-    console.log(mean(losses.slice(0, 20)), mean(losses.slice(-20)));
-    assertEquals(losses.length, 100);
-    assertLess(mean(losses.slice(-20)), mean(losses.slice(0, 20)));
-  } finally {
-    await Deno.remove(output, { recursive: true });
-  }
+Deno.test("distill makes the loss fall within a hundred steps", async () => {
+  using folder = new RunFolder(400);
+  const flags = smallFlags(folder, "out", { "-b": "8", "--queue": "64", "--epochs": "2" });
+  const { code, stderr } = await run([...flags, "--no-scale-lr", "--warmup-epochs", "0"]);
+  assertEquals(code, 0, stderr);
+  const losses = lossesOf(join(folder.path, "out"));
+  assertEquals(losses.length, 100);
+  // With a learning rate of 0 it stays where it is within 1 %; with this one it is 10 % lower by now.
+  assertLess(mean(losses.slice(-20)), 0.95 * mean(losses.slice(0, 20)));
 });
 
 Deno.test({
@@ -346,7 +334,7 @@ Deno.test({
       const losses = lossesOf(output);
       const tenth = Math.floor(losses.length / 10);
       assertLess(mean(losses.slice(-tenth)), 0.9 * mean(losses.slice(0, tenth)));
-      // One picture in a hundred is more than chance: a thousand queries have a deviation of 1.4 %.
+      // More than chance: a thousand queries have a standard deviation of 1.4 %.
       assertLess(before + 3, after);
       assertLess(before, teacher);
     } finally {

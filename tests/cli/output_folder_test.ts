@@ -89,15 +89,15 @@ Deno.test(
   inFolder((path) => {
     {
       using first = OutputFolder.open(path);
-      for (const [epoch, step] of [[0, 1], [0, 2], [1, 3]]) first.metrics(row(epoch, step));
+      for (const [epoch, step] of [[0, 1], [0, 2], [1, 3], [1, 4], [2, 5]]) first.metrics(row(epoch, step));
     }
     Deno.writeTextFileSync(join(path, "metrics.jsonl"), '{"epoch":1,"st', { append: true }); // a crash
     using second = OutputFolder.open(path, { isResuming: true });
-    assertEquals(second.dropMetricsFrom(1), 1);
-    second.metrics(row(1, 3));
+    assertEquals(second.dropMetricsFrom(1, 3), 2);
+    second.metrics(row(1, 4));
     const rows = Deno.readTextFileSync(join(path, "metrics.jsonl")).trimEnd().split("\n");
-    assertEquals(rows.map((text) => JSON.parse(text).step), [1, 2, 3]);
-    assertEquals(second.dropMetricsFrom(2), 0);
+    assertEquals(rows.map((text) => JSON.parse(text).step), [1, 2, 3, 4]);
+    assertEquals(second.dropMetricsFrom(2, 4), 0);
   }),
 );
 
@@ -106,7 +106,7 @@ Deno.test(
   inFolder((path) => {
     Deno.writeTextFileSync(join(path, "metrics.jsonl"), '{"epoch":0}\nepoch 1\n');
     using folder = OutputFolder.open(path, { isResuming: true });
-    assertThrows(() => folder.dropMetricsFrom(1), UserError, "metrics.jsonl line 2 is no JSON");
+    assertThrows(() => folder.dropMetricsFrom(1, 0), UserError, "metrics.jsonl line 2 is no JSON");
   }),
 );
 

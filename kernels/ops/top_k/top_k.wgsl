@@ -77,8 +77,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var prefix = 0u; // digits of the smallest key that are known
   var known = 0u; // their bits
   var remaining = p.wanted; // candidates to keep among those that begin with `prefix`
-  for (var digit = 0u; digit < 4u; digit++) {
-    let shift = 24u - digit * 8u;
+  for (var position = 0u; position < 4u; position++) {
+    let shift = 24u - position * 8u;
     for (var i = lane; i < 256u; i += LANES) { atomicStore(&histogram[i], 0u); }
     workgroupBarrier();
     for (var q = lane; q < quads; q += LANES) {

@@ -20,10 +20,10 @@ export function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-/** Waits until something holds, and fails when it does not within two seconds. */
-export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (const end = performance.now() + 2000; !(await condition());) {
-    if (performance.now() > end) throw new Error(`not within two seconds: ${condition}`);
+/** Waits until something holds, and fails when it does not in time. */
+export async function until(condition: () => boolean | Promise<boolean>, ms = 2000): Promise<void> {
+  for (const end = performance.now() + ms; !(await condition());) {
+    if (performance.now() > end) throw new Error(`not within ${ms} ms: ${condition}`);
     await sleep(5);
   }
 }

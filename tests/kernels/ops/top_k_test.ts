@@ -81,6 +81,9 @@ async function run(gpu: Gpu, { rows, k, parts, value }: Case) {
 const random = (row: number, column: number) => new Random(3, row, column).uniform(-1, 1);
 /** Only a few different values, both zeros among them, so that the border is always a tie. */
 const quantised = (row: number, column: number) => Math.round(random(row, column) * 3) * 0.25;
+/** -1 or one of the two zeros. */
+const zeros = (row: number, column: number) => [-1, -0, 0][Math.floor((random(row, column) + 1) * 1.5)];
+const negative = (row: number, column: number) => random(row, column) - 2;
 const tiny = (row: number, column: number) => random(row, column) * 1e-40;
 const wide = (row: number, column: number) => random(row, column) * 10 ** (column % 60 - 30);
 /** Differ in the last bits only. */
@@ -91,17 +94,19 @@ const cases: Record<string, Case> = {
   "one of 17": { rows: 3, k: 1, parts: [17], value: random },
   "5 of 17": { rows: 3, k: 5, parts: [17], value: random },
   "all of 12": { rows: 2, k: 12, parts: [12], value: random },
-  "20 of 7, which leaves places": { rows: 2, k: 21, parts: [7], value: random },
+  "21 of 7, which leaves places": { rows: 2, k: 21, parts: [7], value: random },
   "200 of 1000": { rows: 4, k: 200, parts: [1000], value: random },
   "1024 of 1030": { rows: 2, k: 1024, parts: [1030], value: random },
   "1500 of 4001": { rows: 2, k: 1500, parts: [4001], value: random },
   "33 of 700 with ties": { rows: 5, k: 33, parts: [700], value: quantised },
+  "50 of 300 with ties of zeros": { rows: 5, k: 50, parts: [300], value: zeros },
   "50 of 500 equal ones": { rows: 2, k: 50, parts: [500], value: () => -0.25 },
   "50 of 500 subnormal ones": { rows: 2, k: 50, parts: [500], value: tiny },
   "50 of 500 from 1e-30 to 1e30": { rows: 2, k: 50, parts: [500], value: wide },
   "50 of 900 that differ in the last bits": { rows: 2, k: 50, parts: [900], value: close },
-  "20 of 3, 17 and 131, in parts": { rows: 3, k: 21, parts: [3, 17, 131], value: random },
+  "21 of 3, 17 and 131, in parts": { rows: 3, k: 21, parts: [3, 17, 131], value: random },
   "30 of 200, 1 and 300 with ties, in parts": { rows: 3, k: 30, parts: [200, 1, 300], value: quantised },
+  "21 of 90 and 50 negative ones, in parts": { rows: 3, k: 21, parts: [90, 50], value: negative },
   "9 of 2 and 3, which leaves places, in parts": { rows: 3, k: 9, parts: [2, 3], value: random },
 };
 
