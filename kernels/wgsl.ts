@@ -18,7 +18,7 @@ const MAX_WORKGROUPS = 65535;
 
 /**
  * Workgroups for `count` invocations in groups of `size`, folded into two dimensions where one is not enough.
- * The kernel finds its index with {@linkcode LINEAR_INDEX}.
+ * {@linkcode LINEAR_MAIN} finds an invocation's index in it.
  */
 export function linearWorkgroups(count: number, size: number): [number, number, number] {
   const groups = Math.max(1, Math.ceil(count / size));
@@ -30,9 +30,17 @@ export function linearWorkgroups(count: number, size: number): [number, number, 
 /** Invocations in a workgroup of the elementwise kernels. */
 export const LINEAR_SIZE = 64;
 
-/** WGSL: index of an invocation in a grid of {@linkcode linearWorkgroups} with {@linkcode LINEAR_SIZE}. */
-export const LINEAR_INDEX = `
-fn linear_index(group: vec3<u32>, groups: vec3<u32>, local: u32) -> u32 {
-  return (group.y * groups.x + group.x) * ${LINEAR_SIZE}u + local;
+/**
+ * WGSL: the entry point of the kernels that run over a grid of {@linkcode linearWorkgroups}; it calls the kernel's
+ * `invocation(i)`, which must check that `i` is not past the end.
+ */
+export const LINEAR_MAIN = `
+@compute @workgroup_size(${LINEAR_SIZE})
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) local: u32,
+) {
+  invocation((group.y * groups.x + group.x) * ${LINEAR_SIZE}u + local);
 }
 `;

@@ -1,6 +1,6 @@
 /** Sum of two tensors of one shape. */
 import { expectShape, type Op, paddedCount } from "../../graph.ts";
-import { LINEAR_INDEX, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import wgsl from "./add.wgsl" with { type: "text" };
 
 /** y = a + b. */
@@ -18,7 +18,7 @@ export const add: Op<Record<never, never>> = {
     const quads = paddedCount(node.outputs[0]) / 4;
     lowering.dispatch({
       label: "add",
-      source: LINEAR_INDEX + wgsl,
+      source: LINEAR_MAIN + wgsl,
       bindings: [...node.inputs, node.outputs[0]],
       uniforms: uniforms(quads),
       workgroups: linearWorkgroups(quads, LINEAR_SIZE),

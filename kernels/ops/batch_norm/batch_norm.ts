@@ -6,7 +6,7 @@
  * deviations) pairs that are combined in a fixed order (Chan et al.), so that no large squares cancel.
  */
 import { expectShape, type Op, paddedCount, padTo4, type Tensor } from "../../graph.ts";
-import { f32, LINEAR_INDEX, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import { chunkRows } from "../channel_sum/channel_sum.ts";
 import applyWgsl from "./batch_norm.wgsl" with { type: "text" };
 import gradientInputWgsl from "./batch_norm_gradient_input.wgsl" with { type: "text" };
@@ -41,14 +41,14 @@ export const batchStatistics: Op<Record<never, never>> = {
     const words = uniforms(rows, quads, perChunk, chunks);
     lowering.dispatch({
       label: "batch_statistics",
-      source: LINEAR_INDEX + chunkWgsl,
+      source: LINEAR_MAIN + chunkWgsl,
       bindings: [x, partial],
       uniforms: words,
       workgroups: linearWorkgroups(chunks * quads, LINEAR_SIZE),
     });
     lowering.dispatch({
       label: "batch_statistics combine",
-      source: LINEAR_INDEX + combineWgsl,
+      source: LINEAR_MAIN + combineWgsl,
       bindings: [partial, node.outputs[0]],
       uniforms: words,
       workgroups: linearWorkgroups(quads, LINEAR_SIZE),
@@ -102,7 +102,7 @@ export const batchNorm: Op<BatchNormAttributes> = {
     const [x, statistics, gamma, beta, ...extra] = node.inputs;
     lowering.dispatch({
       label: "batch_norm",
-      source: LINEAR_INDEX + prelude + applyWgsl.replace("/* residual */", residual ? "+ residual[at]" : ""),
+      source: LINEAR_MAIN + prelude + applyWgsl.replace("/* residual */", residual ? "+ residual[at]" : ""),
       bindings: [x, statistics, gamma, beta, node.outputs[0], ...extra],
       uniforms: uniforms(rows, quads, ROWS_PER_INVOCATION, f32(epsilon)),
       workgroups: linearWorkgroups(Math.ceil(rows / ROWS_PER_INVOCATION) * quads, LINEAR_SIZE),
@@ -140,14 +140,14 @@ const batchNormGradient: Op<BatchNormGradientAttributes> = {
 
     lowering.dispatch({
       label: "batch_norm_gradient sums",
-      source: LINEAR_INDEX + masked(5) + mask(gradientSumsWgsl),
+      source: LINEAR_MAIN + masked(5) + mask(gradientSumsWgsl),
       bindings: [x, statistics, dy, partial, ...y],
       uniforms: uniforms(rows, quads, perChunk, chunks, f32(epsilon)),
       workgroups: linearWorkgroups(chunks * quads, LINEAR_SIZE),
     });
     lowering.dispatch({
       label: "batch_norm_gradient totals",
-      source: LINEAR_INDEX + gradientTotalsWgsl,
+      source: LINEAR_MAIN + gradientTotalsWgsl,
       bindings: [partial, dgamma, dbeta],
       uniforms: uniforms(quads, chunks),
       workgroups: linearWorkgroups(quads, LINEAR_SIZE),
@@ -157,7 +157,7 @@ const batchNormGradient: Op<BatchNormGradientAttributes> = {
       : "";
     lowering.dispatch({
       label: "batch_norm_gradient input",
-      source: LINEAR_INDEX + masked(8) + kept +
+      source: LINEAR_MAIN + masked(8) + kept +
         mask(gradientInputWgsl).replace("/* keep dz */", keepMasked ? "kept[at] = dz;" : ""),
       bindings: [x, statistics, gamma, dy, dgamma, dbeta, dx, ...y, ...dz],
       uniforms: uniforms(rows, quads, ROWS_PER_INVOCATION, f32(epsilon)),
@@ -187,7 +187,7 @@ export const updateRunningStatistics: Op<RunningStatisticsAttributes> = {
     const quads = padTo4(node.inputs[1].shape[0]) / 4;
     lowering.dispatch({
       label: "update_running_statistics",
-      source: LINEAR_INDEX + runningWgsl,
+      source: LINEAR_MAIN + runningWgsl,
       bindings: node.inputs,
       // PyTorch refuses a count of one; here its variance is taken as it is.
       uniforms: uniforms(quads, f32(momentum), f32(count / Math.max(1, count - 1))),

@@ -8,13 +8,7 @@ struct Params { rows: u32, quads: u32, rows_per_invocation: u32, epsilon: f32 }
 @group(0) @binding(6) var<storage, read> dbeta: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> dx: array<vec4<f32>>;
 
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let i = linear_index(group, groups, local);
+fn invocation(i: u32) {
   let block = i / p.quads;
   let quad = i - block * p.quads;
   let first = block * p.rows_per_invocation;

@@ -3,13 +3,7 @@ struct Params { rows: u32, quads: u32, per_chunk: u32, chunks: u32 }
 @group(0) @binding(1) var<storage, read> partial: array<vec4<f32>>; // [chunks, 2, c]
 @group(0) @binding(2) var<storage, read_write> statistics: array<vec4<f32>>; // [2, c]: mean, biased variance
 
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let quad = linear_index(group, groups, local);
+fn invocation(quad: u32) {
   if (quad >= p.quads) { return; }
   var mean = partial[quad];
   var squares = partial[p.quads + quad];

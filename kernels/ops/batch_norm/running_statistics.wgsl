@@ -4,13 +4,7 @@ struct Params { quads: u32, momentum: f32, unbias: f32 }
 @group(0) @binding(2) var<storage, read_write> running_mean: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> running_variance: array<vec4<f32>>;
 
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let quad = linear_index(group, groups, local);
+fn invocation(quad: u32) {
   if (quad >= p.quads) { return; }
   let keep = 1.0 - p.momentum;
   running_mean[quad] = keep * running_mean[quad] + p.momentum * statistics[quad];

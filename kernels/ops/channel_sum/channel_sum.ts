@@ -1,6 +1,6 @@
 /** Sum over every dimension but the channels: the gradient of a bias. */
 import { type Op, paddedCount, padTo4 } from "../../graph.ts";
-import { LINEAR_INDEX, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import { sumPartials } from "../sum_partials/sum_partials.ts";
 import wgsl from "./channel_sum.wgsl" with { type: "text" };
 
@@ -30,7 +30,7 @@ export const channelSum: Op<Record<never, never>> = {
       : lowering.scratch({ shape: [chunks, channels] }, "partial sums");
     lowering.dispatch({
       label: "channel_sum",
-      source: LINEAR_INDEX + wgsl,
+      source: LINEAR_MAIN + wgsl,
       bindings: [x, result],
       uniforms: uniforms(rows, quads, perChunk, chunks),
       workgroups: linearWorkgroups(chunks * quads, LINEAR_SIZE),

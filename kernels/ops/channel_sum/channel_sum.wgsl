@@ -3,13 +3,7 @@ struct Params { rows: u32, quads: u32, per_chunk: u32, chunks: u32 }
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> sums: array<vec4<f32>>; // [chunks, c]
 
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let i = linear_index(group, groups, local);
+fn invocation(i: u32) {
   if (i >= p.chunks * p.quads) { return; }
   let chunk = i / p.quads;
   let quad = i - chunk * p.quads;

@@ -1,6 +1,6 @@
 /** The vote of a weighted nearest-neighbour classifier. */
 import { expectShape, type Op, padTo4 } from "../../graph.ts";
-import { f32, LINEAR_INDEX, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import wgsl from "./class_votes.wgsl" with { type: "text" };
 
 /** Attributes of {@linkcode classVotes}. */
@@ -40,7 +40,7 @@ export const classVotes: Op<ClassVotesAttributes> = {
     const [rows, , , k] = node.inputs[0].shape;
     lowering.dispatch({
       label: "class_votes",
-      source: LINEAR_INDEX + wgsl,
+      source: LINEAR_MAIN + wgsl,
       bindings: [...node.inputs, node.outputs[0]],
       uniforms: uniforms(rows, k, padTo4(k), padTo4(classes), voters, f32(1 / temperature)),
       workgroups: linearWorkgroups(rows, LINEAR_SIZE),

@@ -5,13 +5,7 @@ struct Params { rows: u32, k: u32, k_stride: u32, class_stride: u32, voters: u32
 @group(0) @binding(3) var<storage, read_write> scores: array<f32>; // [m, classes]
 
 /// One invocation a row: it costs k + classes steps, and the sums have a fixed order.
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let row = linear_index(group, groups, local);
+fn invocation(row: u32) {
   if (row >= p.rows) { return; }
   for (var c = 0u; c < p.class_stride; c++) { scores[row * p.class_stride + c] = 0.0; }
   var largest = similarities[row * p.k_stride];

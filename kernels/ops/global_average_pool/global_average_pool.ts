@@ -1,6 +1,6 @@
 /** Mean over all pixels of a picture. */
 import { expectShape, type Op, padTo4 } from "../../graph.ts";
-import { LINEAR_INDEX, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import wgsl from "./global_average_pool.wgsl" with { type: "text" };
 import gradientWgsl from "./global_average_pool_gradient.wgsl" with { type: "text" };
 
@@ -21,7 +21,7 @@ export const globalAveragePool: Op<Record<never, never>> = {
     const [n, h, w, c] = node.inputs[0].shape;
     lowering.dispatch({
       label: "global_average_pool",
-      source: LINEAR_INDEX + wgsl,
+      source: LINEAR_MAIN + wgsl,
       bindings: [node.inputs[0], node.outputs[0]],
       uniforms: uniforms(n, h * w, padTo4(c) / 4),
       workgroups: linearWorkgroups(n * padTo4(c) / 4, LINEAR_SIZE),
@@ -38,7 +38,7 @@ const globalAveragePoolGradient: Op<{ like: readonly number[] }> = {
   lower(lowering, node, { like: [n, h, w, c] }) {
     lowering.dispatch({
       label: "global_average_pool_gradient",
-      source: LINEAR_INDEX + gradientWgsl,
+      source: LINEAR_MAIN + gradientWgsl,
       bindings: [node.inputs[0], node.outputs[0]],
       uniforms: uniforms(n, h * w, padTo4(c) / 4),
       workgroups: linearWorkgroups(n * h * w * padTo4(c) / 4, LINEAR_SIZE),

@@ -1,6 +1,6 @@
 /** Max pooling with square windows; of equal values in a window the first wins, as in PyTorch. */
 import { expectShape, type Op, padTo4 } from "../../graph.ts";
-import { LINEAR_INDEX, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import wgsl from "./max_pool.wgsl" with { type: "text" };
 import gradientWgsl from "./max_pool_gradient.wgsl" with { type: "text" };
 
@@ -36,7 +36,7 @@ export const maxPool: Op<MaxPoolAttributes> = {
     const [, ho, wo] = node.outputs[0].shape;
     lowering.dispatch({
       label: "max_pool",
-      source: LINEAR_INDEX + wgsl,
+      source: LINEAR_MAIN + wgsl,
       bindings: [x, ...node.outputs],
       uniforms: poolUniforms(x.shape, ho, wo, attributes),
       workgroups: linearWorkgroups(x.shape[0] * ho * wo * padTo4(x.shape[3]) / 4, LINEAR_SIZE),
@@ -55,7 +55,7 @@ const maxPoolGradient: Op<MaxPoolAttributes & { like: readonly number[] }> = {
     const [n, h, w, c] = like;
     lowering.dispatch({
       label: "max_pool_gradient",
-      source: LINEAR_INDEX + gradientWgsl,
+      source: LINEAR_MAIN + gradientWgsl,
       bindings: [...node.inputs, node.outputs[0]],
       uniforms: poolUniforms(like, dy.shape[1], dy.shape[2], attributes),
       workgroups: linearWorkgroups(n * h * w * padTo4(c) / 4, LINEAR_SIZE),

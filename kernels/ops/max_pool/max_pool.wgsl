@@ -8,13 +8,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> winners: array<u32>; // tap of each of the four channels, a byte each
 
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let i = linear_index(group, groups, local);
+fn invocation(i: u32) {
   if (i >= p.batch * p.out_height * p.out_width * p.quads) { return; }
   let quad = i % p.quads;
   let ox = (i / p.quads) % p.out_width;

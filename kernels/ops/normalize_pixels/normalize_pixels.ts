@@ -1,6 +1,6 @@
 /** Packed 8-bit pixels to normalised float32: the first kernel of every encoder. */
 import { expectShape, type Op } from "../../graph.ts";
-import { f32, LINEAR_INDEX, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import wgsl from "./normalize_pixels.wgsl" with { type: "text" };
 
 /** Attributes of {@linkcode normalizePixels}: per channel, in units of [0, 1] as torchvision's `Normalize`. */
@@ -27,7 +27,7 @@ export const normalizePixels: Op<NormalizePixelsAttributes> = {
     const count = node.inputs[0].shape.reduce((a, b) => a * b, 1);
     lowering.dispatch({
       label: "normalize_pixels",
-      source: LINEAR_INDEX + wgsl,
+      source: LINEAR_MAIN + wgsl,
       bindings: [node.inputs[0], node.outputs[0]],
       uniforms: uniforms(
         ...mean.map(f32),

@@ -3,13 +3,7 @@ struct Params { mean: vec3<f32>, count: u32, deviation: vec3<f32> }
 @group(0) @binding(1) var<storage, read> pixels: array<u32>; // RGBA8
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let i = linear_index(group, groups, local);
+fn invocation(i: u32) {
   if (i >= p.count) { return; }
   let bytes = (vec3<u32>(pixels[i]) >> vec3<u32>(0u, 8u, 16u)) & vec3<u32>(255u);
   y[i] = vec4<f32>((vec3<f32>(bytes) / 255.0 - p.mean) / p.deviation, 0.0);

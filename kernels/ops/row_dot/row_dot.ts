@@ -1,6 +1,6 @@
 /** Dot products of matching rows. */
 import { expectShape, type Op, paddedCount, padTo4 } from "../../graph.ts";
-import { LINEAR_INDEX, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import wgsl from "./row_dot.wgsl" with { type: "text" };
 import scaleWgsl from "./scale_rows.wgsl" with { type: "text" };
 
@@ -26,7 +26,7 @@ export const rowDot: Op<Record<never, never>> = {
     const rows = paddedCount(node.inputs[0]) / (quads * 4);
     lowering.dispatch({
       label: "row_dot",
-      source: LINEAR_INDEX + wgsl,
+      source: LINEAR_MAIN + wgsl,
       bindings: [...node.inputs, node.outputs[0]],
       uniforms: uniforms(rows, quads),
       workgroups: linearWorkgroups(rows, LINEAR_SIZE),
@@ -45,7 +45,7 @@ const scaleRows: Op<Record<never, never>> = {
     const count = paddedCount(node.inputs[0]) / 4;
     lowering.dispatch({
       label: "scale_rows",
-      source: LINEAR_INDEX + scaleWgsl,
+      source: LINEAR_MAIN + scaleWgsl,
       bindings: [...node.inputs, node.outputs[0]],
       uniforms: uniforms(count, quads),
       workgroups: linearWorkgroups(count, LINEAR_SIZE),

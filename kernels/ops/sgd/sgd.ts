@@ -1,6 +1,6 @@
 /** Stochastic gradient descent with momentum and weight decay, as `torch.optim.SGD`, over a whole arena at once. */
 import { expectShape, type Op, paddedCount } from "../../graph.ts";
-import { f32, LINEAR_INDEX, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import wgsl from "./sgd.wgsl" with { type: "text" };
 
 /** Attributes of {@linkcode sgd}. */
@@ -28,7 +28,7 @@ export const sgd: Op<SgdAttributes> = {
     const quads = paddedCount(node.inputs[0]) / 4;
     lowering.dispatch({
       label: "sgd",
-      source: LINEAR_INDEX + wgsl,
+      source: LINEAR_MAIN + wgsl,
       bindings: node.inputs,
       uniforms: uniforms(quads, f32(momentum), f32(weightDecay)),
       workgroups: linearWorkgroups(quads, LINEAR_SIZE),

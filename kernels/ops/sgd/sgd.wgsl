@@ -5,13 +5,7 @@ struct Params { quads: u32, momentum: f32, weight_decay: f32 }
 @group(0) @binding(3) var<storage, read_write> velocity: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read> learning_rate: array<vec4<f32>>;
 
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let i = linear_index(group, groups, local);
+fn invocation(i: u32) {
   if (i >= p.quads) { return; }
   let w = weights[i];
   let v = p.momentum * velocity[i] + (gradients[i] + p.weight_decay * w);

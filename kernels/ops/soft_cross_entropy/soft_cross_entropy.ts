@@ -6,7 +6,7 @@
  * logits again.
  */
 import { expectShape, type Op, padTo4 } from "../../graph.ts";
-import { f32, LINEAR_INDEX, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import gradientWgsl from "./soft_cross_entropy_gradient.wgsl" with { type: "text" };
 import meanWgsl from "./soft_cross_entropy_mean.wgsl" with { type: "text" };
 import rowsWgsl from "./soft_cross_entropy_rows.wgsl" with { type: "text" };
@@ -93,7 +93,7 @@ const softCrossEntropyGradient: Op<SoftCrossEntropyAttributes> = {
     const scale = 1 / (rows * temperature);
     lowering.dispatch({
       label: "soft_cross_entropy_gradient",
-      source: LINEAR_INDEX + gradientWgsl,
+      source: LINEAR_MAIN + gradientWgsl,
       bindings: [z, own, target, targetOwn, rowState, ...node.outputs],
       uniforms: uniforms(rows, quads, columns, f32(1 / temperature), f32(1 / targetTemperature), f32(scale)),
       workgroups: linearWorkgroups(rows * quads, LINEAR_SIZE),

@@ -11,13 +11,7 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> dz: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> down: array<vec4<f32>>;
 
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let i = linear_index(group, groups, local);
+fn invocation(i: u32) {
   if (i >= p.rows * p.quads) { return; }
   let row = i / p.quads;
   let q = i - row * p.quads;
