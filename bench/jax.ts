@@ -1,5 +1,5 @@
 /** The same work with jax-js and its WebGPU backend, compiled by `jit`. Arrays there are owned: `.ref` keeps one. */
-import * as jax from "npm:@jax-js/jax@0.1.25";
+import * as jax from "@jax-js/jax";
 import type { Contestant } from "./measure.ts";
 import { type ConvolutionShape, outputSide } from "./shapes.ts";
 

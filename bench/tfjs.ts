@@ -1,8 +1,8 @@
 /** The same work with TensorFlow.js and its WebGPU backend. */
-import * as tf from "npm:@tensorflow/tfjs-core@4.22.0";
+import * as tf from "@tensorflow/tfjs-core";
 // The core alone knows no gradients; the whole package registers them.
-import "npm:@tensorflow/tfjs@4.22.0";
-import { WebGPUBackend } from "npm:@tensorflow/tfjs-backend-webgpu@4.22.0";
+import "@tensorflow/tfjs";
+import { WebGPUBackend } from "@tensorflow/tfjs-backend-webgpu";
 import { initializeQueue, type StateValues } from "../models/initialize.ts";
 import { IMAGENET_NORMALIZATION } from "../models/images.ts";
 import type { Contestant } from "./measure.ts";
