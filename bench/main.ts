@@ -1,5 +1,5 @@
 /**
- * `deno task bench [product] [convolution] [step] [--rounds N]`: side by side with tfjs and jax-js, in one run on one
+ * `deno task bench [product] [convolution] [step] [tiles] [--rounds N]`: side by side with tfjs and jax-js, in one run on one
  * adapter. Prints tables in Markdown; `bench/RESULTS.md` keeps them.
  */
 import { parseArgs } from "@std/cli/parse-args";
@@ -10,11 +10,12 @@ import { compare, geometricMean, type Medians } from "./measure.ts";
 import * as ours from "./ours.ts";
 import { CONVOLUTIONS, type ConvolutionShape, forwardOperations, outputSide, PRODUCTS } from "./shapes.ts";
 import * as tfjs from "./tfjs.ts";
+import { TILE_SIZES, tiledProduct } from "./tiles.ts";
 
-const HELP = `Usage: deno task bench [product] [convolution] [step] [--rounds N]
+const HELP = `Usage: deno task bench [product] [convolution] [step] [tiles] [--rounds N]
 
 Times this project against @tensorflow/tfjs-backend-webgpu and @jax-js/jax, each in turn, on one adapter.
-Without names everything is run (some minutes). --rounds: rounds of each, of which the median counts [default: 5]`;
+Without names everything is run (some minutes). tiles compares this project's own register tiles on a software adapter. --rounds: rounds of each, of which the median counts [default: 5]`;
 
 function randomValues(name: string, length: number): Float32Array<ArrayBuffer> {
   const random = new Random(1, "bench", name);
@@ -115,12 +116,33 @@ async function benchStep(gpu: Gpu, rounds: number): Promise<void> {
   ]);
 }
 
+async function benchTiles(gpu: Gpu, rounds: number): Promise<void> {
+  const size = 1024;
+  const [a, b] = ["a", "b"].map((name) => randomValues(name, size * size));
+  const sources = ["texture", "buffer"] as const;
+  const contestants = await Promise.all(
+    sources.flatMap((source) => TILE_SIZES.map((tile) => tiledProduct(gpu, size, a, b, tile, source))),
+  );
+  const medians = await compare("tiles", contestants, rounds);
+  const best = Math.min(...medians.values());
+  printTable("Register tiles, 1024 product: GFLOP/s, and throughput relative to the best", [
+    ["operands from", ...TILE_SIZES.map((tile) => tile.join("x"))],
+    ...sources.map((source) => [
+      source,
+      ...TILE_SIZES.map((tile) => {
+        const time = medians.get(`${tile.join("x")} ${source}`)!;
+        return `${(2 * size ** 3 / time / 1e6).toFixed(1)} (${(best / time).toFixed(2)})`;
+      }),
+    ]),
+  ]);
+}
+
 const { _: names, rounds, help } = parseArgs(Deno.args, {
   string: ["rounds"],
   boolean: ["help"],
   default: { rounds: "5" },
 });
-const known = ["product", "convolution", "step"];
+const known = ["product", "convolution", "step", "tiles"];
 const unknown = names.find((name) => !known.includes(String(name)));
 const count = Number(rounds);
 if (help || unknown !== undefined || !Number.isInteger(count) || count < 1) {
@@ -140,6 +162,7 @@ if (wanted.includes("convolution")) {
   await benchConvolutions(gpu, count, false);
   await benchConvolutions(gpu, count, true);
 }
+if (wanted.includes("tiles")) await benchTiles(gpu, count);
 if (wanted.includes("step")) await benchStep(gpu, count);
 gpu.destroy();
 Deno.exit(0); // the libraries keep their devices

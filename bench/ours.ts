@@ -11,7 +11,8 @@ import { StudentStep } from "../models/student_step.ts";
 import type { Contestant } from "./measure.ts";
 import { type ConvolutionShape, outputSide } from "./shapes.ts";
 
-async function contestant(
+/** Compiles a graph whose run is what is timed; `shown` is the result that is compared. */
+export async function contestant(
   gpu: Gpu,
   graph: Graph,
   inputs: readonly (readonly [Tensor, Float32Array<ArrayBuffer>])[],

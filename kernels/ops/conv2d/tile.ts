@@ -17,18 +17,18 @@ const SOFTWARE_LANES = 8;
 
 /**
  * Relative throughput of register tiles (rows x columns) on the software adapter, operands from textures, measured
- * with a 1024 matrix product; see bench/RESULTS.md.
+ * with a 1024 matrix product: `deno task bench tiles`.
  */
 const SOFTWARE_EFFICIENCY: Record<string, number> = {
   "16x16": 1,
-  "8x16": 0.9,
-  "16x8": 0.84,
-  "8x8": 0.72,
-  "4x16": 0.68,
-  "16x4": 0.66,
-  "4x8": 0.52,
-  "8x4": 0.5,
-  "4x4": 0.36,
+  "8x16": 0.8,
+  "16x8": 0.69,
+  "8x8": 0.58,
+  "4x16": 0.57,
+  "16x4": 0.54,
+  "4x8": 0.46,
+  "8x4": 0.47,
+  "4x4": 0.38,
 };
 
 /** Workgroups that should be there at least, so that every core has work. */
