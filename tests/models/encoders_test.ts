@@ -9,7 +9,6 @@ import { relativeError, withGpu } from "../kernels/check_op.ts";
 import { referenceJson } from "../reference.ts";
 import { formulaEncoder, formulaImages, formulaReader, REFERENCE_HEAD } from "./reference_encoder.ts";
 
-const LONG = Deno.env.get("SEED_LONG") !== undefined;
 const ARCHITECTURES = referenceJson("architectures.json");
 const EMBEDDINGS = referenceJson("embeddings.json");
 
@@ -26,13 +25,18 @@ for (const encoder of ENCODERS) {
 /** Deeper nets grow very large activations in eval mode on the formula's statistics. */
 const evalTolerance = (name: string) => /resnet(101|152)/.test(name) ? 3e-3 : 1e-4;
 
+/**
+ * Batch statistics of 32 values magnify rounding from layer to layer: the reference's own float32 is 1.4e-4 (ResNet-101)
+ * and 5.9e-4 (ResNet-152) away from the same computation in float64, and PyTorch on another machine 2.8e-4 from it.
+ */
+const trainTolerance = (name: string) => /resnet(101|152)/.test(name) ? 1e-3 : 1e-4;
+
 for (const { name } of ENCODERS) {
   for (const size of [64, 96, 224]) {
     const expected = EMBEDDINGS[name]?.[`eval${size}`];
     if (expected === undefined) continue;
     Deno.test({
       name: `parity: ${name} embeds ${size} pixel pictures as the original does in eval mode`,
-      ignore: !LONG && size === 224 && name !== "resnet18",
       fn: () =>
         withGpu(async (gpu) => {
           const { batch, embedding } = expected;
@@ -49,7 +53,6 @@ for (const { name } of ENCODERS) {
   Deno.test({
     name:
       `parity: ${name} embeds pictures as the original does in train mode, and updates its running statistics`,
-    ignore: !LONG && /resnet(101|152)/.test(name),
     fn: () =>
       withGpu(async (gpu) => {
         const graph = new Graph();
@@ -70,7 +73,7 @@ for (const { name } of ENCODERS) {
         const actual = unpadRows(await program.read(embedding), [train.batch, 128]);
         const rows = train.embedding.length;
         const error = relativeError(actual.subarray(0, rows * 128), train.embedding.flat());
-        assert(error <= 1e-4, `relative error ${error}`);
+        assert(error <= trainTolerance(name), `relative error ${error}`);
 
         const values = await store.save();
         for (const [key, [sum, norm]] of Object.entries<[number, number]>(train.running_stats_sum_norm)) {
