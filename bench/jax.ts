@@ -1,6 +1,6 @@
 /** The same work with jax-js and its WebGPU backend, compiled by `jit`. Arrays there are owned: `.ref` keeps one. */
 import * as jax from "@jax-js/jax";
-import type { Contestant } from "./measure.ts";
+import type { Contestant, Results } from "./measure.ts";
 import { type ConvolutionShape, outputSide } from "./shapes.ts";
 
 type JaxArray = ReturnType<typeof jax.numpy.zeros>;
@@ -11,19 +11,33 @@ export async function openJax(): Promise<void> {
   jax.defaultDevice("webgpu");
 }
 
-function contestant(work: () => JaxArray[], show: (array: JaxArray) => JaxArray): Contestant {
+/** @param show turns each result, by its name, into the layout that is compared */
+function contestant(
+  work: () => JaxArray[],
+  show: Record<string, (array: JaxArray) => JaxArray>,
+): Contestant {
   let kept: JaxArray[] = [];
   const drop = () => {
     for (const array of kept) array.dispose();
   };
   return {
     name: "jax-js",
-    run() {
+    async run() {
       drop();
       kept = work();
+      // Work is lazy, and cancelled when its result is disposed of before anybody asked for it: asking for the
+      // buffer submits it without waiting.
+      await Promise.all(kept.map((array) => array.ref.gpuBuffer()));
     },
-    finish: async () => void await jax.blockUntilReady(kept),
-    result: async () => await show(kept.at(-1)!.ref).data(),
+    // All is on one queue, so that one value of the last result waits for everything.
+    finish: async () => void await kept.at(-1)!.ref.ravel().slice([0, 1]).data(),
+    async result() {
+      const results: Results = {};
+      for (const [i, [name, turn]] of Object.entries(show).entries()) {
+        results[name] = await turn(kept[i].ref).data();
+      }
+      return results;
+    },
     dispose: drop,
   };
 }
@@ -36,7 +50,7 @@ function toArray(values: Float32Array, shape: readonly number[]): JaxArray {
 export function product(size: number, a: Float32Array, b: Float32Array): Contestant {
   const [x, y] = [a, b].map((values) => toArray(values, [size, size]));
   const multiply = jax.jit((p: JaxArray, q: JaxArray) => jax.numpy.matmul(p, q));
-  return contestant(() => [multiply(x.ref, y.ref)], (array) => array);
+  return contestant(() => [multiply(x.ref, y.ref)], { product: (array) => array });
 }
 
 /** The convolution (NCHW, as jax-js has it), and with `training` both gradients. */
@@ -59,10 +73,14 @@ export function convolution(
   const train = jax.jit((a: JaxArray, b: JaxArray, d: JaxArray): JaxArray[] => {
     const [y, backward] = jax.vjp(convolve, [a, b]);
     const [da, db] = backward(d);
-    return [y, db, da];
+    return [y, da, db];
   });
-  const show = (array: JaxArray) => array.transpose([0, 2, 3, 1]);
+  const channelsLast = (array: JaxArray) => array.transpose([0, 2, 3, 1]);
   return training
-    ? contestant(() => train(x.ref, w.ref, dy.ref), show)
-    : contestant(() => [forward(x.ref, w.ref)], show);
+    ? contestant(() => train(x.ref, w.ref, dy.ref), {
+      y: channelsLast,
+      dx: channelsLast,
+      dw: (array) => array.transpose([2, 3, 1, 0]),
+    })
+    : contestant(() => [forward(x.ref, w.ref)], { y: channelsLast });
 }

@@ -1,6 +1,6 @@
 /**
- * `deno task bench [product] [convolution] [step] [tiles] [--rounds N]`: side by side with tfjs and jax-js, in one run on one
- * adapter. Prints tables in Markdown; `bench/RESULTS.md` keeps them.
+ * `deno task bench [product] [forward] [training] [tiles] [step] [--rounds N]`: side by side with tfjs and jax-js, in
+ * one run on one adapter. Prints tables in Markdown; `bench/RESULTS.md` keeps them.
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { Random } from "../data/random.ts";
@@ -8,14 +8,30 @@ import { type Gpu, openGpu } from "../kernels/gpu.ts";
 import * as jax from "./jax.ts";
 import { compare, geometricMean, type Medians } from "./measure.ts";
 import * as ours from "./ours.ts";
-import { CONVOLUTIONS, type ConvolutionShape, forwardOperations, outputSide, PRODUCTS } from "./shapes.ts";
+import {
+  COMPARED_GRADIENTS,
+  CONVOLUTIONS,
+  type ConvolutionShape,
+  forwardOperations,
+  outputSide,
+  PRODUCTS,
+} from "./shapes.ts";
 import * as tfjs from "./tfjs.ts";
 import { TILE_SIZES, tiledProduct } from "./tiles.ts";
 
-const HELP = `Usage: deno task bench [product] [convolution] [step] [tiles] [--rounds N]
+const HELP = `Usage: deno task bench [NAME ...] [--rounds N]
 
 Times this project against @tensorflow/tfjs-backend-webgpu and @jax-js/jax, each in turn, on one adapter.
-Without names everything is run (some minutes). tiles compares this project's own register tiles on a software adapter. --rounds: rounds of each, of which the median counts [default: 5]`;
+Without names everything is run (some minutes).
+
+  product      matrix products
+  convolution  both of the following
+  forward      convolutions of ResNet-18, forward
+  training     the same with both gradients
+  tiles        this project's own register tiles on a software adapter
+  step         one distillation step, against tfjs
+
+  --rounds N   rounds of each, of which the median counts [default: 5]`;
 
 function randomValues(name: string, length: number): Float32Array<ArrayBuffer> {
   const random = new Random(1, "bench", name);
@@ -106,10 +122,15 @@ async function benchStep(gpu: Gpu, rounds: number): Promise<void> {
     teacher: ours.resnet18Weights(2),
     learningRate: 1e-4,
   };
-  const medians = await compare("step", [
-    await ours.distillationStep(gpu, options),
-    tfjs.distillationStep(options),
-  ], rounds);
+  const medians = await compare(
+    "step",
+    [
+      await ours.distillationStep(gpu, options),
+      tfjs.distillationStep(options),
+    ],
+    rounds,
+    COMPARED_GRADIENTS,
+  );
   printTable("One distillation step: ResNet-18 teacher and student, 32 pictures of 32 pixels, queue 1,024", [
     ["", "ours", "tfjs", "ours / tfjs"],
     ["ms", ...["ours", "tfjs"].map((name) => medians.get(name)!.toFixed(0)), ratios(medians)[0]],
@@ -142,7 +163,7 @@ const { _: names, rounds, help } = parseArgs(Deno.args, {
   boolean: ["help"],
   default: { rounds: "5" },
 });
-const known = ["product", "convolution", "step", "tiles"];
+const known = ["product", "convolution", "forward", "training", "tiles", "step"];
 const unknown = names.find((name) => !known.includes(String(name)));
 const count = Number(rounds);
 if (help || unknown !== undefined || !Number.isInteger(count) || count < 1) {
@@ -158,9 +179,8 @@ console.log(
 await tfjs.openTfjs();
 await jax.openJax();
 if (wanted.includes("product")) await benchProducts(gpu, count);
-if (wanted.includes("convolution")) {
-  await benchConvolutions(gpu, count, false);
-  await benchConvolutions(gpu, count, true);
+for (const [name, training] of [["forward", false], ["training", true]] as const) {
+  if (wanted.includes("convolution") || wanted.includes(name)) await benchConvolutions(gpu, count, training);
 }
 if (wanted.includes("tiles")) await benchTiles(gpu, count);
 if (wanted.includes("step")) await benchStep(gpu, count);

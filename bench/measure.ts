@@ -1,5 +1,8 @@
 /** Timing several implementations against each other in one run. */
 
+/** Values by what they are, e.g. `dw`; every contestant gives the same names in the same layout. */
+export type Results = Record<string, ArrayLike<number>>;
+
 /** One way of doing a piece of work. */
 export interface Contestant {
   name: string;
@@ -7,8 +10,8 @@ export interface Contestant {
   run(): void | Promise<void>;
   /** Waits until everything queued is done. */
   finish(): Promise<void>;
-  /** Some values of the result, for the comparison that comes before the timing. */
-  result(): Promise<ArrayLike<number>>;
+  /** Everything that the work computes, by name, for the comparison that comes before the timing. */
+  result(): Promise<Results>;
   /** Frees what was made for this work. */
   dispose?(): void;
 }
@@ -16,8 +19,18 @@ export interface Contestant {
 /** Median milliseconds of one `run` by name. */
 export type Medians = Map<string, number>;
 
-/** A round lasts at least this long, in ms, so that the wait for the device at its end does not count. */
+/** A round lasts about this long, in ms, so that the wait for the device at its end (some 10 ms) counts little. */
 const ROUND_MS = 250;
+
+/** Repetitions of one round at most, however quick they are. */
+const MOST_REPETITIONS = 256;
+
+let dispatches = 0;
+const dispatchWorkgroups = GPUComputePassEncoder.prototype.dispatchWorkgroups;
+GPUComputePassEncoder.prototype.dispatchWorkgroups = function (...workgroups) {
+  dispatches++;
+  return dispatchWorkgroups.apply(this, workgroups);
+};
 
 function median(values: number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
@@ -25,17 +38,33 @@ function median(values: number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
-/** Fails when two results differ by more than a thousandth of the largest value. */
-export function expectAgreement(what: string, results: ReadonlyMap<string, ArrayLike<number>>): void {
-  const [[first, expected], ...others] = results;
-  const largest = Array.from(expected).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-  for (const [name, values] of others) {
-    if (values.length !== expected.length) {
-      throw new Error(`${what}: ${name} gives ${values.length} values, ${first} ${expected.length}`);
-    }
-    for (let i = 0; i < expected.length; i++) {
-      if (Math.abs(values[i] - expected[i]) <= 1e-3 * largest) continue;
-      throw new Error(`${what}: value ${i} is ${values[i]} with ${name} and ${expected[i]} with ${first}`);
+/**
+ * Fails when two results differ by more than a thousandth of the largest value, or by more than what `tolerances` allows
+ * the part of that name.
+ */
+export function expectAgreement(
+  what: string,
+  results: ReadonlyMap<string, Results>,
+  tolerances: Readonly<Record<string, number>> = {},
+): void {
+  const [[first, wanted], ...others] = results;
+  for (const [name, found] of others) {
+    for (const [part, expected] of Object.entries(wanted)) {
+      const values = found[part];
+      const tolerance = tolerances[part] ?? 1e-3;
+      const largest = Array.from(expected).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+      if (values?.length !== expected.length) {
+        throw new Error(
+          `${what}: ${name} gives ${values?.length} values of ${part}, ${first} ${expected.length}`,
+        );
+      }
+      for (let i = 0; i < expected.length; i++) {
+        if (Math.abs(values[i] - expected[i]) <= tolerance * largest) continue;
+        throw new Error(
+          `${what}: ${part}[${i}] is ${values[i]} with ${name} and ${expected[i]} with ${first}, ` +
+            `where the largest is ${largest}`,
+        );
+      }
     }
   }
 }
@@ -47,24 +76,51 @@ async function timeRound(contestant: Contestant, repetitions: number): Promise<n
   return performance.now() - start;
 }
 
+/** Dispatches that a piece of work leads to. */
+async function countDispatches(work: () => Promise<unknown>): Promise<number> {
+  const before = dispatches;
+  await work();
+  return dispatches - before;
+}
+
+/**
+ * Finds how many repetitions fill a round. Fails when two do not dispatch twice what one does: a lazy library drops
+ * work whose result nobody reads, and would then be timed for work that it never did.
+ */
+async function calibrate(what: string, contestant: Contestant): Promise<number> {
+  const wait = await countDispatches(() => contestant.finish());
+  const one = await countDispatches(() => timeRound(contestant, 1)) - wait;
+  let repetitions = 2;
+  let time = 0;
+  const two = await countDispatches(async () => time = await timeRound(contestant, repetitions)) - wait;
+  if (one < 1 || two !== 2 * one) {
+    throw new Error(`${what}: ${contestant.name} dispatches ${one} times for one run and ${two} for two`);
+  }
+  while (time < ROUND_MS && repetitions < MOST_REPETITIONS) {
+    const growth = Math.min(8, Math.max(1.5, ROUND_MS / time));
+    repetitions = Math.min(MOST_REPETITIONS, Math.ceil(repetitions * growth));
+    time = await timeRound(contestant, repetitions);
+  }
+  return time > 2 * ROUND_MS ? Math.max(1, Math.ceil(repetitions * ROUND_MS / time)) : repetitions;
+}
+
 /** Checks that all agree, then times them in turn (A B C A B C ...), so that a change of the machine's speed hits all. */
 export async function compare(
   what: string,
   contestants: readonly Contestant[],
   rounds: number,
+  tolerances?: Readonly<Record<string, number>>,
 ): Promise<Medians> {
-  const results = new Map<string, ArrayLike<number>>();
+  const results = new Map<string, Results>();
   for (const contestant of contestants) {
     await contestant.run();
     results.set(contestant.name, await contestant.result());
   }
-  expectAgreement(what, results);
+  expectAgreement(what, results, tolerances);
 
   const repetitions = new Map<string, number>();
   for (const contestant of contestants) {
-    await timeRound(contestant, 1); // warm
-    const once = await timeRound(contestant, 1);
-    repetitions.set(contestant.name, Math.max(1, Math.min(50, Math.ceil(ROUND_MS / once))));
+    repetitions.set(contestant.name, await calibrate(what, contestant));
   }
   const times = new Map<string, number[]>(contestants.map(({ name }) => [name, []]));
   for (let round = 0; round < rounds; round++) {

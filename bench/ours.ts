@@ -8,29 +8,35 @@ import { FrozenEncoder } from "../models/inference.ts";
 import { initialize, initializeQueue, type StateValues } from "../models/initialize.ts";
 import { findEncoder, summarize } from "../models/registry.ts";
 import { StudentStep } from "../models/student_step.ts";
-import type { Contestant } from "./measure.ts";
-import { type ConvolutionShape, outputSide } from "./shapes.ts";
+import type { Contestant, Results } from "./measure.ts";
+import { COMPARED_GRADIENTS, type ConvolutionShape, outputSide } from "./shapes.ts";
 
-/** Compiles a graph whose run is what is timed; `shown` is the result that is compared. */
+/** Compiles a graph whose run is what is timed, with its outputs by name. */
 export async function contestant(
   gpu: Gpu,
   graph: Graph,
   inputs: readonly (readonly [Tensor, Float32Array<ArrayBuffer>])[],
-  outputs: readonly Tensor[],
-  shown: Tensor,
+  outputs: Readonly<Record<string, Tensor>>,
 ): Promise<Contestant> {
   const program = await Program.compile(gpu, {
     label: "ours",
     graph,
     inputs: inputs.map(([tensor]) => tensor),
-    outputs,
+    outputs: Object.values(outputs),
   });
+  const last = Object.values(outputs).at(-1)!;
   for (const [tensor, values] of inputs) program.write(tensor, values);
   return {
     name: "ours",
     run: () => program.run(),
-    finish: async () => void await readBuffer(gpu, program.rangeOf(shown).buffer, 0, 16),
-    result: async () => unpadRows(await program.read(shown), shown.shape),
+    finish: async () => void await readBuffer(gpu, program.rangeOf(last).buffer, 0, 16),
+    async result() {
+      const results: Results = {};
+      for (const [name, tensor] of Object.entries(outputs)) {
+        results[name] = unpadRows(await program.read(tensor), tensor.shape);
+      }
+      return results;
+    },
     dispose: () => program.destroy(),
   };
 }
@@ -41,11 +47,11 @@ export function product(gpu: Gpu, size: number, a: Float32Array, b: Float32Array
   const x = graph.source("a", [size, 1, 1, size]);
   const w = graph.source("b", [1, 1, size, size]);
   const y = graph.apply(conv2d, [x, w], { stride: 1, padTop: 0, padLeft: 0, padBottom: 0, padRight: 0 });
-  return contestant(gpu, graph, [[x, a.slice()], [w, b.slice()]], [y], y);
+  return contestant(gpu, graph, [[x, a.slice()], [w, b.slice()]], { product: y });
 }
 
-/** The convolution, and with `training` both gradients; the result shown is the output or the weight's gradient. */
-export function convolution(
+/** The convolution, and with `training` both gradients. */
+export async function convolution(
   gpu: Gpu,
   shape: ConvolutionShape,
   { x, w, dy }: Record<"x" | "w" | "dy", Float32Array>,
@@ -69,8 +75,22 @@ export function convolution(
     );
   }
   const values: [Tensor, Float32Array<ArrayBuffer>][] = [[xs, padRows(x, xs.shape)], [ws, padded]];
-  if (!training) return contestant(gpu, graph, values, [y], y);
-  return contestant(gpu, graph, [...values, [dys, padRows(dy, dys.shape)]], [y, dx, dw], dx);
+  if (!training) return contestant(gpu, graph, values, { y });
+  const made = await contestant(gpu, graph, [...values, [dys, padRows(dy, dys.shape)]], { y, dx, dw });
+  const tapLength = padTo4(inputs) * outputs;
+  return {
+    ...made,
+    // The weight's rows of padded input channels are not part of the result.
+    async result() {
+      const results = await made.result();
+      const whole = results.dw as Float32Array;
+      const kept = new Float32Array(kernel * kernel * inputs * outputs);
+      for (let tap = 0; tap < kernel * kernel; tap++) {
+        kept.set(whole.subarray(tap * tapLength, tap * tapLength + inputs * outputs), tap * inputs * outputs);
+      }
+      return { ...results, dw: kept };
+    },
+  };
 }
 
 /** One distillation step: the teacher's embedding of a batch, and the student's step on it. */
@@ -111,7 +131,11 @@ export async function distillationStep(
       loss = await step.run({ images: pixels, teacher: embeddings, learningRate, queuePointer: 0 });
     },
     finish: () => Promise.resolve(), // `run` waits for the loss
-    result: () => Promise.resolve([loss]),
+    async result() {
+      const momentum = await step.parameters.saveMomentum();
+      const gradients = Object.keys(COMPARED_GRADIENTS).map((key) => [key, momentum.get(key)!]);
+      return { loss: [loss], ...Object.fromEntries(gradients) };
+    },
     dispose() {
       frozen[Symbol.dispose]();
       step[Symbol.dispose]();

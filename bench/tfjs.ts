@@ -5,9 +5,9 @@ import "@tensorflow/tfjs";
 import { WebGPUBackend } from "@tensorflow/tfjs-backend-webgpu";
 import { initializeQueue, type StateValues } from "../models/initialize.ts";
 import { IMAGENET_NORMALIZATION } from "../models/images.ts";
-import type { Contestant } from "./measure.ts";
+import type { Contestant, Results } from "./measure.ts";
 import type { ConvolutionShape } from "./shapes.ts";
-import { outputSide } from "./shapes.ts";
+import { COMPARED_GRADIENTS, outputSide } from "./shapes.ts";
 
 const NAME = "tfjs";
 
@@ -30,9 +30,9 @@ export async function openTfjs(): Promise<void> {
   await tf.ready();
 }
 
-/** Runs `work`, keeps its tensors until the next run, and reads the last of them. */
-function contestant(work: () => tf.Tensor[]): Contestant {
-  let kept: tf.Tensor[] = [];
+/** Runs `work` and keeps its tensors, by what they are, until the next run. */
+function contestant(work: () => Record<string, tf.Tensor>): Contestant {
+  let kept: Record<string, tf.Tensor> = {};
   const drop = () => tf.dispose(kept);
   return {
     name: NAME,
@@ -40,9 +40,17 @@ function contestant(work: () => tf.Tensor[]): Contestant {
       drop();
       kept = tf.tidy(work);
     },
-    // One value of every tensor, so that none is left undone; they are on one queue, so the last read waits for all.
-    finish: async () => void await tf.tidy(() => tf.slice(tf.reshape(kept.at(-1)!, [-1]), 0, 1)).data(),
-    result: () => kept.at(-1)!.data(),
+    // All is on one queue, so that one value of the last result waits for everything.
+    async finish() {
+      const value = tf.tidy(() => tf.slice(tf.reshape(Object.values(kept).at(-1)!, [-1]), 0, 1));
+      await value.data();
+      value.dispose();
+    },
+    async result() {
+      const results: Results = {};
+      for (const [name, tensor] of Object.entries(kept)) results[name] = await tensor.data();
+      return results;
+    },
     dispose: drop,
   };
 }
@@ -50,7 +58,7 @@ function contestant(work: () => tf.Tensor[]): Contestant {
 /** a [size, size] times b [size, size]. */
 export function product(size: number, a: Float32Array, b: Float32Array): Contestant {
   const [x, y] = [a, b].map((values) => tf.tensor2d(values, [size, size]));
-  return contestant(() => [tf.matMul(x, y)]);
+  return contestant(() => ({ product: tf.matMul(x, y) }));
 }
 
 /** The convolution, and with `training` both gradients by the backend's own kernels for them. */
@@ -67,12 +75,12 @@ export function convolution(
   const attributes = { strides: stride, pad: padding, dataFormat: "NHWC", dimRoundingMode: "floor" };
   const run = (name: string, tensors: Record<string, tf.Tensor>, more: Record<string, unknown>) =>
     tf.engine().runKernel(name, tensors, { ...attributes, ...more } as never) as tf.Tensor;
-  return contestant(() => {
+  return contestant((): Record<string, tf.Tensor> => {
     const y = tf.conv2d(x, w, stride, padding, "NHWC", 1, "floor");
-    if (!training) return [y];
+    if (!training) return { y };
     const dw = run("Conv2DBackpropFilter", { x, dy }, { filterShape: w.shape });
     const dx = run("Conv2DBackpropInput", { dy, filter: w }, { inputShape: x.shape });
-    return [y, dw, dx];
+    return { y, dx, dw };
   });
 }
 
@@ -146,6 +154,11 @@ function resnet18(weights: Weights, images: tf.Tensor4D, training: boolean): tf.
   return tf.div(embedding, tf.norm(embedding, 2, 1, true));
 }
 
+/** TensorFlow's layouts back to PyTorch's. */
+function fromVariable(tensor: tf.Tensor): tf.Tensor {
+  return tf.transpose(tensor, tensor.rank === 4 ? [3, 2, 0, 1] : tensor.rank === 2 ? [1, 0] : [0]);
+}
+
 /** One distillation step; running statistics and the queue's update are left out, in tfjs's favour. */
 export function distillationStep(
   { batch, imageSize, queueSize, pixels, student, teacher, learningRate }: {
@@ -193,7 +206,17 @@ export function distillationStep(
       await loss.data();
     },
     finish: () => Promise.resolve(), // `run` waits for the loss
-    result: () => loss!.data(),
+    async result() {
+      const results: Results = { loss: await loss!.data() };
+      const momentum = new Map((await optimizer.getWeights()).map(({ name, tensor }) => [name, tensor]));
+      for (const key of Object.keys(COMPARED_GRADIENTS)) {
+        const own = momentum.get(`${students.get(key)!.name}/momentum`)!;
+        const turned = tf.tidy(() => fromVariable(own));
+        results[key] = await turned.data();
+        turned.dispose();
+      }
+      return results;
+    },
     dispose() {
       tf.dispose([images, queue, ...students.values(), ...teachers.values()]);
       optimizer.dispose();

@@ -49,6 +49,6 @@ export async function tiledProduct(
   const x = graph.source("a", [size, 1, 1, size]);
   const w = graph.source("b", [1, 1, size, size]);
   const y = graph.apply(product, [x, w], {});
-  const made = await contestant(gpu, graph, [[x, a.slice()], [w, b.slice()]], [y], y);
+  const made = await contestant(gpu, graph, [[x, a.slice()], [w, b.slice()]], { product: y });
   return { ...made, name: `${rows}x${columns} ${source}` };
 }
