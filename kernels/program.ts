@@ -364,8 +364,12 @@ function refuseUnbindable(
   }
 }
 
-/** The nodes that an output, a bound tensor or an effect needs, in the order of the graph. */
-function liveNodes(graph: Graph, outputs: readonly Tensor[], bound: ReadonlySet<number>): Node[] {
+/** The nodes that an output, a bound tensor (by id) or an effect needs, in the order of the graph. */
+export function liveNodes(
+  graph: Graph,
+  outputs: readonly Tensor[],
+  bound: ReadonlySet<number> = new Set(),
+): Node[] {
   const needed = new Set(outputs.map((output) => output.id));
   const live: Node[] = [];
   for (const node of graph.nodes.toReversed()) {

@@ -2,7 +2,7 @@
 import type { Gpu } from "../kernels/gpu.ts";
 import { byteLength, Graph, padTo4, type Tensor } from "../kernels/graph.ts";
 import { l2Normalize } from "../kernels/ops/l2_normalize/l2_normalize.ts";
-import { Program } from "../kernels/program.ts";
+import { liveNodes, Program } from "../kernels/program.ts";
 import { EncoderBuilder } from "./encoder_builder.ts";
 import type { HeadOptions } from "./heads.ts";
 import { type ImageInput, traceImages } from "./images.ts";
@@ -68,7 +68,7 @@ export class FrozenEncoder implements Disposable {
       : output === "embedding"
       ? outputs.embedding
       : graph.apply(l2Normalize, [outputs.embedding], {});
-    const used = usedBy(graph, result);
+    const used = new Set(liveNodes(graph, [result]).flatMap(({ inputs }) => inputs));
     const store = new ParameterStore(gpu, builder.parameters.filter(({ tensor }) => used.has(tensor)), {
       training: false,
     });
@@ -120,13 +120,4 @@ export class FrozenEncoder implements Disposable {
     this.#staging.destroy();
     this.#store[Symbol.dispose]();
   }
-}
-
-/** Every tensor that a result depends on. */
-function usedBy(graph: Graph, result: Tensor): Set<Tensor> {
-  const used = new Set([result]);
-  for (const node of graph.nodes.toReversed()) {
-    if (node.outputs.some((output) => used.has(output))) { for (const input of node.inputs) used.add(input); }
-  }
-  return used;
 }

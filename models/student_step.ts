@@ -3,12 +3,11 @@
  * this batch, the backward pass, SGD, and the enqueueing of the batch's teacher embeddings.
  */
 import { differentiate } from "../kernels/autodiff.ts";
-import type { Gpu } from "../kernels/gpu.ts";
+import { type Gpu, readBuffer } from "../kernels/gpu.ts";
 import { Graph, padTo4, type Tensor } from "../kernels/graph.ts";
 import { padRows, unpadRows } from "../kernels/layout.ts";
 import { l2Normalize } from "../kernels/ops/l2_normalize/l2_normalize.ts";
 import { type BufferRange, Program } from "../kernels/program.ts";
-import { readBuffer } from "../kernels/gpu.ts";
 import { EncoderBuilder, type StateEntry } from "./encoder_builder.ts";
 import type { HeadOptions } from "./heads.ts";
 import { type ImageInput, traceImages } from "./images.ts";
@@ -45,6 +44,9 @@ export interface StudentBatch {
   queuePointer: number;
 }
 
+/** The tensors of the program that the host writes and reads. */
+type StepTensors = Record<"images" | "teacher" | "learningRate" | "embedding" | "loss", Tensor>;
+
 /** Losses that can be on their way back from the device at once. */
 const LOSS_SLOTS = 4;
 
@@ -58,7 +60,7 @@ export class StudentStep implements Disposable {
   readonly #program: Program;
   readonly #queue: GPUBuffer;
   readonly #staging: GPUBuffer[];
-  readonly #tensors: Record<"images" | "teacher" | "learningRate" | "embedding" | "loss", Tensor>;
+  readonly #tensors: StepTensors;
   #steps = 0;
 
   private constructor(
@@ -68,7 +70,7 @@ export class StudentStep implements Disposable {
     store: ParameterStore,
     program: Program,
     queue: GPUBuffer,
-    tensors: StudentStep["tensors"],
+    tensors: StepTensors,
   ) {
     this.#gpu = gpu;
     this.#options = options;
@@ -83,11 +85,6 @@ export class StudentStep implements Disposable {
         size: 16,
         usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ,
       }));
-  }
-
-  /** The tensors of the program that the host writes and reads. */
-  get tensors(): Record<"images" | "teacher" | "learningRate" | "embedding" | "loss", Tensor> {
-    return this.#tensors;
   }
 
   /** Compiles the step. Load weights and queue before the first {@linkcode run}. */

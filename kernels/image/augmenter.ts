@@ -77,7 +77,7 @@ interface Shared {
  * const augmenter = new Augmenter(await openGpu("augmenter"), { views: 256, width: 224, height: 224 });
  * const views = rows.map((row, picture) => {
  *   const [, width, height] = packed.table.subarray(picture * 5);
- *   return sampleMocoV2View(new Random(seed, "augment", epoch, row, 0), width, height, 224, picture);
+ *   return sampleView(new Random(seed, "augment", epoch, row), mocoV2Recipe(224), width, height, picture);
  * });
  * const pixels = await augmenter.augment(packed, views, returnedBuffer);
  * ```

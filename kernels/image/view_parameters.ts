@@ -235,28 +235,6 @@ export function sampleView(
   };
 }
 
-/** {@linkcode sampleView} with {@linkcode mocoV2Recipe}. */
-export function sampleMocoV2View(
-  random: ViewRandom,
-  width: number,
-  height: number,
-  size: number,
-  picture = 0,
-): ViewParameters {
-  return sampleView(random, mocoV2Recipe(size), width, height, picture);
-}
-
-/** {@linkcode sampleView} with {@linkcode plainRecipe}. */
-export function samplePlainView(
-  random: ViewRandom,
-  width: number,
-  height: number,
-  size: number,
-  picture = 0,
-): ViewParameters {
-  return sampleView(random, plainRecipe(size), width, height, picture);
-}
-
 /**
  * torchvision's `Resize(shorter)` and `CenterCrop(size)`, as for evaluation. The longer side is rounded down, the
  * crop's corner to the even neighbour; a resized picture smaller than the crop is padded with black.

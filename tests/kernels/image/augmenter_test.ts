@@ -10,8 +10,9 @@ import { BlurSigmaError } from "../../../kernels/image/blur_weights.ts";
 import {
   evaluationView,
   type JitterOp,
+  mocoV2Recipe,
   sampleCrop,
-  sampleMocoV2View,
+  sampleView,
   type ViewParameters,
 } from "../../../kernels/image/view_parameters.ts";
 import { type PictureBatch, PictureTooLargeError } from "../../../kernels/image/view_plan.ts";
@@ -183,7 +184,7 @@ Deno.test("Augmenter gives the pixels of plain loops for MoCo v2 views of pictur
   const views = Array.from({ length: 48 }, (_, i) => {
     const picture = i % pictures.length;
     const { width, height } = pictures[picture];
-    return sampleMocoV2View(new Random(5, "augment", 0, picture, i), width, height, 37, picture);
+    return sampleView(new Random(5, "augment", 0, picture, i), mocoV2Recipe(37), width, height, picture);
   });
   const filters = ["bilinear", "bicubic"] as const;
   const mixed = views.map((view, i) => ({ ...view, filter: filters[(i >> 3) % 2] }));
@@ -288,7 +289,7 @@ Deno.test("Augmenter's views do not depend on their neighbours, on earlier batch
   const pictures = [[50, 60], [300, 20], [12, 12]].map(([w, h]) => randomPicture(random, w, h));
   const views = Array.from({ length: 12 }, (_, i) => {
     const { width, height } = pictures[i % 3];
-    return sampleMocoV2View(new Random(1, "augment", 0, i, 0), width, height, 32, i % 3);
+    return sampleView(new Random(1, "augment", 0, i, 0), mocoV2Recipe(32), width, height, i % 3);
   });
   const augmenter = new Augmenter(gpu, { views: 12, width: 32, height: 32 });
   const together = split(await augmenter.augment(pack(pictures), views), 32, 32);
@@ -313,7 +314,7 @@ Deno.test("Augmenter.augment() overlaps batches and fills the buffers that it is
   const augmenter = new Augmenter(gpu, { views: 3, width: 16, height: 16, slots: 2 });
   const jobs = pictures.map(async (picture, i) => {
     const views = [0, 1, 2].map((v) =>
-      sampleMocoV2View(new Random(7, "augment", 0, i, v), picture.width, picture.height, 16)
+      sampleView(new Random(7, "augment", 0, i, v), mocoV2Recipe(16), picture.width, picture.height)
     );
     const packed = pack([picture]);
     const into = new ArrayBuffer(3 * 16 * 16 * 4);
@@ -393,7 +394,7 @@ Deno.test("Augmenter splits what one binding cannot hold", async () => {
   const pictures = Array.from({ length: 12 }, (_, i) => randomPicture(random, 30 + i, 60 - i));
   const views = Array.from({ length: 20 }, (_, i) => {
     const picture = (i * 5) % 12;
-    return sampleMocoV2View(new Random(2, i), 30 + picture, 60 - picture, 10, picture);
+    return sampleView(new Random(2, i), mocoV2Recipe(10), 30 + picture, 60 - picture, picture);
   });
   // 20 views of 10x10 take 8000 bytes; a picture of 30x60 takes 7200, all of them take 100,000.
   const augmenter = new Augmenter(narrow(16384), { views: 20, width: 10, height: 10 });

@@ -3,10 +3,9 @@ import { Random } from "../../../data/random.ts";
 import {
   evaluationView,
   mocoV2Recipe,
+  plainRecipe,
   sampleCrop,
   sampleJitter,
-  sampleMocoV2View,
-  samplePlainView,
   sampleView,
   type ViewRandom,
 } from "../../../kernels/image/view_parameters.ts";
@@ -16,7 +15,7 @@ const COUNT = 4000;
 function mocoViews(width: number, height: number) {
   return Array.from(
     { length: COUNT },
-    (_, row) => sampleMocoV2View(new Random(3, "augment", 0, row, 0), width, height, 224, row),
+    (_, row) => sampleView(new Random(3, "augment", 0, row, 0), mocoV2Recipe(224), width, height, row),
   );
 }
 
@@ -51,7 +50,7 @@ class RecordingRandom implements ViewRandom {
   }
 }
 
-Deno.test("sampleMocoV2View() does each step as often as MoCo v2 does", () => {
+Deno.test("sampleView() of MoCo v2's recipe does each step as often as MoCo v2 does", () => {
   const views = mocoViews(500, 375);
   assertShare(views.filter(({ jitter }) => jitter.length > 0).length, 0.8);
   assertShare(views.filter(({ grayscale }) => grayscale).length, 0.2);
@@ -59,7 +58,7 @@ Deno.test("sampleMocoV2View() does each step as often as MoCo v2 does", () => {
   assertShare(views.filter(({ flip }) => flip).length, 0.5);
 });
 
-Deno.test("sampleMocoV2View() draws factors over their whole ranges, in every order", () => {
+Deno.test("sampleView() of MoCo v2's recipe draws factors over their whole ranges, in every order", () => {
   const orders = new Map<string, number>();
   const ranges = { brightness: [0.6, 1.4], contrast: [0.6, 1.4], saturation: [0.6, 1.4], hue: [-0.1, 0.1] };
   const seen = { brightness: [9, -9], contrast: [9, -9], saturation: [9, -9], hue: [9, -9], blur: [9, -9] };
@@ -81,7 +80,7 @@ Deno.test("sampleMocoV2View() draws factors over their whole ranges, in every or
   for (const [order, count] of orders) assert(count > 0.6 * COUNT * 0.8 / 24, `${order}: ${count}`);
 });
 
-Deno.test("sampleMocoV2View() crops a fifth to all of the area at ratios between 3:4 and 4:3", () => {
+Deno.test("sampleView() of MoCo v2's recipe crops a fifth to all of the area at ratios between 3:4 and 4:3", () => {
   let area = 0;
   for (const { crop, resized, window } of mocoViews(500, 400)) {
     const share = crop.width * crop.height / (500 * 400);
@@ -96,8 +95,8 @@ Deno.test("sampleMocoV2View() crops a fifth to all of the area at ratios between
   assert(area > 0.5 && area < 0.6, `${area}`);
 });
 
-Deno.test("sampleMocoV2View() depends on its stream alone", () => {
-  const draw = (view: number) => sampleMocoV2View(new Random(3, "augment", 1, 2, view), 90, 70, 32);
+Deno.test("sampleView() of MoCo v2's recipe depends on its stream alone", () => {
+  const draw = (view: number) => sampleView(new Random(3, "augment", 1, 2, view), mocoV2Recipe(32), 90, 70);
   assertEquals(draw(0), draw(0));
   assert(JSON.stringify(draw(0)) !== JSON.stringify(draw(1)));
 });
@@ -157,8 +156,8 @@ Deno.test("sampleCrop() gives a picture of one pixel whole", () => {
   }
 });
 
-Deno.test("samplePlainView() only crops and flips", () => {
-  const views = Array.from({ length: 200 }, (_, i) => samplePlainView(new Random(i), 64, 64, 32));
+Deno.test("sampleView() of the plain recipe only crops and flips", () => {
+  const views = Array.from({ length: 200 }, (_, i) => sampleView(new Random(i), plainRecipe(32), 64, 64));
   for (const { jitter, grayscale, blurSigma } of views) {
     assertEquals([jitter, grayscale, blurSigma], [[], false, 0]);
   }
