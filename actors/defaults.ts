@@ -6,14 +6,12 @@ import type { DistillOptions } from "./options.ts";
 /** What has a default that is the same on every machine. */
 export type Defaults = Omit<
   DistillOptions,
-  "distill" | "data" | "testData" | "output" | "resume" | "limitSteps"
+  "teacherArch" | "teacherSsl" | "distill" | "data" | "testData" | "output" | "resume" | "limitSteps"
 >;
 
 /** Defaults for one's own pictures: the paper's settings, and the original's code for what it does not name. */
 export const PAPER_DEFAULTS: Readonly<Defaults> = {
   studentArch: "resnet18",
-  teacherArch: "resnet50",
-  teacherSsl: "moco",
   workers: 4,
   epochs: 200,
   startEpoch: 0,
@@ -41,7 +39,6 @@ export const PAPER_DEFAULTS: Readonly<Defaults> = {
 /** Defaults for the bundled pictures, chosen so that a few minutes on two processor cores show a student learn. */
 export const SAMPLE_DEFAULTS: Readonly<Defaults> = {
   ...PAPER_DEFAULTS,
-  teacherArch: "resnet18",
   workers: 2,
   epochs: 3,
   batchSize: 32,
@@ -63,6 +60,8 @@ export function sampleOptions(
 ): DistillOptions {
   return {
     ...SAMPLE_DEFAULTS,
+    teacherArch: "resnet18",
+    teacherSsl: "moco",
     distill: SAMPLE_TEACHER,
     data: SAMPLE_DATA,
     testData: join(SAMPLE_DATA, "test.tsv"),

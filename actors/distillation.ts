@@ -107,7 +107,7 @@ export async function distill(
   const testPath = options.testData;
   if (testPath !== null) await countRows(testPath, events);
   const { batchCount: batchesPerEpoch } = new EpochOrder(rows, seed, 0, batchSize, { shuffle: false });
-  await checkTeacher(options);
+  await checkTeacher(options, events);
   const start = await findStart(options, batchesPerEpoch);
   const firstStep = start.epoch * batchesPerEpoch + start.batch;
   const totalSteps = Math.min(epochs * batchesPerEpoch, firstStep + (limitSteps ?? Infinity));
@@ -204,8 +204,13 @@ async function countRows(path: string, { onWarning }: DistillEvents): Promise<nu
 }
 
 /** Fails before anything is started when the teacher's checkpoint is not what the options say. */
-async function checkTeacher({ distill, teacherArch, dim }: DistillOptions): Promise<void> {
-  using _source = await openEncoderSource(distill, findEncoder(teacherArch), dim);
+async function checkTeacher(
+  { distill, teacherArch, dim }: DistillOptions,
+  { onNote }: DistillEvents,
+): Promise<void> {
+  using source = await openEncoderSource(distill, findEncoder(teacherArch), dim);
+  const others = [...new Set(source.state.ignored.map((key) => key.split(".")[0]))];
+  if (others.length > 0) onNote?.(`not used of the teacher's checkpoint: ${others.join(", ")}`);
 }
 
 /**

@@ -1,7 +1,8 @@
 /** Everything that a distillation can be told, with the names of the original's flags. */
 
-/** How the teacher was trained, which says under which keys its checkpoint keeps its weights. */
-export type TeacherSsl = "moco" | "simclr" | "swav";
+import type { TeacherSsl } from "../models/registry.ts";
+
+export type { TeacherSsl };
 
 /** A distillation, fully resolved: no field is left to a default. Paths are absolute. */
 export interface DistillOptions {

@@ -2,7 +2,7 @@
 import { distill, type DistillPlan, type DistillResult } from "../actors/distillation.ts";
 import type { DistillOptions } from "../actors/options.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
-import { ENCODERS } from "../models/registry.ts";
+import { studentNames, teacherNames } from "../models/registry.ts";
 import { parseDistillFlags } from "./distill_flags.ts";
 import { formatDuration } from "./duration.ts";
 import { checkDistillInputs } from "./inputs.ts";
@@ -49,7 +49,10 @@ function describeResult(
 }
 
 async function main(): Promise<void> {
-  const command = parseDistillFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name) });
+  const command = parseDistillFlags(Deno.args, {
+    encoders: studentNames(),
+    teachers: teacherNames(),
+  });
   if (command.help !== undefined) {
     console.log(command.help);
     return;

@@ -5,7 +5,7 @@
 
 import { join } from "node:path";
 import { type Defaults, PAPER_DEFAULTS, SAMPLE_DEFAULTS } from "../actors/defaults.ts";
-import type { DistillOptions } from "../actors/options.ts";
+import type { DistillOptions, TeacherSsl } from "../actors/options.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../data/sample.ts";
 import { type FlagTable, type FlagValues, parseFlags, type RetiredFlag, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
@@ -14,7 +14,6 @@ import { callersFolder, resolvePath } from "./paths.ts";
 /** Defaults of the original that would not work as they are, or that its own help contradicts. */
 const ORIGINAL_DEFAULTS: Readonly<Partial<Record<keyof Defaults, string>>> = {
   studentArch: "mobilenetv3_large",
-  teacherSsl: "simclr",
   workers: "32",
   batchSize: "4",
   printFreq: "1000",
@@ -29,7 +28,7 @@ const LOSS = "SEED's loss";
 const EVALUATION = "Evaluation";
 const GENERAL = "Other";
 
-function makeTable(encoders: readonly string[]) {
+function makeTable({ encoders, teachers = encoders }: DistillFlagsContext) {
   return {
     studentArch: {
       kind: "choice",
@@ -40,10 +39,10 @@ function makeTable(encoders: readonly string[]) {
     },
     teacherArch: {
       kind: "choice",
-      values: encoders,
+      values: teachers,
       short: "k",
       group: MODELS,
-      help: "encoder of the teacher",
+      help: "encoder of the teacher, by its own name or by the original's beside --teacher-ssl",
     },
     teacherSsl: {
       kind: "choice",
@@ -194,8 +193,10 @@ const RETIRED: Readonly<Record<string, RetiredFlag>> = {
 
 /** What the program depends on besides the arguments. */
 export interface DistillFlagsContext {
-  /** Names of the encoders that exist. */
+  /** Names of the encoders that may be students. */
   encoders: readonly string[];
+  /** Names that a teacher's encoder may be given by; those of the students by default. */
+  teachers?: readonly string[];
   /** Folder that relative paths start from; the caller's by default. */
   folder?: string;
   /** Names the default output folder; the present by default. */
@@ -204,12 +205,18 @@ export interface DistillFlagsContext {
   width?: number;
 }
 
+/** The options of a run, but that the teacher's encoder may have to be told from its checkpoint: `null`. */
+export interface DistillRequest extends Omit<DistillOptions, "teacherArch" | "teacherSsl"> {
+  teacherArch: string | null;
+  teacherSsl: TeacherSsl | null;
+}
+
 /** What the command line asks for. */
 export type DistillCommand =
   | { help: string }
   | {
     help: undefined;
-    options: DistillOptions;
+    options: DistillRequest;
     /** Show no progress. */
     quiet: boolean;
     /** Sentences to show before the run. */
@@ -229,7 +236,7 @@ function describeDefault(property: keyof Defaults): string {
 }
 
 /** The text of `deno task distill --help`. */
-export function distillHelp({ encoders, width }: DistillFlagsContext): string {
+export function distillHelp(context: DistillFlagsContext): string {
   const properties = Object.keys(PAPER_DEFAULTS) as (keyof Defaults)[];
   return formatHelp({
     usage: "deno task distill [flags]     (or ./seed distill [flags])",
@@ -239,9 +246,11 @@ export function distillHelp({ encoders, width }: DistillFlagsContext): string {
       "and --distill it is your pictures and your teacher, and the defaults are the paper's; where the original's " +
       "code has another default, that is named too.",
     ],
-    table: makeTable(encoders),
+    table: makeTable(context),
     defaults: {
       ...Object.fromEntries(properties.map((property) => [property, describeDefault(property)])),
+      teacherArch: "default: recognised from the checkpoint",
+      teacherSsl: "default: recognised from the checkpoint; the original: simclr",
       distill: "default: the bundled teacher",
       data: "default: the bundled pictures",
       testData: "default: test.tsv in the folder of --data, where it is there",
@@ -252,7 +261,7 @@ export function distillHelp({ encoders, width }: DistillFlagsContext): string {
       "several processes (--local_rank, --distributed, --dist-url and the like) are taken and not needed. Paths start " +
       "from the folder you are in.",
     ],
-    width,
+    width: context.width,
   });
 }
 
@@ -261,7 +270,7 @@ function timestamp(now: Date): string {
   return now.toISOString().replace(/\..*/, "").replace(/[-:]/g, "").replace("T", "-");
 }
 
-function checkTogether(options: DistillOptions, given: Given): string[] {
+function checkTogether(options: DistillRequest, given: Given): string[] {
   const { queue, batchSize, startEpoch, epochs } = options;
   if (queue % batchSize !== 0) {
     const below = Math.floor(queue / batchSize) * batchSize;
@@ -293,25 +302,23 @@ function checkTogether(options: DistillOptions, given: Given): string[] {
  * @throws {UsageError} for a flag that is unknown or wrong, and for flags that do not go together
  */
 export function parseDistillFlags(args: readonly string[], context: DistillFlagsContext): DistillCommand {
-  const table = makeTable(context.encoders);
+  const table = makeTable(context);
   // A wrong flag beside --help is no reason to withhold the help.
   if (args.some((arg) => arg === "--help" || arg === "-h")) return { help: distillHelp(context) };
   const { values: given, warnings } = parseFlags(table, args, { retired: RETIRED });
   if (given.data !== undefined && given.distill === undefined) {
     throw new UsageError(
       "--data needs --distill FILE, the teacher's checkpoint. The bundled one (a ResNet-18 that knows pictures of 32 " +
-        `pixels) is ${SAMPLE_TEACHER}: add --teacher-arch resnet18 with it`,
+        `pixels) is ${SAMPLE_TEACHER}`,
     );
   }
   const { folder = callersFolder(), now = new Date() } = context;
-  const defaults: Defaults = {
-    ...(given.data === undefined ? SAMPLE_DEFAULTS : PAPER_DEFAULTS),
-    // The bundled teacher's encoder is known; that of a given checkpoint is the paper's unless said.
-    ...(given.distill === undefined ? {} : { teacherArch: PAPER_DEFAULTS.teacherArch }),
-  };
+  const defaults = given.data === undefined ? SAMPLE_DEFAULTS : PAPER_DEFAULTS;
   const { quiet = false, help: _, distill, data, testData, output, resume, limitSteps, ...rest } = given;
   const dataFolder = data === undefined ? SAMPLE_DATA : resolvePath(data, folder);
-  const options: DistillOptions = {
+  const options: DistillRequest = {
+    teacherArch: null,
+    teacherSsl: null,
     ...defaults,
     ...rest,
     distill: distill === undefined ? SAMPLE_TEACHER : resolvePath(distill, folder),

@@ -3,6 +3,8 @@
 import { join } from "node:path";
 import type { DistillOptions } from "../actors/options.ts";
 import { UserError } from "../errors.ts";
+import { resolveTeacher } from "../models/teacher.ts";
+import type { DistillRequest } from "./distill_flags.ts";
 
 async function stat(path: string): Promise<Deno.FileInfo | undefined> {
   try {
@@ -20,13 +22,15 @@ async function requireFile(path: string, flag: string, what: string): Promise<vo
 }
 
 /**
- * Makes sure that the files of a distillation are there, and finds `test.tsv` where `--test-data` was not given.
+ * Makes sure that the files of a distillation are there, finds out which encoder the teacher's checkpoint holds, and
+ * finds `test.tsv` where `--test-data` was not given.
  *
- * @returns the options with `testData` resolved: `null` only where there is nothing to evaluate on
+ * @returns the options with the teacher's encoder and `testData` resolved: the latter is `null` only where there is
+ * nothing to evaluate on
  * @throws {UserError} that names the flag and the path
  */
-export async function checkDistillInputs(options: DistillOptions): Promise<DistillOptions> {
-  const { data, distill, resume, testData } = options;
+export async function checkDistillInputs(request: DistillRequest): Promise<DistillOptions> {
+  const { data, distill, resume, testData } = request;
   const folder = await stat(data);
   if (folder === undefined) {
     throw new UserError(`--data: there is no folder ${data}; expected one with a train.tsv`);
@@ -39,8 +43,13 @@ export async function checkDistillInputs(options: DistillOptions): Promise<Disti
   if (resume !== null) await requireFile(resume, "--resume", "the checkpoint of a student");
   if (testData !== null) {
     await requireFile(testData, "--test-data", "a TSV file of pictures with labels");
-    return options;
   }
   const beside = join(data, "test.tsv");
-  return { ...options, testData: await stat(beside) === undefined ? null : beside };
+  const { arch, ssl } = await resolveTeacher(distill, { arch: request.teacherArch, ssl: request.teacherSsl });
+  return {
+    ...request,
+    teacherArch: arch,
+    teacherSsl: ssl,
+    testData: testData ?? (await stat(beside) === undefined ? null : beside),
+  };
 }

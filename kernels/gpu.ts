@@ -20,7 +20,7 @@ export interface AdapterDescription {
 export interface Target {
   /** Software adapters: no workgroup memory, operands of matrix products through textures. */
   readonly isSoftware: boolean;
-  /** Bytes that one binding may have. */
+  /** Bytes that one binding, and so one buffer of ours, may have. */
   readonly maxStorageBufferBindingSize: number;
   readonly maxTextureDimension2D: number;
 }
@@ -131,7 +131,8 @@ export async function openGpu(label: string): Promise<Gpu> {
   });
 
   const description = describe(adapter);
-  const { maxStorageBufferBindingSize, maxTextureDimension2D } = device.limits;
+  const { maxBufferSize, maxTextureDimension2D } = device.limits;
+  const maxStorageBufferBindingSize = Math.min(device.limits.maxStorageBufferBindingSize, maxBufferSize);
   return {
     device,
     adapter: description,

@@ -5,11 +5,23 @@
  * convolution is followed by a batch norm with the batch's statistics; at inference the running statistics are folded
  * into the convolution's weight and bias (in float64), so that batch norm costs nothing.
  */
-import type { Graph, Tensor } from "../kernels/graph.ts";
+import { byteLength, elementCount, type Graph, padTo4, type Tensor } from "../kernels/graph.ts";
 import { padRows, unpadRows } from "../kernels/layout.ts";
+import { activate, type Activation } from "../kernels/ops/activation/activation.ts";
 import { batchNorm, batchStatistics, updateRunningStatistics } from "../kernels/ops/batch_norm/batch_norm.ts";
-import { conv2d } from "../kernels/ops/conv2d/conv2d.ts";
-import { convolutionFromDevice, convolutionShape, convolutionToDevice } from "./parameter_layout.ts";
+import {
+  concatenateChannels,
+  sliceChannels,
+} from "../kernels/ops/concatenate_channels/concatenate_channels.ts";
+import { conv2d, type Conv2dAttributes } from "../kernels/ops/conv2d/conv2d.ts";
+import type { ConvolutionAttributes } from "../kernels/ops/conv2d/geometry.ts";
+import {
+  convolutionFromDevice,
+  convolutionShape,
+  convolutionToDevice,
+  type RowRange,
+  takeRows,
+} from "./parameter_layout.ts";
 
 /** `train`: batch statistics, trainable parameters. `eval`: folded running statistics, frozen. */
 export type EncoderMode = "train" | "eval";
@@ -46,19 +58,22 @@ export interface DeviceParameter {
   kind: Exclude<StateKind, "counter">;
   /** The entries it is made of; a folded convolution has several. */
   keys: readonly string[];
-  /** Device layout from the entries' values, in the order of `keys`. */
+  /** The rows of every entry that it is made of, where the whole is too large to bind at once. */
+  rows?: RowRange;
+  /** Device layout from the entries' values, or from these rows of them, in the order of `keys`. */
   toDevice(values: readonly Float32Array[]): Float32Array<ArrayBuffer>;
   /** The one entry's value from the device; absent where several were folded into one. */
   fromDevice?(device: Float32Array): Float32Array<ArrayBuffer>;
 }
 
-/** A declared convolution. */
+/** A declared convolution, or a linear layer that is applied as one. */
 export interface Convolution {
   readonly key: string;
   /** [out, in, kh, kw] */
   readonly shape: readonly number[];
-  readonly stride: number;
-  readonly padding: number;
+  readonly geometry: ConvolutionAttributes;
+  /** Whether it has a bias of its own. */
+  readonly bias?: boolean;
 }
 
 /** A declared batch norm. */
@@ -76,7 +91,10 @@ export interface Linear {
   readonly outputs: number;
 }
 
-const POINTWISE = { stride: 1, padTop: 0, padLeft: 0, padBottom: 0, padRight: 0 };
+/** Stride, and the same padding on all sides. */
+function evenly(stride: number, padding: number): ConvolutionAttributes {
+  return { stride, padTop: padding, padLeft: padding, padBottom: padding, padRight: padding };
+}
 
 /** Declares and applies layers; collects the state_dict and what the device holds of it. */
 export class EncoderBuilder {
@@ -86,10 +104,16 @@ export class EncoderBuilder {
   readonly state: StateEntry[] = [];
   /** What the device holds, in the order of first use. */
   readonly parameters: DeviceParameter[] = [];
+  readonly #maxWeightBytes: number;
 
-  constructor(graph: Graph, mode: EncoderMode) {
+  /**
+   * @param maxWeightBytes in eval mode, weights larger than this on the device are cut into parts of output channels;
+   * `maxStorageBufferBindingSize` of the device
+   */
+  constructor(graph: Graph, mode: EncoderMode, { maxWeightBytes = Infinity } = {}) {
     this.graph = graph;
     this.mode = mode;
+    this.#maxWeightBytes = maxWeightBytes;
   }
 
   /** Declares `nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)`. */
@@ -106,7 +130,7 @@ export class EncoderBuilder {
     const shape = [outputs, inputs, kernel, kernel];
     const initial: Initial = { draw: "kaiming_fan_out", fanOut: outputs * kernel * kernel };
     this.state.push({ key: `${key}.weight`, shape, kind: "parameter", initial });
-    return { key, shape, stride, padding };
+    return { key, shape, geometry: evenly(stride, padding) };
   }
 
   /** Declares `nn.BatchNorm2d(channels)`; `momentum` is PyTorch's, the weight of the new batch. */
@@ -141,23 +165,20 @@ export class EncoderBuilder {
     return { key, inputs, outputs };
   }
 
-  /** relu?(norm(convolve(x)) + residual?): x [n, h, w, in] -> [n, ho, wo, out]. */
+  /** f(norm(convolve(x)) + residual?): x [n, h, w, in] -> [n, ho, wo, out]. */
   convolveAndNormalize(
     x: Tensor,
     convolution: Convolution,
     norm: BatchNorm,
-    { relu = true, residual }: { relu?: boolean; residual?: Tensor } = {},
+    { activation, residual }: { activation?: Activation; residual?: Tensor } = {},
   ): Tensor {
-    const { stride, padding } = convolution;
-    const geometry = { stride, padTop: padding, padLeft: padding, padBottom: padding, padRight: padding };
+    const { geometry } = convolution;
     const extra = residual === undefined ? [] : [residual];
     if (this.mode === "eval") {
-      const { weight, bias } = this.#folded(convolution, norm);
-      const attributes = { ...geometry, bias: true, addend: residual !== undefined, relu };
-      return this.graph.apply(conv2d, [x, weight, bias, ...extra], attributes);
+      const parameters = (rows?: RowRange) => this.#folded(convolution, norm, rows);
+      return this.#convolve(x, convolution, { ...geometry, activation }, parameters, residual);
     }
-    const weight = this.#weight(`${convolution.key}.weight`, convolution.shape);
-    const y = this.graph.apply(conv2d, [x, weight], geometry);
+    const y = this.#convolve(x, convolution, geometry, (rows) => this.#weightAndBias(convolution, rows));
     const statistics = this.graph.apply(batchStatistics, [y], {});
     const running = ["running_mean", "running_var"].map((name) =>
       this.#vector(`${norm.key}.${name}`, norm.channels, "running")
@@ -172,63 +193,160 @@ export class EncoderBuilder {
     );
     return this.graph.apply(batchNorm, [y, statistics, ...affine, ...extra], {
       epsilon: norm.epsilon,
-      relu,
+      activation,
       residual: residual !== undefined,
     });
   }
 
-  /** relu?(x W^T + b): x [n, 1, 1, in] -> [n, 1, 1, out]. */
-  apply(x: Tensor, { key, inputs, outputs }: Linear, { relu = false } = {}): Tensor {
-    const weight = this.#weight(`${key}.weight`, [outputs, inputs, 1, 1]);
-    const bias = this.#vector(`${key}.bias`, outputs, "parameter");
-    return this.graph.apply(conv2d, [x, weight, bias], { ...POINTWISE, bias: true, relu });
+  /** f(norm(x W^T + b)): x [n, 1, 1, in] -> [n, 1, 1, out]. */
+  applyAndNormalize(
+    x: Tensor,
+    linear: Linear,
+    norm: BatchNorm,
+    options: { activation?: Activation } = {},
+  ): Tensor {
+    return this.convolveAndNormalize(x, asConvolution(linear), norm, options);
   }
 
-  #weight(key: string, shape: readonly number[]): Tensor {
-    const tensor = this.graph.source(key, convolutionShape(shape));
+  /** f(x W^T + b): x [n, 1, 1, in] -> [n, 1, 1, out]. */
+  apply(x: Tensor, linear: Linear, { activation }: { activation?: Activation } = {}): Tensor {
+    return this.convolve(x, asConvolution(linear), { activation });
+  }
+
+  /** f(convolve(x) + bias?), without a batch norm: x [n, h, w, in] -> [n, ho, wo, out]. */
+  convolve(x: Tensor, layer: Convolution, { activation }: { activation?: Activation } = {}): Tensor {
+    // In training the gradient needs what goes into the activation, so that it is an op of its own; but for ReLU.
+    const apart = this.mode === "train" && activation !== undefined && activation !== "relu";
+    const attributes = { ...layer.geometry, activation: apart ? undefined : activation };
+    const y = this.#convolve(x, layer, attributes, (rows) => this.#weightAndBias(layer, rows));
+    return apart ? this.graph.apply(activate, [y], { activation }) : y;
+  }
+
+  /**
+   * One convolution; or where its weight is too large to bind at once several, of some of the output channels each,
+   * side by side.
+   *
+   * @param parameters the weight and bias (if any) of these output channels, of all where they are left out
+   */
+  #convolve(
+    x: Tensor,
+    { shape }: Convolution,
+    attributes: Conv2dAttributes,
+    parameters: (rows?: RowRange) => readonly Tensor[],
+    residual?: Tensor,
+  ): Tensor {
+    const apply = (tensors: readonly Tensor[], addend?: Tensor) => {
+      const inputs = [x, ...tensors, ...(addend === undefined ? [] : [addend])];
+      const optional = { bias: tensors.length === 2, addend: addend !== undefined };
+      return this.graph.apply(conv2d, inputs, { ...attributes, ...optional });
+    };
+    const parts = this.#parts(shape);
+    if (parts === undefined) return apply(parameters(), residual);
+    const outputs = parts.map((rows) =>
+      apply(parameters(rows), residual && this.graph.apply(sliceChannels, [residual], { ...rows }))
+    );
+    return this.graph.apply(concatenateChannels, outputs, {});
+  }
+
+  /** The output channels that each part of a weight has; `undefined` where it need not be cut. */
+  #parts([outputs, ...rest]: readonly number[]): RowRange[] | undefined {
+    const bytesOf = (count: number) =>
+      byteLength({ shape: convolutionShape([count, ...rest]), dtype: "f32" });
+    const limit = this.#maxWeightBytes;
+    if (this.mode === "train" || bytesOf(outputs) <= limit) return undefined;
+    // Where not even four channels can be bound, the store says so.
+    const most = Math.max(4, Math.floor(limit / bytesOf(4)) * 4);
+    const size = padTo4(Math.ceil(outputs / Math.ceil(outputs / most)));
+    return Array.from({ length: Math.ceil(outputs / size) }, (_, i) => ({
+      first: i * size,
+      count: Math.min(size, outputs - i * size),
+    }));
+  }
+
+  #weightAndBias(layer: Convolution, rows?: RowRange): Tensor[] {
+    const { key, shape, bias } = layer;
+    const weight = this.#weight(`${key}.weight`, shape, rows);
+    return bias ? [weight, this.#vector(`${key}.bias`, shape[0], "parameter", rows)] : [weight];
+  }
+
+  #weight(key: string, whole: readonly number[], rows?: RowRange): Tensor {
+    const shape = [rows?.count ?? whole[0], ...whole.slice(1)];
+    const tensor = this.graph.source(labelOf(key, rows), convolutionShape(shape));
     this.parameters.push({
       tensor,
       kind: "parameter",
       keys: [key],
-      toDevice: ([values]) => convolutionToDevice(values, shape),
-      fromDevice: (device) => convolutionFromDevice(device, shape),
+      rows,
+      toDevice: ([values]) =>
+        convolutionToDevice(takeRows(values, elementCount(shape.slice(1)), rows), shape),
+      fromDevice: rows === undefined ? (device) => convolutionFromDevice(device, shape) : undefined,
     });
     return tensor;
   }
 
-  #vector(key: string, length: number, kind: DeviceParameter["kind"]): Tensor {
-    const tensor = this.graph.source(key, [length]);
+  #vector(key: string, whole: number, kind: DeviceParameter["kind"], rows?: RowRange): Tensor {
+    const shape = [rows?.count ?? whole];
+    const tensor = this.graph.source(labelOf(key, rows), shape);
     this.parameters.push({
       tensor,
       kind,
       keys: [key],
-      toDevice: ([values]) => padRows(values, [length]),
-      fromDevice: (device) => unpadRows(device, [length]),
+      rows,
+      toDevice: ([values]) => padRows(takeRows(values, 1, rows), shape),
+      fromDevice: rows === undefined ? (device) => unpadRows(device, shape) : undefined,
     });
     return tensor;
   }
 
-  /** w' = w * gamma / s, b' = beta - mean * gamma / s, with s = sqrt(variance + epsilon). */
-  #folded(convolution: Convolution, norm: BatchNorm): { weight: Tensor; bias: Tensor } {
-    const weight = this.graph.source(`${convolution.key}.weight`, convolutionShape(convolution.shape));
-    const bias = this.graph.source(`${norm.key}.bias`, [norm.channels]);
-    const scaleOf = (gamma: Float32Array, variance: Float32Array) =>
-      Float64Array.from(gamma, (value, i) => value / Math.sqrt(variance[i] + norm.epsilon));
+  /** w' = w * gamma / s, b' = beta + (b - mean) * gamma / s, with s = sqrt(variance + epsilon). */
+  #folded(convolution: Convolution, norm: BatchNorm, rows?: RowRange): Tensor[] {
+    const shape = [rows?.count ?? norm.channels, ...convolution.shape.slice(1)];
+    const weight = this.graph.source(labelOf(`${convolution.key}.weight`, rows), convolutionShape(shape));
+    const bias = this.graph.source(labelOf(`${norm.key}.bias`, rows), [shape[0]]);
+    const take = (values: Float32Array) => takeRows(values, 1, rows);
+    const scaleOf = (gamma: Float32Array, variance: Float32Array) => {
+      const deviations = take(variance);
+      return Float64Array.from(take(gamma), (value, i) => value / Math.sqrt(deviations[i] + norm.epsilon));
+    };
+    const ownBias = convolution.bias ? [`${convolution.key}.bias`] : [];
     this.parameters.push({
       tensor: weight,
       kind: "parameter",
       keys: [`${convolution.key}.weight`, `${norm.key}.weight`, `${norm.key}.running_var`],
+      rows,
       toDevice: ([values, gamma, variance]) =>
-        convolutionToDevice(values, convolution.shape, scaleOf(gamma, variance)),
+        convolutionToDevice(
+          takeRows(values, elementCount(shape.slice(1)), rows),
+          shape,
+          scaleOf(gamma, variance),
+        ),
     }, {
       tensor: bias,
       kind: "parameter",
-      keys: ["bias", "running_mean", "weight", "running_var"].map((name) => `${norm.key}.${name}`),
-      toDevice: ([beta, mean, gamma, variance]) => {
+      keys: [
+        ...["bias", "running_mean", "weight", "running_var"].map((name) => `${norm.key}.${name}`),
+        ...ownBias,
+      ],
+      rows,
+      toDevice: ([beta, mean, gamma, variance, own]) => {
         const scale = scaleOf(gamma, variance);
-        return padRows(Float64Array.from(beta, (value, i) => value - mean[i] * scale[i]), [norm.channels]);
+        const [means, owns] = [take(mean), own === undefined ? undefined : take(own)];
+        const shifted = Float64Array.from(
+          take(beta),
+          (value, i) => value + ((owns?.[i] ?? 0) - means[i]) * scale[i],
+        );
+        return padRows(shifted, [shape[0]]);
       },
     });
-    return { weight, bias };
+    return [weight, bias];
   }
+}
+
+/** What a linear layer is to pictures of one pixel. */
+function asConvolution({ key, inputs, outputs }: Linear): Convolution {
+  return { key, shape: [outputs, inputs, 1, 1], geometry: evenly(1, 0), bias: true };
+}
+
+function labelOf(key: string, rows: RowRange | undefined): string {
+  return rows === undefined ? key : `${key}[${rows.first}:${rows.first + rows.count}]`;
 }

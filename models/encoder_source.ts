@@ -3,7 +3,9 @@ import { UserError } from "../errors.ts";
 import { loadStateDict, matchStateDict, type StateDict } from "./checkpoint/state_dict.ts";
 import type { TensorRef } from "./checkpoint/tensor_ref.ts";
 import type { HeadOptions } from "./heads.ts";
+import type { RowRange } from "./parameter_layout.ts";
 import { type Encoder, summarize } from "./registry.ts";
+import { requireHead } from "./teacher.ts";
 
 /** An open checkpoint that was found to fit an encoder. Close it with `using`. */
 export interface EncoderSource extends Disposable {
@@ -12,8 +14,8 @@ export interface EncoderSource extends Disposable {
   readonly state: StateDict;
   /** Tensors by the encoder's keys, in their order. */
   readonly tensors: ReadonlyMap<string, TensorRef>;
-  /** Reads one entry, in PyTorch's layout. */
-  read(key: string): Promise<Float32Array>;
+  /** Reads one entry, or some rows of it, in PyTorch's layout. Call it as a function of its own. */
+  read: (key: string, rows?: RowRange) => Promise<Float32Array>;
 }
 
 /**
@@ -29,22 +31,24 @@ export async function openEncoderSource(
 ): Promise<EncoderSource> {
   const state = await loadStateDict(path);
   try {
-    const head = headOf(state.tensors);
-    // Where the file has no head that is known, what it lacks is listed against the usual one.
-    const { state: expected } = summarize(encoder, head ?? { kind: "mlp", dimension: dimension ?? 128 }, 64);
+    const head = requireHead(state);
+    const { state: expected } = summarize(encoder, head, 64);
     const tensors = matchStateDict(state, expected);
-    if (dimension !== undefined && head!.dimension !== dimension) {
+    if (dimension !== undefined && head.dimension !== dimension) {
+      const isClassifier = state.framework === "torchvision" && head.kind === "linear";
       throw new UserError(
-        `${path}: its embeddings have ${head!.dimension} numbers, but --dim is ${dimension}; use --dim ${
-          head!.dimension
+        `${path}: its embeddings have ${head.dimension} numbers, but --dim is ${dimension}; ${
+          isClassifier
+            ? `its fc looks like a classifier of ${head.dimension} classes, while a self-supervised teacher is wanted`
+            : `use --dim ${head.dimension}`
         }`,
       );
     }
     return {
-      head: head!,
+      head,
       state,
       tensors,
-      read: (key) => tensors.get(key)!.read(),
+      read: (key, rows) => readRows(tensors.get(key)!, rows),
       [Symbol.dispose]: () => state.close(),
     };
   } catch (error) {
@@ -53,10 +57,8 @@ export async function openEncoderSource(
   }
 }
 
-/** The head that the keys of a state_dict speak of. */
-function headOf(tensors: ReadonlyMap<string, TensorRef>): HeadOptions | undefined {
-  const mlp = tensors.get("fc.2.weight");
-  if (mlp !== undefined) return { kind: "mlp", dimension: mlp.shape[0] };
-  const linear = tensors.get("fc.weight");
-  return linear === undefined ? undefined : { kind: "linear", dimension: linear.shape[0] };
+async function readRows(tensor: TensorRef, rows: RowRange | undefined): Promise<Float32Array> {
+  if (rows === undefined) return await tensor.read();
+  if (rows.first === 0) await tensor.verify();
+  return await tensor.narrow(rows.first, rows.count).read();
 }

@@ -2,28 +2,76 @@
 import type { Tensor } from "../kernels/graph.ts";
 import type { EncoderBuilder } from "./encoder_builder.ts";
 
-/** `mlp`: Linear, ReLU, Linear, as MoCo-v2 and SEED's students; `linear`: one Linear, as MoCo-v1. */
-export type HeadKind = "mlp" | "linear";
+/**
+ * What a head is made of.
+ *
+ * - `linear`: one Linear, as MoCo-v1
+ * - `mlp`: Linear, ReLU, Linear, as MoCo-v2, SEED's students and SWAV's widest teacher
+ * - `mlp_bn`: Linear, BatchNorm1d, ReLU, Linear, as SimCLR and SWAV
+ */
+export type HeadKind = "linear" | "mlp" | "mlp_bn";
 
 /** What an encoder ends in. */
 export interface HeadOptions {
   kind: HeadKind;
   /** Length of the embedding; 128 in SEED. */
   dimension: number;
+  /** Length of the layer between; the encoder's usual one where left out. */
+  hidden?: number;
 }
 
-/** Declares the head under `key`; the result applies it: [n, 1, 1, features] -> [n, 1, 1, dimension]. */
+/** Index of each layer within the head, as `nn.Sequential` counts them. */
+const LAST_LAYER: Readonly<Record<Exclude<HeadKind, "linear">, number>> = { mlp: 2, mlp_bn: 3 };
+
+/**
+ * Declares the head under `key`; the result applies it: [n, 1, 1, features] -> [n, 1, 1, dimension].
+ *
+ * @param hidden length of the layer between where `head` does not say it
+ */
 export function projectionHead(
   b: EncoderBuilder,
   key: string,
   features: number,
-  { kind, dimension }: HeadOptions,
+  head: HeadOptions,
+  hidden: number = features,
 ): (feature: Tensor) => Tensor {
+  const { kind, dimension } = head;
   if (kind === "linear") {
     const fc = b.linear(key, features, dimension);
     return (feature) => b.apply(feature, fc);
   }
-  const hidden = b.linear(`${key}.0`, features, features);
-  const output = b.linear(`${key}.2`, features, dimension);
-  return (feature) => b.apply(b.apply(feature, hidden, { relu: true }), output);
+  const between = head.hidden ?? hidden;
+  const first = b.linear(`${key}.0`, features, between);
+  const norm = kind === "mlp_bn" ? b.batchNorm(`${key}.1`, between) : undefined;
+  const last = b.linear(`${key}.${LAST_LAYER[kind]}`, between, dimension);
+  return (feature) => {
+    const y = norm === undefined
+      ? b.apply(feature, first, { activation: "relu" })
+      : b.applyAndNormalize(feature, first, norm, { activation: "relu" });
+    return b.apply(y, last);
+  };
+}
+
+/** The head that some keys speak of, and where it is: `root` is `fc`, or `projection_head` as SWAV has it. */
+export interface FoundHead extends HeadOptions {
+  root: string;
+}
+
+/**
+ * Finds the head among an encoder's tensors by plain key.
+ *
+ * @returns `undefined` where there is none, or none that is known
+ */
+export function findHead(
+  tensors: ReadonlyMap<string, { readonly shape: readonly number[] }>,
+): FoundHead | undefined {
+  for (const root of ["fc", "projection_head"]) {
+    const rows = (layer: string) => tensors.get(`${root}${layer}.weight`)?.shape[0];
+    const single = rows("");
+    if (single !== undefined) return { root, kind: "linear", dimension: single };
+    const kind = tensors.has(`${root}.1.running_mean`) ? "mlp_bn" : "mlp";
+    const [hidden, dimension] = [rows(".0"), rows(`.${LAST_LAYER[kind]}`)];
+    if (hidden !== undefined && dimension !== undefined) return { root, kind, dimension, hidden };
+  }
+  return undefined;
 }

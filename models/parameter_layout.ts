@@ -1,6 +1,29 @@
 /** Parameters between PyTorch's layout and the device's (see `kernels/graph.ts` on padding). */
 import { padTo4 } from "../kernels/graph.ts";
 
+/** Some rows of a state_dict entry: indices of its first dimension. */
+export interface RowRange {
+  first: number;
+  count: number;
+}
+
+/**
+ * Rows of `size` values each, out of what a reader gave: the whole entry, or these rows already.
+ *
+ * @param rows all where it is left out
+ * @throws Error where it gave neither: a bug of the reader
+ */
+export function takeRows(values: Float32Array, size: number, rows: RowRange | undefined): Float32Array {
+  if (rows === undefined || values.length === rows.count * size) return values;
+  const end = (rows.first + rows.count) * size;
+  if (values.length < end) {
+    throw new Error(
+      `rows ${rows.first} to ${rows.first + rows.count} of ${size} values: got ${values.length}`,
+    );
+  }
+  return values.subarray(rows.first * size, end);
+}
+
 /** Shape on the device of a weight [out, in, kh, kw]: [kh, kw, in padded to 4, out]. */
 export function convolutionShape([out, input, kh, kw]: readonly number[]): number[] {
   return [kh, kw, padTo4(input), out];

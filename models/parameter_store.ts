@@ -11,6 +11,14 @@ import { sgd, type SgdAttributes } from "../kernels/ops/sgd/sgd.ts";
 import type { BufferRange } from "../kernels/program.ts";
 import type { DeviceParameter } from "./encoder_builder.ts";
 import type { StateValues } from "./initialize.ts";
+import type { RowRange } from "./parameter_layout.ts";
+
+/**
+ * Bytes that are handed to the queue at a time, and before it is awaited: the queue keeps a copy of what it is given
+ * until then.
+ */
+const UPLOAD_BYTES = 16 * 2 ** 20;
+const MAX_QUEUED_BYTES = 64 * 2 ** 20;
 
 /** Bindings start at multiples of this, on every device. */
 const ALIGNMENT = 256;
@@ -42,6 +50,12 @@ function layOut(tensors: readonly Tensor[], limit: number): { places: Place[]; s
   }
   return { places, segments };
 }
+
+/**
+ * Reads a state_dict entry in PyTorch's layout. Where `rows` are given no more than these of its first dimension are
+ * needed; the whole may be given all the same.
+ */
+export type ReadEntry = (key: string, rows?: RowRange) => Float32Array | Promise<Float32Array>;
 
 /** Parameters of one traced encoder on one device. */
 export class ParameterStore implements Disposable {
@@ -112,11 +126,21 @@ export class ParameterStore implements Disposable {
   }
 
   /** Uploads values, read one entry at a time so that no second copy of the whole is needed. */
-  async load(read: (key: string) => Float32Array | Promise<Float32Array>): Promise<void> {
-    for (const { tensor, keys, toDevice } of this.#parameters) {
-      const values = await Promise.all(keys.map(read));
+  async load(read: ReadEntry): Promise<void> {
+    const { device, failed } = this.#gpu;
+    let queued = 0;
+    for (const { tensor, keys, rows, toDevice } of this.#parameters) {
+      const values = toDevice(await Promise.all(keys.map((key) => read(key, rows))));
       const { buffer, offset } = this.rangeOf(tensor);
-      this.#gpu.device.queue.writeBuffer(buffer, offset, toDevice(values));
+      for (let at = 0; at < values.byteLength; at += UPLOAD_BYTES) {
+        const piece = values.subarray(at / 4, (at + UPLOAD_BYTES) / 4);
+        device.queue.writeBuffer(buffer, offset + at, piece);
+        queued += piece.byteLength;
+        if (queued < MAX_QUEUED_BYTES) continue;
+        device.queue.submit([]);
+        await Promise.race([device.queue.onSubmittedWorkDone(), failed]);
+        queued = 0;
+      }
     }
     this.#gpu.check();
   }

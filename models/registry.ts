@@ -2,21 +2,37 @@
 import { elementCount, Graph, type Tensor } from "../kernels/graph.ts";
 import { conv2d } from "../kernels/ops/conv2d/conv2d.ts";
 import { EncoderBuilder, type StateEntry } from "./encoder_builder.ts";
-import type { HeadOptions } from "./heads.ts";
-import { resnet } from "./resnet.ts";
+import type { HeadKind, HeadOptions } from "./heads.ts";
+import { mocoWideResNet50, resnet } from "./resnet.ts";
+import { simclrResNet50 } from "./simclr_resnet.ts";
+import { swavResNet50 } from "./swav_resnet.ts";
 import { UserError } from "../errors.ts";
 
 /** What an encoder computes. */
 export interface EncoderOutputs {
   /** Pooled feature [n, 1, 1, f]: what kNN and the linear probe use. */
   feature: Tensor;
-  /** Output of the head [n, 1, 1, d], not normalised: what SEED's loss uses. */
+  /** Output of the head [n, 1, 1, d]: what SEED's loss uses, once it is normalised. SimCLR's and SWAV's is already. */
   embedding: Tensor;
 }
+
+/** How a teacher was trained, `--teacher-ssl`: says under which names its checkpoint keeps the weights. */
+export type TeacherSsl = "moco" | "simclr" | "swav";
+
+/** What an encoder may be in a distillation. */
+export type EncoderRole = "teacher" | "student";
 
 /** An encoder: a plain function over graph ops. */
 export interface Encoder {
   readonly name: string;
+  /** What tables show it under. */
+  readonly family: string;
+  /** What it is meant for. The widest are too large to be students, and on some adapters to be trained at all. */
+  readonly roles: readonly EncoderRole[];
+  /** Whose checkpoints it takes: those with its key names. SEED's own students have MoCo's. */
+  readonly ssl: TeacherSsl;
+  /** The head that it usually has. It can be traced with any. */
+  readonly head: HeadKind;
   /** Length of the pooled feature. */
   readonly features: number;
   /** Traces it on normalised images [n, h, w, 3]. */
@@ -24,7 +40,45 @@ export interface Encoder {
 }
 
 /** Every encoder. */
-export const ENCODERS: readonly Encoder[] = [resnet(18), resnet(34), resnet(50), resnet(101), resnet(152)];
+export const ENCODERS: readonly Encoder[] = [
+  resnet(18),
+  resnet(34),
+  resnet(50),
+  resnet(101),
+  resnet(152),
+  mocoWideResNet50(2),
+  mocoWideResNet50(4),
+  simclrResNet50(),
+  swavResNet50(1),
+  swavResNet50(2),
+  swavResNet50(4),
+  swavResNet50(5),
+];
+
+/** The head that an encoder usually has, with embeddings of `dimension` numbers. */
+export function usualHead(encoder: Encoder, dimension = 128): HeadOptions {
+  return { kind: encoder.head, dimension };
+}
+
+/**
+ * Encoders that a name may mean: the one that is called so, and those that the original calls so beside
+ * `--teacher-ssl`, e.g. `resnet50` or `resnet50w2` for `swav_resnet50` or `swav_resnet50w2`.
+ */
+export function encodersNamed(name: string): Encoder[] {
+  return ENCODERS.filter((encoder) => encoder.name === name || encoder.name === `${encoder.ssl}_${name}`);
+}
+
+/** Names that a student's encoder is chosen by. */
+export function studentNames(): string[] {
+  return ENCODERS.filter(({ roles }) => roles.includes("student")).map(({ name }) => name);
+}
+
+/** Names that a teacher's encoder is chosen by: the registry's, then the original's, see {@linkcode encodersNamed}. */
+export function teacherNames(): string[] {
+  const teachers = ENCODERS.filter(({ roles }) => roles.includes("teacher"));
+  const short = teachers.map(({ name, ssl }) => name.replace(`${ssl}_`, ""));
+  return [...new Set([...teachers.map(({ name }) => name), ...short])];
+}
 
 /** The encoder of a name. Throws a {@linkcode UserError} that lists the known ones. */
 export function findEncoder(name: string): Encoder {

@@ -1,10 +1,13 @@
-/** ResNet-18, 34, 50, 101 and 152 (He et al. 2016), as torchvision builds them; `moco_resnet.py` of the original. */
+/**
+ * ResNet-18, 34, 50, 101 and 152 (He et al. 2016), as torchvision builds them, and MoCo's wide ones: `moco_resnet.py`
+ * of the original.
+ */
 import type { Tensor } from "../kernels/graph.ts";
 import { globalAveragePool } from "../kernels/ops/global_average_pool/global_average_pool.ts";
 import { maxPool } from "../kernels/ops/max_pool/max_pool.ts";
 import type { EncoderBuilder } from "./encoder_builder.ts";
-import { type HeadOptions, projectionHead } from "./heads.ts";
-import type { Encoder, EncoderOutputs } from "./registry.ts";
+import { projectionHead } from "./heads.ts";
+import type { Encoder } from "./registry.ts";
 
 /** A residual block: declares its layers, applies them, and returns [n, h / stride, w / stride, out]. */
 type Block = (b: EncoderBuilder, key: string, x: Tensor, channels: number, stride: number) => Tensor;
@@ -17,8 +20,8 @@ const basicBlock: Block = (b, key, x, channels, stride) => {
   const conv2 = b.convolution(`${key}.conv2`, { inputs: channels, outputs: channels, kernel: 3, padding: 1 });
   const bn2 = b.batchNorm(`${key}.bn2`, channels);
   const residual = shortcut(b, key, x, channels, stride);
-  const y = b.convolveAndNormalize(x, conv1, bn1);
-  return b.convolveAndNormalize(y, conv2, bn2, { residual });
+  const y = b.convolveAndNormalize(x, conv1, bn1, { activation: "relu" });
+  return b.convolveAndNormalize(y, conv2, bn2, { activation: "relu", residual });
 };
 
 /** 1x1 down to the block's channels, 3x3 with the stride (torchvision's v1.5), 1x1 up to four times as many. */
@@ -38,9 +41,9 @@ const bottleneck: Block = (b, key, x, channels, stride) => {
   const conv3 = b.convolution(`${key}.conv3`, { inputs: channels, outputs, kernel: 1 });
   const bn3 = b.batchNorm(`${key}.bn3`, outputs);
   const residual = shortcut(b, key, x, outputs, stride);
-  const y = b.convolveAndNormalize(x, conv1, bn1);
-  const z = b.convolveAndNormalize(y, conv2, bn2);
-  return b.convolveAndNormalize(z, conv3, bn3, { residual });
+  const y = b.convolveAndNormalize(x, conv1, bn1, { activation: "relu" });
+  const z = b.convolveAndNormalize(y, conv2, bn2, { activation: "relu" });
+  return b.convolveAndNormalize(z, conv3, bn3, { activation: "relu", residual });
 };
 
 /** The identity, or a 1x1 convolution where the block changes the shape. */
@@ -49,36 +52,87 @@ function shortcut(b: EncoderBuilder, key: string, x: Tensor, outputs: number, st
   if (stride === 1 && inputs === outputs) return x;
   const convolution = b.convolution(`${key}.downsample.0`, { inputs, outputs, kernel: 1, stride });
   const norm = b.batchNorm(`${key}.downsample.1`, outputs);
-  return b.convolveAndNormalize(x, convolution, norm, { relu: false });
+  return b.convolveAndNormalize(x, convolution, norm);
 }
 
 /** Block and blocks per stage of each depth. */
-const DEPTHS: Record<number, { block: Block; stages: readonly number[]; features: number }> = {
+const DEPTHS = {
   18: { block: basicBlock, stages: [2, 2, 2, 2], features: 512 },
   34: { block: basicBlock, stages: [3, 4, 6, 3], features: 512 },
   50: { block: bottleneck, stages: [3, 4, 6, 3], features: 2048 },
   101: { block: bottleneck, stages: [3, 4, 23, 3], features: 2048 },
   152: { block: bottleneck, stages: [3, 8, 36, 3], features: 2048 },
-};
+} as const satisfies Record<number, { block: Block; stages: readonly number[]; features: number }>;
 
-/** The encoder of a depth: 18, 34, 50, 101 or 152. */
-export function resnet(depth: keyof typeof DEPTHS): Encoder {
-  const { block, stages, features } = DEPTHS[depth];
+/** Depths of ResNets. */
+export type ResNetDepth = keyof typeof DEPTHS;
+
+/** The shape of a ResNet. */
+export interface ResNetShape {
+  depth: ResNetDepth;
+  /** Factor of the channels of every block; 1 where left out. */
+  width?: number;
+  /** Channels of the first convolution; 64 where left out. */
+  stem?: number;
+  /** What stands before every key, e.g. `module.`. */
+  prefix?: string;
+}
+
+/** Length of the pooled feature. */
+export function resnetFeatures({ depth, width = 1 }: ResNetShape): number {
+  return DEPTHS[depth].features * width;
+}
+
+/** Traces everything but the head: images [n, h, w, 3] -> [n, 1, 1, features]. */
+export function traceResNet(
+  b: EncoderBuilder,
+  images: Tensor,
+  { depth, width = 1, stem = 64, prefix = "" }: ResNetShape,
+): Tensor {
+  const { block, stages } = DEPTHS[depth];
+  const conv1 = b.convolution(`${prefix}conv1`, {
+    inputs: 3,
+    outputs: stem,
+    kernel: 7,
+    stride: 2,
+    padding: 3,
+  });
+  const bn1 = b.batchNorm(`${prefix}bn1`, stem);
+  const y = b.convolveAndNormalize(images, conv1, bn1, { activation: "relu" });
+  let [x] = b.graph.applyAll(maxPool, [y], { kernel: 3, stride: 2, padding: 1 });
+  for (const [stage, blocks] of stages.entries()) {
+    for (let i = 0; i < blocks; i++) {
+      const stride = stage > 0 && i === 0 ? 2 : 1;
+      x = block(b, `${prefix}layer${stage + 1}.${i}`, x, 64 * width * 2 ** stage, stride);
+    }
+  }
+  return b.graph.apply(globalAveragePool, [x], {});
+}
+
+/** The encoder of a depth, with MoCo's head under `fc`. */
+export function resnet(depth: ResNetDepth): Encoder {
+  return mocoEncoder(`resnet${depth}`, "ResNet", { depth });
+}
+
+/**
+ * MoCo's wide ResNet-50: the blocks have `width` times the channels, their outputs too (other than torchvision's
+ * `wide_resnet50_2`), and the first convolution keeps its 64.
+ */
+export function mocoWideResNet50(width: number): Encoder {
+  return mocoEncoder(`moco_resnet50w${width}`, "wide ResNet of MoCo", { depth: 50, width });
+}
+
+function mocoEncoder(name: string, family: string, shape: ResNetShape): Encoder {
+  const features = resnetFeatures(shape);
   return {
-    name: `resnet${depth}`,
+    name,
+    family,
+    roles: shape.width === undefined ? ["teacher", "student"] : ["teacher"],
     features,
-    trace(b: EncoderBuilder, images: Tensor, head: HeadOptions): EncoderOutputs {
-      const conv1 = b.convolution("conv1", { inputs: 3, outputs: 64, kernel: 7, stride: 2, padding: 3 });
-      const bn1 = b.batchNorm("bn1", 64);
-      const stem = b.convolveAndNormalize(images, conv1, bn1);
-      let [x] = b.graph.applyAll(maxPool, [stem], { kernel: 3, stride: 2, padding: 1 });
-      for (const [stage, blocks] of stages.entries()) {
-        for (let i = 0; i < blocks; i++) {
-          const stride = stage > 0 && i === 0 ? 2 : 1;
-          x = block(b, `layer${stage + 1}.${i}`, x, 64 * 2 ** stage, stride);
-        }
-      }
-      const feature = b.graph.apply(globalAveragePool, [x], {});
+    ssl: "moco",
+    head: "mlp",
+    trace(b, images, head) {
+      const feature = traceResNet(b, images, shape);
       return { feature, embedding: projectionHead(b, "fc", features, head)(feature) };
     },
   };

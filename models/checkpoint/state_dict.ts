@@ -16,6 +16,8 @@ export interface StateDict extends Disposable {
   readonly framework: Framework;
   /** The encoder's tensors by plain key, in the file's order. */
   readonly tensors: ReadonlyMap<string, TensorRef>;
+  /** Keys of tensors beside them that are left aside, e.g. SWAV's prototypes, MoCo's momentum encoder and queue. */
+  readonly ignored: readonly string[];
   /** Epochs done, where the file says so. */
   readonly epoch?: number;
   /** Name of the encoder, where the file says so, e.g. `resnet50`. */
@@ -67,13 +69,14 @@ const SHOWN_KEYS = 4;
 export async function loadStateDict(path: string): Promise<StateDict> {
   const file = await openTorchFile(path);
   try {
-    const { framework, tensors } = nameTensors(findWeights(file), path);
+    const { framework, tensors, ignored } = nameTensors(findWeights(file), path);
     const root = file.value instanceof Map ? file.value : new Map<TorchValue, TorchValue>();
     const epoch = root.get("epoch");
     const arch = root.get("arch");
     return {
       framework,
       tensors,
+      ignored,
       ...(typeof epoch === "number" && { epoch }),
       ...(typeof arch === "string" && { arch }),
       file,
@@ -185,20 +188,24 @@ function holdsWeights(dict: TorchDict): boolean {
 function nameTensors(
   dict: TorchDict,
   path: string,
-): { framework: Framework; tensors: Map<string, TensorRef> } {
+): Pick<StateDict, "framework" | "tensors" | "ignored"> {
   const named: [string, TensorRef][] = [];
   for (const [key, value] of dict) {
     if (typeof key === "string" && value instanceof TensorRef) named.push([unwrap(key), value]);
   }
   const { framework, prefix, drop } = NAMINGS.find(({ mark }) => named.some(([key]) => mark.test(key)))!;
   const tensors = new Map<string, TensorRef>();
+  const ignored: string[] = [];
   for (const [key, tensor] of named) {
-    if (!key.startsWith(prefix) || drop?.test(key)) continue;
+    if (!key.startsWith(prefix) || drop?.test(key)) {
+      ignored.push(key);
+      continue;
+    }
     const plain = unwrap(key.slice(prefix.length));
     if (tensors.has(plain)) throw new CheckpointError(path, `has two tensors named ${quote(plain)}`);
     tensors.set(plain, tensor);
   }
-  return { framework, tensors };
+  return { framework, tensors, ignored };
 }
 
 /** Takes off what DataParallel, DistributedDataParallel (any number of times) and torch.compile put in front. */

@@ -83,6 +83,39 @@ export class TensorRef implements TensorLayout {
     return true;
   }
 
+  /**
+   * Some rows of the tensor, as a tensor of their own: indices `first` to `first + count` of the first dimension.
+   *
+   * @throws RangeError where it has no such rows: a bug of the caller
+   */
+  narrow(first: number, count: number): TensorRef {
+    const [rows = 0, ...rest] = this.shape;
+    if (first < 0 || count < 0 || first + count > rows) {
+      throw new RangeError(`rows ${first} to ${first + count} of a tensor of shape [${this.shape}]`);
+    }
+    const offset = this.offset + first * (this.stride[0] ?? 0);
+    const layout = { dtype: this.dtype, shape: [count, ...rest], stride: this.stride, offset };
+    return new TensorRef(this.#storage, layout, this.#fail);
+  }
+
+  /**
+   * Checks the whole storage against its CRC-32, where the file has one; what reads the tensor in parts calls it first.
+   *
+   * @throws CheckpointError where they differ
+   */
+  async verify(): Promise<void> {
+    if (!this.#storage.crc32) return;
+    const source = await this.#storage.open();
+    const chunk = new Uint8Array(Math.min(CHUNK_BYTES, source.size));
+    let crc = 0;
+    for (let at = 0; at < source.size; at += chunk.length) {
+      const bytes = chunk.subarray(0, source.size - at);
+      source.readAt(at, bytes);
+      crc = crc32(bytes, crc);
+    }
+    this.#checkSum(crc);
+  }
+
   /** The elements in row-major order as float32. int64 and float64 are rounded to it, bool becomes 0 and 1. */
   async read(): Promise<Float32Array<ArrayBuffer>> {
     const values = this.#allocate(Float32Array, this.size);
@@ -140,9 +173,13 @@ export class TensorRef implements TensorLayout {
       if (isWhole) crc = crc32(bytes, crc);
       if (into === undefined) take(new Raw(chunkBuffer, 0, length), at);
     }
+    if (isWhole) this.#checkSum(crc);
+  }
+
+  #checkSum(crc: number): void {
     // Writers that do not compute the sum leave 0.
     const { crc32: expected = 0 } = this.#storage;
-    if (isWhole && expected !== 0 && crc !== expected) {
+    if (expected !== 0 && crc !== expected) {
       throw this.#fail(
         `is damaged: the weights in storage ${
           quote(this.key)

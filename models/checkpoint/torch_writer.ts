@@ -1,24 +1,12 @@
 /** Writes files that `torch.load` opens, whole or not at all. */
-import { basename, dirname } from "node:path";
-import { UserError } from "../../errors.ts";
+import { basename } from "node:path";
 import { pickle } from "./pickle.ts";
+import { replaceFile } from "./replace_file.ts";
 import type { TensorRef } from "./tensor_ref.ts";
 import { TensorValue, type TorchValue } from "./torch_value.ts";
 import { ZipWriter } from "./zip_writer.ts";
 
-/** A checkpoint could not be written. What was there before under its name is as it was. */
-export class CheckpointWriteError extends UserError {
-  /** Tells people's errors apart in messages and in Workers. */
-  override name = "CheckpointWriteError";
-  /** Path of the file that was to be written. */
-  readonly path: string;
-
-  /** Names the file, and why it could not be written. */
-  constructor(path: string, reason: string, options?: ErrorOptions) {
-    super(`${path}: could not be written: ${reason}`, options);
-    this.path = path;
-  }
-}
+export { CheckpointWriteError } from "./replace_file.ts";
 
 /**
  * Writes `value` as `torch.save` does (zip container, version 3).
@@ -35,10 +23,15 @@ export class CheckpointWriteError extends UserError {
  * await writeTorchFile("model.pth.tar", torchDict([["lr", new PyFloat(1)], ["weight", weight]]));
  * ```
  *
+ * @param onTensor called with how many of all tensors are written
  * @throws CheckpointWriteError where the disk is full, the folder is missing or read-only; the temporary file is gone
  * @throws CheckpointError where a TensorRef in `value` cannot be read; the temporary file is gone
  */
-export async function writeTorchFile(path: string, value: TorchValue): Promise<void> {
+export async function writeTorchFile(
+  path: string,
+  value: TorchValue,
+  onTensor?: (done: number, total: number) => void,
+): Promise<void> {
   const storages: (TensorValue | TensorRef)[] = [];
   const keys = new Map<unknown, string>();
   const data = pickle(value, (tensor) => {
@@ -61,61 +54,9 @@ export async function writeTorchFile(path: string, value: TorchValue): Promise<v
         ? tensor.data
         : await tensor.readRaw();
       zip.add(`${archive}/data/${key}`, new Uint8Array(buffer, byteOffset, byteLength));
+      onTensor?.(key + 1, storages.length);
     }
     zip.add(`${archive}/version`, text.encode("3\n"));
     zip.finish();
   });
-}
-
-async function replaceFile(path: string, write: (file: Deno.FsFile) => Promise<void>): Promise<void> {
-  // Through a link, so that the link stays one and the temporary file lies on the disk of its target.
-  const target = await Deno.realPath(path).catch(() => path);
-  const temporary = `${dirname(target)}/.${basename(target)}.${crypto.randomUUID().slice(0, 8)}.tmp`;
-  let created = false;
-  try {
-    {
-      using file = await Deno.open(temporary, { write: true, createNew: true });
-      created = true;
-      await write(file);
-      await file.sync();
-    }
-    await Deno.rename(temporary, target);
-  } catch (error) {
-    if (created) await Deno.remove(temporary).catch(() => {});
-    if (error instanceof UserError || !isSystemError(error)) throw error;
-    throw new CheckpointWriteError(path, await explain(error, path), { cause: error });
-  }
-  await syncFolder(dirname(target));
-}
-
-/** Makes the new name as durable as the data. Not every system can; the file itself is whole either way. */
-async function syncFolder(folder: string): Promise<void> {
-  try {
-    using handle = await Deno.open(folder);
-    await handle.sync();
-  } catch {
-    // Windows has no handle of a folder to flush.
-  }
-}
-
-function isSystemError(error: unknown): error is Error {
-  return error instanceof Error &&
-    ("code" in error || Object.values(Deno.errors).some((kind) => error instanceof kind));
-}
-
-async function explain(error: Error, path: string): Promise<string> {
-  const code = (error as { code?: string }).code;
-  const folder = dirname(path);
-  const reason = code === "ENOSPC" || code === "EDQUOT"
-    ? `no space is left on the disk of ${folder}; free some`
-    : error instanceof Deno.errors.NotFound
-    ? `there is no folder ${folder}; make it first`
-    : code === "EROFS" || error instanceof Deno.errors.PermissionDenied
-    ? `${folder} cannot be written to; choose another folder`
-    : error.message;
-  const before = await Deno.stat(path).then(
-    () => "the previous file is untouched",
-    () => "nothing was left behind",
-  );
-  return `${reason} (${before})`;
 }

@@ -28,6 +28,8 @@ Deno.test("parseDistillFlags() without flags takes the bundled pictures, teacher
   const { options, warnings, quiet } = parse();
   assertEquals(options, {
     ...SAMPLE_DEFAULTS,
+    teacherArch: null,
+    teacherSsl: null,
     schedule: [...SAMPLE_DEFAULTS.schedule],
     data: SAMPLE_DATA,
     distill: SAMPLE_TEACHER,
@@ -50,7 +52,7 @@ Deno.test("parseDistillFlags() takes the paper's defaults for one's own pictures
 
 Deno.test("parseDistillFlags() takes one's own teacher for the bundled pictures", () => {
   const { options } = parse("--distill", "/t.pth");
-  assertEquals(options.teacherArch, PAPER_DEFAULTS.teacherArch);
+  assertEquals([options.teacherArch, options.teacherSsl], [null, null]);
   assertEquals(options.batchSize, SAMPLE_DEFAULTS.batchSize);
 });
 

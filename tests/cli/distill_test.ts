@@ -206,7 +206,11 @@ Deno.test("distill refuses checkpoints that do not fit", async () => {
   const corrupt = referencePath("checkpoints/bad_truncated.zip.pth.tar");
   await assertRefused(
     smallFlags(folder, "out", { "-k": "resnet50" }),
-    /resnet18_moco_v2_cifar10\.pth\.tar.*layer1\.0\.conv1/,
+    /resnet18_moco_v2_cifar10\.pth\.tar: holds a resnet18, but --teacher-arch is resnet50/,
+  );
+  await assertRefused(
+    smallFlags(folder, "out", { "-s": "swav" }),
+    /resnet18_moco_v2_cifar10\.pth\.tar: .*--teacher-ssl is swav; use --teacher-ssl moco/,
   );
   await assertRefused(smallFlags(folder, "out", { "--distill": corrupt }), /bad_truncated\.zip\.pth\.tar/);
   await assertRefused([...flags, "--resume", corrupt], /bad_truncated\.zip\.pth\.tar/);

@@ -1,12 +1,11 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import type { DistillOptions } from "../../actors/options.ts";
-import { parseDistillFlags } from "../../cli/distill_flags.ts";
+import { type DistillRequest, parseDistillFlags } from "../../cli/distill_flags.ts";
 import { checkDistillInputs } from "../../cli/inputs.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../data/sample.ts";
 import { UserError } from "../../errors.ts";
 
-function parse(...args: string[]): DistillOptions {
+function parse(...args: string[]): DistillRequest {
   const command = parseDistillFlags(args, { encoders: ["resnet18", "resnet50"], folder: "/" });
   if (command.help !== undefined) throw new Error("help came instead of options");
   return command.options;

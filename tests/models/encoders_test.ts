@@ -4,21 +4,22 @@ import { unpadRows } from "../../kernels/layout.ts";
 import { Program } from "../../kernels/program.ts";
 import { EncoderBuilder } from "../../models/encoder_builder.ts";
 import { ParameterStore } from "../../models/parameter_store.ts";
-import { ENCODERS, findEncoder, summarize } from "../../models/registry.ts";
+import { ENCODERS, summarize, usualHead } from "../../models/registry.ts";
 import { relativeError, withGpu } from "../kernels/check_op.ts";
 import { referenceJson } from "../reference.ts";
-import { formulaEncoder, formulaImages, formulaReader, REFERENCE_HEAD } from "./reference_encoder.ts";
+import { formulaEncoder, formulaImages, formulaReader } from "./reference_encoder.ts";
 
 const ARCHITECTURES = referenceJson("architectures.json");
 const EMBEDDINGS = referenceJson("embeddings.json");
 
 for (const encoder of ENCODERS) {
   Deno.test(`parity: ${encoder.name} has the original's state_dict, parameters and multiply-accumulates`, () => {
-    const { state, parameters, multiplyAccumulates } = summarize(encoder, REFERENCE_HEAD);
+    const { state, parameters, multiplyAccumulates } = summarize(encoder, usualHead(encoder));
     const expected = ARCHITECTURES[encoder.name];
     assertEquals(state.map(({ key, shape }) => [key, [...shape]]), expected.state_dict);
     assertEquals(parameters, expected.params);
-    assertEquals(multiplyAccumulates, expected.macs224);
+    // The reference has none of the widest.
+    if (expected.macs224 !== undefined) assertEquals(multiplyAccumulates, expected.macs224);
   });
 }
 
@@ -26,17 +27,29 @@ for (const encoder of ENCODERS) {
 const evalTolerance = (name: string) => /resnet(101|152)/.test(name) ? 3e-3 : 1e-4;
 
 /**
- * Batch statistics of 32 values magnify rounding from layer to layer: the reference's own float32 is 1.4e-4 (ResNet-101)
- * and 5.9e-4 (ResNet-152) away from the same computation in float64, and PyTorch on another machine 2.8e-4 from it.
+ * In train mode batch statistics of 32 values, and of 8 in SimCLR's and SWAV's heads, magnify rounding from layer to layer: the reference's own float32 is 1.4e-4
+ * (ResNet-101), 5.9e-4 (ResNet-152), 0.8e-4 (SimCLR) and 1.2e-4 (SWAV) away from the same computation in float64, and
+ * PyTorch on another machine 2.8e-4 from it.
  */
-const trainTolerance = (name: string) => /resnet(101|152)/.test(name) ? 1e-3 : 1e-4;
+const trainTolerance = (name: string) =>
+  /resnet(101|152)/.test(name) ? 1e-3 : /simclr|swav/.test(name) ? 4e-4 : 1e-4;
 
-for (const { name } of ENCODERS) {
+/**
+ * The formula takes seconds for the hundred million numbers of a wide encoder: one of them in eval mode is enough, the
+ * rest is for `test:long`.
+ */
+const isLong = (name: string, test: string) =>
+  /50w\d/.test(name) && !(name === "moco_resnet50w2" && test === "eval64") &&
+  Deno.env.get("SEED_LONG") !== "1";
+
+for (const encoder of ENCODERS) {
+  const { name } = encoder;
   for (const size of [64, 96, 224]) {
     const expected = EMBEDDINGS[name]?.[`eval${size}`];
     if (expected === undefined) continue;
     Deno.test({
       name: `parity: ${name} embeds ${size} pixel pictures as the original does in eval mode`,
+      ignore: isLong(name, `eval${size}`),
       fn: () =>
         withGpu(async (gpu) => {
           const { batch, embedding } = expected;
@@ -53,12 +66,13 @@ for (const { name } of ENCODERS) {
   Deno.test({
     name:
       `parity: ${name} embeds pictures as the original does in train mode, and updates its running statistics`,
+    ignore: isLong(name, "train64"),
     fn: () =>
       withGpu(async (gpu) => {
         const graph = new Graph();
         const images = graph.source("images", [train.batch, 64, 64, 3]);
         const builder = new EncoderBuilder(graph, "train");
-        const { embedding } = findEncoder(name).trace(builder, images, REFERENCE_HEAD);
+        const { embedding } = encoder.trace(builder, images, usualHead(encoder));
         using store = new ParameterStore(gpu, builder.parameters, { training: false });
         await store.load(formulaReader(builder.state));
         using program = await Program.compile(gpu, {

@@ -3,10 +3,10 @@ import { padRows } from "../../kernels/layout.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { StateEntry } from "../../models/encoder_builder.ts";
 import { FrozenEncoder, type FrozenEncoderOptions } from "../../models/inference.ts";
-import { findEncoder, summarize } from "../../models/registry.ts";
+import { findEncoder, summarize, usualHead } from "../../models/registry.ts";
 import { formulaKind, formulaTensor } from "../reference.ts";
 
-/** The head of the reference's encoders: MLP to 128. */
+/** The head of the reference's encoders that have MoCo's: MLP to 128. `usualHead` gives that of any. */
 export const REFERENCE_HEAD = { kind: "mlp", dimension: 128 } as const;
 
 /** Reads a state_dict entry as the formula gives it; `prefix` goes in front of the key. */
@@ -39,10 +39,10 @@ export async function formulaEncoder(
   const encoder = findEncoder(name);
   const frozen = await FrozenEncoder.create(gpu, {
     encoder,
-    head: REFERENCE_HEAD,
+    head: usualHead(encoder),
     input: "normalized",
     ...options,
   });
-  await frozen.load(formulaReader(summarize(encoder, REFERENCE_HEAD, 64).state, prefix));
+  await frozen.load(formulaReader(summarize(encoder, usualHead(encoder), 64).state, prefix));
   return frozen;
 }

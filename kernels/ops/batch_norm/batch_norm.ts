@@ -1,5 +1,5 @@
 /**
- * Batch normalisation in training: statistics of the batch, then normalise + residual + ReLU in one pass, and the
+ * Batch normalisation in training: statistics of the batch, then normalise + residual + activation in one pass, and the
  * same backwards. At inference the statistics are folded into the convolution before it, so there is no op for that.
  *
  * Statistics are [2, c]: the mean and the biased variance of each channel, from partial (mean, sum of squared
@@ -7,6 +7,7 @@
  */
 import { expectShape, type Op, paddedCount, padTo4, type Tensor } from "../../graph.ts";
 import { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import { type Activation, activationWgsl, keepsZero } from "../activation/activation.ts";
 import { chunkRows } from "../channel_sum/channel_sum.ts";
 import applyWgsl from "./batch_norm.wgsl" with { type: "text" };
 import gradientInputWgsl from "./batch_norm_gradient_input.wgsl" with { type: "text" };
@@ -59,17 +60,20 @@ export const batchStatistics: Op<Record<never, never>> = {
 /** Attributes of {@linkcode batchNorm}. */
 export interface BatchNormAttributes {
   epsilon: number;
-  relu: boolean;
-  /** A fifth input like x is added before the ReLU. */
+  activation?: Activation;
+  /** A fifth input like x is added before the activation, which can then only be `relu` or none. */
   residual: boolean;
 }
 
-/** y = relu?((x - mean) / sqrt(variance + epsilon) * gamma + beta + residual?); inputs x, statistics, gamma, beta. */
+/** y = f((x - mean) / sqrt(variance + epsilon) * gamma + beta + residual?); inputs x, statistics, gamma, beta. */
 export const batchNorm: Op<BatchNormAttributes> = {
   name: "batch_norm",
 
-  shape(inputs, { residual }) {
+  shape(inputs, { residual, activation }) {
     const [x, statistics] = inputs;
+    if (!keepsZero(activation) || (residual && activation !== undefined && activation !== "relu")) {
+      throw new Error(`batch_norm: ${activation} is to be applied as an op of its own`);
+    }
     expectShape(
       "batch_norm",
       statistics.shape[1] === x.shape.at(-1),
@@ -87,17 +91,22 @@ export const batchNorm: Op<BatchNormAttributes> = {
   },
 
   gradient(graph, node, [dy]) {
-    const { epsilon, relu, residual } = node.attributes as BatchNormAttributes;
-    const [x, statistics, gamma] = node.inputs;
-    const inputs = relu ? [x, statistics, gamma, dy!, node.outputs[0]] : [x, statistics, gamma, dy!];
-    const keepMasked = relu && residual;
-    const [dx, dgamma, dbeta, dz] = graph.applyAll(batchNormGradient, inputs, { epsilon, relu, keepMasked });
+    const { epsilon, activation, residual } = node.attributes as BatchNormAttributes;
+    const [x, statistics, gamma, beta] = node.inputs;
+    // Whether a ReLU let a value pass is seen from its output; other slopes are computed again from x.
+    const extra = activation === undefined ? [] : activation === "relu" ? [node.outputs[0]] : [beta];
+    const keepMasked = activation !== undefined && residual;
+    const [dx, dgamma, dbeta, dz] = graph.applyAll(batchNormGradient, [x, statistics, gamma, dy!, ...extra], {
+      epsilon,
+      activation,
+      keepMasked,
+    });
     return [dx, undefined, dgamma, dbeta, keepMasked ? dz : dy];
   },
 
-  lower(lowering, node, { epsilon, relu, residual }) {
+  lower(lowering, node, { epsilon, activation, residual }) {
     const { rows, quads } = rowsAndQuads(node.inputs[0]);
-    const prelude = `const RELU = ${relu};\n` +
+    const prelude = activationWgsl(activation) +
       (residual ? "@group(0) @binding(6) var<storage, read> residual: array<vec4<f32>>;\n" : "");
     const [x, statistics, gamma, beta, ...extra] = node.inputs;
     lowering.dispatch({
@@ -113,12 +122,15 @@ export const batchNorm: Op<BatchNormAttributes> = {
 /** Attributes of {@linkcode batchNormGradient}. */
 interface BatchNormGradientAttributes {
   epsilon: number;
-  relu: boolean;
-  /** Also give dz, the gradient behind the ReLU: what a residual receives. */
+  activation?: Activation;
+  /** Also give dz, the gradient behind the activation: what a residual receives. */
   keepMasked: boolean;
 }
 
-/** Inputs x, statistics, gamma, dy and, behind a ReLU, y; outputs dx, dgamma, dbeta and, where kept, dz. */
+/**
+ * Inputs x, statistics, gamma, dy and, behind a ReLU, its output y, or behind another activation beta; outputs dx,
+ * dgamma, dbeta and, where kept, dz.
+ */
 const batchNormGradient: Op<BatchNormGradientAttributes> = {
   name: "batch_norm_gradient",
 
@@ -127,21 +139,30 @@ const batchNormGradient: Op<BatchNormGradientAttributes> = {
     return keepMasked ? [...types, { shape: x.shape }] : types;
   },
 
-  lower(lowering, node, { epsilon, relu, keepMasked }) {
-    const [x, statistics, gamma, dy, ...y] = node.inputs;
+  lower(lowering, node, { epsilon, activation, keepMasked }) {
+    const [x, statistics, gamma, dy, ...extra] = node.inputs;
     const [dx, dgamma, dbeta, ...dz] = node.outputs;
     const { rows, quads } = rowsAndQuads(x);
     const { perChunk, chunks } = chunkRows(rows);
     const partial = lowering.scratch({ shape: [chunks, 2, x.shape.at(-1)!] }, "partial gradient sums");
-    const masked = (binding: number) =>
-      relu ? `@group(0) @binding(${binding}) var<storage, read> y: array<vec4<f32>>;\n` : "";
-    const mask = (text: string) =>
-      text.replace("/* masked dy */", relu ? "select(vec4<f32>(), dy[at], y[at] > vec4<f32>())" : "dy[at]");
+    const behind = activation === undefined || activation === "relu" ? activation : "other";
+    const buffer = (binding: number, name: string, access = "read") =>
+      `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<vec4<f32>>;\n`;
+    const slope = {
+      relu: "activation_slope(y[at])",
+      other: "activation_slope((x[at] - mean) * inverse * gamma[quad] + beta[quad])",
+    };
+    const prelude = LINEAR_MAIN + activationWgsl(activation);
+    const withSlope = (text: string) =>
+      text.replace("/* dz */", behind === undefined ? "dy[at]" : `dy[at] * ${slope[behind]}`);
 
+    const forSums = behind === "relu" ? extra : behind === "other" ? [gamma, ...extra] : [];
+    const sumNames = behind === "relu" ? ["y"] : ["gamma", "beta"];
     lowering.dispatch({
       label: "batch_norm_gradient sums",
-      source: LINEAR_MAIN + masked(5) + mask(gradientSumsWgsl),
-      bindings: [x, statistics, dy, partial, ...y],
+      source: prelude + forSums.map((_, i) => buffer(5 + i, sumNames[i])).join("") +
+        withSlope(gradientSumsWgsl),
+      bindings: [x, statistics, dy, partial, ...forSums],
       uniforms: uniforms(rows, quads, perChunk, chunks, f32(epsilon)),
       workgroups: linearWorkgroups(chunks * quads, LINEAR_SIZE),
     });
@@ -152,14 +173,13 @@ const batchNormGradient: Op<BatchNormGradientAttributes> = {
       uniforms: uniforms(quads, chunks),
       workgroups: linearWorkgroups(quads, LINEAR_SIZE),
     });
-    const kept = keepMasked
-      ? `@group(0) @binding(${relu ? 9 : 8}) var<storage, read_write> kept: array<vec4<f32>>;\n`
-      : "";
     lowering.dispatch({
       label: "batch_norm_gradient input",
-      source: LINEAR_MAIN + masked(8) + kept +
-        mask(gradientInputWgsl).replace("/* keep dz */", keepMasked ? "kept[at] = dz;" : ""),
-      bindings: [x, statistics, gamma, dy, dgamma, dbeta, dx, ...y, ...dz],
+      source: prelude +
+        extra.map(() => buffer(8, behind === "relu" ? "y" : "beta")).join("") +
+        (keepMasked ? buffer(8 + extra.length, "kept", "read_write") : "") +
+        withSlope(gradientInputWgsl).replace("/* keep dz */", keepMasked ? "kept[at] = dz;" : ""),
+      bindings: [x, statistics, gamma, dy, dgamma, dbeta, dx, ...extra, ...dz],
       uniforms: uniforms(rows, quads, ROWS_PER_INVOCATION, f32(epsilon)),
       workgroups: linearWorkgroups(Math.ceil(rows / ROWS_PER_INVOCATION) * quads, LINEAR_SIZE),
     });

@@ -17,6 +17,6 @@ fn invocation(i: u32) {
   for (var row = first; row < min(first + p.rows_per_invocation, p.rows); row++) {
     let at = row * p.quads + quad;
     let z = (x[at] - mean) * scale + shift /* residual */;
-    y[at] = select(z, max(z, vec4<f32>()), RELU);
+    y[at] = activation(z);
   }
 }

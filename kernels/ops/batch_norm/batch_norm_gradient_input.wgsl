@@ -22,7 +22,7 @@ fn invocation(i: u32) {
   let slope = dgamma[quad] * inverse / count;
   for (var row = first; row < min(first + p.rows_per_invocation, p.rows); row++) {
     let at = row * p.quads + quad;
-    let dz = /* masked dy */;
+    let dz = /* dz */;
     /* keep dz */
     dx[at] = scale * (dz - mean_dz - (x[at] - mean) * slope);
   }

@@ -16,7 +16,7 @@ fn invocation(i: u32) {
   var alone = vec4<f32>();
   for (var row = chunk * p.per_chunk; row < last; row++) {
     let at = row * p.quads + quad;
-    let dz = /* masked dy */;
+    let dz = /* dz */;
     alone += dz;
     with_xhat += dz * (x[at] - mean);
   }

@@ -6,8 +6,8 @@
 import type { Target } from "../../gpu.ts";
 import { expectShape, type Op, padTo4, type Tensor } from "../../graph.ts";
 import { fitsTexture } from "../../texture_operand.ts";
+import { type Activation, activationGradient } from "../activation/activation.ts";
 import { channelSum } from "../channel_sum/channel_sum.ts";
-import { reluGradient } from "../relu/relu.ts";
 import { sumPartials } from "../sum_partials/sum_partials.ts";
 import {
   type Epilogue,
@@ -31,10 +31,11 @@ export interface Conv2dAttributes extends ConvolutionAttributes {
   bias?: boolean;
   /** A tensor like the output is given, added before the activation: the residual of a block at inference. */
   addend?: boolean;
-  relu?: boolean;
+  /** Applied last. Only `relu` has a gradient here: the others' needs what went into them, which is not stored. */
+  activation?: Activation;
 }
 
-/** y = relu?(x * w + bias? + addend?). */
+/** y = f(x * w + bias? + addend?). */
 export const conv2d: Op<Conv2dAttributes> = {
   name: "conv2d",
 
@@ -64,7 +65,11 @@ export const conv2d: Op<Conv2dAttributes> = {
   gradient(graph, node, [dy], needed) {
     const attributes = node.attributes as Conv2dAttributes;
     const [x, w] = node.inputs;
-    const dz = attributes.relu ? graph.apply(reluGradient, [dy!, node.outputs[0]], {}) : dy!;
+    const { activation } = attributes;
+    if (activation !== undefined && activation !== "relu") {
+      throw new Error(`conv2d: ${activation} in the epilogue has no gradient; apply it as an op of its own`);
+    }
+    const dz = activation ? graph.apply(activationGradient, [dy!, node.outputs[0]], { activation }) : dy!;
     const gradients: (Tensor | undefined)[] = [
       needed[0]
         ? graph.apply(conv2dInputGradient, [dz, w], { ...geometryAttributes(attributes), like: x.shape })
@@ -86,7 +91,7 @@ export const conv2d: Op<Conv2dAttributes> = {
     const epilogue = {
       bias: attributes.bias ?? false,
       addend: attributes.addend ?? false,
-      relu: attributes.relu ?? false,
+      activation: attributes.activation,
     };
     const { family, operands } = operandsFor(lowering.target, x, w);
     lowering.dispatch({

@@ -14,6 +14,7 @@
  * This file writes the direct family (operands by `textureLoad` or from storage buffers, none shared);
  * `staged_generator.ts` writes the one for GPUs, which stages operands in workgroup memory.
  */
+import { type Activation, activationWgsl, keepsZero } from "../activation/activation.ts";
 import { texelAt } from "../../texture_operand.ts";
 import { PARAMS } from "./geometry.ts";
 import type { Tile } from "./tile.ts";
@@ -25,16 +26,23 @@ export type OperandSource = "texture" | "buffer";
 export interface Epilogue {
   bias: boolean;
   addend: boolean;
-  relu: boolean;
+  activation: Activation | undefined;
 }
 
 /** Epilogue that stores the product as it is. */
-export const PLAIN: Epilogue = { bias: false, addend: false, relu: false };
+export const PLAIN: Epilogue = { bias: false, addend: false, activation: undefined };
 
 /** Numbers 0 to n - 1. */
 export const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 
-/** Declares the operands, the epilogue's inputs and the output, at bindings 1 onwards. */
+/** WGSL: which lanes of an output quad are channels, and not padding. */
+const CHANNEL_MASK = `
+fn is_channel(quad: u32) -> vec4<bool> {
+  return vec4<u32>(0u, 1u, 2u, 3u) + 4u * quad < vec4<u32>(p.out_channels);
+}
+`;
+
+/** Declares the operands, the epilogue's inputs and functions and the output, at bindings 1 onwards. */
 export function declareBindings(
   names: readonly [string, string],
   source: OperandSource,
@@ -45,7 +53,8 @@ export function declareBindings(
     `@group(0) @binding(${binding++}) var<storage, ${access}> ${name}: array<vec4<f32>>;\n`;
   const operand = (name: string) =>
     source === "buffer" ? buffer(name) : `@group(0) @binding(${binding++}) var ${name}: texture_2d<f32>;\n`;
-  return names.map(operand).join("") +
+  return (epilogue.activation === undefined ? "" : activationWgsl(epilogue.activation) + CHANNEL_MASK) +
+    names.map(operand).join("") +
     (epilogue.bias ? buffer("bias") : "") +
     (epilogue.addend ? buffer("addend") : "") +
     buffer("result", "read_write");
@@ -61,7 +70,10 @@ export function store(epilogue: Epilogue, value: string, at: string, quad: strin
   let expression = value;
   if (epilogue.bias) expression = `(${expression} + bias[${quad}])`;
   if (epilogue.addend) expression = `(${expression} + addend[${at}])`;
-  if (epilogue.relu) expression = `max(${expression}, vec4<f32>())`;
+  if (epilogue.activation !== undefined) expression = `activation(${expression})`;
+  if (!keepsZero(epilogue.activation)) {
+    expression = `select(vec4<f32>(), ${expression}, is_channel(${quad}))`;
+  }
   return `result[${at}] = ${expression};`;
 }
 

@@ -22,6 +22,7 @@ export interface Geometry {
   outputHeight: number;
   outputWidth: number;
   outputQuads: number;
+  outputChannels: number;
   kernelHeight: number;
   kernelWidth: number;
   stride: number;
@@ -47,6 +48,7 @@ export function geometryOf(
     outputHeight: Math.floor((height + padTop + padBottom - kernelHeight) / stride) + 1,
     outputWidth: Math.floor((width + padLeft + padRight - kernelWidth) / stride) + 1,
     outputQuads: quads(outputChannels),
+    outputChannels,
     kernelHeight,
     kernelWidth,
     stride,
@@ -72,7 +74,7 @@ export function geometryUniforms(g: Geometry, batchInner: boolean, splits: numbe
     g.padLeft,
     batchInner ? 1 : 0,
     splits,
-    0,
+    g.outputChannels,
     0,
   );
 }
@@ -85,6 +87,7 @@ struct Params {
   kernel_width: u32, stride: u32, pad_top: u32, pad_left: u32,
   batch_inner: u32, // rows of a product run over the batch first, then over pixels
   splits: u32,      // parts that the weight gradient's sum over pixels is cut into
+  out_channels: u32, // without padding
 }
 @group(0) @binding(0) var<uniform> p: Params;
 `;

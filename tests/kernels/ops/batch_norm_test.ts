@@ -7,12 +7,14 @@ import {
   updateRunningStatistics,
 } from "../../../kernels/ops/batch_norm/batch_norm.ts";
 import { Program } from "../../../kernels/program.ts";
+import type { Activation } from "../../../kernels/ops/activation/activation.ts";
 import { checkOp, randomValues, withGpu } from "../check_op.ts";
+import { ACTIVATION_FUNCTIONS } from "./activation_functions.ts";
 
 const EPSILON = 1e-5;
 
 function reference(
-  relu: boolean,
+  activation: Activation | undefined,
   x: Float64Array,
   gamma: Float64Array,
   beta: Float64Array,
@@ -29,16 +31,19 @@ function reference(
     for (let row = 0; row < rows; row++) {
       const at = row * channels + c;
       const z = (x[at] - mean) / Math.sqrt(variance + EPSILON) * gamma[c] + beta[c] + (residual?.[at] ?? 0);
-      y[at] = relu ? Math.max(0, z) : z;
+      y[at] = activation === undefined ? z : ACTIVATION_FUNCTIONS[activation](z);
     }
   }
   return y;
 }
 
 for (const shape of [[3, 1, 1, 1], [3, 2, 3, 3], [5, 4, 4, 17], [6, 7, 9, 8]]) {
-  for (const relu of [false, true]) {
+  for (const activation of [undefined, "relu", "swish", "hard_swish"] as const) {
     for (const residual of [false, true]) {
-      const title = `batchNorm [${shape}]${residual ? " + residual" : ""}${relu ? " + ReLU" : ""}`;
+      if (residual && activation !== undefined && activation !== "relu") continue;
+      const title = `batchNorm [${shape}]${residual ? " + residual" : ""}${
+        activation ? ` + ${activation}` : ""
+      }`;
       Deno.test(`${title} equals a float64 loop, and so do its gradients`, () =>
         withGpu(async (gpu) => {
           const channels = shape[3];
@@ -53,11 +58,11 @@ for (const shape of [[3, 1, 1, 1], [3, 2, 3, 3], [5, 4, 4, 17], [6, 7, 9, 8]]) {
               const statistics = graph.apply(batchStatistics, [x], {});
               return graph.apply(batchNorm, [x, statistics, gamma, beta, ...extra], {
                 epsilon: EPSILON,
-                relu,
+                activation,
                 residual,
               });
             },
-            reference: (x, gamma, beta, extra) => reference(relu, x, gamma, beta, extra),
+            reference: (x, gamma, beta, extra) => reference(activation, x, gamma, beta, extra),
           });
         }));
     }

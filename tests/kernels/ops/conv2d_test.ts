@@ -36,7 +36,7 @@ const CASES: Case[] = [
     cin: 19,
     cout: 10,
     kernel: [1, 1],
-    attributes: { ...pad(1, 0), bias: true, relu: true },
+    attributes: { ...pad(1, 0), bias: true, activation: "relu" },
   },
   {
     n: 2,
@@ -53,7 +53,7 @@ const CASES: Case[] = [
       padRight: 2,
       bias: true,
       addend: true,
-      relu: true,
+      activation: "relu",
     },
   },
 ];
@@ -67,7 +67,7 @@ function reference(c: Case, x: Float64Array, weight: Float64Array, ...extra: Flo
     cin,
     cout,
     kernel: [kh, kw],
-    attributes: { stride, padTop, padLeft, bias, addend, relu },
+    attributes: { stride, padTop, padLeft, bias, addend, activation },
   } = c;
   const { outputHeight, outputWidth } = geometryOf([n, h, w, cin], [kh, kw, cin, cout], c.attributes);
   const y = new Float64Array(n * outputHeight * outputWidth * cout);
@@ -90,7 +90,7 @@ function reference(c: Case, x: Float64Array, weight: Float64Array, ...extra: Flo
               }
             }
           }
-          y[at] = relu ? Math.max(0, sum) : sum;
+          y[at] = activation ? Math.max(0, sum) : sum;
         }
       }
     }
@@ -125,7 +125,9 @@ async function check(gpu: Gpu, c: Case): Promise<void> {
 
 for (const c of CASES) {
   const { n, h, w, cin, cout, kernel, attributes } = c;
-  const epilogue = ["bias", "addend", "relu"].filter((name) => attributes[name as keyof Conv2dAttributes]);
+  const epilogue = ["bias", "addend", "activation"].filter((name) =>
+    attributes[name as keyof Conv2dAttributes]
+  );
   const title = `[${n}, ${h}, ${w}, ${cin}] to ${cout} by ${kernel.join("x")} stride ${attributes.stride}` +
     (epilogue.length > 0 ? ` with ${epilogue.join(", ")}` : "");
   Deno.test(`conv2d ${title} equals a float64 loop, and so do its gradients`, () =>

@@ -1,5 +1,5 @@
 /** Files that go from here to PyTorch and from PyTorch to here. Skipped where Python has no torch. */
-import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+import { assertEquals, assertInstanceOf } from "@std/assert";
 import { Random } from "../../../data/random.ts";
 import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
 import { buildStudentCheckpoint, type NamedTensor } from "../../../models/checkpoint/student_checkpoint.ts";
@@ -7,41 +7,12 @@ import { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
 import { openTorchFile } from "../../../models/checkpoint/torch_file.ts";
 import { TensorValue, torchDict } from "../../../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
+import { type RunPython, testWithPython } from "../../python.ts";
 import { referenceJson } from "../../reference.ts";
 import { withFolder } from "./fixtures.ts";
 
-async function run(
-  python: string,
-  script: string,
-  ...args: string[]
-): Promise<Deno.CommandOutput | undefined> {
-  try {
-    return await new Deno.Command(python, { args: ["-c", script, ...args] }).output();
-  } catch {
-    return undefined;
-  }
-}
-
-async function findPython(): Promise<string | undefined> {
-  for (const python of ["python3", "/usr/bin/python3"]) {
-    if ((await run(python, "import torch, numpy"))?.success) return python;
-  }
-  return undefined;
-}
-
-const PYTHON = await findPython();
-
-function testWithPyTorch(name: string, body: (python: string) => Promise<void>): void {
-  Deno.test(name, async () => {
-    if (PYTHON === undefined) console.log("skipped: there is no python3 with torch (Debian: python3-torch)");
-    else await body(PYTHON);
-  });
-}
-
-async function runJson(python: string, script: string, ...args: string[]): Promise<Record<string, unknown>> {
-  const output = await run(python, script, ...args);
-  assert(output?.success, new TextDecoder().decode(output?.stderr));
-  return JSON.parse(new TextDecoder().decode(output.stdout));
+function testWithPyTorch(name: string, body: (run: RunPython) => Promise<void>): void {
+  testWithPython(name, { torch: "python3-torch", numpy: "python3-numpy" }, body);
 }
 
 function toHex(array: ArrayBufferView): string {
@@ -89,7 +60,7 @@ function smallResNet(random: Random): NamedTensor[] {
 
 testWithPyTorch(
   "parity: a written checkpoint loads in PyTorch: same bits, strictly, with its optimizer",
-  async (python) => {
+  async (runJson) => {
     const random = new Random(1, "checkpoint for PyTorch");
     const student = smallResNet(random);
     const momentum = new Map(
@@ -146,7 +117,7 @@ print(json.dumps({
     await withFolder(async (folder) => {
       const path = `${folder}/student.pth.tar`;
       await writeTorchFile(path, value);
-      const loaded = await runJson(python, script, path);
+      const loaded = await runJson(script, path);
       assertEquals(loaded.tensors, await describe(value, "", {}));
       assertEquals(loaded.momenta, momentum.size);
       assertEquals([loaded.lr, loaded.settings], ["1.0", [0.9, 1e-4, false]]);
@@ -190,10 +161,10 @@ print(json.dumps(describe(value, "", {})))`;
 
 testWithPyTorch(
   "parity: whatever PyTorch saves is read with the same bits, in both containers",
-  async (python) => {
+  async (runJson) => {
     await withFolder(async (folder) => {
       const paths = ["zip", "legacy", "protocol5"].map((name) => `${folder}/${name}.pth.tar`);
-      const expected = await runJson(python, SAVE, ...paths);
+      const expected = await runJson(SAVE, ...paths);
       for (const path of paths) {
         using file = await openTorchFile(path);
         assertEquals(file.container, path.includes("legacy") ? "legacy" : "zip");

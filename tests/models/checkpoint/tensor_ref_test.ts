@@ -1,3 +1,4 @@
+import { crc32 } from "node:zlib";
 import { assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
 import { CheckpointError } from "../../../models/checkpoint/checkpoint_error.ts";
 import { type Dtype, DTYPES } from "../../../models/checkpoint/dtype.ts";
@@ -96,6 +97,32 @@ Deno.test("TensorRef checks the CRC-32 of a storage that is read whole", async (
   await assertRejects(() => whole.readRaw(), CheckpointError, "CRC-32");
   const unknown = tensorIn(source, "float32", { shape: [2], stride: [1] }, 0);
   assertEquals([...await unknown.read()], [5, 6]);
+});
+
+Deno.test("TensorRef.narrow() gives some rows, of strided tensors too, and reads no others", async () => {
+  const values = Float32Array.from({ length: 24 }, (_, i) => i);
+  const source = new CountingSource(bytesOf(values));
+  const rows = tensorIn(source, "float32", { shape: [5, 2, 2], stride: [4, 2, 1], offset: 4 }).narrow(1, 2);
+  assertEquals([rows.shape, [...await rows.read()]], [[2, 2, 2], [8, 9, 10, 11, 12, 13, 14, 15]]);
+  assertEquals(source.bytesRead, 32);
+  const transposed = tensorIn(source, "float32", { shape: [4, 5], stride: [1, 4] }).narrow(2, 2);
+  assertEquals([...await transposed.read()], [2, 6, 10, 14, 18, 3, 7, 11, 15, 19]);
+  const whole = tensorIn(source, "float32", { shape: [6, 4], stride: [4, 1] });
+  assertEquals([...await whole.narrow(6, 0).read()], []);
+  for (const [first, count] of [[-1, 2], [5, 2], [0, -1]]) {
+    assertThrows(() => whole.narrow(first, count), RangeError, "of a tensor of shape [6,4]");
+  }
+  const scalar = tensorIn(source, "float32", { shape: [], stride: [] });
+  assertThrows(() => scalar.narrow(0, 1), RangeError);
+});
+
+Deno.test("TensorRef.verify() checks the CRC-32 of the storage that a part lies in", async () => {
+  const bytes = bytesOf(Float32Array.from({ length: 300_000 }, (_, i) => i));
+  const layout = { shape: [3, 100_000], stride: [100_000, 1] };
+  const tensorWith = (sum: number) => tensorIn(new CountingSource(bytes), "float32", layout, sum);
+  await tensorWith(crc32(bytes)).narrow(1, 1).verify();
+  await tensorWith(0).verify();
+  await assertRejects(() => tensorWith(12345).narrow(1, 1).verify(), CheckpointError, "CRC-32");
 });
 
 Deno.test("TensorRef refuses more dimensions than PyTorch has", () => {

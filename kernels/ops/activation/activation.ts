@@ -1,0 +1,127 @@
+/** Activations: as an op of their own, and as WGSL for the ops that apply one in their epilogue. */
+import { expectShape, type Op, paddedCount, padTo4, type Tensor } from "../../graph.ts";
+import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import gradientWgsl from "./activation_gradient.wgsl" with { type: "text" };
+import wgsl from "./activation.wgsl" with { type: "text" };
+
+/**
+ * | name | f(z) |
+ * | --- | --- |
+ * | `relu` | max(z, 0) |
+ * | `sigmoid` | 1 / (1 + e^-z) |
+ * | `hard_sigmoid` | relu6(z + 3) / 6 (MobileNetV3, equation of section 5.2) |
+ * | `swish` | z * sigmoid(z) (EfficientNet) |
+ * | `hard_swish` | z * hard_sigmoid(z) (MobileNetV3) |
+ */
+export type Activation = "relu" | "sigmoid" | "hard_sigmoid" | "swish" | "hard_swish";
+
+/** WGSL of f and of its slope f'(z); at a kink the slope is PyTorch's. */
+const FORMULAS: Record<Activation, { value: string; slope: string }> = {
+  relu: {
+    value: "max(z, vec4<f32>())",
+    slope: "select(vec4<f32>(), vec4<f32>(1.0), z > vec4<f32>())",
+  },
+  sigmoid: {
+    value: "sigmoid(z)",
+    slope: "sigmoid(z) * (1.0 - sigmoid(z))",
+  },
+  hard_sigmoid: {
+    value: "hard_sigmoid(z)",
+    slope: "hard_sigmoid_slope(z)",
+  },
+  swish: {
+    value: "z * sigmoid(z)",
+    slope: "sigmoid(z) * (1.0 + z * (1.0 - sigmoid(z)))",
+  },
+  hard_swish: {
+    value: "z * hard_sigmoid(z)",
+    slope: "hard_sigmoid(z) + z * hard_sigmoid_slope(z)",
+  },
+};
+
+/** What the formulas call. The exponent is kept below the largest float32's. */
+const FUNCTIONS = `
+fn sigmoid(z: vec4<f32>) -> vec4<f32> {
+  return 1.0 / (1.0 + exp(min(-z, vec4<f32>(88.0))));
+}
+fn hard_sigmoid(z: vec4<f32>) -> vec4<f32> {
+  return clamp(z + 3.0, vec4<f32>(), vec4<f32>(6.0)) / 6.0;
+}
+fn hard_sigmoid_slope(z: vec4<f32>) -> vec4<f32> {
+  return select(vec4<f32>(), vec4<f32>(1.0 / 6.0), abs(z) < vec4<f32>(3.0));
+}
+`;
+
+/**
+ * WGSL functions `activation(z)` and `activation_slope(z)`, both vec4 to vec4; the identity where none is named.
+ * Mind {@linkcode keepsZero} before the result goes into a tensor with pad lanes.
+ */
+export function activationWgsl(activation: Activation | undefined): string {
+  const { value, slope } = activation === undefined
+    ? { value: "z", slope: "vec4<f32>(1.0)" }
+    : FORMULAS[activation];
+  return `${FUNCTIONS}
+fn activation(z: vec4<f32>) -> vec4<f32> { return ${value}; }
+fn activation_slope(z: vec4<f32>) -> vec4<f32> { return ${slope}; }
+`;
+}
+
+/** Whether f(0) = 0. Where it is not, an op must write zeros into the pad lanes itself. */
+export function keepsZero(activation: Activation | undefined): boolean {
+  return activation !== "sigmoid" && activation !== "hard_sigmoid";
+}
+
+/** Attributes of {@linkcode activate}. */
+export interface ActivationAttributes {
+  activation: Activation;
+}
+
+/** The passes over all elements share their uniforms: vec4s in the tensor and in a row, and a row's channels. */
+function dispatchOver(output: Tensor) {
+  const channels = output.shape.at(-1)!;
+  const quads = paddedCount(output) / 4;
+  return {
+    uniforms: uniforms(quads, padTo4(channels) / 4, channels),
+    workgroups: linearWorkgroups(quads, LINEAR_SIZE),
+  };
+}
+
+/** y = f(x), of any shape. */
+export const activate: Op<ActivationAttributes> = {
+  name: "activate",
+
+  shape: ([x]) => [{ shape: x.shape }],
+
+  gradient(graph, node, [dy]) {
+    return [graph.apply(activationGradient, [dy!, node.inputs[0]], node.attributes as ActivationAttributes)];
+  },
+
+  lower(lowering, node, { activation }) {
+    lowering.dispatch({
+      label: activation,
+      source: LINEAR_MAIN + activationWgsl(activation) + `const KEEPS_ZERO = ${keepsZero(activation)};\n` +
+        wgsl,
+      bindings: [node.inputs[0], node.outputs[0]],
+      ...dispatchOver(node.outputs[0]),
+    });
+  },
+};
+
+/** dz = dy * f'(z); for `relu` its output serves in place of z. */
+export const activationGradient: Op<ActivationAttributes> = {
+  name: "activation_gradient",
+
+  shape([dy, z]) {
+    expectShape("activation_gradient", dy.shape.join() === z.shape.join(), "dy and z of one shape", dy, z);
+    return [{ shape: dy.shape }];
+  },
+
+  lower(lowering, node, { activation }) {
+    lowering.dispatch({
+      label: `${activation}_gradient`,
+      source: LINEAR_MAIN + activationWgsl(activation) + gradientWgsl,
+      bindings: [...node.inputs, node.outputs[0]],
+      ...dispatchOver(node.outputs[0]),
+    });
+  },
+};

@@ -1,0 +1,11 @@
+struct Params { quads: u32, row_quads: u32, channels: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+
+fn invocation(i: u32) {
+  if (i >= p.quads) { return; }
+  let value = activation(x[i]);
+  let channel = vec4<u32>(0u, 1u, 2u, 3u) + 4u * (i % p.row_quads);
+  y[i] = select(value, vec4<f32>(), vec4<bool>(!KEEPS_ZERO) & (channel >= vec4<u32>(p.channels)));
+}

@@ -1,0 +1,22 @@
+struct Params { images: u32, pixels: u32, quads: u32, per_chunk: u32, chunks: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> scale: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> dy: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> result: array<vec4<f32>>; // [chunks, images, c]
+
+fn invocation(i: u32) {
+  let per_chunk = p.images * p.quads;
+  let chunk = i / per_chunk;
+  if (chunk >= p.chunks) { return; }
+  let row = i - chunk * per_chunk;
+  let image = row / p.quads;
+  let factor = scale[row];
+  let first = image * p.pixels * p.quads + row % p.quads;
+  var sum = vec4<f32>();
+  for (var pixel = chunk * p.per_chunk; pixel < min((chunk + 1u) * p.per_chunk, p.pixels); pixel++) {
+    let at = first + pixel * p.quads;
+    sum += dy[at] * activation_slope(x[at] * factor) * x[at];
+  }
+  result[i] = sum;
+}

@@ -1,0 +1,77 @@
+/** Writes a file whole or not at all. */
+import { basename, dirname } from "node:path";
+import { UserError } from "../../errors.ts";
+
+/** A checkpoint could not be written. What was there before under its name is as it was. */
+export class CheckpointWriteError extends UserError {
+  /** Tells people's errors apart in messages and in Workers. */
+  override name = "CheckpointWriteError";
+  /** Path of the file that was to be written. */
+  readonly path: string;
+
+  /** Names the file, and why it could not be written. */
+  constructor(path: string, reason: string, options?: ErrorOptions) {
+    super(`${path}: could not be written: ${reason}`, options);
+    this.path = path;
+  }
+}
+
+/**
+ * Writes a file anew: to a temporary file in the same folder, which is flushed to the disk and takes the name last. At
+ * any moment there is either the whole old file or the whole new one.
+ *
+ * @param write gets the temporary file, empty and open for writing; what it throws goes on to the caller
+ * @throws CheckpointWriteError where the disk is full, the folder is missing or read-only; the temporary file is gone
+ */
+export async function replaceFile(path: string, write: (file: Deno.FsFile) => Promise<void>): Promise<void> {
+  // Through a link, so that the link stays one and the temporary file lies on the disk of its target.
+  const target = await Deno.realPath(path).catch(() => path);
+  const temporary = `${dirname(target)}/.${basename(target)}.${crypto.randomUUID().slice(0, 8)}.tmp`;
+  let created = false;
+  try {
+    {
+      using file = await Deno.open(temporary, { write: true, createNew: true });
+      created = true;
+      await write(file);
+      await file.sync();
+    }
+    await Deno.rename(temporary, target);
+  } catch (error) {
+    if (created) await Deno.remove(temporary).catch(() => {});
+    if (error instanceof UserError || !isSystemError(error)) throw error;
+    throw new CheckpointWriteError(path, await explain(error, path), { cause: error });
+  }
+  await syncFolder(dirname(target));
+}
+
+/** Makes the new name as durable as the data. Not every system can; the file itself is whole either way. */
+async function syncFolder(folder: string): Promise<void> {
+  try {
+    using handle = await Deno.open(folder);
+    await handle.sync();
+  } catch {
+    // Windows has no handle of a folder to flush.
+  }
+}
+
+function isSystemError(error: unknown): error is Error {
+  return error instanceof Error &&
+    ("code" in error || Object.values(Deno.errors).some((kind) => error instanceof kind));
+}
+
+async function explain(error: Error, path: string): Promise<string> {
+  const code = (error as { code?: string }).code;
+  const folder = dirname(path);
+  const reason = code === "ENOSPC" || code === "EDQUOT"
+    ? `no space is left on the disk of ${folder}; free some`
+    : error instanceof Deno.errors.NotFound
+    ? `there is no folder ${folder}; make it first`
+    : code === "EROFS" || error instanceof Deno.errors.PermissionDenied
+    ? `${folder} cannot be written to; choose another folder`
+    : error.message;
+  const before = await Deno.stat(path).then(
+    () => "the previous file is untouched",
+    () => "nothing was left behind",
+  );
+  return `${reason} (${before})`;
+}

@@ -1,0 +1,162 @@
+/** Exports an encoder from a checkpoint: to PyTorch or ONNX. */
+import { basename, dirname, join } from "node:path";
+import { UserError } from "../../errors.ts";
+import { elementCount } from "../../kernels/graph.ts";
+import type { Framework } from "../checkpoint/state_dict.ts";
+import type { TensorRef } from "../checkpoint/tensor_ref.ts";
+import { OrderedDict, TensorValue, torchDict, type TorchValue } from "../checkpoint/torch_value.ts";
+import { writeTorchFile } from "../checkpoint/torch_writer.ts";
+import type { EncoderRole } from "../registry.ts";
+import { type EncoderPart, plainKey } from "./encoder_parts.ts";
+import { type ExportSource, openExportSource } from "./export_source.ts";
+import { externalDataPath, writeOnnxFile } from "./onnx_file.ts";
+import { traceOnnxModel } from "./onnx_model.ts";
+
+/** `pth`: what `torch.load` opens. `onnx`: for onnxruntime and others, with batch norm folded. */
+export const EXPORT_FORMATS = ["pth", "onnx"] as const;
+
+/** One of {@linkcode EXPORT_FORMATS}. */
+export type ExportFormat = typeof EXPORT_FORMATS[number];
+
+/**
+ * Names of the tensors in a PyTorch file.
+ *
+ * - `plain`: the encoder's own, as torchvision has them, `layer1.0.conv1.weight`; a `.pth` is the bare state_dict
+ * - `moco`: `module.encoder_q.*`; a `.pth` is a dict of `epoch`, `arch` and `state_dict`
+ * - `seed`: `module.student.*`, likewise
+ */
+export type ExportNames = "plain" | "moco" | "seed";
+
+const PREFIXES: Readonly<Record<ExportNames, string>> = {
+  plain: "",
+  moco: "module.encoder_q.",
+  seed: "module.student.",
+};
+
+/** What {@linkcode exportEncoder} needs. */
+export interface ExportOptions {
+  checkpoint: string;
+  /** File to write; one beside the checkpoint by default, see {@linkcode defaultOutput}. */
+  output?: string;
+  format: ExportFormat;
+  part: EncoderPart;
+  /** The encoder's name; found out where it is left out. */
+  arch?: string;
+  /** In a checkpoint of SEED that holds both. */
+  which?: EncoderRole;
+  /** {@linkcode defaultNames} where it is left out. ONNX has the encoder's own. */
+  names?: ExportNames;
+  /** ONNX: height and width of the pictures. */
+  imageSize: number;
+  /** ONNX: L2-normalise the embedding. */
+  normalize: boolean;
+  /** Replace files that are there. */
+  force: boolean;
+}
+
+/** What was exported. */
+export interface ExportResult {
+  /** The first is the one to open; a large ONNX model has its weights in a second. */
+  files: readonly string[];
+  bytes: number;
+  /** Name of the encoder. */
+  encoder: string;
+  framework: Framework;
+  /** Length of the embedding, where the head is exported. */
+  dimension: number | undefined;
+  /** Tensors in the file. */
+  tensors: number;
+  /** Trained numbers of the part. */
+  parameters: number;
+  /** Where the file has names of its own. */
+  names: ExportNames | undefined;
+}
+
+/** What the names are where nothing is said: those that the programs know which the part is for. */
+export function defaultNames(part: EncoderPart, framework: Framework): ExportNames {
+  // SimCLR's and SWAV's encoders have no `encoder_q`, and are recognised by their own names.
+  return part === "backbone" || framework === "simclr" || framework === "swav" ? "plain" : "moco";
+}
+
+/** `checkpoint_0199.pth.tar` -> `checkpoint_0199_resnet18_backbone.onnx`, in the same folder. */
+export function defaultOutput(
+  { checkpoint, format, part }: Pick<ExportOptions, "checkpoint" | "format" | "part">,
+  encoder: string,
+): string {
+  const stem = basename(checkpoint).replace(/(\.(pth|tar|pt|ckpt|bin|safetensors))+$/, "");
+  return join(dirname(checkpoint), `${stem}_${encoder}_${part}.${format}`);
+}
+
+/**
+ * Exports. The file is written whole or not at all, one tensor in memory at a time.
+ *
+ * @param onTensor called with the number of tensors that are done, and of all
+ * @throws {UserError} where the checkpoint cannot be used, the output is there already, or cannot be written
+ */
+export async function exportEncoder(
+  options: ExportOptions,
+  onTensor: (done: number, total: number) => void = () => {},
+): Promise<ExportResult> {
+  using source = await openExportSource(options.checkpoint, options);
+  const { encoder, head, framework } = source;
+  const output = options.output ?? defaultOutput(options, encoder.name);
+  await checkOutput(output, options);
+  const described = {
+    encoder: encoder.name,
+    framework,
+    dimension: options.part === "encoder" ? head.dimension : undefined,
+    parameters: source.state.filter(({ kind }) => kind === "parameter")
+      .reduce((sum, { shape }) => sum + elementCount(shape), 0),
+  };
+
+  if (options.format === "onnx") {
+    const traced = traceOnnxModel({ ...options, encoder, head });
+    const read = (key: string) => source.tensors.get(key)!.read();
+    const written = await writeOnnxFile(output, traced, { read, onWeight: onTensor });
+    return { ...described, ...written, tensors: traced.weights.length, names: undefined };
+  }
+
+  const names = options.names ?? defaultNames(options.part, framework);
+  const tensors = nameTensors(source, PREFIXES[names]);
+  await writeTorchFile(output, names === "plain" ? tensors : wrap(source, tensors), onTensor);
+  const { size } = await Deno.stat(output);
+  return { ...described, files: [output], bytes: size, tensors: tensors.size, names };
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await Deno.lstat(path);
+    return true;
+  } catch (error) {
+    // What else is wrong with the path, writing it will tell.
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return false;
+    throw new UserError(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+async function checkOutput(path: string, { checkpoint, format, force }: ExportOptions): Promise<void> {
+  if (!await exists(path)) {
+    if (format !== "onnx" || force || !await exists(externalDataPath(path))) return;
+    throw new UserError(`${externalDataPath(path)} is there already; use another --output, or --force`);
+  }
+  if (await Deno.realPath(path).catch(() => path) === await Deno.realPath(checkpoint)) {
+    throw new UserError(`${path} is the checkpoint itself; use another --output`);
+  }
+  if (!force) throw new UserError(`${path} is there already; use another --output, or --force to replace it`);
+}
+
+/** The part's tensors by their names in the file. Counters that the checkpoint lacks are 0. */
+function nameTensors({ state, tensors }: ExportSource, prefix: string): OrderedDict {
+  const named = new OrderedDict();
+  for (const { key, kind } of state) {
+    const tensor: TensorRef | TensorValue | undefined = tensors.get(key) ??
+      (kind === "counter" ? new TensorValue("int64", [], BigInt64Array.of(0n)) : undefined);
+    named.set(prefix + plainKey(key), tensor!);
+  }
+  return named;
+}
+
+/** As MoCo's and SEED's training programs save it. */
+function wrap({ encoder, epoch }: ExportSource, tensors: OrderedDict): TorchValue {
+  return torchDict([["epoch", epoch ?? 0], ["arch", encoder.name], ["state_dict", tensors]]);
+}

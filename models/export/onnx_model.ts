@@ -1,0 +1,118 @@
+/** A frozen encoder as an ONNX model: its nodes, what its weights are made of, and what a user of it must know. */
+import { Graph } from "../../kernels/graph.ts";
+import { l2Normalize } from "../../kernels/ops/l2_normalize/l2_normalize.ts";
+import { liveNodes } from "../../kernels/program.ts";
+import { type DeviceParameter, EncoderBuilder } from "../encoder_builder.ts";
+import type { HeadOptions } from "../heads.ts";
+import { IMAGENET_NORMALIZATION, traceImages } from "../images.ts";
+import type { Encoder } from "../registry.ts";
+import type { EncoderPart } from "./encoder_parts.ts";
+import { translateNode } from "./onnx_rules.ts";
+import { ONNX_FLOAT, type OnnxGraph, type OnnxModel, type OnnxValueInfo } from "./onnx_schema.ts";
+import { OnnxTranslator } from "./onnx_translator.ts";
+
+/**
+ * The oldest operator set with HardSwish, and the format's version of that time: what is newer would shut out older
+ * runtimes and gain nothing.
+ */
+const OPSET = 14;
+const IR_VERSION = 7;
+
+/** What {@linkcode traceOnnxModel} needs. */
+export interface OnnxModelOptions {
+  encoder: Encoder;
+  head: HeadOptions;
+  /** Height and width of the pictures. Fixed: static SAME padding depends on it. */
+  imageSize: number;
+  /** `backbone`: the output is `feature` [batch, f]; `encoder`: `embedding` [batch, d], then `feature`. */
+  part: EncoderPart;
+  /** The embedding is L2-normalised, and the output called `normalized` instead. */
+  normalize: boolean;
+}
+
+/** A float32 weight of the model, in PyTorch's layout, batch norm folded. */
+export interface ExportedWeight {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** The state_dict's entries that it is made of. */
+  readonly keys: readonly string[];
+  /** Its value from the entries', in the order of `keys`. */
+  compute(values: readonly Float32Array[]): Float32Array<ArrayBuffer>;
+}
+
+/** A model whose weights have not been read yet. */
+export interface TracedOnnxModel {
+  readonly model: OnnxModel;
+  /** Without initializers: they are `weights`. */
+  readonly graph: OnnxGraph;
+  readonly weights: readonly ExportedWeight[];
+}
+
+function valueInfo(name: string, shape: readonly number[]): OnnxValueInfo {
+  const dim = [{ dimParam: "batch" }, ...shape.map((dimValue) => ({ dimValue }))];
+  return { name, type: { tensorType: { elemType: ONNX_FLOAT, shape: { dim } } } };
+}
+
+/**
+ * Translates an encoder. Nothing is read or run.
+ *
+ * The input is `images`, float32 [batch, 3, size, size]: RGB in [0, 1], less ImageNet's mean and divided by its
+ * deviation per channel, which `metadata_props` repeats.
+ */
+export function traceOnnxModel(options: OnnxModelOptions): TracedOnnxModel {
+  const { encoder, head, imageSize, part, normalize } = options;
+  const graph = new Graph();
+  const { images } = traceImages(graph, "normalized", 1, imageSize);
+  const builder = new EncoderBuilder(graph, "eval");
+  const { feature, embedding } = encoder.trace(builder, images, head);
+  const outputs = part === "backbone" ? { feature } : normalize
+    // SimCLR's and SWAV's are normalised as they are.
+    ? {
+      normalized: embedding.producer?.op === l2Normalize
+        ? embedding
+        : graph.apply(l2Normalize, [embedding], {}),
+      feature,
+    }
+    : { embedding, feature };
+
+  const parameters = new Map(builder.parameters.map((parameter) => [parameter.tensor, parameter]));
+  const shapes = new Map(builder.state.map(({ key, shape }) => [key, shape]));
+  const translator = new OnnxTranslator(
+    new Map(builder.parameters.map(({ tensor, keys }) => [tensor, shapes.get(keys[0])!])),
+  );
+  translator.input(images, "images");
+  for (const node of liveNodes(graph, Object.values(outputs))) translateNode(translator, node);
+  for (const [name, tensor] of Object.entries(outputs)) translator.output(tensor, name);
+
+  const { mean, deviation } = IMAGENET_NORMALIZATION;
+  const metadata = {
+    encoder: encoder.name,
+    part,
+    image_size: String(imageSize),
+    channels: "RGB",
+    mean: JSON.stringify(mean),
+    std: JSON.stringify(deviation),
+  };
+  return {
+    model: {
+      irVersion: IR_VERSION,
+      producerName: "seed-distillation",
+      docString:
+        `${encoder.name} (${part}), batch norm folded. Input: RGB pictures in [0, 1], normalised per ` +
+        "channel with mean and std of metadata_props.",
+      opsetImport: [{ domain: "", version: OPSET }],
+      metadataProps: Object.entries(metadata).map(([key, value]) => ({ key, value })),
+    },
+    graph: {
+      name: encoder.name,
+      node: translator.nodes,
+      initializer: [],
+      input: [valueInfo("images", [3, imageSize, imageSize])],
+      output: Object.entries(outputs).map(([name, tensor]) => valueInfo(name, [tensor.shape.at(-1)!])),
+    },
+    weights: translator.weights.map(({ name, shape, tensor, fromDevice }) => {
+      const { keys, toDevice }: DeviceParameter = parameters.get(tensor)!;
+      return { name, shape, keys, compute: (values) => fromDevice(toDevice(values)) };
+    }),
+  };
+}

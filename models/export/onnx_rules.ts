@@ -1,0 +1,108 @@
+/** How each op of a frozen encoder is said in ONNX. To export an encoder with a new op: a rule here. */
+import type { Node, Op, Tensor } from "../../kernels/graph.ts";
+import { unpadRows } from "../../kernels/layout.ts";
+import type { Activation } from "../../kernels/ops/activation/activation.ts";
+import { add } from "../../kernels/ops/add/add.ts";
+import { conv2d } from "../../kernels/ops/conv2d/conv2d.ts";
+import type { ConvolutionAttributes } from "../../kernels/ops/conv2d/geometry.ts";
+import { globalAveragePool } from "../../kernels/ops/global_average_pool/global_average_pool.ts";
+import { l2Normalize } from "../../kernels/ops/l2_normalize/l2_normalize.ts";
+import { maxPool } from "../../kernels/ops/max_pool/max_pool.ts";
+import { convolutionFromDevice } from "../parameter_layout.ts";
+import { plainKey } from "./encoder_parts.ts";
+import type { OnnxTranslator } from "./onnx_translator.ts";
+
+type Rule<Attributes> = (t: OnnxTranslator, node: Node, attributes: Attributes) => void;
+
+const RULES = new Map<unknown, Rule<unknown>>();
+
+function rule<Attributes>(op: Op<Attributes>, translate: Rule<Attributes>): void {
+  RULES.set(op, translate as Rule<unknown>);
+}
+
+/** Adds what a node does to the translation. Throws an `Error` for an op that has no rule. */
+export function translateNode(t: OnnxTranslator, node: Node): void {
+  const translate = RULES.get(node.op);
+  if (translate === undefined) throw new Error(`ONNX: there is no rule for the op ${node.op.name}`);
+  translate(t, node, node.attributes);
+}
+
+/** y = activation(x), as ONNX nodes; returns the name of y. */
+function activated(t: OnnxTranslator, x: string, activation: Activation | undefined): string {
+  switch (activation) {
+    case undefined:
+      return x;
+    case "relu":
+      return t.emit("Relu", [x]);
+    case "sigmoid":
+      return t.emit("Sigmoid", [x]);
+    case "hard_sigmoid":
+      return t.emit("HardSigmoid", [x], { alpha: { float: 1 / 6 }, beta: { float: 0.5 } });
+    case "swish":
+      return t.emit("Mul", [x, t.emit("Sigmoid", [x])]);
+    case "hard_swish":
+      return t.emit("HardSwish", [x]);
+  }
+}
+
+function windowOf({ stride, padTop, padLeft, padBottom, padRight }: ConvolutionAttributes) {
+  return { strides: [stride, stride], pads: [padTop, padLeft, padBottom, padRight] };
+}
+
+/** The name of a layer from that of its weight: `layer1.0.conv1`. */
+function layerName(weight: Tensor): string {
+  return plainKey(weight.label).replace(/\.weight$/, "");
+}
+
+function vector(t: OnnxTranslator, tensor: Tensor): string {
+  const [length] = tensor.shape;
+  return t.weight(tensor, (device) => unpadRows(device, [length]));
+}
+
+rule(conv2d, (t, node, attributes) => {
+  const [x, weight, ...extra] = node.inputs;
+  const shape = t.shapeOf(weight);
+  const isFlat = shape.length === 2;
+  const [out, input, kh = 1, kw = 1] = shape;
+  const operands = [
+    isFlat ? t.flat(x) : t.picture(x),
+    t.weight(weight, (device) => convolutionFromDevice(device, [out, input, kh, kw])),
+    ...attributes.bias ? [vector(t, extra[0])] : [],
+  ];
+  let y = isFlat
+    ? t.emit("Gemm", operands, { transB: 1 }, layerName(weight))
+    : t.emit("Conv", operands, { kernel_shape: [kh, kw], ...windowOf(attributes) }, layerName(weight));
+  if (attributes.addend) {
+    const addend = extra.at(-1)!;
+    y = t.emit("Add", [y, isFlat ? t.flat(addend) : t.picture(addend)]);
+  }
+  t.define(node, activated(t, y, attributes.activation), { isFlat });
+});
+
+rule(maxPool, (t, node, { kernel, stride, padding }) => {
+  const attributes = {
+    kernel_shape: [kernel, kernel],
+    strides: [stride, stride],
+    pads: [padding, padding, padding, padding],
+  };
+  t.define(node, t.emit("MaxPool", [t.picture(node.inputs[0])], attributes));
+});
+
+rule(globalAveragePool, (t, node) => {
+  t.define(node, t.emit("GlobalAveragePool", [t.picture(node.inputs[0])]));
+});
+
+rule(add, (t, node) => {
+  const [a, b] = node.inputs;
+  const isFlat = t.isFlat(a) || t.isFlat(b);
+  t.define(node, t.emit("Add", isFlat ? [t.flat(a), t.flat(b)] : [t.value(a), t.value(b)]), { isFlat });
+});
+
+// LpNormalization has no smallest norm: what it gives for a row of zeros differs from one runtime to the next.
+rule(l2Normalize, (t, node) => {
+  const x = t.value(node.inputs[0]);
+  const norm = t.emit("ReduceL2", [x], { axes: [1], keepdims: 1 });
+  const smallest = t.emit("Constant", [], { value_float: { float: 1e-12 } });
+  const bounded = t.emit("Clip", [norm, smallest]);
+  t.define(node, t.emit("Div", [x, bounded]), { isFlat: t.isFlat(node.inputs[0]) });
+});

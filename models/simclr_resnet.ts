@@ -1,0 +1,27 @@
+/** SimCLR's ResNet-50 (Chen et al. 2020): `simclr_resnet.py` of the original. */
+import { l2Normalize } from "../kernels/ops/l2_normalize/l2_normalize.ts";
+import { projectionHead } from "./heads.ts";
+import type { Encoder } from "./registry.ts";
+import { resnetFeatures, type ResNetShape, traceResNet } from "./resnet.ts";
+
+/** The original wraps the network once more, and so its keys. */
+const PREFIX = "module.";
+
+/** The encoder. Its head has a batch norm, and its embedding is L2-normalised. */
+export function simclrResNet50(): Encoder {
+  const shape: ResNetShape = { depth: 50, prefix: PREFIX };
+  const features = resnetFeatures(shape);
+  return {
+    name: "simclr_resnet50",
+    family: "ResNet of SimCLR",
+    roles: ["teacher", "student"],
+    features,
+    ssl: "simclr",
+    head: "mlp_bn",
+    trace(b, images, head) {
+      const feature = traceResNet(b, images, shape);
+      const projected = projectionHead(b, `${PREFIX}fc`, features, head)(feature);
+      return { feature, embedding: b.graph.apply(l2Normalize, [projected], {}) };
+    },
+  };
+}

@@ -1,0 +1,121 @@
+/** Which encoder a teacher's checkpoint holds: what the flags say of it, and what the file itself says. */
+import { UserError } from "../errors.ts";
+import { CheckpointError, quote } from "./checkpoint/checkpoint_error.ts";
+import { loadStateDict, type StateDict } from "./checkpoint/state_dict.ts";
+import { findHead, type FoundHead } from "./heads.ts";
+import {
+  type Encoder,
+  ENCODERS,
+  encodersNamed,
+  findEncoder,
+  summarize,
+  type TeacherSsl,
+} from "./registry.ts";
+
+/** What is said of a teacher beside its file. */
+export interface TeacherRequest {
+  /** The encoder, `--teacher-arch`: a name of the registry, or the original's, e.g. `resnet50w2`; see `encodersNamed`. */
+  arch?: string | null;
+  /** How it was trained, `--teacher-ssl`. */
+  ssl?: TeacherSsl | null;
+}
+
+/** A teacher that is known. */
+export interface Teacher {
+  /** Name of the encoder in the registry. */
+  arch: string;
+  ssl: TeacherSsl;
+}
+
+/** What each method is called in messages, and how its checkpoints are told. */
+const METHODS: Readonly<Record<TeacherSsl, { title: string; mark: string }>> = {
+  moco: { title: "MoCo", mark: "a head `fc` without batch norm" },
+  simclr: { title: "SimCLR", mark: "a head `fc` with a batch norm" },
+  swav: { title: "SWAV", mark: "a head `projection_head`" },
+};
+
+/**
+ * Finds out which encoder a checkpoint holds. What is not said is told from the file: the method by its head, the
+ * encoder by the shapes of all its tensors.
+ *
+ * @throws {UserError} where what is said and the file contradict each other, the file has no head, or its encoder is
+ * not known
+ */
+export async function resolveTeacher(path: string, { arch, ssl }: TeacherRequest = {}): Promise<Teacher> {
+  using state = await loadStateDict(path);
+  const head = requireHead(state);
+  const found = methodOf(head);
+  const { title, mark } = METHODS[found];
+  if (ssl && ssl !== found) {
+    throw new UserError(
+      `${path}: has ${mark}, as ${title}'s checkpoints do, but --teacher-ssl is ${ssl}; use --teacher-ssl ${found}, or ` +
+        "leave it out",
+    );
+  }
+  // SEED's students keep no trace of the method but the encoder's name: SimCLR's has MoCo's head there.
+  const fitting = ENCODERS.filter((encoder) =>
+    (encoder.ssl === found || (!ssl && encoder.name === state.arch)) && fits(state, head, encoder)
+  );
+  if (!arch) {
+    // The file's own word decides between encoders of the same keys and shapes.
+    const [encoder] = fitting.toSorted((a, b) =>
+      Number(b.name === state.arch) - Number(a.name === state.arch)
+    );
+    if (encoder !== undefined) return { arch: encoder.name, ssl: encoder.ssl };
+    const said = state.arch === undefined ? "" : ` (the file says ${quote(state.arch)})`;
+    throw new UserError(
+      `${path}: is a ${title} checkpoint, but not of an encoder that is known${said}. Name one with --teacher-arch to ` +
+        `see where it differs: ${
+          ENCODERS.filter((encoder) => encoder.ssl === found).map(({ name }) => name).join(", ")
+        }`,
+    );
+  }
+  const named = encodersNamed(arch);
+  const encoder = named.find((candidate) => candidate.ssl === found) ??
+    named.find((candidate) => fitting.includes(candidate));
+  if (encoder === undefined) {
+    const [other] = named.length > 0 ? named : [findEncoder(arch)];
+    throw new UserError(
+      `${path}: has ${mark}, as ${title}'s checkpoints do, but --teacher-arch ${arch} is an encoder of ` +
+        `${METHODS[other.ssl].title}'s; ${suggest(fitting)}`,
+    );
+  }
+  if (fitting.length > 0 && !fitting.includes(encoder)) {
+    throw new UserError(
+      `${path}: holds a ${fitting[0].name}, but --teacher-arch is ${arch}; ${suggest(fitting)}`,
+    );
+  }
+  return { arch: encoder.name, ssl: encoder.ssl };
+}
+
+function suggest([encoder]: readonly Encoder[]): string {
+  return encoder === undefined
+    ? "leave it out to have it recognised"
+    : `use --teacher-arch ${encoder.name}, or leave it out`;
+}
+
+/** The head of an encoder whose embeddings are wanted. Throws a {@linkcode CheckpointError} where there is none. */
+export function requireHead({ file, framework, tensors }: StateDict): FoundHead {
+  const head = findHead(tensors);
+  if (head !== undefined) return head;
+  throw new CheckpointError(
+    file.path,
+    `is a ${framework} checkpoint without a projection head that is known (fc, or projection_head as SWAV has it); an ` +
+      "encoder gives no embeddings without one",
+  );
+}
+
+/** Whose head it is. */
+function methodOf({ root, kind }: FoundHead): TeacherSsl {
+  return root === "projection_head" ? "swav" : kind === "mlp_bn" ? "simclr" : "moco";
+}
+
+/** Whether a checkpoint has the tensors of an encoder and no others, batch norm's counters apart. */
+function fits({ tensors }: StateDict, head: FoundHead, encoder: Encoder): boolean {
+  const expected = summarize(encoder, head, 64).state.filter(({ kind }) => kind !== "counter");
+  const found = [...tensors.keys()].filter((key) => !key.endsWith("num_batches_tracked"));
+  return found.length === expected.length &&
+    expected.every(({ key, shape }) =>
+      tensors.get(key.replace(/^module\./, ""))?.shape.join() === shape.join()
+    );
+}

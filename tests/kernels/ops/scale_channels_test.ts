@@ -1,0 +1,26 @@
+import { scaleChannels } from "../../../kernels/ops/scale_channels/scale_channels.ts";
+import { checkOp, randomValues, withGpu } from "../check_op.ts";
+import { ACTIVATION_FUNCTIONS } from "./activation_functions.ts";
+
+for (const shape of [[1, 1, 1, 1], [3, 2, 3, 3], [2, 5, 4, 17], [2, 23, 24, 5]]) {
+  for (const activation of [undefined, "relu", "swish", "hard_swish"] as const) {
+    if (shape[1] > 20 && activation !== "swish") continue; // the sum in parts, once
+    const title = `scaleChannels [${shape}]${activation ? ` + ${activation}` : ""}`;
+    Deno.test(`${title} equals a float64 loop, and so do its gradients`, () =>
+      withGpu((gpu) => {
+        const [n, h, w, c] = shape;
+        return checkOp(gpu, {
+          inputs: [
+            { shape, values: randomValues("x", shape, 3), gradient: true },
+            { shape: [n, 1, 1, c], values: randomValues("scale", [n, 1, 1, c]), gradient: true },
+          ],
+          build: (graph, [x, scale]) => graph.apply(scaleChannels, [x, scale], { activation }),
+          reference: (x, scale) =>
+            x.map((value, i) => {
+              const z = value * scale[Math.floor(i / (h * w * c)) * c + i % c];
+              return activation === undefined ? z : ACTIVATION_FUNCTIONS[activation](z);
+            }),
+        });
+      }));
+  }
+}

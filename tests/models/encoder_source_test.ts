@@ -1,0 +1,112 @@
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { UserError } from "../../errors.ts";
+import { openEncoderSource } from "../../models/encoder_source.ts";
+import { findEncoder } from "../../models/registry.ts";
+import { referencePath } from "../reference.ts";
+import { withFolder } from "./checkpoint/fixtures.ts";
+import { formulaTensors, writeMoco } from "./export/fixtures.ts";
+import { type ShapeOptions, writeShapes } from "./shape_checkpoint.ts";
+
+async function withCheckpoint(
+  arch: string,
+  options: ShapeOptions,
+  body: (path: string) => Promise<void>,
+): Promise<void> {
+  await withFolder(async (folder) => {
+    await writeShapes(`${folder}/t.pth.tar`, arch, options);
+    await body(`${folder}/t.pth.tar`);
+  });
+}
+
+async function messageOf(path: string, arch: string, dimension?: number): Promise<string> {
+  const open = () => openEncoderSource(path, findEncoder(arch), dimension);
+  const { message } = await assertRejects(open, UserError);
+  assertStringIncludes(message, path);
+  return message;
+}
+
+Deno.test("openEncoderSource() takes kind and lengths of the head from the file", async () => {
+  const cases = [
+    ["resnet18", { kind: "mlp", dimension: 128, hidden: 512 }],
+    ["resnet18", { kind: "linear", dimension: 64 }],
+    ["simclr_resnet50", { kind: "mlp_bn", dimension: 128, hidden: 2048 }],
+    ["swav_resnet50", { kind: "mlp_bn", dimension: 128, hidden: 1024 }],
+    ["swav_resnet50", { kind: "linear", dimension: 128 }],
+  ] as const;
+  for (const [arch, head] of cases) {
+    await withCheckpoint(arch, { head, prefix: "module." }, async (path) => {
+      using source = await openEncoderSource(path, findEncoder(arch), head.dimension);
+      const { root, ...found } = { root: "", ...source.head };
+      assertEquals([root, found], [arch.startsWith("swav") ? "projection_head" : "fc", head]);
+    });
+  }
+});
+
+Deno.test("openEncoderSource() reads entries whole or some of their rows", async () => {
+  await withFolder(async (folder) => {
+    const tensors = formulaTensors("resnet18");
+    const path = await writeMoco(`${folder}/moco.pth.tar`, tensors);
+    using source = await openEncoderSource(path, findEncoder("resnet18"));
+    const { read } = source;
+    const expected = tensors.find(({ key }) => key === "layer2.0.conv1.weight")!.data as Float32Array;
+    assertEquals(await read("layer2.0.conv1.weight"), expected);
+    const row = 64 * 3 * 3;
+    for (const [first, count] of [[0, 1], [7, 30], [127, 1], [0, 128]]) {
+      const rows = await read("layer2.0.conv1.weight", { first, count });
+      assertEquals(rows, expected.slice(first * row, (first + count) * row));
+    }
+  });
+});
+
+Deno.test("openEncoderSource() finds damage in a tensor that is read in parts", async () => {
+  await withFolder(async (folder) => {
+    const path = await writeMoco(`${folder}/moco.pth.tar`, formulaTensors("resnet18"));
+    const bytes = await Deno.readFile(path);
+    const values = formulaTensors("resnet18").find(({ key }) => key === "layer4.1.conv2.weight")!.data;
+    // A value of the middle of the tensor, by the four that come before it.
+    const mark = new Uint8Array(values.buffer, 4_000_000, 16);
+    const at = bytes.findIndex((_, i) => mark.every((byte, j) => bytes[i + j] === byte));
+    bytes[at + 16] ^= 1;
+    await Deno.writeFile(path, bytes);
+    using source = await openEncoderSource(path, findEncoder("resnet18"));
+    const read = () => source.read("layer4.1.conv2.weight", { first: 0, count: 8 });
+    assertStringIncludes((await assertRejects(read, UserError)).message, "do not match their CRC-32");
+  });
+});
+
+Deno.test("openEncoderSource() refuses a head that gives no embeddings of the length wanted", async () => {
+  await withCheckpoint("resnet18", {}, async (path) => {
+    assertStringIncludes(
+      await messageOf(path, "resnet18", 256),
+      "its embeddings have 128 numbers, but --dim is 256; use --dim 128",
+    );
+  });
+  const classifier = { head: { kind: "linear", dimension: 1000 } } as const;
+  await withCheckpoint("resnet18", classifier, async (path) => {
+    assertStringIncludes(
+      await messageOf(path, "resnet18", 128),
+      "its fc looks like a classifier of 1000 classes, while a self-supervised teacher is wanted",
+    );
+  });
+  await withCheckpoint("resnet18", { without: /^fc\./ }, async (path) => {
+    assertStringIncludes(await messageOf(path, "resnet18"), "without a projection head that is known");
+  });
+});
+
+Deno.test("openEncoderSource() lists what does not fit, however much that is", async () => {
+  await withCheckpoint("resnet50", { prefix: "module.encoder_q." }, async (path) => {
+    const message = await messageOf(path, "resnet101");
+    assertStringIncludes(message, "255 keys are missing (layer3.6.conv1.weight, ");
+    assertStringIncludes(message, ", and 251 more)");
+    assertEquals(message.length - path.length < 600, true, message);
+    assertStringIncludes(
+      await messageOf(path, "swav_resnet50"),
+      "keys are missing (projection_head.0.weight",
+    );
+  });
+  for (const name of ["moco", "simclr", "swav", "seed_student", "torchvision"]) {
+    const message = await messageOf(referencePath(`checkpoints/${name}.zip.pth.tar`), "resnet18");
+    assertStringIncludes(message, "keys are missing");
+    assertStringIncludes(message, "conv1.weight is [4,3,3,3], not [64,3,7,7]");
+  }
+});

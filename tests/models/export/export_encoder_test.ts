@@ -1,0 +1,222 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { UserError } from "../../../errors.ts";
+import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
+import { buildStudentCheckpoint, type NamedTensor } from "../../../models/checkpoint/student_checkpoint.ts";
+import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
+import { EXPORT_FORMATS, exportEncoder, type ExportOptions } from "../../../models/export/export_encoder.ts";
+import { withFolder } from "../checkpoint/fixtures.ts";
+import { assertSameTensors, formulaTensors, isHead, named, writeMoco } from "./fixtures.ts";
+
+const DEFAULTS = { format: "pth", part: "backbone", imageSize: 64, normalize: false, force: false } as const;
+
+for (const format of EXPORT_FORMATS.filter((format) => format !== "onnx")) {
+  Deno.test(`exportEncoder() copies a backbone into a ${format} file without a change`, async () => {
+    await withFolder(async (folder) => {
+      const tensors = formulaTensors("resnet18");
+      const checkpoint = await writeMoco(`${folder}/moco.pth.tar`, tensors);
+      const seen: number[][] = [];
+      const result = await exportEncoder(
+        { ...DEFAULTS, format, checkpoint },
+        (done, total) => seen.push([done, total]),
+      );
+      const path = `${folder}/moco_resnet18_backbone.${format}`;
+      assertEquals(result, {
+        files: [path],
+        bytes: Deno.statSync(path).size,
+        encoder: "resnet18",
+        framework: "moco",
+        dimension: undefined,
+        tensors: 120,
+        parameters: 11_176_512, // torchvision's resnet18 without fc
+        names: "plain",
+      });
+      assertEquals(seen.at(-1), [120, 120]);
+      const start = Deno.readFileSync(path).subarray(0, 2);
+      assertEquals(new TextDecoder().decode(start) === "PK", format === "pth");
+      await assertSameTensors(path, tensors.filter((tensor) => !isHead(tensor)));
+    });
+  });
+
+  Deno.test(`exportEncoder() writes an encoder into a ${format} file that can be exported again`, async () => {
+    await withFolder(async (folder) => {
+      const tensors = formulaTensors("resnet18");
+      const checkpoint = await writeMoco(`${folder}/a.pth.tar`, tensors);
+      for (
+        const [names, framework] of [["moco", "moco"], ["seed", "seed"], ["plain", "torchvision"]] as const
+      ) {
+        const output = `${folder}/${names}.${format}`;
+        const options: ExportOptions = { ...DEFAULTS, format, part: "encoder", checkpoint, output, names };
+        const { dimension, tensors: count } = await exportEncoder(options);
+        assertEquals([dimension, count], [128, 124]);
+        await assertSameTensors(output, tensors);
+        {
+          using state = await loadStateDict(output);
+          assertEquals(state.framework, framework);
+          if (names !== "plain") assertEquals([state.arch, state.epoch], ["resnet18", 200]);
+        }
+        const again = `${folder}/${names}_again.${format}`;
+        await exportEncoder({ ...options, checkpoint: output, output: again });
+        await assertSameTensors(again, tensors);
+      }
+    });
+  });
+}
+
+Deno.test("exportEncoder() keeps half precision, and gives counters that are missing", async () => {
+  await withFolder(async (folder) => {
+    const tensors = formulaTensors("resnet18").map((tensor): NamedTensor =>
+      tensor.dtype === "int64" ? tensor : {
+        ...tensor,
+        dtype: "float16",
+        data: Uint16Array.from(tensor.data as Float32Array, (_, i) => i % 31744),
+      }
+    );
+    const isCounter = ({ key }: NamedTensor) => key.endsWith("num_batches_tracked");
+    const checkpoint = await writeMoco(`${folder}/a.pth`, tensors.filter((tensor) => !isCounter(tensor)));
+    const output = `${folder}/b.pth`;
+    await exportEncoder({ ...DEFAULTS, checkpoint, output });
+    const zeroed = tensors.map((tensor) =>
+      isCounter(tensor) ? { ...tensor, data: BigInt64Array.of(0n) } : tensor
+    );
+    await assertSameTensors(output, zeroed.filter((tensor) => !isHead(tensor)));
+  });
+});
+
+Deno.test("exportEncoder() takes the student or the teacher out of a SEED checkpoint", async () => {
+  await withFolder(async (folder) => {
+    const checkpoint = `${folder}/checkpoint_0199.pth.tar`;
+    const student = formulaTensors("resnet18", "student.");
+    const teacher = formulaTensors("resnet34", "teacher.");
+    const saved = buildStudentCheckpoint({
+      epoch: 200,
+      arch: "resnet18",
+      student,
+      teacher,
+      sgd: { lr: 0.03, momentum: 0.9, weightDecay: 1e-4 },
+      momentum: new Map(),
+    });
+    await writeTorchFile(checkpoint, saved);
+    for (const which of [undefined, "student"] as const) {
+      await exportEncoder({ ...DEFAULTS, checkpoint, which, force: true });
+      const path = `${folder}/checkpoint_0199_resnet18_backbone.pth`;
+      await assertSameTensors(path, student.filter((tensor) => !isHead(tensor)));
+    }
+    const output = `${folder}/teacher.pth`;
+    await exportEncoder({
+      ...DEFAULTS,
+      checkpoint,
+      which: "teacher",
+      part: "encoder",
+      output,
+    });
+    await assertSameTensors(output, teacher);
+    await assertRejects(
+      () => exportEncoder({ ...DEFAULTS, checkpoint, which: "teacher", arch: "resnet50" }),
+      UserError,
+      "does not fit the encoder",
+    );
+    await assertRejects(
+      () => exportEncoder({ ...DEFAULTS, checkpoint: output, which: "teacher" }),
+      UserError,
+      "has one encoder only",
+    );
+  });
+});
+
+Deno.test("exportEncoder() exports the backbone of a file without a head or with a classifier", async () => {
+  await withFolder(async (folder) => {
+    const backbone = formulaTensors("resnet18").filter((tensor) => !isHead(tensor));
+    const classifier: NamedTensor[] = [
+      { key: "fc.weight", shape: [1000, 512], data: new Float32Array(512_000) },
+      { key: "fc.bias", shape: [1000], data: new Float32Array(1000) },
+    ];
+    for (
+      const [name, tensors] of [["bare", backbone], ["classifier", [...backbone, ...classifier]]] as const
+    ) {
+      const checkpoint = `${folder}/${name}.pth`;
+      await writeTorchFile(checkpoint, named(tensors));
+      const output = `${folder}/${name}_out.pth`;
+      await exportEncoder({ ...DEFAULTS, checkpoint, output });
+      await assertSameTensors(output, backbone);
+    }
+    await assertRejects(
+      () =>
+        exportEncoder({ ...DEFAULTS, checkpoint: `${folder}/bare.pth`, arch: "resnet18", part: "encoder" }),
+      UserError,
+      "fc.0.weight",
+    );
+    // ResNet-34 has every key of ResNet-18, and more: those are not a head.
+    const deeper = `${folder}/deeper.pth`;
+    await writeTorchFile(deeper, named(formulaTensors("resnet34")));
+    await assertRejects(
+      () => exportEncoder({ ...DEFAULTS, checkpoint: deeper, arch: "resnet18" }),
+      UserError,
+      "unexpected",
+    );
+  });
+});
+
+for (const arch of ["simclr_resnet50", "swav_resnet50"]) {
+  Deno.test(`exportEncoder() recognises ${arch}, and leaves it its own names`, async () => {
+    await withFolder(async (folder) => {
+      const tensors = formulaTensors(arch).map((tensor) => ({
+        ...tensor,
+        key: tensor.key.replace(/^module\./, ""),
+      }));
+      const checkpoint = `${folder}/a.pth`;
+      await writeTorchFile(checkpoint, named(tensors, "module."));
+      const { encoder, names, dimension, files } = await exportEncoder({
+        ...DEFAULTS,
+        checkpoint,
+        part: "encoder",
+      });
+      assertEquals([encoder, names, dimension], [arch, "plain", 128]);
+      assertEquals(files, [`${folder}/a_${arch}_encoder.pth`]);
+      await assertSameTensors(files[0], tensors);
+    });
+  });
+}
+
+Deno.test("exportEncoder() says so where no encoder fits", async () => {
+  await withFolder(async (folder) => {
+    const tensors = formulaTensors("resnet18").filter(({ key }) => key !== "layer1.0.conv1.weight");
+    const checkpoint = await writeMoco(`${folder}/a.pth.tar`, tensors, "resnet19");
+    await assertRejects(
+      () => exportEncoder({ ...DEFAULTS, checkpoint }),
+      UserError,
+      'holds no backbone of an encoder that is known (it says "resnet19"). Name one with --arch',
+    );
+    await assertRejects(
+      () => exportEncoder({ ...DEFAULTS, checkpoint, arch: "resnet18" }),
+      UserError,
+      "1 key is missing (layer1.0.conv1.weight)",
+    );
+  });
+});
+
+Deno.test("exportEncoder() does not touch what is there, but by force, and never the checkpoint", async () => {
+  await withFolder(async (folder) => {
+    const checkpoint = await writeMoco(`${folder}/a.pth.tar`, formulaTensors("resnet18"));
+    const before = Deno.readFileSync(checkpoint);
+    for (const format of EXPORT_FORMATS) {
+      const options: ExportOptions = { ...DEFAULTS, format, checkpoint, output: `${folder}/b.${format}` };
+      Deno.writeTextFileSync(options.output!, "mine");
+      await assertRejects(() => exportEncoder(options), UserError, "is there already");
+      assertEquals(Deno.readTextFileSync(options.output!), "mine");
+      await exportEncoder({ ...options, force: true });
+      assert(Deno.statSync(options.output!).size > 40_000_000);
+      await assertRejects(
+        () => exportEncoder({ ...options, output: checkpoint, force: true }),
+        UserError,
+        "is the checkpoint itself",
+      );
+    }
+    Deno.writeTextFileSync(`${folder}/c.onnx.data`, "mine");
+    await assertRejects(
+      () => exportEncoder({ ...DEFAULTS, format: "onnx", checkpoint, output: `${folder}/c.onnx` }),
+      UserError,
+      "c.onnx.data is there already",
+    );
+    assertEquals(Deno.readFileSync(checkpoint), before);
+  });
+});

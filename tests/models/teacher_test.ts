@@ -1,0 +1,136 @@
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { UserError } from "../../errors.ts";
+import { torchDict } from "../../models/checkpoint/torch_value.ts";
+import { resolveTeacher, type TeacherRequest } from "../../models/teacher.ts";
+import { referencePath } from "../reference.ts";
+import { withFolder } from "./checkpoint/fixtures.ts";
+import { type ShapeOptions, writeShapes } from "./shape_checkpoint.ts";
+
+/** What the checkpoints of each program look like around the encoder's own names. */
+const PUBLISHED: Record<string, ShapeOptions> = {
+  moco: {
+    prefix: "module.encoder_q.",
+    more: { "module.queue": [128, 8], "module.encoder_k.conv1.weight": [64, 3, 7, 7] },
+    wrap: (dict) => torchDict([["epoch", 800], ["arch", "resnet50"], ["state_dict", dict]]),
+  },
+  simclr: { prefix: "module.module.", wrap: (dict) => torchDict([["model", dict]]) },
+  swav: { prefix: "module.", more: { "module.prototypes.weight": [3000, 128] } },
+};
+
+async function withTeacher(
+  arch: string,
+  options: ShapeOptions,
+  body: (path: string) => Promise<void>,
+): Promise<void> {
+  await withFolder(async (folder) => {
+    await writeShapes(`${folder}/t.pth.tar`, arch, options);
+    await body(`${folder}/t.pth.tar`);
+  });
+}
+
+async function messageOf(path: string, request: TeacherRequest): Promise<string> {
+  const { message } = await assertRejects(() => resolveTeacher(path, request), UserError);
+  assertStringIncludes(message, path);
+  return message;
+}
+
+for (
+  const [arch, ssl, original] of [
+    ["resnet18", "moco", "resnet18"],
+    ["resnet50", "moco", "resnet50"],
+    ["resnet101", "moco", "resnet101"],
+    ["moco_resnet50w2", "moco", "resnet50w2"],
+    ["simclr_resnet50", "simclr", "resnet50"],
+    ["swav_resnet50", "swav", "resnet50"],
+    ["swav_resnet50w2", "swav", "resnet50w2"],
+  ] as const
+) {
+  Deno.test(`resolveTeacher() recognises ${arch}, and takes it by the original's flags`, async () => {
+    await withTeacher(arch, PUBLISHED[ssl], async (path) => {
+      const teacher = { arch, ssl };
+      assertEquals(await resolveTeacher(path), teacher);
+      assertEquals(await resolveTeacher(path, { arch: null, ssl: null }), teacher);
+      assertEquals(await resolveTeacher(path, { ssl }), teacher);
+      assertEquals(await resolveTeacher(path, { arch: original }), teacher);
+      assertEquals(await resolveTeacher(path, { arch: original, ssl }), teacher);
+      assertEquals(await resolveTeacher(path, { arch, ssl }), teacher);
+    });
+  });
+}
+
+Deno.test("resolveTeacher() names what is said and what is found where they contradict", async () => {
+  await withTeacher("swav_resnet50", PUBLISHED.swav, async (path) => {
+    const wrongMethod = await messageOf(path, { arch: "resnet50", ssl: "moco" });
+    assertStringIncludes(wrongMethod, "has a head `projection_head`, as SWAV's checkpoints do");
+    assertStringIncludes(wrongMethod, "--teacher-ssl is moco; use --teacher-ssl swav, or leave it out");
+    for (const ssl of [null, "swav"] as const) {
+      const wrongEncoder = await messageOf(path, { arch: "resnet101", ssl });
+      assertStringIncludes(wrongEncoder, "--teacher-arch resnet101 is an encoder of MoCo's");
+      assertStringIncludes(wrongEncoder, "use --teacher-arch swav_resnet50, or leave it out");
+    }
+    assertStringIncludes(
+      await messageOf(path, { arch: "swav_resnet50w2" }),
+      "holds a swav_resnet50, but --teacher-arch is swav_resnet50w2; use --teacher-arch swav_resnet50",
+    );
+    await assertRejects(
+      () => resolveTeacher(path, { arch: "resnet5" }),
+      UserError,
+      'there is no encoder "resnet5"; known are ',
+    );
+  });
+  await withTeacher("resnet18", PUBLISHED.moco, async (path) => {
+    assertStringIncludes(
+      await messageOf(path, { ssl: "simclr" }),
+      "has a head `fc` without batch norm, as MoCo's checkpoints do, but --teacher-ssl is simclr",
+    );
+    assertStringIncludes(
+      await messageOf(path, { arch: "resnet34" }),
+      "holds a resnet18, but --teacher-arch is resnet34",
+    );
+  });
+});
+
+Deno.test("resolveTeacher() takes a student of SEED for a teacher", async () => {
+  const options: ShapeOptions = {
+    prefix: "module.student.",
+    more: { "module.teacher.conv1.weight": [64, 3, 7, 7] },
+    wrap: (dict) => torchDict([["epoch", 200], ["arch", "resnet34"], ["state_dict", dict]]),
+  };
+  await withTeacher("resnet34", options, async (path) => {
+    assertEquals(await resolveTeacher(path), { arch: "resnet34", ssl: "moco" });
+  });
+  const simclr: ShapeOptions = {
+    head: { kind: "mlp", dimension: 128 },
+    prefix: "module.student.module.",
+    wrap: (dict) => torchDict([["epoch", 200], ["arch", "simclr_resnet50"], ["state_dict", dict]]),
+  };
+  await withTeacher("simclr_resnet50", simclr, async (path) => {
+    const teacher = { arch: "simclr_resnet50", ssl: "simclr" } as const;
+    assertEquals(await resolveTeacher(path), teacher);
+    assertEquals(await resolveTeacher(path, { arch: "simclr_resnet50" }), teacher);
+    assertEquals(await resolveTeacher(path, { arch: "resnet50", ssl: "moco" }), {
+      arch: "resnet50",
+      ssl: "moco",
+    });
+  });
+});
+
+Deno.test("resolveTeacher() wants a head, and an encoder that it knows", async () => {
+  await withTeacher("resnet18", { without: /^fc\./ }, async (path) => {
+    assertStringIncludes(await messageOf(path, {}), "is a torchvision checkpoint without a projection head");
+  });
+  await withTeacher("resnet18", { ...PUBLISHED.moco, without: /^layer3\.0\.conv1/ }, async (path) => {
+    const message = await messageOf(path, {});
+    assertStringIncludes(
+      message,
+      'is a MoCo checkpoint, but not of an encoder that is known (the file says "resnet50")',
+    );
+    assertStringIncludes(message, "resnet18, resnet34, resnet50");
+    // What is missing is listed by who loads it.
+    assertEquals(await resolveTeacher(path, { arch: "resnet18" }), { arch: "resnet18", ssl: "moco" });
+  });
+  for (const name of ["moco", "simclr", "swav", "seed_student", "torchvision"]) {
+    const path = referencePath(`checkpoints/${name}.zip.pth.tar`);
+    assertStringIncludes(await messageOf(path, {}), "not of an encoder that is known");
+  }
+});
