@@ -72,7 +72,13 @@ class Training {
     const { position, home, pictures, views, embeddings, queuePointer } = batch;
     const lr = distillLearningRate(position.epoch, scheduleOf(this.#config.options));
     const teacher = new Float32Array(embeddings);
-    const loss = this.#step.run({ images: views, teacher, learningRate: lr, queuePointer });
+    const loss = this.#step.run({
+      images: views,
+      teacher,
+      learningRate: lr,
+      queuePointer,
+      step: this.#tracked,
+    });
     this.#last = { epoch: position.epoch, batch: position.batch, lr };
     this.#tracked++;
     await this.#readers.get(home)!.tell("recycle", { pictures: pictures.table.buffer, views, embeddings });
@@ -185,6 +191,7 @@ export default defineActor<StudentTrainer, StudentTrainerConfig>(async (config, 
     teacherTemperature: options.distillT,
     momentum: options.momentum,
     weightDecay: options.weightDecay,
+    dropoutSeed: options.seed,
   });
   if (options.resume === null) {
     const weights = initialize(step.state, options.seed);

@@ -15,10 +15,15 @@ import {
 } from "../kernels/ops/concatenate_channels/concatenate_channels.ts";
 import { conv2d, type Conv2dAttributes } from "../kernels/ops/conv2d/conv2d.ts";
 import type { ConvolutionAttributes } from "../kernels/ops/conv2d/geometry.ts";
+import { depthwiseConv2d } from "../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
+import { dropout } from "../kernels/ops/dropout/dropout.ts";
 import {
   convolutionFromDevice,
   convolutionShape,
   convolutionToDevice,
+  depthwiseFromDevice,
+  depthwiseShape,
+  depthwiseToDevice,
   type RowRange,
   takeRows,
 } from "./parameter_layout.ts";
@@ -48,6 +53,7 @@ export interface StateEntry {
 export type Initial =
   /** Normal with deviation sqrt(2 / fan_out): `kaiming_normal_(mode="fan_out", nonlinearity="relu")`. */
   | { draw: "kaiming_fan_out"; fanOut: number }
+  | { draw: "normal"; deviation: number }
   /** Uniform within +-bound. */
   | { draw: "uniform"; bound: number }
   | { draw: "constant"; value: number };
@@ -66,14 +72,34 @@ export interface DeviceParameter {
   fromDevice?(device: Float32Array): Float32Array<ArrayBuffer>;
 }
 
-/** A declared convolution, or a linear layer that is applied as one. */
+/** Zeros around a picture, in pixels. */
+export type Padding = Omit<ConvolutionAttributes, "stride">;
+
+/** A declared convolution, or a linear layer, which is one of pictures of one pixel. */
 export interface Convolution {
   readonly key: string;
-  /** [out, in, kh, kw] */
+  /** [out, in, kh, kw]; in is 1 where it is depthwise */
   readonly shape: readonly number[];
   readonly geometry: ConvolutionAttributes;
   /** Whether it has a bias of its own. */
-  readonly bias?: boolean;
+  readonly bias: boolean;
+  /** Whether each channel has a filter of its own: `groups=in`. */
+  readonly depthwise: boolean;
+}
+
+/** What {@linkcode EncoderBuilder.convolution} declares. */
+export interface ConvolutionOptions {
+  inputs: number;
+  outputs: number;
+  kernel: number;
+  stride?: number;
+  /** The same on all sides, or of each side. */
+  padding?: number | Padding;
+  bias?: boolean;
+  /** `groups=inputs`; `outputs` is the same number. */
+  depthwise?: boolean;
+  /** How a fresh weight is drawn; {@linkcode Initial} `kaiming_fan_out` where it is left out. */
+  initial?: Initial;
 }
 
 /** A declared batch norm. */
@@ -84,16 +110,9 @@ export interface BatchNorm {
   readonly momentum: number;
 }
 
-/** A declared linear layer. */
-export interface Linear {
-  readonly key: string;
-  readonly inputs: number;
-  readonly outputs: number;
-}
-
-/** Stride, and the same padding on all sides. */
-function evenly(stride: number, padding: number): ConvolutionAttributes {
-  return { stride, padTop: padding, padLeft: padding, padBottom: padding, padRight: padding };
+/** The same padding on all sides. */
+function evenly(padding: number): Padding {
+  return { padTop: padding, padLeft: padding, padBottom: padding, padRight: padding };
 }
 
 /** Declares and applies layers; collects the state_dict and what the device holds of it. */
@@ -105,32 +124,33 @@ export class EncoderBuilder {
   /** What the device holds, in the order of first use. */
   readonly parameters: DeviceParameter[] = [];
   readonly #maxWeightBytes: number;
+  readonly #dropoutSeed: Tensor | undefined;
+  #dropouts = 0;
 
   /**
+   * @param dropoutSeed u32 [2] that the host writes for every step; dropout and drop-connect are off without it
    * @param maxWeightBytes in eval mode, weights larger than this on the device are cut into parts of output channels;
    * `maxStorageBufferBindingSize` of the device
    */
-  constructor(graph: Graph, mode: EncoderMode, { maxWeightBytes = Infinity } = {}) {
+  constructor(graph: Graph, mode: EncoderMode, { maxWeightBytes = Infinity, dropoutSeed }: {
+    maxWeightBytes?: number;
+    dropoutSeed?: Tensor;
+  } = {}) {
     this.graph = graph;
     this.mode = mode;
     this.#maxWeightBytes = maxWeightBytes;
+    this.#dropoutSeed = dropoutSeed;
   }
 
   /** Declares `nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)`. */
-  convolution(
-    key: string,
-    { inputs, outputs, kernel, stride = 1, padding = 0 }: {
-      inputs: number;
-      outputs: number;
-      kernel: number;
-      stride?: number;
-      padding?: number;
-    },
-  ): Convolution {
-    const shape = [outputs, inputs, kernel, kernel];
-    const initial: Initial = { draw: "kaiming_fan_out", fanOut: outputs * kernel * kernel };
+  convolution(key: string, options: ConvolutionOptions): Convolution {
+    const { inputs, outputs, kernel, stride = 1, padding = 0, bias = false, depthwise = false } = options;
+    const shape = [outputs, depthwise ? 1 : inputs, kernel, kernel];
+    const initial = options.initial ?? { draw: "kaiming_fan_out", fanOut: outputs * kernel * kernel };
     this.state.push({ key: `${key}.weight`, shape, kind: "parameter", initial });
-    return { key, shape, geometry: evenly(stride, padding) };
+    if (bias) this.state.push({ key: `${key}.bias`, shape: [outputs], kind: "parameter", initial });
+    const geometry = { stride, ...(typeof padding === "number" ? evenly(padding) : padding) };
+    return { key, shape, geometry, bias, depthwise };
   }
 
   /** Declares `nn.BatchNorm2d(channels)`; `momentum` is PyTorch's, the weight of the new batch. */
@@ -157,12 +177,19 @@ export class EncoderBuilder {
     return { key, channels, epsilon, momentum };
   }
 
-  /** Declares `nn.Linear(inputs, outputs)`. */
-  linear(key: string, inputs: number, outputs: number): Linear {
-    const initial: Initial = { draw: "uniform", bound: 1 / Math.sqrt(inputs) };
+  /**
+   * Declares `nn.Linear(inputs, outputs)`.
+   *
+   * @param weights how fresh weights are drawn, with biases of 0; both as PyTorch does where it is left out
+   */
+  linear(key: string, inputs: number, outputs: number, weights?: Initial): Convolution {
+    const usual: Initial = { draw: "uniform", bound: 1 / Math.sqrt(inputs) };
+    const initial = weights ?? usual;
+    const bias: Initial = weights === undefined ? usual : { draw: "constant", value: 0 };
     this.state.push({ key: `${key}.weight`, shape: [outputs, inputs], kind: "parameter", initial });
-    this.state.push({ key: `${key}.bias`, shape: [outputs], kind: "parameter", initial });
-    return { key, inputs, outputs };
+    this.state.push({ key: `${key}.bias`, shape: [outputs], kind: "parameter", initial: bias });
+    const geometry = { stride: 1, ...evenly(0) };
+    return { key, shape: [outputs, inputs, 1, 1], geometry, bias: true, depthwise: false };
   }
 
   /** f(norm(convolve(x)) + residual?): x [n, h, w, in] -> [n, ho, wo, out]. */
@@ -198,21 +225,6 @@ export class EncoderBuilder {
     });
   }
 
-  /** f(norm(x W^T + b)): x [n, 1, 1, in] -> [n, 1, 1, out]. */
-  applyAndNormalize(
-    x: Tensor,
-    linear: Linear,
-    norm: BatchNorm,
-    options: { activation?: Activation } = {},
-  ): Tensor {
-    return this.convolveAndNormalize(x, asConvolution(linear), norm, options);
-  }
-
-  /** f(x W^T + b): x [n, 1, 1, in] -> [n, 1, 1, out]. */
-  apply(x: Tensor, linear: Linear, { activation }: { activation?: Activation } = {}): Tensor {
-    return this.convolve(x, asConvolution(linear), { activation });
-  }
-
   /** f(convolve(x) + bias?), without a batch norm: x [n, h, w, in] -> [n, ho, wo, out]. */
   convolve(x: Tensor, layer: Convolution, { activation }: { activation?: Activation } = {}): Tensor {
     // In training the gradient needs what goes into the activation, so that it is an op of its own; but for ReLU.
@@ -220,6 +232,33 @@ export class EncoderBuilder {
     const attributes = { ...layer.geometry, activation: apart ? undefined : activation };
     const y = this.#convolve(x, layer, attributes, (rows) => this.#weightAndBias(layer, rows));
     return apart ? this.graph.apply(activate, [y], { activation }) : y;
+  }
+
+  /** `nn.Dropout(rate)`: drops single values, in training. */
+  dropout(x: Tensor, rate: number): Tensor {
+    if (this.mode === "eval" || this.#dropoutSeed === undefined) return x;
+    const salt = this.#dropouts++;
+    return this.graph.apply(dropout, [x, this.#dropoutSeed], { rate, granularity: "element", salt });
+  }
+
+  /**
+   * norm(convolve(x)) + residual, the end of a block: in training the sum is left out for a share of the pictures.
+   *
+   * @param rate that share
+   */
+  convolveNormalizeAndAdd(
+    x: Tensor,
+    convolution: Convolution,
+    norm: BatchNorm,
+    residual: Tensor,
+    rate: number,
+  ): Tensor {
+    if (this.mode === "eval" || this.#dropoutSeed === undefined || rate === 0) {
+      return this.convolveAndNormalize(x, convolution, norm, { residual });
+    }
+    const y = this.convolveAndNormalize(x, convolution, norm);
+    const attributes = { rate, granularity: "sample", salt: this.#dropouts++, residual: true } as const;
+    return this.graph.apply(dropout, [y, this.#dropoutSeed, residual], attributes);
   }
 
   /**
@@ -230,7 +269,7 @@ export class EncoderBuilder {
    */
   #convolve(
     x: Tensor,
-    { shape }: Convolution,
+    { shape, depthwise }: Convolution,
     attributes: Conv2dAttributes,
     parameters: (rows?: RowRange) => readonly Tensor[],
     residual?: Tensor,
@@ -238,9 +277,15 @@ export class EncoderBuilder {
     const apply = (tensors: readonly Tensor[], addend?: Tensor) => {
       const inputs = [x, ...tensors, ...(addend === undefined ? [] : [addend])];
       const optional = { bias: tensors.length === 2, addend: addend !== undefined };
+      if (depthwise) {
+        return this.graph.apply(depthwiseConv2d, inputs, { ...attributes, bias: optional.bias });
+      }
       return this.graph.apply(conv2d, inputs, { ...attributes, ...optional });
     };
-    const parts = this.#parts(shape);
+    if (depthwise && residual !== undefined) {
+      throw new Error("a depthwise convolution takes no residual: no encoder has one there");
+    }
+    const parts = depthwise ? undefined : this.#parts(shape);
     if (parts === undefined) return apply(parameters(), residual);
     const outputs = parts.map((rows) =>
       apply(parameters(rows), residual && this.graph.apply(sliceChannels, [residual], { ...rows }))
@@ -265,7 +310,9 @@ export class EncoderBuilder {
 
   #weightAndBias(layer: Convolution, rows?: RowRange): Tensor[] {
     const { key, shape, bias } = layer;
-    const weight = this.#weight(`${key}.weight`, shape, rows);
+    const weight = layer.depthwise
+      ? this.#depthwiseWeight(`${key}.weight`, shape)
+      : this.#weight(`${key}.weight`, shape, rows);
     return bias ? [weight, this.#vector(`${key}.bias`, shape[0], "parameter", rows)] : [weight];
   }
 
@@ -280,6 +327,18 @@ export class EncoderBuilder {
       toDevice: ([values]) =>
         convolutionToDevice(takeRows(values, elementCount(shape.slice(1)), rows), shape),
       fromDevice: rows === undefined ? (device) => convolutionFromDevice(device, shape) : undefined,
+    });
+    return tensor;
+  }
+
+  #depthwiseWeight(key: string, shape: readonly number[]): Tensor {
+    const tensor = this.graph.source(key, depthwiseShape(shape));
+    this.parameters.push({
+      tensor,
+      kind: "parameter",
+      keys: [key],
+      toDevice: ([values]) => depthwiseToDevice(values, shape),
+      fromDevice: (device) => depthwiseFromDevice(device, shape),
     });
     return tensor;
   }
@@ -301,7 +360,10 @@ export class EncoderBuilder {
   /** w' = w * gamma / s, b' = beta + (b - mean) * gamma / s, with s = sqrt(variance + epsilon). */
   #folded(convolution: Convolution, norm: BatchNorm, rows?: RowRange): Tensor[] {
     const shape = [rows?.count ?? norm.channels, ...convolution.shape.slice(1)];
-    const weight = this.graph.source(labelOf(`${convolution.key}.weight`, rows), convolutionShape(shape));
+    const [shapeOf, toDevice] = convolution.depthwise
+      ? [depthwiseShape, depthwiseToDevice] as const
+      : [convolutionShape, convolutionToDevice] as const;
+    const weight = this.graph.source(labelOf(`${convolution.key}.weight`, rows), shapeOf(shape));
     const bias = this.graph.source(labelOf(`${norm.key}.bias`, rows), [shape[0]]);
     const take = (values: Float32Array) => takeRows(values, 1, rows);
     const scaleOf = (gamma: Float32Array, variance: Float32Array) => {
@@ -315,7 +377,7 @@ export class EncoderBuilder {
       keys: [`${convolution.key}.weight`, `${norm.key}.weight`, `${norm.key}.running_var`],
       rows,
       toDevice: ([values, gamma, variance]) =>
-        convolutionToDevice(
+        toDevice(
           takeRows(values, elementCount(shape.slice(1)), rows),
           shape,
           scaleOf(gamma, variance),
@@ -340,11 +402,6 @@ export class EncoderBuilder {
     });
     return [weight, bias];
   }
-}
-
-/** What a linear layer is to pictures of one pixel. */
-function asConvolution({ key, inputs, outputs }: Linear): Convolution {
-  return { key, shape: [outputs, inputs, 1, 1], geometry: evenly(1, 0), bias: true };
 }
 
 function labelOf(key: string, rows: RowRange | undefined): string {

@@ -38,7 +38,7 @@ export function projectionHead(
   const { kind, dimension } = head;
   if (kind === "linear") {
     const fc = b.linear(key, features, dimension);
-    return (feature) => b.apply(feature, fc);
+    return (feature) => b.convolve(feature, fc);
   }
   const between = head.hidden ?? hidden;
   const first = b.linear(`${key}.0`, features, between);
@@ -46,9 +46,9 @@ export function projectionHead(
   const last = b.linear(`${key}.${LAST_LAYER[kind]}`, between, dimension);
   return (feature) => {
     const y = norm === undefined
-      ? b.apply(feature, first, { activation: "relu" })
-      : b.applyAndNormalize(feature, first, norm, { activation: "relu" });
-    return b.apply(y, last);
+      ? b.convolve(feature, first, { activation: "relu" })
+      : b.convolveAndNormalize(feature, first, norm, { activation: "relu" });
+    return b.convolve(y, last);
   };
 }
 

@@ -19,6 +19,9 @@ export function initialize(state: readonly StateEntry[], seed: number): StateVal
         for (let i = 0; i < data.length; i++) data[i] = random.normal() * deviation;
         break;
       }
+      case "normal":
+        for (let i = 0; i < data.length; i++) data[i] = random.normal() * initial.deviation;
+        break;
       case "uniform":
         for (let i = 0; i < data.length; i++) data[i] = random.uniform(-initial.bound, initial.bound);
         break;

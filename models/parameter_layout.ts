@@ -64,3 +64,36 @@ export function convolutionFromDevice(
   }
   return values;
 }
+
+/** Shape on the device of a depthwise weight [c, 1, kh, kw]: [kh, kw, c]. */
+export function depthwiseShape([channels, , kh, kw]: readonly number[]): number[] {
+  return [kh, kw, channels];
+}
+
+/** Depthwise weight [c, 1, kh, kw] to the device's [kh, kw, c padded to 4]; `scale` [c] multiplies filters. */
+export function depthwiseToDevice(
+  values: Float32Array,
+  [channels, , kh, kw]: readonly number[],
+  scale?: Float64Array,
+): Float32Array<ArrayBuffer> {
+  const [taps, stride] = [kh * kw, padTo4(channels)];
+  const device = new Float32Array(taps * stride);
+  for (let c = 0; c < channels; c++) {
+    const factor = scale === undefined ? 1 : scale[c];
+    for (let tap = 0; tap < taps; tap++) device[tap * stride + c] = values[c * taps + tap] * factor;
+  }
+  return device;
+}
+
+/** The inverse of {@linkcode depthwiseToDevice}. */
+export function depthwiseFromDevice(
+  device: Float32Array,
+  [channels, , kh, kw]: readonly number[],
+): Float32Array<ArrayBuffer> {
+  const [taps, stride] = [kh * kw, padTo4(channels)];
+  const values = new Float32Array(channels * taps);
+  for (let c = 0; c < channels; c++) {
+    for (let tap = 0; tap < taps; tap++) values[c * taps + tap] = device[tap * stride + c];
+  }
+  return values;
+}

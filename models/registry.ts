@@ -1,8 +1,11 @@
 /** The encoders that flags can name. To add one: its file, and a line in {@linkcode ENCODERS}. */
 import { elementCount, Graph, type Tensor } from "../kernels/graph.ts";
 import { conv2d } from "../kernels/ops/conv2d/conv2d.ts";
+import { depthwiseConv2d } from "../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
+import { efficientNet } from "./efficientnet.ts";
 import { EncoderBuilder, type StateEntry } from "./encoder_builder.ts";
 import type { HeadKind, HeadOptions } from "./heads.ts";
+import { mobileNetV3 } from "./mobilenet_v3.ts";
 import { mocoWideResNet50, resnet } from "./resnet.ts";
 import { simclrResNet50 } from "./simclr_resnet.ts";
 import { swavResNet50 } from "./swav_resnet.ts";
@@ -46,6 +49,16 @@ export const ENCODERS: readonly Encoder[] = [
   resnet(50),
   resnet(101),
   resnet(152),
+  mobileNetV3("large"),
+  mobileNetV3("small"),
+  efficientNet(0),
+  efficientNet(1),
+  efficientNet(2),
+  efficientNet(3),
+  efficientNet(4),
+  efficientNet(5),
+  efficientNet(6),
+  efficientNet(7),
   mocoWideResNet50(2),
   mocoWideResNet50(4),
   simclrResNet50(),
@@ -108,11 +121,11 @@ export function summarize(encoder: Encoder, head: HeadOptions, imageSize = 224):
   encoder.trace(builder, graph.source("images", [1, imageSize, imageSize, 3]), head);
   let multiplyAccumulates = 0;
   for (const node of graph.nodes) {
-    if (node.op !== conv2d) continue;
+    if (node.op !== conv2d && node.op !== depthwiseConv2d) continue;
     const [x, weight] = node.inputs;
-    const [kh, kw, , outputs] = weight.shape;
-    const [, ho, wo] = node.outputs[0].shape;
-    multiplyAccumulates += ho * wo * kh * kw * x.shape[3] * outputs;
+    const [kh, kw] = weight.shape;
+    const filterDepth = node.op === depthwiseConv2d ? 1 : x.shape[3];
+    multiplyAccumulates += elementCount(node.outputs[0].shape) * kh * kw * filterDepth;
   }
   const parameters = builder.state.filter((entry) => entry.kind === "parameter")
     .reduce((total, entry) => total + elementCount(entry.shape), 0);

@@ -31,6 +31,8 @@ export interface StudentStepOptions {
   teacherTemperature: number;
   momentum: number;
   weightDecay: number;
+  /** Seed of dropout and drop-connect, where the encoder has them; both are off where it is left out. */
+  dropoutSeed?: number;
 }
 
 /** One batch. */
@@ -42,10 +44,15 @@ export interface StudentBatch {
   learningRate: number;
   /** Row of the queue that the batch's first embedding replaces. */
   queuePointer: number;
+  /** Steps of the run before this one: chooses what dropout drops. */
+  step?: number;
 }
 
 /** The tensors of the program that the host writes and reads. */
-type StepTensors = Record<"images" | "teacher" | "learningRate" | "embedding" | "loss", Tensor>;
+type StepTensors = Record<
+  "images" | "teacher" | "learningRate" | "dropoutSeed" | "embedding" | "loss",
+  Tensor
+>;
 
 /** Losses that can be on their way back from the device at once. */
 const LOSS_SLOTS = 4;
@@ -96,7 +103,9 @@ export class StudentStep implements Disposable {
     const learningRate = graph.source("learning rate", [1]);
     const queue = graph.source("queue", [1, 1, padTo4(queueSize), head.dimension]);
 
-    const builder = new EncoderBuilder(graph, "train");
+    const dropoutSeed = graph.source("dropout seed", [2], "u32");
+    const withDropout = options.dropoutSeed === undefined ? {} : { dropoutSeed };
+    const builder = new EncoderBuilder(graph, "train", withDropout);
     const outputs = encoder.trace(builder, images, head);
     const embedding = graph.apply(l2Normalize, [outputs.embedding], {});
     const { temperature, teacherTemperature } = options;
@@ -131,11 +140,11 @@ export class StudentStep implements Disposable {
     const program = await Program.compile(gpu, {
       label: `${encoder.name} training step`,
       graph,
-      inputs: [source, teacher, learningRate],
+      inputs: [source, teacher, learningRate, dropoutSeed],
       outputs: [loss, embedding],
       bound,
     });
-    const tensors = { images: source, teacher, learningRate, embedding, loss };
+    const tensors = { images: source, teacher, learningRate, dropoutSeed, embedding, loss };
     return new StudentStep(gpu, options, builder.state, store, program, queueBuffer, tensors);
   }
 
@@ -172,13 +181,14 @@ export class StudentStep implements Disposable {
    * Submits one step and returns at once with a promise of its loss, so that the next step can be submitted while
    * the loss is on its way. No more than four losses may be awaited at a time.
    */
-  run({ images, teacher, learningRate, queuePointer }: StudentBatch): Promise<number> {
+  run({ images, teacher, learningRate, queuePointer, step = 0 }: StudentBatch): Promise<number> {
     const { device } = this.#gpu;
     const { batch, head } = this.#options;
     const tensors = this.#tensors;
     this.#program.write(tensors.images, images);
     this.#program.write(tensors.teacher, padRows(teacher, [batch, head.dimension]));
     this.#program.write(tensors.learningRate, padRows([learningRate], [1]));
+    this.#program.write(tensors.dropoutSeed, Uint32Array.of(this.#options.dropoutSeed ?? 0, step));
 
     const encoder = device.createCommandEncoder({ label: "training step" });
     this.#program.encode(encoder);

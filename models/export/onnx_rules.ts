@@ -1,14 +1,16 @@
 /** How each op of a frozen encoder is said in ONNX. To export an encoder with a new op: a rule here. */
 import type { Node, Op, Tensor } from "../../kernels/graph.ts";
 import { unpadRows } from "../../kernels/layout.ts";
-import type { Activation } from "../../kernels/ops/activation/activation.ts";
+import { activate, type Activation } from "../../kernels/ops/activation/activation.ts";
 import { add } from "../../kernels/ops/add/add.ts";
 import { conv2d } from "../../kernels/ops/conv2d/conv2d.ts";
 import type { ConvolutionAttributes } from "../../kernels/ops/conv2d/geometry.ts";
+import { depthwiseConv2d } from "../../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
 import { globalAveragePool } from "../../kernels/ops/global_average_pool/global_average_pool.ts";
 import { l2Normalize } from "../../kernels/ops/l2_normalize/l2_normalize.ts";
 import { maxPool } from "../../kernels/ops/max_pool/max_pool.ts";
-import { convolutionFromDevice } from "../parameter_layout.ts";
+import { scaleChannels } from "../../kernels/ops/scale_channels/scale_channels.ts";
+import { convolutionFromDevice, depthwiseFromDevice } from "../parameter_layout.ts";
 import { plainKey } from "./encoder_parts.ts";
 import type { OnnxTranslator } from "./onnx_translator.ts";
 
@@ -77,6 +79,29 @@ rule(conv2d, (t, node, attributes) => {
     y = t.emit("Add", [y, isFlat ? t.flat(addend) : t.picture(addend)]);
   }
   t.define(node, activated(t, y, attributes.activation), { isFlat });
+});
+
+rule(depthwiseConv2d, (t, node, attributes) => {
+  const [x, weight, ...bias] = node.inputs;
+  const [kh, kw, channels] = weight.shape;
+  const operands = [
+    t.picture(x),
+    t.weight(weight, (device) => depthwiseFromDevice(device, [channels, 1, kh, kw])),
+    ...bias.map((tensor) => vector(t, tensor)),
+  ];
+  const window = { kernel_shape: [kh, kw], group: channels, ...windowOf(attributes) };
+  const y = t.emit("Conv", operands, window, layerName(weight));
+  t.define(node, activated(t, y, attributes.activation));
+});
+
+rule(activate, (t, node, { activation }) => {
+  const [x] = node.inputs;
+  t.define(node, activated(t, t.value(x), activation), { isFlat: t.isFlat(x) });
+});
+
+rule(scaleChannels, (t, node, { activation }) => {
+  const [x, scale] = node.inputs;
+  t.define(node, activated(t, t.emit("Mul", [t.picture(x), t.picture(scale)]), activation));
 });
 
 rule(maxPool, (t, node, { kernel, stride, padding }) => {

@@ -34,6 +34,7 @@ export class OnnxTranslator {
   readonly #shapes: ReadonlyMap<Tensor, readonly number[]>;
   readonly #values = new Map<Tensor, Value>();
   readonly #flattened = new Map<Tensor, string>();
+  readonly #unflattened = new Map<Tensor, string>();
   readonly #names = new Set<string>();
 
   /** @param shapes in PyTorch's layout, of every weight */
@@ -95,14 +96,14 @@ export class OnnxTranslator {
     return this.#value(tensor).name;
   }
 
-  /** Name of a tensor [n, c, h, w]. */
+  /** Name of a tensor [n, c, h, w]; of [n, c, 1, 1] where it has been flattened: a gate that linear layers made. */
   picture(tensor: Tensor): string {
     const { name, isFlat } = this.#value(tensor);
-    // A head's vector that goes into a picture's convolution: no encoder does that.
-    if (isFlat) {
-      throw new Error(`ONNX: ${tensor.label} [${tensor.shape}] has been flattened, a picture is wanted`);
-    }
-    return name;
+    if (!isFlat) return name;
+    const known = this.#unflattened.get(tensor) ??
+      this.emit("Unsqueeze", [name, this.emit("Constant", [], { value_ints: [2, 3] })]);
+    this.#unflattened.set(tensor, known);
+    return known;
   }
 
   /** Name of a tensor [n, 1, 1, c] as [n, c]. */

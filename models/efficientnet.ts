@@ -1,0 +1,147 @@
+/** EfficientNet-B0 to B7 (Tan and Le 2019): `efficientnet.py` of the original. */
+import type { Tensor } from "../kernels/graph.ts";
+import { globalAveragePool } from "../kernels/ops/global_average_pool/global_average_pool.ts";
+import type { Convolution, ConvolutionOptions, EncoderBuilder, Padding } from "./encoder_builder.ts";
+import { projectionHead } from "./heads.ts";
+import type { Encoder } from "./registry.ts";
+import { roundChannels, squeezeAndExcite } from "./squeeze_excite.ts";
+
+/** Repeats, kernel, stride of the first, expansion, output channels: table 1 of the paper. */
+const STAGES: readonly (readonly [number, number, number, number, number])[] = [
+  [1, 3, 1, 1, 16],
+  [2, 3, 2, 6, 24],
+  [2, 5, 2, 6, 40],
+  [3, 3, 2, 6, 80],
+  [3, 5, 1, 6, 112],
+  [4, 5, 2, 6, 192],
+  [1, 3, 1, 6, 320],
+];
+
+/** Width and depth factor, side of the pictures, dropout of B0 to B7. */
+const COEFFICIENTS = [
+  [1.0, 1.0, 224, 0.2],
+  [1.0, 1.1, 240, 0.2],
+  [1.1, 1.2, 260, 0.3],
+  [1.2, 1.4, 300, 0.3],
+  [1.4, 1.8, 380, 0.4],
+  [1.6, 2.2, 456, 0.4],
+  [1.8, 2.6, 528, 0.5],
+  [2.0, 3.1, 600, 0.5],
+] as const;
+
+/** Share of the pictures that the last block is left out for in training; earlier blocks in proportion. */
+const DROP_CONNECT = 0.2;
+
+const NORM = { epsilon: 1e-3, momentum: 0.01 };
+
+/** Share of a block's input channels that squeeze-and-excite reduces to. */
+const SQUEEZE = 0.25;
+
+/**
+ * TensorFlow's SAME padding for pictures of `size`; the odd pixel goes to the bottom and right. The original fixes it
+ * when the model is made, for the model's own picture size, and keeps it for others.
+ */
+function samePadding(size: number, kernel: number, stride: number): Padding {
+  const total = Math.max(0, (Math.ceil(size / stride) - 1) * stride + kernel - size);
+  const before = Math.floor(total / 2);
+  return { padTop: before, padLeft: before, padBottom: total - before, padRight: total - before };
+}
+
+/** Declares convolutions with PyTorch's own initialisation, which the original leaves as it is. */
+function declare(b: EncoderBuilder, key: string, options: ConvolutionOptions): Convolution {
+  const { inputs, kernel, depthwise } = options;
+  const fanIn = (depthwise ? 1 : inputs) * kernel * kernel;
+  return b.convolution(key, { ...options, initial: { draw: "uniform", bound: 1 / Math.sqrt(fanIn) } });
+}
+
+interface BlockOptions {
+  kernel: number;
+  stride: number;
+  expansion: number;
+  outputs: number;
+  /** Side of the picture that the padding is made for. */
+  size: number;
+  /** Share of the pictures that training leaves the block out for. */
+  dropRate: number;
+}
+
+/** An inverted residual block with squeeze-and-excite: [n, h, w, in] -> [n, h / stride, w / stride, outputs]. */
+function block(b: EncoderBuilder, key: string, x: Tensor, options: BlockOptions): Tensor {
+  const { kernel, stride, expansion, outputs, size, dropRate } = options;
+  const inputs = x.shape[3];
+  const channels = inputs * expansion;
+  let y = x;
+  if (expansion !== 1) {
+    const expand = declare(b, `${key}._expand_conv`, { inputs, outputs: channels, kernel: 1 });
+    y = b.convolveAndNormalize(y, expand, b.batchNorm(`${key}._bn0`, channels, NORM), {
+      activation: "swish",
+    });
+  }
+  const depthwise = declare(b, `${key}._depthwise_conv`, {
+    inputs: channels,
+    outputs: channels,
+    kernel,
+    stride,
+    padding: samePadding(size, kernel, stride),
+    depthwise: true,
+  });
+  y = b.convolveAndNormalize(y, depthwise, b.batchNorm(`${key}._bn1`, channels, NORM), {
+    activation: "swish",
+  });
+  const squeezed = Math.max(1, Math.floor(inputs * SQUEEZE));
+  y = squeezeAndExcite(b, y, {
+    reduce: declare(b, `${key}._se_reduce`, { inputs: channels, outputs: squeezed, kernel: 1, bias: true }),
+    inner: "swish",
+    expand: declare(b, `${key}._se_expand`, { inputs: squeezed, outputs: channels, kernel: 1, bias: true }),
+    gate: "sigmoid",
+  });
+  const project = declare(b, `${key}._project_conv`, { inputs: channels, outputs, kernel: 1 });
+  const norm = b.batchNorm(`${key}._bn2`, outputs, NORM);
+  return stride === 1 && inputs === outputs
+    ? b.convolveNormalizeAndAdd(y, project, norm, x, dropRate)
+    : b.convolveAndNormalize(y, project, norm);
+}
+
+/** EfficientNet-B`scale`. */
+export function efficientNet(scale: 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7): Encoder {
+  const [width, depth, imageSize, dropout] = COEFFICIENTS[scale];
+  const widen = (channels: number) => roundChannels(channels * width);
+  const features = widen(1280);
+  return {
+    name: `efficientnet_b${scale}`,
+    family: "EfficientNet",
+    roles: ["teacher", "student"],
+    ssl: "moco",
+    head: "mlp",
+    features,
+    trace(b, images, head) {
+      const stem = declare(b, "_conv_stem", {
+        inputs: 3,
+        outputs: widen(32),
+        kernel: 3,
+        stride: 2,
+        padding: samePadding(imageSize, 3, 2),
+      });
+      let x = b.convolveAndNormalize(images, stem, b.batchNorm("_bn0", widen(32), NORM), {
+        activation: "swish",
+      });
+      let size = Math.ceil(imageSize / 2);
+      const repeatsOf = (repeats: number) => Math.ceil(repeats * depth);
+      const count = STAGES.reduce((total, [repeats]) => total + repeatsOf(repeats), 0);
+      let index = 0;
+      for (const [repeats, kernel, firstStride, expansion, channels] of STAGES) {
+        for (let i = 0; i < repeatsOf(repeats); i++, index++) {
+          const stride = i === 0 ? firstStride : 1;
+          const dropRate = DROP_CONNECT * index / count;
+          const outputs = widen(channels);
+          x = block(b, `_blocks.${index}`, x, { kernel, stride, expansion, outputs, size, dropRate });
+          size = Math.ceil(size / stride);
+        }
+      }
+      const last = declare(b, "_conv_head", { inputs: x.shape[3], outputs: features, kernel: 1 });
+      x = b.convolveAndNormalize(x, last, b.batchNorm("_bn1", features, NORM), { activation: "swish" });
+      const feature = b.graph.apply(globalAveragePool, [x], {});
+      return { feature, embedding: projectionHead(b, "fc", features, head)(b.dropout(feature, dropout)) };
+    },
+  };
+}

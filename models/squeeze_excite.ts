@@ -1,0 +1,36 @@
+/** Squeeze-and-excite (Hu et al. 2018): a picture's channels, weighed by what the whole picture holds. */
+import type { Tensor } from "../kernels/graph.ts";
+import type { Activation } from "../kernels/ops/activation/activation.ts";
+import { globalAveragePool } from "../kernels/ops/global_average_pool/global_average_pool.ts";
+import { scaleChannels } from "../kernels/ops/scale_channels/scale_channels.ts";
+import type { Convolution, EncoderBuilder } from "./encoder_builder.ts";
+
+/** Layers and activations of {@linkcode squeezeAndExcite}. */
+export interface SqueezeExcite {
+  /** From the channels to a few, with the activation behind it. */
+  reduce: Convolution;
+  inner: Activation;
+  /** Back to the channels, with the activation that makes a factor of it. */
+  expand: Convolution;
+  gate: Activation;
+  /** Applied to the scaled channels. */
+  activation?: Activation;
+}
+
+/** f(x * gate(expand(inner(reduce(mean(x)))))): x [n, h, w, c] -> [n, h, w, c]. */
+export function squeezeAndExcite(
+  b: EncoderBuilder,
+  x: Tensor,
+  { reduce, inner, expand, gate, activation }: SqueezeExcite,
+): Tensor {
+  const squeezed = b.graph.apply(globalAveragePool, [x], {});
+  const hidden = b.convolve(squeezed, reduce, { activation: inner });
+  const scale = b.convolve(hidden, expand, { activation: gate });
+  return b.graph.apply(scaleChannels, [x, scale], { activation });
+}
+
+/** v to a multiple of eight, by no more than a tenth down: `_make_divisible` of the original's models. */
+export function roundChannels(channels: number): number {
+  const rounded = Math.max(8, Math.floor((channels + 4) / 8) * 8);
+  return rounded < 0.9 * channels ? rounded + 8 : rounded;
+}

@@ -1,0 +1,27 @@
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { UsageError } from "../../cli/flags.ts";
+import { listEncoders, markdownTable, modelsOutput } from "../../cli/models.ts";
+import { ENCODERS } from "../../models/registry.ts";
+
+/** Tables are aligned by the formatter: blanks and dashes are no difference. */
+const plain = (table: string) => table.replace(/ +/g, " ").replace(/-+/g, "-");
+
+Deno.test("deno task models lists every encoder of the registry", () => {
+  const lines = modelsOutput([]).split("\n");
+  assertEquals(lines.slice(2).map((line) => line.split(" ")[0]), ENCODERS.map(({ name }) => name));
+  const rows: { name: string; parameters: number }[] = JSON.parse(modelsOutput(["--json"]));
+  assertEquals(rows.map(({ name }) => name), ENCODERS.map(({ name }) => name));
+  assert(rows.every(({ parameters }) => parameters > 1e6));
+});
+
+Deno.test("deno task models explains itself and refuses what it does not know", () => {
+  assertStringIncludes(modelsOutput(["--help"]), "--markdown");
+  for (const args of [["--jsn"], ["--json", "--markdown"], ["resnet18"]]) {
+    assertThrows(() => modelsOutput(args), UsageError, args.join(" "));
+  }
+});
+
+Deno.test("the README's table of encoders is the registry's", async () => {
+  const readme = await Deno.readTextFile(new URL("../../README.md", import.meta.url));
+  assertStringIncludes(plain(readme), plain(markdownTable(listEncoders())));
+});
