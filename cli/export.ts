@@ -14,6 +14,7 @@ function describeLoading({ format, part, normalize }: ExportOptions, { files, na
     const output = part === "backbone" ? "feature" : normalize ? "normalized" : "embedding";
     return `onnxruntime.InferenceSession(${file}).run(["${output}"], {"images": images})`;
   }
+  if (format === "safetensors") return `safetensors.torch.load_file(${file})`;
   return names === "plain"
     ? `model.load_state_dict(torch.load(${file}))`
     : `torch.load(${file})["state_dict"]`;

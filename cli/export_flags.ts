@@ -1,6 +1,11 @@
 /** The flags of `deno task export`. */
 import { extname } from "node:path";
-import { EXPORT_FORMATS, type ExportNames, type ExportOptions } from "../models/export/export_encoder.ts";
+import {
+  EXPORT_FORMATS,
+  type ExportFormat,
+  type ExportNames,
+  type ExportOptions,
+} from "../models/export/export_encoder.ts";
 import { type FlagTable, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
@@ -13,8 +18,8 @@ const GENERAL = "Other";
 const NAMES: readonly ExportNames[] = ["plain", "moco", "seed"];
 const DEFAULT_IMAGE_SIZE = 224;
 
-/** Formats by what names of files end in, those among them that cannot be written. */
-const ENDINGS: Readonly<Record<string, string>> = {
+/** Formats by what names of files end in. */
+const ENDINGS: Readonly<Record<string, ExportFormat>> = {
   ".pth": "pth",
   ".pt": "pth",
   ".tar": "pth",
@@ -56,7 +61,8 @@ function makeTable(encoders: readonly string[]) {
       kind: "choice",
       values: NAMES,
       group: FILE,
-      help: "names of the tensors in a pth file: the encoder's own as torchvision has them, or with " +
+      help:
+        "names of the tensors in a pth or safetensors file: the encoder's own as torchvision has them, or with " +
         "what MoCo (module.encoder_q.) or SEED (module.student.) puts in front, under state_dict beside epoch and arch",
     },
     force: { kind: "boolean", group: FILE, help: "replace the file where it is there already" },
@@ -104,8 +110,8 @@ export function exportHelp({ encoders, width }: ExportFlagsContext): string {
   return formatHelp({
     usage: "deno task export [flags] CHECKPOINT     (or ./seed export [flags] CHECKPOINT)",
     intro: [
-      "Writes the encoder of a checkpoint (SEED, MoCo, SimCLR, SWAV, torchvision) for use elsewhere: as a PyTorch file " +
-      "or as an ONNX model.",
+      "Writes the encoder of a checkpoint (SEED, MoCo, SimCLR, SWAV, torchvision) for use elsewhere: as a PyTorch " +
+      "or safetensors file or as an ONNX model.",
       "A backbone with plain names loads with strict=True into torchvision's resnet18() and its kind once fc is " +
       "torch.nn.Identity(). An encoder with MoCo's or SEED's names loads into their own programs, and into this one.",
     ],
@@ -143,12 +149,10 @@ export function parseExportFlags(args: readonly string[], context: ExportFlagsCo
   }
   const { output, names, part = "backbone", normalize = false } = values;
   const ending = output === undefined ? undefined : ENDINGS[extname(output).toLowerCase()];
-  const format = values.format ?? EXPORT_FORMATS.find((known) => known === ending) ?? "pth";
+  const format = values.format ?? ending ?? "pth";
   if (ending !== undefined && ending !== format) {
     throw new UsageError(
-      values.format === undefined
-        ? `--output ${output} ends like a ${ending} file; expected one of ${EXPORT_FORMATS.join(", ")}`
-        : `--output ${output} ends like a ${ending} file, but --format is ${format}`,
+      `--output ${output} ends like a ${ending} file, but --format is ${format}`,
     );
   }
   if (format === "onnx" && names !== undefined) {

@@ -9,7 +9,7 @@ import { quote } from "./checkpoint_error.ts";
  */
 export function describeForeignFile(head: Uint8Array, size: number): string {
   if (size === 0) return "is empty; copy or download it again";
-  const expected = "a file that torch.save wrote was expected";
+  const expected = "a file that torch.save wrote, or a safetensors file, was expected";
   const text = decodeLatin1(head);
   if (text.slice(257, 262) === "ustar") {
     return "is a tar archive, the container of PyTorch before 0.1.10 or a packed folder; open it in PyTorch or " +
@@ -19,9 +19,6 @@ export function describeForeignFile(head: Uint8Array, size: number): string {
   if (text.startsWith("\x89HDF")) return `is an HDF5 file (Keras); ${expected}`;
   if (text.startsWith("version https://git-lfs")) {
     return "is a Git LFS pointer, not the file itself; run git lfs pull";
-  }
-  if (/^.{8}\{"/s.test(text)) {
-    return `is a safetensors file; ${expected}: load it in PyTorch and save it again`;
   }
   if (text.startsWith("\x80")) {
     return `is a pickle, but not one of torch.save (or its start is damaged); ${expected}`;

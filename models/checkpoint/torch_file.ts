@@ -1,15 +1,17 @@
 /**
- * Opens what `torch.save` writes: the zip container (PyTorch 1.6 and later) and the legacy one. Nothing in the file is
- * ever run, see `unpickle.ts`; weights stay in the file until they are asked for.
+ * Opens what `torch.save` writes: the zip container (PyTorch 1.6 and later) and the legacy one; and safetensors. What
+ * it is, is seen from the content. Nothing in the file is ever run, see `unpickle.ts`; weights stay in the file until
+ * they are asked for.
  */
 import { crc32 } from "node:zlib";
 import { ByteReader, type ByteSource, FileSource, MemorySource, RangeSource } from "./byte_source.ts";
 import { CheckpointError, type Fail, quote } from "./checkpoint_error.ts";
 import { describeForeignFile } from "./foreign_file.ts";
 import { type Dtype, DTYPES } from "./dtype.ts";
+import { looksLikeSafetensors, readSafetensors, type SafetensorsContent } from "./safetensors.ts";
 import { type StorageRef, TensorRef } from "./tensor_ref.ts";
 import { type StorageView, TorchHost } from "./torch_globals.ts";
-import type { TorchValue } from "./torch_value.ts";
+import { torchDict, type TorchValue } from "./torch_value.ts";
 import { unpickle } from "./unpickle.ts";
 import { ZipReader } from "./zip_reader.ts";
 
@@ -22,18 +24,21 @@ const ZIP_START = [0x50, 0x4b];
 const LEGACY_START = [0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 const LEGACY_PROTOCOL = 1001;
 
+/** How a checkpoint file is built. */
+export type Container = "zip" | "legacy" | "safetensors";
+
 /** An open checkpoint file. Close it (or let `using` do so) when its tensors have been read. */
 export class TorchFile implements Disposable {
   /** The path that it was opened by. */
   readonly path: string;
   /** How the file is built. */
-  readonly container: "zip" | "legacy";
+  readonly container: Container;
   /** The content; tensors are {@linkcode TensorRef}s, dicts are Maps in the file's order. */
   readonly value: TorchValue;
   readonly #source: FileSource;
 
   /** Made by {@linkcode openTorchFile}. */
-  constructor(path: string, container: "zip" | "legacy", value: TorchValue, source: FileSource) {
+  constructor(path: string, container: Container, value: TorchValue, source: FileSource) {
     this.path = path;
     this.container = container;
     this.value = value;
@@ -72,15 +77,36 @@ export async function openTorchFile(path: string): Promise<TorchFile> {
     const head = new Uint8Array(Math.min(source.size, 512));
     source.readAt(0, head);
     const startsWith = (bytes: number[]) => bytes.every((byte, i) => head[i] === byte);
-    const container = startsWith(ZIP_START) ? "zip" : startsWith(LEGACY_START) ? "legacy" : undefined;
+    const container = startsWith(ZIP_START)
+      ? "zip"
+      : startsWith(LEGACY_START)
+      ? "legacy"
+      : looksLikeSafetensors(head)
+      ? "safetensors"
+      : undefined;
     if (container === undefined) throw fail(describeForeignFile(head, source.size));
-    const value = container === "zip" ? await readZip(source, fail) : readLegacy(source, fail);
+    const value = container === "zip"
+      ? await readZip(source, fail)
+      : container === "legacy"
+      ? readLegacy(source, fail)
+      : asCheckpoint(readSafetensors(source, fail));
     checkTree(value, fail);
     return new TorchFile(path, container, value, source);
   } catch (error) {
     source.close();
     throw error;
   }
+}
+
+/** Where the metadata says an epoch or architecture, as a training program's checkpoint has them; else the bare dict. */
+function asCheckpoint({ tensors, metadata }: SafetensorsContent): TorchValue {
+  const [arch, epoch] = [metadata.get("arch"), metadata.get("epoch")];
+  if (arch === undefined && epoch === undefined) return new Map(tensors);
+  return torchDict([
+    ...(epoch !== undefined && /^\d{1,15}$/.test(epoch) ? [["epoch", Number(epoch)] as const] : []),
+    ...(arch === undefined ? [] : [["arch", arch] as const]),
+    ["state_dict", new Map(tensors)],
+  ]);
 }
 
 async function openFile(path: string): Promise<Deno.FsFile> {

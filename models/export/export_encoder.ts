@@ -1,10 +1,11 @@
-/** Exports an encoder from a checkpoint: to PyTorch or ONNX. */
+/** Exports an encoder from a checkpoint: to PyTorch, safetensors or ONNX. */
 import { basename, dirname, join } from "node:path";
 import { UserError } from "../../errors.ts";
 import { elementCount } from "../../kernels/graph.ts";
 import type { Framework } from "../checkpoint/state_dict.ts";
 import type { TensorRef } from "../checkpoint/tensor_ref.ts";
 import { OrderedDict, TensorValue, torchDict, type TorchValue } from "../checkpoint/torch_value.ts";
+import { writeSafetensors } from "../checkpoint/safetensors.ts";
 import { writeTorchFile } from "../checkpoint/torch_writer.ts";
 import type { EncoderRole } from "../registry.ts";
 import { type EncoderPart, plainKey } from "./encoder_parts.ts";
@@ -12,8 +13,8 @@ import { type ExportSource, openExportSource } from "./export_source.ts";
 import { externalDataPath, writeOnnxFile } from "./onnx_file.ts";
 import { traceOnnxModel } from "./onnx_model.ts";
 
-/** `pth`: what `torch.load` opens. `onnx`: for onnxruntime and others, with batch norm folded. */
-export const EXPORT_FORMATS = ["pth", "onnx"] as const;
+/** `pth`: what `torch.load` opens. `safetensors`: the same tensors in that container. `onnx`: for onnxruntime and others, with batch norm folded. */
+export const EXPORT_FORMATS = ["pth", "safetensors", "onnx"] as const;
 
 /** One of {@linkcode EXPORT_FORMATS}. */
 export type ExportFormat = typeof EXPORT_FORMATS[number];
@@ -22,7 +23,8 @@ export type ExportFormat = typeof EXPORT_FORMATS[number];
  * Names of the tensors in a PyTorch file.
  *
  * - `plain`: the encoder's own, as torchvision has them, `layer1.0.conv1.weight`; a `.pth` is the bare state_dict
- * - `moco`: `module.encoder_q.*`; a `.pth` is a dict of `epoch`, `arch` and `state_dict`
+ * - `moco`: `module.encoder_q.*`; a `.pth` is a dict of `epoch`, `arch` and `state_dict`, safetensors have the first
+ *   two in their metadata
  * - `seed`: `module.student.*`, likewise
  */
 export type ExportNames = "plain" | "moco" | "seed";
@@ -118,7 +120,13 @@ export async function exportEncoder(
 
   const names = options.names ?? defaultNames(options.part, framework);
   const tensors = nameTensors(source, PREFIXES[names]);
-  await writeTorchFile(output, names === "plain" ? tensors : wrap(source, tensors), onTensor);
+  if (options.format === "safetensors") {
+    const metadata = { format: "pt", ...(names === "plain" ? {} : describe(source)) };
+    await writeSafetensors(output, tensors, metadata, onTensor);
+  } else {
+    const dict = new OrderedDict(tensors);
+    await writeTorchFile(output, names === "plain" ? dict : wrap(source, dict), onTensor);
+  }
   const { size } = await Deno.stat(output);
   return { ...described, files: [output], bytes: size, tensors: tensors.size, names };
 }
@@ -146,8 +154,8 @@ async function checkOutput(path: string, { checkpoint, format, force }: ExportOp
 }
 
 /** The part's tensors by their names in the file. Counters that the checkpoint lacks are 0. */
-function nameTensors({ state, tensors }: ExportSource, prefix: string): OrderedDict {
-  const named = new OrderedDict();
+function nameTensors({ state, tensors }: ExportSource, prefix: string): Map<string, TensorRef | TensorValue> {
+  const named = new Map<string, TensorRef | TensorValue>();
   for (const { key, kind } of state) {
     const tensor: TensorRef | TensorValue | undefined = tensors.get(key) ??
       (kind === "counter" ? new TensorValue("int64", [], BigInt64Array.of(0n)) : undefined);
@@ -156,7 +164,12 @@ function nameTensors({ state, tensors }: ExportSource, prefix: string): OrderedD
   return named;
 }
 
+/** What MoCo's and SEED's training programs save beside the tensors, as texts. */
+function describe({ encoder, epoch }: ExportSource): Record<string, string> {
+  return { epoch: String(epoch ?? 0), arch: encoder.name };
+}
+
 /** As MoCo's and SEED's training programs save it. */
-function wrap({ encoder, epoch }: ExportSource, tensors: OrderedDict): TorchValue {
+function wrap({ encoder, epoch }: ExportSource, tensors: TorchValue): TorchValue {
   return torchDict([["epoch", epoch ?? 0], ["arch", encoder.name], ["state_dict", tensors]]);
 }
