@@ -3,7 +3,7 @@ import { UserError } from "../../../errors.ts";
 import { type Dtype, DTYPES } from "../../../models/checkpoint/dtype.ts";
 import { writeSafetensors } from "../../../models/checkpoint/safetensors.ts";
 import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
-import { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
+import type { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
 import { openTorchFile } from "../../../models/checkpoint/torch_file.ts";
 import { TensorValue } from "../../../models/checkpoint/torch_value.ts";
 import { checkpointErrorOf, withFolder } from "./fixtures.ts";
