@@ -10,7 +10,7 @@ import { TsvFile } from "../data/tsv.ts";
 import { UserError } from "../errors.ts";
 import { CheckpointError } from "../models/checkpoint/checkpoint_error.ts";
 import { readStudentCheckpoint } from "../models/checkpoint/student_checkpoint.ts";
-import { openTorchFile } from "../models/checkpoint/torch_file.ts";
+import { openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import { initializeQueue } from "../models/initialize.ts";
 import { findEncoder, summarize } from "../models/registry.ts";
@@ -233,7 +233,7 @@ async function findStart(options: DistillOptions, batchesPerEpoch: number): Prom
   if (resume === null) {
     return { epoch: startEpoch, batch: 0, queue: { keys: initializeQueue(size, dim, seed), pointer: 0 } };
   }
-  using file = await openTorchFile(resume);
+  using file = await openCheckpointFile(resume);
   const saved = readStudentCheckpoint(file);
   const fail = (problem: string) => new CheckpointError(resume, problem);
   if (saved.arch !== options.studentArch) {

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { openGpu } from "../kernels/gpu.ts";
-import { openTorchFile } from "../models/checkpoint/torch_file.ts";
+import { openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
 import {
   buildStudentCheckpoint,
   checkpointFileName,
@@ -169,7 +169,7 @@ export function transpose(values: Float32Array, rows: number, columns: number): 
 
 /** Loads the student from the checkpoint of an earlier run: weights, running statistics and momentum. */
 async function loadStudent(step: StudentStep, path: string): Promise<void> {
-  using file = await openTorchFile(path);
+  using file = await openCheckpointFile(path);
   const { student, momentum } = readStudentCheckpoint(file);
   await step.parameters.load((key) => student.get(key)!.read());
   const values = new Map<string, Float32Array>();

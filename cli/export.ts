@@ -2,10 +2,8 @@
 import { exportEncoder, type ExportOptions, type ExportResult } from "../models/export/export_encoder.ts";
 import { ENCODERS } from "../models/registry.ts";
 import { parseExportFlags } from "./export_flags.ts";
-import { openTerminal } from "./progress.ts";
+import { CLEAR_LINE, openTerminal } from "./progress.ts";
 import { runMain } from "./run_main.ts";
-
-const CLEAR_LINE = "\r\x1b[K";
 
 /** One line of Python that opens the file. */
 function describeLoading({ format, part, normalize }: ExportOptions, { files, names }: ExportResult): string {

@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
+import { writeAll } from "../models/checkpoint/replace_file.ts";
 
 /** A row of `metrics.jsonl`. */
 export interface MetricsRow {
@@ -180,10 +181,7 @@ export class OutputFolder implements Disposable {
   }
 
   #append(file: Deno.FsFile, name: string, text: string): void {
-    const bytes = new TextEncoder().encode(text);
-    attempt(join(this.path, name), () => {
-      for (let at = 0; at < bytes.length;) at += file.writeSync(bytes.subarray(at));
-    });
+    attempt(join(this.path, name), () => writeAll(file, new TextEncoder().encode(text)));
   }
 
   // A full disk still opens files: only a write finds out.

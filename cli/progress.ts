@@ -4,7 +4,8 @@ import { ProgressBar, type ProgressBarFormatter } from "@std/cli/unstable-progre
 import { formatDuration } from "./duration.ts";
 import { RateMeter } from "./rate_meter.ts";
 
-const CLEAR_LINE = "\r\x1b[K";
+/** Empties the line that a terminal is in, and goes to its start. */
+export const CLEAR_LINE = "\r\x1b[K";
 const CYAN = "\x1b[36m";
 const PLAIN = "\x1b[39m";
 

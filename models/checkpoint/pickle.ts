@@ -1,4 +1,5 @@
 /** Writes Python pickles of plain data and tensors: protocol 2, the instructions that every `torch.load` reads. */
+import { elementCount } from "../../kernels/graph.ts";
 import { type Dtype, DTYPES } from "./dtype.ts";
 import { TensorRef } from "./tensor_ref.ts";
 import { OrderedDict, PyFloat, TensorValue, type TorchValue } from "./torch_value.ts";
@@ -71,7 +72,7 @@ class Pickler {
 
   /** `_rebuild_tensor_v2(storage, 0, shape, stride, requires_grad = False, hooks = OrderedDict())`. */
   #tensor(tensor: TensorValue | TensorRef): void {
-    const size = tensor.shape.reduce((a, b) => a * b, 1);
+    const size = elementCount(tensor.shape);
     this.#global("torch._utils", "_rebuild_tensor_v2");
     this.#emit(0x28, 0x28); // MARK, MARK
     this.#text("storage");

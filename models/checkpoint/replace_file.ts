@@ -16,6 +16,11 @@ export class CheckpointWriteError extends UserError {
   }
 }
 
+/** Writes all of the bytes: one call may write some of them only. */
+export function writeAll(file: Deno.FsFile, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
+}
+
 /**
  * Writes a file anew: to a temporary file in the same folder, which is flushed to the disk and takes the name last. At
  * any moment there is either the whole old file or the whole new one.

@@ -3,10 +3,11 @@
  * tensors' bytes. The header has for each name `dtype`, `shape` and `data_offsets` (from the end of the header), and
  * under `__metadata__` texts by name.
  */
+import { elementCount } from "../../kernels/graph.ts";
 import { type ByteSource, RangeSource } from "./byte_source.ts";
 import { type Fail, quote } from "./checkpoint_error.ts";
 import { type Dtype, DTYPES } from "./dtype.ts";
-import { replaceFile } from "./replace_file.ts";
+import { replaceFile, writeAll } from "./replace_file.ts";
 import { TensorRef } from "./tensor_ref.ts";
 import { TensorValue } from "./torch_value.ts";
 
@@ -140,11 +141,15 @@ function parseEntry(name: string, value: unknown, fail: Fail) {
     throw wrong("whose shape or data_offsets are not whole numbers");
   }
   const [begin, end] = offsets;
-  const bytes = shape.reduce((product, dim) => product * dim, DTYPES[dtype].bytes);
+  const bytes = byteCount(dtype, shape);
   if (bytes !== end - begin) {
     throw wrong(`of shape [${shape.slice(0, 8)}] and type ${type}, but with bytes ${begin} to ${end}`);
   }
   return { dtype, shape, begin, end };
+}
+
+function byteCount(dtype: Dtype, shape: readonly number[]): number {
+  return elementCount(shape) * DTYPES[dtype].bytes;
 }
 
 /** Strides of a tensor without gaps. */
@@ -178,7 +183,7 @@ export async function writeSafetensors(
   const offsets = new Map<string, [number, number]>();
   let at = 0;
   for (const [name, { dtype, shape }] of entries) {
-    const end = at + shape.reduce((product, dim) => product * dim, DTYPES[dtype].bytes);
+    const end = at + byteCount(dtype, shape);
     offsets.set(name, [at, end]);
     at = end;
   }
@@ -192,15 +197,12 @@ export async function writeSafetensors(
   start.set(json, 8);
 
   await replaceFile(path, async (file) => {
-    const writeAll = (bytes: Uint8Array) => {
-      for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
-    };
-    writeAll(start);
+    writeAll(file, start);
     for (const [i, [, tensor]] of entries.entries()) {
       const { buffer, byteOffset, byteLength } = tensor instanceof TensorValue
         ? tensor.data
         : await tensor.readRaw();
-      writeAll(new Uint8Array(buffer, byteOffset, byteLength));
+      writeAll(file, new Uint8Array(buffer, byteOffset, byteLength));
       onTensor?.(i + 1, entries.length);
     }
   });

@@ -4,7 +4,7 @@
  */
 import { CheckpointError, quote } from "./checkpoint_error.ts";
 import { TensorRef } from "./tensor_ref.ts";
-import { openTorchFile, type TorchFile } from "./torch_file.ts";
+import { type CheckpointFile, openCheckpointFile } from "./checkpoint_file.ts";
 import type { TorchDict, TorchValue } from "./torch_value.ts";
 
 /** Who wrote a checkpoint, by its key names. `torchvision` stands for all that write bare names. */
@@ -23,7 +23,7 @@ export interface StateDict extends Disposable {
   /** Name of the encoder, where the file says so, e.g. `resnet50`. */
   readonly arch?: string;
   /** The whole file. */
-  readonly file: TorchFile;
+  readonly file: CheckpointFile;
   /** Closes the file; tensors cannot be read any more. */
   close(): void;
 }
@@ -67,7 +67,7 @@ const SHOWN_KEYS = 4;
  * @throws CheckpointError for files that cannot be read, or that hold no encoder
  */
 export async function loadStateDict(path: string): Promise<StateDict> {
-  const file = await openTorchFile(path);
+  const file = await openCheckpointFile(path);
   try {
     const { framework, tensors, ignored } = nameTensors(findWeights(file), path);
     const root = file.value instanceof Map ? file.value : new Map<TorchValue, TorchValue>();
@@ -154,7 +154,7 @@ function describeKeys(keys: string[], what: string): string {
   }${rest})`;
 }
 
-function findWeights(file: TorchFile): TorchDict {
+function findWeights(file: CheckpointFile): TorchDict {
   const found = search(file.value, SEARCH_DEPTH);
   if (found.length === 1) return found[0];
   const keys = file.value instanceof Map ? [...file.value.keys()] : [];

@@ -6,7 +6,7 @@
 import { CheckpointError, quote } from "./checkpoint_error.ts";
 import type { Dtype, RawArray } from "./dtype.ts";
 import { TensorRef } from "./tensor_ref.ts";
-import type { TorchFile } from "./torch_file.ts";
+import type { CheckpointFile } from "./checkpoint_file.ts";
 import {
   OrderedDict,
   PyFloat,
@@ -181,7 +181,7 @@ function buildSgdState({ student, sgd, momentum }: StudentCheckpoint, tensors: T
  *
  * @throws CheckpointError where `file` is no checkpoint of a distillation run
  */
-export function readStudentCheckpoint(file: TorchFile): SavedStudent {
+export function readStudentCheckpoint(file: CheckpointFile): SavedStudent {
   const wrong = (how: string) =>
     new CheckpointError(file.path, `is not a checkpoint of a distillation run that can be resumed: ${how}`);
   const root = file.value instanceof Map ? file.value : undefined;

@@ -1,5 +1,6 @@
 /** A tensor that lies in a checkpoint file: known by shape, read when asked for. */
 import { crc32 } from "node:zlib";
+import { elementCount } from "../../kernels/graph.ts";
 import type { ByteSource } from "./byte_source.ts";
 import { type CheckpointError, type Fail, quote } from "./checkpoint_error.ts";
 import { convertToFloat32, type Dtype, DTYPES, type RawArray } from "./dtype.ts";
@@ -210,7 +211,7 @@ function checkLayout(storage: StorageRef, layout: TensorLayout, fail: Fail): num
   if (shape.length !== stride.length || ![...shape, ...stride, offset].every(isIndex)) {
     throw wrong("whose shape, stride and offset are not whole numbers that belong together");
   }
-  const size = shape.reduce((product, dim) => product * dim, 1);
+  const size = elementCount(shape);
   const elements = Math.floor(storage.bytes / DTYPES[dtype].bytes);
   if (shape.includes(0)) return 0;
   const last = shape.reduce((sum, dim, d) => sum + (dim - 1) * stride[d], offset);

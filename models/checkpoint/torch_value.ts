@@ -1,4 +1,5 @@
 /** What a checkpoint may hold, as read and as written. */
+import { elementCount } from "../../kernels/graph.ts";
 import { type Dtype, DTYPES, type RawArray } from "./dtype.ts";
 import type { TensorRef } from "./tensor_ref.ts";
 
@@ -67,7 +68,7 @@ export class TensorValue {
    * @throws Error where data and shape do not belong together: a bug of the caller
    */
   constructor(dtype: Dtype, shape: readonly number[], data: RawArray) {
-    const size = shape.reduce((a, b) => a * b, 1);
+    const size = elementCount(shape);
     if (!(data instanceof DTYPES[dtype].Raw) || data.length !== size) {
       throw new Error(
         `a ${dtype} tensor of shape [${shape}] needs a ${

@@ -44,7 +44,7 @@ const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 /**
  * Reads one pickle, up to and including its STOP.
  *
- * @returns the value; it may still share or contain parts of itself, see `checkTree` in `torch_file.ts`
+ * @returns the value; it may still share or contain parts of itself, see `checkTree` in `checkpoint_file.ts`
  * @throws CheckpointError for damage, unknown instructions, and what the host refuses
  */
 export function unpickle(reader: ByteReader, host: PickleHost, fail: Fail): unknown {

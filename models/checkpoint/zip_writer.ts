@@ -1,5 +1,6 @@
 /** Writes zip archives of stored entries, front to back: one entry's data is held at a time. */
 import { crc32 } from "node:zlib";
+import { writeAll } from "./replace_file.ts";
 import { encodeCentralHeader, encodeEnd, encodeLocalHeader, type StoredEntry } from "./zip_format.ts";
 
 /** Bytes handed to the file at once; small entries are gathered, so that many of them are quick. */
@@ -41,17 +42,13 @@ export class ZipWriter {
   #write(bytes: Uint8Array): void {
     this.#position += bytes.length;
     if (this.#buffered + bytes.length > BUFFER_BYTES) this.#flush();
-    if (bytes.length > BUFFER_BYTES) return this.#writeNow(bytes);
+    if (bytes.length > BUFFER_BYTES) return writeAll(this.#file, bytes);
     this.#buffer.set(bytes, this.#buffered);
     this.#buffered += bytes.length;
   }
 
   #flush(): void {
-    this.#writeNow(this.#buffer.subarray(0, this.#buffered));
+    writeAll(this.#file, this.#buffer.subarray(0, this.#buffered));
     this.#buffered = 0;
-  }
-
-  #writeNow(bytes: Uint8Array): void {
-    for (let done = 0; done < bytes.length;) done += this.#file.writeSync(bytes.subarray(done));
   }
 }

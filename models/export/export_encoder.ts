@@ -13,7 +13,10 @@ import { type ExportSource, openExportSource } from "./export_source.ts";
 import { externalDataPath, writeOnnxFile } from "./onnx_file.ts";
 import { traceOnnxModel } from "./onnx_model.ts";
 
-/** `pth`: what `torch.load` opens. `safetensors`: the same tensors in that container. `onnx`: for onnxruntime and others, with batch norm folded. */
+/**
+ * `pth`: what `torch.load` opens. `safetensors`: the same tensors in that container. `onnx`: for onnxruntime and
+ * others, with batch norm folded.
+ */
 export const EXPORT_FORMATS = ["pth", "safetensors", "onnx"] as const;
 
 /** One of {@linkcode EXPORT_FORMATS}. */

@@ -1,7 +1,7 @@
 /** Writes ONNX files, one weight in memory at a time. */
 import { basename } from "node:path";
 import { elementCount } from "../../kernels/graph.ts";
-import { replaceFile } from "../checkpoint/replace_file.ts";
+import { replaceFile, writeAll } from "../checkpoint/replace_file.ts";
 import type { ExportedWeight, TracedOnnxModel } from "./onnx_model.ts";
 import {
   encodeFieldStart,
@@ -62,10 +62,10 @@ export async function writeOnnxFile(
   const inner = layOutInner(traced);
   if (inner.bytes <= largestMessage) {
     await replaceFile(path, async (file) => {
-      write(file, inner.head);
+      writeAll(file, inner.head);
       for (const [i, weight] of weights.entries()) {
-        write(file, inner.starts[i]);
-        write(file, await next(weight));
+        writeAll(file, inner.starts[i]);
+        writeAll(file, await next(weight));
       }
     });
     onWeight?.(done, weights.length);
@@ -77,17 +77,13 @@ export async function writeOnnxFile(
   await replaceFile(dataPath, async (file) => {
     for (const [i, weight] of weights.entries()) {
       await file.seek(offsets[i], Deno.SeekMode.Start);
-      write(file, await next(weight));
+      writeAll(file, await next(weight));
     }
     // Inside, so that no data is left behind where the model cannot be written.
-    await replaceFile(path, (model) => Promise.resolve(write(model, message)));
+    await replaceFile(path, (model) => Promise.resolve(writeAll(model, message)));
   });
   onWeight?.(done, weights.length);
   return { files: [path, dataPath], bytes: bytes + message.length };
-}
-
-function write(file: Deno.FsFile, bytes: Uint8Array): void {
-  for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
 }
 
 function byteCount({ shape }: ExportedWeight): number {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
-import { openTorchFile } from "../../models/checkpoint/torch_file.ts";
+import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readStudentCheckpoint } from "../../models/checkpoint/student_checkpoint.ts";
 import { RunFolder, sampleRows } from "../actors/small_run.ts";
 import { referencePath } from "../reference.ts";
@@ -140,7 +140,7 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
 
   const checkpoint = join(out, `${prefix}0000.pth.tar`);
   {
-    using file = await openTorchFile(checkpoint);
+    using file = await openCheckpointFile(checkpoint);
     const saved = readStudentCheckpoint(file);
     assertEquals([saved.epoch, saved.arch, saved.student.size > 60], [1, "resnet18", true]);
     assertEquals(saved.queue!.shape, [128, 16]);
@@ -299,7 +299,7 @@ Deno.test("distill saves a checkpoint at Ctrl-C, and ends with 130", {
   assertEquals(code, 130, await stderr);
   assertMatch(await stderr, /stopping; press Ctrl-C again[^\n]*\n([^\n]*\n)*interrupted\n$/);
   const path = /checkpoint saved to (.*\.pth\.tar)\n(?!.*checkpoint saved)/s.exec(stdout)![1];
-  using file = await openTorchFile(path);
+  using file = await openCheckpointFile(path);
   assertEquals(readStudentCheckpoint(file).arch, "resnet18");
 });
 

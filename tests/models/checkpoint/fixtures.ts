@@ -4,7 +4,7 @@ import { assert, assertEquals, assertInstanceOf } from "@std/assert";
 import { CheckpointError } from "../../../models/checkpoint/checkpoint_error.ts";
 import { type ByteSource, MemorySource } from "../../../models/checkpoint/byte_source.ts";
 import { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
-import { openTorchFile } from "../../../models/checkpoint/torch_file.ts";
+import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 
 /** Runs `body` with a folder that is removed afterwards. */
 export async function withFolder(body: (folder: string) => Promise<void>): Promise<void> {
@@ -36,7 +36,7 @@ export async function checkpointErrorOf(
 
 /** Opens a file and reads every tensor in it. */
 export async function readWhole(path: string): Promise<number> {
-  using file = await openTorchFile(path);
+  using file = await openCheckpointFile(path);
   let elements = 0;
   const visit = async (value: unknown): Promise<void> => {
     if (value instanceof TensorRef) elements += (await value.read()).length;

@@ -4,7 +4,7 @@ import { Random } from "../../../data/random.ts";
 import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
 import { buildStudentCheckpoint, type NamedTensor } from "../../../models/checkpoint/student_checkpoint.ts";
 import { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
-import { openTorchFile } from "../../../models/checkpoint/torch_file.ts";
+import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import { TensorValue, torchDict } from "../../../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
 import { type RunPython, testWithPython } from "../../python.ts";
@@ -166,7 +166,7 @@ testWithPyTorch(
       const paths = ["zip", "legacy", "protocol5"].map((name) => `${folder}/${name}.pth.tar`);
       const expected = await runJson(SAVE, ...paths);
       for (const path of paths) {
-        using file = await openTorchFile(path);
+        using file = await openCheckpointFile(path);
         assertEquals(file.container, path.includes("legacy") ? "legacy" : "zip");
         assertEquals(await describe(file.value, "", {}), expected);
         assertInstanceOf(file.value, Map);

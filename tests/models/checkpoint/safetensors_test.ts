@@ -4,7 +4,7 @@ import { type Dtype, DTYPES } from "../../../models/checkpoint/dtype.ts";
 import { writeSafetensors } from "../../../models/checkpoint/safetensors.ts";
 import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
 import type { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
-import { openTorchFile } from "../../../models/checkpoint/torch_file.ts";
+import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import { TensorValue } from "../../../models/checkpoint/torch_value.ts";
 import { checkpointErrorOf, withFolder } from "./fixtures.ts";
 
@@ -25,7 +25,7 @@ const entry = (shape: number[], begin: number, end: number, dtype = "F32") => ({
 });
 
 async function tensorsOf(path: string): Promise<Map<string, TensorValue>> {
-  using file = await openTorchFile(path);
+  using file = await openCheckpointFile(path);
   assertEquals(file.container, "safetensors");
   const read = new Map<string, TensorValue>();
   for (const [name, tensor] of file.value as Map<string, TensorRef>) {
@@ -34,7 +34,7 @@ async function tensorsOf(path: string): Promise<Map<string, TensorValue>> {
   return read;
 }
 
-Deno.test("openTorchFile() reads a safetensors file made by hand, by its content and not its name", () =>
+Deno.test("openCheckpointFile() reads a safetensors file made by hand, by its content and not its name", () =>
   withFolder(async (folder) => {
     const data = new Uint8Array(Float32Array.of(1, 2, 3, 4, 5, 6).buffer);
     const header = { "b": entry([2], 16, 24), "a": entry([2, 2], 0, 16), "__metadata__": { format: "pt" } };
@@ -86,7 +86,7 @@ Deno.test("loadStateDict() finds an encoder in a safetensors file, with what its
     assertEquals([...state.tensors.keys()], ["fc.weight"]);
   }));
 
-Deno.test("openTorchFile() says what is wrong with a safetensors file", async () => {
+Deno.test("openCheckpointFile() says what is wrong with a safetensors file", async () => {
   const four = new Uint8Array(16);
   const cases: [string, Uint8Array, string][] = [
     ["length beyond the file", build({ a: entry([4], 0, 16) }, four, 5000n), "5000 bytes"],
@@ -115,7 +115,7 @@ Deno.test("openTorchFile() says what is wrong with a safetensors file", async ()
     for (const [name, bytes, reason] of cases) {
       const path = `${folder}/bad.safetensors`;
       Deno.writeFileSync(path, bytes);
-      assertStringIncludes(await checkpointErrorOf(path, openTorchFile), reason, name);
+      assertStringIncludes(await checkpointErrorOf(path, openCheckpointFile), reason, name);
     }
   });
 });
@@ -129,7 +129,7 @@ Deno.test("a safetensors file that is cut anywhere is refused", () =>
     for (let percent = 0; percent < 100; percent++) {
       const cut = `${folder}/cut.safetensors`;
       Deno.writeFileSync(cut, whole.subarray(0, Math.floor(whole.length * percent / 100)));
-      const error = await openTorchFile(cut).then(() => undefined, (reason) => reason);
+      const error = await openCheckpointFile(cut).then(() => undefined, (reason) => reason);
       assert(error instanceof UserError, `cut at ${percent} %: ${error}`);
     }
   }));

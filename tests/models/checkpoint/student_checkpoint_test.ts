@@ -7,7 +7,7 @@ import {
   readStudentCheckpoint,
 } from "../../../models/checkpoint/student_checkpoint.ts";
 import type { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
-import { openTorchFile } from "../../../models/checkpoint/torch_file.ts";
+import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import { TensorValue, torchDict, type TorchValue } from "../../../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
 import { referencePath } from "../../reference.ts";
@@ -37,7 +37,9 @@ async function describe(value: unknown): Promise<unknown> {
 for (const container of ["zip", "legacy"]) {
   Deno.test(`parity: the original's ${container} checkpoint comes back the same after being read and built`, async () => {
     await withFolder(async (folder) => {
-      using original = await openTorchFile(referencePath(`checkpoints/seed_student.${container}.pth.tar`));
+      using original = await openCheckpointFile(
+        referencePath(`checkpoints/seed_student.${container}.pth.tar`),
+      );
       const saved = readStudentCheckpoint(original);
       const value = buildStudentCheckpoint({
         epoch: saved.epoch,
@@ -50,7 +52,7 @@ for (const container of ["zip", "legacy"]) {
         momentum: new Map(),
       });
       await writeTorchFile(`${folder}/copy.pth.tar`, value);
-      using copy = await openTorchFile(`${folder}/copy.pth.tar`);
+      using copy = await openCheckpointFile(`${folder}/copy.pth.tar`);
       const root = original.value as Map<string, unknown>;
       const copied = copy.value as Map<string, unknown>;
       assertEquals([...copied.keys()], [...root.keys()]);
@@ -62,7 +64,7 @@ for (const container of ["zip", "legacy"]) {
 }
 
 Deno.test("parity: MoCo's optimizer state has the layout that buildStudentCheckpoint() writes", async () => {
-  using moco = await openTorchFile(referencePath("checkpoints/moco.zip.pth.tar"));
+  using moco = await openCheckpointFile(referencePath("checkpoints/moco.zip.pth.tar"));
   const optimizer = (moco.value as Map<string, Map<string, Map<number, Map<string, TensorRef>>>>).get(
     "optimizer",
   )!;
@@ -85,7 +87,7 @@ Deno.test("parity: MoCo's optimizer state has the layout that buildStudentCheckp
   });
   await withFolder(async (folder) => {
     await writeTorchFile(`${folder}/a.pth.tar`, value);
-    using file = await openTorchFile(`${folder}/a.pth.tar`);
+    using file = await openCheckpointFile(`${folder}/a.pth.tar`);
     const built = (file.value as Map<string, unknown>).get("optimizer");
     assertEquals(await describe(built), await describe(optimizer));
   });
@@ -130,7 +132,7 @@ Deno.test("readStudentCheckpoint() gives back everything that a run needs to go 
   await withFolder(async (folder) => {
     const path = `${folder}/${checkpointFileName(6)}`;
     await writeTorchFile(path, value);
-    using file = await openTorchFile(path);
+    using file = await openCheckpointFile(path);
     const saved = readStudentCheckpoint(file);
     assertEquals([saved.epoch, saved.arch, saved.sgd], [7, "resnet18", {
       lr: 1,
@@ -182,7 +184,7 @@ Deno.test("buildStudentCheckpoint() numbers the parameters as PyTorch does, with
 
 Deno.test("readStudentCheckpoint() refuses other checkpoints and a momentum that does not fit", async () => {
   const read = async (path: string) => {
-    using file = await openTorchFile(path);
+    using file = await openCheckpointFile(path);
     return readStudentCheckpoint(file);
   };
   const refused = (name: string) => checkpointErrorOf(referencePath(`checkpoints/${name}`), read);

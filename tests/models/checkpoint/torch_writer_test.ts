@@ -2,7 +2,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows
 import { UserError } from "../../../errors.ts";
 import { type Dtype, DTYPES } from "../../../models/checkpoint/dtype.ts";
 import type { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
-import { openTorchFile, type TorchFile } from "../../../models/checkpoint/torch_file.ts";
+import { type CheckpointFile, openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import {
   OrderedDict,
   TensorValue,
@@ -13,11 +13,11 @@ import { CheckpointWriteError, writeTorchFile } from "../../../models/checkpoint
 import { referenceJson, referencePath } from "../../reference.ts";
 import { assertMatchesReference, withFolder } from "./fixtures.ts";
 
-function tensor(file: TorchFile, key: string): TensorRef {
+function tensor(file: CheckpointFile, key: string): TensorRef {
   return (file.value as Map<string, TensorRef>).get(key)!;
 }
 
-Deno.test("writeTorchFile() writes what openTorchFile() reads back, for every type", async () => {
+Deno.test("writeTorchFile() writes what openCheckpointFile() reads back, for every type", async () => {
   await withFolder(async (folder) => {
     const path = `${folder}/types.pth.tar`;
     const bytes = (count: number) => Uint8Array.from({ length: count }, (_, i) => i & 1).buffer;
@@ -32,7 +32,7 @@ Deno.test("writeTorchFile() writes what openTorchFile() reads back, for every ty
     values.set("empty", new TensorValue("float32", [0, 3], new Float32Array()));
     values.set("part", new TensorValue("float32", [2], Float32Array.of(1, 2, 3, 4).subarray(1, 3)));
     await writeTorchFile(path, values);
-    using file = await openTorchFile(path);
+    using file = await openCheckpointFile(path);
     assertEquals(file.container, "zip");
     assert(file.value instanceof OrderedDict);
     assertEquals([...file.value.keys()], [...values.keys()]);
@@ -49,9 +49,9 @@ for (const name of ["moco", "seed_student", "dtypes"]) {
   Deno.test(`parity: writeTorchFile() copies ${name} from the legacy container without a change`, async () => {
     await withFolder(async (folder) => {
       const path = `${folder}/copy.pth.tar`;
-      using original = await openTorchFile(referencePath(`checkpoints/${name}.legacy.pth.tar`));
+      using original = await openCheckpointFile(referencePath(`checkpoints/${name}.legacy.pth.tar`));
       await writeTorchFile(path, original.value);
-      using copy = await openTorchFile(path);
+      using copy = await openCheckpointFile(path);
       await assertMatchesReference(copy.value, referenceJson(`checkpoints/${name}.expected.json`));
     });
   });
@@ -67,7 +67,7 @@ Deno.test("writeTorchFile() stores memory that two tensors share once", async ()
     ]);
     await writeTorchFile(path, value);
     assert(Deno.statSync(path).size < 210_000);
-    using file = await openTorchFile(path);
+    using file = await openCheckpointFile(path);
     assertEquals(tensor(file, "a").key, tensor(file, "b").key);
     assertEquals(await tensor(file, "b").read(), data);
   });
@@ -86,7 +86,7 @@ Deno.test("writeTorchFile() gives equal files for equal values", async () => {
 Deno.test("writeTorchFile() replaces a file and leaves nothing else behind", async () => {
   await withFolder(async (folder) => {
     for (const epoch of [1, 2]) await writeTorchFile(`${folder}/a.pth.tar`, torchDict([["epoch", epoch]]));
-    using file = await openTorchFile(`${folder}/a.pth.tar`);
+    using file = await openCheckpointFile(`${folder}/a.pth.tar`);
     assertEquals(file.value, torchDict([["epoch", 2]]));
     assertEquals([...Deno.readDirSync(folder)].map(({ name }) => name), ["a.pth.tar"]);
   });
@@ -102,7 +102,7 @@ Deno.test({
       Deno.symlinkSync(`${folder}/elsewhere/a.pth.tar`, `${folder}/latest.pth.tar`);
       await writeTorchFile(`${folder}/latest.pth.tar`, 2);
       assert(Deno.lstatSync(`${folder}/latest.pth.tar`).isSymlink);
-      using file = await openTorchFile(`${folder}/elsewhere/a.pth.tar`);
+      using file = await openCheckpointFile(`${folder}/elsewhere/a.pth.tar`);
       assertEquals(file.value, 2);
     });
   },
@@ -114,14 +114,14 @@ Deno.test("writeTorchFile() keeps the previous file when a tensor cannot be read
     await writeTorchFile(path, "previous");
     const source = Deno.readFileSync(referencePath("checkpoints/moco.legacy.pth.tar"));
     Deno.writeFileSync(`${folder}/source.pth.tar`, source);
-    using original = await openTorchFile(`${folder}/source.pth.tar`);
+    using original = await openCheckpointFile(`${folder}/source.pth.tar`);
     Deno.truncateSync(`${folder}/source.pth.tar`, source.length - 100);
     await assertRejects(
       () => writeTorchFile(path, original.value),
       UserError,
       "source.pth.tar: became shorter",
     );
-    using file = await openTorchFile(path);
+    using file = await openCheckpointFile(path);
     assertEquals(file.value, "previous");
     assertEquals([...Deno.readDirSync(folder)].map(({ name }) => name).sort(), [
       "a.pth.tar",
@@ -182,7 +182,7 @@ Deno.test("writeTorchFile() survives a full and a read-only disk", async () => {
       await mount("-o", "remount,ro", disk);
       const readOnly = await assertRejects(() => writeTorchFile(path, "new"), CheckpointWriteError);
       assertStringIncludes(readOnly.message, "cannot be written to");
-      using file = await openTorchFile(path);
+      using file = await openCheckpointFile(path);
       assertEquals(file.value, "previous");
       assertEquals([...Deno.readDirSync(disk)].map(({ name }) => name), ["a.pth.tar"]);
     } finally {

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertLess, assertRejects, assertStringIncludes } from "@std/assert";
 import { Random } from "../../../data/random.ts";
 import { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
-import { openTorchFile } from "../../../models/checkpoint/torch_file.ts";
+import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import { referenceJson, referencePath } from "../../reference.ts";
 import {
   assertMatchesReference,
@@ -20,23 +20,23 @@ const REFERENCE_NAMES = ["moco", "simclr", "swav", "seed_student", "torchvision"
 
 for (const container of ["zip", "legacy"] as const) {
   for (const name of REFERENCE_NAMES) {
-    Deno.test(`parity: openTorchFile() reads ${name} from the ${container} container`, async () => {
-      using file = await openTorchFile(referencePath(`checkpoints/${name}.${container}.pth.tar`));
+    Deno.test(`parity: openCheckpointFile() reads ${name} from the ${container} container`, async () => {
+      using file = await openCheckpointFile(referencePath(`checkpoints/${name}.${container}.pth.tar`));
       assertEquals(file.container, container);
       await assertMatchesReference(file.value, referenceJson(`checkpoints/${name}.expected.json`));
     });
   }
 }
 
-Deno.test("parity: openTorchFile() reads pickle protocol 4", async () => {
-  using file = await openTorchFile(referencePath("checkpoints/proto4.zip.pth"));
+Deno.test("parity: openCheckpointFile() reads pickle protocol 4", async () => {
+  using file = await openCheckpointFile(referencePath("checkpoints/proto4.zip.pth"));
   await assertMatchesReference(file.value, referenceJson("checkpoints/torchvision.expected.json"));
 });
 
 Deno.test("parity: TensorRef.readRaw() keeps the bits of every type, of views and of transposed tensors", async () => {
   const bits: Record<string, unknown[]> = {};
   for (const container of ["zip", "legacy"]) {
-    using file = await openTorchFile(referencePath(`checkpoints/dtypes.${container}.pth.tar`));
+    using file = await openCheckpointFile(referencePath(`checkpoints/dtypes.${container}.pth.tar`));
     for (const [key, value] of file.value as Map<string, unknown>) {
       if (!(value instanceof TensorRef)) continue;
       const raw = await value.readRaw();
@@ -58,23 +58,23 @@ const REFUSED: [name: string, reason: string][] = [
   ["bad_opcode.legacy.pth.tar", "pickle"],
 ];
 
-Deno.test("parity: openTorchFile() refuses every bad file of the reference", async () => {
+Deno.test("parity: openCheckpointFile() refuses every bad file of the reference", async () => {
   const found = [...Deno.readDirSync(referencePath("checkpoints"))].map(({ name }) => name);
   for (const name of found.filter((name) => name.startsWith("bad_"))) {
-    await checkpointErrorOf(referencePath(`checkpoints/${name}`), openTorchFile);
+    await checkpointErrorOf(referencePath(`checkpoints/${name}`), openCheckpointFile);
   }
 });
 
 for (const [name, reason] of REFUSED) {
-  Deno.test(`parity: openTorchFile() says what is wrong with ${name}`, async () => {
+  Deno.test(`parity: openCheckpointFile() says what is wrong with ${name}`, async () => {
     assertStringIncludes(
-      await checkpointErrorOf(referencePath(`checkpoints/${name}`), openTorchFile),
+      await checkpointErrorOf(referencePath(`checkpoints/${name}`), openCheckpointFile),
       reason,
     );
   });
 }
 
-Deno.test("openTorchFile() does not run what a pickle asks for", async () => {
+Deno.test("openCheckpointFile() does not run what a pickle asks for", async () => {
   await withFolder(async (folder) => {
     const marker = `${folder}/it_ran`;
     const call = (module: string, name: string) =>
@@ -94,20 +94,20 @@ Deno.test("openTorchFile() does not run what a pickle asks for", async () => {
       const path = `${folder}/evil.pth.tar`;
       const data = pickleBytes(0x80, 2, call(module, name));
       Deno.writeFileSync(path, buildZip([{ name: "evil/data.pkl", data }]));
-      assertStringIncludes(await checkpointErrorOf(path, openTorchFile), `"${module}.${name}"`);
+      assertStringIncludes(await checkpointErrorOf(path, openCheckpointFile), `"${module}.${name}"`);
       await assertRejects(() => Deno.stat(marker), Deno.errors.NotFound);
     }
   });
 });
 
 for (const name of ["moco.zip", "moco.legacy", "dtypes.zip", "dtypes.legacy"]) {
-  Deno.test(`openTorchFile() refuses ${name} cut at every hundredth of its length`, async () => {
+  Deno.test(`openCheckpointFile() refuses ${name} cut at every hundredth of its length`, async () => {
     const bytes = Deno.readFileSync(referencePath(`checkpoints/${name}.pth.tar`));
     await withFolder(async (folder) => {
       for (let percent = 0; percent < 100; percent++) {
         const path = `${folder}/cut_${percent}.pth.tar`;
         Deno.writeFileSync(path, bytes.subarray(0, Math.floor(bytes.length * percent / 100)));
-        await checkpointErrorOf(path, openTorchFile);
+        await checkpointErrorOf(path, openCheckpointFile);
       }
     });
   });
@@ -139,7 +139,7 @@ function mutate(bytes: Uint8Array, random: Random): Uint8Array {
   return Uint8Array.from(copy);
 }
 
-Deno.test("openTorchFile() reads or refuses damaged files, quickly and in little memory", async () => {
+Deno.test("openCheckpointFile() reads or refuses damaged files, quickly and in little memory", async () => {
   const random = new Random(7, "damaged checkpoints");
   await withFolder(async (folder) => {
     const path = `${folder}/damaged.pth.tar`;
@@ -167,11 +167,11 @@ Deno.test("openTorchFile() reads or refuses damaged files, quickly and in little
   });
 });
 
-Deno.test("openTorchFile() notices a flipped bit in the weights of a zip container", async () => {
+Deno.test("openCheckpointFile() notices a flipped bit in the weights of a zip container", async () => {
   await withFolder(async (folder) => {
     const path = `${folder}/flipped.pth.tar`;
     const bytes = Deno.readFileSync(referencePath("checkpoints/torchvision.zip.pth.tar"));
-    using file = await openTorchFile(referencePath("checkpoints/torchvision.zip.pth.tar"));
+    using file = await openCheckpointFile(referencePath("checkpoints/torchvision.zip.pth.tar"));
     const first = await ((file.value as Map<string, TensorRef>).get("conv1.weight")!).readRaw();
     const pattern = new Uint8Array(first.buffer, 0, 16);
     const at = bytes.findIndex((_, i) => pattern.every((byte, j) => bytes[i + j] === byte));
@@ -187,7 +187,7 @@ async function refusePickle(pickle: string, entries: FixtureEntry[] = []): Promi
     const path = `${folder}/odd.pth.tar`;
     const data = pickleBytes(0x80, 2, pickle);
     Deno.writeFileSync(path, buildZip([{ name: "odd/data.pkl", data }, ...entries]));
-    message = await checkpointErrorOf(path, openTorchFile);
+    message = await checkpointErrorOf(path, openCheckpointFile);
   });
   return message;
 }
@@ -215,25 +215,25 @@ for (
     ["complex numbers", { type: "ComplexFloatStorage" }, "ComplexFloatStorage"],
   ] as const
 ) {
-  Deno.test(`openTorchFile() refuses a tensor with ${what}`, async () => {
+  Deno.test(`openCheckpointFile() refuses a tensor with ${what}`, async () => {
     const fields = tensor as Parameters<typeof pickleTensor>[0];
     assertStringIncludes(await refusePickle(`${pickleTensor(fields)}.`, [FOUR_FLOATS]), reason);
   });
 }
 
-Deno.test("openTorchFile() refuses a storage that two tensors see differently", async () => {
+Deno.test("openCheckpointFile() refuses a storage that two tensors see differently", async () => {
   const pair = `(${pickleTensor()}${pickleTensor({ type: "HalfStorage" })}t.`;
   assertStringIncludes(await refusePickle(pair, [FOUR_FLOATS]), 'storage "0" is both');
 });
 
-Deno.test("openTorchFile() refuses lists that contain themselves, are too deep, or unfold without end", async () => {
+Deno.test("openCheckpointFile() refuses lists that contain themselves, are too deep, or unfold without end", async () => {
   assertStringIncludes(await refusePickle("]q\0h\0a."), "contains itself");
   assertStringIncludes(await refusePickle(`${"]".repeat(300)}${"a".repeat(299)}.`), "nests more than");
   const laughs = Array.from({ length: 40 }, (_, i) => `(${i === 0 ? "NN" : `h${"\0"}h\0`}lq\0`).join("");
   assertStringIncludes(await refusePickle(`${laughs}.`), "unfolds to more than");
 });
 
-Deno.test("openTorchFile() refuses classes and bare storages as values", async () => {
+Deno.test("openCheckpointFile() refuses classes and bare storages as values", async () => {
   assertStringIncludes(await refusePickle("ccollections\nOrderedDict\n."), "neither plain data nor a tensor");
   const storage = `(${pickleText("storage")}ctorch\nFloatStorage\n${pickleText("0")}${
     pickleText("cpu")
@@ -241,7 +241,7 @@ Deno.test("openTorchFile() refuses classes and bare storages as values", async (
   assertStringIncludes(await refusePickle(storage, [FOUR_FLOATS]), "neither plain data nor a tensor");
 });
 
-Deno.test("openTorchFile() reads weights from compressed entries", async () => {
+Deno.test("openCheckpointFile() reads weights from compressed entries", async () => {
   await withFolder(async (folder) => {
     const path = `${folder}/packed.pth.tar`;
     const weights = new Uint8Array(Float32Array.of(1, -2, 3.5, 4).buffer);
@@ -253,12 +253,12 @@ Deno.test("openTorchFile() reads weights from compressed entries", async () => {
       crc32: 0,
     }]);
     Deno.writeFileSync(path, plain);
-    using file = await openTorchFile(path);
+    using file = await openCheckpointFile(path);
     assertEquals(await (file.value as unknown as TensorRef).read(), Float32Array.of(1, -2, 3.5, 4));
   });
 });
 
-Deno.test("openTorchFile() says what other files are", async () => {
+Deno.test("openCheckpointFile() says what other files are", async () => {
   const tar = new Uint8Array(1024);
   tar.set(pickleBytes("ustar"), 257);
   const cases: [string, Uint8Array, string][] = [
@@ -292,14 +292,17 @@ Deno.test("openTorchFile() says what other files are", async () => {
     for (const [name, bytes, reason] of cases) {
       const path = `${folder}/${name}.pth.tar`;
       Deno.writeFileSync(path, bytes);
-      assertStringIncludes(await checkpointErrorOf(path, openTorchFile), reason, name);
+      assertStringIncludes(await checkpointErrorOf(path, openCheckpointFile), reason, name);
     }
-    assertStringIncludes(await checkpointErrorOf(`${folder}/missing.pth.tar`, openTorchFile), "no such file");
-    assertStringIncludes(await checkpointErrorOf(folder, openTorchFile), "is a folder");
+    assertStringIncludes(
+      await checkpointErrorOf(`${folder}/missing.pth.tar`, openCheckpointFile),
+      "no such file",
+    );
+    assertStringIncludes(await checkpointErrorOf(folder, openCheckpointFile), "is a folder");
   });
 });
 
-Deno.test("openTorchFile() reads the odds and ends of other people's checkpoints", async () => {
+Deno.test("openCheckpointFile() reads the odds and ends of other people's checkpoints", async () => {
   const number = (code: string, order: string, bytes: string) =>
     `cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(${pickleText(code)}\x89\x88tR(K\x03${
       pickleText(order)
@@ -321,7 +324,7 @@ Deno.test("openTorchFile() reads the odds and ends of other people's checkpoints
   await withFolder(async (folder) => {
     const path = `${folder}/odds.pth.tar`;
     Deno.writeFileSync(path, buildZip([{ name: "odds/data.pkl", data: pickleBytes(0x80, 2, pickle) }]));
-    using file = await openTorchFile(path);
+    using file = await openCheckpointFile(path);
     const value = file.value as Map<string, unknown>;
     assertEquals(value.get("f8"), 1.5);
     assertEquals(value.get("i8"), 5);
@@ -336,8 +339,8 @@ Deno.test("openTorchFile() reads the odds and ends of other people's checkpoints
   });
 });
 
-Deno.test("TorchFile closes its file, and a tensor that is read later says so", async () => {
-  const file = await openTorchFile(referencePath("checkpoints/torchvision.zip.pth.tar"));
+Deno.test("CheckpointFile closes its file, and a tensor that is read later says so", async () => {
+  const file = await openCheckpointFile(referencePath("checkpoints/torchvision.zip.pth.tar"));
   const tensor = (file.value as Map<string, TensorRef>).get("conv1.weight")!;
   file.close();
   file.close();

@@ -1,0 +1,140 @@
+/**
+ * Opens what `torch.save` writes: the zip container (PyTorch 1.6 and later) and the legacy one; and safetensors. What
+ * it is, is seen from the content. Nothing in the file is ever run, see `unpickle.ts`; weights stay in the file until
+ * they are asked for.
+ */
+import { type ByteSource, FileSource } from "./byte_source.ts";
+import { CheckpointError, type Fail } from "./checkpoint_error.ts";
+import { describeForeignFile } from "./foreign_file.ts";
+import { looksLikeSafetensors, readSafetensors, type SafetensorsContent } from "./safetensors.ts";
+import { TensorRef } from "./tensor_ref.ts";
+import { looksLikeTorchLegacy, readTorchLegacy } from "./torch_legacy.ts";
+import { torchDict, type TorchValue } from "./torch_value.ts";
+import { looksLikeZip, readTorchZip } from "./torch_zip.ts";
+
+const MAX_DEPTH = 100;
+const MAX_TREE_VALUES = 1 << 22;
+
+/** How a checkpoint file is built. */
+export type Container = "zip" | "legacy" | "safetensors";
+
+/** An open checkpoint file. Close it (or let `using` do so) when its tensors have been read. */
+export class CheckpointFile implements Disposable {
+  /** The path that it was opened by. */
+  readonly path: string;
+  /** How the file is built. */
+  readonly container: Container;
+  /** The content; tensors are {@linkcode TensorRef}s, dicts are Maps in the file's order. */
+  readonly value: TorchValue;
+  readonly #source: FileSource;
+
+  /** Made by {@linkcode openCheckpointFile}. */
+  constructor(path: string, container: Container, value: TorchValue, source: FileSource) {
+    this.path = path;
+    this.container = container;
+    this.value = value;
+    this.#source = source;
+  }
+
+  /** Closes the file. Tensors cannot be read any more. */
+  close(): void {
+    this.#source.close();
+  }
+
+  /** The same as {@linkcode close}. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/**
+ * Opens a checkpoint file.
+ *
+ * Only its structure is read and checked: every tensor fits its storage, every storage is in the file.
+ *
+ * @example
+ * ```ts
+ * import { openCheckpointFile } from "./checkpoint_file.ts";
+ * using file = await openCheckpointFile("checkpoint_0199.pth.tar");
+ * console.log(file.container, file.value);
+ * ```
+ *
+ * @throws CheckpointError for files that are missing, damaged, of another kind, or that ask for code to be run
+ */
+export async function openCheckpointFile(path: string): Promise<CheckpointFile> {
+  const fail: Fail = (problem) => new CheckpointError(path, problem);
+  const source = new FileSource(await openFile(path), fail);
+  try {
+    const head = new Uint8Array(Math.min(source.size, 512));
+    source.readAt(0, head);
+    const container = containerOf(head);
+    if (container === undefined) throw fail(describeForeignFile(head, source.size));
+    const value = await READERS[container](source, fail);
+    checkTree(value, fail);
+    return new CheckpointFile(path, container, value, source);
+  } catch (error) {
+    source.close();
+    throw error;
+  }
+}
+
+function containerOf(head: Uint8Array): Container | undefined {
+  if (looksLikeZip(head)) return "zip";
+  if (looksLikeTorchLegacy(head)) return "legacy";
+  return looksLikeSafetensors(head) ? "safetensors" : undefined;
+}
+
+const READERS: Readonly<Record<Container, (source: ByteSource, fail: Fail) => unknown>> = {
+  zip: readTorchZip,
+  legacy: readTorchLegacy,
+  safetensors: (source, fail) => asCheckpoint(readSafetensors(source, fail)),
+};
+
+/** Where the metadata says an epoch or architecture, as a training program's checkpoint has them; else the bare dict. */
+function asCheckpoint({ tensors, metadata }: SafetensorsContent): TorchValue {
+  const [arch, epoch] = [metadata.get("arch"), metadata.get("epoch")];
+  if (arch === undefined && epoch === undefined) return new Map(tensors);
+  return torchDict([
+    ...(epoch !== undefined && /^\d{1,15}$/.test(epoch) ? [["epoch", Number(epoch)] as const] : []),
+    ...(arch === undefined ? [] : [["arch", arch] as const]),
+    ["state_dict", new Map(tensors)],
+  ]);
+}
+
+async function openFile(path: string): Promise<Deno.FsFile> {
+  try {
+    const file = await Deno.open(path);
+    if ((await file.stat()).isFile) return file;
+    file.close();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) throw new CheckpointError(path, "no such file");
+    throw new CheckpointError(path, `cannot be opened: ${(error as Error).message}`, { cause: error });
+  }
+  throw new CheckpointError(path, "is a folder or device; a checkpoint file was expected");
+}
+
+/** Refuses what is not a tree of plain data: values that contain themselves, too deep or too many, stray objects. */
+function checkTree(value: unknown, fail: Fail): asserts value is TorchValue {
+  const counts = new Map<unknown, number>();
+  const open = new Set<unknown>();
+  const count = (node: unknown): number => {
+    if (typeof node !== "object" || node === null) return 1;
+    if (node instanceof TensorRef || node instanceof Uint8Array) return 1;
+    const known = counts.get(node);
+    if (known !== undefined) return known;
+    if (open.has(node)) throw fail("its pickle holds a list or dict that contains itself");
+    if (open.size >= MAX_DEPTH) throw fail(`its pickle nests more than ${MAX_DEPTH} lists and dicts`);
+    open.add(node);
+    let sum = 1;
+    if (Array.isArray(node)) { for (const item of node) sum += count(item); }
+    else if (node instanceof Map) { for (const [key, item] of node) sum += count(key) + count(item); }
+    else {throw fail(
+        "its pickle holds something that is neither plain data nor a tensor, e.g. a class or a bare storage",
+      );}
+    if (sum > MAX_TREE_VALUES) throw fail(`its pickle unfolds to more than ${MAX_TREE_VALUES} values`);
+    open.delete(node);
+    counts.set(node, sum);
+    return sum;
+  };
+  count(value);
+}

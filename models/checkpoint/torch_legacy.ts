@@ -1,0 +1,86 @@
+/**
+ * The container of `torch.save` before PyTorch 1.6: pickles of a magic number, a version, the machine, the value, and
+ * the names of its tensors' storages; then these storages, each behind its length.
+ */
+import { ByteReader, type ByteSource, RangeSource } from "./byte_source.ts";
+import { type Fail, quote } from "./checkpoint_error.ts";
+import type { Dtype } from "./dtype.ts";
+import type { StorageRef } from "./tensor_ref.ts";
+import { type StorageView, TorchHost } from "./torch_globals.ts";
+import { checkSameStorage, MAX_PICKLE_BYTES, storageBytes } from "./torch_storage.ts";
+import { unpickle } from "./unpickle.ts";
+
+/** PROTO 2, LONG1 of 10 bytes: PyTorch's magic number 0x1950a86a20f9469cfc6c. */
+const START = [0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+const PROTOCOL = 1001;
+
+/** Whether a file begins with the magic number. */
+export function looksLikeTorchLegacy(head: Uint8Array): boolean {
+  return START.every((byte, i) => head[i] === byte);
+}
+
+/** Reads the structure; the tensors stay in the file. */
+export function readTorchLegacy(source: ByteSource, fail: Fail): unknown {
+  const storages = new Map<string, StorageRef>();
+  const starts = new Map<string, number>();
+  const findStorage = (
+    key: string,
+    dtype: Dtype | undefined,
+    elements: number,
+    view?: readonly unknown[],
+  ): StorageView => {
+    const bytes = storageBytes(dtype, elements);
+    const storage = storages.get(key) ?? {
+      key,
+      dtype,
+      bytes,
+      open: () => Promise.resolve(new RangeSource(source, starts.get(key)!, bytes)),
+    };
+    storages.set(key, storage);
+    const [, offset = 0] = view ?? [];
+    return { storage: checkSameStorage(storage, dtype, bytes, fail), offset: offset as number };
+  };
+  const host = new TorchHost(findStorage, fail);
+  const reader = new ByteReader(source, 0, MAX_PICKLE_BYTES, "the pickle", fail);
+  unpickle(reader, host, fail); // the magic number, which has been compared
+  const protocol = unpickle(reader, host, fail);
+  if (protocol !== PROTOCOL) {
+    throw fail(`has version ${String(protocol)} of the legacy format; only ${PROTOCOL} is known`);
+  }
+  const machine = unpickle(reader, host, fail);
+  if (!(machine instanceof Map) || machine.get("little_endian") !== true) {
+    throw fail("was written on a big-endian machine, which is not supported; save it again on another");
+  }
+  const value = unpickle(reader, host, fail);
+  const keys = unpickle(reader, host, fail);
+  if (!Array.isArray(keys)) throw fail("is damaged: the list of its storages is missing");
+
+  let position = reader.position;
+  for (const name of keys) {
+    const key = String(name);
+    const storage = storages.get(key);
+    if (storage === undefined || starts.has(key)) {
+      throw fail(
+        `is damaged: its list of storages names ${quote(key)}, which no tensor uses or which came before`,
+      );
+    }
+    const header = new DataView(new ArrayBuffer(8));
+    source.readAt(position, new Uint8Array(header.buffer));
+    const bytes = storageBytes(storage.dtype, Number(header.getBigInt64(0, true)));
+    if (bytes !== storage.bytes) {
+      throw fail(
+        `is damaged: storage ${quote(key)} has ${bytes} bytes, where its tensors say ${storage.bytes}`,
+      );
+    }
+    if (position + 8 + bytes > source.size) {
+      throw fail(
+        `is cut short: storage ${quote(key)} ends ${position + 8 + bytes - source.size} bytes after it`,
+      );
+    }
+    starts.set(key, position + 8);
+    position += 8 + bytes;
+  }
+  const lost = [...storages.keys()].find((key) => !starts.has(key));
+  if (lost !== undefined) throw fail(`is damaged: its list of storages lacks ${quote(lost)}`);
+  return value;
+}
