@@ -44,3 +44,18 @@ fn main(
   invocation((group.y * groups.x + group.x) * ${LINEAR_SIZE}u + local);
 }
 `;
+
+/** Numbers 0 to n - 1, for text that is spelled out. */
+export const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
+
+/** WGSL: declares a storage buffer of vec4s. */
+export function storage(binding: number, name: string, access: "read" | "read_write" = "read"): string {
+  return `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<vec4<f32>>;\n`;
+}
+
+/** WGSL: which lanes of a quad are channels, of `channels` in all, and not padding. */
+export const CHANNEL_MASK = `
+fn is_channel(quad: u32, channels: u32) -> vec4<bool> {
+  return vec4<u32>(0u, 1u, 2u, 3u) + 4u * quad < vec4<u32>(channels);
+}
+`;

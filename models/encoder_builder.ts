@@ -17,16 +17,8 @@ import { conv2d, type Conv2dAttributes } from "../kernels/ops/conv2d/conv2d.ts";
 import type { ConvolutionAttributes } from "../kernels/ops/conv2d/geometry.ts";
 import { depthwiseConv2d } from "../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
 import { dropout } from "../kernels/ops/dropout/dropout.ts";
-import {
-  convolutionFromDevice,
-  convolutionShape,
-  convolutionToDevice,
-  depthwiseFromDevice,
-  depthwiseShape,
-  depthwiseToDevice,
-  type RowRange,
-  takeRows,
-} from "./parameter_layout.ts";
+import { liveNodes } from "../kernels/program.ts";
+import { CONVOLUTION, DEPTHWISE, type RowRange, takeRows, type WeightLayout } from "./parameter_layout.ts";
 
 /** `train`: batch statistics, trainable parameters. `eval`: folded running statistics, frozen. */
 export type EncoderMode = "train" | "eval";
@@ -128,7 +120,8 @@ export class EncoderBuilder {
   #dropouts = 0;
 
   /**
-   * @param dropoutSeed u32 [2] that the host writes for every step; dropout and drop-connect are off without it
+   * @param dropoutSeed u32 [2] that the host writes for every step; dropout and drop-connect are off without it, and
+   * in eval mode
    * @param maxWeightBytes in eval mode, weights larger than this on the device are cut into parts of output channels;
    * `maxStorageBufferBindingSize` of the device
    */
@@ -139,7 +132,13 @@ export class EncoderBuilder {
     this.graph = graph;
     this.mode = mode;
     this.#maxWeightBytes = maxWeightBytes;
-    this.#dropoutSeed = dropoutSeed;
+    this.#dropoutSeed = mode === "train" ? dropoutSeed : undefined;
+  }
+
+  /** What the device holds of what a tensor depends on, in the order of first use. */
+  parametersOf(tensor: Tensor): DeviceParameter[] {
+    const used = new Set(liveNodes(this.graph, [tensor]).flatMap(({ inputs }) => inputs));
+    return this.parameters.filter((parameter) => used.has(parameter.tensor));
   }
 
   /** Declares `nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)`. */
@@ -236,7 +235,7 @@ export class EncoderBuilder {
 
   /** `nn.Dropout(rate)`: drops single values, in training. */
   dropout(x: Tensor, rate: number): Tensor {
-    if (this.mode === "eval" || this.#dropoutSeed === undefined) return x;
+    if (this.#dropoutSeed === undefined) return x;
     const salt = this.#dropouts++;
     return this.graph.apply(dropout, [x, this.#dropoutSeed], { rate, granularity: "element", salt });
   }
@@ -253,7 +252,7 @@ export class EncoderBuilder {
     residual: Tensor,
     rate: number,
   ): Tensor {
-    if (this.mode === "eval" || this.#dropoutSeed === undefined || rate === 0) {
+    if (this.#dropoutSeed === undefined || rate === 0) {
       return this.convolveAndNormalize(x, convolution, norm, { residual });
     }
     const y = this.convolveAndNormalize(x, convolution, norm);
@@ -296,7 +295,7 @@ export class EncoderBuilder {
   /** The output channels that each part of a weight has; `undefined` where it need not be cut. */
   #parts([outputs, ...rest]: readonly number[]): RowRange[] | undefined {
     const bytesOf = (count: number) =>
-      byteLength({ shape: convolutionShape([count, ...rest]), dtype: "f32" });
+      byteLength({ shape: CONVOLUTION.shape([count, ...rest]), dtype: "f32" });
     const limit = this.#maxWeightBytes;
     if (this.mode === "train" || bytesOf(outputs) <= limit) return undefined;
     // Where not even four channels can be bound, the store says so.
@@ -310,35 +309,20 @@ export class EncoderBuilder {
 
   #weightAndBias(layer: Convolution, rows?: RowRange): Tensor[] {
     const { key, shape, bias } = layer;
-    const weight = layer.depthwise
-      ? this.#depthwiseWeight(`${key}.weight`, shape)
-      : this.#weight(`${key}.weight`, shape, rows);
+    const weight = this.#weight(`${key}.weight`, shape, layoutOf(layer), rows);
     return bias ? [weight, this.#vector(`${key}.bias`, shape[0], "parameter", rows)] : [weight];
   }
 
-  #weight(key: string, whole: readonly number[], rows?: RowRange): Tensor {
+  #weight(key: string, whole: readonly number[], layout: WeightLayout, rows?: RowRange): Tensor {
     const shape = [rows?.count ?? whole[0], ...whole.slice(1)];
-    const tensor = this.graph.source(labelOf(key, rows), convolutionShape(shape));
+    const tensor = this.graph.source(labelOf(key, rows), layout.shape(shape));
     this.parameters.push({
       tensor,
       kind: "parameter",
       keys: [key],
       rows,
-      toDevice: ([values]) =>
-        convolutionToDevice(takeRows(values, elementCount(shape.slice(1)), rows), shape),
-      fromDevice: rows === undefined ? (device) => convolutionFromDevice(device, shape) : undefined,
-    });
-    return tensor;
-  }
-
-  #depthwiseWeight(key: string, shape: readonly number[]): Tensor {
-    const tensor = this.graph.source(key, depthwiseShape(shape));
-    this.parameters.push({
-      tensor,
-      kind: "parameter",
-      keys: [key],
-      toDevice: ([values]) => depthwiseToDevice(values, shape),
-      fromDevice: (device) => depthwiseFromDevice(device, shape),
+      toDevice: ([values]) => layout.toDevice(takeRows(values, elementCount(shape.slice(1)), rows), shape),
+      fromDevice: rows === undefined ? (device) => layout.fromDevice(device, shape) : undefined,
     });
     return tensor;
   }
@@ -360,10 +344,8 @@ export class EncoderBuilder {
   /** w' = w * gamma / s, b' = beta + (b - mean) * gamma / s, with s = sqrt(variance + epsilon). */
   #folded(convolution: Convolution, norm: BatchNorm, rows?: RowRange): Tensor[] {
     const shape = [rows?.count ?? norm.channels, ...convolution.shape.slice(1)];
-    const [shapeOf, toDevice] = convolution.depthwise
-      ? [depthwiseShape, depthwiseToDevice] as const
-      : [convolutionShape, convolutionToDevice] as const;
-    const weight = this.graph.source(labelOf(`${convolution.key}.weight`, rows), shapeOf(shape));
+    const layout = layoutOf(convolution);
+    const weight = this.graph.source(labelOf(`${convolution.key}.weight`, rows), layout.shape(shape));
     const bias = this.graph.source(labelOf(`${norm.key}.bias`, rows), [shape[0]]);
     const take = (values: Float32Array) => takeRows(values, 1, rows);
     const scaleOf = (gamma: Float32Array, variance: Float32Array) => {
@@ -377,7 +359,7 @@ export class EncoderBuilder {
       keys: [`${convolution.key}.weight`, `${norm.key}.weight`, `${norm.key}.running_var`],
       rows,
       toDevice: ([values, gamma, variance]) =>
-        toDevice(
+        layout.toDevice(
           takeRows(values, elementCount(shape.slice(1)), rows),
           shape,
           scaleOf(gamma, variance),
@@ -402,6 +384,10 @@ export class EncoderBuilder {
     });
     return [weight, bias];
   }
+}
+
+function layoutOf({ depthwise }: Convolution): WeightLayout {
+  return depthwise ? DEPTHWISE : CONVOLUTION;
 }
 
 function labelOf(key: string, rows: RowRange | undefined): string {

@@ -50,9 +50,7 @@ function trace(options: FrozenEncoderOptions, batch: number, limit: number): Tra
     : output === "embedding"
     ? outputs.embedding
     : graph.apply(l2Normalize, [outputs.embedding], {});
-  const used = new Set(liveNodes(graph, [result]).flatMap(({ inputs }) => inputs));
-  const parameters = builder.parameters.filter(({ tensor }) => used.has(tensor));
-  return { graph, images: source, output: result, parameters };
+  return { graph, images: source, output: result, parameters: builder.parametersOf(result) };
 }
 
 /** Pictures of one run: all, or as many as leave every activation small enough to be bound, in runs of one size. */

@@ -24,76 +24,72 @@ export function takeRows(values: Float32Array, size: number, rows: RowRange | un
   return values.subarray(rows.first * size, end);
 }
 
-/** Shape on the device of a weight [out, in, kh, kw]: [kh, kw, in padded to 4, out]. */
-export function convolutionShape([out, input, kh, kw]: readonly number[]): number[] {
-  return [kh, kw, padTo4(input), out];
+/** How a kind of convolution keeps its weight, which PyTorch has as [out, in, kh, kw]. */
+export interface WeightLayout {
+  /** Shape on the device; its last dimension is padded to 4 there. */
+  shape(weight: readonly number[]): number[];
+  /** From PyTorch's layout; `scale` [out] multiplies rows. */
+  toDevice(
+    values: Float32Array,
+    weight: readonly number[],
+    scale?: Float64Array,
+  ): Float32Array<ArrayBuffer>;
+  /** To PyTorch's layout. */
+  fromDevice(device: Float32Array, weight: readonly number[]): Float32Array<ArrayBuffer>;
 }
 
-/** Weight [out, in, kh, kw] to the device's [kh, kw, in, out], both padded to 4; `scale` [out] multiplies rows. */
-export function convolutionToDevice(
-  values: Float32Array,
-  [out, input, kh, kw]: readonly number[],
-  scale?: Float64Array,
-): Float32Array<ArrayBuffer> {
-  const inputs = padTo4(input);
-  const outputs = padTo4(out);
-  const device = new Float32Array(kh * kw * inputs * outputs);
-  const taps = kh * kw;
-  for (let o = 0, at = 0; o < out; o++) {
-    const factor = scale === undefined ? 1 : scale[o];
-    for (let i = 0; i < input; i++) {
-      for (let tap = 0; tap < taps; tap++) device[(tap * inputs + i) * outputs + o] = values[at++] * factor;
+/** [out, in, kh, kw] <-> [kh, kw, in padded to 4, out]. */
+export const CONVOLUTION: WeightLayout = {
+  shape: ([out, input, kh, kw]) => [kh, kw, padTo4(input), out],
+
+  toDevice(values, [out, input, kh, kw], scale) {
+    const inputs = padTo4(input);
+    const outputs = padTo4(out);
+    const device = new Float32Array(kh * kw * inputs * outputs);
+    const taps = kh * kw;
+    for (let o = 0, at = 0; o < out; o++) {
+      const factor = scale === undefined ? 1 : scale[o];
+      for (let i = 0; i < input; i++) {
+        for (let tap = 0; tap < taps; tap++) device[(tap * inputs + i) * outputs + o] = values[at++] * factor;
+      }
     }
-  }
-  return device;
-}
+    return device;
+  },
 
-/** The inverse of {@linkcode convolutionToDevice}. */
-export function convolutionFromDevice(
-  device: Float32Array,
-  [out, input, kh, kw]: readonly number[],
-): Float32Array<ArrayBuffer> {
-  const inputs = padTo4(input);
-  const outputs = padTo4(out);
-  const taps = kh * kw;
-  const values = new Float32Array(out * input * taps);
-  for (let o = 0, at = 0; o < out; o++) {
-    for (let i = 0; i < input; i++) {
-      for (let tap = 0; tap < taps; tap++) values[at++] = device[(tap * inputs + i) * outputs + o];
+  fromDevice(device, [out, input, kh, kw]) {
+    const inputs = padTo4(input);
+    const outputs = padTo4(out);
+    const taps = kh * kw;
+    const values = new Float32Array(out * input * taps);
+    for (let o = 0, at = 0; o < out; o++) {
+      for (let i = 0; i < input; i++) {
+        for (let tap = 0; tap < taps; tap++) values[at++] = device[(tap * inputs + i) * outputs + o];
+      }
     }
-  }
-  return values;
-}
+    return values;
+  },
+};
 
-/** Shape on the device of a depthwise weight [c, 1, kh, kw]: [kh, kw, c]. */
-export function depthwiseShape([channels, , kh, kw]: readonly number[]): number[] {
-  return [kh, kw, channels];
-}
+/** Of a depthwise convolution: [c, 1, kh, kw] <-> [kh, kw, c]. */
+export const DEPTHWISE: WeightLayout = {
+  shape: ([channels, , kh, kw]) => [kh, kw, channels],
 
-/** Depthwise weight [c, 1, kh, kw] to the device's [kh, kw, c padded to 4]; `scale` [c] multiplies filters. */
-export function depthwiseToDevice(
-  values: Float32Array,
-  [channels, , kh, kw]: readonly number[],
-  scale?: Float64Array,
-): Float32Array<ArrayBuffer> {
-  const [taps, stride] = [kh * kw, padTo4(channels)];
-  const device = new Float32Array(taps * stride);
-  for (let c = 0; c < channels; c++) {
-    const factor = scale === undefined ? 1 : scale[c];
-    for (let tap = 0; tap < taps; tap++) device[tap * stride + c] = values[c * taps + tap] * factor;
-  }
-  return device;
-}
+  toDevice(values, [channels, , kh, kw], scale) {
+    const [taps, stride] = [kh * kw, padTo4(channels)];
+    const device = new Float32Array(taps * stride);
+    for (let c = 0; c < channels; c++) {
+      const factor = scale === undefined ? 1 : scale[c];
+      for (let tap = 0; tap < taps; tap++) device[tap * stride + c] = values[c * taps + tap] * factor;
+    }
+    return device;
+  },
 
-/** The inverse of {@linkcode depthwiseToDevice}. */
-export function depthwiseFromDevice(
-  device: Float32Array,
-  [channels, , kh, kw]: readonly number[],
-): Float32Array<ArrayBuffer> {
-  const [taps, stride] = [kh * kw, padTo4(channels)];
-  const values = new Float32Array(channels * taps);
-  for (let c = 0; c < channels; c++) {
-    for (let tap = 0; tap < taps; tap++) values[c * taps + tap] = device[tap * stride + c];
-  }
-  return values;
-}
+  fromDevice(device, [channels, , kh, kw]) {
+    const [taps, stride] = [kh * kw, padTo4(channels)];
+    const values = new Float32Array(channels * taps);
+    for (let c = 0; c < channels; c++) {
+      for (let tap = 0; tap < taps; tap++) values[c * taps + tap] = device[tap * stride + c];
+    }
+    return values;
+  },
+};

@@ -3,14 +3,8 @@ import { UserError } from "../errors.ts";
 import { CheckpointError, quote } from "./checkpoint/checkpoint_error.ts";
 import { loadStateDict, type StateDict } from "./checkpoint/state_dict.ts";
 import { findHead, type FoundHead } from "./heads.ts";
-import {
-  type Encoder,
-  ENCODERS,
-  encodersNamed,
-  findEncoder,
-  summarize,
-  type TeacherSsl,
-} from "./registry.ts";
+import { methodOf, recognizeEncoders } from "./recognize.ts";
+import { type Encoder, ENCODERS, encodersNamed, findEncoder, type TeacherSsl } from "./registry.ts";
 
 /** What is said of a teacher beside its file. */
 export interface TeacherRequest {
@@ -52,15 +46,10 @@ export async function resolveTeacher(path: string, { arch, ssl }: TeacherRequest
         "leave it out",
     );
   }
-  // SEED's students keep no trace of the method but the encoder's name: SimCLR's has MoCo's head there.
-  const fitting = ENCODERS.filter((encoder) =>
-    (encoder.ssl === found || (!ssl && encoder.name === state.arch)) && fits(state, head, encoder)
-  );
+  const fitting = recognizeEncoders(state.tensors, "encoder", state.arch)
+    .filter((encoder) => !ssl || encoder.ssl === ssl);
   if (!arch) {
-    // The file's own word decides between encoders of the same keys and shapes.
-    const [encoder] = fitting.toSorted((a, b) =>
-      Number(b.name === state.arch) - Number(a.name === state.arch)
-    );
+    const [encoder] = fitting;
     if (encoder !== undefined) return { arch: encoder.name, ssl: encoder.ssl };
     const said = state.arch === undefined ? "" : ` (the file says ${quote(state.arch)})`;
     throw new UserError(
@@ -103,19 +92,4 @@ export function requireHead({ file, framework, tensors }: StateDict): FoundHead 
     `is a ${framework} checkpoint without a projection head that is known (fc, or projection_head as SWAV has it); an ` +
       "encoder gives no embeddings without one",
   );
-}
-
-/** Whose head it is. */
-function methodOf({ root, kind }: FoundHead): TeacherSsl {
-  return root === "projection_head" ? "swav" : kind === "mlp_bn" ? "simclr" : "moco";
-}
-
-/** Whether a checkpoint has the tensors of an encoder and no others, batch norm's counters apart. */
-function fits({ tensors }: StateDict, head: FoundHead, encoder: Encoder): boolean {
-  const expected = summarize(encoder, head, 64).state.filter(({ kind }) => kind !== "counter");
-  const found = [...tensors.keys()].filter((key) => !key.endsWith("num_batches_tracked"));
-  return found.length === expected.length &&
-    expected.every(({ key, shape }) =>
-      tensors.get(key.replace(/^module\./, ""))?.shape.join() === shape.join()
-    );
 }

@@ -47,6 +47,11 @@ const NAMINGS: readonly { framework: Framework; prefix: string; mark: RegExp; dr
   { framework: "torchvision", prefix: "", mark: /./ },
 ];
 
+/** An encoder's own key without the `module.` that SimCLR's, which is wrapped once more, has in front. */
+export function plainKey(key: string): string {
+  return key.replace(/^module\./, "");
+}
+
 /** Where frameworks put the weights, in the order of search; after them any other dict, the optimizer's apart. */
 const USUAL_PLACES = ["state_dict", "model"];
 const NOT_WEIGHTS = new Set<TorchValue>(["optimizer", "scaler", "amp", "scheduler", "seed_resume"]);
@@ -109,7 +114,7 @@ export function matchStateDict(
   const missing: string[] = [];
   const misshapen: string[] = [];
   for (const { key, shape } of expected) {
-    const plain = key.replace(/^module\./, "");
+    const plain = plainKey(key);
     const tensor = stateDict.tensors.get(plain);
     unexpected.delete(plain);
     if (tensor === undefined) {

@@ -2,13 +2,13 @@
 import { basename, dirname, join } from "node:path";
 import { UserError } from "../../errors.ts";
 import { elementCount } from "../../kernels/graph.ts";
-import type { Framework } from "../checkpoint/state_dict.ts";
+import { type Framework, plainKey } from "../checkpoint/state_dict.ts";
 import type { TensorRef } from "../checkpoint/tensor_ref.ts";
 import { OrderedDict, TensorValue, torchDict, type TorchValue } from "../checkpoint/torch_value.ts";
 import { writeSafetensors } from "../checkpoint/safetensors.ts";
 import { writeTorchFile } from "../checkpoint/torch_writer.ts";
+import type { EncoderPart } from "../encoder_parts.ts";
 import type { EncoderRole } from "../registry.ts";
-import { type EncoderPart, plainKey } from "./encoder_parts.ts";
 import { type ExportSource, openExportSource } from "./export_source.ts";
 import { externalDataPath, writeOnnxFile } from "./onnx_file.ts";
 import { traceOnnxModel } from "./onnx_model.ts";

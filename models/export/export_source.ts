@@ -4,9 +4,10 @@ import { type Framework, loadStateDict, matchStateDict, type StateDict } from ".
 import { readStudentCheckpoint } from "../checkpoint/student_checkpoint.ts";
 import type { TensorRef } from "../checkpoint/tensor_ref.ts";
 import type { StateEntry } from "../encoder_builder.ts";
-import { findHead, type HeadOptions } from "../heads.ts";
-import { type Encoder, type EncoderRole, ENCODERS, findEncoder, usualHead } from "../registry.ts";
-import { type EncoderPart, plainKey, stateOfPart } from "./encoder_parts.ts";
+import type { EncoderPart } from "../encoder_parts.ts";
+import type { HeadOptions } from "../heads.ts";
+import { expectPart, recognizeEncoders, type Shapes } from "../recognize.ts";
+import { type Encoder, type EncoderRole, ENCODERS, findEncoder } from "../registry.ts";
 
 /** What {@linkcode openExportSource} looks for. */
 export interface ExportSourceOptions {
@@ -47,7 +48,7 @@ export async function openExportSource(
     // The checkpoint's own word is about the student.
     const said = which === "teacher" ? undefined : state.arch;
     const encoder = arch === undefined ? recognize(path, tensors, part, said) : findEncoder(arch);
-    const { head, entries, isOptional } = expect(encoder, tensors, part);
+    const { head, entries, isOptional } = expectPart(encoder, tensors, part);
     return {
       encoder,
       head,
@@ -63,42 +64,9 @@ export async function openExportSource(
   }
 }
 
-type Tensors = ReadonlyMap<string, TensorRef>;
-
-/** What of an encoder must be among some tensors, and what may be there beside it: to a backbone, the head. */
-function expect(encoder: Encoder, tensors: Tensors, part: EncoderPart) {
-  // A backbone's file may have no head, and the backbone does not depend on it.
-  const head = findHead(tensors) ?? usualHead(encoder);
-  const entries = stateOfPart(encoder, head, part);
-  const inPart = new Set(entries.map(({ key }) => key));
-  const rest = stateOfPart(encoder, head, "encoder").filter(({ key }) => !inPart.has(key));
-  const roots = new Set(rest.map(({ key }) => plainKey(key).split(".")[0]));
-  return { head, entries, isOptional: (key: string) => roots.has(key.split(".")[0]) };
-}
-
-/** Whether the tensors are those of an encoder, by names and shapes; batch norm's counters are not looked at. */
-function fits(encoder: Encoder, tensors: Tensors, part: EncoderPart): boolean {
-  const { entries, isOptional } = expect(encoder, tensors, part);
-  const expected = entries.filter(({ kind }) => kind !== "counter");
-  const found = [...tensors.keys()].filter((key) => !key.endsWith("num_batches_tracked") && !isOptional(key));
-  return found.length === expected.length &&
-    expected.every(({ key, shape }) => tensors.get(plainKey(key))?.shape.join() === shape.join());
-}
-
 /** The encoder of a checkpoint. Of several that fit, the one that the file names, or else the first. */
-function recognize(path: string, tensors: Tensors, part: EncoderPart, said: string | undefined): Encoder {
-  const head = findHead(tensors);
-  const ssl = head === undefined
-    ? undefined
-    : head.root === "projection_head"
-    ? "swav"
-    : head.kind === "mlp_bn"
-    ? "simclr"
-    : "moco";
-  const fitting = ENCODERS.filter((encoder) =>
-    (ssl === undefined || encoder.ssl === ssl) && fits(encoder, tensors, part)
-  );
-  const encoder = fitting.find(({ name }) => name === said) ?? fitting[0];
+function recognize(path: string, tensors: Shapes, part: EncoderPart, said: string | undefined): Encoder {
+  const [encoder] = recognizeEncoders(tensors, part, said);
   if (encoder !== undefined) return encoder;
   throw new CheckpointError(
     path,

@@ -10,8 +10,8 @@ import { globalAveragePool } from "../../kernels/ops/global_average_pool/global_
 import { l2Normalize } from "../../kernels/ops/l2_normalize/l2_normalize.ts";
 import { maxPool } from "../../kernels/ops/max_pool/max_pool.ts";
 import { scaleChannels } from "../../kernels/ops/scale_channels/scale_channels.ts";
-import { convolutionFromDevice, depthwiseFromDevice } from "../parameter_layout.ts";
-import { plainKey } from "./encoder_parts.ts";
+import { CONVOLUTION, DEPTHWISE } from "../parameter_layout.ts";
+import { plainKey } from "../checkpoint/state_dict.ts";
 import type { OnnxTranslator } from "./onnx_translator.ts";
 
 type Rule<Attributes> = (t: OnnxTranslator, node: Node, attributes: Attributes) => void;
@@ -68,7 +68,7 @@ rule(conv2d, (t, node, attributes) => {
   const [out, input, kh = 1, kw = 1] = shape;
   const operands = [
     isFlat ? t.flat(x) : t.picture(x),
-    t.weight(weight, (device) => convolutionFromDevice(device, [out, input, kh, kw])),
+    t.weight(weight, (device) => CONVOLUTION.fromDevice(device, [out, input, kh, kw])),
     ...attributes.bias ? [vector(t, extra[0])] : [],
   ];
   let y = isFlat
@@ -86,7 +86,7 @@ rule(depthwiseConv2d, (t, node, attributes) => {
   const [kh, kw, channels] = weight.shape;
   const operands = [
     t.picture(x),
-    t.weight(weight, (device) => depthwiseFromDevice(device, [channels, 1, kh, kw])),
+    t.weight(weight, (device) => DEPTHWISE.fromDevice(device, [channels, 1, kh, kw])),
     ...bias.map((tensor) => vector(t, tensor)),
   ];
   const window = { kernel_shape: [kh, kw], group: channels, ...windowOf(attributes) };

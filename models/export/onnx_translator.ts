@@ -5,7 +5,7 @@
  * NCHW one, and weights are brought into PyTorch's layout, which is ONNX's.
  */
 import type { Node, Tensor } from "../../kernels/graph.ts";
-import { plainKey } from "./encoder_parts.ts";
+import { plainKey } from "../checkpoint/state_dict.ts";
 import type { OnnxAttribute, OnnxNode } from "./onnx_schema.ts";
 
 /** A weight in the ONNX graph: its PyTorch layout, and how to get there from the device's. */

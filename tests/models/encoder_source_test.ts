@@ -5,18 +5,7 @@ import { findEncoder } from "../../models/registry.ts";
 import { referencePath } from "../reference.ts";
 import { withFolder } from "./checkpoint/fixtures.ts";
 import { formulaTensors, writeMoco } from "./export/fixtures.ts";
-import { type ShapeOptions, writeShapes } from "./shape_checkpoint.ts";
-
-async function withCheckpoint(
-  arch: string,
-  options: ShapeOptions,
-  body: (path: string) => Promise<void>,
-): Promise<void> {
-  await withFolder(async (folder) => {
-    await writeShapes(`${folder}/t.pth.tar`, arch, options);
-    await body(`${folder}/t.pth.tar`);
-  });
-}
+import { withShapes } from "./shape_checkpoint.ts";
 
 async function messageOf(path: string, arch: string, dimension?: number): Promise<string> {
   const open = () => openEncoderSource(path, findEncoder(arch), dimension);
@@ -34,7 +23,7 @@ Deno.test("openEncoderSource() takes kind and lengths of the head from the file"
     ["swav_resnet50", { kind: "linear", dimension: 128 }],
   ] as const;
   for (const [arch, head] of cases) {
-    await withCheckpoint(arch, { head, prefix: "module." }, async (path) => {
+    await withShapes(arch, { head, prefix: "module." }, async (path) => {
       using source = await openEncoderSource(path, findEncoder(arch), head.dimension);
       const { root, ...found } = { root: "", ...source.head };
       assertEquals([root, found], [arch.startsWith("swav") ? "projection_head" : "fc", head]);
@@ -75,26 +64,26 @@ Deno.test("openEncoderSource() finds damage in a tensor that is read in parts", 
 });
 
 Deno.test("openEncoderSource() refuses a head that gives no embeddings of the length wanted", async () => {
-  await withCheckpoint("resnet18", {}, async (path) => {
+  await withShapes("resnet18", {}, async (path) => {
     assertStringIncludes(
       await messageOf(path, "resnet18", 256),
       "its embeddings have 128 numbers, but --dim is 256; use --dim 128",
     );
   });
   const classifier = { head: { kind: "linear", dimension: 1000 } } as const;
-  await withCheckpoint("resnet18", classifier, async (path) => {
+  await withShapes("resnet18", classifier, async (path) => {
     assertStringIncludes(
       await messageOf(path, "resnet18", 128),
       "its fc looks like a classifier of 1000 classes, while a self-supervised teacher is wanted",
     );
   });
-  await withCheckpoint("resnet18", { without: /^fc\./ }, async (path) => {
+  await withShapes("resnet18", { without: /^fc\./ }, async (path) => {
     assertStringIncludes(await messageOf(path, "resnet18"), "without a projection head that is known");
   });
 });
 
 Deno.test("openEncoderSource() lists what does not fit, however much that is", async () => {
-  await withCheckpoint("resnet50", { prefix: "module.encoder_q." }, async (path) => {
+  await withShapes("resnet50", { prefix: "module.encoder_q." }, async (path) => {
     const message = await messageOf(path, "resnet101");
     assertStringIncludes(message, "255 keys are missing (layer3.6.conv1.weight, ");
     assertStringIncludes(message, ", and 251 more)");

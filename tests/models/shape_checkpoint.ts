@@ -1,8 +1,10 @@
 /** Checkpoints that have an encoder's names and shapes, but only zeros of one byte each. */
+import { plainKey } from "../../models/checkpoint/state_dict.ts";
 import { OrderedDict, TensorValue, type TorchValue } from "../../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../../models/checkpoint/torch_writer.ts";
 import { elementCount } from "../../kernels/graph.ts";
 import type { HeadOptions } from "../../models/heads.ts";
+import { withFolder } from "./checkpoint/fixtures.ts";
 import { findEncoder, summarize, usualHead } from "../../models/registry.ts";
 
 /** How {@linkcode writeShapes} writes an encoder. */
@@ -18,6 +20,18 @@ export interface ShapeOptions {
   wrap?: (dict: OrderedDict) => TorchValue;
 }
 
+/** Lends the path of a checkpoint of an encoder. */
+export async function withShapes(
+  arch: string,
+  options: ShapeOptions,
+  body: (path: string) => Promise<void>,
+): Promise<void> {
+  await withFolder(async (folder) => {
+    await writeShapes(`${folder}/t.pth.tar`, arch, options);
+    await body(`${folder}/t.pth.tar`);
+  });
+}
+
 /** Writes the checkpoint of an encoder. */
 export async function writeShapes(path: string, arch: string, options: ShapeOptions = {}): Promise<void> {
   const encoder = findEncoder(arch);
@@ -25,7 +39,7 @@ export async function writeShapes(path: string, arch: string, options: ShapeOpti
     options;
   const shapes = [
     ...summarize(encoder, head, 64).state
-      .map(({ key, shape }) => [key.replace(/^module\./, ""), shape] as const)
+      .map(({ key, shape }) => [plainKey(key), shape] as const)
       .filter(([key]) => !without.test(key))
       .map(([key, shape]) => [prefix + key, shape] as const),
     ...Object.entries(more),

@@ -9,6 +9,9 @@ import { formulaEncoder, formulaImages, formulaReader, REFERENCE_HEAD } from "./
 
 const REFERENCE = referenceJson("train_steps.json");
 
+/** Of `train_steps.json`, and of the original's recipes. */
+const SETTINGS = { temperature: 0.2, teacherTemperature: 0.01, momentum: 0.9, weightDecay: 1e-4 };
+
 /** The queue of `train_steps.json`: 256 unit rows. */
 function referenceQueue(): Float32Array<ArrayBuffer> {
   const queue = Float32Array.from(formulaTensor("queue", [256, 128], "unit"));
@@ -36,10 +39,7 @@ for (const name of ["resnet18", "mobilenetv3_small", "efficientnet_b0"]) {
         imageSize: 64,
         input: "normalized",
         queueSize: 256,
-        temperature: 0.2,
-        teacherTemperature: 0.01,
-        momentum: 0.9,
-        weightDecay: 1e-4,
+        ...SETTINGS,
       });
       await student.parameters.load(formulaReader(student.state, "student."));
       student.loadQueue(referenceQueue());
@@ -106,6 +106,9 @@ for (const name of ["resnet18", "mobilenetv3_small", "efficientnet_b0"]) {
     }));
 }
 
+/** Of the tests that have no reference. */
+const SMALL = { ...SETTINGS, batch: 4, imageSize: 32, queueSize: 12 };
+
 Deno.test("StudentStep gives the same bits twice", () =>
   withGpu(async (gpu) => {
     const encoder = findEncoder("resnet18");
@@ -114,13 +117,7 @@ Deno.test("StudentStep gives the same bits twice", () =>
       using student = await StudentStep.create(gpu, {
         encoder,
         head,
-        batch: 4,
-        imageSize: 32,
-        queueSize: 12,
-        temperature: 0.2,
-        teacherTemperature: 0.01,
-        momentum: 0.9,
-        weightDecay: 1e-4,
+        ...SMALL,
       });
       const weights = initialize(student.state, 5);
       await student.parameters.load((key) => weights.get(key)!);
@@ -151,13 +148,7 @@ Deno.test("StudentStep's dropout and drop-connect follow the seed and the step a
       using student = await StudentStep.create(gpu, {
         encoder: findEncoder("efficientnet_b0"),
         head: REFERENCE_HEAD,
-        batch: 4,
-        imageSize: 32,
-        queueSize: 12,
-        temperature: 0.2,
-        teacherTemperature: 0.01,
-        momentum: 0.9,
-        weightDecay: 1e-4,
+        ...SMALL,
         dropoutSeed,
       });
       const weights = initialize(student.state, 5);

@@ -3,8 +3,7 @@ import { UserError } from "../../errors.ts";
 import { torchDict } from "../../models/checkpoint/torch_value.ts";
 import { resolveTeacher, type TeacherRequest } from "../../models/teacher.ts";
 import { referencePath } from "../reference.ts";
-import { withFolder } from "./checkpoint/fixtures.ts";
-import { type ShapeOptions, writeShapes } from "./shape_checkpoint.ts";
+import { type ShapeOptions, withShapes } from "./shape_checkpoint.ts";
 
 /** What the checkpoints of each program look like around the encoder's own names. */
 const PUBLISHED: Record<string, ShapeOptions> = {
@@ -16,17 +15,6 @@ const PUBLISHED: Record<string, ShapeOptions> = {
   simclr: { prefix: "module.module.", wrap: (dict) => torchDict([["model", dict]]) },
   swav: { prefix: "module.", more: { "module.prototypes.weight": [3000, 128] } },
 };
-
-async function withTeacher(
-  arch: string,
-  options: ShapeOptions,
-  body: (path: string) => Promise<void>,
-): Promise<void> {
-  await withFolder(async (folder) => {
-    await writeShapes(`${folder}/t.pth.tar`, arch, options);
-    await body(`${folder}/t.pth.tar`);
-  });
-}
 
 async function messageOf(path: string, request: TeacherRequest): Promise<string> {
   const { message } = await assertRejects(() => resolveTeacher(path, request), UserError);
@@ -46,7 +34,7 @@ for (
   ] as const
 ) {
   Deno.test(`resolveTeacher() recognises ${arch}, and takes it by the original's flags`, async () => {
-    await withTeacher(arch, PUBLISHED[ssl], async (path) => {
+    await withShapes(arch, PUBLISHED[ssl], async (path) => {
       const teacher = { arch, ssl };
       assertEquals(await resolveTeacher(path), teacher);
       assertEquals(await resolveTeacher(path, { arch: null, ssl: null }), teacher);
@@ -59,7 +47,7 @@ for (
 }
 
 Deno.test("resolveTeacher() names what is said and what is found where they contradict", async () => {
-  await withTeacher("swav_resnet50", PUBLISHED.swav, async (path) => {
+  await withShapes("swav_resnet50", PUBLISHED.swav, async (path) => {
     const wrongMethod = await messageOf(path, { arch: "resnet50", ssl: "moco" });
     assertStringIncludes(wrongMethod, "has a head `projection_head`, as SWAV's checkpoints do");
     assertStringIncludes(wrongMethod, "--teacher-ssl is moco; use --teacher-ssl swav, or leave it out");
@@ -78,7 +66,7 @@ Deno.test("resolveTeacher() names what is said and what is found where they cont
       'there is no encoder "resnet5"; known are ',
     );
   });
-  await withTeacher("resnet18", PUBLISHED.moco, async (path) => {
+  await withShapes("resnet18", PUBLISHED.moco, async (path) => {
     assertStringIncludes(
       await messageOf(path, { ssl: "simclr" }),
       "has a head `fc` without batch norm, as MoCo's checkpoints do, but --teacher-ssl is simclr",
@@ -96,7 +84,7 @@ Deno.test("resolveTeacher() takes a student of SEED for a teacher", async () => 
     more: { "module.teacher.conv1.weight": [64, 3, 7, 7] },
     wrap: (dict) => torchDict([["epoch", 200], ["arch", "resnet34"], ["state_dict", dict]]),
   };
-  await withTeacher("resnet34", options, async (path) => {
+  await withShapes("resnet34", options, async (path) => {
     assertEquals(await resolveTeacher(path), { arch: "resnet34", ssl: "moco" });
   });
   const simclr: ShapeOptions = {
@@ -104,7 +92,7 @@ Deno.test("resolveTeacher() takes a student of SEED for a teacher", async () => 
     prefix: "module.student.module.",
     wrap: (dict) => torchDict([["epoch", 200], ["arch", "simclr_resnet50"], ["state_dict", dict]]),
   };
-  await withTeacher("simclr_resnet50", simclr, async (path) => {
+  await withShapes("simclr_resnet50", simclr, async (path) => {
     const teacher = { arch: "simclr_resnet50", ssl: "simclr" } as const;
     assertEquals(await resolveTeacher(path), teacher);
     assertEquals(await resolveTeacher(path, { arch: "simclr_resnet50" }), teacher);
@@ -116,10 +104,10 @@ Deno.test("resolveTeacher() takes a student of SEED for a teacher", async () => 
 });
 
 Deno.test("resolveTeacher() wants a head, and an encoder that it knows", async () => {
-  await withTeacher("resnet18", { without: /^fc\./ }, async (path) => {
+  await withShapes("resnet18", { without: /^fc\./ }, async (path) => {
     assertStringIncludes(await messageOf(path, {}), "is a torchvision checkpoint without a projection head");
   });
-  await withTeacher("resnet18", { ...PUBLISHED.moco, without: /^layer3\.0\.conv1/ }, async (path) => {
+  await withShapes("resnet18", { ...PUBLISHED.moco, without: /^layer3\.0\.conv1/ }, async (path) => {
     const message = await messageOf(path, {});
     assertStringIncludes(
       message,

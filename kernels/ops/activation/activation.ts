@@ -1,6 +1,14 @@
 /** Activations: as an op of their own, and as WGSL for the ops that apply one in their epilogue. */
-import { expectShape, type Op, paddedCount, padTo4, type Tensor } from "../../graph.ts";
-import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import {
+  expectShape,
+  type Graph,
+  type Node,
+  type Op,
+  paddedCount,
+  padTo4,
+  type Tensor,
+} from "../../graph.ts";
+import { CHANNEL_MASK, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import gradientWgsl from "./activation_gradient.wgsl" with { type: "text" };
 import wgsl from "./activation.wgsl" with { type: "text" };
 
@@ -99,8 +107,8 @@ export const activate: Op<ActivationAttributes> = {
   lower(lowering, node, { activation }) {
     lowering.dispatch({
       label: activation,
-      source: LINEAR_MAIN + activationWgsl(activation) + `const KEEPS_ZERO = ${keepsZero(activation)};\n` +
-        wgsl,
+      source: LINEAR_MAIN + CHANNEL_MASK + activationWgsl(activation) +
+        `const KEEPS_ZERO = ${keepsZero(activation)};\n` + wgsl,
       bindings: [node.inputs[0], node.outputs[0]],
       ...dispatchOver(node.outputs[0]),
     });
@@ -125,3 +133,19 @@ export const activationGradient: Op<ActivationAttributes> = {
     });
   },
 };
+
+/**
+ * The gradient in front of the activation in an op's epilogue, from the gradient behind it.
+ *
+ * @throws Error for another than `relu`, which alone is seen from the op's output: a bug of who traces it so
+ */
+export function epilogueGradient(
+  graph: Graph,
+  { op, outputs: [y] }: Node,
+  dy: Tensor,
+  activation: Activation | undefined,
+): Tensor {
+  if (activation === undefined) return dy;
+  if (activation === "relu") return graph.apply(activationGradient, [dy, y], { activation });
+  throw new Error(`${op.name}: ${activation} has no gradient here; apply it as an op of its own`);
+}

@@ -6,6 +6,5 @@ struct Params { quads: u32, row_quads: u32, channels: u32 }
 fn invocation(i: u32) {
   if (i >= p.quads) { return; }
   let value = activation(x[i]);
-  let channel = vec4<u32>(0u, 1u, 2u, 3u) + 4u * (i % p.row_quads);
-  y[i] = select(value, vec4<f32>(), vec4<bool>(!KEEPS_ZERO) & (channel >= vec4<u32>(p.channels)));
+  y[i] = select(vec4<f32>(), value, vec4<bool>(KEEPS_ZERO) | is_channel(i % p.row_quads, p.channels));
 }

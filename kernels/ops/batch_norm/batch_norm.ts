@@ -6,7 +6,7 @@
  * deviations) pairs that are combined in a fixed order (Chan et al.), so that no large squares cancel.
  */
 import { expectShape, type Op, paddedCount, padTo4, type Tensor } from "../../graph.ts";
-import { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, storage, uniforms } from "../../wgsl.ts";
 import { type Activation, activationWgsl, keepsZero } from "../activation/activation.ts";
 import { chunkRows } from "../channel_sum/channel_sum.ts";
 import applyWgsl from "./batch_norm.wgsl" with { type: "text" };
@@ -107,7 +107,7 @@ export const batchNorm: Op<BatchNormAttributes> = {
   lower(lowering, node, { epsilon, activation, residual }) {
     const { rows, quads } = rowsAndQuads(node.inputs[0]);
     const prelude = activationWgsl(activation) +
-      (residual ? "@group(0) @binding(6) var<storage, read> residual: array<vec4<f32>>;\n" : "");
+      (residual ? storage(6, "residual") : "");
     const [x, statistics, gamma, beta, ...extra] = node.inputs;
     lowering.dispatch({
       label: "batch_norm",
@@ -126,6 +126,13 @@ interface BatchNormGradientAttributes {
   /** Also give dz, the gradient behind the activation: what a residual receives. */
   keepMasked: boolean;
 }
+
+/** WGSL of an activation's slope: a ReLU's is seen from its output, others' from z, which is computed again. */
+const SLOPES = {
+  relu: "activation_slope(y[at])",
+  other: "activation_slope((x[at] - mean) * z_scale + z_shift)",
+};
+const Z_CONSTANTS = "let z_scale = inverse * gamma[quad];\n  let z_shift = beta[quad];";
 
 /**
  * Inputs x, statistics, gamma, dy and, behind a ReLU, its output y, or behind another activation beta; outputs dx,
@@ -146,21 +153,16 @@ const batchNormGradient: Op<BatchNormGradientAttributes> = {
     const { perChunk, chunks } = chunkRows(rows);
     const partial = lowering.scratch({ shape: [chunks, 2, x.shape.at(-1)!] }, "partial gradient sums");
     const behind = activation === undefined || activation === "relu" ? activation : "other";
-    const buffer = (binding: number, name: string, access = "read") =>
-      `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<vec4<f32>>;\n`;
-    const slope = {
-      relu: "activation_slope(y[at])",
-      other: "activation_slope((x[at] - mean) * inverse * gamma[quad] + beta[quad])",
-    };
     const prelude = LINEAR_MAIN + activationWgsl(activation);
     const withSlope = (text: string) =>
-      text.replace("/* dz */", behind === undefined ? "dy[at]" : `dy[at] * ${slope[behind]}`);
+      text.replace("/* slope's constants */", behind === "other" ? Z_CONSTANTS : "")
+        .replace("/* dz */", behind === undefined ? "dy[at]" : `dy[at] * ${SLOPES[behind]}`);
 
     const forSums = behind === "relu" ? extra : behind === "other" ? [gamma, ...extra] : [];
     const sumNames = behind === "relu" ? ["y"] : ["gamma", "beta"];
     lowering.dispatch({
       label: "batch_norm_gradient sums",
-      source: prelude + forSums.map((_, i) => buffer(5 + i, sumNames[i])).join("") +
+      source: prelude + forSums.map((_, i) => storage(5 + i, sumNames[i])).join("") +
         withSlope(gradientSumsWgsl),
       bindings: [x, statistics, dy, partial, ...forSums],
       uniforms: uniforms(rows, quads, perChunk, chunks, f32(epsilon)),
@@ -176,8 +178,8 @@ const batchNormGradient: Op<BatchNormGradientAttributes> = {
     lowering.dispatch({
       label: "batch_norm_gradient input",
       source: prelude +
-        extra.map(() => buffer(8, behind === "relu" ? "y" : "beta")).join("") +
-        (keepMasked ? buffer(8 + extra.length, "kept", "read_write") : "") +
+        extra.map(() => storage(8, behind === "relu" ? "y" : "beta")).join("") +
+        (keepMasked ? storage(8 + extra.length, "kept", "read_write") : "") +
         withSlope(gradientInputWgsl).replace("/* keep dz */", keepMasked ? "kept[at] = dz;" : ""),
       bindings: [x, statistics, gamma, dy, dgamma, dbeta, dx, ...extra, ...dz],
       uniforms: uniforms(rows, quads, ROWS_PER_INVOCATION, f32(epsilon)),

@@ -20,6 +20,7 @@ fn invocation(i: u32) {
   let scale = gamma[quad] * inverse;
   let mean_dz = dbeta[quad] / count;
   let slope = dgamma[quad] * inverse / count;
+  /* slope's constants */
   for (var row = first; row < min(first + p.rows_per_invocation, p.rows); row++) {
     let at = row * p.quads + quad;
     let dz = /* dz */;

@@ -14,6 +14,7 @@ fn invocation(i: u32) {
   let last = min((chunk + 1u) * p.per_chunk, p.rows);
   var with_xhat = vec4<f32>();
   var alone = vec4<f32>();
+  /* slope's constants */
   for (var row = chunk * p.per_chunk; row < last; row++) {
     let at = row * p.quads + quad;
     let dz = /* dz */;

@@ -6,7 +6,7 @@
 import type { Target } from "../../gpu.ts";
 import { expectShape, type Op, padTo4, type Tensor } from "../../graph.ts";
 import { fitsTexture } from "../../texture_operand.ts";
-import { type Activation, activationGradient } from "../activation/activation.ts";
+import { type Activation, epilogueGradient } from "../activation/activation.ts";
 import { channelSum } from "../channel_sum/channel_sum.ts";
 import { sumPartials } from "../sum_partials/sum_partials.ts";
 import {
@@ -17,7 +17,13 @@ import {
   PLAIN,
   weightGradientSource,
 } from "./generator.ts";
-import { type ConvolutionAttributes, type Geometry, geometryOf, geometryUniforms } from "./geometry.ts";
+import {
+  type ConvolutionAttributes,
+  type Geometry,
+  geometryAttributes,
+  geometryOf,
+  geometryUniforms,
+} from "./geometry.ts";
 import {
   stagedForwardSource,
   stagedInputGradientSource,
@@ -65,11 +71,7 @@ export const conv2d: Op<Conv2dAttributes> = {
   gradient(graph, node, [dy], needed) {
     const attributes = node.attributes as Conv2dAttributes;
     const [x, w] = node.inputs;
-    const { activation } = attributes;
-    if (activation !== undefined && activation !== "relu") {
-      throw new Error(`conv2d: ${activation} in the epilogue has no gradient; apply it as an op of its own`);
-    }
-    const dz = activation ? graph.apply(activationGradient, [dy!, node.outputs[0]], { activation }) : dy!;
+    const dz = epilogueGradient(graph, node, dy!, attributes.activation);
     const gradients: (Tensor | undefined)[] = [
       needed[0]
         ? graph.apply(conv2dInputGradient, [dz, w], { ...geometryAttributes(attributes), like: x.shape })
@@ -173,10 +175,6 @@ export const conv2dWeightGradient: Op<Conv2dGradientAttributes> = {
     if (splits > 1) sumPartials(lowering, result, splits, node.outputs[0]);
   },
 };
-
-function geometryAttributes({ stride, padTop, padLeft, padBottom, padRight }: ConvolutionAttributes) {
-  return { stride, padTop, padLeft, padBottom, padRight };
-}
 
 /** Workgroups across columns and down rows. */
 function productGroups(tile: Tile, rows: number, columnQuads: number): [number, number] {

@@ -16,6 +16,7 @@
  */
 import { type Activation, activationWgsl, keepsZero } from "../activation/activation.ts";
 import { texelAt } from "../../texture_operand.ts";
+import { CHANNEL_MASK, range, storage } from "../../wgsl.ts";
 import { PARAMS } from "./geometry.ts";
 import type { Tile } from "./tile.ts";
 
@@ -32,16 +33,6 @@ export interface Epilogue {
 /** Epilogue that stores the product as it is. */
 export const PLAIN: Epilogue = { bias: false, addend: false, activation: undefined };
 
-/** Numbers 0 to n - 1. */
-export const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
-
-/** WGSL: which lanes of an output quad are channels, and not padding. */
-const CHANNEL_MASK = `
-fn is_channel(quad: u32) -> vec4<bool> {
-  return vec4<u32>(0u, 1u, 2u, 3u) + 4u * quad < vec4<u32>(p.out_channels);
-}
-`;
-
 /** Declares the operands, the epilogue's inputs and functions and the output, at bindings 1 onwards. */
 export function declareBindings(
   names: readonly [string, string],
@@ -49,8 +40,7 @@ export function declareBindings(
   epilogue: Epilogue,
 ): string {
   let binding = 1;
-  const buffer = (name: string, access = "read") =>
-    `@group(0) @binding(${binding++}) var<storage, ${access}> ${name}: array<vec4<f32>>;\n`;
+  const buffer = (name: string, access?: "read_write") => storage(binding++, name, access);
   const operand = (name: string) =>
     source === "buffer" ? buffer(name) : `@group(0) @binding(${binding++}) var ${name}: texture_2d<f32>;\n`;
   return (epilogue.activation === undefined ? "" : activationWgsl(epilogue.activation) + CHANNEL_MASK) +
@@ -72,7 +62,7 @@ export function store(epilogue: Epilogue, value: string, at: string, quad: strin
   if (epilogue.addend) expression = `(${expression} + addend[${at}])`;
   if (epilogue.activation !== undefined) expression = `activation(${expression})`;
   if (!keepsZero(epilogue.activation)) {
-    expression = `select(vec4<f32>(), ${expression}, is_channel(${quad}))`;
+    expression = `select(vec4<f32>(), ${expression}, is_channel(${quad}, p.out_channels))`;
   }
   return `result[${at}] = ${expression};`;
 }

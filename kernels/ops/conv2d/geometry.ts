@@ -13,6 +13,13 @@ export interface ConvolutionAttributes {
   padRight: number;
 }
 
+/** These alone, out of an op's attributes. */
+export function geometryAttributes(
+  { stride, padTop, padLeft, padBottom, padRight }: ConvolutionAttributes,
+): ConvolutionAttributes {
+  return { stride, padTop, padLeft, padBottom, padRight };
+}
+
 /** Everything a kernel needs to know: sizes in pixels, channels padded to quads (vec4). */
 export interface Geometry {
   batch: number;

@@ -2,7 +2,8 @@
  * The convolution family for GPUs: the same three products and the same register tiles as `generator.ts`, with the
  * operands of a workgroup staged in workgroup memory, so that each value is loaded once for all of its invocations.
  */
-import { declareBindings, DECODE_ROW, decodeRow, type Epilogue, PLAIN, range, store } from "./generator.ts";
+import { range } from "../../wgsl.ts";
+import { declareBindings, DECODE_ROW, decodeRow, type Epilogue, PLAIN, store } from "./generator.ts";
 import { PARAMS } from "./geometry.ts";
 import type { Tile } from "./tile.ts";
 

@@ -5,9 +5,9 @@
  */
 import { expectShape, type Op, padTo4, type Tensor } from "../../graph.ts";
 import { LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
-import { type Activation, activationGradient } from "../activation/activation.ts";
+import { type Activation, epilogueGradient } from "../activation/activation.ts";
 import { channelSum } from "../channel_sum/channel_sum.ts";
-import type { ConvolutionAttributes } from "../conv2d/geometry.ts";
+import { type ConvolutionAttributes, geometryAttributes, geometryOf } from "../conv2d/geometry.ts";
 import { sumPartials } from "../sum_partials/sum_partials.ts";
 import { forwardSource, inputGradientSource, weightGradientSource } from "./generator.ts";
 
@@ -24,14 +24,6 @@ interface DepthwiseGradientAttributes extends ConvolutionAttributes {
   like: readonly number[];
   /** Input gradient only: a third input is added to the result. */
   addend?: boolean;
-}
-
-/** Output height and width. */
-function outputSize(x: readonly number[], w: readonly number[], a: ConvolutionAttributes): [number, number] {
-  return [
-    Math.floor((x[1] + a.padTop + a.padBottom - w[0]) / a.stride) + 1,
-    Math.floor((x[2] + a.padLeft + a.padRight - w[1]) / a.stride) + 1,
-  ];
 }
 
 /** Pixels of a strip: a few, so that values are shared and sums stay in registers, but no more than the row has. */
@@ -52,10 +44,6 @@ function paramsOf(
   return uniforms(batch, height, width, quads, y[1], y[2], padTop, padLeft, strips, chunks, channels, 0);
 }
 
-function geometryAttributes({ stride, padTop, padLeft, padBottom, padRight }: ConvolutionAttributes) {
-  return { stride, padTop, padLeft, padBottom, padRight };
-}
-
 /** y = f(x * w + bias?). */
 export const depthwiseConv2d: Op<DepthwiseConv2dAttributes> = {
   name: "depthwise_conv2d",
@@ -69,25 +57,32 @@ export const depthwiseConv2d: Op<DepthwiseConv2dAttributes> = {
       x,
       w,
     );
-    const [height, width] = outputSize(x.shape, w.shape, attributes);
-    expectShape("depthwise_conv2d", height > 0 && width > 0, "a picture no smaller than the kernel", x, w);
+    const [kernelHeight, kernelWidth, channels] = w.shape;
+    const { batch, outputHeight, outputWidth } = geometryOf(
+      x.shape,
+      [kernelHeight, kernelWidth, 1, channels],
+      attributes,
+    );
+    expectShape(
+      "depthwise_conv2d",
+      outputHeight > 0 && outputWidth > 0,
+      "a picture no smaller than the kernel",
+      x,
+      w,
+    );
     expectShape(
       "depthwise_conv2d",
       extra.length === Number(attributes.bias ?? false),
       "x, w, bias?",
       ...inputs,
     );
-    return [{ shape: [x.shape[0], height, width, x.shape[3]] }];
+    return [{ shape: [batch, outputHeight, outputWidth, channels] }];
   },
 
   gradient(graph, node, [dy], needed) {
     const attributes = node.attributes as DepthwiseConv2dAttributes;
     const [x, w] = node.inputs;
-    const { activation } = attributes;
-    if (activation !== undefined && activation !== "relu") {
-      throw new Error(`depthwise_conv2d: ${activation} has no gradient here; apply it as an op of its own`);
-    }
-    const dz = activation ? graph.apply(activationGradient, [dy!, node.outputs[0]], { activation }) : dy!;
+    const dz = epilogueGradient(graph, node, dy!, attributes.activation);
     const geometry = geometryAttributes(attributes);
     const gradients: (Tensor | undefined)[] = [
       needed[0]

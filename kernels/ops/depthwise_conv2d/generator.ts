@@ -3,11 +3,8 @@
  * pixels along a row, so that a value is loaded once for all the taps that use it; strips and taps are spelled out,
  * as for the products in `conv2d/generator.ts`. Sizes stay uniforms.
  */
-import { LINEAR_MAIN } from "../../wgsl.ts";
+import { CHANNEL_MASK, LINEAR_MAIN, range, storage } from "../../wgsl.ts";
 import { type Activation, activationWgsl, keepsZero } from "../activation/activation.ts";
-
-/** Numbers 0 to n - 1. */
-const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 
 /** What a kernel's text depends on. */
 export interface DepthwiseShape {
@@ -30,9 +27,6 @@ struct Params {
 @group(0) @binding(0) var<uniform> p: Params;
 `;
 
-const buffer = (binding: number, name: string, access = "read") =>
-  `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<vec4<f32>>;\n`;
-
 /** Loads column \`column\` of the row that begins at vec4 \`row\`; zero outside of the picture. */
 const loadColumn = (name: string, row: string, column: string, width: string) =>
   `select(vec4<f32>(), ${name}[${row} + u32(clamp(${column}, 0, i32(${width}) - 1)) * p.quads], ` +
@@ -51,11 +45,11 @@ export function forwardSource(
     });
   const finish = (sum: string) => {
     const value = `activation(${sum}${bias ? " + bias[quad]" : ""})`;
-    return keepsZero(activation) ? value : `select(vec4<f32>(), ${value}, is_channel)`;
+    return keepsZero(activation) ? value : `select(vec4<f32>(), ${value}, is_channel(quad, p.channels))`;
   };
-  return `${LINEAR_MAIN}${activationWgsl(activation)}${PARAMS}${buffer(1, "x")}${buffer(2, "weight")}${
-    bias ? buffer(3, "bias") : ""
-  }${buffer(bias ? 4 : 3, "y", "read_write")}
+  return `${LINEAR_MAIN}${activationWgsl(activation)}${CHANNEL_MASK}${PARAMS}${storage(1, "x")}${
+    storage(2, "weight")
+  }${bias ? storage(3, "bias") : ""}${storage(bias ? 4 : 3, "y", "read_write")}
 fn invocation(i: u32) {
   let quad = i % p.quads;
   let place = i / p.quads;
@@ -65,7 +59,6 @@ fn invocation(i: u32) {
   if (image >= p.batch) { return; }
   let top = i32(out_row % p.out_height) * ${stride} - p.pad_top;
   let left = i32(first) * ${stride} - p.pad_left;
-  let is_channel = vec4<u32>(0u, 1u, 2u, 3u) + 4u * quad < vec4<u32>(p.channels);
   ${range(strip).map((s) => `var sum${s} = vec4<f32>();`).join(" ")}
   for (var ky = 0; ky < ${kernelHeight}; ky++) {
     let iy = top + ky;
@@ -117,9 +110,9 @@ export function inputGradientSource(
       dx[at] = sum${s}${addend ? " + addend[at]" : ""};
     }
   }`;
-  return `${LINEAR_MAIN}${PARAMS}${buffer(1, "dy")}${buffer(2, "weight")}${
-    addend ? buffer(3, "addend") : ""
-  }${buffer(addend ? 4 : 3, "dx", "read_write")}
+  return `${LINEAR_MAIN}${PARAMS}${storage(1, "dy")}${storage(2, "weight")}${
+    addend ? storage(3, "addend") : ""
+  }${storage(addend ? 4 : 3, "dx", "read_write")}
 fn invocation(i: u32) {
   let quad = i % p.quads;
   let place = i / p.quads;
@@ -168,7 +161,7 @@ export function weightGradientSource({ kernelHeight, kernelWidth, stride, strip 
       const tap = column - s * stride;
       return tap >= 0 && tap < kernelWidth ? [`sum${tap} += value * dy${s};`] : [];
     });
-  return `${LINEAR_MAIN}${PARAMS}${buffer(1, "x")}${buffer(2, "dy")}${buffer(3, "result", "read_write")}
+  return `${LINEAR_MAIN}${PARAMS}${storage(1, "x")}${storage(2, "dy")}${storage(3, "result", "read_write")}
 fn invocation(i: u32) {
   let quad = i % p.quads;
   let part = i / p.quads;

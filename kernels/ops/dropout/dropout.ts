@@ -1,6 +1,6 @@
 /** Dropout (Srivastava et al. 2014) and drop-connect, as EfficientNet calls stochastic depth (Huang et al. 2016). */
 import { expectShape, type Op, paddedCount } from "../../graph.ts";
-import { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, storage, uniforms } from "../../wgsl.ts";
 import wgsl from "./dropout.wgsl" with { type: "text" };
 
 /** Attributes of {@linkcode dropout}. */
@@ -41,7 +41,7 @@ export const dropout: Op<DropoutAttributes> = {
     const [x, seed, ...extra] = node.inputs;
     const quads = paddedCount(x) / 4;
     const prelude = `const PER_SAMPLE = ${granularity === "sample"};\n` +
-      (residual ? "@group(0) @binding(4) var<storage, read> residual: array<vec4<f32>>;\n" : "");
+      (residual ? storage(4, "residual") : "");
     lowering.dispatch({
       label: "dropout",
       source: LINEAR_MAIN + prelude + wgsl.replace("/* residual */", residual ? "+ residual[i]" : ""),

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertLess, assertRejects } from "@std/assert";
 import { elementCount } from "../../../kernels/graph.ts";
 import { CheckpointWriteError } from "../../../models/checkpoint/replace_file.ts";
-import type { EncoderPart } from "../../../models/export/encoder_parts.ts";
+import type { EncoderPart } from "../../../models/encoder_parts.ts";
 import { writeOnnxFile, type WriteOnnxOptions } from "../../../models/export/onnx_file.ts";
 import { traceOnnxModel } from "../../../models/export/onnx_model.ts";
 import { ENCODERS, findEncoder, summarize, usualHead } from "../../../models/registry.ts";

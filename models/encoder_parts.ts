@@ -1,0 +1,30 @@
+/** Which entries of an encoder's state_dict belong to the backbone, and which to its head. */
+import { Graph } from "../kernels/graph.ts";
+import { EncoderBuilder, type StateEntry } from "./encoder_builder.ts";
+import type { HeadOptions } from "./heads.ts";
+import { traceImages } from "./images.ts";
+import type { Encoder } from "./registry.ts";
+
+/** `backbone`: without the head, it gives features. `encoder`: with it, it gives embeddings. */
+export type EncoderPart = "backbone" | "encoder";
+
+/** The state_dict of each part, in PyTorch's order. */
+export type EncoderParts = Readonly<Record<EncoderPart, readonly StateEntry[]>>;
+
+/** Name of a layer from the key of one of its entries: `layer1.0.bn1`. */
+function layerOf(key: string): string {
+  return key.slice(0, Math.max(key.lastIndexOf("."), 0));
+}
+
+/** Tells the parts apart: the backbone is what the feature depends on, whatever the layers of the head are called. */
+export function partsOf(encoder: Encoder, head: HeadOptions): EncoderParts {
+  const graph = new Graph();
+  const builder = new EncoderBuilder(graph, "eval");
+  const { images } = traceImages(graph, "normalized", 1, 64);
+  const { feature } = encoder.trace(builder, images, head);
+  const layers = new Set(builder.parametersOf(feature).flatMap(({ keys }) => keys.map(layerOf)));
+  return {
+    backbone: builder.state.filter(({ key }) => layers.has(layerOf(key))),
+    encoder: builder.state,
+  };
+}

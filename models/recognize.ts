@@ -1,0 +1,64 @@
+/** Which encoder some weights are of: told by their names and shapes, and by the method that its head is known by. */
+import { plainKey } from "./checkpoint/state_dict.ts";
+import { type EncoderPart, partsOf } from "./encoder_parts.ts";
+import type { StateEntry } from "./encoder_builder.ts";
+import { findHead, type FoundHead, type HeadOptions } from "./heads.ts";
+import { type Encoder, ENCODERS, type TeacherSsl, usualHead } from "./registry.ts";
+
+/** Tensors, or only their shapes, by plain key: without a framework's wrapping. */
+export type Shapes = ReadonlyMap<string, { readonly shape: readonly number[] }>;
+
+/** What of an encoder must be among some tensors. */
+export interface ExpectedPart {
+  /** The head as the tensors have it; the encoder's usual one where they have none. */
+  head: HeadOptions;
+  /** The part's entries, in PyTorch's order. */
+  entries: readonly StateEntry[];
+  /** Whether a tensor may be there beside them: to a backbone, the head. */
+  isOptional(key: string): boolean;
+}
+
+/** Whose head it is. */
+export function methodOf({ root, kind }: FoundHead): TeacherSsl {
+  if (root === "projection_head") return "swav";
+  return kind === "mlp_bn" ? "simclr" : "moco";
+}
+
+/** What must be there of an encoder, with the head that is there. */
+export function expectPart(encoder: Encoder, tensors: Shapes, part: EncoderPart): ExpectedPart {
+  // A backbone's file may have no head, and the backbone does not depend on it.
+  const head = findHead(tensors) ?? usualHead(encoder);
+  const parts = partsOf(encoder, head);
+  const entries = parts[part];
+  const inPart = new Set(entries);
+  const rest = parts.encoder.filter((entry) => !inPart.has(entry));
+  const roots = new Set(rest.map(({ key }) => rootOf(plainKey(key))));
+  return { head, entries, isOptional: (key) => roots.has(rootOf(key)) };
+}
+
+function rootOf(key: string): string {
+  return key.split(".")[0];
+}
+
+/** Whether the tensors are those of an encoder and no others; batch norm's counters are not looked at. */
+function fits(encoder: Encoder, tensors: Shapes, part: EncoderPart): boolean {
+  const { entries, isOptional } = expectPart(encoder, tensors, part);
+  const expected = entries.filter(({ kind }) => kind !== "counter");
+  const found = [...tensors.keys()].filter((key) => !key.endsWith("num_batches_tracked") && !isOptional(key));
+  return found.length === expected.length &&
+    expected.every(({ key, shape }) => tensors.get(plainKey(key))?.shape.join() === shape.join());
+}
+
+/**
+ * The encoders that some tensors may be of, the likeliest first.
+ *
+ * @param said name of the encoder that the file gives. It decides between encoders of the same names and shapes, and
+ * beats the method: a SEED student with SimCLR's encoder has MoCo's head
+ */
+export function recognizeEncoders(tensors: Shapes, part: EncoderPart, said?: string): Encoder[] {
+  const head = findHead(tensors);
+  const isCandidate = ({ ssl, name }: Encoder) =>
+    head === undefined || ssl === methodOf(head) || name === said;
+  return ENCODERS.filter((encoder) => isCandidate(encoder) && fits(encoder, tensors, part))
+    .toSorted((a, b) => Number(b.name === said) - Number(a.name === said));
+}
