@@ -209,7 +209,7 @@ async function checkTeacher(
   { onNote }: DistillEvents,
 ): Promise<void> {
   using source = await openEncoderSource(distill, findEncoder(teacherArch), dim);
-  const others = [...new Set(source.state.ignored.map((key) => key.split(".")[0]))];
+  const others = [...new Set([...source.state.beside.keys()].map((key) => key.split(".")[0]))];
   if (others.length > 0) onNote?.(`not used of the teacher's checkpoint: ${others.join(", ")}`);
 }
 

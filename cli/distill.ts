@@ -4,6 +4,7 @@ import type { DistillOptions } from "../actors/options.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
 import { studentNames, teacherNames } from "../models/registry.ts";
 import { parseDistillFlags } from "./distill_flags.ts";
+import { encoderTable } from "./encoder_table.ts";
 import { formatDuration } from "./duration.ts";
 import { checkDistillInputs } from "./inputs.ts";
 import { interruptSignal } from "./interrupt.ts";
@@ -52,6 +53,7 @@ async function main(): Promise<void> {
   const command = parseDistillFlags(Deno.args, {
     encoders: studentNames(),
     teachers: teacherNames(),
+    encoderTable,
   });
   if (command.help !== undefined) {
     console.log(command.help);

@@ -28,11 +28,13 @@ const LOSS = "SEED's loss";
 const EVALUATION = "Evaluation";
 const GENERAL = "Other";
 
-function makeTable({ encoders, teachers = encoders }: DistillFlagsContext) {
+function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlagsContext) {
+  const valuesShown = encoderTable === undefined ? undefined : "see the list at the end";
   return {
     studentArch: {
       kind: "choice",
       values: encoders,
+      valuesShown,
       short: "a",
       group: MODELS,
       help: "encoder of the student",
@@ -40,9 +42,10 @@ function makeTable({ encoders, teachers = encoders }: DistillFlagsContext) {
     teacherArch: {
       kind: "choice",
       values: teachers,
+      valuesShown,
       short: "k",
       group: MODELS,
-      help: "encoder of the teacher, by its own name or by the original's beside --teacher-ssl",
+      help: "encoder of the teacher, by its own name or by the original's beside --teacher-ssl (resnet50w2)",
     },
     teacherSsl: {
       kind: "choice",
@@ -197,6 +200,8 @@ export interface DistillFlagsContext {
   encoders: readonly string[];
   /** Names that a teacher's encoder may be given by; those of the students by default. */
   teachers?: readonly string[];
+  /** Makes the list of encoders that the help ends with; the flags themselves name them without it. */
+  encoderTable?: () => string;
   /** Folder that relative paths start from; the caller's by default. */
   folder?: string;
   /** Names the default output folder; the present by default. */
@@ -242,7 +247,7 @@ export function distillHelp(context: DistillFlagsContext): string {
     usage: "deno task distill [flags]     (or ./seed distill [flags])",
     intro: [
       "Distils a self-supervised teacher into a student without labels (SEED, ICLR 2021).",
-      "Without flags the bundled teacher teaches a ResNet-18 on the bundled pictures, for a few minutes. With --data " +
+      `Without flags the bundled teacher teaches a ${SAMPLE_DEFAULTS.studentArch} on the bundled pictures, for a few minutes. With --data ` +
       "and --distill it is your pictures and your teacher, and the defaults are the paper's; where the original's " +
       "code has another default, that is named too.",
     ],
@@ -261,6 +266,7 @@ export function distillHelp(context: DistillFlagsContext): string {
       "several processes (--local_rank, --distributed, --dist-url and the like) are taken and not needed. Paths start " +
       "from the folder you are in.",
     ],
+    listing: context.encoderTable?.(),
     width: context.width,
   });
 }

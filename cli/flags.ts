@@ -53,6 +53,8 @@ export interface TextFlag extends FlagBase {
 export interface ChoiceFlag<Value extends string = string> extends FlagBase {
   kind: "choice";
   values: readonly Value[];
+  /** What `--help` says in place of all the values, where they are many. */
+  valuesShown?: string;
 }
 
 /** `--name` and `--no-name`. */

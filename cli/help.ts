@@ -51,12 +51,14 @@ export function wrap(text: string, width: number): string[] {
  * @param width of the terminal, in characters
  */
 export function formatHelp<Table extends FlagTable>(
-  { usage, intro, table, defaults, notes = [], width = MAX_WIDTH }: {
+  { usage, intro, table, defaults, notes = [], listing, width = MAX_WIDTH }: {
     usage: string;
     intro: readonly string[];
     table: Table;
     defaults: Partial<Record<keyof Table, string>>;
     notes?: readonly string[];
+    /** Stands last, as it is. */
+    listing?: string;
     width?: number;
   },
 ): string {
@@ -67,7 +69,7 @@ export function formatHelp<Table extends FlagTable>(
     lines.push(`${group}:`);
     for (const [property, flag] of rows) {
       const names = writeNames(property, flag);
-      const choices = flag.kind === "choice" ? `: ${flag.values.join(", ")}` : "";
+      const choices = flag.kind === "choice" ? `: ${flag.valuesShown ?? flag.values.join(", ")}` : "";
       const note = defaults[property] === undefined ? "" : ` [${defaults[property]}]`;
       const [first, ...rest] = wrap(flag.help + choices + note, columns - NAME_WIDTH - 2);
       if (names.length <= NAME_WIDTH) lines.push(`${names.padEnd(NAME_WIDTH + 2)}${first}`);
@@ -77,5 +79,6 @@ export function formatHelp<Table extends FlagTable>(
     lines.push("");
   }
   for (const note of notes) lines.push(...wrap(note, columns), "");
+  if (listing !== undefined) lines.push(listing, "");
   return lines.slice(0, -1).join("\n");
 }

@@ -46,7 +46,11 @@ function fits(encoder: Encoder, tensors: Shapes, part: EncoderPart): boolean {
   const expected = entries.filter(({ kind }) => kind !== "counter");
   const found = [...tensors.keys()].filter((key) => !key.endsWith("num_batches_tracked") && !isOptional(key));
   return found.length === expected.length &&
-    expected.every(({ key, shape }) => tensors.get(plainKey(key))?.shape.join() === shape.join());
+    expected.every((entry) => isThere(tensors, entry));
+}
+
+function isThere(tensors: Shapes, { key, shape }: StateEntry): boolean {
+  return tensors.get(plainKey(key))?.shape.join() === shape.join();
 }
 
 /**
@@ -61,4 +65,20 @@ export function recognizeEncoders(tensors: Shapes, part: EncoderPart, said?: str
     head === undefined || ssl === methodOf(head) || name === said;
   return ENCODERS.filter((encoder) => isCandidate(encoder) && fits(encoder, tensors, part))
     .toSorted((a, b) => Number(b.name === said) - Number(a.name === said));
+}
+
+/**
+ * The encoder that has the most entries in common with some tensors, by name and shape.
+ *
+ * @returns `undefined` where none has half of its own
+ */
+export function nearestEncoder(tensors: Shapes, part: EncoderPart): Encoder | undefined {
+  const shares = ENCODERS.map((encoder) => {
+    const { entries } = expectPart(encoder, tensors, part);
+    const expected = entries.filter(({ kind }) => kind !== "counter");
+    const common = expected.filter((entry) => isThere(tensors, entry)).length;
+    return { encoder, share: common / Math.max(expected.length, tensors.size) };
+  });
+  const best = shares.reduce((a, b) => b.share > a.share ? b : a);
+  return best.share < 0.5 ? undefined : best.encoder;
 }

@@ -15,8 +15,11 @@ import { looksLikeZip, readTorchZip } from "./torch_zip.ts";
 const MAX_DEPTH = 100;
 const MAX_TREE_VALUES = 1 << 22;
 
-/** How a checkpoint file is built. */
-export type Container = "zip" | "legacy" | "safetensors";
+/** How checkpoint files are built: `torch.save` of PyTorch 1.6 and later, the one before, and safetensors. */
+export const CONTAINERS = ["zip", "legacy", "safetensors"] as const;
+
+/** One of {@linkcode CONTAINERS}. */
+export type Container = typeof CONTAINERS[number];
 
 /** An open checkpoint file. Close it (or let `using` do so) when its tensors have been read. */
 export class CheckpointFile implements Disposable {

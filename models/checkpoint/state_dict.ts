@@ -16,8 +16,10 @@ export interface StateDict extends Disposable {
   readonly framework: Framework;
   /** The encoder's tensors by plain key, in the file's order. */
   readonly tensors: ReadonlyMap<string, TensorRef>;
-  /** Keys of tensors beside them that are left aside, e.g. SWAV's prototypes, MoCo's momentum encoder and queue. */
-  readonly ignored: readonly string[];
+  /** What the framework puts in front of them, e.g. `encoder_q.`; a `module.` before that is not counted. */
+  readonly prefix: string;
+  /** Tensors beside them that are left aside, e.g. SWAV's prototypes, MoCo's momentum encoder and queue. */
+  readonly beside: ReadonlyMap<string, TensorRef>;
   /** Epochs done, where the file says so. */
   readonly epoch?: number;
   /** Name of the encoder, where the file says so, e.g. `resnet50`. */
@@ -74,20 +76,7 @@ const SHOWN_KEYS = 4;
 export async function loadStateDict(path: string): Promise<StateDict> {
   const file = await openCheckpointFile(path);
   try {
-    const { framework, tensors, ignored } = nameTensors(findWeights(file), path);
-    const root = file.value instanceof Map ? file.value : new Map<TorchValue, TorchValue>();
-    const epoch = root.get("epoch");
-    const arch = root.get("arch");
-    return {
-      framework,
-      tensors,
-      ignored,
-      ...(typeof epoch === "number" && { epoch }),
-      ...(typeof arch === "string" && { arch }),
-      file,
-      close: () => file.close(),
-      [Symbol.dispose]: () => file.close(),
-    };
+    return findStateDict(file);
   } catch (error) {
     file.close();
     throw error;
@@ -95,27 +84,60 @@ export async function loadStateDict(path: string): Promise<StateDict> {
 }
 
 /**
- * Matches a checkpoint's tensors with what an encoder expects. `num_batches_tracked` may be missing on either side.
+ * Finds the encoder in an open checkpoint. To close either closes the file.
+ *
+ * @throws CheckpointError where it holds no encoder
+ */
+export function findStateDict(file: CheckpointFile): StateDict {
+  const root = file.value instanceof Map ? file.value : new Map<TorchValue, TorchValue>();
+  const epoch = root.get("epoch");
+  const arch = root.get("arch");
+  return {
+    ...nameTensors(findWeights(file), file.path),
+    ...(typeof epoch === "number" && { epoch }),
+    ...(typeof arch === "string" && { arch }),
+    file,
+    close: () => file.close(),
+    [Symbol.dispose]: () => file.close(),
+  };
+}
+
+/** Another encoder of the file by plain key, e.g. `teacher` beside SEED's student; empty where there is none. */
+export function encoderBeside({ beside }: StateDict, name: string): Map<string, TensorRef> {
+  const prefix = `${name}.`;
+  return new Map(
+    [...beside].flatMap(([key, tensor]) =>
+      key.startsWith(prefix) ? [[unwrap(key.slice(prefix.length)), tensor] as const] : []
+    ),
+  );
+}
+
+/** How a checkpoint's tensors and what an encoder expects go together. */
+interface Comparison {
+  /** Tensors that fit, by the expected keys, in their order. */
+  matched: Map<string, TensorRef>;
+  /** What does not, in words; empty where all does. */
+  problems: string;
+}
+
+/**
+ * Compares tensors by plain key with what an encoder expects. `num_batches_tracked` may be missing on either side. An
+ * encoder that is wrapped once more, as SimCLR's is in the original, may expect its keys with `module.` in front.
  *
  * @param isOptional unexpected keys that are no error, e.g. the head when only the features are wanted
- * @returns the tensors by the expected keys, in their order. An encoder that is wrapped once more, as SimCLR's is
- * in the original, may expect its keys with `module.` in front
- * @throws CheckpointError which lists the keys that are missing, unexpected, or of another shape
  */
-export function matchStateDict(
-  stateDict: Pick<StateDict, "framework" | "tensors" | "arch" | "file">,
+export function compareStateDict(
+  tensors: ReadonlyMap<string, TensorRef>,
   expected: Iterable<ExpectedTensor>,
   isOptional: (key: string) => boolean = () => false,
-): Map<string, TensorRef> {
+): Comparison {
   const matched = new Map<string, TensorRef>();
-  const unexpected = new Set(
-    [...stateDict.tensors.keys()].filter((key) => !isCounter(key) && !isOptional(key)),
-  );
+  const unexpected = new Set([...tensors.keys()].filter((key) => !isCounter(key) && !isOptional(key)));
   const missing: string[] = [];
   const misshapen: string[] = [];
   for (const { key, shape } of expected) {
     const plain = plainKey(key);
-    const tensor = stateDict.tensors.get(plain);
+    const tensor = tensors.get(plain);
     unexpected.delete(plain);
     if (tensor === undefined) {
       if (!isCounter(key)) missing.push(plain);
@@ -129,18 +151,29 @@ export function matchStateDict(
     describeKeys(missing, "missing"),
     describeKeys([...unexpected].map((key) => quote(key).slice(1, -1)), "unexpected"),
     describeKeys(misshapen, "of another shape"),
-  ].filter((problem) => problem !== "");
-  if (problems.length > 0) {
-    const arch = stateDict.arch === undefined ? "" : ` of arch ${quote(stateDict.arch)}`;
-    throw new CheckpointError(
-      stateDict.file.path,
-      `is a ${stateDict.framework} checkpoint${arch} that does not fit the encoder chosen: ${
-        problems.join("; ")
-      }. ` +
-        "Choose the architecture and head that it was trained with",
-    );
-  }
-  return matched;
+  ];
+  return { matched, problems: problems.filter((problem) => problem !== "").join("; ") };
+}
+
+/**
+ * Matches a checkpoint's tensors with what an encoder expects, see {@linkcode compareStateDict}.
+ *
+ * @returns the tensors by the expected keys, in their order
+ * @throws CheckpointError which lists the keys that are missing, unexpected, or of another shape
+ */
+export function matchStateDict(
+  stateDict: Pick<StateDict, "framework" | "tensors" | "arch" | "file">,
+  expected: Iterable<ExpectedTensor>,
+  isOptional?: (key: string) => boolean,
+): Map<string, TensorRef> {
+  const { matched, problems } = compareStateDict(stateDict.tensors, expected, isOptional);
+  if (problems === "") return matched;
+  const arch = stateDict.arch === undefined ? "" : ` of arch ${quote(stateDict.arch)}`;
+  throw new CheckpointError(
+    stateDict.file.path,
+    `is a ${stateDict.framework} checkpoint${arch} that does not fit the encoder chosen: ${problems}. ` +
+      "Choose the architecture and head that it was trained with",
+  );
 }
 
 function isCounter(key: string): boolean {
@@ -193,24 +226,24 @@ function holdsWeights(dict: TorchDict): boolean {
 function nameTensors(
   dict: TorchDict,
   path: string,
-): Pick<StateDict, "framework" | "tensors" | "ignored"> {
+): Pick<StateDict, "framework" | "prefix" | "tensors" | "beside"> {
   const named: [string, TensorRef][] = [];
   for (const [key, value] of dict) {
     if (typeof key === "string" && value instanceof TensorRef) named.push([unwrap(key), value]);
   }
   const { framework, prefix, drop } = NAMINGS.find(({ mark }) => named.some(([key]) => mark.test(key)))!;
   const tensors = new Map<string, TensorRef>();
-  const ignored: string[] = [];
+  const beside = new Map<string, TensorRef>();
   for (const [key, tensor] of named) {
     if (!key.startsWith(prefix) || drop?.test(key)) {
-      ignored.push(key);
+      beside.set(key, tensor);
       continue;
     }
     const plain = unwrap(key.slice(prefix.length));
     if (tensors.has(plain)) throw new CheckpointError(path, `has two tensors named ${quote(plain)}`);
     tensors.set(plain, tensor);
   }
-  return { framework, tensors, ignored };
+  return { framework, prefix, tensors, beside };
 }
 
 /** Takes off what DataParallel, DistributedDataParallel (any number of times) and torch.compile put in front. */

@@ -1,7 +1,12 @@
 /** Finds the encoder that is to be exported in a checkpoint: the student or the teacher, whole or without its head. */
 import { CheckpointError, quote } from "../checkpoint/checkpoint_error.ts";
-import { type Framework, loadStateDict, matchStateDict, type StateDict } from "../checkpoint/state_dict.ts";
-import { readStudentCheckpoint } from "../checkpoint/student_checkpoint.ts";
+import {
+  encoderBeside,
+  type Framework,
+  loadStateDict,
+  matchStateDict,
+  type StateDict,
+} from "../checkpoint/state_dict.ts";
 import type { TensorRef } from "../checkpoint/tensor_ref.ts";
 import type { StateEntry } from "../encoder_builder.ts";
 import type { EncoderPart } from "../encoder_parts.ts";
@@ -75,14 +80,15 @@ function recognize(path: string, tensors: Shapes, part: EncoderPart, said: strin
   );
 }
 
-function teacherOf({ file, framework }: StateDict): ReadonlyMap<string, TensorRef> {
+function teacherOf(state: StateDict): ReadonlyMap<string, TensorRef> {
+  const { file, framework } = state;
   if (framework !== "seed") {
     throw new CheckpointError(
       file.path,
       `has one encoder only, no teacher beside a student (it is a ${framework} checkpoint); leave --which out`,
     );
   }
-  const { teacher } = readStudentCheckpoint(file);
+  const teacher = encoderBeside(state, "teacher");
   if (teacher.size === 0) {
     throw new CheckpointError(file.path, "has no teacher in it; export it from the teacher's own checkpoint");
   }

@@ -9,6 +9,7 @@ import {
 import { PAPER_DEFAULTS, SAMPLE_DEFAULTS } from "../../actors/defaults.ts";
 import type { DistillOptions } from "../../actors/options.ts";
 import { type DistillFlagsContext, distillHelp, parseDistillFlags } from "../../cli/distill_flags.ts";
+import { encoderTable } from "../../cli/encoder_table.ts";
 import { UsageError } from "../../cli/flags.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../data/sample.ts";
 
@@ -119,6 +120,14 @@ Deno.test("parseDistillFlags() warns of flags that have no effect", () => {
     parse("--resume", "a.pth.tar", "--start-epoch", "1").warnings.join(),
     /--start-epoch has no effect/,
   );
+});
+
+Deno.test("distillHelp() ends with the list of encoders where there is one, and names them all where there is none", () => {
+  assertStringIncludes(distillHelp(CONTEXT), "encoder of the student: resnet18, resnet34, resnet50 [");
+  const help = distillHelp({ ...CONTEXT, encoderTable });
+  assertStringIncludes(help, "encoder of the student: see the list at the end [");
+  assert(help.endsWith(encoderTable()));
+  assertMatch(encoderTable(), /^efficientnet_b0 +5\.8 M +0\.39 G +yes +yes +moco$/m);
 });
 
 Deno.test("parseDistillFlags() gives help whatever else is on the line", () => {

@@ -8,18 +8,11 @@ import { EXPORT_FORMATS } from "../../models/export/export_encoder.ts";
 import { withFolder } from "../models/checkpoint/fixtures.ts";
 import { decodeOnnx } from "../models/export/onnx_runtime.ts";
 import { referencePath } from "../reference.ts";
+import { runProgram } from "./run_program.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../cli/export.ts", import.meta.url));
 
-async function run(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", "-A", PROGRAM, ...args],
-    stdin: "null",
-    env: { NO_COLOR: "1" },
-  }).output();
-  const decoder = new TextDecoder();
-  return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
-}
+const run = (...args: string[]) => runProgram(PROGRAM, ...args);
 
 /** A person's mistake: one clear message, a code other than 0, nothing of the program's inside. */
 async function assertRefused(args: string[], expected: RegExp, code = 1): Promise<void> {

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { UsageError } from "../../cli/flags.ts";
-import { listEncoders, markdownTable, modelsOutput } from "../../cli/models.ts";
+import { listEncoders, markdownTable } from "../../cli/encoder_table.ts";
+import { modelsOutput } from "../../cli/models.ts";
 import { ENCODERS } from "../../models/registry.ts";
 
 /** Tables are aligned by the formatter: blanks and dashes are no difference. */

@@ -37,7 +37,7 @@ for (const [name, framework, place, prefix] of LAYOUTS) {
       );
       assertEquals([...state.tensors.keys()], expected.map(([key]) => key.slice(prefix.length)));
       const others = Object.keys(dict).filter((key) => !expected.some(([other]) => other === key));
-      assertEquals(state.ignored, others.map((key) => key.replace(/^module\./, "")));
+      assertEquals([...state.beside.keys()], others.map((key) => key.replace(/^module\./, "")));
       for (const [key, { values }] of expected) {
         const tensor = state.tensors.get(key.slice(prefix.length))!;
         assertEquals(await tensor.read(), Float32Array.from(values), key);

@@ -1,0 +1,227 @@
+/** What a checkpoint file holds: its container, its encoders, its tensors and what else was saved. */
+import { type Container, openCheckpointFile } from "./checkpoint/checkpoint_file.ts";
+import { CheckpointError, quote } from "./checkpoint/checkpoint_error.ts";
+import type { Dtype } from "./checkpoint/dtype.ts";
+import {
+  compareStateDict,
+  encoderBeside,
+  findStateDict,
+  type Framework,
+  type StateDict,
+} from "./checkpoint/state_dict.ts";
+import { TensorRef } from "./checkpoint/tensor_ref.ts";
+import type { TorchValue } from "./checkpoint/torch_value.ts";
+import type { EncoderPart } from "./encoder_parts.ts";
+import { findHead, type FoundHead } from "./heads.ts";
+import { expectPart, nearestEncoder, recognizeEncoders } from "./recognize.ts";
+import type { StateEntry } from "./encoder_builder.ts";
+
+/** A tensor of the file. */
+export interface InspectedTensor {
+  /** The keys that lead to it, with dots between; an index of a list is a key too. */
+  name: string;
+  dtype: Dtype;
+  /** As PyTorch has it. */
+  shape: readonly number[];
+  /** Where they were asked for. */
+  statistics?: TensorStatistics;
+}
+
+/** Over a tensor's finite elements; NaN where it has none. */
+export interface TensorStatistics {
+  mean: number;
+  /** Of the population. */
+  deviation: number;
+  min: number;
+  max: number;
+  /** Elements that are NaN or infinite. */
+  notFinite: number;
+}
+
+/** One encoder of the file. */
+export interface InspectedEncoder {
+  /** What the file calls it: `encoder_q`, `encoder_k`, `student`, `teacher`; empty where it has no name of its own. */
+  name: string;
+  /** Names in the registry of those that it may be, the likeliest first; empty where none fits. */
+  recognized: readonly string[];
+  /** Where none fits, the nearest one and how it differs, in words. */
+  nearest?: { encoder: string; problems: string };
+  /** `backbone` where there is no head that is known. */
+  part: EncoderPart;
+  /** What it is found to be. */
+  head?: FoundHead;
+  /** Trained numbers, where it is recognised. */
+  parameters?: number;
+  tensors: number;
+}
+
+/** What {@linkcode inspectCheckpoint} found. */
+export interface Inspection {
+  path: string;
+  /** Size of the file. */
+  bytes: number;
+  container: Container;
+  /** Who wrote it, where it holds an encoder. */
+  framework?: Framework;
+  /** What stands in front of the encoder's keys, e.g. `encoder_q.`. */
+  prefix?: string;
+  /** Where the file says it. */
+  arch?: string;
+  /** Epochs done, where the file says so. */
+  epoch?: number;
+  encoders: readonly InspectedEncoder[];
+  /** Why no encoder was found. */
+  noEncoder?: string;
+  tensors: readonly InspectedTensor[];
+  /** What was saved beside tensors, as text. */
+  values: readonly { name: string; text: string }[];
+}
+
+/** What {@linkcode inspectCheckpoint} does beside looking at the structure. */
+export interface InspectOptions {
+  /** Reads every tensor that `isWanted` for its statistics, which checks the sums of a zip container too. */
+  statistics?: boolean;
+  /** Which tensors and values are listed, by name; all by default. */
+  isWanted?(name: string): boolean;
+  /** Called before each tensor that is read, with how many are done and of how many. */
+  onTensor?(done: number, total: number): void;
+}
+
+/** Longest text that is shown of a value. */
+const MAX_TEXT = 100;
+
+/**
+ * Opens a checkpoint of any container and says what is in it. Nothing in the file is executed, and without
+ * `statistics` no weight is read.
+ *
+ * @throws CheckpointError for files that cannot be opened; one without an encoder is no error
+ */
+export async function inspectCheckpoint(path: string, options: InspectOptions = {}): Promise<Inspection> {
+  const { isWanted = () => true, onTensor } = options;
+  using file = await openCheckpointFile(path);
+  const found: { name: string; tensor: TensorRef }[] = [];
+  const values: { name: string; text: string }[] = [];
+  walk(file.value, [], (name, value) => {
+    if (!isWanted(name)) return;
+    if (value instanceof TensorRef) found.push({ name, tensor: value });
+    else values.push({ name, text: describeValue(value) });
+  });
+  const tensors: InspectedTensor[] = [];
+  for (const { name, tensor } of found) {
+    const { dtype, shape } = tensor;
+    if (options.statistics) onTensor?.(tensors.length, found.length);
+    tensors.push({ name, dtype, shape, ...options.statistics && { statistics: await measure(tensor) } });
+  }
+  return {
+    path,
+    bytes: (await Deno.stat(path)).size,
+    container: file.container,
+    ...describeEncoders(() => findStateDict(file)),
+    tensors,
+    values,
+  };
+}
+
+function describeEncoders(
+  find: () => StateDict,
+): Pick<Inspection, "framework" | "prefix" | "arch" | "epoch" | "encoders" | "noEncoder"> {
+  let state: StateDict;
+  try {
+    state = find();
+  } catch (error) {
+    if (!(error instanceof CheckpointError)) throw error;
+    return { encoders: [], noEncoder: error.message.slice(error.path.length + 2) };
+  }
+  const { framework, prefix, arch, epoch } = state;
+  const main = describeEncoder(prefix.replace(/\.$/, ""), state.tensors, arch);
+  // MoCo's momentum encoder is of the same kind; of SEED's teacher the file does not say what it is.
+  const others = ([["encoder_k", arch], ["teacher", undefined]] as const).flatMap(([name, said]) => {
+    const tensors = encoderBeside(state, name);
+    return tensors.size === 0 ? [] : [describeEncoder(name, tensors, said)];
+  });
+  return { framework, prefix, arch, epoch, encoders: [main, ...others] };
+}
+
+function describeEncoder(
+  name: string,
+  tensors: ReadonlyMap<string, TensorRef>,
+  said: string | undefined,
+): InspectedEncoder {
+  const head = findHead(tensors);
+  const part = head === undefined ? "backbone" : "encoder";
+  const recognized = recognizeEncoders(tensors, part, said);
+  const described = { name, recognized: recognized.map((encoder) => encoder.name), part, head } as const;
+  const [encoder] = recognized;
+  if (encoder !== undefined) {
+    const { entries } = expectPart(encoder, tensors, part);
+    return { ...described, parameters: countParameters(entries, tensors), tensors: tensors.size };
+  }
+  const nearest = nearestEncoder(tensors, part);
+  if (nearest === undefined) return { ...described, tensors: tensors.size };
+  const { entries, isOptional } = expectPart(nearest, tensors, part);
+  const { problems } = compareStateDict(tensors, entries, isOptional);
+  return { ...described, nearest: { encoder: nearest.name, problems }, tensors: tensors.size };
+}
+
+function countParameters(
+  entries: readonly StateEntry[],
+  tensors: ReadonlyMap<string, TensorRef>,
+): number {
+  const { matched } = compareStateDict(tensors, entries);
+  return entries.filter(({ kind }) => kind === "parameter")
+    .reduce((sum, { key }) => sum + matched.get(key)!.size, 0);
+}
+
+/** Visits the leaves of a checkpoint's value: tensors, and what holds none. */
+function walk(
+  value: TorchValue,
+  path: readonly string[],
+  visit: (name: string, value: TorchValue) => void,
+): void {
+  const children = value instanceof Map
+    ? [...value].map(([key, child]) => [typeof key === "string" ? key : describeValue(key), child] as const)
+    : Array.isArray(value) && value.some(isComposite)
+    ? value.map((child, i) => [String(i), child] as const)
+    : undefined;
+  if (children === undefined || children.length === 0) visit(path.join("."), value);
+  else for (const [key, child] of children) walk(child, [...path, key], visit);
+}
+
+function isComposite(value: TorchValue): boolean {
+  return value instanceof TensorRef || value instanceof Map || Array.isArray(value);
+}
+
+/** A value without tensors in it as short text on one line. */
+function describeValue(value: TorchValue): string {
+  if (value === null) return "None";
+  if (typeof value === "string") return quote(value, MAX_TEXT);
+  if (value instanceof Uint8Array) return `${value.length} bytes`;
+  if (value instanceof Map) return value.size === 0 ? "{}" : `a dict of ${value.size}`;
+  if (!Array.isArray(value)) return String(value);
+  const shown: string[] = [];
+  for (const item of value) {
+    shown.push(describeValue(item));
+    if (shown.join(", ").length > MAX_TEXT) {
+      return `[${shown.slice(0, -1).join(", ")}, ... ${value.length} in all]`;
+    }
+  }
+  return `[${shown.join(", ")}]`;
+}
+
+async function measure(tensor: TensorRef): Promise<TensorStatistics> {
+  const values = await tensor.read();
+  let [count, sum, min, max] = [0, 0, Infinity, -Infinity];
+  for (const value of values) {
+    if (!Number.isFinite(value)) continue;
+    count++;
+    sum += value;
+    if (value < min) min = value;
+    if (value > max) max = value;
+  }
+  const notFinite = values.length - count;
+  if (count === 0) return { mean: NaN, deviation: NaN, min: NaN, max: NaN, notFinite };
+  const mean = sum / count;
+  let squares = 0;
+  for (const value of values) if (Number.isFinite(value)) squares += (value - mean) ** 2;
+  return { mean, deviation: Math.sqrt(squares / count), min, max, notFinite };
+}
