@@ -208,8 +208,8 @@ async function checkTeacher(
   { distill, teacherArch, dim }: DistillOptions,
   { onNote }: DistillEvents,
 ): Promise<void> {
-  using source = await openEncoderSource(distill, findEncoder(teacherArch), dim);
-  const others = [...new Set([...source.state.beside.keys()].map((key) => key.split(".")[0]))];
+  using source = await openEncoderSource(distill, { arch: teacherArch, dimension: dim, part: "encoder" });
+  const others = [...new Set(source.beside.map((key) => key.split(".")[0]))];
   if (others.length > 0) onNote?.(`not used of the teacher's checkpoint: ${others.join(", ")}`);
 }
 

@@ -66,7 +66,7 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
       output: "feature" as const,
     };
     if ("path" in source) {
-      using file = await openEncoderSource(source.path, options.encoder);
+      using file = await openEncoderSource(source.path, { arch: source.arch, part: "backbone" });
       const frozen = await FrozenEncoder.create(gpu, { ...options, head: file.head });
       await frozen.load(file.read);
       return frozen;

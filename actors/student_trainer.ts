@@ -129,7 +129,7 @@ class Training {
         ? { key, shape, dtype: "int64", data: BigInt64Array.of(BigInt(this.#tracked)) }
         : { key, shape, data };
     });
-    using teacher = await openEncoderSource(options.distill, findEncoder(options.teacherArch));
+    using teacher = await openEncoderSource(options.distill, { arch: options.teacherArch, part: "encoder" });
     const path = join(options.output, checkpointFileName(epoch, options));
     await context.wait(writeTorchFile(
       path,

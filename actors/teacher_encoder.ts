@@ -2,7 +2,6 @@
 import { openGpu } from "../kernels/gpu.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import { FrozenEncoder } from "../models/inference.ts";
-import { findEncoder } from "../models/registry.ts";
 import type { QueueKeeper, TeacherEncoder } from "./messages.ts";
 import { type ActorRef, defineActor } from "./runtime/mod.ts";
 
@@ -22,12 +21,11 @@ export interface TeacherEncoderConfig {
 
 export default defineActor<TeacherEncoder, TeacherEncoderConfig>(async (config, context) => {
   const { arch, path, dimension, batchSize, imageSize, next } = config;
-  const encoder = findEncoder(arch);
-  using source = await openEncoderSource(path, encoder, dimension);
+  using source = await openEncoderSource(path, { arch, dimension, part: "encoder" });
   const gpu = await openGpu(context.name);
   context.onStop(() => gpu.destroy());
   const teacher = await FrozenEncoder.create(gpu, {
-    encoder,
+    encoder: source.encoder,
     head: source.head,
     batch: batchSize,
     imageSize,

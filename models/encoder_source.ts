@@ -1,60 +1,125 @@
-/** Encoders from checkpoint files: which head they have, and their weights one entry at a time. */
+/** Encoders from checkpoint files: which one it is, with which head, and its weights one entry at a time. */
 import { UserError } from "../errors.ts";
-import { loadStateDict, matchStateDict, type StateDict } from "./checkpoint/state_dict.ts";
+import { CheckpointError, quote } from "./checkpoint/checkpoint_error.ts";
+import {
+  encoderBeside,
+  type Framework,
+  loadStateDict,
+  matchStateDict,
+  type StateDict,
+} from "./checkpoint/state_dict.ts";
 import type { TensorRef } from "./checkpoint/tensor_ref.ts";
+import type { StateEntry } from "./encoder_builder.ts";
+import type { EncoderPart } from "./encoder_parts.ts";
 import type { HeadOptions } from "./heads.ts";
 import type { RowRange } from "./parameter_layout.ts";
-import { type Encoder, summarize } from "./registry.ts";
+import { expectPart, recognizeEncoders, type Shapes } from "./recognize.ts";
+import { type Encoder, type EncoderRole, ENCODERS, findEncoder } from "./registry.ts";
 import { requireHead } from "./teacher.ts";
 
-/** An open checkpoint that was found to fit an encoder. Close it with `using`. */
+/** What {@linkcode openEncoderSource} looks for. */
+export interface EncoderSourceOptions {
+  /** Name of the encoder; found out where it is left out. */
+  arch?: string;
+  /** In a checkpoint that holds both; the student by default. */
+  which?: EncoderRole;
+  /** Whether the head is wanted too. */
+  part: EncoderPart;
+  /** Length that the embedding must have; any where it is left out. */
+  dimension?: number;
+}
+
+/** An open checkpoint, and what of it is wanted. Close it with `using`. */
 export interface EncoderSource extends Disposable {
-  /** The head as the checkpoint has it. */
+  readonly encoder: Encoder;
+  /** The head as the checkpoint has it; a usual one where only the backbone is wanted and the file has none. */
   readonly head: HeadOptions;
-  readonly state: StateDict;
-  /** Tensors by the encoder's keys, in their order. */
+  readonly framework: Framework;
+  /** Epochs done, where the file says so. */
+  readonly epoch: number | undefined;
+  /** The part's entries, in PyTorch's order. */
+  readonly state: readonly StateEntry[];
+  /** The part's tensors by the encoder's keys, in their order; counters only where the file has them. */
   readonly tensors: ReadonlyMap<string, TensorRef>;
+  /** Keys of what the file holds besides this encoder. */
+  readonly beside: readonly string[];
   /** Reads one entry, or some rows of it, in PyTorch's layout. Call it as a function of its own. */
   read: (key: string, rows?: RowRange) => Promise<Float32Array>;
 }
 
 /**
- * Opens a checkpoint and checks that it fits an encoder; the kind and length of the head are taken from the file.
+ * Opens a checkpoint and checks that the part that is wanted is in it.
  *
- * @param dimension length that the embedding must have; any where it is left out
- * @throws {UserError} names the keys that are missing, unexpected or of another shape, or the wrong dimension
+ * @throws {UserError} where the file cannot be read, the encoder cannot be told, keys are missing, unexpected or of
+ * another shape, or the embedding has another length than it must have
  */
 export async function openEncoderSource(
   path: string,
-  encoder: Encoder,
-  dimension?: number,
+  { arch, which, part, dimension }: EncoderSourceOptions,
 ): Promise<EncoderSource> {
   const state = await loadStateDict(path);
   try {
-    const head = requireHead(state);
-    const { state: expected } = summarize(encoder, head, 64);
-    const tensors = matchStateDict(state, expected);
-    if (dimension !== undefined && head.dimension !== dimension) {
-      const isClassifier = state.framework === "torchvision" && head.kind === "linear";
-      throw new UserError(
-        `${path}: its embeddings have ${head.dimension} numbers, but --dim is ${dimension}; ${
-          isClassifier
-            ? `its fc looks like a classifier of ${head.dimension} classes, while a self-supervised teacher is wanted`
-            : `use --dim ${head.dimension}`
-        }`,
-      );
-    }
+    const tensors = which === "teacher" ? teacherOf(state) : state.tensors;
+    if (part === "encoder") requireHead({ ...state, tensors });
+    // The checkpoint's own word is about the student.
+    const said = which === "teacher" ? undefined : state.arch;
+    const encoder = arch === undefined ? recognize(path, tensors, part, said) : findEncoder(arch);
+    const { head, entries, isOptional } = expectPart(encoder, tensors, part);
+    const matched = matchStateDict({ ...state, tensors }, entries, isOptional);
+    if (dimension !== undefined) checkDimension(state, head, dimension);
     return {
+      encoder,
       head,
-      state,
-      tensors,
-      read: (key, rows) => readRows(tensors.get(key)!, rows),
+      framework: state.framework,
+      epoch: state.epoch,
+      state: entries,
+      tensors: matched,
+      beside: [...state.beside.keys()],
+      read: (key, rows) => readRows(matched.get(key)!, rows),
       [Symbol.dispose]: () => state.close(),
     };
   } catch (error) {
     state.close();
     throw error;
   }
+}
+
+/** The encoder of a checkpoint. Of several that fit, the one that the file names, or else the first. */
+function recognize(path: string, tensors: Shapes, part: EncoderPart, said: string | undefined): Encoder {
+  const [encoder] = recognizeEncoders(tensors, part, said);
+  if (encoder !== undefined) return encoder;
+  throw new CheckpointError(
+    path,
+    `holds no ${part} of an encoder that is known${said === undefined ? "" : ` (it says ${quote(said)})`}. ` +
+      `Name one with --arch to see where it differs: ${ENCODERS.map(({ name }) => name).join(", ")}`,
+  );
+}
+
+function teacherOf(state: StateDict): ReadonlyMap<string, TensorRef> {
+  const { file, framework } = state;
+  if (framework !== "seed") {
+    throw new CheckpointError(
+      file.path,
+      `has one encoder only, no teacher beside a student (it is a ${framework} checkpoint); leave --which out`,
+    );
+  }
+  const teacher = encoderBeside(state, "teacher");
+  if (teacher.size === 0) {
+    throw new CheckpointError(file.path, "has no teacher in it; use the teacher's own checkpoint");
+  }
+  return teacher;
+}
+
+function checkDimension({ file, framework }: StateDict, head: HeadOptions, dimension: number): void {
+  if (head.dimension === dimension) return;
+  const isClassifier = framework === "torchvision" && head.kind === "linear";
+  throw new UserError(
+    `${file.path}: its embeddings have ${head.dimension} numbers, but --dim is ${dimension}; ${
+      isClassifier
+        ? `its fc looks like a classifier of ${head.dimension} classes, while a self-supervised teacher is wanted`
+        : `use --dim ${head.dimension}`
+    }`,
+  );
 }
 
 async function readRows(tensor: TensorRef, rows: RowRange | undefined): Promise<Float32Array> {

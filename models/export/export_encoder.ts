@@ -8,8 +8,8 @@ import { OrderedDict, TensorValue, torchDict, type TorchValue } from "../checkpo
 import { writeSafetensors } from "../checkpoint/safetensors.ts";
 import { writeTorchFile } from "../checkpoint/torch_writer.ts";
 import type { EncoderPart } from "../encoder_parts.ts";
+import { type EncoderSource, openEncoderSource } from "../encoder_source.ts";
 import type { EncoderRole } from "../registry.ts";
-import { type ExportSource, openExportSource } from "./export_source.ts";
 import { externalDataPath, writeOnnxFile } from "./onnx_file.ts";
 import { traceOnnxModel } from "./onnx_model.ts";
 
@@ -102,7 +102,7 @@ export async function exportEncoder(
   options: ExportOptions,
   onTensor: (done: number, total: number) => void = () => {},
 ): Promise<ExportResult> {
-  using source = await openExportSource(options.checkpoint, options);
+  using source = await openEncoderSource(options.checkpoint, options);
   const { encoder, head, framework } = source;
   const output = options.output ?? defaultOutput(options, encoder.name);
   await checkOutput(output, options);
@@ -157,7 +157,10 @@ async function checkOutput(path: string, { checkpoint, format, force }: ExportOp
 }
 
 /** The part's tensors by their names in the file. Counters that the checkpoint lacks are 0. */
-function nameTensors({ state, tensors }: ExportSource, prefix: string): Map<string, TensorRef | TensorValue> {
+function nameTensors(
+  { state, tensors }: EncoderSource,
+  prefix: string,
+): Map<string, TensorRef | TensorValue> {
   const named = new Map<string, TensorRef | TensorValue>();
   for (const { key, kind } of state) {
     const tensor: TensorRef | TensorValue | undefined = tensors.get(key) ??
@@ -168,11 +171,11 @@ function nameTensors({ state, tensors }: ExportSource, prefix: string): Map<stri
 }
 
 /** What MoCo's and SEED's training programs save beside the tensors, as texts. */
-function describe({ encoder, epoch }: ExportSource): Record<string, string> {
+function describe({ encoder, epoch }: EncoderSource): Record<string, string> {
   return { epoch: String(epoch ?? 0), arch: encoder.name };
 }
 
 /** As MoCo's and SEED's training programs save it. */
-function wrap({ encoder, epoch }: ExportSource, tensors: TorchValue): TorchValue {
+function wrap({ encoder, epoch }: EncoderSource, tensors: TorchValue): TorchValue {
   return torchDict([["epoch", epoch ?? 0], ["arch", encoder.name], ["state_dict", tensors]]);
 }

@@ -2,7 +2,6 @@
 import { openGpu } from "../../kernels/gpu.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { FrozenEncoder } from "../../models/inference.ts";
-import { findEncoder } from "../../models/registry.ts";
 import { formulaImages } from "./reference_encoder.ts";
 
 /** What it prints, as JSON. */
@@ -14,11 +13,10 @@ export interface Embedded {
 
 if (import.meta.main) {
   const [arch, path] = Deno.args;
-  const encoder = findEncoder(arch);
-  using source = await openEncoderSource(path, encoder);
+  using source = await openEncoderSource(path, { arch, part: "encoder" });
   const gpu = await openGpu("embed");
   using frozen = await FrozenEncoder.create(gpu, {
-    encoder,
+    encoder: source.encoder,
     head: source.head,
     batch: 2,
     imageSize: 64,

@@ -1,14 +1,13 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { UserError } from "../../errors.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
-import { findEncoder } from "../../models/registry.ts";
 import { referencePath } from "../reference.ts";
 import { withFolder } from "./checkpoint/fixtures.ts";
 import { formulaTensors, writeMoco } from "./export/fixtures.ts";
 import { withShapes } from "./shape_checkpoint.ts";
 
 async function messageOf(path: string, arch: string, dimension?: number): Promise<string> {
-  const open = () => openEncoderSource(path, findEncoder(arch), dimension);
+  const open = () => openEncoderSource(path, { arch, dimension, part: "encoder" });
   const { message } = await assertRejects(open, UserError);
   assertStringIncludes(message, path);
   return message;
@@ -24,7 +23,11 @@ Deno.test("openEncoderSource() takes kind and lengths of the head from the file"
   ] as const;
   for (const [arch, head] of cases) {
     await withShapes(arch, { head, prefix: "module." }, async (path) => {
-      using source = await openEncoderSource(path, findEncoder(arch), head.dimension);
+      using source = await openEncoderSource(path, {
+        arch,
+        dimension: head.dimension,
+        part: "encoder",
+      });
       const { root, ...found } = { root: "", ...source.head };
       assertEquals([root, found], [arch.startsWith("swav") ? "projection_head" : "fc", head]);
     });
@@ -35,7 +38,7 @@ Deno.test("openEncoderSource() reads entries whole or some of their rows", async
   await withFolder(async (folder) => {
     const tensors = formulaTensors("resnet18");
     const path = await writeMoco(`${folder}/moco.pth.tar`, tensors);
-    using source = await openEncoderSource(path, findEncoder("resnet18"));
+    using source = await openEncoderSource(path, { arch: "resnet18", part: "encoder" });
     const { read } = source;
     const expected = tensors.find(({ key }) => key === "layer2.0.conv1.weight")!.data as Float32Array;
     assertEquals(await read("layer2.0.conv1.weight"), expected);
@@ -57,7 +60,7 @@ Deno.test("openEncoderSource() finds damage in a tensor that is read in parts", 
     const at = bytes.findIndex((_, i) => mark.every((byte, j) => bytes[i + j] === byte));
     bytes[at + 16] ^= 1;
     await Deno.writeFile(path, bytes);
-    using source = await openEncoderSource(path, findEncoder("resnet18"));
+    using source = await openEncoderSource(path, { arch: "resnet18", part: "encoder" });
     const read = () => source.read("layer4.1.conv2.weight", { first: 0, count: 8 });
     assertStringIncludes((await assertRejects(read, UserError)).message, "do not match their CRC-32");
   });
