@@ -50,7 +50,12 @@ const weightedSum: Op<Record<never, never>> = {
 
 /** What {@linkcode checkOp} needs. */
 export interface OpCheck {
-  inputs: { shape: readonly number[]; values: Float32Array<ArrayBuffer>; gradient?: boolean }[];
+  /** Whole numbers are a tensor of u32. */
+  inputs: {
+    shape: readonly number[];
+    values: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer>;
+    gradient?: boolean;
+  }[];
   build(graph: Graph, inputs: Tensor[]): Tensor;
   /** Values of the output from those of the inputs, in float64. */
   reference(...inputs: Float64Array[]): Float64Array;
@@ -77,7 +82,9 @@ export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<num
 export async function checkOp(gpu: Gpu, check: OpCheck): Promise<void> {
   const { tolerance = 1e-5 } = check;
   const graph = new Graph();
-  const inputs = check.inputs.map(({ shape }, i) => graph.source(`input ${i}`, shape));
+  const inputs = check.inputs.map(({ shape, values }, i) =>
+    graph.source(`input ${i}`, shape, values instanceof Uint32Array ? "u32" : "f32")
+  );
   const output = check.build(graph, inputs);
   const wanted = inputs.filter((_, i) => check.inputs[i].gradient);
   const weights = graph.source("weights", output.shape);
@@ -94,7 +101,8 @@ export async function checkOp(gpu: Gpu, check: OpCheck): Promise<void> {
     outputs: [output, ...gradients],
   });
   for (const [i, input] of inputs.entries()) {
-    program.write(input, padRows(check.inputs[i].values, input.shape));
+    const { values } = check.inputs[i];
+    program.write(input, values instanceof Uint32Array ? values : padRows(values, input.shape));
   }
   program.write(weights, padRows(weightValues, output.shape));
   program.run();

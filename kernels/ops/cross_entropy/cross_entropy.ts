@@ -1,0 +1,80 @@
+/** Cross-entropy of a classifier's logits with class numbers, and where each row's class ranks among its logits. */
+import { expectShape, type Op, padTo4 } from "../../graph.ts";
+import { CHANNEL_MASK, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import gradientWgsl from "./cross_entropy_gradient.wgsl" with { type: "text" };
+import meanWgsl from "./cross_entropy_mean.wgsl" with { type: "text" };
+import rowsWgsl from "./cross_entropy_rows.wgsl" with { type: "text" };
+
+/** The op has none: what varies is in its inputs. */
+export type CrossEntropyAttributes = Record<never, never>;
+
+/**
+ * Inputs: logits [n, 1, 1, c]; labels u32 [n], each below c; and count u32 [1], how many rows there are this time:
+ * those behind are not looked at, so that a smaller last batch needs no program of its own.
+ *
+ * Outputs: the loss [1], a mean over the rows (`torch.nn.CrossEntropyLoss`); and [n, 4], per row the largest logit,
+ * 1 / sum of exponentials relative to it, the row's loss, and its rank: how many logits are larger than the label's,
+ * equal ones of lower classes included. A row counts for top-k accuracy where its rank is below k.
+ */
+export const crossEntropy: Op<CrossEntropyAttributes> = {
+  name: "cross_entropy",
+
+  shape([z, labels, count]) {
+    const fits = z.shape.length === 4 && labels.shape.join() === String(z.shape[0]) &&
+      labels.dtype === "u32" && count.shape.join() === "1" && count.dtype === "u32";
+    expectShape(
+      "cross_entropy",
+      fits,
+      "logits [n, 1, 1, c], labels u32 [n], count u32 [1]",
+      z,
+      labels,
+      count,
+    );
+    return [{ shape: [1] }, { shape: [z.shape[0], 4] }];
+  },
+
+  gradient(graph, node) {
+    return [graph.apply(crossEntropyGradient, [...node.inputs, node.outputs[1]], {}), undefined, undefined];
+  },
+
+  lower(lowering, node) {
+    const [z, labels, count] = node.inputs;
+    const [loss, rowState] = node.outputs;
+    const [rows] = z.shape;
+    const columns = z.shape[3];
+    lowering.dispatch({
+      label: "cross_entropy rows",
+      source: CHANNEL_MASK + rowsWgsl,
+      bindings: [z, labels, rowState],
+      uniforms: uniforms(padTo4(columns) / 4, columns),
+      workgroups: [rows, 1, 1],
+    });
+    lowering.dispatch({
+      label: "cross_entropy mean",
+      source: meanWgsl,
+      bindings: [rowState, count, loss],
+      uniforms: uniforms(rows),
+      workgroups: [1, 1, 1],
+    });
+  },
+};
+
+/** dz [n, 1, 1, c]: (softmax(z) - one_hot(label)) / count; zero in the rows that are not there. */
+const crossEntropyGradient: Op<CrossEntropyAttributes> = {
+  name: "cross_entropy_gradient",
+
+  shape: ([z]) => [{ shape: z.shape }],
+
+  lower(lowering, node) {
+    const [z] = node.inputs;
+    const [rows, , , columns] = z.shape;
+    const quads = padTo4(columns) / 4;
+    lowering.dispatch({
+      label: "cross_entropy_gradient",
+      source: LINEAR_MAIN + CHANNEL_MASK + gradientWgsl,
+      bindings: [...node.inputs, node.outputs[0]],
+      uniforms: uniforms(rows, quads, columns),
+      workgroups: linearWorkgroups(rows * quads, LINEAR_SIZE),
+    });
+  },
+};
