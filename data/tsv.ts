@@ -14,6 +14,8 @@ const NEWLINE = 10;
 const CARRIAGE_RETURN = 13;
 /** A base64 column must fit a JavaScript string (2^29 - 24 units); no sensible picture comes near. */
 const MAX_ROW_BYTES = 256 << 20;
+/** What is read of a row for its label: the key and the label come first. */
+const LABEL_BYTES = 4096;
 /** Neighbouring rows are read with one system call, up to this many bytes. */
 const MAX_RUN_BYTES = 8 << 20;
 
@@ -153,6 +155,23 @@ export class TsvFile implements Disposable {
     return results;
   }
 
+  /**
+   * The largest label, from the beginnings of the rows alone: no picture is read. Broken rows are passed over.
+   *
+   * @returns `undefined` where no row has a label
+   */
+  largestLabel(): number | undefined {
+    let largest: number | undefined;
+    for (let row = 0; row < this.rowCount; row++) {
+      const start = this.#offsets[row];
+      const line = this.#readBytes(start, Math.min(start + LABEL_BYTES, this.#endOf(row)), row);
+      const keyEnd = line.indexOf(TAB);
+      const label = parseLabel(labelText(line, keyEnd));
+      if (keyEnd >= 0 && label !== undefined && !(label <= largest!)) largest = label;
+    }
+    return largest;
+  }
+
   /** Closes the file; harmless when done twice. */
   close(): void {
     this.#file[Symbol.dispose]();
@@ -223,10 +242,10 @@ export class TsvFile implements Disposable {
         `expected at least 3 columns separated by tabs (key, label, base64 picture), found ${found}`,
       );
     }
-    const labelText = decodeText(line.subarray(keyEnd + 1, line.indexOf(TAB, keyEnd + 1))).trim();
-    const label = Number(labelText);
-    if (!/^[+-]?\d+$/.test(labelText) || label !== (label | 0)) {
-      return this.#broken(row, `expected an integer label in column 2, found ${shorten(labelText)}`);
+    const text = labelText(line, keyEnd);
+    const label = parseLabel(text);
+    if (label === undefined) {
+      return this.#broken(row, `expected an integer label in column 2, found ${shorten(text)}`);
     }
     if (lastStart === line.length) {
       return this.#broken(row, "expected a base64 picture in the last column, found nothing");
@@ -246,6 +265,17 @@ const latin1 = new TextDecoder("latin1");
 
 function decodeText(bytes: Uint8Array): string {
   return utf8.decode(bytes);
+}
+
+/** Column 1 of a row whose column 0 ends at `keyEnd`. */
+function labelText(line: Uint8Array, keyEnd: number): string {
+  return decodeText(line.subarray(keyEnd + 1, Math.max(line.indexOf(TAB, keyEnd + 1), keyEnd + 1))).trim();
+}
+
+/** An int32, or `undefined` where the text is none. */
+function parseLabel(text: string): number | undefined {
+  const label = Number(text);
+  return /^[+-]?\d+$/.test(text) && label === (label | 0) ? label | 0 : undefined;
 }
 
 /** Base64 is ASCII; one byte a character is the fastest way in. */

@@ -232,3 +232,13 @@ Deno.test("resolveTsv() says what is there instead", async () => {
     "does not exist",
   );
 });
+
+Deno.test("largestLabel() reads the labels alone, and passes over rows without one", async () => {
+  using folder = new TestFolder();
+  const rows = ["a\t3\t", "b\tx\t", `${"long".repeat(20)}\t-7\t`, "c", "", "d\t12\tmeta\t", "e\t4\t"];
+  const path = folder.write("labels.tsv", rows.map((row) => `${row}${"A".repeat(9000)}\n`).join(""));
+  using tsv = await TsvFile.open(path);
+  assertEquals(tsv.largestLabel(), 12);
+  using none = await TsvFile.open(folder.write("none.tsv", "a\tb\tc\n\n"));
+  assertEquals(none.largestLabel(), undefined);
+});
