@@ -2,7 +2,7 @@
  * SEED (Self-supervised Distillation for Visual Representation, ICLR 2021) as a system of actors on the GPU.
  *
  * A big, frozen, self-supervised teacher teaches a small student without labels. {@linkcode distill} runs the whole of
- * it; the actors' messages and the runtime they live in are exported for programs that wire their own.
+ * it, {@linkcode linearEvaluation} judges what it learnt; the actors' messages and the runtime they live in are exported for programs that wire their own.
  *
  * ```ts ignore
  * import { distill, sampleOptions } from "@seed/distillation";
@@ -23,7 +23,22 @@ export {
   type DistillPlan,
   type DistillResult,
 } from "./actors/distillation.ts";
+export {
+  type LinearEpoch,
+  linearEvaluation,
+  type LinearEvents,
+  type LinearPlan,
+  type LinearResult,
+  type LinearScore,
+} from "./actors/linear_evaluation.ts";
+export {
+  LINEAR_DEFAULTS,
+  LINEAR_SAMPLE_DEFAULTS,
+  type LinearDefaults,
+  type LinearOptions,
+} from "./actors/linear_options.ts";
 export type { DistillOptions, TeacherSsl } from "./actors/options.ts";
+export type { WarningEvents } from "./actors/recipe.ts";
 export { type Defaults, PAPER_DEFAULTS, SAMPLE_DEFAULTS, sampleOptions } from "./actors/defaults.ts";
 export type * from "./actors/messages.ts";
 export * from "./actors/runtime/mod.ts";

@@ -12,6 +12,7 @@ import {
   evaluationView,
   mocoV1Recipe,
   mocoV2Recipe,
+  plainRecipe,
   sampleView,
   type ViewParameters,
 } from "../kernels/image/view_parameters.ts";
@@ -20,10 +21,10 @@ import { type ActorRef, defineActor } from "./runtime/mod.ts";
 
 /** How views are made. */
 export type Views =
-  /** SEED's training views, and the first batch to expect. */
-  | { kind: "mocov1" | "mocov2"; seed: number; first: Pick<BatchPosition, "epoch" | "batch"> }
-  /** Resized and cut from the middle, in order of arrival. */
-  | { kind: "evaluation" };
+  /** Training views (SEED's of MoCo v1 and v2; crop and flip alone), and the first batch to expect. */
+  | { kind: "mocov1" | "mocov2" | "plain"; seed: number; first: Pick<BatchPosition, "epoch" | "batch"> }
+  /** Resized and cut from the middle; in order of arrival where no first batch is said. */
+  | { kind: "evaluation"; first?: Pick<BatchPosition, "epoch" | "batch"> };
 
 /** How an augmenter is started. */
 export interface AugmenterConfig {
@@ -42,6 +43,8 @@ export function evaluationResize(width: number, height: number, size: number): n
   return Math.min(width, height) === size ? size : Math.round(size * 8 / 7);
 }
 
+const RECIPES = { mocov1: mocoV1Recipe, mocov2: mocoV2Recipe, plain: plainRecipe };
+
 function viewsOf(batch: DecodedBatch, { views, imageSize }: AugmenterConfig): ViewParameters[] {
   const { table, count } = batch.pictures;
   return Array.from({ length: count }, (_, picture) => {
@@ -49,7 +52,7 @@ function viewsOf(batch: DecodedBatch, { views, imageSize }: AugmenterConfig): Vi
     if (views.kind === "evaluation") {
       return evaluationView(width, height, evaluationResize(width, height, imageSize), imageSize, picture);
     }
-    const recipe = views.kind === "mocov1" ? mocoV1Recipe(imageSize) : mocoV2Recipe(imageSize);
+    const recipe = RECIPES[views.kind](imageSize);
     const random = new Random(views.seed, "augment", batch.position.epoch, row);
     return sampleView(random, recipe, width, height, picture);
   });
@@ -66,9 +69,11 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
 
   const early = new Map<string, { batch: DecodedBatch; giveCredit: () => void }>();
   const nameOf = ({ epoch, batch }: Pick<BatchPosition, "epoch" | "batch">) => `${epoch}/${batch}`;
-  let expected = views.kind === "evaluation" ? undefined : views.first;
+  let expected = views.first;
 
   async function makeViews(batch: DecodedBatch): Promise<void> {
+    // Where every row of a batch was broken, there is nothing to see.
+    if (batch.pictures.count === 0) return await next.tell("encode", batch);
     const parameters = viewsOf(batch, config);
     const bytes = parameters.length * imageSize * imageSize * 4;
     const whole = batch.views.byteLength === bytes;

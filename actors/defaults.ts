@@ -39,9 +39,11 @@ export const PAPER_DEFAULTS: Readonly<Defaults> = {
 /** Defaults for the bundled pictures, chosen so that a few minutes on two processor cores show a student learn. */
 export const SAMPLE_DEFAULTS: Readonly<Defaults> = {
   ...PAPER_DEFAULTS,
+  studentArch: "mobilenetv3_small",
   workers: 2,
-  epochs: 3,
+  epochs: 6,
   batchSize: 32,
+  lr: 0.1,
   scaleLr: false,
   warmupEpochs: 0,
   queue: 1024,

@@ -6,7 +6,6 @@
  */
 import { join } from "node:path";
 import { EpochOrder } from "../data/sampler.ts";
-import { TsvFile } from "../data/tsv.ts";
 import { UserError } from "../errors.ts";
 import { CheckpointError } from "../models/checkpoint/checkpoint_error.ts";
 import { readStudentCheckpoint } from "../models/checkpoint/student_checkpoint.ts";
@@ -19,12 +18,13 @@ import type evaluator from "./evaluator.ts";
 import type { EvaluatedEncoder, Monitor, NamedValues, QueueContents, TsvReader } from "./messages.ts";
 import type { DistillOptions } from "./options.ts";
 import type queueKeeper from "./queue_keeper.ts";
-import { type ActorRef, ActorSystem, type Handlers } from "./runtime/mod.ts";
+import { abortable, brokenRowHandler, countRows, moduleUrl, whenAborted } from "./recipe.ts";
+import { type ActorRef, ActorSystem } from "./runtime/mod.ts";
 import { transpose } from "./student_trainer.ts";
 import type studentTrainer from "./student_trainer.ts";
 import type teacherEncoder from "./teacher_encoder.ts";
 import type tsvReader from "./tsv_reader.ts";
-import type { TsvReaderConfig } from "./tsv_reader.ts";
+import { EVALUATION_ORDER, TRAINING_ORDER, type TsvReaderConfig } from "./tsv_reader.ts";
 
 /** Batches that one reader may have on their way: one in each of the stages, so that none has to wait. */
 const BATCHES_UNDER_WAY = 6;
@@ -86,8 +86,6 @@ interface Start {
   batch: number;
   queue: QueueContents;
 }
-
-const moduleUrl = (name: string) => new URL(`./${name}.ts`, import.meta.url);
 
 /**
  * Runs a distillation to its end. An abort of `signal` saves a checkpoint of where training is, and then rejects with
@@ -198,11 +196,6 @@ export async function distill(
   });
 }
 
-async function countRows(path: string, { onWarning }: DistillEvents): Promise<number> {
-  using tsv = await TsvFile.open(path, { onWarning });
-  return tsv.rowCount;
-}
-
 /** Fails before anything is started when the teacher's checkpoint is not what the options say. */
 async function checkTeacher(
   { distill, teacherArch, dim }: DistillOptions,
@@ -211,20 +204,6 @@ async function checkTeacher(
   using source = await openEncoderSource(distill, { arch: teacherArch, dimension: dim, part: "encoder" });
   const others = [...new Set(source.beside.map((key) => key.split(".")[0]))];
   if (others.length > 0) onNote?.(`not used of the teacher's checkpoint: ${others.join(", ")}`);
-}
-
-/**
- * Rows that are broken are named once each; several readers may meet the same one, and need not give the same reason,
- * since they share what the decoder notes errors in.
- */
-function brokenRowHandler({ onWarning }: DistillEvents): Handlers<Monitor>["brokenRow"] {
-  const known = new Set<string>();
-  return ({ file, row, text }) => {
-    const place = `${file}:${row}`;
-    if (known.has(place)) return;
-    known.add(place);
-    onWarning?.(`${text} (skipped; ${known.size} so far)`);
-  };
 }
 
 /** The beginning of a fresh run, or where the checkpoint of `--resume` left off. */
@@ -310,6 +289,7 @@ function spawnTraining(
         {
           path,
           purpose: "train",
+          order: TRAINING_ORDER,
           worker,
           workers,
           seed,
@@ -397,6 +377,7 @@ function spawnEvaluation(
     system.spawn<typeof tsvReader>(name, moduleUrl("tsv_reader"), {
       path,
       purpose,
+      order: EVALUATION_ORDER,
       worker: 0,
       workers: 1,
       seed,
@@ -439,28 +420,4 @@ function spawnEvaluation(
     turn = result.catch(() => {});
     return result;
   };
-}
-
-/** A promise of a signal's abort that can be forgotten. */
-function whenAborted(signal: AbortSignal | undefined): { promise: Promise<void>; forget(): void } {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const onAbort = () => resolve();
-  if (signal?.aborted) resolve();
-  signal?.addEventListener("abort", onAbort);
-  return { promise, forget: () => signal?.removeEventListener("abort", onAbort) };
-}
-
-/** Does something that an abort ends at once. */
-async function abortable<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
-  const aborted = whenAborted(signal);
-  try {
-    return await Promise.race([
-      work(),
-      aborted.promise.then(() => {
-        throw signal!.reason;
-      }),
-    ]);
-  } finally {
-    aborted.forget();
-  }
 }

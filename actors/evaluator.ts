@@ -3,12 +3,12 @@
  *
  * Pictures come through a reader and an augmenter of the evaluation's own, next to training and not instead of it.
  */
-import { TABLE_STRIDE } from "../data/pack.ts";
 import { openGpu } from "../kernels/gpu.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import { FrozenEncoder } from "../models/inference.ts";
 import { WeightedKnn } from "../models/knn.ts";
 import { findEncoder } from "../models/registry.ts";
+import { LabelledFeatures, labelsOf } from "./labelled_features.ts";
 import type { EvaluatedEncoder, Evaluator, TsvReader, ViewBatch } from "./messages.ts";
 import { type ActorRef, defineActor, urgent } from "./runtime/mod.ts";
 
@@ -24,38 +24,12 @@ export interface EvaluatorConfig {
   readers: ActorRef<TsvReader>[];
 }
 
-/** Features and labels as they come in. */
-class LabelledFeatures {
-  readonly #chunks: Float32Array<ArrayBuffer>[] = [];
-  readonly labels: number[] = [];
-
-  add(features: Float32Array<ArrayBuffer>, labels: readonly number[]): void {
-    this.#chunks.push(features);
-    this.labels.push(...labels);
-  }
-
-  get chunks(): readonly Float32Array<ArrayBuffer>[] {
-    return this.#chunks;
-  }
-
-  /** All features in one array. */
-  concatenate(): Float32Array<ArrayBuffer> {
-    const all = new Float32Array(this.#chunks.reduce((length, chunk) => length + chunk.length, 0));
-    let at = 0;
-    for (const chunk of this.#chunks) {
-      all.set(chunk, at);
-      at += chunk.length;
-    }
-    return all;
-  }
-}
-
 export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) => {
   const { batchSize, imageSize, k, temperature, readers } = config;
   const gpu = await openGpu(context.name);
   context.onStop(() => gpu.destroy());
   let encoder: FrozenEncoder | undefined;
-  let sets = { bank: new LabelledFeatures(), queries: new LabelledFeatures() };
+  let sets = { bank: new LabelledFeatures(0), queries: new LabelledFeatures(0) };
   let onProgress = Promise.withResolvers<void>();
 
   async function load(source: EvaluatedEncoder): Promise<FrozenEncoder> {
@@ -78,18 +52,18 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
   }
 
   async function embed({ pictures, purpose, views }: ViewBatch): Promise<void> {
-    const { count, table } = pictures;
     const features = await encoder!.embed(views);
-    const labels = Array.from({ length: count }, (_, i) => table[i * TABLE_STRIDE + 4] | 0);
-    sets[purpose === "bank" ? "bank" : "queries"].add(features.slice(0, count * encoder!.dimension), labels);
+    const set = sets[purpose === "bank" ? "bank" : "queries"];
+    set.add(features.slice(0, pictures.count * encoder!.dimension), labelsOf(pictures));
   }
 
   return {
     handlers: {
       async use(source) {
         encoder?.[Symbol.dispose]();
-        sets = { bank: new LabelledFeatures(), queries: new LabelledFeatures() };
         encoder = await load(source);
+        const { dimension } = encoder;
+        sets = { bank: new LabelledFeatures(dimension), queries: new LabelledFeatures(dimension) };
       },
 
       async encode(batch) {

@@ -3,6 +3,7 @@
  *
  *     tsv_reader -> augmenter -> teacher_encoder -> queue_keeper -> student_trainer -> (buffers) -> tsv_reader
  *     tsv_reader -> augmenter -> evaluator -> (buffers) -> tsv_reader
+ *     tsv_reader -> augmenter -> feature_encoder -> linear_trainer -> (buffers) -> tsv_reader
  *
  * A batch travels with all the buffers that it will need on its way. Each role fills its own and passes the rest on;
  * the last one sends them back to the reader they came from, so that in a steady state nothing is allocated.
@@ -139,14 +140,68 @@ export type Evaluator = Encoder & {
   score: Message<{ bank: number; queries: number }, { top1: number; top5: number }>;
 };
 
-/** What actors tell the one who runs them; on the main thread. */
-export type Monitor = {
-  /** A step is done. */
-  step: Message<BatchPosition & { loss: number; lr: number }>;
-  /** An epoch is done and its checkpoint written; `weights` come along where an evaluation is due. */
-  saved: Message<{ epoch: number; path: string; weights?: NamedValues }>;
+/** How one linear probe did on some pictures. */
+export interface ProbeScore {
+  /** Mean cross-entropy. */
+  loss: number;
+  /** Shares of pictures whose class came first, or among the first five, in percent. */
+  top1: number;
+  top5: number;
+}
+
+/** Takes features: `embeddings` filled with rows [count, dimension]. */
+export type FeatureTaker = {
+  take: Message<EmbeddedBatch>;
+};
+
+/** Trains linear probes, several learning rates side by side. */
+export type LinearTrainer = FeatureTaker & {
+  /** Says whom the buffers go back to. */
+  connect: Message<{ readers: ActorRef<TsvReader>[] }>;
+  /** Says how fast to learn from the pictures that come from now on: one learning rate a probe. */
+  begin: Message<{ learningRates: number[] }>;
+  /** Waits until so many pictures of a purpose have been taken, says how the probes did on them, and counts anew. */
+  finish: Message<{ purpose: Purpose; pictures: number }, ProbeScore[]>;
+  /** Trains one epoch on the features that were kept, in an order of the epoch's own. */
+  trainOnKept: Message<{ epoch: number; learningRates: number[] }, ProbeScore[]>;
+  /** Judges the probes by the queries' features that were kept. */
+  judgeKept: Message<void, ProbeScore[]>;
+  /** Remembers where training is: an epoch is done. What `save` writes is this. */
+  note: Message<LinearProgress>;
+  /** Writes a checkpoint of what was noted last, and the best one where that has changed; says where the former is. */
+  save: Message<void, { path: string | null }>;
+};
+
+/** Where a linear evaluation is. */
+export interface LinearProgress {
+  /** Epochs done. */
+  epoch: number;
+  /** Best top-1 of each probe so far, in percent. */
+  best: number[];
+  /** Index of the probe that a checkpoint is of. */
+  probe: number;
+  /** Whether it is better than ever. */
+  isBest: boolean;
+}
+
+/** What a linear evaluation's actors tell the one who runs them. */
+export type LinearMonitor = ReaderMonitor & {
+  /** A step is done: how each probe did on the batch before it, and its learning rate. */
+  step: Message<BatchPosition & { scores: ProbeScore[]; learningRates: number[] }>;
+};
+
+/** What readers tell the one who runs them; on the main thread. */
+export type ReaderMonitor = {
   /** Something that a person should know, and that does not end the run. */
   warning: Message<string>;
   /** A row, from 0, could not be used, and was skipped or replaced; `text` names it too, and says why. */
   brokenRow: Message<{ file: string; row: number; text: string }>;
+};
+
+/** What a distillation's actors tell the one who runs them. */
+export type Monitor = ReaderMonitor & {
+  /** A step is done. */
+  step: Message<BatchPosition & { loss: number; lr: number }>;
+  /** An epoch is done and its checkpoint written; `weights` come along where an evaluation is due. */
+  saved: Message<{ epoch: number; path: string; weights?: NamedValues }>;
 };

@@ -9,14 +9,29 @@ import { packPictures } from "../data/pack.ts";
 import { EpochOrder } from "../data/sampler.ts";
 import { TsvFile } from "../data/tsv.ts";
 import { UserError } from "../errors.ts";
-import type { Augmenter, BatchBuffers, Monitor, Purpose, TsvReader } from "./messages.ts";
+import type { Augmenter, BatchBuffers, Purpose, ReaderMonitor, TsvReader } from "./messages.ts";
 import { type ActorContext, type ActorRef, defineActor, urgent } from "./runtime/mod.ts";
+
+/** In which order rows are read, and what becomes of broken ones: see `EpochOrder` and `BatchReader`. */
+export interface ReadingOrder {
+  shuffle: boolean;
+  dropLast: boolean;
+  brokenRows: "replace" | "skip";
+}
+
+/** Every batch is full, of pictures in an order of the epoch's own. */
+export const TRAINING_ORDER: ReadingOrder = { shuffle: true, dropLast: true, brokenRows: "replace" };
+
+/** Every picture that can be used, once, in the file's order. */
+export const EVALUATION_ORDER: ReadingOrder = { shuffle: false, dropLast: false, brokenRows: "skip" };
 
 /** How a reader is started. */
 export interface TsvReaderConfig {
   /** Of the TSV file. */
   path: string;
   purpose: Purpose;
+  /** {@linkcode TRAINING_ORDER} or {@linkcode EVALUATION_ORDER}, or a mixture. */
+  order: ReadingOrder;
   /** Number of this reader, and how many share the work. */
   worker: number;
   workers: number;
@@ -27,7 +42,7 @@ export interface TsvReaderConfig {
   embeddingBytes: number;
   /** Batches of this reader that may be on their way at a time. */
   batchesUnderWay: number;
-  monitor: ActorRef<Monitor>;
+  monitor: ActorRef<ReaderMonitor>;
 }
 
 /** Sets of buffers that are free, made anew until there are as many as may be under way. */
@@ -64,13 +79,12 @@ class BufferPool {
 }
 
 export default defineActor<TsvReader, TsvReaderConfig>(async (config, context) => {
-  const { path, purpose, worker, workers, seed, batchSize, monitor } = config;
+  const { path, purpose, order: orderOptions, worker, workers, seed, batchSize, monitor } = config;
   const tell = (text: string) => void monitor.tell("warning", text).catch(() => {});
   const tsv = await TsvFile.open(path, { onWarning: tell });
   context.onStop(() => tsv.close());
-  const isTraining = purpose === "train";
   const reader = new BatchReader(tsv, {
-    brokenRows: isTraining ? "replace" : "skip",
+    brokenRows: orderOptions.brokenRows,
     onBrokenRow: ({ file, row, message: text }) =>
       void monitor.tell("brokenRow", { file, row, text }).catch(() => {}),
   });
@@ -84,19 +98,12 @@ export default defineActor<TsvReader, TsvReaderConfig>(async (config, context) =
       },
 
       async read({ epoch, firstBatch = 0, endBatch = Infinity }) {
-        const order = new EpochOrder(tsv.rowCount, seed, epoch, batchSize, {
-          shuffle: isTraining,
-          dropLast: isTraining,
-        });
+        const order = new EpochOrder(tsv.rowCount, seed, epoch, batchSize, orderOptions);
         let pictures = 0;
         for (const batch of order.batchesOf(worker, workers, firstBatch)) {
           if (batch >= endBatch || context.signal.aborted) break;
           const buffers = await pool.take(context);
           const decoded = await reader.read(order, batch);
-          if (decoded.length === 0) {
-            pool.giveBack(buffers);
-            continue;
-          }
           pictures += decoded.length;
           await augmenter!.tell("augment", {
             position: { epoch, batch, endsEpoch: batch === order.batchCount - 1 },
@@ -107,7 +114,8 @@ export default defineActor<TsvReader, TsvReaderConfig>(async (config, context) =
             embeddings: buffers.embeddings,
           });
         }
-        if (!isTraining && pictures === 0) {
+        // Of several readers, one may have had the broken rows.
+        if (orderOptions.brokenRows === "skip" && workers === 1 && pictures === 0) {
           throw new UserError(`${path}: none of its ${tsv.rowCount} rows holds a picture that can be used`);
         }
         return { pictures };

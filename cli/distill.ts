@@ -9,7 +9,7 @@ import { formatDuration } from "./duration.ts";
 import { checkDistillInputs } from "./inputs.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { OutputFolder } from "./output_folder.ts";
-import { Progress } from "./progress.ts";
+import { RunConsole } from "./run_console.ts";
 import { reportError, runMain } from "./run_main.ts";
 import { formatTable } from "./table.ts";
 
@@ -66,55 +66,38 @@ async function main(): Promise<void> {
   using interrupt = interruptSignal();
   const started = performance.now();
 
-  let progress: Progress | undefined;
-  const say = (text: string) => {
-    if (progress !== undefined) return progress.note(text);
-    folder.log(text);
-    if (!command.quiet) console.log(text);
-  };
-  const warn = (text: string) => {
-    if (progress !== undefined) return progress.warn(text);
-    folder.log(`warning: ${text}`);
-    console.error(`warning: ${text}`);
-  };
-  for (const warning of command.warnings) warn(warning);
+  const shown = new RunConsole(folder, command);
+  for (const warning of command.warnings) shown.warn(warning);
 
   let result: DistillResult;
   try {
     result = await distill(options, {
       onPlan(plan) {
-        for (const line of describeRun(options, plan, adapter.name)) say(line);
+        for (const line of describeRun(options, plan, adapter.name)) shown.say(line);
         if (options.resume !== null) {
           folder.dropMetricsFrom(Math.floor(plan.firstStep / plan.batchesPerEpoch), plan.firstStep);
         }
-        progress = new Progress({
+        shown.start({
           epochs: options.epochs,
           stepsPerEpoch: plan.batchesPerEpoch,
           totalSteps: plan.totalSteps,
           firstStep: plan.firstStep,
           batchSize: options.batchSize,
           printFreq: options.printFreq,
-          quiet: command.quiet,
-          log: (line) => folder.log(line),
         });
       },
-      onStep(report) {
-        const imagesPerSecond = progress!.step(report);
-        folder.metrics({ ...report, images_per_second: imagesPerSecond });
-      },
-      onNote: say,
-      onWarning: warn,
+      onStep: (report) => shown.step(report),
+      onNote: shown.say,
+      onWarning: shown.warn,
     }, interrupt.signal);
   } catch (error) {
     folder.log(reportError(error).text);
     throw error;
   } finally {
-    await progress?.stop();
-    progress = undefined;
+    await shown.stop();
   }
   for (const line of describeResult(result, (performance.now() - started) / 1000, options.knnK)) {
-    folder.log(line);
-    console.log(line);
+    shown.report(line);
   }
 }
 

@@ -10,6 +10,7 @@ import { SAMPLE_DATA, SAMPLE_TEACHER } from "../data/sample.ts";
 import { type FlagTable, type FlagValues, parseFlags, type RetiredFlag, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
+import { runName } from "./run_name.ts";
 
 /** Defaults of the original that would not work as they are, or that its own help contradicts. */
 const ORIGINAL_DEFAULTS: Readonly<Partial<Record<keyof Defaults, string>>> = {
@@ -271,11 +272,6 @@ export function distillHelp(context: DistillFlagsContext): string {
   });
 }
 
-// 2025-11-25T01:45:12.345Z -> 20251125-014512
-function timestamp(now: Date): string {
-  return now.toISOString().replace(/\..*/, "").replace(/[-:]/g, "").replace("T", "-");
-}
-
 function checkTogether(options: DistillRequest, given: Given): string[] {
   const { queue, batchSize, startEpoch, epochs } = options;
   if (queue % batchSize !== 0) {
@@ -330,7 +326,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     distill: distill === undefined ? SAMPLE_TEACHER : resolvePath(distill, folder),
     data: dataFolder,
     testData: testData === undefined ? null : resolvePath(testData, folder),
-    output: resolvePath(output ?? join("output", `distill-${timestamp(now)}`), folder),
+    output: resolvePath(output ?? join("output", runName("distill", now)), folder),
     resume: resume === undefined ? null : resolvePath(resume, folder),
     limitSteps: limitSteps ?? null,
   };

@@ -68,8 +68,23 @@ export interface IntegersFlag extends FlagBase {
   min?: number;
 }
 
+/** Numbers as {@linkcode NumberFlag} has one, with commas or blanks between. */
+export interface NumbersFlag extends FlagBase {
+  kind: "numbers";
+  min?: number;
+  above?: number;
+  max?: number;
+}
+
 /** One row of a table. */
-export type Flag = IntegerFlag | NumberFlag | TextFlag | ChoiceFlag | BooleanFlag | IntegersFlag;
+export type Flag =
+  | IntegerFlag
+  | NumberFlag
+  | TextFlag
+  | ChoiceFlag
+  | BooleanFlag
+  | IntegersFlag
+  | NumbersFlag;
 
 /** Flags by property name: `batchSize` is `--batch-size` on the command line. */
 export type FlagTable = Readonly<Record<string, Flag>>;
@@ -79,7 +94,7 @@ export type FlagValue<F extends Flag> = F extends IntegerFlag | NumberFlag ? num
   : F extends TextFlag ? string
   : F extends ChoiceFlag<infer Value> ? Value
   : F extends BooleanFlag ? boolean
-  : F extends IntegersFlag ? number[]
+  : F extends IntegersFlag | NumbersFlag ? number[]
   : never;
 
 /** The values of the flags that were given. */
@@ -128,6 +143,8 @@ function describeExpected(flag: Flag): string {
       return `a number${describeRange(flag)}`;
     case "integers":
       return `whole numbers${describeRange(flag)}, such as 120,160`;
+    case "numbers":
+      return `numbers${describeRange(flag)}, such as 0.1,0.3`;
     case "choice":
       return `one of ${flag.values.join(", ")}`;
     case "boolean":
@@ -160,13 +177,14 @@ function convert(flag: Flag, text: string): string | number | boolean | number[]
       const value = Number(text);
       return INTEGER.test(text) && Number.isSafeInteger(value) && isInRange(value, flag) ? value : undefined;
     }
-    case "integers": {
+    case "integers":
+    case "numbers": {
       const items = text.split(",").map((item) => item.trim()).filter((item) => item !== "");
       const values = items.map(Number);
+      const isOne = (item: string, value: number) =>
+        flag.kind === "numbers" ? NUMBER.test(item) : INTEGER.test(item) && Number.isSafeInteger(value);
       const isGood = items.length > 0 &&
-        items.every((item, i) =>
-          INTEGER.test(item) && Number.isSafeInteger(values[i]) && isInRange(values[i], flag)
-        );
+        items.every((item, i) => isOne(item, values[i]) && isInRange(values[i], flag));
       return isGood ? values : undefined;
     }
   }
@@ -246,8 +264,10 @@ function countValues(flag: Flag, following: readonly string[]): number {
   switch (flag.kind) {
     case "boolean":
       return /^(true|false)$/i.test(next) ? 1 : 0;
-    case "integers": {
-      const end = following.findIndex((arg) => !/^[-+\d,]+$/.test(arg) || !/\d/.test(arg));
+    case "integers":
+    case "numbers": {
+      const isList = flag.kind === "integers" ? /^[-+\d,]+$/ : /^[-+\d.,e]+$/i;
+      const end = following.findIndex((arg) => !isList.test(arg) || !/\d/.test(arg));
       // What is no number is still taken for the value of a flag that has none yet: the error is then about it.
       return Math.max(end === -1 ? following.length : end, next.startsWith("-") ? 0 : 1);
     }

@@ -15,6 +15,8 @@ function metavar(flag: Flag): string {
       return " X";
     case "integers":
       return " N,N";
+    case "numbers":
+      return " X,X";
     case "choice":
       return " NAME";
     case "text":

@@ -1,10 +1,13 @@
 /** What a command needs on the disk, looked at before anything is started. */
 
 import { join } from "node:path";
+import type { LinearOptions } from "../actors/linear_options.ts";
 import type { DistillOptions } from "../actors/options.ts";
 import { UserError } from "../errors.ts";
 import { resolveTeacher } from "../models/teacher.ts";
+import { openEncoderSource } from "../models/encoder_source.ts";
 import type { DistillRequest } from "./distill_flags.ts";
+import type { LinclsRequest } from "./lincls_flags.ts";
 
 async function stat(path: string): Promise<Deno.FileInfo | undefined> {
   try {
@@ -21,6 +24,17 @@ async function requireFile(path: string, flag: string, what: string): Promise<vo
   if (info.isDirectory) throw new UserError(`${flag}: ${path} is a folder; expected ${what}`);
 }
 
+async function requireDataFolder(data: string): Promise<void> {
+  const folder = await stat(data);
+  if (folder === undefined) {
+    throw new UserError(`--data: there is no folder ${data}; expected one with a train.tsv`);
+  }
+  if (!folder.isDirectory) {
+    throw new UserError(`--data: ${data} is a file; expected the folder that holds train.tsv`);
+  }
+  await requireFile(join(data, "train.tsv"), "--data", "the pictures to learn from");
+}
+
 /**
  * Makes sure that the files of a distillation are there, finds out which encoder the teacher's checkpoint holds, and
  * finds `test.tsv` where `--test-data` was not given.
@@ -31,14 +45,7 @@ async function requireFile(path: string, flag: string, what: string): Promise<vo
  */
 export async function checkDistillInputs(request: DistillRequest): Promise<DistillOptions> {
   const { data, distill, resume, testData } = request;
-  const folder = await stat(data);
-  if (folder === undefined) {
-    throw new UserError(`--data: there is no folder ${data}; expected one with a train.tsv`);
-  }
-  if (!folder.isDirectory) {
-    throw new UserError(`--data: ${data} is a file; expected the folder that holds train.tsv`);
-  }
-  await requireFile(join(data, "train.tsv"), "--data", "the pictures to learn from");
+  await requireDataFolder(data);
   await requireFile(distill, "--distill", "the teacher's checkpoint");
   if (resume !== null) await requireFile(resume, "--resume", "the checkpoint of a student");
   if (testData !== null) {
@@ -52,4 +59,25 @@ export async function checkDistillInputs(request: DistillRequest): Promise<Disti
     teacherSsl: ssl,
     testData: testData ?? (await stat(beside) === undefined ? null : beside),
   };
+}
+
+/**
+ * Makes sure that the files of a linear evaluation are there, and finds out which encoder its checkpoint holds. Where
+ * none is given, that of the checkpoint that is gone on from is taken.
+ *
+ * @throws {UserError} that names the flag and the path
+ */
+export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearOptions> {
+  const { data, resume, arch, which, ...rest } = request;
+  await requireDataFolder(data);
+  const testData = request.testData ?? join(data, "test.tsv");
+  await requireFile(testData, "--test-data", "a TSV file of pictures with labels");
+  if (resume !== null) await requireFile(resume, "--resume", "the checkpoint of a linear evaluation");
+  const pretrained = request.pretrained ?? resume;
+  const resolved = { ...rest, resume, which, pretrained, trainData: join(data, "train.tsv"), testData };
+  // Checked by the flags: there is a name where there is no checkpoint.
+  if (pretrained === null) return { ...resolved, arch: arch! };
+  await requireFile(pretrained, "--pretrained", "the checkpoint of an encoder");
+  using source = await openEncoderSource(pretrained, { arch: arch ?? undefined, which, part: "backbone" });
+  return { ...resolved, arch: source.encoder.name };
 }

@@ -7,14 +7,8 @@ import { CheckpointError, quote } from "./checkpoint_error.ts";
 import type { Dtype, RawArray } from "./dtype.ts";
 import { TensorRef } from "./tensor_ref.ts";
 import type { CheckpointFile } from "./checkpoint_file.ts";
-import {
-  OrderedDict,
-  PyFloat,
-  TensorValue,
-  type TorchDict,
-  torchDict,
-  type TorchValue,
-} from "./torch_value.ts";
+import { buildSgdState, readSgdBuffers, readSgdSettings, type SgdSettings } from "./sgd_state.ts";
+import { OrderedDict, TensorValue, type TorchDict, torchDict, type TorchValue } from "./torch_value.ts";
 
 const STUDENT = "module.student.";
 const TEACHER = "module.teacher.";
@@ -31,16 +25,6 @@ export interface NamedTensor {
   readonly shape: readonly number[];
   /** Elements in row-major order. */
   readonly data: RawArray;
-}
-
-/** The settings of SGD that PyTorch stores in `param_groups`. */
-export interface SgdSettings {
-  /** Learning rate of the last step. */
-  readonly lr: number;
-  /** Share of the old momentum that is kept. */
-  readonly momentum: number;
-  /** Weight decay (L2). */
-  readonly weightDecay: number;
 }
 
 /** The names that the original puts into its checkpoints' file names. */
@@ -142,38 +126,29 @@ export function buildStudentCheckpoint(checkpoint: StudentCheckpoint): TorchDict
     ["epoch", checkpoint.epoch],
     ["arch", checkpoint.arch],
     ["state_dict", tensors],
-    ["optimizer", buildSgdState(checkpoint, tensors)],
+    ["optimizer", buildOptimizer(checkpoint, tensors)],
   ]);
   if (checkpoint.resume !== undefined) value.set(RESUME, checkpoint.resume);
   return value;
 }
 
 /**
- * `torch.optim.SGD.state_dict()`. Parameters are numbered over student and teacher, as the original hands the whole
- * model to its optimizer; the teacher's never have a momentum.
+ * Parameters are numbered over student and teacher, as the original hands the whole model to its optimizer; the
+ * teacher's never have a momentum.
  */
-function buildSgdState({ student, sgd, momentum }: StudentCheckpoint, tensors: TorchDict): TorchDict {
+function buildOptimizer({ student, sgd, momentum }: StudentCheckpoint, tensors: TorchDict): TorchDict {
   const parameters = ([...tensors.keys()] as string[])
     .filter((key) => (key.startsWith(STUDENT) || key.startsWith(TEACHER)) && isParameter(key));
   const shapes = new Map(student.map(({ key, shape }) => [key, shape]));
-  const state: TorchDict = new Map();
-  for (const [key, data] of momentum) {
+  const buffers = [...momentum].map(([key, data]) => {
     const index = parameters.indexOf(STUDENT + key);
     const shape = shapes.get(key);
     if (index < 0 || shape === undefined) {
       throw new Error(`there is a momentum for ${key}, which is no parameter`);
     }
-    state.set(index, torchDict([["momentum_buffer", new TensorValue("float32", shape, data)]]));
-  }
-  const group = torchDict([
-    ["lr", new PyFloat(sgd.lr)],
-    ["momentum", new PyFloat(sgd.momentum)],
-    ["dampening", 0],
-    ["weight_decay", new PyFloat(sgd.weightDecay)],
-    ["nesterov", false],
-    ["params", parameters.map((_, index) => index)],
-  ]);
-  return torchDict([["state", state], ["param_groups", [group]]]);
+    return { index, shape, data };
+  });
+  return buildSgdState(sgd, parameters.length, buffers);
 }
 
 /**
@@ -209,12 +184,8 @@ export function readStudentCheckpoint(file: CheckpointFile): SavedStudent {
   if (student.size === 0) throw wrong(`its state_dict has no ${STUDENT}*`);
 
   const optimizer = root.get("optimizer");
-  const state = optimizer instanceof Map ? optimizer.get("state") : undefined;
-  const groups = optimizer instanceof Map ? optimizer.get("param_groups") : undefined;
   const momentum = new Map<string, TensorRef>();
-  for (const [index, entry] of state instanceof Map ? state : []) {
-    const buffer = entry instanceof Map ? entry.get("momentum_buffer") : undefined;
-    if (buffer === null || buffer === undefined) continue;
+  for (const [index, buffer] of readSgdBuffers(optimizer)) {
     const key = parameters[index as number];
     const shape = key === undefined ? undefined : student.get(key)!.shape;
     if (key === undefined || !(buffer instanceof TensorRef) || String(buffer.shape) !== String(shape)) {
@@ -224,7 +195,7 @@ export function readStudentCheckpoint(file: CheckpointFile): SavedStudent {
     }
     momentum.set(key, buffer);
   }
-  const sgd = readSgdSettings(Array.isArray(groups) ? groups[0] : undefined);
+  const sgd = readSgdSettings(optimizer);
   const optional = {
     queue: rest.get("queue"),
     smallQueue: rest.get("small_queue"),
@@ -240,13 +211,4 @@ export function readStudentCheckpoint(file: CheckpointFile): SavedStudent {
     momentum,
     resume: root.get(RESUME),
   };
-}
-
-function readSgdSettings(group: TorchValue | undefined): SgdSettings | undefined {
-  if (!(group instanceof Map)) return undefined;
-  const [lr, momentum, weightDecay] = ["lr", "momentum", "weight_decay"].map((name) => group.get(name));
-  if (typeof lr !== "number" || typeof momentum !== "number" || typeof weightDecay !== "number") {
-    return undefined;
-  }
-  return { lr, momentum, weightDecay };
 }

@@ -37,6 +37,8 @@ export class RunFolder implements Disposable {
       data: this.data,
       testData: null,
       output: this.makeOutput(name),
+      studentArch: "resnet18",
+      lr: 0.03,
       workers: 1,
       epochs: 1,
       batchSize: 4,

@@ -1,0 +1,60 @@
+/** Embeds views with a frozen encoder from a checkpoint, and passes them on with its features or embeddings. */
+import { openGpu } from "../kernels/gpu.ts";
+import { openEncoderSource } from "../models/encoder_source.ts";
+import { FrozenEncoder } from "../models/inference.ts";
+import { initialize } from "../models/initialize.ts";
+import { type EncoderRole, findEncoder, summarize, usualHead } from "../models/registry.ts";
+import type { Encoder, FeatureTaker } from "./messages.ts";
+import { type ActorRef, defineActor } from "./runtime/mod.ts";
+
+/** Which encoder it is. */
+export type EncoderChoice =
+  /** From a checkpoint; `arch` is found out where it is left out, `which` is for checkpoints of a distillation. */
+  | { path: string; arch?: string; which?: EncoderRole }
+  /** With fresh weights: what a trained one is compared with. */
+  | { arch: string; seed: number };
+
+/** How a feature encoder is started. */
+export interface FeatureEncoderConfig {
+  encoder: EncoderChoice;
+  /** `feature`: pooled, without the head; `normalized`: the L2-normalised embedding. */
+  output: "feature" | "normalized";
+  batchSize: number;
+  /** Side of a view, in pixels. */
+  imageSize: number;
+  next: ActorRef<FeatureTaker>;
+}
+
+export default defineActor<Encoder, FeatureEncoderConfig>(async (config, context) => {
+  const { encoder: choice, output, batchSize: batch, imageSize, next } = config;
+  const gpu = await openGpu(context.name);
+  context.onStop(() => gpu.destroy());
+  const shared = { batch, imageSize, output };
+
+  async function load(): Promise<FrozenEncoder> {
+    if ("path" in choice) {
+      const part = output === "feature" ? "backbone" : "encoder";
+      using source = await openEncoderSource(choice.path, { ...choice, part });
+      const { encoder, head, read } = source;
+      const frozen = await FrozenEncoder.create(gpu, { ...shared, encoder, head });
+      await frozen.load(read);
+      return frozen;
+    }
+    const encoder = findEncoder(choice.arch);
+    const head = usualHead(encoder);
+    const weights = initialize(summarize(encoder, head, 64).state, choice.seed);
+    const frozen = await FrozenEncoder.create(gpu, { ...shared, encoder, head });
+    await frozen.load((key) => weights.get(key)!);
+    return frozen;
+  }
+  const frozen = await load();
+
+  return {
+    handlers: {
+      async encode(batch) {
+        await frozen.embed(batch.views, new Float32Array(batch.embeddings));
+        await next.tell("take", batch);
+      },
+    },
+  };
+});

@@ -1,0 +1,51 @@
+/** Features with their labels, as they come in batch by batch. */
+import { type PackedPictures, TABLE_STRIDE } from "../data/pack.ts";
+
+/** The labels of a batch, int32s. */
+export function labelsOf({ count, table }: PackedPictures): number[] {
+  return Array.from({ length: count }, (_, i) => table[i * TABLE_STRIDE + 4] | 0);
+}
+
+/** A growing set of rows; a chunk a batch, so that nothing is copied while it grows. */
+export class LabelledFeatures {
+  readonly dimension: number;
+  /** As they came. */
+  readonly chunks: Float32Array<ArrayBuffer>[] = [];
+  readonly labels: number[] = [];
+  /** Number of the chunk that each row is in, and of the row that the chunk begins with. */
+  readonly #chunkOf: number[] = [];
+  readonly #starts: number[] = [];
+
+  /** @param dimension length of a feature */
+  constructor(dimension: number) {
+    this.dimension = dimension;
+  }
+
+  /** Takes [n, dimension] features, which must stay as they are, and n labels. */
+  add(features: Float32Array<ArrayBuffer>, labels: readonly number[]): void {
+    this.#starts.push(this.labels.length);
+    for (const label of labels) {
+      this.#chunkOf.push(this.chunks.length);
+      this.labels.push(label);
+    }
+    this.chunks.push(features);
+  }
+
+  /** The feature of a row. */
+  feature(row: number): Float32Array<ArrayBuffer> {
+    const chunk = this.#chunkOf[row];
+    const at = (row - this.#starts[chunk]) * this.dimension;
+    return this.chunks[chunk].subarray(at, at + this.dimension);
+  }
+
+  /** All features in one array. */
+  concatenate(): Float32Array<ArrayBuffer> {
+    const all = new Float32Array(this.labels.length * this.dimension);
+    let at = 0;
+    for (const chunk of this.chunks) {
+      all.set(chunk, at);
+      at += chunk.length;
+    }
+    return all;
+  }
+}

@@ -1,0 +1,334 @@
+/**
+ * The recipe of a linear evaluation (the original's main_lincls.py; MoCo's protocol): a linear classifier is trained on
+ * the features of a frozen encoder, and judged on other pictures after every epoch.
+ *
+ *     tsv_reader x workers -> augmenter -> feature_encoder -> linear_trainer
+ *     test_reader -> test_augmenter -> feature_encoder
+ */
+import { TsvFile } from "../data/tsv.ts";
+import { UserError } from "../errors.ts";
+import { openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
+import { readLinearCheckpoint } from "../models/checkpoint/linear_checkpoint.ts";
+import { batchScale, linearLearningRate } from "../models/optim/schedule.ts";
+import { findEncoder } from "../models/registry.ts";
+import type augmenter from "./augmenter.ts";
+import type { Views } from "./augmenter.ts";
+import type featureEncoder from "./feature_encoder.ts";
+import type { EncoderChoice } from "./feature_encoder.ts";
+import type { LinearOptions } from "./linear_options.ts";
+import type linearTrainer from "./linear_trainer.ts";
+import type { LinearTrainerConfig } from "./linear_trainer.ts";
+import type { Augmenter, LinearMonitor, ProbeScore, Purpose, TsvReader } from "./messages.ts";
+import { brokenRowHandler, moduleUrl, type WarningEvents, whenAborted } from "./recipe.ts";
+import { type ActorRef, ActorSystem } from "./runtime/mod.ts";
+import type tsvReader from "./tsv_reader.ts";
+import { EVALUATION_ORDER, type ReadingOrder, TRAINING_ORDER, type TsvReaderConfig } from "./tsv_reader.ts";
+
+/** Batches that one reader may have on their way: one in each of the stages, so that none has to wait. */
+const BATCHES_UNDER_WAY = 5;
+
+/** Checkpoints are written at an epoch's end, but no more often than this. */
+const SECONDS_BETWEEN_CHECKPOINTS = 60;
+
+/** What a linear evaluation is, known before the first step. */
+export interface LinearPlan {
+  trainPictures: number;
+  testPictures: number;
+  classes: number;
+  /** Length of a feature. */
+  features: number;
+  batchesPerEpoch: number;
+  /** Epochs that were done before. */
+  firstEpoch: number;
+}
+
+/** How the classifiers did in an epoch. One of each a learning rate. */
+export interface LinearEpoch {
+  /** From 0. */
+  epoch: number;
+  learningRates: readonly number[];
+  /** On the pictures that were learnt from, while they were; empty where the run only evaluates. */
+  trained: readonly ProbeScore[];
+  /** On the test pictures. */
+  tested: readonly ProbeScore[];
+}
+
+/** What came of one learning rate. */
+export interface LinearScore {
+  /** As it was given, before scaling. */
+  lr: number;
+  /** On the test pictures after the last epoch. */
+  last: ProbeScore;
+  /** Best top-1 on the test pictures after any epoch, in percent. */
+  best: number;
+}
+
+/** What came of a linear evaluation. */
+export interface LinearResult {
+  scores: readonly LinearScore[];
+  /** Index of the best one. */
+  chosen: number;
+  /** The last checkpoint; `null` where the run only evaluates. */
+  checkpoint: string | null;
+}
+
+/** What a linear evaluation tells while it runs. */
+export interface LinearEvents extends WarningEvents {
+  /** The files are open and fit each other; actors start now. */
+  onPlan?(plan: LinearPlan): void;
+  /** A step is done; `step` counts from 1 over the whole run, `score` is of the first learning rate. */
+  onStep?(report: { epoch: number; step: number; score: ProbeScore; lr: number }): void;
+  /** An epoch is done, and the test pictures are classified. */
+  onEpoch?(epoch: LinearEpoch): void;
+  /** Something a person should know. */
+  onNote?(text: string): void;
+}
+
+/**
+ * Runs a linear evaluation to its end. An abort of `signal` saves a checkpoint of the last whole epoch, and then rejects
+ * with the signal's reason.
+ *
+ * @throws {UserError} for data and checkpoints that do not fit the options
+ * @throws {ActorCrash} when an actor fails; all others have been stopped then
+ */
+export async function linearEvaluation(
+  options: LinearOptions,
+  events: LinearEvents = {},
+  signal?: AbortSignal,
+): Promise<LinearResult> {
+  const { lr, epochs, batchSize, evaluate, cacheFeatures } = options;
+  const { features } = findEncoder(options.arch);
+  const [train, test] = await lookAtData(options, events);
+  const classes = options.classes ?? Math.max(train.classes, test.classes);
+  const start = await findStart(options);
+  const batchesPerEpoch = Math.ceil(train.rows / batchSize);
+  if (!evaluate && start.epoch >= epochs) {
+    throw new UserError(
+      `${options.resume}: ${start.epoch} of ${epochs} epochs are done, so there is nothing left to do; use more --epochs`,
+    );
+  }
+  events.onPlan?.({
+    trainPictures: train.rows,
+    testPictures: test.rows,
+    classes,
+    features,
+    batchesPerEpoch,
+    firstEpoch: start.epoch,
+  });
+  const schedule = (rate: number) => ({
+    lr: rate,
+    scale: options.scaleLr ? batchScale(batchSize) : 1,
+    warmupEpochs: options.warmupEpochs,
+    milestones: options.schedule,
+  });
+
+  const system = new ActorSystem();
+  return await system.run(async () => {
+    const monitor = system.listen<LinearMonitor>("monitor", {
+      step({ epoch, batch, scores, learningRates }) {
+        const step = epoch * batchesPerEpoch + batch + 1;
+        events.onStep?.({ epoch, step, score: scores[0], lr: learningRates[0] });
+      },
+      warning: (text) => events.onWarning?.(text),
+      brokenRow: brokenRowHandler(events),
+    });
+    const line = spawnLine(system, options, { features, classes }, monitor, start.epoch);
+    const { trainer } = line;
+    const patience = { timeoutMs: Infinity };
+    const best = [...start.best];
+    let last: ProbeScore[] = [];
+    let checkpoint: string | null = null;
+    let tests = 0;
+
+    const read = async (readers: readonly ActorRef<TsvReader>[], epoch: number, purpose: Purpose) => {
+      const counts = await Promise.all(readers.map((reader) => reader.ask("read", { epoch }, patience)));
+      const pictures = counts.reduce((sum, count) => sum + count.pictures, 0);
+      return await trainer.ask("finish", { purpose, pictures }, patience);
+    };
+    const judge = () =>
+      cacheFeatures && !evaluate
+        ? trainer.ask("judgeKept", undefined, patience)
+        : read(line.testReaders, tests++, "queries");
+    const chosen = () => best.indexOf(Math.max(...best));
+
+    const work = async (): Promise<void> => {
+      await line.connected;
+      if (evaluate) {
+        last = await judge();
+        events.onEpoch?.({ epoch: start.epoch, learningRates: lr, trained: [], tested: last });
+        for (const [i, { top1 }] of last.entries()) best[i] = Math.max(best[i], top1);
+        return;
+      }
+      if (cacheFeatures) {
+        events.onNote?.("embedding the pictures once; every epoch trains on these features");
+        await read(line.trainReaders, 0, "bank");
+        await read(line.testReaders, 0, "queries");
+      }
+      let savedAt = performance.now();
+      for (let epoch = start.epoch; epoch < epochs; epoch++) {
+        const learningRates = lr.map((rate) => linearLearningRate(epoch, schedule(rate)));
+        const train = async () => {
+          await trainer.tell("begin", { learningRates });
+          return await read(line.trainReaders, epoch, "train");
+        };
+        const trained = cacheFeatures
+          ? await trainer.ask("trainOnKept", { epoch, learningRates }, patience)
+          : await train();
+        last = await judge();
+        const before = Math.max(...best);
+        for (const [i, { top1 }] of last.entries()) best[i] = Math.max(best[i], top1);
+        const progress = {
+          epoch: epoch + 1,
+          best: [...best],
+          probe: chosen(),
+          isBest: Math.max(...best) > before,
+        };
+        await trainer.ask("note", progress, patience);
+        events.onEpoch?.({ epoch, learningRates, trained, tested: last });
+        const isDue = performance.now() - savedAt >= 1000 * SECONDS_BETWEEN_CHECKPOINTS;
+        if (epoch < epochs - 1 && !isDue) continue;
+        ({ path: checkpoint } = await trainer.ask("save", undefined, patience));
+        savedAt = performance.now();
+      }
+    };
+
+    const aborted = whenAborted(signal);
+    const finished = await Promise.race([work().then(() => true), aborted.promise.then(() => false)]);
+    aborted.forget();
+    if (!finished) {
+      const { path } = await trainer.ask("save", undefined, patience);
+      if (path !== null) events.onNote?.(`checkpoint saved to ${path}`);
+      throw signal!.reason;
+    }
+    return {
+      scores: lr.map((rate, i) => ({ lr: rate, last: last[i], best: best[i] })),
+      chosen: chosen(),
+      checkpoint,
+    };
+  });
+}
+
+/** Rows of both files, and the classes that their labels speak of. */
+function lookAtData(
+  { trainData, testData, classes }: LinearOptions,
+  { onWarning }: WarningEvents,
+): Promise<{ rows: number; classes: number }[]> {
+  return Promise.all([trainData, testData].map(async (path) => {
+    using tsv = await TsvFile.open(path, { onWarning });
+    if (classes !== null) return { rows: tsv.rowCount, classes };
+    const largest = tsv.largestLabel();
+    if (largest === undefined || largest < 0) {
+      throw new UserError(`${path}: its rows have no labels from 0 on, which a linear evaluation needs`);
+    }
+    return { rows: tsv.rowCount, classes: largest + 1 };
+  }));
+}
+
+/** The first epoch, and the best top-1 that each learning rate has seen. */
+async function findStart(
+  { resume, lr, startEpoch }: LinearOptions,
+): Promise<{ epoch: number; best: number[] }> {
+  // Worse than any, so that the first epoch is the best so far.
+  const none = lr.map(() => -1);
+  if (resume === null) return { epoch: startEpoch, best: none };
+  using file = await openCheckpointFile(resume);
+  const { epoch, probes } = await readLinearCheckpoint(file, lr[0]);
+  const best = lr.map((rate) => probes.find((probe) => probe.lr === rate)?.best ?? -1);
+  return { epoch, best };
+}
+
+function encoderChoice({ pretrained, arch, which, seed }: LinearOptions): EncoderChoice {
+  return pretrained === null ? { arch, seed } : { path: pretrained, arch, which };
+}
+
+/** The line of actors, wired from its end. */
+function spawnLine(
+  system: ActorSystem,
+  options: LinearOptions,
+  { features, classes }: { features: number; classes: number },
+  monitor: ActorRef<LinearMonitor>,
+  firstEpoch: number,
+) {
+  const { workers, seed, batchSize, imageSize, cacheFeatures, evaluate } = options;
+  const { ref: trainer } = system.spawn<typeof linearTrainer>(
+    "linear_trainer",
+    moduleUrl("linear_trainer"),
+    {
+      options,
+      features,
+      classes,
+      keepsQueries: cacheFeatures && !evaluate,
+      monitor,
+    } satisfies LinearTrainerConfig,
+  );
+  const { ref: encoder } = system.spawn<typeof featureEncoder>(
+    "feature_encoder",
+    moduleUrl("feature_encoder"),
+    {
+      encoder: encoderChoice(options),
+      output: "feature",
+      batchSize,
+      imageSize,
+      next: trainer,
+    },
+  );
+  const spawnViews = (name: string, views: Views) =>
+    system.spawn<typeof augmenter>(name, moduleUrl("augmenter"), {
+      batchSize,
+      imageSize,
+      views,
+      next: encoder,
+    }).ref;
+  const spawnReaders = (name: string, path: string, purpose: Purpose, order: ReadingOrder) =>
+    Array.from(
+      { length: workers },
+      (_, worker) =>
+        system.spawn<typeof tsvReader>(
+          workers === 1 ? name : `${name} ${worker}`,
+          moduleUrl("tsv_reader"),
+          {
+            path,
+            purpose,
+            order,
+            worker,
+            workers,
+            seed,
+            batchSize,
+            viewBytes: batchSize * imageSize * imageSize * 4,
+            embeddingBytes: batchSize * features * 4,
+            batchesUnderWay: BATCHES_UNDER_WAY,
+            monitor,
+          } satisfies TsvReaderConfig,
+        ).ref,
+    );
+  const inOrder = { epoch: 0, batch: 0 };
+  const lines: { readers: ActorRef<TsvReader>[]; views: ActorRef<Augmenter> }[] = [];
+  const spawnBranch = (name: string, views: Views, path: string, purpose: Purpose, order: ReadingOrder) => {
+    const readers = spawnReaders(`${name}_reader`, path, purpose, order);
+    lines.push({ readers, views: spawnViews(`${name}_augmenter`, views) });
+    return readers;
+  };
+  // Kept features are shuffled by who keeps them.
+  const train = cacheFeatures
+    ? { views: { kind: "evaluation", first: inOrder }, purpose: "bank", shuffle: false } as const
+    : {
+      views: { kind: "plain", seed, first: { epoch: firstEpoch, batch: 0 } },
+      purpose: "train",
+      shuffle: true,
+    } as const;
+  const trainReaders = evaluate ? [] : spawnBranch("train", train.views, options.trainData, train.purpose, {
+    ...TRAINING_ORDER,
+    shuffle: train.shuffle,
+    dropLast: false,
+  });
+  const testViews = { kind: "evaluation", first: inOrder } as const;
+  const testReaders = spawnBranch("test", testViews, options.testData, "queries", EVALUATION_ORDER);
+  const connected = Promise.all([
+    trainer.tell("connect", { readers: [...trainReaders, ...testReaders] }),
+    ...lines.flatMap(({ readers, views }) =>
+      readers.map((reader) => reader.tell("connect", { augmenter: views }))
+    ),
+  ]);
+  connected.catch(() => {}); // the system says why
+  return { trainer, trainReaders, testReaders, connected };
+}

@@ -1,0 +1,85 @@
+/** Everything that a linear evaluation can be told, with the names of the original's flags (main_lincls.py). */
+import type { EncoderRole } from "../models/registry.ts";
+
+/** A linear evaluation, fully resolved: no field is left to a default. Paths are absolute. */
+export interface LinearOptions {
+  /** Checkpoint of the frozen encoder; `null` for fresh weights of `arch`, drawn from `seed`. */
+  pretrained: string | null;
+  /** Name of the encoder in the registry. */
+  arch: string;
+  /** Which encoder of a distillation's checkpoint. */
+  which: EncoderRole;
+  /** Pictures to learn from. */
+  trainData: string;
+  /** Pictures to be classified. */
+  testData: string;
+  /** Folder that the run writes to. */
+  output: string;
+  /** Reader Workers. The same seed gives the same bits for any number. */
+  workers: number;
+  /** Where the run ends, counted from epoch 0. */
+  epochs: number;
+  /** Epoch to begin with; a checkpoint that is resumed from says its own. */
+  startEpoch: number;
+  /** Pictures in a batch; the last one of an epoch may be smaller. */
+  batchSize: number;
+  /** Learning rates before scaling; a classifier is trained with each, side by side. */
+  lr: number[];
+  /** Whether the learning rate is multiplied by `batchSize / 256` after the warm-up. */
+  scaleLr: boolean;
+  /** Epochs of warm-up. */
+  warmupEpochs: number;
+  /** Epochs from which on the learning rate is ten times lower. */
+  schedule: number[];
+  momentum: number;
+  weightDecay: number;
+  /** Steps between two lines of progress. */
+  printFreq: number;
+  /** Checkpoint of a linear evaluation to go on from; `null` to begin anew. */
+  resume: string | null;
+  /** Only classify the test pictures with the classifier of `resume`. */
+  evaluate: boolean;
+  /** Embed the pictures once, without augmentation, and train on these features in every epoch. */
+  cacheFeatures: boolean;
+  /** Height and width of a view, in pixels. */
+  imageSize: number;
+  /** Classes; `null` for as many as the labels of the pictures say. */
+  classes: number | null;
+  /** Seed of the classifier's weights, the order of the pictures and their augmentation. */
+  seed: number;
+}
+
+/** What has a default that is the same on every machine. */
+export type LinearDefaults = Omit<
+  LinearOptions,
+  "pretrained" | "arch" | "which" | "trainData" | "testData" | "output" | "resume" | "evaluate" | "classes"
+>;
+
+/** Defaults for one's own pictures: the original's, which are MoCo's for ImageNet. */
+export const LINEAR_DEFAULTS: Readonly<LinearDefaults> = {
+  workers: 4,
+  epochs: 100,
+  startEpoch: 0,
+  batchSize: 256,
+  lr: [30],
+  scaleLr: true,
+  warmupEpochs: 5,
+  schedule: [60, 80],
+  momentum: 0.9,
+  weightDecay: 0,
+  printFreq: 10,
+  cacheFeatures: false,
+  imageSize: 224,
+  seed: 0,
+};
+
+/** Defaults for the bundled pictures: less than a minute, and no need to know the right learning rate. */
+export const LINEAR_SAMPLE_DEFAULTS: Readonly<LinearDefaults> = {
+  ...LINEAR_DEFAULTS,
+  workers: 2,
+  epochs: 30,
+  schedule: [20, 25],
+  lr: [0.01, 0.03, 0.1, 0.3],
+  cacheFeatures: true,
+  imageSize: 32,
+};

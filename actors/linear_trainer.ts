@@ -1,0 +1,374 @@
+/**
+ * Trains linear probes on the features of a frozen encoder, judges them, and writes checkpoints.
+ *
+ * Pictures to learn from (`train`) are trained on as they come. Those whose features are to be kept (`bank`) wait for
+ * `trainOnKept`. Queries are judged as they come, or are kept too.
+ */
+import { join } from "node:path";
+import { type PackedPictures, TABLE_STRIDE } from "../data/pack.ts";
+import { EpochOrder } from "../data/sampler.ts";
+import { UserError } from "../errors.ts";
+import { openGpu } from "../kernels/gpu.ts";
+import { openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
+import { CheckpointError } from "../models/checkpoint/checkpoint_error.ts";
+import {
+  buildLinearCheckpoint,
+  type LinearCheckpoint,
+  readLinearCheckpoint,
+  type SavedProbe,
+} from "../models/checkpoint/linear_checkpoint.ts";
+import type { NamedTensor } from "../models/checkpoint/student_checkpoint.ts";
+import { writeTorchFile } from "../models/checkpoint/torch_writer.ts";
+import { openEncoderSource } from "../models/encoder_source.ts";
+import { partsOf } from "../models/encoder_parts.ts";
+import { initialize } from "../models/initialize.ts";
+import { type LabelledRows, LinearProbes, type ProbeResult } from "../models/linear_probes.ts";
+import { findEncoder, usualHead } from "../models/registry.ts";
+import { LabelledFeatures, labelsOf } from "./labelled_features.ts";
+import type { LinearOptions } from "./linear_options.ts";
+import type {
+  BatchPosition,
+  EmbeddedBatch,
+  LinearMonitor,
+  LinearProgress,
+  LinearTrainer,
+  ProbeScore,
+  Purpose,
+  TsvReader,
+} from "./messages.ts";
+import { type ActorContext, type ActorRef, defineActor, urgent } from "./runtime/mod.ts";
+
+/** How a trainer is started. */
+export interface LinearTrainerConfig {
+  options: LinearOptions;
+  /** Length of a feature. */
+  features: number;
+  classes: number;
+  /** Whether the queries' features are kept, or judged as they come. */
+  keepsQueries: boolean;
+  monitor: ActorRef<LinearMonitor>;
+}
+
+/** `lincls_checkpoint_0007.pth.tar` after epoch 7, as the original names it. */
+export function linearCheckpointName(epoch: number): string {
+  return `lincls_checkpoint_${String(epoch).padStart(4, "0")}.pth.tar`;
+}
+
+/** Name of the best one, as the original has it. */
+export const BEST_CHECKPOINT = "model_best.pth.tar";
+
+/** Sums of what probes did on the pictures of one purpose. */
+class Tally {
+  pictures = 0;
+  readonly #sums: ProbeResult[] = [];
+
+  add(pictures: number, results: readonly ProbeResult[]): void {
+    this.pictures += pictures;
+    for (const [i, { loss, top1, top5 }] of results.entries()) {
+      this.#sums[i] ??= { loss: 0, top1: 0, top5: 0 };
+      this.#sums[i].loss += loss * pictures;
+      this.#sums[i].top1 += top1;
+      this.#sums[i].top5 += top5;
+    }
+  }
+
+  scores(): ProbeScore[] {
+    return this.#sums.map((sum) => scoreOf(sum, this.pictures, this.pictures));
+  }
+}
+
+function scoreOf({ loss, top1, top5 }: ProbeResult, pictures: number, losses = 1): ProbeScore {
+  return { loss: loss / losses, top1: 100 * top1 / pictures, top5: 100 * top5 / pictures };
+}
+
+/** The end of an epoch, to be written. */
+interface Noted {
+  progress: LinearProgress;
+  /** Of the chosen probe. */
+  learningRate: number;
+  probes: SavedProbe[];
+}
+
+/** The trainer's state. */
+class Training {
+  readonly #config: LinearTrainerConfig;
+  readonly #probes: LinearProbes;
+  #readers = new Map<string, ActorRef<TsvReader>>();
+  #learningRates: number[];
+  /** Settles when the results of all batches so far have come back. */
+  #reported: Promise<void> = Promise.resolve();
+  readonly #tallies = new Map<Purpose, Tally>();
+  readonly #kept = new Map<Purpose, LabelledFeatures>();
+  #onTaken = Promise.withResolvers<void>();
+  #noted?: Noted;
+  /** The best epoch's, until it is written. */
+  #best?: Noted;
+  /** The checkpoint of this run that is on the disk. */
+  #written?: string;
+
+  constructor(config: LinearTrainerConfig, probes: LinearProbes) {
+    this.#config = config;
+    this.#probes = probes;
+    this.#learningRates = config.options.lr;
+  }
+
+  connect(readers: ActorRef<TsvReader>[]): void {
+    this.#readers = new Map(readers.map((reader) => [reader.name, reader]));
+  }
+
+  begin(learningRates: number[]): void {
+    this.#learningRates = learningRates;
+  }
+
+  async take({ position, purpose, home, pictures, views, embeddings }: EmbeddedBatch): Promise<void> {
+    const labels = labelsOf(pictures);
+    this.#checkLabels(labels, pictures);
+    const features = new Float32Array(embeddings).subarray(0, labels.length * this.#config.features);
+    const isKept = purpose === "bank" || (purpose === "queries" && this.#config.keepsQueries);
+    const before = this.#reported;
+    if (isKept) {
+      const kept = this.#kept.get(purpose) ?? new LabelledFeatures(this.#config.features);
+      this.#kept.set(purpose, kept);
+      kept.add(features.slice(), labels);
+    } else if (labels.length > 0) this.#submit(purpose, position, { features, labels });
+    await this.#readers.get(home)!.tell("recycle", { pictures: pictures.table.buffer, views, embeddings });
+    await before;
+    this.#onTaken.resolve();
+    this.#onTaken = Promise.withResolvers();
+  }
+
+  #checkLabels(labels: readonly number[], { table }: PackedPictures): void {
+    const { classes } = this.#config;
+    const wrong = labels.findIndex((label) => label < 0 || label >= classes);
+    if (wrong < 0) return;
+    throw new UserError(
+      `row ${table[wrong * TABLE_STRIDE + 3] + 1} has label ${
+        labels[wrong]
+      }, but labels of ${classes} classes are 0 to ` +
+        `${classes - 1}; give the pictures such labels, or use more --classes`,
+    );
+  }
+
+  /** Trains on a batch, or judges it, and has its results told of when they are there. */
+  #submit(purpose: Purpose, position: BatchPosition, rows: LabelledRows): void {
+    const learningRates = this.#learningRates;
+    const results = purpose === "train"
+      ? this.#probes.train(rows, learningRates)
+      : this.#probes.evaluate(rows);
+    this.#reported = this.#report(
+      purpose,
+      position,
+      rows.labels.length,
+      learningRates,
+      results,
+      this.#reported,
+    );
+  }
+
+  async #report(
+    purpose: Purpose,
+    position: BatchPosition,
+    pictures: number,
+    learningRates: number[],
+    promise: Promise<ProbeResult[]>,
+    before: Promise<void>,
+  ): Promise<void> {
+    const results = await promise;
+    await before;
+    const tally = this.#tallies.get(purpose) ?? new Tally();
+    this.#tallies.set(purpose, tally);
+    tally.add(pictures, results);
+    if (purpose !== "train") return;
+    const scores = results.map((result) => scoreOf(result, pictures));
+    await this.#config.monitor.tell("step", { ...position, scores, learningRates });
+  }
+
+  async finish(
+    purpose: Purpose,
+    pictures: number,
+    context: ActorContext<LinearTrainer>,
+  ): Promise<ProbeScore[]> {
+    const taken = () =>
+      (this.#kept.get(purpose)?.labels.length ?? 0) + (this.#tallies.get(purpose)?.pictures ?? 0);
+    for (;;) {
+      await this.#reported;
+      if (taken() >= pictures) return this.#takeScores(purpose);
+      await context.wait(this.#onTaken.promise);
+    }
+  }
+
+  #takeScores(purpose: Purpose): ProbeScore[] {
+    const scores = this.#tallies.get(purpose)?.scores() ?? [];
+    this.#tallies.delete(purpose);
+    return scores;
+  }
+
+  /** One epoch over the kept features. */
+  async trainOnKept(epoch: number, learningRates: number[]): Promise<ProbeScore[]> {
+    this.begin(learningRates);
+    await this.#replay("bank", "train", epoch);
+    return this.#takeScores("train");
+  }
+
+  /** Judges the kept queries. */
+  async judgeKept(): Promise<ProbeScore[]> {
+    await this.#replay("queries", "queries", 0);
+    return this.#takeScores("queries");
+  }
+
+  async #replay(from: Purpose, as: Purpose, epoch: number): Promise<void> {
+    const { features: length, options: { seed, batchSize } } = this.#config;
+    const kept = this.#kept.get(from)!;
+    const { labels } = kept;
+    const order = new EpochOrder(labels.length, seed, epoch, batchSize, {
+      shuffle: as === "train",
+      dropLast: false,
+    });
+    for (let batch = 0; batch < order.batchCount; batch++) {
+      const rows = order.batch(batch);
+      const features = new Float32Array(rows.length * length);
+      for (const [i, row] of rows.entries()) features.set(kept.feature(row), i * length);
+      const before = this.#reported;
+      this.#submit(as, { epoch, batch, endsEpoch: batch === order.batchCount - 1 }, {
+        features,
+        labels: Array.from(rows, (row) => labels[row]),
+      });
+      await before;
+    }
+    await this.#reported;
+  }
+
+  /** Copies the weights of every probe, for `save`. */
+  async note(progress: LinearProgress): Promise<void> {
+    const { lr } = this.#config.options;
+    const probes: SavedProbe[] = [];
+    for (const [i, rate] of lr.entries()) {
+      probes.push({
+        lr: rate,
+        best: progress.best[i],
+        values: await this.#probes.save(i),
+        momentum: await this.#probes.saveMomentum(i),
+      });
+    }
+    this.#noted = { progress, learningRate: this.#learningRates[progress.probe], probes };
+    if (progress.isBest) this.#best = this.#noted;
+  }
+
+  /** Writes what is new; the checkpoint before it goes, since the whole backbone is in each. */
+  async save(context: ActorContext<LinearTrainer>): Promise<string | null> {
+    if (this.#noted === undefined) return null;
+    const { output } = this.#config.options;
+    if (this.#best !== undefined) {
+      await this.#write(join(output, BEST_CHECKPOINT), this.#best, context);
+      this.#best = undefined;
+    }
+    const path = join(output, linearCheckpointName(this.#noted.progress.epoch - 1));
+    if (path === this.#written) return path;
+    await this.#write(path, this.#noted, context);
+    if (this.#written !== undefined) await Deno.remove(this.#written).catch(() => {});
+    this.#written = path;
+    return path;
+  }
+
+  async #write(
+    path: string,
+    { progress, learningRate, probes }: Noted,
+    context: ActorContext<LinearTrainer>,
+  ): Promise<void> {
+    const { options, classes, features } = this.#config;
+    const write = (backbone: LinearCheckpoint["backbone"]) =>
+      context.wait(writeTorchFile(
+        path,
+        buildLinearCheckpoint({
+          epoch: progress.epoch,
+          arch: options.arch,
+          backbone,
+          classes,
+          features,
+          probes,
+          chosen: progress.probe,
+          sgd: { lr: learningRate, momentum: options.momentum, weightDecay: options.weightDecay },
+        }),
+      ));
+    if (options.pretrained === null) await write(freshBackbone(options));
+    else {
+      using source = await openEncoderSource(options.pretrained, {
+        arch: options.arch,
+        which: options.which,
+        part: "backbone",
+      });
+      await write(source.tensors);
+    }
+  }
+}
+
+/** The weights that an untrained encoder has from its seed. */
+function freshBackbone({ arch, seed }: LinearOptions): NamedTensor[] {
+  const encoder = findEncoder(arch);
+  const { backbone } = partsOf(encoder, usualHead(encoder));
+  const values = initialize(backbone, seed);
+  return backbone.map(({ key, shape, kind }) =>
+    kind === "counter"
+      ? { key, shape, dtype: "int64", data: BigInt64Array.of(0n) }
+      : { key, shape, data: values.get(key)! }
+  );
+}
+
+/** Gives each learning rate the probe that the checkpoint has for it. */
+async function loadProbes(
+  probes: LinearProbes,
+  path: string,
+  { options: { lr }, classes, features }: LinearTrainerConfig,
+): Promise<void> {
+  using file = await openCheckpointFile(path);
+  const saved = await readLinearCheckpoint(file, lr[0]);
+  if (saved.classes !== classes || saved.features !== features) {
+    throw new CheckpointError(
+      path,
+      `has a classifier of ${saved.classes} classes over ${saved.features} features, but the pictures have ${classes} ` +
+        `classes and the encoder gives ${features} features; use the data and encoder of that run, or --classes`,
+    );
+  }
+  for (const [i, rate] of lr.entries()) {
+    const probe = saved.probes.find((candidate) => candidate.lr === rate);
+    if (probe === undefined) {
+      const found = saved.probes.map((candidate) => candidate.lr).join(",");
+      throw new CheckpointError(path, `has no classifier of learning rate ${rate}; use --lr ${found}`);
+    }
+    await probes.load(i, (key) => probe.values.get(key)!);
+    probes.loadMomentum(i, probe.momentum);
+  }
+}
+
+export default defineActor<LinearTrainer, LinearTrainerConfig>(async (config, context) => {
+  const { options, features, classes } = config;
+  const gpu = await openGpu(context.name);
+  context.onStop(() => gpu.destroy());
+  const probes = await LinearProbes.create(gpu, {
+    features,
+    classes,
+    batch: options.batchSize,
+    probes: options.lr.length,
+    momentum: options.momentum,
+    weightDecay: options.weightDecay,
+  });
+  if (options.resume === null) {
+    // The same for each learning rate, so that nothing but the rate differs.
+    const weights = initialize(probes.state, options.seed);
+    for (const i of options.lr.keys()) await probes.load(i, (key) => weights.get(key)!);
+  } else await loadProbes(probes, options.resume, config);
+  const training = new Training(config, probes);
+
+  return {
+    handlers: {
+      connect: ({ readers }) => training.connect(readers),
+      begin: ({ learningRates }) => training.begin(learningRates),
+      take: (batch) => training.take(batch),
+      finish: urgent(({ purpose, pictures }) => training.finish(purpose, pictures, context)),
+      trainOnKept: ({ epoch, learningRates }) => training.trainOnKept(epoch, learningRates),
+      judgeKept: () => training.judgeKept(),
+      note: (progress) => training.note(progress),
+      save: async () => ({ path: await training.save(context) }),
+    },
+  };
+});

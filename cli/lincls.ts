@@ -1,0 +1,117 @@
+/** `deno task lincls`: flags in, progress and files out. The run itself is `actors/linear_evaluation.ts`. */
+import { linearEvaluation, type LinearPlan, type LinearResult } from "../actors/linear_evaluation.ts";
+import type { LinearOptions } from "../actors/linear_options.ts";
+import { BEST_CHECKPOINT } from "../actors/linear_trainer.ts";
+import { describeAdapter } from "../kernels/gpu.ts";
+import { ENCODERS } from "../models/registry.ts";
+import { formatDuration } from "./duration.ts";
+import { encoderTable } from "./encoder_table.ts";
+import { checkLinclsInputs } from "./inputs.ts";
+import { interruptSignal } from "./interrupt.ts";
+import { parseLinclsFlags } from "./lincls_flags.ts";
+import { OutputFolder } from "./output_folder.ts";
+import { RunConsole } from "./run_console.ts";
+import { reportError, runMain } from "./run_main.ts";
+import { formatTable } from "./table.ts";
+
+/** What is shown before the first step. */
+function describeRun(options: LinearOptions, plan: LinearPlan, adapter: string): string[] {
+  const { arch, pretrained, epochs, batchSize, imageSize, lr } = options;
+  const { trainPictures, testPictures, classes, features, batchesPerEpoch, firstEpoch } = plan;
+  const training = `${epochs} epochs of ${batchesPerEpoch} batches of ${batchSize}, learning rate ${
+    lr.join(", ")
+  }`;
+  const resumed = firstEpoch > 0 ? `, from epoch ${firstEpoch + 1}` : "";
+  return [
+    `adapter   ${adapter}`,
+    `encoder   ${arch}, ${pretrained ?? "fresh weights"}`,
+    `pictures  ${trainPictures} to learn from, ${testPictures} to classify, ${imageSize} x ${imageSize}`,
+    `probe     ${classes} classes over ${features} features`,
+    options.evaluate ? `classify  with ${options.resume}` : `training  ${training}${resumed}`,
+    `output    ${options.output}`,
+  ];
+}
+
+function percent(value: number): string {
+  return `${value.toFixed(2)} %`;
+}
+
+/** What is shown after the last step. */
+function describeResult(
+  { scores, chosen, checkpoint }: LinearResult,
+  { output, evaluate }: LinearOptions,
+  seconds: number,
+): string[] {
+  const rows = scores.map(({ lr, last, best }) => [
+    String(lr),
+    percent(last.top1),
+    percent(last.top5),
+    last.loss.toFixed(4),
+    ...evaluate ? [] : [percent(best)],
+  ]);
+  const heading = ["learning rate", "top-1", "top-5", "loss", ...evaluate ? [] : ["best top-1"]];
+  const files = checkpoint === null
+    ? []
+    : [`last      ${checkpoint}`, `best      ${output}/${BEST_CHECKPOINT}`];
+  const { lr, best } = scores[chosen];
+  return [
+    `${evaluate ? "classified" : "trained"} in ${formatDuration(seconds)}`,
+    ...files,
+    "",
+    formatTable([heading, ...rows]),
+    ...scores.length > 1 ? ["", `the best is ${percent(best)}, with learning rate ${lr}`] : [],
+  ];
+}
+
+async function main(): Promise<void> {
+  const command = parseLinclsFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name), encoderTable });
+  if (command.help !== undefined) return console.log(command.help);
+  const options = await checkLinclsInputs(command.options);
+  const adapter = await describeAdapter();
+  using folder = OutputFolder.open(options.output, { isResuming: options.resume !== null });
+  folder.writeConfig(options);
+  using interrupt = interruptSignal();
+  const started = performance.now();
+  const shown = new RunConsole(folder, command);
+  for (const warning of command.warnings) shown.warn(warning);
+
+  let result: LinearResult;
+  try {
+    result = await linearEvaluation(options, {
+      onPlan(plan) {
+        for (const line of describeRun(options, plan, adapter.name)) shown.say(line);
+        if (options.evaluate) return;
+        const firstStep = plan.firstEpoch * plan.batchesPerEpoch;
+        if (options.resume !== null) folder.dropMetricsFrom(plan.firstEpoch, firstStep);
+        shown.start({
+          epochs: options.epochs,
+          stepsPerEpoch: plan.batchesPerEpoch,
+          firstStep,
+          batchSize: options.batchSize,
+          // Steps over features that are kept take no time.
+          printFreq: options.cacheFeatures ? plan.batchesPerEpoch : options.printFreq,
+        });
+      },
+      onStep: ({ epoch, step, score, lr }) => shown.step({ epoch, step, loss: score.loss, lr }),
+      onEpoch({ epoch, tested }) {
+        const best = tested.reduce((a, b) => b.top1 > a.top1 ? b : a);
+        const which = tested.length === 1 ? "" : ` (best of ${tested.length} learning rates)`;
+        shown.say(
+          `test after epoch ${epoch + 1}: top-1 ${percent(best.top1)}, top-5 ${percent(best.top5)}${which}`,
+        );
+      },
+      onNote: shown.say,
+      onWarning: shown.warn,
+    }, interrupt.signal);
+  } catch (error) {
+    folder.log(reportError(error).text);
+    throw error;
+  } finally {
+    await shown.stop();
+  }
+  for (const line of describeResult(result, options, (performance.now() - started) / 1000)) {
+    shown.report(line);
+  }
+}
+
+if (import.meta.main) await runMain(main);

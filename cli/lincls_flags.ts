@@ -1,0 +1,296 @@
+/** The flags of `deno task lincls`: those of the original's main_lincls.py, under its names. */
+import { join } from "node:path";
+import {
+  LINEAR_DEFAULTS,
+  LINEAR_SAMPLE_DEFAULTS,
+  type LinearDefaults,
+  type LinearOptions,
+} from "../actors/linear_options.ts";
+import { SAMPLE_DATA } from "../data/sample.ts";
+import type { EncoderRole } from "../models/registry.ts";
+import { type FlagTable, parseFlags, type RetiredFlag, UsageError } from "./flags.ts";
+import { formatHelp } from "./help.ts";
+import { callersFolder, resolvePath } from "./paths.ts";
+import { runName } from "./run_name.ts";
+
+/** Defaults of the original that differ. */
+const ORIGINAL_DEFAULTS: Readonly<Partial<Record<keyof LinearDefaults, string>>> = {
+  workers: "32",
+  seed: "none",
+};
+
+const MODEL = "Encoder";
+const DATA = "Pictures and files";
+const TRAINING = "Training";
+const GENERAL = "Other";
+
+function makeTable({ encoders, encoderTable }: LinclsFlagsContext) {
+  return {
+    pretrained: {
+      kind: "text",
+      metavar: "FILE",
+      group: MODEL,
+      help:
+        "checkpoint of the encoder that is judged: of deno task distill or export, the original, MoCo, SimCLR, " +
+        "SWAV or torchvision",
+    },
+    arch: {
+      kind: "choice",
+      values: encoders,
+      valuesShown: encoderTable === undefined ? undefined : "see the list at the end",
+      short: "a",
+      group: MODEL,
+      help: "the encoder; without --pretrained it has fresh weights, to compare with",
+    },
+    which: {
+      kind: "choice",
+      values: ["student", "teacher"],
+      group: MODEL,
+      help: "which encoder of a distillation's checkpoint",
+    },
+
+    output: {
+      kind: "text",
+      metavar: "FOLDER",
+      group: DATA,
+      help:
+        "where config.json, log.txt, metrics.jsonl and the checkpoints go; it must not hold another run, unless " +
+        "--resume goes on with that",
+    },
+    testData: { kind: "text", metavar: "FILE", group: DATA, help: "pictures to be classified" },
+    resume: {
+      kind: "text",
+      metavar: "FILE",
+      group: DATA,
+      help: "checkpoint of a linear evaluation to go on from; it has the encoder too",
+    },
+    evaluate: {
+      kind: "boolean",
+      short: "e",
+      group: DATA,
+      help: "only classify the test pictures, with the classifier of --resume",
+    },
+    cacheFeatures: {
+      kind: "boolean",
+      group: DATA,
+      help:
+        "embed each picture once, resized and cut from the middle, and train on these features in every epoch: " +
+        "much faster, and a little less accurate than with random crops and flips",
+    },
+    imageSize: {
+      kind: "integer",
+      min: 8,
+      max: 4096,
+      group: DATA,
+      help: "height and width of a view, in pixels",
+    },
+    classes: { kind: "integer", min: 2, group: DATA, help: "classes, whose labels are 0 to N - 1" },
+    workers: {
+      kind: "integer",
+      min: 1,
+      max: 64,
+      short: "j",
+      group: DATA,
+      help: "Workers that read and decode pictures",
+    },
+
+    epochs: { kind: "integer", min: 1, group: TRAINING, help: "epochs in all" },
+    startEpoch: { kind: "integer", min: 0, group: TRAINING, help: "epoch to start with, from 0" },
+    batchSize: { kind: "integer", min: 1, short: "b", group: TRAINING, help: "pictures in a batch" },
+    lr: {
+      kind: "numbers",
+      above: 0,
+      aliases: ["learning-rate"],
+      group: TRAINING,
+      help:
+        "learning rate for a batch of 256 pictures; of several, a classifier is trained with each, side by side, " +
+        "and the best is reported",
+    },
+    scaleLr: {
+      kind: "boolean",
+      group: TRAINING,
+      help: "multiply the learning rate by batch-size / 256 after the warm-up",
+    },
+    warmupEpochs: {
+      kind: "integer",
+      min: 0,
+      group: TRAINING,
+      help: "epochs over which the learning rate goes from --lr to the scaled one",
+    },
+    schedule: {
+      kind: "integers",
+      min: 0,
+      group: TRAINING,
+      help: "epochs at which the learning rate becomes ten times lower",
+    },
+    momentum: { kind: "number", min: 0, max: 1, group: TRAINING, help: "momentum of SGD" },
+    weightDecay: {
+      kind: "number",
+      min: 0,
+      aliases: ["wd"],
+      group: TRAINING,
+      help: "weight decay of SGD",
+    },
+    seed: {
+      kind: "integer",
+      min: 0,
+      group: TRAINING,
+      help: "seed of the classifier's weights, the order of the pictures and their crops",
+    },
+
+    printFreq: {
+      kind: "integer",
+      min: 1,
+      short: "p",
+      group: GENERAL,
+      help: "steps between two lines in log.txt, and on the screen where it is no terminal",
+    },
+    quiet: { kind: "boolean", short: "q", group: GENERAL, help: "show no progress" },
+    help: { kind: "boolean", short: "h", group: GENERAL, help: "show this text" },
+  } as const satisfies FlagTable;
+}
+
+const ONE_MACHINE = "there is one process, and it uses one device";
+
+const RETIRED: Readonly<Record<string, RetiredFlag>> = {
+  "local-rank": { takesValue: true, reason: ONE_MACHINE },
+  "world-size": { takesValue: true, reason: ONE_MACHINE },
+  "rank": { takesValue: true, reason: ONE_MACHINE },
+  "dist-url": { takesValue: true, reason: ONE_MACHINE },
+  "dist-backend": { takesValue: true, reason: ONE_MACHINE },
+  "multiprocessing-distributed": { takesValue: false, reason: ONE_MACHINE },
+  "gpu": { takesValue: true, reason: "WebGPU's first adapter is used" },
+};
+
+/** What the program depends on besides the arguments. */
+export interface LinclsFlagsContext {
+  /** Names of the encoders that exist. */
+  encoders: readonly string[];
+  /** Makes the list of encoders that the help ends with. */
+  encoderTable?: () => string;
+  /** Folder that relative paths start from; the caller's by default. */
+  folder?: string;
+  /** Names the default output folder; the present by default. */
+  now?: Date;
+  /** Width of the terminal in characters, for the help. */
+  width?: number;
+}
+
+/** The options of a run, but for what its files tell. */
+export interface LinclsRequest extends Omit<LinearOptions, "arch" | "trainData" | "testData"> {
+  /** `null` where the checkpoint tells. */
+  arch: string | null;
+  /** Folder of the pictures. */
+  data: string;
+  /** `null` for that of the folder. */
+  testData: string | null;
+}
+
+/** What the command line asks for. */
+export type LinclsCommand =
+  | { help: string }
+  | { help: undefined; options: LinclsRequest; quiet: boolean; warnings: string[] };
+
+function show(value: LinearDefaults[keyof LinearDefaults]): string {
+  return typeof value === "boolean" ? (value ? "on" : "off") : String(value);
+}
+
+function describeDefault(property: keyof LinearDefaults): string {
+  const own = show(LINEAR_DEFAULTS[property]);
+  const sample = show(LINEAR_SAMPLE_DEFAULTS[property]);
+  const original = ORIGINAL_DEFAULTS[property];
+  return `default: ${own}` + (sample === own ? "" : `; bundled sample: ${sample}`) +
+    (original === undefined ? "" : `; the original: ${original}`);
+}
+
+/** The text of `deno task lincls --help`. */
+export function linclsHelp(context: LinclsFlagsContext): string {
+  const properties = Object.keys(LINEAR_DEFAULTS) as (keyof LinearDefaults)[];
+  return formatHelp({
+    usage: "deno task lincls [flags] [DATA]     (or ./seed lincls [flags] [DATA])",
+    intro: [
+      "Trains a linear classifier on the features of a frozen encoder and says how well it classifies other pictures: " +
+      "the linear evaluation of MoCo's protocol, as the original has it.",
+      "DATA is a folder of train.tsv and test.tsv, the bundled pictures where it is left out.",
+    ],
+    table: makeTable(context),
+    defaults: {
+      ...Object.fromEntries(properties.map((property) => [property, describeDefault(property)])),
+      arch: "default: recognised from the checkpoint; the original: resnet50",
+      which: "default: student",
+      classes: "default: as many as the labels say",
+      testData: "default: test.tsv in DATA",
+      output: "default: a new folder under output/",
+    },
+    notes: [
+      "The output folder gets the newest lincls_checkpoint_NNNN.pth.tar and model_best.pth.tar, with the original's " +
+      "keys. Several values of --lr and --schedule are written with commas or blanks between them, and then stand " +
+      "before another flag: lincls --lr 1 3 10 --epochs 50 DATA.",
+    ],
+    listing: context.encoderTable?.(),
+    width: context.width,
+  });
+}
+
+/**
+ * Reads the command line of `deno task lincls`. Looks at no file: see `checkLinclsInputs` for that.
+ *
+ * @throws {UsageError} for a flag that is unknown or wrong, and for flags that do not go together
+ */
+export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsContext): LinclsCommand {
+  if (args.some((arg) => arg === "--help" || arg === "-h")) return { help: linclsHelp(context) };
+  const { values, positionals, warnings } = parseFlags(makeTable(context), args, {
+    retired: RETIRED,
+    positionals: 1,
+  });
+  const { folder = callersFolder(), now = new Date() } = context;
+  const [data] = positionals;
+  const {
+    quiet = false,
+    help: _,
+    arch,
+    pretrained,
+    which,
+    testData,
+    output,
+    resume,
+    evaluate,
+    classes,
+    ...rest
+  } = values;
+  if (pretrained === undefined && resume === undefined && arch === undefined) {
+    throw new UsageError(
+      "there is nothing to judge: give --pretrained FILE, or --resume FILE, or --arch NAME for fresh weights",
+    );
+  }
+  if (evaluate && resume === undefined) {
+    throw new UsageError("--evaluate classifies with a trained classifier: add --resume FILE");
+  }
+  if (which === "teacher" && pretrained === undefined) {
+    throw new UsageError("--which is about the checkpoint of --pretrained: add that, or leave it out");
+  }
+  const path = (text: string | undefined) => text === undefined ? null : resolvePath(text, folder);
+  const options: LinclsRequest = {
+    ...(data === undefined ? LINEAR_SAMPLE_DEFAULTS : LINEAR_DEFAULTS),
+    ...rest,
+    pretrained: path(pretrained),
+    arch: arch ?? null,
+    which: (which ?? "student") satisfies EncoderRole,
+    data: data === undefined ? SAMPLE_DATA : resolvePath(data, folder),
+    testData: path(testData),
+    output: resolvePath(output ?? join("output", runName("lincls", now)), folder),
+    resume: path(resume),
+    evaluate: evaluate ?? false,
+    classes: classes ?? null,
+  };
+  if (options.startEpoch >= options.epochs) {
+    throw new UsageError(
+      `--start-epoch ${options.startEpoch} leaves nothing to do: it must be below --epochs ${options.epochs} (epochs ` +
+        "count from 0)",
+    );
+  }
+  if (new Set(options.lr).size < options.lr.length) {
+    throw new UsageError(`--lr ${options.lr.join(",")} has a learning rate twice; give each once`);
+  }
+  return { help: undefined, options, quiet, warnings };
+}

@@ -1,0 +1,53 @@
+/** What a run says: on the screen, in `log.txt`, and in `metrics.jsonl`. */
+import type { OutputFolder } from "./output_folder.ts";
+import { Progress, type ProgressOptions, type StepReport } from "./progress.ts";
+
+/** Shows a run and keeps its log. */
+export class RunConsole {
+  readonly #folder: OutputFolder;
+  readonly #quiet: boolean;
+  #progress: Progress | undefined;
+
+  /** @param quiet show warnings and results alone */
+  constructor(folder: OutputFolder, { quiet }: { quiet: boolean }) {
+    this.#folder = folder;
+    this.#quiet = quiet;
+  }
+
+  /** Something on the way. */
+  readonly say = (text: string): void => {
+    if (this.#progress !== undefined) return this.#progress.note(text);
+    this.#folder.log(text);
+    if (!this.#quiet) console.log(text);
+  };
+
+  /** Something that is not as expected; shown when quiet too. */
+  readonly warn = (text: string): void => {
+    if (this.#progress !== undefined) return this.#progress.warn(text);
+    this.#folder.log(`warning: ${text}`);
+    console.error(`warning: ${text}`);
+  };
+
+  /** What the run was for; shown when quiet too. */
+  readonly report = (text: string): void => {
+    this.#folder.log(text);
+    console.log(text);
+  };
+
+  /** Begins to show steps. */
+  start(options: Omit<ProgressOptions, "quiet" | "log">): void {
+    this.#progress = new Progress({ ...options, quiet: this.#quiet, log: (line) => this.#folder.log(line) });
+  }
+
+  /** A step is done. */
+  step(report: StepReport): void {
+    const imagesPerSecond = this.#progress!.step(report);
+    this.#folder.metrics({ ...report, images_per_second: imagesPerSecond });
+  }
+
+  /** Shows no more steps. */
+  async stop(): Promise<void> {
+    await this.#progress?.stop();
+    this.#progress = undefined;
+  }
+}

@@ -1,0 +1,174 @@
+/**
+ * Checkpoints of a linear evaluation, as the original writes them (main_lincls.py): `epoch`, `arch`, `state_dict` with
+ * `module.*` of the frozen backbone and `module.fc.*`, `best_acc1`, and the state of PyTorch's SGD over `fc` alone.
+ */
+import { CheckpointError, quote } from "./checkpoint_error.ts";
+import type { CheckpointFile } from "./checkpoint_file.ts";
+import { buildSgdState, readSgdBuffers, type SgdSettings } from "./sgd_state.ts";
+import type { NamedTensor } from "./student_checkpoint.ts";
+import { TensorRef } from "./tensor_ref.ts";
+import {
+  OrderedDict,
+  PyFloat,
+  TensorValue,
+  type TorchDict,
+  torchDict,
+  type TorchValue,
+} from "./torch_value.ts";
+
+/** The trained keys, in the optimizer's order. */
+const TRAINED = ["fc.weight", "fc.bias"] as const;
+/** Key of what the original does not have: the other probes of a sweep. */
+const SWEEP = "seed_sweep";
+
+/** One linear classifier on its way. */
+export interface SavedProbe {
+  /** Initial learning rate, `--lr`: what tells it from the others. */
+  readonly lr: number;
+  /** Best top-1 so far, in percent. */
+  readonly best: number;
+  /** `fc.weight` [classes, features] and `fc.bias` [classes]. */
+  readonly values: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
+  /** The momentum of both; none before the first step. */
+  readonly momentum: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
+}
+
+/** What a linear evaluation saves. */
+export interface LinearCheckpoint {
+  /** Epochs done. */
+  readonly epoch: number;
+  /** Name of the encoder. */
+  readonly arch: string;
+  /** The frozen backbone, by plain keys. */
+  readonly backbone: ReadonlyMap<string, TensorRef> | readonly NamedTensor[];
+  readonly classes: number;
+  readonly features: number;
+  /** All of a sweep; the file's `state_dict`, `best_acc1` and `optimizer` are of number `chosen`. */
+  readonly probes: readonly SavedProbe[];
+  readonly chosen: number;
+  /** Of the chosen one. */
+  readonly sgd: SgdSettings;
+}
+
+/** What {@linkcode readLinearCheckpoint} finds. */
+export interface SavedLinear {
+  readonly epoch: number;
+  readonly arch: string;
+  readonly classes: number;
+  readonly features: number;
+  readonly probes: readonly SavedProbe[];
+}
+
+/** The value to hand to `writeTorchFile`. */
+export function buildLinearCheckpoint(checkpoint: LinearCheckpoint): TorchDict {
+  const { epoch, arch, backbone, classes, features, probes, chosen, sgd } = checkpoint;
+  const shapes = { "fc.weight": [classes, features], "fc.bias": [classes] };
+  const tensors = new OrderedDict();
+  if (Array.isArray(backbone)) {
+    for (const { key, dtype = "float32", shape, data } of backbone as readonly NamedTensor[]) {
+      tensors.set(`module.${key}`, new TensorValue(dtype, shape, data));
+    }
+  } else {
+    for (const [key, tensor] of backbone as ReadonlyMap<string, TensorRef>) {
+      tensors.set(`module.${key}`, tensor);
+    }
+  }
+  const asTensor = (key: typeof TRAINED[number], data: Float32Array<ArrayBuffer>) =>
+    new TensorValue("float32", shapes[key], data);
+  const { values, momentum, best } = probes[chosen];
+  for (const key of TRAINED) tensors.set(`module.${key}`, asTensor(key, values.get(key)!));
+  const buffers = TRAINED.flatMap((key, index) => {
+    const data = momentum.get(key);
+    return data === undefined ? [] : [{ index, shape: shapes[key], data }];
+  });
+  const dictOf = (of: ReadonlyMap<string, Float32Array<ArrayBuffer>>) =>
+    torchDict(TRAINED.flatMap((key) => of.has(key) ? [[key, asTensor(key, of.get(key)!)] as const] : []));
+  return torchDict([
+    ["epoch", epoch],
+    ["arch", arch],
+    ["state_dict", tensors],
+    ["best_acc1", new PyFloat(best)],
+    ["optimizer", buildSgdState(sgd, TRAINED.length, buffers)],
+    [
+      SWEEP,
+      probes.map((probe) =>
+        torchDict([
+          ["lr", new PyFloat(probe.lr)],
+          ["best_acc1", new PyFloat(probe.best)],
+          ["values", dictOf(probe.values)],
+          ["momentum", dictOf(probe.momentum)],
+        ])
+      ),
+    ],
+  ]);
+}
+
+/**
+ * Reads what {@linkcode buildLinearCheckpoint} or the original saved.
+ *
+ * @param lr initial learning rate of the original's, whose files do not say it
+ * @throws CheckpointError where `file` is no checkpoint of a linear evaluation
+ */
+export async function readLinearCheckpoint(file: CheckpointFile, lr: number): Promise<SavedLinear> {
+  const wrong = (how: string) =>
+    new CheckpointError(file.path, `is not a checkpoint of a linear evaluation: ${how}`);
+  const root = file.value instanceof Map ? file.value : new Map<TorchValue, TorchValue>();
+  const epoch = root.get("epoch");
+  const arch = root.get("arch");
+  const weights = root.get("state_dict");
+  if (!Number.isSafeInteger(epoch) || (epoch as number) < 0 || typeof arch !== "string") {
+    throw wrong("it does not say its epoch and arch");
+  }
+  const entry = (key: string) =>
+    weights instanceof Map ? weights.get(`module.${key}`) ?? weights.get(key) : undefined;
+  const [weight, bias] = TRAINED.map(entry);
+  if (!(weight instanceof TensorRef) || weight.shape.length !== 2) {
+    throw wrong("its state_dict has no classifier fc.weight [classes, features]");
+  }
+  const [classes, features] = weight.shape;
+  if (!(bias instanceof TensorRef) || bias.shape.join() !== String(classes)) {
+    throw wrong(`its state_dict has no fc.bias [${classes}]`);
+  }
+  const shapes = [`${classes},${features}`, String(classes)];
+  const read = async (found: (key: string, i: number) => TorchValue | undefined, needed: boolean) => {
+    const values = new Map<string, Float32Array<ArrayBuffer>>();
+    for (const [i, key] of TRAINED.entries()) {
+      const tensor = found(key, i);
+      if (tensor instanceof TensorRef && tensor.shape.join() === shapes[i]) {
+        values.set(key, await tensor.read());
+      } else if (needed || tensor !== undefined) throw wrong(`its ${quote(key)} is not [${shapes[i]}]`);
+    }
+    return values;
+  };
+  const sweep = root.get(SWEEP);
+  const found = { epoch: epoch as number, arch, classes, features };
+  if (!Array.isArray(sweep)) {
+    const best = root.get("best_acc1");
+    const buffers = new Map(readSgdBuffers(root.get("optimizer")));
+    const probe = {
+      lr,
+      best: typeof best === "number" ? best : best instanceof TensorRef ? (await best.read())[0] : 0,
+      values: await read(entry, true),
+      momentum: await read((_, i) => buffers.get(i), false),
+    };
+    return { ...found, probes: [probe] };
+  }
+  const probes: SavedProbe[] = [];
+  for (const probe of sweep) {
+    const [rate, best, values, momentum] = ["lr", "best_acc1", "values", "momentum"]
+      .map((key) => probe instanceof Map ? probe.get(key) : undefined);
+    if (
+      typeof rate !== "number" || typeof best !== "number" || !(values instanceof Map) ||
+      !(momentum instanceof Map)
+    ) {
+      throw wrong(`its ${SWEEP} is not what deno task lincls writes`);
+    }
+    probes.push({
+      lr: rate,
+      best,
+      values: await read((key) => values.get(key), true),
+      momentum: await read((key) => momentum.get(key), false),
+    });
+  }
+  return { ...found, probes };
+}

@@ -1,0 +1,150 @@
+// The whole recipe, with every part real, on a few rows of the bundled pictures.
+import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
+import { join } from "node:path";
+import { type LinearEpoch, linearEvaluation, type LinearResult } from "../../actors/linear_evaluation.ts";
+import { LINEAR_SAMPLE_DEFAULTS, type LinearOptions } from "../../actors/linear_options.ts";
+import { BEST_CHECKPOINT } from "../../actors/linear_trainer.ts";
+import { SAMPLE_TEACHER } from "../../data/sample.ts";
+import { UserError } from "../../errors.ts";
+import { loadStateDict } from "../../models/checkpoint/state_dict.ts";
+import { digestFile, RunFolder } from "./small_run.ts";
+
+function optionsIn(folder: RunFolder, name: string, changes: Partial<LinearOptions> = {}): LinearOptions {
+  return {
+    ...LINEAR_SAMPLE_DEFAULTS,
+    pretrained: SAMPLE_TEACHER,
+    arch: "resnet18",
+    which: "student",
+    trainData: join(folder.data, "train.tsv"),
+    testData: join(folder.data, "test.tsv"),
+    output: folder.makeOutput(name),
+    workers: 1,
+    epochs: 3,
+    batchSize: 16,
+    lr: [0.03, 0.1],
+    resume: null,
+    evaluate: false,
+    classes: null,
+    ...changes,
+  };
+}
+
+async function run(
+  options: LinearOptions,
+  signal?: AbortSignal,
+  onEpoch?: (epoch: LinearEpoch) => void,
+): Promise<{ result: LinearResult; losses: number[]; epochs: LinearEpoch[] }> {
+  const losses: number[] = [];
+  const epochs: LinearEpoch[] = [];
+  const result = await linearEvaluation(options, {
+    onStep: ({ score }) => losses.push(score.loss),
+    onEpoch(epoch) {
+      epochs.push(epoch);
+      onEpoch?.(epoch);
+    },
+  }, signal);
+  return { result, losses, epochs };
+}
+
+for (const cacheFeatures of [false, true]) {
+  const title = cacheFeatures ? "on features that are kept" : "on random crops";
+  Deno.test(`linearEvaluation() ${title} gives the same bits for any number of readers, and when it is resumed`, async () => {
+    using folder = new RunFolder(72, 40);
+    const settings = { cacheFeatures };
+    const whole = await run(optionsIn(folder, "whole", settings));
+    assertEquals([whole.losses.length, whole.epochs.length], [3 * 5, 3]);
+    assert(whole.losses.every(Number.isFinite));
+    const digest = await digestFile(whole.result.checkpoint!);
+
+    const three = await run(optionsIn(folder, "three readers", { ...settings, workers: 3 }));
+    assertEquals(three.losses, whole.losses);
+    assertEquals(three.epochs, whole.epochs);
+    assertEquals(await digestFile(three.result.checkpoint!), digest);
+
+    const stopped = optionsIn(folder, "stopped", settings);
+    const controller = new AbortController();
+    await assertRejects(
+      () =>
+        run(stopped, controller.signal, ({ epoch }) => {
+          if (epoch === 1) controller.abort(new Error("enough"));
+        }),
+      Error,
+      "enough",
+    );
+    const names = [...Deno.readDirSync(stopped.output)].map(({ name }) => name).toSorted();
+    const last = names.find((name) => name.startsWith("lincls_checkpoint_"))!;
+    assertEquals(names, [last, BEST_CHECKPOINT]);
+    const resumed = await run({ ...stopped, resume: join(stopped.output, last) });
+    assertEquals(await digestFile(resumed.result.checkpoint!), digest);
+    assertEquals(resumed.result.scores, whole.result.scores);
+  });
+}
+
+Deno.test("linearEvaluation() trains several learning rates as it would each alone, and evaluates what it saved", async () => {
+  using folder = new RunFolder(48, 30);
+  const both = await run(optionsIn(folder, "both"));
+  const alone = await run(optionsIn(folder, "alone", { lr: [0.1] }));
+  assertEquals(alone.result.scores[0], both.result.scores[1]);
+
+  // The best epoch's file gives the best accuracy again, its encoder taken from it too.
+  const best = join(folder.path, "alone", BEST_CHECKPOINT);
+  const options = { lr: [0.1], resume: best, pretrained: best, evaluate: true };
+  const { result, epochs } = await run(optionsIn(folder, "again", options));
+  assertEquals([result.scores[0].last.top1, result.checkpoint], [alone.result.scores[0].best, null]);
+  assertEquals([...Deno.readDirSync(join(folder.path, "again"))], []);
+  assertEquals(epochs.length, 1);
+});
+
+Deno.test("linearEvaluation() changes nothing of the encoder, and writes the original's keys", async () => {
+  using folder = new RunFolder(40, 20);
+  const { result } = await run(optionsIn(folder, "run", { epochs: 1 }));
+  using before = await loadStateDict(SAMPLE_TEACHER);
+  using after = await loadStateDict(result.checkpoint!);
+  const root = after.file.value as Map<string, unknown>;
+  assertEquals([...root.keys()].slice(0, 5), ["epoch", "arch", "state_dict", "best_acc1", "optimizer"]);
+  const keys = [...(root.get("state_dict") as Map<string, unknown>).keys()];
+  assert(keys.every((key) => key.startsWith("module.")));
+  assertEquals(keys.slice(-2), ["module.fc.weight", "module.fc.bias"]);
+  assertEquals(after.tensors.get("fc.weight")!.shape, [10, 512]);
+  for (const [key, tensor] of before.tensors) {
+    if (key.startsWith("fc.")) continue;
+    assertEquals(await after.tensors.get(key)!.read(), await tensor.read(), key);
+  }
+});
+
+Deno.test("linearEvaluation() with fresh weights says what training is worth", async () => {
+  using folder = new RunFolder(200, 100);
+  const settings = { epochs: 10, schedule: [], lr: [0.03] };
+  const trained = await run(optionsIn(folder, "trained", settings));
+  const fresh = await run(optionsIn(folder, "fresh", { ...settings, pretrained: null }));
+  const [a, b] = [trained, fresh].map(({ result }) => result.scores[0].last);
+  assert(a.top1 > b.top1, `${a.top1} is not above ${b.top1}`);
+  assertAlmostEquals(a.top5 % 1, 0, 1e-9);
+  // It learns: the loss is below that of guessing.
+  assert(trained.losses.at(-1)! < Math.log(10));
+});
+
+Deno.test("linearEvaluation() says what is wrong with labels and checkpoints", async () => {
+  using folder = new RunFolder(20, 10);
+  const refused = async (changes: Partial<LinearOptions>, expected: string) => {
+    const name = crypto.randomUUID();
+    await assertRejects(() => run(optionsIn(folder, name, changes)), Error, expected);
+  };
+  await refused({ classes: 3 }, "but labels of 3 classes are 0 to 2");
+  const unlabelled = join(folder.path, "unlabelled.tsv");
+  Deno.writeTextFileSync(
+    unlabelled,
+    Deno.readTextFileSync(join(folder.data, "test.tsv")).replace(/\t\d+\t/g, "\t-1\t"),
+  );
+  await refused({ testData: unlabelled }, "its rows have no labels from 0 on");
+  await refused({ resume: SAMPLE_TEACHER }, "is not a checkpoint of a linear evaluation");
+  const { result } = await run(optionsIn(folder, "done", { epochs: 1 }));
+  await refused({ resume: result.checkpoint, epochs: 1 }, "there is nothing left to do");
+  await refused(
+    { resume: result.checkpoint, lr: [5] },
+    "has no classifier of learning rate 5; use --lr 0.03,0.1",
+  );
+  await refused({ resume: result.checkpoint, classes: 12 }, "has a classifier of 10 classes");
+  const none = await assertRejects(() => run(optionsIn(folder, "none", { pretrained: folder.path })));
+  assert(none instanceof UserError || (none as Error).message.includes("is a folder"));
+});

@@ -1,0 +1,61 @@
+// `deno task lincls`, started as people start it.
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { SAMPLE_TEACHER } from "../../data/sample.ts";
+import { RunFolder } from "../actors/small_run.ts";
+import { runProgram } from "./run_program.ts";
+
+const PROGRAM = fileURLToPath(new URL("../../cli/lincls.ts", import.meta.url));
+const lincls = (...args: string[]) => runProgram(PROGRAM, ...args);
+
+Deno.test("lincls judges a checkpoint, writes its files, and evaluates what it wrote", async () => {
+  using folder = new RunFolder(60, 40);
+  const output = join(folder.path, "out");
+  const flags = `--epochs 3 -b 16 --image-size 32 -j 1 --lr 0.03 0.3 --schedule 2 -p 2`.split(" ");
+  const ended = await lincls("--pretrained", SAMPLE_TEACHER, ...flags, "--output", output, folder.data);
+  assertEquals([ended.code, ended.stderr], [0, ""]);
+  for (
+    const line of [
+      /^encoder +resnet18, .*cifar10\.pth\.tar$/m,
+      /^pictures +60 to learn from, 40 to classify, 32 x 32$/m,
+      /^probe +10 classes over 512 features$/m,
+      /^test after epoch 3: top-1 \d+\.\d\d %, top-5 \d+\.\d\d % \(best of 2 learning rates\)$/m,
+      /^0\.03 +\d+\.\d\d % +\d+\.\d\d % +\d+\.\d{4} +\d+\.\d\d %$/m,
+      /^the best is \d+\.\d\d %, with learning rate 0\.0?3$/m,
+    ]
+  ) assertMatch(ended.stdout, line);
+  assertEquals([...Deno.readDirSync(output)].map(({ name }) => name).toSorted(), [
+    "config.json",
+    "lincls_checkpoint_0002.pth.tar",
+    "log.txt",
+    "metrics.jsonl",
+    "model_best.pth.tar",
+  ]);
+  const [, best] = /^the best is (\S+) %, with learning rate (\S+)$/m.exec(ended.stdout)!;
+  const again = await lincls(
+    ..."-e --image-size 32 -b 16 -j 1 --lr 0.03 0.3".split(" "),
+    ...["--resume", join(output, "model_best.pth.tar"), "--output", join(folder.path, "again"), folder.data],
+  );
+  assertEquals([again.code, again.stderr], [0, ""]);
+  assertStringIncludes(again.stdout, `the best is ${best} %`);
+});
+
+Deno.test("lincls refuses wrong files in one line, and another run's folder", async () => {
+  using folder = new RunFolder(20, 10);
+  const refuse = async (args: string[], expected: RegExp, code = 1) => {
+    const ended = await lincls(...args);
+    assertEquals([ended.code, ended.stdout], [code, ""], ended.stderr);
+    assertMatch(ended.stderr, /^error: [^\n]*\n$/);
+    assertMatch(ended.stderr, expected);
+  };
+  await refuse([], /there is nothing to judge/, 2);
+  await refuse(["--pretrained", "/no.pth", folder.data], /--pretrained: there is no file \/no\.pth/);
+  await refuse(["--pretrained", SAMPLE_TEACHER, join(folder.path, "no")], /--data: there is no folder/);
+  await refuse(
+    ["--pretrained", SAMPLE_TEACHER, "-a", "resnet50", folder.data],
+    /does not fit the encoder chosen/,
+  );
+  Deno.removeSync(join(folder.data, "test.tsv"));
+  await refuse(["--pretrained", SAMPLE_TEACHER, folder.data], /--test-data: there is no file .*test\.tsv/);
+});
