@@ -32,6 +32,7 @@ export {
   type LinearScore,
 } from "./actors/linear_evaluation.ts";
 export {
+  type EncoderRole,
   LINEAR_DEFAULTS,
   LINEAR_SAMPLE_DEFAULTS,
   type LinearDefaults,

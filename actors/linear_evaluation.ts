@@ -32,11 +32,15 @@ const SECONDS_BETWEEN_CHECKPOINTS = 60;
 
 /** What a linear evaluation is, known before the first step. */
 export interface LinearPlan {
+  /** Rows to learn from, broken ones included. */
   trainPictures: number;
+  /** Rows to classify, broken ones included. */
   testPictures: number;
+  /** Labels are 0 to classes - 1. */
   classes: number;
   /** Length of a feature. */
   features: number;
+  /** The last one may be smaller. */
   batchesPerEpoch: number;
   /** Epochs that were done before. */
   firstEpoch: number;
@@ -46,6 +50,7 @@ export interface LinearPlan {
 export interface LinearEpoch {
   /** From 0. */
   epoch: number;
+  /** Of this epoch, after scaling. */
   learningRates: readonly number[];
   /** On the pictures that were learnt from, while they were; empty where the run only evaluates. */
   trained: readonly ProbeScore[];
@@ -65,6 +70,7 @@ export interface LinearScore {
 
 /** What came of a linear evaluation. */
 export interface LinearResult {
+  /** In the order of the learning rates. */
   scores: readonly LinearScore[];
   /** Index of the best one. */
   chosen: number;

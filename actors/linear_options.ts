@@ -1,6 +1,8 @@
 /** Everything that a linear evaluation can be told, with the names of the original's flags (main_lincls.py). */
 import type { EncoderRole } from "../models/registry.ts";
 
+export type { EncoderRole };
+
 /** A linear evaluation, fully resolved: no field is left to a default. Paths are absolute. */
 export interface LinearOptions {
   /** Checkpoint of the frozen encoder; `null` for fresh weights of `arch`, drawn from `seed`. */
@@ -31,7 +33,9 @@ export interface LinearOptions {
   warmupEpochs: number;
   /** Epochs from which on the learning rate is ten times lower. */
   schedule: number[];
+  /** Momentum of SGD. */
   momentum: number;
+  /** L2 penalty that SGD adds to every gradient. */
   weightDecay: number;
   /** Steps between two lines of progress. */
   printFreq: number;

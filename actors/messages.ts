@@ -144,13 +144,15 @@ export type Evaluator = Encoder & {
 export interface ProbeScore {
   /** Mean cross-entropy. */
   loss: number;
-  /** Shares of pictures whose class came first, or among the first five, in percent. */
+  /** Pictures whose class came first, in percent. */
   top1: number;
+  /** Pictures whose class was among the first five, in percent. */
   top5: number;
 }
 
 /** Takes features: `embeddings` filled with rows [count, dimension]. */
 export type FeatureTaker = {
+  /** Uses the features, and sends the buffers home. */
   take: Message<EmbeddedBatch>;
 };
 
