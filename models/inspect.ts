@@ -87,8 +87,11 @@ export interface InspectOptions {
   onTensor?(done: number, total: number): void;
 }
 
-/** Longest text that is shown of a value. */
+/** Longest text that is shown of a value, and of a key. */
 const MAX_TEXT = 100;
+const MAX_KEY = 200;
+/** Far more than a model has; shared lists can stand for millions. */
+const MAX_LISTED = 200_000;
 
 /**
  * Opens a checkpoint of any container and says what is in it. Nothing in the file is executed, and without
@@ -103,6 +106,12 @@ export async function inspectCheckpoint(path: string, options: InspectOptions = 
   const values: { name: string; text: string }[] = [];
   walk(file.value, [], (name, value) => {
     if (!isWanted(name)) return;
+    if (found.length + values.length >= MAX_LISTED) {
+      throw new CheckpointError(
+        path,
+        `holds more than ${MAX_LISTED} tensors and values; ask for some of them`,
+      );
+    }
     if (value instanceof TensorRef) found.push({ name, tensor: value });
     else values.push({ name, text: describeValue(value) });
   });
@@ -179,7 +188,9 @@ function walk(
   visit: (name: string, value: TorchValue) => void,
 ): void {
   const children = value instanceof Map
-    ? [...value].map(([key, child]) => [typeof key === "string" ? key : describeValue(key), child] as const)
+    ? [...value].map(([key, child]) =>
+      [typeof key === "string" ? key.slice(0, MAX_KEY) : describeValue(key), child] as const
+    )
     : Array.isArray(value) && value.some(isComposite)
     ? value.map((child, i) => [String(i), child] as const)
     : undefined;

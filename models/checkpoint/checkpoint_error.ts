@@ -22,6 +22,17 @@ export class CheckpointError extends UserError {
 /** Makes the error for a problem in the file at hand. Parsers throw what it returns, so that they need no path. */
 export type Fail = (problem: string) => CheckpointError;
 
+/**
+ * Any value from a file in few words, quoted. What is nested is not unfolded: a few bytes of a pickle can stand for more
+ * than memory holds.
+ */
+export function describe(value: unknown): string {
+  if (typeof value === "string") return quote(value);
+  if (Array.isArray(value)) return `a list of ${value.length}`;
+  if (value instanceof Map) return `a dict of ${value.size}`;
+  return typeof value === "object" && value !== null ? "an object" : quote(String(value));
+}
+
 /** Quotes text that came from a file: escaped and cut, so that it can neither hide nor flood a message. */
 export function quote(text: string, longest = 80): string {
   const cut = text.length <= longest ? text : `${text.slice(0, longest)}...`;

@@ -5,7 +5,7 @@
  */
 import { elementCount } from "../../kernels/graph.ts";
 import { type ByteSource, RangeSource } from "./byte_source.ts";
-import { type Fail, quote } from "./checkpoint_error.ts";
+import { describe, type Fail, quote } from "./checkpoint_error.ts";
 import { type Dtype, DTYPES } from "./dtype.ts";
 import { replaceFile, writeAll } from "./replace_file.ts";
 import { TensorRef } from "./tensor_ref.ts";
@@ -113,7 +113,8 @@ function parseHeader(bytes: Uint8Array, fail: Fail): Record<string, unknown> {
   try {
     header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (error) {
-    throw fail(`has a header that is no JSON (${(error as Error).message}); the file is damaged`);
+    // The message may have a piece of the header in it.
+    throw fail(`has a header that is no JSON (${quote((error as Error).message)}); the file is damaged`);
   }
   return recordOf(header, "header", fail);
 }
@@ -132,7 +133,7 @@ function parseEntry(name: string, value: unknown, fail: Fail) {
   const dtype = DTYPE_OF.get(type as string);
   if (dtype === undefined) {
     throw wrong(
-      `of type ${quote(String(JSON.stringify(type)))}; known are ${[...DTYPE_OF.keys()].join(", ")}`,
+      `of type ${describe(type)}; known are ${[...DTYPE_OF.keys()].join(", ")}`,
     );
   }
   const areCounts = (numbers: unknown): numbers is number[] =>

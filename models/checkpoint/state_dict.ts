@@ -2,7 +2,7 @@
  * Finds an encoder's weights in a checkpoint of MoCo, SimCLR, SWAV, SEED or torchvision, and gives them the names that
  * the encoders here have: PyTorch's own, e.g. `layer1.0.conv1.weight`, without a framework's wrapping.
  */
-import { CheckpointError, quote } from "./checkpoint_error.ts";
+import { CheckpointError, describe, quote } from "./checkpoint_error.ts";
 import { TensorRef } from "./tensor_ref.ts";
 import { type CheckpointFile, openCheckpointFile } from "./checkpoint_file.ts";
 import type { TorchDict, TorchValue } from "./torch_value.ts";
@@ -196,7 +196,7 @@ function findWeights(file: CheckpointFile): TorchDict {
   const found = search(file.value, SEARCH_DEPTH);
   if (found.length === 1) return found[0];
   const keys = file.value instanceof Map ? [...file.value.keys()] : [];
-  const shown = keys.slice(0, 8).map((key) => quote(String(key))).join(", ") || "nothing";
+  const shown = keys.slice(0, 8).map((key) => describe(key)).join(", ") || "nothing";
   throw new CheckpointError(
     file.path,
     found.length === 0

@@ -3,7 +3,7 @@
  * `module.student.*`, `module.teacher.*`, `module.queue` and `module.queue_ptr`, and the state of PyTorch's SGD. So they
  * open in the original's own `main.py --resume` and `main_lincls.py --pretrained`.
  */
-import { CheckpointError, quote } from "./checkpoint_error.ts";
+import { CheckpointError, describe } from "./checkpoint_error.ts";
 import type { Dtype, RawArray } from "./dtype.ts";
 import { TensorRef } from "./tensor_ref.ts";
 import type { CheckpointFile } from "./checkpoint_file.ts";
@@ -190,7 +190,7 @@ export function readStudentCheckpoint(file: CheckpointFile): SavedStudent {
     const shape = key === undefined ? undefined : student.get(key)!.shape;
     if (key === undefined || !(buffer instanceof TensorRef) || String(buffer.shape) !== String(shape)) {
       throw wrong(
-        `its optimizer's momentum number ${quote(String(index))} is not that of a student's parameter`,
+        `its optimizer's momentum number ${describe(index)} is not that of a student's parameter`,
       );
     }
     momentum.set(key, buffer);

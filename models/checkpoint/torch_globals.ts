@@ -2,7 +2,7 @@
  * The classes and functions of Python that a checkpoint may name, and what stands for them here. Everything else is
  * refused by name. None of them runs code from the file.
  */
-import { type Fail, quote } from "./checkpoint_error.ts";
+import { describe, type Fail, quote } from "./checkpoint_error.ts";
 import { type Dtype, dtypeOfStorage, DTYPES } from "./dtype.ts";
 import { type StorageRef, TensorRef } from "./tensor_ref.ts";
 import { OrderedDict } from "./torch_value.ts";
@@ -62,12 +62,19 @@ function narrow(value: bigint): number | bigint {
   return Number.isSafeInteger(Number(value)) ? Number(value) : value;
 }
 
+/** Full names of Python's own classes, in Python 3 and as protocols before 3 have them. */
+function builtins(...names: string[]): string[] {
+  return names.flatMap((name) => [`builtins.${name}`, `__builtin__.${name}`]);
+}
+
 /** What {@linkcode unpickle} needs to read PyTorch's files. */
 export class TorchHost implements PickleHost {
   readonly #fail: Fail;
   readonly #findStorage: FindStorage;
   readonly #globals: ReadonlyMap<string, unknown>;
   readonly #namespaces = new WeakSet<object>();
+  /** Arrays of numpy: dicts of shape, dtype and data. Weights are in tensors, so that nobody reads them. */
+  readonly #arrays = new WeakSet<object>();
 
   /** Storages are found by `findStorage`; `fail` makes the errors. */
   constructor(findStorage: FindStorage, fail: Fail) {
@@ -103,10 +110,10 @@ export class TorchHost implements PickleHost {
     }
     const name = typeof key === "number" ? String(key) : key;
     if (typeof name !== "string" || !/^[\w.-]{1,200}$/.test(name)) {
-      throw this.#damaged(`a storage has the odd name ${quote(String(name))}`);
+      throw this.#damaged(`a storage has the odd name ${describe(name)}`);
     }
     if (!Number.isSafeInteger(elements) || elements < 0) {
-      throw this.#damaged(`the storage ${quote(name)} has ${quote(String(elements))} elements`);
+      throw this.#damaged(`the storage ${quote(name)} has ${describe(elements)} elements`);
     }
     return this.#findStorage(name, type.dtype, elements, Array.isArray(view) ? view : undefined);
   }
@@ -117,6 +124,12 @@ export class TorchHost implements PickleHost {
       return true;
     }
     if (!(object instanceof Map)) return false;
+    if (this.#arrays.has(object)) {
+      // (version, shape, dtype, whether in Fortran's order, bytes)
+      const [, shape, type, , data] = Array.isArray(state) ? state : [];
+      this.#fillArray(object, shape, type, data);
+      return true;
+    }
     if (this.#namespaces.has(object) && state instanceof Map) {
       for (const [key, value] of state) object.set(key, value);
     }
@@ -146,19 +159,22 @@ export class TorchHost implements PickleHost {
     );
     allow(["collections.OrderedDict"], ([items]) => new OrderedDict(this.#pairs(items)));
     allow(
-      ["builtins.dict", "__builtin__.dict", "collections.Counter"],
+      [...builtins("dict"), "collections.Counter"],
       ([items]) => new Map(this.#pairs(items)),
     );
     allow(["collections.defaultdict"], ([_factory, items]) => new Map(this.#pairs(items)));
     allow(
       [
         "torch.Size",
-        ...["list", "tuple", "set", "frozenset"].flatMap((n) => [`builtins.${n}`, `__builtin__.${n}`]),
+        ...builtins("list", "tuple", "set", "frozenset"),
       ],
-      ([items = []]) => Array.isArray(items) ? [...items] : this.#refuse("a list has no items"),
+      ([items = []]) => this.#list(items),
     );
-    allow(["torch.device"], (parts) => parts.map(String).join(":"));
-    allow(["pathlib.PosixPath", "pathlib.PurePosixPath"], (parts) => parts.map(String).join("/"));
+    allow(["torch.device"], (parts) => this.#texts(parts).join(":"));
+    allow(
+      ["pathlib.PosixPath", "pathlib.PurePosixPath"],
+      (parts) => this.#texts(parts).join("/").replace(/^\/\//, "/"),
+    );
     allow(["argparse.Namespace"], () => {
       const namespace = new Map();
       this.#namespaces.add(namespace);
@@ -173,19 +189,62 @@ export class TorchHost implements PickleHost {
     for (const name of ["builtins.object", "__builtin__.object", "builtins.int", "builtins.float"]) {
       globals.set(name, new PickleGlobal(name));
     }
-    allow(["numpy.dtype"], ([code]) => new NumpyDtype(String(code)));
+    allow(["numpy.dtype"], ([code]) => new NumpyDtype(this.#text(code)));
     allow(
       ["numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"],
       ([type, bytes]) => this.#numpyScalar(type, bytes),
     );
     // How protocols before 3 spell bytes.
-    allow(["_codecs.encode"], ([text]) => Uint8Array.from(String(text), (char) => char.charCodeAt(0)));
+    allow(["_codecs.encode"], ([text]) => Uint8Array.from(this.#text(text), (char) => char.charCodeAt(0)));
+    // Plain values of other modules, as what they are made from.
+    allow(["collections.deque"], ([items = []]) => this.#list(items));
+    allow(
+      [
+        ...["datetime", "date", "time", "timedelta"].map((name) => `datetime.${name}`),
+        ...builtins("slice", "complex"),
+      ],
+      (parts) => [...parts],
+    );
+    allow(
+      builtins("bytearray", "bytes"),
+      ([data = new Uint8Array()]) =>
+        data instanceof Uint8Array ? data : Uint8Array.from(this.#text(data), (char) => char.charCodeAt(0)),
+    );
+    const reconstruct = ["numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"];
+    allow(reconstruct, () => {
+      const array = new Map();
+      this.#arrays.add(array);
+      return array;
+    });
+    // How protocol 5 spells them.
+    const fromBuffer = ["numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer"];
+    allow(fromBuffer, ([data, type, shape]) => this.#fillArray(new Map(), shape, type, data));
+    globals.set("numpy.ndarray", new PickleGlobal("numpy.ndarray"));
     globals.set("torch.storage.UntypedStorage", new StorageClass(undefined));
     globals.set("torch.storage._UntypedStorage", new StorageClass(undefined));
     globals.set("torch.UntypedStorage", new StorageClass(undefined));
     const dtypeNames = ["half", "float", "double", "short", "int", "long", "complex64", "complex128"];
     for (const name of [...Object.keys(DTYPES), ...dtypeNames]) globals.set(`torch.${name}`, `torch.${name}`);
     return globals;
+  }
+
+  #fillArray(array: Map<unknown, unknown>, shape: unknown, type: unknown, data: unknown): typeof array {
+    if (Array.isArray(shape)) array.set("shape", shape);
+    if (type instanceof NumpyDtype) array.set("dtype", type.code);
+    if (data instanceof Uint8Array) array.set("data", data);
+    return array;
+  }
+
+  #text(value: unknown): string {
+    return typeof value === "string" ? value : this.#refuse(`${describe(value)} is where a text should be`);
+  }
+
+  #texts(parts: unknown[]): string[] {
+    return parts.map((part) => typeof part === "number" ? String(part) : this.#text(part));
+  }
+
+  #list(items: unknown): unknown[] {
+    return Array.isArray(items) ? [...items] : this.#refuse("a list has no items");
   }
 
   #refuse(how: string): never {
@@ -209,6 +268,9 @@ export class TorchHost implements PickleHost {
     ) {
       throw this.#damaged("a tensor has no storage or no shape");
     }
+    const numbers = [viewOffset, offset, ...shape.slice(0, 1000), ...stride.slice(0, 1000)];
+    const odd = numbers.find((value) => typeof value !== "number");
+    if (odd !== undefined) throw this.#damaged(`a tensor has ${describe(odd)} in its shape or strides`);
     const named = typeof dtypeName === "string" ? dtypeName.replace("torch.", "") : undefined;
     const dtype = storage.dtype ??
       (named !== undefined && Object.hasOwn(DTYPES, named) ? named as Dtype : undefined);

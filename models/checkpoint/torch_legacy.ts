@@ -3,7 +3,7 @@
  * the names of its tensors' storages; then these storages, each behind its length.
  */
 import { ByteReader, type ByteSource, RangeSource } from "./byte_source.ts";
-import { type Fail, quote } from "./checkpoint_error.ts";
+import { describe, type Fail, quote } from "./checkpoint_error.ts";
 import type { Dtype } from "./dtype.ts";
 import type { StorageRef } from "./tensor_ref.ts";
 import { type StorageView, TorchHost } from "./torch_globals.ts";
@@ -45,7 +45,7 @@ export function readTorchLegacy(source: ByteSource, fail: Fail): unknown {
   unpickle(reader, host, fail); // the magic number, which has been compared
   const protocol = unpickle(reader, host, fail);
   if (protocol !== PROTOCOL) {
-    throw fail(`has version ${String(protocol)} of the legacy format; only ${PROTOCOL} is known`);
+    throw fail(`has version ${describe(protocol)} of the legacy format; only ${PROTOCOL} is known`);
   }
   const machine = unpickle(reader, host, fail);
   if (!(machine instanceof Map) || machine.get("little_endian") !== true) {
@@ -57,11 +57,11 @@ export function readTorchLegacy(source: ByteSource, fail: Fail): unknown {
 
   let position = reader.position;
   for (const name of keys) {
-    const key = String(name);
-    const storage = storages.get(key);
+    const key = typeof name === "number" ? String(name) : name;
+    const storage = typeof key === "string" ? storages.get(key) : undefined;
     if (storage === undefined || starts.has(key)) {
       throw fail(
-        `is damaged: its list of storages names ${quote(key)}, which no tensor uses or which came before`,
+        `is damaged: its list of storages names ${describe(name)}, which no tensor uses or which came before`,
       );
     }
     const header = new DataView(new ArrayBuffer(8));

@@ -303,7 +303,11 @@ class PickleMachine {
       const name = callee instanceof PickleGlobal ? quote(callee.name) : "something that is not a function";
       throw this.#damaged(`it calls ${name}`);
     }
-    return this.#push(callee.call(args));
+    const made = callee.call(args);
+    // What is copied counts, or a few instructions could copy a long list without end.
+    if (Array.isArray(made)) this.#count(made.length);
+    if (made instanceof Map) this.#count(made.size);
+    return this.#push(made);
   }
 
   #uint(bytes: 2 | 4): number {

@@ -21,7 +21,7 @@ function toHex(array: ArrayBufferView): string {
 
 /** Python: every tensor of a tree by its path, as dtype, shape and the bytes in row-major order. */
 const DESCRIBE = `
-import argparse, collections, json, sys
+import argparse, collections, datetime, json, pathlib, sys
 import numpy, torch
 def describe(value, path, into):
     if isinstance(value, torch.Tensor):
@@ -152,6 +152,9 @@ value = {
         "parameter": torch.nn.Parameter(torch.randn(2)), "half": torch.randn(7).half(), "set": {1, 2},
         "brain": torch.randn(7).bfloat16(), "short": torch.arange(5, dtype=torch.int16), "rng": torch.get_rng_state(),
         "large": torch.arange(400000, dtype=torch.float64), "bytes": b"\\x00\\xff", "double": torch.tensor(0.1).double(),
+        "array": numpy.arange(6).reshape(2, 3), "path": pathlib.Path("/data"), "when": datetime.datetime(2025, 11, 25),
+        "deque": collections.deque([1, 2], 5), "slice": slice(1, 2), "complex": 1j, None: "none", (1, 2): "tuple",
+        "frozen": frozenset([3]), "array_bytes": bytearray(b"ab"),
     },
 }
 torch.save(value, sys.argv[1])
@@ -186,6 +189,15 @@ testWithPyTorch(
           ["size", "device", "dtype", "set", "bytes"].map((key) => extra.get(key)),
           [[2, 3], "cpu", "torch.float16", [1, 2], Uint8Array.of(0, 255)],
         );
+
+        assertEquals(
+          ["path", "deque", "slice", "complex", null, "frozen"].map((key) => extra.get(key as string)),
+          ["/data", [1, 2], [1, 2, null], [0, 1], "none", [3]],
+        );
+        assertEquals(extra.get("array_bytes"), new TextEncoder().encode("ab"));
+        const array = extra.get("array") as Map<string, unknown>;
+        assertEquals([array.get("shape"), array.get("dtype")], [[2, 3], "i8"]);
+        assertEquals(array.get("data"), new Uint8Array(BigInt64Array.of(0n, 1n, 2n, 3n, 4n, 5n).buffer));
 
         using state = await loadStateDict(path);
         assertEquals([state.framework, state.arch, state.epoch], ["moco", "resnet50", 9]);
