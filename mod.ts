@@ -16,13 +16,7 @@
  * @module
  */
 
-export {
-  type Accuracy,
-  distill,
-  type DistillEvents,
-  type DistillPlan,
-  type DistillResult,
-} from "./actors/distillation.ts";
+export { distill, type DistillEvents, type DistillPlan, type DistillResult } from "./actors/distillation.ts";
 export {
   type LinearEpoch,
   linearEvaluation,
@@ -31,6 +25,7 @@ export {
   type LinearResult,
   type LinearScore,
 } from "./actors/linear_evaluation.ts";
+export { knnEvaluation, type KnnEvents, type KnnOptions, type KnnPlan } from "./actors/knn_evaluation.ts";
 export {
   type EncoderRole,
   LINEAR_DEFAULTS,

@@ -32,7 +32,7 @@ export const PAPER_DEFAULTS: Readonly<Defaults> = {
   imageSize: 224,
   knnK: 200,
   knnT: 0.07,
-  evalFreq: 10,
+  knnEvery: 10,
   seed: 0,
 };
 
@@ -49,7 +49,7 @@ export const SAMPLE_DEFAULTS: Readonly<Defaults> = {
   queue: 1024,
   imageSize: 32,
   knnK: 20,
-  evalFreq: 0,
+  knnEvery: 0,
 };
 
 /**

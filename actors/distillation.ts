@@ -14,8 +14,15 @@ import { openEncoderSource } from "../models/encoder_source.ts";
 import { initializeQueue } from "../models/initialize.ts";
 import { findEncoder, summarize } from "../models/registry.ts";
 import type augmenter from "./augmenter.ts";
-import type evaluator from "./evaluator.ts";
-import type { EvaluatedEncoder, Monitor, NamedValues, QueueContents, TsvReader } from "./messages.ts";
+import { spawnKnn } from "./knn_evaluation.ts";
+import type {
+  Accuracy,
+  EvaluatedEncoder,
+  Monitor,
+  NamedValues,
+  QueueContents,
+  TsvReader,
+} from "./messages.ts";
 import type { DistillOptions } from "./options.ts";
 import type queueKeeper from "./queue_keeper.ts";
 import { abortable, brokenRowHandler, countRows, moduleUrl, whenAborted } from "./recipe.ts";
@@ -24,21 +31,10 @@ import { transpose } from "./student_trainer.ts";
 import type studentTrainer from "./student_trainer.ts";
 import type teacherEncoder from "./teacher_encoder.ts";
 import type tsvReader from "./tsv_reader.ts";
-import { EVALUATION_ORDER, TRAINING_ORDER, type TsvReaderConfig } from "./tsv_reader.ts";
+import { TRAINING_ORDER, type TsvReaderConfig } from "./tsv_reader.ts";
 
 /** Batches that one reader may have on their way: one in each of the stages, so that none has to wait. */
 const BATCHES_UNDER_WAY = 6;
-
-/** Pictures that are embedded at once in an evaluation. */
-const EVALUATION_BATCH = 100;
-
-/** A kNN accuracy in percent. */
-export interface Accuracy {
-  /** Queries whose label came first. */
-  top1: number;
-  /** Queries whose label was among the first five. */
-  top5: number;
-}
 
 /** What came of a distillation. */
 export interface DistillResult {
@@ -146,9 +142,14 @@ export async function distill(
     });
 
     const training = spawnTraining(system, options, start, batchesPerEpoch, trainPath, monitor);
-    const evaluate = testPath === null
-      ? undefined
-      : spawnEvaluation(system, options, trainPath, testPath, monitor);
+    const judge = testPath === null ? undefined : spawnKnn(system, {
+      imageSize: options.imageSize,
+      ks: [options.knnK],
+      temperature: options.knnT,
+      bankData: trainPath,
+      queryData: testPath,
+    }, monitor);
+    const evaluate = judge && (async (encoder: EvaluatedEncoder) => (await judge(encoder))[0]);
     events.onActors?.(system.actors);
     const untrained = evaluate && training.trainer.ask("weights", undefined, { timeoutMs: Infinity });
     // Next to training, not before it.
@@ -362,62 +363,4 @@ async function readEpochs(
       await reader.ask("read", { epoch, firstBatch, endBatch }, { timeoutMs: Infinity });
     }
   }));
-}
-
-/** The line that evaluates, and the function that has it judge an encoder; one at a time. */
-function spawnEvaluation(
-  system: ActorSystem,
-  options: DistillOptions,
-  bankPath: string,
-  queryPath: string,
-  monitor: ActorRef<Monitor>,
-): (encoder: EvaluatedEncoder) => Promise<Accuracy> {
-  const { imageSize, seed, knnK, knnT } = options;
-  const spawnReader = (name: string, path: string, purpose: "bank" | "queries") =>
-    system.spawn<typeof tsvReader>(name, moduleUrl("tsv_reader"), {
-      path,
-      purpose,
-      order: EVALUATION_ORDER,
-      worker: 0,
-      workers: 1,
-      seed,
-      batchSize: EVALUATION_BATCH,
-      viewBytes: EVALUATION_BATCH * imageSize * imageSize * 4,
-      embeddingBytes: 0,
-      batchesUnderWay: 3,
-      monitor,
-    }).ref;
-  const readers = [
-    spawnReader("bank_reader", bankPath, "bank"),
-    spawnReader("query_reader", queryPath, "queries"),
-  ];
-  const { ref: judge } = system.spawn<typeof evaluator>("evaluator", moduleUrl("evaluator"), {
-    batchSize: EVALUATION_BATCH,
-    imageSize,
-    k: knnK,
-    temperature: knnT,
-    readers,
-  });
-  const { ref: views } = system.spawn<typeof augmenter>("evaluation_augmenter", moduleUrl("augmenter"), {
-    batchSize: EVALUATION_BATCH,
-    imageSize,
-    views: { kind: "evaluation" },
-    next: judge,
-  });
-  const connected = Promise.all(readers.map((reader) => reader.tell("connect", { augmenter: views })));
-  connected.catch(() => {}); // the system says why
-
-  let turn: Promise<unknown> = connected;
-  return (encoder) => {
-    const result = turn.then(async () => {
-      const patience = { timeoutMs: Infinity };
-      await judge.ask("use", encoder, patience);
-      const [bank, queries] = await Promise.all(
-        readers.map((reader) => reader.ask("read", { epoch: 0 }, patience)),
-      );
-      return await judge.ask("score", { bank: bank.pictures, queries: queries.pictures }, patience);
-    });
-    turn = result.catch(() => {});
-    return result;
-  };
 }

@@ -6,8 +6,9 @@
 import { openGpu } from "../kernels/gpu.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import { FrozenEncoder } from "../models/inference.ts";
-import { WeightedKnn } from "../models/knn.ts";
-import { findEncoder } from "../models/registry.ts";
+import { type KnnAccuracy, WeightedKnn } from "../models/knn.ts";
+import { initialize } from "../models/initialize.ts";
+import { findEncoder, summarize, usualHead } from "../models/registry.ts";
 import { LabelledFeatures, labelsOf } from "./labelled_features.ts";
 import type { EvaluatedEncoder, Evaluator, TsvReader, ViewBatch } from "./messages.ts";
 import { type ActorRef, defineActor, urgent } from "./runtime/mod.ts";
@@ -17,15 +18,16 @@ export interface EvaluatorConfig {
   batchSize: number;
   /** Side of a view, in pixels. */
   imageSize: number;
-  /** Neighbours that vote, and the temperature of their votes. */
-  k: number;
+  /** Numbers of neighbours that vote; each is judged. */
+  ks: readonly number[];
+  /** Temperature of their votes. */
   temperature: number;
   /** Whom the buffers go back to. */
   readers: ActorRef<TsvReader>[];
 }
 
 export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) => {
-  const { batchSize, imageSize, k, temperature, readers } = config;
+  const { batchSize, imageSize, ks, temperature, readers } = config;
   const gpu = await openGpu(context.name);
   context.onStop(() => gpu.destroy());
   let encoder: FrozenEncoder | undefined;
@@ -40,12 +42,14 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
       output: "feature" as const,
     };
     if ("path" in source) {
-      using file = await openEncoderSource(source.path, { arch: source.arch, part: "backbone" });
+      using file = await openEncoderSource(source.path, { ...source, part: "backbone" });
       const frozen = await FrozenEncoder.create(gpu, { ...options, head: file.head });
       await frozen.load(file.read);
       return frozen;
     }
-    const values = new Map(source.values);
+    const values = "seed" in source
+      ? initialize(summarize(options.encoder, usualHead(options.encoder), 64).state, source.seed)
+      : new Map(source.values);
     const frozen = await FrozenEncoder.create(gpu, { ...options, head: { kind: "linear", dimension: 1 } });
     await frozen.load((key) => values.get(key)!);
     return frozen;
@@ -85,14 +89,19 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
         }
         const classes = [...bank.labels, ...queries.labels].reduce((most, label) =>
           Math.max(most, label), 0) + 1;
-        using knn = new WeightedKnn(gpu, { dimension: encoder!.dimension, classes, k, temperature });
-        let at = 0;
-        for (const chunk of bank.chunks) {
-          const rows = chunk.length / encoder!.dimension;
-          await knn.addToBank(chunk, bank.labels.slice(at, at + rows));
-          at += rows;
+        const features = queries.concatenate();
+        const accuracies: KnnAccuracy[] = [];
+        for (const k of ks) {
+          using knn = new WeightedKnn(gpu, { dimension: bank.dimension, classes, k, temperature });
+          let at = 0;
+          for (const chunk of bank.chunks) {
+            const rows = chunk.length / bank.dimension;
+            await knn.addToBank(chunk, bank.labels.slice(at, at + rows));
+            at += rows;
+          }
+          accuracies.push(await knn.accuracy(features, queries.labels));
         }
-        return await knn.accuracy(queries.concatenate(), queries.labels);
+        return accuracies;
       }),
     },
   };

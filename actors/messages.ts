@@ -9,6 +9,7 @@
  * the last one sends them back to the reader they came from, so that in a steady state nothing is allocated.
  */
 import type { PackedPictures } from "../data/pack.ts";
+import type { EncoderRole } from "../models/registry.ts";
 import type { ActorRef, Message } from "./runtime/mod.ts";
 
 /** The buffers of a batch. */
@@ -125,10 +126,20 @@ export type StudentTrainer = {
   save: Message<void, { path: string }>;
 };
 
+/** How many queries were classified rightly, in percent. */
+export interface Accuracy {
+  /** Queries whose label came first. */
+  top1: number;
+  /** Queries whose label was among the first five. */
+  top5: number;
+}
+
 /** What an evaluator is to embed with. */
 export type EvaluatedEncoder =
-  /** A checkpoint file. */
-  | { arch: string; path: string }
+  /** A checkpoint file; `which` of a distillation's. */
+  | { arch: string; path: string; which?: EncoderRole }
+  /** Fresh weights. */
+  | { arch: string; seed: number }
   /** Values, with a head of which nothing is used. */
   | { arch: string; values: NamedValues };
 
@@ -136,8 +147,8 @@ export type EvaluatedEncoder =
 export type Evaluator = Encoder & {
   /** Takes an encoder, and forgets the pictures of the one before. */
   use: Message<EvaluatedEncoder>;
-  /** Waits until all these pictures have been embedded, and classifies the queries. */
-  score: Message<{ bank: number; queries: number }, { top1: number; top5: number }>;
+  /** Waits until all these pictures have been embedded, and classifies the queries, by each number of neighbours. */
+  score: Message<{ bank: number; queries: number }, Accuracy[]>;
 };
 
 /** How one linear probe did on some pictures. */

@@ -63,7 +63,7 @@ export interface DistillOptions {
   /** Temperature of the kNN's votes. */
   knnT: number;
   /** Epochs between two evaluations; 0 evaluates before the first epoch and after the last one only. */
-  evalFreq: number;
+  knnEvery: number;
   /** Steps after which the run ends early, for a quick trial; `null` for no such limit. */
   limitSteps: number | null;
   /** Seed of the student's weights, the order of the pictures and the augmentations. */

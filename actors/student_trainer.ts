@@ -87,8 +87,8 @@ class Training {
     await before;
     if (!position.endsEpoch) return;
     const path = await this.save(context);
-    const { evalFreq, testData } = this.#config.options;
-    const isDue = testData !== null && evalFreq > 0 && (position.epoch + 1) % evalFreq === 0;
+    const { knnEvery, testData } = this.#config.options;
+    const isDue = testData !== null && knnEvery > 0 && (position.epoch + 1) % knnEvery === 0;
     const weights = isDue ? await this.weights() : undefined;
     await this.#config.monitor.tell("saved", { epoch: position.epoch, path, weights });
   }

@@ -159,11 +159,13 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
 
     knnK: { kind: "integer", min: 1, group: EVALUATION, help: "neighbours that vote" },
     knnT: { kind: "number", above: 0, group: EVALUATION, help: "temperature of their votes" },
-    evalFreq: {
+    knnEvery: {
       kind: "integer",
       min: 0,
+      aliases: ["eval-freq"],
       group: EVALUATION,
-      help: "epochs between two evaluations; 0 evaluates before the first epoch and after the last",
+      help:
+        "epochs between two evaluations, next to training; 0 evaluates before the first epoch and after the last",
     },
 
     printFreq: {

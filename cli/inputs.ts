@@ -1,12 +1,15 @@
 /** What a command needs on the disk, looked at before anything is started. */
 
 import { join } from "node:path";
+import type { KnnOptions } from "../actors/knn_evaluation.ts";
 import type { LinearOptions } from "../actors/linear_options.ts";
+import type { EvaluatedEncoder } from "../actors/messages.ts";
 import type { DistillOptions } from "../actors/options.ts";
 import { UserError } from "../errors.ts";
 import { resolveTeacher } from "../models/teacher.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import type { DistillRequest } from "./distill_flags.ts";
+import type { KnnRequest } from "./knn_flags.ts";
 import type { LinclsRequest } from "./lincls_flags.ts";
 
 async function stat(path: string): Promise<Deno.FileInfo | undefined> {
@@ -59,6 +62,25 @@ export async function checkDistillInputs(request: DistillRequest): Promise<Disti
     teacherSsl: ssl,
     testData: testData ?? (await stat(beside) === undefined ? null : beside),
   };
+}
+
+/**
+ * Makes sure that the files of a kNN evaluation are there, and finds out which encoder its checkpoint holds.
+ *
+ * @throws {UserError} that names the flag and the path
+ */
+export async function checkKnnInputs(
+  { data, testData, pretrained, arch, which, seed, ...rest }: KnnRequest,
+): Promise<{ encoder: EvaluatedEncoder; options: KnnOptions }> {
+  await requireDataFolder(data);
+  const queryData = testData ?? join(data, "test.tsv");
+  await requireFile(queryData, "--test-data", "a TSV file of pictures with labels");
+  const options = { ...rest, bankData: join(data, "train.tsv"), queryData };
+  // Checked by the flags: there is a name where there is no checkpoint.
+  if (pretrained === null) return { options, encoder: { arch: arch!, seed } };
+  await requireFile(pretrained, "--pretrained", "the checkpoint of an encoder");
+  using source = await openEncoderSource(pretrained, { arch: arch ?? undefined, which, part: "backbone" });
+  return { options, encoder: { path: pretrained, arch: source.encoder.name, which } };
 }
 
 /**

@@ -99,7 +99,7 @@ Deno.test("distill() evaluates teacher and student next to training, and reports
     folder.options("evaluated", {
       testData: join(folder.data, "test.tsv"),
       epochs: 2,
-      evalFreq: 1,
+      knnEvery: 1,
       workers: 2,
     }),
     { onPlan: (plan) => plans.push(plan) },

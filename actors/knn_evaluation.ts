@@ -1,0 +1,128 @@
+/**
+ * The recipe of a weighted kNN evaluation, alone or next to training: the pictures of the bank vote for the class of
+ * each query, by the similarity of an encoder's pooled features.
+ *
+ *     bank_reader, query_reader -> evaluation_augmenter -> evaluator
+ */
+import type augmenter from "./augmenter.ts";
+import type evaluator from "./evaluator.ts";
+import type { Accuracy, EvaluatedEncoder, Purpose, ReaderMonitor } from "./messages.ts";
+import { abortable, brokenRowHandler, countRows, moduleUrl, type WarningEvents } from "./recipe.ts";
+import { type ActorRef, ActorSystem } from "./runtime/mod.ts";
+import type tsvReader from "./tsv_reader.ts";
+import { EVALUATION_ORDER } from "./tsv_reader.ts";
+
+/** Pictures that are embedded at once. */
+const BATCH = 100;
+
+/** What a kNN evaluation needs besides an encoder. Paths are absolute. */
+export interface KnnOptions {
+  /** Pictures that vote. */
+  bankData: string;
+  /** Pictures that are classified. */
+  queryData: string;
+  /** Height and width of a view, in pixels. */
+  imageSize: number;
+  /** Numbers of neighbours that vote; each is judged. */
+  ks: readonly number[];
+  /** Temperature of their votes. */
+  temperature: number;
+}
+
+/** What a kNN evaluation is, known before it begins. */
+export interface KnnPlan {
+  /** Rows that vote, broken ones included. */
+  bankPictures: number;
+  /** Rows that are classified, broken ones included. */
+  queryPictures: number;
+}
+
+/** What a kNN evaluation tells while it runs. */
+export interface KnnEvents extends WarningEvents {
+  /** The files are open; actors start now. */
+  onPlan?(plan: KnnPlan): void;
+}
+
+/**
+ * Judges one encoder.
+ *
+ * @returns the accuracies, in the order of the numbers of neighbours
+ * @throws {UserError} for data and checkpoints that cannot be used
+ * @throws {ActorCrash} when an actor fails; all others have been stopped then
+ */
+export async function knnEvaluation(
+  encoder: EvaluatedEncoder,
+  options: KnnOptions,
+  events: KnnEvents = {},
+  signal?: AbortSignal,
+): Promise<Accuracy[]> {
+  const [bankPictures, queryPictures] = [
+    await countRows(options.bankData, events),
+    await countRows(options.queryData, events),
+  ];
+  events.onPlan?.({ bankPictures, queryPictures });
+  const system = new ActorSystem();
+  return await system.run(async () => {
+    const monitor = system.listen<ReaderMonitor>("monitor", {
+      warning: (text) => events.onWarning?.(text),
+      brokenRow: brokenRowHandler(events),
+    });
+    const judge = spawnKnn(system, options, monitor);
+    return await abortable(signal, () => judge(encoder));
+  });
+}
+
+/** The line of actors, and the function that has it judge an encoder; one at a time. */
+export function spawnKnn(
+  system: ActorSystem,
+  { bankData, queryData, imageSize, ks, temperature }: KnnOptions,
+  monitor: ActorRef<ReaderMonitor>,
+): (encoder: EvaluatedEncoder) => Promise<Accuracy[]> {
+  const spawnReader = (name: string, path: string, purpose: Purpose) =>
+    system.spawn<typeof tsvReader>(name, moduleUrl("tsv_reader"), {
+      path,
+      purpose,
+      order: EVALUATION_ORDER,
+      worker: 0,
+      workers: 1,
+      seed: 0,
+      batchSize: BATCH,
+      viewBytes: BATCH * imageSize * imageSize * 4,
+      embeddingBytes: 0,
+      batchesUnderWay: 3,
+      monitor,
+    }).ref;
+  const readers = [
+    spawnReader("bank_reader", bankData, "bank"),
+    spawnReader("query_reader", queryData, "queries"),
+  ];
+  const { ref: judge } = system.spawn<typeof evaluator>("evaluator", moduleUrl("evaluator"), {
+    batchSize: BATCH,
+    imageSize,
+    ks,
+    temperature,
+    readers,
+  });
+  const { ref: views } = system.spawn<typeof augmenter>("evaluation_augmenter", moduleUrl("augmenter"), {
+    batchSize: BATCH,
+    imageSize,
+    views: { kind: "evaluation" },
+    next: judge,
+  });
+  const connected = Promise.all(readers.map((reader) => reader.tell("connect", { augmenter: views })));
+  connected.catch(() => {}); // the system says why
+
+  let turn: Promise<unknown> = connected;
+  return (encoder) => {
+    const result = turn.then(async () => {
+      const patience = { timeoutMs: Infinity };
+      await judge.ask("use", encoder, patience);
+      const [bank, queries] = await Promise.all(
+        readers.map((reader) => reader.ask("read", { epoch: 0 }, patience)),
+      );
+      return await judge.ask("score", { bank: bank.pictures, queries: queries.pictures }, patience);
+    });
+    turn = result.catch(() => {});
+    return result;
+  };
+}

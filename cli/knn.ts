@@ -1,0 +1,40 @@
+/** `deno task knn`: flags in, accuracies out. The evaluation itself is `actors/knn_evaluation.ts`. */
+import { knnEvaluation } from "../actors/knn_evaluation.ts";
+import { ENCODERS } from "../models/registry.ts";
+import { encoderTable } from "./encoder_table.ts";
+import { checkKnnInputs } from "./inputs.ts";
+import { interruptSignal } from "./interrupt.ts";
+import { parseKnnFlags } from "./knn_flags.ts";
+import { runMain } from "./run_main.ts";
+import { formatTable } from "./table.ts";
+
+async function main(): Promise<void> {
+  const command = parseKnnFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name), encoderTable });
+  if (command.help !== undefined) return console.log(command.help);
+  const { encoder, options } = await checkKnnInputs(command.request);
+  const name = "path" in encoder ? encoder.path : "fresh weights";
+  using interrupt = interruptSignal();
+  const accuracies = await knnEvaluation(encoder, options, {
+    onPlan({ bankPictures, queryPictures }) {
+      if (command.json) return;
+      console.log(`encoder   ${encoder.arch}, ${name}`);
+      console.log(
+        `pictures  ${bankPictures} vote, ${queryPictures} are classified, ${options.imageSize} x ${options.imageSize}`,
+      );
+    },
+    onWarning: (text) => console.error(`warning: ${text}`),
+  }, interrupt.signal);
+  if (command.json) {
+    const results = accuracies.map((accuracy, i) => ({ k: options.ks[i], ...accuracy }));
+    console.log(
+      JSON.stringify({ encoder: encoder.arch, temperature: options.temperature, results }, null, 2),
+    );
+    return;
+  }
+  const percent = (value: number) => `${value.toFixed(2)} %`;
+  const rows = accuracies.map(({ top1, top5 }, i) => [`k = ${options.ks[i]}`, percent(top1), percent(top5)]);
+  console.log();
+  console.log(formatTable([["weighted kNN", "top-1", "top-5"], ...rows]));
+}
+
+if (import.meta.main) await runMain(main);

@@ -1,0 +1,144 @@
+/** The flags of `deno task knn`. */
+import type { KnnOptions } from "../actors/knn_evaluation.ts";
+import { SAMPLE_DATA } from "../data/sample.ts";
+import type { EncoderRole } from "../models/registry.ts";
+import { type FlagTable, parseFlags, UsageError } from "./flags.ts";
+import { formatHelp } from "./help.ts";
+import { callersFolder, resolvePath } from "./paths.ts";
+
+const ENCODER = "Encoder";
+const VOTE = "The vote";
+const DATA = "Pictures";
+const GENERAL = "Other";
+
+const DEFAULTS = { ks: [20, 200], temperature: 0.07, imageSize: 224, sampleImageSize: 32, seed: 0 };
+
+function makeTable({ encoders, encoderTable }: KnnFlagsContext) {
+  return {
+    pretrained: {
+      kind: "text",
+      metavar: "FILE",
+      group: ENCODER,
+      help:
+        "checkpoint of the encoder: of deno task distill or export, the original, MoCo, SimCLR, SWAV or torchvision",
+    },
+    arch: {
+      kind: "choice",
+      values: encoders,
+      valuesShown: encoderTable === undefined ? undefined : "see the list at the end",
+      short: "a",
+      group: ENCODER,
+      help: "the encoder; without --pretrained it has fresh weights, to compare with",
+    },
+    which: {
+      kind: "choice",
+      values: ["student", "teacher"],
+      group: ENCODER,
+      help: "which encoder of a distillation's checkpoint",
+    },
+    seed: { kind: "integer", min: 0, group: ENCODER, help: "seed of fresh weights" },
+    knnK: {
+      kind: "integers",
+      min: 1,
+      short: "k",
+      group: VOTE,
+      help: "neighbours that vote; of several numbers, each is judged",
+    },
+    knnT: { kind: "number", above: 0, short: "t", group: VOTE, help: "temperature of their votes" },
+    testData: { kind: "text", metavar: "FILE", group: DATA, help: "pictures that are classified" },
+    imageSize: {
+      kind: "integer",
+      min: 8,
+      max: 4096,
+      group: DATA,
+      help: "height and width of a view, in pixels",
+    },
+    json: { kind: "boolean", group: GENERAL, help: "one JSON object, for programs" },
+    help: { kind: "boolean", short: "h", group: GENERAL, help: "show this text" },
+  } as const satisfies FlagTable;
+}
+
+/** What the program depends on besides the arguments. */
+export interface KnnFlagsContext {
+  /** Names of the encoders that exist. */
+  encoders: readonly string[];
+  /** Makes the list of encoders that the help ends with. */
+  encoderTable?: () => string;
+  /** Folder that relative paths start from; the caller's by default. */
+  folder?: string;
+  /** Width of the terminal in characters, for the help. */
+  width?: number;
+}
+
+/** A kNN evaluation, but for what its files tell. */
+export interface KnnRequest extends Pick<KnnOptions, "imageSize" | "ks" | "temperature"> {
+  pretrained: string | null;
+  /** `null` where the checkpoint tells. */
+  arch: string | null;
+  which: EncoderRole;
+  seed: number;
+  /** Folder of the pictures. */
+  data: string;
+  /** `null` for that of the folder. */
+  testData: string | null;
+}
+
+/** What the command line asks for. */
+export type KnnCommand = { help: string } | { help: undefined; request: KnnRequest; json: boolean };
+
+/** The text of `deno task knn --help`. */
+export function knnHelp(context: KnnFlagsContext): string {
+  const { ks, temperature, imageSize, sampleImageSize, seed } = DEFAULTS;
+  return formatHelp({
+    usage: "deno task knn [flags] [DATA]     (or ./seed knn [flags] [DATA])",
+    intro: [
+      "Classifies pictures by their nearest neighbours: the pictures of train.tsv vote for the class of each one of " +
+      "test.tsv, by the similarity of the encoder's pooled features. Nothing is trained.",
+      "DATA is a folder of train.tsv and test.tsv, the bundled pictures where it is left out.",
+    ],
+    table: makeTable(context),
+    defaults: {
+      arch: "default: recognised from the checkpoint",
+      which: "default: student",
+      seed: `default: ${seed}`,
+      knnK: `default: ${ks}`,
+      knnT: `default: ${temperature}`,
+      testData: "default: test.tsv in DATA",
+      imageSize: `default: ${imageSize}; bundled sample: ${sampleImageSize}`,
+    },
+    listing: context.encoderTable?.(),
+    width: context.width,
+  });
+}
+
+/**
+ * Reads the command line of `deno task knn`. Looks at no file: see `checkKnnInputs` for that.
+ *
+ * @throws {UsageError} for a flag that is unknown or wrong
+ */
+export function parseKnnFlags(args: readonly string[], context: KnnFlagsContext): KnnCommand {
+  if (args.some((arg) => arg === "--help" || arg === "-h")) return { help: knnHelp(context) };
+  const { values, positionals: [data] } = parseFlags(makeTable(context), args, { positionals: 1 });
+  const { folder = callersFolder() } = context;
+  const { pretrained, arch, which, testData, knnK, knnT, imageSize, seed, json = false } = values;
+  if (pretrained === undefined && arch === undefined) {
+    throw new UsageError(
+      "there is nothing to judge: give --pretrained FILE, or --arch NAME for fresh weights",
+    );
+  }
+  if (which === "teacher" && pretrained === undefined) {
+    throw new UsageError("--which is about the checkpoint of --pretrained: add that, or leave it out");
+  }
+  const request: KnnRequest = {
+    pretrained: pretrained === undefined ? null : resolvePath(pretrained, folder),
+    arch: arch ?? null,
+    which: which ?? "student",
+    seed: seed ?? DEFAULTS.seed,
+    data: data === undefined ? SAMPLE_DATA : resolvePath(data, folder),
+    testData: testData === undefined ? null : resolvePath(testData, folder),
+    ks: [...new Set(knnK ?? DEFAULTS.ks)],
+    temperature: knnT ?? DEFAULTS.temperature,
+    imageSize: imageSize ?? (data === undefined ? DEFAULTS.sampleImageSize : DEFAULTS.imageSize),
+  };
+  return { help: undefined, request, json };
+}
