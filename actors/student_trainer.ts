@@ -15,7 +15,7 @@ import { openEncoderSource } from "../models/encoder_source.ts";
 import { initialize } from "../models/initialize.ts";
 import { distillLearningRate } from "../models/optim/schedule.ts";
 import { findEncoder } from "../models/registry.ts";
-import { StudentStep } from "../models/student_step.ts";
+import { type StepLoss, StudentStep } from "../models/student_step.ts";
 import type {
   BatchPosition,
   KeyedBatch,
@@ -94,8 +94,8 @@ class Training {
   }
 
   /** Tells of a step when its loss has come back from the device. */
-  async #report(position: BatchPosition, lr: number, promise: Promise<number>): Promise<void> {
-    const loss = await promise;
+  async #report(position: BatchPosition, lr: number, promise: Promise<StepLoss>): Promise<void> {
+    const { loss } = await promise;
     if (!Number.isFinite(loss)) {
       throw new UserError(
         `the loss is ${loss} in epoch ${position.epoch}, batch ${position.batch}: training has diverged. Checkpoints ` +

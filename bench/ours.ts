@@ -128,7 +128,7 @@ export async function distillationStep(
     name: "ours",
     async run() {
       const embeddings = await frozen.embed(pixels);
-      loss = await step.run({ images: pixels, teacher: embeddings, learningRate, queuePointer: 0 });
+      ({ loss } = await step.run({ images: pixels, teacher: embeddings, learningRate, queuePointer: 0 }));
     },
     finish: () => Promise.resolve(), // `run` waits for the loss
     async result() {

@@ -3,14 +3,19 @@ import type { Graph, Node, Tensor } from "./graph.ts";
 import { add } from "./ops/add/add.ts";
 
 /**
- * Gradients of a loss with respect to some tensors.
+ * Gradients of a loss, or of the sum of several, with respect to some tensors.
  *
- * @param loss node output that the gradient starts from; its op must give gradients without a seed (a scalar loss)
+ * @param loss node outputs that the gradient starts from; their op must give gradients without a seed (a scalar loss)
  * @param wanted tensors, usually parameters, of which the gradient is asked for
  * @returns one gradient a wanted tensor, of its shape
  * @throws when the loss does not depend on a wanted tensor, or an op on the way has no gradient
  */
-export function differentiate(graph: Graph, loss: Tensor, wanted: readonly Tensor[]): Tensor[] {
+export function differentiate(
+  graph: Graph,
+  loss: Tensor | readonly Tensor[],
+  wanted: readonly Tensor[],
+): Tensor[] {
+  const losses = "shape" in loss ? [loss] : loss;
   const nodes = graph.nodes.slice();
   const depends = new Set(wanted.map((tensor) => tensor.id));
   for (const node of nodes) {
@@ -18,15 +23,16 @@ export function differentiate(graph: Graph, loss: Tensor, wanted: readonly Tenso
       for (const output of node.outputs) depends.add(output.id);
     }
   }
-  if (loss.producer === undefined || !depends.has(loss.id)) {
-    throw new Error(`differentiate: ${loss.label} depends on none of the ${wanted.length} tensors asked for`);
+  const idle = losses.find(({ producer, id }) => producer === undefined || !depends.has(id));
+  if (idle !== undefined) {
+    throw new Error(`differentiate: ${idle.label} depends on none of the ${wanted.length} tensors asked for`);
   }
 
   const gradients = new Map<number, Tensor>();
-  const seeded = loss.producer;
+  const seeded = new Set(losses.map(({ producer }) => producer));
   for (const node of nodes.reverse()) {
     const outputGradients = node.outputs.map((output) => gradients.get(output.id));
-    if (node !== seeded && outputGradients.every((gradient) => gradient === undefined)) continue;
+    if (!seeded.has(node) && outputGradients.every((gradient) => gradient === undefined)) continue;
     const needed = node.inputs.map((input) => depends.has(input.id));
     if (!needed.includes(true)) continue;
     if (node.op.gradient === undefined) throw new Error(`differentiate: ${node.op.name} has no gradient`);

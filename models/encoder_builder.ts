@@ -114,21 +114,27 @@ export class EncoderBuilder {
   /** The state_dict, in PyTorch's order. */
   readonly state: StateEntry[] = [];
   /** What the device holds, in the order of first use. */
-  readonly parameters: DeviceParameter[] = [];
+  readonly parameters: DeviceParameter[];
   readonly #maxWeightBytes: number;
   readonly #dropoutSeed: Tensor | undefined;
-  #dropouts = 0;
+  /** What the parameters' tensors are, by their labels, and how many dropouts there are. */
+  readonly #shared: { tensors: Map<string, Tensor>; dropouts: number };
 
   /**
    * @param dropoutSeed u32 [2] that the host writes for every step; dropout and drop-connect are off without it, and
    * in eval mode
    * @param maxWeightBytes in eval mode, weights larger than this on the device are cut into parts of output channels;
    * `maxStorageBufferBindingSize` of the device
+   * @param share another trace of the same encoder in the same graph, on other pictures: both have the same parameters,
+   * which are listed by either
    */
-  constructor(graph: Graph, mode: EncoderMode, { maxWeightBytes = Infinity, dropoutSeed }: {
+  constructor(graph: Graph, mode: EncoderMode, { maxWeightBytes = Infinity, dropoutSeed, share }: {
     maxWeightBytes?: number;
     dropoutSeed?: Tensor;
+    share?: EncoderBuilder;
   } = {}) {
+    this.parameters = share?.parameters ?? [];
+    this.#shared = share === undefined ? { tensors: new Map(), dropouts: 0 } : share.#shared;
     this.graph = graph;
     this.mode = mode;
     this.#maxWeightBytes = maxWeightBytes;
@@ -236,7 +242,7 @@ export class EncoderBuilder {
   /** `nn.Dropout(rate)`: drops single values, in training. */
   dropout(x: Tensor, rate: number): Tensor {
     if (this.#dropoutSeed === undefined) return x;
-    const salt = this.#dropouts++;
+    const salt = this.#shared.dropouts++;
     return this.graph.apply(dropout, [x, this.#dropoutSeed], { rate, granularity: "element", salt });
   }
 
@@ -256,7 +262,12 @@ export class EncoderBuilder {
       return this.convolveAndNormalize(x, convolution, norm, { residual });
     }
     const y = this.convolveAndNormalize(x, convolution, norm);
-    const attributes = { rate, granularity: "sample", salt: this.#dropouts++, residual: true } as const;
+    const attributes = {
+      rate,
+      granularity: "sample",
+      salt: this.#shared.dropouts++,
+      residual: true,
+    } as const;
     return this.graph.apply(dropout, [y, this.#dropoutSeed, residual], attributes);
   }
 
@@ -313,48 +324,49 @@ export class EncoderBuilder {
     return bias ? [weight, this.#vector(`${key}.bias`, shape[0], "parameter", rows)] : [weight];
   }
 
+  /** A parameter, or what it is in the trace that this one shares its parameters with. */
+  #parameter(label: string, shape: readonly number[], parameter: Omit<DeviceParameter, "tensor">): Tensor {
+    const known = this.#shared.tensors.get(label);
+    if (known !== undefined) return known;
+    const tensor = this.graph.source(label, shape);
+    this.#shared.tensors.set(label, tensor);
+    this.parameters.push({ tensor, ...parameter });
+    return tensor;
+  }
+
   #weight(key: string, whole: readonly number[], layout: WeightLayout, rows?: RowRange): Tensor {
     const shape = [rows?.count ?? whole[0], ...whole.slice(1)];
-    const tensor = this.graph.source(labelOf(key, rows), layout.shape(shape));
-    this.parameters.push({
-      tensor,
+    return this.#parameter(labelOf(key, rows), layout.shape(shape), {
       kind: "parameter",
       keys: [key],
       rows,
       toDevice: ([values]) => layout.toDevice(takeRows(values, elementCount(shape.slice(1)), rows), shape),
       fromDevice: rows === undefined ? (device) => layout.fromDevice(device, shape) : undefined,
     });
-    return tensor;
   }
 
   #vector(key: string, whole: number, kind: DeviceParameter["kind"], rows?: RowRange): Tensor {
     const shape = [rows?.count ?? whole];
-    const tensor = this.graph.source(labelOf(key, rows), shape);
-    this.parameters.push({
-      tensor,
+    return this.#parameter(labelOf(key, rows), shape, {
       kind,
       keys: [key],
       rows,
       toDevice: ([values]) => padRows(takeRows(values, 1, rows), shape),
       fromDevice: rows === undefined ? (device) => unpadRows(device, shape) : undefined,
     });
-    return tensor;
   }
 
   /** w' = w * gamma / s, b' = beta + (b - mean) * gamma / s, with s = sqrt(variance + epsilon). */
   #folded(convolution: Convolution, norm: BatchNorm, rows?: RowRange): Tensor[] {
     const shape = [rows?.count ?? norm.channels, ...convolution.shape.slice(1)];
     const layout = layoutOf(convolution);
-    const weight = this.graph.source(labelOf(`${convolution.key}.weight`, rows), layout.shape(shape));
-    const bias = this.graph.source(labelOf(`${norm.key}.bias`, rows), [shape[0]]);
     const take = (values: Float32Array) => takeRows(values, 1, rows);
     const scaleOf = (gamma: Float32Array, variance: Float32Array) => {
       const deviations = take(variance);
       return Float64Array.from(take(gamma), (value, i) => value / Math.sqrt(deviations[i] + norm.epsilon));
     };
     const ownBias = convolution.bias ? [`${convolution.key}.bias`] : [];
-    this.parameters.push({
-      tensor: weight,
+    const weight = this.#parameter(labelOf(`${convolution.key}.weight`, rows), layout.shape(shape), {
       kind: "parameter",
       keys: [`${convolution.key}.weight`, `${norm.key}.weight`, `${norm.key}.running_var`],
       rows,
@@ -364,8 +376,8 @@ export class EncoderBuilder {
           shape,
           scaleOf(gamma, variance),
         ),
-    }, {
-      tensor: bias,
+    });
+    const bias = this.#parameter(labelOf(`${norm.key}.bias`, rows), [shape[0]], {
       kind: "parameter",
       keys: [
         ...["bias", "running_mean", "weight", "running_var"].map((name) => `${norm.key}.${name}`),

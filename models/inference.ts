@@ -37,6 +37,12 @@ interface Traced {
   parameters: DeviceParameter[];
 }
 
+/** Weights on the device, and which parameters they are. */
+interface Weights {
+  store: ParameterStore;
+  parameters: readonly DeviceParameter[];
+}
+
 function trace(options: FrozenEncoderOptions, batch: number, limit: number): Traced {
   const { encoder, head, imageSize, input = "pixels", output } = options;
   const graph = new Graph();
@@ -62,6 +68,9 @@ function runSize({ graph, output }: Traced, batch: number, limit: number): numbe
   return Math.ceil(batch / runs);
 }
 
+/** How many pictures a {@linkcode FrozenEncoder} takes, and of which size. */
+export type PictureBatchSize = Pick<FrozenEncoderOptions, "batch" | "imageSize">;
+
 /** An encoder in eval mode, batch norm folded, for one batch size and picture size. */
 export class FrozenEncoder implements Disposable {
   /** Length of a row of the output. */
@@ -70,23 +79,28 @@ export class FrozenEncoder implements Disposable {
   /** Pictures that go through the device at once; a batch takes several runs where it is too large for that. */
   readonly picturesPerRun: number;
   readonly #gpu: Gpu;
+  readonly #options: FrozenEncoderOptions;
   readonly #staging: GPUBuffer;
   readonly #program: Program;
-  readonly #store: ParameterStore;
+  readonly #weights: Weights;
+  readonly #ownsWeights: boolean;
   readonly #images: Tensor;
   readonly #output: Tensor;
 
   private constructor(
     gpu: Gpu,
+    options: FrozenEncoderOptions,
     program: Program,
-    store: ParameterStore,
-    images: Tensor,
-    output: Tensor,
-    batch: number,
+    weights: Weights,
+    ownsWeights: boolean,
+    { images, output }: Traced,
   ) {
+    const { batch } = options;
     this.#gpu = gpu;
+    this.#options = options;
     this.#program = program;
-    this.#store = store;
+    this.#weights = weights;
+    this.#ownsWeights = ownsWeights;
     this.#images = images;
     this.#output = output;
     this.batch = batch;
@@ -100,28 +114,41 @@ export class FrozenEncoder implements Disposable {
   }
 
   /** Compiles it. Call {@linkcode load} before the first {@linkcode embed}. */
-  static async create(gpu: Gpu, options: FrozenEncoderOptions): Promise<FrozenEncoder> {
-    const { batch } = options;
+  static create(gpu: Gpu, options: FrozenEncoderOptions): Promise<FrozenEncoder> {
+    return FrozenEncoder.#create(gpu, options);
+  }
+
+  /**
+   * The same encoder with the same weights, which are on the device once, for pictures of another size or number.
+   * Dispose of it before this one.
+   */
+  share(size: PictureBatchSize): Promise<FrozenEncoder> {
+    return FrozenEncoder.#create(this.#gpu, { ...this.#options, ...size }, this.#weights);
+  }
+
+  static async #create(gpu: Gpu, options: FrozenEncoderOptions, shared?: Weights): Promise<FrozenEncoder> {
     const limit = gpu.target.maxStorageBufferBindingSize;
-    const { graph, images, output, parameters } = trace(
-      options,
-      runSize(trace(options, 1, limit), batch, limit),
-      limit,
+    const traced = trace(options, runSize(trace(options, 1, limit), options.batch, limit), limit);
+    const { graph, images, output, parameters } = traced;
+    const weights = shared ??
+      { parameters, store: new ParameterStore(gpu, parameters, { training: false }) };
+    // Each trace has tensors of its own, in the same order.
+    const bound = parameters.map(({ tensor }, i) =>
+      [tensor, weights.store.rangeOf(weights.parameters[i].tensor)] as const
     );
-    const store = new ParameterStore(gpu, parameters, { training: false });
     const program = await Program.compile(gpu, {
       label: options.encoder.name,
       graph,
       inputs: [images],
       outputs: [output],
-      bound: store.bindings(),
+      bound: new Map(bound),
     });
-    return new FrozenEncoder(gpu, program, store, images, output, batch);
+    return new FrozenEncoder(gpu, options, program, weights, shared === undefined, traced);
   }
 
   /** Uploads the weights; `read` gives a state_dict entry in PyTorch's layout. */
   load(read: ReadEntry): Promise<void> {
-    return this.#store.load(read);
+    return this.#weights.store.load(read);
   }
 
   /**
@@ -170,6 +197,6 @@ export class FrozenEncoder implements Disposable {
   [Symbol.dispose](): void {
     this.#program.destroy();
     this.#staging.destroy();
-    this.#store[Symbol.dispose]();
+    if (this.#ownsWeights) this.#weights.store[Symbol.dispose]();
   }
 }

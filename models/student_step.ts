@@ -15,6 +15,14 @@ import { seedLoss } from "./loss/seed_loss.ts";
 import { ParameterStore } from "./parameter_store.ts";
 import type { Encoder } from "./registry.ts";
 
+/** The small views of a picture. */
+export interface SmallViewOptions {
+  /** How many of each picture. */
+  views: number;
+  /** Side of the square views, in pixels. */
+  imageSize: number;
+}
+
 /** What {@linkcode StudentStep.create} needs. */
 export interface StudentStepOptions {
   encoder: Encoder;
@@ -31,6 +39,8 @@ export interface StudentStepOptions {
   teacherTemperature: number;
   momentum: number;
   weightDecay: number;
+  /** Small views of the same pictures, with a queue of their own, as the original's main_small-patch.py has them. */
+  small?: SmallViewOptions;
   /** Seed of dropout and drop-connect, where the encoder has them; both are off where it is left out. */
   dropoutSeed?: number;
 }
@@ -41,18 +51,44 @@ export interface StudentBatch {
   images: ArrayBuffer | ArrayBufferView<ArrayBuffer>;
   /** L2-normalised teacher embeddings [batch, dimension]. */
   teacher: Float32Array;
+  /** The same of the small views, all of a picture one after the other: [batch * views, ...]. */
+  small?: { images: ArrayBuffer | ArrayBufferView<ArrayBuffer>; teacher: Float32Array };
   learningRate: number;
-  /** Row of the queue that the batch's first embedding replaces. */
+  /** Row of the queue that the batch's first embedding replaces; of the small queue, that of its first small view. */
   queuePointer: number;
   /** Steps of the run before this one: chooses what dropout drops. */
   step?: number;
 }
 
+/** Losses of a step: their sum is what is trained on. */
+export interface StepLoss {
+  loss: number;
+  /** Of the pictures' own views. */
+  main: number;
+  /** Of the small views; 0 where there are none. */
+  small: number;
+}
+
+/** What a set of views needs in the program. */
+interface ViewTensors {
+  /** Written by the host. */
+  images: Tensor;
+  teacher: Tensor;
+  /** Computed. */
+  embedding: Tensor;
+  loss: Tensor;
+  /** The mirror of the views' queue, and which of a picture's views goes into it: every how many rows. */
+  queue: GPUBuffer;
+  stride: number;
+}
+
 /** The tensors of the program that the host writes and reads. */
-type StepTensors = Record<
-  "images" | "teacher" | "learningRate" | "dropoutSeed" | "embedding" | "loss",
-  Tensor
->;
+interface StepTensors {
+  /** The pictures' own views, and the small ones. */
+  sets: readonly ViewTensors[];
+  learningRate: Tensor;
+  dropoutSeed: Tensor;
+}
 
 /** Losses that can be on their way back from the device at once. */
 const LOSS_SLOTS = 4;
@@ -65,7 +101,6 @@ export class StudentStep implements Disposable {
   readonly #options: StudentStepOptions;
   readonly #store: ParameterStore;
   readonly #program: Program;
-  readonly #queue: GPUBuffer;
   readonly #staging: GPUBuffer[];
   readonly #tensors: StepTensors;
   #steps = 0;
@@ -76,7 +111,6 @@ export class StudentStep implements Disposable {
     state: readonly StateEntry[],
     store: ParameterStore,
     program: Program,
-    queue: GPUBuffer,
     tensors: StepTensors,
   ) {
     this.#gpu = gpu;
@@ -84,68 +118,71 @@ export class StudentStep implements Disposable {
     this.state = state;
     this.#store = store;
     this.#program = program;
-    this.#queue = queue;
     this.#tensors = tensors;
     this.#staging = Array.from({ length: LOSS_SLOTS }, () =>
       gpu.device.createBuffer({
         label: "loss",
-        size: 16,
+        size: 16 * tensors.sets.length,
         usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ,
       }));
   }
 
-  /** Compiles the step. Load weights and queue before the first {@linkcode run}. */
+  /** Compiles the step. Load weights and queues before the first {@linkcode run}. */
   static async create(gpu: Gpu, options: StudentStepOptions): Promise<StudentStep> {
-    const { encoder, head, batch, imageSize, input = "pixels", queueSize } = options;
+    const { encoder, head, batch, imageSize, input = "pixels", queueSize, small } = options;
+    const { temperature, teacherTemperature, momentum, weightDecay } = options;
     const graph = new Graph();
-    const { source, images } = traceImages(graph, input, batch, imageSize);
-    const teacher = graph.source("teacher embeddings", [batch, 1, 1, head.dimension]);
     const learningRate = graph.source("learning rate", [1]);
-    const queue = graph.source("queue", [1, 1, padTo4(queueSize), head.dimension]);
-
     const dropoutSeed = graph.source("dropout seed", [2], "u32");
     const withDropout = options.dropoutSeed === undefined ? {} : { dropoutSeed };
-    const builder = new EncoderBuilder(graph, "train", withDropout);
-    const outputs = encoder.trace(builder, images, head);
-    const embedding = graph.apply(l2Normalize, [outputs.embedding], {});
-    const { temperature, teacherTemperature } = options;
-    const loss = seedLoss(graph, {
-      student: embedding,
-      teacher,
-      queue,
-      queueSize,
-      temperature,
-      teacherTemperature,
-    });
+    const queueBytes = padTo4(queueSize) * padTo4(head.dimension) * 4;
+    const queues = new Map<Tensor, BufferRange>();
+
+    // The student runs once over each set of views, so that batch norm sees batches of their own.
+    const traceSet = (name: string, views: number, size: number, share?: EncoderBuilder) => {
+      const rows = batch * views;
+      const { source, images } = traceImages(graph, input, rows, size);
+      const teacher = graph.source(`teacher embeddings${name}`, [rows, 1, 1, head.dimension]);
+      const queue = graph.source(`queue${name}`, [1, 1, padTo4(queueSize), head.dimension]);
+      const builder = new EncoderBuilder(graph, "train", { ...withDropout, share });
+      const outputs = encoder.trace(builder, images, head);
+      const embedding = graph.apply(l2Normalize, [outputs.embedding], {});
+      const losses = { student: embedding, teacher, queue, queueSize, temperature, teacherTemperature };
+      const loss = seedLoss(graph, losses);
+      const buffer = gpu.device.createBuffer({
+        label: `queue${name}`,
+        size: queueBytes,
+        usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+      });
+      queues.set(queue, { buffer, offset: 0, bytes: queueBytes });
+      const set: ViewTensors = { images: source, teacher, embedding, loss, queue: buffer, stride: views };
+      return { builder, set };
+    };
+    const main = traceSet("", 1, imageSize);
+    const { builder } = main;
+    const sets = small === undefined
+      ? [main.set]
+      : [main.set, traceSet(" of small views", small.views, small.imageSize, builder).set];
 
     const store = new ParameterStore(gpu, builder.parameters, { training: true });
-    const bound = store.bindings();
+    const bound = new Map([...store.bindings(), ...queues]);
     const trained = store.trained;
-    for (const [i, gradient] of differentiate(graph, loss, trained).entries()) {
+    const losses = sets.map(({ loss }) => loss);
+    for (const [i, gradient] of differentiate(graph, losses, trained).entries()) {
       bound.set(gradient, store.gradientRangeOf(trained[i]));
     }
-    const { momentum, weightDecay } = options;
     for (const [tensor, range] of store.traceSgd(graph, learningRate, { momentum, weightDecay })) {
       bound.set(tensor, range);
     }
-
-    const queueBytes = padTo4(queueSize) * padTo4(head.dimension) * 4;
-    const queueBuffer = gpu.device.createBuffer({
-      label: "queue",
-      size: queueBytes,
-      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
-    });
-    const queueRange: BufferRange = { buffer: queueBuffer, offset: 0, bytes: queueBytes };
-    bound.set(queue, queueRange);
     const program = await Program.compile(gpu, {
       label: `${encoder.name} training step`,
       graph,
-      inputs: [source, teacher, learningRate, dropoutSeed],
-      outputs: [loss, embedding],
+      inputs: [...sets.flatMap(({ images, teacher }) => [images, teacher]), learningRate, dropoutSeed],
+      outputs: [...losses, ...sets.map(({ embedding }) => embedding)],
       bound,
     });
-    const tensors = { images: source, teacher, learningRate, dropoutSeed, embedding, loss };
-    return new StudentStep(gpu, options, builder.state, store, program, queueBuffer, tensors);
+    const tensors = { sets, learningRate, dropoutSeed };
+    return new StudentStep(gpu, options, builder.state, store, program, tensors);
   }
 
   /** The student's weights, gradients and momentum. */
@@ -158,63 +195,81 @@ export class StudentStep implements Disposable {
     return this.#program;
   }
 
-  /** Replaces the whole queue: [queueSize, dimension]. */
-  loadQueue(values: Float32Array): void {
+  /** Replaces a whole queue: [queueSize, dimension]; `which` is 0 for the main views', 1 for the small ones'. */
+  loadQueue(values: Float32Array, which = 0): void {
     const { queueSize, head } = this.#options;
-    this.#gpu.device.queue.writeBuffer(this.#queue, 0, padRows(values, [queueSize, head.dimension]));
+    const rows = padRows(values, [queueSize, head.dimension]);
+    this.#gpu.device.queue.writeBuffer(this.#tensors.sets[which].queue, 0, rows);
   }
 
-  /** Reads the queue back: [queueSize, dimension]. */
-  async readQueue(): Promise<Float32Array<ArrayBuffer>> {
+  /** Reads a queue back: [queueSize, dimension]. */
+  async readQueue(which = 0): Promise<Float32Array<ArrayBuffer>> {
     const { queueSize, head } = this.#options;
-    const padded = new Float32Array(await readBuffer(this.#gpu, this.#queue));
+    const padded = new Float32Array(await readBuffer(this.#gpu, this.#tensors.sets[which].queue));
     return unpadRows(padded.subarray(0, queueSize * padTo4(head.dimension)), [queueSize, head.dimension]);
   }
 
   /** Reads the student's L2-normalised embeddings of the last batch: [batch, dimension]. */
   async readEmbeddings(): Promise<Float32Array<ArrayBuffer>> {
     const { batch, head } = this.#options;
-    return unpadRows(await this.#program.read(this.#tensors.embedding), [batch, head.dimension]);
+    const [{ embedding }] = this.#tensors.sets;
+    return unpadRows(await this.#program.read(embedding), [batch, head.dimension]);
   }
 
   /**
-   * Submits one step and returns at once with a promise of its loss, so that the next step can be submitted while
-   * the loss is on its way. No more than four losses may be awaited at a time.
+   * Submits one step and returns at once with a promise of its losses, so that the next step can be submitted while
+   * they are on their way. No more than four may be awaited at a time.
    */
-  run({ images, teacher, learningRate, queuePointer, step = 0 }: StudentBatch): Promise<number> {
+  run(batch: StudentBatch): Promise<StepLoss> {
     const { device } = this.#gpu;
-    const { batch, head } = this.#options;
-    const tensors = this.#tensors;
-    this.#program.write(tensors.images, images);
-    this.#program.write(tensors.teacher, padRows(teacher, [batch, head.dimension]));
-    this.#program.write(tensors.learningRate, padRows([learningRate], [1]));
-    this.#program.write(tensors.dropoutSeed, Uint32Array.of(this.#options.dropoutSeed ?? 0, step));
+    const { head } = this.#options;
+    const { sets, learningRate, dropoutSeed } = this.#tensors;
+    for (const [i, { images, teacher }] of sets.entries()) {
+      const views = i === 0 ? batch : batch.small!;
+      this.#program.write(images, views.images);
+      this.#program.write(teacher, padRows(views.teacher, [teacher.shape[0], head.dimension]));
+    }
+    this.#program.write(learningRate, padRows([batch.learningRate], [1]));
+    this.#program.write(dropoutSeed, Uint32Array.of(this.#options.dropoutSeed ?? 0, batch.step ?? 0));
 
     const encoder = device.createCommandEncoder({ label: "training step" });
     this.#program.encode(encoder);
-    const keys = this.#program.rangeOf(tensors.teacher);
-    const rowBytes = padTo4(head.dimension) * 4;
-    encoder.copyBufferToBuffer(keys.buffer, keys.offset, this.#queue, queuePointer * rowBytes, keys.bytes);
-    const loss = this.#program.rangeOf(tensors.loss);
     const staging = this.#staging[this.#steps++ % LOSS_SLOTS];
-    encoder.copyBufferToBuffer(loss.buffer, loss.offset, staging, 0, 16);
+    for (const [i, set] of sets.entries()) {
+      this.#encodeEnqueue(encoder, set, batch.queuePointer);
+      const loss = this.#program.rangeOf(set.loss);
+      encoder.copyBufferToBuffer(loss.buffer, loss.offset, staging, 16 * i, 16);
+    }
     device.queue.submit([encoder.finish()]);
     this.#gpu.check();
     return this.#readLoss(staging);
   }
 
-  async #readLoss(staging: GPUBuffer): Promise<number> {
+  /** The teacher's embeddings go into the queue, of several views of a picture the first one's. */
+  #encodeEnqueue(encoder: GPUCommandEncoder, { teacher, queue, stride }: ViewTensors, pointer: number): void {
+    const { batch, head } = this.#options;
+    const { buffer, offset } = this.#program.rangeOf(teacher);
+    const rowBytes = padTo4(head.dimension) * 4;
+    const [copies, rows] = stride === 1 ? [1, batch] : [batch, 1];
+    for (let i = 0; i < copies; i++) {
+      const from = offset + i * stride * rowBytes;
+      encoder.copyBufferToBuffer(buffer, from, queue, (pointer + i) * rowBytes, rows * rowBytes);
+    }
+  }
+
+  async #readLoss(staging: GPUBuffer): Promise<StepLoss> {
     await Promise.race([staging.mapAsync(GPUMapMode.READ), this.#gpu.failed]);
-    const loss = new Float32Array(staging.getMappedRange())[0];
+    const values = new Float32Array(staging.getMappedRange());
+    const [main, small] = [values[0], this.#tensors.sets.length > 1 ? values[4] : 0];
     staging.unmap();
-    return loss;
+    return { loss: main + small, main, small };
   }
 
   /** Frees the device's memory. */
   [Symbol.dispose](): void {
     this.#program.destroy();
     this.#store[Symbol.dispose]();
-    this.#queue.destroy();
+    for (const { queue } of this.#tensors.sets) queue.destroy();
     for (const buffer of this.#staging) buffer.destroy();
   }
 }

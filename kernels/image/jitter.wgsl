@@ -69,6 +69,9 @@ fn apply_blend(rgb: vec3<f32>, mean: f32, jitter: Jitter, index: u32) -> vec3<f3
 
 fn apply_jitter(pixel: vec3<f32>, mean: f32, jitter: Jitter) -> vec3<f32> {
   var rgb = pixel;
+  if (jitter.grayscale == GRAY_FIRST) {
+    rgb = vec3<f32>(luma(rgb));
+  }
   for (var i = 0u; i < jitter.hue_position; i++) {
     rgb = apply_blend(rgb, mean, jitter, i);
   }
@@ -78,7 +81,7 @@ fn apply_jitter(pixel: vec3<f32>, mean: f32, jitter: Jitter) -> vec3<f32> {
   for (var i = jitter.hue_position; i < jitter.blends; i++) {
     rgb = apply_blend(rgb, mean, jitter, i);
   }
-  if (jitter.grayscale == 1u) {
+  if (jitter.grayscale == GRAY_LAST) {
     rgb = vec3<f32>(luma(rgb));
   }
   return rgb;

@@ -1,7 +1,11 @@
 // What every kernel of the augmenter is bound to. The prelude gives the WIDTH and HEIGHT of a view, WORKGROUP,
 // WEIGHT_BITS and the lengths of the record arrays; view_records.ts writes the records.
 
-// Up to three blends with a hue shift somewhere between them, then perhaps grayscale.
+// Values of Jitter.grayscale, besides 0.
+const GRAY_LAST = 1u;
+const GRAY_FIRST = 2u;
+
+// Up to three blends with a hue shift somewhere between them; perhaps gray before or after them.
 struct Jitter {
   factors: vec3<f32>,
   blends: u32,

@@ -46,6 +46,8 @@ export interface ViewParameters {
   readonly jitter: readonly JitterOp[];
   /** Whether each pixel gets its luma in all three channels. */
   readonly grayscale: boolean;
+  /** Whether that comes before the jitter, and not after it. */
+  readonly grayscaleFirst?: boolean;
   /** Standard deviation of the Gaussian blur in pixels; 0 for none. */
   readonly blurSigma: number;
   /** Whether left and right change places. */
@@ -83,6 +85,8 @@ export interface ViewRecipe {
   readonly jitter: JitterRecipe;
   /** That the view is gray. */
   readonly grayscaleProbability: number;
+  /** Whether a view turns gray before the jitter; after it where nothing is said. */
+  readonly grayscaleFirst?: boolean;
   /** That the view is blurred, and the standard deviation of that in pixels. */
   readonly blur: { readonly probability: number; readonly sigma: Range };
   /** That left and right change places. */
@@ -118,16 +122,26 @@ export function mocoV2Recipe(size: number): ViewRecipe {
 }
 
 /**
- * MoCo v1's augmentation (InstDisc), which the original uses for teachers without an MLP head: stronger hue, always
- * jittered, no blur. The original turns a picture gray before the jitter; here it is after it, which differs in the
- * gray's brightness alone.
+ * MoCo v1's augmentation (InstDisc), which the original uses for SimCLR's teachers and for students without an MLP head:
+ * gray before the jitter, stronger hue, always jittered, no blur.
  */
 export function mocoV1Recipe(size: number): ViewRecipe {
   return {
     ...mocoV2Recipe(size),
+    grayscaleFirst: true,
     jitter: { probability: 1, brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.4 },
     blur: { probability: 0, sigma: [0.1, 2] },
   };
+}
+
+/** SWAV's augmentation as the original has it: MoCo v2's with other crops. */
+export function swavRecipe(size: number): ViewRecipe {
+  return { ...mocoV2Recipe(size), scale: [0.14, 1] };
+}
+
+/** The small views of SWAV's multi-crop, as the original has them. */
+export function swavSmallRecipe(size: number): ViewRecipe {
+  return { ...mocoV2Recipe(size), scale: [0.05, 0.14] };
 }
 
 /** Random crop and flip only: what a linear probe trains with (torchvision's `RandomResizedCrop` as it comes). */
@@ -230,6 +244,7 @@ export function sampleView(
     filter: recipe.filter,
     jitter,
     grayscale,
+    ...recipe.grayscaleFirst && { grayscaleFirst: true },
     blurSigma,
     flip,
   };

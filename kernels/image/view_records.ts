@@ -12,10 +12,13 @@ export const BLUR_RECORD_WORDS = 4;
 const RESIZE_JITTER = 12;
 const CONTRAST_JITTER = 4;
 
+/** Values of `Jitter.grayscale`: when a kernel makes the view gray. */
+const GRAYSCALE = { never: 0, last: 1, first: 2 };
+
 /** `JitterOp`s that one kernel does in one go, and whether it is the one that makes the view gray. */
 interface JitterPass {
   readonly ops: readonly JitterOp[];
-  readonly grayscale: boolean;
+  readonly grayscale: keyof typeof GRAYSCALE;
 }
 
 /** Where the kernels of the resize find what they need: the fields of `ResizeRecord`. */
@@ -50,10 +53,17 @@ export function hasContrast(view: ViewParameters): boolean {
 /** Splits the jitter where contrast needs the mean of what came before. */
 function splitJitter(view: ViewParameters): [before: JitterPass, after: JitterPass] {
   const contrast = view.jitter.findIndex((op) => op.kind === "contrast");
-  if (contrast < 0) return [{ ops: view.jitter, grayscale: view.grayscale }, { ops: [], grayscale: false }];
+  const first = view.grayscale && view.grayscaleFirst ? "first" : "never";
+  const last = view.grayscale && !view.grayscaleFirst ? "last" : "never";
+  if (contrast < 0) {
+    return [{ ops: view.jitter, grayscale: first === "first" ? first : last }, {
+      ops: [],
+      grayscale: "never",
+    }];
+  }
   return [
-    { ops: view.jitter.slice(0, contrast), grayscale: false },
-    { ops: view.jitter.slice(contrast), grayscale: view.grayscale },
+    { ops: view.jitter.slice(0, contrast), grayscale: first },
+    { ops: view.jitter.slice(contrast), grayscale: last },
   ];
 }
 
@@ -70,7 +80,7 @@ function writeJitter(words: Uint32Array, base: number, { ops, grayscale }: Jitte
   words[base + 7] = hue < 0 ? blends.length : hue;
   // torchvision's adjust_hue: np.uint8(hue_factor * 255), which truncates and wraps
   words[base + 8] = hue < 0 ? NO_HUE : Math.trunc(ops[hue].factor * 255) & 255;
-  words[base + 9] = grayscale ? 1 : 0;
+  words[base + 9] = GRAYSCALE[grayscale];
 }
 
 /** Writes a `ResizeRecord` at word `base`; `index` is the view's place in the output. */

@@ -8,14 +8,16 @@ import { formulaTensor, referenceJson } from "../reference.ts";
 import { formulaEncoder, formulaImages, formulaReader, REFERENCE_HEAD } from "./reference_encoder.ts";
 
 const REFERENCE = referenceJson("train_steps.json");
+/** How it was made is said in it. */
+const FLOAT64 = new URL("../golden/small_patches_float64.json", import.meta.url);
 
 /** Of `train_steps.json`, and of the original's recipes. */
 const SETTINGS = { temperature: 0.2, teacherTemperature: 0.01, momentum: 0.9, weightDecay: 1e-4 };
 
-/** The queue of `train_steps.json`: 256 unit rows. */
-function referenceQueue(): Float32Array<ArrayBuffer> {
-  const queue = Float32Array.from(formulaTensor("queue", [256, 128], "unit"));
-  for (let row = 0; row < 256; row++) {
+/** A queue of the reference: 256 unit rows in `train_steps.json`. */
+function referenceQueue(rows = 256, name = "queue"): Float32Array<ArrayBuffer> {
+  const queue = Float32Array.from(formulaTensor(name, [rows, 128], "unit"));
+  for (let row = 0; row < rows; row++) {
     const values = queue.subarray(row * 128, (row + 1) * 128);
     const norm = Math.hypot(...values);
     for (const [i, value] of values.entries()) values[i] = value / norm;
@@ -47,7 +49,7 @@ for (const name of ["resnet18", "mobilenetv3_small", "efficientnet_b0"]) {
       for (const [step, expectedLoss] of expected.losses.entries()) {
         const images = formulaImages(`input/step${step}`, 8, 64);
         const embeddings = await teacher.embed(images);
-        const loss = await student.run({
+        const { loss } = await student.run({
           images,
           teacher: embeddings,
           learningRate: 0.03,
@@ -106,6 +108,86 @@ for (const name of ["resnet18", "mobilenetv3_small", "efficientnet_b0"]) {
     }));
 }
 
+Deno.test("parity: a step with small views under a SWAV teacher equals the original's main_small-patch.py", () =>
+  withGpu(async (gpu) => {
+    const expected = referenceJson("small_patches.json");
+    const [batch, views] = [8, 6];
+    const teacherOptions = {
+      batch,
+      imageSize: 64,
+      output: "normalized",
+      head: { kind: "mlp_bn", dimension: 128, hidden: 2048 },
+    } as const;
+    using teacher = await formulaEncoder(gpu, "swav_resnet50", teacherOptions, "teacher.");
+    using smallTeacher = await teacher.share({ batch: batch * views, imageSize: 32 });
+    using student = await StudentStep.create(gpu, {
+      encoder: findEncoder("resnet18"),
+      head: REFERENCE_HEAD,
+      batch,
+      imageSize: 64,
+      input: "normalized",
+      small: { views, imageSize: 32 },
+      queueSize: 64,
+      temperature: 0.2,
+      teacherTemperature: 0.05,
+      momentum: 0.9,
+      weightDecay: 0,
+    });
+    await student.parameters.load(formulaReader(student.state, "student."));
+    const queues = [referenceQueue(64), referenceQueue(64, "small_queue")];
+    for (const [which, queue] of queues.entries()) student.loadQueue(queue, which);
+
+    const images = formulaImages("input/main", batch, 64);
+    const smallImages = formulaImages("input/small", batch * views, 32);
+    const [embeddings, smallEmbeddings] = [
+      await teacher.embed(images),
+      await smallTeacher.embed(smallImages),
+    ];
+    const loss = await student.run({
+      images,
+      teacher: embeddings,
+      small: { images: smallImages, teacher: smallEmbeddings },
+      learningRate: 0.03,
+      queuePointer: 16,
+    });
+    assertAlmostEquals(loss.main, expected.loss_main, 1e-5 * expected.loss_main, "loss of the main views");
+    assertAlmostEquals(
+      loss.small,
+      expected.loss_small,
+      1e-5 * expected.loss_small,
+      "loss of the small views",
+    );
+    assertEquals(loss.loss, loss.main + loss.small);
+    // Of the units that ReLU lets pass, float32 decides some one way or the other: the reference is 3.0e-3 from float64.
+    const float64 = JSON.parse(Deno.readTextFileSync(FLOAT64)).grad_norms;
+    for (const [key, gradient] of await student.parameters.saveGradients()) {
+      const norm = Math.sqrt(gradient.reduce((a, b) => a + b * b, 0));
+      const [wanted, exact] = [expected.grad_norms[key], float64[key]];
+      assertAlmostEquals(norm, wanted, 5e-3 * wanted, `gradient of ${key}: norm`);
+      assertAlmostEquals(norm, exact, 2e-3 * exact, `gradient of ${key}: norm, in float64`);
+    }
+    const values = await student.parameters.save();
+    for (const [key, wanted] of Object.entries<number>(expected.running_mean_after)) {
+      const norm = Math.sqrt(values.get(key)!.reduce((a, b) => a + b * b, 0));
+      assertAlmostEquals(norm, wanted, 1e-3 * wanted, key);
+    }
+    const [queue, smallQueue] = [await student.readQueue(0), await student.readQueue(1)];
+    const enqueued = smallQueue.subarray(16 * 128, 17 * 128);
+    const error = relativeError(enqueued, expected.enqueued_small_row0);
+    assert(error <= 1e-4, `the small queue's first new key: ${error}`);
+    // The first small view of each picture, and nothing else.
+    for (let row = 0; row < batch; row++) {
+      const [to, from] = [(16 + row) * 128, row * views * 128];
+      assertEquals(smallQueue.subarray(to, to + 128), smallEmbeddings.subarray(from, from + 128));
+    }
+    assertEquals(queue.subarray(16 * 128, 24 * 128), embeddings);
+    for (const [which, found] of [queue, smallQueue].entries()) {
+      for (const [from, to] of [[0, 16 * 128], [24 * 128, 64 * 128]]) {
+        assertEquals(found.subarray(from, to), queues[which].subarray(from, to));
+      }
+    }
+  }));
+
 /** Of the tests that have no reference. */
 const SMALL = { ...SETTINGS, batch: 4, imageSize: 32, queueSize: 12 };
 
@@ -154,7 +236,7 @@ Deno.test("StudentStep's dropout and drop-connect follow the seed and the step a
       const weights = initialize(student.state, 5);
       await student.parameters.load((key) => weights.get(key)!);
       student.loadQueue(initializeQueue(12, 128, 5));
-      const loss = await student.run({
+      const { loss } = await student.run({
         images: new Uint8Array(4 * 32 * 32 * 4).map((_, i) => (i * 31) % 256),
         teacher: initializeQueue(4, 128, 100),
         learningRate: 0.03,

@@ -261,6 +261,28 @@ Deno.test("Augmenter's jitter in any order is the composition of its pieces", as
   }
 });
 
+Deno.test("Augmenter turns a view gray before its jitter where the view says so", async () => {
+  const picture = randomPicture(new Random(5), 31, 18);
+  const gray = { grayscale: true, grayscaleFirst: true };
+  const kinds: JitterOp["kind"][][] = [
+    [],
+    ["contrast"],
+    ["brightness", "contrast", "hue", "saturation"],
+    ["hue", "saturation", "brightness"],
+    ["contrast", "brightness"],
+  ];
+  const factors = { brightness: 1.35, contrast: 0.66, saturation: 0.5, hue: 0.21 };
+  const views = kinds.map((order) =>
+    whole(picture, { ...gray, jitter: order.map((kind) => ({ kind, factor: factors[kind] })) })
+  );
+  const made = await make([picture], views, 31, 18);
+  for (const [i, view] of views.entries()) {
+    assertSamePixels(made[i], pillow.makeView(picture, view, 31, 18), kinds[i].join(", "));
+    const after = pillow.makeView(picture, { ...view, grayscaleFirst: false }, 31, 18);
+    if (i > 0) assertNotEquals(made[i].data, after.data, "the order makes no difference");
+  }
+});
+
 Deno.test("Augmenter blurs across segments and at every edge as plain loops do", async () => {
   for (const [width, height] of [[70, 33], [1, 5], [5, 1], [2, 2], [32, 64], [3, 97]]) {
     const picture = randomPicture(new Random(6), width, height);

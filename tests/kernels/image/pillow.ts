@@ -179,8 +179,9 @@ export function makeView(picture: Rgb, view: ViewParameters, width: number, heig
   let made = crop(picture, view.crop.left, view.crop.top, view.crop.width, view.crop.height);
   made = resize(made, view.resized.width, view.resized.height, view.filter);
   made = crop(made, view.window.left, view.window.top, width, height);
+  if (view.grayscale && view.grayscaleFirst) made = grayscale(made);
   for (const op of view.jitter) made = jitter(made, op);
-  if (view.grayscale) made = grayscale(made);
+  if (view.grayscale && !view.grayscaleFirst) made = grayscale(made);
   if (view.blurSigma > 0) made = gaussianBlur(made, view.blurSigma);
   return view.flip ? flip(made) : made;
 }
