@@ -14,15 +14,18 @@ import {
   mocoV2Recipe,
   plainRecipe,
   sampleView,
+  swavRecipe,
+  swavSmallRecipe,
   type ViewParameters,
 } from "../kernels/image/view_parameters.ts";
+import type { SmallViewOptions } from "../models/student_step.ts";
 import type { Augmenter, BatchPosition, DecodedBatch, Encoder } from "./messages.ts";
 import { type ActorRef, defineActor } from "./runtime/mod.ts";
 
 /** How views are made. */
 export type Views =
-  /** Training views (SEED's of MoCo v1 and v2; crop and flip alone), and the first batch to expect. */
-  | { kind: "mocov1" | "mocov2" | "plain"; seed: number; first: Pick<BatchPosition, "epoch" | "batch"> }
+  /** Training views, and the first batch to expect. */
+  | { kind: keyof typeof RECIPES; seed: number; first: Pick<BatchPosition, "epoch" | "batch"> }
   /** Resized and cut from the middle; in order of arrival where no first batch is said. */
   | { kind: "evaluation"; first?: Pick<BatchPosition, "epoch" | "batch"> };
 
@@ -32,6 +35,8 @@ export interface AugmenterConfig {
   /** Side of a view, in pixels. */
   imageSize: number;
   views: Views;
+  /** Small views of the same pictures, with SWAV's recipe for them. */
+  small?: SmallViewOptions;
   next: ActorRef<Encoder>;
 }
 
@@ -43,7 +48,29 @@ export function evaluationResize(width: number, height: number, size: number): n
   return Math.min(width, height) === size ? size : Math.round(size * 8 / 7);
 }
 
-const RECIPES = { mocov1: mocoV1Recipe, mocov2: mocoV2Recipe, plain: plainRecipe };
+/** `plain` is what linear probes train with; the others are named for whose teachers the original uses them. */
+const RECIPES = {
+  mocov1: mocoV1Recipe,
+  mocov2: mocoV2Recipe,
+  simclr: mocoV1Recipe,
+  swav: swavRecipe,
+  plain: plainRecipe,
+};
+
+/** The small views of a batch, those of a picture one after the other. */
+function smallViewsOf(
+  { pictures: { table, count }, position }: DecodedBatch,
+  { views, imageSize }: SmallViewOptions,
+  seed: number,
+): ViewParameters[] {
+  const recipe = swavSmallRecipe(imageSize);
+  return Array.from({ length: count * views }, (_, i) => {
+    const picture = Math.floor(i / views);
+    const [, width, height, row] = table.subarray(picture * TABLE_STRIDE);
+    const random = new Random(seed, "small", position.epoch, row, i % views);
+    return sampleView(random, recipe, width, height, picture);
+  });
+}
 
 function viewsOf(batch: DecodedBatch, { views, imageSize }: AugmenterConfig): ViewParameters[] {
   const { table, count } = batch.pictures;
@@ -59,11 +86,14 @@ function viewsOf(batch: DecodedBatch, { views, imageSize }: AugmenterConfig): Vi
 }
 
 export default defineActor<Augmenter, AugmenterConfig>(async (config, context) => {
-  const { batchSize, imageSize, views, next } = config;
+  const { batchSize, imageSize, views, small, next } = config;
   const gpu = await openGpu(context.name);
   const maker = new ViewMaker(gpu, { views: batchSize, width: imageSize, height: imageSize });
+  const smallMaker = small &&
+    new ViewMaker(gpu, { views: batchSize * small.views, width: small.imageSize, height: small.imageSize });
   context.onStop(() => {
     maker.destroy();
+    smallMaker?.destroy();
     gpu.destroy();
   });
 
@@ -78,6 +108,9 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
     const bytes = parameters.length * imageSize * imageSize * 4;
     const whole = batch.views.byteLength === bytes;
     const made = await maker.augment(batch.pictures, parameters, whole ? batch.views : undefined);
+    if (small !== undefined && views.kind !== "evaluation") {
+      await smallMaker!.augment(batch.pictures, smallViewsOf(batch, small, views.seed), batch.small!.views);
+    }
     // A smaller last batch fills the beginning; what follows is whatever was there.
     if (!whole) new Uint8Array(batch.views).set(new Uint8Array(made));
     await next.tell("encode", batch);

@@ -30,6 +30,8 @@ export const PAPER_DEFAULTS: Readonly<Defaults> = {
   distillT: 0.01,
   studentMlp: true,
   imageSize: 224,
+  smallViews: 0,
+  smallSize: 96,
   knnK: 200,
   knnT: 0.07,
   knnEvery: 10,
@@ -48,6 +50,7 @@ export const SAMPLE_DEFAULTS: Readonly<Defaults> = {
   warmupEpochs: 0,
   queue: 1024,
   imageSize: 32,
+  smallSize: 16,
   knnK: 20,
   knnEvery: 0,
 };

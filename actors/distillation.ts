@@ -23,7 +23,7 @@ import type {
   QueueContents,
   TsvReader,
 } from "./messages.ts";
-import type { DistillOptions } from "./options.ts";
+import { type DistillOptions, smallViewsOf } from "./options.ts";
 import type queueKeeper from "./queue_keeper.ts";
 import { abortable, brokenRowHandler, countRows, moduleUrl, whenAborted } from "./recipe.ts";
 import { type ActorRef, ActorSystem } from "./runtime/mod.ts";
@@ -211,7 +211,9 @@ async function checkTeacher(
 async function findStart(options: DistillOptions, batchesPerEpoch: number): Promise<Start> {
   const { resume, seed, dim, queue: size, startEpoch } = options;
   if (resume === null) {
-    return { epoch: startEpoch, batch: 0, queue: { keys: initializeQueue(size, dim, seed), pointer: 0 } };
+    const small = smallViewsOf(options) && initializeQueue(size, dim, seed, "small queue");
+    const queue = { keys: initializeQueue(size, dim, seed), pointer: 0, ...small && { small } };
+    return { epoch: startEpoch, batch: 0, queue };
   }
   using file = await openCheckpointFile(resume);
   const saved = readStudentCheckpoint(file);
@@ -231,6 +233,19 @@ async function findStart(options: DistillOptions, batchesPerEpoch: number): Prom
       } --dim ${queue.shape[0]}`,
     );
   }
+  const { smallQueue } = saved;
+  const wantsSmall = options.smallViews > 0;
+  if (wantsSmall !== (smallQueue !== undefined)) {
+    throw fail(
+      wantsSmall
+        ? "has no queue of small views, but --small-views asks for them; go on without them, or begin anew"
+        : "is of a run with small views; use the --small-views and --small-size of that run",
+    );
+  }
+  if (smallQueue !== undefined && smallQueue.shape.join() !== queue.shape.join()) {
+    throw fail(`has a queue of small views of [${smallQueue.shape}], but the other is [${queue.shape}]`);
+  }
+  const small = smallQueue && transpose(await smallQueue.read(), dim, size);
   const state = saved.resume instanceof Map ? saved.resume : new Map();
   const batch = Number(state.get("batch") ?? 0);
   if (batch > 0 && state.get("batches_per_epoch") !== batchesPerEpoch) {
@@ -244,7 +259,11 @@ async function findStart(options: DistillOptions, batchesPerEpoch: number): Prom
   return {
     epoch: saved.epoch,
     batch,
-    queue: { keys: transpose(await queue.read(), dim, size), pointer: (await queuePointer.read())[0] },
+    queue: {
+      keys: transpose(await queue.read(), dim, size),
+      pointer: (await queuePointer.read())[0],
+      ...small && { small },
+    },
   };
 }
 
@@ -271,6 +290,13 @@ function checkStudent(
   );
 }
 
+/** Whose augmentation it is, as the original chooses it: by the teacher, and in main_small-patch.py always SWAV's. */
+function viewKind({ teacherSsl, studentMlp, smallViews }: DistillOptions) {
+  if (smallViews > 0 || teacherSsl === "swav") return "swav";
+  if (teacherSsl === "simclr") return "simclr";
+  return studentMlp ? "mocov2" : "mocov1";
+}
+
 /** The ring that trains. It is wired from its end. */
 function spawnTraining(
   system: ActorSystem,
@@ -281,6 +307,7 @@ function spawnTraining(
   monitor: ActorRef<Monitor>,
 ) {
   const { workers, batchSize, imageSize, dim, seed } = options;
+  const small = smallViewsOf(options);
   const readers = Array.from(
     { length: workers },
     (_, worker) =>
@@ -297,6 +324,12 @@ function spawnTraining(
           batchSize,
           viewBytes: batchSize * imageSize * imageSize * 4,
           embeddingBytes: batchSize * dim * 4,
+          ...small && {
+            small: {
+              viewBytes: batchSize * small.views * small.imageSize ** 2 * 4,
+              embeddingBytes: batchSize * small.views * dim * 4,
+            },
+          },
           batchesUnderWay: BATCHES_UNDER_WAY,
           monitor,
         } satisfies TsvReaderConfig,
@@ -328,6 +361,7 @@ function spawnTraining(
       dimension: dim,
       batchSize,
       imageSize,
+      small,
       next: keeper,
     },
   );
@@ -335,10 +369,11 @@ function spawnTraining(
     batchSize,
     imageSize,
     views: {
-      kind: options.studentMlp ? "mocov2" : "mocov1",
+      kind: viewKind(options),
       seed,
       first: { epoch: start.epoch, batch: start.batch },
     },
+    small,
     next: teacher,
   });
   const connected = Promise.all([

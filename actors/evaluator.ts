@@ -9,6 +9,7 @@ import { FrozenEncoder } from "../models/inference.ts";
 import { type KnnAccuracy, WeightedKnn } from "../models/knn.ts";
 import { initialize } from "../models/initialize.ts";
 import { findEncoder, summarize, usualHead } from "../models/registry.ts";
+import { buffersOf } from "./buffers.ts";
 import { LabelledFeatures, labelsOf } from "./labelled_features.ts";
 import type { EvaluatedEncoder, Evaluator, TsvReader, ViewBatch } from "./messages.ts";
 import { type ActorRef, defineActor, urgent } from "./runtime/mod.ts";
@@ -72,12 +73,7 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
 
       async encode(batch) {
         await embed(batch);
-        const { pictures, views, embeddings, home } = batch;
-        await readers.find(({ name }) => name === home)!.tell("recycle", {
-          pictures: pictures.table.buffer,
-          views,
-          embeddings,
-        });
+        await readers.find(({ name }) => name === batch.home)!.tell("recycle", buffersOf(batch));
         onProgress.resolve();
         onProgress = Promise.withResolvers();
       },

@@ -24,6 +24,7 @@ import { partsOf } from "../models/encoder_parts.ts";
 import { initialize } from "../models/initialize.ts";
 import { type LabelledRows, LinearProbes, type ProbeResult } from "../models/linear_probes.ts";
 import { findEncoder, usualHead } from "../models/registry.ts";
+import { buffersOf } from "./buffers.ts";
 import { LabelledFeatures, labelsOf } from "./labelled_features.ts";
 import type { LinearOptions } from "./linear_options.ts";
 import type {
@@ -120,7 +121,8 @@ class Training {
     this.#learningRates = learningRates;
   }
 
-  async take({ position, purpose, home, pictures, views, embeddings }: EmbeddedBatch): Promise<void> {
+  async take(batch: EmbeddedBatch): Promise<void> {
+    const { position, purpose, home, pictures, embeddings } = batch;
     const labels = labelsOf(pictures);
     this.#checkLabels(labels, pictures);
     const features = new Float32Array(embeddings).subarray(0, labels.length * this.#config.features);
@@ -131,7 +133,7 @@ class Training {
       this.#kept.set(purpose, kept);
       kept.add(features.slice(), labels);
     } else if (labels.length > 0) this.#submit(purpose, position, { features, labels });
-    await this.#readers.get(home)!.tell("recycle", { pictures: pictures.table.buffer, views, embeddings });
+    await this.#readers.get(home)!.tell("recycle", buffersOf(batch));
     await before;
     this.#onTaken.resolve();
     this.#onTaken = Promise.withResolvers();

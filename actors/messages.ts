@@ -20,6 +20,16 @@ export interface BatchBuffers {
   views: ArrayBuffer;
   /** Teacher embeddings, float32 [batch, dimension]. */
   embeddings: ArrayBuffer;
+  /** Where pictures have small views too. */
+  small?: SmallViewBuffers;
+}
+
+/** The buffers of a batch's small views; those of a picture follow each other. */
+export interface SmallViewBuffers {
+  /** RGBA8 [batch * views, size, size]. */
+  views: ArrayBuffer;
+  /** Teacher embeddings, float32 [batch * views, dimension]. */
+  embeddings: ArrayBuffer;
 }
 
 /** Where in the run a batch stands. */
@@ -46,13 +56,9 @@ export interface Travelling {
 export type Purpose = "train" | "bank" | "queries";
 
 /** tsv_reader to augmenter: decoded pictures. */
-export interface DecodedBatch extends Travelling {
+export interface DecodedBatch extends Travelling, Omit<BatchBuffers, "pictures"> {
   /** Table and pixels, in the buffer that is `pictures` of {@linkcode BatchBuffers}. */
   pictures: PackedPictures;
-  /** To be filled with views. */
-  views: ArrayBuffer;
-  /** To be filled with embeddings. */
-  embeddings: ArrayBuffer;
 }
 
 /** augmenter to teacher_encoder or evaluator: the same, `views` filled. */
@@ -73,6 +79,8 @@ export interface QueueContents {
   keys: Float32Array<ArrayBuffer>;
   /** Row that the next batch's first key replaces. */
   pointer: number;
+  /** Keys of the small views likewise, in rows of the same numbers. */
+  small?: Float32Array<ArrayBuffer>;
 }
 
 /** A state_dict's values by key, in PyTorch's layout. */

@@ -1,6 +1,7 @@
 /** Everything that a distillation can be told, with the names of the original's flags. */
 
 import type { TeacherSsl } from "../models/registry.ts";
+import type { SmallViewOptions } from "../models/student_step.ts";
 
 export type { TeacherSsl };
 
@@ -58,6 +59,10 @@ export interface DistillOptions {
   studentMlp: boolean;
   /** Height and width of a view, in pixels. */
   imageSize: number;
+  /** Small views of each picture, as in the original's main_small-patch.py; 0 for none. */
+  smallViews: number;
+  /** Height and width of a small view, in pixels. */
+  smallSize: number;
   /** Neighbours that vote in the kNN. */
   knnK: number;
   /** Temperature of the kNN's votes. */
@@ -68,4 +73,9 @@ export interface DistillOptions {
   limitSteps: number | null;
   /** Seed of the student's weights, the order of the pictures and the augmentations. */
   seed: number;
+}
+
+/** The small views that the options ask for, if any. */
+export function smallViewsOf({ smallViews, smallSize }: DistillOptions): SmallViewOptions | undefined {
+  return smallViews === 0 ? undefined : { views: smallViews, imageSize: smallSize };
 }

@@ -70,16 +70,36 @@ export class KeyQueue {
   }
 }
 
+/** The first small view's key of each picture, out of all of them. */
+function firstOfEach(embeddings: Float32Array, rows: number, dimension: number): Float32Array {
+  const stride = embeddings.length / rows;
+  const keys = new Float32Array(rows * dimension);
+  for (let row = 0; row < rows; row++) {
+    keys.set(embeddings.subarray(row * stride, row * stride + dimension), row * dimension);
+  }
+  return keys;
+}
+
 export default defineActor<QueueKeeper, QueueKeeperConfig>(({ size, dimension, contents, next }) => {
+  const { pointer, small } = contents;
   const queue = new KeyQueue(size, dimension, contents);
+  const smallQueue = small && new KeyQueue(size, dimension, { keys: small, pointer });
   return {
     handlers: {
       async enqueue(batch) {
-        const queuePointer = queue.enqueue(new Float32Array(batch.embeddings), batch.position);
+        const keys = new Float32Array(batch.embeddings);
+        const queuePointer = queue.enqueue(keys, batch.position);
+        if (smallQueue !== undefined) {
+          const embeddings = new Float32Array(batch.small!.embeddings);
+          smallQueue.enqueue(firstOfEach(embeddings, keys.length / dimension, dimension), batch.position);
+        }
         await next.tell("train", { ...batch, queuePointer });
       },
 
-      contents: urgent((question) => queue.contents(question?.after)),
+      contents: urgent((question) => ({
+        ...queue.contents(question?.after),
+        ...smallQueue && { small: smallQueue.contents(question?.after).keys },
+      })),
     },
   };
 });

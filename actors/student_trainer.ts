@@ -25,9 +25,10 @@ import type {
   StudentTrainer,
   TsvReader,
 } from "./messages.ts";
-import type { DistillOptions } from "./options.ts";
+import { type DistillOptions, smallViewsOf } from "./options.ts";
 import { type ActorContext, type ActorRef, defineActor } from "./runtime/mod.ts";
 import { scheduleOf } from "./schedule_of.ts";
+import { buffersOf } from "./buffers.ts";
 
 /** How a trainer is started. */
 export interface StudentTrainerConfig {
@@ -69,19 +70,20 @@ class Training {
 
   /** One step. It is submitted before the loss of the one before it is known, so that the device never waits. */
   async train(batch: KeyedBatch, context: ActorContext<StudentTrainer>): Promise<void> {
-    const { position, home, pictures, views, embeddings, queuePointer } = batch;
+    const { position, home, views, embeddings, small, queuePointer } = batch;
     const lr = distillLearningRate(position.epoch, scheduleOf(this.#config.options));
     const teacher = new Float32Array(embeddings);
     const loss = this.#step.run({
       images: views,
       teacher,
+      ...small && { small: { images: small.views, teacher: new Float32Array(small.embeddings) } },
       learningRate: lr,
       queuePointer,
       step: this.#tracked,
     });
     this.#last = { epoch: position.epoch, batch: position.batch, lr };
     this.#tracked++;
-    await this.#readers.get(home)!.tell("recycle", { pictures: pictures.table.buffer, views, embeddings });
+    await this.#readers.get(home)!.tell("recycle", buffersOf(batch));
     const before = this.#reported;
     this.#reported = this.#report(position, lr, loss);
     await before;
@@ -129,6 +131,10 @@ class Training {
         ? { key, shape, dtype: "int64", data: BigInt64Array.of(BigInt(this.#tracked)) }
         : { key, shape, data };
     });
+    const queueTensor = (keys: Float32Array) => ({
+      shape: [options.dim, options.queue],
+      data: transpose(keys, options.queue, options.dim),
+    });
     using teacher = await openEncoderSource(options.distill, { arch: options.teacherArch, part: "encoder" });
     const path = join(options.output, checkpointFileName(epoch, options));
     await context.wait(writeTorchFile(
@@ -138,10 +144,8 @@ class Training {
         arch: options.studentArch,
         student,
         teacher: teacher.tensors,
-        queue: {
-          shape: [options.dim, options.queue],
-          data: transpose(queue.keys, options.queue, options.dim),
-        },
+        queue: queueTensor(queue.keys),
+        ...queue.small && { smallQueue: queueTensor(queue.small) },
         queuePointer: queue.pointer,
         sgd: { lr, momentum: options.momentum, weightDecay: options.weightDecay },
         momentum,
@@ -187,6 +191,7 @@ export default defineActor<StudentTrainer, StudentTrainerConfig>(async (config, 
     batch: options.batchSize,
     imageSize: options.imageSize,
     queueSize: options.queue,
+    small: smallViewsOf(options),
     temperature: options.temp,
     teacherTemperature: options.distillT,
     momentum: options.momentum,
@@ -198,6 +203,7 @@ export default defineActor<StudentTrainer, StudentTrainerConfig>(async (config, 
     await step.parameters.load((key) => weights.get(key)!);
   } else await loadStudent(step, options.resume);
   step.loadQueue(queue.keys);
+  if (queue.small !== undefined) step.loadQueue(queue.small, 1);
   const training = new Training(config, step);
 
   return {

@@ -2,6 +2,7 @@
 import { openGpu } from "../kernels/gpu.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import { FrozenEncoder } from "../models/inference.ts";
+import type { SmallViewOptions } from "../models/student_step.ts";
 import type { QueueKeeper, TeacherEncoder } from "./messages.ts";
 import { type ActorRef, defineActor } from "./runtime/mod.ts";
 
@@ -16,11 +17,13 @@ export interface TeacherEncoderConfig {
   batchSize: number;
   /** Side of a view, in pixels. */
   imageSize: number;
+  /** Small views of the same pictures. */
+  small?: SmallViewOptions;
   next: ActorRef<QueueKeeper>;
 }
 
 export default defineActor<TeacherEncoder, TeacherEncoderConfig>(async (config, context) => {
-  const { arch, path, dimension, batchSize, imageSize, next } = config;
+  const { arch, path, dimension, batchSize, imageSize, small, next } = config;
   using source = await openEncoderSource(path, { arch, dimension, part: "encoder" });
   const gpu = await openGpu(context.name);
   context.onStop(() => gpu.destroy());
@@ -32,11 +35,17 @@ export default defineActor<TeacherEncoder, TeacherEncoderConfig>(async (config, 
     output: "normalized",
   });
   await teacher.load(source.read);
+  const smallTeacher = await (small &&
+    teacher.share({ batch: batchSize * small.views, imageSize: small.imageSize }));
 
   return {
     handlers: {
       async encode(batch) {
         await teacher.embed(batch.views, new Float32Array(batch.embeddings));
+        if (smallTeacher !== undefined) {
+          const { views, embeddings } = batch.small!;
+          await smallTeacher.embed(views, new Float32Array(embeddings));
+        }
         await next.tell("enqueue", batch);
       },
     },

@@ -40,6 +40,8 @@ export interface TsvReaderConfig {
   /** Bytes of the buffers that travel with a batch to be filled later. */
   viewBytes: number;
   embeddingBytes: number;
+  /** The same of small views, where there are any. */
+  small?: { viewBytes: number; embeddingBytes: number };
   /** Batches of this reader that may be on their way at a time. */
   batchesUnderWay: number;
   monitor: ActorRef<ReaderMonitor>;
@@ -59,13 +61,19 @@ class BufferPool {
   take(context: ActorContext<TsvReader>): Promise<BatchBuffers> | BatchBuffers {
     const free = this.#free.pop();
     if (free !== undefined) return free;
-    const { viewBytes, embeddingBytes, batchesUnderWay } = this.#config;
+    const { viewBytes, embeddingBytes, small, batchesUnderWay } = this.#config;
     if (this.#made < batchesUnderWay) {
       this.#made++;
       return {
         pictures: new ArrayBuffer(0),
         views: new ArrayBuffer(viewBytes),
         embeddings: new ArrayBuffer(embeddingBytes),
+        ...small && {
+          small: {
+            views: new ArrayBuffer(small.viewBytes),
+            embeddings: new ArrayBuffer(small.embeddingBytes),
+          },
+        },
       };
     }
     return context.wait(new Promise<BatchBuffers>((resolve) => this.#waiting.push(resolve)));
@@ -109,9 +117,8 @@ export default defineActor<TsvReader, TsvReaderConfig>(async (config, context) =
             position: { epoch, batch, endsEpoch: batch === order.batchCount - 1 },
             home: context.name,
             purpose,
+            ...buffers,
             pictures: packPictures(decoded, buffers.pictures),
-            views: buffers.views,
-            embeddings: buffers.embeddings,
           });
         }
         // Of several readers, one may have had the broken rows.

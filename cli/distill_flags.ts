@@ -157,6 +157,22 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
     temp: { kind: "number", above: 0, group: LOSS, help: "softmax temperature of the student" },
     distillT: { kind: "number", above: 0, group: LOSS, help: "softmax temperature of the teacher" },
 
+    smallViews: {
+      kind: "integer",
+      min: 0,
+      max: 64,
+      group: LOSS,
+      help:
+        "small views of each picture, with a queue and a loss of their own, as in the original's main_small-patch.py, " +
+        "which has 6; all views are then SWAV's",
+    },
+    smallSize: {
+      kind: "integer",
+      min: 8,
+      max: 4096,
+      group: LOSS,
+      help: "height and width of a small view, in pixels",
+    },
     knnK: { kind: "integer", min: 1, group: EVALUATION, help: "neighbours that vote" },
     knnT: { kind: "number", above: 0, group: EVALUATION, help: "temperature of their votes" },
     knnEvery: {

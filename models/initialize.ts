@@ -33,9 +33,14 @@ export function initialize(state: readonly StateEntry[], seed: number): StateVal
   return values;
 }
 
-/** A queue [size, dimension] of random unit rows, as the original starts from. */
-export function initializeQueue(size: number, dimension: number, seed: number): Float32Array<ArrayBuffer> {
-  const random = new Random(seed, "queue");
+/** A queue [size, dimension] of random unit rows, as the original starts from; each name has other ones. */
+export function initializeQueue(
+  size: number,
+  dimension: number,
+  seed: number,
+  name = "queue",
+): Float32Array<ArrayBuffer> {
+  const random = new Random(seed, name);
   const queue = new Float32Array(size * dimension);
   for (let row = 0; row < size; row++) {
     let squares = 0;

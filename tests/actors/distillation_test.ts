@@ -2,6 +2,8 @@
 import { assert, assertEquals, assertLess, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { distill, type DistillEvents, type DistillResult } from "../../actors/distillation.ts";
+import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import { readStudentCheckpoint } from "../../models/checkpoint/student_checkpoint.ts";
 import type { DistillOptions } from "../../actors/options.ts";
 import type { ActorStats, ActorSystem } from "../../actors/runtime/mod.ts";
 import { referencePath } from "../reference.ts";
@@ -75,6 +77,38 @@ Deno.test("distill() gives the same bits for any number of readers, and when it 
   );
   assertEquals([...stopped, ...resumed.losses], whole.losses);
   assertEquals(await digestFile(resumed.result.checkpoint), digest);
+});
+
+Deno.test("distill() with small views gives the same bits for any number of readers, and when it is resumed", async () => {
+  using folder = new RunFolder(16);
+  const settings = { epochs: 2, seed: 3, smallViews: 2, smallSize: 16 };
+  const whole = await runAndListen(folder.options("whole", settings));
+  assertEquals(whole.losses.length, 8);
+  assert(whole.losses.every((loss) => Number.isFinite(loss) && loss > 0));
+  const digest = await digestFile(whole.result.checkpoint);
+  const three = await runAndListen(folder.options("three readers", { ...settings, workers: 3 }));
+  assertEquals(await digestFile(three.result.checkpoint), digest);
+
+  const begun = folder.options("begun", settings);
+  const first = await runAndListen({ ...begun, limitSteps: 5 });
+  const rest = await runAndListen({ ...begun, resume: first.result.checkpoint });
+  assertEquals([...first.losses, ...rest.losses], whole.losses);
+  assertEquals(await digestFile(rest.result.checkpoint), digest);
+
+  // The small queue is saved under the original's name, and is not the other one.
+  using file = await openCheckpointFile(whole.result.checkpoint);
+  const { queue, smallQueue } = readStudentCheckpoint(file);
+  assertEquals(smallQueue!.shape, queue!.shape);
+  assertNotEquals(await smallQueue!.read(), await queue!.read());
+  // Without small views, the same pictures are seen in another way.
+  const plain = await runAndListen(folder.options("plain", { ...settings, smallViews: 0 }));
+  assertNotEquals(plain.losses, whole.losses);
+  const options = { ...folder.options("mixed", settings), smallViews: 0, epochs: 3 };
+  await assertRejects(
+    () => distill({ ...options, resume: whole.result.checkpoint }),
+    Error,
+    "is of a run with small views",
+  );
 });
 
 Deno.test("distill() with another seed gives another student; --limit-steps ends it early with a checkpoint", async () => {
