@@ -6,7 +6,16 @@ import type { DistillOptions } from "./options.ts";
 /** What has a default that is the same on every machine. */
 export type Defaults = Omit<
   DistillOptions,
-  "teacherArch" | "teacherSsl" | "distill" | "data" | "testData" | "output" | "resume" | "limitSteps"
+  | "teacherArch"
+  | "teacherSsl"
+  | "distill"
+  | "data"
+  | "testData"
+  | "output"
+  | "resume"
+  | "studentInit"
+  | "saveEvery"
+  | "limitSteps"
 >;
 
 /** Defaults for one's own pictures: the paper's settings, and the original's code for what it does not name. */
@@ -29,6 +38,7 @@ export const PAPER_DEFAULTS: Readonly<Defaults> = {
   temp: 0.2,
   distillT: 0.01,
   studentMlp: true,
+  keep: 0,
   imageSize: 224,
   smallViews: 0,
   smallSize: 96,
@@ -71,6 +81,8 @@ export function sampleOptions(
     data: SAMPLE_DATA,
     testData: join(SAMPLE_DATA, "test.tsv"),
     resume: null,
+    studentInit: null,
+    saveEvery: null,
     limitSteps: null,
     ...changes,
   };

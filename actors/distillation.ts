@@ -28,6 +28,7 @@ import type queueKeeper from "./queue_keeper.ts";
 import { abortable, brokenRowHandler, countRows, moduleUrl, whenAborted } from "./recipe.ts";
 import { type ActorRef, ActorSystem } from "./runtime/mod.ts";
 import { transpose } from "./student_trainer.ts";
+import { openStudentInit } from "./student_init.ts";
 import type studentTrainer from "./student_trainer.ts";
 import type teacherEncoder from "./teacher_encoder.ts";
 import type tsvReader from "./tsv_reader.ts";
@@ -102,6 +103,7 @@ export async function distill(
   if (testPath !== null) await countRows(testPath, events);
   const { batchCount: batchesPerEpoch } = new EpochOrder(rows, seed, 0, batchSize, { shuffle: false });
   await checkTeacher(options, events);
+  if (options.studentInit !== null && options.resume === null) await checkStudentInit(options, events);
   const start = await findStart(options, batchesPerEpoch);
   const firstStep = start.epoch * batchesPerEpoch + start.batch;
   const totalSteps = Math.min(epochs * batchesPerEpoch, firstStep + (limitSteps ?? Infinity));
@@ -131,9 +133,10 @@ export async function distill(
         events.onStep?.({ epoch, step, loss, lr });
         if (step === totalSteps && !endsWithEpoch) trained.resolve();
       },
-      saved({ epoch, path, weights }) {
+      saved({ epoch, endsEpoch, path, weights }) {
         checkpoint = path;
         events.onNote?.(`checkpoint saved to ${path}`);
+        if (!endsEpoch) return;
         if ((epoch + 1) * batchesPerEpoch === totalSteps) trained.resolve();
         else if (weights !== undefined) judgeEpoch(epoch, weights);
       },
@@ -205,6 +208,17 @@ async function checkTeacher(
   using source = await openEncoderSource(distill, { arch: teacherArch, dimension: dim, part: "encoder" });
   const others = [...new Set(source.beside.map((key) => key.split(".")[0]))];
   if (others.length > 0) onNote?.(`not used of the teacher's checkpoint: ${others.join(", ")}`);
+}
+
+/** Fails where the student cannot start from that checkpoint, and says what of it is taken. */
+async function checkStudentInit(options: DistillOptions, { onNote }: DistillEvents): Promise<void> {
+  using init = await openStudentInit(options);
+  const head = init.takesHead
+    ? "its head too"
+    : init.hasHead
+    ? "but not its head, which is another one: a fresh head is made"
+    : "which has no head: a fresh one is made";
+  onNote?.(`the student starts from ${options.studentInit} (a ${init.framework} checkpoint), ${head}`);
 }
 
 /** The beginning of a fresh run, or where the checkpoint of `--resume` left off. */

@@ -223,6 +223,6 @@ export type ReaderMonitor = {
 export type Monitor = ReaderMonitor & {
   /** A step is done. */
   step: Message<BatchPosition & { loss: number; lr: number }>;
-  /** An epoch is done and its checkpoint written; `weights` come along where an evaluation is due. */
-  saved: Message<{ epoch: number; path: string; weights?: NamedValues }>;
+  /** A checkpoint is written: of a whole epoch or within one. `weights` come along where an evaluation is due. */
+  saved: Message<{ epoch: number; endsEpoch: boolean; path: string; weights?: NamedValues }>;
 };

@@ -5,6 +5,9 @@ import type { SmallViewOptions } from "../models/student_step.ts";
 
 export type { TeacherSsl };
 
+/** How often checkpoints are written. */
+export type SaveInterval = { steps: number } | { seconds: number };
+
 /** A distillation, fully resolved: no field is left to a default. Paths are absolute. */
 export interface DistillOptions {
   /** Encoder of the student, a name of the registry such as `resnet18`. */
@@ -47,6 +50,12 @@ export interface DistillOptions {
   printFreq: number;
   /** Checkpoint to go on from; `null` to begin anew. */
   resume: string | null;
+  /** Checkpoint of an encoder that the student starts from, where it does not `resume`; `null` for fresh weights. */
+  studentInit: string | null;
+  /** When checkpoints are written besides the end of each epoch; `null` for no other. */
+  saveEvery: SaveInterval | null;
+  /** Newest checkpoints that are kept; 0 for all. */
+  keep: number;
   /** Numbers in an embedding. */
   dim: number;
   /** Teacher embeddings in the queue (the paper's K); a multiple of `batchSize`. */

@@ -9,6 +9,7 @@ import {
   type NamedTensor,
   readStudentCheckpoint,
 } from "../models/checkpoint/student_checkpoint.ts";
+import { pruneCheckpoints } from "../models/checkpoint/run_checkpoints.ts";
 import { torchDict } from "../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../models/checkpoint/torch_writer.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
@@ -25,6 +26,7 @@ import type {
   StudentTrainer,
   TsvReader,
 } from "./messages.ts";
+import { openStudentInit } from "./student_init.ts";
 import { type DistillOptions, smallViewsOf } from "./options.ts";
 import { type ActorContext, type ActorRef, defineActor } from "./runtime/mod.ts";
 import { scheduleOf } from "./schedule_of.ts";
@@ -52,6 +54,8 @@ class Training {
   #reported: Promise<void> = Promise.resolve();
   /** The last batch that was trained on; before the first one `batch` is one less than the first. */
   #last: { epoch: number; batch: number; lr: number };
+  /** When the last checkpoint was written, or the run began. */
+  #savedAt = performance.now();
   /** Batches trained on in the whole run: PyTorch's `num_batches_tracked`. */
   #tracked: number;
 
@@ -87,12 +91,23 @@ class Training {
     const before = this.#reported;
     this.#reported = this.#report(position, lr, loss);
     await before;
-    if (!position.endsEpoch) return;
+    if (!position.endsEpoch && !this.#isSaveDue()) return;
     const path = await this.save(context);
+    if (!position.endsEpoch) {
+      await this.#config.monitor.tell("saved", { epoch: position.epoch, endsEpoch: false, path });
+      return;
+    }
     const { knnEvery, testData } = this.#config.options;
     const isDue = testData !== null && knnEvery > 0 && (position.epoch + 1) % knnEvery === 0;
     const weights = isDue ? await this.weights() : undefined;
-    await this.#config.monitor.tell("saved", { epoch: position.epoch, path, weights });
+    await this.#config.monitor.tell("saved", { epoch: position.epoch, endsEpoch: true, path, weights });
+  }
+
+  #isSaveDue(): boolean {
+    const { saveEvery } = this.#config.options;
+    if (saveEvery === null) return false;
+    if ("steps" in saveEvery) return this.#tracked % saveEvery.steps === 0;
+    return performance.now() - this.#savedAt >= 1000 * saveEvery.seconds;
   }
 
   /** Tells of a step when its loss has come back from the device. */
@@ -156,6 +171,8 @@ class Training {
         ]),
       }),
     ));
+    this.#savedAt = performance.now();
+    if (options.keep > 0) await pruneCheckpoints(options.output, options.keep);
     return path;
   }
 }
@@ -200,7 +217,8 @@ export default defineActor<StudentTrainer, StudentTrainerConfig>(async (config, 
   });
   if (options.resume === null) {
     const weights = initialize(step.state, options.seed);
-    await step.parameters.load((key) => weights.get(key)!);
+    using source = options.studentInit === null ? undefined : await openStudentInit(options);
+    await step.parameters.load((key) => source?.tensors.has(key) ? source.read(key) : weights.get(key)!);
   } else await loadStudent(step, options.resume);
   step.loadQueue(queue.keys);
   if (queue.small !== undefined) step.loadQueue(queue.small, 1);

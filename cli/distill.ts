@@ -2,6 +2,7 @@
 import { distill, type DistillPlan, type DistillResult } from "../actors/distillation.ts";
 import type { DistillOptions } from "../actors/options.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
+import { findNewestCheckpoint, removeLeftovers } from "../models/checkpoint/run_checkpoints.ts";
 import { studentNames, teacherNames } from "../models/registry.ts";
 import { parseDistillFlags } from "./distill_flags.ts";
 import { encoderTable } from "./encoder_table.ts";
@@ -60,8 +61,16 @@ async function main(): Promise<void> {
     return;
   }
   const options = await checkDistillInputs(command.options);
+  if (command.resumesIfThere) {
+    options.resume = await findNewestCheckpoint(
+      options.output,
+      (problem) => console.error(`warning: ${problem}`),
+    );
+  }
+  const isResuming = command.resumesIfThere || options.resume !== null;
   const adapter = await describeAdapter();
-  using folder = OutputFolder.open(options.output, { isResuming: options.resume !== null });
+  using folder = OutputFolder.open(options.output, { isResuming });
+  if (isResuming) await removeLeftovers(options.output);
   folder.writeConfig(options);
   using interrupt = interruptSignal();
   const started = performance.now();
@@ -74,7 +83,7 @@ async function main(): Promise<void> {
     result = await distill(options, {
       onPlan(plan) {
         for (const line of describeRun(options, plan, adapter.name)) shown.say(line);
-        if (options.resume !== null) {
+        if (isResuming) {
           folder.dropMetricsFrom(Math.floor(plan.firstStep / plan.batchesPerEpoch), plan.firstStep);
         }
         shown.start({

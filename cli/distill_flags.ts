@@ -5,7 +5,7 @@
 
 import { join } from "node:path";
 import { type Defaults, PAPER_DEFAULTS, SAMPLE_DEFAULTS } from "../actors/defaults.ts";
-import type { DistillOptions, TeacherSsl } from "../actors/options.ts";
+import type { DistillOptions, SaveInterval, TeacherSsl } from "../actors/options.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../data/sample.ts";
 import { type FlagTable, type FlagValues, parseFlags, type RetiredFlag, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
@@ -87,8 +87,27 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
       kind: "text",
       metavar: "FILE",
       group: DATA,
-      help: "checkpoint of a student to go on from; it says the epoch to start with",
+      help:
+        "checkpoint of a student to go on from, which says where; auto: the newest one in --output, or anew where " +
+        "there is none",
     },
+    studentInit: {
+      kind: "text",
+      metavar: "FILE",
+      group: MODELS,
+      help:
+        "checkpoint that the student starts from: of any program that --distill takes, or deno task export's; a " +
+        "head that does not fit is made anew",
+    },
+    saveEvery: {
+      kind: "text",
+      metavar: "N|TIME",
+      group: DATA,
+      help:
+        "write a checkpoint every so many steps (500), or after so much time (90s, 30m, 2h), besides the end of " +
+        "each epoch",
+    },
+    keep: { kind: "integer", min: 0, group: DATA, help: "newest checkpoints to keep; 0 keeps all" },
     imageSize: {
       kind: "integer",
       min: 8,
@@ -241,6 +260,8 @@ export type DistillCommand =
   | {
     help: undefined;
     options: DistillRequest;
+    /** Go on with the newest checkpoint of the output folder, if there is one. */
+    resumesIfThere: boolean;
     /** Show no progress. */
     quiet: boolean;
     /** Sentences to show before the run. */
@@ -279,6 +300,8 @@ export function distillHelp(context: DistillFlagsContext): string {
       data: "default: the bundled pictures",
       testData: "default: test.tsv in the folder of --data, where it is there",
       output: "default: a new folder under output/",
+      studentInit: "default: fresh weights",
+      saveEvery: "default: the end of each epoch",
     },
     notes: [
       "Hyphens and underscores are the same in names (--teacher_arch, --teacher-arch). The original's flags for " +
@@ -310,6 +333,9 @@ function checkTogether(options: DistillRequest, given: Given): string[] {
       "--schedule has no effect with the cosine schedule: add --no-cos to lower the rate in steps",
     );
   }
+  if (given.resume !== undefined && given.studentInit !== undefined && given.resume !== "auto") {
+    warnings.push("--student-init has no effect with --resume: the checkpoint has the student");
+  }
   if (given.resume !== undefined && given.startEpoch !== undefined) {
     warnings.push("--start-epoch has no effect with --resume: the checkpoint says the epoch");
   }
@@ -334,7 +360,23 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
   }
   const { folder = callersFolder(), now = new Date() } = context;
   const defaults = given.data === undefined ? SAMPLE_DEFAULTS : PAPER_DEFAULTS;
-  const { quiet = false, help: _, distill, data, testData, output, resume, limitSteps, ...rest } = given;
+  const {
+    quiet = false,
+    help: _,
+    distill,
+    data,
+    testData,
+    output,
+    resume,
+    studentInit,
+    saveEvery,
+    limitSteps,
+    ...rest
+  } = given;
+  const resumesIfThere = resume === "auto";
+  if (resumesIfThere && output === undefined) {
+    throw new UsageError("--resume auto looks for the newest checkpoint in --output: add that");
+  }
   const dataFolder = data === undefined ? SAMPLE_DATA : resolvePath(data, folder);
   const options: DistillRequest = {
     teacherArch: null,
@@ -345,9 +387,23 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     data: dataFolder,
     testData: testData === undefined ? null : resolvePath(testData, folder),
     output: resolvePath(output ?? join("output", runName("distill", now)), folder),
-    resume: resume === undefined ? null : resolvePath(resume, folder),
+    resume: resume === undefined || resumesIfThere ? null : resolvePath(resume, folder),
+    studentInit: studentInit === undefined ? null : resolvePath(studentInit, folder),
+    saveEvery: saveEvery === undefined ? null : parseSaveEvery(saveEvery),
     limitSteps: limitSteps ?? null,
   };
   warnings.push(...checkTogether(options, given));
-  return { help: undefined, options, quiet, warnings };
+  return { help: undefined, options, resumesIfThere, quiet, warnings };
+}
+
+const SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 };
+
+function parseSaveEvery(text: string): SaveInterval {
+  const [, number, unit] = /^(\d+(?:\.\d+)?)([smh]?)$/.exec(text) ?? [];
+  const value = Number(number);
+  if (value > 0 && unit !== "") return { seconds: value * SECONDS[unit] };
+  if (value > 0 && Number.isSafeInteger(value)) return { steps: value };
+  throw new UsageError(
+    `--save-every: expected steps, such as 500, or a time, such as 90s, 30m or 2h, found "${text}"`,
+  );
 }

@@ -47,10 +47,11 @@ async function requireDataFolder(data: string): Promise<void> {
  * @throws {UserError} that names the flag and the path
  */
 export async function checkDistillInputs(request: DistillRequest): Promise<DistillOptions> {
-  const { data, distill, resume, testData } = request;
+  const { data, distill, resume, studentInit, testData } = request;
   await requireDataFolder(data);
   await requireFile(distill, "--distill", "the teacher's checkpoint");
   if (resume !== null) await requireFile(resume, "--resume", "the checkpoint of a student");
+  if (studentInit !== null) await requireFile(studentInit, "--student-init", "the checkpoint of an encoder");
   if (testData !== null) {
     await requireFile(testData, "--test-data", "a TSV file of pictures with labels");
   }

@@ -11,7 +11,7 @@ import {
 import type { TensorRef } from "./checkpoint/tensor_ref.ts";
 import type { StateEntry } from "./encoder_builder.ts";
 import type { EncoderPart } from "./encoder_parts.ts";
-import type { HeadOptions } from "./heads.ts";
+import { findHead, type HeadOptions } from "./heads.ts";
 import type { RowRange } from "./parameter_layout.ts";
 import { expectPart, recognizeEncoders, type Shapes } from "./recognize.ts";
 import { type Encoder, type EncoderRole, ENCODERS, findEncoder } from "./registry.ts";
@@ -34,6 +34,8 @@ export interface EncoderSource extends Disposable {
   readonly encoder: Encoder;
   /** The head as the checkpoint has it; a usual one where only the backbone is wanted and the file has none. */
   readonly head: HeadOptions;
+  /** Whether it has one. */
+  readonly hasHead: boolean;
   readonly framework: Framework;
   /** Epochs done, where the file says so. */
   readonly epoch: number | undefined;
@@ -70,6 +72,7 @@ export async function openEncoderSource(
     return {
       encoder,
       head,
+      hasHead: findHead(tensors) !== undefined,
       framework: state.framework,
       epoch: state.epoch,
       state: entries,

@@ -36,6 +36,8 @@ Deno.test("parseDistillFlags() without flags takes the bundled pictures, teacher
     distill: SAMPLE_TEACHER,
     testData: null,
     resume: null,
+    studentInit: null,
+    saveEvery: null,
     limitSteps: null,
     output: "/home/me/output/distill-20251125-014512",
   });
@@ -84,6 +86,8 @@ Deno.test("parseDistillFlags() reads a command line of the original", () => {
       weightDecay: 1e-4,
       printFreq: 100,
       resume: null,
+      studentInit: null,
+      saveEvery: null,
       dim: 256,
       queue: 4096,
       distillT: 1e-4,
@@ -119,6 +123,27 @@ Deno.test("parseDistillFlags() warns of flags that have no effect", () => {
   assertMatch(
     parse("--resume", "a.pth.tar", "--start-epoch", "1").warnings.join(),
     /--start-epoch has no effect/,
+  );
+});
+
+Deno.test("parseDistillFlags() reads when to save, how much to keep, and how to go on", () => {
+  const saveEvery = (text: string) => parse("--save-every", text).options.saveEvery;
+  assertEquals(["500", "90s", "1.5m", "2h"].map(saveEvery), [
+    { steps: 500 },
+    { seconds: 90 },
+    { seconds: 90 },
+    { seconds: 7200 },
+  ]);
+  for (const text of ["0", "x", "1.5", "5d", "0s", "-3"]) {
+    assertThrows(() => saveEvery(text), UsageError, "--save-every");
+  }
+  const auto = parse("--resume", "auto", "--output", "run", "--keep", "3", "--student-init", "a.pth");
+  assertEquals([auto.resumesIfThere, auto.options.resume, auto.options.keep], [true, null, 3]);
+  assertEquals([auto.options.studentInit, auto.warnings], ["/home/me/a.pth", []]);
+  assertThrows(() => parse("--resume", "auto"), UsageError, "--output");
+  assertMatch(
+    parse("--resume", "b.pth", "--student-init", "a.pth").warnings[0],
+    /--student-init has no effect/,
   );
 });
 

@@ -1,0 +1,66 @@
+/** The checkpoints that a run leaves in its folder: which there are, and which are kept. */
+import { join } from "node:path";
+import { openCheckpointFile } from "./checkpoint_file.ts";
+import { CheckpointError } from "./checkpoint_error.ts";
+
+/** A checkpoint of a run. */
+export interface RunCheckpoint {
+  path: string;
+  /** That it was written in or after, from 0, as its name says. */
+  epoch: number;
+}
+
+const NAME = /checkpoint_(\d{4,})\.pth\.tar$/;
+/** What `replaceFile` leaves where the program was killed while it wrote. */
+const LEFTOVER = /^\..*checkpoint_\d{4,}\.pth\.tar\.[0-9a-f]{8}\.tmp$/;
+
+/** The checkpoints in a folder, the oldest first; none where there is no folder. */
+export async function listCheckpoints(folder: string): Promise<RunCheckpoint[]> {
+  const found: RunCheckpoint[] = [];
+  try {
+    for await (const { name } of Deno.readDir(folder)) {
+      const match = name.startsWith(".") ? null : NAME.exec(name);
+      if (match !== null) found.push({ path: join(folder, name), epoch: Number(match[1]) });
+    }
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  return found.sort((a, b) => a.epoch - b.epoch || (a.path < b.path ? -1 : 1));
+}
+
+/**
+ * The newest checkpoint in a folder that can be opened.
+ *
+ * @param onDamaged told of those that cannot
+ * @returns `null` where there is none
+ */
+export async function findNewestCheckpoint(
+  folder: string,
+  onDamaged: (problem: string) => void,
+): Promise<string | null> {
+  for (const { path } of (await listCheckpoints(folder)).reverse()) {
+    try {
+      (await openCheckpointFile(path)).close();
+      return path;
+    } catch (error) {
+      if (!(error instanceof CheckpointError)) throw error;
+      onDamaged(error.message);
+    }
+  }
+  return null;
+}
+
+/** Removes all but the newest `keep` checkpoints of a folder. What cannot be removed stays. */
+export async function pruneCheckpoints(folder: string, keep: number): Promise<void> {
+  const checkpoints = await listCheckpoints(folder);
+  for (const { path } of checkpoints.slice(0, Math.max(0, checkpoints.length - keep))) {
+    await Deno.remove(path).catch(() => {});
+  }
+}
+
+/** Removes half-written checkpoints that a killed run has left behind. */
+export async function removeLeftovers(folder: string): Promise<void> {
+  for await (const { name } of Deno.readDir(folder)) {
+    if (LEFTOVER.test(name)) await Deno.remove(join(folder, name)).catch(() => {});
+  }
+}

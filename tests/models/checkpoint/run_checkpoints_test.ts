@@ -1,0 +1,40 @@
+import { assertEquals } from "@std/assert";
+import {
+  findNewestCheckpoint,
+  listCheckpoints,
+  pruneCheckpoints,
+  removeLeftovers,
+} from "../../../models/checkpoint/run_checkpoints.ts";
+import { referencePath } from "../../reference.ts";
+import { withFolder } from "./fixtures.ts";
+
+const namesIn = (folder: string) => [...Deno.readDirSync(folder)].map(({ name }) => name).toSorted();
+
+Deno.test("a run's checkpoints are found by their numbers, pruned, and the newest whole one is taken", async () => {
+  await withFolder(async (folder) => {
+    const whole = Deno.readFileSync(referencePath("checkpoints/seed_student.zip.pth.tar"));
+    const name = (epoch: number) =>
+      `Teacher_moco_Student_x-checkpoint_${String(epoch).padStart(4, "0")}.pth.tar`;
+    for (const epoch of [2, 10, 9, 10_000]) Deno.writeFileSync(`${folder}/${name(epoch)}`, whole);
+    const leftover = `.${name(10)}.0a1b2c3d.tmp`;
+    const others = ["log.txt", "model_best.pth.tar", leftover];
+    for (const other of others) Deno.writeTextFileSync(`${folder}/${other}`, "x");
+    const epochs = async () => (await listCheckpoints(folder)).map(({ epoch }) => epoch);
+    assertEquals(await epochs(), [2, 9, 10, 10_000]);
+
+    const damaged: string[] = [];
+    const find = () => findNewestCheckpoint(folder, (problem) => damaged.push(problem));
+    assertEquals([await find(), damaged], [`${folder}/${name(10_000)}`, []]);
+    Deno.writeFileSync(`${folder}/${name(10_000)}`, whole.subarray(0, 1000));
+    assertEquals([await find(), damaged.length], [`${folder}/${name(10)}`, 1]);
+
+    await pruneCheckpoints(folder, 2);
+    assertEquals(await epochs(), [10, 10_000]);
+    await pruneCheckpoints(folder, 5);
+    assertEquals(await epochs(), [10, 10_000]);
+    await removeLeftovers(folder);
+    assertEquals(namesIn(folder), [name(10), name(10_000), "log.txt", "model_best.pth.tar"].toSorted());
+  });
+  assertEquals(await listCheckpoints("/no/such/folder"), []);
+  assertEquals(await findNewestCheckpoint("/no/such/folder", () => {}), null);
+});
