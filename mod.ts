@@ -33,7 +33,7 @@ export {
   type LinearDefaults,
   type LinearOptions,
 } from "./actors/linear_options.ts";
-export type { DistillOptions, TeacherSsl } from "./actors/options.ts";
+export type { DistillOptions, SaveInterval, TeacherSsl } from "./actors/options.ts";
 export type { WarningEvents } from "./actors/recipe.ts";
 export { type Defaults, PAPER_DEFAULTS, SAMPLE_DEFAULTS, sampleOptions } from "./actors/defaults.ts";
 export type * from "./actors/messages.ts";

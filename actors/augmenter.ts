@@ -19,8 +19,11 @@ import {
   type ViewParameters,
 } from "../kernels/image/view_parameters.ts";
 import type { SmallViewOptions } from "../models/student_step.ts";
-import type { Augmenter, BatchPosition, DecodedBatch, Encoder } from "./messages.ts";
+import type { Augmenter, BatchPosition, DecodedBatch, Encoder, Monitor } from "./messages.ts";
 import { type ActorRef, defineActor } from "./runtime/mod.ts";
+
+/** Views that a viewer is shown. */
+const SHOWN_VIEWS = 32;
 
 /** How views are made. */
 export type Views =
@@ -37,6 +40,8 @@ export interface AugmenterConfig {
   views: Views;
   /** Small views of the same pictures, with SWAV's recipe for them. */
   small?: SmallViewOptions;
+  /** Who is shown some views of the first batch. */
+  viewer?: ActorRef<Monitor>;
   next: ActorRef<Encoder>;
 }
 
@@ -86,7 +91,7 @@ function viewsOf(batch: DecodedBatch, { views, imageSize }: AugmenterConfig): Vi
 }
 
 export default defineActor<Augmenter, AugmenterConfig>(async (config, context) => {
-  const { batchSize, imageSize, views, small, next } = config;
+  const { batchSize, imageSize, views, small, viewer, next } = config;
   const gpu = await openGpu(context.name);
   const maker = new ViewMaker(gpu, { views: batchSize, width: imageSize, height: imageSize });
   const smallMaker = small &&
@@ -101,6 +106,24 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
   const nameOf = ({ epoch, batch }: Pick<BatchPosition, "epoch" | "batch">) => `${epoch}/${batch}`;
   let expected = views.first;
 
+  let isFirst = true;
+
+  async function showViews(
+    pixels: ArrayBuffer,
+    count: number,
+    size: number,
+    isSmall: boolean,
+  ): Promise<void> {
+    const shown = Math.min(count, SHOWN_VIEWS);
+    const bytes = shown * size * size * 4;
+    await viewer!.tell("views", {
+      pixels: new Uint8Array(pixels.slice(0, bytes)),
+      count: shown,
+      size,
+      isSmall,
+    });
+  }
+
   async function makeViews(batch: DecodedBatch): Promise<void> {
     // Where every row of a batch was broken, there is nothing to see.
     if (batch.pictures.count === 0) return await next.tell("encode", batch);
@@ -113,6 +136,13 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
     }
     // A smaller last batch fills the beginning; what follows is whatever was there.
     if (!whole) new Uint8Array(batch.views).set(new Uint8Array(made));
+    if (viewer !== undefined && isFirst) {
+      await showViews(batch.views, parameters.length, imageSize, false);
+      if (small !== undefined) {
+        await showViews(batch.small!.views, parameters.length * small.views, small.imageSize, true);
+      }
+    }
+    isFirst = false;
     await next.tell("encode", batch);
   }
 

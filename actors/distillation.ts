@@ -22,6 +22,7 @@ import type {
   NamedValues,
   QueueContents,
   TsvReader,
+  ViewSample,
 } from "./messages.ts";
 import { type DistillOptions, smallViewsOf } from "./options.ts";
 import type queueKeeper from "./queue_keeper.ts";
@@ -71,6 +72,10 @@ export interface DistillEvents {
   onActors?(actors: ActorSystem["actors"]): void;
   /** A step is done; `step` counts from 1 over the whole run. */
   onStep?(report: { epoch: number; step: number; loss: number; lr: number }): void;
+  /** Some views of the first batch are there to be looked at; small ones come by themselves. */
+  onViews?(views: ViewSample): void;
+  /** The student was judged by kNN after an epoch, from 0. */
+  onKnn?(report: { epoch: number } & Accuracy): void;
   /** Something a person should know. */
   onNote?(text: string): void;
   /** Something is not as expected, and the run goes on. */
@@ -122,8 +127,9 @@ export async function distill(
     const trained = Promise.withResolvers<void>();
     const endsWithEpoch = totalSteps % batchesPerEpoch === 0;
     const judgeEpoch = (epoch: number, values: NamedValues) => {
-      evaluate?.({ arch: options.studentArch, values }).then(({ top1 }) => {
-        events.onNote?.(`weighted kNN after epoch ${epoch + 1}: top-1 ${top1.toFixed(1)} %`);
+      evaluate?.({ arch: options.studentArch, values }).then((accuracy) => {
+        events.onKnn?.({ epoch, ...accuracy });
+        events.onNote?.(`weighted kNN after epoch ${epoch + 1}: top-1 ${accuracy.top1.toFixed(1)} %`);
       }).catch(() => {}); // the system says why
     };
     const monitor = system.listen<Monitor>("monitor", {
@@ -140,6 +146,7 @@ export async function distill(
         if ((epoch + 1) * batchesPerEpoch === totalSteps) trained.resolve();
         else if (weights !== undefined) judgeEpoch(epoch, weights);
       },
+      views: (views) => events.onViews?.(views),
       warning: (text) => events.onWarning?.(text),
       brokenRow: brokenRowHandler(events),
     });
@@ -388,6 +395,7 @@ function spawnTraining(
       first: { epoch: start.epoch, batch: start.batch },
     },
     small,
+    viewer: monitor,
     next: teacher,
   });
   const connected = Promise.all([

@@ -219,8 +219,22 @@ export type ReaderMonitor = {
   brokenRow: Message<{ file: string; row: number; text: string }>;
 };
 
+/** Some views, to be looked at. */
+export interface ViewSample {
+  /** RGBA8 [count, size, size, 4]. */
+  pixels: Uint8Array<ArrayBuffer>;
+  /** How many views there are. */
+  count: number;
+  /** Side of a view, in pixels. */
+  size: number;
+  /** Whether they are the small views. */
+  isSmall: boolean;
+}
+
 /** What a distillation's actors tell the one who runs them. */
 export type Monitor = ReaderMonitor & {
+  /** Some views of the run's first batch, to be looked at. */
+  views: Message<ViewSample>;
   /** A step is done. */
   step: Message<BatchPosition & { loss: number; lr: number }>;
   /** A checkpoint is written: of a whole epoch or within one. `weights` come along where an evaluation is due. */

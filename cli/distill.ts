@@ -13,6 +13,8 @@ import { OutputFolder } from "./output_folder.ts";
 import { RunConsole } from "./run_console.ts";
 import { reportError, runMain } from "./run_main.ts";
 import { formatTable } from "./table.ts";
+import { EventWriter } from "./tensorboard/event_writer.ts";
+import { RunEvents } from "./tensorboard/run_events.ts";
 
 /** What is shown before the first step. */
 function describeRun(options: DistillOptions, plan: DistillPlan, adapter: string): string[] {
@@ -76,6 +78,9 @@ async function main(): Promise<void> {
   const started = performance.now();
 
   const shown = new RunConsole(folder, command);
+  using writer = command.tensorboard ? new EventWriter(options.output) : undefined;
+  let runEvents: RunEvents | undefined;
+  let drawing: Promise<void> = Promise.resolve();
   for (const warning of command.warnings) shown.warn(warning);
 
   let result: DistillResult;
@@ -86,6 +91,8 @@ async function main(): Promise<void> {
         if (isResuming) {
           folder.dropMetricsFrom(Math.floor(plan.firstStep / plan.batchesPerEpoch), plan.firstStep);
         }
+        runEvents = writer &&
+          new RunEvents(writer, { stepsPerEpoch: plan.batchesPerEpoch, batchSize: options.batchSize });
         shown.start({
           epochs: options.epochs,
           stepsPerEpoch: plan.batchesPerEpoch,
@@ -95,7 +102,20 @@ async function main(): Promise<void> {
           printFreq: options.printFreq,
         });
       },
-      onStep: (report) => shown.step(report),
+      onStep(report) {
+        shown.step(report);
+        runEvents?.step(report);
+      },
+      onViews({ pixels, count, size, isSmall }) {
+        const draw = () => runEvents?.views(isSmall ? "small_views" : "views", pixels, count, size);
+        drawing = drawing.then(draw).catch((error) =>
+          shown.warn(`no picture of the views: ${error.message}`)
+        );
+      },
+      onKnn({ epoch, top1, top5 }) {
+        writer?.scalar("knn_top1", top1, epoch);
+        writer?.scalar("knn_top5", top5, epoch);
+      },
       onNote: shown.say,
       onWarning: shown.warn,
     }, interrupt.signal);
@@ -103,7 +123,12 @@ async function main(): Promise<void> {
     folder.log(reportError(error).text);
     throw error;
   } finally {
+    await drawing;
     await shown.stop();
+  }
+  if (result.knn !== null) {
+    writer?.scalar("knn_top1", result.knn.after.top1, options.epochs - 1);
+    writer?.scalar("knn_top5", result.knn.after.top5, options.epochs - 1);
   }
   for (const line of describeResult(result, (performance.now() - started) / 1000, options.knnK)) {
     shown.report(line);

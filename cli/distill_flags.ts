@@ -210,6 +210,12 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
       group: GENERAL,
       help: "steps between two lines in log.txt, and on the screen where it is no terminal",
     },
+    tensorboard: {
+      kind: "boolean",
+      group: DATA,
+      help:
+        "write an event file for TensorBoard: losses, learning rate, kNN, throughput, and views of a batch",
+    },
     quiet: { kind: "boolean", short: "q", group: GENERAL, help: "show no progress" },
     help: { kind: "boolean", short: "h", group: GENERAL, help: "show this text" },
   } as const satisfies FlagTable;
@@ -262,6 +268,8 @@ export type DistillCommand =
     options: DistillRequest;
     /** Go on with the newest checkpoint of the output folder, if there is one. */
     resumesIfThere: boolean;
+    /** Write an event file for TensorBoard. */
+    tensorboard: boolean;
     /** Show no progress. */
     quiet: boolean;
     /** Sentences to show before the run. */
@@ -301,6 +309,7 @@ export function distillHelp(context: DistillFlagsContext): string {
       testData: "default: test.tsv in the folder of --data, where it is there",
       output: "default: a new folder under output/",
       studentInit: "default: fresh weights",
+      tensorboard: "default: on",
       saveEvery: "default: the end of each epoch",
     },
     notes: [
@@ -362,6 +371,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
   const defaults = given.data === undefined ? SAMPLE_DEFAULTS : PAPER_DEFAULTS;
   const {
     quiet = false,
+    tensorboard = true,
     help: _,
     distill,
     data,
@@ -393,7 +403,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     limitSteps: limitSteps ?? null,
   };
   warnings.push(...checkTogether(options, given));
-  return { help: undefined, options, resumesIfThere, quiet, warnings };
+  return { help: undefined, options, resumesIfThere, tensorboard, quiet, warnings };
 }
 
 const SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 };

@@ -13,6 +13,7 @@ import { OutputFolder } from "./output_folder.ts";
 import { RunConsole } from "./run_console.ts";
 import { reportError, runMain } from "./run_main.ts";
 import { formatTable } from "./table.ts";
+import { EventWriter } from "./tensorboard/event_writer.ts";
 
 /** What is shown before the first step. */
 function describeRun(options: LinearOptions, plan: LinearPlan, adapter: string): string[] {
@@ -73,6 +74,7 @@ async function main(): Promise<void> {
   using interrupt = interruptSignal();
   const started = performance.now();
   const shown = new RunConsole(folder, command);
+  using writer = options.evaluate || !command.tensorboard ? undefined : new EventWriter(options.output);
   for (const warning of command.warnings) shown.warn(warning);
 
   let result: LinearResult;
@@ -93,9 +95,11 @@ async function main(): Promise<void> {
         });
       },
       onStep: ({ epoch, step, score, lr }) => shown.step({ epoch, step, loss: score.loss, lr }),
-      onEpoch({ epoch, tested }) {
+      onEpoch({ epoch, learningRates, tested }) {
         const best = tested.reduce((a, b) => b.top1 > a.top1 ? b : a);
         const which = tested.length === 1 ? "" : ` (best of ${tested.length} learning rates)`;
+        writer?.scalar("lincls_acc1", best.top1, epoch);
+        writer?.scalar("learning_rate", learningRates[tested.indexOf(best)], epoch);
         shown.say(
           `test after epoch ${epoch + 1}: top-1 ${percent(best.top1)}, top-5 ${percent(best.top5)}${which}`,
         );

@@ -145,6 +145,7 @@ function makeTable({ encoders, encoderTable }: LinclsFlagsContext) {
       group: GENERAL,
       help: "steps between two lines in log.txt, and on the screen where it is no terminal",
     },
+    tensorboard: { kind: "boolean", group: DATA, help: "write an event file for TensorBoard" },
     quiet: { kind: "boolean", short: "q", group: GENERAL, help: "show no progress" },
     help: { kind: "boolean", short: "h", group: GENERAL, help: "show this text" },
   } as const satisfies FlagTable;
@@ -189,7 +190,14 @@ export interface LinclsRequest extends Omit<LinearOptions, "arch" | "trainData" 
 /** What the command line asks for. */
 export type LinclsCommand =
   | { help: string }
-  | { help: undefined; options: LinclsRequest; quiet: boolean; warnings: string[] };
+  | {
+    help: undefined;
+    options: LinclsRequest;
+    /** Write an event file for TensorBoard. */
+    tensorboard: boolean;
+    quiet: boolean;
+    warnings: string[];
+  };
 
 function show(value: LinearDefaults[keyof LinearDefaults]): string {
   return typeof value === "boolean" ? (value ? "on" : "off") : String(value);
@@ -218,6 +226,7 @@ export function linclsHelp(context: LinclsFlagsContext): string {
       ...Object.fromEntries(properties.map((property) => [property, describeDefault(property)])),
       arch: "default: recognised from the checkpoint; the original: resnet50",
       which: "default: student",
+      tensorboard: "default: on",
       classes: "default: as many as the labels say",
       testData: "default: test.tsv in DATA",
       output: "default: a new folder under output/",
@@ -247,6 +256,7 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
   const [data] = positionals;
   const {
     quiet = false,
+    tensorboard = true,
     help: _,
     arch,
     pretrained,
@@ -292,5 +302,5 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
   if (new Set(options.lr).size < options.lr.length) {
     throw new UsageError(`--lr ${options.lr.join(",")} has a learning rate twice; give each once`);
   }
-  return { help: undefined, options, quiet, warnings };
+  return { help: undefined, options, tensorboard, quiet, warnings };
 }

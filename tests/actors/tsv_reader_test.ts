@@ -41,6 +41,7 @@ function spawnReaders(
   const monitor = system.listen<Monitor>("monitor", {
     step() {},
     saved() {},
+    views() {},
     warning: (text) => void received.warnings.push(text),
     brokenRow: (row) => void received.broken.push(row),
   });

@@ -1,6 +1,6 @@
 // `deno task distill`, started as people start it.
 import { assert, assertEquals, assertLess, assertMatch, assertStringIncludes } from "@std/assert";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
@@ -8,6 +8,7 @@ import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readStudentCheckpoint } from "../../models/checkpoint/student_checkpoint.ts";
 import { RunFolder, sampleRows } from "../actors/small_run.ts";
 import { referencePath } from "../reference.ts";
+import { eventFiles, readEvents } from "./tensorboard/event_file.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../cli/distill.ts", import.meta.url));
 
@@ -105,13 +106,22 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   const out = join(folder.path, "out");
   const prefix = "Teacher_moco_T-Epoch_2_Student_resnet18_distill-Epoch_resnet18-checkpoint_";
   const files = [...Deno.readDirSync(out)].map(({ name }) => name).toSorted();
+  const [events] = eventFiles(out);
   assertEquals(files, [
     `${prefix}0000.pth.tar`,
     `${prefix}0001.pth.tar`,
     "config.json",
+    basename(events),
     "log.txt",
     "metrics.jsonl",
   ]);
+  const told = readEvents(events);
+  const steps = (tag: string) => told.filter((event) => event.tag === tag).map(({ step }) => step);
+  // The second epoch is not whole.
+  assertEquals([steps("train_loss"), steps("learning_rate"), steps("images_per_second")], [[0], [0], [0]]);
+  assertEquals([steps("step_loss"), steps("knn_top1"), steps("views")], [[1, 2, 3, 4, 5, 6, 7, 8], [1], [0]]);
+  const { image } = told.find(({ tag }) => tag === "views")!;
+  assertEquals([image!.width, image!.height], [4 * 32, 32]);
   const config = JSON.parse(Deno.readTextFileSync(join(out, "config.json")));
   assertEquals([config.batch_size, config.queue, config.student_arch, config.distill_t], [
     4,
@@ -278,8 +288,10 @@ Deno.test("distill ends clearly when the disk is full before or during a run", a
     Deno.removeSync(join(place, "filler"));
     // Room for the log, not for a checkpoint.
     await assertRefused(smallFlags(folder, "small/out"), /checkpoint_0000\.pth\.tar.*\(in student_trainer\)/);
-    const files = [...Deno.readDirSync(join(place, "out"))].map(({ name }) => name).toSorted();
-    assertEquals(files, ["config.json", "log.txt", "metrics.jsonl"], "half a checkpoint is left");
+    const out = join(place, "out");
+    const files = [...Deno.readDirSync(out)].map(({ name }) => name).toSorted();
+    const events = eventFiles(out).map((path) => basename(path));
+    assertEquals(files, ["config.json", ...events, "log.txt", "metrics.jsonl"], "half a checkpoint is left");
   });
 });
 

@@ -1,10 +1,11 @@
 // `deno task lincls`, started as people start it.
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { RunFolder } from "../actors/small_run.ts";
 import { runProgram } from "./run_program.ts";
+import { eventFiles, readEvents } from "./tensorboard/event_file.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../cli/lincls.ts", import.meta.url));
 const lincls = (...args: string[]) => runProgram(PROGRAM, ...args);
@@ -25,8 +26,12 @@ Deno.test("lincls judges a checkpoint, writes its files, and evaluates what it w
       /^the best is \d+\.\d\d %, with learning rate 0\.0?3$/m,
     ]
   ) assertMatch(ended.stdout, line);
+  const [events] = eventFiles(output);
+  const curve = readEvents(events).filter(({ tag }) => tag === "lincls_acc1");
+  assertEquals(curve.map(({ step }) => step), [0, 1, 2]);
   assertEquals([...Deno.readDirSync(output)].map(({ name }) => name).toSorted(), [
     "config.json",
+    basename(events),
     "lincls_checkpoint_0002.pth.tar",
     "log.txt",
     "metrics.jsonl",

@@ -1,0 +1,61 @@
+/** What a run tells TensorBoard: the original's scalars by epoch, and what else is worth a curve. */
+import type { EventWriter } from "./event_writer.ts";
+import { viewSheet } from "./view_sheet.ts";
+
+/** A step, as the recipes report it. */
+export interface StepEvent {
+  /** From 0. */
+  epoch: number;
+  /** Steps done in the whole run, from 1. */
+  step: number;
+  loss: number;
+  lr: number;
+}
+
+/** Sums up the steps of each epoch. */
+export class RunEvents {
+  readonly #writer: EventWriter;
+  readonly #stepsPerEpoch: number;
+  readonly #batchSize: number;
+  readonly #now: () => number;
+  #sum = 0;
+  #steps = 0;
+  #since: number;
+
+  /** @param now milliseconds since some moment */
+  constructor(
+    writer: EventWriter,
+    { stepsPerEpoch, batchSize, now = () => performance.now() }: {
+      stepsPerEpoch: number;
+      batchSize: number;
+      now?: () => number;
+    },
+  ) {
+    this.#writer = writer;
+    this.#stepsPerEpoch = stepsPerEpoch;
+    this.#batchSize = batchSize;
+    this.#now = now;
+    this.#since = now();
+  }
+
+  /**
+   * A step is done. At an epoch's end `train_loss` (the mean), `learning_rate` and `images_per_second` are written at the
+   * epoch's number, as the original has them; `step_loss` at each step.
+   */
+  step({ epoch, step, loss, lr }: StepEvent): void {
+    this.#sum += loss;
+    this.#steps++;
+    this.#writer.scalar("step_loss", loss, step);
+    if (step % this.#stepsPerEpoch !== 0) return;
+    const seconds = (this.#now() - this.#since) / 1000;
+    this.#writer.scalar("train_loss", this.#sum / this.#steps, epoch);
+    this.#writer.scalar("learning_rate", lr, epoch);
+    this.#writer.scalar("images_per_second", this.#steps * this.#batchSize / seconds, epoch);
+    [this.#sum, this.#steps, this.#since] = [0, 0, this.#now()];
+  }
+
+  /** Some views of a batch, as one picture. */
+  async views(tag: string, pixels: Uint8Array, count: number, size: number): Promise<void> {
+    this.#writer.image(tag, await viewSheet(pixels, count, size), 0);
+  }
+}
