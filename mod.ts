@@ -35,7 +35,14 @@ export {
 } from "./actors/linear_options.ts";
 export type { DistillOptions, SaveInterval, TeacherSsl } from "./actors/options.ts";
 export type { WarningEvents } from "./actors/recipe.ts";
-export { type Defaults, PAPER_DEFAULTS, SAMPLE_DEFAULTS, sampleOptions } from "./actors/defaults.ts";
+export {
+  type Defaults,
+  PAPER_DEFAULTS,
+  type Recipe,
+  RECIPES,
+  SAMPLE_DEFAULTS,
+  sampleOptions,
+} from "./actors/defaults.ts";
 export type * from "./actors/messages.ts";
 export * from "./actors/runtime/mod.ts";
 export type { PackedPictures } from "./data/pack.ts";

@@ -6,6 +6,7 @@ import { findNewestCheckpoint, removeLeftovers } from "../models/checkpoint/run_
 import { studentNames, teacherNames } from "../models/registry.ts";
 import { parseDistillFlags } from "./distill_flags.ts";
 import { encoderTable } from "./encoder_table.ts";
+import { flagName } from "./flags.ts";
 import { formatDuration } from "./duration.ts";
 import { checkDistillInputs } from "./inputs.ts";
 import { interruptSignal } from "./interrupt.ts";
@@ -82,6 +83,12 @@ async function main(): Promise<void> {
   let runEvents: RunEvents | undefined;
   let drawing: Promise<void> = Promise.resolve();
   for (const warning of command.warnings) shown.warn(warning);
+  if (command.recipe !== undefined) {
+    shown.say(`recipe    ${command.recipe}, with the flags:`);
+    for (const [name, value] of Object.entries(options)) {
+      shown.say(`  ${flagName(name).padEnd(16)}${JSON.stringify(value)}`);
+    }
+  }
 
   let result: DistillResult;
   try {

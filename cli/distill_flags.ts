@@ -4,7 +4,7 @@
  */
 
 import { join } from "node:path";
-import { type Defaults, PAPER_DEFAULTS, SAMPLE_DEFAULTS } from "../actors/defaults.ts";
+import { type Defaults, PAPER_DEFAULTS, RECIPES, SAMPLE_DEFAULTS } from "../actors/defaults.ts";
 import type { DistillOptions, SaveInterval, TeacherSsl } from "../actors/options.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../data/sample.ts";
 import { type FlagTable, type FlagValues, parseFlags, type RetiredFlag, UsageError } from "./flags.ts";
@@ -32,6 +32,12 @@ const GENERAL = "Other";
 function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlagsContext) {
   const valuesShown = encoderTable === undefined ? undefined : "see the list at the end";
   return {
+    recipe: {
+      kind: "choice",
+      values: Object.keys(RECIPES),
+      group: MODELS,
+      help: "settings of the paper by name, printed before the run; other flags override them",
+    },
     studentArch: {
       kind: "choice",
       values: encoders,
@@ -266,6 +272,8 @@ export type DistillCommand =
   | {
     help: undefined;
     options: DistillRequest;
+    /** Name of the recipe that the options are made from. */
+    recipe: string | undefined;
     /** Go on with the newest checkpoint of the output folder, if there is one. */
     resumesIfThere: boolean;
     /** Write an event file for TensorBoard. */
@@ -308,6 +316,7 @@ export function distillHelp(context: DistillFlagsContext): string {
       data: "default: the bundled pictures",
       testData: "default: test.tsv in the folder of --data, where it is there",
       output: "default: a new folder under output/",
+      recipe: "default: none",
       studentInit: "default: fresh weights",
       tensorboard: "default: on",
       saveEvery: "default: the end of each epoch",
@@ -371,6 +380,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
   const defaults = given.data === undefined ? SAMPLE_DEFAULTS : PAPER_DEFAULTS;
   const {
     quiet = false,
+    recipe,
     tensorboard = true,
     help: _,
     distill,
@@ -392,6 +402,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     teacherArch: null,
     teacherSsl: null,
     ...defaults,
+    ...recipe && RECIPES[recipe],
     ...rest,
     distill: distill === undefined ? SAMPLE_TEACHER : resolvePath(distill, folder),
     data: dataFolder,
@@ -403,7 +414,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     limitSteps: limitSteps ?? null,
   };
   warnings.push(...checkTogether(options, given));
-  return { help: undefined, options, resumesIfThere, tensorboard, quiet, warnings };
+  return { help: undefined, options, recipe, resumesIfThere, tensorboard, quiet, warnings };
 }
 
 const SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 };

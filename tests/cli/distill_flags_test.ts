@@ -6,12 +6,13 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import { PAPER_DEFAULTS, SAMPLE_DEFAULTS } from "../../actors/defaults.ts";
+import { PAPER_DEFAULTS, RECIPES, SAMPLE_DEFAULTS } from "../../actors/defaults.ts";
 import type { DistillOptions } from "../../actors/options.ts";
 import { type DistillFlagsContext, distillHelp, parseDistillFlags } from "../../cli/distill_flags.ts";
 import { encoderTable } from "../../cli/encoder_table.ts";
 import { UsageError } from "../../cli/flags.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../data/sample.ts";
+import { ENCODERS } from "../../models/registry.ts";
 
 const CONTEXT: DistillFlagsContext = {
   encoders: ["resnet18", "resnet34", "resnet50"],
@@ -145,6 +146,21 @@ Deno.test("parseDistillFlags() reads when to save, how much to keep, and how to 
     parse("--resume", "b.pth", "--student-init", "a.pth").warnings[0],
     /--student-init has no effect/,
   );
+});
+
+Deno.test("parseDistillFlags() takes the paper's settings by name, and flags before them", () => {
+  const { options, recipe } = parse(
+    ..."--recipe paper-swav-r50 --data /d --distill /t.pth --epochs 400".split(" "),
+  );
+  assertEquals(recipe, "paper-swav-r50");
+  assertEquals([options.epochs, options.smallViews, options.smallSize, options.queue], [400, 6, 96, 65_536]);
+  assertEquals([options.teacherArch, options.teacherSsl, options.distillT], ["swav_resnet50", "swav", 0.01]);
+  // Of the bundled pictures a recipe leaves nothing to their defaults.
+  assertEquals(parse("--recipe", "paper-moco-r50").options.batchSize, 256);
+  for (const [name, { teacherArch }] of Object.entries(RECIPES)) {
+    assert(ENCODERS.some((encoder) => encoder.name === teacherArch), name);
+  }
+  assertThrows(() => parse("--recipe", "paper-moco-r5"), UsageError, "did you mean paper-moco-r50?");
 });
 
 Deno.test("distillHelp() ends with the list of encoders where there is one, and names them all where there is none", () => {

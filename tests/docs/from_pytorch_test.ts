@@ -1,0 +1,62 @@
+import { assert, assertEquals } from "@std/assert";
+import { parseDistillFlags } from "../../cli/distill_flags.ts";
+import { parseLinclsFlags } from "../../cli/lincls_flags.ts";
+import { ENCODERS, studentNames, teacherNames } from "../../models/registry.ts";
+
+const TEXT = Deno.readTextFileSync(new URL("../../docs/from-pytorch.md", import.meta.url));
+
+/** The flags of the original's scripts, with a value each takes. */
+const DISTILL =
+  "--data=d --output=o -a=resnet18 --student_arch=resnet18 -k=resnet50 --teacher_arch=resnet50 -s=moco " +
+  "--teacher_ssl=moco -j=2 --workers=2 --epochs=3 --start-epoch=1 -b=4 --batch-size=4 --lr=0.1 --learning-rate=0.1 " +
+  "--schedule=1,2 --momentum=0.9 --wd=0.1 --weight-decay=0.1 -p=5 --print-freq=5 --resume=r --distill=t --seed=1 " +
+  "--info=i --dim=64 --queue=1024 --temp=0.1 --distill-t=0.1 --student_mlp=True --cos=False --local_rank=0 --distributed=True";
+const LINCLS = "--output=o -a=resnet50 --arch=resnet50 -j=2 --workers=2 --epochs=3 --start-epoch=1 -b=4 " +
+  "--batch-size=4 --lr=30 --learning-rate=30 --schedule=1,2 --momentum=0.9 --wd=0.1 --weight-decay=0.1 -p=5 " +
+  "--print-freq=5 --resume=r -e --evaluate --seed=1 --gpu=0 --pretrained=p --local_rank=0";
+
+const parseDistill = (args: string[]) =>
+  parseDistillFlags(args, { encoders: studentNames(), teachers: teacherNames(), folder: "/" });
+const parseLincls = (args: string[]) =>
+  parseLinclsFlags(args, { encoders: ENCODERS.map(({ name }) => name), folder: "/" });
+
+/** The rows of the table under a heading: what is in its first cell, and what becomes of it. */
+function rowsUnder(heading: string): { names: string[]; here: string }[] {
+  const [, section] = TEXT.split(`## ${heading}\n`);
+  return [...section.split("\n## ")[0].matchAll(/^\| (`.*?) +\| (\S.*?) +\|/gm)].map(([, cell, here]) => ({
+    names: [...cell.matchAll(/`([^`]+)`/g)].map(([, name]) => name),
+    here,
+  }));
+}
+
+for (
+  const [heading, line, parse, more] of [
+    ["Every flag of main.py and main_small-patch.py", DISTILL, parseDistill, ["--data=d", "--distill=t"]],
+    ["Every flag of main_lincls.py", LINCLS, parseLincls, ["--pretrained=p", "--resume=r"]],
+  ] as const
+) {
+  Deno.test(`docs/from-pytorch.md: ${heading} is in its table, and is taken as it says`, () => {
+    const flags = line.split(" ");
+    const rows = rowsUnder(heading);
+    const listed = rows.flatMap(({ names }) => names).filter((name) => name.startsWith("-"));
+    assertEquals(listed.toSorted(), flags.map((flag) => flag.split("=")[0]).toSorted());
+    for (const flag of flags) {
+      const [name] = flag.split("=");
+      const { here } = rows.find(({ names }) => names.includes(name))!;
+      const command = parse([...more.filter((other) => other.split("=")[0] !== name), flag]);
+      assert(command.help === undefined);
+      const isRetired = command.warnings.some((warning) => warning.startsWith(`${name} is not needed here`));
+      assertEquals(isRetired, here === "not needed", name);
+    }
+  });
+}
+
+Deno.test("docs/from-pytorch.md's commands are read by the real parsers", () => {
+  const commands = [...TEXT.matchAll(/^ {4}\.\/seed (distill|lincls) (.*)$/gm)];
+  assertEquals(commands.length, 3);
+  for (const [, task, line] of commands) {
+    const command = (task === "distill" ? parseDistill : parseLincls)(line.split(" "));
+    assert(command.help === undefined);
+    assertEquals(command.warnings, [], line);
+  }
+});
