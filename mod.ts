@@ -16,7 +16,13 @@
  * @module
  */
 
-export { distill, type DistillEvents, type DistillPlan, type DistillResult } from "./actors/distillation.ts";
+export {
+  distill,
+  type DistillEvents,
+  type DistillPlan,
+  type DistillResult,
+  NothingToDoError,
+} from "./actors/distillation.ts";
 export {
   type LinearEpoch,
   linearEvaluation,

@@ -64,6 +64,12 @@ export interface DistillPlan {
   firstStep: number;
 }
 
+/** The run that was to be gone on with has come to its end. */
+export class NothingToDoError extends UserError {
+  /** What a program tells the kind of error by. */
+  override name = "NothingToDoError";
+}
+
 /** What a distillation tells while it runs. */
 export interface DistillEvents {
   /** The files are open and fit each other; actors start now. */
@@ -113,7 +119,7 @@ export async function distill(
   const firstStep = start.epoch * batchesPerEpoch + start.batch;
   const totalSteps = Math.min(epochs * batchesPerEpoch, firstStep + (limitSteps ?? Infinity));
   if (firstStep >= totalSteps) {
-    throw new UserError(
+    throw new NothingToDoError(
       `${options.resume}: ${start.epoch} of ${epochs} epochs are done, so there is nothing left to do; use more --epochs`,
     );
   }

@@ -1,5 +1,5 @@
 /** `deno task distill`: flags in, progress and files out. The run itself is `actors/distillation.ts`. */
-import { distill, type DistillPlan, type DistillResult } from "../actors/distillation.ts";
+import { distill, type DistillPlan, type DistillResult, NothingToDoError } from "../actors/distillation.ts";
 import type { DistillOptions } from "../actors/options.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
 import { findNewestCheckpoint, removeLeftovers } from "../models/checkpoint/run_checkpoints.ts";
@@ -127,6 +127,8 @@ async function main(): Promise<void> {
       onWarning: shown.warn,
     }, interrupt.signal);
   } catch (error) {
+    // A command line that serves a run until its end may be started once more.
+    if (error instanceof NothingToDoError && command.resumesIfThere) return shown.report(error.message);
     folder.log(reportError(error).text);
     throw error;
   } finally {
