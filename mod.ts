@@ -51,5 +51,15 @@ export {
 } from "./actors/defaults.ts";
 export type * from "./actors/messages.ts";
 export * from "./actors/runtime/mod.ts";
+export { BrokenRowError, type Dataset, type DatasetRow, type DatasetRows } from "./data/dataset.ts";
+export type { Picture } from "./data/decode.ts";
+export type { LineIndexOptions } from "./data/line_index.ts";
+export {
+  type DatasetOptions,
+  findDataset,
+  openDataset,
+  resolveDataset,
+  type Split,
+} from "./data/open_dataset.ts";
 export type { PackedPictures } from "./data/pack.ts";
 export { UserError } from "./errors.ts";

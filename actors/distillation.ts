@@ -4,7 +4,7 @@
  *     tsv_reader x workers -> augmenter -> teacher_encoder -> queue_keeper -> student_trainer
  *     bank_reader, query_reader -> evaluation_augmenter -> evaluator
  */
-import { join } from "node:path";
+import { resolveDataset } from "../data/open_dataset.ts";
 import { EpochOrder } from "../data/sampler.ts";
 import { UserError } from "../errors.ts";
 import { CheckpointError } from "../models/checkpoint/checkpoint_error.ts";
@@ -26,7 +26,16 @@ import type {
 } from "./messages.ts";
 import { type DistillOptions, smallViewsOf } from "./options.ts";
 import type queueKeeper from "./queue_keeper.ts";
-import { abortable, brokenRowHandler, countRows, moduleUrl, whenAborted } from "./recipe.ts";
+import {
+  abortable,
+  brokenRowHandler,
+  checkSameClasses,
+  type DataFacts,
+  lookAtData,
+  moduleUrl,
+  warningHandler,
+  whenAborted,
+} from "./recipe.ts";
 import { type ActorRef, ActorSystem } from "./runtime/mod.ts";
 import { transpose } from "./student_trainer.ts";
 import { openStudentInit } from "./student_init.ts";
@@ -54,7 +63,7 @@ export interface DistillResult {
 
 /** What a run is, known before the first step. */
 export interface DistillPlan {
-  /** Rows of `train.tsv`. */
+  /** Rows to learn from, broken ones included. */
   pictures: number;
   /** Batches of an epoch; the pictures that do not fill one are left out. */
   batchesPerEpoch: number;
@@ -108,10 +117,10 @@ export async function distill(
   signal?: AbortSignal,
 ): Promise<DistillResult> {
   const { epochs, batchSize, seed, limitSteps } = options;
-  const trainPath = join(options.data, "train.tsv");
-  const rows = await countRows(trainPath, events);
-  const testPath = options.testData;
-  if (testPath !== null) await countRows(testPath, events);
+  const trainPath = await resolveDataset(options.data, "train");
+  const pictures = await lookAtData(trainPath, events);
+  const testPath = await findTestData(pictures, options, events);
+  const { rowCount: rows } = pictures;
   const { batchCount: batchesPerEpoch } = new EpochOrder(rows, seed, 0, batchSize, { shuffle: false });
   await checkTeacher(options, events);
   if (options.studentInit !== null && options.resume === null) await checkStudentInit(options, events);
@@ -153,7 +162,7 @@ export async function distill(
         else if (weights !== undefined) judgeEpoch(epoch, weights);
       },
       views: (views) => events.onViews?.(views),
-      warning: (text) => events.onWarning?.(text),
+      warning: warningHandler(events),
       brokenRow: brokenRowHandler(events),
     });
 
@@ -211,6 +220,21 @@ export async function distill(
       knn,
     };
   });
+}
+
+/** The pictures to evaluate on; `null` where there are none, or no labels to learn them by. */
+async function findTestData(
+  pictures: DataFacts,
+  { testData }: DistillOptions,
+  events: DistillEvents,
+): Promise<string | null> {
+  if (testData === null) return null;
+  if (!pictures.hasLabels) {
+    events.onNote?.(`no kNN: ${pictures.path} has no classes`);
+    return null;
+  }
+  checkSameClasses(pictures, await lookAtData(testData, events));
+  return testData;
 }
 
 /** Fails before anything is started when the teacher's checkpoint is not what the options say. */

@@ -7,7 +7,15 @@
 import type augmenter from "./augmenter.ts";
 import type evaluator from "./evaluator.ts";
 import type { Accuracy, EvaluatedEncoder, Purpose, ReaderMonitor } from "./messages.ts";
-import { abortable, brokenRowHandler, countRows, moduleUrl, type WarningEvents } from "./recipe.ts";
+import {
+  abortable,
+  brokenRowHandler,
+  checkSameClasses,
+  lookAtData,
+  moduleUrl,
+  type WarningEvents,
+  warningHandler,
+} from "./recipe.ts";
 import { type ActorRef, ActorSystem } from "./runtime/mod.ts";
 import type tsvReader from "./tsv_reader.ts";
 import { EVALUATION_ORDER } from "./tsv_reader.ts";
@@ -17,7 +25,7 @@ const BATCH = 100;
 
 /** What a kNN evaluation needs besides an encoder. Paths are absolute. */
 export interface KnnOptions {
-  /** Pictures that vote. */
+  /** Pictures that vote: a path that `openDataset` knows, as the next. */
   bankData: string;
   /** Pictures that are classified. */
   queryData: string;
@@ -56,15 +64,14 @@ export async function knnEvaluation(
   events: KnnEvents = {},
   signal?: AbortSignal,
 ): Promise<Accuracy[]> {
-  const [bankPictures, queryPictures] = [
-    await countRows(options.bankData, events),
-    await countRows(options.queryData, events),
-  ];
-  events.onPlan?.({ bankPictures, queryPictures });
+  const bank = await lookAtData(options.bankData, events);
+  const queries = await lookAtData(options.queryData, events);
+  checkSameClasses(bank, queries);
+  events.onPlan?.({ bankPictures: bank.rowCount, queryPictures: queries.rowCount });
   const system = new ActorSystem();
   return await system.run(async () => {
     const monitor = system.listen<ReaderMonitor>("monitor", {
-      warning: (text) => events.onWarning?.(text),
+      warning: warningHandler(events),
       brokenRow: brokenRowHandler(events),
     });
     const judge = spawnKnn(system, options, monitor);

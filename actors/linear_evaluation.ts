@@ -5,7 +5,7 @@
  *     tsv_reader x workers -> augmenter -> feature_encoder -> linear_trainer
  *     test_reader -> test_augmenter -> feature_encoder
  */
-import { TsvFile } from "../data/tsv.ts";
+import { openDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import { openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
 import { readLinearCheckpoint } from "../models/checkpoint/linear_checkpoint.ts";
@@ -19,7 +19,15 @@ import type { LinearOptions } from "./linear_options.ts";
 import type linearTrainer from "./linear_trainer.ts";
 import type { LinearTrainerConfig } from "./linear_trainer.ts";
 import type { Augmenter, LinearMonitor, ProbeScore, Purpose, TsvReader } from "./messages.ts";
-import { brokenRowHandler, moduleUrl, type WarningEvents, whenAborted } from "./recipe.ts";
+import {
+  brokenRowHandler,
+  checkSameClasses,
+  type DataFacts,
+  moduleUrl,
+  type WarningEvents,
+  warningHandler,
+  whenAborted,
+} from "./recipe.ts";
 import { type ActorRef, ActorSystem } from "./runtime/mod.ts";
 import type tsvReader from "./tsv_reader.ts";
 import { EVALUATION_ORDER, type ReadingOrder, TRAINING_ORDER, type TsvReaderConfig } from "./tsv_reader.ts";
@@ -104,18 +112,19 @@ export async function linearEvaluation(
 ): Promise<LinearResult> {
   const { lr, epochs, batchSize, evaluate, cacheFeatures } = options;
   const { features } = findEncoder(options.arch);
-  const [train, test] = await lookAtData(options, events);
+  const [train, test] = await findClasses(options, events);
+  checkSameClasses(train, test);
   const classes = options.classes ?? Math.max(train.classes, test.classes);
   const start = await findStart(options);
-  const batchesPerEpoch = Math.ceil(train.rows / batchSize);
+  const batchesPerEpoch = Math.ceil(train.rowCount / batchSize);
   if (!evaluate && start.epoch >= epochs) {
     throw new UserError(
       `${options.resume}: ${start.epoch} of ${epochs} epochs are done, so there is nothing left to do; use more --epochs`,
     );
   }
   events.onPlan?.({
-    trainPictures: train.rows,
-    testPictures: test.rows,
+    trainPictures: train.rowCount,
+    testPictures: test.rowCount,
     classes,
     features,
     batchesPerEpoch,
@@ -135,7 +144,7 @@ export async function linearEvaluation(
         const step = epoch * batchesPerEpoch + batch + 1;
         events.onStep?.({ epoch, step, score: scores[0], lr: learningRates[0] });
       },
-      warning: (text) => events.onWarning?.(text),
+      warning: warningHandler(events),
       brokenRow: brokenRowHandler(events),
     });
     const line = spawnLine(system, options, { features, classes }, monitor, start.epoch);
@@ -214,19 +223,21 @@ export async function linearEvaluation(
   });
 }
 
-/** Rows of both files, and the classes that their labels speak of. */
-function lookAtData(
+/** What the pictures are, and how many classes their labels speak of. */
+function findClasses(
   { trainData, testData, classes }: LinearOptions,
   { onWarning }: WarningEvents,
-): Promise<{ rows: number; classes: number }[]> {
+): Promise<(DataFacts & { classes: number })[]> {
   return Promise.all([trainData, testData].map(async (path) => {
-    using tsv = await TsvFile.open(path, { onWarning });
-    if (classes !== null) return { rows: tsv.rowCount, classes };
-    const largest = tsv.largestLabel();
+    using dataset = await openDataset(path, { onWarning });
+    const { rowCount, hasLabels, classNames } = dataset;
+    const facts = { path, rowCount, hasLabels, classNames };
+    if (classes !== null) return { ...facts, classes };
+    const largest = dataset.largestLabel();
     if (largest === undefined || largest < 0) {
       throw new UserError(`${path}: its rows have no labels from 0 on, which a linear evaluation needs`);
     }
-    return { rows: tsv.rowCount, classes: largest + 1 };
+    return { ...facts, classes: largest + 1 };
   }));
 }
 

@@ -18,9 +18,9 @@ export interface DistillOptions {
   teacherSsl: TeacherSsl;
   /** File of the teacher's weights, as PyTorch saved them. */
   distill: string;
-  /** Folder of `train.tsv`. */
+  /** Folder of `train.tsv`, or what else `resolveDataset` finds pictures to learn from by. */
   data: string;
-  /** TSV file whose pictures the kNN classifies by their neighbours in `train.tsv`; `null` for no evaluation. */
+  /** Data whose pictures the kNN classifies by their neighbours among those to learn from; `null` for no evaluation. */
   testData: string | null;
   /** Folder that the run writes to. */
   output: string;

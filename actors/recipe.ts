@@ -1,5 +1,7 @@
 /** What the recipes have in common: how they find their actors, hear of broken rows, and are aborted. */
-import { TsvFile } from "../data/tsv.ts";
+import type { Dataset } from "../data/dataset.ts";
+import { openDataset } from "../data/open_dataset.ts";
+import { UserError } from "../errors.ts";
 import type { ReaderMonitor } from "./messages.ts";
 import type { Handlers } from "./runtime/mod.ts";
 
@@ -14,10 +16,54 @@ export function moduleUrl(name: string): URL {
   return new URL(`./${name}.ts`, import.meta.url);
 }
 
-/** Rows of a file of pictures, broken ones included. */
-export async function countRows(path: string, { onWarning }: WarningEvents): Promise<number> {
-  using tsv = await TsvFile.open(path, { onWarning });
-  return tsv.rowCount;
+/** What a run needs to know of its pictures before it reads them. */
+export type DataFacts = Pick<Dataset, "path" | "rowCount" | "hasLabels" | "classNames">;
+
+/** Opens data once, so that what is wrong with it is said before anything is started. */
+export async function lookAtData(path: string, { onWarning }: WarningEvents): Promise<DataFacts> {
+  using dataset = await openDataset(path, { onWarning });
+  const { rowCount, hasLabels, classNames } = dataset;
+  return { path, rowCount, hasLabels, classNames };
+}
+
+/**
+ * Makes sure that a label means the same in the pictures to learn from and in those to be judged on.
+ *
+ * @throws {UserError} where one has no labels, or both name their classes and the names differ
+ */
+export function checkSameClasses(learnt: DataFacts, judged: DataFacts): void {
+  for (const { path, hasLabels } of [learnt, judged]) {
+    if (!hasLabels) {
+      throw new UserError(`${path}: expected a folder for each class, found pictures without labels`);
+    }
+  }
+  const [names, others] = [learnt.classNames, judged.classNames];
+  if (names === undefined || others === undefined) return;
+  const missing = (from: readonly string[], inThese: readonly string[]) =>
+    inThese.find((name) => !from.includes(name));
+  for (
+    const [here, there, name] of [[judged, learnt, missing(others, names)], [
+      learnt,
+      judged,
+      missing(names, others),
+    ]] as const
+  ) {
+    if (name === undefined) continue;
+    throw new UserError(
+      `${here.path}: expected the classes of ${there.path}, found none that is called "${name}", so the labels would ` +
+        "not mean the same. Where it has no pictures of that class, an empty folder of that name will do.",
+    );
+  }
+}
+
+/** A handler of warnings that gives each one once: what one reader of some data finds, the others find too. */
+export function warningHandler({ onWarning }: WarningEvents): (text: string) => void {
+  const given = new Set<string>();
+  return (text) => {
+    if (given.has(text)) return;
+    given.add(text);
+    onWarning?.(text);
+  };
 }
 
 /**

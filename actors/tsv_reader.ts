@@ -1,13 +1,14 @@
 /**
- * Reads rows of a TSV file, decodes their pictures, and packs them into one buffer a batch.
+ * Reads rows of a TSV file, or of other data (see `openDataset`), decodes their pictures, and packs them into one buffer
+ * a batch.
  *
  * Several readers share an epoch's order: of `workers` readers, number `worker` makes every `workers`-th batch. What is
  * in a batch depends on the seed, the epoch and the batch's number alone.
  */
 import { BatchReader } from "../data/batch_reader.ts";
+import { openDataset } from "../data/open_dataset.ts";
 import { packPictures } from "../data/pack.ts";
 import { EpochOrder } from "../data/sampler.ts";
-import { TsvFile } from "../data/tsv.ts";
 import { UserError } from "../errors.ts";
 import type { Augmenter, BatchBuffers, Purpose, ReaderMonitor, TsvReader } from "./messages.ts";
 import { type ActorContext, type ActorRef, defineActor, urgent } from "./runtime/mod.ts";
@@ -22,12 +23,12 @@ export interface ReadingOrder {
 /** Every batch is full, of pictures in an order of the epoch's own. */
 export const TRAINING_ORDER: ReadingOrder = { shuffle: true, dropLast: true, brokenRows: "replace" };
 
-/** Every picture that can be used, once, in the file's order. */
+/** Every picture that can be used, once, in the data's order. */
 export const EVALUATION_ORDER: ReadingOrder = { shuffle: false, dropLast: false, brokenRows: "skip" };
 
 /** How a reader is started. */
 export interface TsvReaderConfig {
-  /** Of the TSV file. */
+  /** Of the TSV file, or of other data that `openDataset` knows. */
   path: string;
   purpose: Purpose;
   /** {@linkcode TRAINING_ORDER} or {@linkcode EVALUATION_ORDER}, or a mixture. */
@@ -89,9 +90,9 @@ class BufferPool {
 export default defineActor<TsvReader, TsvReaderConfig>(async (config, context) => {
   const { path, purpose, order: orderOptions, worker, workers, seed, batchSize, monitor } = config;
   const tell = (text: string) => void monitor.tell("warning", text).catch(() => {});
-  const tsv = await TsvFile.open(path, { onWarning: tell });
-  context.onStop(() => tsv.close());
-  const reader = new BatchReader(tsv, {
+  const dataset = await openDataset(path, { onWarning: tell });
+  context.onStop(() => dataset.close());
+  const reader = new BatchReader(dataset, {
     brokenRows: orderOptions.brokenRows,
     onBrokenRow: ({ file, row, message: text }) =>
       void monitor.tell("brokenRow", { file, row, text }).catch(() => {}),
@@ -106,7 +107,7 @@ export default defineActor<TsvReader, TsvReaderConfig>(async (config, context) =
       },
 
       async read({ epoch, firstBatch = 0, endBatch = Infinity }) {
-        const order = new EpochOrder(tsv.rowCount, seed, epoch, batchSize, orderOptions);
+        const order = new EpochOrder(dataset.rowCount, seed, epoch, batchSize, orderOptions);
         let pictures = 0;
         for (const batch of order.batchesOf(worker, workers, firstBatch)) {
           if (batch >= endBatch || context.signal.aborted) break;
@@ -123,7 +124,9 @@ export default defineActor<TsvReader, TsvReaderConfig>(async (config, context) =
         }
         // Of several readers, one may have had the broken rows.
         if (orderOptions.brokenRows === "skip" && workers === 1 && pictures === 0) {
-          throw new UserError(`${path}: none of its ${tsv.rowCount} rows holds a picture that can be used`);
+          throw new UserError(
+            `${path}: none of its ${dataset.rowCount} rows holds a picture that can be used`,
+          );
         }
         return { pictures };
       },

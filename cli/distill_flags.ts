@@ -78,9 +78,15 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
       kind: "text",
       metavar: "FOLDER",
       group: DATA,
-      help: "folder of train.tsv (and test.tsv for the kNN)",
+      help:
+        "folder of train.tsv, train/ or CIFAR's binary files (and test.tsv or val/ for the kNN), or a folder of pictures",
     },
-    testData: { kind: "text", metavar: "FILE", group: DATA, help: "TSV file to evaluate the kNN on" },
+    testData: {
+      kind: "text",
+      metavar: "DATA",
+      group: DATA,
+      help: "TSV file, folder or CIFAR file to evaluate the kNN on",
+    },
     output: {
       kind: "text",
       metavar: "FOLDER",
@@ -314,7 +320,7 @@ export function distillHelp(context: DistillFlagsContext): string {
       teacherSsl: "default: recognised from the checkpoint; the original: simclr",
       distill: "default: the bundled teacher",
       data: "default: the bundled pictures",
-      testData: "default: test.tsv in the folder of --data, where it is there",
+      testData: "default: test.tsv, val/ or the like in the folder of --data, where it is there",
       output: "default: a new folder under output/",
       recipe: "default: none",
       studentInit: "default: fresh weights",

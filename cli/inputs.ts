@@ -1,10 +1,10 @@
 /** What a command needs on the disk, looked at before anything is started. */
 
-import { join } from "node:path";
 import type { KnnOptions } from "../actors/knn_evaluation.ts";
 import type { LinearOptions } from "../actors/linear_options.ts";
 import type { EvaluatedEncoder } from "../actors/messages.ts";
 import type { DistillOptions } from "../actors/options.ts";
+import { findDataset, resolveDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import { resolveTeacher } from "../models/teacher.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
@@ -27,20 +27,33 @@ async function requireFile(path: string, flag: string, what: string): Promise<vo
   if (info.isDirectory) throw new UserError(`${flag}: ${path} is a folder; expected ${what}`);
 }
 
-async function requireDataFolder(data: string): Promise<void> {
-  const folder = await stat(data);
-  if (folder === undefined) {
-    throw new UserError(`--data: there is no folder ${data}; expected one with a train.tsv`);
+/** Data to learn from, and an error that says which argument is wrong where there is none. */
+function requireData(data: string, argument: string): Promise<string> {
+  return naming(argument, () => resolveDataset(data, "train"));
+}
+
+async function naming<T>(argument: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new UserError(`${argument}: ${error.message}`, { cause: error });
   }
-  if (!folder.isDirectory) {
-    throw new UserError(`--data: ${data} is a file; expected the folder that holds train.tsv`);
+}
+
+/** The pictures to be judged on: those that a flag names, or those that lie with the ones to learn from. */
+async function requireTestData(data: string, testData: string | null): Promise<string> {
+  if (testData !== null) {
+    return await naming("--test-data", () => findDataset(testData, "test")) ?? testData;
   }
-  await requireFile(join(data, "train.tsv"), "--data", "the pictures to learn from");
+  const info = await Deno.stat(data);
+  if (info.isFile) throw new UserError(`${data} is a file: name the pictures to be judged on by --test-data`);
+  return await naming("DATA", () => resolveDataset(data, "test"));
 }
 
 /**
  * Makes sure that the files of a distillation are there, finds out which encoder the teacher's checkpoint holds, and
- * finds `test.tsv` where `--test-data` was not given.
+ * finds pictures to be judged on where `--test-data` was not given.
  *
  * @returns the options with the teacher's encoder and `testData` resolved: the latter is `null` only where there is
  * nothing to evaluate on
@@ -48,20 +61,18 @@ async function requireDataFolder(data: string): Promise<void> {
  */
 export async function checkDistillInputs(request: DistillRequest): Promise<DistillOptions> {
   const { data, distill, resume, studentInit, testData } = request;
-  await requireDataFolder(data);
+  await requireData(data, "--data");
   await requireFile(distill, "--distill", "the teacher's checkpoint");
   if (resume !== null) await requireFile(resume, "--resume", "the checkpoint of a student");
   if (studentInit !== null) await requireFile(studentInit, "--student-init", "the checkpoint of an encoder");
-  if (testData !== null) {
-    await requireFile(testData, "--test-data", "a TSV file of pictures with labels");
-  }
-  const beside = join(data, "test.tsv");
   const { arch, ssl } = await resolveTeacher(distill, { arch: request.teacherArch, ssl: request.teacherSsl });
   return {
     ...request,
     teacherArch: arch,
     teacherSsl: ssl,
-    testData: testData ?? (await stat(beside) === undefined ? null : beside),
+    testData: testData === null
+      ? await findDataset(data, "test") ?? null
+      : await requireTestData(data, testData),
   };
 }
 
@@ -73,10 +84,11 @@ export async function checkDistillInputs(request: DistillRequest): Promise<Disti
 export async function checkKnnInputs(
   { data, testData, pretrained, arch, which, seed, ...rest }: KnnRequest,
 ): Promise<{ encoder: EvaluatedEncoder; options: KnnOptions }> {
-  await requireDataFolder(data);
-  const queryData = testData ?? join(data, "test.tsv");
-  await requireFile(queryData, "--test-data", "a TSV file of pictures with labels");
-  const options = { ...rest, bankData: join(data, "train.tsv"), queryData };
+  const options = {
+    ...rest,
+    bankData: await requireData(data, "DATA"),
+    queryData: await requireTestData(data, testData),
+  };
   // Checked by the flags: there is a name where there is no checkpoint.
   if (pretrained === null) return { options, encoder: { arch: arch!, seed } };
   await requireFile(pretrained, "--pretrained", "the checkpoint of an encoder");
@@ -92,12 +104,11 @@ export async function checkKnnInputs(
  */
 export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearOptions> {
   const { data, resume, arch, which, ...rest } = request;
-  await requireDataFolder(data);
-  const testData = request.testData ?? join(data, "test.tsv");
-  await requireFile(testData, "--test-data", "a TSV file of pictures with labels");
+  const trainData = await requireData(data, "DATA");
+  const testData = await requireTestData(data, request.testData);
   if (resume !== null) await requireFile(resume, "--resume", "the checkpoint of a linear evaluation");
   const pretrained = request.pretrained ?? resume;
-  const resolved = { ...rest, resume, which, pretrained, trainData: join(data, "train.tsv"), testData };
+  const resolved = { ...rest, resume, which, pretrained, trainData, testData };
   // Checked by the flags: there is a name where there is no checkpoint.
   if (pretrained === null) return { ...resolved, arch: arch! };
   await requireFile(pretrained, "--pretrained", "the checkpoint of an encoder");

@@ -45,7 +45,7 @@ function makeTable({ encoders, encoderTable }: KnnFlagsContext) {
       help: "neighbours that vote; of several numbers, each is judged",
     },
     knnT: { kind: "number", above: 0, short: "t", group: VOTE, help: "temperature of their votes" },
-    testData: { kind: "text", metavar: "FILE", group: DATA, help: "pictures that are classified" },
+    testData: { kind: "text", metavar: "DATA", group: DATA, help: "pictures that are classified" },
     imageSize: {
       kind: "integer",
       min: 8,
@@ -92,9 +92,10 @@ export function knnHelp(context: KnnFlagsContext): string {
   return formatHelp({
     usage: "deno task knn [flags] [DATA]     (or ./seed knn [flags] [DATA])",
     intro: [
-      "Classifies pictures by their nearest neighbours: the pictures of train.tsv vote for the class of each one of " +
-      "test.tsv, by the similarity of the encoder's pooled features. Nothing is trained.",
-      "DATA is a folder of train.tsv and test.tsv, the bundled pictures where it is left out.",
+      "Classifies pictures by their nearest neighbours: the training pictures vote for the class of each test " +
+      "picture, by the similarity of the encoder's pooled features. Nothing is trained.",
+      "DATA is a folder of train.tsv and test.tsv, of the folders train/ and val/ with a folder of pictures for each " +
+      "class, or of the binary files of CIFAR; the bundled pictures where it is left out.",
     ],
     table: makeTable(context),
     defaults: {
@@ -103,7 +104,7 @@ export function knnHelp(context: KnnFlagsContext): string {
       seed: `default: ${seed}`,
       knnK: `default: ${ks}`,
       knnT: `default: ${temperature}`,
-      testData: "default: test.tsv in DATA",
+      testData: "default: test.tsv, val/ or the like in DATA",
       imageSize: `default: ${imageSize}; bundled sample: ${sampleImageSize}`,
     },
     listing: context.encoderTable?.(),

@@ -57,7 +57,7 @@ function makeTable({ encoders, encoderTable }: LinclsFlagsContext) {
         "where config.json, log.txt, metrics.jsonl and the checkpoints go; it must not hold another run, unless " +
         "--resume goes on with that",
     },
-    testData: { kind: "text", metavar: "FILE", group: DATA, help: "pictures to be classified" },
+    testData: { kind: "text", metavar: "DATA", group: DATA, help: "pictures to be classified" },
     resume: {
       kind: "text",
       metavar: "FILE",
@@ -219,7 +219,8 @@ export function linclsHelp(context: LinclsFlagsContext): string {
     intro: [
       "Trains a linear classifier on the features of a frozen encoder and says how well it classifies other pictures: " +
       "the linear evaluation of MoCo's protocol, as the original has it.",
-      "DATA is a folder of train.tsv and test.tsv, the bundled pictures where it is left out.",
+      "DATA is a folder of train.tsv and test.tsv, of the folders train/ and val/ with a folder of pictures for each " +
+      "class, or of the binary files of CIFAR; the bundled pictures where it is left out.",
     ],
     table: makeTable(context),
     defaults: {
@@ -228,7 +229,7 @@ export function linclsHelp(context: LinclsFlagsContext): string {
       which: "default: student",
       tensorboard: "default: on",
       classes: "default: as many as the labels say",
-      testData: "default: test.tsv in DATA",
+      testData: "default: test.tsv, val/ or the like in DATA",
       output: "default: a new folder under output/",
     },
     notes: [

@@ -1,17 +1,17 @@
 /** From batch numbers to decoded pictures, with a policy for rows that are broken. */
 import { UserError } from "../errors.ts";
+import { BrokenRowError, type Dataset, type DatasetRow, type DatasetRows } from "./dataset.ts";
 import { BrokenImageError, decodeImage, type DecodeOptions, type Picture } from "./decode.ts";
 import type { EpochOrder } from "./sampler.ts";
-import { BrokenRowError, type TsvFile, type TsvRow } from "./tsv.ts";
 
 /** Pictures that one reader decodes side by side; more gains nothing on two cores and only takes memory. */
 const DECODES_AT_ONCE = 4;
 
 /** A decoded picture with where it came from. */
 export interface LabelledPicture extends Picture {
-  /** Row in the TSV, from 0. */
+  /** Row in the data, from 0. */
   row: number;
-  /** The row's name in the TSV. */
+  /** The row's name in the data. */
   key: string;
   /** An int32. */
   label: number;
@@ -32,17 +32,17 @@ export interface BatchReaderOptions extends DecodeOptions {
  * Reads and decodes the batches of an epoch.
  *
  * A broken row is replaced by the first good one among `EpochOrder.substitutes` that is not in the batch yet, or, where
- * the file has no other good row, by a good one of the same batch. Which one that is depends on the file, the seed and
+ * the data has no other good row, by a good one of the same batch. Which one that is depends on the data, the seed and
  * the epoch, not on the Worker or on what it read before.
  */
 export class BatchReader {
-  #tsv: TsvFile;
+  #dataset: Dataset;
   #options: BatchReaderOptions;
   #broken = new Set<number>();
 
-  /** A reader of a file that the caller opened and will close. */
-  constructor(tsv: TsvFile, options: BatchReaderOptions = {}) {
-    this.#tsv = tsv;
+  /** A reader of data that the caller opened and will close. */
+  constructor(dataset: Dataset, options: BatchReaderOptions = {}) {
+    this.#dataset = dataset;
     this.#options = options;
   }
 
@@ -59,7 +59,7 @@ export class BatchReader {
    */
   async read(order: EpochOrder, batch: number): Promise<LabelledPicture[]> {
     const rows = order.batch(batch);
-    const pictures = await this.#decodeAll(this.#tsv.readRows(rows));
+    const pictures = await this.#decodeAll(await this.#dataset.readRows(rows));
     const good = pictures.filter((picture) => picture !== undefined);
     if (good.length === pictures.length || this.#options.brokenRows === "skip") return good;
     const taken = new Set(good.map((picture) => picture.row));
@@ -71,7 +71,7 @@ export class BatchReader {
     return filled;
   }
 
-  async #decodeAll(rows: (TsvRow | BrokenRowError)[]): Promise<(LabelledPicture | undefined)[]> {
+  async #decodeAll(rows: DatasetRows): Promise<(LabelledPicture | undefined)[]> {
     const pictures = new Array<LabelledPicture | undefined>(rows.length);
     const waiting = rows.entries();
     const decodeWaiting = async () => {
@@ -89,21 +89,21 @@ export class BatchReader {
   ): Promise<LabelledPicture> {
     for (const row of order.substitutes(position)) {
       if (taken.has(row) || this.#broken.has(row)) continue;
-      const picture = await this.#decode(this.#tsv.readRows([row])[0]);
+      const picture = await this.#decode((await this.#dataset.readRows([row]))[0]);
       if (picture === undefined) continue;
       good.push(picture);
       return picture;
     }
     if (good.length === 0) {
       throw new UserError(
-        `${this.#tsv.path}: expected pictures, found none in the ${this.#broken.size} rows that were tried. ` +
+        `${this.#dataset.path}: expected pictures, found none in the ${this.#broken.size} rows that were tried. ` +
           "Look at the messages about broken rows above.",
       );
     }
     return good[position % good.length];
   }
 
-  async #decode(row: TsvRow | BrokenRowError): Promise<LabelledPicture | undefined> {
+  async #decode(row: DatasetRow | BrokenRowError): Promise<LabelledPicture | undefined> {
     try {
       if (row instanceof BrokenRowError) throw row;
       const { width, height, pixels } = await this.#decodeRow(row);
@@ -118,12 +118,13 @@ export class BatchReader {
     }
   }
 
-  async #decodeRow(row: TsvRow): Promise<Picture> {
+  async #decodeRow({ row, image }: DatasetRow): Promise<Picture> {
+    if (!(image instanceof Uint8Array)) return image;
     try {
-      return await decodeImage(row.image, this.#options);
+      return await decodeImage(image, this.#options);
     } catch (error) {
       if (!(error instanceof BrokenImageError)) throw error;
-      throw new BrokenRowError(this.#tsv.path, row.row, error.message);
+      throw this.#dataset.brokenRow(row, error.message);
     }
   }
 }

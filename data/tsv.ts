@@ -6,8 +6,9 @@
  * whole: what stays is 8 bytes a row. Rows are numbered from 0 in code, and by their line, from 1, in messages.
  */
 import { UserError } from "../errors.ts";
+import { BrokenRowError, checkRows, type Dataset, type DatasetRow } from "./dataset.ts";
 import { type LineIndexOptions, lineIndexPath, openLineIndex } from "./line_index.ts";
-import { findNearNames } from "./near_names.ts";
+import { statOrExplain } from "./stat_or_explain.ts";
 
 const TAB = 9;
 const NEWLINE = 10;
@@ -19,37 +20,15 @@ const LABEL_BYTES = 4096;
 /** Neighbouring rows are read with one system call, up to this many bytes. */
 const MAX_RUN_BYTES = 8 << 20;
 
-/** One row. */
-export interface TsvRow {
-  /** Number of the row, from 0. */
-  row: number;
-  /** Column 0: any name. */
-  key: string;
-  /** Column 1: an int32. */
-  label: number;
-  /** The encoded picture (JPEG, PNG or WebP file bytes), not looked at yet. */
+/** One row, its picture as file bytes (JPEG, PNG or WebP). */
+export interface TsvRow extends DatasetRow {
   image: Uint8Array<ArrayBuffer>;
 }
 
-/** One row cannot be used; the rest of the file may be fine. The message names file, line and reason. */
-export class BrokenRowError extends UserError {
-  /** What a program tells the kind of error by. */
-  override name = "BrokenRowError";
-
-  /**
-   * An error about one row.
-   *
-   * @param file path of the TSV
-   * @param row number of the row, from 0
-   * @param reason what was expected and what was found
-   */
-  constructor(readonly file: string, readonly row: number, readonly reason: string) {
-    super(`${file} line ${row + 1}: ${reason}`);
-  }
-}
-
 /** A TSV file open for reading. Close it with `using` or `close()`. */
-export class TsvFile implements Disposable {
+export class TsvFile implements Dataset {
+  /** A TSV has a column of labels, whatever they are worth. */
+  readonly hasLabels = true;
   #file: Deno.FsFile;
   #offsets: Float64Array;
   #size: number;
@@ -119,12 +98,8 @@ export class TsvFile implements Disposable {
    */
   readRows(rows: ArrayLike<number>): (TsvRow | BrokenRowError)[] {
     const results = new Array<TsvRow | BrokenRowError>(rows.length);
+    checkRows(this, rows);
     const order = Array.from(rows, (row, position) => ({ row, position }));
-    for (const { row } of order) {
-      if (!Number.isInteger(row) || row < 0 || row >= this.rowCount) {
-        throw new RangeError(`${this.path} has rows 0 to ${this.rowCount - 1}; row ${row} was asked for`);
-      }
-    }
     order.sort((a, b) => a.row - b.row);
     for (let from = 0; from < order.length;) {
       const first = order[from].row;
@@ -132,7 +107,7 @@ export class TsvFile implements Disposable {
       if (this.#endOf(first) - start > MAX_ROW_BYTES) {
         const { row, position } = order[from++];
         const bytes = this.#endOf(row) - start;
-        results[position] = this.#broken(
+        results[position] = this.brokenRow(
           row,
           `expected at most ${MAX_ROW_BYTES} bytes in a row, found ${bytes}`,
         );
@@ -172,6 +147,11 @@ export class TsvFile implements Disposable {
     return largest;
   }
 
+  /** An error that names the line. */
+  brokenRow(row: number, reason: string): BrokenRowError {
+    return new BrokenRowError(this.path, row, `${this.path} line ${row + 1}`, reason);
+  }
+
   /** Closes the file; harmless when done twice. */
   close(): void {
     this.#file[Symbol.dispose]();
@@ -184,10 +164,6 @@ export class TsvFile implements Disposable {
 
   #endOf(row: number): number {
     return row + 1 < this.#offsets.length ? this.#offsets[row + 1] : this.#size;
-  }
-
-  #broken(row: number, reason: string): BrokenRowError {
-    return new BrokenRowError(this.path, row, reason);
   }
 
   /** Bytes [start, end) of the file, in a buffer that the next call reuses; checks that a line starts there. */
@@ -237,7 +213,7 @@ export class TsvFile implements Disposable {
     const lastStart = line.lastIndexOf(TAB) + 1;
     if (keyEnd === -1 || keyEnd + 1 === lastStart) {
       const found = line.length === 0 ? "an empty line" : keyEnd === -1 ? "1 column" : "2 columns";
-      return this.#broken(
+      return this.brokenRow(
         row,
         `expected at least 3 columns separated by tabs (key, label, base64 picture), found ${found}`,
       );
@@ -245,17 +221,17 @@ export class TsvFile implements Disposable {
     const text = labelText(line, keyEnd);
     const label = parseLabel(text);
     if (label === undefined) {
-      return this.#broken(row, `expected an integer label in column 2, found ${shorten(text)}`);
+      return this.brokenRow(row, `expected an integer label in column 2, found ${shorten(text)}`);
     }
     if (lastStart === line.length) {
-      return this.#broken(row, "expected a base64 picture in the last column, found nothing");
+      return this.brokenRow(row, "expected a base64 picture in the last column, found nothing");
     }
     const base64 = decodeLatin1(line.subarray(lastStart));
     try {
       const image = Uint8Array.fromBase64(base64);
       return { row, key: decodeText(line.subarray(0, keyEnd)), label: label | 0, image };
     } catch {
-      return this.#broken(row, `expected a base64 picture in the last column, found ${shorten(base64)}`);
+      return this.brokenRow(row, `expected a base64 picture in the last column, found ${shorten(base64)}`);
     }
   }
 }
@@ -285,53 +261,4 @@ function decodeLatin1(bytes: Uint8Array): string {
 
 function shorten(text: string): string {
   return JSON.stringify(text.length > 40 ? text.slice(0, 40) + "..." : text);
-}
-
-/**
- * Finds the TSV that a data argument means: the file itself, or `<split>.tsv` in the folder.
- *
- * @param dataArgument a TSV file, or a folder with `train.tsv`, `test.tsv`
- * @param split `train` or `test`
- * @throws UserError that says what is there instead, and which names are near
- */
-export async function resolveTsv(dataArgument: string, split: string): Promise<string> {
-  const info = await statOrExplain(dataArgument);
-  if (!info.isDirectory) return dataArgument;
-  const path = `${dataArgument.replace(/\/+$/, "") || ""}/${split}.tsv`;
-  await statOrExplain(path);
-  return path;
-}
-
-async function statOrExplain(path: string): Promise<Deno.FileInfo> {
-  try {
-    return await Deno.stat(path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) {
-      throw new UserError(`${path} cannot be read: ${(error as Error).message}.`);
-    }
-    throw new UserError(`${path} does not exist. ${await describeSurroundings(path)}`);
-  }
-}
-
-/** What is in the nearest folder above that exists, and which names there are near. */
-async function describeSurroundings(path: string): Promise<string> {
-  const parts = path.replace(/\/+$/, "").split("/");
-  while (parts.length > 0) {
-    const missing = parts.pop()!;
-    const folder = parts.length > 0 ? parts.join("/") || "/" : ".";
-    const names: string[] = [];
-    try {
-      for await (const entry of Deno.readDir(folder)) {
-        if (!entry.name.startsWith(".")) names.push(entry.isDirectory ? `${entry.name}/` : entry.name);
-      }
-    } catch {
-      continue;
-    }
-    names.sort();
-    const shown = names.length > 12 ? [...names.slice(0, 12), `and ${names.length - 12} more`] : names;
-    const near = findNearNames(missing, names.map((name) => name.replace(/\/$/, "")));
-    return `${folder === "." ? "The current folder" : folder} has ${shown.join(", ") || "nothing in it"}.` +
-      (near.length > 0 ? ` Did you mean ${near.join(" or ")}?` : "");
-  }
-  return "";
 }

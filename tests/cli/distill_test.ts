@@ -193,7 +193,7 @@ Deno.test("distill refuses data that it cannot use", async () => {
   const flags = smallFlags(folder, "out");
   await assertRefused(
     smallFlags(folder, "out", { "--data": join(folder.path, "nowhere") }),
-    /--data: there is no folder .*nowhere/,
+    /--data: .*nowhere does not exist/,
   );
   await assertRefused(
     smallFlags(folder, "out", { "-b": "12", "--queue": "24" }),

@@ -37,17 +37,19 @@ Deno.test("checkDistillInputs() names the flag and the path of what is missing",
   const teacher = ["--distill", SAMPLE_TEACHER];
   assertEquals(
     await messageOf("--data", missing, ...teacher),
-    `--data: there is no folder ${missing}; expected one with a train.tsv`,
+    `--data: ${missing} does not exist. ${SAMPLE_DATA} has README.md, resnet18_moco_v2_cifar10.pth.tar, test.lineidx, ` +
+      "test.tsv, train.lineidx, train.tsv.",
   );
-  assertEquals(
-    await messageOf("--data", SAMPLE_TEACHER, ...teacher),
-    `--data: ${SAMPLE_TEACHER} is a file; expected the folder that holds train.tsv`,
-  );
-  const parent = join(SAMPLE_DATA, "..");
-  assertEquals(
-    await messageOf("--data", parent, ...teacher),
-    `--data: there is no file ${join(parent, "train.tsv")}; expected the pictures to learn from`,
-  );
+  const empty = await Deno.makeTempDir();
+  try {
+    assertEquals(
+      await messageOf("--data", empty, ...teacher),
+      `--data: ${empty}: expected one of train.tsv, train/, train.bin, data_batch_1.bin, pictures, found none. ` +
+        `${empty} has nothing in it.`,
+    );
+  } finally {
+    await Deno.remove(empty);
+  }
   assertEquals(
     await messageOf("--distill", missing),
     `--distill: there is no file ${missing}; expected the teacher's checkpoint`,
@@ -58,8 +60,8 @@ Deno.test("checkDistillInputs() names the flag and the path of what is missing",
   );
   assertEquals(
     await messageOf("--test-data", join(SAMPLE_TEACHER, "below")),
-    `--test-data: there is no file ${
-      join(SAMPLE_TEACHER, "below")
-    }; expected a TSV file of pictures with labels`,
+    `--test-data: ${join(SAMPLE_TEACHER, "below")} does not exist. ${SAMPLE_DATA} has README.md, ` +
+      "resnet18_moco_v2_cifar10.pth.tar, test.lineidx, test.tsv, train.lineidx, train.tsv. " +
+      "Did you mean resnet18_moco_v2_cifar10.pth.tar?",
   );
 });

@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncludes } from "@std/assert";
 import { crc32 } from "node:zlib";
 import { BrokenImageError, decodeImage, type Picture } from "../../data/decode.ts";
-import { BrokenRowError, TsvFile } from "../../data/tsv.ts";
+import { BrokenRowError } from "../../data/dataset.ts";
+import { TsvFile } from "../../data/tsv.ts";
 import { UserError } from "../../errors.ts";
 import { referenceJson, referencePath } from "../reference.ts";
 

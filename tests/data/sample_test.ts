@@ -2,11 +2,13 @@ import { assert, assertEquals } from "@std/assert";
 import { decodeImage } from "../../data/decode.ts";
 import { readLineIndex, scanLineOffsets } from "../../data/line_index.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../data/sample.ts";
-import { BrokenRowError, resolveTsv, TsvFile } from "../../data/tsv.ts";
+import { BrokenRowError } from "../../data/dataset.ts";
+import { resolveDataset } from "../../data/open_dataset.ts";
+import { TsvFile } from "../../data/tsv.ts";
 
 for (const [split, each] of [["train", 400], ["test", 100]] as const) {
   Deno.test(`the sample's ${split}.tsv has ${each} pictures of each of ten classes, 32x32`, async () => {
-    const path = await resolveTsv(SAMPLE_DATA, split);
+    const path = await resolveDataset(SAMPLE_DATA, split);
     using tsv = await TsvFile.open(path);
     const counts = new Array(10).fill(0);
     const keys = new Set<string>();

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertInstanceOf, assertLess, assertRejects, assertThrows } from "@std/assert";
 import { scanLineOffsets } from "../../data/line_index.ts";
-import { BrokenRowError, resolveTsv, TsvFile } from "../../data/tsv.ts";
+import { BrokenRowError } from "../../data/dataset.ts";
+import { TsvFile } from "../../data/tsv.ts";
 import { UserError } from "../../errors.ts";
 import { referenceJson, referencePath } from "../reference.ts";
 import { ONE_PIXEL, rowsOf, TestFolder, touch } from "./folder.ts";
@@ -198,39 +199,6 @@ Deno.test("TsvFile does not hold the file in memory", async () => {
   assertEquals(rows, 3072);
   assert(bytes > 140e6, `${bytes} bytes were decoded`);
   assertLess(grown, 96e6);
-});
-
-Deno.test("resolveTsv() finds a split in a folder, or takes the file itself", async () => {
-  using folder = new TestFolder();
-  const train = folder.write("train.tsv", rowsOf(1));
-  const test = folder.write("test.tsv", rowsOf(1));
-  assertEquals(await resolveTsv(folder.path, "train"), train);
-  assertEquals(await resolveTsv(`${folder.path}/`, "test"), test);
-  assertEquals(await resolveTsv(train, "train"), train);
-});
-
-Deno.test("resolveTsv() says what is there instead", async () => {
-  using folder = new TestFolder();
-  folder.write("tran.tsv", rowsOf(1));
-  folder.write("notes.txt", "");
-  Deno.mkdirSync(`${folder.path}/images`);
-  const missing = await assertRejects(() => resolveTsv(folder.path, "train"), UserError);
-  assertEquals(
-    missing.message,
-    `${folder.path}/train.tsv does not exist. ${folder.path} has images/, notes.txt, tran.tsv. ` +
-      "Did you mean tran.tsv?",
-  );
-  await assertRejects(() => resolveTsv(`${folder.path}/image`, "train"), UserError, "Did you mean images?");
-  await assertRejects(
-    () => resolveTsv(`${folder.path}/no/such/folder`, "train"),
-    UserError,
-    `${folder.path} has images/`,
-  );
-  await assertRejects(
-    () => resolveTsv(`${folder.path}/notes.txt/train.tsv`, "train"),
-    UserError,
-    "does not exist",
-  );
 });
 
 Deno.test("largestLabel() reads the labels alone, and passes over rows without one", async () => {

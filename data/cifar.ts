@@ -1,0 +1,180 @@
+/**
+ * The binary versions of CIFAR-10 and CIFAR-100: files of records, each a label and 32 x 32 pixels. CIFAR-10 has one
+ * label byte, CIFAR-100 two: the coarse one, which is not used, and the fine one. The pixels are 1024 bytes of red, 1024
+ * of green and 1024 of blue, row by row (https://www.cs.toronto.edu/~kriz/cifar.html).
+ */
+import { basename, dirname } from "node:path";
+import { UserError } from "../errors.ts";
+import { BrokenRowError, checkRows, type Dataset, type DatasetRow, type DatasetRows } from "./dataset.ts";
+import type { Picture } from "./decode.ts";
+import { statOrExplain } from "./stat_or_explain.ts";
+
+/** Height and width of a picture, in pixels. */
+const SIZE = 32;
+const PLANE = SIZE * SIZE;
+
+/** The two versions. */
+const VERSIONS = [
+  { name: "CIFAR-10", labelBytes: 1, classes: 10, names: "batches.meta.txt" },
+  { name: "CIFAR-100", labelBytes: 2, classes: 100, names: "fine_label_names.txt" },
+] as const;
+
+type Version = typeof VERSIONS[number];
+
+/** The files of CIFAR-10 to train on. */
+export const CIFAR10_TRAIN_FILES = /^data_batch_\d+\.bin$/;
+
+function recordBytes({ labelBytes }: Version): number {
+  return labelBytes + 3 * PLANE;
+}
+
+interface CifarFile {
+  /** Name without `.bin`. */
+  name: string;
+  file: Deno.FsFile;
+  rows: number;
+}
+
+/** One or several files of CIFAR open for reading. */
+export class CifarFiles implements Dataset {
+  readonly #files: readonly CifarFile[];
+  readonly #version: Version;
+  /** How many pictures there are. */
+  readonly rowCount: number;
+  /** Each record has a label. */
+  readonly hasLabels = true;
+
+  private constructor(
+    readonly path: string,
+    files: readonly CifarFile[],
+    version: Version,
+    readonly classNames: readonly string[] | undefined,
+  ) {
+    this.#files = files;
+    this.#version = version;
+    this.rowCount = files.reduce((rows, file) => rows + file.rows, 0);
+  }
+
+  /**
+   * Opens a file, or the `data_batch_*.bin` of a folder as one.
+   *
+   * @throws {UserError} where a file's size is not that of whole records
+   */
+  static async open(path: string): Promise<CifarFiles> {
+    const info = await statOrExplain(path);
+    const names = info.isDirectory
+      ? Array.from(Deno.readDirSync(path), ({ name }) => name).filter((name) =>
+        CIFAR10_TRAIN_FILES.test(name)
+      )
+        .sort((a, b) => parseInt(a.slice(11)) - parseInt(b.slice(11)))
+      : [basename(path)];
+    const folder = info.isDirectory ? path : dirname(path);
+    const files: CifarFile[] = [];
+    try {
+      let version: Version | undefined;
+      for (const name of names) {
+        const found = await recogniseVersion(`${folder}/${name}`);
+        if (version !== undefined && found.version !== version) {
+          throw new UserError(`${folder}/${name}: expected a file of ${version.name} as the others`);
+        }
+        version = found.version;
+        const file = await Deno.open(`${folder}/${name}`);
+        files.push({ name: name.replace(/\.bin$/, ""), file, rows: found.rows });
+      }
+      return new CifarFiles(path, files, version!, await readNames(folder, version!));
+    } catch (error) {
+      for (const { file } of files) file.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Reads records; synchronous inside, as a reader has a Worker of its own.
+   *
+   * @throws {RangeError} for a number that is no row
+   */
+  readRows(rows: ArrayLike<number>): DatasetRows {
+    checkRows(this, rows);
+    return Array.from(rows, (row) => this.#read(row));
+  }
+
+  /** That of the last class, whether it has a picture or not. */
+  largestLabel(): number {
+    return this.#version.classes - 1;
+  }
+
+  /** An error that names the file and the record. */
+  brokenRow(row: number, reason: string): BrokenRowError {
+    const { file, index } = this.#locate(row);
+    const folder = this.path.endsWith(".bin") ? dirname(this.path) : this.path;
+    return new BrokenRowError(this.path, row, `${folder}/${file.name}.bin picture ${index + 1}`, reason);
+  }
+
+  /** Closes the files; harmless when done twice. */
+  close(): void {
+    for (const { file } of this.#files) file[Symbol.dispose]();
+  }
+
+  /** `close`, for `using`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #locate(row: number): { file: CifarFile; index: number } {
+    let index = row;
+    for (const file of this.#files) {
+      if (index < file.rows) return { file, index };
+      index -= file.rows;
+    }
+    throw new RangeError(`${this.path} has no row ${row}`);
+  }
+
+  #read(row: number): DatasetRow | BrokenRowError {
+    const { labelBytes, classes } = this.#version;
+    const { file: { file, name }, index } = this.#locate(row);
+    const record = new Uint8Array(recordBytes(this.#version));
+    file.seekSync(index * record.length, Deno.SeekMode.Start);
+    for (let filled = 0; filled < record.length;) {
+      const read = file.readSync(record.subarray(filled));
+      if (read === null) return this.brokenRow(row, "the file has become shorter since it was opened");
+      filled += read;
+    }
+    const label = record[labelBytes - 1];
+    if (label >= classes) {
+      return this.brokenRow(row, `expected a label from 0 to ${classes - 1}, found ${label}`);
+    }
+    return { row, key: `${name}/${index}`, label, image: toPicture(record.subarray(labelBytes)) };
+  }
+}
+
+/** uint8 [3, 32, 32] to RGBA8. */
+function toPicture(planes: Uint8Array): Picture {
+  const pixels = new Uint8Array(4 * PLANE).fill(255);
+  for (let channel = 0; channel < 3; channel++) {
+    for (let i = 0; i < PLANE; i++) pixels[4 * i + channel] = planes[channel * PLANE + i];
+  }
+  return { width: SIZE, height: SIZE, pixels };
+}
+
+async function recogniseVersion(path: string): Promise<{ version: Version; rows: number }> {
+  const { size } = await statOrExplain(path);
+  const fitting = VERSIONS.filter((version) => size > 0 && size % recordBytes(version) === 0);
+  // Both fit every 9 million bytes; the distributed files of CIFAR-100 are called so.
+  const version = fitting.length === 2 && /^(train|test)\.bin$/.test(basename(path))
+    ? fitting[1]
+    : fitting[0];
+  if (version !== undefined) return { version, rows: size / recordBytes(version) };
+  const kinds = VERSIONS.map((version) => `${recordBytes(version)} bytes (${version.name})`);
+  throw new UserError(
+    `${path}: expected records of ${
+      kinds.join(" or ")
+    }, found ${size} bytes, which is no whole number of either. ` +
+      "Get the binary version of CIFAR, or get it again if the download was cut off.",
+  );
+}
+
+async function readNames(folder: string, { names, classes }: Version): Promise<string[] | undefined> {
+  const text = await Deno.readTextFile(`${folder}/${names}`).catch(() => "");
+  const found = text.split("\n").map((line) => line.trim()).filter((line) => line !== "");
+  return found.length === classes ? found : undefined;
+}

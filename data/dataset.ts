@@ -1,0 +1,78 @@
+/**
+ * What every kind of data looks like to a reader: rows of a key, a label and a picture, reached by number. A TSV file, a
+ * folder of pictures and the binary files of CIFAR are such; `openDataset` tells them apart.
+ */
+import { UserError } from "../errors.ts";
+import type { Picture } from "./decode.ts";
+
+/** One row. */
+export interface DatasetRow {
+  /** Number of the row, from 0. */
+  row: number;
+  /** Any name: column 0 of a TSV, the path of a file in its folder. */
+  key: string;
+  /** An int32; -1 where the data has no classes. */
+  label: number;
+  /** The bytes of a picture's file, not looked at yet, or pixels where the data keeps pixels. */
+  image: Uint8Array<ArrayBuffer> | Picture;
+}
+
+/** Rows that are read, or what is wrong with them. */
+export type DatasetRows = (DatasetRow | BrokenRowError)[];
+
+/** Data that is open for reading. Close it with `using` or `close()`. */
+export interface Dataset extends Disposable {
+  /** Of the file or folder. */
+  readonly path: string;
+  /** How many rows there are, broken ones included. */
+  readonly rowCount: number;
+  /** Whether its labels are of classes. */
+  readonly hasLabels: boolean;
+  /** Names of the labels 0, 1 and so on, where the data has them. */
+  readonly classNames?: readonly string[];
+
+  /**
+   * Reads any rows, in any order.
+   *
+   * @param rows numbers from 0
+   * @returns for each one the row, or what is wrong with it, in the order asked for
+   * @throws {RangeError} for a number that is no row
+   */
+  readRows(rows: ArrayLike<number>): DatasetRows | Promise<DatasetRows>;
+
+  /** The largest label; no picture is read. `undefined` where no row has a label. */
+  largestLabel(): number | undefined;
+
+  /** An error that names a row as a person would look for it. */
+  brokenRow(row: number, reason: string): BrokenRowError;
+
+  /** Lets go of its files; harmless when done twice. */
+  close(): void;
+}
+
+/** One row cannot be used; the rest of the data may be fine. The message names the place and the reason. */
+export class BrokenRowError extends UserError {
+  /** What a program tells the kind of error by. */
+  override name = "BrokenRowError";
+
+  /**
+   * An error about one row.
+   *
+   * @param file path of the data
+   * @param row number of the row, from 0
+   * @param place where a person finds the row
+   * @param reason what was expected and what was found
+   */
+  constructor(readonly file: string, readonly row: number, place: string, readonly reason: string) {
+    super(`${place}: ${reason}`);
+  }
+}
+
+/** Makes sure that rows exist before they are read. */
+export function checkRows({ path, rowCount }: Dataset, rows: ArrayLike<number>): void {
+  for (let i = 0; i < rows.length; i++) {
+    if (!Number.isInteger(rows[i]) || rows[i] < 0 || rows[i] >= rowCount) {
+      throw new RangeError(`${path} has rows 0 to ${rowCount - 1}; row ${rows[i]} was asked for`);
+    }
+  }
+}

@@ -1,0 +1,143 @@
+/** From what a person calls their data to something that rows are read from. */
+import { basename } from "node:path";
+import { UserError } from "../errors.ts";
+import { CIFAR10_TRAIN_FILES, CifarFiles } from "./cifar.ts";
+import type { Dataset } from "./dataset.ts";
+import { ImageFolder, isPictureName } from "./image_folder.ts";
+import type { LineIndexOptions } from "./line_index.ts";
+import { describeSurroundings, statOrExplain } from "./stat_or_explain.ts";
+import { TsvFile } from "./tsv.ts";
+
+/** What `openDataset` can be told. */
+export type DatasetOptions = LineIndexOptions;
+
+/** To learn from, or to be judged on. */
+export type Split = "train" | "test";
+
+/** Where a folder has its data, by what it is for; the first one that is there counts. A slash asks for a folder. */
+const PLACES: Readonly<Record<Split, readonly string[]>> = {
+  train: ["train.tsv", "train/", "train.bin"],
+  test: [
+    "test.tsv",
+    "val.tsv",
+    // Before test/, which has no labels in ImageNet.
+    "val/",
+    "valid/",
+    "validation/",
+    "test/",
+    "test_batch.bin",
+    "test.bin",
+  ],
+};
+
+/** Folders that the archives of CIFAR unpack to. */
+const CIFAR_FOLDERS = ["cifar-10-batches-bin", "cifar-100-binary"];
+
+/** Folders that they unpack to in other versions, which are not read. */
+const OTHER_CIFAR_FOLDERS = ["cifar-10-batches-py", "cifar-100-python", "cifar-10-batches-mat"];
+
+/**
+ * Opens a TSV file, a folder of pictures, a binary file of CIFAR or the folder of its `data_batch_*.bin`.
+ *
+ * @example
+ * ```ts
+ * using pictures = await openDataset("data/imagenet/train", { onWarning: console.warn });
+ * const [first] = await pictures.readRows([0]);
+ * ```
+ * @throws {UserError} where there is nothing, or nothing that can be read
+ */
+export async function openDataset(path: string, options: DatasetOptions = {}): Promise<Dataset> {
+  const info = await statOrExplain(path);
+  if (info.isDirectory) {
+    return hasCifarBatches(path) ? await CifarFiles.open(path) : await ImageFolder.open(path, options);
+  }
+  if (/\.bin$/i.test(path)) return await CifarFiles.open(path);
+  if (/\.(tar|tgz|tar\.gz)$/i.test(path)) {
+    throw new UserError(
+      `${path} is an archive, whose pictures cannot be reached in any order: make a TSV file of it by ` +
+        "`deno task tsv`, or unpack it.",
+    );
+  }
+  await checkText(path);
+  return await TsvFile.open(path, options);
+}
+
+/** Fails where a file cannot be a TSV, before its lines are looked for. */
+async function checkText(path: string): Promise<void> {
+  using file = await Deno.open(path);
+  const start = new Uint8Array(4096);
+  const count = await file.read(start) ?? 0;
+  if (!start.subarray(0, count).includes(0)) return;
+  throw new UserError(
+    `${path}: expected a TSV file (key, label, base64 picture), a folder of pictures or a .bin file of CIFAR, found a ` +
+      "binary file.",
+  );
+}
+
+/**
+ * Finds the data that an argument means: a file itself; of a folder, what it has for the split, such as `train.tsv`,
+ * `train/`, or the files of CIFAR; to train, a folder of pictures itself.
+ *
+ * @returns a path for {@linkcode openDataset}; `undefined` where the folder has nothing for the split
+ * @throws {UserError} where the argument does not exist
+ */
+export async function findDataset(data: string, split: Split): Promise<string | undefined> {
+  const info = await statOrExplain(data);
+  if (!info.isDirectory) return split === "train" ? data : undefined;
+  const folder = data.replace(/(?<=.)\/+$/, "");
+  const found = await findIn(folder, split);
+  if (found !== undefined) return found;
+  for (const name of CIFAR_FOLDERS) {
+    const inside = await findIn(`${folder}/${name}`, split);
+    if (inside !== undefined) return inside;
+  }
+  return split === "train" && looksLikePictures(folder) ? folder : undefined;
+}
+
+/**
+ * {@linkcode findDataset} where there must be something.
+ *
+ * @throws {UserError} that says what was looked for, and what is there instead
+ */
+export async function resolveDataset(data: string, split: Split): Promise<string> {
+  const found = await findDataset(data, split);
+  if (found !== undefined) return found;
+  const places = [...PLACES[split], ...split === "train" ? ["data_batch_1.bin", "pictures"] : []];
+  const other = OTHER_CIFAR_FOLDERS.find((name) =>
+    basename(data) === name || namesIn(`${data}/${name}`).length > 0
+  );
+  throw new UserError(
+    `${data}: expected one of ${places.join(", ")}, found none. ` +
+      (other === undefined
+        ? await describeSurroundings(`${data}/${PLACES[split][0]}`)
+        : `${other} is another version of CIFAR: get the binary version, or make a folder of pictures.`),
+  );
+}
+
+async function findIn(folder: string, split: Split): Promise<string | undefined> {
+  for (const place of PLACES[split]) {
+    const path = `${folder}/${place.replace(/\/$/, "")}`;
+    const info = await Deno.stat(path).catch(() => undefined);
+    if (info !== undefined && info.isDirectory === place.endsWith("/")) return path;
+  }
+  return split === "train" && hasCifarBatches(folder) ? folder : undefined;
+}
+
+function namesIn(folder: string): Deno.DirEntry[] {
+  try {
+    return [...Deno.readDirSync(folder)];
+  } catch {
+    return [];
+  }
+}
+
+function hasCifarBatches(folder: string): boolean {
+  return namesIn(folder).some(({ name }) => CIFAR10_TRAIN_FILES.test(name));
+}
+
+/** Whether a folder has pictures, or folders that have some. */
+function looksLikePictures(folder: string): boolean {
+  const entries = namesIn(folder).filter(({ name }) => !name.startsWith("."));
+  return entries.some(({ name, isFile }) => isFile && isPictureName(name)) ||
+    entries.some(({ name, isFile }) => !isFile && namesIn(`${folder}/${name}`).length > 0);
+}

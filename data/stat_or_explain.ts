@@ -1,0 +1,47 @@
+/** A look at a path, with an error that helps where there is nothing. */
+import { UserError } from "../errors.ts";
+import { findNearNames } from "./near_names.ts";
+
+/**
+ * What is at a path.
+ *
+ * @throws {UserError} that says what is there instead, and which names are near
+ */
+export async function statOrExplain(path: string): Promise<Deno.FileInfo> {
+  try {
+    return await Deno.stat(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) {
+      throw new UserError(`${path} cannot be read: ${(error as Error).message}.`);
+    }
+    throw new UserError(`${path} does not exist. ${await describeSurroundings(path)}`);
+  }
+}
+
+/** What is in the nearest folder above that exists, and which names there are near. */
+export async function describeSurroundings(path: string): Promise<string> {
+  const parts = path.replace(/\/+$/, "").split("/");
+  while (parts.length > 0) {
+    const missing = parts.pop()!;
+    const folder = parts.length > 0 ? parts.join("/") || "/" : ".";
+    const names: string[] = [];
+    try {
+      for await (const entry of Deno.readDir(folder)) {
+        if (!entry.name.startsWith(".")) names.push(entry.isDirectory ? `${entry.name}/` : entry.name);
+      }
+    } catch {
+      continue;
+    }
+    names.sort();
+    const shown = names.length > 12 ? [...names.slice(0, 12), `and ${names.length - 12} more`] : names;
+    const near = findNearNames(missing, names.map((name) => name.replace(/\/$/, "")));
+    return `${folder === "." ? "The current folder" : folder} has ${shown.join(", ") || "nothing in it"}.` +
+      (near.length > 0 ? ` Did you mean ${near.join(" or ")}?` : "");
+  }
+  return "";
+}
+
+/** What went wrong with a file, in few words: the system's, without the call that Deno names after it. */
+export function describeError(error: unknown): string {
+  return (error as Error).message.replace(/: \w+ '.*'$/s, "");
+}

@@ -1,0 +1,101 @@
+/** The same pictures as a TSV file, as a folder of pictures and as binary files of CIFAR: nothing else may differ. */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { join } from "node:path";
+import { distill } from "../../actors/distillation.ts";
+import { knnEvaluation } from "../../actors/knn_evaluation.ts";
+import { decodeImage } from "../../data/decode.ts";
+import { findDataset, resolveDataset } from "../../data/open_dataset.ts";
+import { UserError } from "../../errors.ts";
+import { RunFolder, sampleRows } from "./small_run.ts";
+
+const FILES = { train: ["train.tsv", "data_batch_1.bin"], test: ["test.tsv", "test_batch.bin"] } as const;
+
+/** Writes pictures of the sample, ordered by class, in three kinds; the keys are made the folder's. */
+async function writeKinds(folder: RunFolder): Promise<Record<"tsv" | "pictures" | "cifar", string>> {
+  const kinds = Object.fromEntries(
+    ["tsv", "pictures", "cifar"].map((kind) => [kind, folder.makeOutput(kind)]),
+  ) as Record<"tsv" | "pictures" | "cifar", string>;
+  for (const split of ["train", "test"] as const) {
+    const rows = sampleRows(FILES[split][0], 60).trim().split("\n").map((line) => line.split("\t"))
+      .sort((a, b) => Number(a[1]) - Number(b[1]));
+    assertEquals(new Set(rows.map(([, label]) => label)).size, 10, "the folder must have every class");
+    const records: number[] = [];
+    for (const [i, [, label, image]] of rows.entries()) {
+      const bytes = Uint8Array.fromBase64(image);
+      const folderOfClass = join(kinds.pictures, split, `class${label}`);
+      Deno.mkdirSync(folderOfClass, { recursive: true });
+      Deno.writeFileSync(join(folderOfClass, `${String(i).padStart(4, "0")}.png`), bytes);
+      const { width, pixels } = await decodeImage(bytes);
+      assertEquals(width, 32);
+      records.push(Number(label));
+      for (const channel of [0, 1, 2]) {
+        for (let pixel = 0; pixel < 1024; pixel++) records.push(pixels[4 * pixel + channel]);
+      }
+    }
+    Deno.writeTextFileSync(
+      join(kinds.tsv, FILES[split][0]),
+      rows.map((row) => row.join("\t") + "\n").join(""),
+    );
+    Deno.writeFileSync(join(kinds.cifar, FILES[split][1]), Uint8Array.from(records));
+  }
+  return kinds;
+}
+
+Deno.test("a folder of pictures and CIFAR's binary files train as the TSV of the same pictures, to the last bit", async () => {
+  using folder = new RunFolder(4);
+  const kinds = await writeKinds(folder);
+  const results = new Map<string, unknown>();
+  for (const [kind, data] of Object.entries(kinds)) {
+    const losses: number[] = [];
+    const testData = await findDataset(data, "test");
+    assert(testData !== undefined);
+    const { knn } = await distill(
+      folder.options(`${kind}_run`, { data, testData, limitSteps: 3, workers: 2 }),
+      { onStep: ({ loss }) => losses.push(loss), onWarning: (text) => assert(false, text) },
+    );
+    assertEquals(losses.length, 3);
+    results.set(kind, { losses, knn });
+  }
+  assertEquals(results.get("pictures"), results.get("tsv"));
+  assertEquals(results.get("cifar"), results.get("tsv"));
+});
+
+Deno.test("pictures without classes train without a kNN, which is said", async () => {
+  using folder = new RunFolder(4, 4);
+  const data = folder.makeOutput("flat");
+  for (const [i, line] of sampleRows("train.tsv", 8).trim().split("\n").entries()) {
+    Deno.writeFileSync(join(data, `${i}.png`), Uint8Array.fromBase64(line.split("\t")[2]));
+  }
+  const notes: string[] = [];
+  const options = folder.options("run", { data, testData: join(folder.data, "test.tsv") });
+  const { steps, knn } = await distill(options, { onNote: (text) => notes.push(text) });
+  assertEquals([steps, knn], [2, null]);
+  assert(notes.includes(`no kNN: ${data} has no classes`), notes.join("\n"));
+  await assertRejects(
+    () =>
+      knnEvaluation({ arch: "resnet18", seed: 0 }, {
+        bankData: data,
+        queryData: data,
+        imageSize: 32,
+        ks: [1],
+        temperature: 0.07,
+      }),
+    UserError,
+    "expected a folder for each class, found pictures without labels",
+  );
+});
+
+Deno.test("a test set of other classes is refused", async () => {
+  using folder = new RunFolder(4);
+  const { pictures } = await writeKinds(folder);
+  Deno.renameSync(join(pictures, "test/class3"), join(pictures, "test/klass3"));
+  const evaluate = async () =>
+    await knnEvaluation({ arch: "resnet18", seed: 0 }, {
+      bankData: await resolveDataset(pictures, "train"),
+      queryData: await resolveDataset(pictures, "test"),
+      imageSize: 32,
+      ks: [1],
+      temperature: 0.07,
+    });
+  await assertRejects(evaluate, UserError, `found none that is called "class3"`);
+});

@@ -1,0 +1,73 @@
+import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
+import { CifarFiles } from "../../data/cifar.ts";
+import { BrokenRowError } from "../../data/dataset.ts";
+import type { Picture } from "../../data/decode.ts";
+import { UserError } from "../../errors.ts";
+import { TestFolder } from "./folder.ts";
+
+/** Records whose byte at (channel, y, x) is `first + 64 * channel + y + x`. */
+function records(labels: readonly (readonly number[])[], first = 0): Uint8Array {
+  return Uint8Array.from(labels.flatMap((label, record) => [
+    ...label,
+    ...Array.from({ length: 3072 }, (_, i) => {
+      const [channel, y, x] = [i >> 10, (i >> 5) & 31, i & 31];
+      return first + record + 64 * channel + y + x;
+    }),
+  ]));
+}
+
+Deno.test("CIFAR-10: the batches of a folder are one, in the order of their numbers", async () => {
+  using folder = new TestFolder();
+  folder.write("data_batch_2.bin", records([[3], [4]], 2));
+  folder.write("data_batch_10.bin", records([[5]], 10));
+  folder.write("data_batch_1.bin", records([[9]], 1));
+  folder.write("test_batch.bin", records([[0]]));
+  const names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+  folder.write("batches.meta.txt", names.join("\n") + "\n\n");
+  using cifar = await CifarFiles.open(folder.path);
+  assertEquals([cifar.rowCount, cifar.largestLabel()], [4, 9]);
+  assertEquals(cifar.classNames, names);
+  const rows = cifar.readRows([3, 0, 2]);
+  const found = rows.map((row) => {
+    assert(!(row instanceof BrokenRowError));
+    const { width, height, pixels } = row.image as Picture;
+    assertEquals([width, height, pixels.length], [32, 32, 4096]);
+    return [row.key, row.label, ...pixels.subarray(4 * (2 * 32 + 5), 4 * (2 * 32 + 5) + 4)];
+  });
+  assertEquals(found, [
+    ["data_batch_10/0", 5, 17, 81, 145, 255],
+    ["data_batch_1/0", 9, 8, 72, 136, 255],
+    ["data_batch_2/1", 4, 10, 74, 138, 255],
+  ]);
+});
+
+Deno.test("CIFAR-100: the label is the fine one", async () => {
+  using folder = new TestFolder();
+  const path = folder.write("train.bin", records([[19, 99], [3, 41]]));
+  using cifar = await CifarFiles.open(path);
+  const rows = cifar.readRows([0, 1]);
+  assertEquals(rows.map((row) => row instanceof BrokenRowError ? row.message : row.label), [99, 41]);
+  assertEquals([cifar.largestLabel(), cifar.classNames], [99, undefined]);
+});
+
+Deno.test("CIFAR: broken files and records are named", async () => {
+  using folder = new TestFolder();
+  const cut = folder.write("data_batch_1.bin", new Uint8Array(5000));
+  await assertRejects(
+    () => CifarFiles.open(cut),
+    UserError,
+    `${cut}: expected records of 3073 bytes (CIFAR-10) or 3074 bytes (CIFAR-100), found 5000 bytes`,
+  );
+  await assertRejects(() => CifarFiles.open(folder.write("test.bin", "")), UserError, "found 0 bytes");
+  const path = folder.write("test_batch.bin", records([[0], [10]]));
+  using cifar = await CifarFiles.open(path);
+  const [, wrong] = cifar.readRows([0, 1]);
+  assertInstanceOf(wrong, BrokenRowError);
+  assertEquals(wrong.message, `${path} picture 2: expected a label from 0 to 9, found 10`);
+  Deno.truncateSync(path, 3000);
+  const [gone] = cifar.readRows([0]);
+  assertInstanceOf(gone, BrokenRowError);
+  folder.write("data_batch_1.bin", records([[0]]));
+  folder.write("data_batch_2.bin", records([[0, 0]]));
+  await assertRejects(() => CifarFiles.open(folder.path), UserError, "expected a file of CIFAR-10");
+});

@@ -1,0 +1,164 @@
+import { assert, assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
+import { BrokenRowError } from "../../data/dataset.ts";
+import { ImageFolder } from "../../data/image_folder.ts";
+import { UserError } from "../../errors.ts";
+import { testWithPython } from "../python.ts";
+import { ONE_PIXEL, TestFolder } from "./folder.ts";
+
+const PNG = Uint8Array.fromBase64(ONE_PIXEL);
+
+class Tree extends TestFolder {
+  constructor(files: readonly string[]) {
+    super();
+    for (const file of files) {
+      Deno.mkdirSync(`${this.path}/${file}`.replace(/\/[^/]*$/, ""), { recursive: true });
+      if (!file.endsWith("/")) this.write(file, PNG);
+    }
+  }
+
+  async open(): Promise<{ folder: ImageFolder; rows: [string, number][]; warnings: string[] }> {
+    const warnings: string[] = [];
+    const folder = await ImageFolder.open(this.path, { onWarning: (text) => warnings.push(text) });
+    const rows = await folder.readRows([...Array(folder.rowCount).keys()]);
+    return {
+      folder,
+      warnings: warnings.map((text) => text.replaceAll(this.path, "FOLDER")),
+      rows: rows.map((row) => {
+        assert(!(row instanceof BrokenRowError));
+        assertEquals(row.image, PNG);
+        return [row.key, row.label];
+      }),
+    };
+  }
+}
+
+const CLASSES = [
+  "dog/b.JPG",
+  "dog/a.jpeg",
+  "cat/x/2.png",
+  "cat/x y/1.webp",
+  "cat/x/deep/9.png",
+  "cat/z.png",
+  "Zebra/10.png",
+  "Zebra/9.png",
+];
+
+Deno.test("an image folder has torchvision's classes, labels and order", async () => {
+  using tree = new Tree(CLASSES);
+  const { folder, rows, warnings } = await tree.open();
+  assertEquals(folder.classNames, ["Zebra", "cat", "dog"]);
+  assertEquals([folder.hasLabels, folder.largestLabel()], [true, 2]);
+  assertEquals(rows, [
+    ["Zebra/10.png", 0],
+    ["Zebra/9.png", 0],
+    ["cat/z.png", 1],
+    ["cat/x/2.png", 1],
+    ["cat/x y/1.webp", 1],
+    ["cat/x/deep/9.png", 1],
+    ["dog/a.jpeg", 2],
+    ["dog/b.JPG", 2],
+  ]);
+  assertEquals(warnings, []);
+  const backwards = await folder.readRows([7, 0]);
+  assertEquals(backwards.map((row) => row.row), [7, 0]);
+  await assertRejects(() => folder.readRows([8]), RangeError, "rows 0 to 7; row 8");
+});
+
+testWithPython(
+  "an image folder lists what torchvision lists",
+  { torchvision: "python3-torchvision" },
+  async (run) => {
+    using tree = new Tree(CLASSES);
+    const { rows } = await tree.open();
+    const { samples } = await run(
+      `
+import json, os, sys, torchvision
+root = sys.argv[1]
+samples = torchvision.datasets.ImageFolder(root).samples
+print(json.dumps({"samples": [[os.path.relpath(path, root), label] for path, label in samples]}))
+`,
+      tree.path,
+    );
+    assertEquals(samples, rows);
+  },
+);
+
+Deno.test("pictures without classes have the label -1, at any depth", async () => {
+  for (const files of [["b.png", "a.png"], ["a.png", "2024/b.png"]]) {
+    using tree = new Tree(files);
+    const { folder, rows, warnings } = await tree.open();
+    assertEquals(
+      rows,
+      files.toSorted().reverse().map((file) => [file, -1] as [string, number]).sort((a, b) =>
+        Number(a[0].includes("/")) - Number(b[0].includes("/")) || (a[0] < b[0] ? -1 : 1)
+      ),
+    );
+    assertEquals([folder.hasLabels, folder.largestLabel()], [false, undefined]);
+    assertEquals(
+      warnings,
+      files[1].includes("/")
+        ? [
+          "FOLDER: pictures lie beside the folders 2024, so these are not taken as classes; every picture is used, without a label",
+        ]
+        : [],
+    );
+  }
+});
+
+Deno.test("an image folder says what it leaves out", async () => {
+  using tree = new Tree([
+    "cat/1.png",
+    "cat/readme.txt",
+    "cat/old.bmp",
+    "cat/.hidden.png",
+    ".ipynb_checkpoints/1.png",
+    "dog/",
+    "notes.csv",
+  ]);
+  const { folder, rows, warnings } = await tree.open();
+  assertEquals(rows, [["cat/1.png", 0]]);
+  assertEquals(folder.largestLabel(), 1, "an empty class keeps its label");
+  assertEquals(
+    warnings,
+    [
+      "FOLDER: left out 1 pictures of another format (1 .bmp); make them PNG to have them read, and 2 files that are no pictures (1 .csv, 1 .txt)",
+      "FOLDER: no picture of the class dog",
+    ],
+  );
+});
+
+Deno.test("an image folder follows links, and ends where they lead back up", async () => {
+  using elsewhere = new Tree(["1.png"]);
+  using tree = new Tree(["cat/0.png"]);
+  Deno.symlinkSync(elsewhere.path, `${tree.path}/cat/linked`);
+  Deno.symlinkSync(tree.path, `${tree.path}/cat/up`);
+  Deno.symlinkSync("/nowhere.png", `${tree.path}/cat/gone.png`);
+  const { rows } = await tree.open();
+  assertEquals(rows, [["cat/0.png", 0], ["cat/linked/1.png", 0]]);
+});
+
+Deno.test("an image folder refuses what has no pictures, and names a picture that is gone", async () => {
+  using empty = new Tree(["cat/readme.txt"]);
+  await assertRejects(
+    () => ImageFolder.open(empty.path),
+    UserError,
+    "expected JPEG, PNG or WebP pictures in it or in the folders of its classes, found none. There are 1 files",
+  );
+  using tree = new Tree(["cat/1.png", "cat/2.png"]);
+  const folder = await ImageFolder.open(tree.path);
+  Deno.removeSync(`${tree.path}/cat/1.png`);
+  const [gone, there] = await folder.readRows([0, 1]);
+  assertInstanceOf(gone, BrokenRowError);
+  assertEquals(
+    gone.message,
+    `${tree.path}/cat/1.png: it can no longer be read (No such file or directory (os error 2))`,
+  );
+  assert(!(there instanceof BrokenRowError));
+  assertThrows(
+    () => {
+      throw folder.brokenRow(1, "why");
+    },
+    BrokenRowError,
+    "cat/2.png: why",
+  );
+});

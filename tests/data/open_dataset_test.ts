@@ -1,0 +1,73 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { openDataset, resolveDataset } from "../../data/open_dataset.ts";
+import { UserError } from "../../errors.ts";
+import { rowsOf, TestFolder } from "./folder.ts";
+
+Deno.test("resolveDataset() finds a split in a folder, or takes the file itself", async () => {
+  using folder = new TestFolder();
+  const train = folder.write("train.tsv", rowsOf(1));
+  const test = folder.write("test.tsv", rowsOf(1));
+  assertEquals(await resolveDataset(folder.path, "train"), train);
+  assertEquals(await resolveDataset(`${folder.path}/`, "test"), test);
+  assertEquals(await resolveDataset(train, "train"), train);
+});
+
+Deno.test("resolveDataset() finds every layout that people have", async () => {
+  const record = new Uint8Array(3073);
+  const layouts: [files: string[], train: string, test: string | undefined][] = [
+    [["train/cat/1.jpg", "val/cat/2.jpg", "test/3.jpg"], "/train", "/val"],
+    [["train/cat/1.jpg", "test/cat/3.jpg"], "/train", "/test"],
+    [["train.tsv", "val.tsv", "train/cat/1.jpg"], "/train.tsv", "/val.tsv"],
+    [["cat/1.jpg", "dog/2.jpg"], "", undefined],
+    [["1.jpg", "2.jpg"], "", undefined],
+    [["data_batch_1.bin", "data_batch_2.bin", "test_batch.bin"], "", "/test_batch.bin"],
+    [
+      ["cifar-10-batches-bin/data_batch_1.bin", "cifar-10-batches-bin/test_batch.bin"],
+      "/cifar-10-batches-bin",
+      "/cifar-10-batches-bin/test_batch.bin",
+    ],
+    [["train.bin", "test.bin"], "/train.bin", "/test.bin"],
+    [["cifar-100-binary/train.bin", "notes/a.txt"], "/cifar-100-binary/train.bin", undefined],
+  ];
+  for (const [files, train, test] of layouts) {
+    using folder = new TestFolder();
+    for (const file of files) {
+      Deno.mkdirSync(`${folder.path}/${file}`.replace(/\/[^/]*$/, ""), { recursive: true });
+      folder.write(file, record);
+    }
+    assertEquals(await resolveDataset(folder.path, "train"), folder.path + train, files.join());
+    const found = resolveDataset(folder.path, "test");
+    if (test === undefined) await assertRejects(() => found, UserError, "expected one of test.tsv, val.tsv");
+    else assertEquals(await found, folder.path + test, files.join());
+  }
+});
+
+Deno.test("resolveDataset() says what is there instead", async () => {
+  using folder = new TestFolder();
+  folder.write("tran.tsv", rowsOf(1));
+  folder.write("notes.txt", "");
+  Deno.mkdirSync(`${folder.path}/images`);
+  const missing = await assertRejects(() => resolveDataset(folder.path, "train"), UserError);
+  assertEquals(
+    missing.message,
+    `${folder.path}: expected one of train.tsv, train/, train.bin, data_batch_1.bin, pictures, found none. ` +
+      `${folder.path} has images/, notes.txt, tran.tsv. Did you mean tran.tsv?`,
+  );
+  const refuse = (path: string, message: string) =>
+    assertRejects(() => resolveDataset(folder.path + path, "train"), UserError, message);
+  await refuse("/image", "Did you mean images?");
+  await refuse("/no/such/folder", `${folder.path} has images/`);
+  await refuse("/notes.txt/train.tsv", "does not exist");
+  Deno.mkdirSync(`${folder.path}/cifar-10-batches-py`);
+  folder.write("cifar-10-batches-py/data_batch_1", "");
+  await refuse("/cifar-10-batches-py", "cifar-10-batches-py is another version of CIFAR");
+});
+
+Deno.test("openDataset() refuses other files before it looks for their lines", async () => {
+  using folder = new TestFolder();
+  const weights = folder.write("weights.pth", new Uint8Array(9));
+  await assertRejects(() => openDataset(weights), UserError, "found a binary file");
+  const shard = folder.write("shard-000.tar", new Uint8Array(1024));
+  await assertRejects(() => openDataset(shard), UserError, "deno task tsv");
+  assertEquals([...Deno.readDirSync(folder.path)].length, 2, "an index was written");
+});
