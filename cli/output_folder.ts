@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
-import { writeAll } from "../models/checkpoint/replace_file.ts";
+import { writeAll } from "../data/replace_file.ts";
 
 /** A row of `metrics.jsonl`. */
 export interface MetricsRow {

@@ -41,10 +41,12 @@ export function lineIndexPath(tsvPath: string): string {
 }
 
 /** Grows by doubling; offsets pass 2^32, so they are kept as float64 (exact up to 2^53). */
-class Offsets {
+export class Offsets {
   #values = new Float64Array(1024);
+  /** How many there are. */
   length = 0;
 
+  /** Adds one to the end. */
   push(value: number): void {
     if (this.length === this.#values.length) {
       const larger = new Float64Array(2 * this.length);
@@ -54,6 +56,7 @@ class Offsets {
     this.#values[this.length++] = value;
   }
 
+  /** All of them, [length]. */
   take(): Float64Array<ArrayBuffer> {
     return this.#values.slice(0, this.length);
   }

@@ -2,7 +2,7 @@
 import { hostname } from "node:os";
 import { join } from "node:path";
 import protobuf from "protobufjs";
-import { writeAll } from "../../models/checkpoint/replace_file.ts";
+import { writeAll } from "../../data/replace_file.ts";
 import { describeWriteError } from "../output_folder.ts";
 import { maskedCrc32c } from "./crc32c.ts";
 import schema from "./event.proto" with { type: "text" };

@@ -7,7 +7,7 @@ import { elementCount } from "../../kernels/graph.ts";
 import { type ByteSource, RangeSource } from "./byte_source.ts";
 import { describe, type Fail, quote } from "./checkpoint_error.ts";
 import { type Dtype, DTYPES } from "./dtype.ts";
-import { replaceFile, writeAll } from "./replace_file.ts";
+import { replaceFile, writeAll } from "../../data/replace_file.ts";
 import { TensorRef } from "./tensor_ref.ts";
 import { TensorValue } from "./torch_value.ts";
 
@@ -168,7 +168,7 @@ function rowMajor(shape: readonly number[]): number[] {
  * Writes a safetensors file, whole or not at all, one tensor in memory at a time.
  *
  * @param onTensor called with how many of all tensors are written
- * @throws CheckpointWriteError where the disk is full, the folder is missing or read-only
+ * @throws FileWriteError where the disk is full, the folder is missing or read-only
  */
 export async function writeSafetensors(
   path: string,

@@ -1,12 +1,12 @@
 /** Writes files that `torch.load` opens, whole or not at all. */
 import { basename } from "node:path";
 import { pickle } from "./pickle.ts";
-import { replaceFile } from "./replace_file.ts";
+import { replaceFile } from "../../data/replace_file.ts";
 import type { TensorRef } from "./tensor_ref.ts";
 import { TensorValue, type TorchValue } from "./torch_value.ts";
 import { ZipWriter } from "./zip_writer.ts";
 
-export { CheckpointWriteError } from "./replace_file.ts";
+export { FileWriteError } from "../../data/replace_file.ts";
 
 /**
  * Writes `value` as `torch.save` does (zip container, version 3).
@@ -24,7 +24,7 @@ export { CheckpointWriteError } from "./replace_file.ts";
  * ```
  *
  * @param onTensor called with how many of all tensors are written
- * @throws CheckpointWriteError where the disk is full, the folder is missing or read-only; the temporary file is gone
+ * @throws FileWriteError where the disk is full, the folder is missing or read-only; the temporary file is gone
  * @throws CheckpointError where a TensorRef in `value` cannot be read; the temporary file is gone
  */
 export async function writeTorchFile(

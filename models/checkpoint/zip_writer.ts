@@ -1,6 +1,6 @@
 /** Writes zip archives of stored entries, front to back: one entry's data is held at a time. */
 import { crc32 } from "node:zlib";
-import { writeAll } from "./replace_file.ts";
+import { writeAll } from "../../data/replace_file.ts";
 import { encodeCentralHeader, encodeEnd, encodeLocalHeader, type StoredEntry } from "./zip_format.ts";
 
 /** Bytes handed to the file at once; small entries are gathered, so that many of them are quick. */

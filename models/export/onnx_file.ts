@@ -1,7 +1,7 @@
 /** Writes ONNX files, one weight in memory at a time. */
 import { basename } from "node:path";
 import { elementCount } from "../../kernels/graph.ts";
-import { replaceFile, writeAll } from "../checkpoint/replace_file.ts";
+import { replaceFile, writeAll } from "../../data/replace_file.ts";
 import type { ExportedWeight, TracedOnnxModel } from "./onnx_model.ts";
 import {
   encodeFieldStart,
@@ -45,7 +45,7 @@ export interface WriteOnnxOptions {
  * Writes a model to `path`. A model that is too large for one protobuf message has its weights in a second file beside
  * it ({@linkcode externalDataPath}), as ONNX's external data: both belong in the same folder under these names.
  *
- * @throws CheckpointWriteError where a file cannot be written; the files that were there before are as they were
+ * @throws FileWriteError where a file cannot be written; the files that were there before are as they were
  */
 export async function writeOnnxFile(
   path: string,

@@ -9,7 +9,7 @@ import {
   torchDict,
   type TorchValue,
 } from "../../../models/checkpoint/torch_value.ts";
-import { CheckpointWriteError, writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
+import { FileWriteError, writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
 import { referenceJson, referencePath } from "../../reference.ts";
 import { assertMatchesReference, withFolder } from "./fixtures.ts";
 
@@ -145,7 +145,7 @@ Deno.test("writeTorchFile() says that a folder is missing", async () => {
     const path = `${folder}/missing/a.pth.tar`;
     await assertRejects(
       () => writeTorchFile(path, null),
-      CheckpointWriteError,
+      FileWriteError,
       `there is no folder ${folder}/missing`,
     );
   });
@@ -154,7 +154,7 @@ Deno.test("writeTorchFile() says that a folder is missing", async () => {
 Deno.test("writeTorchFile() says that the name is taken by a folder, and cleans up", async () => {
   await withFolder(async (folder) => {
     Deno.mkdirSync(`${folder}/a.pth.tar`);
-    await assertRejects(() => writeTorchFile(`${folder}/a.pth.tar`, null), CheckpointWriteError, "a.pth.tar");
+    await assertRejects(() => writeTorchFile(`${folder}/a.pth.tar`, null), FileWriteError, "a.pth.tar");
     assertEquals([...Deno.readDirSync(folder)].map(({ name }) => name), ["a.pth.tar"]);
   });
 });
@@ -171,16 +171,16 @@ Deno.test("writeTorchFile() survives a full and a read-only disk", async () => {
       const path = `${disk}/a.pth.tar`;
       await writeTorchFile(path, "previous");
       const large = new TensorValue("float32", [1_000_000], new Float32Array(1_000_000));
-      const full = await assertRejects(() => writeTorchFile(path, large), CheckpointWriteError);
+      const full = await assertRejects(() => writeTorchFile(path, large), FileWriteError);
       assertStringIncludes(full.message, "no space is left");
       assertStringIncludes(full.message, "the previous file is untouched");
       const first = await assertRejects(
         () => writeTorchFile(`${disk}/b.pth.tar`, large),
-        CheckpointWriteError,
+        FileWriteError,
       );
       assertStringIncludes(first.message, "nothing was left behind");
       await mount("-o", "remount,ro", disk);
-      const readOnly = await assertRejects(() => writeTorchFile(path, "new"), CheckpointWriteError);
+      const readOnly = await assertRejects(() => writeTorchFile(path, "new"), FileWriteError);
       assertStringIncludes(readOnly.message, "cannot be written to");
       using file = await openCheckpointFile(path);
       assertEquals(file.value, "previous");

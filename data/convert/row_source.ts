@@ -1,0 +1,70 @@
+/** What a TSV file can be made of: rows that come one after the other. */
+import sharp from "sharp";
+import { BrokenRowError, type Dataset, type DatasetRow } from "../dataset.ts";
+import type { Picture } from "../decode.ts";
+
+/** Rows that are read at a time from data whose rows can be reached by number. */
+const ROWS_AT_ONCE = 256;
+
+/** A row for a TSV file. */
+export interface SourceRow {
+  /** Any name. */
+  key: string;
+  /** An int32; -1 where there is none. */
+  label: number;
+  /** Bytes of a picture's file. */
+  image: Uint8Array;
+  /** An error that says where the row is. */
+  broken(reason: string): BrokenRowError;
+}
+
+/** Rows that come one after the other, once. */
+export interface RowSource extends Disposable {
+  /** Of the file or folder. */
+  readonly path: string;
+  /** How many rows there are, broken ones included, where that is known before they are read. */
+  readonly rowCount?: number;
+  /** Names of the labels, where they are known. */
+  readonly classNames?: readonly string[];
+  /** The data itself, where its rows can be reached in any order. */
+  readonly dataset?: Dataset;
+  /** The rows, or what is wrong with one. */
+  rows(): AsyncGenerator<SourceRow | BrokenRowError>;
+}
+
+/** Data as a source. */
+export function sourceOf(dataset: Dataset): RowSource {
+  return {
+    path: dataset.path,
+    rowCount: dataset.rowCount,
+    classNames: dataset.classNames,
+    dataset,
+    rows: () => rowsOf(dataset, Array.from({ length: dataset.rowCount }, (_, row) => row)),
+    [Symbol.dispose]: () => dataset.close(),
+  };
+}
+
+/** Rows of data in a given order. */
+export async function* rowsOf(
+  dataset: Dataset,
+  order: ArrayLike<number>,
+): AsyncGenerator<SourceRow | BrokenRowError> {
+  for (let from = 0; from < order.length; from += ROWS_AT_ONCE) {
+    const length = Math.min(ROWS_AT_ONCE, order.length - from);
+    const rows = await dataset.readRows(Array.from({ length }, (_, i) => order[from + i]));
+    yield* await Promise.all(rows.map(async (row) => {
+      if (row instanceof BrokenRowError) return row;
+      const broken = (reason: string) => dataset.brokenRow(row.row, reason);
+      return { key: row.key, label: row.label, image: await encode(row.image), broken };
+    }));
+  }
+}
+
+async function encode(image: DatasetRow["image"]): Promise<Uint8Array> {
+  return image instanceof Uint8Array ? image : await encodePng(image);
+}
+
+/** A picture as an RGB PNG file, which loses nothing but alpha. */
+export async function encodePng({ width, height, pixels }: Picture): Promise<Uint8Array> {
+  return await sharp(pixels, { raw: { width, height, channels: 4 } }).removeAlpha().png().toBuffer();
+}

