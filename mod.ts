@@ -2,7 +2,8 @@
  * SEED (Self-supervised Distillation for Visual Representation, ICLR 2021) as a system of actors on the GPU.
  *
  * A big, frozen, self-supervised teacher teaches a small student without labels. {@linkcode distill} runs the whole of
- * it, {@linkcode linearEvaluation} judges what it learnt; the actors' messages and the runtime they live in are exported for programs that wire their own.
+ * it, {@linkcode linearEvaluation} and {@linkcode knnEvaluation} judge what it learnt, {@linkcode embed} uses it; the
+ * actors' messages and the runtime they live in are exported for programs that wire their own.
  *
  * ```ts ignore
  * import { distill, sampleOptions } from "@seed/distillation";
@@ -32,6 +33,15 @@ export {
   type LinearScore,
 } from "./actors/linear_evaluation.ts";
 export { knnEvaluation, type KnnEvents, type KnnOptions, type KnnPlan } from "./actors/knn_evaluation.ts";
+export {
+  embed,
+  type EmbeddedRows,
+  type EmbeddingEvents,
+  type EmbeddingOptions,
+  type EmbeddingResult,
+  type Neighbours,
+} from "./actors/embedding.ts";
+export type { EncoderChoice } from "./actors/feature_encoder.ts";
 export {
   type EncoderRole,
   LINEAR_DEFAULTS,

@@ -1,5 +1,6 @@
 /** What a command needs on the disk, looked at before anything is started. */
 
+import type { EmbeddingOptions } from "../actors/embedding.ts";
 import type { KnnOptions } from "../actors/knn_evaluation.ts";
 import type { LinearOptions } from "../actors/linear_options.ts";
 import type { EvaluatedEncoder } from "../actors/messages.ts";
@@ -9,6 +10,7 @@ import { UserError } from "../errors.ts";
 import { resolveTeacher } from "../models/teacher.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import type { DistillRequest } from "./distill_flags.ts";
+import type { EmbedRequest } from "./embed_flags.ts";
 import type { KnnRequest } from "./knn_flags.ts";
 import type { LinclsRequest } from "./lincls_flags.ts";
 
@@ -94,6 +96,24 @@ export async function checkKnnInputs(
   await requireFile(pretrained, "--pretrained", "the checkpoint of an encoder");
   using source = await openEncoderSource(pretrained, { arch: arch ?? undefined, which, part: "backbone" });
   return { options, encoder: { path: pretrained, arch: source.encoder.name, which } };
+}
+
+/**
+ * Makes sure that the files of an embedding are there, and finds out which encoder its checkpoint holds, and how long
+ * what it gives is.
+ *
+ * @throws {UserError} that names the flag and the path
+ */
+export async function checkEmbedInputs(
+  { pretrained, arch, which, data, split, ...rest }: EmbedRequest,
+): Promise<EmbeddingOptions> {
+  const path = split === "train" ? await requireData(data, "DATA") : await requireTestData(data, null);
+  await requireFile(pretrained, "--pretrained", "the checkpoint of an encoder");
+  const part = rest.output === "feature" ? "backbone" : "encoder";
+  using source = await openEncoderSource(pretrained, { arch: arch ?? undefined, which, part });
+  const { encoder, head } = source;
+  const dimension = rest.output === "feature" ? encoder.features : head.dimension;
+  return { ...rest, data: path, dimension, encoder: { path: pretrained, arch: encoder.name, which } };
 }
 
 /**

@@ -98,6 +98,12 @@ export class CifarFiles implements Dataset {
     return Array.from(rows, (row) => this.#read(row));
   }
 
+  /** Names of the files and numbers of the pictures in them, from 0. */
+  readKeys(rows: ArrayLike<number>): string[] {
+    checkRows(this, rows);
+    return Array.from(rows, (row) => this.#keyOf(row));
+  }
+
   /** That of the last class, whether it has a picture or not. */
   largestLabel(): number {
     return this.#version.classes - 1;
@@ -129,9 +135,14 @@ export class CifarFiles implements Dataset {
     throw new RangeError(`${this.path} has no row ${row}`);
   }
 
+  #keyOf(row: number): string {
+    const { file, index } = this.#locate(row);
+    return `${file.name}/${index}`;
+  }
+
   #read(row: number): DatasetRow | BrokenRowError {
     const { labelBytes, classes } = this.#version;
-    const { file: { file, name }, index } = this.#locate(row);
+    const { file: { file }, index } = this.#locate(row);
     const record = new Uint8Array(recordBytes(this.#version));
     file.seekSync(index * record.length, Deno.SeekMode.Start);
     for (let filled = 0; filled < record.length;) {
@@ -143,7 +154,7 @@ export class CifarFiles implements Dataset {
     if (label >= classes) {
       return this.brokenRow(row, `expected a label from 0 to ${classes - 1}, found ${label}`);
     }
-    return { row, key: `${name}/${index}`, label, image: toPicture(record.subarray(labelBytes)) };
+    return { row, key: this.#keyOf(row), label, image: toPicture(record.subarray(labelBytes)) };
   }
 }
 

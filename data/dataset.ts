@@ -40,6 +40,9 @@ export interface Dataset extends Disposable {
    */
   readRows(rows: ArrayLike<number>): DatasetRows | Promise<DatasetRows>;
 
+  /** The keys of rows, in the order asked for; no picture is read. A row that has none gives its number. */
+  readKeys(rows: ArrayLike<number>): string[];
+
   /** The largest label; no picture is read. `undefined` where no row has a label. */
   largestLabel(): number | undefined;
 

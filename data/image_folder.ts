@@ -125,6 +125,12 @@ export class ImageFolder implements Dataset {
     return results;
   }
 
+  /** Paths of the files in the folder. */
+  readKeys(rows: ArrayLike<number>): string[] {
+    checkRows(this, rows);
+    return Array.from(rows, (row) => this.#locate(row).key);
+  }
+
   /** That of the last class, whether it has a picture or not; `undefined` where there are no classes. */
   largestLabel(): number | undefined {
     return this.classNames && this.classNames.length - 1;

@@ -130,6 +130,16 @@ export class TsvFile implements Dataset {
     return results;
   }
 
+  /** The keys of rows, from their beginnings alone. */
+  readKeys(rows: ArrayLike<number>): string[] {
+    checkRows(this, rows);
+    return Array.from(rows, (row) => {
+      const line = this.#readBeginning(row);
+      const end = line.indexOf(TAB);
+      return end < 0 ? String(row) : decodeText(line.subarray(0, end));
+    });
+  }
+
   /**
    * The largest label, from the beginnings of the rows alone: no picture is read. Broken rows are passed over.
    *
@@ -138,8 +148,7 @@ export class TsvFile implements Dataset {
   largestLabel(): number | undefined {
     let largest: number | undefined;
     for (let row = 0; row < this.rowCount; row++) {
-      const start = this.#offsets[row];
-      const line = this.#readBytes(start, Math.min(start + LABEL_BYTES, this.#endOf(row)), row);
+      const line = this.#readBeginning(row);
       const keyEnd = line.indexOf(TAB);
       const label = parseLabel(labelText(line, keyEnd));
       if (keyEnd >= 0 && label !== undefined && !(label <= largest!)) largest = label;
@@ -164,6 +173,12 @@ export class TsvFile implements Dataset {
 
   #endOf(row: number): number {
     return row + 1 < this.#offsets.length ? this.#offsets[row + 1] : this.#size;
+  }
+
+  /** Enough of a row for its key and its label. */
+  #readBeginning(row: number): Uint8Array {
+    const start = this.#offsets[row];
+    return this.#readBytes(start, Math.min(start + LABEL_BYTES, this.#endOf(row)), row);
   }
 
   /** Bytes [start, end) of the file, in a buffer that the next call reuses; checks that a line starts there. */

@@ -43,6 +43,16 @@ export interface KnnClassification {
   columns: number;
 }
 
+/** What {@linkcode WeightedKnn.nearest} gives for m queries. */
+export interface NearestRows {
+  /** Neighbours of each query: k, or all of the bank where it has fewer. */
+  columns: number;
+  /** Labels [m, columns], the most similar first; of equal ones, the one that was added first. */
+  labels: Uint32Array<ArrayBuffer>;
+  /** Cosines [m, columns]. */
+  similarities: Float32Array<ArrayBuffer>;
+}
+
 /** Shares of right answers, in percent. */
 export interface KnnAccuracy {
   top1: number;
@@ -225,6 +235,38 @@ export class WeightedKnn {
   }
 
   /**
+   * Finds the most similar rows of the bank for any number of queries. A bank whose labels are its row numbers tells
+   * which rows they are.
+   *
+   * @param queries [m, dimension], not normalised
+   * @throws {KnnError} when the bank is empty, or a feature has no finite norm
+   */
+  async nearest(queries: Float32Array): Promise<NearestRows> {
+    const rows = this.#countRows("queries", queries, 0);
+    this.#expectBank();
+    const { program, input, similarities: z, labels: tags } = await this.#compileSearch();
+    using _ = { [Symbol.dispose]: () => program.destroy() };
+    const columns = Math.min(this.k, this.bankRows);
+    const labels = new Uint32Array(rows * columns);
+    const similarities = new Float32Array(rows * columns);
+    for (let first = 0; first < rows; first += this.batch) {
+      const count = Math.min(this.batch, rows - first);
+      program.write(input, this.#stage(queries, first, count));
+      program.run();
+      const values = unpadRows(await program.read(z), z.shape);
+      const found = new Uint32Array((await program.read(tags)).buffer);
+      for (let row = 0; row < count; row++) {
+        const own = values.subarray(row * columns, (row + 1) * columns);
+        for (const [place, column] of largestIndices(own, columns).entries()) {
+          similarities[(first + row) * columns + place] = own[column];
+          labels[(first + row) * columns + place] = found[row * columns + column];
+        }
+      }
+    }
+    return { columns, labels, similarities };
+  }
+
+  /**
    * How many queries have their label as the first prediction, and how many among the first five, in percent.
    *
    * @param queries [m, dimension], not normalised
@@ -266,9 +308,7 @@ export class WeightedKnn {
   }
 
   async *#classifyBatches(queries: Float32Array, rows: number) {
-    if (this.#bank.length === 0) {
-      throw new KnnError("kNN: the bank is empty; expected at least one labelled feature to compare with");
-    }
+    this.#expectBank();
     const columns = Math.min(PREDICTIONS, this.classes);
     for (let first = 0; first < rows; first += this.batch) {
       this.#expectAlive();
@@ -318,8 +358,8 @@ export class WeightedKnn {
     return { program, input, output };
   }
 
-  /** All parts of the bank in one program: similarities with each, and the nearest so far. */
-  async #compileClassifier(): Promise<CompiledProgram> {
+  /** All parts of the bank in one graph: similarities with each, and the nearest so far. */
+  #traceSearch() {
     const graph = new Graph();
     const bound = new Map<Tensor, BufferRange>();
     const bind = (tensor: Tensor, buffer: GPUBuffer) => {
@@ -341,6 +381,11 @@ export class WeightedKnn {
       best = graph.applyAll(topK, [similarities, labels, ...best], attributes);
       voters = topKCount(attributes);
     }
+    return { graph, bound, input, best, voters };
+  }
+
+  async #compileClassifier(): Promise<CompiledProgram> {
+    const { graph, bound, input, best, voters } = this.#traceSearch();
     const output = graph.apply(classVotes, best, {
       classes: this.classes,
       voters,
@@ -354,6 +399,23 @@ export class WeightedKnn {
       bound,
     });
     return { program, input, output };
+  }
+
+  async #compileSearch() {
+    const { graph, bound, input, best: [similarities, labels] } = this.#traceSearch();
+    const program = await Program.compile(this.#gpu, {
+      label: "nearest neighbours",
+      graph,
+      inputs: [input],
+      outputs: [similarities, labels],
+      bound,
+    });
+    return { program, input, similarities, labels };
+  }
+
+  #expectBank(): void {
+    if (this.#bank.length > 0) return;
+    throw new KnnError("kNN: the bank is empty; expected at least one labelled feature to compare with");
   }
 
   #forgetClassifier(): void {

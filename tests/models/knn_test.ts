@@ -266,3 +266,25 @@ Deno.test("parity: WeightedKnn gives the reference's predictions and accuracies"
       assertEquals(await knn.accuracy(queries, labels(M)), { top1, top5 });
     }
   }));
+
+Deno.test("nearest() finds the most similar rows and their cosines, over several parts and batches", async () => {
+  await withGpu(async (gpu) => {
+    for (const [rows, dimension, k] of [[40, 24, 5], [700, 6, 9], [3, 4, 10]]) {
+      const { bank, queries } = setting(rows, dimension, 1, k, 7);
+      using knn = new WeightedKnn(gpu, { dimension, classes: rows, k, batch: 3 });
+      await knn.addToBank(bank, Array.from({ length: rows }, (_, row) => row));
+      const { columns, labels, similarities } = await knn.nearest(queries);
+      assertEquals(columns, Math.min(k, rows));
+      for (let query = 0; query < 7; query++) {
+        const all = cosines(bank, queries.subarray(query * dimension, (query + 1) * dimension), dimension);
+        const nearest = [...all.keys()].sort((a, b) => all[b] - all[a]).slice(0, columns);
+        assertEquals([...labels.subarray(query * columns, (query + 1) * columns)], nearest);
+        for (const [i, row] of nearest.entries()) {
+          assertAlmostEquals(similarities[query * columns + i], all[row], 1e-6);
+        }
+      }
+    }
+    using empty = new WeightedKnn(gpu, { dimension: 4, classes: 1 });
+    await assertRejects(() => empty.nearest(new Float32Array(4)), KnnError, "the bank is empty");
+  });
+});

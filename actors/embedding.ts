@@ -1,0 +1,256 @@
+/**
+ * The recipe of an embedding: every picture of some data through a frozen encoder, in the data's order; and, for some
+ * of them, the pictures that are most like them.
+ *
+ *     tsv_reader x workers -> augmenter -> feature_encoder -> (the caller)
+ */
+import type { Dataset } from "../data/dataset.ts";
+import { openDataset } from "../data/open_dataset.ts";
+import { TABLE_STRIDE } from "../data/pack.ts";
+import { Random } from "../data/random.ts";
+import { openGpu } from "../kernels/gpu.ts";
+import { WeightedKnn } from "../models/knn.ts";
+import type augmenter from "./augmenter.ts";
+import { buffersOf } from "./buffers.ts";
+import type featureEncoder from "./feature_encoder.ts";
+import type { EncoderChoice } from "./feature_encoder.ts";
+import { labelsOf } from "./labelled_features.ts";
+import type { EmbeddedBatch, FeatureTaker, ReaderMonitor } from "./messages.ts";
+import { abortable, brokenRowHandler, moduleUrl, type WarningEvents, warningHandler } from "./recipe.ts";
+import { ActorSystem } from "./runtime/mod.ts";
+import type tsvReader from "./tsv_reader.ts";
+import { EVALUATION_ORDER } from "./tsv_reader.ts";
+
+/** Batches that one reader may have on their way: one in each of the stages, so that none has to wait. */
+const BATCHES_UNDER_WAY = 4;
+
+/** Rows that are thought of for each query: those that are broken give no feature. */
+const CANDIDATES = 4;
+
+/** What is embedded, and by what. */
+export interface EmbeddingOptions {
+  /** The encoder. */
+  encoder: EncoderChoice;
+  /** `feature`: pooled, without the head; `normalized`: the head's output, L2-normalised. */
+  output: "feature" | "normalized";
+  /** Length of a row of that. */
+  dimension: number;
+  /** The pictures, a path that `openDataset` knows. */
+  data: string;
+  /** Pictures that are embedded at once. */
+  batchSize: number;
+  /** Height and width of a view, in pixels. */
+  imageSize: number;
+  /** Reader Workers. */
+  workers: number;
+  /** How many pictures, chosen by the seed, to find the k most similar ones of; `null` for none. */
+  neighbours: { queries: number; k: number; seed: number } | null;
+}
+
+/** Some pictures' embeddings. */
+export interface EmbeddedRows {
+  /** Numbers of their rows, from 0, ascending. */
+  rows: number[];
+  /** Keys of their rows. */
+  names: string[];
+  /** -1 where there are none. */
+  labels: number[];
+  /** Float32 [count, dimension]. */
+  embeddings: Float32Array<ArrayBuffer>;
+}
+
+/** What an embedding tells while it runs. */
+export interface EmbeddingEvents extends WarningEvents {
+  /** The data is open. */
+  onPlan?(plan: { pictures: number }): void;
+  /** More pictures are embedded; they come in the order of their rows. */
+  onRows?(embedded: EmbeddedRows): void;
+}
+
+/** The pictures that are most like one. */
+export interface Neighbours {
+  /** Row of the one. */
+  query: number;
+  /** Rows of the others, the most similar first. */
+  rows: number[];
+  /** Cosines of their embeddings with the one's. */
+  similarities: number[];
+}
+
+/** What came of an embedding. */
+export interface EmbeddingResult {
+  /** How many pictures were embedded; broken ones are not. */
+  pictures: number;
+  /** Of each query; empty where none was wished. */
+  neighbours: Neighbours[];
+}
+
+/** Keeps every embedding on the device, and those of the queries here. */
+class NeighbourSearch implements AsyncDisposable {
+  readonly #knn: WeightedKnn;
+  readonly #gpu: Awaited<ReturnType<typeof openGpu>>;
+  readonly #candidates: readonly number[];
+  readonly #found = new Map<number, Float32Array<ArrayBuffer>>();
+  readonly #queries: number;
+  readonly #dimension: number;
+  #added: Promise<void> = Promise.resolve();
+
+  private constructor(
+    gpu: Awaited<ReturnType<typeof openGpu>>,
+    { dimension }: EmbeddingOptions,
+    { queries, k, seed }: NonNullable<EmbeddingOptions["neighbours"]>,
+    rows: number,
+  ) {
+    this.#gpu = gpu;
+    this.#dimension = dimension;
+    this.#queries = queries;
+    // The labels are row numbers; a picture is its own nearest neighbour.
+    this.#knn = new WeightedKnn(gpu, { dimension, classes: rows, k: k + 1, batch: queries });
+    const order = new Random(seed, "queries").shuffle(Uint32Array.from({ length: rows }, (_, row) => row));
+    this.#candidates = [...order.subarray(0, CANDIDATES * queries)];
+  }
+
+  static async open(options: EmbeddingOptions, rows: number): Promise<NeighbourSearch | undefined> {
+    if (options.neighbours === null) return undefined;
+    return new NeighbourSearch(await openGpu("neighbours"), options, options.neighbours, rows);
+  }
+
+  /** Takes rows in, one call after the other. */
+  async add({ rows, embeddings }: EmbeddedRows): Promise<void> {
+    for (const [i, row] of rows.entries()) {
+      if (this.#candidates.includes(row)) {
+        this.#found.set(row, embeddings.slice(i * this.#dimension, (i + 1) * this.#dimension));
+      }
+    }
+    this.#added = this.#added.then(() => this.#knn.addToBank(embeddings, rows));
+    await this.#added;
+  }
+
+  async find(): Promise<Neighbours[]> {
+    const queries = this.#candidates.filter((row) => this.#found.has(row)).slice(0, this.#queries);
+    if (queries.length === 0) return [];
+    const embeddings = new Float32Array(queries.length * this.#dimension);
+    for (const [i, row] of queries.entries()) embeddings.set(this.#found.get(row)!, i * this.#dimension);
+    const { columns, labels, similarities } = await this.#knn.nearest(embeddings);
+    return queries.map((query, i) => {
+      const places = Array.from({ length: columns }, (_, place) => i * columns + place)
+        .filter((place) => labels[place] !== query)
+        // A twin may have taken the query's own place.
+        .slice(0, columns - 1);
+      return {
+        query,
+        rows: places.map((place) => labels[place]),
+        similarities: places.map((place) => similarities[place]),
+      };
+    });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#knn.destroy();
+    this.#gpu.destroy();
+    return Promise.resolve();
+  }
+}
+
+/**
+ * Embeds every picture that can be used.
+ *
+ * @throws {UserError} for data and checkpoints that cannot be used
+ * @throws {ActorCrash} when an actor fails; all others have been stopped then
+ */
+export async function embed(
+  options: EmbeddingOptions,
+  events: EmbeddingEvents = {},
+  signal?: AbortSignal,
+): Promise<EmbeddingResult> {
+  const { data, dimension } = options;
+  using dataset = await openDataset(data, { onWarning: events.onWarning });
+  events.onPlan?.({ pictures: dataset.rowCount });
+  await using search = await NeighbourSearch.open(options, dataset.rowCount);
+  const system = new ActorSystem();
+  return await system.run(async () => {
+    const taken = { pictures: 0, changed: Promise.withResolvers<void>() };
+    const monitor = system.listen<ReaderMonitor>("monitor", {
+      warning: warningHandler(events),
+      brokenRow: brokenRowHandler(events),
+    });
+    const taker = system.listen<FeatureTaker>("taker", {
+      async take(batch) {
+        const rows = readRows(batch, dimension, dataset);
+        events.onRows?.(rows);
+        await search?.add(rows);
+        await line.readers.find(({ name }) => name === batch.home)!.tell("recycle", buffersOf(batch));
+        taken.pictures += rows.rows.length;
+        taken.changed.resolve();
+        taken.changed = Promise.withResolvers();
+      },
+    });
+    const line = spawnLine(system, options, taker, monitor);
+    return await abortable(signal, async () => {
+      await line.connected;
+      const patience = { timeoutMs: Infinity };
+      const counts = await Promise.all(
+        line.readers.map((reader) => reader.ask("read", { epoch: 0 }, patience)),
+      );
+      const pictures = counts.reduce((sum, count) => sum + count.pictures, 0);
+      while (taken.pictures < pictures) await taken.changed.promise;
+      return { pictures, neighbours: await search?.find() ?? [] };
+    });
+  });
+}
+
+function readRows(
+  { pictures, embeddings }: EmbeddedBatch,
+  dimension: number,
+  dataset: Dataset,
+): EmbeddedRows {
+  const { count, table } = pictures;
+  const rows = Array.from({ length: count }, (_, i) => table[i * TABLE_STRIDE + 3]);
+  return {
+    rows,
+    names: dataset.readKeys(rows),
+    labels: labelsOf(pictures),
+    embeddings: new Float32Array(embeddings).slice(0, count * dimension),
+  };
+}
+
+/** The line of actors, wired from its end. */
+function spawnLine(
+  system: ActorSystem,
+  { encoder: choice, output, dimension, data, batchSize, imageSize, workers }: EmbeddingOptions,
+  next: ReturnType<typeof system.listen<FeatureTaker>>,
+  monitor: ReturnType<typeof system.listen<ReaderMonitor>>,
+) {
+  const { ref: encoder } = system.spawn<typeof featureEncoder>(
+    "feature_encoder",
+    moduleUrl("feature_encoder"),
+    { encoder: choice, output, batchSize, imageSize, next },
+  );
+  const { ref: views } = system.spawn<typeof augmenter>("augmenter", moduleUrl("augmenter"), {
+    batchSize,
+    imageSize,
+    views: { kind: "evaluation", first: { epoch: 0, batch: 0 } },
+    next: encoder,
+  });
+  const readers = Array.from({ length: workers }, (_, worker) =>
+    system.spawn<typeof tsvReader>(
+      workers === 1 ? "tsv_reader" : `tsv_reader ${worker}`,
+      moduleUrl("tsv_reader"),
+      {
+        path: data,
+        purpose: "queries",
+        order: EVALUATION_ORDER,
+        worker,
+        workers,
+        seed: 0,
+        batchSize,
+        viewBytes: batchSize * imageSize * imageSize * 4,
+        embeddingBytes: batchSize * dimension * 4,
+        batchesUnderWay: BATCHES_UNDER_WAY,
+        monitor,
+      },
+    ).ref);
+  const connected = Promise.all(readers.map((reader) => reader.tell("connect", { augmenter: views })));
+  connected.catch(() => {}); // the system says why
+  return { readers, connected };
+}

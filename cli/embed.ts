@@ -1,0 +1,125 @@
+/** `deno task embed`: flags in, files of embeddings out. The run itself is `actors/embedding.ts`. */
+import {
+  embed,
+  type EmbeddedRows,
+  type EmbeddingOptions,
+  type EmbeddingResult,
+  type Neighbours,
+} from "../actors/embedding.ts";
+import { openDataset } from "../data/open_dataset.ts";
+import { replaceFile, writeAll } from "../data/replace_file.ts";
+import { UserError } from "../errors.ts";
+import { describeAdapter } from "../kernels/gpu.ts";
+import { ENCODERS } from "../models/registry.ts";
+import { contactSheet } from "./contact_sheet.ts";
+import { CountProgress } from "./count_progress.ts";
+import { formatDuration } from "./duration.ts";
+import { parseEmbedFlags } from "./embed_flags.ts";
+import { type EmbeddingWriter, namesPath, openEmbeddingWriter, openNamesWriter } from "./embedding_writer.ts";
+import { encoderTable } from "./encoder_table.ts";
+import type { EmbedCommand } from "./embed_flags.ts";
+import { checkEmbedInputs } from "./inputs.ts";
+import { interruptSignal } from "./interrupt.ts";
+import { runMain } from "./run_main.ts";
+
+type Run = EmbedCommand & { help: undefined };
+
+async function requireNew(paths: readonly string[], force: boolean): Promise<void> {
+  for (const path of paths) {
+    const exists = await Deno.stat(path).then(() => true, () => false);
+    if (exists && !force) throw new UserError(`${path} is there already: use --force to replace it`);
+  }
+}
+
+/** Embeds, and hands rows to writers; what a writer throws ends the run, and is thrown on as it is. */
+async function embedInto(
+  writers: readonly EmbeddingWriter[],
+  options: EmbeddingOptions,
+  progress: CountProgress,
+  signal: AbortSignal,
+): Promise<EmbeddingResult> {
+  const failure = new AbortController();
+  let total: number | undefined;
+  let done = 0;
+  const onRows = (rows: EmbeddedRows) => {
+    try {
+      for (const writer of writers) writer.add(rows);
+    } catch (error) {
+      failure.abort(error);
+    }
+    progress.update(done += rows.rows.length, total);
+  };
+  const result = await embed(options, {
+    onPlan: ({ pictures }) => total = pictures,
+    onRows,
+    onWarning: (text) => progress.warn(`warning: ${text}`),
+  }, AbortSignal.any([signal, failure.signal]));
+  for (const writer of writers) writer.finish();
+  return result;
+}
+
+/** Writes the file of embeddings and, for a `.npy`, the names; without a file it only embeds. */
+async function run(
+  { file }: Run,
+  options: EmbeddingOptions,
+  progress: CountProgress,
+  signal: AbortSignal,
+): Promise<EmbeddingResult> {
+  if (file === null) return await embedInto([], options, progress, signal);
+  let result: EmbeddingResult | undefined;
+  await replaceFile(file.path, async (embeddings) => {
+    const writer = openEmbeddingWriter(embeddings, file.format, options.dimension);
+    const work = async (others: EmbeddingWriter[]) => {
+      result = await embedInto([writer, ...others], options, progress, signal);
+    };
+    if (file.format !== ".npy") await work([]);
+    else await replaceFile(namesPath(file.path), async (names) => await work([openNamesWriter(names)]));
+  });
+  return result!;
+}
+
+/** A line for each query and its nearest neighbours, by name. */
+async function describeNeighbours(
+  data: string,
+  sheet: string,
+  found: readonly Neighbours[],
+): Promise<string[]> {
+  using dataset = await openDataset(data);
+  const png = await contactSheet(dataset, found);
+  await replaceFile(sheet, (file) => Promise.resolve(writeAll(file, png)));
+  const lines = found.map(({ query, rows, similarities }) => {
+    const [asked, ...others] = dataset.readKeys([query, ...rows.slice(0, 3)]);
+    const near = others.map((name, i) => `${name} (${similarities[i].toFixed(3)})`);
+    return `  ${asked}: ${near.join(", ")}${rows.length > 3 ? ", ..." : ""}`;
+  });
+  return [`sheet      ${sheet}`, ...lines];
+}
+
+async function main(): Promise<void> {
+  const command = parseEmbedFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name), encoderTable });
+  if (command.help !== undefined) return console.log(command.help);
+  const { file, sheet, force } = command;
+  const files = file === null ? [] : [file.path, ...file.format === ".npy" ? [namesPath(file.path)] : []];
+  await requireNew([...files, ...sheet === null ? [] : [sheet]], force);
+  const options = await checkEmbedInputs(command.request);
+  const adapter = await describeAdapter();
+  using interrupt = interruptSignal();
+  const started = performance.now();
+  let result: EmbeddingResult;
+  {
+    using progress = new CountProgress({ doing: "embedded", quiet: command.quiet });
+    result = await run(command, options, progress, interrupt.signal);
+  }
+  const seconds = (performance.now() - started) / 1000;
+  const kind = options.output === "feature" ? "pooled features" : "normalised embeddings";
+  const arch = "arch" in options.encoder ? options.encoder.arch : "";
+  console.log(`adapter    ${adapter.name}`);
+  console.log(`encoder    ${arch}, ${kind} of ${options.dimension} numbers`);
+  console.log(`pictures   ${result.pictures} of ${options.data}, in ${formatDuration(seconds)}`);
+  for (const path of files) console.log(`file       ${path}`);
+  if (sheet === null) return;
+  if (result.neighbours.length === 0) throw new UserError(`${options.data}: no picture could be looked for`);
+  for (const line of await describeNeighbours(options.data, sheet, result.neighbours)) console.log(line);
+}
+
+if (import.meta.main) await runMain(main);
