@@ -5,6 +5,7 @@ import type { Split } from "../data/open_dataset.ts";
 import { SAMPLE_DATA } from "../data/sample.ts";
 import type { EncoderRole } from "../models/registry.ts";
 import { EMBEDDING_FORMATS, type EmbeddingFormat } from "./embedding_writer.ts";
+import { encoderFlags, type EncoderFlagsContext } from "./encoder_flags.ts";
 import { type FlagTable, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
@@ -24,29 +25,9 @@ const DEFAULTS = {
   seed: 0,
 };
 
-function makeTable({ encoders, encoderTable }: EmbedFlagsContext) {
+function makeTable(context: EncoderFlagsContext) {
   return {
-    pretrained: {
-      kind: "text",
-      metavar: "FILE",
-      group: ENCODER,
-      help:
-        "checkpoint of the encoder: of deno task distill or export, the original, MoCo, SimCLR, SWAV or torchvision",
-    },
-    arch: {
-      kind: "choice",
-      values: encoders,
-      valuesShown: encoderTable === undefined ? undefined : "see the list at the end",
-      short: "a",
-      group: ENCODER,
-      help: "the encoder, where the checkpoint does not tell",
-    },
-    which: {
-      kind: "choice",
-      values: ["student", "teacher"],
-      group: ENCODER,
-      help: "which encoder of a distillation's checkpoint",
-    },
+    ...encoderFlags(context, ENCODER, "the encoder, where the checkpoint does not tell"),
     part: {
       kind: "choice",
       values: ["backbone", "encoder"],
@@ -115,18 +96,6 @@ function makeTable({ encoders, encoderTable }: EmbedFlagsContext) {
   } as const satisfies FlagTable;
 }
 
-/** What the program depends on besides the arguments. */
-export interface EmbedFlagsContext {
-  /** Names of the encoders that exist. */
-  encoders: readonly string[];
-  /** Makes the list of encoders that the help ends with. */
-  encoderTable?: () => string;
-  /** Folder that relative paths start from; the caller's by default. */
-  folder?: string;
-  /** Width of the terminal in characters, for the help. */
-  width?: number;
-}
-
 /** An embedding, but for what its files tell. */
 export interface EmbedRequest
   extends Pick<EmbeddingOptions, "output" | "data" | "batchSize" | "imageSize" | "workers" | "neighbours"> {
@@ -150,7 +119,7 @@ export type EmbedCommand = { help: string } | {
 };
 
 /** The text of `deno task embed --help`. */
-export function embedHelp(context: EmbedFlagsContext): string {
+export function embedHelp(context: EncoderFlagsContext): string {
   const { imageSize, sampleImageSize, batchSize, workers, queries, k, seed } = DEFAULTS;
   return formatHelp({
     usage: "deno task embed --pretrained FILE [flags] [DATA]     (or ./seed embed ...)",
@@ -183,7 +152,7 @@ export function embedHelp(context: EmbedFlagsContext): string {
  *
  * @throws {UsageError} for a flag that is unknown or wrong, and for flags that do not go together
  */
-export function parseEmbedFlags(args: readonly string[], context: EmbedFlagsContext): EmbedCommand {
+export function parseEmbedFlags(args: readonly string[], context: EncoderFlagsContext): EmbedCommand {
   if (args.some((arg) => arg === "--help" || arg === "-h")) return { help: embedHelp(context) };
   const { values, positionals: [data] } = parseFlags(makeTable(context), args, { positionals: 1 });
   const { folder = callersFolder() } = context;

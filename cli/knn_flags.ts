@@ -2,6 +2,7 @@
 import type { KnnOptions } from "../actors/knn_evaluation.ts";
 import { SAMPLE_DATA } from "../data/sample.ts";
 import type { EncoderRole } from "../models/registry.ts";
+import { encoderFlags, type EncoderFlagsContext, FRESH_ENCODER } from "./encoder_flags.ts";
 import { type FlagTable, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
@@ -13,29 +14,9 @@ const GENERAL = "Other";
 
 const DEFAULTS = { ks: [20, 200], temperature: 0.07, imageSize: 224, sampleImageSize: 32, seed: 0 };
 
-function makeTable({ encoders, encoderTable }: KnnFlagsContext) {
+function makeTable(context: EncoderFlagsContext) {
   return {
-    pretrained: {
-      kind: "text",
-      metavar: "FILE",
-      group: ENCODER,
-      help:
-        "checkpoint of the encoder: of deno task distill or export, the original, MoCo, SimCLR, SWAV or torchvision",
-    },
-    arch: {
-      kind: "choice",
-      values: encoders,
-      valuesShown: encoderTable === undefined ? undefined : "see the list at the end",
-      short: "a",
-      group: ENCODER,
-      help: "the encoder; without --pretrained it has fresh weights, to compare with",
-    },
-    which: {
-      kind: "choice",
-      values: ["student", "teacher"],
-      group: ENCODER,
-      help: "which encoder of a distillation's checkpoint",
-    },
+    ...encoderFlags(context, ENCODER, FRESH_ENCODER),
     seed: { kind: "integer", min: 0, group: ENCODER, help: "seed of fresh weights" },
     knnK: {
       kind: "integers",
@@ -58,18 +39,6 @@ function makeTable({ encoders, encoderTable }: KnnFlagsContext) {
   } as const satisfies FlagTable;
 }
 
-/** What the program depends on besides the arguments. */
-export interface KnnFlagsContext {
-  /** Names of the encoders that exist. */
-  encoders: readonly string[];
-  /** Makes the list of encoders that the help ends with. */
-  encoderTable?: () => string;
-  /** Folder that relative paths start from; the caller's by default. */
-  folder?: string;
-  /** Width of the terminal in characters, for the help. */
-  width?: number;
-}
-
 /** A kNN evaluation, but for what its files tell. */
 export interface KnnRequest extends Pick<KnnOptions, "imageSize" | "ks" | "temperature"> {
   pretrained: string | null;
@@ -87,7 +56,7 @@ export interface KnnRequest extends Pick<KnnOptions, "imageSize" | "ks" | "tempe
 export type KnnCommand = { help: string } | { help: undefined; request: KnnRequest; json: boolean };
 
 /** The text of `deno task knn --help`. */
-export function knnHelp(context: KnnFlagsContext): string {
+export function knnHelp(context: EncoderFlagsContext): string {
   const { ks, temperature, imageSize, sampleImageSize, seed } = DEFAULTS;
   return formatHelp({
     usage: "deno task knn [flags] [DATA]     (or ./seed knn [flags] [DATA])",
@@ -117,7 +86,7 @@ export function knnHelp(context: KnnFlagsContext): string {
  *
  * @throws {UsageError} for a flag that is unknown or wrong
  */
-export function parseKnnFlags(args: readonly string[], context: KnnFlagsContext): KnnCommand {
+export function parseKnnFlags(args: readonly string[], context: EncoderFlagsContext): KnnCommand {
   if (args.some((arg) => arg === "--help" || arg === "-h")) return { help: knnHelp(context) };
   const { values, positionals: [data] } = parseFlags(makeTable(context), args, { positionals: 1 });
   const { folder = callersFolder() } = context;

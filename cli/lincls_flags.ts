@@ -8,6 +8,7 @@ import {
 } from "../actors/linear_options.ts";
 import { SAMPLE_DATA } from "../data/sample.ts";
 import type { EncoderRole } from "../models/registry.ts";
+import { encoderFlags, type EncoderFlagsContext, FRESH_ENCODER } from "./encoder_flags.ts";
 import { type FlagTable, parseFlags, type RetiredFlag, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
@@ -24,30 +25,9 @@ const DATA = "Pictures and files";
 const TRAINING = "Training";
 const GENERAL = "Other";
 
-function makeTable({ encoders, encoderTable }: LinclsFlagsContext) {
+function makeTable(context: EncoderFlagsContext) {
   return {
-    pretrained: {
-      kind: "text",
-      metavar: "FILE",
-      group: MODEL,
-      help:
-        "checkpoint of the encoder that is judged: of deno task distill or export, the original, MoCo, SimCLR, " +
-        "SWAV or torchvision",
-    },
-    arch: {
-      kind: "choice",
-      values: encoders,
-      valuesShown: encoderTable === undefined ? undefined : "see the list at the end",
-      short: "a",
-      group: MODEL,
-      help: "the encoder; without --pretrained it has fresh weights, to compare with",
-    },
-    which: {
-      kind: "choice",
-      values: ["student", "teacher"],
-      group: MODEL,
-      help: "which encoder of a distillation's checkpoint",
-    },
+    ...encoderFlags(context, MODEL, FRESH_ENCODER),
 
     output: {
       kind: "text",
@@ -164,17 +144,9 @@ const RETIRED: Readonly<Record<string, RetiredFlag>> = {
 };
 
 /** What the program depends on besides the arguments. */
-export interface LinclsFlagsContext {
-  /** Names of the encoders that exist. */
-  encoders: readonly string[];
-  /** Makes the list of encoders that the help ends with. */
-  encoderTable?: () => string;
-  /** Folder that relative paths start from; the caller's by default. */
-  folder?: string;
+export interface LinclsFlagsContext extends EncoderFlagsContext {
   /** Names the default output folder; the present by default. */
   now?: Date;
-  /** Width of the terminal in characters, for the help. */
-  width?: number;
 }
 
 /** The options of a run, but for what its files tell. */
