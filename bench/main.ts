@@ -17,6 +17,7 @@ import {
   PRODUCTS,
 } from "./shapes.ts";
 import * as tfjs from "./tfjs.ts";
+import { printTable } from "./table.ts";
 import { TILE_SIZES, tiledProduct } from "./tiles.ts";
 
 const HELP = `Usage: deno task bench [NAME ...] [--rounds N]
@@ -39,14 +40,6 @@ function randomValues(name: string, length: number): Float32Array<ArrayBuffer> {
 }
 
 const LIBRARIES = ["tfjs", "jax-js"] as const;
-
-function printTable(heading: string, rows: string[][]): void {
-  console.log(`\n### ${heading}\n`);
-  for (const [i, row] of rows.entries()) {
-    console.log(`| ${row.join(" | ")} |`);
-    if (i === 0) console.log(`| ${row.map(() => "---").join(" | ")} |`);
-  }
-}
 
 /** How many times faster than each library; an empty cell where it was not compared. */
 function ratios(medians: Medians): string[] {
