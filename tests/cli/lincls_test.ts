@@ -62,5 +62,5 @@ Deno.test("lincls refuses wrong files in one line, and another run's folder", as
     /does not fit the encoder chosen/,
   );
   Deno.removeSync(join(folder.data, "test.tsv"));
-  await refuse(["--pretrained", SAMPLE_TEACHER, folder.data], /--test-data: there is no file .*test\.tsv/);
+  await refuse(["--pretrained", SAMPLE_TEACHER, folder.data], /DATA: .*expected one of test\.tsv, val\.tsv/);
 });
