@@ -6,6 +6,7 @@ import type { LinearOptions } from "../actors/linear_options.ts";
 import type { EvaluatedEncoder } from "../actors/messages.ts";
 import type { DistillOptions } from "../actors/options.ts";
 import { findDataset, resolveDataset } from "../data/open_dataset.ts";
+import { statOrExplain } from "../data/stat_or_explain.ts";
 import { UserError } from "../errors.ts";
 import { resolveTeacher } from "../models/teacher.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
@@ -107,7 +108,10 @@ export async function checkKnnInputs(
 export async function checkEmbedInputs(
   { pretrained, arch, which, data, split, ...rest }: EmbedRequest,
 ): Promise<EmbeddingOptions> {
-  const path = split === "train" ? await requireData(data, "DATA") : await requireTestData(data, null);
+  const path = await naming("DATA", async () => {
+    const { isFile } = await statOrExplain(data);
+    return isFile ? data : await resolveDataset(data, split);
+  });
   await requireFile(pretrained, "--pretrained", "the checkpoint of an encoder");
   const part = rest.output === "feature" ? "backbone" : "encoder";
   using source = await openEncoderSource(pretrained, { arch: arch ?? undefined, which, part });

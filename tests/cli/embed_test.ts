@@ -182,6 +182,17 @@ Deno.test("embed flags: what goes together and what does not", async () => {
   assertEquals([command.file, command.sheet, command.request.data], [null, "/here/n.png", "/here/data"]);
   assertEquals(command.request.neighbours, { queries: 10, k: 10, seed: 0 });
   assertStringIncludes((await run("--help")).stdout, "--neighbours, --neighbors FILE.png");
+  const nowhere = await run(
+    "--pretrained",
+    SAMPLE_TEACHER,
+    "-o",
+    "/tmp/never.npy",
+    "--split",
+    "test",
+    "/nowhere",
+  );
+  assertEquals(nowhere.code, 1);
+  assertMatch(nowhere.stderr, /^error: DATA: \/nowhere does not exist/);
   const missing = await run("--pretrained", "/no.pth", "-o", "/tmp/never.npy");
   assertEquals(missing.code, 1);
   assertMatch(missing.stderr, /^error: --pretrained: there is no file \/no\.pth/);
