@@ -8,7 +8,7 @@ import type { Dataset } from "../data/dataset.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { TABLE_STRIDE } from "../data/pack.ts";
 import { Random } from "../data/random.ts";
-import { openGpu } from "../kernels/gpu.ts";
+import { type Gpu, openGpu } from "../kernels/gpu.ts";
 import { WeightedKnn } from "../models/knn.ts";
 import type augmenter from "./augmenter.ts";
 import { buffersOf } from "./buffers.ts";
@@ -86,17 +86,18 @@ export interface EmbeddingResult {
 }
 
 /** Keeps every embedding on the device, and those of the queries here. */
-class NeighbourSearch implements AsyncDisposable {
+class NeighbourSearch implements Disposable {
   readonly #knn: WeightedKnn;
-  readonly #gpu: Awaited<ReturnType<typeof openGpu>>;
-  readonly #candidates: readonly number[];
+  readonly #gpu: Gpu;
+  /** In the order in which they are thought of. */
+  readonly #candidates: ReadonlySet<number>;
   readonly #found = new Map<number, Float32Array<ArrayBuffer>>();
   readonly #queries: number;
   readonly #dimension: number;
   #added: Promise<void> = Promise.resolve();
 
   private constructor(
-    gpu: Awaited<ReturnType<typeof openGpu>>,
+    gpu: Gpu,
     { dimension }: EmbeddingOptions,
     { queries, k, seed }: NonNullable<EmbeddingOptions["neighbours"]>,
     rows: number,
@@ -106,8 +107,8 @@ class NeighbourSearch implements AsyncDisposable {
     this.#queries = queries;
     // The labels are row numbers; a picture is its own nearest neighbour.
     this.#knn = new WeightedKnn(gpu, { dimension, classes: rows, k: k + 1, batch: queries });
-    const order = new Random(seed, "queries").shuffle(Uint32Array.from({ length: rows }, (_, row) => row));
-    this.#candidates = [...order.subarray(0, CANDIDATES * queries)];
+    const order = new Random(seed, "queries").permutation(rows);
+    this.#candidates = new Set(order.subarray(0, CANDIDATES * queries));
   }
 
   static async open(options: EmbeddingOptions, rows: number): Promise<NeighbourSearch | undefined> {
@@ -118,7 +119,7 @@ class NeighbourSearch implements AsyncDisposable {
   /** Takes rows in, one call after the other. */
   async add({ rows, embeddings }: EmbeddedRows): Promise<void> {
     for (const [i, row] of rows.entries()) {
-      if (this.#candidates.includes(row)) {
+      if (this.#candidates.has(row)) {
         this.#found.set(row, embeddings.slice(i * this.#dimension, (i + 1) * this.#dimension));
       }
     }
@@ -127,7 +128,7 @@ class NeighbourSearch implements AsyncDisposable {
   }
 
   async find(): Promise<Neighbours[]> {
-    const queries = this.#candidates.filter((row) => this.#found.has(row)).slice(0, this.#queries);
+    const queries = [...this.#candidates].filter((row) => this.#found.has(row)).slice(0, this.#queries);
     if (queries.length === 0) return [];
     const embeddings = new Float32Array(queries.length * this.#dimension);
     for (const [i, row] of queries.entries()) embeddings.set(this.#found.get(row)!, i * this.#dimension);
@@ -145,10 +146,9 @@ class NeighbourSearch implements AsyncDisposable {
     });
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
+  [Symbol.dispose](): void {
     this.#knn.destroy();
     this.#gpu.destroy();
-    return Promise.resolve();
   }
 }
 
@@ -166,7 +166,7 @@ export async function embed(
   const { data, dimension } = options;
   using dataset = await openDataset(data, { onWarning: events.onWarning });
   events.onPlan?.({ pictures: dataset.rowCount });
-  await using search = await NeighbourSearch.open(options, dataset.rowCount);
+  using search = await NeighbourSearch.open(options, dataset.rowCount);
   const system = new ActorSystem();
   return await system.run(async () => {
     const taken = { pictures: 0, changed: Promise.withResolvers<void>() };

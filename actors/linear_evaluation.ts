@@ -23,6 +23,7 @@ import {
   brokenRowHandler,
   checkSameClasses,
   type DataFacts,
+  factsOf,
   moduleUrl,
   type WarningEvents,
   warningHandler,
@@ -230,8 +231,7 @@ function findClasses(
 ): Promise<(DataFacts & { classes: number })[]> {
   return Promise.all([trainData, testData].map(async (path) => {
     using dataset = await openDataset(path, { onWarning });
-    const { rowCount, hasLabels, classNames } = dataset;
-    const facts = { path, rowCount, hasLabels, classNames };
+    const facts = factsOf(dataset);
     if (classes !== null) return { ...facts, classes };
     const largest = dataset.largestLabel();
     if (largest === undefined || largest < 0) {

@@ -1,5 +1,5 @@
 /** What the recipes have in common: how they find their actors, hear of broken rows, and are aborted. */
-import type { Dataset } from "../data/dataset.ts";
+import { checkSameClassNames, type Dataset } from "../data/dataset.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import type { ReaderMonitor } from "./messages.ts";
@@ -22,7 +22,11 @@ export type DataFacts = Pick<Dataset, "path" | "rowCount" | "hasLabels" | "class
 /** Opens data once, so that what is wrong with it is said before anything is started. */
 export async function lookAtData(path: string, { onWarning }: WarningEvents): Promise<DataFacts> {
   using dataset = await openDataset(path, { onWarning });
-  const { rowCount, hasLabels, classNames } = dataset;
+  return factsOf(dataset);
+}
+
+/** What is known of data that is open, to keep when it is closed. */
+export function factsOf({ path, rowCount, hasLabels, classNames }: Dataset): DataFacts {
   return { path, rowCount, hasLabels, classNames };
 }
 
@@ -37,23 +41,7 @@ export function checkSameClasses(learnt: DataFacts, judged: DataFacts): void {
       throw new UserError(`${path}: expected a folder for each class, found pictures without labels`);
     }
   }
-  const [names, others] = [learnt.classNames, judged.classNames];
-  if (names === undefined || others === undefined) return;
-  const missing = (from: readonly string[], inThese: readonly string[]) =>
-    inThese.find((name) => !from.includes(name));
-  for (
-    const [here, there, name] of [[judged, learnt, missing(others, names)], [
-      learnt,
-      judged,
-      missing(names, others),
-    ]] as const
-  ) {
-    if (name === undefined) continue;
-    throw new UserError(
-      `${here.path}: expected the classes of ${there.path}, found none that is called "${name}", so the labels would ` +
-        "not mean the same. Where it has no pictures of that class, an empty folder of that name will do.",
-    );
-  }
+  checkSameClassNames(learnt, judged);
 }
 
 /** A handler of warnings that gives each one once: what one reader of some data finds, the others find too. */

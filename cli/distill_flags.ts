@@ -7,7 +7,14 @@ import { join } from "node:path";
 import { type Defaults, PAPER_DEFAULTS, RECIPES, SAMPLE_DEFAULTS } from "../actors/defaults.ts";
 import type { DistillOptions, SaveInterval, TeacherSsl } from "../actors/options.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../data/sample.ts";
-import { type FlagTable, type FlagValues, parseFlags, type RetiredFlag, UsageError } from "./flags.ts";
+import {
+  type FlagsContext,
+  type FlagTable,
+  type FlagValues,
+  parseFlags,
+  type RetiredFlag,
+  UsageError,
+} from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 import { runName } from "./run_name.ts";
@@ -251,19 +258,15 @@ const RETIRED: Readonly<Record<string, RetiredFlag>> = {
 };
 
 /** What the program depends on besides the arguments. */
-export interface DistillFlagsContext {
+export interface DistillFlagsContext extends FlagsContext {
   /** Names of the encoders that may be students. */
   encoders: readonly string[];
   /** Names that a teacher's encoder may be given by; those of the students by default. */
   teachers?: readonly string[];
   /** Makes the list of encoders that the help ends with; the flags themselves name them without it. */
   encoderTable?: () => string;
-  /** Folder that relative paths start from; the caller's by default. */
-  folder?: string;
   /** Names the default output folder; the present by default. */
   now?: Date;
-  /** Width of the terminal in characters, for the help. */
-  width?: number;
 }
 
 /** The options of a run, but that the teacher's encoder may have to be told from its checkpoint: `null`. */

@@ -14,22 +14,15 @@ import { ENCODERS } from "../models/registry.ts";
 import { contactSheet } from "./contact_sheet.ts";
 import { CountProgress } from "./count_progress.ts";
 import { formatDuration } from "./duration.ts";
-import { parseEmbedFlags } from "./embed_flags.ts";
+import { type EmbedCommand, parseEmbedFlags } from "./embed_flags.ts";
 import { type EmbeddingWriter, namesPath, openEmbeddingWriter, openNamesWriter } from "./embedding_writer.ts";
 import { encoderTable } from "./encoder_table.ts";
-import type { EmbedCommand } from "./embed_flags.ts";
 import { checkEmbedInputs } from "./inputs.ts";
 import { interruptSignal } from "./interrupt.ts";
+import { requireNew } from "./require_new.ts";
 import { runMain } from "./run_main.ts";
 
 type Run = EmbedCommand & { help: undefined };
-
-async function requireNew(paths: readonly string[], force: boolean): Promise<void> {
-  for (const path of paths) {
-    const exists = await Deno.stat(path).then(() => true, () => false);
-    if (exists && !force) throw new UserError(`${path} is there already: use --force to replace it`);
-  }
-}
 
 /** Embeds, and hands rows to writers; what a writer throws ends the run, and is thrown on as it is. */
 async function embedInto(

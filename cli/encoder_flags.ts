@@ -1,16 +1,12 @@
 /** The flags of commands that look at an encoder: which checkpoint, and what in it. */
-import type { FlagTable } from "./flags.ts";
+import type { FlagsContext, FlagTable } from "./flags.ts";
 
 /** What such a program depends on besides the arguments. */
-export interface EncoderFlagsContext {
+export interface EncoderFlagsContext extends FlagsContext {
   /** Names of the encoders that exist. */
   encoders: readonly string[];
   /** Makes the list of encoders that the help ends with. */
   encoderTable?: () => string;
-  /** Folder that relative paths start from; the caller's by default. */
-  folder?: string;
-  /** Width of the terminal in characters, for the help. */
-  width?: number;
 }
 
 /** Rows of a command's table; `arch` says what that flag is for there. */

@@ -6,7 +6,7 @@ import {
   type ExportNames,
   type ExportOptions,
 } from "../models/export/export_encoder.ts";
-import { type FlagTable, parseFlags, UsageError } from "./flags.ts";
+import { type FlagsContext, type FlagTable, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 
@@ -86,13 +86,9 @@ function makeTable(encoders: readonly string[]) {
 }
 
 /** What the program depends on besides the arguments. */
-export interface ExportFlagsContext {
+export interface ExportFlagsContext extends FlagsContext {
   /** Names of the encoders that exist. */
   encoders: readonly string[];
-  /** Folder that relative paths start from; the caller's by default. */
-  folder?: string;
-  /** Width of the terminal in characters, for the help. */
-  width?: number;
 }
 
 /** What the command line asks for. */

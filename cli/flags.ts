@@ -108,6 +108,14 @@ export interface RetiredFlag {
   reason: string;
 }
 
+/** What every program that has flags depends on besides the arguments. */
+export interface FlagsContext {
+  /** Folder that relative paths start from; the caller's by default. */
+  folder?: string;
+  /** Width of the terminal in characters, for the help. */
+  width?: number;
+}
+
 /** What a command line said. */
 export interface ParsedFlags<Table extends FlagTable> {
   values: FlagValues<Table>;

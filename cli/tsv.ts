@@ -7,6 +7,7 @@ import { UserError } from "../errors.ts";
 import { CountProgress } from "./count_progress.ts";
 import { UsageError } from "./flags.ts";
 import { interruptSignal } from "./interrupt.ts";
+import { requireNew } from "./require_new.ts";
 import { runMain } from "./run_main.ts";
 import { parseTsvFlags, type TsvCommand } from "./tsv_flags.ts";
 
@@ -22,13 +23,12 @@ function range([min, max]: readonly [number, number]): string {
 }
 
 /** Lines about rows that were looked at. */
-export function describeStatistics(
+function describeStatistics(
   { rows, broken, labels, sizes }: RowStatistics,
   classNames: readonly string[] | undefined,
+  brokenOnes: string,
 ): string[] {
-  const lines = [
-    `rows      ${count(rows)}${broken === 0 ? "" : `, and ${count(broken)} broken left out`}`,
-  ];
+  const lines = [`rows      ${count(rows)}${broken === 0 ? "" : `, and ${count(broken)} ${brokenOnes}`}`];
   const known = [...labels.keys()].filter((label) => label !== -1).sort((a, b) => a - b);
   if (known.length > 0) {
     const each = known.map((label) => labels.get(label)!);
@@ -64,12 +64,7 @@ async function prepareOutputs(
     ? { train: output, test: "" }
     : { train: join(output, "train.tsv"), test: join(output, "test.tsv") };
   const written = splits || test.length > 0 ? [paths.train, paths.test] : [paths.train];
-  for (const path of written) {
-    const exists = await Deno.stat(path).then(() => true, () => false);
-    if (exists && !force) {
-      throw new UserError(`${path} is there already: use --force to replace it, or another --output`);
-    }
-  }
+  await requireNew(written, force);
   try {
     await Deno.mkdir(dirname(paths.train), { recursive: true });
   } catch (error) {
@@ -89,7 +84,7 @@ async function writeFiles(
   const classNames = sources.train[0].classNames;
   const lines = written.flatMap(({ path, bytes, statistics }) => [
     `file      ${path}, ${count(bytes)} bytes`,
-    ...describeStatistics(statistics, classNames),
+    ...describeStatistics(statistics, classNames, "broken left out"),
   ]);
   if (folder !== null && classNames !== undefined) {
     const path = join(folder, "classes.txt");
@@ -99,19 +94,21 @@ async function writeFiles(
   return lines;
 }
 
-async function checkFiles(sources: OpenedSources, events: RowEvents, signal: AbortSignal) {
+async function checkFiles(
+  sources: OpenedSources,
+  events: RowEvents,
+  signal: AbortSignal,
+): Promise<string[]> {
   const lines: string[] = [];
-  let broken = 0;
   for (const part of [sources.train, sources.test]) {
     if (part.length === 0) continue;
     const statistics = await checkSources(part, events, signal);
-    broken += statistics.broken;
     lines.push(
       `data      ${part.map(({ path }) => path).join(", ")}`,
-      ...describeStatistics(statistics, part[0].classNames).map((line) => line.replace(" left out", "")),
+      ...describeStatistics(statistics, part[0].classNames, "broken"),
     );
   }
-  return { lines, broken };
+  return lines;
 }
 
 async function main(): Promise<number> {
@@ -144,8 +141,9 @@ async function main(): Promise<number> {
       onNote: (text) => progress.note(text),
     });
     try {
-      if (command.output === null) ({ lines } = await checkFiles(sources, events, interrupt.signal));
-      else lines = await writeFiles(command, sources, events, interrupt.signal);
+      lines = command.output === null
+        ? await checkFiles(sources, events, interrupt.signal)
+        : await writeFiles(command, sources, events, interrupt.signal);
     } finally {
       closeSources(sources);
     }

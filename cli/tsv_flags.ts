@@ -1,7 +1,7 @@
 /** The flags of `deno task tsv`. */
 import type { ConvertOptions } from "../data/convert/convert.ts";
 import { NPM_SOURCE } from "../data/convert/npm_package.ts";
-import { type FlagTable, parseFlags, UsageError } from "./flags.ts";
+import { type FlagsContext, type FlagTable, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 
@@ -39,14 +39,6 @@ const TABLE = {
   help: { kind: "boolean", short: "h", group: GENERAL, help: "show this text" },
 } as const satisfies FlagTable;
 
-/** What the program depends on besides the arguments. */
-export interface TsvFlagsContext {
-  /** Folder that relative paths start from; the caller's by default. */
-  folder?: string;
-  /** Width of the terminal in characters, for the help. */
-  width?: number;
-}
-
 /** What the command line asks for. */
 export type TsvCommand =
   | { help: string }
@@ -62,7 +54,7 @@ export type TsvCommand =
   };
 
 /** The text of `deno task tsv --help`. */
-export function tsvHelp({ width }: TsvFlagsContext = {}): string {
+export function tsvHelp({ width }: FlagsContext = {}): string {
   return formatHelp({
     usage: "deno task tsv [flags] SOURCE...     (or ./seed tsv [flags] SOURCE...)",
     intro: [
@@ -91,7 +83,7 @@ export function tsvHelp({ width }: TsvFlagsContext = {}): string {
  *
  * @throws {UsageError} for a flag that is unknown or wrong, and for flags that do not go together
  */
-export function parseTsvFlags(args: readonly string[], context: TsvFlagsContext = {}): TsvCommand {
+export function parseTsvFlags(args: readonly string[], context: FlagsContext = {}): TsvCommand {
   if (args.some((arg) => arg === "--help" || arg === "-h")) return { help: tsvHelp(context) };
   const { values, positionals } = parseFlags(TABLE, args, { positionals: Infinity });
   const { folder = callersFolder() } = context;

@@ -22,7 +22,21 @@ const VERSIONS = [
 type Version = typeof VERSIONS[number];
 
 /** The files of CIFAR-10 to train on. */
-export const CIFAR10_TRAIN_FILES = /^data_batch_\d+\.bin$/;
+const TRAIN_FILES = /^data_batch_\d+\.bin$/;
+
+/**
+ * Whether a folder has one of the five files of CIFAR-10 to train on. They are looked for by name: to list a folder of a
+ * million pictures takes a while.
+ */
+export function hasTrainFiles(folder: string): boolean {
+  return [1, 2, 3, 4, 5].some((number) => {
+    try {
+      return Deno.statSync(`${folder}/data_batch_${number}.bin`).isFile;
+    } catch {
+      return false;
+    }
+  });
+}
 
 function recordBytes({ labelBytes }: Version): number {
   return labelBytes + 3 * PLANE;
@@ -63,9 +77,7 @@ export class CifarFiles implements Dataset {
   static async open(path: string): Promise<CifarFiles> {
     const info = await statOrExplain(path);
     const names = info.isDirectory
-      ? Array.from(Deno.readDirSync(path), ({ name }) => name).filter((name) =>
-        CIFAR10_TRAIN_FILES.test(name)
-      )
+      ? Array.from(Deno.readDirSync(path), ({ name }) => name).filter((name) => TRAIN_FILES.test(name))
         .sort((a, b) => parseInt(a.slice(11)) - parseInt(b.slice(11)))
       : [basename(path)];
     const folder = info.isDirectory ? path : dirname(path);

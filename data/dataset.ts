@@ -71,6 +71,37 @@ export class BrokenRowError extends UserError {
   }
 }
 
+/**
+ * Makes sure that labels mean the same in two sets of data, as far as they name them.
+ *
+ * @throws {UserError} that says which class is not in both
+ */
+export function checkSameClassNames(
+  ...both: [Pick<Dataset, "path" | "classNames">, Pick<Dataset, "path" | "classNames">]
+): void {
+  const [names, others] = both.map(({ classNames }) => classNames);
+  if (names === undefined || others === undefined) return;
+  for (const [here, there] of [[1, 0], [0, 1]]) {
+    const known = new Set(both[here].classNames);
+    const missing = both[there].classNames!.find((name) => !known.has(name));
+    if (missing === undefined) continue;
+    throw new UserError(
+      `${both[here].path}: expected the classes of ${
+        both[there].path
+      }, found none that is called "${missing}", so the ` +
+        "labels would not mean the same. Where it has no pictures of that class, an empty folder of that name will do.",
+    );
+  }
+  const moved = names.find((name, label) => others[label] !== name);
+  if (moved === undefined) return;
+  throw new UserError(
+    `${both[1].path}: expected the classes of ${
+      both[0].path
+    } in their order, found "${moved}" in another place, so the ` +
+      "labels would not mean the same.",
+  );
+}
+
 /** Makes sure that rows exist before they are read. */
 export function checkRows({ path, rowCount }: Dataset, rows: ArrayLike<number>): void {
   for (let i = 0; i < rows.length; i++) {

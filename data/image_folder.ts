@@ -72,7 +72,6 @@ export class ImageFolder implements Dataset {
     const classes: Listing[][] = [];
     for (const [label, name] of folders.entries()) {
       classes.push(walk.listBelow(`${name}/`, label));
-      await Promise.resolve(); // lets an interrupt through
     }
     const isEmpty = (listings: readonly Listing[]) => listings.every((listing) => listing.files.length === 0);
     const hasClasses = files.length === 0 && !classes.every(isEmpty);

@@ -1,7 +1,7 @@
 /** From what a person calls their data to something that rows are read from. */
 import { basename } from "node:path";
 import { UserError } from "../errors.ts";
-import { CIFAR10_TRAIN_FILES, CifarFiles } from "./cifar.ts";
+import { CifarFiles, hasTrainFiles } from "./cifar.ts";
 import type { Dataset } from "./dataset.ts";
 import { ImageFolder, isPictureName } from "./image_folder.ts";
 import type { LineIndexOptions } from "./line_index.ts";
@@ -49,7 +49,7 @@ const OTHER_CIFAR_FOLDERS = ["cifar-10-batches-py", "cifar-100-python", "cifar-1
 export async function openDataset(path: string, options: DatasetOptions = {}): Promise<Dataset> {
   const info = await statOrExplain(path);
   if (info.isDirectory) {
-    return hasCifarBatches(path) ? await CifarFiles.open(path) : await ImageFolder.open(path, options);
+    return hasTrainFiles(path) ? await CifarFiles.open(path) : await ImageFolder.open(path, options);
   }
   if (/\.bin$/i.test(path)) return await CifarFiles.open(path);
   if (/\.(tar|tgz|tar\.gz)$/i.test(path)) {
@@ -120,7 +120,7 @@ async function findIn(folder: string, split: Split): Promise<string | undefined>
     const info = await Deno.stat(path).catch(() => undefined);
     if (info !== undefined && info.isDirectory === place.endsWith("/")) return path;
   }
-  return split === "train" && hasCifarBatches(folder) ? folder : undefined;
+  return split === "train" && hasTrainFiles(folder) ? folder : undefined;
 }
 
 function namesIn(folder: string): Deno.DirEntry[] {
@@ -129,10 +129,6 @@ function namesIn(folder: string): Deno.DirEntry[] {
   } catch {
     return [];
   }
-}
-
-function hasCifarBatches(folder: string): boolean {
-  return namesIn(folder).some(({ name }) => CIFAR10_TRAIN_FILES.test(name));
 }
 
 /** Whether a folder has pictures, or folders that have some. */

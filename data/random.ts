@@ -82,4 +82,9 @@ export class Random {
     }
     return items;
   }
+
+  /** The numbers from 0 to `count - 1` in a random order. */
+  permutation(count: number): Uint32Array<ArrayBuffer> {
+    return this.shuffle(Uint32Array.from({ length: count }, (_, i) => i));
+  }
 }

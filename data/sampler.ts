@@ -58,8 +58,7 @@ export class EpochOrder {
       );
     }
     if (shuffle) {
-      const rows = Uint32Array.from({ length: rowCount }, (_, row) => row);
-      this.#order = new Random(seed, "order", epoch).shuffle(rows);
+      this.#order = new Random(seed, "order", epoch).permutation(rowCount);
     }
   }
 

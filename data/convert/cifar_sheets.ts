@@ -20,7 +20,7 @@ const SPLITS = {
 } as const;
 
 /** Names of the labels, as CIFAR-10 defines them. */
-export const CIFAR10_CLASSES: readonly string[] = [
+const CIFAR10_CLASSES: readonly string[] = [
   "airplane",
   "automobile",
   "bird",

@@ -76,27 +76,30 @@ export async function convert(
     if (testRows < 1 || testRows >= count) {
       throw new UserError(`of ${count} rows, ${testRows} cannot be split off so that both files have some`);
     }
-    const all = () => Uint32Array.from({ length: count }, (_, row) => row);
-    const held = new Set(new Random(seed, "split").shuffle(all()).subarray(0, testRows));
-    const order = shuffle ? new Random(seed, "order", 0).shuffle(all()) : all();
-    const part = async (path: string, rows: Uint32Array) =>
-      await write(
-        path,
-        rowsOf(dataset, limited(rows, options)),
-        rows.length,
-        options,
-        events,
-        signal,
-      );
+    const held = new Set(new Random(seed, "split").permutation(count).subarray(0, testRows));
+    const order = shuffle ? shuffled(count, seed) : Uint32Array.from({ length: count }, (_, row) => row);
     return [
-      await part(train, order.filter((row) => !held.has(row))),
-      await part(test, order.filter((row) => held.has(row))),
+      await writeRows(train, dataset, order.filter((row) => !held.has(row)), options, events, signal),
+      await writeRows(test, dataset, order.filter((row) => held.has(row)), options, events, signal),
     ];
   });
 }
 
-function limited(rows: Uint32Array, { limit }: ConvertOptions): Uint32Array {
-  return rows.subarray(0, limit ?? rows.length);
+function shuffled(count: number, seed: number): Uint32Array {
+  return new Random(seed, "order", 0).permutation(count);
+}
+
+/** Writes rows of data in a given order, as many as are wished. */
+async function writeRows(
+  path: string,
+  dataset: Dataset,
+  order: Uint32Array,
+  options: ConvertOptions,
+  events: RowEvents,
+  signal: AbortSignal | undefined,
+): Promise<Converted> {
+  const rows = order.subarray(0, options.limit ?? order.length);
+  return await write(path, rowsOf(dataset, rows), rows.length, options, events, signal);
 }
 
 async function convertPart(
@@ -113,11 +116,9 @@ async function convertPart(
     const rows = take(concatenated(sources), limit ?? Infinity);
     return [await write(path, rows, total, options, events, signal)];
   }
-  return await withDataset(sources, path, events, signal, async (dataset) => {
-    const rows = Uint32Array.from({ length: dataset.rowCount }, (_, row) => row);
-    const order = limited(new Random(seed, "order", 0).shuffle(rows), options);
-    return [await write(path, rowsOf(dataset, order), order.length, options, events, signal)];
-  });
+  return await withDataset(sources, path, events, signal, async (dataset) => [
+    await writeRows(path, dataset, shuffled(dataset.rowCount, seed), options, events, signal),
+  ]);
 }
 
 /** Decodes every picture and writes nothing. */

@@ -1,5 +1,5 @@
 /** From what a person names to sources of rows, one for each split. */
-import { UserError } from "../../errors.ts";
+import { checkSameClassNames } from "../dataset.ts";
 import { findDataset, openDataset, resolveDataset, type Split } from "../open_dataset.ts";
 import { statOrExplain } from "../stat_or_explain.ts";
 import { isSheetFolder, openSheets } from "./cifar_sheets.ts";
@@ -90,13 +90,5 @@ async function openPackage(opened: OpenedSources, folder: TemporaryFolder): Prom
 /** Labels of several sources go into one file, so they must mean the same. */
 function checkClassNames({ train, test }: OpenedSources): void {
   const [first, ...others] = [...train, ...test].filter(({ classNames }) => classNames !== undefined);
-  for (const other of others) {
-    if (other.classNames!.join("\n") === first.classNames!.join("\n")) continue;
-    const only = other.classNames!.find((name) => !first.classNames!.includes(name)) ??
-      first.classNames!.find((name) => !other.classNames!.includes(name));
-    throw new UserError(
-      `${other.path}: expected the classes of ${first.path}, but only one of them has "${only}", so labels would not mean ` +
-        "the same. Where a folder has no pictures of a class, an empty folder of its name will do.",
-    );
-  }
+  for (const other of others) checkSameClassNames(first, other);
 }

@@ -7,6 +7,7 @@
 import { basename } from "node:path";
 import tar from "tar-stream";
 import { UserError } from "../../errors.ts";
+import { concatenateBytes } from "../bytes.ts";
 import { BrokenRowError } from "../dataset.ts";
 import { isPictureName } from "../image_folder.ts";
 import type { RowSource, SourceRow } from "./row_source.ts";
@@ -59,7 +60,7 @@ export async function* readArchive(path: string): AsyncGenerator<ArchiveFile> {
         } catch (error) {
           throw damaged(error);
         }
-        return concatenate(chunks);
+        return concatenateBytes(...chunks);
       };
       if (type === "file") yield { name, read };
       if (!wasRead) entry.resume();
@@ -153,14 +154,4 @@ async function drained(into: tar.Extract): Promise<void> {
   into.once("drain", resolve).once("close", resolve);
   await promise;
   into.off("drain", resolve).off("close", resolve);
-}
-
-function concatenate(chunks: readonly Uint8Array[]): Uint8Array {
-  const all = new Uint8Array(chunks.reduce((length, chunk) => length + chunk.length, 0));
-  let at = 0;
-  for (const chunk of chunks) {
-    all.set(chunk, at);
-    at += chunk.length;
-  }
-  return all;
 }

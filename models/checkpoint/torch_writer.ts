@@ -6,8 +6,6 @@ import type { TensorRef } from "./tensor_ref.ts";
 import { TensorValue, type TorchValue } from "./torch_value.ts";
 import { ZipWriter } from "./zip_writer.ts";
 
-export { FileWriteError } from "../../data/replace_file.ts";
-
 /**
  * Writes `value` as `torch.save` does (zip container, version 3).
  *

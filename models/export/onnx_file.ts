@@ -1,6 +1,7 @@
 /** Writes ONNX files, one weight in memory at a time. */
 import { basename } from "node:path";
 import { elementCount } from "../../kernels/graph.ts";
+import { concatenateBytes } from "../../data/bytes.ts";
 import { replaceFile, writeAll } from "../../data/replace_file.ts";
 import type { ExportedWeight, TracedOnnxModel } from "./onnx_model.ts";
 import {
@@ -90,16 +91,6 @@ function byteCount({ shape }: ExportedWeight): number {
   return elementCount(shape) * Float32Array.BYTES_PER_ELEMENT;
 }
 
-function concatenate(...parts: Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
-}
-
 /** The model as one message: what comes before the weights, and before each weight's data. */
 function layOutInner(
   { model, graph, weights }: TracedOnnxModel,
@@ -108,11 +99,11 @@ function layOutInner(
   const starts = weights.map((weight) => {
     const { name, shape } = weight;
     const bytes = byteCount(weight);
-    const tensor = concatenate(
+    const tensor = concatenateBytes(
       encodeOnnxTensor({ name, dims: shape, dataType: ONNX_FLOAT }),
       encodeFieldStart(ONNX_FIELDS.rawData, bytes),
     );
-    const start = concatenate(
+    const start = concatenateBytes(
       encodeFieldStart(ONNX_FIELDS.initializer, tensor.length + bytes),
       tensor,
     );
@@ -121,7 +112,11 @@ function layOutInner(
   });
   const graphHead = encodeOnnxGraph(graph);
   const total = graphHead.length + graphBytes;
-  const head = concatenate(encodeOnnxModel(model), encodeFieldStart(ONNX_FIELDS.graph, total), graphHead);
+  const head = concatenateBytes(
+    encodeOnnxModel(model),
+    encodeFieldStart(ONNX_FIELDS.graph, total),
+    graphHead,
+  );
   return { head, starts, bytes: head.length + graphBytes };
 }
 

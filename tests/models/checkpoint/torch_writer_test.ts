@@ -9,7 +9,8 @@ import {
   torchDict,
   type TorchValue,
 } from "../../../models/checkpoint/torch_value.ts";
-import { FileWriteError, writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
+import { FileWriteError } from "../../../data/replace_file.ts";
+import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
 import { referenceJson, referencePath } from "../../reference.ts";
 import { assertMatchesReference, withFolder } from "./fixtures.ts";
 

@@ -1,0 +1,18 @@
+import { assertThrows } from "@std/assert";
+import { checkSameClassNames } from "../../data/dataset.ts";
+import { UserError } from "../../errors.ts";
+
+Deno.test("checkSameClassNames() names the class that is not in both, or not in the same place", () => {
+  const data = (path: string, ...classNames: string[]) => ({ path, classNames });
+  checkSameClassNames(data("a", "cat", "dog"), data("b", "cat", "dog"));
+  checkSameClassNames(data("a", "cat"), { path: "b", classNames: undefined });
+  const refuse = (names: string[], others: string[], message: string) =>
+    assertThrows(() => checkSameClassNames(data("a", ...names), data("b", ...others)), UserError, message);
+  refuse(["cat", "dog"], ["dog"], 'b: expected the classes of a, found none that is called "cat"');
+  refuse(["dog"], ["cat", "dog"], 'a: expected the classes of b, found none that is called "cat"');
+  refuse(
+    ["cat", "dog"],
+    ["dog", "cat"],
+    'b: expected the classes of a in their order, found "cat" in another place',
+  );
+});
