@@ -139,6 +139,9 @@ async function main(): Promise<number> {
     const sources = await openSources(command.sources, {
       onWarning: (text) => progress.warn(`warning: ${text}`),
       onNote: (text) => progress.note(text),
+    }).catch((error) => {
+      interrupt.signal.throwIfAborted(); // npm hears a Ctrl-C too, and fails
+      throw error;
     });
     try {
       lines = command.output === null
