@@ -30,6 +30,11 @@ const PLACES: Readonly<Record<Split, readonly string[]>> = {
   ],
 };
 
+/** Names of folders that are splits. */
+const SPLIT_FOLDERS = new Set(
+  Object.values(PLACES).flat().filter((place) => place.endsWith("/")).map((place) => place.slice(0, -1)),
+);
+
 /** Folders that the archives of CIFAR unpack to. */
 const CIFAR_FOLDERS = ["cifar-10-batches-bin", "cifar-100-binary"];
 
@@ -118,9 +123,26 @@ async function findIn(folder: string, split: Split): Promise<string | undefined>
   for (const place of PLACES[split]) {
     const path = `${folder}/${place.replace(/\/$/, "")}`;
     const info = await Deno.stat(path).catch(() => undefined);
-    if (info !== undefined && info.isDirectory === place.endsWith("/")) return path;
+    if (info === undefined || info.isDirectory !== place.endsWith("/")) continue;
+    if (!info.isDirectory || !isClassAmongOthers(folder, path)) return path;
   }
   return split === "train" && hasTrainFiles(folder) ? folder : undefined;
+}
+
+/**
+ * Whether a folder such as `train/` is a class, of trains: its pictures lie in it itself, and so do those of a folder
+ * beside it that is no split.
+ */
+function isClassAmongOthers(folder: string, path: string): boolean {
+  return holdsPictures(path) &&
+    namesIn(folder).some(({ name, isFile }) =>
+      !isFile && !name.startsWith(".") && !SPLIT_FOLDERS.has(name) && holdsPictures(`${folder}/${name}`)
+    );
+}
+
+/** Whether pictures lie in a folder itself. */
+function holdsPictures(folder: string): boolean {
+  return namesIn(folder).some(({ name, isFile }) => isFile && isPictureName(name));
 }
 
 function namesIn(folder: string): Deno.DirEntry[] {
@@ -134,6 +156,6 @@ function namesIn(folder: string): Deno.DirEntry[] {
 /** Whether a folder has pictures, or folders that have some. */
 function looksLikePictures(folder: string): boolean {
   const entries = namesIn(folder).filter(({ name }) => !name.startsWith("."));
-  return entries.some(({ name, isFile }) => isFile && isPictureName(name)) ||
+  return holdsPictures(folder) ||
     entries.some(({ name, isFile }) => !isFile && namesIn(`${folder}/${name}`).length > 0);
 }

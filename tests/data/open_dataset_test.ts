@@ -20,6 +20,10 @@ Deno.test("resolveDataset() finds every layout that people have", async () => {
     [["train.tsv", "val.tsv", "train/cat/1.jpg"], "/train.tsv", "/val.tsv"],
     [["cat/1.jpg", "dog/2.jpg"], "", undefined],
     [["1.jpg", "2.jpg"], "", undefined],
+    // Without classes; then a class of trains, which is no split.
+    [["train/1.jpg", "val/2.jpg"], "/train", "/val"],
+    [["car/1.jpg", "train/2.jpg"], "", undefined],
+    [["extra/a/1.jpg", "train/2.jpg"], "/train", undefined],
     [["data_batch_1.bin", "data_batch_2.bin", "test_batch.bin"], "", "/test_batch.bin"],
     [
       ["cifar-10-batches-bin/data_batch_1.bin", "cifar-10-batches-bin/test_batch.bin"],
