@@ -23,7 +23,13 @@ export interface Target {
   /** Bytes that one binding, and so one buffer of ours, may have. */
   readonly maxStorageBufferBindingSize: number;
   readonly maxTextureDimension2D: number;
+  readonly maxWorkgroupsPerDimension: number;
+  /** Workgroups that should be there at least, so that every core or multiprocessor has work. */
+  readonly parallelism: number;
 }
+
+/** Workgroups that a GPU should have at least: several for each of some 64 to 144 multiprocessors. */
+const GPU_PARALLELISM = 256;
 
 /** An open device. Each GPU role owns one: buffers cannot cross Workers. */
 export interface Gpu {
@@ -131,12 +137,19 @@ export async function openGpu(label: string): Promise<Gpu> {
   });
 
   const description = describe(adapter);
+  const { isSoftware } = description;
   const { maxBufferSize, maxTextureDimension2D } = device.limits;
   const maxStorageBufferBindingSize = Math.min(device.limits.maxStorageBufferBindingSize, maxBufferSize);
   return {
     device,
     adapter: description,
-    target: { isSoftware: description.isSoftware, maxStorageBufferBindingSize, maxTextureDimension2D },
+    target: {
+      isSoftware,
+      maxStorageBufferBindingSize,
+      maxTextureDimension2D,
+      maxWorkgroupsPerDimension: device.limits.maxComputeWorkgroupsPerDimension,
+      parallelism: isSoftware ? 2 * (navigator.hardwareConcurrency || 2) : GPU_PARALLELISM,
+    },
     failed,
     check() {
       if (failure !== undefined) throw failure;

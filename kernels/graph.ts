@@ -78,6 +78,8 @@ export interface Dispatch {
   /** Contents of the uniform block at `@binding(0)`. */
   uniforms: Uint32Array;
   workgroups: readonly [number, number, number];
+  /** Operations of a product, a multiplication and an addition counting two; left out of what is bound by memory. */
+  flops?: number;
 }
 
 /** What an op's {@linkcode Op.lower} may ask for. */

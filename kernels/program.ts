@@ -2,19 +2,10 @@
  * Compiles a graph into a static program: pipelines, bind groups and buffers are made once; a run only encodes a
  * fixed list of dispatches into one command buffer and submits it.
  */
-import {
-  type Binding,
-  byteLength,
-  type Dispatch,
-  type Graph,
-  type Lowering,
-  type Node,
-  type Tensor,
-  type TensorType,
-} from "./graph.ts";
+import { type Binding, byteLength, type Dispatch, type Graph, type Tensor } from "./graph.ts";
 import { type Gpu, GpuError, readBuffer } from "./gpu.ts";
-import { UserError } from "../errors.ts";
-import { type Lifetime, type MemoryPlan, planMemory } from "./memory_plan.ts";
+import type { MemoryPlan } from "./memory_plan.ts";
+import { makeSchedule } from "./schedule.ts";
 import { copyToTexture, createOperandTexture, TEXEL_BYTES } from "./texture_operand.ts";
 
 /** A range of a buffer. Offsets are multiples of 256 bytes, so that it can be bound. */
@@ -113,53 +104,22 @@ export class Program {
   }
 
   static #build(gpu: Gpu, { label, graph, inputs, outputs, bound = new Map() }: ProgramOptions): Program {
-    const boundIds = new Map([...bound].map(([tensor, range]) => [tensor.id, range]));
-    const nodes = liveNodes(graph, outputs, new Set(boundIds.keys()));
-    const lowered = nodes.map((node, step) => lowerNode(gpu, node, step));
-
-    // Lifetimes, in steps; inputs live from before the first step, outputs until after the last.
-    const lifetimes = new Map<number, Lifetime>();
-    const extend = (tensor: Tensor, first: number, last: number) => {
-      if (boundIds.has(tensor.id)) return;
-      const known = lifetimes.get(tensor.id);
-      if (known === undefined) {
-        lifetimes.set(tensor.id, { id: tensor.id, bytes: byteLength(tensor), first, last });
-      } else {
-        known.first = Math.min(known.first, first);
-        known.last = Math.max(known.last, last);
-      }
-    };
-    for (const input of inputs) extend(input, -1, nodes.length);
-    const produced = new Set(inputs.map((input) => input.id));
-    for (const [step, node] of nodes.entries()) {
-      for (const input of node.inputs) {
-        if (!produced.has(input.id) && !boundIds.has(input.id)) {
-          throw new Error(
-            `${label}: ${node.op.name} reads ${input.label}, which is neither an input nor bound`,
-          );
-        }
-        extend(input, step, step);
-      }
-      for (const output of node.outputs) {
-        produced.add(output.id);
-        extend(output, step, step);
-      }
-      for (const scratch of lowered[step].scratch) extend(scratch, step, step);
-    }
-    for (const output of outputs) extend(output, nodes.length, nodes.length);
-
-    refuseUnbindable(gpu, label, nodes, lowered);
-    const plan = planMemory([...lifetimes.values()]);
+    const { dispatches, plan, bytesOf } = makeSchedule(gpu.target, {
+      label,
+      graph,
+      inputs,
+      outputs,
+      bound: [...bound.keys()],
+    });
     const program = new Program(gpu, label, plan);
-    const slots = plan.slots.map((bytes, i) =>
-      program.#own(gpu.device.createBuffer({ label: `${label} slot ${i}`, size: bytes, usage: BUFFER_USAGE }))
+    const buffers = plan.buffers.map((size, i) =>
+      program.#own(gpu.device.createBuffer({ label: `${label} buffer ${i}`, size, usage: BUFFER_USAGE }))
     );
-    for (const life of lifetimes.values()) {
-      const buffer = slots[plan.slotOf.get(life.id)!];
-      program.#ranges.set(life.id, { buffer, offset: 0, bytes: life.bytes });
+    for (const [id, { buffer, offset }] of plan.placements) {
+      program.#ranges.set(id, { buffer: buffers[buffer], offset, bytes: bytesOf.get(id)! });
     }
-    for (const [id, range] of boundIds) program.#ranges.set(id, range);
-    program.#link(lowered.flatMap((node) => node.dispatches));
+    for (const [{ id }, range] of bound) program.#ranges.set(id, range);
+    program.#link(dispatches);
     return program;
   }
 
@@ -341,68 +301,4 @@ export class Program {
   [Symbol.dispose](): void {
     this.destroy();
   }
-}
-
-/** Fails when a tensor is larger than what the device binds at once. */
-function refuseUnbindable(
-  gpu: Gpu,
-  label: string,
-  nodes: readonly Node[],
-  lowered: readonly { scratch: Tensor[] }[],
-): void {
-  const limit = gpu.target.maxStorageBufferBindingSize;
-  for (const [i, node] of nodes.entries()) {
-    for (const tensor of [...node.inputs, ...node.outputs, ...lowered[i].scratch]) {
-      if (byteLength(tensor) <= limit) continue;
-      throw new UserError(
-        `${label}: ${tensor.label} [${tensor.shape}] takes ${
-          byteLength(tensor)
-        } bytes, but this adapter binds at most ` +
-          `${limit} at once; use a smaller batch, picture size or queue`,
-      );
-    }
-  }
-}
-
-/** The nodes that an output, a bound tensor (by id) or an effect needs, in the order of the graph. */
-export function liveNodes(
-  graph: Graph,
-  outputs: readonly Tensor[],
-  bound: ReadonlySet<number> = new Set(),
-): Node[] {
-  const needed = new Set(outputs.map((output) => output.id));
-  const live: Node[] = [];
-  for (const node of graph.nodes.toReversed()) {
-    const wanted = node.op.hasEffect || node.outputs.some((o) => needed.has(o.id) || bound.has(o.id));
-    if (!wanted) continue;
-    live.push(node);
-    for (const input of node.inputs) needed.add(input.id);
-  }
-  return live.reverse();
-}
-
-function lowerNode(gpu: Gpu, node: Node, step: number): { dispatches: Dispatch[]; scratch: Tensor[] } {
-  const dispatches: Dispatch[] = [];
-  const scratch: Tensor[] = [];
-  const lowering: Lowering = {
-    target: gpu.target,
-    dispatch(dispatch) {
-      const largest = Math.max(...dispatch.workgroups);
-      if (largest > gpu.device.limits.maxComputeWorkgroupsPerDimension) {
-        throw new Error(
-          `${dispatch.label}: ${dispatch.workgroups} workgroups are more than the device takes`,
-        );
-      }
-      dispatches.push(dispatch);
-    },
-    scratch(type: TensorType, label: string) {
-      // Negative ids cannot meet those of the graph.
-      const id = -1 - (step * 16 + scratch.length);
-      const tensor: Tensor = { id, shape: type.shape, dtype: type.dtype ?? "f32", producer: node, label };
-      scratch.push(tensor);
-      return tensor;
-    },
-  };
-  node.op.lower(lowering, node, node.attributes);
-  return { dispatches, scratch };
 }

@@ -17,7 +17,7 @@ import { conv2d, type Conv2dAttributes } from "../kernels/ops/conv2d/conv2d.ts";
 import type { ConvolutionAttributes } from "../kernels/ops/conv2d/geometry.ts";
 import { depthwiseConv2d } from "../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
 import { dropout } from "../kernels/ops/dropout/dropout.ts";
-import { liveNodes } from "../kernels/program.ts";
+import { liveNodes } from "../kernels/schedule.ts";
 import { CONVOLUTION, DEPTHWISE, type RowRange, takeRows, type WeightLayout } from "./parameter_layout.ts";
 
 /** `train`: batch statistics, trainable parameters. `eval`: folded running statistics, frozen. */

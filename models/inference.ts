@@ -1,8 +1,9 @@
 /** A frozen encoder on the device: pictures in, features or embeddings out. */
-import type { Gpu } from "../kernels/gpu.ts";
+import type { Gpu, Target } from "../kernels/gpu.ts";
 import { byteLength, Graph, padTo4, type Tensor } from "../kernels/graph.ts";
 import { l2Normalize } from "../kernels/ops/l2_normalize/l2_normalize.ts";
-import { liveNodes, Program } from "../kernels/program.ts";
+import { Program } from "../kernels/program.ts";
+import { liveNodes, makeSchedule, type Schedule } from "../kernels/schedule.ts";
 import { type DeviceParameter, EncoderBuilder } from "./encoder_builder.ts";
 import type { HeadOptions } from "./heads.ts";
 import { type ImageInput, traceImages } from "./images.ts";
@@ -66,6 +67,22 @@ function runSize({ graph, output }: Traced, batch: number, limit: number): numbe
   // Where not even one fits, the program says which tensor it is.
   const runs = Math.ceil(batch / Math.max(1, most));
   return Math.ceil(batch / runs);
+}
+
+/** The dispatches of a run and its memory, without a device: what it would be on such a target. */
+export function scheduleEncoder(target: Target, options: FrozenEncoderOptions): Schedule {
+  const { graph, images, output, parameters } = trace(
+    options,
+    options.batch,
+    target.maxStorageBufferBindingSize,
+  );
+  return makeSchedule(target, {
+    label: options.encoder.name,
+    graph,
+    inputs: [images],
+    outputs: [output],
+    bound: parameters.map(({ tensor }) => tensor),
+  });
 }
 
 /** How many pictures a {@linkcode FrozenEncoder} takes, and of which size. */

@@ -11,7 +11,7 @@ import { crossEntropy } from "../kernels/ops/cross_entropy/cross_entropy.ts";
 import { type BufferRange, Program } from "../kernels/program.ts";
 import { EncoderBuilder, type StateEntry } from "./encoder_builder.ts";
 import type { StateValues } from "./initialize.ts";
-import { ParameterStore, type ReadEntry } from "./parameter_store.ts";
+import { ParameterStore, type ReadEntry, traceSgd } from "./parameter_store.ts";
 
 /** What {@linkcode LinearProbes.create} needs. */
 export interface LinearProbesOptions {
@@ -147,7 +147,9 @@ export class LinearProbes implements Disposable {
       );
       const learningRate = graph.source("learning rate", [1]);
       learningRates.push(learningRate);
-      bindAll(store.traceSgd(graph, learningRate, { momentum, weightDecay }));
+      const limit = gpu.target.maxStorageBufferBindingSize;
+      const sgd = { momentum, weightDecay };
+      bindAll(store.bindArenas(traceSgd(graph, builder.parameters, limit, learningRate, sgd)));
       return store;
     });
     const states = probes.map(({ state }) => state);

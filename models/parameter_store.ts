@@ -31,6 +31,43 @@ interface Place {
   bytes: number;
 }
 
+/** The tensors of a kind, in their order. */
+function tensorsOf(parameters: readonly DeviceParameter[], kind: DeviceParameter["kind"]): Tensor[] {
+  return parameters.filter((parameter) => parameter.kind === kind).map(({ tensor }) => tensor);
+}
+
+/** Whole arenas as the tensors that SGD reads and writes, segment by segment. */
+export interface ArenaTensors {
+  parameter: Tensor;
+  gradient: Tensor;
+  momentum: Tensor;
+}
+
+/**
+ * Adds SGD over the arenas of some parameters to a graph.
+ *
+ * @param limit bytes that the device binds at once
+ * @returns the arenas' segments, to be bound by {@linkcode ParameterStore.bindArenas}
+ */
+export function traceSgd(
+  graph: Graph,
+  parameters: readonly DeviceParameter[],
+  limit: number,
+  learningRate: Tensor,
+  attributes: SgdAttributes,
+): ArenaTensors[] {
+  return layOut(tensorsOf(parameters, "parameter"), limit).segments.map((bytes, i) => {
+    const arena = (name: string) => graph.source(`${name} arena ${i}`, [bytes / 4]);
+    const tensors = {
+      parameter: arena("parameter"),
+      gradient: arena("gradient"),
+      momentum: arena("momentum"),
+    };
+    graph.applyAll(sgd, [tensors.parameter, tensors.gradient, tensors.momentum, learningRate], attributes);
+    return tensors;
+  });
+}
+
 /** Where each tensor of an arena lies, and how long its segments are. */
 function layOut(tensors: readonly Tensor[], limit: number): { places: Place[]; segments: number[] } {
   const places: Place[] = [];
@@ -72,7 +109,7 @@ export class ParameterStore implements Disposable {
     const allocate = (name: string, segments: readonly number[]) =>
       segments.map((size, i) => gpu.device.createBuffer({ label: `${name} ${i}`, size, usage: USAGE }));
     const segmentsOf = (kind: DeviceParameter["kind"]) => {
-      const tensors = parameters.filter((p) => p.kind === kind).map((p) => p.tensor);
+      const tensors = tensorsOf(parameters, kind);
       const { places, segments } = layOut(tensors, gpu.target.maxStorageBufferBindingSize);
       for (const [i, tensor] of tensors.entries()) this.#places.set(tensor, { ...places[i], kind });
       return segments;
@@ -88,7 +125,7 @@ export class ParameterStore implements Disposable {
 
   /** The trained tensors, in the order of the arenas. */
   get trained(): Tensor[] {
-    return this.#parameters.filter((p) => p.kind === "parameter").map((p) => p.tensor);
+    return tensorsOf(this.#parameters, "parameter");
   }
 
   #rangeIn(arenas: readonly GPUBuffer[], tensor: Tensor): BufferRange {
@@ -111,18 +148,16 @@ export class ParameterStore implements Disposable {
     return new Map(this.#parameters.map(({ tensor }) => [tensor, this.rangeOf(tensor)]));
   }
 
-  /** Adds SGD over the whole arena to a graph, with the places of what it reads and writes. */
-  traceSgd(graph: Graph, learningRate: Tensor, attributes: SgdAttributes): Map<Tensor, BufferRange> {
-    const places = new Map<Tensor, BufferRange>();
-    for (const [i, bytes] of this.#segments.parameter.entries()) {
-      const whole = (["parameter", "gradient", "momentum"] as const).map((arena) => {
-        const tensor = graph.source(`${arena} arena ${i}`, [bytes / 4]);
-        places.set(tensor, { buffer: this.#arenas[arena][i], offset: 0, bytes });
-        return tensor;
-      });
-      graph.applyAll(sgd, [...whole, learningRate], attributes);
-    }
-    return places;
+  /** The places of what {@linkcode traceSgd} gave for these parameters. */
+  bindArenas(arenas: readonly ArenaTensors[]): Map<Tensor, BufferRange> {
+    return new Map(
+      arenas.flatMap((tensors, i) =>
+        (["parameter", "gradient", "momentum"] as const).map((arena) => [
+          tensors[arena],
+          { buffer: this.#arenas[arena][i], offset: 0, bytes: this.#segments.parameter[i] },
+        ])
+      ),
+    );
   }
 
   /** Uploads values, read one entry at a time so that no second copy of the whole is needed. */

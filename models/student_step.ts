@@ -3,16 +3,17 @@
  * this batch, the backward pass, SGD, and the enqueueing of the batch's teacher embeddings.
  */
 import { differentiate } from "../kernels/autodiff.ts";
-import { type Gpu, readBuffer } from "../kernels/gpu.ts";
-import { Graph, padTo4, type Tensor } from "../kernels/graph.ts";
+import { type Gpu, readBuffer, type Target } from "../kernels/gpu.ts";
+import { byteLength, Graph, padTo4, type Tensor } from "../kernels/graph.ts";
 import { padRows, unpadRows } from "../kernels/layout.ts";
 import { l2Normalize } from "../kernels/ops/l2_normalize/l2_normalize.ts";
-import { type BufferRange, Program } from "../kernels/program.ts";
-import { EncoderBuilder, type StateEntry } from "./encoder_builder.ts";
+import { Program } from "../kernels/program.ts";
+import { makeSchedule, type Schedule } from "../kernels/schedule.ts";
+import { type DeviceParameter, EncoderBuilder, type StateEntry } from "./encoder_builder.ts";
 import type { HeadOptions } from "./heads.ts";
 import { type ImageInput, traceImages } from "./images.ts";
 import { seedLoss } from "./loss/seed_loss.ts";
-import { ParameterStore } from "./parameter_store.ts";
+import { type ArenaTensors, ParameterStore, traceSgd } from "./parameter_store.ts";
 import type { Encoder } from "./registry.ts";
 
 /** The small views of a picture. */
@@ -90,6 +91,77 @@ interface StepTensors {
   dropoutSeed: Tensor;
 }
 
+/** A step as a graph, before there is a device. */
+interface TracedStep extends Omit<StepTensors, "sets"> {
+  graph: Graph;
+  sets: readonly (Omit<ViewTensors, "queue"> & { queue: Tensor })[];
+  parameters: readonly DeviceParameter[];
+  /** The state_dict, in PyTorch's order. */
+  state: readonly StateEntry[];
+  /** Of the trained parameters, in their order. */
+  gradients: readonly Tensor[];
+  arenas: readonly ArenaTensors[];
+}
+
+/** @param limit bytes that the device binds at once */
+function traceStep(options: StudentStepOptions, limit: number): TracedStep {
+  const { encoder, head, batch, imageSize, input = "pixels", queueSize, small } = options;
+  const { temperature, teacherTemperature, momentum, weightDecay } = options;
+  const graph = new Graph();
+  const learningRate = graph.source("learning rate", [1]);
+  const dropoutSeed = graph.source("dropout seed", [2], "u32");
+  const withDropout = options.dropoutSeed === undefined ? {} : { dropoutSeed };
+
+  // The student runs once over each set of views, so that batch norm sees batches of their own.
+  const traceSet = (name: string, views: number, size: number, share?: EncoderBuilder) => {
+    const rows = batch * views;
+    const { source, images } = traceImages(graph, input, rows, size);
+    const teacher = graph.source(`teacher embeddings${name}`, [rows, 1, 1, head.dimension]);
+    const queue = graph.source(`queue${name}`, [1, 1, padTo4(queueSize), head.dimension]);
+    const builder = new EncoderBuilder(graph, "train", { ...withDropout, share });
+    const outputs = encoder.trace(builder, images, head);
+    const embedding = graph.apply(l2Normalize, [outputs.embedding], {});
+    const losses = { student: embedding, teacher, queue, queueSize, temperature, teacherTemperature };
+    const loss = seedLoss(graph, losses);
+    return { builder, set: { images: source, teacher, embedding, loss, queue, stride: views } };
+  };
+  const main = traceSet("", 1, imageSize);
+  const { builder: { parameters, state } } = main;
+  const sets = small === undefined
+    ? [main.set]
+    : [main.set, traceSet(" of small views", small.views, small.imageSize, main.builder).set];
+
+  const trained = parameters.filter(({ kind }) => kind === "parameter").map(({ tensor }) => tensor);
+  const gradients = differentiate(graph, sets.map(({ loss }) => loss), trained);
+  const arenas = traceSgd(graph, parameters, limit, learningRate, { momentum, weightDecay });
+  return { graph, sets, learningRate, dropoutSeed, parameters, state, gradients, arenas };
+}
+
+/** What of a step the host writes and reads. */
+function hostTensors({ sets, learningRate, dropoutSeed }: TracedStep) {
+  return {
+    inputs: [...sets.flatMap(({ images, teacher }) => [images, teacher]), learningRate, dropoutSeed],
+    outputs: [...sets.map(({ loss }) => loss), ...sets.map(({ embedding }) => embedding)],
+  };
+}
+
+/** The dispatches of a step and its memory, without a device: what it would be on such a target. */
+export function scheduleStep(target: Target, options: StudentStepOptions): Schedule {
+  const traced = traceStep(options, target.maxStorageBufferBindingSize);
+  const { graph, sets, parameters, gradients, arenas } = traced;
+  return makeSchedule(target, {
+    label: `${options.encoder.name} training step`,
+    graph,
+    ...hostTensors(traced),
+    bound: [
+      ...parameters.map(({ tensor }) => tensor),
+      ...gradients,
+      ...sets.map(({ queue }) => queue),
+      ...arenas.flatMap(({ parameter, gradient, momentum }) => [parameter, gradient, momentum]),
+    ],
+  });
+}
+
 /** Losses that can be on their way back from the device at once. */
 const LOSS_SLOTS = 4;
 
@@ -129,60 +201,25 @@ export class StudentStep implements Disposable {
 
   /** Compiles the step. Load weights and queues before the first {@linkcode run}. */
   static async create(gpu: Gpu, options: StudentStepOptions): Promise<StudentStep> {
-    const { encoder, head, batch, imageSize, input = "pixels", queueSize, small } = options;
-    const { temperature, teacherTemperature, momentum, weightDecay } = options;
-    const graph = new Graph();
-    const learningRate = graph.source("learning rate", [1]);
-    const dropoutSeed = graph.source("dropout seed", [2], "u32");
-    const withDropout = options.dropoutSeed === undefined ? {} : { dropoutSeed };
-    const queueBytes = padTo4(queueSize) * padTo4(head.dimension) * 4;
-    const queues = new Map<Tensor, BufferRange>();
-
-    // The student runs once over each set of views, so that batch norm sees batches of their own.
-    const traceSet = (name: string, views: number, size: number, share?: EncoderBuilder) => {
-      const rows = batch * views;
-      const { source, images } = traceImages(graph, input, rows, size);
-      const teacher = graph.source(`teacher embeddings${name}`, [rows, 1, 1, head.dimension]);
-      const queue = graph.source(`queue${name}`, [1, 1, padTo4(queueSize), head.dimension]);
-      const builder = new EncoderBuilder(graph, "train", { ...withDropout, share });
-      const outputs = encoder.trace(builder, images, head);
-      const embedding = graph.apply(l2Normalize, [outputs.embedding], {});
-      const losses = { student: embedding, teacher, queue, queueSize, temperature, teacherTemperature };
-      const loss = seedLoss(graph, losses);
-      const buffer = gpu.device.createBuffer({
-        label: `queue${name}`,
-        size: queueBytes,
-        usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
-      });
-      queues.set(queue, { buffer, offset: 0, bytes: queueBytes });
-      const set: ViewTensors = { images: source, teacher, embedding, loss, queue: buffer, stride: views };
-      return { builder, set };
-    };
-    const main = traceSet("", 1, imageSize);
-    const { builder } = main;
-    const sets = small === undefined
-      ? [main.set]
-      : [main.set, traceSet(" of small views", small.views, small.imageSize, builder).set];
-
-    const store = new ParameterStore(gpu, builder.parameters, { training: true });
-    const bound = new Map([...store.bindings(), ...queues]);
-    const trained = store.trained;
-    const losses = sets.map(({ loss }) => loss);
-    for (const [i, gradient] of differentiate(graph, losses, trained).entries()) {
-      bound.set(gradient, store.gradientRangeOf(trained[i]));
-    }
-    for (const [tensor, range] of store.traceSgd(graph, learningRate, { momentum, weightDecay })) {
-      bound.set(tensor, range);
-    }
-    const program = await Program.compile(gpu, {
-      label: `${encoder.name} training step`,
-      graph,
-      inputs: [...sets.flatMap(({ images, teacher }) => [images, teacher]), learningRate, dropoutSeed],
-      outputs: [...losses, ...sets.map(({ embedding }) => embedding)],
-      bound,
+    const traced = traceStep(options, gpu.target.maxStorageBufferBindingSize);
+    const { graph, parameters, state, gradients, arenas, learningRate, dropoutSeed } = traced;
+    const sets = traced.sets.map(({ queue, ...set }) => {
+      const size = byteLength(queue);
+      const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+      return { ...set, queue: gpu.device.createBuffer({ label: queue.label, size, usage }) };
     });
+    const store = new ParameterStore(gpu, parameters, { training: true });
+    const bound = new Map([...store.bindings(), ...store.bindArenas(arenas)]);
+    for (const [i, { queue }] of traced.sets.entries()) {
+      bound.set(queue, { buffer: sets[i].queue, offset: 0, bytes: byteLength(queue) });
+    }
+    for (const [i, parameter] of store.trained.entries()) {
+      bound.set(gradients[i], store.gradientRangeOf(parameter));
+    }
+    const label = `${options.encoder.name} training step`;
+    const program = await Program.compile(gpu, { label, graph, ...hostTensors(traced), bound });
     const tensors = { sets, learningRate, dropoutSeed };
-    return new StudentStep(gpu, options, builder.state, store, program, tensors);
+    return new StudentStep(gpu, options, state, store, program, tensors);
   }
 
   /** The student's weights, gradients and momentum. */

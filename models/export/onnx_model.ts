@@ -1,7 +1,7 @@
 /** A frozen encoder as an ONNX model: its nodes, what its weights are made of, and what a user of it must know. */
 import { Graph } from "../../kernels/graph.ts";
 import { l2Normalize } from "../../kernels/ops/l2_normalize/l2_normalize.ts";
-import { liveNodes } from "../../kernels/program.ts";
+import { liveNodes } from "../../kernels/schedule.ts";
 import { type DeviceParameter, EncoderBuilder } from "../encoder_builder.ts";
 import type { HeadOptions } from "../heads.ts";
 import { IMAGENET_NORMALIZATION, traceImages } from "../images.ts";

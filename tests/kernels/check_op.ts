@@ -24,7 +24,7 @@ export async function withGpu(test: (gpu: Gpu) => Promise<void>): Promise<void> 
 
 /** The same device, for which the kernels of another kind of adapter are chosen. */
 export function asHardware(gpu: Gpu): Gpu {
-  return { ...gpu, target: { ...gpu.target, isSoftware: false } };
+  return { ...gpu, target: { ...gpu.target, isSoftware: false, parallelism: 256 } };
 }
 
 /** The same device, for which no operand fits a texture. */

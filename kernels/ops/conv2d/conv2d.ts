@@ -4,7 +4,7 @@
  * x [n, h, w, cin], w [kh, kw, cin padded to 4, cout] -> y [n, ho, wo, cout], without groups.
  */
 import type { Target } from "../../gpu.ts";
-import { expectShape, type Op, padTo4, type Tensor } from "../../graph.ts";
+import { elementCount, expectShape, type Op, padTo4, type Tensor } from "../../graph.ts";
 import { fitsTexture } from "../../texture_operand.ts";
 import { type Activation, epilogueGradient } from "../activation/activation.ts";
 import { channelSum } from "../channel_sum/channel_sum.ts";
@@ -104,6 +104,7 @@ export const conv2d: Op<Conv2dAttributes> = {
       bindings: [...operands, ...extra, node.outputs[0]],
       uniforms: geometryUniforms(g, batchInner(g.batch, tile, g.outputHeight * g.outputWidth), 1),
       workgroups: [...productGroups(tile, rows, g.outputQuads), 1],
+      flops: productFlops(x, w.shape, node.outputs[0]),
     });
   },
 };
@@ -144,6 +145,7 @@ export const conv2dInputGradient: Op<Conv2dGradientAttributes> = {
       bindings: [...operands, ...extra, node.outputs[0]],
       uniforms: geometryUniforms(g, batchInner(g.batch, tile, phasePixels), 1),
       workgroups: [...productGroups(tile, rows, g.inputQuads), phases],
+      flops: productFlops(node.outputs[0], w.shape, dy),
     });
   },
 };
@@ -171,10 +173,16 @@ export const conv2dWeightGradient: Op<Conv2dGradientAttributes> = {
       bindings: [...operands, result],
       uniforms: geometryUniforms(g, false, splits),
       workgroups: [across, down, taps * splits],
+      flops: productFlops(x, attributes.like, dy),
     });
     if (splits > 1) sumPartials(lowering, result, splits, node.outputs[0]);
   },
 };
+
+/** Operations of any of the three products, taps in the padding included, padded channels not. */
+function productFlops(x: Tensor, [kernelHeight, kernelWidth]: readonly number[], y: Tensor): number {
+  return 2 * elementCount(y.shape) * kernelHeight * kernelWidth * x.shape.at(-1)!;
+}
 
 /** Workgroups across columns and down rows. */
 function productGroups(tile: Tile, rows: number, columnQuads: number): [number, number] {

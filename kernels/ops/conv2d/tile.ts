@@ -31,12 +31,6 @@ const SOFTWARE_EFFICIENCY: Record<string, number> = {
   "4x4": 0.38,
 };
 
-/** Workgroups that should be there at least, so that every core has work. */
-const SOFTWARE_PARALLELISM = 2 * (navigator.hardwareConcurrency || 2);
-
-/** Workgroups that should be there at least on a GPU: several for each of some 64 to 144 multiprocessors. */
-const GPU_PARALLELISM = 256;
-
 /** Tiles of the staged family: operands in workgroup memory, 8 x 8 or 16 x 16 invocations. */
 const GPU_TILES: readonly (Tile & { efficiency: number })[] = [
   { rows: 8, columns: 8, lanesAcross: 16, lanesDown: 16, efficiency: 1 },
@@ -55,14 +49,13 @@ const GPU_TILES: readonly (Tile & { efficiency: number })[] = [
  */
 export function chooseTile(target: Target, rows: number, columns: number, copies = 1): Tile {
   const candidates = target.isSoftware ? softwareTiles() : GPU_TILES;
-  const parallelism = target.isSoftware ? SOFTWARE_PARALLELISM : GPU_PARALLELISM;
   let best: Tile | undefined;
   let bestCost = Infinity;
   for (const { efficiency, ...tile } of candidates) {
     const down = Math.ceil(rows / (tile.rows * tile.lanesDown));
     const across = Math.ceil(columns / (tile.columns * tile.lanesAcross));
     const work = down * tile.rows * tile.lanesDown * across * tile.columns * tile.lanesAcross;
-    const cost = work / efficiency * Math.max(1, parallelism / (down * across * copies));
+    const cost = work / efficiency * Math.max(1, target.parallelism / (down * across * copies));
     if (cost < bestCost) [best, bestCost] = [tile, cost];
   }
   return best!;

@@ -3,7 +3,7 @@
  *
  * x [n, h, w, c], w [kh, kw, c] -> y [n, ho, wo, c].
  */
-import { expectShape, type Op, padTo4, type Tensor } from "../../graph.ts";
+import { elementCount, expectShape, type Op, padTo4, type Tensor } from "../../graph.ts";
 import { LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import { type Activation, epilogueGradient } from "../activation/activation.ts";
 import { channelSum } from "../channel_sum/channel_sum.ts";
@@ -30,6 +30,11 @@ interface DepthwiseGradientAttributes extends ConvolutionAttributes {
 function stripOf(width: number, step = 1): number {
   const wanted = Math.min(8, Math.max(1, Math.ceil(width / step)) * step);
   return Math.ceil(wanted / step) * step;
+}
+
+/** Operations of any of the three, taps in the padding included. */
+function depthwiseFlops([kernelHeight, kernelWidth]: readonly number[], y: Tensor): number {
+  return 2 * elementCount(y.shape) * kernelHeight * kernelWidth;
 }
 
 function paramsOf(
@@ -109,6 +114,7 @@ export const depthwiseConv2d: Op<DepthwiseConv2dAttributes> = {
       bindings: [...node.inputs, y],
       uniforms: paramsOf(x.shape, y.shape, attributes, strips),
       workgroups: linearWorkgroups(y.shape[0] * y.shape[1] * strips * padTo4(y.shape[3]) / 4, LINEAR_SIZE),
+      flops: depthwiseFlops(w.shape, y),
     });
   },
 };
@@ -140,6 +146,7 @@ export const depthwiseConv2dInputGradient: Op<DepthwiseGradientAttributes> = {
       bindings: [...node.inputs, node.outputs[0]],
       uniforms: paramsOf(like, dy.shape, attributes, strips),
       workgroups: linearWorkgroups(batch * height * strips * padTo4(channels) / 4, LINEAR_SIZE),
+      flops: depthwiseFlops(w.shape, dy),
     });
   },
 };
@@ -170,6 +177,7 @@ export const depthwiseConv2dWeightGradient: Op<DepthwiseGradientAttributes> = {
       bindings: [x, dy, result],
       uniforms: paramsOf(x.shape, dy.shape, attributes, Math.ceil(dy.shape[2] / strip), chunks),
       workgroups: linearWorkgroups(chunks * kernelHeight * quads, LINEAR_SIZE),
+      flops: depthwiseFlops(like, dy),
     });
     if (chunks > 1) sumPartials(lowering, result, chunks, dw);
   },

@@ -1,0 +1,182 @@
+/**
+ * What a graph becomes on a device: its dispatches in order, a memory plan, and how much work that is. Needs no
+ * device, only a {@linkcode Target}; `program.ts` makes pipelines and buffers of it.
+ */
+import { UserError } from "../errors.ts";
+import type { Target } from "./gpu.ts";
+import {
+  byteLength,
+  type Dispatch,
+  type Graph,
+  type Lowering,
+  type Node,
+  type Tensor,
+  type TensorType,
+} from "./graph.ts";
+import { type Lifetime, type MemoryPlan, planMemory } from "./memory_plan.ts";
+
+/** What a schedule is made from. */
+export interface ScheduleOptions {
+  /** Names it in errors. */
+  label: string;
+  graph: Graph;
+  /** Tensors that the host writes before a run. */
+  inputs: readonly Tensor[];
+  /** Tensors that are read after a run; nothing else is put in their place. */
+  outputs: readonly Tensor[];
+  /** Tensors that live in somebody else's buffers: parameters, gradients, state. */
+  bound: readonly Tensor[];
+}
+
+/** How much a run, or one dispatch, has to do. */
+export interface Work {
+  /** Operations of products; a multiplication and an addition count two. What else there is is bound by memory. */
+  flops: number;
+  /** Bytes of everything that is bound, once each: what a kernel reads and writes at least. */
+  bytes: number;
+}
+
+/** The dispatches of a graph, and where its tensors live. */
+export interface Schedule {
+  dispatches: readonly Dispatch[];
+  /** Of all tensors that are not bound. */
+  plan: MemoryPlan;
+  /** Bytes of every planned tensor, by id. */
+  bytesOf: ReadonlyMap<number, number>;
+}
+
+/**
+ * @throws {UserError} where a tensor is larger than what the device binds at once
+ * @throws {Error} where a node reads what nothing gives: a bug in the model that traced it
+ */
+export function makeSchedule(
+  target: Target,
+  { label, graph, inputs, outputs, bound }: ScheduleOptions,
+): Schedule {
+  const boundIds = new Set(bound.map(({ id }) => id));
+  const nodes = liveNodes(graph, outputs, boundIds);
+  const lowered = nodes.map((node, step) => lowerNode(target, node, step));
+
+  // Lifetimes, in steps; inputs live from before the first step, outputs until after the last.
+  const lifetimes = new Map<number, Lifetime & { apart: Set<number> }>();
+  const extend = (tensor: Tensor, first: number, last: number) => {
+    if (boundIds.has(tensor.id)) return;
+    const known = lifetimes.get(tensor.id);
+    if (known === undefined) {
+      lifetimes.set(tensor.id, { id: tensor.id, bytes: byteLength(tensor), first, last, apart: new Set() });
+    } else {
+      known.first = Math.min(known.first, first);
+      known.last = Math.max(known.last, last);
+    }
+  };
+  for (const input of inputs) extend(input, -1, nodes.length);
+  const produced = new Set(inputs.map((input) => input.id));
+  for (const [step, node] of nodes.entries()) {
+    for (const input of node.inputs) {
+      if (!produced.has(input.id) && !boundIds.has(input.id)) {
+        throw new Error(
+          `${label}: ${node.op.name} reads ${input.label}, which is neither an input nor bound`,
+        );
+      }
+    }
+    const written = [...node.outputs, ...lowered[step].scratch];
+    for (const output of node.outputs) produced.add(output.id);
+    for (const tensor of [...node.inputs, ...written]) extend(tensor, step, step);
+    // What a node writes, a later dispatch of the same node may read.
+    for (const [i, tensor] of written.entries()) {
+      const apart = lifetimes.get(tensor.id)?.apart;
+      for (const other of [...node.inputs, ...written.slice(0, i)]) apart?.add(other.id);
+    }
+  }
+  for (const output of outputs) extend(output, nodes.length, nodes.length);
+
+  refuseUnbindable(target, label, nodes, lowered);
+  return {
+    dispatches: lowered.flatMap(({ dispatches }) => dispatches),
+    plan: planMemory([...lifetimes.values()]),
+    bytesOf: new Map([...lifetimes.values()].map(({ id, bytes }) => [id, bytes])),
+  };
+}
+
+/** The work of one dispatch. */
+export function workOf({ bindings, flops = 0 }: Dispatch): Work {
+  const tensors = new Map(bindings.map((binding) => {
+    const tensor = "texture" in binding ? binding.texture : binding;
+    return [tensor.id, byteLength(tensor)];
+  }));
+  return { flops, bytes: tensors.values().reduce((sum, bytes) => sum + bytes, 0) };
+}
+
+/** The work of a run. */
+export function totalWork({ dispatches }: Pick<Schedule, "dispatches">): Work & { dispatches: number } {
+  const works = dispatches.map(workOf);
+  return {
+    dispatches: works.length,
+    flops: works.reduce((sum, { flops }) => sum + flops, 0),
+    bytes: works.reduce((sum, { bytes }) => sum + bytes, 0),
+  };
+}
+
+/** Fails when a tensor is larger than what the device binds at once. */
+function refuseUnbindable(
+  target: Target,
+  label: string,
+  nodes: readonly Node[],
+  lowered: readonly { scratch: Tensor[] }[],
+): void {
+  const limit = target.maxStorageBufferBindingSize;
+  for (const [i, node] of nodes.entries()) {
+    for (const tensor of [...node.inputs, ...node.outputs, ...lowered[i].scratch]) {
+      if (byteLength(tensor) <= limit) continue;
+      throw new UserError(
+        `${label}: ${tensor.label} [${tensor.shape}] takes ${
+          byteLength(tensor)
+        } bytes, but this adapter binds at most ` +
+          `${limit} at once; use a smaller batch, picture size or queue`,
+      );
+    }
+  }
+}
+
+/** The nodes that an output, a bound tensor (by id) or an effect needs, in the order of the graph. */
+export function liveNodes(
+  graph: Graph,
+  outputs: readonly Tensor[],
+  bound: ReadonlySet<number> = new Set(),
+): Node[] {
+  const needed = new Set(outputs.map((output) => output.id));
+  const live: Node[] = [];
+  for (const node of graph.nodes.toReversed()) {
+    const wanted = node.op.hasEffect || node.outputs.some((o) => needed.has(o.id) || bound.has(o.id));
+    if (!wanted) continue;
+    live.push(node);
+    for (const input of node.inputs) needed.add(input.id);
+  }
+  return live.reverse();
+}
+
+function lowerNode(target: Target, node: Node, step: number): { dispatches: Dispatch[]; scratch: Tensor[] } {
+  const dispatches: Dispatch[] = [];
+  const scratch: Tensor[] = [];
+  const lowering: Lowering = {
+    target,
+    dispatch(dispatch) {
+      const largest = Math.max(...dispatch.workgroups);
+      if (largest > target.maxWorkgroupsPerDimension) {
+        throw new Error(
+          `${dispatch.label}: ${dispatch.workgroups} workgroups are more than the device takes`,
+        );
+      }
+      dispatches.push(dispatch);
+    },
+    scratch(type: TensorType, label: string) {
+      // Negative ids cannot meet those of the graph.
+      const id = -1 - (step * 16 + scratch.length);
+      const tensor: Tensor = { id, shape: type.shape, dtype: type.dtype ?? "f32", producer: node, label };
+      scratch.push(tensor);
+      return tensor;
+    },
+  };
+  node.op.lower(lowering, node, node.attributes);
+  return { dispatches, scratch };
+}

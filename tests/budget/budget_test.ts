@@ -1,0 +1,111 @@
+/**
+ * Work, not time: what a training step and a teacher's run dispatch, multiply and move must be what `budget.json` says.
+ * More of it is a slow-down that no shared machine's clock would show; less of it is to be recorded:
+ *
+ *     SEED_RECORD=1 deno test -A tests/budget
+ */
+import { assertAlmostEquals, assertEquals, assertLess } from "@std/assert";
+import type { Target } from "../../kernels/gpu.ts";
+import { type Schedule, totalWork } from "../../kernels/schedule.ts";
+import { scheduleEncoder } from "../../models/inference.ts";
+import { findEncoder } from "../../models/registry.ts";
+import { scheduleStep } from "../../models/student_step.ts";
+
+/** What is recorded of one piece of work. */
+interface Budget {
+  dispatches: number;
+  /** Operations of products, in millions. */
+  megaFlops: number;
+  /** Bytes that the dispatches bind, and bytes that the plan takes beside parameters. */
+  megabytesMoved: number;
+  megabytesHeld: number;
+}
+
+const LIMITS = { maxTextureDimension2D: 8192, maxWorkgroupsPerDimension: 65535 };
+const TARGETS: Readonly<Record<string, Target>> = {
+  software: { isSoftware: true, maxStorageBufferBindingSize: 128 * 2 ** 20, parallelism: 4, ...LIMITS },
+  gpu: { isSoftware: false, maxStorageBufferBindingSize: 2 ** 31 - 4, parallelism: 256, ...LIMITS },
+};
+
+const HEAD = { kind: "mlp", dimension: 128 } as const;
+
+/** The pieces of work, by name: [encoder, batch, side of the pictures]. */
+const WORK: Readonly<Record<string, (target: Target) => Schedule>> = {
+  ...Object.fromEntries(
+    ([
+      ["resnet18", 32, 64],
+      ["resnet50", 32, 64],
+      ["mobilenetv3_large", 32, 64],
+      ["efficientnet_b0", 32, 64],
+      ["efficientnet_b0", 8, 224],
+    ] as const).map(([name, batch, imageSize]) => [
+      `${name} training step, ${batch} x ${imageSize} px`,
+      (target: Target) =>
+        scheduleStep(target, {
+          encoder: findEncoder(name),
+          head: HEAD,
+          batch,
+          imageSize,
+          queueSize: 65_536,
+          temperature: 0.2,
+          teacherTemperature: 0.01,
+          momentum: 0.9,
+          weightDecay: 1e-4,
+        }),
+    ]),
+  ),
+  "resnet50 embedding, 8 x 224 px": (target) =>
+    scheduleEncoder(target, {
+      encoder: findEncoder("resnet50"),
+      head: HEAD,
+      batch: 8,
+      imageSize: 224,
+      output: "normalized",
+    }),
+};
+
+const FILE = new URL("./budget.json", import.meta.url);
+
+function measure(schedule: Schedule): Budget {
+  const { dispatches, flops, bytes } = totalWork(schedule);
+  const mega = (value: number) => Math.round(value / 1e5) / 10;
+  return {
+    dispatches,
+    megaFlops: mega(flops),
+    megabytesMoved: mega(bytes),
+    megabytesHeld: mega(schedule.plan.bytes),
+  };
+}
+
+Deno.test("a step's dispatches, operations and bytes are what was recorded", () => {
+  const found = Object.fromEntries(
+    Object.entries(WORK).map(([name, make]) => [
+      name,
+      Object.fromEntries(Object.entries(TARGETS).map(([on, target]) => [on, measure(make(target))])),
+    ]),
+  );
+  if (Deno.env.get("SEED_RECORD") === "1") {
+    Deno.writeTextFileSync(FILE, JSON.stringify(found, null, 2) + "\n");
+    return;
+  }
+  assertEquals(
+    found,
+    JSON.parse(Deno.readTextFileSync(FILE)),
+    "if it is less work, or more for a good reason, record it: SEED_RECORD=1 deno test -A tests/budget",
+  );
+});
+
+Deno.test("a step holds no more than 1.15 times what must be alive at its peak", () => {
+  for (const [name, make] of Object.entries(WORK)) {
+    for (const [on, target] of Object.entries(TARGETS)) {
+      const { bytes, peakBytes } = make(target).plan;
+      assertLess(bytes, 1.15 * peakBytes, `${name} on ${on}`);
+    }
+  }
+});
+
+Deno.test("totalWork() counts a convolution's operations three times in training, but for the input's gradient", () => {
+  // ResNet-18's 1.81 G multiply-accumulates at 224 are 0.148 G at 64; the stem's input takes no gradient.
+  const { flops } = totalWork(WORK["resnet18 training step, 32 x 64 px"](TARGETS.gpu));
+  assertAlmostEquals(flops / 32, 2 * 3 * 0.148e9, 0.1 * 2 * 3 * 0.148e9);
+});
