@@ -148,6 +148,14 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
 
   return {
     handlers: {
+      async profile() {
+        const programs = [{ program: `views of ${imageSize} px`, kernels: await maker.profile() }];
+        if (smallMaker === undefined) return programs;
+        return [...programs, {
+          program: `views of ${small!.imageSize} px`,
+          kernels: await smallMaker.profile(),
+        }];
+      },
       async augment(batch, { defer }) {
         if (expected === undefined) return await makeViews(batch);
         // The credit comes back when the batch has had its turn, so that no reader runs ahead of the others.

@@ -36,6 +36,7 @@ import {
   warningHandler,
   whenAborted,
 } from "./recipe.ts";
+import { ProfileCollector, type RunProfile } from "./run_profile.ts";
 import { type ActorRef, ActorSystem } from "./runtime/mod.ts";
 import { transpose } from "./student_trainer.ts";
 import { openStudentInit } from "./student_init.ts";
@@ -91,6 +92,8 @@ export interface DistillEvents {
   onViews?(views: ViewSample): void;
   /** The student was judged by kNN after an epoch, from 0. */
   onKnn?(report: { epoch: number } & Accuracy): void;
+  /** Where the time went, when all actors have ended; they are only traced where somebody wants to know. */
+  onProfile?(profile: RunProfile): void;
   /** Something a person should know. */
   onNote?(text: string): void;
   /** Something is not as expected, and the run goes on. */
@@ -135,8 +138,9 @@ export async function distill(
   events.onPlan?.({ pictures: rows, batchesPerEpoch, totalSteps, firstStep });
 
   // An abort must not stop the actors before the checkpoint is written, so the system does not get the signal.
-  const system = new ActorSystem();
-  return await system.run(async () => {
+  const profile = events.onProfile && new ProfileCollector();
+  const system = new ActorSystem({ onTrace: profile?.take });
+  const run = system.run(async () => {
     const losses: number[] = [];
     let checkpoint = "";
     const trained = Promise.withResolvers<void>();
@@ -211,6 +215,14 @@ export async function distill(
         values: await training.trainer.ask("weights", undefined, { timeoutMs: Infinity }),
       }),
     }));
+    if (profile !== undefined) {
+      events.onNote?.("measuring every kernel");
+      await abortable(signal, async () => {
+        for (const actor of [training.augmenter, training.teacher, training.trainer]) {
+          profile.add(actor.name, await actor.ask("profile", undefined, { timeoutMs: Infinity }));
+        }
+      });
+    }
     const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
     return {
       steps: losses.length,
@@ -220,6 +232,11 @@ export async function distill(
       knn,
     };
   });
+  try {
+    return await run;
+  } finally {
+    if (profile !== undefined) events.onProfile?.(profile.result());
+  }
 }
 
 /** The pictures to evaluate on; `null` where there are none, or no labels to learn them by. */
@@ -433,7 +450,7 @@ function spawnTraining(
     ...readers.map((reader) => reader.tell("connect", { augmenter: views })),
   ]);
   connected.catch(() => {}); // the system says why
-  return { readers, trainer, connected };
+  return { readers, augmenter: views, teacher, trainer, connected };
 }
 
 /** The readers of one epoch after the other; each stays as far ahead as its buffers allow. */

@@ -9,6 +9,7 @@
  * the last one sends them back to the reader they came from, so that in a steady state nothing is allocated.
  */
 import type { PackedPictures } from "../data/pack.ts";
+import type { KernelTime } from "../kernels/profiler.ts";
 import type { EncoderRole } from "../models/registry.ts";
 import type { ActorRef, Message } from "./runtime/mod.ts";
 
@@ -99,8 +100,21 @@ export type TsvReader = {
   recycle: Message<BatchBuffers>;
 };
 
+/** How long the kernels of a program take, one by one on an idle device. */
+export interface ProgramProfile {
+  /** What the program does. */
+  program: string;
+  kernels: KernelTime[];
+}
+
+/** What an actor with programs on a device can be asked when nothing else is under way. */
+export type Profiled = {
+  /** Runs each program some times more. Weights that it trains are no longer those that were saved. */
+  profile: Message<void, ProgramProfile[]>;
+};
+
 /** Makes views. */
-export type Augmenter = {
+export type Augmenter = Profiled & {
   /** Fills `views`, and passes the batch on. */
   augment: Message<DecodedBatch>;
 };
@@ -112,7 +126,7 @@ export type Encoder = {
 };
 
 /** Embeds views with the frozen teacher. */
-export type TeacherEncoder = Encoder;
+export type TeacherEncoder = Encoder & Profiled;
 
 /** Owns the queue of earlier teacher embeddings. */
 export type QueueKeeper = {
@@ -123,7 +137,7 @@ export type QueueKeeper = {
 };
 
 /** Trains the student. */
-export type StudentTrainer = {
+export type StudentTrainer = Profiled & {
   /** Says whom the buffers go back to, and who has the queue. */
   connect: Message<{ readers: ActorRef<TsvReader>[]; queueKeeper: ActorRef<QueueKeeper> }>;
   /** One step. Replies to nobody: the monitor is told. */

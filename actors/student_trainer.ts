@@ -230,6 +230,7 @@ export default defineActor<StudentTrainer, StudentTrainerConfig>(async (config, 
       train: (batch) => training.train(batch, context),
       weights: () => training.weights(),
       save: async () => ({ path: await training.save(context) }),
+      profile: async () => [{ program: step.program.label, kernels: await step.program.profile() }],
     },
   };
 });

@@ -48,6 +48,14 @@ export default defineActor<TeacherEncoder, TeacherEncoderConfig>(async (config, 
         }
         await next.tell("enqueue", batch);
       },
+      async profile() {
+        const programs = [{ program: `${arch} at ${imageSize} px`, kernels: await teacher.profile() }];
+        if (smallTeacher === undefined) return programs;
+        return [...programs, {
+          program: `${arch} at ${small!.imageSize} px`,
+          kernels: await smallTeacher.profile(),
+        }];
+      },
     },
   };
 });

@@ -1,6 +1,7 @@
 /** `deno task distill`: flags in, progress and files out. The run itself is `actors/distillation.ts`. */
 import { distill, type DistillPlan, type DistillResult, NothingToDoError } from "../actors/distillation.ts";
 import type { DistillOptions } from "../actors/options.ts";
+import type { RunProfile } from "../actors/run_profile.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
 import { findNewestCheckpoint, removeLeftovers } from "../models/checkpoint/run_checkpoints.ts";
 import { studentNames, teacherNames } from "../models/registry.ts";
@@ -11,11 +12,15 @@ import { formatDuration } from "./duration.ts";
 import { checkDistillInputs } from "./inputs.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { OutputFolder } from "./output_folder.ts";
+import { describeProfile, writeTrace } from "./profile_report.ts";
 import { RunConsole } from "./run_console.ts";
 import { reportError, runMain } from "./run_main.ts";
 import { formatTable } from "./table.ts";
 import { EventWriter } from "./tensorboard/event_writer.ts";
 import { RunEvents } from "./tensorboard/run_events.ts";
+
+/** The message that a step is. */
+const STEP = { actor: "student_trainer", message: "train" };
 
 /** What is shown before the first step. */
 function describeRun(options: DistillOptions, plan: DistillPlan, adapter: string): string[] {
@@ -82,6 +87,7 @@ async function main(): Promise<void> {
   using writer = command.tensorboard ? new EventWriter(options.output) : undefined;
   let runEvents: RunEvents | undefined;
   let drawing: Promise<void> = Promise.resolve();
+  let profile: RunProfile | undefined;
   for (const warning of command.warnings) shown.warn(warning);
   if (command.recipe !== undefined) {
     shown.say(`recipe    ${command.recipe}, with the flags:`);
@@ -123,6 +129,7 @@ async function main(): Promise<void> {
         writer?.scalar("knn_top1", top1, epoch);
         writer?.scalar("knn_top5", top5, epoch);
       },
+      ...command.profile && { onProfile: (found: RunProfile) => profile = found },
       onNote: shown.say,
       onWarning: shown.warn,
     }, interrupt.signal);
@@ -134,6 +141,10 @@ async function main(): Promise<void> {
   } finally {
     await drawing;
     await shown.stop();
+    if (profile !== undefined) {
+      for (const table of describeProfile(profile, STEP)) shown.report(`${table}\n`);
+      shown.report(`trace     ${await writeTrace(options.output, profile)}`);
+    }
   }
   if (result.knn !== null) {
     writer?.scalar("knn_top1", result.knn.after.top1, options.epochs - 1);

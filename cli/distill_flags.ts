@@ -235,6 +235,12 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
       help:
         "write an event file for TensorBoard: losses, learning rate, kNN, throughput, and views of a batch",
     },
+    profile: {
+      kind: "boolean",
+      group: GENERAL,
+      help:
+        "say at the end where the time went, by actor and by kernel, and write a trace for Chrome or Perfetto",
+    },
     quiet: { kind: "boolean", short: "q", group: GENERAL, help: "show no progress" },
     help: { kind: "boolean", short: "h", group: GENERAL, help: "show this text" },
   } as const satisfies FlagTable;
@@ -287,6 +293,8 @@ export type DistillCommand =
     resumesIfThere: boolean;
     /** Write an event file for TensorBoard. */
     tensorboard: boolean;
+    /** Find out where the time goes. */
+    profile: boolean;
     /** Show no progress. */
     quiet: boolean;
     /** Sentences to show before the run. */
@@ -328,6 +336,7 @@ export function distillHelp(context: DistillFlagsContext): string {
       recipe: "default: none",
       studentInit: "default: fresh weights",
       tensorboard: "default: on",
+      profile: "default: off",
       saveEvery: "default: the end of each epoch",
     },
     notes: [
@@ -391,6 +400,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     quiet = false,
     recipe,
     tensorboard = true,
+    profile = false,
     help: _,
     distill,
     data,
@@ -423,7 +433,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     limitSteps: limitSteps ?? null,
   };
   warnings.push(...checkTogether(options, given));
-  return { help: undefined, options, recipe, resumesIfThere, tensorboard, quiet, warnings };
+  return { help: undefined, options, recipe, resumesIfThere, tensorboard, profile, quiet, warnings };
 }
 
 const SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 };

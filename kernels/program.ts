@@ -5,7 +5,8 @@
 import { type Binding, byteLength, type Dispatch, type Graph, type Tensor } from "./graph.ts";
 import { type Gpu, GpuError, readBuffer } from "./gpu.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
-import { makeSchedule } from "./schedule.ts";
+import { type KernelTime, type TimedDispatch, timeDispatches } from "./profiler.ts";
+import { makeSchedule, type Work, workOf } from "./schedule.ts";
 import { copyToTexture, createOperandTexture, TEXEL_BYTES } from "./texture_operand.ts";
 
 /** A range of a buffer. Offsets are multiples of 256 bytes, so that it can be bound. */
@@ -42,6 +43,17 @@ interface Step {
   workgroups: readonly [number, number, number];
   /** Copies into operand textures that must come before. */
   copies: { source: BufferRange; texture: GPUTexture }[];
+  work: Work;
+}
+
+function encodeCopies(encoder: GPUCommandEncoder, { copies }: Step): void {
+  for (const { source, texture } of copies) copyToTexture(encoder, source, texture);
+}
+
+function encodeDispatch(pass: GPUComputePassEncoder, { pipeline, bindGroup, workgroups }: Step): void {
+  pass.setPipeline(pipeline);
+  pass.setBindGroup(0, bindGroup);
+  pass.dispatchWorkgroups(...workgroups);
 }
 
 const pipelineCaches = new WeakMap<GPUDevice, Map<string, GPUComputePipeline>>();
@@ -189,6 +201,7 @@ export class Program {
         bindGroup,
         workgroups: dispatch.workgroups,
         copies,
+        work: workOf(dispatch),
       });
     }
   }
@@ -230,12 +243,10 @@ export class Program {
       if (step.copies.length > 0) {
         pass?.end();
         pass = undefined;
-        for (const { source, texture } of step.copies) copyToTexture(encoder, source, texture);
+        encodeCopies(encoder, step);
       }
       pass ??= encoder.beginComputePass({ label: this.label });
-      pass.setPipeline(step.pipeline);
-      pass.setBindGroup(0, step.bindGroup);
-      pass.dispatchWorkgroups(...step.workgroups);
+      encodeDispatch(pass, step);
     }
     pass?.end();
   }
@@ -255,41 +266,23 @@ export class Program {
   }
 
   /**
-   * Device time of every dispatch of one run, in milliseconds, by timestamp queries; the copies into operand
-   * textures are not counted. `undefined` where the adapter has no timestamps.
+   * Runs the program some times, and gives the time and the work of every dispatch in its order. The effects of those
+   * runs stay: a training step trains.
    */
-  async profile(): Promise<{ label: string; milliseconds: number }[] | undefined> {
-    const { device } = this.#gpu;
-    if (!device.features.has("timestamp-query")) return undefined;
-    const count = this.#steps.length;
-    const querySet = device.createQuerySet({ type: "timestamp", count: 2 * count });
-    const resolved = device.createBuffer({
-      size: 16 * count,
-      usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
-    });
-    try {
-      const encoder = device.createCommandEncoder();
-      for (const [i, step] of this.#steps.entries()) {
-        for (const { source, texture } of step.copies) copyToTexture(encoder, source, texture);
-        const pass = encoder.beginComputePass({
-          timestampWrites: { querySet, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 },
-        });
-        pass.setPipeline(step.pipeline);
-        pass.setBindGroup(0, step.bindGroup);
-        pass.dispatchWorkgroups(...step.workgroups);
-        pass.end();
-      }
-      encoder.resolveQuerySet(querySet, 0, 2 * count, resolved, 0);
-      device.queue.submit([encoder.finish()]);
-      const stamps = new BigUint64Array(await readBuffer(this.#gpu, resolved));
-      return this.#steps.map(({ label }, i) => ({
-        label,
-        milliseconds: Number(stamps[2 * i + 1] - stamps[2 * i]) / 1e6,
-      }));
-    } finally {
-      resolved.destroy();
-      querySet.destroy();
-    }
+  profile(repetitions = 3): Promise<KernelTime[]> {
+    return timeDispatches(
+      this.#gpu,
+      this.#steps.map((step): TimedDispatch => ({
+        label: step.label,
+        ...step.work,
+        copy: step.copies.length === 0 ? undefined : {
+          bytes: 2 * step.copies.reduce((sum, { source }) => sum + source.bytes, 0),
+          encode: (encoder) => encodeCopies(encoder, step),
+        },
+        encode: (pass) => encodeDispatch(pass, step),
+      })),
+      repetitions,
+    );
   }
 
   /** Frees the program's own buffers and textures; bound ones stay with their owner. */

@@ -2,6 +2,7 @@
 import type { Gpu, Target } from "../kernels/gpu.ts";
 import { byteLength, Graph, padTo4, type Tensor } from "../kernels/graph.ts";
 import { l2Normalize } from "../kernels/ops/l2_normalize/l2_normalize.ts";
+import type { KernelTime } from "../kernels/profiler.ts";
 import { Program } from "../kernels/program.ts";
 import { liveNodes, makeSchedule, type Schedule } from "../kernels/schedule.ts";
 import { type DeviceParameter, EncoderBuilder } from "./encoder_builder.ts";
@@ -208,6 +209,11 @@ export class FrozenEncoder implements Disposable {
     }
     this.#staging.unmap();
     return into;
+  }
+
+  /** The time and the work of every dispatch of a run, on the pictures of the last one. */
+  profile(): Promise<KernelTime[]> {
+    return this.#program.profile();
   }
 
   /** Frees the device's memory. */

@@ -5,6 +5,7 @@ import { ActorStopped, type Crash, describeFailure, StartTimeout } from "./failu
 import { within } from "./host.ts";
 import { ActorRef, type Endpoint, Link } from "./ref.ts";
 import type { ActorStats } from "./stats.ts";
+import type { TraceSpan } from "./trace.ts";
 import { pack } from "./transfer.ts";
 import type { Control, Report } from "./wire.ts";
 
@@ -19,11 +20,15 @@ export interface ActorSettings {
   credits: number;
   startTimeoutMs: number;
   graceMs: number;
+  /** Whether {@linkcode ActorEvents.onTrace} is to be called. */
+  traces: boolean;
 }
 
 /** What the system wants to know of an actor. */
 export interface ActorEvents {
   onCrash(crash: Crash): void;
+  /** What the actor did. */
+  onTrace(spans: TraceSpan[]): void;
   onEnd(wasTerminated: boolean): void;
   /** What to reject with whatever still waits for an actor that has ended. */
   endReason(): Error;
@@ -53,7 +58,7 @@ export class Actor<P extends Protocol<P>> {
 
   /** Actors come from `ActorSystem.spawn()`. */
   constructor(settings: ActorSettings, endpoint: Endpoint, events: ActorEvents) {
-    const { name, url, config, credits, startTimeoutMs, graceMs } = settings;
+    const { name, url, config, credits, startTimeoutMs, graceMs, traces } = settings;
     const { transfer, ...parcel } = pack(`configuration of actor "${name}"`, config, []);
     this.name = name;
     this.#endpoint = endpoint;
@@ -75,7 +80,7 @@ export class Actor<P extends Protocol<P>> {
     }, startTimeoutMs);
 
     const { port1, port2 } = new MessageChannel();
-    this.#post({ kind: "start", name, url, config: parcel, credits, graceMs, port: port2 }, [
+    this.#post({ kind: "start", name, url, config: parcel, credits, graceMs, traces, port: port2 }, [
       ...transfer,
       port2,
     ]);
@@ -133,6 +138,9 @@ export class Actor<P extends Protocol<P>> {
       case "stats":
         this.#stats.get(report.id)?.resolve(report.stats);
         this.#stats.delete(report.id);
+        break;
+      case "spans":
+        this.#events.onTrace(report.spans);
         break;
       case "crashed":
         this.#events.onCrash(report.crash);

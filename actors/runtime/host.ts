@@ -3,8 +3,9 @@
 import type { ActorContext, ActorDefinition, Behaviour } from "./actor.ts";
 import { ActorCrash, ActorStopped, blame, type Crash, describeFailure, type Failure } from "./failure.ts";
 import { Mailbox } from "./mailbox.ts";
-import { ActorRef, type Endpoint, Link } from "./ref.ts";
+import { ActorRef, type Endpoint, Link, waitAt } from "./ref.ts";
 import { type ActorStats, Meter } from "./stats.ts";
+import { Tracer, type TraceSpan } from "./trace.ts";
 
 /** Runs an actor on the thread it is made on. */
 export class ActorHost {
@@ -24,9 +25,18 @@ export class ActorHost {
   #stopping?: Promise<Failure | undefined>;
   #hasStopped = false;
 
-  /** @param onCrash called once, with the first error, unless the actor must stop anyway */
-  constructor(name: string, credits: number, onCrash: (crash: Crash) => void) {
-    const endpoint: Endpoint = { name, meter: new Meter(), links: new Set() };
+  /**
+   * @param onCrash called once, with the first error, unless the actor must stop anyway
+   * @param onTrace is given what the actor did, now and then and at its end; nothing is traced without it
+   */
+  constructor(
+    name: string,
+    credits: number,
+    onCrash: (crash: Crash) => void,
+    onTrace?: (spans: TraceSpan[]) => void,
+  ) {
+    const tracer = onTrace && new Tracer(onTrace);
+    const endpoint: Endpoint = { name, meter: new Meter(), tracer, links: new Set() };
     const signal = this.#abort.signal;
     // deno-lint-ignore no-explicit-any -- of whatever protocol
     let self: ActorRef<any> | undefined;
@@ -43,7 +53,7 @@ export class ActorHost {
         if (this.#hasStopped) this.#runHook(hook);
         else this.#hooks.push(hook);
       },
-      wait: (promise) => endpoint.meter.wait(unlessAborted(promise, signal)),
+      wait: (promise) => waitAt(endpoint, "something to come back", unlessAborted(promise, signal)),
     };
     this.mailbox = new Mailbox(this, credits);
   }
@@ -122,6 +132,7 @@ export class ActorHost {
     this.#hasStopped = true;
     let failure: Failure | undefined;
     for (const hook of this.#hooks.reverse()) failure = await this.#runHook(hook) ?? failure;
+    this.endpoint.tracer?.flush();
     return failure;
   }
 

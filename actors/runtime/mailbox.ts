@@ -200,6 +200,7 @@ export class Mailbox {
       };
     };
     endpoint.meter.enter();
+    const start = performance.now();
     try {
       const payload = unpack(letter.parcel, (shared) => new ActorRef(new Link(shared, endpoint)));
       const reply = await handle(payload, Object.assign(Object.create(context), { from: door.from, defer }));
@@ -215,6 +216,7 @@ export class Mailbox {
       this.#owner.fail(error);
     } finally {
       endpoint.meter.leave();
+      endpoint.tracer?.record("message", name, start, door.from);
     }
   }
 

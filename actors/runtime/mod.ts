@@ -106,3 +106,4 @@ export {
   type Supervision,
   type SystemOptions,
 } from "./system.ts";
+export type { TraceSpan } from "./trace.ts";

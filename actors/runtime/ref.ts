@@ -3,6 +3,7 @@
 import type { Message, MessageName, Protocol } from "./actor.ts";
 import { ActorCrash, ActorStopped, AskTimeout } from "./failure.ts";
 import type { LinkStats, Meter } from "./stats.ts";
+import type { Tracer } from "./trace.ts";
 import { pack, SHARE, type Shared, unpack } from "./transfer.ts";
 import type { Parcel, Request, Response } from "./wire.ts";
 
@@ -92,7 +93,19 @@ export class ActorRef<P extends Protocol<P>> {
 export interface Endpoint {
   readonly name: string;
   readonly meter: Meter;
+  /** Where all is to be traced. */
+  readonly tracer?: Tracer;
   readonly links: Set<Link>;
+}
+
+/** Awaits what another actor will bring about; the time counts as waiting. */
+export async function waitAt<T>({ meter, tracer }: Endpoint, what: string, promise: Promise<T>): Promise<T> {
+  const start = performance.now();
+  try {
+    return await meter.wait(promise);
+  } finally {
+    tracer?.record("wait", what, start);
+  }
 }
 
 /** A message that waits for a credit, or for its actor to be ready. */
@@ -140,7 +153,7 @@ export class Link {
       resolve();
     };
     const waits = this.#submit({ name, send, reject });
-    return waits ? this.#endpoint.meter.wait(promise) : promise;
+    return waits ? waitAt(this.#endpoint, `credit of ${this.actor}`, promise) : promise;
   }
 
   ask(name: string, payload: unknown, timeoutMs: number, transfer?: Transferable[]): Promise<unknown> {
@@ -164,7 +177,7 @@ export class Link {
       }, timeoutMs);
     }
     this.#submit(outgoing);
-    return this.#endpoint.meter.wait(promise).finally(() => clearTimeout(timer));
+    return waitAt(this.#endpoint, `${name} of ${this.actor}`, promise).finally(() => clearTimeout(timer));
   }
 
   /** Opens another link to the same actor, and returns its port. */

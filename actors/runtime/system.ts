@@ -6,6 +6,7 @@ import { Actor } from "./handle.ts";
 import { ActorHost, within } from "./host.ts";
 import { DEFAULT_CREDITS } from "./mailbox.ts";
 import type { ActorRef } from "./ref.ts";
+import type { TraceSpan } from "./trace.ts";
 
 /** What happens to the others when one actor crashes. */
 export type Supervision = StopAll;
@@ -24,6 +25,8 @@ export interface SystemOptions {
   signal?: AbortSignal;
   /** How long an actor that must stop may go on with what it is doing, in ms. Default: 3000. */
   graceMs?: number;
+  /** Is given what each actor did, now and then and when it ends, the main thread's listeners too. */
+  onTrace?: (actor: string, spans: readonly TraceSpan[]) => void;
 }
 
 /** Options of {@linkcode ActorSystem.spawn}. */
@@ -44,6 +47,7 @@ export class ActorSystem {
   readonly #fail: (crash: ActorCrash) => void;
   readonly #supervision: Supervision;
   readonly #graceMs: number;
+  readonly #onTrace: SystemOptions["onTrace"];
   readonly #signal?: AbortSignal;
   readonly #abort = () => void this.stop();
   // deno-lint-ignore no-explicit-any -- of whatever protocol
@@ -56,12 +60,15 @@ export class ActorSystem {
   #stopping?: Promise<void>;
 
   /** Starts nothing yet. */
-  constructor({ supervision = { strategy: "stop-all" }, signal, graceMs = 3000 }: SystemOptions = {}) {
+  constructor(
+    { supervision = { strategy: "stop-all" }, signal, graceMs = 3000, onTrace }: SystemOptions = {},
+  ) {
     const { promise, reject } = Promise.withResolvers<never>();
     this.failed = promise;
     this.#fail = reject;
     this.#supervision = supervision;
     this.#graceMs = graceMs;
+    this.#onTrace = onTrace;
     this.#main = this.#host("main");
     this.#signal = signal;
     if (signal?.aborted) this.stop();
@@ -97,10 +104,19 @@ export class ActorSystem {
   ): Actor<ProtocolOf<D>> {
     this.#checkName(name);
     const actor = new Actor<ProtocolOf<D>>(
-      { name, url: String(url), config, credits, startTimeoutMs, graceMs: this.#graceMs },
+      {
+        name,
+        url: String(url),
+        config,
+        credits,
+        startTimeoutMs,
+        graceMs: this.#graceMs,
+        traces: this.#onTrace !== undefined,
+      },
       this.#main.endpoint,
       {
         onCrash: (crash) => this.#onCrash(crash),
+        onTrace: (spans) => this.#onTrace?.(name, spans),
         onEnd: (wasTerminated) => {
           this.#actors.delete(name);
           if (!wasTerminated) return;
@@ -192,7 +208,13 @@ export class ActorSystem {
   }
 
   #host(name: string, credits = 0): ActorHost {
-    return new ActorHost(name, credits, (crash) => this.#onCrash(crash));
+    const onTrace = this.#onTrace;
+    return new ActorHost(
+      name,
+      credits,
+      (crash) => this.#onCrash(crash),
+      onTrace && ((spans) => onTrace(name, spans)),
+    );
   }
 
   #checkName(name: string): void {

@@ -6,6 +6,7 @@
 
 import type { Crash, Failure } from "./failure.ts";
 import type { ActorStats } from "./stats.ts";
+import type { TraceSpan } from "./trace.ts";
 import type { Packed } from "./transfer.ts";
 
 /** A payload as it travels: references to actors are taken out of it and go beside it, as ports. */
@@ -44,6 +45,8 @@ export type Control =
     config: Parcel;
     credits: number;
     graceMs: number;
+    /** Whether the actor is to say what it did. */
+    traces: boolean;
     port: MessagePort;
   }
   | { kind: "drain" }
@@ -55,6 +58,7 @@ export type Report =
   | { kind: "ready" }
   | { kind: "drained" }
   | { kind: "stats"; id: number; stats: ActorStats }
+  | { kind: "spans"; spans: TraceSpan[] }
   | { kind: "crashed"; crash: Crash }
   /** The last: the Worker closes itself. `failure`: what an `onStop` hook threw. */
   | { kind: "stopped"; failure?: Failure };

@@ -27,11 +27,19 @@ async function end(crash?: Crash): Promise<void> {
   close();
 }
 
-async function start({ name, url, config, credits, port }: Control & { kind: "start" }): Promise<void> {
-  host = new ActorHost(name, credits, (crash) => {
+async function start(
+  { name, url, config, credits, traces, port }: Control & { kind: "start" },
+): Promise<void> {
+  const onCrash = (crash: Crash) => {
     report({ kind: "crashed", crash });
     end(crash);
-  });
+  };
+  host = new ActorHost(
+    name,
+    credits,
+    onCrash,
+    traces ? (spans) => report({ kind: "spans", spans }) : undefined,
+  );
   host.mailbox.connect(port);
   const define = async () => {
     const definition = (await import(url)).default;

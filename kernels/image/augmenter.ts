@@ -11,6 +11,7 @@
  * | contrast.wgsl | contrast, the jitter after it, grayscale | those with contrast |
  * | blur.wgsl, twice | Gaussian blur along rows, then along columns | those with blur |
  */
+import { type KernelTime, type TimedDispatch, timeDispatches } from "../profiler.ts";
 import type { Gpu } from "../gpu.ts";
 import { computeHueRounding } from "./hue_rounding.ts";
 import { WEIGHT_BITS } from "./resize_table.ts";
@@ -97,6 +98,8 @@ export class Augmenter {
   readonly #hueRounding: GPUBuffer;
   readonly #lumaSums: GPUBuffer;
   readonly #shared: Shared;
+  /** What was made last, for the profiler. */
+  #last?: { slot: Slot; plan: ViewPlan };
   readonly #slots: Slot[];
   readonly #free: Slot[];
   readonly #waiting: ((slot: Slot) => void)[] = [];
@@ -202,6 +205,17 @@ export class Augmenter {
     }
   }
 
+  /** Makes the views of the last batch some times more, and gives the time of every dispatch; to be called alone. */
+  async profile(repetitions = 3): Promise<KernelTime[]> {
+    if (this.#last === undefined) return [];
+    const { slot, plan } = this.#last;
+    return await timeDispatches(
+      this.#gpu,
+      this.#kernels(slot.bindGroup ??= this.#bind(slot), plan),
+      repetitions,
+    );
+  }
+
   /** Frees the buffers. Batches under way fail. */
   destroy(): void {
     const { records, source, tables, rows } = this.#shared;
@@ -254,7 +268,10 @@ export class Augmenter {
     const encoder = device.createCommandEncoder({ label: "augment" });
     this.#encodeUpload(encoder, slot, pictures.pixels.subarray(0, sourceBytes), plan);
     encoder.clearBuffer(this.#lumaSums);
-    this.#encodeKernels(encoder, slot.bindGroup, plan);
+    const pass = encoder.beginComputePass({ label: "augment" });
+    for (const { encode } of this.#kernels(slot.bindGroup, plan)) encode(pass);
+    pass.end();
+    this.#last = { slot, plan };
     if (readBytes > 0) encoder.copyBufferToBuffer(slot.views, 0, slot.readback, 0, readBytes);
     device.queue.submit([encoder.finish()]);
     slot.uploadMapped = slot.upload.mapAsync(GPUMapMode.WRITE);
@@ -288,37 +305,50 @@ export class Augmenter {
     slot.upload.unmap();
   }
 
-  #encodeKernels(encoder: GPUCommandEncoder, bindGroup: GPUBindGroup, plan: ViewPlan): void {
+  /** The kernels for a plan, in their order; bytes are those of views and of the rows between the two resizes. */
+  #kernels(bindGroup: GPUBindGroup, plan: ViewPlan): TimedDispatch[] {
     const width = this.#width;
     const height = this.#height;
-    const pass = encoder.beginComputePass({ label: "augment" });
-    const dispatch = (
+    const viewBytes = width * height * 4;
+    const kernels: TimedDispatch[] = [];
+    const add = (
       pipeline: GPUComputePipeline,
       offsets: number[],
       invocations: number,
       count: number,
+      bytes: number,
     ) => {
-      pass.setPipeline(pipeline);
-      pass.setBindGroup(0, bindGroup, offsets);
-      pass.dispatchWorkgroups(Math.ceil(invocations / WORKGROUP), count);
+      const encode = (pass: GPUComputePassEncoder) => {
+        pass.setPipeline(pipeline);
+        pass.setBindGroup(0, bindGroup, offsets);
+        pass.dispatchWorkgroups(Math.ceil(invocations / WORKGROUP), count);
+      };
+      kernels.push({ label: pipeline.label, flops: 0, bytes, encode });
     };
+    const resized = plan.resize.reduce((sum, { count }) => sum + count, 0);
     for (const { offset, count, source, invocations } of plan.resize) {
-      dispatch(this.#pipelines.horizontal, [offset, 0, 0, source], invocations, count);
-      dispatch(this.#pipelines.vertical, [offset, 0, 0, source], Math.ceil(width / 4) * height, count);
+      const rowBytes = plan.rowWords * 4 * count / resized;
+      const pixels = Math.ceil(width / 4) * height;
+      add(this.#pipelines.horizontal, [offset, 0, 0, source], invocations, count, rowBytes);
+      add(this.#pipelines.vertical, [offset, 0, 0, source], pixels, count, rowBytes + count * viewBytes);
     }
     for (const { offset, count } of plan.contrast) {
-      dispatch(this.#pipelines.contrast, [0, offset, 0, 0], Math.ceil(width * height / 4), count);
-    }
-    for (const { offset, count } of plan.blur) {
-      dispatch(this.#pipelines.blurRows, [0, 0, offset, 0], Math.ceil(width / BLUR_SEGMENT) * height, count);
-      dispatch(
-        this.#pipelines.blurColumns,
-        [0, 0, offset, 0],
-        Math.ceil(height / BLUR_SEGMENT) * width,
+      add(
+        this.#pipelines.contrast,
+        [0, offset, 0, 0],
+        Math.ceil(width * height / 4),
         count,
+        2 * count * viewBytes,
       );
     }
-    pass.end();
+    for (const { offset, count } of plan.blur) {
+      const [rows, columns] = [[width, height], [height, width]].map(([along, across]) =>
+        Math.ceil(along / BLUR_SEGMENT) * across
+      );
+      add(this.#pipelines.blurRows, [0, 0, offset, 0], rows, count, 2 * count * viewBytes);
+      add(this.#pipelines.blurColumns, [0, 0, offset, 0], columns, count, 2 * count * viewBytes);
+    }
+    return kernels;
   }
 
   /** Replaces a shared buffer that is too small. Work in the queue keeps the old one for as long as it needs it. */

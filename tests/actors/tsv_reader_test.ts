@@ -64,6 +64,7 @@ function spawnReaders(
       }).ref,
   );
   const augmenter = system.listen<Augmenter>("augmenter", {
+    profile: () => [],
     async augment({ position, home, pictures, views, embeddings }) {
       const { table, count } = pictures;
       const column = (i: number) => Array.from({ length: count }, (_, n) => table[n * TABLE_STRIDE + i] | 0);

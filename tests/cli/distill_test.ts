@@ -173,6 +173,32 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   assertEquals(readMetrics().map(({ step }) => step), Array.from({ length: 12 }, (_, i) => i + 1));
 });
 
+Deno.test("distill --profile says where the time went, and writes a trace", async () => {
+  using folder = new RunFolder(8);
+  const { code, stdout, stderr } = await run([...smallFlags(folder, "profiled"), "--profile"]);
+  assertEquals(code, 0, stderr);
+  for (
+    const line of [
+      /^student_trainer +\d+\.\d %/m,
+      /^augmenter, views of 32 px/m,
+      /^conv2d 3x3 +16 /m,
+      /^sgd +1 /m,
+    ]
+  ) {
+    assertMatch(stdout, line);
+  }
+  const path = join(folder.path, "profiled", "profile.json");
+  assertStringIncludes(stdout, `trace     ${path}`);
+  const { traceEvents } = JSON.parse(Deno.readTextFileSync(path)) as {
+    traceEvents: { name: string; ph: string; pid: number; tid: number; ts?: number; dur?: number }[];
+  };
+  const named = (pid: number, name: string) =>
+    traceEvents.filter((event) => event.ph === "X" && event.pid === pid && event.name === name);
+  assertEquals(named(1, "train").length, 2);
+  assertEquals(named(1, "enqueue").length, 2);
+  assert(named(2, "sgd")[0].dur! > 0);
+});
+
 Deno.test("distill refuses wrong flags, and suggests the right ones", async () => {
   using folder = new RunFolder(8);
   const refuse = (args: string[], expected: RegExp) => assertRefused(args, expected, { code: 2 });

@@ -75,16 +75,33 @@ Deno.test("Program says which tensor is too large for the device", () =>
     );
   }));
 
-Deno.test("Program.profile() times every dispatch, where the adapter has timestamps", () =>
-  withGpu(async (gpu) => {
-    const graph = new Graph();
-    const x = graph.source("x", [8, 16, 16, 32]);
-    const w = graph.source("w", [3, 3, 32, 32]);
-    const y = graph.apply(conv2d, [x, w], { stride: 1, padTop: 1, padLeft: 1, padBottom: 1, padRight: 1 });
-    using program = await Program.compile(gpu, { label: "test", graph, inputs: [x, w], outputs: [y] });
-    const times = await program.profile();
-    assertEquals(times === undefined, !gpu.device.features.has("timestamp-query"));
-    if (times === undefined) return;
-    assertEquals(times.map(({ label }) => label), ["conv2d 3x3"]);
-    assert(times[0].milliseconds > 0);
-  }));
+for (const stamps of [true, false]) {
+  Deno.test(`Program.profile() times every dispatch, ${stamps ? "by timestamps" : "by waiting"}`, () =>
+    withGpu(async (gpu) => {
+      if (stamps && !gpu.device.features.has("timestamp-query")) return;
+      const graph = new Graph();
+      const x = graph.source("x", [8, 16, 16, 32]);
+      const w = graph.source("w", [3, 3, 32, 32]);
+      const y = graph.apply(conv2d, [x, w], { stride: 1, padTop: 1, padLeft: 1, padBottom: 1, padRight: 1 });
+      const device = stamps ? gpu.device : new Proxy(gpu.device, {
+        get(target, key) {
+          const value = key === "features" ? new Set() : Reflect.get(target, key, target);
+          return typeof value === "function" ? value.bind(target) : value;
+        },
+      });
+      const own = { ...gpu, device };
+      using program = await Program.compile(own, { label: "test", graph, inputs: [x, w], outputs: [y] });
+      program.write(x, new Float32Array(8 * 16 * 16 * 32).fill(0.5));
+      program.write(w, new Float32Array(9 * 32 * 32).fill(0.25));
+      program.run();
+      const before = await program.read(y);
+      const times = await program.profile();
+      const isTextured = gpu.target.isSoftware;
+      assertEquals(times.map(({ label }) => label), [...isTextured ? ["copy to texture"] : [], "conv2d 3x3"]);
+      const { milliseconds, flops, bytes } = times.at(-1)!;
+      assert(milliseconds > 0);
+      assertEquals(flops, 2 * 8 * 16 * 16 * 32 * 9 * 32);
+      assertEquals(bytes, 4 * (2 * 8 * 16 * 16 * 32 + 9 * 32 * 32));
+      assertEquals(await program.read(y), before);
+    }));
+}

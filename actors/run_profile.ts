@@ -1,0 +1,167 @@
+/** Where a run's time goes: what each actor did when, and how long each kernel of each program takes. */
+import type { ProgramProfile } from "./messages.ts";
+import type { TraceSpan } from "./runtime/mod.ts";
+
+/** Who waits for all, and is no stage. */
+const MAIN_THREAD = "main";
+
+/** What a run that is profiled gives. */
+export interface RunProfile {
+  /** What every actor did, by its name. */
+  spans: ReadonlyMap<string, readonly TraceSpan[]>;
+  /** Every kernel's time on an idle device, after the run; empty where the run did not come to its end. */
+  programs: readonly (ProgramProfile & { actor: string })[];
+}
+
+/** Gathers a {@linkcode RunProfile}. */
+export class ProfileCollector {
+  readonly #spans = new Map<string, TraceSpan[]>();
+  readonly #programs: (ProgramProfile & { actor: string })[] = [];
+
+  /** What an actor did. */
+  readonly take = (actor: string, spans: readonly TraceSpan[]): void => {
+    const known = this.#spans.get(actor);
+    if (known === undefined) this.#spans.set(actor, [...spans]);
+    else known.push(...spans);
+  };
+
+  /** How long an actor's kernels take. */
+  add(actor: string, programs: readonly ProgramProfile[]): void {
+    this.#programs.push(...programs.map((program) => ({ actor, ...program })));
+  }
+
+  /** All that was given; actors in the order in which each was first busy. */
+  result(): RunProfile {
+    const firstOf = (spans: readonly TraceSpan[]) =>
+      spans.reduce((first, { startMs }) => Math.min(first, startMs), Infinity);
+    const spans = [...this.#spans].sort(([, a], [, b]) => firstOf(a) - firstOf(b));
+    return { spans: new Map(spans), programs: this.#programs };
+  }
+}
+
+/** How an actor spent its time. */
+export interface ActorShare {
+  actor: string;
+  /** Messages that were handled. */
+  messages: number;
+  /** At work: in a handler, and not waiting for another actor. */
+  busyMs: number;
+  /** In a handler, waiting for another actor: for a credit, a reply or an empty buffer. */
+  waitingMs: number;
+  /** Length of the stretch that this is about. */
+  totalMs: number;
+}
+
+/**
+ * How each actor spent the time from the first step's beginning to the last one's end, so that the start of the Workers
+ * does not count.
+ *
+ * @param clock the actor and the message that a step is
+ */
+export function sharesOf({ spans }: RunProfile, clock: { actor: string; message: string }): ActorShare[] {
+  const steps = (spans.get(clock.actor) ?? []).filter(({ kind, name }) =>
+    kind === "message" && name === clock.message
+  );
+  if (steps.length === 0) return [];
+  const begin = Math.min(...steps.map(({ startMs }) => startMs));
+  const end = Math.max(...steps.map(({ startMs, durationMs }) => startMs + durationMs));
+  const inside = ({ startMs, durationMs }: TraceSpan) =>
+    Math.max(0, Math.min(end, startMs + durationMs) - Math.max(begin, startMs));
+  return [...spans].filter(([actor]) => actor !== MAIN_THREAD).map(([actor, all]) => {
+    const total = (kind: TraceSpan["kind"]) =>
+      lengthOfUnion(all.filter((span) => span.kind === kind && inside(span) > 0), begin, end);
+    const waitingMs = total("wait");
+    const messages = all.filter((span) => span.kind === "message" && inside(span) > 0).length;
+    return {
+      actor,
+      messages,
+      busyMs: Math.max(0, total("message") - waitingMs),
+      waitingMs,
+      totalMs: end - begin,
+    };
+  });
+}
+
+/** Length of what some spans cover between two moments; what several cover counts once. */
+function lengthOfUnion(spans: readonly TraceSpan[], begin: number, end: number): number {
+  let length = 0;
+  let covered = begin;
+  for (const { startMs, durationMs } of spans.toSorted((a, b) => a.startMs - b.startMs)) {
+    const from = Math.max(covered, startMs);
+    const to = Math.min(end, startMs + durationMs);
+    if (to <= from) continue;
+    length += to - from;
+    covered = to;
+  }
+  return length;
+}
+
+/** An event of Chrome's trace format. */
+interface TraceEvent {
+  name: string;
+  ph: "X" | "M";
+  pid: number;
+  tid: number;
+  /** In microseconds. */
+  ts?: number;
+  dur?: number;
+  cat?: string;
+  args?: Record<string, unknown>;
+}
+
+const ACTORS = 1;
+const KERNELS = 2;
+
+/**
+ * The profile as a trace for `chrome://tracing`, Perfetto or speedscope: a row for each actor with what it handled and
+ * what it waited for, and a row for each program with the kernels of one run.
+ */
+export function chromeTrace({ spans, programs }: RunProfile): { traceEvents: TraceEvent[] } {
+  const all = spans.values().flatMap((list) => list);
+  const begin = all.reduce((least, { startMs }) => Math.min(least, startMs), Infinity);
+  const named = (pid: number, tid: number, kind: string, name: string): TraceEvent => ({
+    name: kind,
+    ph: "M",
+    pid,
+    tid,
+    args: { name },
+  });
+  const traceEvents = [
+    named(ACTORS, 0, "process_name", "actors"),
+    named(KERNELS, 0, "process_name", "kernels of one run, alone on the device"),
+  ];
+  for (const [tid, [actor, list]] of [...spans].entries()) {
+    traceEvents.push(named(ACTORS, tid, "thread_name", actor));
+    for (const { kind, name, from, startMs, durationMs } of list) {
+      traceEvents.push({
+        name: kind === "wait" ? `waits: ${name}` : name,
+        cat: kind,
+        ph: "X",
+        pid: ACTORS,
+        tid,
+        ts: 1000 * (startMs - begin),
+        dur: 1000 * durationMs,
+        ...from === undefined ? {} : { args: { from } },
+      });
+    }
+  }
+  for (const [tid, { actor, program, kernels }] of programs.entries()) {
+    traceEvents.push(named(KERNELS, tid, "thread_name", `${actor}: ${program}`));
+    let ts = 0;
+    for (const { label, milliseconds, flops, bytes } of kernels) {
+      const dur = 1000 * milliseconds;
+      traceEvents.push({
+        name: label,
+        cat: "kernel",
+        ph: "X",
+        pid: KERNELS,
+        tid,
+        ts,
+        dur,
+        args: { flops, bytes },
+      });
+      ts += dur;
+    }
+  }
+  return { traceEvents };
+}

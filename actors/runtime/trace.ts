@@ -1,0 +1,43 @@
+/** What actors did when, for a picture of all of them side by side. */
+
+/** Something that an actor did, or waited for. */
+export interface TraceSpan {
+  /** Handling a message, or, within that, waiting for another actor. */
+  kind: "message" | "wait";
+  /** Name of the message; what was waited for. */
+  name: string;
+  /** Who sent the message. */
+  from?: string;
+  /** Milliseconds since 1970, with fractions. */
+  startMs: number;
+  /** How long it took. */
+  durationMs: number;
+}
+
+/** Spans are sent on when there are so many; the rest when the actor ends. */
+const BATCH = 256;
+
+/** Collects the spans of one actor. */
+export class Tracer {
+  readonly #send: (spans: TraceSpan[]) => void;
+  #spans: TraceSpan[] = [];
+
+  /** @param send is given some spans at a time */
+  constructor(send: (spans: TraceSpan[]) => void) {
+    this.#send = send;
+  }
+
+  /** Something has just ended that began at `start`, as `performance.now()` says it. */
+  record(kind: TraceSpan["kind"], name: string, start: number, from?: string): void {
+    const durationMs = performance.now() - start;
+    this.#spans.push({ kind, name, from, startMs: performance.timeOrigin + start, durationMs });
+    if (this.#spans.length >= BATCH) this.flush();
+  }
+
+  /** Sends what is there. */
+  flush(): void {
+    if (this.#spans.length === 0) return;
+    this.#send(this.#spans);
+    this.#spans = [];
+  }
+}

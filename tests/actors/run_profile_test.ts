@@ -1,0 +1,51 @@
+import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import { chromeTrace, ProfileCollector, sharesOf } from "../../actors/run_profile.ts";
+
+/** A trainer of two steps, of which one waits, and a reader that was at work before them and within. */
+function collect(): ProfileCollector {
+  const collector = new ProfileCollector();
+  collector.take("student_trainer", [
+    { kind: "message", name: "connect", startMs: 900, durationMs: 10 },
+    { kind: "message", name: "train", startMs: 1000, durationMs: 100 },
+  ]);
+  collector.take("student_trainer", [
+    { kind: "wait", name: "contents of queue_keeper", startMs: 1120, durationMs: 30 },
+    { kind: "message", name: "train", from: "queue_keeper", startMs: 1100, durationMs: 100 },
+  ]);
+  collector.take("tsv_reader", [
+    { kind: "message", name: "read", startMs: 800, durationMs: 250 },
+    { kind: "wait", name: "something to come back", startMs: 850, durationMs: 100 },
+  ]);
+  collector.take("main", [{ kind: "wait", name: "read of tsv_reader", startMs: 1000, durationMs: 200 }]);
+  return collector;
+}
+
+Deno.test("sharesOf() splits the time from the first step to the last", () => {
+  const shares = sharesOf(collect().result(), { actor: "student_trainer", message: "train" });
+  assertEquals(shares, [
+    { actor: "tsv_reader", messages: 1, busyMs: 50, waitingMs: 0, totalMs: 200 },
+    { actor: "student_trainer", messages: 2, busyMs: 170, waitingMs: 30, totalMs: 200 },
+  ]);
+  assertEquals(sharesOf(collect().result(), { actor: "nobody", message: "train" }), []);
+});
+
+Deno.test("chromeTrace() has a row for each actor and each program, in microseconds from the first span", () => {
+  const collector = collect();
+  collector.add("student_trainer", [{
+    program: "step",
+    kernels: [
+      { label: "conv2d", milliseconds: 2, flops: 10, bytes: 20 },
+      { label: "sgd", milliseconds: 1, flops: 0, bytes: 5 },
+    ],
+  }]);
+  const { traceEvents } = chromeTrace(collector.result());
+  const rows = traceEvents.filter(({ name }) => name === "thread_name").map(({ args }) => args!.name);
+  assertEquals(rows, ["tsv_reader", "student_trainer", "main", "student_trainer: step"]);
+  const [first, second] = traceEvents.filter(({ name, ph }) => ph === "X" && name === "train");
+  assertEquals([first.ts, first.dur, second.ts], [200_000, 100_000, 300_000]);
+  assertEquals(second.args, { from: "queue_keeper" });
+  const sgd = traceEvents.find(({ name }) => name === "sgd")!;
+  assertEquals([sgd.ts, sgd.dur], [2000, 1000]);
+  assert(traceEvents.every(({ ph, ts, dur }) => ph === "M" || (ts! >= 0 && dur! >= 0)));
+  assertAlmostEquals(traceEvents.find(({ name }) => name.startsWith("waits: contents"))!.ts!, 320_000);
+});

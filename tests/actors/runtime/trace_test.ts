@@ -1,0 +1,32 @@
+import { assert, assertEquals } from "@std/assert";
+import type { TraceSpan } from "../../../actors/runtime/mod.ts";
+import type probe from "./fixtures/probe.ts";
+import { fixture, sleep, withSystem } from "./helpers.ts";
+
+Deno.test("onTrace is given what each actor handled and waited for, all of it when the system has stopped", async () => {
+  const spans = new Map<string, TraceSpan[]>();
+  const begin = Date.now();
+  await withSystem(async (system) => {
+    const sink = system.spawn<typeof probe>("sink", fixture("probe.ts"), {});
+    const stage = system.spawn<typeof probe>("stage", fixture("probe.ts"), {});
+    await stage.ref.ask("spin", 50);
+    for (let i = 0; i < 300; i++) await sink.ref.tell("note", i);
+    const held = stage.ref.ask("askHold", sink.ref);
+    await sleep(100);
+    await sink.ref.tell("open");
+    await held;
+  }, { onTrace: (actor, some) => spans.set(actor, [...spans.get(actor) ?? [], ...some]) });
+  const of = (actor: string, name: string) => spans.get(actor)!.filter((span) => span.name === name);
+
+  const [spin] = of("stage", "spin");
+  assertEquals([spin.kind, spin.from], ["message", "main"]);
+  assert(spin.durationMs >= 50 && spin.durationMs < 1000, `${spin.durationMs} ms`);
+  assert(spin.startMs >= begin - 1 && spin.startMs <= Date.now());
+  assertEquals(of("sink", "note").length, 300);
+  const [asked] = of("stage", "askHold");
+  const [waited] = of("stage", "hold of sink");
+  assertEquals(waited.kind, "wait");
+  assert(waited.durationMs >= 50, `${waited.durationMs} ms`);
+  assert(asked.startMs <= waited.startMs);
+  assert(asked.startMs + asked.durationMs >= waited.startMs + waited.durationMs - 1);
+});
