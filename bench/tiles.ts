@@ -38,7 +38,7 @@ export async function tiledProduct(
       const geometry = { stride: 1, padTop: 0, padLeft: 0, padBottom: 0, padRight: 0 };
       lowering.dispatch({
         label: "product",
-        source: forwardSource(tile, source, PLAIN),
+        source: forwardSource(tile, source, PLAIN, false),
         bindings: [...(source === "texture" ? [{ texture: x }, { texture: w }] : [x, w]), node.outputs[0]],
         uniforms: geometryUniforms(geometryOf(x.shape, w.shape, geometry), false, 1),
         workgroups: [Math.ceil(size / (columns * 8)), Math.ceil(size / rows), 1],

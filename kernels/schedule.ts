@@ -14,6 +14,7 @@ import {
   type TensorType,
 } from "./graph.ts";
 import { type Lifetime, type MemoryPlan, planMemory } from "./memory_plan.ts";
+import { readThroughTextures } from "./texture_operand.ts";
 
 /** What a schedule is made from. */
 export interface ScheduleOptions {
@@ -167,7 +168,7 @@ function lowerNode(target: Target, node: Node, step: number): { dispatches: Disp
           `${dispatch.label}: ${dispatch.workgroups} workgroups are more than the device takes`,
         );
       }
-      dispatches.push(dispatch);
+      dispatches.push(target.isSoftware ? readThroughTextures(target, dispatch) : dispatch);
     },
     scratch(type: TensorType, label: string) {
       // Negative ids cannot meet those of the graph.

@@ -6,7 +6,7 @@
  * copy is a plain memory copy and costs little next to the product.
  */
 import type { Target } from "./gpu.ts";
-import { byteLength, type Tensor } from "./graph.ts";
+import { byteLength, type Dispatch, type Tensor } from "./graph.ts";
 
 /** Texels in a row. A row of 2,048 texels of 16 bytes also satisfies the copy's 256-byte rule. */
 export const TEXTURE_WIDTH = 2048;
@@ -24,6 +24,47 @@ export function fitsTexture(target: Target, tensor: Tensor): boolean {
 export function texelAt(name: string, index: string): string {
   const shift = Math.log2(TEXTURE_WIDTH);
   return `textureLoad(${name}, vec2<u32>((${index}) & ${TEXTURE_WIDTH - 1}u, (${index}) >> ${shift}u), 0)`;
+}
+
+/** Smaller tensors are read from their buffers: copying them would cost more than it saves. */
+const SMALLEST_COPIED_BYTES = 32 * 1024;
+
+const DECLARATION = /@group\(0\) @binding\((\d+)\) var<storage, read> (\w+): array<vec4<f32>>;/g;
+
+/**
+ * The same dispatch, on software adapters with every large tensor that it only reads bound as a texture: what declares
+ * and indexes it in the WGSL is rewritten.
+ */
+export function readThroughTextures(target: Target, dispatch: Dispatch): Dispatch {
+  const bindings = [...dispatch.bindings];
+  let { source } = dispatch;
+  for (const [declaration, binding, name] of dispatch.source.matchAll(DECLARATION)) {
+    const tensor = bindings[Number(binding) - 1];
+    if (tensor === undefined || "texture" in tensor || byteLength(tensor) < SMALLEST_COPIED_BYTES) continue;
+    if (!fitsTexture(target, tensor)) continue;
+    bindings[Number(binding) - 1] = { texture: tensor };
+    source = indexAsTexture(source, name).replace(
+      declaration,
+      `@group(0) @binding(${binding}) var ${name}: texture_2d<f32>;`,
+    );
+  }
+  return { ...dispatch, source, bindings };
+}
+
+/** Rewrites every `name[index]`; an index may have brackets of its own. */
+function indexAsTexture(source: string, name: string): string {
+  const use = new RegExp(`(?<![\\w.])${name}\\[`, "g");
+  let rewritten = "";
+  let done = 0;
+  for (let match = use.exec(source); match !== null; match = use.exec(source)) {
+    const begin = use.lastIndex;
+    let end = begin;
+    for (let depth = 1; depth > 0; end++) depth += source[end] === "[" ? 1 : source[end] === "]" ? -1 : 0;
+    const index = indexAsTexture(source.slice(begin, end - 1), name);
+    rewritten += source.slice(done, match.index) + texelAt(name, index);
+    use.lastIndex = done = end;
+  }
+  return rewritten + source.slice(done);
 }
 
 /** A texture that holds at least `texels` texels. */

@@ -19,10 +19,12 @@ import {
 } from "./generator.ts";
 import {
   type ConvolutionAttributes,
+  flatten,
   type Geometry,
   geometryAttributes,
   geometryOf,
   geometryUniforms,
+  isPointwise,
 } from "./geometry.ts";
 import {
   stagedForwardSource,
@@ -100,7 +102,7 @@ export const conv2d: Op<Conv2dAttributes> = {
       label: `conv2d ${g.kernelHeight}x${g.kernelWidth}`,
       source: family === "staged"
         ? stagedForwardSource(tile, epilogue)
-        : forwardSource(tile, family, epilogue),
+        : forwardSource(tile, family, epilogue, !isPointwise(g)),
       bindings: [...operands, ...extra, node.outputs[0]],
       uniforms: geometryUniforms(g, batchInner(g.batch, tile, g.outputHeight * g.outputWidth), 1),
       workgroups: [...productGroups(tile, rows, g.outputQuads), 1],
@@ -141,7 +143,7 @@ export const conv2dInputGradient: Op<Conv2dGradientAttributes> = {
       label: `conv2d_input_gradient ${g.kernelHeight}x${g.kernelWidth}`,
       source: family === "staged"
         ? stagedInputGradientSource(tile, epilogue)
-        : inputGradientSource(tile, family, epilogue),
+        : inputGradientSource(tile, family, epilogue, !isPointwise(g)),
       bindings: [...operands, ...extra, node.outputs[0]],
       uniforms: geometryUniforms(g, batchInner(g.batch, tile, phasePixels), 1),
       workgroups: [...productGroups(tile, rows, g.inputQuads), phases],
@@ -158,7 +160,7 @@ export const conv2dWeightGradient: Op<Conv2dGradientAttributes> = {
 
   lower(lowering, node, attributes) {
     const [x, dy] = node.inputs;
-    const g = geometryOf(x.shape, attributes.like, attributes);
+    const g = flatten(geometryOf(x.shape, attributes.like, attributes));
     const taps = g.kernelHeight * g.kernelWidth;
     const tile = chooseTile(lowering.target, g.inputQuads * 4, g.outputQuads * 4, taps);
     const [across, down] = productGroups(tile, g.inputQuads * 4, g.outputQuads);

@@ -75,6 +75,40 @@ export function decodeRow(m: string, height: string, width: string): string {
   return `decode_row(${m}, ${height}, ${width})`;
 }
 
+/**
+ * WGSL statements that find the places `r0`, `r1` ... of a tile's rows, which begin at `m0`: the first by division, the
+ * others from the one before, since integer division is dear. A row past the end has the place of the last.
+ */
+function decodeRows(count: number, height: string, width: string): string {
+  return range(count).map((i) =>
+    i === 0
+      ? `let r0 = ${decodeRow("m0", height, width)};`
+      : `let r${i} = next_row(r${i - 1}, m0 + ${i}u < row_count, ${height}, ${width});`
+  ).join("\n  ");
+}
+
+/** The function behind {@linkcode decodeRows}. */
+const NEXT_ROW = `
+fn next_row(r: vec3<u32>, is_row: bool, height: u32, width: u32) -> vec3<u32> {
+  var image = r.x;
+  var y = r.y;
+  var x = r.z + 1u;
+  if (p.batch_inner != 0u) {
+    image = r.x + 1u;
+    let is_last = image == p.batch;
+    image = select(image, 0u, is_last);
+    x = select(r.z, x, is_last);
+  }
+  let ends_row = x == width;
+  x = select(x, 0u, ends_row);
+  y = select(y, y + 1u, ends_row);
+  let ends_image = y == height;
+  y = select(y, 0u, ends_image);
+  image = select(image, image + 1u, ends_image);
+  return select(r, vec3<u32>(image, y, x), vec3<bool>(is_row));
+}
+`;
+
 /** The function behind {@linkcode decodeRow}. */
 export const DECODE_ROW = `
 fn decode_row(m: u32, height: u32, width: u32) -> vec3<u32> { // image, row, column
@@ -90,9 +124,11 @@ fn decode_row(m: u32, height: u32, width: u32) -> vec3<u32> { // image, row, col
 }
 `;
 
-const head = (tile: Tile) => `
-@compute @workgroup_size(${tile.lanesAcross}, ${tile.lanesDown})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
+// One dimension only: llvmpipe fills the lanes of a vector register from the first, and from no other.
+const head = ({ lanesAcross, lanesDown }: Tile) => `
+@compute @workgroup_size(${lanesAcross * lanesDown})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let local = vec2<u32>(lane % ${lanesAcross}u, lane / ${lanesAcross}u);
 `;
 
 function accumulators(rows: number, quads: number): string {
@@ -103,20 +139,29 @@ function accumulators(rows: number, quads: number): string {
 
 const LANE = ["x", "y", "z", "w"] as const;
 
-/** y = x * w, with an epilogue. Bindings: x, w, [bias], [addend], y. */
-export function forwardSource(tile: Tile, source: OperandSource, epilogue: Epilogue): string {
+/**
+ * y = x * w, with an epilogue. Bindings: x, w, [bias], [addend], y.
+ *
+ * @param isPadded whether a tap can fall into the padding
+ */
+export function forwardSource(
+  tile: Tile,
+  source: OperandSource,
+  epilogue: Epilogue,
+  isPadded: boolean,
+): string {
   const rows = range(tile.rows);
   const columns = range(tile.columns / 4);
   const quad = (j: number) => `n0 + ${j * tile.lanesAcross}u`;
-  return `${PARAMS}${declareBindings(["x", "weight"], source, epilogue)}${DECODE_ROW}${head(tile)}
+  return `${PARAMS}${declareBindings(["x", "weight"], source, epilogue)}${DECODE_ROW}${NEXT_ROW}${head(tile)}
   let row_count = p.batch * p.out_height * p.out_width;
   let m0 = (group.y * ${tile.lanesDown}u + local.y) * ${tile.rows}u;
   let n0 = group.x * ${tile.lanesAcross * columns.length}u + local.x;
   if (m0 >= row_count) { return; }
   let in_channels = p.in_quads * 4u;
+  ${decodeRows(tile.rows, "p.out_height", "p.out_width")}
   ${
     rows.map((i) => `
-  let r${i} = ${decodeRow(`min(m0 + ${i}u, row_count - 1u)`, "p.out_height", "p.out_width")};
   let y${i} = i32(r${i}.y * p.stride) - i32(p.pad_top);
   let x${i} = i32(r${i}.z * p.stride) - i32(p.pad_left);`).join("")
   }
@@ -127,12 +172,16 @@ export function forwardSource(tile: Tile, source: OperandSource, epilogue: Epilo
     rows.map((i) => `
       let iy${i} = u32(y${i} + i32(ky)); // a negative row wraps to a large one
       let ix${i} = u32(x${i} + i32(kx));
-      let in${i} = iy${i} < p.height && ix${i} < p.width;
-      let a${i} = select(0u, ((r${i}.x * p.height + iy${i}) * p.width + ix${i}) * p.in_quads, in${i});`).join(
-      "",
-    )
+      ${
+      placeInside(
+        i,
+        isPadded,
+        `iy${i} < p.height && ix${i} < p.width`,
+        `((r${i}.x * p.height + iy${i}) * p.width + ix${i}) * p.in_quads`,
+      )
+    }`).join("")
   }
-      if (!(${rows.map((i) => `in${i}`).join(" || ")})) { continue; }
+      ${skipPadding(tile.rows, isPadded)}
       let tap = (ky * p.kernel_width + kx) * in_channels * p.out_quads;
       for (var k = 0u; k < p.in_quads; k++) {
         let b0 = tap + k * 4u * p.out_quads + n0;
@@ -146,7 +195,7 @@ export function forwardSource(tile: Tile, source: OperandSource, epilogue: Epilo
         ${
     rows.map((i) =>
       `{
-          let a = select(vec4<f32>(), ${load(source, "x", `a${i} + k`)}, in${i});
+          let a = ${loadInside(source, "x", i, isPadded)};
           ${
         columns.map((j) => range(4).map((q) => `c${i}_${j} += a.${LANE[q]} * b${q}_${j};`).join(" ")).join(
           "\n          ",
@@ -174,17 +223,42 @@ export function forwardSource(tile: Tile, source: OperandSource, epilogue: Epilo
 `;
 }
 
+/** WGSL: vec4 index \`a\` of a row's operand, and whether it lies \`in\` the picture where it need not. */
+function placeInside(row: number, isPadded: boolean, condition: string, index: string): string {
+  if (!isPadded) return `let a${row} = ${index};`;
+  return `let in${row} = ${condition};
+      let a${row} = select(0u, ${index}, in${row});`;
+}
+
+/** WGSL: goes on with the next tap where this one falls into the padding for all rows. */
+function skipPadding(rows: number, isPadded: boolean): string {
+  return isPadded ? `if (!(${range(rows).map((i) => `in${i}`).join(" || ")})) { continue; }` : "";
+}
+
+/** WGSL expression of a row's vec4 k of the operand, zero in the padding. */
+function loadInside(source: OperandSource, name: string, row: number, isPadded: boolean): string {
+  const value = load(source, name, `a${row} + k`);
+  return isPadded ? `select(vec4<f32>(), ${value}, in${row})` : value;
+}
+
 /**
  * dx = dy * w transposed, with an epilogue. Bindings: dy, w, [addend], dx.
  *
  * Input pixels are taken by phase of the stride (`group.z`): pixels of one phase meet the same taps, every
  * `stride`-th, so no multiplication is wasted on zeros between strided outputs.
+ *
+ * @param isPadded whether a pixel can miss the output for some tap
  */
-export function inputGradientSource(tile: Tile, source: OperandSource, epilogue: Epilogue): string {
+export function inputGradientSource(
+  tile: Tile,
+  source: OperandSource,
+  epilogue: Epilogue,
+  isPadded: boolean,
+): string {
   const rows = range(tile.rows);
   const columns = range(tile.columns / 4);
   const quad = (j: number) => `n0 + ${j * tile.lanesAcross}u`;
-  return `${PARAMS}${declareBindings(["dy", "weight"], source, epilogue)}${DECODE_ROW}${head(tile)}
+  return `${PARAMS}${declareBindings(["dy", "weight"], source, epilogue)}${DECODE_ROW}${NEXT_ROW}${head(tile)}
   let phase = vec2<u32>(group.z / p.stride, group.z % p.stride);
   let height = (p.height + p.stride - 1u - phase.x) / p.stride; // rows and columns of this phase
   let width = (p.width + p.stride - 1u - phase.y) / p.stride;
@@ -197,10 +271,7 @@ export function inputGradientSource(tile: Tile, source: OperandSource, epilogue:
   let first_x = (phase.y + p.pad_left) % p.stride;
   let shift_y = (phase.x + p.pad_top) / p.stride; // output row of that tap, relative to the phase's row
   let shift_x = (phase.y + p.pad_left) / p.stride;
-  ${
-    rows.map((i) => `
-  let r${i} = ${decodeRow(`min(m0 + ${i}u, row_count - 1u)`, "height", "width")};`).join("")
-  }
+  ${decodeRows(tile.rows, "height", "width")}
   ${accumulators(tile.rows, columns.length)}
   for (var ky = first_y; ky < p.kernel_height; ky += p.stride) {
     for (var kx = first_x; kx < p.kernel_width; kx += p.stride) {
@@ -210,11 +281,16 @@ export function inputGradientSource(tile: Tile, source: OperandSource, epilogue:
     rows.map((i) => `
       let oy${i} = r${i}.y + dy_row;
       let ox${i} = r${i}.z + dx_column;
-      let in${i} = oy${i} < p.out_height && ox${i} < p.out_width;
-      let a${i} = select(0u, ((r${i}.x * p.out_height + oy${i}) * p.out_width + ox${i}) * p.out_quads, in${i});`)
-      .join("")
+      ${
+      placeInside(
+        i,
+        isPadded,
+        `oy${i} < p.out_height && ox${i} < p.out_width`,
+        `((r${i}.x * p.out_height + oy${i}) * p.out_width + ox${i}) * p.out_quads`,
+      )
+    }`).join("")
   }
-      if (!(${rows.map((i) => `in${i}`).join(" || ")})) { continue; }
+      ${skipPadding(tile.rows, isPadded)}
       let b0 = ((ky * p.kernel_width + kx) * in_channels + n0 * 4u) * p.out_quads;
       for (var k = 0u; k < p.out_quads; k++) {
         ${
@@ -229,7 +305,7 @@ export function inputGradientSource(tile: Tile, source: OperandSource, epilogue:
         ${
     rows.map((i) =>
       `{
-          let a = select(vec4<f32>(), ${load(source, "dy", `a${i} + k`)}, in${i});
+          let a = ${loadInside(source, "dy", i, isPadded)};
           ${
         columns.map((j) =>
           `c${i}_${j} += vec4<f32>(${range(4).map((q) => `dot(a, b${j}_${q})`).join(", ")});`

@@ -64,6 +64,21 @@ export function geometryOf(
   };
 }
 
+/** Whether every output takes exactly one input pixel, its own: a plain matrix product. */
+export function isPointwise(
+  { kernelHeight, kernelWidth, stride, height, outputHeight, width, outputWidth }: Geometry,
+) {
+  return kernelHeight === 1 && kernelWidth === 1 && stride === 1 && height === outputHeight &&
+    width === outputWidth;
+}
+
+/** The same product over fewer, longer rows of pixels, where nothing tells one pixel of a picture from another. */
+export function flatten(g: Geometry): Geometry {
+  if (!isPointwise(g)) return g;
+  const pixels = g.height * g.width;
+  return { ...g, height: 1, outputHeight: 1, width: pixels, outputWidth: pixels };
+}
+
 /** The uniform block; `rowOrder` and `splits` are what {@linkcode PARAMS} calls `batch_inner` and `splits`. */
 export function geometryUniforms(g: Geometry, batchInner: boolean, splits: number): Uint32Array {
   return uniforms(

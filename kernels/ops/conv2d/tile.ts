@@ -69,8 +69,7 @@ function softwareTiles(): (Tile & { efficiency: number })[] {
       columns,
       lanesAcross,
       lanesDown: SOFTWARE_LANES / lanesAcross,
-      // Rows that lanes do not share cost a little more to load.
-      efficiency: efficiency * (lanesAcross === 8 ? 1 : 0.95),
+      efficiency,
     }));
   });
 }
