@@ -32,6 +32,8 @@ export interface Tensor {
   readonly producer: Node | undefined;
   /** What it is, for error messages and the profiler. */
   readonly label: string;
+  /** Of a view: the tensor whose bytes it has, from this offset on. Views are for dispatches alone, not for nodes. */
+  readonly part?: { readonly of: Tensor; readonly offset: number };
 }
 
 /** Elements on the device, the padding of the last dimension included. A `u32` tensor is not padded. */
@@ -88,6 +90,11 @@ export interface Lowering {
   dispatch(dispatch: Dispatch): void;
   /** A temporary that lives for this node only. */
   scratch(type: TensorType, label: string): Tensor;
+  /**
+   * A view of some rows [count, ...] of a tensor, to be bound in its place. The rows before it must take a multiple of
+   * 256 bytes.
+   */
+  rows(tensor: Tensor, first: number, count: number): Tensor;
 }
 
 /** An op: its shape rule, its gradient, and how it becomes dispatches. */

@@ -34,7 +34,7 @@ export interface MemoryPlan {
 }
 
 /** WebGPU's `minStorageBufferOffsetAlignment`, which no adapter may exceed. */
-const ALIGNMENT = 256;
+export const ALIGNMENT = 256;
 
 const align = (bytes: number) => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 

@@ -7,7 +7,7 @@ import { type Gpu, GpuError, readBuffer } from "./gpu.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
 import { type KernelTime, type TimedDispatch, timeDispatches } from "./profiler.ts";
 import { makeSchedule, type Work, workOf } from "./schedule.ts";
-import { copyToTexture, createOperandTexture, TEXEL_BYTES } from "./texture_operand.ts";
+import { copyToTexture, OperandTextures, writtenBy } from "./texture_operand.ts";
 
 /** A range of a buffer. Offsets are multiples of 256 bytes, so that it can be bound. */
 export interface BufferRange {
@@ -29,12 +29,6 @@ export interface ProgramOptions {
 }
 
 const BUFFER_USAGE = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
-
-/**
- * Operand textures a program owns. Three are enough for the data gradient (dy, w) and the weight gradient (x, dy)
- * of one convolution to share their copy of dy.
- */
-const OPERAND_TEXTURES = 3;
 
 interface Step {
   label: string;
@@ -160,28 +154,14 @@ export class Program {
     for (const [i, dispatch] of dispatches.entries()) packed.set(dispatch.uniforms, uniformOffsets[i] / 4);
     device.queue.writeBuffer(uniforms, 0, packed);
 
-    const operands = dispatches.flatMap((d) =>
-      d.bindings.flatMap((b) => "texture" in b ? [byteLength(b.texture)] : [])
-    );
-    const texels = Math.max(0, ...operands) / TEXEL_BYTES;
-    const textures = operands.length === 0
-      ? []
-      : Array.from({ length: OPERAND_TEXTURES }, () => createOperandTexture(device, texels));
-    this.#textures.push(...textures);
-    const views = textures.map((texture) => texture.createView());
-    const held: { tensor: number; used: number }[] = textures.map(() => ({ tensor: -1, used: -1 }));
-
+    const operands = new OperandTextures(device, dispatches);
+    this.#textures.push(...operands.textures);
     for (const [i, dispatch] of dispatches.entries()) {
       const copies: Step["copies"] = [];
       const place = (tensor: Tensor): GPUTextureView => {
-        let slot = held.findIndex((h) => h.tensor === tensor.id);
-        if (slot < 0) {
-          slot = held.reduce((oldest, h, index) => h.used < held[oldest].used ? index : oldest, 0);
-          held[slot].tensor = tensor.id;
-          copies.push({ source: this.#range(tensor), texture: textures[slot] });
-        }
-        held[slot].used = i;
-        return views[slot];
+        const { texture, view, isFresh } = operands.place(tensor, i);
+        if (isFresh) copies.push({ source: this.#range(tensor), texture });
+        return view;
       };
       const pipeline = pipelineFor(this.#gpu, dispatch.source, dispatch.label);
       const bindGroup = device.createBindGroup({
@@ -195,6 +175,7 @@ export class Program {
           })),
         ],
       });
+      for (const tensor of writtenBy(dispatch)) operands.forget(tensor);
       this.#steps.push({
         label: dispatch.label,
         pipeline,
@@ -207,9 +188,10 @@ export class Program {
   }
 
   #range(tensor: Tensor): BufferRange {
-    const range = this.#ranges.get(tensor.id);
+    const { of, offset } = tensor.part ?? { of: tensor, offset: 0 };
+    const range = this.#ranges.get(of.id);
     if (range === undefined) throw new Error(`${this.label}: ${tensor.label} has no place in this program`);
-    return range;
+    return { buffer: range.buffer, offset: range.offset + offset, bytes: byteLength(tensor) };
   }
 
   #resource(tensor: Tensor): GPUBufferBinding {

@@ -13,7 +13,7 @@ import {
   type Tensor,
   type TensorType,
 } from "./graph.ts";
-import { type Lifetime, type MemoryPlan, planMemory } from "./memory_plan.ts";
+import { ALIGNMENT, type Lifetime, type MemoryPlan, planMemory } from "./memory_plan.ts";
 import { readThroughTextures } from "./texture_operand.ts";
 
 /** What a schedule is made from. */
@@ -156,9 +156,15 @@ export function liveNodes(
   return live.reverse();
 }
 
+/** Temporaries and views that one node may make. */
+const MAX_TENSORS_OF_NODE = 2 ** 16;
+
 function lowerNode(target: Target, node: Node, step: number): { dispatches: Dispatch[]; scratch: Tensor[] } {
   const dispatches: Dispatch[] = [];
   const scratch: Tensor[] = [];
+  let made = 0;
+  // Negative ids cannot meet those of the graph.
+  const nextId = () => -1 - (step * MAX_TENSORS_OF_NODE + made++);
   const lowering: Lowering = {
     target,
     dispatch(dispatch) {
@@ -168,14 +174,30 @@ function lowerNode(target: Target, node: Node, step: number): { dispatches: Disp
           `${dispatch.label}: ${dispatch.workgroups} workgroups are more than the device takes`,
         );
       }
-      dispatches.push(target.isSoftware ? readThroughTextures(target, dispatch) : dispatch);
+      dispatches.push(
+        target.textureFromLoads === Infinity ? dispatch : readThroughTextures(target, dispatch),
+      );
     },
     scratch(type: TensorType, label: string) {
-      // Negative ids cannot meet those of the graph.
-      const id = -1 - (step * 16 + scratch.length);
-      const tensor: Tensor = { id, shape: type.shape, dtype: type.dtype ?? "f32", producer: node, label };
+      const tensor: Tensor = {
+        id: nextId(),
+        shape: type.shape,
+        dtype: type.dtype ?? "f32",
+        producer: node,
+        label,
+      };
       scratch.push(tensor);
       return tensor;
+    },
+    rows(tensor, first, count) {
+      const offset = first * byteLength(tensor) / tensor.shape[0];
+      if (offset % ALIGNMENT !== 0) {
+        throw new Error(
+          `${tensor.label}: row ${first} begins at byte ${offset}, no multiple of ${ALIGNMENT}`,
+        );
+      }
+      const shape = [count, ...tensor.shape.slice(1)];
+      return { ...tensor, id: nextId(), shape, part: { of: tensor, offset } };
     },
   };
   node.op.lower(lowering, node, node.attributes);

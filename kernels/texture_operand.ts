@@ -26,22 +26,37 @@ export function texelAt(name: string, index: string): string {
   return `textureLoad(${name}, vec2<u32>((${index}) & ${TEXTURE_WIDTH - 1}u, (${index}) >> ${shift}u), 0)`;
 }
 
-/** Smaller tensors are read from their buffers: copying them would cost more than it saves. */
-const SMALLEST_COPIED_BYTES = 32 * 1024;
-
 const DECLARATION = /@group\(0\) @binding\((\d+)\) var<storage, read> (\w+): array<vec4<f32>>;/g;
 
+const WRITABLE = /@binding\((\d+)\) var<storage, read_write>/g;
+
+/** The tensors that a dispatch writes to. */
+export function writtenBy({ source, bindings }: Dispatch): Tensor[] {
+  return [...source.matchAll(WRITABLE)].flatMap(([, binding]) => {
+    const tensor = bindings[Number(binding) - 1];
+    return tensor === undefined || "texture" in tensor ? [] : [tensor];
+  });
+}
+
+/** Invocations of a workgroup; 64 where the text does not say it in numbers. */
+function lanesOf(source: string): number {
+  const sizes = /@workgroup_size\(([\d, ]+)\)/.exec(source)?.[1].split(",").map(Number) ?? [64];
+  return sizes.reduce((product, size) => product * size, 1);
+}
+
 /**
- * The same dispatch, on software adapters with every large tensor that it only reads bound as a texture: what declares
- * and indexes it in the WGSL is rewritten.
+ * The same dispatch, with every tensor bound as a texture that it only reads, and so often that the copy pays: what
+ * declares and indexes it in the WGSL is rewritten.
  */
 export function readThroughTextures(target: Target, dispatch: Dispatch): Dispatch {
   const bindings = [...dispatch.bindings];
   let { source } = dispatch;
+  const invocations = dispatch.workgroups.reduce((product, count) => product * count, lanesOf(source));
   for (const [declaration, binding, name] of dispatch.source.matchAll(DECLARATION)) {
     const tensor = bindings[Number(binding) - 1];
-    if (tensor === undefined || "texture" in tensor || byteLength(tensor) < SMALLEST_COPIED_BYTES) continue;
-    if (!fitsTexture(target, tensor)) continue;
+    if (tensor === undefined || "texture" in tensor || !fitsTexture(target, tensor)) continue;
+    // Every invocation reads some of it, and all of it is read.
+    if (Math.max(invocations, byteLength(tensor) / TEXEL_BYTES) < target.textureFromLoads) continue;
     bindings[Number(binding) - 1] = { texture: tensor };
     source = indexAsTexture(source, name).replace(
       declaration,
@@ -67,8 +82,80 @@ function indexAsTexture(source: string, name: string): string {
   return rewritten + source.slice(done);
 }
 
+/** Textures of a pool that are there in any case: what several dispatches in a row read is then copied once. */
+const LARGE_TEXTURES = 3;
+const SMALL_TEXTURES = 8;
+
+/** Operands up to this size have textures of their own, so that they do not drive out the large ones. */
+const SMALL_BYTES = 256 * 1024;
+
+interface Slot {
+  texture: GPUTexture;
+  view: GPUTextureView;
+  /** Id of the tensor that it holds, if any, and of the whole that this is a view of. */
+  tensor: number | undefined;
+  whole: number | undefined;
+  /** The dispatch that used it last. */
+  used: number;
+}
+
+/** Id of the tensor that a view is a part of; else its own. */
+function wholeOf({ id, part }: Tensor): number {
+  return part?.of.id ?? id;
+}
+
+/** A program's operand textures, and which tensor each holds when. */
+export class OperandTextures {
+  readonly #large: Slot[];
+  readonly #small: Slot[];
+
+  /** Makes as many as any of the dispatches needs at once, each as large as the largest operand. */
+  constructor(device: GPUDevice, dispatches: readonly Dispatch[]) {
+    const operands = dispatches.map(({ bindings }) =>
+      bindings.flatMap((binding) => "texture" in binding ? [byteLength(binding.texture)] : [])
+    );
+    const pool = (least: number, belongs: (bytes: number) => boolean) => {
+      const own = operands.map((list) => list.filter(belongs));
+      const bytes = Math.max(0, ...own.flat());
+      const count = bytes === 0 ? 0 : Math.max(least, ...own.map(({ length }) => length));
+      return Array.from({ length: count }, (): Slot => {
+        const texture = createOperandTexture(device, bytes / TEXEL_BYTES);
+        return { texture, view: texture.createView(), tensor: undefined, whole: undefined, used: -1 };
+      });
+    };
+    this.#large = pool(LARGE_TEXTURES, (bytes) => bytes > SMALL_BYTES);
+    this.#small = pool(SMALL_TEXTURES, (bytes) => bytes <= SMALL_BYTES);
+  }
+
+  /** All of them, to be destroyed by who made this. */
+  get textures(): GPUTexture[] {
+    return [...this.#large, ...this.#small].map(({ texture }) => texture);
+  }
+
+  /**
+   * The texture of a tensor for a dispatch; to be called in the order of the dispatches. Where it is fresh, the tensor
+   * must be copied into it.
+   */
+  place(tensor: Tensor, dispatch: number): { texture: GPUTexture; view: GPUTextureView; isFresh: boolean } {
+    const pool = byteLength(tensor) > SMALL_BYTES ? this.#large : this.#small;
+    const holding = pool.find((slot) => slot.tensor === tensor.id);
+    const slot = holding ?? pool.reduce((oldest, other) => other.used < oldest.used ? other : oldest);
+    slot.tensor = tensor.id;
+    slot.whole = wholeOf(tensor);
+    slot.used = dispatch;
+    return { ...slot, isFresh: holding === undefined };
+  }
+
+  /** A tensor was written anew: what a texture holds of it is out of date. */
+  forget(tensor: Tensor): void {
+    for (const slot of [...this.#large, ...this.#small]) {
+      if (slot.whole === wholeOf(tensor)) slot.tensor = undefined;
+    }
+  }
+}
+
 /** A texture that holds at least `texels` texels. */
-export function createOperandTexture(device: GPUDevice, texels: number): GPUTexture {
+function createOperandTexture(device: GPUDevice, texels: number): GPUTexture {
   return device.createTexture({
     label: "matrix operand",
     size: [TEXTURE_WIDTH, Math.max(1, Math.ceil(texels / TEXTURE_WIDTH))],

@@ -147,9 +147,8 @@ export class LinearProbes implements Disposable {
       );
       const learningRate = graph.source("learning rate", [1]);
       learningRates.push(learningRate);
-      const limit = gpu.target.maxStorageBufferBindingSize;
       const sgd = { momentum, weightDecay };
-      bindAll(store.bindArenas(traceSgd(graph, builder.parameters, limit, learningRate, sgd)));
+      bindAll(store.bindArenas(traceSgd(graph, builder.parameters, gpu.target, learningRate, sgd)));
       return store;
     });
     const states = probes.map(({ state }) => state);

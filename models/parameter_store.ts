@@ -2,10 +2,10 @@
  * The device's memory for an encoder's parameters: one arena for the weights, and in training one each, in the same
  * order, for gradients, momentum and the running statistics. SGD is then one dispatch and a checkpoint one copy.
  *
- * An arena is cut into segments no larger than the device can bind; a parameter lies wholly in one of them.
+ * An arena is cut into segments no larger than the device can bind, or wants to; a parameter lies wholly in one of them.
  */
 import { UserError } from "../errors.ts";
-import { type Gpu, readBuffer } from "../kernels/gpu.ts";
+import { type Gpu, readBuffer, type Target } from "../kernels/gpu.ts";
 import { byteLength, type Graph, type Tensor } from "../kernels/graph.ts";
 import { sgd, type SgdAttributes } from "../kernels/ops/sgd/sgd.ts";
 import type { BufferRange } from "../kernels/program.ts";
@@ -46,17 +46,16 @@ export interface ArenaTensors {
 /**
  * Adds SGD over the arenas of some parameters to a graph.
  *
- * @param limit bytes that the device binds at once
  * @returns the arenas' segments, to be bound by {@linkcode ParameterStore.bindArenas}
  */
 export function traceSgd(
   graph: Graph,
   parameters: readonly DeviceParameter[],
-  limit: number,
+  target: Target,
   learningRate: Tensor,
   attributes: SgdAttributes,
 ): ArenaTensors[] {
-  return layOut(tensorsOf(parameters, "parameter"), limit).segments.map((bytes, i) => {
+  return layOut(tensorsOf(parameters, "parameter"), target).segments.map((bytes, i) => {
     const arena = (name: string) => graph.source(`${name} arena ${i}`, [bytes / 4]);
     const tensors = {
       parameter: arena("parameter"),
@@ -69,7 +68,10 @@ export function traceSgd(
 }
 
 /** Where each tensor of an arena lies, and how long its segments are. */
-function layOut(tensors: readonly Tensor[], limit: number): { places: Place[]; segments: number[] } {
+function layOut(
+  tensors: readonly Tensor[],
+  { maxStorageBufferBindingSize: limit, arenaBytes }: Target,
+): { places: Place[]; segments: number[] } {
   const places: Place[] = [];
   const segments: number[] = [];
   for (const tensor of tensors) {
@@ -80,7 +82,7 @@ function layOut(tensors: readonly Tensor[], limit: number): { places: Place[]; s
       );
     }
     const used = segments.at(-1);
-    if (used === undefined || used + bytes > limit) segments.push(0);
+    if (used === undefined || used + bytes > Math.min(limit, arenaBytes)) segments.push(0);
     const segment = segments.length - 1;
     places.push({ segment, offset: segments[segment], bytes });
     segments[segment] = Math.ceil((segments[segment] + bytes) / ALIGNMENT) * ALIGNMENT;
@@ -110,7 +112,7 @@ export class ParameterStore implements Disposable {
       segments.map((size, i) => gpu.device.createBuffer({ label: `${name} ${i}`, size, usage: USAGE }));
     const segmentsOf = (kind: DeviceParameter["kind"]) => {
       const tensors = tensorsOf(parameters, kind);
-      const { places, segments } = layOut(tensors, gpu.target.maxStorageBufferBindingSize);
+      const { places, segments } = layOut(tensors, gpu.target);
       for (const [i, tensor] of tensors.entries()) this.#places.set(tensor, { ...places[i], kind });
       return segments;
     };

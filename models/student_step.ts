@@ -103,8 +103,7 @@ interface TracedStep extends Omit<StepTensors, "sets"> {
   arenas: readonly ArenaTensors[];
 }
 
-/** @param limit bytes that the device binds at once */
-function traceStep(options: StudentStepOptions, limit: number): TracedStep {
+function traceStep(options: StudentStepOptions, target: Target): TracedStep {
   const { encoder, head, batch, imageSize, input = "pixels", queueSize, small } = options;
   const { temperature, teacherTemperature, momentum, weightDecay } = options;
   const graph = new Graph();
@@ -133,7 +132,7 @@ function traceStep(options: StudentStepOptions, limit: number): TracedStep {
 
   const trained = parameters.filter(({ kind }) => kind === "parameter").map(({ tensor }) => tensor);
   const gradients = differentiate(graph, sets.map(({ loss }) => loss), trained);
-  const arenas = traceSgd(graph, parameters, limit, learningRate, { momentum, weightDecay });
+  const arenas = traceSgd(graph, parameters, target, learningRate, { momentum, weightDecay });
   return { graph, sets, learningRate, dropoutSeed, parameters, state, gradients, arenas };
 }
 
@@ -147,7 +146,7 @@ function hostTensors({ sets, learningRate, dropoutSeed }: TracedStep) {
 
 /** The dispatches of a step and its memory, without a device: what it would be on such a target. */
 export function scheduleStep(target: Target, options: StudentStepOptions): Schedule {
-  const traced = traceStep(options, target.maxStorageBufferBindingSize);
+  const traced = traceStep(options, target);
   const { graph, sets, parameters, gradients, arenas } = traced;
   return makeSchedule(target, {
     label: `${options.encoder.name} training step`,
@@ -201,7 +200,7 @@ export class StudentStep implements Disposable {
 
   /** Compiles the step. Load weights and queues before the first {@linkcode run}. */
   static async create(gpu: Gpu, options: StudentStepOptions): Promise<StudentStep> {
-    const traced = traceStep(options, gpu.target.maxStorageBufferBindingSize);
+    const traced = traceStep(options, gpu.target);
     const { graph, parameters, state, gradients, arenas, learningRate, dropoutSeed } = traced;
     const sets = traced.sets.map(({ queue, ...set }) => {
       const size = byteLength(queue);

@@ -1,8 +1,6 @@
 /** SEED's loss (Fang et al. 2021, eq. 4 to 6; `builder.py` of the original). */
 import type { Graph, Tensor } from "../../kernels/graph.ts";
-import { matmulTransposed } from "../../kernels/ops/matmul_transposed/matmul_transposed.ts";
-import { rowDot } from "../../kernels/ops/row_dot/row_dot.ts";
-import { softCrossEntropy } from "../../kernels/ops/soft_cross_entropy/soft_cross_entropy.ts";
+import { queueCrossEntropy } from "../../kernels/ops/queue_cross_entropy/queue_cross_entropy.ts";
 
 /** What {@linkcode seedLoss} needs. */
 export interface SeedLossInputs {
@@ -24,16 +22,7 @@ export interface SeedLossInputs {
  * The cross-entropy [1] between the teacher's and the student's softmax over the similarities to the queue and, as
  * one more column, to the picture's own teacher embedding.
  */
-export function seedLoss(graph: Graph, inputs: SeedLossInputs): Tensor {
-  const { student, teacher, queue, queueSize, temperature, teacherTemperature } = inputs;
-  const similarities = [student, teacher].flatMap((embedding) => [
-    graph.apply(matmulTransposed, [embedding, queue], {}),
-    graph.apply(rowDot, [embedding, teacher], {}),
-  ]);
-  const [loss] = graph.applyAll(softCrossEntropy, similarities, {
-    temperature,
-    targetTemperature: teacherTemperature,
-    columns: queueSize,
-  });
+export function seedLoss(graph: Graph, { student, teacher, queue, ...attributes }: SeedLossInputs): Tensor {
+  const [loss] = graph.applyAll(queueCrossEntropy, [student, teacher, queue], attributes);
   return loss;
 }

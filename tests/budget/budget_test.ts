@@ -23,8 +23,22 @@ interface Budget {
 
 const LIMITS = { maxTextureDimension2D: 8192, maxWorkgroupsPerDimension: 65535 };
 const TARGETS: Readonly<Record<string, Target>> = {
-  software: { isSoftware: true, maxStorageBufferBindingSize: 128 * 2 ** 20, parallelism: 4, ...LIMITS },
-  gpu: { isSoftware: false, maxStorageBufferBindingSize: 2 ** 31 - 4, parallelism: 256, ...LIMITS },
+  software: {
+    isSoftware: true,
+    maxStorageBufferBindingSize: 128 * 2 ** 20,
+    textureFromLoads: 4096,
+    arenaBytes: 2 ** 24,
+    parallelism: 4,
+    ...LIMITS,
+  },
+  gpu: {
+    isSoftware: false,
+    maxStorageBufferBindingSize: 2 ** 31 - 4,
+    textureFromLoads: Infinity,
+    arenaBytes: 2 ** 31 - 4,
+    parallelism: 256,
+    ...LIMITS,
+  },
 };
 
 const HEAD = { kind: "mlp", dimension: 128 } as const;

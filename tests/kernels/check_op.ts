@@ -24,7 +24,10 @@ export async function withGpu(test: (gpu: Gpu) => Promise<void>): Promise<void> 
 
 /** The same device, for which the kernels of another kind of adapter are chosen. */
 export function asHardware(gpu: Gpu): Gpu {
-  return { ...gpu, target: { ...gpu.target, isSoftware: false, parallelism: 256 } };
+  return {
+    ...gpu,
+    target: { ...gpu.target, isSoftware: false, textureFromLoads: Infinity, parallelism: 256 },
+  };
 }
 
 /** The same device, for which no operand fits a texture. */
@@ -78,9 +81,11 @@ export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<num
   return largest === 0 ? error : error / largest;
 }
 
-/** Runs an op forward and backward and compares both with the loop. Also checks that pad lanes stay zero. */
+/**
+ * Runs an op forward and backward and compares both with the loop. Also checks that pad lanes stay zero. Where the device
+ * reads much through textures, the op is run once more with everything read so.
+ */
 export async function checkOp(gpu: Gpu, check: OpCheck): Promise<void> {
-  const { tolerance = 1e-5 } = check;
   const graph = new Graph();
   const inputs = check.inputs.map(({ shape, values }, i) =>
     graph.source(`input ${i}`, shape, values instanceof Uint32Array ? "u32" : "f32")
@@ -93,51 +98,49 @@ export async function checkOp(gpu: Gpu, check: OpCheck): Promise<void> {
     : differentiate(graph, check.loss ? output : graph.apply(weightedSum, [output, weights], {}), wanted);
   const weightValues = check.loss ? Float32Array.of(1) : randomValues("weights", output.shape);
 
-  const used = [...inputs, weights];
-  using program = await Program.compile(gpu, {
-    label: "test",
-    graph,
-    inputs: used,
-    outputs: [output, ...gradients],
-  });
-  for (const [i, input] of inputs.entries()) {
-    const { values } = check.inputs[i];
-    program.write(input, values instanceof Uint32Array ? values : padRows(values, input.shape));
-  }
-  program.write(weights, padRows(weightValues, output.shape));
-  program.run();
-
-  const read = async (tensor: Tensor) => {
-    const padded = await program.read(tensor);
-    const values = unpadRows(padded, tensor.shape);
-    const kept = padRows(values, tensor.shape);
-    assert(padded.every((value, i) => value === kept[i]), `${tensor.label}: pad lanes are not zero`);
-    return values;
-  };
   const doubles = check.inputs.map(({ values }) => Float64Array.from(values));
-  const expected = check.reference(...doubles);
-  const actual = await read(output);
-  const error = relativeError(actual, expected);
-  assert(error <= tolerance, `${output.label}: relative error ${error} > ${tolerance}`);
-
   const loss = (values: Float64Array) => values.reduce((sum, value, i) => sum + value * weightValues[i], 0);
-  for (const [g, tensor] of wanted.entries()) {
-    const index = inputs.indexOf(tensor);
-    const values = doubles[index];
-    const step = 1e-5;
-    const differences = Float64Array.from(values, (value, i) => {
-      values[i] = value + step;
-      const above = loss(check.reference(...doubles));
-      values[i] = value - step;
-      const below = loss(check.reference(...doubles));
-      values[i] = value;
-      return (above - below) / (2 * step);
-    });
-    const gradient = await read(gradients[g]);
-    const gradientError = relativeError(gradient, differences);
-    assert(
-      gradientError <= 10 * tolerance,
-      `gradient of ${output.label} by input ${index}: error ${gradientError} > ${10 * tolerance}`,
+  const { tolerance = 1e-5 } = check;
+  const expectations = [
+    { tensor: output, name: output.label, expected: check.reference(...doubles), tolerance },
+    ...wanted.map((tensor, g) => {
+      const index = inputs.indexOf(tensor);
+      const values = doubles[index];
+      const step = 1e-5;
+      const differences = Float64Array.from(values, (value, i) => {
+        values[i] = value + step;
+        const above = loss(check.reference(...doubles));
+        values[i] = value - step;
+        const below = loss(check.reference(...doubles));
+        values[i] = value;
+        return (above - below) / (2 * step);
+      });
+      const name = `gradient of ${output.label} by input ${index}`;
+      return { tensor: gradients[g], name, expected: differences, tolerance: 10 * tolerance };
+    }),
+  ];
+
+  const { textureFromLoads } = gpu.target;
+  const thresholds = textureFromLoads === Infinity ? [Infinity] : [textureFromLoads, 0];
+  for (const threshold of thresholds) {
+    using program = await Program.compile(
+      { ...gpu, target: { ...gpu.target, textureFromLoads: threshold } },
+      { label: "test", graph, inputs: [...inputs, weights], outputs: [output, ...gradients] },
     );
+    for (const [i, input] of inputs.entries()) {
+      const { values } = check.inputs[i];
+      program.write(input, values instanceof Uint32Array ? values : padRows(values, input.shape));
+    }
+    program.write(weights, padRows(weightValues, output.shape));
+    program.run();
+    for (const { tensor, name, expected, tolerance } of expectations) {
+      const padded = await program.read(tensor);
+      const values = unpadRows(padded, tensor.shape);
+      const kept = padRows(values, tensor.shape);
+      assert(padded.every((value, i) => value === kept[i]), `${tensor.label}: pad lanes are not zero`);
+      const error = relativeError(values, expected);
+      const how = threshold === 0 ? " through textures" : "";
+      assert(error <= tolerance, `${name}${how}: relative error ${error} > ${tolerance}`);
+    }
   }
 }

@@ -5,6 +5,7 @@
  * Statistics are [2, c]: the mean and the biased variance of each channel, from partial (mean, sum of squared
  * deviations) pairs that are combined in a fixed order (Chan et al.), so that no large squares cancel.
  */
+import type { Target } from "../../gpu.ts";
 import { expectShape, type Op, paddedCount, padTo4, type Tensor } from "../../graph.ts";
 import { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, storage, uniforms } from "../../wgsl.ts";
 import { type Activation, activationWgsl, keepsZero } from "../activation/activation.ts";
@@ -17,8 +18,14 @@ import chunkWgsl from "./batch_statistics_chunk.wgsl" with { type: "text" };
 import combineWgsl from "./batch_statistics_combine.wgsl" with { type: "text" };
 import runningWgsl from "./running_statistics.wgsl" with { type: "text" };
 
-/** Rows that one invocation of a pass over all elements takes, so that a channel's constants are loaded once. */
-const ROWS_PER_INVOCATION = 8;
+/**
+ * Rows that one invocation of a pass over all elements takes, so that a channel's constants are loaded once: as many as
+ * leave enough invocations to keep the device busy.
+ */
+function rowsPerInvocation(target: Target, rows: number, quads: number): number {
+  const most = Math.floor(rows * quads / (target.parallelism * LINEAR_SIZE));
+  return Math.min(64, Math.max(8, most));
+}
 
 function rowsAndQuads(x: Tensor): { rows: number; quads: number } {
   const quads = padTo4(x.shape.at(-1)!) / 4;
@@ -106,6 +113,7 @@ export const batchNorm: Op<BatchNormAttributes> = {
 
   lower(lowering, node, { epsilon, activation, residual }) {
     const { rows, quads } = rowsAndQuads(node.inputs[0]);
+    const perInvocation = rowsPerInvocation(lowering.target, rows, quads);
     const prelude = activationWgsl(activation) +
       (residual ? storage(6, "residual") : "");
     const [x, statistics, gamma, beta, ...extra] = node.inputs;
@@ -113,8 +121,8 @@ export const batchNorm: Op<BatchNormAttributes> = {
       label: "batch_norm",
       source: LINEAR_MAIN + prelude + applyWgsl.replace("/* residual */", residual ? "+ residual[at]" : ""),
       bindings: [x, statistics, gamma, beta, node.outputs[0], ...extra],
-      uniforms: uniforms(rows, quads, ROWS_PER_INVOCATION, f32(epsilon)),
-      workgroups: linearWorkgroups(Math.ceil(rows / ROWS_PER_INVOCATION) * quads, LINEAR_SIZE),
+      uniforms: uniforms(rows, quads, perInvocation, f32(epsilon)),
+      workgroups: linearWorkgroups(Math.ceil(rows / perInvocation) * quads, LINEAR_SIZE),
     });
   },
 };
@@ -150,6 +158,7 @@ const batchNormGradient: Op<BatchNormGradientAttributes> = {
     const [x, statistics, gamma, dy, ...extra] = node.inputs;
     const [dx, dgamma, dbeta, ...dz] = node.outputs;
     const { rows, quads } = rowsAndQuads(x);
+    const perInvocation = rowsPerInvocation(lowering.target, rows, quads);
     const { perChunk, chunks } = chunkRows(rows);
     const partial = lowering.scratch({ shape: [chunks, 2, x.shape.at(-1)!] }, "partial gradient sums");
     const behind = activation === undefined || activation === "relu" ? activation : "other";
@@ -182,8 +191,8 @@ const batchNormGradient: Op<BatchNormGradientAttributes> = {
         (keepMasked ? storage(8 + extra.length, "kept", "read_write") : "") +
         withSlope(gradientInputWgsl).replace("/* keep dz */", keepMasked ? "kept[at] = dz;" : ""),
       bindings: [x, statistics, gamma, dy, dgamma, dbeta, dx, ...extra, ...dz],
-      uniforms: uniforms(rows, quads, ROWS_PER_INVOCATION, f32(epsilon)),
-      workgroups: linearWorkgroups(Math.ceil(rows / ROWS_PER_INVOCATION) * quads, LINEAR_SIZE),
+      uniforms: uniforms(rows, quads, perInvocation, f32(epsilon)),
+      workgroups: linearWorkgroups(Math.ceil(rows / perInvocation) * quads, LINEAR_SIZE),
     });
   },
 };

@@ -164,8 +164,12 @@ export const conv2dWeightGradient: Op<Conv2dGradientAttributes> = {
     const taps = g.kernelHeight * g.kernelWidth;
     const tile = chooseTile(lowering.target, g.inputQuads * 4, g.outputQuads * 4, taps);
     const [across, down] = productGroups(tile, g.inputQuads * 4, g.outputQuads);
-    const splits = splitCount(lowering.target, across * down * taps, g);
     const { family, operands } = operandsFor(lowering.target, x, dy);
+    // The longer of the two makes the better inner loop.
+    const isBatchInner = family !== "staged" && g.outputHeight * g.outputWidth <= 16 &&
+      g.batch > g.outputWidth;
+    const outer = g.outputHeight * (isBatchInner ? g.outputWidth : g.batch);
+    const splits = splitCount(lowering.target, across * down * taps, g, outer);
     const result = splits === 1
       ? node.outputs[0]
       : lowering.scratch({ shape: [splits, ...attributes.like] }, "partial weight gradients");
@@ -173,7 +177,7 @@ export const conv2dWeightGradient: Op<Conv2dGradientAttributes> = {
       label: `conv2d_weight_gradient ${g.kernelHeight}x${g.kernelWidth}`,
       source: family === "staged" ? stagedWeightGradientSource(tile) : weightGradientSource(tile, family),
       bindings: [...operands, result],
-      uniforms: geometryUniforms(g, false, splits),
+      uniforms: geometryUniforms(g, isBatchInner, splits),
       workgroups: [across, down, taps * splits],
       flops: productFlops(x, attributes.like, dy),
     });
@@ -202,12 +206,16 @@ function batchInner(batch: number, tile: Tile, pixels: number): boolean {
   return batch >= tile.rows && pixels <= 64;
 }
 
-/** Parts that the weight gradient's sum is cut into: enough to keep the device busy, each long enough to be worth it. */
-function splitCount(target: Target, groups: number, g: Geometry): number {
+/**
+ * Parts that the weight gradient's sum is cut into: enough to keep the device busy, each long enough to be worth it.
+ *
+ * @param outer turns of the loop that is cut
+ */
+function splitCount(target: Target, groups: number, g: Geometry, outer: number): number {
   const wanted = Math.ceil((target.isSoftware ? 16 : 1024) / groups);
   const pixels = g.batch * g.outputHeight * g.outputWidth;
   const worthwhile = Math.max(1, Math.floor(pixels / 64));
-  return Math.max(1, Math.min(wanted, worthwhile, g.batch * g.outputHeight, 64));
+  return Math.max(1, Math.min(wanted, worthwhile, outer, 64));
 }
 
 /** The family of kernels for a device, and how its two operands are bound. */

@@ -336,8 +336,9 @@ export function inputGradientSource(
 /**
  * dw = x transposed * dy. Bindings: x, dy, partial sums [splits, kh, kw, cin, cout].
  *
- * `group.z` is tap * splits + split; a split is a range of output rows of all images. Pixels that a tap takes from
- * the padding are not visited.
+ * `group.z` is tap * splits + split. A split is a range of output rows of all images, whose pixels are the inner loop;
+ * or with `batch_inner`, of output pixels, whose images are the inner loop. Pixels that a tap takes from the padding are
+ * not visited.
  */
 export function weightGradientSource(tile: Tile, source: OperandSource): string {
   const rows = range(tile.rows / 4);
@@ -351,21 +352,34 @@ export function weightGradientSource(tile: Tile, source: OperandSource): string 
   let m0 = (group.y * ${tile.lanesDown}u + local.y) * ${rows.length}u; // in quads of input channels
   let n0 = group.x * ${tile.lanesAcross * columns.length}u + local.x;
   if (m0 >= p.in_quads) { return; }
-  let row_count = p.batch * p.out_height;
-  let per_split = (row_count + p.splits - 1u) / p.splits;
-  let last_row = min((split + 1u) * per_split, row_count);
+  let is_batch_inner = p.batch_inner != 0u;
+  let outer_count = p.out_height * select(p.batch, p.out_width, is_batch_inner);
+  let per_split = (outer_count + p.splits - 1u) / p.splits;
+  let last = min((split + 1u) * per_split, outer_count);
   // Output columns whose input column, ox * stride + kx - pad_left, lies inside the picture.
   let first_column = (max(p.pad_left, kx) - kx + p.stride - 1u) / p.stride;
   let end_column = min(p.out_width, (max(p.width + p.pad_left, kx) - kx + p.stride - 1u) / p.stride);
+  let x_step = p.in_quads * select(p.stride, p.height * p.width, is_batch_inner);
+  let dy_step = p.out_quads * select(1u, p.out_height * p.out_width, is_batch_inner);
   ${accumulators(tile.rows, columns.length)}
-  for (var row = split * per_split; row < last_row; row++) {
-    let image = row / p.out_height;
-    let oy = row - image * p.out_height;
+  for (var outer = split * per_split; outer < last; outer++) {
+    var image = 0u;
+    var oy = 0u;
+    var ox = first_column;
+    if (is_batch_inner) {
+      oy = outer / p.out_width;
+      ox = outer - oy * p.out_width;
+      if (ox < first_column || ox >= end_column) { continue; }
+    } else {
+      image = outer / p.out_height;
+      oy = outer - image * p.out_height;
+    }
     let iy = oy * p.stride + ky - p.pad_top; // wraps when negative
     if (iy >= p.height) { continue; }
-    for (var ox = first_column; ox < end_column; ox++) {
-      let x_at = ((image * p.height + iy) * p.width + (ox * p.stride + kx - p.pad_left)) * p.in_quads + m0;
-      let dy_at = (row * p.out_width + ox) * p.out_quads + n0;
+    let count = select(end_column - first_column, p.batch, is_batch_inner);
+    var x_at = ((image * p.height + iy) * p.width + (ox * p.stride + kx - p.pad_left)) * p.in_quads + m0;
+    var dy_at = ((image * p.out_height + oy) * p.out_width + ox) * p.out_quads + n0;
+    for (var done = 0u; done < count; done++) {
       ${
     columns.map((j) => `let b${j} = ${load(source, "dy", `dy_at + ${j * tile.lanesAcross}u`)};`).join(
       "\n      ",
@@ -383,6 +397,8 @@ export function weightGradientSource(tile: Tile, source: OperandSource): string 
       }`
     ).join("\n      ")
   }
+      x_at += x_step;
+      dy_at += dy_step;
     }
   }
   let taps = p.kernel_height * p.kernel_width;

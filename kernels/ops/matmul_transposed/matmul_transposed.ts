@@ -1,14 +1,13 @@
 /** Similarities of every row of one matrix with every row of another. */
 import { expectShape, type Op } from "../../graph.ts";
-import { conv2d, conv2dInputGradient } from "../conv2d/conv2d.ts";
+import { conv2dInputGradient } from "../conv2d/conv2d.ts";
 
 const POINTWISE = { stride: 1, padTop: 0, padLeft: 0, padBottom: 0, padRight: 0 };
 
 /**
  * a [n, 1, 1, d], b [1, 1, k, d] -> a b^T [n, 1, 1, k]; k a multiple of four.
  *
- * It is the input gradient of a 1 x 1 convolution, and runs as one. There is no gradient with respect to b: in SEED
- * that is the queue, which is not trained.
+ * It is the input gradient of a 1 x 1 convolution, and runs as one.
  */
 export const matmulTransposed: Op<Record<never, never>> = {
   name: "matmul_transposed",
@@ -17,11 +16,6 @@ export const matmulTransposed: Op<Record<never, never>> = {
     const fits = a.shape[3] === b.shape[3] && b.shape[2] % 4 === 0;
     expectShape("matmul_transposed", fits, "a [n, 1, 1, d] and b [1, 1, k, d], k a multiple of 4", a, b);
     return [{ shape: [a.shape[0], 1, 1, b.shape[2]] }];
-  },
-
-  gradient(graph, node, [dy], needed) {
-    if (needed[1]) throw new Error("matmul_transposed: no gradient with respect to b");
-    return [graph.apply(conv2d, [dy!, node.inputs[1]], POINTWISE), undefined];
   },
 
   lower(lowering, node) {

@@ -13,14 +13,6 @@ export const rowDot: Op<Record<never, never>> = {
     return [{ shape: a.shape.with(-1, 1) }];
   },
 
-  gradient(graph, node, [dy], needed) {
-    const [a, b] = node.inputs;
-    return [
-      needed[0] ? graph.apply(scaleRows, [b, dy!], {}) : undefined,
-      needed[1] ? graph.apply(scaleRows, [a, dy!], {}) : undefined,
-    ];
-  },
-
   lower(lowering, node) {
     const quads = padTo4(node.inputs[0].shape.at(-1)!) / 4;
     const rows = paddedCount(node.inputs[0]) / (quads * 4);
@@ -35,7 +27,7 @@ export const rowDot: Op<Record<never, never>> = {
 };
 
 /** Rows of x [..., d] times their factor [..., 1]. */
-const scaleRows: Op<Record<never, never>> = {
+export const scaleRows: Op<Record<never, never>> = {
   name: "scale_rows",
 
   shape: ([x]) => [{ shape: x.shape }],

@@ -1,6 +1,7 @@
 /** Stochastic gradient descent with momentum and weight decay, as `torch.optim.SGD`, over a whole arena at once. */
 import { expectShape, type Op, paddedCount } from "../../graph.ts";
-import { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import { fitsTexture } from "../../texture_operand.ts";
+import { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, storage, uniforms } from "../../wgsl.ts";
 import wgsl from "./sgd.wgsl" with { type: "text" };
 
 /** Attributes of {@linkcode sgd}. */
@@ -25,11 +26,15 @@ export const sgd: Op<SgdAttributes> = {
   },
 
   lower(lowering, node, { momentum, weightDecay }) {
-    const quads = paddedCount(node.inputs[0]) / 4;
+    const [weights, , velocity] = node.inputs;
+    const quads = paddedCount(weights) / 4;
+    // A buffer that is written cannot be bound for reading too, but a copy of it can.
+    const isCopied = quads >= lowering.target.textureFromLoads && fitsTexture(lowering.target, weights);
     lowering.dispatch({
       label: "sgd",
-      source: LINEAR_MAIN + wgsl,
-      bindings: node.inputs,
+      source: LINEAR_MAIN + (isCopied ? storage(5, "weights_before") + storage(6, "velocity_before") : "") +
+        (isCopied ? wgsl : wgsl.replaceAll("_before", "")),
+      bindings: isCopied ? [...node.inputs, weights, velocity] : node.inputs,
       uniforms: uniforms(quads, f32(momentum), f32(weightDecay)),
       workgroups: linearWorkgroups(quads, LINEAR_SIZE),
     });

@@ -7,8 +7,8 @@ struct Params { quads: u32, momentum: f32, weight_decay: f32 }
 
 fn invocation(i: u32) {
   if (i >= p.quads) { return; }
-  let w = weights[i];
-  let v = p.momentum * velocity[i] + (gradients[i] + p.weight_decay * w);
+  let w = weights_before[i];
+  let v = p.momentum * velocity_before[i] + (gradients[i] + p.weight_decay * w);
   velocity[i] = v;
   weights[i] = w - learning_rate[0].x * v;
 }

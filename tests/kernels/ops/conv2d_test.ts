@@ -29,6 +29,8 @@ const CASES: Case[] = [
   { n: 3, h: 5, w: 6, cin: 17, cout: 3, kernel: [1, 1], attributes: pad(2, 0) },
   { n: 2, h: 1, w: 1, cin: 6, cout: 9, kernel: [3, 3], attributes: pad(1, 1) },
   { n: 17, h: 2, w: 2, cin: 5, cout: 6, kernel: [3, 3], attributes: pad(2, 1) },
+  { n: 3, h: 5, w: 6, cin: 9, cout: 21, kernel: [1, 1], attributes: pad(1, 0) },
+  { n: 18, h: 3, w: 2, cin: 4, cout: 5, kernel: [3, 3], attributes: pad(1, 1) },
   {
     n: 5,
     h: 1,

@@ -1,0 +1,123 @@
+/**
+ * SEED's loss as one op: the cross-entropy between the softmax of a teacher's and of a student's similarities to a queue,
+ * and its gradient with respect to the student (Fang et al. 2021, eq. 4 to 6).
+ *
+ * The similarities of a batch of 256 to 65,536 keys would take 64 MiB a matrix. So the rows are taken some at a time:
+ * their similarities, the softmax, its gradient and that of the embeddings, before the next rows use the same memory. No
+ * product is computed twice. The gradient comes with the loss, since the loss is where differentiation starts.
+ */
+import { expectShape, type Node, type Op, padTo4, type Tensor } from "../../graph.ts";
+import { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import { conv2d } from "../conv2d/conv2d.ts";
+import { matmulTransposed } from "../matmul_transposed/matmul_transposed.ts";
+import { rowDot, scaleRows } from "../row_dot/row_dot.ts";
+import gradientWgsl from "./distribution_gradient.wgsl" with { type: "text" };
+import rowsWgsl from "./distribution_rows.wgsl" with { type: "text" };
+import meanWgsl from "./mean.wgsl" with { type: "text" };
+
+/** Attributes of {@linkcode queueCrossEntropy}. */
+export interface QueueCrossEntropyAttributes {
+  /** Divides the student's similarities. */
+  temperature: number;
+  /** Divides the teacher's. */
+  teacherTemperature: number;
+  /** Keys that count; those behind are padding. */
+  queueSize: number;
+  /** Bytes that a matrix of similarities may take, if that allows {@linkcode BLOCK_ROWS} rows. */
+  blockBytes?: number;
+}
+
+const BLOCK_BYTES = 16 * 2 ** 20;
+
+/** Rows that are taken together are a multiple of this. */
+export const BLOCK_ROWS = 64;
+
+const POINTWISE = { stride: 1, padTop: 0, padLeft: 0, padBottom: 0, padRight: 0 };
+
+/**
+ * Inputs: student and teacher embeddings [n, 1, 1, d], queue [1, 1, k, d] with k a multiple of four. Outputs: the loss
+ * [1], the mean over rows of -sum_j q_j log p_j, with p the softmax of the student's similarities to its own teacher
+ * embedding and to the queue, divided by the temperature, and q that of the teacher's; and the loss's gradient with
+ * respect to the student, like it.
+ */
+export const queueCrossEntropy: Op<QueueCrossEntropyAttributes> = {
+  name: "queue_cross_entropy",
+
+  shape([student, teacher, queue], { queueSize }) {
+    const [n, , , d] = student.shape;
+    const keys = queue.shape[2];
+    const fits = student.shape.join() === teacher.shape.join() && queue.shape[3] === d && keys % 4 === 0 &&
+      queueSize <= keys;
+    expectShape(
+      "queue_cross_entropy",
+      fits,
+      "student and teacher [n, 1, 1, d], queue [1, 1, k, d], k a multiple of 4",
+      student,
+      teacher,
+      queue,
+    );
+    return [{ shape: [1] }, { shape: [n, 1, 1, d] }];
+  },
+
+  gradient(_graph, node, _seed, needed) {
+    if (needed[1] || needed[2]) throw new Error("queue_cross_entropy: no gradient but the student's");
+    return [node.outputs[1], undefined, undefined];
+  },
+
+  lower(lowering, node, { temperature, teacherTemperature, queueSize, blockBytes = BLOCK_BYTES }) {
+    const [student, teacher, queue] = node.inputs;
+    const [loss, gradient] = node.outputs;
+    const [rows] = student.shape;
+    const keys = queue.shape[2];
+    const quads = padTo4(keys) / 4;
+    const inBlock = Math.max(1, Math.floor(blockBytes / (keys * 4 * BLOCK_ROWS))) * BLOCK_ROWS;
+    const most = Math.min(rows, inBlock);
+
+    const similarities = lowering.scratch({ shape: [most, 1, 1, keys] }, "similarities of the student");
+    const wanted = lowering.scratch({ shape: [most, 1, 1, keys] }, "similarities of the teacher");
+    const slope = lowering.scratch({ shape: [most, 1, 1, keys] }, "gradient of the similarities");
+    const own = lowering.scratch({ shape: [rows, 1, 1, 1] }, "similarities of student and teacher");
+    const wantedOwn = lowering.scratch({ shape: [rows, 1, 1, 1] }, "similarities of the teacher to itself");
+    const ownSlope = lowering.scratch({ shape: [rows, 1, 1, 1] }, "gradient of the own similarities");
+    const fromOwn = lowering.scratch({ shape: [rows, 1, 1, student.shape[3]] }, "gradient through them");
+    const state = lowering.scratch({ shape: [rows, 8] }, "softmax of a row"); // and its loss
+    const lower = <A>(op: Op<A>, inputs: Tensor[], outputs: Tensor[], attributes: A) =>
+      op.lower(lowering, { ...node, inputs, outputs } satisfies Node, attributes);
+
+    lower(rowDot, [student, teacher], [own], {});
+    lower(rowDot, [teacher, teacher], [wantedOwn], {});
+    for (let first = 0; first < rows; first += most) {
+      const count = Math.min(most, rows - first);
+      const of = (tensor: Tensor) => count === rows ? tensor : lowering.rows(tensor, first, count);
+      const head = (tensor: Tensor) => count === most ? tensor : lowering.rows(tensor, 0, count);
+      const [z, targetZ, dz] = [similarities, wanted, slope].map(head);
+      lower(matmulTransposed, [of(student), queue], [z], {});
+      lower(matmulTransposed, [of(teacher), queue], [targetZ], {});
+      const distributions = [z, of(own), targetZ, of(wantedOwn), of(state)];
+      const temperatures = [f32(1 / temperature), f32(1 / teacherTemperature)];
+      lowering.dispatch({
+        label: "queue_cross_entropy rows",
+        source: rowsWgsl,
+        bindings: distributions,
+        uniforms: uniforms(count, quads, queueSize, ...temperatures),
+        workgroups: [count, 1, 1],
+      });
+      lowering.dispatch({
+        label: "queue_cross_entropy gradient",
+        source: LINEAR_MAIN + gradientWgsl,
+        bindings: [...distributions, dz, of(ownSlope)],
+        uniforms: uniforms(count, quads, queueSize, ...temperatures, f32(1 / (rows * temperature))),
+        workgroups: linearWorkgroups(count * quads, LINEAR_SIZE),
+      });
+      lower(scaleRows, [of(teacher), of(ownSlope)], [of(fromOwn)], {});
+      lower(conv2d, [dz, queue, of(fromOwn)], [of(gradient)], { ...POINTWISE, addend: true });
+    }
+    lowering.dispatch({
+      label: "queue_cross_entropy mean",
+      source: meanWgsl,
+      bindings: [state, loss],
+      uniforms: uniforms(rows),
+      workgroups: [1, 1, 1],
+    });
+  },
+};
