@@ -42,6 +42,7 @@ export const PAPER_DEFAULTS: Readonly<Defaults> = {
   imageSize: 224,
   smallViews: 0,
   smallSize: 96,
+  checkpointActivations: false,
   knnK: 200,
   knnT: 0.07,
   knnEvery: 10,

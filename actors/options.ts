@@ -72,6 +72,8 @@ export interface DistillOptions {
   smallViews: number;
   /** Height and width of a small view, in pixels. */
   smallSize: number;
+  /** Compute the student's activations again for the backward pass instead of keeping them: less memory, more time. */
+  checkpointActivations: boolean;
   /** Neighbours that vote in the kNN. */
   knnK: number;
   /** Temperature of the kNN's votes. */

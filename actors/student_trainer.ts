@@ -214,6 +214,7 @@ export default defineActor<StudentTrainer, StudentTrainerConfig>(async (config, 
     momentum: options.momentum,
     weightDecay: options.weightDecay,
     dropoutSeed: options.seed,
+    checkpointActivations: options.checkpointActivations,
   });
   if (options.resume === null) {
     const weights = initialize(step.state, options.seed);

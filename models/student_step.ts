@@ -8,6 +8,7 @@ import { byteLength, Graph, padTo4, type Tensor } from "../kernels/graph.ts";
 import { padRows, unpadRows } from "../kernels/layout.ts";
 import { l2Normalize } from "../kernels/ops/l2_normalize/l2_normalize.ts";
 import { Program } from "../kernels/program.ts";
+import { recomputeActivations } from "../kernels/recompute.ts";
 import { makeSchedule, type Schedule } from "../kernels/schedule.ts";
 import { type DeviceParameter, EncoderBuilder, type StateEntry } from "./encoder_builder.ts";
 import type { HeadOptions } from "./heads.ts";
@@ -42,6 +43,8 @@ export interface StudentStepOptions {
   weightDecay: number;
   /** Small views of the same pictures, with a queue of their own, as the original's main_small-patch.py has them. */
   small?: SmallViewOptions;
+  /** Compute activations again for the backward pass, block by block, instead of keeping them. */
+  checkpointActivations?: boolean;
   /** Seed of dropout and drop-connect, where the encoder has them; both are off where it is left out. */
   dropoutSeed?: number;
 }
@@ -131,7 +134,9 @@ function traceStep(options: StudentStepOptions, target: Target): TracedStep {
     : [main.set, traceSet(" of small views", small.views, small.imageSize, main.builder).set];
 
   const trained = parameters.filter(({ kind }) => kind === "parameter").map(({ tensor }) => tensor);
+  const forward = graph.nodes.length;
   const gradients = differentiate(graph, sets.map(({ loss }) => loss), trained);
+  if (options.checkpointActivations) recomputeActivations(graph, forward);
   const arenas = traceSgd(graph, parameters, target, learningRate, { momentum, weightDecay });
   return { graph, sets, learningRate, dropoutSeed, parameters, state, gradients, arenas };
 }

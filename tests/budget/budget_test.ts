@@ -47,13 +47,16 @@ const HEAD = { kind: "mlp", dimension: 128 } as const;
 const WORK: Readonly<Record<string, (target: Target) => Schedule>> = {
   ...Object.fromEntries(
     ([
-      ["resnet18", 32, 64],
-      ["resnet50", 32, 64],
-      ["mobilenetv3_large", 32, 64],
-      ["efficientnet_b0", 32, 64],
-      ["efficientnet_b0", 8, 224],
-    ] as const).map(([name, batch, imageSize]) => [
-      `${name} training step, ${batch} x ${imageSize} px`,
+      ["resnet18", 32, 64, false],
+      ["resnet50", 32, 64, false],
+      ["mobilenetv3_large", 32, 64, false],
+      ["efficientnet_b0", 32, 64, false],
+      ["efficientnet_b0", 8, 224, false],
+      ["resnet50", 8, 224, true],
+      ["efficientnet_b0", 8, 224, true],
+    ] as const).map(([name, batch, imageSize, checkpointActivations]) => [
+      `${name} training step, ${batch} x ${imageSize} px` +
+      (checkpointActivations ? ", activations computed again" : ""),
       (target: Target) =>
         scheduleStep(target, {
           encoder: findEncoder(name),
@@ -65,6 +68,7 @@ const WORK: Readonly<Record<string, (target: Target) => Schedule>> = {
           teacherTemperature: 0.01,
           momentum: 0.9,
           weightDecay: 1e-4,
+          checkpointActivations,
         }),
     ]),
   ),

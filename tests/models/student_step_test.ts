@@ -1,4 +1,4 @@
-import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertLess } from "@std/assert";
 import type { HeadOptions } from "../../models/heads.ts";
 import { initialize, initializeQueue } from "../../models/initialize.ts";
 import { findEncoder } from "../../models/registry.ts";
@@ -191,16 +191,19 @@ Deno.test("parity: a step with small views under a SWAV teacher equals the origi
 /** Of the tests that have no reference. */
 const SMALL = { ...SETTINGS, batch: 4, imageSize: 32, queueSize: 12 };
 
-Deno.test("StudentStep gives the same bits twice", () =>
+Deno.test("StudentStep gives the same bits twice, and with activations that are computed again", () =>
   withGpu(async (gpu) => {
     const encoder = findEncoder("resnet18");
     const head: HeadOptions = { kind: "mlp", dimension: 128 };
-    const run = async () => {
+    const held: number[] = [];
+    const run = async (checkpointActivations: boolean) => {
       using student = await StudentStep.create(gpu, {
         encoder,
         head,
         ...SMALL,
+        checkpointActivations,
       });
+      held.push(student.program.plan.bytes);
       const weights = initialize(student.state, 5);
       await student.parameters.load((key) => weights.get(key)!);
       student.loadQueue(initializeQueue(12, 128, 5));
@@ -221,7 +224,10 @@ Deno.test("StudentStep gives the same bits twice", () =>
         momentum: await student.parameters.saveMomentum(),
       };
     };
-    assertEquals(await run(), await run());
+    const expected = await run(false);
+    assertEquals(await run(false), expected);
+    assertEquals(await run(true), expected);
+    assertLess(held[2], 0.9 * held[1]);
   }));
 
 Deno.test("StudentStep's dropout and drop-connect follow the seed and the step alone", () =>
