@@ -59,16 +59,20 @@ export function convolution(
   values: Record<"x" | "w" | "dy", Float32Array>,
   training: boolean,
 ): Contestant {
-  const { n, side, inputs, outputs, kernel, stride, padding } = shape;
+  const { n, side, inputs, outputs, kernel, stride, padding, depthwise } = shape;
   const out = outputSide(shape);
   const planes = (data: Float32Array, size: number, channels: number) =>
     toArray(data, [n, size, size, channels]).transpose([0, 3, 1, 2]);
   const x = planes(values.x, side, inputs);
   const dy = planes(values.dy, out, outputs);
-  const w = toArray(values.w, [kernel, kernel, inputs, outputs]).transpose([3, 2, 0, 1]);
+  const w = depthwise
+    ? toArray(values.w, [kernel, kernel, 1, inputs]).transpose([3, 2, 0, 1])
+    : toArray(values.w, [kernel, kernel, inputs, outputs]).transpose([3, 2, 0, 1]);
   // The sides that a stride of two leaves over at the end are not convolved, as elsewhere.
   const convolve = (a: JaxArray, b: JaxArray) =>
-    jax.lax.conv(a, b, [stride, stride], [[padding, padding], [padding, padding]]);
+    jax.lax.convGeneralDilated(a, b, [stride, stride], [[padding, padding], [padding, padding]], {
+      featureGroupCount: depthwise ? inputs : 1,
+    });
   const forward = jax.jit(convolve);
   const train = jax.jit((a: JaxArray, b: JaxArray, d: JaxArray): JaxArray[] => {
     const [y, backward] = jax.vjp(convolve, [a, b]);

@@ -16,8 +16,15 @@ export interface Contestant {
   dispose?(): void;
 }
 
-/** Median milliseconds of one `run` by name. */
-export type Medians = Map<string, number>;
+/** Milliseconds of one `run`, over the rounds. */
+export interface Timing {
+  median: number;
+  min: number;
+  max: number;
+}
+
+/** By the contestant's name. */
+export type Timings = Record<string, Timing>;
 
 /** A round lasts about this long, in ms, so that the wait for the device at its end (some 10 ms) counts little. */
 const ROUND_MS = 250;
@@ -104,19 +111,24 @@ async function calibrate(what: string, contestant: Contestant): Promise<number> 
   return time > 2 * ROUND_MS ? Math.max(1, Math.ceil(repetitions * ROUND_MS / time)) : repetitions;
 }
 
-/** Checks that all agree, then times them in turn (A B C A B C ...), so that a change of the machine's speed hits all. */
+/**
+ * Checks that all agree, then times them in turn (A B C A B C ...), so that a change of the machine's speed hits all.
+ *
+ * @param agree whether all compute the same, so that their results are compared
+ */
 export async function compare(
   what: string,
   contestants: readonly Contestant[],
   rounds: number,
   tolerances?: Readonly<Record<string, number>>,
-): Promise<Medians> {
+  { agree = true }: { agree?: boolean } = {},
+): Promise<Timings> {
   const results = new Map<string, Results>();
   for (const contestant of contestants) {
     await contestant.run();
-    results.set(contestant.name, await contestant.result());
+    if (agree) results.set(contestant.name, await contestant.result());
   }
-  expectAgreement(what, results, tolerances);
+  if (agree) expectAgreement(what, results, tolerances);
 
   const repetitions = new Map<string, number>();
   for (const contestant of contestants) {
@@ -130,7 +142,11 @@ export async function compare(
     }
   }
   for (const contestant of contestants) contestant.dispose?.();
-  return new Map([...times].map(([name, values]) => [name, median(values)]));
+  return Object.fromEntries([...times].map(([name, values]) => [name, {
+    median: median(values),
+    min: Math.min(...values),
+    max: Math.max(...values),
+  }]));
 }
 
 /** The geometric mean. */

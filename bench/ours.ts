@@ -3,13 +3,14 @@ import { type Gpu, readBuffer } from "../kernels/gpu.ts";
 import { Graph, padTo4, type Tensor } from "../kernels/graph.ts";
 import { padRows, unpadRows } from "../kernels/layout.ts";
 import { conv2d, conv2dInputGradient, conv2dWeightGradient } from "../kernels/ops/conv2d/conv2d.ts";
+import {
+  depthwiseConv2d,
+  depthwiseConv2dInputGradient,
+  depthwiseConv2dWeightGradient,
+} from "../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
 import { Program } from "../kernels/program.ts";
-import { FrozenEncoder } from "../models/inference.ts";
-import { initialize, initializeQueue, type StateValues } from "../models/initialize.ts";
-import { findEncoder, summarize } from "../models/registry.ts";
-import { StudentStep } from "../models/student_step.ts";
 import type { Contestant, Results } from "./measure.ts";
-import { COMPARED_GRADIENTS, type ConvolutionShape, outputSide } from "./shapes.ts";
+import { type ConvolutionShape, outputSide } from "./shapes.ts";
 
 /** Compiles a graph whose run is what is timed, with its outputs by name. */
 export async function contestant(
@@ -57,6 +58,7 @@ export async function convolution(
   { x, w, dy }: Record<"x" | "w" | "dy", Float32Array>,
   training: boolean,
 ): Promise<Contestant> {
+  if (shape.depthwise) return await depthwiseConvolution(gpu, shape, { x, w, dy }, training);
   const { n, side, inputs, outputs, kernel, stride, padding } = shape;
   const out = outputSide(shape);
   const geometry = { stride, padTop: padding, padLeft: padding, padBottom: padding, padRight: padding };
@@ -93,58 +95,24 @@ export async function convolution(
   };
 }
 
-/** One distillation step: the teacher's embedding of a batch, and the student's step on it. */
-export async function distillationStep(
+async function depthwiseConvolution(
   gpu: Gpu,
-  { batch, imageSize, queueSize, pixels, student, teacher, learningRate }: {
-    batch: number;
-    imageSize: number;
-    queueSize: number;
-    pixels: Uint8Array<ArrayBuffer>;
-    student: StateValues;
-    teacher: StateValues;
-    learningRate: number;
-  },
+  shape: ConvolutionShape,
+  { x, w, dy }: Record<"x" | "w" | "dy", Float32Array>,
+  training: boolean,
 ): Promise<Contestant> {
-  const encoder = findEncoder("resnet18");
-  const head = { kind: "mlp", dimension: 128 } as const;
-  const frozen = await FrozenEncoder.create(gpu, { encoder, head, batch, imageSize, output: "normalized" });
-  await frozen.load((key) => teacher.get(key)!);
-  const step = await StudentStep.create(gpu, {
-    encoder,
-    head,
-    batch,
-    imageSize,
-    queueSize,
-    temperature: 0.2,
-    teacherTemperature: 0.01,
-    momentum: 0.9,
-    weightDecay: 0,
-  });
-  await step.parameters.load((key) => student.get(key)!);
-  step.loadQueue(initializeQueue(queueSize, 128, 1));
-  let loss = NaN;
-  return {
-    name: "ours",
-    async run() {
-      const embeddings = await frozen.embed(pixels);
-      ({ loss } = await step.run({ images: pixels, teacher: embeddings, learningRate, queuePointer: 0 }));
-    },
-    finish: () => Promise.resolve(), // `run` waits for the loss
-    async result() {
-      const momentum = await step.parameters.saveMomentum();
-      const gradients = Object.keys(COMPARED_GRADIENTS).map((key) => [key, momentum.get(key)!]);
-      return { loss: [loss], ...Object.fromEntries(gradients) };
-    },
-    dispose() {
-      frozen[Symbol.dispose]();
-      step[Symbol.dispose]();
-    },
-  };
-}
-
-/** Weights of a fresh ResNet-18 with SEED's head. */
-export function resnet18Weights(seed: number): StateValues {
-  const { state } = summarize(findEncoder("resnet18"), { kind: "mlp", dimension: 128 }, 32);
-  return initialize(state, seed);
+  const { n, side, inputs, kernel, stride, padding } = shape;
+  const out = outputSide(shape);
+  const geometry = { stride, padTop: padding, padLeft: padding, padBottom: padding, padRight: padding };
+  const graph = new Graph();
+  const xs = graph.source("x", [n, side, side, inputs]);
+  const ws = graph.source("w", [kernel, kernel, inputs]);
+  const dys = graph.source("dy", [n, out, out, inputs]);
+  const y = graph.apply(depthwiseConv2d, [xs, ws], geometry);
+  const dx = graph.apply(depthwiseConv2dInputGradient, [dys, ws], { ...geometry, like: xs.shape });
+  const dw = graph.apply(depthwiseConv2dWeightGradient, [xs, dys], { ...geometry, like: ws.shape });
+  const pairs = ([[xs, x], [ws, w], [dys, dy]] as const).map(([tensor, values]) =>
+    [tensor, padRows(values, tensor.shape)] as const
+  );
+  return await contestant(gpu, graph, training ? pairs : pairs.slice(0, 2), training ? { y, dx, dw } : { y });
 }

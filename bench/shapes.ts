@@ -10,60 +10,70 @@ export interface ConvolutionShape {
   kernel: number;
   stride: number;
   padding: number;
+  /** A filter for each channel; as many outputs as inputs. */
+  depthwise: boolean;
 }
 
-const layer = (
-  name: string,
+function layer(
+  network: string,
+  [n, size]: readonly [batch: number, imageSize: number],
   side: number,
-  inputs: number,
-  outputs: number,
+  channels: number | readonly [inputs: number, outputs: number],
   kernel: number,
-  stride: number,
-): ConvolutionShape => ({
-  name,
-  n: 32,
-  side,
-  inputs,
-  outputs,
-  kernel,
-  stride,
-  padding: kernel >> 1,
-});
+  stride = 1,
+): ConvolutionShape {
+  const depthwise = typeof channels === "number";
+  const [inputs, outputs] = depthwise ? [channels, channels] : channels;
+  const what = depthwise ? `depthwise ${inputs}` : `${inputs} to ${outputs}`;
+  const name = `${network} ${size} px: ${kernel}x${kernel}${
+    stride === 1 ? "" : ` / ${stride}`
+  }, ${what}, at ${side}`;
+  return { name, n, side, inputs, outputs, kernel, stride, padding: kernel >> 1, depthwise };
+}
 
-/** Layers of ResNet-18 with batches of 32 pictures of 32 and 64 pixels. */
+const SMALL = [32, 64] as const;
+const LARGE = [4, 224] as const;
+
+/** Layers of the students and teachers, with pictures of 64 pixels (batches of 32) and 224 (batches of 4). */
 export const CONVOLUTIONS: readonly ConvolutionShape[] = [
-  layer("stem, 32 px", 32, 3, 64, 7, 2),
-  layer("layer1, 32 px", 8, 64, 64, 3, 1),
-  layer("layer1, 64 px", 16, 64, 64, 3, 1),
-  layer("layer2 stride 2, 64 px", 16, 64, 128, 3, 2),
-  layer("layer2 shortcut, 64 px", 16, 64, 128, 1, 2),
-  layer("layer3, 64 px", 4, 256, 256, 3, 1),
-  layer("layer4, 64 px", 2, 512, 512, 3, 1),
+  layer("ResNet", SMALL, 64, [3, 64], 7, 2),
+  layer("ResNet-18", SMALL, 16, [64, 64], 3),
+  layer("ResNet-18", SMALL, 16, [64, 128], 3, 2),
+  layer("ResNet-18", SMALL, 16, [64, 128], 1, 2),
+  layer("ResNet-18", SMALL, 4, [256, 256], 3),
+  layer("ResNet-18", SMALL, 2, [512, 512], 3),
+  layer("ResNet-50", SMALL, 16, [64, 256], 1),
+  layer("ResNet-50", SMALL, 4, [1024, 256], 1),
+  layer("MobileNetV3", SMALL, 32, 64, 3, 2),
+  layer("MobileNetV3", SMALL, 8, 120, 5),
+  layer("MobileNetV3", SMALL, 4, [112, 672], 1),
+  layer("EfficientNet-B0", SMALL, 64, [3, 32], 3, 2),
+  layer("EfficientNet-B0", SMALL, 16, [24, 144], 1),
+  layer("EfficientNet-B0", SMALL, 32, 96, 3, 2),
+  layer("EfficientNet-B0", SMALL, 4, 672, 5),
+  layer("EfficientNet-B0", SMALL, 2, [1152, 320], 1),
+  layer("ResNet", LARGE, 224, [3, 64], 7, 2),
+  layer("ResNet", LARGE, 56, [64, 64], 3),
+  layer("ResNet-50", LARGE, 56, [256, 64], 1),
+  layer("ResNet", LARGE, 14, [256, 256], 3),
+  layer("MobileNetV3", LARGE, 28, 120, 5),
+  layer("EfficientNet-B0", LARGE, 56, [24, 144], 1),
 ];
 
-/** Sizes of square matrix products. */
+/** Sides of square matrix products. */
 export const PRODUCTS: readonly number[] = [512, 1024];
-
-/**
- * Parameters of the student whose gradients are compared after the first step (momentum then is the gradient), from
- * both ends and the middle of the backward pass, and how far they may differ, relative to the largest.
- *
- * Below the ReLUs and the max pooling the gradient jumps: at this size, changing this project's own weights by a
- * relative 2e-7 moves the first one by up to 1.4e-2 and the second by up to 3e-2, where one activation near zero falls
- * to the other side. A wrong gradient differs by about 1.
- */
-export const COMPARED_GRADIENTS: Readonly<Record<string, number>> = {
-  "conv1.weight": 0.1,
-  "layer3.0.downsample.0.weight": 0.1,
-  "fc.2.weight": 1e-3,
-};
 
 /** Rows and columns of the output. */
 export function outputSide({ side, kernel, stride, padding }: ConvolutionShape): number {
   return Math.floor((side + 2 * padding - kernel) / stride) + 1;
 }
 
+/** Length of the weight: [kernel, kernel, inputs, outputs], or [kernel, kernel, channels]. */
+export function weightLength({ kernel, inputs, outputs, depthwise }: ConvolutionShape): number {
+  return kernel * kernel * outputs * (depthwise ? 1 : inputs);
+}
+
 /** Operations of the forward pass, a multiplication and an addition counting two; taps in the padding included. */
 export function forwardOperations(shape: ConvolutionShape): number {
-  return 2 * shape.n * outputSide(shape) ** 2 * shape.kernel ** 2 * shape.inputs * shape.outputs;
+  return 2 * shape.n * outputSide(shape) ** 2 * weightLength(shape);
 }

@@ -1,0 +1,136 @@
+/** From JPEGs to views: this project's readers and augmenter against PyTorch's DataLoader. */
+import { join } from "node:path";
+import sharp from "sharp";
+import type augmenter from "../actors/augmenter.ts";
+import { buffersOf } from "../actors/buffers.ts";
+import type { Encoder, ReaderMonitor } from "../actors/messages.ts";
+import { moduleUrl } from "../actors/recipe.ts";
+import { ActorSystem } from "../actors/runtime/mod.ts";
+import type tsvReader from "../actors/tsv_reader.ts";
+import { TRAINING_ORDER } from "../actors/tsv_reader.ts";
+import { BrokenRowError } from "../data/dataset.ts";
+import { openDataset } from "../data/open_dataset.ts";
+import { SAMPLE_DATA } from "../data/sample.ts";
+import type { Timing, Timings } from "./measure.ts";
+import { runPython } from "./python.ts";
+
+const PICTURES = 256;
+const BATCH = 64;
+const SIZE = 224;
+const WORKERS = 2;
+const [WIDTH, HEIGHT, TILE] = [500, 375, 25];
+
+/** Pictures with much detail: mosaics of the bundled ones. */
+async function makePictures(folder: string): Promise<void> {
+  using dataset = await openDataset(join(SAMPLE_DATA, "train.tsv"));
+  await Deno.mkdir(folder, { recursive: true });
+  const [across, down] = [WIDTH / TILE, HEIGHT / TILE];
+  const rows = await dataset.readRows(Array.from({ length: 1000 }, (_, i) => i));
+  const images = rows.flatMap((row) => row instanceof BrokenRowError ? [] : [row.image as Uint8Array]);
+  const tiles = await Promise.all(
+    images.map((image) => sharp(image).resize(TILE, TILE).removeAlpha().png().toBuffer()),
+  );
+  for (let i = 0; i < PICTURES; i++) {
+    const composite = Array.from({ length: across * down }, (_, t) => ({
+      input: tiles[(i * 37 + t * 101) % tiles.length],
+      left: t % across * TILE,
+      top: Math.floor(t / across) * TILE,
+    }));
+    await sharp({ create: { width: WIDTH, height: HEIGHT, channels: 3, background: "black" } })
+      .composite(composite).jpeg({ quality: 90 }).toFile(join(folder, `${i}.jpg`));
+  }
+}
+
+const DATA_LOADER = `
+import json, sys, time, random, torch
+from PIL import ImageFilter
+from torchvision import datasets, transforms
+class Blur:
+    def __call__(self, picture): return picture.filter(ImageFilter.GaussianBlur(random.uniform(.1, 2.)))
+views = transforms.Compose([
+    transforms.RandomResizedCrop(int(sys.argv[2]), scale=(.2, 1.)),
+    transforms.RandomApply([transforms.ColorJitter(.4, .4, .4, .1)], p=.8),
+    transforms.RandomGrayscale(p=.2),
+    transforms.RandomApply([Blur()], p=.5),
+    transforms.RandomHorizontalFlip(),
+    transforms.ToTensor()])
+torch.set_num_threads(1)
+data = datasets.ImageFolder(sys.argv[1], views)
+loader = torch.utils.data.DataLoader(data, batch_size=int(sys.argv[3]), num_workers=int(sys.argv[4]), shuffle=True,
+    drop_last=True, persistent_workers=True)
+def epoch():
+    start = time.perf_counter()
+    for _ in loader: pass
+    return (time.perf_counter() - start) / len(data) * 1000
+epoch()
+times = sorted(epoch() for _ in range(int(sys.argv[5])))
+print(json.dumps({"median": times[len(times) // 2], "min": times[0], "max": times[-1]}))
+`;
+
+/** Milliseconds a picture in epochs after the first. */
+async function timeOurs(path: string, rounds: number): Promise<Timing> {
+  const system = new ActorSystem();
+  return await system.run(async () => {
+    const monitor = system.listen<ReaderMonitor>("monitor", {
+      warning: (text) => console.error(text),
+      brokenRow: ({ text }) => console.error(text),
+    });
+    let left = 0;
+    let epochDone = Promise.withResolvers<void>();
+    const readers = Array.from(
+      { length: WORKERS },
+      (_, worker) =>
+        system.spawn<typeof tsvReader>(`reader ${worker}`, moduleUrl("tsv_reader"), {
+          path,
+          purpose: "train",
+          order: TRAINING_ORDER,
+          worker,
+          workers: WORKERS,
+          seed: 0,
+          batchSize: BATCH,
+          viewBytes: BATCH * SIZE * SIZE * 4,
+          embeddingBytes: 4,
+          batchesUnderWay: 3,
+          monitor,
+        }).ref,
+    );
+    const sink = system.listen<Encoder>("sink", {
+      async encode(batch) {
+        await readers.find(({ name }) => name === batch.home)!.tell("recycle", buffersOf(batch));
+        if (--left === 0) epochDone.resolve();
+      },
+    });
+    const { ref } = system.spawn<typeof augmenter>("augmenter", moduleUrl("augmenter"), {
+      batchSize: BATCH,
+      imageSize: SIZE,
+      views: { kind: "mocov2", seed: 0, first: { epoch: 0, batch: 0 } },
+      next: sink,
+    });
+    for (const reader of readers) await reader.tell("connect", { augmenter: ref });
+    const times: number[] = [];
+    for (let epoch = 0; epoch <= rounds; epoch++) {
+      epochDone = Promise.withResolvers<void>();
+      left = PICTURES / BATCH;
+      const start = performance.now();
+      const reading = readers.map((reader) => reader.ask("read", { epoch }, { timeoutMs: Infinity }));
+      await Promise.all([...reading, epochDone.promise]);
+      times.push((performance.now() - start) / PICTURES);
+    }
+    const sorted = times.slice(1).sort((a, b) => a - b);
+    return { median: sorted[sorted.length >> 1], min: sorted[0], max: sorted.at(-1)! };
+  });
+}
+
+/** Milliseconds a picture, by who did it. */
+export async function compareAugmentation(rounds: number): Promise<Timings> {
+  const folder = await Deno.makeTempDir({ prefix: "seed_bench_" });
+  try {
+    await makePictures(join(folder, "pictures"));
+    const own = await timeOurs(folder, rounds);
+    const args = [folder, SIZE, BATCH, WORKERS, rounds].map(String);
+    const torch = await runPython(DATA_LOADER, ...args) as unknown as Timing | undefined;
+    return { ours: own, ...torch && { DataLoader: torch } };
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}

@@ -1,0 +1,237 @@
+/**
+ * What benches found: kept as JSON, one file for each section and adapter, and written out as `RESULTS.md` with a chart for
+ * each section. A run of one section leaves the others as they are.
+ */
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { geometricMean, type Timing } from "./measure.ts";
+import type { Machine } from "./machine.ts";
+
+/** One piece of work, done by several. */
+export interface Row {
+  /** The work. */
+  name: string;
+  /** Milliseconds, by who did it; this project is `ours`. */
+  timings?: Readonly<Record<string, Timing>>;
+  /** What else is to be shown, by heading. */
+  facts?: Readonly<Record<string, string>>;
+}
+
+/** What a section found. */
+export interface Section {
+  /** Its name on the command line. */
+  name: string;
+  title: string;
+  /** What is compared, in a sentence or two. */
+  about: string;
+  rows: readonly Row[];
+  /** How many times faster than another this project is to be, by the other's name. */
+  targets?: Readonly<Record<string, number>>;
+}
+
+/** A section with where and how it was found. */
+interface Recorded extends Section {
+  machine: Machine;
+  command: string;
+  date: string;
+}
+
+const FOLDER = fileURLToPath(new URL("./", import.meta.url));
+const RESULTS = join(FOLDER, "results");
+
+/** Headings and order of the sections in the document. */
+export const SECTION_ORDER = [
+  "product",
+  "training",
+  "forward",
+  "step",
+  "inference",
+  "loss",
+  "augmentation",
+  "host",
+  "memory",
+  "tiles",
+];
+
+/** Keeps what a section found, and writes its chart and the document anew. */
+export async function record(section: Section, machine: Machine, command: string): Promise<void> {
+  const folder = join(RESULTS, machine.slug);
+  await Deno.mkdir(folder, { recursive: true });
+  const date = new Date().toISOString().slice(0, 10);
+  const recorded: Recorded = { ...section, machine, command, date };
+  await Deno.writeTextFile(join(folder, `${section.name}.json`), JSON.stringify(recorded, null, 2) + "\n");
+  const chart = drawChart(section);
+  if (chart !== undefined) await Deno.writeTextFile(join(folder, `${section.name}.svg`), chart);
+  await writeDocument();
+}
+
+/** The document, of everything that is kept. */
+export async function writeDocument(): Promise<void> {
+  const recorded: Recorded[] = [];
+  for (const slug of [...Deno.readDirSync(RESULTS)].filter(({ isDirectory }) => isDirectory)) {
+    for (const { name } of Deno.readDirSync(join(RESULTS, slug.name))) {
+      if (!name.endsWith(".json")) continue;
+      recorded.push(JSON.parse(await Deno.readTextFile(join(RESULTS, slug.name, name))));
+    }
+  }
+  const parts = [
+    "# Benchmark results",
+    "Written by `deno task bench`; what each section says was found in one run on one machine, all implementations in " +
+    "turn, medians of several rounds. Machines are shared and differ, so that only ratios mean much; above 1x this " +
+    "project is faster. Before anything is timed the results are checked to agree. GFLOP/s count taps that fall into " +
+    "the padding as work, as the literature does.",
+  ];
+  for (const [slug, own] of [...Map.groupBy(recorded, ({ machine }) => machine.slug)].sort()) {
+    const [{ machine }] = own;
+    parts.push(`## ${machine.adapter}`, `${machine.processor}, ${machine.cores} cores.`);
+    const ordered = own.toSorted((a, b) => SECTION_ORDER.indexOf(a.name) - SECTION_ORDER.indexOf(b.name));
+    for (const section of ordered) parts.push(...describe(section, slug));
+  }
+  parts.push((await Deno.readTextFile(join(FOLDER, "NOTES.md"))).trim());
+  await Deno.writeTextFile(join(FOLDER, "RESULTS.md"), parts.join("\n\n") + "\n");
+  await new Deno.Command(Deno.execPath(), { args: ["fmt", "--quiet", join(FOLDER, "RESULTS.md")] }).output();
+}
+
+function describe(section: Recorded, slug: string): string[] {
+  const { title, about, command, date, machine, name } = section;
+  const versions = Object.entries(machine.versions).map(([library, version]) => `${library} ${version}`).join(
+    ", ",
+  );
+  const chart = drawChart(section) === undefined
+    ? []
+    : [`![${title}: how many times faster](results/${slug}/${name}.svg)`];
+  return [
+    `### ${title}`,
+    about,
+    `    ${command}`,
+    `${date}; ${versions}.`,
+    markdownTable(tableOf(section)),
+    ...chart,
+  ];
+}
+
+/** How many times faster than another: medians, and the range that both spreads allow. */
+function ratioOf(ours: Timing, other: Timing): { median: number; least: number; most: number } {
+  return { median: other.median / ours.median, least: other.min / ours.max, most: other.max / ours.min };
+}
+
+/** The section as rows of cells, the first one the head. */
+export function tableOf({ rows, targets = {} }: Section): string[][] {
+  const others = [...new Set(rows.flatMap(({ timings = {} }) => Object.keys(timings)))].filter((n) =>
+    n !== "ours"
+  );
+  const facts = [...new Set(rows.flatMap(({ facts = {} }) => Object.keys(facts)))];
+  const hasTimes = rows.some(({ timings }) => timings !== undefined);
+  const head = [
+    "work",
+    ...hasTimes ? ["ours ms"] : [],
+    ...others.map((name) => `${name} ms`),
+    ...facts,
+    ...others.map((name) => `ours / ${name}`),
+  ];
+  const cells = rows.map(({ name, timings, facts: own = {} }) => [
+    name,
+    ...hasTimes ? [timings?.ours === undefined ? "" : milliseconds(timings.ours.median)] : [],
+    ...others.map((other) => timings?.[other] === undefined ? "" : milliseconds(timings[other].median)),
+    ...facts.map((fact) => own[fact] ?? ""),
+    ...others.map((other) => {
+      if (timings?.ours === undefined || timings[other] === undefined) return "";
+      const { median, least, most } = ratioOf(timings.ours, timings[other]);
+      return `${times(median)} (${least.toPrecision(2)} to ${most.toPrecision(2)})`;
+    }),
+  ]);
+  const means = others.map((other) => {
+    const ratios = rows.flatMap(({ timings }) =>
+      timings?.ours === undefined || timings[other] === undefined
+        ? []
+        : [ratioOf(timings.ours, timings[other]).median]
+    );
+    const target = targets[other] === undefined ? "" : `, target ${targets[other]}x`;
+    return ratios.length === 0 ? "" : times(geometricMean(ratios)) + target;
+  });
+  if (rows.length < 2 && Object.keys(targets).length === 0 || means.every((mean) => mean === "")) {
+    return [head, ...cells];
+  }
+  const blank = head.slice(1, head.length - others.length).map(() => "");
+  return [head, ...cells, ["geometric mean", ...blank, ...means]];
+}
+
+function milliseconds(value: number): string {
+  return value >= 100 ? value.toFixed(0) : value.toPrecision(3);
+}
+
+function times(ratio: number): string {
+  return `${ratio.toFixed(ratio < 10 ? 1 : 0)}x`;
+}
+
+/** A table in Markdown. */
+export function markdownTable(rows: readonly (readonly string[])[]): string {
+  const line = (row: readonly string[]) => `| ${row.join(" | ")} |`;
+  return [line(rows[0]), line(rows[0].map(() => "---")), ...rows.slice(1).map(line)].join("\n");
+}
+
+const COLOURS = ["#3b6fb6", "#c2621a", "#4d8a3d"];
+
+/** How many times faster, a bar for each row and other, on a logarithmic scale; `undefined` where nothing is compared. */
+export function drawChart({ title, rows }: Section): string | undefined {
+  const others = [...new Set(rows.flatMap(({ timings = {} }) => Object.keys(timings)))].filter((n) =>
+    n !== "ours"
+  );
+  const bars = rows.flatMap(({ name, timings }) =>
+    others.flatMap((other) =>
+      timings?.ours === undefined || timings[other] === undefined
+        ? []
+        : [{ name, other, ...ratioOf(timings.ours, timings[other]) }]
+    )
+  );
+  if (bars.length === 0) return undefined;
+  const [left, width, bar, gap, top] = [250, 440, 13, 8, 58];
+  const highest = Math.max(2, ...bars.map(({ most }) => most));
+  const lowest = Math.min(0.5, ...bars.map(({ least }) => least));
+  const x = (ratio: number) =>
+    left + width * (Math.log(ratio) - Math.log(lowest)) / (Math.log(highest) - Math.log(lowest));
+  const escape = (text: string) =>
+    text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+  const lines: string[] = [];
+  let y = top;
+  for (const { name } of rows) {
+    const own = bars.filter((entry) => entry.name === name);
+    if (own.length === 0) continue;
+    lines.push(
+      `<text x="${left - 8}" y="${y + own.length * bar / 2 + 4}" text-anchor="end">${escape(name)}</text>`,
+    );
+    for (const { other, median, least, most } of own) {
+      const colour = COLOURS[others.indexOf(other) % COLOURS.length];
+      const [from, to] = [Math.min(x(1), x(median)), Math.max(x(1), x(median))];
+      const middle = y + bar / 2;
+      lines.push(
+        `<rect x="${from.toFixed(1)}" y="${y}" width="${(to - from).toFixed(1)}" height="${
+          bar - 2
+        }" fill="${colour}"/>`,
+        `<line x1="${x(least).toFixed(1)}" x2="${x(most).toFixed(1)}" y1="${middle - 1}" y2="${
+          middle - 1
+        }" stroke="#888"/>`,
+        `<text x="${(Math.max(x(most), to) + 5).toFixed(1)}" y="${middle + 3}">${times(median)}</text>`,
+      );
+      y += bar;
+    }
+    y += gap;
+  }
+  const ticks = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500].filter((tick) =>
+    tick >= lowest && tick <= highest
+  );
+  const grid = ticks.map((tick) =>
+    `<line x1="${x(tick).toFixed(1)}" x2="${x(tick).toFixed(1)}" y1="${top - 6}" y2="${y}" stroke="#8884"` +
+    `${tick === 1 ? ' stroke-width="2"' : ""}/><text x="${x(tick).toFixed(1)}" y="${
+      y + 14
+    }" text-anchor="middle">${tick}x</text>`
+  );
+  const legend = others.map((other, i) =>
+    `<rect x="${left + 130 * i}" y="30" width="11" height="11" fill="${COLOURS[i % COLOURS.length]}"/>` +
+    `<text x="${left + 130 * i + 16}" y="40">against ${escape(other)}</text>`
+  );
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${left + width + 70} ${y + 24}" ` +
+    `font-family="sans-serif" font-size="12" fill="#777" role="img">\n<title>${escape(title)}</title>\n` +
+    `<text x="8" y="18" font-size="14" font-weight="bold">${escape(title)}: how many times faster</text>\n` +
+    [...grid, ...legend, ...lines].join("\n") + "\n</svg>\n";
+}

@@ -1,0 +1,345 @@
+/** What `deno task bench` can run. */
+import { Random } from "../data/random.ts";
+import type { Gpu } from "../kernels/gpu.ts";
+import { Graph, type Tensor } from "../kernels/graph.ts";
+import { conv2d } from "../kernels/ops/conv2d/conv2d.ts";
+import { matmulTransposed } from "../kernels/ops/matmul_transposed/matmul_transposed.ts";
+import { queueCrossEntropy } from "../kernels/ops/queue_cross_entropy/queue_cross_entropy.ts";
+import { initializeQueue } from "../models/initialize.ts";
+import { findEncoder } from "../models/registry.ts";
+import { scheduleStep, StudentStep, type StudentStepOptions } from "../models/student_step.ts";
+import { compareAugmentation } from "./augmentation.ts";
+import { multiplyAdds } from "./ceiling.ts";
+import * as encoders from "./encoders.ts";
+import * as jax from "./jax.ts";
+import { compare, type Timings } from "./measure.ts";
+import * as ours from "./ours.ts";
+import { runPython } from "./python.ts";
+import type { Row, Section } from "./report.ts";
+import {
+  CONVOLUTIONS,
+  type ConvolutionShape,
+  forwardOperations,
+  outputSide,
+  PRODUCTS,
+  weightLength,
+} from "./shapes.ts";
+import * as tfjs from "./tfjs.ts";
+import { TILE_SIZES, tiledProduct } from "./tiles.ts";
+
+/** One section of the bench. */
+export interface BenchSection {
+  /** For `--help`. */
+  help: string;
+  run(gpu: Gpu, rounds: number): Promise<Omit<Section, "name">>;
+}
+
+function randomValues(name: string, length: number): Float32Array<ArrayBuffer> {
+  const random = new Random(1, "bench", name);
+  return Float32Array.from({ length }, () => random.uniform(-1, 1));
+}
+
+/** Operations in so many ms, as GFLOP/s. */
+function rate(operations: number, milliseconds: number): string {
+  return (operations / milliseconds / 1e6).toFixed(1);
+}
+
+const TORCH_PRODUCT = `
+import json, sys, time, torch
+torch.set_grad_enabled(False)
+n, rounds = int(sys.argv[1]), int(sys.argv[2])
+a, b = torch.rand(n, n), torch.rand(n, n)
+for _ in range(3): a @ b
+times = []
+for _ in range(rounds):
+    start = time.perf_counter()
+    for _ in range(5): a @ b
+    times.append((time.perf_counter() - start) / 5 * 1000)
+times.sort()
+print(json.dumps({"median": times[len(times) // 2], "min": times[0], "max": times[-1]}))
+`;
+
+async function benchProducts(gpu: Gpu, rounds: number): Promise<Omit<Section, "name">> {
+  const rows: Row[] = [];
+  for (const size of PRODUCTS) {
+    const [a, b] = ["a", "b"].map((name) => randomValues(name, size * size));
+    const timings = await compare(`product ${size}`, [
+      await ours.product(gpu, size, a, b),
+      tfjs.product(size, a, b),
+      jax.product(size, a, b),
+    ], rounds);
+    const torch = await runPython(TORCH_PRODUCT, String(size), String(rounds));
+    const most = await multiplyAdds(gpu, rounds);
+    const operations = 2 * size ** 3;
+    const own = operations / timings.ours.median / 1e6;
+    rows.push({
+      name: `${size} x ${size}`,
+      timings: { ...timings, ...torch && { PyTorch: torch as unknown as Timings[string] } },
+      facts: {
+        "ours GFLOP/s": own.toFixed(1),
+        "multiply-adds alone": most.toFixed(1),
+        "of these": `${(100 * own / most).toFixed(0)} %`,
+      },
+    });
+  }
+  return {
+    title: "Matrix products",
+    about:
+      "Square matrices. `multiply-adds alone` is a kernel that loads nothing, what the adapter computes at most. " +
+      "PyTorch runs on the processor, on the same cores, without this adapter between.",
+    rows,
+  };
+}
+
+function convolutionValues(shape: ConvolutionShape): Record<"x" | "w" | "dy", Float32Array> {
+  const { n, side, inputs, outputs } = shape;
+  return {
+    x: randomValues("x", n * side * side * inputs),
+    w: randomValues("w", weightLength(shape)),
+    dy: randomValues("dy", n * outputSide(shape) ** 2 * outputs),
+  };
+}
+
+async function benchConvolutions(
+  gpu: Gpu,
+  rounds: number,
+  training: boolean,
+): Promise<Omit<Section, "name">> {
+  const rows: Row[] = [];
+  for (const shape of CONVOLUTIONS) {
+    const values = convolutionValues(shape);
+    const timings = await compare(shape.name, [
+      await ours.convolution(gpu, shape, values, training),
+      tfjs.convolution(shape, values, training),
+      jax.convolution(shape, values, training),
+    ], rounds);
+    const operations = forwardOperations(shape) * (training ? 3 : 1);
+    rows.push({
+      name: shape.name,
+      timings,
+      facts: { "ours GFLOP/s": rate(operations, timings.ours.median) },
+    });
+  }
+  return {
+    title: training ? "Convolutions, forward and both gradients" : "Convolutions, forward",
+    about: "Layers of the students and teachers: batches of 32 pictures of 64 pixels, of 4 of 224.",
+    rows,
+    targets: training ? { tfjs: 10, "jax-js": 4 } : undefined,
+  };
+}
+
+const STEPS = ["resnet18", "mobilenetv3_large", "efficientnet_b0"];
+
+async function benchSteps(gpu: Gpu, rounds: number): Promise<Omit<Section, "name">> {
+  const rows: Row[] = [];
+  for (const name of STEPS) {
+    const work = { name, batch: 32, imageSize: 64 };
+    const contestants = [await encoders.trainOurs(gpu, work), encoders.trainTfjs(work)];
+    rows.push({ name, timings: await compare(name, contestants, rounds, { gradient: 1e-2 }) });
+  }
+  return {
+    title: "A student's training step",
+    about:
+      "Forward, SEED's loss against a queue of 1,024, backward and SGD; 32 pictures of 64 pixels. tfjs runs the same " +
+      "graph op by op, with its own gradients and optimizer; running statistics and the queue are left out there.",
+    rows,
+    targets: { tfjs: 8 },
+  };
+}
+
+async function benchInference(gpu: Gpu, rounds: number): Promise<Omit<Section, "name">> {
+  const work = { name: "resnet50", batch: 8, imageSize: 224 };
+  const contestants = [await encoders.embedOurs(gpu, work), encoders.embedTfjs(work)];
+  return {
+    title: "A teacher's embeddings",
+    about:
+      "ResNet-50 with its head, batch norm folded, 8 pictures of 224 pixels, read back; tfjs runs the same graph.",
+    rows: [{ name: "ResNet-50, 8 x 224 px", timings: await compare("inference", contestants, rounds) }],
+    targets: { tfjs: 3 },
+  };
+}
+
+async function benchLoss(gpu: Gpu, rounds: number): Promise<Omit<Section, "name">> {
+  const [batch, keys, d] = [256, 65_536, 128];
+  const pointwise = { stride: 1, padTop: 0, padLeft: 0, padBottom: 0, padRight: 0 };
+  const values = {
+    student: initializeQueue(batch, d, 1),
+    teacher: initializeQueue(batch, d, 2),
+    queue: initializeQueue(keys, d, 3),
+  };
+  const make = async (name: string, onlyProducts: boolean) => {
+    const graph = new Graph();
+    const student = graph.source("student", [batch, 1, 1, d]);
+    const teacher = graph.source("teacher", [batch, 1, 1, d]);
+    const queue = graph.source("queue", [1, 1, keys, d]);
+    const inputs = [[student, values.student], [teacher, values.teacher], [queue, values.queue]] as const;
+    const outputs = (): Record<string, Tensor> => {
+      if (onlyProducts) {
+        const z = graph.apply(matmulTransposed, [student, queue], {});
+        const wanted = graph.apply(matmulTransposed, [teacher, queue], {});
+        // The first one's similarities stand for the gradient of them.
+        return {
+          gradient: graph.apply(conv2d, [z, queue], pointwise),
+          last: graph.apply(conv2d, [wanted, queue], pointwise),
+        };
+      }
+      const [loss, gradient] = graph.applyAll(queueCrossEntropy, [student, teacher, queue], {
+        temperature: 0.2,
+        teacherTemperature: 0.01,
+        queueSize: keys,
+      });
+      return { loss, gradient };
+    };
+    return { ...await ours.contestant(gpu, graph, inputs, outputs()), name };
+  };
+  const [loss, products] = [await make("ours", false), await make("its products", true)];
+  const timings = await compare("loss", [loss, products], rounds, {}, { agree: false });
+  // The contestant has four products, of which the loss needs three.
+  const three = Object.fromEntries(
+    Object.entries(timings["its products"]).map(([name, value]) => [name, 0.75 * value]),
+  ) as unknown as Timings[string];
+  return {
+    title: "SEED's loss",
+    about:
+      `Loss and gradient of ${batch} embeddings of ${d} numbers against a queue of 65,536 keys. Its products are both ` +
+      "matrices of similarities and the gradient's product with the queue, three in all. The rows are taken 64 at a time, " +
+      "so that a matrix of similarities takes 16 MiB and not 64, and no product is computed twice.",
+    rows: [{ name: "loss and gradient", timings: { ours: timings.ours, "its products": three } }],
+    targets: { "its products": 0.5 },
+  };
+}
+
+function stepOptions(name: string, batch: number, imageSize: number): StudentStepOptions {
+  return {
+    encoder: findEncoder(name),
+    head: { kind: "mlp", dimension: 128 },
+    batch,
+    imageSize,
+    queueSize: 65_536,
+    temperature: 0.2,
+    teacherTemperature: 0.01,
+    momentum: 0.9,
+    weightDecay: 1e-4,
+  };
+}
+
+async function benchHost(gpu: Gpu, rounds: number): Promise<Omit<Section, "name">> {
+  const rows: Row[] = [];
+  for (const name of STEPS) {
+    using step = await StudentStep.create(gpu, stepOptions(name, 32, 64));
+    const [host, whole]: [number[], number[]] = [[], []];
+    for (let i = 0; i < rounds + 2; i++) {
+      const start = performance.now();
+      step.program.run();
+      host.push(performance.now() - start);
+      await gpu.device.queue.onSubmittedWorkDone();
+      whole.push(performance.now() - start);
+    }
+    const median = (values: number[]) => values.slice(2).sort((a, b) => a - b)[rounds >> 1];
+    rows.push({
+      name,
+      facts: {
+        dispatches: String(step.program.dispatches),
+        "host ms": median(host).toFixed(2),
+        "us a dispatch": (1000 * median(host) / step.program.dispatches).toFixed(1),
+        "step ms": median(whole).toFixed(0),
+      },
+    });
+  }
+  return {
+    title: "Host time of a training step",
+    about:
+      "Encoding and submitting one step (32 pictures of 64 pixels): what the host does before the device can begin. " +
+      "Target: less than 3 ms, or a tenth of the step on a GPU.",
+    rows,
+  };
+}
+
+function benchMemory(gpu: Gpu): Promise<Omit<Section, "name">> {
+  const rows: Row[] = [];
+  for (const [batch, imageSize] of [[32, 64], [32, 224]]) {
+    for (const name of [...STEPS, "resnet50"]) {
+      for (const checkpointActivations of [false, true]) {
+        const options = { ...stepOptions(name, batch, imageSize), checkpointActivations };
+        // As on a device that binds as much as it is given.
+        const target = { ...gpu.target, maxStorageBufferBindingSize: 2 ** 40 };
+        const { bytes, peakBytes } = scheduleStep(target, options).plan;
+        const mebibytes = (value: number) => (value / 2 ** 20).toFixed(0);
+        rows.push({
+          name: `${name}, ${batch} x ${imageSize} px${
+            checkpointActivations ? ", --checkpoint-activations" : ""
+          }`,
+          facts: {
+            "alive at the peak, MiB": mebibytes(peakBytes),
+            "planned, MiB": mebibytes(bytes),
+            "planned / alive": (bytes / peakBytes).toFixed(3),
+          },
+        });
+      }
+    }
+  }
+  return Promise.resolve({
+    title: "Memory of a training step",
+    about:
+      "Bytes beside the parameters, their gradients, momentum and the queue: what must be alive at the same time at " +
+      "the peak, summed over the tensors of the graph, and what the plan takes. Target: 1.15 times.",
+    rows,
+  });
+}
+
+async function benchAugmentation(_gpu: Gpu, rounds: number): Promise<Omit<Section, "name">> {
+  const timings = await compareAugmentation(rounds);
+  return {
+    title: "Views from files",
+    about:
+      "Milliseconds a picture: JPEGs of 500 x 375 pixels to views of 224 (random resized crop, jitter, grayscale, blur, " +
+      "flip: MoCo-v2's recipe), by two readers and the augmenter here, and by PyTorch's DataLoader with two workers and " +
+      "torchvision over Pillow.",
+    rows: [{ name: "decode, crop, jitter, blur", timings }],
+    targets: { "DataLoader": 2 },
+  };
+}
+
+async function benchTiles(gpu: Gpu, rounds: number): Promise<Omit<Section, "name">> {
+  const size = 1024;
+  const [a, b] = ["a", "b"].map((name) => randomValues(name, size * size));
+  const sources = ["texture", "buffer"] as const;
+  const contestants = await Promise.all(
+    sources.flatMap((source) => TILE_SIZES.map((tile) => tiledProduct(gpu, size, a, b, tile, source))),
+  );
+  const timings = await compare("tiles", contestants, rounds);
+  const best = Math.min(...Object.values(timings).map(({ median }) => median));
+  return {
+    title: "Register tiles of the software adapter",
+    about:
+      "A product of 1024 x 1024, operands from textures and from buffers: GFLOP/s, and in brackets the share of the best. " +
+      "`kernels/ops/conv2d/tile.ts` chooses by these.",
+    rows: sources.map((source) => ({
+      name: `from a ${source}`,
+      facts: Object.fromEntries(TILE_SIZES.map((tile) => {
+        const { median } = timings[`${tile.join("x")} ${source}`];
+        return [tile.join("x"), `${rate(2 * size ** 3, median)} (${(best / median).toFixed(2)})`];
+      })),
+    })),
+  };
+}
+
+/** By name. */
+export const SECTIONS: Readonly<Record<string, BenchSection>> = {
+  product: {
+    help: "matrix products, against tfjs, jax-js and PyTorch, and the adapter's ceiling",
+    run: benchProducts,
+  },
+  training: {
+    help: "convolutions with both gradients, against tfjs and jax-js",
+    run: (gpu, rounds) => benchConvolutions(gpu, rounds, true),
+  },
+  forward: { help: "the same forward alone", run: (gpu, rounds) => benchConvolutions(gpu, rounds, false) },
+  step: { help: "whole training steps of three students, against tfjs", run: benchSteps },
+  inference: { help: "a ResNet-50's embeddings at 224 pixels, against tfjs", run: benchInference },
+  loss: { help: "SEED's loss against its matrix products alone", run: benchLoss },
+  augmentation: { help: "views from JPEGs, against PyTorch's DataLoader", run: benchAugmentation },
+  host: { help: "the host's part of a training step", run: benchHost },
+  memory: { help: "the memory plan against what must be alive", run: (gpu) => benchMemory(gpu) },
+  tiles: { help: "this project's own register tiles on a software adapter", run: benchTiles },
+};
