@@ -16,6 +16,7 @@ export type Defaults = Omit<
   | "studentInit"
   | "saveEvery"
   | "limitSteps"
+  | "tuning"
 >;
 
 /** Defaults for one's own pictures: the paper's settings, and the original's code for what it does not name. */
@@ -120,6 +121,7 @@ export function sampleOptions(
     studentInit: null,
     saveEvery: null,
     limitSteps: null,
+    tuning: null,
     ...changes,
   };
 }

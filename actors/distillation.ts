@@ -175,6 +175,7 @@ export async function distill(
       imageSize: options.imageSize,
       ks: [options.knnK],
       temperature: options.knnT,
+      tuning: options.tuning,
       bankData: trainPath,
       queryData: testPath,
     }, monitor);
@@ -430,6 +431,7 @@ function spawnTraining(
       batchSize,
       imageSize,
       small,
+      tuning: options.tuning,
       next: keeper,
     },
   );

@@ -4,6 +4,7 @@
  * Pictures come through a reader and an augmenter of the evaluation's own, next to training and not instead of it.
  */
 import { openGpu } from "../kernels/gpu.ts";
+import type { Tuning } from "../kernels/tuning/tuning.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import { FrozenEncoder } from "../models/inference.ts";
 import { type KnnAccuracy, WeightedKnn } from "../models/knn.ts";
@@ -23,13 +24,15 @@ export interface EvaluatorConfig {
   ks: readonly number[];
   /** Temperature of their votes. */
   temperature: number;
+  /** What was measured of the adapter. */
+  tuning?: Tuning | null;
   /** Whom the buffers go back to. */
   readers: ActorRef<TsvReader>[];
 }
 
 export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) => {
-  const { batchSize, imageSize, ks, temperature, readers } = config;
-  const gpu = await openGpu(context.name);
+  const { batchSize, imageSize, ks, temperature, tuning, readers } = config;
+  const gpu = await openGpu(context.name, tuning);
   context.onStop(() => gpu.destroy());
   let encoder: FrozenEncoder | undefined;
   let sets = { bank: new LabelledFeatures(0), queries: new LabelledFeatures(0) };

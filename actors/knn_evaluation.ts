@@ -4,6 +4,7 @@
  *
  *     bank_reader, query_reader -> evaluation_augmenter -> evaluator
  */
+import type { Tuning } from "../kernels/tuning/tuning.ts";
 import type augmenter from "./augmenter.ts";
 import type evaluator from "./evaluator.ts";
 import type { Accuracy, EvaluatedEncoder, Purpose, ReaderMonitor } from "./messages.ts";
@@ -35,6 +36,8 @@ export interface KnnOptions {
   ks: readonly number[];
   /** Temperature of their votes. */
   temperature: number;
+  /** What was measured of the adapter (`tuneAdapter`). */
+  tuning?: Tuning | null;
 }
 
 /** What a kNN evaluation is, known before it begins. */
@@ -82,7 +85,7 @@ export async function knnEvaluation(
 /** The line of actors, and the function that has it judge an encoder; one at a time. */
 export function spawnKnn(
   system: ActorSystem,
-  { bankData, queryData, imageSize, ks, temperature }: KnnOptions,
+  { bankData, queryData, imageSize, ks, temperature, tuning }: KnnOptions,
   monitor: ActorRef<ReaderMonitor>,
 ): (encoder: EvaluatedEncoder) => Promise<Accuracy[]> {
   const spawnReader = (name: string, path: string, purpose: Purpose) =>
@@ -108,6 +111,7 @@ export function spawnKnn(
     imageSize,
     ks,
     temperature,
+    tuning,
     readers,
   });
   const { ref: views } = system.spawn<typeof augmenter>("evaluation_augmenter", moduleUrl("augmenter"), {

@@ -1,5 +1,6 @@
 /** Everything that a distillation can be told, with the names of the original's flags. */
 
+import type { Tuning } from "../kernels/tuning/tuning.ts";
 import type { TeacherSsl } from "../models/registry.ts";
 import type { SmallViewOptions } from "../models/student_step.ts";
 
@@ -74,6 +75,8 @@ export interface DistillOptions {
   smallSize: number;
   /** Compute the student's activations again for the backward pass instead of keeping them: less memory, more time. */
   checkpointActivations: boolean;
+  /** What was measured of the adapter (`tuneAdapter`); `null` for what is usual of its kind. */
+  tuning: Tuning | null;
   /** Neighbours that vote in the kNN. */
   knnK: number;
   /** Temperature of the kNN's votes. */

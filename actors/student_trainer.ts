@@ -200,7 +200,7 @@ async function loadStudent(step: StudentStep, path: string): Promise<void> {
 
 export default defineActor<StudentTrainer, StudentTrainerConfig>(async (config, context) => {
   const { options, queue } = config;
-  const gpu = await openGpu(context.name);
+  const gpu = await openGpu(context.name, options.tuning);
   context.onStop(() => gpu.destroy());
   const step = await StudentStep.create(gpu, {
     encoder: findEncoder(options.studentArch),

@@ -1,5 +1,6 @@
 /** Embeds views with the frozen teacher, in eval mode, and passes them on with the embeddings. */
 import { openGpu } from "../kernels/gpu.ts";
+import type { Tuning } from "../kernels/tuning/tuning.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import { FrozenEncoder } from "../models/inference.ts";
 import type { SmallViewOptions } from "../models/student_step.ts";
@@ -19,13 +20,15 @@ export interface TeacherEncoderConfig {
   imageSize: number;
   /** Small views of the same pictures. */
   small?: SmallViewOptions;
+  /** What was measured of the adapter. */
+  tuning?: Tuning | null;
   next: ActorRef<QueueKeeper>;
 }
 
 export default defineActor<TeacherEncoder, TeacherEncoderConfig>(async (config, context) => {
-  const { arch, path, dimension, batchSize, imageSize, small, next } = config;
+  const { arch, path, dimension, batchSize, imageSize, small, tuning, next } = config;
   using source = await openEncoderSource(path, { arch, dimension, part: "encoder" });
-  const gpu = await openGpu(context.name);
+  const gpu = await openGpu(context.name, tuning);
   context.onStop(() => gpu.destroy());
   const teacher = await FrozenEncoder.create(gpu, {
     encoder: source.encoder,

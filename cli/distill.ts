@@ -15,6 +15,7 @@ import { OutputFolder } from "./output_folder.ts";
 import { describeProfile, writeTrace } from "./profile_report.ts";
 import { RunConsole } from "./run_console.ts";
 import { reportError, runMain } from "./run_main.ts";
+import { findTuning } from "./run_tuning.ts";
 import { formatTable } from "./table.ts";
 import { EventWriter } from "./tensorboard/event_writer.ts";
 import { RunEvents } from "./tensorboard/run_events.ts";
@@ -79,7 +80,7 @@ async function main(): Promise<void> {
   const adapter = await describeAdapter();
   using folder = OutputFolder.open(options.output, { isResuming });
   if (isResuming) await removeLeftovers(options.output);
-  folder.writeConfig(options);
+  folder.writeConfig({ ...options, tuning: undefined });
   using interrupt = interruptSignal();
   const started = performance.now();
 
@@ -91,13 +92,15 @@ async function main(): Promise<void> {
   for (const warning of command.warnings) shown.warn(warning);
   if (command.recipe !== undefined) {
     shown.say(`recipe    ${command.recipe}, with the flags:`);
-    for (const [name, value] of Object.entries(options)) {
+    for (const [name, value] of Object.entries({ ...options, tuning: undefined })) {
+      if (value === undefined) continue;
       shown.say(`  ${flagName(name).padEnd(16)}${JSON.stringify(value)}`);
     }
   }
 
   let result: DistillResult;
   try {
+    if (command.tune) options.tuning = await findTuning(options, shown);
     result = await distill(options, {
       onPlan(plan) {
         for (const line of describeRun(options, plan, adapter.name)) shown.say(line);

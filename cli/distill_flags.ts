@@ -242,6 +242,13 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
       help:
         "write an event file for TensorBoard: losses, learning rate, kNN, throughput, and views of a batch",
     },
+    tune: {
+      kind: "boolean",
+      group: GENERAL,
+      help:
+        "measure once which kernels are fastest on this adapter, which takes some seconds, and keep that for later runs; " +
+        "a run that is resumed uses what it began with",
+    },
     profile: {
       kind: "boolean",
       group: GENERAL,
@@ -300,6 +307,8 @@ export type DistillCommand =
     resumesIfThere: boolean;
     /** Write an event file for TensorBoard. */
     tensorboard: boolean;
+    /** Use kernels that are fast on this very adapter, which is measured where that was not done before. */
+    tune: boolean;
     /** Find out where the time goes. */
     profile: boolean;
     /** Show no progress. */
@@ -344,6 +353,7 @@ export function distillHelp(context: DistillFlagsContext): string {
       studentInit: "default: fresh weights",
       tensorboard: "default: on",
       profile: "default: off",
+      tune: "default: on",
       saveEvery: "default: the end of each epoch",
     },
     notes: [
@@ -408,6 +418,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     recipe,
     tensorboard = true,
     profile = false,
+    tune = true,
     help: _,
     distill,
     data,
@@ -438,9 +449,10 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     studentInit: studentInit === undefined ? null : resolvePath(studentInit, folder),
     saveEvery: saveEvery === undefined ? null : parseSaveEvery(saveEvery),
     limitSteps: limitSteps ?? null,
+    tuning: null,
   };
   warnings.push(...checkTogether(options, given));
-  return { help: undefined, options, recipe, resumesIfThere, tensorboard, profile, quiet, warnings };
+  return { help: undefined, options, recipe, resumesIfThere, tensorboard, tune, profile, quiet, warnings };
 }
 
 const SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 };

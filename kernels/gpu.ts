@@ -7,6 +7,7 @@
  */
 
 import { UserError } from "../errors.ts";
+import { GPU_TUNING, SOFTWARE_TUNING, type Tuning } from "./tuning/tuning.ts";
 
 /** What a person wants to know of the adapter in use. */
 export interface AdapterDescription {
@@ -24,11 +25,8 @@ export interface Target {
   readonly maxStorageBufferBindingSize: number;
   readonly maxTextureDimension2D: number;
   readonly maxWorkgroupsPerDimension: number;
-  /**
-   * From how many loads on a tensor is copied into a texture and read from there, since a texture is read faster than a
-   * buffer; `Infinity` where that is not so.
-   */
-  readonly textureFromLoads: number;
+  /** What was measured on the device, or is usual of its kind. */
+  readonly tuning: Tuning;
   /**
    * Bytes that an arena of parameters is cut at. On software adapters what SGD reads is copied, and the copies should not
    * be as large as the whole.
@@ -37,12 +35,6 @@ export interface Target {
   /** Workgroups that should be there at least, so that every core or multiprocessor has work. */
   readonly parallelism: number;
 }
-
-/**
- * On software adapters a copy costs some 65 us, and a load from a texture 14 ns less than one from a buffer (Mesa 22.3 on
- * two cores with AVX2).
- */
-const SOFTWARE_TEXTURE_FROM_LOADS = 4096;
 
 const SOFTWARE_ARENA_BYTES = 16 * 2 ** 20;
 
@@ -115,9 +107,10 @@ function describe(adapter: GPUAdapter): AdapterDescription {
  * Opens a device with every limit and every useful feature that the adapter has.
  *
  * @param label names the owner in device errors, e.g. `student_trainer`
+ * @param tuning what was measured on this adapter; what is usual of its kind where it is left out
  * @throws {NoAdapterError} where there is no adapter
  */
-export async function openGpu(label: string): Promise<Gpu> {
+export async function openGpu(label: string, tuning?: Tuning | null): Promise<Gpu> {
   const adapter = await requestAdapter();
   const requiredLimits: Record<string, number> = {};
   for (
@@ -166,7 +159,7 @@ export async function openGpu(label: string): Promise<Gpu> {
       maxStorageBufferBindingSize,
       maxTextureDimension2D,
       maxWorkgroupsPerDimension: device.limits.maxComputeWorkgroupsPerDimension,
-      textureFromLoads: isSoftware ? SOFTWARE_TEXTURE_FROM_LOADS : Infinity,
+      tuning: tuning ?? (isSoftware ? SOFTWARE_TUNING : GPU_TUNING),
       arenaBytes: isSoftware ? SOFTWARE_ARENA_BYTES : maxStorageBufferBindingSize,
       parallelism: isSoftware ? 2 * (navigator.hardwareConcurrency || 2) : GPU_PARALLELISM,
     },

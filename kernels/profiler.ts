@@ -128,7 +128,8 @@ async function timeByWaiting(gpu: Gpu, dispatches: readonly TimedDispatch[]): Pr
   return samples;
 }
 
-function median(values: readonly number[]): number {
+/** The middle one. */
+export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[sorted.length >> 1];
 }

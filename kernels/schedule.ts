@@ -175,7 +175,7 @@ function lowerNode(target: Target, node: Node, step: number): { dispatches: Disp
         );
       }
       dispatches.push(
-        target.textureFromLoads === Infinity ? dispatch : readThroughTextures(target, dispatch),
+        target.tuning.textureFromLoads === null ? dispatch : readThroughTextures(target, dispatch),
       );
     },
     scratch(type: TensorType, label: string) {

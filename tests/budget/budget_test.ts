@@ -7,6 +7,7 @@
 import { assertAlmostEquals, assertEquals, assertLess } from "@std/assert";
 import type { Target } from "../../kernels/gpu.ts";
 import { type Schedule, totalWork } from "../../kernels/schedule.ts";
+import { GPU_TUNING, SOFTWARE_TUNING } from "../../kernels/tuning/tuning.ts";
 import { scheduleEncoder } from "../../models/inference.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { scheduleStep } from "../../models/student_step.ts";
@@ -26,7 +27,7 @@ const TARGETS: Readonly<Record<string, Target>> = {
   software: {
     isSoftware: true,
     maxStorageBufferBindingSize: 128 * 2 ** 20,
-    textureFromLoads: 4096,
+    tuning: SOFTWARE_TUNING,
     arenaBytes: 2 ** 24,
     parallelism: 4,
     ...LIMITS,
@@ -34,7 +35,7 @@ const TARGETS: Readonly<Record<string, Target>> = {
   gpu: {
     isSoftware: false,
     maxStorageBufferBindingSize: 2 ** 31 - 4,
-    textureFromLoads: Infinity,
+    tuning: GPU_TUNING,
     arenaBytes: 2 ** 31 - 4,
     parallelism: 256,
     ...LIMITS,

@@ -39,6 +39,7 @@ Deno.test("parseDistillFlags() without flags takes the bundled pictures, teacher
     resume: null,
     studentInit: null,
     saveEvery: null,
+    tuning: null,
     limitSteps: null,
     output: "/home/me/output/distill-20251125-014512",
   });
@@ -89,6 +90,8 @@ Deno.test("parseDistillFlags() reads a command line of the original", () => {
       resume: null,
       studentInit: null,
       saveEvery: null,
+      tuning: null,
+      checkpointActivations: false,
       dim: 256,
       queue: 4096,
       distillT: 1e-4,

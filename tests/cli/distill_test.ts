@@ -50,7 +50,7 @@ function smallFlags(folder: RunFolder, output: string, changes: Record<string, s
     "--knn-k": "5",
     "-p": "2",
     ...changes,
-  }).flat();
+  }).flat().concat("--no-tune");
 }
 
 /** A person's mistake: one clear message, a code other than 0, nothing of the program's inside. */

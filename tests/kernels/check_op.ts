@@ -10,6 +10,7 @@ import { type Gpu, openGpu } from "../../kernels/gpu.ts";
 import { elementCount, Graph, type Op, type Tensor } from "../../kernels/graph.ts";
 import { padRows, unpadRows } from "../../kernels/layout.ts";
 import { Program } from "../../kernels/program.ts";
+import { GPU_TUNING } from "../../kernels/tuning/tuning.ts";
 import { Random } from "../../data/random.ts";
 
 /** A device for one test, destroyed behind it. */
@@ -26,7 +27,7 @@ export async function withGpu(test: (gpu: Gpu) => Promise<void>): Promise<void> 
 export function asHardware(gpu: Gpu): Gpu {
   return {
     ...gpu,
-    target: { ...gpu.target, isSoftware: false, textureFromLoads: Infinity, parallelism: 256 },
+    target: { ...gpu.target, isSoftware: false, tuning: GPU_TUNING, parallelism: 256 },
   };
 }
 
@@ -120,11 +121,11 @@ export async function checkOp(gpu: Gpu, check: OpCheck): Promise<void> {
     }),
   ];
 
-  const { textureFromLoads } = gpu.target;
-  const thresholds = textureFromLoads === Infinity ? [Infinity] : [textureFromLoads, 0];
+  const { tuning } = gpu.target;
+  const thresholds = tuning.textureFromLoads === null ? [null] : [tuning.textureFromLoads, 0];
   for (const threshold of thresholds) {
     using program = await Program.compile(
-      { ...gpu, target: { ...gpu.target, textureFromLoads: threshold } },
+      { ...gpu, target: { ...gpu.target, tuning: { ...tuning, textureFromLoads: threshold } } },
       { label: "test", graph, inputs: [...inputs, weights], outputs: [output, ...gradients] },
     );
     for (const [i, input] of inputs.entries()) {

@@ -5,7 +5,6 @@
  */
 import type { Target } from "../../gpu.ts";
 import { elementCount, expectShape, type Op, padTo4, type Tensor } from "../../graph.ts";
-import { fitsTexture } from "../../texture_operand.ts";
 import { type Activation, epilogueGradient } from "../activation/activation.ts";
 import { channelSum } from "../channel_sum/channel_sum.ts";
 import { sumPartials } from "../sum_partials/sum_partials.ts";
@@ -13,7 +12,6 @@ import {
   type Epilogue,
   forwardSource,
   inputGradientSource,
-  type OperandSource,
   PLAIN,
   weightGradientSource,
 } from "./generator.ts";
@@ -31,7 +29,8 @@ import {
   stagedInputGradientSource,
   stagedWeightGradientSource,
 } from "./staged_generator.ts";
-import { chooseTile, type Tile } from "./tile.ts";
+import type { Tile } from "../../tuning/tuning.ts";
+import { chooseTile } from "./tile.ts";
 
 /** Attributes of {@linkcode conv2d}. The optional inputs come after x and w, in this order. */
 export interface Conv2dAttributes extends ConvolutionAttributes {
@@ -88,22 +87,22 @@ export const conv2d: Op<Conv2dAttributes> = {
   },
 
   lower(lowering, node, attributes) {
-    const [x, w, ...extra] = node.inputs;
+    const [x, w] = node.inputs;
     const g = geometryOf(x.shape, w.shape, attributes);
     const rows = g.batch * g.outputHeight * g.outputWidth;
-    const tile = chooseTile(lowering.target, rows, g.outputQuads * 4);
+    const tile = chooseTile(lowering.target, "forward", rows, g.outputQuads * 4);
     const epilogue = {
       bias: attributes.bias ?? false,
       addend: attributes.addend ?? false,
       activation: attributes.activation,
     };
-    const { family, operands } = operandsFor(lowering.target, x, w);
+    const { family } = lowering.target.tuning;
     lowering.dispatch({
       label: `conv2d ${g.kernelHeight}x${g.kernelWidth}`,
       source: family === "staged"
         ? stagedForwardSource(tile, epilogue)
-        : forwardSource(tile, family, epilogue, !isPointwise(g)),
-      bindings: [...operands, ...extra, node.outputs[0]],
+        : forwardSource(tile, epilogue, !isPointwise(g)),
+      bindings: [...node.inputs, node.outputs[0]],
       uniforms: geometryUniforms(g, batchInner(g.batch, tile, g.outputHeight * g.outputWidth), 1),
       workgroups: [...productGroups(tile, rows, g.outputQuads), 1],
       flops: productFlops(x, w.shape, node.outputs[0]),
@@ -131,20 +130,20 @@ export const conv2dInputGradient: Op<Conv2dGradientAttributes> = {
   },
 
   lower(lowering, node, attributes) {
-    const [dy, w, ...extra] = node.inputs;
+    const [dy, w] = node.inputs;
     const g = geometryOf(attributes.like, w.shape, attributes);
     const phases = g.stride * g.stride;
     const phasePixels = Math.ceil(g.height / g.stride) * Math.ceil(g.width / g.stride);
     const rows = g.batch * phasePixels;
-    const tile = chooseTile(lowering.target, rows, g.inputQuads * 4, phases);
+    const tile = chooseTile(lowering.target, "inputGradient", rows, g.inputQuads * 4, phases);
     const epilogue: Epilogue = { ...PLAIN, addend: attributes.addend ?? false };
-    const { family, operands } = operandsFor(lowering.target, dy, w);
+    const { family } = lowering.target.tuning;
     lowering.dispatch({
       label: `conv2d_input_gradient ${g.kernelHeight}x${g.kernelWidth}`,
       source: family === "staged"
         ? stagedInputGradientSource(tile, epilogue)
-        : inputGradientSource(tile, family, epilogue, !isPointwise(g)),
-      bindings: [...operands, ...extra, node.outputs[0]],
+        : inputGradientSource(tile, epilogue, !isPointwise(g)),
+      bindings: [...node.inputs, node.outputs[0]],
       uniforms: geometryUniforms(g, batchInner(g.batch, tile, phasePixels), 1),
       workgroups: [...productGroups(tile, rows, g.inputQuads), phases],
       flops: productFlops(node.outputs[0], w.shape, dy),
@@ -162,9 +161,10 @@ export const conv2dWeightGradient: Op<Conv2dGradientAttributes> = {
     const [x, dy] = node.inputs;
     const g = flatten(geometryOf(x.shape, attributes.like, attributes));
     const taps = g.kernelHeight * g.kernelWidth;
-    const tile = chooseTile(lowering.target, g.inputQuads * 4, g.outputQuads * 4, taps);
-    const [across, down] = productGroups(tile, g.inputQuads * 4, g.outputQuads);
-    const { family, operands } = operandsFor(lowering.target, x, dy);
+    const [inputs, outputs] = [g.inputQuads * 4, g.outputQuads * 4];
+    const tile = chooseTile(lowering.target, "weightGradient", inputs, outputs, taps);
+    const [across, down] = productGroups(tile, inputs, g.outputQuads);
+    const { family } = lowering.target.tuning;
     // The longer of the two makes the better inner loop.
     const isBatchInner = family !== "staged" && g.outputHeight * g.outputWidth <= 16 &&
       g.batch > g.outputWidth;
@@ -175,8 +175,8 @@ export const conv2dWeightGradient: Op<Conv2dGradientAttributes> = {
       : lowering.scratch({ shape: [splits, ...attributes.like] }, "partial weight gradients");
     lowering.dispatch({
       label: `conv2d_weight_gradient ${g.kernelHeight}x${g.kernelWidth}`,
-      source: family === "staged" ? stagedWeightGradientSource(tile) : weightGradientSource(tile, family),
-      bindings: [...operands, result],
+      source: family === "staged" ? stagedWeightGradientSource(tile) : weightGradientSource(tile),
+      bindings: [x, dy, result],
       uniforms: geometryUniforms(g, isBatchInner, splits),
       workgroups: [across, down, taps * splits],
       flops: productFlops(x, attributes.like, dy),
@@ -216,13 +216,4 @@ function splitCount(target: Target, groups: number, g: Geometry, outer: number):
   const pixels = g.batch * g.outputHeight * g.outputWidth;
   const worthwhile = Math.max(1, Math.floor(pixels / 64));
   return Math.max(1, Math.min(wanted, worthwhile, outer, 64));
-}
-
-/** The family of kernels for a device, and how its two operands are bound. */
-function operandsFor(target: Target, a: Tensor, b: Tensor) {
-  if (!target.isSoftware) return { family: "staged" as const, operands: [a, b] };
-  if (fitsTexture(target, a) && fitsTexture(target, b)) {
-    return { family: "texture" as OperandSource, operands: [{ texture: a }, { texture: b }] };
-  }
-  return { family: "buffer" as OperandSource, operands: [a, b] };
 }

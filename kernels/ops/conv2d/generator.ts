@@ -15,13 +15,9 @@
  * `staged_generator.ts` writes the one for GPUs, which stages operands in workgroup memory.
  */
 import { type Activation, activationWgsl, keepsZero } from "../activation/activation.ts";
-import { texelAt } from "../../texture_operand.ts";
 import { CHANNEL_MASK, range, storage } from "../../wgsl.ts";
 import { PARAMS } from "./geometry.ts";
-import type { Tile } from "./tile.ts";
-
-/** Where the two operands of the product are read from. */
-export type OperandSource = "texture" | "buffer";
+import type { Tile } from "../../tuning/tuning.ts";
 
 /** What happens to a product before it is stored. */
 export interface Epilogue {
@@ -34,25 +30,14 @@ export interface Epilogue {
 export const PLAIN: Epilogue = { bias: false, addend: false, activation: undefined };
 
 /** Declares the operands, the epilogue's inputs and functions and the output, at bindings 1 onwards. */
-export function declareBindings(
-  names: readonly [string, string],
-  source: OperandSource,
-  epilogue: Epilogue,
-): string {
+export function declareBindings(names: readonly [string, string], epilogue: Epilogue): string {
   let binding = 1;
   const buffer = (name: string, access?: "read_write") => storage(binding++, name, access);
-  const operand = (name: string) =>
-    source === "buffer" ? buffer(name) : `@group(0) @binding(${binding++}) var ${name}: texture_2d<f32>;\n`;
   return (epilogue.activation === undefined ? "" : activationWgsl(epilogue.activation) + CHANNEL_MASK) +
-    names.map(operand).join("") +
+    names.map((name) => buffer(name)).join("") +
     (epilogue.bias ? buffer("bias") : "") +
     (epilogue.addend ? buffer("addend") : "") +
     buffer("result", "read_write");
-}
-
-/** Expression that loads vec4 `index` of an operand. */
-export function load(source: OperandSource, name: string, index: string): string {
-  return source === "buffer" ? `${name}[${index}]` : texelAt(name, index);
 }
 
 /** Statements that apply the epilogue to `value` and store it at `at`, in column quad `quad`. */
@@ -146,14 +131,13 @@ const LANE = ["x", "y", "z", "w"] as const;
  */
 export function forwardSource(
   tile: Tile,
-  source: OperandSource,
   epilogue: Epilogue,
   isPadded: boolean,
 ): string {
   const rows = range(tile.rows);
   const columns = range(tile.columns / 4);
   const quad = (j: number) => `n0 + ${j * tile.lanesAcross}u`;
-  return `${PARAMS}${declareBindings(["x", "weight"], source, epilogue)}${DECODE_ROW}${NEXT_ROW}${head(tile)}
+  return `${PARAMS}${declareBindings(["x", "weight"], epilogue)}${DECODE_ROW}${NEXT_ROW}${head(tile)}
   let row_count = p.batch * p.out_height * p.out_width;
   let m0 = (group.y * ${tile.lanesDown}u + local.y) * ${tile.rows}u;
   let n0 = group.x * ${tile.lanesAcross * columns.length}u + local.x;
@@ -187,15 +171,14 @@ export function forwardSource(
         let b0 = tap + k * 4u * p.out_quads + n0;
         ${
     range(4).map((q) =>
-      columns.map((j) =>
-        `let b${q}_${j} = ${load(source, "weight", `b0 + ${q}u * p.out_quads + ${j * tile.lanesAcross}u`)};`
-      ).join("\n        ")
+      columns.map((j) => `let b${q}_${j} = weight[b0 + ${q}u * p.out_quads + ${j * tile.lanesAcross}u];`)
+        .join("\n        ")
     ).join("\n        ")
   }
         ${
     rows.map((i) =>
       `{
-          let a = ${loadInside(source, "x", i, isPadded)};
+          let a = ${loadInside("x", i, isPadded)};
           ${
         columns.map((j) => range(4).map((q) => `c${i}_${j} += a.${LANE[q]} * b${q}_${j};`).join(" ")).join(
           "\n          ",
@@ -236,8 +219,8 @@ function skipPadding(rows: number, isPadded: boolean): string {
 }
 
 /** WGSL expression of a row's vec4 k of the operand, zero in the padding. */
-function loadInside(source: OperandSource, name: string, row: number, isPadded: boolean): string {
-  const value = load(source, name, `a${row} + k`);
+function loadInside(name: string, row: number, isPadded: boolean): string {
+  const value = `${name}[a${row} + k]`;
   return isPadded ? `select(vec4<f32>(), ${value}, in${row})` : value;
 }
 
@@ -251,14 +234,13 @@ function loadInside(source: OperandSource, name: string, row: number, isPadded: 
  */
 export function inputGradientSource(
   tile: Tile,
-  source: OperandSource,
   epilogue: Epilogue,
   isPadded: boolean,
 ): string {
   const rows = range(tile.rows);
   const columns = range(tile.columns / 4);
   const quad = (j: number) => `n0 + ${j * tile.lanesAcross}u`;
-  return `${PARAMS}${declareBindings(["dy", "weight"], source, epilogue)}${DECODE_ROW}${NEXT_ROW}${head(tile)}
+  return `${PARAMS}${declareBindings(["dy", "weight"], epilogue)}${DECODE_ROW}${NEXT_ROW}${head(tile)}
   let phase = vec2<u32>(group.z / p.stride, group.z % p.stride);
   let height = (p.height + p.stride - 1u - phase.x) / p.stride; // rows and columns of this phase
   let width = (p.width + p.stride - 1u - phase.y) / p.stride;
@@ -295,17 +277,14 @@ export function inputGradientSource(
       for (var k = 0u; k < p.out_quads; k++) {
         ${
     columns.map((j) =>
-      range(4).map((q) =>
-        `let b${j}_${q} = ${
-          load(source, "weight", `b0 + ${j * tile.lanesAcross * 4 + q}u * p.out_quads + k`)
-        };`
-      ).join("\n        ")
+      range(4).map((q) => `let b${j}_${q} = weight[b0 + ${j * tile.lanesAcross * 4 + q}u * p.out_quads + k];`)
+        .join("\n        ")
     ).join("\n        ")
   }
         ${
     rows.map((i) =>
       `{
-          let a = ${loadInside(source, "dy", i, isPadded)};
+          let a = ${loadInside("dy", i, isPadded)};
           ${
         columns.map((j) =>
           `c${i}_${j} += vec4<f32>(${range(4).map((q) => `dot(a, b${j}_${q})`).join(", ")});`
@@ -340,11 +319,11 @@ export function inputGradientSource(
  * or with `batch_inner`, of output pixels, whose images are the inner loop. Pixels that a tap takes from the padding are
  * not visited.
  */
-export function weightGradientSource(tile: Tile, source: OperandSource): string {
+export function weightGradientSource(tile: Tile): string {
   const rows = range(tile.rows / 4);
   const columns = range(tile.columns / 4);
   const quad = (j: number) => `n0 + ${j * tile.lanesAcross}u`;
-  return `${PARAMS}${declareBindings(["x", "dy"], source, PLAIN)}${head(tile)}
+  return `${PARAMS}${declareBindings(["x", "dy"], PLAIN)}${head(tile)}
   let tap = group.z / p.splits;
   let split = group.z % p.splits;
   let ky = tap / p.kernel_width;
@@ -381,14 +360,14 @@ export function weightGradientSource(tile: Tile, source: OperandSource): string 
     var dy_at = ((image * p.out_height + oy) * p.out_width + ox) * p.out_quads + n0;
     for (var done = 0u; done < count; done++) {
       ${
-    columns.map((j) => `let b${j} = ${load(source, "dy", `dy_at + ${j * tile.lanesAcross}u`)};`).join(
+    columns.map((j) => `let b${j} = dy[dy_at + ${j * tile.lanesAcross}u];`).join(
       "\n      ",
     )
   }
       ${
     rows.map((i) =>
       `{
-        let a = ${load(source, "x", `x_at + ${i}u`)};
+        let a = x[x_at + ${i}u];
         ${
         range(4).map((q) => columns.map((j) => `c${i * 4 + q}_${j} += a.${LANE[q]} * b${j};`).join(" ")).join(
           "\n        ",

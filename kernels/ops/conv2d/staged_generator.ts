@@ -5,7 +5,7 @@
 import { range } from "../../wgsl.ts";
 import { declareBindings, DECODE_ROW, decodeRow, type Epilogue, PLAIN, store } from "./generator.ts";
 import { PARAMS } from "./geometry.ts";
-import type { Tile } from "./tile.ts";
+import type { Tile } from "../../tuning/tuning.ts";
 
 /** Quads (vec4) of the summed dimension that a stage holds. */
 const STAGE_QUADS = 4;
@@ -62,9 +62,9 @@ export function stagedForwardSource(tile: Tile, epilogue: Epilogue): string {
   const rows = range(tile.rows);
   const columns = range(tile.columns / 4);
   const quad = (j: number) => `n0 + local.x + ${j * tile.lanesAcross}u`;
-  return `${PARAMS}${declareBindings(["x", "weight"], "buffer", epilogue)}${DECODE_ROW}${
-    workgroupMemory(block)
-  }${head(tile)}
+  return `${PARAMS}${declareBindings(["x", "weight"], epilogue)}${DECODE_ROW}${workgroupMemory(block)}${
+    head(tile)
+  }
   let row_count = p.batch * p.out_height * p.out_width;
   let m0 = group.y * ${block.rows}u;
   let n0 = group.x * ${block.columnQuads}u;
@@ -165,9 +165,9 @@ export function stagedInputGradientSource(tile: Tile, epilogue: Epilogue): strin
   const rows = range(tile.rows);
   const columns = range(tile.columns / 4);
   const quad = (j: number) => `n0 + local.x + ${j * tile.lanesAcross}u`;
-  return `${PARAMS}${declareBindings(["dy", "weight"], "buffer", epilogue)}${DECODE_ROW}${
-    workgroupMemory(block)
-  }${head(tile)}
+  return `${PARAMS}${declareBindings(["dy", "weight"], epilogue)}${DECODE_ROW}${workgroupMemory(block)}${
+    head(tile)
+  }
   let phase = vec2<u32>(group.z / p.stride, group.z % p.stride);
   let height = (p.height + p.stride - 1u - phase.x) / p.stride; // rows and columns of this phase
   let width = (p.width + p.stride - 1u - phase.y) / p.stride;
@@ -284,7 +284,7 @@ export function stagedWeightGradientSource(tile: Tile): string {
   const rows = range(tile.rows / 4);
   const columns = range(tile.columns / 4);
   const quad = (j: number) => `n0 + local.x + ${j * tile.lanesAcross}u`;
-  return `${PARAMS}${declareBindings(["x", "dy"], "buffer", PLAIN)}
+  return `${PARAMS}${declareBindings(["x", "dy"], PLAIN)}
 var<workgroup> a_stage: array<vec4<f32>, ${STAGE_PIXELS * rowQuads}>; // [pixels, quads of input channels]
 var<workgroup> b_stage: array<vec4<f32>, ${
     STAGE_PIXELS * block.columnQuads

@@ -29,7 +29,8 @@ export const sgd: Op<SgdAttributes> = {
     const [weights, , velocity] = node.inputs;
     const quads = paddedCount(weights) / 4;
     // A buffer that is written cannot be bound for reading too, but a copy of it can.
-    const isCopied = quads >= lowering.target.textureFromLoads && fitsTexture(lowering.target, weights);
+    const isCopied = quads >= (lowering.target.tuning.textureFromLoads ?? Infinity) &&
+      fitsTexture(lowering.target, weights);
     lowering.dispatch({
       label: "sgd",
       source: LINEAR_MAIN + (isCopied ? storage(5, "weights_before") + storage(6, "velocity_before") : "") +

@@ -2,6 +2,7 @@ import { conv2d, type Conv2dAttributes } from "../../../kernels/ops/conv2d/conv2
 import { geometryOf } from "../../../kernels/ops/conv2d/geometry.ts";
 import type { Gpu } from "../../../kernels/gpu.ts";
 import { padTo4 } from "../../../kernels/graph.ts";
+import { DIRECT_TILES, STAGED_TILES, withLanes } from "../../../kernels/tuning/tuning.ts";
 import { asHardware, checkOp, randomValues, withGpu, withoutTextures } from "../check_op.ts";
 
 interface Case {
@@ -138,4 +139,19 @@ for (const c of CASES) {
     withGpu((gpu) => check(asHardware(gpu), c)));
   Deno.test(`conv2d from storage buffers, ${title}, equals a float64 loop`, () =>
     withGpu((gpu) => check(withoutTextures(gpu), c)));
+}
+
+const TILES = [
+  ...DIRECT_TILES.flatMap((size) => withLanes(size, 1)).map((tile) => ({ family: "direct", tile }) as const),
+  ...STAGED_TILES.map((tile) => ({ family: "staged", tile: { ...tile, efficiency: 1 } }) as const),
+];
+// Each with one arrangement of its lanes, all arrangements with some tile.
+for (const { family, tile } of TILES.filter((_, i) => i >= 36 || i % 4 === Math.floor(i / 4) % 4)) {
+  const { rows, columns, lanesAcross, lanesDown } = tile;
+  Deno.test(`conv2d, ${family} ${rows}x${columns} by ${lanesAcross}x${lanesDown}, equals a float64 loop`, () =>
+    withGpu((gpu) => {
+      const tiles = { forward: [tile], inputGradient: [tile], weightGradient: [tile] };
+      const target = { ...gpu.target, tuning: { ...gpu.target.tuning, family, tiles } };
+      return check({ ...gpu, target }, CASES[1]);
+    }));
 }

@@ -1,0 +1,44 @@
+/** Where a run's choice of kernels comes from, and where it is kept. */
+import { dirname, join } from "node:path";
+import type { DistillOptions } from "../actors/options.ts";
+import { replaceFile, writeAll } from "../data/replace_file.ts";
+import { tuneAdapter } from "../kernels/tuning/cache.ts";
+import { parseTuning, type Tuning } from "../kernels/tuning/tuning.ts";
+import type { RunConsole } from "./run_console.ts";
+
+/** The file in a run's output folder. */
+const FILE = "tuning.json";
+
+/**
+ * The table that a run begins with: of the run that it goes on with, so that the bits stay the same; else the adapter's,
+ * which is measured where nothing is known of it. It is kept in the output folder.
+ */
+export async function findTuning(
+  { resume, output }: Pick<DistillOptions, "resume" | "output">,
+  shown: Pick<RunConsole, "say" | "warn">,
+): Promise<Tuning> {
+  const earlier = resume === null ? undefined : await readIfThere(join(dirname(resume), FILE));
+  let isAnnounced = false;
+  const tuning = earlier ?? await tuneAdapter({
+    onProgress() {
+      if (isAnnounced) return;
+      isAnnounced = true;
+      shown.say(
+        "measuring which kernels are fastest on this adapter: some seconds, once (--no-tune leaves it out)",
+      );
+    },
+    onWarning: (text) => shown.warn(text),
+  });
+  const text = new TextEncoder().encode(JSON.stringify(tuning, null, 2) + "\n");
+  await replaceFile(join(output, FILE), (file) => Promise.resolve(writeAll(file, text)));
+  return tuning;
+}
+
+async function readIfThere(path: string): Promise<Tuning | undefined> {
+  try {
+    return parseTuning(await Deno.readTextFile(path), path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,71 @@
+/** Keeps what was measured of each adapter, so that it is measured once. */
+import { join } from "node:path";
+import { openGpu } from "../gpu.ts";
+import { measureTuning } from "./measure.ts";
+import { parseTuning, type Tuning } from "./tuning.ts";
+
+/** Kernels of another version may be fast at other things. */
+const VERSION = 1;
+
+/** Where programs keep what they can make again: `XDG_CACHE_HOME` and its like; `undefined` where there is no home. */
+function cacheFolder(): string | undefined {
+  const { env, build } = Deno;
+  const home = env.get("HOME") ?? env.get("USERPROFILE");
+  const usual = build.os === "windows"
+    ? env.get("LOCALAPPDATA")
+    : build.os === "darwin"
+    ? home && join(home, "Library", "Caches")
+    : env.get("XDG_CACHE_HOME") || (home && join(home, ".cache"));
+  return usual && join(usual, "seed");
+}
+
+/** The file that has an adapter's table, by its name as the driver gives it. */
+function fileOf(adapter: string, folder: string | undefined): string | undefined {
+  const name = adapter.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-").replaceAll(/^-|-$/g, "");
+  return folder && join(folder, `tuning-${VERSION}-${name}-deno-${Deno.version.deno}.json`);
+}
+
+/** Where {@linkcode tuneAdapter} keeps tables, and what it tells. */
+export interface TuneOptions {
+  /** Folder of the tables; the user's own for such things where it is left out. */
+  folder?: string;
+  /** Nothing is known of this adapter; so many of the measurements are done. */
+  onProgress?(done: number, total: number): void;
+  /** The table could not be kept, or what was kept cannot be used. */
+  onWarning?(text: string): void;
+}
+
+/**
+ * The table of the adapter in use: as it was kept, or measured, which takes some seconds, and kept from now on.
+ *
+ * @throws {NoAdapterError} where there is no adapter
+ */
+export async function tuneAdapter(
+  { folder = cacheFolder(), onProgress, onWarning }: TuneOptions = {},
+): Promise<Tuning> {
+  const gpu = await openGpu("tuning");
+  try {
+    const path = fileOf(gpu.adapter.name, folder);
+    if (path !== undefined) {
+      try {
+        return parseTuning(await Deno.readTextFile(path), path);
+      } catch (error) {
+        if (!(error instanceof Deno.errors.NotFound)) onWarning?.((error as Error).message);
+      }
+    }
+    const tuning = await measureTuning(gpu, onProgress);
+    if (path === undefined) return tuning;
+    try {
+      await Deno.mkdir(join(path, ".."), { recursive: true });
+      // Several programs may do so at the same time; each file is whole.
+      const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.tmp`;
+      await Deno.writeTextFile(temporary, JSON.stringify(tuning, null, 2) + "\n");
+      await Deno.rename(temporary, path);
+    } catch (error) {
+      onWarning?.(`${path}: what was measured could not be kept: ${(error as Error).message}`);
+    }
+    return tuning;
+  } finally {
+    gpu.destroy();
+  }
+}

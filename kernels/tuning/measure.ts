@@ -1,0 +1,199 @@
+/** Measures a device's {@linkcode Tuning}: some seconds, mostly for compiling kernels. */
+import { median } from "../profiler.ts";
+import type { Gpu } from "../gpu.ts";
+import { Graph, type Tensor } from "../graph.ts";
+import { add } from "../ops/add/add.ts";
+import { conv2d, conv2dInputGradient, conv2dWeightGradient } from "../ops/conv2d/conv2d.ts";
+import { Program } from "../program.ts";
+import {
+  DIRECT_TILES,
+  PRODUCT_KINDS,
+  type ProductFamily,
+  type ProductKind,
+  STAGED_TILES,
+  type Tile,
+  type TileChoice,
+  type Tuning,
+  withLanes,
+} from "./tuning.ts";
+
+/** Rows, summed length and columns of the product that tiles are measured with. */
+interface ProductSize {
+  rows: number;
+  inner: number;
+  columns: number;
+}
+
+const SOFTWARE_SIZE: ProductSize = { rows: 1024, inner: 192, columns: 256 };
+const GPU_SIZE: ProductSize = { rows: 16384, inner: 512, columns: 512 };
+
+const REPETITIONS = 5;
+const ROUNDS = 6;
+
+const POINTWISE = { stride: 1, padTop: 0, padLeft: 0, padBottom: 0, padRight: 0 };
+
+/** Elements of the sum that loads are measured with, in vec4. */
+const LOADS = 2 ** 19;
+
+/** How far a threshold may go, in loads. */
+const [FEWEST_LOADS, MOST_LOADS] = [512, 2 ** 16];
+
+/**
+ * Times every tile of every product, and how buffers and textures are read.
+ *
+ * @param onProgress told how many of the measurements are done
+ */
+export async function measureTuning(
+  gpu: Gpu,
+  onProgress: (done: number, total: number) => void = () => {},
+): Promise<Tuning> {
+  // Workgroup memory is slower than registers by far where it is emulated, and its kernels are slow to compile.
+  const families: ProductFamily[] = gpu.target.isSoftware ? ["direct"] : ["staged", "direct"];
+  const tileCount = { staged: STAGED_TILES.length, direct: DIRECT_TILES.length };
+  const total = families.reduce((sum, family) => sum + PRODUCT_KINDS.length * tileCount[family], 0) +
+    (gpu.target.isSoftware ? 1 : 0);
+  let done = 0;
+  const counted = async <T>(work: Promise<T>): Promise<T> => {
+    const result = await work;
+    onProgress(++done, total);
+    return result;
+  };
+
+  const programs: { kind: ProductKind; family: ProductFamily; tile: Tile; program: Program; best: number }[] =
+    [];
+  try {
+    for (const family of families) {
+      const tiles = family === "staged"
+        ? STAGED_TILES
+        : DIRECT_TILES.map(([rows, columns]) => ({ rows, columns, lanesAcross: 8, lanesDown: 1 }));
+      for (const kind of PRODUCT_KINDS) {
+        for (const tile of tiles) {
+          const program = await counted(compileProduct(gpu, kind, family, tile));
+          programs.push({ kind, family, tile, program, best: Infinity });
+        }
+      }
+    }
+    // In turn, and the best of several: what else the machine does hits all.
+    for (let round = 0; round < ROUNDS; round++) {
+      for (const entry of programs) {
+        const kernels = await entry.program.profile(1);
+        entry.best = Math.min(entry.best, kernels.find(({ flops }) => flops > 0)!.milliseconds);
+      }
+    }
+  } finally {
+    for (const { program } of programs) program.destroy();
+  }
+
+  const fastest = (kind: ProductKind, of: readonly { kind: ProductKind; best: number }[]) =>
+    Math.min(...of.filter((entry) => entry.kind === kind).map(({ best }) => best));
+  const totalOf = (family: ProductFamily) =>
+    PRODUCT_KINDS.reduce(
+      (sum, kind) => sum + fastest(kind, programs.filter((entry) => entry.family === family)),
+      0,
+    );
+  const family = families.reduce((best, other) => totalOf(other) < totalOf(best) ? other : best);
+  const own = programs.filter((entry) => entry.family === family);
+  const tilesOf = (kind: ProductKind) =>
+    own.filter((entry) => entry.kind === kind).flatMap(({ tile, best }): TileChoice[] => {
+      const efficiency = Math.round(1000 * fastest(kind, own) / best) / 1000;
+      return family === "staged"
+        ? [{ ...tile, efficiency }]
+        : withLanes([tile.rows, tile.columns], efficiency);
+    });
+  const tiles = {
+    forward: tilesOf("forward"),
+    inputGradient: tilesOf("inputGradient"),
+    weightGradient: tilesOf("weightGradient"),
+  };
+  const textureFromLoads = gpu.target.isSoftware ? await counted(measureTextureFromLoads(gpu)) : null;
+  return { family, tiles, textureFromLoads };
+}
+
+/** A product by one tile, warmed up. */
+async function compileProduct(
+  gpu: Gpu,
+  kind: ProductKind,
+  family: ProductFamily,
+  tile: Tile,
+): Promise<Program> {
+  const { rows, inner, columns } = gpu.target.isSoftware ? SOFTWARE_SIZE : GPU_SIZE;
+  const only = [{ ...tile, efficiency: 1 }];
+  const tiles = { forward: only, inputGradient: only, weightGradient: only };
+  const graph = new Graph();
+  // Convolutions of pictures of one pixel. The weight's gradient sums over the pictures.
+  const source = (name: string, shape: readonly number[]) => graph.source(name, shape);
+  const [inputs, y] = kind === "forward"
+    ? withResult(
+      [source("x", [rows, 1, 1, inner]), source("w", [1, 1, inner, columns])],
+      (operands) => graph.apply(conv2d, operands, POINTWISE),
+    )
+    : kind === "inputGradient"
+    ? withResult(
+      [source("dy", [rows, 1, 1, inner]), source("w", [1, 1, columns, inner])],
+      (operands) => graph.apply(conv2dInputGradient, operands, { ...POINTWISE, like: [rows, 1, 1, columns] }),
+    )
+    : withResult(
+      [source("x", [inner, 1, 1, rows]), source("dy", [inner, 1, 1, columns])],
+      (operands) =>
+        graph.apply(conv2dWeightGradient, operands, { ...POINTWISE, like: [1, 1, rows, columns] }),
+    );
+  const device = tunedAs(gpu, { family, tiles });
+  const program = await Program.compile(device, { label: "tuning", graph, inputs, outputs: [y] });
+  program.run();
+  await Promise.race([gpu.device.queue.onSubmittedWorkDone(), gpu.failed]);
+  return program;
+}
+
+function withResult(operands: Tensor[], apply: (operands: Tensor[]) => Tensor): [Tensor[], Tensor] {
+  return [operands, apply(operands)];
+}
+
+/** The same device, as if it had been measured to be otherwise. */
+function tunedAs(gpu: Gpu, changes: Partial<Tuning>): Gpu {
+  return { ...gpu, target: { ...gpu.target, tuning: { ...gpu.target.tuning, ...changes } } };
+}
+
+/** From how many loads on a copy into a texture pays; `null` where it never does. */
+async function measureTextureFromLoads(gpu: Gpu): Promise<number | null> {
+  const time = async (textureFromLoads: number | null) => {
+    const graph = new Graph();
+    const [a, b] = ["a", "b"].map((name) => graph.source(name, [LOADS, 4]));
+    const y: Tensor = graph.apply(add, [a, b], {});
+    const device = tunedAs(gpu, { textureFromLoads });
+    using program = await Program.compile(device, { label: "tuning", graph, inputs: [a, b], outputs: [y] });
+    program.run();
+    const kernels = await program.profile(REPETITIONS);
+    return {
+      kernel: kernels.at(-1)!.milliseconds,
+      copies: kernels.slice(0, -1).reduce((sum, { milliseconds }) => sum + milliseconds, 0),
+    };
+  };
+  const [buffers, textures] = [await time(null), await time(1)];
+  // Both inputs are read once; copies of this size take as long as their bytes, small ones as long as a command.
+  const saved = (buffers.kernel - textures.kernel - textures.copies) / (2 * LOADS);
+  if (saved <= 0) return null;
+  const command = await timeSmallCopy(gpu);
+  return Math.round(Math.min(MOST_LOADS, Math.max(FEWEST_LOADS, command / saved)));
+}
+
+/** Milliseconds that one small copy adds between two dispatches. */
+async function timeSmallCopy(gpu: Gpu): Promise<number> {
+  const copies = 200;
+  const time = async (textureFromLoads: number | null) => {
+    const graph = new Graph();
+    // Every sum reads another tensor, so that each is copied.
+    const inputs = Array.from({ length: copies + 1 }, (_, i) => graph.source(`${i}`, [16, 4]));
+    const sums = inputs.slice(1).map((input, i) => graph.apply(add, [inputs[i], input], {}));
+    const device = tunedAs(gpu, { textureFromLoads });
+    using program = await Program.compile(device, { label: "tuning", graph, inputs, outputs: sums });
+    const times: number[] = [];
+    for (let i = 0; i < REPETITIONS + 1; i++) {
+      const start = performance.now();
+      program.run();
+      await Promise.race([gpu.device.queue.onSubmittedWorkDone(), gpu.failed]);
+      times.push(performance.now() - start);
+    }
+    return median(times.slice(1));
+  };
+  return Math.max(0, await time(1) - await time(null)) / copies;
+}

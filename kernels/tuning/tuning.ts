@@ -1,0 +1,141 @@
+/**
+ * Which kernels run fastest on a device: a table of measurements that products are cut into tiles by. Every choice computes
+ * the same, to rounding; what differs between two tables is the time, and where a sum is cut the last bits.
+ */
+import { UserError } from "../../errors.ts";
+
+/**
+ * How a product gets its operands: staged in workgroup memory, which suits GPUs; or loaded directly into registers, which
+ * suits software adapters.
+ */
+export type ProductFamily = "staged" | "direct";
+
+/** The three products of a convolution. */
+export type ProductKind = "forward" | "inputGradient" | "weightGradient";
+
+/** Shape of the work of one invocation and one workgroup. Rows and columns are those of the product. */
+export interface Tile {
+  /** Rows an invocation computes. */
+  rows: number;
+  /** Columns an invocation computes, a multiple of four. */
+  columns: number;
+  /** Invocations of a workgroup across columns, then across rows. */
+  lanesAcross: number;
+  lanesDown: number;
+}
+
+/** A tile, and its throughput in a large product relative to the best tile's. */
+export interface TileChoice extends Tile {
+  efficiency: number;
+}
+
+/** What was measured on a device. */
+export interface Tuning {
+  family: ProductFamily;
+  tiles: Readonly<Record<ProductKind, readonly TileChoice[]>>;
+  /**
+   * From how many loads on a tensor is copied into a texture and read from there; `null` where buffers are as fast.
+   */
+  textureFromLoads: number | null;
+}
+
+/** Products, in the order of a training step. */
+export const PRODUCT_KINDS: readonly ProductKind[] = ["forward", "inputGradient", "weightGradient"];
+
+/** Invocations that a software adapter runs in one vector register (256 bits of float32). */
+const SOFTWARE_LANES = 8;
+
+/** Tiles of the direct family, rows and columns: every workgroup fills one vector register. */
+export const DIRECT_TILES: readonly (readonly [rows: number, columns: number])[] = [
+  [16, 16],
+  [8, 16],
+  [16, 8],
+  [8, 8],
+  [4, 16],
+  [16, 4],
+  [4, 8],
+  [8, 4],
+  [4, 4],
+];
+
+/** Tiles of the staged family: operands in workgroup memory, 8 x 8 to 16 x 16 invocations. */
+export const STAGED_TILES: readonly Tile[] = [
+  { rows: 8, columns: 8, lanesAcross: 16, lanesDown: 16 },
+  { rows: 4, columns: 8, lanesAcross: 8, lanesDown: 16 },
+  { rows: 4, columns: 4, lanesAcross: 16, lanesDown: 16 },
+  { rows: 4, columns: 4, lanesAcross: 8, lanesDown: 8 },
+];
+
+/** The ways of a direct tile's lanes: across columns, down rows, or both. They are equally fast, but fit differently. */
+export function withLanes([rows, columns]: readonly [number, number], efficiency: number): TileChoice[] {
+  return [8, 4, 2, 1].map((lanesAcross) => ({
+    rows,
+    columns,
+    lanesAcross,
+    lanesDown: SOFTWARE_LANES / lanesAcross,
+    efficiency,
+  }));
+}
+
+function same(tiles: readonly TileChoice[]): Tuning["tiles"] {
+  return { forward: tiles, inputGradient: tiles, weightGradient: tiles };
+}
+
+/** In the order of {@linkcode DIRECT_TILES}: `deno task bench tiles`, on two cores with AVX-512. */
+const SOFTWARE_EFFICIENCY = [1, 0.8, 0.69, 0.58, 0.57, 0.54, 0.46, 0.47, 0.38];
+
+/**
+ * For software adapters where nothing was measured. A copy into a texture costs some 65 us there, and a load from a texture
+ * 14 ns less than one from a buffer (Mesa 22.3 on two cores with AVX2).
+ */
+export const SOFTWARE_TUNING: Tuning = {
+  family: "direct",
+  tiles: same(DIRECT_TILES.flatMap((size, i) => withLanes(size, SOFTWARE_EFFICIENCY[i]))),
+  textureFromLoads: 4096,
+};
+
+/** For GPUs where nothing was measured. */
+export const GPU_TUNING: Tuning = {
+  family: "staged",
+  tiles: same(STAGED_TILES.map((tile, i) => ({ ...tile, efficiency: [1, 0.85, 0.8, 0.6][i] }))),
+  textureFromLoads: null,
+};
+
+/**
+ * A table from a file.
+ *
+ * @param path names the file in errors
+ * @throws {UserError} where it is none
+ */
+export function parseTuning(text: string, path: string): Tuning {
+  const fail = (problem: string) =>
+    new UserError(`${path}: ${problem}. Delete it to have the adapter measured again, or use --no-tune`);
+  let value: Partial<Tuning>;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw fail(`is no JSON (${(error as Error).message})`);
+  }
+  const isNumber = (found: unknown): found is number =>
+    typeof found === "number" && found > 0 && found < Infinity;
+  const isTile = (tile: Partial<TileChoice> | null) =>
+    typeof tile === "object" && tile !== null &&
+    ["rows", "columns", "lanesAcross", "lanesDown"].every((name) =>
+      Number.isInteger(tile[name as keyof Tile])
+    ) &&
+    Object.values(tile).every(isNumber) && tile.columns! % 4 === 0 && isNumber(tile.efficiency);
+  const hasTiles = (kind: ProductKind) => {
+    const tiles = value?.tiles?.[kind];
+    return Array.isArray(tiles) && tiles.length > 0 && tiles.every(isTile);
+  };
+  const { family, textureFromLoads } = value ?? {};
+  if (!["staged", "direct"].includes(String(family))) {
+    throw fail(`expected a family of kernels (staged or direct), found ${JSON.stringify(family)}`);
+  }
+  if (textureFromLoads !== null && !isNumber(textureFromLoads)) {
+    throw fail(`expected textureFromLoads to be a number or null, found ${JSON.stringify(textureFromLoads)}`);
+  }
+  const missing = PRODUCT_KINDS.find((kind) => !hasTiles(kind));
+  if (missing !== undefined) throw fail(`expected a list of tiles for ${missing}, found something else`);
+  return value as Tuning;
+}
