@@ -20,7 +20,7 @@ export async function tiledProduct(
   const tuning: Tuning = {
     ...gpu.target.tuning,
     family: "direct",
-    textureFromLoads: source === "texture" ? 1 : null,
+    productTextures: source === "texture",
     tiles: { forward: only, inputGradient: only, weightGradient: only },
   };
   const made = await product({ ...gpu, target: { ...gpu.target, tuning } }, size, a, b);

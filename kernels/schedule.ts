@@ -175,7 +175,7 @@ function lowerNode(target: Target, node: Node, step: number): { dispatches: Disp
         );
       }
       dispatches.push(
-        target.tuning.textureFromLoads === null ? dispatch : readThroughTextures(target, dispatch),
+        target.isSoftware ? readThroughTextures(target, dispatch) : dispatch,
       );
     },
     scratch(type: TensorType, label: string) {

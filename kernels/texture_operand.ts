@@ -44,28 +44,23 @@ function lanesOf(source: string): number {
   return sizes.reduce((product, size) => product * size, 1);
 }
 
-/** Operations of a product for each load of either operand: a tile of 16 x 16 has 64 for one of either. */
-const FLOPS_A_LOAD = 128;
-
 /**
- * The same dispatch, with every tensor bound as a texture that it only reads, and so often that the copy pays: what
- * declares and indexes it in the WGSL is rewritten.
+ * The same dispatch, with every tensor bound as a texture that it only reads, where the copy pays: what declares and
+ * indexes it in the WGSL is rewritten. Products read their operands again and again, so that it always does, or never.
  */
 export function readThroughTextures(target: Target, dispatch: Dispatch): Dispatch {
-  const textureFromLoads = target.tuning.textureFromLoads ?? Infinity;
+  const { productTextures, textureFromLoads } = target.tuning;
+  const isProduct = dispatch.flops !== undefined;
+  if (isProduct && !productTextures) return dispatch;
   const bindings = [...dispatch.bindings];
   let { source } = dispatch;
   const invocations = dispatch.workgroups.reduce((product, count) => product * count, lanesOf(source));
   for (const [declaration, binding, name] of dispatch.source.matchAll(DECLARATION)) {
     const tensor = bindings[Number(binding) - 1];
     if (tensor === undefined || "texture" in tensor || !fitsTexture(target, tensor)) continue;
-    // Every invocation reads some of it, all of it is read, and a product reads it again and again.
-    const loads = Math.max(
-      invocations,
-      byteLength(tensor) / TEXEL_BYTES,
-      (dispatch.flops ?? 0) / FLOPS_A_LOAD,
-    );
-    if (loads < textureFromLoads) continue;
+    // Every invocation reads some of it, and all of it is read.
+    const loads = Math.max(invocations, byteLength(tensor) / TEXEL_BYTES);
+    if (!isProduct && loads < (textureFromLoads ?? Infinity)) continue;
     bindings[Number(binding) - 1] = { texture: tensor };
     source = indexAsTexture(source, name).replace(
       declaration,

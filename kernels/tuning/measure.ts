@@ -51,7 +51,7 @@ export async function measureTuning(
   const families: ProductFamily[] = gpu.target.isSoftware ? ["direct"] : ["staged", "direct"];
   const tileCount = { staged: STAGED_TILES.length, direct: DIRECT_TILES.length };
   const total = families.reduce((sum, family) => sum + PRODUCT_KINDS.length * tileCount[family], 0) +
-    (gpu.target.isSoftware ? 1 : 0);
+    (gpu.target.isSoftware ? 2 : 0);
   let done = 0;
   const counted = async <T>(work: Promise<T>): Promise<T> => {
     const result = await work;
@@ -59,6 +59,7 @@ export async function measureTuning(
     return result;
   };
 
+  const productTextures = gpu.target.isSoftware && await counted(areTexturesFaster(gpu));
   const programs: { kind: ProductKind; family: ProductFamily; tile: Tile; program: Program; best: number }[] =
     [];
   try {
@@ -68,7 +69,7 @@ export async function measureTuning(
         : DIRECT_TILES.map(([rows, columns]) => ({ rows, columns, lanesAcross: 8, lanesDown: 1 }));
       for (const kind of PRODUCT_KINDS) {
         for (const tile of tiles) {
-          const program = await counted(compileProduct(gpu, kind, family, tile));
+          const program = await counted(compileProduct(gpu, kind, { family, productTextures }, tile));
           programs.push({ kind, family, tile, program, best: Infinity });
         }
       }
@@ -76,8 +77,7 @@ export async function measureTuning(
     // In turn, and the best of several: what else the machine does hits all.
     for (let round = 0; round < ROUNDS; round++) {
       for (const entry of programs) {
-        const kernels = await entry.program.profile(1);
-        entry.best = Math.min(entry.best, kernels.find(({ flops }) => flops > 0)!.milliseconds);
+        entry.best = Math.min(entry.best, await timeProduct(entry.program));
       }
     }
   } finally {
@@ -106,14 +106,14 @@ export async function measureTuning(
     weightGradient: tilesOf("weightGradient"),
   };
   const textureFromLoads = gpu.target.isSoftware ? await counted(measureTextureFromLoads(gpu)) : null;
-  return { family, tiles, textureFromLoads };
+  return { family, tiles, productTextures, textureFromLoads };
 }
 
 /** A product by one tile, warmed up. */
 async function compileProduct(
   gpu: Gpu,
   kind: ProductKind,
-  family: ProductFamily,
+  reading: Pick<Tuning, "family" | "productTextures">,
   tile: Tile,
 ): Promise<Program> {
   const { rows, inner, columns } = gpu.target.isSoftware ? SOFTWARE_SIZE : GPU_SIZE;
@@ -137,11 +137,33 @@ async function compileProduct(
       (operands) =>
         graph.apply(conv2dWeightGradient, operands, { ...POINTWISE, like: [1, 1, rows, columns] }),
     );
-  const device = tunedAs(gpu, { family, tiles });
+  const device = tunedAs(gpu, { ...reading, tiles });
   const program = await Program.compile(device, { label: "tuning", graph, inputs, outputs: [y] });
   program.run();
   await Promise.race([gpu.device.queue.onSubmittedWorkDone(), gpu.failed]);
   return program;
+}
+
+/** Milliseconds of a product, copies not counted. */
+async function timeProduct(program: Program): Promise<number> {
+  const kernels = await program.profile(1);
+  return kernels.find(({ flops }) => flops > 0)!.milliseconds;
+}
+
+/** Whether the product by the largest tile runs faster with its operands in textures. */
+async function areTexturesFaster(gpu: Gpu): Promise<boolean> {
+  const tile = { rows: 16, columns: 16, lanesAcross: 8, lanesDown: 1 };
+  const [textures, buffers] = [true, false].map((productTextures) =>
+    compileProduct(gpu, "forward", { family: "direct", productTextures }, tile)
+  );
+  using withTextures = await textures;
+  using withBuffers = await buffers;
+  let [fromTextures, fromBuffers] = [Infinity, Infinity];
+  for (let round = 0; round < ROUNDS; round++) {
+    fromTextures = Math.min(fromTextures, await timeProduct(withTextures));
+    fromBuffers = Math.min(fromBuffers, await timeProduct(withBuffers));
+  }
+  return fromTextures < fromBuffers;
 }
 
 function withResult(operands: Tensor[], apply: (operands: Tensor[]) => Tensor): [Tensor[], Tensor] {

@@ -33,8 +33,10 @@ export interface TileChoice extends Tile {
 export interface Tuning {
   family: ProductFamily;
   tiles: Readonly<Record<ProductKind, readonly TileChoice[]>>;
+  /** Whether products and depthwise convolutions read their operands from copies in textures. */
+  productTextures: boolean;
   /**
-   * From how many loads on a tensor is copied into a texture and read from there; `null` where buffers are as fast.
+   * From how many loads on another kernel reads a tensor from a copy in a texture; `null` where buffers are as fast.
    */
   textureFromLoads: number | null;
 }
@@ -91,6 +93,7 @@ const SOFTWARE_EFFICIENCY = [1, 0.8, 0.69, 0.58, 0.57, 0.54, 0.46, 0.47, 0.38];
 export const SOFTWARE_TUNING: Tuning = {
   family: "direct",
   tiles: same(DIRECT_TILES.flatMap((size, i) => withLanes(size, SOFTWARE_EFFICIENCY[i]))),
+  productTextures: true,
   textureFromLoads: 4096,
 };
 
@@ -98,6 +101,7 @@ export const SOFTWARE_TUNING: Tuning = {
 export const GPU_TUNING: Tuning = {
   family: "staged",
   tiles: same(STAGED_TILES.map((tile, i) => ({ ...tile, efficiency: [1, 0.85, 0.8, 0.6][i] }))),
+  productTextures: false,
   textureFromLoads: null,
 };
 
@@ -128,9 +132,12 @@ export function parseTuning(text: string, path: string): Tuning {
     const tiles = value?.tiles?.[kind];
     return Array.isArray(tiles) && tiles.length > 0 && tiles.every(isTile);
   };
-  const { family, textureFromLoads } = value ?? {};
+  const { family, productTextures, textureFromLoads } = value ?? {};
   if (!["staged", "direct"].includes(String(family))) {
     throw fail(`expected a family of kernels (staged or direct), found ${JSON.stringify(family)}`);
+  }
+  if (typeof productTextures !== "boolean") {
+    throw fail(`expected productTextures to be true or false, found ${JSON.stringify(productTextures)}`);
   }
   if (textureFromLoads !== null && !isNumber(textureFromLoads)) {
     throw fail(`expected textureFromLoads to be a number or null, found ${JSON.stringify(textureFromLoads)}`);

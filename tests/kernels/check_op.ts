@@ -83,8 +83,8 @@ export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<num
 }
 
 /**
- * Runs an op forward and backward and compares both with the loop. Also checks that pad lanes stay zero. Where the device
- * reads much through textures, the op is run once more with everything read so.
+ * Runs an op forward and backward and compares both with the loop. Also checks that pad lanes stay zero. On a software
+ * adapter the op is run with everything read from buffers, and with everything read through textures.
  */
 export async function checkOp(gpu: Gpu, check: OpCheck): Promise<void> {
   const graph = new Graph();
@@ -122,10 +122,16 @@ export async function checkOp(gpu: Gpu, check: OpCheck): Promise<void> {
   ];
 
   const { tuning } = gpu.target;
-  const thresholds = tuning.textureFromLoads === null ? [null] : [tuning.textureFromLoads, 0];
+  const thresholds = gpu.target.isSoftware ? [null, 0] : [null];
   for (const threshold of thresholds) {
     using program = await Program.compile(
-      { ...gpu, target: { ...gpu.target, tuning: { ...tuning, textureFromLoads: threshold } } },
+      {
+        ...gpu,
+        target: {
+          ...gpu.target,
+          tuning: { ...tuning, productTextures: threshold !== null, textureFromLoads: threshold },
+        },
+      },
       { label: "test", graph, inputs: [...inputs, weights], outputs: [output, ...gradients] },
     );
     for (const [i, input] of inputs.entries()) {

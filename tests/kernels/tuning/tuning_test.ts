@@ -16,6 +16,10 @@ Deno.test("parseTuning() reads what was written, and says what is wrong with a f
     [null, "expected a family of kernels (staged or direct), found undefined"],
     [{ ...SOFTWARE_TUNING, family: "fast" }, 'found "fast"'],
     [
+      { ...SOFTWARE_TUNING, productTextures: 1 },
+      "expected productTextures to be true or false, found 1",
+    ],
+    [
       { ...SOFTWARE_TUNING, textureFromLoads: -1 },
       "expected textureFromLoads to be a number or null, found -1",
     ],
