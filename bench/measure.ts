@@ -30,7 +30,7 @@ export type Timings = Record<string, Timing>;
 const ROUND_MS = 250;
 
 /** What takes longer than this, in ms, is timed once only. */
-const SLOW_MS = 10_000;
+const SLOW_MS = 2000;
 
 /** Repetitions of one round at most, however quick they are. */
 const MOST_REPETITIONS = 256;

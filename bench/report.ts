@@ -48,6 +48,7 @@ export const SECTION_ORDER = [
   "inference",
   "loss",
   "augmentation",
+  "pipeline",
   "host",
   "memory",
   "tiles",

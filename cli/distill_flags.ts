@@ -178,7 +178,7 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
       group: TRAINING,
       help:
         "compute the student's activations again for the backward pass instead of keeping them: bigger batches and " +
-        "pictures fit, and a step takes about a third longer; the weights are the same bits",
+        "pictures fit, and a step takes up to a third longer; the weights are the same bits",
     },
     limitSteps: {
       kind: "integer",
