@@ -328,7 +328,7 @@ async function benchTiles(gpu: Gpu, rounds: number): Promise<Omit<Section, "name
     title: "Register tiles of the software adapter",
     about:
       "A product of 1024 x 1024, operands from textures and from buffers: GFLOP/s, and in brackets the share of the best. " +
-      "`kernels/ops/conv2d/tile.ts` chooses by these.",
+      "`kernels/tuning/tuning.ts` has its defaults from such a table.",
     rows: sources.map((source) => ({
       name: `from a ${source}`,
       facts: Object.fromEntries(TILE_SIZES.map((tile) => {

@@ -19,7 +19,7 @@ export interface AdapterDescription {
 
 /** What kernels are chosen by. */
 export interface Target {
-  /** Software adapters: no workgroup memory, operands of matrix products through textures. */
+  /** Whether the processor computes: few threads, and what suits its vector registers. */
   readonly isSoftware: boolean;
   /** Bytes that one binding, and so one buffer of ours, may have. */
   readonly maxStorageBufferBindingSize: number;

@@ -1,9 +1,9 @@
 /**
- * Matrix operands read through textures.
+ * What kernels read, through textures.
  *
- * On software adapters a `textureLoad` of a vec4 is several times cheaper than a load from a storage buffer, so
- * there the operands of matrix products are copied into an rgba32float texture first; one texel is one vec4. The
- * copy is a plain memory copy and costs little next to the product.
+ * On some software adapters a `textureLoad` of a vec4 is several times cheaper than a load from a storage buffer. There
+ * what a kernel reads is copied into an rgba32float texture first, and the kernel's WGSL is rewritten to read that; one
+ * texel is one vec4. The copy is a plain memory copy and costs little next to the loads.
  */
 import type { Target } from "./gpu.ts";
 import { byteLength, type Dispatch, type Tensor } from "./graph.ts";
@@ -21,7 +21,7 @@ export function fitsTexture(target: Target, tensor: Tensor): boolean {
 }
 
 /** WGSL expression of texel `index` (a `u32` expression) of the texture `name`. */
-export function texelAt(name: string, index: string): string {
+function texelAt(name: string, index: string): string {
   const shift = Math.log2(TEXTURE_WIDTH);
   return `textureLoad(${name}, vec2<u32>((${index}) & ${TEXTURE_WIDTH - 1}u, (${index}) >> ${shift}u), 0)`;
 }
