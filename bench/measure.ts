@@ -49,34 +49,53 @@ function median(values: number[]): number {
 }
 
 /**
- * Fails when two results differ by more than a thousandth of the largest value, or by more than what `tolerances` allows
- * the part of that name.
+ * What is the first to differ, by more than a thousandth of the largest value or by more than what `tolerances` allows the
+ * part of that name; `undefined` where nothing does.
  */
-export function expectAgreement(
-  what: string,
-  results: ReadonlyMap<string, Results>,
+export function findDifference(
+  wanted: Results,
+  found: Results,
   tolerances: Readonly<Record<string, number>> = {},
-): void {
-  const [[first, wanted], ...others] = results;
-  for (const [name, found] of others) {
-    for (const [part, expected] of Object.entries(wanted)) {
-      const values = found[part];
-      const tolerance = tolerances[part] ?? 1e-3;
-      const largest = Array.from(expected).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-      if (values?.length !== expected.length) {
-        throw new Error(
-          `${what}: ${name} gives ${values?.length} values of ${part}, ${first} ${expected.length}`,
-        );
-      }
-      for (let i = 0; i < expected.length; i++) {
-        if (Math.abs(values[i] - expected[i]) <= tolerance * largest) continue;
-        throw new Error(
-          `${what}: ${part}[${i}] is ${values[i]} with ${name} and ${expected[i]} with ${first}, ` +
-            `where the largest is ${largest}`,
-        );
-      }
+): string | undefined {
+  for (const [part, expected] of Object.entries(wanted)) {
+    const values = found[part];
+    const tolerance = tolerances[part] ?? 1e-3;
+    const largest = Array.from(expected).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    if (values?.length !== expected.length) {
+      return `${values?.length} values of ${part} instead of ${expected.length}`;
+    }
+    for (let i = 0; i < expected.length; i++) {
+      if (Math.abs(values[i] - expected[i]) <= tolerance * largest) continue;
+      return `${part}[${i}] is ${values[i]} instead of ${expected[i]}, where the largest is ${largest}`;
     }
   }
+}
+
+/**
+ * The contestants that agree with the first, this project. One that differs is left out where another agrees, since it is
+ * the one that is wrong then.
+ *
+ * @throws {Error} where none agrees
+ */
+function agreeing(
+  what: string,
+  contestants: readonly Contestant[],
+  results: ReadonlyMap<string, Results>,
+  tolerances?: Readonly<Record<string, number>>,
+): Contestant[] {
+  const [first, ...others] = contestants;
+  const differences = others.map(({ name }) =>
+    findDifference(results.get(first.name)!, results.get(name)!, tolerances)
+  );
+  const agreed = others.filter((_, i) => differences[i] === undefined);
+  for (const [i, difference] of differences.entries()) {
+    if (difference === undefined) continue;
+    const text = `${what}: with ${others[i].name} ${difference}`;
+    if (agreed.length === 0) throw new Error(text);
+    console.log(`left out, since ${agreed.map(({ name }) => name).join(", ")} agrees with ours: ${text}`);
+    others[i].dispose?.();
+  }
+  return [first, ...agreed];
 }
 
 async function timeRound(contestant: Contestant, repetitions: number): Promise<number> {
@@ -115,24 +134,24 @@ async function calibrate(what: string, contestant: Contestant): Promise<number> 
 }
 
 /**
- * Checks that all agree, then times them in turn (A B C A B C ...), so that a change of the machine's speed hits all.
+ * Checks that all agree, leaving out who is wrong, then times them in turn (A B C A B C ...), so that a change of the machine's speed hits all.
  *
  * @param agree whether all compute the same, so that their results are compared
  */
 export async function compare(
   what: string,
-  contestants: readonly Contestant[],
+  entered: readonly Contestant[],
   rounds: number,
   tolerances?: Readonly<Record<string, number>>,
   { agree = true }: { agree?: boolean } = {},
 ): Promise<Timings> {
   const results = new Map<string, Results>();
   const slow = new Set<string>();
-  for (const contestant of contestants) {
+  for (const contestant of entered) {
     if (await timeRound(contestant, 1) > SLOW_MS) slow.add(contestant.name);
     if (agree) results.set(contestant.name, await contestant.result());
   }
-  if (agree) expectAgreement(what, results, tolerances);
+  const contestants = agree ? agreeing(what, entered, results, tolerances) : entered;
 
   const repetitions = new Map<string, number>();
   for (const contestant of contestants) {

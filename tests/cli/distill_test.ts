@@ -182,7 +182,7 @@ Deno.test("distill --profile says where the time went, and writes a trace", asyn
       /^student_trainer +\d+\.\d %/m,
       /^augmenter, views of 32 px/m,
       /^conv2d 3x3 +16 /m,
-      /^sgd +1 /m,
+      /^sgd +\d+ /m,
     ]
   ) {
     assertMatch(stdout, line);
