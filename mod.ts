@@ -52,6 +52,13 @@ export {
 export type { DistillOptions, SaveInterval, TeacherSsl } from "./actors/options.ts";
 export type { WarningEvents } from "./actors/recipe.ts";
 export {
+  type ActorShare,
+  chromeTrace,
+  type RunProfile,
+  sharesOf,
+  type TraceEvent,
+} from "./actors/run_profile.ts";
+export {
   type Defaults,
   PAPER_DEFAULTS,
   type Recipe,
@@ -73,3 +80,7 @@ export {
 } from "./data/open_dataset.ts";
 export type { PackedPictures } from "./data/pack.ts";
 export { UserError } from "./errors.ts";
+export type { KernelTime } from "./kernels/profiler.ts";
+export type { Work } from "./kernels/schedule.ts";
+export { tuneAdapter, type TuneOptions } from "./kernels/tuning/cache.ts";
+export type { ProductFamily, ProductKind, Tile, TileChoice, Tuning } from "./kernels/tuning/tuning.ts";

@@ -104,6 +104,7 @@ export type TsvReader = {
 export interface ProgramProfile {
   /** What the program does. */
   program: string;
+  /** One entry a dispatch, in their order. */
   kernels: KernelTime[];
 }
 

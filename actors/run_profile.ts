@@ -41,6 +41,7 @@ export class ProfileCollector {
 
 /** How an actor spent its time. */
 export interface ActorShare {
+  /** Its name. */
   actor: string;
   /** Messages that were handled. */
   messages: number;
@@ -97,15 +98,22 @@ function lengthOfUnion(spans: readonly TraceSpan[], begin: number, end: number):
 }
 
 /** An event of Chrome's trace format. */
-interface TraceEvent {
+export interface TraceEvent {
+  /** What is shown. */
   name: string;
+  /** A stretch of time, or a name for a row. */
   ph: "X" | "M";
+  /** Group of rows. */
   pid: number;
+  /** Row. */
   tid: number;
-  /** In microseconds. */
+  /** Beginning, in microseconds. */
   ts?: number;
+  /** Length, in microseconds. */
   dur?: number;
+  /** Kind of stretch. */
   cat?: string;
+  /** What a click shows. */
   args?: Record<string, unknown>;
 }
 

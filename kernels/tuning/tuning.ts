@@ -19,19 +19,23 @@ export interface Tile {
   rows: number;
   /** Columns an invocation computes, a multiple of four. */
   columns: number;
-  /** Invocations of a workgroup across columns, then across rows. */
+  /** Invocations of a workgroup across columns. */
   lanesAcross: number;
+  /** Invocations of a workgroup across rows. */
   lanesDown: number;
 }
 
 /** A tile, and its throughput in a large product relative to the best tile's. */
 export interface TileChoice extends Tile {
+  /** 1 for the best. */
   efficiency: number;
 }
 
 /** What was measured on a device. */
 export interface Tuning {
+  /** The kernels that products run with. */
   family: ProductFamily;
+  /** The tiles that a product may be cut into. */
   tiles: Readonly<Record<ProductKind, readonly TileChoice[]>>;
   /** Whether products and depthwise convolutions read their operands from copies in textures. */
   productTextures: boolean;
