@@ -7,6 +7,7 @@ import { conv2d, conv2dInputGradient, conv2dWeightGradient } from "../ops/conv2d
 import { Program } from "../program.ts";
 import {
   DIRECT_TILES,
+  GPU_DIRECT_TILES,
   PRODUCT_KINDS,
   type ProductFamily,
   type ProductKind,
@@ -26,6 +27,22 @@ interface ProductSize {
 
 const SOFTWARE_SIZE: ProductSize = { rows: 1024, inner: 192, columns: 256 };
 const GPU_SIZE: ProductSize = { rows: 16384, inner: 512, columns: 512 };
+
+/** A family of kernels and the tiles that it may have. */
+interface Candidates {
+  family: ProductFamily;
+  tiles: readonly Tile[];
+}
+
+// Workgroup memory is slower than registers by far where it is emulated, and its kernels are slow to compile.
+const SOFTWARE_CANDIDATES: readonly Candidates[] = [{
+  family: "direct",
+  tiles: DIRECT_TILES.map(([rows, columns]) => ({ rows, columns, lanesAcross: 8, lanesDown: 1 })),
+}];
+const GPU_CANDIDATES: readonly Candidates[] = [
+  { family: "staged", tiles: STAGED_TILES },
+  { family: "direct", tiles: GPU_DIRECT_TILES },
+];
 
 const REPETITIONS = 5;
 const ROUNDS = 6;
@@ -47,11 +64,10 @@ export async function measureTuning(
   gpu: Gpu,
   onProgress: (done: number, total: number) => void = () => {},
 ): Promise<Tuning> {
-  // Workgroup memory is slower than registers by far where it is emulated, and its kernels are slow to compile.
-  const families: ProductFamily[] = gpu.target.isSoftware ? ["direct"] : ["staged", "direct"];
-  const tileCount = { staged: STAGED_TILES.length, direct: DIRECT_TILES.length };
-  const total = families.reduce((sum, family) => sum + PRODUCT_KINDS.length * tileCount[family], 0) +
-    (gpu.target.isSoftware ? 2 : 0);
+  const { isSoftware } = gpu.target;
+  const candidates = isSoftware ? SOFTWARE_CANDIDATES : GPU_CANDIDATES;
+  const total = candidates.reduce((sum, { tiles }) => sum + PRODUCT_KINDS.length * tiles.length, 0) +
+    (isSoftware ? 2 : 0);
   let done = 0;
   const counted = async <T>(work: Promise<T>): Promise<T> => {
     const result = await work;
@@ -59,14 +75,11 @@ export async function measureTuning(
     return result;
   };
 
-  const productTextures = gpu.target.isSoftware && await counted(areTexturesFaster(gpu));
+  const productTextures = isSoftware && await counted(areTexturesFaster(gpu));
   const programs: { kind: ProductKind; family: ProductFamily; tile: Tile; program: Program; best: number }[] =
     [];
   try {
-    for (const family of families) {
-      const tiles = family === "staged"
-        ? STAGED_TILES
-        : DIRECT_TILES.map(([rows, columns]) => ({ rows, columns, lanesAcross: 8, lanesDown: 1 }));
+    for (const { family, tiles } of candidates) {
       for (const kind of PRODUCT_KINDS) {
         for (const tile of tiles) {
           const program = await counted(compileProduct(gpu, kind, { family, productTextures }, tile));
@@ -91,21 +104,20 @@ export async function measureTuning(
       (sum, kind) => sum + fastest(kind, programs.filter((entry) => entry.family === family)),
       0,
     );
-  const family = families.reduce((best, other) => totalOf(other) < totalOf(best) ? other : best);
+  const family = candidates.map((candidate) => candidate.family)
+    .reduce((best, other) => totalOf(other) < totalOf(best) ? other : best);
   const own = programs.filter((entry) => entry.family === family);
   const tilesOf = (kind: ProductKind) =>
     own.filter((entry) => entry.kind === kind).flatMap(({ tile, best }): TileChoice[] => {
       const efficiency = Math.round(1000 * fastest(kind, own) / best) / 1000;
-      return family === "staged"
-        ? [{ ...tile, efficiency }]
-        : withLanes([tile.rows, tile.columns], efficiency);
+      return isSoftware ? withLanes([tile.rows, tile.columns], efficiency) : [{ ...tile, efficiency }];
     });
   const tiles = {
     forward: tilesOf("forward"),
     inputGradient: tilesOf("inputGradient"),
     weightGradient: tilesOf("weightGradient"),
   };
-  const textureFromLoads = gpu.target.isSoftware ? await counted(measureTextureFromLoads(gpu)) : null;
+  const textureFromLoads = isSoftware ? await counted(measureTextureFromLoads(gpu)) : null;
   return { family, tiles, productTextures, textureFromLoads };
 }
 

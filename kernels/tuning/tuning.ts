@@ -51,7 +51,7 @@ export const PRODUCT_KINDS: readonly ProductKind[] = ["forward", "inputGradient"
 /** Invocations that a software adapter runs in one vector register (256 bits of float32). */
 const SOFTWARE_LANES = 8;
 
-/** Tiles of the direct family, rows and columns: every workgroup fills one vector register. */
+/** Tiles of the direct family on software adapters, rows and columns: a workgroup fills one vector register. */
 export const DIRECT_TILES: readonly (readonly [rows: number, columns: number])[] = [
   [16, 16],
   [8, 16],
@@ -72,7 +72,14 @@ export const STAGED_TILES: readonly Tile[] = [
   { rows: 4, columns: 4, lanesAcross: 8, lanesDown: 8 },
 ];
 
-/** The ways of a direct tile's lanes: across columns, down rows, or both. They are equally fast, but fit differently. */
+/** Tiles of the direct family on GPUs, whose caches may do what workgroup memory does. */
+export const GPU_DIRECT_TILES: readonly Tile[] = [
+  { rows: 8, columns: 8, lanesAcross: 8, lanesDown: 8 },
+  { rows: 4, columns: 8, lanesAcross: 8, lanesDown: 8 },
+  { rows: 4, columns: 4, lanesAcross: 8, lanesDown: 8 },
+];
+
+/** The ways of a direct tile's lanes on a software adapter: across columns, down rows, or both. They are equally fast, but fit differently. */
 export function withLanes([rows, columns]: readonly [number, number], efficiency: number): TileChoice[] {
   return [8, 4, 2, 1].map((lanesAcross) => ({
     rows,

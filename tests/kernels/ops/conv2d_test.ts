@@ -2,7 +2,7 @@ import { conv2d, type Conv2dAttributes } from "../../../kernels/ops/conv2d/conv2
 import { geometryOf } from "../../../kernels/ops/conv2d/geometry.ts";
 import type { Gpu } from "../../../kernels/gpu.ts";
 import { padTo4 } from "../../../kernels/graph.ts";
-import { DIRECT_TILES, STAGED_TILES, withLanes } from "../../../kernels/tuning/tuning.ts";
+import { DIRECT_TILES, GPU_DIRECT_TILES, STAGED_TILES, withLanes } from "../../../kernels/tuning/tuning.ts";
 import { asHardware, checkOp, randomValues, withGpu, withoutTextures } from "../check_op.ts";
 
 interface Case {
@@ -143,6 +143,7 @@ for (const c of CASES) {
 
 const TILES = [
   ...DIRECT_TILES.flatMap((size) => withLanes(size, 1)).map((tile) => ({ family: "direct", tile }) as const),
+  ...GPU_DIRECT_TILES.map((tile) => ({ family: "direct", tile: { ...tile, efficiency: 1 } }) as const),
   ...STAGED_TILES.map((tile) => ({ family: "staged", tile: { ...tile, efficiency: 1 } }) as const),
 ];
 // Each with one arrangement of its lanes, all arrangements with some tile.
