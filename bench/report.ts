@@ -138,7 +138,7 @@ export function tableOf({ rows, targets = {} }: Section): string[][] {
     ...others.map((other) => {
       if (timings?.ours === undefined || timings[other] === undefined) return "";
       const { median, least, most } = ratioOf(timings.ours, timings[other]);
-      return `${times(median)} (${least.toPrecision(2)} to ${most.toPrecision(2)})`;
+      return `${times(median)} (${short(least)} to ${short(most)})`;
     }),
   ]);
   const means = others.map((other) => {
@@ -155,6 +155,11 @@ export function tableOf({ rows, targets = {} }: Section): string[][] {
   }
   const blank = head.slice(1, head.length - others.length).map(() => "");
   return [head, ...cells, ["geometric mean", ...blank, ...means]];
+}
+
+/** Two digits, or all before the point. */
+function short(value: number): string {
+  return value >= 100 ? value.toFixed(0) : value.toPrecision(2);
 }
 
 function milliseconds(value: number): string {
