@@ -54,25 +54,27 @@ export const SECTION_ORDER = [
   "tiles",
 ];
 
-/** Keeps what a section found, and writes its chart and the document anew. */
+/** Keeps what a section found, and writes the document and its charts anew. */
 export async function record(section: Section, machine: Machine, command: string): Promise<void> {
   const folder = join(RESULTS, machine.slug);
   await Deno.mkdir(folder, { recursive: true });
   const date = new Date().toISOString().slice(0, 10);
   const recorded: Recorded = { ...section, machine, command, date };
   await Deno.writeTextFile(join(folder, `${section.name}.json`), JSON.stringify(recorded, null, 2) + "\n");
-  const chart = drawChart(section);
-  if (chart !== undefined) await Deno.writeTextFile(join(folder, `${section.name}.svg`), chart);
   await writeDocument();
 }
 
-/** The document, of everything that is kept. */
+/** The document and its charts, of everything that is kept. */
 export async function writeDocument(): Promise<void> {
   const recorded: Recorded[] = [];
   for (const slug of [...Deno.readDirSync(RESULTS)].filter(({ isDirectory }) => isDirectory)) {
     for (const { name } of Deno.readDirSync(join(RESULTS, slug.name))) {
       if (!name.endsWith(".json")) continue;
-      recorded.push(JSON.parse(await Deno.readTextFile(join(RESULTS, slug.name, name))));
+      const section: Recorded = JSON.parse(await Deno.readTextFile(join(RESULTS, slug.name, name)));
+      recorded.push(section);
+      const chart = drawChart(section);
+      if (chart === undefined) continue;
+      await Deno.writeTextFile(join(RESULTS, slug.name, `${section.name}.svg`), chart);
     }
   }
   const parts = [
@@ -191,7 +193,8 @@ export function drawChart({ title, rows }: Section): string | undefined {
     )
   );
   if (bars.length === 0) return undefined;
-  const [left, width, bar, gap, top] = [250, 440, 13, 8, 58];
+  const longest = Math.max(...bars.map(({ name }) => name.length));
+  const [left, width, bar, gap, top] = [16 + 6.6 * longest, 440, 13, 8, 58];
   const highest = Math.max(2, ...bars.map(({ most }) => most));
   const lowest = Math.min(0.5, ...bars.map(({ least }) => least));
   const x = (ratio: number) =>
