@@ -1,0 +1,4 @@
+// Parity of the wide ResNets, SimCLR and SWAV.
+import { testEncoders } from "./encoder_parity.ts";
+
+testEncoders("ssl");
