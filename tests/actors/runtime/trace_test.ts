@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { TraceSpan } from "../../../actors/runtime/mod.ts";
 import type probe from "./fixtures/probe.ts";
-import { fixture, sleep, withSystem } from "./helpers.ts";
+import { fixture, sleep, until, withSystem } from "./helpers.ts";
 
 Deno.test("onTrace is given what each actor handled and waited for, all of it when the system has stopped", async () => {
   const spans = new Map<string, TraceSpan[]>();
@@ -12,7 +12,8 @@ Deno.test("onTrace is given what each actor handled and waited for, all of it wh
     await stage.ref.ask("spin", 50);
     for (let i = 0; i < 300; i++) await sink.ref.tell("note", i);
     const held = stage.ref.ask("askHold", sink.ref);
-    await sleep(100);
+    await until(async () => (await stage.stats()).outgoing.some(({ pending }) => pending === 1));
+    await sleep(60);
     await sink.ref.tell("open");
     await held;
   }, { onTrace: (actor, some) => spans.set(actor, [...spans.get(actor) ?? [], ...some]) });
@@ -20,8 +21,8 @@ Deno.test("onTrace is given what each actor handled and waited for, all of it wh
 
   const [spin] = of("stage", "spin");
   assertEquals([spin.kind, spin.from], ["message", "main"]);
-  assert(spin.durationMs >= 50 && spin.durationMs < 1000, `${spin.durationMs} ms`);
-  assert(spin.startMs >= begin - 1 && spin.startMs <= Date.now());
+  assert(spin.durationMs >= 50 && spin.durationMs < 5000, `${spin.durationMs} ms`);
+  assert(spin.startMs >= begin - 50 && spin.startMs <= Date.now() + 50);
   assertEquals(of("sink", "note").length, 300);
   const [asked] = of("stage", "askHold");
   const [waited] = of("stage", "hold of sink");
