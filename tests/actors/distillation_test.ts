@@ -86,12 +86,9 @@ Deno.test("distill() with small views gives the same bits for any number of read
   assertEquals(whole.losses.length, 8);
   assert(whole.losses.every((loss) => Number.isFinite(loss) && loss > 0));
   const digest = await digestFile(whole.result.checkpoint);
-  const three = await runAndListen(folder.options("three readers", { ...settings, workers: 3 }));
-  assertEquals(await digestFile(three.result.checkpoint), digest);
-
   const begun = folder.options("begun", settings);
   const first = await runAndListen({ ...begun, limitSteps: 5 });
-  const rest = await runAndListen({ ...begun, resume: first.result.checkpoint });
+  const rest = await runAndListen({ ...begun, resume: first.result.checkpoint, workers: 3 });
   assertEquals([...first.losses, ...rest.losses], whole.losses);
   assertEquals(await digestFile(rest.result.checkpoint), digest);
 
@@ -100,9 +97,6 @@ Deno.test("distill() with small views gives the same bits for any number of read
   const { queue, smallQueue } = readStudentCheckpoint(file);
   assertEquals(smallQueue!.shape, queue!.shape);
   assertNotEquals(await smallQueue!.read(), await queue!.read());
-  // Without small views, the same pictures are seen in another way.
-  const plain = await runAndListen(folder.options("plain", { ...settings, smallViews: 0 }));
-  assertNotEquals(plain.losses, whole.losses);
   const options = { ...folder.options("mixed", settings), smallViews: 0, epochs: 3 };
   await assertRejects(
     () => distill({ ...options, resume: whole.result.checkpoint }),
