@@ -17,6 +17,7 @@
  * @module
  */
 
+export { tuneAdapter, type TuneOptions } from "./actors/adapter_tuning.ts";
 export {
   distill,
   type DistillEvents,
@@ -82,5 +83,4 @@ export type { PackedPictures } from "./data/pack.ts";
 export { UserError } from "./errors.ts";
 export type { KernelTime } from "./kernels/profiler.ts";
 export type { Work } from "./kernels/schedule.ts";
-export { tuneAdapter, type TuneOptions } from "./kernels/tuning/cache.ts";
 export type { ProductFamily, ProductKind, Tile, TileChoice, Tuning } from "./kernels/tuning/tuning.ts";

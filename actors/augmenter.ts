@@ -20,6 +20,7 @@ import {
 } from "../kernels/image/view_parameters.ts";
 import type { SmallViewOptions } from "../models/student_step.ts";
 import type { Augmenter, BatchPosition, DecodedBatch, Encoder, Monitor } from "./messages.ts";
+import { profileAll } from "./run_profile.ts";
 import { type ActorRef, defineActor } from "./runtime/mod.ts";
 
 /** Views that a viewer is shown. */
@@ -148,14 +149,11 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
 
   return {
     handlers: {
-      async profile() {
-        const programs = [{ program: `views of ${imageSize} px`, kernels: await maker.profile() }];
-        if (smallMaker === undefined) return programs;
-        return [...programs, {
-          program: `views of ${small!.imageSize} px`,
-          kernels: await smallMaker.profile(),
-        }];
-      },
+      profile: () =>
+        profileAll({
+          [`views of ${imageSize} px`]: maker,
+          [`small views of ${small?.imageSize} px`]: smallMaker,
+        }),
       async augment(batch, { defer }) {
         if (expected === undefined) return await makeViews(batch);
         // The credit comes back when the batch has had its turn, so that no reader runs ahead of the others.

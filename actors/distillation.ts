@@ -137,8 +137,8 @@ export async function distill(
   }
   events.onPlan?.({ pictures: rows, batchesPerEpoch, totalSteps, firstStep });
 
-  // An abort must not stop the actors before the checkpoint is written, so the system does not get the signal.
   const profile = events.onProfile && new ProfileCollector();
+  // An abort must not stop the actors before the checkpoint is written, so the system does not get the signal.
   const system = new ActorSystem({ onTrace: profile?.take });
   const run = system.run(async () => {
     const losses: number[] = [];

@@ -1,4 +1,5 @@
 /** Where a run's time goes: what each actor did when, and how long each kernel of each program takes. */
+import type { KernelTime } from "../kernels/profiler.ts";
 import type { ProgramProfile } from "./messages.ts";
 import type { TraceSpan } from "./runtime/mod.ts";
 
@@ -37,6 +38,17 @@ export class ProfileCollector {
     const spans = [...this.#spans].sort(([, a], [, b]) => firstOf(a) - firstOf(b));
     return { spans: new Map(spans), programs: this.#programs };
   }
+}
+
+/** What an actor answers `profile` with, of what it has under these names; one after the other. */
+export async function profileAll(
+  programs: Readonly<Record<string, { profile(): Promise<KernelTime[]> } | undefined>>,
+): Promise<ProgramProfile[]> {
+  const profiles: ProgramProfile[] = [];
+  for (const [program, profiled] of Object.entries(programs)) {
+    if (profiled !== undefined) profiles.push({ program, kernels: await profiled.profile() });
+  }
+  return profiles;
 }
 
 /** How an actor spent its time. */

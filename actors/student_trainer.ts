@@ -28,6 +28,7 @@ import type {
 } from "./messages.ts";
 import { openStudentInit } from "./student_init.ts";
 import { type DistillOptions, smallViewsOf } from "./options.ts";
+import { profileAll } from "./run_profile.ts";
 import { type ActorContext, type ActorRef, defineActor } from "./runtime/mod.ts";
 import { scheduleOf } from "./schedule_of.ts";
 import { buffersOf } from "./buffers.ts";
@@ -231,7 +232,7 @@ export default defineActor<StudentTrainer, StudentTrainerConfig>(async (config, 
       train: (batch) => training.train(batch, context),
       weights: () => training.weights(),
       save: async () => ({ path: await training.save(context) }),
-      profile: async () => [{ program: step.program.label, kernels: await step.program.profile() }],
+      profile: () => profileAll({ [step.program.label]: step.program }),
     },
   };
 });

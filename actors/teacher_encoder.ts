@@ -5,6 +5,7 @@ import { openEncoderSource } from "../models/encoder_source.ts";
 import { FrozenEncoder } from "../models/inference.ts";
 import type { SmallViewOptions } from "../models/student_step.ts";
 import type { QueueKeeper, TeacherEncoder } from "./messages.ts";
+import { profileAll } from "./run_profile.ts";
 import { type ActorRef, defineActor } from "./runtime/mod.ts";
 
 /** How a teacher is started. */
@@ -51,14 +52,11 @@ export default defineActor<TeacherEncoder, TeacherEncoderConfig>(async (config, 
         }
         await next.tell("enqueue", batch);
       },
-      async profile() {
-        const programs = [{ program: `${arch} at ${imageSize} px`, kernels: await teacher.profile() }];
-        if (smallTeacher === undefined) return programs;
-        return [...programs, {
-          program: `${arch} at ${small!.imageSize} px`,
-          kernels: await smallTeacher.profile(),
-        }];
-      },
+      profile: () =>
+        profileAll({
+          [`${arch} at ${imageSize} px`]: teacher,
+          [`${arch} at ${small?.imageSize} px, small views`]: smallTeacher,
+        }),
     },
   };
 });

@@ -1,6 +1,7 @@
 /** How fast an adapter multiplies and adds when nothing is loaded. */
 import type { Gpu } from "../kernels/gpu.ts";
 import { range } from "../kernels/wgsl.ts";
+import { median } from "./measure.ts";
 
 const LANES = 64;
 const WORKGROUPS = 256;
@@ -50,7 +51,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     // The wait for the device is in both, and not in their difference.
     const times = [];
     for (let i = 0; i < rounds; i++) times.push((await run(5) - await run(1)) / 4);
-    const milliseconds = times.sort((a, b) => a - b)[rounds >> 1];
+    const milliseconds = median(times);
     const operations = LANES * WORKGROUPS * TURNS * chains * 4 * 2;
     best = Math.max(best, operations / milliseconds / 1e6);
   }

@@ -6,8 +6,9 @@ import { parseArgs } from "@std/cli/parse-args";
 import { openGpu } from "../kernels/gpu.ts";
 import * as jax from "./jax.ts";
 import { describeMachine } from "./machine.ts";
-import { markdownTable, record, SECTION_ORDER, tableOf } from "./report.ts";
+import { record, SECTION_ORDER, tableOf } from "./report.ts";
 import { SECTIONS } from "./sections.ts";
+import { printTable } from "./table.ts";
 import * as tfjs from "./tfjs.ts";
 
 const HELP = `Usage: deno task bench [NAME ...] [--rounds N] [--dry-run]
@@ -43,7 +44,7 @@ await tfjs.openTfjs();
 await jax.openJax();
 for (const name of wanted) {
   const section = { name, ...await SECTIONS[name].run(gpu, count) };
-  console.log(`\n### ${section.title}\n\n${markdownTable(tableOf(section))}`);
+  printTable(section.title, tableOf(section));
   if (!dryRun) await record(section, machine, `./seed bench ${name} --rounds ${count}`);
 }
 gpu.destroy();

@@ -42,7 +42,8 @@ GPUComputePassEncoder.prototype.dispatchWorkgroups = function (...workgroups) {
   return dispatchWorkgroups.apply(this, workgroups);
 };
 
-function median(values: number[]): number {
+/** The middle value, or the mean of the two in the middle. */
+export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;

@@ -8,6 +8,7 @@ import {
   depthwiseConv2dInputGradient,
   depthwiseConv2dWeightGradient,
 } from "../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
+import { POINTWISE } from "../kernels/ops/conv2d/geometry.ts";
 import { Program } from "../kernels/program.ts";
 import type { Contestant, Results } from "./measure.ts";
 import { type ConvolutionShape, outputSide } from "./shapes.ts";
@@ -47,7 +48,7 @@ export function product(gpu: Gpu, size: number, a: Float32Array, b: Float32Array
   const graph = new Graph();
   const x = graph.source("a", [size, 1, 1, size]);
   const w = graph.source("b", [1, 1, size, size]);
-  const y = graph.apply(conv2d, [x, w], { stride: 1, padTop: 0, padLeft: 0, padBottom: 0, padRight: 0 });
+  const y = graph.apply(conv2d, [x, w], POINTWISE);
   return contestant(gpu, graph, [[x, a.slice()], [w, b.slice()]], { product: y });
 }
 

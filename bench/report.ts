@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { geometricMean, type Timing } from "./measure.ts";
 import type { Machine } from "./machine.ts";
+import { markdownTable } from "./table.ts";
 
 /** One piece of work, done by several. */
 export interface Row {
@@ -170,12 +171,6 @@ function milliseconds(value: number): string {
 
 function times(ratio: number): string {
   return `${ratio.toFixed(ratio < 10 ? 1 : 0)}x`;
-}
-
-/** A table in Markdown. */
-export function markdownTable(rows: readonly (readonly string[])[]): string {
-  const line = (row: readonly string[]) => `| ${row.join(" | ")} |`;
-  return [line(rows[0]), line(rows[0].map(() => "---")), ...rows.slice(1).map(line)].join("\n");
 }
 
 const COLOURS = ["#3b6fb6", "#c2621a", "#4d8a3d"];

@@ -4,9 +4,10 @@ import { Random } from "../data/random.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { Graph, type Tensor } from "../kernels/graph.ts";
 import { conv2d } from "../kernels/ops/conv2d/conv2d.ts";
+import { POINTWISE } from "../kernels/ops/conv2d/geometry.ts";
 import { matmulTransposed } from "../kernels/ops/matmul_transposed/matmul_transposed.ts";
 import { queueCrossEntropy } from "../kernels/ops/queue_cross_entropy/queue_cross_entropy.ts";
-import { GPU_TUNING } from "../kernels/tuning/tuning.ts";
+import { DIRECT_TILES, GPU_TUNING } from "../kernels/tuning/tuning.ts";
 import { initializeQueue } from "../models/initialize.ts";
 import { findEncoder } from "../models/registry.ts";
 import { scheduleStep, StudentStep, type StudentStepOptions } from "../models/student_step.ts";
@@ -14,7 +15,7 @@ import { compareAugmentation } from "./augmentation.ts";
 import { multiplyAdds } from "./ceiling.ts";
 import * as encoders from "./encoders.ts";
 import * as jax from "./jax.ts";
-import { compare, type Timings } from "./measure.ts";
+import { compare, median, type Timings } from "./measure.ts";
 import * as ours from "./ours.ts";
 import { measurePipeline } from "./pipeline.ts";
 import { runPython } from "./python.ts";
@@ -28,7 +29,7 @@ import {
   weightLength,
 } from "./shapes.ts";
 import * as tfjs from "./tfjs.ts";
-import { TILE_SIZES, tiledProduct } from "./tiles.ts";
+import { tiledProduct } from "./tiles.ts";
 
 /** One section of the bench. */
 export interface BenchSection {
@@ -170,7 +171,6 @@ async function benchInference(gpu: Gpu, rounds: number): Promise<Omit<Section, "
 
 async function benchLoss(gpu: Gpu, rounds: number): Promise<Omit<Section, "name">> {
   const [batch, keys, d] = [256, 65_536, 128];
-  const pointwise = { stride: 1, padTop: 0, padLeft: 0, padBottom: 0, padRight: 0 };
   const values = {
     student: initializeQueue(batch, d, 1),
     teacher: initializeQueue(batch, d, 2),
@@ -188,8 +188,8 @@ async function benchLoss(gpu: Gpu, rounds: number): Promise<Omit<Section, "name"
         const wanted = graph.apply(matmulTransposed, [teacher, queue], {});
         // The first one's similarities stand for the gradient of them.
         return {
-          gradient: graph.apply(conv2d, [z, queue], pointwise),
-          last: graph.apply(conv2d, [wanted, queue], pointwise),
+          gradient: graph.apply(conv2d, [z, queue], POINTWISE),
+          last: graph.apply(conv2d, [wanted, queue], POINTWISE),
         };
       }
       const [loss, gradient] = graph.applyAll(queueCrossEntropy, [student, teacher, queue], {
@@ -256,13 +256,13 @@ async function benchHost(gpu: Gpu, rounds: number): Promise<Omit<Section, "name"
       host.push(performance.now() - start);
       await gpu.device.queue.onSubmittedWorkDone();
     }
-    const median = (values: number[]) => values.slice(2).sort((a, b) => a - b)[rounds >> 1];
+    const hostMs = median(host.slice(2));
     rows.push({
       name: device === gpu ? name : `${name}, with the kernels for GPUs`,
       facts: {
         dispatches: String(step.program.dispatches),
-        "host ms": median(host).toFixed(2),
-        "us a dispatch": (1000 * median(host) / step.program.dispatches).toFixed(1),
+        "host ms": hostMs.toFixed(2),
+        "us a dispatch": (1000 * hostMs / step.program.dispatches).toFixed(1),
       },
     });
   }
@@ -324,7 +324,7 @@ async function benchTiles(gpu: Gpu, rounds: number): Promise<Omit<Section, "name
   const [a, b] = ["a", "b"].map((name) => randomValues(name, size * size));
   const sources = ["texture", "buffer"] as const;
   const contestants = await Promise.all(
-    sources.flatMap((source) => TILE_SIZES.map((tile) => tiledProduct(gpu, size, a, b, tile, source))),
+    sources.flatMap((source) => DIRECT_TILES.map((tile) => tiledProduct(gpu, size, a, b, tile, source))),
   );
   const timings = await compare("tiles", contestants, rounds);
   const best = Math.min(...Object.values(timings).map(({ median }) => median));
@@ -335,7 +335,7 @@ async function benchTiles(gpu: Gpu, rounds: number): Promise<Omit<Section, "name
       "`kernels/tuning/tuning.ts` has its defaults from such a table.",
     rows: sources.map((source) => ({
       name: `from a ${source}`,
-      facts: Object.fromEntries(TILE_SIZES.map((tile) => {
+      facts: Object.fromEntries(DIRECT_TILES.map((tile) => {
         const { median } = timings[`${tile.join("x")} ${source}`];
         return [tile.join("x"), `${rate(2 * size ** 3, median)} (${(best / median).toFixed(2)})`];
       })),

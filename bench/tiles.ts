@@ -1,11 +1,8 @@
 /** Register tiles of the software adapter's matrix products against each other: where `tuning.ts` has its figures from. */
 import type { Gpu } from "../kernels/gpu.ts";
-import { DIRECT_TILES, type Tuning } from "../kernels/tuning/tuning.ts";
+import { sameTiles, type Tuning } from "../kernels/tuning/tuning.ts";
 import type { Contestant } from "./measure.ts";
 import { product } from "./ours.ts";
-
-/** Rows and columns of the tiles that are compared. */
-export const TILE_SIZES = DIRECT_TILES;
 
 /** a [size, size] times b [size, size] with one tile, eight lanes across columns. */
 export async function tiledProduct(
@@ -16,12 +13,11 @@ export async function tiledProduct(
   [rows, columns]: readonly [number, number],
   source: "texture" | "buffer",
 ): Promise<Contestant> {
-  const only = [{ rows, columns, lanesAcross: 8, lanesDown: 1, efficiency: 1 }];
   const tuning: Tuning = {
     ...gpu.target.tuning,
     family: "direct",
     productTextures: source === "texture",
-    tiles: { forward: only, inputGradient: only, weightGradient: only },
+    tiles: sameTiles([{ rows, columns, lanesAcross: 8, lanesDown: 1, efficiency: 1 }]),
   };
   const made = await product({ ...gpu, target: { ...gpu.target, tuning } }, size, a, b);
   return { ...made, name: `${rows}x${columns} ${source}` };

@@ -1,7 +1,7 @@
 /** What `--profile` shows after a run, and the file that it writes. */
 import { join } from "node:path";
 import { chromeTrace, type RunProfile, sharesOf } from "../actors/run_profile.ts";
-import { replaceFile, writeAll } from "../data/replace_file.ts";
+import { replaceTextFile } from "../data/replace_file.ts";
 import type { KernelTime } from "../kernels/profiler.ts";
 import { formatTable } from "./table.ts";
 
@@ -14,8 +14,7 @@ const FILE = "profile.json";
 /** Writes the trace into the output folder, and says where it is. */
 export async function writeTrace(output: string, profile: RunProfile): Promise<string> {
   const path = join(output, FILE);
-  const text = JSON.stringify(chromeTrace(profile));
-  await replaceFile(path, (file) => Promise.resolve(writeAll(file, new TextEncoder().encode(text))));
+  await replaceTextFile(path, JSON.stringify(chromeTrace(profile)));
   return path;
 }
 

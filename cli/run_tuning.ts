@@ -1,9 +1,9 @@
 /** Where a run's choice of kernels comes from, and where it is kept. */
 import { dirname, join } from "node:path";
+import { tuneAdapter } from "../actors/adapter_tuning.ts";
 import type { DistillOptions } from "../actors/options.ts";
-import { replaceFile, writeAll } from "../data/replace_file.ts";
-import { tuneAdapter } from "../kernels/tuning/cache.ts";
-import { parseTuning, type Tuning } from "../kernels/tuning/tuning.ts";
+import { replaceTextFile } from "../data/replace_file.ts";
+import { formatTuning, parseTuning, type Tuning } from "../kernels/tuning/tuning.ts";
 import type { RunConsole } from "./run_console.ts";
 
 /** The file in a run's output folder. */
@@ -29,8 +29,7 @@ export async function findTuning(
     },
     onWarning: (text) => shown.warn(text),
   });
-  const text = new TextEncoder().encode(JSON.stringify(tuning, null, 2) + "\n");
-  await replaceFile(join(output, FILE), (file) => Promise.resolve(writeAll(file, text)));
+  await replaceTextFile(join(output, FILE), formatTuning(tuning));
   return tuning;
 }
 

@@ -49,6 +49,11 @@ export async function replaceFile(path: string, write: (file: Deno.FsFile) => Pr
   await syncFolder(dirname(target));
 }
 
+/** {@linkcode replaceFile} with a text, in UTF-8. */
+export async function replaceTextFile(path: string, text: string): Promise<void> {
+  await replaceFile(path, (file) => Promise.resolve(writeAll(file, new TextEncoder().encode(text))));
+}
+
 /** Makes the new name as durable as the data. Not every system can; the file itself is whole either way. */
 async function syncFolder(folder: string): Promise<void> {
   try {

@@ -33,7 +33,7 @@ export interface MemoryPlan {
   peakBytes: number;
 }
 
-/** WebGPU's `minStorageBufferOffsetAlignment`, which no adapter may exceed. */
+/** Bindings start at multiples of this: WebGPU's `minStorageBufferOffsetAlignment`, which no adapter may exceed. */
 export const ALIGNMENT = 256;
 
 const align = (bytes: number) => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;

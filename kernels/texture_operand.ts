@@ -96,9 +96,8 @@ const SMALL_BYTES = 256 * 1024;
 interface Slot {
   texture: GPUTexture;
   view: GPUTextureView;
-  /** Id of the tensor that it holds, if any, and of the whole that this is a view of. */
-  tensor: number | undefined;
-  whole: number | undefined;
+  /** What it holds, if anything. */
+  tensor: Tensor | undefined;
   /** The dispatch that used it last. */
   used: number;
 }
@@ -124,7 +123,7 @@ export class OperandTextures {
       const count = bytes === 0 ? 0 : Math.max(least, ...own.map(({ length }) => length));
       return Array.from({ length: count }, (): Slot => {
         const texture = createOperandTexture(device, bytes / TEXEL_BYTES);
-        return { texture, view: texture.createView(), tensor: undefined, whole: undefined, used: -1 };
+        return { texture, view: texture.createView(), tensor: undefined, used: -1 };
       });
     };
     this.#large = pool(LARGE_TEXTURES, (bytes) => bytes > SMALL_BYTES);
@@ -140,20 +139,19 @@ export class OperandTextures {
    * The texture of a tensor for a dispatch; to be called in the order of the dispatches. Where it is fresh, the tensor
    * must be copied into it.
    */
-  place(tensor: Tensor, dispatch: number): { texture: GPUTexture; view: GPUTextureView; isFresh: boolean } {
+  place(tensor: Tensor, dispatch: number): Pick<Slot, "texture" | "view"> & { isFresh: boolean } {
     const pool = byteLength(tensor) > SMALL_BYTES ? this.#large : this.#small;
-    const holding = pool.find((slot) => slot.tensor === tensor.id);
+    const holding = pool.find((slot) => slot.tensor?.id === tensor.id);
     const slot = holding ?? pool.reduce((oldest, other) => other.used < oldest.used ? other : oldest);
-    slot.tensor = tensor.id;
-    slot.whole = wholeOf(tensor);
+    slot.tensor = tensor;
     slot.used = dispatch;
-    return { ...slot, isFresh: holding === undefined };
+    return { texture: slot.texture, view: slot.view, isFresh: holding === undefined };
   }
 
   /** A tensor was written anew: what a texture holds of it is out of date. */
   forget(tensor: Tensor): void {
     for (const slot of [...this.#large, ...this.#small]) {
-      if (slot.whole === wholeOf(tensor)) slot.tensor = undefined;
+      if (slot.tensor !== undefined && wholeOf(slot.tensor) === wholeOf(tensor)) slot.tensor = undefined;
     }
   }
 }

@@ -8,6 +8,7 @@ import { UserError } from "../errors.ts";
 import { type Gpu, readBuffer, type Target } from "../kernels/gpu.ts";
 import { byteLength, type Graph, type Tensor } from "../kernels/graph.ts";
 import { sgd, type SgdAttributes } from "../kernels/ops/sgd/sgd.ts";
+import { ALIGNMENT } from "../kernels/memory_plan.ts";
 import type { BufferRange } from "../kernels/program.ts";
 import type { DeviceParameter } from "./encoder_builder.ts";
 import type { StateValues } from "./initialize.ts";
@@ -20,9 +21,6 @@ import type { RowRange } from "./parameter_layout.ts";
 const UPLOAD_BYTES = 16 * 2 ** 20;
 const MAX_QUEUED_BYTES = 64 * 2 ** 20;
 
-/** Bindings start at multiples of this, on every device. */
-const ALIGNMENT = 256;
-
 const USAGE = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
 
 interface Place {
@@ -32,7 +30,7 @@ interface Place {
 }
 
 /** The tensors of a kind, in their order. */
-function tensorsOf(parameters: readonly DeviceParameter[], kind: DeviceParameter["kind"]): Tensor[] {
+export function tensorsOf(parameters: readonly DeviceParameter[], kind: DeviceParameter["kind"]): Tensor[] {
   return parameters.filter((parameter) => parameter.kind === kind).map(({ tensor }) => tensor);
 }
 

@@ -14,7 +14,7 @@ import { type DeviceParameter, EncoderBuilder, type StateEntry } from "./encoder
 import type { HeadOptions } from "./heads.ts";
 import { type ImageInput, traceImages } from "./images.ts";
 import { seedLoss } from "./loss/seed_loss.ts";
-import { type ArenaTensors, ParameterStore, traceSgd } from "./parameter_store.ts";
+import { type ArenaTensors, ParameterStore, tensorsOf, traceSgd } from "./parameter_store.ts";
 import type { Encoder } from "./registry.ts";
 
 /** The small views of a picture. */
@@ -133,7 +133,7 @@ function traceStep(options: StudentStepOptions, target: Target): TracedStep {
     ? [main.set]
     : [main.set, traceSet(" of small views", small.views, small.imageSize, main.builder).set];
 
-  const trained = parameters.filter(({ kind }) => kind === "parameter").map(({ tensor }) => tensor);
+  const trained = tensorsOf(parameters, "parameter");
   const forward = graph.nodes.length;
   const gradients = differentiate(graph, sets.map(({ loss }) => loss), trained);
   if (options.checkpointActivations) recomputeActivations(graph, forward);

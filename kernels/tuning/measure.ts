@@ -4,6 +4,7 @@ import type { Gpu } from "../gpu.ts";
 import { Graph, type Tensor } from "../graph.ts";
 import { add } from "../ops/add/add.ts";
 import { conv2d, conv2dInputGradient, conv2dWeightGradient } from "../ops/conv2d/conv2d.ts";
+import { POINTWISE } from "../ops/conv2d/geometry.ts";
 import { Program } from "../program.ts";
 import {
   DIRECT_TILES,
@@ -11,6 +12,7 @@ import {
   PRODUCT_KINDS,
   type ProductFamily,
   type ProductKind,
+  sameTiles,
   STAGED_TILES,
   type Tile,
   type TileChoice,
@@ -46,8 +48,6 @@ const GPU_CANDIDATES: readonly Candidates[] = [
 
 const REPETITIONS = 5;
 const ROUNDS = 6;
-
-const POINTWISE = { stride: 1, padTop: 0, padLeft: 0, padBottom: 0, padRight: 0 };
 
 /** Elements of the sum that loads are measured with, in vec4. */
 const LOADS = 2 ** 19;
@@ -129,8 +129,7 @@ async function compileProduct(
   tile: Tile,
 ): Promise<Program> {
   const { rows, inner, columns } = gpu.target.isSoftware ? SOFTWARE_SIZE : GPU_SIZE;
-  const only = [{ ...tile, efficiency: 1 }];
-  const tiles = { forward: only, inputGradient: only, weightGradient: only };
+  const tiles = sameTiles([{ ...tile, efficiency: 1 }]);
   const graph = new Graph();
   // Convolutions of pictures of one pixel. The weight's gradient sums over the pictures.
   const source = (name: string, shape: readonly number[]) => graph.source(name, shape);

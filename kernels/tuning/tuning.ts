@@ -90,7 +90,8 @@ export function withLanes([rows, columns]: readonly [number, number], efficiency
   }));
 }
 
-function same(tiles: readonly TileChoice[]): Tuning["tiles"] {
+/** The same tiles for every product. */
+export function sameTiles(tiles: readonly TileChoice[]): Tuning["tiles"] {
   return { forward: tiles, inputGradient: tiles, weightGradient: tiles };
 }
 
@@ -103,7 +104,7 @@ const SOFTWARE_EFFICIENCY = [1, 0.8, 0.69, 0.58, 0.57, 0.54, 0.46, 0.47, 0.38];
  */
 export const SOFTWARE_TUNING: Tuning = {
   family: "direct",
-  tiles: same(DIRECT_TILES.flatMap((size, i) => withLanes(size, SOFTWARE_EFFICIENCY[i]))),
+  tiles: sameTiles(DIRECT_TILES.flatMap((size, i) => withLanes(size, SOFTWARE_EFFICIENCY[i]))),
   productTextures: true,
   textureFromLoads: 4096,
 };
@@ -111,10 +112,15 @@ export const SOFTWARE_TUNING: Tuning = {
 /** For GPUs where nothing was measured. */
 export const GPU_TUNING: Tuning = {
   family: "staged",
-  tiles: same(STAGED_TILES.map((tile, i) => ({ ...tile, efficiency: [1, 0.85, 0.8, 0.6][i] }))),
+  tiles: sameTiles(STAGED_TILES.map((tile, i) => ({ ...tile, efficiency: [1, 0.85, 0.8, 0.6][i] }))),
   productTextures: false,
   textureFromLoads: null,
 };
+
+/** A table as a file has it. */
+export function formatTuning(tuning: Tuning): string {
+  return JSON.stringify(tuning, null, 2) + "\n";
+}
 
 /**
  * A table from a file.

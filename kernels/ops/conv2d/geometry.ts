@@ -13,6 +13,15 @@ export interface ConvolutionAttributes {
   padRight: number;
 }
 
+/** Of a 1 x 1 convolution that takes every pixel: a plain matrix product. */
+export const POINTWISE: Readonly<ConvolutionAttributes> = {
+  stride: 1,
+  padTop: 0,
+  padLeft: 0,
+  padBottom: 0,
+  padRight: 0,
+};
+
 /** These alone, out of an op's attributes. */
 export function geometryAttributes(
   { stride, padTop, padLeft, padBottom, padRight }: ConvolutionAttributes,

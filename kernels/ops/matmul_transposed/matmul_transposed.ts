@@ -1,8 +1,7 @@
 /** Similarities of every row of one matrix with every row of another. */
 import { expectShape, type Op } from "../../graph.ts";
 import { conv2dInputGradient } from "../conv2d/conv2d.ts";
-
-const POINTWISE = { stride: 1, padTop: 0, padLeft: 0, padBottom: 0, padRight: 0 };
+import { POINTWISE } from "../conv2d/geometry.ts";
 
 /**
  * a [n, 1, 1, d], b [1, 1, k, d] -> a b^T [n, 1, 1, k]; k a multiple of four.

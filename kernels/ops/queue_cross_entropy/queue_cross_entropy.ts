@@ -9,6 +9,7 @@
 import { expectShape, type Node, type Op, padTo4, type Tensor } from "../../graph.ts";
 import { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import { conv2d } from "../conv2d/conv2d.ts";
+import { POINTWISE } from "../conv2d/geometry.ts";
 import { matmulTransposed } from "../matmul_transposed/matmul_transposed.ts";
 import { rowDot, scaleRows } from "../row_dot/row_dot.ts";
 import gradientWgsl from "./distribution_gradient.wgsl" with { type: "text" };
@@ -31,8 +32,6 @@ const BLOCK_BYTES = 16 * 2 ** 20;
 
 /** Rows that are taken together are a multiple of this. */
 export const BLOCK_ROWS = 64;
-
-const POINTWISE = { stride: 1, padTop: 0, padLeft: 0, padBottom: 0, padRight: 0 };
 
 /**
  * Inputs: student and teacher embeddings [n, 1, 1, d], queue [1, 1, k, d] with k a multiple of four. Outputs: the loss

@@ -2,7 +2,13 @@ import { conv2d, type Conv2dAttributes } from "../../../kernels/ops/conv2d/conv2
 import { geometryOf } from "../../../kernels/ops/conv2d/geometry.ts";
 import type { Gpu } from "../../../kernels/gpu.ts";
 import { padTo4 } from "../../../kernels/graph.ts";
-import { DIRECT_TILES, GPU_DIRECT_TILES, STAGED_TILES, withLanes } from "../../../kernels/tuning/tuning.ts";
+import {
+  DIRECT_TILES,
+  GPU_DIRECT_TILES,
+  sameTiles,
+  STAGED_TILES,
+  withLanes,
+} from "../../../kernels/tuning/tuning.ts";
 import { asHardware, checkOp, randomValues, withGpu, withoutTextures } from "../check_op.ts";
 
 interface Case {
@@ -151,7 +157,7 @@ for (const { family, tile } of TILES.filter((_, i) => i >= 36 || i % 4 === Math.
   const { rows, columns, lanesAcross, lanesDown } = tile;
   Deno.test(`conv2d, ${family} ${rows}x${columns} by ${lanesAcross}x${lanesDown}, equals a float64 loop`, () =>
     withGpu((gpu) => {
-      const tiles = { forward: [tile], inputGradient: [tile], weightGradient: [tile] };
+      const tiles = sameTiles([tile]);
       const target = { ...gpu.target, tuning: { ...gpu.target.tuning, family, tiles } };
       return check({ ...gpu, target }, CASES[1]);
     }));

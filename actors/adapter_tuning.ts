@@ -1,8 +1,9 @@
 /** Keeps what was measured of each adapter, so that it is measured once. */
-import { join } from "node:path";
-import { openGpu } from "../gpu.ts";
-import { measureTuning } from "./measure.ts";
-import { parseTuning, type Tuning } from "./tuning.ts";
+import { dirname, join } from "node:path";
+import { replaceTextFile } from "../data/replace_file.ts";
+import { openGpu } from "../kernels/gpu.ts";
+import { measureTuning } from "../kernels/tuning/measure.ts";
+import { formatTuning, parseTuning, type Tuning } from "../kernels/tuning/tuning.ts";
 
 /** Kernels of another version may be fast at other things. */
 const VERSION = 1;
@@ -56,11 +57,8 @@ export async function tuneAdapter(
     const tuning = await measureTuning(gpu, onProgress);
     if (path === undefined) return tuning;
     try {
-      await Deno.mkdir(join(path, ".."), { recursive: true });
-      // Several programs may do so at the same time; each file is whole.
-      const temporary = `${path}.${crypto.randomUUID().slice(0, 8)}.tmp`;
-      await Deno.writeTextFile(temporary, JSON.stringify(tuning, null, 2) + "\n");
-      await Deno.rename(temporary, path);
+      await Deno.mkdir(dirname(path), { recursive: true });
+      await replaceTextFile(path, formatTuning(tuning));
     } catch (error) {
       onWarning?.(`${path}: what was measured could not be kept: ${(error as Error).message}`);
     }

@@ -1,0 +1,45 @@
+import { assert, assertEquals } from "@std/assert";
+import { tuneAdapter } from "../../actors/adapter_tuning.ts";
+import { chooseTile } from "../../kernels/ops/conv2d/tile.ts";
+import { PRODUCT_KINDS } from "../../kernels/tuning/tuning.ts";
+import { withGpu } from "../kernels/check_op.ts";
+
+Deno.test("tuneAdapter() measures every tile of the device, once, and the result chooses tiles", async () => {
+  const folder = Deno.makeTempDirSync({ prefix: "seed_tuning_" });
+  try {
+    const progress: [number, number][] = [];
+    const warnings: string[] = [];
+    const tune = () =>
+      tuneAdapter({
+        folder,
+        onProgress: (done, total) => progress.push([done, total]),
+        onWarning: (text) => warnings.push(text),
+      });
+    const tuning = await tune();
+    assertEquals(progress.map(([done]) => done), progress.map((_, i) => i + 1));
+    assertEquals(progress.at(-1)![0], progress[0][1]);
+    for (const kind of PRODUCT_KINDS) {
+      const efficiencies = tuning.tiles[kind].map(({ efficiency }) => efficiency);
+      assertEquals(Math.max(...efficiencies), 1);
+      assert(Math.min(...efficiencies) < 1);
+    }
+    await withGpu(({ target }) => {
+      for (const kind of PRODUCT_KINDS) {
+        // A product of whole tiles, and many of them, takes the fastest.
+        const { rows, columns } = chooseTile({ ...target, tuning }, kind, 2 ** 14, 2 ** 10);
+        const best = tuning.tiles[kind].filter(({ efficiency }) => efficiency === 1);
+        assert(
+          best.some((tile) => tile.rows === rows && tile.columns === columns),
+          `${kind}: ${rows}x${columns}`,
+        );
+      }
+      return Promise.resolve();
+    });
+
+    const measured = progress.length;
+    assertEquals(await tune(), tuning);
+    assertEquals([progress.length, warnings], [measured, []]);
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+});
