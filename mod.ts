@@ -81,6 +81,7 @@ export {
 } from "./data/open_dataset.ts";
 export type { PackedPictures } from "./data/pack.ts";
 export { UserError } from "./errors.ts";
+export type { LossScale } from "./kernels/ops/loss_scale/loss_scale.ts";
 export type { KernelTime } from "./kernels/profiler.ts";
 export type { Work } from "./kernels/schedule.ts";
 export type { ProductFamily, ProductKind, Tile, TileChoice, Tuning } from "./kernels/tuning/tuning.ts";

@@ -44,6 +44,7 @@ export const PAPER_DEFAULTS: Readonly<Defaults> = {
   smallViews: 0,
   smallSize: 96,
   checkpointActivations: false,
+  amp: false,
   knnK: 200,
   knnT: 0.07,
   knnEvery: 10,

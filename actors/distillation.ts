@@ -7,6 +7,8 @@
 import { resolveDataset } from "../data/open_dataset.ts";
 import { EpochOrder } from "../data/sampler.ts";
 import { UserError } from "../errors.ts";
+import { describeAdapter } from "../kernels/gpu.ts";
+import type { LossScale } from "../kernels/ops/loss_scale/loss_scale.ts";
 import { CheckpointError } from "../models/checkpoint/checkpoint_error.ts";
 import { readStudentCheckpoint } from "../models/checkpoint/student_checkpoint.ts";
 import { openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
@@ -87,7 +89,7 @@ export interface DistillEvents {
   /** The actors are spawned. They are the run's own: whoever gets them may ask them for their `stats()`. */
   onActors?(actors: ActorSystem["actors"]): void;
   /** A step is done; `step` counts from 1 over the whole run. */
-  onStep?(report: { epoch: number; step: number; loss: number; lr: number }): void;
+  onStep?(report: { epoch: number; step: number; loss: number; lr: number; lossScale?: LossScale }): void;
   /** Some views of the first batch are there to be looked at; small ones come by themselves. */
   onViews?(views: ViewSample): void;
   /** The student was judged by kNN after an epoch, from 0. */
@@ -120,6 +122,7 @@ export async function distill(
   signal?: AbortSignal,
 ): Promise<DistillResult> {
   const { epochs, batchSize, seed, limitSteps } = options;
+  if (options.amp) await checkHalf();
   const trainPath = await resolveDataset(options.data, "train");
   const pictures = await lookAtData(trainPath, events);
   const testPath = await findTestData(pictures, options, events);
@@ -152,10 +155,10 @@ export async function distill(
       }).catch(() => {}); // the system says why
     };
     const monitor = system.listen<Monitor>("monitor", {
-      step({ epoch, batch, loss, lr }) {
+      step({ epoch, batch, loss, lr, lossScale }) {
         losses.push(loss);
         const step = epoch * batchesPerEpoch + batch + 1;
-        events.onStep?.({ epoch, step, loss, lr });
+        events.onStep?.({ epoch, step, loss, lr, lossScale });
         if (step === totalSteps && !endsWithEpoch) trained.resolve();
       },
       saved({ epoch, endsEpoch, path, weights }) {
@@ -253,6 +256,16 @@ async function findTestData(
   }
   checkSameClasses(pictures, await lookAtData(testData, events));
   return testData;
+}
+
+/** Fails where the adapter cannot keep float16. */
+async function checkHalf(): Promise<void> {
+  const { name, hasHalf } = await describeAdapter();
+  if (!hasHalf) {
+    throw new UserError(
+      `--amp keeps activations in float16, which ${name} cannot (no shader-f16); leave --amp out`,
+    );
+  }
 }
 
 /** Fails before anything is started when the teacher's checkpoint is not what the options say. */
@@ -431,6 +444,7 @@ function spawnTraining(
       batchSize,
       imageSize,
       small,
+      mixedPrecision: options.amp,
       tuning: options.tuning,
       next: keeper,
     },

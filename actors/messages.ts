@@ -8,6 +8,7 @@
  * A batch travels with all the buffers that it will need on its way. Each role fills its own and passes the rest on;
  * the last one sends them back to the reader they came from, so that in a steady state nothing is allocated.
  */
+import type { LossScale } from "../kernels/ops/loss_scale/loss_scale.ts";
 import type { PackedPictures } from "../data/pack.ts";
 import type { KernelTime } from "../kernels/profiler.ts";
 import type { EncoderRole } from "../models/registry.ts";
@@ -251,7 +252,7 @@ export type Monitor = ReaderMonitor & {
   /** Some views of the run's first batch, to be looked at. */
   views: Message<ViewSample>;
   /** A step is done. */
-  step: Message<BatchPosition & { loss: number; lr: number }>;
+  step: Message<BatchPosition & { loss: number; lr: number; lossScale?: LossScale }>;
   /** A checkpoint is written: of a whole epoch or within one. `weights` come along where an evaluation is due. */
   saved: Message<{ epoch: number; endsEpoch: boolean; path: string; weights?: NamedValues }>;
 };

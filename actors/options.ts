@@ -75,6 +75,11 @@ export interface DistillOptions {
   smallSize: number;
   /** Compute the student's activations again for the backward pass instead of keeping them: less memory, more time. */
   checkpointActivations: boolean;
+  /**
+   * Keep teacher's and student's maps of pixels in float16 and scale the loss (`torch.amp`'s way): half the memory. Needs
+   * an adapter with `shader-f16`.
+   */
+  amp: boolean;
   /** What was measured of the adapter (`tuneAdapter`); `null` for what is usual of its kind. */
   tuning: Tuning | null;
   /** Neighbours that vote in the kNN. */

@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { openGpu } from "../kernels/gpu.ts";
+import { INITIAL_LOSS_SCALE, type LossScale } from "../kernels/ops/loss_scale/loss_scale.ts";
 import { openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
 import {
   buildStudentCheckpoint,
@@ -10,7 +11,7 @@ import {
   readStudentCheckpoint,
 } from "../models/checkpoint/student_checkpoint.ts";
 import { pruneCheckpoints } from "../models/checkpoint/run_checkpoints.ts";
-import { torchDict } from "../models/checkpoint/torch_value.ts";
+import { PyFloat, torchDict, type TorchValue } from "../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../models/checkpoint/torch_writer.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import { initialize } from "../models/initialize.ts";
@@ -59,10 +60,12 @@ class Training {
   #savedAt = performance.now();
   /** Batches trained on in the whole run: PyTorch's `num_batches_tracked`. */
   #tracked: number;
+  #lossScale: LossScale | undefined;
 
-  constructor(config: StudentTrainerConfig, step: StudentStep) {
+  constructor(config: StudentTrainerConfig, step: StudentStep, lossScale: LossScale | undefined) {
     this.#config = config;
     this.#step = step;
+    this.#lossScale = lossScale;
     const { done: { epoch, batch }, batchesPerEpoch, options } = config;
     this.#last = { epoch, batch: batch - 1, lr: distillLearningRate(epoch, scheduleOf(options)) };
     this.#tracked = epoch * batchesPerEpoch + batch;
@@ -113,14 +116,16 @@ class Training {
 
   /** Tells of a step when its loss has come back from the device. */
   async #report(position: BatchPosition, lr: number, promise: Promise<StepLoss>): Promise<void> {
-    const { loss } = await promise;
+    const { loss, lossScale } = await promise;
+    this.#lossScale = lossScale;
     if (!Number.isFinite(loss)) {
       throw new UserError(
         `the loss is ${loss} in epoch ${position.epoch}, batch ${position.batch}: training has diverged. Checkpoints ` +
-          `written before are whole; try a lower --lr (it is ${lr}) or a higher --distill-t`,
+          `written before are whole; try a lower --lr (it is ${lr}) or a higher --distill-t` +
+          (lossScale === undefined ? "" : ", or leave --amp out"),
       );
     }
-    await this.#config.monitor.tell("step", { ...position, loss, lr });
+    await this.#config.monitor.tell("step", { ...position, loss, lr, lossScale });
   }
 
   async weights(): Promise<[string, Float32Array<ArrayBuffer>][]> {
@@ -169,6 +174,7 @@ class Training {
           ["batch", finished ? 0 : batch + 1],
           ["batches_per_epoch", batchesPerEpoch],
           ["seed", options.seed],
+          ...saveLossScale(this.#lossScale),
         ]),
       }),
     ));
@@ -189,6 +195,31 @@ export function transpose(values: Float32Array, rows: number, columns: number): 
   return turned;
 }
 
+/** Entries of a checkpoint's `seed_resume` that say where loss scaling is. */
+function saveLossScale(lossScale: LossScale | undefined): [string, TorchValue][] {
+  if (lossScale === undefined) return [];
+  const { scale, goodSteps, skipped } = lossScale;
+  return [
+    ["loss_scale", new PyFloat(scale)],
+    ["loss_scale_good_steps", goodSteps],
+    ["loss_scale_skipped", skipped],
+  ];
+}
+
+/** Where loss scaling was when a checkpoint was written; where it begins if the run had none. */
+async function readLossScale(path: string | null): Promise<LossScale> {
+  if (path === null) return INITIAL_LOSS_SCALE;
+  using file = await openCheckpointFile(path);
+  const { resume } = readStudentCheckpoint(file);
+  const state = resume instanceof Map ? resume : new Map();
+  const scale = state.get("loss_scale");
+  return scale === undefined ? INITIAL_LOSS_SCALE : {
+    scale: Number(scale instanceof PyFloat ? scale.value : scale),
+    goodSteps: Number(state.get("loss_scale_good_steps") ?? 0),
+    skipped: Number(state.get("loss_scale_skipped") ?? 0),
+  };
+}
+
 /** Loads the student from the checkpoint of an earlier run: weights, running statistics and momentum. */
 async function loadStudent(step: StudentStep, path: string): Promise<void> {
   using file = await openCheckpointFile(path);
@@ -203,6 +234,7 @@ export default defineActor<StudentTrainer, StudentTrainerConfig>(async (config, 
   const { options, queue } = config;
   const gpu = await openGpu(context.name, options.tuning);
   context.onStop(() => gpu.destroy());
+  const lossScale = options.amp ? await readLossScale(options.resume) : undefined;
   const step = await StudentStep.create(gpu, {
     encoder: findEncoder(options.studentArch),
     head: { kind: options.studentMlp ? "mlp" : "linear", dimension: options.dim },
@@ -216,6 +248,8 @@ export default defineActor<StudentTrainer, StudentTrainerConfig>(async (config, 
     weightDecay: options.weightDecay,
     dropoutSeed: options.seed,
     checkpointActivations: options.checkpointActivations,
+    mixedPrecision: options.amp,
+    lossScale,
   });
   if (options.resume === null) {
     const weights = initialize(step.state, options.seed);
@@ -224,7 +258,7 @@ export default defineActor<StudentTrainer, StudentTrainerConfig>(async (config, 
   } else await loadStudent(step, options.resume);
   step.loadQueue(queue.keys);
   if (queue.small !== undefined) step.loadQueue(queue.small, 1);
-  const training = new Training(config, step);
+  const training = new Training(config, step, lossScale);
 
   return {
     handlers: {

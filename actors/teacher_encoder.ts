@@ -21,13 +21,15 @@ export interface TeacherEncoderConfig {
   imageSize: number;
   /** Small views of the same pictures. */
   small?: SmallViewOptions;
+  /** Keep maps of pixels in float16. */
+  mixedPrecision?: boolean;
   /** What was measured of the adapter. */
   tuning?: Tuning | null;
   next: ActorRef<QueueKeeper>;
 }
 
 export default defineActor<TeacherEncoder, TeacherEncoderConfig>(async (config, context) => {
-  const { arch, path, dimension, batchSize, imageSize, small, tuning, next } = config;
+  const { arch, path, dimension, batchSize, imageSize, small, mixedPrecision, tuning, next } = config;
   using source = await openEncoderSource(path, { arch, dimension, part: "encoder" });
   const gpu = await openGpu(context.name, tuning);
   context.onStop(() => gpu.destroy());
@@ -37,6 +39,7 @@ export default defineActor<TeacherEncoder, TeacherEncoderConfig>(async (config, 
     batch: batchSize,
     imageSize,
     output: "normalized",
+    mixedPrecision,
   });
   await teacher.load(source.read);
   const smallTeacher = await (small &&

@@ -180,6 +180,13 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
         "compute the student's activations again for the backward pass instead of keeping them: bigger batches and " +
         "pictures fit, and a step takes up to a third longer; the weights are the same bits",
     },
+    amp: {
+      kind: "boolean",
+      group: TRAINING,
+      help:
+        "mixed precision: activations in float16, sums, weights and the loss in float32, the loss scaled by the rule of " +
+        "torch.amp.GradScaler; half the memory for activations, on an adapter that has shader-f16",
+    },
     limitSteps: {
       kind: "integer",
       min: 1,

@@ -14,6 +14,10 @@ export interface MetricsRow {
   lr: number;
   /** Pictures in a second, as a moving average. */
   images_per_second: number;
+  /** What mixed precision multiplies the loss by, after this step. */
+  loss_scale?: number;
+  /** Steps that were skipped so far since a gradient overflowed in float16. */
+  skipped_steps?: number;
 }
 
 const CHECKPOINT_END = ".pth.tar";
@@ -137,8 +141,8 @@ export class OutputFolder implements Disposable {
   }
 
   /** Adds a row to `metrics.jsonl`. */
-  metrics({ epoch, step, loss, lr, images_per_second }: MetricsRow): void {
-    const row = JSON.stringify({ epoch, step, loss, lr, images_per_second });
+  metrics({ epoch, step, loss, lr, images_per_second, loss_scale, skipped_steps }: MetricsRow): void {
+    const row = JSON.stringify({ epoch, step, loss, lr, images_per_second, loss_scale, skipped_steps });
     this.#append(this.#metrics, "metrics.jsonl", row + "\n");
   }
 

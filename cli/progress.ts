@@ -45,6 +45,8 @@ export interface StepReport {
   loss: number;
   /** Learning rate of the step. */
   lr: number;
+  /** Of a run in mixed precision. */
+  lossScale?: { scale: number; skipped: number };
 }
 
 /** How a run is shown. */
@@ -150,7 +152,7 @@ export class Progress implements AsyncDisposable {
     return (this.#totalSteps - step) * this.#options.batchSize / this.#meter.perSecond();
   }
 
-  #formatLine({ epoch, step, loss, lr }: StepReport): string {
+  #formatLine({ epoch, step, loss, lr, lossScale }: StepReport): string {
     const { epochs, stepsPerEpoch } = this.#options;
     const inEpoch = (step - 1) % stepsPerEpoch + 1;
     return [
@@ -158,6 +160,7 @@ export class Progress implements AsyncDisposable {
       `step ${String(inEpoch).padStart(String(stepsPerEpoch).length)}/${stepsPerEpoch}`,
       `loss ${loss.toFixed(4)}`,
       `lr ${formatNumber(lr)}`,
+      ...lossScale === undefined ? [] : [`loss scale ${lossScale.scale}, ${lossScale.skipped} skipped`],
       `${formatNumber(this.#meter.perSecond())} pictures/s`,
       `${formatDuration(this.#secondsLeft(step))} left`,
     ].join("  ");

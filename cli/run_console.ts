@@ -42,7 +42,13 @@ export class RunConsole {
   /** A step is done. */
   step(report: StepReport): void {
     const imagesPerSecond = this.#progress!.step(report);
-    this.#folder.metrics({ ...report, images_per_second: imagesPerSecond });
+    const { lossScale, ...row } = report;
+    this.#folder.metrics({
+      ...row,
+      images_per_second: imagesPerSecond,
+      loss_scale: lossScale?.scale,
+      skipped_steps: lossScale?.skipped,
+    });
   }
 
   /** Shows no more steps. */

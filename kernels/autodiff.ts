@@ -1,12 +1,14 @@
 /** Reverse-mode differentiation on the graph: adds the nodes that compute gradients. */
 import type { Graph, Node, Tensor } from "./graph.ts";
 import { add } from "./ops/add/add.ts";
+import { scaleGradient } from "./ops/loss_scale/loss_scale.ts";
 
 /**
  * Gradients of a loss, or of the sum of several, with respect to some tensors.
  *
  * @param loss node outputs that the gradient starts from; their op must give gradients without a seed (a scalar loss)
  * @param wanted tensors, usually parameters, of which the gradient is asked for
+ * @param lossScale state of loss scaling, by which what comes from the losses is multiplied, and so all gradients are
  * @returns one gradient a wanted tensor, of its shape
  * @throws when the loss does not depend on a wanted tensor, or an op on the way has no gradient
  */
@@ -14,6 +16,7 @@ export function differentiate(
   graph: Graph,
   loss: Tensor | readonly Tensor[],
   wanted: readonly Tensor[],
+  lossScale?: Tensor,
 ): Tensor[] {
   const losses = "shape" in loss ? [loss] : loss;
   const nodes = graph.nodes.slice();
@@ -38,8 +41,10 @@ export function differentiate(
     if (node.op.gradient === undefined) throw new Error(`differentiate: ${node.op.name} has no gradient`);
     const inputGradients = node.op.gradient(graph, node, outputGradients, needed);
     for (const [i, input] of node.inputs.entries()) {
-      const gradient = inputGradients[i];
-      if (!needed[i] || gradient === undefined) continue;
+      const plain = inputGradients[i];
+      if (!needed[i] || plain === undefined) continue;
+      const isScaled = lossScale !== undefined && seeded.has(node);
+      const gradient = isScaled ? graph.apply(scaleGradient, [plain, lossScale], {}) : plain;
       const earlier = gradients.get(input.id);
       gradients.set(input.id, earlier === undefined ? gradient : sum(graph, earlier, gradient));
     }

@@ -15,6 +15,8 @@ export interface AdapterDescription {
   name: string;
   /** `true` for software adapters, where workgroup memory and storage-buffer loads are dear. */
   isSoftware: boolean;
+  /** Whether kernels can keep float16 in buffers (`shader-f16`), which mixed precision needs. */
+  hasHalf: boolean;
 }
 
 /** What kernels are chosen by. */
@@ -95,12 +97,14 @@ async function requestAdapter(): Promise<GPUAdapter> {
   return adapter;
 }
 
+const HALF: GPUFeatureName = "shader-f16";
+
 function describe(adapter: GPUAdapter): AdapterDescription {
   const { description, device, vendor } = adapter.info;
   // wgpu keeps the driver's name in `description` or `device`, whichever the backend fills.
   const name = [device, description].find((text) => text.length > 1) ?? vendor ?? "unnamed adapter";
   const isSoftware = /llvmpipe|swiftshader|lavapipe|software/i.test(`${description} ${device}`);
-  return { name, isSoftware };
+  return { name, isSoftware, hasHalf: adapter.features.has(HALF) };
 }
 
 /**
@@ -126,9 +130,8 @@ export async function openGpu(label: string, tuning?: Tuning | null): Promise<Gp
       "maxSampledTexturesPerShaderStage",
     ] as const
   ) requiredLimits[limit] = adapter.limits[limit];
-  const requiredFeatures: GPUFeatureName[] = adapter.features.has("timestamp-query")
-    ? ["timestamp-query"]
-    : [];
+  const useful: GPUFeatureName[] = ["timestamp-query", HALF];
+  const requiredFeatures = useful.filter((feature) => adapter.features.has(feature));
   const device = await adapter.requestDevice({ label, requiredLimits, requiredFeatures });
 
   let failure: GpuError | undefined;

@@ -10,8 +10,11 @@
 
 import type { Target } from "./gpu.ts";
 
-/** Element type on the device. `u32` is for packed pixels and indices; it takes no gradient. */
-export type DType = "f32" | "u32";
+/**
+ * Element type on the device. `u32` is for packed pixels and indices; it takes no gradient. Models are traced in `f32`;
+ * `half_precision.ts` decides what of it is kept as `f16`.
+ */
+export type DType = "f32" | "f16" | "u32";
 
 /** Rounds up to the next multiple of four: the padded length of a last dimension. */
 export function padTo4(length: number): number {
@@ -45,7 +48,7 @@ export function paddedCount(tensor: Pick<Tensor, "shape" | "dtype">): number {
 
 /** Bytes on the device. */
 export function byteLength(tensor: Pick<Tensor, "shape" | "dtype">): number {
-  return paddedCount(tensor) * 4;
+  return paddedCount(tensor) * (tensor.dtype === "f16" ? 2 : 4);
 }
 
 /** One application of an op. */

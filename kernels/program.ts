@@ -26,6 +26,8 @@ export interface ProgramOptions {
   outputs: readonly Tensor[];
   /** Tensors that live in somebody else's buffers: parameters, gradients, state. */
   bound?: ReadonlyMap<Tensor, BufferRange>;
+  /** Keep maps of pixels in float16, on an adapter that {@linkcode AdapterDescription.hasHalf}. */
+  mixedPrecision?: boolean;
 }
 
 const BUFFER_USAGE = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
@@ -109,13 +111,17 @@ export class Program {
     return program;
   }
 
-  static #build(gpu: Gpu, { label, graph, inputs, outputs, bound = new Map() }: ProgramOptions): Program {
+  static #build(
+    gpu: Gpu,
+    { label, graph, inputs, outputs, bound = new Map(), mixedPrecision }: ProgramOptions,
+  ): Program {
     const { dispatches, plan, bytesOf } = makeSchedule(gpu.target, {
       label,
       graph,
       inputs,
       outputs,
       bound: [...bound.keys()],
+      mixedPrecision,
     });
     const program = new Program(gpu, label, plan);
     const buffers = plan.buffers.map((size, i) =>

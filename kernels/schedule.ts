@@ -13,6 +13,7 @@ import {
   type Tensor,
   type TensorType,
 } from "./graph.ts";
+import { keepMapsInHalf, readAndWriteHalf } from "./half_precision.ts";
 import { ALIGNMENT, type Lifetime, type MemoryPlan, planMemory } from "./memory_plan.ts";
 import { readThroughTextures } from "./texture_operand.ts";
 
@@ -27,6 +28,8 @@ export interface ScheduleOptions {
   outputs: readonly Tensor[];
   /** Tensors that live in somebody else's buffers: parameters, gradients, state. */
   bound: readonly Tensor[];
+  /** Keep maps of pixels in float16. */
+  mixedPrecision?: boolean;
 }
 
 /** How much a run, or one dispatch, has to do. */
@@ -52,10 +55,13 @@ export interface Schedule {
  */
 export function makeSchedule(
   target: Target,
-  { label, graph, inputs, outputs, bound }: ScheduleOptions,
+  { label, graph, inputs, outputs, bound, mixedPrecision = false }: ScheduleOptions,
 ): Schedule {
   const boundIds = new Set(bound.map(({ id }) => id));
-  const nodes = liveNodes(graph, outputs, boundIds);
+  const live = liveNodes(graph, outputs, boundIds);
+  const nodes = mixedPrecision
+    ? keepMapsInHalf(live, new Set([...boundIds, ...outputs.map(({ id }) => id)]))
+    : live;
   const lowered = nodes.map((node, step) => lowerNode(target, node, step));
 
   // Lifetimes, in steps; inputs live from before the first step, outputs until after the last.
@@ -167,7 +173,8 @@ function lowerNode(target: Target, node: Node, step: number): { dispatches: Disp
   const nextId = () => -1 - (step * MAX_TENSORS_OF_NODE + made++);
   const lowering: Lowering = {
     target,
-    dispatch(dispatch) {
+    dispatch(written) {
+      const dispatch = readAndWriteHalf(written);
       const largest = Math.max(...dispatch.workgroups);
       if (largest > target.maxWorkgroupsPerDimension) {
         throw new Error(

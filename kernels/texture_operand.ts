@@ -7,6 +7,7 @@
  */
 import type { Target } from "./gpu.ts";
 import { byteLength, type Dispatch, type Tensor } from "./graph.ts";
+import { rewriteUses } from "./rewrite.ts";
 
 /** Texels in a row. A row of 2,048 texels of 16 bytes also satisfies the copy's 256-byte rule. */
 export const TEXTURE_WIDTH = 2048;
@@ -62,28 +63,12 @@ export function readThroughTextures(target: Target, dispatch: Dispatch): Dispatc
     const loads = Math.max(invocations, byteLength(tensor) / TEXEL_BYTES);
     if (!isProduct && loads < (textureFromLoads ?? Infinity)) continue;
     bindings[Number(binding) - 1] = { texture: tensor };
-    source = indexAsTexture(source, name).replace(
+    source = rewriteUses(source, name, (index) => texelAt(name, index)).replace(
       declaration,
       `@group(0) @binding(${binding}) var ${name}: texture_2d<f32>;`,
     );
   }
   return { ...dispatch, source, bindings };
-}
-
-/** Rewrites every `name[index]`; an index may have brackets of its own. */
-function indexAsTexture(source: string, name: string): string {
-  const use = new RegExp(`(?<![\\w.])${name}\\[`, "g");
-  let rewritten = "";
-  let done = 0;
-  for (let match = use.exec(source); match !== null; match = use.exec(source)) {
-    const begin = use.lastIndex;
-    let end = begin;
-    for (let depth = 1; depth > 0; end++) depth += source[end] === "[" ? 1 : source[end] === "]" ? -1 : 0;
-    const index = indexAsTexture(source.slice(begin, end - 1), name);
-    rewritten += source.slice(done, match.index) + texelAt(name, index);
-    use.lastIndex = done = end;
-  }
-  return rewritten + source.slice(done);
 }
 
 /** Textures of a pool that are there in any case: what several dispatches in a row read is then copied once. */

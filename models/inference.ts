@@ -22,6 +22,8 @@ export interface FrozenEncoderOptions {
   input?: ImageInput;
   /** `feature`: pooled; `embedding`: the head's output; `normalized`: that, L2-normalised. */
   output: "feature" | "embedding" | "normalized";
+  /** Keep maps of pixels in float16, which not every adapter can. */
+  mixedPrecision?: boolean;
 }
 
 /**
@@ -83,6 +85,7 @@ export function scheduleEncoder(target: Target, options: FrozenEncoderOptions): 
     inputs: [images],
     outputs: [output],
     bound: parameters.map(({ tensor }) => tensor),
+    mixedPrecision: options.mixedPrecision,
   });
 }
 
@@ -160,6 +163,7 @@ export class FrozenEncoder implements Disposable {
       inputs: [images],
       outputs: [output],
       bound: new Map(bound),
+      mixedPrecision: options.mixedPrecision,
     });
     return new FrozenEncoder(gpu, options, program, weights, shared === undefined, traced);
   }

@@ -7,6 +7,7 @@
 import { UserError } from "../errors.ts";
 import { type Gpu, readBuffer, type Target } from "../kernels/gpu.ts";
 import { byteLength, type Graph, type Tensor } from "../kernels/graph.ts";
+import { updateLossScale } from "../kernels/ops/loss_scale/loss_scale.ts";
 import { sgd, type SgdAttributes } from "../kernels/ops/sgd/sgd.ts";
 import { ALIGNMENT } from "../kernels/memory_plan.ts";
 import type { BufferRange } from "../kernels/program.ts";
@@ -44,6 +45,7 @@ export interface ArenaTensors {
 /**
  * Adds SGD over the arenas of some parameters to a graph.
  *
+ * @param lossScale state of loss scaling, where the gradients are scaled: it is brought up to date first
  * @returns the arenas' segments, to be bound by {@linkcode ParameterStore.bindArenas}
  */
 export function traceSgd(
@@ -52,17 +54,20 @@ export function traceSgd(
   target: Target,
   learningRate: Tensor,
   attributes: SgdAttributes,
+  lossScale?: Tensor,
 ): ArenaTensors[] {
-  return layOut(tensorsOf(parameters, "parameter"), target).segments.map((bytes, i) => {
+  const arenas = layOut(tensorsOf(parameters, "parameter"), target).segments.map((bytes, i) => {
     const arena = (name: string) => graph.source(`${name} arena ${i}`, [bytes / 4]);
-    const tensors = {
-      parameter: arena("parameter"),
-      gradient: arena("gradient"),
-      momentum: arena("momentum"),
-    };
-    graph.applyAll(sgd, [tensors.parameter, tensors.gradient, tensors.momentum, learningRate], attributes);
-    return tensors;
+    return { parameter: arena("parameter"), gradient: arena("gradient"), momentum: arena("momentum") };
   });
+  const scaling = lossScale === undefined ? [] : [lossScale];
+  if (lossScale !== undefined) {
+    graph.applyAll(updateLossScale, [lossScale, ...arenas.map(({ gradient }) => gradient)], {});
+  }
+  for (const { parameter, gradient, momentum } of arenas) {
+    graph.applyAll(sgd, [parameter, gradient, momentum, learningRate, ...scaling], attributes);
+  }
+  return arenas;
 }
 
 /** Where each tensor of an arena lies, and how long its segments are. */

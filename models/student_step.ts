@@ -7,6 +7,12 @@ import { type Gpu, readBuffer, type Target } from "../kernels/gpu.ts";
 import { byteLength, Graph, padTo4, type Tensor } from "../kernels/graph.ts";
 import { padRows, unpadRows } from "../kernels/layout.ts";
 import { l2Normalize } from "../kernels/ops/l2_normalize/l2_normalize.ts";
+import {
+  type LossScale,
+  lossScaleState,
+  packLossScale,
+  unpackLossScale,
+} from "../kernels/ops/loss_scale/loss_scale.ts";
 import { Program } from "../kernels/program.ts";
 import { recomputeActivations } from "../kernels/recompute.ts";
 import { makeSchedule, type Schedule } from "../kernels/schedule.ts";
@@ -45,6 +51,10 @@ export interface StudentStepOptions {
   small?: SmallViewOptions;
   /** Compute activations again for the backward pass, block by block, instead of keeping them. */
   checkpointActivations?: boolean;
+  /** Keep maps of pixels in float16, which not every adapter can. It needs a `lossScale`. */
+  mixedPrecision?: boolean;
+  /** What loss scaling starts from; gradients are not scaled where it is left out. */
+  lossScale?: LossScale;
   /** Seed of dropout and drop-connect, where the encoder has them; both are off where it is left out. */
   dropoutSeed?: number;
 }
@@ -71,6 +81,8 @@ export interface StepLoss {
   main: number;
   /** Of the small views; 0 where there are none. */
   small: number;
+  /** Loss scaling after the step, where there is any; its `skipped` has grown where the step was skipped. */
+  lossScale?: LossScale;
 }
 
 /** What a set of views needs in the program. */
@@ -92,11 +104,13 @@ interface StepTensors {
   sets: readonly ViewTensors[];
   learningRate: Tensor;
   dropoutSeed: Tensor;
+  lossScale?: GPUBuffer;
 }
 
 /** A step as a graph, before there is a device. */
-interface TracedStep extends Omit<StepTensors, "sets"> {
+interface TracedStep extends Omit<StepTensors, "sets" | "lossScale"> {
   graph: Graph;
+  lossScale?: Tensor;
   sets: readonly (Omit<ViewTensors, "queue"> & { queue: Tensor })[];
   parameters: readonly DeviceParameter[];
   /** The state_dict, in PyTorch's order. */
@@ -135,10 +149,11 @@ function traceStep(options: StudentStepOptions, target: Target): TracedStep {
 
   const trained = tensorsOf(parameters, "parameter");
   const forward = graph.nodes.length;
-  const gradients = differentiate(graph, sets.map(({ loss }) => loss), trained);
+  const lossScale = options.lossScale && lossScaleState(graph);
+  const gradients = differentiate(graph, sets.map(({ loss }) => loss), trained, lossScale);
   if (options.checkpointActivations) recomputeActivations(graph, forward);
-  const arenas = traceSgd(graph, parameters, target, learningRate, { momentum, weightDecay });
-  return { graph, sets, learningRate, dropoutSeed, parameters, state, gradients, arenas };
+  const arenas = traceSgd(graph, parameters, target, learningRate, { momentum, weightDecay }, lossScale);
+  return { graph, sets, learningRate, dropoutSeed, lossScale, parameters, state, gradients, arenas };
 }
 
 /** What of a step the host writes and reads. */
@@ -152,7 +167,7 @@ function hostTensors({ sets, learningRate, dropoutSeed }: TracedStep) {
 /** The dispatches of a step and its memory, without a device: what it would be on such a target. */
 export function scheduleStep(target: Target, options: StudentStepOptions): Schedule {
   const traced = traceStep(options, target);
-  const { graph, sets, parameters, gradients, arenas } = traced;
+  const { graph, sets, parameters, gradients, arenas, lossScale } = traced;
   return makeSchedule(target, {
     label: `${options.encoder.name} training step`,
     graph,
@@ -162,12 +177,24 @@ export function scheduleStep(target: Target, options: StudentStepOptions): Sched
       ...gradients,
       ...sets.map(({ queue }) => queue),
       ...arenas.flatMap(({ parameter, gradient, momentum }) => [parameter, gradient, momentum]),
+      ...lossScale === undefined ? [] : [lossScale],
     ],
+    mixedPrecision: options.mixedPrecision,
   });
 }
 
 /** Losses that can be on their way back from the device at once. */
 const LOSS_SLOTS = 4;
+
+/** Bytes of each loss of a step that are read back, and of the state of loss scaling behind them. */
+const LOSS_BYTES = 16;
+
+const STATE_USAGE = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+
+/** A buffer for state that outlives a step. */
+function createState(gpu: Gpu, tensor: Tensor): GPUBuffer {
+  return gpu.device.createBuffer({ label: tensor.label, size: byteLength(tensor), usage: STATE_USAGE });
+}
 
 /** The student, its optimizer and a mirror of the queue, on one device. */
 export class StudentStep implements Disposable {
@@ -198,7 +225,7 @@ export class StudentStep implements Disposable {
     this.#staging = Array.from({ length: LOSS_SLOTS }, () =>
       gpu.device.createBuffer({
         label: "loss",
-        size: 16 * tensors.sets.length,
+        size: LOSS_BYTES * (tensors.sets.length + 1),
         usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ,
       }));
   }
@@ -208,9 +235,7 @@ export class StudentStep implements Disposable {
     const traced = traceStep(options, gpu.target);
     const { graph, parameters, state, gradients, arenas, learningRate, dropoutSeed } = traced;
     const sets = traced.sets.map(({ queue, ...set }) => {
-      const size = byteLength(queue);
-      const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
-      return { ...set, queue: gpu.device.createBuffer({ label: queue.label, size, usage }) };
+      return { ...set, queue: createState(gpu, queue) };
     });
     const store = new ParameterStore(gpu, parameters, { training: true });
     const bound = new Map([...store.bindings(), ...store.bindArenas(arenas)]);
@@ -220,9 +245,21 @@ export class StudentStep implements Disposable {
     for (const [i, parameter] of store.trained.entries()) {
       bound.set(gradients[i], store.gradientRangeOf(parameter));
     }
+    const lossScale = traced.lossScale && createState(gpu, traced.lossScale);
+    if (lossScale !== undefined) {
+      gpu.device.queue.writeBuffer(lossScale, 0, packLossScale(options.lossScale!));
+      bound.set(traced.lossScale!, { buffer: lossScale, offset: 0, bytes: lossScale.size });
+    }
     const label = `${options.encoder.name} training step`;
-    const program = await Program.compile(gpu, { label, graph, ...hostTensors(traced), bound });
-    const tensors = { sets, learningRate, dropoutSeed };
+    const { mixedPrecision } = options;
+    const program = await Program.compile(gpu, {
+      label,
+      graph,
+      ...hostTensors(traced),
+      bound,
+      mixedPrecision,
+    });
+    const tensors = { sets, learningRate, dropoutSeed, lossScale };
     return new StudentStep(gpu, options, state, store, program, tensors);
   }
 
@@ -264,7 +301,7 @@ export class StudentStep implements Disposable {
   run(batch: StudentBatch): Promise<StepLoss> {
     const { device } = this.#gpu;
     const { head } = this.#options;
-    const { sets, learningRate, dropoutSeed } = this.#tensors;
+    const { sets, learningRate, dropoutSeed, lossScale } = this.#tensors;
     for (const [i, { images, teacher }] of sets.entries()) {
       const views = i === 0 ? batch : batch.small!;
       this.#program.write(images, views.images);
@@ -279,7 +316,10 @@ export class StudentStep implements Disposable {
     for (const [i, set] of sets.entries()) {
       this.#encodeEnqueue(encoder, set, batch.queuePointer);
       const loss = this.#program.rangeOf(set.loss);
-      encoder.copyBufferToBuffer(loss.buffer, loss.offset, staging, 16 * i, 16);
+      encoder.copyBufferToBuffer(loss.buffer, loss.offset, staging, LOSS_BYTES * i, LOSS_BYTES);
+    }
+    if (lossScale !== undefined) {
+      encoder.copyBufferToBuffer(lossScale, 0, staging, LOSS_BYTES * sets.length, LOSS_BYTES);
     }
     device.queue.submit([encoder.finish()]);
     this.#gpu.check();
@@ -300,10 +340,12 @@ export class StudentStep implements Disposable {
 
   async #readLoss(staging: GPUBuffer): Promise<StepLoss> {
     await Promise.race([staging.mapAsync(GPUMapMode.READ), this.#gpu.failed]);
-    const values = new Float32Array(staging.getMappedRange());
-    const [main, small] = [values[0], this.#tensors.sets.length > 1 ? values[4] : 0];
+    const { sets, lossScale } = this.#tensors;
+    const quads = new Float32Array(staging.getMappedRange().slice(0));
     staging.unmap();
-    return { loss: main + small, main, small };
+    const [main, small] = [quads[0], sets.length > 1 ? quads[4] : 0];
+    const scale = lossScale && unpackLossScale(quads.subarray(4 * sets.length));
+    return { loss: main + small, main, small, ...scale && { lossScale: scale } };
   }
 
   /** Frees the device's memory. */
@@ -311,6 +353,7 @@ export class StudentStep implements Disposable {
     this.#program.destroy();
     this.#store[Symbol.dispose]();
     for (const { queue } of this.#tensors.sets) queue.destroy();
+    this.#tensors.lossScale?.destroy();
     for (const buffer of this.#staging) buffer.destroy();
   }
 }

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { distill, type DistillEvents, type DistillResult } from "../../actors/distillation.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readStudentCheckpoint } from "../../models/checkpoint/student_checkpoint.ts";
+import { describeAdapter } from "../../kernels/gpu.ts";
 import type { DistillOptions } from "../../actors/options.ts";
 import type { ActorStats, ActorSystem } from "../../actors/runtime/mod.ts";
 import { referencePath } from "../reference.ts";
@@ -103,6 +104,29 @@ Deno.test("distill() with small views gives the same bits for any number of read
     Error,
     "is of a run with small views",
   );
+});
+
+Deno.test({
+  name: "distill() in mixed precision gives the same bits when it is resumed, its loss scale included",
+  ignore: Deno.env.get("SEED_LONG") !== "1", // float16 kernels are slow to compile where they are emulated
+  async fn() {
+    if (!(await describeAdapter()).hasHalf) return console.log("skipped: the adapter has no float16");
+    using folder = new RunFolder(ROWS);
+    const settings = { ...TWO_EPOCHS, amp: true };
+    const scales: unknown[] = [];
+    const onStep: DistillEvents["onStep"] = ({ lossScale }) => scales.push(lossScale);
+    const whole = await runAndListen(folder.options("whole", settings), { onStep });
+    const unbroken = scales.splice(0);
+    assertEquals(unbroken.length, STEPS);
+    const begun = folder.options("begun", settings);
+    const first = await runAndListen({ ...begun, limitSteps: 5 }, { onStep });
+    const rest = await runAndListen({ ...begun, resume: first.result.checkpoint }, { onStep });
+    assertEquals([...first.losses, ...rest.losses], whole.losses);
+    assertEquals(scales, unbroken);
+    assertEquals(await digestFile(rest.result.checkpoint), await digestFile(whole.result.checkpoint));
+    const inFull = await runAndListen(folder.options("full", TWO_EPOCHS));
+    assertLess(Math.abs(whole.losses[0] / inFull.losses[0] - 1), 1e-3);
+  },
 });
 
 Deno.test("distill() with another seed gives another student; --limit-steps ends it early with a checkpoint", async () => {

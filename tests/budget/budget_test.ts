@@ -6,11 +6,12 @@
  */
 import { assertAlmostEquals, assertEquals, assertLess } from "@std/assert";
 import type { Target } from "../../kernels/gpu.ts";
+import { INITIAL_LOSS_SCALE } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import { type Schedule, totalWork } from "../../kernels/schedule.ts";
 import { GPU_TUNING, SOFTWARE_TUNING } from "../../kernels/tuning/tuning.ts";
 import { scheduleEncoder } from "../../models/inference.ts";
 import { findEncoder } from "../../models/registry.ts";
-import { scheduleStep } from "../../models/student_step.ts";
+import { scheduleStep, type StudentStepOptions } from "../../models/student_step.ts";
 
 /** What is recorded of one piece of work. */
 interface Budget {
@@ -44,20 +45,25 @@ const TARGETS: Readonly<Record<string, Target>> = {
 
 const HEAD = { kind: "mlp", dimension: 128 } as const;
 
-/** The pieces of work, by name: [encoder, batch, side of the pictures]. */
+const AGAIN: Partial<StudentStepOptions> = { checkpointActivations: true };
+const MIXED: Partial<StudentStepOptions> = { mixedPrecision: true, lossScale: INITIAL_LOSS_SCALE };
+
+/** The pieces of work, by name: [encoder, batch, side of the pictures, what is special]. */
 const WORK: Readonly<Record<string, (target: Target) => Schedule>> = {
   ...Object.fromEntries(
     ([
-      ["resnet18", 32, 64, false],
-      ["resnet50", 32, 64, false],
-      ["mobilenetv3_large", 32, 64, false],
-      ["efficientnet_b0", 32, 64, false],
-      ["efficientnet_b0", 8, 224, false],
-      ["resnet50", 8, 224, true],
-      ["efficientnet_b0", 8, 224, true],
-    ] as const).map(([name, batch, imageSize, checkpointActivations]) => [
+      ["resnet18", 32, 64, {}],
+      ["resnet50", 32, 64, {}],
+      ["mobilenetv3_large", 32, 64, {}],
+      ["efficientnet_b0", 32, 64, {}],
+      ["efficientnet_b0", 8, 224, {}],
+      ["resnet50", 8, 224, AGAIN],
+      ["efficientnet_b0", 8, 224, AGAIN],
+      ["resnet50", 32, 64, MIXED],
+      ["efficientnet_b0", 8, 224, MIXED],
+    ] as const).map(([name, batch, imageSize, options]) => [
       `${name} training step, ${batch} x ${imageSize} px` +
-      (checkpointActivations ? ", activations computed again" : ""),
+      (options === AGAIN ? ", activations computed again" : options === MIXED ? ", mixed precision" : ""),
       (target: Target) =>
         scheduleStep(target, {
           encoder: findEncoder(name),
@@ -69,7 +75,7 @@ const WORK: Readonly<Record<string, (target: Target) => Schedule>> = {
           teacherTemperature: 0.01,
           momentum: 0.9,
           weightDecay: 1e-4,
-          checkpointActivations,
+          ...options,
         }),
     ]),
   ),

@@ -92,6 +92,7 @@ Deno.test("parseDistillFlags() reads a command line of the original", () => {
       saveEvery: null,
       tuning: null,
       checkpointActivations: false,
+      amp: false,
       dim: 256,
       queue: 4096,
       distillT: 1e-4,

@@ -7,9 +7,10 @@
 import { assert } from "@std/assert";
 import { differentiate } from "../../kernels/autodiff.ts";
 import { type Gpu, openGpu } from "../../kernels/gpu.ts";
-import { elementCount, Graph, type Op, type Tensor } from "../../kernels/graph.ts";
+import { elementCount, Graph, type Op, paddedCount, type Tensor } from "../../kernels/graph.ts";
 import { padRows, unpadRows } from "../../kernels/layout.ts";
 import { Program } from "../../kernels/program.ts";
+import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, storage, uniforms } from "../../kernels/wgsl.ts";
 import { GPU_TUNING } from "../../kernels/tuning/tuning.ts";
 import { Random } from "../../data/random.ts";
 
@@ -52,6 +53,28 @@ const weightedSum: Op<Record<never, never>> = {
   },
 };
 
+/** y = x, with the same for the gradient. */
+const copy: Op<Record<never, never>> = {
+  name: "copy",
+  shape: ([x]) => [{ shape: x.shape }],
+  gradient: (graph, _node, [dy]) => [graph.apply(copy, [dy!], {})],
+  lower(lowering, node) {
+    const quads = paddedCount(node.inputs[0]) / 4;
+    lowering.dispatch({
+      label: "copy",
+      source: `${LINEAR_MAIN}${storage(1, "x")}${storage(2, "y", "read_write")}
+        @group(0) @binding(0) var<uniform> quads: u32;
+        fn invocation(i: u32) { if (i < quads) { y[i] = x[i]; } }`,
+      bindings: [...node.inputs, ...node.outputs],
+      uniforms: uniforms(quads),
+      workgroups: linearWorkgroups(quads, LINEAR_SIZE),
+    });
+  },
+};
+
+/** Of float16's 2^-11 half an ulp, some sums' worth. */
+const HALF_TOLERANCE = 1e-2;
+
 /** What {@linkcode checkOp} needs. */
 export interface OpCheck {
   /** Whole numbers are a tensor of u32. */
@@ -65,6 +88,8 @@ export interface OpCheck {
   reference(...inputs: Float64Array[]): Float64Array;
   /** Largest error, relative to the largest magnitude of what is compared; 1e-5 unless said. */
   tolerance?: number;
+  /** Whether it is also run with maps in float16, where the adapter has that; it is unless said. */
+  inHalf?: boolean;
   /** The output is a loss, from which differentiation starts by itself. */
   loss?: boolean;
 }
@@ -84,19 +109,25 @@ export function relativeError(actual: ArrayLike<number>, expected: ArrayLike<num
 
 /**
  * Runs an op forward and backward and compares both with the loop. Also checks that pad lanes stay zero. On a software
- * adapter the op is run with everything read from buffers, and with everything read through textures.
+ * adapter the op is run with everything read from buffers, and with everything read through textures; on one that has
+ * float16 once more with maps of pixels in that.
  */
 export async function checkOp(gpu: Gpu, check: OpCheck): Promise<void> {
   const graph = new Graph();
   const inputs = check.inputs.map(({ shape, values }, i) =>
     graph.source(`input ${i}`, shape, values instanceof Uint32Array ? "u32" : "f32")
   );
-  const output = check.build(graph, inputs);
+  // What the host writes and reads stays float32; what is between two copies need not.
+  const copied = (tensor: Tensor) => tensor.dtype === "f32" ? graph.apply(copy, [tensor], {}) : tensor;
+  const built = check.build(graph, inputs.map(copied));
+  const output = check.loss ? built : copied(built);
   const wanted = inputs.filter((_, i) => check.inputs[i].gradient);
   const weights = graph.source("weights", output.shape);
-  const gradients = wanted.length === 0
-    ? []
-    : differentiate(graph, check.loss ? output : graph.apply(weightedSum, [output, weights], {}), wanted);
+  const gradients = wanted.length === 0 ? [] : differentiate(
+    graph,
+    check.loss ? output : graph.apply(weightedSum, [output, copied(weights)], {}),
+    wanted,
+  );
   const weightValues = check.loss ? Float32Array.of(1) : randomValues("weights", output.shape);
 
   const doubles = check.inputs.map(({ values }) => Float64Array.from(values));
@@ -122,8 +153,14 @@ export async function checkOp(gpu: Gpu, check: OpCheck): Promise<void> {
   ];
 
   const { tuning } = gpu.target;
-  const thresholds = gpu.target.isSoftware ? [null, 0] : [null];
-  for (const threshold of thresholds) {
+  const ways: { how: string; threshold: number | null; mixedPrecision?: boolean }[] = [
+    { how: "", threshold: null },
+    ...gpu.target.isSoftware ? [{ how: " through textures", threshold: 0 }] : [],
+    ...gpu.adapter.hasHalf && (check.inHalf ?? true)
+      ? [{ how: " in float16", threshold: null, mixedPrecision: true }]
+      : [],
+  ];
+  for (const { how, threshold, mixedPrecision = false } of ways) {
     using program = await Program.compile(
       {
         ...gpu,
@@ -132,7 +169,13 @@ export async function checkOp(gpu: Gpu, check: OpCheck): Promise<void> {
           tuning: { ...tuning, productTextures: threshold !== null, textureFromLoads: threshold },
         },
       },
-      { label: "test", graph, inputs: [...inputs, weights], outputs: [output, ...gradients] },
+      {
+        label: "test",
+        graph,
+        inputs: [...inputs, weights],
+        outputs: [output, ...gradients],
+        mixedPrecision,
+      },
     );
     for (const [i, input] of inputs.entries()) {
       const { values } = check.inputs[i];
@@ -146,8 +189,8 @@ export async function checkOp(gpu: Gpu, check: OpCheck): Promise<void> {
       const kept = padRows(values, tensor.shape);
       assert(padded.every((value, i) => value === kept[i]), `${tensor.label}: pad lanes are not zero`);
       const error = relativeError(values, expected);
-      const how = threshold === 0 ? " through textures" : "";
-      assert(error <= tolerance, `${name}${how}: relative error ${error} > ${tolerance}`);
+      const allowed = mixedPrecision ? Math.max(tolerance, HALF_TOLERANCE) : tolerance;
+      assert(error <= allowed, `${name}${how}: relative error ${error} > ${allowed}`);
     }
   }
 }

@@ -4,6 +4,16 @@ import { fitsTexture } from "../../texture_operand.ts";
 import { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, storage, uniforms } from "../../wgsl.ts";
 import wgsl from "./sgd.wgsl" with { type: "text" };
 
+const UNSCALED = `
+fn is_applied() -> bool { return true; }
+fn unscaled(gradient: vec4<f32>) -> vec4<f32> { return gradient; }
+`;
+
+const SCALED = `
+fn is_applied() -> bool { return loss_scale[1].x != 0.0; }
+fn unscaled(gradient: vec4<f32>) -> vec4<f32> { return gradient * loss_scale[1].y; }
+`;
+
 /** Attributes of {@linkcode sgd}. */
 export interface SgdAttributes {
   momentum: number;
@@ -11,8 +21,9 @@ export interface SgdAttributes {
 }
 
 /**
- * v = momentum * v + (gradient + weightDecay * w); w = w - rate * v. Inputs: w, gradient, v, and the learning rate [1],
- * which changes from step to step. Momentum starts from zeros, which gives PyTorch's first step.
+ * v = momentum * v + (gradient + weightDecay * w); w = w - rate * v. Inputs: w, gradient, v, the learning rate [1],
+ * which changes from step to step, and where the gradients are scaled, the state of loss scaling. Momentum starts from
+ * zeros, which gives PyTorch's first step.
  */
 export const sgd: Op<SgdAttributes> = {
   name: "sgd",
@@ -26,16 +37,20 @@ export const sgd: Op<SgdAttributes> = {
   },
 
   lower(lowering, node, { momentum, weightDecay }) {
-    const [weights, , velocity] = node.inputs;
+    const [weights, , velocity, , lossScale] = node.inputs;
     const quads = paddedCount(weights) / 4;
     // A buffer that is written cannot be bound for reading too, but a copy of it can.
     const isCopied = quads >= (lowering.target.tuning.textureFromLoads ?? Infinity) &&
       fitsTexture(lowering.target, weights);
+    const bindings = isCopied ? [...node.inputs, weights, velocity] : node.inputs;
+    const copies = node.inputs.length + 1;
     lowering.dispatch({
       label: "sgd",
-      source: LINEAR_MAIN + (isCopied ? storage(5, "weights_before") + storage(6, "velocity_before") : "") +
-        (isCopied ? wgsl : wgsl.replaceAll("_before", "")),
-      bindings: isCopied ? [...node.inputs, weights, velocity] : node.inputs,
+      source: LINEAR_MAIN + (lossScale === undefined ? UNSCALED : storage(5, "loss_scale") + SCALED) +
+        (isCopied
+          ? storage(copies, "weights_before") + storage(copies + 1, "velocity_before") + wgsl
+          : wgsl.replaceAll("_before", "")),
+      bindings,
       uniforms: uniforms(quads, f32(momentum), f32(weightDecay)),
       workgroups: linearWorkgroups(quads, LINEAR_SIZE),
     });

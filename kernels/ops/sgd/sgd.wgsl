@@ -6,9 +6,9 @@ struct Params { quads: u32, momentum: f32, weight_decay: f32 }
 @group(0) @binding(4) var<storage, read> learning_rate: array<vec4<f32>>;
 
 fn invocation(i: u32) {
-  if (i >= p.quads) { return; }
+  if (i >= p.quads || !is_applied()) { return; }
   let w = weights_before[i];
-  let v = p.momentum * velocity_before[i] + (gradients[i] + p.weight_decay * w);
+  let v = p.momentum * velocity_before[i] + (unscaled(gradients[i]) + p.weight_decay * w);
   velocity[i] = v;
   weights[i] = w - learning_rate[0].x * v;
 }

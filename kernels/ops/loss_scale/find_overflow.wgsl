@@ -1,0 +1,22 @@
+struct Params { quads: u32, groups: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> gradients: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> found: array<vec4<f32>>; // one a workgroup: 1 in x where one overflowed
+
+const LANES = 64u;
+var<workgroup> overflows: array<u32, LANES>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  var overflow = vec4<bool>();
+  for (var i = group.x * LANES + lane; i < p.quads; i += p.groups * LANES) {
+    // Of infinities and NaN, and of them alone, all bits of the exponent are set. Comparisons may be optimised away.
+    overflow |= (bitcast<vec4<u32>>(gradients[i]) & vec4<u32>(0x7f800000u)) == vec4<u32>(0x7f800000u);
+  }
+  overflows[lane] = u32(any(overflow));
+  for (var width = LANES / 2u; width > 0u; width /= 2u) {
+    workgroupBarrier();
+    if (lane < width) { overflows[lane] |= overflows[lane + width]; }
+  }
+  if (lane == 0u) { found[group.x] = vec4<f32>(f32(overflows[0]), 0.0, 0.0, 0.0); }
+}

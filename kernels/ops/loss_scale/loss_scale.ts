@@ -1,0 +1,100 @@
+/**
+ * Loss scaling for mixed precision (Micikevicius et al. 2018), by the rule of `torch.amp.GradScaler`: the loss's gradient
+ * is multiplied by a scale so that what follows from it does not vanish in float16. A step whose gradients overflow is
+ * skipped and makes the scale smaller, many good steps in a row make it larger. All of it stays on the device.
+ */
+import { type Graph, type Op, paddedCount, type Tensor } from "../../graph.ts";
+import { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import findWgsl from "./find_overflow.wgsl" with { type: "text" };
+import scaleWgsl from "./scale_gradient.wgsl" with { type: "text" };
+import updateWgsl from "./update.wgsl" with { type: "text" };
+
+/** Where loss scaling is. */
+export interface LossScale {
+  /** What the loss's gradient is multiplied by. */
+  scale: number;
+  /** Steps without an overflow since the scale changed. */
+  goodSteps: number;
+  /** Steps that were skipped so far. */
+  skipped: number;
+}
+
+/** What `torch.amp.GradScaler` starts with. */
+export const INITIAL_LOSS_SCALE: LossScale = { scale: 2 ** 16, goodSteps: 0, skipped: 0 };
+
+const GROWTH = 2;
+const BACKOFF = 0.5;
+const GROWTH_INTERVAL = 2000;
+
+/**
+ * A source tensor for the scale's state, to be bound, [8]: scale, good steps, skipped steps, 0; then of the step under
+ * way whether its gradients can be applied (1 or 0), what they are to be multiplied by, 0, 0.
+ */
+export function lossScaleState(graph: Graph): Tensor {
+  return graph.source("loss scale", [8]);
+}
+
+/** What {@linkcode lossScaleState} holds before a step. */
+export function packLossScale({ scale, goodSteps, skipped }: LossScale): Float32Array<ArrayBuffer> {
+  return Float32Array.of(scale, goodSteps, skipped, 0, 1, 1 / scale, 0, 0);
+}
+
+/** What {@linkcode lossScaleState} held after a step, read back. */
+export function unpackLossScale(
+  [scale, goodSteps, skipped]: ArrayLike<number> & Iterable<number>,
+): LossScale {
+  return { scale, goodSteps, skipped };
+}
+
+/** gradient * scale, like the gradient. Inputs: the gradient, the state. */
+export const scaleGradient: Op<Record<never, never>> = {
+  name: "scale_gradient",
+
+  shape: ([gradient]) => [{ shape: gradient.shape }],
+
+  lower(lowering, node) {
+    const quads = paddedCount(node.inputs[0]) / 4;
+    lowering.dispatch({
+      label: "scale_gradient",
+      source: LINEAR_MAIN + scaleWgsl,
+      bindings: [...node.inputs, ...node.outputs],
+      uniforms: uniforms(quads),
+      workgroups: linearWorkgroups(quads, LINEAR_SIZE),
+    });
+  },
+};
+
+/** Workgroups that look for overflows in a tensor. */
+const SEARCHERS = 64;
+
+/**
+ * Looks for infinities and NaN in gradients, and brings the state up to date. Inputs: the state, and any number of
+ * tensors of gradients.
+ */
+export const updateLossScale: Op<Record<never, never>> = {
+  name: "update_loss_scale",
+  hasEffect: true,
+
+  shape: () => [],
+
+  lower(lowering, node) {
+    const [state, ...gradients] = node.inputs;
+    const found = lowering.scratch({ shape: [gradients.length, SEARCHERS, 4] }, "overflows found");
+    for (const [i, tensor] of gradients.entries()) {
+      lowering.dispatch({
+        label: "find_overflow",
+        source: findWgsl,
+        bindings: [tensor, gradients.length === 1 ? found : lowering.rows(found, i, 1)],
+        uniforms: uniforms(paddedCount(tensor) / 4, SEARCHERS),
+        workgroups: [SEARCHERS, 1, 1],
+      });
+    }
+    lowering.dispatch({
+      label: "update_loss_scale",
+      source: updateWgsl,
+      bindings: [found, state],
+      uniforms: uniforms(gradients.length * SEARCHERS, f32(GROWTH), f32(BACKOFF), f32(GROWTH_INTERVAL)),
+      workgroups: [1, 1, 1],
+    });
+  },
+};
