@@ -68,6 +68,9 @@
  * - **Crashes.** Whatever an actor throws ends it, and ends the run: everything that waits for it rejects, all others
  *   are stopped, and {@linkcode ActorSystem.run} rejects with an {@linkcode ActorCrash} that has the actor's name and its
  *   error. A failure that the asker is meant to deal with is a reply.
+ * - **Restarts.** Actors that a {@linkcode Supervisor} spawned are started again instead, alone or with others
+ *   ({@linkcode RestartStrategy}), so many times within a while; hooks say what they begin with and tell others of their
+ *   new references. A `UserError` is never answered by a restart.
  *
  * @module
  */
@@ -100,10 +103,13 @@ export {
 } from "./ref.ts";
 export type { ActorStats, DoorStats, LinkStats, TimeStats } from "./stats.ts";
 export {
-  ActorSystem,
-  type SpawnOptions,
-  type StopAll,
-  type Supervision,
-  type SystemOptions,
-} from "./system.ts";
+  type Restart,
+  type RestartHooks,
+  type RestartStrategy,
+  Supervised,
+  Supervisor,
+  type SupervisorHost,
+  type SupervisorOptions,
+} from "./supervisor.ts";
+export { ActorSystem, type SpawnOptions, type SystemOptions } from "./system.ts";
 export type { TraceSpan } from "./trace.ts";

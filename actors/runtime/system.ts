@@ -1,26 +1,16 @@
 /** The main thread's side: spawns actors, sees them fail, and ends them all. */
 
 import type { ActorDefinition, ConfigOf, Handlers, Protocol, ProtocolOf } from "./actor.ts";
-import { ActorCrash, ActorStopped, type Crash, describeFailure, isCausedByStop } from "./failure.ts";
+import { ActorCrash, ActorStopped, blame, type Crash, describeFailure, isCausedByStop } from "./failure.ts";
 import { Actor } from "./handle.ts";
 import { ActorHost, within } from "./host.ts";
 import { DEFAULT_CREDITS } from "./mailbox.ts";
 import type { ActorRef } from "./ref.ts";
+import { Supervisor, type SupervisorOptions } from "./supervisor.ts";
 import type { TraceSpan } from "./trace.ts";
-
-/** What happens to the others when one actor crashes. */
-export type Supervision = StopAll;
-
-/** They are all stopped, and the run has failed with the crash of the first. */
-export interface StopAll {
-  /** Names the strategy. */
-  readonly strategy: "stop-all";
-}
 
 /** Options of an {@linkcode ActorSystem}. */
 export interface SystemOptions {
-  /** Default: `{ strategy: "stop-all" }`. */
-  supervision?: Supervision;
   /** Stops everything when it is aborted, e.g. by Ctrl-C. */
   signal?: AbortSignal;
   /** How long an actor that must stop may go on with what it is doing, in ms. Default: 3000. */
@@ -45,7 +35,6 @@ export class ActorSystem {
    */
   readonly failed: Promise<never>;
   readonly #fail: (crash: ActorCrash) => void;
-  readonly #supervision: Supervision;
   readonly #graceMs: number;
   readonly #onTrace: SystemOptions["onTrace"];
   readonly #signal?: AbortSignal;
@@ -56,17 +45,20 @@ export class ActorSystem {
   readonly #main: ActorHost;
   readonly #listeners = new Map<string, ActorHost>();
   readonly #terminated: string[] = [];
+  readonly #supervisors: Supervisor[] = [];
+  /** Rejects when everything begins to stop. */
+  readonly #over = Promise.withResolvers<never>();
   #crash?: ActorCrash;
   #stopping?: Promise<void>;
 
   /** Starts nothing yet. */
   constructor(
-    { supervision = { strategy: "stop-all" }, signal, graceMs = 3000, onTrace }: SystemOptions = {},
+    { signal, graceMs = 3000, onTrace }: SystemOptions = {},
   ) {
     const { promise, reject } = Promise.withResolvers<never>();
     this.failed = promise;
     this.#fail = reject;
-    this.#supervision = supervision;
+    this.#over.promise.catch(() => {}); // for those that wait for a restart
     this.#graceMs = graceMs;
     this.#onTrace = onTrace;
     this.#main = this.#host("main");
@@ -115,7 +107,7 @@ export class ActorSystem {
       },
       this.#main.endpoint,
       {
-        onCrash: (crash) => this.#onCrash(crash),
+        onCrash: (crash) => this.#onCrash(name, crash),
         onTrace: (spans) => this.#onTrace?.(name, spans),
         onEnd: (wasTerminated) => {
           this.#actors.delete(name);
@@ -124,7 +116,7 @@ export class ActorSystem {
           // Nobody told those that wait for it. Where everything stops anyway, they wait no longer.
           if (this.#stopping === undefined) {
             const error = new Error("it did not stop in time, and its Worker was terminated");
-            this.#onCrash({ actor: name, failure: describeFailure(error) });
+            this.#onCrash(name, { actor: name, failure: describeFailure(error) });
           }
         },
         endReason: () => this.#crash ?? new ActorStopped(name),
@@ -132,6 +124,24 @@ export class ActorSystem {
     );
     this.#actors.set(name, actor);
     return actor;
+  }
+
+  /**
+   * Makes a supervisor, whose actors are started again when they crash. A crash of any other actor, and one that no
+   * supervisor takes care of, stops everything.
+   */
+  supervise(options: SupervisorOptions): Supervisor {
+    const isStopping = () => this.#stopping !== undefined;
+    const supervisor = new Supervisor({
+      spawn: (...args) => this.spawn(...args),
+      over: this.#over.promise,
+      get isStopping() {
+        return isStopping();
+      },
+      fail: (error) => this.#onCrash("main", blame("main", error)),
+    }, options);
+    this.#supervisors.push(supervisor);
+    return supervisor;
   }
 
   /** Lets the main thread receive messages: an actor without a Worker, e.g. for progress and metrics. */
@@ -182,6 +192,7 @@ export class ActorSystem {
   }
 
   async #stopAll(): Promise<void> {
+    this.#over.reject(this.#crash ?? new ActorStopped("main", "must stop and sends"));
     this.#signal?.removeEventListener("abort", this.#abort);
     await Promise.all([
       ...this.#actors.values().map((actor) => actor.stop()),
@@ -196,15 +207,21 @@ export class ActorSystem {
     );
   }
 
-  #onCrash(crash: Crash): void {
+  /** @param reporter who ended; it may blame another actor for it */
+  #onCrash(reporter: string, crash: Crash): void {
     if (this.#crash !== undefined) return;
     if (this.#stopping !== undefined && isCausedByStop(crash.failure)) return;
+    if (this.#stopping === undefined && this.#isSupervised(crash.actor, crash)) {
+      if (reporter === crash.actor || this.#isSupervised(reporter, crash)) return;
+    }
     const error = new ActorCrash(crash);
     this.#crash = error;
-    switch (this.#supervision.strategy) {
-      case "stop-all":
-        this.stop().then(() => this.#fail(error));
-    }
+    this.stop().then(() => this.#fail(error));
+  }
+
+  /** Whether somebody takes care of it. */
+  #isSupervised(name: string, crash: Crash): boolean {
+    return this.#supervisors.find(({ names }) => names.includes(name))?.take(name, crash) ?? false;
   }
 
   #host(name: string, credits = 0): ActorHost {
@@ -212,7 +229,7 @@ export class ActorSystem {
     return new ActorHost(
       name,
       credits,
-      (crash) => this.#onCrash(crash),
+      (crash) => this.#onCrash(name, crash),
       onTrace && ((spans) => onTrace(name, spans)),
     );
   }

@@ -1,0 +1,268 @@
+/** Starts crashed actors again, after the model of Erlang's supervisors. */
+
+import type { ActorDefinition, ConfigOf, MessageName, Protocol, ProtocolOf } from "./actor.ts";
+import { ActorCrash, ActorStopped, type Crash } from "./failure.ts";
+import type { Actor } from "./handle.ts";
+import type { ActorRef, AskOptions, SendArguments } from "./ref.ts";
+import type { SpawnOptions } from "./system.ts";
+
+/**
+ * Who is started again when one crashes: that one; that one and those that were spawned after it; or all.
+ */
+export type RestartStrategy = "one-for-one" | "rest-for-one" | "one-for-all";
+
+/** A restart under way. */
+export interface Restart {
+  /** What went wrong. */
+  crash: ActorCrash;
+  /** Names of the actors that are started again, in the order in which they were spawned. */
+  actors: readonly string[];
+  /** Restarts so far, this one among them. */
+  count: number;
+}
+
+/** What may be done about a restart. */
+export interface RestartHooks {
+  /**
+   * The actors have stopped and are not started yet: the time to ask those that go on where they are. What it throws
+   * ends the run, unless it is the crash of another supervised actor.
+   */
+  prepare?(restart: Restart): void | Promise<void>;
+  /** The actors have been spawned again: the time to tell others of their new references. */
+  resume?(restart: Restart): void | Promise<void>;
+}
+
+/** Options of {@linkcode Supervisor}s. */
+export interface SupervisorOptions extends RestartHooks {
+  /** Who is started again. */
+  strategy: RestartStrategy;
+  /** After so many restarts within {@linkcode withinMs} the next crash is passed on, or ends the run. Default: 3. */
+  maxRestarts?: number;
+  /** Default: a minute. */
+  withinMs?: number;
+}
+
+/** What a supervisor needs of its system. */
+export interface SupervisorHost {
+  // deno-lint-ignore no-explicit-any -- any definition
+  spawn<D extends ActorDefinition<any, any>>(
+    name: string,
+    url: URL | string,
+    config: ConfigOf<D>,
+    options?: SpawnOptions,
+  ): Actor<ProtocolOf<D>>;
+  /** Rejects when the system begins to stop. */
+  readonly over: Promise<never>;
+  readonly isStopping: boolean;
+  /** Something failed that no restart can mend. */
+  fail(error: unknown): void;
+}
+
+/** An actor that is started again when it crashes. */
+export class Supervised<P extends Protocol<P>> {
+  /** The name that each of its lives has. */
+  readonly name: string;
+  readonly #spawn: () => Actor<P>;
+  readonly #over: Promise<never>;
+  #actor: Actor<P>;
+  #next = Promise.withResolvers<void>();
+
+  /** Made by {@linkcode Supervisor.spawn}. */
+  constructor(name: string, spawn: () => Actor<P>, over: Promise<never>) {
+    this.name = name;
+    this.#spawn = spawn;
+    this.#over = over;
+    this.#actor = spawn();
+  }
+
+  /** Its present life. */
+  get actor(): Actor<P> {
+    return this.#actor;
+  }
+
+  /** A reference to its present life. */
+  get ref(): ActorRef<P> {
+    return this.#actor.ref;
+  }
+
+  /**
+   * Asks, and asks the next life again where this one ends before it answers. For questions that may be asked twice, with
+   * no buffers that the first one took away.
+   *
+   * @throws what the run ends with, if no next life comes
+   */
+  async ask<K extends MessageName<P>>(
+    name: K,
+    ...args: SendArguments<P[K], AskOptions>
+  ): Promise<P[K]["reply"]> {
+    for (;;) {
+      const asked = this.#actor;
+      const { promise: next } = this.#next;
+      try {
+        return await asked.ref.ask(name, ...args);
+      } catch (error) {
+        if (!(error instanceof ActorCrash || error instanceof ActorStopped)) throw error;
+        if (asked === this.#actor) await Promise.race([next, this.#over]);
+      }
+    }
+  }
+
+  /** Ends this life. */
+  stop(): Promise<void> {
+    return this.#actor.stop();
+  }
+
+  /** Begins the next one. */
+  start(): void {
+    this.#actor = this.#spawn();
+    this.#next.resolve();
+    this.#next = Promise.withResolvers();
+  }
+
+  /** Its name, as a supervisor has several. */
+  get names(): readonly string[] {
+    return [this.name];
+  }
+}
+
+// deno-lint-ignore no-explicit-any -- of whatever protocol
+type Child = Supervised<any> | Supervisor;
+
+/**
+ * Owns actors, and other supervisors, in the order in which they were spawned. A crash of an actor that is a `UserError` is
+ * not answered by a restart: nothing would be better the next time.
+ */
+export class Supervisor {
+  readonly #host: SupervisorHost;
+  readonly #options: SupervisorOptions;
+  readonly #children: Child[] = [];
+  readonly #times: number[] = [];
+  /** Children that are stopped, or about to be, and not yet started again. */
+  readonly #down = new Set<Child>();
+  #crash?: ActorCrash;
+  #count = 0;
+  #restarting?: Promise<void>;
+  /** Grows when this supervisor itself is stopped: a restart of before is none of its business any more. */
+  #life = 0;
+
+  /** Made by `ActorSystem.supervise()` and {@linkcode supervise}. */
+  constructor(host: SupervisorHost, options: SupervisorOptions) {
+    this.#host = host;
+    this.#options = options;
+  }
+
+  /** Names of all actors in here. */
+  get names(): readonly string[] {
+    return this.#children.flatMap(({ names }) => names);
+  }
+
+  /**
+   * Spawns an actor that is started again when it crashes; see `ActorSystem.spawn()`.
+   *
+   * @param config makes the configuration, for each life anew: references in it must lead to actors that live then
+   */
+  // deno-lint-ignore no-explicit-any -- any definition
+  spawn<D extends ActorDefinition<any, any>>(
+    name: string,
+    url: URL | string,
+    config: () => ConfigOf<D>,
+    options?: SpawnOptions,
+  ): Supervised<ProtocolOf<D>> {
+    const child = new Supervised<ProtocolOf<D>>(
+      name,
+      () => this.#host.spawn<D>(name, url, config(), options),
+      this.#host.over,
+    );
+    this.#children.push(child);
+    return child;
+  }
+
+  /** A supervisor in the place of a child: what it cannot mend is a crash of its own. It has this one's hooks. */
+  supervise(options: Omit<SupervisorOptions, keyof RestartHooks>): Supervisor {
+    const { prepare, resume } = this.#options;
+    const child = new Supervisor(this.#host, { ...options, prepare, resume });
+    this.#children.push(child);
+    return child;
+  }
+
+  /**
+   * An actor of that name crashed.
+   *
+   * @returns whether this is taken care of
+   */
+  take(name: string, crash: Crash): boolean {
+    const index = this.#children.findIndex(({ names }) => names.includes(name));
+    const child = this.#children[index];
+    if (child === undefined) return false;
+    if (this.#down.has(child)) return true; // an echo
+    if (crash.failure.isUserError) return false;
+    if (child instanceof Supervisor && child.take(name, crash)) return true;
+    if (!this.#isAllowed()) return false;
+    this.#crash = new ActorCrash(crash);
+    for (const [i, other] of this.#children.entries()) {
+      const { strategy } = this.#options;
+      if (strategy === "one-for-all" || i === index || (strategy === "rest-for-one" && i > index)) {
+        this.#down.add(other);
+      }
+    }
+    this.#restarting ??= this.#restart().finally(() => this.#restarting = undefined);
+    return true;
+  }
+
+  /** Stops all that is in here; a restart under way is given up. */
+  async stop(): Promise<void> {
+    this.#life++;
+    this.#down.clear();
+    for (const child of this.#children) this.#down.add(child);
+    await Promise.all(this.#children.map((child) => child.stop()));
+  }
+
+  /** Starts all that is in here, after {@linkcode stop}. */
+  start(): void {
+    this.#down.clear();
+    for (const child of this.#children) child.start();
+  }
+
+  #isAllowed(): boolean {
+    const { maxRestarts = 3, withinMs = 60_000 } = this.#options;
+    const now = performance.now();
+    while (this.#times.length > 0 && this.#times[0] < now - withinMs) this.#times.shift();
+    if (this.#times.length >= maxRestarts) return false;
+    this.#times.push(now);
+    this.#count++;
+    return true;
+  }
+
+  async #restart(): Promise<void> {
+    const life = this.#life;
+    const isMine = () => life === this.#life && !this.#host.isStopping;
+    while (this.#down.size > 0 && isMine()) {
+      const down = this.#children.filter((child) => this.#down.has(child));
+      let known = down.length;
+      try {
+        await Promise.all(down.map((child) => child.stop()));
+        if (!isMine()) return;
+        if (this.#down.size > known) continue; // another one crashed meanwhile
+        const restart = {
+          crash: this.#crash!,
+          actors: down.flatMap(({ names }) => names),
+          count: this.#count,
+        };
+        await this.#options.prepare?.(restart);
+        if (!isMine()) return;
+        if (this.#down.size > known) continue;
+        this.#down.clear();
+        known = 0;
+        for (const child of down) child.start();
+        await this.#options.resume?.(restart);
+      } catch (error) {
+        if (!isMine()) return;
+        // The report of a crash that explains it may still be on its way.
+        if (error instanceof ActorCrash) this.take(error.actor, error);
+        if (this.#down.size > known) continue;
+        this.#host.fail(error);
+        return;
+      }
+    }
+  }
+}

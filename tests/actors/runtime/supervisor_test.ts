@@ -1,0 +1,201 @@
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import {
+  ActorCrash,
+  ActorSystem,
+  type Restart,
+  type RestartHooks,
+  type RestartStrategy,
+  type Supervisor,
+} from "../../../actors/runtime/mod.ts";
+import type mortal from "./fixtures/mortal.ts";
+import { fixture, until, withSystem } from "./helpers.ts";
+
+/** A supervised actor that counts its lives. */
+function spawnMortal(supervisor: Supervisor, name: string, config: { crashesInStart?: number } = {}) {
+  let life = 0;
+  return supervisor.spawn<typeof mortal>(name, fixture("mortal.ts"), () => {
+    life++;
+    return { life, crashInStart: life > 1 && life <= 1 + (config.crashesInStart ?? 0) };
+  });
+}
+
+/** Notes what a supervisor does. */
+function noteRestarts(): RestartHooks & { notes: string[]; restarts: Restart[] } {
+  const notes: string[] = [];
+  const restarts: Restart[] = [];
+  return {
+    notes,
+    restarts,
+    prepare: ({ actors }) => void notes.push(`prepare ${actors}`),
+    resume(restart) {
+      notes.push(`resume ${restart.actors}`);
+      restarts.push(restart);
+    },
+  };
+}
+
+const EXPECTED: Record<RestartStrategy, { restarted: string; lives: number[] }> = {
+  "one-for-one": { restarted: "b", lives: [1, 2, 1] },
+  "rest-for-one": { restarted: "b,c", lives: [1, 2, 2] },
+  "one-for-all": { restarted: "a,b,c", lives: [2, 2, 2] },
+};
+
+for (const strategy of Object.keys(EXPECTED) as RestartStrategy[]) {
+  Deno.test(`a supervisor restarts ${strategy}, between its hooks`, () =>
+    withSystem(async (system) => {
+      const { notes, restarts, ...hooks } = noteRestarts();
+      const supervisor = system.supervise({ strategy, ...hooks });
+      const actors = ["a", "b", "c"].map((name) => spawnMortal(supervisor, name));
+      assertEquals(await Promise.all(actors.map((actor) => actor.ask("life"))), [1, 1, 1]);
+      await actors[1].ref.tell("crash", "error");
+      await until(() => restarts.length === 1);
+      const { restarted, lives } = EXPECTED[strategy];
+      assertEquals(notes, [`prepare ${restarted}`, `resume ${restarted}`]);
+      assertEquals(await Promise.all(actors.map((actor) => actor.ask("life"))), lives);
+      assertEquals(restarts[0].count, 1);
+      assertEquals(restarts[0].crash.message, 'actor "b" crashed: TypeError: life 1 is over');
+      assertEquals([...system.actors.keys()].toSorted(), ["a", "b", "c"]);
+    }));
+}
+
+Deno.test("Supervised.ask() asks the next life where one ends without an answer", () =>
+  withSystem(async (system) => {
+    const supervisor = system.supervise({ strategy: "one-for-one" });
+    const actor = spawnMortal(supervisor, "a");
+    const held = assertRejects(() => actor.ref.ask("hold"), ActorCrash);
+    await actor.ref.tell("crash", "error");
+    await held;
+    assertEquals(await actor.ask("life"), 2);
+    const failing = actor.ref.tell("crash", "error");
+    const answers = await Promise.all([actor.ask("life"), actor.ask("life"), failing]);
+    assertEquals(answers.slice(0, 2), [3, 3]);
+  }));
+
+Deno.test("a supervisor that restarts too often gives up, and the run ends with the last crash", async () => {
+  const { restarts, ...hooks } = noteRestarts();
+  const error = await assertRejects(() =>
+    withSystem(async (system) => {
+      const supervisor = system.supervise({ strategy: "one-for-one", maxRestarts: 2, ...hooks });
+      const actor = spawnMortal(supervisor, "a");
+      for (let i = 0; i < 3; i++) {
+        await actor.ask("life");
+        await actor.ref.tell("crash", "error");
+        await until(() => restarts.length === i + 1);
+      }
+    }), ActorCrash);
+  assertEquals(error.message, 'actor "a" crashed: TypeError: life 3 is over');
+  assertEquals(restarts.map(({ count }) => count), [1, 2]);
+});
+
+Deno.test("a supervisor tries again when an actor does not get through its start", () =>
+  withSystem(async (system) => {
+    const supervisor = system.supervise({ strategy: "one-for-one" });
+    const actor = spawnMortal(supervisor, "a", { crashesInStart: 2 });
+    await actor.ask("life");
+    await actor.ref.tell("crash", "error");
+    assertEquals(await actor.ask("life"), 4);
+  }));
+
+Deno.test("a UserError ends the run, whatever the supervisor", async () => {
+  const error = await assertRejects(() =>
+    withSystem(async (system) => {
+      const supervisor = system.supervise({ strategy: "one-for-all" });
+      const actor = spawnMortal(supervisor, "a");
+      await actor.ask("life");
+      await actor.ref.tell("crash", "user error");
+      await actor.ask("life");
+    }), ActorCrash);
+  assert(error.isUserError);
+  assertEquals(error.failure.message, "the disk is full");
+});
+
+Deno.test("what a supervisor within another cannot mend, the outer one does", () =>
+  withSystem(async (system) => {
+    const { notes, restarts, ...hooks } = noteRestarts();
+    const outer = system.supervise({ strategy: "rest-for-one", ...hooks });
+    const a = spawnMortal(outer, "a");
+    const inner = outer.supervise({ strategy: "one-for-all", maxRestarts: 1 });
+    const b = spawnMortal(inner, "b");
+    const c = spawnMortal(inner, "c");
+    const d = spawnMortal(outer, "d");
+    for (const [i, expected] of [[1, 2, 2, 1], [1, 3, 3, 2]].entries()) {
+      await c.ref.tell("crash", "error");
+      await until(() => restarts.length === i + 1);
+      assertEquals(await Promise.all([a, b, c, d].map((actor) => actor.ask("life"))), expected);
+    }
+    assertEquals(notes, ["prepare b,c", "resume b,c", "prepare b,c,d", "resume b,c,d"]);
+  }));
+
+Deno.test("an actor that fails because of another one's crash is restarted with it", () =>
+  withSystem(async (system) => {
+    const { restarts, ...hooks } = noteRestarts();
+    const supervisor = system.supervise({ strategy: "rest-for-one", ...hooks });
+    const first = spawnMortal(supervisor, "first");
+    let life = 0;
+    const second = supervisor.spawn<typeof mortal>("second", fixture("mortal.ts"), () => ({
+      life: ++life,
+      next: first.ref,
+    }));
+    await second.ask("life");
+    await second.ref.tell("crashNext"); // waits for the first one
+    await first.ref.tell("crash", "error");
+    await until(() => restarts.length === 1);
+    assertEquals(restarts[0].actors, ["first", "second"]);
+    assertEquals(restarts[0].crash.actor, "first");
+    assertEquals(await Promise.all([first.ask("life"), second.ask("life")]), [2, 2]);
+  }));
+
+Deno.test("a crash while hooks are at work is mended with the one before", () =>
+  withSystem(async (system) => {
+    const restarted: (readonly string[])[] = [];
+    let meddle = true;
+    const supervisor = system.supervise({
+      strategy: "rest-for-one",
+      async prepare({ actors }) {
+        restarted.push(actors);
+        if (!meddle) return;
+        meddle = false;
+        await a.ref.tell("crash", "error");
+        await a.ref.ask("hold");
+      },
+    });
+    const a = spawnMortal(supervisor, "a");
+    const b = spawnMortal(supervisor, "b");
+    await Promise.all([a.ask("life"), b.ask("life")]);
+    await b.ref.tell("crash", "error");
+    await until(() => restarted.length === 2);
+    assertEquals(restarted, [["b"], ["a", "b"]]);
+    assertEquals(await Promise.all([a.ask("life"), b.ask("life")]), [2, 2]);
+  }));
+
+Deno.test("a hook that throws ends the run", async () => {
+  const error = await assertRejects(() =>
+    withSystem(async (system) => {
+      const prepare = () => {
+        throw new RangeError("there is no way back");
+      };
+      const actor = spawnMortal(system.supervise({ strategy: "one-for-one", prepare }), "a");
+      await actor.ref.tell("crash", "error");
+      await actor.ask("life");
+    }), ActorCrash);
+  assertMatch(error.message, /RangeError: there is no way back/);
+});
+
+Deno.test("an unsupervised actor's crash ends supervised ones too, and no restart comes after a stop", async () => {
+  const { notes, ...hooks } = noteRestarts();
+  const system = new ActorSystem();
+  await assertRejects(
+    () =>
+      system.run(async () => {
+        const supervised = spawnMortal(system.supervise({ strategy: "one-for-one", ...hooks }), "a");
+        const other = system.spawn<typeof mortal>("other", fixture("mortal.ts"), { life: 1 });
+        await Promise.all([supervised.ask("life"), other.ready]);
+        await other.ref.tell("crash", "error");
+        await supervised.ask("hold");
+      }),
+    ActorCrash,
+    'actor "other" crashed',
+  );
+  assertEquals(notes, []);
+  assertEquals(system.actors.size, 0);
+});
