@@ -1,9 +1,9 @@
 /** Starts crashed actors again, after the model of Erlang's supervisors. */
 
-import type { ActorDefinition, ConfigOf, MessageName, Protocol, ProtocolOf } from "./actor.ts";
+import type { ActorDefinition, ConfigOf, Protocol, ProtocolOf } from "./actor.ts";
 import { ActorCrash, ActorStopped, type Crash } from "./failure.ts";
 import type { Actor } from "./handle.ts";
-import type { ActorRef, AskOptions, SendArguments } from "./ref.ts";
+import type { ActorRef } from "./ref.ts";
 import type { SpawnOptions } from "./system.ts";
 
 /**
@@ -44,6 +44,7 @@ export interface SupervisorOptions extends RestartHooks {
 
 /** What a supervisor needs of its system. */
 export interface SupervisorHost {
+  /** `ActorSystem.spawn()`. */
   // deno-lint-ignore no-explicit-any -- any definition
   spawn<D extends ActorDefinition<any, any>>(
     name: string,
@@ -53,6 +54,7 @@ export interface SupervisorHost {
   ): Actor<ProtocolOf<D>>;
   /** Rejects when the system begins to stop. */
   readonly over: Promise<never>;
+  /** Whether it stops, or has stopped. */
   readonly isStopping: boolean;
   /** Something failed that no restart can mend. */
   fail(error: unknown): void;
@@ -63,15 +65,12 @@ export class Supervised<P extends Protocol<P>> {
   /** The name that each of its lives has. */
   readonly name: string;
   readonly #spawn: () => Actor<P>;
-  readonly #over: Promise<never>;
   #actor: Actor<P>;
-  #next = Promise.withResolvers<void>();
 
   /** Made by {@linkcode Supervisor.spawn}. */
-  constructor(name: string, spawn: () => Actor<P>, over: Promise<never>) {
+  constructor(name: string, spawn: () => Actor<P>) {
     this.name = name;
     this.#spawn = spawn;
-    this.#over = over;
     this.#actor = spawn();
   }
 
@@ -85,28 +84,6 @@ export class Supervised<P extends Protocol<P>> {
     return this.#actor.ref;
   }
 
-  /**
-   * Asks, and asks the next life again where this one ends before it answers. For questions that may be asked twice, with
-   * no buffers that the first one took away.
-   *
-   * @throws what the run ends with, if no next life comes
-   */
-  async ask<K extends MessageName<P>>(
-    name: K,
-    ...args: SendArguments<P[K], AskOptions>
-  ): Promise<P[K]["reply"]> {
-    for (;;) {
-      const asked = this.#actor;
-      const { promise: next } = this.#next;
-      try {
-        return await asked.ref.ask(name, ...args);
-      } catch (error) {
-        if (!(error instanceof ActorCrash || error instanceof ActorStopped)) throw error;
-        if (asked === this.#actor) await Promise.race([next, this.#over]);
-      }
-    }
-  }
-
   /** Ends this life. */
   stop(): Promise<void> {
     return this.#actor.stop();
@@ -115,8 +92,6 @@ export class Supervised<P extends Protocol<P>> {
   /** Begins the next one. */
   start(): void {
     this.#actor = this.#spawn();
-    this.#next.resolve();
-    this.#next = Promise.withResolvers();
   }
 
   /** Its name, as a supervisor has several. */
@@ -142,6 +117,8 @@ export class Supervisor {
   #crash?: ActorCrash;
   #count = 0;
   #restarting?: Promise<void>;
+  /** Resolves when a restart is done. */
+  #restarted = Promise.withResolvers<void>();
   /** Grows when this supervisor itself is stopped: a restart of before is none of its business any more. */
   #life = 0;
 
@@ -171,7 +148,6 @@ export class Supervisor {
     const child = new Supervised<ProtocolOf<D>>(
       name,
       () => this.#host.spawn<D>(name, url, config(), options),
-      this.#host.over,
     );
     this.#children.push(child);
     return child;
@@ -183,6 +159,24 @@ export class Supervisor {
     const child = new Supervisor(this.#host, { ...options, prepare, resume });
     this.#children.push(child);
     return child;
+  }
+
+  /**
+   * Does something with the actors in here, and does it again where one of them crashes meanwhile: after the restart.
+   *
+   * @param work uses each actor's present {@linkcode Supervised.ref}; what it sends the first time may be gone
+   * @throws what the work throws, and what the run ends with if there is no restart
+   */
+  async retry<T>(work: () => Promise<T>): Promise<T> {
+    for (;;) {
+      const { promise: restarted } = this.#restarted;
+      try {
+        return await work();
+      } catch (error) {
+        if (!(error instanceof ActorCrash || error instanceof ActorStopped)) throw error;
+        await Promise.race([restarted, this.#host.over]);
+      }
+    }
   }
 
   /**
@@ -223,6 +217,12 @@ export class Supervisor {
     for (const child of this.#children) child.start();
   }
 
+  #settle(): void {
+    this.#restarted.resolve();
+    this.#restarted = Promise.withResolvers();
+    for (const child of this.#children) if (child instanceof Supervisor) child.#settle();
+  }
+
   #isAllowed(): boolean {
     const { maxRestarts = 3, withinMs = 60_000 } = this.#options;
     const now = performance.now();
@@ -255,6 +255,7 @@ export class Supervisor {
         known = 0;
         for (const child of down) child.start();
         await this.#options.resume?.(restart);
+        this.#settle();
       } catch (error) {
         if (!isMine()) return;
         // The report of a crash that explains it may still be on its way.

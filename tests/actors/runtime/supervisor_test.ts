@@ -10,13 +10,21 @@ import {
 import type mortal from "./fixtures/mortal.ts";
 import { fixture, until, withSystem } from "./helpers.ts";
 
-/** A supervised actor that counts its lives. */
+/** A supervised actor that counts its lives, and says which one it is in when it is asked. */
 function spawnMortal(supervisor: Supervisor, name: string, config: { crashesInStart?: number } = {}) {
   let life = 0;
-  return supervisor.spawn<typeof mortal>(name, fixture("mortal.ts"), () => {
+  const actor = supervisor.spawn<typeof mortal>(name, fixture("mortal.ts"), () => {
     life++;
     return { life, crashInStart: life > 1 && life <= 1 + (config.crashesInStart ?? 0) };
   });
+  return {
+    life: () => supervisor.retry(() => actor.ref.ask("life")),
+    hold: () => supervisor.retry(() => actor.ref.ask("hold")),
+    crash: (how: "error" | "user error" = "error") => actor.ref.tell("crash", how),
+    get ref() {
+      return actor.ref;
+    },
+  };
 }
 
 /** Notes what a supervisor does. */
@@ -46,28 +54,28 @@ for (const strategy of Object.keys(EXPECTED) as RestartStrategy[]) {
       const { notes, restarts, ...hooks } = noteRestarts();
       const supervisor = system.supervise({ strategy, ...hooks });
       const actors = ["a", "b", "c"].map((name) => spawnMortal(supervisor, name));
-      assertEquals(await Promise.all(actors.map((actor) => actor.ask("life"))), [1, 1, 1]);
-      await actors[1].ref.tell("crash", "error");
+      assertEquals(await Promise.all(actors.map((actor) => actor.life())), [1, 1, 1]);
+      await actors[1].crash();
       await until(() => restarts.length === 1);
       const { restarted, lives } = EXPECTED[strategy];
       assertEquals(notes, [`prepare ${restarted}`, `resume ${restarted}`]);
-      assertEquals(await Promise.all(actors.map((actor) => actor.ask("life"))), lives);
+      assertEquals(await Promise.all(actors.map((actor) => actor.life())), lives);
       assertEquals(restarts[0].count, 1);
       assertEquals(restarts[0].crash.message, 'actor "b" crashed: TypeError: life 1 is over');
       assertEquals([...system.actors.keys()].toSorted(), ["a", "b", "c"]);
     }));
 }
 
-Deno.test("Supervised.ask() asks the next life where one ends without an answer", () =>
+Deno.test("Supervisor.retry() asks the next life where one ends without an answer", () =>
   withSystem(async (system) => {
     const supervisor = system.supervise({ strategy: "one-for-one" });
     const actor = spawnMortal(supervisor, "a");
     const held = assertRejects(() => actor.ref.ask("hold"), ActorCrash);
-    await actor.ref.tell("crash", "error");
+    await actor.crash();
     await held;
-    assertEquals(await actor.ask("life"), 2);
-    const failing = actor.ref.tell("crash", "error");
-    const answers = await Promise.all([actor.ask("life"), actor.ask("life"), failing]);
+    assertEquals(await actor.life(), 2);
+    const failing = actor.crash();
+    const answers = await Promise.all([actor.life(), actor.life(), failing]);
     assertEquals(answers.slice(0, 2), [3, 3]);
   }));
 
@@ -78,8 +86,8 @@ Deno.test("a supervisor that restarts too often gives up, and the run ends with 
       const supervisor = system.supervise({ strategy: "one-for-one", maxRestarts: 2, ...hooks });
       const actor = spawnMortal(supervisor, "a");
       for (let i = 0; i < 3; i++) {
-        await actor.ask("life");
-        await actor.ref.tell("crash", "error");
+        await actor.life();
+        await actor.crash();
         await until(() => restarts.length === i + 1);
       }
     }), ActorCrash);
@@ -91,9 +99,9 @@ Deno.test("a supervisor tries again when an actor does not get through its start
   withSystem(async (system) => {
     const supervisor = system.supervise({ strategy: "one-for-one" });
     const actor = spawnMortal(supervisor, "a", { crashesInStart: 2 });
-    await actor.ask("life");
-    await actor.ref.tell("crash", "error");
-    assertEquals(await actor.ask("life"), 4);
+    await actor.life();
+    await actor.crash();
+    assertEquals(await actor.life(), 4);
   }));
 
 Deno.test("a UserError ends the run, whatever the supervisor", async () => {
@@ -101,9 +109,9 @@ Deno.test("a UserError ends the run, whatever the supervisor", async () => {
     withSystem(async (system) => {
       const supervisor = system.supervise({ strategy: "one-for-all" });
       const actor = spawnMortal(supervisor, "a");
-      await actor.ask("life");
-      await actor.ref.tell("crash", "user error");
-      await actor.ask("life");
+      await actor.life();
+      await actor.crash("user error");
+      await actor.life();
     }), ActorCrash);
   assert(error.isUserError);
   assertEquals(error.failure.message, "the disk is full");
@@ -119,9 +127,9 @@ Deno.test("what a supervisor within another cannot mend, the outer one does", ()
     const c = spawnMortal(inner, "c");
     const d = spawnMortal(outer, "d");
     for (const [i, expected] of [[1, 2, 2, 1], [1, 3, 3, 2]].entries()) {
-      await c.ref.tell("crash", "error");
+      await c.crash();
       await until(() => restarts.length === i + 1);
-      assertEquals(await Promise.all([a, b, c, d].map((actor) => actor.ask("life"))), expected);
+      assertEquals(await Promise.all([a, b, c, d].map((actor) => actor.life())), expected);
     }
     assertEquals(notes, ["prepare b,c", "resume b,c", "prepare b,c,d", "resume b,c,d"]);
   }));
@@ -136,13 +144,13 @@ Deno.test("an actor that fails because of another one's crash is restarted with 
       life: ++life,
       next: first.ref,
     }));
-    await second.ask("life");
+    await second.ref.ask("life");
     await second.ref.tell("crashNext"); // waits for the first one
-    await first.ref.tell("crash", "error");
+    await first.crash();
     await until(() => restarts.length === 1);
     assertEquals(restarts[0].actors, ["first", "second"]);
     assertEquals(restarts[0].crash.actor, "first");
-    assertEquals(await Promise.all([first.ask("life"), second.ask("life")]), [2, 2]);
+    assertEquals(await Promise.all([first.life(), supervisor.retry(() => second.ref.ask("life"))]), [2, 2]);
   }));
 
 Deno.test("a crash while hooks are at work is mended with the one before", () =>
@@ -155,17 +163,17 @@ Deno.test("a crash while hooks are at work is mended with the one before", () =>
         restarted.push(actors);
         if (!meddle) return;
         meddle = false;
-        await a.ref.tell("crash", "error");
+        await a.crash();
         await a.ref.ask("hold");
       },
     });
     const a = spawnMortal(supervisor, "a");
     const b = spawnMortal(supervisor, "b");
-    await Promise.all([a.ask("life"), b.ask("life")]);
-    await b.ref.tell("crash", "error");
+    await Promise.all([a.life(), b.life()]);
+    await b.crash();
     await until(() => restarted.length === 2);
     assertEquals(restarted, [["b"], ["a", "b"]]);
-    assertEquals(await Promise.all([a.ask("life"), b.ask("life")]), [2, 2]);
+    assertEquals(await Promise.all([a.life(), b.life()]), [2, 2]);
   }));
 
 Deno.test("a hook that throws ends the run", async () => {
@@ -175,8 +183,8 @@ Deno.test("a hook that throws ends the run", async () => {
         throw new RangeError("there is no way back");
       };
       const actor = spawnMortal(system.supervise({ strategy: "one-for-one", prepare }), "a");
-      await actor.ref.tell("crash", "error");
-      await actor.ask("life");
+      await actor.crash();
+      await actor.life();
     }), ActorCrash);
   assertMatch(error.message, /RangeError: there is no way back/);
 });
@@ -189,9 +197,9 @@ Deno.test("an unsupervised actor's crash ends supervised ones too, and no restar
       system.run(async () => {
         const supervised = spawnMortal(system.supervise({ strategy: "one-for-one", ...hooks }), "a");
         const other = system.spawn<typeof mortal>("other", fixture("mortal.ts"), { life: 1 });
-        await Promise.all([supervised.ask("life"), other.ready]);
+        await Promise.all([supervised.life(), other.ready]);
         await other.ref.tell("crash", "error");
-        await supervised.ask("hold");
+        await supervised.hold();
       }),
     ActorCrash,
     'actor "other" crashed',
