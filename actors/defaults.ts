@@ -45,6 +45,7 @@ export const PAPER_DEFAULTS: Readonly<Defaults> = {
   smallSize: 96,
   checkpointActivations: false,
   amp: false,
+  maxRestarts: 5,
   knnK: 200,
   knnT: 0.07,
   knnEvery: 10,

@@ -17,12 +17,18 @@ import { initializeQueue } from "../models/initialize.ts";
 import { findEncoder, summarize } from "../models/registry.ts";
 import type augmenter from "./augmenter.ts";
 import { spawnKnn } from "./knn_evaluation.ts";
+import { nextOf } from "./batch_number.ts";
 import type {
   Accuracy,
+  Augmenter,
   EvaluatedEncoder,
   Monitor,
   NamedValues,
+  ProgramProfile,
   QueueContents,
+  QueueKeeper,
+  StudentTrainer,
+  TeacherEncoder,
   TsvReader,
   ViewSample,
 } from "./messages.ts";
@@ -33,13 +39,14 @@ import {
   brokenRowHandler,
   checkSameClasses,
   type DataFacts,
+  describeRestart,
   lookAtData,
   moduleUrl,
   warningHandler,
   whenAborted,
 } from "./recipe.ts";
 import { ProfileCollector, type RunProfile } from "./run_profile.ts";
-import { type ActorRef, ActorSystem } from "./runtime/mod.ts";
+import { type ActorRef, ActorSystem, type Restart, type Supervised, type Supervisor } from "./runtime/mod.ts";
 import { transpose } from "./student_trainer.ts";
 import { openStudentInit } from "./student_init.ts";
 import type studentTrainer from "./student_trainer.ts";
@@ -146,7 +153,9 @@ export async function distill(
   const run = system.run(async () => {
     const losses: number[] = [];
     let checkpoint = "";
-    const trained = Promise.withResolvers<void>();
+    let stepsReported = firstStep;
+    let epochsJudged = start.epoch;
+    let trained = Promise.withResolvers<void>();
     const endsWithEpoch = totalSteps % batchesPerEpoch === 0;
     const judgeEpoch = (epoch: number, values: NamedValues) => {
       evaluate?.({ arch: options.studentArch, values }).then((accuracy) => {
@@ -156,9 +165,12 @@ export async function distill(
     };
     const monitor = system.listen<Monitor>("monitor", {
       step({ epoch, batch, loss, lr, lossScale }) {
-        losses.push(loss);
         const step = epoch * batchesPerEpoch + batch + 1;
-        events.onStep?.({ epoch, step, loss, lr, lossScale });
+        if (step > stepsReported) { // else it is done again, to the same bits
+          stepsReported = step;
+          losses.push(loss);
+          events.onStep?.({ epoch, step, loss, lr, lossScale });
+        }
         if (step === totalSteps && !endsWithEpoch) trained.resolve();
       },
       saved({ epoch, endsEpoch, path, weights }) {
@@ -166,25 +178,54 @@ export async function distill(
         events.onNote?.(`checkpoint saved to ${path}`);
         if (!endsEpoch) return;
         if ((epoch + 1) * batchesPerEpoch === totalSteps) trained.resolve();
-        else if (weights !== undefined) judgeEpoch(epoch, weights);
+        else if (weights !== undefined && epoch >= epochsJudged) {
+          epochsJudged = epoch + 1;
+          judgeEpoch(epoch, weights);
+        }
       },
-      views: (views) => events.onViews?.(views),
+      views(views) {
+        // An augmenter that is started again has a first batch of its own.
+        if (stepsReported === firstStep) events.onViews?.(views);
+      },
       warning: warningHandler(events),
       brokenRow: brokenRowHandler(events),
     });
 
-    const training = spawnTraining(system, options, start, batchesPerEpoch, trainPath, monitor);
-    const judge = testPath === null ? undefined : spawnKnn(system, {
-      imageSize: options.imageSize,
-      ks: [options.knnK],
-      temperature: options.knnT,
-      tuning: options.tuning,
-      bankData: trainPath,
-      queryData: testPath,
-    }, monitor);
+    const ring = new TrainingRing(system, {
+      options,
+      start,
+      batchesPerEpoch,
+      totalSteps,
+      path: trainPath,
+      monitor,
+      onRestart: describeRestart(events),
+      async returnTo() {
+        const resume = checkpoint === "" ? options.resume : checkpoint;
+        const there = await findStart({ ...options, resume }, batchesPerEpoch);
+        if (there.epoch * batchesPerEpoch + there.batch < totalSteps) {
+          const before = trained;
+          trained = Promise.withResolvers();
+          before.resolve(); // who waited for it finds the new one
+        }
+        return { resume, start: there };
+      },
+    });
+    const judge = testPath === null ? undefined : spawnKnn(
+      system,
+      {
+        imageSize: options.imageSize,
+        ks: [options.knnK],
+        temperature: options.knnT,
+        tuning: options.tuning,
+        bankData: trainPath,
+        queryData: testPath,
+      },
+      monitor,
+      describeRestart(events),
+    );
     const evaluate = judge && (async (encoder: EvaluatedEncoder) => (await judge(encoder))[0]);
     events.onActors?.(system.actors);
-    const untrained = evaluate && training.trainer.ask("weights", undefined, { timeoutMs: Infinity });
+    const untrained = evaluate && ring.weights();
     // Next to training, not before it.
     const before = evaluate && (async () => {
       const values = await untrained!;
@@ -193,38 +234,36 @@ export async function distill(
     })();
     before?.catch(() => {}); // awaited below
 
-    const reading = (async () => {
-      await training.connected;
+    // A trainer that is started again may have to go back before the end that was reached.
+    const end = async () => {
+      for (let reached; reached !== trained;) await (reached = trained).promise;
+    };
+    const training = (async () => {
       await untrained; // no batch may come before the weights are copied
-      await readEpochs(training.readers, start, batchesPerEpoch, totalSteps);
+      ring.begin();
+      await end();
     })();
     const aborted = whenAborted(signal);
     const finished = await Promise.race([
-      Promise.all([reading, trained.promise]).then(() => true),
+      training.then(() => true),
       aborted.promise.then(() => false),
     ]);
     aborted.forget();
     if (!finished || !endsWithEpoch) {
-      const { path } = await training.trainer.ask("save", undefined, { timeoutMs: Infinity });
-      checkpoint = path;
-      events.onNote?.(`checkpoint saved to ${path}`);
+      checkpoint = await ring.save(finished ? end : undefined);
+      events.onNote?.(`checkpoint saved to ${checkpoint}`);
     }
     if (!finished) throw signal!.reason;
 
     if (evaluate !== undefined) events.onNote?.("trained; classifying the test pictures by weighted kNN");
     const knn = evaluate === undefined ? null : await abortable(signal, async () => ({
       ...(await before!),
-      after: await evaluate({
-        arch: options.studentArch,
-        values: await training.trainer.ask("weights", undefined, { timeoutMs: Infinity }),
-      }),
+      after: await evaluate({ arch: options.studentArch, values: await ring.weights(end) }),
     }));
     if (profile !== undefined) {
       events.onNote?.("measuring every kernel");
       await abortable(signal, async () => {
-        for (const actor of [training.augmenter, training.teacher, training.trainer]) {
-          profile.add(actor.name, await actor.ask("profile", undefined, { timeoutMs: Infinity }));
-        }
+        for (const [name, profiles] of await ring.profile()) profile.add(name, profiles);
       });
     }
     const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
@@ -379,24 +418,114 @@ function viewKind({ teacherSsl, studentMlp, smallViews }: DistillOptions) {
   return studentMlp ? "mocov2" : "mocov1";
 }
 
-/** The ring that trains. It is wired from its end. */
-function spawnTraining(
-  system: ActorSystem,
-  options: DistillOptions,
-  start: Start,
-  batchesPerEpoch: number,
-  path: string,
-  monitor: ActorRef<Monitor>,
-) {
-  const { workers, batchSize, imageSize, dim, seed } = options;
-  const small = smallViewsOf(options);
-  const readers = Array.from(
-    { length: workers },
-    (_, worker) =>
-      system.spawn<typeof tsvReader>(
+/** What a {@linkcode TrainingRing} is made from. */
+interface TrainingSetup {
+  options: DistillOptions;
+  start: Start;
+  batchesPerEpoch: number;
+  totalSteps: number;
+  path: string;
+  monitor: ActorRef<Monitor>;
+  /** Actors are about to be started again. */
+  onRestart(restart: Restart): void;
+  /** Where a trainer that is started again has to go back to: the newest checkpoint. */
+  returnTo(): Promise<{ resume: string | null; start: Start }>;
+}
+
+/** Within which time restarts are counted. */
+const RESTARTS_WITHIN_MS = 10 * 60_000;
+
+/** Asks that take as long as they take. */
+const PATIENCE = { timeoutMs: Infinity };
+
+/**
+ * The ring that trains. It is wired from its end, and whoever crashes is started again with those that send to it: a
+ * reader or the augmenter with each other, the teacher or the queue with those too. They begin after the newest batch that
+ * the trainer has, and what comes to somebody a second time is passed on and dropped. A trainer that crashes goes back to
+ * the newest checkpoint, with all others. Either way the weights are those of a run without a crash, to the bit.
+ */
+class TrainingRing {
+  readonly #setup: TrainingSetup;
+  readonly #supervisor: Supervisor;
+  readonly #trainer: Supervised<StudentTrainer>;
+  readonly #keeper: Supervised<QueueKeeper>;
+  readonly #teacher: Supervised<TeacherEncoder>;
+  readonly #augmenter: Supervised<Augmenter>;
+  readonly #readers: Supervised<TsvReader>[];
+  /** What those that are started next begin with. */
+  #start: Start;
+  #resume: string | null;
+  #hasBegun = false;
+
+  constructor(system: ActorSystem, setup: TrainingSetup) {
+    this.#setup = setup;
+    this.#start = setup.start;
+    const { options, monitor, batchesPerEpoch, path } = setup;
+    this.#resume = options.resume;
+    const { workers, batchSize, imageSize, dim, seed } = options;
+    const small = smallViewsOf(options);
+    const limits = { maxRestarts: options.maxRestarts, withinMs: RESTARTS_WITHIN_MS };
+    this.#supervisor = system.supervise({
+      strategy: "rest-for-one",
+      ...limits,
+      prepare: (restart) => this.#prepare(restart),
+      resume: () => this.#wire(),
+    });
+    this.#trainer = this.#supervisor.spawn<typeof studentTrainer>(
+      "student_trainer",
+      moduleUrl("student_trainer"),
+      () => ({
+        options: { ...options, resume: this.#resume },
+        queue: this.#start.queue,
+        done: { epoch: this.#start.epoch, batch: this.#start.batch },
+        batchesPerEpoch,
+        monitor,
+      }),
+    );
+    this.#keeper = this.#supervisor.spawn<typeof queueKeeper>(
+      "queue_keeper",
+      moduleUrl("queue_keeper"),
+      () => ({
+        size: options.queue,
+        dimension: dim,
+        contents: this.#start.queue,
+        after: { epoch: this.#start.epoch, batch: this.#start.batch - 1 },
+        next: this.#trainer.ref,
+      }),
+    );
+    this.#teacher = this.#supervisor.spawn<typeof teacherEncoder>(
+      "teacher_encoder",
+      moduleUrl("teacher_encoder"),
+      () => ({
+        arch: options.teacherArch,
+        path: options.distill,
+        dimension: dim,
+        batchSize,
+        imageSize,
+        small,
+        mixedPrecision: options.amp,
+        tuning: options.tuning,
+        next: this.#keeper.ref,
+      }),
+    );
+    const input = this.#supervisor.supervise({ strategy: "one-for-all", ...limits });
+    this.#augmenter = input.spawn<typeof augmenter>("augmenter", moduleUrl("augmenter"), () => ({
+      batchSize,
+      imageSize,
+      views: {
+        kind: viewKind(options),
+        seed,
+        first: { epoch: this.#start.epoch, batch: this.#start.batch },
+      },
+      small,
+      viewer: monitor,
+      next: this.#teacher.ref,
+    }));
+    this.#readers = Array.from({ length: workers }, (_, worker) =>
+      input.spawn<typeof tsvReader>(
         workers === 1 ? "tsv_reader" : `tsv_reader ${worker}`,
         moduleUrl("tsv_reader"),
-        {
+        (): TsvReaderConfig => ({
           path,
           purpose: "train",
           order: TRAINING_ORDER,
@@ -414,73 +543,73 @@ function spawnTraining(
           },
           batchesUnderWay: BATCHES_UNDER_WAY,
           monitor,
-        } satisfies TsvReaderConfig,
-      ).ref,
-  );
-  const { ref: trainer } = system.spawn<typeof studentTrainer>(
-    "student_trainer",
-    moduleUrl("student_trainer"),
-    {
-      options,
-      queue: start.queue,
-      done: { epoch: start.epoch, batch: start.batch },
-      batchesPerEpoch,
-      monitor,
-    },
-  );
-  const { ref: keeper } = system.spawn<typeof queueKeeper>("queue_keeper", moduleUrl("queue_keeper"), {
-    size: options.queue,
-    dimension: dim,
-    contents: start.queue,
-    next: trainer,
-  });
-  const { ref: teacher } = system.spawn<typeof teacherEncoder>(
-    "teacher_encoder",
-    moduleUrl("teacher_encoder"),
-    {
-      arch: options.teacherArch,
-      path: options.distill,
-      dimension: dim,
-      batchSize,
-      imageSize,
-      small,
-      mixedPrecision: options.amp,
-      tuning: options.tuning,
-      next: keeper,
-    },
-  );
-  const { ref: views } = system.spawn<typeof augmenter>("augmenter", moduleUrl("augmenter"), {
-    batchSize,
-    imageSize,
-    views: {
-      kind: viewKind(options),
-      seed,
-      first: { epoch: start.epoch, batch: start.batch },
-    },
-    small,
-    viewer: monitor,
-    next: teacher,
-  });
-  const connected = Promise.all([
-    trainer.tell("connect", { readers, queueKeeper: keeper }),
-    ...readers.map((reader) => reader.tell("connect", { augmenter: views })),
-  ]);
-  connected.catch(() => {}); // the system says why
-  return { readers, augmenter: views, teacher, trainer, connected };
-}
+        }),
+      ));
+    this.#wire().catch(() => {}); // the system says why
+  }
 
-/** The readers of one epoch after the other; each stays as far ahead as its buffers allow. */
-async function readEpochs(
-  readers: readonly ActorRef<TsvReader>[],
-  start: Start,
-  batchesPerEpoch: number,
-  totalSteps: number,
-): Promise<void> {
-  await Promise.all(readers.map(async (reader) => {
-    for (let epoch = start.epoch; epoch * batchesPerEpoch < totalSteps; epoch++) {
-      const firstBatch = epoch === start.epoch ? start.batch : 0;
-      const endBatch = Math.min(batchesPerEpoch, totalSteps - epoch * batchesPerEpoch);
-      await reader.ask("read", { epoch, firstBatch, endBatch }, { timeoutMs: Infinity });
+  /** Lets the batches come. */
+  begin(): void {
+    this.#hasBegun = true;
+    this.#read();
+  }
+
+  /** The student's parameters and running statistics. */
+  weights(when: () => Promise<void> = () => Promise.resolve()): Promise<NamedValues> {
+    return this.#supervisor.retry(async () => {
+      await when();
+      return await this.#trainer.ref.ask("weights", undefined, PATIENCE);
+    });
+  }
+
+  /** Writes a checkpoint of where training is, and says where. */
+  save(when: () => Promise<void> = () => Promise.resolve()): Promise<string> {
+    return this.#supervisor.retry(async () => {
+      await when();
+      return (await this.#trainer.ref.ask("save", undefined, PATIENCE)).path;
+    });
+  }
+
+  /** How long each kernel takes; nothing may be under way. */
+  async profile(): Promise<[actor: string, profiles: ProgramProfile[]][]> {
+    const actors = [this.#augmenter, this.#teacher, this.#trainer];
+    const found: [string, ProgramProfile[]][] = [];
+    for (const { name, ref } of actors) found.push([name, await ref.ask("profile", undefined, PATIENCE)]);
+    return found;
+  }
+
+  async #prepare(restart: Restart): Promise<void> {
+    this.#setup.onRestart(restart);
+    if (restart.actors.includes(this.#trainer.name)) {
+      const { resume, start } = await this.#setup.returnTo();
+      this.#resume = resume;
+      this.#start = start;
+    } else {
+      const { newest, queue } = await this.#trainer.ref.ask("standing", undefined, PATIENCE);
+      this.#start = { ...nextOf(newest, this.#setup.batchesPerEpoch), queue };
     }
-  }));
+  }
+
+  async #wire(): Promise<void> {
+    const readers = this.#readers.map(({ ref }) => ref);
+    await Promise.all([
+      this.#trainer.ref.tell("connect", { readers }),
+      ...readers.map((reader) => reader.tell("connect", { augmenter: this.#augmenter.ref })),
+    ]);
+    if (this.#hasBegun) this.#read();
+  }
+
+  /** The readers of one epoch after the other; each stays as far ahead as its buffers allow. */
+  #read(): void {
+    const { start, batchesPerEpoch, totalSteps } = { ...this.#setup, start: this.#start };
+    for (const { ref } of this.#readers) {
+      (async () => {
+        for (let epoch = start.epoch; epoch * batchesPerEpoch < totalSteps; epoch++) {
+          const firstBatch = epoch === start.epoch ? start.batch : 0;
+          const endBatch = Math.min(batchesPerEpoch, totalSteps - epoch * batchesPerEpoch);
+          await ref.ask("read", { epoch, firstBatch, endBatch }, PATIENCE);
+        }
+      })().catch(() => {}); // its next life reads on, or the system says why
+    }
+  }
 }

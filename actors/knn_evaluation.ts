@@ -12,12 +12,13 @@ import {
   abortable,
   brokenRowHandler,
   checkSameClasses,
+  describeRestart,
   lookAtData,
   moduleUrl,
   type WarningEvents,
   warningHandler,
 } from "./recipe.ts";
-import { type ActorRef, ActorSystem } from "./runtime/mod.ts";
+import { type ActorRef, ActorSystem, type Restart } from "./runtime/mod.ts";
 import type tsvReader from "./tsv_reader.ts";
 import { EVALUATION_ORDER } from "./tsv_reader.ts";
 
@@ -77,19 +78,24 @@ export async function knnEvaluation(
       warning: warningHandler(events),
       brokenRow: brokenRowHandler(events),
     });
-    const judge = spawnKnn(system, options, monitor);
+    const judge = spawnKnn(system, options, monitor, describeRestart(events));
     return await abortable(signal, () => judge(encoder));
   });
 }
 
-/** The line of actors, and the function that has it judge an encoder; one at a time. */
+/**
+ * The line of actors, and the function that has it judge an encoder; one at a time. All are started again when one
+ * crashes, and the encoder that it was about is judged once more.
+ */
 export function spawnKnn(
   system: ActorSystem,
   { bankData, queryData, imageSize, ks, temperature, tuning }: KnnOptions,
   monitor: ActorRef<ReaderMonitor>,
+  onRestart: (restart: Restart) => void,
 ): (encoder: EvaluatedEncoder) => Promise<Accuracy[]> {
+  const line = system.supervise({ strategy: "one-for-all", prepare: onRestart, resume: connect });
   const spawnReader = (name: string, path: string, purpose: Purpose) =>
-    system.spawn<typeof tsvReader>(name, moduleUrl("tsv_reader"), {
+    line.spawn<typeof tsvReader>(name, moduleUrl("tsv_reader"), () => ({
       path,
       purpose,
       order: EVALUATION_ORDER,
@@ -101,38 +107,41 @@ export function spawnKnn(
       embeddingBytes: 0,
       batchesUnderWay: 3,
       monitor,
-    }).ref;
+    }));
   const readers = [
     spawnReader("bank_reader", bankData, "bank"),
     spawnReader("query_reader", queryData, "queries"),
   ];
-  const { ref: judge } = system.spawn<typeof evaluator>("evaluator", moduleUrl("evaluator"), {
+  const judge = line.spawn<typeof evaluator>("evaluator", moduleUrl("evaluator"), () => ({
     batchSize: BATCH,
     imageSize,
     ks,
     temperature,
     tuning,
-    readers,
-  });
-  const { ref: views } = system.spawn<typeof augmenter>("evaluation_augmenter", moduleUrl("augmenter"), {
+    readers: readers.map(({ ref }) => ref),
+  }));
+  const views = line.spawn<typeof augmenter>("evaluation_augmenter", moduleUrl("augmenter"), () => ({
     batchSize: BATCH,
     imageSize,
     views: { kind: "evaluation" },
-    next: judge,
-  });
-  const connected = Promise.all(readers.map((reader) => reader.tell("connect", { augmenter: views })));
-  connected.catch(() => {}); // the system says why
+    next: judge.ref,
+  }));
+  async function connect(): Promise<void> {
+    await Promise.all(readers.map(({ ref }) => ref.tell("connect", { augmenter: views.ref })));
+  }
 
-  let turn: Promise<unknown> = connected;
+  let turn: Promise<unknown> = connect().catch(() => {}); // the system says why
   return (encoder) => {
-    const result = turn.then(async () => {
-      const patience = { timeoutMs: Infinity };
-      await judge.ask("use", encoder, patience);
-      const [bank, queries] = await Promise.all(
-        readers.map((reader) => reader.ask("read", { epoch: 0 }, patience)),
-      );
-      return await judge.ask("score", { bank: bank.pictures, queries: queries.pictures }, patience);
-    });
+    const result = turn.then(() =>
+      line.retry(async () => {
+        const patience = { timeoutMs: Infinity };
+        await judge.ref.ask("use", encoder, { ...patience, transfer: [] });
+        const [bank, queries] = await Promise.all(
+          readers.map(({ ref }) => ref.ask("read", { epoch: 0 }, patience)),
+        );
+        return await judge.ref.ask("score", { bank: bank.pictures, queries: queries.pictures }, patience);
+      })
+    );
     turn = result.catch(() => {});
     return result;
   };

@@ -12,6 +12,7 @@ import type { LossScale } from "../kernels/ops/loss_scale/loss_scale.ts";
 import type { PackedPictures } from "../data/pack.ts";
 import type { KernelTime } from "../kernels/profiler.ts";
 import type { EncoderRole } from "../models/registry.ts";
+import type { BatchNumber } from "./batch_number.ts";
 import type { ActorRef, Message } from "./runtime/mod.ts";
 
 /** The buffers of a batch. */
@@ -35,11 +36,7 @@ export interface SmallViewBuffers {
 }
 
 /** Where in the run a batch stands. */
-export interface BatchPosition {
-  /** From 0. */
-  epoch: number;
-  /** Number of the batch in its epoch, from 0. */
-  batch: number;
+export interface BatchPosition extends BatchNumber {
   /** Whether it is the epoch's last. */
   endsEpoch: boolean;
 }
@@ -134,14 +131,16 @@ export type TeacherEncoder = Encoder & Profiled;
 export type QueueKeeper = {
   /** Takes a batch's keys in, and passes the batch on. */
   enqueue: Message<EmbeddedBatch>;
-  /** The queue as it was after a batch had been enqueued, one of the last few; by default the newest. */
-  contents: Message<{ after: Pick<BatchPosition, "epoch" | "batch"> } | void, QueueContents>;
+  /** The queue as it is. */
+  contents: Message<void, QueueContents>;
 };
 
 /** Trains the student. */
 export type StudentTrainer = Profiled & {
-  /** Says whom the buffers go back to, and who has the queue. */
-  connect: Message<{ readers: ActorRef<TsvReader>[]; queueKeeper: ActorRef<QueueKeeper> }>;
+  /** Says whom the buffers go back to; again after a restart. */
+  connect: Message<{ readers: ActorRef<TsvReader>[] }>;
+  /** The newest batch that was trained on, and the queue after it. */
+  standing: Message<void, { newest: BatchNumber; queue: QueueContents }>;
   /** One step. Replies to nobody: the monitor is told. */
   train: Message<KeyedBatch>;
   /** Parameters and running statistics. */

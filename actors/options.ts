@@ -82,6 +82,8 @@ export interface DistillOptions {
   amp: boolean;
   /** What was measured of the adapter (`tuneAdapter`); `null` for what is usual of its kind. */
   tuning: Tuning | null;
+  /** Crashes within ten minutes that are answered by starting actors again; the next one ends the run. */
+  maxRestarts: number;
   /** Neighbours that vote in the kNN. */
   knnK: number;
   /** Temperature of the kNN's votes. */

@@ -1,10 +1,11 @@
 /**
  * Owns the queue: a ring of the last teacher embeddings. Every batch is told where its keys go, and is passed on.
  *
- * The trainer is a few batches behind, so a checkpoint asks for the queue as it was then: what the newest batches
- * replaced is kept for a while, and put back in a copy.
+ * The trainer is a few batches behind, and has a mirror of the queue as it was then; that is what checkpoints are written
+ * of, and what a keeper that is started again begins with.
  */
-import type { BatchPosition, QueueContents, QueueKeeper, StudentTrainer } from "./messages.ts";
+import { type BatchNumber, isAfter } from "./batch_number.ts";
+import type { QueueContents, QueueKeeper, StudentTrainer } from "./messages.ts";
 import { type ActorRef, defineActor, urgent } from "./runtime/mod.ts";
 
 /** How a queue is started. */
@@ -13,60 +14,46 @@ export interface QueueKeeperConfig {
   size: number;
   /** Length of a key. */
   dimension: number;
-  /** What the queue starts with. */
+  /** What the queue starts with, and the batch that it was like this after. */
   contents: QueueContents;
+  after: BatchNumber;
   next: ActorRef<StudentTrainer>;
 }
 
-/** Batches that can be taken back; more than fit in the mailboxes behind the keeper. */
-const HISTORY = 8;
-
-/** A ring of keys, with the last few writes kept. */
+/** A ring of keys. */
 export class KeyQueue {
   readonly #size: number;
   readonly #dimension: number;
   readonly #keys: Float32Array<ArrayBuffer>;
   #pointer: number;
-  readonly #history: {
-    position: Pick<BatchPosition, "epoch" | "batch">;
-    pointer: number;
-    replaced: Float32Array<ArrayBuffer>;
-  }[] = [];
+  /** The newest batch that is in it. */
+  #newest: BatchNumber;
 
-  constructor(size: number, dimension: number, { keys, pointer }: QueueContents) {
+  constructor(size: number, dimension: number, { keys, pointer }: QueueContents, after: BatchNumber) {
     this.#size = size;
     this.#dimension = dimension;
     this.#keys = keys.slice();
     this.#pointer = pointer;
+    this.#newest = after;
+  }
+
+  /** Whether a batch's keys are in it, or were. */
+  hasHad(position: BatchNumber): boolean {
+    return !isAfter(position, this.#newest);
   }
 
   /** Replaces the oldest keys by [n, dimension] new ones; returns the row where they begin. */
-  enqueue(keys: Float32Array, position: Pick<BatchPosition, "epoch" | "batch">): number {
+  enqueue(keys: Float32Array, { epoch, batch }: BatchNumber): number {
     const pointer = this.#pointer;
-    const begin = pointer * this.#dimension;
-    // In a steady state the oldest record's memory serves the newest.
-    const oldest = this.#history.length === HISTORY ? this.#history.shift()!.replaced : undefined;
-    const replaced = oldest?.length === keys.length ? oldest : new Float32Array(keys.length);
-    replaced.set(this.#keys.subarray(begin, begin + keys.length));
-    this.#history.push({ position: { epoch: position.epoch, batch: position.batch }, pointer, replaced });
-    this.#keys.set(keys, begin);
+    this.#newest = { epoch, batch };
+    this.#keys.set(keys, pointer * this.#dimension);
     this.#pointer = (pointer + keys.length / this.#dimension) % this.#size;
     return pointer;
   }
 
-  /** A copy, as the queue was right after the batch of a position; by default as it is. */
-  contents(after?: Pick<BatchPosition, "epoch" | "batch">): QueueContents {
-    const keys = this.#keys.slice();
-    let pointer = this.#pointer;
-    if (after === undefined) return { keys, pointer };
-    for (const record of this.#history.toReversed()) {
-      if (record.position.epoch === after.epoch && record.position.batch === after.batch) {
-        return { keys, pointer };
-      }
-      keys.set(record.replaced, record.pointer * this.#dimension);
-      pointer = record.pointer;
-    }
-    throw new Error(`the queue after batch ${after.batch} of epoch ${after.epoch} is not known any more`);
+  /** A copy. */
+  contents(): QueueContents {
+    return { keys: this.#keys.slice(), pointer: this.#pointer };
   }
 }
 
@@ -80,13 +67,15 @@ function firstOfEach(embeddings: Float32Array, rows: number, dimension: number):
   return keys;
 }
 
-export default defineActor<QueueKeeper, QueueKeeperConfig>(({ size, dimension, contents, next }) => {
+export default defineActor<QueueKeeper, QueueKeeperConfig>(({ size, dimension, contents, after, next }) => {
   const { pointer, small } = contents;
-  const queue = new KeyQueue(size, dimension, contents);
-  const smallQueue = small && new KeyQueue(size, dimension, { keys: small, pointer });
+  const queue = new KeyQueue(size, dimension, contents, after);
+  const smallQueue = small && new KeyQueue(size, dimension, { keys: small, pointer }, after);
   return {
     handlers: {
       async enqueue(batch) {
+        // After a restart before it a batch may come once more; the trainer has had it too, and sends its buffers home.
+        if (queue.hasHad(batch.position)) return await next.tell("train", { ...batch, queuePointer: 0 });
         const keys = new Float32Array(batch.embeddings);
         const queuePointer = queue.enqueue(keys, batch.position);
         if (smallQueue !== undefined) {
@@ -96,9 +85,9 @@ export default defineActor<QueueKeeper, QueueKeeperConfig>(({ size, dimension, c
         await next.tell("train", { ...batch, queuePointer });
       },
 
-      contents: urgent((question) => ({
-        ...queue.contents(question?.after),
-        ...smallQueue && { small: smallQueue.contents(question?.after).keys },
+      contents: urgent(() => ({
+        ...queue.contents(),
+        ...smallQueue && { small: smallQueue.contents().keys },
       })),
     },
   };

@@ -3,7 +3,7 @@ import { checkSameClassNames, type Dataset } from "../data/dataset.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import type { ReaderMonitor } from "./messages.ts";
-import type { Handlers } from "./runtime/mod.ts";
+import type { Handlers, Restart } from "./runtime/mod.ts";
 
 /** What a recipe may tell of besides its own events. */
 export interface WarningEvents {
@@ -68,6 +68,16 @@ export function brokenRowHandler(
     known.add(place);
     onWarning?.(`${text} (skipped; ${known.size} so far)`);
   };
+}
+
+/** Says that actors are started again, and why. */
+export function describeRestart({ onWarning }: WarningEvents): (restart: Restart) => void {
+  return ({ crash, actors, count }) =>
+    onWarning?.(
+      `${crash.message}; ${actors.join(", ")} ${
+        actors.length === 1 ? "is" : "are"
+      } started again (restart ${count})`,
+    );
 }
 
 /** A promise of a signal's abort that can be forgotten. */

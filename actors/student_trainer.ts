@@ -23,10 +23,10 @@ import type {
   KeyedBatch,
   Monitor,
   QueueContents,
-  QueueKeeper,
   StudentTrainer,
   TsvReader,
 } from "./messages.ts";
+import { type BatchNumber, isAfter } from "./batch_number.ts";
 import { openStudentInit } from "./student_init.ts";
 import { type DistillOptions, smallViewsOf } from "./options.ts";
 import { profileAll } from "./run_profile.ts";
@@ -40,7 +40,7 @@ export interface StudentTrainerConfig {
   /** What the mirror of the queue starts with. */
   queue: QueueContents;
   /** Batches done before the first one that will come. */
-  done: { epoch: number; batch: number };
+  done: BatchNumber;
   /** Batches of an epoch. */
   batchesPerEpoch: number;
   monitor: ActorRef<Monitor>;
@@ -51,11 +51,12 @@ class Training {
   readonly #config: StudentTrainerConfig;
   readonly #step: StudentStep;
   #readers = new Map<string, ActorRef<TsvReader>>();
-  #queueKeeper?: ActorRef<QueueKeeper>;
   /** Settles when the newest step has been told of. */
   #reported: Promise<void> = Promise.resolve();
   /** The last batch that was trained on; before the first one `batch` is one less than the first. */
-  #last: { epoch: number; batch: number; lr: number };
+  #last: BatchNumber & { lr: number };
+  /** Row of the queue that the next batch's first key replaces. */
+  #queuePointer: number;
   /** When the last checkpoint was written, or the run began. */
   #savedAt = performance.now();
   /** Batches trained on in the whole run: PyTorch's `num_batches_tracked`. */
@@ -69,16 +70,17 @@ class Training {
     const { done: { epoch, batch }, batchesPerEpoch, options } = config;
     this.#last = { epoch, batch: batch - 1, lr: distillLearningRate(epoch, scheduleOf(options)) };
     this.#tracked = epoch * batchesPerEpoch + batch;
+    this.#queuePointer = config.queue.pointer;
   }
 
-  connect(readers: ActorRef<TsvReader>[], queueKeeper: ActorRef<QueueKeeper>): void {
+  connect(readers: ActorRef<TsvReader>[]): void {
     this.#readers = new Map(readers.map((reader) => [reader.name, reader]));
-    this.#queueKeeper = queueKeeper;
   }
 
   /** One step. It is submitted before the loss of the one before it is known, so that the device never waits. */
   async train(batch: KeyedBatch, context: ActorContext<StudentTrainer>): Promise<void> {
-    const { position, home, views, embeddings, small, queuePointer } = batch;
+    const { position, views, embeddings, small, queuePointer } = batch;
+    if (!isAfter(position, this.#last)) return this.#sendHome(batch); // once more, after a restart of another actor
     const lr = distillLearningRate(position.epoch, scheduleOf(this.#config.options));
     const teacher = new Float32Array(embeddings);
     const loss = this.#step.run({
@@ -91,7 +93,8 @@ class Training {
     });
     this.#last = { epoch: position.epoch, batch: position.batch, lr };
     this.#tracked++;
-    await this.#readers.get(home)!.tell("recycle", buffersOf(batch));
+    this.#queuePointer = (queuePointer + this.#config.options.batchSize) % this.#config.options.queue;
+    this.#sendHome(batch);
     const before = this.#reported;
     this.#reported = this.#report(position, lr, loss);
     await before;
@@ -105,6 +108,19 @@ class Training {
     const isDue = testData !== null && knnEvery > 0 && (position.epoch + 1) % knnEvery === 0;
     const weights = isDue ? await this.weights() : undefined;
     await this.#config.monitor.tell("saved", { epoch: position.epoch, endsEpoch: true, path, weights });
+  }
+
+  /** Gives a batch's buffers back. A reader that crashed needs none: its next life makes its own. */
+  #sendHome(batch: KeyedBatch): void {
+    this.#readers.get(batch.home)?.tell("recycle", buffersOf(batch)).catch(() => {});
+  }
+
+  /** Where training is, for those that are started again. */
+  async standing(): Promise<{ newest: BatchNumber; queue: QueueContents }> {
+    const { epoch, batch } = this.#last;
+    const small = this.#config.queue.small && await this.#step.readQueue(1);
+    const queue = { keys: await this.#step.readQueue(), pointer: this.#queuePointer, ...small && { small } };
+    return { newest: { epoch, batch }, queue };
   }
 
   #isSaveDue(): boolean {
@@ -136,14 +152,10 @@ class Training {
   /** Writes a checkpoint of everything up to the last batch, with the original's keys and file name. */
   async save(context: ActorContext<StudentTrainer>): Promise<string> {
     await this.#reported;
-    const { options, batchesPerEpoch, done } = this.#config;
+    const { options, batchesPerEpoch } = this.#config;
     const { epoch, batch, lr } = this.#last;
     const finished = batch === batchesPerEpoch - 1;
-    // Before the first batch the keeper has nothing to take back.
-    const isFresh = epoch === done.epoch && batch === done.batch - 1;
-    const queue = isFresh
-      ? this.#config.queue
-      : await this.#queueKeeper!.ask("contents", { after: { epoch, batch } });
+    const { queue } = await this.standing();
     const values = await this.#step.parameters.save();
     const momentum = await this.#step.parameters.saveMomentum();
     const student = this.#step.state.map(({ key, shape }): NamedTensor => {
@@ -262,8 +274,9 @@ export default defineActor<StudentTrainer, StudentTrainerConfig>(async (config, 
 
   return {
     handlers: {
-      connect: ({ readers, queueKeeper }) => training.connect(readers, queueKeeper),
+      connect: ({ readers }) => training.connect(readers),
       train: (batch) => training.train(batch, context),
+      standing: () => training.standing(),
       weights: () => training.weights(),
       save: async () => ({ path: await training.save(context) }),
       profile: () => profileAll({ [step.program.label]: step.program }),

@@ -236,6 +236,12 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
         "epochs between two evaluations, next to training; 0 evaluates before the first epoch and after the last",
     },
 
+    maxRestarts: {
+      kind: "integer",
+      min: 0,
+      group: GENERAL,
+      help: "crashes within ten minutes after which actors are started again; the next one ends the run",
+    },
     printFreq: {
       kind: "integer",
       min: 1,

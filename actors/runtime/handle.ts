@@ -108,6 +108,14 @@ export class Actor<P extends Protocol<P>> {
     return this.#stopping ??= this.#stop();
   }
 
+  /**
+   * Lets the actor crash, whatever it is doing, as if a timer of its own had thrown: to see what depends on it survive.
+   * Unlike the Worker's own `terminate()`, this gives back what the actor has.
+   */
+  crash(error: Error): void {
+    if (!this.#hasEnded) this.#post({ kind: "fail", failure: describeFailure(error) });
+  }
+
   /** How it spends its time, and what is in flight. Answered between the awaits of its handlers. */
   stats(): Promise<ActorStats> {
     if (this.#hasEnded) return Promise.reject(new ActorStopped(this.name));

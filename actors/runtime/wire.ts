@@ -51,6 +51,7 @@ export type Control =
   }
   | { kind: "drain" }
   | { kind: "stop" }
+  | { kind: "fail"; failure: Failure }
   | { kind: "stats"; id: number };
 
 /** From an actor's Worker to the system. */

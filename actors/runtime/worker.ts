@@ -3,7 +3,7 @@
  * its name and stack, and reports every other way in which the Worker can fail.
  */
 
-import { type Crash, describeFailure } from "./failure.ts";
+import { type Crash, describeFailure, restoreError } from "./failure.ts";
 import { ActorHost } from "./host.ts";
 import { ActorRef, Link } from "./ref.ts";
 import { unpack } from "./transfer.ts";
@@ -67,6 +67,9 @@ scope.onmessage = (event: MessageEvent<Control>) => {
       break;
     case "stop":
       end();
+      break;
+    case "fail":
+      host.fail(restoreError(control.failure));
       break;
     case "stats":
       report({ kind: "stats", id: control.id, stats: host.stats() });
