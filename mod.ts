@@ -2,16 +2,15 @@
  * SEED (Self-supervised Distillation for Visual Representation, ICLR 2021) as a system of actors on the GPU.
  *
  * A big, frozen, self-supervised teacher teaches a small student without labels. {@linkcode distill} runs the whole of
- * it, {@linkcode linearEvaluation} and {@linkcode knnEvaluation} judge what it learnt, {@linkcode embed} uses it; the
- * actors' messages and the runtime they live in are exported for programs that wire their own.
+ * it, {@linkcode linearProbe} and {@linkcode knn} judge what it learnt, {@linkcode embed} uses it; the actors, their
+ * messages and the runtime they live in are exported for programs that wire their own.
  *
  * ```ts ignore
  * import { distill, sampleOptions } from "@seed/distillation";
  *
- * const result = await distill(sampleOptions({ output: "output/mine", epochs: 1 }), {
- *   onStep: ({ step, loss }) => console.log(step, loss),
- * });
- * console.log(result.knn);
+ * await using run = distill(sampleOptions({ output: "output/mine", epochs: 1 }));
+ * for await (const event of run) if (event.type === "step") console.log(event.step, event.loss);
+ * console.log((await run.result).knn);
  * ```
  *
  * @module
@@ -19,29 +18,40 @@
 
 export { tuneAdapter, type TuneOptions } from "./actors/adapter_tuning.ts";
 export {
-  distill,
-  type DistillEvents,
   type DistillPlan,
   type DistillResult,
+  type DistillStep,
   NothingToDoError,
 } from "./actors/distillation.ts";
-export {
-  type LinearEpoch,
-  linearEvaluation,
-  type LinearEvents,
-  type LinearPlan,
-  type LinearResult,
-  type LinearScore,
+export type {
+  LinearEpoch,
+  LinearPlan,
+  LinearResult,
+  LinearScore,
+  LinearStep,
 } from "./actors/linear_evaluation.ts";
-export { knnEvaluation, type KnnEvents, type KnnOptions, type KnnPlan } from "./actors/knn_evaluation.ts";
+export type { KnnOptions, KnnPlan } from "./actors/knn_evaluation.ts";
+export type { EmbeddedRows, EmbeddingOptions, EmbeddingResult, Neighbours } from "./actors/embedding.ts";
+export { Run, type RunSettings } from "./actors/run.ts";
 export {
+  distill,
+  type DistillEvent,
+  type DistillInput,
+  type DistillSettings,
   embed,
-  type EmbeddedRows,
-  type EmbeddingEvents,
-  type EmbeddingOptions,
-  type EmbeddingResult,
-  type Neighbours,
-} from "./actors/embedding.ts";
+  EMBED_DEFAULTS,
+  type EmbedEvent,
+  type EmbedInput,
+  EmbedRun,
+  knn,
+  KNN_DEFAULTS,
+  type KnnEvent,
+  type KnnInput,
+  type LinearEvent,
+  type LinearInput,
+  linearProbe,
+  type NoticeEvent,
+} from "./actors/runs.ts";
 export type { EncoderChoice } from "./actors/feature_encoder.ts";
 export {
   type EncoderRole,
@@ -67,6 +77,7 @@ export {
   SAMPLE_DEFAULTS,
   sampleOptions,
 } from "./actors/defaults.ts";
+export type { BatchNumber } from "./actors/batch_number.ts";
 export type * from "./actors/messages.ts";
 export * from "./actors/runtime/mod.ts";
 export { BrokenRowError, type Dataset, type DatasetRow, type DatasetRows } from "./data/dataset.ts";

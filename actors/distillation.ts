@@ -83,6 +83,20 @@ export interface DistillPlan {
   firstStep: number;
 }
 
+/** A step of a distillation. */
+export interface DistillStep {
+  /** From 0. */
+  epoch: number;
+  /** From 1, over the whole run. */
+  step: number;
+  /** SEED's loss of the batch. */
+  loss: number;
+  /** The learning rate. */
+  lr: number;
+  /** Of mixed precision, after the step. */
+  lossScale?: LossScale;
+}
+
 /** The run that was to be gone on with has come to its end. */
 export class NothingToDoError extends UserError {
   /** What a program tells the kind of error by. */
@@ -95,8 +109,8 @@ export interface DistillEvents {
   onPlan?(plan: DistillPlan): void;
   /** The actors are spawned. They are the run's own: whoever gets them may ask them for their `stats()`. */
   onActors?(actors: ActorSystem["actors"]): void;
-  /** A step is done; `step` counts from 1 over the whole run. */
-  onStep?(report: { epoch: number; step: number; loss: number; lr: number; lossScale?: LossScale }): void;
+  /** A step is done. */
+  onStep?(report: DistillStep): void;
   /** Some views of the first batch are there to be looked at; small ones come by themselves. */
   onViews?(views: ViewSample): void;
   /** The student was judged by kNN after an epoch, from 0. */
@@ -123,7 +137,7 @@ interface Start {
  * @throws {UserError} for data and checkpoints that do not fit the options
  * @throws {ActorCrash} when an actor fails; all others have been stopped then
  */
-export async function distill(
+export async function runDistillation(
   options: DistillOptions,
   events: DistillEvents = {},
   signal?: AbortSignal,

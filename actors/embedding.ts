@@ -158,7 +158,7 @@ class NeighbourSearch implements Disposable {
  * @throws {UserError} for data and checkpoints that cannot be used
  * @throws {ActorCrash} when an actor fails; all others have been stopped then
  */
-export async function embed(
+export async function runEmbedding(
   options: EmbeddingOptions,
   events: EmbeddingEvents = {},
   signal?: AbortSignal,

@@ -62,7 +62,7 @@ export interface KnnEvents extends WarningEvents {
  * @throws {UserError} for data and checkpoints that cannot be used
  * @throws {ActorCrash} when an actor fails; all others have been stopped then
  */
-export async function knnEvaluation(
+export async function runKnnEvaluation(
   encoder: EvaluatedEncoder,
   options: KnnOptions,
   events: KnnEvents = {},

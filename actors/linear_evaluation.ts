@@ -55,6 +55,18 @@ export interface LinearPlan {
   firstEpoch: number;
 }
 
+/** A step of a linear evaluation. */
+export interface LinearStep {
+  /** From 0. */
+  epoch: number;
+  /** From 1, over the whole run. */
+  step: number;
+  /** Of the first learning rate's classifier, on the batch before it learnt from it. */
+  score: ProbeScore;
+  /** The first learning rate. */
+  lr: number;
+}
+
 /** How the classifiers did in an epoch. One of each a learning rate. */
 export interface LinearEpoch {
   /** From 0. */
@@ -91,8 +103,8 @@ export interface LinearResult {
 export interface LinearEvents extends WarningEvents {
   /** The files are open and fit each other; actors start now. */
   onPlan?(plan: LinearPlan): void;
-  /** A step is done; `step` counts from 1 over the whole run, `score` is of the first learning rate. */
-  onStep?(report: { epoch: number; step: number; score: ProbeScore; lr: number }): void;
+  /** A step is done. */
+  onStep?(report: LinearStep): void;
   /** An epoch is done, and the test pictures are classified. */
   onEpoch?(epoch: LinearEpoch): void;
   /** Something a person should know. */
@@ -106,7 +118,7 @@ export interface LinearEvents extends WarningEvents {
  * @throws {UserError} for data and checkpoints that do not fit the options
  * @throws {ActorCrash} when an actor fails; all others have been stopped then
  */
-export async function linearEvaluation(
+export async function runLinearEvaluation(
   options: LinearOptions,
   events: LinearEvents = {},
   signal?: AbortSignal,

@@ -13,9 +13,9 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { join } from "node:path";
 import { sampleOptions } from "../actors/defaults.ts";
-import { distill } from "../actors/distillation.ts";
-import { knnEvaluation } from "../actors/knn_evaluation.ts";
-import { linearEvaluation } from "../actors/linear_evaluation.ts";
+import { runDistillation } from "../actors/distillation.ts";
+import { runKnnEvaluation } from "../actors/knn_evaluation.ts";
+import { runLinearEvaluation } from "../actors/linear_evaluation.ts";
 import { LINEAR_SAMPLE_DEFAULTS } from "../actors/linear_options.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../data/sample.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
@@ -67,13 +67,13 @@ async function trained(
 ): Promise<string> {
   say(`${name}: training`);
   const options = sampleOptions({ testData: null, ...changes, output: makeFolder(folder, name) });
-  const { checkpoint, firstLoss, lastLoss } = await distill(options);
+  const { checkpoint, firstLoss, lastLoss } = await runDistillation(options);
   say(`${name}: mean loss ${firstLoss.toFixed(3)} in the first epoch, ${lastLoss.toFixed(3)} in the last`);
   return checkpoint;
 }
 
 async function judge(folder: string, { path, arch }: Judged): Promise<Scores> {
-  const [{ top1: knn }] = await knnEvaluation({ path, arch }, {
+  const [{ top1: knn }] = await runKnnEvaluation({ path, arch }, {
     bankData: train,
     queryData: test,
     imageSize: 32,
@@ -81,7 +81,7 @@ async function judge(folder: string, { path, arch }: Judged): Promise<Scores> {
     temperature: 0.07,
   });
   const output = Deno.makeTempDirSync({ dir: folder });
-  const { scores } = await linearEvaluation({
+  const { scores } = await runLinearEvaluation({
     ...LINEAR_SAMPLE_DEFAULTS,
     trainData: train,
     testData: test,

@@ -1,6 +1,6 @@
 /** How well the stages of a distillation overlap. */
 import { sampleOptions } from "../actors/defaults.ts";
-import { distill } from "../actors/distillation.ts";
+import { runDistillation } from "../actors/distillation.ts";
 import { type ActorShare, type RunProfile, sharesOf } from "../actors/run_profile.ts";
 
 /** Steps of the run; the first are left out of the rate, while the stages fill. */
@@ -28,7 +28,7 @@ export async function measurePipeline(studentArch: string, imageSize: number): P
       limitSteps: STEPS,
       testData: null,
     });
-    await distill(options, { onProfile: (found) => profile = found });
+    await runDistillation(options, { onProfile: (found) => profile = found });
     const stages = sharesOf(profile!, { actor: "student_trainer", message: "train" })
       .filter(({ actor }) => actor !== "monitor");
     return { picturesPerSecond: 1000 * BATCH * STEPS / stages[0].totalMs, stages };

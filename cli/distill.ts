@@ -1,7 +1,8 @@
 /** `deno task distill`: flags in, progress and files out. The run itself is `actors/distillation.ts`. */
-import { distill, type DistillPlan, type DistillResult, NothingToDoError } from "../actors/distillation.ts";
+import { type DistillPlan, type DistillResult, NothingToDoError } from "../actors/distillation.ts";
 import type { DistillOptions } from "../actors/options.ts";
 import type { RunProfile } from "../actors/run_profile.ts";
+import { distill, type DistillEvent } from "../actors/runs.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
 import { findNewestCheckpoint, removeLeftovers } from "../models/checkpoint/run_checkpoints.ts";
 import { studentNames, teacherNames } from "../models/registry.ts";
@@ -98,44 +99,53 @@ async function main(): Promise<void> {
     }
   }
 
-  let result: DistillResult;
-  try {
-    if (command.tune) options.tuning = await findTuning(options, shown);
-    result = await distill(options, {
-      onPlan(plan) {
-        for (const line of describeRun(options, plan, adapter.name)) shown.say(line);
+  const take = (event: DistillEvent) => {
+    switch (event.type) {
+      case "plan":
+        for (const line of describeRun(options, event, adapter.name)) shown.say(line);
         if (isResuming) {
-          folder.dropMetricsFrom(Math.floor(plan.firstStep / plan.batchesPerEpoch), plan.firstStep);
+          folder.dropMetricsFrom(Math.floor(event.firstStep / event.batchesPerEpoch), event.firstStep);
         }
         runEvents = writer &&
-          new RunEvents(writer, { stepsPerEpoch: plan.batchesPerEpoch, batchSize: options.batchSize });
-        shown.start({
+          new RunEvents(writer, { stepsPerEpoch: event.batchesPerEpoch, batchSize: options.batchSize });
+        return shown.start({
           epochs: options.epochs,
-          stepsPerEpoch: plan.batchesPerEpoch,
-          totalSteps: plan.totalSteps,
-          firstStep: plan.firstStep,
+          stepsPerEpoch: event.batchesPerEpoch,
+          totalSteps: event.totalSteps,
+          firstStep: event.firstStep,
           batchSize: options.batchSize,
           printFreq: options.printFreq,
         });
-      },
-      onStep(report) {
-        shown.step(report);
-        runEvents?.step(report);
-      },
-      onViews({ pixels, count, size, isSmall }) {
+      case "step":
+        shown.step(event);
+        return runEvents?.step(event);
+      case "views": {
+        const { pixels, count, size, isSmall } = event;
         const draw = () => runEvents?.views(isSmall ? "small_views" : "views", pixels, count, size);
         drawing = drawing.then(draw).catch((error) =>
           shown.warn(`no picture of the views: ${error.message}`)
         );
-      },
-      onKnn({ epoch, top1, top5 }) {
-        writer?.scalar("knn_top1", top1, epoch);
-        writer?.scalar("knn_top5", top5, epoch);
-      },
-      ...command.profile && { onProfile: (found: RunProfile) => profile = found },
-      onNote: shown.say,
-      onWarning: shown.warn,
-    }, interrupt.signal);
+        return;
+      }
+      case "knn":
+        writer?.scalar("knn_top1", event.top1, event.epoch);
+        return writer?.scalar("knn_top5", event.top5, event.epoch);
+      case "profile":
+        profile = event;
+        return;
+      case "note":
+        return shown.say(event.text);
+      case "warning":
+        return shown.warn(event.text);
+    }
+  };
+
+  let result: DistillResult;
+  try {
+    if (command.tune) options.tuning = await findTuning(options, shown);
+    const run = distill(options, { signal: interrupt.signal, profile: command.profile });
+    for await (const event of run) take(event);
+    result = await run.result;
   } catch (error) {
     // A command line that serves a run until its end may be started once more.
     if (error instanceof NothingToDoError && command.resumesIfThere) return shown.report(error.message);

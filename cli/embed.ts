@@ -1,11 +1,6 @@
 /** `deno task embed`: flags in, files of embeddings out. The run itself is `actors/embedding.ts`. */
-import {
-  embed,
-  type EmbeddedRows,
-  type EmbeddingOptions,
-  type EmbeddingResult,
-  type Neighbours,
-} from "../actors/embedding.ts";
+import type { EmbeddingOptions, EmbeddingResult, Neighbours } from "../actors/embedding.ts";
+import { embed } from "../actors/runs.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { replaceFile, writeAll } from "../data/replace_file.ts";
 import { UserError } from "../errors.ts";
@@ -24,31 +19,35 @@ import { runMain } from "./run_main.ts";
 
 type Run = EmbedCommand & { help: undefined };
 
-/** Embeds, and hands rows to writers; what a writer throws ends the run, and is thrown on as it is. */
+/** Embeds, and hands rows to writers; what a writer throws ends the run. */
 async function embedInto(
   writers: readonly EmbeddingWriter[],
   options: EmbeddingOptions,
   progress: CountProgress,
   signal: AbortSignal,
 ): Promise<EmbeddingResult> {
-  const failure = new AbortController();
+  const { encoder, data, output, batchSize, imageSize, workers, neighbours } = options;
+  if (!("path" in encoder)) throw new TypeError("only a checkpoint's encoder is embedded with");
+  const { path: pretrained, arch, which } = encoder;
+  const shape = { output, batchSize, imageSize, workers, neighbours };
+  await using run = embed({ pretrained, arch, which, data, ...shape }, { signal });
   let total: number | undefined;
   let done = 0;
-  const onRows = (rows: EmbeddedRows) => {
-    try {
-      for (const writer of writers) writer.add(rows);
-    } catch (error) {
-      failure.abort(error);
+  for await (const event of run) {
+    switch (event.type) {
+      case "plan":
+        total = event.pictures;
+        break;
+      case "rows":
+        for (const writer of writers) writer.add(event);
+        progress.update(done += event.rows.length, total);
+        break;
+      case "warning":
+        progress.warn(`warning: ${event.text}`);
     }
-    progress.update(done += rows.rows.length, total);
-  };
-  const result = await embed(options, {
-    onPlan: ({ pictures }) => total = pictures,
-    onRows,
-    onWarning: (text) => progress.warn(`warning: ${text}`),
-  }, AbortSignal.any([signal, failure.signal]));
+  }
   for (const writer of writers) writer.finish();
-  return result;
+  return await run.result;
 }
 
 /** Writes the file of embeddings and, for a `.npy`, the names; without a file it only embeds. */

@@ -1,5 +1,5 @@
 /** `deno task knn`: flags in, accuracies out. The evaluation itself is `actors/knn_evaluation.ts`. */
-import { knnEvaluation } from "../actors/knn_evaluation.ts";
+import { knn } from "../actors/runs.ts";
 import { ENCODERS } from "../models/registry.ts";
 import { encoderTable } from "./encoder_table.ts";
 import { checkKnnInputs } from "./inputs.ts";
@@ -14,16 +14,17 @@ async function main(): Promise<void> {
   const { encoder, options } = await checkKnnInputs(command.request);
   const name = "path" in encoder ? encoder.path : "fresh weights";
   using interrupt = interruptSignal();
-  const accuracies = await knnEvaluation(encoder, options, {
-    onPlan({ bankPictures, queryPictures }) {
-      if (command.json) return;
-      console.log(`encoder   ${encoder.arch}, ${name}`);
-      console.log(
-        `pictures  ${bankPictures} vote, ${queryPictures} are classified, ${options.imageSize} x ${options.imageSize}`,
-      );
-    },
-    onWarning: (text) => console.error(`warning: ${text}`),
-  }, interrupt.signal);
+  const run = knn({ encoder, ...options }, { signal: interrupt.signal });
+  for await (const event of run) {
+    if (event.type === "warning") console.error(`warning: ${event.text}`);
+    if (event.type !== "plan" || command.json) continue;
+    const { imageSize } = options;
+    console.log(`encoder   ${encoder.arch}, ${name}`);
+    console.log(
+      `pictures  ${event.bankPictures} vote, ${event.queryPictures} are classified, ${imageSize} x ${imageSize}`,
+    );
+  }
+  const accuracies = await run.result;
   if (command.json) {
     const results = accuracies.map((accuracy, i) => ({ k: options.ks[i], ...accuracy }));
     console.log(

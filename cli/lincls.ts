@@ -1,7 +1,8 @@
 /** `deno task lincls`: flags in, progress and files out. The run itself is `actors/linear_evaluation.ts`. */
-import { linearEvaluation, type LinearPlan, type LinearResult } from "../actors/linear_evaluation.ts";
+import type { LinearPlan, LinearResult } from "../actors/linear_evaluation.ts";
 import type { LinearOptions } from "../actors/linear_options.ts";
 import { BEST_CHECKPOINT } from "../actors/linear_trainer.ts";
+import { type LinearEvent, linearProbe } from "../actors/runs.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
 import { ENCODERS } from "../models/registry.ts";
 import { formatDuration } from "./duration.ts";
@@ -77,36 +78,46 @@ async function main(): Promise<void> {
   using writer = options.evaluate || !command.tensorboard ? undefined : new EventWriter(options.output);
   for (const warning of command.warnings) shown.warn(warning);
 
-  let result: LinearResult;
-  try {
-    result = await linearEvaluation(options, {
-      onPlan(plan) {
-        for (const line of describeRun(options, plan, adapter.name)) shown.say(line);
+  const take = (event: LinearEvent) => {
+    switch (event.type) {
+      case "plan": {
+        for (const line of describeRun(options, event, adapter.name)) shown.say(line);
         if (options.evaluate) return;
-        const firstStep = plan.firstEpoch * plan.batchesPerEpoch;
-        if (options.resume !== null) folder.dropMetricsFrom(plan.firstEpoch, firstStep);
-        shown.start({
+        const firstStep = event.firstEpoch * event.batchesPerEpoch;
+        if (options.resume !== null) folder.dropMetricsFrom(event.firstEpoch, firstStep);
+        return shown.start({
           epochs: options.epochs,
-          stepsPerEpoch: plan.batchesPerEpoch,
+          stepsPerEpoch: event.batchesPerEpoch,
           firstStep,
           batchSize: options.batchSize,
           // Steps over features that are kept take no time.
-          printFreq: options.cacheFeatures ? plan.batchesPerEpoch : options.printFreq,
+          printFreq: options.cacheFeatures ? event.batchesPerEpoch : options.printFreq,
         });
-      },
-      onStep: ({ epoch, step, score, lr }) => shown.step({ epoch, step, loss: score.loss, lr }),
-      onEpoch({ epoch, learningRates, tested }) {
+      }
+      case "step":
+        return shown.step({ epoch: event.epoch, step: event.step, loss: event.score.loss, lr: event.lr });
+      case "epoch": {
+        const { epoch, learningRates, tested } = event;
         const best = tested.reduce((a, b) => b.top1 > a.top1 ? b : a);
         const which = tested.length === 1 ? "" : ` (best of ${tested.length} learning rates)`;
         writer?.scalar("lincls_acc1", best.top1, epoch);
         writer?.scalar("learning_rate", learningRates[tested.indexOf(best)], epoch);
-        shown.say(
+        return shown.say(
           `test after epoch ${epoch + 1}: top-1 ${percent(best.top1)}, top-5 ${percent(best.top5)}${which}`,
         );
-      },
-      onNote: shown.say,
-      onWarning: shown.warn,
-    }, interrupt.signal);
+      }
+      case "note":
+        return shown.say(event.text);
+      case "warning":
+        return shown.warn(event.text);
+    }
+  };
+
+  let result: LinearResult;
+  try {
+    const run = linearProbe(options, { signal: interrupt.signal });
+    for await (const event of run) take(event);
+    result = await run.result;
   } catch (error) {
     folder.log(reportError(error).text);
     throw error;

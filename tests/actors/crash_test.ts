@@ -1,7 +1,7 @@
 // Every role breaks in the middle of a run: it goes on to the same bits, or must end within seconds and say who it was.
 import { assert, assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { distill } from "../../actors/distillation.ts";
+import { runDistillation } from "../../actors/distillation.ts";
 import type { DistillOptions } from "../../actors/options.ts";
 import { ActorCrash, type ActorRef, type ActorSystem, type Message } from "../../actors/runtime/mod.ts";
 import { digestFile, RunFolder } from "./small_run.ts";
@@ -17,7 +17,7 @@ async function breakRun(
   let harmedAt = 0;
   let lastStep = 0;
   const crash = await assertRejects(() =>
-    distill({ ...options, epochs: 1000 }, {
+    runDistillation({ ...options, epochs: 1000 }, {
       onActors: (all) => actors = all,
       onStep({ step }) {
         lastStep = step;
@@ -55,7 +55,7 @@ Deno.test("a run goes on when its actors crash, one after the other, and its wei
     let actors: Actors | undefined;
     const losses: number[] = [];
     const warnings: string[] = [];
-    const { checkpoint, knn } = await distill(folder.options(name, { ...settings, maxRestarts }), {
+    const { checkpoint, knn } = await runDistillation(folder.options(name, { ...settings, maxRestarts }), {
       onActors: (all) => actors = all,
       onStep({ step, loss }) {
         losses.push(loss);
@@ -116,7 +116,7 @@ Deno.test("a run ends with the trainer's name when its checkpoint cannot be writ
 
 Deno.test("a run ends with the loss and what to do when training diverges", async () => {
   using folder = new RunFolder(24);
-  const crash = await assertRejects(() => distill(folder.options("out", { lr: 1e30 })), ActorCrash);
+  const crash = await assertRejects(() => runDistillation(folder.options("out", { lr: 1e30 })), ActorCrash);
   assertEquals(crash.actor, "student_trainer");
   assert(crash.isUserError);
   assertMatch(crash.failure.message, /^the loss is (NaN|-?Infinity) in epoch 0, batch \d+: .*--lr/);

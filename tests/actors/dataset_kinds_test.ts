@@ -1,8 +1,8 @@
 /** The same pictures as a TSV file, as a folder of pictures and as binary files of CIFAR: nothing else may differ. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { distill } from "../../actors/distillation.ts";
-import { knnEvaluation } from "../../actors/knn_evaluation.ts";
+import { runDistillation } from "../../actors/distillation.ts";
+import { runKnnEvaluation } from "../../actors/knn_evaluation.ts";
 import { decodeImage } from "../../data/decode.ts";
 import { findDataset, resolveDataset } from "../../data/open_dataset.ts";
 import { UserError } from "../../errors.ts";
@@ -49,7 +49,7 @@ Deno.test("a folder of pictures and CIFAR's binary files train as the TSV of the
     const losses: number[] = [];
     const testData = await findDataset(data, "test");
     assert(testData !== undefined);
-    const { knn } = await distill(
+    const { knn } = await runDistillation(
       folder.options(`${kind}_run`, { data, testData, limitSteps: 3, workers: 2 }),
       { onStep: ({ loss }) => losses.push(loss), onWarning: (text) => assert(false, text) },
     );
@@ -68,12 +68,12 @@ Deno.test("pictures without classes train without a kNN, which is said", async (
   }
   const notes: string[] = [];
   const options = folder.options("run", { data, testData: join(folder.data, "test.tsv") });
-  const { steps, knn } = await distill(options, { onNote: (text) => notes.push(text) });
+  const { steps, knn } = await runDistillation(options, { onNote: (text) => notes.push(text) });
   assertEquals([steps, knn], [2, null]);
   assert(notes.includes(`no kNN: ${data} has no classes`), notes.join("\n"));
   await assertRejects(
     () =>
-      knnEvaluation({ arch: "resnet18", seed: 0 }, {
+      runKnnEvaluation({ arch: "resnet18", seed: 0 }, {
         bankData: data,
         queryData: data,
         imageSize: 32,
@@ -90,7 +90,7 @@ Deno.test("a test set of other classes is refused", async () => {
   const { pictures } = await writeKinds(folder);
   Deno.renameSync(join(pictures, "test/class3"), join(pictures, "test/klass3"));
   const evaluate = async () =>
-    await knnEvaluation({ arch: "resnet18", seed: 0 }, {
+    await runKnnEvaluation({ arch: "resnet18", seed: 0 }, {
       bankData: await resolveDataset(pictures, "train"),
       queryData: await resolveDataset(pictures, "test"),
       imageSize: 32,

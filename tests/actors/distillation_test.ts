@@ -1,7 +1,7 @@
 // The whole recipe, with every part real, on a few rows of the bundled pictures.
 import { assert, assertEquals, assertLess, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { distill, type DistillEvents, type DistillResult } from "../../actors/distillation.ts";
+import { type DistillEvents, type DistillResult, runDistillation } from "../../actors/distillation.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readStudentCheckpoint } from "../../models/checkpoint/student_checkpoint.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
@@ -24,7 +24,7 @@ async function runAndListen(
   const losses: number[] = [];
   const notes: string[] = [];
   const warnings: string[] = [];
-  const result = await distill(options, {
+  const result = await runDistillation(options, {
     ...events,
     onStep(report) {
       losses.push(report.loss);
@@ -41,7 +41,7 @@ const TWO_EPOCHS = { epochs: 2, seed: 3 };
 const STEPS = 14;
 const ROWS = 30;
 
-Deno.test("distill() gives the same bits for any number of readers, and when it is stopped and resumed", async () => {
+Deno.test("runDistillation() gives the same bits for any number of readers, and when it is stopped and resumed", async () => {
   using folder = new RunFolder(ROWS);
   const whole = await runAndListen(folder.options("one reader", TWO_EPOCHS));
   assertEquals(whole.losses.length, STEPS);
@@ -58,7 +58,7 @@ Deno.test("distill() gives the same bits for any number of readers, and when it 
   const options = folder.options("stopped", TWO_EPOCHS);
   const stopped: number[] = [];
   const reason = await assertRejects(() =>
-    distill(options, {
+    runDistillation(options, {
       onStep({ step, loss }) {
         stopped.push(loss);
         if (step === 8) controller.abort(new Error("enough"));
@@ -80,7 +80,7 @@ Deno.test("distill() gives the same bits for any number of readers, and when it 
   assertEquals(await digestFile(resumed.result.checkpoint), digest);
 });
 
-Deno.test("distill() with small views gives the same bits for any number of readers, and when it is resumed", async () => {
+Deno.test("runDistillation() with small views gives the same bits for any number of readers, and when it is resumed", async () => {
   using folder = new RunFolder(16);
   const settings = { epochs: 2, seed: 3, smallViews: 2, smallSize: 16 };
   const whole = await runAndListen(folder.options("whole", settings));
@@ -100,14 +100,15 @@ Deno.test("distill() with small views gives the same bits for any number of read
   assertNotEquals(await smallQueue!.read(), await queue!.read());
   const options = { ...folder.options("mixed", settings), smallViews: 0, epochs: 3 };
   await assertRejects(
-    () => distill({ ...options, resume: whole.result.checkpoint }),
+    () => runDistillation({ ...options, resume: whole.result.checkpoint }),
     Error,
     "is of a run with small views",
   );
 });
 
 Deno.test({
-  name: "distill() in mixed precision gives the same bits when it is resumed, its loss scale included",
+  name:
+    "runDistillation() in mixed precision gives the same bits when it is resumed, its loss scale included",
   ignore: Deno.env.get("SEED_LONG") !== "1", // float16 kernels are slow to compile where they are emulated
   async fn() {
     if (!(await describeAdapter()).hasHalf) return console.log("skipped: the adapter has no float16");
@@ -129,7 +130,7 @@ Deno.test({
   },
 });
 
-Deno.test("distill() with another seed gives another student; --limit-steps ends it early with a checkpoint", async () => {
+Deno.test("runDistillation() with another seed gives another student; --limit-steps ends it early with a checkpoint", async () => {
   using folder = new RunFolder(ROWS);
   const runs = [];
   for (const seed of [3, 4]) {
@@ -141,7 +142,7 @@ Deno.test("distill() with another seed gives another student; --limit-steps ends
   for (const { result } of runs) assert(Deno.statSync(result.checkpoint).size > 1e6);
 });
 
-Deno.test("distill() evaluates teacher and student next to training, and reports broken rows once", async () => {
+Deno.test("runDistillation() evaluates teacher and student next to training, and reports broken rows once", async () => {
   using folder = new RunFolder(20, 10);
   const train = join(folder.data, "train.tsv");
   // Six rows of the eight are broken.
@@ -173,7 +174,7 @@ Deno.test("distill() evaluates teacher and student next to training, and reports
   assertMatch(broken[5], / \(skipped; 6 so far\)$/);
 });
 
-Deno.test("distill() has all stages at work at the same time, and none far ahead", async () => {
+Deno.test("runDistillation() has all stages at work at the same time, and none far ahead", async () => {
   using folder = new RunFolder(60);
   let actors: ActorSystem["actors"] | undefined;
   const snapshots: Promise<[begin: ActorStats[], end: ActorStats[]]>[] = [];
@@ -206,7 +207,7 @@ Deno.test("distill() has all stages at work at the same time, and none far ahead
 });
 
 Deno.test({
-  name: "distill() takes no more memory after thousands of steps",
+  name: "runDistillation() takes no more memory after thousands of steps",
   ignore: Deno.env.get("SEED_LONG") !== "1",
   async fn() {
     using folder = new RunFolder(4000);

@@ -1,7 +1,7 @@
 // The whole recipe, with every part real, on a few rows of the bundled pictures.
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { type LinearEpoch, linearEvaluation, type LinearResult } from "../../actors/linear_evaluation.ts";
+import { type LinearEpoch, type LinearResult, runLinearEvaluation } from "../../actors/linear_evaluation.ts";
 import { LINEAR_SAMPLE_DEFAULTS, type LinearOptions } from "../../actors/linear_options.ts";
 import { BEST_CHECKPOINT } from "../../actors/linear_trainer.ts";
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
@@ -36,7 +36,7 @@ async function run(
 ): Promise<{ result: LinearResult; losses: number[]; epochs: LinearEpoch[] }> {
   const losses: number[] = [];
   const epochs: LinearEpoch[] = [];
-  const result = await linearEvaluation(options, {
+  const result = await runLinearEvaluation(options, {
     onStep: ({ score }) => losses.push(score.loss),
     onEpoch(epoch) {
       epochs.push(epoch);
@@ -48,7 +48,7 @@ async function run(
 
 for (const cacheFeatures of [false, true]) {
   const title = cacheFeatures ? "on features that are kept" : "on random crops";
-  Deno.test(`linearEvaluation() ${title} gives the same bits for any number of readers, and when it is resumed`, async () => {
+  Deno.test(`runLinearEvaluation() ${title} gives the same bits for any number of readers, and when it is resumed`, async () => {
     using folder = new RunFolder(72, 40);
     const settings = { cacheFeatures };
     const whole = await run(optionsIn(folder, "whole", settings));
@@ -80,7 +80,7 @@ for (const cacheFeatures of [false, true]) {
   });
 }
 
-Deno.test("linearEvaluation() trains several learning rates as it would each alone, and evaluates what it saved", async () => {
+Deno.test("runLinearEvaluation() trains several learning rates as it would each alone, and evaluates what it saved", async () => {
   using folder = new RunFolder(48, 30);
   const both = await run(optionsIn(folder, "both"));
   const alone = await run(optionsIn(folder, "alone", { lr: [0.1] }));
@@ -95,7 +95,7 @@ Deno.test("linearEvaluation() trains several learning rates as it would each alo
   assertEquals(epochs.length, 1);
 });
 
-Deno.test("linearEvaluation() changes nothing of the encoder, and writes the original's keys", async () => {
+Deno.test("runLinearEvaluation() changes nothing of the encoder, and writes the original's keys", async () => {
   using folder = new RunFolder(40, 20);
   const { result } = await run(optionsIn(folder, "run", { epochs: 1 }));
   using before = await loadStateDict(SAMPLE_TEACHER);
@@ -112,7 +112,7 @@ Deno.test("linearEvaluation() changes nothing of the encoder, and writes the ori
   }
 });
 
-Deno.test("linearEvaluation() with fresh weights says what training is worth", async () => {
+Deno.test("runLinearEvaluation() with fresh weights says what training is worth", async () => {
   using folder = new RunFolder(200, 100);
   const settings = { epochs: 10, schedule: [], lr: [0.03] };
   const trained = await run(optionsIn(folder, "trained", settings));
@@ -124,7 +124,7 @@ Deno.test("linearEvaluation() with fresh weights says what training is worth", a
   assert(trained.losses.at(-1)! < Math.log(10));
 });
 
-Deno.test("linearEvaluation() says what is wrong with labels and checkpoints", async () => {
+Deno.test("runLinearEvaluation() says what is wrong with labels and checkpoints", async () => {
   using folder = new RunFolder(20, 10);
   const refused = async (changes: Partial<LinearOptions>, expected: string) => {
     const name = crypto.randomUUID();

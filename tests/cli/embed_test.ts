@@ -9,7 +9,7 @@ import {
 } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { embed, type EmbeddedRows } from "../../actors/embedding.ts";
+import { type EmbeddedRows, runEmbedding } from "../../actors/embedding.ts";
 import { type EmbeddingFormat, openEmbeddingWriter } from "../../cli/embedding_writer.ts";
 import { parseEmbedFlags } from "../../cli/embed_flags.ts";
 import { UsageError } from "../../cli/flags.ts";
@@ -100,7 +100,7 @@ Deno.test("embed finds the nearest pictures, and puts them on a sheet", async ()
   assertEquals([width, height], [6 * 102 + 12, 4 * 102]);
 });
 
-Deno.test("embed()'s neighbours are those of the cosines, without the query itself", async () => {
+Deno.test("runEmbedding()'s neighbours are those of the cosines, without the query itself", async () => {
   using folder = new RunFolder(40);
   const embedded: EmbeddedRows[] = [];
   const options = {
@@ -113,7 +113,7 @@ Deno.test("embed()'s neighbours are those of the cosines, without the query itse
     workers: 3,
     neighbours: { queries: 6, k: 7, seed: 3 },
   } as const;
-  const { pictures, neighbours } = await embed(options, { onRows: (rows) => embedded.push(rows) });
+  const { pictures, neighbours } = await runEmbedding(options, { onRows: (rows) => embedded.push(rows) });
   assertEquals([pictures, neighbours.length], [39, 6]);
   const rows = embedded.flatMap(({ rows }) => rows);
   assertEquals(rows, rows.toSorted((a, b) => a - b));
@@ -129,7 +129,10 @@ Deno.test("embed()'s neighbours are those of the cosines, without the query itse
     assertEquals(found, nearest);
     for (const [i, row] of found.entries()) assertAlmostEquals(similarities[i], cosine(row), 1e-5);
   }
-  const { neighbours: others } = await embed({ ...options, neighbours: { ...options.neighbours, seed: 4 } });
+  const { neighbours: others } = await runEmbedding({
+    ...options,
+    neighbours: { ...options.neighbours, seed: 4 },
+  });
   assert(others.some(({ query }, i) => query !== neighbours[i].query), "the seed chooses the queries");
 });
 

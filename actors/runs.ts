@@ -1,0 +1,251 @@
+/** The library's way in: what the command line does, for programs. Every option has the command line's default. */
+import { findDataset, resolveDataset } from "../data/open_dataset.ts";
+import { openEncoderSource } from "../models/encoder_source.ts";
+import { resolveTeacher } from "../models/teacher.ts";
+import { PAPER_DEFAULTS } from "./defaults.ts";
+import { type DistillPlan, type DistillResult, type DistillStep, runDistillation } from "./distillation.ts";
+import { type EmbeddedRows, type EmbeddingOptions, type EmbeddingResult, runEmbedding } from "./embedding.ts";
+import { type KnnOptions, type KnnPlan, runKnnEvaluation } from "./knn_evaluation.ts";
+import {
+  type LinearEpoch,
+  type LinearPlan,
+  type LinearResult,
+  type LinearStep,
+  runLinearEvaluation,
+} from "./linear_evaluation.ts";
+import { LINEAR_DEFAULTS, type LinearOptions } from "./linear_options.ts";
+import type { Accuracy, EvaluatedEncoder, ViewSample } from "./messages.ts";
+import type { DistillOptions } from "./options.ts";
+import type { RunProfile } from "./run_profile.ts";
+import { Run, type RunSettings } from "./run.ts";
+import type { ActorSystem } from "./runtime/mod.ts";
+
+/** What every run may tell. */
+export type NoticeEvent =
+  /** Something a person should know. */
+  | { type: "note"; text: string }
+  /** Something is not as expected, and the run goes on. */
+  | { type: "warning"; text: string };
+
+/** What a distillation tells. */
+export type DistillEvent =
+  | NoticeEvent
+  /** The files are open and fit each other; actors start now. */
+  | ({ type: "plan" } & DistillPlan)
+  /** The actors are spawned; they are the run's own, and may be asked for their `stats()`. */
+  | { type: "actors"; actors: ActorSystem["actors"] }
+  /** A step is done. */
+  | ({ type: "step" } & DistillStep)
+  /** Some views of the first batch. */
+  | ({ type: "views" } & ViewSample)
+  /** The student was judged after an epoch, from 0. */
+  | ({ type: "knn"; epoch: number } & Accuracy)
+  /** Where the time went. */
+  | ({ type: "profile" } & RunProfile);
+
+/** Where a distillation's pictures and teacher are and its files go; all else has a default. */
+export type DistillInput = Pick<DistillOptions, "data" | "distill" | "output"> & Partial<DistillOptions>;
+
+/** {@linkcode RunSettings} of a distillation. */
+export interface DistillSettings extends RunSettings {
+  /** Trace all actors, and measure every kernel at the end. */
+  profile?: boolean;
+}
+
+/** The options with everything that was left out: by the files, and else by {@linkcode PAPER_DEFAULTS}. */
+async function resolveDistillInput(input: DistillInput): Promise<DistillOptions> {
+  const teacher = await resolveTeacher(input.distill, {
+    arch: input.teacherArch ?? null,
+    ssl: input.teacherSsl ?? null,
+  });
+  return {
+    ...PAPER_DEFAULTS,
+    resume: null,
+    studentInit: null,
+    saveEvery: null,
+    limitSteps: null,
+    tuning: null,
+    ...input,
+    testData: input.testData === undefined ? await findDataset(input.data, "test") ?? null : input.testData,
+    teacherArch: teacher.arch,
+    teacherSsl: teacher.ssl,
+  };
+}
+
+/**
+ * Distils a teacher into a student. A run that is stopped saves a checkpoint of where training is.
+ *
+ * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
+ * @throws {ActorCrash} there, when an actor fails more often than `maxRestarts` allows
+ */
+export function distill(
+  input: DistillInput,
+  { profile = false, ...settings }: DistillSettings = {},
+): Run<DistillEvent, DistillResult> {
+  return new Run(async (tell, signal) => {
+    const options = await resolveDistillInput(input);
+    await Deno.mkdir(options.output, { recursive: true });
+    return await runDistillation(options, {
+      onPlan: (plan) => tell({ type: "plan", ...plan }),
+      onActors: (actors) => tell({ type: "actors", actors }),
+      onStep: (report) => tell({ type: "step", ...report }),
+      onViews: (views) => tell({ type: "views", ...views }),
+      onKnn: (report) => tell({ type: "knn", ...report }),
+      ...profile && { onProfile: (found: RunProfile) => tell({ type: "profile", ...found }) },
+      onNote: (text) => tell({ type: "note", text }),
+      onWarning: (text) => tell({ type: "warning", text }),
+    }, signal);
+  }, settings);
+}
+
+/** What a linear evaluation tells. */
+export type LinearEvent =
+  | NoticeEvent
+  /** The files are open and fit each other; actors start now. */
+  | ({ type: "plan" } & LinearPlan)
+  /** A step is done. */
+  | ({ type: "step" } & LinearStep)
+  /** An epoch is done, and the test pictures are classified. */
+  | ({ type: "epoch" } & LinearEpoch);
+
+/** The encoder, where its pictures are and its files go; all else has a default. */
+export type LinearInput =
+  & Pick<LinearOptions, "pretrained" | "trainData" | "testData" | "output">
+  & Partial<LinearOptions>;
+
+/**
+ * Judges an encoder by linear classifiers on its frozen features. A run that is stopped saves a checkpoint of the last
+ * whole epoch.
+ *
+ * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
+ */
+export function linearProbe(
+  input: LinearInput,
+  settings?: RunSettings,
+): Run<LinearEvent, LinearResult> {
+  return new Run(async (tell, signal) => {
+    const which = input.which ?? "student";
+    const arch = await archOf(input.pretrained, input.arch, which);
+    const options = {
+      ...LINEAR_DEFAULTS,
+      resume: null,
+      evaluate: false,
+      classes: null,
+      ...input,
+      which,
+      arch,
+    };
+    await Deno.mkdir(options.output, { recursive: true });
+    return await runLinearEvaluation(options, {
+      onPlan: (plan) => tell({ type: "plan", ...plan }),
+      onStep: (report) => tell({ type: "step", ...report }),
+      onEpoch: (epoch) => tell({ type: "epoch", ...epoch }),
+      onNote: (text) => tell({ type: "note", text }),
+      onWarning: (text) => tell({ type: "warning", text }),
+    }, signal);
+  }, settings);
+}
+
+/** Name of the encoder in a checkpoint. */
+async function archOf(
+  path: string | null,
+  arch: string | undefined,
+  which: LinearOptions["which"],
+): Promise<string> {
+  if (path === null) {
+    if (arch === undefined) {
+      throw new TypeError("without a checkpoint the name of an encoder is needed: arch");
+    }
+    return arch;
+  }
+  using source = await openEncoderSource(path, { arch, which, part: "backbone" });
+  return source.encoder.name;
+}
+
+/** What a kNN evaluation tells. */
+export type KnnEvent =
+  | NoticeEvent
+  /** The files are open; actors start now. */
+  | ({ type: "plan" } & KnnPlan);
+
+/** The command line's defaults. */
+export const KNN_DEFAULTS: Readonly<Pick<KnnOptions, "ks" | "temperature" | "imageSize">> = {
+  ks: [20, 200],
+  temperature: 0.07,
+  imageSize: 224,
+};
+
+/** The encoder and the pictures; all else has a default. */
+export type KnnInput =
+  & { encoder: EvaluatedEncoder }
+  & Pick<KnnOptions, "bankData" | "queryData">
+  & Partial<KnnOptions>;
+
+/**
+ * Judges an encoder by the nearest neighbours of its pooled features. The result has one accuracy a number of neighbours.
+ *
+ * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
+ */
+export function knn({ encoder, ...input }: KnnInput, settings?: RunSettings): Run<KnnEvent, Accuracy[]> {
+  return new Run((tell, signal) =>
+    runKnnEvaluation(encoder, { ...KNN_DEFAULTS, ...input }, {
+      onPlan: (plan) => tell({ type: "plan", ...plan }),
+      onWarning: (text) => tell({ type: "warning", text }),
+    }, signal), settings);
+}
+
+/** What an embedding tells. */
+export type EmbedEvent =
+  | NoticeEvent
+  /** The data is open. */
+  | { type: "plan"; pictures: number }
+  /** More pictures are embedded, in the order of their rows. */
+  | ({ type: "rows" } & EmbeddedRows);
+
+/** The command line's defaults. */
+export const EMBED_DEFAULTS: Readonly<
+  Pick<EmbeddingOptions, "output" | "batchSize" | "imageSize" | "workers" | "neighbours">
+> = { output: "feature", batchSize: 64, imageSize: 224, workers: 1, neighbours: null };
+
+/** The checkpoint of an encoder, and pictures; all else has a default. */
+export type EmbedInput =
+  & { pretrained: string; which?: LinearOptions["which"]; arch?: string }
+  & Pick<EmbeddingOptions, "data">
+  & Partial<Omit<EmbeddingOptions, "encoder" | "dimension">>;
+
+/** An embedding under way. */
+export class EmbedRun extends Run<EmbedEvent, EmbeddingResult> {
+  /** The embedded rows from now on. */
+  rows(): ReadableStream<EmbeddedRows> {
+    return this.stream().pipeThrough(
+      new TransformStream<EmbedEvent, EmbeddedRows>({
+        transform(event, controller) {
+          if (event.type === "rows") controller.enqueue(event);
+        },
+      }),
+    );
+  }
+}
+
+/**
+ * Embeds every picture of some data.
+ *
+ * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
+ */
+export function embed({ pretrained, which, arch, ...input }: EmbedInput, settings?: RunSettings): EmbedRun {
+  return new EmbedRun(async (tell, signal) => {
+    const data = (await Deno.stat(input.data)).isFile
+      ? input.data
+      : await resolveDataset(input.data, "train");
+    const output = input.output ?? EMBED_DEFAULTS.output;
+    const part = output === "feature" ? "backbone" : "encoder";
+    using source = await openEncoderSource(pretrained, { arch, which, part });
+    const dimension = output === "feature" ? source.encoder.features : source.head.dimension;
+    const encoder = { path: pretrained, arch: source.encoder.name, which };
+    return await runEmbedding({ ...EMBED_DEFAULTS, ...input, output, data, dimension, encoder }, {
+      onPlan: (plan) => tell({ type: "plan", ...plan }),
+      onRows: (rows) => tell({ type: "rows", ...rows }),
+      onWarning: (text) => tell({ type: "warning", text }),
+    }, signal);
+  }, settings);
+}

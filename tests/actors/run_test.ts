@@ -1,0 +1,80 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { Run } from "../../actors/run.ts";
+
+/** Counts to three, and ends with it or with an error. */
+function countToThree(error?: Error): Run<number, string> {
+  return new Run(async (tell, signal) => {
+    for (const number of [1, 2, 3]) {
+      tell(number);
+      await new Promise((resolve) => setTimeout(resolve));
+      signal.throwIfAborted();
+    }
+    if (error !== undefined) throw error;
+    return "three";
+  });
+}
+
+Deno.test("Run gives every event to each who iterates from the beginning, and its result", async () => {
+  await using run = countToThree();
+  const [iterated, streamed] = await Promise.all([Array.fromAsync(run), Array.fromAsync(run.stream())]);
+  assertEquals(iterated, [1, 2, 3]);
+  assertEquals(streamed, [1, 2, 3]);
+  assertEquals(await run.result, "three");
+  assertEquals(await Array.fromAsync(run), [], "what nobody iterated is not kept");
+});
+
+Deno.test("Run gives all events before the error that it ends with", async () => {
+  const run = countToThree(new Error("no four"));
+  const seen: number[] = [];
+  await assertRejects(
+    async () => {
+      for await (const event of run) seen.push(event);
+    },
+    Error,
+    "no four",
+  );
+  assertEquals(seen, [1, 2, 3]);
+  await assertRejects(() => run.result, Error, "no four");
+});
+
+Deno.test("Run goes on when a loop is left, and ends when it is stopped or goes out of scope", async () => {
+  const run = countToThree();
+  for await (const event of run) if (event === 1) break;
+  assertEquals(await run.result, "three");
+
+  const stopped = countToThree();
+  const loop = async () => {
+    for await (const event of stopped) if (event === 2) void stopped.stop(new Error("enough"));
+  };
+  await assertRejects(loop, Error, "enough");
+  await assertRejects(() => stopped.result, Error, "enough");
+
+  let disposed: Run<number, string>;
+  {
+    await using run = countToThree();
+    disposed = run;
+    await run.stream().values().next();
+  }
+  await assertRejects(() => disposed.result, DOMException, "the run was stopped");
+});
+
+Deno.test("Run is ended by its signal, before it began too", async () => {
+  const signal = AbortSignal.abort(new Error("too late"));
+  let hasBegun = false;
+  const late = new Run<never, void>(() => {
+    hasBegun = true;
+    return Promise.resolve();
+  }, { signal });
+  await assertRejects(() => late.result, Error, "too late");
+  assertEquals(hasBegun, false);
+
+  const controller = new AbortController();
+  const run = new Run<string, void>(async (tell, signal) => {
+    tell("begun");
+    await new Promise((resolve) => signal.addEventListener("abort", resolve));
+    throw signal.reason;
+  }, { signal: controller.signal });
+  for await (const _ of run.stream()) break;
+  controller.abort(new Error("time is up"));
+  await assertRejects(() => run.result, Error, "time is up");
+});
