@@ -77,11 +77,31 @@ export {
   SAMPLE_DEFAULTS,
   sampleOptions,
 } from "./actors/defaults.ts";
+export {
+  type ActorCatalog,
+  type ActorModules,
+  type ActorRole,
+  actorUrl,
+  spawnActor,
+} from "./actors/catalog.ts";
+export type { AugmenterConfig, Views } from "./actors/augmenter.ts";
+export type { EvaluatorConfig } from "./actors/evaluator.ts";
+export type { FeatureEncoderConfig } from "./actors/feature_encoder.ts";
+export type { LinearTrainerConfig } from "./actors/linear_trainer.ts";
+export type { QueueKeeperConfig } from "./actors/queue_keeper.ts";
+export type { StudentTrainerConfig } from "./actors/student_trainer.ts";
+export type { TeacherEncoderConfig } from "./actors/teacher_encoder.ts";
+export {
+  EVALUATION_ORDER,
+  type ReadingOrder,
+  TRAINING_ORDER,
+  type TsvReaderConfig,
+} from "./actors/tsv_reader.ts";
 export type { BatchNumber } from "./actors/batch_number.ts";
 export type * from "./actors/messages.ts";
 export * from "./actors/runtime/mod.ts";
 export { BrokenRowError, type Dataset, type DatasetRow, type DatasetRows } from "./data/dataset.ts";
-export type { Picture } from "./data/decode.ts";
+export { BrokenImageError, decodeImage, type DecodeOptions, type Picture } from "./data/decode.ts";
 export type { LineIndexOptions } from "./data/line_index.ts";
 export {
   type DatasetOptions,
@@ -90,9 +110,11 @@ export {
   resolveDataset,
   type Split,
 } from "./data/open_dataset.ts";
-export type { PackedPictures } from "./data/pack.ts";
+export { type PackablePicture, type PackedPictures, packPictures } from "./data/pack.ts";
+export { SAMPLE_DATA, SAMPLE_TEACHER } from "./data/sample.ts";
 export { UserError } from "./errors.ts";
 export type { LossScale } from "./kernels/ops/loss_scale/loss_scale.ts";
 export type { KernelTime } from "./kernels/profiler.ts";
 export type { Work } from "./kernels/schedule.ts";
+export type { SmallViewOptions } from "./models/student_step.ts";
 export type { ProductFamily, ProductKind, Tile, TileChoice, Tuning } from "./kernels/tuning/tuning.ts";

@@ -10,14 +10,11 @@ import { openGpu } from "../kernels/gpu.ts";
 import { Augmenter as ViewMaker } from "../kernels/image/augmenter.ts";
 import {
   evaluationView,
-  mocoV1Recipe,
-  mocoV2Recipe,
-  plainRecipe,
   sampleView,
-  swavRecipe,
   swavSmallRecipe,
   type ViewParameters,
 } from "../kernels/image/view_parameters.ts";
+import { findViewRecipe } from "../kernels/image/view_recipes.ts";
 import type { SmallViewOptions } from "../models/student_step.ts";
 import type { Augmenter, BatchPosition, DecodedBatch, Encoder, Monitor } from "./messages.ts";
 import { profileAll } from "./run_profile.ts";
@@ -28,21 +25,24 @@ const SHOWN_VIEWS = 32;
 
 /** How views are made. */
 export type Views =
-  /** Training views, and the first batch to expect. */
-  | { kind: keyof typeof RECIPES; seed: number; first: Pick<BatchPosition, "epoch" | "batch"> }
+  /** Training views by the name of an augmentation, and the first batch to expect. */
+  | { kind: "training"; augmentation: string; seed: number; first: Pick<BatchPosition, "epoch" | "batch"> }
   /** Resized and cut from the middle; in order of arrival where no first batch is said. */
   | { kind: "evaluation"; first?: Pick<BatchPosition, "epoch" | "batch"> };
 
 /** How an augmenter is started. */
 export interface AugmenterConfig {
+  /** Pictures of a batch. */
   batchSize: number;
   /** Side of a view, in pixels. */
   imageSize: number;
+  /** Which views. */
   views: Views;
   /** Small views of the same pictures, with SWAV's recipe for them. */
   small?: SmallViewOptions;
   /** Who is shown some views of the first batch. */
   viewer?: ActorRef<Monitor>;
+  /** Who gets the views. */
   next: ActorRef<Encoder>;
 }
 
@@ -53,15 +53,6 @@ export interface AugmenterConfig {
 export function evaluationResize(width: number, height: number, size: number): number {
   return Math.min(width, height) === size ? size : Math.round(size * 8 / 7);
 }
-
-/** `plain` is what linear probes train with; the others are named for whose teachers the original uses them. */
-const RECIPES = {
-  mocov1: mocoV1Recipe,
-  mocov2: mocoV2Recipe,
-  simclr: mocoV1Recipe,
-  swav: swavRecipe,
-  plain: plainRecipe,
-};
 
 /** The small views of a batch, those of a picture one after the other. */
 function smallViewsOf(
@@ -85,7 +76,7 @@ function viewsOf(batch: DecodedBatch, { views, imageSize }: AugmenterConfig): Vi
     if (views.kind === "evaluation") {
       return evaluationView(width, height, evaluationResize(width, height, imageSize), imageSize, picture);
     }
-    const recipe = RECIPES[views.kind](imageSize);
+    const recipe = findViewRecipe(views.augmentation)(imageSize);
     const random = new Random(views.seed, "augment", batch.position.epoch, row);
     return sampleView(random, recipe, width, height, picture);
   });

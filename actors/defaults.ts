@@ -17,6 +17,11 @@ export type Defaults = Omit<
   | "saveEvery"
   | "limitSteps"
   | "tuning"
+  | "actors"
+  | "pictures"
+  | "plugins"
+  | "augmentation"
+  | "loss"
 >;
 
 /** Defaults for one's own pictures: the paper's settings, and the original's code for what it does not name. */

@@ -16,6 +16,7 @@ import { openEncoderSource } from "../models/encoder_source.ts";
 import { initializeQueue } from "../models/initialize.ts";
 import { findEncoder, summarize } from "../models/registry.ts";
 import type augmenter from "./augmenter.ts";
+import { actorUrl } from "./catalog.ts";
 import { spawnKnn } from "./knn_evaluation.ts";
 import { nextOf } from "./batch_number.ts";
 import type {
@@ -41,7 +42,6 @@ import {
   type DataFacts,
   describeRestart,
   lookAtData,
-  moduleUrl,
   warningHandler,
   whenAborted,
 } from "./recipe.ts";
@@ -144,8 +144,8 @@ export async function runDistillation(
 ): Promise<DistillResult> {
   const { epochs, batchSize, seed, limitSteps } = options;
   if (options.amp) await checkHalf();
-  const trainPath = await resolveDataset(options.data, "train");
-  const pictures = await lookAtData(trainPath, events);
+  const pictures = await findPictures(options, events);
+  const { path: trainPath } = pictures;
   const testPath = await findTestData(pictures, options, events);
   const { rowCount: rows } = pictures;
   const { batchCount: batchesPerEpoch } = new EpochOrder(rows, seed, 0, batchSize, { shuffle: false });
@@ -163,7 +163,7 @@ export async function runDistillation(
 
   const profile = events.onProfile && new ProfileCollector();
   // An abort must not stop the actors before the checkpoint is written, so the system does not get the signal.
-  const system = new ActorSystem({ onTrace: profile?.take });
+  const system = new ActorSystem({ onTrace: profile?.take, imports: options.plugins });
   const run = system.run(async () => {
     const losses: number[] = [];
     let checkpoint = "";
@@ -296,6 +296,13 @@ export async function runDistillation(
   }
 }
 
+/** The pictures to learn from. */
+async function findPictures(options: DistillOptions, events: DistillEvents): Promise<DataFacts> {
+  const { data, pictures } = options;
+  if (pictures === undefined) return await lookAtData(await resolveDataset(data, "train"), events);
+  return { path: data, rowCount: pictures, hasLabels: false, classNames: undefined };
+}
+
 /** The pictures to evaluate on; `null` where there are none, or no labels to learn them by. */
 async function findTestData(
   pictures: DataFacts,
@@ -426,7 +433,7 @@ function checkStudent(
 }
 
 /** Whose augmentation it is, as the original chooses it: by the teacher, and in main_small-patch.py always SWAV's. */
-function viewKind({ teacherSsl, studentMlp, smallViews }: DistillOptions) {
+function usualAugmentation({ teacherSsl, studentMlp, smallViews }: DistillOptions) {
   if (smallViews > 0 || teacherSsl === "swav") return "swav";
   if (teacherSsl === "simclr") return "simclr";
   return studentMlp ? "mocov2" : "mocov1";
@@ -470,6 +477,7 @@ class TrainingRing {
   #start: Start;
   #resume: string | null;
   #hasBegun = false;
+  #isWired = false;
 
   constructor(system: ActorSystem, setup: TrainingSetup) {
     this.#setup = setup;
@@ -487,7 +495,7 @@ class TrainingRing {
     });
     this.#trainer = this.#supervisor.spawn<typeof studentTrainer>(
       "student_trainer",
-      moduleUrl("student_trainer"),
+      actorUrl("student_trainer", options.actors),
       () => ({
         options: { ...options, resume: this.#resume },
         queue: this.#start.queue,
@@ -498,7 +506,7 @@ class TrainingRing {
     );
     this.#keeper = this.#supervisor.spawn<typeof queueKeeper>(
       "queue_keeper",
-      moduleUrl("queue_keeper"),
+      actorUrl("queue_keeper", options.actors),
       () => ({
         size: options.queue,
         dimension: dim,
@@ -509,7 +517,7 @@ class TrainingRing {
     );
     this.#teacher = this.#supervisor.spawn<typeof teacherEncoder>(
       "teacher_encoder",
-      moduleUrl("teacher_encoder"),
+      actorUrl("teacher_encoder", options.actors),
       () => ({
         arch: options.teacherArch,
         path: options.distill,
@@ -523,22 +531,27 @@ class TrainingRing {
       }),
     );
     const input = this.#supervisor.supervise({ strategy: "one-for-all", ...limits });
-    this.#augmenter = input.spawn<typeof augmenter>("augmenter", moduleUrl("augmenter"), () => ({
-      batchSize,
-      imageSize,
-      views: {
-        kind: viewKind(options),
-        seed,
-        first: { epoch: this.#start.epoch, batch: this.#start.batch },
-      },
-      small,
-      viewer: monitor,
-      next: this.#teacher.ref,
-    }));
+    this.#augmenter = input.spawn<typeof augmenter>(
+      "augmenter",
+      actorUrl("augmenter", options.actors),
+      () => ({
+        batchSize,
+        imageSize,
+        views: {
+          kind: "training",
+          augmentation: options.augmentation ?? usualAugmentation(options),
+          seed,
+          first: { epoch: this.#start.epoch, batch: this.#start.batch },
+        },
+        small,
+        viewer: monitor,
+        next: this.#teacher.ref,
+      }),
+    );
     this.#readers = Array.from({ length: workers }, (_, worker) =>
       input.spawn<typeof tsvReader>(
         workers === 1 ? "tsv_reader" : `tsv_reader ${worker}`,
-        moduleUrl("tsv_reader"),
+        actorUrl("tsv_reader", options.actors),
         (): TsvReaderConfig => ({
           path,
           purpose: "train",
@@ -565,7 +578,7 @@ class TrainingRing {
   /** Lets the batches come. */
   begin(): void {
     this.#hasBegun = true;
-    this.#read();
+    if (this.#isWired) this.#read();
   }
 
   /** The student's parameters and running statistics. */
@@ -594,6 +607,7 @@ class TrainingRing {
 
   async #prepare(restart: Restart): Promise<void> {
     this.#setup.onRestart(restart);
+    this.#isWired = false;
     if (restart.actors.includes(this.#trainer.name)) {
       const { resume, start } = await this.#setup.returnTo();
       this.#resume = resume;
@@ -610,6 +624,7 @@ class TrainingRing {
       this.#trainer.ref.tell("connect", { readers }),
       ...readers.map((reader) => reader.tell("connect", { augmenter: this.#augmenter.ref })),
     ]);
+    this.#isWired = true;
     if (this.#hasBegun) this.#read();
   }
 

@@ -11,12 +11,13 @@ import { Random } from "../data/random.ts";
 import { type Gpu, openGpu } from "../kernels/gpu.ts";
 import { WeightedKnn } from "../models/knn.ts";
 import type augmenter from "./augmenter.ts";
+import { actorUrl } from "./catalog.ts";
 import { buffersOf } from "./buffers.ts";
 import type featureEncoder from "./feature_encoder.ts";
 import type { EncoderChoice } from "./feature_encoder.ts";
 import { labelsOf } from "./labelled_features.ts";
 import type { EmbeddedBatch, FeatureTaker, ReaderMonitor } from "./messages.ts";
-import { abortable, brokenRowHandler, moduleUrl, type WarningEvents, warningHandler } from "./recipe.ts";
+import { abortable, brokenRowHandler, type WarningEvents, warningHandler } from "./recipe.ts";
 import { ActorSystem } from "./runtime/mod.ts";
 import type tsvReader from "./tsv_reader.ts";
 import { EVALUATION_ORDER } from "./tsv_reader.ts";
@@ -223,10 +224,10 @@ function spawnLine(
 ) {
   const { ref: encoder } = system.spawn<typeof featureEncoder>(
     "feature_encoder",
-    moduleUrl("feature_encoder"),
+    actorUrl("feature_encoder"),
     { encoder: choice, output, batchSize, imageSize, next },
   );
-  const { ref: views } = system.spawn<typeof augmenter>("augmenter", moduleUrl("augmenter"), {
+  const { ref: views } = system.spawn<typeof augmenter>("augmenter", actorUrl("augmenter"), {
     batchSize,
     imageSize,
     views: { kind: "evaluation", first: { epoch: 0, batch: 0 } },
@@ -235,7 +236,7 @@ function spawnLine(
   const readers = Array.from({ length: workers }, (_, worker) =>
     system.spawn<typeof tsvReader>(
       workers === 1 ? "tsv_reader" : `tsv_reader ${worker}`,
-      moduleUrl("tsv_reader"),
+      actorUrl("tsv_reader"),
       {
         path: data,
         purpose: "queries",

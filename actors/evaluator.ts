@@ -17,6 +17,7 @@ import { type ActorRef, defineActor, urgent } from "./runtime/mod.ts";
 
 /** How an evaluator is started. */
 export interface EvaluatorConfig {
+  /** Pictures of a batch. */
   batchSize: number;
   /** Side of a view, in pixels. */
   imageSize: number;

@@ -16,12 +16,15 @@ export type EncoderChoice =
 
 /** How a feature encoder is started. */
 export interface FeatureEncoderConfig {
+  /** The encoder. */
   encoder: EncoderChoice;
   /** `feature`: pooled, without the head; `normalized`: the L2-normalised embedding. */
   output: "feature" | "normalized";
+  /** Pictures of a batch. */
   batchSize: number;
   /** Side of a view, in pixels. */
   imageSize: number;
+  /** Who gets the rows. */
   next: ActorRef<FeatureTaker>;
 }
 

@@ -6,6 +6,7 @@
  */
 import type { Tuning } from "../kernels/tuning/tuning.ts";
 import type augmenter from "./augmenter.ts";
+import { actorUrl } from "./catalog.ts";
 import type evaluator from "./evaluator.ts";
 import type { Accuracy, EvaluatedEncoder, Purpose, ReaderMonitor } from "./messages.ts";
 import {
@@ -14,7 +15,6 @@ import {
   checkSameClasses,
   describeRestart,
   lookAtData,
-  moduleUrl,
   type WarningEvents,
   warningHandler,
 } from "./recipe.ts";
@@ -95,7 +95,7 @@ export function spawnKnn(
 ): (encoder: EvaluatedEncoder) => Promise<Accuracy[]> {
   const line = system.supervise({ strategy: "one-for-all", prepare: onRestart, resume: connect });
   const spawnReader = (name: string, path: string, purpose: Purpose) =>
-    line.spawn<typeof tsvReader>(name, moduleUrl("tsv_reader"), () => ({
+    line.spawn<typeof tsvReader>(name, actorUrl("tsv_reader"), () => ({
       path,
       purpose,
       order: EVALUATION_ORDER,
@@ -112,7 +112,7 @@ export function spawnKnn(
     spawnReader("bank_reader", bankData, "bank"),
     spawnReader("query_reader", queryData, "queries"),
   ];
-  const judge = line.spawn<typeof evaluator>("evaluator", moduleUrl("evaluator"), () => ({
+  const judge = line.spawn<typeof evaluator>("evaluator", actorUrl("evaluator"), () => ({
     batchSize: BATCH,
     imageSize,
     ks,
@@ -120,7 +120,7 @@ export function spawnKnn(
     tuning,
     readers: readers.map(({ ref }) => ref),
   }));
-  const views = line.spawn<typeof augmenter>("evaluation_augmenter", moduleUrl("augmenter"), () => ({
+  const views = line.spawn<typeof augmenter>("evaluation_augmenter", actorUrl("augmenter"), () => ({
     batchSize: BATCH,
     imageSize,
     views: { kind: "evaluation" },

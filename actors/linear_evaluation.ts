@@ -12,6 +12,7 @@ import { readLinearCheckpoint } from "../models/checkpoint/linear_checkpoint.ts"
 import { batchScale, linearLearningRate } from "../models/optim/schedule.ts";
 import { findEncoder } from "../models/registry.ts";
 import type augmenter from "./augmenter.ts";
+import { actorUrl } from "./catalog.ts";
 import type { Views } from "./augmenter.ts";
 import type featureEncoder from "./feature_encoder.ts";
 import type { EncoderChoice } from "./feature_encoder.ts";
@@ -24,7 +25,6 @@ import {
   checkSameClasses,
   type DataFacts,
   factsOf,
-  moduleUrl,
   type WarningEvents,
   warningHandler,
   whenAborted,
@@ -281,7 +281,7 @@ function spawnLine(
   const { workers, seed, batchSize, imageSize, cacheFeatures, evaluate } = options;
   const { ref: trainer } = system.spawn<typeof linearTrainer>(
     "linear_trainer",
-    moduleUrl("linear_trainer"),
+    actorUrl("linear_trainer"),
     {
       options,
       features,
@@ -292,7 +292,7 @@ function spawnLine(
   );
   const { ref: encoder } = system.spawn<typeof featureEncoder>(
     "feature_encoder",
-    moduleUrl("feature_encoder"),
+    actorUrl("feature_encoder"),
     {
       encoder: encoderChoice(options),
       output: "feature",
@@ -302,7 +302,7 @@ function spawnLine(
     },
   );
   const spawnViews = (name: string, views: Views) =>
-    system.spawn<typeof augmenter>(name, moduleUrl("augmenter"), {
+    system.spawn<typeof augmenter>(name, actorUrl("augmenter"), {
       batchSize,
       imageSize,
       views,
@@ -314,7 +314,7 @@ function spawnLine(
       (_, worker) =>
         system.spawn<typeof tsvReader>(
           workers === 1 ? name : `${name} ${worker}`,
-          moduleUrl("tsv_reader"),
+          actorUrl("tsv_reader"),
           {
             path,
             purpose,
@@ -341,7 +341,7 @@ function spawnLine(
   const train = cacheFeatures
     ? { views: { kind: "evaluation", first: inOrder }, purpose: "bank", shuffle: false } as const
     : {
-      views: { kind: "plain", seed, first: { epoch: firstEpoch, batch: 0 } },
+      views: { kind: "training", augmentation: "plain", seed, first: { epoch: firstEpoch, batch: 0 } },
       purpose: "train",
       shuffle: true,
     } as const;

@@ -41,12 +41,15 @@ import { type ActorContext, type ActorRef, defineActor, urgent } from "./runtime
 
 /** How a trainer is started. */
 export interface LinearTrainerConfig {
+  /** Of the whole run. */
   options: LinearOptions;
   /** Length of a feature. */
   features: number;
+  /** Labels are 0 to classes - 1. */
   classes: number;
   /** Whether the queries' features are kept, or judged as they come. */
   keepsQueries: boolean;
+  /** Who is told of steps. */
   monitor: ActorRef<LinearMonitor>;
 }
 

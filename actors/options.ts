@@ -1,5 +1,6 @@
 /** Everything that a distillation can be told, with the names of the original's flags. */
 
+import type { ActorModules } from "./catalog.ts";
 import type { Tuning } from "../kernels/tuning/tuning.ts";
 import type { TeacherSsl } from "../models/registry.ts";
 import type { SmallViewOptions } from "../models/student_step.ts";
@@ -84,6 +85,18 @@ export interface DistillOptions {
   tuning: Tuning | null;
   /** Crashes within ten minutes that are answered by starting actors again; the next one ends the run. */
   maxRestarts: number;
+  /** Actors of one's own in the places of built-in ones. */
+  actors?: ActorModules;
+  /**
+   * Pictures of an epoch, where a reader of one's own makes them and no file tells: `data` is then that reader's business.
+   */
+  pictures?: number;
+  /** Modules, as text of their URLs, that register encoders, losses and augmentations; every Worker imports them. */
+  plugins?: string[];
+  /** Name of the augmentation; by the teacher, as the original chooses it, where it is left out. */
+  augmentation?: string;
+  /** Name of the loss; SEED's where it is left out. */
+  loss?: string;
   /** Neighbours that vote in the kNN. */
   knnK: number;
   /** Temperature of the kNN's votes. */

@@ -14,9 +14,11 @@ export interface QueueKeeperConfig {
   size: number;
   /** Length of a key. */
   dimension: number;
-  /** What the queue starts with, and the batch that it was like this after. */
+  /** What the queue starts with. */
   contents: QueueContents;
+  /** The batch that it was like this after. */
   after: BatchNumber;
+  /** Who gets the batches. */
   next: ActorRef<StudentTrainer>;
 }
 

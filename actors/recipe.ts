@@ -11,11 +11,6 @@ export interface WarningEvents {
   onWarning?(text: string): void;
 }
 
-/** Where an actor's module is, by its name. */
-export function moduleUrl(name: string): URL {
-  return new URL(`./${name}.ts`, import.meta.url);
-}
-
 /** What a run needs to know of its pictures before it reads them. */
 export type DataFacts = Pick<Dataset, "path" | "rowCount" | "hasLabels" | "classNames">;
 

@@ -83,6 +83,7 @@ export function distill(
   { profile = false, ...settings }: DistillSettings = {},
 ): Run<DistillEvent, DistillResult> {
   return new Run(async (tell, signal) => {
+    for (const plugin of input.plugins ?? []) await import(plugin);
     const options = await resolveDistillInput(input);
     await Deno.mkdir(options.output, { recursive: true });
     return await runDistillation(options, {

@@ -36,6 +36,7 @@ import { buffersOf } from "./buffers.ts";
 
 /** How a trainer is started. */
 export interface StudentTrainerConfig {
+  /** Of the whole run. */
   options: DistillOptions;
   /** What the mirror of the queue starts with. */
   queue: QueueContents;
@@ -43,6 +44,7 @@ export interface StudentTrainerConfig {
   done: BatchNumber;
   /** Batches of an epoch. */
   batchesPerEpoch: number;
+  /** Who is told of steps and checkpoints. */
   monitor: ActorRef<Monitor>;
 }
 
@@ -261,6 +263,7 @@ export default defineActor<StudentTrainer, StudentTrainerConfig>(async (config, 
     dropoutSeed: options.seed,
     checkpointActivations: options.checkpointActivations,
     mixedPrecision: options.amp,
+    loss: options.loss,
     lossScale,
   });
   if (options.resume === null) {

@@ -16,6 +16,7 @@ export interface TeacherEncoderConfig {
   path: string;
   /** Length that its embeddings must have. */
   dimension: number;
+  /** Pictures of a batch. */
   batchSize: number;
   /** Side of a view, in pixels. */
   imageSize: number;
@@ -25,6 +26,7 @@ export interface TeacherEncoderConfig {
   mixedPrecision?: boolean;
   /** What was measured of the adapter. */
   tuning?: Tuning | null;
+  /** Who gets the embeddings. */
   next: ActorRef<QueueKeeper>;
 }
 

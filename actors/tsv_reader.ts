@@ -15,8 +15,11 @@ import { type ActorContext, type ActorRef, defineActor, urgent } from "./runtime
 
 /** In which order rows are read, and what becomes of broken ones: see `EpochOrder` and `BatchReader`. */
 export interface ReadingOrder {
+  /** Another order in each epoch, instead of the data's own. */
   shuffle: boolean;
+  /** Leave out a last batch that is not full. */
   dropLast: boolean;
+  /** Put another picture in the place of one that cannot be used, or leave it out. */
   brokenRows: "replace" | "skip";
 }
 
@@ -30,21 +33,27 @@ export const EVALUATION_ORDER: ReadingOrder = { shuffle: false, dropLast: false,
 export interface TsvReaderConfig {
   /** Of the TSV file, or of other data that `openDataset` knows. */
   path: string;
+  /** What the pictures are for; travels with them. */
   purpose: Purpose;
   /** {@linkcode TRAINING_ORDER} or {@linkcode EVALUATION_ORDER}, or a mixture. */
   order: ReadingOrder;
-  /** Number of this reader, and how many share the work. */
+  /** Number of this reader, from 0. */
   worker: number;
+  /** How many share the work. */
   workers: number;
+  /** Of the order. */
   seed: number;
+  /** Pictures of a batch. */
   batchSize: number;
-  /** Bytes of the buffers that travel with a batch to be filled later. */
+  /** Bytes of the views, for which a buffer travels with each batch. */
   viewBytes: number;
+  /** Bytes of the embeddings likewise. */
   embeddingBytes: number;
   /** The same of small views, where there are any. */
   small?: { viewBytes: number; embeddingBytes: number };
   /** Batches of this reader that may be on their way at a time. */
   batchesUnderWay: number;
+  /** Who is told of broken rows. */
   monitor: ActorRef<ReaderMonitor>;
 }
 

@@ -4,7 +4,7 @@ import sharp from "sharp";
 import type augmenter from "../actors/augmenter.ts";
 import { buffersOf } from "../actors/buffers.ts";
 import type { Encoder, ReaderMonitor } from "../actors/messages.ts";
-import { moduleUrl } from "../actors/recipe.ts";
+import { actorUrl } from "../actors/catalog.ts";
 import { ActorSystem } from "../actors/runtime/mod.ts";
 import type tsvReader from "../actors/tsv_reader.ts";
 import { TRAINING_ORDER } from "../actors/tsv_reader.ts";
@@ -80,7 +80,7 @@ async function timeOurs(path: string, rounds: number): Promise<Timing> {
     const readers = Array.from(
       { length: WORKERS },
       (_, worker) =>
-        system.spawn<typeof tsvReader>(`reader ${worker}`, moduleUrl("tsv_reader"), {
+        system.spawn<typeof tsvReader>(`reader ${worker}`, actorUrl("tsv_reader"), {
           path,
           purpose: "train",
           order: TRAINING_ORDER,
@@ -100,10 +100,10 @@ async function timeOurs(path: string, rounds: number): Promise<Timing> {
         if (--left === 0) epochDone.resolve();
       },
     });
-    const { ref } = system.spawn<typeof augmenter>("augmenter", moduleUrl("augmenter"), {
+    const { ref } = system.spawn<typeof augmenter>("augmenter", actorUrl("augmenter"), {
       batchSize: BATCH,
       imageSize: SIZE,
-      views: { kind: "mocov2", seed: 0, first: { epoch: 0, batch: 0 } },
+      views: { kind: "training", augmentation: "mocov2", seed: 0, first: { epoch: 0, batch: 0 } },
       next: sink,
     });
     for (const reader of readers) await reader.tell("connect", { augmenter: ref });

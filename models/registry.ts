@@ -1,4 +1,4 @@
-/** The encoders that flags can name. To add one: its file, and a line in {@linkcode ENCODERS}. */
+/** The encoders that flags can name. To add one: its file, and a line in {@linkcode ENCODERS}; from outside, {@linkcode registerEncoder}. */
 import { elementCount, Graph, type Tensor } from "../kernels/graph.ts";
 import { conv2d } from "../kernels/ops/conv2d/conv2d.ts";
 import { depthwiseConv2d } from "../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
@@ -27,6 +27,7 @@ export type EncoderRole = "teacher" | "student";
 
 /** An encoder: a plain function over graph ops. */
 export interface Encoder {
+  /** What flags and options call it. */
   readonly name: string;
   /** What tables show it under. */
   readonly family: string;
@@ -42,8 +43,7 @@ export interface Encoder {
   trace(builder: EncoderBuilder, images: Tensor, head: HeadOptions): EncoderOutputs;
 }
 
-/** Every encoder. */
-export const ENCODERS: readonly Encoder[] = [
+const encoders: Encoder[] = [
   resnet(18),
   resnet(34),
   resnet(50),
@@ -67,6 +67,22 @@ export const ENCODERS: readonly Encoder[] = [
   swavResNet50(4),
   swavResNet50(5),
 ];
+
+/** Every encoder, those that were registered among them. */
+export const ENCODERS: readonly Encoder[] = encoders;
+
+/**
+ * Adds an encoder that can be named as a student or a teacher. Workers have modules of their own: a run is told the module
+ * that calls this by its `plugins`.
+ *
+ * @throws {Error} where there is one of that name already
+ */
+export function registerEncoder(encoder: Encoder): void {
+  if (encoders.some(({ name }) => name === encoder.name)) {
+    throw new Error(`there is an encoder "${encoder.name}" already`);
+  }
+  encoders.push(encoder);
+}
 
 /** The head that an encoder usually has, with embeddings of `dimension` numbers. */
 export function usualHead(encoder: Encoder, dimension = 128): HeadOptions {

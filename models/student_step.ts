@@ -19,7 +19,7 @@ import { makeSchedule, type Schedule } from "../kernels/schedule.ts";
 import { type DeviceParameter, EncoderBuilder, type StateEntry } from "./encoder_builder.ts";
 import type { HeadOptions } from "./heads.ts";
 import { type ImageInput, traceImages } from "./images.ts";
-import { seedLoss } from "./loss/seed_loss.ts";
+import { findLoss } from "./loss/losses.ts";
 import { type ArenaTensors, ParameterStore, tensorsOf, traceSgd } from "./parameter_store.ts";
 import type { Encoder } from "./registry.ts";
 
@@ -55,6 +55,8 @@ export interface StudentStepOptions {
   mixedPrecision?: boolean;
   /** What loss scaling starts from; gradients are not scaled where it is left out. */
   lossScale?: LossScale;
+  /** Name of the loss; SEED's where it is left out. */
+  loss?: string;
   /** Seed of dropout and drop-connect, where the encoder has them; both are off where it is left out. */
   dropoutSeed?: number;
 }
@@ -138,7 +140,7 @@ function traceStep(options: StudentStepOptions, target: Target): TracedStep {
     const outputs = encoder.trace(builder, images, head);
     const embedding = graph.apply(l2Normalize, [outputs.embedding], {});
     const losses = { student: embedding, teacher, queue, queueSize, temperature, teacherTemperature };
-    const loss = seedLoss(graph, losses);
+    const loss = findLoss(options.loss ?? "seed")(graph, losses);
     return { builder, set: { images: source, teacher, embedding, loss, queue, stride: views } };
   };
   const main = traceSet("", 1, imageSize);

@@ -20,6 +20,8 @@ export interface ActorSettings {
   credits: number;
   startTimeoutMs: number;
   graceMs: number;
+  /** Of modules to import first. */
+  imports: readonly string[];
   /** Whether {@linkcode ActorEvents.onTrace} is to be called. */
   traces: boolean;
 }
@@ -58,7 +60,7 @@ export class Actor<P extends Protocol<P>> {
 
   /** Actors come from `ActorSystem.spawn()`. */
   constructor(settings: ActorSettings, endpoint: Endpoint, events: ActorEvents) {
-    const { name, url, config, credits, startTimeoutMs, graceMs, traces } = settings;
+    const { name, url, config, credits, startTimeoutMs, graceMs, imports, traces } = settings;
     const { transfer, ...parcel } = pack(`configuration of actor "${name}"`, config, []);
     this.name = name;
     this.#endpoint = endpoint;
@@ -80,7 +82,7 @@ export class Actor<P extends Protocol<P>> {
     }, startTimeoutMs);
 
     const { port1, port2 } = new MessageChannel();
-    this.#post({ kind: "start", name, url, config: parcel, credits, graceMs, traces, port: port2 }, [
+    this.#post({ kind: "start", name, url, config: parcel, credits, graceMs, imports, traces, port: port2 }, [
       ...transfer,
       port2,
     ]);

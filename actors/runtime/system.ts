@@ -15,6 +15,8 @@ export interface SystemOptions {
   signal?: AbortSignal;
   /** How long an actor that must stop may go on with what it is doing, in ms. Default: 3000. */
   graceMs?: number;
+  /** URLs of modules that every Worker imports before its actor's own. */
+  imports?: readonly string[];
   /** Is given what each actor did, now and then and when it ends, the main thread's listeners too. */
   onTrace?: (actor: string, spans: readonly TraceSpan[]) => void;
 }
@@ -36,6 +38,7 @@ export class ActorSystem {
   readonly failed: Promise<never>;
   readonly #fail: (crash: ActorCrash) => void;
   readonly #graceMs: number;
+  readonly #imports: readonly string[];
   readonly #onTrace: SystemOptions["onTrace"];
   readonly #signal?: AbortSignal;
   readonly #abort = () => void this.stop();
@@ -53,13 +56,14 @@ export class ActorSystem {
 
   /** Starts nothing yet. */
   constructor(
-    { signal, graceMs = 3000, onTrace }: SystemOptions = {},
+    { signal, graceMs = 3000, imports = [], onTrace }: SystemOptions = {},
   ) {
     const { promise, reject } = Promise.withResolvers<never>();
     this.failed = promise;
     this.#fail = reject;
     this.#over.promise.catch(() => {}); // for those that wait for a restart
     this.#graceMs = graceMs;
+    this.#imports = imports;
     this.#onTrace = onTrace;
     this.#main = this.#host("main");
     this.#signal = signal;
@@ -103,6 +107,7 @@ export class ActorSystem {
         credits,
         startTimeoutMs,
         graceMs: this.#graceMs,
+        imports: this.#imports,
         traces: this.#onTrace !== undefined,
       },
       this.#main.endpoint,

@@ -45,6 +45,7 @@ export type Control =
     config: Parcel;
     credits: number;
     graceMs: number;
+    imports: readonly string[];
     /** Whether the actor is to say what it did. */
     traces: boolean;
     port: MessagePort;

@@ -28,7 +28,7 @@ async function end(crash?: Crash): Promise<void> {
 }
 
 async function start(
-  { name, url, config, credits, traces, port }: Control & { kind: "start" },
+  { name, url, config, credits, imports, traces, port }: Control & { kind: "start" },
 ): Promise<void> {
   const onCrash = (crash: Crash) => {
     report({ kind: "crashed", crash });
@@ -42,6 +42,7 @@ async function start(
   );
   host.mailbox.connect(port);
   const define = async () => {
+    for (const other of imports) await import(other);
     const definition = (await import(url)).default;
     if (typeof definition?.start !== "function") {
       throw new TypeError(`${url} has no default export that defineActor() made`);

@@ -10,7 +10,12 @@ const AUGMENTER = new URL("../../actors/augmenter.ts", import.meta.url);
 const SIZE = 16;
 const VIEW_BYTES = SIZE * SIZE * 4;
 const BATCHES_PER_EPOCH = 3;
-const TRAINING: AugmenterConfig["views"] = { kind: "mocov2", seed: 4, first: { epoch: 0, batch: 0 } };
+const TRAINING: AugmenterConfig["views"] = {
+  kind: "training",
+  augmentation: "mocov2",
+  seed: 4,
+  first: { epoch: 0, batch: 0 },
+};
 
 /** A picture of random pixels that depend on its row. */
 function pictureOf(row: number, width = 20 + row, height = 18) {
@@ -93,7 +98,7 @@ Deno.test("augmenter's views depend on seed, epoch and row, not on the place in 
   assertNotEquals(viewsOf(otherSeed)[0], first);
   const [otherKind] = await augment(
     [batchOf(0, [7, 8])],
-    { ...TRAINING, kind: "mocov1" } as AugmenterConfig["views"],
+    { ...TRAINING, augmentation: "mocov1" } as AugmenterConfig["views"],
   );
   assertNotEquals(viewsOf(otherKind)[0], first);
 });

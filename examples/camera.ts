@@ -1,0 +1,26 @@
+/**
+ * Distils from pictures that no file holds: camera_reader.ts stands in the place of the TSV reader.
+ *
+ *     deno run -A examples/camera.ts OUTPUT
+ */
+import { distill, sampleOptions } from "../mod.ts";
+
+const [output = "output/camera"] = Deno.args;
+
+await using run = distill(sampleOptions({
+  output,
+  actors: { tsv_reader: new URL("./camera_reader.ts", import.meta.url).href },
+  pictures: 320, // of an epoch; there is no file to tell
+  testData: null, // pictures without classes
+  studentArch: "mobilenetv3_small",
+  epochs: 2,
+}));
+for await (const event of run) {
+  if (event.type === "plan") console.log(`${event.totalSteps} steps on ${event.pictures} pictures an epoch`);
+  if (event.type === "step" && event.step % 5 === 0) console.log(event.step, event.loss.toFixed(3));
+}
+const { steps, firstLoss, lastLoss, checkpoint } = await run.result;
+console.log(
+  `${steps} steps, mean loss ${firstLoss.toFixed(3)} in the first epoch, ${lastLoss.toFixed(3)} in the last`,
+);
+console.log(checkpoint);

@@ -1,0 +1,81 @@
+/**
+ * Image search over HTTP: a program that wires two of the actors itself. The teacher embeds pictures of the bundled sample,
+ * and what is posted; the names of the most similar ones come back. On this machine only.
+ *
+ *     deno run -A examples/image_search.ts [PICTURES] [PORT]
+ *     curl --data-binary @picture.jpg http://127.0.0.1:8001/search
+ */
+import {
+  ActorSystem,
+  BrokenRowError,
+  decodeImage,
+  openDataset,
+  packPictures,
+  type Picture,
+  type QueueKeeper,
+  resolveDataset,
+  SAMPLE_DATA,
+  SAMPLE_TEACHER,
+  spawnActor,
+  UserError,
+} from "../mod.ts";
+
+const [count = "200", port = "8001"] = Deno.args;
+const [SIZE, DIMENSION] = [32, 128];
+
+const system = new ActorSystem();
+const waiting = new Map<number, (embedding: Float32Array) => void>();
+// The teacher passes its batches on to a queue keeper, which is this very thread: it knows who waits for which picture.
+const results = system.listen<QueueKeeper>("results", {
+  enqueue({ position, embeddings }) {
+    waiting.get(position.batch)!(new Float32Array(embeddings));
+    waiting.delete(position.batch);
+  },
+  contents: () => ({ keys: new Float32Array(0), pointer: 0 }),
+});
+const teacher = spawnActor(system, "teacher_encoder", {
+  arch: "resnet18",
+  path: SAMPLE_TEACHER,
+  dimension: DIMENSION,
+  batchSize: 1,
+  imageSize: SIZE,
+  next: results,
+}).ref;
+const views = { kind: "evaluation" } as const;
+const augmenter =
+  spawnActor(system, "augmenter", { batchSize: 1, imageSize: SIZE, views, next: teacher }).ref;
+
+let pictures = 0;
+async function embed(picture: Picture): Promise<Float32Array> {
+  const batch = pictures++;
+  const embedding = new Promise<Float32Array>((resolve) => waiting.set(batch, resolve));
+  await augmenter.tell("augment", {
+    position: { epoch: 0, batch, endsEpoch: false },
+    home: "nobody",
+    purpose: "queries",
+    pictures: packPictures([{ ...picture, row: batch, label: -1 }]),
+    views: new ArrayBuffer(SIZE * SIZE * 4),
+    embeddings: new ArrayBuffer(DIMENSION * 4),
+  });
+  return await embedding;
+}
+
+using dataset = await openDataset(await resolveDataset(SAMPLE_DATA, "train"));
+const rows = await dataset.readRows(Array.from({ length: Number(count) }, (_, row) => row));
+const index = await Promise.all(rows.map(async (row) => {
+  if (row instanceof BrokenRowError) throw row;
+  const { key: name, image } = row;
+  return { name, embedding: await embed(image instanceof Uint8Array ? await decodeImage(image) : image) };
+}));
+console.log(`${index.length} pictures can be searched at http://127.0.0.1:${port}/search`);
+
+const serve = async (request: Request): Promise<Response> => {
+  if (request.method !== "POST") return new Response("POST a JPEG, PNG or WebP file\n", { status: 405 });
+  const query = await embed(await decodeImage(await request.bytes()));
+  const dot = (key: Float32Array) => key.reduce((sum, value, i) => sum + value * query[i], 0);
+  const found = index.map(({ name, embedding }) => ({ name, similarity: dot(embedding) }));
+  return Response.json(found.toSorted((a, b) => b.similarity - a.similarity).slice(0, 5));
+};
+const onError = (error: unknown) =>
+  new Response(`${(error as Error).message}\n`, { status: error instanceof UserError ? 400 : 500 });
+Deno.serve({ hostname: "127.0.0.1", port: Number(port), onListen() {}, onError }, serve);

@@ -1,0 +1,29 @@
+/** The losses that a distillation can name. */
+import type { Graph, Tensor } from "../../kernels/graph.ts";
+import { UserError } from "../../errors.ts";
+import { seedLoss, type SeedLossInputs } from "./seed_loss.ts";
+
+/** Traces a loss [1] of a batch's embeddings; an op on the way must give a gradient without being given one. */
+export type Loss = (graph: Graph, inputs: SeedLossInputs) => Tensor;
+
+const losses = new Map<string, Loss>([["seed", seedLoss]]);
+
+/**
+ * Adds a loss that a distillation can name. Workers have modules of their own: a run is told the module that calls this by
+ * its `plugins`.
+ *
+ * @throws {Error} where there is one of that name already
+ */
+export function registerLoss(name: string, loss: Loss): void {
+  if (losses.has(name)) throw new Error(`there is a loss "${name}" already`);
+  losses.set(name, loss);
+}
+
+/** The loss of a name. Throws a {@linkcode UserError} that lists the known ones. */
+export function findLoss(name: string): Loss {
+  const loss = losses.get(name);
+  if (loss === undefined) {
+    throw new UserError(`there is no loss "${name}"; known are ${[...losses.keys()].join(", ")}`);
+  }
+  return loss;
+}

@@ -1,0 +1,34 @@
+/**
+ * What encoders, losses, augmentations and ops of one's own are made of. A module that registers some is named to a run by
+ * its `plugins`; `examples/custom_encoder.ts` is one.
+ *
+ * @module
+ */
+
+export { type MakeViewRecipe, registerAugmentation } from "./kernels/image/view_recipes.ts";
+export type { JitterRecipe, Range, ViewRecipe } from "./kernels/image/view_parameters.ts";
+export {
+  type Binding,
+  type Dispatch,
+  type DType,
+  elementCount,
+  expectShape,
+  Graph,
+  type Lowering,
+  type Node,
+  type Op,
+  paddedCount,
+  padTo4,
+  type Tensor,
+  type TensorType,
+} from "./kernels/graph.ts";
+export type { Target } from "./kernels/gpu.ts";
+export { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, storage, uniforms } from "./kernels/wgsl.ts";
+export { add } from "./kernels/ops/add/add.ts";
+export { globalAveragePool } from "./kernels/ops/global_average_pool/global_average_pool.ts";
+export { maxPool } from "./kernels/ops/max_pool/max_pool.ts";
+export { EncoderBuilder } from "./models/encoder_builder.ts";
+export { projectionHead } from "./models/heads.ts";
+export { type Loss, registerLoss } from "./models/loss/losses.ts";
+export { seedLoss, type SeedLossInputs } from "./models/loss/seed_loss.ts";
+export { type Encoder, type EncoderOutputs, registerEncoder } from "./models/registry.ts";
