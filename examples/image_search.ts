@@ -13,7 +13,6 @@ import {
   packPictures,
   type Picture,
   type QueueKeeper,
-  resolveDataset,
   SAMPLE_DATA,
   SAMPLE_TEACHER,
   spawnActor,
@@ -60,7 +59,7 @@ async function embed(picture: Picture): Promise<Float32Array> {
   return await embedding;
 }
 
-using dataset = await openDataset(await resolveDataset(SAMPLE_DATA, "train"));
+using dataset = await openDataset(`${SAMPLE_DATA}/train.tsv`);
 const rows = await dataset.readRows(Array.from({ length: Number(count) }, (_, row) => row));
 const index = await Promise.all(rows.map(async (row) => {
   if (row instanceof BrokenRowError) throw row;
