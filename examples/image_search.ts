@@ -21,7 +21,6 @@ import {
 
 const [count = "200", port = "8001"] = Deno.args;
 const [SIZE, DIMENSION] = [32, 128];
-
 const system = new ActorSystem();
 const waiting = new Map<number, (embedding: Float32Array) => void>();
 // The teacher passes its batches on to a queue keeper, which is this very thread: it knows who waits for which picture.

@@ -1,0 +1,108 @@
+/**
+ * Faults that come from the parts themselves: modules that lie outside this tree, and stand in the places of built-in
+ * actors, lose their device, take their time, or send garbage.
+ */
+import { assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { type ActorRole, distill } from "../../mod.ts";
+import { ActorCrash } from "../../actors/runtime/mod.ts";
+import { digestFile, RunFolder } from "./small_run.ts";
+
+const MOD = new URL("../../mod.ts", import.meta.url).href;
+
+/** Writes a module that wraps a built-in actor: `meddle(handlers)` changes what its handlers do. */
+function writeActor(folder: RunFolder, role: ActorRole, meddle: string): { [role: string]: string } {
+  const path = join(folder.path, `my_${role}.ts`);
+  Deno.writeTextFileSync(
+    path,
+    `import { actorUrl, defineActor } from ${JSON.stringify(MOD)};
+const { default: builtIn } = await import(actorUrl(${JSON.stringify(role)}).href);
+${meddle}
+export default defineActor(async (config, context) => {
+  const behaviour = await builtIn.start(config, context);
+  return { ...behaviour, handlers: { ...behaviour.handlers, ...meddle(behaviour.handlers) } };
+});
+`,
+  );
+  return { [role]: pathToFileURL(path).href };
+}
+
+/** A short run, with the module or without. */
+async function run(folder: RunFolder, name: string, actors: { [role: string]: string } = {}) {
+  const warnings: string[] = [];
+  let most = 0;
+  const distillation = distill(folder.options(name, { actors }));
+  for await (const event of distillation) {
+    if (event.type === "warning") warnings.push(event.text);
+    if (event.type === "step") most = Math.max(most, event.step);
+  }
+  const { checkpoint } = await distillation.result;
+  return { digest: await digestFile(checkpoint), steps: most, warnings };
+}
+
+Deno.test("a lost GPU device is a crash like any other, and a slow stage makes no difference: the same bits", async () => {
+  using folder = new RunFolder(24);
+  const expected = await run(folder, "as it is");
+  assertEquals(expected.warnings, []);
+
+  // Once: each life is a Worker of its own, so a file remembers it.
+  const loseDevice = (role: ActorRole, message: string) =>
+    writeActor(
+      folder,
+      role,
+      `let device;
+const { requestDevice } = GPUAdapter.prototype;
+GPUAdapter.prototype.requestDevice = async function (options) {
+  return device = await requestDevice.call(this, options);
+};
+const mark = ${JSON.stringify(join(folder.path, `${role} was lost`))};
+let batches = 0;
+const meddle = (handlers) => ({
+  async ${message}(batch, context) {
+    if (++batches === 4 && !existsSync(mark)) {
+      Deno.writeTextFileSync(mark, "");
+      device.destroy();
+    }
+    return await handlers.${message}(batch, context);
+  },
+});
+import { existsSync } from "node:fs";`,
+    );
+  for (const [role, message] of [["teacher_encoder", "encode"], ["student_trainer", "train"]] as const) {
+    const { warnings, ...found } = await run(folder, `${role} loses its device`, loseDevice(role, message));
+    assertEquals({ ...found, warnings: [] }, expected);
+    assertEquals(warnings.length, 1);
+    assertMatch(warnings[0], new RegExp(`^actor "${role}" crashed: .*${role}.* started again`));
+  }
+
+  const slow = writeActor(
+    folder,
+    "teacher_encoder",
+    `const meddle = (handlers) => ({
+  async encode(batch, context) {
+    await new Promise((resolve) => setTimeout(resolve, 250));
+    return await handlers.encode(batch, context);
+  },
+});`,
+  );
+  assertEquals(await run(folder, "slow", slow), expected);
+});
+
+Deno.test("a reader that sends garbage ends the run with the name of who could not use it", async () => {
+  using folder = new RunFolder(24);
+  const garbage = writeActor(
+    folder,
+    "augmenter",
+    `const meddle = (handlers) => ({
+  async augment(batch, context) {
+    const table = batch.pictures.table.map((value) => value ^ 0x55555555);
+    return await handlers.augment({ ...batch, pictures: { ...batch.pictures, table } }, context);
+  },
+});`,
+  );
+  const start = performance.now();
+  const crash = await assertRejects(() => run(folder, "garbage", garbage), ActorCrash);
+  assertEquals(crash.actor, "augmenter");
+  assertLess(performance.now() - start, 60_000);
+});
