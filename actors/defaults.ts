@@ -50,6 +50,7 @@ export const PAPER_DEFAULTS: Readonly<Defaults> = {
   smallSize: 96,
   checkpointActivations: false,
   amp: false,
+  onNan: "stop",
   maxRestarts: 5,
   knnK: 200,
   knnT: 0.07,

@@ -280,7 +280,10 @@ export async function runDistillation(
         for (const [name, profiles] of await ring.profile()) profile.add(name, profiles);
       });
     }
-    const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+    const mean = (values: number[]) => {
+      const known = values.filter(Number.isFinite); // steps that were skipped have none
+      return known.reduce((sum, value) => sum + value, 0) / known.length;
+    };
     return {
       steps: losses.length,
       firstLoss: mean(losses.slice(0, batchesPerEpoch)),

@@ -83,6 +83,8 @@ export interface DistillOptions {
   amp: boolean;
   /** What was measured of the adapter (`tuneAdapter`); `null` for what is usual of its kind. */
   tuning: Tuning | null;
+  /** What becomes of a step whose loss or gradients are not finite: the run stops, or the step is skipped. */
+  onNan: "stop" | "skip";
   /** Crashes within ten minutes that are answered by starting actors again; the next one ends the run. */
   maxRestarts: number;
   /** Actors of one's own in the places of built-in ones. */

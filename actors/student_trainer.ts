@@ -2,7 +2,12 @@
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { openGpu } from "../kernels/gpu.ts";
-import { INITIAL_LOSS_SCALE, type LossScale } from "../kernels/ops/loss_scale/loss_scale.ts";
+import {
+  FIXED_SCALE,
+  GRAD_SCALER,
+  INITIAL_LOSS_SCALE,
+  type LossScale,
+} from "../kernels/ops/loss_scale/loss_scale.ts";
 import { openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
 import {
   buildStudentCheckpoint,
@@ -135,13 +140,22 @@ class Training {
   /** Tells of a step when its loss has come back from the device. */
   async #report(position: BatchPosition, lr: number, promise: Promise<StepLoss>): Promise<void> {
     const { loss, lossScale } = await promise;
+    const skippedBefore = this.#lossScale?.skipped ?? 0;
     this.#lossScale = lossScale;
-    if (!Number.isFinite(loss)) {
-      throw new UserError(
-        `the loss is ${loss} in epoch ${position.epoch}, batch ${position.batch}: training has diverged. Checkpoints ` +
-          `written before are whole; try a lower --lr (it is ${lr}) or a higher --distill-t` +
-          (lossScale === undefined ? "" : ", or leave --amp out"),
-      );
+    const { onNan, amp } = this.#config.options;
+    const isSkipped = lossScale !== undefined && lossScale.skipped > skippedBefore;
+    // Mixed precision skips a step now and then, and that is its way.
+    if (!Number.isFinite(loss) || (isSkipped && !amp)) {
+      const where = `epoch ${position.epoch}, batch ${position.batch}`;
+      if (onNan === "stop" || !isSkipped) {
+        throw new UserError(
+          `the loss is ${loss} in ${where}: training has diverged. Checkpoints written before are whole; try a lower ` +
+            `--lr (it is ${lr}) or a higher --distill-t, or --on-nan skip` +
+            (amp ? ", or leave --amp out" : ""),
+        );
+      }
+      const text = `the loss is ${loss} in ${where}, and its step is skipped: the gradients are not finite`;
+      await this.#config.monitor.tell("warning", `${text} (${lossScale!.skipped} so far)`);
     }
     await this.#config.monitor.tell("step", { ...position, loss, lr, lossScale });
   }
@@ -221,13 +235,14 @@ function saveLossScale(lossScale: LossScale | undefined): [string, TorchValue][]
 }
 
 /** Where loss scaling was when a checkpoint was written; where it begins if the run had none. */
-async function readLossScale(path: string | null): Promise<LossScale> {
-  if (path === null) return INITIAL_LOSS_SCALE;
+async function readLossScale({ amp, resume: path }: DistillOptions): Promise<LossScale> {
+  const initial = amp ? INITIAL_LOSS_SCALE : { ...INITIAL_LOSS_SCALE, scale: 1 };
+  if (path === null) return initial;
   using file = await openCheckpointFile(path);
   const { resume } = readStudentCheckpoint(file);
   const state = resume instanceof Map ? resume : new Map();
   const scale = state.get("loss_scale");
-  return scale === undefined ? INITIAL_LOSS_SCALE : {
+  return scale === undefined ? initial : {
     scale: Number(scale instanceof PyFloat ? scale.value : scale),
     goodSteps: Number(state.get("loss_scale_good_steps") ?? 0),
     skipped: Number(state.get("loss_scale_skipped") ?? 0),
@@ -248,7 +263,8 @@ export default defineActor<StudentTrainer, StudentTrainerConfig>(async (config, 
   const { options, queue } = config;
   const gpu = await openGpu(context.name, options.tuning);
   context.onStop(() => gpu.destroy());
-  const lossScale = options.amp ? await readLossScale(options.resume) : undefined;
+  const isScaled = options.amp || options.onNan === "skip";
+  const lossScale = isScaled ? await readLossScale(options) : undefined;
   const step = await StudentStep.create(gpu, {
     encoder: findEncoder(options.studentArch),
     head: { kind: options.studentMlp ? "mlp" : "linear", dimension: options.dim },
@@ -265,6 +281,7 @@ export default defineActor<StudentTrainer, StudentTrainerConfig>(async (config, 
     mixedPrecision: options.amp,
     loss: options.loss,
     lossScale,
+    lossScaleRule: options.amp ? GRAD_SCALER : FIXED_SCALE,
   });
   if (options.resume === null) {
     const weights = initialize(step.state, options.seed);

@@ -236,6 +236,12 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
         "epochs between two evaluations, next to training; 0 evaluates before the first epoch and after the last",
     },
 
+    onNan: {
+      kind: "choice",
+      values: ["stop", "skip"],
+      group: TRAINING,
+      help: "what becomes of a step whose loss or gradients are not finite",
+    },
     maxRestarts: {
       kind: "integer",
       min: 0,

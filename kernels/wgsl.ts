@@ -59,3 +59,13 @@ fn is_channel(quad: u32, channels: u32) -> vec4<bool> {
   return vec4<u32>(0u, 1u, 2u, 3u) + 4u * quad < vec4<u32>(channels);
 }
 `;
+
+/**
+ * WGSL: which lanes are neither infinite nor NaN: in these, and in them alone, all bits of the exponent are set. Comparisons
+ * of floats will not do: they may be optimised away.
+ */
+export const ARE_FINITE = `
+fn are_finite(values: vec4<f32>) -> vec4<bool> {
+  return (bitcast<vec4<u32>>(values) & vec4<u32>(0x7f800000u)) != vec4<u32>(0x7f800000u);
+}
+`;

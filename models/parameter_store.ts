@@ -7,7 +7,7 @@
 import { UserError } from "../errors.ts";
 import { type Gpu, readBuffer, type Target } from "../kernels/gpu.ts";
 import { byteLength, type Graph, type Tensor } from "../kernels/graph.ts";
-import { updateLossScale } from "../kernels/ops/loss_scale/loss_scale.ts";
+import { GRAD_SCALER, type LossScaleRule, updateLossScale } from "../kernels/ops/loss_scale/loss_scale.ts";
 import { sgd, type SgdAttributes } from "../kernels/ops/sgd/sgd.ts";
 import { ALIGNMENT } from "../kernels/memory_plan.ts";
 import type { BufferRange } from "../kernels/program.ts";
@@ -55,6 +55,7 @@ export function traceSgd(
   learningRate: Tensor,
   attributes: SgdAttributes,
   lossScale?: Tensor,
+  rule: LossScaleRule = GRAD_SCALER,
 ): ArenaTensors[] {
   const arenas = layOut(tensorsOf(parameters, "parameter"), target).segments.map((bytes, i) => {
     const arena = (name: string) => graph.source(`${name} arena ${i}`, [bytes / 4]);
@@ -62,7 +63,7 @@ export function traceSgd(
   });
   const scaling = lossScale === undefined ? [] : [lossScale];
   if (lossScale !== undefined) {
-    graph.applyAll(updateLossScale, [lossScale, ...arenas.map(({ gradient }) => gradient)], {});
+    graph.applyAll(updateLossScale, [lossScale, ...arenas.map(({ gradient }) => gradient)], rule);
   }
   for (const { parameter, gradient, momentum } of arenas) {
     graph.applyAll(sgd, [parameter, gradient, momentum, learningRate, ...scaling], attributes);

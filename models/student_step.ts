@@ -9,6 +9,7 @@ import { padRows, unpadRows } from "../kernels/layout.ts";
 import { l2Normalize } from "../kernels/ops/l2_normalize/l2_normalize.ts";
 import {
   type LossScale,
+  type LossScaleRule,
   lossScaleState,
   packLossScale,
   unpackLossScale,
@@ -53,8 +54,10 @@ export interface StudentStepOptions {
   checkpointActivations?: boolean;
   /** Keep maps of pixels in float16, which not every adapter can. It needs a `lossScale`. */
   mixedPrecision?: boolean;
-  /** What loss scaling starts from; gradients are not scaled where it is left out. */
+  /** What loss scaling starts from; gradients are not scaled where it is left out, and no step is skipped. */
   lossScale?: LossScale;
+  /** How the scale changes; by GradScaler's rule where it is left out. */
+  lossScaleRule?: LossScaleRule;
   /** Name of the loss; SEED's where it is left out. */
   loss?: string;
   /** Seed of dropout and drop-connect, where the encoder has them; both are off where it is left out. */
@@ -154,7 +157,15 @@ function traceStep(options: StudentStepOptions, target: Target): TracedStep {
   const lossScale = options.lossScale && lossScaleState(graph);
   const gradients = differentiate(graph, sets.map(({ loss }) => loss), trained, lossScale);
   if (options.checkpointActivations) recomputeActivations(graph, forward);
-  const arenas = traceSgd(graph, parameters, target, learningRate, { momentum, weightDecay }, lossScale);
+  const arenas = traceSgd(
+    graph,
+    parameters,
+    target,
+    learningRate,
+    { momentum, weightDecay },
+    lossScale,
+    options.lossScaleRule,
+  );
   return { graph, sets, learningRate, dropoutSeed, lossScale, parameters, state, gradients, arenas };
 }
 

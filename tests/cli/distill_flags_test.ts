@@ -93,6 +93,7 @@ Deno.test("parseDistillFlags() reads a command line of the original", () => {
       tuning: null,
       checkpointActivations: false,
       amp: false,
+      onNan: "stop",
       maxRestarts: 5,
       dim: 256,
       queue: 4096,

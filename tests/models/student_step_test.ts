@@ -3,7 +3,7 @@ import { initialize, initializeQueue } from "../../models/initialize.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { type StepLoss, StudentStep, type StudentStepOptions } from "../../models/student_step.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
-import { INITIAL_LOSS_SCALE } from "../../kernels/ops/loss_scale/loss_scale.ts";
+import { FIXED_SCALE, INITIAL_LOSS_SCALE } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import { Random } from "../../data/random.ts";
 import { relativeError, withGpu } from "../kernels/check_op.ts";
 import { formulaTensor, referenceJson } from "../reference.ts";
@@ -263,6 +263,35 @@ Deno.test("StudentStep takes no step whose gradients overflow, and goes on with 
     assertEquals(scales, [{ scale: 2 ** 126, goodSteps: 0, skipped: 1 }]);
     assert(losses.every(Number.isFinite));
     for (const [key, values] of momentum) assert(values.every((value) => value === 0), key);
+  }));
+
+Deno.test("StudentStep takes no step on pictures that are NaN where it is told to skip, and all stays finite", () =>
+  withGpu(async (gpu) => {
+    const lossScale = { scale: 1, goodSteps: 0, skipped: 0 };
+    using student = await StudentStep.create(gpu, {
+      encoder: findEncoder("resnet18"),
+      head: { kind: "mlp", dimension: 128 },
+      ...SMALL,
+      input: "normalized",
+      lossScale,
+      lossScaleRule: FIXED_SCALE,
+    });
+    const weights = initialize(student.state, 5);
+    await student.parameters.load((key) => weights.get(key)!);
+    student.loadQueue(initializeQueue(12, 128, 5));
+    const step = (images: Float32Array<ArrayBuffer>) =>
+      student.run({ images, teacher: initializeQueue(4, 128, 7), learningRate: 0.03, queuePointer: 0 });
+    const pictures = formulaImages("pictures", 4, 32);
+    assertEquals((await step(pictures)).lossScale, { ...lossScale, goodSteps: 0 });
+    const trained = await student.parameters.saveMomentum();
+    const parameters = async () => [...await student.parameters.save()].filter(([key]) => trained.has(key));
+    const before = await parameters();
+    const { lossScale: after } = await step(pictures.map((value, i) => i === 99 ? NaN : value));
+    assertEquals(after, { ...lossScale, goodSteps: 0, skipped: 1 });
+    assertEquals(await parameters(), before);
+    assertEquals(await student.parameters.saveMomentum(), trained);
+    for (const [key, values] of await student.parameters.save()) assert(values.every(Number.isFinite), key);
+    assert(Number.isFinite((await step(pictures)).loss));
   }));
 
 Deno.test("StudentStep in mixed precision comes near to what float32 gives", () =>

@@ -7,7 +7,15 @@
  */
 import type { Target } from "../../gpu.ts";
 import { expectShape, type Op, paddedCount, padTo4, type Tensor } from "../../graph.ts";
-import { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, storage, uniforms } from "../../wgsl.ts";
+import {
+  ARE_FINITE,
+  f32,
+  LINEAR_MAIN,
+  LINEAR_SIZE,
+  linearWorkgroups,
+  storage,
+  uniforms,
+} from "../../wgsl.ts";
 import { type Activation, activationWgsl, keepsZero } from "../activation/activation.ts";
 import { chunkRows } from "../channel_sum/channel_sum.ts";
 import applyWgsl from "./batch_norm.wgsl" with { type: "text" };
@@ -218,7 +226,7 @@ export const updateRunningStatistics: Op<RunningStatisticsAttributes> = {
     const quads = padTo4(node.inputs[1].shape[0]) / 4;
     lowering.dispatch({
       label: "update_running_statistics",
-      source: LINEAR_MAIN + runningWgsl,
+      source: LINEAR_MAIN + ARE_FINITE + runningWgsl,
       bindings: node.inputs,
       // PyTorch refuses a count of one; here its variance is taken as it is.
       uniforms: uniforms(quads, f32(momentum), f32(count / Math.max(1, count - 1))),

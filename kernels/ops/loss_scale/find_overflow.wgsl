@@ -8,12 +8,11 @@ var<workgroup> overflows: array<u32, LANES>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  var overflow = vec4<bool>();
+  var is_finite = vec4<bool>(true);
   for (var i = group.x * LANES + lane; i < p.quads; i += p.groups * LANES) {
-    // Of infinities and NaN, and of them alone, all bits of the exponent are set. Comparisons may be optimised away.
-    overflow |= (bitcast<vec4<u32>>(gradients[i]) & vec4<u32>(0x7f800000u)) == vec4<u32>(0x7f800000u);
+    is_finite &= are_finite(gradients[i]);
   }
-  overflows[lane] = u32(any(overflow));
+  overflows[lane] = u32(!all(is_finite));
   for (var width = LANES / 2u; width > 0u; width /= 2u) {
     workgroupBarrier();
     if (lane < width) { overflows[lane] |= overflows[lane + width]; }

@@ -4,7 +4,7 @@
  * skipped and makes the scale smaller, many good steps in a row make it larger. All of it stays on the device.
  */
 import { type Graph, type Op, paddedCount, type Tensor } from "../../graph.ts";
-import { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import { ARE_FINITE, f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import findWgsl from "./find_overflow.wgsl" with { type: "text" };
 import scaleWgsl from "./scale_gradient.wgsl" with { type: "text" };
 import updateWgsl from "./update.wgsl" with { type: "text" };
@@ -22,9 +22,21 @@ export interface LossScale {
 /** What `torch.amp.GradScaler` starts with. */
 export const INITIAL_LOSS_SCALE: LossScale = { scale: 2 ** 16, goodSteps: 0, skipped: 0 };
 
-const GROWTH = 2;
-const BACKOFF = 0.5;
-const GROWTH_INTERVAL = 2000;
+/** How the scale changes. */
+export interface LossScaleRule {
+  /** Factor after so many good steps in a row. */
+  growth: number;
+  /** Those. */
+  growthInterval: number;
+  /** Factor after a step that overflowed. */
+  backoff: number;
+}
+
+/** The rule of `torch.amp.GradScaler`. */
+export const GRAD_SCALER: LossScaleRule = { growth: 2, growthInterval: 2000, backoff: 0.5 };
+
+/** Leaves the scale as it is, so that steps are skipped and nothing else. */
+export const FIXED_SCALE: LossScaleRule = { growth: 1, growthInterval: 1, backoff: 1 };
 
 /**
  * A source tensor for the scale's state, to be bound, [8]: scale, good steps, skipped steps, 0; then of the step under
@@ -71,19 +83,19 @@ const SEARCHERS = 64;
  * Looks for infinities and NaN in gradients, and brings the state up to date. Inputs: the state, and any number of
  * tensors of gradients.
  */
-export const updateLossScale: Op<Record<never, never>> = {
+export const updateLossScale: Op<LossScaleRule> = {
   name: "update_loss_scale",
   hasEffect: true,
 
   shape: () => [],
 
-  lower(lowering, node) {
+  lower(lowering, node, { growth, growthInterval, backoff }) {
     const [state, ...gradients] = node.inputs;
     const found = lowering.scratch({ shape: [gradients.length, SEARCHERS, 4] }, "overflows found");
     for (const [i, tensor] of gradients.entries()) {
       lowering.dispatch({
         label: "find_overflow",
-        source: findWgsl,
+        source: ARE_FINITE + findWgsl,
         bindings: [tensor, gradients.length === 1 ? found : lowering.rows(found, i, 1)],
         uniforms: uniforms(paddedCount(tensor) / 4, SEARCHERS),
         workgroups: [SEARCHERS, 1, 1],
@@ -93,7 +105,7 @@ export const updateLossScale: Op<Record<never, never>> = {
       label: "update_loss_scale",
       source: updateWgsl,
       bindings: [found, state],
-      uniforms: uniforms(gradients.length * SEARCHERS, f32(GROWTH), f32(BACKOFF), f32(GROWTH_INTERVAL)),
+      uniforms: uniforms(gradients.length * SEARCHERS, f32(growth), f32(backoff), f32(growthInterval)),
       workgroups: [1, 1, 1],
     });
   },

@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { Graph } from "../../../kernels/graph.ts";
 import {
+  GRAD_SCALER,
   INITIAL_LOSS_SCALE,
   type LossScale,
   lossScaleState,
@@ -25,7 +26,7 @@ for (const kind of ["software", "hardware"]) {
       const weights = FIRST.map((length, i) => graph.source(`weights ${i}`, [length]));
       const velocity = FIRST.map((length, i) => graph.source(`velocity ${i}`, [length]));
       const rate = graph.source("rate", [1]);
-      graph.applyAll(updateLossScale, [scale, ...gradients], {});
+      graph.applyAll(updateLossScale, [scale, ...gradients], GRAD_SCALER);
       for (const [i, w] of weights.entries()) {
         graph.applyAll(sgd, [w, gradients[i], velocity[i], rate, scale], { momentum: 0, weightDecay: 0 });
       }
