@@ -51,6 +51,7 @@ export {
   type LinearInput,
   linearProbe,
   type NoticeEvent,
+  type OutputSettings,
 } from "./actors/runs.ts";
 export type { EncoderChoice } from "./actors/feature_encoder.ts";
 export {
@@ -100,6 +101,7 @@ export {
 export type { BatchNumber } from "./actors/batch_number.ts";
 export type * from "./actors/messages.ts";
 export * from "./actors/runtime/mod.ts";
+export { FolderLock } from "./data/folder_lock.ts";
 export { BrokenRowError, type Dataset, type DatasetRow, type DatasetRows } from "./data/dataset.ts";
 export { BrokenImageError, decodeImage, type DecodeOptions, type Picture } from "./data/decode.ts";
 export type { LineIndexOptions } from "./data/line_index.ts";

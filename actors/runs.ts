@@ -1,4 +1,5 @@
 /** The library's way in: what the command line does, for programs. Every option has the command line's default. */
+import { FolderLock } from "../data/folder_lock.ts";
 import { findDataset, resolveDataset } from "../data/open_dataset.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import { resolveTeacher } from "../models/teacher.ts";
@@ -46,8 +47,21 @@ export type DistillEvent =
 /** Where a distillation's pictures and teacher are and its files go; all else has a default. */
 export type DistillInput = Pick<DistillOptions, "data" | "distill" | "output"> & Partial<DistillOptions>;
 
-/** {@linkcode RunSettings} of a distillation. */
-export interface DistillSettings extends RunSettings {
+/** {@linkcode RunSettings} of a run that writes to a folder. */
+export interface OutputSettings extends RunSettings {
+  /** The caller's hold on the output folder; the run takes the folder itself where this is left out. */
+  lock?: FolderLock;
+}
+
+/** Makes the output folder, and sees to it that no other run writes to it. */
+async function holdOutput(output: string, lock: FolderLock | undefined): Promise<Disposable | undefined> {
+  if (lock !== undefined) return undefined;
+  await Deno.mkdir(output, { recursive: true });
+  return FolderLock.take(output);
+}
+
+/** {@linkcode OutputSettings} of a distillation. */
+export interface DistillSettings extends OutputSettings {
   /** Trace all actors, and measure every kernel at the end. */
   profile?: boolean;
 }
@@ -80,12 +94,12 @@ async function resolveDistillInput(input: DistillInput): Promise<DistillOptions>
  */
 export function distill(
   input: DistillInput,
-  { profile = false, ...settings }: DistillSettings = {},
+  { profile = false, lock, ...settings }: DistillSettings = {},
 ): Run<DistillEvent, DistillResult> {
   return new Run(async (tell, signal) => {
     for (const plugin of input.plugins ?? []) await import(plugin);
     const options = await resolveDistillInput(input);
-    await Deno.mkdir(options.output, { recursive: true });
+    using _held = await holdOutput(options.output, lock);
     return await runDistillation(options, {
       onPlan: (plan) => tell({ type: "plan", ...plan }),
       onActors: (actors) => tell({ type: "actors", actors }),
@@ -122,7 +136,7 @@ export type LinearInput =
  */
 export function linearProbe(
   input: LinearInput,
-  settings?: RunSettings,
+  { lock, ...settings }: OutputSettings = {},
 ): Run<LinearEvent, LinearResult> {
   return new Run(async (tell, signal) => {
     const which = input.which ?? "student";
@@ -136,7 +150,7 @@ export function linearProbe(
       which,
       arch,
     };
-    await Deno.mkdir(options.output, { recursive: true });
+    using _held = await holdOutput(options.output, lock);
     return await runLinearEvaluation(options, {
       onPlan: (plan) => tell({ type: "plan", ...plan }),
       onStep: (report) => tell({ type: "step", ...report }),

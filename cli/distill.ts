@@ -143,7 +143,7 @@ async function main(): Promise<void> {
   let result: DistillResult;
   try {
     if (command.tune) options.tuning = await findTuning(options, shown);
-    const run = distill(options, { signal: interrupt.signal, profile: command.profile });
+    const run = distill(options, { signal: interrupt.signal, profile: command.profile, lock: folder.lock });
     for await (const event of run) take(event);
     result = await run.result;
   } catch (error) {

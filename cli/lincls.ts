@@ -115,7 +115,7 @@ async function main(): Promise<void> {
 
   let result: LinearResult;
   try {
-    const run = linearProbe(options, { signal: interrupt.signal });
+    const run = linearProbe(options, { signal: interrupt.signal, lock: folder.lock });
     for await (const event of run) take(event);
     result = await run.result;
   } catch (error) {

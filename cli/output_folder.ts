@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
+import { FolderLock } from "../data/folder_lock.ts";
 import { writeAll } from "../data/replace_file.ts";
 
 /** A row of `metrics.jsonl`. */
@@ -44,7 +45,7 @@ function attempt<T>(path: string, write: () => T): T {
   try {
     return write();
   } catch (error) {
-    throw describeWriteError(error, path);
+    throw error instanceof UserError ? error : describeWriteError(error, path);
   }
 }
 
@@ -100,11 +101,14 @@ function snakeCase(name: string): string {
  */
 export class OutputFolder implements Disposable {
   readonly path: string;
+  /** Keeps other runs out of the folder. */
+  readonly lock: FolderLock;
   #log: Deno.FsFile;
   #metrics: Deno.FsFile;
 
-  private constructor(path: string) {
+  private constructor(path: string, lock: FolderLock) {
     this.path = path;
+    this.lock = lock;
     this.#log = this.#openToAppend("log.txt");
     this.#metrics = this.#openToAppend("metrics.jsonl");
   }
@@ -117,8 +121,15 @@ export class OutputFolder implements Disposable {
    */
   static open(path: string, { isResuming = false }: { isResuming?: boolean } = {}): OutputFolder {
     attempt(path, () => Deno.mkdirSync(path, { recursive: true }));
-    if (!isResuming) refuseOtherRun(path);
-    const folder = new OutputFolder(path);
+    const lock = attempt(path, () => FolderLock.take(path));
+    let folder: OutputFolder;
+    try {
+      if (!isResuming) refuseOtherRun(path);
+      folder = new OutputFolder(path, lock);
+    } catch (error) {
+      lock[Symbol.dispose]();
+      throw error;
+    }
     try {
       folder.#probe();
       return folder;
@@ -177,6 +188,7 @@ export class OutputFolder implements Disposable {
   [Symbol.dispose](): void {
     this.#log.close();
     this.#metrics.close();
+    this.lock[Symbol.dispose]();
   }
 
   #openToAppend(name: string): Deno.FsFile {

@@ -42,6 +42,7 @@ Deno.test(
       '{"epoch":0,"step":1,"loss":1.5,"lr":0.03,"images_per_second":64}\n',
     );
     assertEquals([...Deno.readDirSync(path)].map(({ name }) => name).sort(), [
+      ".lock",
       "config.json",
       "log.txt",
       "metrics.jsonl",
@@ -161,4 +162,21 @@ Deno.test({
     assertThrows(() => OutputFolder.open(path), UserError, "it is not permitted");
     Deno.chmodSync(path, 0o700);
   }),
+});
+
+Deno.test("OutputFolder keeps a second run out, as long as the first has it", () => {
+  const path = Deno.makeTempDirSync();
+  try {
+    {
+      using _first = OutputFolder.open(path);
+      assertThrows(
+        () => OutputFolder.open(path, { isResuming: true }),
+        UserError,
+        `another run writes to this folder (process ${Deno.pid}, since 20`,
+      );
+    }
+    OutputFolder.open(path)[Symbol.dispose]();
+  } finally {
+    Deno.removeSync(path, { recursive: true });
+  }
 });
