@@ -43,6 +43,7 @@ import {
   describeRestart,
   lookAtData,
   warningHandler,
+  watchdogOf,
   whenAborted,
 } from "./recipe.ts";
 import { ProfileCollector, type RunProfile } from "./run_profile.ts";
@@ -163,7 +164,11 @@ export async function runDistillation(
 
   const profile = events.onProfile && new ProfileCollector();
   // An abort must not stop the actors before the checkpoint is written, so the system does not get the signal.
-  const system = new ActorSystem({ onTrace: profile?.take, imports: options.plugins });
+  const system = new ActorSystem({
+    onTrace: profile?.take,
+    imports: options.plugins,
+    watchdog: watchdogOf(events),
+  });
   const run = system.run(async () => {
     const losses: number[] = [];
     let checkpoint = "";

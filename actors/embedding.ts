@@ -17,7 +17,7 @@ import type featureEncoder from "./feature_encoder.ts";
 import type { EncoderChoice } from "./feature_encoder.ts";
 import { labelsOf } from "./labelled_features.ts";
 import type { EmbeddedBatch, FeatureTaker, ReaderMonitor } from "./messages.ts";
-import { abortable, brokenRowHandler, type WarningEvents, warningHandler } from "./recipe.ts";
+import { abortable, brokenRowHandler, type WarningEvents, warningHandler, watchdogOf } from "./recipe.ts";
 import { ActorSystem } from "./runtime/mod.ts";
 import type tsvReader from "./tsv_reader.ts";
 import { EVALUATION_ORDER } from "./tsv_reader.ts";
@@ -168,7 +168,7 @@ export async function runEmbedding(
   using dataset = await openDataset(data, { onWarning: events.onWarning });
   events.onPlan?.({ pictures: dataset.rowCount });
   using search = await NeighbourSearch.open(options, dataset.rowCount);
-  const system = new ActorSystem();
+  const system = new ActorSystem({ watchdog: watchdogOf(events) });
   return await system.run(async () => {
     const taken = { pictures: 0, changed: Promise.withResolvers<void>() };
     const monitor = system.listen<ReaderMonitor>("monitor", {

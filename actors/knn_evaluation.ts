@@ -17,6 +17,7 @@ import {
   lookAtData,
   type WarningEvents,
   warningHandler,
+  watchdogOf,
 } from "./recipe.ts";
 import { type ActorRef, ActorSystem, type Restart } from "./runtime/mod.ts";
 import type tsvReader from "./tsv_reader.ts";
@@ -72,7 +73,7 @@ export async function runKnnEvaluation(
   const queries = await lookAtData(options.queryData, events);
   checkSameClasses(bank, queries);
   events.onPlan?.({ bankPictures: bank.rowCount, queryPictures: queries.rowCount });
-  const system = new ActorSystem();
+  const system = new ActorSystem({ watchdog: watchdogOf(events) });
   return await system.run(async () => {
     const monitor = system.listen<ReaderMonitor>("monitor", {
       warning: warningHandler(events),

@@ -27,6 +27,7 @@ import {
   factsOf,
   type WarningEvents,
   warningHandler,
+  watchdogOf,
   whenAborted,
 } from "./recipe.ts";
 import { type ActorRef, ActorSystem } from "./runtime/mod.ts";
@@ -150,7 +151,7 @@ export async function runLinearEvaluation(
     milestones: options.schedule,
   });
 
-  const system = new ActorSystem();
+  const system = new ActorSystem({ watchdog: watchdogOf(events) });
   return await system.run(async () => {
     const monitor = system.listen<LinearMonitor>("monitor", {
       step({ epoch, batch, scores, learningRates }) {

@@ -3,7 +3,7 @@ import { checkSameClassNames, type Dataset } from "../data/dataset.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import type { ReaderMonitor } from "./messages.ts";
-import type { Handlers, Restart } from "./runtime/mod.ts";
+import type { Handlers, Restart, WatchdogOptions } from "./runtime/mod.ts";
 
 /** What a recipe may tell of besides its own events. */
 export interface WarningEvents {
@@ -73,6 +73,11 @@ export function describeRestart({ onWarning }: WarningEvents): (restart: Restart
         actors.length === 1 ? "is" : "are"
       } started again (restart ${count})`,
     );
+}
+
+/** Warns when nothing moves. */
+export function watchdogOf({ onWarning }: WarningEvents): WatchdogOptions {
+  return { onStall: ({ text }) => onWarning?.(text) };
 }
 
 /** A promise of a signal's abort that can be forgotten. */

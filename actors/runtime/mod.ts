@@ -71,6 +71,8 @@
  * - **Restarts.** Actors that a {@linkcode Supervisor} spawned are started again instead, alone or with others
  *   ({@linkcode RestartStrategy}), so many times within a while; hooks say what they begin with and tell others of their
  *   new references. A `UserError` is never answered by a restart.
+ * - **Standstill.** A `watchdog` names actors that do not answer, that all wait for each other, or that are busy with one
+ *   message for very long, with what is in their mailboxes.
  *
  * @module
  */
@@ -113,3 +115,4 @@ export {
 } from "./supervisor.ts";
 export { ActorSystem, type SpawnOptions, type SystemOptions } from "./system.ts";
 export type { TraceSpan } from "./trace.ts";
+export type { Stall, StallKind, WatchdogOptions } from "./watchdog.ts";

@@ -8,6 +8,7 @@ import { DEFAULT_CREDITS } from "./mailbox.ts";
 import type { ActorRef } from "./ref.ts";
 import { Supervisor, type SupervisorOptions } from "./supervisor.ts";
 import type { TraceSpan } from "./trace.ts";
+import { Watchdog, type WatchdogOptions } from "./watchdog.ts";
 
 /** Options of an {@linkcode ActorSystem}. */
 export interface SystemOptions {
@@ -15,6 +16,8 @@ export interface SystemOptions {
   signal?: AbortSignal;
   /** How long an actor that must stop may go on with what it is doing, in ms. Default: 3000. */
   graceMs?: number;
+  /** Looks whether anything moves. */
+  watchdog?: WatchdogOptions;
   /** URLs of modules that every Worker imports before its actor's own. */
   imports?: readonly string[];
   /** Is given what each actor did, now and then and when it ends, the main thread's listeners too. */
@@ -39,6 +42,7 @@ export class ActorSystem {
   readonly #fail: (crash: ActorCrash) => void;
   readonly #graceMs: number;
   readonly #imports: readonly string[];
+  readonly #watchdog?: Watchdog;
   readonly #onTrace: SystemOptions["onTrace"];
   readonly #signal?: AbortSignal;
   readonly #abort = () => void this.stop();
@@ -56,7 +60,7 @@ export class ActorSystem {
 
   /** Starts nothing yet. */
   constructor(
-    { signal, graceMs = 3000, imports = [], onTrace }: SystemOptions = {},
+    { signal, graceMs = 3000, imports = [], onTrace, watchdog }: SystemOptions = {},
   ) {
     const { promise, reject } = Promise.withResolvers<never>();
     this.failed = promise;
@@ -64,6 +68,7 @@ export class ActorSystem {
     this.#over.promise.catch(() => {}); // for those that wait for a restart
     this.#graceMs = graceMs;
     this.#imports = imports;
+    this.#watchdog = watchdog && new Watchdog(() => this.#actors.values(), watchdog);
     this.#onTrace = onTrace;
     this.#main = this.#host("main");
     this.#signal = signal;
@@ -197,6 +202,7 @@ export class ActorSystem {
   }
 
   async #stopAll(): Promise<void> {
+    this.#watchdog?.stop();
     this.#over.reject(this.#crash ?? new ActorStopped("main", "must stop and sends"));
     this.#signal?.removeEventListener("abort", this.#abort);
     await Promise.all([

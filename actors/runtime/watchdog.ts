@@ -1,0 +1,155 @@
+/** Notices when a system stands still, and says where. */
+
+import type { ActorStats } from "./stats.ts";
+
+/** Why nothing moves. */
+export type StallKind =
+  /** An actor does not even say how it is: it computes without ever awaiting, or its thread hangs. */
+  | "silent"
+  /** Messages are under way, nobody handles any, and everybody waits for somebody else. */
+  | "deadlock"
+  /** Somebody has been busy with one message for very long. */
+  | "slow";
+
+/** A system that stands still. */
+export interface Stall {
+  /** Why, as far as can be told. */
+  kind: StallKind;
+  /** Whose fault it is; of a deadlock, all that wait. */
+  actors: readonly string[];
+  /** For how long, in ms. */
+  forMs: number;
+  /** All of it in a sentence, with what is in the mailboxes. */
+  text: string;
+}
+
+/** Options of a watchdog. */
+export interface WatchdogOptions {
+  /** Told of each stall once, until something moves again. */
+  onStall(stall: Stall): void;
+  /** How long nothing may move, in ms. Default: a minute. A handler at work may take five times as long. */
+  patienceMs?: number;
+}
+
+/** What a watchdog looks at. */
+export interface Watched {
+  /** The actor's name. */
+  readonly name: string;
+  /** How it is. */
+  stats(): Promise<ActorStats>;
+}
+
+const SLOW_FACTOR = 5;
+
+/** What is remembered of an actor. */
+interface Memory {
+  /** When it last answered, and what. */
+  answeredAt: number;
+  stats?: ActorStats;
+  handled: number;
+  /** When it last had handled something new, and when it was last busy. */
+  movedAt: number;
+  busyAt: number;
+  isAsked: boolean;
+}
+
+/** Looks at all actors now and then. */
+export class Watchdog {
+  readonly #actors: () => Iterable<Watched>;
+  readonly #options: WatchdogOptions;
+  readonly #patienceMs: number;
+  readonly #timer: ReturnType<typeof setInterval>;
+  #memories = new Map<Watched, Memory>();
+  #told?: string;
+
+  /** Begins to look. */
+  constructor(actors: () => Iterable<Watched>, options: WatchdogOptions) {
+    this.#actors = actors;
+    this.#options = options;
+    this.#patienceMs = options.patienceMs ?? 60_000;
+    this.#timer = setInterval(() => this.#look(), this.#patienceMs / 6);
+    Deno.unrefTimer(this.#timer as unknown as number);
+  }
+
+  /** Looks no more. */
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  #look(): void {
+    const now = performance.now();
+    const actors = [...this.#actors()];
+    const known = this.#memories;
+    this.#memories = new Map(actors.map((actor) => [
+      actor,
+      known.get(actor) ?? { answeredAt: now, handled: -1, movedAt: now, busyAt: now, isAsked: false },
+    ]));
+    for (const [actor, memory] of this.#memories) {
+      if (memory.isAsked) continue;
+      memory.isAsked = true;
+      actor.stats().then((stats) => this.#note(memory, stats), () => {}); // it has ended
+    }
+    const stall = this.#judge(now);
+    const key = stall && `${stall.kind} ${stall.actors}`;
+    if (stall !== undefined && key !== this.#told) this.#options.onStall(stall);
+    this.#told = key;
+  }
+
+  #note(memory: Memory, stats: ActorStats): void {
+    const now = performance.now();
+    const handled = Object.values(stats.handled).reduce((sum, count) => sum + count, 0);
+    if (handled !== memory.handled) memory.movedAt = now;
+    if (memory.stats === undefined || stats.busyMs - memory.stats.busyMs > 1) memory.busyAt = now;
+    Object.assign(memory, { answeredAt: now, stats, handled, isAsked: false });
+  }
+
+  #judge(now: number): Stall | undefined {
+    const memories = [...this.#memories].map(([{ name }, memory]) => ({ name, ...memory }));
+    const report = (kind: StallKind, actors: string[], since: number, what: string): Stall => {
+      const forMs = now - since;
+      return {
+        kind,
+        actors,
+        forMs,
+        text: `${what} for ${Math.round(forMs / 1000)} s; ${describe(memories)}`,
+      };
+    };
+    const silent = memories.filter(({ answeredAt }) => now - answeredAt > this.#patienceMs);
+    if (silent.length > 0) {
+      const names = silent.map(({ name }) => name);
+      const since = Math.min(...silent.map(({ answeredAt }) => answeredAt));
+      return report("silent", names, since, `${names.join(", ")} has not answered`);
+    }
+    const isUnderWay = memories.some(({ stats }) =>
+      stats !== undefined &&
+      (stats.mailbox > 0 || stats.incoming.some(({ held }) => held > 0) ||
+        stats.outgoing.some(({ queued, pending }) => queued + pending > 0))
+    );
+    if (!isUnderWay) return undefined;
+    const movedAt = Math.max(...memories.map((memory) => memory.movedAt));
+    const busyAt = Math.max(...memories.map((memory) => memory.busyAt));
+    if (now - movedAt <= this.#patienceMs) return undefined;
+    if (now - busyAt > this.#patienceMs) {
+      const waiting = memories.filter(({ stats }) => stats!.outgoing.some((l) => l.queued + l.pending > 0));
+      return report(
+        "deadlock",
+        waiting.map(({ name }) => name),
+        Math.max(movedAt, busyAt),
+        "nothing has moved",
+      );
+    }
+    if (now - movedAt <= SLOW_FACTOR * this.#patienceMs) return undefined;
+    const busy = memories.filter((memory) => memory.busyAt === busyAt).map(({ name }) => name);
+    return report("slow", busy, movedAt, `${busy.join(", ")} has been busy with one message`);
+  }
+}
+
+/** What each actor has before it, and whom it waits for. */
+function describe(memories: readonly { name: string; stats?: ActorStats }[]): string {
+  return memories.map(({ name, stats }) => {
+    if (stats === undefined) return `${name}: not started yet`;
+    const waits = stats.outgoing.filter(({ queued, pending }) => queued + pending > 0).map(({ to }) => to);
+    return `${name}: ${stats.mailbox} in its mailbox` +
+      (waits.length === 0 ? "" : `, waits for ${waits.join(" and ")}`);
+  }).join("; ");
+}

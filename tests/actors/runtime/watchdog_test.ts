@@ -1,0 +1,75 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { ActorSystem, type Stall } from "../../../actors/runtime/mod.ts";
+import type probe from "./fixtures/probe.ts";
+import type standstill from "./fixtures/standstill.ts";
+import { fixture, sleep, until } from "./helpers.ts";
+
+const PATIENCE_MS = 600;
+
+/** Runs some actors under a watchdog, and returns what it said. */
+async function watch(
+  provoke: (system: ActorSystem, stalls: readonly Stall[]) => Promise<unknown>,
+): Promise<Stall[]> {
+  const stalls: Stall[] = [];
+  const system = new ActorSystem({
+    graceMs: 100,
+    watchdog: { patienceMs: PATIENCE_MS, onStall: (stall) => stalls.push(stall) },
+  });
+  await system.run(() => provoke(system, stalls));
+  return stalls;
+}
+
+function spawn(system: ActorSystem, name: string) {
+  return system.spawn<typeof standstill>(name, fixture("standstill.ts"), undefined).ref;
+}
+
+Deno.test("a watchdog names actors that wait for each other, once", async () => {
+  const stalls = await watch(async (system, stalls) => {
+    const [a, b] = ["a", "b"].map((name) => spawn(system, name));
+    await a.tell("meet", b);
+    await b.tell("meet", a);
+    await until(() => stalls.length > 0, 5000);
+    await sleep(2 * PATIENCE_MS);
+  });
+  assertEquals(stalls.map(({ kind, actors }) => ({ kind, actors })), [{
+    kind: "deadlock",
+    actors: ["a", "b"],
+  }]);
+  assertMatch(
+    stalls[0].text,
+    /^nothing has moved for \d s; a: 1 in its mailbox, waits for b; b: 1 in its mailbox, waits for a$/,
+  );
+});
+
+Deno.test("a watchdog names an actor that computes without ever awaiting", async () => {
+  const stalls = await watch(async (system, stalls) => {
+    const busy = spawn(system, "busy");
+    const other = spawn(system, "other");
+    await other.ask("rest", 0);
+    busy.ask("compute", 4 * PATIENCE_MS).catch(() => {});
+    await until(() => stalls.length > 0, 5000);
+  });
+  assertEquals(stalls[0].kind, "silent");
+  assertEquals(stalls[0].actors, ["busy"]);
+  assertMatch(stalls[0].text, /^busy has not answered for \d s; busy: .*; other: 0 in its mailbox$/);
+});
+
+Deno.test("a watchdog names an actor that is busy with one message for very long, and is quiet before", async () => {
+  const begin = performance.now();
+  const stalls = await watch(async (system, stalls) => {
+    const slow = spawn(system, "slow");
+    slow.ask("rest", 60_000).catch(() => {});
+    await until(() => stalls.length > 0, 10_000);
+  });
+  assertEquals(stalls.map(({ kind, actors }) => ({ kind, actors })), [{ kind: "slow", actors: ["slow"] }]);
+  assertEquals(performance.now() - begin > 5 * PATIENCE_MS, true);
+});
+
+Deno.test("a watchdog says nothing where nothing is to be done", async () => {
+  const stalls = await watch(async (system) => {
+    const { ready } = system.spawn<typeof probe>("idle", fixture("probe.ts"), {});
+    await ready;
+    await sleep(3 * PATIENCE_MS);
+  });
+  assertEquals(stalls, []);
+});
