@@ -47,7 +47,14 @@ import {
   whenAborted,
 } from "./recipe.ts";
 import { ProfileCollector, type RunProfile } from "./run_profile.ts";
-import { type ActorRef, ActorSystem, type Restart, type Supervised, type Supervisor } from "./runtime/mod.ts";
+import {
+  type ActorRef,
+  ActorSystem,
+  type Restart,
+  type Supervised,
+  type Supervisor,
+  type TraceSpan,
+} from "./runtime/mod.ts";
 import { transpose } from "./student_trainer.ts";
 import { openStudentInit } from "./student_init.ts";
 import type studentTrainer from "./student_trainer.ts";
@@ -116,6 +123,8 @@ export interface DistillEvents {
   onViews?(views: ViewSample): void;
   /** The student was judged by kNN after an epoch, from 0. */
   onKnn?(report: { epoch: number } & Accuracy): void;
+  /** What an actor did, some of it at a time. */
+  onTrace?(actor: string, spans: readonly TraceSpan[]): void;
   /** Where the time went, when all actors have ended; they are only traced where somebody wants to know. */
   onProfile?(profile: RunProfile): void;
   /** Something a person should know. */
@@ -164,8 +173,14 @@ export async function runDistillation(
 
   const profile = events.onProfile && new ProfileCollector();
   // An abort must not stop the actors before the checkpoint is written, so the system does not get the signal.
+  const isTraced = profile !== undefined || events.onTrace !== undefined;
   const system = new ActorSystem({
-    onTrace: profile?.take,
+    ...isTraced && {
+      onTrace(actor: string, spans: readonly TraceSpan[]) {
+        events.onTrace?.(actor, spans);
+        profile?.take(actor, spans);
+      },
+    },
     imports: options.plugins,
     watchdog: watchdogOf(events),
   });

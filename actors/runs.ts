@@ -19,7 +19,7 @@ import type { Accuracy, EvaluatedEncoder, ViewSample } from "./messages.ts";
 import type { DistillOptions } from "./options.ts";
 import type { RunProfile } from "./run_profile.ts";
 import { Run, type RunSettings } from "./run.ts";
-import type { ActorSystem } from "./runtime/mod.ts";
+import type { ActorSystem, TraceSpan } from "./runtime/mod.ts";
 
 /** What every run may tell. */
 export type NoticeEvent =
@@ -41,7 +41,9 @@ export type DistillEvent =
   | ({ type: "views" } & ViewSample)
   /** The student was judged after an epoch, from 0. */
   | ({ type: "knn"; epoch: number } & Accuracy)
-  /** Where the time went. */
+  /** What an actor did, some of it at a time; where this is asked for. */
+  | { type: "trace"; actor: string; spans: readonly TraceSpan[] }
+  /** Where the time went; where this is asked for. */
   | ({ type: "profile" } & RunProfile);
 
 /** Where a distillation's pictures and teacher are and its files go; all else has a default. */
@@ -64,6 +66,8 @@ async function holdOutput(output: string, lock: FolderLock | undefined): Promise
 export interface DistillSettings extends OutputSettings {
   /** Trace all actors, and measure every kernel at the end. */
   profile?: boolean;
+  /** Tell of every message that an actor handles, and of what it waits for. */
+  trace?: boolean;
 }
 
 /** The options with everything that was left out: by the files, and else by {@linkcode PAPER_DEFAULTS}. */
@@ -94,7 +98,7 @@ async function resolveDistillInput(input: DistillInput): Promise<DistillOptions>
  */
 export function distill(
   input: DistillInput,
-  { profile = false, lock, ...settings }: DistillSettings = {},
+  { profile = false, trace = false, lock, ...settings }: DistillSettings = {},
 ): Run<DistillEvent, DistillResult> {
   return new Run(async (tell, signal) => {
     for (const plugin of input.plugins ?? []) await import(plugin);
@@ -106,6 +110,9 @@ export function distill(
       onStep: (report) => tell({ type: "step", ...report }),
       onViews: (views) => tell({ type: "views", ...views }),
       onKnn: (report) => tell({ type: "knn", ...report }),
+      ...trace && {
+        onTrace: (actor: string, spans: readonly TraceSpan[]) => tell({ type: "trace", actor, spans }),
+      },
       ...profile && { onProfile: (found: RunProfile) => tell({ type: "profile", ...found }) },
       onNote: (text) => tell({ type: "note", text }),
       onWarning: (text) => tell({ type: "warning", text }),

@@ -130,6 +130,8 @@ async function main(): Promise<void> {
       case "knn":
         writer?.scalar("knn_top1", event.top1, event.epoch);
         return writer?.scalar("knn_top5", event.top5, event.epoch);
+      case "trace":
+        return folder.trace(event.actor, event.spans);
       case "profile":
         profile = event;
         return;
@@ -143,7 +145,12 @@ async function main(): Promise<void> {
   let result: DistillResult;
   try {
     if (command.tune) options.tuning = await findTuning(options, shown);
-    const run = distill(options, { signal: interrupt.signal, profile: command.profile, lock: folder.lock });
+    const run = distill(options, {
+      signal: interrupt.signal,
+      profile: command.profile,
+      trace: command.traceActors,
+      lock: folder.lock,
+    });
     for await (const event of run) take(event);
     result = await run.result;
   } catch (error) {

@@ -268,6 +268,11 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
         "measure once which kernels are fastest on this adapter, which takes some seconds, and keep that for later runs; " +
         "a run that is resumed uses what it began with",
     },
+    traceActors: {
+      kind: "boolean",
+      group: GENERAL,
+      help: "write a line to actors.jsonl for every message that an actor handles, and for what it waits for",
+    },
     profile: {
       kind: "boolean",
       group: GENERAL,
@@ -330,6 +335,8 @@ export type DistillCommand =
     tune: boolean;
     /** Find out where the time goes. */
     profile: boolean;
+    /** Write down every message. */
+    traceActors: boolean;
     /** Show no progress. */
     quiet: boolean;
     /** Sentences to show before the run. */
@@ -372,6 +379,7 @@ export function distillHelp(context: DistillFlagsContext): string {
       studentInit: "default: fresh weights",
       tensorboard: "default: on",
       profile: "default: off",
+      traceActors: "default: off",
       tune: "default: on",
       saveEvery: "default: the end of each epoch",
     },
@@ -437,6 +445,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     recipe,
     tensorboard = true,
     profile = false,
+    traceActors = false,
     tune = true,
     help: _,
     distill,
@@ -471,7 +480,8 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     tuning: null,
   };
   warnings.push(...checkTogether(options, given));
-  return { help: undefined, options, recipe, resumesIfThere, tensorboard, tune, profile, quiet, warnings };
+  const shown = { tensorboard, profile, traceActors, quiet, warnings };
+  return { help: undefined, options, recipe, resumesIfThere, tune, ...shown };
 }
 
 const SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 };

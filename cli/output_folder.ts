@@ -1,6 +1,7 @@
 /** What a run leaves in `--output`: `config.json`, `log.txt`, `metrics.jsonl` (checkpoints are written by their owner). */
 
 import { join } from "node:path";
+import type { TraceSpan } from "../actors/runtime/mod.ts";
 import { UserError } from "../errors.ts";
 import { FolderLock } from "../data/folder_lock.ts";
 import { writeAll } from "../data/replace_file.ts";
@@ -105,6 +106,7 @@ export class OutputFolder implements Disposable {
   readonly lock: FolderLock;
   #log: Deno.FsFile;
   #metrics: Deno.FsFile;
+  #trace?: Deno.FsFile;
 
   private constructor(path: string, lock: FolderLock) {
     this.path = path;
@@ -188,7 +190,19 @@ export class OutputFolder implements Disposable {
   [Symbol.dispose](): void {
     this.#log.close();
     this.#metrics.close();
+    this.#trace?.close();
     this.lock[Symbol.dispose]();
+  }
+
+  /** Adds a line to `actors.jsonl` for each thing that an actor did. */
+  trace(actor: string, spans: readonly TraceSpan[]): void {
+    this.#trace ??= this.#openToAppend("actors.jsonl");
+    const lines = spans.map(({ startMs, durationMs, kind, name, from }) => {
+      const at = new Date(startMs).toISOString();
+      return JSON.stringify({ at, actor, [kind]: name, from, ms: Math.round(1000 * durationMs) / 1000 }) +
+        "\n";
+    });
+    this.#append(this.#trace, "actors.jsonl", lines.join(""));
   }
 
   #openToAppend(name: string): Deno.FsFile {

@@ -173,9 +173,9 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   assertEquals(readMetrics().map(({ step }) => step), Array.from({ length: 12 }, (_, i) => i + 1));
 });
 
-Deno.test("distill --profile says where the time went, and writes a trace", async () => {
+Deno.test("distill --profile --trace-actors says where the time went, and writes traces", async () => {
   using folder = new RunFolder(8);
-  const { code, stdout, stderr } = await run([...smallFlags(folder, "profiled"), "--profile"]);
+  const { code, stdout, stderr } = await run([...smallFlags(folder, "profiled"), "--profile", "--trace-actors"]);
   assertEquals(code, 0, stderr);
   for (
     const line of [
@@ -197,6 +197,10 @@ Deno.test("distill --profile says where the time went, and writes a trace", asyn
   assertEquals(named(1, "train").length, 2);
   assertEquals(named(1, "enqueue").length, 2);
   assert(named(2, "sgd")[0].dur! > 0);
+  const lines = Deno.readTextFileSync(join(folder.path, "profiled", "actors.jsonl")).trimEnd().split("\n")
+    .map((line) => JSON.parse(line) as { actor: string; message?: string; from?: string; ms: number });
+  const trained = lines.filter(({ actor, message }) => actor === "student_trainer" && message === "train");
+  assertEquals(trained.map(({ from }) => from), ["queue_keeper", "queue_keeper"]);
 });
 
 Deno.test("distill refuses wrong flags, and suggests the right ones", async () => {
