@@ -1,5 +1,6 @@
 /** Settings of a distillation that nobody named. */
 import { join } from "node:path";
+import { DEFAULT_MAX_PIXELS } from "../data/decode.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../data/sample.ts";
 import type { DistillOptions } from "./options.ts";
 
@@ -46,6 +47,7 @@ export const PAPER_DEFAULTS: Readonly<Defaults> = {
   studentMlp: true,
   keep: 0,
   imageSize: 224,
+  maxPixels: DEFAULT_MAX_PIXELS,
   smallViews: 0,
   smallSize: 96,
   checkpointActivations: false,

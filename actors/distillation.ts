@@ -248,6 +248,7 @@ export async function runDistillation(
       system,
       {
         imageSize: options.imageSize,
+        maxPixels: options.maxPixels,
         ks: [options.knnK],
         temperature: options.knnT,
         tuning: options.tuning,
@@ -583,6 +584,7 @@ class TrainingRing {
           workers,
           seed,
           batchSize,
+          maxPixels: options.maxPixels,
           viewBytes: batchSize * imageSize * imageSize * 4,
           embeddingBytes: batchSize * dim * 4,
           ...small && {

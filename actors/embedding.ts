@@ -42,6 +42,8 @@ export interface EmbeddingOptions {
   batchSize: number;
   /** Height and width of a view, in pixels. */
   imageSize: number;
+  /** Pixels that a picture may have; a larger one counts as broken. */
+  maxPixels?: number;
   /** Reader Workers. */
   workers: number;
   /** How many pictures, chosen by the seed, to find the k most similar ones of; `null` for none. */
@@ -218,7 +220,7 @@ function readRows(
 /** The line of actors, wired from its end. */
 function spawnLine(
   system: ActorSystem,
-  { encoder: choice, output, dimension, data, batchSize, imageSize, workers }: EmbeddingOptions,
+  { encoder: choice, output, dimension, data, batchSize, imageSize, maxPixels, workers }: EmbeddingOptions,
   next: ReturnType<typeof system.listen<FeatureTaker>>,
   monitor: ReturnType<typeof system.listen<ReaderMonitor>>,
 ) {
@@ -245,6 +247,7 @@ function spawnLine(
         workers,
         seed: 0,
         batchSize,
+        maxPixels,
         viewBytes: batchSize * imageSize * imageSize * 4,
         embeddingBytes: batchSize * dimension * 4,
         batchesUnderWay: BATCHES_UNDER_WAY,

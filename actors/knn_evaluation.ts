@@ -34,6 +34,8 @@ export interface KnnOptions {
   queryData: string;
   /** Height and width of a view, in pixels. */
   imageSize: number;
+  /** Pixels that a picture may have; a larger one counts as broken. */
+  maxPixels?: number;
   /** Numbers of neighbours that vote; each is judged. */
   ks: readonly number[];
   /** Temperature of their votes. */
@@ -90,7 +92,7 @@ export async function runKnnEvaluation(
  */
 export function spawnKnn(
   system: ActorSystem,
-  { bankData, queryData, imageSize, ks, temperature, tuning }: KnnOptions,
+  { bankData, queryData, imageSize, maxPixels, ks, temperature, tuning }: KnnOptions,
   monitor: ActorRef<ReaderMonitor>,
   onRestart: (restart: Restart) => void,
 ): (encoder: EvaluatedEncoder) => Promise<Accuracy[]> {
@@ -104,6 +106,7 @@ export function spawnKnn(
       workers: 1,
       seed: 0,
       batchSize: BATCH,
+      maxPixels,
       viewBytes: BATCH * imageSize * imageSize * 4,
       embeddingBytes: 0,
       batchesUnderWay: 3,

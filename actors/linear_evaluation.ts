@@ -324,6 +324,7 @@ function spawnLine(
             workers,
             seed,
             batchSize,
+            maxPixels: options.maxPixels,
             viewBytes: batchSize * imageSize * imageSize * 4,
             embeddingBytes: batchSize * features * 4,
             batchesUnderWay: BATCHES_UNDER_WAY,

@@ -1,4 +1,5 @@
 /** Everything that a linear evaluation can be told, with the names of the original's flags (main_lincls.py). */
+import { DEFAULT_MAX_PIXELS } from "../data/decode.ts";
 import type { EncoderRole } from "../models/registry.ts";
 
 export type { EncoderRole };
@@ -47,6 +48,8 @@ export interface LinearOptions {
   cacheFeatures: boolean;
   /** Height and width of a view, in pixels. */
   imageSize: number;
+  /** Pixels that a picture may have; a larger one counts as broken. */
+  maxPixels: number;
   /** Classes; `null` for as many as the labels of the pictures say. */
   classes: number | null;
   /** Seed of the classifier's weights, the order of the pictures and their augmentation. */
@@ -74,6 +77,7 @@ export const LINEAR_DEFAULTS: Readonly<LinearDefaults> = {
   printFreq: 10,
   cacheFeatures: false,
   imageSize: 224,
+  maxPixels: DEFAULT_MAX_PIXELS,
   seed: 0,
 };
 

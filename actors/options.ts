@@ -70,6 +70,8 @@ export interface DistillOptions {
   studentMlp: boolean;
   /** Height and width of a view, in pixels. */
   imageSize: number;
+  /** Pixels that a picture may have; a larger one counts as broken. */
+  maxPixels: number;
   /** Small views of each picture, as in the original's main_small-patch.py; 0 for none. */
   smallViews: number;
   /** Height and width of a small view, in pixels. */

@@ -45,6 +45,8 @@ export interface TsvReaderConfig {
   seed: number;
   /** Pictures of a batch. */
   batchSize: number;
+  /** Pixels that a picture may have; a larger one counts as broken. */
+  maxPixels?: number;
   /** Bytes of the views, for which a buffer travels with each batch. */
   viewBytes: number;
   /** Bytes of the embeddings likewise. */
@@ -103,6 +105,7 @@ export default defineActor<TsvReader, TsvReaderConfig>(async (config, context) =
   context.onStop(() => dataset.close());
   const reader = new BatchReader(dataset, {
     brokenRows: orderOptions.brokenRows,
+    maxPixels: config.maxPixels,
     onBrokenRow: ({ file, row, message: text }) =>
       void monitor.tell("brokenRow", { file, row, text }).catch(() => {}),
   });

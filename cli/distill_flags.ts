@@ -11,6 +11,7 @@ import {
   type FlagsContext,
   type FlagTable,
   type FlagValues,
+  maxPixelsFlag,
   parseFlags,
   type RetiredFlag,
   UsageError,
@@ -134,6 +135,7 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
       group: DATA,
       help: "height and width of a view, in pixels",
     },
+    maxPixels: maxPixelsFlag(DATA),
     workers: {
       kind: "integer",
       min: 1,

@@ -26,10 +26,10 @@ async function embedInto(
   progress: CountProgress,
   signal: AbortSignal,
 ): Promise<EmbeddingResult> {
-  const { encoder, data, output, batchSize, imageSize, workers, neighbours } = options;
+  const { encoder, data, output, batchSize, imageSize, maxPixels, workers, neighbours } = options;
   if (!("path" in encoder)) throw new TypeError("only a checkpoint's encoder is embedded with");
   const { path: pretrained, arch, which } = encoder;
-  const shape = { output, batchSize, imageSize, workers, neighbours };
+  const shape = { output, batchSize, imageSize, maxPixels, workers, neighbours };
   await using run = embed({ pretrained, arch, which, data, ...shape }, { signal });
   let total: number | undefined;
   let done = 0;

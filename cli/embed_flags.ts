@@ -2,11 +2,12 @@
 import { extname } from "node:path";
 import type { EmbeddingOptions } from "../actors/embedding.ts";
 import type { Split } from "../data/open_dataset.ts";
+import { DEFAULT_MAX_PIXELS } from "../data/decode.ts";
 import { SAMPLE_DATA } from "../data/sample.ts";
 import type { EncoderRole } from "../models/registry.ts";
 import { EMBEDDING_FORMATS, type EmbeddingFormat } from "./embedding_writer.ts";
 import { encoderFlags, type EncoderFlagsContext } from "./encoder_flags.ts";
-import { type FlagTable, parseFlags, UsageError } from "./flags.ts";
+import { type FlagTable, maxPixelsFlag, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 
@@ -76,6 +77,7 @@ function makeTable(context: EncoderFlagsContext) {
       group: GENERAL,
       help: "height and width of a view, in pixels",
     },
+    maxPixels: maxPixelsFlag(GENERAL),
     batchSize: {
       kind: "integer",
       min: 1,
@@ -97,8 +99,11 @@ function makeTable(context: EncoderFlagsContext) {
 }
 
 /** An embedding, but for what its files tell. */
-export interface EmbedRequest
-  extends Pick<EmbeddingOptions, "output" | "data" | "batchSize" | "imageSize" | "workers" | "neighbours"> {
+export interface EmbedRequest extends
+  Pick<
+    EmbeddingOptions,
+    "output" | "data" | "batchSize" | "imageSize" | "maxPixels" | "workers" | "neighbours"
+  > {
   pretrained: string;
   /** `null` where the checkpoint tells. */
   arch: string | null;
@@ -139,6 +144,7 @@ export function embedHelp(context: EncoderFlagsContext): string {
       knnK: `default: ${k}`,
       seed: `default: ${seed}`,
       imageSize: `default: ${imageSize}; bundled sample: ${sampleImageSize}`,
+      maxPixels: `default: ${DEFAULT_MAX_PIXELS}`,
       batchSize: `default: ${batchSize}`,
       workers: `default: ${workers}`,
     },
@@ -192,6 +198,7 @@ export function parseEmbedFlags(args: readonly string[], context: EncoderFlagsCo
       split: values.split ?? "train",
       batchSize: values.batchSize ?? DEFAULTS.batchSize,
       imageSize: imageSize ?? (data === undefined ? DEFAULTS.sampleImageSize : DEFAULTS.imageSize),
+      maxPixels: values.maxPixels ?? DEFAULT_MAX_PIXELS,
       workers: values.workers ?? DEFAULTS.workers,
       neighbours: neighbours === undefined ? null : {
         queries: values.queries ?? DEFAULTS.queries,

@@ -396,3 +396,14 @@ export function parseFlags<const Table extends FlagTable>(
   }
   return { values: values as FlagValues<Table>, positionals, warnings };
 }
+
+/** The flag of every task that decodes pictures. */
+export function maxPixelsFlag(group: string) {
+  return {
+    kind: "integer",
+    min: 1,
+    group,
+    help:
+      "pixels that a picture may have; a larger one counts as broken, since a small file can decode to any size",
+  } as const;
+}

@@ -1,9 +1,10 @@
 /** The flags of `deno task knn`. */
 import type { KnnOptions } from "../actors/knn_evaluation.ts";
+import { DEFAULT_MAX_PIXELS } from "../data/decode.ts";
 import { SAMPLE_DATA } from "../data/sample.ts";
 import type { EncoderRole } from "../models/registry.ts";
 import { encoderFlags, type EncoderFlagsContext, FRESH_ENCODER } from "./encoder_flags.ts";
-import { type FlagTable, parseFlags, UsageError } from "./flags.ts";
+import { type FlagTable, maxPixelsFlag, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 
@@ -34,13 +35,14 @@ function makeTable(context: EncoderFlagsContext) {
       group: DATA,
       help: "height and width of a view, in pixels",
     },
+    maxPixels: maxPixelsFlag(DATA),
     json: { kind: "boolean", group: GENERAL, help: "one JSON object, for programs" },
     help: { kind: "boolean", short: "h", group: GENERAL, help: "show this text" },
   } as const satisfies FlagTable;
 }
 
 /** A kNN evaluation, but for what its files tell. */
-export interface KnnRequest extends Pick<KnnOptions, "imageSize" | "ks" | "temperature"> {
+export interface KnnRequest extends Pick<KnnOptions, "imageSize" | "maxPixels" | "ks" | "temperature"> {
   pretrained: string | null;
   /** `null` where the checkpoint tells. */
   arch: string | null;
@@ -75,6 +77,7 @@ export function knnHelp(context: EncoderFlagsContext): string {
       knnT: `default: ${temperature}`,
       testData: "default: test.tsv, val/ or the like in DATA",
       imageSize: `default: ${imageSize}; bundled sample: ${sampleImageSize}`,
+      maxPixels: `default: ${DEFAULT_MAX_PIXELS}`,
     },
     listing: context.encoderTable?.(),
     width: context.width,
@@ -90,7 +93,7 @@ export function parseKnnFlags(args: readonly string[], context: EncoderFlagsCont
   if (args.some((arg) => arg === "--help" || arg === "-h")) return { help: knnHelp(context) };
   const { values, positionals: [data] } = parseFlags(makeTable(context), args, { positionals: 1 });
   const { folder = callersFolder() } = context;
-  const { pretrained, arch, which, testData, knnK, knnT, imageSize, seed, json = false } = values;
+  const { pretrained, arch, which, testData, knnK, knnT, imageSize, maxPixels, seed, json = false } = values;
   if (pretrained === undefined && arch === undefined) {
     throw new UsageError(
       "there is nothing to judge: give --pretrained FILE, or --arch NAME for fresh weights",
@@ -109,6 +112,7 @@ export function parseKnnFlags(args: readonly string[], context: EncoderFlagsCont
     ks: [...new Set(knnK ?? DEFAULTS.ks)],
     temperature: knnT ?? DEFAULTS.temperature,
     imageSize: imageSize ?? (data === undefined ? DEFAULTS.sampleImageSize : DEFAULTS.imageSize),
+    maxPixels: maxPixels ?? DEFAULT_MAX_PIXELS,
   };
   return { help: undefined, request, json };
 }

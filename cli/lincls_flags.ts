@@ -9,7 +9,7 @@ import {
 import { SAMPLE_DATA } from "../data/sample.ts";
 import type { EncoderRole } from "../models/registry.ts";
 import { encoderFlags, type EncoderFlagsContext, FRESH_ENCODER } from "./encoder_flags.ts";
-import { type FlagTable, parseFlags, type RetiredFlag, UsageError } from "./flags.ts";
+import { type FlagTable, maxPixelsFlag, parseFlags, type RetiredFlag, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 import { runName } from "./run_name.ts";
@@ -64,6 +64,7 @@ function makeTable(context: EncoderFlagsContext) {
       group: DATA,
       help: "height and width of a view, in pixels",
     },
+    maxPixels: maxPixelsFlag(DATA),
     classes: { kind: "integer", min: 2, group: DATA, help: "classes, whose labels are 0 to N - 1" },
     workers: {
       kind: "integer",

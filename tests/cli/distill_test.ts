@@ -175,7 +175,11 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
 
 Deno.test("distill --profile --trace-actors says where the time went, and writes traces", async () => {
   using folder = new RunFolder(8);
-  const { code, stdout, stderr } = await run([...smallFlags(folder, "profiled"), "--profile", "--trace-actors"]);
+  const { code, stdout, stderr } = await run([
+    ...smallFlags(folder, "profiled"),
+    "--profile",
+    "--trace-actors",
+  ]);
   assertEquals(code, 0, stderr);
   for (
     const line of [
