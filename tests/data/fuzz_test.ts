@@ -1,11 +1,19 @@
 /** Damaged input of many kinds: what is read is right, what is wrong is refused, nothing hangs or crashes. */
 import { assert, assertEquals, assertLess } from "@std/assert";
+import { Buffer } from "node:buffer";
+import tar from "tar-stream";
+import { parseDistillFlags } from "../../cli/distill_flags.ts";
+import { parseEmbedFlags } from "../../cli/embed_flags.ts";
+import { parseKnnFlags } from "../../cli/knn_flags.ts";
+import { parseLinclsFlags } from "../../cli/lincls_flags.ts";
+import { openShard } from "../../data/convert/webdataset.ts";
 import { BrokenImageError, decodeImage } from "../../data/decode.ts";
 import { LineIndexError } from "../../data/line_index.ts";
 import { Random } from "../../data/random.ts";
 import { BrokenRowError } from "../../data/dataset.ts";
 import { TsvFile } from "../../data/tsv.ts";
 import { UserError } from "../../errors.ts";
+import { studentNames, teacherNames } from "../../models/registry.ts";
 import { referencePath } from "../reference.ts";
 import { TestFolder, touch } from "./folder.ts";
 
@@ -34,11 +42,16 @@ function mutate(bytes: Uint8Array, random: Random): Uint8Array {
   return Uint8Array.from(list);
 }
 
-Deno.test("TsvFile and decodeImage() survive 200 mutated rows", async () => {
+/** How many of each kind; with SEED_LONG=1 twenty times as many. */
+const COUNT = Deno.env.get("SEED_LONG") === "1" ? 4000 : 200;
+/** In which time, in ms. */
+const LIMIT = 75 * COUNT;
+
+Deno.test(`TsvFile and decodeImage() survive ${COUNT} mutated rows`, async () => {
   const rows = Deno.readTextFileSync(referencePath("tsv/train.tsv")).trimEnd().split("\n");
   const random = new Random(1, "fuzz rows");
   const encoder = new TextEncoder();
-  const lines = Array.from({ length: 200 }, (_, i) => {
+  const lines = Array.from({ length: COUNT }, (_, i) => {
     const [key, label, base64] = rows[i % rows.length].split("\t");
     // Half of them are damaged in the row's text, half in the picture's bytes.
     if (i % 2 === 0) return mutate(encoder.encode(rows[i % rows.length]), random);
@@ -48,7 +61,7 @@ Deno.test("TsvFile and decodeImage() survive 200 mutated rows", async () => {
   const content: number[] = [];
   for (const line of lines) content.push(...line, 10);
   using tsv = await TsvFile.open(folder.write("a.tsv", Uint8Array.from(content)));
-  assert(tsv.rowCount >= 200);
+  assert(tsv.rowCount >= COUNT);
 
   const start = performance.now();
   let good = 0, brokenRows = 0, brokenImages = 0;
@@ -66,11 +79,11 @@ Deno.test("TsvFile and decodeImage() survive 200 mutated rows", async () => {
       brokenImages++;
     }
   }
-  assertLess(performance.now() - start, 15_000);
+  assertLess(performance.now() - start, LIMIT);
   assert(good > 10 && brokenRows > 10 && brokenImages > 10, `${good} ${brokenRows} ${brokenImages}`);
 });
 
-Deno.test("TsvFile never gives a wrong row for 200 mutated indexes", async () => {
+Deno.test(`TsvFile never gives a wrong row for ${COUNT} mutated indexes`, async () => {
   const source = referencePath("tsv/train.tsv");
   const index = Deno.readFileSync(referencePath("tsv/train.lineidx"));
   using original = await TsvFile.open(source);
@@ -85,7 +98,7 @@ Deno.test("TsvFile never gives a wrong row for 200 mutated indexes", async () =>
   const random = new Random(1, "fuzz indexes");
   const start = performance.now();
   let refused = 0;
-  for (let i = 0; i < 200; i++) {
+  for (let i = 0; i < COUNT; i++) {
     folder.write("train.lineidx", mutate(index, random));
     try {
       using tsv = await TsvFile.open(path);
@@ -99,6 +112,104 @@ Deno.test("TsvFile never gives a wrong row for 200 mutated indexes", async () =>
       if (error instanceof LineIndexError) refused++;
     }
   }
-  assertLess(performance.now() - start, 15_000);
-  assert(refused > 100, `${refused} refused`);
+  assertLess(performance.now() - start, LIMIT);
+  assert(refused > COUNT / 2, `${refused} refused`);
+});
+
+Deno.test(`decodeImage() survives ${COUNT} mutated JPEG, PNG and WebP files, and takes no more memory for them`, async () => {
+  const files = [
+    "alpha.png",
+    "gamma.png",
+    "animated.webp",
+    "cmyk_adobe.jpg",
+    "exif_rotated.jpg",
+    "alpha16.png",
+  ]
+    .map((name) => Deno.readFileSync(new URL(`./pictures/${name}`, import.meta.url)));
+  const random = new Random(1, "fuzz pictures");
+  const memory: number[] = [];
+  const start = performance.now();
+  for (let i = 0; i < COUNT; i++) {
+    const bytes = mutate(files[i % files.length], random);
+    // Sizes of four bytes that are large, too.
+    if (i % 5 === 0 && bytes.length > 32) {
+      new DataView(bytes.buffer).setUint32(random.integer(8, 24), random.integer(0, 2 ** 31));
+    }
+    try {
+      const { width, height, pixels } = await decodeImage(bytes, { maxPixels: 1 << 22 });
+      assertEquals(pixels.length, 4 * width * height);
+    } catch (error) {
+      assert(error instanceof BrokenImageError, String(error));
+    }
+    if (i === COUNT / 2 || i === COUNT - 1) memory.push(Deno.memoryUsage().rss);
+  }
+  assertLess(performance.now() - start, LIMIT);
+  assertLess(memory[1] - memory[0], 100 * 2 ** 20);
+});
+
+Deno.test(`openShard() survives ${COUNT} mutated tar archives`, async () => {
+  const picture = Deno.readFileSync(new URL("./pictures/gamma.png", import.meta.url));
+  const pack = tar.pack();
+  for (const key of ["1", "2", "3"]) {
+    pack.entry({ name: `${key}.png` }, Buffer.from(picture));
+    pack.entry({ name: `${key}.cls` }, key);
+  }
+  pack.finalize();
+  const archive = Uint8Array.from(Buffer.concat((await Array.fromAsync(pack)) as Uint8Array[]));
+  using folder = new TestFolder();
+  const random = new Random(1, "fuzz shards");
+  const start = performance.now();
+  let rows = 0, refused = 0;
+  for (let i = 0; i < COUNT; i++) {
+    const header = archive.slice();
+    // Half of them in a header, where the sizes are.
+    if (i % 2 === 0) {
+      const at = random.integer(0, 511);
+      header[at] ^= 1 << random.integer(0, 7);
+    }
+    using source = openShard(folder.write("a.tar", i % 2 === 0 ? header : mutate(archive, random)));
+    try {
+      for await (const _ of source.rows()) rows++;
+    } catch (error) {
+      assert(error instanceof UserError, String(error));
+      refused++;
+    }
+  }
+  assertLess(performance.now() - start, LIMIT);
+  assert(rows > COUNT / 4 && refused > COUNT / 10, `${rows} rows, ${refused} refused`);
+});
+
+Deno.test(`every task's flags survive ${5 * COUNT} random command lines`, () => {
+  const context = { encoders: studentNames(), teachers: teacherNames(), folder: "/home/me" };
+  const parsers = [parseDistillFlags, parseLinclsFlags, parseKnnFlags, parseEmbedFlags];
+  const words = [
+    ..."--epochs --lr --batch-size --data --no-cos --cos=maybe --schedule --help -b -k 5 -1 1e999 NaN 0x10"
+      .split(" "),
+    ..."--resume auto --queue=65536 --temp 0 , 1,,2 = -- - --= ---a --student-arch resnet18 résnet --amp=1"
+      .split(" "),
+    ..."--pretrained /a --output o.npy --arch resnet50 --knn-k 1,2 --save-every 5m --recipe paper-moco-r50"
+      .split(" "),
+    "",
+    " ",
+    "\0",
+    "a".repeat(10_000),
+  ];
+  const random = new Random(1, "fuzz flags");
+  let taken = 0, refused = 0;
+  const start = performance.now();
+  for (let i = 0; i < 5 * COUNT; i++) {
+    const args = Array.from(
+      { length: random.integer(0, 6) },
+      () => words[random.integer(0, words.length - 1)],
+    );
+    try {
+      parsers[i % parsers.length](args, context);
+      taken++;
+    } catch (error) {
+      assert(error instanceof UserError, `${JSON.stringify(args)}: ${error}`);
+      refused++;
+    }
+  }
+  assertLess(performance.now() - start, LIMIT);
+  assert(taken > 10 && refused > 10, `${taken} taken, ${refused} refused`);
 });
