@@ -1,4 +1,5 @@
 // `deno task distill`, started as people start it.
+import { taskFlags } from "./run_program.ts";
 import { assert, assertEquals, assertLess, assertMatch, assertStringIncludes } from "@std/assert";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -21,7 +22,7 @@ interface Ended {
 
 function start(args: string[], env: Record<string, string> = {}): Deno.ChildProcess {
   return new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", "-A", PROGRAM, ...args],
+    args: [...taskFlags(PROGRAM), PROGRAM, ...args],
     stdin: "null",
     stdout: "piped",
     stderr: "piped",

@@ -6,7 +6,7 @@ import { Random } from "../../data/random.ts";
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { listCheckpoints } from "../../models/checkpoint/run_checkpoints.ts";
 import { digestFile, RunFolder } from "../actors/small_run.ts";
-import { runProgram } from "./run_program.ts";
+import { runProgram, taskFlags } from "./run_program.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../cli/distill.ts", import.meta.url));
 const KILLS = Deno.env.get("SEED_LONG") === "1" ? 20 : 2;
@@ -35,7 +35,7 @@ async function killAfter(
   milliseconds: number,
 ): Promise<boolean> {
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", "-A", PROGRAM, ...args],
+    args: [...taskFlags(PROGRAM), PROGRAM, ...args],
     stdin: "null",
     stdout: "null",
     stderr: "null",
