@@ -1,0 +1,177 @@
+/**
+ * Does it survive, and does it stay the size it is? `deno task bench:reliability [STEPS] [CRASHES]` trains a small student
+ * for many steps and watches memory and file handles; then it trains another one while actors crash at random, and compares
+ * what is saved with a run that nothing happened to. Writes a chart into `docs/`, and prints the figures.
+ */
+import { join } from "node:path";
+import { Random } from "../data/random.ts";
+import { distill, type DistillOptions, sampleOptions } from "../mod.ts";
+import { formatTable } from "../cli/table.ts";
+
+const PLUGIN = new URL("../examples/custom_encoder.ts", import.meta.url).href;
+const CHART = new URL("../docs/soak.svg", import.meta.url);
+const MIB = 2 ** 20;
+
+/** A distillation into a student so small that a step takes some ten milliseconds. */
+function smallRun(output: string, changes: Partial<DistillOptions>): DistillOptions {
+  return sampleOptions({
+    output,
+    plugins: [PLUGIN],
+    studentArch: "tiny_convnet",
+    testData: null,
+    imageSize: 16,
+    batchSize: 8,
+    queue: 256,
+    workers: 2,
+    lr: 0.01,
+    keep: 2,
+    ...changes,
+  });
+}
+
+/** What is in use. */
+export interface Usage {
+  step: number;
+  residentMiB: number;
+  heapMiB: number;
+  files: number;
+}
+
+function usageAt(step: number): Usage {
+  const { rss, heapUsed } = Deno.memoryUsage();
+  return {
+    step,
+    residentMiB: rss / MIB,
+    heapMiB: heapUsed / MIB,
+    files: [...Deno.readDirSync("/proc/self/fd")].length,
+  };
+}
+
+/** Trains for so many steps, and looks a hundred times at what is in use. */
+export async function soak(output: string, steps: number): Promise<Usage[]> {
+  const options = smallRun(output, { epochs: Math.ceil(steps / 500), limitSteps: steps });
+  const every = Math.max(1, Math.floor(steps / 100));
+  const found: Usage[] = [];
+  for await (const event of distill(options)) {
+    if (event.type === "step" && event.step % every === 0) found.push(usageAt(event.step));
+  }
+  return found;
+}
+
+/** What a storm of crashes did. */
+export interface Storm {
+  /** How often each actor crashed. */
+  crashes: Record<string, number>;
+  steps: number;
+  /** Steps that were told of twice, or not at all. */
+  stepsLost: number;
+  /** Whether the checkpoint has the bytes of the run without a crash. */
+  isSame: boolean;
+}
+
+/** Trains twice, the second time with so many crashes of actors that are drawn at random, at moments that are. */
+export async function storm(output: string, crashes: number, seed = 1): Promise<Storm> {
+  const random = new Random(seed, "storm");
+  const run = async (name: string, faults: number) => {
+    const options = smallRun(join(output, name), {
+      epochs: 1,
+      saveEvery: { steps: 25 },
+      maxRestarts: Infinity,
+    });
+    const counts: Record<string, number> = {};
+    const steps: number[] = [];
+    let left = faults;
+    await using distillation = distill(options);
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    for await (const event of distillation) {
+      if (event.type === "step") steps.push(event.step);
+      if (event.type !== "actors") continue;
+      const { actors } = event;
+      const strike = () => {
+        const names = [...actors.keys()];
+        const name = names[random.integer(0, names.length - 1)];
+        if (left > 0 && name !== undefined) {
+          left--;
+          counts[name] = (counts[name] ?? 0) + 1;
+          actors.get(name)!.crash(new Error("struck by lightning"));
+        }
+        timer = setTimeout(strike, random.uniform(500, 4000));
+      };
+      if (faults > 0) timer = setTimeout(strike, 2000);
+    }
+    clearTimeout(timer);
+    const { checkpoint } = await distillation.result;
+    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", await Deno.readFile(checkpoint)));
+    return { counts, steps, digest: digest.toHex(), left };
+  };
+  const calm = await run("calm", 0);
+  const stormy = await run("stormy", crashes);
+  if (stormy.left > 0) throw new Error(`the run was over before the last ${stormy.left} crashes`);
+  return {
+    crashes: stormy.counts,
+    steps: stormy.steps.length,
+    stepsLost: calm.steps.filter((step, i) => stormy.steps[i] !== step).length,
+    isSame: calm.digest === stormy.digest,
+  };
+}
+
+/** Resident memory over the steps. */
+function drawUsage(found: readonly Usage[]): string {
+  const [width, height, left, bottom] = [720, 260, 60, 30];
+  const most = Math.max(...found.map(({ residentMiB }) => residentMiB)) * 1.1;
+  const last = found.at(-1)!.step;
+  const x = (step: number) => left + (step / last) * (width - left - 10);
+  const y = (value: number) => height - bottom - (value / most) * (height - bottom - 10);
+  const line = (of: (usage: Usage) => number) =>
+    found.map((usage) => `${x(usage.step).toFixed(1)},${y(of(usage)).toFixed(1)}`).join(" ");
+  const text = (at: string, content: string, anchor = "start") =>
+    `<text ${at} font-size="12" fill="#808080" text-anchor="${anchor}">${content}</text>`;
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" role="img"
+  aria-label="Memory over ${last} steps">
+<polyline points="${line(({ residentMiB }) => residentMiB)}" fill="none" stroke="#1f77b4" stroke-width="2"/>
+<polyline points="${line(({ heapMiB }) => heapMiB)}" fill="none" stroke="#d6811f" stroke-width="2"/>
+${text(`x="${left}" y="${y(found[0].residentMiB) - 8}"`, "resident memory, MiB")}
+${text(`x="${left}" y="${y(found[0].heapMiB) - 8}"`, "the main thread's heap, MiB")}
+${
+    [0, Math.round(most / 2), Math.round(most)].map((v) =>
+      text(`x="${left - 6}" y="${y(v) + 4}"`, String(v), "end")
+    ).join("\n")
+  }
+${text(`x="${left}" y="${height - 8}"`, "0")}
+${text(`x="${width - 10}" y="${height - 8}"`, `${last} steps`, "end")}
+</svg>
+`;
+}
+
+if (import.meta.main) {
+  const [steps = 20_000, crashes = 50] = Deno.args.map(Number);
+  const output = await Deno.makeTempDir({ prefix: "seed_reliability_" });
+  try {
+    const begin = performance.now();
+    const found = await soak(join(output, "soak"), steps);
+    const minutes = (performance.now() - begin) / 60_000;
+    await Deno.writeTextFile(CHART, drawUsage(found));
+    const rows = [0.1, 0.25, 0.5, 0.75, 1].map((share) => found[Math.ceil(share * found.length) - 1]);
+    console.log(`${steps} steps in ${minutes.toFixed(1)} minutes\n`);
+    console.log(formatTable([
+      ["step", ...rows.map(({ step }) => String(step))],
+      ["resident MiB", ...rows.map(({ residentMiB }) => residentMiB.toFixed(0))],
+      ["heap MiB", ...rows.map(({ heapMiB }) => heapMiB.toFixed(0))],
+      ["file handles", ...rows.map(({ files }) => String(files))],
+    ]));
+    const { crashes: counts, steps: done, stepsLost, isSame } = await storm(output, crashes);
+    const injected = Object.values(counts).reduce((sum, count) => sum + count, 0);
+    console.log();
+    console.log(formatTable([
+      ["actor", "crashes"],
+      ...Object.entries(counts).map(([name, count]) => [name, String(count)]),
+    ]));
+    console.log(
+      `\n${injected} crashes in ${done} steps; steps lost: ${stepsLost}; the checkpoint has ` +
+        (isSame ? "the bytes of a run without a crash" : "OTHER BYTES than a run without a crash"),
+    );
+    if (stepsLost > 0 || !isSame) Deno.exitCode = 1;
+  } finally {
+    await Deno.remove(output, { recursive: true });
+  }
+}
