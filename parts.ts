@@ -6,6 +6,7 @@
  */
 
 export { type MakeViewRecipe, registerAugmentation } from "./kernels/image/view_recipes.ts";
+export type { ResizeFilter } from "./kernels/image/resize_table.ts";
 export type { JitterRecipe, Range, ViewRecipe } from "./kernels/image/view_parameters.ts";
 export {
   type Binding,
@@ -24,11 +25,32 @@ export {
 } from "./kernels/graph.ts";
 export type { Target } from "./kernels/gpu.ts";
 export { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, storage, uniforms } from "./kernels/wgsl.ts";
+export type { ConvolutionAttributes } from "./kernels/ops/conv2d/geometry.ts";
 export { add } from "./kernels/ops/add/add.ts";
 export { globalAveragePool } from "./kernels/ops/global_average_pool/global_average_pool.ts";
-export { maxPool } from "./kernels/ops/max_pool/max_pool.ts";
-export { EncoderBuilder } from "./models/encoder_builder.ts";
-export { projectionHead } from "./models/heads.ts";
+export { maxPool, type MaxPoolAttributes } from "./kernels/ops/max_pool/max_pool.ts";
+export type { Activation } from "./kernels/ops/activation/activation.ts";
+export type { ProductFamily, ProductKind, Tile, TileChoice, Tuning } from "./kernels/tuning/tuning.ts";
+export {
+  type BatchNorm,
+  type Convolution,
+  type ConvolutionOptions,
+  type DeviceParameter,
+  EncoderBuilder,
+  type EncoderMode,
+  type Initial,
+  type Padding,
+  type StateEntry,
+  type StateKind,
+} from "./models/encoder_builder.ts";
+export type { RowRange } from "./models/parameter_layout.ts";
+export { type HeadKind, type HeadOptions, projectionHead } from "./models/heads.ts";
 export { type Loss, registerLoss } from "./models/loss/losses.ts";
 export { seedLoss, type SeedLossInputs } from "./models/loss/seed_loss.ts";
-export { type Encoder, type EncoderOutputs, registerEncoder } from "./models/registry.ts";
+export {
+  type Encoder,
+  type EncoderOutputs,
+  type EncoderRole,
+  registerEncoder,
+  type TeacherSsl,
+} from "./models/registry.ts";

@@ -25,7 +25,9 @@ export interface Target {
   readonly isSoftware: boolean;
   /** Bytes that one binding, and so one buffer of ours, may have. */
   readonly maxStorageBufferBindingSize: number;
+  /** Texels along a side. */
   readonly maxTextureDimension2D: number;
+  /** Of a dispatch. */
   readonly maxWorkgroupsPerDimension: number;
   /** What was measured on the device, or is usual of its kind. */
   readonly tuning: Tuning;

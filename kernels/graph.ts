@@ -28,8 +28,11 @@ export function elementCount(shape: readonly number[]): number {
 
 /** A value in the graph. */
 export interface Tensor {
+  /** Unique in its graph. */
   readonly id: number;
+  /** Without padding. */
   readonly shape: readonly number[];
+  /** Of an element. */
   readonly dtype: DType;
   /** The node that computes it; `undefined` for inputs, parameters and state. */
   readonly producer: Node | undefined;
@@ -53,17 +56,24 @@ export function byteLength(tensor: Pick<Tensor, "shape" | "dtype">): number {
 
 /** One application of an op. */
 export interface Node {
+  /** Unique in its graph. */
   readonly id: number;
+  /** What is applied. */
   // deno-lint-ignore no-explicit-any -- a graph holds nodes of every op; each op knows its own attributes
   readonly op: Op<any>;
+  /** In the op's order. */
   readonly inputs: readonly Tensor[];
+  /** In the op's order. */
   readonly outputs: readonly Tensor[];
+  /** The op's own. */
   readonly attributes: unknown;
 }
 
 /** Shape and element type of one output. */
 export interface TensorType {
+  /** Without padding. */
   shape: readonly number[];
+  /** `f32` where it is left out. */
   dtype?: DType;
 }
 
@@ -79,9 +89,11 @@ export interface Dispatch {
   label: string;
   /** The whole WGSL module; equal texts share a pipeline. The entry point is `main`. */
   source: string;
+  /** At `@binding(1)` onwards. */
   bindings: readonly Binding[];
   /** Contents of the uniform block at `@binding(0)`. */
   uniforms: Uint32Array;
+  /** How many in each dimension. */
   workgroups: readonly [number, number, number];
   /** Operations of a product, a multiplication and an addition counting two; left out of what is bound by memory. */
   flops?: number;
@@ -89,7 +101,9 @@ export interface Dispatch {
 
 /** What an op's {@linkcode Op.lower} may ask for. */
 export interface Lowering {
+  /** What kernels are chosen by. */
   readonly target: Target;
+  /** Adds a dispatch behind those before. */
   dispatch(dispatch: Dispatch): void;
   /** A temporary that lives for this node only. */
   scratch(type: TensorType, label: string): Tensor;
@@ -102,6 +116,7 @@ export interface Lowering {
 
 /** An op: its shape rule, its gradient, and how it becomes dispatches. */
 export interface Op<Attributes> {
+  /** Of errors and of the profiler. */
   readonly name: string;
   /** Types of the outputs. Throws an `Error` that names the op where inputs do not fit. */
   shape(inputs: readonly Tensor[], attributes: Attributes): readonly TensorType[];
@@ -115,6 +130,7 @@ export interface Op<Attributes> {
     outputGradients: readonly (Tensor | undefined)[],
     needed: readonly boolean[],
   ): readonly (Tensor | undefined)[];
+  /** Adds the dispatches that compute it. */
   lower(lowering: Lowering, node: Node, attributes: Attributes): void;
   /** The node's output plus `addend`, in one node, where the op can do that in its epilogue. */
   fuseAdd?(graph: Graph, node: Node, addend: Tensor): Tensor | undefined;
@@ -124,6 +140,7 @@ export interface Op<Attributes> {
 
 /** A graph under construction. Nodes stand in an order in which they can run. */
 export class Graph {
+  /** All of them. */
   readonly nodes: Node[] = [];
   #tensors = 0;
 

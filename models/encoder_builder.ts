@@ -34,8 +34,11 @@ export type StateKind =
 
 /** One entry of the state_dict, in PyTorch's order and layout. */
 export interface StateEntry {
+  /** Its name. */
   key: string;
+  /** In PyTorch's layout. */
   shape: readonly number[];
+  /** What becomes of it. */
   kind: StateKind;
   /** What a fresh encoder has here. */
   initial: Initial;
@@ -52,7 +55,9 @@ export type Initial =
 
 /** A tensor on the device that is made from state_dict entries. */
 export interface DeviceParameter {
+  /** What the graph reads. */
   tensor: Tensor;
+  /** Whether it is trained. */
   kind: Exclude<StateKind, "counter">;
   /** The entries it is made of; a folded convolution has several. */
   keys: readonly string[];
@@ -69,9 +74,11 @@ export type Padding = Omit<ConvolutionAttributes, "stride">;
 
 /** A declared convolution, or a linear layer, which is one of pictures of one pixel. */
 export interface Convolution {
+  /** Of its entries, before `.weight` and `.bias`. */
   readonly key: string;
   /** [out, in, kh, kw]; in is 1 where it is depthwise */
   readonly shape: readonly number[];
+  /** Stride and padding. */
   readonly geometry: ConvolutionAttributes;
   /** Whether it has a bias of its own. */
   readonly bias: boolean;
@@ -81,12 +88,17 @@ export interface Convolution {
 
 /** What {@linkcode EncoderBuilder.convolution} declares. */
 export interface ConvolutionOptions {
+  /** Channels. */
   inputs: number;
+  /** Channels. */
   outputs: number;
+  /** Side, in pixels. */
   kernel: number;
+  /** 1 where it is left out. */
   stride?: number;
   /** The same on all sides, or of each side. */
   padding?: number | Padding;
+  /** Whether it has one; it has none where this is left out. */
   bias?: boolean;
   /** `groups=inputs`; `outputs` is the same number. */
   depthwise?: boolean;
@@ -96,9 +108,13 @@ export interface ConvolutionOptions {
 
 /** A declared batch norm. */
 export interface BatchNorm {
+  /** Of its entries, before `.weight` and so on. */
   readonly key: string;
+  /** How many. */
   readonly channels: number;
+  /** Added to the variance. */
   readonly epsilon: number;
+  /** Share that a batch has in the running statistics. */
   readonly momentum: number;
 }
 
@@ -109,7 +125,9 @@ function evenly(padding: number): Padding {
 
 /** Declares and applies layers; collects the state_dict and what the device holds of it. */
 export class EncoderBuilder {
+  /** What is traced into. */
   readonly graph: Graph;
+  /** For training, or with batch norm folded into the convolutions. */
   readonly mode: EncoderMode;
   /** The state_dict, in PyTorch's order. */
   readonly state: StateEntry[] = [];
@@ -121,6 +139,8 @@ export class EncoderBuilder {
   readonly #shared: { tensors: Map<string, Tensor>; dropouts: number };
 
   /**
+   * Traces into a graph.
+   *
    * @param dropoutSeed u32 [2] that the host writes for every step; dropout and drop-connect are off without it, and
    * in eval mode
    * @param maxWeightBytes in eval mode, weights larger than this on the device are cut into parts of output channels;

@@ -13,6 +13,7 @@ export type HeadKind = "linear" | "mlp" | "mlp_bn";
 
 /** What an encoder ends in. */
 export interface HeadOptions {
+  /** Its layers. */
   kind: HeadKind;
   /** Length of the embedding; 128 in SEED. */
   dimension: number;

@@ -5,11 +5,13 @@ import { uniforms } from "../../wgsl.ts";
 export interface ConvolutionAttributes {
   /** In both directions. */
   stride: number;
-  /** Zeros before the first row and column. */
+  /** Zeros before the first row. */
   padTop: number;
+  /** Zeros before the first column. */
   padLeft: number;
-  /** Zeros after the last row and column. */
+  /** Zeros after the last row. */
   padBottom: number;
+  /** Zeros after the last column. */
   padRight: number;
 }
 
