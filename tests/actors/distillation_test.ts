@@ -205,23 +205,3 @@ Deno.test("runDistillation() has all stages at work at the same time, and none f
   const ahead = handled("augmenter", "augment") - handled("student_trainer", "train");
   assert(ahead <= 7, `the augmenter is ${ahead} batches ahead, with six sets of buffers`);
 });
-
-Deno.test({
-  name: "runDistillation() takes no more memory after thousands of steps",
-  ignore: Deno.env.get("SEED_LONG") !== "1",
-  async fn() {
-    using folder = new RunFolder(4000);
-    const marks: number[] = [];
-    const options = folder.options("long", { batchSize: 8, queue: 64, epochs: 6, workers: 2 });
-    const { result } = await runAndListen(options, {
-      onStep({ step }) {
-        if (step % 100 === 0) marks.push(Deno.memoryUsage().rss / 2 ** 20);
-      },
-    });
-    assertEquals(result.steps, 3000);
-    console.log(`resident MiB every 100 steps: ${marks.map(Math.round).join(", ")}`);
-    const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
-    // One batch's pictures and views are 65 KB: losing them would make 98 MB of difference between the halves.
-    assertLess(mean(marks.slice(15)) - mean(marks.slice(0, 15)), 50);
-  },
-});

@@ -5,7 +5,7 @@
 import { assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { type ActorRole, distill } from "../../mod.ts";
+import { type ActorRole, distill, type DistillOptions } from "../../mod.ts";
 import { ActorCrash } from "../../actors/runtime/mod.ts";
 import { digestFile, RunFolder } from "./small_run.ts";
 
@@ -28,12 +28,19 @@ export default defineActor(async (config, context) => {
   return { [role]: pathToFileURL(path).href };
 }
 
-/** A short run, with the module or without. */
-async function run(folder: RunFolder, name: string, actors: { [role: string]: string } = {}) {
+/** A short run, with the module or without; something is done to it at its second step. */
+async function run(
+  folder: RunFolder,
+  name: string,
+  actors: { [role: string]: string } = {},
+  options: Partial<DistillOptions> = {},
+  harm: () => void = () => {},
+) {
   const warnings: string[] = [];
   let most = 0;
-  const distillation = distill(folder.options(name, { actors }));
+  const distillation = distill(folder.options(name, { actors, ...options }));
   for await (const event of distillation) {
+    if (event.type === "step" && event.step === 2) harm();
     if (event.type === "warning") warnings.push(event.text);
     if (event.type === "step") most = Math.max(most, event.step);
   }
@@ -87,6 +94,40 @@ import { existsSync } from "node:fs";`,
 });`,
   );
   assertEquals(await run(folder, "slow", slow), expected);
+});
+
+Deno.test("a clock that goes backwards, and a data file that is replaced in mid-run, make no difference", async () => {
+  using folder = new RunFolder(24);
+  const expected = await run(folder, "as it is");
+  const clock = join(folder.path, "clock.ts");
+  Deno.writeTextFileSync(
+    clock,
+    `const RealDate = Date;
+let now = RealDate.now();
+globalThis.Date = class extends RealDate {
+  constructor(...args) {
+    super(...(args.length === 0 ? [globalThis.Date.now()] : args));
+  }
+  static now() {
+    return now -= 3_600_000;
+  }
+};
+globalThis.restoreDate = () => globalThis.Date = RealDate;
+`,
+  );
+  try {
+    const plugins = [pathToFileURL(clock).href];
+    assertEquals(await run(folder, "backwards", {}, { plugins }), expected);
+  } finally {
+    (globalThis as unknown as { restoreDate?(): void }).restoreDate?.();
+  }
+
+  const train = join(folder.data, "train.tsv");
+  const replaced = await run(folder, "replaced", {}, {}, () => {
+    Deno.writeTextFileSync(`${train}.new`, "something else\n");
+    Deno.renameSync(`${train}.new`, train);
+  });
+  assertEquals(replaced, expected);
 });
 
 Deno.test("a reader that sends garbage ends the run with the name of who could not use it", async () => {

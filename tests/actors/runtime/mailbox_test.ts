@@ -2,7 +2,8 @@ import { assert, assertEquals } from "@std/assert";
 import { type ActorDefinition, defineActor, type Message } from "../../../actors/runtime/mod.ts";
 import { ActorHost } from "../../../actors/runtime/host.ts";
 import type { Request, Response } from "../../../actors/runtime/wire.ts";
-import { sleep, until } from "./helpers.ts";
+import type probe from "./fixtures/probe.ts";
+import { fixture, sleep, until, withSystem } from "./helpers.ts";
 
 type Notes = { note: Message<number> };
 
@@ -69,3 +70,19 @@ Deno.test("Mailbox.drain() does not wait for a sender that has let go", async ()
   assertEquals(notes, [1]);
   await close();
 });
+
+Deno.test("a flood of messages waits at its sender, and is handled in order", () =>
+  withSystem(async (system) => {
+    const actor = system.spawn<typeof probe>("probe", fixture("probe.ts"), {});
+    await actor.ready;
+    const held = actor.ref.ask("hold");
+    const flood = Array.from({ length: 10_000 }, (_, i) => actor.ref.tell("note", i));
+    await actor.ref.ask("progress");
+    const { mailbox, incoming } = await actor.stats();
+    assertEquals([mailbox, incoming[0].held], [1, 2]);
+    await actor.ref.tell("open");
+    assertEquals(await held, "held");
+    await Promise.all(flood);
+    const notes = await actor.ref.ask("notes");
+    assertEquals(notes.map(({ value }) => value), Array.from(flood, (_, i) => i));
+  }));

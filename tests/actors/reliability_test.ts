@@ -1,0 +1,40 @@
+/** What `deno task bench:reliability` measures, as tests; both take long. */
+import { assertAlmostEquals, assertEquals, assertLess } from "@std/assert";
+import { soak, storm, type Usage } from "../../bench/reliability.ts";
+
+const ignore = Deno.env.get("SEED_LONG") !== "1";
+
+async function inFolder(test: (folder: string) => Promise<void>): Promise<void> {
+  const folder = Deno.makeTempDirSync({ prefix: "seed_reliability_" });
+  try {
+    await test(folder);
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+}
+
+Deno.test({
+  name: "a distillation of 20,000 steps takes no more memory and files at its end than before",
+  ignore: ignore || Deno.build.os !== "linux",
+  fn: () =>
+    inFolder(async (folder) => {
+      const found = await soak(folder, 20_000);
+      assertEquals(found.length, 100);
+      const mean = (part: Usage[]) =>
+        part.reduce((sum, { residentMiB }) => sum + residentMiB, 0) / part.length;
+      // One batch's views lost at every step would be 80 MiB.
+      assertLess(mean(found.slice(75)) - mean(found.slice(25, 50)), 40);
+      assertAlmostEquals(found[99].files, found[10].files, 3);
+    }),
+});
+
+Deno.test({
+  name: "50 crashes of actors drawn at random lose no step, and give the bytes of a run without a crash",
+  ignore,
+  fn: () =>
+    inFolder(async (folder) => {
+      const { crashes, stepsLost, isSame } = await storm(folder, 50);
+      assertEquals(Object.values(crashes).reduce((sum, count) => sum + count, 0), 50);
+      assertEquals([stepsLost, isSame], [0, true]);
+    }),
+});
