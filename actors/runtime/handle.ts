@@ -1,7 +1,7 @@
 /** One spawned actor, as the thread that spawned it sees it. */
 
 import type { Protocol } from "./actor.ts";
-import { ActorStopped, type Crash, describeFailure, StartTimeout } from "./failure.ts";
+import { ActorCrash, ActorStopped, type Crash, describeFailure, StartTimeout } from "./failure.ts";
 import { within } from "./host.ts";
 import { ActorRef, type Endpoint, Link } from "./ref.ts";
 import type { ActorStats } from "./stats.ts";
@@ -118,6 +118,16 @@ export class Actor<P extends Protocol<P>> {
     if (!this.#hasEnded) this.#post({ kind: "fail", failure: describeFailure(error) });
   }
 
+  /**
+   * Ends the actor's Worker at once, in the middle of whatever it does, without its hooks and without a word to those that
+   * wait for it: to see what depends on it survive. With a live GPU device in it this can crash the process.
+   */
+  kill(): void {
+    if (this.#hasEnded) return;
+    this.#worker.terminate();
+    this.#die(new Error("its Worker was killed"));
+  }
+
   /** How it spends its time, and what is in flight. Answered between the awaits of its handlers. */
   stats(): Promise<ActorStats> {
     if (this.#hasEnded) return Promise.reject(new ActorStopped(this.name));
@@ -165,15 +175,16 @@ export class Actor<P extends Protocol<P>> {
 
   /** The Worker itself broke, and has ended without a word. */
   #die(error: Error): void {
-    this.#events.onCrash({ actor: this.name, failure: describeFailure(error) });
-    this.#end(false);
+    const crash = { actor: this.name, failure: describeFailure(error) };
+    this.#events.onCrash(crash);
+    this.#end(false, new ActorCrash(crash));
   }
 
-  #end(wasTerminated: boolean): void {
+  /** @param reason what to reject with whatever still waits */
+  #end(wasTerminated: boolean, reason = this.#events.endReason()): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
     clearTimeout(this.#startTimer);
-    const reason = this.#events.endReason();
     this.#ready.reject(reason);
     this.#drained.reject(reason);
     for (const { reject } of this.#stats.values()) reject(reason);

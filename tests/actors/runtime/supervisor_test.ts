@@ -134,6 +134,19 @@ Deno.test("what a supervisor within another cannot mend, the outer one does", ()
     assertEquals(notes, ["prepare b,c", "resume b,c", "prepare b,c,d", "resume b,c,d"]);
   }));
 
+Deno.test("an actor whose Worker is killed is restarted too", () =>
+  withSystem(async (system) => {
+    const { restarts, ...hooks } = noteRestarts();
+    const supervisor = system.supervise({ strategy: "one-for-one", ...hooks });
+    const actor = spawnMortal(supervisor, "a");
+    await actor.life();
+    const held = assertRejects(() => actor.ref.ask("hold"), ActorCrash, "its Worker was killed");
+    system.actors.get("a")!.kill();
+    await held;
+    await until(() => restarts.length === 1);
+    assertEquals(await actor.life(), 2);
+  }));
+
 Deno.test("an actor that fails because of another one's crash is restarted with it", () =>
   withSystem(async (system) => {
     const { restarts, ...hooks } = noteRestarts();
