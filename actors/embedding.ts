@@ -17,7 +17,14 @@ import type featureEncoder from "./feature_encoder.ts";
 import type { EncoderChoice } from "./feature_encoder.ts";
 import { labelsOf } from "./labelled_features.ts";
 import type { EmbeddedBatch, FeatureTaker, ReaderMonitor } from "./messages.ts";
-import { abortable, brokenRowHandler, type WarningEvents, warningHandler, watchdogOf } from "./recipe.ts";
+import {
+  abortable,
+  brokenRowHandler,
+  retryAfterCrash,
+  type WarningEvents,
+  warningHandler,
+  watchdogOf,
+} from "./recipe.ts";
 import { ActorSystem } from "./runtime/mod.ts";
 import type tsvReader from "./tsv_reader.ts";
 import { EVALUATION_ORDER } from "./tsv_reader.ts";
@@ -66,6 +73,8 @@ export interface EmbeddedRows {
 export interface EmbeddingEvents extends WarningEvents {
   /** The data is open. */
   onPlan?(plan: { pictures: number }): void;
+  /** The actors are spawned, once more after a crash. */
+  onActors?(actors: ActorSystem["actors"]): void;
   /** More pictures are embedded; they come in the order of their rows. */
   onRows?(embedded: EmbeddedRows): void;
 }
@@ -156,19 +165,43 @@ class NeighbourSearch implements Disposable {
 }
 
 /**
- * Embeds every picture that can be used.
+ * Embeds every picture that can be used. When an actor crashes all is done once more, but told of once.
  *
  * @throws {UserError} for data and checkpoints that cannot be used
- * @throws {ActorCrash} when an actor fails; all others have been stopped then
+ * @throws {ActorCrash} when actors fail again and again; all have been stopped then
  */
 export async function runEmbedding(
   options: EmbeddingOptions,
   events: EmbeddingEvents = {},
   signal?: AbortSignal,
 ): Promise<EmbeddingResult> {
-  const { data, dimension } = options;
-  using dataset = await openDataset(data, { onWarning: events.onWarning });
+  using dataset = await openDataset(options.data, { onWarning: events.onWarning });
   events.onPlan?.({ pictures: dataset.rowCount });
+  let lastRow = -1;
+  const firstTime: EmbeddingEvents = {
+    ...events,
+    onRows(embedded) {
+      const { rows } = embedded;
+      if (rows.length === 0 || rows[0] <= lastRow) return;
+      lastRow = rows.at(-1)!;
+      events.onRows?.(embedded);
+    },
+  };
+  return await retryAfterCrash(
+    events,
+    () => "the beginning",
+    () => embedOnce(dataset, options, firstTime, signal),
+  );
+}
+
+/** All of it, or until the first crash. */
+async function embedOnce(
+  dataset: Dataset,
+  options: EmbeddingOptions,
+  events: EmbeddingEvents,
+  signal?: AbortSignal,
+): Promise<EmbeddingResult> {
+  const { dimension } = options;
   using search = await NeighbourSearch.open(options, dataset.rowCount);
   const system = new ActorSystem({ watchdog: watchdogOf(events) });
   return await system.run(async () => {
@@ -189,6 +222,7 @@ export async function runEmbedding(
       },
     });
     const line = spawnLine(system, options, taker, monitor);
+    events.onActors?.(system.actors);
     return await abortable(signal, async () => {
       await line.connected;
       const patience = { timeoutMs: Infinity };

@@ -25,6 +25,7 @@ import {
   checkSameClasses,
   type DataFacts,
   factsOf,
+  retryAfterCrash,
   type WarningEvents,
   warningHandler,
   watchdogOf,
@@ -104,6 +105,8 @@ export interface LinearResult {
 export interface LinearEvents extends WarningEvents {
   /** The files are open and fit each other; actors start now. */
   onPlan?(plan: LinearPlan): void;
+  /** The actors are spawned, once more after a crash. */
+  onActors?(actors: ActorSystem["actors"]): void;
   /** A step is done. */
   onStep?(report: LinearStep): void;
   /** An epoch is done, and the test pictures are classified. */
@@ -116,12 +119,47 @@ export interface LinearEvents extends WarningEvents {
  * Runs a linear evaluation to its end. An abort of `signal` saves a checkpoint of the last whole epoch, and then rejects
  * with the signal's reason.
  *
+ * When an actor crashes, all are stopped, and the evaluation goes on from its newest checkpoint; what it does once more is
+ * not told of again.
+ *
  * @throws {UserError} for data and checkpoints that do not fit the options
- * @throws {ActorCrash} when an actor fails; all others have been stopped then
+ * @throws {ActorCrash} when actors fail again and again; all have been stopped then
  */
 export async function runLinearEvaluation(
   options: LinearOptions,
   events: LinearEvents = {},
+  signal?: AbortSignal,
+): Promise<LinearResult> {
+  let { resume } = options;
+  let hasPlan = false;
+  const told = { step: 0, epoch: -1 };
+  const firstTime: LinearEvents = {
+    ...events,
+    onPlan(plan) {
+      if (!hasPlan) events.onPlan?.(plan);
+      hasPlan = true;
+    },
+    onStep(report) {
+      if (report.step > told.step) events.onStep?.(report);
+      told.step = Math.max(told.step, report.step);
+    },
+    onEpoch(report) {
+      if (report.epoch > told.epoch) events.onEpoch?.(report);
+      told.epoch = Math.max(told.epoch, report.epoch);
+    },
+  };
+  return await retryAfterCrash(
+    events,
+    () => resume ?? "the beginning",
+    () => evaluateOnce({ ...options, resume }, firstTime, (path) => resume = path, signal),
+  );
+}
+
+/** All of it, or until the first crash. */
+async function evaluateOnce(
+  options: LinearOptions,
+  events: LinearEvents,
+  onSaved: (path: string) => void,
   signal?: AbortSignal,
 ): Promise<LinearResult> {
   const { lr, epochs, batchSize, evaluate, cacheFeatures } = options;
@@ -162,6 +200,7 @@ export async function runLinearEvaluation(
       brokenRow: brokenRowHandler(events),
     });
     const line = spawnLine(system, options, { features, classes }, monitor, start.epoch);
+    events.onActors?.(system.actors);
     const { trainer } = line;
     const patience = { timeoutMs: Infinity };
     const best = [...start.best];
@@ -217,6 +256,7 @@ export async function runLinearEvaluation(
         const isDue = performance.now() - savedAt >= 1000 * SECONDS_BETWEEN_CHECKPOINTS;
         if (epoch < epochs - 1 && !isDue) continue;
         ({ path: checkpoint } = await trainer.ask("save", undefined, patience));
+        if (checkpoint !== null) onSaved(checkpoint);
         savedAt = performance.now();
       }
     };

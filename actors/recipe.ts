@@ -3,7 +3,7 @@ import { checkSameClassNames, type Dataset } from "../data/dataset.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import type { ReaderMonitor } from "./messages.ts";
-import type { Handlers, Restart, WatchdogOptions } from "./runtime/mod.ts";
+import { ActorCrash, type Handlers, type Restart, type WatchdogOptions } from "./runtime/mod.ts";
 
 /** What a recipe may tell of besides its own events. */
 export interface WarningEvents {
@@ -73,6 +73,29 @@ export function describeRestart({ onWarning }: WarningEvents): (restart: Restart
         actors.length === 1 ? "is" : "are"
       } started again (restart ${count})`,
     );
+}
+
+/** Crashes that {@linkcode retryAfterCrash} survives. */
+const MAX_RETRIES = 3;
+
+/**
+ * Does all of a short run once more when one of its actors crashed.
+ *
+ * @param goesOn says where it goes on from, in the warning
+ */
+export async function retryAfterCrash<T>(
+  { onWarning }: WarningEvents,
+  goesOn: () => string,
+  work: () => Promise<T>,
+): Promise<T> {
+  for (let restarts = 0;; restarts++) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof ActorCrash) || error.isUserError || restarts === MAX_RETRIES) throw error;
+      onWarning?.(`${error.message}; it goes on from ${goesOn()} (restart ${restarts + 1})`);
+    }
+  }
 }
 
 /** Warns when nothing moves. */

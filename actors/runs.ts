@@ -125,6 +125,8 @@ export type LinearEvent =
   | NoticeEvent
   /** The files are open and fit each other; actors start now. */
   | ({ type: "plan" } & LinearPlan)
+  /** The actors are spawned, once more after a crash. */
+  | { type: "actors"; actors: ActorSystem["actors"] }
   /** A step is done. */
   | ({ type: "step" } & LinearStep)
   /** An epoch is done, and the test pictures are classified. */
@@ -160,6 +162,7 @@ export function linearProbe(
     using _held = await holdOutput(options.output, lock);
     return await runLinearEvaluation(options, {
       onPlan: (plan) => tell({ type: "plan", ...plan }),
+      onActors: (actors) => tell({ type: "actors", actors }),
       onStep: (report) => tell({ type: "step", ...report }),
       onEpoch: (epoch) => tell({ type: "epoch", ...epoch }),
       onNote: (text) => tell({ type: "note", text }),
@@ -221,6 +224,8 @@ export type EmbedEvent =
   | NoticeEvent
   /** The data is open. */
   | { type: "plan"; pictures: number }
+  /** The actors are spawned, once more after a crash. */
+  | { type: "actors"; actors: ActorSystem["actors"] }
   /** More pictures are embedded, in the order of their rows. */
   | ({ type: "rows" } & EmbeddedRows);
 
@@ -266,6 +271,7 @@ export function embed({ pretrained, which, arch, ...input }: EmbedInput, setting
     const encoder = { path: pretrained, arch: source.encoder.name, which };
     return await runEmbedding({ ...EMBED_DEFAULTS, ...input, output, data, dimension, encoder }, {
       onPlan: (plan) => tell({ type: "plan", ...plan }),
+      onActors: (actors) => tell({ type: "actors", actors }),
       onRows: (rows) => tell({ type: "rows", ...rows }),
       onWarning: (text) => tell({ type: "warning", text }),
     }, signal);

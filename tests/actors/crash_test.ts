@@ -4,6 +4,8 @@ import { join } from "node:path";
 import { runDistillation } from "../../actors/distillation.ts";
 import type { DistillOptions } from "../../actors/options.ts";
 import { ActorCrash, type ActorRef, type ActorSystem, type Message } from "../../actors/runtime/mod.ts";
+import { embed } from "../../actors/runs.ts";
+import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { digestFile, RunFolder } from "./small_run.ts";
 
 type Actors = ActorSystem["actors"];
@@ -104,6 +106,33 @@ for (
     assertMatch(crash.message, new RegExp(`^actor "${actor}" crashed: `));
   });
 }
+
+Deno.test("an embedding goes on when its actors crash, and gives every row once, the same", async () => {
+  using folder = new RunFolder(60);
+  const rows = async (victims: string[]) => {
+    const found: number[] = [];
+    const sums: number[] = [];
+    const run = embed({
+      pretrained: SAMPLE_TEACHER,
+      data: join(folder.data, "train.tsv"),
+      imageSize: 32,
+      batchSize: 8,
+    });
+    let actors: Actors;
+    for await (const event of run) {
+      if (event.type === "actors") actors = event.actors;
+      if (event.type !== "rows") continue;
+      found.push(...event.rows);
+      sums.push(event.embeddings.reduce((sum, value) => sum + value, 0));
+      if (found.length >= 16) actors!.get(victims.shift()!)?.crash(new TypeError("bad luck"));
+    }
+    const { pictures } = await run.result;
+    return { found, sums, pictures };
+  };
+  const whole = await rows([]);
+  assertEquals(whole.found, Array.from({ length: 60 }, (_, row) => row));
+  assertEquals(await rows(["feature_encoder", "tsv_reader"]), whole);
+});
 
 Deno.test("a run ends with the trainer's name when its checkpoint cannot be written", async () => {
   using folder = new RunFolder(24);

@@ -2,6 +2,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { type LinearEpoch, type LinearResult, runLinearEvaluation } from "../../actors/linear_evaluation.ts";
+import type { ActorSystem } from "../../actors/runtime/mod.ts";
 import { LINEAR_SAMPLE_DEFAULTS, type LinearOptions } from "../../actors/linear_options.ts";
 import { BEST_CHECKPOINT } from "../../actors/linear_trainer.ts";
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
@@ -79,6 +80,34 @@ for (const cacheFeatures of [false, true]) {
     assertEquals(resumed.result.scores, whole.result.scores);
   });
 }
+
+Deno.test("runLinearEvaluation() goes on when actors crash, to the same bits, and tells nothing twice", async () => {
+  using folder = new RunFolder(72, 40);
+  const whole = await run(optionsIn(folder, "whole"));
+  const losses: number[] = [];
+  const epochs: LinearEpoch[] = [];
+  const warnings: string[] = [];
+  const victims = ["feature_encoder", "train_augmenter", "linear_trainer"];
+  let actors: ActorSystem["actors"];
+  const result = await runLinearEvaluation(optionsIn(folder, "broken"), {
+    onActors: (all) => actors = all,
+    onStep({ step, score }) {
+      losses.push(score.loss);
+      if (step % 5 === 2) actors.get(victims.shift()!)?.crash(new TypeError("bad luck"));
+    },
+    onEpoch: (epoch) => epochs.push(epoch),
+    onWarning: (text) => warnings.push(text),
+  });
+  assertEquals(losses, whole.losses);
+  assertEquals(epochs, whole.epochs);
+  assertEquals(result.scores, whole.result.scores);
+  assertEquals(await digestFile(result.checkpoint!), await digestFile(whole.result.checkpoint!));
+  assertEquals(warnings.map((text) => text.slice(0, text.indexOf(" crashed"))), [
+    'actor "feature_encoder"',
+    'actor "train_augmenter"',
+    'actor "linear_trainer"',
+  ]);
+});
 
 Deno.test("runLinearEvaluation() trains several learning rates as it would each alone, and evaluates what it saved", async () => {
   using folder = new RunFolder(48, 30);
