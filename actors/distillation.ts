@@ -252,6 +252,7 @@ export async function runDistillation(
         ks: [options.knnK],
         temperature: options.knnT,
         tuning: options.tuning,
+        actors: options.actors,
         bankData: trainPath,
         queryData: testPath,
       },

@@ -11,7 +11,7 @@ import { Random } from "../data/random.ts";
 import { type Gpu, openGpu } from "../kernels/gpu.ts";
 import { WeightedKnn } from "../models/knn.ts";
 import type augmenter from "./augmenter.ts";
-import { actorUrl } from "./catalog.ts";
+import { type ActorModules, actorUrl } from "./catalog.ts";
 import { buffersOf } from "./buffers.ts";
 import type featureEncoder from "./feature_encoder.ts";
 import type { EncoderChoice } from "./feature_encoder.ts";
@@ -53,6 +53,8 @@ export interface EmbeddingOptions {
   maxPixels?: number;
   /** Reader Workers. */
   workers: number;
+  /** Actors of one's own in the places of built-in ones. */
+  actors?: ActorModules;
   /** How many pictures, chosen by the seed, to find the k most similar ones of; `null` for none. */
   neighbours: { queries: number; k: number; seed: number } | null;
 }
@@ -254,16 +256,17 @@ function readRows(
 /** The line of actors, wired from its end. */
 function spawnLine(
   system: ActorSystem,
-  { encoder: choice, output, dimension, data, batchSize, imageSize, maxPixels, workers }: EmbeddingOptions,
+  { encoder: choice, output, dimension, data, batchSize, imageSize, maxPixels, workers, actors }:
+    EmbeddingOptions,
   next: ReturnType<typeof system.listen<FeatureTaker>>,
   monitor: ReturnType<typeof system.listen<ReaderMonitor>>,
 ) {
   const { ref: encoder } = system.spawn<typeof featureEncoder>(
     "feature_encoder",
-    actorUrl("feature_encoder"),
+    actorUrl("feature_encoder", actors),
     { encoder: choice, output, batchSize, imageSize, next },
   );
-  const { ref: views } = system.spawn<typeof augmenter>("augmenter", actorUrl("augmenter"), {
+  const { ref: views } = system.spawn<typeof augmenter>("augmenter", actorUrl("augmenter", actors), {
     batchSize,
     imageSize,
     views: { kind: "evaluation", first: { epoch: 0, batch: 0 } },
@@ -272,7 +275,7 @@ function spawnLine(
   const readers = Array.from({ length: workers }, (_, worker) =>
     system.spawn<typeof tsvReader>(
       workers === 1 ? "tsv_reader" : `tsv_reader ${worker}`,
-      actorUrl("tsv_reader"),
+      actorUrl("tsv_reader", actors),
       {
         path: data,
         purpose: "queries",

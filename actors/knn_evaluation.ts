@@ -6,7 +6,7 @@
  */
 import type { Tuning } from "../kernels/tuning/tuning.ts";
 import type augmenter from "./augmenter.ts";
-import { actorUrl } from "./catalog.ts";
+import { type ActorModules, actorUrl } from "./catalog.ts";
 import type evaluator from "./evaluator.ts";
 import type { Accuracy, EvaluatedEncoder, Purpose, ReaderMonitor } from "./messages.ts";
 import {
@@ -40,6 +40,8 @@ export interface KnnOptions {
   ks: readonly number[];
   /** Temperature of their votes. */
   temperature: number;
+  /** Actors of one's own in the places of built-in ones. */
+  actors?: ActorModules;
   /** What was measured of the adapter (`tuneAdapter`). */
   tuning?: Tuning | null;
 }
@@ -92,13 +94,13 @@ export async function runKnnEvaluation(
  */
 export function spawnKnn(
   system: ActorSystem,
-  { bankData, queryData, imageSize, maxPixels, ks, temperature, tuning }: KnnOptions,
+  { bankData, queryData, imageSize, maxPixels, ks, temperature, tuning, actors }: KnnOptions,
   monitor: ActorRef<ReaderMonitor>,
   onRestart: (restart: Restart) => void,
 ): (encoder: EvaluatedEncoder) => Promise<Accuracy[]> {
   const line = system.supervise({ strategy: "one-for-all", prepare: onRestart, resume: connect });
   const spawnReader = (name: string, path: string, purpose: Purpose) =>
-    line.spawn<typeof tsvReader>(name, actorUrl("tsv_reader"), () => ({
+    line.spawn<typeof tsvReader>(name, actorUrl("tsv_reader", actors), () => ({
       path,
       purpose,
       order: EVALUATION_ORDER,
@@ -116,7 +118,7 @@ export function spawnKnn(
     spawnReader("bank_reader", bankData, "bank"),
     spawnReader("query_reader", queryData, "queries"),
   ];
-  const judge = line.spawn<typeof evaluator>("evaluator", actorUrl("evaluator"), () => ({
+  const judge = line.spawn<typeof evaluator>("evaluator", actorUrl("evaluator", actors), () => ({
     batchSize: BATCH,
     imageSize,
     ks,
@@ -124,7 +126,7 @@ export function spawnKnn(
     tuning,
     readers: readers.map(({ ref }) => ref),
   }));
-  const views = line.spawn<typeof augmenter>("evaluation_augmenter", actorUrl("augmenter"), () => ({
+  const views = line.spawn<typeof augmenter>("evaluation_augmenter", actorUrl("augmenter", actors), () => ({
     batchSize: BATCH,
     imageSize,
     views: { kind: "evaluation" },

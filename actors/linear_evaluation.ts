@@ -322,7 +322,7 @@ function spawnLine(
   const { workers, seed, batchSize, imageSize, cacheFeatures, evaluate } = options;
   const { ref: trainer } = system.spawn<typeof linearTrainer>(
     "linear_trainer",
-    actorUrl("linear_trainer"),
+    actorUrl("linear_trainer", options.actors),
     {
       options,
       features,
@@ -333,7 +333,7 @@ function spawnLine(
   );
   const { ref: encoder } = system.spawn<typeof featureEncoder>(
     "feature_encoder",
-    actorUrl("feature_encoder"),
+    actorUrl("feature_encoder", options.actors),
     {
       encoder: encoderChoice(options),
       output: "feature",
@@ -343,7 +343,7 @@ function spawnLine(
     },
   );
   const spawnViews = (name: string, views: Views) =>
-    system.spawn<typeof augmenter>(name, actorUrl("augmenter"), {
+    system.spawn<typeof augmenter>(name, actorUrl("augmenter", options.actors), {
       batchSize,
       imageSize,
       views,
@@ -355,7 +355,7 @@ function spawnLine(
       (_, worker) =>
         system.spawn<typeof tsvReader>(
           workers === 1 ? name : `${name} ${worker}`,
-          actorUrl("tsv_reader"),
+          actorUrl("tsv_reader", options.actors),
           {
             path,
             purpose,

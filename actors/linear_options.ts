@@ -1,4 +1,5 @@
 /** Everything that a linear evaluation can be told, with the names of the original's flags (main_lincls.py). */
+import type { ActorModules } from "./catalog.ts";
 import { DEFAULT_MAX_PIXELS } from "../data/decode.ts";
 import type { EncoderRole } from "../models/registry.ts";
 
@@ -52,6 +53,8 @@ export interface LinearOptions {
   maxPixels: number;
   /** Classes; `null` for as many as the labels of the pictures say. */
   classes: number | null;
+  /** Actors of one's own in the places of built-in ones. */
+  actors?: ActorModules;
   /** Seed of the classifier's weights, the order of the pictures and their augmentation. */
   seed: number;
 }
@@ -59,7 +62,16 @@ export interface LinearOptions {
 /** What has a default that is the same on every machine. */
 export type LinearDefaults = Omit<
   LinearOptions,
-  "pretrained" | "arch" | "which" | "trainData" | "testData" | "output" | "resume" | "evaluate" | "classes"
+  | "pretrained"
+  | "arch"
+  | "which"
+  | "trainData"
+  | "testData"
+  | "output"
+  | "resume"
+  | "evaluate"
+  | "classes"
+  | "actors"
 >;
 
 /** Defaults for one's own pictures: the original's, which are MoCo's for ImageNet. */

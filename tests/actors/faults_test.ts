@@ -5,7 +5,7 @@
 import { assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { type ActorRole, distill, type DistillOptions } from "../../mod.ts";
+import { type ActorRole, distill, type DistillOptions, knn, SAMPLE_TEACHER } from "../../mod.ts";
 import { ActorCrash } from "../../actors/runtime/mod.ts";
 import { digestFile, RunFolder } from "./small_run.ts";
 
@@ -27,6 +27,36 @@ export default defineActor(async (config, context) => {
   );
   return { [role]: pathToFileURL(path).href };
 }
+
+Deno.test("an evaluator of one's own takes the place of the built-in one, in a distillation and alone", async () => {
+  using folder = new RunFolder(24, 8);
+  const actors = writeActor(
+    folder,
+    "evaluator",
+    `const meddle = (handlers) => ({
+  // A message tap: what comes is counted, and passed on.
+  async encode(batch, context) {
+    console.assert(batch.pictures.count > 0);
+    return await handlers.encode(batch, context);
+  },
+  score: { urgent: async (expected, context) => {
+    await handlers.score.urgent(expected, context);
+    return [{ top1: 42, top5: 43 }];
+  } },
+});`,
+  );
+  const testData = join(folder.data, "test.tsv");
+  const options = folder.options("judged", { testData, actors, limitSteps: 1 });
+  const { knn: judged } = await distill(options).result;
+  assertEquals(judged, {
+    teacher: { top1: 42, top5: 43 },
+    before: { top1: 42, top5: 43 },
+    after: { top1: 42, top5: 43 },
+  });
+  const encoder = { path: SAMPLE_TEACHER, arch: "resnet18" };
+  const data = { bankData: join(folder.data, "train.tsv"), queryData: testData, imageSize: 32 };
+  assertEquals(await knn({ encoder, ...data, ks: [5], actors }).result, [{ top1: 42, top5: 43 }]);
+});
 
 /** A short run, with the module or without; something is done to it at its second step. */
 async function run(
