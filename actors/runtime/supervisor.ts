@@ -58,6 +58,10 @@ export interface SupervisorHost {
   readonly isStopping: boolean;
   /** Something failed that no restart can mend. */
   fail(error: unknown): void;
+  /** An actor crashed; returns whether some supervisor takes care of it. */
+  take(name: string, crash: Crash): boolean;
+  /** Whether any supervisor but one is about to start actors again. */
+  isRestarting(except: Supervisor): boolean;
 }
 
 /** An actor that is started again when it crashes. */
@@ -100,6 +104,9 @@ export class Supervised<P extends Protocol<P>> {
   }
 }
 
+/** When a hook is called again that failed because of another restart. */
+const RETRY_MS = 50;
+
 // deno-lint-ignore no-explicit-any -- of whatever protocol
 type Child = Supervised<any> | Supervisor;
 
@@ -110,6 +117,7 @@ type Child = Supervised<any> | Supervisor;
 export class Supervisor {
   readonly #host: SupervisorHost;
   readonly #options: SupervisorOptions;
+  readonly #parent: Supervisor | undefined;
   readonly #children: Child[] = [];
   readonly #times: number[] = [];
   /** Children that are stopped, or about to be, and not yet started again. */
@@ -123,9 +131,10 @@ export class Supervisor {
   #life = 0;
 
   /** Made by `ActorSystem.supervise()` and {@linkcode supervise}. */
-  constructor(host: SupervisorHost, options: SupervisorOptions) {
+  constructor(host: SupervisorHost, options: SupervisorOptions, parent?: Supervisor) {
     this.#host = host;
     this.#options = options;
+    this.#parent = parent;
   }
 
   /** Names of all actors in here. */
@@ -156,7 +165,7 @@ export class Supervisor {
   /** A supervisor in the place of a child: what it cannot mend is a crash of its own. It has this one's hooks. */
   supervise(options: Omit<SupervisorOptions, keyof RestartHooks>): Supervisor {
     const { prepare, resume } = this.#options;
-    const child = new Supervisor(this.#host, { ...options, prepare, resume });
+    const child = new Supervisor(this.#host, { ...options, prepare, resume }, this);
     this.#children.push(child);
     return child;
   }
@@ -217,10 +226,24 @@ export class Supervisor {
     for (const child of this.#children) child.start();
   }
 
+  /** Whether this supervisor, or one in here, is about to start actors again. */
+  isRestarting(except: Supervisor): boolean {
+    return (this !== except && this.#restarting !== undefined) ||
+      this.#children.some((child) => child instanceof Supervisor && child.isRestarting(except));
+  }
+
+  /** A restart is done: what it interrupted is done again, here, in what is in here, and in what this is in. */
   #settle(): void {
-    this.#restarted.resolve();
-    this.#restarted = Promise.withResolvers();
-    for (const child of this.#children) if (child instanceof Supervisor) child.#settle();
+    const settleDown = (supervisor: Supervisor) => {
+      supervisor.#restarted.resolve();
+      supervisor.#restarted = Promise.withResolvers();
+      for (const child of supervisor.#children) if (child instanceof Supervisor) settleDown(child);
+    };
+    settleDown(this);
+    for (let parent = this.#parent; parent !== undefined; parent = parent.#parent) {
+      parent.#restarted.resolve();
+      parent.#restarted = Promise.withResolvers();
+    }
   }
 
   #isAllowed(): boolean {
@@ -255,15 +278,20 @@ export class Supervisor {
         known = 0;
         for (const child of down) child.start();
         await this.#options.resume?.(restart);
-        this.#settle();
       } catch (error) {
+        // Somebody that a hook spoke to has ended; the report of that may still be on its way.
+        const isOfActor = error instanceof ActorCrash || error instanceof ActorStopped;
+        if (error instanceof ActorCrash) this.#host.take(error.actor, error);
         if (!isMine()) return;
-        // The report of a crash that explains it may still be on its way.
-        if (error instanceof ActorCrash) this.take(error.actor, error);
         if (this.#down.size > known) continue;
-        this.#host.fail(error);
-        return;
+        if (!isOfActor || !this.#host.isRestarting(this)) {
+          this.#host.fail(error);
+          return;
+        }
+        // Another supervisor starts it again. Whoever is down here waits for that; else that one's hooks do what is left.
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
       }
     }
+    if (isMine()) this.#settle();
   }
 }

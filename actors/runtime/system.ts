@@ -149,6 +149,8 @@ export class ActorSystem {
         return isStopping();
       },
       fail: (error) => this.#onCrash("main", blame("main", error)),
+      take: (name, crash) => this.#isSupervised(name, crash),
+      isRestarting: (except) => this.#supervisors.some((other) => other.isRestarting(except)),
     }, options);
     this.#supervisors.push(supervisor);
     return supervisor;

@@ -189,6 +189,50 @@ Deno.test("a crash while hooks are at work is mended with the one before", () =>
     assertEquals(await Promise.all([a.life(), b.life()]), [2, 2]);
   }));
 
+Deno.test("hooks that meet another supervisor's restart leave it to that one, or wait for it", () =>
+  withSystem(async (system) => {
+    const restarted: string[] = [];
+    let meddle: (names: readonly string[], phase: string) => unknown = () => {};
+    const outer = system.supervise({
+      strategy: "rest-for-one",
+      prepare: ({ actors }) => meddle(actors, "prepare") as Promise<void>,
+      async resume({ actors }) {
+        await meddle(actors, "resume");
+        restarted.push(actors.join());
+      },
+    });
+    const a = spawnMortal(outer, "a");
+    const b = spawnMortal(outer, "b");
+    const inner = outer.supervise({ strategy: "one-for-all" });
+    const c = spawnMortal(inner, "c");
+    const d = spawnMortal(inner, "d");
+    const lives = () => outer.retry(() => Promise.all([a, b, c, d].map((actor) => actor.ref.ask("life"))));
+    assertEquals(await lives(), [1, 1, 1, 1]);
+
+    // The outer one's hook speaks to d, which the inner one stops meanwhile since c crashed.
+    meddle = async (names, phase) => {
+      if (phase !== "resume" || !names.includes("b")) return;
+      meddle = () => {};
+      await c.crash();
+      await d.ref.ask("hold");
+    };
+    await b.crash();
+    await until(() => restarted.length === 1, 5000);
+    assertEquals(restarted, ["c,d"]);
+    assertEquals(await lives(), [1, 2, 3, 3]);
+
+    // The inner one's hook asks b, which crashes: the outer one starts all three again.
+    meddle = async (names, phase) => {
+      if (phase !== "prepare" || names.join() !== "c,d") return;
+      await b.crash();
+      await b.ref.ask("hold");
+    };
+    await c.crash();
+    await until(() => restarted.length === 2, 5000);
+    assertEquals(restarted.at(-1), "b,c,d");
+    assertEquals(await lives(), [1, 3, 4, 4]);
+  }));
+
 Deno.test("a hook that throws ends the run", async () => {
   const error = await assertRejects(() =>
     withSystem(async (system) => {
