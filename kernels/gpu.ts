@@ -50,9 +50,12 @@ export interface Gpu {
   readonly device: GPUDevice;
   readonly adapter: AdapterDescription;
   readonly target: Target;
-  /** Rejects with the first error that the device reports outside an error scope, or when the device is lost. */
-  readonly failed: Promise<never>;
-  /** Throws what {@linkcode failed} would reject with, if it already has something to say. */
+  /**
+   * Awaits something that the device brings about. Rejects with the first error that the device reports outside an error
+   * scope, and when it is lost, before or meanwhile.
+   */
+  wait<T>(promise: Promise<T>): Promise<T>;
+  /** Throws the error that {@linkcode wait} would reject with, if there is one already. */
   check(): void;
   /** Destroys the device; must be called before its Worker closes (terminating a live device can crash). */
   destroy(): void;
@@ -138,11 +141,11 @@ export async function openGpu(label: string, tuning?: Tuning | null): Promise<Gp
 
   let failure: GpuError | undefined;
   let destroyed = false;
-  const { promise: failed, reject } = Promise.withResolvers<never>();
-  failed.catch(() => {}); // the owner may choose to call check() only
+  // One promise for all to race against would remember every one of them for as long as the device lives.
+  const waiting = new Set<(error: GpuError) => void>();
   const fail = (message: string) => {
     failure ??= new GpuError(`${label}: ${message}`);
-    reject(failure);
+    for (const reject of waiting) reject(failure);
   };
   device.addEventListener("uncapturederror", (event) => {
     event.preventDefault();
@@ -168,7 +171,16 @@ export async function openGpu(label: string, tuning?: Tuning | null): Promise<Gp
       arenaBytes: isSoftware ? SOFTWARE_ARENA_BYTES : maxStorageBufferBindingSize,
       parallelism: isSoftware ? 2 * (navigator.hardwareConcurrency || 2) : GPU_PARALLELISM,
     },
-    failed,
+    async wait(promise) {
+      if (failure !== undefined) throw failure;
+      const { promise: broken, reject } = Promise.withResolvers<never>();
+      waiting.add(reject);
+      try {
+        return await Promise.race([promise, broken]);
+      } finally {
+        waiting.delete(reject);
+      }
+    },
     check() {
       if (failure !== undefined) throw failure;
     },
@@ -194,7 +206,7 @@ export async function readBuffer(
     const encoder = gpu.device.createCommandEncoder();
     encoder.copyBufferToBuffer(source, offset, staging, 0, bytes);
     gpu.device.queue.submit([encoder.finish()]);
-    await Promise.race([staging.mapAsync(GPUMapMode.READ), gpu.failed]);
+    await gpu.wait(staging.mapAsync(GPUMapMode.READ));
     return staging.getMappedRange().slice(0);
   } finally {
     staging.destroy();

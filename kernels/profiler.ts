@@ -109,7 +109,7 @@ async function timeByWaiting(gpu: Gpu, dispatches: readonly TimedDispatch[]): Pr
     const commands = [encoder.finish()];
     const start = performance.now();
     queue.submit(commands);
-    await Promise.race([queue.onSubmittedWorkDone(), gpu.failed]);
+    await gpu.wait(queue.onSubmittedWorkDone());
     return performance.now() - start;
   };
   const waits: number[] = [];

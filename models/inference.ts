@@ -205,7 +205,7 @@ export class FrozenEncoder implements Disposable {
       encoder.copyBufferToBuffer(buffer, offset, this.#staging, at, bytes);
       device.queue.submit([encoder.finish()]);
     }
-    await Promise.race([this.#staging.mapAsync(GPUMapMode.READ), this.#gpu.failed]);
+    await this.#gpu.wait(this.#staging.mapAsync(GPUMapMode.READ));
     const padded = new Float32Array(this.#staging.getMappedRange());
     const stride = padTo4(this.dimension);
     for (let row = 0; row < this.batch; row++) {

@@ -262,7 +262,7 @@ export class LinearProbes implements Disposable {
 
   async #readResults(staging: GPUBuffer, rows: number): Promise<ProbeResult[]> {
     const { probes, batch } = this.#options;
-    await Promise.race([staging.mapAsync(GPUMapMode.READ), this.#gpu.failed]);
+    await this.#gpu.wait(staging.mapAsync(GPUMapMode.READ));
     const states = new Float32Array(staging.getMappedRange());
     const results = Array.from({ length: probes }, (_, probe) => {
       const result = { loss: 0, top1: 0, top5: 0 };

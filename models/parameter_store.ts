@@ -168,7 +168,7 @@ export class ParameterStore implements Disposable {
 
   /** Uploads values, read one entry at a time so that no second copy of the whole is needed. */
   async load(read: ReadEntry): Promise<void> {
-    const { device, failed } = this.#gpu;
+    const { device } = this.#gpu;
     let queued = 0;
     for (const { tensor, keys, rows, toDevice } of this.#parameters) {
       const values = toDevice(await Promise.all(keys.map((key) => read(key, rows))));
@@ -179,7 +179,7 @@ export class ParameterStore implements Disposable {
         queued += piece.byteLength;
         if (queued < MAX_QUEUED_BYTES) continue;
         device.queue.submit([]);
-        await Promise.race([device.queue.onSubmittedWorkDone(), failed]);
+        await this.#gpu.wait(device.queue.onSubmittedWorkDone());
         queued = 0;
       }
     }

@@ -352,7 +352,7 @@ export class StudentStep implements Disposable {
   }
 
   async #readLoss(staging: GPUBuffer): Promise<StepLoss> {
-    await Promise.race([staging.mapAsync(GPUMapMode.READ), this.#gpu.failed]);
+    await this.#gpu.wait(staging.mapAsync(GPUMapMode.READ));
     const { sets, lossScale } = this.#tensors;
     const quads = new Float32Array(staging.getMappedRange().slice(0));
     staging.unmap();

@@ -180,7 +180,7 @@ export class Augmenter {
     try {
       this.#submit(slot, pictures, views, bytes);
       uploaded?.();
-      await Promise.race([slot.readback.mapAsync(GPUMapMode.READ, 0, bytes), this.#gpu.failed]);
+      await this.#gpu.wait(slot.readback.mapAsync(GPUMapMode.READ, 0, bytes));
       new Uint8Array(into).set(new Uint8Array(slot.readback.getMappedRange(0, bytes)));
       slot.readback.unmap();
       return into;
@@ -227,7 +227,7 @@ export class Augmenter {
 
   async #acquire(): Promise<Slot> {
     const slot = this.#free.shift() ?? await new Promise<Slot>((resolve) => this.#waiting.push(resolve));
-    await Promise.race([slot.uploadMapped, this.#gpu.failed]);
+    await this.#gpu.wait(slot.uploadMapped);
     return slot;
   }
 

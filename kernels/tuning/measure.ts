@@ -151,7 +151,7 @@ async function compileProduct(
   const device = tunedAs(gpu, { ...reading, tiles });
   const program = await Program.compile(device, { label: "tuning", graph, inputs, outputs: [y] });
   program.run();
-  await Promise.race([gpu.device.queue.onSubmittedWorkDone(), gpu.failed]);
+  await gpu.wait(gpu.device.queue.onSubmittedWorkDone());
   return program;
 }
 
@@ -223,7 +223,7 @@ async function timeSmallCopy(gpu: Gpu): Promise<number> {
     for (let i = 0; i < REPETITIONS + 1; i++) {
       const start = performance.now();
       program.run();
-      await Promise.race([gpu.device.queue.onSubmittedWorkDone(), gpu.failed]);
+      await gpu.wait(gpu.device.queue.onSubmittedWorkDone());
       times.push(performance.now() - start);
     }
     return median(times.slice(1));

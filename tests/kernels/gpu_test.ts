@@ -12,7 +12,7 @@ Deno.test("openGpu() names the adapter, and its limits are the adapter's", () =>
 Deno.test("a Gpu reports what the device refuses outside an error scope", () =>
   withGpu(async (gpu) => {
     gpu.device.createBuffer({ size: 16, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.STORAGE });
-    const error = await assertRejects(() => gpu.failed, GpuError);
+    const error = await assertRejects(() => gpu.wait(new Promise(() => {})), GpuError);
     assertStringIncludes(error.message, "test: ");
     assertThrows(() => gpu.check(), GpuError);
   }));
