@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type ActorRole, distill, type DistillOptions, knn, SAMPLE_TEACHER } from "../../mod.ts";
 import { ActorCrash } from "../../actors/runtime/mod.ts";
-import { digestFile, RunFolder } from "./small_run.ts";
+import { digestFile, RunFolder, TINY_ENCODER } from "./small_run.ts";
 
 const MOD = new URL("../../mod.ts", import.meta.url).href;
 
@@ -146,7 +146,7 @@ globalThis.restoreDate = () => globalThis.Date = RealDate;
 `,
   );
   try {
-    const plugins = [pathToFileURL(clock).href];
+    const plugins = [TINY_ENCODER, pathToFileURL(clock).href];
     assertEquals(await run(folder, "backwards", {}, { plugins }), expected);
   } finally {
     (globalThis as unknown as { restoreDate?(): void }).restoreDate?.();

@@ -4,6 +4,10 @@ import { sampleOptions } from "../../actors/defaults.ts";
 import type { DistillOptions } from "../../actors/options.ts";
 import { SAMPLE_DATA } from "../../data/sample.ts";
 
+// Here and in every Worker: a student whose kernels compile in a moment.
+export const TINY_ENCODER: string = new URL("../../examples/custom_encoder.ts", import.meta.url).href;
+await import(TINY_ENCODER);
+
 /** The first rows of a file of the bundled sample. */
 export function sampleRows(file: "train.tsv" | "test.tsv", count: number): string {
   const text = Deno.readTextFileSync(join(SAMPLE_DATA, file));
@@ -37,7 +41,8 @@ export class RunFolder implements Disposable {
       data: this.data,
       testData: null,
       output: this.makeOutput(name),
-      studentArch: "resnet18",
+      studentArch: "tiny_convnet",
+      plugins: [TINY_ENCODER],
       lr: 0.03,
       workers: 1,
       epochs: 1,
