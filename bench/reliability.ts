@@ -74,7 +74,7 @@ export async function storm(output: string, crashes: number, seed = 1): Promise<
   const random = new Random(seed, "storm");
   const run = async (name: string, faults: number) => {
     const options = smallRun(join(output, name), {
-      epochs: 2,
+      epochs: 4,
       saveEvery: { steps: 25 },
       maxRestarts: Infinity,
     });
