@@ -50,7 +50,7 @@ function listenAsReader(system: ActorSystem, onReturn: () => void): ActorRef<Tsv
 
 Deno.test("student_trainer trains alone: batches in, losses, weights and a checkpoint out", async () => {
   using folder = new RunFolder(4);
-  const options = folder.options("out", { batchSize: 4 });
+  const options = folder.options("out", { batchSize: 4, studentArch: "resnet18", plugins: [] });
   const system = new ActorSystem();
   await system.run(async () => {
     const losses: number[] = [];
