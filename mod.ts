@@ -30,8 +30,14 @@ export type {
   LinearScore,
   LinearStep,
 } from "./actors/linear_evaluation.ts";
-export type { KnnOptions, KnnPlan } from "./actors/knn_evaluation.ts";
-export type { EmbeddedRows, EmbeddingOptions, EmbeddingResult, Neighbours } from "./actors/embedding.ts";
+export { KNN_DEFAULTS, type KnnOptions, type KnnPlan } from "./actors/knn_evaluation.ts";
+export {
+  EMBED_DEFAULTS,
+  type EmbeddedRows,
+  type EmbeddingOptions,
+  type EmbeddingResult,
+  type Neighbours,
+} from "./actors/embedding.ts";
 export { Run, type RunSettings } from "./actors/run.ts";
 export {
   distill,
@@ -39,12 +45,10 @@ export {
   type DistillInput,
   type DistillSettings,
   embed,
-  EMBED_DEFAULTS,
   type EmbedEvent,
   type EmbedInput,
   EmbedRun,
   knn,
-  KNN_DEFAULTS,
   type KnnEvent,
   type KnnInput,
   type LinearEvent,

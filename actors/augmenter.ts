@@ -16,7 +16,8 @@ import {
 } from "../kernels/image/view_parameters.ts";
 import { findViewRecipe } from "../kernels/image/view_recipes.ts";
 import type { SmallViewOptions } from "../models/student_step.ts";
-import type { Augmenter, BatchPosition, DecodedBatch, Encoder, Monitor } from "./messages.ts";
+import type { BatchNumber } from "./batch_number.ts";
+import type { Augmenter, DecodedBatch, Encoder, Monitor } from "./messages.ts";
 import { profileAll } from "./run_profile.ts";
 import { type ActorRef, defineActor } from "./runtime/mod.ts";
 
@@ -26,9 +27,9 @@ const SHOWN_VIEWS = 32;
 /** How views are made. */
 export type Views =
   /** Training views by the name of an augmentation, and the first batch to expect. */
-  | { kind: "training"; augmentation: string; seed: number; first: Pick<BatchPosition, "epoch" | "batch"> }
+  | { kind: "training"; augmentation: string; seed: number; first: BatchNumber }
   /** Resized and cut from the middle; in order of arrival where no first batch is said. */
-  | { kind: "evaluation"; first?: Pick<BatchPosition, "epoch" | "batch"> };
+  | { kind: "evaluation"; first?: BatchNumber };
 
 /** How an augmenter is started. */
 export interface AugmenterConfig {
@@ -95,7 +96,7 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
   });
 
   const early = new Map<string, { batch: DecodedBatch; giveCredit: () => void }>();
-  const nameOf = ({ epoch, batch }: Pick<BatchPosition, "epoch" | "batch">) => `${epoch}/${batch}`;
+  const nameOf = ({ epoch, batch }: BatchNumber) => `${epoch}/${batch}`;
   let expected = views.first;
 
   let isFirst = true;

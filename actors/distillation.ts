@@ -145,7 +145,7 @@ interface Start {
  * the signal's reason.
  *
  * @throws {UserError} for data and checkpoints that do not fit the options
- * @throws {ActorCrash} when an actor fails; all others have been stopped then
+ * @throws {ActorCrash} when actors crash more often than `maxRestarts` allows; all have been stopped then
  */
 export async function runDistillation(
   options: DistillOptions,
@@ -172,8 +172,8 @@ export async function runDistillation(
   events.onPlan?.({ pictures: rows, batchesPerEpoch, totalSteps, firstStep });
 
   const profile = events.onProfile && new ProfileCollector();
-  // An abort must not stop the actors before the checkpoint is written, so the system does not get the signal.
   const isTraced = profile !== undefined || events.onTrace !== undefined;
+  // An abort must not stop the actors before the checkpoint is written, so the system does not get the signal.
   const system = new ActorSystem({
     ...isTraced && {
       onTrace(actor: string, spans: readonly TraceSpan[]) {
@@ -656,7 +656,8 @@ class TrainingRing {
 
   /** The readers of one epoch after the other; each stays as far ahead as its buffers allow. */
   #read(): void {
-    const { start, batchesPerEpoch, totalSteps } = { ...this.#setup, start: this.#start };
+    const { batchesPerEpoch, totalSteps } = this.#setup;
+    const start = this.#start;
     for (const { ref } of this.#readers) {
       (async () => {
         for (let epoch = start.epoch; epoch * batchesPerEpoch < totalSteps; epoch++) {

@@ -59,6 +59,11 @@ export interface EmbeddingOptions {
   neighbours: { queries: number; k: number; seed: number } | null;
 }
 
+/** What the command line and the library take where nothing is said. */
+export const EMBED_DEFAULTS: Readonly<
+  Pick<EmbeddingOptions, "output" | "batchSize" | "imageSize" | "workers" | "neighbours">
+> = { output: "feature", batchSize: 64, imageSize: 224, workers: 1, neighbours: null };
+
 /** Some pictures' embeddings. */
 export interface EmbeddedRows {
   /** Numbers of their rows, from 0, ascending. */

@@ -46,6 +46,13 @@ export interface KnnOptions {
   tuning?: Tuning | null;
 }
 
+/** What the command line and the library take where nothing is said. */
+export const KNN_DEFAULTS: Readonly<Pick<KnnOptions, "ks" | "temperature" | "imageSize">> = {
+  ks: [20, 200],
+  temperature: 0.07,
+  imageSize: 224,
+};
+
 /** What a kNN evaluation is, known before it begins. */
 export interface KnnPlan {
   /** Rows that vote, broken ones included. */
@@ -65,7 +72,7 @@ export interface KnnEvents extends WarningEvents {
  *
  * @returns the accuracies, in the order of the numbers of neighbours
  * @throws {UserError} for data and checkpoints that cannot be used
- * @throws {ActorCrash} when an actor fails; all others have been stopped then
+ * @throws {ActorCrash} when actors fail again and again; all have been stopped then
  */
 export async function runKnnEvaluation(
   encoder: EvaluatedEncoder,

@@ -5,8 +5,14 @@ import { openEncoderSource } from "../models/encoder_source.ts";
 import { resolveTeacher } from "../models/teacher.ts";
 import { PAPER_DEFAULTS } from "./defaults.ts";
 import { type DistillPlan, type DistillResult, type DistillStep, runDistillation } from "./distillation.ts";
-import { type EmbeddedRows, type EmbeddingOptions, type EmbeddingResult, runEmbedding } from "./embedding.ts";
-import { type KnnOptions, type KnnPlan, runKnnEvaluation } from "./knn_evaluation.ts";
+import {
+  EMBED_DEFAULTS,
+  type EmbeddedRows,
+  type EmbeddingOptions,
+  type EmbeddingResult,
+  runEmbedding,
+} from "./embedding.ts";
+import { KNN_DEFAULTS, type KnnOptions, type KnnPlan, runKnnEvaluation } from "./knn_evaluation.ts";
 import {
   type LinearEpoch,
   type LinearPlan,
@@ -193,13 +199,6 @@ export type KnnEvent =
   /** The files are open; actors start now. */
   | ({ type: "plan" } & KnnPlan);
 
-/** The command line's defaults. */
-export const KNN_DEFAULTS: Readonly<Pick<KnnOptions, "ks" | "temperature" | "imageSize">> = {
-  ks: [20, 200],
-  temperature: 0.07,
-  imageSize: 224,
-};
-
 /** The encoder and the pictures; all else has a default. */
 export type KnnInput =
   & { encoder: EvaluatedEncoder }
@@ -228,11 +227,6 @@ export type EmbedEvent =
   | { type: "actors"; actors: ActorSystem["actors"] }
   /** More pictures are embedded, in the order of their rows. */
   | ({ type: "rows" } & EmbeddedRows);
-
-/** The command line's defaults. */
-export const EMBED_DEFAULTS: Readonly<
-  Pick<EmbeddingOptions, "output" | "batchSize" | "imageSize" | "workers" | "neighbours">
-> = { output: "feature", batchSize: 64, imageSize: 224, workers: 1, neighbours: null };
 
 /** The checkpoint of an encoder, and pictures; all else has a default. */
 export type EmbedInput =

@@ -1,6 +1,6 @@
 /** The flags of `deno task embed`. */
 import { extname } from "node:path";
-import type { EmbeddingOptions } from "../actors/embedding.ts";
+import { EMBED_DEFAULTS, type EmbeddingOptions } from "../actors/embedding.ts";
 import type { Split } from "../data/open_dataset.ts";
 import { DEFAULT_MAX_PIXELS } from "../data/decode.ts";
 import { SAMPLE_DATA } from "../data/sample.ts";
@@ -17,10 +17,8 @@ const NEIGHBOURS = "Neighbours";
 const GENERAL = "Other";
 
 const DEFAULTS = {
-  imageSize: 224,
+  ...EMBED_DEFAULTS,
   sampleImageSize: 32,
-  batchSize: 64,
-  workers: 1,
   queries: 10,
   k: 10,
   seed: 0,

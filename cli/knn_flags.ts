@@ -1,5 +1,5 @@
 /** The flags of `deno task knn`. */
-import type { KnnOptions } from "../actors/knn_evaluation.ts";
+import { KNN_DEFAULTS, type KnnOptions } from "../actors/knn_evaluation.ts";
 import { DEFAULT_MAX_PIXELS } from "../data/decode.ts";
 import { SAMPLE_DATA } from "../data/sample.ts";
 import type { EncoderRole } from "../models/registry.ts";
@@ -13,7 +13,7 @@ const VOTE = "The vote";
 const DATA = "Pictures";
 const GENERAL = "Other";
 
-const DEFAULTS = { ks: [20, 200], temperature: 0.07, imageSize: 224, sampleImageSize: 32, seed: 0 };
+const DEFAULTS = { ...KNN_DEFAULTS, sampleImageSize: 32, seed: 0 };
 
 function makeTable(context: EncoderFlagsContext) {
   return {

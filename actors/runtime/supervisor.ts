@@ -234,16 +234,16 @@ export class Supervisor {
 
   /** A restart is done: what it interrupted is done again, here, in what is in here, and in what this is in. */
   #settle(): void {
-    const settleDown = (supervisor: Supervisor) => {
+    const settle = (supervisor: Supervisor) => {
       supervisor.#restarted.resolve();
       supervisor.#restarted = Promise.withResolvers();
+    };
+    const settleDown = (supervisor: Supervisor) => {
+      settle(supervisor);
       for (const child of supervisor.#children) if (child instanceof Supervisor) settleDown(child);
     };
     settleDown(this);
-    for (let parent = this.#parent; parent !== undefined; parent = parent.#parent) {
-      parent.#restarted.resolve();
-      parent.#restarted = Promise.withResolvers();
-    }
+    for (let parent = this.#parent; parent !== undefined; parent = parent.#parent) settle(parent);
   }
 
   #isAllowed(): boolean {
