@@ -9,6 +9,7 @@ import { distill, type DistillOptions, sampleOptions } from "../mod.ts";
 import { formatTable } from "../cli/table.ts";
 
 const PLUGIN = new URL("../examples/custom_encoder.ts", import.meta.url).href;
+const COLLECT_GARBAGE = new URL("collect_garbage.ts", import.meta.url).href;
 const CHART = new URL("../docs/soak.svg", import.meta.url);
 const MIB = 2 ** 20;
 
@@ -47,9 +48,16 @@ function usageAt(step: number): Usage {
   };
 }
 
-/** Trains for so many steps, and looks a hundred times at what is in use. */
+/**
+ * Trains for so many steps, and looks a hundred times at what is in use. The garbage of every Worker is collected on the way,
+ * for which Deno must run with `--v8-flags=--expose-gc`.
+ */
 export async function soak(output: string, steps: number): Promise<Usage[]> {
-  const options = smallRun(output, { epochs: Math.ceil(steps / 500), limitSteps: steps });
+  const options = smallRun(output, {
+    epochs: Math.ceil(steps / 500),
+    limitSteps: steps,
+    plugins: [PLUGIN, COLLECT_GARBAGE],
+  });
   const every = Math.max(1, Math.floor(steps / 100));
   const found: Usage[] = [];
   for await (const event of distill(options)) {
