@@ -12,6 +12,8 @@ const PLUGIN = new URL("../examples/custom_encoder.ts", import.meta.url).href;
 const COLLECT_GARBAGE = new URL("collect_garbage.ts", import.meta.url).href;
 const CHART = new URL("../docs/soak.svg", import.meta.url);
 const MIB = 2 ** 20;
+/** Some more than come about in 500 steps. */
+const CRASHES_AN_EPOCH = 8;
 
 /** A distillation into a student so small that a step takes some ten milliseconds. */
 function smallRun(output: string, changes: Partial<DistillOptions>): DistillOptions {
@@ -82,7 +84,7 @@ export async function storm(output: string, crashes: number, seed = 1): Promise<
   const random = new Random(seed, "storm");
   const run = async (name: string, faults: number) => {
     const options = smallRun(join(output, name), {
-      epochs: 4,
+      epochs: Math.ceil(crashes / CRASHES_AN_EPOCH),
       saveEvery: { steps: 25 },
       maxRestarts: Infinity,
     });
