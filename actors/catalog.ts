@@ -5,6 +5,7 @@ import type { FeatureEncoderConfig } from "./feature_encoder.ts";
 import type { LinearTrainerConfig } from "./linear_trainer.ts";
 import type {
   Augmenter,
+  Cartographer,
   Encoder,
   Evaluator,
   LinearTrainer,
@@ -40,6 +41,8 @@ export interface ActorCatalog {
   student_trainer: ActorDefinition<StudentTrainer, StudentTrainerConfig>;
   /** Judges an encoder by weighted kNN. */
   evaluator: ActorDefinition<Evaluator, EvaluatorConfig>;
+  /** Draws maps of features. */
+  cartographer: ActorDefinition<Cartographer, void>;
   /** Gives features or embeddings of views. */
   feature_encoder: ActorDefinition<Encoder, FeatureEncoderConfig>;
   /** Trains linear probes on features. */

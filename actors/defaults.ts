@@ -57,6 +57,7 @@ export const PAPER_DEFAULTS: Readonly<Defaults> = {
   knnK: 200,
   knnT: 0.07,
   knnEvery: 10,
+  insight: true,
   seed: 0,
 };
 

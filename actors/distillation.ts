@@ -2,7 +2,8 @@
  * The recipe of a distillation: which actors there are, how they are wired, and what is asked of them in which order.
  *
  *     tsv_reader x workers -> augmenter -> teacher_encoder -> queue_keeper -> student_trainer
- *     bank_reader, query_reader -> evaluation_augmenter -> evaluator
+ *     bank_reader, query_reader, gallery_reader -> evaluation_augmenter -> evaluator
+ *     cartographer
  */
 import { resolveDataset } from "../data/open_dataset.ts";
 import { EpochOrder } from "../data/sampler.ts";
@@ -17,7 +18,8 @@ import { initializeQueue } from "../models/initialize.ts";
 import { findEncoder, summarize } from "../models/registry.ts";
 import type augmenter from "./augmenter.ts";
 import { actorUrl } from "./catalog.ts";
-import { spawnKnn } from "./knn_evaluation.ts";
+import { type Evaluation, type EvaluationWishes, spawnEvaluation } from "./evaluation.ts";
+import { GALLERY, type InsightEvents, LookClock, Surveyor } from "./insight.ts";
 import { nextOf } from "./batch_number.ts";
 import type {
   Accuracy,
@@ -30,6 +32,7 @@ import type {
   QueueKeeper,
   StudentTrainer,
   TeacherEncoder,
+  TrainingLook,
   TsvReader,
   ViewSample,
 } from "./messages.ts";
@@ -112,7 +115,7 @@ export class NothingToDoError extends UserError {
 }
 
 /** What a distillation tells while it runs. */
-export interface DistillEvents {
+export interface DistillEvents extends InsightEvents {
   /** The files are open and fit each other; actors start now. */
   onPlan?(plan: DistillPlan): void;
   /** The actors are spawned. They are the run's own: whoever gets them may ask them for their `stats()`. */
@@ -121,8 +124,10 @@ export interface DistillEvents {
   onStep?(report: DistillStep): void;
   /** Some views of the first batch are there to be looked at; small ones come by themselves. */
   onViews?(views: ViewSample): void;
-  /** The student was judged by kNN after an epoch, from 0. */
-  onKnn?(report: { epoch: number } & Accuracy): void;
+  /** Somebody was judged by kNN; `step` says for how many steps the student had been trained. */
+  onKnn?(report: { of: "teacher" | "student"; step: number } & Accuracy): void;
+  /** A look into a step; its `step` is from 1. */
+  onLook?(look: TrainingLook & { step: number }): void;
   /** What an actor did, some of it at a time. */
   onTrace?(actor: string, spans: readonly TraceSpan[]): void;
   /** Where the time went, when all actors have ended; they are only traced where somebody wants to know. */
@@ -156,7 +161,7 @@ export async function runDistillation(
   if (options.amp) await checkHalf();
   const pictures = await findPictures(options, events);
   const { path: trainPath } = pictures;
-  const testPath = await findTestData(pictures, options, events);
+  const testData = await findTestData(pictures, options, events);
   const { rowCount: rows } = pictures;
   const { batchCount: batchesPerEpoch } = new EpochOrder(rows, seed, 0, batchSize, { shuffle: false });
   await checkTeacher(options, events);
@@ -189,13 +194,19 @@ export async function runDistillation(
     let checkpoint = "";
     let stepsReported = firstStep;
     let epochsJudged = start.epoch;
+    let epochsUnderWay = 0;
+    const lookClock = new LookClock();
     let trained = Promise.withResolvers<void>();
     const endsWithEpoch = totalSteps % batchesPerEpoch === 0;
-    const judgeEpoch = (epoch: number, values: NamedValues) => {
-      evaluate?.({ arch: options.studentArch, values }).then((accuracy) => {
-        events.onKnn?.({ epoch, ...accuracy });
-        events.onNote?.(`weighted kNN after epoch ${epoch + 1}: top-1 ${accuracy.top1.toFixed(1)} %`);
-      }).catch(() => {}); // the system says why
+    const judgeEpoch = async (epoch: number, values: NamedValues) => {
+      const isKnnDue = options.knnEvery > 0 && (epoch + 1) % options.knnEvery === 0;
+      // Where the evaluation does not keep up with the epochs, it looks at fewer of them.
+      if (!isKnnDue && epochsUnderWay > 0) return;
+      epochsUnderWay++;
+      const accuracy = await judgeStudent?.((epoch + 1) * batchesPerEpoch, values, { knn: isKnnDue });
+      epochsUnderWay--;
+      if (accuracy === undefined) return;
+      events.onNote?.(`weighted kNN after epoch ${epoch + 1}: top-1 ${accuracy.top1.toFixed(1)} %`);
     };
     const monitor = system.listen<Monitor>("monitor", {
       step({ epoch, batch, loss, lr, lossScale }) {
@@ -204,6 +215,7 @@ export async function runDistillation(
           stepsReported = step;
           losses.push(loss);
           events.onStep?.({ epoch, step, loss, lr, lossScale });
+          if (options.insight && lookClock.isDue()) ring.look();
         }
         if (step === totalSteps && !endsWithEpoch) trained.resolve();
       },
@@ -214,12 +226,15 @@ export async function runDistillation(
         if ((epoch + 1) * batchesPerEpoch === totalSteps) trained.resolve();
         else if (weights !== undefined && epoch >= epochsJudged) {
           epochsJudged = epoch + 1;
-          judgeEpoch(epoch, weights);
+          judgeEpoch(epoch, weights).catch(() => {}); // the system says why
         }
       },
       views(views) {
         // An augmenter that is started again has a first batch of its own.
         if (stepsReported === firstStep) events.onViews?.(views);
+      },
+      look(look) {
+        events.onLook?.({ ...look, step: look.epoch * batchesPerEpoch + look.batch + 1 });
       },
       warning: warningHandler(events),
       brokenRow: brokenRowHandler(events),
@@ -244,29 +259,52 @@ export async function runDistillation(
         return { resume, start: there };
       },
     });
-    const judge = testPath === null ? undefined : spawnKnn(
+    const gallery = options.insight && options.pictures === undefined ? testData ?? pictures : undefined;
+    const knn = testData === null ? undefined : {
+      bankData: trainPath,
+      queryData: testData.path,
+      ks: [options.knnK],
+      temperature: options.knnT,
+    };
+    const evaluate = knn === undefined && gallery === undefined ? undefined : spawnEvaluation(
       system,
       {
         imageSize: options.imageSize,
         maxPixels: options.maxPixels,
-        ks: [options.knnK],
-        temperature: options.knnT,
         tuning: options.tuning,
         actors: options.actors,
-        bankData: trainPath,
-        queryData: testPath,
+        knn,
+        gallery: gallery && { data: gallery.path, ...GALLERY, seed: options.seed },
       },
       monitor,
       describeRestart(events),
     );
-    const evaluate = judge && (async (encoder: EvaluatedEncoder) => (await judge(encoder))[0]);
+    const surveyor = gallery && new Surveyor(system, {
+      data: gallery,
+      seed: options.seed,
+      actors: options.actors,
+      events,
+      onRestart: describeRestart(events),
+    });
+    const tell = async (of: "teacher" | "student", step: number, { accuracies, survey }: Evaluation) => {
+      if (survey !== undefined) await surveyor!.report(of, step, survey);
+      if (accuracies !== undefined) events.onKnn?.({ of, step, ...accuracies[0] });
+      return accuracies?.[0];
+    };
+    const judgeStudent = evaluate &&
+      (async (step: number, values: NamedValues, wishes?: EvaluationWishes) =>
+        await tell("student", step, await evaluate({ arch: options.studentArch, values }, wishes)));
+    const judgeTeacher = evaluate && (async () => {
+      const teacher: EvaluatedEncoder = { arch: options.teacherArch, path: options.distill };
+      return await tell("teacher", firstStep, await evaluate(teacher, { views: true }));
+    });
     events.onActors?.(system.actors);
     const untrained = evaluate && ring.weights();
     // Next to training, not before it.
     const before = evaluate && (async () => {
       const values = await untrained!;
-      const teacher = await evaluate({ arch: options.teacherArch, path: options.distill });
-      return { teacher, before: await evaluate({ arch: options.studentArch, values }) };
+      const teacher = await judgeTeacher!();
+      return { teacher, before: await judgeStudent!(firstStep, values) };
     })();
     before?.catch(() => {}); // awaited below
 
@@ -291,11 +329,13 @@ export async function runDistillation(
     }
     if (!finished) throw signal!.reason;
 
-    if (evaluate !== undefined) events.onNote?.("trained; classifying the test pictures by weighted kNN");
-    const knn = evaluate === undefined ? null : await abortable(signal, async () => ({
-      ...(await before!),
-      after: await evaluate({ arch: options.studentArch, values: await ring.weights(end) }),
-    }));
+    if (knn !== undefined) events.onNote?.("trained; classifying the test pictures by weighted kNN");
+    const judged = await abortable(signal, async () => {
+      const after = await judgeStudent?.(totalSteps, await ring.weights(end));
+      const accuracies = await before;
+      if (after === undefined) return null;
+      return { teacher: accuracies!.teacher!, before: accuracies!.before!, after };
+    });
     if (profile !== undefined) {
       events.onNote?.("measuring every kernel");
       await abortable(signal, async () => {
@@ -311,7 +351,7 @@ export async function runDistillation(
       firstLoss: mean(losses.slice(0, batchesPerEpoch)),
       lastLoss: mean(losses.slice(-batchesPerEpoch)),
       checkpoint,
-      knn,
+      knn: judged,
     };
   });
   try {
@@ -333,14 +373,15 @@ async function findTestData(
   pictures: DataFacts,
   { testData }: DistillOptions,
   events: DistillEvents,
-): Promise<string | null> {
+): Promise<DataFacts | null> {
   if (testData === null) return null;
   if (!pictures.hasLabels) {
     events.onNote?.(`no kNN: ${pictures.path} has no classes`);
     return null;
   }
-  checkSameClasses(pictures, await lookAtData(testData, events));
-  return testData;
+  const facts = await lookAtData(testData, events);
+  checkSameClasses(pictures, facts);
+  return facts;
 }
 
 /** Fails where the adapter cannot keep float16. */
@@ -613,6 +654,11 @@ class TrainingRing {
       await when();
       return await this.#trainer.ref.ask("weights", undefined, PATIENCE);
     });
+  }
+
+  /** Asks for a look into the next step. */
+  look(): void {
+    this.#trainer.ref.tell("look").catch(() => {}); // its next life is asked again
   }
 
   /** Writes a checkpoint of where training is, and says where. */

@@ -6,7 +6,6 @@
  */
 import type { Dataset } from "../data/dataset.ts";
 import { openDataset } from "../data/open_dataset.ts";
-import { TABLE_STRIDE } from "../data/pack.ts";
 import { Random } from "../data/random.ts";
 import { type Gpu, openGpu } from "../kernels/gpu.ts";
 import { WeightedKnn } from "../models/knn.ts";
@@ -15,7 +14,7 @@ import { type ActorModules, actorUrl } from "./catalog.ts";
 import { buffersOf } from "./buffers.ts";
 import type featureEncoder from "./feature_encoder.ts";
 import type { EncoderChoice } from "./feature_encoder.ts";
-import { labelsOf } from "./labelled_features.ts";
+import { labelsOf, rowsOf } from "./labelled_features.ts";
 import type { EmbeddedBatch, FeatureTaker, ReaderMonitor } from "./messages.ts";
 import {
   abortable,
@@ -248,8 +247,8 @@ function readRows(
   dimension: number,
   dataset: Dataset,
 ): EmbeddedRows {
-  const { count, table } = pictures;
-  const rows = Array.from({ length: count }, (_, i) => table[i * TABLE_STRIDE + 3]);
+  const { count } = pictures;
+  const rows = rowsOf(pictures);
   return {
     rows,
     names: dataset.readKeys(rows),

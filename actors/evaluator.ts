@@ -1,5 +1,6 @@
 /**
- * Judges an encoder's pooled features by weighted kNN: the pictures of the bank vote for the class of each query.
+ * Judges an encoder's pooled features by weighted kNN: the pictures of the bank vote for the class of each query. And says
+ * which pictures of a gallery it finds alike.
  *
  * Pictures come through a reader and an augmenter of the evaluation's own, next to training and not instead of it.
  */
@@ -11,8 +12,8 @@ import { type KnnAccuracy, WeightedKnn } from "../models/knn.ts";
 import { initialize } from "../models/initialize.ts";
 import { findEncoder, summarize, usualHead } from "../models/registry.ts";
 import { buffersOf } from "./buffers.ts";
-import { LabelledFeatures, labelsOf } from "./labelled_features.ts";
-import type { EvaluatedEncoder, Evaluator, TsvReader, ViewBatch } from "./messages.ts";
+import { LabelledFeatures, labelsOf, rowsOf } from "./labelled_features.ts";
+import type { EvaluatedEncoder, Evaluator, Survey, TsvReader, ViewBatch } from "./messages.ts";
 import { type ActorRef, defineActor, urgent } from "./runtime/mod.ts";
 
 /** How an evaluator is started. */
@@ -31,12 +32,36 @@ export interface EvaluatorConfig {
   readers: ActorRef<TsvReader>[];
 }
 
+/** What has been embedded so far, by what it is for. */
+class Sets {
+  readonly bank: LabelledFeatures;
+  readonly queries: LabelledFeatures;
+  readonly gallery: LabelledFeatures;
+  /** Of the gallery: rows of the data, and views, a batch at a time. */
+  readonly galleryRows: number[] = [];
+  readonly galleryViews: ArrayBuffer[] = [];
+
+  constructor(dimension: number) {
+    this.bank = new LabelledFeatures(dimension);
+    this.queries = new LabelledFeatures(dimension);
+    this.gallery = new LabelledFeatures(dimension);
+  }
+
+  add({ pictures, purpose, views }: ViewBatch, features: Float32Array<ArrayBuffer>, viewBytes: number): void {
+    const set = purpose === "bank" || purpose === "queries" ? this[purpose] : this.gallery;
+    set.add(features, labelsOf(pictures));
+    if (set !== this.gallery) return;
+    this.galleryRows.push(...rowsOf(pictures));
+    this.galleryViews.push(views.slice(0, pictures.count * viewBytes));
+  }
+}
+
 export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) => {
   const { batchSize, imageSize, ks, temperature, tuning, readers } = config;
   const gpu = await openGpu(context.name, tuning);
   context.onStop(() => gpu.destroy());
   let encoder: FrozenEncoder | undefined;
-  let sets = { bank: new LabelledFeatures(0), queries: new LabelledFeatures(0) };
+  let sets = new Sets(0);
   let onProgress = Promise.withResolvers<void>();
 
   async function load(source: EvaluatedEncoder): Promise<FrozenEncoder> {
@@ -60,10 +85,47 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
     return frozen;
   }
 
-  async function embed({ pictures, purpose, views }: ViewBatch): Promise<void> {
-    const features = await encoder!.embed(views);
-    const set = sets[purpose === "bank" ? "bank" : "queries"];
-    set.add(features.slice(0, pictures.count * encoder!.dimension), labelsOf(pictures));
+  async function embed(batch: ViewBatch): Promise<void> {
+    const features = await encoder!.embed(batch.views);
+    sets.add(batch, features.slice(0, batch.pictures.count * encoder!.dimension), imageSize * imageSize * 4);
+  }
+
+  async function until(isThere: () => boolean): Promise<void> {
+    while (!isThere()) await context.wait(onProgress.promise);
+  }
+
+  async function survey(neighbours: number, withViews: boolean): Promise<Survey> {
+    const { gallery, galleryRows: rows, galleryViews } = sets;
+    const { labels, dimension } = gallery;
+    const features = gallery.concatenate();
+    const count = labels.length;
+    const k = Math.min(neighbours, count - 1);
+    const views = withViews ? new Uint8Array(await new Blob(galleryViews).arrayBuffer()) : undefined;
+    const found = {
+      rows,
+      labels,
+      features,
+      dimension,
+      neighbours: new Uint32Array(count * k),
+      similarities: new Float32Array(count * k),
+      k,
+      ...views && { views: { pixels: views, size: imageSize } },
+    };
+    if (k < 1) return { ...found, k: 0 };
+    // The labels are places in the gallery; a picture is its own nearest neighbour.
+    using knn = new WeightedKnn(gpu, { dimension, classes: count, k: k + 1, batch: Math.min(count, 256) });
+    await knn.addToBank(features, labels.keys().toArray());
+    const nearest = await knn.nearest(features);
+    for (let place = 0; place < count; place++) {
+      const columns = Array.from({ length: nearest.columns }, (_, i) => place * nearest.columns + i)
+        .filter((column) => nearest.labels[column] !== place)
+        .slice(0, k); // a twin may have taken the picture's own place
+      for (const [i, column] of columns.entries()) {
+        found.neighbours[place * k + i] = nearest.labels[column];
+        found.similarities[place * k + i] = nearest.similarities[column];
+      }
+    }
+    return found;
   }
 
   return {
@@ -71,8 +133,7 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
       async use(source) {
         encoder?.[Symbol.dispose]();
         encoder = await load(source);
-        const { dimension } = encoder;
-        sets = { bank: new LabelledFeatures(dimension), queries: new LabelledFeatures(dimension) };
+        sets = new Sets(encoder.dimension);
       },
 
       async encode(batch) {
@@ -82,11 +143,15 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
         onProgress = Promise.withResolvers();
       },
 
+      survey: urgent(async ({ pictures, neighbours, views }) => {
+        const { gallery } = sets;
+        await until(() => gallery.labels.length >= pictures);
+        return await survey(neighbours, views);
+      }),
+
       score: urgent(async (expected) => {
         const { bank, queries } = sets;
-        while (bank.labels.length < expected.bank || queries.labels.length < expected.queries) {
-          await context.wait(onProgress.promise);
-        }
+        await until(() => bank.labels.length >= expected.bank && queries.labels.length >= expected.queries);
         const classes = [...bank.labels, ...queries.labels].reduce((most, label) =>
           Math.max(most, label), 0) + 1;
         const features = queries.concatenate();

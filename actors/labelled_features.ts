@@ -6,6 +6,11 @@ export function labelsOf({ count, table }: PackedPictures): number[] {
   return Array.from({ length: count }, (_, i) => table[i * TABLE_STRIDE + 4] | 0);
 }
 
+/** The rows of the data that the pictures of a batch are. */
+export function rowsOf({ count, table }: PackedPictures): number[] {
+  return Array.from({ length: count }, (_, i) => table[i * TABLE_STRIDE + 3]);
+}
+
 /** A growing set of rows; a chunk a batch, so that nothing is copied while it grows. */
 export class LabelledFeatures {
   readonly dimension: number;

@@ -12,6 +12,7 @@ import type { LossScale } from "../kernels/ops/loss_scale/loss_scale.ts";
 import type { PackedPictures } from "../data/pack.ts";
 import type { KernelTime } from "../kernels/profiler.ts";
 import type { EncoderRole } from "../models/registry.ts";
+import type { SimilarityPicture } from "../models/similarity_picture.ts";
 import type { BatchNumber } from "./batch_number.ts";
 import type { ActorRef, Message } from "./runtime/mod.ts";
 
@@ -52,7 +53,7 @@ export interface Travelling {
 }
 
 /** What a reader's pictures are for. */
-export type Purpose = "train" | "bank" | "queries";
+export type Purpose = "train" | "bank" | "queries" | "gallery";
 
 /** tsv_reader to augmenter: decoded pictures. */
 export interface DecodedBatch extends Travelling, Omit<BatchBuffers, "pictures"> {
@@ -135,6 +136,14 @@ export type QueueKeeper = {
   contents: Message<void, QueueContents>;
 };
 
+/** A look into a training step. */
+export interface TrainingLook extends BatchPosition {
+  /** The batch's first views as the student sees them. */
+  views: ViewSample;
+  /** What teacher and student make of the queue for the first of them. */
+  similarities: SimilarityPicture;
+}
+
 /** Trains the student. */
 export type StudentTrainer = Profiled & {
   /** Says whom the buffers go back to; again after a restart. */
@@ -147,6 +156,20 @@ export type StudentTrainer = Profiled & {
   weights: Message<void, NamedValues>;
   /** Writes a checkpoint of where training is, and says where. */
   save: Message<void, { path: string }>;
+  /** Lets the monitor have a look into the next step. */
+  look: Message<void>;
+};
+
+/** Draws maps of features. */
+export type Cartographer = {
+  /**
+   * Features [n, dimension] as points of a plane, float32 [n, 2]: by principal components and by UMAP, which takes four at
+   * least.
+   */
+  draw: Message<
+    { features: Float32Array<ArrayBuffer>; dimension: number; seed: number },
+    { pca: Float32Array<ArrayBuffer>; umap: Float32Array<ArrayBuffer> | null }
+  >;
 };
 
 /** How many queries were classified rightly, in percent. */
@@ -166,10 +189,32 @@ export type EvaluatedEncoder =
   /** Values, with a head of which nothing is used. */
   | { arch: string; values: NamedValues };
 
-/** Judges features by weighted kNN. */
+/** What an encoder finds alike in a gallery of pictures. */
+export interface Survey {
+  /** Rows of the data that the pictures are, n of them, in an order that is the same for all encoders. */
+  rows: number[];
+  /** Their labels; -1 where there are none. */
+  labels: number[];
+  /** Pooled features [n, dimension]. */
+  features: Float32Array<ArrayBuffer>;
+  /** Length of a feature. */
+  dimension: number;
+  /** Places in `rows` of each picture's nearest neighbours [n, k], the nearest first, itself left out. */
+  neighbours: Uint32Array<ArrayBuffer>;
+  /** Cosines of their features with the picture's [n, k]. */
+  similarities: Float32Array<ArrayBuffer>;
+  /** Neighbours of each: as many as were asked for, or all others. */
+  k: number;
+  /** The pictures as the encoder sees them, RGBA8 [n, size, size, 4]; where they were asked for. */
+  views?: { pixels: Uint8Array<ArrayBuffer>; size: number };
+}
+
+/** Judges features by weighted kNN, and finds neighbours. */
 export type Evaluator = Encoder & {
   /** Takes an encoder, and forgets the pictures of the one before. */
   use: Message<EvaluatedEncoder>;
+  /** Waits until so many pictures of the gallery have been embedded, and finds each one's neighbours among them. */
+  survey: Message<{ pictures: number; neighbours: number; views: boolean }, Survey>;
   /** Waits until all these pictures have been embedded, and classifies the queries, by each number of neighbours. */
   score: Message<{ bank: number; queries: number }, Accuracy[]>;
 };
@@ -252,6 +297,8 @@ export type Monitor = ReaderMonitor & {
   views: Message<ViewSample>;
   /** A step is done. */
   step: Message<BatchPosition & { loss: number; lr: number; lossScale?: LossScale }>;
+  /** A look into a step, where `look` asked for one. */
+  look: Message<TrainingLook>;
   /** A checkpoint is written: of a whole epoch or within one. `weights` come along where an evaluation is due. */
   saved: Message<{ epoch: number; endsEpoch: boolean; path: string; weights?: NamedValues }>;
 };

@@ -107,6 +107,11 @@ export interface DistillOptions {
   knnT: number;
   /** Epochs between two evaluations; 0 evaluates before the first epoch and after the last one only. */
   knnEvery: number;
+  /**
+   * Look into the run: now and then at a batch's views and at what teacher and student make of the queue, and after every
+   * epoch at what the student finds alike in some pictures.
+   */
+  insight: boolean;
   /** Steps after which the run ends early, for a quick trial; `null` for no such limit. */
   limitSteps: number | null;
   /** Seed of the student's weights, the order of the pictures and the augmentations. */

@@ -21,7 +21,8 @@ import {
   runLinearEvaluation,
 } from "./linear_evaluation.ts";
 import { LINEAR_DEFAULTS, type LinearOptions } from "./linear_options.ts";
-import type { Accuracy, EvaluatedEncoder, ViewSample } from "./messages.ts";
+import type { GalleryPictures, SurveyReport } from "./insight.ts";
+import type { Accuracy, EvaluatedEncoder, TrainingLook, ViewSample } from "./messages.ts";
 import type { DistillOptions } from "./options.ts";
 import type { RunProfile } from "./run_profile.ts";
 import { Run, type RunSettings } from "./run.ts";
@@ -45,8 +46,14 @@ export type DistillEvent =
   | ({ type: "step" } & DistillStep)
   /** Some views of the first batch. */
   | ({ type: "views" } & ViewSample)
-  /** The student was judged after an epoch, from 0. */
-  | ({ type: "knn"; epoch: number } & Accuracy)
+  /** A look into a step: views, and what teacher and student make of the queue. */
+  | ({ type: "look"; step: number } & TrainingLook)
+  /** The pictures that teacher and student are compared by. */
+  | ({ type: "gallery" } & GalleryPictures)
+  /** What one of them finds alike in the gallery. */
+  | ({ type: "survey" } & SurveyReport)
+  /** Somebody was judged; `step` says for how many steps the student had been trained. */
+  | ({ type: "knn"; of: "teacher" | "student"; step: number } & Accuracy)
   /** What an actor did, some of it at a time; where this is asked for. */
   | { type: "trace"; actor: string; spans: readonly TraceSpan[] }
   /** Where the time went; where this is asked for. */
@@ -116,6 +123,9 @@ export function distill(
       onStep: (report) => tell({ type: "step", ...report }),
       onViews: (views) => tell({ type: "views", ...views }),
       onKnn: (report) => tell({ type: "knn", ...report }),
+      onLook: (look) => tell({ type: "look", ...look }),
+      onGallery: (gallery) => tell({ type: "gallery", ...gallery }),
+      onSurvey: (report) => tell({ type: "survey", ...report }),
       ...trace && {
         onTrace: (actor: string, spans: readonly TraceSpan[]) => tell({ type: "trace", actor, spans }),
       },

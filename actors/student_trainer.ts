@@ -22,6 +22,7 @@ import { openEncoderSource } from "../models/encoder_source.ts";
 import { initialize } from "../models/initialize.ts";
 import { distillLearningRate } from "../models/optim/schedule.ts";
 import { findEncoder } from "../models/registry.ts";
+import { similarityPicture } from "../models/similarity_picture.ts";
 import { type StepLoss, StudentStep } from "../models/student_step.ts";
 import type {
   BatchPosition,
@@ -30,6 +31,7 @@ import type {
   QueueContents,
   StudentTrainer,
   TsvReader,
+  ViewSample,
 } from "./messages.ts";
 import { type BatchNumber, isAfter } from "./batch_number.ts";
 import { openStudentInit } from "./student_init.ts";
@@ -53,6 +55,10 @@ export interface StudentTrainerConfig {
   monitor: ActorRef<Monitor>;
 }
 
+/** What a look shows: views of a batch, and keys of the queue. */
+const SHOWN_VIEWS = 16;
+const SHOWN_KEYS = 40;
+
 /** The trainer's state. */
 class Training {
   readonly #config: StudentTrainerConfig;
@@ -69,6 +75,7 @@ class Training {
   /** Batches trained on in the whole run: PyTorch's `num_batches_tracked`. */
   #tracked: number;
   #lossScale: LossScale | undefined;
+  #isLookDue = false;
 
   constructor(config: StudentTrainerConfig, step: StudentStep, lossScale: LossScale | undefined) {
     this.#config = config;
@@ -82,6 +89,11 @@ class Training {
 
   connect(readers: ActorRef<TsvReader>[]): void {
     this.#readers = new Map(readers.map((reader) => [reader.name, reader]));
+  }
+
+  /** The next step is looked into. */
+  look(): void {
+    this.#isLookDue = true;
   }
 
   /** One step. It is submitted before the loss of the one before it is known, so that the device never waits. */
@@ -101,7 +113,9 @@ class Training {
     this.#last = { epoch: position.epoch, batch: position.batch, lr };
     this.#tracked++;
     this.#queuePointer = (queuePointer + this.#config.options.batchSize) % this.#config.options.queue;
+    const shown = this.#isLookDue ? this.#copyShown(batch) : undefined;
     this.#sendHome(batch);
+    if (shown !== undefined) await this.#show(batch, shown);
     const before = this.#reported;
     this.#reported = this.#report(position, lr, loss);
     await before;
@@ -111,15 +125,48 @@ class Training {
       await this.#config.monitor.tell("saved", { epoch: position.epoch, endsEpoch: false, path });
       return;
     }
-    const { knnEvery, testData } = this.#config.options;
+    const { knnEvery, testData, insight } = this.#config.options;
     const isDue = testData !== null && knnEvery > 0 && (position.epoch + 1) % knnEvery === 0;
-    const weights = isDue ? await this.weights() : undefined;
+    const weights = isDue || insight ? await this.weights() : undefined;
     await this.#config.monitor.tell("saved", { epoch: position.epoch, endsEpoch: true, path, weights });
   }
 
   /** Gives a batch's buffers back. A reader that crashed needs none: its next life makes its own. */
   #sendHome(batch: KeyedBatch): void {
     this.#readers.get(batch.home)?.tell("recycle", buffersOf(batch)).catch(() => {});
+  }
+
+  /** What a look needs of a batch whose buffers are about to go. */
+  #copyShown({ views, embeddings, pictures }: KeyedBatch): { views: ViewSample; teacher: Float32Array } {
+    this.#isLookDue = false;
+    const { imageSize: size, dim } = this.#config.options;
+    const count = Math.min(SHOWN_VIEWS, pictures.count);
+    const pixels = new Uint8Array(views.slice(0, count * size * size * 4));
+    return {
+      views: { pixels, count, size, isSmall: false },
+      teacher: new Float32Array(embeddings.slice(0, 4 * dim)),
+    };
+  }
+
+  /** Tells the monitor what the step just submitted was about. */
+  async #show(
+    { position, queuePointer }: KeyedBatch,
+    { views, teacher }: { views: ViewSample; teacher: Float32Array },
+  ): Promise<void> {
+    const { dim, temp, distillT } = this.#config.options;
+    const student = await this.#step.readEmbeddings();
+    const pair = new Float32Array(2 * dim);
+    pair.set(teacher);
+    pair.set(student.subarray(0, dim), dim);
+    const cosines = await this.#step.compareWithQueue(pair);
+    const keys = cosines.length / 2;
+    const similarities = similarityPicture(cosines.subarray(0, keys), cosines.subarray(keys), {
+      temperature: temp,
+      teacherTemperature: distillT,
+      ownKey: queuePointer,
+      count: SHOWN_KEYS,
+    });
+    await this.#config.monitor.tell("look", { ...position, views, similarities });
   }
 
   /** Where training is, for those that are started again. */
@@ -298,6 +345,7 @@ export default defineActor<StudentTrainer, StudentTrainerConfig>(async (config, 
       train: (batch) => training.train(batch, context),
       standing: () => training.standing(),
       weights: () => training.weights(),
+      look: () => training.look(),
       save: async () => ({ path: await training.save(context) }),
       profile: () => profileAll({ [step.program.label]: step.program }),
     },

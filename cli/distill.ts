@@ -3,9 +3,13 @@ import { type DistillPlan, type DistillResult, NothingToDoError } from "../actor
 import type { DistillOptions } from "../actors/options.ts";
 import type { RunProfile } from "../actors/run_profile.ts";
 import { distill, type DistillEvent } from "../actors/runs.ts";
+import { join } from "node:path";
 import { describeAdapter } from "../kernels/gpu.ts";
 import { findNewestCheckpoint, removeLeftovers } from "../models/checkpoint/run_checkpoints.ts";
 import { studentNames, teacherNames } from "../models/registry.ts";
+import type { RunFigure } from "../ui/records.ts";
+import { REPORT } from "../ui/report.ts";
+import { servePage } from "../ui/server.ts";
 import { parseDistillFlags } from "./distill_flags.ts";
 import { encoderTable } from "./encoder_table.ts";
 import { flagName } from "./flags.ts";
@@ -16,6 +20,7 @@ import { OutputFolder } from "./output_folder.ts";
 import { describeProfile, writeTrace } from "./profile_report.ts";
 import { RunConsole } from "./run_console.ts";
 import { reportError, runMain } from "./run_main.ts";
+import { endOf, type RecordedInput, type RunEnd, RunRecorder } from "./run_recorder.ts";
 import { findTuning } from "./run_tuning.ts";
 import { formatTable } from "./table.ts";
 import { EventWriter } from "./tensorboard/event_writer.ts";
@@ -60,6 +65,38 @@ function describeResult(
   return [...lines, "", table];
 }
 
+/** What the run reads, for its record. */
+function inputsOf({ data, testData, distill, pictures }: DistillOptions): RecordedInput[] {
+  return [
+    ...pictures === undefined ? [{ role: "pictures", path: data, kind: "pictures" as const }] : [],
+    ...testData === null ? [] : [{ role: "test pictures", path: testData, kind: "pictures" as const }],
+    { role: "teacher", path: distill, kind: "file" },
+  ];
+}
+
+/** What came of it, for its record. */
+function figuresOf(
+  { steps, firstLoss, lastLoss, knn }: DistillResult,
+  { batchSize, knnK }: DistillOptions,
+  seconds: number,
+): RunFigure[] {
+  const figure = (name: string, value: number, unit = "") => ({ name, value, unit });
+  const judged = (who: string, { top1 }: { top1: number }) =>
+    figure(`${who}, weighted kNN (k = ${knnK}) top-1`, top1, "%");
+  return [
+    figure("steps", steps),
+    figure("time", seconds, "s"),
+    figure("pictures a second, all told", steps * batchSize / seconds),
+    figure("mean loss, first epoch", firstLoss),
+    figure("mean loss, last epoch", lastLoss),
+    ...knn === null ? [] : [
+      judged("teacher", knn.teacher),
+      judged("student before", knn.before),
+      judged("student after", knn.after),
+    ],
+  ];
+}
+
 async function main(): Promise<void> {
   const command = parseDistillFlags(Deno.args, {
     encoders: studentNames(),
@@ -86,8 +123,19 @@ async function main(): Promise<void> {
   const started = performance.now();
 
   const shown = new RunConsole(folder, command);
+  const recorder = new RunRecorder(folder, {
+    task: "distill",
+    args: Deno.args,
+    adapter: adapter.name,
+    inputs: inputsOf(options),
+    isResuming,
+    onProblem: shown.warn,
+  });
+  await using page = command.page && servePage([options.output], command.page);
+  if (page !== undefined) shown.say(`page      ${page.url}`);
   using writer = command.tensorboard ? new EventWriter(options.output) : undefined;
   let runEvents: RunEvents | undefined;
+  let [stepsPerEpoch, firstStep] = [1, 0];
   let drawing: Promise<void> = Promise.resolve();
   let profile: RunProfile | undefined;
   for (const warning of command.warnings) shown.warn(warning);
@@ -103,9 +151,8 @@ async function main(): Promise<void> {
     switch (event.type) {
       case "plan":
         for (const line of describeRun(options, event, adapter.name)) shown.say(line);
-        if (isResuming) {
-          folder.dropMetricsFrom(Math.floor(event.firstStep / event.batchesPerEpoch), event.firstStep);
-        }
+        [stepsPerEpoch, firstStep] = [event.batchesPerEpoch, event.firstStep];
+        if (isResuming) folder.dropMetricsFrom(Math.floor(firstStep / stepsPerEpoch), firstStep);
         runEvents = writer &&
           new RunEvents(writer, { stepsPerEpoch: event.batchesPerEpoch, batchSize: options.batchSize });
         return shown.start({
@@ -127,9 +174,12 @@ async function main(): Promise<void> {
         );
         return;
       }
-      case "knn":
-        writer?.scalar("knn_top1", event.top1, event.epoch);
-        return writer?.scalar("knn_top5", event.top5, event.epoch);
+      case "knn": {
+        if (event.of === "teacher" || event.step === firstStep) return;
+        const epoch = Math.ceil(event.step / stepsPerEpoch) - 1;
+        writer?.scalar("knn_top1", event.top1, epoch);
+        return writer?.scalar("knn_top5", event.top5, epoch);
+      }
       case "trace":
         return folder.trace(event.actor, event.spans);
       case "profile":
@@ -143,6 +193,7 @@ async function main(): Promise<void> {
   };
 
   let result: DistillResult;
+  let end: RunEnd = { status: "failed" };
   try {
     if (command.tune) options.tuning = await findTuning(options, shown);
     const run = distill(options, {
@@ -151,28 +202,31 @@ async function main(): Promise<void> {
       trace: command.traceActors,
       lock: folder.lock,
     });
-    for await (const event of run) take(event);
+    for await (const event of run) {
+      take(event);
+      recorder.take(event, options.epochs);
+    }
     result = await run.result;
+    end = { status: "finished", results: figuresOf(result, options, (performance.now() - started) / 1000) };
   } catch (error) {
     // A command line that serves a run until its end may be started once more.
     if (error instanceof NothingToDoError && command.resumesIfThere) return shown.report(error.message);
     folder.log(reportError(error).text);
+    end = endOf(error);
     throw error;
   } finally {
     await drawing;
     await shown.stop();
+    await recorder.finish(end);
     if (profile !== undefined) {
       for (const table of describeProfile(profile, STEP)) shown.report(`${table}\n`);
       shown.report(`trace     ${await writeTrace(options.output, profile)}`);
     }
   }
-  if (result.knn !== null) {
-    writer?.scalar("knn_top1", result.knn.after.top1, options.epochs - 1);
-    writer?.scalar("knn_top5", result.knn.after.top5, options.epochs - 1);
-  }
-  for (const line of describeResult(result, (performance.now() - started) / 1000, options.knnK)) {
-    shown.report(line);
-  }
+  const seconds = (performance.now() - started) / 1000;
+  for (const line of describeResult(result, seconds, options.knnK)) shown.report(line);
+  shown.report(`report    ${join(options.output, REPORT)}`);
+  shown.result({ ...result, seconds });
 }
 
 if (import.meta.main) await runMain(main);

@@ -12,10 +12,13 @@ import {
   type FlagTable,
   type FlagValues,
   maxPixelsFlag,
+  outputFlags,
+  pageFlags,
   parseFlags,
   type RetiredFlag,
   UsageError,
 } from "./flags.ts";
+import type { PageOptions } from "../ui/server.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 import { runName } from "./run_name.ts";
@@ -281,7 +284,15 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
       help:
         "say at the end where the time went, by actor and by kernel, and write a trace for Chrome or Perfetto",
     },
-    quiet: { kind: "boolean", short: "q", group: GENERAL, help: "show no progress" },
+    ...pageFlags(GENERAL),
+    insight: {
+      kind: "boolean",
+      group: GENERAL,
+      help:
+        "look into the run for the page and the report: views and similarities now and then, neighbours after every " +
+        "epoch",
+    },
+    ...outputFlags(GENERAL),
     help: { kind: "boolean", short: "h", group: GENERAL, help: "show this text" },
   } as const satisfies FlagTable;
 }
@@ -341,6 +352,10 @@ export type DistillCommand =
     traceActors: boolean;
     /** Show no progress. */
     quiet: boolean;
+    /** Show everything as JSON. */
+    json: boolean;
+    /** Serve the live page. */
+    page: PageOptions | undefined;
     /** Sentences to show before the run. */
     warnings: string[];
   };
@@ -448,6 +463,9 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     tensorboard = true,
     profile = false,
     traceActors = false,
+    json = false,
+    ui,
+    uiHost,
     tune = true,
     help: _,
     distill,
@@ -482,7 +500,9 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     tuning: null,
   };
   warnings.push(...checkTogether(options, given));
-  const shown = { tensorboard, profile, traceActors, quiet, warnings };
+  const page = ui === undefined ? undefined : { port: ui, hostname: uiHost };
+  if (uiHost !== undefined && ui === undefined) warnings.push("--ui-host has no effect without --ui");
+  const shown = { tensorboard, profile, traceActors, quiet, json, page, warnings };
   return { help: undefined, options, recipe, resumesIfThere, tune, ...shown };
 }
 

@@ -11,6 +11,7 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { findNearNames } from "../data/near_names.ts";
 import { UserError } from "../errors.ts";
+import { DEFAULT_PORT, LOOPBACK } from "../ui/page_address.ts";
 
 /** The command line is wrong. `runMain` ends with exit code 2, as Unix tools do, instead of 1. */
 export class UsageError extends UserError {
@@ -33,6 +34,10 @@ export interface IntegerFlag extends FlagBase {
   kind: "integer";
   min?: number;
   max?: number;
+  /** The value where the flag is given without one. */
+  implied?: number;
+  /** Names the number in `--help`; `N` where it is left out. */
+  metavar?: string;
 }
 
 /** A finite number: at least `min`, or more than `above`, and at most `max`. */
@@ -326,6 +331,9 @@ function canonicalise<Table extends FlagTable>(
       values = args.slice(i + 1, i + 1 + count);
       i += count;
       if (values.length === 0 && found.flag.kind === "boolean") values = ["true"];
+      if (values.length === 0 && found.flag.kind === "integer" && found.flag.implied !== undefined) {
+        values = [String(found.flag.implied)];
+      }
     }
     const text = values.join(",");
     if (text === "") {
@@ -405,5 +413,42 @@ export function maxPixelsFlag(group: string) {
     group,
     help:
       "pixels that a picture may have; a larger one counts as broken, since a small file can decode to any size",
+  } as const;
+}
+
+/** The flags of tasks that serve the page. */
+export function pageFlags(group: string) {
+  return {
+    ui: {
+      kind: "integer",
+      min: 0,
+      max: 65535,
+      implied: DEFAULT_PORT,
+      metavar: "PORT",
+      group,
+      help:
+        `serve a page that shows the run while it goes on, on this port; ${DEFAULT_PORT}, or the next free one, where ` +
+        "none is given",
+    },
+    uiHost: {
+      kind: "text",
+      metavar: "ADDRESS",
+      group,
+      help:
+        `address to serve it at: ${LOOPBACK} is this machine only, 0.0.0.0 every network that it is in, where all ` +
+        "may look who can reach it",
+    },
+  } as const;
+}
+
+/** The flags of long tasks about what is on the screen. */
+export function outputFlags(group: string) {
+  return {
+    quiet: { kind: "boolean", short: "q", group, help: "show no progress" },
+    json: {
+      kind: "boolean",
+      group,
+      help: "for programs: a line of JSON for everything that happens, and for the result, on stdout",
+    },
   } as const;
 }

@@ -9,8 +9,10 @@ const NAME_WIDTH = 30;
 
 function metavar(flag: Flag): string {
   switch (flag.kind) {
-    case "integer":
-      return " N";
+    case "integer": {
+      const name = flag.metavar ?? "N";
+      return flag.implied === undefined ? ` ${name}` : ` [${name}]`;
+    }
     case "number":
       return " X";
     case "integers":

@@ -1,26 +1,14 @@
-/** What a run leaves in `--output`: `config.json`, `log.txt`, `metrics.jsonl` (checkpoints are written by their owner). */
+/**
+ * What a run leaves in `--output`: settings, log, metrics, and what the page and the report show (checkpoints are written by
+ * their owner).
+ */
 
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { TraceSpan } from "../actors/runtime/mod.ts";
 import { UserError } from "../errors.ts";
 import { FolderLock } from "../data/folder_lock.ts";
 import { writeAll } from "../data/replace_file.ts";
-
-/** A row of `metrics.jsonl`. */
-export interface MetricsRow {
-  /** From 0. */
-  epoch: number;
-  /** Steps done in the whole run, this one among them. */
-  step: number;
-  loss: number;
-  lr: number;
-  /** Pictures in a second, as a moving average. */
-  images_per_second: number;
-  /** What mixed precision multiplies the loss by, after this step. */
-  loss_scale?: number;
-  /** Steps that were skipped so far since a gradient overflowed in float16. */
-  skipped_steps?: number;
-}
+import type { MetricsRow, ScoreRow } from "../ui/records.ts";
 
 const CHECKPOINT_END = ".pth.tar";
 
@@ -84,6 +72,24 @@ function splitRows(text: string): string[] {
   return text.split("\n").slice(0, -1);
 }
 
+/** Leaves the rows of a file that are wanted, and returns how many it took out. */
+function dropRows<Row>(path: string, isWanted: (row: Row) => boolean): number {
+  const text = readIfThere(path);
+  const rows = splitRows(text);
+  const kept = rows.filter((row, i) => {
+    try {
+      return isWanted(JSON.parse(row));
+    } catch (error) {
+      throw new UserError(`${path} line ${i + 1} is no JSON: move the file away, or mend the line`, {
+        cause: error,
+      });
+    }
+  });
+  const keptText = kept.map((row) => row + "\n").join("");
+  if (keptText !== text) writeWhole(path, keptText);
+  return rows.length - kept.length;
+}
+
 /** `2025-11-25T01:45:12Z`. */
 function timestamp(): string {
   return new Date().toISOString().replace(/\.\d+/, "");
@@ -106,6 +112,7 @@ export class OutputFolder implements Disposable {
   readonly lock: FolderLock;
   #log: Deno.FsFile;
   #metrics: Deno.FsFile;
+  #scores?: Deno.FsFile;
   #trace?: Deno.FsFile;
 
   private constructor(path: string, lock: FolderLock) {
@@ -147,6 +154,19 @@ export class OutputFolder implements Disposable {
     writeWhole(join(this.path, "config.json"), JSON.stringify(Object.fromEntries(entries), null, 2) + "\n");
   }
 
+  /** Writes a file of records anew, whole or not at all; `name` may have a folder in it. */
+  writeRecord(name: string, record: unknown): void {
+    const path = join(this.path, name);
+    attempt(path, () => Deno.mkdirSync(dirname(path), { recursive: true }));
+    writeWhole(path, JSON.stringify(record));
+  }
+
+  /** Adds a row to `scores.jsonl`. */
+  score(row: ScoreRow): void {
+    this.#scores ??= this.#openToAppend("scores.jsonl");
+    this.#append(this.#scores, "scores.jsonl", JSON.stringify(row) + "\n");
+  }
+
   /** Adds lines to `log.txt`, each with the time. */
   log(text: string): void {
     const stamp = timestamp();
@@ -160,36 +180,28 @@ export class OutputFolder implements Disposable {
   }
 
   /**
-   * Takes the rows that a resumed run makes again out of `metrics.jsonl`. Returns how many.
+   * Takes the rows that a resumed run makes again out of `metrics.jsonl` and `scores.jsonl`. Returns how many of the former.
    *
    * @param epoch where the run goes on, from 0
    * @param stepsDone of the whole run; those of `epoch` among them are kept
    */
   dropMetricsFrom(epoch: number, stepsDone: number): number {
-    const path = join(this.path, "metrics.jsonl");
-    const text = readIfThere(path);
-    const rows = splitRows(text);
-    const kept = rows.filter((row, i) => {
-      try {
-        const made: MetricsRow = JSON.parse(row);
-        return made.epoch < epoch || (made.epoch === epoch && made.step <= stepsDone);
-      } catch (error) {
-        throw new UserError(`${path} line ${i + 1} is no JSON: move the file away, or mend the line`, {
-          cause: error,
-        });
-      }
-    });
-    const keptText = kept.map((row) => row + "\n").join("");
-    if (keptText === text) return 0;
+    dropRows<ScoreRow>(join(this.path, "scores.jsonl"), ({ step }) => step < stepsDone);
     this.#metrics.close();
-    writeWhole(path, keptText);
-    this.#metrics = this.#openToAppend("metrics.jsonl");
-    return rows.length - kept.length;
+    try {
+      return dropRows<MetricsRow>(
+        join(this.path, "metrics.jsonl"),
+        (row) => row.epoch < epoch || (row.epoch === epoch && row.step <= stepsDone),
+      );
+    } finally {
+      this.#metrics = this.#openToAppend("metrics.jsonl");
+    }
   }
 
   [Symbol.dispose](): void {
     this.#log.close();
     this.#metrics.close();
+    this.#scores?.close();
     this.#trace?.close();
     this.lock[Symbol.dispose]();
   }

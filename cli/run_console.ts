@@ -6,16 +6,26 @@ import { Progress, type ProgressOptions, type StepReport } from "./progress.ts";
 export class RunConsole {
   readonly #folder: OutputFolder;
   readonly #quiet: boolean;
+  readonly #json: boolean;
   #progress: Progress | undefined;
 
-  /** @param quiet show warnings and results alone */
-  constructor(folder: OutputFolder, { quiet }: { quiet: boolean }) {
+  /**
+   * @param quiet show warnings and results alone
+   * @param json show everything as lines of JSON on stdout, warnings on stderr too
+   */
+  constructor(folder: OutputFolder, { quiet, json = false }: { quiet: boolean; json?: boolean }) {
     this.#folder = folder;
-    this.#quiet = quiet;
+    this.#quiet = quiet || json;
+    this.#json = json;
+  }
+
+  #tell(type: string, facts: object): void {
+    if (this.#json) console.log(JSON.stringify({ type, ...facts }));
   }
 
   /** Something on the way. */
   readonly say = (text: string): void => {
+    this.#tell("note", { text });
     if (this.#progress !== undefined) return this.#progress.note(text);
     this.#folder.log(text);
     if (!this.#quiet) console.log(text);
@@ -23,6 +33,7 @@ export class RunConsole {
 
   /** Something that is not as expected; shown when quiet too. */
   readonly warn = (text: string): void => {
+    this.#tell("warning", { text });
     if (this.#progress !== undefined) return this.#progress.warn(text);
     this.#folder.log(`warning: ${text}`);
     console.error(`warning: ${text}`);
@@ -31,8 +42,13 @@ export class RunConsole {
   /** What the run was for; shown when quiet too. */
   readonly report = (text: string): void => {
     this.#folder.log(text);
-    console.log(text);
+    if (!this.#json) console.log(text);
   };
+
+  /** What a program wants to know at the end. */
+  result(facts: object): void {
+    this.#tell("result", facts);
+  }
 
   /** Begins to show steps. */
   start(options: Omit<ProgressOptions, "quiet" | "log">): void {
@@ -43,12 +59,14 @@ export class RunConsole {
   step(report: StepReport): void {
     const imagesPerSecond = this.#progress!.step(report);
     const { lossScale, ...row } = report;
-    this.#folder.metrics({
+    const metrics = {
       ...row,
       images_per_second: imagesPerSecond,
       loss_scale: lossScale?.scale,
       skipped_steps: lossScale?.skipped,
-    });
+    };
+    this.#folder.metrics(metrics);
+    this.#tell("step", metrics);
   }
 
   /** Shows no more steps. */

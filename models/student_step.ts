@@ -22,6 +22,7 @@ import type { HeadOptions } from "./heads.ts";
 import { type ImageInput, traceImages } from "./images.ts";
 import { findLoss } from "./loss/losses.ts";
 import { type ArenaTensors, ParameterStore, tensorsOf, traceSgd } from "./parameter_store.ts";
+import { QueueSimilarities } from "./queue_similarities.ts";
 import type { Encoder } from "./registry.ts";
 
 /** The small views of a picture. */
@@ -219,6 +220,8 @@ export class StudentStep implements Disposable {
   readonly #program: Program;
   readonly #staging: GPUBuffer[];
   readonly #tensors: StepTensors;
+  /** Made when it is first asked for. */
+  #similarities: Promise<QueueSimilarities> | undefined;
   #steps = 0;
 
   private constructor(
@@ -308,6 +311,17 @@ export class StudentStep implements Disposable {
   }
 
   /**
+   * Cosines [2, queueSize] of two L2-normalised embeddings [2, dimension] with the keys of the main views' queue as it is
+   * now.
+   */
+  async compareWithQueue(pair: Float32Array): Promise<Float32Array<ArrayBuffer>> {
+    const { queueSize, head: { dimension } } = this.#options;
+    const [{ queue }] = this.#tensors.sets;
+    this.#similarities ??= QueueSimilarities.create(this.#gpu, queue, { rows: 2, queueSize, dimension });
+    return await (await this.#similarities).compare(pair);
+  }
+
+  /**
    * Submits one step and returns at once with a promise of its losses, so that the next step can be submitted while
    * they are on their way. No more than four may be awaited at a time.
    */
@@ -363,6 +377,7 @@ export class StudentStep implements Disposable {
 
   /** Frees the device's memory. */
   [Symbol.dispose](): void {
+    this.#similarities?.then((similarities) => similarities[Symbol.dispose](), () => {});
     this.#program.destroy();
     this.#store[Symbol.dispose]();
     for (const { queue } of this.#tensors.sets) queue.destroy();

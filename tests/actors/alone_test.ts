@@ -59,6 +59,7 @@ Deno.test("student_trainer trains alone: batches in, losses, weights and a check
       step: ({ loss }) => void losses.push(loss),
       saved() {},
       views() {},
+      look() {},
       warning() {},
       brokenRow() {},
     });

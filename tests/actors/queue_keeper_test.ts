@@ -64,6 +64,7 @@ Deno.test("queue_keeper passes batches on with their rows, and answers while the
       weights: () => [],
       save: () => ({ path: "" }),
       profile: () => [],
+      look() {},
     });
     const { ref } = system.spawn<typeof queueKeeper>(
       "queue_keeper",

@@ -49,6 +49,7 @@ export class RunFolder implements Disposable {
       batchSize: 4,
       queue: 16,
       knnK: 5,
+      insight: false,
       ...changes,
     });
   }

@@ -42,6 +42,7 @@ function spawnReaders(
     step() {},
     saved() {},
     views() {},
+    look() {},
     warning: (text) => void received.warnings.push(text),
     brokenRow: (row) => void received.broken.push(row),
   });

@@ -36,7 +36,7 @@ async function run(args: string[], env?: Record<string, string>): Promise<Ended>
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
 
-/** Flags of a run of seconds on the pictures of a folder; `changes` replace or add flags. */
+/** Flags of a run of seconds on the pictures of a folder, which nobody looks at; `changes` replace or add flags. */
 function smallFlags(folder: RunFolder, output: string, changes: Record<string, string> = {}): string[] {
   return Object.entries({
     "--data": folder.data,
@@ -51,7 +51,7 @@ function smallFlags(folder: RunFolder, output: string, changes: Record<string, s
     "--knn-k": "5",
     "-p": "2",
     ...changes,
-  }).flat().concat("--no-tune");
+  }).flat().concat("--no-tune", "--no-insight");
 }
 
 /** A person's mistake: one clear message, a code other than 0, nothing of the program's inside. */
@@ -89,7 +89,7 @@ async function runWithTorch(script: string, ...args: string[]): Promise<string |
 
 Deno.test("distill writes its files, says what it does, and ends with a table; --resume goes on", async () => {
   using folder = new RunFolder(24, 10);
-  const flags = smallFlags(folder, "out", { "--epochs": "2" });
+  const flags = smallFlags(folder, "out", { "--epochs": "2" }).filter((flag) => flag !== "--no-insight");
   const { code, stdout, stderr } = await run([...flags, "--limit-steps", "8"]);
   assertEquals(code, 0, stderr);
   const { name } = await describeAdapter();
@@ -101,20 +101,25 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   );
   assertMatch(
     stdout,
-    /\n\nweighted kNN, k = 5 +top-1\n-+\nteacher +\d+\.\d %\nstudent before +\d+\.\d %\nstudent after +\d+\.\d %\n$/,
+    /\n\nweighted kNN, k = 5 +top-1\n-+\nteacher +\d+\.\d %\nstudent before +\d+\.\d %\nstudent after +\d+\.\d %\nreport {4}\S+\/out\/report\.html\n$/,
   );
 
   const out = join(folder.path, "out");
   const prefix = "Teacher_moco_T-Epoch_2_Student_resnet18_distill-Epoch_resnet18-checkpoint_";
-  const files = [...Deno.readDirSync(out)].map(({ name }) => name).toSorted();
+  const files = [...Deno.readDirSync(out)].map(({ name }) => name).toSorted()
+    .filter((name) => name !== "actors.json"); // the run may be over before the first one
   const [events] = eventFiles(out);
   assertEquals(files, [
     `${prefix}0000.pth.tar`,
     `${prefix}0001.pth.tar`,
     "config.json",
     basename(events),
+    "insight",
     "log.txt",
     "metrics.jsonl",
+    "report.html",
+    "run.json",
+    "scores.jsonl",
   ]);
   const told = readEvents(events);
   const steps = (tag: string) => told.filter((event) => event.tag === tag).map(({ step }) => step);
@@ -326,7 +331,11 @@ Deno.test("distill ends clearly when the disk is full before or during a run", a
     const out = join(place, "out");
     const files = [...Deno.readDirSync(out)].map(({ name }) => name).toSorted();
     const events = eventFiles(out).map((path) => basename(path));
-    assertEquals(files, ["config.json", ...events, "log.txt", "metrics.jsonl"], "half a checkpoint is left");
+    assertEquals(
+      files.filter((name) => name !== "actors.json"),
+      ["config.json", ...events, "log.txt", "metrics.jsonl", "run.json"],
+      "half a checkpoint is left",
+    );
   });
 });
 

@@ -1,0 +1,164 @@
+/**
+ * The line of actors that judges encoders, alone or next to training: by weighted kNN, and by what they find alike in a
+ * gallery of some pictures.
+ *
+ *     bank_reader, query_reader, gallery_reader -> evaluation_augmenter -> evaluator
+ */
+import type { Tuning } from "../kernels/tuning/tuning.ts";
+import type augmenter from "./augmenter.ts";
+import { type ActorModules, actorUrl } from "./catalog.ts";
+import type evaluator from "./evaluator.ts";
+import type { Accuracy, EvaluatedEncoder, Purpose, ReaderMonitor, Survey } from "./messages.ts";
+import type { ActorRef, ActorSystem, Restart } from "./runtime/mod.ts";
+import type tsvReader from "./tsv_reader.ts";
+import { EVALUATION_ORDER, type ReadingOrder } from "./tsv_reader.ts";
+
+/** Pictures that are embedded at once. */
+const BATCH = 100;
+
+/** The gallery's pictures are spread over the data. */
+const GALLERY_ORDER: ReadingOrder = { ...EVALUATION_ORDER, shuffle: true };
+
+/** A weighted kNN. */
+export interface KnnSettings {
+  /** Pictures that vote: a path that `openDataset` knows, as the next. */
+  bankData: string;
+  /** Pictures that are classified. */
+  queryData: string;
+  /** Numbers of neighbours that vote; each is judged. */
+  ks: readonly number[];
+  /** Temperature of their votes. */
+  temperature: number;
+}
+
+/** Some pictures that encoders are compared by. */
+export interface GallerySettings {
+  /** Where they are. */
+  data: string;
+  /** How many batches of a hundred. */
+  batches: number;
+  /** Neighbours that are found for each. */
+  neighbours: number;
+  /** Chooses the pictures. */
+  seed: number;
+}
+
+/** What a line of evaluation is for. */
+export interface EvaluationSettings {
+  /** Height and width of a view, in pixels. */
+  imageSize: number;
+  /** Pixels that a picture may have; a larger one counts as broken. */
+  maxPixels?: number;
+  /** What was measured of the adapter (`tuneAdapter`). */
+  tuning?: Tuning | null;
+  /** Actors of one's own in the places of built-in ones. */
+  actors?: ActorModules;
+  /** Judge by kNN. */
+  knn?: KnnSettings;
+  /** Look at a gallery. */
+  gallery?: GallerySettings;
+}
+
+/** What is asked of one encoder; of what the line is for, all of it where nothing is said. */
+export interface EvaluationWishes {
+  /** Judge it by kNN. */
+  knn?: boolean;
+  /** Look at the gallery. */
+  gallery?: boolean;
+  /** The gallery's pictures too. */
+  views?: boolean;
+}
+
+/** What came of one encoder. */
+export interface Evaluation {
+  /** By each number of neighbours. */
+  accuracies?: Accuracy[];
+  /** What it finds alike. */
+  survey?: Survey;
+}
+
+/**
+ * Spawns the line, and returns the function that has it judge an encoder; one at a time. All are started again when one
+ * crashes, and the encoder that it was about is judged once more.
+ */
+export function spawnEvaluation(
+  system: ActorSystem,
+  { imageSize, maxPixels, tuning, actors, knn, gallery }: EvaluationSettings,
+  monitor: ActorRef<ReaderMonitor>,
+  onRestart: (restart: Restart) => void,
+): (encoder: EvaluatedEncoder, wishes?: EvaluationWishes) => Promise<Evaluation> {
+  const line = system.supervise({ strategy: "one-for-all", prepare: onRestart, resume: connect });
+  const spawnReader = (
+    name: string,
+    path: string,
+    purpose: Purpose,
+    { order = EVALUATION_ORDER, seed = 0 } = {},
+  ) =>
+    line.spawn<typeof tsvReader>(name, actorUrl("tsv_reader", actors), () => ({
+      path,
+      purpose,
+      order,
+      worker: 0,
+      workers: 1,
+      seed,
+      batchSize: BATCH,
+      maxPixels,
+      viewBytes: BATCH * imageSize * imageSize * 4,
+      embeddingBytes: 0,
+      batchesUnderWay: 3,
+      monitor,
+    }));
+  const bankReader = knn && spawnReader("bank_reader", knn.bankData, "bank");
+  const queryReader = knn && spawnReader("query_reader", knn.queryData, "queries");
+  const galleryReader = gallery &&
+    spawnReader("gallery_reader", gallery.data, "gallery", { order: GALLERY_ORDER, seed: gallery.seed });
+  const readers = [bankReader, queryReader, galleryReader].filter((reader) => reader !== undefined);
+  const judge = line.spawn<typeof evaluator>("evaluator", actorUrl("evaluator", actors), () => ({
+    batchSize: BATCH,
+    imageSize,
+    ks: knn?.ks ?? [],
+    temperature: knn?.temperature ?? 1,
+    tuning,
+    readers: readers.map(({ ref }) => ref),
+  }));
+  const views = line.spawn<typeof augmenter>("evaluation_augmenter", actorUrl("augmenter", actors), () => ({
+    batchSize: BATCH,
+    imageSize,
+    views: { kind: "evaluation" },
+    next: judge.ref,
+  }));
+  async function connect(): Promise<void> {
+    await Promise.all(readers.map(({ ref }) => ref.tell("connect", { augmenter: views.ref })));
+  }
+
+  const patience = { timeoutMs: Infinity };
+  const read = async (reader: typeof readers[number], endBatch?: number) =>
+    (await reader.ref.ask("read", { epoch: 0, endBatch }, patience)).pictures;
+  let turn: Promise<unknown> = connect().catch(() => {}); // the system says why
+  return (encoder, wishes = {}) => {
+    const wantsKnn = knn !== undefined && wishes.knn !== false;
+    const wantsGallery = gallery !== undefined && wishes.gallery !== false;
+    const result = turn.then(() =>
+      line.retry(async (): Promise<Evaluation> => {
+        await judge.ref.ask("use", encoder, { ...patience, transfer: [] });
+        const [bank, queries, pictures] = await Promise.all([
+          wantsKnn ? read(bankReader!) : 0,
+          wantsKnn ? read(queryReader!) : 0,
+          wantsGallery ? read(galleryReader!, gallery.batches) : 0,
+        ]);
+        return {
+          ...wantsGallery && {
+            survey: await judge.ref.ask("survey", {
+              pictures,
+              neighbours: gallery.neighbours,
+              views: wishes.views ?? false,
+            }, patience),
+          },
+          ...wantsKnn && { accuracies: await judge.ref.ask("score", { bank, queries }, patience) },
+        };
+      })
+    );
+    turn = result.catch(() => {});
+    return result;
+  };
+}

@@ -1,0 +1,140 @@
+/** `deno task compare`: runs side by side, as text and as a page. */
+import { basename } from "node:path";
+import { replaceTextFile } from "../data/replace_file.ts";
+import { reportPage } from "../ui/assets.ts";
+import type { CurvePoint, PageMessage, RunFigure, RunRecord, ScoreRow } from "../ui/records.ts";
+import { RunReader } from "../ui/run_reader.ts";
+import { formatDuration } from "./duration.ts";
+import { checkRunFolders } from "./run_folders.ts";
+import { runMain } from "./run_main.ts";
+import { formatTable } from "./table.ts";
+import { parseCompareFlags } from "./ui_flags.ts";
+
+/** A run, as far as it can be compared. */
+interface ComparedRun {
+  name: string;
+  folder: string;
+  record?: RunRecord;
+  config: Record<string, unknown>;
+  points: readonly CurvePoint[];
+  scores: readonly ScoreRow[];
+}
+
+/** Settings that are of no interest: they are where a run's files are, or how it is shown. */
+const NOT_COMPARED = new Set(["output", "print_freq", "resume", "workers", "keep", "save_every"]);
+
+const BARS = "▁▂▃▄▅▆▇█";
+const SPARKS = 24;
+
+function collect(folder: string, name: string, messages: readonly PageMessage[]): ComparedRun {
+  const run: ComparedRun = { name, folder, config: {}, points: [], scores: [] };
+  for (const message of messages) {
+    if (message.kind === "record") run.record = message.record;
+    if (message.kind === "config") run.config = message.config;
+    if (message.kind === "metrics") run.points = message.points;
+    if (message.kind === "scores") run.scores = message.rows;
+  }
+  return run;
+}
+
+/** The shortest names that tell the folders apart. */
+export function shortNames(folders: readonly string[]): string[] {
+  const names = folders.map((folder) => basename(folder));
+  return names.map((name, i) => names.indexOf(name) === names.lastIndexOf(name) ? name : folders[i]);
+}
+
+/** A curve in one line of text, the least value lowest. */
+export function sparkline(values: readonly number[]): string {
+  const known = values.filter(Number.isFinite);
+  if (known.length === 0) return "";
+  const width = Math.min(SPARKS, known.length);
+  const means = Array.from({ length: width }, (_, i) => {
+    const part = known.slice(
+      Math.floor(i * known.length / width),
+      Math.floor((i + 1) * known.length / width),
+    );
+    return part.reduce((sum, value) => sum + value, 0) / part.length;
+  });
+  const [least, most] = [Math.min(...means), Math.max(...means)];
+  return means.map((value) => BARS[most === least ? 0 : Math.round((value - least) / (most - least) * 7)])
+    .join("");
+}
+
+function formatFigure({ value, unit }: RunFigure): string {
+  if (unit === "s") return formatDuration(value);
+  if (unit === "%") return `${value.toFixed(1)} %`;
+  return Number.isInteger(value) ? String(value) : value.toFixed(4);
+}
+
+function formatSetting(value: unknown): string {
+  if (value === undefined) return "";
+  return typeof value === "string" ? basename(value) : JSON.stringify(value);
+}
+
+/** The runs' results, one column a run. */
+function compareResults(runs: readonly ComparedRun[]): string {
+  const names = new Set(runs.flatMap(({ record }) => record?.results?.map(({ name }) => name) ?? []));
+  const losses = runs.map(({ points }) => points.map(([, loss]) => loss ?? NaN));
+  return formatTable([
+    ["", ...runs.map(({ name }) => name)],
+    ["status", ...runs.map(({ record }) => record?.status ?? "unknown")],
+    ["steps done", ...runs.map(({ points }) => String(points.at(-1)?.[0] ?? 0))],
+    ["loss over the steps", ...losses.map(sparkline)],
+    ["last loss", ...losses.map((values) => values.at(-1)?.toFixed(4) ?? "")],
+    ...[...names].map((name) => [
+      name,
+      ...runs.map(({ record }) => {
+        const figure = record?.results?.find((other) => other.name === name);
+        return figure === undefined ? "" : formatFigure(figure);
+      }),
+    ]),
+  ]);
+}
+
+/** The settings that are not the same in all runs. */
+function differingSettings(runs: readonly ComparedRun[]): string[] {
+  const names = new Set(runs.flatMap(({ config }) => Object.keys(config)));
+  return [...names].filter((name) =>
+    !NOT_COMPARED.has(name) && new Set(runs.map(({ config }) => JSON.stringify(config[name]))).size > 1
+  );
+}
+
+async function main(): Promise<void> {
+  const command = parseCompareFlags(Deno.args);
+  if (command.help !== undefined) return console.log(command.help);
+  const { folders, plot, json } = command;
+  await checkRunFolders(folders);
+  const names = shortNames(folders);
+  const readers = folders.map((folder, run) => new RunReader(folder, run));
+  for (const reader of readers) await reader.poll();
+  const runs = readers.map((reader, i) => collect(folders[i], names[i], reader.everything()));
+  const differing = differingSettings(runs);
+  if (plot !== undefined) {
+    const messages = readers.flatMap((reader) => reader.everything());
+    await replaceTextFile(plot, reportPage([{ kind: "runs", names, isLive: false }, ...messages]));
+  }
+  if (json) {
+    const facts = runs.map(({ name, folder, record, config, scores }) => ({
+      name,
+      folder,
+      status: record?.status,
+      results: Object.fromEntries(record?.results?.map(({ name, value }) => [name, value]) ?? []),
+      scores,
+      settings: Object.fromEntries(differing.map((name) => [name, config[name]])),
+    }));
+    return console.log(JSON.stringify({ runs: facts }, null, 2));
+  }
+  console.log(compareResults(runs));
+  if (runs.length > 1) {
+    const rows = differing.map((name) => [name, ...runs.map(({ config }) => formatSetting(config[name]))]);
+    console.log();
+    console.log(
+      rows.length === 0
+        ? "the settings are the same"
+        : formatTable([["differing settings", ...names], ...rows]),
+    );
+  }
+  console.log(`\nplot      ${plot}`);
+}
+
+if (import.meta.main) await runMain(main);

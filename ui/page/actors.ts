@@ -1,0 +1,68 @@
+/// <reference lib="dom" />
+/** The actors: how busy each is, what waits where, and who holds the others up. */
+import { find, make } from "page/elements.ts";
+import type { ActorRecord } from "../records.ts";
+import type { State } from "page/state.ts";
+
+/** The ring, in the order of a batch's way. */
+const RING = ["tsv_reader", "augmenter", "teacher_encoder", "queue_keeper", "student_trainer"];
+
+function roleOf(name: string): string {
+  return name.replace(/ \d+$/, "");
+}
+
+function percent(share: number): string {
+  return `${Math.round(100 * share)} %`;
+}
+
+/** Whether shares are of the last seconds, or of the whole run. */
+function sharesOf(actor: ActorRecord, isRunning: boolean): { busy: number; waiting: number } {
+  return isRunning
+    ? { busy: actor.busy, waiting: actor.waiting }
+    : { busy: actor.busyOverall, waiting: actor.waitingOverall };
+}
+
+function card(actor: ActorRecord, isRunning: boolean, isBottleneck: boolean): HTMLElement {
+  const { busy, waiting } = sharesOf(actor, isRunning);
+  const bar = make("div", { className: "bar" });
+  bar.setAttribute("aria-hidden", "true");
+  for (const [className, share] of [["busy", busy], ["waiting", waiting]] as const) {
+    const part = make("span", { className });
+    part.style.width = `${100 * share}%`;
+    bar.append(part);
+  }
+  const links = actor.links.map(({ to, credits, queued }) =>
+    `to ${to}: ${credits} free${queued > 0 ? `, ${queued} held back` : ""}`
+  );
+  const lines = [
+    `busy ${percent(busy)}, waits for others ${percent(waiting)}`,
+    `mailbox ${actor.mailbox}, handled ${actor.handled}`,
+    ...links,
+  ];
+  return make(
+    "li",
+    { className: isBottleneck ? "bottleneck" : "" },
+    make("strong", { textContent: actor.name }),
+    bar,
+    ...lines.map((textContent) => make("small", { textContent })),
+  );
+}
+
+/** Shows them. */
+export function drawActors({ run }: State): void {
+  const all = run?.actors?.actors ?? [];
+  const isRunning = run?.record?.status === "running";
+  const place = ({ name }: ActorRecord) => RING.indexOf(roleOf(name));
+  const ring = all.filter((actor) => place(actor) >= 0).sort((a, b) => place(a) - place(b));
+  const aside = all.filter((actor) => place(actor) < 0);
+  const busyOf = (actor: ActorRecord) => sharesOf(actor, isRunning).busy;
+  const busiest = ring.toSorted((a, b) => busyOf(b) - busyOf(a))[0];
+  find("bottleneck").textContent = busiest === undefined
+    ? "No word from the actors yet."
+    : `${busiest.name} is busiest, ${percent(busyOf(busiest))} of the ${
+      isRunning ? "last seconds" : "run"
+    }: the others can be no faster. Green is busy, yellow stripes are waiting for another actor; a batch goes from left to right, and its buffers go back to the readers.`;
+  find("ring").replaceChildren(...ring.map((actor) => card(actor, isRunning, actor === busiest)));
+  find("aside").replaceChildren(...aside.map((actor) => card(actor, isRunning, false)));
+  find("aside-title").hidden = aside.length === 0;
+}

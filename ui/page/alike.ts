@@ -1,0 +1,162 @@
+/// <reference lib="dom" />
+/** What teacher and student find alike: neighbours, and a map. */
+import { Chart, COLOURS, styleColour, tooltip, valueAxis } from "page/charts.ts";
+import { find, make, tile } from "page/elements.ts";
+import type { GalleryRecord, SurveyRecord } from "../records.ts";
+import type { State } from "page/state.ts";
+
+/** Pictures whose neighbours are shown, and how many of these. */
+const QUERIES = 10;
+const NEIGHBOURS = 6;
+
+/** Classes that are all named above a map; of more, some at a time. */
+const MOST_NAMED = 12;
+
+function labelOf({ labels, classNames }: GalleryRecord, place: number): string {
+  const label = labels[place];
+  return label < 0 ? `picture ${place}` : classNames?.[label] ?? `class ${label}`;
+}
+
+/** Share of neighbours that have their picture's class, in percent; `undefined` without classes. */
+function agreement({ labels }: GalleryRecord, { k, neighbours }: SurveyRecord): number | undefined {
+  if (labels.some((label) => label < 0) || k === 0) return undefined;
+  const same = neighbours.filter((place, i) => labels[place] === labels[Math.floor(i / k)]).length;
+  return 100 * same / neighbours.length;
+}
+
+/** Share of the neighbours that two surveys have in common, in percent. */
+function overlap(a: SurveyRecord, b: SurveyRecord): number {
+  const k = Math.min(a.k, b.k);
+  const count = a.k === 0 ? 0 : a.neighbours.length / a.k;
+  let common = 0;
+  for (let i = 0; i < count; i++) {
+    const others = new Set(b.neighbours.slice(i * b.k, i * b.k + k));
+    common += a.neighbours.slice(i * a.k, i * a.k + k).filter((place) => others.has(place)).length;
+  }
+  return count === 0 ? 0 : 100 * common / (count * k);
+}
+
+/** Both sections. */
+export class Alike {
+  readonly #teacherMap = new Chart("map-teacher");
+  readonly #studentMap = new Chart("map-student");
+
+  /** @param onChange the map is to be drawn by another method */
+  constructor(onChange: () => void) {
+    find("projection").addEventListener("change", onChange);
+  }
+
+  /** Shows the newest surveys. */
+  draw({ run }: State): void {
+    const { gallery, teacher, before, student } = run?.insight ?? {};
+    const isThere = gallery !== undefined && teacher !== undefined;
+    find("neighbours").hidden = !isThere;
+    find("map").hidden = !isThere;
+    if (!isThere) return;
+    const surveys = [["teacher", teacher], ["student before", before], ["student now", student]] as const;
+    this.#drawNeighbours(gallery, surveys);
+    this.#drawMap(this.#teacherMap, "teacher", gallery, teacher);
+    const newest = student ?? before;
+    find("map-student-title").textContent = newest === undefined
+      ? "Student"
+      : `Student after ${newest.step} steps`;
+    if (newest !== undefined) this.#drawMap(this.#studentMap, "student", gallery, newest);
+  }
+
+  #drawNeighbours(
+    gallery: GalleryRecord,
+    surveys: readonly (readonly [name: string, survey: SurveyRecord | undefined])[],
+  ): void {
+    const known = surveys.filter((entry): entry is readonly [string, SurveyRecord] => entry[1] !== undefined);
+    const [[, teacher]] = known;
+    const said = known.map(([name, survey]) => {
+      const same = agreement(gallery, survey);
+      const shares = [
+        ...same === undefined ? [] : [`${same.toFixed(0)} % of the neighbours have the picture's class`],
+        ...survey === teacher ? [] : [`${overlap(teacher, survey).toFixed(0)} % are the teacher's`],
+      ];
+      return shares.length === 0 ? "" : `${name}: ${shares.join(", ")}`;
+    }).filter((text) => text !== "");
+    find("neighbours-said").textContent =
+      `The nearest of ${gallery.rows.length} pictures of ${gallery.data}, by the features. ${
+        said.join(". ")
+      }.` +
+      (agreement(gallery, teacher) === undefined
+        ? ""
+        : " A blue frame is the picture's own class, an orange dotted one another.");
+    const head = make(
+      "tr",
+      {},
+      ...["picture", ...known.map(([name]) => name)].map((textContent) => {
+        const cell = make("th", { textContent });
+        cell.scope = "col";
+        return cell;
+      }),
+    );
+    const rows = Array.from({ length: Math.min(QUERIES, gallery.rows.length) }, (_, place) =>
+      make(
+        "tr",
+        {},
+        make("td", {}, tile(gallery.views, place, labelOf(gallery, place), "small")),
+        ...known.map(([, survey]) => make("td", {}, neighbourTiles(gallery, survey, place))),
+      ));
+    find("alike").replaceChildren(make("thead", {}, head), make("tbody", {}, ...rows));
+  }
+
+  #drawMap(chart: Chart, name: string, gallery: GalleryRecord, survey: SurveyRecord): void {
+    const wanted = document.querySelector<HTMLInputElement>("#projection input:checked")!.value;
+    const points = (wanted === "umap" ? survey.umap : survey.pca) ?? survey.pca;
+    const classes = [...new Set(gallery.labels)].sort((a, b) => a - b);
+    chart.draw(() => ({
+      said: `Map of ${gallery.rows.length} pictures by the ${name}'s features, drawn by ${wanted}`,
+      option: {
+        legend: {
+          show: classes.length > 1,
+          type: classes.length > MOST_NAMED ? "scroll" as const : "plain" as const,
+          top: 2,
+          itemGap: 8,
+          itemWidth: 12,
+          textStyle: { color: styleColour("text") },
+        },
+        grid: { left: 8, right: 8, top: classes.length > 1 ? 62 : 8, bottom: 8 },
+        tooltip: tooltip({
+          formatter: ({ data }: { data: number[] }) => pictureTip(gallery, data[2]),
+        }),
+        xAxis: valueAxis("", { scale: true, axisLabel: { show: false }, axisTick: { show: false } }),
+        yAxis: valueAxis("", { scale: true, axisLabel: { show: false }, axisTick: { show: false } }),
+        series: classes.map((label, i) => ({
+          type: "scatter" as const,
+          name: labelOf(gallery, gallery.labels.indexOf(label)),
+          symbolSize: 9,
+          symbol: SYMBOLS[Math.floor(i / COLOURS.length) % SYMBOLS.length],
+          itemStyle: { color: COLOURS[i % COLOURS.length], opacity: 0.85 },
+          data: gallery.labels.flatMap((other, place) =>
+            other === label ? [[points[2 * place], points[2 * place + 1], place]] : []
+          ),
+        })),
+      },
+    }));
+  }
+}
+
+const SYMBOLS = ["circle", "triangle", "rect", "diamond"];
+
+function neighbourTiles(
+  gallery: GalleryRecord,
+  { k, neighbours, similarities }: SurveyRecord,
+  place: number,
+): HTMLElement {
+  const set = make("div", { className: "set" });
+  for (let i = 0; i < Math.min(k, NEIGHBOURS); i++) {
+    const neighbour = neighbours[place * k + i];
+    const [own, other] = [gallery.labels[place], gallery.labels[neighbour]];
+    const className = own < 0 || other < 0 ? "" : own === other ? "same" : "other";
+    const said = `${labelOf(gallery, neighbour)}, cosine ${similarities[place * k + i].toFixed(2)}`;
+    set.append(tile(gallery.views, neighbour, said, `small ${className}`));
+  }
+  return set;
+}
+
+function pictureTip(gallery: GalleryRecord, place: number): HTMLElement {
+  return make("div", {}, tile(gallery.views, place, ""), labelOf(gallery, place));
+}

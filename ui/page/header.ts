@@ -1,0 +1,105 @@
+/// <reference lib="dom" />
+/** What is on top: how the run stands. */
+import { formatNumber } from "page/charts.ts";
+import { duration, find, make } from "page/elements.ts";
+import type { Run, State } from "page/state.ts";
+
+const SAID: Readonly<Record<string, string>> = {
+  running: "Running",
+  finished: "Finished",
+  interrupted: "Interrupted: a checkpoint was saved, and --resume goes on from it",
+  failed: "Failed",
+};
+
+/** A run that says it is running, but has not written for so long, is no longer there. */
+const SILENT_MS = 60_000;
+
+/** How a run stands, in words, and a word for the style sheet. */
+export function describeStatus(run: Run, { isLive, isConnected }: State): { text: string; status: string } {
+  const { record } = run;
+  if (isLive && !isConnected && (record === undefined || record.status === "running")) {
+    const text = "The program is not there: this is how it was. The page goes on when it is started again.";
+    return { text, status: "lost" };
+  }
+  if (record === undefined) return { text: "Waiting for the run", status: "waiting" };
+  const at = run.actors?.at;
+  const isSilent = record.status === "running" && isLive && at !== undefined &&
+    Date.now() - Date.parse(at) > SILENT_MS;
+  if (isSilent) {
+    return {
+      text: `No sign of life since ${new Date(at).toLocaleString()}: it was killed, or stands still`,
+      status: "lost",
+    };
+  }
+  const text = SAID[record.status] ?? record.status;
+  return { text: record.error === undefined ? text : `${text}: ${record.error}`, status: record.status };
+}
+
+/** Shows it. */
+export function drawHeader(state: State): void {
+  const { run } = state;
+  if (run === undefined) return;
+  const { record, last } = run;
+  const { text, status } = describeStatus(run, state);
+  const shown = find("status");
+  // Only what is new is read aloud.
+  if (shown.textContent !== text) shown.textContent = text;
+  shown.dataset.status = status;
+  const name = run.name.split(/[\\/]/).filter((part) => part !== "").at(-1) ?? run.name;
+  find("title").textContent = name;
+  document.title = `${name} – SEED`;
+
+  const plan = record?.plan;
+  const done = last?.step ?? plan?.firstStep ?? 0;
+  const progress = find<HTMLProgressElement>("progress");
+  progress.hidden = plan === undefined;
+  progress.max = plan?.totalSteps ?? 1;
+  progress.value = done;
+  const left = plan && last && record?.status === "running"
+    ? duration((plan.totalSteps - done) * batchOf(run) / last.images_per_second)
+    : undefined;
+  const figures: [string, string | undefined][] = [
+    ["step", plan ? `${done} of ${plan.totalSteps}` : undefined],
+    ["epoch", last && plan ? `${last.epoch + 1} of ${plan.epochs}` : undefined],
+    ["loss", last ? formatNumber(last.loss ?? NaN) : undefined],
+    ["pictures a second", last ? formatNumber(last.images_per_second, 3) : undefined],
+    ["left", left],
+    ["took", record?.seconds === undefined ? undefined : duration(record.seconds)],
+  ];
+  find("now").replaceChildren(
+    ...figures.flatMap(([name, value]) =>
+      value === undefined
+        ? []
+        : [make("div", {}, make("dt", { textContent: name }), make("dd", { textContent: value }))]
+    ),
+  );
+}
+
+function batchOf({ config }: Run): number {
+  return Number(config?.batch_size ?? NaN);
+}
+
+/** Lets several runs be chosen from. */
+export function drawPicker(state: State, onChange: (focus: boolean) => void): void {
+  const { runs } = state;
+  find("picker").hidden = runs.length < 2;
+  const overlay = find("overlay");
+  const focus = find<HTMLSelectElement>("focus");
+  if (focus.options.length === runs.length) return;
+  overlay.querySelectorAll("label").forEach((label) => label.remove());
+  for (const [i, run] of runs.entries()) {
+    const box = make("input");
+    box.type = "checkbox";
+    box.checked = run.isShown;
+    box.addEventListener("change", () => {
+      run.isShown = box.checked;
+      onChange(false);
+    });
+    overlay.append(make("label", {}, box, ` ${run.name}`));
+    focus.append(new Option(run.name, String(i)));
+  }
+  focus.addEventListener("change", () => {
+    state.focus = Number(focus.value);
+    onChange(true);
+  });
+}

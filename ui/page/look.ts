@@ -1,0 +1,95 @@
+/// <reference lib="dom" />
+/** A batch: its views, and what teacher and student make of the queue. */
+import { Chart, formatNumber, styleColour, tooltip, valueAxis } from "page/charts.ts";
+import { find, make, tile } from "page/elements.ts";
+import type { State } from "page/state.ts";
+
+/** Probabilities below are shown as this one: the axis is logarithmic. */
+const LEAST = 1e-6;
+
+/** The section. */
+export class Look {
+  readonly #likeliest = new Chart("likeliest");
+  readonly #histogram = new Chart("histogram");
+
+  /** Shows the newest look. */
+  draw({ run }: State): void {
+    const look = run?.insight.look;
+    find("look").hidden = look === undefined;
+    if (look === undefined) return;
+    const { step, views, similarities: { keys, own, teacher, student, crossEntropy } } = look;
+    find("look-said").textContent = `Step ${step}. SEED's loss of the first picture is ${
+      formatNumber(crossEntropy)
+    }: the student spreads its softmax over ${
+      formatNumber(Math.exp(student.entropy), 3)
+    } of the ${keys} keys, the teacher over ${
+      formatNumber(Math.exp(teacher.entropy), 3)
+    } (the exponentials of their entropies).`;
+    find("views").replaceChildren(
+      ...Array.from(
+        { length: views.count },
+        (_, i) => make("li", {}, tile(views, i, `view ${i + 1}${i === 0 ? ", the one below" : ""}`)),
+      ),
+    );
+    const named = [["teacher", teacher], ["student", student]] as const;
+    this.#likeliest.draw(() => ({
+      said: `Of the ${teacher.probabilities.length} keys that the teacher finds likeliest, the first has ${
+        named.map(([name, { probabilities }]) => `${formatNumber(probabilities[0], 3)} by the ${name}`).join(
+          " and ",
+        )
+      }`,
+      option: {
+        legend: { textStyle: { color: styleColour("text") }, top: 2, right: 0 },
+        tooltip: tooltip({
+          trigger: "axis",
+          valueFormatter: (value: unknown) => formatNumber(Number(value), 3),
+        }),
+        xAxis: {
+          type: "category",
+          data: teacher.probabilities.map((_, i) => i === own ? "own" : String(i + 1)),
+          axisLabel: { color: styleColour("faint") },
+          axisLine: { lineStyle: { color: styleColour("line") } },
+        },
+        yAxis: valueAxis("probability", { type: "log", min: LEAST, max: 1 }),
+        series: named.map(([name, { probabilities }], i) => ({
+          type: "line" as const,
+          name,
+          data: probabilities.map((value) => Math.max(value, LEAST)),
+          symbol: i === 0 ? "circle" : "diamond",
+          symbolSize: 8,
+          showAllSymbol: true,
+          itemStyle: { color: styleColour(name) },
+          lineStyle: { width: 1, opacity: 0.5, color: styleColour(name) },
+        })),
+      },
+    }));
+    const bins = teacher.histogram.length;
+    this.#histogram.draw(() => ({
+      said: `Cosines with all ${keys} keys: ${
+        named.map(([name, { histogram }]) =>
+          `the ${name}'s are most often near ${formatNumber(fullest(histogram), 2)}`
+        ).join(", ")
+      }`,
+      option: {
+        legend: { textStyle: { color: styleColour("text") }, top: 2, right: 0 },
+        tooltip: tooltip({ trigger: "axis" }),
+        xAxis: valueAxis("", { min: -1, max: 1, splitLine: { show: false } }),
+        yAxis: valueAxis("keys", { axisLine: { onZero: false } }),
+        series: named.map(([name, { histogram }]) => ({
+          type: "line" as const,
+          step: "middle" as const,
+          name,
+          data: histogram.map((count, bin) => [-1 + 2 * (bin + 0.5) / bins, count]),
+          showSymbol: false,
+          lineStyle: { color: styleColour(name), width: 2 },
+          itemStyle: { color: styleColour(name) },
+          areaStyle: { opacity: 0.15, color: styleColour(name) },
+        })),
+      },
+    }));
+  }
+}
+
+function fullest(histogram: readonly number[]): number {
+  return -1 + 2 * (histogram.indexOf(Math.max(...histogram)) + 0.5) / histogram.length;
+}

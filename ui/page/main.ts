@@ -1,0 +1,68 @@
+/// <reference lib="dom" />
+/**
+ * The page: takes news in and shows them. News come by server-sent events, or lie in the page itself, which is then a
+ * report.
+ */
+import { drawAbout } from "page/about.ts";
+import { drawActors } from "page/actors.ts";
+import { Alike } from "page/alike.ts";
+import { Curves } from "page/curves.ts";
+import { drawHeader, drawPicker } from "page/header.ts";
+import { Look } from "page/look.ts";
+import { State, type Topic } from "page/state.ts";
+import type { PageMessage } from "../records.ts";
+
+/** Between two drawings: more often is more than one can follow. */
+const DRAW_EVERY_MS = 400;
+
+const EVERYTHING: readonly Topic[] = ["runs", "curves", "actors", "look", "alike", "about"];
+
+const state = new State();
+const curves = new Curves();
+const look = new Look();
+const alike = new Alike(() => redraw("alike"));
+const stale = new Set<Topic>();
+let isScheduled = false;
+
+function draw(): void {
+  isScheduled = false;
+  const topics = [...stale];
+  stale.clear();
+  if (topics.includes("runs")) {
+    drawPicker(state, (hasFocusChanged) => redraw(...hasFocusChanged ? EVERYTHING : ["curves" as const]));
+    drawHeader(state);
+  }
+  if (topics.includes("curves")) curves.draw(state);
+  if (topics.includes("actors")) drawActors(state);
+  if (topics.includes("look")) look.draw(state);
+  if (topics.includes("alike")) alike.draw(state);
+  if (topics.includes("about")) drawAbout(state);
+}
+
+function redraw(...topics: Topic[]): void {
+  for (const topic of topics) stale.add(topic);
+  if (isScheduled) return;
+  isScheduled = true;
+  setTimeout(() => requestAnimationFrame(draw), document.hidden ? DRAW_EVERY_MS * 5 : DRAW_EVERY_MS);
+}
+
+function take(message: PageMessage): void {
+  redraw(...state.apply(message));
+}
+
+redraw(...EVERYTHING);
+const report = document.getElementById("report");
+if (report !== null) {
+  for (const message of JSON.parse(report.textContent!) as PageMessage[]) take(message);
+} else {
+  // The browser tries again by itself, and is then told everything once more.
+  const news = new EventSource("events");
+  news.addEventListener("message", ({ data }) => take(JSON.parse(data)));
+  const setConnected = (isConnected: boolean) => {
+    state.isConnected = isConnected;
+    redraw("runs");
+  };
+  news.addEventListener("open", () => setConnected(true));
+  news.addEventListener("error", () => setConnected(false));
+  setInterval(() => redraw("runs"), 5_000); // a run that falls silent sends no news of it
+}

@@ -1,0 +1,86 @@
+/// <reference lib="dom" />
+/** All that the page knows, and how it learns more. */
+import type {
+  ActorsRecord,
+  CurvePoint,
+  InsightRecords,
+  MetricsRow,
+  PageMessage,
+  RunRecord,
+  ScoreRow,
+} from "../records.ts";
+
+/** A run as the page knows it. */
+export interface Run {
+  name: string;
+  record?: RunRecord;
+  config?: Record<string, unknown>;
+  points: CurvePoint[];
+  last: MetricsRow | null;
+  scores: ScoreRow[];
+  actors?: ActorsRecord;
+  insight: Partial<InsightRecords>;
+  /** Whether it is among the curves. */
+  isShown: boolean;
+}
+
+/** Parts of the page that show different things. */
+export type Topic = "runs" | "curves" | "actors" | "look" | "alike" | "about";
+
+/** Everything. */
+export class State {
+  runs: Run[] = [];
+  /** Number of the run that is looked into. */
+  focus = 0;
+  /** Whether news may come. */
+  isLive = false;
+  /** Whether the one who tells the news is there. */
+  isConnected = true;
+
+  /** The run that is looked into. */
+  get run(): Run | undefined {
+    return this.runs[this.focus];
+  }
+
+  /** Takes news in, and says what has to be shown anew. */
+  apply(message: PageMessage): Topic[] {
+    if (message.kind === "runs") {
+      const { names, isLive } = message;
+      this.isLive = isLive;
+      if (names.join("\n") === this.runs.map(({ name }) => name).join("\n")) return ["runs"];
+      this.runs = names.map((name) => ({
+        name,
+        points: [],
+        last: null,
+        scores: [],
+        insight: {},
+        isShown: true,
+      }));
+      this.focus = 0;
+      return ["runs", "curves", "actors", "look", "alike", "about"];
+    }
+    const run = this.runs[message.run];
+    switch (message.kind) {
+      case "record":
+        run.record = message.record;
+        return ["runs", "about"];
+      case "config":
+        run.config = message.config;
+        return ["about"];
+      case "metrics":
+        if (message.reset) run.points = [];
+        for (const point of message.points) run.points.push(point);
+        run.last = message.last;
+        return ["runs", "curves"];
+      case "scores":
+        run.scores = message.reset ? message.rows : [...run.scores, ...message.rows];
+        return ["curves"];
+      case "actors":
+        run.actors = message.record;
+        return ["actors"];
+      case "insight":
+        run.insight = { ...run.insight, [message.name]: message.value };
+        return [message.name === "look" ? "look" : "alike"];
+    }
+  }
+}

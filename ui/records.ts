@@ -1,0 +1,169 @@
+/**
+ * What a run leaves in its folder for people to look at: written while it runs, read by the live page, the report and the
+ * comparison, which need nothing else. Types alone, so that the page may have them too.
+ */
+import type { SimilarityPicture } from "../models/similarity_picture.ts";
+
+/** How a run stands. */
+export type RunStatus = "running" | "finished" | "interrupted" | "failed";
+
+/** `run.json`: what the run is, and what came of it. Written when it starts and when it ends. */
+export interface RunRecord {
+  /** `distill` or `lincls`. */
+  task: string;
+  status: RunStatus;
+  /** What went wrong, where something did. */
+  error?: string;
+  /** The command line that does the same, from the project's folder. */
+  command: string;
+  /** When it was started, and when it ended: ISO 8601, UTC. */
+  startedAt: string;
+  endedAt?: string;
+  /** How long it took. */
+  seconds?: number;
+  /** Of this program, of Deno and of what is in it. */
+  versions: Record<string, string>;
+  /** Adapter, processor cores, memory, system. */
+  hardware: Record<string, string>;
+  /** What it reads: paths, and fingerprints by which the same data is known again. */
+  inputs: RunInput[];
+  /** Steps of an epoch, of the whole run, and those done before it was resumed. */
+  plan?: { pictures: number; stepsPerEpoch: number; totalSteps: number; firstStep: number; epochs: number };
+  /** Figures that came of it, by name, in the order in which they are to be shown. */
+  results?: RunFigure[];
+}
+
+/** Something that a run reads. */
+export interface RunInput {
+  /** What it is for: `pictures`, `test pictures`, `teacher`. */
+  role: string;
+  path: string;
+  /** SHA-256, hexadecimal: of a file's bytes, or of some rows spread over pictures and their number. */
+  fingerprint?: string;
+}
+
+/** A figure that a run ends with. */
+export interface RunFigure {
+  name: string;
+  value: number;
+  /** How it is written: `%`, `s`, or nothing. */
+  unit: string;
+}
+
+/** A row of `metrics.jsonl`. */
+export interface MetricsRow {
+  /** From 0. */
+  epoch: number;
+  /** Steps done in the whole run, this one among them. */
+  step: number;
+  /** `null` where it was not finite. */
+  loss: number | null;
+  lr: number;
+  /** Pictures in a second, as a moving average. */
+  images_per_second: number;
+  /** What mixed precision multiplies the loss by, after this step. */
+  loss_scale?: number;
+  /** Steps that were skipped so far since a gradient overflowed in float16. */
+  skipped_steps?: number;
+}
+
+/** A row of `scores.jsonl`: somebody was judged. */
+export interface ScoreRow {
+  of: "teacher" | "student";
+  /** Weighted kNN, or a linear classifier. */
+  by: "knn" | "linear";
+  /** Steps that the student had been trained for. */
+  step: number;
+  /** In percent. */
+  top1: number;
+  top5: number;
+}
+
+/** `actors.json`: how the actors stand; replaced every two seconds. */
+export interface ActorsRecord {
+  /** ISO 8601, UTC. */
+  at: string;
+  actors: ActorRecord[];
+}
+
+/** How one actor stands. Shares are of the time since the record before, from 0 to 1. */
+export interface ActorRecord {
+  name: string;
+  /** In a handler, computing or waiting for a file or the GPU. */
+  busy: number;
+  /** In a handler, waiting for another actor. */
+  waiting: number;
+  /** The same since the actor was ready. */
+  busyOverall: number;
+  waitingOverall: number;
+  /** Messages that wait in its mailbox. */
+  mailbox: number;
+  /** Messages that it has handled. */
+  handled: number;
+  /** Those that it sends to: messages that it may send at once, and that wait for a credit. */
+  links: { to: string; credits: number; queued: number }[];
+}
+
+/** Square pictures in one, row by row. */
+export interface Sprite {
+  /** A `data:` URL. */
+  url: string;
+  /** How many there are, and in a row. */
+  count: number;
+  columns: number;
+}
+
+/** `insight/look.json`: a look into a step. */
+export interface LookRecord {
+  step: number;
+  /** The batch's first views, as the student sees them. */
+  views: Sprite;
+  /** What teacher and student make of the queue for the first of them. */
+  similarities: SimilarityPicture;
+}
+
+/** `insight/gallery.json`: the pictures that teacher and student are compared by. */
+export interface GalleryRecord {
+  data: string;
+  rows: number[];
+  labels: number[];
+  classNames?: readonly string[];
+  views: Sprite;
+}
+
+/** `insight/teacher.json`, `insight/before.json`, `insight/student.json`: what they find alike in the gallery. */
+export interface SurveyRecord {
+  /** Steps that the student had been trained for. */
+  step: number;
+  /** Neighbours of each picture. */
+  k: number;
+  /** Places in the gallery [n, k], the nearest first. */
+  neighbours: number[];
+  /** Cosines [n, k]. */
+  similarities: number[];
+  /** Points of a plane [n, 2]. */
+  pca: number[];
+  umap: number[] | null;
+}
+
+/** What is in `insight/`, by file name without `.json`. */
+export interface InsightRecords {
+  look: LookRecord;
+  gallery: GalleryRecord;
+  teacher: SurveyRecord;
+  before: SurveyRecord;
+  student: SurveyRecord;
+}
+
+/** A step as the page has it; of a long run, the mean of some steps. */
+export type CurvePoint = [step: number, loss: number | null, lr: number, imagesPerSecond: number];
+
+/** What the page is told, and a report holds. `run` is the number of the run, from 0. */
+export type PageMessage =
+  | { kind: "runs"; names: string[]; isLive: boolean }
+  | { kind: "record"; run: number; record: RunRecord }
+  | { kind: "config"; run: number; config: Record<string, unknown> }
+  | { kind: "metrics"; run: number; reset: boolean; points: CurvePoint[]; last: MetricsRow | null }
+  | { kind: "scores"; run: number; reset: boolean; rows: ScoreRow[] }
+  | { kind: "actors"; run: number; record: ActorsRecord }
+  | { kind: "insight"; run: number; name: keyof InsightRecords; value: InsightRecords[keyof InsightRecords] };
