@@ -19,8 +19,9 @@ function unitRows(features: Float32Array, dimension: number): number[][] {
 
 /** The first two principal components, [n, 2]; of the two directions of each, the one with the larger extreme. */
 function pcaMap(rows: number[][]): number[][] {
+  const nComponents = Math.min(2, rows[0].length); // a feature of one number has one component
   const points = new PCA(rows, { center: true, scale: false, method: "SVD" })
-    .predict(rows, { nComponents: 2 }).to2DArray();
+    .predict(rows, { nComponents }).to2DArray();
   const signs = [0, 1].map((axis) => {
     const values = points.map((point) => point[axis] ?? 0);
     return Math.max(...values) >= -Math.min(...values) ? 1 : -1;

@@ -70,6 +70,8 @@ export class RunRecorder {
   readonly #started = performance.now();
   #record: RunRecord;
   #actors: ActorsWatch | undefined;
+  /** Of the newest survey of the student. */
+  #surveyedStep = 0;
   /** Pictures and fingerprints that are being made, one after the other. */
   #work: Promise<void> = Promise.resolve();
 
@@ -125,6 +127,11 @@ export class RunRecorder {
       case "survey": {
         const { of, step, k, neighbours, similarities, maps: { pca, umap } } = event;
         const isBefore = step === this.#record.plan?.firstStep && !this.#options.isResuming;
+        if (of === "student" && !isBefore) {
+          // An evaluation that was asked for later may have come first.
+          if (step < this.#surveyedStep) return;
+          this.#surveyedStep = step;
+        }
         return this.#insight(of === "teacher" ? "teacher" : isBefore ? "before" : "student", {
           step,
           k,

@@ -1,5 +1,5 @@
 /** Actors that are spawned alone, by a program that has nothing else of a run. */
-import { assert, assertEquals, assertMatch } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
 import {
   type ActorRef,
   ActorSystem,
@@ -106,5 +106,35 @@ Deno.test("evaluator judges alone: views in, accuracies out", async () => {
       { top1: 100, top5: 100 },
     ]);
     assertEquals(returned, 2);
+  });
+});
+
+Deno.test("evaluator finds what is alike in a gallery: the neighbours of a float64 loop", async () => {
+  const system = new ActorSystem();
+  await system.run(async () => {
+    const { ref: evaluator } = spawnActor(system, "evaluator", {
+      batchSize: 8,
+      imageSize: SIZE,
+      ks: [],
+      temperature: 1,
+      readers: [listenAsReader(system, () => {})],
+    });
+    await evaluator.ask("use", { arch: "mobilenetv3_small", seed: 3 });
+    for (const batch of [0, 1]) await evaluator.tell("encode", batchOf(batch, 8, "gallery"));
+    const found = await evaluator.ask("survey", { pictures: 16, neighbours: 20, views: true });
+    const { features, dimension, neighbours, similarities, views, k } = found;
+    assertEquals([k, found.rows, found.labels.length], [15, [...Array(8).keys(), ...Array(8).keys()], 16]);
+    assertEquals(views!.pixels.length, 16 * SIZE * SIZE * 4);
+    const row = (place: number) => features.subarray(place * dimension, (place + 1) * dimension);
+    const dot = (a: Float32Array, b: Float32Array) => a.reduce((sum, value, i) => sum + value * b[i], 0);
+    for (let place = 0; place < 16; place++) {
+      const own = [...neighbours.subarray(place * k, (place + 1) * k)];
+      assertEquals(own.toSorted((a, b) => a - b), [...Array(16).keys()].filter((other) => other !== place));
+      for (const [i, other] of own.entries()) {
+        const cosine = dot(row(place), row(other)) /
+          Math.sqrt(dot(row(place), row(place)) * dot(row(other), row(other)));
+        assertAlmostEquals(similarities[place * k + i], cosine, 1e-4);
+      }
+    }
   });
 });

@@ -1,40 +1,47 @@
 /** The programs in the documentation compile, and those that need no data of one's own run. */
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { deno, ROOT, writeSnippets } from "./snippets.ts";
 
-const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+/** How many programs each page has. */
+const PAGES = { "README.md": 1, "docs/library.md": 3, "docs/extending.md": 9, "docs/tutorial.md": 1 };
 
-/** The TypeScript of a page, each piece as a file of its own in a folder, with imports that are found from there. */
-function writeSnippets(page: string, folder: string): string[] {
-  const text = Deno.readTextFileSync(join(ROOT, page));
-  return [...text.matchAll(/^```ts\n([^]*?)^```$/gm)].map(([, code], i) => {
-    const path = join(folder, `${page.replaceAll(/\W/g, "_")}_${i}.ts`);
-    Deno.writeTextFileSync(path, code.replaceAll('from "./', `from "file://${ROOT}`));
-    return path;
-  });
-}
+const RUN = ["run", "--quiet", "-A", "--no-check", "--config", "deno.json"];
 
-async function deno(...args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args,
-    cwd: ROOT,
-    env: { NO_COLOR: "1" },
-  }).output();
-  const decoder = new TextDecoder();
-  assertEquals(code, 0, decoder.decode(stderr));
-  return decoder.decode(stdout);
-}
-
-Deno.test("the programs in README.md and docs/library.md compile, and an actor runs alone as it says", async () => {
-  const folder = Deno.makeTempDirSync();
+Deno.test("the programs in README.md and docs/ compile, and do what they say", async (t) => {
+  const folder = Deno.makeTempDirSync({ prefix: "seed_snippets_" });
   try {
-    const snippets = ["README.md", "docs/library.md"].flatMap((page) => writeSnippets(page, folder));
-    assertEquals(snippets.length, 4);
+    const snippets = Object.entries(PAGES).flatMap(([page, count]) => {
+      const paths = writeSnippets(page, folder);
+      assertEquals(paths.length, count, page);
+      return paths;
+    });
     await deno("check", "--quiet", "--config", "deno.json", ...snippets);
-    const alone = snippets.find((path) => Deno.readTextFileSync(path).includes("spawnActor"))!;
-    const text = await deno("run", "--quiet", "-A", "--no-check", "--config", "deno.json", alone);
-    assertEquals(text, "0 100\n1 100\n2 100\n{ pictures: 300 }\n");
+
+    await t.step("docs/library.md: an actor runs alone", async () => {
+      const alone = snippets.find((path) => Deno.readTextFileSync(path).includes('"tsv_reader", {'))!;
+      assertEquals(await deno(...RUN, alone), "0 100\n1 100\n2 100\n{ pictures: 300 }\n");
+    });
+
+    await t.step("docs/extending.md: the tests of its op, encoder and actor pass", async () => {
+      const tests = snippets.filter((path) => path.endsWith("_test.ts"));
+      assertEquals(tests.length, 3);
+      const text = await deno("test", "--quiet", "-A", "--no-check", "--config", "deno.json", ...tests);
+      assertMatch(text, /\bok \| 5 passed /);
+    });
+
+    await t.step("docs/extending.md: its actor finds the picture that is there twice", async () => {
+      const rows = Deno.readTextFileSync(join(ROOT, "data/sample/test.tsv")).split("\n").slice(0, 40);
+      const data = join(folder, "pictures.tsv");
+      Deno.writeTextFileSync(data, [...rows, rows[6], ""].join("\n"));
+      const text = await deno(...RUN, join(folder, "find_duplicates.ts"), data, "0.999");
+      assertEquals(text, "lines 7 and 41: 1.0000\n");
+    });
+
+    await t.step("docs/extending.md: its encoder from outside is distilled into", async () => {
+      const text = await deno(...RUN, join(folder, "distil_plain_net.ts"), join(folder, "plain_net"));
+      assertMatch(text, /^1 \d\.\d{3}\n2 .*\n3 .*\n4 .*\n5 \d\.\d{3}\n$/);
+    });
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }

@@ -73,7 +73,7 @@ export class State {
         run.last = message.last;
         return ["runs", "curves"];
       case "scores":
-        run.scores = message.reset ? message.rows : [...run.scores, ...message.rows];
+        run.scores = [...message.reset ? [] : run.scores, ...message.rows].sort((a, b) => a.step - b.step);
         return ["curves"];
       case "actors":
         run.actors = message.record;

@@ -1,0 +1,58 @@
+/** The programs in the documentation, as files that Deno can check and run. */
+import { assertEquals } from "@std/assert";
+import { dirname, join, relative } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+/** Folder of the checkout. */
+export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+
+/** A piece of code on a page that stands for a file. */
+interface Snippet {
+  /** Where the page says the file is, from the checkout; a name of the test's where it does not say. */
+  path: string;
+  code: string;
+}
+
+/** The TypeScript and WGSL of a page. A first line such as `// models/vgg.ts` says which file it is. */
+function snippetsOf(page: string): Snippet[] {
+  const text = Deno.readTextFileSync(join(ROOT, page));
+  return [...text.matchAll(/^```(?:ts|wgsl)\n([^]*?)^```$/gm)].map(([, code], i) => {
+    const [, path] = /^\/\/ (\S+\.(?:ts|wgsl))\n/.exec(code) ?? [];
+    return { path: path ?? `${page.replaceAll(/\W/g, "_")}_${i}.ts`, code };
+  });
+}
+
+/**
+ * Writes the code of a page into a folder, each piece where it says it is; what it imports from the checkout is found
+ * there.
+ *
+ * @returns the paths of the TypeScript files
+ */
+export function writeSnippets(page: string, folder: string): string[] {
+  const snippets = snippetsOf(page);
+  const own = new Set(snippets.map(({ path }) => path));
+  for (const { path, code } of snippets) {
+    const file = join(folder, path);
+    Deno.mkdirSync(dirname(file), { recursive: true });
+    Deno.writeTextFileSync(
+      file,
+      code.replaceAll(/(?<=from ")\.[^"]+/g, (specifier) => {
+        const target = relative(ROOT, join(ROOT, dirname(path), specifier));
+        return own.has(target) ? specifier : pathToFileURL(join(ROOT, target)).href;
+      }),
+    );
+  }
+  return snippets.map(({ path }) => join(folder, path)).filter((path) => path.endsWith(".ts"));
+}
+
+/** Runs Deno in the checkout, and gives what it wrote; fails where it does. */
+export async function deno(...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args,
+    cwd: ROOT,
+    env: { NO_COLOR: "1" },
+  }).output();
+  const decoder = new TextDecoder();
+  assertEquals(code, 0, decoder.decode(stdout) + decoder.decode(stderr));
+  return decoder.decode(stdout);
+}

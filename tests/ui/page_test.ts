@@ -1,0 +1,210 @@
+/// <reference lib="dom" />
+/** The page and the report, as people have them before them. */
+import AXE from "axe-core/axe.min.js" with { type: "text" };
+import { assert, assertEquals, assertMatch, assertNotEquals, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import type { Page } from "playwright-core";
+import { reportPage } from "../../ui/assets.ts";
+import { writeReport } from "../../ui/report.ts";
+import { RunReader } from "../../ui/run_reader.ts";
+import { servePage } from "../../ui/server.ts";
+import { testInBrowser } from "./browser.ts";
+import { RecordedRun, recordOf } from "./recorded_run.ts";
+
+const status = (page: Page) => page.locator("#status").textContent();
+
+/** Waits until the page says something. */
+async function says(page: Page, id: string, text: RegExp): Promise<void> {
+  await page.locator(`#${id}`).filter({ hasText: text }).waitFor({ timeout: 15_000 });
+}
+
+/** What a check of accessibility has against the page. */
+async function violations(page: Page): Promise<string[]> {
+  await page.evaluate(AXE);
+  return await page.evaluate(async () => {
+    // deno-lint-ignore no-explicit-any -- it has put itself there
+    const { violations } = await (globalThis as any).axe.run();
+    return violations.map((
+      { id, nodes }: { id: string; nodes: { html: string; failureSummary: string }[] },
+    ) => `${id}: ${nodes[0].html} ${nodes[0].failureSummary}`);
+  });
+}
+
+testInBrowser("the page shows a run, follows it, and comes again after a reload", async (open) => {
+  using run = new RecordedRun();
+  await run.writeAll();
+  run.addSteps(1, 50);
+  await using server = servePage([run.path], { port: 0 });
+  const { page, complaints, requests } = await open();
+  await page.goto(server.url);
+  await says(page, "status", /^Running$/);
+  await says(page, "now", /step50 of 200/);
+  await says(page, "bottleneck", /student_trainer is busiest, 90 %/);
+  await says(page, "look-said", /Step 190\. SEED's loss of the first picture is 2\.5/);
+  await says(page, "neighbours-said", /teacher: 100 % of the neighbours have the picture's class/);
+  await says(page, "command", /deno task distill --output '\/tmp\/my run'/);
+  assertEquals(await page.locator("#ring li strong").allTextContents(), [
+    "tsv_reader 0",
+    "augmenter",
+    "teacher_encoder",
+    "queue_keeper",
+    "student_trainer",
+  ]);
+  assertEquals(await page.locator("#views .tile").count(), 12);
+  assertMatch((await page.locator("#loss").getAttribute("aria-label"))!, /at step 1, .* at step 50$/);
+  assertMatch(
+    (await page.locator("#scores").getAttribute("aria-label"))!,
+    /20 % at step 0, 30 % at step 200/,
+  );
+
+  run.addSteps(51, 60);
+  await says(page, "now", /step60 of 200/);
+  run.addSteps(61, 200);
+  run.write("run.json", {
+    ...recordOf(),
+    status: "finished",
+    endedAt: "2026-01-02T04:04:05.000Z",
+    seconds: 3600,
+  });
+  await says(page, "status", /^Finished$/);
+  await page.reload();
+  await says(page, "now", /step200 of 200.*took1h 0m/);
+  assertEquals(complaints, []);
+  assert(requests.every((url) => url.startsWith(server.url) || url.startsWith("data:")), requests.join("\n"));
+});
+
+testInBrowser("the page says when the program is gone, and goes on when it is back", async (open) => {
+  using run = new RecordedRun();
+  await run.writeAll();
+  run.addSteps(1, 50);
+  let server = servePage([run.path], { port: 0 });
+  const port = Number(new URL(server.url).port);
+  const { page, complaints } = await open();
+  await page.goto(server.url);
+  await says(page, "now", /step50 of 200/);
+  await server[Symbol.asyncDispose]();
+  await says(page, "status", /The program is not there/);
+  assertEquals(await page.locator("#status").getAttribute("data-status"), "lost");
+
+  // A run that was killed goes on from an earlier checkpoint.
+  Deno.removeSync(join(run.path, "metrics.jsonl"));
+  run.addSteps(1, 30);
+  server = servePage([run.path], { port });
+  await says(page, "status", /^Running$/);
+  await says(page, "now", /step30 of 200/);
+  await server[Symbol.asyncDispose]();
+  assertEquals(complaints, []);
+});
+
+testInBrowser(
+  "the page can be read in the light, in the dark, on a phone, by keyboard and by ear",
+  async (open) => {
+    using run = new RecordedRun();
+    using other = new RecordedRun();
+    for (const { path } of [run, other]) assert(path !== "");
+    await run.writeAll();
+    await other.writeAll({ status: "failed", error: "the disk is full" });
+    run.addSteps(1, 200);
+    other.addSteps(1, 100);
+    await using server = servePage([run.path, other.path], { port: 0 });
+    const backgrounds: string[] = [];
+    for (const colorScheme of ["light", "dark"] as const) {
+      for (const width of [360, 1280]) {
+        const { page, complaints } = await open({ colorScheme, viewport: { width, height: 800 } });
+        await page.goto(server.url);
+        await says(page, "now", /step200 of 200/);
+        const look = `${colorScheme}, ${width} wide`;
+        assertEquals(await violations(page), [], look);
+        assertEquals(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth), 0, look);
+        backgrounds.push(await page.evaluate(() => getComputedStyle(document.body).backgroundColor));
+        assertEquals(complaints, []);
+        await page.close();
+      }
+    }
+    assertNotEquals(backgrounds[0], backgrounds[2]);
+
+    const { page } = await open();
+    await page.goto(server.url);
+    await says(page, "now", /step200 of 200/);
+    await page.keyboard.press("Tab");
+    assertEquals(await page.evaluate(() => document.activeElement!.textContent), "Skip to the curves");
+    // Everything that can be done can be done by keyboard.
+    await page.locator("#overlay input").first().focus();
+    await page.keyboard.press("Space");
+    await says(page, "overlay", /seed_recorded/);
+    await page.waitForFunction(() =>
+      !document.querySelector("#loss")!.getAttribute("aria-label")!.includes("step 200")
+    );
+    await page.locator("#focus").focus();
+    await page.keyboard.press("ArrowDown");
+    await says(page, "status", /^Failed: the disk is full$/);
+    await page.locator("#projection input").first().focus();
+    await page.keyboard.press("ArrowRight");
+    await page.waitForFunction(() =>
+      document.querySelector("#map-teacher")!.getAttribute("aria-label")!.includes("drawn by umap")
+    );
+  },
+);
+
+testInBrowser("the page draws 10,000 points, and is there while more come", async (open) => {
+  using run = new RecordedRun();
+  await run.writeAll();
+  run.addSteps(1, 10_000);
+  await using server = servePage([run.path], { port: 0 });
+  const { page } = await open();
+  await page.addInitScript(() => {
+    const longest = { ms: 0 };
+    Object.assign(globalThis, { longest });
+    new PerformanceObserver((list) => {
+      for (const { duration } of list.getEntries()) longest.ms = Math.max(longest.ms, duration);
+    }).observe({ type: "longtask" });
+  });
+  await page.goto(server.url);
+  await says(page, "now", /step10000 of/);
+  await page.evaluate(() => Object.assign((globalThis as unknown as { longest: object }).longest, { ms: 0 }));
+  for (let i = 0; i < 5; i++) {
+    run.addSteps(10_001 + 20 * i, 10_020 + 20 * i);
+    await says(page, "now", new RegExp(`step${10_020 + 20 * i} of`));
+  }
+  const longest = await page.evaluate(() =>
+    (globalThis as unknown as { longest: { ms: number } }).longest.ms
+  );
+  console.log(`longest pause of the page with 10,000 points: ${Math.round(longest)} ms`);
+});
+
+testInBrowser("the report is one file that shows the run without a server or a network", async (open) => {
+  using run = new RecordedRun();
+  await run.writeAll({ status: "finished", error: "</script><b>no markup</b>" });
+  run.addSteps(1, 200);
+  const path = await writeReport(run.path);
+  const { page, complaints, requests } = await open();
+  await page.goto(pathToFileURL(path).href);
+  await says(page, "now", /step200 of 200/);
+  await says(page, "status", /^Finished: <\/script><b>no markup<\/b>$/);
+  await says(page, "facts", /pictures\/data \(0123456789abcdef\)/);
+  assertEquals(await page.locator("#alike tbody tr").count(), 10);
+  assertEquals(complaints, []);
+  assert(requests.every((url) => url.startsWith("file:") || url.startsWith("data:")), requests.join("\n"));
+});
+
+testInBrowser("a report of several runs lays their curves over each other", async (open) => {
+  using first = new RecordedRun();
+  using second = new RecordedRun();
+  const readers = [first, second].map(({ path }, i) => new RunReader(path, i));
+  for (const [i, run] of [first, second].entries()) {
+    await run.writeAll();
+    run.addSteps(1, 50 * (i + 1));
+    await readers[i].poll();
+  }
+  const path = join(first.path, "compare.html");
+  const messages = readers.flatMap((reader) => reader.everything());
+  Deno.writeTextFileSync(path, reportPage([{ kind: "runs", names: ["a", "b"], isLive: false }, ...messages]));
+  const { page, complaints } = await open();
+  await page.goto(pathToFileURL(path).href);
+  await says(page, "overlay", /a\s*b/);
+  const said = (await page.locator("#loss").getAttribute("aria-label"))!;
+  assertStringIncludes(said, "at step 50");
+  assertStringIncludes(said, "at step 100");
+  assertEquals([await status(page), complaints], ["Running", []]);
+});

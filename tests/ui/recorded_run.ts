@@ -1,0 +1,111 @@
+/** The folder of a run as `deno task distill` leaves it, made without a run. */
+import { join } from "node:path";
+import type { MetricsRow, RunRecord } from "../../ui/records.ts";
+import { makeSprite } from "../../ui/sprite.ts";
+
+/** A folder with records, which is gone when it is disposed of. */
+export class RecordedRun implements Disposable {
+  readonly path: string = Deno.makeTempDirSync({ prefix: "seed_recorded_" });
+
+  /** Writes a record. */
+  write(name: string, value: unknown): void {
+    const path = join(this.path, name);
+    Deno.mkdirSync(join(path, ".."), { recursive: true });
+    Deno.writeTextFileSync(`${path}.tmp`, JSON.stringify(value));
+    Deno.renameSync(`${path}.tmp`, path);
+  }
+
+  /** Adds steps to `metrics.jsonl`, with a loss of 8 - 4 step / (step + 100). */
+  addSteps(first: number, last: number): void {
+    const lines = Array.from(
+      { length: last - first + 1 },
+      (_, i) => JSON.stringify(stepOf(first + i)) + "\n",
+    );
+    Deno.writeTextFileSync(join(this.path, "metrics.jsonl"), lines.join(""), { append: true });
+  }
+
+  /** All that a run of two epochs leaves. */
+  async writeAll(changes: Partial<RunRecord> = {}): Promise<void> {
+    this.write("config.json", { student_arch: "resnet18", lr: 0.03, batch_size: 32, output: this.path });
+    this.write("run.json", { ...recordOf(), ...changes });
+    this.write("actors.json", {
+      at: new Date().toISOString(),
+      actors: ["student_trainer", "tsv_reader 0", "augmenter", "teacher_encoder", "queue_keeper", "evaluator"]
+        .map((name, i) => ({
+          name,
+          busy: name === "student_trainer" ? 0.9 : 0.1 * i,
+          waiting: 0.1,
+          busyOverall: 0.5,
+          waitingOverall: 0.1,
+          mailbox: i,
+          handled: 10 * i,
+          links: [{ to: "augmenter", credits: 2, queued: 1 }],
+        })),
+    });
+    const scores = [["teacher", 0, 40], ["student", 0, 20], ["student", 200, 30]].map(([of, step, top1]) =>
+      JSON.stringify({ of, by: "knn", step, top1, top5: 90 }) + "\n"
+    );
+    Deno.writeTextFileSync(join(this.path, "scores.jsonl"), scores.join(""));
+    const count = 12;
+    const pixels = Uint8Array.from({ length: count * 8 * 8 * 4 }, (_, i) => (i * 37) % 256);
+    const views = await makeSprite({ pixels, count, size: 8, isSmall: false }, { side: 96, columns: 5 });
+    const curve = Array.from({ length: 40 }, (_, i) => Math.exp(-i) / 1.6);
+    const side = { probabilities: curve, histogram: Array.from({ length: 50 }, (_, i) => i), entropy: 1 };
+    this.write("insight/look.json", {
+      step: 190,
+      views,
+      similarities: {
+        keys: 1024,
+        chosen: curve.map((_, i) => i),
+        own: 0,
+        teacher: side,
+        student: side,
+        crossEntropy: 2.5,
+      },
+    });
+    const labels = Array.from({ length: count }, (_, i) => i % 3);
+    this.write("insight/gallery.json", { data: "pictures", rows: labels.keys().toArray(), labels, views });
+    for (const [name, step] of [["teacher", 0], ["before", 0], ["student", 200]] as const) {
+      const neighbours = labels.flatMap((_, place) => [3, 6].map((shift) => (place + shift) % count));
+      const points = labels.flatMap((label, place) => [label + place / 50, place / count]);
+      this.write(`insight/${name}.json`, {
+        step,
+        k: 2,
+        neighbours,
+        similarities: neighbours.map(() => 0.5),
+        pca: points,
+        umap: points.toReversed(),
+      });
+    }
+  }
+
+  [Symbol.dispose](): void {
+    Deno.removeSync(this.path, { recursive: true });
+  }
+}
+
+/** A step's row. */
+export function stepOf(step: number): MetricsRow {
+  return {
+    epoch: Math.floor((step - 1) / 100),
+    step,
+    loss: 8 - 4 * step / (step + 100),
+    lr: 0.03,
+    images_per_second: 100,
+  };
+}
+
+/** A run's record. */
+export function recordOf(): RunRecord {
+  return {
+    task: "distill",
+    status: "running",
+    command: "deno task distill --output '/tmp/my run'",
+    startedAt: "2026-01-02T03:04:05.000Z",
+    versions: { deno: "2.9.6" },
+    hardware: { adapter: "an adapter" },
+    inputs: [{ role: "pictures", path: "/data", fingerprint: "0123456789abcdef0123456789abcdef" }],
+    plan: { pictures: 3200, stepsPerEpoch: 100, totalSteps: 200, firstStep: 0, epochs: 2 },
+    results: [{ name: "student after, weighted kNN top-1", value: 30.25, unit: "%" }],
+  };
+}
