@@ -128,7 +128,6 @@ async function main(): Promise<void> {
     args: Deno.args,
     adapter: adapter.name,
     inputs: inputsOf(options),
-    isResuming,
     onProblem: shown.warn,
   });
   await using page = command.page && servePage([options.output], command.page);

@@ -29,8 +29,6 @@ export interface RecorderOptions {
   /** Name of the adapter. */
   adapter: string;
   inputs: readonly RecordedInput[];
-  /** Whether the folder has what an earlier part of the run left. */
-  isResuming: boolean;
   /** Takes what could not be recorded; the run goes on. */
   onProblem(text: string): void;
 }
@@ -126,7 +124,7 @@ export class RunRecorder {
       }
       case "survey": {
         const { of, step, k, neighbours, similarities, maps: { pca, umap } } = event;
-        const isBefore = step === this.#record.plan?.firstStep && !this.#options.isResuming;
+        const isBefore = step === 0;
         if (of === "student" && !isBefore) {
           // An evaluation that was asked for later may have come first.
           if (step < this.#surveyedStep) return;
