@@ -3,6 +3,7 @@
  * device, only a {@linkcode Target}; `program.ts` makes pipelines and buffers of it.
  */
 import { UserError } from "../errors.ts";
+import { foldWorkgroups } from "./fold_workgroups.ts";
 import type { Target } from "./gpu.ts";
 import {
   byteLength,
@@ -174,13 +175,7 @@ function lowerNode(target: Target, node: Node, step: number): { dispatches: Disp
   const lowering: Lowering = {
     target,
     dispatch(written) {
-      const dispatch = readAndWriteHalf(written);
-      const largest = Math.max(...dispatch.workgroups);
-      if (largest > target.maxWorkgroupsPerDimension) {
-        throw new Error(
-          `${dispatch.label}: ${dispatch.workgroups} workgroups are more than the device takes`,
-        );
-      }
+      const dispatch = foldWorkgroups(readAndWriteHalf(written), target.maxWorkgroupsPerDimension);
       dispatches.push(
         target.isSoftware ? readThroughTextures(target, dispatch) : dispatch,
       );

@@ -163,3 +163,27 @@ for (const { family, tile } of TILES.filter((_, i) => i >= 36 || i % 4 === Math.
       return check({ ...gpu, target }, CASES[1]);
     }));
 }
+
+for (
+  const [family, tile] of [
+    ["direct", { rows: 4, columns: 4, lanesAcross: 16, lanesDown: 1, efficiency: 1 }],
+    ["staged", { rows: 4, columns: 4, lanesAcross: 16, lanesDown: 4, efficiency: 1 }],
+  ] as const
+) {
+  Deno.test(`conv2d, ${family}, with more rows of workgroups than fit one dimension, equals a float64 loop`, () =>
+    withGpu((gpu) => {
+      const tuning = { ...gpu.target.tuning, family, tiles: sameTiles([tile]) };
+      // All else fits 26 workgroups just so; the products have 27 or more, four times for the input's gradient.
+      const target = { ...gpu.target, tuning, parallelism: 1, maxWorkgroupsPerDimension: 26 };
+      const c = {
+        n: 3,
+        h: 23,
+        w: 24,
+        cin: 3,
+        cout: 4,
+        kernel: [3, 3] as [number, number],
+        attributes: pad(2, 1),
+      };
+      return check({ ...gpu, target }, c);
+    }));
+}

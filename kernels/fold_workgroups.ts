@@ -1,0 +1,35 @@
+/** Dispatches of more workgroups down than a device takes in one dimension: the rest goes behind, in the third one. */
+import { UserError } from "../errors.ts";
+import type { Dispatch } from "./graph.ts";
+
+/** The beginning of an entry point, up to its body: it has the number of its workgroup as `group`. */
+const ENTRY = /(@compute[^{]*@builtin\(workgroup_id\)\s+)group(\s*:\s*vec3<u32>[^{]*\{)/;
+
+/**
+ * The dispatch as it is where it fits, or with a kernel that finds its row in two dimensions. Kernels must do nothing in
+ * rows past the end, as in those that do not fill a tile.
+ *
+ * @param limit workgroups in one dimension
+ * @throws {UserError} where no folding makes it fit
+ */
+export function foldWorkgroups(dispatch: Dispatch, limit: number): Dispatch {
+  const { label, source, workgroups: [across, down, deep] } = dispatch;
+  if (Math.max(across, down, deep) <= limit) return dispatch;
+  const folds = Math.ceil(down / limit);
+  const rows = Math.ceil(down / folds);
+  if (across > limit || deep * folds > limit || !ENTRY.test(source)) {
+    throw new UserError(
+      `${label}: ${
+        dispatch.workgroups.join(" x ")
+      } workgroups are more than this adapter takes (${limit} in a ` +
+        "dimension): choose a smaller --batch-size or --image-size",
+    );
+  }
+  const unfold = `
+  let group = vec3<u32>(folded.x, folded.y + folded.z / ${deep}u * ${rows}u, folded.z % ${deep}u);`;
+  return {
+    ...dispatch,
+    source: source.replace(ENTRY, (_, before, after) => `${before}folded${after}${unfold}`),
+    workgroups: [across, rows, deep * folds],
+  };
+}

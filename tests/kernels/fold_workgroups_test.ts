@@ -1,0 +1,37 @@
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { UserError } from "../../errors.ts";
+import { foldWorkgroups } from "../../kernels/fold_workgroups.ts";
+import type { Dispatch } from "../../kernels/graph.ts";
+import { LINEAR_MAIN } from "../../kernels/wgsl.ts";
+
+const dispatch = (workgroups: [number, number, number], source = LINEAR_MAIN): Dispatch => ({
+  label: "a kernel",
+  source,
+  bindings: [],
+  uniforms: new Uint32Array(),
+  workgroups,
+});
+
+Deno.test("foldWorkgroups leaves what fits as it is, and puts rows that do not fit behind each other", () => {
+  const fits = dispatch([100, 100, 3]);
+  assertEquals(foldWorkgroups(fits, 100), fits);
+  const folded = foldWorkgroups(dispatch([1, 250, 4]), 100);
+  assertEquals(folded.workgroups, [1, 84, 12]);
+  assertStringIncludes(folded.source, "@builtin(workgroup_id) folded: vec3<u32>");
+  assertStringIncludes(
+    folded.source,
+    "let group = vec3<u32>(folded.x, folded.y + folded.z / 4u * 84u, folded.z % 4u);",
+  );
+});
+
+Deno.test("foldWorkgroups says what to do where nothing helps", () => {
+  for (const workgroups of [[101, 1, 1], [1, 101, 51]] as [number, number, number][]) {
+    assertThrows(
+      () => foldWorkgroups(dispatch(workgroups), 100),
+      UserError,
+      `a kernel: ${
+        workgroups.join(" x ")
+      } workgroups are more than this adapter takes (100 in a dimension): choose a`,
+    );
+  }
+});
