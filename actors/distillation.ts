@@ -427,7 +427,9 @@ async function findStart(options: DistillOptions, batchesPerEpoch: number): Prom
   const saved = readStudentCheckpoint(file);
   const fail = (problem: string) => new CheckpointError(resume, problem);
   if (saved.arch !== options.studentArch) {
-    throw fail(`holds a ${saved.arch}, but --student-arch is ${options.studentArch}`);
+    throw fail(
+      `holds a ${saved.arch}, but --student-arch is ${options.studentArch}; use --student-arch ${saved.arch}`,
+    );
   }
   checkStudent(saved.student, options, fail);
   const { queue, queuePointer } = saved;

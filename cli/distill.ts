@@ -151,6 +151,13 @@ async function main(): Promise<void> {
       case "plan":
         for (const line of describeRun(options, event, adapter.name)) shown.say(line);
         [stepsPerEpoch, firstStep] = [event.batchesPerEpoch, event.firstStep];
+        recorder.plan({
+          pictures: event.pictures,
+          stepsPerEpoch,
+          totalSteps: event.totalSteps,
+          firstStep,
+          epochs: options.epochs,
+        });
         if (isResuming) folder.dropMetricsFrom(Math.floor(firstStep / stepsPerEpoch), firstStep);
         runEvents = writer &&
           new RunEvents(writer, { stepsPerEpoch: event.batchesPerEpoch, batchSize: options.batchSize });
@@ -174,11 +181,21 @@ async function main(): Promise<void> {
         return;
       }
       case "knn": {
-        if (event.of === "teacher" || event.step === firstStep) return;
-        const epoch = Math.ceil(event.step / stepsPerEpoch) - 1;
-        writer?.scalar("knn_top1", event.top1, epoch);
-        return writer?.scalar("knn_top5", event.top5, epoch);
+        const { of, step, top1, top5 } = event;
+        recorder.score({ of, by: "knn", step, top1, top5 });
+        if (of === "teacher" || step === firstStep) return;
+        const epoch = Math.ceil(step / stepsPerEpoch) - 1;
+        writer?.scalar("knn_top1", top1, epoch);
+        return writer?.scalar("knn_top5", top5, epoch);
       }
+      case "actors":
+        return recorder.actors(event.actors);
+      case "look":
+        return recorder.look(event);
+      case "gallery":
+        return recorder.gallery(event);
+      case "survey":
+        return recorder.survey(event);
       case "trace":
         return folder.trace(event.actor, event.spans);
       case "profile":
@@ -201,10 +218,7 @@ async function main(): Promise<void> {
       trace: command.traceActors,
       lock: folder.lock,
     });
-    for await (const event of run) {
-      take(event);
-      recorder.take(event, options.epochs);
-    }
+    for await (const event of run) take(event);
     result = await run.result;
     end = { status: "finished", results: figuresOf(result, options, (performance.now() - started) / 1000) };
   } catch (error) {

@@ -15,6 +15,7 @@ import {
   outputFlags,
   pageFlags,
   parseFlags,
+  readPageFlags,
   type RetiredFlag,
   UsageError,
 } from "./flags.ts";
@@ -500,8 +501,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     tuning: null,
   };
   warnings.push(...checkTogether(options, given));
-  const page = ui === undefined ? undefined : { port: ui, hostname: uiHost };
-  if (uiHost !== undefined && ui === undefined) warnings.push("--ui-host has no effect without --ui");
+  const page = readPageFlags({ ui, uiHost }, warnings);
   const shown = { tensorboard, profile, traceActors, quiet, json, page, warnings };
   return { help: undefined, options, recipe, resumesIfThere, tune, ...shown };
 }

@@ -12,6 +12,7 @@ import { parseArgs } from "@std/cli/parse-args";
 import { findNearNames } from "../data/near_names.ts";
 import { UserError } from "../errors.ts";
 import { DEFAULT_PORT, LOOPBACK } from "../ui/page_address.ts";
+import type { PageOptions } from "../ui/server.ts";
 
 /** The command line is wrong. `runMain` ends with exit code 2, as Unix tools do, instead of 1. */
 export class UsageError extends UserError {
@@ -439,6 +440,15 @@ export function pageFlags(group: string) {
         "may look who can reach it",
     },
   } as const;
+}
+
+/** Where the page is to be served, if anywhere. */
+export function readPageFlags(
+  { ui: port, uiHost: hostname }: { ui?: number; uiHost?: string },
+  warnings: string[],
+): PageOptions | undefined {
+  if (port !== undefined) return { port, hostname };
+  if (hostname !== undefined) warnings.push("--ui-host has no effect without --ui");
 }
 
 /** The flags of long tasks about what is on the screen. */

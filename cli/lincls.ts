@@ -1,10 +1,14 @@
 /** `deno task lincls`: flags in, progress and files out. The run itself is `actors/linear_evaluation.ts`. */
+import { join } from "node:path";
 import type { LinearPlan, LinearResult } from "../actors/linear_evaluation.ts";
 import type { LinearOptions } from "../actors/linear_options.ts";
 import { BEST_CHECKPOINT } from "../actors/linear_trainer.ts";
 import { type LinearEvent, linearProbe } from "../actors/runs.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
 import { ENCODERS } from "../models/registry.ts";
+import type { RunFigure } from "../ui/records.ts";
+import { REPORT } from "../ui/report.ts";
+import { servePage } from "../ui/server.ts";
 import { formatDuration } from "./duration.ts";
 import { encoderTable } from "./encoder_table.ts";
 import { checkLinclsInputs } from "./inputs.ts";
@@ -13,6 +17,7 @@ import { parseLinclsFlags } from "./lincls_flags.ts";
 import { OutputFolder } from "./output_folder.ts";
 import { RunConsole } from "./run_console.ts";
 import { reportError, runMain } from "./run_main.ts";
+import { endOf, type RecordedInput, type RunEnd, RunRecorder } from "./run_recorder.ts";
 import { formatTable } from "./table.ts";
 import { EventWriter } from "./tensorboard/event_writer.ts";
 
@@ -65,6 +70,26 @@ function describeResult(
   ];
 }
 
+/** What it reads, for its record. */
+function inputsOf({ pretrained, trainData, testData }: LinearOptions): RecordedInput[] {
+  return [
+    { role: "pictures", path: trainData, kind: "pictures" },
+    { role: "test pictures", path: testData, kind: "pictures" },
+    ...pretrained === null ? [] : [{ role: "encoder", path: pretrained, kind: "file" as const }],
+  ];
+}
+
+/** What came of it, for its record. */
+function figuresOf({ scores, chosen }: LinearResult, seconds: number): RunFigure[] {
+  const { best, last } = scores[chosen];
+  return [
+    { name: "time", value: seconds, unit: "s" },
+    { name: "linear classifier, best top-1", value: best, unit: "%" },
+    { name: "linear classifier, last top-1", value: last.top1, unit: "%" },
+    { name: "linear classifier, last top-5", value: last.top5, unit: "%" },
+  ];
+}
+
 async function main(): Promise<void> {
   const command = parseLinclsFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name), encoderTable });
   if (command.help !== undefined) return console.log(command.help);
@@ -75,9 +100,19 @@ async function main(): Promise<void> {
   using interrupt = interruptSignal();
   const started = performance.now();
   const shown = new RunConsole(folder, command);
+  const recorder = new RunRecorder(folder, {
+    task: "lincls",
+    args: Deno.args,
+    adapter: adapter.name,
+    inputs: inputsOf(options),
+    onProblem: shown.warn,
+  });
+  await using page = command.page && servePage([options.output], command.page);
+  if (page !== undefined) shown.say(`page      ${page.url}`);
   using writer = options.evaluate || !command.tensorboard ? undefined : new EventWriter(options.output);
   for (const warning of command.warnings) shown.warn(warning);
 
+  let stepsPerEpoch = 1;
   const take = (event: LinearEvent) => {
     switch (event.type) {
       case "plan": {
@@ -85,6 +120,14 @@ async function main(): Promise<void> {
         if (options.evaluate) return;
         const firstStep = event.firstEpoch * event.batchesPerEpoch;
         if (options.resume !== null) folder.dropMetricsFrom(event.firstEpoch, firstStep);
+        stepsPerEpoch = event.batchesPerEpoch;
+        recorder.plan({
+          pictures: event.trainPictures,
+          stepsPerEpoch,
+          totalSteps: options.epochs * stepsPerEpoch,
+          firstStep,
+          epochs: options.epochs,
+        });
         return shown.start({
           epochs: options.epochs,
           stepsPerEpoch: event.batchesPerEpoch,
@@ -94,12 +137,21 @@ async function main(): Promise<void> {
           printFreq: options.cacheFeatures ? event.batchesPerEpoch : options.printFreq,
         });
       }
+      case "actors":
+        return recorder.actors(event.actors);
       case "step":
         return shown.step({ epoch: event.epoch, step: event.step, loss: event.score.loss, lr: event.lr });
       case "epoch": {
         const { epoch, learningRates, tested } = event;
         const best = tested.reduce((a, b) => b.top1 > a.top1 ? b : a);
         const which = tested.length === 1 ? "" : ` (best of ${tested.length} learning rates)`;
+        recorder.score({
+          of: "student",
+          by: "linear",
+          step: (epoch + 1) * stepsPerEpoch,
+          top1: best.top1,
+          top5: best.top5,
+        });
         writer?.scalar("lincls_acc1", best.top1, epoch);
         writer?.scalar("learning_rate", learningRates[tested.indexOf(best)], epoch);
         return shown.say(
@@ -114,19 +166,24 @@ async function main(): Promise<void> {
   };
 
   let result: LinearResult;
+  let end: RunEnd = { status: "failed" };
   try {
     const run = linearProbe(options, { signal: interrupt.signal, lock: folder.lock });
     for await (const event of run) take(event);
     result = await run.result;
+    end = { status: "finished", results: figuresOf(result, (performance.now() - started) / 1000) };
   } catch (error) {
     folder.log(reportError(error).text);
+    end = endOf(error);
     throw error;
   } finally {
     await shown.stop();
+    await recorder.finish(end);
   }
-  for (const line of describeResult(result, options, (performance.now() - started) / 1000)) {
-    shown.report(line);
-  }
+  const seconds = (performance.now() - started) / 1000;
+  for (const line of describeResult(result, options, seconds)) shown.report(line);
+  if (!options.evaluate) shown.report(`report    ${join(options.output, REPORT)}`);
+  shown.result({ ...result, seconds });
 }
 
 if (import.meta.main) await runMain(main);

@@ -9,7 +9,17 @@ import {
 import { SAMPLE_DATA } from "../data/sample.ts";
 import type { EncoderRole } from "../models/registry.ts";
 import { encoderFlags, type EncoderFlagsContext, FRESH_ENCODER } from "./encoder_flags.ts";
-import { type FlagTable, maxPixelsFlag, parseFlags, type RetiredFlag, UsageError } from "./flags.ts";
+import type { PageOptions } from "../ui/server.ts";
+import {
+  type FlagTable,
+  maxPixelsFlag,
+  outputFlags,
+  pageFlags,
+  parseFlags,
+  readPageFlags,
+  type RetiredFlag,
+  UsageError,
+} from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 import { runName } from "./run_name.ts";
@@ -127,7 +137,8 @@ function makeTable(context: EncoderFlagsContext) {
       help: "steps between two lines in log.txt, and on the screen where it is no terminal",
     },
     tensorboard: { kind: "boolean", group: DATA, help: "write an event file for TensorBoard" },
-    quiet: { kind: "boolean", short: "q", group: GENERAL, help: "show no progress" },
+    ...pageFlags(GENERAL),
+    ...outputFlags(GENERAL),
     help: { kind: "boolean", short: "h", group: GENERAL, help: "show this text" },
   } as const satisfies FlagTable;
 }
@@ -169,6 +180,10 @@ export type LinclsCommand =
     /** Write an event file for TensorBoard. */
     tensorboard: boolean;
     quiet: boolean;
+    /** Show everything as JSON. */
+    json: boolean;
+    /** Serve the live page. */
+    page: PageOptions | undefined;
     warnings: string[];
   };
 
@@ -230,6 +245,9 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
   const [data] = positionals;
   const {
     quiet = false,
+    json = false,
+    ui,
+    uiHost,
     tensorboard = true,
     help: _,
     arch,
@@ -276,5 +294,6 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
   if (new Set(options.lr).size < options.lr.length) {
     throw new UsageError(`--lr ${options.lr.join(",")} has a learning rate twice; give each once`);
   }
-  return { help: undefined, options, tensorboard, quiet, warnings };
+  const page = readPageFlags({ ui, uiHost }, warnings);
+  return { help: undefined, options, tensorboard, quiet, json, page, warnings };
 }

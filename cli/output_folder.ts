@@ -19,6 +19,7 @@ const REASONS: readonly [pattern: RegExp, reason: string][] = [
   [/os error 30\b/, "the file system is read-only"],
   [/os error 20\b|os error 17\b/, "a file is where a folder is needed"],
   [/os error (1|13)\b/, "it is not permitted"],
+  [/Requires all access/, "Deno lets no program write there"],
 ];
 
 /** Says why a file or folder cannot be written, and that `--output` is where to change that. */

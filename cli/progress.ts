@@ -148,8 +148,11 @@ export class Progress implements AsyncDisposable {
     await this.stop();
   }
 
-  #secondsLeft(step: number): number {
-    return (this.#totalSteps - step) * this.#options.batchSize / this.#meter.perSecond();
+  /** How long it will take, as soon as that can be told. */
+  #left(step: number): string[] {
+    if (!this.#meter.isSettled) return [];
+    const seconds = (this.#totalSteps - step) * this.#options.batchSize / this.#meter.perSecond();
+    return [`${formatDuration(seconds)} left`];
   }
 
   #formatLine({ epoch, step, loss, lr, lossScale }: StepReport): string {
@@ -162,7 +165,7 @@ export class Progress implements AsyncDisposable {
       `lr ${formatNumber(lr)}`,
       ...lossScale === undefined ? [] : [`loss scale ${lossScale.scale}, ${lossScale.skipped} skipped`],
       `${formatNumber(this.#meter.perSecond())} pictures/s`,
-      `${formatDuration(this.#secondsLeft(step))} left`,
+      ...this.#left(step),
     ].join("  ");
   }
 
@@ -172,7 +175,7 @@ export class Progress implements AsyncDisposable {
     const counts = ` ${value}/${max}`;
     // In the order in which they are left out of a narrow terminal, last first.
     const parts = report === undefined ? [`  preparing, ${styledTime}`] : [
-      `  ${formatDuration(this.#secondsLeft(report.step))} left`,
+      ...this.#left(report.step).map((text) => `  ${text}`),
       `  loss ${report.loss.toFixed(3)}`,
       `  ${formatNumber(this.#meter.perSecond())} pictures/s`,
       `  epoch ${report.epoch + 1}/${this.#options.epochs}`,

@@ -22,6 +22,11 @@ export class RateMeter {
     if (marks.length === 3 && marks[0].count === 0) marks.shift();
   }
 
+  /** Whether the rate is of more than the first things, which wait for shaders to be compiled. */
+  get isSettled(): boolean {
+    return this.#marks[0].count > 0;
+  }
+
   /** Things in a second; 0 until the first is done. */
   perSecond(): number {
     const first = this.#marks[0];

@@ -1,9 +1,11 @@
 /** Keeps a run's records (`ui/records.ts`) up to date: what the live page, the report and `deno task compare` read. */
 import { cpus } from "node:os";
-import type { DistillEvent } from "../actors/runs.ts";
+import type { GalleryPictures, SurveyReport } from "../actors/insight.ts";
+import type { TrainingLook } from "../actors/messages.ts";
+import type { ActorSystem } from "../actors/runtime/mod.ts";
 import { fingerprintDataset, fingerprintFile } from "../data/fingerprint.ts";
 import { openDataset, resolveDataset } from "../data/open_dataset.ts";
-import type { InsightRecords, RunInput, RunRecord, RunStatus } from "../ui/records.ts";
+import type { InsightRecords, RunInput, RunRecord, RunStatus, ScoreRow } from "../ui/records.ts";
 import { makeSprite } from "../ui/sprite.ts";
 import { writeReport } from "../ui/report.ts";
 import config from "../deno.json" with { type: "json" };
@@ -67,6 +69,7 @@ export class RunRecorder {
   readonly #options: RecorderOptions;
   readonly #started = performance.now();
   #record: RunRecord;
+  #hasBegun = false;
   #actors: ActorsWatch | undefined;
   /** Of the newest survey of the student. */
   #surveyedStep = 0;
@@ -86,66 +89,66 @@ export class RunRecorder {
       hardware: describeHardware(adapter),
       inputs: inputs.map(({ role, path }) => ({ role, path })),
     };
+  }
+
+  /** The run is about to begin: from now on there is a record of it. */
+  plan(plan: NonNullable<RunRecord["plan"]>): void {
+    this.#record.plan = plan;
+    this.#hasBegun = true;
     this.#write();
     this.#later("a fingerprint", () => this.#fingerprint());
   }
 
-  /** Takes an event of a distillation. */
-  take(event: DistillEvent, epochs: number): void {
-    switch (event.type) {
-      case "plan": {
-        const { pictures, batchesPerEpoch: stepsPerEpoch, totalSteps, firstStep } = event;
-        this.#record.plan = { pictures, stepsPerEpoch, totalSteps, firstStep, epochs };
-        return this.#write();
-      }
-      case "actors":
-        this.#actors = new ActorsWatch(
-          event.actors,
-          (actors) => this.#folder.writeRecord("actors.json", { at: new Date().toISOString(), actors }),
-          this.#options.onProblem,
-        );
-        return;
-      case "knn": {
-        const { of, step, top1, top5 } = event;
-        return this.#folder.score({ of, by: "knn", step, top1, top5 });
-      }
-      case "look": {
-        const { step, similarities, views } = event;
-        return this.#later("a look", async () => {
-          this.#insight("look", { step, similarities, views: await makeSprite(views, SPRITE) });
-        });
-      }
-      case "gallery": {
-        const { data, rows, labels, classNames, views } = event;
-        return this.#later("the gallery", async () => {
-          const sprite = await makeSprite(views, SPRITE);
-          this.#insight("gallery", { data, rows, labels, classNames, views: sprite });
-        });
-      }
-      case "survey": {
-        const { of, step, k, neighbours, similarities, maps: { pca, umap } } = event;
-        const isBefore = step === 0;
-        if (of === "student" && !isBefore) {
-          // An evaluation that was asked for later may have come first.
-          if (step < this.#surveyedStep) return;
-          this.#surveyedStep = step;
-        }
-        return this.#insight(of === "teacher" ? "teacher" : isBefore ? "before" : "student", {
-          step,
-          k,
-          neighbours: [...neighbours],
-          similarities: rounded(similarities),
-          pca: rounded(pca),
-          umap: umap && rounded(umap),
-        });
-      }
-    }
+  /** The actors are spawned, once more after some crashes. */
+  actors(actors: ActorSystem["actors"]): void {
+    this.#actors?.stop();
+    this.#actors = new ActorsWatch(
+      actors,
+      (records) => this.#folder.writeRecord("actors.json", { at: new Date().toISOString(), actors: records }),
+      this.#options.onProblem,
+    );
   }
 
-  /** The run has ended: writes what is still to be written, and the report. */
+  /** Somebody was judged. */
+  score(row: ScoreRow): void {
+    this.#folder.score(row);
+  }
+
+  /** A look into a step. */
+  look({ step, similarities, views }: TrainingLook & { step: number }): void {
+    this.#later("a look", async () => {
+      this.#insight("look", { step, similarities, views: await makeSprite(views, SPRITE) });
+    });
+  }
+
+  /** The pictures of the surveys. */
+  gallery({ data, rows, labels, classNames, views }: GalleryPictures): void {
+    this.#later("the gallery", async () => {
+      this.#insight("gallery", { data, rows, labels, classNames, views: await makeSprite(views, SPRITE) });
+    });
+  }
+
+  /** What teacher or student find alike. */
+  survey({ of, step, k, neighbours, similarities, maps: { pca, umap } }: SurveyReport): void {
+    const name = of === "teacher" ? "teacher" : step === 0 ? "before" : "student";
+    // An evaluation that was asked for later may have come first.
+    if (name === "student" && step < this.#surveyedStep) return;
+    if (name === "student") this.#surveyedStep = step;
+    this.#insight(name, {
+      step,
+      k,
+      neighbours: [...neighbours],
+      similarities: rounded(similarities),
+      pca: rounded(pca),
+      umap: umap && rounded(umap),
+    });
+  }
+
+  /** The run has ended: writes what is still to be written, and the report. Of one that never began there is none. */
   async finish({ status, results, error }: RunEnd): Promise<void> {
     this.#actors?.stop();
     await this.#work;
+    if (!this.#hasBegun) return;
     const seconds = (performance.now() - this.#started) / 1000;
     this.#record = { ...this.#record, status, error, results, endedAt: new Date().toISOString(), seconds };
     try {

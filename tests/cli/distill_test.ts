@@ -138,6 +138,19 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   const log = Deno.readTextFileSync(join(out, "log.txt"));
   assertStringIncludes(log, "adapter   ");
   assertMatch(log, /student after +\d+\.\d %/);
+  const record = JSON.parse(Deno.readTextFileSync(join(out, "run.json")));
+  assertEquals([record.task, record.status, record.plan.totalSteps], ["distill", "finished", 8]);
+  assertMatch(record.command, /^deno task distill --data \S+ /);
+  assertEquals(record.inputs.map(({ role }: { role: string }) => role), [
+    "pictures",
+    "test pictures",
+    "teacher",
+  ]);
+  for (const { fingerprint } of record.inputs) assertMatch(fingerprint, /^[0-9a-f]{64}$/);
+  assertEquals(
+    [...Deno.readDirSync(join(out, "insight"))].map(({ name }) => name).toSorted(),
+    ["before.json", "gallery.json", "look.json", "student.json", "teacher.json"],
+  );
   const readMetrics = () =>
     Deno.readTextFileSync(join(out, "metrics.jsonl")).trimEnd().split("\n").map((line) => JSON.parse(line));
   const metrics = readMetrics();
@@ -177,6 +190,18 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   assertEquals(resumed.code, 0, resumed.stderr);
   assertMatch(resumed.stdout, /from step 9/);
   assertEquals(readMetrics().map(({ step }) => step), Array.from({ length: 12 }, (_, i) => i + 1));
+});
+
+Deno.test("distill --json says everything in lines of JSON, and nothing else on stdout", async () => {
+  using folder = new RunFolder(8);
+  const { code, stdout, stderr } = await run([...smallFlags(folder, "json"), "--json"]);
+  assertEquals([code, stderr], [0, ""]);
+  const lines = stdout.trimEnd().split("\n").map((line) => JSON.parse(line));
+  assertEquals(lines.filter(({ type }) => type === "step").map(({ step }) => step), [1, 2]);
+  const result = lines.at(-1);
+  assertEquals([result.type, result.steps, result.knn], ["result", 2, null]);
+  assertMatch(result.checkpoint, /checkpoint_0000\.pth\.tar$/);
+  assert(lines.every(({ type }) => ["note", "step", "result"].includes(type)));
 });
 
 Deno.test("distill --profile --trace-actors says where the time went, and writes traces", async () => {

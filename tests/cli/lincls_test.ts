@@ -29,14 +29,26 @@ Deno.test("lincls judges a checkpoint, writes its files, and evaluates what it w
   const [events] = eventFiles(output);
   const curve = readEvents(events).filter(({ tag }) => tag === "lincls_acc1");
   assertEquals(curve.map(({ step }) => step), [0, 1, 2]);
-  assertEquals([...Deno.readDirSync(output)].map(({ name }) => name).toSorted(), [
+  const files = [...Deno.readDirSync(output)].map(({ name }) => name).toSorted();
+  assertEquals(files.filter((name) => name !== "actors.json"), [
     "config.json",
     basename(events),
     "lincls_checkpoint_0002.pth.tar",
     "log.txt",
     "metrics.jsonl",
     "model_best.pth.tar",
+    "report.html",
+    "run.json",
+    "scores.jsonl",
   ]);
+  const record = JSON.parse(Deno.readTextFileSync(join(output, "run.json")));
+  assertEquals([record.task, record.status, record.plan.totalSteps], ["lincls", "finished", 3 * 4]);
+  assertEquals(record.inputs.map(({ role }: { role: string }) => role), [
+    "pictures",
+    "test pictures",
+    "encoder",
+  ]);
+  for (const { fingerprint } of record.inputs) assertMatch(fingerprint, /^[0-9a-f]{64}$/);
   const [, best] = /^the best is (\S+) %, with learning rate (\S+)$/m.exec(ended.stdout)!;
   const again = await lincls(
     ..."-e --image-size 32 -b 16 -j 1 --lr 0.03 0.3".split(" "),

@@ -42,6 +42,7 @@ Deno.test("Progress prints a line for the first step, every so often, and at eac
     "10",
     undefined,
   ]);
+  assertEquals(printed[0].includes("left"), false, "the first step says nothing of the others");
   assertEquals(printed[1], "epoch 1/2  step  4/10  loss 4.6000  lr 0.03  64 pictures/s  8s left");
   assertEquals(printed[6], "epoch 2/2  step 10/10  loss 3.0000  lr 0.03  64 pictures/s  0s left");
   assertEquals(logged, printed);

@@ -4,8 +4,16 @@ import { find, make } from "page/elements.ts";
 import type { ActorRecord } from "../records.ts";
 import type { State } from "page/state.ts";
 
-/** The ring, in the order of a batch's way. */
-const RING = ["tsv_reader", "augmenter", "teacher_encoder", "queue_keeper", "student_trainer"];
+/** The rings of a distillation and of a linear evaluation, in the order of a batch's way. */
+const RING = [
+  "tsv_reader",
+  "augmenter",
+  "teacher_encoder",
+  "queue_keeper",
+  "student_trainer",
+  "feature_encoder",
+  "linear_trainer",
+];
 
 function roleOf(name: string): string {
   return name.replace(/ \d+$/, "");
