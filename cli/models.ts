@@ -11,7 +11,7 @@ teacher, as a student or as both, and whose key names its checkpoints have. Ever
 and legacy containers and from safetensors, and exported as pth, safetensors and ONNX.
 
   --json       one array of objects
-  --markdown   the table as the README shows it
+  --markdown   the table as docs/encoders.md has it
   -h, --help   this text`;
 
 /** What the command prints. */

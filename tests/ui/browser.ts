@@ -3,7 +3,8 @@ import { type Browser, chromium, type Page } from "playwright-core";
 
 const PROGRAMS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
-const FLAGS = [
+/** What Chromium is started with. */
+export const BROWSER_FLAGS: string[] = [
   "--no-sandbox", // which root needs
   "--disable-gpu",
   "--no-first-run",
@@ -24,7 +25,8 @@ export interface Watched {
 /** Opens pages; they are closed with the browser. */
 export type OpenPage = (options?: Parameters<Browser["newPage"]>[0]) => Promise<Watched>;
 
-async function findBrowser(): Promise<string | undefined> {
+/** Path of the browser, where there is one. */
+export async function findBrowser(): Promise<string | undefined> {
   for (const program of PROGRAMS) {
     if (await Deno.stat(program).then(() => true, () => false)) return program;
   }
@@ -43,7 +45,7 @@ export function testInBrowser(name: string, body: (open: OpenPage) => Promise<vo
         console.log("skipped: there is no Chromium (Debian: apt-get install chromium)");
         return;
       }
-      const browser = await chromium.launch({ executablePath, args: FLAGS });
+      const browser = await chromium.launch({ executablePath, args: BROWSER_FLAGS });
       try {
         await body(async (options) => {
           const page = await browser.newPage(options);

@@ -75,7 +75,7 @@ testInBrowser(
       const before = await stepsShown();
       await waitFor(async () => await stepsShown() > before);
       await waitFor(hasText("look-said", "SEED's loss of the first picture is"));
-      await waitFor(hasText("neighbours-said", "student before"));
+      await waitFor(hasText("neighbours-said", "Student before"));
       await waitFor(hasText("bottleneck", "is busiest"));
 
       run.kill("SIGKILL");

@@ -42,7 +42,7 @@ testInBrowser("the page shows a run, follows it, and comes again after a reload"
   await says(page, "now", /step50 of 200/);
   await says(page, "bottleneck", /student_trainer is busiest, 90 %/);
   await says(page, "look-said", /Step 190\. SEED's loss of the first picture is 2\.5/);
-  await says(page, "neighbours-said", /teacher: 100 % of the neighbours have the picture's class/);
+  await says(page, "neighbours-said", /Teacher: 100 % of the neighbours have the picture's class/);
   await says(page, "command", /deno task distill --output '\/tmp\/my run'/);
   assertEquals(await page.locator("#ring li strong").allTextContents(), [
     "tsv_reader 0",

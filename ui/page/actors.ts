@@ -23,6 +23,17 @@ function percent(share: number): string {
   return `${Math.round(100 * share)} %`;
 }
 
+/** Words that a line is not broken between. */
+function together(text: string): string {
+  return text.replaceAll(" ", "\u00a0");
+}
+
+/** A name that a line may be broken in. */
+function breakable(name: string): HTMLElement {
+  const parts = name.split(/(?<=_)/);
+  return make("strong", {}, ...parts.flatMap((part, i) => i === 0 ? [part] : [make("wbr"), part]));
+}
+
 /** Whether shares are of the last seconds, or of the whole run. */
 function sharesOf(actor: ActorRecord, isRunning: boolean): { busy: number; waiting: number } {
   return isRunning
@@ -39,18 +50,21 @@ function card(actor: ActorRecord, isRunning: boolean, isBottleneck: boolean): HT
     part.style.width = `${100 * share}%`;
     bar.append(part);
   }
-  const links = actor.links.map(({ to, credits, queued }) =>
-    `to ${to}: ${credits} free${queued > 0 ? `, ${queued} held back` : ""}`
+  // Buffers that go back to readers are no part of a batch's way.
+  const links = actor.links.filter(({ to }) => !to.includes("reader")).map(({ to, credits, queued }) =>
+    `to ${to}: ${together(`${credits} credit${credits === 1 ? "" : "s"}`)}${
+      queued > 0 ? `, ${together(`${queued} held back`)}` : ""
+    }`
   );
   const lines = [
-    `busy ${percent(busy)}, waits for others ${percent(waiting)}`,
-    `mailbox ${actor.mailbox}, handled ${actor.handled}`,
+    `${together(`busy ${percent(busy)}`)}, ${together(`waiting ${percent(waiting)}`)}`,
+    `${together(`mailbox ${actor.mailbox}`)}, ${together(`handled ${actor.handled}`)}`,
     ...links,
   ];
   return make(
     "li",
     { className: isBottleneck ? "bottleneck" : "" },
-    make("strong", { textContent: actor.name }),
+    breakable(actor.name),
     bar,
     ...lines.map((textContent) => make("small", { textContent })),
   );

@@ -36,6 +36,11 @@ function overlap(a: SurveyRecord, b: SurveyRecord): number {
   return count === 0 ? 0 : 100 * common / (count * k);
 }
 
+/** Enough of a path to know it by. */
+function lastParts(path: string): string {
+  return path.split(/[\\/]/).filter((part) => part !== "").slice(-2).join("/");
+}
+
 /** Both sections. */
 export class Alike {
   readonly #teacherMap = new Chart("map-teacher");
@@ -75,10 +80,10 @@ export class Alike {
         ...same === undefined ? [] : [`${same.toFixed(0)} % of the neighbours have the picture's class`],
         ...survey === teacher ? [] : [`${overlap(teacher, survey).toFixed(0)} % are the teacher's`],
       ];
-      return shares.length === 0 ? "" : `${name}: ${shares.join(", ")}`;
+      return shares.length === 0 ? "" : `${name[0].toUpperCase()}${name.slice(1)}: ${shares.join(", ")}`;
     }).filter((text) => text !== "");
     find("neighbours-said").textContent =
-      `The nearest of ${gallery.rows.length} pictures of ${gallery.data}, by the features. ${
+      `The nearest of ${gallery.rows.length} pictures of ${lastParts(gallery.data)}, by the features. ${
         said.join(". ")
       }.` +
       (agreement(gallery, teacher) === undefined

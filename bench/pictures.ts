@@ -1,0 +1,46 @@
+/**
+ * Photographs the report of a run for the README: `deno task pictures OUTPUT`. Needs Chromium. Writes WebP files, for light
+ * and dark pages, into `docs/pictures/`.
+ */
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { chromium } from "playwright-core";
+import sharp from "sharp";
+import { BROWSER_FLAGS, findBrowser } from "../tests/ui/browser.ts";
+import { REPORT } from "../ui/report.ts";
+
+const FOLDER = new URL("../docs/pictures/", import.meta.url);
+const SIZE = { width: 1160, height: 900 };
+const SCALE = 1.5;
+const QUALITY = 82;
+
+/** What is photographed, by the name of its file. */
+const SUBJECTS = { curves: "#curves .grid", actors: "#actors", batch: "#look", neighbours: "#neighbours" };
+
+const [output] = Deno.args;
+if (output === undefined) {
+  console.error("error: expected deno task pictures OUTPUT, the folder of a run that has ended");
+  Deno.exit(2);
+}
+const executablePath = await findBrowser();
+if (executablePath === undefined) {
+  console.error("error: there is no Chromium (Debian: apt-get install chromium)");
+  Deno.exit(1);
+}
+await Deno.mkdir(FOLDER, { recursive: true });
+const browser = await chromium.launch({ executablePath, args: BROWSER_FLAGS });
+for (const colorScheme of ["light", "dark"] as const) {
+  const page = await browser.newPage({ viewport: SIZE, deviceScaleFactor: SCALE, colorScheme });
+  await page.goto(pathToFileURL(join(output, REPORT)).href);
+  await page.locator("#now div").first().waitFor();
+  await page.waitForTimeout(1000); // charts are drawn in the next frames
+  // What stays in place while the page moves would stand in the way.
+  await page.addStyleTag({ content: "nav { display: none !important } section { padding: 0 .5rem }" });
+  for (const [name, selector] of Object.entries(SUBJECTS)) {
+    const picture = await page.locator(selector).screenshot();
+    const path = new URL(`${name}-${colorScheme}.webp`, FOLDER);
+    await Deno.writeFile(path, await sharp(picture).webp({ quality: QUALITY }).toBuffer());
+    console.log(`wrote ${path.pathname}`);
+  }
+}
+await browser.close();
