@@ -31,6 +31,9 @@ export type {
   LinearStep,
 } from "./actors/linear_evaluation.ts";
 export { KNN_DEFAULTS, type KnnOptions, type KnnPlan } from "./actors/knn_evaluation.ts";
+export type { EvaluationSettings, GallerySettings, KnnSettings } from "./actors/evaluation.ts";
+export type { GalleryPictures, SurveyReport } from "./actors/insight.ts";
+export type { QueueView, SimilarityPicture } from "./models/similarity_picture.ts";
 export {
   EMBED_DEFAULTS,
   type EmbeddedRows,

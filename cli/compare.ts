@@ -8,7 +8,7 @@ import { formatDuration } from "./duration.ts";
 import { checkRunFolders } from "./run_folders.ts";
 import { runMain } from "./run_main.ts";
 import { formatTable } from "./table.ts";
-import { parseCompareFlags } from "./ui_flags.ts";
+import { parseCompareFlags } from "./compare_flags.ts";
 
 /** A run, as far as it can be compared. */
 interface ComparedRun {

@@ -1,14 +1,15 @@
-/** The flags of `deno task ui` and `deno task compare`: what looks at runs' folders. */
+/** The flags of `deno task ui`. */
 import { join } from "node:path";
 import { DEFAULT_PORT, LOOPBACK } from "../ui/page_address.ts";
-import { type FlagsContext, type FlagTable, parseFlags, UsageError } from "./flags.ts";
+import { type FlagsContext, type FlagTable, parseFlags } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 
 /** Runs that fit on one page. */
-const MOST_RUNS = 20;
+export const MOST_RUNS = 20;
 
-const HELP = { kind: "boolean", short: "h", group: "Other", help: "show this text" } as const;
+/** The flag that every task has. */
+export const HELP = { kind: "boolean", short: "h", group: "Other", help: "show this text" } as const;
 
 const UI_TABLE = {
   port: {
@@ -29,31 +30,10 @@ const UI_TABLE = {
   help: HELP,
 } as const satisfies FlagTable;
 
-const COMPARE_TABLE = {
-  plot: {
-    kind: "text",
-    metavar: "FILE",
-    short: "o",
-    group: "Output",
-    help: "where the page with all curves goes, one file that needs nothing else",
-  },
-  json: {
-    kind: "boolean",
-    group: "Output",
-    help: "one JSON object, for programs, and no page unless --plot says so",
-  },
-  help: HELP,
-} as const satisfies FlagTable;
-
 /** What the command line of `deno task ui` asks for. */
 export type UiCommand =
   | { help: string }
   | { help: undefined; folders: string[]; port: number; hostname: string };
-
-/** What the command line of `deno task compare` asks for. */
-export type CompareCommand =
-  | { help: string }
-  | { help: undefined; folders: string[]; plot: string | undefined; json: boolean };
 
 /** The text of `deno task ui --help`. */
 export function uiHelp(width?: number): string {
@@ -75,25 +55,6 @@ export function uiHelp(width?: number): string {
   });
 }
 
-/** The text of `deno task compare --help`. */
-export function compareHelp(width?: number): string {
-  return formatHelp({
-    usage: "deno task compare [flags] OUTPUT OUTPUT ...     (or ./seed compare [flags] OUTPUT OUTPUT ...)",
-    intro: [
-      "Prints runs side by side: how they ended, what came of them, their losses, and the settings that are not the same; " +
-      "and writes a page with their curves over each other.",
-      "OUTPUT is the folder of a run, finished or not.",
-    ],
-    table: COMPARE_TABLE,
-    defaults: { plot: "default: compare.html in the folder that you are in" },
-    width,
-  });
-}
-
-function wantsHelp(args: readonly string[]): boolean {
-  return args.some((arg) => arg === "--help" || arg === "-h");
-}
-
 /**
  * Reads the command line of `deno task ui`. Looks at no file.
  *
@@ -103,35 +64,10 @@ export function parseUiFlags(
   args: readonly string[],
   { folder = callersFolder(), width }: FlagsContext = {},
 ): UiCommand {
-  if (wantsHelp(args)) return { help: uiHelp(width) };
+  if (args.some((arg) => arg === "--help" || arg === "-h")) return { help: uiHelp(width) };
   const { values, positionals } = parseFlags(UI_TABLE, args, { positionals: MOST_RUNS });
   const { port = DEFAULT_PORT, host: hostname = LOOPBACK } = values;
   return { help: undefined, folders: positionals.map((path) => resolvePath(path, folder)), port, hostname };
-}
-
-/**
- * Reads the command line of `deno task compare`. Looks at no file.
- *
- * @throws {UsageError} for a flag that is unknown or wrong, and where no run is named
- */
-export function parseCompareFlags(
-  args: readonly string[],
-  { folder = callersFolder(), width }: FlagsContext = {},
-): CompareCommand {
-  if (wantsHelp(args)) return { help: compareHelp(width) };
-  const { values, positionals } = parseFlags(COMPARE_TABLE, args, { positionals: MOST_RUNS });
-  if (positionals.length === 0) {
-    throw new UsageError(
-      "there is nothing to compare: expected deno task compare OUTPUT OUTPUT ..., the folders of runs",
-    );
-  }
-  const { json = false, plot = json ? undefined : "compare.html" } = values;
-  return {
-    help: undefined,
-    folders: positionals.map((path) => resolvePath(path, folder)),
-    plot: plot === undefined ? undefined : resolvePath(plot, folder),
-    json,
-  };
 }
 
 /** The folder that runs write to where nothing else is said. */

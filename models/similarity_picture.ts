@@ -24,7 +24,9 @@ export interface SimilarityPicture {
   chosen: number[];
   /** Place in `chosen` of the picture's own teacher embedding; -1 where it is not among them. */
   own: number;
+  /** By the teacher's embedding, at the teacher's temperature. */
   teacher: QueueView;
+  /** By the student's, at the student's. */
   student: QueueView;
   /** Cross-entropy of the two softmaxes, in nats: SEED's loss of this picture. */
   crossEntropy: number;

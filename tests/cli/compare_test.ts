@@ -5,7 +5,8 @@ import { fileURLToPath } from "node:url";
 import { shortNames, sparkline } from "../../cli/compare.ts";
 import { UsageError } from "../../cli/flags.ts";
 import { newestRun } from "../../cli/run_folders.ts";
-import { parseCompareFlags, parseUiFlags } from "../../cli/ui_flags.ts";
+import { parseCompareFlags } from "../../cli/compare_flags.ts";
+import { parseUiFlags } from "../../cli/ui_flags.ts";
 import { RecordedRun, recordOf } from "../ui/recorded_run.ts";
 import { runProgram, taskFlags } from "./run_program.ts";
 

@@ -5,6 +5,8 @@ import { pathToFileURL } from "node:url";
 import { modelsOutput } from "../../cli/models.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
 import { ENCODERS, teacherNames } from "../../models/registry.ts";
+import { SAMPLE_TEACHER } from "../../data/sample.ts";
+import { RunFolder } from "../actors/small_run.ts";
 import { ROOT, writeSnippets } from "./snippets.ts";
 
 const CONFIG = JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.json")));
@@ -221,5 +223,55 @@ Deno.test("docs/tutorial.md: its commands run as they are written, one after the
     );
   } finally {
     Deno.removeSync(folder, { recursive: true });
+  }
+});
+
+/** What the commands of docs/distilling.md and docs/judging.md are given besides, so that each takes seconds. */
+const SMALL: Readonly<Record<string, string>> = {
+  distill: "--image-size 32 --batch-size 4 --queue 16 --limit-steps 2 --no-tune",
+  lincls: "--image-size 32 --batch-size 8 --epochs 1",
+  embed: "--image-size 32",
+  ui: "--port 0",
+};
+
+Deno.test("docs/distilling.md, docs/judging.md: their commands run as they are written", {
+  ignore: Deno.env.get("SEED_LONG") !== "1" || Deno.build.os === "windows",
+}, async () => {
+  await describeAdapter(); // `./seed` would install one
+  using data = new RunFolder(24, 10);
+  const folder = Deno.realPathSync(data.makeOutput("here"));
+  const env = {
+    NO_COLOR: "1",
+    INIT_CWD: folder,
+    PATH: [dirname(Deno.execPath()), Deno.env.get("PATH") ?? ""].join(delimiter),
+  };
+  const run = async (line: string) => {
+    const { code, stdout, stderr } = await new Deno.Command("sh", { args: ["-c", line], cwd: folder, env })
+      .output();
+    const decoder = new TextDecoder();
+    assertEquals(code, 0, `${line}\n${decoder.decode(stdout)}${decoder.decode(stderr)}`);
+  };
+  // What the names in the commands stand for.
+  Deno.symlinkSync(join(ROOT, "seed"), join(folder, "seed"));
+  Deno.symlinkSync(data.data, join(folder, "DATA"));
+  Deno.symlinkSync(SAMPLE_TEACHER, join(folder, "moco_v2_800ep_pretrain.pth.tar"));
+  Deno.symlinkSync(SAMPLE_TEACHER, join(folder, "CHECKPOINT"));
+  const [program] = writeSnippets("docs/tutorial.md", folder);
+  await run(
+    `"${Deno.execPath()}" run --quiet -A --config "${ROOT}deno.json" "${program}" imagenet ${PICTURES}`,
+  );
+  await run("mkdir shards; tar cf shards/0.tar -C imagenet/train .");
+  for (const page of ["docs/distilling.md", "docs/judging.md"]) {
+    for (const { text, task, args } of commandsOf(page).filter(({ isWhole }) => isWhole)) {
+      if (args.some((arg) => arg.startsWith("npm:"))) continue; // it fetches some hundred megabytes
+      const line = `${text.replace(/\s#.*$/, "")} ${SMALL[task] ?? ""}`;
+      await run(task === "ui" ? `timeout -s INT 5 ${line}; true` : line);
+      if (text.includes("--output runs/b0")) await run("cp -r runs/b0 runs/r18");
+    }
+  }
+  for (
+    const path of ["compare.html", "features.npy", "sheet.png", "imagenet_tsv/train.tsv", "data/test.tsv"]
+  ) {
+    assert(Deno.statSync(join(folder, path)).size > 0, path);
   }
 });
