@@ -3,6 +3,7 @@
  * for many steps and watches memory and file handles; then it trains another one while actors crash at random, and compares
  * what is saved with a run that nothing happened to. Writes a chart into `docs/`, and prints the figures.
  */
+import * as echarts from "echarts";
 import { join } from "node:path";
 import { Random } from "../data/random.ts";
 import { distill, type DistillOptions, sampleOptions } from "../mod.ts";
@@ -129,32 +130,39 @@ export async function storm(output: string, crashes: number, seed = 1): Promise<
   };
 }
 
-/** Resident memory over the steps. */
-function drawUsage(found: readonly Usage[]): string {
-  const [width, height, left, bottom] = [720, 260, 60, 30];
-  const most = Math.max(...found.map(({ residentMiB }) => residentMiB)) * 1.1;
-  const last = found.at(-1)!.step;
-  const x = (step: number) => left + (step / last) * (width - left - 10);
-  const y = (value: number) => height - bottom - (value / most) * (height - bottom - 10);
-  const line = (of: (usage: Usage) => number) =>
-    found.map((usage) => `${x(usage.step).toFixed(1)},${y(of(usage)).toFixed(1)}`).join(" ");
-  const text = (at: string, content: string, anchor = "start") =>
-    `<text ${at} font-size="12" fill="#808080" text-anchor="${anchor}">${content}</text>`;
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" role="img"
-  aria-label="Memory over ${last} steps">
-<polyline points="${line(({ residentMiB }) => residentMiB)}" fill="none" stroke="#1f77b4" stroke-width="2"/>
-<polyline points="${line(({ heapMiB }) => heapMiB)}" fill="none" stroke="#d6811f" stroke-width="2"/>
-${text(`x="${left}" y="${y(found[0].residentMiB) - 8}"`, "resident memory, MiB")}
-${text(`x="${left}" y="${y(found[0].heapMiB) - 8}"`, "the main thread's heap, MiB")}
-${
-    [0, Math.round(most / 2), Math.round(most)].map((v) =>
-      text(`x="${left - 6}" y="${y(v) + 4}"`, String(v), "end")
-    ).join("\n")
-  }
-${text(`x="${left}" y="${height - 8}"`, "0")}
-${text(`x="${width - 10}" y="${height - 8}"`, `${last} steps`, "end")}
-</svg>
-`;
+/** Resident memory and the main thread's heap over the steps, as an SVG for light and dark pages. */
+export function drawUsage(found: readonly Usage[]): string {
+  const grey = { color: "#808080" };
+  const line = (name: string, color: string, of: (usage: Usage) => number) => ({
+    type: "line" as const,
+    name,
+    data: found.map((usage) => [usage.step, Number(of(usage).toFixed(1))]),
+    showSymbol: false,
+    lineStyle: { color, width: 2 },
+    itemStyle: { color },
+  });
+  const chart = echarts.init(null, null, { renderer: "svg", ssr: true, width: 720, height: 280 });
+  chart.setOption({
+    animation: false,
+    backgroundColor: "transparent",
+    legend: { textStyle: grey, top: 0 },
+    grid: { left: 8, right: 16, top: 40, bottom: 8, containLabel: true },
+    xAxis: { type: "value", name: "steps", nameTextStyle: grey, axisLabel: grey, max: "dataMax" },
+    yAxis: {
+      type: "value",
+      name: "MiB",
+      nameTextStyle: grey,
+      axisLabel: grey,
+      splitLine: { lineStyle: { opacity: 0.4 } },
+    },
+    series: [
+      line("resident memory", "#1f77b4", ({ residentMiB }) => residentMiB),
+      line("the main thread's heap", "#d6811f", ({ heapMiB }) => heapMiB),
+    ],
+  });
+  const svg = chart.renderToSVGString();
+  chart.dispose(); // else it would wait for frames for ever
+  return svg;
 }
 
 if (import.meta.main) {
