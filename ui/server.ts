@@ -11,6 +11,9 @@ const POLL_MS = 500;
 /** News that may wait for a slow reader; who is further behind is told everything anew. */
 const MOST_WAITING = 500;
 
+/** Every address of this machine. */
+const EVERYWHERE = "0.0.0.0";
+
 /** Names that a browser on this machine may call it by: a page of somebody else's name is not let in. */
 const LOOPBACK_NAMES = new Set(["localhost", "127.0.0.1", "[::1]"]);
 
@@ -157,7 +160,7 @@ export function servePage(
     return respond(request, watchers);
   };
   const server = listen(port, hostname, handler);
-  const shown = isLocal ? "localhost" : hostname;
+  const shown = isLocal || hostname === EVERYWHERE ? "localhost" : hostname;
   return {
     url: `http://${shown}:${server.addr.port}/`,
     async [Symbol.asyncDispose]() {
@@ -180,9 +183,17 @@ function listen(
     try {
       return serve(wanted);
     } catch (error) {
-      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+      if (!(error instanceof Deno.errors.AddrInUse)) {
+        throw new UserError(
+          `the page cannot be served at ${hostname}: ${
+            (error as Error).message
+          }. Use ${LOOPBACK}, or ${EVERYWHERE} for every ` +
+            "network that this machine is in",
+          { cause: error },
+        );
+      }
       if (port === DEFAULT_PORT && tried < PORTS_TRIED) continue;
-      throw new UserError(`port ${wanted} is taken by another program: choose another one with --ui PORT`, {
+      throw new UserError(`port ${wanted} is taken by another program: choose another port`, {
         cause: error,
       });
     }
