@@ -16,28 +16,10 @@ import { openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import { initializeQueue } from "../models/initialize.ts";
 import { findEncoder, summarize } from "../models/registry.ts";
-import type augmenter from "./augmenter.ts";
-import { actorUrl } from "./catalog.ts";
-import { type Evaluation, type EvaluationWishes, spawnEvaluation } from "./evaluation.ts";
-import { GALLERY, type InsightEvents, LookClock, Surveyor } from "./insight.ts";
-import { nextOf } from "./batch_number.ts";
-import type {
-  Accuracy,
-  Augmenter,
-  EvaluatedEncoder,
-  Monitor,
-  NamedValues,
-  ProgramProfile,
-  QueueContents,
-  QueueKeeper,
-  StudentTrainer,
-  TeacherEncoder,
-  TrainingLook,
-  TsvReader,
-  ViewSample,
-} from "./messages.ts";
+import { LookClock } from "./insight.ts";
+import { Judge, type JudgeEvents } from "./judge.ts";
+import type { Accuracy, Monitor, TrainingLook, ViewSample } from "./messages.ts";
 import { type DistillOptions, smallViewsOf } from "./options.ts";
-import type queueKeeper from "./queue_keeper.ts";
 import {
   abortable,
   brokenRowHandler,
@@ -50,23 +32,10 @@ import {
   whenAborted,
 } from "./recipe.ts";
 import { ProfileCollector, type RunProfile } from "./run_profile.ts";
-import {
-  type ActorRef,
-  ActorSystem,
-  type Restart,
-  type Supervised,
-  type Supervisor,
-  type TraceSpan,
-} from "./runtime/mod.ts";
+import { ActorSystem, type TraceSpan } from "./runtime/mod.ts";
 import { transpose } from "./student_trainer.ts";
 import { openStudentInit } from "./student_init.ts";
-import type studentTrainer from "./student_trainer.ts";
-import type teacherEncoder from "./teacher_encoder.ts";
-import type tsvReader from "./tsv_reader.ts";
-import { TRAINING_ORDER, type TsvReaderConfig } from "./tsv_reader.ts";
-
-/** Batches that one reader may have on their way: one in each of the stages, so that none has to wait. */
-const BATCHES_UNDER_WAY = 6;
+import { type Start, TrainingRing } from "./training_ring.ts";
 
 /** What came of a distillation. */
 export interface DistillResult {
@@ -115,7 +84,7 @@ export class NothingToDoError extends UserError {
 }
 
 /** What a distillation tells while it runs. */
-export interface DistillEvents extends InsightEvents {
+export interface DistillEvents extends JudgeEvents {
   /** The files are open and fit each other; actors start now. */
   onPlan?(plan: DistillPlan): void;
   /** The actors are spawned. They are the run's own: whoever gets them may ask them for their `stats()`. */
@@ -124,25 +93,12 @@ export interface DistillEvents extends InsightEvents {
   onStep?(report: DistillStep): void;
   /** Some views of the first batch are there to be looked at; small ones come by themselves. */
   onViews?(views: ViewSample): void;
-  /** Somebody was judged by kNN; `step` says for how many steps the student had been trained. */
-  onKnn?(report: { of: "teacher" | "student"; step: number } & Accuracy): void;
   /** A look into a step; its `step` is from 1. */
   onLook?(look: TrainingLook & { step: number }): void;
   /** What an actor did, some of it at a time. */
   onTrace?(actor: string, spans: readonly TraceSpan[]): void;
   /** Where the time went, when all actors have ended; they are only traced where somebody wants to know. */
   onProfile?(profile: RunProfile): void;
-  /** Something a person should know. */
-  onNote?(text: string): void;
-  /** Something is not as expected, and the run goes on. */
-  onWarning?(text: string): void;
-}
-
-/** Where a run begins. */
-interface Start {
-  epoch: number;
-  batch: number;
-  queue: QueueContents;
 }
 
 /**
@@ -194,20 +150,9 @@ export async function runDistillation(
     let checkpoint = "";
     let stepsReported = firstStep;
     let epochsJudged = start.epoch;
-    let epochsUnderWay = 0;
     const lookClock = new LookClock();
     let trained = Promise.withResolvers<void>();
     const endsWithEpoch = totalSteps % batchesPerEpoch === 0;
-    const judgeEpoch = async (epoch: number, values: NamedValues) => {
-      const isKnnDue = options.knnEvery > 0 && (epoch + 1) % options.knnEvery === 0;
-      // Where the evaluation does not keep up with the epochs, it looks at fewer of them.
-      if (!isKnnDue && epochsUnderWay > 0) return;
-      epochsUnderWay++;
-      const accuracy = await judgeStudent?.((epoch + 1) * batchesPerEpoch, values, { knn: isKnnDue });
-      epochsUnderWay--;
-      if (accuracy === undefined) return;
-      events.onNote?.(`weighted kNN after epoch ${epoch + 1}: top-1 ${accuracy.top1.toFixed(1)} %`);
-    };
     const monitor = system.listen<Monitor>("monitor", {
       step({ epoch, batch, loss, lr, lossScale }) {
         const step = epoch * batchesPerEpoch + batch + 1;
@@ -226,7 +171,7 @@ export async function runDistillation(
         if ((epoch + 1) * batchesPerEpoch === totalSteps) trained.resolve();
         else if (weights !== undefined && epoch >= epochsJudged) {
           epochsJudged = epoch + 1;
-          judgeEpoch(epoch, weights).catch(() => {}); // the system says why
+          judge?.epoch(epoch, weights).catch(() => {}); // the system says why
         }
       },
       views(views) {
@@ -259,52 +204,20 @@ export async function runDistillation(
         return { resume, start: there };
       },
     });
-    const gallery = options.insight && options.pictures === undefined ? testData ?? pictures : undefined;
-    const knn = testData === null ? undefined : {
-      bankData: trainPath,
-      queryData: testData.path,
-      ks: [options.knnK],
-      temperature: options.knnT,
-    };
-    const evaluate = knn === undefined && gallery === undefined ? undefined : spawnEvaluation(
-      system,
-      {
-        imageSize: options.imageSize,
-        maxPixels: options.maxPixels,
-        tuning: options.tuning,
-        actors: options.actors,
-        knn,
-        gallery: gallery && { data: gallery.path, ...GALLERY, seed: options.seed },
-      },
+    const judge = Judge.spawn(system, {
+      options,
+      train: pictures,
+      test: testData,
+      batchesPerEpoch,
       monitor,
-      describeRestart(events),
-    );
-    const surveyor = gallery && new Surveyor(system, {
-      data: gallery,
-      seed: options.seed,
-      actors: options.actors,
       events,
-      onRestart: describeRestart(events),
-    });
-    const tell = async (of: "teacher" | "student", step: number, { accuracies, survey }: Evaluation) => {
-      if (survey !== undefined) await surveyor!.report(of, step, survey);
-      if (accuracies !== undefined) events.onKnn?.({ of, step, ...accuracies[0] });
-      return accuracies?.[0];
-    };
-    const judgeStudent = evaluate &&
-      (async (step: number, values: NamedValues, wishes?: EvaluationWishes) =>
-        await tell("student", step, await evaluate({ arch: options.studentArch, values }, wishes)));
-    const judgeTeacher = evaluate && (async () => {
-      const teacher: EvaluatedEncoder = { arch: options.teacherArch, path: options.distill };
-      return await tell("teacher", firstStep, await evaluate(teacher, { views: true }));
     });
     events.onActors?.(system.actors);
-    const untrained = evaluate && ring.weights();
+    const untrained = judge && ring.weights();
     // Next to training, not before it.
-    const before = evaluate && (async () => {
+    const before = judge && (async () => {
       const values = await untrained!;
-      const teacher = await judgeTeacher!();
-      return { teacher, before: await judgeStudent!(firstStep, values) };
+      return { teacher: await judge.teacher(firstStep), student: await judge.student(firstStep, values) };
     })();
     before?.catch(() => {}); // awaited below
 
@@ -329,12 +242,11 @@ export async function runDistillation(
     }
     if (!finished) throw signal!.reason;
 
-    if (knn !== undefined) events.onNote?.("trained; classifying the test pictures by weighted kNN");
-    const judged = await abortable(signal, async () => {
-      const after = await judgeStudent?.(totalSteps, await ring.weights(end));
-      const accuracies = await before;
-      if (after === undefined) return null;
-      return { teacher: accuracies!.teacher!, before: accuracies!.before!, after };
+    if (testData !== null) events.onNote?.("trained; classifying the test pictures by weighted kNN");
+    const knn = await abortable(signal, async () => {
+      const after = await judge?.student(totalSteps, await ring.weights(end));
+      const first = await before;
+      return after === undefined ? null : { teacher: first!.teacher!, before: first!.student!, after };
     });
     if (profile !== undefined) {
       events.onNote?.("measuring every kernel");
@@ -351,7 +263,7 @@ export async function runDistillation(
       firstLoss: mean(losses.slice(0, batchesPerEpoch)),
       lastLoss: mean(losses.slice(-batchesPerEpoch)),
       checkpoint,
-      knn: judged,
+      knn,
     };
   });
   try {
@@ -498,222 +410,4 @@ function checkStudent(
   throw fail(
     `does not fit the student that the flags describe: ${shown}. Check --student-arch, --student-mlp and --dim`,
   );
-}
-
-/** Whose augmentation it is, as the original chooses it: by the teacher, and in main_small-patch.py always SWAV's. */
-function usualAugmentation({ teacherSsl, studentMlp, smallViews }: DistillOptions) {
-  if (smallViews > 0 || teacherSsl === "swav") return "swav";
-  if (teacherSsl === "simclr") return "simclr";
-  return studentMlp ? "mocov2" : "mocov1";
-}
-
-/** What a {@linkcode TrainingRing} is made from. */
-interface TrainingSetup {
-  options: DistillOptions;
-  start: Start;
-  batchesPerEpoch: number;
-  totalSteps: number;
-  path: string;
-  monitor: ActorRef<Monitor>;
-  /** Actors are about to be started again. */
-  onRestart(restart: Restart): void;
-  /** Where a trainer that is started again has to go back to: the newest checkpoint. */
-  returnTo(): Promise<{ resume: string | null; start: Start }>;
-}
-
-/** Within which time restarts are counted. */
-const RESTARTS_WITHIN_MS = 10 * 60_000;
-
-/** Asks that take as long as they take. */
-const PATIENCE = { timeoutMs: Infinity };
-
-/**
- * The ring that trains. It is wired from its end, and whoever crashes is started again with those that send to it: a
- * reader or the augmenter with each other, the teacher or the queue with those too. They begin after the newest batch that
- * the trainer has, and what comes to somebody a second time is passed on and dropped. A trainer that crashes goes back to
- * the newest checkpoint, with all others. Either way the weights are those of a run without a crash, to the bit.
- */
-class TrainingRing {
-  readonly #setup: TrainingSetup;
-  readonly #supervisor: Supervisor;
-  readonly #trainer: Supervised<StudentTrainer>;
-  readonly #keeper: Supervised<QueueKeeper>;
-  readonly #teacher: Supervised<TeacherEncoder>;
-  readonly #augmenter: Supervised<Augmenter>;
-  readonly #readers: Supervised<TsvReader>[];
-  /** What those that are started next begin with. */
-  #start: Start;
-  #resume: string | null;
-  #hasBegun = false;
-  #isWired = false;
-
-  constructor(system: ActorSystem, setup: TrainingSetup) {
-    this.#setup = setup;
-    this.#start = setup.start;
-    const { options, monitor, batchesPerEpoch, path } = setup;
-    this.#resume = options.resume;
-    const { workers, batchSize, imageSize, dim, seed } = options;
-    const small = smallViewsOf(options);
-    const limits = { maxRestarts: options.maxRestarts, withinMs: RESTARTS_WITHIN_MS };
-    this.#supervisor = system.supervise({
-      strategy: "rest-for-one",
-      ...limits,
-      prepare: (restart) => this.#prepare(restart),
-      resume: () => this.#wire(),
-    });
-    this.#trainer = this.#supervisor.spawn<typeof studentTrainer>(
-      "student_trainer",
-      actorUrl("student_trainer", options.actors),
-      () => ({
-        options: { ...options, resume: this.#resume },
-        queue: this.#start.queue,
-        done: { epoch: this.#start.epoch, batch: this.#start.batch },
-        batchesPerEpoch,
-        monitor,
-      }),
-    );
-    this.#keeper = this.#supervisor.spawn<typeof queueKeeper>(
-      "queue_keeper",
-      actorUrl("queue_keeper", options.actors),
-      () => ({
-        size: options.queue,
-        dimension: dim,
-        contents: this.#start.queue,
-        after: { epoch: this.#start.epoch, batch: this.#start.batch - 1 },
-        next: this.#trainer.ref,
-      }),
-    );
-    this.#teacher = this.#supervisor.spawn<typeof teacherEncoder>(
-      "teacher_encoder",
-      actorUrl("teacher_encoder", options.actors),
-      () => ({
-        arch: options.teacherArch,
-        path: options.distill,
-        dimension: dim,
-        batchSize,
-        imageSize,
-        small,
-        mixedPrecision: options.amp,
-        tuning: options.tuning,
-        next: this.#keeper.ref,
-      }),
-    );
-    const input = this.#supervisor.supervise({ strategy: "one-for-all", ...limits });
-    this.#augmenter = input.spawn<typeof augmenter>(
-      "augmenter",
-      actorUrl("augmenter", options.actors),
-      () => ({
-        batchSize,
-        imageSize,
-        views: {
-          kind: "training",
-          augmentation: options.augmentation ?? usualAugmentation(options),
-          seed,
-          first: { epoch: this.#start.epoch, batch: this.#start.batch },
-        },
-        small,
-        viewer: monitor,
-        next: this.#teacher.ref,
-      }),
-    );
-    this.#readers = Array.from({ length: workers }, (_, worker) =>
-      input.spawn<typeof tsvReader>(
-        workers === 1 ? "tsv_reader" : `tsv_reader ${worker}`,
-        actorUrl("tsv_reader", options.actors),
-        (): TsvReaderConfig => ({
-          path,
-          purpose: "train",
-          order: TRAINING_ORDER,
-          worker,
-          workers,
-          seed,
-          batchSize,
-          maxPixels: options.maxPixels,
-          viewBytes: batchSize * imageSize * imageSize * 4,
-          embeddingBytes: batchSize * dim * 4,
-          ...small && {
-            small: {
-              viewBytes: batchSize * small.views * small.imageSize ** 2 * 4,
-              embeddingBytes: batchSize * small.views * dim * 4,
-            },
-          },
-          batchesUnderWay: BATCHES_UNDER_WAY,
-          monitor,
-        }),
-      ));
-    this.#wire().catch(() => {}); // the system says why
-  }
-
-  /** Lets the batches come. */
-  begin(): void {
-    this.#hasBegun = true;
-    if (this.#isWired) this.#read();
-  }
-
-  /** The student's parameters and running statistics. */
-  weights(when: () => Promise<void> = () => Promise.resolve()): Promise<NamedValues> {
-    return this.#supervisor.retry(async () => {
-      await when();
-      return await this.#trainer.ref.ask("weights", undefined, PATIENCE);
-    });
-  }
-
-  /** Asks for a look into the next step. */
-  look(): void {
-    this.#trainer.ref.tell("look").catch(() => {}); // its next life is asked again
-  }
-
-  /** Writes a checkpoint of where training is, and says where. */
-  save(when: () => Promise<void> = () => Promise.resolve()): Promise<string> {
-    return this.#supervisor.retry(async () => {
-      await when();
-      return (await this.#trainer.ref.ask("save", undefined, PATIENCE)).path;
-    });
-  }
-
-  /** How long each kernel takes; nothing may be under way. */
-  async profile(): Promise<[actor: string, profiles: ProgramProfile[]][]> {
-    const actors = [this.#augmenter, this.#teacher, this.#trainer];
-    const found: [string, ProgramProfile[]][] = [];
-    for (const { name, ref } of actors) found.push([name, await ref.ask("profile", undefined, PATIENCE)]);
-    return found;
-  }
-
-  async #prepare(restart: Restart): Promise<void> {
-    this.#setup.onRestart(restart);
-    this.#isWired = false;
-    if (restart.actors.includes(this.#trainer.name)) {
-      const { resume, start } = await this.#setup.returnTo();
-      this.#resume = resume;
-      this.#start = start;
-    } else {
-      const { newest, queue } = await this.#trainer.ref.ask("standing", undefined, PATIENCE);
-      this.#start = { ...nextOf(newest, this.#setup.batchesPerEpoch), queue };
-    }
-  }
-
-  async #wire(): Promise<void> {
-    const readers = this.#readers.map(({ ref }) => ref);
-    await Promise.all([
-      this.#trainer.ref.tell("connect", { readers }),
-      ...readers.map((reader) => reader.tell("connect", { augmenter: this.#augmenter.ref })),
-    ]);
-    this.#isWired = true;
-    if (this.#hasBegun) this.#read();
-  }
-
-  /** The readers of one epoch after the other; each stays as far ahead as its buffers allow. */
-  #read(): void {
-    const { batchesPerEpoch, totalSteps } = this.#setup;
-    const start = this.#start;
-    for (const { ref } of this.#readers) {
-      (async () => {
-        for (let epoch = start.epoch; epoch * batchesPerEpoch < totalSteps; epoch++) {
-          const firstBatch = epoch === start.epoch ? start.batch : 0;
-          const endBatch = Math.min(batchesPerEpoch, totalSteps - epoch * batchesPerEpoch);
-          await ref.ask("read", { epoch, firstBatch, endBatch }, PATIENCE);
-        }
-      })().catch(() => {}); // its next life reads on, or the system says why
-    }
-  }
 }
