@@ -12,6 +12,7 @@ await using run = distill(sampleOptions({
   actors: { tsv_reader: new URL("./camera_reader.ts", import.meta.url).href },
   pictures: 320, // of an epoch; there is no file to tell
   testData: null, // pictures without classes
+  insight: false, // nobody looks on
   studentArch: "mobilenetv3_small",
   epochs: 2,
 }));

@@ -42,6 +42,7 @@ if (import.meta.main) {
     studentArch: "tiny_convnet",
     loss: "soft_seed",
     testData: null, // no kNN
+    insight: false, // nobody looks on
     epochs: 1,
     limitSteps: 40,
   });

@@ -9,7 +9,7 @@ import { type ActorSystem, distill, sampleOptions } from "../mod.ts";
 
 const [output = "output/service", port = "8000"] = Deno.args;
 
-const run = distill(sampleOptions({ output, epochs: 1 }));
+const run = distill(sampleOptions({ output, epochs: 1, insight: false }));
 const gauges = new Map<string, number>();
 let state = "starting";
 let actors: ActorSystem["actors"] = new Map();

@@ -15,7 +15,8 @@ const EPOCHS = KILLS > 2 ? 12 : 2;
 
 function flags(folder: RunFolder, output: string): string[] {
   return `--data ${folder.data} --distill ${SAMPLE_TEACHER} -a mobilenetv3_small --output ${output} -b 4 --queue 16
-    --image-size 32 --epochs ${EPOCHS} -j 2 --save-every 3 --lr 0.1 --warmup-epochs 0 -p 1 --small-views 1 --small-size 16`
+    --image-size 32 --epochs ${EPOCHS} -j 2 --save-every 3 --lr 0.1 --warmup-epochs 0 -p 1 --small-views 1 --small-size 16
+    --no-insight --no-tune`
     .split(/\s+/);
 }
 

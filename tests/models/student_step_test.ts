@@ -294,11 +294,13 @@ Deno.test("StudentStep takes no step on pictures that are NaN where it is told t
     assert(Number.isFinite((await step(pictures)).loss));
   }));
 
-Deno.test("StudentStep in mixed precision comes near to what float32 gives", () =>
+Deno.test("StudentStep in mixed precision comes near to what float32 gives", {
+  ignore: !isLong, // kernels in float16 take half a minute to compile on a software adapter
+}, () =>
   withGpu(async (gpu) => {
     if (!gpu.adapter.hasHalf) return console.log(`skipped: ${gpu.adapter.name} has no float16`);
     const settings = { batch: 8, imageSize: 32, queueSize: 16 };
-    for (const name of isLong ? ["resnet18", "mobilenetv3_large", "efficientnet_b0"] : ["resnet18"]) {
+    for (const name of ["resnet18", "mobilenetv3_large", "efficientnet_b0"]) {
       const full = await trainShortly(gpu, name, settings, 1);
       const lossScale = { ...INITIAL_LOSS_SCALE, scale: 1024 };
       const mixed = await trainShortly(gpu, name, { ...settings, mixedPrecision: true, lossScale }, 1);
