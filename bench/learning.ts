@@ -66,7 +66,12 @@ async function trained(
   changes: Partial<Parameters<typeof sampleOptions>[0]>,
 ): Promise<string> {
   say(`${name}: training`);
-  const options = sampleOptions({ testData: null, ...changes, output: makeFolder(folder, name) });
+  const options = sampleOptions({
+    testData: null,
+    insight: false,
+    ...changes,
+    output: makeFolder(folder, name),
+  });
   const { checkpoint, firstLoss, lastLoss } = await runDistillation(options);
   say(`${name}: mean loss ${firstLoss.toFixed(3)} in the first epoch, ${lastLoss.toFixed(3)} in the last`);
   return checkpoint;

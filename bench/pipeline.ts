@@ -27,6 +27,7 @@ export async function measurePipeline(studentArch: string, imageSize: number): P
       batchSize: BATCH,
       limitSteps: STEPS,
       testData: null,
+      insight: false,
     });
     await runDistillation(options, { onProfile: (found) => profile = found });
     const stages = sharesOf(profile!, { actor: "student_trainer", message: "train" })
