@@ -54,6 +54,8 @@ export interface EmbeddingOptions {
   workers: number;
   /** Actors of one's own in the places of built-in ones. */
   actors?: ActorModules;
+  /** Modules, as text of their URLs, that register encoders; every Worker imports them. */
+  plugins?: string[];
   /** How many pictures, chosen by the seed, to find the k most similar ones of; `null` for none. */
   neighbours: { queries: number; k: number; seed: number } | null;
 }
@@ -209,7 +211,7 @@ async function embedOnce(
 ): Promise<EmbeddingResult> {
   const { dimension } = options;
   using search = await NeighbourSearch.open(options, dataset.rowCount);
-  const system = new ActorSystem({ watchdog: watchdogOf(events) });
+  const system = new ActorSystem({ imports: options.plugins, watchdog: watchdogOf(events) });
   return await system.run(async () => {
     const taken = { pictures: 0, changed: Promise.withResolvers<void>() };
     const monitor = system.listen<ReaderMonitor>("monitor", {

@@ -17,7 +17,10 @@ import {
 import { ActorSystem } from "./runtime/mod.ts";
 
 /** What a kNN evaluation needs besides an encoder. Paths are absolute. */
-export type KnnOptions = KnnSettings & Omit<EvaluationSettings, "knn" | "gallery">;
+export interface KnnOptions extends KnnSettings, Omit<EvaluationSettings, "knn" | "gallery"> {
+  /** Modules, as text of their URLs, that register encoders; every Worker imports them. */
+  plugins?: string[];
+}
 
 /** What the command line and the library take where nothing is said. */
 export const KNN_DEFAULTS: Readonly<Pick<KnnOptions, "ks" | "temperature" | "imageSize">> = {
@@ -57,7 +60,7 @@ export async function runKnnEvaluation(
   const queries = await lookAtData(options.queryData, events);
   checkSameClasses(bank, queries);
   events.onPlan?.({ bankPictures: bank.rowCount, queryPictures: queries.rowCount });
-  const system = new ActorSystem({ watchdog: watchdogOf(events) });
+  const system = new ActorSystem({ imports: options.plugins, watchdog: watchdogOf(events) });
   return await system.run(async () => {
     const monitor = system.listen<ReaderMonitor>("monitor", {
       warning: warningHandler(events),

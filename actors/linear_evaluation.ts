@@ -189,7 +189,7 @@ async function evaluateOnce(
     milestones: options.schedule,
   });
 
-  const system = new ActorSystem({ watchdog: watchdogOf(events) });
+  const system = new ActorSystem({ imports: options.plugins, watchdog: watchdogOf(events) });
   return await system.run(async () => {
     const monitor = system.listen<LinearMonitor>("monitor", {
       step({ epoch, batch, scores, learningRates }) {

@@ -55,6 +55,8 @@ export interface LinearOptions {
   classes: number | null;
   /** Actors of one's own in the places of built-in ones. */
   actors?: ActorModules;
+  /** Modules, as text of their URLs, that register encoders; every Worker imports them. */
+  plugins?: string[];
   /** Seed of the classifier's weights, the order of the pictures and their augmentation. */
   seed: number;
 }
@@ -72,6 +74,7 @@ export type LinearDefaults = Omit<
   | "evaluate"
   | "classes"
   | "actors"
+  | "plugins"
 >;
 
 /** Defaults for one's own pictures: the original's, which are MoCo's for ImageNet. */

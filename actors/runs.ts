@@ -25,6 +25,7 @@ import type { GalleryPictures, SurveyReport } from "./insight.ts";
 import type { Accuracy, EvaluatedEncoder, TrainingLook, ViewSample } from "./messages.ts";
 import type { DistillOptions } from "./options.ts";
 import type { RunProfile } from "./run_profile.ts";
+import { importPlugins } from "./plugins.ts";
 import { Run, type RunSettings } from "./run.ts";
 import type { ActorSystem, TraceSpan } from "./runtime/mod.ts";
 
@@ -114,7 +115,7 @@ export function distill(
   { profile = false, trace = false, lock, ...settings }: DistillSettings = {},
 ): Run<DistillEvent, DistillResult> {
   return new Run(async (tell, signal) => {
-    for (const plugin of input.plugins ?? []) await import(plugin);
+    await importPlugins(input.plugins);
     const options = await resolveDistillInput(input);
     using _held = await holdOutput(options.output, lock);
     return await runDistillation(options, {
@@ -164,6 +165,7 @@ export function linearProbe(
   { lock, ...settings }: OutputSettings = {},
 ): Run<LinearEvent, LinearResult> {
   return new Run(async (tell, signal) => {
+    await importPlugins(input.plugins);
     const which = input.which ?? "student";
     const arch = await archOf(input.pretrained, input.arch, which);
     const options = {
@@ -221,11 +223,13 @@ export type KnnInput =
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  */
 export function knn({ encoder, ...input }: KnnInput, settings?: RunSettings): Run<KnnEvent, Accuracy[]> {
-  return new Run((tell, signal) =>
-    runKnnEvaluation(encoder, { ...KNN_DEFAULTS, ...input }, {
+  return new Run(async (tell, signal) => {
+    await importPlugins(input.plugins);
+    return await runKnnEvaluation(encoder, { ...KNN_DEFAULTS, ...input }, {
       onPlan: (plan) => tell({ type: "plan", ...plan }),
       onWarning: (text) => tell({ type: "warning", text }),
-    }, signal), settings);
+    }, signal);
+  }, settings);
 }
 
 /** What an embedding tells. */
@@ -265,6 +269,7 @@ export class EmbedRun extends Run<EmbedEvent, EmbeddingResult> {
  */
 export function embed({ pretrained, which, arch, ...input }: EmbedInput, settings?: RunSettings): EmbedRun {
   return new EmbedRun(async (tell, signal) => {
+    await importPlugins(input.plugins);
     const data = (await Deno.stat(input.data)).isFile
       ? input.data
       : await resolveDataset(input.data, "train");

@@ -17,6 +17,7 @@ import { formatDuration } from "./duration.ts";
 import { checkDistillInputs } from "./inputs.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { OutputFolder } from "./output_folder.ts";
+import { loadPlugin } from "./plugin.ts";
 import { describeProfile, writeTrace } from "./profile_report.ts";
 import { RunConsole } from "./run_console.ts";
 import { reportError, runMain } from "./run_main.ts";
@@ -98,6 +99,7 @@ function figuresOf(
 }
 
 async function main(): Promise<void> {
+  await loadPlugin(Deno.args);
   const command = parseDistillFlags(Deno.args, {
     encoders: studentNames(),
     teachers: teacherNames(),

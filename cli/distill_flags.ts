@@ -19,9 +19,12 @@ import {
   type RetiredFlag,
   UsageError,
 } from "./flags.ts";
+import { augmentationNames } from "../kernels/image/view_recipes.ts";
+import { lossNames } from "../models/loss/losses.ts";
 import type { PageOptions } from "../ui/server.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
+import { pluginFlag, pluginUrls } from "./plugin.ts";
 import { runName } from "./run_name.ts";
 
 /** Defaults of the original that would not work as they are, or that its own help contradicts. */
@@ -79,6 +82,7 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
       group: MODELS,
       help: "the teacher's checkpoint, a PyTorch file; required with --data",
     },
+    plugin: pluginFlag(MODELS),
     dim: { kind: "integer", min: 1, group: MODELS, help: "numbers in an embedding" },
     studentMlp: {
       kind: "boolean",
@@ -132,6 +136,12 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
         "each epoch",
     },
     keep: { kind: "integer", min: 0, group: DATA, help: "newest checkpoints to keep; 0 keeps all" },
+    augmentation: {
+      kind: "choice",
+      values: augmentationNames(),
+      group: DATA,
+      help: "rule by which views are drawn",
+    },
     imageSize: {
       kind: "integer",
       min: 8,
@@ -206,6 +216,7 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
       help: "seed of the student's weights, the order of the pictures and their augmentation",
     },
 
+    loss: { kind: "choice", values: lossNames(), group: LOSS, help: "what is trained on" },
     queue: {
       kind: "integer",
       min: 1,
@@ -394,6 +405,9 @@ export function distillHelp(context: DistillFlagsContext): string {
       testData: "default: test.tsv, val/ or the like in the folder of --data, where it is there",
       output: "default: a new folder under output/",
       recipe: "default: none",
+      plugin: "default: none",
+      augmentation: "default: the teacher's, as the original chooses it; swav with --small-views",
+      loss: "default: seed",
       studentInit: "default: fresh weights",
       tensorboard: "default: on",
       profile: "default: off",
@@ -477,6 +491,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     studentInit,
     saveEvery,
     limitSteps,
+    plugin,
     ...rest
   } = given;
   const resumesIfThere = resume === "auto";
@@ -499,6 +514,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     saveEvery: saveEvery === undefined ? null : parseSaveEvery(saveEvery),
     limitSteps: limitSteps ?? null,
     tuning: null,
+    plugins: pluginUrls(plugin, folder),
   };
   warnings.push(...checkTogether(options, given));
   const page = readPageFlags({ ui, uiHost }, warnings);

@@ -14,6 +14,7 @@ import { type EmbeddingWriter, namesPath, openEmbeddingWriter, openNamesWriter }
 import { encoderTable } from "./encoder_table.ts";
 import { checkEmbedInputs } from "./inputs.ts";
 import { interruptSignal } from "./interrupt.ts";
+import { loadPlugin } from "./plugin.ts";
 import { requireNew } from "./require_new.ts";
 import { runMain } from "./run_main.ts";
 
@@ -26,10 +27,10 @@ async function embedInto(
   progress: CountProgress,
   signal: AbortSignal,
 ): Promise<EmbeddingResult> {
-  const { encoder, data, output, batchSize, imageSize, maxPixels, workers, neighbours } = options;
+  const { encoder, data, output, batchSize, imageSize, maxPixels, workers, neighbours, plugins } = options;
   if (!("path" in encoder)) throw new TypeError("only a checkpoint's encoder is embedded with");
   const { path: pretrained, arch, which } = encoder;
-  const shape = { output, batchSize, imageSize, maxPixels, workers, neighbours };
+  const shape = { output, batchSize, imageSize, maxPixels, workers, neighbours, plugins };
   await using run = embed({ pretrained, arch, which, data, ...shape }, { signal });
   let total: number | undefined;
   let done = 0;
@@ -88,6 +89,7 @@ async function describeNeighbours(
 }
 
 async function main(): Promise<void> {
+  await loadPlugin(Deno.args);
   const command = parseEmbedFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name), encoderTable });
   if (command.help !== undefined) return console.log(command.help);
   const { file, sheet, force } = command;

@@ -10,6 +10,7 @@ import { encoderFlags, type EncoderFlagsContext } from "./encoder_flags.ts";
 import { type FlagTable, maxPixelsFlag, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
+import { pluginUrls } from "./plugin.ts";
 
 const ENCODER = "Encoder";
 const FILES = "Pictures and files";
@@ -100,7 +101,7 @@ function makeTable(context: EncoderFlagsContext) {
 export interface EmbedRequest extends
   Pick<
     EmbeddingOptions,
-    "output" | "data" | "batchSize" | "imageSize" | "maxPixels" | "workers" | "neighbours"
+    "output" | "data" | "batchSize" | "imageSize" | "maxPixels" | "workers" | "neighbours" | "plugins"
   > {
   pretrained: string;
   /** `null` where the checkpoint tells. */
@@ -198,6 +199,7 @@ export function parseEmbedFlags(args: readonly string[], context: EncoderFlagsCo
       imageSize: imageSize ?? (data === undefined ? DEFAULTS.sampleImageSize : DEFAULTS.imageSize),
       maxPixels: values.maxPixels ?? DEFAULT_MAX_PIXELS,
       workers: values.workers ?? DEFAULTS.workers,
+      plugins: pluginUrls(values.plugin, folder),
       neighbours: neighbours === undefined ? null : {
         queries: values.queries ?? DEFAULTS.queries,
         k: values.knnK ?? DEFAULTS.k,

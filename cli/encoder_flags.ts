@@ -1,5 +1,6 @@
 /** The flags of commands that look at an encoder: which checkpoint, and what in it. */
 import type { FlagsContext, FlagTable } from "./flags.ts";
+import { pluginFlag } from "./plugin.ts";
 
 /** What such a program depends on besides the arguments. */
 export interface EncoderFlagsContext extends FlagsContext {
@@ -33,6 +34,7 @@ export function encoderFlags({ encoders, encoderTable }: EncoderFlagsContext, gr
       group,
       help: "which encoder of a distillation's checkpoint",
     },
+    plugin: pluginFlag(group),
   } as const satisfies FlagTable;
 }
 

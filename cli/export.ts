@@ -2,6 +2,7 @@
 import { exportEncoder, type ExportOptions, type ExportResult } from "../models/export/export_encoder.ts";
 import { ENCODERS } from "../models/registry.ts";
 import { parseExportFlags } from "./export_flags.ts";
+import { loadPlugin } from "./plugin.ts";
 import { CLEAR_LINE, openTerminal } from "./progress.ts";
 import { runMain } from "./run_main.ts";
 
@@ -38,6 +39,7 @@ function describeResult(options: ExportOptions, result: ExportResult): string[] 
 }
 
 async function main(): Promise<void> {
+  await loadPlugin(Deno.args);
   const command = parseExportFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name) });
   if (command.help !== undefined) {
     console.log(command.help);

@@ -9,6 +9,7 @@ import {
 import { type FlagsContext, type FlagTable, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
+import { pluginFlag } from "./plugin.ts";
 
 const WHAT = "What is exported";
 const FILE = "File";
@@ -48,6 +49,7 @@ function makeTable(encoders: readonly string[]) {
       group: WHAT,
       help: "encoder in the checkpoint",
     },
+    plugin: pluginFlag(WHAT),
 
     output: {
       kind: "text",

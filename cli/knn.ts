@@ -5,10 +5,12 @@ import { encoderTable } from "./encoder_table.ts";
 import { checkKnnInputs } from "./inputs.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { parseKnnFlags } from "./knn_flags.ts";
+import { loadPlugin } from "./plugin.ts";
 import { runMain } from "./run_main.ts";
 import { formatTable } from "./table.ts";
 
 async function main(): Promise<void> {
+  await loadPlugin(Deno.args);
   const command = parseKnnFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name), encoderTable });
   if (command.help !== undefined) return console.log(command.help);
   const { encoder, options } = await checkKnnInputs(command.request);

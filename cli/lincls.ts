@@ -15,6 +15,7 @@ import { checkLinclsInputs } from "./inputs.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { parseLinclsFlags } from "./lincls_flags.ts";
 import { OutputFolder } from "./output_folder.ts";
+import { loadPlugin } from "./plugin.ts";
 import { RunConsole } from "./run_console.ts";
 import { reportError, runMain } from "./run_main.ts";
 import { endOf, type RecordedInput, type RunEnd, RunRecorder } from "./run_recorder.ts";
@@ -91,6 +92,7 @@ function figuresOf({ scores, chosen }: LinearResult, seconds: number): RunFigure
 }
 
 async function main(): Promise<void> {
+  await loadPlugin(Deno.args);
   const command = parseLinclsFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name), encoderTable });
   if (command.help !== undefined) return console.log(command.help);
   const options = await checkLinclsInputs(command.options);

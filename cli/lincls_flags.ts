@@ -22,6 +22,7 @@ import {
 } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
+import { pluginUrls } from "./plugin.ts";
 import { runName } from "./run_name.ts";
 
 /** Defaults of the original that differ. */
@@ -258,6 +259,7 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
     resume,
     evaluate,
     classes,
+    plugin,
     ...rest
   } = values;
   if (pretrained === undefined && resume === undefined && arch === undefined) {
@@ -284,6 +286,7 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
     resume: path(resume),
     evaluate: evaluate ?? false,
     classes: classes ?? null,
+    plugins: pluginUrls(plugin, folder),
   };
   if (options.startEpoch >= options.epochs) {
     throw new UsageError(

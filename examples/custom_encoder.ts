@@ -4,7 +4,6 @@
  *
  *     deno run -A examples/custom_encoder.ts OUTPUT
  */
-import { distill, sampleOptions } from "../mod.ts";
 import { globalAveragePool, projectionHead, registerEncoder, registerLoss, seedLoss } from "../parts.ts";
 
 const FEATURES = 64;
@@ -35,6 +34,8 @@ registerEncoder({
 registerLoss("soft_seed", (graph, inputs) => seedLoss(graph, { ...inputs, teacherTemperature: 0.05 }));
 
 if (import.meta.main) {
+  // Not needed by the Workers, which load this file too.
+  const { distill, sampleOptions } = await import("../mod.ts");
   const [output = "output/custom_encoder"] = Deno.args;
   const options = sampleOptions({
     output,

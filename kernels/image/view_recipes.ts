@@ -25,11 +25,16 @@ export function registerAugmentation(name: string, recipe: MakeViewRecipe): void
   recipes.set(name, recipe);
 }
 
+/** Names of all of them. */
+export function augmentationNames(): string[] {
+  return [...recipes.keys()];
+}
+
 /** The recipe of a name. Throws a {@linkcode UserError} that lists the known ones. */
 export function findViewRecipe(name: string): MakeViewRecipe {
   const recipe = recipes.get(name);
   if (recipe === undefined) {
-    throw new UserError(`there is no augmentation "${name}"; known are ${[...recipes.keys()].join(", ")}`);
+    throw new UserError(`there is no augmentation "${name}"; known are ${augmentationNames().join(", ")}`);
   }
   return recipe;
 }

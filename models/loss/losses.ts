@@ -19,11 +19,16 @@ export function registerLoss(name: string, loss: Loss): void {
   losses.set(name, loss);
 }
 
+/** Names of all of them. */
+export function lossNames(): string[] {
+  return [...losses.keys()];
+}
+
 /** The loss of a name. Throws a {@linkcode UserError} that lists the known ones. */
 export function findLoss(name: string): Loss {
   const loss = losses.get(name);
   if (loss === undefined) {
-    throw new UserError(`there is no loss "${name}"; known are ${[...losses.keys()].join(", ")}`);
+    throw new UserError(`there is no loss "${name}"; known are ${lossNames().join(", ")}`);
   }
   return loss;
 }
