@@ -160,7 +160,8 @@ async function main(): Promise<void> {
           firstStep,
           epochs: options.epochs,
         });
-        if (isResuming) folder.dropMetricsFrom(Math.floor(firstStep / stepsPerEpoch), firstStep);
+        // The student is judged as it is at first, and the teacher too.
+        if (isResuming) folder.dropMetricsFrom(Math.floor(firstStep / stepsPerEpoch), firstStep, firstStep);
         runEvents = writer &&
           new RunEvents(writer, { stepsPerEpoch: event.batchesPerEpoch, batchSize: options.batchSize });
         return shown.start({

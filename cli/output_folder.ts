@@ -185,9 +185,10 @@ export class OutputFolder implements Disposable {
    *
    * @param epoch where the run goes on, from 0
    * @param stepsDone of the whole run; those of `epoch` among them are kept
+   * @param scoresUntil the first step that is judged again
    */
-  dropMetricsFrom(epoch: number, stepsDone: number): number {
-    dropRows<ScoreRow>(join(this.path, "scores.jsonl"), ({ step }) => step < stepsDone);
+  dropMetricsFrom(epoch: number, stepsDone: number, scoresUntil: number = stepsDone + 1): number {
+    dropRows<ScoreRow>(join(this.path, "scores.jsonl"), ({ step }) => step < scoresUntil);
     this.#metrics.close();
     try {
       return dropRows<MetricsRow>(

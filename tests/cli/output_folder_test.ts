@@ -103,6 +103,28 @@ Deno.test(
 );
 
 Deno.test(
+  "OutputFolder drops the scores of what is judged again",
+  inFolder((path) => {
+    const score = (step: number) => ({ of: "student", by: "knn", step, top1: 1, top5: 2 }) as const;
+    {
+      using first = OutputFolder.open(path);
+      for (const step of [0, 2, 4, 6]) first.score(score(step));
+    }
+    using second = OutputFolder.open(path, { isResuming: true });
+    const steps = () =>
+      Deno.readTextFileSync(join(path, "scores.jsonl")).trimEnd().split("\n").map((line) =>
+        JSON.parse(line).step
+      );
+    second.dropMetricsFrom(1, 4);
+    assertEquals(steps(), [0, 2, 4]);
+    second.dropMetricsFrom(1, 4, 4);
+    assertEquals(steps(), [0, 2]);
+    second.score(score(4));
+    assertEquals(steps(), [0, 2, 4]);
+  }),
+);
+
+Deno.test(
   "OutputFolder says which line of metrics.jsonl it cannot resume after",
   inFolder((path) => {
     Deno.writeTextFileSync(join(path, "metrics.jsonl"), '{"epoch":0}\nepoch 1\n');
