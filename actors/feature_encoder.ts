@@ -1,5 +1,6 @@
 /** Embeds views with a frozen encoder from a checkpoint, and passes them on with its features or embeddings. */
 import { openGpu } from "../kernels/gpu.ts";
+import type { Tuning } from "../kernels/tuning/tuning.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import { FrozenEncoder } from "../models/inference.ts";
 import { initialize } from "../models/initialize.ts";
@@ -24,13 +25,15 @@ export interface FeatureEncoderConfig {
   batchSize: number;
   /** Side of a view, in pixels. */
   imageSize: number;
+  /** What was measured of the adapter. */
+  tuning?: Tuning | null;
   /** Who gets the rows. */
   next: ActorRef<FeatureTaker>;
 }
 
 export default defineActor<Encoder, FeatureEncoderConfig>(async (config, context) => {
-  const { encoder: choice, output, batchSize: batch, imageSize, next } = config;
-  const gpu = await openGpu(context.name);
+  const { encoder: choice, output, batchSize: batch, imageSize, tuning, next } = config;
+  const gpu = await openGpu(context.name, tuning);
   context.onStop(() => gpu.destroy());
   const shared = { batch, imageSize, output };
 

@@ -339,6 +339,7 @@ function spawnLine(
       output: "feature",
       batchSize,
       imageSize,
+      tuning: options.tuning,
       next: trainer,
     },
   );

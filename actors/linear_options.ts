@@ -1,6 +1,7 @@
 /** Everything that a linear evaluation can be told, with the names of the original's flags (main_lincls.py). */
 import type { ActorModules } from "./catalog.ts";
 import { DEFAULT_MAX_PIXELS } from "../data/decode.ts";
+import type { Tuning } from "../kernels/tuning/tuning.ts";
 import type { EncoderRole } from "../models/registry.ts";
 
 export type { EncoderRole };
@@ -57,6 +58,8 @@ export interface LinearOptions {
   actors?: ActorModules;
   /** Modules, as text of their URLs, that register encoders; every Worker imports them. */
   plugins?: string[];
+  /** What was measured of the adapter (`tuneAdapter`); what is usual of its kind where it is left out. */
+  tuning?: Tuning | null;
   /** Seed of the classifier's weights, the order of the pictures and their augmentation. */
   seed: number;
 }
@@ -75,6 +78,7 @@ export type LinearDefaults = Omit<
   | "classes"
   | "actors"
   | "plugins"
+  | "tuning"
 >;
 
 /** Defaults for one's own pictures: the original's, which are MoCo's for ImageNet. */

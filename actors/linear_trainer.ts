@@ -347,7 +347,7 @@ async function loadProbes(
 
 export default defineActor<LinearTrainer, LinearTrainerConfig>(async (config, context) => {
   const { options, features, classes } = config;
-  const gpu = await openGpu(context.name);
+  const gpu = await openGpu(context.name, options.tuning);
   context.onStop(() => gpu.destroy());
   const probes = await LinearProbes.create(gpu, {
     features,

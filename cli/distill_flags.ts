@@ -17,6 +17,7 @@ import {
   parseFlags,
   readPageFlags,
   type RetiredFlag,
+  tuneFlag,
   UsageError,
 } from "./flags.ts";
 import { augmentationNames } from "../kernels/image/view_recipes.ts";
@@ -278,13 +279,7 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
       help:
         "write an event file for TensorBoard: losses, learning rate, kNN, throughput, and views of a batch",
     },
-    tune: {
-      kind: "boolean",
-      group: GENERAL,
-      help:
-        "measure once which kernels are fastest on this adapter, which takes some seconds, and keep that for later runs; " +
-        "a run that is resumed uses what it began with",
-    },
+    tune: tuneFlag(GENERAL),
     traceActors: {
       kind: "boolean",
       group: GENERAL,

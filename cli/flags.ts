@@ -417,6 +417,17 @@ export function maxPixelsFlag(group: string) {
   } as const;
 }
 
+/** The flag of tasks that train. */
+export function tuneFlag(group: string) {
+  return {
+    kind: "boolean",
+    group,
+    help:
+      "measure once which kernels are fastest on this adapter, which takes some seconds, and keep that for later runs; " +
+      "a run that is resumed uses what it began with",
+  } as const;
+}
+
 /** The flags of tasks that serve the page. */
 export function pageFlags(group: string) {
   return {

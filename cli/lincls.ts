@@ -19,6 +19,7 @@ import { loadPlugin } from "./plugin.ts";
 import { RunConsole } from "./run_console.ts";
 import { reportError, runMain } from "./run_main.ts";
 import { endOf, type RecordedInput, type RunEnd, RunRecorder } from "./run_recorder.ts";
+import { findTuning } from "./run_tuning.ts";
 import { formatTable } from "./table.ts";
 import { EventWriter } from "./tensorboard/event_writer.ts";
 
@@ -170,6 +171,7 @@ async function main(): Promise<void> {
   let result: LinearResult;
   let end: RunEnd = { status: "failed" };
   try {
+    if (command.tune) options.tuning = await findTuning(options, shown);
     const run = linearProbe(options, { signal: interrupt.signal, lock: folder.lock });
     for await (const event of run) take(event);
     result = await run.result;

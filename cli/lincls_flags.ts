@@ -18,6 +18,7 @@ import {
   parseFlags,
   readPageFlags,
   type RetiredFlag,
+  tuneFlag,
   UsageError,
 } from "./flags.ts";
 import { formatHelp } from "./help.ts";
@@ -138,6 +139,7 @@ function makeTable(context: EncoderFlagsContext) {
       help: "steps between two lines in log.txt, and on the screen where it is no terminal",
     },
     tensorboard: { kind: "boolean", group: DATA, help: "write an event file for TensorBoard" },
+    tune: tuneFlag(GENERAL),
     ...pageFlags(GENERAL),
     ...outputFlags(GENERAL),
     help: { kind: "boolean", short: "h", group: GENERAL, help: "show this text" },
@@ -180,6 +182,8 @@ export type LinclsCommand =
     options: LinclsRequest;
     /** Write an event file for TensorBoard. */
     tensorboard: boolean;
+    /** Use kernels that are fast on this very adapter, which is measured where that was not done before. */
+    tune: boolean;
     quiet: boolean;
     /** Show everything as JSON. */
     json: boolean;
@@ -217,6 +221,7 @@ export function linclsHelp(context: LinclsFlagsContext): string {
       arch: "default: recognised from the checkpoint; the original: resnet50",
       which: "default: student",
       tensorboard: "default: on",
+      tune: "default: on",
       classes: "default: as many as the labels say",
       testData: "default: test.tsv, val/ or the like in DATA",
       output: "default: a new folder under output/",
@@ -250,6 +255,7 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
     ui,
     uiHost,
     tensorboard = true,
+    tune = true,
     help: _,
     arch,
     pretrained,
@@ -298,5 +304,5 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
     throw new UsageError(`--lr ${options.lr.join(",")} has a learning rate twice; give each once`);
   }
   const page = readPageFlags({ ui, uiHost }, warnings);
-  return { help: undefined, options, tensorboard, quiet, json, page, warnings };
+  return { help: undefined, options, tensorboard, tune, quiet, json, page, warnings };
 }

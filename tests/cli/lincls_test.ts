@@ -40,6 +40,7 @@ Deno.test("lincls judges a checkpoint, writes its files, and evaluates what it w
     "report.html",
     "run.json",
     "scores.jsonl",
+    "tuning.json",
   ]);
   const record = JSON.parse(Deno.readTextFileSync(join(output, "run.json")));
   assertEquals([record.task, record.status, record.plan.totalSteps], ["lincls", "finished", 3 * 4]);
@@ -51,7 +52,7 @@ Deno.test("lincls judges a checkpoint, writes its files, and evaluates what it w
   for (const { fingerprint } of record.inputs) assertMatch(fingerprint, /^[0-9a-f]{64}$/);
   const [, best] = /^the best is (\S+) %, with learning rate (\S+)$/m.exec(ended.stdout)!;
   const again = await lincls(
-    ..."-e --image-size 32 -b 16 -j 1 --lr 0.03 0.3".split(" "),
+    ..."-e --image-size 32 -b 16 -j 1 --lr 0.03 0.3 --no-tune".split(" "),
     ...["--resume", join(output, "model_best.pth.tar"), "--output", join(folder.path, "again"), folder.data],
   );
   assertEquals([again.code, again.stderr], [0, ""]);

@@ -38,6 +38,7 @@ Deno.test("an encoder of one's own is distilled, judged, embedded with and expor
     "8",
     "-j",
     "1",
+    "--no-tune",
     "--output",
     join(output, "linear"),
   );

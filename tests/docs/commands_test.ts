@@ -182,8 +182,8 @@ Deno.test("docs/tutorial.md: its commands run as they are written, one after the
     let said = "";
     for (const command of commands) {
       // Fewer pictures and steps, and the configuration that lies beside the program otherwise.
-      const line = command.includes("--limit-steps 20")
-        ? `${command} --no-tune` // which the resumed run then goes on with
+      const line = /--limit-steps 20| lincls /.test(command)
+        ? `${command} --no-tune`
         : command.includes("pictures.ts")
         ? `${command.replace(" run ", ` run --config "${ROOT}deno.json" `)} ${PICTURES}`
         : command.includes("--resume auto")
@@ -231,7 +231,7 @@ Deno.test("docs/tutorial.md: its commands run as they are written, one after the
 /** What the commands of docs/distilling.md and docs/judging.md are given besides, so that each takes seconds. */
 const SMALL: Readonly<Record<string, string>> = {
   distill: "--image-size 32 --batch-size 4 --queue 16 --limit-steps 2 --no-tune",
-  lincls: "--image-size 32 --batch-size 8 --epochs 1",
+  lincls: "--image-size 32 --batch-size 8 --epochs 1 --no-tune",
   embed: "--image-size 32",
   ui: "--port 0",
 };
