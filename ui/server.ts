@@ -91,7 +91,8 @@ class Watchers {
     return this.#polling ??= (async () => {
       try {
         for (const reader of this.#readers) {
-          const news = await reader.poll();
+          // What cannot be read now may be later; whoever serves the page must not end by it.
+          const news = await reader.poll().catch(() => []);
           for (const controller of this.#controllers) {
             if ((controller.desiredSize ?? 0) > 0) this.#send(controller, news);
             else this.#drop(controller);

@@ -140,7 +140,15 @@ export class Curves {
         ): Point => [step, top1]);
         return { ...line, points, style };
       }),
-      { yAxis: valueAxis("%", { min: 0, max: largestShown }) },
+      {
+        yAxis: valueAxis("%", { min: 0, max: largestShown }),
+        // Up to the newest step, however few the scores are.
+        xAxis: valueAxis("", {
+          min: 0,
+          max: Math.max(1, ...shown.map(({ run }) => run.last?.step ?? run.scores.at(-1)?.step ?? 0)),
+          splitLine: { show: false },
+        }),
+      },
     );
   }
 }
