@@ -87,7 +87,14 @@ testInBrowser("the page says when the program is gone, and goes on when it is ba
   await says(page, "status", /The program is not there/);
   assertEquals(await page.locator("#status").getAttribute("data-status"), "lost");
 
-  // A run that was killed goes on from an earlier checkpoint.
+  // It was killed a while ago.
+  const actors = { at: "2026-01-02T03:05:00.000Z", actors: [] };
+  run.write("actors.json", actors);
+  server = servePage([run.path], { port });
+  await says(page, "status", /No sign of life since/);
+  await server[Symbol.asyncDispose]();
+  run.write("actors.json", { ...actors, at: new Date().toISOString() });
+  // And goes on from an earlier checkpoint.
   Deno.removeSync(join(run.path, "metrics.jsonl"));
   run.addSteps(1, 30);
   server = servePage([run.path], { port });

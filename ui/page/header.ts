@@ -22,14 +22,10 @@ export function describeStatus(run: Run, { isLive, isConnected }: State): { text
     return { text, status: "lost" };
   }
   if (record === undefined) return { text: "Waiting for the run", status: "waiting" };
-  const at = run.actors?.at;
-  const isSilent = record.status === "running" && isLive && at !== undefined &&
-    Date.now() - Date.parse(at) > SILENT_MS;
-  if (isSilent) {
-    return {
-      text: `No sign of life since ${new Date(at).toLocaleString()}: it was killed, or stands still`,
-      status: "lost",
-    };
+  const seen = Math.max(Date.parse(record.startedAt), Date.parse(run.actors?.at ?? record.startedAt));
+  if (record.status === "running" && isLive && Date.now() - seen > SILENT_MS) {
+    const since = new Date(seen).toLocaleString();
+    return { text: `No sign of life since ${since}: it was killed, or stands still`, status: "lost" };
   }
   const text = SAID[record.status] ?? record.status;
   return { text: record.error === undefined ? text : `${text}: ${record.error}`, status: record.status };
