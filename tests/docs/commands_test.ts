@@ -156,6 +156,9 @@ function anchorsOf(page: string): Set<string> {
   );
 }
 
+/** Each command takes seconds to start, and there are some thirty. */
+const IS_SHORT = Deno.env.get("SEED_LONG") !== "1";
+
 /** Pictures of each part, and steps of a run that is not limited by itself: enough to see that it works. */
 const PICTURES = 128;
 const STEPS = 3;
@@ -168,7 +171,7 @@ function tutorialCommands(): string[] {
 }
 
 Deno.test("docs/tutorial.md: its commands run as they are written, one after the other", {
-  ignore: Deno.build.os === "windows",
+  ignore: IS_SHORT || Deno.build.os === "windows",
 }, async () => {
   await describeAdapter(); // `./seed` would install one
   const folder = Deno.realPathSync(Deno.makeTempDirSync({ prefix: "seed_tutorial_" }));
@@ -237,7 +240,7 @@ const SMALL: Readonly<Record<string, string>> = {
 };
 
 Deno.test("docs/distilling.md, docs/judging.md: their commands run as they are written", {
-  ignore: Deno.env.get("SEED_LONG") !== "1" || Deno.build.os === "windows",
+  ignore: IS_SHORT || Deno.build.os === "windows",
 }, async () => {
   await describeAdapter(); // `./seed` would install one
   using data = new RunFolder(24, 10);
