@@ -38,6 +38,12 @@ for (const { name } of Deno.readDirSync(join(ROOT, "cli"))) {
 }
 PARSERS.set("models", (args) => ({ help: modelsOutput(args) }));
 
+/** What the tasks of `bench/` that the pages name are given. */
+const WITHOUT_PARSER: Readonly<Record<string, string[]>> = {
+  "pictures": ["OUTPUT"],
+  "bench:learning": ["--seeds", "3"],
+};
+
 /** A command of a page: one that stands in a line of its own, or in the text between backticks. */
 interface Command {
   /** As it is written, its lines joined. */
@@ -77,7 +83,7 @@ for (const page of PAGES) {
       assert(Object.hasOwn(CONFIG.tasks, task), `${text}: there is no task "${task}"`);
       const parse = PARSERS.get(task);
       if (parse === undefined) {
-        assertEquals(args, task === "pictures" ? ["OUTPUT"] : [], `${text}: the task takes no flags`);
+        assertEquals(args, WITHOUT_PARSER[task] ?? [], `${text}: the task takes no flags`);
       } else if (isWhole || args.length > 0) {
         try {
           assertEquals(parse(args, CONTEXT).warnings ?? [], [], text);
