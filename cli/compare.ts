@@ -2,7 +2,8 @@
 import { basename } from "node:path";
 import { replaceTextFile } from "../data/replace_file.ts";
 import { reportPage } from "../ui/assets.ts";
-import type { CurvePoint, PageMessage, RunFigure, RunRecord, ScoreRow } from "../ui/records.ts";
+import type { CurvePoint, EvaluationRecord, PageMessage, RunRecord, ScoreRow } from "../ui/records.ts";
+import { formatFigure, resultsOf } from "../ui/page/results.ts";
 import { RunReader } from "../ui/run_reader.ts";
 import { formatDuration } from "./duration.ts";
 import { checkRunFolders } from "./run_folders.ts";
@@ -15,6 +16,7 @@ interface ComparedRun {
   name: string;
   folder: string;
   record?: RunRecord;
+  evaluations: readonly EvaluationRecord[];
   config: Record<string, unknown>;
   points: readonly CurvePoint[];
   scores: readonly ScoreRow[];
@@ -27,9 +29,10 @@ const BARS = "▁▂▃▄▅▆▇█";
 const SPARKS = 24;
 
 function collect(folder: string, name: string, messages: readonly PageMessage[]): ComparedRun {
-  const run: ComparedRun = { name, folder, config: {}, points: [], scores: [] };
+  const run: ComparedRun = { name, folder, evaluations: [], config: {}, points: [], scores: [] };
   for (const message of messages) {
     if (message.kind === "record") run.record = message.record;
+    if (message.kind === "evaluations") run.evaluations = message.evaluations;
     if (message.kind === "config") run.config = message.config;
     if (message.kind === "metrics") run.points = message.points;
     if (message.kind === "scores") run.scores = message.rows;
@@ -60,12 +63,6 @@ export function sparkline(values: readonly number[]): string {
     .join("");
 }
 
-function formatFigure({ value, unit }: RunFigure): string {
-  if (unit === "s") return formatDuration(value);
-  if (unit === "%") return `${value.toFixed(1)} %`;
-  return Number.isInteger(value) ? String(value) : value.toFixed(4);
-}
-
 function formatSetting(value: unknown): string {
   if (value === undefined) return "";
   return typeof value === "string" ? basename(value) : JSON.stringify(value);
@@ -73,7 +70,9 @@ function formatSetting(value: unknown): string {
 
 /** The runs' results, one column a run. */
 function compareResults(runs: readonly ComparedRun[]): string {
-  const names = new Set(runs.flatMap(({ record }) => record?.results?.map(({ name }) => name) ?? []));
+  const names = new Set(
+    runs.flatMap((run) => resultsOf(run.record, run.evaluations).map(({ name }) => name)),
+  );
   const losses = runs.map(({ points }) => points.map(([, loss]) => loss ?? NaN));
   return formatTable([
     ["", ...runs.map(({ name }) => name)],
@@ -83,9 +82,9 @@ function compareResults(runs: readonly ComparedRun[]): string {
     ["last loss", ...losses.map((values) => values.at(-1)?.toFixed(4) ?? "")],
     ...[...names].map((name) => [
       name,
-      ...runs.map(({ record }) => {
-        const figure = record?.results?.find((other) => other.name === name);
-        return figure === undefined ? "" : formatFigure(figure);
+      ...runs.map((run) => {
+        const figure = resultsOf(run.record, run.evaluations).find((other) => other.name === name);
+        return figure === undefined ? "" : formatFigure(figure, formatDuration);
       }),
     ]),
   ]);
@@ -114,13 +113,15 @@ async function main(): Promise<void> {
     await replaceTextFile(plot, reportPage([{ kind: "runs", names, isLive: false }, ...messages]));
   }
   if (json) {
-    const facts = runs.map(({ name, folder, record, config, scores }) => ({
-      name,
-      folder,
-      status: record?.status,
-      results: Object.fromEntries(record?.results?.map(({ name, value }) => [name, value]) ?? []),
-      scores,
-      settings: Object.fromEntries(differing.map((name) => [name, config[name]])),
+    const facts = runs.map((run) => ({
+      name: run.name,
+      folder: run.folder,
+      status: run.record?.status,
+      results: Object.fromEntries(
+        resultsOf(run.record, run.evaluations).map(({ name, value }) => [name, value]),
+      ),
+      scores: run.scores,
+      settings: Object.fromEntries(differing.map((name) => [name, run.config[name]])),
     }));
     return console.log(JSON.stringify({ runs: facts }, null, 2));
   }

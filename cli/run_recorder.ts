@@ -1,5 +1,6 @@
 /** Keeps a run's records (`ui/records.ts`) up to date: what the live page, the report and `deno task compare` read. */
 import { cpus } from "node:os";
+import { dirname, join } from "node:path";
 import type { GalleryPictures, SurveyReport } from "../actors/insight.ts";
 import type { TrainingLook } from "../actors/messages.ts";
 import type { ActorSystem } from "../actors/runtime/mod.ts";
@@ -7,7 +8,7 @@ import { fingerprintDataset, fingerprintFile } from "../data/fingerprint.ts";
 import { openDataset, resolveDataset } from "../data/open_dataset.ts";
 import type { InsightRecords, RunInput, RunRecord, RunStatus, ScoreRow } from "../ui/records.ts";
 import { makeSprite } from "../ui/sprite.ts";
-import { writeReport } from "../ui/report.ts";
+import { REPORT, writeReport } from "../ui/report.ts";
 import config from "../deno.json" with { type: "json" };
 import { Interrupted } from "./interrupt.ts";
 import { reportError } from "./run_main.ts";
@@ -154,6 +155,9 @@ export class RunRecorder {
     try {
       this.#write();
       await writeReport(this.#folder.path);
+      // An evaluation in the folder of the run that it judges belongs to that one's report.
+      const parent = dirname(this.#folder.path);
+      if (await Deno.stat(join(parent, REPORT)).then(() => true, () => false)) await writeReport(parent);
     } catch (problem) {
       // The run itself may have failed by the same disk: that is what is to be heard of.
       this.#options.onProblem(`no report: ${(problem as Error).message}`);

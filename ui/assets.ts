@@ -14,6 +14,7 @@ import HEADER from "./page/header.ts" with { type: "text" };
 import INDEX from "./page/index.html" with { type: "text" };
 import LOOK from "./page/look.ts" with { type: "text" };
 import MAIN from "./page/main.ts" with { type: "text" };
+import RESULTS from "./page/results.ts" with { type: "text" };
 import STATE from "./page/state.ts" with { type: "text" };
 import STYLE from "./page/page.css" with { type: "text" };
 import type { PageMessage } from "./records.ts";
@@ -28,6 +29,7 @@ const SOURCES: Readonly<Record<string, string>> = {
   "header.ts": HEADER,
   "look.ts": LOOK,
   "main.ts": MAIN,
+  "results.ts": RESULTS,
   "state.ts": STATE,
 };
 

@@ -33,6 +33,13 @@ export interface RunRecord {
   results?: RunFigure[];
 }
 
+/** An evaluation whose folder lies in that of the run. */
+export interface EvaluationRecord {
+  /** Of the folder. */
+  name: string;
+  record: RunRecord;
+}
+
 /** Something that a run reads. */
 export interface RunInput {
   /** What it is for: `pictures`, `test pictures`, `teacher`. */
@@ -163,6 +170,7 @@ export type PageMessage =
   | { kind: "runs"; names: string[]; isLive: boolean }
   | { kind: "record"; run: number; record: RunRecord }
   | { kind: "config"; run: number; config: Record<string, unknown> }
+  | { kind: "evaluations"; run: number; evaluations: EvaluationRecord[] }
   | { kind: "metrics"; run: number; reset: boolean; points: CurvePoint[]; last: MetricsRow | null }
   | { kind: "scores"; run: number; reset: boolean; rows: ScoreRow[] }
   | { kind: "actors"; run: number; record: ActorsRecord }

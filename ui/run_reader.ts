@@ -1,6 +1,14 @@
 /** Reads what a run leaves in its folder, from its beginning on and while it grows. */
 import { join } from "node:path";
-import type { CurvePoint, InsightRecords, MetricsRow, PageMessage, ScoreRow } from "./records.ts";
+import type {
+  CurvePoint,
+  EvaluationRecord,
+  InsightRecords,
+  MetricsRow,
+  PageMessage,
+  RunRecord,
+  ScoreRow,
+} from "./records.ts";
 
 /** Points of a curve that are kept; with twice as many, two become one. */
 const CURVE_POINTS = 10_000;
@@ -148,6 +156,8 @@ export class RunReader {
   readonly #metrics: LineTail;
   readonly #scores: LineTail;
   readonly #wholes: readonly (readonly [file: WholeFile, message: (value: unknown) => PageMessage])[];
+  /** Records of evaluations in this folder, by the names of theirs. */
+  readonly #evaluations = new Map<string, { file: WholeFile; record?: RunRecord }>();
   /** What there is, by what it replaces. */
   readonly #newest = new Map<string, PageMessage>();
   #curve = new Curve();
@@ -182,6 +192,12 @@ export class RunReader {
       this.#newest.set(news.kind === "insight" ? news.name : news.kind, news);
       messages.push(news);
     }
+    const evaluations = await this.#pollEvaluations();
+    if (evaluations !== undefined) {
+      const news: PageMessage = { kind: "evaluations", run: this.#run, evaluations };
+      this.#newest.set(news.kind, news);
+      messages.push(news);
+    }
     const { lines, restarted } = await this.#metrics.read();
     if (restarted) {
       this.#curve = new Curve();
@@ -204,6 +220,26 @@ export class RunReader {
       messages.push({ kind: "scores", run: this.#run, reset: scores.restarted, rows });
     }
     return messages;
+  }
+
+  /** The evaluations, where one has changed. */
+  async #pollEvaluations(): Promise<EvaluationRecord[] | undefined> {
+    let hasChanged = false;
+    for (const { name, isDirectory } of await Array.fromAsync(Deno.readDir(this.folder)).catch(() => [])) {
+      if (!isDirectory) continue;
+      const known = this.#evaluations.get(name) ??
+        { file: new WholeFile(join(this.folder, name, "run.json")) };
+      this.#evaluations.set(name, known);
+      const record = await known.file.read() as RunRecord | undefined;
+      if (record === undefined) continue;
+      known.record = record;
+      hasChanged = true;
+    }
+    if (!hasChanged) return undefined;
+    return [...this.#evaluations].flatMap(([name, { record }]) =>
+      record === undefined ? [] : [{ name, record }]
+    )
+      .sort((a, b) => a.record.startedAt < b.record.startedAt ? -1 : 1);
   }
 
   /** All there is, as of the last {@linkcode poll}: for somebody who comes later. */

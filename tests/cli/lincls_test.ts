@@ -12,7 +12,11 @@ const lincls = (...args: string[]) => runProgram(PROGRAM, ...args);
 
 Deno.test("lincls judges a checkpoint, writes its files, and evaluates what it wrote", async () => {
   using folder = new RunFolder(60, 40);
-  const output = join(folder.path, "out");
+  const output = join(folder.path, "run", "out");
+  // It lies in the folder of the run that it judges, whose report it belongs to.
+  Deno.mkdirSync(join(folder.path, "run"));
+  const report = join(folder.path, "run", "report.html");
+  Deno.writeTextFileSync(report, "");
   const flags = `--epochs 3 -b 16 --image-size 32 -j 1 --lr 0.03 0.3 --schedule 2 -p 2`.split(" ");
   const ended = await lincls("--pretrained", SAMPLE_TEACHER, ...flags, "--output", output, folder.data);
   assertEquals([ended.code, ended.stderr], [0, ""]);
@@ -42,6 +46,10 @@ Deno.test("lincls judges a checkpoint, writes its files, and evaluates what it w
     "scores.jsonl",
     "tuning.json",
   ]);
+  assertMatch(
+    Deno.readTextFileSync(report),
+    /"evaluations":\[\{"name":"out","record":\{"task":"lincls","status":"finished"/,
+  );
   const record = JSON.parse(Deno.readTextFileSync(join(output, "run.json")));
   assertEquals([record.task, record.status, record.plan.totalSteps], ["lincls", "finished", 3 * 4]);
   assertEquals(record.inputs.map(({ role }: { role: string }) => role), [

@@ -184,11 +184,13 @@ testInBrowser("the report is one file that shows the run without a server or a n
   using run = new RecordedRun();
   await run.writeAll({ status: "finished", error: "</script><b>no markup</b>" });
   run.addSteps(1, 200);
+  run.write("linear/run.json", { ...recordOf(), results: [{ name: "best top-1", value: 45.67, unit: "%" }] });
   const path = await writeReport(run.path);
   const { page, complaints, requests } = await open();
   await page.goto(pathToFileURL(path).href);
   await says(page, "now", /step200 of 200/);
   await says(page, "status", /^Finished: <\/script><b>no markup<\/b>$/);
+  await says(page, "results", /student after, weighted kNN top-130\.3 %linear: best top-145\.7 %/);
   await says(page, "facts", /pictures\/data \(0123456789abcdef\)/);
   assertEquals(await page.locator("#alike tbody tr").count(), 10);
   assertEquals(complaints, []);

@@ -91,3 +91,22 @@ Deno.test("Curve leaves out losses that are no number, and has a gap where there
   add(2, 4);
   assertEquals(curve.points, [[2, 4, 0.1, 10]]);
 });
+
+Deno.test("RunReader tells of evaluations in the run's folder, and of each anew when it changes", async () => {
+  using run = new RecordedRun();
+  const reader = new RunReader(run.path, 0);
+  run.write("insight/look.json", {});
+  await reader.poll();
+  const linear = { ...recordOf(), task: "lincls", startedAt: "2026-01-03T00:00:00.000Z" };
+  run.write("linear/run.json", linear);
+  run.write("earlier/run.json", recordOf());
+  const [{ evaluations }] = only(await reader.poll(), "evaluations");
+  assertEquals(evaluations.map(({ name, record }) => [name, record.task]), [
+    ["earlier", "distill"],
+    ["linear", "lincls"],
+  ]);
+  assertEquals(await reader.poll(), []);
+  run.write("linear/run.json", { ...linear, status: "finished" });
+  assertEquals(only(await reader.poll(), "evaluations")[0].evaluations[1].record.status, "finished");
+  assertEquals(only(reader.everything(), "evaluations").length, 1);
+});

@@ -1,23 +1,15 @@
 /// <reference lib="dom" />
 /** Results, and how to do the run again. */
 import { duration, facts, find } from "page/elements.ts";
-import type { RunFigure } from "../records.ts";
+import { formatFigure, resultsOf } from "page/results.ts";
 import type { State } from "page/state.ts";
-
-function formatFigure({ value, unit }: RunFigure): string {
-  if (unit === "s") return duration(value);
-  if (unit === "%") return `${value.toFixed(1)} %`;
-  return Number.isInteger(value) ? String(value) : value.toFixed(4);
-}
 
 /** Shows it. */
 export function drawAbout({ run }: State): void {
   const { record, config } = run ?? {};
-  const results = record?.results ?? [];
-  facts(
-    "results",
-    results.length > 0 ? results.map((figure) => [figure.name, formatFigure(figure)]) : [["none yet", ""]],
-  );
+  const results = resultsOf(record, run?.evaluations);
+  const rows = results.map((figure) => [figure.name, formatFigure(figure, duration)] as const);
+  facts("results", rows.length > 0 ? rows : [["none yet", ""]]);
   if (record !== undefined) {
     find("command").textContent = record.command;
     facts("facts", [

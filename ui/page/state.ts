@@ -3,6 +3,7 @@
 import type {
   ActorsRecord,
   CurvePoint,
+  EvaluationRecord,
   InsightRecords,
   MetricsRow,
   PageMessage,
@@ -15,6 +16,7 @@ export interface Run {
   name: string;
   record?: RunRecord;
   config?: Record<string, unknown>;
+  evaluations: EvaluationRecord[];
   points: CurvePoint[];
   last: MetricsRow | null;
   scores: ScoreRow[];
@@ -53,6 +55,7 @@ export class State {
         points: [],
         last: null,
         scores: [],
+        evaluations: [],
         insight: {},
         isShown: true,
       }));
@@ -64,6 +67,9 @@ export class State {
       case "record":
         run.record = message.record;
         return ["runs", "about"];
+      case "evaluations":
+        run.evaluations = message.evaluations;
+        return ["about"];
       case "config":
         run.config = message.config;
         return ["about"];
