@@ -146,6 +146,13 @@ testInBrowser(
     await page.locator("#focus").focus();
     await page.keyboard.press("ArrowDown");
     await says(page, "status", /^Failed: the disk is full$/);
+    // The values of a chart can be read as a table.
+    const values = page.locator("#scores + details");
+    await values.locator("summary").focus();
+    await page.keyboard.press("Enter");
+    await values.locator("tbody tr").nth(1).waitFor();
+    assertMatch((await values.textContent())!, /runstepTop-1.*020 %.*20030 %/);
+    assertEquals(await violations(page), []);
     await page.locator("#projection input").first().focus();
     await page.keyboard.press("ArrowRight");
     await page.waitForFunction(() =>

@@ -1,6 +1,7 @@
 /// <reference lib="dom" />
 /** Charts that follow the page's colours and size. */
 import type * as Echarts from "echarts";
+import { make } from "page/elements.ts";
 
 declare const echarts: typeof Echarts;
 
@@ -43,26 +44,39 @@ const darkScheme = matchMedia("(prefers-color-scheme: dark)");
 const all = new Set<Chart>();
 darkScheme.addEventListener("change", () => all.forEach((chart) => chart.redraw()));
 
-/** A chart in an element. */
+/** What a chart shows. */
+export interface Drawing {
+  option: ChartOption;
+  /** A sentence for those who do not see it. */
+  said: string;
+  /** Some of its values, the heading first, for those who want to read them. */
+  values?: readonly (readonly string[])[];
+}
+
+/** A chart in an element, with a table of its values behind it that can be opened. */
 export class Chart {
   readonly #element: HTMLElement;
   readonly #chart: Echarts.ECharts;
-  #make: (() => { option: ChartOption; said: string }) | undefined;
+  readonly #values = document.createElement("details");
+  #make: (() => Drawing) | undefined;
 
   constructor(id: string) {
     this.#element = document.getElementById(id)!;
     this.#element.setAttribute("role", "img");
     this.#chart = echarts.init(this.#element);
     new ResizeObserver(() => this.#chart.resize()).observe(this.#element);
+    this.#values.append(make("summary", { textContent: "Values" }), make("table"));
+    this.#values.addEventListener("toggle", () => this.redraw());
+    this.#element.after(this.#values);
     all.add(this);
   }
 
   /**
    * Draws it.
    *
-   * @param make gives the option in the colours of the moment, and a sentence for those who do not see it
+   * @param make gives what to draw, in the colours of the moment
    */
-  draw(make: () => { option: ChartOption; said: string }): void {
+  draw(make: () => Drawing): void {
     this.#make = make;
     this.redraw();
   }
@@ -70,9 +84,20 @@ export class Chart {
   /** Draws it once more, in other colours. */
   redraw(): void {
     if (this.#make === undefined) return;
-    const { option, said } = this.#make();
+    const { option, said, values } = this.#make();
     this.#element.setAttribute("aria-label", said);
     this.#chart.setOption({ ...baseOption(), ...option }, { notMerge: true, lazyUpdate: true });
+    this.#values.hidden = values === undefined;
+    if (values !== undefined && this.#values.open) this.#list(values);
+  }
+
+  #list([heading, ...rows]: readonly (readonly string[])[]): void {
+    const row = (tag: "th" | "td", cells: readonly string[]) =>
+      make("tr", {}, ...cells.map((textContent) => make(tag, { textContent })));
+    this.#values.querySelector("table")!.replaceChildren(
+      make("thead", {}, row("th", heading)),
+      make("tbody", {}, ...rows.map((cells) => row("td", cells))),
+    );
   }
 }
 

@@ -43,6 +43,7 @@ function drawLines(
     said: `${what}: ${
       lines.map(({ run, points }) => `${run.name} ${describeCurve(points, unit)}`).join("; ") || "nothing yet"
     }`,
+    values: [["run", "step", what], ...listed(lines, unit)],
     option: {
       tooltip: tooltip({
         trigger: "axis",
@@ -73,6 +74,20 @@ function describeCurve(points: readonly Point[], unit: string): string {
   return `${formatNumber(first[1]!)}${unit} at step ${first[0]}, ${formatNumber(last[1]!)}${unit} at step ${
     last[0]
   }`;
+}
+
+/** Points of a line that are listed, evenly spaced, the newest among them. */
+const LISTED = 12;
+
+/** Some points of each run's last line: of the loss, the smoothed one. */
+function listed(lines: readonly Line[], unit: string): string[][] {
+  const last = new Map(lines.map((line) => [line.run, line]));
+  return [...last.values()].flatMap(({ run, points }) => {
+    const known = points.filter(([, y]) => y !== null);
+    const stride = Math.max(1, Math.ceil(known.length / LISTED));
+    return known.filter((_, i) => (known.length - 1 - i) % stride === 0)
+      .map(([x, y]) => [run.name, String(x), `${formatNumber(y!)}${unit}`]);
+  });
 }
 
 /** The four charts. */

@@ -33,6 +33,14 @@ export class Look {
     );
     const named = [["teacher", teacher], ["student", student]] as const;
     this.#likeliest.draw(() => ({
+      values: [
+        ["key", "teacher", "student"],
+        ...teacher.probabilities.map((probability, i) => [
+          i === own ? "own" : String(i + 1),
+          formatNumber(probability, 3),
+          formatNumber(student.probabilities[i], 3),
+        ]),
+      ],
       said: `Of the ${teacher.probabilities.length} keys that the teacher finds likeliest, the first has ${
         named.map(([name, { probabilities }]) => `${formatNumber(probabilities[0], 3)} by the ${name}`).join(
           " and ",
@@ -65,6 +73,14 @@ export class Look {
     }));
     const bins = teacher.histogram.length;
     this.#histogram.draw(() => ({
+      values: [
+        ["cosine from", "teacher's keys", "student's keys"],
+        ...teacher.histogram.map((count, bin) => [
+          formatNumber(-1 + 2 * bin / bins),
+          String(count),
+          String(student.histogram[bin]),
+        ]),
+      ],
       said: `Cosines with all ${keys} keys: ${
         named.map(([name, { histogram }]) =>
           `the ${name}'s are most often near ${formatNumber(fullest(histogram), 2)}`
