@@ -8,7 +8,7 @@ import type { Dataset } from "../data/dataset.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { Random } from "../data/random.ts";
 import { type Gpu, openGpu } from "../kernels/gpu.ts";
-import { WeightedKnn } from "../models/knn.ts";
+import { placesOfOthers, WeightedKnn } from "../models/knn.ts";
 import type augmenter from "./augmenter.ts";
 import { type ActorModules, actorUrl } from "./catalog.ts";
 import { buffersOf } from "./buffers.ts";
@@ -152,16 +152,13 @@ class NeighbourSearch implements Disposable {
     if (queries.length === 0) return [];
     const embeddings = new Float32Array(queries.length * this.#dimension);
     for (const [i, row] of queries.entries()) embeddings.set(this.#found.get(row)!, i * this.#dimension);
-    const { columns, labels, similarities } = await this.#knn.nearest(embeddings);
+    const nearest = await this.#knn.nearest(embeddings);
     return queries.map((query, i) => {
-      const places = Array.from({ length: columns }, (_, place) => i * columns + place)
-        .filter((place) => labels[place] !== query)
-        // A twin may have taken the query's own place.
-        .slice(0, columns - 1);
+      const places = placesOfOthers(nearest, i, query);
       return {
         query,
-        rows: places.map((place) => labels[place]),
-        similarities: places.map((place) => similarities[place]),
+        rows: places.map((place) => nearest.labels[place]),
+        similarities: places.map((place) => nearest.similarities[place]),
       };
     });
   }

@@ -53,6 +53,18 @@ export interface NearestRows {
   similarities: Float32Array<ArrayBuffer>;
 }
 
+/**
+ * Places in {@linkcode NearestRows} of one query's neighbours, the query itself left out, where labels tell the rows of the
+ * bank apart and it is one of them: one fewer than the columns.
+ *
+ * @param query from 0; @param own its label in the bank
+ */
+export function placesOfOthers({ columns, labels }: NearestRows, query: number, own: number): number[] {
+  return Array.from({ length: columns }, (_, column) => query * columns + column)
+    .filter((place) => labels[place] !== own)
+    .slice(0, columns - 1); // a twin may have taken its own place
+}
+
 /** Shares of right answers, in percent. */
 export interface KnnAccuracy {
   top1: number;
