@@ -63,8 +63,6 @@ export interface EvaluationSettings {
 export interface EvaluationWishes {
   /** Judge it by kNN. */
   knn?: boolean;
-  /** Look at the gallery. */
-  gallery?: boolean;
   /** The gallery's pictures too. */
   views?: boolean;
 }
@@ -137,17 +135,16 @@ export function spawnEvaluation(
   let turn: Promise<unknown> = connect().catch(() => {}); // the system says why
   return (encoder, wishes = {}) => {
     const wantsKnn = knn !== undefined && wishes.knn !== false;
-    const wantsGallery = gallery !== undefined && wishes.gallery !== false;
     const result = turn.then(() =>
       line.retry(async (): Promise<Evaluation> => {
         await judge.ref.ask("use", encoder, { ...patience, transfer: [] });
         const [bank, queries, pictures] = await Promise.all([
           wantsKnn ? read(bankReader!) : 0,
           wantsKnn ? read(queryReader!) : 0,
-          wantsGallery ? read(galleryReader!, gallery.batches) : 0,
+          gallery !== undefined ? read(galleryReader!, gallery.batches) : 0,
         ]);
         return {
-          ...wantsGallery && {
+          ...gallery !== undefined && {
             survey: await judge.ref.ask("survey", {
               pictures,
               neighbours: gallery.neighbours,

@@ -8,7 +8,7 @@ import { openGpu } from "../kernels/gpu.ts";
 import type { Tuning } from "../kernels/tuning/tuning.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import { FrozenEncoder } from "../models/inference.ts";
-import { type KnnAccuracy, WeightedKnn } from "../models/knn.ts";
+import { type KnnAccuracy, placesOfOthers, WeightedKnn } from "../models/knn.ts";
 import { initialize } from "../models/initialize.ts";
 import { findEncoder, summarize, usualHead } from "../models/registry.ts";
 import { buffersOf } from "./buffers.ts";
@@ -95,7 +95,8 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
   }
 
   async function survey(neighbours: number, withViews: boolean): Promise<Survey> {
-    const { gallery, galleryRows: rows, galleryViews } = sets;
+    const { gallery, galleryRows: rows } = sets;
+    const galleryViews = sets.galleryViews.splice(0); // some megabytes, of no more use
     const { labels, dimension } = gallery;
     const features = gallery.concatenate();
     const count = labels.length;
@@ -117,12 +118,9 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
     await knn.addToBank(features, labels.keys().toArray());
     const nearest = await knn.nearest(features);
     for (let place = 0; place < count; place++) {
-      const columns = Array.from({ length: nearest.columns }, (_, i) => place * nearest.columns + i)
-        .filter((column) => nearest.labels[column] !== place)
-        .slice(0, k); // a twin may have taken the picture's own place
-      for (const [i, column] of columns.entries()) {
-        found.neighbours[place * k + i] = nearest.labels[column];
-        found.similarities[place * k + i] = nearest.similarities[column];
+      for (const [i, other] of placesOfOthers(nearest, place, place).entries()) {
+        found.neighbours[place * k + i] = nearest.labels[other];
+        found.similarities[place * k + i] = nearest.similarities[other];
       }
     }
     return found;

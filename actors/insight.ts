@@ -63,7 +63,6 @@ export class Surveyor {
   readonly #seed: number;
   readonly #supervisor: Supervisor;
   readonly #cartographer: Supervised<Cartographer>;
-  #hasGallery = false;
 
   /** @param data where the gallery's pictures are */
   constructor(
@@ -90,8 +89,7 @@ export class Surveyor {
   /** Draws the map of a survey, and tells of it. */
   async report(of: SurveyReport["of"], step: number, survey: Survey): Promise<void> {
     const { rows, labels, views, features, dimension, neighbours, similarities, k } = survey;
-    if (views !== undefined && !this.#hasGallery) {
-      this.#hasGallery = true;
+    if (views !== undefined) {
       const { path, classNames } = this.#data;
       this.#events.onGallery?.({
         data: path,

@@ -2,7 +2,7 @@
 import { type Evaluation, type EvaluationWishes, spawnEvaluation } from "./evaluation.ts";
 import { GALLERY, type InsightEvents, Surveyor } from "./insight.ts";
 import type { Accuracy, EvaluatedEncoder, NamedValues, ReaderMonitor } from "./messages.ts";
-import type { DistillOptions } from "./options.ts";
+import { type DistillOptions, hasGallery } from "./options.ts";
 import { type DataFacts, describeRestart, type WarningEvents } from "./recipe.ts";
 import type { ActorRef, ActorSystem } from "./runtime/mod.ts";
 
@@ -56,9 +56,8 @@ export class Judge {
 
   /** Spawns the actors that it takes; `undefined` where there is nothing to judge by. */
   static spawn(system: ActorSystem, setup: JudgeSetup): Judge | undefined {
-    const { options: { insight, pictures }, train, test } = setup;
-    // Pictures that a reader of one's own makes are in no file that a gallery could be read from.
-    const gallery = insight && pictures === undefined ? test ?? train : undefined;
+    const { options, train, test } = setup;
+    const gallery = hasGallery(options) ? test ?? train : undefined;
     return test === null && gallery === undefined ? undefined : new Judge(system, setup, gallery);
   }
 

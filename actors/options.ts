@@ -118,6 +118,11 @@ export interface DistillOptions {
   seed: number;
 }
 
+/** Whether teacher and student are compared by a gallery: there is none of pictures that no file holds. */
+export function hasGallery({ insight, pictures }: DistillOptions): boolean {
+  return insight && pictures === undefined;
+}
+
 /** The small views that the options ask for, if any. */
 export function smallViewsOf({ smallViews, smallSize }: DistillOptions): SmallViewOptions | undefined {
   return smallViews === 0 ? undefined : { views: smallViews, imageSize: smallSize };

@@ -35,7 +35,7 @@ import type {
 } from "./messages.ts";
 import { type BatchNumber, isAfter } from "./batch_number.ts";
 import { openStudentInit } from "./student_init.ts";
-import { type DistillOptions, smallViewsOf } from "./options.ts";
+import { type DistillOptions, hasGallery, smallViewsOf } from "./options.ts";
 import { profileAll } from "./run_profile.ts";
 import { type ActorContext, type ActorRef, defineActor } from "./runtime/mod.ts";
 import { scheduleOf } from "./schedule_of.ts";
@@ -125,9 +125,10 @@ class Training {
       await this.#config.monitor.tell("saved", { epoch: position.epoch, endsEpoch: false, path });
       return;
     }
-    const { knnEvery, testData, insight } = this.#config.options;
+    const { options } = this.#config;
+    const { knnEvery, testData } = options;
     const isDue = testData !== null && knnEvery > 0 && (position.epoch + 1) % knnEvery === 0;
-    const weights = isDue || insight ? await this.weights() : undefined;
+    const weights = isDue || hasGallery(options) ? await this.weights() : undefined;
     await this.#config.monitor.tell("saved", { epoch: position.epoch, endsEpoch: true, path, weights });
   }
 
