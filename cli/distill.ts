@@ -3,13 +3,10 @@ import { type DistillPlan, type DistillResult, NothingToDoError } from "../actor
 import type { DistillOptions } from "../actors/options.ts";
 import type { RunProfile } from "../actors/run_profile.ts";
 import { distill, type DistillEvent } from "../actors/runs.ts";
-import { join } from "node:path";
 import { describeAdapter } from "../kernels/gpu.ts";
 import { findNewestCheckpoint, removeLeftovers } from "../models/checkpoint/run_checkpoints.ts";
 import { studentNames, teacherNames } from "../models/registry.ts";
 import type { RunFigure } from "../ui/records.ts";
-import { REPORT } from "../ui/report.ts";
-import { servePage } from "../ui/server.ts";
 import { parseDistillFlags } from "./distill_flags.ts";
 import { encoderTable } from "./encoder_table.ts";
 import { flagName } from "./flags.ts";
@@ -19,13 +16,13 @@ import { interruptSignal } from "./interrupt.ts";
 import { OutputFolder } from "./output_folder.ts";
 import { loadPlugin } from "./plugin.ts";
 import { describeProfile, writeTrace } from "./profile_report.ts";
-import { RunConsole } from "./run_console.ts";
 import { reportError, runMain } from "./run_main.ts";
-import { endOf, type RecordedInput, type RunEnd, RunRecorder } from "./run_recorder.ts";
+import { endOf, type RecordedInput, type RunEnd } from "./run_recorder.ts";
 import { findTuning } from "./run_tuning.ts";
 import { formatTable } from "./table.ts";
 import { EventWriter } from "./tensorboard/event_writer.ts";
 import { RunEvents } from "./tensorboard/run_events.ts";
+import { watchRun } from "./watched_run.ts";
 
 /** The message that a step is. */
 const STEP = { actor: "student_trainer", message: "train" };
@@ -124,22 +121,18 @@ async function main(): Promise<void> {
   using interrupt = interruptSignal();
   const started = performance.now();
 
-  const shown = new RunConsole(folder, command);
-  const recorder = new RunRecorder(folder, {
+  await using watched = watchRun(folder, command, {
     task: "distill",
     args: Deno.args,
     adapter: adapter.name,
     inputs: inputsOf(options),
-    onProblem: shown.warn,
   });
-  await using page = command.page && servePage([options.output], command.page);
-  if (page !== undefined) shown.say(`page      ${page.url}`);
+  const { shown, recorder } = watched;
   using writer = command.tensorboard ? new EventWriter(options.output) : undefined;
   let runEvents: RunEvents | undefined;
   let [stepsPerEpoch, firstStep] = [1, 0];
   let drawing: Promise<void> = Promise.resolve();
   let profile: RunProfile | undefined;
-  for (const warning of command.warnings) shown.warn(warning);
   if (command.recipe !== undefined) {
     shown.say(`recipe    ${command.recipe}, with the flags:`);
     for (const [name, value] of Object.entries({ ...options, tuning: undefined })) {
@@ -213,6 +206,7 @@ async function main(): Promise<void> {
 
   let result: DistillResult;
   let end: RunEnd = { status: "failed" };
+  let report: string | undefined;
   try {
     if (command.tune) options.tuning = await findTuning(options, shown);
     const run = distill(options, {
@@ -233,7 +227,7 @@ async function main(): Promise<void> {
   } finally {
     await drawing;
     await shown.stop();
-    await recorder.finish(end);
+    report = await recorder.finish(end);
     if (profile !== undefined) {
       for (const table of describeProfile(profile, STEP)) shown.report(`${table}\n`);
       shown.report(`trace     ${await writeTrace(options.output, profile)}`);
@@ -241,7 +235,7 @@ async function main(): Promise<void> {
   }
   const seconds = (performance.now() - started) / 1000;
   for (const line of describeResult(result, seconds, options.knnK)) shown.report(line);
-  shown.report(`report    ${join(options.output, REPORT)}`);
+  if (report !== undefined) shown.report(`report    ${report}`);
   shown.result({ ...result, seconds });
 }
 

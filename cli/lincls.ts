@@ -1,5 +1,4 @@
 /** `deno task lincls`: flags in, progress and files out. The run itself is `actors/linear_evaluation.ts`. */
-import { join } from "node:path";
 import type { LinearPlan, LinearResult } from "../actors/linear_evaluation.ts";
 import type { LinearOptions } from "../actors/linear_options.ts";
 import { BEST_CHECKPOINT } from "../actors/linear_trainer.ts";
@@ -7,8 +6,6 @@ import { type LinearEvent, linearProbe } from "../actors/runs.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
 import { ENCODERS } from "../models/registry.ts";
 import type { RunFigure } from "../ui/records.ts";
-import { REPORT } from "../ui/report.ts";
-import { servePage } from "../ui/server.ts";
 import { formatDuration } from "./duration.ts";
 import { encoderTable } from "./encoder_table.ts";
 import { checkLinclsInputs } from "./inputs.ts";
@@ -16,12 +13,12 @@ import { interruptSignal } from "./interrupt.ts";
 import { parseLinclsFlags } from "./lincls_flags.ts";
 import { OutputFolder } from "./output_folder.ts";
 import { loadPlugin } from "./plugin.ts";
-import { RunConsole } from "./run_console.ts";
 import { reportError, runMain } from "./run_main.ts";
-import { endOf, type RecordedInput, type RunEnd, RunRecorder } from "./run_recorder.ts";
+import { endOf, type RecordedInput, type RunEnd } from "./run_recorder.ts";
 import { findTuning } from "./run_tuning.ts";
 import { formatTable } from "./table.ts";
 import { EventWriter } from "./tensorboard/event_writer.ts";
+import { watchRun } from "./watched_run.ts";
 
 /** What is shown before the first step. */
 function describeRun(options: LinearOptions, plan: LinearPlan, adapter: string): string[] {
@@ -102,18 +99,14 @@ async function main(): Promise<void> {
   folder.writeConfig(options);
   using interrupt = interruptSignal();
   const started = performance.now();
-  const shown = new RunConsole(folder, command);
-  const recorder = new RunRecorder(folder, {
+  await using watched = watchRun(folder, command, {
     task: "lincls",
     args: Deno.args,
     adapter: adapter.name,
     inputs: inputsOf(options),
-    onProblem: shown.warn,
   });
-  await using page = command.page && servePage([options.output], command.page);
-  if (page !== undefined) shown.say(`page      ${page.url}`);
+  const { shown, recorder } = watched;
   using writer = options.evaluate || !command.tensorboard ? undefined : new EventWriter(options.output);
-  for (const warning of command.warnings) shown.warn(warning);
 
   let stepsPerEpoch = 1;
   const take = (event: LinearEvent) => {
@@ -170,6 +163,7 @@ async function main(): Promise<void> {
 
   let result: LinearResult;
   let end: RunEnd = { status: "failed" };
+  let report: string | undefined;
   try {
     if (command.tune) options.tuning = await findTuning(options, shown);
     const run = linearProbe(options, { signal: interrupt.signal, lock: folder.lock });
@@ -182,11 +176,11 @@ async function main(): Promise<void> {
     throw error;
   } finally {
     await shown.stop();
-    await recorder.finish(end);
+    report = await recorder.finish(end);
   }
   const seconds = (performance.now() - started) / 1000;
   for (const line of describeResult(result, options, seconds)) shown.report(line);
-  if (!options.evaluate) shown.report(`report    ${join(options.output, REPORT)}`);
+  if (report !== undefined) shown.report(`report    ${report}`);
   shown.result({ ...result, seconds });
 }
 

@@ -145,22 +145,28 @@ export class RunRecorder {
     });
   }
 
-  /** The run has ended: writes what is still to be written, and the report. Of one that never began there is none. */
-  async finish({ status, results, error }: RunEnd): Promise<void> {
+  /**
+   * The run has ended: writes what is still to be written, and the report.
+   *
+   * @returns the report's path; nothing for a run that never began, and where it could not be written
+   */
+  async finish({ status, results, error }: RunEnd): Promise<string | undefined> {
     this.#actors?.stop();
     await this.#work;
-    if (!this.#hasBegun) return;
+    if (!this.#hasBegun) return undefined;
     const seconds = (performance.now() - this.#started) / 1000;
     this.#record = { ...this.#record, status, error, results, endedAt: new Date().toISOString(), seconds };
     try {
       this.#write();
-      await writeReport(this.#folder.path);
+      const report = await writeReport(this.#folder.path);
       // An evaluation in the folder of the run that it judges belongs to that one's report.
       const parent = dirname(this.#folder.path);
       if (await Deno.stat(join(parent, REPORT)).then(() => true, () => false)) await writeReport(parent);
+      return report;
     } catch (problem) {
       // The run itself may have failed by the same disk: that is what is to be heard of.
       this.#options.onProblem(`no report: ${(problem as Error).message}`);
+      return undefined;
     }
   }
 
