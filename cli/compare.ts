@@ -106,11 +106,11 @@ async function main(): Promise<void> {
   const names = shortNames(folders);
   const readers = folders.map((folder, run) => new RunReader(folder, run));
   for (const reader of readers) await reader.poll();
-  const runs = readers.map((reader, i) => collect(folders[i], names[i], reader.everything()));
+  const messages = readers.map((reader) => reader.everything());
+  const runs = messages.map((own, i) => collect(folders[i], names[i], own));
   const differing = differingSettings(runs);
   if (plot !== undefined) {
-    const messages = readers.flatMap((reader) => reader.everything());
-    await replaceTextFile(plot, reportPage([{ kind: "runs", names, isLive: false }, ...messages]));
+    await replaceTextFile(plot, reportPage([{ kind: "runs", names, isLive: false }, ...messages.flat()]));
   }
   if (json) {
     const facts = runs.map((run) => ({

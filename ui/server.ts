@@ -11,6 +11,9 @@ const POLL_MS = 500;
 /** News that may wait for a slow reader; who is further behind is told everything anew. */
 const MOST_WAITING = 500;
 
+/** Ports from the usual one on that are tried where that is taken. */
+const PORTS_TRIED = 20;
+
 /** Every address of this machine. */
 const EVERYWHERE = "0.0.0.0";
 
@@ -170,8 +173,6 @@ export function servePage(
     },
   };
 }
-
-const PORTS_TRIED = 20;
 
 function listen(
   port: number,
