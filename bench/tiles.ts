@@ -4,7 +4,7 @@ import { sameTiles, type Tuning } from "../kernels/tuning/tuning.ts";
 import type { Contestant } from "./measure.ts";
 import { product } from "./ours.ts";
 
-/** a [size, size] times b [size, size] with one tile, eight lanes across columns. */
+/** a [size, size] times b [size, size] with one tile, all lanes across columns. */
 export async function tiledProduct(
   gpu: Gpu,
   size: number,
@@ -17,7 +17,7 @@ export async function tiledProduct(
     ...gpu.target.tuning,
     family: "direct",
     productTextures: source === "texture",
-    tiles: sameTiles([{ rows, columns, lanesAcross: 8, lanesDown: 1, efficiency: 1 }]),
+    tiles: sameTiles([{ rows, columns, lanesAcross: gpu.target.vectorLanes, lanesDown: 1, efficiency: 1 }]),
   };
   const made = await product({ ...gpu, target: { ...gpu.target, tuning } }, size, a, b);
   return { ...made, name: `${rows}x${columns} ${source}` };

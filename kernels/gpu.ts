@@ -7,7 +7,8 @@
  */
 
 import { UserError } from "../errors.ts";
-import { GPU_TUNING, SOFTWARE_TUNING, type Tuning } from "./tuning/tuning.ts";
+import { GPU_TUNING, softwareTuning, type Tuning } from "./tuning/tuning.ts";
+import { preferWideVectors, vectorLanes } from "./vector_width.ts";
 
 /** What a person wants to know of the adapter in use. */
 export interface AdapterDescription {
@@ -27,8 +28,12 @@ export interface Target {
   readonly maxStorageBufferBindingSize: number;
   /** Texels along a side. */
   readonly maxTextureDimension2D: number;
+  /** Textures that a kernel may read operands from. */
+  readonly maxStorageTexturesPerShaderStage: number;
   /** Of a dispatch. */
   readonly maxWorkgroupsPerDimension: number;
+  /** Invocations that a software adapter runs in one vector register. */
+  readonly vectorLanes: number;
   /** What was measured on the device, or is usual of its kind. */
   readonly tuning: Tuning;
   /**
@@ -86,6 +91,7 @@ export class GpuError extends Error {
 function preferVulkan(): void {
   if (Deno.build.os !== "linux") return;
   if (Deno.env.get("DENO_WEBGPU_BACKEND") === undefined) Deno.env.set("DENO_WEBGPU_BACKEND", "vulkan");
+  preferWideVectors();
   // Mesa complains on standard error where this is missing, though nothing is ever put there.
   if (Deno.env.get("XDG_RUNTIME_DIR") === undefined) Deno.env.set("XDG_RUNTIME_DIR", "/tmp");
 }
@@ -132,7 +138,7 @@ export async function openGpu(label: string, tuning?: Tuning | null): Promise<Gp
       "maxComputeWorkgroupSizeX",
       "maxComputeWorkgroupSizeY",
       "maxTextureDimension2D",
-      "maxSampledTexturesPerShaderStage",
+      "maxStorageTexturesPerShaderStage",
     ] as const
   ) requiredLimits[limit] = adapter.limits[limit];
   const useful: GPUFeatureName[] = ["timestamp-query", HALF];
@@ -157,7 +163,8 @@ export async function openGpu(label: string, tuning?: Tuning | null): Promise<Gp
 
   const description = describe(adapter);
   const { isSoftware } = description;
-  const { maxBufferSize, maxTextureDimension2D } = device.limits;
+  const lanes = vectorLanes(description.name);
+  const { maxBufferSize, maxTextureDimension2D, maxStorageTexturesPerShaderStage } = device.limits;
   const maxStorageBufferBindingSize = Math.min(device.limits.maxStorageBufferBindingSize, maxBufferSize);
   return {
     device,
@@ -166,8 +173,10 @@ export async function openGpu(label: string, tuning?: Tuning | null): Promise<Gp
       isSoftware,
       maxStorageBufferBindingSize,
       maxTextureDimension2D,
+      maxStorageTexturesPerShaderStage,
       maxWorkgroupsPerDimension: device.limits.maxComputeWorkgroupsPerDimension,
-      tuning: tuning ?? (isSoftware ? SOFTWARE_TUNING : GPU_TUNING),
+      vectorLanes: lanes,
+      tuning: tuning ?? (isSoftware ? softwareTuning(lanes) : GPU_TUNING),
       arenaBytes: isSoftware ? SOFTWARE_ARENA_BYTES : maxStorageBufferBindingSize,
       parallelism: isSoftware ? 2 * (navigator.hardwareConcurrency || 2) : GPU_PARALLELISM,
     },

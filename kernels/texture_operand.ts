@@ -3,7 +3,8 @@
  *
  * On some software adapters a `textureLoad` of a vec4 is several times cheaper than a load from a storage buffer. There
  * what a kernel reads is copied into an rgba32float texture first, and the kernel's WGSL is rewritten to read that; one
- * texel is one vec4. The copy is a plain memory copy and costs little next to the loads.
+ * texel is one vec4. The copy is a plain memory copy and costs little next to the loads. The textures are bound as storage
+ * textures: those have one mip level, while of a sampled one llvmpipe looks the level up in every load, which doubles it.
  */
 import type { Target } from "./gpu.ts";
 import { byteLength, type Dispatch, type Tensor } from "./graph.ts";
@@ -24,7 +25,7 @@ export function fitsTexture(target: Target, tensor: Tensor): boolean {
 /** WGSL expression of texel `index` (a `u32` expression) of the texture `name`. */
 function texelAt(name: string, index: string): string {
   const shift = Math.log2(TEXTURE_WIDTH);
-  return `textureLoad(${name}, vec2<u32>((${index}) & ${TEXTURE_WIDTH - 1}u, (${index}) >> ${shift}u), 0)`;
+  return `textureLoad(${name}, vec2<u32>((${index}) & ${TEXTURE_WIDTH - 1}u, (${index}) >> ${shift}u))`;
 }
 
 const DECLARATION = /@group\(0\) @binding\((\d+)\) var<storage, read> (\w+): array<vec4<f32>>;/g;
@@ -55,17 +56,20 @@ export function readThroughTextures(target: Target, dispatch: Dispatch): Dispatc
   if (isProduct && !productTextures) return dispatch;
   const bindings = [...dispatch.bindings];
   let { source } = dispatch;
+  let count = 0;
   const invocations = dispatch.workgroups.reduce((product, count) => product * count, lanesOf(source));
   for (const [declaration, binding, name] of dispatch.source.matchAll(DECLARATION)) {
     const tensor = bindings[Number(binding) - 1];
     if (tensor === undefined || "texture" in tensor || !fitsTexture(target, tensor)) continue;
+    if (count === target.maxStorageTexturesPerShaderStage) break;
     // Every invocation reads some of it, and all of it is read.
     const loads = Math.max(invocations, byteLength(tensor) / TEXEL_BYTES);
     if (!isProduct && loads < (textureFromLoads ?? Infinity)) continue;
+    count++;
     bindings[Number(binding) - 1] = { texture: tensor };
     source = rewriteUses(source, name, (index) => texelAt(name, index)).replace(
       declaration,
-      `@group(0) @binding(${binding}) var ${name}: texture_2d<f32>;`,
+      `@group(0) @binding(${binding}) var ${name}: texture_storage_2d<rgba32float, read>;`,
     );
   }
   return { ...dispatch, source, bindings };
@@ -147,7 +151,7 @@ function createOperandTexture(device: GPUDevice, texels: number): GPUTexture {
     label: "matrix operand",
     size: [TEXTURE_WIDTH, Math.max(1, Math.ceil(texels / TEXTURE_WIDTH))],
     format: "rgba32float",
-    usage: GPUTextureUsage.TEXTURE_BINDING | GPUTextureUsage.COPY_DST,
+    usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
   });
 }
 

@@ -36,11 +36,12 @@ interface Candidates {
   tiles: readonly Tile[];
 }
 
-// Workgroup memory is slower than registers by far where it is emulated, and its kernels are slow to compile.
-const SOFTWARE_CANDIDATES: readonly Candidates[] = [{
-  family: "direct",
-  tiles: DIRECT_TILES.map(([rows, columns]) => ({ rows, columns, lanesAcross: 8, lanesDown: 1 })),
-}];
+/** Workgroup memory is slower than registers by far where it is emulated, and its kernels are slow to compile. */
+function softwareCandidates(lanes: number): readonly Candidates[] {
+  const tiles = DIRECT_TILES.map(([rows, columns]) => ({ rows, columns, lanesAcross: lanes, lanesDown: 1 }));
+  return [{ family: "direct", tiles }];
+}
+
 const GPU_CANDIDATES: readonly Candidates[] = [
   { family: "staged", tiles: STAGED_TILES },
   { family: "direct", tiles: GPU_DIRECT_TILES },
@@ -64,8 +65,8 @@ export async function measureTuning(
   gpu: Gpu,
   onProgress: (done: number, total: number) => void = () => {},
 ): Promise<Tuning> {
-  const { isSoftware } = gpu.target;
-  const candidates = isSoftware ? SOFTWARE_CANDIDATES : GPU_CANDIDATES;
+  const { isSoftware, vectorLanes } = gpu.target;
+  const candidates = isSoftware ? softwareCandidates(vectorLanes) : GPU_CANDIDATES;
   const total = candidates.reduce((sum, { tiles }) => sum + PRODUCT_KINDS.length * tiles.length, 0) +
     (isSoftware ? 2 : 0);
   let done = 0;
@@ -110,7 +111,9 @@ export async function measureTuning(
   const tilesOf = (kind: ProductKind) =>
     own.filter((entry) => entry.kind === kind).flatMap(({ tile, best }): TileChoice[] => {
       const efficiency = Math.round(1000 * fastest(kind, own) / best) / 1000;
-      return isSoftware ? withLanes([tile.rows, tile.columns], efficiency) : [{ ...tile, efficiency }];
+      return isSoftware
+        ? withLanes([tile.rows, tile.columns], efficiency, vectorLanes)
+        : [{ ...tile, efficiency }];
     });
   const tiles = {
     forward: tilesOf("forward"),
@@ -163,7 +166,7 @@ async function timeProduct(program: Program): Promise<number> {
 
 /** Whether the product by the largest tile runs faster with its operands in textures. */
 async function areTexturesFaster(gpu: Gpu): Promise<boolean> {
-  const tile = { rows: 16, columns: 16, lanesAcross: 8, lanesDown: 1 };
+  const tile = { rows: 16, columns: 16, lanesAcross: gpu.target.vectorLanes, lanesDown: 1 };
   const [textures, buffers] = [true, false].map((productTextures) =>
     compileProduct(gpu, "forward", { family: "direct", productTextures }, tile)
   );

@@ -48,9 +48,6 @@ export interface Tuning {
 /** Products, in the order of a training step. */
 export const PRODUCT_KINDS: readonly ProductKind[] = ["forward", "inputGradient", "weightGradient"];
 
-/** Invocations that a software adapter runs in one vector register (256 bits of float32). */
-const SOFTWARE_LANES = 8;
-
 /** Tiles of the direct family on software adapters, rows and columns: a workgroup fills one vector register. */
 export const DIRECT_TILES: readonly (readonly [rows: number, columns: number])[] = [
   [16, 16],
@@ -79,15 +76,22 @@ export const GPU_DIRECT_TILES: readonly Tile[] = [
   { rows: 4, columns: 4, lanesAcross: 8, lanesDown: 8 },
 ];
 
-/** The ways of a direct tile's lanes on a software adapter: across columns, down rows, or both. They are equally fast, but fit differently. */
-export function withLanes([rows, columns]: readonly [number, number], efficiency: number): TileChoice[] {
-  return [8, 4, 2, 1].map((lanesAcross) => ({
-    rows,
-    columns,
-    lanesAcross,
-    lanesDown: SOFTWARE_LANES / lanesAcross,
-    efficiency,
-  }));
+/**
+ * The ways of a direct tile's lanes on a software adapter: across columns, down rows, or both. They are equally fast, but fit
+ * differently.
+ *
+ * @param lanes those of a vector register, a power of two
+ */
+export function withLanes(
+  [rows, columns]: readonly [number, number],
+  efficiency: number,
+  lanes: number,
+): TileChoice[] {
+  const choices: TileChoice[] = [];
+  for (let lanesAcross = lanes; lanesAcross >= 1; lanesAcross /= 2) {
+    choices.push({ rows, columns, lanesAcross, lanesDown: lanes / lanesAcross, efficiency });
+  }
+  return choices;
 }
 
 /** The same tiles for every product. */
@@ -101,13 +105,17 @@ const SOFTWARE_EFFICIENCY = [1, 0.8, 0.69, 0.58, 0.57, 0.54, 0.46, 0.47, 0.38];
 /**
  * For software adapters where nothing was measured. A copy into a texture costs some 65 us there, and a load from a texture
  * 14 ns less than one from a buffer (Mesa 22.3 on two cores with AVX2).
+ *
+ * @param lanes invocations in a vector register
  */
-export const SOFTWARE_TUNING: Tuning = {
-  family: "direct",
-  tiles: sameTiles(DIRECT_TILES.flatMap((size, i) => withLanes(size, SOFTWARE_EFFICIENCY[i]))),
-  productTextures: true,
-  textureFromLoads: 4096,
-};
+export function softwareTuning(lanes: number): Tuning {
+  return {
+    family: "direct",
+    tiles: sameTiles(DIRECT_TILES.flatMap((size, i) => withLanes(size, SOFTWARE_EFFICIENCY[i], lanes))),
+    productTextures: true,
+    textureFromLoads: 4096,
+  };
+}
 
 /** For GPUs where nothing was measured. */
 export const GPU_TUNING: Tuning = {

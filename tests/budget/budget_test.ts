@@ -8,7 +8,7 @@ import { assertAlmostEquals, assertEquals, assertLess } from "@std/assert";
 import type { Target } from "../../kernels/gpu.ts";
 import { INITIAL_LOSS_SCALE } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import { type Schedule, totalWork } from "../../kernels/schedule.ts";
-import { GPU_TUNING, SOFTWARE_TUNING } from "../../kernels/tuning/tuning.ts";
+import { GPU_TUNING, softwareTuning } from "../../kernels/tuning/tuning.ts";
 import { scheduleEncoder } from "../../models/inference.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { scheduleStep, type StudentStepOptions } from "../../models/student_step.ts";
@@ -23,12 +23,17 @@ interface Budget {
   megabytesHeld: number;
 }
 
-const LIMITS = { maxTextureDimension2D: 8192, maxWorkgroupsPerDimension: 65535 };
+const LIMITS = {
+  maxTextureDimension2D: 8192,
+  maxStorageTexturesPerShaderStage: 8,
+  maxWorkgroupsPerDimension: 65535,
+  vectorLanes: 8,
+};
 const TARGETS: Readonly<Record<string, Target>> = {
   software: {
     isSoftware: true,
     maxStorageBufferBindingSize: 128 * 2 ** 20,
-    tuning: SOFTWARE_TUNING,
+    tuning: softwareTuning(8),
     arenaBytes: 2 ** 24,
     parallelism: 4,
     ...LIMITS,

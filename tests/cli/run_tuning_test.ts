@@ -2,7 +2,9 @@ import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { findTuning } from "../../cli/run_tuning.ts";
 import { UserError } from "../../errors.ts";
-import { SOFTWARE_TUNING } from "../../kernels/tuning/tuning.ts";
+import { softwareTuning } from "../../kernels/tuning/tuning.ts";
+
+const SOFTWARE_TUNING = softwareTuning(8);
 
 Deno.test("findTuning() goes on with what a run began with, and keeps it in the new run's folder", async () => {
   const folder = Deno.makeTempDirSync({ prefix: "seed_tuning_" });

@@ -1,6 +1,8 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { UserError } from "../../../errors.ts";
-import { GPU_TUNING, parseTuning, SOFTWARE_TUNING } from "../../../kernels/tuning/tuning.ts";
+import { GPU_TUNING, parseTuning, softwareTuning } from "../../../kernels/tuning/tuning.ts";
+
+const SOFTWARE_TUNING = softwareTuning(8);
 
 Deno.test("parseTuning() reads what was written, and says what is wrong with a file", () => {
   for (const tuning of [SOFTWARE_TUNING, GPU_TUNING]) {
