@@ -25,9 +25,24 @@ export function vectorLanes(adapter: string): number {
  */
 export function preferWideVectors(): void {
   if (Deno.env.get(WIDTH) !== undefined || !hasAvx512()) return;
+  const cache = Deno.env.get(CACHE) ?? makeCacheFolder();
+  if (cache === undefined) return; // to compile again in every process costs more than it brings
+  Deno.env.set(CACHE, cache);
   Deno.env.set(WIDTH, "512");
-  const cache = cacheFolder();
-  if (cache !== undefined && Deno.env.get(CACHE) === undefined) Deno.env.set(CACHE, cache);
+}
+
+/** The program's own folder for such things. Mesa keeps nothing where the folder is missing. */
+function makeCacheFolder(): string | undefined {
+  const folder = cacheFolder();
+  if (folder === undefined) return undefined;
+  const isAllowed = (name: "read" | "write") =>
+    Deno.permissions.querySync({ name, path: folder }).state === "granted";
+  try {
+    if (isAllowed("write")) Deno.mkdirSync(folder, { recursive: true });
+    return isAllowed("read") && Deno.statSync(folder).isDirectory ? folder : undefined;
+  } catch {
+    return undefined; // a home that cannot be written to
+  }
 }
 
 // glibc's sys/platform/x86.h: a leaf's four registers as the processor has them, then as the system lets them be used.
