@@ -8,7 +8,6 @@
 
 import { UserError } from "../errors.ts";
 import { GPU_TUNING, softwareTuning, type Tuning } from "./tuning/tuning.ts";
-import { preferWideVectors, vectorLanes } from "./vector_width.ts";
 
 /** What a person wants to know of the adapter in use. */
 export interface AdapterDescription {
@@ -91,7 +90,6 @@ export class GpuError extends Error {
 function preferVulkan(): void {
   if (Deno.build.os !== "linux") return;
   if (Deno.env.get("DENO_WEBGPU_BACKEND") === undefined) Deno.env.set("DENO_WEBGPU_BACKEND", "vulkan");
-  preferWideVectors();
   // Mesa complains on standard error where this is missing, though nothing is ever put there.
   if (Deno.env.get("XDG_RUNTIME_DIR") === undefined) Deno.env.set("XDG_RUNTIME_DIR", "/tmp");
 }
@@ -106,6 +104,15 @@ async function requestAdapter(): Promise<GPUAdapter> {
   const adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" });
   if (adapter === null) throw new NoAdapterError();
   return adapter;
+}
+
+/** Invocations in 256 bits, which software adapters are taken to compute with that do not say otherwise. */
+const USUAL_LANES = 8;
+
+/** Invocations that a software adapter runs in one vector register, from its name, e.g. `llvmpipe (LLVM 15.0.6, 256 bits)`. */
+function vectorLanes(name: string): number {
+  const bits = Number(/\b(\d+) bits\b/.exec(name)?.[1]);
+  return bits >= 128 ? bits / 32 : USUAL_LANES;
 }
 
 const HALF: GPUFeatureName = "shader-f16";

@@ -5,8 +5,8 @@
  * Statistics are [2, c]: the mean and the biased variance of each channel, from partial (mean, sum of squared
  * deviations) pairs that are combined in a fixed order (Chan et al.), so that no large squares cancel.
  */
-import type { Target } from "../../gpu.ts";
 import { expectShape, type Op, paddedCount, padTo4, type Tensor } from "../../graph.ts";
+import { rowsPerInvocation } from "../../pixel_strips.ts";
 import {
   ARE_FINITE,
   f32,
@@ -25,15 +25,6 @@ import gradientTotalsWgsl from "./batch_norm_gradient_totals.wgsl" with { type: 
 import chunkWgsl from "./batch_statistics_chunk.wgsl" with { type: "text" };
 import combineWgsl from "./batch_statistics_combine.wgsl" with { type: "text" };
 import runningWgsl from "./running_statistics.wgsl" with { type: "text" };
-
-/**
- * Rows that one invocation of a pass over all elements takes, so that a channel's constants are loaded once: as many as
- * leave enough invocations to keep the device busy.
- */
-function rowsPerInvocation(target: Target, rows: number, quads: number): number {
-  const most = Math.floor(rows * quads / (target.parallelism * LINEAR_SIZE));
-  return Math.min(64, Math.max(8, most));
-}
 
 function rowsAndQuads(x: Tensor): { rows: number; quads: number } {
   const quads = padTo4(x.shape.at(-1)!) / 4;

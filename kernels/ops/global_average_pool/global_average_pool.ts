@@ -1,6 +1,7 @@
 /** Mean over all pixels of a picture. */
 import { expectShape, type Op, padTo4 } from "../../graph.ts";
-import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import { PIXEL_STRIPS, pixelStrips } from "../../pixel_strips.ts";
+import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, storage, uniforms } from "../../wgsl.ts";
 import wgsl from "./global_average_pool.wgsl" with { type: "text" };
 import gradientWgsl from "./global_average_pool_gradient.wgsl" with { type: "text" };
 
@@ -29,19 +30,36 @@ export const globalAveragePool: Op<Record<never, never>> = {
   },
 };
 
-/** dx [n, h, w, c] from dy [n, 1, 1, c]: dy / (h * w) everywhere. */
-const globalAveragePoolGradient: Op<{ like: readonly number[] }> = {
+/** Attributes of the gradient: the shape of x. */
+interface GradientAttributes {
+  like: readonly number[];
+  /** A second input is added to the result. */
+  addend?: boolean;
+}
+
+/** dx [n, h, w, c] from dy [n, 1, 1, c]: dy / (h * w) everywhere, plus an addend. */
+const globalAveragePoolGradient: Op<GradientAttributes> = {
   name: "global_average_pool_gradient",
 
   shape: (_inputs, { like }) => [{ shape: like }],
 
-  lower(lowering, node, { like: [n, h, w, c] }) {
+  fuseAdd(graph, node, addend) {
+    const attributes = node.attributes as GradientAttributes;
+    if (attributes.addend) return undefined;
+    const inputs = [...node.inputs, addend];
+    return graph.apply(globalAveragePoolGradient, inputs, { ...attributes, addend: true });
+  },
+
+  lower(lowering, node, { like: [n, h, w, c], addend }) {
+    const { words, workgroups } = pixelStrips(lowering.target, n, h * w, padTo4(c) / 4);
+    const [dy, ...added] = node.inputs;
     lowering.dispatch({
       label: "global_average_pool_gradient",
-      source: LINEAR_MAIN + gradientWgsl,
-      bindings: [node.inputs[0], node.outputs[0]],
-      uniforms: uniforms(n, h * w, padTo4(c) / 4),
-      workgroups: linearWorkgroups(n * h * w * padTo4(c) / 4, LINEAR_SIZE),
+      source: LINEAR_MAIN + PIXEL_STRIPS + (addend ? storage(3, "addend") : "") +
+        gradientWgsl.replace("/* addend */", addend ? "+ addend[at]" : ""),
+      bindings: [dy, node.outputs[0], ...added],
+      uniforms: uniforms(...words),
+      workgroups,
     });
   },
 };

@@ -1,5 +1,6 @@
 /** Scales the channels of each picture by factors of its own: the end of squeeze-and-excite (Hu et al. 2018). */
 import { expectShape, type Op, padTo4, type Tensor } from "../../graph.ts";
+import { PIXEL_STRIPS, pixelStrips } from "../../pixel_strips.ts";
 import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import { type Activation, activationWgsl, keepsZero } from "../activation/activation.ts";
 import { sumPartials } from "../sum_partials/sum_partials.ts";
@@ -47,12 +48,13 @@ export const scaleChannels: Op<ScaleChannelsAttributes> = {
 
   lower(lowering, node, { activation }) {
     const { images, pixels, quads } = sizesOf(node.inputs[0]);
+    const { words, workgroups } = pixelStrips(lowering.target, images, pixels, quads);
     lowering.dispatch({
       label: "scale_channels",
-      source: LINEAR_MAIN + activationWgsl(activation) + wgsl,
+      source: LINEAR_MAIN + PIXEL_STRIPS + activationWgsl(activation) + wgsl,
       bindings: [...node.inputs, node.outputs[0]],
-      uniforms: uniforms(images, pixels, quads),
-      workgroups: linearWorkgroups(images * pixels * quads, LINEAR_SIZE),
+      uniforms: uniforms(...words),
+      workgroups,
     });
   },
 };
@@ -67,12 +69,13 @@ const scaleChannelsGradient: Op<ScaleChannelsAttributes> = {
     const [dx, dscale] = node.outputs;
     const { images, pixels, quads } = sizesOf(dx);
     const prelude = LINEAR_MAIN + activationWgsl(activation);
+    const { words, workgroups } = pixelStrips(lowering.target, images, pixels, quads);
     lowering.dispatch({
       label: "scale_channels_gradient",
-      source: prelude + gradientWgsl,
+      source: prelude + PIXEL_STRIPS + gradientWgsl,
       bindings: [...node.inputs, dx],
-      uniforms: uniforms(images, pixels, quads),
-      workgroups: linearWorkgroups(images * pixels * quads, LINEAR_SIZE),
+      uniforms: uniforms(...words),
+      workgroups,
     });
     const chunks = Math.ceil(pixels / PIXELS_PER_CHUNK);
     const result = chunks === 1

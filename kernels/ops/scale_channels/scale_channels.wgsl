@@ -1,12 +1,11 @@
-struct Params { images: u32, pixels: u32, quads: u32 }
-@group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> scale: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
 
 fn invocation(i: u32) {
-  let per_image = p.pixels * p.quads;
-  let image = i / per_image;
-  if (image >= p.images) { return; }
-  y[i] = activation(x[i] * scale[image * p.quads + i % p.quads]);
+  let strip = strip_of(i);
+  let factor = scale[strip.channels];
+  for (var at = strip.first; at < strip.end; at += p.quads) {
+    y[at] = activation(x[at] * factor);
+  }
 }

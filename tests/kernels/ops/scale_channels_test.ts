@@ -1,3 +1,4 @@
+import { globalAveragePool } from "../../../kernels/ops/global_average_pool/global_average_pool.ts";
 import { scaleChannels } from "../../../kernels/ops/scale_channels/scale_channels.ts";
 import { checkOp, randomValues, withGpu } from "../check_op.ts";
 import { ACTIVATION_FUNCTIONS } from "./activation_functions.ts";
@@ -23,4 +24,22 @@ for (const shape of [[1, 1, 1, 1], [3, 2, 3, 3], [2, 5, 4, 17], [2, 23, 24, 5]])
         });
       }));
   }
+}
+
+// x meets itself again in the gradient of its mean, which is added where that is written.
+for (const shape of [[3, 2, 3, 3], [2, 23, 24, 5]]) {
+  Deno.test(`scaleChannels [${shape}] by its own globalAveragePool equals a float64 loop, and so does its gradient`, () =>
+    withGpu((gpu) => {
+      const [n, h, w, c] = shape;
+      return checkOp(gpu, {
+        inputs: [{ shape, values: randomValues("x", shape), gradient: true }],
+        build: (graph, [x]) => graph.apply(scaleChannels, [x, graph.apply(globalAveragePool, [x], {})], {}),
+        reference: (x) => {
+          const channelOf = (i: number) => Math.floor(i / (h * w * c)) * c + i % c;
+          const mean = new Float64Array(n * c);
+          for (const [i, value] of x.entries()) mean[channelOf(i)] += value / (h * w);
+          return x.map((value, i) => value * mean[channelOf(i)]);
+        },
+      });
+    }));
 }

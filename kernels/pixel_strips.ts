@@ -1,0 +1,54 @@
+/**
+ * Passes over all elements whose invocations take several pixels of a channel each: what is the channel's own is loaded once
+ * for all of them, and an invocation's place is found once.
+ */
+import type { Target } from "./gpu.ts";
+import { LINEAR_SIZE, linearWorkgroups } from "./wgsl.ts";
+
+/** Rows of quads that one invocation takes: as many as leave enough invocations to keep the device busy. */
+export function rowsPerInvocation({ parallelism }: Target, rows: number, quads: number): number {
+  const most = Math.floor(rows * quads / (parallelism * LINEAR_SIZE));
+  return Math.min(64, Math.max(8, most));
+}
+
+/** How maps [images, pixels, quads * 4] are cut into strips of pixels. */
+export interface PixelStrips {
+  /** The words of a uniform block that begins as {@linkcode PIXEL_STRIPS} says. */
+  words: [images: number, pixels: number, quads: number, pixelsPerStrip: number];
+  /** For an invocation a strip and quad. */
+  workgroups: [number, number, number];
+}
+
+/** No strip has pixels of two images. */
+export function pixelStrips(target: Target, images: number, pixels: number, quads: number): PixelStrips {
+  const perStrip = Math.min(pixels, rowsPerInvocation(target, images * pixels, quads));
+  const strips = images * Math.ceil(pixels / perStrip);
+  return {
+    words: [images, pixels, quads, perStrip],
+    workgroups: linearWorkgroups(strips * quads, LINEAR_SIZE),
+  };
+}
+
+/** WGSL: the uniform block, and which elements invocation i has. */
+export const PIXEL_STRIPS = `
+struct Params { images: u32, pixels: u32, quads: u32, pixels_per_strip: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+
+struct Strip {
+  channels: u32, // index of the quad in [images, quads]
+  first: u32, // index of its first element in [images, pixels, quads]
+  end: u32, // where the elements end, each p.quads behind the one before
+}
+
+fn strip_of(i: u32) -> Strip {
+  let strip = i / p.quads;
+  let quad = i - strip * p.quads;
+  let per_image = (p.pixels + p.pixels_per_strip - 1u) / p.pixels_per_strip;
+  let image = strip / per_image;
+  if (image >= p.images) { return Strip(); }
+  let first = (strip - image * per_image) * p.pixels_per_strip;
+  let end = min(first + p.pixels_per_strip, p.pixels);
+  let row = image * p.pixels;
+  return Strip(image * p.quads + quad, (row + first) * p.quads + quad, (row + end) * p.quads);
+}
+`;
