@@ -6,6 +6,7 @@ import { FrozenEncoder } from "../models/inference.ts";
 import { initialize } from "../models/initialize.ts";
 import { type EncoderRole, findEncoder, summarize, usualHead } from "../models/registry.ts";
 import type { Encoder, FeatureTaker } from "./messages.ts";
+import { Overlap } from "./overlap.ts";
 import { type ActorRef, defineActor } from "./runtime/mod.ts";
 
 /** Which encoder it is. */
@@ -54,13 +55,16 @@ export default defineActor<Encoder, FeatureEncoderConfig>(async (config, context
     return frozen;
   }
   const frozen = await load();
+  const overlap = new Overlap();
 
   return {
     handlers: {
-      async encode(batch) {
-        await frozen.embed(batch.views, new Float32Array(batch.embeddings));
-        await next.tell("take", batch);
-      },
+      encode: (batch) =>
+        overlap.add(
+          frozen.embed(batch.views, new Float32Array(batch.embeddings)),
+          () => next.tell("take", batch),
+        ),
     },
+    drain: () => overlap.settled(),
   };
 });

@@ -4,7 +4,8 @@ import type { Tuning } from "../kernels/tuning/tuning.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import { FrozenEncoder } from "../models/inference.ts";
 import type { SmallViewOptions } from "../models/student_step.ts";
-import type { QueueKeeper, TeacherEncoder } from "./messages.ts";
+import type { QueueKeeper, TeacherEncoder, ViewBatch } from "./messages.ts";
+import { Overlap } from "./overlap.ts";
 import { profileAll } from "./run_profile.ts";
 import { type ActorRef, defineActor } from "./runtime/mod.ts";
 
@@ -47,21 +48,21 @@ export default defineActor<TeacherEncoder, TeacherEncoderConfig>(async (config, 
   const smallTeacher = await (small &&
     teacher.share({ batch: batchSize * small.views, imageSize: small.imageSize }));
 
+  const embed = ({ views, embeddings, small }: ViewBatch) =>
+    Promise.all([
+      teacher.embed(views, new Float32Array(embeddings)),
+      smallTeacher?.embed(small!.views, new Float32Array(small!.embeddings)),
+    ]);
+  const overlap = new Overlap();
   return {
     handlers: {
-      async encode(batch) {
-        await teacher.embed(batch.views, new Float32Array(batch.embeddings));
-        if (smallTeacher !== undefined) {
-          const { views, embeddings } = batch.small!;
-          await smallTeacher.embed(views, new Float32Array(embeddings));
-        }
-        await next.tell("enqueue", batch);
-      },
+      encode: (batch) => overlap.add(embed(batch), () => next.tell("enqueue", batch)),
       profile: () =>
         profileAll({
           [`${arch} at ${imageSize} px`]: teacher,
           [`${arch} at ${small?.imageSize} px, small views`]: smallTeacher,
         }),
     },
+    drain: () => overlap.settled(),
   };
 });

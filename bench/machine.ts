@@ -34,7 +34,10 @@ export async function describeMachine({ adapter }: Gpu): Promise<Machine> {
   };
   const versionOf = (name: string) => imports[name].split("@").at(-1)!;
   const processor = vectors === "" ? model : `${model} with ${vectors}`;
-  const slug = `${adapter.name} ${vectors}`.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-").replaceAll(
+  const slug = `${adapter.name} ${adapter.isSoftware ? vectors : ""}`.toLowerCase().replaceAll(
+    /[^a-z0-9]+/g,
+    "-",
+  ).replaceAll(
     /^-|-$/g,
     "",
   );

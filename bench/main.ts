@@ -45,7 +45,9 @@ await jax.openJax();
 for (const name of wanted) {
   const section = { name, ...await SECTIONS[name].run(gpu, count) };
   printTable(section.title, tableOf(section));
-  if (!dryRun) await record(section, machine, `./seed bench ${name} --rounds ${count}`);
+  if (!dryRun && section.rows.length > 0) {
+    await record(section, machine, `./seed bench ${name} --rounds ${count}`);
+  }
 }
 gpu.destroy();
 Deno.exit(0); // the libraries keep their devices

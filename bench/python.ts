@@ -1,10 +1,10 @@
 /** Programs in Python that a bench compares with, where the machine has what they import. */
 
 /** What a script prints, as JSON; `undefined` where no Python has the modules that it imports. */
-export async function runPython(
+export async function runPython<Result = Record<string, number>>(
   script: string,
   ...args: string[]
-): Promise<Record<string, number> | undefined> {
+): Promise<Result | undefined> {
   // The first may be another Python than Debian's.
   for (const python of ["python3", "/usr/bin/python3"]) {
     try {

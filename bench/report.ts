@@ -46,6 +46,8 @@ export const SECTION_ORDER = [
   "training",
   "forward",
   "step",
+  "distillation",
+  "amp",
   "inference",
   "loss",
   "augmentation",

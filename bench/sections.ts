@@ -1,18 +1,25 @@
 /** What `deno task bench` can run. */
 import type { ActorShare } from "../actors/run_profile.ts";
 import { Random } from "../data/random.ts";
-import type { Gpu } from "../kernels/gpu.ts";
+import { type Gpu, GPU_PARALLELISM } from "../kernels/gpu.ts";
 import { Graph, type Tensor } from "../kernels/graph.ts";
 import { conv2d } from "../kernels/ops/conv2d/conv2d.ts";
 import { POINTWISE } from "../kernels/ops/conv2d/geometry.ts";
 import { matmulTransposed } from "../kernels/ops/matmul_transposed/matmul_transposed.ts";
 import { queueCrossEntropy } from "../kernels/ops/queue_cross_entropy/queue_cross_entropy.ts";
+import { measureTuning } from "../kernels/tuning/measure.ts";
 import { DIRECT_TILES, GPU_TUNING } from "../kernels/tuning/tuning.ts";
 import { initializeQueue } from "../models/initialize.ts";
 import { findEncoder } from "../models/registry.ts";
 import { scheduleStep, StudentStep, type StudentStepOptions } from "../models/student_step.ts";
 import { compareAugmentation } from "./augmentation.ts";
 import { multiplyAdds } from "./ceiling.ts";
+import {
+  type DistillationTimes,
+  type DistillationWork,
+  timeDistillation,
+  TORCH_DISTILLATION,
+} from "./distillation.ts";
 import * as encoders from "./encoders.ts";
 import * as jax from "./jax.ts";
 import { compare, median, type Timings } from "./measure.ts";
@@ -157,6 +164,57 @@ async function benchSteps(gpu: Gpu, rounds: number): Promise<Omit<Section, "name
   };
 }
 
+async function benchDistillation(
+  gpu: Gpu,
+  rounds: number,
+  mixedPrecision: boolean,
+): Promise<Omit<Section, "name">> {
+  const title = `A distillation, beside PyTorch on the same GPU${mixedPrecision ? ", --amp" : ""}`;
+  if (gpu.target.isSoftware || (mixedPrecision && !gpu.adapter.hasHalf)) {
+    return { title, about: "Left out: needs a GPU, and float16 for --amp.", rows: [] };
+  }
+  const works = ["resnet18", "efficientnet_b0"].map((student): DistillationWork => (
+    { teacher: "resnet50", student, batch: 64, imageSize: 224, mixedPrecision }
+  ));
+  const torch = await runPython<{ times: DistillationTimes[]; version: string }>(
+    TORCH_DISTILLATION,
+    String(rounds),
+    JSON.stringify(works),
+  );
+  const tuned: Gpu = { ...gpu, target: { ...gpu.target, tuning: await measureTuning(gpu) } };
+  const rows: Row[] = [];
+  for (const [i, work] of works.entries()) {
+    const { teacher, student } = work;
+    const times = await timeDistillation(tuned, work, rounds);
+    const parts = [[`${teacher} embeds`, "teacher"], [`${student} trains`, "student"], [
+      `${student} under ${teacher}`,
+      "both",
+    ]] as const;
+    // The teacher is the same for all.
+    for (const [name, part] of i === 0 ? parts : parts.slice(1)) {
+      rows.push({
+        name,
+        timings: { ours: times[part], ...torch && { PyTorch: torch.times[i][part] } },
+        facts: { "pictures/s": (1000 * work.batch / times[part].median).toFixed(0) },
+      });
+    }
+  }
+  return {
+    title,
+    about:
+      "Batches of 64 pictures of 224 pixels: a frozen ResNet-50 embeds them, a student trains (forward, SEED's loss " +
+      "against a queue of 65,536, backward, SGD), and both. Ours uploads every batch, and begins a batch before the one " +
+      `before it has come back, as the actors do; ${
+        torch?.version ?? "PyTorch"
+      } has its pictures on the card. ` +
+      (mixedPrecision
+        ? "Maps of pixels are kept in float16; PyTorch's autocast multiplies by tensor cores, our kernels in float32."
+        : "PyTorch runs eagerly in float32, TF32 off, and tries cuDNN's algorithms first."),
+    rows,
+    targets: mixedPrecision ? undefined : { PyTorch: 0.5 },
+  };
+}
+
 async function benchInference(gpu: Gpu, rounds: number): Promise<Omit<Section, "name">> {
   const work = { name: "resnet50", batch: 8, imageSize: 224 };
   const contestants = [await encoders.embedOurs(gpu, work), encoders.embedTfjs(work)];
@@ -241,7 +299,7 @@ async function benchHost(gpu: Gpu, rounds: number): Promise<Omit<Section, "name"
       ...gpu.target,
       isSoftware: false,
       tuning: GPU_TUNING,
-      parallelism: 256,
+      parallelism: GPU_PARALLELISM,
       arenaBytes: 2 ** 30,
     },
   };
@@ -385,6 +443,14 @@ export const SECTIONS: Readonly<Record<string, BenchSection>> = {
   },
   forward: { help: "the same forward alone", run: (gpu, rounds) => benchConvolutions(gpu, rounds, false) },
   step: { help: "whole training steps of three students, against tfjs", run: benchSteps },
+  distillation: {
+    help: "a ResNet-50 teacher and a student at 224 pixels, against PyTorch on the same GPU",
+    run: (gpu, rounds) => benchDistillation(gpu, rounds, false),
+  },
+  amp: {
+    help: "the same in mixed precision",
+    run: (gpu, rounds) => benchDistillation(gpu, rounds, true),
+  },
   inference: { help: "a ResNet-50's embeddings at 224 pixels, against tfjs", run: benchInference },
   loss: { help: "SEED's loss against its matrix products alone", run: benchLoss },
   augmentation: { help: "views from JPEGs, against PyTorch's DataLoader", run: benchAugmentation },

@@ -46,8 +46,8 @@ export interface Target {
 
 const SOFTWARE_ARENA_BYTES = 16 * 2 ** 20;
 
-/** Workgroups that a GPU should have at least: several for each of some 64 to 144 multiprocessors. */
-const GPU_PARALLELISM = 256;
+/** Workgroups that a GPU should have at least: some four for each of up to 144 multiprocessors, so that none waits long. */
+export const GPU_PARALLELISM = 512;
 
 /** An open device. Each GPU role owns one: buffers cannot cross Workers. */
 export interface Gpu {
@@ -119,8 +119,8 @@ const HALF: GPUFeatureName = "shader-f16";
 
 function describe(adapter: GPUAdapter): AdapterDescription {
   const { description, device, vendor } = adapter.info;
-  // wgpu keeps the driver's name in `description` or `device`, whichever the backend fills.
-  const name = [device, description].find((text) => text.length > 1) ?? vendor ?? "unnamed adapter";
+  // Numbers stand for the other two in wgpu's Vulkan backend.
+  const name = [description, device, vendor].find((text) => text !== "") ?? "unnamed adapter";
   const isSoftware = /llvmpipe|swiftshader|lavapipe|software/i.test(`${description} ${device}`);
   return { name, isSoftware, hasHalf: adapter.features.has(HALF) };
 }

@@ -101,7 +101,8 @@ export class FrozenEncoder implements Disposable {
   readonly picturesPerRun: number;
   readonly #gpu: Gpu;
   readonly #options: FrozenEncoderOptions;
-  readonly #staging: GPUBuffer;
+  /** Buffers that embeddings are read back through, those that no call uses. */
+  readonly #staging: GPUBuffer[] = [];
   readonly #program: Program;
   readonly #weights: Weights;
   readonly #ownsWeights: boolean;
@@ -116,7 +117,6 @@ export class FrozenEncoder implements Disposable {
     ownsWeights: boolean,
     { images, output }: Traced,
   ) {
-    const { batch } = options;
     this.#gpu = gpu;
     this.#options = options;
     this.#program = program;
@@ -124,14 +124,9 @@ export class FrozenEncoder implements Disposable {
     this.#ownsWeights = ownsWeights;
     this.#images = images;
     this.#output = output;
-    this.batch = batch;
+    this.batch = options.batch;
     this.picturesPerRun = output.shape[0];
     this.dimension = output.shape.at(-1)!;
-    this.#staging = gpu.device.createBuffer({
-      label: "embeddings",
-      size: batch * padTo4(this.dimension) * 4,
-      usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ,
-    });
   }
 
   /** Compiles it. Call {@linkcode load} before the first {@linkcode embed}. */
@@ -175,7 +170,7 @@ export class FrozenEncoder implements Disposable {
 
   /**
    * Encodes one batch: packed RGBA8 pixels [batch, size, size] or, with input `normalized`, float32 in the device's
-   * layout. One call at a time.
+   * layout. A call submits its work at once, so that the device does not wait while the call before it still reads back.
    *
    * @param into filled with the output [batch, {@linkcode dimension}] and returned; a new array when not given
    */
@@ -194,6 +189,11 @@ export class FrozenEncoder implements Disposable {
       );
     }
     const { buffer, offset, bytes } = this.#program.rangeOf(this.#output);
+    const staging = this.#staging.pop() ?? device.createBuffer({
+      label: "embeddings",
+      size: this.batch * padTo4(this.dimension) * 4,
+      usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ,
+    });
     for (let done = 0; done < this.batch; done += this.picturesPerRun) {
       // The last run is as long as the others, and may embed some pictures a second time.
       const first = Math.min(done, this.batch - this.picturesPerRun);
@@ -202,16 +202,17 @@ export class FrozenEncoder implements Disposable {
       const encoder = device.createCommandEncoder({ label: "embed" });
       this.#program.encode(encoder);
       const at = first * (bytes / this.picturesPerRun);
-      encoder.copyBufferToBuffer(buffer, offset, this.#staging, at, bytes);
+      encoder.copyBufferToBuffer(buffer, offset, staging, at, bytes);
       device.queue.submit([encoder.finish()]);
     }
-    await this.#gpu.wait(this.#staging.mapAsync(GPUMapMode.READ));
-    const padded = new Float32Array(this.#staging.getMappedRange());
+    await this.#gpu.wait(staging.mapAsync(GPUMapMode.READ));
+    const padded = new Float32Array(staging.getMappedRange());
     const stride = padTo4(this.dimension);
     for (let row = 0; row < this.batch; row++) {
       into.set(padded.subarray(row * stride, row * stride + this.dimension), row * this.dimension);
     }
-    this.#staging.unmap();
+    staging.unmap();
+    this.#staging.push(staging);
     return into;
   }
 
@@ -223,7 +224,7 @@ export class FrozenEncoder implements Disposable {
   /** Frees the device's memory. */
   [Symbol.dispose](): void {
     this.#program.destroy();
-    this.#staging.destroy();
+    for (const staging of this.#staging) staging.destroy();
     if (this.#ownsWeights) this.#weights.store[Symbol.dispose]();
   }
 }

@@ -61,13 +61,22 @@ export const DIRECT_TILES: readonly (readonly [rows: number, columns: number])[]
   [4, 4],
 ];
 
-/** Tiles of the staged family: operands in workgroup memory, 8 x 8 to 16 x 16 invocations. */
+/** Tiles of the staged family: operands in workgroup memory. Narrow and flat ones are for few channels. */
 export const STAGED_TILES: readonly Tile[] = [
   { rows: 8, columns: 8, lanesAcross: 16, lanesDown: 16 },
+  { rows: 8, columns: 8, lanesAcross: 8, lanesDown: 16 },
+  { rows: 8, columns: 8, lanesAcross: 16, lanesDown: 8 },
+  { rows: 8, columns: 8, lanesAcross: 8, lanesDown: 8 },
   { rows: 4, columns: 8, lanesAcross: 8, lanesDown: 16 },
   { rows: 4, columns: 4, lanesAcross: 16, lanesDown: 16 },
+  { rows: 8, columns: 4, lanesAcross: 8, lanesDown: 16 },
   { rows: 4, columns: 4, lanesAcross: 8, lanesDown: 8 },
+  { rows: 4, columns: 4, lanesAcross: 4, lanesDown: 16 },
+  { rows: 4, columns: 4, lanesAcross: 16, lanesDown: 4 },
 ];
+
+/** In their order. */
+const STAGED_EFFICIENCY = [1, 0.95, 0.95, 0.9, 0.85, 0.8, 0.8, 0.6, 0.5, 0.5];
 
 /** Tiles of the direct family on GPUs, whose caches may do what workgroup memory does. */
 export const GPU_DIRECT_TILES: readonly Tile[] = [
@@ -120,7 +129,7 @@ export function softwareTuning(lanes: number): Tuning {
 /** For GPUs where nothing was measured. */
 export const GPU_TUNING: Tuning = {
   family: "staged",
-  tiles: sameTiles(STAGED_TILES.map((tile, i) => ({ ...tile, efficiency: [1, 0.85, 0.8, 0.6][i] }))),
+  tiles: sameTiles(STAGED_TILES.map((tile, i) => ({ ...tile, efficiency: STAGED_EFFICIENCY[i] }))),
   productTextures: false,
   textureFromLoads: null,
 };

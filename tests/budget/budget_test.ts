@@ -5,7 +5,7 @@
  *     SEED_RECORD=1 deno test -A tests/budget
  */
 import { assertAlmostEquals, assertEquals, assertLess } from "@std/assert";
-import type { Target } from "../../kernels/gpu.ts";
+import { GPU_PARALLELISM, type Target } from "../../kernels/gpu.ts";
 import { INITIAL_LOSS_SCALE } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import { type Schedule, totalWork } from "../../kernels/schedule.ts";
 import { GPU_TUNING, softwareTuning } from "../../kernels/tuning/tuning.ts";
@@ -43,7 +43,7 @@ const TARGETS: Readonly<Record<string, Target>> = {
     maxStorageBufferBindingSize: 2 ** 31 - 4,
     tuning: GPU_TUNING,
     arenaBytes: 2 ** 31 - 4,
-    parallelism: 256,
+    parallelism: GPU_PARALLELISM,
     ...LIMITS,
   },
 };

@@ -6,7 +6,7 @@
  */
 import { assert } from "@std/assert";
 import { differentiate } from "../../kernels/autodiff.ts";
-import { type Gpu, openGpu } from "../../kernels/gpu.ts";
+import { type Gpu, GPU_PARALLELISM, openGpu } from "../../kernels/gpu.ts";
 import { elementCount, Graph, type Op, paddedCount, type Tensor } from "../../kernels/graph.ts";
 import { padRows, unpadRows } from "../../kernels/layout.ts";
 import { Program } from "../../kernels/program.ts";
@@ -14,23 +14,36 @@ import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, storage, uniforms } from ".
 import { GPU_TUNING } from "../../kernels/tuning/tuning.ts";
 import { Random } from "../../data/random.ts";
 
-/** A device for one test, destroyed behind it. */
+let shared: Promise<Gpu> | undefined;
+
+/** The device of a file's tests, which share its kernels; another one behind a test that failed. */
 export async function withGpu(test: (gpu: Gpu) => Promise<void>): Promise<void> {
-  const gpu = await openGpu("test");
+  const gpu = await (shared ??= openGpu("test"));
   try {
     await test(gpu);
-  } finally {
+    gpu.check();
+  } catch (error) {
+    shared = undefined;
     gpu.destroy();
+    throw error;
   }
 }
+
+Deno.test.afterAll(async () => (await shared)?.destroy());
 
 /** The same device, for which the kernels of another kind of adapter are chosen. */
 export function asHardware(gpu: Gpu): Gpu {
   return {
     ...gpu,
-    target: { ...gpu.target, isSoftware: false, tuning: GPU_TUNING, parallelism: 256 },
+    target: { ...gpu.target, isSoftware: false, tuning: GPU_TUNING, parallelism: GPU_PARALLELISM },
   };
 }
+
+/** The kernels for this adapter, which computes on the processor where there is no GPU, and those for GPUs. */
+export const KINDS: readonly (readonly [kind: string, as: (gpu: Gpu) => Gpu])[] = [
+  ["its own kernels", (gpu) => gpu],
+  ["kernels for GPUs", asHardware],
+];
 
 /** The same device, for which no operand fits a texture. */
 export function withoutTextures(gpu: Gpu): Gpu {

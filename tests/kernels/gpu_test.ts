@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { GpuError, readBuffer } from "../../kernels/gpu.ts";
+import { GpuError, openGpu, readBuffer } from "../../kernels/gpu.ts";
 import { withGpu } from "./check_op.ts";
 
 Deno.test("openGpu() names the adapter, and its limits are the adapter's", () =>
@@ -9,13 +9,14 @@ Deno.test("openGpu() names the adapter, and its limits are the adapter's", () =>
     return Promise.resolve();
   }));
 
-Deno.test("a Gpu reports what the device refuses outside an error scope", () =>
-  withGpu(async (gpu) => {
-    gpu.device.createBuffer({ size: 16, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.STORAGE });
-    const error = await assertRejects(() => gpu.wait(new Promise(() => {})), GpuError);
-    assertStringIncludes(error.message, "test: ");
-    assertThrows(() => gpu.check(), GpuError);
-  }));
+Deno.test("a Gpu reports what the device refuses outside an error scope", async () => {
+  const gpu = await openGpu("test");
+  gpu.device.createBuffer({ size: 16, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.STORAGE });
+  const error = await assertRejects(() => gpu.wait(new Promise(() => {})), GpuError);
+  assertStringIncludes(error.message, "test: ");
+  assertThrows(() => gpu.check(), GpuError);
+  gpu.destroy();
+});
 
 Deno.test("readBuffer() reads a part of a buffer", () =>
   withGpu(async (gpu) => {

@@ -99,7 +99,7 @@ for (const stamps of [true, false]) {
       const isTextured = gpu.target.isSoftware;
       assertEquals(times.map(({ label }) => label), [...isTextured ? ["copy to texture"] : [], "conv2d 3x3"]);
       const { milliseconds, flops, bytes } = times.at(-1)!;
-      assert(milliseconds > 0);
+      assert(stamps ? milliseconds > 0 : milliseconds >= 0); // a GPU may be as quick as a submission without work
       assertEquals(flops, 2 * 8 * 16 * 16 * 32 * 9 * 32);
       assertEquals(bytes, 4 * (2 * 8 * 16 * 16 * 32 + 9 * 32 * 32));
       assertEquals(await program.read(y), before);

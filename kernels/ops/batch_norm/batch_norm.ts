@@ -7,6 +7,7 @@
  */
 import { expectShape, type Op, paddedCount, padTo4, type Tensor } from "../../graph.ts";
 import { rowsPerInvocation } from "../../pixel_strips.ts";
+import { combineStatistics, cutRows, rowSums, type RowSumText } from "../../row_sums.ts";
 import {
   ARE_FINITE,
   f32,
@@ -18,6 +19,7 @@ import {
 } from "../../wgsl.ts";
 import { type Activation, activationWgsl, keepsZero } from "../activation/activation.ts";
 import { chunkRows } from "../channel_sum/channel_sum.ts";
+import { sumKernel } from "../sum_partials/sum_partials.ts";
 import applyWgsl from "./batch_norm.wgsl" with { type: "text" };
 import gradientInputWgsl from "./batch_norm_gradient_input.wgsl" with { type: "text" };
 import gradientSumsWgsl from "./batch_norm_gradient_sums.wgsl" with { type: "text" };
@@ -42,9 +44,27 @@ export const batchStatistics: Op<Record<never, never>> = {
 
   lower(lowering, node) {
     const [x] = node.inputs;
+    const [statistics] = node.outputs;
     const { rows, quads } = rowsAndQuads(x);
+    const scratch = (parts: number) =>
+      lowering.scratch({ shape: [parts, 2, x.shape.at(-1)!] }, "partial statistics");
+    if (!lowering.target.isSoftware) {
+      const parts = cutRows(rows, quads);
+      const partial = scratch(parts.parts);
+      lowering.dispatch({
+        label: "batch_statistics",
+        ...rowSums(rows, quads, parts, PART_STATISTICS),
+        bindings: [x, partial],
+      });
+      lowering.dispatch({
+        label: "batch_statistics combine",
+        ...combineStatistics(rows, quads, parts),
+        bindings: [partial, statistics],
+      });
+      return;
+    }
     const { perChunk, chunks } = chunkRows(rows);
-    const partial = lowering.scratch({ shape: [chunks, 2, x.shape.at(-1)!] }, "partial statistics");
+    const partial = scratch(chunks);
     const words = uniforms(rows, quads, perChunk, chunks);
     lowering.dispatch({
       label: "batch_statistics",
@@ -56,11 +76,23 @@ export const batchStatistics: Op<Record<never, never>> = {
     lowering.dispatch({
       label: "batch_statistics combine",
       source: LINEAR_MAIN + combineWgsl,
-      bindings: [partial, node.outputs[0]],
+      bindings: [partial, statistics],
       uniforms: words,
       workgroups: linearWorkgroups(quads, LINEAR_SIZE),
     });
   },
+};
+
+/** Mean and squared deviations of a part of the rows: `batch_statistics_chunk.wgsl` for GPUs. */
+const PART_STATISTICS: RowSumText = {
+  declarations: storage(1, "x") + storage(2, "partial", "read_write"),
+  sums: ["sum", "squares"],
+  // Deviations from the part's first value are small where values are large but close together.
+  begin: "let pivot = x[first * p.quads + quad];",
+  add: "let d = x[at] - pivot; sum += d; squares += d * d;",
+  store: `let count = f32(last - first);
+    partial[part * 2u * p.quads + quad] = pivot + sum / count;
+    partial[(part * 2u + 1u) * p.quads + quad] = max(squares - sum * sum / count, vec4<f32>());`,
 };
 
 /** Attributes of {@linkcode batchNorm}. */
@@ -141,6 +173,13 @@ const SLOPES = {
 };
 const Z_CONSTANTS = "let z_scale = inverse * gamma[quad];\n  let z_shift = beta[quad];";
 
+/** Of the sums for GPUs, as `batch_norm_gradient_sums.wgsl` has them. */
+const PART_GRADIENT_BINDINGS = storage(1, "x") + storage(2, "statistics") + storage(3, "dy") +
+  storage(4, "partial", "read_write");
+const BEGIN_PART_GRADIENT = `let mean = statistics[quad];
+  let inverse = 1.0 / sqrt(statistics[p.quads + quad] + p.epsilon);
+  /* slope's constants */`;
+
 /**
  * Inputs x, statistics, gamma, dy and, behind a ReLU, its output y, or behind another activation beta; outputs dx,
  * dgamma, dbeta and, where kept, dz.
@@ -158,7 +197,11 @@ const batchNormGradient: Op<BatchNormGradientAttributes> = {
     const [dx, dgamma, dbeta, ...dz] = node.outputs;
     const { rows, quads } = rowsAndQuads(x);
     const perInvocation = rowsPerInvocation(lowering.target, rows, quads);
-    const { perChunk, chunks } = chunkRows(rows);
+    const { isSoftware } = lowering.target;
+    const parts = cutRows(rows, quads);
+    const { perChunk, chunks } = isSoftware
+      ? chunkRows(rows)
+      : { perChunk: parts.perPart, chunks: parts.parts };
     const partial = lowering.scratch({ shape: [chunks, 2, x.shape.at(-1)!] }, "partial gradient sums");
     const behind = activation === undefined || activation === "relu" ? activation : "other";
     const prelude = LINEAR_MAIN + activationWgsl(activation);
@@ -168,20 +211,46 @@ const batchNormGradient: Op<BatchNormGradientAttributes> = {
 
     const forSums = behind === "relu" ? extra : behind === "other" ? [gamma, ...extra] : [];
     const sumNames = behind === "relu" ? ["y"] : ["gamma", "beta"];
+    const declarations = forSums.map((_, i) => storage(5 + i, sumNames[i])).join("");
     lowering.dispatch({
       label: "batch_norm_gradient sums",
-      source: prelude + forSums.map((_, i) => storage(5 + i, sumNames[i])).join("") +
-        withSlope(gradientSumsWgsl),
+      ...isSoftware
+        ? {
+          source: prelude + declarations + withSlope(gradientSumsWgsl),
+          uniforms: uniforms(rows, quads, perChunk, chunks, f32(epsilon)),
+          workgroups: linearWorkgroups(chunks * quads, LINEAR_SIZE),
+        }
+        : rowSums(rows, quads, parts, {
+          declarations: activationWgsl(activation) + PART_GRADIENT_BINDINGS + declarations,
+          params: "epsilon: f32",
+          words: [f32(epsilon)],
+          sums: ["with_xhat", "alone"],
+          begin: withSlope(BEGIN_PART_GRADIENT),
+          add: withSlope("let dz = /* dz */; alone += dz; with_xhat += dz * (x[at] - mean);"),
+          store: `partial[part * 2u * p.quads + quad] = with_xhat * inverse;
+    partial[(part * 2u + 1u) * p.quads + quad] = alone;`,
+        }),
       bindings: [x, statistics, dy, partial, ...forSums],
-      uniforms: uniforms(rows, quads, perChunk, chunks, f32(epsilon)),
-      workgroups: linearWorkgroups(chunks * quads, LINEAR_SIZE),
     });
     lowering.dispatch({
       label: "batch_norm_gradient totals",
-      source: LINEAR_MAIN + gradientTotalsWgsl,
+      ...isSoftware
+        ? {
+          source: LINEAR_MAIN + gradientTotalsWgsl,
+          uniforms: uniforms(quads, chunks),
+          workgroups: linearWorkgroups(quads, LINEAR_SIZE),
+        }
+        // Both at once: they lie one behind the other.
+        : {
+          ...sumKernel(lowering.target, 2 * quads, chunks, {
+            params: "",
+            bindings: storage(1, "parts") + storage(2, "dgamma", "read_write") +
+              storage(3, "dbeta", "read_write"),
+            store: "if (2u * i < p.quads) { dgamma[i] = sum; } else { dbeta[i - p.quads / 2u] = sum; }",
+          }),
+          uniforms: uniforms(2 * quads, chunks),
+        },
       bindings: [partial, dgamma, dbeta],
-      uniforms: uniforms(quads, chunks),
-      workgroups: linearWorkgroups(quads, LINEAR_SIZE),
     });
     lowering.dispatch({
       label: "batch_norm_gradient input",

@@ -4,7 +4,15 @@
  * x [n, h, w, cin], w [kh, kw, cin padded to 4, cout] -> y [n, ho, wo, cout], without groups.
  */
 import type { Target } from "../../gpu.ts";
-import { elementCount, expectShape, type Op, padTo4, type Tensor } from "../../graph.ts";
+import {
+  elementCount,
+  expectShape,
+  type Lowering,
+  type Op,
+  paddedCount,
+  padTo4,
+  type Tensor,
+} from "../../graph.ts";
 import { type Activation, epilogueGradient } from "../activation/activation.ts";
 import { channelSum } from "../channel_sum/channel_sum.ts";
 import { sumPartials } from "../sum_partials/sum_partials.ts";
@@ -25,10 +33,12 @@ import {
   isPointwise,
 } from "./geometry.ts";
 import {
+  STAGE,
   stagedForwardSource,
   stagedInputGradientSource,
   stagedWeightGradientSource,
 } from "./staged_generator.ts";
+import { sumSplits } from "./sum_splits.ts";
 import type { Tile } from "../../tuning/tuning.ts";
 import { chooseTile } from "./tile.ts";
 
@@ -90,22 +100,38 @@ export const conv2d: Op<Conv2dAttributes> = {
     const [x, w] = node.inputs;
     const g = geometryOf(x.shape, w.shape, attributes);
     const rows = g.batch * g.outputHeight * g.outputWidth;
-    const tile = chooseTile(lowering.target, "forward", rows, g.outputQuads * 4);
     const epilogue = {
       bias: attributes.bias ?? false,
       addend: attributes.addend ?? false,
       activation: attributes.activation,
     };
-    const { family } = lowering.target.tuning;
+    const label = `conv2d ${g.kernelHeight}x${g.kernelWidth}`;
+    const flops = productFlops(x, w.shape, node.outputs[0]);
+    if (lowering.target.tuning.family === "staged") {
+      lowerStaged(lowering, {
+        label,
+        kind: "forward",
+        inputs: node.inputs,
+        result: node.outputs[0],
+        epilogue,
+        rows,
+        columnQuads: g.outputQuads,
+        summed: g.kernelHeight * g.kernelWidth * g.inputQuads * 4,
+        phases: 1,
+        geometry: g,
+        source: stagedForwardSource,
+        flops,
+      });
+      return;
+    }
+    const tile = chooseTile(lowering.target, "forward", rows, g.outputQuads * 4);
     lowering.dispatch({
-      label: `conv2d ${g.kernelHeight}x${g.kernelWidth}`,
-      source: family === "staged"
-        ? stagedForwardSource(tile, epilogue)
-        : forwardSource(tile, epilogue, !isPointwise(g)),
+      label,
+      source: forwardSource(tile, epilogue, !isPointwise(g)),
       bindings: [...node.inputs, node.outputs[0]],
       uniforms: geometryUniforms(g, batchInner(g.batch, tile, g.outputHeight * g.outputWidth), 1),
       workgroups: [...productGroups(tile, rows, g.outputQuads), 1],
-      flops: productFlops(x, w.shape, node.outputs[0]),
+      flops,
     });
   },
 };
@@ -135,18 +161,35 @@ export const conv2dInputGradient: Op<Conv2dGradientAttributes> = {
     const phases = g.stride * g.stride;
     const phasePixels = Math.ceil(g.height / g.stride) * Math.ceil(g.width / g.stride);
     const rows = g.batch * phasePixels;
-    const tile = chooseTile(lowering.target, "inputGradient", rows, g.inputQuads * 4, phases);
     const epilogue: Epilogue = { ...PLAIN, addend: attributes.addend ?? false };
-    const { family } = lowering.target.tuning;
+    const label = `conv2d_input_gradient ${g.kernelHeight}x${g.kernelWidth}`;
+    const flops = productFlops(node.outputs[0], w.shape, dy);
+    if (lowering.target.tuning.family === "staged") {
+      lowerStaged(lowering, {
+        label,
+        kind: "inputGradient",
+        inputs: node.inputs,
+        result: node.outputs[0],
+        epilogue,
+        rows,
+        columnQuads: g.inputQuads,
+        summed: Math.ceil(g.kernelHeight / g.stride) * Math.ceil(g.kernelWidth / g.stride) * g.outputQuads *
+          4,
+        phases,
+        geometry: g,
+        source: stagedInputGradientSource,
+        flops,
+      });
+      return;
+    }
+    const tile = chooseTile(lowering.target, "inputGradient", rows, g.inputQuads * 4, phases);
     lowering.dispatch({
-      label: `conv2d_input_gradient ${g.kernelHeight}x${g.kernelWidth}`,
-      source: family === "staged"
-        ? stagedInputGradientSource(tile, epilogue)
-        : inputGradientSource(tile, epilogue, !isPointwise(g)),
+      label,
+      source: inputGradientSource(tile, epilogue, !isPointwise(g)),
       bindings: [...node.inputs, node.outputs[0]],
       uniforms: geometryUniforms(g, batchInner(g.batch, tile, phasePixels), 1),
       workgroups: [...productGroups(tile, rows, g.inputQuads), phases],
-      flops: productFlops(node.outputs[0], w.shape, dy),
+      flops,
     });
   },
 };
@@ -162,28 +205,98 @@ export const conv2dWeightGradient: Op<Conv2dGradientAttributes> = {
     const g = flatten(geometryOf(x.shape, attributes.like, attributes));
     const taps = g.kernelHeight * g.kernelWidth;
     const [inputs, outputs] = [g.inputQuads * 4, g.outputQuads * 4];
-    const tile = chooseTile(lowering.target, "weightGradient", inputs, outputs, taps);
-    const [across, down] = productGroups(tile, inputs, g.outputQuads);
-    const { family } = lowering.target.tuning;
+    const pixels = g.batch * g.outputHeight * g.outputWidth;
+    const isStaged = lowering.target.tuning.family === "staged";
     // The longer of the two makes the better inner loop.
-    const isBatchInner = family !== "staged" && g.outputHeight * g.outputWidth <= 16 &&
-      g.batch > g.outputWidth;
+    const isBatchInner = !isStaged && g.outputHeight * g.outputWidth <= 16 && g.batch > g.outputWidth;
     const outer = g.outputHeight * (isBatchInner ? g.outputWidth : g.batch);
-    const splits = splitCount(lowering.target, across * down * taps, g, outer);
+    // Staged, the taps are rows of one product; else each is a product of its own.
+    const [rows, products] = isStaged ? [taps * inputs, 1] : [inputs, taps];
+    const parts = partCount(lowering.target, pixels, elementCount(attributes.like));
+    const tile = chooseTile(lowering.target, "weightGradient", rows, outputs, isStaged ? parts : products);
+    const [across, down] = productGroups(tile, rows, g.outputQuads);
+    const wanted = Math.ceil((lowering.target.isSoftware ? 16 : 512) / (across * down * products));
+    const most = isStaged ? parts : Math.min(parts, outer);
+    const splits = Math.max(
+      1,
+      Math.min(wanted, most, Math.floor(lowering.target.maxWorkgroupsPerDimension / products)),
+    );
     const result = splits === 1
       ? node.outputs[0]
       : lowering.scratch({ shape: [splits, ...attributes.like] }, "partial weight gradients");
     lowering.dispatch({
       label: `conv2d_weight_gradient ${g.kernelHeight}x${g.kernelWidth}`,
-      source: family === "staged" ? stagedWeightGradientSource(tile) : weightGradientSource(tile),
+      source: isStaged ? stagedWeightGradientSource(tile, isPointwise(g)) : weightGradientSource(tile),
       bindings: [x, dy, result],
       uniforms: geometryUniforms(g, isBatchInner, splits),
-      workgroups: [across, down, taps * splits],
+      workgroups: [across, down, products * splits],
       flops: productFlops(x, attributes.like, dy),
     });
     if (splits > 1) sumPartials(lowering, result, splits, node.outputs[0]);
   },
 };
+
+/** One of the two products that may have an epilogue, for the staged family. */
+interface StagedProduct {
+  label: string;
+  kind: "forward" | "inputGradient";
+  /** The operands, then what the epilogue reads. */
+  inputs: readonly Tensor[];
+  result: Tensor;
+  epilogue: Epilogue;
+  rows: number;
+  columnQuads: number;
+  /** Terms of each sum. */
+  summed: number;
+  /** Such products side by side. */
+  phases: number;
+  geometry: Geometry;
+  source(tile: Tile, epilogue: Epilogue, isPointwise: boolean): string;
+  flops: number;
+}
+
+/** Stages that a part of a sum should have at least. */
+const LEAST_STAGES = 16;
+
+/** One dispatch, or where few workgroups would have long sums, one of parts of them and one that adds the parts. */
+function lowerStaged(lowering: Lowering, product: StagedProduct): void {
+  const { label, kind, inputs, result, epilogue, rows, columnQuads, phases, geometry, source, flops } =
+    product;
+  const { target } = lowering;
+  const parts = Math.max(
+    1,
+    Math.floor(
+      Math.min(MOST_SPLITS, product.summed / (STAGE * LEAST_STAGES), LARGEST_PARTS / paddedCount(result)),
+    ),
+  );
+  const tile = chooseTile(target, kind, rows, columnQuads * 4, phases * parts);
+  const [across, down] = productGroups(tile, rows, columnQuads);
+  const groups = across * down * phases;
+  const splits = Math.max(
+    1,
+    Math.min(
+      parts,
+      Math.floor(target.parallelism / groups),
+      Math.floor(target.maxWorkgroupsPerDimension / phases),
+    ),
+  );
+  const dispatch = (given: readonly Tensor[], output: Tensor, after: Epilogue) =>
+    lowering.dispatch({
+      label,
+      source: source(tile, after, isPointwise(geometry)),
+      bindings: [...given, output],
+      uniforms: geometryUniforms(geometry, false, splits),
+      workgroups: [across, down, phases * splits],
+      flops,
+    });
+  if (splits === 1) return dispatch(inputs, result, epilogue);
+  const sums = lowering.scratch({ shape: [splits, ...result.shape] }, "partial sums of a product");
+  dispatch(inputs.slice(0, 2), sums, PLAIN);
+  sumSplits(lowering, sums, splits, epilogue, inputs.slice(2), result);
+}
+
+/** Parts that a sum is cut into at most. */
+const MOST_SPLITS = 64;
 
 /** Operations of any of the three products, taps in the padding included, padded channels not. */
 function productFlops(x: Tensor, [kernelHeight, kernelWidth]: readonly number[], y: Tensor): number {
@@ -207,13 +320,13 @@ function batchInner(batch: number, tile: Tile, pixels: number): boolean {
 }
 
 /**
- * Parts that the weight gradient's sum is cut into: enough to keep the device busy, each long enough to be worth it.
- *
- * @param outer turns of the loop that is cut
+ * Parts that a sum over pixels may be cut into, each long enough to be worth it. GPUs want many workgroups even of a small
+ * result, whose parts are small too.
  */
-function splitCount(target: Target, groups: number, g: Geometry, outer: number): number {
-  const wanted = Math.ceil((target.isSoftware ? 16 : 1024) / groups);
-  const pixels = g.batch * g.outputHeight * g.outputWidth;
-  const worthwhile = Math.max(1, Math.floor(pixels / 64));
-  return Math.max(1, Math.min(wanted, worthwhile, outer, 64));
+function partCount(target: Target, pixels: number, result: number): number {
+  const most = target.isSoftware ? MOST_SPLITS : Math.min(1024, LARGEST_PARTS / result);
+  return Math.max(1, Math.floor(Math.min(pixels / 64, most)));
 }
+
+/** Numbers that the parts of a sum have in all on GPUs: 16 MiB. */
+const LARGEST_PARTS = 2 ** 22;

@@ -30,7 +30,7 @@ export interface Epilogue {
 export const PLAIN: Epilogue = { bias: false, addend: false, activation: undefined };
 
 /** Declares the operands, the epilogue's inputs and functions and the output, at bindings 1 onwards. */
-export function declareBindings(names: readonly [string, string], epilogue: Epilogue): string {
+export function declareBindings(names: readonly string[], epilogue: Epilogue): string {
   let binding = 1;
   const buffer = (name: string, access?: "read_write") => storage(binding++, name, access);
   return (epilogue.activation === undefined ? "" : activationWgsl(epilogue.activation) + CHANNEL_MASK) +

@@ -1,6 +1,10 @@
 /**
- * The convolution family for GPUs: the same three products and the same register tiles as `generator.ts`, with the
- * operands of a workgroup staged in workgroup memory, so that each value is loaded once for all of its invocations.
+ * The convolution family for GPUs: the same three products as `generator.ts`, with the operands of a workgroup staged
+ * in workgroup memory, so that each value is loaded once for all of its invocations.
+ *
+ * A product is summed over one index, whatever it is made of (taps x channels, or pixels), 16 of which make a stage.
+ * While a stage is multiplied, the operands of the next are on their way into registers. The sum may be cut into
+ * `splits` parts, which `conv2d.ts` adds; the part is the workgroup's place in the third dimension.
  */
 import { range } from "../../wgsl.ts";
 import { declareBindings, DECODE_ROW, decodeRow, type Epilogue, PLAIN, store } from "./generator.ts";
@@ -10,365 +14,515 @@ import type { Tile } from "../../tuning/tuning.ts";
 /** Quads (vec4) of the summed dimension that a stage holds. */
 const STAGE_QUADS = 4;
 
-/** Pixels that a stage of the weight gradient holds. */
-const STAGE_PIXELS = 16;
+/** Numbers of the summed dimension that a stage holds. */
+export const STAGE = 4 * STAGE_QUADS;
+
+/** Quads from one row of a stage to the next: rows that are read at the same time lie in different banks. */
+const ROW_QUADS = STAGE_QUADS + 1;
+
+/** Invocations that run in step on most GPUs. */
+const WARP = 32;
 
 const LANE = ["x", "y", "z", "w"] as const;
 
+/** What a workgroup computes. */
 interface Block {
-  /** Rows, column quads and invocations of a workgroup. */
+  tile: Tile;
   rows: number;
   columnQuads: number;
-  threads: number;
+  invocations: number;
 }
 
 function blockOf(tile: Tile): Block {
   return {
+    tile,
     rows: tile.rows * tile.lanesDown,
     columnQuads: tile.columns / 4 * tile.lanesAcross,
-    threads: tile.lanesAcross * tile.lanesDown,
+    invocations: tile.lanesAcross * tile.lanesDown,
   };
 }
 
-const head = (tile: Tile) => `
-@compute @workgroup_size(${tile.lanesAcross}, ${tile.lanesDown})
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(local_invocation_id) local: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
+/**
+ * The entry point, up to where every invocation knows its place `x`, `y` in the workgroup. Those that run in step lie
+ * eight across and four down where that is possible, which makes them read the fewest different operands.
+ */
+function head({ tile, invocations }: Block): string {
+  const across = Math.min(8, tile.lanesAcross);
+  const down = WARP / across;
+  const [warpsAcross, isTiled] = [tile.lanesAcross / across, tile.lanesDown % down === 0];
+  return `
+@compute @workgroup_size(${invocations})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  ${
+    isTiled
+      ? `let x = thread % ${across}u + thread / ${WARP}u % ${warpsAcross}u * ${across}u;
+  let y = thread % ${WARP}u / ${across}u + thread / ${WARP * warpsAcross}u * ${down}u;`
+      : `let x = thread % ${tile.lanesAcross}u;
+  let y = thread / ${tile.lanesAcross}u;`
+  }
 `;
+}
 
-function accumulators(rows: number, quads: number): string {
-  return range(rows).map((i) => range(quads).map((j) => `var c${i}_${j} = vec4<f32>();`).join(" ")).join(
-    "\n",
+/** One of the quads of a stage that an invocation loads. */
+interface Item {
+  i: number;
+  /** WGSL: its number in the stage, known to the compiler but for `thread`. */
+  item: string;
+  /** Leaves out what lies past the end of the stage. */
+  guard(body: string): string;
+}
+
+/** The items of a stage, `count` in all, that an invocation loads. */
+function itemsOf(count: number, { invocations }: Block): Item[] {
+  return range(Math.ceil(count / invocations)).map((i) => {
+    const item = i === 0 ? "thread" : `(thread + ${i * invocations}u)`;
+    const isWhole = (i + 1) * invocations <= count;
+    return { i, item, guard: (body) => isWhole ? body : `if (${item} < ${count}u) { ${body} }` };
+  });
+}
+
+/** Statements that put items, quads of the sum in rows of the product, into workgroup memory. */
+function putRows(items: readonly Item[]): string[] {
+  return items.map(({ i, item, guard }) =>
+    guard(`a_stage[${item} / ${STAGE_QUADS}u * ${ROW_QUADS}u + lane] = a${i};`)
   );
 }
 
-/** A loop over `count` items shared by the invocations of a workgroup. */
-const share = (count: number | string, block: Block, body: string) => `
-        for (var item = thread; item < ${count}u; item += ${block.threads}u) {${body}
-        }`;
+function accumulators({ tile }: Block): string {
+  return range(tile.rows).map((i) =>
+    range(tile.columns / 4).map((j) => `var c${i}_${j} = vec4<f32>();`).join(" ")
+  ).join("\n  ");
+}
 
-const workgroupMemory = (block: Block) => `
-var<workgroup> a_stage: array<vec4<f32>, ${block.rows * STAGE_QUADS}>; // [rows, quads]
-var<workgroup> b_stage: array<vec4<f32>, ${block.columnQuads * 4 * STAGE_QUADS}>; // [quads * 4, column quads]
-var<workgroup> places: array<vec3<u32>, ${block.rows}>; // image, row, column of every product row; image may be out of range
+/** What differs between the products. Items of the operands are `a0`, `a1` ... and `b0`, `b1` .... */
+interface Stages {
+  /** WGSL: the first of the summed index, in `unit`s, and its end; both the same for the whole workgroup. */
+  begin: string;
+  end: string;
+  /** How many of the summed index a stage takes, in the unit of `begin` and `end`. */
+  step: number;
+  items: readonly string[];
+  /** Statements that load the items of the stage that begins at `at`, zeros past the end. */
+  load: string;
+  /** Statements that put the items into workgroup memory. */
+  put: string;
+  /** Statements that multiply what is in workgroup memory, the `k`-th of `turns` parts of a stage. */
+  multiply(k: string): string;
+  turns: number;
+}
+
+/** The sum over all stages. */
+function sumStages({ begin, end, step, items, load, put, multiply, turns }: Stages): string {
+  return `
+  ${items.map((item) => `var ${item} = vec4<f32>();`).join(" ")}
+  var at = ${begin};
+  let stages = (${end} - ${begin} + ${step - 1}u) / ${step}u;
+  ${load}
+  for (var stage = 0u; stage < stages; stage++) {
+    workgroupBarrier();
+    ${put}
+    workgroupBarrier();
+    at += ${step}u;
+    ${load}
+    ${range(turns).map((k) => `{${multiply(`${k}u`)}}`).join("\n    ")}
+  }`;
+}
+
+/** u32 division by what has the inverse `inverse`, for quotients and dividends below 2^20. */
+const DIVIDE = `
+fn divide(dividend: u32, inverse: f32) -> u32 { return u32((f32(dividend) + 0.5) * inverse); }
 `;
 
-/** y = x * w, with an epilogue. Bindings: x, w, [bias], [addend], y. */
-export function stagedForwardSource(tile: Tile, epilogue: Epilogue): string {
-  const block = blockOf(tile);
-  const rows = range(tile.rows);
-  const columns = range(tile.columns / 4);
-  const quad = (j: number) => `n0 + local.x + ${j * tile.lanesAcross}u`;
-  return `${PARAMS}${declareBindings(["x", "weight"], epilogue)}${DECODE_ROW}${workgroupMemory(block)}${
-    head(tile)
-  }
-  let row_count = p.batch * p.out_height * p.out_width;
-  let m0 = group.y * ${block.rows}u;
-  let n0 = group.x * ${block.columnQuads}u;
-  let in_channels = p.in_quads * 4u;
-  ${
-    share(
-      block.rows,
-      block,
-      `
-          let place = ${decodeRow("min(m0 + item, row_count - 1u)", "p.out_height", "p.out_width")};
-          places[item] = vec3<u32>(place.x, place.y * p.stride - p.pad_top, place.z * p.stride - p.pad_left);`,
-    )
-  }
-  ${accumulators(tile.rows, columns.length)}
-  for (var ky = 0u; ky < p.kernel_height; ky++) {
-    for (var kx = 0u; kx < p.kernel_width; kx++) {
-      let tap = (ky * p.kernel_width + kx) * in_channels * p.out_quads;
-      for (var k0 = 0u; k0 < p.in_quads; k0 += ${STAGE_QUADS}u) {
-        workgroupBarrier();
-        ${
-    share(
-      block.rows * STAGE_QUADS,
-      block,
-      `
-          let place = places[item / ${STAGE_QUADS}u];
-          let k = k0 + item % ${STAGE_QUADS}u;
-          let iy = place.y + ky; // wraps below zero, and then is no row of the picture
-          let ix = place.z + kx;
-          var value = vec4<f32>();
-          if (iy < p.height && ix < p.width && k < p.in_quads) {
-            value = x[((place.x * p.height + iy) * p.width + ix) * p.in_quads + k];
-          }
-          a_stage[item] = value;`,
-    )
-  }
-        ${
-    share(
-      block.columnQuads * 4 * STAGE_QUADS,
-      block,
-      `
-          let k = k0 * 4u + item / ${block.columnQuads}u;
-          let n = n0 + item % ${block.columnQuads}u;
-          var value = vec4<f32>();
-          if (k < in_channels && n < p.out_quads) { value = weight[tap + k * p.out_quads + n]; }
-          b_stage[item] = value;`,
-    )
-  }
-        workgroupBarrier();
-        for (var k = 0u; k < min(${STAGE_QUADS}u, p.in_quads - k0); k++) {
-          ${
-    range(4).map((q) =>
-      columns.map((j) =>
-        `let b${q}_${j} = b_stage[(k * 4u + ${q}u) * ${block.columnQuads}u + local.x + ${
-          j * tile.lanesAcross
-        }u];`
-      ).join("\n          ")
-    ).join("\n          ")
-  }
-          ${
-    rows.map((i) =>
-      `{
-            let a = a_stage[(local.y * ${tile.rows}u + ${i}u) * ${STAGE_QUADS}u + k];
-            ${
-        columns.map((j) => range(4).map((q) => `c${i}_${j} += a.${LANE[q]} * b${q}_${j};`).join(" ")).join(
-          "\n            ",
-        )
-      }
-          }`
-    ).join("\n          ")
-  }
-        }
-      }
-    }
-  }
-  ${
-    rows.map((i) =>
-      `{
-    let m = m0 + local.y * ${tile.rows}u + ${i}u;
-    if (m < row_count) {
-      let place = ${decodeRow("m", "p.out_height", "p.out_width")};
-      let at = ((place.x * p.out_height + place.y) * p.out_width + place.z) * p.out_quads;
+/** WGSL: the part of a sum over `total` quads that this workgroup adds, as `first` and `last`. */
+const partOf = (total: string, split: string) => `
+  let per_split = (${total} + ${STAGE_QUADS}u * p.splits - 1u) / (${STAGE_QUADS}u * p.splits) * ${STAGE_QUADS}u;
+  let first = min(${split} * per_split, ${total});
+  let last = min(first + per_split, ${total});`;
+
+const stageMemory = (aQuads: number, bQuads: number) => `
+var<workgroup> a_stage: array<vec4<f32>, ${aQuads}>;
+var<workgroup> b_stage: array<vec4<f32>, ${bQuads}>;
+`;
+
+/** WGSL that stores the sums of rows `m` and quads of columns below `quads`, each row at `at(m)`. */
+function storeRows(
+  block: Block,
+  rowCount: string,
+  quads: string,
+  at: (m: string) => string,
+  epilogue: Epilogue,
+): string {
+  const { tile } = block;
+  return range(tile.rows).map((i) =>
+    `{
+    let m = m0 + y + ${i * tile.lanesDown}u;
+    if (m < ${rowCount}) {
+      ${at("m")}
       ${
-        columns.map((j) =>
-          `if (${quad(j)} < p.out_quads) { ${store(epilogue, `c${i}_${j}`, `at + ${quad(j)}`, quad(j))} }`
-        ).join("\n      ")
-      }
+      range(tile.columns / 4).map((j) => {
+        const quad = `n0 + x + ${j * tile.lanesAcross}u`;
+        return `if (${quad} < ${quads}) { ${store(epilogue, `c${i}_${j}`, `at + ${quad}`, quad)} }`;
+      }).join("\n      ")
+    }
     }
   }`
+  ).join("\n  ");
+}
+
+/**
+ * y = x * w, with an epilogue. Bindings: x, w, [bias], [addend], y; where the sum is cut, y is [splits, rows, columns].
+ *
+ * @param isPointwise whether every row takes one pixel, its own
+ */
+export function stagedForwardSource(tile: Tile, epilogue: Epilogue, isPointwise: boolean): string {
+  const block = blockOf(tile);
+  const { rows, columnQuads } = block;
+  const aItems = itemsOf(rows * STAGE_QUADS, block);
+  const bItems = itemsOf(columnQuads * STAGE, block);
+  const columns = range(tile.columns / 4);
+  return `${PARAMS}${declareBindings(["x_in", "weight"], epilogue)}${DECODE_ROW}${DIVIDE}${
+    stageMemory(rows * ROW_QUADS, columnQuads * STAGE)
+  }${head(block)}
+  let row_count = p.batch * p.out_height * p.out_width;
+  let m0 = group.y * ${rows}u;
+  let n0 = group.x * ${columnQuads}u;
+  let total = p.kernel_height * p.kernel_width * p.in_quads;
+  ${partOf("total", "group.z")}
+  let lane = thread % ${STAGE_QUADS}u; // the quad that this invocation loads of every stage
+  let channels_inverse = 1.0 / f32(p.in_quads);
+  let width_inverse = 1.0 / f32(p.kernel_width);
+  ${
+    aItems.map(({ i, item }) =>
+      isPointwise
+        ? `let origin${i} = min(m0 + ${item} / ${STAGE_QUADS}u, row_count - 1u) * p.in_quads;`
+        : `let place${i} = ${
+          decodeRow(`min(m0 + ${item} / ${STAGE_QUADS}u, row_count - 1u)`, "p.out_height", "p.out_width")
+        };
+  let y${i} = place${i}.y * p.stride - p.pad_top; // wraps below zero, and then is no row of the picture
+  let x${i} = place${i}.z * p.stride - p.pad_left;
+  let origin${i} = ((place${i}.x * p.height + y${i}) * p.width + x${i}) * p.in_quads;`
     ).join("\n  ")
+  }
+  ${accumulators(block)}
+  ${
+    sumStages({
+      begin: "first",
+      end: "last",
+      step: STAGE_QUADS,
+      items: [...aItems.map(({ i }) => `a${i}`), ...bItems.map(({ i }) => `b${i}`)],
+      load: `{
+      let k = at + lane;
+      ${
+        isPointwise ? "" : `let tap = divide(k, channels_inverse);
+      let ky = divide(tap, width_inverse);
+      let kx = tap - ky * p.kernel_width;
+      let offset = (ky * p.width + kx) * p.in_quads + k - tap * p.in_quads;`
+      }
+      ${
+        aItems.map(({ i }) =>
+          isPointwise
+            ? `a${i} = vec4<f32>(); if (k < last) { a${i} = x_in[origin${i} + k]; }`
+            : `a${i} = vec4<f32>(); if (k < last && y${i} + ky < p.height && x${i} + kx < p.width) { ` +
+              `a${i} = x_in[origin${i} + offset]; }`
+        ).join("\n      ")
+      }
+      ${
+        bItems.map(({ i, item }) =>
+          `b${i} = vec4<f32>(); ` +
+          `if (4u * at + ${item} / ${columnQuads}u < 4u * last && n0 + ${item} % ${columnQuads}u < p.out_quads) { ` +
+          `b${i} = weight[(4u * at + ${item} / ${columnQuads}u) * p.out_quads + n0 + ${item} % ${columnQuads}u]; }`
+        ).join("\n      ")
+      }
+    }`,
+      put: [
+        ...putRows(aItems),
+        ...bItems.map(({ i, item, guard }) => guard(`b_stage[${item}] = b${i};`)),
+      ].join("\n    "),
+      turns: STAGE_QUADS,
+      multiply: (k) => `
+      ${
+        range(4).map((q) =>
+          columns.map((j) =>
+            `let w${q}_${j} = b_stage[(4u * ${k} + ${q}u) * ${columnQuads}u + x + ${j * tile.lanesAcross}u];`
+          ).join(" ")
+        ).join("\n      ")
+      }
+      ${
+        range(tile.rows).map((i) =>
+          `let v${i} = a_stage[(y + ${i * tile.lanesDown}u) * ${ROW_QUADS}u + ${k}];
+      ${
+            columns.map((j) => range(4).map((q) => `c${i}_${j} += v${i}.${LANE[q]} * w${q}_${j};`).join(" "))
+              .join(" ")
+          }`
+        ).join("\n      ")
+      }`,
+    })
+  }
+  ${
+    storeRows(
+      block,
+      "row_count",
+      "p.out_quads",
+      (m) => `let at = (group.z * row_count + ${m}) * p.out_quads;`,
+      epilogue,
+    )
   }
 }
 `;
 }
 
-/** dx = dy * w transposed, by phase of the stride, with an epilogue. Bindings: dy, w, [addend], dx. */
-export function stagedInputGradientSource(tile: Tile, epilogue: Epilogue): string {
+/**
+ * dx = dy * w transposed, by phase of the stride, with an epilogue. Bindings: dy, w, [addend], dx; where the sum is cut,
+ * dx is [splits, n, h, w, c]. `group.z` is phase * splits + split.
+ *
+ * @param isPointwise whether every row takes one pixel, its own
+ */
+export function stagedInputGradientSource(tile: Tile, epilogue: Epilogue, isPointwise: boolean): string {
   const block = blockOf(tile);
-  const rows = range(tile.rows);
+  const { rows, columnQuads } = block;
+  const columnItems = columnQuads * STAGE; // columns x quads of the sum
+  const aItems = itemsOf(rows * STAGE_QUADS, block);
+  const bItems = itemsOf(columnItems, block);
   const columns = range(tile.columns / 4);
-  const quad = (j: number) => `n0 + local.x + ${j * tile.lanesAcross}u`;
-  return `${PARAMS}${declareBindings(["dy", "weight"], epilogue)}${DECODE_ROW}${workgroupMemory(block)}${
-    head(tile)
-  }
-  let phase = vec2<u32>(group.z / p.stride, group.z % p.stride);
+  const stride = columnQuads + 1; // columns that are put at the same time lie in different banks
+  return `${PARAMS}${declareBindings(["dy", "weight"], epilogue)}${DECODE_ROW}${DIVIDE}${
+    stageMemory(rows * ROW_QUADS, stride * STAGE)
+  }${head(block)}
+  let phase = vec2<u32>(group.z / p.splits / p.stride, group.z / p.splits % p.stride);
   let height = (p.height + p.stride - 1u - phase.x) / p.stride; // rows and columns of this phase
   let width = (p.width + p.stride - 1u - phase.y) / p.stride;
   let row_count = p.batch * height * width;
-  let m0 = group.y * ${block.rows}u;
-  let n0 = group.x * ${block.columnQuads}u;
+  let m0 = group.y * ${rows}u;
+  let n0 = group.x * ${columnQuads}u;
   let in_channels = p.in_quads * 4u;
   let first_y = (phase.x + p.pad_top) % p.stride; // the first tap that this phase meets
   let first_x = (phase.y + p.pad_left) % p.stride;
-  let shift_y = (phase.x + p.pad_top) / p.stride; // output row of that tap, relative to the phase's row
-  let shift_x = (phase.y + p.pad_left) / p.stride;
+  let taps_down = (max(p.kernel_height, first_y) - first_y + p.stride - 1u) / p.stride;
+  let taps_across = (max(p.kernel_width, first_x) - first_x + p.stride - 1u) / p.stride;
+  let total = taps_down * taps_across * p.out_quads;
+  ${partOf("total", "(group.z % p.splits)")}
+  let lane = thread % ${STAGE_QUADS}u; // the quad that this invocation loads of every stage
+  let channels_inverse = 1.0 / f32(p.out_quads);
+  let width_inverse = 1.0 / f32(max(taps_across, 1u));
   ${
-    share(
-      block.rows,
-      block,
-      `
-          places[item] = ${
-        decodeRow("min(m0 + item, max(row_count, 1u) - 1u)", "max(height, 1u)", "max(width, 1u)")
-      };`,
-    )
+    aItems.map(({ i, item }) =>
+      isPointwise
+        ? `let origin${i} = min(m0 + ${item} / ${STAGE_QUADS}u, row_count - 1u) * p.out_quads;`
+        : `let place${i} = ${
+          decodeRow(
+            `min(m0 + ${item} / ${STAGE_QUADS}u, max(row_count, 1u) - 1u)`,
+            "max(height, 1u)",
+            "max(width, 1u)",
+          )
+        };
+  let y${i} = place${i}.y + (phase.x + p.pad_top) / p.stride; // output row of the first tap
+  let x${i} = place${i}.z + (phase.y + p.pad_left) / p.stride;
+  let origin${i} = ((place${i}.x * p.out_height + y${i}) * p.out_width + x${i}) * p.out_quads;`
+    ).join("\n  ")
   }
-  ${accumulators(tile.rows, columns.length)}
-  for (var ky = first_y; ky < p.kernel_height; ky += p.stride) {
-    for (var kx = first_x; kx < p.kernel_width; kx += p.stride) {
-      let dy_row = shift_y - ky / p.stride; // wraps below zero; sums below wrap back
-      let dx_column = shift_x - kx / p.stride;
-      let tap = (ky * p.kernel_width + kx) * in_channels;
-      for (var k0 = 0u; k0 < p.out_quads; k0 += ${STAGE_QUADS}u) {
-        workgroupBarrier();
-        ${
-    share(
-      block.rows * STAGE_QUADS,
-      block,
-      `
-          let place = places[item / ${STAGE_QUADS}u];
-          let k = k0 + item % ${STAGE_QUADS}u;
-          let oy = place.y + dy_row;
-          let ox = place.z + dx_column;
-          var value = vec4<f32>();
-          if (oy < p.out_height && ox < p.out_width && k < p.out_quads) {
-            value = dy[((place.x * p.out_height + oy) * p.out_width + ox) * p.out_quads + k];
-          }
-          a_stage[item] = value;`,
-    )
-  }
-        ${
-    share(
-      block.columnQuads * 4 * STAGE_QUADS,
-      block,
-      `
-          let k = item % ${STAGE_QUADS}u;
-          let channel = item / ${STAGE_QUADS}u;
-          var value = vec4<f32>();
-          if (k0 + k < p.out_quads && n0 * 4u + channel < in_channels) {
-            value = weight[(tap + n0 * 4u + channel) * p.out_quads + k0 + k];
-          }
-          b_stage[(k * 4u + channel % 4u) * ${block.columnQuads}u + channel / 4u] = value;`,
-    )
-  }
-        workgroupBarrier();
-        for (var k = 0u; k < min(${STAGE_QUADS}u, p.out_quads - k0); k++) {
-          ${
-    range(4).map((q) =>
-      columns.map((j) =>
-        `let b${j}_${q} = b_stage[(k * 4u + ${q}u) * ${block.columnQuads}u + local.x + ${
-          j * tile.lanesAcross
-        }u];`
-      ).join("\n          ")
-    ).join("\n          ")
-  }
-          ${
-    rows.map((i) =>
-      `{
-            let a = a_stage[(local.y * ${tile.rows}u + ${i}u) * ${STAGE_QUADS}u + k];
-            ${
-        columns.map((j) =>
-          `c${i}_${j} += vec4<f32>(${range(4).map((q) => `dot(a, b${j}_${q})`).join(", ")});`
-        ).join(
-          "\n            ",
-        )
-      }
-          }`
-    ).join("\n          ")
-  }
-        }
-      }
-    }
-  }
+  ${accumulators(block)}
   ${
-    rows.map((i) =>
-      `{
-    let m = m0 + local.y * ${tile.rows}u + ${i}u;
-    if (m < row_count) {
-      let place = ${decodeRow("m", "height", "width")};
-      let y = place.y * p.stride + phase.x;
-      let at = ((place.x * p.height + y) * p.width + place.z * p.stride + phase.y) * p.in_quads;
+    sumStages({
+      begin: "first",
+      end: "last",
+      step: STAGE_QUADS,
+      items: [...aItems.map(({ i }) => `a${i}`), ...bItems.map(({ i }) => `b${i}`)],
+      load: `{
+      let k = at + lane;
       ${
-        columns.map((j) =>
-          `if (${quad(j)} < p.in_quads) { ${store(epilogue, `c${i}_${j}`, `at + ${quad(j)}`, quad(j))} }`
+        isPointwise ? "let row = 0u; let quad = k;" : `let tap = divide(k, channels_inverse);
+      let ty = divide(tap, width_inverse);
+      let tx = tap - ty * taps_across;
+      let quad = k - tap * p.out_quads;
+      let offset = quad - (ty * p.out_width + tx) * p.out_quads; // wraps below zero; the sum wraps back
+      let row = ((first_y + ty * p.stride) * p.kernel_width + first_x + tx * p.stride) * in_channels;`
+      }
+      ${
+        aItems.map(({ i }) =>
+          isPointwise
+            ? `a${i} = vec4<f32>(); if (k < last) { a${i} = dy[origin${i} + k]; }`
+            : `a${i} = vec4<f32>(); if (k < last && y${i} - ty < p.out_height && x${i} - tx < p.out_width) { ` +
+              `a${i} = dy[origin${i} + offset]; }`
         ).join("\n      ")
       }
-    }
-  }`
-    ).join("\n  ")
+      ${
+        bItems.map(({ i, item }) =>
+          `b${i} = vec4<f32>(); ` +
+          `if (k < last && 4u * n0 + ${item} / ${STAGE_QUADS}u < in_channels) { ` +
+          `b${i} = weight[(row + 4u * n0 + ${item} / ${STAGE_QUADS}u) * p.out_quads + quad]; }`
+        ).join("\n      ")
+      }
+    }`,
+      put: [
+        ...putRows(aItems),
+        ...bItems.map(({ i, item, guard }) =>
+          guard(
+            `b_stage[(4u * lane + ${item} / ${STAGE_QUADS}u % 4u) * ${stride}u + ${item} / ${STAGE}u] = b${i};`,
+          )
+        ),
+      ].join("\n    "),
+      turns: STAGE_QUADS,
+      multiply: (k) => `
+      ${
+        columns.map((j) =>
+          range(4).map((q) =>
+            `let w${j}_${q} = b_stage[(4u * ${k} + ${q}u) * ${stride}u + x + ${j * tile.lanesAcross}u];`
+          ).join(" ")
+        ).join("\n      ")
+      }
+      ${
+        range(tile.rows).map((i) =>
+          `let v${i} = a_stage[(y + ${i * tile.lanesDown}u) * ${ROW_QUADS}u + ${k}];
+      ${
+            columns.map((j) =>
+              range(4).map((q) =>
+                LANE.map((l) => `c${i}_${j}.${LANE[q]} += v${i}.${l} * w${j}_${q}.${l};`).join(" ")
+              ).join(" ")
+            ).join("\n      ")
+          }`
+        ).join("\n      ")
+      }`,
+    })
+  }
+  ${
+    storeRows(
+      block,
+      "row_count",
+      "p.in_quads",
+      (m) =>
+        isPointwise
+          ? `let at = (group.z * row_count + ${m}) * p.in_quads;`
+          : `let place = ${decodeRow(m, "height", "width")};
+      let at = (((group.z % p.splits * p.batch + place.x) * p.height + place.y * p.stride + phase.x) * p.width +
+        place.z * p.stride + phase.y) * p.in_quads;`,
+      epilogue,
+    )
   }
 }
 `;
 }
 
-/** dw = x transposed * dy. Bindings: x, dy, partial sums [splits, kh, kw, cin, cout]; `group.z` as in the direct family. */
-export function stagedWeightGradientSource(tile: Tile): string {
+/**
+ * dw = x transposed * dy, summed over pixels. Its rows are taps x input channels. Bindings: x, dy, partial sums
+ * [splits, kh, kw, cin, cout]; `group.z` is the split.
+ *
+ * @param isPointwise whether every output takes one pixel, its own
+ */
+export function stagedWeightGradientSource(tile: Tile, isPointwise: boolean): string {
   const block = blockOf(tile);
+  const { columnQuads } = block;
   const rowQuads = block.rows / 4;
+  const aItems = itemsOf(STAGE * rowQuads, block);
+  const bItems = itemsOf(STAGE * columnQuads, block);
   const rows = range(tile.rows / 4);
   const columns = range(tile.columns / 4);
-  const quad = (j: number) => `n0 + local.x + ${j * tile.lanesAcross}u`;
-  return `${PARAMS}${declareBindings(["x", "dy"], PLAIN)}
-var<workgroup> a_stage: array<vec4<f32>, ${STAGE_PIXELS * rowQuads}>; // [pixels, quads of input channels]
-var<workgroup> b_stage: array<vec4<f32>, ${
-    STAGE_PIXELS * block.columnQuads
-  }>; // [pixels, quads of output channels]
-${head(tile)}
-  let tap = group.z / p.splits;
-  let split = group.z % p.splits;
-  let ky = tap / p.kernel_width;
-  let kx = tap % p.kernel_width;
+  const rowOf = (item: string) => `m0 + ${item} % ${rowQuads}u`;
+  const pixelOf = (item: string) => `${item} / ${rowQuads}u`;
+  return `${PARAMS}${declareBindings(["x_in", "dy"], PLAIN)}${
+    stageMemory(STAGE * rowQuads, STAGE * columnQuads)
+  }${head(block)}
   let m0 = group.y * ${rowQuads}u; // in quads of input channels
-  let n0 = group.x * ${block.columnQuads}u;
-  let row_count = p.batch * p.out_height;
-  let per_split = (row_count + p.splits - 1u) / p.splits;
-  let end = min((split + 1u) * per_split, row_count) * p.out_width;
-  ${accumulators(tile.rows, columns.length)}
-  for (var pixel0 = split * per_split * p.out_width; pixel0 < end; pixel0 += ${STAGE_PIXELS}u) {
-    workgroupBarrier();
-    ${
-    share(
-      STAGE_PIXELS * rowQuads,
-      block,
-      `
-          let pixel = pixel0 + item / ${rowQuads}u;
-          let m = m0 + item % ${rowQuads}u;
-          let row = pixel / p.out_width;
-          let image = row / p.out_height;
-          let iy = (row - image * p.out_height) * p.stride + ky - p.pad_top; // wraps when negative
-          let ix = (pixel - row * p.out_width) * p.stride + kx - p.pad_left;
-          var value = vec4<f32>();
-          if (pixel < end && iy < p.height && ix < p.width && m < p.in_quads) {
-            value = x[((image * p.height + iy) * p.width + ix) * p.in_quads + m];
-          }
-          a_stage[item] = value;`,
-    )
+  let n0 = group.x * ${columnQuads}u;
+  let row_quads = p.kernel_height * p.kernel_width * p.in_quads;
+  let picture = p.out_height * p.out_width;
+  let pixels = p.batch * picture;
+  let per_split = (pixels + ${STAGE}u * p.splits - 1u) / (${STAGE}u * p.splits) * ${STAGE}u;
+  let first = min(group.z * per_split, pixels);
+  let last = min(first + per_split, pixels);
+  ${
+    isPointwise ? "" : `// From one stage to the next, in images, rows and columns.
+  let next_image = ${STAGE}u / picture;
+  let next_row = ${STAGE}u % picture / p.out_width;
+  let next_column = ${STAGE}u % picture % p.out_width;
+  ${
+      aItems.map(({ i, item }) =>
+        `let tap${i} = (${rowOf(item)}) / p.in_quads;
+  let ky${i} = tap${i} / p.kernel_width - p.pad_top; // wraps below zero
+  let kx${i} = tap${i} % p.kernel_width - p.pad_left;
+  let quad${i} = (${rowOf(item)}) % p.in_quads;
+  var pixel${i} = first + ${pixelOf(item)};
+  var image${i} = pixel${i} / picture;
+  var row${i} = pixel${i} % picture / p.out_width;
+  var column${i} = pixel${i} % picture % p.out_width;`
+      ).join("\n  ")
+    }`
   }
-    ${
-    share(
-      STAGE_PIXELS * block.columnQuads,
-      block,
-      `
-          let pixel = pixel0 + item / ${block.columnQuads}u;
-          let n = n0 + item % ${block.columnQuads}u;
-          var value = vec4<f32>();
-          if (pixel < end && n < p.out_quads) { value = dy[pixel * p.out_quads + n]; }
-          b_stage[item] = value;`,
-    )
-  }
-    workgroupBarrier();
-    for (var k = 0u; k < min(${STAGE_PIXELS}u, end - pixel0); k++) {
+  ${accumulators(block)}
+  ${
+    sumStages({
+      begin: "first",
+      end: "last",
+      step: STAGE,
+      items: [...aItems.map(({ i }) => `a${i}`), ...bItems.map(({ i }) => `b${i}`)],
+      load: `{
       ${
-    columns.map((j) => `let b${j} = b_stage[k * ${block.columnQuads}u + local.x + ${j * tile.lanesAcross}u];`)
-      .join(
-        "\n      ",
-      )
-  }
-      ${
-    rows.map((i) =>
-      `{
-        let a = a_stage[k * ${rowQuads}u + local.y * ${rows.length}u + ${i}u];
-        ${
-        range(4).map((q) => columns.map((j) => `c${i * 4 + q}_${j} += a.${LANE[q]} * b${j};`).join(" ")).join(
-          "\n        ",
-        )
-      }
+        aItems.map(({ i, item }) =>
+          isPointwise
+            ? `a${i} = vec4<f32>(); if (at + ${pixelOf(item)} < last && ${rowOf(item)} < row_quads) { ` +
+              `a${i} = x_in[(at + ${pixelOf(item)}) * row_quads + ${rowOf(item)}]; }`
+            : `{
+        let iy = row${i} * p.stride + ky${i};
+        let ix = column${i} * p.stride + kx${i};
+        a${i} = vec4<f32>();
+        if (pixel${i} < last && ${rowOf(item)} < row_quads && iy < p.height && ix < p.width) {
+          a${i} = x_in[((image${i} * p.height + iy) * p.width + ix) * p.in_quads + quad${i}];
+        }
+        pixel${i} += ${STAGE}u;
+        column${i} += next_column;
+        let is_next_row = column${i} >= p.out_width;
+        column${i} -= select(0u, p.out_width, is_next_row);
+        row${i} += next_row + select(0u, 1u, is_next_row);
+        let is_next_image = row${i} >= p.out_height;
+        row${i} -= select(0u, p.out_height, is_next_image);
+        image${i} += next_image + select(0u, 1u, is_next_image);
       }`
-    ).join("\n      ")
+        ).join("\n      ")
+      }
+      ${
+        bItems.map(({ i, item }) =>
+          `b${i} = vec4<f32>(); ` +
+          `if (at + ${item} / ${columnQuads}u < last && n0 + ${item} % ${columnQuads}u < p.out_quads) { ` +
+          `b${i} = dy[(at + ${item} / ${columnQuads}u) * p.out_quads + n0 + ${item} % ${columnQuads}u]; }`
+        ).join("\n      ")
+      }
+    }`,
+      put: [
+        ...aItems.map(({ i, item, guard }) => guard(`a_stage[${item}] = a${i};`)),
+        ...bItems.map(({ i, item, guard }) => guard(`b_stage[${item}] = b${i};`)),
+      ].join("\n    "),
+      turns: STAGE,
+      multiply: (k) => `
+      ${
+        columns.map((j) => `let w${j} = b_stage[${k} * ${columnQuads}u + x + ${j * tile.lanesAcross}u];`)
+          .join(" ")
+      }
+      ${
+        rows.map((i) =>
+          `let v${i} = a_stage[${k} * ${rowQuads}u + y + ${i * tile.lanesDown}u];
+      ${
+            range(4).map((q) =>
+              columns.map((j) => `c${i * 4 + q}_${j} += v${i}.${LANE[q]} * w${j};`).join(" ")
+            ).join(" ")
+          }`
+        ).join("\n      ")
+      }`,
+    })
   }
-    }
-  }
-  let taps = p.kernel_height * p.kernel_width;
   ${
     rows.map((i) =>
       `{
-    let m = m0 + local.y * ${rows.length}u + ${i}u;
-    if (m < p.in_quads) {
+    let m = m0 + y + ${i * tile.lanesDown}u;
+    if (m < row_quads) {
       ${
         range(4).map((q) =>
           `{
-        let at = ((split * taps + tap) * p.in_quads * 4u + m * 4u + ${q}u) * p.out_quads;
+        let at = ((group.z * row_quads + m) * 4u + ${q}u) * p.out_quads + n0 + x;
         ${
             columns.map((j) =>
-              `if (${quad(j)} < p.out_quads) { result[at + ${quad(j)}] = c${i * 4 + q}_${j}; }`
-            )
-              .join("\n        ")
+              `if (n0 + x + ${j * tile.lanesAcross}u < p.out_quads) { result[at + ${
+                j * tile.lanesAcross
+              }u] = c${i * 4 + q}_${j}; }`
+            ).join("\n        ")
           }
       }`
         ).join("\n      ")

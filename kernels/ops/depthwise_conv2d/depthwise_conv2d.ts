@@ -165,8 +165,9 @@ export const depthwiseConv2dWeightGradient: Op<DepthwiseGradientAttributes> = {
     const strip = Math.min(4, stripOf(dy.shape[2]));
     const rows = dy.shape[0] * dy.shape[1];
     // Enough invocations to keep a device busy, of some rows each.
-    const wanted = Math.ceil((lowering.target.isSoftware ? 2048 : 16384) / (quads * kernelHeight));
-    const chunks = Math.max(1, Math.min(wanted, Math.ceil(rows / 4), 256));
+    const [invocations, most] = lowering.target.isSoftware ? [2048, 256] : [2 ** 17, 2048];
+    const wanted = Math.ceil(invocations / (quads * kernelHeight));
+    const chunks = Math.max(1, Math.min(wanted, Math.ceil(rows / 4), most));
     const [dw] = node.outputs;
     const result = chunks === 1
       ? dw

@@ -1,6 +1,7 @@
 /** Mean over all pixels of a picture. */
 import { expectShape, type Op, padTo4 } from "../../graph.ts";
 import { PIXEL_STRIPS, pixelStrips } from "../../pixel_strips.ts";
+import { rowSums } from "../../row_sums.ts";
 import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, storage, uniforms } from "../../wgsl.ts";
 import wgsl from "./global_average_pool.wgsl" with { type: "text" };
 import gradientWgsl from "./global_average_pool_gradient.wgsl" with { type: "text" };
@@ -20,12 +21,23 @@ export const globalAveragePool: Op<Record<never, never>> = {
 
   lower(lowering, node) {
     const [n, h, w, c] = node.inputs[0].shape;
+    const [pixels, quads] = [h * w, padTo4(c) / 4];
     lowering.dispatch({
       label: "global_average_pool",
-      source: LINEAR_MAIN + wgsl,
+      ...lowering.target.isSoftware
+        ? {
+          source: LINEAR_MAIN + wgsl,
+          uniforms: uniforms(n, pixels, quads),
+          workgroups: linearWorkgroups(n * quads, LINEAR_SIZE),
+        }
+        // Every picture is a part.
+        : rowSums(n * pixels, quads, { perPart: pixels, parts: n }, {
+          declarations: storage(1, "x") + storage(2, "y", "read_write"),
+          sums: ["sum"],
+          add: "sum += x[at];",
+          store: "y[part * p.quads + quad] = sum / f32(p.per_part);",
+        }),
       bindings: [node.inputs[0], node.outputs[0]],
-      uniforms: uniforms(n, h * w, padTo4(c) / 4),
-      workgroups: linearWorkgroups(n * padTo4(c) / 4, LINEAR_SIZE),
     });
   },
 };

@@ -83,6 +83,9 @@ export const queueCrossEntropy: Op<QueueCrossEntropyAttributes> = {
     const lower = <A>(op: Op<A>, inputs: Tensor[], outputs: Tensor[], attributes: A) =>
       op.lower(lowering, { ...node, inputs, outputs } satisfies Node, attributes);
 
+    // Invocations that share a row: there are few rows, and GPUs want many invocations.
+    const lanes = lowering.target.isSoftware ? 64 : 256;
+
     lower(rowDot, [student, teacher], [own], {});
     lower(rowDot, [teacher, teacher], [wantedOwn], {});
     for (let first = 0; first < rows; first += most) {
@@ -96,7 +99,7 @@ export const queueCrossEntropy: Op<QueueCrossEntropyAttributes> = {
       const temperatures = [f32(1 / temperature), f32(1 / teacherTemperature)];
       lowering.dispatch({
         label: "queue_cross_entropy rows",
-        source: rowsWgsl,
+        source: rowsWgsl.replaceAll(/\b64/g, String(lanes)),
         bindings: distributions,
         uniforms: uniforms(count, quads, queueSize, ...temperatures),
         workgroups: [count, 1, 1],

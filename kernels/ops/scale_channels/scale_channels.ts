@@ -1,7 +1,8 @@
 /** Scales the channels of each picture by factors of its own: the end of squeeze-and-excite (Hu et al. 2018). */
 import { expectShape, type Op, padTo4, type Tensor } from "../../graph.ts";
 import { PIXEL_STRIPS, pixelStrips } from "../../pixel_strips.ts";
-import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import { rowSums } from "../../row_sums.ts";
+import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, storage, uniforms } from "../../wgsl.ts";
 import { type Activation, activationWgsl, keepsZero } from "../activation/activation.ts";
 import { sumPartials } from "../sum_partials/sum_partials.ts";
 import wgsl from "./scale_channels.wgsl" with { type: "text" };
@@ -77,6 +78,23 @@ const scaleChannelsGradient: Op<ScaleChannelsAttributes> = {
       uniforms: uniforms(...words),
       workgroups,
     });
+    if (!lowering.target.isSoftware) {
+      lowering.dispatch({
+        label: "scale_channels_gradient scale",
+        // Every picture is a part.
+        ...rowSums(images * pixels, quads, { perPart: pixels, parts: images }, {
+          declarations: activationWgsl(activation) + storage(1, "x") + storage(2, "scale") +
+            storage(3, "dy") +
+            storage(4, "result", "read_write"),
+          sums: ["sum"],
+          begin: "let factor = scale[part * p.quads + quad];",
+          add: "sum += dy[at] * activation_slope(x[at] * factor) * x[at];",
+          store: "result[part * p.quads + quad] = sum;",
+        }),
+        bindings: [...node.inputs, dscale],
+      });
+      return;
+    }
     const chunks = Math.ceil(pixels / PIXELS_PER_CHUNK);
     const result = chunks === 1
       ? dscale

@@ -8,7 +8,9 @@ struct Params { quads: u32, momentum: f32, weight_decay: f32 }
 fn invocation(i: u32) {
   if (i >= p.quads || !is_applied()) { return; }
   let w = weights_before[i];
-  let v = p.momentum * velocity_before[i] + (unscaled(gradients[i]) + p.weight_decay * w);
+  // Spelled out as fma, which compilers might choose one way or another: scaled or not, the digits are the same.
+  let gradient = fma(vec4<f32>(p.weight_decay), w, unscaled(gradients[i]));
+  let v = fma(vec4<f32>(p.momentum), velocity_before[i], gradient);
   velocity[i] = v;
   weights[i] = w - learning_rate[0].x * v;
 }

@@ -1,16 +1,87 @@
 /** The second half of every long sum: adds the parts that the first half left, in a fixed order. */
-import { type Lowering, paddedCount, type Tensor } from "../../graph.ts";
-import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
-import wgsl from "./sum_partials.wgsl" with { type: "text" };
+import type { Target } from "../../gpu.ts";
+import { type Dispatch, type Lowering, paddedCount, type Tensor } from "../../graph.ts";
+import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, storage, uniforms } from "../../wgsl.ts";
 
 /** `result = parts[0] + parts[1] + ...`; parts are laid out one after the other, each like the result. */
 export function sumPartials(lowering: Lowering, parts: Tensor, count: number, result: Tensor): void {
   const quads = paddedCount(result) / 4;
   lowering.dispatch({
     label: "sum_partials",
-    source: LINEAR_MAIN + wgsl,
+    ...sumKernel(lowering.target, quads, count, {
+      params: "",
+      bindings: storage(1, "parts") + storage(2, "result", "read_write"),
+      store: "result[i] = sum;",
+    }),
     bindings: [parts, result],
     uniforms: uniforms(quads, count),
-    workgroups: linearWorkgroups(quads, LINEAR_SIZE),
   });
+}
+
+/** What surrounds the sum of {@linkcode sumKernel}. */
+export interface SumText {
+  /** Members of the uniform block `p` behind `quads` and `parts`. */
+  params: string;
+  /** Declares the bindings behind it, `parts` among them. */
+  bindings: string;
+  /** What is done with `sum`, a quad of the result, which is its `i`-th. */
+  store: string;
+}
+
+/** Quads of the result, and invocations for each, of a workgroup where many parts are added. */
+const [QUADS, LANES] = [16, 16];
+
+/** Source and workgroups of a kernel that adds parts; its uniform block begins with `quads` of a part and how many `parts`. */
+export function sumKernel(
+  { isSoftware }: Target,
+  quads: number,
+  count: number,
+  { params, bindings, store }: SumText,
+): Pick<Dispatch, "source" | "workgroups"> {
+  const declarations = `
+struct Params { quads: u32, parts: u32, ${params} }
+@group(0) @binding(0) var<uniform> p: Params;
+${bindings}`;
+  if (isSoftware || count < LANES) {
+    return {
+      source: `${LINEAR_MAIN}${declarations}
+fn invocation(i: u32) {
+  if (i >= p.quads) { return; }
+  var sum = parts[i];
+  for (var part = 1u; part < p.parts; part++) { sum += parts[part * p.quads + i]; }
+  ${store}
+}
+`,
+      workgroups: linearWorkgroups(quads, LINEAR_SIZE),
+    };
+  }
+  return {
+    source: `${declarations}
+var<workgroup> sums: array<vec4<f32>, ${QUADS * LANES}>; // [lanes, quads]
+
+@compute @workgroup_size(${QUADS * LANES})
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let i = (group.y * groups.x + group.x) * ${QUADS}u + local % ${QUADS}u;
+  let lane = local / ${QUADS}u;
+  var partial = vec4<f32>();
+  if (i < p.quads) {
+    for (var part = lane; part < p.parts; part += ${LANES}u) { partial += parts[part * p.quads + i]; }
+  }
+  sums[local] = partial;
+  for (var step = ${LANES / 2}u; step > 0u; step /= 2u) {
+    workgroupBarrier();
+    if (lane < step) { sums[local] += sums[local + step * ${QUADS}u]; }
+  }
+  if (lane == 0u && i < p.quads) {
+    let sum = sums[local];
+    ${store}
+  }
+}
+`,
+    workgroups: linearWorkgroups(quads, QUADS),
+  };
 }

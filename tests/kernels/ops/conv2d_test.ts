@@ -47,6 +47,18 @@ const CASES: Case[] = [
     kernel: [1, 1],
     attributes: { ...pad(1, 0), bias: true, activation: "relu" },
   },
+  { n: 1, h: 9, w: 8, cin: 18, cout: 7, kernel: [3, 3], attributes: pad(2, 1) },
+  { n: 1, h: 33, w: 32, cin: 1, cout: 1, kernel: [3, 3], attributes: pad(1, 1) },
+  { n: 2, h: 1, w: 1, cin: 5, cout: 530, kernel: [1, 1], attributes: pad(1, 0) },
+  {
+    n: 1,
+    h: 1,
+    w: 1,
+    cin: 4110,
+    cout: 1,
+    kernel: [1, 1],
+    attributes: { ...pad(1, 0), bias: true, addend: true, activation: "relu" },
+  },
   {
     n: 2,
     h: 6,

@@ -1,16 +1,17 @@
 import { globalAveragePool } from "../../../kernels/ops/global_average_pool/global_average_pool.ts";
 import { scaleChannels } from "../../../kernels/ops/scale_channels/scale_channels.ts";
-import { checkOp, randomValues, withGpu } from "../check_op.ts";
+import { checkOp, KINDS, randomValues, withGpu } from "../check_op.ts";
 import { ACTIVATION_FUNCTIONS } from "./activation_functions.ts";
 
-for (const shape of [[1, 1, 1, 1], [3, 2, 3, 3], [2, 5, 4, 17], [2, 23, 24, 5]]) {
+const SHAPES = [[1, 1, 1, 1], [3, 2, 3, 3], [2, 5, 4, 17], [2, 23, 24, 5]];
+for (const [[kind, as], shape] of KINDS.flatMap((kind) => SHAPES.map((shape) => [kind, shape] as const))) {
   for (const activation of [undefined, "relu", "swish", "hard_swish"] as const) {
     if (shape[1] > 20 && activation !== "swish") continue; // the sum in parts, once
-    const title = `scaleChannels [${shape}]${activation ? ` + ${activation}` : ""}`;
+    const title = `scaleChannels [${shape}], ${kind}${activation ? ` + ${activation}` : ""}`;
     Deno.test(`${title} equals a float64 loop, and so do its gradients`, () =>
       withGpu((gpu) => {
         const [n, h, w, c] = shape;
-        return checkOp(gpu, {
+        return checkOp(as(gpu), {
           inputs: [
             { shape, values: randomValues("x", shape, 3), gradient: true },
             { shape: [n, 1, 1, c], values: randomValues("scale", [n, 1, 1, c]), gradient: true },
@@ -27,11 +28,15 @@ for (const shape of [[1, 1, 1, 1], [3, 2, 3, 3], [2, 5, 4, 17], [2, 23, 24, 5]])
 }
 
 // x meets itself again in the gradient of its mean, which is added where that is written.
-for (const shape of [[3, 2, 3, 3], [2, 23, 24, 5]]) {
-  Deno.test(`scaleChannels [${shape}] by its own globalAveragePool equals a float64 loop, and so does its gradient`, () =>
+for (
+  const [[kind, as], shape] of KINDS.flatMap((kind) =>
+    [SHAPES[1], SHAPES[3]].map((shape) => [kind, shape] as const)
+  )
+) {
+  Deno.test(`scaleChannels [${shape}] by its own globalAveragePool, ${kind}, equals a float64 loop, and so does its gradient`, () =>
     withGpu((gpu) => {
       const [n, h, w, c] = shape;
-      return checkOp(gpu, {
+      return checkOp(as(gpu), {
         inputs: [{ shape, values: randomValues("x", shape), gradient: true }],
         build: (graph, [x]) => graph.apply(scaleChannels, [x, graph.apply(globalAveragePool, [x], {})], {}),
         reference: (x) => {

@@ -1,0 +1,159 @@
+/**
+ * Sums over rows [rows, quads] for GPUs. A workgroup has some quads of channels and a part of the rows; its invocations
+ * share the rows, and add up in workgroup memory, always in the same order. (Software adapters have no workgroup memory to
+ * speak of: there an invocation sums a chunk of rows alone.)
+ */
+import type { Dispatch } from "./graph.ts";
+import { range, uniforms } from "./wgsl.ts";
+
+/** Invocations of a workgroup, and quads that they read side by side at most. */
+const [INVOCATIONS, MOST_ACROSS] = [256, 32];
+
+/** Workgroups that there should be, and rows that an invocation should have at least. */
+const [WORKGROUPS, LEAST_ROWS] = [512, 8];
+
+/** Rows that an invocation has on their way at the same time. */
+const UNROLLED = 4;
+
+/** How rows are shared among workgroups. */
+export interface RowParts {
+  perPart: number;
+  parts: number;
+}
+
+function quadsAcross(quads: number): number {
+  return Math.min(MOST_ACROSS, 2 ** Math.ceil(Math.log2(quads)));
+}
+
+/** Parts of about the same size: enough for the device, each long enough to be worth it. */
+export function cutRows(rows: number, quads: number): RowParts {
+  const across = quadsAcross(quads);
+  const wanted = Math.ceil(WORKGROUPS / Math.ceil(quads / across));
+  const most = Math.ceil(rows * across / (INVOCATIONS * LEAST_ROWS));
+  const perPart = Math.ceil(rows / Math.min(wanted, most));
+  return { perPart, parts: Math.ceil(rows / perPart) };
+}
+
+/** What is summed. */
+export interface RowSumText {
+  /** Declares the bindings and functions that the rest uses. */
+  declarations: string;
+  /** Members of the uniform block `p` behind `rows`, `quads` and `per_part`, and their words. */
+  params?: string;
+  words?: readonly number[];
+  /** Variables that are summed, vec4 each. */
+  sums: readonly string[];
+  /** Statements before the sum; they know `quad`, `part` and the part's rows `first` to `last`. */
+  begin?: string;
+  /** Statements that add the quad at index `at` of [rows, quads] to the sums. */
+  add: string;
+  /** Statements that store the sums of a part. */
+  store: string;
+}
+
+/** WGSL: adds up each of `sums` over the lanes of a workgroup, into its first. */
+const addLanes = (sums: readonly string[], across: number) => `
+  ${sums.map((sum) => `${sum}_lanes[local] = ${sum};`).join("\n  ")}
+  for (var step = ${INVOCATIONS / across / 2}u; step > 0u; step /= 2u) {
+    workgroupBarrier();
+    if (lane < step) {
+      ${sums.map((sum) => `${sum}_lanes[local] += ${sum}_lanes[local + step * ${across}u];`).join("\n      ")}
+    }
+  }`;
+
+/** The entry point, up to where an invocation knows its `quad`, `lane` and `part`. */
+const head = (sums: readonly string[], across: number) => `
+${
+  sums.map((sum) => `var<workgroup> ${sum}_lanes: array<vec4<f32>, ${INVOCATIONS}>; // [lanes, quads]`).join(
+    "\n",
+  )
+}
+
+@compute @workgroup_size(${INVOCATIONS})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+  let own = group.x * ${across}u + local % ${across}u;
+  let quad = min(own, p.quads - 1u); // what lies past the end is summed in vain
+  let lane = local / ${across}u;
+  let part = group.y;
+  ${sums.map((sum) => `var ${sum} = vec4<f32>();`).join("\n  ")}
+`;
+
+/** The kernel that sums each part of the rows. */
+export function rowSums(
+  rows: number,
+  quads: number,
+  { perPart, parts }: RowParts,
+  { declarations, params = "", words = [], sums, begin = "", add, store }: RowSumText,
+): Pick<Dispatch, "source" | "uniforms" | "workgroups"> {
+  const across = quadsAcross(quads);
+  const down = INVOCATIONS / across;
+  const addRow = (row: string) => `{ let at = (${row}) * p.quads + quad; ${add} }`;
+  return {
+    source: `
+struct Params { rows: u32, quads: u32, per_part: u32, ${params} }
+@group(0) @binding(0) var<uniform> p: Params;
+${declarations}${head(sums, across)}
+  let first = part * p.per_part;
+  let last = min(first + p.per_part, p.rows);
+  ${begin}
+  var row = first + lane;
+  for (; row + ${(UNROLLED - 1) * down}u < last; row += ${UNROLLED * down}u) {
+    ${range(UNROLLED).map((i) => addRow(`row + ${i * down}u`)).join("\n    ")}
+  }
+  for (; row < last; row += ${down}u) ${addRow("row")}
+  ${addLanes(sums, across)}
+  if (lane == 0u && own < p.quads) {
+    ${sums.map((sum) => `${sum} = ${sum}_lanes[local];`).join("\n    ")}
+    ${store}
+  }
+}
+`,
+    uniforms: uniforms(rows, quads, perPart, ...words),
+    workgroups: [Math.ceil(quads / across), parts, 1],
+  };
+}
+
+/**
+ * The kernel that combines the means and squared deviations of parts [parts, 2, quads] (Chan et al.) into the mean and the
+ * biased variance [2, quads]. Bindings: parts, statistics.
+ */
+export function combineStatistics(
+  rows: number,
+  quads: number,
+  { perPart, parts }: RowParts,
+): Pick<Dispatch, "source" | "uniforms" | "workgroups"> {
+  const across = Math.min(16, quadsAcross(quads));
+  const lanes = INVOCATIONS / across;
+  const overParts = (body: string) => `
+  for (var i = lane; i < p.parts; i += ${lanes}u) {
+    let count = f32(min((i + 1u) * p.per_part, p.rows) - i * p.per_part);
+    let shift = parts[2u * i * p.quads + quad] - pivot;
+    ${body}
+  }`;
+  return {
+    source: `
+struct Params { rows: u32, quads: u32, per_part: u32, parts: u32 }
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> parts: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> statistics: array<vec4<f32>>;
+${head(["shifts", "squares"], across)}
+  let pivot = parts[quad]; // deviations from one of the means are small where the means are large but close together
+  ${overParts("shifts += count * shift;")}
+  ${addLanes(["shifts"], across)}
+  workgroupBarrier();
+  let mean_shift = shifts_lanes[local % ${across}u] / f32(p.rows);
+  ${
+      overParts(`let deviation = shift - mean_shift;
+    squares += parts[(2u * i + 1u) * p.quads + quad] + count * deviation * deviation;`)
+    }
+  ${addLanes(["squares"], across)}
+  if (lane == 0u && own < p.quads) {
+    statistics[quad] = pivot + mean_shift;
+    statistics[p.quads + quad] = squares_lanes[local] / f32(p.rows);
+  }
+}
+`,
+    uniforms: uniforms(rows, quads, perPart, parts),
+    workgroups: [Math.ceil(quads / across), 1, 1],
+  };
+}
