@@ -8,7 +8,7 @@ import {
 } from "../../../kernels/ops/batch_norm/batch_norm.ts";
 import { Program } from "../../../kernels/program.ts";
 import type { Activation } from "../../../kernels/ops/activation/activation.ts";
-import { checkOp, KINDS, randomValues, withGpu } from "../check_op.ts";
+import { asHardware, checkOp, KINDS, randomValues, withGpu } from "../check_op.ts";
 import { ACTIVATION_FUNCTIONS } from "./activation_functions.ts";
 
 const EPSILON = 1e-5;
@@ -37,12 +37,13 @@ function reference(
   return y;
 }
 
-// The second is in several parts for GPUs, the last has more quads than a workgroup takes side by side.
-const SHAPES = [[3, 1, 1, 1], [1, 65, 33, 1], [3, 2, 3, 3], [5, 4, 4, 17], [6, 7, 9, 8], [2, 1, 1, 130]];
+// For GPUs the last but one has more quads than a workgroup takes side by side, and the last is in several parts.
+const SHAPES = [[3, 1, 1, 1], [3, 2, 3, 3], [5, 4, 4, 17], [6, 7, 9, 8], [2, 1, 1, 130], [1, 65, 33, 1]];
 for (const [[kind, as], shape] of KINDS.flatMap((kind) => SHAPES.map((shape) => [kind, shape] as const))) {
   for (const activation of [undefined, "relu", "swish", "hard_swish"] as const) {
     for (const residual of [false, true]) {
       if (residual && activation !== undefined && activation !== "relu") continue;
+      if (shape[1] > 10 && (activation !== "swish" || as !== asHardware)) continue; // seconds, once
       const title = `batchNorm [${shape}], ${kind}${residual ? " + residual" : ""}${
         activation ? ` + ${activation}` : ""
       }`;
