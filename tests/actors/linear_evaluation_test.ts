@@ -81,7 +81,9 @@ for (const cacheFeatures of [false, true]) {
   });
 }
 
-Deno.test("runLinearEvaluation() goes on when actors crash, to the same bits, and tells nothing twice", async () => {
+Deno.test("runLinearEvaluation() goes on when actors crash, to the same bits, and tells nothing twice", {
+  ignore: Deno.env.get("SEED_LONG") !== "1", // a distillation and an embedding do so in every run of the tests
+}, async () => {
   using folder = new RunFolder(72, 40);
   const whole = await run(optionsIn(folder, "whole"));
   const losses: number[] = [];
