@@ -10,7 +10,7 @@ import { normalizePixels } from "../../../kernels/ops/normalize_pixels/normalize
 import { rowDot } from "../../../kernels/ops/row_dot/row_dot.ts";
 import { sgd } from "../../../kernels/ops/sgd/sgd.ts";
 import { Program } from "../../../kernels/program.ts";
-import { checkOp, randomValues, relativeError, withGpu } from "../check_op.ts";
+import { checkOp, KINDS, randomValues, relativeError, withGpu } from "../check_op.ts";
 import { assert } from "@std/assert";
 
 const SHAPES = [[1, 1, 1, 1], [2, 3, 5, 3], [3, 4, 4, 17]];
@@ -22,20 +22,6 @@ for (const shape of SHAPES) {
         inputs: ["a", "b"].map((name) => ({ shape, values: randomValues(name, shape), gradient: true })),
         build: (graph, inputs) => graph.apply(add, inputs, {}),
         reference: (a, b) => a.map((value, i) => value + b[i]),
-      })
-    ));
-
-  Deno.test(`globalAveragePool [${shape}] equals a float64 loop, and so does its gradient`, () =>
-    withGpu((gpu) =>
-      checkOp(gpu, {
-        inputs: [{ shape, values: randomValues("x", shape), gradient: true }],
-        build: (graph, inputs) => graph.apply(globalAveragePool, inputs, {}),
-        reference: (x) => {
-          const [n, h, w, c] = shape;
-          const y = new Float64Array(n * c);
-          for (let i = 0; i < x.length; i++) y[Math.floor(i / (h * w * c)) * c + i % c] += x[i] / (h * w);
-          return y;
-        },
       })
     ));
 
@@ -81,19 +67,38 @@ for (const shape of SHAPES) {
     ));
 }
 
-Deno.test("channelSum of many rows adds partial sums", () =>
-  withGpu((gpu) => {
-    const shape = [9, 31, 7, 6];
-    return checkOp(gpu, {
-      inputs: [{ shape, values: randomValues("x", shape) }],
-      build: (graph, inputs) => graph.apply(channelSum, inputs, {}),
-      reference: (x) => {
-        const y = new Float64Array(6);
-        for (let i = 0; i < x.length; i++) y[i % 6] += x[i];
-        return y;
-      },
-    });
-  }));
+for (const [kind, as] of KINDS) {
+  // For GPUs the last but two has more rows than a workgroup reads at once, the last more quads than side by side.
+  for (const shape of [...SHAPES, [2, 23, 24, 5], [2, 5, 4, 70], [2, 3, 1, 1040]]) {
+    Deno.test(`globalAveragePool [${shape}], ${kind}, equals a float64 loop, and so does its gradient`, () =>
+      withGpu((gpu) =>
+        checkOp(as(gpu), {
+          inputs: [{ shape, values: randomValues("x", shape), gradient: true }],
+          build: (graph, inputs) => graph.apply(globalAveragePool, inputs, {}),
+          reference: (x) => {
+            const [n, h, w, c] = shape;
+            const y = new Float64Array(n * c);
+            for (let i = 0; i < x.length; i++) y[Math.floor(i / (h * w * c)) * c + i % c] += x[i] / (h * w);
+            return y;
+          },
+        })
+      ));
+  }
+
+  Deno.test(`channelSum of many rows, ${kind}, adds partial sums`, () =>
+    withGpu((gpu) => {
+      const shape = [9, 31, 7, 6];
+      return checkOp(as(gpu), {
+        inputs: [{ shape, values: randomValues("x", shape) }],
+        build: (graph, inputs) => graph.apply(channelSum, inputs, {}),
+        reference: (x) => {
+          const y = new Float64Array(6);
+          for (let i = 0; i < x.length; i++) y[i % 6] += x[i];
+          return y;
+        },
+      });
+    }));
+}
 
 function maxPoolReference(
   shape: number[],
