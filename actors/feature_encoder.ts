@@ -55,12 +55,13 @@ export default defineActor<Encoder, FeatureEncoderConfig>(async (config, context
     return frozen;
   }
   const frozen = await load();
-  const overlap = new Overlap();
+  const overlap = new Overlap(context);
 
   return {
     handlers: {
       encode: (batch) =>
         overlap.add(
+          "embedding",
           frozen.embed(batch.views, new Float32Array(batch.embeddings)),
           () => next.tell("take", batch),
         ),

@@ -57,7 +57,7 @@ export interface ActorShare {
   actor: string;
   /** Messages that were handled. */
   messages: number;
-  /** At work: in a handler, and not waiting for another actor. */
+  /** At work: in a handler, and not waiting for another actor, or with work behind one. */
   busyMs: number;
   /** In a handler, waiting for another actor: for a credit, a reply or an empty buffer. */
   waitingMs: number;
@@ -81,14 +81,15 @@ export function sharesOf({ spans }: RunProfile, clock: { actor: string; message:
   const inside = ({ startMs, durationMs }: TraceSpan) =>
     Math.max(0, Math.min(end, startMs + durationMs) - Math.max(begin, startMs));
   return [...spans].filter(([actor]) => actor !== MAIN_THREAD).map(([actor, all]) => {
-    const total = (kind: TraceSpan["kind"]) =>
-      lengthOfUnion(all.filter((span) => span.kind === kind && inside(span) > 0), begin, end);
-    const waitingMs = total("wait");
+    const total = (...kinds: TraceSpan["kind"][]) =>
+      lengthOfUnion(all.filter((span) => kinds.includes(span.kind) && inside(span) > 0), begin, end);
+    // Who waits while work goes on is at work.
+    const waitingMs = total("wait", "work") - total("work");
     const messages = all.filter((span) => span.kind === "message" && inside(span) > 0).length;
     return {
       actor,
       messages,
-      busyMs: Math.max(0, total("message") - waitingMs),
+      busyMs: Math.max(0, total("message", "work") - waitingMs),
       waitingMs,
       totalMs: end - begin,
     };
@@ -151,14 +152,18 @@ export function chromeTrace({ spans, programs }: RunProfile): { traceEvents: Tra
     named(KERNELS, 0, "process_name", "kernels of one run, alone on the device"),
   ];
   for (const [tid, [actor, list]] of [...spans].entries()) {
+    const workTid = spans.size + tid; // a row of its own: it does not end with the message
     traceEvents.push(named(ACTORS, tid, "thread_name", actor));
+    if (list.some(({ kind }) => kind === "work")) {
+      traceEvents.push(named(ACTORS, workTid, "thread_name", `${actor}: behind its messages`));
+    }
     for (const { kind, name, from, startMs, durationMs } of list) {
       traceEvents.push({
         name: kind === "wait" ? `waits: ${name}` : name,
         cat: kind,
         ph: "X",
         pid: ACTORS,
-        tid,
+        tid: kind === "work" ? workTid : tid,
         ts: 1000 * (startMs - begin),
         dur: 1000 * durationMs,
         ...from === undefined ? {} : { args: { from } },

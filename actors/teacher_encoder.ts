@@ -53,10 +53,10 @@ export default defineActor<TeacherEncoder, TeacherEncoderConfig>(async (config, 
       teacher.embed(views, new Float32Array(embeddings)),
       smallTeacher?.embed(small!.views, new Float32Array(small!.embeddings)),
     ]);
-  const overlap = new Overlap();
+  const overlap = new Overlap(context);
   return {
     handlers: {
-      encode: (batch) => overlap.add(embed(batch), () => next.tell("enqueue", batch)),
+      encode: (batch) => overlap.add("embedding", embed(batch), () => next.tell("enqueue", batch)),
       profile: () =>
         profileAll({
           [`${arch} at ${imageSize} px`]: teacher,

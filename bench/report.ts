@@ -164,11 +164,11 @@ export function tableOf({ rows, targets = {} }: Section): string[][] {
 
 /** Two digits, or all before the point. */
 function short(value: number): string {
-  return value >= 100 ? value.toFixed(0) : value.toPrecision(2);
+  return value >= 99.5 ? value.toFixed(0) : value.toPrecision(2);
 }
 
 function milliseconds(value: number): string {
-  return value >= 100 ? value.toFixed(0) : value.toPrecision(3);
+  return value >= 99.95 ? value.toFixed(0) : value.toPrecision(3);
 }
 
 function times(ratio: number): string {

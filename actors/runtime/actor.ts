@@ -37,6 +37,13 @@ export interface ActorContext<P extends Protocol<P>> {
    * as busy. Rejects when the actor must stop.
    */
   wait<T>(promise: Promise<T>): Promise<T>;
+  /**
+   * Awaits what goes on behind a handler, such as a device's work on a message whose handler has ended; the time counts as
+   * busy.
+   *
+   * @param what names it in traces
+   */
+  work<T>(what: string, promise: Promise<T>): Promise<T>;
 }
 
 /** What a handler can use. */

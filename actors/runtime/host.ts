@@ -54,6 +54,14 @@ export class ActorHost {
         else this.#hooks.push(hook);
       },
       wait: (promise) => waitAt(endpoint, "something to come back", unlessAborted(promise, signal)),
+      async work(what, promise) {
+        const start = performance.now();
+        try {
+          return await endpoint.meter.work(promise);
+        } finally {
+          tracer?.record("work", what, start);
+        }
+      },
     };
     this.mailbox = new Mailbox(this, credits);
   }

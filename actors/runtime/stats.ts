@@ -22,11 +22,11 @@ export interface DoorStats {
 
 /** Where the time since the actor got ready went; the three add up to all of it. */
 export interface TimeStats {
-  /** In a handler, computing or waiting for something that is no actor (a file, the GPU). */
+  /** In a handler, computing or waiting for something that is no actor (a file, the GPU), or in `ctx.work`. */
   busyMs: number;
-  /** In a handler, waiting for another actor: for a credit, a reply, or in `ctx.wait`. */
+  /** Not busy, but in a handler, waiting for another actor: for a credit, a reply, or in `ctx.wait`. */
   waitingMs: number;
-  /** In no handler. */
+  /** None of these. */
   idleMs: number;
 }
 
@@ -50,6 +50,7 @@ export interface ActorStats extends TimeStats {
 export class Meter {
   #handlers = 0;
   #waits = 0;
+  #works = 0;
   #since = performance.now();
   #busy = 0;
   #waiting = 0;
@@ -85,6 +86,18 @@ export class Meter {
     }
   }
 
+  /** Awaits work that goes on behind a handler; it counts as busy, whatever else the actor waits for. */
+  async work<T>(promise: Promise<T>): Promise<T> {
+    this.#turn();
+    this.#works++;
+    try {
+      return await promise;
+    } finally {
+      this.#turn();
+      this.#works--;
+    }
+  }
+
   /** The sums up to now. */
   read(): TimeStats {
     this.#turn();
@@ -95,7 +108,8 @@ export class Meter {
     const now = performance.now();
     const passed = now - this.#since;
     this.#since = now;
-    if (this.#handlers === 0) this.#idle += passed;
+    if (this.#works > 0) this.#busy += passed;
+    else if (this.#handlers === 0) this.#idle += passed;
     else if (this.#waits > 0) this.#waiting += passed;
     else this.#busy += passed;
   }

@@ -2,9 +2,9 @@
 
 /** Something that an actor did, or waited for. */
 export interface TraceSpan {
-  /** Handling a message, or, within that, waiting for another actor. */
-  kind: "message" | "wait";
-  /** Name of the message; what was waited for. */
+  /** Handling a message; within that, waiting for another actor; what goes on behind a handler, on a device say. */
+  kind: "message" | "wait" | "work";
+  /** Name of the message; what was waited for; what the work is. */
   name: string;
   /** Who sent the message. */
   from?: string;

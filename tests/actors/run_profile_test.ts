@@ -29,6 +29,28 @@ Deno.test("sharesOf() splits the time from the first step to the last", () => {
   assertEquals(sharesOf(collect().result(), { actor: "nobody", message: "train" }), []);
 });
 
+Deno.test("what goes on behind an actor's messages is at work, and has a row of its own", () => {
+  const collector = new ProfileCollector();
+  collector.take("teacher_encoder", [
+    { kind: "message", name: "encode", startMs: 1000, durationMs: 200 },
+    { kind: "wait", name: "enqueue of queue_keeper", startMs: 1050, durationMs: 140 },
+    { kind: "work", name: "embedding", startMs: 1000, durationMs: 100 },
+  ]);
+  const shares = sharesOf(collector.result(), { actor: "teacher_encoder", message: "encode" });
+  // Of the wait of 140 ms the work covers 50.
+  assertEquals(shares, [{
+    actor: "teacher_encoder",
+    messages: 1,
+    busyMs: 110,
+    waitingMs: 90,
+    totalMs: 200,
+  }]);
+  const rows = chromeTrace(collector.result()).traceEvents.filter(({ ph, pid }) => ph === "X" && pid === 1);
+  const tids = new Map(rows.map(({ name, tid }) => [name, tid]));
+  assertEquals(tids.get("encode"), tids.get("waits: enqueue of queue_keeper"));
+  assert(tids.get("embedding") !== tids.get("encode"));
+});
+
 Deno.test("chromeTrace() has a row for each actor and each program, in microseconds from the first span", () => {
   const collector = collect();
   collector.add("student_trainer", [{

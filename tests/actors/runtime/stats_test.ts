@@ -20,6 +20,18 @@ Deno.test("Meter.read() splits time into busy, waiting and idle, which add up to
   assert(Math.abs(busyMs + waitingMs + idleMs - passed) < 1);
 });
 
+Deno.test("Meter.work() is busy time, behind a handler and while another one waits", async () => {
+  const meter = new Meter();
+  const work = meter.work(sleep(100));
+  meter.enter();
+  await meter.wait(sleep(60));
+  meter.leave();
+  await work;
+  const { busyMs, waitingMs, idleMs } = meter.read();
+  assert(busyMs >= 95, `busy ${busyMs}`);
+  assertEquals([waitingMs, idleMs].map(Math.round), [0, 0]);
+});
+
 Deno.test("Actor.stats() tells busy time, waits for other actors and what is in flight", () =>
   withSystem(async (system) => {
     const sink = system.spawn<typeof probe>("sink", fixture("probe.ts"), {});
