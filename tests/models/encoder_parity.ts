@@ -45,11 +45,13 @@ const trainTolerance = (name: string) =>
 
 /**
  * The formula takes seconds for the hundred million numbers of a wide encoder: one of them in eval mode is enough, the
- * rest is for `test:long`, like most of what the deepest of a family repeat of the others, and a size between two others.
+ * rest is for `test:long`, like most of what the deepest of a family repeat of the others, those between two others, and a
+ * size between two others.
  */
 const isLong = (name: string, test: string) =>
   ((/50w\d/.test(name) && !(name === "moco_resnet50w2" && test === "eval64")) ||
-    (/efficientnet_b[2-7]|resnet152/.test(name) && test !== "eval64") || test === "eval96") &&
+    /efficientnet_b[2456]/.test(name) ||
+    (/efficientnet_b[37]|resnet152/.test(name) && test !== "eval64") || test === "eval96") &&
   Deno.env.get("SEED_LONG") !== "1";
 
 /** The families, which are tested apart, by the beginning of their names. */

@@ -59,7 +59,7 @@ testInBrowser(
     const stepsShown = async () =>
       Number(/(\d+) of 10000/.exec((await page.locator("#now").textContent())!)?.[1] ?? 0);
     const waitFor = async (isThere: () => Promise<boolean>) => {
-      const end = Date.now() + 60_000;
+      const end = Date.now() + 180_000; // a busy machine takes a minute to find neighbours
       while (!await isThere()) {
         if (Date.now() > end) throw new Error(`the page says: ${await page.locator("header").textContent()}`);
         await new Promise((resolve) => setTimeout(resolve, 100));
