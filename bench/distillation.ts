@@ -1,10 +1,8 @@
 /** A distillation step by step at full load: this project, and PyTorch on the same card. */
 import type { Gpu } from "../kernels/gpu.ts";
-import { Graph } from "../kernels/graph.ts";
-import { EncoderBuilder } from "../models/encoder_builder.ts";
 import { FrozenEncoder } from "../models/inference.ts";
 import { initialize, initializeQueue } from "../models/initialize.ts";
-import { type Encoder, findEncoder } from "../models/registry.ts";
+import { findEncoder, summarize } from "../models/registry.ts";
 import { StudentStep } from "../models/student_step.ts";
 import { INITIAL_LOSS_SCALE } from "../kernels/ops/loss_scale/loss_scale.ts";
 import { median, type Timing } from "./measure.ts";
@@ -55,12 +53,6 @@ async function overlapped(count: number, begin: () => Promise<unknown>): Promise
   await last;
 }
 
-function stateOf(encoder: Encoder, imageSize: number) {
-  const builder = new EncoderBuilder(new Graph(), "eval");
-  encoder.trace(builder, builder.graph.source("images", [1, imageSize, imageSize, 3]), HEAD);
-  return builder.state;
-}
-
 /** This project's: pictures as bytes, which are uploaded for each batch; embeddings and losses read back. */
 export async function timeDistillation(
   gpu: Gpu,
@@ -76,7 +68,7 @@ export async function timeDistillation(
     output: "normalized",
     mixedPrecision,
   });
-  const teacherWeights = initialize(stateOf(encoder, imageSize), 1);
+  const teacherWeights = initialize(summarize(encoder, HEAD, imageSize).state, 1);
   await teacher.load((key) => teacherWeights.get(key)!);
   using student = await StudentStep.create(gpu, {
     encoder: findEncoder(studentName),

@@ -8,7 +8,7 @@ import { l2Normalize } from "../kernels/ops/l2_normalize/l2_normalize.ts";
 import { EncoderBuilder } from "../models/encoder_builder.ts";
 import { FrozenEncoder } from "../models/inference.ts";
 import { initialize, initializeQueue } from "../models/initialize.ts";
-import { findEncoder } from "../models/registry.ts";
+import { findEncoder, summarize } from "../models/registry.ts";
 import { StudentStep } from "../models/student_step.ts";
 import type { Contestant } from "./measure.ts";
 import { inputChannels, runWithTfjs, toTfjs } from "./tfjs_graph.ts";
@@ -148,9 +148,7 @@ export async function embedOurs(gpu: Gpu, work: EncoderWork): Promise<Contestant
     output: "normalized",
   } as const;
   const frozen = await FrozenEncoder.create(gpu, options);
-  const builder = new EncoderBuilder(new Graph(), "eval");
-  encoder.trace(builder, builder.graph.source("images", [1, imageSize, imageSize, 3]), HEAD);
-  const weights = initialize(builder.state, 1);
+  const weights = initialize(summarize(encoder, HEAD, imageSize).state, 1);
   await frozen.load((key) => weights.get(key)!);
   const images = padRows(makeImages(work), [batch, imageSize, imageSize, 3]);
   const embeddings = new Float32Array(batch * HEAD.dimension);

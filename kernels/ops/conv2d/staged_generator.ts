@@ -96,12 +96,10 @@ function accumulators({ tile }: Block): string {
 
 /** What differs between the products. Items of the operands are `a0`, `a1` ... and `b0`, `b1` .... */
 interface Stages {
-  /** WGSL: the first of the summed index, in `unit`s, and its end; both the same for the whole workgroup. */
-  begin: string;
-  end: string;
-  /** How many of the summed index a stage takes, in the unit of `begin` and `end`. */
+  /** How many of the summed index a stage takes, in the unit of `first` and `last`. */
   step: number;
-  items: readonly string[];
+  aItems: readonly Item[];
+  bItems: readonly Item[];
   /** Statements that load the items of the stage that begins at `at`, zeros past the end. */
   load: string;
   /** Statements that put the items into workgroup memory. */
@@ -111,12 +109,13 @@ interface Stages {
   turns: number;
 }
 
-/** The sum over all stages. */
-function sumStages({ begin, end, step, items, load, put, multiply, turns }: Stages): string {
+/** The sum over all stages between `first` and `last`, which are the same for the whole workgroup. */
+function sumStages({ step, aItems, bItems, load, put, multiply, turns }: Stages): string {
+  const items = [...aItems.map(({ i }) => `a${i}`), ...bItems.map(({ i }) => `b${i}`)];
   return `
   ${items.map((item) => `var ${item} = vec4<f32>();`).join(" ")}
-  var at = ${begin};
-  let stages = (${end} - ${begin} + ${step - 1}u) / ${step}u;
+  var at = first;
+  let stages = (last - first + ${step - 1}u) / ${step}u;
   ${load}
   for (var stage = 0u; stage < stages; stage++) {
     workgroupBarrier();
@@ -144,12 +143,12 @@ var<workgroup> a_stage: array<vec4<f32>, ${aQuads}>;
 var<workgroup> b_stage: array<vec4<f32>, ${bQuads}>;
 `;
 
-/** WGSL that stores the sums of rows `m` and quads of columns below `quads`, each row at `at(m)`. */
+/** WGSL that stores the sums of rows and quads of columns below `quads`; `place` finds where row `m` begins, as `at`. */
 function storeRows(
   block: Block,
   rowCount: string,
   quads: string,
-  at: (m: string) => string,
+  place: string,
   epilogue: Epilogue,
 ): string {
   const { tile } = block;
@@ -157,7 +156,7 @@ function storeRows(
     `{
     let m = m0 + y + ${i * tile.lanesDown}u;
     if (m < ${rowCount}) {
-      ${at("m")}
+      ${place}
       ${
       range(tile.columns / 4).map((j) => {
         const quad = `n0 + x + ${j * tile.lanesAcross}u`;
@@ -206,10 +205,9 @@ export function stagedForwardSource(tile: Tile, epilogue: Epilogue, isPointwise:
   ${accumulators(block)}
   ${
     sumStages({
-      begin: "first",
-      end: "last",
       step: STAGE_QUADS,
-      items: [...aItems.map(({ i }) => `a${i}`), ...bItems.map(({ i }) => `b${i}`)],
+      aItems,
+      bItems,
       load: `{
       let k = at + lane;
       ${
@@ -263,7 +261,7 @@ export function stagedForwardSource(tile: Tile, epilogue: Epilogue, isPointwise:
       block,
       "row_count",
       "p.out_quads",
-      (m) => `let at = (group.z * row_count + ${m}) * p.out_quads;`,
+      "let at = (group.z * row_count + m) * p.out_quads;",
       epilogue,
     )
   }
@@ -323,10 +321,9 @@ export function stagedInputGradientSource(tile: Tile, epilogue: Epilogue, isPoin
   ${accumulators(block)}
   ${
     sumStages({
-      begin: "first",
-      end: "last",
       step: STAGE_QUADS,
-      items: [...aItems.map(({ i }) => `a${i}`), ...bItems.map(({ i }) => `b${i}`)],
+      aItems,
+      bItems,
       load: `{
       let k = at + lane;
       ${
@@ -389,10 +386,9 @@ export function stagedInputGradientSource(tile: Tile, epilogue: Epilogue, isPoin
       block,
       "row_count",
       "p.in_quads",
-      (m) =>
-        isPointwise
-          ? `let at = (group.z * row_count + ${m}) * p.in_quads;`
-          : `let place = ${decodeRow(m, "height", "width")};
+      isPointwise
+        ? "let at = (group.z * row_count + m) * p.in_quads;"
+        : `let place = ${decodeRow("m", "height", "width")};
       let at = (((group.z % p.splits * p.batch + place.x) * p.height + place.y * p.stride + phase.x) * p.width +
         place.z * p.stride + phase.y) * p.in_quads;`,
       epilogue,
@@ -450,10 +446,9 @@ export function stagedWeightGradientSource(tile: Tile, isPointwise: boolean): st
   ${accumulators(block)}
   ${
     sumStages({
-      begin: "first",
-      end: "last",
       step: STAGE,
-      items: [...aItems.map(({ i }) => `a${i}`), ...bItems.map(({ i }) => `b${i}`)],
+      aItems,
+      bItems,
       load: `{
       ${
         aItems.map(({ i, item }) =>
