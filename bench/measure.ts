@@ -33,7 +33,7 @@ const ROUND_MS = 250;
 const SLOW_MS = 2000;
 
 /** Repetitions of one round at most, however quick they are. */
-const MOST_REPETITIONS = 256;
+const MOST_REPETITIONS = 2048;
 
 let dispatches = 0;
 const dispatchWorkgroups = GPUComputePassEncoder.prototype.dispatchWorkgroups;

@@ -1,13 +1,13 @@
-struct Params { rows: u32, quads: u32, columns: u32, inverse_temperature: f32, inverse_target_temperature: f32 }
+struct Params {
+  quads: u32, columns: u32, per_part: u32, inverse_temperature: f32, inverse_target_temperature: f32,
+}
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> z: array<vec4<f32>>; // [n, k]
-@group(0) @binding(2) var<storage, read> own: array<vec4<f32>>; // [n, 1]
-@group(0) @binding(3) var<storage, read> target_z: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read> target_own: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> row_state: array<vec4<f32>>; // [n, 8]
+@group(0) @binding(2) var<storage, read> target_z: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> parts: array<vec4<f32>>; // [n, parts, 8]
 
 const LANES = 64u;
-const LOWEST = -3.4e38;
+const LOWEST = -1e30; // below any similarity, and finite when divided by a temperature
 var<workgroup> shared_values: array<vec3<f32>, 64>;
 
 /// Columns of quad `q` that count.
@@ -15,16 +15,22 @@ fn counts(q: u32) -> vec4<bool> {
   return vec4<u32>(q * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.columns);
 }
 
-/// One workgroup a row.
+/// One workgroup a part of a row.
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let row = group.x;
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let row = group.y;
   let first = row * p.quads;
+  let begin = group.x * p.per_part + lane;
+  let end = min((group.x + 1u) * p.per_part, p.quads);
 
   // The largest logit of each distribution.
   var largest = vec4<f32>(LOWEST);
   var target_largest = vec4<f32>(LOWEST);
-  for (var q = lane; q < p.quads; q += LANES) {
+  for (var q = begin; q < end; q += LANES) {
     let valid = counts(q);
     largest = max(largest, select(vec4<f32>(LOWEST), z[first + q], valid));
     target_largest = max(target_largest, select(vec4<f32>(LOWEST), target_z[first + q], valid));
@@ -39,17 +45,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (lane < width) { shared_values[lane] = max(shared_values[lane], shared_values[lane + width]); }
   }
   workgroupBarrier();
-  let own_z = own[row].x * p.inverse_temperature;
-  let own_target = target_own[row].x * p.inverse_target_temperature;
-  let top = max(shared_values[0].x * p.inverse_temperature, own_z);
-  let target_top = max(shared_values[0].y * p.inverse_target_temperature, own_target);
+  let top = shared_values[0].x * p.inverse_temperature;
+  let target_top = shared_values[0].y * p.inverse_target_temperature;
   workgroupBarrier();
 
   // Sums of exponentials, and the target's expectation of the logits relative to `top`.
   var sum = vec4<f32>();
   var target_sum = vec4<f32>();
   var expectation = vec4<f32>();
-  for (var q = lane; q < p.quads; q += LANES) {
+  for (var q = begin; q < end; q += LANES) {
     let valid = counts(q);
     let logit = z[first + q] * p.inverse_temperature - top;
     let weight = select(vec4<f32>(), exp(target_z[first + q] * p.inverse_target_temperature - target_top), valid);
@@ -63,14 +67,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     workgroupBarrier();
     if (lane < width) { shared_values[lane] += shared_values[lane + width]; }
   }
-  workgroupBarrier();
   if (lane == 0u) {
-    let weight = exp(own_target - target_top);
-    let total = shared_values[0].x + exp(own_z - top);
-    let target_total = shared_values[0].y + weight;
-    let expected = shared_values[0].z + weight * (own_z - top);
-    row_state[row * 2u] = vec4<f32>(top, 1.0 / total, target_top, 1.0 / target_total);
-    // -sum q log p = log(sum of exponentials) - expectation of the logits, both relative to `top`
-    row_state[row * 2u + 1u] = vec4<f32>(log(total) - expected / target_total, 0.0, 0.0, 0.0);
+    let sums = shared_values[0];
+    let at = 2u * (row * groups.x + group.x);
+    parts[at] = vec4<f32>(top, sums.x, target_top, sums.y);
+    parts[at + 1u] = vec4<f32>(sums.z, 0.0, 0.0, 0.0);
   }
 }

@@ -12,6 +12,7 @@ import { conv2d } from "../conv2d/conv2d.ts";
 import { POINTWISE } from "../conv2d/geometry.ts";
 import { matmulTransposed } from "../matmul_transposed/matmul_transposed.ts";
 import { rowDot, scaleRows } from "../row_dot/row_dot.ts";
+import combineWgsl from "./distribution_combine.wgsl" with { type: "text" };
 import gradientWgsl from "./distribution_gradient.wgsl" with { type: "text" };
 import rowsWgsl from "./distribution_rows.wgsl" with { type: "text" };
 import meanWgsl from "./mean.wgsl" with { type: "text" };
@@ -72,19 +73,22 @@ export const queueCrossEntropy: Op<QueueCrossEntropyAttributes> = {
     const inBlock = Math.max(1, Math.floor(blockBytes / (keys * 4 * BLOCK_ROWS))) * BLOCK_ROWS;
     const most = Math.min(rows, inBlock);
 
-    const similarities = lowering.scratch({ shape: [most, 1, 1, keys] }, "similarities of the student");
+    // Invocations that share a part of a row, and parts of a row: there are few rows, and GPUs want many invocations.
+    const { isSoftware, parallelism } = lowering.target;
+    const lanes = isSoftware ? 64 : 256;
+    const perPart = Math.ceil(quads / (isSoftware ? 1 : Math.min(parallelism / most, quads / lanes)));
+    const parts = Math.ceil(quads / perPart);
+
+    const similarities = lowering.scratch({ shape: [most, 1, 1, keys] }, "similarities of the student"); // and gradient
     const wanted = lowering.scratch({ shape: [most, 1, 1, keys] }, "similarities of the teacher");
-    const slope = lowering.scratch({ shape: [most, 1, 1, keys] }, "gradient of the similarities");
     const own = lowering.scratch({ shape: [rows, 1, 1, 1] }, "similarities of student and teacher");
     const wantedOwn = lowering.scratch({ shape: [rows, 1, 1, 1] }, "similarities of the teacher to itself");
     const ownSlope = lowering.scratch({ shape: [rows, 1, 1, 1] }, "gradient of the own similarities");
     const fromOwn = lowering.scratch({ shape: [rows, 1, 1, student.shape[3]] }, "gradient through them");
+    const partial = lowering.scratch({ shape: [most, parts, 8] }, "softmax of parts of a row");
     const state = lowering.scratch({ shape: [rows, 8] }, "softmax of a row"); // and its loss
     const lower = <A>(op: Op<A>, inputs: Tensor[], outputs: Tensor[], attributes: A) =>
       op.lower(lowering, { ...node, inputs, outputs } satisfies Node, attributes);
-
-    // Invocations that share a row: there are few rows, and GPUs want many invocations.
-    const lanes = lowering.target.isSoftware ? 64 : 256;
 
     lower(rowDot, [student, teacher], [own], {});
     lower(rowDot, [teacher, teacher], [wantedOwn], {});
@@ -92,27 +96,33 @@ export const queueCrossEntropy: Op<QueueCrossEntropyAttributes> = {
       const count = Math.min(most, rows - first);
       const of = (tensor: Tensor) => count === rows ? tensor : lowering.rows(tensor, first, count);
       const head = (tensor: Tensor) => count === most ? tensor : lowering.rows(tensor, 0, count);
-      const [z, targetZ, dz] = [similarities, wanted, slope].map(head);
+      const [z, targetZ] = [similarities, wanted].map(head);
       lower(matmulTransposed, [of(student), queue], [z], {});
       lower(matmulTransposed, [of(teacher), queue], [targetZ], {});
-      const distributions = [z, of(own), targetZ, of(wantedOwn), of(state)];
       const temperatures = [f32(1 / temperature), f32(1 / teacherTemperature)];
       lowering.dispatch({
         label: "queue_cross_entropy rows",
         source: rowsWgsl.replaceAll(/\b64/g, String(lanes)),
-        bindings: distributions,
-        uniforms: uniforms(count, quads, queueSize, ...temperatures),
-        workgroups: [count, 1, 1],
+        bindings: [z, targetZ, partial],
+        uniforms: uniforms(quads, queueSize, perPart, ...temperatures),
+        workgroups: [parts, count, 1],
+      });
+      lowering.dispatch({
+        label: "queue_cross_entropy combine",
+        source: LINEAR_MAIN + combineWgsl,
+        bindings: [partial, of(own), of(wantedOwn), of(state)],
+        uniforms: uniforms(count, parts, ...temperatures),
+        workgroups: linearWorkgroups(count, LINEAR_SIZE),
       });
       lowering.dispatch({
         label: "queue_cross_entropy gradient",
         source: LINEAR_MAIN + gradientWgsl,
-        bindings: [...distributions, dz, of(ownSlope)],
+        bindings: [z, of(own), targetZ, of(wantedOwn), of(state), of(ownSlope)],
         uniforms: uniforms(count, quads, queueSize, ...temperatures, f32(1 / (rows * temperature))),
         workgroups: linearWorkgroups(count * quads, LINEAR_SIZE),
       });
       lower(scaleRows, [of(teacher), of(ownSlope)], [of(fromOwn)], {});
-      lower(conv2d, [dz, queue, of(fromOwn)], [of(gradient)], { ...POINTWISE, addend: true });
+      lower(conv2d, [z, queue, of(fromOwn)], [of(gradient)], { ...POINTWISE, addend: true });
     }
     lowering.dispatch({
       label: "queue_cross_entropy mean",

@@ -38,6 +38,9 @@ for (
     [3, 6, 8, 5, 0.2, 0.01, undefined],
     [5, 272, 272, 7, 1, 0.05, undefined],
     [2, 299, 300, 4, 0.07, 1, undefined],
+    // Rows that GPUs cut in parts, the last of which is short, or holds no key.
+    [2, 2101, 2104, 2, 0.2, 0.01, undefined],
+    [2, 1000, 2104, 2, 0.2, 0.01, undefined],
     // Three blocks, the last of two rows.
     [2 * BLOCK_ROWS + 2, 7, 8, 3, 0.2, 0.05, 1],
     // Two blocks of two times the least.
