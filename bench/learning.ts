@@ -17,6 +17,7 @@ import { runDistillation } from "../actors/distillation.ts";
 import { runKnnEvaluation } from "../actors/knn_evaluation.ts";
 import { runLinearEvaluation } from "../actors/linear_evaluation.ts";
 import { LINEAR_SAMPLE_DEFAULTS } from "../actors/linear_options.ts";
+import { leave } from "../cli/run_main.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../data/sample.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
 import { exportEncoder } from "../models/export/export_encoder.ts";
@@ -163,4 +164,4 @@ try {
 } finally {
   if (keep === undefined) Deno.removeSync(folder, { recursive: true });
 }
-Deno.exit(0);
+leave(0);

@@ -3,6 +3,7 @@
  * found is kept under `bench/results`, and `bench/RESULTS.md` is written anew.
  */
 import { parseArgs } from "@std/cli/parse-args";
+import { leave } from "../cli/run_main.ts";
 import { openGpu } from "../kernels/gpu.ts";
 import * as jax from "./jax.ts";
 import { describeMachine } from "./machine.ts";
@@ -50,4 +51,4 @@ for (const name of wanted) {
   }
 }
 gpu.destroy();
-Deno.exit(0); // the libraries keep their devices
+leave(0); // the libraries keep their devices

@@ -33,10 +33,24 @@ export function reportError(error: unknown, { colors = false }: { colors?: boole
   return { text: `${label}: this is a bug in the program, please report it\n${details}`, code: 1 };
 }
 
-function fail(error: unknown): never {
+/** How long what is still alive at a command's end may take to end by itself, in ms. */
+const LEAVE_MS = 3000;
+
+/**
+ * Ends the program with an exit code, as soon as nothing is left to do. Workers that have stopped are still giving back
+ * their devices then: NVIDIA's driver crashes when the process exits meanwhile, so that is waited for. What does not end
+ * by itself is not waited for longer than {@linkcode LEAVE_MS}.
+ */
+export function leave(code: number): void {
+  Deno.exitCode = code;
+  Deno.unrefTimer(setTimeout(() => Deno.exit(code), LEAVE_MS));
+}
+
+/** Shows an error. Returns its exit code. */
+function show(error: unknown): number {
   const { text, code } = reportError(error, { colors: Deno.stderr.isTerminal() && !Deno.noColor });
   console.error(text);
-  Deno.exit(code);
+  return code;
 }
 
 /**
@@ -49,20 +63,24 @@ function fail(error: unknown): never {
  * if (import.meta.main) await runMain(() => distill(Deno.args));
  * ```
  */
-export async function runMain(main: () => Promise<number | void>): Promise<never> {
+export async function runMain(main: () => Promise<number | void>): Promise<void> {
+  // An error that nobody awaited may have left the command waiting for ever; of one that has ended it says nothing new.
+  let hasEnded = false;
+  const onError = (error: unknown) => hasEnded || Deno.exit(show(error));
   globalThis.addEventListener("unhandledrejection", (event) => {
     event.preventDefault();
-    fail(event.reason);
+    onError(event.reason);
   });
   globalThis.addEventListener("error", (event) => {
     event.preventDefault();
-    fail(event.error);
+    onError(event.error);
   });
   let code: number | void;
   try {
     code = await main();
   } catch (error) {
-    fail(error);
+    code = show(error);
   }
-  Deno.exit(code ?? 0);
+  hasEnded = true;
+  leave(code ?? 0);
 }
