@@ -22,10 +22,11 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let row = group.y;
+  let row = group.x;
+  let part = group.y;
   let first = row * p.quads;
-  let begin = group.x * p.per_part + lane;
-  let end = min((group.x + 1u) * p.per_part, p.quads);
+  let begin = part * p.per_part + lane;
+  let end = min((part + 1u) * p.per_part, p.quads);
 
   // The largest logit of each distribution.
   var largest = vec4<f32>(LOWEST);
@@ -69,7 +70,7 @@ fn main(
   }
   if (lane == 0u) {
     let sums = shared_values[0];
-    let at = 2u * (row * groups.x + group.x);
+    let at = 2u * (row * groups.y + part);
     parts[at] = vec4<f32>(top, sums.x, target_top, sums.y);
     parts[at + 1u] = vec4<f32>(sums.z, 0.0, 0.0, 0.0);
   }

@@ -105,7 +105,7 @@ export const queueCrossEntropy: Op<QueueCrossEntropyAttributes> = {
         source: rowsWgsl.replaceAll(/\b64/g, String(lanes)),
         bindings: [z, targetZ, partial],
         uniforms: uniforms(quads, queueSize, perPart, ...temperatures),
-        workgroups: [parts, count, 1],
+        workgroups: [count, parts, 1],
       });
       lowering.dispatch({
         label: "queue_cross_entropy combine",
