@@ -6,6 +6,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { type Graph, type Node, padTo4, type Tensor } from "../kernels/graph.ts";
 import { unpadRows } from "../kernels/layout.ts";
 import type { Activation } from "../kernels/ops/activation/activation.ts";
+import type { ScaleChannelsAttributes } from "../kernels/ops/scale_channels/scale_channels.ts";
 import { liveNodes } from "../kernels/schedule.ts";
 
 /** Values by the id of our tensor; statistics are mean and variance. */
@@ -95,8 +96,8 @@ const OPS: Readonly<Record<string, Run>> = {
   },
   activate: ([x], { activation }: { activation: Activation }) => activate(x, activation),
   add: ([a, b]) => tf.add(a, b),
-  scale_channels: ([x, scale], { activation }: { activation?: Activation }) =>
-    activate(tf.mul(x, scale), activation),
+  scale_channels: ([x, scale], { gate, activation }: ScaleChannelsAttributes) =>
+    activate(tf.mul(x, activate(scale, gate)), activation),
   global_average_pool: ([x]) => tf.mean(x, [1, 2], true),
   max_pool: ([x], { kernel, stride, padding }: Pool) =>
     tf.maxPool(x as tf.Tensor4D, kernel, stride, padding, padding === 0 ? undefined : "floor"),
@@ -116,7 +117,6 @@ export function runWithTfjs(
 ): tf.Tensor[] {
   const values: Values = new Map([...given].map(([tensor, value]) => [tensor.id, value]));
   for (const node of liveNodes(graph, outputs)) {
-    if (node.op.name === "update_running_statistics") continue;
     const inputs = node.inputs.map(({ id }) => values.get(id) as tf.Tensor);
     if (node.op.name === "batch_statistics") {
       values.set(

@@ -31,7 +31,9 @@ export function recomputeActivations(graph: Graph, forward: number): void {
   const again = new Map<number, Tensor>();
   const recompute = (tensor: Tensor): Tensor => {
     const producer = producers.get(tensor.id);
-    if (producer === undefined || endsBlock(producer) || isSmall(tensor)) return tensor;
+    if (producer === undefined || producer.op.hasEffect || endsBlock(producer) || isSmall(tensor)) {
+      return tensor;
+    }
     if (!again.has(tensor.id)) {
       const { op, attributes, outputs } = producer;
       const inputs = producer.inputs.map(recompute);

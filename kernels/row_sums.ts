@@ -34,6 +34,16 @@ export function cutRows(rows: number, quads: number): RowParts {
   return { perPart, parts: Math.ceil(rows / perPart) };
 }
 
+/** Parts of one size, none of which has rows of two images: as many for each as keep the device busy. */
+export function cutImages(images: number, pixels: number, quads: number): RowParts & { ofImage: number } {
+  const across = quadsAcross(quads);
+  const wanted = WORKGROUPS / (images * Math.ceil(quads / across));
+  const most = pixels * across / (INVOCATIONS * LEAST_ROWS);
+  let ofImage = 1;
+  while (2 * ofImage <= Math.min(wanted, most) && pixels % (2 * ofImage) === 0) ofImage *= 2;
+  return { perPart: pixels / ofImage, parts: images * ofImage, ofImage };
+}
+
 /** What is summed. */
 export interface RowSumText {
   /** Declares the bindings and functions that the rest uses. */
@@ -113,14 +123,18 @@ ${declarations}${head(sums, across)}
   };
 }
 
+/** What surrounds the mean and the variance of {@linkcode combineStatistics}; as in {@linkcode RowSumText}. */
+export type StatisticsText = Required<Pick<RowSumText, "declarations" | "params" | "words" | "store">>;
+
 /**
- * The kernel that combines the means and squared deviations of parts [parts, 2, quads] (Chan et al.) into the mean and the
- * biased variance [2, quads]. Bindings: parts, statistics.
+ * The kernel that combines the means and squared deviations of parts [parts, 2, quads] (Chan et al.) into the `mean` and
+ * the biased `variance` that are stored. Bindings: parts, statistics, and what the text declares.
  */
 export function combineStatistics(
   rows: number,
   quads: number,
   { perPart, parts }: RowParts,
+  { declarations, params, words, store }: StatisticsText,
 ): Pick<Dispatch, "source" | "uniforms" | "workgroups"> {
   const across = Math.min(16, quadsAcross(quads));
   const lanes = INVOCATIONS / across;
@@ -132,10 +146,11 @@ export function combineStatistics(
   }`;
   return {
     source: `
-struct Params { rows: u32, quads: u32, per_part: u32, parts: u32 }
+struct Params { rows: u32, quads: u32, per_part: u32, parts: u32, ${params} }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> parts: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> statistics: array<vec4<f32>>;
+${declarations}
 ${head(["shifts", "squares"], across)}
   let pivot = parts[quad]; // deviations from one of the means are small where the means are large but close together
   ${overParts("shifts += count * shift;")}
@@ -148,12 +163,13 @@ ${head(["shifts", "squares"], across)}
     }
   ${addLanes(["squares"], across)}
   if (lane == 0u && own < p.quads) {
-    statistics[quad] = pivot + mean_shift;
-    statistics[p.quads + quad] = squares_lanes[local] / f32(p.rows);
+    let mean = pivot + mean_shift;
+    let variance = squares_lanes[local] / f32(p.rows);
+    ${store}
   }
 }
 `,
-    uniforms: uniforms(rows, quads, perPart, parts),
+    uniforms: uniforms(rows, quads, perPart, parts, ...words),
     workgroups: [Math.ceil(quads / across), 1, 1],
   };
 }

@@ -8,7 +8,7 @@
 import { byteLength, elementCount, type Graph, padTo4, type Tensor } from "../kernels/graph.ts";
 import { padRows, unpadRows } from "../kernels/layout.ts";
 import { activate, type Activation } from "../kernels/ops/activation/activation.ts";
-import { batchNorm, batchStatistics, updateRunningStatistics } from "../kernels/ops/batch_norm/batch_norm.ts";
+import { batchNorm, batchStatistics } from "../kernels/ops/batch_norm/batch_norm.ts";
 import {
   concatenateChannels,
   sliceChannels,
@@ -231,15 +231,10 @@ export class EncoderBuilder {
       return this.#convolve(x, convolution, { ...geometry, activation }, parameters, residual);
     }
     const y = this.#convolve(x, convolution, geometry, (rows) => this.#weightAndBias(convolution, rows));
-    const statistics = this.graph.apply(batchStatistics, [y], {});
     const running = ["running_mean", "running_var"].map((name) =>
       this.#vector(`${norm.key}.${name}`, norm.channels, "running")
     );
-    const [n, ho, wo] = y.shape;
-    this.graph.applyAll(updateRunningStatistics, [statistics, ...running], {
-      momentum: norm.momentum,
-      count: n * ho * wo,
-    });
+    const statistics = this.graph.apply(batchStatistics, [y, ...running], { momentum: norm.momentum });
     const affine = ["weight", "bias"].map((name) =>
       this.#vector(`${norm.key}.${name}`, norm.channels, "parameter")
     );

@@ -25,8 +25,8 @@ export function squeezeAndExcite(
 ): Tensor {
   const squeezed = b.graph.apply(globalAveragePool, [x], {});
   const hidden = b.convolve(squeezed, reduce, { activation: inner });
-  const scale = b.convolve(hidden, expand, { activation: gate });
-  return b.graph.apply(scaleChannels, [x, scale], { activation });
+  const scale = b.convolve(hidden, expand);
+  return b.graph.apply(scaleChannels, [x, scale], { gate, activation });
 }
 
 /** v to a multiple of eight, by no more than a tenth down: `_make_divisible` of the original's models. */

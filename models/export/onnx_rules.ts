@@ -99,9 +99,10 @@ rule(activate, (t, node, { activation }) => {
   t.define(node, activated(t, t.value(x), activation), { isFlat: t.isFlat(x) });
 });
 
-rule(scaleChannels, (t, node, { activation }) => {
+rule(scaleChannels, (t, node, { gate, activation }) => {
   const [x, scale] = node.inputs;
-  t.define(node, activated(t, t.emit("Mul", [t.picture(x), t.picture(scale)]), activation));
+  const factor = activated(t, t.picture(scale), gate);
+  t.define(node, activated(t, t.emit("Mul", [t.picture(x), factor]), activation));
 });
 
 rule(maxPool, (t, node, { kernel, stride, padding }) => {

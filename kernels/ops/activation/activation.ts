@@ -63,15 +63,21 @@ fn hard_sigmoid_slope(z: vec4<f32>) -> vec4<f32> {
 /**
  * WGSL functions `activation(z)` and `activation_slope(z)`, both vec4 to vec4; the identity where none is named.
  * Mind {@linkcode keepsZero} before the result goes into a tensor with pad lanes.
+ *
+ * @param others more of them, by the name that they have in the place of `activation`
  */
-export function activationWgsl(activation: Activation | undefined): string {
-  const { value, slope } = activation === undefined
-    ? { value: "z", slope: "vec4<f32>(1.0)" }
-    : FORMULAS[activation];
-  return `${FUNCTIONS}
-fn activation(z: vec4<f32>) -> vec4<f32> { return ${value}; }
-fn activation_slope(z: vec4<f32>) -> vec4<f32> { return ${slope}; }
+export function activationWgsl(
+  activation: Activation | undefined,
+  others: Readonly<Record<string, Activation | undefined>> = {},
+): string {
+  const functions = Object.entries({ activation, ...others }).map(([name, which]) => {
+    const { value, slope } = which === undefined ? { value: "z", slope: "vec4<f32>(1.0)" } : FORMULAS[which];
+    return `
+fn ${name}(z: vec4<f32>) -> vec4<f32> { return ${value}; }
+fn ${name}_slope(z: vec4<f32>) -> vec4<f32> { return ${slope}; }
 `;
+  });
+  return FUNCTIONS + functions.join("");
 }
 
 /** Whether f(0) = 0. Where it is not, an op must write zeros into the pad lanes itself. */

@@ -26,26 +26,48 @@ import gradientSumsWgsl from "./batch_norm_gradient_sums.wgsl" with { type: "tex
 import gradientTotalsWgsl from "./batch_norm_gradient_totals.wgsl" with { type: "text" };
 import chunkWgsl from "./batch_statistics_chunk.wgsl" with { type: "text" };
 import combineWgsl from "./batch_statistics_combine.wgsl" with { type: "text" };
-import runningWgsl from "./running_statistics.wgsl" with { type: "text" };
+import moveRunningWgsl from "./move_running.wgsl" with { type: "text" };
 
 function rowsAndQuads(x: Tensor): { rows: number; quads: number } {
   const quads = padTo4(x.shape.at(-1)!) / 4;
   return { rows: paddedCount(x) / (quads * 4), quads };
 }
 
-/** x [n, h, w, c] -> [2, c]: mean and biased variance over n, h and w. */
-export const batchStatistics: Op<Record<never, never>> = {
-  name: "batch_statistics",
+/** Attributes of {@linkcode batchStatistics}. */
+export interface BatchStatisticsAttributes {
+  /** Weight of the new batch in the running statistics, as PyTorch's `momentum`: 0.1 usually. */
+  momentum?: number;
+}
 
-  shape: ([x]) => [{ shape: [2, x.shape.at(-1)!] }],
+/**
+ * x [n, h, w, c] -> [2, c]: mean and biased variance over n, h and w. Further inputs, where there are any, are the running
+ * mean [c] and the running variance [c], the unbiased one: running = (1 - momentum) running + momentum * batch.
+ */
+export const batchStatistics: Op<BatchStatisticsAttributes> = {
+  name: "batch_statistics",
+  hasEffect: true,
+
+  shape([x, ...running], { momentum }) {
+    expectShape(
+      "batch_statistics",
+      running.length === (momentum === undefined ? 0 : 2),
+      "the running mean and variance beside a momentum, and else neither",
+      x,
+      ...running,
+    );
+    return [{ shape: [2, x.shape.at(-1)!] }];
+  },
 
   // The gradient of the normalisation accounts for its statistics.
   gradient: () => [undefined],
 
-  lower(lowering, node) {
-    const [x] = node.inputs;
+  lower(lowering, node, { momentum = 0 }) {
+    const [x, ...running] = node.inputs;
     const [statistics] = node.outputs;
     const { rows, quads } = rowsAndQuads(x);
+    const moveRunning = running.length === 0 ? KEEP_RUNNING : ARE_FINITE + moveRunningWgsl;
+    // PyTorch refuses a single row; here its variance is taken as it is.
+    const runningWords = [f32(momentum), f32(rows / Math.max(1, rows - 1))];
     const scratch = (parts: number) =>
       lowering.scratch({ shape: [parts, 2, x.shape.at(-1)!] }, "partial statistics");
     if (!lowering.target.isSoftware) {
@@ -58,30 +80,40 @@ export const batchStatistics: Op<Record<never, never>> = {
       });
       lowering.dispatch({
         label: "batch_statistics combine",
-        ...combineStatistics(rows, quads, parts),
-        bindings: [partial, statistics],
+        ...combineStatistics(rows, quads, parts, {
+          declarations: moveRunning,
+          params: "momentum: f32, unbias: f32",
+          words: runningWords,
+          store: `statistics[quad] = mean;
+    statistics[p.quads + quad] = variance;
+    move_running(quad, mean, variance);`,
+        }),
+        bindings: [partial, statistics, ...running],
       });
       return;
     }
     const { perChunk, chunks } = chunkRows(rows);
     const partial = scratch(chunks);
-    const words = uniforms(rows, quads, perChunk, chunks);
+    const words = [rows, quads, perChunk, chunks];
     lowering.dispatch({
       label: "batch_statistics",
       source: LINEAR_MAIN + chunkWgsl,
       bindings: [x, partial],
-      uniforms: words,
+      uniforms: uniforms(...words),
       workgroups: linearWorkgroups(chunks * quads, LINEAR_SIZE),
     });
     lowering.dispatch({
       label: "batch_statistics combine",
-      source: LINEAR_MAIN + combineWgsl,
-      bindings: [partial, statistics],
-      uniforms: words,
+      source: LINEAR_MAIN + moveRunning + combineWgsl,
+      bindings: [partial, statistics, ...running],
+      uniforms: uniforms(...words, ...runningWords),
       workgroups: linearWorkgroups(quads, LINEAR_SIZE),
     });
   },
 };
+
+/** In the place of `move_running.wgsl`, where there are no running statistics. */
+const KEEP_RUNNING = "fn move_running(quad: u32, mean: vec4<f32>, variance: vec4<f32>) {}\n";
 
 /** Mean and squared deviations of a part of the rows: `batch_statistics_chunk.wgsl` for GPUs. */
 const PART_STATISTICS: RowSumText = {
@@ -261,36 +293,6 @@ const batchNormGradient: Op<BatchNormGradientAttributes> = {
       bindings: [x, statistics, gamma, dy, dgamma, dbeta, dx, ...extra, ...dz],
       uniforms: uniforms(rows, quads, perInvocation, f32(epsilon)),
       workgroups: linearWorkgroups(Math.ceil(rows / perInvocation) * quads, LINEAR_SIZE),
-    });
-  },
-};
-
-/** Attributes of {@linkcode updateRunningStatistics}. */
-export interface RunningStatisticsAttributes {
-  /** Weight of the new batch, as PyTorch's `momentum`: 0.1 usually. */
-  momentum: number;
-  /** Elements a channel's statistics were taken over; the running variance is the unbiased one. */
-  count: number;
-}
-
-/** running = (1 - momentum) running + momentum * batch; inputs statistics, running mean [c], running variance [c]. */
-export const updateRunningStatistics: Op<RunningStatisticsAttributes> = {
-  name: "update_running_statistics",
-  hasEffect: true,
-
-  shape: () => [],
-
-  gradient: () => [undefined, undefined, undefined],
-
-  lower(lowering, node, { momentum, count }) {
-    const quads = padTo4(node.inputs[1].shape[0]) / 4;
-    lowering.dispatch({
-      label: "update_running_statistics",
-      source: LINEAR_MAIN + ARE_FINITE + runningWgsl,
-      bindings: node.inputs,
-      // PyTorch refuses a count of one; here its variance is taken as it is.
-      uniforms: uniforms(quads, f32(momentum), f32(count / Math.max(1, count - 1))),
-      workgroups: linearWorkgroups(quads, LINEAR_SIZE),
     });
   },
 };

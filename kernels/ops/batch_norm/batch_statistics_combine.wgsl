@@ -1,4 +1,4 @@
-struct Params { rows: u32, quads: u32, per_chunk: u32, chunks: u32 }
+struct Params { rows: u32, quads: u32, per_chunk: u32, chunks: u32, momentum: f32, unbias: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> partial: array<vec4<f32>>; // [chunks, 2, c]
 @group(0) @binding(2) var<storage, read_write> statistics: array<vec4<f32>>; // [2, c]: mean, biased variance
@@ -16,6 +16,8 @@ fn invocation(quad: u32) {
     squares += partial[(chunk * 2u + 1u) * p.quads + quad] + delta * delta * (count * more / total);
     count = total;
   }
+  let variance = squares / count;
   statistics[quad] = mean;
-  statistics[p.quads + quad] = squares / count;
+  statistics[p.quads + quad] = variance;
+  move_running(quad, mean, variance);
 }

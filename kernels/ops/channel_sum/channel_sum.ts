@@ -13,6 +13,9 @@ export function chunkRows(rows: number): { perChunk: number; chunks: number } {
   return { perChunk, chunks: Math.ceil(rows / perChunk) };
 }
 
+/** Rows that GPUs add up in one dispatch, as they do the parts of a sum. */
+const MOST_ROWS_AT_ONCE = 1024;
+
 /** x [..., c] -> [c]. */
 export const channelSum: Op<Record<never, never>> = {
   name: "channel_sum",
@@ -24,6 +27,10 @@ export const channelSum: Op<Record<never, never>> = {
     const channels = x.shape.at(-1)!;
     const quads = padTo4(channels) / 4;
     const rows = paddedCount(x) / (quads * 4);
+    if (!lowering.target.isSoftware && rows <= MOST_ROWS_AT_ONCE) {
+      sumPartials(lowering, x, rows, node.outputs[0]); // every row is a part
+      return;
+    }
     const { perChunk, chunks } = chunkRows(rows);
     const result = chunks === 1
       ? node.outputs[0]

@@ -1,8 +1,9 @@
 /** Mean over all pixels of a picture. */
 import { expectShape, type Op, padTo4 } from "../../graph.ts";
 import { PIXEL_STRIPS, pixelStrips } from "../../pixel_strips.ts";
-import { rowSums } from "../../row_sums.ts";
+import { cutImages, rowSums } from "../../row_sums.ts";
 import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, storage, uniforms } from "../../wgsl.ts";
+import { sumPartials } from "../sum_partials/sum_partials.ts";
 import wgsl from "./global_average_pool.wgsl" with { type: "text" };
 import gradientWgsl from "./global_average_pool_gradient.wgsl" with { type: "text" };
 
@@ -20,25 +21,38 @@ export const globalAveragePool: Op<Record<never, never>> = {
   },
 
   lower(lowering, node) {
-    const [n, h, w, c] = node.inputs[0].shape;
+    const [x] = node.inputs;
+    const [y] = node.outputs;
+    const [n, h, w, c] = x.shape;
     const [pixels, quads] = [h * w, padTo4(c) / 4];
+    if (lowering.target.isSoftware) {
+      lowering.dispatch({
+        label: "global_average_pool",
+        source: LINEAR_MAIN + wgsl,
+        uniforms: uniforms(n, pixels, quads),
+        workgroups: linearWorkgroups(n * quads, LINEAR_SIZE),
+        bindings: [x, y],
+      });
+      return;
+    }
+    const parts = cutImages(n, pixels, quads);
+    const means = parts.ofImage === 1
+      ? y
+      : lowering.scratch({ shape: [parts.ofImage, ...y.shape] }, "partial means");
     lowering.dispatch({
       label: "global_average_pool",
-      ...lowering.target.isSoftware
-        ? {
-          source: LINEAR_MAIN + wgsl,
-          uniforms: uniforms(n, pixels, quads),
-          workgroups: linearWorkgroups(n * quads, LINEAR_SIZE),
-        }
-        // Every picture is a part.
-        : rowSums(n * pixels, quads, { perPart: pixels, parts: n }, {
-          declarations: storage(1, "x") + storage(2, "y", "read_write"),
-          sums: ["sum"],
-          add: "sum += x[at];",
-          store: "y[part * p.quads + quad] = sum / f32(p.per_part);",
-        }),
-      bindings: [node.inputs[0], node.outputs[0]],
+      ...rowSums(n * pixels, quads, parts, {
+        declarations: storage(1, "x") + storage(2, "y", "read_write"),
+        params: "images: u32, chunks: u32",
+        words: [n, parts.ofImage],
+        sums: ["sum"],
+        add: "sum += x[at];",
+        store: `let channels = part / p.chunks * p.quads + quad;
+    y[part % p.chunks * p.images * p.quads + channels] = sum / f32(p.per_part * p.chunks);`,
+      }),
+      bindings: [x, means],
     });
+    if (parts.ofImage > 1) sumPartials(lowering, means, parts.ofImage, y);
   },
 };
 

@@ -1,19 +1,20 @@
 /** Scales the channels of each picture by factors of its own: the end of squeeze-and-excite (Hu et al. 2018). */
 import { expectShape, type Op, padTo4, type Tensor } from "../../graph.ts";
 import { PIXEL_STRIPS, pixelStrips } from "../../pixel_strips.ts";
-import { rowSums } from "../../row_sums.ts";
+import { cutImages, rowSums } from "../../row_sums.ts";
 import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, storage, uniforms } from "../../wgsl.ts";
 import { type Activation, activationWgsl, keepsZero } from "../activation/activation.ts";
 import { sumPartials } from "../sum_partials/sum_partials.ts";
 import wgsl from "./scale_channels.wgsl" with { type: "text" };
 import gradientWgsl from "./scale_channels_gradient.wgsl" with { type: "text" };
-import scaleGradientWgsl from "./scale_channels_gradient_scale.wgsl" with { type: "text" };
 
-/** Pixels that one invocation of the sum over a picture takes at most. */
+/** Pixels of a picture that one invocation of the gradient on a software adapter takes at most. */
 const PIXELS_PER_CHUNK = 256;
 
 /** Attributes of {@linkcode scaleChannels}. */
 export interface ScaleChannelsAttributes {
+  /** Makes the factors of `scale`; it is taken as it is where this is left out. */
+  gate?: Activation;
   /** Applied to the product; f(0) must be 0. */
   activation?: Activation;
 }
@@ -23,7 +24,7 @@ function sizesOf(x: Tensor): { images: number; pixels: number; quads: number } {
   return { images, pixels: height * width, quads: padTo4(channels) / 4 };
 }
 
-/** y = f(x * scale): x [n, h, w, c], scale [n, 1, 1, c]. */
+/** y = f(x * gate(scale)): x [n, h, w, c], scale [n, 1, 1, c]. */
 export const scaleChannels: Op<ScaleChannelsAttributes> = {
   name: "scale_channels",
 
@@ -47,12 +48,12 @@ export const scaleChannels: Op<ScaleChannelsAttributes> = {
     return graph.applyAll(scaleChannelsGradient, [...node.inputs, dy!], attributes);
   },
 
-  lower(lowering, node, { activation }) {
+  lower(lowering, node, { gate, activation }) {
     const { images, pixels, quads } = sizesOf(node.inputs[0]);
     const { words, workgroups } = pixelStrips(lowering.target, images, pixels, quads);
     lowering.dispatch({
       label: "scale_channels",
-      source: LINEAR_MAIN + PIXEL_STRIPS + activationWgsl(activation) + wgsl,
+      source: LINEAR_MAIN + PIXEL_STRIPS + activationWgsl(activation, { gate }) + wgsl,
       bindings: [...node.inputs, node.outputs[0]],
       uniforms: uniforms(...words),
       workgroups,
@@ -60,52 +61,53 @@ export const scaleChannels: Op<ScaleChannelsAttributes> = {
   },
 };
 
-/** Inputs x, scale, dy; outputs dx = dz * scale and dscale = sum over pixels of dz * x, dz = dy * f'(x * scale). */
+/**
+ * Inputs x, scale, dy; outputs dx = dz * gate(scale) and dscale = gate'(scale) * sum over pixels of dz * x, where
+ * dz = dy * f'(x * gate(scale)). Both in one pass over x and dy.
+ */
 const scaleChannelsGradient: Op<ScaleChannelsAttributes> = {
   name: "scale_channels_gradient",
 
   shape: ([x, scale]) => [{ shape: x.shape }, { shape: scale.shape }],
 
-  lower(lowering, node, { activation }) {
+  lower(lowering, node, { gate, activation }) {
+    const { isSoftware } = lowering.target;
     const [dx, dscale] = node.outputs;
     const { images, pixels, quads } = sizesOf(dx);
-    const prelude = LINEAR_MAIN + activationWgsl(activation);
-    const { words, workgroups } = pixelStrips(lowering.target, images, pixels, quads);
-    lowering.dispatch({
-      label: "scale_channels_gradient",
-      source: prelude + PIXEL_STRIPS + gradientWgsl,
-      bindings: [...node.inputs, dx],
-      uniforms: uniforms(...words),
-      workgroups,
-    });
-    if (!lowering.target.isSoftware) {
-      lowering.dispatch({
-        label: "scale_channels_gradient scale",
-        // Every picture is a part.
-        ...rowSums(images * pixels, quads, { perPart: pixels, parts: images }, {
-          declarations: activationWgsl(activation) + storage(1, "x") + storage(2, "scale") +
-            storage(3, "dy") +
-            storage(4, "result", "read_write"),
-          sums: ["sum"],
-          begin: "let factor = scale[part * p.quads + quad];",
-          add: "sum += dy[at] * activation_slope(x[at] * factor) * x[at];",
-          store: "result[part * p.quads + quad] = sum;",
-        }),
-        bindings: [...node.inputs, dscale],
-      });
-      return;
-    }
-    const chunks = Math.ceil(pixels / PIXELS_PER_CHUNK);
-    const result = chunks === 1
+    const functions = activationWgsl(activation, { gate });
+    const parts = cutImages(images, pixels, quads);
+    const chunks = isSoftware ? Math.ceil(pixels / PIXELS_PER_CHUNK) : parts.ofImage;
+    const sums = chunks === 1
       ? dscale
       : lowering.scratch({ shape: [chunks, ...dscale.shape] }, "partial scale gradients");
     lowering.dispatch({
-      label: "scale_channels_gradient scale",
-      source: prelude + scaleGradientWgsl,
-      bindings: [...node.inputs, result],
-      uniforms: uniforms(images, pixels, quads, Math.ceil(pixels / chunks), chunks),
-      workgroups: linearWorkgroups(chunks * images * quads, LINEAR_SIZE),
+      label: "scale_channels_gradient",
+      ...isSoftware
+        ? {
+          source: LINEAR_MAIN + functions + gradientWgsl,
+          uniforms: uniforms(images, pixels, quads, Math.ceil(pixels / chunks), chunks),
+          workgroups: linearWorkgroups(chunks * images * quads, LINEAR_SIZE),
+        }
+        : rowSums(images * pixels, quads, parts, {
+          declarations: functions + GRADIENT_BINDINGS,
+          params: "images: u32, chunks: u32",
+          words: [images, chunks],
+          sums: ["sum"],
+          begin: `let channels = part / p.chunks * p.quads + quad;
+  let factor = gate(scale[channels]);`,
+          add: `let own = x[at];
+      let dz = dy[at] * activation_slope(own * factor);
+      dx[at] = dz * factor;
+      sum += dz * own;`,
+          store:
+            `dscale[part % p.chunks * p.images * p.quads + channels] = sum * gate_slope(scale[channels]);`,
+        }),
+      bindings: [...node.inputs, dx, sums],
     });
-    if (chunks > 1) sumPartials(lowering, result, chunks, dscale);
+    if (chunks > 1) sumPartials(lowering, sums, chunks, dscale);
   },
 };
+
+/** Of the gradient for GPUs, as `scale_channels_gradient.wgsl` has them. */
+const GRADIENT_BINDINGS = storage(1, "x") + storage(2, "scale") + storage(3, "dy") +
+  storage(4, "dx", "read_write") + storage(5, "dscale", "read_write");

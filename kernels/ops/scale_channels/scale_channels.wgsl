@@ -4,7 +4,7 @@
 
 fn invocation(i: u32) {
   let strip = strip_of(i);
-  let factor = scale[strip.channels];
+  let factor = gate(scale[strip.channels]);
   for (var at = strip.first; at < strip.end; at += p.quads) {
     y[at] = activation(x[at] * factor);
   }

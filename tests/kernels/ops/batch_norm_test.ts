@@ -1,11 +1,7 @@
 import { assertAlmostEquals } from "@std/assert";
 import { Graph } from "../../../kernels/graph.ts";
 import { padRows, unpadRows } from "../../../kernels/layout.ts";
-import {
-  batchNorm,
-  batchStatistics,
-  updateRunningStatistics,
-} from "../../../kernels/ops/batch_norm/batch_norm.ts";
+import { batchNorm, batchStatistics } from "../../../kernels/ops/batch_norm/batch_norm.ts";
 import { Program } from "../../../kernels/program.ts";
 import type { Activation } from "../../../kernels/ops/activation/activation.ts";
 import { asHardware, checkOp, KINDS, randomValues, withGpu } from "../check_op.ts";
@@ -136,27 +132,28 @@ for (
     }));
 }
 
-Deno.test("updateRunningStatistics() moves towards the batch, with the unbiased variance", () =>
-  withGpu(async (gpu) => {
-    const graph = new Graph();
-    const statistics = graph.source("statistics", [2, 3]);
-    const mean = graph.source("mean", [3]);
-    const variance = graph.source("variance", [3]);
-    graph.applyAll(updateRunningStatistics, [statistics, mean, variance], { momentum: 0.1, count: 8 });
-    using program = await Program.compile(gpu, {
-      label: "test",
-      graph,
-      inputs: [statistics, mean, variance],
-      outputs: [],
-    });
-    program.write(statistics, padRows([1, 2, 3, 7, 14, 21], [2, 3]));
-    program.write(mean, padRows([0, 10, 20], [3]));
-    program.write(variance, padRows([1, 1, 1], [3]));
-    program.run();
-    const means = unpadRows(await program.read(mean), [3]);
-    const variances = unpadRows(await program.read(variance), [3]);
-    for (const [i, expected] of [0.1, 9.2, 18.3].entries()) assertAlmostEquals(means[i], expected, 1e-5);
-    for (const [i, expected] of [0.9 + 0.8, 0.9 + 1.6, 0.9 + 2.4].entries()) {
-      assertAlmostEquals(variances[i], expected, 1e-5);
-    }
-  }));
+for (const [kind, as] of KINDS) {
+  Deno.test(`batchStatistics moves running ones towards the batch, ${kind}, with the unbiased variance`, () =>
+    withGpu(async (gpu) => {
+      const graph = new Graph();
+      const [x, mean, variance] = [[2, 1, 2, 3], [3], [3]].map((shape) => graph.source("input", shape));
+      graph.apply(batchStatistics, [x, mean, variance], { momentum: 0.1 });
+      using program = await Program.compile(as(gpu), {
+        label: "test",
+        graph,
+        inputs: [x, mean, variance],
+        outputs: [],
+      });
+      // Means 1, 2, 3; the deviations' squares sum to 8, 32 and 0, over three. The last channel has overflowed.
+      program.write(x, padRows([-1, -2, Infinity, 1, 2, 3, 1, 2, 3, 3, 6, 3], x.shape));
+      program.write(mean, padRows([0, 10, 20], [3]));
+      program.write(variance, padRows([1, 1, 1], [3]));
+      program.run();
+      const means = unpadRows(await program.read(mean), [3]);
+      const variances = unpadRows(await program.read(variance), [3]);
+      for (const [i, expected] of [0.1, 9.2, 20].entries()) assertAlmostEquals(means[i], expected, 1e-5);
+      for (const [i, expected] of [0.9 + 0.8 / 3, 0.9 + 3.2 / 3, 1].entries()) {
+        assertAlmostEquals(variances[i], expected, 1e-5);
+      }
+    }));
+}

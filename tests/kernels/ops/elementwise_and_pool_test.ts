@@ -58,13 +58,22 @@ for (const shape of SHAPES) {
       checkOp(gpu, {
         inputs: [{ shape, values: randomValues("x", shape) }],
         build: (graph, inputs) => graph.apply(channelSum, inputs, {}),
-        reference: (x) => {
-          const y = new Float64Array(shape[3]);
-          for (let i = 0; i < x.length; i++) y[i % shape[3]] += x[i];
-          return y;
-        },
+        reference: (x) => channelSums(shape, x),
       })
     ));
+}
+
+function averages([n, h, w, c]: readonly number[], x: Float64Array): Float64Array {
+  const y = new Float64Array(n * c);
+  for (let i = 0; i < x.length; i++) y[Math.floor(i / (h * w * c)) * c + i % c] += x[i] / (h * w);
+  return y;
+}
+
+function channelSums(shape: readonly number[], x: Float64Array): Float64Array {
+  const channels = shape.at(-1)!;
+  const y = new Float64Array(channels);
+  for (let i = 0; i < x.length; i++) y[i % channels] += x[i];
+  return y;
 }
 
 for (const [kind, as] of KINDS) {
@@ -75,29 +84,32 @@ for (const [kind, as] of KINDS) {
         checkOp(as(gpu), {
           inputs: [{ shape, values: randomValues("x", shape), gradient: true }],
           build: (graph, inputs) => graph.apply(globalAveragePool, inputs, {}),
-          reference: (x) => {
-            const [n, h, w, c] = shape;
-            const y = new Float64Array(n * c);
-            for (let i = 0; i < x.length; i++) y[Math.floor(i / (h * w * c)) * c + i % c] += x[i] / (h * w);
-            return y;
-          },
+          reference: (x) => averages(shape, x),
         })
       ));
   }
 
-  Deno.test(`channelSum of many rows, ${kind}, adds partial sums`, () =>
+  Deno.test(`globalAveragePool of many pixels, ${kind}, adds parts of a picture`, () =>
     withGpu((gpu) => {
-      const shape = [9, 31, 7, 6];
+      const shape = [2, 64, 32, 5];
       return checkOp(as(gpu), {
         inputs: [{ shape, values: randomValues("x", shape) }],
-        build: (graph, inputs) => graph.apply(channelSum, inputs, {}),
-        reference: (x) => {
-          const y = new Float64Array(6);
-          for (let i = 0; i < x.length; i++) y[i % 6] += x[i];
-          return y;
-        },
+        build: (graph, inputs) => graph.apply(globalAveragePool, inputs, {}),
+        reference: (x) => averages(shape, x),
       });
     }));
+
+  // For GPUs the rows of the first are added up at once.
+  for (const shape of [[3, 9, 7, 6], [9, 31, 7, 6]]) {
+    Deno.test(`channelSum [${shape}], ${kind}, adds partial sums`, () =>
+      withGpu((gpu) =>
+        checkOp(as(gpu), {
+          inputs: [{ shape, values: randomValues("x", shape) }],
+          build: (graph, inputs) => graph.apply(channelSum, inputs, {}),
+          reference: (x) => channelSums(shape, x),
+        })
+      ));
+  }
 }
 
 function maxPoolReference(

@@ -1,31 +1,72 @@
 import { elementCount } from "../../../kernels/graph.ts";
 import { globalAveragePool } from "../../../kernels/ops/global_average_pool/global_average_pool.ts";
-import { scaleChannels } from "../../../kernels/ops/scale_channels/scale_channels.ts";
+import type { Activation } from "../../../kernels/ops/activation/activation.ts";
+import {
+  scaleChannels,
+  type ScaleChannelsAttributes,
+} from "../../../kernels/ops/scale_channels/scale_channels.ts";
 import { checkOp, KINDS, randomValues, withGpu } from "../check_op.ts";
 import { ACTIVATION_FUNCTIONS } from "./activation_functions.ts";
 
+function reference(
+  [, h, w, c]: readonly number[],
+  { gate, activation }: ScaleChannelsAttributes,
+  x: Float64Array,
+  scale: Float64Array,
+): Float64Array {
+  const apply = (which: Activation | undefined, z: number) =>
+    which === undefined ? z : ACTIVATION_FUNCTIONS[which](z);
+  return x.map((value, i) =>
+    apply(activation, value * apply(gate, scale[Math.floor(i / (h * w * c)) * c + i % c]))
+  );
+}
+
+const ATTRIBUTES: readonly ScaleChannelsAttributes[] = [
+  {},
+  { activation: "relu" },
+  { gate: "sigmoid" },
+  { gate: "hard_sigmoid", activation: "hard_swish" },
+  { gate: "sigmoid", activation: "swish" },
+];
 const SHAPES = [[1, 1, 1, 1], [3, 2, 3, 3], [2, 5, 4, 17], [2, 23, 24, 5], [2, 5, 4, 70], [2, 2, 1, 1040]];
 for (const [[kind, as], shape] of KINDS.flatMap((kind) => SHAPES.map((shape) => [kind, shape] as const))) {
-  for (const activation of [undefined, "relu", "swish", "hard_swish"] as const) {
-    if (elementCount(shape) > 1000 && activation !== "swish") continue; // seconds, once
-    const title = `scaleChannels [${shape}], ${kind}${activation ? ` + ${activation}` : ""}`;
+  for (const attributes of ATTRIBUTES) {
+    if (elementCount(shape) > 1000 && attributes.activation !== "swish") continue; // seconds, once
+    const title = `scaleChannels [${shape}], ${kind}, ${JSON.stringify(attributes)}`;
     Deno.test(`${title} equals a float64 loop, and so do its gradients`, () =>
       withGpu((gpu) => {
-        const [n, h, w, c] = shape;
+        const [n, , , c] = shape;
         return checkOp(as(gpu), {
           inputs: [
             { shape, values: randomValues("x", shape, 3), gradient: true },
-            { shape: [n, 1, 1, c], values: randomValues("scale", [n, 1, 1, c]), gradient: true },
+            { shape: [n, 1, 1, c], values: randomValues("scale", [n, 1, 1, c], 3), gradient: true },
           ],
-          build: (graph, [x, scale]) => graph.apply(scaleChannels, [x, scale], { activation }),
-          reference: (x, scale) =>
-            x.map((value, i) => {
-              const z = value * scale[Math.floor(i / (h * w * c)) * c + i % c];
-              return activation === undefined ? z : ACTIVATION_FUNCTIONS[activation](z);
-            }),
+          build: (graph, [x, scale]) => graph.apply(scaleChannels, [x, scale], attributes),
+          reference: (x, scale) => reference(shape, attributes, x, scale),
         });
       }));
   }
+}
+
+// For GPUs each picture is in two parts. Differences by every x would take minutes; what x gets is seen by the factors in
+// front of it.
+for (const [kind, as] of KINDS) {
+  Deno.test(`scaleChannels of many pixels, ${kind}, equals a float64 loop, and so do its gradients`, () =>
+    withGpu((gpu) => {
+      const shape = [2, 64, 32, 5];
+      const factors = [2, 1, 1, 5];
+      const attributes = { gate: "sigmoid", activation: "swish" } as const;
+      return checkOp(as(gpu), {
+        inputs: [
+          { shape, values: randomValues("x", shape, 3) },
+          { shape: factors, values: randomValues("before", factors), gradient: true },
+          { shape: factors, values: randomValues("scale", factors, 3), gradient: true },
+        ],
+        build: (graph, [x, before, scale]) =>
+          graph.apply(scaleChannels, [graph.apply(scaleChannels, [x, before], {}), scale], attributes),
+        reference: (x, before, scale) => reference(shape, attributes, reference(shape, {}, x, before), scale),
+      });
+    }));
 }
 
 // x meets itself again in the gradient of its mean, which is added where that is written.
