@@ -18,6 +18,7 @@ import { findViewRecipe } from "../kernels/image/view_recipes.ts";
 import type { SmallViewOptions } from "../models/student_step.ts";
 import type { BatchNumber } from "./batch_number.ts";
 import type { Augmenter, DecodedBatch, Encoder, Monitor } from "./messages.ts";
+import { Overlap } from "./overlap.ts";
 import { profileAll } from "./run_profile.ts";
 import { type ActorRef, defineActor } from "./runtime/mod.ts";
 
@@ -117,26 +118,34 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
     });
   }
 
-  async function makeViews(batch: DecodedBatch): Promise<void> {
-    // Where every row of a batch was broken, there is nothing to see.
-    if (batch.pictures.count === 0) return await next.tell("encode", batch);
+  async function fillViews(batch: DecodedBatch, isShown: boolean): Promise<void> {
     const parameters = viewsOf(batch, config);
     const bytes = parameters.length * imageSize * imageSize * 4;
     const whole = batch.views.byteLength === bytes;
-    const made = await maker.augment(batch.pictures, parameters, whole ? batch.views : undefined);
-    if (small !== undefined && views.kind !== "evaluation") {
-      await smallMaker!.augment(batch.pictures, smallViewsOf(batch, small, views.seed), batch.small!.views);
-    }
+    const [made] = await Promise.all([
+      maker.augment(batch.pictures, parameters, whole ? batch.views : undefined),
+      small !== undefined && views.kind !== "evaluation"
+        ? smallMaker!.augment(batch.pictures, smallViewsOf(batch, small, views.seed), batch.small!.views)
+        : undefined,
+    ]);
     // A smaller last batch fills the beginning; what follows is whatever was there.
     if (!whole) new Uint8Array(batch.views).set(new Uint8Array(made));
-    if (viewer !== undefined && isFirst) {
-      await showViews(batch.views, parameters.length, imageSize, false);
-      if (small !== undefined) {
-        await showViews(batch.small!.views, parameters.length * small.views, small.imageSize, true);
-      }
+    if (!isShown) return;
+    await showViews(batch.views, parameters.length, imageSize, false);
+    if (small !== undefined) {
+      await showViews(batch.small!.views, parameters.length * small.views, small.imageSize, true);
     }
-    isFirst = false;
-    await next.tell("encode", batch);
+  }
+
+  const overlap = new Overlap(context);
+
+  /** Begins a batch's views, and waits for those of the batch before. */
+  function makeViews(batch: DecodedBatch): Promise<void> {
+    // Where every row of a batch was broken, there is nothing to see.
+    const isEmpty = batch.pictures.count === 0;
+    const filled = isEmpty ? Promise.resolve() : fillViews(batch, viewer !== undefined && isFirst);
+    isFirst &&= isEmpty;
+    return overlap.add("views", filled, () => next.tell("encode", batch));
   }
 
   return {
@@ -161,5 +170,6 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
         }
       },
     },
+    drain: () => overlap.settled(),
   };
 });

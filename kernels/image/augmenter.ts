@@ -7,8 +7,8 @@
  * | kernel | what it does | for |
  * | --- | --- | --- |
  * | resize_horizontal.wgsl | crop, first pass of the antialiased resize, flip | all views |
- * | resize_vertical.wgsl | second pass; jitter before contrast, or all of it and grayscale | all views |
- * | contrast.wgsl | contrast, the jitter after it, grayscale | those with contrast |
+ * | resize_vertical.wgsl | second pass | all views |
+ * | blend.wgsl, hue.wgsl | one op of the colour jitter, or grayscale; as often as a view has ops, in its order | those that have it |
  * | blur.wgsl, twice | Gaussian blur along rows, then along columns | those with blur |
  */
 import { type KernelTime, type TimedDispatch, timeDispatches } from "../profiler.ts";
@@ -16,23 +16,25 @@ import type { Gpu } from "../gpu.ts";
 import { computeHueRounding } from "./hue_rounding.ts";
 import { WEIGHT_BITS } from "./resize_table.ts";
 import {
-  BLUR_RECORDS,
-  CONTRAST_RECORDS,
   grown,
   type PictureBatch,
   PictureTooLargeError,
-  RESIZE_RECORDS,
+  RECORD_BYTES,
   usedSourceWords,
   type ViewPlan,
   ViewPlanner,
 } from "./view_plan.ts";
 import type { ViewParameters } from "./view_parameters.ts";
+import bindingsSource from "./bindings.wgsl" with { type: "text" };
+import blendSource from "./blend.wgsl" with { type: "text" };
 import blurSource from "./blur.wgsl" with { type: "text" };
-import contrastSource from "./contrast.wgsl" with { type: "text" };
-import jitterSource from "./jitter.wgsl" with { type: "text" };
-import recordsSource from "./records.wgsl" with { type: "text" };
+import hueSource from "./hue.wgsl" with { type: "text" };
+import quadsSource from "./quads.wgsl" with { type: "text" };
 import horizontalSource from "./resize_horizontal.wgsl" with { type: "text" };
+import recordSource from "./resize_record.wgsl" with { type: "text" };
 import verticalSource from "./resize_vertical.wgsl" with { type: "text" };
+import viewQuadsSource from "./view_quads.wgsl" with { type: "text" };
+import anyWidthSource from "./view_quads_of_any_width.wgsl" with { type: "text" };
 
 /** What an {@linkcode Augmenter} is built for. */
 export interface AugmenterOptions {
@@ -46,11 +48,9 @@ export interface AugmenterOptions {
   readonly slots?: number;
 }
 
-const WORKGROUP = 64;
+const WORKGROUP = 256;
 /** Pixels of a line that an invocation of blur.wgsl makes. */
 const BLUR_SEGMENT = 32;
-/** The kernels bind whole record arrays, so this much follows the last record of a kind. */
-const RECORD_BINDING = 65536;
 
 /** Each batch under way has one: what the host maps, and the views, which outlive the other buffers' contents. */
 interface Slot {
@@ -92,7 +92,7 @@ export class Augmenter {
   readonly #planner = new ViewPlanner();
   readonly #layout: GPUBindGroupLayout;
   readonly #pipelines: Record<
-    "horizontal" | "vertical" | "contrast" | "blurRows" | "blurColumns",
+    "horizontal" | "vertical" | "blend" | "hue" | "blurRows" | "blurColumns",
     GPUComputePipeline
   >;
   readonly #hueRounding: GPUBuffer;
@@ -135,7 +135,7 @@ export class Augmenter {
     device.queue.writeBuffer(this.#hueRounding, 0, computeHueRounding());
     this.#lumaSums = this.#createBuffer("luma sums", views * 4, GPUBufferUsage.STORAGE);
     this.#shared = {
-      records: this.#createBuffer("records", RECORD_BINDING, GPUBufferUsage.UNIFORM),
+      records: this.#createBuffer("records", RECORD_BYTES, GPUBufferUsage.UNIFORM),
       source: this.#createBuffer("source", 256, GPUBufferUsage.STORAGE),
       tables: this.#createBuffer("tables", 256, GPUBufferUsage.STORAGE),
       rows: this.#createBuffer("rows", 256, GPUBufferUsage.STORAGE),
@@ -257,12 +257,12 @@ export class Augmenter {
       bindingWords: this.#bindingBytes / 4,
     });
     checkUploadBytes(
-      sourceBytes + plan.tables.byteLength + plan.records.byteLength + RECORD_BINDING,
+      sourceBytes + plan.tables.byteLength + plan.records.byteLength + RECORD_BYTES,
       device.limits.maxBufferSize,
     );
     this.#grow("tables", plan.tables.byteLength, this.#bindingBytes);
     this.#grow("rows", plan.rowWords * 4, this.#bindingBytes);
-    this.#grow("records", plan.records.byteLength + RECORD_BINDING, device.limits.maxBufferSize);
+    this.#grow("records", plan.records.byteLength + RECORD_BYTES, device.limits.maxBufferSize);
     slot.bindGroup ??= this.#bind(slot);
 
     const encoder = device.createCommandEncoder({ label: "augment" });
@@ -326,27 +326,21 @@ export class Augmenter {
       kernels.push({ label: pipeline.label, flops: 0, bytes, encode });
     };
     const resized = plan.resize.reduce((sum, { count }) => sum + count, 0);
+    const quads = Math.ceil(width / 4) * height;
     for (const { offset, count, source, invocations } of plan.resize) {
       const rowBytes = plan.rowWords * 4 * count / resized;
-      const pixels = Math.ceil(width / 4) * height;
-      add(this.#pipelines.horizontal, [offset, 0, 0, source], invocations, count, rowBytes);
-      add(this.#pipelines.vertical, [offset, 0, 0, source], pixels, count, rowBytes + count * viewBytes);
+      add(this.#pipelines.horizontal, [offset, source], invocations, count, rowBytes);
+      add(this.#pipelines.vertical, [offset, source], quads, count, rowBytes + count * viewBytes);
     }
-    for (const { offset, count } of plan.contrast) {
-      add(
-        this.#pipelines.contrast,
-        [0, offset, 0, 0],
-        Math.ceil(width * height / 4),
-        count,
-        2 * count * viewBytes,
-      );
+    for (const { kernel, offset, count } of plan.colour) {
+      add(this.#pipelines[kernel], [offset, 0], quads, count, 2 * count * viewBytes);
     }
     for (const { offset, count } of plan.blur) {
       const [rows, columns] = [[width, height], [height, width]].map(([along, across]) =>
         Math.ceil(along / BLUR_SEGMENT) * across
       );
-      add(this.#pipelines.blurRows, [0, 0, offset, 0], rows, count, 2 * count * viewBytes);
-      add(this.#pipelines.blurColumns, [0, 0, offset, 0], columns, count, 2 * count * viewBytes);
+      add(this.#pipelines.blurRows, [offset, 0], rows, count, 2 * count * viewBytes);
+      add(this.#pipelines.blurColumns, [offset, 0], columns, count, 2 * count * viewBytes);
     }
     return kernels;
   }
@@ -381,9 +375,7 @@ export class Augmenter {
   #bind(slot: Slot): GPUBindGroup {
     const { records, source, tables, rows } = this.#shared;
     const resources: GPUBufferBinding[] = [
-      { buffer: records, size: RECORD_BINDING },
-      { buffer: records, size: RECORD_BINDING },
-      { buffer: records, size: RECORD_BINDING },
+      { buffer: records, size: RECORD_BYTES },
       { buffer: this.#hueRounding },
       { buffer: source, size: Math.min(source.size, this.#bindingBytes) },
       { buffer: tables },
@@ -398,7 +390,7 @@ export class Augmenter {
   }
 }
 
-/** Twice the sum of a view's luma, and its pixels, must fit 32 bits (contrast.wgsl). */
+/** Twice the sum of a view's luma, and its pixels, must fit 32 bits (blend.wgsl). */
 const MAX_PIXELS = Math.floor((2 ** 32 - 1) / (2 * 255 + 1));
 
 function checkUploadBytes(bytes: number, limit: number): void {
@@ -409,11 +401,9 @@ function checkUploadBytes(bytes: number, limit: number): void {
   );
 }
 
-/** The bindings of records.wgsl. */
+/** The bindings of bindings.wgsl. */
 function createLayout(device: GPUDevice): GPUBindGroupLayout {
   const buffers: GPUBufferBindingLayout[] = [
-    { type: "uniform", hasDynamicOffset: true },
-    { type: "uniform", hasDynamicOffset: true },
     { type: "uniform", hasDynamicOffset: true },
     { type: "uniform" },
     { type: "read-only-storage", hasDynamicOffset: true },
@@ -432,12 +422,11 @@ function createPipelines(device: GPUDevice, layout: GPUBindGroupLayout, width: n
 const WIDTH = ${width}u;
 const HEIGHT = ${height}u;
 const WORKGROUP = ${WORKGROUP}u;
+const RECORD_BYTES = ${RECORD_BYTES}u;
 const WEIGHT_BITS = ${WEIGHT_BITS}u;
 const SEGMENT = ${BLUR_SEGMENT}u;
-const RESIZE_RECORDS = ${RESIZE_RECORDS}u;
-const CONTRAST_RECORDS = ${CONTRAST_RECORDS}u;
-const BLUR_RECORDS = ${BLUR_RECORDS}u;
-${recordsSource}`;
+${bindingsSource}`;
+  const quads = quadsSource + (width % 4 === 0 ? viewQuadsSource : anyWidthSource);
   const pipelineLayout = device.createPipelineLayout({ bindGroupLayouts: [layout] });
   const create = (label: string, code: string, constants: Record<string, number> = {}) =>
     device.createComputePipeline({
@@ -446,9 +435,10 @@ ${recordsSource}`;
       compute: { module: device.createShaderModule({ label, code: `${prelude}\n${code}` }), constants },
     });
   return {
-    horizontal: create("resize_horizontal", horizontalSource),
-    vertical: create("resize_vertical", `${jitterSource}\n${verticalSource}`),
-    contrast: create("contrast", `${jitterSource}\n${contrastSource}`),
+    horizontal: create("resize_horizontal", recordSource + horizontalSource),
+    vertical: create("resize_vertical", quads + recordSource + verticalSource),
+    blend: create("blend", quads + blendSource),
+    hue: create("shift hue", quads + hueSource),
     blurRows: create("blur along rows", blurSource),
     blurColumns: create("blur along columns", blurSource, { VERTICAL: 1 }),
   };

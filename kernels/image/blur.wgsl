@@ -3,6 +3,16 @@
 // An invocation walks SEGMENT (of the prelude, above 10) pixels of a line; each box sees the last five pixels of the
 // stage before it.
 
+struct BlurRecord {
+  // 24-bit fractions: of the middle pixel, of both its neighbours, of both theirs.
+  weights: vec3<u32>,
+  view: u32,
+}
+
+@group(0) @binding(0) var<uniform> records: array<BlurRecord, RECORD_BYTES / 16u>;
+@group(0) @binding(4) var<storage, read_write> rows: array<u32>;
+@group(0) @binding(5) var<storage, read_write> views: array<u32>;
+
 override VERTICAL = false;
 // Steps from reading a pixel to having blurred it: three boxes that look two pixels ahead.
 const DELAY = 6;
@@ -60,27 +70,28 @@ fn slide(window: Window, newest: vec3<u32>, position: i32) -> Window {
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn blur(@builtin(global_invocation_id) id: vec3<u32>) {
-  let line = id.x % line_count();
-  let begin = i32(id.x / line_count() * SEGMENT);
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+  let i = group.x * WORKGROUP + local;
+  let line = i % line_count();
+  let begin = i32(i / line_count() * SEGMENT);
   let length = i32(line_length());
   if (begin >= length) {
     return;
   }
-  let weights = blur_records[id.y].weights;
-  let view = blur_records[id.y].view;
+  let weights = records[group.y].weights;
+  let view = records[group.y].view;
   let end = min(begin + i32(SEGMENT), length);
   var pixels: Window;
   var once: Window;
   var twice: Window;
   for (var step = begin - DELAY; step < end + DELAY; step++) {
     let index = index_in_view(line, u32(clamp(step, 0, length - 1)));
-    pixels = Window(pixels.b, pixels.c, pixels.d, pixels.e, fetch(view, id.y, index));
+    pixels = Window(pixels.b, pixels.c, pixels.d, pixels.e, fetch(view, group.y, index));
     once = slide(once, box(pixels, weights), step - 2);
     twice = slide(twice, box(once, weights), step - 4);
     let position = step - DELAY;
     if (position >= begin) {
-      store(view, id.y, index_in_view(line, u32(position)), pack(box(twice, weights)));
+      store(view, group.y, index_in_view(line, u32(position)), pack(box(twice, weights)));
     }
   }
 }

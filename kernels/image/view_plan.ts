@@ -6,13 +6,15 @@ import { UserError } from "../../errors.ts";
 import { type ResizeAxis, resizeTableLength, writeResizeTable } from "./resize_table.ts";
 import type { JitterOp, ViewParameters } from "./view_parameters.ts";
 import {
+  BLEND_RECORD_WORDS,
   BLUR_RECORD_WORDS,
-  CONTRAST_RECORD_WORDS,
-  hasContrast,
+  type ColourOp,
+  colourOpsOf,
+  HUE_RECORD_WORDS,
   RESIZE_RECORD_WORDS,
   type ResizePlacement,
   writeBlurRecord,
-  writeContrastRecord,
+  writeColourRecord,
   writeResizeRecord,
 } from "./view_records.ts";
 
@@ -32,14 +34,13 @@ export class PictureTooLargeError extends UserError {
   override name = "PictureTooLargeError";
 }
 
-/** The largest uniform binding that every device has. */
-const UNIFORM_BYTES = 65536;
-/** Views that one dispatch can resize. */
-export const RESIZE_RECORDS: number = Math.floor(UNIFORM_BYTES / (RESIZE_RECORD_WORDS * 4));
-/** Views that one dispatch of contrast.wgsl can have. */
-export const CONTRAST_RECORDS: number = UNIFORM_BYTES / (CONTRAST_RECORD_WORDS * 4);
-/** Views that one dispatch can blur. */
-export const BLUR_RECORDS: number = UNIFORM_BYTES / (BLUR_RECORD_WORDS * 4);
+/** Bytes of records that one dispatch has: the largest uniform binding that every device has. */
+export const RECORD_BYTES = 65536;
+/** Records of so many words that one dispatch has at most. */
+const recordsOf = (words: number) => Math.floor(RECORD_BYTES / (words * 4));
+
+/** The kernels that change colours, and the words of their records. */
+const COLOUR_KERNELS = [["blend", BLEND_RECORD_WORDS], ["hue", HUE_RECORD_WORDS]] as const;
 
 /** Offsets of bindings are multiples of 256 bytes on every device. */
 const ALIGNMENT_WORDS = 64;
@@ -62,6 +63,12 @@ export interface ResizeSpan extends RecordSpan {
   readonly invocations: number;
 }
 
+/** Views whose colours one dispatch changes. */
+export interface ColourSpan extends RecordSpan {
+  /** What it does to them. */
+  readonly kernel: ColourOp["kernel"];
+}
+
 /** What the augmenter needs to encode a batch. */
 export interface ViewPlan {
   /** Filter tables; valid until the next plan. */
@@ -72,8 +79,8 @@ export interface ViewPlan {
   readonly rowWords: number;
   /** Dispatches of both resize kernels. */
   readonly resize: readonly ResizeSpan[];
-  /** Dispatches of contrast.wgsl. */
-  readonly contrast: readonly RecordSpan[];
+  /** Dispatches of blend.wgsl and hue.wgsl, in their order. */
+  readonly colour: readonly ColourSpan[];
   /** Dispatches of blur.wgsl, each along rows and then along columns. */
   readonly blur: readonly RecordSpan[];
 }
@@ -182,23 +189,19 @@ export class ViewPlanner {
   plan(pictures: PictureBatch, views: readonly ViewParameters[], limits: PlanLimits): ViewPlan {
     const { order, tableWords } = this.#place(pictures, views, limits);
     const resize = this.#resizeSpans(order, views, limits);
-    const contrasts = views.flatMap((view, index) => hasContrast(view) ? [index] : []);
+    const colour = this.#colourSpans(views, resize.recordWords);
     const blurs = views.flatMap((view, index) => view.blurSigma > 0 ? [index] : []);
-    const contrast = align(resize.recordWords);
-    const blur = align(contrast + contrasts.length * CONTRAST_RECORD_WORDS);
+    const blur = align(colour.end);
     const end = blur + blurs.length * BLUR_RECORD_WORDS;
     const records = this.#reserveRecords(end);
-    contrasts.forEach((view, i) =>
-      writeContrastRecord(records, contrast + i * CONTRAST_RECORD_WORDS, views[view], view)
-    );
     blurs.forEach((view, i) => writeBlurRecord(records, blur + i * BLUR_RECORD_WORDS, views[view], view));
     return {
       tables: this.#tables.subarray(0, tableWords),
       records: records.subarray(0, end),
       rowWords: Math.max(resize.rowWords, blurs.length * limits.width * limits.height),
       resize: resize.spans,
-      contrast: recordSpans(contrast, contrasts.length, CONTRAST_RECORD_WORDS, CONTRAST_RECORDS),
-      blur: recordSpans(blur, blurs.length, BLUR_RECORD_WORDS, BLUR_RECORDS),
+      colour: colour.spans,
+      blur: recordSpans(blur, blurs.length, BLUR_RECORD_WORDS),
     };
   }
 
@@ -257,6 +260,7 @@ export class ViewPlanner {
     { width, sourceWords, bindingWords }: PlanLimits,
   ): { spans: ResizeSpan[]; rowWords: number; recordWords: number } {
     const sourceBinding = Math.min(bindingWords, sourceWords);
+    const pitch = Math.ceil(width / 4) * 4; // rows are read four pixels at a time
     const spans: ResizeSpan[] = [];
     let rowWords = 0;
     let record = 0; // in words
@@ -267,9 +271,9 @@ export class ViewPlanner {
       let rows = 0;
       let count = 0;
       let invocations = 0;
-      for (; next < order.length && count < RESIZE_RECORDS; next++, count++) {
+      for (; next < order.length && count < recordsOf(RESIZE_RECORD_WORDS); next++, count++) {
         const view = order[next];
-        const words = view.placement.rowCount * width;
+        const words = view.placement.rowCount * pitch;
         if (view.end - source > sourceBinding || rows + words > bindingWords) break;
         const records = this.#reserveRecords(record + RESIZE_RECORD_WORDS);
         writeResizeRecord(records, record, views[view.index], view.index, {
@@ -286,6 +290,26 @@ export class ViewPlanner {
       spans.push({ offset: offset * 4, count, source: source * 4, invocations });
     }
     return { spans, rowWords, recordWords: record };
+  }
+
+  /** First what every view begins with, then what comes second, and so on; records begin at word `base`. */
+  #colourSpans(views: readonly ViewParameters[], base: number): { spans: ColourSpan[]; end: number } {
+    const ops = views.map(colourOpsOf);
+    const spans: ColourSpan[] = [];
+    let end = base;
+    for (let step = 0; ops.some(({ length }) => length > step); step++) {
+      for (const [kernel, words] of COLOUR_KERNELS) {
+        const members = ops.flatMap((own, view) => own[step]?.kernel === kernel ? [view] : []);
+        const first = align(end);
+        end = first + members.length * words;
+        const records = this.#reserveRecords(end);
+        members.forEach((view, i) =>
+          writeColourRecord(records, first + i * words, ops[view][step], ops[view][step + 1], view)
+        );
+        spans.push(...recordSpans(first, members.length, words).map((span) => ({ kernel, ...span })));
+      }
+    }
+    return { spans, end };
   }
 
   #reserveRecords(words: number): Uint32Array {
@@ -320,7 +344,8 @@ function axesOf(view: ViewParameters, width: number, height: number): { x: Resiz
   };
 }
 
-function recordSpans(base: number, count: number, words: number, limit: number): RecordSpan[] {
+function recordSpans(base: number, count: number, words: number): RecordSpan[] {
+  const limit = recordsOf(words);
   const spans: RecordSpan[] = [];
   for (let done = 0; done < count; done += limit) {
     spans.push({ offset: (base + done * words) * 4, count: Math.min(count - done, limit) });

@@ -1,25 +1,16 @@
-/** Turns view parameters into the records that the kernels read: the structs of records.wgsl. */
+/** Turns view parameters into the records that the kernels read: the structs at the head of their WGSL. */
+import { f32 } from "../wgsl.ts";
 import { blurWeights } from "./blur_weights.ts";
 import type { JitterOp, ViewParameters } from "./view_parameters.ts";
 
 /** Words of a `ResizeRecord`. */
-export const RESIZE_RECORD_WORDS = 24;
-/** Words of a `ContrastRecord`. */
-export const CONTRAST_RECORD_WORDS = 16;
+export const RESIZE_RECORD_WORDS = 12;
+/** Words of a `BlendRecord`. */
+export const BLEND_RECORD_WORDS = 8;
+/** Words of a `HueRecord`. */
+export const HUE_RECORD_WORDS = 4;
 /** Words of a `BlurRecord`. */
 export const BLUR_RECORD_WORDS = 4;
-
-const RESIZE_JITTER = 12;
-const CONTRAST_JITTER = 4;
-
-/** Values of `Jitter.grayscale`: when a kernel makes the view gray. */
-const GRAYSCALE = { never: 0, last: 1, first: 2 };
-
-/** `JitterOp`s that one kernel does in one go, and whether it is the one that makes the view gray. */
-interface JitterPass {
-  readonly ops: readonly JitterOp[];
-  readonly grayscale: keyof typeof GRAYSCALE;
-}
 
 /** Where the kernels of the resize find what they need: the fields of `ResizeRecord`. */
 export interface ResizePlacement {
@@ -41,46 +32,34 @@ export interface ResizePlacement {
   readonly rowTaps: number;
 }
 
-/** Values of `Jitter.degenerates`, and the hue shift that is none. */
+/** What a picture is blended with, as `BlendRecord.degenerate` has it. */
 const DEGENERATES = { brightness: 0, saturation: 1, contrast: 2 };
-const NO_HUE = 256;
 
-/** Whether the view needs the kernel that blends with its mean. */
-export function hasContrast(view: ViewParameters): boolean {
-  return view.jitter.some((op) => op.kind === "contrast");
+/** One pass over the colours of a view. */
+export type ColourOp =
+  | { kernel: "blend"; degenerate: number; factor: number }
+  | { kernel: "hue"; shift: number };
+
+/** A blend with each pixel's luma that leaves nothing of its colours. */
+const GRAYSCALE: ColourOp = { kernel: "blend", degenerate: DEGENERATES.saturation, factor: 0 };
+
+function colourOp({ kind, factor }: JitterOp): ColourOp {
+  return kind === "hue"
+    // torchvision's adjust_hue: np.uint8(hue_factor * 255), which truncates and wraps
+    ? { kernel: "hue", shift: Math.trunc(factor * 255) & 255 }
+    : { kernel: "blend", degenerate: DEGENERATES[kind], factor };
 }
 
-/** Splits the jitter where contrast needs the mean of what came before. */
-function splitJitter(view: ViewParameters): [before: JitterPass, after: JitterPass] {
-  const contrast = view.jitter.findIndex((op) => op.kind === "contrast");
-  const first = view.grayscale && view.grayscaleFirst ? "first" : "never";
-  const last = view.grayscale && !view.grayscaleFirst ? "last" : "never";
-  if (contrast < 0) {
-    return [{ ops: view.jitter, grayscale: first === "first" ? first : last }, {
-      ops: [],
-      grayscale: "never",
-    }];
-  }
-  return [
-    { ops: view.jitter.slice(0, contrast), grayscale: first },
-    { ops: view.jitter.slice(contrast), grayscale: last },
-  ];
+/** What is done to the colours of a view, in its order. */
+export function colourOpsOf({ jitter, grayscale, grayscaleFirst }: ViewParameters): ColourOp[] {
+  const ops = jitter.map(colourOp);
+  if (!grayscale) return ops;
+  return grayscaleFirst ? [GRAYSCALE, ...ops] : [...ops, GRAYSCALE];
 }
 
-function writeJitter(words: Uint32Array, base: number, { ops, grayscale }: JitterPass): void {
-  words.fill(0, base, base + 12);
-  const factors = new Float32Array(words.buffer, words.byteOffset + base * 4, 3);
-  const hue = ops.findIndex((op) => op.kind === "hue");
-  const blends = ops.filter((op) => op.kind !== "hue");
-  blends.forEach((op, i) => {
-    factors[i] = op.factor;
-    words[base + 4 + i] = DEGENERATES[op.kind as keyof typeof DEGENERATES];
-  });
-  words[base + 3] = blends.length;
-  words[base + 7] = hue < 0 ? blends.length : hue;
-  // torchvision's adjust_hue: np.uint8(hue_factor * 255), which truncates and wraps
-  words[base + 8] = hue < 0 ? NO_HUE : Math.trunc(ops[hue].factor * 255) & 255;
-  words[base + 9] = GRAYSCALE[grayscale];
+/** 1 where an op, which comes next, needs the mean luma of the view as it is before. */
+function wantsMean(next: ColourOp | undefined): number {
+  return next?.kernel === "blend" && next.degenerate === DEGENERATES.contrast ? 1 : 0;
 }
 
 /** Writes a `ResizeRecord` at word `base`; `index` is the view's place in the output. */
@@ -100,19 +79,22 @@ export function writeResizeRecord(
   words[base + 6] = at.rowTable;
   words[base + 7] = at.rowTaps;
   words[base + 8] = index;
-  words[base + 9] = hasContrast(view) ? 1 : 0;
-  writeJitter(words, base + RESIZE_JITTER, splitJitter(view)[0]);
+  words[base + 9] = wantsMean(colourOpsOf(view)[0]);
 }
 
-/** Writes a `ContrastRecord` at word `base`. */
-export function writeContrastRecord(
+/** Writes the `BlendRecord` or `HueRecord` of an op at word `base`; `next` is the op that follows it. */
+export function writeColourRecord(
   words: Uint32Array,
   base: number,
-  view: ViewParameters,
+  op: ColourOp,
+  next: ColourOp | undefined,
   index: number,
 ): void {
-  words[base] = index;
-  writeJitter(words, base + CONTRAST_JITTER, splitJitter(view)[1]);
+  if (op.kernel === "hue") {
+    words.set([op.shift, index, wantsMean(next), 0], base);
+  } else {
+    words.set([f32(op.factor), op.degenerate, index, wantsMean(next), 0, 0, 0, 0], base);
+  }
 }
 
 /** Writes a `BlurRecord` at word `base`. @throws {BlurSigmaError} */
