@@ -3,7 +3,7 @@ import { join } from "node:path";
 import sharp from "sharp";
 import type augmenter from "../actors/augmenter.ts";
 import { buffersOf } from "../actors/buffers.ts";
-import type { Encoder, ReaderMonitor } from "../actors/messages.ts";
+import type { Augmenter, DecodedBatch, Encoder, ReaderMonitor, ViewBatch } from "../actors/messages.ts";
 import { actorUrl } from "../actors/catalog.ts";
 import { ActorSystem } from "../actors/runtime/mod.ts";
 import type tsvReader from "../actors/tsv_reader.ts";
@@ -67,8 +67,8 @@ times = sorted(epoch() for _ in range(int(sys.argv[5])))
 print(json.dumps({"median": times[len(times) // 2], "min": times[0], "max": times[-1]}))
 `;
 
-/** Milliseconds a picture in epochs after the first. */
-async function timeOurs(path: string, rounds: number): Promise<Timing> {
+/** Milliseconds a picture in epochs after the first: of readers with an augmenter behind them, or of these alone. */
+async function timeOurs(path: string, rounds: number, makesViews: boolean): Promise<Timing> {
   const system = new ActorSystem();
   return await system.run(async () => {
     const monitor = system.listen<ReaderMonitor>("monitor", {
@@ -94,19 +94,23 @@ async function timeOurs(path: string, rounds: number): Promise<Timing> {
           monitor,
         }).ref,
     );
-    const sink = system.listen<Encoder>("sink", {
-      async encode(batch) {
-        await readers.find(({ name }) => name === batch.home)!.tell("recycle", buffersOf(batch));
-        if (--left === 0) epochDone.resolve();
-      },
+    const sendHome = async (batch: DecodedBatch | ViewBatch) => {
+      await readers.find(({ name }) => name === batch.home)!.tell("recycle", buffersOf(batch));
+      if (--left === 0) epochDone.resolve();
+    };
+    const last = system.listen<Pick<Augmenter, "augment"> & Encoder>("sink", {
+      augment: sendHome,
+      encode: sendHome,
     });
-    const { ref } = system.spawn<typeof augmenter>("augmenter", actorUrl("augmenter"), {
-      batchSize: BATCH,
-      imageSize: SIZE,
-      views: { kind: "training", augmentation: "mocov2", seed: 0, first: { epoch: 0, batch: 0 } },
-      next: sink,
-    });
-    for (const reader of readers) await reader.tell("connect", { augmenter: ref });
+    const next = makesViews
+      ? system.spawn<typeof augmenter>("augmenter", actorUrl("augmenter"), {
+        batchSize: BATCH,
+        imageSize: SIZE,
+        views: { kind: "training", augmentation: "mocov2", seed: 0, first: { epoch: 0, batch: 0 } },
+        next: last,
+      }).ref
+      : last;
+    for (const reader of readers) await reader.tell("connect", { augmenter: next });
     const times: number[] = [];
     for (let epoch = 0; epoch <= rounds; epoch++) {
       epochDone = Promise.withResolvers<void>();
@@ -121,15 +125,19 @@ async function timeOurs(path: string, rounds: number): Promise<Timing> {
   });
 }
 
+/** What is left to the cores where a GPU makes the views. */
+export const READERS = "our readers alone";
+
 /** Milliseconds a picture, by who did it. */
 export async function compareAugmentation(rounds: number): Promise<Timings> {
   const folder = await Deno.makeTempDir({ prefix: "seed_bench_" });
   try {
     await makePictures(join(folder, "pictures"));
-    const own = await timeOurs(folder, rounds);
+    const own = await timeOurs(folder, rounds, true);
+    const readers = await timeOurs(folder, rounds, false);
     const args = [folder, SIZE, BATCH, WORKERS, rounds].map(String);
     const torch = await runPython(DATA_LOADER, ...args) as unknown as Timing | undefined;
-    return { ours: own, ...torch && { DataLoader: torch } };
+    return { ours: own, [READERS]: readers, ...torch && { DataLoader: torch } };
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

@@ -371,7 +371,7 @@ async function benchAugmentation(_gpu: Gpu, rounds: number): Promise<Omit<Sectio
     about:
       "Milliseconds a picture: JPEGs of 500 x 375 pixels to views of 224 (random resized crop, jitter, grayscale, blur, " +
       "flip: MoCo-v2's recipe), by two readers and the augmenter here, and by PyTorch's DataLoader with two workers and " +
-      "torchvision over Pillow.",
+      "torchvision over Pillow. The readers alone only decode: that is what is left to the cores where a GPU makes views.",
     rows: [{ name: "decode, crop, jitter, blur", timings }],
     targets: { "DataLoader": 2 },
   };
