@@ -110,7 +110,14 @@ export type * from "./actors/messages.ts";
 export * from "./actors/runtime/mod.ts";
 export { FolderLock } from "./data/folder_lock.ts";
 export { BrokenRowError, type Dataset, type DatasetRow, type DatasetRows } from "./data/dataset.ts";
-export { BrokenImageError, decodeImage, type DecodeOptions, type Picture } from "./data/decode.ts";
+export {
+  BrokenImageError,
+  decodeImage,
+  type DecodeOptions,
+  decodeUnwritten,
+  type Picture,
+  type UnwrittenPicture,
+} from "./data/decode.ts";
 export type { LineIndexOptions } from "./data/line_index.ts";
 export {
   type DatasetOptions,

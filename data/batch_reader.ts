@@ -1,21 +1,27 @@
 /** From batch numbers to decoded pictures, with a policy for rows that are broken. */
 import { UserError } from "../errors.ts";
 import { BrokenRowError, type Dataset, type DatasetRow, type DatasetRows } from "./dataset.ts";
-import { BrokenImageError, decodeImage, type DecodeOptions, type Picture } from "./decode.ts";
+import {
+  BrokenImageError,
+  type DecodeOptions,
+  decodeUnwritten,
+  type Picture,
+  type UnwrittenPicture,
+} from "./decode.ts";
 import type { EpochOrder } from "./sampler.ts";
 
 /** Pictures that one reader decodes side by side; more gains nothing on two cores and only takes memory. */
 const DECODES_AT_ONCE = 4;
 
 /** A decoded picture with where it came from. */
-export interface LabelledPicture extends Picture {
+export type LabelledPicture = (Picture | UnwrittenPicture) & {
   /** Row in the data, from 0. */
   row: number;
   /** The row's name in the data. */
   key: string;
   /** An int32. */
   label: number;
-}
+};
 
 /** What a `BatchReader` can be told. */
 export interface BatchReaderOptions extends DecodeOptions {
@@ -106,8 +112,7 @@ export class BatchReader {
   async #decode(row: DatasetRow | BrokenRowError): Promise<LabelledPicture | undefined> {
     try {
       if (row instanceof BrokenRowError) throw row;
-      const { width, height, pixels } = await this.#decodeRow(row);
-      return { width, height, pixels, row: row.row, key: row.key, label: row.label };
+      return { ...await this.#decodeRow(row), row: row.row, key: row.key, label: row.label };
     } catch (error) {
       if (!(error instanceof BrokenRowError)) throw error;
       if (!this.#broken.has(error.row)) {
@@ -118,10 +123,10 @@ export class BatchReader {
     }
   }
 
-  async #decodeRow({ row, image }: DatasetRow): Promise<Picture> {
+  async #decodeRow({ row, image }: DatasetRow): Promise<Picture | UnwrittenPicture> {
     if (!(image instanceof Uint8Array)) return image;
     try {
-      return await decodeImage(image, this.#options);
+      return await decodeUnwritten(image, this.#options);
     } catch (error) {
       if (!(error instanceof BrokenImageError)) throw error;
       throw this.#dataset.brokenRow(row, error.message);

@@ -22,6 +22,12 @@ export interface Picture {
   pixels: Uint8Array<ArrayBuffer>;
 }
 
+/** A decoded picture whose pixels are written where they are wanted, which saves a copy. */
+export interface UnwrittenPicture extends Pick<Picture, "width" | "height"> {
+  /** Writes RGBA8, as {@linkcode Picture} has it, a word each pixel: `width * height` of them. */
+  writeTo(words: Uint32Array): void;
+}
+
 /** What `decodeImage` can be told. */
 export interface DecodeOptions {
   /** Pictures with more pixels (width x height) are refused before memory is taken for them. */
@@ -44,6 +50,17 @@ export class BrokenImageError extends UserError {
  * @throws BrokenImageError where it is of another format, truncated, damaged, or larger than `maxPixels`
  */
 export async function decodeImage(bytes: Uint8Array, options: DecodeOptions = {}): Promise<Picture> {
+  const { width, height, writeTo } = await decodeUnwritten(bytes, options);
+  const words = new Uint32Array(width * height);
+  writeTo(words);
+  return { width, height, pixels: new Uint8Array(words.buffer) };
+}
+
+/** As {@linkcode decodeImage}, for pixels that go elsewhere: see `packPictures`. */
+export async function decodeUnwritten(
+  bytes: Uint8Array,
+  options: DecodeOptions = {},
+): Promise<UnwrittenPicture> {
   const { maxPixels = DEFAULT_MAX_PIXELS } = options;
   const kind = recognise(bytes);
   let image = sharp(bytes, {
@@ -58,7 +75,7 @@ export async function decodeImage(bytes: Uint8Array, options: DecodeOptions = {}
     const { data, info } = await image.raw({ depth: kind === "gray16" ? "ushort" : "uchar" })
       .toBuffer({ resolveWithObject: true });
     const { width, height, channels } = info;
-    return { width, height, pixels: toRgba(data, width * height, channels, kind) };
+    return { width, height, writeTo: (words) => writeRgba(words, data, channels, kind) };
   } catch (error) {
     throw new BrokenImageError(await explain(error as Error, bytes, maxPixels));
   }
@@ -67,9 +84,9 @@ export async function decodeImage(bytes: Uint8Array, options: DecodeOptions = {}
 /** What Pillow's conversion to RGB depends on. */
 type Kind = "cmyk" | "gray16" | "other";
 
-/** Turns sharp's raw output, [count, channels], into RGBA8. */
-function toRgba(data: Uint8Array, count: number, channels: number, kind: Kind): Uint8Array<ArrayBuffer> {
-  const pixels = new Uint32Array(count);
+/** Turns sharp's raw output, [pixels, channels], into RGBA8. */
+function writeRgba(pixels: Uint32Array, data: Uint8Array, channels: number, kind: Kind): void {
+  const count = pixels.length;
   const opaque = 0xff000000;
   if (kind === "cmyk") {
     for (let i = 0, at = 0; i < count; i++, at += 4) {
@@ -86,7 +103,7 @@ function toRgba(data: Uint8Array, count: number, channels: number, kind: Kind): 
     for (let i = 0, at = 0; i < count; i++, at += channels) pixels[i] = (data[at] * 0x010101) | opaque;
   } else {
     let i = 0;
-    // Three words hold four pixels of three bytes.
+    // Three words (little-endian, as everywhere where Deno runs) hold four pixels of three bytes.
     if (channels === 3 && data.byteOffset % 4 === 0) {
       const words = new Uint32Array(data.buffer, data.byteOffset, data.byteLength >> 2);
       for (let at = 0; i + 4 <= count; i += 4, at += 3) {
@@ -103,7 +120,6 @@ function toRgba(data: Uint8Array, count: number, channels: number, kind: Kind): 
       pixels[i] = data[at] | (data[at + 1] << 8) | (data[at + 2] << 16) | opaque;
     }
   }
-  return new Uint8Array(pixels.buffer);
 }
 
 /** `white * (1 - ink / 255)`, rounded as Pillow's `cmyk2rgb` does. */

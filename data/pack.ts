@@ -1,5 +1,5 @@
 /** Many pictures in one buffer, for one transfer to another Worker and one upload to a GPU. */
-import type { Picture } from "./decode.ts";
+import type { Picture, UnwrittenPicture } from "./decode.ts";
 
 /** uint32 words that the table has for each picture: offset, width, height, row, label. */
 export const TABLE_STRIDE = 5;
@@ -25,7 +25,7 @@ export interface PackedPictures {
 }
 
 /** What `packPictures` needs of a picture. */
-export type PackablePicture = Picture & { row: number; label: number };
+export type PackablePicture = (Picture | UnwrittenPicture) & { row: number; label: number };
 
 /**
  * Packs pictures of any sizes.
@@ -53,14 +53,20 @@ export function packPictures(pictures: readonly PackablePicture[], into?: ArrayB
   const table = new Uint32Array(buffer, 0, TABLE_STRIDE * pictures.length);
   const pixels = new Uint8Array(buffer, pixelsStart, pixelsBytes);
   let offset = 0;
-  for (const [i, { width, height, row, label, pixels: from }] of pictures.entries()) {
-    if (from.length !== 4 * width * height) {
+  for (const [i, picture] of pictures.entries()) {
+    const { width, height, row, label } = picture;
+    if ("writeTo" in picture) {
+      picture.writeTo(new Uint32Array(buffer, pixelsStart + 4 * offset, width * height));
+    } else if (picture.pixels.length === 4 * width * height) {
+      pixels.set(picture.pixels, 4 * offset);
+    } else {
       throw new Error(
-        `picture ${i}: ${width} x ${height} RGBA8 needs ${4 * width * height} bytes, has ${from.length}`,
+        `picture ${i}: ${width} x ${height} RGBA8 needs ${
+          4 * width * height
+        } bytes, has ${picture.pixels.length}`,
       );
     }
     table.set([offset, width, height, row, label], TABLE_STRIDE * i);
-    pixels.set(from, 4 * offset);
     offset += width * height;
   }
   return { count: pictures.length, table, pixels };

@@ -55,7 +55,10 @@ export interface RowSumText {
   sums: readonly string[];
   /** Statements before the sum; they know `quad`, `part` and the part's rows `first` to `last`. */
   begin?: string;
-  /** Statements that add the quad at index `at` of [rows, quads] to the sums. */
+  /**
+   * Statements that add the quad at index `at` of [rows, quads] to the sums. Where `own` is not below `p.quads`, another
+   * invocation has that quad, and what is written must be left to it.
+   */
   add: string;
   /** Statements that store the sums of a part. */
   store: string;

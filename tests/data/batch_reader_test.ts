@@ -51,11 +51,12 @@ Deno.test("BatchReader gives decoded pictures in the batch's order", async () =>
   const order = new EpochOrder(tsv.rowCount, 1, 0, tsv.rowCount);
   const pictures = await new BatchReader(tsv).read(order, 0);
   assertEquals(pictures.map(({ row }) => row), [...order.batch(0)]);
-  for (const { row, key, label, width, height, pixels } of pictures) {
+  for (const picture of pictures) {
+    const { row, key, label, width, height } = picture;
     assertEquals([label, [width, height]], [labels[row], size_wh[row]]);
     const expected = await tsv.readRow(row);
     assertEquals(key, expected.key);
-    assertEquals(pixels, (await decodeImage(expected.image)).pixels);
+    assertEquals(packPictures([picture]).pixels, (await decodeImage(expected.image)).pixels);
   }
 });
 

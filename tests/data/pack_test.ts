@@ -1,14 +1,17 @@
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
-import { type PackablePicture, type PackedPictures, packPictures, TABLE_STRIDE } from "../../data/pack.ts";
+import type { Picture } from "../../data/decode.ts";
+import { type PackedPictures, packPictures, TABLE_STRIDE } from "../../data/pack.ts";
 
-function picture(width: number, height: number, row: number, label: number): PackablePicture {
+type WrittenPicture = Picture & { row: number; label: number };
+
+function picture(width: number, height: number, row: number, label: number): WrittenPicture {
   const pixels = new Uint8Array(4 * width * height).map((_, i) => i * 7 + row);
   return { width, height, row, label, pixels };
 }
 
 const PICTURES = [picture(3, 5, 40, 1), picture(1, 1, 2 ** 31, -7), picture(64, 20, 7, 999)];
 
-function check({ count, table, pixels }: PackedPictures, pictures: PackablePicture[]): void {
+function check({ count, table, pixels }: PackedPictures, pictures: WrittenPicture[]): void {
   assertEquals(count, pictures.length);
   for (const [i, expected] of pictures.entries()) {
     const [offset, width, height, row, label] = table.subarray(TABLE_STRIDE * i, TABLE_STRIDE * (i + 1));
@@ -30,6 +33,14 @@ Deno.test("packPictures() puts pictures one after the other, with a table", () =
   assertStrictEquals(packed.table.buffer, packed.pixels.buffer);
   assertEquals([packed.table.byteOffset, packed.pixels.byteOffset], [0, 256]);
   assertEquals(packed.table.buffer.byteLength, 8192);
+});
+
+Deno.test("packPictures() lets pictures write themselves where they belong", () => {
+  const packed = packPictures(PICTURES.map(({ pixels, ...rest }, i) => {
+    if (i === 0) return { ...rest, pixels };
+    return { ...rest, writeTo: (words: Uint32Array) => words.set(new Uint32Array(pixels.buffer)) };
+  }));
+  check(packed, PICTURES);
 });
 
 Deno.test("packPictures() uses a buffer again when it is large enough", () => {

@@ -95,10 +95,10 @@ const scaleChannelsGradient: Op<ScaleChannelsAttributes> = {
           sums: ["sum"],
           begin: `let channels = part / p.chunks * p.quads + quad;
   let factor = gate(scale[channels]);`,
-          add: `let own = x[at];
-      let dz = dy[at] * activation_slope(own * factor);
-      dx[at] = dz * factor;
-      sum += dz * own;`,
+          add: `let value = x[at];
+      let dz = dy[at] * activation_slope(value * factor);
+      if (own < p.quads) { dx[at] = dz * factor; }
+      sum += dz * value;`,
           store:
             `dscale[part % p.chunks * p.images * p.quads + channels] = sum * gate_slope(scale[channels]);`,
         }),

@@ -17,10 +17,10 @@ fn invocation(i: u32) {
   var sum = vec4<f32>();
   for (var pixel = chunk * p.per_chunk; pixel < min((chunk + 1u) * p.per_chunk, p.pixels); pixel++) {
     let at = first + pixel * p.quads;
-    let own = x[at];
-    let dz = dy[at] * activation_slope(own * factor);
+    let value = x[at];
+    let dz = dy[at] * activation_slope(value * factor);
     dx[at] = dz * factor;
-    sum += dz * own;
+    sum += dz * value;
   }
   dscale[i] = sum * gate_slope(scale[row]);
 }
