@@ -178,3 +178,13 @@ export async function compare(
 export function geometricMean(values: readonly number[]): number {
   return Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
 }
+
+/** How many times faster than another: medians, and the range that both spreads allow. */
+export function ratioOf(ours: Timing, other: Timing): { median: number; least: number; most: number } {
+  return { median: other.median / ours.median, least: other.min / ours.max, most: other.max / ours.min };
+}
+
+/** A ratio, as it is shown. */
+export function times(ratio: number): string {
+  return `${ratio.toFixed(ratio < 10 ? 1 : 0)}x`;
+}

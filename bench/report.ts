@@ -4,7 +4,8 @@
  */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { geometricMean, type Timing } from "./measure.ts";
+import { drawChart } from "./chart.ts";
+import { geometricMean, ratioOf, times, type Timing } from "./measure.ts";
 import type { Machine } from "./machine.ts";
 import { markdownTable } from "./table.ts";
 
@@ -77,7 +78,7 @@ export async function writeDocument(): Promise<void> {
       recorded.push(section);
       const chart = drawChart(section);
       if (chart === undefined) continue;
-      await Deno.writeTextFile(join(RESULTS, slug.name, `${section.name}.svg`), chart);
+      await Deno.writeTextFile(join(RESULTS, slug.name, `${section.name}.svg`), chart.svg);
     }
   }
   const parts = [
@@ -103,22 +104,15 @@ function describe(section: Recorded, slug: string): string[] {
   const versions = Object.entries(machine.versions).map(([library, version]) => `${library} ${version}`).join(
     ", ",
   );
-  const chart = drawChart(section) === undefined
-    ? []
-    : [`![${title}: how many times faster](results/${slug}/${name}.svg)`];
+  const chart = drawChart(section);
   return [
     `### ${title}`,
     about,
     `    ${command}`,
     `${date}; ${versions}.`,
     markdownTable(tableOf(section)),
-    ...chart,
+    ...chart === undefined ? [] : [`![${chart.title}](results/${slug}/${name}.svg)`],
   ];
-}
-
-/** How many times faster than another: medians, and the range that both spreads allow. */
-function ratioOf(ours: Timing, other: Timing): { median: number; least: number; most: number } {
-  return { median: other.median / ours.median, least: other.min / ours.max, most: other.max / ours.min };
 }
 
 /** The section as rows of cells, the first one the head. */
@@ -169,75 +163,4 @@ function short(value: number): string {
 
 function milliseconds(value: number): string {
   return value >= 99.95 ? value.toFixed(0) : value.toPrecision(3);
-}
-
-function times(ratio: number): string {
-  return `${ratio.toFixed(ratio < 10 ? 1 : 0)}x`;
-}
-
-const COLOURS = ["#3b6fb6", "#c2621a", "#4d8a3d"];
-
-/** How many times faster, a bar for each row and other, on a logarithmic scale; `undefined` where nothing is compared. */
-export function drawChart({ title, rows }: Section): string | undefined {
-  const others = [...new Set(rows.flatMap(({ timings = {} }) => Object.keys(timings)))].filter((n) =>
-    n !== "ours"
-  );
-  const bars = rows.flatMap(({ name, timings }) =>
-    others.flatMap((other) =>
-      timings?.ours === undefined || timings[other] === undefined
-        ? []
-        : [{ name, other, ...ratioOf(timings.ours, timings[other]) }]
-    )
-  );
-  if (bars.length === 0) return undefined;
-  const longest = Math.max(...bars.map(({ name }) => name.length));
-  const [left, width, bar, gap, top] = [16 + 6.6 * longest, 440, 13, 8, 58];
-  const highest = Math.max(2, ...bars.map(({ most }) => most));
-  const lowest = Math.min(0.5, ...bars.map(({ least }) => least));
-  const x = (ratio: number) =>
-    left + width * (Math.log(ratio) - Math.log(lowest)) / (Math.log(highest) - Math.log(lowest));
-  const escape = (text: string) =>
-    text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
-  const lines: string[] = [];
-  let y = top;
-  for (const { name } of rows) {
-    const own = bars.filter((entry) => entry.name === name);
-    if (own.length === 0) continue;
-    lines.push(
-      `<text x="${left - 8}" y="${y + own.length * bar / 2 + 4}" text-anchor="end">${escape(name)}</text>`,
-    );
-    for (const { other, median, least, most } of own) {
-      const colour = COLOURS[others.indexOf(other) % COLOURS.length];
-      const [from, to] = [Math.min(x(1), x(median)), Math.max(x(1), x(median))];
-      const middle = y + bar / 2;
-      lines.push(
-        `<rect x="${from.toFixed(1)}" y="${y}" width="${(to - from).toFixed(1)}" height="${
-          bar - 2
-        }" fill="${colour}"/>`,
-        `<line x1="${x(least).toFixed(1)}" x2="${x(most).toFixed(1)}" y1="${middle - 1}" y2="${
-          middle - 1
-        }" stroke="#888"/>`,
-        `<text x="${(Math.max(x(most), to) + 5).toFixed(1)}" y="${middle + 3}">${times(median)}</text>`,
-      );
-      y += bar;
-    }
-    y += gap;
-  }
-  const ticks = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500].filter((tick) =>
-    tick >= lowest && tick <= highest
-  );
-  const grid = ticks.map((tick) =>
-    `<line x1="${x(tick).toFixed(1)}" x2="${x(tick).toFixed(1)}" y1="${top - 6}" y2="${y}" stroke="#8884"` +
-    `${tick === 1 ? ' stroke-width="2"' : ""}/><text x="${x(tick).toFixed(1)}" y="${
-      y + 14
-    }" text-anchor="middle">${tick}x</text>`
-  );
-  const legend = others.map((other, i) =>
-    `<rect x="${left + 130 * i}" y="30" width="11" height="11" fill="${COLOURS[i % COLOURS.length]}"/>` +
-    `<text x="${left + 130 * i + 16}" y="40">against ${escape(other)}</text>`
-  );
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${left + width + 70} ${y + 24}" ` +
-    `font-family="sans-serif" font-size="12" fill="#777" role="img">\n<title>${escape(title)}</title>\n` +
-    `<text x="8" y="18" font-size="14" font-weight="bold">${escape(title)}: how many times faster</text>\n` +
-    [...grid, ...legend, ...lines].join("\n") + "\n</svg>\n";
 }

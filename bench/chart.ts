@@ -1,0 +1,136 @@
+/** Charts of what benches found, as SVG: how many times faster, or a figure beside its target. */
+import { ratioOf, times } from "./measure.ts";
+import type { Section } from "./report.ts";
+
+/** A chart, and what it shows in a line. */
+export interface Chart {
+  title: string;
+  svg: string;
+}
+
+/** Sections in which nothing is compared, and the figure of theirs that has a target. */
+const FIGURES: Readonly<Record<string, { fact: string; says: string; target: number; unit: string }>> = {
+  pipeline: { fact: "at work", says: "share of the time, at least 90 %", target: 90, unit: " %" },
+  host: { fact: "host ms", says: "milliseconds, at most 3", target: 3, unit: " ms" },
+  memory: {
+    fact: "planned / alive",
+    says: "planned over alive, at most 1.15 times",
+    target: 1.15,
+    unit: "x",
+  },
+};
+
+const COLOURS = ["#3b6fb6", "#c2621a", "#4d8a3d"];
+
+/** Heights of a bar and between rows, where the first begins, and the width of the longest. */
+const [BAR, GAP, TOP, WIDTH] = [13, 8, 58, 440];
+
+const escape = (text: string) =>
+  text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+
+/** Where bars begin, behind the longest of the names. */
+const leftOf = (names: readonly string[]) => 16 + 6.6 * Math.max(...names.map(({ length }) => length));
+
+const text = (x: number, y: number, content: string, anchor = "start") =>
+  `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" text-anchor="${anchor}">${escape(content)}</text>`;
+
+const rectangle = (from: number, to: number, y: number, colour: string) =>
+  `<rect x="${from.toFixed(1)}" y="${y}" width="${(to - from).toFixed(1)}" height="${
+    BAR - 2
+  }" fill="${colour}"/>`;
+
+const upright = (x: number, to: number, more = "") =>
+  `<line x1="${x.toFixed(1)}" x2="${x.toFixed(1)}" y1="${TOP - 6}" y2="${to}" stroke="#8884"${more}/>`;
+
+function frame(title: string, lines: readonly string[], width: number, height: number): string {
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" ` +
+    `font-family="sans-serif" font-size="12" fill="#777" role="img">\n<title>${escape(title)}</title>\n` +
+    `<text x="8" y="18" font-size="14" font-weight="bold">${escape(title)}</text>\n` +
+    lines.join("\n") + "\n</svg>\n";
+}
+
+/** The chart of a section; `undefined` where nothing is compared and nothing has a target. */
+export function drawChart(section: Section): Chart | undefined {
+  return drawRatios(section) ?? drawFigures(section);
+}
+
+/** How many times faster, a bar for each row and other, on a logarithmic scale. */
+function drawRatios({ title, rows }: Section): Chart | undefined {
+  const others = [...new Set(rows.flatMap(({ timings = {} }) => Object.keys(timings)))].filter((n) =>
+    n !== "ours"
+  );
+  const bars = rows.flatMap(({ name, timings }) =>
+    others.flatMap((other) =>
+      timings?.ours === undefined || timings[other] === undefined
+        ? []
+        : [{ name, other, ...ratioOf(timings.ours, timings[other]) }]
+    )
+  );
+  if (bars.length === 0) return undefined;
+  const left = leftOf(bars.map(({ name }) => name));
+  const highest = Math.max(2, ...bars.map(({ most }) => most));
+  const lowest = Math.min(0.5, ...bars.map(({ least }) => least));
+  const x = (ratio: number) =>
+    left + WIDTH * (Math.log(ratio) - Math.log(lowest)) / (Math.log(highest) - Math.log(lowest));
+  const lines: string[] = [];
+  let y = TOP;
+  for (const { name } of rows) {
+    const own = bars.filter((entry) => entry.name === name);
+    if (own.length === 0) continue;
+    lines.push(text(left - 8, y + own.length * BAR / 2 + 4, name, "end"));
+    for (const { other, median, least, most } of own) {
+      const [from, to] = [Math.min(x(1), x(median)), Math.max(x(1), x(median))];
+      const middle = y + BAR / 2 - 1;
+      lines.push(
+        rectangle(from, to, y, COLOURS[others.indexOf(other) % COLOURS.length]),
+        `<line x1="${x(least).toFixed(1)}" x2="${
+          x(most).toFixed(1)
+        }" y1="${middle}" y2="${middle}" stroke="#888"/>`,
+        text(Math.max(x(most), to) + 5, middle + 4, times(median)),
+      );
+      y += BAR;
+    }
+    y += GAP;
+  }
+  const ticks = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500].filter((tick) =>
+    tick >= lowest && tick <= highest
+  );
+  const grid = ticks.flatMap((tick) => [
+    upright(x(tick), y, tick === 1 ? ' stroke-width="2"' : ""),
+    text(x(tick), y + 14, `${tick}x`, "middle"),
+  ]);
+  const legend = others.map((other, i) =>
+    `<rect x="${left + 180 * i}" y="30" width="11" height="11" fill="${COLOURS[i % COLOURS.length]}"/>` +
+    text(left + 180 * i + 16, 40, `against ${other}`)
+  );
+  const says = `${title}: how many times faster`;
+  return { title: says, svg: frame(says, [...grid, ...legend, ...lines], left + WIDTH + 70, y + 24) };
+}
+
+/** A bar for each row from zero, and a line at the target. */
+function drawFigures({ name, title, rows }: Section): Chart | undefined {
+  const figure = FIGURES[name];
+  if (figure === undefined) return undefined;
+  const { fact, says, target, unit } = figure;
+  const bars = rows.flatMap(({ name, facts = {} }) =>
+    facts[fact] === undefined ? [] : [{ name, value: parseFloat(facts[fact]), label: facts[fact] }]
+  );
+  const left = leftOf(bars.map(({ name }) => name));
+  const highest = Math.max(target, ...bars.map(({ value }) => value));
+  const x = (value: number) => left + WIDTH * value / highest;
+  const lines = bars.flatMap(({ name, value, label }, i) => {
+    const y = TOP + i * (BAR + GAP);
+    return [
+      text(left - 8, y + BAR - 3, name, "end"),
+      rectangle(left, x(value), y, COLOURS[0]),
+      text(x(Math.max(value, target)) + 5, y + BAR - 3, label.endsWith(unit) ? label : label + unit),
+    ];
+  });
+  const end = TOP + bars.length * (BAR + GAP);
+  const line = [
+    upright(x(target), end, ' stroke-width="2" stroke-dasharray="4 3"'),
+    text(x(target), TOP - 12, `target ${target}${unit}`, "middle"),
+  ];
+  const heading = `${title}: ${says}`;
+  return { title: heading, svg: frame(heading, [...lines, ...line], left + WIDTH + 70, end + 10) };
+}
