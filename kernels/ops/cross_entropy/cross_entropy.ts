@@ -1,8 +1,8 @@
 /** Cross-entropy of a classifier's logits with class numbers, and where each row's class ranks among its logits. */
 import { expectShape, type Op, padTo4 } from "../../graph.ts";
+import { meanLoss } from "../../mean_loss.ts";
 import { CHANNEL_MASK, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import gradientWgsl from "./cross_entropy_gradient.wgsl" with { type: "text" };
-import meanWgsl from "./cross_entropy_mean.wgsl" with { type: "text" };
 import rowsWgsl from "./cross_entropy_rows.wgsl" with { type: "text" };
 
 /** The op has none: what varies is in its inputs. */
@@ -51,8 +51,12 @@ export const crossEntropy: Op<CrossEntropyAttributes> = {
     });
     lowering.dispatch({
       label: "cross_entropy mean",
-      source: meanWgsl,
-      bindings: [rowState, count, loss],
+      source: meanLoss({
+        declarations: "@group(0) @binding(3) var<storage, read> count: array<u32>; // [1]\n",
+        count: "min(count[0], p.rows)",
+        loss: "row_state[row].z",
+      }),
+      bindings: [rowState, loss, count],
       uniforms: uniforms(rows),
       workgroups: [1, 1, 1],
     });

@@ -7,6 +7,7 @@
  * product is computed twice. The gradient comes with the loss, since the loss is where differentiation starts.
  */
 import { expectShape, type Node, type Op, padTo4, type Tensor } from "../../graph.ts";
+import { meanLoss } from "../../mean_loss.ts";
 import { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import { conv2d } from "../conv2d/conv2d.ts";
 import { POINTWISE } from "../conv2d/geometry.ts";
@@ -15,7 +16,6 @@ import { rowDot, scaleRows } from "../row_dot/row_dot.ts";
 import combineWgsl from "./distribution_combine.wgsl" with { type: "text" };
 import gradientWgsl from "./distribution_gradient.wgsl" with { type: "text" };
 import rowsWgsl from "./distribution_rows.wgsl" with { type: "text" };
-import meanWgsl from "./mean.wgsl" with { type: "text" };
 
 /** Attributes of {@linkcode queueCrossEntropy}. */
 export interface QueueCrossEntropyAttributes {
@@ -126,7 +126,7 @@ export const queueCrossEntropy: Op<QueueCrossEntropyAttributes> = {
     }
     lowering.dispatch({
       label: "queue_cross_entropy mean",
-      source: meanWgsl,
+      source: meanLoss({ loss: "row_state[row * 2u + 1u].x" }),
       bindings: [state, loss],
       uniforms: uniforms(rows),
       workgroups: [1, 1, 1],
