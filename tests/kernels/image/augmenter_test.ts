@@ -221,17 +221,32 @@ Deno.test("Augmenter makes views of one source pixel", async () => {
   assertSamePixels(made, pillow.makeView(picture, view, 9, 9), "one pixel");
 });
 
-Deno.test("Augmenter gives every colour the hue that Pillow's arithmetic gives", async () => {
+/** Shifts the hues of colours, given as 0xbbggrr by their number below 2^18. */
+async function assertHuesOf(colourAt: (i: number) => number, what: string): Promise<void> {
   const colours: Rgb = { width: 512, height: 512, data: new Uint8Array(512 * 512 * 3) };
-  // 2^18 colours all over the cube.
   for (let i = 0; i < 512 * 512; i++) {
-    colours.data.set([(i & 63) * 4 + (i >> 16 & 3), (i >> 6 & 63) * 4 + 1, (i >> 12 & 63) * 4], i * 3);
+    const colour = colourAt(i);
+    colours.data.set([colour & 255, (colour >> 8) & 255, colour >> 16], i * 3);
   }
   for (const factor of [0, 0.1, -0.37]) {
     const jitter: JitterOp[] = [{ kind: "hue", factor }];
     const [made] = await make([colours], [whole(colours, { jitter })], 512, 512);
-    assertSamePixels(made, pillow.jitter(colours, jitter[0]), `hue ${factor}`);
+    assertSamePixels(made, pillow.jitter(colours, jitter[0]), `${what}, hue ${factor}`);
   }
+}
+
+Deno.test("Augmenter gives colours all over the cube the hue that Pillow's arithmetic gives", () =>
+  assertHuesOf(
+    (i) => (i & 63) * 4 + (i >> 16 & 3) | (i >> 6 & 63) * 4 + 1 << 8 | (i >> 12 & 63) * 4 << 16,
+    "some colours",
+  ));
+
+Deno.test({
+  name: "Augmenter gives each of the 2^24 colours the hue that Pillow's arithmetic gives",
+  ignore: Deno.env.get("SEED_LONG") !== "1", // a quarter of a minute
+  async fn() {
+    for (let part = 0; part < 64; part++) await assertHuesOf((i) => part << 18 | i, `part ${part} of 64`);
+  },
 });
 
 Deno.test("Augmenter's jitter in any order is the composition of its pieces", async () => {
