@@ -125,9 +125,6 @@ async function timeOurs(path: string, rounds: number, makesViews: boolean): Prom
   });
 }
 
-/** What is left to the cores where a GPU makes the views. */
-export const READERS = "our readers alone";
-
 /** Milliseconds a picture, by who did it. */
 export async function compareAugmentation(rounds: number): Promise<Timings> {
   const folder = await Deno.makeTempDir({ prefix: "seed_bench_" });
@@ -137,7 +134,7 @@ export async function compareAugmentation(rounds: number): Promise<Timings> {
     const readers = await timeOurs(folder, rounds, false);
     const args = [folder, SIZE, BATCH, WORKERS, rounds].map(String);
     const torch = await runPython(DATA_LOADER, ...args) as unknown as Timing | undefined;
-    return { ours: own, [READERS]: readers, ...torch && { DataLoader: torch } };
+    return { ours: own, "our readers alone": readers, ...torch && { DataLoader: torch } };
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

@@ -49,6 +49,12 @@ function frame(title: string, lines: readonly string[], width: number, height: n
     lines.join("\n") + "\n</svg>\n";
 }
 
+/** Who else did the work of some rows. */
+export function othersOf(rows: Section["rows"]): string[] {
+  const names = new Set(rows.flatMap(({ timings = {} }) => Object.keys(timings)));
+  return [...names].filter((name) => name !== "ours");
+}
+
 /** The chart of a section; `undefined` where nothing is compared and nothing has a target. */
 export function drawChart(section: Section): Chart | undefined {
   return drawRatios(section) ?? drawFigures(section);
@@ -56,9 +62,7 @@ export function drawChart(section: Section): Chart | undefined {
 
 /** How many times faster, a bar for each row and other, on a logarithmic scale. */
 function drawRatios({ title, rows }: Section): Chart | undefined {
-  const others = [...new Set(rows.flatMap(({ timings = {} }) => Object.keys(timings)))].filter((n) =>
-    n !== "ours"
-  );
+  const others = othersOf(rows);
   const bars = rows.flatMap(({ name, timings }) =>
     others.flatMap((other) =>
       timings?.ours === undefined || timings[other] === undefined

@@ -4,7 +4,7 @@
  */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { drawChart } from "./chart.ts";
+import { drawChart, othersOf } from "./chart.ts";
 import { geometricMean, ratioOf, times, type Timing } from "./measure.ts";
 import type { Machine } from "./machine.ts";
 import { markdownTable } from "./table.ts";
@@ -117,9 +117,7 @@ function describe(section: Recorded, slug: string): string[] {
 
 /** The section as rows of cells, the first one the head. */
 export function tableOf({ rows, targets = {} }: Section): string[][] {
-  const others = [...new Set(rows.flatMap(({ timings = {} }) => Object.keys(timings)))].filter((n) =>
-    n !== "ours"
-  );
+  const others = othersOf(rows);
   const facts = [...new Set(rows.flatMap(({ facts = {} }) => Object.keys(facts)))];
   const hasTimes = rows.some(({ timings }) => timings !== undefined);
   const head = [

@@ -64,6 +64,27 @@ export interface RowSumText {
   store: string;
 }
 
+/**
+ * The kernel that sums each part of images [images, pixels, quads]. Its text knows also `channels`, the index of the quad in
+ * [images, quads], and `sum_at`, that in the parts of all images [parts of an image, images, quads].
+ */
+export function imageSums(
+  images: number,
+  pixels: number,
+  quads: number,
+  parts: ReturnType<typeof cutImages>,
+  text: Omit<RowSumText, "params" | "words">,
+): Pick<Dispatch, "source" | "uniforms" | "workgroups"> {
+  return rowSums(images * pixels, quads, parts, {
+    ...text,
+    params: "images: u32, of_image: u32",
+    words: [images, parts.ofImage],
+    begin: `let channels = part / p.of_image * p.quads + quad;
+  let sum_at = part % p.of_image * p.images * p.quads + channels;
+  ${text.begin ?? ""}`,
+  });
+}
+
 /** WGSL: adds up each of `sums` over the lanes of a workgroup, into its first. */
 const addLanes = (sums: readonly string[], across: number) => `
   ${sums.map((sum) => `${sum}_lanes[local] = ${sum};`).join("\n  ")}

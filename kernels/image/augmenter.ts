@@ -28,6 +28,7 @@ import type { ViewParameters } from "./view_parameters.ts";
 import bindingsSource from "./bindings.wgsl" with { type: "text" };
 import blendSource from "./blend.wgsl" with { type: "text" };
 import blurSource from "./blur.wgsl" with { type: "text" };
+import changeSource from "./change_colours.wgsl" with { type: "text" };
 import hueSource from "./hue.wgsl" with { type: "text" };
 import quadsSource from "./quads.wgsl" with { type: "text" };
 import horizontalSource from "./resize_horizontal.wgsl" with { type: "text" };
@@ -437,8 +438,8 @@ ${bindingsSource}`;
   return {
     horizontal: create("resize_horizontal", recordSource + horizontalSource),
     vertical: create("resize_vertical", quads + recordSource + verticalSource),
-    blend: create("blend", quads + blendSource),
-    hue: create("shift hue", quads + hueSource),
+    blend: create("blend", quads + changeSource + blendSource),
+    hue: create("shift hue", quads + changeSource + hueSource),
     blurRows: create("blur along rows", blurSource),
     blurColumns: create("blur along columns", blurSource, { VERTICAL: 1 }),
   };

@@ -1,5 +1,5 @@
-// One blend of the colour jitter, in place: brightness, saturation, contrast, or grayscale, which is a blend with nothing of
-// the picture left. An invocation makes four pixels.
+// One blend of the colour jitter: brightness, saturation, contrast, or grayscale, which is a blend with nothing of the picture
+// left.
 
 struct BlendRecord {
   factor: f32,
@@ -25,29 +25,16 @@ fn blend(degenerate: vec4<f32>, channel: vec4<f32>, factor: f32, zero: u32) -> v
   return clamp(trunc(degenerate + rounded), vec4<f32>(0.0), vec4<f32>(255.0));
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-  let i = group.x * WORKGROUP + local;
-  let y = i / ROW_QUADS;
-  let row_quad = i % ROW_QUADS;
-  if (y >= HEIGHT) {
-    return;
-  }
-  let factor = records[group.y].factor;
-  let degenerate = records[group.y].degenerate;
-  let view = records[group.y].view;
-  let zero = records[group.y].zero;
-  let quad = unpack_quad(load_quad(view, y, row_quad));
+fn change(record: u32, quad: Quad) -> Quad {
+  let factor = records[record].factor;
+  let degenerate = records[record].degenerate;
+  let zero = records[record].zero;
   // int(mean + 0.5), as ImageEnhance.Contrast rounds it
-  let mean = f32((2u * atomicLoad(&luma_sums[view]) + PIXELS) / (2u * PIXELS));
+  let mean = f32((2u * atomicLoad(&luma_sums[records[record].view]) + PIXELS) / (2u * PIXELS));
   let level = select(select(vec4<f32>(mean), luma(quad), degenerate == LUMA), vec4<f32>(), degenerate == BLACK);
-  let blended = Quad(
+  return Quad(
     blend(level, quad.r, factor, zero),
     blend(level, quad.g, factor, zero),
     blend(level, quad.b, factor, zero),
   );
-  store_quad(view, y, row_quad, pack_quad(blended));
-  if (records[group.y].wants_mean == 1u) {
-    add_luma(view, row_quad, blended);
-  }
 }

@@ -1,4 +1,4 @@
-// The hue shift of the colour jitter, in place. An invocation makes four pixels.
+// The hue shift of the colour jitter.
 
 struct HueRecord {
   // Added to the 8-bit hue modulo 256. (A shift of 0 changes colours too: HSV rounds them.)
@@ -85,18 +85,6 @@ fn shift_hue(quad: Quad, shift: u32) -> Quad {
   );
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-  let i = group.x * WORKGROUP + local;
-  let y = i / ROW_QUADS;
-  let row_quad = i % ROW_QUADS;
-  if (y >= HEIGHT) {
-    return;
-  }
-  let view = records[group.y].view;
-  let shifted = shift_hue(unpack_quad(load_quad(view, y, row_quad)), records[group.y].shift);
-  store_quad(view, y, row_quad, pack_quad(shifted));
-  if (records[group.y].wants_mean == 1u) {
-    add_luma(view, row_quad, shifted);
-  }
+fn change(record: u32, quad: Quad) -> Quad {
+  return shift_hue(quad, records[record].shift);
 }

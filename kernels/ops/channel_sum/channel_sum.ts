@@ -1,7 +1,7 @@
 /** Sum over every dimension but the channels: the gradient of a bias. */
 import { type Op, paddedCount, padTo4 } from "../../graph.ts";
 import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
-import { sumPartials } from "../sum_partials/sum_partials.ts";
+import { sumInParts, sumPartials } from "../sum_partials/sum_partials.ts";
 import wgsl from "./channel_sum.wgsl" with { type: "text" };
 
 /**
@@ -24,24 +24,20 @@ export const channelSum: Op<Record<never, never>> = {
 
   lower(lowering, node) {
     const [x] = node.inputs;
-    const channels = x.shape.at(-1)!;
-    const quads = padTo4(channels) / 4;
+    const [sum] = node.outputs;
+    const quads = padTo4(x.shape.at(-1)!) / 4;
     const rows = paddedCount(x) / (quads * 4);
     if (!lowering.target.isSoftware && rows <= MOST_ROWS_AT_ONCE) {
-      sumPartials(lowering, x, rows, node.outputs[0]); // every row is a part
-      return;
+      return sumPartials(lowering, x, rows, sum); // every row is a part
     }
     const { perChunk, chunks } = chunkRows(rows);
-    const result = chunks === 1
-      ? node.outputs[0]
-      : lowering.scratch({ shape: [chunks, channels] }, "partial sums");
-    lowering.dispatch({
-      label: "channel_sum",
-      source: LINEAR_MAIN + wgsl,
-      bindings: [x, result],
-      uniforms: uniforms(rows, quads, perChunk, chunks),
-      workgroups: linearWorkgroups(chunks * quads, LINEAR_SIZE),
-    });
-    if (chunks > 1) sumPartials(lowering, result, chunks, node.outputs[0]);
+    sumInParts(lowering, chunks, sum, "partial sums", (sums) =>
+      lowering.dispatch({
+        label: "channel_sum",
+        source: LINEAR_MAIN + wgsl,
+        bindings: [x, sums],
+        uniforms: uniforms(rows, quads, perChunk, chunks),
+        workgroups: linearWorkgroups(chunks * quads, LINEAR_SIZE),
+      }));
   },
 };

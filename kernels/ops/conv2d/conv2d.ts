@@ -15,7 +15,6 @@ import {
 } from "../../graph.ts";
 import { type Activation, epilogueGradient } from "../activation/activation.ts";
 import { channelSum } from "../channel_sum/channel_sum.ts";
-import { sumPartials } from "../sum_partials/sum_partials.ts";
 import {
   type Epilogue,
   forwardSource,
@@ -38,6 +37,7 @@ import {
   stagedInputGradientSource,
   stagedWeightGradientSource,
 } from "./staged_generator.ts";
+import { sumInParts } from "../sum_partials/sum_partials.ts";
 import { sumSplits } from "./sum_splits.ts";
 import type { Tile } from "../../tuning/tuning.ts";
 import { chooseTile } from "./tile.ts";
@@ -221,18 +221,15 @@ export const conv2dWeightGradient: Op<Conv2dGradientAttributes> = {
       1,
       Math.min(wanted, most, Math.floor(lowering.target.maxWorkgroupsPerDimension / products)),
     );
-    const result = splits === 1
-      ? node.outputs[0]
-      : lowering.scratch({ shape: [splits, ...attributes.like] }, "partial weight gradients");
-    lowering.dispatch({
-      label: `conv2d_weight_gradient ${g.kernelHeight}x${g.kernelWidth}`,
-      source: isStaged ? stagedWeightGradientSource(tile, isPointwise(g)) : weightGradientSource(tile),
-      bindings: [x, dy, result],
-      uniforms: geometryUniforms(g, isBatchInner, splits),
-      workgroups: [across, down, products * splits],
-      flops: productFlops(x, attributes.like, dy),
-    });
-    if (splits > 1) sumPartials(lowering, result, splits, node.outputs[0]);
+    sumInParts(lowering, splits, node.outputs[0], "partial weight gradients", (dw) =>
+      lowering.dispatch({
+        label: `conv2d_weight_gradient ${g.kernelHeight}x${g.kernelWidth}`,
+        source: isStaged ? stagedWeightGradientSource(tile, isPointwise(g)) : weightGradientSource(tile),
+        bindings: [x, dy, dw],
+        uniforms: geometryUniforms(g, isBatchInner, splits),
+        workgroups: [across, down, products * splits],
+        flops: productFlops(x, attributes.like, dy),
+      }));
   },
 };
 

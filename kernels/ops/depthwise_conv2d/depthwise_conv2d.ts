@@ -8,7 +8,7 @@ import { LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import { type Activation, epilogueGradient } from "../activation/activation.ts";
 import { channelSum } from "../channel_sum/channel_sum.ts";
 import { type ConvolutionAttributes, geometryAttributes, geometryOf } from "../conv2d/geometry.ts";
-import { sumPartials } from "../sum_partials/sum_partials.ts";
+import { sumInParts } from "../sum_partials/sum_partials.ts";
 import { forwardSource, inputGradientSource, weightGradientSource } from "./generator.ts";
 
 /** Attributes of {@linkcode depthwiseConv2d}. */
@@ -168,18 +168,20 @@ export const depthwiseConv2dWeightGradient: Op<DepthwiseGradientAttributes> = {
     const [invocations, most] = lowering.target.isSoftware ? [2048, 256] : [2 ** 17, 2048];
     const wanted = Math.ceil(invocations / (quads * kernelHeight));
     const chunks = Math.max(1, Math.min(wanted, Math.ceil(rows / 4), most));
-    const [dw] = node.outputs;
-    const result = chunks === 1
-      ? dw
-      : lowering.scratch({ shape: [chunks, ...like] }, "partial depthwise weight gradients");
-    lowering.dispatch({
-      label: `depthwise_conv2d_weight_gradient ${kernelHeight}x${kernelWidth}`,
-      source: weightGradientSource({ kernelHeight, kernelWidth, stride, strip }),
-      bindings: [x, dy, result],
-      uniforms: paramsOf(x.shape, dy.shape, attributes, Math.ceil(dy.shape[2] / strip), chunks),
-      workgroups: linearWorkgroups(chunks * kernelHeight * quads, LINEAR_SIZE),
-      flops: depthwiseFlops(like, dy),
-    });
-    if (chunks > 1) sumPartials(lowering, result, chunks, dw);
+    sumInParts(
+      lowering,
+      chunks,
+      node.outputs[0],
+      "partial depthwise weight gradients",
+      (dw) =>
+        lowering.dispatch({
+          label: `depthwise_conv2d_weight_gradient ${kernelHeight}x${kernelWidth}`,
+          source: weightGradientSource({ kernelHeight, kernelWidth, stride, strip }),
+          bindings: [x, dy, dw],
+          uniforms: paramsOf(x.shape, dy.shape, attributes, Math.ceil(dy.shape[2] / strip), chunks),
+          workgroups: linearWorkgroups(chunks * kernelHeight * quads, LINEAR_SIZE),
+          flops: depthwiseFlops(like, dy),
+        }),
+    );
   },
 };

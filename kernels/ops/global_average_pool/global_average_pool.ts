@@ -1,9 +1,9 @@
 /** Mean over all pixels of a picture. */
 import { expectShape, type Op, padTo4 } from "../../graph.ts";
 import { PIXEL_STRIPS, pixelStrips } from "../../pixel_strips.ts";
-import { cutImages, rowSums } from "../../row_sums.ts";
+import { cutImages, imageSums } from "../../row_sums.ts";
 import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, storage, uniforms } from "../../wgsl.ts";
-import { sumPartials } from "../sum_partials/sum_partials.ts";
+import { sumInParts } from "../sum_partials/sum_partials.ts";
 import wgsl from "./global_average_pool.wgsl" with { type: "text" };
 import gradientWgsl from "./global_average_pool_gradient.wgsl" with { type: "text" };
 
@@ -36,23 +36,17 @@ export const globalAveragePool: Op<Record<never, never>> = {
       return;
     }
     const parts = cutImages(n, pixels, quads);
-    const means = parts.ofImage === 1
-      ? y
-      : lowering.scratch({ shape: [parts.ofImage, ...y.shape] }, "partial means");
-    lowering.dispatch({
-      label: "global_average_pool",
-      ...rowSums(n * pixels, quads, parts, {
-        declarations: storage(1, "x") + storage(2, "y", "read_write"),
-        params: "images: u32, chunks: u32",
-        words: [n, parts.ofImage],
-        sums: ["sum"],
-        add: "sum += x[at];",
-        store: `let channels = part / p.chunks * p.quads + quad;
-    y[part % p.chunks * p.images * p.quads + channels] = sum / f32(p.per_part * p.chunks);`,
-      }),
-      bindings: [x, means],
-    });
-    if (parts.ofImage > 1) sumPartials(lowering, means, parts.ofImage, y);
+    sumInParts(lowering, parts.ofImage, y, "partial means", (means) =>
+      lowering.dispatch({
+        label: "global_average_pool",
+        ...imageSums(n, pixels, quads, parts, {
+          declarations: storage(1, "x") + storage(2, "y", "read_write"),
+          sums: ["sum"],
+          add: "sum += x[at];",
+          store: "y[sum_at] = sum / f32(p.per_part * p.of_image);",
+        }),
+        bindings: [x, means],
+      }));
   },
 };
 

@@ -1,10 +1,10 @@
 /** Scales the channels of each picture by factors of its own: the end of squeeze-and-excite (Hu et al. 2018). */
 import { expectShape, type Op, padTo4, type Tensor } from "../../graph.ts";
 import { PIXEL_STRIPS, pixelStrips } from "../../pixel_strips.ts";
-import { cutImages, rowSums } from "../../row_sums.ts";
+import { cutImages, imageSums } from "../../row_sums.ts";
 import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, storage, uniforms } from "../../wgsl.ts";
 import { type Activation, activationWgsl, keepsZero } from "../activation/activation.ts";
-import { sumPartials } from "../sum_partials/sum_partials.ts";
+import { sumInParts } from "../sum_partials/sum_partials.ts";
 import wgsl from "./scale_channels.wgsl" with { type: "text" };
 import gradientWgsl from "./scale_channels_gradient.wgsl" with { type: "text" };
 
@@ -77,34 +77,27 @@ const scaleChannelsGradient: Op<ScaleChannelsAttributes> = {
     const functions = activationWgsl(activation, { gate });
     const parts = cutImages(images, pixels, quads);
     const chunks = isSoftware ? Math.ceil(pixels / PIXELS_PER_CHUNK) : parts.ofImage;
-    const sums = chunks === 1
-      ? dscale
-      : lowering.scratch({ shape: [chunks, ...dscale.shape] }, "partial scale gradients");
-    lowering.dispatch({
-      label: "scale_channels_gradient",
-      ...isSoftware
-        ? {
-          source: LINEAR_MAIN + functions + gradientWgsl,
-          uniforms: uniforms(images, pixels, quads, Math.ceil(pixels / chunks), chunks),
-          workgroups: linearWorkgroups(chunks * images * quads, LINEAR_SIZE),
-        }
-        : rowSums(images * pixels, quads, parts, {
-          declarations: functions + GRADIENT_BINDINGS,
-          params: "images: u32, chunks: u32",
-          words: [images, chunks],
-          sums: ["sum"],
-          begin: `let channels = part / p.chunks * p.quads + quad;
-  let factor = gate(scale[channels]);`,
-          add: `let value = x[at];
+    sumInParts(lowering, chunks, dscale, "partial scale gradients", (sums) =>
+      lowering.dispatch({
+        label: "scale_channels_gradient",
+        ...isSoftware
+          ? {
+            source: LINEAR_MAIN + functions + gradientWgsl,
+            uniforms: uniforms(images, pixels, quads, Math.ceil(pixels / chunks), chunks),
+            workgroups: linearWorkgroups(chunks * images * quads, LINEAR_SIZE),
+          }
+          : imageSums(images, pixels, quads, parts, {
+            declarations: functions + GRADIENT_BINDINGS,
+            sums: ["sum"],
+            begin: "let factor = gate(scale[channels]);",
+            add: `let value = x[at];
       let dz = dy[at] * activation_slope(value * factor);
       if (own < p.quads) { dx[at] = dz * factor; }
       sum += dz * value;`,
-          store:
-            `dscale[part % p.chunks * p.images * p.quads + channels] = sum * gate_slope(scale[channels]);`,
-        }),
-      bindings: [...node.inputs, dx, sums],
-    });
-    if (chunks > 1) sumPartials(lowering, sums, chunks, dscale);
+            store: "dscale[sum_at] = sum * gate_slope(scale[channels]);",
+          }),
+        bindings: [...node.inputs, dx, sums],
+      }));
   },
 };
 

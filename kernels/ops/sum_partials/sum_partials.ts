@@ -18,6 +18,25 @@ export function sumPartials(lowering: Lowering, parts: Tensor, count: number, re
   });
 }
 
+/**
+ * A sum in `count` parts: `write` gives where they go, one after the other and each like the result, and they are added
+ * behind it. A sum in one part goes into the result itself.
+ *
+ * @param label of the parts
+ */
+export function sumInParts(
+  lowering: Lowering,
+  count: number,
+  result: Tensor,
+  label: string,
+  write: (parts: Tensor) => void,
+): void {
+  if (count === 1) return write(result);
+  const parts = lowering.scratch({ shape: [count, ...result.shape] }, label);
+  write(parts);
+  sumPartials(lowering, parts, count, result);
+}
+
 /** What surrounds the sum of {@linkcode sumKernel}. */
 export interface SumText {
   /** Members of the uniform block `p` behind `quads` and `parts`. */
