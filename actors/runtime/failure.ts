@@ -105,8 +105,15 @@ export class StartTimeout extends Error {
   }
 }
 
-/** Makes plain data of anything that was thrown. */
-export function describeFailure(error: unknown): Failure {
+/** Causes of causes that are looked at: an error may be among its own. */
+const MAX_CAUSES = 16;
+
+/**
+ * Makes plain data of anything that was thrown.
+ *
+ * @param causes how many causes it may have
+ */
+export function describeFailure(error: unknown, causes = MAX_CAUSES): Failure {
   if (!(error instanceof Error)) {
     return { name: "Error", message: `${String(error)} was thrown, which is no Error`, isUserError: false };
   }
@@ -115,7 +122,7 @@ export function describeFailure(error: unknown): Failure {
     message: error.message,
     stack: error.stack,
     isUserError: error instanceof UserError,
-    cause: error.cause === undefined ? undefined : describeFailure(error.cause),
+    cause: error.cause === undefined || causes === 0 ? undefined : describeFailure(error.cause, causes - 1),
   };
 }
 
@@ -132,7 +139,8 @@ export function restoreError(failure: Failure): Error {
 
 /** Who is to blame: an actor that fails because another one crashed is not. */
 export function blame(actor: string, error: unknown): Crash {
-  for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {
+  let cause = error;
+  for (let depth = 0; cause instanceof Error && depth <= MAX_CAUSES; depth++, cause = cause.cause) {
     if (cause instanceof ActorCrash) return { actor: cause.actor, failure: cause.failure };
   }
   return { actor, failure: describeFailure(error) };

@@ -3,7 +3,7 @@
 import type { Protocol } from "./actor.ts";
 import { ActorCrash, ActorStopped, type Crash, describeFailure, StartTimeout } from "./failure.ts";
 import { within } from "./host.ts";
-import { ActorRef, type Endpoint, Link } from "./ref.ts";
+import { ActorRef, type Endpoint, Link, loseLife } from "./ref.ts";
 import type { ActorStats } from "./stats.ts";
 import type { TraceSpan } from "./trace.ts";
 import { pack } from "./transfer.ts";
@@ -15,6 +15,8 @@ const HOOKS_MS = 2000;
 /** What an actor is spawned with. */
 export interface ActorSettings {
   name: string;
+  /** See `Endpoint`. */
+  life: number;
   url: string;
   config: unknown;
   credits: number;
@@ -44,6 +46,7 @@ export class Actor<P extends Protocol<P>> {
   readonly ref: ActorRef<P>;
   /** Resolves when the actor has started. Rejects if it ends before that; the system then knows why already. */
   readonly ready: Promise<void>;
+  readonly #life: number;
   readonly #worker: Worker;
   readonly #endpoint: Endpoint;
   readonly #events: ActorEvents;
@@ -60,9 +63,10 @@ export class Actor<P extends Protocol<P>> {
 
   /** Actors come from `ActorSystem.spawn()`. */
   constructor(settings: ActorSettings, endpoint: Endpoint, events: ActorEvents) {
-    const { name, url, config, credits, startTimeoutMs, graceMs, imports, traces } = settings;
+    const { name, life, url, config, credits, startTimeoutMs, graceMs, imports, traces } = settings;
     const { transfer, ...parcel } = pack(`configuration of actor "${name}"`, config, []);
     this.name = name;
+    this.#life = life;
     this.#endpoint = endpoint;
     this.#events = events;
     this.#graceMs = graceMs;
@@ -82,11 +86,27 @@ export class Actor<P extends Protocol<P>> {
     }, startTimeoutMs);
 
     const { port1, port2 } = new MessageChannel();
-    this.#post({ kind: "start", name, url, config: parcel, credits, graceMs, imports, traces, port: port2 }, [
-      ...transfer,
-      port2,
-    ]);
-    this.ref = new ActorRef(new Link({ actor: name, port: port1 }, endpoint));
+    const start: Control = {
+      kind: "start",
+      name,
+      life,
+      url,
+      config: parcel,
+      credits,
+      graceMs,
+      imports,
+      traces,
+      port: port2,
+    };
+    try {
+      this.#post(start, [...transfer, port2]);
+    } catch (error) { // something in the configuration cannot be sent
+      clearTimeout(this.#startTimer);
+      this.#worker.terminate();
+      port1.close();
+      throw error;
+    }
+    this.ref = new ActorRef(new Link({ actor: name, life, port: port1 }, endpoint));
   }
 
   /**
@@ -126,6 +146,11 @@ export class Actor<P extends Protocol<P>> {
     if (this.#hasEnded) return;
     this.#worker.terminate();
     this.#die(new Error("its Worker was killed"));
+  }
+
+  /** Tells it that another actor's life is over. */
+  hearOfEnd(actor: string, life: number): void {
+    if (!this.#hasEnded) this.#post({ kind: "ended", actor, life });
   }
 
   /** How it spends its time, and what is in flight. Answered between the awaits of its handlers. */
@@ -189,7 +214,7 @@ export class Actor<P extends Protocol<P>> {
     this.#drained.reject(reason);
     for (const { reject } of this.#stats.values()) reject(reason);
     this.#stats.clear();
-    for (const link of this.#endpoint.links) if (link.actor === this.name) link.lose(reason);
+    loseLife(this.#endpoint, this.#life, reason);
     this.#events.onEnd(wasTerminated);
     this.#ended.resolve();
   }

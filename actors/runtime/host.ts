@@ -3,9 +3,12 @@
 import type { ActorContext, ActorDefinition, Behaviour } from "./actor.ts";
 import { ActorCrash, ActorStopped, blame, type Crash, describeFailure, type Failure } from "./failure.ts";
 import { Mailbox } from "./mailbox.ts";
-import { ActorRef, type Endpoint, Link, waitAt } from "./ref.ts";
+import { ActorRef, type Endpoint, Link, loseLife, waitAt } from "./ref.ts";
 import { type ActorStats, Meter } from "./stats.ts";
 import { Tracer, type TraceSpan } from "./trace.ts";
+
+/** What an actor said before its end comes another way than the news of it. */
+const LAST_WORDS_MS = 1000;
 
 /** Runs an actor on the thread it is made on. */
 export class ActorHost {
@@ -30,13 +33,19 @@ export class ActorHost {
    * @param onTrace is given what the actor did, now and then and at its end; nothing is traced without it
    */
   constructor(
-    name: string,
-    credits: number,
+    { name, life, credits }: { name: string; life: number; credits: number },
     onCrash: (crash: Crash) => void,
     onTrace?: (spans: TraceSpan[]) => void,
   ) {
     const tracer = onTrace && new Tracer(onTrace);
-    const endpoint: Endpoint = { name, meter: new Meter(), tracer, links: new Set() };
+    const endpoint: Endpoint = {
+      name,
+      life,
+      meter: new Meter(),
+      tracer,
+      links: new Set(),
+      ended: new Map(),
+    };
     const signal = this.#abort.signal;
     // deno-lint-ignore no-explicit-any -- of whatever protocol
     let self: ActorRef<any> | undefined;
@@ -71,7 +80,17 @@ export class ActorHost {
   connect(endpoint: Endpoint = this.endpoint): ActorRef<any> {
     const { port1, port2 } = new MessageChannel();
     this.mailbox.connect(port2);
-    return new ActorRef(new Link({ actor: this.endpoint.name, port: port1 }, endpoint));
+    const { name: actor, life } = this.endpoint;
+    return new ActorRef(new Link({ actor, life, port: port1 }, endpoint));
+  }
+
+  /**
+   * Another actor's life is over. Whoever had a link to it was told so by itself, but for one that was being handed over at
+   * that moment.
+   */
+  hearOfEnd(actor: string, life: number): void {
+    const timer = setTimeout(() => loseLife(this.endpoint, life, new ActorStopped(actor)), LAST_WORDS_MS);
+    Deno.unrefTimer(timer);
   }
 
   /** Starts the actor and opens its mailbox; returns whether it is ready. */

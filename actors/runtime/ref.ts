@@ -92,10 +92,20 @@ export class ActorRef<P extends Protocol<P>> {
 /** What the links of one thread's actor have in common. */
 export interface Endpoint {
   readonly name: string;
+  /** Number of this life of the actor: one that is started again has another. */
+  readonly life: number;
   readonly meter: Meter;
   /** Where all is to be traced. */
   readonly tracer?: Tracer;
   readonly links: Set<Link>;
+  /** Lives that are known to be over, and what a link to them rejects with. */
+  readonly ended: Map<number, Error>;
+}
+
+/** A life is over: its links are lost, those too that are on their way here. */
+export function loseLife({ links, ended }: Endpoint, life: number, reason: Error): void {
+  ended.set(life, reason);
+  for (const link of links) if (link.life === life) link.lose(reason);
 }
 
 /** Awaits what another actor will bring about; the time counts as waiting. */
@@ -123,6 +133,8 @@ interface Pending {
 /** The sender's end of one MessagePort pair. */
 export class Link {
   readonly actor: string;
+  /** Of the actor. */
+  readonly life: number;
   readonly #port: MessagePort;
   readonly #endpoint: Endpoint;
   #credits = 0;
@@ -136,13 +148,16 @@ export class Link {
   /** Why nothing at all can be sent any more. */
   #gone?: Error;
 
-  constructor({ actor, port }: Shared, endpoint: Endpoint) {
+  constructor({ actor, life, port }: Shared, endpoint: Endpoint) {
     this.actor = actor;
+    this.life = life;
     this.#port = port;
     this.#endpoint = endpoint;
     endpoint.links.add(this);
     port.onmessage = (event: MessageEvent<Response>) => this.#receive(event.data);
     this.#post({ kind: "hello", from: endpoint.name });
+    const reason = endpoint.ended.get(life);
+    if (reason !== undefined) this.lose(reason);
   }
 
   tell(name: string, payload: unknown, transfer?: Transferable[]): Promise<void> {
@@ -185,7 +200,7 @@ export class Link {
     if (this.#gone !== undefined) throw this.#gone;
     const { port1, port2 } = new MessageChannel();
     this.#post({ kind: "connect", port: port2 }, [port2]);
-    return { actor: this.actor, port: port1 };
+    return { actor: this.actor, life: this.life, port: port1 };
   }
 
   /** Ends the link from this side. */

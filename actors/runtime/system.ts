@@ -32,6 +32,9 @@ export interface SpawnOptions {
   startTimeoutMs?: number;
 }
 
+/** Lives begun on this thread. */
+let lives = 0;
+
 /** Owns named actors, and answers for them. */
 export class ActorSystem {
   /**
@@ -104,9 +107,11 @@ export class ActorSystem {
     { credits = DEFAULT_CREDITS, startTimeoutMs = 300_000 }: SpawnOptions = {},
   ): Actor<ProtocolOf<D>> {
     this.#checkName(name);
+    const life = ++lives;
     const actor = new Actor<ProtocolOf<D>>(
       {
         name,
+        life,
         url: String(url),
         config,
         credits,
@@ -121,6 +126,11 @@ export class ActorSystem {
         onTrace: (spans) => this.#onTrace?.(name, spans),
         onEnd: (wasTerminated) => {
           this.#actors.delete(name);
+          if (this.#stopping === undefined) {
+            for (const other of [...this.#actors.values(), ...this.#listeners.values()]) {
+              other.hearOfEnd(name, life);
+            }
+          }
           if (!wasTerminated) return;
           this.#terminated.push(name);
           // Nobody told those that wait for it. Where everything stops anyway, they wait no longer.
@@ -240,8 +250,7 @@ export class ActorSystem {
   #host(name: string, credits = 0): ActorHost {
     const onTrace = this.#onTrace;
     return new ActorHost(
-      name,
-      credits,
+      { name, life: ++lives, credits },
       (crash) => this.#onCrash(name, crash),
       onTrace && ((spans) => onTrace(name, spans)),
     );

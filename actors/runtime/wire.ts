@@ -41,6 +41,7 @@ export type Control =
   | {
     kind: "start";
     name: string;
+    life: number;
     url: string;
     config: Parcel;
     credits: number;
@@ -53,6 +54,8 @@ export type Control =
   | { kind: "drain" }
   | { kind: "stop" }
   | { kind: "fail"; failure: Failure }
+  /** Another actor has ended. */
+  | { kind: "ended"; actor: string; life: number }
   | { kind: "stats"; id: number };
 
 /** From an actor's Worker to the system. */

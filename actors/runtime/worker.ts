@@ -28,15 +28,14 @@ async function end(crash?: Crash): Promise<void> {
 }
 
 async function start(
-  { name, url, config, credits, imports, traces, port }: Control & { kind: "start" },
+  { name, life, url, config, credits, imports, traces, port }: Control & { kind: "start" },
 ): Promise<void> {
   const onCrash = (crash: Crash) => {
     report({ kind: "crashed", crash });
     end(crash);
   };
   host = new ActorHost(
-    name,
-    credits,
+    { name, life, credits },
     onCrash,
     traces ? (spans) => report({ kind: "spans", spans }) : undefined,
   );
@@ -71,6 +70,9 @@ scope.onmessage = (event: MessageEvent<Control>) => {
       break;
     case "fail":
       host.fail(restoreError(control.failure));
+      break;
+    case "ended":
+      host.hearOfEnd(control.actor, control.life);
       break;
     case "stats":
       report({ kind: "stats", id: control.id, stats: host.stats() });

@@ -43,6 +43,14 @@ Deno.test("blame() names the actor whose crash made another one fail", () => {
   assertEquals(blame("augmenter", new Error("own")).actor, "augmenter");
 });
 
+Deno.test("an error that is its own cause is described and blamed", () => {
+  const error = new Error("round and round");
+  error.cause = new Error("and round", { cause: error });
+  const crash = blame("augmenter", error);
+  assertEquals([crash.actor, crash.failure.message], ["augmenter", "round and round"]);
+  assert(!isCausedByStop(crash.failure));
+});
+
 Deno.test("isCausedByStop() looks through the causes", () => {
   const error = new Error("could not send", { cause: new ActorStopped("teacher") });
   assert(isCausedByStop(describeFailure(error)));

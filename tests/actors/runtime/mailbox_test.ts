@@ -10,7 +10,7 @@ type Notes = { note: Message<number> };
 /** An actor on this thread, and a port to it that speaks the wire's language. */
 async function openMailbox() {
   const notes: number[] = [];
-  const host = new ActorHost("notes", 2, (crash) => {
+  const host = new ActorHost({ name: "notes", life: 1, credits: 2 }, (crash) => {
     throw new Error(crash.failure.message);
   });
   const definition = defineActor<Notes>(() => ({ handlers: { note: (value) => void notes.push(value) } }));

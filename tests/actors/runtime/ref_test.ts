@@ -1,5 +1,12 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { type ActorRef, ActorStopped, AskTimeout, type Message } from "../../../actors/runtime/mod.ts";
+import {
+  ActorCrash,
+  type ActorRef,
+  ActorStopped,
+  type ActorSystem,
+  AskTimeout,
+  type Message,
+} from "../../../actors/runtime/mod.ts";
 import type probe from "./fixtures/probe.ts";
 import type { Probe } from "./fixtures/probe.ts";
 import type source from "./fixtures/ring.ts";
@@ -233,3 +240,34 @@ Deno.test("ActorRef takes what its protocol says, or does not compile", () => {
 function bind<T extends { stats(): unknown; ref: unknown }>(actor: T): { ref: T["ref"]; stats: T["stats"] } {
   return { ref: actor.ref, stats: actor.stats.bind(actor) };
 }
+
+Deno.test("ActorRef that is handed over while its actor ends rejects, on the main thread and in a Worker", async () => {
+  const spawnReady = async (system: ActorSystem, name: string) => {
+    const actor = system.spawn<typeof probe>(name, fixture("probe.ts"), {});
+    await actor.ready;
+    return actor;
+  };
+  const crash = await assertRejects(() =>
+    withSystem(async (system) => {
+      const received = Promise.withResolvers<ActorRef<Probe>>();
+      type Receiver = { take: Message<ActorRef<Probe>> };
+      const receiver = system.listen<Receiver>("receiver", { take: (ref) => received.resolve(ref) });
+      // The new link's port is on its way to the actor when that closes the link that it comes by.
+      const first = await spawnReady(system, "first");
+      const firstStopped = first.stop();
+      await receiver.tell("take", first.ref);
+      const here = await received.promise;
+      await assertRejects(() => here.ask("notes", undefined, { timeoutMs: Infinity }), ActorStopped);
+      await firstStopped;
+
+      const sender = await spawnReady(system, "sender");
+      const second = await spawnReady(system, "second");
+      const stopped = second.stop();
+      await Promise.all([
+        stopped,
+        sender.ref.ask("sendNotes", { to: second.ref, count: 10 }, { timeoutMs: Infinity }),
+      ]);
+    }), ActorCrash);
+  assertEquals(crash.actor, "sender");
+  assertStringIncludes(crash.message, 'ActorStopped: actor "second" has stopped and takes no more messages');
+});
