@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { tuneAdapter } from "../actors/adapter_tuning.ts";
 import type { DistillOptions } from "../actors/options.ts";
 import { replaceTextFile } from "../data/replace_file.ts";
+import { describeAdapter } from "../kernels/gpu.ts";
 import { formatTuning, parseTuning, type Tuning } from "../kernels/tuning/tuning.ts";
 import type { RunConsole } from "./run_console.ts";
 
@@ -10,14 +11,14 @@ import type { RunConsole } from "./run_console.ts";
 const FILE = "tuning.json";
 
 /**
- * The table that a run begins with: of the run that it goes on with, so that the bits stay the same; else the adapter's,
- * which is measured where nothing is known of it. It is kept in the output folder.
+ * The table that a run begins with: of the run that it goes on with, so that the bits stay the same, where that ran on this
+ * adapter; else the adapter's, which is measured where nothing is known of it. It is kept in the output folder.
  */
 export async function findTuning(
   { resume, output }: Pick<DistillOptions, "resume" | "output">,
   shown: Pick<RunConsole, "say" | "warn">,
 ): Promise<Tuning> {
-  const earlier = resume === null ? undefined : await readIfThere(join(dirname(resume), FILE));
+  const earlier = resume === null ? undefined : await earlierTuning(join(dirname(resume), FILE), shown);
   let isAnnounced = false;
   const tuning = earlier ?? await tuneAdapter({
     onProgress() {
@@ -31,6 +32,19 @@ export async function findTuning(
   });
   await replaceTextFile(join(output, FILE), formatTuning(tuning));
   return tuning;
+}
+
+/** The table of the run that is gone on with; `undefined` where it has none, or one of another adapter. */
+async function earlierTuning(path: string, { warn }: Pick<RunConsole, "warn">): Promise<Tuning | undefined> {
+  const earlier = await readIfThere(path);
+  if (earlier?.adapter === undefined) return earlier;
+  const { name } = await describeAdapter();
+  if (earlier.adapter === name) return earlier;
+  warn(
+    `${path} was measured on ${earlier.adapter}, and this is ${name}: kernels are chosen anew, and the last bits differ ` +
+      "from those that the run would have had there",
+  );
+  return undefined;
 }
 
 async function readIfThere(path: string): Promise<Tuning | undefined> {

@@ -176,9 +176,7 @@ function lowerNode(target: Target, node: Node, step: number): { dispatches: Disp
     target,
     dispatch(written) {
       const dispatch = foldWorkgroups(readAndWriteHalf(written), target.maxWorkgroupsPerDimension);
-      dispatches.push(
-        target.isSoftware ? readThroughTextures(target, dispatch) : dispatch,
-      );
+      dispatches.push(readThroughTextures(target, dispatch));
     },
     scratch(type: TensorType, label: string) {
       const tensor: Tensor = {

@@ -22,6 +22,11 @@ export function fitsTexture(target: Target, tensor: Tensor): boolean {
   return tensor.dtype === "f32" && texels <= TEXTURE_WIDTH * target.maxTextureDimension2D;
 }
 
+/** Whether a kernel that is no product should read a tensor from a copy in a texture, by how many loads it does. */
+export function isTextureWorthwhile({ isSoftware, tuning }: Target, loads: number): boolean {
+  return isSoftware && loads >= (tuning.textureFromLoads ?? Infinity);
+}
+
 /** WGSL expression of texel `index` (a `u32` expression) of the texture `name`. */
 function texelAt(name: string, index: string): string {
   const shift = Math.log2(TEXTURE_WIDTH);
@@ -51,9 +56,8 @@ function lanesOf(source: string): number {
  * indexes it in the WGSL is rewritten. Products read their operands again and again, so that it always does, or never.
  */
 export function readThroughTextures(target: Target, dispatch: Dispatch): Dispatch {
-  const { productTextures, textureFromLoads } = target.tuning;
   const isProduct = dispatch.flops !== undefined;
-  if (isProduct && !productTextures) return dispatch;
+  if (!target.isSoftware || (isProduct && !target.tuning.productTextures)) return dispatch;
   const bindings = [...dispatch.bindings];
   let { source } = dispatch;
   let count = 0;
@@ -64,7 +68,7 @@ export function readThroughTextures(target: Target, dispatch: Dispatch): Dispatc
     if (count === target.maxStorageTexturesPerShaderStage) break;
     // Every invocation reads some of it, and all of it is read.
     const loads = Math.max(invocations, byteLength(tensor) / TEXEL_BYTES);
-    if (!isProduct && loads < (textureFromLoads ?? Infinity)) continue;
+    if (!isProduct && !isTextureWorthwhile(target, loads)) continue;
     count++;
     bindings[Number(binding) - 1] = { texture: tensor };
     source = rewriteUses(source, name, (index) => texelAt(name, index)).replace(

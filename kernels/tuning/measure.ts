@@ -123,7 +123,7 @@ export async function measureTuning(
     weightGradient: tilesOf("weightGradient"),
   };
   const textureFromLoads = isSoftware ? await counted(measureTextureFromLoads(gpu)) : null;
-  return { family, tiles, productTextures, textureFromLoads };
+  return { adapter: gpu.adapter.name, family, tiles, productTextures, textureFromLoads };
 }
 
 /** A product by one tile, warmed up. */
@@ -178,11 +178,11 @@ async function timeProduct(program: Program): Promise<number> {
 /** Whether the product by the largest tile runs faster with its operands in textures. */
 async function areTexturesFaster(gpu: Gpu): Promise<boolean> {
   const tile = { rows: 16, columns: 16, lanesAcross: gpu.target.vectorLanes, lanesDown: 1 };
-  const [textures, buffers] = [true, false].map((productTextures) =>
-    compileProduct(gpu, "forward", { family: "direct", productTextures }, tile)
-  );
-  using withTextures = await textures;
-  using withBuffers = await buffers;
+  // One after the other: the errors of two that compile at once could not be told apart.
+  const compile = (productTextures: boolean) =>
+    compileProduct(gpu, "forward", { family: "direct", productTextures }, tile);
+  using withTextures = await compile(true);
+  using withBuffers = await compile(false);
   let [fromTextures, fromBuffers] = [Infinity, Infinity];
   for (let round = 0; round < ROUNDS; round++) {
     fromTextures = Math.min(fromTextures, await timeProduct(withTextures));

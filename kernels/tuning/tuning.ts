@@ -33,6 +33,8 @@ export interface TileChoice extends Tile {
 
 /** What was measured on a device. */
 export interface Tuning {
+  /** Name of the adapter that it was measured on; left out where it is what is usual of a kind. */
+  adapter?: string;
   /** The kernels that products run with. */
   family: ProductFamily;
   /** The tiles that a product may be cut into. */
@@ -166,7 +168,10 @@ export function parseTuning(text: string, path: string): Tuning {
     const tiles = value?.tiles?.[kind];
     return Array.isArray(tiles) && tiles.length > 0 && tiles.every(isTile);
   };
-  const { family, productTextures, textureFromLoads } = value ?? {};
+  const { adapter, family, productTextures, textureFromLoads } = value ?? {};
+  if (!["string", "undefined"].includes(typeof adapter)) {
+    throw fail(`expected the name of an adapter, found ${JSON.stringify(adapter)}`);
+  }
   if (!["staged", "direct"].includes(String(family))) {
     throw fail(`expected a family of kernels (staged or direct), found ${JSON.stringify(family)}`);
   }

@@ -1,6 +1,6 @@
 /** Stochastic gradient descent with momentum and weight decay, as `torch.optim.SGD`, over a whole arena at once. */
 import { expectShape, type Op, paddedCount } from "../../graph.ts";
-import { fitsTexture } from "../../texture_operand.ts";
+import { fitsTexture, isTextureWorthwhile } from "../../texture_operand.ts";
 import { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, storage, uniforms } from "../../wgsl.ts";
 import wgsl from "./sgd.wgsl" with { type: "text" };
 
@@ -40,8 +40,7 @@ export const sgd: Op<SgdAttributes> = {
     const [weights, , velocity, , lossScale] = node.inputs;
     const quads = paddedCount(weights) / 4;
     // A buffer that is written cannot be bound for reading too, but a copy of it can.
-    const isCopied = quads >= (lowering.target.tuning.textureFromLoads ?? Infinity) &&
-      fitsTexture(lowering.target, weights);
+    const isCopied = isTextureWorthwhile(lowering.target, quads) && fitsTexture(lowering.target, weights);
     const bindings = isCopied ? [...node.inputs, weights, velocity] : node.inputs;
     const copies = node.inputs.length + 1;
     lowering.dispatch({

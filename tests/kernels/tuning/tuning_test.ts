@@ -11,6 +11,7 @@ Deno.test("parseTuning() reads what was written, and says what is wrong with a f
   const { tiles } = SOFTWARE_TUNING;
   const broken: [unknown, string][] = [
     [null, "expected a family of kernels (staged or direct), found undefined"],
+    [{ ...SOFTWARE_TUNING, adapter: 1 }, "expected the name of an adapter, found 1"],
     [{ ...SOFTWARE_TUNING, family: "fast" }, 'found "fast"'],
     [
       { ...SOFTWARE_TUNING, productTextures: 1 },
