@@ -50,15 +50,14 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
     };
     const stopped = AbortSignal.any([this.#abort.signal, ...signal === undefined ? [] : [signal]]);
     // In a moment, so that who begins to listen at once hears all.
+    // An error that nobody waits for, here or in a loop over the events, is an unhandled rejection as any other.
     this.result = Promise.resolve().then(() => {
       stopped.throwIfAborted();
       return work(tell, stopped);
-    });
-    const end = () => {
+    }).finally(() => {
       this.#hasEnded = true;
       for (const { wake } of this.#listeners) wake();
-    };
-    this.result.then(end, end);
+    });
   }
 
   /** The events from now on as a stream; cancelling it does not end the run. */
@@ -70,6 +69,7 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
   [Symbol.asyncIterator](): AsyncGenerator<Event, void> {
     const listener: Listener<Event> = { events: [], wake() {} };
     this.#listeners.add(listener);
+    this.result.catch(() => {}); // the loop ends with its error, when it has taken what was told before
     return this.#listen(listener);
   }
 

@@ -209,7 +209,8 @@ async function main(): Promise<void> {
   let report: string | undefined;
   try {
     if (command.tune) options.tuning = await findTuning(options, shown);
-    const run = distill(options, {
+    // Where what it tells cannot be written, it is stopped, and saves what it has.
+    await using run = distill(options, {
       signal: interrupt.signal,
       profile: command.profile,
       trace: command.traceActors,

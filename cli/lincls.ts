@@ -166,7 +166,8 @@ async function main(): Promise<void> {
   let report: string | undefined;
   try {
     if (command.tune) options.tuning = await findTuning(options, shown);
-    const run = linearProbe(options, { signal: interrupt.signal, lock: folder.lock });
+    // Where what it tells cannot be written, it is stopped, and saves what it has.
+    await using run = linearProbe(options, { signal: interrupt.signal, lock: folder.lock });
     for await (const event of run) take(event);
     result = await run.result;
     end = { status: "finished", results: figuresOf(result, (performance.now() - started) / 1000) };

@@ -135,13 +135,15 @@ export class RunRecorder {
     // An evaluation that was asked for later may have come first.
     if (name === "student" && step < this.#surveyedStep) return;
     if (name === "student") this.#surveyedStep = step;
-    this.#insight(name, {
-      step,
-      k,
-      neighbours: [...neighbours],
-      similarities: rounded(similarities),
-      pca: rounded(pca),
-      umap: umap && rounded(umap),
+    this.#later("a survey", () => {
+      this.#insight(name, {
+        step,
+        k,
+        neighbours: [...neighbours],
+        similarities: rounded(similarities),
+        pca: rounded(pca),
+        umap: umap && rounded(umap),
+      });
     });
   }
 
@@ -178,7 +180,7 @@ export class RunRecorder {
     this.#folder.writeRecord(`insight/${name}.json`, record);
   }
 
-  #later(what: string, work: () => Promise<void>): void {
+  #later(what: string, work: () => void | Promise<void>): void {
     this.#work = this.#work.then(work).catch((error) =>
       this.#options.onProblem(`${what} could not be recorded: ${error.message}`)
     );

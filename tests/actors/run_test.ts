@@ -78,3 +78,18 @@ Deno.test("Run is ended by its signal, before it began too", async () => {
   controller.abort(new Error("time is up"));
   await assertRejects(() => run.result, Error, "time is up");
 });
+
+Deno.test("Run keeps no error from a program that neither waits for it nor listens", async () => {
+  const unhandled = Promise.withResolvers<unknown>();
+  const listener = (event: PromiseRejectionEvent) => {
+    event.preventDefault();
+    unhandled.resolve(event.reason);
+  };
+  addEventListener("unhandledrejection", listener);
+  try {
+    countToThree(new Error("no four"));
+    assertEquals((await unhandled.promise as Error).message, "no four");
+  } finally {
+    removeEventListener("unhandledrejection", listener);
+  }
+});
