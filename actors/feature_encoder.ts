@@ -1,10 +1,8 @@
 /** Embeds views with a frozen encoder from a checkpoint, and passes them on with its features or embeddings. */
 import { openGpu } from "../kernels/gpu.ts";
 import type { Tuning } from "../kernels/tuning/tuning.ts";
-import { openEncoderSource } from "../models/encoder_source.ts";
-import { FrozenEncoder } from "../models/inference.ts";
-import { initialize } from "../models/initialize.ts";
-import { type EncoderRole, findEncoder, summarize, usualHead } from "../models/registry.ts";
+import type { EncoderRole } from "../models/registry.ts";
+import { loadFrozenEncoder } from "./load_encoder.ts";
 import type { Encoder, FeatureTaker } from "./messages.ts";
 import { Overlap } from "./overlap.ts";
 import { type ActorRef, defineActor } from "./runtime/mod.ts";
@@ -36,25 +34,7 @@ export default defineActor<Encoder, FeatureEncoderConfig>(async (config, context
   const { encoder: choice, output, batchSize: batch, imageSize, tuning, next } = config;
   const gpu = await openGpu(context.name, tuning);
   context.onStop(() => gpu.destroy());
-  const shared = { batch, imageSize, output };
-
-  async function load(): Promise<FrozenEncoder> {
-    if ("path" in choice) {
-      const part = output === "feature" ? "backbone" : "encoder";
-      using source = await openEncoderSource(choice.path, { ...choice, part });
-      const { encoder, head, read } = source;
-      const frozen = await FrozenEncoder.create(gpu, { ...shared, encoder, head });
-      await frozen.load(read);
-      return frozen;
-    }
-    const encoder = findEncoder(choice.arch);
-    const head = usualHead(encoder);
-    const weights = initialize(summarize(encoder, head, 64).state, choice.seed);
-    const frozen = await FrozenEncoder.create(gpu, { ...shared, encoder, head });
-    await frozen.load((key) => weights.get(key)!);
-    return frozen;
-  }
-  const frozen = await load();
+  const frozen = await loadFrozenEncoder(gpu, choice, { batch, imageSize, output });
   const overlap = new Overlap(context);
 
   return {

@@ -17,8 +17,6 @@ const DECODES_AT_ONCE = 4;
 export type LabelledPicture = (Picture | UnwrittenPicture) & {
   /** Row in the data, from 0. */
   row: number;
-  /** The row's name in the data. */
-  key: string;
   /** An int32. */
   label: number;
 };
@@ -50,11 +48,6 @@ export class BatchReader {
   constructor(dataset: Dataset, options: BatchReaderOptions = {}) {
     this.#dataset = dataset;
     this.#options = options;
-  }
-
-  /** How many different rows were found to be broken so far. */
-  get brokenRowCount(): number {
-    return this.#broken.size;
   }
 
   /**
@@ -112,7 +105,7 @@ export class BatchReader {
   async #decode(row: DatasetRow | BrokenRowError): Promise<LabelledPicture | undefined> {
     try {
       if (row instanceof BrokenRowError) throw row;
-      return { ...await this.#decodeRow(row), row: row.row, key: row.key, label: row.label };
+      return { ...await this.#decodeRow(row), row: row.row, label: row.label };
     } catch (error) {
       if (!(error instanceof BrokenRowError)) throw error;
       if (!this.#broken.has(error.row)) {

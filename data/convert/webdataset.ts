@@ -10,6 +10,7 @@ import { UserError } from "../../errors.ts";
 import { concatenateBytes } from "../bytes.ts";
 import { BrokenRowError } from "../dataset.ts";
 import { isPictureName } from "../image_folder.ts";
+import { parseLabel } from "../tsv.ts";
 import type { RowSource, SourceRow } from "./row_source.ts";
 
 /** Files of a sample that are of use. */
@@ -109,8 +110,8 @@ function toRow(path: string, row: number, { key, image, cls, json }: Sample): So
   if (image === undefined) return broken("expected a .jpg, .png or .webp file, found none");
   const text = (cls ?? labelIn(json))?.trim();
   if (text === undefined) return { key, label: -1, image, broken };
-  const label = Number(text);
-  if (text === "" || label !== (label | 0)) {
+  const label = parseLabel(text);
+  if (label === undefined) {
     return broken(`expected an integer label, found ${JSON.stringify(text.slice(0, 40))}`);
   }
   return { key, label, image, broken };

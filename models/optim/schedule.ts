@@ -1,8 +1,5 @@
 /** Learning rates: one an epoch, exactly as the original computes them. */
 
-/** Epochs that the original warms up over; its flags do not change it. */
-export const WARMUP_EPOCHS = 5;
-
 /** What the learning rate of an epoch depends on. */
 export interface Schedule {
   /** The rate that the flag `--lr` gives, before scaling. */

@@ -90,7 +90,7 @@ export function flatten(g: Geometry): Geometry {
   return { ...g, height: 1, outputHeight: 1, width: pixels, outputWidth: pixels };
 }
 
-/** The uniform block; `rowOrder` and `splits` are what {@linkcode PARAMS} calls `batch_inner` and `splits`. */
+/** The uniform block; `batchInner` and `splits` are what {@linkcode PARAMS} calls `batch_inner` and `splits`. */
 export function geometryUniforms(g: Geometry, batchInner: boolean, splits: number): Uint32Array {
   return uniforms(
     g.batch,

@@ -4,7 +4,6 @@ import {
   distillLearningRate,
   linearLearningRate,
   type Schedule,
-  WARMUP_EPOCHS,
 } from "../../../models/optim/schedule.ts";
 import { referenceJson } from "../../reference.ts";
 
@@ -26,7 +25,7 @@ function readCases(): Case[] {
     const schedule: Schedule = {
       lr: Number(lr),
       scale: batchScale(Number(batch)),
-      warmupEpochs: WARMUP_EPOCHS,
+      warmupEpochs: 5,
       epochs: rates.length,
       cos: kind === "distill",
       milestones: isLinear ? [60, 80] : [120, 160],
