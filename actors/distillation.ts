@@ -5,12 +5,14 @@
  *     bank_reader, query_reader, gallery_reader -> evaluation_augmenter -> evaluator
  *     cartographer
  */
+import { checkSameClassNames } from "../data/dataset.ts";
 import { resolveDataset } from "../data/open_dataset.ts";
 import { EpochOrder } from "../data/sampler.ts";
 import { UserError } from "../errors.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
 import type { LossScale } from "../kernels/ops/loss_scale/loss_scale.ts";
 import { CheckpointError } from "../models/checkpoint/checkpoint_error.ts";
+import { pruneCheckpoints } from "../models/checkpoint/run_checkpoints.ts";
 import { readStudentCheckpoint } from "../models/checkpoint/student_checkpoint.ts";
 import { openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
@@ -23,13 +25,13 @@ import { type DistillOptions, smallViewsOf } from "./options.ts";
 import {
   abortable,
   brokenRowHandler,
-  checkSameClasses,
   type DataFacts,
   describeRestart,
   lookAtData,
   warningHandler,
   watchdogOf,
   whenAborted,
+  withMaxPixels,
 } from "./recipe.ts";
 import { ProfileCollector, type RunProfile } from "./run_profile.ts";
 import { ActorSystem, type TraceSpan } from "./runtime/mod.ts";
@@ -113,6 +115,7 @@ export async function runDistillation(
   events: DistillEvents = {},
   signal?: AbortSignal,
 ): Promise<DistillResult> {
+  options = await withMaxPixels(options);
   const { epochs, batchSize, seed, limitSteps } = options;
   if (options.amp) await checkHalf();
   const pictures = await findPictures(options, events);
@@ -122,6 +125,9 @@ export async function runDistillation(
   const { batchCount: batchesPerEpoch } = new EpochOrder(rows, seed, 0, batchSize, { shuffle: false });
   await checkTeacher(options, events);
   if (options.studentInit !== null && options.resume === null) await checkStudentInit(options, events);
+  if (options.queue < batchSize) {
+    throw new UserError(`a queue of ${options.queue} keys does not hold a batch of ${batchSize}`);
+  }
   const start = await findStart(options, batchesPerEpoch);
   const firstStep = start.epoch * batchesPerEpoch + start.batch;
   const totalSteps = Math.min(epochs * batchesPerEpoch, firstStep + (limitSteps ?? Infinity));
@@ -148,6 +154,12 @@ export async function runDistillation(
   const run = system.run(async () => {
     const losses: number[] = [];
     let checkpoint = "";
+    // Older ones go only when this run would return to the new one.
+    const take = async (path: string) => {
+      checkpoint = path;
+      events.onNote?.(`checkpoint saved to ${path}`);
+      if (options.keep > 0) await pruneCheckpoints(options.output, path, options.keep);
+    };
     let stepsReported = firstStep;
     let epochsJudged = start.epoch;
     const lookClock = new LookClock();
@@ -164,9 +176,8 @@ export async function runDistillation(
         }
         if (step === totalSteps && !endsWithEpoch) trained.resolve();
       },
-      saved({ epoch, endsEpoch, path, weights }) {
-        checkpoint = path;
-        events.onNote?.(`checkpoint saved to ${path}`);
+      async saved({ epoch, endsEpoch, path, weights }) {
+        await take(path);
         if (!endsEpoch) return;
         if ((epoch + 1) * batchesPerEpoch === totalSteps) trained.resolve();
         else if (weights !== undefined && epoch >= epochsJudged) {
@@ -237,8 +248,7 @@ export async function runDistillation(
     ]);
     aborted.forget();
     if (!finished || !endsWithEpoch) {
-      checkpoint = await ring.save(finished ? end : undefined);
-      events.onNote?.(`checkpoint saved to ${checkpoint}`);
+      await take(await ring.save(finished ? end : undefined));
     }
     if (!finished) throw signal!.reason;
 
@@ -287,12 +297,13 @@ async function findTestData(
   events: DistillEvents,
 ): Promise<DataFacts | null> {
   if (testData === null) return null;
-  if (!pictures.hasLabels) {
-    events.onNote?.(`no kNN: ${pictures.path} has no classes`);
+  const facts = await lookAtData(testData, events);
+  const unlabelled = [pictures, facts].find(({ hasLabels }) => !hasLabels);
+  if (unlabelled !== undefined) {
+    events.onNote?.(`no kNN: ${unlabelled.path} has no classes`);
     return null;
   }
-  const facts = await lookAtData(testData, events);
-  checkSameClasses(pictures, facts);
+  checkSameClassNames(pictures, facts);
   return facts;
 }
 
@@ -368,25 +379,51 @@ async function findStart(options: DistillOptions, batchesPerEpoch: number): Prom
     throw fail(`has a queue of small views of [${smallQueue.shape}], but the other is [${queue.shape}]`);
   }
   const small = smallQueue && transpose(await smallQueue.read(), dim, size);
-  const state = saved.resume instanceof Map ? saved.resume : new Map();
-  const batch = Number(state.get("batch") ?? 0);
-  if (batch > 0 && state.get("batches_per_epoch") !== batchesPerEpoch) {
-    throw fail(
-      `stopped within an epoch of ${
-        state.get("batches_per_epoch")
-      } batches, but now there are ${batchesPerEpoch}; ` +
-        "resume with the same pictures and batch size",
-    );
+  const batch = checkSameEpoch(saved.resume, options, batchesPerEpoch, fail);
+  const [pointer] = await queuePointer.read();
+  if (!(Number.isInteger(pointer) && pointer >= 0 && pointer < size)) {
+    throw fail(`says that the next key goes to row ${pointer} of a queue of ${size}`);
   }
   return {
     epoch: saved.epoch,
     batch,
-    queue: {
-      keys: transpose(await queue.read(), dim, size),
-      pointer: (await queuePointer.read())[0],
-      ...small && { small },
-    },
+    queue: { keys: transpose(await queue.read(), dim, size), pointer, ...small && { small } },
   };
+}
+
+/**
+ * Where a checkpoint stopped within its epoch, in batches. Then the rest of the epoch must be what it would have been: its
+ * order follows from pictures, batch size and seed.
+ */
+function checkSameEpoch(
+  saved: unknown,
+  { batchSize, seed }: DistillOptions,
+  batchesPerEpoch: number,
+  fail: (problem: string) => Error,
+): number {
+  const state = saved instanceof Map ? saved : new Map<string, unknown>();
+  const batch = Number(state.get("batch") ?? 0);
+  if (batch === 0) return 0;
+  const expectSame = (key: string, now: number, describe: (then: unknown) => string) => {
+    const then = state.get(key) ?? now; // checkpoints of before have no batch_size
+    if (then !== now) throw fail(`stopped within an epoch of ${describe(then)}`);
+  };
+  expectSame(
+    "batch_size",
+    batchSize,
+    (then) => `batches of ${then}, and --batch-size is ${batchSize}; resume with --batch-size ${then}`,
+  );
+  expectSame(
+    "seed",
+    seed,
+    (then) => `a run with --seed ${then}, and --seed is ${seed}; resume with --seed ${then}`,
+  );
+  expectSame(
+    "batches_per_epoch",
+    batchesPerEpoch,
+    (then) => `${then} batches, and now there are ${batchesPerEpoch}; resume with the same pictures`,
+  );
+  return batch;
 }
 
 /** Names the first keys that differ from the student that the options describe. */

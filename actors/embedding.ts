@@ -19,10 +19,12 @@ import type { EmbeddedBatch, FeatureTaker, ReaderMonitor } from "./messages.ts";
 import {
   abortable,
   brokenRowHandler,
+  countPictures,
   retryAfterCrash,
   type WarningEvents,
   warningHandler,
   watchdogOf,
+  withMaxPixels,
 } from "./recipe.ts";
 import { ActorSystem } from "./runtime/mod.ts";
 import type tsvReader from "./tsv_reader.ts";
@@ -180,6 +182,7 @@ export async function runEmbedding(
   events: EmbeddingEvents = {},
   signal?: AbortSignal,
 ): Promise<EmbeddingResult> {
+  options = await withMaxPixels(options);
   using dataset = await openDataset(options.data, { onWarning: events.onWarning });
   events.onPlan?.({ pictures: dataset.rowCount });
   let lastRow = -1;
@@ -234,7 +237,7 @@ async function embedOnce(
       const counts = await Promise.all(
         line.readers.map((reader) => reader.ask("read", { epoch: 0 }, patience)),
       );
-      const pictures = counts.reduce((sum, count) => sum + count.pictures, 0);
+      const pictures = countPictures(options.data, counts);
       while (taken.pictures < pictures) await taken.changed.promise;
       return { pictures, neighbours: await search?.find() ?? [] };
     });

@@ -9,6 +9,7 @@ import type augmenter from "./augmenter.ts";
 import { type ActorModules, actorUrl } from "./catalog.ts";
 import type evaluator from "./evaluator.ts";
 import type { Accuracy, EvaluatedEncoder, Purpose, ReaderMonitor, Survey } from "./messages.ts";
+import { countPictures } from "./recipe.ts";
 import type { ActorRef, ActorSystem, Restart } from "./runtime/mod.ts";
 import type tsvReader from "./tsv_reader.ts";
 import { EVALUATION_ORDER, type ReadingOrder } from "./tsv_reader.ts";
@@ -67,9 +68,12 @@ export interface EvaluationWishes {
   views?: boolean;
 }
 
+/** Why there is no accuracy. */
+export const NO_LABELS = "the pictures that vote, or those to be classified, have no labels from 0 on";
+
 /** What came of one encoder. */
 export interface Evaluation {
-  /** By each number of neighbours. */
+  /** By each number of neighbours; none where there are {@linkcode NO_LABELS}. */
   accuracies?: Accuracy[];
   /** What it finds alike. */
   survey?: Survey;
@@ -131,7 +135,9 @@ export function spawnEvaluation(
 
   const patience = { timeoutMs: Infinity };
   const read = async (reader: typeof readers[number], endBatch?: number) =>
-    (await reader.ref.ask("read", { epoch: 0, endBatch }, patience)).pictures;
+    await reader.ref.ask("read", { epoch: 0, endBatch }, patience);
+  const readAll = async (reader: typeof readers[number], path: string) =>
+    countPictures(path, [await read(reader)]);
   let turn: Promise<unknown> = connect().catch(() => {}); // the system says why
   return (encoder, wishes = {}) => {
     const wantsKnn = knn !== undefined && wishes.knn !== false;
@@ -139,12 +145,12 @@ export function spawnEvaluation(
       line.retry(async (): Promise<Evaluation> => {
         await judge.ref.ask("use", encoder, { ...patience, transfer: [] });
         const [bank, queries, pictures] = await Promise.all([
-          wantsKnn ? read(bankReader!) : 0,
-          wantsKnn ? read(queryReader!) : 0,
-          gallery !== undefined ? read(galleryReader!, gallery.batches) : 0,
+          wantsKnn ? readAll(bankReader!, knn.bankData) : 0,
+          wantsKnn ? readAll(queryReader!, knn.queryData) : 0,
+          gallery !== undefined ? read(galleryReader!, gallery.batches).then((some) => some.pictures) : 0,
         ]);
         return {
-          ...gallery !== undefined && {
+          ...gallery !== undefined && pictures > 0 && {
             survey: await judge.ref.ask("survey", {
               pictures,
               neighbours: gallery.neighbours,

@@ -6,14 +6,12 @@
  */
 import { openGpu } from "../kernels/gpu.ts";
 import type { Tuning } from "../kernels/tuning/tuning.ts";
-import { openEncoderSource } from "../models/encoder_source.ts";
-import { FrozenEncoder } from "../models/inference.ts";
+import type { FrozenEncoder } from "../models/inference.ts";
 import { type KnnAccuracy, placesOfOthers, WeightedKnn } from "../models/knn.ts";
-import { initialize } from "../models/initialize.ts";
-import { findEncoder, summarize, usualHead } from "../models/registry.ts";
 import { buffersOf } from "./buffers.ts";
+import { loadFrozenEncoder } from "./load_encoder.ts";
 import { LabelledFeatures, labelsOf, rowsOf } from "./labelled_features.ts";
-import type { EvaluatedEncoder, Evaluator, Survey, TsvReader, ViewBatch } from "./messages.ts";
+import type { Evaluator, Purpose, Survey, TsvReader, ViewBatch } from "./messages.ts";
 import { type ActorRef, defineActor, urgent } from "./runtime/mod.ts";
 
 /** How an evaluator is started. */
@@ -32,7 +30,7 @@ export interface EvaluatorConfig {
   readers: ActorRef<TsvReader>[];
 }
 
-/** What has been embedded so far, by what it is for. */
+/** What has been embedded so far, by what it is for. Pictures without a class neither vote nor are classified. */
 class Sets {
   readonly bank: LabelledFeatures;
   readonly queries: LabelledFeatures;
@@ -40,6 +38,8 @@ class Sets {
   /** Of the gallery: rows of the data, and views, a batch at a time. */
   readonly galleryRows: number[] = [];
   readonly galleryViews: ArrayBuffer[] = [];
+  /** Pictures that came, those without a class too. */
+  readonly came: Record<Purpose, number> = { train: 0, bank: 0, queries: 0, gallery: 0 };
 
   constructor(dimension: number) {
     this.bank = new LabelledFeatures(dimension);
@@ -48,9 +48,10 @@ class Sets {
   }
 
   add({ pictures, purpose, views }: ViewBatch, features: Float32Array<ArrayBuffer>, viewBytes: number): void {
-    const set = purpose === "bank" || purpose === "queries" ? this[purpose] : this.gallery;
-    set.add(features, labelsOf(pictures));
-    if (set !== this.gallery) return;
+    this.came[purpose] += pictures.count;
+    const labels = labelsOf(pictures);
+    if (purpose === "bank" || purpose === "queries") return this[purpose].addLabelled(features, labels);
+    this.gallery.add(features, labels);
     this.galleryRows.push(...rowsOf(pictures));
     this.galleryViews.push(views.slice(0, pictures.count * viewBytes));
   }
@@ -63,27 +64,6 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
   let encoder: FrozenEncoder | undefined;
   let sets = new Sets(0);
   let onProgress = Promise.withResolvers<void>();
-
-  async function load(source: EvaluatedEncoder): Promise<FrozenEncoder> {
-    const options = {
-      encoder: findEncoder(source.arch),
-      batch: batchSize,
-      imageSize,
-      output: "feature" as const,
-    };
-    if ("path" in source) {
-      using file = await openEncoderSource(source.path, { ...source, part: "backbone" });
-      const frozen = await FrozenEncoder.create(gpu, { ...options, head: file.head });
-      await frozen.load(file.read);
-      return frozen;
-    }
-    const values = "seed" in source
-      ? initialize(summarize(options.encoder, usualHead(options.encoder), 64).state, source.seed)
-      : new Map(source.values);
-    const frozen = await FrozenEncoder.create(gpu, { ...options, head: { kind: "linear", dimension: 1 } });
-    await frozen.load((key) => values.get(key)!);
-    return frozen;
-  }
 
   async function embed(batch: ViewBatch): Promise<void> {
     const features = await encoder!.embed(batch.views);
@@ -130,7 +110,7 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
     handlers: {
       async use(source) {
         encoder?.[Symbol.dispose]();
-        encoder = await load(source);
+        encoder = await loadFrozenEncoder(gpu, source, { batch: batchSize, imageSize, output: "feature" });
         sets = new Sets(encoder.dimension);
       },
 
@@ -142,14 +122,15 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
       },
 
       survey: urgent(async ({ pictures, neighbours, views }) => {
-        const { gallery } = sets;
-        await until(() => gallery.labels.length >= pictures);
+        const { came } = sets;
+        await until(() => came.gallery >= pictures);
         return await survey(neighbours, views);
       }),
 
       score: urgent(async (expected) => {
-        const { bank, queries } = sets;
-        await until(() => bank.labels.length >= expected.bank && queries.labels.length >= expected.queries);
+        const { bank, queries, came } = sets;
+        await until(() => came.bank >= expected.bank && came.queries >= expected.queries);
+        if (bank.labels.length === 0 || queries.labels.length === 0) return [];
         const classes = [...bank.labels, ...queries.labels].reduce((most, label) =>
           Math.max(most, label), 0) + 1;
         const features = queries.concatenate();

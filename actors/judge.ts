@@ -1,5 +1,5 @@
 /** Judges teacher and student next to training: by kNN, and by what they find alike. */
-import { type Evaluation, type EvaluationWishes, spawnEvaluation } from "./evaluation.ts";
+import { type Evaluation, type EvaluationWishes, NO_LABELS, spawnEvaluation } from "./evaluation.ts";
 import { GALLERY, type InsightEvents, Surveyor } from "./insight.ts";
 import type { Accuracy, EvaluatedEncoder, NamedValues, ReaderMonitor } from "./messages.ts";
 import { type DistillOptions, hasGallery } from "./options.ts";
@@ -32,6 +32,7 @@ export class Judge {
   readonly #evaluate: (encoder: EvaluatedEncoder, wishes?: EvaluationWishes) => Promise<Evaluation>;
   readonly #surveyor: Surveyor | undefined;
   #epochsUnderWay = 0;
+  #hasSaidWhy = false;
 
   private constructor(system: ActorSystem, setup: JudgeSetup, gallery: DataFacts | undefined) {
     const { options, train, test, monitor, events } = setup;
@@ -95,6 +96,11 @@ export class Judge {
   ): Promise<Accuracy | undefined> {
     if (survey !== undefined) await this.#surveyor!.report(of, step, survey);
     if (accuracies === undefined) return undefined;
+    if (accuracies.length === 0) {
+      if (!this.#hasSaidWhy) this.#setup.events.onNote?.(`no kNN: ${NO_LABELS}`);
+      this.#hasSaidWhy = true;
+      return undefined;
+    }
     this.#setup.events.onKnn?.({ of, step, ...accuracies[0] });
     return accuracies[0];
   }

@@ -2,7 +2,8 @@
  * The recipe of a weighted kNN evaluation by itself: the pictures of the bank vote for the class of each query, by the
  * similarity of an encoder's pooled features.
  */
-import { type EvaluationSettings, type KnnSettings, spawnEvaluation } from "./evaluation.ts";
+import { UserError } from "../errors.ts";
+import { type EvaluationSettings, type KnnSettings, NO_LABELS, spawnEvaluation } from "./evaluation.ts";
 import type { Accuracy, EvaluatedEncoder, ReaderMonitor } from "./messages.ts";
 import {
   abortable,
@@ -13,6 +14,7 @@ import {
   type WarningEvents,
   warningHandler,
   watchdogOf,
+  withMaxPixels,
 } from "./recipe.ts";
 import { ActorSystem } from "./runtime/mod.ts";
 
@@ -56,6 +58,7 @@ export async function runKnnEvaluation(
   events: KnnEvents = {},
   signal?: AbortSignal,
 ): Promise<Accuracy[]> {
+  options = await withMaxPixels(options);
   const bank = await lookAtData(options.bankData, events);
   const queries = await lookAtData(options.queryData, events);
   checkSameClasses(bank, queries);
@@ -67,6 +70,10 @@ export async function runKnnEvaluation(
       brokenRow: brokenRowHandler(events),
     });
     const judge = spawnEvaluation(system, { ...options, knn: options }, monitor, describeRestart(events));
-    return (await abortable(signal, () => judge(encoder))).accuracies!;
+    const { accuracies } = await abortable(signal, () => judge(encoder));
+    if (accuracies!.length === 0) {
+      throw new UserError(`${options.bankData}, ${options.queryData}: ${NO_LABELS}`);
+    }
+    return accuracies!;
   });
 }

@@ -36,6 +36,18 @@ export class LabelledFeatures {
     this.chunks.push(features);
   }
 
+  /** Takes of [n, dimension] features those that have a label from 0 on. */
+  addLabelled(features: Float32Array<ArrayBuffer>, labels: readonly number[]): void {
+    const rows = [...labels.keys()].filter((row) => labels[row] >= 0);
+    if (rows.length === labels.length) return this.add(features, labels);
+    if (rows.length === 0) return;
+    const kept = new Float32Array(rows.length * this.dimension);
+    for (const [i, row] of rows.entries()) {
+      kept.set(features.subarray(row * this.dimension, (row + 1) * this.dimension), i * this.dimension);
+    }
+    this.add(kept, rows.map((row) => labels[row]));
+  }
+
   /** The feature of a row. */
   feature(row: number): Float32Array<ArrayBuffer> {
     const chunk = this.#chunkOf[row];

@@ -23,6 +23,7 @@ import type { Augmenter, LinearMonitor, ProbeScore, Purpose, TsvReader } from ".
 import {
   brokenRowHandler,
   checkSameClasses,
+  countPictures,
   type DataFacts,
   factsOf,
   retryAfterCrash,
@@ -30,6 +31,7 @@ import {
   warningHandler,
   watchdogOf,
   whenAborted,
+  withMaxPixels,
 } from "./recipe.ts";
 import { type ActorRef, ActorSystem } from "./runtime/mod.ts";
 import type tsvReader from "./tsv_reader.ts";
@@ -130,6 +132,7 @@ export async function runLinearEvaluation(
   events: LinearEvents = {},
   signal?: AbortSignal,
 ): Promise<LinearResult> {
+  options = await withMaxPixels(options);
   let { resume } = options;
   let hasPlan = false;
   const told = { step: 0, epoch: -1 };
@@ -210,7 +213,7 @@ async function evaluateOnce(
 
     const read = async (readers: readonly ActorRef<TsvReader>[], epoch: number, purpose: Purpose) => {
       const counts = await Promise.all(readers.map((reader) => reader.ask("read", { epoch }, patience)));
-      const pictures = counts.reduce((sum, count) => sum + count.pictures, 0);
+      const pictures = countPictures(purpose === "queries" ? options.testData : options.trainData, counts);
       return await trainer.ask("finish", { purpose, pictures }, patience);
     };
     const judge = () =>
@@ -290,7 +293,7 @@ function findClasses(
     if (largest === undefined || largest < 0) {
       throw new UserError(`${path}: its rows have no labels from 0 on, which a linear evaluation needs`);
     }
-    return { ...facts, classes: largest + 1 };
+    return { ...facts, hasLabels: true, classes: largest + 1 };
   }));
 }
 

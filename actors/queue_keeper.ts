@@ -4,13 +4,14 @@
  * The trainer is a few batches behind, and has a mirror of the queue as it was then; that is what checkpoints are written
  * of, and what a keeper that is started again begins with.
  */
+import { ringPieces } from "../models/ring.ts";
 import { type BatchNumber, isAfter } from "./batch_number.ts";
 import type { QueueContents, QueueKeeper, StudentTrainer } from "./messages.ts";
 import { type ActorRef, defineActor, urgent } from "./runtime/mod.ts";
 
 /** How a queue is started. */
 export interface QueueKeeperConfig {
-  /** Rows, a multiple of the batch. */
+  /** Rows, at least as many as a batch has. */
   size: number;
   /** Length of a key. */
   dimension: number;
@@ -46,10 +47,13 @@ export class KeyQueue {
 
   /** Replaces the oldest keys by [n, dimension] new ones; returns the row where they begin. */
   enqueue(keys: Float32Array, { epoch, batch }: BatchNumber): number {
-    const pointer = this.#pointer;
+    const [pointer, dimension] = [this.#pointer, this.#dimension];
+    const rows = keys.length / dimension;
+    for (const { from, to, count } of ringPieces(pointer, rows, this.#size)) {
+      this.#keys.set(keys.subarray(from * dimension, (from + count) * dimension), to * dimension);
+    }
     this.#newest = { epoch, batch };
-    this.#keys.set(keys, pointer * this.#dimension);
-    this.#pointer = (pointer + keys.length / this.#dimension) % this.#size;
+    this.#pointer = (pointer + rows) % this.#size;
     return pointer;
   }
 

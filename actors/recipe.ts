@@ -1,7 +1,10 @@
-/** What the recipes have in common: how they find their actors, hear of broken rows, and are aborted. */
+/** What the recipes have in common: how they look at their data, hear of broken rows, try again, and are aborted. */
 import { checkSameClassNames, type Dataset } from "../data/dataset.ts";
+import { DEFAULT_MAX_PIXELS } from "../data/decode.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
+import { describeAdapter } from "../kernels/gpu.ts";
+import { maxPicturePixels } from "../kernels/image/view_plan.ts";
 import type { ReaderMonitor } from "./messages.ts";
 import { ActorCrash, type Handlers, type Restart, type WatchdogOptions } from "./runtime/mod.ts";
 
@@ -20,6 +23,19 @@ export async function lookAtData(path: string, { onWarning }: WarningEvents): Pr
   return factsOf(dataset);
 }
 
+/**
+ * The options with no more pixels a picture than the adapter can make views of; a larger picture counts as broken.
+ *
+ * @throws {NoAdapterError} where there is no adapter
+ */
+export async function withMaxPixels<Options extends { maxPixels?: number }>(
+  options: Options,
+): Promise<Options & { maxPixels: number }> {
+  const { maxBindingBytes } = await describeAdapter();
+  const { maxPixels = DEFAULT_MAX_PIXELS } = options;
+  return { ...options, maxPixels: Math.min(maxPixels, maxPicturePixels(maxBindingBytes)) };
+}
+
 /** What is known of data that is open, to keep when it is closed. */
 export function factsOf({ path, rowCount, hasLabels, classNames }: Dataset): DataFacts {
   return { path, rowCount, hasLabels, classNames };
@@ -33,7 +49,9 @@ export function factsOf({ path, rowCount, hasLabels, classNames }: Dataset): Dat
 export function checkSameClasses(learnt: DataFacts, judged: DataFacts): void {
   for (const { path, hasLabels } of [learnt, judged]) {
     if (!hasLabels) {
-      throw new UserError(`${path}: expected a folder for each class, found pictures without labels`);
+      throw new UserError(
+        `${path}: expected labels from 0 on (in a folder of pictures: a folder for each class), found pictures without`,
+      );
     }
   }
   checkSameClassNames(learnt, judged);
@@ -96,6 +114,18 @@ export async function retryAfterCrash<T>(
       onWarning?.(`${error.message}; it goes on from ${goesOn()} (restart ${restarts + 1})`);
     }
   }
+}
+
+/**
+ * How many pictures some readers have read.
+ *
+ * @param path of the data, for the error
+ * @throws {UserError} where there was none
+ */
+export function countPictures(path: string, counts: readonly { pictures: number }[]): number {
+  const pictures = counts.reduce((sum, count) => sum + count.pictures, 0);
+  if (pictures === 0) throw new UserError(`${path}: none of its rows holds a picture that can be used`);
+  return pictures;
 }
 
 /** Warns when nothing moves. */

@@ -270,9 +270,7 @@ export class EmbedRun extends Run<EmbedEvent, EmbeddingResult> {
 export function embed({ pretrained, which, arch, ...input }: EmbedInput, settings?: RunSettings): EmbedRun {
   return new EmbedRun(async (tell, signal) => {
     await importPlugins(input.plugins);
-    const data = (await Deno.stat(input.data)).isFile
-      ? input.data
-      : await resolveDataset(input.data, "train");
+    const data = await resolveDataset(input.data, "train");
     const output = input.output ?? EMBED_DEFAULTS.output;
     const part = output === "feature" ? "backbone" : "encoder";
     using source = await openEncoderSource(pretrained, { arch, which, part });

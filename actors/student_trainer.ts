@@ -15,7 +15,6 @@ import {
   type NamedTensor,
   readStudentCheckpoint,
 } from "../models/checkpoint/student_checkpoint.ts";
-import { pruneCheckpoints } from "../models/checkpoint/run_checkpoints.ts";
 import { PyFloat, torchDict, type TorchValue } from "../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../models/checkpoint/torch_writer.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
@@ -249,13 +248,13 @@ class Training {
         resume: torchDict([
           ["batch", finished ? 0 : batch + 1],
           ["batches_per_epoch", batchesPerEpoch],
+          ["batch_size", options.batchSize],
           ["seed", options.seed],
           ...saveLossScale(this.#lossScale),
         ]),
       }),
     ));
     this.#savedAt = performance.now();
-    if (options.keep > 0) await pruneCheckpoints(options.output, options.keep);
     return path;
   }
 }

@@ -9,7 +9,6 @@ import { BatchReader } from "../data/batch_reader.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { packPictures } from "../data/pack.ts";
 import { EpochOrder } from "../data/sampler.ts";
-import { UserError } from "../errors.ts";
 import type { Augmenter, BatchBuffers, Purpose, ReaderMonitor, TsvReader } from "./messages.ts";
 import { type ActorContext, type ActorRef, defineActor, urgent } from "./runtime/mod.ts";
 
@@ -133,12 +132,6 @@ export default defineActor<TsvReader, TsvReaderConfig>(async (config, context) =
             ...buffers,
             pictures: packPictures(decoded, buffers.pictures),
           });
-        }
-        // Of several readers, one may have had the broken rows.
-        if (orderOptions.brokenRows === "skip" && workers === 1 && pictures === 0) {
-          throw new UserError(
-            `${path}: none of its ${dataset.rowCount} rows holds a picture that can be used`,
-          );
         }
         return { pictures };
       },

@@ -26,7 +26,7 @@ export interface Dataset extends Disposable {
   readonly path: string;
   /** How many rows there are, broken ones included. */
   readonly rowCount: number;
-  /** Whether its labels are of classes. */
+  /** Whether it has labels of classes, as far as a look at some rows can say. */
   readonly hasLabels: boolean;
   /** Names of the labels 0, 1 and so on, where the data has them. */
   readonly classNames?: readonly string[];

@@ -37,6 +37,9 @@ export interface DecodeOptions {
 /** 134 million pixels, half a gibibyte as RGBA8. */
 export const DEFAULT_MAX_PIXELS: number = 2 ** 27;
 
+/** Pixels along a side, as in a JPEG; only a PNG could have more. */
+const MAX_SIDE = 65535;
+
 /** The bytes are not a whole picture of a known format. */
 export class BrokenImageError extends UserError {
   /** What a program tells the kind of error by. */
@@ -71,14 +74,20 @@ export async function decodeUnwritten(
   });
   if (kind === "cmyk") image = image.pipelineColourspace("cmyk").toColourspace("cmyk");
   if (kind === "gray16") image = image.toColourspace("grey16");
+  let decoded: { data: Uint8Array; info: { width: number; height: number; channels: number } };
   try {
-    const { data, info } = await image.raw({ depth: kind === "gray16" ? "ushort" : "uchar" })
+    decoded = await image.raw({ depth: kind === "gray16" ? "ushort" : "uchar" })
       .toBuffer({ resolveWithObject: true });
-    const { width, height, channels } = info;
-    return { width, height, writeTo: (words) => writeRgba(words, data, channels, kind) };
   } catch (error) {
     throw new BrokenImageError(await explain(error as Error, bytes, maxPixels));
   }
+  const { data, info: { width, height, channels } } = decoded;
+  if (Math.max(width, height) > MAX_SIDE) {
+    throw new BrokenImageError(
+      `expected a picture of at most ${MAX_SIDE} pixels a side, found ${width} x ${height}`,
+    );
+  }
+  return { width, height, writeTo: (words) => writeRgba(words, data, channels, kind) };
 }
 
 /** What Pillow's conversion to RGB depends on. */

@@ -17,6 +17,8 @@ const CARRIAGE_RETURN = 13;
 const MAX_ROW_BYTES = 256 << 20;
 /** What is read of a row for its label: the key and the label come first. */
 const LABEL_BYTES = 4096;
+/** Rows that are looked at to see whether a file has labels. */
+const LABEL_SAMPLE = 256;
 /** Neighbouring rows are read with one system call, up to this many bytes. */
 const MAX_RUN_BYTES = 8 << 20;
 
@@ -27,8 +29,7 @@ export interface TsvRow extends DatasetRow {
 
 /** A TSV file open for reading. Close it with `using` or `close()`. */
 export class TsvFile implements Dataset {
-  /** A TSV has a column of labels, whatever they are worth. */
-  readonly hasLabels = true;
+  #hasLabels: boolean | undefined;
   #file: Deno.FsFile;
   #offsets: Float64Array;
   #size: number;
@@ -69,6 +70,17 @@ export class TsvFile implements Dataset {
   /** How many rows there are, broken ones included. */
   get rowCount(): number {
     return this.#offsets.length;
+  }
+
+  /** Whether any of some rows, spread over the file, has a label from 0 on: where there are no classes it is -1. */
+  get hasLabels(): boolean {
+    if (this.#hasLabels === undefined) {
+      const step = Math.max(1, Math.floor(this.rowCount / LABEL_SAMPLE));
+      let row = 0;
+      while (row < this.rowCount && !(this.#readLabel(row)! >= 0)) row += step;
+      this.#hasLabels = row < this.rowCount;
+    }
+    return this.#hasLabels;
   }
 
   /**
@@ -148,10 +160,8 @@ export class TsvFile implements Dataset {
   largestLabel(): number | undefined {
     let largest: number | undefined;
     for (let row = 0; row < this.rowCount; row++) {
-      const line = this.#readBeginning(row);
-      const keyEnd = line.indexOf(TAB);
-      const label = parseLabel(labelText(line, keyEnd));
-      if (keyEnd >= 0 && label !== undefined && !(label <= largest!)) largest = label;
+      const label = this.#readLabel(row);
+      if (label !== undefined && !(label <= largest!)) largest = label;
     }
     return largest;
   }
@@ -179,6 +189,13 @@ export class TsvFile implements Dataset {
   #readBeginning(row: number): Uint8Array {
     const start = this.#offsets[row];
     return this.#readBytes(start, Math.min(start + LABEL_BYTES, this.#endOf(row)), row);
+  }
+
+  /** The label of a row; `undefined` where it has none. */
+  #readLabel(row: number): number | undefined {
+    const line = this.#readBeginning(row);
+    const keyEnd = line.indexOf(TAB);
+    return keyEnd < 0 ? undefined : parseLabel(labelText(line, keyEnd));
   }
 
   /** Bytes [start, end) of the file, in a buffer that the next call reuses; checks that a line starts there. */
@@ -264,7 +281,7 @@ function labelText(line: Uint8Array, keyEnd: number): string {
 }
 
 /** An int32, or `undefined` where the text is none. */
-function parseLabel(text: string): number | undefined {
+export function parseLabel(text: string): number | undefined {
   const label = Number(text);
   return /^[+-]?\d+$/.test(text) && label === (label | 0) ? label | 0 : undefined;
 }

@@ -15,6 +15,8 @@ export interface AdapterDescription {
   name: string;
   /** `true` for software adapters, where workgroup memory and storage-buffer loads are dear. */
   isSoftware: boolean;
+  /** Bytes that a kernel may see of one buffer. */
+  maxBindingBytes: number;
   /** Whether kernels can keep float16 in buffers (`shader-f16`), which mixed precision needs. */
   hasHalf: boolean;
 }
@@ -122,7 +124,13 @@ function describe(adapter: GPUAdapter): AdapterDescription {
   // Numbers stand for the other two in wgpu's Vulkan backend.
   const name = [description, device, vendor].find((text) => text !== "") ?? "unnamed adapter";
   const isSoftware = /llvmpipe|swiftshader|lavapipe|software/i.test(`${description} ${device}`);
-  return { name, isSoftware, hasHalf: adapter.features.has(HALF) };
+  const { maxStorageBufferBindingSize, maxBufferSize } = adapter.limits;
+  return {
+    name,
+    isSoftware,
+    maxBindingBytes: Math.min(maxStorageBufferBindingSize, maxBufferSize),
+    hasHalf: adapter.features.has(HALF),
+  };
 }
 
 /**
@@ -169,10 +177,9 @@ export async function openGpu(label: string, tuning?: Tuning | null): Promise<Gp
   });
 
   const description = describe(adapter);
-  const { isSoftware } = description;
+  const { isSoftware, maxBindingBytes: maxStorageBufferBindingSize } = description;
   const lanes = vectorLanes(description.name);
-  const { maxBufferSize, maxTextureDimension2D, maxStorageTexturesPerShaderStage } = device.limits;
-  const maxStorageBufferBindingSize = Math.min(device.limits.maxStorageBufferBindingSize, maxBufferSize);
+  const { maxTextureDimension2D, maxStorageTexturesPerShaderStage } = device.limits;
   return {
     device,
     adapter: description,

@@ -22,6 +22,7 @@ import type { HeadOptions } from "./heads.ts";
 import { type ImageInput, traceImages } from "./images.ts";
 import { findLoss } from "./loss/losses.ts";
 import { type ArenaTensors, ParameterStore, tensorsOf, traceSgd } from "./parameter_store.ts";
+import { ringPieces } from "./ring.ts";
 import { QueueSimilarities } from "./queue_similarities.ts";
 import type { Encoder } from "./registry.ts";
 
@@ -355,13 +356,14 @@ export class StudentStep implements Disposable {
 
   /** The teacher's embeddings go into the queue, of several views of a picture the first one's. */
   #encodeEnqueue(encoder: GPUCommandEncoder, { teacher, queue, stride }: ViewTensors, pointer: number): void {
-    const { batch, head } = this.#options;
+    const { batch, head, queueSize } = this.#options;
     const { buffer, offset } = this.#program.rangeOf(teacher);
     const rowBytes = padTo4(head.dimension) * 4;
-    const [copies, rows] = stride === 1 ? [1, batch] : [batch, 1];
-    for (let i = 0; i < copies; i++) {
-      const from = offset + i * stride * rowBytes;
-      encoder.copyBufferToBuffer(buffer, from, queue, (pointer + i) * rowBytes, rows * rowBytes);
+    const copy = (row: number, to: number, count: number) =>
+      encoder.copyBufferToBuffer(buffer, offset + row * rowBytes, queue, to * rowBytes, count * rowBytes);
+    for (const { from, to, count } of ringPieces(pointer, batch, queueSize)) {
+      if (stride === 1) copy(from, to, count);
+      else for (let i = 0; i < count; i++) copy((from + i) * stride, to + i, 1);
     }
   }
 

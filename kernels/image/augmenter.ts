@@ -155,10 +155,9 @@ export class Augmenter {
    * Makes views and reads them back. May be called again before the last call is done: up to `slots` batches overlap,
    * further calls wait for one of them.
    *
-   * @param pictures may be used for something else as soon as `uploaded` is called
+   * @param pictures may be used for something else when the promise has settled
    * @param views one for each view, at most as many as the augmenter was built for
    * @param into an ArrayBuffer of `views.length * height * width * 4` bytes to fill; a new one when not given
-   * @param uploaded called when `pictures` has been copied, which is before the views are made
    * @returns `into`: the views as RGBA8, [views, height, width, 4], alpha 255
    * @throws {RangeError} where a view's parameters and its picture do not fit, or a factor is out of range
    * @throws {BlurSigmaError} where a blur is too wide
@@ -168,7 +167,6 @@ export class Augmenter {
     pictures: PictureBatch,
     views: readonly ViewParameters[],
     into: ArrayBuffer = new ArrayBuffer(views.length * this.#height * this.#width * 4),
-    uploaded?: () => void,
   ): Promise<ArrayBuffer> {
     const bytes = views.length * this.#height * this.#width * 4;
     if (bytes === 0) return into;
@@ -180,27 +178,10 @@ export class Augmenter {
     const slot = await this.#acquire();
     try {
       this.#submit(slot, pictures, views, bytes);
-      uploaded?.();
       await this.#gpu.wait(slot.readback.mapAsync(GPUMapMode.READ, 0, bytes));
       new Uint8Array(into).set(new Uint8Array(slot.readback.getMappedRange(0, bytes)));
       slot.readback.unmap();
       return into;
-    } finally {
-      this.#release(slot);
-    }
-  }
-
-  /**
-   * Makes views that stay on the device: for kernels on the same queue. Arguments and errors are those of
-   * {@linkcode augment}.
-   *
-   * @returns RGBA8 views, [views, height, width] words; they are overwritten by the batch that comes `slots` later
-   */
-  async submit(pictures: PictureBatch, views: readonly ViewParameters[]): Promise<GPUBuffer> {
-    const slot = await this.#acquire();
-    try {
-      this.#submit(slot, pictures, views, 0);
-      return slot.views;
     } finally {
       this.#release(slot);
     }
@@ -238,15 +219,14 @@ export class Augmenter {
     else next(slot);
   }
 
-  /** From the host's arrays to work in the queue; the first `readBytes` bytes of the views are copied for reading. */
-  #submit(slot: Slot, pictures: PictureBatch, views: readonly ViewParameters[], readBytes: number): void {
+  /** From the host's arrays to work in the queue; at its end the views' `bytes` bytes are copied for reading. */
+  #submit(slot: Slot, pictures: PictureBatch, views: readonly ViewParameters[], bytes: number): void {
     this.#gpu.check();
     if (views.length > this.#views) {
       throw new RangeError(
         `the augmenter was built for ${this.#views} views a batch, but ${views.length} were given`,
       );
     }
-    if (views.length === 0) return;
     const { device } = this.#gpu;
     const sourceBytes = usedSourceWords(pictures, views) * 4;
     checkUploadBytes(sourceBytes, device.limits.maxBufferSize);
@@ -273,7 +253,7 @@ export class Augmenter {
     for (const { encode } of this.#kernels(slot.bindGroup, plan)) encode(pass);
     pass.end();
     this.#last = { slot, plan };
-    if (readBytes > 0) encoder.copyBufferToBuffer(slot.views, 0, slot.readback, 0, readBytes);
+    encoder.copyBufferToBuffer(slot.views, 0, slot.readback, 0, bytes);
     device.queue.submit([encoder.finish()]);
     slot.uploadMapped = slot.upload.mapAsync(GPUMapMode.WRITE);
     slot.uploadMapped.catch(() => {}); // whoever takes the slot next hears of it

@@ -174,6 +174,11 @@ function checkView(view: ViewParameters, index: number, picture: Extent): void {
   }
 }
 
+/** Pixels that a picture may have so that all of it fits a binding of so many bytes, wherever in a batch it begins. */
+export function maxPicturePixels(bindingBytes: number): number {
+  return Math.floor(bindingBytes / 4) - ALIGNMENT_WORDS;
+}
+
 /** Makes plans, one at a time. */
 export class ViewPlanner {
   #tables = new Int32Array(0);

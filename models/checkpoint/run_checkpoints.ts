@@ -14,18 +14,26 @@ const NAME = /checkpoint_(\d{4,})\.pth\.tar$/;
 /** What `replaceFile` leaves where the program was killed while it wrote. */
 const LEFTOVER = /^\..*checkpoint_\d{4,}\.pth\.tar\.[0-9a-f]{8}\.tmp$/;
 
-/** The checkpoints in a folder, the oldest first; none where there is no folder. */
+/**
+ * The checkpoints in a folder, the oldest first; none where there is no folder. Of two of one epoch, which runs of different
+ * --epochs name differently, the one that was written later is the newer.
+ */
 export async function listCheckpoints(folder: string): Promise<RunCheckpoint[]> {
-  const found: RunCheckpoint[] = [];
+  const found: (RunCheckpoint & { written: number })[] = [];
   try {
     for await (const { name } of Deno.readDir(folder)) {
       const match = name.startsWith(".") ? null : NAME.exec(name);
-      if (match !== null) found.push({ path: join(folder, name), epoch: Number(match[1]) });
+      if (match === null) continue;
+      const path = join(folder, name);
+      const { mtime } = await Deno.stat(path);
+      found.push({ path, epoch: Number(match[1]), written: mtime?.getTime() ?? 0 });
     }
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
-  return found.sort((a, b) => a.epoch - b.epoch || (a.path < b.path ? -1 : 1));
+  return found
+    .sort((a, b) => a.epoch - b.epoch || a.written - b.written || (a.path < b.path ? -1 : 1))
+    .map(({ path, epoch }) => ({ path, epoch }));
 }
 
 /**
@@ -50,10 +58,16 @@ export async function findNewestCheckpoint(
   return null;
 }
 
-/** Removes all but the newest `keep` checkpoints of a folder. What cannot be removed stays. */
-export async function pruneCheckpoints(folder: string, keep: number): Promise<void> {
-  const checkpoints = await listCheckpoints(folder);
-  for (const { path } of checkpoints.slice(0, Math.max(0, checkpoints.length - keep))) {
+/**
+ * Removes all but `keep` checkpoints of a folder: the one that was just written, and the newest of the others. What cannot be
+ * removed stays.
+ *
+ * @param written path of the one that was just written
+ * @param keep at least 1
+ */
+export async function pruneCheckpoints(folder: string, written: string, keep: number): Promise<void> {
+  const others = (await listCheckpoints(folder)).filter(({ path }) => path !== written);
+  for (const { path } of others.slice(0, Math.max(0, others.length + 1 - keep))) {
     await Deno.remove(path).catch(() => {});
   }
 }

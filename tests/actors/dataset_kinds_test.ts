@@ -81,7 +81,7 @@ Deno.test("pictures without classes train without a kNN, which is said", async (
         temperature: 0.07,
       }),
     UserError,
-    "expected a folder for each class, found pictures without labels",
+    "expected labels from 0 on (in a folder of pictures: a folder for each class), found pictures without",
   );
 });
 

@@ -5,6 +5,7 @@ import { type DistillEvents, type DistillResult, runDistillation } from "../../a
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readStudentCheckpoint } from "../../models/checkpoint/student_checkpoint.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
+import { UserError } from "../../errors.ts";
 import type { DistillOptions } from "../../actors/options.ts";
 import type { ActorStats, ActorSystem } from "../../actors/runtime/mod.ts";
 import { referencePath } from "../reference.ts";
@@ -178,6 +179,55 @@ Deno.test("runDistillation() evaluates teacher and student next to training, and
   const broken = warnings.filter((text) => text.includes(`${train} line `));
   assertEquals(broken.length, 6, broken.join("\n"));
   assertMatch(broken[5], / \(skipped; 6 so far\)$/);
+});
+
+Deno.test("runDistillation() goes on with another batch size after an epoch, and within one only with what it began with", async () => {
+  using folder = new RunFolder(ROWS);
+  const begun = folder.options("begun", { ...TWO_EPOCHS, limitSteps: 7 });
+  const { result } = await runAndListen(begun);
+  // The queue of 16 keys goes on at row 12, and batches of 6 go past its end.
+  const again = { ...begun, resume: result.checkpoint, limitSteps: 2 };
+  const { losses } = await runAndListen({ ...again, batchSize: 6 });
+  assertEquals(losses.length, 2);
+  assert(losses.every(Number.isFinite));
+
+  const within = await runAndListen({ ...begun, limitSteps: 3 });
+  const resumed = { ...begun, resume: within.result.checkpoint };
+  for (
+    const [changes, message] of [
+      [
+        { batchSize: 6 },
+        "within an epoch of batches of 4, and --batch-size is 6; resume with --batch-size 4",
+      ],
+      [{ seed: 5 }, "within an epoch of a run with --seed 3, and --seed is 5; resume with --seed 3"],
+      [{ queue: 3 }, "a queue of 3 keys does not hold a batch of 4"],
+    ] as const
+  ) await assertRejects(() => runDistillation({ ...resumed, ...changes }), UserError, message);
+});
+
+Deno.test("runDistillation() judges by the pictures that have classes, and by none where there are none", async () => {
+  using folder = new RunFolder(16, 10);
+  const [train, test] = ["train", "test"].map((name) => join(folder.data, `${name}.tsv`));
+  const settings = { testData: test, limitSteps: 1 };
+  const unlabel = (path: string, rows: (row: number) => boolean) => {
+    const lines = Deno.readTextFileSync(path).trimEnd().split("\n");
+    const changed = lines.map((line, row) => rows(row) ? line.replace(/\t\d+\t/, "\t-1\t") : line);
+    Deno.writeTextFileSync(path, changed.join("\n") + "\n");
+    Deno.removeSync(path.replace(".tsv", ".lineidx"));
+  };
+  const whole = await runAndListen(folder.options("whole", settings));
+  unlabel(train, (row) => row === 3);
+  unlabel(test, (row) => row >= 5);
+  const some = await runAndListen(folder.options("some", settings));
+  assertEquals(some.losses, whole.losses);
+  // Five queries are left.
+  assertEquals(some.result.knn!.after.top1 % 20, 0);
+  assert(some.result.knn!.after.top5 > 0);
+
+  unlabel(test, () => true);
+  const none = await runAndListen(folder.options("none", settings));
+  assertEquals([none.losses, none.result.knn], [whole.losses, null]);
+  assert(none.notes.includes(`no kNN: ${test} has no classes`), none.notes.join("\n"));
 });
 
 Deno.test("runDistillation() has all stages at work at the same time, and none far ahead", async () => {

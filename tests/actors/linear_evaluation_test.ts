@@ -168,6 +168,15 @@ Deno.test("runLinearEvaluation() says what is wrong with labels and checkpoints"
     Deno.readTextFileSync(join(folder.data, "test.tsv")).replace(/\t\d+\t/g, "\t-1\t"),
   );
   await refused({ testData: unlabelled }, "its rows have no labels from 0 on");
+  const broken = join(folder.path, "broken.tsv");
+  Deno.writeTextFileSync(
+    broken,
+    Deno.readTextFileSync(join(folder.data, "test.tsv")).replaceAll(/[^\t\n]+(?=\n)/g, "AAAA"),
+  );
+  await refused(
+    { testData: broken, workers: 2 },
+    `${broken}: none of its rows holds a picture that can be used`,
+  );
   await refused({ resume: SAMPLE_TEACHER }, "is not a checkpoint of a linear evaluation");
   const { result } = await run(optionsIn(folder, "done", { epochs: 1 }));
   await refused({ resume: result.checkpoint, epochs: 1 }, "there is nothing left to do");

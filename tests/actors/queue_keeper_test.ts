@@ -42,6 +42,16 @@ Deno.test("KeyQueue.enqueue() returns the row where the keys begin, and wraps ar
   assertEquals([...queue.contents().keys], [1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3]);
 });
 
+Deno.test("KeyQueue.enqueue() puts a batch that goes past the end on at the beginning", () => {
+  const queue = new KeyQueue(5, 2, { keys: keysOf(9, 5, 2), pointer: 3 }, BEFORE);
+  const rows = [1, 2].map((batch) =>
+    queue.enqueue(Float32Array.from([1, 1, 2, 2, 3, 3], (v) => v + 10 * batch), { epoch: 0, batch })
+  );
+  assertEquals(rows, [3, 1]);
+  assertEquals([...queue.contents().keys], [13, 13, 21, 21, 22, 22, 23, 23, 12, 12]);
+  assertEquals(queue.contents().pointer, 4);
+});
+
 Deno.test("KeyQueue copies what it starts with, and what it gives away", () => {
   const keys = keysOf(1, 4, 2);
   const queue = new KeyQueue(4, 2, { keys, pointer: 0 }, BEFORE);

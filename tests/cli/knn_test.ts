@@ -4,7 +4,8 @@ import { fileURLToPath } from "node:url";
 import { UsageError } from "../../cli/flags.ts";
 import { knnHelp, parseKnnFlags } from "../../cli/knn_flags.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../data/sample.ts";
-import { RunFolder } from "../actors/small_run.ts";
+import { RunFolder, sampleRows } from "../actors/small_run.ts";
+import { join } from "node:path";
 import { runProgram } from "./run_program.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../cli/knn.ts", import.meta.url));
@@ -65,6 +66,14 @@ Deno.test("knn judges a checkpoint and fresh weights, as distil does", async () 
   assertEquals([encoder, results[0].k, results[0].top1.toFixed(2)], ["resnet18", 5, top1]);
   const fresh = await runProgram(PROGRAM, "-a", "resnet18", ...flags);
   assertMatch(fresh.stdout, /^encoder +resnet18, fresh weights$/m);
+  const unlabelled = join(folder.path, "unlabelled.tsv");
+  Deno.writeTextFileSync(unlabelled, sampleRows("test.tsv", 5).replace(/\t\d+\t/g, "\t-1\t"));
+  const none = await runProgram(PROGRAM, "-a", "resnet18", "--test-data", unlabelled, ...flags);
+  assertEquals([none.code, none.stdout], [1, ""]);
+  assertMatch(
+    none.stderr,
+    /^error: .*unlabelled\.tsv: expected labels from 0 on \(.*\), found pictures without\n$/,
+  );
   const missing = await runProgram(PROGRAM, "--pretrained", "no.pth", ...flags);
   assertEquals([missing.code, missing.stdout], [1, ""]);
   assertMatch(missing.stderr, /^error: --pretrained: there is no file .*no\.pth; [^\n]*\n$/);

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertStringIncludes } from "@std/assert";
 import { crc32 } from "node:zlib";
+import sharp from "sharp";
 import { BrokenImageError, decodeImage, type Picture } from "../../data/decode.ts";
 import { BrokenRowError } from "../../data/dataset.ts";
 import { TsvFile } from "../../data/tsv.ts";
@@ -164,4 +165,14 @@ Deno.test("decodeImage() gives the same in two Workers at once", async () => {
     }
   }));
   for (const result of results) assertEquals(result.pixels, pixels);
+});
+
+Deno.test("decodeImage() refuses sides that no JPEG could have", async () => {
+  const png = await sharp({ create: { width: 2, height: 65536, channels: 3, background: "black" } }).png()
+    .toBuffer();
+  await assertRejects(
+    () => decodeImage(png),
+    BrokenImageError,
+    "expected a picture of at most 65535 pixels a side, found 2 x 65536",
+  );
 });

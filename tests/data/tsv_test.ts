@@ -210,3 +210,11 @@ Deno.test("largestLabel() reads the labels alone, and passes over rows without o
   using none = await TsvFile.open(folder.write("none.tsv", "a\tb\tc\n\n"));
   assertEquals(none.largestLabel(), undefined);
 });
+
+Deno.test("TsvFile.hasLabels looks at some rows, and finds labels from 0 on", async () => {
+  using folder = new TestFolder();
+  using some = await TsvFile.open(folder.write("some.tsv", "x\t-1\tAAAA\ny\t0\tAAAA\n"));
+  assertEquals(some.hasLabels, true);
+  using none = await TsvFile.open(folder.write("none.tsv", "x\t-1\tAAAA\ny\tcat\tAAAA\nz\n"));
+  assertEquals(none.hasLabels, false);
+});

@@ -4,7 +4,7 @@
  */
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
 import { Random } from "../../../data/random.ts";
-import { type Gpu, openGpu, readBuffer } from "../../../kernels/gpu.ts";
+import { type Gpu, openGpu } from "../../../kernels/gpu.ts";
 import { Augmenter } from "../../../kernels/image/augmenter.ts";
 import { BlurSigmaError } from "../../../kernels/image/blur_weights.ts";
 import {
@@ -15,7 +15,11 @@ import {
   sampleView,
   type ViewParameters,
 } from "../../../kernels/image/view_parameters.ts";
-import { type PictureBatch, PictureTooLargeError } from "../../../kernels/image/view_plan.ts";
+import {
+  maxPicturePixels,
+  type PictureBatch,
+  PictureTooLargeError,
+} from "../../../kernels/image/view_plan.ts";
 import { referenceJson, referencePath } from "../../reference.ts";
 import * as pillow from "./pillow.ts";
 import type { Rgb } from "./pillow.ts";
@@ -355,24 +359,13 @@ Deno.test("Augmenter.augment() overlaps batches and fills the buffers that it is
     );
     const packed = pack([picture]);
     const into = new ArrayBuffer(3 * 16 * 16 * 4);
-    const made = await augmenter.augment(packed, views, into, () => packed.pixels.fill(0));
+    const made = await augmenter.augment(packed, views, into);
     assert(made === into);
     split(made, 16, 16).forEach((view, v) =>
       assertSamePixels(view, pillow.makeView(picture, views[v], 16, 16), `batch ${i} view ${v}`)
     );
   });
   await Promise.all(jobs);
-  augmenter.destroy();
-});
-
-Deno.test("Augmenter.submit() leaves the views on the device", async () => {
-  const picture = randomPicture(new Random(12), 8, 6);
-  const augmenter = new Augmenter(gpu, { views: 2, width: 8, height: 6 });
-  const views = [whole(picture), whole(picture, { flip: true })];
-  const buffer = await augmenter.submit(pack([picture]), views);
-  const [straight, flipped] = split(await readBuffer(gpu, buffer), 8, 6);
-  assertSamePixels(straight, picture, "straight");
-  assertSamePixels(flipped, pillow.flip(picture), "flipped");
   augmenter.destroy();
 });
 
@@ -439,6 +432,21 @@ Deno.test("Augmenter splits what one binding cannot hold", async () => {
   views.forEach((view, i) =>
     assertSamePixels(made[i], pillow.makeView(pictures[view.picture], view, 10, 10), `view ${i}`)
   );
+  augmenter.destroy();
+});
+
+Deno.test("Augmenter takes a picture of maxPicturePixels(), wherever in a batch it begins", async () => {
+  const binding = 16384;
+  const [width, height] = [63, 64];
+  assertEquals(width * height, maxPicturePixels(binding));
+  const augmenter = new Augmenter(narrow(binding), { views: 1, width: 10, height: 10 });
+  const picture = randomPicture(new Random(17), width, height);
+  for (const before of [1, 63, 64]) {
+    const batch = pack([randomPicture(new Random(18), before, 1), picture]);
+    const view = { ...whole(picture, { resized: { width: 10, height: 10 } }), picture: 1 };
+    const [made] = split(await augmenter.augment(batch, [view]), 10, 10);
+    assertSamePixels(made, pillow.makeView(picture, view, 10, 10), `behind ${before} pixels`);
+  }
   augmenter.destroy();
 });
 

@@ -28,13 +28,32 @@ Deno.test("a run's checkpoints are found by their numbers, pruned, and the newes
     Deno.writeFileSync(`${folder}/${name(10_000)}`, whole.subarray(0, 1000));
     assertEquals([await find(), damaged.length], [`${folder}/${name(10)}`, 1]);
 
-    await pruneCheckpoints(folder, 2);
+    await pruneCheckpoints(folder, `${folder}/${name(10_000)}`, 2);
     assertEquals(await epochs(), [10, 10_000]);
-    await pruneCheckpoints(folder, 5);
+    await pruneCheckpoints(folder, `${folder}/${name(10_000)}`, 5);
     assertEquals(await epochs(), [10, 10_000]);
     await removeLeftovers(folder);
     assertEquals(namesIn(folder), [name(10), name(10_000), "log.txt", "model_best.pth.tar"].toSorted());
   });
   assertEquals(await listCheckpoints("/no/such/folder"), []);
   assertEquals(await findNewestCheckpoint("/no/such/folder", () => {}), null);
+});
+
+Deno.test("of two checkpoints of one epoch the one written later is the newer, and what was just written stays", async () => {
+  await withFolder(async (folder) => {
+    const whole = Deno.readFileSync(referencePath("checkpoints/seed_student.zip.pth.tar"));
+    const [before, after] = [50, 100].map((epochs) =>
+      `${folder}/T-Epoch_${epochs}_x-checkpoint_0020.pth.tar`
+    );
+    for (const [i, path] of [before, after].entries()) {
+      Deno.writeFileSync(path, whole);
+      Deno.utimeSync(path, 1000 + i, 1000 + i);
+    }
+    assertEquals((await listCheckpoints(folder)).map(({ path }) => path), [before, after]);
+    assertEquals(await findNewestCheckpoint(folder, () => {}), after);
+    // Whatever a clock says.
+    Deno.utimeSync(after, 500, 500);
+    await pruneCheckpoints(folder, after, 1);
+    assertEquals((await listCheckpoints(folder)).map(({ path }) => path), [after]);
+  });
 });
