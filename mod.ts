@@ -17,12 +17,7 @@
  */
 
 export { tuneAdapter, type TuneOptions } from "./actors/adapter_tuning.ts";
-export {
-  type DistillPlan,
-  type DistillResult,
-  type DistillStep,
-  NothingToDoError,
-} from "./actors/distillation.ts";
+export type { DistillPlan, DistillResult, DistillStep } from "./actors/distillation.ts";
 export type {
   LinearEpoch,
   LinearPlan,
@@ -69,7 +64,7 @@ export {
   type LinearOptions,
 } from "./actors/linear_options.ts";
 export type { DistillOptions, SaveInterval, TeacherSsl } from "./actors/options.ts";
-export type { WarningEvents } from "./actors/recipe.ts";
+export { NothingToDoError, type WarningEvents } from "./actors/recipe.ts";
 export {
   type ActorShare,
   chromeTrace,

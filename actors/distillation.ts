@@ -28,10 +28,11 @@ import {
   type DataFacts,
   describeRestart,
   lookAtData,
-  warningHandler,
+  NothingToDoError,
   watchdogOf,
   whenAborted,
   withMaxPixels,
+  withWarningsOnce,
 } from "./recipe.ts";
 import { ProfileCollector, type RunProfile } from "./run_profile.ts";
 import { ActorSystem, type TraceSpan } from "./runtime/mod.ts";
@@ -79,12 +80,6 @@ export interface DistillStep {
   lossScale?: LossScale;
 }
 
-/** The run that was to be gone on with has come to its end. */
-export class NothingToDoError extends UserError {
-  /** What a program tells the kind of error by. */
-  override name = "NothingToDoError";
-}
-
 /** What a distillation tells while it runs. */
 export interface DistillEvents extends JudgeEvents {
   /** The files are open and fit each other; actors start now. */
@@ -116,6 +111,7 @@ export async function runDistillation(
   signal?: AbortSignal,
 ): Promise<DistillResult> {
   options = await withMaxPixels(options);
+  events = withWarningsOnce(events);
   const { epochs, batchSize, seed, limitSteps } = options;
   if (options.amp) await checkHalf();
   const pictures = await findPictures(options, events);
@@ -192,7 +188,7 @@ export async function runDistillation(
       look(look) {
         events.onLook?.({ ...look, step: look.epoch * batchesPerEpoch + look.batch + 1 });
       },
-      warning: warningHandler(events),
+      warning: (text) => events.onWarning?.(text),
       brokenRow: brokenRowHandler(events),
     });
 

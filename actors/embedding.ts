@@ -22,9 +22,9 @@ import {
   countPictures,
   retryAfterCrash,
   type WarningEvents,
-  warningHandler,
   watchdogOf,
   withMaxPixels,
+  withWarningsOnce,
 } from "./recipe.ts";
 import { ActorSystem } from "./runtime/mod.ts";
 import type tsvReader from "./tsv_reader.ts";
@@ -183,6 +183,7 @@ export async function runEmbedding(
   signal?: AbortSignal,
 ): Promise<EmbeddingResult> {
   options = await withMaxPixels(options);
+  events = withWarningsOnce(events);
   using dataset = await openDataset(options.data, { onWarning: events.onWarning });
   events.onPlan?.({ pictures: dataset.rowCount });
   let lastRow = -1;
@@ -215,7 +216,7 @@ async function embedOnce(
   return await system.run(async () => {
     const taken = { pictures: 0, changed: Promise.withResolvers<void>() };
     const monitor = system.listen<ReaderMonitor>("monitor", {
-      warning: warningHandler(events),
+      warning: (text) => events.onWarning?.(text),
       brokenRow: brokenRowHandler(events),
     });
     const taker = system.listen<FeatureTaker>("taker", {

@@ -12,9 +12,9 @@ import {
   describeRestart,
   lookAtData,
   type WarningEvents,
-  warningHandler,
   watchdogOf,
   withMaxPixels,
+  withWarningsOnce,
 } from "./recipe.ts";
 import { ActorSystem } from "./runtime/mod.ts";
 
@@ -59,6 +59,7 @@ export async function runKnnEvaluation(
   signal?: AbortSignal,
 ): Promise<Accuracy[]> {
   options = await withMaxPixels(options);
+  events = withWarningsOnce(events);
   const bank = await lookAtData(options.bankData, events);
   const queries = await lookAtData(options.queryData, events);
   checkSameClasses(bank, queries);
@@ -66,7 +67,7 @@ export async function runKnnEvaluation(
   const system = new ActorSystem({ imports: options.plugins, watchdog: watchdogOf(events) });
   return await system.run(async () => {
     const monitor = system.listen<ReaderMonitor>("monitor", {
-      warning: warningHandler(events),
+      warning: (text) => events.onWarning?.(text),
       brokenRow: brokenRowHandler(events),
     });
     const judge = spawnEvaluation(system, { ...options, knn: options }, monitor, describeRestart(events));

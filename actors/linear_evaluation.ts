@@ -26,12 +26,13 @@ import {
   countPictures,
   type DataFacts,
   factsOf,
+  NothingToDoError,
   retryAfterCrash,
   type WarningEvents,
-  warningHandler,
   watchdogOf,
   whenAborted,
   withMaxPixels,
+  withWarningsOnce,
 } from "./recipe.ts";
 import { type ActorRef, ActorSystem } from "./runtime/mod.ts";
 import type tsvReader from "./tsv_reader.ts";
@@ -133,6 +134,7 @@ export async function runLinearEvaluation(
   signal?: AbortSignal,
 ): Promise<LinearResult> {
   options = await withMaxPixels(options);
+  events = withWarningsOnce(events);
   let { resume } = options;
   let hasPlan = false;
   const told = { step: 0, epoch: -1 };
@@ -173,7 +175,7 @@ async function evaluateOnce(
   const start = await findStart(options);
   const batchesPerEpoch = Math.ceil(train.rowCount / batchSize);
   if (!evaluate && start.epoch >= epochs) {
-    throw new UserError(
+    throw new NothingToDoError(
       `${options.resume}: ${start.epoch} of ${epochs} epochs are done, so there is nothing left to do; use more --epochs`,
     );
   }
@@ -199,7 +201,7 @@ async function evaluateOnce(
         const step = epoch * batchesPerEpoch + batch + 1;
         events.onStep?.({ epoch, step, score: scores[0], lr: learningRates[0] });
       },
-      warning: warningHandler(events),
+      warning: (text) => events.onWarning?.(text),
       brokenRow: brokenRowHandler(events),
     });
     const line = spawnLine(system, options, { features, classes }, monitor, start.epoch);

@@ -118,6 +118,22 @@ export interface DistillOptions {
   seed: number;
 }
 
+/**
+ * Name of the augmentation: where none is said it is as the original chooses it, by the teacher, and in
+ * main_small-patch.py always SWAV's.
+ */
+export function augmentationOf(
+  { augmentation, teacherSsl, studentMlp, smallViews }: Pick<
+    DistillOptions,
+    "augmentation" | "teacherSsl" | "studentMlp" | "smallViews"
+  >,
+): string {
+  if (augmentation !== undefined) return augmentation;
+  if (smallViews > 0 || teacherSsl === "swav") return "swav";
+  if (teacherSsl === "simclr") return "simclr";
+  return studentMlp ? "mocov2" : "mocov1";
+}
+
 /** Whether teacher and student are compared by a gallery: there is none of pictures that no file holds. */
 export function hasGallery({ insight, pictures }: DistillOptions): boolean {
   return insight && pictures === undefined;

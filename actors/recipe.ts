@@ -14,6 +14,12 @@ export interface WarningEvents {
   onWarning?(text: string): void;
 }
 
+/** The run that was to be gone on with has come to its end. */
+export class NothingToDoError extends UserError {
+  /** What a program tells the kind of error by. */
+  override name = "NothingToDoError";
+}
+
 /** What a run needs to know of its pictures before it reads them. */
 export type DataFacts = Pick<Dataset, "path" | "rowCount" | "hasLabels" | "classNames">;
 
@@ -57,14 +63,15 @@ export function checkSameClasses(learnt: DataFacts, judged: DataFacts): void {
   checkSameClassNames(learnt, judged);
 }
 
-/** A handler of warnings that gives each one once: what one reader of some data finds, the others find too. */
-export function warningHandler({ onWarning }: WarningEvents): (text: string) => void {
+/** The same events, with each warning once: what one reader of some data finds, the others find too. */
+export function withWarningsOnce<Events extends WarningEvents>(events: Events): Events {
   const given = new Set<string>();
-  return (text) => {
+  const onWarning = (text: string) => {
     if (given.has(text)) return;
     given.add(text);
-    onWarning?.(text);
+    events.onWarning?.(text);
   };
+  return { ...events, onWarning };
 }
 
 /**

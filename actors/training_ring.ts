@@ -13,7 +13,7 @@ import type {
   TeacherEncoder,
   TsvReader,
 } from "./messages.ts";
-import { type DistillOptions, smallViewsOf } from "./options.ts";
+import { augmentationOf, type DistillOptions, smallViewsOf } from "./options.ts";
 import type queueKeeper from "./queue_keeper.ts";
 import type { ActorRef, ActorSystem, Restart, Supervised, Supervisor } from "./runtime/mod.ts";
 import type studentTrainer from "./student_trainer.ts";
@@ -29,13 +29,6 @@ export interface Start {
   epoch: number;
   batch: number;
   queue: QueueContents;
-}
-
-/** Whose augmentation it is, as the original chooses it: by the teacher, and in main_small-patch.py always SWAV's. */
-function usualAugmentation({ teacherSsl, studentMlp, smallViews }: DistillOptions) {
-  if (smallViews > 0 || teacherSsl === "swav") return "swav";
-  if (teacherSsl === "simclr") return "simclr";
-  return studentMlp ? "mocov2" : "mocov1";
 }
 
 /** What a {@linkcode TrainingRing} is made from. */
@@ -138,7 +131,7 @@ export class TrainingRing {
         imageSize,
         views: {
           kind: "training",
-          augmentation: options.augmentation ?? usualAugmentation(options),
+          augmentation: augmentationOf(options),
           seed,
           first: { epoch: this.#start.epoch, batch: this.#start.batch },
         },

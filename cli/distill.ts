@@ -1,18 +1,20 @@
 /** `deno task distill`: flags in, progress and files out. The run itself is `actors/distillation.ts`. */
-import { type DistillPlan, type DistillResult, NothingToDoError } from "../actors/distillation.ts";
-import type { DistillOptions } from "../actors/options.ts";
+import type { DistillPlan, DistillResult } from "../actors/distillation.ts";
+import { augmentationOf, type DistillOptions } from "../actors/options.ts";
+import { NothingToDoError } from "../actors/recipe.ts";
 import type { RunProfile } from "../actors/run_profile.ts";
 import { distill, type DistillEvent } from "../actors/runs.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
-import { findNewestCheckpoint, removeLeftovers } from "../models/checkpoint/run_checkpoints.ts";
+import { removeLeftovers } from "../models/checkpoint/run_checkpoints.ts";
+import { DEFAULT_LOSS } from "../models/loss/losses.ts";
 import { studentNames, teacherNames } from "../models/registry.ts";
 import type { RunFigure } from "../ui/records.ts";
 import { parseDistillFlags } from "./distill_flags.ts";
 import { encoderTable } from "./encoder_table.ts";
 import { flagName } from "./flags.ts";
 import { formatDuration } from "./duration.ts";
-import { checkDistillInputs } from "./inputs.ts";
-import { interruptSignal } from "./interrupt.ts";
+import { checkDistillInputs, findCheckpointToResume } from "./inputs.ts";
+import { howToGoOn, Interrupted, interruptSignal } from "./interrupt.ts";
 import { OutputFolder } from "./output_folder.ts";
 import { loadPlugin } from "./plugin.ts";
 import { describeProfile, writeTrace } from "./profile_report.ts";
@@ -29,14 +31,16 @@ const STEP = { actor: "student_trainer", message: "train" };
 
 /** What is shown before the first step. */
 function describeRun(options: DistillOptions, plan: DistillPlan, adapter: string): string[] {
-  const { teacherArch, teacherSsl, studentArch, distill, data, output, epochs, batchSize, queue, imageSize } =
-    options;
+  const { teacherArch, teacherSsl, studentArch, distill, data, output, epochs, batchSize, queue } = options;
+  const { imageSize, smallViews, smallSize } = options;
   const resumed = plan.firstStep > 0 ? `, from step ${plan.firstStep + 1}` : "";
   return [
     `adapter   ${adapter}`,
     `teacher   ${teacherArch} (${teacherSsl}), ${distill}`,
     `student   ${studentArch}${options.resume === null ? "" : `, resumed from ${options.resume}`}`,
-    `pictures  ${plan.pictures} in ${data}, ${imageSize} x ${imageSize}`,
+    `pictures  ${plan.pictures} in ${data}, ${imageSize} x ${imageSize}${
+      smallViews === 0 ? "" : `, and ${smallViews} small views of ${smallSize} x ${smallSize}`
+    }`,
     `training  ${epochs} epochs of ${plan.batchesPerEpoch} batches of ${batchSize}${resumed}, queue ${queue}`,
     `output    ${output}`,
   ];
@@ -51,7 +55,10 @@ function describeResult(
   const losses = firstLoss === lastLoss
     ? `mean loss ${lastLoss.toFixed(4)}`
     : `mean loss ${firstLoss.toFixed(4)} in the first epoch, ${lastLoss.toFixed(4)} in the last`;
-  const lines = [`${steps} steps in ${formatDuration(seconds)}, ${losses}`, `student   ${checkpoint}`];
+  const lines = [
+    `${steps} ${steps === 1 ? "step" : "steps"} in ${formatDuration(seconds)}, ${losses}`,
+    `student   ${checkpoint}`,
+  ];
   if (knn === null) return lines;
   const row = (name: string, { top1 }: { top1: number }) => [name, `${top1.toFixed(1)} %`];
   const table = formatTable([
@@ -61,6 +68,11 @@ function describeResult(
     row("student after", knn.after),
   ]);
   return [...lines, "", table];
+}
+
+/** Every option, also those that follow from others; what was measured of the adapter is kept by itself. */
+function describeOptions({ tuning: _, ...options }: DistillOptions): Record<string, unknown> {
+  return { ...options, augmentation: augmentationOf(options), loss: options.loss ?? DEFAULT_LOSS };
 }
 
 /** What the run reads, for its record. */
@@ -107,17 +119,11 @@ async function main(): Promise<void> {
     return;
   }
   const options = await checkDistillInputs(command.options);
-  if (command.resumesIfThere) {
-    options.resume = await findNewestCheckpoint(
-      options.output,
-      (problem) => console.error(`warning: ${problem}`),
-    );
-  }
+  if (command.resumesIfThere) options.resume = await findCheckpointToResume(options.output);
   const isResuming = command.resumesIfThere || options.resume !== null;
   const adapter = await describeAdapter();
   using folder = OutputFolder.open(options.output, { isResuming });
   if (isResuming) await removeLeftovers(options.output);
-  folder.writeConfig({ ...options, tuning: undefined });
   using interrupt = interruptSignal();
   const started = performance.now();
 
@@ -128,14 +134,15 @@ async function main(): Promise<void> {
     inputs: inputsOf(options),
   });
   const { shown, recorder } = watched;
-  using writer = command.tensorboard ? new EventWriter(options.output) : undefined;
+  using files = new DisposableStack();
+  let writer: EventWriter | undefined;
   let runEvents: RunEvents | undefined;
   let [stepsPerEpoch, firstStep] = [1, 0];
   let drawing: Promise<void> = Promise.resolve();
   let profile: RunProfile | undefined;
   if (command.recipe !== undefined) {
     shown.say(`recipe    ${command.recipe}, with the flags:`);
-    for (const [name, value] of Object.entries({ ...options, tuning: undefined })) {
+    for (const [name, value] of Object.entries(describeOptions(options))) {
       if (value === undefined) continue;
       shown.say(`  ${flagName(name).padEnd(16)}${JSON.stringify(value)}`);
     }
@@ -144,6 +151,8 @@ async function main(): Promise<void> {
   const take = (event: DistillEvent) => {
     switch (event.type) {
       case "plan":
+        folder.begin(describeOptions(options), options.tuning);
+        if (command.tensorboard) writer = files.use(new EventWriter(options.output));
         for (const line of describeRun(options, event, adapter.name)) shown.say(line);
         [stepsPerEpoch, firstStep] = [event.batchesPerEpoch, event.firstStep];
         recorder.plan({
@@ -222,6 +231,7 @@ async function main(): Promise<void> {
   } catch (error) {
     // A command line that serves a run until its end may be started once more.
     if (error instanceof NothingToDoError && command.resumesIfThere) return shown.report(error.message);
+    if (error instanceof Interrupted && folder.hasBegun) shown.say(howToGoOn(options.output));
     folder.log(reportError(error).text);
     end = endOf(error);
     throw error;

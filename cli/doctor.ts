@@ -1,6 +1,6 @@
 /** `deno task doctor`: looks at everything that a run needs, and says what to do about what is missing. */
 import { statfsSync } from "node:fs";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { decodeImage } from "../data/decode.ts";
 import { BrokenRowError } from "../data/dataset.ts";
 import { openDataset, resolveDataset } from "../data/open_dataset.ts";
@@ -13,6 +13,7 @@ import { Program } from "../kernels/program.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import { resolveTeacher } from "../models/teacher.ts";
 import { type DoctorRequest, parseDoctorFlags } from "./doctor_flags.ts";
+import { describeWriteError } from "./output_folder.ts";
 import { runMain } from "./run_main.ts";
 
 /** What was found of one thing. */
@@ -119,19 +120,28 @@ function checkMemory(): Finding {
   return judgeAmount("memory", Deno.systemMemoryInfo().available, [LEAST_MEMORY, USUAL_MEMORY], advice);
 }
 
-function checkDisk(output: string): Finding {
+/** Writes a file where a run would, or as near above as there is a folder, and takes it away again. */
+function checkOutput(output: string): Finding {
+  const advice = "free some space, write elsewhere (--output), or keep fewer checkpoints (--keep 3)";
   let folder = output;
-  for (;;) {
-    try {
-      const { bavail, bsize } = statfsSync(folder);
-      const advice = "free some space, write elsewhere (--output), or keep fewer checkpoints (--keep 3)";
-      const bytes = Number(bavail) * Number(bsize);
-      return judgeAmount(`disk of ${folder}`, bytes, [LEAST_DISK, USUAL_DISK], advice);
-    } catch (error) {
-      const parent = dirname(folder);
-      if (parent === folder) throw error;
-      folder = parent; // the folder will be made
-    }
+  while (!isThere(folder) && dirname(folder) !== folder) folder = dirname(folder); // it will be made
+  const probe = join(folder, `.doctor-${crypto.randomUUID()}.tmp`);
+  try {
+    Deno.writeFileSync(probe, new Uint8Array(4096), { createNew: true });
+    Deno.removeSync(probe);
+  } catch (error) {
+    return { what: "output", state: "problem", found: describeWriteError(error, output).message, advice };
+  }
+  const { bavail, bsize } = statfsSync(folder);
+  return judgeAmount(`disk of ${folder}`, Number(bavail) * Number(bsize), [LEAST_DISK, USUAL_DISK], advice);
+}
+
+function isThere(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch (error) {
+    return !(error instanceof Deno.errors.NotFound);
   }
 }
 
@@ -201,7 +211,7 @@ export async function examine({ data, distill, output }: DoctorRequest): Promise
       checkAdapter,
     ),
     ...await look("memory", "", checkMemory),
-    ...await look("disk", "name a folder that can be written: --output", () => checkDisk(output)),
+    ...await look("disk", "name a folder that can be written: --output", () => checkOutput(output)),
     ...await look("pictures", "name a folder of pictures: --data", () => checkData(data ?? SAMPLE_DATA)),
     ...await look("teacher", "name a checkpoint: --distill", () => checkTeacher(distill ?? SAMPLE_TEACHER)),
   ];

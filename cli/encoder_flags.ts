@@ -18,7 +18,7 @@ export function encoderFlags({ encoders, encoderTable }: EncoderFlagsContext, gr
       metavar: "FILE",
       group,
       help:
-        "checkpoint of the encoder: of deno task distill or export, the original, MoCo, SimCLR, SWAV or torchvision",
+        "checkpoint of the encoder: of deno task distill or export, the original, MoCo, SimCLR, SWAV or torchvision (its ResNets)",
     },
     arch: {
       kind: "choice",

@@ -1,6 +1,6 @@
 /** `deno task export`: flags in, a file and its description out. The export itself is `models/export/`. */
 import { exportEncoder, type ExportOptions, type ExportResult } from "../models/export/export_encoder.ts";
-import { ENCODERS } from "../models/registry.ts";
+import { ENCODERS, findEncoder } from "../models/registry.ts";
 import { parseExportFlags } from "./export_flags.ts";
 import { loadPlugin } from "./plugin.ts";
 import { CLEAR_LINE, openTerminal } from "./progress.ts";
@@ -19,6 +19,13 @@ function describeLoading({ format, part, normalize }: ExportOptions, { files, na
     : `torch.load(${file})["state_dict"]`;
 }
 
+/** Which model in PyTorch takes the tensors. */
+function describeModel(encoder: string, part: ExportOptions["part"]): string[] {
+  const { original } = findEncoder(encoder);
+  if (original === undefined) return [];
+  return [`model      ${original}${part === "backbone" ? ", with torch.nn.Identity() as its fc" : ""}`];
+}
+
 function count(value: number): string {
   return value.toLocaleString("en-US");
 }
@@ -35,6 +42,7 @@ function describeResult(options: ExportOptions, result: ExportResult): string[] 
     `encoder    ${encoder}, ${head} (from a ${framework} checkpoint)`,
     `weights    ${count(parameters)} parameters in ${count(tensors)} tensors, ${count(bytes)} bytes`,
     `in Python  ${describeLoading(options, result)}`,
+    ...names === "plain" ? describeModel(encoder, options.part) : [],
   ];
 }
 

@@ -2,12 +2,16 @@
 
 import type { EmbeddingOptions } from "../actors/embedding.ts";
 import type { KnnOptions } from "../actors/knn_evaluation.ts";
-import type { LinearOptions } from "../actors/linear_options.ts";
+import { LINEAR_DEFAULTS, type LinearOptions } from "../actors/linear_options.ts";
 import type { EvaluatedEncoder } from "../actors/messages.ts";
 import type { DistillOptions } from "../actors/options.ts";
 import { findDataset, resolveDataset } from "../data/open_dataset.ts";
 import { statOrExplain } from "../data/stat_or_explain.ts";
 import { UserError } from "../errors.ts";
+import { CheckpointError } from "../models/checkpoint/checkpoint_error.ts";
+import { openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
+import { readLinearCheckpoint } from "../models/checkpoint/linear_checkpoint.ts";
+import { findNewestCheckpoint } from "../models/checkpoint/run_checkpoints.ts";
 import { resolveTeacher } from "../models/teacher.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import type { DistillRequest } from "./distill_flags.ts";
@@ -28,6 +32,24 @@ async function requireFile(path: string, flag: string, what: string): Promise<vo
   const info = await stat(path);
   if (info === undefined) throw new UserError(`${flag}: there is no file ${path}; expected ${what}`);
   if (info.isDirectory) throw new UserError(`${flag}: ${path} is a folder; expected ${what}`);
+}
+
+/**
+ * The checkpoint that `--resume auto` goes on from: the newest whole one; `null` where there is none.
+ *
+ * @throws {UserError} where all of them are damaged: beginning anew would overwrite what else there is of the run
+ */
+export async function findCheckpointToResume(output: string): Promise<string | null> {
+  try {
+    return await findNewestCheckpoint(output, (problem) => console.error(`warning: ${problem}`));
+  } catch (error) {
+    if (!(error instanceof CheckpointError)) throw error;
+    throw new UserError(
+      `--resume auto: no checkpoint in ${output} can be read, e.g. ${error.message}. Remove them to begin anew, or write ` +
+        "to another folder",
+      { cause: error },
+    );
+  }
 }
 
 /** Data to learn from, and an error that says which argument is wrong where there is none. */
@@ -127,15 +149,31 @@ export async function checkEmbedInputs(
  * @throws {UserError} that names the flag and the path
  */
 export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearOptions> {
-  const { data, resume, arch, which, ...rest } = request;
+  const { data, resume, arch, which, lr, ...rest } = request;
   const trainData = await requireData(data, "DATA");
   const testData = await requireTestData(data, request.testData);
   if (resume !== null) await requireFile(resume, "--resume", "the checkpoint of a linear evaluation");
   const pretrained = request.pretrained ?? resume;
-  const resolved = { ...rest, resume, which, pretrained, trainData, testData };
+  // Checked by the flags: only what is evaluated has its learning rates from the checkpoint.
+  const resolved = {
+    ...rest,
+    lr: lr ?? await ratesOf(resume!),
+    resume,
+    which,
+    pretrained,
+    trainData,
+    testData,
+  };
   // Checked by the flags: there is a name where there is no checkpoint.
   if (pretrained === null) return { ...resolved, arch: arch! };
   await requireFile(pretrained, "--pretrained", "the checkpoint of an encoder");
   using source = await openEncoderSource(pretrained, { arch: arch ?? undefined, which, part: "backbone" });
   return { ...resolved, arch: source.encoder.name };
+}
+
+/** The learning rates whose classifiers a checkpoint has. */
+async function ratesOf(path: string): Promise<number[]> {
+  using file = await openCheckpointFile(path);
+  const { probes } = await readLinearCheckpoint(file, LINEAR_DEFAULTS.lr[0]);
+  return probes.map(({ lr }) => lr);
 }

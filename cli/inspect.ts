@@ -10,6 +10,7 @@ import {
   type Inspection,
 } from "../models/inspect.ts";
 import { parseInspectFlags } from "./inspect_flags.ts";
+import { loadPlugin } from "./plugin.ts";
 import { CLEAR_LINE, openTerminal } from "./progress.ts";
 import { runMain } from "./run_main.ts";
 import { formatTable } from "./table.ts";
@@ -94,6 +95,7 @@ export function describeInspection(
 }
 
 async function main(): Promise<void> {
+  await loadPlugin(Deno.args);
   const command = parseInspectFlags(Deno.args);
   if (command.help !== undefined) return console.log(command.help);
   const { path, filter, stats, json, tensors } = command;

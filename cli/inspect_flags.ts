@@ -2,6 +2,7 @@
 import { type FlagTable, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
+import { pluginFlag } from "./plugin.ts";
 
 const TABLE = {
   filter: {
@@ -18,6 +19,7 @@ const TABLE = {
       "read the tensors that are listed and show mean, standard deviation, least and largest value of each, and how " +
       "many elements are NaN or infinite",
   },
+  plugin: pluginFlag("What is listed"),
   json: { kind: "boolean", group: "Output", help: "one JSON object, for programs" },
   help: { kind: "boolean", short: "h", group: "Output", help: "show this text" },
 } as const satisfies FlagTable;
@@ -46,7 +48,7 @@ export function inspectHelp(width?: number): string {
       "program.",
     ],
     table: TABLE,
-    defaults: { filter: "default: all", tensors: "default: on" },
+    defaults: { filter: "default: all", tensors: "default: on", plugin: "default: none" },
     width,
   });
 }

@@ -16,6 +16,11 @@ export class Interrupted extends UserError {
   }
 }
 
+/** What is said of a run that was stopped. */
+export function howToGoOn(output: string): string {
+  return `to go on, give the same command with --output ${output} --resume auto`;
+}
+
 /** A signal that aborts with {@linkcode Interrupted}, and the way to stop listening. */
 export interface InterruptSignal extends Disposable {
   readonly signal: AbortSignal;

@@ -2,14 +2,15 @@
 import type { LinearPlan, LinearResult } from "../actors/linear_evaluation.ts";
 import type { LinearOptions } from "../actors/linear_options.ts";
 import { BEST_CHECKPOINT } from "../actors/linear_trainer.ts";
+import { NothingToDoError } from "../actors/recipe.ts";
 import { type LinearEvent, linearProbe } from "../actors/runs.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
 import { ENCODERS } from "../models/registry.ts";
 import type { RunFigure } from "../ui/records.ts";
 import { formatDuration } from "./duration.ts";
 import { encoderTable } from "./encoder_table.ts";
-import { checkLinclsInputs } from "./inputs.ts";
-import { interruptSignal } from "./interrupt.ts";
+import { checkLinclsInputs, findCheckpointToResume } from "./inputs.ts";
+import { howToGoOn, Interrupted, interruptSignal } from "./interrupt.ts";
 import { parseLinclsFlags } from "./lincls_flags.ts";
 import { OutputFolder } from "./output_folder.ts";
 import { loadPlugin } from "./plugin.ts";
@@ -93,10 +94,13 @@ async function main(): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parseLinclsFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name), encoderTable });
   if (command.help !== undefined) return console.log(command.help);
-  const options = await checkLinclsInputs(command.options);
+  const { options: request, resumesIfThere } = command;
+  if (resumesIfThere) request.resume = await findCheckpointToResume(request.output);
+  const options = await checkLinclsInputs(request);
   const adapter = await describeAdapter();
-  using folder = OutputFolder.open(options.output, { isResuming: options.resume !== null });
-  folder.writeConfig(options);
+  using folder = OutputFolder.open(options.output, {
+    isResuming: resumesIfThere || options.resume !== null,
+  });
   using interrupt = interruptSignal();
   const started = performance.now();
   await using watched = watchRun(folder, command, {
@@ -106,12 +110,16 @@ async function main(): Promise<void> {
     inputs: inputsOf(options),
   });
   const { shown, recorder } = watched;
-  using writer = options.evaluate || !command.tensorboard ? undefined : new EventWriter(options.output);
+  using files = new DisposableStack();
+  let writer: EventWriter | undefined;
 
   let stepsPerEpoch = 1;
   const take = (event: LinearEvent) => {
     switch (event.type) {
       case "plan": {
+        const { tuning, ...config } = options;
+        folder.begin(config, tuning);
+        if (!options.evaluate && command.tensorboard) writer = files.use(new EventWriter(options.output));
         for (const line of describeRun(options, event, adapter.name)) shown.say(line);
         if (options.evaluate) return;
         const firstStep = event.firstEpoch * event.batchesPerEpoch;
@@ -172,6 +180,9 @@ async function main(): Promise<void> {
     result = await run.result;
     end = { status: "finished", results: figuresOf(result, (performance.now() - started) / 1000) };
   } catch (error) {
+    // A command line that serves a run until its end may be started once more.
+    if (error instanceof NothingToDoError && resumesIfThere) return shown.report(error.message);
+    if (error instanceof Interrupted && folder.hasBegun) shown.say(howToGoOn(options.output));
     folder.log(reportError(error).text);
     end = endOf(error);
     throw error;

@@ -54,13 +54,15 @@ function makeTable(context: EncoderFlagsContext) {
       kind: "text",
       metavar: "FILE",
       group: DATA,
-      help: "checkpoint of a linear evaluation to go on from; it has the encoder too",
+      help:
+        "checkpoint of a linear evaluation to go on from; it has the encoder too; auto: the newest one in --output, or " +
+        "anew where there is none",
     },
     evaluate: {
       kind: "boolean",
       short: "e",
       group: DATA,
-      help: "only classify the test pictures, with the classifier of --resume",
+      help: "only classify the test pictures, with the classifiers of --resume, or those of some --lr",
     },
     cacheFeatures: {
       kind: "boolean",
@@ -165,7 +167,9 @@ export interface LinclsFlagsContext extends EncoderFlagsContext {
 }
 
 /** The options of a run, but for what its files tell. */
-export interface LinclsRequest extends Omit<LinearOptions, "arch" | "trainData" | "testData"> {
+export interface LinclsRequest extends Omit<LinearOptions, "arch" | "trainData" | "testData" | "lr"> {
+  /** `null` for those of the checkpoint that is evaluated. */
+  lr: LinearOptions["lr"] | null;
   /** `null` where the checkpoint tells. */
   arch: string | null;
   /** Folder of the pictures. */
@@ -180,6 +184,8 @@ export type LinclsCommand =
   | {
     help: undefined;
     options: LinclsRequest;
+    /** `--resume auto`: go on from the newest checkpoint in the output folder, where there is one. */
+    resumesIfThere: boolean;
     /** Write an event file for TensorBoard. */
     tensorboard: boolean;
     /** Use kernels that are fast on this very adapter, which is measured where that was not done before. */
@@ -265,23 +271,29 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
     resume,
     evaluate,
     classes,
+    lr,
     plugin,
     ...rest
   } = values;
-  if (pretrained === undefined && resume === undefined && arch === undefined) {
+  const resumesIfThere = resume === "auto";
+  if (resumesIfThere && output === undefined) {
+    throw new UsageError("--resume auto looks for the newest checkpoint in --output: add that");
+  }
+  if (pretrained === undefined && (resume === undefined || resumesIfThere) && arch === undefined) {
     throw new UsageError(
       "there is nothing to judge: give --pretrained FILE, or --resume FILE, or --arch NAME for fresh weights",
     );
   }
-  if (evaluate && resume === undefined) {
+  if (evaluate && (resume === undefined || resumesIfThere)) {
     throw new UsageError("--evaluate classifies with a trained classifier: add --resume FILE");
   }
   if (which === "teacher" && pretrained === undefined) {
     throw new UsageError("--which is about the checkpoint of --pretrained: add that, or leave it out");
   }
   const path = (text: string | undefined) => text === undefined ? null : resolvePath(text, folder);
+  const defaults = data === undefined ? LINEAR_SAMPLE_DEFAULTS : LINEAR_DEFAULTS;
   const options: LinclsRequest = {
-    ...(data === undefined ? LINEAR_SAMPLE_DEFAULTS : LINEAR_DEFAULTS),
+    ...defaults,
     ...rest,
     pretrained: path(pretrained),
     arch: arch ?? null,
@@ -289,7 +301,8 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
     data: data === undefined ? SAMPLE_DATA : resolvePath(data, folder),
     testData: path(testData),
     output: resolvePath(output ?? join("output", runName("lincls", now)), folder),
-    resume: path(resume),
+    resume: resumesIfThere ? null : path(resume),
+    lr: lr ?? (evaluate ? null : defaults.lr),
     evaluate: evaluate ?? false,
     classes: classes ?? null,
     plugins: pluginUrls(plugin, folder),
@@ -300,9 +313,9 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
         "count from 0)",
     );
   }
-  if (new Set(options.lr).size < options.lr.length) {
+  if (options.lr !== null && new Set(options.lr).size < options.lr.length) {
     throw new UsageError(`--lr ${options.lr.join(",")} has a learning rate twice; give each once`);
   }
   const page = readPageFlags({ ui, uiHost }, warnings);
-  return { help: undefined, options, tensorboard, tune, quiet, json, page, warnings };
+  return { help: undefined, options, resumesIfThere, tensorboard, tune, quiet, json, page, warnings };
 }

@@ -8,6 +8,8 @@ import type { TraceSpan } from "../actors/runtime/mod.ts";
 import { UserError } from "../errors.ts";
 import { FolderLock } from "../data/folder_lock.ts";
 import { writeAll } from "../data/replace_file.ts";
+import { formatTuning, type Tuning } from "../kernels/tuning/tuning.ts";
+import { TUNING_FILE } from "./run_tuning.ts";
 import type { MetricsRow, ScoreRow } from "../ui/records.ts";
 
 const CHECKPOINT_END = ".pth.tar";
@@ -36,6 +38,15 @@ function attempt<T>(path: string, write: () => T): T {
     return write();
   } catch (error) {
     throw error instanceof UserError ? error : describeWriteError(error, path);
+  }
+}
+
+function isMissing(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return false;
+  } catch {
+    return true;
   }
 }
 
@@ -111,31 +122,36 @@ export class OutputFolder implements Disposable {
   readonly path: string;
   /** Keeps other runs out of the folder. */
   readonly lock: FolderLock;
+  readonly #isNew: boolean;
+  #hasBegun = false;
   #log: Deno.FsFile;
   #metrics: Deno.FsFile;
   #scores?: Deno.FsFile;
   #trace?: Deno.FsFile;
 
-  private constructor(path: string, lock: FolderLock) {
+  private constructor(path: string, lock: FolderLock, isNew: boolean) {
     this.path = path;
     this.lock = lock;
+    this.#isNew = isNew;
     this.#log = this.#openToAppend("log.txt");
     this.#metrics = this.#openToAppend("metrics.jsonl");
   }
 
   /**
-   * Makes the folder where it is missing and opens its files.
+   * Makes the folder where it is missing and opens its files. A folder that was made for a run that never begins
+   * ({@linkcode OutputFolder.begin}) is removed at the end.
    *
    * @param isResuming whether the run goes on from a checkpoint (`--resume`)
    * @throws {UserError} where the folder cannot be made or written, and where it holds another run
    */
   static open(path: string, { isResuming = false }: { isResuming?: boolean } = {}): OutputFolder {
+    const isNew = isMissing(path);
     attempt(path, () => Deno.mkdirSync(path, { recursive: true }));
     const lock = attempt(path, () => FolderLock.take(path));
     let folder: OutputFolder;
     try {
       if (!isResuming) refuseOtherRun(path);
-      folder = new OutputFolder(path, lock);
+      folder = new OutputFolder(path, lock, isNew);
     } catch (error) {
       lock[Symbol.dispose]();
       throw error;
@@ -149,10 +165,20 @@ export class OutputFolder implements Disposable {
     }
   }
 
-  /** Writes `config.json`, with the original's names (`distillT` becomes `distill_t`), whole or not at all. */
-  writeConfig(config: object): void {
+  /** Whether the run has begun. */
+  get hasBegun(): boolean {
+    return this.#hasBegun;
+  }
+
+  /**
+   * The run begins: what it needs is there and fits. Writes `config.json`, with the original's names (`distillT` becomes
+   * `distill_t`), and `tuning.json`, each whole or not at all.
+   */
+  begin(config: object, tuning: Tuning | null | undefined): void {
+    this.#hasBegun = true;
     const entries = Object.entries(config).map(([name, value]) => [snakeCase(name), value]);
     writeWhole(join(this.path, "config.json"), JSON.stringify(Object.fromEntries(entries), null, 2) + "\n");
+    if (tuning) writeWhole(join(this.path, TUNING_FILE), formatTuning(tuning));
   }
 
   /** Writes a file of records anew, whole or not at all; `name` may have a folder in it. */
@@ -205,7 +231,11 @@ export class OutputFolder implements Disposable {
     this.#metrics.close();
     this.#scores?.close();
     this.#trace?.close();
+    if (this.#isNew && !this.#hasBegun) {
+      for (const name of ["log.txt", "metrics.jsonl"]) removeIfThere(join(this.path, name));
+    }
     this.lock[Symbol.dispose]();
+    if (this.#isNew && !this.#hasBegun) removeIfThere(this.path); // where nobody put anything into it
   }
 
   /** Adds a line to `actors.jsonl` for each thing that an actor did. */

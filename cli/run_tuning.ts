@@ -2,25 +2,26 @@
 import { dirname, join } from "node:path";
 import { tuneAdapter } from "../actors/adapter_tuning.ts";
 import type { DistillOptions } from "../actors/options.ts";
-import { replaceTextFile } from "../data/replace_file.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
-import { formatTuning, parseTuning, type Tuning } from "../kernels/tuning/tuning.ts";
+import { parseTuning, type Tuning } from "../kernels/tuning/tuning.ts";
 import type { RunConsole } from "./run_console.ts";
 
 /** The file in a run's output folder. */
-const FILE = "tuning.json";
+export const TUNING_FILE = "tuning.json";
 
 /**
  * The table that a run begins with: of the run that it goes on with, so that the bits stay the same, where that ran on this
- * adapter; else the adapter's, which is measured where nothing is known of it. It is kept in the output folder.
+ * adapter; else the adapter's, which is measured where nothing is known of it.
  */
 export async function findTuning(
-  { resume, output }: Pick<DistillOptions, "resume" | "output">,
+  { resume }: Pick<DistillOptions, "resume">,
   shown: Pick<RunConsole, "say" | "warn">,
 ): Promise<Tuning> {
-  const earlier = resume === null ? undefined : await earlierTuning(join(dirname(resume), FILE), shown);
+  const earlier = resume === null
+    ? undefined
+    : await earlierTuning(join(dirname(resume), TUNING_FILE), shown);
   let isAnnounced = false;
-  const tuning = earlier ?? await tuneAdapter({
+  return earlier ?? await tuneAdapter({
     onProgress() {
       if (isAnnounced) return;
       isAnnounced = true;
@@ -30,8 +31,6 @@ export async function findTuning(
     },
     onWarning: (text) => shown.warn(text),
   });
-  await replaceTextFile(join(output, FILE), formatTuning(tuning));
-  return tuning;
 }
 
 /** The table of the run that is gone on with; `undefined` where it has none, or one of another adapter. */

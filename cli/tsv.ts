@@ -32,7 +32,8 @@ function describeStatistics(
   const known = [...labels.keys()].filter((label) => label !== -1).sort((a, b) => a - b);
   if (known.length > 0) {
     const each = known.map((label) => labels.get(label)!);
-    const names = classNames === undefined ? "" : ` (${classNames[0]} to ${classNames.at(-1)})`;
+    const [first, last] = [known[0], known.at(-1)!].map((label) => classNames?.[label]);
+    const names = first === undefined ? "" : first === last ? ` (${first})` : ` (${first} to ${last})`;
     lines.push(
       `labels    ${known.length} of ${range([known[0], known.at(-1)!])}${names}, ` +
         `rows each: ${range([Math.min(...each), Math.max(...each)])}`,

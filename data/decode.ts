@@ -151,7 +151,8 @@ function recognise(bytes: Uint8Array): Kind {
   }
   const start = Array.from(bytes.subarray(0, 8), (byte) => byte.toString(16).padStart(2, "0")).join(" ");
   throw new BrokenImageError(
-    `expected a JPEG, PNG or WebP picture, found ${bytes.length} bytes that start with ${start || "nothing"}`,
+    "expected a JPEG, PNG or WebP picture, found " +
+      (start === "" ? "an empty file" : `${bytes.length} bytes that start with ${start}`),
   );
 }
 

@@ -50,6 +50,16 @@ export class FolderLock implements Disposable {
     }
   }
 
+  /** Whether a run has the folder; where the system cannot tell, it may have. */
+  static isHeld(folder: string): boolean {
+    try {
+      using file = Deno.openSync(join(folder, FILE));
+      return !file.tryLockSync(false);
+    } catch (error) {
+      return !(error instanceof Deno.errors.NotFound);
+    }
+  }
+
   /** Lets go of the folder. */
   [Symbol.dispose](): void {
     try {

@@ -81,7 +81,7 @@ export class ImageFolder implements Dataset {
     if (isEmpty(listings)) {
       throw new UserError(
         `${path}: expected JPEG, PNG or WebP pictures in it or in the folders of its classes, found none.` +
-          (skipped === "" ? "" : ` There are ${skipped}.`),
+          (skipped === "" ? "" : ` Left out: ${skipped}.`),
       );
     }
     if (skipped !== "") onWarning?.(`${path}: left out ${skipped}`);
@@ -209,15 +209,23 @@ class Walk {
 
   /** Counts of what was passed over; empty where that is nothing. */
   describeSkipped(): string {
-    const describe = (what: string, counts: ReadonlyMap<string, number>, advice: string) => {
+    const describe = (
+      what: readonly [one: string, several: string],
+      counts: ReadonlyMap<string, number>,
+      advice: string,
+    ) => {
       const total = counts.values().reduce((sum, count) => sum + count, 0);
       if (total === 0) return [];
       const ends = [...counts].sort().map(([end, count]) => `${count} ${end}`);
-      return [`${total} ${what} (${preview(ends)})${advice}`];
+      return [`${total} ${what[total === 1 ? 0 : 1]} (${preview(ends)})${advice}`];
     };
     return [
-      ...describe("pictures of another format", this.#skipped.pictures, "; make them PNG to have them read"),
-      ...describe("files that are no pictures", this.#skipped.others, ""),
+      ...describe(
+        ["picture of another format", "pictures of another format"],
+        this.#skipped.pictures,
+        "; make them PNG to have them read",
+      ),
+      ...describe(["file that is no picture", "files that are no pictures"], this.#skipped.others, ""),
     ].join(", and ");
   }
 

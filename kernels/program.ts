@@ -2,6 +2,7 @@
  * Compiles a graph into a static program: pipelines, bind groups and buffers are made once; a run only encodes a
  * fixed list of dispatches into one command buffer and submits it.
  */
+import { UserError } from "../errors.ts";
 import { type Binding, byteLength, type Dispatch, type Graph, type Tensor } from "./graph.ts";
 import { type Gpu, GpuError, readBuffer } from "./gpu.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
@@ -123,6 +124,7 @@ export class Program {
       bound: [...bound.keys()],
       mixedPrecision,
     });
+    checkBindings(gpu, label, dispatches);
     const program = new Program(gpu, label, plan);
     const buffers = plan.buffers.map((size, i) =>
       program.#own(gpu.device.createBuffer({ label: `${label} buffer ${i}`, size, usage: BUFFER_USAGE }))
@@ -281,5 +283,18 @@ export class Program {
 
   [Symbol.dispose](): void {
     this.destroy();
+  }
+}
+
+/** Fails where a kernel reads and writes more buffers than the adapter binds. */
+function checkBindings({ device, adapter }: Gpu, program: string, dispatches: readonly Dispatch[]): void {
+  const most = device.limits.maxStorageBuffersPerShaderStage;
+  for (const { label, bindings } of dispatches) {
+    const buffers = bindings.filter((binding) => !("texture" in binding)).length;
+    if (buffers <= most) continue;
+    throw new UserError(
+      `${program}: the kernel "${label}" needs ${buffers} storage buffers, but this adapter (${adapter.name}) binds at most ` +
+        `${most}; use another adapter, or another DENO_WEBGPU_BACKEND`,
+    );
   }
 }

@@ -31,6 +31,8 @@ export interface Encoder {
   readonly name: string;
   /** What tables show it under. */
   readonly family: string;
+  /** The PyTorch model that has its names and computes the same, for people. */
+  readonly original?: string;
   /** What it is meant for. The widest are too large to be students, and on some adapters to be trained at all. */
   readonly roles: readonly EncoderRole[];
   /** Whose checkpoints it takes: those with its key names. SEED's own students have MoCo's. */

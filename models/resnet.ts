@@ -111,7 +111,10 @@ export function traceResNet(
 
 /** The encoder of a depth, with MoCo's head under `fc`. */
 export function resnet(depth: ResNetDepth): Encoder {
-  return mocoEncoder(`resnet${depth}`, "ResNet", { depth });
+  return {
+    ...mocoEncoder(`resnet${depth}`, "ResNet", { depth }),
+    original: `torchvision.models.resnet${depth}`,
+  };
 }
 
 /**

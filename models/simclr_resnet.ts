@@ -14,6 +14,7 @@ export function simclrResNet50(): Encoder {
   return {
     name: "simclr_resnet50",
     family: "ResNet of SimCLR",
+    original: "simclr_resnet.py of the original SEED",
     roles: ["teacher", "student"],
     features,
     ssl: "simclr",

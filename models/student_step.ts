@@ -20,7 +20,7 @@ import { makeSchedule, type Schedule } from "../kernels/schedule.ts";
 import { type DeviceParameter, EncoderBuilder, type StateEntry } from "./encoder_builder.ts";
 import type { HeadOptions } from "./heads.ts";
 import { type ImageInput, traceImages } from "./images.ts";
-import { findLoss } from "./loss/losses.ts";
+import { DEFAULT_LOSS, findLoss } from "./loss/losses.ts";
 import { type ArenaTensors, ParameterStore, tensorsOf, traceSgd } from "./parameter_store.ts";
 import { ringPieces } from "./ring.ts";
 import { QueueSimilarities } from "./queue_similarities.ts";
@@ -145,7 +145,7 @@ function traceStep(options: StudentStepOptions, target: Target): TracedStep {
     const outputs = encoder.trace(builder, images, head);
     const embedding = graph.apply(l2Normalize, [outputs.embedding], {});
     const losses = { student: embedding, teacher, queue, queueSize, temperature, teacherTemperature };
-    const loss = findLoss(options.loss ?? "seed")(graph, losses);
+    const loss = findLoss(options.loss ?? DEFAULT_LOSS)(graph, losses);
     return { builder, set: { images: source, teacher, embedding, loss, queue, stride: views } };
   };
   const main = traceSet("", 1, imageSize);

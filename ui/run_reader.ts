@@ -1,5 +1,6 @@
 /** Reads what a run leaves in its folder, from its beginning on and while it grows. */
 import { join } from "node:path";
+import { FolderLock } from "../data/folder_lock.ts";
 import type {
   CurvePoint,
   EvaluationRecord,
@@ -149,6 +150,13 @@ function parseRows<Row>(lines: readonly string[]): Row[] {
   });
 }
 
+/** A run that was killed had no time to say so: nobody has its folder any more. */
+function asItEnded(folder: string, record: RunRecord): RunRecord {
+  return record.status === "running" && !FolderLock.isHeld(folder)
+    ? { ...record, status: "interrupted" }
+    : record;
+}
+
 /** One run's folder. */
 export class RunReader {
   readonly folder: string;
@@ -173,7 +181,10 @@ export class RunReader {
     const whole = (name: string, message: (value: unknown) => unknown) =>
       [new WholeFile(join(folder, name)), message as (value: unknown) => PageMessage] as const;
     this.#wholes = [
-      whole("run.json", (record) => ({ kind: "record", run, record })),
+      whole(
+        "run.json",
+        (record) => ({ kind: "record", run, record: asItEnded(folder, record as RunRecord) }),
+      ),
       whole("config.json", (config) => ({ kind: "config", run, config })),
       whole("actors.json", (record) => ({ kind: "actors", run, record })),
       ...INSIGHTS.map((name) =>

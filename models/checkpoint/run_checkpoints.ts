@@ -41,20 +41,24 @@ export async function listCheckpoints(folder: string): Promise<RunCheckpoint[]> 
  *
  * @param onDamaged told of those that cannot
  * @returns `null` where there is none
+ * @throws {CheckpointError} of the newest one, where none can be opened
  */
 export async function findNewestCheckpoint(
   folder: string,
   onDamaged: (problem: string) => void,
 ): Promise<string | null> {
+  const damaged: CheckpointError[] = [];
   for (const { path } of (await listCheckpoints(folder)).reverse()) {
     try {
       (await openCheckpointFile(path)).close();
+      for (const { message } of damaged) onDamaged(message);
       return path;
     } catch (error) {
       if (!(error instanceof CheckpointError)) throw error;
-      onDamaged(error.message);
+      damaged.push(error);
     }
   }
+  if (damaged.length > 0) throw damaged[0];
   return null;
 }
 

@@ -6,7 +6,10 @@ import { seedLoss, type SeedLossInputs } from "./seed_loss.ts";
 /** Traces a loss [1] of a batch's embeddings; an op on the way must give a gradient without being given one. */
 export type Loss = (graph: Graph, inputs: SeedLossInputs) => Tensor;
 
-const losses = new Map<string, Loss>([["seed", seedLoss]]);
+/** The loss where none is said. */
+export const DEFAULT_LOSS = "seed";
+
+const losses = new Map<string, Loss>([[DEFAULT_LOSS, seedLoss]]);
 
 /**
  * Adds a loss that a distillation can name. Workers have modules of their own: a run is told the module that calls this by

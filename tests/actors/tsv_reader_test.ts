@@ -1,4 +1,5 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { countPictures } from "../../actors/recipe.ts";
 import type { Augmenter, DecodedBatch, Monitor } from "../../actors/messages.ts";
 import { ActorCrash, type ActorSystem } from "../../actors/runtime/mod.ts";
 import type tsvReader from "../../actors/tsv_reader.ts";
@@ -244,18 +245,19 @@ Deno.test("tsv_reader skips broken rows in an evaluation, and sends a batch of w
   });
 });
 
-Deno.test("tsv_reader ends the run where no row holds a picture", async () => {
+Deno.test("tsv_reader ends a training where no row holds a picture, and says so of an evaluation", async () => {
   using folder = new TestFolder();
   const path = folder.write("broken.tsv", "a\t1\tAAAA\nb\t2\t\nc\n");
-  for (const purpose of ["train", "queries"] as const) {
-    const crash = await assertRejects(() =>
-      withSystem(async (system) => {
-        const { readers: [reader], connected } = spawnReaders(system, path, { purpose, batchSize: 1 });
-        await connected;
-        await reader.ask("read", { epoch: 0 });
-      }), ActorCrash);
-    assertEquals(crash.actor, "reader 0");
-    assert(crash.cause instanceof UserError);
-    assertStringIncludes(crash.cause.message, path);
-  }
+  const read = (purpose: "train" | "queries") =>
+    withSystem(async (system) => {
+      const { readers: [reader], connected } = spawnReaders(system, path, { purpose, batchSize: 1 });
+      await connected;
+      return await reader.ask("read", { epoch: 0 });
+    });
+  const crash = await assertRejects(() => read("train"), ActorCrash);
+  assertEquals(crash.actor, "reader 0");
+  assert(crash.cause instanceof UserError);
+  assertStringIncludes(crash.cause.message, path);
+  const counts = [await read("queries")];
+  assertThrows(() => countPictures(path, counts), UserError, `${path}: none of its rows holds a picture`);
 });

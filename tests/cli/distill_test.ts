@@ -190,6 +190,15 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   assertEquals(resumed.code, 0, resumed.stderr);
   assertMatch(resumed.stdout, /from step 9/);
   assertEquals(readMetrics().map(({ step }) => step), Array.from({ length: 12 }, (_, i) => i + 1));
+  // What cannot go on, or has nothing to do, leaves all as it was.
+  const left = () => [...Deno.readDirSync(out)].map(({ name }) => name).toSorted();
+  const [before, settings] = [left(), Deno.readTextFileSync(join(out, "config.json"))];
+  assertEquals(JSON.parse(settings).augmentation, "mocov2");
+  await assertRefused([...flags, "--lr", "7", "--resume", "auto", "-a", "resnet34"], /holds a resnet18/);
+  const done = await run([...flags, "--lr", "7", "--resume", "auto"]);
+  assertEquals([done.code, done.stderr], [0, ""]);
+  assertMatch(done.stdout, /2 of 2 epochs are done/);
+  assertEquals([left(), Deno.readTextFileSync(join(out, "config.json"))], [before, settings]);
 });
 
 Deno.test("distill --json says everything in lines of JSON, and nothing else on stdout", async () => {
@@ -272,6 +281,8 @@ Deno.test("distill refuses data that it cannot use", async () => {
   Deno.writeTextFileSync(train, "");
   await assertRefused(flags, /train\.tsv.*empty/i);
   Deno.writeTextFileSync(train, sampleRows("train.tsv", 8).replaceAll(/[^\t\n]+(?=\n)/g, "AAAA"));
+  // The folder of a run that never began is gone again.
+  assertEquals([...Deno.readDirSync(folder.path)].map(({ name }) => name), ["data"]);
   await assertRefused(flags, /train\.tsv: expected pictures, found none .*\(in tsv_reader\)/);
 });
 

@@ -39,6 +39,12 @@ Deno.test("doctor says what to do about each problem, and ends with 1", async ()
       /^problem +pictures .* 2 in .*; of 2 that were tried, 0 can be used\n +the first that cannot: /m,
     );
     assertMatch(stdout, /^problem +teacher .*broken\.pth: /m);
+    const intoFile = await runProgram(PROGRAM, "--output", join(checkpoint, "run"));
+    assertEquals(intoFile.code, 1);
+    assertMatch(
+      intoFile.stdout,
+      /^problem +output +cannot write .*broken\.pth\/run: a file is where a folder is needed/m,
+    );
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }

@@ -38,6 +38,7 @@ Deno.test("export writes the bundled teacher in every format, and says how to op
         Deno.statSync(output).size.toLocaleString("en-US")
       } bytes`,
       `in Python  model.load_state_dict(torch.load("${output}"))`,
+      "model      torchvision.models.resnet18, with torch.nn.Identity() as its fc",
       "",
     ]);
 

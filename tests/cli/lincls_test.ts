@@ -60,11 +60,18 @@ Deno.test("lincls judges a checkpoint, writes its files, and evaluates what it w
   for (const { fingerprint } of record.inputs) assertMatch(fingerprint, /^[0-9a-f]{64}$/);
   const [, best] = /^the best is (\S+) %, with learning rate (\S+)$/m.exec(ended.stdout)!;
   const again = await lincls(
-    ..."-e --image-size 32 -b 16 -j 1 --lr 0.03 0.3 --no-tune".split(" "),
+    // The learning rates are the checkpoint's.
+    ..."-e --image-size 32 -b 16 -j 1 --no-tune".split(" "),
     ...["--resume", join(output, "model_best.pth.tar"), "--output", join(folder.path, "again"), folder.data],
   );
   assertEquals([again.code, again.stderr], [0, ""]);
   assertStringIncludes(again.stdout, `the best is ${best} %`);
+  const config = Deno.readTextFileSync(join(output, "config.json"));
+  const resume = ["--output", output, "--resume", "auto", folder.data];
+  const done = await lincls("--pretrained", SAMPLE_TEACHER, ...flags, "--weight-decay", "0.5", ...resume);
+  assertEquals([done.code, done.stderr], [0, ""]);
+  assertStringIncludes(done.stdout, "3 of 3 epochs are done");
+  assertEquals(Deno.readTextFileSync(join(output, "config.json")), config);
 });
 
 Deno.test("lincls refuses wrong files in one line, and another run's folder", async () => {

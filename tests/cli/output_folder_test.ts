@@ -24,7 +24,7 @@ Deno.test(
   inFolder((parent) => {
     const path = join(parent, "a", "b");
     using folder = OutputFolder.open(path);
-    folder.writeConfig({ distillT: 0.01, data: "/x", schedule: [1, 2] });
+    folder.begin({ distillT: 0.01, data: "/x", schedule: [1, 2] }, null);
     folder.log("one\ntwo");
     folder.metrics(row(0, 1));
     // Read while the folder is open: a crash would leave just this.
@@ -76,12 +76,32 @@ Deno.test(
   inFolder((path) => {
     {
       using failed = OutputFolder.open(path);
-      failed.writeConfig({});
+      failed.begin({}, null);
       failed.log("the teacher is missing");
     }
     using next = OutputFolder.open(path);
     next.log("again");
     assertMatch(Deno.readTextFileSync(join(path, "log.txt")), /missing\n.* again\n$/);
+  }),
+);
+
+Deno.test(
+  "OutputFolder removes what it made for a run that never began, and nothing else",
+  inFolder((parent) => {
+    const [ours, shared, theirs] = ["ours", "shared", "theirs"].map((name) => join(parent, name));
+    {
+      using folder = OutputFolder.open(ours);
+      folder.log("the teacher is missing");
+      using other = OutputFolder.open(shared);
+      other.log("the teacher is missing");
+      Deno.writeTextFileSync(join(shared, "notes.txt"), "mine");
+      Deno.mkdirSync(theirs);
+      using there = OutputFolder.open(theirs);
+      there.log("the teacher is missing");
+    }
+    assertEquals([...Deno.readDirSync(parent)].map(({ name }) => name).toSorted(), ["shared", "theirs"]);
+    assertEquals([...Deno.readDirSync(shared)].map(({ name }) => name), ["notes.txt"]);
+    assertMatch(Deno.readTextFileSync(join(theirs, "log.txt")), /missing\n$/);
   }),
 );
 

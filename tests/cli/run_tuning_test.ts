@@ -7,17 +7,16 @@ import { softwareTuning } from "../../kernels/tuning/tuning.ts";
 
 const SOFTWARE_TUNING = softwareTuning(8);
 
-Deno.test("findTuning() goes on with what a run began with, and keeps it in the new run's folder", async () => {
+Deno.test("findTuning() goes on with what a run began with", async () => {
   const folder = Deno.makeTempDirSync({ prefix: "seed_tuning_" });
   try {
     const shown = { say() {}, warn() {} };
-    for (const name of ["first", "second"]) Deno.mkdirSync(join(folder, name));
-    const options = { resume: join(folder, "first", "checkpoint.pth.tar"), output: join(folder, "second") };
+    Deno.mkdirSync(join(folder, "first"));
+    const options = { resume: join(folder, "first", "checkpoint.pth.tar") };
     const { name: adapter } = await describeAdapter();
     const earlier = { ...SOFTWARE_TUNING, adapter, textureFromLoads: 600 };
     Deno.writeTextFileSync(join(folder, "first", "tuning.json"), JSON.stringify(earlier));
     assertEquals(await findTuning(options, shown), earlier);
-    assertEquals(JSON.parse(Deno.readTextFileSync(join(folder, "second", "tuning.json"))), earlier);
 
     Deno.writeTextFileSync(join(folder, "first", "tuning.json"), "{}");
     const { message } = await assertRejects(() => findTuning(options, shown), UserError);
@@ -44,10 +43,9 @@ Deno.test("findTuning() chooses kernels anew where the run began on another adap
       join(folder, "seed", `tuning-2-${name}-deno-${Deno.version.deno}.json`),
       JSON.stringify(cached),
     );
-    const options = { resume: join(folder, "checkpoint.pth.tar"), output: folder };
+    const options = { resume: join(folder, "checkpoint.pth.tar") };
     const found = await findTuning(options, { say() {}, warn: (text) => warnings.push(text) });
     assertEquals(found, cached);
-    assertEquals(JSON.parse(Deno.readTextFileSync(path)), cached);
     assertEquals(warnings.length, 1);
     assertStringIncludes(warnings[0], `${path} was measured on Some GPU, and this is ${adapter}`);
   } finally {

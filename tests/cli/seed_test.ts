@@ -10,6 +10,7 @@ const TASKS = {
     description: "Where it runs",
     command: "deno eval \"console.log(Deno.cwd(), Deno.env.get('INIT_CWD'))\"",
   },
+  fail: { description: "What fails", command: 'deno eval "Deno.exit(7)"' },
   args: { description: "What it is given", command: 'deno eval "console.log(JSON.stringify(Deno.args))" --' },
 };
 /** What the launcher may call. */
@@ -76,7 +77,10 @@ Deno.test("./seed without a task lists the tasks of deno.json", options, async (
     const { code, stdout } = await run([]);
     assertEquals(code, 0);
     assertMatch(stdout, /^Usage: \.\/seed TASK/);
-    assertStringIncludes(stdout, "\n  where          Where it runs\n  args           What it is given\n");
+    assertStringIncludes(
+      stdout,
+      "\n  where          Where it runs\n  fail           What fails\n  args           What it is given\n",
+    );
   });
   const { tasks } = JSON.parse(await Deno.readTextFile(join(ROOT, "deno.json")));
   const { stdout } = await new Deno.Command(join(ROOT, "seed")).output();
@@ -147,7 +151,13 @@ Deno.test(
     await inPlace(async ({ root, bin, run }) => {
       await Deno.symlink(Deno.execPath(), join(bin, "deno"));
       assertEquals((await run(["--deno"])).stdout, `${join(bin, "deno")}\n`);
-      assertEquals((await run(["no-such-task"])).code, 1);
+      assertEquals((await run(["fail"])).code, 7);
+      const unknown = await run(["wher"]);
+      assertEquals([unknown.code, unknown.stdout], [2, ""]);
+      assertMatch(
+        unknown.stderr,
+        /^seed: there is no task wher\nUsage: [\s\S]*\n  where          Where it runs\n/,
+      );
       await Deno.symlink(join(root, "seed"), join(bin, "launch"));
       const { stdout } = await new Deno.Command(join(bin, "launch"), {
         args: ["where"],

@@ -121,7 +121,7 @@ Deno.test("an image folder says what it leaves out", async () => {
   assertEquals(
     warnings,
     [
-      "FOLDER: left out 1 pictures of another format (1 .bmp); make them PNG to have them read, and 2 files that are no pictures (1 .csv, 1 .txt)",
+      "FOLDER: left out 1 picture of another format (1 .bmp); make them PNG to have them read, and 2 files that are no pictures (1 .csv, 1 .txt)",
       "FOLDER: no picture of the class dog",
     ],
   );
@@ -142,7 +142,7 @@ Deno.test("an image folder refuses what has no pictures, and names a picture tha
   await assertRejects(
     () => ImageFolder.open(empty.path),
     UserError,
-    "expected JPEG, PNG or WebP pictures in it or in the folders of its classes, found none. There are 1 files",
+    "expected JPEG, PNG or WebP pictures in it or in the folders of its classes, found none. Left out: 1 file that",
   );
   using tree = new Tree(["cat/1.png", "cat/2.png"]);
   const folder = await ImageFolder.open(tree.path);

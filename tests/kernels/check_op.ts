@@ -50,6 +50,21 @@ export function withoutTextures(gpu: Gpu): Gpu {
   return { ...gpu, target: { ...gpu.target, isSoftware: true, maxTextureDimension2D: 0 } };
 }
 
+/** The same device, as if it had other limits. */
+export function withLimits(gpu: Gpu, others: Partial<Record<keyof GPUSupportedLimits, number>>): Gpu {
+  const limits = new Proxy(gpu.device.limits, {
+    get: (target, name) => others[name as keyof GPUSupportedLimits] ?? Reflect.get(target, name, target),
+  });
+  const device = new Proxy(gpu.device, {
+    get(target, name) {
+      if (name === "limits") return limits;
+      const value = Reflect.get(target, name, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+  return { ...gpu, device };
+}
+
 /** Uniform values in [-1, 1). */
 export function randomValues(name: string, shape: readonly number[], scale = 1): Float32Array<ArrayBuffer> {
   const random = new Random(1, name);

@@ -7,7 +7,7 @@ import { channelSum } from "../../kernels/ops/channel_sum/channel_sum.ts";
 import { conv2d } from "../../kernels/ops/conv2d/conv2d.ts";
 import { Program } from "../../kernels/program.ts";
 import { uniforms } from "../../kernels/wgsl.ts";
-import { withGpu } from "./check_op.ts";
+import { withGpu, withLimits } from "./check_op.ts";
 
 Deno.test("Program drops nodes that nothing needs", () =>
   withGpu(async (gpu) => {
@@ -35,6 +35,19 @@ Deno.test("Program refuses input of the wrong size, and tensors from nowhere", (
       Error,
       "add reads forgotten, which is neither an input nor bound",
     );
+  }));
+
+Deno.test("Program refuses a kernel with more buffers than the adapter binds", () =>
+  withGpu(async (gpu) => {
+    const graph = new Graph();
+    const [x, y] = ["x", "y"].map((name) => graph.source(name, [2, 4]));
+    const options = { label: "test", graph, inputs: [x, y], outputs: [graph.apply(add, [x, y], {})] };
+    await assertRejects(
+      () => Program.compile(withLimits(gpu, { maxStorageBuffersPerShaderStage: 2 }), options),
+      UserError,
+      `test: the kernel "add" needs 3 storage buffers, but this adapter (${gpu.adapter.name}) binds at most 2`,
+    );
+    using _ = await Program.compile(withLimits(gpu, { maxStorageBuffersPerShaderStage: 3 }), options);
   }));
 
 Deno.test("Program names the kernel that the device refuses", () =>

@@ -1,11 +1,13 @@
 /** The folder of a run as `deno task distill` leaves it, made without a run. */
 import { join } from "node:path";
+import { FolderLock } from "../../data/folder_lock.ts";
 import type { MetricsRow, RunRecord } from "../../ui/records.ts";
 import { makeSprite } from "../../ui/sprite.ts";
 
 /** A folder with records, which is gone when it is disposed of. */
 export class RecordedRun implements Disposable {
   readonly path: string = Deno.makeTempDirSync({ prefix: "seed_recorded_" });
+  #lock: FolderLock | undefined = FolderLock.take(this.path);
 
   /** Writes a record. */
   write(name: string, value: unknown): void {
@@ -79,7 +81,14 @@ export class RecordedRun implements Disposable {
     }
   }
 
+  /** As when its process was killed. */
+  kill(): void {
+    this.#lock?.[Symbol.dispose]();
+    this.#lock = undefined;
+  }
+
   [Symbol.dispose](): void {
+    this.kill();
     Deno.removeSync(this.path, { recursive: true });
   }
 }

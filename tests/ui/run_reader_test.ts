@@ -40,6 +40,15 @@ Deno.test("RunReader says what is there, then what is new, and nothing where not
   assertEquals(only(all, "record")[0].record.status, "finished");
 });
 
+Deno.test("RunReader says of a run that was killed that it was interrupted", async () => {
+  using run = new RecordedRun();
+  run.write("run.json", recordOf());
+  const status = async () => only(await new RunReader(run.path, 0).poll(), "record")[0].record.status;
+  assertEquals(await status(), "running");
+  run.kill();
+  assertEquals(await status(), "interrupted");
+});
+
 Deno.test("RunReader begins anew where a resumed run dropped rows, and waits for half a line's end", async () => {
   using run = new RecordedRun();
   const reader = new RunReader(run.path, 0);

@@ -20,6 +20,7 @@ import {
   type PictureBatch,
   PictureTooLargeError,
 } from "../../../kernels/image/view_plan.ts";
+import { withLimits } from "../check_op.ts";
 import { referenceJson, referencePath } from "../../reference.ts";
 import * as pillow from "./pillow.ts";
 import type { Rgb } from "./pillow.ts";
@@ -406,17 +407,7 @@ Deno.test("Augmenter refuses views that do not fit their picture, and goes on wo
 
 /** The same device, but with a storage binding of `bytes` bytes at most, so that small batches have to be split. */
 function narrow(bytes: number): Gpu {
-  const limits = new Proxy(gpu.device.limits, {
-    get: (target, name) => name === "maxStorageBufferBindingSize" ? bytes : Reflect.get(target, name, target),
-  });
-  const device = new Proxy(gpu.device, {
-    get(target, name) {
-      if (name === "limits") return limits;
-      const value = Reflect.get(target, name, target);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
-  });
-  return { ...gpu, device };
+  return withLimits(gpu, { maxStorageBufferBindingSize: bytes });
 }
 
 Deno.test("Augmenter splits what one binding cannot hold", async () => {

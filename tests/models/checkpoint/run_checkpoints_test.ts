@@ -1,4 +1,5 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertRejects } from "@std/assert";
+import { CheckpointError } from "../../../models/checkpoint/checkpoint_error.ts";
 import {
   findNewestCheckpoint,
   listCheckpoints,
@@ -34,6 +35,14 @@ Deno.test("a run's checkpoints are found by their numbers, pruned, and the newes
     assertEquals(await epochs(), [10, 10_000]);
     await removeLeftovers(folder);
     assertEquals(namesIn(folder), [name(10), name(10_000), "log.txt", "model_best.pth.tar"].toSorted());
+  });
+  await withFolder(async (folder) => {
+    Deno.writeTextFileSync(`${folder}/x-checkpoint_0003.pth.tar`, "half of it");
+    await assertRejects(
+      () => findNewestCheckpoint(folder, () => {}),
+      CheckpointError,
+      "x-checkpoint_0003.pth.tar",
+    );
   });
   assertEquals(await listCheckpoints("/no/such/folder"), []);
   assertEquals(await findNewestCheckpoint("/no/such/folder", () => {}), null);
