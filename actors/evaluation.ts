@@ -9,7 +9,7 @@ import type augmenter from "./augmenter.ts";
 import { type ActorModules, actorUrl } from "./catalog.ts";
 import type evaluator from "./evaluator.ts";
 import type { Accuracy, EvaluatedEncoder, Purpose, ReaderMonitor, Survey } from "./messages.ts";
-import { countPictures } from "./recipe.ts";
+import { noPictures } from "./recipe.ts";
 import type { ActorRef, ActorSystem, Restart } from "./runtime/mod.ts";
 import type tsvReader from "./tsv_reader.ts";
 import { EVALUATION_ORDER, type ReadingOrder } from "./tsv_reader.ts";
@@ -68,13 +68,12 @@ export interface EvaluationWishes {
   views?: boolean;
 }
 
-/** Why there is no accuracy. */
-export const NO_LABELS = "the pictures that vote, or those to be classified, have no labels from 0 on";
-
 /** What came of one encoder. */
 export interface Evaluation {
-  /** By each number of neighbours; none where there are {@linkcode NO_LABELS}. */
+  /** By each number of neighbours. */
   accuracies?: Accuracy[];
+  /** Why there are none, where some were wished for. */
+  noAccuracies?: string;
   /** What it finds alike. */
   survey?: Survey;
 }
@@ -135,9 +134,7 @@ export function spawnEvaluation(
 
   const patience = { timeoutMs: Infinity };
   const read = async (reader: typeof readers[number], endBatch?: number) =>
-    await reader.ref.ask("read", { epoch: 0, endBatch }, patience);
-  const readAll = async (reader: typeof readers[number], path: string) =>
-    countPictures(path, [await read(reader)]);
+    (await reader.ref.ask("read", { epoch: 0, endBatch }, patience)).pictures;
   let turn: Promise<unknown> = connect().catch(() => {}); // the system says why
   return (encoder, wishes = {}) => {
     const wantsKnn = knn !== undefined && wishes.knn !== false;
@@ -145,10 +142,19 @@ export function spawnEvaluation(
       line.retry(async (): Promise<Evaluation> => {
         await judge.ref.ask("use", encoder, { ...patience, transfer: [] });
         const [bank, queries, pictures] = await Promise.all([
-          wantsKnn ? readAll(bankReader!, knn.bankData) : 0,
-          wantsKnn ? readAll(queryReader!, knn.queryData) : 0,
-          gallery !== undefined ? read(galleryReader!, gallery.batches).then((some) => some.pictures) : 0,
+          wantsKnn ? read(bankReader!) : 0,
+          wantsKnn ? read(queryReader!) : 0,
+          gallery !== undefined ? read(galleryReader!, gallery.batches) : 0,
         ]);
+        const score = async (): Promise<Pick<Evaluation, "accuracies" | "noAccuracies">> => {
+          for (const [count, path] of [[bank, knn!.bankData], [queries, knn!.queryData]] as const) {
+            if (count === 0) return { noAccuracies: noPictures(path) };
+          }
+          const accuracies = await judge.ref.ask("score", { bank, queries }, patience);
+          return accuracies.length > 0 ? { accuracies } : {
+            noAccuracies: `the pictures of ${knn!.bankData} or of ${knn!.queryData} have no labels from 0 on`,
+          };
+        };
         return {
           ...gallery !== undefined && pictures > 0 && {
             survey: await judge.ref.ask("survey", {
@@ -157,7 +163,7 @@ export function spawnEvaluation(
               views: wishes.views ?? false,
             }, patience),
           },
-          ...wantsKnn && { accuracies: await judge.ref.ask("score", { bank, queries }, patience) },
+          ...wantsKnn && await score(),
         };
       })
     );

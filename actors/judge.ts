@@ -1,5 +1,5 @@
 /** Judges teacher and student next to training: by kNN, and by what they find alike. */
-import { type Evaluation, type EvaluationWishes, NO_LABELS, spawnEvaluation } from "./evaluation.ts";
+import { type Evaluation, type EvaluationWishes, spawnEvaluation } from "./evaluation.ts";
 import { GALLERY, type InsightEvents, Surveyor } from "./insight.ts";
 import type { Accuracy, EvaluatedEncoder, NamedValues, ReaderMonitor } from "./messages.ts";
 import { type DistillOptions, hasGallery } from "./options.ts";
@@ -92,15 +92,14 @@ export class Judge {
   async #tell(
     of: "teacher" | "student",
     step: number,
-    { accuracies, survey }: Evaluation,
+    { accuracies, noAccuracies, survey }: Evaluation,
   ): Promise<Accuracy | undefined> {
     if (survey !== undefined) await this.#surveyor!.report(of, step, survey);
-    if (accuracies === undefined) return undefined;
-    if (accuracies.length === 0) {
-      if (!this.#hasSaidWhy) this.#setup.events.onNote?.(`no kNN: ${NO_LABELS}`);
+    if (noAccuracies !== undefined && !this.#hasSaidWhy) {
       this.#hasSaidWhy = true;
-      return undefined;
+      this.#setup.events.onNote?.(`no kNN: ${noAccuracies}`);
     }
+    if (accuracies === undefined) return undefined;
     this.#setup.events.onKnn?.({ of, step, ...accuracies[0] });
     return accuracies[0];
   }

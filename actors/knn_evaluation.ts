@@ -3,7 +3,7 @@
  * similarity of an encoder's pooled features.
  */
 import { UserError } from "../errors.ts";
-import { type EvaluationSettings, type KnnSettings, NO_LABELS, spawnEvaluation } from "./evaluation.ts";
+import { type EvaluationSettings, type KnnSettings, spawnEvaluation } from "./evaluation.ts";
 import type { Accuracy, EvaluatedEncoder, ReaderMonitor } from "./messages.ts";
 import {
   abortable,
@@ -71,10 +71,8 @@ export async function runKnnEvaluation(
       brokenRow: brokenRowHandler(events),
     });
     const judge = spawnEvaluation(system, { ...options, knn: options }, monitor, describeRestart(events));
-    const { accuracies } = await abortable(signal, () => judge(encoder));
-    if (accuracies!.length === 0) {
-      throw new UserError(`${options.bankData}, ${options.queryData}: ${NO_LABELS}`);
-    }
+    const { accuracies, noAccuracies } = await abortable(signal, () => judge(encoder));
+    if (noAccuracies !== undefined) throw new UserError(noAccuracies);
     return accuracies!;
   });
 }

@@ -215,7 +215,10 @@ export type Evaluator = Encoder & {
   use: Message<EvaluatedEncoder>;
   /** Waits until so many pictures of the gallery have been embedded, and finds each one's neighbours among them. */
   survey: Message<{ pictures: number; neighbours: number; views: boolean }, Survey>;
-  /** Waits until all these pictures have been embedded, and classifies the queries, by each number of neighbours. */
+  /**
+   * Waits until all these pictures have been embedded, and classifies the queries, by each number of neighbours: empty where
+   * none of the ones or of the others has a class.
+   */
   score: Message<{ bank: number; queries: number }, Accuracy[]>;
 };
 

@@ -123,6 +123,11 @@ export async function retryAfterCrash<T>(
   }
 }
 
+/** What is said of data in which no picture can be used. */
+export function noPictures(path: string): string {
+  return `${path}: none of its rows holds a picture that can be used`;
+}
+
 /**
  * How many pictures some readers have read.
  *
@@ -131,7 +136,7 @@ export async function retryAfterCrash<T>(
  */
 export function countPictures(path: string, counts: readonly { pictures: number }[]): number {
   const pictures = counts.reduce((sum, count) => sum + count.pictures, 0);
-  if (pictures === 0) throw new UserError(`${path}: none of its rows holds a picture that can be used`);
+  if (pictures === 0) throw new UserError(noPictures(path));
   return pictures;
 }
 

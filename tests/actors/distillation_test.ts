@@ -224,6 +224,13 @@ Deno.test("runDistillation() judges by the pictures that have classes, and by no
   assertEquals(some.result.knn!.after.top1 % 20, 0);
   assert(some.result.knn!.after.top5 > 0);
 
+  Deno.writeTextFileSync(test, Deno.readTextFileSync(test).replaceAll(/[^\t\n]+(?=\n)/g, "AAAA"));
+  Deno.removeSync(test.replace(".tsv", ".lineidx"));
+  const broken = await runAndListen(folder.options("broken", settings));
+  assertEquals([broken.losses, broken.result.knn], [whole.losses, null]);
+  const why = `no kNN: ${test}: none of its rows holds a picture that can be used`;
+  assertEquals(broken.notes.filter((note) => note === why).length, 1, broken.notes.join("\n"));
+
   unlabel(test, () => true);
   const none = await runAndListen(folder.options("none", settings));
   assertEquals([none.losses, none.result.knn], [whole.losses, null]);

@@ -156,7 +156,7 @@ Deno.test(
       assertEquals([unknown.code, unknown.stdout], [2, ""]);
       assertMatch(
         unknown.stderr,
-        /^seed: there is no task wher\nUsage: [\s\S]*\n  where          Where it runs\n/,
+        /^seed: there is no task wher\nUsage: [\s\S]*\n {2}where +Where it runs\n/,
       );
       await Deno.symlink(join(root, "seed"), join(bin, "launch"));
       const { stdout } = await new Deno.Command(join(bin, "launch"), {

@@ -28,7 +28,7 @@ const ATTRIBUTES: readonly ScaleChannelsAttributes[] = [
   { gate: "hard_sigmoid", activation: "hard_swish" },
   { gate: "sigmoid", activation: "swish" },
 ];
-const SHAPES = [[1, 1, 1, 1], [3, 2, 3, 3], [2, 5, 4, 17], [2, 23, 24, 5], [2, 5, 4, 70], [2, 2, 1, 1040]];
+const SHAPES = [[1, 1, 1, 1], [3, 2, 3, 3], [2, 5, 4, 17], [1, 23, 24, 5], [2, 5, 4, 70], [1, 2, 1, 1040]];
 for (const [[kind, as], shape] of KINDS.flatMap((kind) => SHAPES.map((shape) => [kind, shape] as const))) {
   for (const attributes of ATTRIBUTES) {
     if (elementCount(shape) > 1000 && attributes.activation !== "swish") continue; // seconds, once
