@@ -13,9 +13,9 @@ const KILLS = Deno.env.get("SEED_LONG") === "1" ? 20 : 2;
 /** Of eight steps each. */
 const EPOCHS = KILLS > 2 ? 12 : 2;
 
-function flags(folder: RunFolder, output: string): string[] {
+function flags(folder: RunFolder, output: string, epochs = EPOCHS): string[] {
   return `--data ${folder.data} --distill ${SAMPLE_TEACHER} -a mobilenetv3_small --output ${output} -b 4 --queue 16
-    --image-size 32 --epochs ${EPOCHS} -j 2 --save-every 3 --lr 0.1 --warmup-epochs 0 -p 1 --small-views 1 --small-size 16
+    --image-size 32 --epochs ${epochs} -j 2 --save-every 3 --lr 0.1 --warmup-epochs 0 -p 1 --small-views 1 --small-size 16
     --no-insight --no-tune`
     .split(/\s+/);
 }
@@ -99,7 +99,7 @@ Deno.test("--keep keeps the newest checkpoints, and --student-init starts from a
   using folder = new RunFolder(16);
   const first = join(folder.path, "first");
   const run = (output: string, ...more: string[]) =>
-    runProgram(PROGRAM, ...flags(folder, output).map((flag) => flag === "2" ? "3" : flag), ...more);
+    runProgram(PROGRAM, ...flags(folder, output, 3), ...more);
   const ended = await run(first, "--keep", "1");
   assertEquals([ended.code, ended.stderr], [0, ""]);
   const [checkpoint, ...others] = await listCheckpoints(first);
