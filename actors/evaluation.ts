@@ -135,6 +135,17 @@ export function spawnEvaluation(
   const patience = { timeoutMs: Infinity };
   const read = async (reader: typeof readers[number], endBatch?: number) =>
     (await reader.ref.ask("read", { epoch: 0, endBatch }, patience)).pictures;
+  async function score(
+    { bankData, queryData }: KnnSettings,
+    bank: number,
+    queries: number,
+  ): Promise<Pick<Evaluation, "accuracies" | "noAccuracies">> {
+    if (bank === 0) return { noAccuracies: noPictures(bankData) };
+    if (queries === 0) return { noAccuracies: noPictures(queryData) };
+    const accuracies = await judge.ref.ask("score", { bank, queries }, patience);
+    if (accuracies.length > 0) return { accuracies };
+    return { noAccuracies: `the pictures of ${bankData} or of ${queryData} have no labels from 0 on` };
+  }
   let turn: Promise<unknown> = connect().catch(() => {}); // the system says why
   return (encoder, wishes = {}) => {
     const wantsKnn = knn !== undefined && wishes.knn !== false;
@@ -146,15 +157,6 @@ export function spawnEvaluation(
           wantsKnn ? read(queryReader!) : 0,
           gallery !== undefined ? read(galleryReader!, gallery.batches) : 0,
         ]);
-        const score = async (): Promise<Pick<Evaluation, "accuracies" | "noAccuracies">> => {
-          for (const [count, path] of [[bank, knn!.bankData], [queries, knn!.queryData]] as const) {
-            if (count === 0) return { noAccuracies: noPictures(path) };
-          }
-          const accuracies = await judge.ref.ask("score", { bank, queries }, patience);
-          return accuracies.length > 0 ? { accuracies } : {
-            noAccuracies: `the pictures of ${knn!.bankData} or of ${knn!.queryData} have no labels from 0 on`,
-          };
-        };
         return {
           ...gallery !== undefined && pictures > 0 && {
             survey: await judge.ref.ask("survey", {
@@ -163,7 +165,7 @@ export function spawnEvaluation(
               views: wishes.views ?? false,
             }, patience),
           },
-          ...wantsKnn && await score(),
+          ...wantsKnn && await score(knn, bank, queries),
         };
       })
     );

@@ -9,8 +9,8 @@ import type { Tuning } from "../kernels/tuning/tuning.ts";
 import type { FrozenEncoder } from "../models/inference.ts";
 import { type KnnAccuracy, placesOfOthers, WeightedKnn } from "../models/knn.ts";
 import { buffersOf } from "./buffers.ts";
-import { loadFrozenEncoder } from "./load_encoder.ts";
 import { LabelledFeatures, labelsOf, rowsOf } from "./labelled_features.ts";
+import { loadFrozenEncoder } from "./load_encoder.ts";
 import type { Evaluator, Purpose, Survey, TsvReader, ViewBatch } from "./messages.ts";
 import { type ActorRef, defineActor, urgent } from "./runtime/mod.ts";
 

@@ -16,6 +16,7 @@ import {
   pageFlags,
   parseFlags,
   readPageFlags,
+  readResumeFlag,
   type RetiredFlag,
   tuneFlag,
   UsageError,
@@ -489,10 +490,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     plugin,
     ...rest
   } = given;
-  const resumesIfThere = resume === "auto";
-  if (resumesIfThere && output === undefined) {
-    throw new UsageError("--resume auto looks for the newest checkpoint in --output: add that");
-  }
+  const { resumesIfThere, resume: checkpoint } = readResumeFlag({ resume, output }, folder);
   const dataFolder = data === undefined ? SAMPLE_DATA : resolvePath(data, folder);
   const options: DistillRequest = {
     teacherArch: null,
@@ -504,7 +502,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     data: dataFolder,
     testData: testData === undefined ? null : resolvePath(testData, folder),
     output: resolvePath(output ?? join("output", runName("distill", now)), folder),
-    resume: resume === undefined || resumesIfThere ? null : resolvePath(resume, folder),
+    resume: checkpoint,
     studentInit: studentInit === undefined ? null : resolvePath(studentInit, folder),
     saveEvery: saveEvery === undefined ? null : parseSaveEvery(saveEvery),
     limitSteps: limitSteps ?? null,

@@ -13,7 +13,7 @@ import { Program } from "../kernels/program.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import { resolveTeacher } from "../models/teacher.ts";
 import { type DoctorRequest, parseDoctorFlags } from "./doctor_flags.ts";
-import { describeWriteError } from "./output_folder.ts";
+import { isThere, probe } from "./output_folder.ts";
 import { runMain } from "./run_main.ts";
 
 /** What was found of one thing. */
@@ -120,29 +120,18 @@ function checkMemory(): Finding {
   return judgeAmount("memory", Deno.systemMemoryInfo().available, [LEAST_MEMORY, USUAL_MEMORY], advice);
 }
 
-/** Writes a file where a run would, or as near above as there is a folder, and takes it away again. */
+/** Writes where a run would, or as near above as there is a folder. */
 function checkOutput(output: string): Finding {
   const advice = "free some space, write elsewhere (--output), or keep fewer checkpoints (--keep 3)";
   let folder = output;
   while (!isThere(folder) && dirname(folder) !== folder) folder = dirname(folder); // it will be made
-  const probe = join(folder, `.doctor-${crypto.randomUUID()}.tmp`);
   try {
-    Deno.writeFileSync(probe, new Uint8Array(4096), { createNew: true });
-    Deno.removeSync(probe);
+    probe(join(folder, `.doctor-${crypto.randomUUID()}.tmp`), output);
   } catch (error) {
-    return { what: "output", state: "problem", found: describeWriteError(error, output).message, advice };
+    return { what: "output", state: "problem", found: (error as Error).message, advice };
   }
   const { bavail, bsize } = statfsSync(folder);
   return judgeAmount(`disk of ${folder}`, Number(bavail) * Number(bsize), [LEAST_DISK, USUAL_DISK], advice);
-}
-
-function isThere(path: string): boolean {
-  try {
-    Deno.statSync(path);
-    return true;
-  } catch (error) {
-    return !(error instanceof Deno.errors.NotFound);
-  }
 }
 
 /** Pictures that are decoded on trial. */

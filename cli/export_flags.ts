@@ -64,8 +64,8 @@ function makeTable(encoders: readonly string[]) {
       values: NAMES,
       group: FILE,
       help:
-        "names of the tensors in a pth or safetensors file: the encoder's own (torchvision's for ResNets, the original's for the others), or with " +
-        "what MoCo (module.encoder_q.) or SEED (module.student.) puts in front, under state_dict beside epoch and arch",
+        "names of the tensors in a pth or safetensors file: the encoder's own (torchvision's for ResNets, the original's " +
+        "for the others), or with what MoCo (module.encoder_q.) or SEED (module.student.) puts in front, under state_dict beside epoch and arch",
     },
     force: { kind: "boolean", group: FILE, help: "replace the file where it is there already" },
 

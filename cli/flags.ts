@@ -13,6 +13,7 @@ import { findNearNames } from "../data/near_names.ts";
 import { UserError } from "../errors.ts";
 import { DEFAULT_PORT, LOOPBACK } from "../ui/page_address.ts";
 import type { PageOptions } from "../ui/server.ts";
+import { resolvePath } from "./paths.ts";
 
 /** The command line is wrong. `runMain` ends with exit code 2, as Unix tools do, instead of 1. */
 export class UsageError extends UserError {
@@ -424,8 +425,34 @@ export function tuneFlag(group: string) {
     group,
     help:
       "measure once which kernels are fastest on this adapter, which takes some seconds, and keep that for later runs; " +
-      "a run that is resumed uses what it began with",
+      "a run that is resumed on the same adapter uses what it began with",
   } as const;
+}
+
+/** What `--resume` asks for. */
+export interface ResumeChoice {
+  /** The checkpoint, where one is named. */
+  resume: string | null;
+  /** `auto`: go on from the newest checkpoint of the output folder, where there is one. */
+  resumesIfThere: boolean;
+}
+
+/**
+ * Reads `--resume FILE` or `--resume auto`.
+ *
+ * @throws {UsageError} for `auto` where no output folder is named
+ */
+export function readResumeFlag(
+  { resume, output }: { resume?: string; output?: string },
+  folder: string,
+): ResumeChoice {
+  if (resume !== "auto") {
+    return { resume: resume === undefined ? null : resolvePath(resume, folder), resumesIfThere: false };
+  }
+  if (output === undefined) {
+    throw new UsageError("--resume auto looks for the newest checkpoint in --output: add that");
+  }
+  return { resume: null, resumesIfThere: true };
 }
 
 /** The flags of tasks that serve the page. */

@@ -17,6 +17,7 @@ import {
   pageFlags,
   parseFlags,
   readPageFlags,
+  readResumeFlag,
   type RetiredFlag,
   tuneFlag,
   UsageError,
@@ -275,16 +276,13 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
     plugin,
     ...rest
   } = values;
-  const resumesIfThere = resume === "auto";
-  if (resumesIfThere && output === undefined) {
-    throw new UsageError("--resume auto looks for the newest checkpoint in --output: add that");
-  }
-  if (pretrained === undefined && (resume === undefined || resumesIfThere) && arch === undefined) {
+  const { resumesIfThere, resume: checkpoint } = readResumeFlag({ resume, output }, folder);
+  if (pretrained === undefined && checkpoint === null && arch === undefined) {
     throw new UsageError(
       "there is nothing to judge: give --pretrained FILE, or --resume FILE, or --arch NAME for fresh weights",
     );
   }
-  if (evaluate && (resume === undefined || resumesIfThere)) {
+  if (evaluate && checkpoint === null) {
     throw new UsageError("--evaluate classifies with a trained classifier: add --resume FILE");
   }
   if (which === "teacher" && pretrained === undefined) {
@@ -301,7 +299,7 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
     data: data === undefined ? SAMPLE_DATA : resolvePath(data, folder),
     testData: path(testData),
     output: resolvePath(output ?? join("output", runName("lincls", now)), folder),
-    resume: resumesIfThere ? null : path(resume),
+    resume: checkpoint,
     lr: lr ?? (evaluate ? null : defaults.lr),
     evaluate: evaluate ?? false,
     classes: classes ?? null,

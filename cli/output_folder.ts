@@ -9,10 +9,12 @@ import { UserError } from "../errors.ts";
 import { FolderLock } from "../data/folder_lock.ts";
 import { writeAll } from "../data/replace_file.ts";
 import { formatTuning, type Tuning } from "../kernels/tuning/tuning.ts";
-import { TUNING_FILE } from "./run_tuning.ts";
 import type { MetricsRow, ScoreRow } from "../ui/records.ts";
 
 const CHECKPOINT_END = ".pth.tar";
+
+/** The run's choice of kernels. */
+export const TUNING_FILE = "tuning.json";
 
 // What the system says about a write that failed, by its error number, for people.
 const REASONS: readonly [pattern: RegExp, reason: string][] = [
@@ -41,12 +43,27 @@ function attempt<T>(path: string, write: () => T): T {
   }
 }
 
-function isMissing(path: string): boolean {
+/** Whether there is anything at a path. */
+export function isThere(path: string): boolean {
   try {
-    Deno.lstatSync(path);
-    return false;
-  } catch {
+    Deno.statSync(path);
     return true;
+  } catch (error) {
+    return !(error instanceof Deno.errors.NotFound);
+  }
+}
+
+/**
+ * Writes a little into a file and takes it away again: a full disk still opens files, only a write finds out.
+ *
+ * @param named what an error names
+ * @throws {UserError} that says why it cannot be written
+ */
+export function probe(file: string, named: string): void {
+  try {
+    attempt(named, () => Deno.writeFileSync(file, new Uint8Array(4096)));
+  } finally {
+    removeIfThere(file);
   }
 }
 
@@ -145,7 +162,7 @@ export class OutputFolder implements Disposable {
    * @throws {UserError} where the folder cannot be made or written, and where it holds another run
    */
   static open(path: string, { isResuming = false }: { isResuming?: boolean } = {}): OutputFolder {
-    const isNew = isMissing(path);
+    const isNew = !isThere(path);
     attempt(path, () => Deno.mkdirSync(path, { recursive: true }));
     const lock = attempt(path, () => FolderLock.take(path));
     let folder: OutputFolder;
@@ -157,7 +174,7 @@ export class OutputFolder implements Disposable {
       throw error;
     }
     try {
-      folder.#probe();
+      probe(join(path, "probe.tmp"), path);
       return folder;
     } catch (error) {
       folder[Symbol.dispose]();
@@ -256,16 +273,6 @@ export class OutputFolder implements Disposable {
 
   #append(file: Deno.FsFile, name: string, text: string): void {
     attempt(join(this.path, name), () => writeAll(file, new TextEncoder().encode(text)));
-  }
-
-  // A full disk still opens files: only a write finds out.
-  #probe(): void {
-    const path = join(this.path, "probe.tmp");
-    try {
-      attempt(this.path, () => Deno.writeFileSync(path, new Uint8Array(4096)));
-    } finally {
-      removeIfThere(path);
-    }
   }
 }
 

@@ -4,10 +4,8 @@ import { tuneAdapter } from "../actors/adapter_tuning.ts";
 import type { DistillOptions } from "../actors/options.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
 import { parseTuning, type Tuning } from "../kernels/tuning/tuning.ts";
+import { TUNING_FILE } from "./output_folder.ts";
 import type { RunConsole } from "./run_console.ts";
-
-/** The file in a run's output folder. */
-export const TUNING_FILE = "tuning.json";
 
 /**
  * The table that a run begins with: of the run that it goes on with, so that the bits stay the same, where that ran on this

@@ -94,10 +94,8 @@ function recognize(path: string, tensors: Shapes, part: EncoderPart, said: strin
   throw new CheckpointError(
     path,
     `holds no ${part} of an encoder that is known${said === undefined ? "" : ` (it says ${quote(said)})`}. ` +
-      `Name one with --arch to see where it differs: ${
-        ENCODERS.map(({ name }) => name).join(", ")
-      }; or load your own with ` +
-      "--plugin",
+      `Name one with --arch to see where it differs: ${ENCODERS.map(({ name }) => name).join(", ")}; ` +
+      "or load your own with --plugin",
   );
 }
 

@@ -22,9 +22,9 @@ import type { HeadOptions } from "./heads.ts";
 import { type ImageInput, traceImages } from "./images.ts";
 import { DEFAULT_LOSS, findLoss } from "./loss/losses.ts";
 import { type ArenaTensors, ParameterStore, tensorsOf, traceSgd } from "./parameter_store.ts";
-import { ringPieces } from "./ring.ts";
 import { QueueSimilarities } from "./queue_similarities.ts";
 import type { Encoder } from "./registry.ts";
+import { ringPieces } from "./ring.ts";
 
 /** The small views of a picture. */
 export interface SmallViewOptions {

@@ -243,7 +243,7 @@ export class RunReader {
       this.#evaluations.set(name, known);
       const record = await known.file.read() as RunRecord | undefined;
       if (record === undefined) continue;
-      known.record = record;
+      known.record = asItEnded(join(this.folder, name), record);
       hasChanged = true;
     }
     if (!hasChanged) return undefined;

@@ -148,7 +148,11 @@ export class Actor<P extends Protocol<P>> {
     this.#die(new Error("its Worker was killed"));
   }
 
-  /** Tells it that another actor's life is over. */
+  /**
+   * Tells it that another actor's life is over.
+   *
+   * @ignore
+   */
   hearOfEnd(actor: string, life: number): void {
     if (!this.#hasEnded) this.#post({ kind: "ended", actor, life });
   }

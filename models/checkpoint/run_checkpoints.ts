@@ -25,8 +25,8 @@ export async function listCheckpoints(folder: string): Promise<RunCheckpoint[]> 
       const match = name.startsWith(".") ? null : NAME.exec(name);
       if (match === null) continue;
       const path = join(folder, name);
-      const { mtime } = await Deno.stat(path);
-      found.push({ path, epoch: Number(match[1]), written: mtime?.getTime() ?? 0 });
+      const info = await Deno.stat(path).catch(() => undefined); // it may be a link to nothing, or gone by now
+      found.push({ path, epoch: Number(match[1]), written: info?.mtime?.getTime() ?? 0 });
     }
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;

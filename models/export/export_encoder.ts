@@ -25,7 +25,8 @@ export type ExportFormat = typeof EXPORT_FORMATS[number];
 /**
  * Names of the tensors in a PyTorch file.
  *
- * - `plain`: the encoder's own, `layer1.0.conv1.weight`: torchvision's for ResNets, the original's for the others; a `.pth` is the bare state_dict
+ * - `plain`: the encoder's own, `layer1.0.conv1.weight`: torchvision's for ResNets, the original's for the others; a
+ *   `.pth` is the bare state_dict
  * - `moco`: `module.encoder_q.*`; a `.pth` is a dict of `epoch`, `arch` and `state_dict`, safetensors have the first
  *   two in their metadata
  * - `seed`: `module.student.*`, likewise

@@ -60,6 +60,11 @@ Deno.test("of two checkpoints of one epoch the one written later is the newer, a
     }
     assertEquals((await listCheckpoints(folder)).map(({ path }) => path), [before, after]);
     assertEquals(await findNewestCheckpoint(folder, () => {}), after);
+    // A link to nothing hides no other.
+    const nowhere = `${folder}/x-checkpoint_0000.pth.tar`;
+    Deno.symlinkSync(`${folder}/gone`, nowhere);
+    assertEquals((await listCheckpoints(folder)).map(({ path }) => path), [nowhere, before, after]);
+    Deno.removeSync(nowhere);
     // Whatever a clock says.
     Deno.utimeSync(after, 500, 500);
     await pruneCheckpoints(folder, after, 1);
