@@ -133,8 +133,11 @@ export async function compareAugmentation(rounds: number): Promise<Timings> {
   const folder = await Deno.makeTempDir({ prefix: "seed_bench_" });
   try {
     await makePictures(join(folder, "pictures"));
+    console.log(`made ${PICTURES} pictures`);
     const own = await timeOurs(folder, rounds, true);
+    console.log(`ours: ${own.median.toFixed(2)} ms a picture`);
     const readers = await timeOurs(folder, rounds, false);
+    console.log(`our readers alone: ${readers.median.toFixed(2)} ms a picture`);
     const args = [folder, SIZE, BATCH, WORKERS, rounds].map(String);
     const torch = await runPython(DATA_LOADER, ...args) as unknown as Timing | undefined;
     return { ours: own, "our readers alone": readers, ...torch && { DataLoader: torch } };

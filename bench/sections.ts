@@ -7,7 +7,6 @@ import { conv2d } from "../kernels/ops/conv2d/conv2d.ts";
 import { POINTWISE } from "../kernels/ops/conv2d/geometry.ts";
 import { matmulTransposed } from "../kernels/ops/matmul_transposed/matmul_transposed.ts";
 import { queueCrossEntropy } from "../kernels/ops/queue_cross_entropy/queue_cross_entropy.ts";
-import { measureTuning } from "../kernels/tuning/measure.ts";
 import { DIRECT_TILES, GPU_TUNING } from "../kernels/tuning/tuning.ts";
 import { initializeQueue } from "../models/initialize.ts";
 import { findEncoder } from "../models/registry.ts";
@@ -181,11 +180,10 @@ async function benchDistillation(
     String(rounds),
     JSON.stringify(works),
   );
-  const tuned: Gpu = { ...gpu, target: { ...gpu.target, tuning: await measureTuning(gpu) } };
   const rows: Row[] = [];
   for (const [i, work] of works.entries()) {
     const { teacher, student } = work;
-    const times = await timeDistillation(tuned, work, rounds);
+    const times = await timeDistillation(gpu, work, rounds);
     const parts = [[`${teacher} embeds`, "teacher"], [`${student} trains`, "student"], [
       `${student} under ${teacher}`,
       "both",

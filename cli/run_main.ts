@@ -2,6 +2,7 @@
 
 import { ActorCrash } from "../actors/runtime/failure.ts";
 import { UserError } from "../errors.ts";
+import { hasHardware } from "../kernels/gpu.ts";
 import { UsageError } from "./flags.ts";
 import { Interrupted, INTERRUPTED_CODE } from "./interrupt.ts";
 
@@ -36,13 +37,19 @@ export function reportError(error: unknown, { colors = false }: { colors?: boole
 /** How long what is still alive at a command's end may take to end by itself, in ms. */
 const LEAVE_MS = 3000;
 
+/** How long a GPU's driver is given to take its devices back from Workers that have ended, in ms. */
+const DRIVER_MS = 1000;
+
 /**
  * Ends the program with an exit code, as soon as nothing is left to do. Workers that have stopped are still giving back
- * their devices then: NVIDIA's driver crashes when the process exits meanwhile, so that is waited for. What does not end
- * by itself is not waited for longer than {@linkcode LEAVE_MS}.
+ * their devices then, and the last of it goes on when they count as ended: NVIDIA's driver crashes when the process exits
+ * meanwhile, so that is waited for. What does not end by itself is not waited for longer than {@linkcode LEAVE_MS}.
+ *
+ * @param lingerMs how long to stay at least
  */
-export function leave(code: number): void {
+export function leave(code: number, lingerMs: number = hasHardware() ? DRIVER_MS : 0): void {
   Deno.exitCode = code;
+  if (lingerMs > 0) setTimeout(() => {}, lingerMs);
   Deno.unrefTimer(setTimeout(() => Deno.exit(code), LEAVE_MS));
 }
 

@@ -89,6 +89,13 @@ export class GpuError extends Error {
   override name = "GpuError";
 }
 
+let foundHardware = false;
+
+/** Whether this thread was given an adapter that is hardware, whose driver ends with the process. */
+export function hasHardware(): boolean {
+  return foundHardware;
+}
+
 function preferVulkan(): void {
   if (Deno.build.os !== "linux") return;
   if (Deno.env.get("DENO_WEBGPU_BACKEND") === undefined) Deno.env.set("DENO_WEBGPU_BACKEND", "vulkan");
@@ -124,6 +131,7 @@ function describe(adapter: GPUAdapter): AdapterDescription {
   // Numbers stand for the other two in wgpu's Vulkan backend.
   const name = [description, device, vendor].find((text) => text !== "") ?? "unnamed adapter";
   const isSoftware = /llvmpipe|swiftshader|lavapipe|software/i.test(`${description} ${device}`);
+  foundHardware ||= !isSoftware;
   const { maxStorageBufferBindingSize, maxBufferSize } = adapter.limits;
   return {
     name,

@@ -228,7 +228,18 @@ export class Program {
 
   /** Adds the whole program to a command encoder. */
   encode(encoder: GPUCommandEncoder): void {
-    let pass: GPUComputePassEncoder | undefined;
+    this.encodeOnto(encoder)?.end();
+  }
+
+  /**
+   * Adds the whole program to a command encoder, and leaves the compute pass open: programs that follow one another cost
+   * the host less in one pass.
+   *
+   * @param open pass of the same encoder to go on in
+   * @returns the pass that is open now, which the caller ends
+   */
+  encodeOnto(encoder: GPUCommandEncoder, open?: GPUComputePassEncoder): GPUComputePassEncoder | undefined {
+    let pass = open;
     for (const step of this.#steps) {
       if (step.copies.length > 0) {
         pass?.end();
@@ -238,7 +249,7 @@ export class Program {
       pass ??= encoder.beginComputePass({ label: this.label });
       encodeDispatch(pass, step);
     }
-    pass?.end();
+    return pass;
   }
 
   /** Encodes and submits one run. Does not wait for it. */

@@ -53,13 +53,10 @@ const WORKGROUP = 256;
 /** Pixels of a line that an invocation of blur.wgsl makes. */
 const BLUR_SEGMENT = 32;
 
-/** Each batch under way has one: what the host maps, and the views, which outlive the other buffers' contents. */
+/** Each batch under way has one: the views, which outlive the other buffers' contents, and what the host maps. */
 interface Slot {
   readonly views: GPUBuffer;
   readonly readback: GPUBuffer;
-  upload: GPUBuffer;
-  /** Settles when `upload` is mapped again. */
-  uploadMapped: Promise<unknown>;
   bindGroup: GPUBindGroup | undefined;
 }
 
@@ -144,8 +141,6 @@ export class Augmenter {
     this.#slots = Array.from({ length: slots }, () => ({
       views: this.#createBuffer("views", bytes, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC),
       readback: this.#createBuffer("readback", bytes, GPUBufferUsage.MAP_READ),
-      upload: this.#createUpload(256),
-      uploadMapped: Promise.resolve(),
       bindGroup: undefined,
     }));
     this.#free = [...this.#slots];
@@ -202,15 +197,14 @@ export class Augmenter {
   destroy(): void {
     const { records, source, tables, rows } = this.#shared;
     for (const buffer of [records, source, tables, rows, this.#hueRounding, this.#lumaSums]) buffer.destroy();
-    for (const { views, readback, upload } of this.#slots) {
-      for (const buffer of [views, readback, upload]) buffer.destroy();
+    for (const { views, readback } of this.#slots) {
+      views.destroy();
+      readback.destroy();
     }
   }
 
   async #acquire(): Promise<Slot> {
-    const slot = this.#free.shift() ?? await new Promise<Slot>((resolve) => this.#waiting.push(resolve));
-    await this.#gpu.wait(slot.uploadMapped);
-    return slot;
+    return this.#free.shift() ?? await new Promise<Slot>((resolve) => this.#waiting.push(resolve));
   }
 
   #release(slot: Slot): void {
@@ -229,7 +223,7 @@ export class Augmenter {
     }
     const { device } = this.#gpu;
     const sourceBytes = usedSourceWords(pictures, views) * 4;
-    checkUploadBytes(sourceBytes, device.limits.maxBufferSize);
+    checkSourceBytes(sourceBytes, device.limits.maxBufferSize);
     this.#grow("source", sourceBytes, device.limits.maxBufferSize);
     const plan = this.#planner.plan(pictures, views, {
       width: this.#width,
@@ -237,17 +231,17 @@ export class Augmenter {
       sourceWords: this.#shared.source.size / 4,
       bindingWords: this.#bindingBytes / 4,
     });
-    checkUploadBytes(
-      sourceBytes + plan.tables.byteLength + plan.records.byteLength + RECORD_BYTES,
-      device.limits.maxBufferSize,
-    );
     this.#grow("tables", plan.tables.byteLength, this.#bindingBytes);
     this.#grow("rows", plan.rowWords * 4, this.#bindingBytes);
     this.#grow("records", plan.records.byteLength + RECORD_BYTES, device.limits.maxBufferSize);
     slot.bindGroup ??= this.#bind(slot);
 
+    const { source, tables, records } = this.#shared;
+    // Not through a buffer that the host maps for writing: on GPUs writing there can take a hundred times as long.
+    device.queue.writeBuffer(source, 0, pictures.pixels.subarray(0, sourceBytes));
+    device.queue.writeBuffer(tables, 0, plan.tables);
+    device.queue.writeBuffer(records, 0, plan.records);
     const encoder = device.createCommandEncoder({ label: "augment" });
-    this.#encodeUpload(encoder, slot, pictures.pixels.subarray(0, sourceBytes), plan);
     encoder.clearBuffer(this.#lumaSums);
     const pass = encoder.beginComputePass({ label: "augment" });
     for (const { encode } of this.#kernels(slot.bindGroup, plan)) encode(pass);
@@ -255,35 +249,6 @@ export class Augmenter {
     this.#last = { slot, plan };
     encoder.copyBufferToBuffer(slot.views, 0, slot.readback, 0, bytes);
     device.queue.submit([encoder.finish()]);
-    slot.uploadMapped = slot.upload.mapAsync(GPUMapMode.WRITE);
-    slot.uploadMapped.catch(() => {}); // whoever takes the slot next hears of it
-  }
-
-  #encodeUpload(
-    encoder: GPUCommandEncoder,
-    slot: Slot,
-    pixels: Uint8Array,
-    { tables, records }: ViewPlan,
-  ): void {
-    const bytes = pixels.byteLength + tables.byteLength + records.byteLength;
-    if (slot.upload.size < bytes) {
-      slot.upload.destroy();
-      slot.upload = this.#createUpload(Math.min(grown(bytes / 4) * 4, this.#gpu.device.limits.maxBufferSize));
-    }
-    const mapped = new Uint8Array(slot.upload.getMappedRange());
-    const { source, tables: tableBuffer, records: recordBuffer } = this.#shared;
-    let offset = 0;
-    const parts: [Uint8Array | Int32Array | Uint32Array, GPUBuffer][] = [
-      [pixels, source],
-      [tables, tableBuffer],
-      [records, recordBuffer],
-    ];
-    for (const [data, target] of parts) {
-      mapped.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), offset);
-      encoder.copyBufferToBuffer(slot.upload, offset, target, 0, data.byteLength);
-      offset += data.byteLength;
-    }
-    slot.upload.unmap();
   }
 
   /** The kernels for a plan, in their order; bytes are those of views and of the rows between the two resizes. */
@@ -344,15 +309,6 @@ export class Augmenter {
     });
   }
 
-  #createUpload(size: number): GPUBuffer {
-    return this.#gpu.device.createBuffer({
-      label: "augmenter: upload",
-      size,
-      usage: GPUBufferUsage.MAP_WRITE | GPUBufferUsage.COPY_SRC,
-      mappedAtCreation: true,
-    });
-  }
-
   #bind(slot: Slot): GPUBindGroup {
     const { records, source, tables, rows } = this.#shared;
     const resources: GPUBufferBinding[] = [
@@ -374,7 +330,7 @@ export class Augmenter {
 /** Twice the sum of a view's luma, and its pixels, must fit 32 bits (blend.wgsl). */
 const MAX_PIXELS = Math.floor((2 ** 32 - 1) / (2 * 255 + 1));
 
-function checkUploadBytes(bytes: number, limit: number): void {
+function checkSourceBytes(bytes: number, limit: number): void {
   if (bytes <= limit) return;
   throw new PictureTooLargeError(
     `the pictures of a batch take ${bytes} bytes, but a buffer of this device holds at most ${limit}; make the batch ` +

@@ -25,7 +25,7 @@ export interface PictureBatch {
   /** [count, n]; the first three of a picture's n words are the index of its first pixel, its width, its height. */
   readonly table: Uint32Array;
   /** RGBA8, row by row; the alpha is ignored. */
-  readonly pixels: Uint8Array;
+  readonly pixels: Uint8Array<ArrayBuffer>;
 }
 
 /** A picture that does not fit what the device can bind. */
@@ -72,9 +72,9 @@ export interface ColourSpan extends RecordSpan {
 /** What the augmenter needs to encode a batch. */
 export interface ViewPlan {
   /** Filter tables; valid until the next plan. */
-  readonly tables: Int32Array;
+  readonly tables: Int32Array<ArrayBuffer>;
   /** Records of all kernels; valid until the next plan. */
-  readonly records: Uint32Array;
+  readonly records: Uint32Array<ArrayBuffer>;
   /** Words that the buffer between the passes must have. */
   readonly rowWords: number;
   /** Dispatches of both resize kernels. */
@@ -317,7 +317,7 @@ export class ViewPlanner {
     return { spans, end };
   }
 
-  #reserveRecords(words: number): Uint32Array {
+  #reserveRecords(words: number): Uint32Array<ArrayBuffer> {
     if (this.#records.length < words) {
       const larger = new Uint32Array(grown(words));
       larger.set(this.#records);

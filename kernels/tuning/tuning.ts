@@ -63,7 +63,7 @@ export const DIRECT_TILES: readonly (readonly [rows: number, columns: number])[]
   [4, 4],
 ];
 
-/** Tiles of the staged family: operands in workgroup memory. Narrow and flat ones are for few channels. */
+/** Tiles of the staged family: operands in workgroup memory. Narrow and flat ones are for few channels, the last for pictures. */
 export const STAGED_TILES: readonly Tile[] = [
   { rows: 8, columns: 8, lanesAcross: 16, lanesDown: 16 },
   { rows: 8, columns: 8, lanesAcross: 8, lanesDown: 16 },
@@ -75,10 +75,11 @@ export const STAGED_TILES: readonly Tile[] = [
   { rows: 4, columns: 4, lanesAcross: 8, lanesDown: 8 },
   { rows: 4, columns: 4, lanesAcross: 4, lanesDown: 16 },
   { rows: 4, columns: 4, lanesAcross: 16, lanesDown: 4 },
+  { rows: 4, columns: 4, lanesAcross: 1, lanesDown: 64 },
 ];
 
 /** In their order. */
-const STAGED_EFFICIENCY = [1, 0.95, 0.95, 0.9, 0.85, 0.8, 0.8, 0.6, 0.5, 0.5];
+const STAGED_EFFICIENCY = [1, 0.95, 0.95, 0.9, 0.85, 0.8, 0.8, 0.6, 0.5, 0.5, 0.25];
 
 /** Tiles of the direct family on GPUs, whose caches may do what workgroup memory does. */
 export const GPU_DIRECT_TILES: readonly Tile[] = [

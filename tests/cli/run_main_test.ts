@@ -35,6 +35,20 @@ async function run(program: string): Promise<{ code: number; stdout: string; std
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
 
+Deno.test("leave() stays as long as a GPU's driver needs, and no longer where there is none", async () => {
+  const end = (lingerMs: string) =>
+    run(`
+      import { leave } from "${new URL("run_main.ts", CLI)}";
+      const start = performance.now();
+      addEventListener("unload", () => console.log(performance.now() - start));
+      leave(3${lingerMs});
+    `);
+  const [hurried, lingering] = await Promise.all([end(""), end(", 800")]);
+  assertEquals([hurried.code, lingering.code], [3, 3]);
+  assertLess(Number(hurried.stdout), 700);
+  assert(Number(lingering.stdout) >= 800, lingering.stdout);
+});
+
 Deno.test("reportError() shows of a person's mistake the message alone", () => {
   assertEquals(reportError(new UserError("no such file")), { text: "error: no such file", code: 1 });
   assertEquals(reportError(new UsageError("unknown flag")), { text: "error: unknown flag", code: 2 });
