@@ -31,7 +31,15 @@ const QUEUE = 65_536;
 /** Batches of one round, and of those that go before any is timed: a GPU that idled is clocked down. */
 const [BATCHES, WARM_UP] = [10, 10];
 
-async function timing(rounds: number, work: (count: number) => Promise<void>): Promise<Timing> {
+/**
+ * Milliseconds of a batch where some follow one another.
+ *
+ * @param work does so many, and waits for the last
+ */
+export async function timeBatches(
+  rounds: number,
+  work: (count: number) => Promise<void>,
+): Promise<Timing> {
   await work(WARM_UP);
   const times: number[] = [];
   for (let round = 0; round < rounds; round++) {
@@ -95,9 +103,9 @@ export async function timeDistillation(
   const keys = await embed();
   let known = keys;
   return {
-    teacher: await timing(rounds, (count) => overlapped(count, embed)),
-    student: await timing(rounds, (count) => overlapped(count, () => train(keys))),
-    both: await timing(rounds, async (count) => {
+    teacher: await timeBatches(rounds, (count) => overlapped(count, embed)),
+    student: await timeBatches(rounds, (count) => overlapped(count, () => train(keys))),
+    both: await timeBatches(rounds, async (count) => {
       let last: Promise<unknown> = Promise.resolve();
       for (let i = 0; i < count; i++) {
         const following = embed();

@@ -4,7 +4,7 @@
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { leave } from "../cli/run_main.ts";
-import { openGpu } from "../kernels/gpu.ts";
+import { type Gpu, openGpu } from "../kernels/gpu.ts";
 import { measureTuning } from "../kernels/tuning/measure.ts";
 import * as jax from "./jax.ts";
 import { describeMachine } from "./machine.ts";
@@ -16,8 +16,8 @@ import * as tfjs from "./tfjs.ts";
 const HELP = `Usage: deno task bench [NAME ...] [--rounds N] [--dry-run]
 
 Times this project against @tensorflow/tfjs-backend-webgpu, @jax-js/jax and, where python3 has it, PyTorch, each in
-turn, on one adapter; keeps what it finds under bench/results and writes bench/RESULTS.md with a chart for each. Kernels
-are chosen by a measurement first, as deno task distill does it.
+turn, on one adapter; keeps what it finds under bench/results and writes bench/RESULTS.md with a chart for each. Where
+kernels are timed they are chosen by a measurement first, as deno task distill does it.
 Without names everything is run (half an hour on a software adapter).
 
 ${SECTION_ORDER.map((name) => `  ${name.padEnd(14)}${SECTIONS[name].help}`).join("\n")}
@@ -38,16 +38,20 @@ if (help || unknown !== undefined || !Number.isInteger(count) || count < 1) {
 }
 const wanted = names.length === 0 ? SECTION_ORDER : names.map(String);
 
-const untuned = await openGpu("bench");
-const machine = await describeMachine(untuned);
+const gpu = await openGpu("bench");
+const machine = await describeMachine(gpu);
 console.log(
   `adapter: ${machine.adapter}, Deno ${Deno.version.deno}, ${machine.processor}, ${machine.cores} cores`,
 );
-const gpu = { ...untuned, target: { ...untuned.target, tuning: await measureTuning(untuned) } };
+let tuned: Gpu | undefined;
+async function withFastestKernels(): Promise<Gpu> {
+  return tuned ??= { ...gpu, target: { ...gpu.target, tuning: await measureTuning(gpu) } };
+}
 await tfjs.openTfjs();
 await jax.openJax();
 for (const name of wanted) {
-  const section = { name, ...await SECTIONS[name].run(gpu, count) };
+  const { run, isTuned } = SECTIONS[name];
+  const section = { name, ...await run(isTuned ? await withFastestKernels() : gpu, count) };
   printTable(section.title, tableOf(section));
   if (!dryRun && section.rows.length > 0) {
     await record(section, machine, `./seed bench ${name} --rounds ${count}`);

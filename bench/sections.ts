@@ -16,6 +16,7 @@ import { multiplyAdds } from "./ceiling.ts";
 import {
   type DistillationTimes,
   type DistillationWork,
+  timeBatches,
   timeDistillation,
   TORCH_DISTILLATION,
 } from "./distillation.ts";
@@ -41,6 +42,8 @@ import { tiledProduct } from "./tiles.ts";
 export interface BenchSection {
   /** For `--help`. */
   help: string;
+  /** Whether its kernels are chosen by a measurement first. */
+  isTuned?: boolean;
   run(gpu: Gpu, rounds: number): Promise<Omit<Section, "name">>;
 }
 
@@ -291,14 +294,11 @@ function stepOptions(name: string, batch: number, imageSize: number): StudentSte
 /** Milliseconds that a training step takes on the device where steps follow one another. */
 async function timeStep(gpu: Gpu, name: string, batch: number, rounds: number): Promise<number> {
   using step = await StudentStep.create(gpu, stepOptions(name, batch, 224));
-  const times: number[] = [];
-  for (let round = 0; round <= rounds; round++) {
-    const start = performance.now();
-    for (let i = 0; i < 10; i++) step.program.run();
+  const { median } = await timeBatches(rounds, async (count) => {
+    for (let i = 0; i < count; i++) step.program.run();
     await gpu.device.queue.onSubmittedWorkDone();
-    times.push((performance.now() - start) / 10);
-  }
-  return median(times.slice(1)); // a GPU that idled is clocked down
+  });
+  return median;
 }
 
 async function benchHost(gpu: Gpu, rounds: number): Promise<Omit<Section, "name">> {
@@ -452,24 +452,36 @@ async function benchPipeline(): Promise<Omit<Section, "name">> {
 export const SECTIONS: Readonly<Record<string, BenchSection>> = {
   product: {
     help: "matrix products, against tfjs, jax-js and PyTorch, and the adapter's ceiling",
+    isTuned: true,
     run: benchProducts,
   },
   training: {
     help: "convolutions with both gradients, against tfjs and jax-js",
+    isTuned: true,
     run: (gpu, rounds) => benchConvolutions(gpu, rounds, true),
   },
-  forward: { help: "the same forward alone", run: (gpu, rounds) => benchConvolutions(gpu, rounds, false) },
-  step: { help: "whole training steps of three students, against tfjs", run: benchSteps },
+  forward: {
+    help: "the same forward alone",
+    isTuned: true,
+    run: (gpu, rounds) => benchConvolutions(gpu, rounds, false),
+  },
+  step: { help: "whole training steps of three students, against tfjs", isTuned: true, run: benchSteps },
   distillation: {
     help: "a ResNet-50 teacher and a student at 224 pixels, against PyTorch on the same GPU",
+    isTuned: true,
     run: (gpu, rounds) => benchDistillation(gpu, rounds, false),
   },
   amp: {
     help: "the same in mixed precision",
+    isTuned: true,
     run: (gpu, rounds) => benchDistillation(gpu, rounds, true),
   },
-  inference: { help: "a ResNet-50's embeddings at 224 pixels, against tfjs", run: benchInference },
-  loss: { help: "SEED's loss against its matrix products alone", run: benchLoss },
+  inference: {
+    help: "a ResNet-50's embeddings at 224 pixels, against tfjs",
+    isTuned: true,
+    run: benchInference,
+  },
+  loss: { help: "SEED's loss against its matrix products alone", isTuned: true, run: benchLoss },
   augmentation: { help: "views from JPEGs, against PyTorch's DataLoader", run: benchAugmentation },
   pipeline: { help: "how well the stages of a distillation overlap", run: () => benchPipeline() },
   host: { help: "the host's part of a training step", run: benchHost },

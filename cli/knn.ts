@@ -1,5 +1,6 @@
 /** `deno task knn`: flags in, accuracies out. The evaluation itself is `actors/knn_evaluation.ts`. */
 import { knn } from "../actors/runs.ts";
+import { describeAdapter } from "../kernels/gpu.ts";
 import { ENCODERS } from "../models/registry.ts";
 import { encoderTable } from "./encoder_table.ts";
 import { checkKnnInputs } from "./inputs.ts";
@@ -15,6 +16,7 @@ async function main(): Promise<void> {
   if (command.help !== undefined) return console.log(command.help);
   const { encoder, options } = await checkKnnInputs(command.request);
   const name = "path" in encoder ? encoder.path : "fresh weights";
+  await describeAdapter(); // so that a missing one is said at once, and the command's end knows whether it is hardware
   using interrupt = interruptSignal();
   const run = knn({ encoder, ...options }, { signal: interrupt.signal });
   for await (const event of run) {

@@ -91,7 +91,7 @@ export class GpuError extends Error {
 
 let foundHardware = false;
 
-/** Whether this thread was given an adapter that is hardware, whose driver ends with the process. */
+/** Whether an adapter that this thread has asked for is hardware: its driver has to end before the process does. */
 export function hasHardware(): boolean {
   return foundHardware;
 }

@@ -237,8 +237,7 @@ export class Augmenter {
     slot.bindGroup ??= this.#bind(slot);
 
     const { source, tables, records } = this.#shared;
-    // Not through a buffer that the host maps for writing: its pages are fresh each time, which can take a hundred times
-    // as long.
+    // Not through a buffer that the host maps for writing, which was up to fifty times as slow (bench/NOTES.md).
     device.queue.writeBuffer(source, 0, pictures.pixels.subarray(0, sourceBytes));
     device.queue.writeBuffer(tables, 0, plan.tables);
     device.queue.writeBuffer(records, 0, plan.records);

@@ -63,7 +63,10 @@ export const DIRECT_TILES: readonly (readonly [rows: number, columns: number])[]
   [4, 4],
 ];
 
-/** Tiles of the staged family: operands in workgroup memory. Narrow and flat ones are for few channels, the last for pictures. */
+/**
+ * Tiles of the staged family: operands in workgroup memory. Narrow and flat ones are for few channels, the last for
+ * pictures.
+ */
 export const STAGED_TILES: readonly Tile[] = [
   { rows: 8, columns: 8, lanesAcross: 16, lanesDown: 16 },
   { rows: 8, columns: 8, lanesAcross: 8, lanesDown: 16 },
