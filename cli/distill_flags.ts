@@ -26,7 +26,7 @@ import { lossNames } from "../models/loss/losses.ts";
 import type { PageOptions } from "../ui/server.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
-import { pluginFlag, pluginUrls } from "./plugin.ts";
+import { pluginFlag, pluginOption } from "./plugin.ts";
 import { runName } from "./run_name.ts";
 
 /** Defaults of the original that would not work as they are, or that its own help contradicts. */
@@ -507,7 +507,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     saveEvery: saveEvery === undefined ? null : parseSaveEvery(saveEvery),
     limitSteps: limitSteps ?? null,
     tuning: null,
-    plugins: pluginUrls(plugin, folder),
+    ...pluginOption(plugin, folder),
   };
   warnings.push(...checkTogether(options, given));
   const page = readPageFlags({ ui, uiHost }, warnings);

@@ -10,7 +10,7 @@ import { encoderFlags, type EncoderFlagsContext } from "./encoder_flags.ts";
 import { type FlagTable, maxPixelsFlag, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
-import { pluginUrls } from "./plugin.ts";
+import { pluginOption } from "./plugin.ts";
 
 const ENCODER = "Encoder";
 const FILES = "Pictures and files";
@@ -199,7 +199,7 @@ export function parseEmbedFlags(args: readonly string[], context: EncoderFlagsCo
       imageSize: imageSize ?? (data === undefined ? DEFAULTS.sampleImageSize : DEFAULTS.imageSize),
       maxPixels: values.maxPixels ?? DEFAULT_MAX_PIXELS,
       workers: values.workers ?? DEFAULTS.workers,
-      plugins: pluginUrls(values.plugin, folder),
+      ...pluginOption(values.plugin, folder),
       neighbours: neighbours === undefined ? null : {
         queries: values.queries ?? DEFAULTS.queries,
         k: values.knnK ?? DEFAULTS.k,

@@ -7,7 +7,7 @@ import { encoderFlags, type EncoderFlagsContext, FRESH_ENCODER } from "./encoder
 import { type FlagTable, maxPixelsFlag, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
-import { pluginUrls } from "./plugin.ts";
+import { pluginOption } from "./plugin.ts";
 
 const ENCODER = "Encoder";
 const VOTE = "The vote";
@@ -115,7 +115,7 @@ export function parseKnnFlags(args: readonly string[], context: EncoderFlagsCont
     temperature: knnT ?? DEFAULTS.temperature,
     imageSize: imageSize ?? (data === undefined ? DEFAULTS.sampleImageSize : DEFAULTS.imageSize),
     maxPixels: maxPixels ?? DEFAULT_MAX_PIXELS,
-    plugins: pluginUrls(values.plugin, folder),
+    ...pluginOption(values.plugin, folder),
   };
   return { help: undefined, request, json };
 }

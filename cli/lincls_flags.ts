@@ -24,7 +24,7 @@ import {
 } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
-import { pluginUrls } from "./plugin.ts";
+import { pluginOption } from "./plugin.ts";
 import { runName } from "./run_name.ts";
 
 /** Defaults of the original that differ. */
@@ -303,7 +303,7 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
     lr: lr ?? (evaluate ? null : defaults.lr),
     evaluate: evaluate ?? false,
     classes: classes ?? null,
-    plugins: pluginUrls(plugin, folder),
+    ...pluginOption(plugin, folder),
   };
   if (options.startEpoch >= options.epochs) {
     throw new UsageError(

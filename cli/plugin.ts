@@ -14,13 +14,13 @@ export function pluginFlag(group: string) {
   } as const;
 }
 
-/** The plugins that a flag's value stands for, as texts of their URLs. */
-export function pluginUrls(
+/** The option that a flag's value stands for, the plugins as texts of their URLs; nothing where the flag is not given. */
+export function pluginOption(
   value: string | undefined,
   folder: string = callersFolder(),
-): string[] | undefined {
-  if (value === undefined) return undefined;
-  return [/^\w{2,}:/.test(value) ? value : pathToFileURL(resolvePath(value, folder)).href];
+): { plugins?: string[] } {
+  if (value === undefined) return {};
+  return { plugins: [/^\w{2,}:/.test(value) ? value : pathToFileURL(resolvePath(value, folder)).href] };
 }
 
 /**
@@ -32,5 +32,5 @@ export async function loadPlugin(args: readonly string[]): Promise<void> {
   const at = args.findIndex((arg) => /^--?plugin(=|$)/.test(arg));
   if (at === -1) return;
   const value = args[at].includes("=") ? args[at].slice(args[at].indexOf("=") + 1) : args[at + 1];
-  await importPlugins(pluginUrls(value));
+  await importPlugins(pluginOption(value).plugins);
 }

@@ -1,4 +1,7 @@
-/** Stand-in for `@std/assert`: the names used here, with the real package's types and behaviour. */
+/**
+ * Stand-in for `@std/assert` 1.0.19: the names used here, with the real package's types and verdicts. The texts of its
+ * errors are shorter: they show both values whole, without a coloured difference.
+ */
 
 /** Thrown by every assertion that does not hold. */
 export class AssertionError extends Error {
@@ -10,7 +13,7 @@ function show(value: unknown): string {
 }
 
 function fail(text: string, msg?: string): never {
-  throw new AssertionError(msg === undefined || msg === "" ? text : `${text}: ${msg}`);
+  throw new AssertionError(msg ? `${text}: ${msg}` : `${text}.`);
 }
 
 /** Asserts that a value is truthy. */
@@ -18,55 +21,125 @@ export function assert(expr: unknown, msg = ""): asserts expr {
   if (!expr) throw new AssertionError(msg);
 }
 
+/** What {@linkcode assertFalse} takes. */
+export type Falsy = false | 0 | 0n | "" | null | undefined;
+
 /** Asserts that a value is falsy. */
-export function assertFalse(expr: unknown, msg = ""): void {
+export function assertFalse(expr: unknown, msg = ""): asserts expr is Falsy {
   if (expr) throw new AssertionError(msg);
 }
 
-/** Structural equality: primitives by `Object.is`, collections by content, class instances of one constructor. */
-export function equal(a: unknown, b: unknown): boolean {
-  if (Object.is(a, b)) return true;
-  if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false;
-  if (a.constructor !== b.constructor && a.constructor !== undefined && b.constructor !== undefined) {
-    return false;
-  }
-  if (a instanceof Date && b instanceof Date) return Object.is(a.getTime(), b.getTime());
-  if (a instanceof RegExp && b instanceof RegExp) return String(a) === String(b);
-  if (a instanceof Error && b instanceof Error && (a.message !== b.message || a.name !== b.name)) {
-    return false;
-  }
-  if (ArrayBuffer.isView(a) && ArrayBuffer.isView(b)) {
-    if (a instanceof DataView || b instanceof DataView) return a.byteLength === b.byteLength;
-    const x = a as Uint8Array, y = b as Uint8Array;
-    return x.length === y.length && x.every((value, i) => Object.is(value, y[i]));
-  }
-  if (a instanceof Set && b instanceof Set) {
-    if (a.size !== b.size) return false;
-    return [...a].every((value) => b.has(value) || [...b].some((other) => equal(value, other)));
-  }
-  if (a instanceof Map && b instanceof Map) {
-    if (a.size !== b.size) return false;
-    return [...a].every(([key, value]) => b.has(key) && equal(value, b.get(key)));
-  }
-  const keys = new Set([...Reflect.ownKeys(a), ...Reflect.ownKeys(b)]);
-  for (const key of keys) {
-    if (!equal((a as Record<PropertyKey, unknown>)[key], (b as Record<PropertyKey, unknown>)[key])) {
-      return false;
-    }
-  }
-  return true;
+const TypedArray = Object.getPrototypeOf(Uint8Array);
+
+/** Prototypes of instances that are equal where their texts are: their contents are no properties. */
+const COMPARED_AS_TEXT: ReadonlySet<unknown> = new Set(
+  [
+    RegExp,
+    URL,
+    URLSearchParams,
+    Intl.Locale,
+    ...Object.entries((globalThis as { Temporal?: object }).Temporal ?? {})
+      .filter(([name]) => name !== "Now").map(([, value]) => value),
+  ].map((type) => type.prototype),
+);
+
+/** Prototypes whose own properties are no contents of what inherits from them. */
+const PLAIN: ReadonlySet<unknown> = new Set([null, Object.prototype, Array.prototype]);
+
+function isObject(value: unknown): value is Record<PropertyKey, unknown> {
+  return typeof value === "object" && value !== null;
 }
 
-/** Asserts structural equality. */
+// An object without a prototype counts as a plain one.
+function kindOf(value: object): unknown {
+  return Object.getPrototypeOf(value) ?? Object.prototype;
+}
+
+/** Every name of a property, enumerable or not, down to the plain prototypes: getters of classes too. */
+function namesOf(value: object): Set<PropertyKey> {
+  const names = new Set<PropertyKey>();
+  for (let holder: object | null = value; !PLAIN.has(holder); holder = Object.getPrototypeOf(holder!)) {
+    for (const name of Reflect.ownKeys(holder!)) names.add(name);
+  }
+  return names;
+}
+
+/** `0` is `-0` and NaN is NaN, as for the keys of a Map. */
+function isSameValue(a: unknown, b: unknown): boolean {
+  return a === b || Object.is(a, b);
+}
+
+function haveSameElements(a: ArrayLike<unknown>, b: ArrayLike<unknown>): boolean {
+  return a.length === b.length && Array.prototype.every.call(a, (value, i) => isSameValue(value, b[i]));
+}
+
+/**
+ * Structural equality: values by `===` or as NaN, buffers and collections by content, other objects of one prototype by
+ * all their properties, where a property that is `undefined` is not one that is missing.
+ *
+ * @throws {TypeError} for a WeakMap or WeakSet, whose contents nobody can list
+ */
+export function equal(a: unknown, b: unknown): boolean {
+  return new Comparison().isEqual(a, b);
+}
+
+/** One comparison of two values. */
+class Comparison {
+  /** What each object is being compared with, or was: who meets the pair again need not look into it. */
+  readonly #pairs = new Map<unknown, unknown>();
+
+  isEqual(a: unknown, b: unknown): boolean {
+    if (isSameValue(a, b)) return true;
+    if (!isObject(a) || !isObject(b)) return false;
+    if (a instanceof Date && b instanceof Date) return Object.is(a.getTime(), b.getTime());
+    if (kindOf(a) !== kindOf(b)) return false;
+    if (a instanceof TypedArray) {
+      return haveSameElements(a as unknown as Uint8Array, b as unknown as Uint8Array);
+    }
+    if (a instanceof ArrayBuffer || a instanceof SharedArrayBuffer) {
+      return haveSameElements(new Uint8Array(a), new Uint8Array(b as unknown as ArrayBuffer));
+    }
+    if (a instanceof WeakMap || a instanceof WeakSet) {
+      throw new TypeError(`a ${a.constructor.name} cannot be compared: its contents cannot be listed`);
+    }
+    if (a instanceof WeakRef) return this.isEqual(a.deref(), (b as unknown as WeakRef<WeakKey>).deref());
+    if (this.#pairs.get(a) === b) return true;
+    if (Object.keys(a).length !== Object.keys(b).length) return false;
+    this.#pairs.set(a, b);
+    if (a instanceof Set) return this.#haveSameEntries(a, b as unknown as Set<unknown>);
+    if (a instanceof Map) return this.#haveSameEntries(a, b as unknown as Map<unknown, unknown>);
+    if (COMPARED_AS_TEXT.has(kindOf(a))) return String(a) === String(b);
+    return this.#haveSameProperties(a, b);
+  }
+
+  /** Keys by identity where all are values; else each entry of `a` needs an equal one in `b`. */
+  #haveSameEntries<C extends Set<unknown> | Map<unknown, unknown>>(a: C, b: C): boolean {
+    if (a.size !== b.size) return false;
+    const valueOf = (one: C, key: unknown) => one instanceof Map ? one.get(key) : key;
+    if ([...a.keys()].every((key) => !isObject(key) && typeof key !== "function")) {
+      return [...a.keys()].every((key) => b.has(key) && this.isEqual(valueOf(a, key), valueOf(b, key)));
+    }
+    return [...a].every((entry) => [...b].some((other) => this.isEqual(entry, other)));
+  }
+
+  #haveSameProperties(a: Record<PropertyKey, unknown>, b: Record<PropertyKey, unknown>): boolean {
+    const names = PLAIN.has(kindOf(a))
+      ? [...Reflect.ownKeys({ ...a }), ...Reflect.ownKeys({ ...b })]
+      : [...namesOf(a), ...namesOf(b)];
+    return names.every((name) => name in a && name in b && this.isEqual(a[name], b[name]));
+  }
+}
+
+/** Asserts structural equality ({@linkcode equal}). */
 export function assertEquals<T>(actual: T, expected: T, msg?: string): void {
   if (!equal(actual, expected)) {
     fail(`Values are not equal.\n    actual: ${show(actual)}\n    expected: ${show(expected)}\n`, msg);
   }
 }
 
-/** Asserts that two values are not structurally equal. */
+/** Asserts that two values are not structurally equal ({@linkcode equal}). */
 export function assertNotEquals<T>(actual: T, expected: T, msg?: string): void {
-  if (equal(actual, expected)) fail(`Expected actual: ${show(actual)} not to be: ${show(expected)}.`, msg);
+  if (equal(actual, expected)) fail(`Expected actual: ${show(actual)} not to be: ${show(expected)}`, msg);
 }
 
 /** Asserts `Object.is`. */
@@ -83,115 +156,161 @@ export function assertStrictEquals<T>(actual: unknown, expected: T, msg?: string
 export function assertAlmostEquals(actual: number, expected: number, tolerance?: number, msg?: string): void {
   if (Object.is(actual, expected)) return;
   const allowed = tolerance ?? (Number.isFinite(expected) ? Math.abs(expected * 1e-7) : 1e-7);
-  if (!(Math.abs(expected - actual) <= allowed)) {
-    fail(
-      `Expected actual: "${actual}" to be close to "${expected}": delta "${
-        Math.abs(expected - actual)
-      }" is greater than "${allowed}"`,
-      msg,
-    );
-  }
+  const delta = Math.abs(expected - actual);
+  if (delta <= allowed) return;
+  const text = (value: number) => Number.isInteger(value) ? value : value.toExponential();
+  fail(
+    `Expected actual: "${text(actual)}" to be close to "${text(expected)}": delta "${
+      text(delta)
+    }" is greater than ` +
+      `"${text(allowed)}"`,
+    msg,
+  );
 }
 
 /** Asserts `actual > expected`. */
 export function assertGreater<T>(actual: T, expected: T, msg?: string): void {
-  if (!(actual > expected)) fail(`Expect ${show(actual)} > ${show(expected)}`, msg);
+  if (!(actual > expected)) throw new AssertionError(msg ?? `Expect ${show(actual)} > ${show(expected)}`);
 }
 
 /** Asserts `actual >= expected`. */
 export function assertGreaterOrEqual<T>(actual: T, expected: T, msg?: string): void {
-  if (!(actual >= expected)) fail(`Expect ${show(actual)} >= ${show(expected)}`, msg);
+  if (!(actual >= expected)) throw new AssertionError(msg ?? `Expect ${show(actual)} >= ${show(expected)}`);
 }
 
 /** Asserts `actual < expected`. */
 export function assertLess<T>(actual: T, expected: T, msg?: string): void {
-  if (!(actual < expected)) fail(`Expect ${show(actual)} < ${show(expected)}`, msg);
+  if (!(actual < expected)) throw new AssertionError(msg ?? `Expect ${show(actual)} < ${show(expected)}`);
 }
 
 /** Asserts `actual <= expected`. */
 export function assertLessOrEqual<T>(actual: T, expected: T, msg?: string): void {
-  if (!(actual <= expected)) fail(`Expect ${show(actual)} <= ${show(expected)}`, msg);
+  if (!(actual <= expected)) throw new AssertionError(msg ?? `Expect ${show(actual)} <= ${show(expected)}`);
 }
 
 /** Asserts that a value is neither `null` nor `undefined`. */
 export function assertExists<T>(actual: T, msg?: string): asserts actual is NonNullable<T> {
   if (actual === undefined || actual === null) {
-    fail(`Expected actual: "${actual}" to not be null or undefined.`, msg);
+    fail(`Expected actual: "${actual}" to not be null or undefined`, msg);
   }
 }
 
 /** Asserts that a text holds another. */
 export function assertStringIncludes(actual: string, expected: string, msg?: string): void {
-  if (!actual.includes(expected)) fail(`Expected actual: "${actual}" to contain: "${expected}".`, msg);
+  if (!actual.includes(expected)) fail(`Expected actual: "${actual}" to contain: "${expected}"`, msg);
 }
 
 /** Asserts that a text matches an expression. */
 export function assertMatch(actual: string, expected: RegExp, msg?: string): void {
-  if (!expected.test(actual)) fail(`Expected actual: "${actual}" to match: "${expected}".`, msg);
+  if (!expected.test(actual)) fail(`Expected actual: "${actual}" to match: "${expected}"`, msg);
 }
 
-// deno-lint-ignore no-explicit-any
-type AnyConstructor = new (...args: any[]) => any;
+// deno-lint-ignore no-explicit-any -- as in the real package: whatever the class is made from
+type Class<Instance> = abstract new (...args: any[]) => Instance;
 
 /** Asserts `instanceof`. */
-export function assertInstanceOf<T extends AnyConstructor>(
+export function assertInstanceOf<T extends Class<unknown>>(
   actual: unknown,
   expectedType: T,
   msg?: string,
 ): asserts actual is InstanceType<T> {
   if (!(actual instanceof expectedType)) {
-    fail(`Expected object to be an instance of "${expectedType.name}" but was ${show(actual)}.`, msg);
+    fail(`Expected object to be an instance of "${expectedType.name}" but was "${typeNameOf(actual)}"`, msg);
   }
 }
 
-// deno-lint-ignore no-explicit-any
-type ErrorClass<E extends Error> = abstract new (...args: any[]) => E;
+function typeNameOf(value: unknown): string {
+  if (value === null) return "null";
+  return typeof value === "object" ? value.constructor?.name ?? "Object" : typeof value;
+}
+
+/** What was expected of an error; without a class anything will do that is thrown, as in the real package. */
+interface Expectation<E extends Error> {
+  errorClass?: Class<E>;
+  msgIncludes?: string;
+  msg?: string;
+}
+
+function readExpectation<E extends Error>(
+  [first, second, third]: [first?: Class<E> | string, second?: string, third?: string],
+): Expectation<E> {
+  return typeof first === "string" ? { msg: first } : { errorClass: first, msgIncludes: second, msg: third };
+}
+
+// Colours are no part of a message.
+function plain(text: string): string {
+  // deno-lint-ignore no-control-regex -- it is escape sequences that are looked for
+  return text.replace(/\x1b\[[0-9;]*m/g, "");
+}
 
 function checkError<E extends Error>(
   error: unknown,
-  errorClass: ErrorClass<E> | undefined,
-  msgIncludes: string | undefined,
-  msg?: string,
-): E {
-  if (!(error instanceof Error)) fail(`A non-Error object was thrown: ${show(error)}`, msg);
-  if (errorClass !== undefined && !(error instanceof errorClass)) {
+  cameBy: "thrown" | "rejected",
+  { errorClass, msgIncludes, msg }: Expectation<E>,
+): void {
+  if (errorClass === undefined) return;
+  if (!(error instanceof Error)) fail(`A non-Error object was ${cameBy}`, msg);
+  if (!(error instanceof errorClass)) {
     fail(
-      `Expected error to be instance of "${errorClass.name}", but was "${error.constructor.name}": ${error.message}`,
+      `Expected error to be instance of "${errorClass.name}", but was "${error.constructor.name}"`,
       msg,
     );
   }
-  if (msgIncludes !== undefined && !error.message.includes(msgIncludes)) {
-    fail(`Expected error message to include ${show(msgIncludes)}, but got ${show(error.message)}`, msg);
+  if (msgIncludes !== undefined && !plain(error.message).includes(plain(msgIncludes))) {
+    const [wanted, found] = [msgIncludes, error.message].map((text) => JSON.stringify(text));
+    fail(`Expected error message to include ${wanted}, but got ${found}`, msg);
   }
-  return error as E;
 }
 
 /** Asserts that a function throws, and returns what it threw. */
+export function assertThrows(fn: () => unknown, msg?: string): unknown;
+/** Asserts that a function throws an error of a class, and returns it. */
 export function assertThrows<E extends Error = Error>(
   fn: () => unknown,
-  errorClass?: ErrorClass<E>,
+  ErrorClass: Class<E>,
   msgIncludes?: string,
   msg?: string,
-): E {
+): E;
+export function assertThrows<E extends Error>(
+  fn: () => unknown,
+  ...rest: [first?: Class<E> | string, msgIncludes?: string, msg?: string]
+): unknown {
+  const expectation = readExpectation(rest);
   try {
     fn();
   } catch (error) {
-    return checkError(error, errorClass, msgIncludes, msg);
+    checkError(error, "thrown", expectation);
+    return error;
   }
-  return fail("Expected function to throw.", msg);
+  return fail("Expected function to throw", expectation.msg);
 }
 
 /** Asserts that a promise rejects, and resolves to what it rejected with. */
-export async function assertRejects<E extends Error = Error>(
+export function assertRejects(fn: () => PromiseLike<unknown>, msg?: string): Promise<unknown>;
+/** Asserts that a promise rejects with an error of a class, and resolves to it. */
+export function assertRejects<E extends Error = Error>(
   fn: () => PromiseLike<unknown>,
-  errorClass?: ErrorClass<E>,
+  ErrorClass: Class<E>,
   msgIncludes?: string,
   msg?: string,
-): Promise<E> {
+): Promise<E>;
+export async function assertRejects<E extends Error>(
+  fn: () => PromiseLike<unknown>,
+  ...rest: [first?: Class<E> | string, msgIncludes?: string, msg?: string]
+): Promise<unknown> {
+  const expectation = readExpectation(rest);
+  let promise: PromiseLike<unknown> | undefined;
   try {
-    await fn();
-  } catch (error) {
-    return checkError(error, errorClass, msgIncludes, msg);
+    promise = fn();
+  } catch {
+    // it threw, and so made no promise
   }
-  return fail("Expected function to reject.", msg);
+  if (typeof promise?.then !== "function") fail("Function throws when expected to reject", expectation.msg);
+  try {
+    await promise;
+  } catch (error) {
+    checkError(error, "rejected", expectation);
+    return error;
+  }
+  return fail("Expected function to reject", expectation.msg);
 }
