@@ -3,16 +3,7 @@
  * Worker can draw the numbers of any image without having drawn those before it. This is what makes a run give the
  * same bits for any number of reader workers, and lets a resumed run go on where it stopped.
  */
-
-/** zlib's CRC-32 of a UTF-8 string. */
-export function crc32(text: string): number {
-  let crc = 0xffffffff;
-  for (const byte of new TextEncoder().encode(text)) {
-    crc ^= byte;
-    for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (0xedb88320 & -(crc & 1));
-  }
-  return (crc ^ 0xffffffff) >>> 0;
-}
+import { crc32 } from "node:zlib";
 
 /** MurmurHash3's 32-bit finaliser: every output bit depends on every input bit. */
 export function mix32(x: number): number {

@@ -4,7 +4,8 @@
  * The folder is `SEED_REFERENCE`, by default `../shared/reference` beside the checkout; where that is missing,
  * `tests/golden/` holds a copy of what the tests need.
  */
-import { crc32, mix32 } from "../data/random.ts";
+import { crc32 } from "node:zlib";
+import { mix32 } from "../data/random.ts";
 
 function exists(path: URL): boolean {
   try {

@@ -1,5 +1,5 @@
 import { assertAlmostEquals, assertEquals } from "@std/assert";
-import { crc32 } from "../data/random.ts";
+import { crc32 } from "node:zlib";
 import { formulaBits, formulaTensor, referenceJson } from "./reference.ts";
 
 const FORMULA = referenceJson("formula.json");
