@@ -49,6 +49,12 @@ export function paddedCount(tensor: Pick<Tensor, "shape" | "dtype">): number {
   return elementCount(tensor.shape.slice(0, -1)) * padTo4(last);
 }
 
+/** Rows of a tensor [..., c], and vec4s of a row: how kernels that work on rows see it. */
+export function rowsAndQuads(tensor: Pick<Tensor, "shape" | "dtype">): { rows: number; quads: number } {
+  const quads = padTo4(tensor.shape.at(-1)!) / 4;
+  return { rows: paddedCount(tensor) / (4 * quads), quads };
+}
+
 /** Bytes on the device. */
 export function byteLength(tensor: Pick<Tensor, "shape" | "dtype">): number {
   return paddedCount(tensor) * (tensor.dtype === "f16" ? 2 : 4);
@@ -134,6 +140,11 @@ export interface Op<Attributes> {
   lower(lowering: Lowering, node: Node, attributes: Attributes): void;
   /** The node's output plus `addend`, in one node, where the op can do that in its epilogue. */
   fuseAdd?(graph: Graph, node: Node, addend: Tensor): Tensor | undefined;
+  /**
+   * A loss of one number whose {@linkcode Op.gradient} needs none of its output, but is that of the loss itself, as
+   * differentiation starts from it. (From any other tensor of one number it starts with a gradient of 1.)
+   */
+  readonly isLoss?: boolean;
   /** Writes to state (running statistics, parameters); such a node is never dropped. */
   readonly hasEffect?: boolean;
 }

@@ -5,7 +5,7 @@
  * Statistics are [2, c]: the mean and the biased variance of each channel, from partial (mean, sum of squared
  * deviations) pairs that are combined in a fixed order (Chan et al.), so that no large squares cancel.
  */
-import { expectShape, type Op, paddedCount, padTo4, type Tensor } from "../../graph.ts";
+import { expectShape, type Op, rowsAndQuads } from "../../graph.ts";
 import { rowsPerInvocation } from "../../pixel_strips.ts";
 import { combineStatistics, cutRows, rowSums, type RowSumText } from "../../row_sums.ts";
 import {
@@ -27,11 +27,6 @@ import gradientTotalsWgsl from "./batch_norm_gradient_totals.wgsl" with { type: 
 import chunkWgsl from "./batch_statistics_chunk.wgsl" with { type: "text" };
 import combineWgsl from "./batch_statistics_combine.wgsl" with { type: "text" };
 import moveRunningWgsl from "./move_running.wgsl" with { type: "text" };
-
-function rowsAndQuads(x: Tensor): { rows: number; quads: number } {
-  const quads = padTo4(x.shape.at(-1)!) / 4;
-  return { rows: paddedCount(x) / (quads * 4), quads };
-}
 
 /** Attributes of {@linkcode batchStatistics}. */
 export interface BatchStatisticsAttributes {

@@ -1,5 +1,5 @@
 /** Sum over every dimension but the channels: the gradient of a bias. */
-import { type Op, paddedCount, padTo4 } from "../../graph.ts";
+import { type Op, rowsAndQuads } from "../../graph.ts";
 import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import { sumInParts, sumPartials } from "../sum_partials/sum_partials.ts";
 import wgsl from "./channel_sum.wgsl" with { type: "text" };
@@ -25,8 +25,7 @@ export const channelSum: Op<Record<never, never>> = {
   lower(lowering, node) {
     const [x] = node.inputs;
     const [sum] = node.outputs;
-    const quads = padTo4(x.shape.at(-1)!) / 4;
-    const rows = paddedCount(x) / (quads * 4);
+    const { rows, quads } = rowsAndQuads(x);
     if (!lowering.target.isSoftware && rows <= MOST_ROWS_AT_ONCE) {
       return sumPartials(lowering, x, rows, sum); // every row is a part
     }

@@ -1,13 +1,8 @@
 /** L2 normalisation of rows, as `torch.nn.functional.normalize`. */
-import { type Op, paddedCount, padTo4, type Tensor } from "../../graph.ts";
+import { type Op, rowsAndQuads } from "../../graph.ts";
 import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import wgsl from "./l2_normalize.wgsl" with { type: "text" };
 import gradientWgsl from "./l2_normalize_gradient.wgsl" with { type: "text" };
-
-function rowsAndQuads(x: Tensor): [number, number] {
-  const quads = padTo4(x.shape.at(-1)!) / 4;
-  return [paddedCount(x) / (quads * 4), quads];
-}
 
 /** x [..., d] -> x / max(|x|, 1e-12), |x| over the last dimension. */
 export const l2Normalize: Op<Record<never, never>> = {
@@ -18,7 +13,7 @@ export const l2Normalize: Op<Record<never, never>> = {
   gradient: (graph, node, [dy]) => [graph.apply(l2NormalizeGradient, [node.inputs[0], dy!], {})],
 
   lower(lowering, node) {
-    const [rows, quads] = rowsAndQuads(node.inputs[0]);
+    const { rows, quads } = rowsAndQuads(node.inputs[0]);
     lowering.dispatch({
       label: "l2_normalize",
       source: LINEAR_MAIN + wgsl,
@@ -36,7 +31,7 @@ const l2NormalizeGradient: Op<Record<never, never>> = {
   shape: ([x]) => [{ shape: x.shape }],
 
   lower(lowering, node) {
-    const [rows, quads] = rowsAndQuads(node.inputs[0]);
+    const { rows, quads } = rowsAndQuads(node.inputs[0]);
     lowering.dispatch({
       label: "l2_normalize_gradient",
       source: LINEAR_MAIN + gradientWgsl,
