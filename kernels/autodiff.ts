@@ -2,11 +2,12 @@
 import type { Graph, Node, Tensor } from "./graph.ts";
 import { add } from "./ops/add/add.ts";
 import { scaleGradient } from "./ops/loss_scale/loss_scale.ts";
+import { one } from "./ops/one/one.ts";
 
 /**
  * Gradients of a loss, or of the sum of several, with respect to some tensors.
  *
- * @param loss node outputs that the gradient starts from; their op must give gradients without a seed (a scalar loss)
+ * @param loss node outputs [1] that the gradient starts from
  * @param wanted tensors, usually parameters, of which the gradient is asked for
  * @param lossScale state of loss scaling, by which what comes from the losses is multiplied, and so all gradients are
  * @returns one gradient a wanted tensor, of its shape
@@ -32,19 +33,30 @@ export function differentiate(
   }
 
   const gradients = new Map<number, Tensor>();
-  const seeded = new Set(losses.map(({ producer }) => producer));
+  const multiplied = (gradient: Tensor, factor: Tensor | undefined) =>
+    factor === undefined ? gradient : graph.apply(scaleGradient, [gradient, factor], {});
+  // The gradient of a loss with respect to itself.
+  const seed = () => multiplied(graph.apply(one, [], {}), lossScale);
+  const starts = new Set(losses.map(({ producer }) => producer!));
+  for (const { id, producer } of losses) if (!producer!.op.isLoss) gradients.set(id, seed());
+  // What the gradient of an op that is a loss by itself is multiplied by: it knows nothing of what comes after it.
+  const factorOf = (node: Node, outputGradient: Tensor | undefined) => {
+    if (!node.op.isLoss) return undefined;
+    if (!starts.has(node)) return outputGradient;
+    return outputGradient === undefined ? lossScale : sum(graph, outputGradient, seed());
+  };
   for (const node of nodes.reverse()) {
     const outputGradients = node.outputs.map((output) => gradients.get(output.id));
-    if (!seeded.has(node) && outputGradients.every((gradient) => gradient === undefined)) continue;
+    if (!starts.has(node) && outputGradients.every((gradient) => gradient === undefined)) continue;
     const needed = node.inputs.map((input) => depends.has(input.id));
     if (!needed.includes(true)) continue;
     if (node.op.gradient === undefined) throw new Error(`differentiate: ${node.op.name} has no gradient`);
     const inputGradients = node.op.gradient(graph, node, outputGradients, needed);
+    const factor = factorOf(node, outputGradients[0]);
     for (const [i, input] of node.inputs.entries()) {
       const plain = inputGradients[i];
       if (!needed[i] || plain === undefined) continue;
-      const isScaled = lossScale !== undefined && seeded.has(node);
-      const gradient = isScaled ? graph.apply(scaleGradient, [plain, lossScale], {}) : plain;
+      const gradient = multiplied(plain, factor);
       const earlier = gradients.get(input.id);
       gradients.set(input.id, earlier === undefined ? gradient : sum(graph, earlier, gradient));
     }

@@ -28,6 +28,7 @@ Deno.test("differentiate() adds a residual's gradient in the convolution's own k
   const seeded = graph.apply(
     {
       name: "loss",
+      isLoss: true,
       shape: () => [{ shape: [1] }],
       gradient: (_graph, node) => [node.inputs[0]],
       lower() {},

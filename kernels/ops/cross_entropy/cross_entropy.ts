@@ -18,6 +18,7 @@ export type CrossEntropyAttributes = Record<never, never>;
  */
 export const crossEntropy: Op<CrossEntropyAttributes> = {
   name: "cross_entropy",
+  isLoss: true,
 
   shape([z, labels, count]) {
     const fits = z.shape.length === 4 && labels.shape.join() === String(z.shape[0]) &&

@@ -1,6 +1,6 @@
 /** Similarities of every row of one matrix with every row of another. */
 import { expectShape, type Op } from "../../graph.ts";
-import { conv2dInputGradient } from "../conv2d/conv2d.ts";
+import { conv2d, conv2dInputGradient, conv2dWeightGradient } from "../conv2d/conv2d.ts";
 import { POINTWISE } from "../conv2d/geometry.ts";
 
 /**
@@ -15,6 +15,13 @@ export const matmulTransposed: Op<Record<never, never>> = {
     const fits = a.shape[3] === b.shape[3] && b.shape[2] % 4 === 0;
     expectShape("matmul_transposed", fits, "a [n, 1, 1, d] and b [1, 1, k, d], k a multiple of 4", a, b);
     return [{ shape: [a.shape[0], 1, 1, b.shape[2]] }];
+  },
+
+  gradient(graph, { inputs: [a, b] }, [dy], [needsA, needsB]) {
+    return [
+      needsA ? graph.apply(conv2d, [dy!, b], POINTWISE) : undefined,
+      needsB ? graph.apply(conv2dWeightGradient, [dy!, a], { ...POINTWISE, like: b.shape }) : undefined,
+    ];
   },
 
   lower(lowering, node) {

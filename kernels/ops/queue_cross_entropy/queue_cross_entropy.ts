@@ -42,6 +42,7 @@ export const BLOCK_ROWS = 64;
  */
 export const queueCrossEntropy: Op<QueueCrossEntropyAttributes> = {
   name: "queue_cross_entropy",
+  isLoss: true,
 
   shape([student, teacher, queue], { queueSize }) {
     const [n, , , d] = student.shape;

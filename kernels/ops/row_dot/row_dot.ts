@@ -1,10 +1,10 @@
-/** Dot products of matching rows. */
-import { expectShape, type Op, paddedCount, padTo4 } from "../../graph.ts";
+/** Dot products of matching rows, and rows times a number each. */
+import { expectShape, type Op, rowsAndQuads } from "../../graph.ts";
 import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import wgsl from "./row_dot.wgsl" with { type: "text" };
 import scaleWgsl from "./scale_rows.wgsl" with { type: "text" };
 
-/** a [n, 1, 1, d], b [n, 1, 1, d] -> [n, 1, 1, 1]. */
+/** a [..., d], b [..., d] -> [..., 1]. */
 export const rowDot: Op<Record<never, never>> = {
   name: "row_dot",
 
@@ -13,9 +13,15 @@ export const rowDot: Op<Record<never, never>> = {
     return [{ shape: a.shape.with(-1, 1) }];
   },
 
+  gradient(graph, { inputs: [a, b] }, [dy], [needsA, needsB]) {
+    return [
+      needsA ? graph.apply(scaleRows, [b, dy!], {}) : undefined,
+      needsB ? graph.apply(scaleRows, [a, dy!], {}) : undefined,
+    ];
+  },
+
   lower(lowering, node) {
-    const quads = padTo4(node.inputs[0].shape.at(-1)!) / 4;
-    const rows = paddedCount(node.inputs[0]) / (quads * 4);
+    const { rows, quads } = rowsAndQuads(node.inputs[0]);
     lowering.dispatch({
       label: "row_dot",
       source: LINEAR_MAIN + wgsl,
@@ -30,11 +36,27 @@ export const rowDot: Op<Record<never, never>> = {
 export const scaleRows: Op<Record<never, never>> = {
   name: "scale_rows",
 
-  shape: ([x]) => [{ shape: x.shape }],
+  shape([x, factor]) {
+    expectShape(
+      "scale_rows",
+      factor.shape.join() === x.shape.with(-1, 1).join(),
+      "x [..., d], factor [..., 1]",
+      x,
+      factor,
+    );
+    return [{ shape: x.shape }];
+  },
+
+  gradient(graph, { inputs: [x, factor] }, [dy], [needsX, needsFactor]) {
+    return [
+      needsX ? graph.apply(scaleRows, [dy!, factor], {}) : undefined,
+      needsFactor ? graph.apply(rowDot, [dy!, x], {}) : undefined,
+    ];
+  },
 
   lower(lowering, node) {
-    const quads = padTo4(node.inputs[0].shape.at(-1)!) / 4;
-    const count = paddedCount(node.inputs[0]) / 4;
+    const { rows, quads } = rowsAndQuads(node.inputs[0]);
+    const count = rows * quads;
     lowering.dispatch({
       label: "scale_rows",
       source: LINEAR_MAIN + scaleWgsl,

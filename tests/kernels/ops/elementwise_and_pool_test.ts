@@ -7,7 +7,6 @@ import { globalAveragePool } from "../../../kernels/ops/global_average_pool/glob
 import { l2Normalize } from "../../../kernels/ops/l2_normalize/l2_normalize.ts";
 import { maxPool } from "../../../kernels/ops/max_pool/max_pool.ts";
 import { normalizePixels } from "../../../kernels/ops/normalize_pixels/normalize_pixels.ts";
-import { rowDot } from "../../../kernels/ops/row_dot/row_dot.ts";
 import { sgd } from "../../../kernels/ops/sgd/sgd.ts";
 import { Program } from "../../../kernels/program.ts";
 import { checkOp, KINDS, randomValues, relativeError, withGpu } from "../check_op.ts";
@@ -36,19 +35,6 @@ for (const shape of SHAPES) {
             const row = x.subarray(Math.floor(i / d) * d, (Math.floor(i / d) + 1) * d);
             return value / Math.max(Math.hypot(...row), 1e-12);
           });
-        },
-      })
-    ));
-
-  Deno.test(`rowDot [${shape}] equals a float64 loop`, () =>
-    withGpu((gpu) =>
-      checkOp(gpu, {
-        inputs: ["a", "b"].map((name) => ({ shape, values: randomValues(name, shape) })),
-        build: (graph, inputs) => graph.apply(rowDot, inputs, {}),
-        reference: (a, b) => {
-          const y = new Float64Array(a.length / shape[3]);
-          for (let i = 0; i < a.length; i++) y[Math.floor(i / shape[3])] += a[i] * b[i];
-          return y;
         },
       })
     ));

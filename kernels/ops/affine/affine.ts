@@ -1,0 +1,35 @@
+/** Multiplication by a number, and addition of one. */
+import { type Op, rowsAndQuads } from "../../graph.ts";
+import { CHANNEL_MASK, f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import wgsl from "./affine.wgsl" with { type: "text" };
+
+/** Attributes of {@linkcode affine}. */
+export interface AffineAttributes {
+  /** Multiplies every element; 1 where it is left out. */
+  scale?: number;
+  /** Is added to the product; 0 where it is left out. */
+  shift?: number;
+}
+
+/** x of any shape -> x * scale + shift. */
+export const affine: Op<AffineAttributes> = {
+  name: "affine",
+
+  shape: ([x]) => [{ shape: x.shape }],
+
+  gradient: (graph, node, [dy]) => [
+    graph.apply(affine, [dy!], { scale: (node.attributes as AffineAttributes).scale }),
+  ],
+
+  lower(lowering, node, { scale = 1, shift = 0 }) {
+    const [x] = node.inputs;
+    const { rows, quads } = rowsAndQuads(x);
+    lowering.dispatch({
+      label: "affine",
+      source: LINEAR_MAIN + CHANNEL_MASK + wgsl,
+      bindings: [x, node.outputs[0]],
+      uniforms: uniforms(rows * quads, quads, x.shape.at(-1)!, f32(scale), f32(shift)),
+      workgroups: linearWorkgroups(rows * quads, LINEAR_SIZE),
+    });
+  },
+};
