@@ -46,6 +46,8 @@ const NAMINGS: readonly { framework: Framework; prefix: string; mark: RegExp; dr
   { framework: "swav", prefix: "", mark: /^(projection_head|prototypes)\./, drop: /^prototypes/ },
   // SimCLR's head has a batch norm: Linear, BatchNorm, ReLU, Linear.
   { framework: "simclr", prefix: "", mark: /^fc\.1\.running_mean$/ },
+  // VISSL's trunks are ResNets of torchvision's names behind this one.
+  { framework: "torchvision", prefix: "_feature_blocks.", mark: /^_feature_blocks\./ },
   { framework: "torchvision", prefix: "", mark: /./ },
 ];
 
@@ -57,7 +59,6 @@ export function plainKey(key: string): string {
 /** Where frameworks put the weights, in the order of search; after them any other dict, the optimizer's apart. */
 const USUAL_PLACES = ["state_dict", "model"];
 const NOT_WEIGHTS = new Set<TorchValue>(["optimizer", "scaler", "amp", "scheduler", "seed_resume"]);
-const SEARCH_DEPTH = 3;
 const SHOWN_KEYS = 4;
 
 /**
@@ -193,34 +194,109 @@ function describeKeys(keys: string[], what: string): string {
 }
 
 function findWeights(file: CheckpointFile): TorchDict {
-  const found = search(file.value, SEARCH_DEPTH);
-  if (found.length === 1) return found[0];
-  const keys = file.value instanceof Map ? [...file.value.keys()] : [];
-  const shown = keys.slice(0, 8).map((key) => describe(key)).join(", ") || "nothing";
+  // An encoder has convolutions; a dict of matrices alone is a head, a queue or statistics where there is another.
+  const found = [4, 2].map((rank) => search(file.value, rank)).find((dicts) => dicts.length > 0) ?? [];
+  if (found.length === 1) return found[0].dict;
   throw new CheckpointError(
     file.path,
     found.length === 0
-      ? `holds no encoder: no dict of named weights was found in it (it has ${shown})`
-      : `holds ${found.length} dicts of weights (among ${shown}), none of them called state_dict or model; save the ` +
-        "one that is meant alone",
+      ? `holds no encoder: no dict of named weights was found in it (${describeContent(file.value)})`
+      : `holds ${found.length} dicts of weights (${
+        describeSome(found.map(({ path, dict }) =>
+          `${dict.size} ${dict.size === 1 ? "entry" : "entries"} in ${describePath(path)}`
+        ))
+      }), none of them called state_dict or model; save the one that is meant alone`,
   );
 }
 
-function search(value: TorchValue | undefined, depth: number): TorchDict[] {
-  if (!(value instanceof Map) || depth === 0) return [];
-  for (const place of USUAL_PLACES) {
-    const found = search(value.get(place), depth - 1);
-    if (found.length > 0) return found;
-  }
-  if (holdsWeights(value)) return [value];
-  return [...value].flatMap(([key, child]) => NOT_WEIGHTS.has(key) ? [] : search(child, depth - 1));
+/** A dict, and the keys that lead to it. */
+interface FoundDict {
+  path: readonly string[];
+  dict: TorchDict;
 }
 
-function holdsWeights(dict: TorchDict): boolean {
+/**
+ * The dicts that hold named tensors of a rank, however deep they lie: those of the usual places, else all. What is shared
+ * is visited once, so that the work is bounded by the size of the file; `checkTree` has bounded the depth.
+ */
+function search(root: TorchValue, rank: number): FoundDict[] {
+  const visited = new Set<TorchValue>();
+  const visit = (value: TorchValue | undefined, path: readonly string[]): FoundDict[] => {
+    if (!isContainer(value) || visited.has(value)) return [];
+    visited.add(value);
+    if (Array.isArray(value)) {
+      return value.flatMap((child, i) => isContainer(child) ? visit(child, [...path, String(i)]) : []);
+    }
+    for (const place of USUAL_PLACES) {
+      const found = visit(value.get(place), [...path, place]);
+      if (found.length > 0) return found;
+    }
+    if (holdsWeights(value, rank)) return [{ path, dict: value }];
+    if (isOptimizerState(value)) return [];
+    return [...value].flatMap(([key, child]) =>
+      NOT_WEIGHTS.has(key) || !isContainer(child) ? [] : visit(child, [...path, shownKey(key)])
+    );
+  };
+  return visit(root, []);
+}
+
+function isContainer(value: TorchValue | undefined): value is TorchDict | TorchValue[] {
+  return value instanceof Map || Array.isArray(value);
+}
+
+function holdsWeights(dict: TorchDict, rank: number): boolean {
   for (const [key, value] of dict) {
-    if (typeof key === "string" && value instanceof TensorRef && value.shape.length >= 2) return true;
+    if (typeof key === "string" && value instanceof TensorRef && value.shape.length >= rank) return true;
   }
   return false;
+}
+
+/** Whether a dict is what an optimizer of PyTorch saves, under whatever name: its momenta have the weights' shapes. */
+function isOptimizerState(dict: TorchDict): boolean {
+  return dict.has("state") && dict.has("param_groups");
+}
+
+function shownKey(key: TorchValue): string {
+  return typeof key === "string" ? key : String(describe(key));
+}
+
+function describePath(path: readonly string[]): string {
+  return path.length === 0 ? "the file itself" : quote(path.join("."));
+}
+
+/** What a file without a dict of weights holds instead. */
+function describeContent(root: TorchValue): string {
+  const top = describeValue(root);
+  if (!isContainer(root)) return `it is ${top}`;
+  const [keys, children] = Array.isArray(root)
+    ? [[], root]
+    : [[...root.keys()].map((key) => describe(key)), [...root.values()]];
+  const shown = Array.isArray(root) ? children.slice(0, SHOWN_KEYS + 1).map(describeValue) : keys;
+  const has = shown.length === 0 ? "nothing" : describeSome(shown, Array.isArray(root) ? SHOWN_KEYS : 8);
+  const tensors = countTensors(root);
+  const where = tensors === 0
+    ? "there is no tensor in it"
+    : `of the ${tensors} tensors in it none is a named weight of two or more dimensions outside of an optimizer's state`;
+  return Array.isArray(root) ? `it is ${top}: ${has}; ${where}` : `it has ${has}; ${where}`;
+}
+
+function describeValue(value: TorchValue): string {
+  return value instanceof TensorRef ? `a tensor of shape [${value.shape.slice(0, 8)}]` : describe(value);
+}
+
+function describeSome(texts: readonly string[], shown = SHOWN_KEYS): string {
+  return texts.slice(0, shown).join(", ") + (texts.length > shown ? ", ..." : "");
+}
+
+function countTensors(root: TorchValue): number {
+  const visited = new Set<TorchValue>();
+  const count = (value: TorchValue): number => {
+    if (value instanceof TensorRef) return 1;
+    if (!isContainer(value) || visited.has(value)) return 0;
+    visited.add(value);
+    return [...value.values()].reduce((sum: number, child) => sum + count(child), 0);
+  };
+  return count(root);
 }
 
 function nameTensors(
