@@ -9,6 +9,7 @@ import { writeSafetensors } from "../checkpoint/safetensors.ts";
 import { writeTorchFile } from "../checkpoint/torch_writer.ts";
 import type { EncoderPart } from "../encoder_parts.ts";
 import { type EncoderSource, openEncoderSource } from "../encoder_source.ts";
+import type { HeadOptions } from "../heads.ts";
 import type { EncoderRole } from "../registry.ts";
 import { externalDataPath, writeOnnxFile } from "./onnx_file.ts";
 import { traceOnnxModel } from "./onnx_model.ts";
@@ -33,7 +34,8 @@ export type ExportFormat = typeof EXPORT_FORMATS[number];
  */
 export type ExportNames = "plain" | "moco" | "seed";
 
-const PREFIXES: Readonly<Record<ExportNames, string>> = {
+/** What each puts in front of the encoder's keys. */
+export const PREFIXES: Readonly<Record<ExportNames, string>> = {
   plain: "",
   moco: "module.encoder_q.",
   seed: "module.student.",
@@ -70,6 +72,8 @@ export interface ExportResult {
   framework: Framework;
   /** Length of the embedding, where the head is exported. */
   dimension: number | undefined;
+  /** The head, where it is exported. */
+  head: HeadOptions | undefined;
   /** Tensors in the file. */
   tensors: number;
   /** Trained numbers of the part. */
@@ -111,6 +115,7 @@ export async function exportEncoder(
     encoder: encoder.name,
     framework,
     dimension: options.part === "encoder" ? head.dimension : undefined,
+    head: options.part === "encoder" ? head : undefined,
     parameters: source.state.filter(({ kind }) => kind === "parameter")
       .reduce((sum, { shape }) => sum + elementCount(shape), 0),
   };
