@@ -5,6 +5,7 @@ import { ENCODERS, findEncoder } from "../models/registry.ts";
 import { parseExportFlags } from "./export_flags.ts";
 import { loadPlugin } from "./plugin.ts";
 import { CLEAR_LINE, openTerminal } from "./progress.ts";
+import { printable } from "./inspect.ts";
 import { runMain } from "./run_main.ts";
 
 /** Whose names the tensors have, where the lines of Python make no model. */
@@ -19,7 +20,7 @@ function count(value: number): string {
 
 /** What is shown of a file that was written. */
 function describeResult(options: ExportOptions, result: ExportResult): string[] {
-  const { files, encoder, framework, dimension, tensors, parameters, bytes, names } = result;
+  const { files, encoder, framework, dimension, tensors, parameters, bytes, names, leftOut } = result;
   const head = dimension === undefined ? "without its head" : `embeddings of ${dimension}`;
   const format = options.format +
     (names === undefined ? `, pictures of ${options.imageSize} x ${options.imageSize}` : `, ${names} names`);
@@ -28,6 +29,7 @@ function describeResult(options: ExportOptions, result: ExportResult): string[] 
     `format     ${format}`,
     `encoder    ${encoder}, ${head} (from a ${framework} checkpoint)`,
     `weights    ${count(parameters)} parameters in ${count(tensors)} tensors, ${count(bytes)} bytes`,
+    ...leftOut.length === 0 ? [] : [`left out   ${leftOut.map(printable).join(", ")}`],
     ...pythonLines({ ...options, ...result }).map((line, i) =>
       `${i === 0 ? "in Python" : "         "}  ${line}`
     ),

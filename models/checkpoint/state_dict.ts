@@ -18,7 +18,10 @@ export interface StateDict extends Disposable {
   readonly tensors: ReadonlyMap<string, TensorRef>;
   /** What the framework puts in front of them, e.g. `encoder_q.`; a `module.` before that is not counted. */
   readonly prefix: string;
-  /** Tensors beside them that are left aside, e.g. SWAV's prototypes, MoCo's momentum encoder and queue. */
+  /**
+   * Tensors beside them that are left aside, e.g. SWAV's prototypes, MoCo's momentum encoder and queue, and what tools
+   * count in a model, see {@linkcode isTally}.
+   */
   readonly beside: ReadonlyMap<string, TensorRef>;
   /** Epochs done, where the file says so. */
   readonly epoch?: number;
@@ -50,6 +53,16 @@ const NAMINGS: readonly { framework: Framework; prefix: string; mark: RegExp; dr
   { framework: "torchvision", prefix: "_feature_blocks.", mark: /^_feature_blocks\./ },
   { framework: "torchvision", prefix: "", mark: /./ },
 ];
+
+/** Whether a key is of a tensor that tools add to a model: thop counts operations, averaged models their updates. */
+export function isTally(key: string): boolean {
+  return /(^|\.)total_(ops|params)$|^n_averaged$/.test(key);
+}
+
+/** First names of what is beside an encoder, each once; of what tools add anywhere, the last: `queue`, `total_ops`. */
+export function namesBeside(keys: Iterable<string>): string[] {
+  return [...new Set([...keys].map((key) => key.split(".").at(isTally(key) ? -1 : 0)!))];
+}
 
 /** An encoder's own key without the `module.` that SimCLR's, which is wrapped once more, has in front. */
 export function plainKey(key: string): string {
@@ -108,7 +121,7 @@ export function encoderBeside({ beside }: StateDict, name: string): Map<string, 
   const prefix = `${name}.`;
   return new Map(
     [...beside].flatMap(([key, tensor]) =>
-      key.startsWith(prefix) ? [[unwrap(key.slice(prefix.length)), tensor] as const] : []
+      key.startsWith(prefix) && !isTally(key) ? [[unwrap(key.slice(prefix.length)), tensor] as const] : []
     ),
   );
 }
@@ -159,6 +172,7 @@ export function compareStateDict(
 /**
  * Matches a checkpoint's tensors with what an encoder expects, see {@linkcode compareStateDict}.
  *
+ * @param advice what to do where they do not match
  * @returns the tensors by the expected keys, in their order
  * @throws CheckpointError which lists the keys that are missing, unexpected, or of another shape
  */
@@ -166,14 +180,14 @@ export function matchStateDict(
   stateDict: Pick<StateDict, "framework" | "tensors" | "arch" | "file">,
   expected: Iterable<ExpectedTensor>,
   isOptional?: (key: string) => boolean,
+  advice: () => string = () => "Choose the architecture and head that it was trained with",
 ): Map<string, TensorRef> {
   const { matched, problems } = compareStateDict(stateDict.tensors, expected, isOptional);
   if (problems === "") return matched;
   const arch = stateDict.arch === undefined ? "" : ` of arch ${quote(stateDict.arch)}`;
   throw new CheckpointError(
     stateDict.file.path,
-    `is a ${stateDict.framework} checkpoint${arch} that does not fit the encoder chosen: ${problems}. ` +
-      "Choose the architecture and head that it was trained with",
+    `is a ${stateDict.framework} checkpoint${arch} that does not fit the encoder chosen: ${problems}. ${advice()}`,
   );
 }
 
@@ -311,7 +325,7 @@ function nameTensors(
   const tensors = new Map<string, TensorRef>();
   const beside = new Map<string, TensorRef>();
   for (const [key, tensor] of named) {
-    if (!key.startsWith(prefix) || drop?.test(key)) {
+    if (!key.startsWith(prefix) || drop?.test(key) || isTally(key)) {
       beside.set(key, tensor);
       continue;
     }

@@ -80,6 +80,8 @@ export interface ExportResult {
   parameters: number;
   /** Where the file has names of its own. */
   names: ExportNames | undefined;
+  /** First names of what else the checkpoint holds, e.g. another encoder, heads of other kinds, a queue. */
+  leftOut: readonly string[];
 }
 
 /** What the names are where nothing is said: those that the programs know which the part is for. */
@@ -116,6 +118,7 @@ export async function exportEncoder(
     framework,
     dimension: options.part === "encoder" ? head.dimension : undefined,
     head: options.part === "encoder" ? head : undefined,
+    leftOut: source.beside,
     parameters: source.state.filter(({ kind }) => kind === "parameter")
       .reduce((sum, { shape }) => sum + elementCount(shape), 0),
   };
