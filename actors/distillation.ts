@@ -319,8 +319,8 @@ async function checkTeacher(
   { onNote }: DistillEvents,
 ): Promise<void> {
   using source = await openEncoderSource(distill, { arch: teacherArch, dimension: dim, part: "encoder" });
-  const others = [...new Set(source.beside.map((key) => key.split(".")[0]))];
-  if (others.length > 0) onNote?.(`not used of the teacher's checkpoint: ${others.join(", ")}`);
+  const { beside } = source;
+  if (beside.length > 0) onNote?.(`not used of the teacher's checkpoint: ${beside.join(", ")}`);
 }
 
 /** Fails where the student cannot start from that checkpoint, and says what of it is taken. */

@@ -1,29 +1,17 @@
 /** `deno task export`: flags in, a file and its description out. The export itself is `models/export/`. */
 import { exportEncoder, type ExportOptions, type ExportResult } from "../models/export/export_encoder.ts";
+import { pythonLines } from "../models/export/python_lines.ts";
 import { ENCODERS, findEncoder } from "../models/registry.ts";
 import { parseExportFlags } from "./export_flags.ts";
 import { loadPlugin } from "./plugin.ts";
 import { CLEAR_LINE, openTerminal } from "./progress.ts";
+import { printable } from "./inspect.ts";
 import { runMain } from "./run_main.ts";
 
-/** One line of Python that opens the file. */
-function describeLoading({ format, part, normalize }: ExportOptions, { files, names }: ExportResult): string {
-  const file = JSON.stringify(files[0]); // a Python string too
-  if (format === "onnx") {
-    const output = part === "backbone" ? "feature" : normalize ? "normalized" : "embedding";
-    return `onnxruntime.InferenceSession(${file}).run(["${output}"], {"images": images})`;
-  }
-  if (format === "safetensors") return `safetensors.torch.load_file(${file})`;
-  return names === "plain"
-    ? `model.load_state_dict(torch.load(${file}))`
-    : `torch.load(${file})["state_dict"]`;
-}
-
-/** Which model in PyTorch takes the tensors. */
-function describeModel(encoder: string, part: ExportOptions["part"]): string[] {
-  const { original } = findEncoder(encoder);
-  if (original === undefined) return [];
-  return [`model      ${original}${part === "backbone" ? ", with torch.nn.Identity() as its fc" : ""}`];
+/** Whose names the tensors have, where the lines of Python make no model. */
+function describeNames(encoder: string): string[] {
+  const { original, torchvision } = findEncoder(encoder);
+  return original === undefined || torchvision !== undefined ? [] : [`names of   ${original}`];
 }
 
 function count(value: number): string {
@@ -32,7 +20,7 @@ function count(value: number): string {
 
 /** What is shown of a file that was written. */
 function describeResult(options: ExportOptions, result: ExportResult): string[] {
-  const { files, encoder, framework, dimension, tensors, parameters, bytes, names } = result;
+  const { files, encoder, framework, dimension, tensors, parameters, bytes, names, leftOut } = result;
   const head = dimension === undefined ? "without its head" : `embeddings of ${dimension}`;
   const format = options.format +
     (names === undefined ? `, pictures of ${options.imageSize} x ${options.imageSize}` : `, ${names} names`);
@@ -41,8 +29,11 @@ function describeResult(options: ExportOptions, result: ExportResult): string[] 
     `format     ${format}`,
     `encoder    ${encoder}, ${head} (from a ${framework} checkpoint)`,
     `weights    ${count(parameters)} parameters in ${count(tensors)} tensors, ${count(bytes)} bytes`,
-    `in Python  ${describeLoading(options, result)}`,
-    ...names === "plain" ? describeModel(encoder, options.part) : [],
+    ...leftOut.length === 0 ? [] : [`left out   ${leftOut.map(printable).join(", ")}`],
+    ...pythonLines({ ...options, ...result }).map((line, i) =>
+      `${i === 0 ? "in Python" : "         "}  ${line}`
+    ),
+    ...names === "plain" ? describeNames(encoder) : [],
   ];
 }
 

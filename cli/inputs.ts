@@ -13,7 +13,7 @@ import { openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
 import { readLinearCheckpoint } from "../models/checkpoint/linear_checkpoint.ts";
 import { findNewestCheckpoint } from "../models/checkpoint/run_checkpoints.ts";
 import { resolveTeacher } from "../models/teacher.ts";
-import { openEncoderSource } from "../models/encoder_source.ts";
+import { type EncoderSource, openEncoderSource } from "../models/encoder_source.ts";
 import type { DistillRequest } from "./distill_flags.ts";
 import type { EmbedRequest } from "./embed_flags.ts";
 import type { KnnRequest } from "./knn_flags.ts";
@@ -49,6 +49,13 @@ export async function findCheckpointToResume(output: string): Promise<string | n
         "to another folder",
       { cause: error },
     );
+  }
+}
+
+/** Names heads that were not known; without them an encoder gives features. */
+function notePassedOver(path: string, { otherHeads }: EncoderSource): void {
+  if (otherHeads.length > 0) {
+    console.error(`note: ${path}: passed over ${otherHeads.join(", ")}, heads of no kind that is known`);
   }
 }
 
@@ -118,6 +125,7 @@ export async function checkKnnInputs(
   if (pretrained === null) return { options, encoder: { arch: arch!, seed } };
   await requireFile(pretrained, "--pretrained", "the checkpoint of an encoder");
   using source = await openEncoderSource(pretrained, { arch: arch ?? undefined, which, part: "backbone" });
+  notePassedOver(pretrained, source);
   return { options, encoder: { path: pretrained, arch: source.encoder.name, which } };
 }
 
@@ -137,6 +145,7 @@ export async function checkEmbedInputs(
   await requireFile(pretrained, "--pretrained", "the checkpoint of an encoder");
   const part = rest.output === "feature" ? "backbone" : "encoder";
   using source = await openEncoderSource(pretrained, { arch: arch ?? undefined, which, part });
+  notePassedOver(pretrained, source);
   const { encoder, head } = source;
   const dimension = rest.output === "feature" ? encoder.features : head.dimension;
   return { ...rest, data: path, dimension, encoder: { path: pretrained, arch: encoder.name, which } };
@@ -168,6 +177,7 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
   if (pretrained === null) return { ...resolved, arch: arch! };
   await requireFile(pretrained, "--pretrained", "the checkpoint of an encoder");
   using source = await openEncoderSource(pretrained, { arch: arch ?? undefined, which, part: "backbone" });
+  notePassedOver(pretrained, source);
   return { ...resolved, arch: source.encoder.name };
 }
 

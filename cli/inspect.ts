@@ -26,15 +26,18 @@ function count(value: number): string {
 }
 
 /** Text of a file on one line, without what could fool a terminal; as it is where it is harmless. */
-function printable(text: string): string {
+export function printable(text: string): string {
   return /^[\x20-\x7e]*$/.test(text) ? text : quote(text, 200).slice(1, -1);
 }
 
-function describeEncoder({ name, recognized, nearest, part, head, ...found }: InspectedEncoder): string {
+function describeEncoder(
+  { name, recognized, nearest, otherModel, part, head, otherHeads, ...found }: InspectedEncoder,
+): string {
   const [encoder, ...others] = recognized;
   const who = name === "" ? "" : `${name}: `;
   const size = found.parameters === undefined ? "" : `${count(found.parameters)} parameters in `;
   const tensors = `${size}${count(found.tensors)} tensors`;
+  if (otherModel !== undefined) return `${who}not recognised: it ${otherModel}; ${tensors}`;
   if (encoder === undefined) {
     const near = nearest === undefined
       ? "none like it is known"
@@ -42,12 +45,15 @@ function describeEncoder({ name, recognized, nearest, part, head, ...found }: In
     return `${who}not recognised (${near}); ${tensors}`;
   }
   const or = others.length === 0 ? "" : ` (or ${others.join(", ")})`;
+  const without = otherHeads.length === 0
+    ? "without a head"
+    : `without a head of a known kind, but with ${otherHeads.join(", ")}`;
   const shape = head === undefined
     ? "without a head"
     : `head ${head.root}: ${head.kind}, ${
       head.hidden === undefined ? "" : `${head.hidden} -> `
     }${head.dimension}`;
-  return `${who}${encoder}${or}, ${part === "backbone" ? "without a head" : shape}; ${tensors}`;
+  return `${who}${encoder}${or}, ${part === "backbone" ? without : shape}; ${tensors}`;
 }
 
 function describeOrigin({ framework, prefix = "", arch, epoch, noEncoder }: Inspection): string[] {
@@ -72,7 +78,7 @@ export function describeInspection(
   inspection: Inspection,
   { tensors: listsTensors = true }: { tensors?: boolean } = {},
 ): string[] {
-  const { path, bytes, container, encoders, tensors, values } = inspection;
+  const { path, bytes, container, encoders, beside = [], tensors, values } = inspection;
   const numbers = tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   const tensorBytes = tensors.reduce(
     (sum, { shape, dtype }) => sum + elementCount(shape) * DTYPES[dtype].bytes,
@@ -85,6 +91,7 @@ export function describeInspection(
     `container  ${CONTAINERS[container]}`,
     ...describeOrigin(inspection),
     ...encoders.map((encoder) => `encoder    ${describeEncoder(encoder)}`),
+    ...beside.length === 0 ? [] : [`beside     ${beside.map(printable).join(", ")}`],
     `tensors    ${count(tensors.length)} listed, ${count(numbers)} numbers, ${count(tensorBytes)} bytes`,
     ...values.length === 0 ? [] : [
       "",

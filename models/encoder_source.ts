@@ -6,6 +6,7 @@ import {
   type Framework,
   loadStateDict,
   matchStateDict,
+  namesBeside,
   type StateDict,
 } from "./checkpoint/state_dict.ts";
 import type { TensorRef } from "./checkpoint/tensor_ref.ts";
@@ -13,8 +14,9 @@ import type { StateEntry } from "./encoder_builder.ts";
 import type { EncoderPart } from "./encoder_parts.ts";
 import { findHead, type HeadOptions } from "./heads.ts";
 import type { RowRange } from "./parameter_layout.ts";
-import { expectPart, recognizeEncoders, type Shapes } from "./recognize.ts";
-import { type Encoder, type EncoderRole, ENCODERS, findEncoder } from "./registry.ts";
+import { adviseChoice, describeOtherModel, explainUnknown } from "./near_miss.ts";
+import { expectPart, recognizeEncoders } from "./recognize.ts";
+import { type Encoder, type EncoderRole, findEncoder } from "./registry.ts";
 import { requireHead } from "./teacher.ts";
 
 /** What {@linkcode openEncoderSource} looks for. */
@@ -43,8 +45,10 @@ export interface EncoderSource extends Disposable {
   readonly state: readonly StateEntry[];
   /** The part's tensors by the encoder's keys, in their order; counters only where the file has them. */
   readonly tensors: ReadonlyMap<string, TensorRef>;
-  /** Keys of what the file holds besides this encoder. */
+  /** First names of what the file holds besides this encoder: other encoders, heads of other kinds, a queue. */
   readonly beside: readonly string[];
+  /** First names of heads of no kind that is known, which a backbone does without; they are among `beside`. */
+  readonly otherHeads: readonly string[];
   /** Reads one entry, or some rows of it, in PyTorch's layout. Call it as a function of its own. */
   read: (key: string, rows?: RowRange) => Promise<Float32Array>;
 }
@@ -62,12 +66,15 @@ export async function openEncoderSource(
   const state = await loadStateDict(path);
   try {
     const tensors = which === "teacher" ? teacherOf(state) : state.tensors;
+    const other = describeOtherModel(tensors);
+    if (other !== undefined) throw new CheckpointError(path, other);
     if (part === "encoder") requireHead({ ...state, tensors });
     // The checkpoint's own word is about the student.
     const said = which === "teacher" ? undefined : state.arch;
     const encoder = arch === undefined ? recognize(path, tensors, part, said) : findEncoder(arch);
-    const { head, entries, isOptional } = expectPart(encoder, tensors, part);
-    const matched = matchStateDict({ ...state, tensors }, entries, isOptional);
+    const { head, entries, isOptional, otherHeads } = expectPart(encoder, tensors, part);
+    const advise = () => adviseChoice(tensors, part, encoder);
+    const matched = matchStateDict({ ...state, tensors }, entries, isOptional, advise);
     if (dimension !== undefined) checkDimension(state, head, dimension);
     return {
       encoder,
@@ -77,7 +84,8 @@ export async function openEncoderSource(
       epoch: state.epoch,
       state: entries,
       tensors: matched,
-      beside: [...state.beside.keys()],
+      otherHeads,
+      beside: namesBeside([...state.beside.keys(), ...otherHeads]),
       read: (key, rows) => readRows(matched.get(key)!, rows),
       [Symbol.dispose]: () => state.close(),
     };
@@ -88,14 +96,18 @@ export async function openEncoderSource(
 }
 
 /** The encoder of a checkpoint. Of several that fit, the one that the file names, or else the first. */
-function recognize(path: string, tensors: Shapes, part: EncoderPart, said: string | undefined): Encoder {
+function recognize(
+  path: string,
+  tensors: ReadonlyMap<string, TensorRef>,
+  part: EncoderPart,
+  said: string | undefined,
+): Encoder {
   const [encoder] = recognizeEncoders(tensors, part, said);
   if (encoder !== undefined) return encoder;
   throw new CheckpointError(
     path,
-    `holds no ${part} of an encoder that is known${said === undefined ? "" : ` (it says ${quote(said)})`}. ` +
-      `Name one with --arch to see where it differs: ${ENCODERS.map(({ name }) => name).join(", ")}; ` +
-      "or load your own with --plugin",
+    `holds no ${part} of an encoder that is known${said === undefined ? "" : ` (it says ${quote(said)})`}; ` +
+      explainUnknown(tensors, part),
   );
 }
 

@@ -72,7 +72,13 @@ export function findHead(
     if (single !== undefined) return { root, kind: "linear", dimension: single };
     const kind = tensors.has(`${root}.1.running_mean`) ? "mlp_bn" : "mlp";
     const [hidden, dimension] = [rows(".0"), rows(`.${LAST_LAYER[kind]}`)];
-    if (hidden !== undefined && dimension !== undefined) return { root, kind, dimension, hidden };
+    if (hidden === undefined || dimension === undefined) continue;
+    const layers = kind === "mlp_bn" ? ["0", "1", "3"] : ["0", "2"];
+    const others = [...tensors.keys()].some((key) =>
+      key.startsWith(`${root}.`) && !layers.includes(key.split(".")[1])
+    );
+    // More layers, e.g. three as SimSiam has them, are a head of another kind.
+    if (!others) return { root, kind, dimension, hidden };
   }
   return undefined;
 }

@@ -7,13 +7,15 @@ import {
   encoderBeside,
   findStateDict,
   type Framework,
+  namesBeside,
   type StateDict,
 } from "./checkpoint/state_dict.ts";
 import { TensorRef } from "./checkpoint/tensor_ref.ts";
 import type { TorchValue } from "./checkpoint/torch_value.ts";
 import type { EncoderPart } from "./encoder_parts.ts";
 import { findHead, type FoundHead } from "./heads.ts";
-import { expectPart, nearestEncoder, recognizeEncoders } from "./recognize.ts";
+import { describeNearest, describeOtherModel } from "./near_miss.ts";
+import { expectPart, recognizeEncoders } from "./recognize.ts";
 import type { StateEntry } from "./encoder_builder.ts";
 
 /** A tensor of the file. */
@@ -50,6 +52,10 @@ export interface InspectedEncoder {
   part: EncoderPart;
   /** What it is found to be. */
   head?: FoundHead;
+  /** First names of heads of no kind that is known, e.g. SimSiam's `projector`, beside a backbone. */
+  otherHeads: readonly string[];
+  /** What it is instead, where it is another program's model of the same family as one that is known. */
+  otherModel?: string;
   /** Trained numbers, where it is recognised. */
   parameters?: number;
   tensors: number;
@@ -70,6 +76,8 @@ export interface Inspection {
   /** Epochs done, where the file says so. */
   epoch?: number;
   encoders: readonly InspectedEncoder[];
+  /** First names of other tensors beside the encoders, e.g. `queue`, or `total_ops`, which thop adds. */
+  beside?: readonly string[];
   /** Why no encoder was found. */
   noEncoder?: string;
   tensors: readonly InspectedTensor[];
@@ -133,7 +141,7 @@ export async function inspectCheckpoint(path: string, options: InspectOptions = 
 
 function describeEncoders(
   find: () => StateDict,
-): Pick<Inspection, "framework" | "prefix" | "arch" | "epoch" | "encoders" | "noEncoder"> {
+): Pick<Inspection, "framework" | "prefix" | "arch" | "epoch" | "encoders" | "beside" | "noEncoder"> {
   let state: StateDict;
   try {
     state = find();
@@ -148,7 +156,11 @@ function describeEncoders(
     const tensors = encoderBeside(state, name);
     return tensors.size === 0 ? [] : [describeEncoder(name, tensors, said)];
   });
-  return { framework, prefix, arch, epoch, encoders: [main, ...others] };
+  const encoders = [main, ...others];
+  const beside = namesBeside(state.beside.keys()).filter((name) =>
+    encoders.every((one) => one.name !== name)
+  );
+  return { framework, prefix, arch, epoch, encoders, beside };
 }
 
 function describeEncoder(
@@ -159,17 +171,22 @@ function describeEncoder(
   const head = findHead(tensors);
   const part = head === undefined ? "backbone" : "encoder";
   const recognized = recognizeEncoders(tensors, part, said);
-  const described = { name, recognized: recognized.map((encoder) => encoder.name), part, head } as const;
+  const described = {
+    name,
+    recognized: recognized.map((encoder) => encoder.name),
+    part,
+    head,
+    otherHeads: recognized.length > 0 ? expectPart(recognized[0], tensors, part).otherHeads : [],
+  } as const;
   const [encoder] = recognized;
   if (encoder !== undefined) {
     const { entries } = expectPart(encoder, tensors, part);
     return { ...described, parameters: countParameters(entries, tensors), tensors: tensors.size };
   }
-  const nearest = nearestEncoder(tensors, part);
-  if (nearest === undefined) return { ...described, tensors: tensors.size };
-  const { entries, isOptional } = expectPart(nearest, tensors, part);
-  const { problems } = compareStateDict(tensors, entries, isOptional);
-  return { ...described, nearest: { encoder: nearest.name, problems }, tensors: tensors.size };
+  const otherModel = describeOtherModel(tensors);
+  if (otherModel !== undefined) return { ...described, otherModel, tensors: tensors.size };
+  const nearest = describeNearest(tensors, part);
+  return { ...described, ...nearest !== undefined && { nearest }, tensors: tensors.size };
 }
 
 function countParameters(

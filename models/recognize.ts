@@ -14,8 +14,10 @@ export interface ExpectedPart {
   head: HeadOptions;
   /** The part's entries, in PyTorch's order. */
   entries: readonly StateEntry[];
-  /** Whether a tensor may be there beside them: to a backbone, the head. */
+  /** Whether a tensor may be there beside them: to a backbone, the head, and other heads. */
   isOptional(key: string): boolean;
+  /** First names of the other heads, see {@linkcode otherHeads}; a backbone's only. */
+  otherHeads: readonly string[];
 }
 
 /** Whose head it is. */
@@ -33,7 +35,28 @@ export function expectPart(encoder: Encoder, tensors: Shapes, part: EncoderPart)
   const inPart = new Set(entries);
   const rest = parts.encoder.filter((entry) => !inPart.has(entry));
   const roots = new Set(rest.map(({ key }) => rootOf(plainKey(key))));
-  return { head, entries, isOptional: (key) => roots.has(rootOf(key)) };
+  const own = new Set(entries.map(({ key }) => rootOf(plainKey(key))));
+  const others = part === "backbone" ? otherHeads(tensors).filter((root) => !own.has(root)) : [];
+  for (const root of others) roots.add(root);
+  return { head, entries, isOptional: (key) => roots.has(rootOf(key)), otherHeads: others };
+}
+
+/** What programs call the layers that they put behind a backbone. */
+const HEAD_NAME =
+  /^(fc|linear|mlp|heads?|proj|projector|projection|predictor|prototypes?|classifier)(_\w+)?$|^\w+_head$/;
+
+/**
+ * First names of heads of no kind that is known here, e.g. SimSiam's `projector`: their tensors are vectors and matrices,
+ * and a backbone does not depend on them.
+ */
+export function otherHeads(tensors: Shapes): string[] {
+  const known = findHead(tensors)?.root;
+  const ranks = new Map<string, number>();
+  for (const [key, { shape }] of tensors) {
+    ranks.set(rootOf(key), Math.max(ranks.get(rootOf(key)) ?? 0, shape.length));
+  }
+  return [...ranks].filter(([root, rank]) => rank === 2 && root !== known && HEAD_NAME.test(root))
+    .map(([root]) => root);
 }
 
 function rootOf(key: string): string {
@@ -44,9 +67,12 @@ function rootOf(key: string): string {
 function fits(encoder: Encoder, tensors: Shapes, part: EncoderPart): boolean {
   const { entries, isOptional } = expectPart(encoder, tensors, part);
   const expected = entries.filter(({ kind }) => kind !== "counter");
-  const found = [...tensors.keys()].filter((key) => !key.endsWith("num_batches_tracked") && !isOptional(key));
-  return found.length === expected.length &&
+  return countRequired(tensors, isOptional) === expected.length &&
     expected.every((entry) => isThere(tensors, entry));
+}
+
+function countRequired(tensors: Shapes, isOptional: (key: string) => boolean): number {
+  return [...tensors.keys()].filter((key) => !key.endsWith("num_batches_tracked") && !isOptional(key)).length;
 }
 
 function isThere(tensors: Shapes, { key, shape }: StateEntry): boolean {
@@ -74,10 +100,10 @@ export function recognizeEncoders(tensors: Shapes, part: EncoderPart, said?: str
  */
 export function nearestEncoder(tensors: Shapes, part: EncoderPart): Encoder | undefined {
   const shares = ENCODERS.map((encoder) => {
-    const { entries } = expectPart(encoder, tensors, part);
+    const { entries, isOptional } = expectPart(encoder, tensors, part);
     const expected = entries.filter(({ kind }) => kind !== "counter");
     const common = expected.filter((entry) => isThere(tensors, entry)).length;
-    return { encoder, share: common / Math.max(expected.length, tensors.size) };
+    return { encoder, share: common / Math.max(expected.length, countRequired(tensors, isOptional)) };
   });
   const best = shares.reduce((a, b) => b.share > a.share ? b : a);
   return best.share < 0.5 ? undefined : best.encoder;

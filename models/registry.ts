@@ -33,6 +33,8 @@ export interface Encoder {
   readonly family: string;
   /** The PyTorch model that has its names and computes the same, for people. */
   readonly original?: string;
+  /** Name in `torchvision.models` of the one whose backbone has its names and computes the same. */
+  readonly torchvision?: string;
   /** What it is meant for. The widest are too large to be students, and on some adapters to be trained at all. */
   readonly roles: readonly EncoderRole[];
   /** Whose checkpoints it takes: those with its key names. SEED's own students have MoCo's. */

@@ -114,6 +114,7 @@ export function resnet(depth: ResNetDepth): Encoder {
   return {
     ...mocoEncoder(`resnet${depth}`, "ResNet", { depth }),
     original: `torchvision.models.resnet${depth}`,
+    torchvision: `resnet${depth}`,
   };
 }
 

@@ -15,6 +15,7 @@ export function simclrResNet50(): Encoder {
     name: "simclr_resnet50",
     family: "ResNet of SimCLR",
     original: "simclr_resnet.py of the original SEED",
+    torchvision: "resnet50",
     roles: ["teacher", "student"],
     features,
     ssl: "simclr",

@@ -26,6 +26,7 @@ export function swavResNet50(width: keyof typeof HEADS): Encoder {
     name: `swav_resnet50${width === 1 ? "" : `w${width}`}`,
     family: "ResNet of SWAV",
     original: "swav_resnet.py of the original SEED",
+    ...width === 1 && { torchvision: "resnet50" },
     roles: width === 1 ? ["teacher", "student"] : ["teacher"],
     features,
     ssl: "swav",

@@ -3,8 +3,9 @@ import { UserError } from "../errors.ts";
 import { CheckpointError, quote } from "./checkpoint/checkpoint_error.ts";
 import { loadStateDict, type StateDict } from "./checkpoint/state_dict.ts";
 import { findHead, type FoundHead } from "./heads.ts";
+import { explainHead, explainUnknown } from "./near_miss.ts";
 import { methodOf, recognizeEncoders } from "./recognize.ts";
-import { type Encoder, ENCODERS, encodersNamed, findEncoder, type TeacherSsl } from "./registry.ts";
+import { type Encoder, encodersNamed, findEncoder, type TeacherSsl } from "./registry.ts";
 
 /** What is said of a teacher beside its file. */
 export interface TeacherRequest {
@@ -53,10 +54,8 @@ export async function resolveTeacher(path: string, { arch, ssl }: TeacherRequest
     if (encoder !== undefined) return { arch: encoder.name, ssl: encoder.ssl };
     const said = state.arch === undefined ? "" : ` (the file says ${quote(state.arch)})`;
     throw new UserError(
-      `${path}: is a ${title} checkpoint, but not of an encoder that is known${said}. Name one with --teacher-arch to ` +
-        `see where it differs: ${
-          ENCODERS.filter((encoder) => encoder.ssl === found).map(({ name }) => name).join(", ")
-        }`,
+      `${path}: is a ${title} checkpoint, but not of an encoder that is known${said}; ` +
+        explainUnknown(state.tensors, "encoder"),
     );
   }
   const named = encodersNamed(arch);
@@ -87,9 +86,5 @@ function suggest([encoder]: readonly Encoder[]): string {
 export function requireHead({ file, framework, tensors }: StateDict): FoundHead {
   const head = findHead(tensors);
   if (head !== undefined) return head;
-  throw new CheckpointError(
-    file.path,
-    `is a ${framework} checkpoint without a projection head that is known (fc, or projection_head as SWAV has it); an ` +
-      "encoder gives no embeddings without one",
-  );
+  throw new CheckpointError(file.path, explainHead(tensors, framework));
 }

@@ -18,7 +18,10 @@ export interface StateDict extends Disposable {
   readonly tensors: ReadonlyMap<string, TensorRef>;
   /** What the framework puts in front of them, e.g. `encoder_q.`; a `module.` before that is not counted. */
   readonly prefix: string;
-  /** Tensors beside them that are left aside, e.g. SWAV's prototypes, MoCo's momentum encoder and queue. */
+  /**
+   * Tensors beside them that are left aside, e.g. SWAV's prototypes, MoCo's momentum encoder and queue, and what tools
+   * count in a model, see {@linkcode isTally}.
+   */
   readonly beside: ReadonlyMap<string, TensorRef>;
   /** Epochs done, where the file says so. */
   readonly epoch?: number;
@@ -46,8 +49,20 @@ const NAMINGS: readonly { framework: Framework; prefix: string; mark: RegExp; dr
   { framework: "swav", prefix: "", mark: /^(projection_head|prototypes)\./, drop: /^prototypes/ },
   // SimCLR's head has a batch norm: Linear, BatchNorm, ReLU, Linear.
   { framework: "simclr", prefix: "", mark: /^fc\.1\.running_mean$/ },
+  // VISSL's trunks are ResNets of torchvision's names behind this one.
+  { framework: "torchvision", prefix: "_feature_blocks.", mark: /^_feature_blocks\./ },
   { framework: "torchvision", prefix: "", mark: /./ },
 ];
+
+/** Whether a key is of a tensor that tools add to a model: thop counts operations, averaged models their updates. */
+export function isTally(key: string): boolean {
+  return /(^|\.)total_(ops|params)$|^n_averaged$/.test(key);
+}
+
+/** First names of what is beside an encoder, each once; of what tools add anywhere, the last: `queue`, `total_ops`. */
+export function namesBeside(keys: Iterable<string>): string[] {
+  return [...new Set([...keys].map((key) => key.split(".").at(isTally(key) ? -1 : 0)!))];
+}
 
 /** An encoder's own key without the `module.` that SimCLR's, which is wrapped once more, has in front. */
 export function plainKey(key: string): string {
@@ -57,7 +72,6 @@ export function plainKey(key: string): string {
 /** Where frameworks put the weights, in the order of search; after them any other dict, the optimizer's apart. */
 const USUAL_PLACES = ["state_dict", "model"];
 const NOT_WEIGHTS = new Set<TorchValue>(["optimizer", "scaler", "amp", "scheduler", "seed_resume"]);
-const SEARCH_DEPTH = 3;
 const SHOWN_KEYS = 4;
 
 /**
@@ -107,7 +121,7 @@ export function encoderBeside({ beside }: StateDict, name: string): Map<string, 
   const prefix = `${name}.`;
   return new Map(
     [...beside].flatMap(([key, tensor]) =>
-      key.startsWith(prefix) ? [[unwrap(key.slice(prefix.length)), tensor] as const] : []
+      key.startsWith(prefix) && !isTally(key) ? [[unwrap(key.slice(prefix.length)), tensor] as const] : []
     ),
   );
 }
@@ -158,6 +172,7 @@ export function compareStateDict(
 /**
  * Matches a checkpoint's tensors with what an encoder expects, see {@linkcode compareStateDict}.
  *
+ * @param advice what to do where they do not match
  * @returns the tensors by the expected keys, in their order
  * @throws CheckpointError which lists the keys that are missing, unexpected, or of another shape
  */
@@ -165,14 +180,14 @@ export function matchStateDict(
   stateDict: Pick<StateDict, "framework" | "tensors" | "arch" | "file">,
   expected: Iterable<ExpectedTensor>,
   isOptional?: (key: string) => boolean,
+  advice: () => string = () => "Choose the architecture and head that it was trained with",
 ): Map<string, TensorRef> {
   const { matched, problems } = compareStateDict(stateDict.tensors, expected, isOptional);
   if (problems === "") return matched;
   const arch = stateDict.arch === undefined ? "" : ` of arch ${quote(stateDict.arch)}`;
   throw new CheckpointError(
     stateDict.file.path,
-    `is a ${stateDict.framework} checkpoint${arch} that does not fit the encoder chosen: ${problems}. ` +
-      "Choose the architecture and head that it was trained with",
+    `is a ${stateDict.framework} checkpoint${arch} that does not fit the encoder chosen: ${problems}. ${advice()}`,
   );
 }
 
@@ -193,34 +208,109 @@ function describeKeys(keys: string[], what: string): string {
 }
 
 function findWeights(file: CheckpointFile): TorchDict {
-  const found = search(file.value, SEARCH_DEPTH);
-  if (found.length === 1) return found[0];
-  const keys = file.value instanceof Map ? [...file.value.keys()] : [];
-  const shown = keys.slice(0, 8).map((key) => describe(key)).join(", ") || "nothing";
+  // An encoder has convolutions; a dict of matrices alone is a head, a queue or statistics where there is another.
+  const found = [4, 2].map((rank) => search(file.value, rank)).find((dicts) => dicts.length > 0) ?? [];
+  if (found.length === 1) return found[0].dict;
   throw new CheckpointError(
     file.path,
     found.length === 0
-      ? `holds no encoder: no dict of named weights was found in it (it has ${shown})`
-      : `holds ${found.length} dicts of weights (among ${shown}), none of them called state_dict or model; save the ` +
-        "one that is meant alone",
+      ? `holds no encoder: no dict of named weights was found in it (${describeContent(file.value)})`
+      : `holds ${found.length} dicts of weights (${
+        describeSome(found.map(({ path, dict }) =>
+          `${dict.size} ${dict.size === 1 ? "entry" : "entries"} in ${describePath(path)}`
+        ))
+      }), none of them called state_dict or model; save the one that is meant alone`,
   );
 }
 
-function search(value: TorchValue | undefined, depth: number): TorchDict[] {
-  if (!(value instanceof Map) || depth === 0) return [];
-  for (const place of USUAL_PLACES) {
-    const found = search(value.get(place), depth - 1);
-    if (found.length > 0) return found;
-  }
-  if (holdsWeights(value)) return [value];
-  return [...value].flatMap(([key, child]) => NOT_WEIGHTS.has(key) ? [] : search(child, depth - 1));
+/** A dict, and the keys that lead to it. */
+interface FoundDict {
+  path: readonly string[];
+  dict: TorchDict;
 }
 
-function holdsWeights(dict: TorchDict): boolean {
+/**
+ * The dicts that hold named tensors of a rank, however deep they lie: those of the usual places, else all. What is shared
+ * is visited once, so that the work is bounded by the size of the file; `checkTree` has bounded the depth.
+ */
+function search(root: TorchValue, rank: number): FoundDict[] {
+  const visited = new Set<TorchValue>();
+  const visit = (value: TorchValue | undefined, path: readonly string[]): FoundDict[] => {
+    if (!isContainer(value) || visited.has(value)) return [];
+    visited.add(value);
+    if (Array.isArray(value)) {
+      return value.flatMap((child, i) => isContainer(child) ? visit(child, [...path, String(i)]) : []);
+    }
+    for (const place of USUAL_PLACES) {
+      const found = visit(value.get(place), [...path, place]);
+      if (found.length > 0) return found;
+    }
+    if (holdsWeights(value, rank)) return [{ path, dict: value }];
+    if (isOptimizerState(value)) return [];
+    return [...value].flatMap(([key, child]) =>
+      NOT_WEIGHTS.has(key) || !isContainer(child) ? [] : visit(child, [...path, shownKey(key)])
+    );
+  };
+  return visit(root, []);
+}
+
+function isContainer(value: TorchValue | undefined): value is TorchDict | TorchValue[] {
+  return value instanceof Map || Array.isArray(value);
+}
+
+function holdsWeights(dict: TorchDict, rank: number): boolean {
   for (const [key, value] of dict) {
-    if (typeof key === "string" && value instanceof TensorRef && value.shape.length >= 2) return true;
+    if (typeof key === "string" && value instanceof TensorRef && value.shape.length >= rank) return true;
   }
   return false;
+}
+
+/** Whether a dict is what an optimizer of PyTorch saves, under whatever name: its momenta have the weights' shapes. */
+function isOptimizerState(dict: TorchDict): boolean {
+  return dict.has("state") && dict.has("param_groups");
+}
+
+function shownKey(key: TorchValue): string {
+  return typeof key === "string" ? key : String(describe(key));
+}
+
+function describePath(path: readonly string[]): string {
+  return path.length === 0 ? "the file itself" : quote(path.join("."));
+}
+
+/** What a file without a dict of weights holds instead. */
+function describeContent(root: TorchValue): string {
+  const top = describeValue(root);
+  if (!isContainer(root)) return `it is ${top}`;
+  const [keys, children] = Array.isArray(root)
+    ? [[], root]
+    : [[...root.keys()].map((key) => describe(key)), [...root.values()]];
+  const shown = Array.isArray(root) ? children.slice(0, SHOWN_KEYS + 1).map(describeValue) : keys;
+  const has = shown.length === 0 ? "nothing" : describeSome(shown, Array.isArray(root) ? SHOWN_KEYS : 8);
+  const tensors = countTensors(root);
+  const where = tensors === 0
+    ? "there is no tensor in it"
+    : `of the ${tensors} tensors in it none is a named weight of two or more dimensions outside of an optimizer's state`;
+  return Array.isArray(root) ? `it is ${top}: ${has}; ${where}` : `it has ${has}; ${where}`;
+}
+
+function describeValue(value: TorchValue): string {
+  return value instanceof TensorRef ? `a tensor of shape [${value.shape.slice(0, 8)}]` : describe(value);
+}
+
+function describeSome(texts: readonly string[], shown = SHOWN_KEYS): string {
+  return texts.slice(0, shown).join(", ") + (texts.length > shown ? ", ..." : "");
+}
+
+function countTensors(root: TorchValue): number {
+  const visited = new Set<TorchValue>();
+  const count = (value: TorchValue): number => {
+    if (value instanceof TensorRef) return 1;
+    if (!isContainer(value) || visited.has(value)) return 0;
+    visited.add(value);
+    return [...value.values()].reduce((sum: number, child) => sum + count(child), 0);
+  };
+  return count(root);
 }
 
 function nameTensors(
@@ -235,7 +325,7 @@ function nameTensors(
   const tensors = new Map<string, TensorRef>();
   const beside = new Map<string, TensorRef>();
   for (const [key, tensor] of named) {
-    if (!key.startsWith(prefix) || drop?.test(key)) {
+    if (!key.startsWith(prefix) || drop?.test(key) || isTally(key)) {
       beside.set(key, tensor);
       continue;
     }

@@ -2,7 +2,7 @@
  * The container of `torch.save` before PyTorch 1.6: pickles of a magic number, a version, the machine, the value, and
  * the names of its tensors' storages; then these storages, each behind its length.
  */
-import { ByteReader, type ByteSource, RangeSource } from "./byte_source.ts";
+import { ByteReader, type ByteSource, decodeLatin1, RangeSource } from "./byte_source.ts";
 import { describe, type Fail, quote } from "./checkpoint_error.ts";
 import type { Dtype } from "./dtype.ts";
 import type { StorageRef } from "./tensor_ref.ts";
@@ -10,13 +10,18 @@ import { type StorageView, TorchHost } from "./torch_globals.ts";
 import { checkSameStorage, MAX_PICKLE_BYTES, storageBytes } from "./torch_storage.ts";
 import { unpickle } from "./unpickle.ts";
 
-/** PROTO 2, LONG1 of 10 bytes: PyTorch's magic number 0x1950a86a20f9469cfc6c. */
-const START = [0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+/**
+ * A pickle of PyTorch's magic number 0x1950a86a20f9469cfc6c. Protocol 1 writes it in decimal; protocols 2 to 5 as PROTO
+ * and LONG1 of 10 bytes, from protocol 4 on in a FRAME. `torch.save` cannot write protocol 0.
+ */
+const START =
+  // deno-lint-ignore no-control-regex -- these are bytes
+  /^(L119547037146038801333356L\n|\x80[\x02-\x05](\x95[^]{8})?\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19)\./;
 const PROTOCOL = 1001;
 
-/** Whether a file begins with the magic number. */
+/** Whether a file begins with the magic number, in any protocol of pickle that `torch.save` writes. */
 export function looksLikeTorchLegacy(head: Uint8Array): boolean {
-  return START.every((byte, i) => head[i] === byte);
+  return START.test(decodeLatin1(head.subarray(0, 64)));
 }
 
 /** Reads the structure; the tensors stay in the file. */

@@ -16,6 +16,8 @@ import {
 /** Deflate cannot shrink more than this (RFC 1951: 258 bytes in two bits); a larger claim is a bomb or damage. */
 const DEFLATE_MAX_RATIO = 1032;
 const MAX_DIRECTORY_BYTES = 64 * 2 ** 20;
+/** Bytes of the end record, without its comment. */
+const END_BYTES = 22;
 const STORED = 0;
 const DEFLATED = 8;
 
@@ -64,24 +66,37 @@ export class ZipReader {
     return new DataView(bytes.buffer);
   }
 
-  /** The end record lies in the last 64 KiB, before a comment of its own declared length. */
+  /**
+   * Finds the end record in the last 64 KiB. Behind it lies a comment of the length that it declares. Where other bytes
+   * were added, it is the last record with a directory at the place that it names, as in PyTorch.
+   */
   #findEnd(): { position: number; record: DataView<ArrayBuffer> } {
-    const length = Math.min(this.#archive.size, 22 + MAX_UINT16);
+    const length = Math.min(this.#archive.size, END_BYTES + MAX_UINT16);
     const start = this.#archive.size - length;
     const tail = this.#view(start, length);
-    for (let at = length - 22; at >= 0; at--) {
+    let last: { position: number; record: DataView<ArrayBuffer> } | undefined;
+    for (let at = length - END_BYTES; at >= 0; at--) {
       if (tail.getUint32(at, true) !== END_OF_DIRECTORY) continue;
-      if (at + 22 + tail.getUint16(at + 20, true) !== length) continue;
-      return { position: start + at, record: new DataView(tail.buffer, at, 22) };
+      const found = { position: start + at, record: new DataView(tail.buffer, at, END_BYTES) };
+      if (at + END_BYTES + tail.getUint16(at + 20, true) === length) return found;
+      if (last === undefined && this.#endsDirectory(found)) last = found;
     }
+    if (last !== undefined) return last;
     throw this.#fail(
-      "starts as a zip archive, but the directory at its end is missing: the file is cut short; copy or download " +
-        "it again",
+      "starts as a zip archive, but the directory at its end is missing: the file is cut short, or has more than " +
+        `${MAX_UINT16} other bytes behind it; copy or download it again`,
     );
   }
 
-  #readDirectory(): Map<string, ZipEntry> {
-    const { position, record } = this.#findEnd();
+  /** Whether an end record has an entry's header where it says that the directory begins. */
+  #endsDirectory({ position, record }: { position: number; record: DataView<ArrayBuffer> }): boolean {
+    const { offset, size } = this.#directoryRange(position, record);
+    return size >= 4 && offset + size <= position &&
+      this.#view(offset, 4).getUint32(0, true) === CENTRAL_HEADER;
+  }
+
+  /** What an end record, or its zip64 form before it, says of the directory. */
+  #directoryRange(position: number, record: DataView<ArrayBuffer>) {
     let disk = record.getUint16(4, true);
     let count = record.getUint16(10, true);
     let size = record.getUint32(12, true);
@@ -95,6 +110,12 @@ export class ZipReader {
         offset = this.#u64(end64, 48);
       }
     }
+    return { disk, count, size, offset };
+  }
+
+  #readDirectory(): Map<string, ZipEntry> {
+    const { position, record } = this.#findEnd();
+    const { disk, count, size, offset } = this.#directoryRange(position, record);
     if (disk !== 0) throw this.#fail("is one part of a zip archive in several parts; join them first");
     if (offset + size > position || size > MAX_DIRECTORY_BYTES || count * 46 > size) {
       throw this.#fail(

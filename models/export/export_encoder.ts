@@ -9,6 +9,7 @@ import { writeSafetensors } from "../checkpoint/safetensors.ts";
 import { writeTorchFile } from "../checkpoint/torch_writer.ts";
 import type { EncoderPart } from "../encoder_parts.ts";
 import { type EncoderSource, openEncoderSource } from "../encoder_source.ts";
+import type { HeadOptions } from "../heads.ts";
 import type { EncoderRole } from "../registry.ts";
 import { externalDataPath, writeOnnxFile } from "./onnx_file.ts";
 import { traceOnnxModel } from "./onnx_model.ts";
@@ -33,7 +34,8 @@ export type ExportFormat = typeof EXPORT_FORMATS[number];
  */
 export type ExportNames = "plain" | "moco" | "seed";
 
-const PREFIXES: Readonly<Record<ExportNames, string>> = {
+/** What each puts in front of the encoder's keys. */
+export const PREFIXES: Readonly<Record<ExportNames, string>> = {
   plain: "",
   moco: "module.encoder_q.",
   seed: "module.student.",
@@ -70,12 +72,16 @@ export interface ExportResult {
   framework: Framework;
   /** Length of the embedding, where the head is exported. */
   dimension: number | undefined;
+  /** The head, where it is exported. */
+  head: HeadOptions | undefined;
   /** Tensors in the file. */
   tensors: number;
   /** Trained numbers of the part. */
   parameters: number;
   /** Where the file has names of its own. */
   names: ExportNames | undefined;
+  /** First names of what else the checkpoint holds, e.g. another encoder, heads of other kinds, a queue. */
+  leftOut: readonly string[];
 }
 
 /** What the names are where nothing is said: those that the programs know which the part is for. */
@@ -111,6 +117,8 @@ export async function exportEncoder(
     encoder: encoder.name,
     framework,
     dimension: options.part === "encoder" ? head.dimension : undefined,
+    head: options.part === "encoder" ? head : undefined,
+    leftOut: source.beside,
     parameters: source.state.filter(({ kind }) => kind === "parameter")
       .reduce((sum, { shape }) => sum + elementCount(shape), 0),
   };

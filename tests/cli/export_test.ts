@@ -37,8 +37,9 @@ Deno.test("export writes the bundled teacher in every format, and says how to op
       `weights    11,176,512 parameters in 120 tensors, ${
         Deno.statSync(output).size.toLocaleString("en-US")
       } bytes`,
-      `in Python  model.load_state_dict(torch.load("${output}"))`,
-      "model      torchvision.models.resnet18, with torch.nn.Identity() as its fc",
+      "in Python  model = torchvision.models.resnet18()",
+      "           model.fc = torch.nn.Identity()",
+      `           model.load_state_dict(torch.load("${output}"))`,
       "",
     ]);
 

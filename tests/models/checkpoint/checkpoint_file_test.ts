@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { fileURLToPath } from "node:url";
 import { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import { referenceJson, referencePath } from "../../reference.ts";
@@ -30,6 +31,35 @@ for (const container of ["zip", "legacy"] as const) {
 Deno.test("parity: openCheckpointFile() reads pickle protocol 4", async () => {
   using file = await openCheckpointFile(referencePath("checkpoints/proto4.zip.pth"));
   await assertMatchesReference(file.value, referenceJson("checkpoints/torchvision.expected.json"));
+});
+
+// Made by torch.save(value, path, pickle_protocol=N, _use_new_zipfile_serialization=False) of PyTorch 1.13.
+for (const protocol of [1, 3, 4, 5]) {
+  Deno.test(`parity: openCheckpointFile() reads the legacy container of pickle protocol ${protocol}`, async () => {
+    const url = new URL(
+      `../../golden/checkpoints/dtypes.legacy_protocol${protocol}.pth.tar`,
+      import.meta.url,
+    );
+    using file = await openCheckpointFile(fileURLToPath(url));
+    assertEquals(file.container, "legacy");
+    await assertMatchesReference(file.value, referenceJson("checkpoints/dtypes.expected.json"));
+  });
+}
+
+Deno.test("openCheckpointFile() reads both containers of torch.save with other bytes behind them", async () => {
+  const expected = referenceJson("checkpoints/torchvision.expected.json");
+  await withFolder(async (folder) => {
+    for (const container of ["zip", "legacy"]) {
+      const bytes = Deno.readFileSync(referencePath(`checkpoints/torchvision.${container}.pth.tar`));
+      // Zeros of a padded copy; a line that a download added; something that looks like another end of an archive.
+      for (const added of ["\0".repeat(512), "</html>\n", `PK\x05\x06${"x".repeat(40)}`]) {
+        const path = `${folder}/padded.pth.tar`;
+        Deno.writeFileSync(path, new Uint8Array([...bytes, ...pickleBytes(added)]));
+        using file = await openCheckpointFile(path);
+        await assertMatchesReference(file.value, expected);
+      }
+    }
+  });
 });
 
 Deno.test("parity: TensorRef.readRaw() keeps the bits of every type, of views and of transposed tensors", async () => {

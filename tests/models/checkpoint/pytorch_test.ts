@@ -160,13 +160,22 @@ value = {
 torch.save(value, sys.argv[1])
 torch.save(value, sys.argv[2], _use_new_zipfile_serialization=False)
 torch.save(value, sys.argv[3], pickle_protocol=5)
+for protocol, path in zip((1, 3, 4, 5), sys.argv[4:8]):
+    torch.save(value, path, pickle_protocol=protocol, _use_new_zipfile_serialization=False)
+torch.save(value, sys.argv[8])
+with open(sys.argv[8], "ab") as file: file.write(b"\\0" * 512)
+torch.load(sys.argv[8]) # PyTorch too passes over the bytes behind the archive
 print(json.dumps(describe(value, "", {})))`;
 
 testWithPyTorch(
   "parity: whatever PyTorch saves is read with the same bits, in both containers",
   async (runJson) => {
     await withFolder(async (folder) => {
-      const paths = ["zip", "legacy", "protocol5"].map((name) => `${folder}/${name}.pth.tar`);
+      const paths = [
+        ...["zip", "legacy", "protocol5"],
+        ...[1, 3, 4, 5].map((protocol) => `legacy_protocol${protocol}`),
+        "padded",
+      ].map((name) => `${folder}/${name}.pth.tar`);
       const expected = await runJson(SAVE, ...paths);
       for (const path of paths) {
         using file = await openCheckpointFile(path);

@@ -1,6 +1,12 @@
 import { assertEquals, assertNotEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { CheckpointError } from "../../../models/checkpoint/checkpoint_error.ts";
-import { type Framework, loadStateDict, matchStateDict } from "../../../models/checkpoint/state_dict.ts";
+import type { CheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
+import {
+  findStateDict,
+  type Framework,
+  loadStateDict,
+  matchStateDict,
+} from "../../../models/checkpoint/state_dict.ts";
 import {
   OrderedDict,
   TensorValue,
@@ -151,6 +157,86 @@ Deno.test("loadStateDict() looks into other dicts, but not into the optimizer's"
   await withCheckpoint([1, 2, 3], async (path) => {
     assertStringIncludes(await checkpointErrorOf(path, loadStateDict), "holds no encoder");
   });
+});
+
+Deno.test("loadStateDict() finds weights however deep they lie, and in lists", async () => {
+  const weights = fromShapes({ "conv1.weight": [2, 3, 1, 1] });
+  const state = torchDict([[0, fromShapes({ momentum_buffer: [2, 3, 1, 1] })]]);
+  const optimizer = torchDict([["state", state], ["param_groups", []]]);
+  const deep = Array.from({ length: 40 }).reduce<TorchValue>((inner) => torchDict([["net", inner]]), weights);
+  for (
+    const value of [
+      deep,
+      [weights],
+      [torchDict([["epoch", 1]]), [[weights]]],
+      torchDict([["a", [deep]], ["sgd_of_a", optimizer], ["optimizer_states", [optimizer]]]),
+      // An encoder has convolutions, which a head and a memory bank beside it have not.
+      torchDict([["trunk", weights], ["heads", fromShapes({ "fc.weight": [4, 2] })]]),
+      torchDict([["bank", fromShapes({ keys: [8, 2] })], ["inner", torchDict([["net", weights]])]]),
+    ]
+  ) {
+    await withCheckpoint(value, async (path) => {
+      using found = await loadStateDict(path);
+      assertEquals([...found.tensors.keys()], ["conv1.weight"]);
+    });
+  }
+});
+
+Deno.test("loadStateDict() takes VISSL's trunk for torchvision's names", async () => {
+  const trunk = fromShapes({
+    "_feature_blocks.conv1.weight": [2, 3, 1, 1],
+    "_feature_blocks.layer1.0.bn1.weight": [2],
+    "_feature_blocks.layer1.0.bn1.running_mean": [2],
+  });
+  const model = torchDict([["trunk", trunk], ["heads", fromShapes({ "0.clf.0.weight": [4, 2] })]]);
+  const value = torchDict([
+    ["phase_idx", 3],
+    ["classy_state_dict", torchDict([["base_model", torchDict([["model", model]])]])],
+  ]);
+  await withCheckpoint(value, async (path) => {
+    using state = await loadStateDict(path);
+    assertEquals([state.framework, state.prefix], ["torchvision", "_feature_blocks."]);
+    assertEquals([...state.tensors.keys()], [
+      "conv1.weight",
+      "layer1.0.bn1.weight",
+      "layer1.0.bn1.running_mean",
+    ]);
+  });
+});
+
+Deno.test("loadStateDict() says what is in a file that has no dict of weights, or several", async () => {
+  const weights = fromShapes({ "conv1.weight": [2, 3, 1, 1] });
+  const [tensor] = weights.values();
+  const cases: [TorchValue, string][] = [
+    [[1, "a"], 'it is a list of 2: "1", "a"; there is no tensor in it'],
+    [[], "it is a list of 0: nothing; there is no tensor in it"],
+    [
+      [tensor, [tensor]],
+      "it is a list of 2: a tensor of shape [2,3,1,1], a list of 1; of the 2 tensors in it none",
+    ],
+    [tensor, "it is a tensor of shape [2,3,1,1]"],
+    [torchDict([["epoch", 1], ["best", 2]]), 'it has "epoch", "best"; there is no tensor in it'],
+    [
+      torchDict([["a", torchDict([["b", weights]])], ["c", [weights]]]),
+      'holds 2 dicts of weights (1 entry in "a.b", 1 entry in "c.0")',
+    ],
+  ];
+  for (const [value, expected] of cases) {
+    await withCheckpoint(value, async (path) => {
+      assertStringIncludes(await checkpointErrorOf(path, loadStateDict), expected);
+    });
+  }
+});
+
+Deno.test("findStateDict() ends for values that contain or share themselves", () => {
+  const cycle: TorchValue[] = [];
+  cycle.push(torchDict([["model", cycle]]), cycle);
+  // Unfolded it would have 2^60 lists.
+  const shared = Array.from({ length: 60 }).reduce<TorchValue>((inner) => [inner, inner], []);
+  for (const value of [cycle, shared]) {
+    const file = { path: "a.pth", value } as unknown as CheckpointFile;
+    assertThrows(() => findStateDict(file), CheckpointError, "holds no encoder: no dict of named weights");
+  }
 });
 
 Deno.test("loadStateDict() refuses two tensors of one name", async () => {

@@ -44,6 +44,17 @@ Deno.test("ZipReader finds the directory before a comment", async () => {
   assertEquals(await readEntry(new ZipReader(new MemorySource(whole), fail), "a"), HELLO);
 });
 
+Deno.test("ZipReader finds the directory before other bytes, as far as a comment may reach", async () => {
+  const archive = buildZip([{ name: "a", data: HELLO }]);
+  const padded = (bytes: number) => {
+    const whole = new Uint8Array(archive.length + bytes);
+    whole.set(archive);
+    return new ZipReader(new MemorySource(whole), fail);
+  };
+  for (const bytes of [1, 22, 5000, 65_535]) assertEquals(await readEntry(padded(bytes), "a"), HELLO);
+  assertThrows(() => padded(65_536), CheckpointError, "more than 65535 other bytes behind it");
+});
+
 Deno.test("ZipReader refuses a deflated entry that is larger or smaller than declared", async () => {
   const zeros = new Uint8Array(1 << 20);
   const data = await deflate(zeros);

@@ -28,6 +28,8 @@ for (const format of EXPORT_FORMATS.filter((format) => format !== "onnx")) {
         dimension: undefined,
         tensors: 120,
         parameters: 11_176_512, // torchvision's resnet18 without fc
+        head: undefined,
+        leftOut: [],
         names: "plain",
       });
       assertEquals(seen.at(-1), [120, 120]);
@@ -184,7 +186,7 @@ Deno.test("exportEncoder() says so where no encoder fits", async () => {
     await assertRejects(
       () => exportEncoder({ ...DEFAULTS, checkpoint }),
       UserError,
-      'holds no backbone of an encoder that is known (it says "resnet19"). Name one with --arch',
+      'holds no backbone of an encoder that is known (it says "resnet19"); the nearest is',
     );
     await assertRejects(
       () => exportEncoder({ ...DEFAULTS, checkpoint, arch: "resnet18" }),

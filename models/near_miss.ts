@@ -1,0 +1,92 @@
+/** Says of weights that are of no encoder here what they are near to, what differs, and what to do. */
+import { compareStateDict } from "./checkpoint/state_dict.ts";
+import type { TensorRef } from "./checkpoint/tensor_ref.ts";
+import type { EncoderPart } from "./encoder_parts.ts";
+import { expectPart, nearestEncoder, otherHeads, recognizeEncoders, type Shapes } from "./recognize.ts";
+import { type Encoder, ENCODERS } from "./registry.ts";
+
+const OWN = "load your own with --plugin";
+
+/** torchvision's models of families that are known here by the original's files, told by the names of their blocks. */
+const TORCHVISION = [
+  { family: "MobileNetV3", file: "mobilenetv3.py", differs: "other names and another epsilon", depth: 1 },
+  {
+    family: "EfficientNet",
+    file: "efficientnet.py",
+    differs: "other names, and it pads otherwise",
+    depth: 2,
+  },
+].map((model) => ({
+  ...model,
+  mark: new RegExp(`^features(\\.\\d+){${model.depth}}\\.block\\.0\\.0\\.weight$`),
+}));
+
+/**
+ * What weights are, where they are torchvision's of a family whose encoders here are the original's: a sentence without its
+ * subject, which says what to do.
+ */
+export function describeOtherModel(tensors: Shapes): string | undefined {
+  const model = TORCHVISION.find(({ mark }) => [...tensors.keys()].some((key) => mark.test(key)));
+  if (model === undefined) return undefined;
+  return `is torchvision's ${model.family}, which is another model than the original SEED's ${model.file} ` +
+    `(${model.differs}): use a checkpoint of the latter, or ${OWN}`;
+}
+
+/** The nearest encoder and how weights differ from it; `undefined` where none is near. */
+export function describeNearest(
+  tensors: ReadonlyMap<string, TensorRef>,
+  part: EncoderPart,
+): { encoder: string; problems: string } | undefined {
+  const nearest = nearestEncoder(tensors, part);
+  if (nearest === undefined) return undefined;
+  const { entries, isOptional } = expectPart(nearest, tensors, part);
+  const { problems } = compareStateDict(tensors, entries, isOptional);
+  return { encoder: nearest.name, problems: problems + describeStem(tensors) };
+}
+
+/** ResNets for pictures of 32 pixels begin with a convolution of 3x3, and have no pooling behind it. */
+function describeStem(tensors: Shapes): string {
+  const [, , height] = tensors.get("conv1.weight")?.shape ?? [];
+  return height === 3 ? ". A first convolution of 3x3 is that of ResNets for small images (CIFAR)" : "";
+}
+
+/** What to do about weights that no encoder here fits: follows what was looked for, and a semicolon. */
+export function explainUnknown(tensors: ReadonlyMap<string, TensorRef>, part: EncoderPart): string {
+  const nearest = describeNearest(tensors, part);
+  return nearest === undefined
+    ? `none of them is near: ${ENCODERS.map(({ name }) => name).join(", ")}; ${OWN}`
+    : `the nearest is ${nearest.encoder}: ${nearest.problems}. Use a checkpoint of that encoder, or ${OWN}`;
+}
+
+/** What to do about weights that do not fit the encoder that was chosen. */
+export function adviseChoice(
+  tensors: ReadonlyMap<string, TensorRef>,
+  part: EncoderPart,
+  chosen: Encoder,
+): string {
+  const nearest = nearestEncoder(tensors, part);
+  if (nearest === undefined) return `No encoder that is known is near: ${OWN}`;
+  return nearest === chosen
+    ? `No other encoder is nearer${describeStem(tensors)}: use a checkpoint of ${chosen.name}, or ${OWN}`
+    : `The nearest is ${nearest.name}: choose the architecture and head that it was trained with`;
+}
+
+/** Why weights give no embeddings that have no head of a known kind: a sentence without its subject. */
+export function explainHead(tensors: ReadonlyMap<string, TensorRef>, framework: string): string {
+  const other = describeOtherModel(tensors);
+  if (other !== undefined) return other;
+  const [encoder] = recognizeEncoders(tensors, "backbone");
+  const heads = encoder === undefined
+    ? otherHeads(tensors)
+    : expectPart(encoder, tensors, "backbone").otherHeads;
+  const known = "(fc, or projection_head as SWAV has it)";
+  if (heads.length === 0) {
+    return `is a ${framework} checkpoint without a projection head that is known ${known}; an encoder gives no ` +
+      "embeddings without one";
+  }
+  const what = heads.length === 1 ? `head ${heads[0]} is` : `heads ${heads.join(", ")} are`;
+  const rest = encoder === undefined
+    ? `nor is its backbone known; ${explainUnknown(tensors, "backbone")}`
+    : `it cannot be a teacher, but its backbone, a ${encoder.name}, can be evaluated and exported (--part backbone)`;
+  return `is a ${framework} checkpoint whose ${what} of no kind that is known ${known}; ${rest}`;
+}

@@ -1,0 +1,160 @@
+// Checkpoints that hold an encoder with something beside it, or one that is nearly known.
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { UserError } from "../../errors.ts";
+import { torchDict } from "../../models/checkpoint/torch_value.ts";
+import { openEncoderSource } from "../../models/encoder_source.ts";
+import type { EncoderPart } from "../../models/encoder_parts.ts";
+import { inspectCheckpoint } from "../../models/inspect.ts";
+import { resolveTeacher } from "../../models/teacher.ts";
+import { type ShapeOptions, withShapes } from "./shape_checkpoint.ts";
+
+/** SimSiam's projector has three layers, each with a batch norm; its predictor two. */
+const SIMSIAM: ShapeOptions = {
+  without: /^fc\./,
+  more: {
+    ...Object.fromEntries(
+      [0, 3, 6].map((layer) => [`projector.${layer}.weight`, [64, layer === 0 ? 512 : 64]]),
+    ),
+    ...Object.fromEntries(
+      [1, 4, 7].flatMap((layer) =>
+        ["weight", "bias", "running_mean", "running_var"].map((name) => [`projector.${layer}.${name}`, [64]])
+      ),
+    ),
+    "predictor.0.weight": [16, 64],
+    "predictor.3.weight": [64, 16],
+  },
+};
+
+/** What thop's `profile` leaves in a model, and an averaged model's count. */
+const TALLIES: ShapeOptions = {
+  more: { total_ops: [1], "layer1.0.conv1.total_ops": [1], "layer1.0.total_params": [1], n_averaged: [] },
+};
+
+async function refused(path: string, part: EncoderPart, arch?: string): Promise<string> {
+  const { message } = await assertRejects(() => openEncoderSource(path, { arch, part }), UserError);
+  assert(message.startsWith(`${path}: `), message);
+  return message.slice(path.length + 2);
+}
+
+Deno.test("a backbone is taken out of a file with heads of other kinds, which are named", async () => {
+  await withShapes("resnet18", SIMSIAM, async (path) => {
+    using source = await openEncoderSource(path, { part: "backbone" });
+    assertEquals([source.encoder.name, source.hasHead], ["resnet18", false]);
+    assertEquals(source.beside, ["projector", "predictor"]);
+    assertEquals(source.tensors.size, 120);
+    const { encoders: [encoder] } = await inspectCheckpoint(path);
+    assertEquals([encoder.recognized[0], encoder.part], ["resnet18", "backbone"]);
+    assertEquals(encoder.otherHeads, ["projector", "predictor"]);
+    for (
+      const message of [
+        await refused(path, "encoder"),
+        (await assertRejects(() => resolveTeacher(path), UserError)).message,
+      ]
+    ) {
+      assertStringIncludes(message, "whose heads projector, predictor are of no kind that is known");
+      assertStringIncludes(message, "its backbone, a resnet18, can be evaluated and exported");
+    }
+  });
+  // Three layers under the usual name.
+  const fc = { ...SIMSIAM.more, "fc.0.weight": [8, 512], "fc.3.weight": [8, 8], "fc.6.weight": [8, 8] };
+  await withShapes("resnet18", { ...SIMSIAM, more: fc }, async (path) => {
+    using source = await openEncoderSource(path, { part: "backbone" });
+    assertEquals([source.encoder.name, source.beside], ["resnet18", ["projector", "predictor", "fc"]]);
+  });
+});
+
+Deno.test("what tools count in a model is passed over, with its head or without", async () => {
+  await withShapes("resnet18", TALLIES, async (path) => {
+    for (const part of ["backbone", "encoder"] as const) {
+      using source = await openEncoderSource(path, { part });
+      assertEquals([source.encoder.name, source.hasHead], ["resnet18", true]);
+      assertEquals(source.beside, ["total_ops", "total_params", "n_averaged"]);
+    }
+    assertEquals(await resolveTeacher(path), { arch: "resnet18", ssl: "moco" });
+    const { encoders: [encoder], beside } = await inspectCheckpoint(path);
+    assertEquals([encoder.recognized[0], beside], ["resnet18", ["total_ops", "total_params", "n_averaged"]]);
+  });
+});
+
+Deno.test("layers that a backbone may depend on are not passed over", async () => {
+  for (
+    const [key, shape] of [
+      ["layer1.0.se.fc.weight", [4, 64]],
+      ["neck.0.weight", [64, 512]],
+      ["attnpool.q_proj.weight", [64, 512]],
+      ["projector.0.weight", [64, 512, 1, 1]],
+    ] as const
+  ) {
+    await withShapes("resnet18", { without: /^fc\./, more: { [key]: shape } }, async (path) => {
+      const message = await refused(path, "backbone");
+      assertStringIncludes(message, `the nearest is resnet18: 1 key is unexpected (${key})`);
+    });
+  }
+  await withShapes("mobilenetv3_small", { without: /^fc\./ }, async (path) => {
+    using source = await openEncoderSource(path, { part: "backbone" });
+    assertEquals([source.encoder.name, source.beside], ["mobilenetv3_small", []]);
+    assertStringIncludes(await refused(path, "encoder"), "without a projection head that is known");
+  });
+});
+
+Deno.test("of a network for small images it says what differs, and not to choose what was right", async () => {
+  const cifar = { without: /^conv1\./, more: { "conv1.weight": [64, 3, 3, 3] } };
+  const differs = "1 key is of another shape (conv1.weight is [64,3,3,3], not [64,3,7,7])";
+  await withShapes("resnet18", cifar, async (path) => {
+    for (const part of ["backbone", "encoder"] as const) {
+      const message = await refused(path, part);
+      assertStringIncludes(message, `holds no ${part} of an encoder that is known; the nearest is resnet18`);
+      assertStringIncludes(message, differs);
+      assertStringIncludes(message, "A first convolution of 3x3 is that of ResNets for small images (CIFAR)");
+      const chosen = await refused(path, part, "resnet18");
+      assertStringIncludes(chosen, `does not fit the encoder chosen: ${differs}`);
+      assertStringIncludes(chosen, "use a checkpoint of resnet18, or load your own with --plugin");
+      assert(!chosen.includes("choose the architecture"), chosen);
+      assertStringIncludes(
+        await refused(path, part, "resnet34"),
+        "The nearest is resnet18: choose the architecture and head that it was trained with",
+      );
+    }
+    const { message } = await assertRejects(() => resolveTeacher(path), UserError);
+    assertStringIncludes(message, `the nearest is resnet18: ${differs}`);
+  });
+});
+
+Deno.test("torchvision's MobileNetV3 and EfficientNet are said to be other models than those known here", async () => {
+  const models = [
+    ["MobileNetV3", "mobilenetv3.py", "mobilenetv3_small", {
+      "features.0.0.weight": [16, 3, 3, 3],
+      "features.1.block.0.0.weight": [16, 1, 3, 3],
+      "classifier.0.weight": [1024, 576],
+      "classifier.3.weight": [1000, 1024],
+    }],
+    ["EfficientNet", "efficientnet.py", "efficientnet_b0", {
+      "features.0.0.weight": [32, 3, 3, 3],
+      "features.1.0.block.0.0.weight": [32, 1, 3, 3],
+      "classifier.1.weight": [1000, 1280],
+    }],
+  ] as const;
+  for (const [family, file, arch, more] of models) {
+    const wraps: ShapeOptions["wrap"][] = [undefined, (dict) => torchDict([["model", dict]])];
+    for (const wrap of wraps) {
+      await withShapes(arch, { without: /./, more, wrap }, async (path) => {
+        const expected =
+          `is torchvision's ${family}, which is another model than the original SEED's ${file}`;
+        for (const name of [undefined, arch]) {
+          for (const part of ["backbone", "encoder"] as const) {
+            const message = await refused(path, part, name);
+            assert(message.startsWith(expected), message);
+            assertStringIncludes(
+              message,
+              "use a checkpoint of the latter, or load your own with --plugin",
+            );
+          }
+        }
+        const { message } = await assertRejects(() => resolveTeacher(path), UserError);
+        assertStringIncludes(message, expected);
+        const { encoders: [encoder] } = await inspectCheckpoint(path);
+        assertStringIncludes(encoder.otherModel!, expected);
+      });
+    }
+  }
+});
