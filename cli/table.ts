@@ -15,17 +15,20 @@
  * ```
  */
 export function formatTable(rows: readonly (readonly string[])[]): string {
-  const columns = Math.max(0, ...rows.map((row) => row.length));
-  const widths = Array.from(
-    { length: columns },
-    (_, column) => Math.max(...rows.map((row) => (row[column] ?? "").length)),
-  );
+  const widths: number[] = [];
+  for (const row of rows) row.forEach((cell, i) => widths[i] = Math.max(widths[i] ?? 0, cell.length));
   const lines = rows.map((row) =>
     widths.map((width, column) => {
       const cell = row[column] ?? "";
       return column === 0 ? cell.padEnd(width) : cell.padStart(width);
     }).join("  ").trimEnd()
   );
-  if (lines.length > 0) lines.splice(1, 0, "-".repeat(widths.reduce((a, b) => a + b, 2 * (columns - 1))));
+  if (lines.length > 0) {
+    lines.splice(
+      1,
+      0,
+      "-".repeat(widths.reduce((a, b) => a + b, 2 * (widths.length - 1))),
+    );
+  }
   return lines.join("\n");
 }

@@ -95,9 +95,11 @@ export interface InspectOptions {
   onTensor?(done: number, total: number): void;
 }
 
-/** Longest text that is shown of a value, and of a key. */
+/** Longest text that is shown of a value, and of a name. */
 const MAX_TEXT = 100;
-const MAX_KEY = 200;
+const MAX_NAME = 200;
+/** Integers beyond it are named by their size: to write one in decimals takes the square of its length. */
+const LARGEST_SHOWN = 2n ** 128n;
 /** Far more than a model has; shared lists can stand for millions. */
 const MAX_LISTED = 200_000;
 
@@ -112,7 +114,7 @@ export async function inspectCheckpoint(path: string, options: InspectOptions = 
   using file = await openCheckpointFile(path);
   const found: { name: string; tensor: TensorRef }[] = [];
   const values: { name: string; text: string }[] = [];
-  walk(file.value, [], (name, value) => {
+  walk(file.value, "", (name, value) => {
     if (!isWanted(name)) return;
     if (found.length + values.length >= MAX_LISTED) {
       throw new CheckpointError(
@@ -198,21 +200,19 @@ function countParameters(
     .reduce((sum, { key }) => sum + matched.get(key)!.size, 0);
 }
 
-/** Visits the leaves of a checkpoint's value: tensors, and what holds none. */
-function walk(
-  value: TorchValue,
-  path: readonly string[],
-  visit: (name: string, value: TorchValue) => void,
-): void {
-  const children = value instanceof Map
-    ? [...value].map(([key, child]) =>
-      [typeof key === "string" ? key.slice(0, MAX_KEY) : describeValue(key), child] as const
-    )
-    : Array.isArray(value) && value.some(isComposite)
-    ? value.map((child, i) => [String(i), child] as const)
-    : undefined;
-  if (children === undefined || children.length === 0) visit(path.join("."), value);
-  else for (const [key, child] of children) walk(child, [...path, key], visit);
+/**
+ * Visits the leaves of a checkpoint's value: tensors, and what holds none.
+ *
+ * @param name the keys that lead to `value`, cut where they are too long: each of them may be, and each level adds one
+ */
+function walk(value: TorchValue, name: string, visit: (name: string, value: TorchValue) => void): void {
+  const enter = (key: string, child: TorchValue): void =>
+    walk(child, name === "" ? key.slice(0, MAX_NAME) : `${name}.${key}`.slice(0, MAX_NAME), visit);
+  if (value instanceof Map && value.size > 0) {
+    for (const [key, child] of value) enter(typeof key === "string" ? key : describeValue(key), child);
+  } else if (Array.isArray(value) && value.some(isComposite)) {
+    value.forEach((child, i) => enter(String(i), child));
+  } else visit(name, value);
 }
 
 function isComposite(value: TorchValue): boolean {
@@ -225,6 +225,9 @@ function describeValue(value: TorchValue): string {
   if (typeof value === "string") return quote(value, MAX_TEXT);
   if (value instanceof Uint8Array) return `${value.length} bytes`;
   if (value instanceof Map) return value.size === 0 ? "{}" : `a dict of ${value.size}`;
+  if (typeof value === "bigint" && (value > LARGEST_SHOWN || value < -LARGEST_SHOWN)) {
+    return `an integer of ${value.toString(16).length * 4} bits`;
+  }
   if (!Array.isArray(value)) return String(value);
   const shown: string[] = [];
   for (const item of value) {

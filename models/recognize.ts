@@ -60,7 +60,8 @@ export function otherHeads(tensors: Shapes): string[] {
 }
 
 function rootOf(key: string): string {
-  return key.split(".")[0];
+  const end = key.indexOf(".");
+  return end < 0 ? key : key.slice(0, end);
 }
 
 /** Whether the tensors are those of an encoder and no others; batch norm's counters are not looked at. */

@@ -106,38 +106,54 @@ function asCheckpoint({ tensors, metadata }: SafetensorsContent): TorchValue {
 
 async function openFile(path: string): Promise<Deno.FsFile> {
   try {
-    const file = await Deno.open(path);
-    if ((await file.stat()).isFile) return file;
-    file.close();
+    // To open a pipe waits until somebody writes to it, so that it is looked at first.
+    const kind = kindOf(await Deno.stat(path));
+    if (kind !== undefined) {
+      throw new CheckpointError(
+        path,
+        `is a ${kind}; a checkpoint file was expected, which can be read anywhere`,
+      );
+    }
+    return await Deno.open(path);
   } catch (error) {
+    if (error instanceof CheckpointError) throw error;
     if (error instanceof Deno.errors.NotFound) throw new CheckpointError(path, "no such file");
     throw new CheckpointError(path, `cannot be opened: ${(error as Error).message}`, { cause: error });
   }
-  throw new CheckpointError(path, "is a folder or device; a checkpoint file was expected");
+}
+
+/** What a path leads to, where it is no file. */
+function kindOf(info: Deno.FileInfo): string | undefined {
+  if (info.isFile) return undefined;
+  if (info.isDirectory) return "folder";
+  if (info.isFifo) return "pipe (write what comes out of it to a file first)";
+  if (info.isSocket) return "socket";
+  return info.isCharDevice || info.isBlockDevice ? "device" : "special file";
 }
 
 /** Refuses what is not a tree of plain data: values that contain themselves, too deep or too many, stray objects. */
 function checkTree(value: unknown, fail: Fail): asserts value is TorchValue {
-  const counts = new Map<unknown, number>();
   const open = new Set<unknown>();
-  const count = (node: unknown): number => {
-    if (typeof node !== "object" || node === null) return 1;
-    if (node instanceof TensorRef || node instanceof Uint8Array) return 1;
-    const known = counts.get(node);
-    if (known !== undefined) return known;
+  let count = 0;
+  const check = (node: unknown): void => {
+    if (++count > MAX_TREE_VALUES) throw fail(`its pickle unfolds to more than ${MAX_TREE_VALUES} values`);
+    if (typeof node !== "object" || node === null) return;
+    if (node instanceof TensorRef || node instanceof Uint8Array) return;
     if (open.has(node)) throw fail("its pickle holds a list or dict that contains itself");
     if (open.size >= MAX_DEPTH) throw fail(`its pickle nests more than ${MAX_DEPTH} lists and dicts`);
     open.add(node);
-    let sum = 1;
-    if (Array.isArray(node)) { for (const item of node) sum += count(item); }
-    else if (node instanceof Map) { for (const [key, item] of node) sum += count(key) + count(item); }
-    else {throw fail(
+    if (Array.isArray(node)) { for (const item of node) check(item); }
+    else if (node instanceof Map) {
+      for (const [key, item] of node) {
+        check(key);
+        check(item);
+      }
+    } else {
+      throw fail(
         "its pickle holds something that is neither plain data nor a tensor, e.g. a class or a bare storage",
-      );}
-    if (sum > MAX_TREE_VALUES) throw fail(`its pickle unfolds to more than ${MAX_TREE_VALUES} values`);
+      );
+    }
     open.delete(node);
-    counts.set(node, sum);
-    return sum;
   };
-  count(value);
+  check(value);
 }

@@ -336,7 +336,13 @@ function nameTensors(
   return { framework, prefix, tensors, beside };
 }
 
+const WRAPPERS = ["module.", "_orig_mod."];
+
 /** Takes off what DataParallel, DistributedDataParallel (any number of times) and torch.compile put in front. */
 function unwrap(key: string): string {
-  return key.replace(/^((module|_orig_mod)\.)+/, "");
+  let start = 0;
+  for (let wrapper: string | undefined; (wrapper = WRAPPERS.find((w) => key.startsWith(w, start)));) {
+    start += wrapper.length;
+  }
+  return key.slice(start);
 }

@@ -207,6 +207,7 @@ function checkLayout(storage: StorageRef, layout: TensorLayout, fail: Fail): num
         `${offset}, ${dtype}); the file is damaged or not what it seems`,
     );
   if (shape.length > MAX_DIMENSIONS) throw fail(`has a tensor of ${shape.length} dimensions`);
+  if (stride.length > MAX_DIMENSIONS) throw fail(`has a tensor of ${stride.length} strides`);
   const isIndex = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
   if (shape.length !== stride.length || ![...shape, ...stride, offset].every(isIndex)) {
     throw wrong("whose shape, stride and offset are not whole numbers that belong together");

@@ -183,6 +183,7 @@ for (
     ["a negative offset", { offset: -4 }, "not whole numbers"],
     ["a negative dimension", { shape: [-4] }, "not whole numbers"],
     ["an offset at the end", { offset: 1 }, "reaches element 4"],
+    ["100,000 strides", { stride: new Array(100_000).fill(1) }, "of 100000 strides"],
     ["strides that do not match the shape", { stride: [1, 1] }, "not whole numbers"],
     ["a storage with a path for a name", { key: "../../etc/passwd" }, "odd name"],
     ["a storage with control characters in its name", { key: "0\x07\x1b[2J" }, "odd name"],
