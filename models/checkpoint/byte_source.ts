@@ -129,6 +129,13 @@ export class ByteReader {
     return this.#buffer[0];
   }
 
+  /** An unsigned integer of `bytes` bytes, at most 4, little-endian. */
+  uint(bytes: number): number {
+    let value = 0;
+    for (let i = 0; i < bytes; i++) value += this.byte() * 2 ** (8 * i);
+    return value;
+  }
+
   /** The next `length` bytes, in memory of their own. Checked before it is allocated. */
   bytes(length: number): Uint8Array<ArrayBuffer> {
     if (length > this.#end - this.position) throw this.#fail(this.#tooLong);
@@ -154,4 +161,11 @@ export function decodeLatin1(bytes: Uint8Array): string {
   let text = "";
   for (const byte of bytes) text += String.fromCharCode(byte);
   return text;
+}
+
+/** The lower byte of each character. */
+export function encodeLatin1(text: string): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
 }

@@ -2,6 +2,7 @@
  * The classes and functions of Python that a checkpoint may name, and what stands for them here. Everything else is
  * refused by name. None of them runs code from the file.
  */
+import { encodeLatin1 } from "./byte_source.ts";
 import { describe, type Fail, quote } from "./checkpoint_error.ts";
 import { type Dtype, dtypeOfStorage, DTYPES } from "./dtype.ts";
 import { type StorageRef, TensorRef } from "./tensor_ref.ts";
@@ -195,7 +196,7 @@ export class TorchHost implements PickleHost {
       ([type, bytes]) => this.#numpyScalar(type, bytes),
     );
     // How protocols before 3 spell bytes.
-    allow(["_codecs.encode"], ([text]) => Uint8Array.from(this.#text(text), (char) => char.charCodeAt(0)));
+    allow(["_codecs.encode"], ([text]) => encodeLatin1(this.#text(text)));
     // Plain values of other modules, as what they are made from.
     allow(["collections.deque"], ([items = []]) => this.#list(items));
     allow(
@@ -207,8 +208,7 @@ export class TorchHost implements PickleHost {
     );
     allow(
       builtins("bytearray", "bytes"),
-      ([data = new Uint8Array()]) =>
-        data instanceof Uint8Array ? data : Uint8Array.from(this.#text(data), (char) => char.charCodeAt(0)),
+      ([data = new Uint8Array()]) => data instanceof Uint8Array ? data : encodeLatin1(this.#text(data)),
     );
     const reconstruct = ["numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"];
     allow(reconstruct, () => {
@@ -283,7 +283,7 @@ export class TorchHost implements PickleHost {
   }
 
   #numpyScalar(type: unknown, bytes: unknown): unknown {
-    const raw = typeof bytes === "string" ? Uint8Array.from(bytes, (char) => char.charCodeAt(0)) : bytes;
+    const raw = typeof bytes === "string" ? encodeLatin1(bytes) : bytes;
     const read = type instanceof NumpyDtype ? NUMPY_READERS[type.code] : undefined;
     if (
       read === undefined || !(raw instanceof Uint8Array) ||

@@ -5,6 +5,7 @@
 import { ByteReader, type ByteSource, decodeLatin1, RangeSource } from "./byte_source.ts";
 import { describe, type Fail, quote } from "./checkpoint_error.ts";
 import type { Dtype } from "./dtype.ts";
+import { ReadBudget } from "./read_budget.ts";
 import type { StorageRef } from "./tensor_ref.ts";
 import { type StorageView, TorchHost } from "./torch_globals.ts";
 import { checkSameStorage, MAX_PICKLE_BYTES, storageBytes } from "./torch_storage.ts";
@@ -46,18 +47,19 @@ export function readTorchLegacy(source: ByteSource, fail: Fail): unknown {
     return { storage: checkSameStorage(storage, dtype, bytes, fail), offset: offset as number };
   };
   const host = new TorchHost(findStorage, fail);
+  const budget = new ReadBudget(fail);
   const reader = new ByteReader(source, 0, MAX_PICKLE_BYTES, "the pickle", fail);
-  unpickle(reader, host, fail); // the magic number, which has been compared
-  const protocol = unpickle(reader, host, fail);
+  unpickle(reader, host, fail, budget); // the magic number, which has been compared
+  const protocol = unpickle(reader, host, fail, budget);
   if (protocol !== PROTOCOL) {
     throw fail(`has version ${describe(protocol)} of the legacy format; only ${PROTOCOL} is known`);
   }
-  const machine = unpickle(reader, host, fail);
+  const machine = unpickle(reader, host, fail, budget);
   if (!(machine instanceof Map) || machine.get("little_endian") !== true) {
     throw fail("was written on a big-endian machine, which is not supported; save it again on another");
   }
-  const value = unpickle(reader, host, fail);
-  const keys = unpickle(reader, host, fail);
+  const value = unpickle(reader, host, fail, budget);
+  const keys = unpickle(reader, host, fail, budget);
   if (!Array.isArray(keys)) throw fail("is damaged: the list of its storages is missing");
 
   let position = reader.position;

@@ -7,12 +7,15 @@
  */
 import { type ByteReader, decodeLatin1 } from "./byte_source.ts";
 import { type Fail, quote } from "./checkpoint_error.ts";
+import { COST, ReadBudget } from "./read_budget.ts";
 
 /** Objects that may be on the machine's stack or in its memo; the largest known state_dicts need a tenth of it. */
 const MAX_OBJECTS = 1 << 20;
 /** Bytes of an integer; Python itself refuses to print longer ones. */
 const MAX_INTEGER_BYTES = 1024;
 const MAX_LINE_BYTES = 4096;
+/** Texts below this many bytes, where they are ASCII, are read without the text decoder, which takes longer to call. */
+const SHORT_TEXT = 64;
 
 /** Something a pickle may name: a class or function of Python that has a safe counterpart here. */
 export class PickleGlobal {
@@ -44,11 +47,17 @@ const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 /**
  * Reads one pickle, up to and including its STOP.
  *
+ * @param budget what the file may cost; the pickles of one file share it
  * @returns the value; it may still share or contain parts of itself, see `checkTree` in `checkpoint_file.ts`
  * @throws CheckpointError for damage, unknown instructions, and what the host refuses
  */
-export function unpickle(reader: ByteReader, host: PickleHost, fail: Fail): unknown {
-  return new PickleMachine(reader, host, fail).run();
+export function unpickle(
+  reader: ByteReader,
+  host: PickleHost,
+  fail: Fail,
+  budget: ReadBudget = new ReadBudget(fail),
+): unknown {
+  return new PickleMachine(reader, host, fail, budget).run();
 }
 
 class PickleMachine {
@@ -57,9 +66,10 @@ class PickleMachine {
   readonly #fail: Fail;
   readonly #stack: unknown[] = [];
   readonly #memo = new Map<number, unknown>();
-  #items = 0;
+  readonly #budget: ReadBudget;
 
-  constructor(reader: ByteReader, host: PickleHost, fail: Fail) {
+  constructor(reader: ByteReader, host: PickleHost, fail: Fail, budget: ReadBudget) {
+    this.#budget = budget;
     this.#reader = reader;
     this.#host = host;
     this.#fail = fail;
@@ -69,6 +79,7 @@ class PickleMachine {
     for (;;) {
       const position = this.#reader.position;
       const opcode = this.#reader.byte();
+      this.#budget.spend(COST.instruction);
       if (opcode === 0x2e) return this.#pop(); // STOP
       if (!this.#runLiteral(opcode) && !this.#runContainer(opcode) && !this.#runObject(opcode)) {
         throw this.#damaged(
@@ -90,26 +101,27 @@ class PickleMachine {
       case 0x4b: // BININT1
         return this.#push(this.#reader.byte());
       case 0x4d: // BININT2
-        return this.#push(this.#uint(2));
+        return this.#push(this.#reader.uint(2));
       case 0x4a: // BININT
-        return this.#push(this.#uint(4) | 0);
+        return this.#push(this.#reader.uint(4) | 0);
       case 0x49: // INT: a decimal line; 00 and 01 are booleans
       case 0x4c: // LONG: a decimal line with an L
         return this.#push(this.#decimal(this.#line()));
       case 0x8a: // LONG1
         return this.#push(this.#integer(this.#reader.byte()));
       case 0x8b: // LONG4
-        return this.#push(this.#integer(this.#uint(4)));
+        return this.#push(this.#integer(this.#reader.uint(4)));
       case 0x46: // FLOAT: a line
         return this.#push(this.#float(this.#line()));
       case 0x47: // BINFLOAT: big-endian
+        this.#budget.spend(COST.object);
         return this.#push(new DataView(this.#reader.bytes(8).buffer).getFloat64(0));
       case 0x8c: // SHORT_BINUNICODE
       case 0x55: // SHORT_BINSTRING, of Python 2
         return this.#push(this.#text(this.#reader.byte()));
       case 0x58: // BINUNICODE
       case 0x54: // BINSTRING, of Python 2
-        return this.#push(this.#text(this.#uint(4)));
+        return this.#push(this.#text(this.#reader.uint(4)));
       case 0x8d: // BINUNICODE8
         return this.#push(this.#text(this.#length8()));
       case 0x56: // UNICODE: a line
@@ -117,12 +129,12 @@ class PickleMachine {
       case 0x53: // STRING: a quoted line
         return this.#push(this.#line().replace(/^(['"])(.*)\1$/s, "$2"));
       case 0x43: // SHORT_BINBYTES
-        return this.#push(this.#reader.bytes(this.#reader.byte()));
+        return this.#push(this.#bytes(this.#reader.byte()));
       case 0x42: // BINBYTES
-        return this.#push(this.#reader.bytes(this.#uint(4)));
+        return this.#push(this.#bytes(this.#reader.uint(4)));
       case 0x8e: // BINBYTES8
       case 0x96: // BYTEARRAY8
-        return this.#push(this.#reader.bytes(this.#length8()));
+        return this.#push(this.#bytes(this.#length8()));
       default:
         return false;
     }
@@ -144,20 +156,21 @@ class PickleMachine {
         return this.#push(top) && this.#push(top);
       }
       case 0x7d: // EMPTY_DICT
-        return this.#push(new Map());
+        return this.#pushNew(new Map(), COST.container);
       case 0x5d: // EMPTY_LIST
-      case 0x29: // EMPTY_TUPLE
       case 0x8f: // EMPTY_SET
-        return this.#push([]);
+        return this.#pushNew([], COST.container);
+      case 0x29: // EMPTY_TUPLE
+        return this.#pushNew([], COST.object);
       case 0x6c: // LIST
       case 0x74: // TUPLE
       case 0x91: // FROZENSET
-        return this.#push(this.#popMark());
+        return this.#pushNew(this.#popMark(), COST.object);
       case 0x85: // TUPLE1
       case 0x86: // TUPLE2
       case 0x87: { // TUPLE3
         const items = Array.from({ length: opcode - 0x84 }, () => this.#pop());
-        return this.#push(items.reverse());
+        return this.#pushNew(items.reverse(), COST.object);
       }
       case 0x61: // APPEND
         return this.#append([this.#pop()]);
@@ -166,7 +179,7 @@ class PickleMachine {
         return this.#append(this.#popMark());
       case 0x64: { // DICT
         const items = this.#popMark();
-        return this.#push(new Map()) && this.#setItems(items);
+        return this.#pushNew(new Map(), COST.container) && this.#setItems(items);
       }
       case 0x73: { // SETITEM
         const value = this.#pop();
@@ -177,7 +190,7 @@ class PickleMachine {
       case 0x71: // BINPUT
         return this.#put(this.#reader.byte());
       case 0x72: // LONG_BINPUT
-        return this.#put(this.#uint(4));
+        return this.#put(this.#reader.uint(4));
       case 0x70: // PUT
         return this.#put(Number(this.#line()));
       case 0x94: // MEMOIZE
@@ -185,7 +198,7 @@ class PickleMachine {
       case 0x68: // BINGET
         return this.#get(this.#reader.byte());
       case 0x6a: // LONG_BINGET
-        return this.#get(this.#uint(4));
+        return this.#get(this.#reader.uint(4));
       case 0x67: // GET
         return this.#get(Number(this.#line()));
       default:
@@ -202,28 +215,30 @@ class PickleMachine {
         return true;
       }
       case 0x95: // FRAME: only says how much to read at once
-        this.#reader.bytes(8);
+        this.#reader.uint(4);
+        this.#reader.uint(4);
         return true;
       case 0x63: // GLOBAL
-        return this.#push(this.#host.findGlobal(this.#line(), this.#line()));
+        return this.#global(this.#line(), this.#line());
       case 0x93: { // STACK_GLOBAL
         const name = this.#pop();
         const module = this.#pop();
         if (typeof name !== "string" || typeof module !== "string") throw this.#damaged("a name is not text");
-        return this.#push(this.#host.findGlobal(module, name));
+        return this.#global(module, name);
       }
       case 0x52: // REDUCE
       case 0x81: // NEWOBJ
         return this.#call(this.#pop());
       case 0x62: { // BUILD
         const state = this.#pop();
+        this.#budget.spendCopy(state);
         if (!this.#host.setState(this.#top(), state)) throw this.#damaged("plain data is given a state");
         return true;
       }
       case 0x51: // BINPERSID
-        return this.#push(this.#host.loadPersistent(this.#pop()));
+        return this.#loadPersistent(this.#pop());
       case 0x50: // PERSID
-        return this.#push(this.#host.loadPersistent(this.#line()));
+        return this.#loadPersistent(this.#line());
       default:
         return false;
     }
@@ -256,20 +271,32 @@ class PickleMachine {
   #popMark(): unknown[] {
     const mark = this.#stack.lastIndexOf(MARK);
     if (mark < 0) throw this.#damaged("an instruction finds no mark");
+    this.#budget.spend((this.#stack.length - mark) * COST.item);
     const items = this.#stack.slice(mark + 1);
     this.#stack.length = mark;
     return items;
   }
 
-  #count(items: number): void {
-    this.#items += items;
-    if (this.#items > 4 * MAX_OBJECTS) throw this.#damaged(`it has more than ${4 * MAX_OBJECTS} items`);
+  /** Pushes what an instruction has made. */
+  #pushNew(value: unknown, cost: number): true {
+    this.#budget.spend(cost);
+    return this.#push(value);
+  }
+
+  #global(module: string, name: string): true {
+    this.#budget.spend(COST.object + module.length + name.length);
+    return this.#push(this.#host.findGlobal(module, name));
+  }
+
+  #loadPersistent(id: unknown): true {
+    this.#budget.spend(COST.tensor);
+    return this.#push(this.#host.loadPersistent(id));
   }
 
   #append(items: unknown[]): true {
     const list = this.#top();
     if (!Array.isArray(list)) throw this.#damaged("items are appended to something that is not a list");
-    this.#count(items.length);
+    this.#budget.spend(items.length * COST.item);
     for (const item of items) list.push(item);
     return true;
   }
@@ -278,7 +305,7 @@ class PickleMachine {
     const dict = this.#top();
     if (!(dict instanceof Map)) throw this.#damaged("items are set on something that is not a dict");
     if (items.length % 2 !== 0) throw this.#damaged("a dict has a key without a value");
-    this.#count(items.length);
+    this.#budget.spend(items.length / 2 * COST.pair);
     for (let i = 0; i < items.length; i += 2) {
       if (items[i] instanceof Map) throw this.#damaged("a dict is used as a key");
       dict.set(items[i], items[i + 1]);
@@ -303,16 +330,17 @@ class PickleMachine {
       const name = callee instanceof PickleGlobal ? quote(callee.name) : "something that is not a function";
       throw this.#damaged(`it calls ${name}`);
     }
-    const made = callee.call(args);
-    // What is copied counts, or a few instructions could copy a long list without end.
-    if (Array.isArray(made)) this.#count(made.length);
-    if (made instanceof Map) this.#count(made.size);
-    return this.#push(made);
+    // Counted before the call: a few instructions could join, copy or compare one long value without end.
+    this.#budget.spend(COST.tensor);
+    this.#budget.spendCopy(args);
+    for (const arg of args) this.#budget.spendCopy(arg);
+    return this.#push(callee.call(args));
   }
 
-  #uint(bytes: 2 | 4): number {
-    const view = new DataView(this.#reader.bytes(bytes).buffer);
-    return bytes === 2 ? view.getUint16(0, true) : view.getUint32(0, true);
+  #bytes(length: number): Uint8Array {
+    const bytes = this.#reader.bytes(length); // no more than the pickle has
+    this.#budget.spend(COST.object + length);
+    return bytes;
   }
 
   #length8(): number {
@@ -322,10 +350,9 @@ class PickleMachine {
   /** Little-endian two's complement of any length. */
   #integer(length: number): number | bigint {
     if (length > MAX_INTEGER_BYTES) throw this.#damaged(`an integer has ${length} bytes`);
-    let value = 0n;
-    const bytes = this.#reader.bytes(length);
-    for (let i = length - 1; i >= 0; i--) value = value << 8n | BigInt(bytes[i]);
-    return toNumber(BigInt.asIntN(8 * length, value));
+    if (length === 0) return 0;
+    const hex = this.#bytes(length).reverse().toHex();
+    return toNumber(BigInt.asIntN(8 * length, BigInt(`0x${hex}`)));
   }
 
   #decimal(line: string): number | bigint | boolean {
@@ -344,7 +371,8 @@ class PickleMachine {
   }
 
   #text(length: number): string {
-    const bytes = this.#reader.bytes(length);
+    const bytes = this.#bytes(length);
+    if (length < SHORT_TEXT && bytes.every((byte) => byte < 0x80)) return String.fromCharCode(...bytes);
     try {
       return UTF8.decode(bytes);
     } catch {
@@ -359,6 +387,7 @@ class PickleMachine {
       if (bytes.length >= MAX_LINE_BYTES) throw this.#damaged("a line never ends");
       bytes.push(byte);
     }
+    this.#budget.spend(COST.object + bytes.length);
     return decodeLatin1(Uint8Array.from(bytes));
   }
 }
