@@ -100,6 +100,8 @@ const MAX_TEXT = 100;
 const MAX_NAME = 200;
 /** Integers beyond it are named by their size: to write one in decimals takes the square of its length. */
 const LARGEST_SHOWN = 2n ** 128n;
+/** Numbers that are measured at most: those of any honest file, whose tensors share few of them. */
+const MEASURED = { least: 2 ** 28, perByte: 16 };
 /** Far more than a model has; shared lists can stand for millions. */
 const MAX_LISTED = 200_000;
 
@@ -125,15 +127,17 @@ export async function inspectCheckpoint(path: string, options: InspectOptions = 
     if (value instanceof TensorRef) found.push({ name, tensor: value });
     else values.push({ name, text: describeValue(value) });
   });
-  const tensors: InspectedTensor[] = [];
-  for (const { name, tensor } of found) {
+  const { size: bytes } = await Deno.stat(path);
+  const statistics = options.statistics
+    ? await measureAll(path, bytes, found.map(({ tensor }) => tensor), onTensor)
+    : undefined;
+  const tensors = found.map(({ name, tensor }) => {
     const { dtype, shape } = tensor;
-    if (options.statistics) onTensor?.(tensors.length, found.length);
-    tensors.push({ name, dtype, shape, ...options.statistics && { statistics: await measure(tensor) } });
-  }
+    return { name, dtype, shape, ...statistics && { statistics: statistics.get(tensor)! } };
+  });
   return {
     path,
-    bytes: (await Deno.stat(path)).size,
+    bytes,
     container: file.container,
     ...describeEncoders(() => findStateDict(file)),
     tensors,
@@ -239,20 +243,52 @@ function describeValue(value: TorchValue): string {
   return `[${shown.join(", ")}]`;
 }
 
-async function measure(tensor: TensorRef): Promise<TensorStatistics> {
-  const values = await tensor.read();
-  let [count, sum, min, max] = [0, 0, Infinity, -Infinity];
-  for (const value of values) {
-    if (!Number.isFinite(value)) continue;
-    count++;
-    sum += value;
-    if (value < min) min = value;
-    if (value > max) max = value;
+/** Measures tensors, those of one storage after each other: a compressed one is then inflated once. */
+async function measureAll(
+  path: string,
+  bytes: number,
+  listed: readonly TensorRef[],
+  onTensor?: (done: number, total: number) => void,
+): Promise<Map<TensorRef, TensorStatistics>> {
+  const tensors = [...new Set(listed)].sort((a, b) => a.key < b.key ? -1 : a.key > b.key ? 1 : 0);
+  const numbers = tensors.reduce((sum, { size }) => sum + size, 0);
+  const most = MEASURED.least + MEASURED.perByte * bytes;
+  if (numbers > most) {
+    throw new CheckpointError(
+      path,
+      `its tensors have ${numbers} numbers, which lie in ${bytes} bytes: they repeat or share them. At most ${most} are ` +
+        "measured; name some of the tensors with --filter",
+    );
   }
-  const notFinite = values.length - count;
+  const statistics = new Map<TensorRef, TensorStatistics>();
+  for (const tensor of tensors) {
+    onTensor?.(statistics.size, tensors.length);
+    statistics.set(tensor, await measure(tensor));
+  }
+  return statistics;
+}
+
+/** Piece by piece; sums of squared deviations are joined as Chan, Golub and LeVeque do (1979). */
+async function measure(tensor: TensorRef): Promise<TensorStatistics> {
+  let [count, mean, squares, min, max] = [0, 0, 0, Infinity, -Infinity];
+  for await (const values of tensor.pieces()) {
+    let [finite, sum, around] = [0, 0, 0];
+    for (const value of values) {
+      if (!Number.isFinite(value)) continue;
+      finite++;
+      sum += value;
+      if (value < min) min = value;
+      if (value > max) max = value;
+    }
+    if (finite === 0) continue;
+    const center = sum / finite;
+    for (const value of values) if (Number.isFinite(value)) around += (value - center) ** 2;
+    const total = count + finite;
+    squares += around + (center - mean) ** 2 * count * finite / total;
+    mean = count === 0 ? center : mean + (center - mean) * finite / total;
+    count = total;
+  }
+  const notFinite = tensor.size - count;
   if (count === 0) return { mean: NaN, deviation: NaN, min: NaN, max: NaN, notFinite };
-  const mean = sum / count;
-  let squares = 0;
-  for (const value of values) if (Number.isFinite(value)) squares += (value - mean) ** 2;
   return { mean, deviation: Math.sqrt(squares / count), min, max, notFinite };
 }

@@ -7,6 +7,8 @@ import { convertToFloat32, type Dtype, DTYPES, type RawArray } from "./dtype.ts"
 
 /** Bytes that are read and converted at a time. */
 const CHUNK_BYTES = 1 << 20;
+/** Elements of a piece, see {@linkcode TensorRef.pieces}. */
+const PIECE_ELEMENTS = 1 << 22;
 /** PyTorch's own limit. */
 const MAX_DIMENSIONS = 64;
 /** Elements that a tensor may repeat from a smaller storage (`expand`); more is a bomb, not a weight. */
@@ -132,6 +134,20 @@ export class TensorRef implements TensorLayout {
       convertToFloat32(this.dtype, await this.readRaw(), values);
     }
     return values;
+  }
+
+  /**
+   * The elements as {@linkcode TensorRef.read} gives them, some at a time, so that a long tensor without gaps is never
+   * whole in memory. Its CRC-32 is checked first.
+   */
+  async *pieces(): AsyncGenerator<Float32Array<ArrayBuffer>> {
+    if (this.size <= PIECE_ELEMENTS || !this.isContiguous) return yield await this.read();
+    await this.verify();
+    for (let at = 0; at < this.size; at += PIECE_ELEMENTS) {
+      const shape = [Math.min(PIECE_ELEMENTS, this.size - at)];
+      const layout = { dtype: this.dtype, shape, stride: [1], offset: this.offset + at };
+      yield await new TensorRef(this.#storage, layout, this.#fail).read();
+    }
   }
 
   /** The elements in row-major order as they are in the file, e.g. a BigInt64Array of an int64 tensor. */

@@ -48,6 +48,7 @@ export async function readTorchZip(archive: ByteSource, fail: Fail): Promise<unk
   }
 
   const storages = new Map<string, StorageRef>();
+  let inflated = 0;
   const findStorage = (key: string, dtype: Dtype | undefined, elements: number): StorageView => {
     const bytes = storageBytes(dtype, elements);
     const entry = zip.entries.get(`${prefix}data/${key}`);
@@ -59,8 +60,20 @@ export async function readTorchZip(archive: ByteSource, fail: Fail): Promise<unk
         `has only ${entry.size} bytes of weights in storage ${quote(key)}, where ${bytes} are needed`,
       );
     }
-    const storage = storages.get(key) ??
-      { key, dtype, bytes, crc32: entry.crc32, open: () => zip.open(entry) };
+    const isPacked = entry.method !== 0;
+    if (isPacked && !storages.has(key)) {
+      // Each may be reasonable, and all together not.
+      inflated += bytes;
+      zip.checkInflated(inflated, archive.size, "weights", 8);
+    }
+    const storage = storages.get(key) ?? {
+      key,
+      dtype,
+      bytes,
+      // Of a part there is no sum.
+      crc32: isPacked && bytes < entry.size ? 0 : entry.crc32,
+      open: () => zip.open(entry, bytes),
+    };
     storages.set(key, storage);
     return { storage: checkSameStorage(storage, dtype, bytes, fail), offset: 0 };
   };

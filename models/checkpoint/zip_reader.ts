@@ -15,6 +15,13 @@ import {
 
 /** Deflate cannot shrink more than this (RFC 1951: 258 bytes in two bits); a larger claim is a bomb or damage. */
 const DEFLATE_MAX_RATIO = 1032;
+/**
+ * A deflated entry is inflated into memory. Weights hardly shrink and `torch.save` stores them as they are, so that what
+ * holds this many times its size, and more than any pickle needs, is a bomb.
+ */
+const INFLATED = { least: 64 * 2 ** 20, ratio: 16 };
+/** Packed bytes that are inflated at a time; they can become a thousand times as many. */
+const PACKED_CHUNK = 1 << 13;
 const MAX_DIRECTORY_BYTES = 64 * 2 ** 20;
 /** Bytes of the end record, without its comment. */
 const END_BYTES = 22;
@@ -43,6 +50,8 @@ export class ZipReader {
   readonly entries: ReadonlyMap<string, ZipEntry>;
   readonly #archive: ByteSource;
   readonly #fail: Fail;
+  /** What was inflated last: several tensors may lie in one entry. */
+  #last: { entry: ZipEntry; data: Uint8Array } | undefined;
 
   /** Reads the directory of `archive`. Throws a `CheckpointError` where it is missing, damaged or of an odd kind. */
   constructor(archive: ByteSource, fail: Fail) {
@@ -53,11 +62,31 @@ export class ZipReader {
 
   /**
    * The data of an entry. A stored entry is read from the file when its bytes are asked for; a deflated one is
-   * inflated into memory here, and checked against its declared size and its CRC-32.
+   * inflated into memory here, and where all of it is wanted, checked against its declared size and its CRC-32.
+   *
+   * @param bytes how many are wanted of a deflated entry, from its start; the rest is not inflated
    */
-  async open(entry: ZipEntry): Promise<ByteSource> {
+  async open(entry: ZipEntry, bytes = entry.size): Promise<ByteSource> {
     const stored = new RangeSource(this.#archive, this.#dataOffset(entry), entry.compressedSize);
-    return entry.method === STORED ? stored : new MemorySource(await this.#inflate(entry, stored));
+    if (entry.method === STORED) return stored;
+    if (this.#last?.entry !== entry || this.#last.data.length !== bytes) {
+      this.#last = undefined; // before the next is made
+      this.#last = { entry, data: await this.#inflate(entry, stored, bytes) };
+    }
+    return new MemorySource(this.#last.data);
+  }
+
+  /**
+   * Refuses to inflate what is beyond all measure, see {@linkcode INFLATED}.
+   *
+   * @param times that many entries may be as large as the largest
+   */
+  checkInflated(bytes: number, packed: number, what: string, times = 1): void {
+    if (bytes <= times * INFLATED.least + INFLATED.ratio * packed) return;
+    throw this.#fail(
+      `has ${what} of ${bytes} bytes, deflated into ${packed}: too many to be weights. Where they are, store them ` +
+        "as torch.save does: unpack the archive and pack it again with zip -0",
+    );
   }
 
   #view(position: number, length: number): DataView<ArrayBuffer> {
@@ -209,15 +238,16 @@ export class ZipReader {
     return start;
   }
 
-  async #inflate(entry: ZipEntry, packed: ByteSource): Promise<Uint8Array> {
+  async #inflate(entry: ZipEntry, packed: ByteSource, wanted: number): Promise<Uint8Array> {
     const damaged = (how: string) => this.#fail(`has a damaged zip entry: ${quote(entry.name)} ${how}`);
-    const data = allocate(entry.size);
-    if (data === undefined) throw damaged(`claims ${entry.size} bytes, more than memory holds`);
+    this.checkInflated(wanted, entry.compressedSize, `the zip entry ${quote(entry.name)}`);
+    const data = allocate(wanted);
+    if (data === undefined) throw damaged(`claims ${wanted} bytes, more than memory holds`);
     let done = 0;
     let position = 0;
     const chunks = new ReadableStream<Uint8Array<ArrayBuffer>>({
       pull(controller) {
-        const chunk = new Uint8Array(Math.min(1 << 16, packed.size - position));
+        const chunk = new Uint8Array(Math.min(PACKED_CHUNK, packed.size - position));
         if (chunk.length === 0) return controller.close();
         packed.readAt(position, chunk);
         position += chunk.length;
@@ -227,7 +257,9 @@ export class ZipReader {
     try {
       for await (const chunk of chunks.pipeThrough(new DecompressionStream("deflate-raw"))) {
         if (done + chunk.length > data.length) {
-          throw damaged(`inflates to more than the ${entry.size} bytes declared`);
+          if (wanted === entry.size) throw damaged(`inflates to more than the ${entry.size} bytes declared`);
+          data.set(chunk.subarray(0, data.length - done), done);
+          return data;
         }
         data.set(chunk, done);
         done += chunk.length;
@@ -235,8 +267,10 @@ export class ZipReader {
     } catch (error) {
       throw error instanceof TypeError ? damaged("does not inflate") : error;
     }
-    if (done !== data.length) throw damaged(`inflates to ${done} bytes, not the ${entry.size} declared`);
-    if (entry.crc32 !== 0 && crc32(data) !== entry.crc32) throw damaged("does not match its CRC-32");
+    if (done !== data.length) throw damaged(`inflates to ${done} bytes, not the ${wanted} declared`);
+    if (wanted === entry.size && entry.crc32 !== 0 && crc32(data) !== entry.crc32) {
+      throw damaged("does not match its CRC-32");
+    }
     return data;
   }
 

@@ -120,6 +120,14 @@ Deno.test("openCheckpointFile() says what is wrong with a safetensors file", asy
   });
 });
 
+Deno.test("openCheckpointFile() refuses a header of more than 16 MiB before it is read", () =>
+  withFolder(async (folder) => {
+    const path = `${folder}/long.safetensors`;
+    Deno.writeFileSync(path, build('{"a":1}', new Uint8Array(), BigInt(2 ** 24 + 1)));
+    await Deno.truncate(path, 2 ** 24 + 100);
+    assertStringIncludes(await checkpointErrorOf(path, openCheckpointFile), "16777216 are allowed");
+  }));
+
 Deno.test("a safetensors file that is cut anywhere is refused", () =>
   withFolder(async (folder) => {
     const path = `${folder}/whole.safetensors`;
