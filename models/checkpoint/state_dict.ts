@@ -51,7 +51,7 @@ const NAMINGS: readonly { framework: Framework; prefix: string; mark: RegExp; dr
   { framework: "simclr", prefix: "", mark: /^fc\.1\.running_mean$/ },
   // VISSL's trunks are ResNets of torchvision's names behind this one.
   { framework: "torchvision", prefix: "_feature_blocks.", mark: /^_feature_blocks\./ },
-  { framework: "torchvision", prefix: "", mark: /./ },
+  { framework: "torchvision", prefix: "", mark: /^/ },
 ];
 
 /** Whether a key is of a tensor that tools add to a model: thop counts operations, averaged models their updates. */

@@ -103,6 +103,13 @@ Deno.test("inspectCheckpoint() opens what holds no encoder, and refuses what is 
     const { encoders, noEncoder, values } = await inspectCheckpoint(path);
     assertEquals([encoders, values.length], [[], 2]);
     assert(noEncoder!.startsWith("holds no encoder"), noEncoder);
+    // A name that is a wrapper's alone.
+    const odd = new OrderedDict([[
+      "module.module.",
+      new TensorValue("float32", [1, 1], new Float32Array(1)),
+    ]]);
+    await writeTorchFile(path, odd);
+    assertEquals((await inspectCheckpoint(path)).encoders[0].recognized, []);
   });
   const bad = referencePath("checkpoints/bad_text.pth.tar");
   const { message } = await assertRejects(() => inspectCheckpoint(bad), CheckpointError);
