@@ -78,12 +78,14 @@ export class TensorRef implements TensorLayout {
 
   /** `true` where the elements lie in row-major order without gaps. */
   get isContiguous(): boolean {
-    let expected = 1;
-    for (let d = this.shape.length - 1; d >= 0; d--) {
-      if (this.shape[d] !== 1 && this.stride[d] !== expected) return false;
-      expected *= this.shape[d];
-    }
-    return true;
+    return isContiguous(this);
+  }
+
+  /** Whether the elements fill a part of the storage in some order of the dimensions: transposed tensors do. */
+  get #hasNoGaps(): boolean {
+    const order = this.stride.map((_, d) => d).sort((a, b) => this.stride[b] - this.stride[a]);
+    const layout = { shape: order.map((d) => this.shape[d]), stride: order.map((d) => this.stride[d]) };
+    return isContiguous(layout);
   }
 
   /**
@@ -137,11 +139,21 @@ export class TensorRef implements TensorLayout {
   }
 
   /**
-   * The elements as {@linkcode TensorRef.read} gives them, some at a time, so that a long tensor without gaps is never
-   * whole in memory. Its CRC-32 is checked first.
+   * All elements as float32, some at a time and in any order, so that a long tensor is not whole in memory as float32, and
+   * one without gaps not at all. Its CRC-32 is checked first.
    */
   async *pieces(): AsyncGenerator<Float32Array<ArrayBuffer>> {
-    if (this.size <= PIECE_ELEMENTS || !this.isContiguous) return yield await this.read();
+    if (this.size <= PIECE_ELEMENTS) return yield await this.read();
+    if (!this.#hasNoGaps) {
+      const raw = await this.readRaw();
+      for (let at = 0; at < raw.length; at += PIECE_ELEMENTS) {
+        const part = raw.subarray(at, at + PIECE_ELEMENTS);
+        const values = new Float32Array(part.length);
+        convertToFloat32(this.dtype, part, values);
+        yield values;
+      }
+      return;
+    }
     await this.verify();
     for (let at = 0; at < this.size; at += PIECE_ELEMENTS) {
       const shape = [Math.min(PIECE_ELEMENTS, this.size - at)];
@@ -212,6 +224,15 @@ export class TensorRef implements TensorLayout {
       throw this.#fail(`needs more memory than there is for a tensor of shape [${this.shape}]`);
     }
   }
+}
+
+function isContiguous({ shape, stride }: Pick<TensorLayout, "shape" | "stride">): boolean {
+  let expected = 1;
+  for (let d = shape.length - 1; d >= 0; d--) {
+    if (shape[d] !== 1 && stride[d] !== expected) return false;
+    expected *= shape[d];
+  }
+  return true;
 }
 
 /** Returns the number of elements. */

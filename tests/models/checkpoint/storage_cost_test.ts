@@ -23,6 +23,27 @@ for (
       0,
     ],
     [
+      "a transposed one",
+      tensors([
+        pickleTensor({ type: "CharStorage", elements: 60 * MIB, shape: [2, 30 * MIB], stride: [1, 2] }),
+      ]),
+      [60 * MIB],
+      0,
+    ],
+    [
+      "one with a gap",
+      tensors([
+        pickleTensor({
+          type: "CharStorage",
+          elements: 60 * MIB,
+          shape: [2, 29 * MIB],
+          stride: [30 * MIB, 1],
+        }),
+      ]),
+      [60 * MIB],
+      0,
+    ],
+    [
       "a longer one",
       tensors([pickleTensor({ type: "CharStorage", elements: 200 * MIB, shape: [200 * MIB] })]),
       [200 * MIB],

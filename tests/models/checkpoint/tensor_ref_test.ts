@@ -116,6 +116,31 @@ Deno.test("TensorRef.narrow() gives some rows, of strided tensors too, and reads
   assertThrows(() => scalar.narrow(0, 1), RangeError);
 });
 
+Deno.test("TensorRef.pieces() gives every element once, of transposed tensors and those with gaps too", async () => {
+  const length = 5_000_000; // more than one piece
+  const source = new CountingSource(Uint8Array.from({ length: length + 6 }, (_, i) => i % 251));
+  const sumOf = async (layout: Partial<TensorLayout> & { shape: number[]; stride: number[] }) => {
+    let [count, sum] = [0, 0];
+    for await (const piece of tensorIn(source, "uint8", layout).pieces()) {
+      count += piece.length;
+      for (const value of piece) sum += value;
+    }
+    return [count, sum];
+  };
+  const expected = (indices: (i: number) => number) => {
+    let sum = 0;
+    for (let i = 0; i < length; i++) sum += indices(i) % 251;
+    return [length, sum];
+  };
+  assertEquals(await sumOf({ shape: [length], stride: [1], offset: 3 }), expected((i) => i + 3));
+  assertEquals(await sumOf({ shape: [2, length / 2], stride: [1, 2], offset: 3 }), expected((i) => i + 3));
+  const half = length / 2;
+  assertEquals(
+    await sumOf({ shape: [2, half], stride: [half + 5, 1] }),
+    expected((i) => i < half ? i : i + 5),
+  );
+});
+
 Deno.test("TensorRef.verify() checks the CRC-32 of the storage that a part lies in", async () => {
   const bytes = bytesOf(Float32Array.from({ length: 300_000 }, (_, i) => i));
   const layout = { shape: [3, 100_000], stride: [100_000, 1] };
