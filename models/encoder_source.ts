@@ -8,6 +8,7 @@ import {
   matchStateDict,
   type StateDict,
 } from "./checkpoint/state_dict.ts";
+import { readFinite, requireFinite } from "./checkpoint/read_finite.ts";
 import type { TensorRef } from "./checkpoint/tensor_ref.ts";
 import type { StateEntry } from "./encoder_builder.ts";
 import type { EncoderPart } from "./encoder_parts.ts";
@@ -45,8 +46,13 @@ export interface EncoderSource extends Disposable {
   readonly tensors: ReadonlyMap<string, TensorRef>;
   /** Keys of what the file holds besides this encoder. */
   readonly beside: readonly string[];
-  /** Reads one entry, or some rows of it, in PyTorch's layout. Call it as a function of its own. */
+  /**
+   * Reads one entry, or some rows of it, in PyTorch's layout. Call it as a function of its own. It throws a
+   * {@linkcode CheckpointError} where a number of it is not finite.
+   */
   read: (key: string, rows?: RowRange) => Promise<Float32Array>;
+  /** Reads the whole part, and throws that error where {@linkcode EncoderSource.read} would: before long work begins. */
+  requireFinite: () => Promise<void>;
 }
 
 /**
@@ -78,7 +84,8 @@ export async function openEncoderSource(
       state: entries,
       tensors: matched,
       beside: [...state.beside.keys()],
-      read: (key, rows) => readRows(matched.get(key)!, rows),
+      read: (key, rows) => readFinite(path, key, matched.get(key)!, rows),
+      requireFinite: () => requireFinite(path, matched),
       [Symbol.dispose]: () => state.close(),
     };
   } catch (error) {
@@ -124,10 +131,4 @@ function checkDimension({ file, framework }: StateDict, head: HeadOptions, dimen
         : `use --dim ${head.dimension}`
     }`,
   );
-}
-
-async function readRows(tensor: TensorRef, rows: RowRange | undefined): Promise<Float32Array> {
-  if (rows === undefined) return await tensor.read();
-  if (rows.first === 0) await tensor.verify();
-  return await tensor.narrow(rows.first, rows.count).read();
 }
