@@ -95,7 +95,7 @@ async function main(): Promise<void> {
   const command = parseLinclsFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name), encoderTable });
   if (command.help !== undefined) return console.log(command.help);
   const { options: request, resumesIfThere } = command;
-  if (resumesIfThere) request.resume = await findCheckpointToResume(request.output);
+  if (resumesIfThere) request.resume = await findCheckpointToResume(request.output, "lincls");
   const options = await checkLinclsInputs(request);
   const adapter = await describeAdapter();
   using folder = OutputFolder.open(options.output, {
