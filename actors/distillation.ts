@@ -13,7 +13,7 @@ import { describeAdapter } from "../kernels/gpu.ts";
 import type { LossScale } from "../kernels/ops/loss_scale/loss_scale.ts";
 import { CheckpointError } from "../models/checkpoint/checkpoint_error.ts";
 import { pruneCheckpoints } from "../models/checkpoint/run_checkpoints.ts";
-import { readStudentCheckpoint } from "../models/checkpoint/student_checkpoint.ts";
+import { readStudentCheckpoint, requireFiniteStudent } from "../models/checkpoint/student_checkpoint.ts";
 import { openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import { initializeQueue } from "../models/initialize.ts";
@@ -319,6 +319,7 @@ async function checkTeacher(
   { onNote }: DistillEvents,
 ): Promise<void> {
   using source = await openEncoderSource(distill, { arch: teacherArch, dimension: dim, part: "encoder" });
+  await source.requireFinite();
   const { beside } = source;
   if (beside.length > 0) onNote?.(`not used of the teacher's checkpoint: ${beside.join(", ")}`);
 }
@@ -326,6 +327,7 @@ async function checkTeacher(
 /** Fails where the student cannot start from that checkpoint, and says what of it is taken. */
 async function checkStudentInit(options: DistillOptions, { onNote }: DistillEvents): Promise<void> {
   using init = await openStudentInit(options);
+  await init.requireFinite();
   const head = init.takesHead
     ? "its head too"
     : init.hasHead
@@ -351,6 +353,7 @@ async function findStart(options: DistillOptions, batchesPerEpoch: number): Prom
     );
   }
   checkStudent(saved.student, options, fail);
+  await requireFiniteStudent(resume, saved);
   const { queue, queuePointer } = saved;
   if (queue === undefined || queuePointer === undefined) {
     throw fail("has no queue, which a run needs to go on");

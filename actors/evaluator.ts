@@ -9,7 +9,7 @@ import type { Tuning } from "../kernels/tuning/tuning.ts";
 import type { FrozenEncoder } from "../models/inference.ts";
 import { type KnnAccuracy, placesOfOthers, WeightedKnn } from "../models/knn.ts";
 import { buffersOf } from "./buffers.ts";
-import { LabelledFeatures, labelsOf, rowsOf } from "./labelled_features.ts";
+import { LabelledFeatures, labelsOf, requireFiniteFeatures, rowsOf } from "./labelled_features.ts";
 import { loadFrozenEncoder } from "./load_encoder.ts";
 import type { Evaluator, Purpose, Survey, TsvReader, ViewBatch } from "./messages.ts";
 import { type ActorRef, defineActor, urgent } from "./runtime/mod.ts";
@@ -67,6 +67,7 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
 
   async function embed(batch: ViewBatch): Promise<void> {
     const features = await encoder!.embed(batch.views);
+    requireFiniteFeatures(features, encoder!.dimension, batch.pictures);
     sets.add(batch, features.slice(0, batch.pictures.count * encoder!.dimension), imageSize * imageSize * 4);
   }
 

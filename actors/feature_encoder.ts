@@ -2,6 +2,7 @@
 import { openGpu } from "../kernels/gpu.ts";
 import type { Tuning } from "../kernels/tuning/tuning.ts";
 import type { EncoderRole } from "../models/registry.ts";
+import { requireFiniteFeatures } from "./labelled_features.ts";
 import { loadFrozenEncoder } from "./load_encoder.ts";
 import type { Encoder, FeatureTaker } from "./messages.ts";
 import { Overlap } from "./overlap.ts";
@@ -42,7 +43,9 @@ export default defineActor<Encoder, FeatureEncoderConfig>(async (config, context
       encode: (batch) =>
         overlap.add(
           "embedding",
-          frozen.embed(batch.views, new Float32Array(batch.embeddings)),
+          frozen.embed(batch.views, new Float32Array(batch.embeddings)).then((features) =>
+            requireFiniteFeatures(features, frozen.dimension, batch.pictures)
+          ),
           () => next.tell("take", batch),
         ),
     },

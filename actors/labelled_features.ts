@@ -1,5 +1,7 @@
 /** Features with their labels, as they come in batch by batch. */
 import { type PackedPictures, TABLE_STRIDE } from "../data/pack.ts";
+import { UserError } from "../errors.ts";
+import { findNotFinite } from "../models/finite.ts";
 
 /** The labels of a batch, int32s. */
 export function labelsOf({ count, table }: PackedPictures): number[] {
@@ -9,6 +11,32 @@ export function labelsOf({ count, table }: PackedPictures): number[] {
 /** The rows of the data that the pictures of a batch are. */
 export function rowsOf({ count, table }: PackedPictures): number[] {
   return Array.from({ length: count }, (_, i) => table[i * TABLE_STRIDE + 3]);
+}
+
+/**
+ * Fails where a feature is not finite. Weights are finite, so that it became too large on its way through the encoder.
+ *
+ * @param values features or embeddings, at least `views` of each picture, one behind the other
+ * @param dimension length of one
+ * @throws {UserError} that names the row of the data
+ */
+export function requireFiniteFeatures(
+  values: Float32Array,
+  dimension: number,
+  pictures: PackedPictures,
+  views = 1,
+): void {
+  const rows = rowsOf(pictures);
+  const found = findNotFinite(values.subarray(0, rows.length * views * dimension));
+  if (found === undefined) return;
+  const place = Math.floor(found.first / dimension);
+  throw new UserError(
+    `row ${
+      rows[Math.floor(place / views)] + 1
+    }: what the encoder gives for it holds ${found.value} at index ` +
+      `${found.first % dimension}. Its weights are finite, but what they give is too large for ` +
+      "float32, or for float16 with --amp: use another checkpoint of the encoder, or leave --amp out",
+  );
 }
 
 /** A growing set of rows; a chunk a batch, so that nothing is copied while it grows. */

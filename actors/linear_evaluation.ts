@@ -7,6 +7,7 @@
  */
 import { openDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
+import { CheckpointError } from "../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
 import { readLinearCheckpoint } from "../models/checkpoint/linear_checkpoint.ts";
 import { batchScale, linearLearningRate } from "../models/optim/schedule.ts";
@@ -16,6 +17,7 @@ import { actorUrl } from "./catalog.ts";
 import type { Views } from "./augmenter.ts";
 import type featureEncoder from "./feature_encoder.ts";
 import type { EncoderChoice } from "./feature_encoder.ts";
+import { Divergence, warnOfLargeLoss } from "./linear_divergence.ts";
 import type { LinearOptions } from "./linear_options.ts";
 import type linearTrainer from "./linear_trainer.ts";
 import type { LinearTrainerConfig } from "./linear_trainer.ts";
@@ -66,9 +68,9 @@ export interface LinearStep {
   epoch: number;
   /** From 1, over the whole run. */
   step: number;
-  /** Of the first learning rate's classifier, on the batch before it learnt from it. */
+  /** Of the first learning rate's classifier that has not diverged, on the batch before it learnt from it. */
   score: ProbeScore;
-  /** The first learning rate. */
+  /** That learning rate, after scaling. */
   lr: number;
 }
 
@@ -82,6 +84,8 @@ export interface LinearEpoch {
   trained: readonly ProbeScore[];
   /** On the test pictures. */
   tested: readonly ProbeScore[];
+  /** Which classifiers have diverged, in this epoch or before: a loss of theirs was not finite. */
+  diverged: readonly boolean[];
 }
 
 /** What came of one learning rate. */
@@ -92,6 +96,8 @@ export interface LinearScore {
   last: ProbeScore;
   /** Best top-1 on the test pictures after any epoch, in percent. */
   best: number;
+  /** Whether a loss of it was not finite; then it is never the best one. */
+  diverged: boolean;
 }
 
 /** What came of a linear evaluation. */
@@ -125,7 +131,8 @@ export interface LinearEvents extends WarningEvents {
  * When an actor crashes, all are stopped, and the evaluation goes on from its newest checkpoint; what it does once more is
  * not told of again.
  *
- * @throws {UserError} for data and checkpoints that do not fit the options
+ * @throws {UserError} for data and checkpoints that do not fit the options, and where every learning rate diverges; a
+ * checkpoint of the last whole epoch is saved then too
  * @throws {ActorCrash} when actors fail again and again; all have been stopped then
  */
 export async function runLinearEvaluation(
@@ -187,6 +194,7 @@ async function evaluateOnce(
     batchesPerEpoch,
     firstEpoch: start.epoch,
   });
+  const divergence = new Divergence(lr, start.diverged, events);
   const schedule = (rate: number) => ({
     lr: rate,
     scale: options.scaleLr ? batchScale(batchSize) : 1,
@@ -199,7 +207,9 @@ async function evaluateOnce(
     const monitor = system.listen<LinearMonitor>("monitor", {
       step({ epoch, batch, scores, learningRates }) {
         const step = epoch * batchesPerEpoch + batch + 1;
-        events.onStep?.({ epoch, step, score: scores[0], lr: learningRates[0] });
+        divergence.look(scores, learningRates, `epoch ${epoch}, batch ${batch}`);
+        const shown = Math.max(0, divergence.diverged.indexOf(false));
+        events.onStep?.({ epoch, step, score: scores[shown], lr: learningRates[shown] });
       },
       warning: (text) => events.onWarning?.(text),
       brokenRow: brokenRowHandler(events),
@@ -222,13 +232,18 @@ async function evaluateOnce(
       cacheFeatures && !evaluate
         ? trainer.ask("judgeKept", undefined, patience)
         : read(line.testReaders, tests++, "queries");
-    const chosen = () => best.indexOf(Math.max(...best));
+    // What has diverged is worse than any.
+    const ranks = () => best.map((top1, i) => divergence.diverged[i] ? -Infinity : top1);
+    const chosen = () => ranks().indexOf(Math.max(...ranks()));
 
     const work = async (): Promise<void> => {
       await line.connected;
       if (evaluate) {
         last = await judge();
-        events.onEpoch?.({ epoch: start.epoch, learningRates: lr, trained: [], tested: last });
+        divergence.look(last, lr, "the test pictures");
+        const { diverged } = divergence;
+        // The checkpoint's last epoch, not the next one.
+        events.onEpoch?.({ epoch: start.epoch - 1, learningRates: lr, trained: [], tested: last, diverged });
         for (const [i, { top1 }] of last.entries()) best[i] = Math.max(best[i], top1);
         return;
       }
@@ -238,6 +253,7 @@ async function evaluateOnce(
         await read(line.testReaders, 0, "queries");
       }
       let savedAt = performance.now();
+      let bestProbe = chosen();
       for (let epoch = start.epoch; epoch < epochs; epoch++) {
         const learningRates = lr.map((rate) => linearLearningRate(epoch, schedule(rate)));
         const train = async () => {
@@ -248,16 +264,22 @@ async function evaluateOnce(
           ? await trainer.ask("trainOnKept", { epoch, learningRates }, patience)
           : await train();
         last = await judge();
-        const before = Math.max(...best);
+        divergence.look(last, learningRates, `the test after epoch ${epoch}`);
+        if (divergence.isOver) return;
+        const diverged = [...divergence.diverged];
+        const before = Math.max(...ranks());
         for (const [i, { top1 }] of last.entries()) best[i] = Math.max(best[i], top1);
         const progress = {
           epoch: epoch + 1,
           best: [...best],
+          diverged,
           probe: chosen(),
-          isBest: Math.max(...best) > before,
+          // One that has diverged is not the best any more, whatever it once was.
+          isBest: Math.max(...ranks()) > before || diverged[bestProbe],
         };
+        bestProbe = progress.probe;
         await trainer.ask("note", progress, patience);
-        events.onEpoch?.({ epoch, learningRates, trained, tested: last });
+        events.onEpoch?.({ epoch, learningRates, trained, tested: last, diverged });
         const isDue = performance.now() - savedAt >= 1000 * SECONDS_BETWEEN_CHECKPOINTS;
         if (epoch < epochs - 1 && !isDue) continue;
         ({ path: checkpoint } = await trainer.ask("save", undefined, patience));
@@ -267,18 +289,21 @@ async function evaluateOnce(
     };
 
     const aborted = whenAborted(signal);
-    const finished = await Promise.race([work().then(() => true), aborted.promise.then(() => false)]);
+    const reason: unknown = await Promise.race([
+      work().then(() => divergence.isOver ? divergence.over : undefined),
+      divergence.over,
+      aborted.promise.then(() => signal!.reason),
+    ]);
     aborted.forget();
-    if (!finished) {
-      const { path } = await trainer.ask("save", undefined, patience);
+    if (reason !== undefined) {
+      const { path } = evaluate ? { path: null } : await trainer.ask("save", undefined, patience);
       if (path !== null) events.onNote?.(`checkpoint saved to ${path}`);
-      throw signal!.reason;
+      throw reason;
     }
-    return {
-      scores: lr.map((rate, i) => ({ lr: rate, last: last[i], best: best[i] })),
-      chosen: chosen(),
-      checkpoint,
-    };
+    const diverged = [...divergence.diverged];
+    const scores = lr.map((rate, i) => ({ lr: rate, last: last[i], best: best[i], diverged: diverged[i] }));
+    warnOfLargeLoss(scores[chosen()], classes, events);
+    return { scores, chosen: chosen(), checkpoint };
   });
 }
 
@@ -299,17 +324,25 @@ function findClasses(
   }));
 }
 
-/** The first epoch, and the best top-1 that each learning rate has seen. */
+/** The first epoch, the best top-1 that each learning rate has seen, and which of them have diverged. */
 async function findStart(
   { resume, lr, startEpoch }: LinearOptions,
-): Promise<{ epoch: number; best: number[] }> {
+): Promise<{ epoch: number; best: number[]; diverged: boolean[] }> {
   // Worse than any, so that the first epoch is the best so far.
   const none = lr.map(() => -1);
-  if (resume === null) return { epoch: startEpoch, best: none };
+  if (resume === null) return { epoch: startEpoch, best: none, diverged: lr.map(() => false) };
   using file = await openCheckpointFile(resume);
   const { epoch, probes } = await readLinearCheckpoint(file, lr[0]);
-  const best = lr.map((rate) => probes.find((probe) => probe.lr === rate)?.best ?? -1);
-  return { epoch, best };
+  const found = lr.map((rate) => probes.find((probe) => probe.lr === rate));
+  const diverged = found.map((probe) => probe?.values.size === 0);
+  if (diverged.every(Boolean)) {
+    const others = probes.filter(({ values }) => values.size > 0).map((probe) => probe.lr);
+    throw new CheckpointError(
+      resume,
+      `its classifiers of learning rate ${lr.join(", ")} have diverged; use --lr ${others.join(",")}`,
+    );
+  }
+  return { epoch, best: found.map((probe) => probe?.best ?? -1), diverged };
 }
 
 function encoderChoice({ pretrained, arch, which, seed }: LinearOptions): EncoderChoice {

@@ -21,6 +21,7 @@ import type { NamedTensor } from "../models/checkpoint/student_checkpoint.ts";
 import { writeTorchFile } from "../models/checkpoint/torch_writer.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import { partsOf } from "../models/encoder_parts.ts";
+import { describeBadEntry } from "../models/finite.ts";
 import { initialize } from "../models/initialize.ts";
 import { type LabelledRows, LinearProbes, type ProbeResult } from "../models/linear_probes.ts";
 import { findEncoder, usualHead } from "../models/registry.ts";
@@ -243,17 +244,24 @@ class Training {
     await this.#reported;
   }
 
-  /** Copies the weights of every probe, for `save`. */
+  /** Copies the weights of every probe that has not diverged, for `save`. */
   async note(progress: LinearProgress): Promise<void> {
     const { lr } = this.#config.options;
     const probes: SavedProbe[] = [];
     for (const [i, rate] of lr.entries()) {
-      probes.push({
-        lr: rate,
-        best: progress.best[i],
-        values: await this.#probes.save(i),
-        momentum: await this.#probes.saveMomentum(i),
-      });
+      const saved = { lr: rate, best: progress.best[i] };
+      if (progress.diverged[i]) {
+        probes.push({ ...saved, values: new Map(), momentum: new Map() });
+        continue;
+      }
+      const [values, momentum] = [await this.#probes.save(i), await this.#probes.saveMomentum(i)];
+      for (const [key, data] of [...values, ...momentum]) {
+        const problem = describeBadEntry(key, data);
+        if (problem !== undefined) {
+          throw new UserError(`${problem}, with learning rate ${rate}; try a lower --lr`);
+        }
+      }
+      probes.push({ ...saved, values, momentum });
     }
     this.#noted = { progress, learningRate: this.#learningRates[progress.probe], probes };
     if (progress.isBest) this.#best = this.#noted;
@@ -323,7 +331,7 @@ function freshBackbone({ arch, seed }: LinearOptions): NamedTensor[] {
 async function loadProbes(
   probes: LinearProbes,
   path: string,
-  { options: { lr }, classes, features }: LinearTrainerConfig,
+  { options: { lr, seed }, classes, features }: LinearTrainerConfig,
 ): Promise<void> {
   using file = await openCheckpointFile(path);
   const saved = await readLinearCheckpoint(file, lr[0]);
@@ -339,6 +347,11 @@ async function loadProbes(
     if (probe === undefined) {
       const found = saved.probes.map((candidate) => candidate.lr).join(",");
       throw new CheckpointError(path, `has no classifier of learning rate ${rate}; use --lr ${found}`);
+    }
+    if (probe.values.size === 0) { // it has diverged, and is trained in vain
+      const fresh = initialize(probes.state, seed);
+      await probes.load(i, (key) => fresh.get(key)!);
+      continue;
     }
     await probes.load(i, (key) => probe.values.get(key)!);
     probes.loadMomentum(i, probe.momentum);

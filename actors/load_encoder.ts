@@ -10,7 +10,7 @@ import type { EvaluatedEncoder } from "./messages.ts";
 /**
  * Opens a checkpoint's encoder, or one with fresh weights, or one whose values are given.
  *
- * @throws {CheckpointError} where the file holds no such encoder
+ * @throws {CheckpointError} where the file holds no such encoder, or its weights are not finite
  */
 export async function loadFrozenEncoder(
   gpu: Gpu,
@@ -20,6 +20,7 @@ export async function loadFrozenEncoder(
   if ("path" in choice) {
     const part = shared.output === "feature" ? "backbone" : "encoder";
     using source = await openEncoderSource(choice.path, { ...choice, part });
+    await source.requireFinite(); // before kernels are compiled, which may take a minute
     const frozen = await FrozenEncoder.create(gpu, { ...shared, encoder: source.encoder, head: source.head });
     await frozen.load(source.read);
     return frozen;

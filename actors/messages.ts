@@ -262,7 +262,9 @@ export interface LinearProgress {
   epoch: number;
   /** Best top-1 of each probe so far, in percent. */
   best: number[];
-  /** Index of the probe that a checkpoint is of. */
+  /** Which probes have diverged: their weights are not kept. */
+  diverged: boolean[];
+  /** Index of the probe that a checkpoint is of; one that has not diverged. */
   probe: number;
   /** Whether it is better than ever. */
   isBest: boolean;

@@ -9,6 +9,7 @@ import {
   type LossScale,
 } from "../kernels/ops/loss_scale/loss_scale.ts";
 import { openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
+import { readFinite } from "../models/checkpoint/read_finite.ts";
 import {
   buildStudentCheckpoint,
   checkpointFileName,
@@ -18,6 +19,7 @@ import {
 import { PyFloat, torchDict, type TorchValue } from "../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../models/checkpoint/torch_writer.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
+import { describeBadEntry } from "../models/finite.ts";
 import { initialize } from "../models/initialize.ts";
 import { distillLearningRate } from "../models/optim/schedule.ts";
 import { findEncoder } from "../models/registry.ts";
@@ -186,19 +188,18 @@ class Training {
 
   /** Tells of a step when its loss has come back from the device. */
   async #report(position: BatchPosition, lr: number, promise: Promise<StepLoss>): Promise<void> {
-    const { loss, lossScale } = await promise;
-    const skippedBefore = this.#lossScale?.skipped ?? 0;
+    const { loss, isApplied, lossScale } = await promise;
     this.#lossScale = lossScale;
     const { onNan, amp } = this.#config.options;
-    const isSkipped = lossScale !== undefined && lossScale.skipped > skippedBefore;
     // Mixed precision skips a step now and then, and that is its way.
-    if (!Number.isFinite(loss) || (isSkipped && !amp)) {
+    if (!Number.isFinite(loss) || (!isApplied && !amp)) {
       const where = `epoch ${position.epoch}, batch ${position.batch}`;
-      if (onNan === "stop" || !isSkipped) {
+      if (onNan === "stop" || isApplied) {
+        const found = Number.isFinite(loss)
+          ? `the gradients are not finite in ${where} (the loss is ${loss})`
+          : `the loss is ${loss} in ${where}`;
         throw new UserError(
-          `the loss is ${loss} in ${where}: training has diverged. Checkpoints written before are whole; try a lower ` +
-            `--lr (it is ${lr}) or a higher --distill-t, or --on-nan skip` +
-            (amp ? ", or leave --amp out" : ""),
+          `${found}: training has diverged. Checkpoints written before are whole; ${this.#advise(lr)}`,
         );
       }
       const text = `the loss is ${loss} in ${where}, and its step is skipped: the gradients are not finite`;
@@ -207,12 +208,40 @@ class Training {
     await this.#config.monitor.tell("step", { ...position, loss, lr, lossScale });
   }
 
+  /** What may keep training from diverging, by the settings that it had. */
+  #advise(lr: number): string {
+    const { lr: given, distillT, onNan, amp } = this.#config.options;
+    return `try a lower --lr (it is ${given}${
+      given === lr ? "" : `, and ${lr} in this epoch`
+    }) or a higher --distill-t ` +
+      `(it is ${distillT})${onNan === "skip" ? "" : ", or --on-nan skip"}${
+        amp ? ", or leave --amp out" : ""
+      }`;
+  }
+
   async weights(): Promise<[string, Float32Array<ArrayBuffer>][]> {
     await this.#reported;
     return [...await this.#step.parameters.save()];
   }
 
-  /** Writes a checkpoint of everything up to the last batch, with the original's keys and file name. */
+  /** Fails where something that a checkpoint holds is not finite: the one before it stays. */
+  #requireFinite(what: string, values: Iterable<readonly [string, Float32Array]>): void {
+    for (const [key, data] of values) {
+      const problem = describeBadEntry(key, data);
+      if (problem === undefined) continue;
+      const { epoch, batch, lr } = this.#last;
+      throw new UserError(
+        `${what} ${problem} after epoch ${epoch}, batch ${batch}: training has diverged, and no checkpoint is written of ` +
+          `it. Those written before are whole; ${this.#advise(lr)}`,
+      );
+    }
+  }
+
+  /**
+   * Writes a checkpoint of everything up to the last batch, with the original's keys and file name.
+   *
+   * @throws {UserError} where a number of it is not finite; nothing is written then
+   */
   async save(context: ActorContext<StudentTrainer>): Promise<string> {
     await this.#reported;
     const { options, batchesPerEpoch } = this.#config;
@@ -221,6 +250,12 @@ class Training {
     const { queue } = await this.standing();
     const values = await this.#step.parameters.save();
     const momentum = await this.#step.parameters.saveMomentum();
+    this.#requireFinite("the student's", values);
+    this.#requireFinite("the momentum of", momentum);
+    this.#requireFinite("the", [
+      ["queue", queue.keys],
+      ...queue.small ? [["small queue", queue.small] as const] : [],
+    ]);
     const student = this.#step.state.map(({ key, shape }): NamedTensor => {
       const data = values.get(key);
       return data === undefined
@@ -300,9 +335,11 @@ async function readLossScale({ amp, resume: path }: DistillOptions): Promise<Los
 async function loadStudent(step: StudentStep, path: string): Promise<void> {
   using file = await openCheckpointFile(path);
   const { student, momentum } = readStudentCheckpoint(file);
-  await step.parameters.load((key) => student.get(key)!.read());
+  await step.parameters.load((key) => readFinite(path, key, student.get(key)!));
   const values = new Map<string, Float32Array>();
-  for (const [key, tensor] of momentum) values.set(key, await tensor.read());
+  for (const [key, tensor] of momentum) {
+    values.set(key, await readFinite(path, `the momentum of ${key}`, tensor));
+  }
   step.parameters.loadMomentum(values);
 }
 

@@ -4,6 +4,7 @@ import type { Tuning } from "../kernels/tuning/tuning.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import { FrozenEncoder } from "../models/inference.ts";
 import type { SmallViewOptions } from "../models/student_step.ts";
+import { requireFiniteFeatures } from "./labelled_features.ts";
 import type { QueueKeeper, TeacherEncoder, ViewBatch } from "./messages.ts";
 import { Overlap } from "./overlap.ts";
 import { profileAll } from "./run_profile.ts";
@@ -48,11 +49,14 @@ export default defineActor<TeacherEncoder, TeacherEncoderConfig>(async (config, 
   const smallTeacher = await (small &&
     teacher.share({ batch: batchSize * small.views, imageSize: small.imageSize }));
 
-  const embed = ({ views, embeddings, small }: ViewBatch) =>
-    Promise.all([
+  const embed = async ({ views, embeddings, small: smallBuffers, pictures }: ViewBatch) => {
+    const [own, ofSmall] = await Promise.all([
       teacher.embed(views, new Float32Array(embeddings)),
-      smallTeacher?.embed(small!.views, new Float32Array(small!.embeddings)),
+      smallTeacher?.embed(smallBuffers!.views, new Float32Array(smallBuffers!.embeddings)),
     ]);
+    requireFiniteFeatures(own, dimension, pictures);
+    if (ofSmall !== undefined) requireFiniteFeatures(ofSmall, dimension, pictures, small!.views);
+  };
   const overlap = new Overlap(context);
   return {
     handlers: {

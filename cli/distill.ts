@@ -119,7 +119,7 @@ async function main(): Promise<void> {
     return;
   }
   const options = await checkDistillInputs(command.options);
-  if (command.resumesIfThere) options.resume = await findCheckpointToResume(options.output);
+  if (command.resumesIfThere) options.resume = await findCheckpointToResume(options.output, "distill");
   const isResuming = command.resumesIfThere || options.resume !== null;
   const adapter = await describeAdapter();
   using folder = OutputFolder.open(options.output, { isResuming });

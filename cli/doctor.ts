@@ -169,6 +169,7 @@ async function checkData(data: string): Promise<Finding> {
 async function checkTeacher(path: string): Promise<Finding> {
   const { arch, ssl } = await resolveTeacher(path);
   using source = await openEncoderSource(path, { arch, part: "encoder" });
+  await source.requireFinite();
   return {
     what: "teacher",
     state: "ok",

@@ -9,9 +9,10 @@ import { findDataset, resolveDataset } from "../data/open_dataset.ts";
 import { statOrExplain } from "../data/stat_or_explain.ts";
 import { UserError } from "../errors.ts";
 import { CheckpointError } from "../models/checkpoint/checkpoint_error.ts";
-import { openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
+import { type CheckpointFile, openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
 import { readLinearCheckpoint } from "../models/checkpoint/linear_checkpoint.ts";
 import { findNewestCheckpoint } from "../models/checkpoint/run_checkpoints.ts";
+import { readStudentCheckpoint, requireFiniteStudent } from "../models/checkpoint/student_checkpoint.ts";
 import { resolveTeacher } from "../models/teacher.ts";
 import { type EncoderSource, openEncoderSource } from "../models/encoder_source.ts";
 import type { DistillRequest } from "./distill_flags.ts";
@@ -34,18 +35,31 @@ async function requireFile(path: string, flag: string, what: string): Promise<vo
   if (info.isDirectory) throw new UserError(`${flag}: ${path} is a folder; expected ${what}`);
 }
 
+/** Fails where a task cannot go on with a checkpoint: it is of another kind, or not finite. */
+const CHECKS = {
+  distill: (file: CheckpointFile) => requireFiniteStudent(file.path, readStudentCheckpoint(file)),
+  lincls: async (file: CheckpointFile) => {
+    await readLinearCheckpoint(file, LINEAR_DEFAULTS.lr[0]);
+  },
+};
+
 /**
- * The checkpoint that `--resume auto` goes on from: the newest whole one; `null` where there is none.
+ * The checkpoint that `--resume auto` goes on from: the newest whole one whose numbers are finite; `null` where there is none.
+ * Newer ones are warned of.
  *
- * @throws {UserError} where all of them are damaged: beginning anew would overwrite what else there is of the run
+ * @throws {UserError} where none of them will do: beginning anew would overwrite what else there is of the run
  */
-export async function findCheckpointToResume(output: string): Promise<string | null> {
+export async function findCheckpointToResume(
+  output: string,
+  task: keyof typeof CHECKS,
+): Promise<string | null> {
+  const passOver = (problem: string) => console.error(`warning: passed over by --resume auto: ${problem}`);
   try {
-    return await findNewestCheckpoint(output, (problem) => console.error(`warning: ${problem}`));
+    return await findNewestCheckpoint(output, passOver, CHECKS[task]);
   } catch (error) {
     if (!(error instanceof CheckpointError)) throw error;
     throw new UserError(
-      `--resume auto: no checkpoint in ${output} can be read, e.g. ${error.message}. Remove them to begin anew, or write ` +
+      `--resume auto: no checkpoint in ${output} can be used, e.g. ${error.message}. Remove them to begin anew, or write ` +
         "to another folder",
       { cause: error },
     );

@@ -49,12 +49,10 @@ function describeResult(
   { output, evaluate }: LinearOptions,
   seconds: number,
 ): string[] {
-  const rows = scores.map(({ lr, last, best }) => [
+  const rows = scores.map(({ lr, last, best, diverged }) => [
     String(lr),
-    percent(last.top1),
-    percent(last.top5),
-    last.loss.toFixed(4),
-    ...evaluate ? [] : [percent(best)],
+    ...diverged ? ["diverged", "", ""] : [percent(last.top1), percent(last.top5), last.loss.toFixed(4)],
+    ...evaluate ? [] : [diverged ? "" : percent(best)],
   ]);
   const heading = ["learning rate", "top-1", "top-5", "loss", ...evaluate ? [] : ["best top-1"]];
   const files = checkpoint === null
@@ -95,7 +93,7 @@ async function main(): Promise<void> {
   const command = parseLinclsFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name), encoderTable });
   if (command.help !== undefined) return console.log(command.help);
   const { options: request, resumesIfThere } = command;
-  if (resumesIfThere) request.resume = await findCheckpointToResume(request.output);
+  if (resumesIfThere) request.resume = await findCheckpointToResume(request.output, "lincls");
   const options = await checkLinclsInputs(request);
   const adapter = await describeAdapter();
   using folder = OutputFolder.open(options.output, {
@@ -146,8 +144,10 @@ async function main(): Promise<void> {
       case "step":
         return shown.step({ epoch: event.epoch, step: event.step, loss: event.score.loss, lr: event.lr });
       case "epoch": {
-        const { epoch, learningRates, tested } = event;
-        const best = tested.reduce((a, b) => b.top1 > a.top1 ? b : a);
+        const { epoch, learningRates, tested, diverged } = event;
+        const sound = tested.filter((_, i) => !diverged[i]);
+        if (sound.length === 0) return;
+        const best = sound.reduce((a, b) => b.top1 > a.top1 ? b : a);
         const which = tested.length === 1 ? "" : ` (best of ${tested.length} learning rates)`;
         recorder.score({
           of: "student",

@@ -69,3 +69,16 @@ fn are_finite(values: vec4<f32>) -> vec4<bool> {
   return (bitcast<vec4<u32>>(values) & vec4<u32>(0x7f800000u)) != vec4<u32>(0x7f800000u);
 }
 `;
+
+/**
+ * WGSL: `is_nan(values)` says which lanes are NaN, by their bits for the reason above; `with_nan(z, value)` is the value, but
+ * NaN where z is.
+ */
+export const WITH_NAN = `
+fn is_nan(values: vec4<f32>) -> vec4<bool> {
+  return (bitcast<vec4<u32>>(values) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
+}
+fn with_nan(z: vec4<f32>, value: vec4<f32>) -> vec4<f32> {
+  return select(value, z, is_nan(z));
+}
+`;

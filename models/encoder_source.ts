@@ -9,6 +9,7 @@ import {
   namesBeside,
   type StateDict,
 } from "./checkpoint/state_dict.ts";
+import { readFinite, requireFinite } from "./checkpoint/read_finite.ts";
 import type { TensorRef } from "./checkpoint/tensor_ref.ts";
 import type { StateEntry } from "./encoder_builder.ts";
 import type { EncoderPart } from "./encoder_parts.ts";
@@ -49,8 +50,13 @@ export interface EncoderSource extends Disposable {
   readonly beside: readonly string[];
   /** First names of heads of no kind that is known, which a backbone does without; they are among `beside`. */
   readonly otherHeads: readonly string[];
-  /** Reads one entry, or some rows of it, in PyTorch's layout. Call it as a function of its own. */
+  /**
+   * Reads one entry, or some rows of it, in PyTorch's layout. Call it as a function of its own. It throws a
+   * {@linkcode CheckpointError} where a number of it is not finite.
+   */
   read: (key: string, rows?: RowRange) => Promise<Float32Array>;
+  /** Reads the whole part, and throws that error where {@linkcode EncoderSource.read} would: before long work begins. */
+  requireFinite: () => Promise<void>;
 }
 
 /**
@@ -86,7 +92,8 @@ export async function openEncoderSource(
       tensors: matched,
       otherHeads,
       beside: namesBeside([...state.beside.keys(), ...otherHeads]),
-      read: (key, rows) => readRows(matched.get(key)!, rows),
+      read: (key, rows) => readFinite(path, key, matched.get(key)!, rows),
+      requireFinite: () => requireFinite(path, matched),
       [Symbol.dispose]: () => state.close(),
     };
   } catch (error) {
@@ -136,10 +143,4 @@ function checkDimension({ file, framework }: StateDict, head: HeadOptions, dimen
         : `use --dim ${head.dimension}`
     }`,
   );
-}
-
-async function readRows(tensor: TensorRef, rows: RowRange | undefined): Promise<Float32Array> {
-  if (rows === undefined) return await tensor.read();
-  if (rows.first === 0) await tensor.verify();
-  return await tensor.narrow(rows.first, rows.count).read();
 }

@@ -12,6 +12,7 @@ import { sgd, type SgdAttributes } from "../kernels/ops/sgd/sgd.ts";
 import { ALIGNMENT } from "../kernels/memory_plan.ts";
 import type { BufferRange } from "../kernels/program.ts";
 import type { DeviceParameter } from "./encoder_builder.ts";
+import { findNotFinite } from "./finite.ts";
 import type { StateValues } from "./initialize.ts";
 import type { RowRange } from "./parameter_layout.ts";
 
@@ -45,7 +46,7 @@ export interface ArenaTensors {
 /**
  * Adds SGD over the arenas of some parameters to a graph.
  *
- * @param lossScale state of loss scaling, where the gradients are scaled: it is brought up to date first
+ * @param lossScale state of loss scaling, where gradients are scaled, or must be finite: it is brought up to date first
  * @returns the arenas' segments, to be bound by {@linkcode ParameterStore.bindArenas}
  */
 export function traceSgd(
@@ -99,6 +100,18 @@ function layOut(
  * needed; the whole may be given all the same.
  */
 export type ReadEntry = (key: string, rows?: RowRange) => Float32Array | Promise<Float32Array>;
+
+/** Fails where finite weights became so large, with batch norm folded into them, that they are none any more. */
+function requireFinite(values: Float32Array, keys: readonly string[]): void {
+  const found = findNotFinite(values);
+  if (found === undefined) return;
+  throw new UserError(
+    `${
+      keys.join(", ")
+    }: ${found.count} numbers are not finite (${found.value} is the first) as the device takes them, with ` +
+      "batch norm folded in; such weights give no embeddings: use an earlier checkpoint",
+  );
+}
 
 /** Parameters of one traced encoder on one device. */
 export class ParameterStore implements Disposable {
@@ -166,12 +179,17 @@ export class ParameterStore implements Disposable {
     );
   }
 
-  /** Uploads values, read one entry at a time so that no second copy of the whole is needed. */
+  /**
+   * Uploads values, read one entry at a time so that no second copy of the whole is needed.
+   *
+   * @throws {UserError} where a number is not finite as the device takes it
+   */
   async load(read: ReadEntry): Promise<void> {
     const { device } = this.#gpu;
     let queued = 0;
     for (const { tensor, keys, rows, toDevice } of this.#parameters) {
       const values = toDevice(await Promise.all(keys.map((key) => read(key, rows))));
+      requireFinite(values, keys);
       const { buffer, offset } = this.rangeOf(tensor);
       for (let at = 0; at < values.byteLength; at += UPLOAD_BYTES) {
         const piece = values.subarray(at / 4, (at + UPLOAD_BYTES) / 4);

@@ -8,11 +8,14 @@ import { byteLength, Graph, padTo4, type Tensor } from "../kernels/graph.ts";
 import { padRows, unpadRows } from "../kernels/layout.ts";
 import { l2Normalize } from "../kernels/ops/l2_normalize/l2_normalize.ts";
 import {
+  FIXED_SCALE,
   type LossScale,
   type LossScaleRule,
   lossScaleState,
+  NO_SCALE,
   packLossScale,
   unpackLossScale,
+  wasApplied,
 } from "../kernels/ops/loss_scale/loss_scale.ts";
 import { Program } from "../kernels/program.ts";
 import { recomputeActivations } from "../kernels/recompute.ts";
@@ -56,7 +59,10 @@ export interface StudentStepOptions {
   checkpointActivations?: boolean;
   /** Keep maps of pixels in float16, which not every adapter can. It needs a `lossScale`. */
   mixedPrecision?: boolean;
-  /** What loss scaling starts from; gradients are not scaled where it is left out, and no step is skipped. */
+  /**
+   * What loss scaling starts from; gradients are not scaled where it is left out. A step whose gradients are not all finite
+   * changes no weights, with it or without.
+   */
   lossScale?: LossScale;
   /** How the scale changes; by GradScaler's rule where it is left out. */
   lossScaleRule?: LossScaleRule;
@@ -88,7 +94,9 @@ export interface StepLoss {
   main: number;
   /** Of the small views; 0 where there are none. */
   small: number;
-  /** Loss scaling after the step, where there is any; its `skipped` has grown where the step was skipped. */
+  /** Whether it changed the weights: not where a gradient is NaN or infinite. */
+  isApplied: boolean;
+  /** Loss scaling after the step, where there is any. */
   lossScale?: LossScale;
 }
 
@@ -111,13 +119,14 @@ interface StepTensors {
   sets: readonly ViewTensors[];
   learningRate: Tensor;
   dropoutSeed: Tensor;
-  lossScale?: GPUBuffer;
+  /** See {@linkcode lossScaleState}. */
+  lossScale: GPUBuffer;
 }
 
 /** A step as a graph, before there is a device. */
 interface TracedStep extends Omit<StepTensors, "sets" | "lossScale"> {
   graph: Graph;
-  lossScale?: Tensor;
+  lossScale: Tensor;
   sets: readonly (Omit<ViewTensors, "queue"> & { queue: Tensor })[];
   parameters: readonly DeviceParameter[];
   /** The state_dict, in PyTorch's order. */
@@ -156,8 +165,10 @@ function traceStep(options: StudentStepOptions, target: Target): TracedStep {
 
   const trained = tensorsOf(parameters, "parameter");
   const forward = graph.nodes.length;
-  const lossScale = options.lossScale && lossScaleState(graph);
-  const gradients = differentiate(graph, sets.map(({ loss }) => loss), trained, lossScale);
+  const lossScale = lossScaleState(graph);
+  const isScaled = options.lossScale !== undefined;
+  const losses = sets.map(({ loss }) => loss);
+  const gradients = differentiate(graph, losses, trained, isScaled ? lossScale : undefined);
   if (options.checkpointActivations) recomputeActivations(graph, forward);
   const arenas = traceSgd(
     graph,
@@ -166,7 +177,7 @@ function traceStep(options: StudentStepOptions, target: Target): TracedStep {
     learningRate,
     { momentum, weightDecay },
     lossScale,
-    options.lossScaleRule,
+    isScaled ? options.lossScaleRule : FIXED_SCALE,
   );
   return { graph, sets, learningRate, dropoutSeed, lossScale, parameters, state, gradients, arenas };
 }
@@ -192,7 +203,7 @@ export function scheduleStep(target: Target, options: StudentStepOptions): Sched
       ...gradients,
       ...sets.map(({ queue }) => queue),
       ...arenas.flatMap(({ parameter, gradient, momentum }) => [parameter, gradient, momentum]),
-      ...lossScale === undefined ? [] : [lossScale],
+      lossScale,
     ],
     mixedPrecision: options.mixedPrecision,
   });
@@ -201,8 +212,9 @@ export function scheduleStep(target: Target, options: StudentStepOptions): Sched
 /** Losses that can be on their way back from the device at once. */
 const LOSS_SLOTS = 4;
 
-/** Bytes of each loss of a step that are read back, and of the state of loss scaling behind them. */
+/** Bytes that are read back of each loss of a step, and of the state of loss scaling behind them. */
 const LOSS_BYTES = 16;
+const SCALE_BYTES = 32;
 
 const STATE_USAGE = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
 
@@ -242,7 +254,7 @@ export class StudentStep implements Disposable {
     this.#staging = Array.from({ length: LOSS_SLOTS }, () =>
       gpu.device.createBuffer({
         label: "loss",
-        size: LOSS_BYTES * (tensors.sets.length + 1),
+        size: LOSS_BYTES * tensors.sets.length + SCALE_BYTES,
         usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ,
       }));
   }
@@ -262,11 +274,9 @@ export class StudentStep implements Disposable {
     for (const [i, parameter] of store.trained.entries()) {
       bound.set(gradients[i], store.gradientRangeOf(parameter));
     }
-    const lossScale = traced.lossScale && createState(gpu, traced.lossScale);
-    if (lossScale !== undefined) {
-      gpu.device.queue.writeBuffer(lossScale, 0, packLossScale(options.lossScale!));
-      bound.set(traced.lossScale!, { buffer: lossScale, offset: 0, bytes: lossScale.size });
-    }
+    const lossScale = createState(gpu, traced.lossScale);
+    gpu.device.queue.writeBuffer(lossScale, 0, packLossScale(options.lossScale ?? NO_SCALE));
+    bound.set(traced.lossScale, { buffer: lossScale, offset: 0, bytes: lossScale.size });
     const label = `${options.encoder.name} training step`;
     const { mixedPrecision } = options;
     const program = await Program.compile(gpu, {
@@ -346,9 +356,7 @@ export class StudentStep implements Disposable {
       const loss = this.#program.rangeOf(set.loss);
       encoder.copyBufferToBuffer(loss.buffer, loss.offset, staging, LOSS_BYTES * i, LOSS_BYTES);
     }
-    if (lossScale !== undefined) {
-      encoder.copyBufferToBuffer(lossScale, 0, staging, LOSS_BYTES * sets.length, LOSS_BYTES);
-    }
+    encoder.copyBufferToBuffer(lossScale, 0, staging, LOSS_BYTES * sets.length, SCALE_BYTES);
     device.queue.submit([encoder.finish()]);
     this.#gpu.check();
     return this.#readLoss(staging);
@@ -369,12 +377,13 @@ export class StudentStep implements Disposable {
 
   async #readLoss(staging: GPUBuffer): Promise<StepLoss> {
     await this.#gpu.wait(staging.mapAsync(GPUMapMode.READ));
-    const { sets, lossScale } = this.#tensors;
+    const { sets } = this.#tensors;
     const quads = new Float32Array(staging.getMappedRange().slice(0));
     staging.unmap();
     const [main, small] = [quads[0], sets.length > 1 ? quads[4] : 0];
-    const scale = lossScale && unpackLossScale(quads.subarray(4 * sets.length));
-    return { loss: main + small, main, small, ...scale && { lossScale: scale } };
+    const state = quads.subarray(4 * sets.length);
+    const lossScale = this.#options.lossScale && unpackLossScale(state);
+    return { loss: main + small, main, small, isApplied: wasApplied(state), ...lossScale && { lossScale } };
   }
 
   /** Frees the device's memory. */
@@ -383,7 +392,7 @@ export class StudentStep implements Disposable {
     this.#program.destroy();
     this.#store[Symbol.dispose]();
     for (const { queue } of this.#tensors.sets) queue.destroy();
-    this.#tensors.lossScale?.destroy();
+    this.#tensors.lossScale.destroy();
     for (const buffer of this.#staging) buffer.destroy();
   }
 }

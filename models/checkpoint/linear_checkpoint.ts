@@ -4,6 +4,7 @@
  */
 import { CheckpointError, quote } from "./checkpoint_error.ts";
 import type { CheckpointFile } from "./checkpoint_file.ts";
+import { NotFiniteError, readFinite } from "./read_finite.ts";
 import { buildSgdState, readSgdBuffers, type SgdSettings } from "./sgd_state.ts";
 import type { NamedTensor } from "./student_checkpoint.ts";
 import { TensorRef } from "./tensor_ref.ts";
@@ -27,7 +28,7 @@ export interface SavedProbe {
   readonly lr: number;
   /** Best top-1 so far, in percent. */
   readonly best: number;
-  /** `fc.weight` [classes, features] and `fc.bias` [classes]. */
+  /** `fc.weight` [classes, features] and `fc.bias` [classes]; none where the probe has diverged. */
   readonly values: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
   /** The momentum of both; none before the first step. */
   readonly momentum: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
@@ -43,7 +44,7 @@ export interface LinearCheckpoint {
   readonly backbone: ReadonlyMap<string, TensorRef> | readonly NamedTensor[];
   readonly classes: number;
   readonly features: number;
-  /** All of a sweep; the file's `state_dict`, `best_acc1` and `optimizer` are of number `chosen`. */
+  /** All of a sweep; the file's `state_dict`, `best_acc1` and `optimizer` are of number `chosen`, which has not diverged. */
   readonly probes: readonly SavedProbe[];
   readonly chosen: number;
   /** Of the chosen one. */
@@ -104,10 +105,11 @@ export function buildLinearCheckpoint(checkpoint: LinearCheckpoint): TorchDict {
 }
 
 /**
- * Reads what {@linkcode buildLinearCheckpoint} or the original saved.
+ * Reads what {@linkcode buildLinearCheckpoint} or the original saved. Of a sweep a probe whose numbers are not finite counts as
+ * diverged.
  *
  * @param lr initial learning rate of the original's, whose files do not say it
- * @throws CheckpointError where `file` is no checkpoint of a linear evaluation
+ * @throws CheckpointError where `file` is no checkpoint of a linear evaluation, or all of its probes have diverged
  */
 export async function readLinearCheckpoint(file: CheckpointFile, lr: number): Promise<SavedLinear> {
   const wrong = (how: string) =>
@@ -130,12 +132,16 @@ export async function readLinearCheckpoint(file: CheckpointFile, lr: number): Pr
     throw wrong(`its state_dict has no fc.bias [${classes}]`);
   }
   const shapes = [`${classes},${features}`, String(classes)];
-  const read = async (found: (key: string, i: number) => TorchValue | undefined, needed: boolean) => {
+  const read = async (
+    what: string,
+    found: (key: string, i: number) => TorchValue | undefined,
+    needed: boolean,
+  ) => {
     const values = new Map<string, Float32Array<ArrayBuffer>>();
     for (const [i, key] of TRAINED.entries()) {
       const tensor = found(key, i);
       if (tensor instanceof TensorRef && tensor.shape.join() === shapes[i]) {
-        values.set(key, await tensor.read());
+        values.set(key, await readFinite(file.path, `${what}${key}`, tensor));
       } else if (needed || tensor !== undefined) throw wrong(`its ${quote(key)} is not [${shapes[i]}]`);
     }
     return values;
@@ -148,12 +154,13 @@ export async function readLinearCheckpoint(file: CheckpointFile, lr: number): Pr
     const probe = {
       lr,
       best: typeof best === "number" ? best : best instanceof TensorRef ? (await best.read())[0] : 0,
-      values: await read(entry, true),
-      momentum: await read((_, i) => buffers.get(i), false),
+      values: await read("", entry, true),
+      momentum: await read("the momentum of ", (_, i) => buffers.get(i), false),
     };
     return { ...found, probes: [probe] };
   }
   const probes: SavedProbe[] = [];
+  let diverged: NotFiniteError | undefined;
   for (const probe of sweep) {
     const [rate, best, values, momentum] = ["lr", "best_acc1", "values", "momentum"]
       .map((key) => probe instanceof Map ? probe.get(key) : undefined);
@@ -163,12 +170,21 @@ export async function readLinearCheckpoint(file: CheckpointFile, lr: number): Pr
     ) {
       throw wrong(`its ${SWEEP} is not what deno task lincls writes`);
     }
-    probes.push({
-      lr: rate,
-      best,
-      values: await read((key) => values.get(key), true),
-      momentum: await read((key) => momentum.get(key), false),
-    });
+    const saved = { lr: rate, best };
+    try {
+      probes.push({
+        ...saved,
+        values: await read("", (key) => values.get(key), values.size > 0),
+        momentum: await read("the momentum of ", (key) => momentum.get(key), false),
+      });
+    } catch (error) {
+      if (!(error instanceof NotFiniteError)) throw error;
+      diverged = error;
+      probes.push({ ...saved, values: new Map(), momentum: new Map() });
+    }
+  }
+  if (probes.every(({ values }) => values.size === 0)) {
+    throw diverged ?? wrong("all its classifiers have diverged; use a lower --lr");
   }
   return { ...found, probes };
 }

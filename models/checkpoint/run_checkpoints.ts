@@ -1,6 +1,6 @@
 /** The checkpoints that a run leaves in its folder: which there are, and which are kept. */
 import { join } from "node:path";
-import { openCheckpointFile } from "./checkpoint_file.ts";
+import { type CheckpointFile, openCheckpointFile } from "./checkpoint_file.ts";
 import { CheckpointError } from "./checkpoint_error.ts";
 
 /** A checkpoint of a run. */
@@ -37,20 +37,23 @@ export async function listCheckpoints(folder: string): Promise<RunCheckpoint[]> 
 }
 
 /**
- * The newest checkpoint in a folder that can be opened.
+ * The newest checkpoint in a folder that can be gone on from.
  *
- * @param onDamaged told of those that cannot
+ * @param onDamaged told of newer ones that cannot
+ * @param check throws a {@linkcode CheckpointError} where what an open file holds cannot be gone on from
  * @returns `null` where there is none
- * @throws {CheckpointError} of the newest one, where none can be opened
+ * @throws {CheckpointError} of the newest one, where none can be gone on from
  */
 export async function findNewestCheckpoint(
   folder: string,
   onDamaged: (problem: string) => void,
+  check: (file: CheckpointFile) => Promise<void> = () => Promise.resolve(),
 ): Promise<string | null> {
   const damaged: CheckpointError[] = [];
   for (const { path } of (await listCheckpoints(folder)).reverse()) {
     try {
-      (await openCheckpointFile(path)).close();
+      using file = await openCheckpointFile(path);
+      await check(file);
       for (const { message } of damaged) onDamaged(message);
       return path;
     } catch (error) {

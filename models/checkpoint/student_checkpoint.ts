@@ -7,6 +7,7 @@ import { CheckpointError, describe } from "./checkpoint_error.ts";
 import type { Dtype, RawArray } from "./dtype.ts";
 import { TensorRef } from "./tensor_ref.ts";
 import type { CheckpointFile } from "./checkpoint_file.ts";
+import { requireFinite } from "./read_finite.ts";
 import { buildSgdState, readSgdBuffers, readSgdSettings, type SgdSettings } from "./sgd_state.ts";
 import { OrderedDict, TensorValue, type TorchDict, torchDict, type TorchValue } from "./torch_value.ts";
 
@@ -211,4 +212,20 @@ export function readStudentCheckpoint(file: CheckpointFile): SavedStudent {
     momentum,
     resume: root.get(RESUME),
   };
+}
+
+/**
+ * Reads all that a run goes on with: the student, its momentum and the queue. The teacher's weights are its own file's.
+ *
+ * @throws {CheckpointError} where a number is not finite
+ */
+export async function requireFiniteStudent(path: string, saved: SavedStudent): Promise<void> {
+  const { student, momentum, queue, smallQueue } = saved;
+  await requireFinite(path, student);
+  await requireFinite(
+    path,
+    [...momentum].map(([key, tensor]) => [`the momentum of ${key}`, tensor] as const),
+  );
+  if (queue !== undefined) await requireFinite(path, [["queue", queue]]);
+  if (smallQueue !== undefined) await requireFinite(path, [["small_queue", smallQueue]]);
 }

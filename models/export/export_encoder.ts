@@ -103,7 +103,8 @@ export function defaultOutput(
  * Exports. The file is written whole or not at all, one tensor in memory at a time.
  *
  * @param onTensor called with the number of tensors that are done, and of all
- * @throws {UserError} where the checkpoint cannot be used, the output is there already, or cannot be written
+ * @throws {UserError} where the checkpoint cannot be used, or its weights are not finite; where the output is there already,
+ * or cannot be written
  */
 export async function exportEncoder(
   options: ExportOptions,
@@ -113,6 +114,7 @@ export async function exportEncoder(
   const { encoder, head, framework } = source;
   const output = options.output ?? defaultOutput(options, encoder.name);
   await checkOutput(output, options);
+  await source.requireFinite();
   const described = {
     encoder: encoder.name,
     framework,

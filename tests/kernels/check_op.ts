@@ -72,7 +72,7 @@ export function randomValues(name: string, shape: readonly number[], scale = 1):
 }
 
 /** sum(x * r): a loss whose gradient with respect to x is r. It is only differentiated, never run. */
-const weightedSum: Op<Record<never, never>> = {
+export const weightedSum: Op<Record<never, never>> = {
   name: "weighted_sum",
   isLoss: true,
   shape: () => [{ shape: [1] }],

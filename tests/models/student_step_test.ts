@@ -265,34 +265,39 @@ Deno.test("StudentStep takes no step whose gradients overflow, and goes on with 
     for (const [key, values] of momentum) assert(values.every((value) => value === 0), key);
   }));
 
-Deno.test("StudentStep takes no step on pictures that are NaN where it is told to skip, and all stays finite", () =>
-  withGpu(async (gpu) => {
-    const lossScale = { scale: 1, goodSteps: 0, skipped: 0 };
-    using student = await StudentStep.create(gpu, {
-      encoder: findEncoder("resnet18"),
-      head: { kind: "mlp", dimension: 128 },
-      ...SMALL,
-      input: "normalized",
-      lossScale,
-      lossScaleRule: FIXED_SCALE,
-    });
-    const weights = initialize(student.state, 5);
-    await student.parameters.load((key) => weights.get(key)!);
-    student.loadQueue(initializeQueue(12, 128, 5));
-    const step = (images: Float32Array<ArrayBuffer>) =>
-      student.run({ images, teacher: initializeQueue(4, 128, 7), learningRate: 0.03, queuePointer: 0 });
-    const pictures = formulaImages("pictures", 4, 32);
-    assertEquals((await step(pictures)).lossScale, { ...lossScale, goodSteps: 0 });
-    const trained = await student.parameters.saveMomentum();
-    const parameters = async () => [...await student.parameters.save()].filter(([key]) => trained.has(key));
-    const before = await parameters();
-    const { lossScale: after } = await step(pictures.map((value, i) => i === 99 ? NaN : value));
-    assertEquals(after, { ...lossScale, goodSteps: 0, skipped: 1 });
-    assertEquals(await parameters(), before);
-    assertEquals(await student.parameters.saveMomentum(), trained);
-    for (const [key, values] of await student.parameters.save()) assert(values.every(Number.isFinite), key);
-    assert(Number.isFinite((await step(pictures)).loss));
-  }));
+for (const counts of [true, false]) {
+  const title = counts ? "and counts it where it is told to" : "where nothing is scaled or counted too";
+  Deno.test(`StudentStep takes no step on pictures that are NaN, ${title}, and all stays finite`, () =>
+    withGpu(async (gpu) => {
+      const lossScale = { scale: 1, goodSteps: 0, skipped: 0 };
+      using student = await StudentStep.create(gpu, {
+        encoder: findEncoder("resnet18"),
+        head: { kind: "mlp", dimension: 128 },
+        ...SMALL,
+        input: "normalized",
+        ...counts && { lossScale, lossScaleRule: FIXED_SCALE },
+      });
+      const weights = initialize(student.state, 5);
+      await student.parameters.load((key) => weights.get(key)!);
+      student.loadQueue(initializeQueue(12, 128, 5));
+      const step = (images: Float32Array<ArrayBuffer>) =>
+        student.run({ images, teacher: initializeQueue(4, 128, 7), learningRate: 0.03, queuePointer: 0 });
+      const pictures = formulaImages("pictures", 4, 32);
+      const first = await step(pictures);
+      assertEquals([first.isApplied, first.lossScale], [true, counts ? lossScale : undefined]);
+      const trained = await student.parameters.saveMomentum();
+      const parameters = async () => [...await student.parameters.save()].filter(([key]) => trained.has(key));
+      const before = await parameters();
+      const spoilt = await step(pictures.map((value, i) => i === 99 ? NaN : value));
+      assertEquals([spoilt.loss, spoilt.isApplied], [NaN, false]);
+      assertEquals(spoilt.lossScale, counts ? { ...lossScale, skipped: 1 } : undefined);
+      assertEquals(await parameters(), before);
+      assertEquals(await student.parameters.saveMomentum(), trained);
+      for (const [key, values] of await student.parameters.save()) assert(values.every(Number.isFinite), key);
+      const after = await step(pictures);
+      assert(Number.isFinite(after.loss) && after.isApplied);
+    }));
+}
 
 Deno.test("StudentStep in mixed precision comes near to what float32 gives", {
   ignore: !isLong, // kernels in float16 take half a minute to compile on a software adapter

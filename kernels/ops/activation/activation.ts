@@ -8,7 +8,7 @@ import {
   padTo4,
   type Tensor,
 } from "../../graph.ts";
-import { CHANNEL_MASK, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import { CHANNEL_MASK, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms, WITH_NAN } from "../../wgsl.ts";
 import gradientWgsl from "./activation_gradient.wgsl" with { type: "text" };
 import wgsl from "./activation.wgsl" with { type: "text" };
 
@@ -23,34 +23,53 @@ import wgsl from "./activation.wgsl" with { type: "text" };
  */
 export type Activation = "relu" | "sigmoid" | "hard_sigmoid" | "swish" | "hard_swish";
 
-/** WGSL of f and of its slope f'(z); at a kink the slope is PyTorch's. */
-const FORMULAS: Record<Activation, { value: string; slope: string }> = {
+/** WGSL of f, and of dy * f'(z) from dy and z; at a kink the slope is PyTorch's. */
+interface Formula {
+  value: string;
+  gradient: string;
+}
+
+/**
+ * A NaN comes out as NaN. Comparisons and minima of floats do not say so on every adapter, since a compiler may take for
+ * granted that there is no NaN: where the arithmetic alone does not carry a NaN on, its bits do. Backwards PyTorch's
+ * `hardsigmoid` and `hardswish` give a number at a NaN; here it is NaN.
+ */
+const FORMULAS: Record<Activation, Formula> = {
   relu: {
-    value: "max(z, vec4<f32>())",
-    slope: "select(vec4<f32>(), vec4<f32>(1.0), z > vec4<f32>())",
+    value: "select(z, vec4<f32>(), is_cut(z))",
+    // As PyTorch has it: what stands at a NaN passes.
+    gradient: "select(dy, vec4<f32>(), is_cut(z))",
   },
   sigmoid: {
     value: "sigmoid(z)",
-    slope: "sigmoid(z) * (1.0 - sigmoid(z))",
+    gradient: "dy * (sigmoid(z) * (1.0 - sigmoid(z)))",
   },
   hard_sigmoid: {
-    value: "hard_sigmoid(z)",
-    slope: "hard_sigmoid_slope(z)",
+    value: "with_nan(z, hard_sigmoid(z))",
+    gradient: "dy * with_nan(z, hard_sigmoid_slope(z))",
   },
   swish: {
     value: "z * sigmoid(z)",
-    slope: "sigmoid(z) * (1.0 + z * (1.0 - sigmoid(z)))",
+    gradient: "dy * (sigmoid(z) * (1.0 + z * (1.0 - sigmoid(z))))",
   },
   hard_swish: {
     value: "z * hard_sigmoid(z)",
-    slope: "hard_sigmoid(z) + z * hard_sigmoid_slope(z)",
+    gradient: "dy * with_nan(z, hard_sigmoid(z) + z * hard_sigmoid_slope(z))",
   },
 };
 
+/** The identity. */
+const NONE: Formula = { value: "z", gradient: "dy" };
+
 /** What the formulas call. The exponent is kept below the largest float32's. */
-const FUNCTIONS = `
+const FUNCTIONS = `${WITH_NAN}
+// Neither above zero nor NaN. As a signed number the bits of what is above zero are too, as an unsigned one those of a NaN with
+// its sign set are the largest.
+fn is_cut(z: vec4<f32>) -> vec4<bool> {
+  return (bitcast<vec4<i32>>(z) <= vec4<i32>()) & (bitcast<vec4<u32>>(z) <= vec4<u32>(0xff800000u));
+}
 fn sigmoid(z: vec4<f32>) -> vec4<f32> {
-  return 1.0 / (1.0 + exp(min(-z, vec4<f32>(88.0))));
+  return with_nan(z, 1.0 / (1.0 + exp(min(-z, vec4<f32>(88.0)))));
 }
 fn hard_sigmoid(z: vec4<f32>) -> vec4<f32> {
   return clamp(z + 3.0, vec4<f32>(), vec4<f32>(6.0)) / 6.0;
@@ -61,7 +80,8 @@ fn hard_sigmoid_slope(z: vec4<f32>) -> vec4<f32> {
 `;
 
 /**
- * WGSL functions `activation(z)` and `activation_slope(z)`, both vec4 to vec4; the identity where none is named.
+ * WGSL functions `activation(z)` and `activation_gradient(dy, z)`, of vec4s, the latter dy * f'(z); the identity where
+ * none is named.
  * Mind {@linkcode keepsZero} before the result goes into a tensor with pad lanes.
  *
  * @param others more of them, by the name that they have in the place of `activation`
@@ -71,10 +91,10 @@ export function activationWgsl(
   others: Readonly<Record<string, Activation | undefined>> = {},
 ): string {
   const functions = Object.entries({ activation, ...others }).map(([name, which]) => {
-    const { value, slope } = which === undefined ? { value: "z", slope: "vec4<f32>(1.0)" } : FORMULAS[which];
+    const { value, gradient } = which === undefined ? NONE : FORMULAS[which];
     return `
 fn ${name}(z: vec4<f32>) -> vec4<f32> { return ${value}; }
-fn ${name}_slope(z: vec4<f32>) -> vec4<f32> { return ${slope}; }
+fn ${name}_gradient(dy: vec4<f32>, z: vec4<f32>) -> vec4<f32> { return ${gradient}; }
 `;
   });
   return FUNCTIONS + functions.join("");

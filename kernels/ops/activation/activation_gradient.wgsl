@@ -6,5 +6,5 @@ struct Params { quads: u32, row_quads: u32, channels: u32 }
 
 fn invocation(i: u32) {
   if (i >= p.quads) { return; }
-  dz[i] = dy[i] * activation_slope(z[i]);
+  dz[i] = activation_gradient(dy[i], z[i]);
 }

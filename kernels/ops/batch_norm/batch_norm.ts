@@ -16,6 +16,7 @@ import {
   linearWorkgroups,
   storage,
   uniforms,
+  WITH_NAN,
 } from "../../wgsl.ts";
 import { type Activation, activationWgsl, keepsZero } from "../activation/activation.ts";
 import { chunkRows } from "../channel_sum/channel_sum.ts";
@@ -92,7 +93,7 @@ export const batchStatistics: Op<BatchStatisticsAttributes> = {
     const words = [rows, quads, perChunk, chunks];
     lowering.dispatch({
       label: "batch_statistics",
-      source: LINEAR_MAIN + chunkWgsl,
+      source: LINEAR_MAIN + WITH_NAN + chunkWgsl,
       bindings: [x, partial],
       uniforms: uniforms(...words),
       workgroups: linearWorkgroups(chunks * quads, LINEAR_SIZE),
@@ -112,14 +113,15 @@ const KEEP_RUNNING = "fn move_running(quad: u32, mean: vec4<f32>, variance: vec4
 
 /** Mean and squared deviations of a part of the rows: `batch_statistics_chunk.wgsl` for GPUs. */
 const PART_STATISTICS: RowSumText = {
-  declarations: storage(1, "x") + storage(2, "partial", "read_write"),
+  declarations: WITH_NAN + storage(1, "x") + storage(2, "partial", "read_write"),
   sums: ["sum", "squares"],
   // Deviations from the part's first value are small where values are large but close together.
   begin: "let pivot = x[first * p.quads + quad];",
   add: "let d = x[at] - pivot; sum += d; squares += d * d;",
   store: `let count = f32(last - first);
     partial[part * 2u * p.quads + quad] = pivot + sum / count;
-    partial[(part * 2u + 1u) * p.quads + quad] = max(squares - sum * sum / count, vec4<f32>());`,
+    let deviations = squares - sum * sum / count;
+    partial[(part * 2u + 1u) * p.quads + quad] = with_nan(deviations, max(deviations, vec4<f32>()));`,
 };
 
 /** Attributes of {@linkcode batchNorm}. */
@@ -193,10 +195,11 @@ interface BatchNormGradientAttributes {
   keepMasked: boolean;
 }
 
-/** WGSL of an activation's slope: a ReLU's is seen from its output, others' from z, which is computed again. */
-const SLOPES = {
-  relu: "activation_slope(y[at])",
-  other: "activation_slope((x[at] - mean) * z_scale + z_shift)",
+/** WGSL of dz: a ReLU's slope is seen from its output, others' from z, which is computed again. */
+const DZ = {
+  none: "dy[at]",
+  relu: "activation_gradient(dy[at], y[at])",
+  other: "activation_gradient(dy[at], (x[at] - mean) * z_scale + z_shift)",
 };
 const Z_CONSTANTS = "let z_scale = inverse * gamma[quad];\n  let z_shift = beta[quad];";
 
@@ -234,7 +237,7 @@ const batchNormGradient: Op<BatchNormGradientAttributes> = {
     const prelude = LINEAR_MAIN + activationWgsl(activation);
     const withSlope = (text: string) =>
       text.replace("/* slope's constants */", behind === "other" ? Z_CONSTANTS : "")
-        .replace("/* dz */", behind === undefined ? "dy[at]" : `dy[at] * ${SLOPES[behind]}`);
+        .replace("/* dz */", DZ[behind ?? "none"]);
 
     const forSums = behind === "relu" ? extra : behind === "other" ? [gamma, ...extra] : [];
     const sumNames = behind === "relu" ? ["y"] : ["gamma", "beta"];

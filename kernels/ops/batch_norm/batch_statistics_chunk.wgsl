@@ -20,5 +20,6 @@ fn invocation(i: u32) {
   }
   let count = f32(last - first);
   partial[chunk * 2u * p.quads + quad] = pivot + sum / count;
-  partial[(chunk * 2u + 1u) * p.quads + quad] = max(squares - sum * sum / count, vec4<f32>());
+  let deviations = squares - sum * sum / count;
+  partial[(chunk * 2u + 1u) * p.quads + quad] = with_nan(deviations, max(deviations, vec4<f32>()));
 }

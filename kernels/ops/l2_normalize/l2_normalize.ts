@@ -1,6 +1,6 @@
 /** L2 normalisation of rows, as `torch.nn.functional.normalize`. */
 import { type Op, rowsAndQuads } from "../../graph.ts";
-import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms, WITH_NAN } from "../../wgsl.ts";
 import wgsl from "./l2_normalize.wgsl" with { type: "text" };
 import gradientWgsl from "./l2_normalize_gradient.wgsl" with { type: "text" };
 
@@ -16,7 +16,7 @@ export const l2Normalize: Op<Record<never, never>> = {
     const { rows, quads } = rowsAndQuads(node.inputs[0]);
     lowering.dispatch({
       label: "l2_normalize",
-      source: LINEAR_MAIN + wgsl,
+      source: LINEAR_MAIN + WITH_NAN + wgsl,
       bindings: [node.inputs[0], node.outputs[0]],
       uniforms: uniforms(rows, quads),
       workgroups: linearWorkgroups(rows, LINEAR_SIZE),
@@ -34,7 +34,7 @@ const l2NormalizeGradient: Op<Record<never, never>> = {
     const { rows, quads } = rowsAndQuads(node.inputs[0]);
     lowering.dispatch({
       label: "l2_normalize_gradient",
-      source: LINEAR_MAIN + gradientWgsl,
+      source: LINEAR_MAIN + WITH_NAN + gradientWgsl,
       bindings: [...node.inputs, node.outputs[0]],
       uniforms: uniforms(rows, quads),
       workgroups: linearWorkgroups(rows, LINEAR_SIZE),

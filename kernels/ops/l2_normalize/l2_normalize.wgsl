@@ -10,6 +10,7 @@ fn invocation(i: u32) {
     let v = x[i * p.quads + q];
     squares += v * v;
   }
-  let norm = max(sqrt(dot(squares, vec4<f32>(1.0))), 1e-12);
+  let length = vec4<f32>(sqrt(dot(squares, vec4<f32>(1.0))));
+  let norm = with_nan(length, max(length, vec4<f32>(1e-12))).x;
   for (var q = 0u; q < p.quads; q++) { y[i * p.quads + q] = x[i * p.quads + q] / norm; }
 }

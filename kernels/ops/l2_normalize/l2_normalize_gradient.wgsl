@@ -13,7 +13,8 @@ fn invocation(i: u32) {
     squares += v * v;
     products += v * dy[i * p.quads + q];
   }
-  let norm = max(sqrt(dot(squares, vec4<f32>(1.0))), 1e-12);
+  let length = vec4<f32>(sqrt(dot(squares, vec4<f32>(1.0))));
+  let norm = with_nan(length, max(length, vec4<f32>(1e-12))).x;
   let along = dot(products, vec4<f32>(1.0)) / (norm * norm);
   for (var q = 0u; q < p.quads; q++) {
     dx[i * p.quads + q] = (dy[i * p.quads + q] - x[i * p.quads + q] * along) / norm;

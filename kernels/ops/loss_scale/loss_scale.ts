@@ -3,6 +3,7 @@
  * is multiplied by a scale so that what follows from it does not vanish in float16. A step whose gradients overflow is
  * skipped and makes the scale smaller, many good steps in a row make it larger. All of it stays on the device.
  */
+import type { Target } from "../../gpu.ts";
 import { type Graph, type Op, paddedCount, type Tensor } from "../../graph.ts";
 import { ARE_FINITE, f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import findWgsl from "./find_overflow.wgsl" with { type: "text" };
@@ -38,6 +39,9 @@ export const GRAD_SCALER: LossScaleRule = { growth: 2, growthInterval: 2000, bac
 /** Leaves the scale as it is, so that steps are skipped and nothing else. */
 export const FIXED_SCALE: LossScaleRule = { growth: 1, growthInterval: 1, backoff: 1 };
 
+/** Where gradients are not scaled, but looked at all the same. */
+export const NO_SCALE: LossScale = { scale: 1, goodSteps: 0, skipped: 0 };
+
 /**
  * A source tensor for the scale's state, to be bound, [8]: scale, good steps, skipped steps, 0; then of the step under
  * way whether its gradients can be applied (1 or 0), what they are to be multiplied by, 0, 0.
@@ -58,6 +62,11 @@ export function unpackLossScale(
   return { scale, goodSteps, skipped };
 }
 
+/** Whether that step's gradients were finite, and it changed the weights. */
+export function wasApplied(state: ArrayLike<number>): boolean {
+  return state[4] !== 0;
+}
+
 /** gradient * scale, like the gradient. Inputs: the gradient, the state. */
 export const scaleGradient: Op<Record<never, never>> = {
   name: "scale_gradient",
@@ -76,8 +85,10 @@ export const scaleGradient: Op<Record<never, never>> = {
   },
 };
 
-/** Workgroups that look for overflows in a tensor. */
-const SEARCHERS = 64;
+/** Workgroups that look for overflows in a tensor: on GPUs as many as keep its memory busy. */
+function searchersOn({ isSoftware }: Target): number {
+  return isSoftware ? 64 : 1024;
+}
 
 /**
  * Looks for infinities and NaN in gradients, and brings the state up to date. Inputs: the state, and any number of
@@ -91,21 +102,22 @@ export const updateLossScale: Op<LossScaleRule> = {
 
   lower(lowering, node, { growth, growthInterval, backoff }) {
     const [state, ...gradients] = node.inputs;
-    const found = lowering.scratch({ shape: [gradients.length, SEARCHERS, 4] }, "overflows found");
+    const searchers = searchersOn(lowering.target);
+    const found = lowering.scratch({ shape: [gradients.length, searchers, 4] }, "overflows found");
     for (const [i, tensor] of gradients.entries()) {
       lowering.dispatch({
         label: "find_overflow",
         source: ARE_FINITE + findWgsl,
         bindings: [tensor, gradients.length === 1 ? found : lowering.rows(found, i, 1)],
-        uniforms: uniforms(paddedCount(tensor) / 4, SEARCHERS),
-        workgroups: [SEARCHERS, 1, 1],
+        uniforms: uniforms(paddedCount(tensor) / 4, searchers),
+        workgroups: [searchers, 1, 1],
       });
     }
     lowering.dispatch({
       label: "update_loss_scale",
       source: updateWgsl,
       bindings: [found, state],
-      uniforms: uniforms(gradients.length * SEARCHERS, f32(growth), f32(backoff), f32(growthInterval)),
+      uniforms: uniforms(gradients.length * searchers, f32(growth), f32(backoff), f32(growthInterval)),
       workgroups: [1, 1, 1],
     });
   },

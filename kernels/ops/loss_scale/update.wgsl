@@ -3,12 +3,22 @@ struct Params { found: u32, growth: f32, backoff: f32, growth_interval: f32 }
 @group(0) @binding(1) var<storage, read> found: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> loss_scale: array<vec4<f32>>;
 
-@compute @workgroup_size(1)
-fn main() {
+const LANES = 64u;
+var<workgroup> overflows: array<f32, LANES>;
+
+/// One workgroup.
+@compute @workgroup_size(64)
+fn main(@builtin(local_invocation_index) lane: u32) {
   var overflow = 0.0;
-  for (var i = 0u; i < p.found; i++) { overflow = max(overflow, found[i].x); }
+  for (var i = lane; i < p.found; i += LANES) { overflow = max(overflow, found[i].x); }
+  overflows[lane] = overflow;
+  for (var width = LANES / 2u; width > 0u; width /= 2u) {
+    workgroupBarrier();
+    if (lane < width) { overflows[lane] = max(overflows[lane], overflows[lane + width]); }
+  }
+  if (lane > 0u) { return; }
   let state = loss_scale[0]; // scale, good steps since it changed, steps skipped
-  let is_good = overflow == 0.0;
+  let is_good = overflows[0] == 0.0;
   let grows = is_good && state.y + 1.0 >= p.growth_interval;
   let factor = select(select(1.0, p.growth, grows), p.backoff, !is_good);
   loss_scale[0] = vec4<f32>(

@@ -1,6 +1,9 @@
-/** Max pooling with square windows; of equal values in a window the first wins, as in PyTorch. */
+/**
+ * Max pooling with square windows; of equal values in a window the first wins, and a NaN over any number (of several the
+ * last), as in PyTorch.
+ */
 import { expectShape, type Op, padTo4 } from "../../graph.ts";
-import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms, WITH_NAN } from "../../wgsl.ts";
 import wgsl from "./max_pool.wgsl" with { type: "text" };
 import gradientWgsl from "./max_pool_gradient.wgsl" with { type: "text" };
 
@@ -37,7 +40,7 @@ export const maxPool: Op<MaxPoolAttributes> = {
     const [, ho, wo] = node.outputs[0].shape;
     lowering.dispatch({
       label: "max_pool",
-      source: LINEAR_MAIN + wgsl,
+      source: LINEAR_MAIN + WITH_NAN + wgsl,
       bindings: [x, ...node.outputs],
       uniforms: poolUniforms(x.shape, ho, wo, attributes),
       workgroups: linearWorkgroups(x.shape[0] * ho * wo * padTo4(x.shape[3]) / 4, LINEAR_SIZE),

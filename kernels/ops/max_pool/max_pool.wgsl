@@ -14,8 +14,9 @@ fn invocation(i: u32) {
   let ox = (i / p.quads) % p.out_width;
   let oy = (i / (p.quads * p.out_width)) % p.out_height;
   let image = i / (p.quads * p.out_width * p.out_height);
-  var best = vec4<f32>(-3.4e38);
+  var best = vec4<f32>();
   var winner = vec4<u32>();
+  var is_first = true;
   for (var ky = 0u; ky < p.kernel; ky++) {
     let iy = oy * p.stride + ky - p.padding; // wraps when negative
     if (iy >= p.height) { continue; }
@@ -23,7 +24,9 @@ fn invocation(i: u32) {
       let ix = ox * p.stride + kx - p.padding;
       if (ix >= p.width) { continue; }
       let value = x[((image * p.height + iy) * p.width + ix) * p.quads + quad];
-      let wins = value > best;
+      // A NaN wins over any number. Of comparisons with one a compiler may make what it likes.
+      let wins = vec4<bool>(is_first) | is_nan(value) | ((value > best) & !is_nan(best));
+      is_first = false;
       best = select(best, value, wins);
       winner = select(winner, vec4<u32>(ky * p.kernel + kx), wins);
     }

@@ -91,10 +91,10 @@ const scaleChannelsGradient: Op<ScaleChannelsAttributes> = {
             sums: ["sum"],
             begin: "let factor = gate(scale[channels]);",
             add: `let value = x[at];
-      let dz = dy[at] * activation_slope(value * factor);
+      let dz = activation_gradient(dy[at], value * factor);
       if (own < p.quads) { dx[at] = dz * factor; }
       sum += dz * value;`,
-            store: "dscale[sum_at] = sum * gate_slope(scale[channels]);",
+            store: "dscale[sum_at] = gate_gradient(sum, scale[channels]);",
           }),
         bindings: [...node.inputs, dx, sums],
       }));

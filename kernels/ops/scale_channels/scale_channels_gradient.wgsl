@@ -18,9 +18,9 @@ fn invocation(i: u32) {
   for (var pixel = chunk * p.per_chunk; pixel < min((chunk + 1u) * p.per_chunk, p.pixels); pixel++) {
     let at = first + pixel * p.quads;
     let value = x[at];
-    let dz = dy[at] * activation_slope(value * factor);
+    let dz = activation_gradient(dy[at], value * factor);
     dx[at] = dz * factor;
     sum += dz * value;
   }
-  dscale[i] = sum * gate_slope(scale[row]);
+  dscale[i] = gate_gradient(sum, scale[row]);
 }

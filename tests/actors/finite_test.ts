@@ -1,0 +1,208 @@
+// Weights that are not finite: refused by every task, never written, and what was finite before is kept.
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { runDistillation } from "../../actors/distillation.ts";
+import { warnOfLargeLoss } from "../../actors/linear_divergence.ts";
+import { runLinearEvaluation } from "../../actors/linear_evaluation.ts";
+import { LINEAR_SAMPLE_DEFAULTS, type LinearOptions } from "../../actors/linear_options.ts";
+import { BEST_CHECKPOINT, linearCheckpointName } from "../../actors/linear_trainer.ts";
+import { ActorCrash } from "../../actors/runtime/mod.ts";
+import { embed, knn, linearProbe } from "../../actors/runs.ts";
+import { findCheckpointToResume } from "../../cli/inputs.ts";
+import { SAMPLE_TEACHER } from "../../data/sample.ts";
+import { UserError } from "../../errors.ts";
+import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
+import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import { readLinearCheckpoint } from "../../models/checkpoint/linear_checkpoint.ts";
+import { checkpointFileName } from "../../models/checkpoint/student_checkpoint.ts";
+import { listCheckpoints } from "../../models/checkpoint/run_checkpoints.ts";
+import { spoil } from "../models/checkpoint/spoil.ts";
+import { referencePath } from "../reference.ts";
+import { digestFile, RunFolder, TINY_ENCODER } from "./small_run.ts";
+
+/** What `console.error` is told while something runs. */
+async function errorsOf<T>(work: () => Promise<T>): Promise<{ result: T; errors: string[] }> {
+  const errors: string[] = [];
+  const { error } = console;
+  console.error = (text: string) => errors.push(text);
+  try {
+    return { result: await work(), errors };
+  } finally {
+    console.error = error;
+  }
+}
+
+Deno.test("a distillation refuses a teacher, a start and a checkpoint that are not finite, before it begins", async () => {
+  using folder = new RunFolder(4);
+  const { checkpoint } = await runDistillation(folder.options("whole"));
+  const refused = async (changes: Parameters<RunFolder["options"]>[1], expected: string) => {
+    let began = false;
+    const { message } = await assertRejects(
+      () => runDistillation(folder.options(crypto.randomUUID(), changes), { onPlan: () => began = true }),
+      CheckpointError,
+    );
+    assertStringIncludes(message, `${path}: ${expected}`);
+    assert(!began);
+  };
+  const path = join(folder.path, "spoilt.pth.tar");
+  await spoil(SAMPLE_TEACHER, path, { "encoder_q.conv1.weight": { 20: NaN } });
+  await refused({ distill: path }, "conv1.weight holds NaN at index 20");
+  await spoil(checkpoint, path, { "student.layer2.conv.weight": { 5: Infinity } });
+  await refused({ studentInit: path }, "layer2.conv.weight holds Infinity at index 5");
+  await refused({ resume: path, epochs: 2 }, "layer2.conv.weight holds Infinity at index 5");
+});
+
+Deno.test("--resume auto passes over checkpoints that are not finite, with a note", async () => {
+  using folder = new RunFolder(4);
+  const whole = referencePath("checkpoints/seed_student.zip.pth.tar");
+  const [first, second] = [0, 1].map((epoch) => join(folder.data, checkpointFileName(epoch)));
+  for (const path of [first, second]) Deno.copyFileSync(whole, path);
+  const find = () => errorsOf(() => findCheckpointToResume(folder.data, "distill"));
+  assertEquals(await find(), { result: second, errors: [] });
+  for (
+    const [name, described] of [
+      ["student.conv1.weight", "conv1.weight"],
+      ["student.bn1.running_mean", "bn1.running_mean"],
+      ["module.queue", "queue"],
+    ]
+  ) {
+    await spoil(whole, second, { [name]: { 2: NaN } });
+    const { result, errors: [note] } = await find();
+    assertEquals(result, first);
+    assertStringIncludes(
+      note,
+      `warning: passed over by --resume auto: ${second}: ${described} holds NaN at index 2`,
+    );
+  }
+  await spoil(whole, first, { "student.conv1.weight": { 0: -Infinity } });
+  const { message } = await assertRejects(() => findCheckpointToResume(folder.data, "distill"), UserError);
+  assertMatch(message, /^--resume auto: no checkpoint in .* can be used, e\.g\. .*queue holds NaN/);
+});
+
+Deno.test("a run that diverges keeps its last finite checkpoint, and names the settings that it had", async () => {
+  using folder = new RunFolder(8);
+  const settings = { epochs: 3, scaleLr: false, warmupEpochs: 0, saveEvery: { steps: 1 }, keep: 1 };
+  const good = folder.options("out", settings);
+  await runDistillation({ ...good, limitSteps: 1 });
+  const [{ path: before }] = await listCheckpoints(good.output);
+  const digest = await digestFile(before);
+  // A rate that is infinite as a float32: the weights after the next step are not finite, though its loss and gradients are.
+  const crash = await assertRejects(() => runDistillation({ ...good, resume: before, lr: 1e39 }), ActorCrash);
+  assertEquals([crash.actor, crash.isUserError], ["student_trainer", true]);
+  assertMatch(
+    crash.failure.message,
+    /^the student's \S+ holds \S+ at index \d+ .* after epoch 0, batch 1: training has diverged, and no checkpoint is written/,
+  );
+  assertMatch(
+    crash.failure.message,
+    /lower --lr \(it is 1e\+39\) or a higher --distill-t \(it is 0\.01\), or --on-nan skip$/,
+  );
+  // It would have had the same name.
+  assertEquals((await listCheckpoints(good.output)).map(({ path }) => path), [before]);
+  assertEquals(await digestFile(before), digest);
+});
+
+Deno.test("embed, knn and linearProbe refuse weights that are not finite", async () => {
+  using folder = new RunFolder(8, 8);
+  const [train, test] = ["train.tsv", "test.tsv"].map((name) => join(folder.data, name));
+  const pretrained = join(folder.path, "spoilt.pth.tar");
+  await spoil(SAMPLE_TEACHER, pretrained, { "encoder_q.bn1.running_var": { 0: NaN } });
+  const size = { imageSize: 32 };
+  const encoder = { path: pretrained, arch: "resnet18" };
+  const output = folder.makeOutput("lincls");
+  const runs = [
+    () => embed({ pretrained, data: train, ...size }),
+    () => knn({ encoder, bankData: train, queryData: test, ks: [1], ...size }),
+    () => linearProbe({ pretrained, trainData: train, testData: test, output, ...size }),
+  ];
+  for (const start of runs) {
+    const { message } = await assertRejects(() => start().result);
+    assertStringIncludes(
+      message,
+      `${pretrained}: bn1.running_var holds NaN at index 0 (1 number of it is not finite)`,
+    );
+  }
+});
+
+function linearOptions(folder: RunFolder, name: string, changes: Partial<LinearOptions>): LinearOptions {
+  return {
+    ...LINEAR_SAMPLE_DEFAULTS,
+    pretrained: null,
+    arch: "tiny_convnet",
+    plugins: [TINY_ENCODER],
+    which: "student",
+    trainData: join(folder.data, "train.tsv"),
+    testData: join(folder.data, "test.tsv"),
+    output: folder.makeOutput(name),
+    workers: 1,
+    epochs: 2,
+    batchSize: 8,
+    lr: [0.03],
+    cacheFeatures: true,
+    resume: null,
+    evaluate: false,
+    classes: null,
+    ...changes,
+  };
+}
+
+Deno.test("a learning rate that diverges is said, is never the best, is not written, and does not end the others", async () => {
+  using folder = new RunFolder(16, 8);
+  const warnings: string[] = [];
+  const losses: number[] = [];
+  const options = linearOptions(folder, "both", { lr: [1e39, 0.03] });
+  const both = await runLinearEvaluation(options, {
+    onWarning: (text) => warnings.push(text),
+    onStep: ({ score }) => losses.push(score.loss),
+  });
+  assertEquals(both.scores.map(({ diverged }) => diverged), [true, false]);
+  assertEquals(both.chosen, 1);
+  assertEquals(warnings.length, 1);
+  assertMatch(warnings[0], /^learning rate 1e\+39 has diverged: its loss is \S+ in epoch 0, batch 1\. /);
+  assert(losses.every(Number.isFinite), "the loss that is shown is of one that has not diverged");
+  for (const path of [both.checkpoint!, join(options.output, BEST_CHECKPOINT)]) {
+    using file = await openCheckpointFile(path);
+    const { probes } = await readLinearCheckpoint(file, 1);
+    assertEquals(probes.map(({ values, momentum }) => [values.size, momentum.size]), [[0, 0], [2, 2]]);
+  }
+  // And a resumed run knows it.
+  const resumed = await runLinearEvaluation({ ...options, epochs: 3, resume: both.checkpoint });
+  assertEquals(resumed.scores.map(({ diverged }) => diverged), [true, false]);
+  await assertRejects(
+    () => runLinearEvaluation({ ...options, lr: [1e39], epochs: 3, resume: both.checkpoint }),
+    CheckpointError,
+    "have diverged; use --lr 0.03",
+  );
+});
+
+Deno.test("a linear evaluation whose learning rates all diverge ends with an error, and saves its last whole epoch", async () => {
+  using folder = new RunFolder(16, 8);
+  // One step an epoch: the third one's momentum is infinite.
+  const options = linearOptions(folder, "out", { lr: [0.03, 0.1], batchSize: 16, momentum: 1e20, epochs: 4 });
+  const { message } = await assertRejects(() => runLinearEvaluation(options), UserError);
+  assertMatch(
+    message,
+    /^the loss is NaN in .*: every learning rate \(0\.03, 0\.1\) has diverged\. .*whole; try a lower --lr \(it is 0\.1, and 0\.0625 in this epoch\)$/,
+  );
+  for (const name of [linearCheckpointName(1), BEST_CHECKPOINT]) {
+    using file = await openCheckpointFile(join(options.output, name));
+    const { probes } = await readLinearCheckpoint(file, 1);
+    assertEquals(probes.map(({ values, momentum }) => [values.size, momentum.size]), [[2, 2], [2, 2]]);
+  }
+});
+
+Deno.test("warnOfLargeLoss() speaks where the loss is far above that of guessing, and the accuracy is not", () => {
+  const warned = (loss: number, top1: number) => {
+    const texts: string[] = [];
+    warnOfLargeLoss({ lr: 30, last: { loss, top1, top5: 50 } }, 10, {
+      onWarning: (text) => texts.push(text),
+    });
+    return texts;
+  };
+  assertMatch(
+    warned(1.9e8, 10)[0],
+    /^the loss is 1\.90e\+8, where guessing gives 2\.30, .* lower --lr \(it is 30\)$/,
+  );
+  assertEquals(warned(1.9e8, 60), []);
+  assertEquals(warned(2.5, 10), []);
+});
