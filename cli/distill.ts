@@ -127,7 +127,7 @@ async function main(): Promise<void> {
   using interrupt = interruptSignal();
   const started = performance.now();
 
-  await using watched = watchRun(folder, command, {
+  await using watched = await watchRun(folder, command, {
     task: "distill",
     args: Deno.args,
     adapter: adapter.name,

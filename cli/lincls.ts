@@ -103,7 +103,7 @@ async function main(): Promise<void> {
   });
   using interrupt = interruptSignal();
   const started = performance.now();
-  await using watched = watchRun(folder, command, {
+  await using watched = await watchRun(folder, command, {
     task: "lincls",
     args: Deno.args,
     adapter: adapter.name,

@@ -24,16 +24,18 @@ export interface WatchOptions {
  *
  * @throws {UserError} where the page cannot be served
  */
-export function watchRun(
+export async function watchRun(
   folder: OutputFolder,
   { page: pageOptions, warnings, ...how }: WatchOptions,
   facts: Omit<RecorderOptions, "onProblem">,
-): WatchedRun {
+): Promise<WatchedRun> {
   const shown = new RunConsole(folder, how);
   const recorder = new RunRecorder(folder, { ...facts, onProblem: shown.warn });
-  const page = pageOptions && servePage([folder.path], pageOptions);
+  const page = pageOptions && await servePage([folder.path], pageOptions);
   if (page !== undefined) shown.say(`page      ${page.url}`);
-  for (const warning of warnings) shown.warn(warning);
+  for (const warning of [...warnings, ...page?.warning === undefined ? [] : [page.warning]]) {
+    shown.warn(warning);
+  }
   return {
     shown,
     recorder,
