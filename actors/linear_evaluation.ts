@@ -5,6 +5,7 @@
  *     tsv_reader x workers -> augmenter -> feature_encoder -> linear_trainer
  *     test_reader -> test_augmenter -> feature_encoder
  */
+import { FolderLostError } from "../data/folder_identity.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import { openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
@@ -269,6 +270,7 @@ async function evaluateOnce(
     const aborted = whenAborted(signal);
     const finished = await Promise.race([work().then(() => true), aborted.promise.then(() => false)]);
     aborted.forget();
+    if (signal?.reason instanceof FolderLostError) throw signal.reason; // there is nowhere to save to
     if (!finished) {
       const { path } = await trainer.ask("save", undefined, patience);
       if (path !== null) events.onNote?.(`checkpoint saved to ${path}`);
