@@ -21,7 +21,11 @@ export class FolderIdentity implements Disposable {
   /** Kept open, so that no other folder is given the same number; nothing where the system opens no folders. */
   readonly #handle: Deno.FsFile | undefined;
 
-  /** @throws what the system says where there is no such folder */
+  /**
+   * Remembers the folder that a path leads to now.
+   *
+   * @throws what the system says where there is no such folder
+   */
   constructor(path: string) {
     this.#path = path;
     ({ dev: this.#dev, ino: this.#ino } = Deno.statSync(path));
@@ -51,7 +55,11 @@ export class FolderIdentity implements Disposable {
     }
   }
 
-  /** @throws {FolderLostError} where the folder is no longer in its place */
+  /**
+   * Makes sure that the folder is in its place.
+   *
+   * @throws {FolderLostError} where it is not
+   */
   check(): void {
     const lost = this.find();
     if (lost !== undefined) throw lost;
@@ -82,6 +90,7 @@ export class FolderIdentity implements Disposable {
     };
   }
 
+  /** Closes its handle of the folder. */
   [Symbol.dispose](): void {
     this.#handle?.close();
   }
