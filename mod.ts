@@ -103,6 +103,7 @@ export {
 export type { BatchNumber } from "./actors/batch_number.ts";
 export type * from "./actors/messages.ts";
 export * from "./actors/runtime/mod.ts";
+export { FolderIdentity, FolderLostError } from "./data/folder_identity.ts";
 export { FolderLock } from "./data/folder_lock.ts";
 export { BrokenRowError, type Dataset, type DatasetRow, type DatasetRows } from "./data/dataset.ts";
 export {

@@ -17,6 +17,7 @@ import {
 import { findViewRecipe } from "../kernels/image/view_recipes.ts";
 import type { SmallViewOptions } from "../models/student_step.ts";
 import type { BatchNumber } from "./batch_number.ts";
+import { BestEffort } from "./best_effort.ts";
 import type { Augmenter, DecodedBatch, Encoder, Monitor } from "./messages.ts";
 import { Overlap } from "./overlap.ts";
 import { profileAll } from "./run_profile.ts";
@@ -101,6 +102,7 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
   let expected = views.first;
 
   let isFirst = true;
+  const effort = new BestEffort((text) => void viewer?.tell("warning", text).catch(() => {}));
 
   async function showViews(
     pixels: ArrayBuffer,
@@ -131,10 +133,11 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
     // A smaller last batch fills the beginning; what follows is whatever was there.
     if (!whole) new Uint8Array(batch.views).set(new Uint8Array(made));
     if (!isShown) return;
-    await showViews(batch.views, parameters.length, imageSize, false);
-    if (small !== undefined) {
+    await effort.attempt("the views of the first batch", async () => {
+      await showViews(batch.views, parameters.length, imageSize, false);
+      if (small === undefined) return;
       await showViews(batch.small!.views, parameters.length * small.views, small.imageSize, true);
-    }
+    });
   }
 
   const overlap = new Overlap(context);

@@ -6,6 +6,7 @@
  *     cartographer
  */
 import { checkSameClassNames } from "../data/dataset.ts";
+import { FolderLostError } from "../data/folder_identity.ts";
 import { resolveDataset } from "../data/open_dataset.ts";
 import { EpochOrder } from "../data/sampler.ts";
 import { UserError } from "../errors.ts";
@@ -243,6 +244,7 @@ export async function runDistillation(
       aborted.promise.then(() => false),
     ]);
     aborted.forget();
+    if (signal?.reason instanceof FolderLostError) throw signal.reason; // there is nowhere to save to
     if (!finished || !endsWithEpoch) {
       await take(await ring.save(finished ? end : undefined));
     }

@@ -10,7 +10,7 @@ import { type ActorModules, actorUrl } from "./catalog.ts";
 import type evaluator from "./evaluator.ts";
 import type { Accuracy, EvaluatedEncoder, Purpose, ReaderMonitor, Survey } from "./messages.ts";
 import { noPictures } from "./recipe.ts";
-import type { ActorRef, ActorSystem, Restart } from "./runtime/mod.ts";
+import type { ActorCrash, ActorRef, ActorSystem, Restart, SupervisorOptions } from "./runtime/mod.ts";
 import type tsvReader from "./tsv_reader.ts";
 import { EVALUATION_ORDER, type ReadingOrder } from "./tsv_reader.ts";
 
@@ -78,17 +78,63 @@ export interface Evaluation {
   survey?: Survey;
 }
 
+/** Judges one encoder. */
+type Evaluate = (encoder: EvaluatedEncoder, wishes?: EvaluationWishes) => Promise<Evaluation>;
+
+/** After three crashes within this time, in ms, there is no more gallery. */
+const GALLERY_CRASHES_WITHIN_MS = 10 * 60_000;
+
+/** Who is told of a line's crashes. */
+interface LineHooks {
+  onRestart(restart: Restart): void;
+  /** Some of it could not be mended: there will be no more galleries, and the run goes on. */
+  onNoGallery(crash: ActorCrash): void;
+}
+
 /**
  * Spawns the line, and returns the function that has it judge an encoder; one at a time. All are started again when one
  * crashes, and the encoder that it was about is judged once more.
+ *
+ * The gallery only observes a run: where the line crashes again and again, it is spawned anew without a gallery, or, where
+ * it was for that alone, no more. Crashes of a line without a gallery end the run.
  */
 export function spawnEvaluation(
   system: ActorSystem,
+  settings: EvaluationSettings,
+  monitor: ActorRef<ReaderMonitor>,
+  { onRestart, onNoGallery }: LineHooks,
+): Evaluate {
+  const { gallery, ...others } = settings;
+  if (gallery === undefined) return spawnLine(system, settings, monitor, { prepare: onRestart });
+  let givenUp: ActorCrash | undefined;
+  const line = spawnLine(system, settings, monitor, {
+    prepare: onRestart,
+    withinMs: GALLERY_CRASHES_WITHIN_MS,
+    onGiveUp(crash) {
+      givenUp = crash;
+      onNoGallery(crash);
+    },
+  });
+  let withoutGallery: Evaluate | undefined;
+  return async (encoder, wishes) => {
+    try {
+      return await line(encoder, wishes);
+    } catch (error) {
+      if (givenUp === undefined) throw error;
+      if (settings.knn === undefined) return {};
+      withoutGallery ??= spawnLine(system, others, monitor, { prepare: onRestart });
+      return await withoutGallery(encoder, wishes);
+    }
+  };
+}
+
+function spawnLine(
+  system: ActorSystem,
   { imageSize, maxPixels, tuning, actors, knn, gallery }: EvaluationSettings,
   monitor: ActorRef<ReaderMonitor>,
-  onRestart: (restart: Restart) => void,
-): (encoder: EvaluatedEncoder, wishes?: EvaluationWishes) => Promise<Evaluation> {
-  const line = system.supervise({ strategy: "one-for-all", prepare: onRestart, resume: connect });
+  supervision: Omit<SupervisorOptions, "strategy" | "resume">,
+): Evaluate {
+  const line = system.supervise({ strategy: "one-for-all", resume: connect, ...supervision });
   const spawnReader = (
     name: string,
     path: string,

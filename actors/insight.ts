@@ -3,13 +3,16 @@ import { Random } from "../data/random.ts";
 import { type ActorModules, actorUrl } from "./catalog.ts";
 import type cartographer from "./cartographer.ts";
 import type { Cartographer, Survey, ViewSample } from "./messages.ts";
-import type { ActorSystem, Restart, Supervised, Supervisor } from "./runtime/mod.ts";
+import type { ActorCrash, ActorSystem, Restart, Supervised, Supervisor } from "./runtime/mod.ts";
 
 /** Batches of a hundred pictures in the gallery, and neighbours of each that are found. */
 export const GALLERY = { batches: 2, neighbours: 8 };
 
 /** Between two looks into the training. */
 const LOOK_EVERY_MS = 5_000;
+
+/** After three crashes within this time, in ms, there are no more maps. */
+const MAP_CRASHES_WITHIN_MS = 10 * 60_000;
 
 /** The pictures that teacher and student are compared by. */
 export interface GalleryPictures {
@@ -67,18 +70,25 @@ export class Surveyor {
   /** @param data where the gallery's pictures are */
   constructor(
     system: ActorSystem,
-    { data, seed, actors, events, onRestart }: {
+    { data, seed, actors, events, onRestart, onGiveUp }: {
       data: { path: string; classNames?: readonly string[] };
       seed: number;
       actors?: ActorModules;
       events: InsightEvents;
       onRestart(restart: Restart): void;
+      /** There will be no more maps, and the run goes on. */
+      onGiveUp(crash: ActorCrash): void;
     },
   ) {
     this.#events = events;
     this.#data = data;
     this.#seed = new Random(seed, "map").integer(0, 2 ** 31 - 1);
-    this.#supervisor = system.supervise({ strategy: "one-for-one", prepare: onRestart });
+    this.#supervisor = system.supervise({
+      strategy: "one-for-one",
+      prepare: onRestart,
+      withinMs: MAP_CRASHES_WITHIN_MS,
+      onGiveUp,
+    });
     this.#cartographer = this.#supervisor.spawn<typeof cartographer>(
       "cartographer",
       actorUrl("cartographer", actors),

@@ -1,10 +1,11 @@
 /** Judges teacher and student next to training: by kNN, and by what they find alike. */
+import { BestEffort } from "./best_effort.ts";
 import { type Evaluation, type EvaluationWishes, spawnEvaluation } from "./evaluation.ts";
 import { GALLERY, type InsightEvents, Surveyor } from "./insight.ts";
 import type { Accuracy, EvaluatedEncoder, NamedValues, ReaderMonitor } from "./messages.ts";
 import { type DistillOptions, hasGallery } from "./options.ts";
 import { type DataFacts, describeRestart, type WarningEvents } from "./recipe.ts";
-import type { ActorRef, ActorSystem } from "./runtime/mod.ts";
+import type { ActorCrash, ActorRef, ActorSystem } from "./runtime/mod.ts";
 
 /** What a judge tells. */
 export interface JudgeEvents extends InsightEvents, WarningEvents {
@@ -31,6 +32,7 @@ export class Judge {
   readonly #setup: JudgeSetup;
   readonly #evaluate: (encoder: EvaluatedEncoder, wishes?: EvaluationWishes) => Promise<Evaluation>;
   readonly #surveyor: Surveyor | undefined;
+  readonly #effort: BestEffort;
   #epochsUnderWay = 0;
   #hasSaidWhy = false;
 
@@ -39,6 +41,8 @@ export class Judge {
     const { imageSize, maxPixels, tuning, actors, seed, knnK, knnT } = options;
     const onRestart = describeRestart(events);
     this.#setup = setup;
+    this.#effort = new BestEffort((text) => events.onWarning?.(text));
+    const onGiveUp = (crash: ActorCrash) => void this.#effort.fail("the gallery", crash);
     this.#evaluate = spawnEvaluation(
       system,
       {
@@ -50,9 +54,10 @@ export class Judge {
         gallery: gallery && { data: gallery.path, ...GALLERY, seed },
       },
       monitor,
-      onRestart,
+      { onRestart, onNoGallery: onGiveUp },
     );
-    this.#surveyor = gallery && new Surveyor(system, { data: gallery, seed, actors, events, onRestart });
+    this.#surveyor = gallery &&
+      new Surveyor(system, { data: gallery, seed, actors, events, onRestart, onGiveUp });
   }
 
   /** Spawns the actors that it takes; `undefined` where there is nothing to judge by. */
@@ -94,7 +99,9 @@ export class Judge {
     step: number,
     { accuracies, noAccuracies, survey }: Evaluation,
   ): Promise<Accuracy | undefined> {
-    if (survey !== undefined) await this.#surveyor!.report(of, step, survey);
+    if (survey !== undefined) {
+      await this.#effort.attempt("the gallery", () => this.#surveyor!.report(of, step, survey));
+    }
     if (noAccuracies !== undefined && !this.#hasSaidWhy) {
       this.#hasSaidWhy = true;
       this.#setup.events.onNote?.(`no kNN: ${noAccuracies}`);

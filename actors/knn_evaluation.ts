@@ -70,7 +70,10 @@ export async function runKnnEvaluation(
       warning: (text) => events.onWarning?.(text),
       brokenRow: brokenRowHandler(events),
     });
-    const judge = spawnEvaluation(system, { ...options, knn: options }, monitor, describeRestart(events));
+    const judge = spawnEvaluation(system, { ...options, knn: options }, monitor, {
+      onRestart: describeRestart(events),
+      onNoGallery() {}, // there is none
+    });
     const { accuracies, noAccuracies } = await abortable(signal, () => judge(encoder));
     if (noAccuracies !== undefined) throw new UserError(noAccuracies);
     return accuracies!;

@@ -5,6 +5,7 @@
  *     tsv_reader x workers -> augmenter -> feature_encoder -> linear_trainer
  *     test_reader -> test_augmenter -> feature_encoder
  */
+import { FolderLostError } from "../data/folder_identity.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import { CheckpointError } from "../models/checkpoint/checkpoint_error.ts";
@@ -296,6 +297,7 @@ async function evaluateOnce(
     ]);
     aborted.forget();
     if (reason !== undefined) {
+      if (reason instanceof FolderLostError) throw reason; // there is nowhere to save to
       const { path } = evaluate ? { path: null } : await trainer.ask("save", undefined, patience);
       if (path !== null) events.onNote?.(`checkpoint saved to ${path}`);
       throw reason;

@@ -5,6 +5,7 @@
  * `trainOnKept`. Queries are judged as they come, or are kept too.
  */
 import { join } from "node:path";
+import { FolderIdentity } from "../data/folder_identity.ts";
 import { type PackedPictures, TABLE_STRIDE } from "../data/pack.ts";
 import { EpochOrder } from "../data/sampler.ts";
 import { UserError } from "../errors.ts";
@@ -111,8 +112,12 @@ class Training {
   /** The checkpoint of this run that is on the disk. */
   #written?: string;
 
-  constructor(config: LinearTrainerConfig, probes: LinearProbes) {
+  /** Where checkpoints go: never to another folder that was put in its place. */
+  readonly #folder: FolderIdentity | undefined;
+
+  constructor(config: LinearTrainerConfig, probes: LinearProbes, folder: FolderIdentity | undefined) {
     this.#config = config;
+    this.#folder = folder;
     this.#probes = probes;
     this.#learningRates = config.options.lr;
   }
@@ -289,6 +294,7 @@ class Training {
     context: ActorContext<LinearTrainer>,
   ): Promise<void> {
     const { options, classes, features } = this.#config;
+    this.#folder?.check();
     const write = (backbone: LinearCheckpoint["backbone"]) =>
       context.wait(writeTorchFile(
         path,
@@ -360,6 +366,8 @@ async function loadProbes(
 
 export default defineActor<LinearTrainer, LinearTrainerConfig>(async (config, context) => {
   const { options, features, classes } = config;
+  const folder = FolderIdentity.of(options.output); // where there is none, the first checkpoint will say so
+  context.onStop(() => folder?.[Symbol.dispose]());
   const gpu = await openGpu(context.name, options.tuning);
   context.onStop(() => gpu.destroy());
   const probes = await LinearProbes.create(gpu, {
@@ -375,7 +383,7 @@ export default defineActor<LinearTrainer, LinearTrainerConfig>(async (config, co
     const weights = initialize(probes.state, options.seed);
     for (const i of options.lr.keys()) await probes.load(i, (key) => weights.get(key)!);
   } else await loadProbes(probes, options.resume, config);
-  const training = new Training(config, probes);
+  const training = new Training(config, probes, folder);
 
   return {
     handlers: {

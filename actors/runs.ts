@@ -69,11 +69,25 @@ export interface OutputSettings extends RunSettings {
   lock?: FolderLock;
 }
 
-/** Makes the output folder, and sees to it that no other run writes to it. */
-async function holdOutput(output: string, lock: FolderLock | undefined): Promise<Disposable | undefined> {
-  if (lock !== undefined) return undefined;
-  await Deno.mkdir(output, { recursive: true });
-  return FolderLock.take(output);
+/**
+ * Makes the output folder and does the work of a run that writes to it: no other run may, and the run ends as soon as the
+ * folder is removed, moved or replaced.
+ *
+ * @throws {FolderLostError}
+ */
+async function inOutputFolder<T>(
+  output: string,
+  caller: FolderLock | undefined,
+  signal: AbortSignal,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  if (caller === undefined) await Deno.mkdir(output, { recursive: true });
+  using own = caller === undefined ? FolderLock.take(output) : undefined;
+  const { identity } = (caller ?? own)!;
+  using lost = identity.watch();
+  const result = await work(AbortSignal.any([signal, lost.signal]));
+  identity.check();
+  return result;
 }
 
 /** {@linkcode OutputSettings} of a distillation. */
@@ -107,6 +121,7 @@ async function resolveDistillInput(input: DistillInput): Promise<DistillOptions>
 /**
  * Distils a teacher into a student. A run that is stopped saves a checkpoint of where training is.
  *
+ * @throws {FolderLostError} in the run's result, where the output folder is removed, moved or replaced
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  * @throws {ActorCrash} there, when an actor fails more often than `maxRestarts` allows
  */
@@ -117,23 +132,23 @@ export function distill(
   return new Run(async (tell, signal) => {
     await importPlugins(input.plugins);
     const options = await resolveDistillInput(input);
-    using _held = await holdOutput(options.output, lock);
-    return await runDistillation(options, {
-      onPlan: (plan) => tell({ type: "plan", ...plan }),
-      onActors: (actors) => tell({ type: "actors", actors }),
-      onStep: (report) => tell({ type: "step", ...report }),
-      onViews: (views) => tell({ type: "views", ...views }),
-      onKnn: (report) => tell({ type: "knn", ...report }),
-      onLook: (look) => tell({ type: "look", ...look }),
-      onGallery: (gallery) => tell({ type: "gallery", ...gallery }),
-      onSurvey: (report) => tell({ type: "survey", ...report }),
-      ...trace && {
-        onTrace: (actor: string, spans: readonly TraceSpan[]) => tell({ type: "trace", actor, spans }),
-      },
-      ...profile && { onProfile: (found: RunProfile) => tell({ type: "profile", ...found }) },
-      onNote: (text) => tell({ type: "note", text }),
-      onWarning: (text) => tell({ type: "warning", text }),
-    }, signal);
+    return await inOutputFolder(options.output, lock, signal, (signal) =>
+      runDistillation(options, {
+        onPlan: (plan) => tell({ type: "plan", ...plan }),
+        onActors: (actors) => tell({ type: "actors", actors }),
+        onStep: (report) => tell({ type: "step", ...report }),
+        onViews: (views) => tell({ type: "views", ...views }),
+        onKnn: (report) => tell({ type: "knn", ...report }),
+        onLook: (look) => tell({ type: "look", ...look }),
+        onGallery: (gallery) => tell({ type: "gallery", ...gallery }),
+        onSurvey: (report) => tell({ type: "survey", ...report }),
+        ...trace && {
+          onTrace: (actor: string, spans: readonly TraceSpan[]) => tell({ type: "trace", actor, spans }),
+        },
+        ...profile && { onProfile: (found: RunProfile) => tell({ type: "profile", ...found }) },
+        onNote: (text) => tell({ type: "note", text }),
+        onWarning: (text) => tell({ type: "warning", text }),
+      }, signal));
   }, settings);
 }
 
@@ -177,15 +192,15 @@ export function linearProbe(
       which,
       arch,
     };
-    using _held = await holdOutput(options.output, lock);
-    return await runLinearEvaluation(options, {
-      onPlan: (plan) => tell({ type: "plan", ...plan }),
-      onActors: (actors) => tell({ type: "actors", actors }),
-      onStep: (report) => tell({ type: "step", ...report }),
-      onEpoch: (epoch) => tell({ type: "epoch", ...epoch }),
-      onNote: (text) => tell({ type: "note", text }),
-      onWarning: (text) => tell({ type: "warning", text }),
-    }, signal);
+    return await inOutputFolder(options.output, lock, signal, (signal) =>
+      runLinearEvaluation(options, {
+        onPlan: (plan) => tell({ type: "plan", ...plan }),
+        onActors: (actors) => tell({ type: "actors", actors }),
+        onStep: (report) => tell({ type: "step", ...report }),
+        onEpoch: (epoch) => tell({ type: "epoch", ...epoch }),
+        onNote: (text) => tell({ type: "note", text }),
+        onWarning: (text) => tell({ type: "warning", text }),
+      }, signal));
   }, settings);
 }
 

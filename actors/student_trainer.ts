@@ -1,5 +1,6 @@
 /** Trains the student, tells how it goes, and writes checkpoints. */
 import { join } from "node:path";
+import { FolderIdentity } from "../data/folder_identity.ts";
 import { UserError } from "../errors.ts";
 import { openGpu } from "../kernels/gpu.ts";
 import {
@@ -34,6 +35,7 @@ import type {
   TsvReader,
   ViewSample,
 } from "./messages.ts";
+import { BestEffort } from "./best_effort.ts";
 import { type BatchNumber, isAfter } from "./batch_number.ts";
 import { openStudentInit } from "./student_init.ts";
 import { type DistillOptions, hasGallery, smallViewsOf } from "./options.ts";
@@ -77,11 +79,21 @@ class Training {
   #tracked: number;
   #lossScale: LossScale | undefined;
   #isLookDue = false;
+  readonly #effort: BestEffort;
+  /** Where checkpoints go: never to another folder that was put in its place. */
+  readonly #folder: FolderIdentity | undefined;
 
-  constructor(config: StudentTrainerConfig, step: StudentStep, lossScale: LossScale | undefined) {
+  constructor(
+    config: StudentTrainerConfig,
+    step: StudentStep,
+    lossScale: LossScale | undefined,
+    folder: FolderIdentity | undefined,
+  ) {
     this.#config = config;
+    this.#folder = folder;
     this.#step = step;
     this.#lossScale = lossScale;
+    this.#effort = new BestEffort((text) => void config.monitor.tell("warning", text).catch(() => {}));
     const { done: { epoch, batch }, batchesPerEpoch, options } = config;
     this.#last = { epoch, batch: batch - 1, lr: distillLearningRate(epoch, scheduleOf(options)) };
     this.#tracked = epoch * batchesPerEpoch + batch;
@@ -114,9 +126,13 @@ class Training {
     this.#last = { epoch: position.epoch, batch: position.batch, lr };
     this.#tracked++;
     this.#queuePointer = (queuePointer + this.#config.options.batchSize) % this.#config.options.queue;
-    const shown = this.#isLookDue ? this.#copyShown(batch) : undefined;
+    const shown = this.#isLookDue
+      ? this.#effort.attempt("the look into a step", () => this.#copyShown(batch))
+      : undefined;
     this.#sendHome(batch);
-    if (shown !== undefined) await this.#show(batch, shown);
+    if (shown !== undefined) {
+      await this.#effort.attempt("the look into a step", () => this.#show(batch, shown));
+    }
     const before = this.#reported;
     this.#reported = this.#report(position, lr, loss);
     await before;
@@ -268,6 +284,7 @@ class Training {
     });
     using teacher = await openEncoderSource(options.distill, { arch: options.teacherArch, part: "encoder" });
     const path = join(options.output, checkpointFileName(epoch, options));
+    this.#folder?.check();
     await context.wait(writeTorchFile(
       path,
       buildStudentCheckpoint({
@@ -345,6 +362,8 @@ async function loadStudent(step: StudentStep, path: string): Promise<void> {
 
 export default defineActor<StudentTrainer, StudentTrainerConfig>(async (config, context) => {
   const { options, queue } = config;
+  const folder = FolderIdentity.of(options.output); // where there is none, the first checkpoint will say so
+  context.onStop(() => folder?.[Symbol.dispose]());
   const gpu = await openGpu(context.name, options.tuning);
   context.onStop(() => gpu.destroy());
   const isScaled = options.amp || options.onNan === "skip";
@@ -374,7 +393,7 @@ export default defineActor<StudentTrainer, StudentTrainerConfig>(async (config, 
   } else await loadStudent(step, options.resume);
   step.loadQueue(queue.keys);
   if (queue.small !== undefined) step.loadQueue(queue.small, 1);
-  const training = new Training(config, step, lossScale);
+  const training = new Training(config, step, lossScale, folder);
 
   return {
     handlers: {

@@ -12,21 +12,15 @@ const PATIENCE_MS = 1_000;
 export class ActorsWatch {
   readonly #actors: ActorSystem["actors"];
   readonly #write: (actors: ActorRecord[]) => void;
-  readonly #onProblem: (text: string) => void;
   readonly #before = new Map<string, ActorStats>();
   readonly #records = new Map<string, ActorRecord>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #hasStopped = false;
 
-  /** @param write takes a record of all of them; @param onProblem hears why it could not, and no more are made */
-  constructor(
-    actors: ActorSystem["actors"],
-    write: (actors: ActorRecord[]) => void,
-    onProblem: (text: string) => void,
-  ) {
+  /** @param write takes a record of all of them; it does not throw */
+  constructor(actors: ActorSystem["actors"], write: (actors: ActorRecord[]) => void) {
     this.#actors = actors;
     this.#write = write;
-    this.#onProblem = onProblem;
     this.#schedule();
   }
 
@@ -47,12 +41,8 @@ export class ActorsWatch {
         if (stats !== undefined) this.#take(name, stats);
       }));
       if (this.#hasStopped) return;
-      try {
-        this.#write([...this.#actors.keys()].flatMap((name) => this.#records.get(name) ?? []));
-        this.#schedule();
-      } catch (error) {
-        this.#onProblem(`no more records of the actors: ${(error as Error).message}`);
-      }
+      this.#write([...this.#actors.keys()].flatMap((name) => this.#records.get(name) ?? []));
+      this.#schedule();
     }, EVERY_MS);
     Deno.unrefTimer(this.#timer);
   }

@@ -14,11 +14,11 @@ import { encoderTable } from "./encoder_table.ts";
 import { flagName } from "./flags.ts";
 import { formatDuration } from "./duration.ts";
 import { checkDistillInputs, findCheckpointToResume } from "./inputs.ts";
-import { howToGoOn, Interrupted, interruptSignal } from "./interrupt.ts";
+import { interruptSignal } from "./interrupt.ts";
 import { OutputFolder } from "./output_folder.ts";
 import { loadPlugin } from "./plugin.ts";
 import { describeProfile, writeTrace } from "./profile_report.ts";
-import { reportError, runMain } from "./run_main.ts";
+import { runMain } from "./run_main.ts";
 import { endOf, type RecordedInput, type RunEnd } from "./run_recorder.ts";
 import { findTuning } from "./run_tuning.ts";
 import { formatTable } from "./table.ts";
@@ -127,15 +127,17 @@ async function main(): Promise<void> {
   using interrupt = interruptSignal();
   const started = performance.now();
 
-  await using watched = watchRun(folder, command, {
+  await using watched = await watchRun(folder, command, {
     task: "distill",
     args: Deno.args,
     adapter: adapter.name,
     inputs: inputsOf(options),
   });
   const { shown, recorder } = watched;
+  const { effort } = shown;
   using files = new DisposableStack();
   let writer: EventWriter | undefined;
+  const tensorBoard = <T>(work: () => T) => effort.attempt("the TensorBoard event file", work);
   let runEvents: RunEvents | undefined;
   let [stepsPerEpoch, firstStep] = [1, 0];
   let drawing: Promise<void> = Promise.resolve();
@@ -152,7 +154,9 @@ async function main(): Promise<void> {
     switch (event.type) {
       case "plan":
         folder.begin(describeOptions(options), options.tuning);
-        if (command.tensorboard) writer = files.use(new EventWriter(options.output));
+        if (command.tensorboard) {
+          writer = tensorBoard(() => files.use(new EventWriter(options.output)));
+        }
         for (const line of describeRun(options, event, adapter.name)) shown.say(line);
         [stepsPerEpoch, firstStep] = [event.batchesPerEpoch, event.firstStep];
         recorder.plan({
@@ -176,13 +180,12 @@ async function main(): Promise<void> {
         });
       case "step":
         shown.step(event);
-        return runEvents?.step(event);
+        return tensorBoard(() => runEvents?.step(event));
       case "views": {
         const { pixels, count, size, isSmall } = event;
-        const draw = () => runEvents?.views(isSmall ? "small_views" : "views", pixels, count, size);
-        drawing = drawing.then(draw).catch((error) =>
-          shown.warn(`no picture of the views: ${error.message}`)
-        );
+        const draw = async () =>
+          await runEvents?.views(isSmall ? "small_views" : "views", pixels, count, size);
+        drawing = drawing.then(() => tensorBoard(draw));
         return;
       }
       case "knn": {
@@ -190,8 +193,10 @@ async function main(): Promise<void> {
         recorder.score({ of, by: "knn", step, top1, top5 });
         if (of === "teacher" || step === firstStep) return;
         const epoch = Math.ceil(step / stepsPerEpoch) - 1;
-        writer?.scalar("knn_top1", top1, epoch);
-        return writer?.scalar("knn_top5", top5, epoch);
+        return tensorBoard(() => {
+          writer?.scalar("knn_top1", top1, epoch);
+          writer?.scalar("knn_top5", top5, epoch);
+        });
       }
       case "actors":
         return recorder.actors(event.actors);
@@ -202,7 +207,7 @@ async function main(): Promise<void> {
       case "survey":
         return recorder.survey(event);
       case "trace":
-        return folder.trace(event.actor, event.spans);
+        return recorder.trace(event.actor, event.spans);
       case "profile":
         profile = event;
         return;
@@ -218,9 +223,10 @@ async function main(): Promise<void> {
   let report: string | undefined;
   try {
     if (command.tune) options.tuning = await findTuning(options, shown);
-    // Where what it tells cannot be written, it is stopped, and saves what it has.
+    // Where what it must write cannot be written, it is stopped, and saves what it has.
+    const signal = AbortSignal.any([interrupt.signal, folder.failed]);
     await using run = distill(options, {
-      signal: interrupt.signal,
+      signal,
       profile: command.profile,
       trace: command.traceActors,
       lock: folder.lock,
@@ -231,8 +237,7 @@ async function main(): Promise<void> {
   } catch (error) {
     // A command line that serves a run until its end may be started once more.
     if (error instanceof NothingToDoError && command.resumesIfThere) return shown.report(error.message);
-    if (error instanceof Interrupted && folder.hasBegun) shown.say(howToGoOn(options.output));
-    folder.log(reportError(error).text);
+    watched.noteError(error);
     end = endOf(error);
     throw error;
   } finally {
@@ -241,7 +246,11 @@ async function main(): Promise<void> {
     report = await recorder.finish(end);
     if (profile !== undefined) {
       for (const table of describeProfile(profile, STEP)) shown.report(`${table}\n`);
-      shown.report(`trace     ${await writeTrace(options.output, profile)}`);
+      const trace = await effort.attempt(
+        "profile.json",
+        async () => await writeTrace(options.output, profile!),
+      );
+      if (trace !== undefined) shown.report(`trace     ${trace}`);
     }
   }
   const seconds = (performance.now() - started) / 1000;

@@ -3,6 +3,7 @@ import { exportEncoder, type ExportOptions, type ExportResult } from "../models/
 import { pythonLines } from "../models/export/python_lines.ts";
 import { ENCODERS, findEncoder } from "../models/registry.ts";
 import { parseExportFlags } from "./export_flags.ts";
+import { interruptSignal } from "./interrupt.ts";
 import { loadPlugin } from "./plugin.ts";
 import { CLEAR_LINE, openTerminal } from "./progress.ts";
 import { printable } from "./inspect.ts";
@@ -44,12 +45,16 @@ async function main(): Promise<void> {
     console.log(command.help);
     return;
   }
+  using interrupt = interruptSignal();
   const terminal = command.quiet ? null : openTerminal();
   let result: ExportResult;
   try {
     result = await exportEncoder(
       command.options,
-      (done, total) => terminal?.write(`${CLEAR_LINE}writing: ${done} of ${total} tensors`),
+      (done, total) => {
+        interrupt.signal.throwIfAborted(); // the half-written file is removed
+        terminal?.write(`${CLEAR_LINE}writing: ${done} of ${total} tensors`);
+      },
     );
   } finally {
     terminal?.write(CLEAR_LINE);

@@ -1,4 +1,4 @@
-/** Ctrl-C: the first one asks the run to stop in good order, the second one ends it. */
+/** Ctrl-C and its kin: the first one asks the run to stop in good order, the second one ends it. */
 
 import { UserError } from "../errors.ts";
 
@@ -8,11 +8,18 @@ export const INTERRUPTED_CODE = 130;
 /** A terminal and `deno task` both pass on the same Ctrl-C: signals this close together, in ms, are one. */
 const SAME_KEY_PRESS = 300;
 
-/** The run was stopped by SIGINT or SIGTERM. `runMain` ends with {@linkcode INTERRUPTED_CODE}. */
+/** Exit codes of the signals that stop a run: 128 and the signal's number; of SIGTERM, that of SIGINT. */
+const CODES = { SIGINT: INTERRUPTED_CODE, SIGTERM: INTERRUPTED_CODE, SIGHUP: 129, SIGQUIT: 131 } as const;
+
+/** The run was stopped by a signal. `runMain` ends with its {@linkcode Interrupted.code}. */
 export class Interrupted extends UserError {
   override name = "Interrupted";
-  constructor() {
+  /** The exit code. */
+  readonly code: number;
+
+  constructor(code: number = INTERRUPTED_CODE) {
     super("interrupted");
+    this.code = code;
   }
 }
 
@@ -27,8 +34,9 @@ export interface InterruptSignal extends Disposable {
 }
 
 /**
- * Listens for SIGINT and SIGTERM. The first one aborts the signal and says so; the next one ends the program at once
- * with exit code 130.
+ * Listens for SIGINT, SIGTERM, SIGQUIT and SIGHUP (a closed terminal). The first one aborts the signal and says so; the next
+ * one ends the program at once, with its exit code. A SIGHUP never does that: a terminal that closes sends several, and
+ * nobody is there who would want the program to hurry.
  *
  * @param say shows a line to the person, on stderr by default
  *
@@ -42,19 +50,22 @@ export interface InterruptSignal extends Disposable {
 export function interruptSignal(say: (line: string) => void = console.error): InterruptSignal {
   const controller = new AbortController();
   let firstAt = 0;
-  const onSignal = () => {
+  const onSignal = (name: keyof typeof CODES) => {
     if (!controller.signal.aborted) {
       firstAt = performance.now();
       say("stopping; press Ctrl-C again to end at once");
-      controller.abort(new Interrupted());
-    } else if (performance.now() - firstAt > SAME_KEY_PRESS) Deno.exit(INTERRUPTED_CODE);
+      controller.abort(new Interrupted(CODES[name]));
+    } else if (name !== "SIGHUP" && performance.now() - firstAt > SAME_KEY_PRESS) Deno.exit(CODES[name]);
   };
-  const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
-  for (const name of signals) Deno.addSignalListener(name, onSignal);
+  const names = Deno.build.os === "windows"
+    ? ["SIGINT"] as const
+    : ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const;
+  const listeners = names.map((name) => [name, () => onSignal(name)] as const);
+  for (const [name, listener] of listeners) Deno.addSignalListener(name, listener);
   return {
     signal: controller.signal,
     [Symbol.dispose]() {
-      for (const name of signals) Deno.removeSignalListener(name, onSignal);
+      for (const [name, listener] of listeners) Deno.removeSignalListener(name, listener);
     },
   };
 }

@@ -10,11 +10,11 @@ import type { RunFigure } from "../ui/records.ts";
 import { formatDuration } from "./duration.ts";
 import { encoderTable } from "./encoder_table.ts";
 import { checkLinclsInputs, findCheckpointToResume } from "./inputs.ts";
-import { howToGoOn, Interrupted, interruptSignal } from "./interrupt.ts";
+import { interruptSignal } from "./interrupt.ts";
 import { parseLinclsFlags } from "./lincls_flags.ts";
 import { OutputFolder } from "./output_folder.ts";
 import { loadPlugin } from "./plugin.ts";
-import { reportError, runMain } from "./run_main.ts";
+import { runMain } from "./run_main.ts";
 import { endOf, type RecordedInput, type RunEnd } from "./run_recorder.ts";
 import { findTuning } from "./run_tuning.ts";
 import { formatTable } from "./table.ts";
@@ -101,15 +101,17 @@ async function main(): Promise<void> {
   });
   using interrupt = interruptSignal();
   const started = performance.now();
-  await using watched = watchRun(folder, command, {
+  await using watched = await watchRun(folder, command, {
     task: "lincls",
     args: Deno.args,
     adapter: adapter.name,
     inputs: inputsOf(options),
   });
   const { shown, recorder } = watched;
+  const { effort } = shown;
   using files = new DisposableStack();
   let writer: EventWriter | undefined;
+  const tensorBoard = <T>(work: () => T) => effort.attempt("the TensorBoard event file", work);
 
   let stepsPerEpoch = 1;
   const take = (event: LinearEvent) => {
@@ -117,7 +119,9 @@ async function main(): Promise<void> {
       case "plan": {
         const { tuning, ...config } = options;
         folder.begin(config, tuning);
-        if (!options.evaluate && command.tensorboard) writer = files.use(new EventWriter(options.output));
+        if (!options.evaluate && command.tensorboard) {
+          writer = tensorBoard(() => files.use(new EventWriter(options.output)));
+        }
         for (const line of describeRun(options, event, adapter.name)) shown.say(line);
         if (options.evaluate) return;
         const firstStep = event.firstEpoch * event.batchesPerEpoch;
@@ -156,8 +160,10 @@ async function main(): Promise<void> {
           top1: best.top1,
           top5: best.top5,
         });
-        writer?.scalar("lincls_acc1", best.top1, epoch);
-        writer?.scalar("learning_rate", learningRates[tested.indexOf(best)], epoch);
+        tensorBoard(() => {
+          writer?.scalar("lincls_acc1", best.top1, epoch);
+          writer?.scalar("learning_rate", learningRates[tested.indexOf(best)], epoch);
+        });
         return shown.say(
           `test after epoch ${epoch + 1}: top-1 ${percent(best.top1)}, top-5 ${percent(best.top5)}${which}`,
         );
@@ -174,16 +180,16 @@ async function main(): Promise<void> {
   let report: string | undefined;
   try {
     if (command.tune) options.tuning = await findTuning(options, shown);
-    // Where what it tells cannot be written, it is stopped, and saves what it has.
-    await using run = linearProbe(options, { signal: interrupt.signal, lock: folder.lock });
+    // Where what it must write cannot be written, it is stopped, and saves what it has.
+    const signal = AbortSignal.any([interrupt.signal, folder.failed]);
+    await using run = linearProbe(options, { signal, lock: folder.lock });
     for await (const event of run) take(event);
     result = await run.result;
     end = { status: "finished", results: figuresOf(result, (performance.now() - started) / 1000) };
   } catch (error) {
     // A command line that serves a run until its end may be started once more.
     if (error instanceof NothingToDoError && resumesIfThere) return shown.report(error.message);
-    if (error instanceof Interrupted && folder.hasBegun) shown.say(howToGoOn(options.output));
-    folder.log(reportError(error).text);
+    watched.noteError(error);
     end = endOf(error);
     throw error;
   } finally {

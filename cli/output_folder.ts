@@ -129,8 +129,46 @@ function snakeCase(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
+/** A file that grows by whole lines. */
+class LineFile implements Disposable {
+  readonly #path: string;
+  readonly #file: Deno.FsFile;
+  #size: number;
+
+  /** @throws {UserError} where it cannot be written */
+  constructor(path: string) {
+    this.#path = path;
+    this.#file = attempt(path, () => Deno.openSync(path, { append: true, create: true }));
+    this.#size = this.#file.statSync().size;
+  }
+
+  /** Adds lines, or nothing: of a full disk half a line may fit, which the next one would be added to. */
+  append(text: string): void {
+    const bytes = new TextEncoder().encode(text);
+    try {
+      attempt(this.#path, () => writeAll(this.#file, bytes));
+      this.#size += bytes.length;
+    } catch (error) {
+      try {
+        if (this.#file.statSync().size > this.#size) this.#file.truncateSync(this.#size);
+      } catch {
+        // the disk does not even do that
+      }
+      throw error;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#file.close();
+  }
+}
+
 /**
  * An open output folder. Every line goes to the system as it is written, so a crash of the program loses none.
+ *
+ * `config.json`, `tuning.json`, `log.txt` and `metrics.jsonl` are the run's duty: where one of them cannot be written, that
+ * throws and aborts {@linkcode OutputFolder.failed}, so that the run ends whoever was writing. What else is written here
+ * (records, scores, traces) is for those who look at the run, and throws alone.
  *
  * A folder that holds another run (rows in `metrics.jsonl`, or checkpoints) is refused, so that nothing of it is lost or
  * mixed up, unless the new run resumes: then its lines come after the old ones.
@@ -140,11 +178,12 @@ export class OutputFolder implements Disposable {
   /** Keeps other runs out of the folder. */
   readonly lock: FolderLock;
   readonly #isNew: boolean;
+  readonly #failure = new AbortController();
   #hasBegun = false;
-  #log: Deno.FsFile;
-  #metrics: Deno.FsFile;
-  #scores?: Deno.FsFile;
-  #trace?: Deno.FsFile;
+  #log: LineFile;
+  #metrics: LineFile;
+  #scores?: LineFile;
+  #trace?: LineFile;
 
   private constructor(path: string, lock: FolderLock, isNew: boolean) {
     this.path = path;
@@ -152,6 +191,11 @@ export class OutputFolder implements Disposable {
     this.#isNew = isNew;
     this.#log = this.#openToAppend("log.txt");
     this.#metrics = this.#openToAppend("metrics.jsonl");
+  }
+
+  /** Aborted with a {@linkcode UserError} when something that the run must write could not be written. */
+  get failed(): AbortSignal {
+    return this.#failure.signal;
   }
 
   /**
@@ -164,13 +208,15 @@ export class OutputFolder implements Disposable {
   static open(path: string, { isResuming = false }: { isResuming?: boolean } = {}): OutputFolder {
     const isNew = !isThere(path);
     attempt(path, () => Deno.mkdirSync(path, { recursive: true }));
-    const lock = attempt(path, () => FolderLock.take(path));
+    let lock: FolderLock | undefined;
     let folder: OutputFolder;
     try {
+      lock = attempt(path, () => FolderLock.take(path));
       if (!isResuming) refuseOtherRun(path);
       folder = new OutputFolder(path, lock, isNew);
     } catch (error) {
-      lock[Symbol.dispose]();
+      lock?.[Symbol.dispose]();
+      if (isNew) removeIfThere(path);
       throw error;
     }
     try {
@@ -194,33 +240,48 @@ export class OutputFolder implements Disposable {
   begin(config: object, tuning: Tuning | null | undefined): void {
     this.#hasBegun = true;
     const entries = Object.entries(config).map(([name, value]) => [snakeCase(name), value]);
-    writeWhole(join(this.path, "config.json"), JSON.stringify(Object.fromEntries(entries), null, 2) + "\n");
-    if (tuning) writeWhole(join(this.path, TUNING_FILE), formatTuning(tuning));
+    const text = JSON.stringify(Object.fromEntries(entries), null, 2) + "\n";
+    this.#must(() => {
+      this.lock.identity.check();
+      writeWhole(join(this.path, "config.json"), text);
+      if (tuning) writeWhole(join(this.path, TUNING_FILE), formatTuning(tuning));
+    });
   }
 
-  /** Writes a file of records anew, whole or not at all; `name` may have a folder in it. */
+  /** Whether the folder is still in its place. */
+  get isInPlace(): boolean {
+    return this.lock.identity.find() === undefined;
+  }
+
+  /**
+   * Writes a file of records anew, whole or not at all; `name` may have a folder in it.
+   *
+   * @throws {FolderLostError} where the folder is gone: it is not made again
+   */
   writeRecord(name: string, record: unknown): void {
+    this.lock.identity.check();
     const path = join(this.path, name);
-    attempt(path, () => Deno.mkdirSync(dirname(path), { recursive: true }));
+    const folder = dirname(path);
+    if (folder !== this.path && !isThere(folder)) attempt(folder, () => Deno.mkdirSync(folder));
     writeWhole(path, JSON.stringify(record));
   }
 
   /** Adds a row to `scores.jsonl`. */
   score(row: ScoreRow): void {
     this.#scores ??= this.#openToAppend("scores.jsonl");
-    this.#append(this.#scores, "scores.jsonl", JSON.stringify(row) + "\n");
+    this.#scores.append(JSON.stringify(row) + "\n");
   }
 
   /** Adds lines to `log.txt`, each with the time. */
   log(text: string): void {
     const stamp = timestamp();
-    this.#append(this.#log, "log.txt", text.split("\n").map((line) => `${stamp} ${line}\n`).join(""));
+    this.#must(() => this.#log.append(text.split("\n").map((line) => `${stamp} ${line}\n`).join("")));
   }
 
   /** Adds a row to `metrics.jsonl`. */
   metrics({ epoch, step, loss, lr, images_per_second, loss_scale, skipped_steps }: MetricsRow): void {
     const row = JSON.stringify({ epoch, step, loss, lr, images_per_second, loss_scale, skipped_steps });
-    this.#append(this.#metrics, "metrics.jsonl", row + "\n");
+    this.#must(() => this.#metrics.append(row + "\n"));
   }
 
   /**
@@ -232,7 +293,7 @@ export class OutputFolder implements Disposable {
    */
   dropMetricsFrom(epoch: number, stepsDone: number, scoresUntil: number = stepsDone + 1): number {
     dropRows<ScoreRow>(join(this.path, "scores.jsonl"), ({ step }) => step < scoresUntil);
-    this.#metrics.close();
+    this.#metrics[Symbol.dispose]();
     try {
       return dropRows<MetricsRow>(
         join(this.path, "metrics.jsonl"),
@@ -244,15 +305,13 @@ export class OutputFolder implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#log.close();
-    this.#metrics.close();
-    this.#scores?.close();
-    this.#trace?.close();
-    if (this.#isNew && !this.#hasBegun) {
+    for (const file of [this.#log, this.#metrics, this.#scores, this.#trace]) file?.[Symbol.dispose]();
+    const isUnused = this.#isNew && !this.#hasBegun && this.isInPlace;
+    if (isUnused) {
       for (const name of ["log.txt", "metrics.jsonl"]) removeIfThere(join(this.path, name));
     }
     this.lock[Symbol.dispose]();
-    if (this.#isNew && !this.#hasBegun) removeIfThere(this.path); // where nobody put anything into it
+    if (isUnused) removeIfThere(this.path); // where nobody put anything into it
   }
 
   /** Adds a line to `actors.jsonl` for each thing that an actor did. */
@@ -263,16 +322,21 @@ export class OutputFolder implements Disposable {
       return JSON.stringify({ at, actor, [kind]: name, from, ms: Math.round(1000 * durationMs) / 1000 }) +
         "\n";
     });
-    this.#append(this.#trace, "actors.jsonl", lines.join(""));
+    this.#trace.append(lines.join(""));
   }
 
-  #openToAppend(name: string): Deno.FsFile {
-    const path = join(this.path, name);
-    return attempt(path, () => Deno.openSync(path, { append: true, create: true }));
+  #openToAppend(name: string): LineFile {
+    return new LineFile(join(this.path, name));
   }
 
-  #append(file: Deno.FsFile, name: string, text: string): void {
-    attempt(join(this.path, name), () => writeAll(file, new TextEncoder().encode(text)));
+  /** Writes what the run must write. */
+  #must(write: () => void): void {
+    try {
+      write();
+    } catch (error) {
+      this.#failure.abort(error);
+      throw error;
+    }
   }
 }
 

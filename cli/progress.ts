@@ -1,6 +1,7 @@
 /** What a person sees of a run: a bar on a terminal, a line now and then elsewhere. */
 
 import { ProgressBar, type ProgressBarFormatter } from "@std/cli/unstable-progress-bar";
+import { writeAll } from "../data/replace_file.ts";
 import { formatDuration } from "./duration.ts";
 import { RateMeter } from "./rate_meter.ts";
 
@@ -9,7 +10,7 @@ export const CLEAR_LINE = "\r\x1b[K";
 const CYAN = "\x1b[36m";
 const PLAIN = "\x1b[39m";
 
-/** A terminal to draw a bar on. */
+/** A terminal to draw a bar on. Writing to one that is gone has no effect, so that a run can still save what it has. */
 export interface Terminal {
   writable: WritableStream<Uint8Array>;
   /** Writes at once, past what `writable` may still hold. */
@@ -23,8 +24,22 @@ export interface Terminal {
 export function openTerminal(): Terminal | null {
   if (!Deno.stderr.isTerminal() || Deno.env.get("TERM") === "dumb") return null;
   return {
-    writable: Deno.stderr.writable,
-    write: (text) => void Deno.stderr.writeSync(new TextEncoder().encode(text)),
+    writable: new WritableStream({
+      async write(bytes) {
+        try {
+          for (let done = 0; done < bytes.length;) done += await Deno.stderr.write(bytes.subarray(done));
+        } catch {
+          // it is gone
+        }
+      },
+    }),
+    write(text) {
+      try {
+        writeAll(Deno.stderr, new TextEncoder().encode(text));
+      } catch {
+        // it is gone
+      }
+    },
     columns() {
       try {
         return Deno.consoleSize().columns;

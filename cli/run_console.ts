@@ -1,4 +1,6 @@
 /** What a run says: on the screen, in `log.txt`, and in `metrics.jsonl`. */
+import { BestEffort } from "../actors/best_effort.ts";
+import { writeAll } from "../data/replace_file.ts";
 import type { OutputFolder } from "./output_folder.ts";
 import { Progress, type ProgressOptions, type StepReport } from "./progress.ts";
 
@@ -8,6 +10,8 @@ export class RunConsole {
   readonly #quiet: boolean;
   readonly #json: boolean;
   #progress: Progress | undefined;
+  /** For what only observes the run: its failures are warnings here. */
+  readonly effort: BestEffort = new BestEffort((text) => this.warn(text));
 
   /**
    * @param quiet show warnings and results alone
@@ -20,7 +24,10 @@ export class RunConsole {
   }
 
   #tell(type: string, facts: object): void {
-    if (this.#json) console.log(JSON.stringify({ type, ...facts }));
+    if (!this.#json) return;
+    const line = new TextEncoder().encode(JSON.stringify({ type, ...facts }) + "\n");
+    // The program that reads them may have ended, which console.log() would keep to itself.
+    this.effort.attempt("--json on stdout", () => writeAll(Deno.stdout, line));
   }
 
   /** Something on the way. */

@@ -4,7 +4,7 @@ import { ActorCrash } from "../actors/runtime/failure.ts";
 import { UserError } from "../errors.ts";
 import { hasHardware } from "../kernels/gpu.ts";
 import { UsageError } from "./flags.ts";
-import { Interrupted, INTERRUPTED_CODE } from "./interrupt.ts";
+import { Interrupted } from "./interrupt.ts";
 
 /** What is shown of an error, and the exit code that goes with it. */
 export interface ErrorReport {
@@ -16,11 +16,12 @@ export interface ErrorReport {
  * Puts an error into words. A {@linkcode UserError} is its message alone, wherever it was thrown; anything else is a bug
  * and shows its stack.
  *
- * Exit codes: 2 for a wrong command line, 130 for an interrupted run, 1 for every other error.
+ * Exit codes: 2 for a wrong command line, 130 for an interrupted run (129 after SIGHUP, 131 after SIGQUIT), 1 for every other
+ * error.
  */
 export function reportError(error: unknown, { colors = false }: { colors?: boolean } = {}): ErrorReport {
   const label = colors ? "\x1b[1;31merror\x1b[0m" : "error";
-  if (error instanceof Interrupted) return { text: error.message, code: INTERRUPTED_CODE };
+  if (error instanceof Interrupted) return { text: error.message, code: error.code };
   if (error instanceof UserError) {
     return { text: `${label}: ${error.message}`, code: error instanceof UsageError ? 2 : 1 };
   }
@@ -60,6 +61,23 @@ function show(error: unknown): number {
   return code;
 }
 
+/** What the system says of a terminal that is closed; of a pipe that nobody reads, Deno says nothing itself. */
+const TERMINAL_GONE = new Set(["EIO", "ENXIO", "EPIPE"]);
+
+/** Loses what is said to a terminal that was closed, so that whoever says it can still save its work. */
+function outliveTerminal(): void {
+  for (const name of ["log", "error", "warn", "info"] as const) {
+    const print = console[name].bind(console);
+    console[name] = (...args) => {
+      try {
+        print(...args);
+      } catch (error) {
+        if (!TERMINAL_GONE.has((error as { code?: string }).code ?? "")) throw error;
+      }
+    };
+  }
+}
+
 /**
  * Runs a command to its end and leaves the program, whatever Workers or timers are still alive.
  *
@@ -71,6 +89,7 @@ function show(error: unknown): number {
  * ```
  */
 export async function runMain(main: () => Promise<number | void>): Promise<void> {
+  outliveTerminal();
   // An error that nobody awaited may have left the command waiting for ever; of one that has ended it says nothing new.
   let hasEnded = false;
   const onError = (error: unknown) => hasEnded || Deno.exit(show(error));

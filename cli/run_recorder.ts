@@ -3,7 +3,8 @@ import { cpus } from "node:os";
 import { dirname, join } from "node:path";
 import type { GalleryPictures, SurveyReport } from "../actors/insight.ts";
 import type { TrainingLook } from "../actors/messages.ts";
-import type { ActorSystem } from "../actors/runtime/mod.ts";
+import type { BestEffort } from "../actors/best_effort.ts";
+import type { ActorSystem, TraceSpan } from "../actors/runtime/mod.ts";
 import { fingerprintDataset, fingerprintFile } from "../data/fingerprint.ts";
 import { openDataset, resolveDataset } from "../data/open_dataset.ts";
 import type { InsightRecords, RunInput, RunRecord, RunStatus, ScoreRow } from "../ui/records.ts";
@@ -32,8 +33,8 @@ export interface RecorderOptions {
   /** Name of the adapter. */
   adapter: string;
   inputs: readonly RecordedInput[];
-  /** Takes what could not be recorded; the run goes on. */
-  onProblem(text: string): void;
+  /** Does the recording: where it fails, the run goes on. */
+  effort: BestEffort;
 }
 
 /** `deno task distill --output "my folder"`. */
@@ -97,7 +98,7 @@ export class RunRecorder {
     this.#record.plan = plan;
     this.#hasBegun = true;
     this.#write();
-    this.#later("a fingerprint", () => this.#fingerprint());
+    this.#later("the fingerprints of the data", () => this.#fingerprint());
   }
 
   /** The actors are spawned, once more after some crashes. */
@@ -105,26 +106,34 @@ export class RunRecorder {
     this.#actors?.stop();
     this.#actors = new ActorsWatch(
       actors,
-      (records) => this.#folder.writeRecord("actors.json", { at: new Date().toISOString(), actors: records }),
-      this.#options.onProblem,
+      (records) =>
+        this.#options.effort.attempt(
+          "actors.json",
+          () => this.#folder.writeRecord("actors.json", { at: new Date().toISOString(), actors: records }),
+        ),
     );
   }
 
   /** Somebody was judged. */
   score(row: ScoreRow): void {
-    this.#folder.score(row);
+    this.#options.effort.attempt("scores.jsonl", () => this.#folder.score(row));
+  }
+
+  /** What an actor did. */
+  trace(actor: string, spans: readonly TraceSpan[]): void {
+    this.#options.effort.attempt("actors.jsonl", () => this.#folder.trace(actor, spans));
   }
 
   /** A look into a step. */
   look({ step, similarities, views }: TrainingLook & { step: number }): void {
-    this.#later("a look", async () => {
+    this.#later("insight/look.json", async () => {
       this.#insight("look", { step, similarities, views: await makeSprite(views, SPRITE) });
     });
   }
 
   /** The pictures of the surveys. */
   gallery({ data, rows, labels, classNames, views }: GalleryPictures): void {
-    this.#later("the gallery", async () => {
+    this.#later("insight/gallery.json", async () => {
       this.#insight("gallery", { data, rows, labels, classNames, views: await makeSprite(views, SPRITE) });
     });
   }
@@ -135,7 +144,7 @@ export class RunRecorder {
     // An evaluation that was asked for later may have come first.
     if (name === "student" && step < this.#surveyedStep) return;
     if (name === "student") this.#surveyedStep = step;
-    this.#later("a survey", () => {
+    this.#later(`insight/${name}.json`, () => {
       this.#insight(name, {
         step,
         k,
@@ -158,22 +167,20 @@ export class RunRecorder {
     if (!this.#hasBegun) return undefined;
     const seconds = (performance.now() - this.#started) / 1000;
     this.#record = { ...this.#record, status, error, results, endedAt: new Date().toISOString(), seconds };
-    try {
-      this.#write();
+    // Another folder in its place is not ours to write to; the run itself says that it is gone.
+    if (!this.#folder.isInPlace) return undefined;
+    this.#write();
+    return await this.#options.effort.attempt("the report", async () => {
       const report = await writeReport(this.#folder.path);
       // An evaluation in the folder of the run that it judges belongs to that one's report.
       const parent = dirname(this.#folder.path);
       if (await Deno.stat(join(parent, REPORT)).then(() => true, () => false)) await writeReport(parent);
       return report;
-    } catch (problem) {
-      // The run itself may have failed by the same disk: that is what is to be heard of.
-      this.#options.onProblem(`no report: ${(problem as Error).message}`);
-      return undefined;
-    }
+    });
   }
 
   #write(): void {
-    this.#folder.writeRecord("run.json", this.#record);
+    this.#options.effort.attempt("run.json", () => this.#folder.writeRecord("run.json", this.#record));
   }
 
   #insight<Name extends keyof InsightRecords>(name: Name, record: InsightRecords[Name]): void {
@@ -181,9 +188,7 @@ export class RunRecorder {
   }
 
   #later(what: string, work: () => void | Promise<void>): void {
-    this.#work = this.#work.then(work).catch((error) =>
-      this.#options.onProblem(`${what} could not be recorded: ${error.message}`)
-    );
+    this.#work = this.#work.then(() => this.#options.effort.attempt(what, async () => await work()));
   }
 
   async #fingerprint(): Promise<void> {

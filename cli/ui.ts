@@ -13,9 +13,10 @@ async function main(): Promise<void> {
   const { promise: interrupted, resolve } = Promise.withResolvers<void>();
   using interrupt = interruptSignal(() => {});
   interrupt.signal.addEventListener("abort", () => resolve());
-  await using page = servePage(folders, command);
+  await using page = await servePage(folders, command);
   for (const folder of folders) console.log(`run       ${folder}`);
   console.log(`page      ${page.url}     (Ctrl-C ends it)`);
+  if (page.warning !== undefined) console.error(`warning: ${page.warning}`);
   await interrupted;
 }
 

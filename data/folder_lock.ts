@@ -1,33 +1,41 @@
 /** Sees to it that no two runs write to one folder. */
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
+import { FolderIdentity } from "./folder_identity.ts";
 import { writeAll } from "./replace_file.ts";
 
 /** The file that is locked, and says who holds it. Of a run that was killed it stays, without the lock. */
 const FILE = ".lock";
 
+/** Tries to take a lock, and ms between two: whoever looks whether a folder is held holds it for a moment. */
+const TRIES = 5;
+const BETWEEN_TRIES_MS = 20;
+
 /** A folder that is held by a run until this is disposed of, or its process ends in whatever way. */
 export class FolderLock implements Disposable {
   readonly #path: string;
   readonly #file: Deno.FsFile;
+  /** Tells whether the folder is still the one that was taken. */
+  readonly identity: FolderIdentity;
 
-  private constructor(path: string, file: Deno.FsFile) {
+  private constructor(path: string, file: Deno.FsFile, identity: FolderIdentity) {
     this.#path = path;
     this.#file = file;
+    this.identity = identity;
   }
 
   /**
    * Takes a folder.
    *
-   * @throws {UserError} where another run has it
+   * @throws {UserError} where another run has it, or its lock is no file of its own
    * @throws what the system says where the folder cannot be written
    */
   static take(folder: string): FolderLock {
     const path = join(folder, FILE);
     for (;;) {
-      const file = Deno.openSync(path, { create: true, read: true, write: true });
+      const { file, isNew } = open(path);
       try {
-        if (!file.tryLockSync(true)) {
+        if (!tryLock(file)) {
           throw new UserError(
             `${folder}: another run writes to this folder (${
               Deno.readTextFileSync(path).trim()
@@ -35,15 +43,22 @@ export class FolderLock implements Disposable {
               "stop it, or write to another folder: --output",
           );
         }
-        // The one who had it may have removed the file meanwhile.
-        if (inodeOf(path) !== file.statSync().ino) {
+        // The one who had it may have removed the file meanwhile, or somebody may have put a link in its place.
+        if (lookAt(path)?.ino !== file.statSync().ino) {
           file.close();
           continue;
         }
+      } catch (error) {
+        file.close();
+        throw error;
+      }
+      try {
         file.truncateSync();
         writeAll(file, new TextEncoder().encode(`process ${Deno.pid}, since ${new Date().toISOString()}\n`));
-        return new FolderLock(path, file);
+        return new FolderLock(path, file, new FolderIdentity(folder));
       } catch (error) {
+        // On a full disk an empty file can be made, and nothing be written into it.
+        if (isNew) Deno.removeSync(path);
         file.close();
         throw error;
       }
@@ -52,8 +67,10 @@ export class FolderLock implements Disposable {
 
   /** Whether a run has the folder; where the system cannot tell, it may have. */
   static isHeld(folder: string): boolean {
+    const path = join(folder, FILE);
     try {
-      using file = Deno.openSync(join(folder, FILE));
+      if (!lookAt(path)?.isFile) return false;
+      using file = Deno.openSync(path);
       return !file.tryLockSync(false);
     } catch (error) {
       return !(error instanceof Deno.errors.NotFound);
@@ -63,16 +80,52 @@ export class FolderLock implements Disposable {
   /** Lets go of the folder. */
   [Symbol.dispose](): void {
     try {
-      Deno.removeSync(this.#path);
+      // Another folder may be in its place, which another run may have.
+      if (lookAt(this.#path)?.ino === this.#file.statSync().ino) Deno.removeSync(this.#path);
     } catch { /* the folder itself was removed */ }
     this.#file.close();
+    this.identity[Symbol.dispose]();
   }
 }
 
-function inodeOf(path: string): number | null | undefined {
+/**
+ * Opens the file or makes it, and changes nothing in it. A link is not followed: what it leads to is somebody else's.
+ *
+ * @throws {UserError} where there is something else than a file that only this path leads to
+ */
+function open(path: string): { file: Deno.FsFile; isNew: boolean } {
+  for (;;) {
+    const found = lookAt(path);
+    if (found !== undefined && (!found.isFile || (found.nlink ?? 1) > 1)) {
+      const what = found.isFile || found.isSymlink ? "a link to another file" : "no file";
+      throw new UserError(`${path} is ${what}, where a run notes that it has the folder: remove it`);
+    }
+    const isNew = found === undefined;
+    try {
+      return { file: Deno.openSync(path, { createNew: isNew, read: true, write: true }), isNew };
+    } catch (error) {
+      // It was made, or removed, meanwhile.
+      const { AlreadyExists, NotFound } = Deno.errors;
+      if (isNew ? !(error instanceof AlreadyExists) : !(error instanceof NotFound)) throw error;
+    }
+  }
+}
+
+/** Waits a little where the lock is held. */
+function tryLock(file: Deno.FsFile): boolean {
+  for (let tried = 1;; tried++) {
+    if (file.tryLockSync(true)) return true;
+    if (tried === TRIES) return false;
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, BETWEEN_TRIES_MS);
+  }
+}
+
+/** What a path is itself, also where it is a link; nothing where there is nothing. */
+function lookAt(path: string): Deno.FileInfo | undefined {
   try {
-    return Deno.statSync(path).ino;
-  } catch {
-    return undefined;
+    return Deno.lstatSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
   }
 }

@@ -17,7 +17,7 @@ export class FileWriteError extends UserError {
 }
 
 /** Writes all of the bytes: one call may write some of them only. */
-export function writeAll(file: Deno.FsFile, bytes: Uint8Array): void {
+export function writeAll(file: Pick<Deno.FsFile, "writeSync">, bytes: Uint8Array): void {
   for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
 }
 

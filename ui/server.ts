@@ -1,15 +1,11 @@
 /** Serves the live page: runs' folders are read, and their news sent to whoever looks. Nothing can be changed by it. */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { hostname as machineName } from "node:os";
 import { UserError } from "../errors.ts";
 import { findAsset, livePage } from "./assets.ts";
 import { DEFAULT_PORT, LOOPBACK } from "./page_address.ts";
-import type { PageMessage } from "./records.ts";
-import { RunReader } from "./run_reader.ts";
-
-/** Between two looks into the folders, while somebody watches. */
-const POLL_MS = 500;
-
-/** News that may wait for a slow reader; who is further behind is told everything anew. */
-const MOST_WAITING = 500;
+import { Watchers } from "./watchers.ts";
 
 /** Ports from the usual one on that are tried where that is taken. */
 const PORTS_TRIED = 20;
@@ -18,7 +14,19 @@ const PORTS_TRIED = 20;
 const EVERYWHERE = "0.0.0.0";
 
 /** Names that a browser on this machine may call it by: a page of somebody else's name is not let in. */
-const LOOPBACK_NAMES = new Set(["localhost", "127.0.0.1", "[::1]"]);
+const LOOPBACK_NAMES = ["localhost", "127.0.0.1", "[::1]"];
+
+/**
+ * Limits of what clients can take of the process, which may be a run: connections, each a file handle; and ms for a request
+ * to arrive, for a connection without one, and for a client that reads nothing. Pages connect again by themselves.
+ */
+const LIMITS = { connections: 256, requestMs: 10_000, idleMs: 5_000, silentMs: 120_000 };
+
+/** How long clients are given to take the last news when the page is closed, in ms. */
+const LAST_NEWS_MS = 1_000;
+
+/** Seconds after which a client that was one too many may try again. */
+const RETRY_SECONDS = 3;
 
 /** How the page is served. */
 export interface PageOptions {
@@ -26,92 +34,18 @@ export interface PageOptions {
   port?: number;
   /** {@linkcode LOOPBACK} unless said otherwise. */
   hostname?: string;
+  /** How long a request may take to arrive, in ms; 10 s unless said otherwise. */
+  requestMs?: number;
+  /** Takes an error that is a bug of the page. The page goes on; by default nothing is said. */
+  onProblem?: (error: unknown) => void;
 }
 
 /** A page that is served. */
 export interface PageServer extends AsyncDisposable {
   /** Where it is. */
   readonly url: string;
-}
-
-/** Who is told the news. */
-class Watchers {
-  readonly #readers: readonly RunReader[];
-  readonly #controllers = new Set<ReadableStreamDefaultController<Uint8Array>>();
-  readonly #encoder = new TextEncoder();
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #polling: Promise<void> | undefined;
-
-  constructor(folders: readonly string[]) {
-    this.#readers = folders.map((folder, run) => new RunReader(folder, run));
-  }
-
-  /** Everything there is, and then the news. */
-  stream(): ReadableStream<Uint8Array> {
-    let mine: ReadableStreamDefaultController<Uint8Array>;
-    return new ReadableStream({
-      start: async (controller) => {
-        mine = controller;
-        await this.#poll();
-        this.#send(controller, [
-          { kind: "runs", names: this.#readers.map(({ folder }) => folder), isLive: true },
-          ...this.#readers.flatMap((reader) => reader.everything()),
-        ]);
-        this.#controllers.add(controller);
-        this.#schedule();
-      },
-      cancel: () => void this.#controllers.delete(mine),
-    }, new CountQueuingStrategy({ highWaterMark: MOST_WAITING }));
-  }
-
-  /** Tells the last news. */
-  async close(): Promise<void> {
-    clearTimeout(this.#timer);
-    await this.#polling;
-    await this.#poll();
-    for (const controller of this.#controllers) controller.close();
-    this.#controllers.clear();
-  }
-
-  #send(controller: ReadableStreamDefaultController<Uint8Array>, messages: readonly PageMessage[]): void {
-    if (messages.length === 0) return;
-    const text = messages.map((message) => `data: ${JSON.stringify(message)}\n\n`).join("");
-    controller.enqueue(this.#encoder.encode(text));
-  }
-
-  #schedule(): void {
-    if (this.#timer !== undefined || this.#controllers.size === 0) return;
-    this.#timer = setTimeout(async () => {
-      await this.#poll();
-      this.#timer = undefined;
-      this.#schedule();
-    }, POLL_MS);
-    Deno.unrefTimer(this.#timer);
-  }
-
-  /** One look at a time. */
-  #poll(): Promise<void> {
-    return this.#polling ??= (async () => {
-      try {
-        for (const reader of this.#readers) {
-          // What cannot be read now may be later; whoever serves the page must not end by it.
-          const news = await reader.poll().catch(() => []);
-          for (const controller of this.#controllers) {
-            if ((controller.desiredSize ?? 0) > 0) this.#send(controller, news);
-            else this.#drop(controller);
-          }
-        }
-      } finally {
-        this.#polling = undefined;
-      }
-    })();
-  }
-
-  /** It comes again by itself, and is told everything. */
-  #drop(controller: ReadableStreamDefaultController<Uint8Array>): void {
-    this.#controllers.delete(controller);
-    controller.close();
-  }
+  /** What has to be said of an address that others than this machine can reach. */
+  readonly warning: string | undefined;
 }
 
 const HEADERS = {
@@ -120,72 +54,138 @@ const HEADERS = {
   "referrer-policy": "no-referrer",
 };
 
-function respond(request: Request, watchers: Watchers): Response {
-  if (request.method !== "GET") {
-    return new Response("only GET\n", { status: 405, headers: { ...HEADERS, allow: "GET" } });
-  }
-  const path = new URL(request.url).pathname.slice(1);
+function refuse(response: ServerResponse, status: number, text: string, headers = {}): void {
+  response.writeHead(status, {
+    ...HEADERS,
+    "content-type": "text/plain; charset=utf-8",
+    connection: "close",
+    ...headers,
+  });
+  response.end(`${text}\n`);
+}
+
+function give(response: ServerResponse, type: string, text: string, headers = {}): void {
+  response.writeHead(200, { ...HEADERS, "content-type": `${type}; charset=utf-8`, ...headers });
+  response.end(text);
+}
+
+function respond(request: IncomingMessage, response: ServerResponse, watchers: Watchers): void {
+  if (request.method !== "GET") return refuse(response, 405, "only GET", { allow: "GET" });
+  const path = URL.parse(request.url ?? "", "http://localhost")?.pathname.slice(1);
   if (path === "events") {
-    return new Response(watchers.stream(), { headers: { ...HEADERS, "content-type": "text/event-stream" } });
+    if (watchers.isFull) {
+      const text = "the page is open too often: close it somewhere, or wait";
+      return refuse(response, 503, text, { "retry-after": String(RETRY_SECONDS) });
+    }
+    response.writeHead(200, { ...HEADERS, "content-type": "text/event-stream" });
+    response.flushHeaders();
+    void watchers.add(response);
+    return;
   }
   if (path === "") {
     const nonce = crypto.randomUUID();
     const policy =
       `default-src 'none'; connect-src 'self'; img-src data:; style-src 'self' 'unsafe-inline'; ` +
       `script-src 'self' 'nonce-${nonce}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
-    return new Response(livePage(nonce), {
-      headers: { ...HEADERS, "content-type": "text/html; charset=utf-8", "content-security-policy": policy },
-    });
+    return give(response, "text/html", livePage(nonce), { "content-security-policy": policy });
   }
-  const asset = findAsset(path);
-  if (asset === undefined) return new Response("nothing here\n", { status: 404, headers: HEADERS });
-  return new Response(asset.text, {
-    headers: { ...HEADERS, "content-type": `${asset.type}; charset=utf-8` },
-  });
+  const asset = path === undefined ? undefined : findAsset(path);
+  if (asset === undefined) return refuse(response, 404, "nothing here");
+  give(response, asset.type, asset.text);
+}
+
+/** This machine's name, where it may be asked for. */
+function nameOfMachine(): string | undefined {
+  try {
+    return machineName().toLowerCase();
+  } catch {
+    return undefined;
+  }
 }
 
 /**
- * Serves a page that shows runs side by side; it follows those that are still running.
+ * Says whether a request may be answered that calls this machine by a name: no page of somebody else's name may read a run
+ * through a browser in this network (DNS rebinding). An address is nobody's name.
+ */
+function nameCheck(hostname: string, isLocal: boolean): (host: string | undefined) => boolean {
+  const names = new Set([...LOOPBACK_NAMES, ...isLocal ? [] : [hostname.toLowerCase(), nameOfMachine()]]);
+  const isAddress = (name: string) => name.startsWith("[") || /^\d+\.\d+\.\d+\.\d+$/.test(name);
+  return (host) => {
+    const name = URL.parse(`http://${host ?? ""}`)?.hostname;
+    return name !== undefined && (names.has(name) || (!isLocal && isAddress(name)));
+  };
+}
+
+/**
+ * Serves a page that shows runs side by side; it follows those that are still running. Whatever its clients do, nothing of
+ * it reaches the program, which may be a run: how many there are, what each may leave unread and how long a request may take
+ * are limited, and errors end in `onProblem`.
  *
  * @param folders of runs, which need not be there yet
  * @throws {UserError} where the port is taken
  */
-export function servePage(
+export async function servePage(
   folders: readonly string[],
-  { port = DEFAULT_PORT, hostname = LOOPBACK }: PageOptions = {},
-): PageServer {
-  const watchers = new Watchers(folders);
+  { port = DEFAULT_PORT, hostname = LOOPBACK, requestMs = LIMITS.requestMs, onProblem = () => {} }:
+    PageOptions = {},
+): Promise<PageServer> {
+  const watchers = new Watchers(folders, onProblem);
   const isLocal = hostname === LOOPBACK;
-  const handler = (request: Request) => {
-    const { hostname: name } = new URL(request.url);
-    if (isLocal && !LOOPBACK_NAMES.has(name)) {
-      return new Response("the page is served to this machine only\n", { status: 403, headers: HEADERS });
-    }
-    return respond(request, watchers);
-  };
-  const server = listen(port, hostname, handler);
+  const isKnown = nameCheck(hostname, isLocal);
+  const server = createServer(
+    {
+      headersTimeout: requestMs,
+      requestTimeout: requestMs,
+      keepAliveTimeout: LIMITS.idleMs,
+      connectionsCheckingInterval: requestMs / 4,
+    },
+    (request, response) => {
+      response.on("error", () => {}); // the client has gone
+      try {
+        if (isKnown(request.headers.host)) return respond(request, response, watchers);
+        const served = isLocal ? "to this machine only" : "under this machine's name and addresses only";
+        refuse(response, 403, `the page is served ${served}`);
+      } catch (error) {
+        response.destroy();
+        onProblem(error);
+      }
+    },
+  );
+  server.maxConnections = LIMITS.connections;
+  server.timeout = LIMITS.silentMs;
+  server.on("clientError", (_, socket) => socket.destroy());
+  const served = await listen(server, port, hostname);
+  server.on("error", onProblem);
   const shown = isLocal || hostname === EVERYWHERE ? "localhost" : hostname;
   return {
-    url: `http://${shown}:${server.addr.port}/`,
+    url: `http://${shown}:${served}/`,
+    warning: isLocal
+      ? undefined
+      : `the page is served at ${hostname}: everyone who can reach this machine can read the run`,
     async [Symbol.asyncDispose]() {
       await watchers.close();
-      await server.shutdown();
+      const closed = Promise.withResolvers<void>();
+      server.close(() => closed.resolve());
+      const patience = setTimeout(() => server.closeAllConnections(), LAST_NEWS_MS);
+      await closed.promise;
+      clearTimeout(patience);
     },
   };
 }
 
-function listen(
-  port: number,
-  hostname: string,
-  handler: (request: Request) => Response,
-): Deno.HttpServer<Deno.NetAddr> {
-  const serve = (port: number) => Deno.serve({ port, hostname, onListen() {} }, handler);
+/** Listens at a port, and says at which one. */
+async function listen(server: Server, port: number, hostname: string): Promise<number> {
   for (let tried = 0;; tried++) {
     const wanted = port + tried;
     try {
-      return serve(wanted);
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      server.once("error", reject);
+      server.listen(wanted, hostname, resolve);
+      await promise;
+      server.off("error", reject);
+      return (server.address() as AddressInfo).port;
     } catch (error) {
-      if (!(error instanceof Deno.errors.AddrInUse)) {
+      if ((error as { code?: string }).code !== "EADDRINUSE") {
         throw new UserError(
           `the page cannot be served at ${hostname}: ${
             (error as Error).message

@@ -40,6 +40,11 @@ export interface SupervisorOptions extends RestartHooks {
   maxRestarts?: number;
   /** Default: a minute. */
   withinMs?: number;
+  /**
+   * Where a run can do without these actors: a crash that no restart mends stops them for good and comes here, instead of
+   * ending the run. What waits for them in {@linkcode Supervisor.retry} rejects with it.
+   */
+  onGiveUp?(crash: ActorCrash): void;
 }
 
 /** What a supervisor needs of its system. */
@@ -127,6 +132,9 @@ export class Supervisor {
   #restarting?: Promise<void>;
   /** Resolves when a restart is done. */
   #restarted = Promise.withResolvers<void>();
+  /** Rejects when these actors were given up, and have stopped. */
+  readonly #givenUp = Promise.withResolvers<never>();
+  #hasGivenUp = false;
   /** Grows when this supervisor itself is stopped: a restart of before is none of its business any more. */
   #life = 0;
 
@@ -135,10 +143,12 @@ export class Supervisor {
     this.#host = host;
     this.#options = options;
     this.#parent = parent;
+    this.#givenUp.promise.catch(() => {}); // for those that wait for a restart
   }
 
   /** Names of all actors in here. */
   get names(): readonly string[] {
+    if (this.#hasGivenUp && this.#down.size === 0) return []; // they have stopped, and others may have their names
     return this.#children.flatMap(({ names }) => names);
   }
 
@@ -163,7 +173,7 @@ export class Supervisor {
   }
 
   /** A supervisor in the place of a child: what it cannot mend is a crash of its own. It has this one's hooks. */
-  supervise(options: Omit<SupervisorOptions, keyof RestartHooks>): Supervisor {
+  supervise(options: Omit<SupervisorOptions, keyof RestartHooks | "onGiveUp">): Supervisor {
     const { prepare, resume } = this.#options;
     const child = new Supervisor(this.#host, { ...options, prepare, resume }, this);
     this.#children.push(child);
@@ -180,11 +190,11 @@ export class Supervisor {
     for (;;) {
       const { promise: restarted } = this.#restarted;
       try {
-        return await work();
+        if (!this.#hasGivenUp) return await work();
       } catch (error) {
         if (!(error instanceof ActorCrash || error instanceof ActorStopped)) throw error;
-        await Promise.race([restarted, this.#host.over]);
       }
+      await Promise.race([restarted, this.#host.over, this.#givenUp.promise]);
     }
   }
 
@@ -198,9 +208,9 @@ export class Supervisor {
     const child = this.#children[index];
     if (child === undefined) return false;
     if (this.#down.has(child)) return true; // an echo
-    if (crash.failure.isUserError) return false;
+    if (crash.failure.isUserError) return this.#giveUp(crash);
     if (child instanceof Supervisor && child.take(name, crash)) return true;
-    if (!this.#isAllowed()) return false;
+    if (!this.#isAllowed()) return this.#giveUp(crash);
     this.#crash = new ActorCrash(crash);
     for (const [i, other] of this.#children.entries()) {
       const { strategy } = this.#options;
@@ -209,6 +219,20 @@ export class Supervisor {
       }
     }
     this.#restarting ??= this.#restart().finally(() => this.#restarting = undefined);
+    return true;
+  }
+
+  /** Stops these actors for good, where the run can do without them. Returns whether it can. */
+  #giveUp(crash: Crash): boolean {
+    const { onGiveUp } = this.#options;
+    if (onGiveUp === undefined) return false;
+    const error = new ActorCrash(crash);
+    this.#hasGivenUp = true;
+    this.stop().then(() => {
+      this.#down.clear();
+      this.#givenUp.reject(error);
+      onGiveUp(error);
+    });
     return true;
   }
 

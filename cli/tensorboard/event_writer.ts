@@ -24,6 +24,8 @@ export class EventWriter implements Disposable {
   readonly path: string;
   readonly #file: Deno.FsFile;
   readonly #now: () => number;
+  /** Bytes of the whole records so far. */
+  #size = 0;
 
   /**
    * Makes the file.
@@ -59,6 +61,16 @@ export class EventWriter implements Disposable {
     this.#file.close();
   }
 
+  /** Of a full disk half a record may fit, behind which nobody could read on. */
+  #forgetHalfRecord(): void {
+    try {
+      this.#file.seekSync(this.#size, Deno.SeekMode.Start);
+      this.#file.truncateSync(this.#size);
+    } catch {
+      // the disk does not even do that
+    }
+  }
+
   /** A record: the length (8 bytes) and its sum, the data and its sum. */
   #write(event: Record<string, unknown>): void {
     const data = EVENT.encode(EVENT.create({ wallTime: this.#now() / 1000, ...event })).finish();
@@ -70,7 +82,9 @@ export class EventWriter implements Disposable {
     view.setUint32(12 + data.length, maskedCrc32c(data), true);
     try {
       writeAll(this.#file, record);
+      this.#size += record.length;
     } catch (error) {
+      this.#forgetHalfRecord();
       throw describeWriteError(error, this.path);
     }
   }

@@ -7,7 +7,7 @@ import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readStudentCheckpoint } from "../../models/checkpoint/student_checkpoint.ts";
-import { RunFolder, sampleRows } from "../actors/small_run.ts";
+import { RunFolder, sampleRows, TINY_ENCODER } from "../actors/small_run.ts";
 import { referencePath } from "../reference.ts";
 import { eventFiles, readEvents } from "./tensorboard/event_file.ts";
 
@@ -393,6 +393,58 @@ Deno.test("distill saves a checkpoint at Ctrl-C, and ends with 130", {
   const path = /checkpoint saved to (.*\.pth\.tar)\n(?!.*checkpoint saved)/s.exec(stdout)![1];
   using file = await openCheckpointFile(path);
   assertEquals(readStudentCheckpoint(file).arch, "resnet18");
+});
+
+/** Refuses to open the event file, whose name nobody knows before; a plugin comes before all else. */
+const NO_EVENT_FILE = `
+const { openSync } = Deno;
+Deno.openSync = (path, options) => openSync(String(path).includes("events.out") ? "/dev/full" : path, options);
+await import(${JSON.stringify(TINY_ENCODER)});
+`;
+
+Deno.test("distill goes on without what only observes it, and names each of it once", {
+  ignore: Deno.build.os !== "linux", // which has /dev/full
+}, async () => {
+  using folder = new RunFolder(8, 4);
+  const plugin = join(folder.path, "plugin.ts");
+  Deno.writeTextFileSync(plugin, NO_EVENT_FILE);
+  const out = folder.makeOutput("out");
+  for (
+    const name of ["run.json", "actors.json", "scores.jsonl", "report.html", "profile.json", "actors.jsonl"]
+  ) {
+    Deno.mkdirSync(join(out, name)); // no file can take their names
+  }
+  Deno.writeTextFileSync(join(out, "insight"), "nor can a folder take this one");
+  const flags = smallFlags(folder, "out", { "-a": "tiny_convnet", "--plugin": plugin })
+    .filter((flag) => flag !== "--no-insight");
+  const child = start([...flags, "--profile", "--trace-actors", "--json"]);
+  await child.stdout.cancel(); // as when the program that reads them has ended
+  const [stderr, { code }] = await Promise.all([new Response(child.stderr).text(), child.status]);
+  assertEquals(code, 0, stderr);
+  const failed = stderr.match(/^warning: .*?(?= failed, and the run goes on: )/gm)!.toSorted();
+  // The run may be over before the first record of the actors and the first look.
+  const mayBeMissing = ["warning: actors.json", "warning: insight/look.json"];
+  assertEquals(failed.filter((name) => !mayBeMissing.includes(name)), [
+    "warning: --json on stdout",
+    "warning: actors.jsonl",
+    "warning: insight/before.json",
+    "warning: insight/gallery.json",
+    "warning: insight/student.json",
+    "warning: insight/teacher.json",
+    "warning: profile.json",
+    "warning: run.json",
+    "warning: scores.jsonl",
+    "warning: the TensorBoard event file",
+    "warning: the report",
+  ]);
+  const [checkpoint] = [...Deno.readDirSync(out)].filter(({ name }) => name.endsWith(".pth.tar"));
+  using file = await openCheckpointFile(join(out, checkpoint.name));
+  assertEquals(readStudentCheckpoint(file).arch, "tiny_convnet");
+  const log = Deno.readTextFileSync(join(out, "log.txt"));
+  assertMatch(
+    log,
+    /warning: the TensorBoard event file failed, and the run goes on: cannot write .*events\.out/,
+  );
 });
 
 /** Losses of a run, step by step. */

@@ -6,13 +6,16 @@ import { UsageError } from "../../cli/flags.ts";
 import { Interrupted } from "../../cli/interrupt.ts";
 import { reportError } from "../../cli/run_main.ts";
 import { UserError } from "../../errors.ts";
+import { testWithPython } from "../python.ts";
 
 const CLI = new URL("../../cli/", import.meta.url);
 const FOLDER = Deno.makeTempDirSync({ prefix: "seed-run-main-" });
 addEventListener("unload", () => Deno.removeSync(FOLDER, { recursive: true }));
 
-/** Starts a program that has the command line's parts at hand. */
-function start(program: string): Deno.ChildProcess {
+const FLAGS = ["run", "--quiet", "-A", "--config", fileURLToPath(new URL("../deno.json", CLI))];
+
+/** Writes a program that has the command line's parts at hand. Returns its path. */
+function writeProgram(program: string): string {
   const imports = `
     import { runMain } from "${new URL("run_main.ts", CLI)}";
     import { interruptSignal } from "${new URL("interrupt.ts", CLI)}";
@@ -20,8 +23,12 @@ function start(program: string): Deno.ChildProcess {
   `;
   const file = join(FOLDER, `${crypto.randomUUID()}.ts`);
   Deno.writeTextFileSync(file, imports + program);
+  return file;
+}
+
+function start(program: string): Deno.ChildProcess {
   return new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", "-A", "--config", fileURLToPath(new URL("../deno.json", CLI)), file],
+    args: [...FLAGS, writeProgram(program)],
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
@@ -166,13 +173,70 @@ Deno.test({
   name: "interruptSignal() lets a run stop in good order on the first signal",
   ignore: !POSIX,
   async fn() {
-    for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    const codes = { SIGINT: 130, SIGTERM: 130, SIGHUP: 129, SIGQUIT: 131 } as const;
+    await Promise.all((Object.keys(codes) as (keyof typeof codes)[]).map(async (signal) => {
       const { code, stdout, stderr } = await interrupt(INTERRUPTIBLE(0.1), [[signal, 0]]);
-      assertEquals([code, stdout], [130, "ready\nsaved\n"]);
+      assertEquals([code, stdout], [codes[signal], "ready\nsaved\n"], signal);
       assertEquals(stderr, "stopping; press Ctrl-C again to end at once\ninterrupted\n");
-    }
+    }));
   },
 });
+
+Deno.test({
+  name: "interruptSignal() takes no second SIGHUP for a wish to end at once",
+  ignore: !POSIX,
+  async fn() {
+    const [hangups, hurried] = await Promise.all([
+      interrupt(INTERRUPTIBLE(1), [["SIGTERM", 0], ["SIGHUP", 400]]),
+      interrupt(INTERRUPTIBLE(60), [["SIGHUP", 0], ["SIGTERM", 600]]),
+    ]);
+    assertEquals([hangups.code, hangups.stdout], [130, "ready\nsaved\n"]);
+    assertEquals([hurried.code, hurried.stdout], [130, "ready\n"]);
+  },
+});
+
+/** Starts a program on a terminal of its own, closes that once the program is ready, and prints the exit code. */
+const CLOSE_TERMINAL = `
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+seen = b""
+while b"ready" not in seen:
+    seen += os.read(terminal, 1000)
+os.close(terminal)
+print('{"code": %d}' % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+`;
+
+testWithPython(
+  "a run whose terminal is closed draws on nothing, saves, and ends with 129",
+  { pty: "python3" },
+  async (python) => {
+    const saved = join(FOLDER, "saved");
+    const file = writeProgram(`
+      import { openTerminal, Progress } from "${new URL("progress.ts", CLI)}";
+      await runMain(async () => {
+        using interrupt = interruptSignal();
+        const progress = new Progress({ epochs: 1, stepsPerEpoch: 9, batchSize: 1, printFreq: 1 });
+        const terminal = openTerminal();
+        console.log("ready");
+        while (!interrupt.signal.aborted) await new Promise((resolve) => setTimeout(resolve, 10));
+        for (let step = 1; step < 4; step++) {
+          progress.step({ epoch: 0, step, loss: 1, lr: 1 });
+          progress.note("a note");
+          terminal.write("a line");
+          console.log("a line");
+          await new Promise((resolve) => setTimeout(resolve, 50));
+        }
+        await progress.stop();
+        Deno.writeTextFileSync(${JSON.stringify(saved)}, "all of it");
+        interrupt.signal.throwIfAborted();
+      });
+    `);
+    assertEquals(await python(CLOSE_TERMINAL, Deno.execPath(), ...FLAGS, file), { code: 129 });
+    assertEquals(Deno.readTextFileSync(saved), "all of it");
+  },
+);
 
 Deno.test({
   name: "interruptSignal() takes the same Ctrl-C twice for one, and ends at once on a second one",

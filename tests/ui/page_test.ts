@@ -9,6 +9,7 @@ import { reportPage } from "../../ui/assets.ts";
 import { writeReport } from "../../ui/report.ts";
 import { RunReader } from "../../ui/run_reader.ts";
 import { servePage } from "../../ui/server.ts";
+import { MOST_CLIENTS } from "../../ui/watchers.ts";
 import { testInBrowser } from "./browser.ts";
 import { RecordedRun, recordOf } from "./recorded_run.ts";
 
@@ -35,7 +36,7 @@ testInBrowser("the page shows a run, follows it, and comes again after a reload"
   using run = new RecordedRun();
   await run.writeAll();
   run.addSteps(1, 50);
-  await using server = servePage([run.path], { port: 0 });
+  await using server = await servePage([run.path], { port: 0 });
   const { page, complaints, requests } = await open();
   await page.goto(server.url);
   await says(page, "status", /^Running$/);
@@ -78,7 +79,7 @@ testInBrowser("the page says when the program is gone, and goes on when it is ba
   using run = new RecordedRun();
   await run.writeAll();
   run.addSteps(1, 50);
-  let server = servePage([run.path], { port: 0 });
+  let server = await servePage([run.path], { port: 0 });
   const port = Number(new URL(server.url).port);
   const { page, complaints } = await open();
   await page.goto(server.url);
@@ -90,18 +91,32 @@ testInBrowser("the page says when the program is gone, and goes on when it is ba
   // It was killed a while ago.
   const actors = { at: "2026-01-02T03:05:00.000Z", actors: [] };
   run.write("actors.json", actors);
-  server = servePage([run.path], { port });
+  server = await servePage([run.path], { port });
   await says(page, "status", /No sign of life since/);
   await server[Symbol.asyncDispose]();
   run.write("actors.json", { ...actors, at: new Date().toISOString() });
   // And goes on from an earlier checkpoint.
   Deno.removeSync(join(run.path, "metrics.jsonl"));
   run.addSteps(1, 30);
-  server = servePage([run.path], { port });
+  server = await servePage([run.path], { port });
   await says(page, "status", /^Running$/);
   await says(page, "now", /step30 of 200/);
   await server[Symbol.asyncDispose]();
   assertEquals(complaints, []);
+});
+
+testInBrowser("a page that is one too many says so, and goes on when another one is closed", async (open) => {
+  using run = new RecordedRun();
+  await run.writeAll();
+  run.addSteps(1, 50);
+  await using server = await servePage([run.path], { port: 0 });
+  const others = await Promise.all(Array.from({ length: MOST_CLIENTS }, () => fetch(`${server.url}events`)));
+  const { page } = await open();
+  await page.goto(server.url);
+  await says(page, "status", /^No news: the page is open too often.* The page tries again by itself\.$/);
+  for (const { body } of others) await body!.cancel();
+  await says(page, "now", /step50 of 200/);
+  await says(page, "status", /^Running$/);
 });
 
 testInBrowser(
@@ -114,7 +129,7 @@ testInBrowser(
     await other.writeAll({ status: "failed", error: "the disk is full" });
     run.addSteps(1, 200);
     other.addSteps(1, 100);
-    await using server = servePage([run.path, other.path], { port: 0 });
+    await using server = await servePage([run.path, other.path], { port: 0 });
     const backgrounds: string[] = [];
     for (const colorScheme of ["light", "dark"] as const) {
       for (const width of [360, 1280]) {
@@ -165,7 +180,7 @@ testInBrowser("the page draws 10,000 points, and is there while more come", asyn
   using run = new RecordedRun();
   await run.writeAll();
   run.addSteps(1, 10_000);
-  await using server = servePage([run.path], { port: 0 });
+  await using server = await servePage([run.path], { port: 0 });
   const { page } = await open();
   await page.addInitScript(() => {
     const longest = { ms: 0 };

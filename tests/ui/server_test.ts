@@ -1,7 +1,15 @@
-import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertLess,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { UserError } from "../../errors.ts";
 import type { PageMessage } from "../../ui/records.ts";
-import { servePage } from "../../ui/server.ts";
+import { type PageServer, servePage } from "../../ui/server.ts";
+import { MOST_CLIENTS } from "../../ui/watchers.ts";
 import { RecordedRun, recordOf } from "./recorded_run.ts";
 
 /** The news of a page, one after the other. */
@@ -16,6 +24,17 @@ async function* newsOf(url: string): AsyncGenerator<PageMessage> {
   }
 }
 
+function portOf(page: PageServer): number {
+  return Number(new URL(page.url).port);
+}
+
+/** Connects to a page and sends it something. */
+async function connect(page: PageServer, text: string): Promise<Deno.TcpConn> {
+  const connection = await Deno.connect({ hostname: "127.0.0.1", port: portOf(page) });
+  await connection.write(new TextEncoder().encode(text));
+  return connection;
+}
+
 async function take(news: AsyncGenerator<PageMessage>, count: number): Promise<PageMessage[]> {
   const taken: PageMessage[] = [];
   while (taken.length < count) taken.push((await news.next()).value!);
@@ -26,7 +45,7 @@ Deno.test("servePage tells everything, then the news, and to a second one everyt
   using run = new RecordedRun();
   await run.writeAll();
   run.addSteps(1, 3);
-  await using page = servePage([run.path], { port: 0 });
+  await using page = await servePage([run.path], { port: 0 });
   const news = newsOf(page.url);
   // Runs, record, config, actors, five insights, metrics, scores.
   const first = await take(news, 11);
@@ -48,7 +67,7 @@ Deno.test("servePage tells everything, then the news, and to a second one everyt
 Deno.test("servePage gives the page and its files, and nothing else", async () => {
   using run = new RecordedRun();
   await run.writeAll();
-  await using page = servePage([run.path], { port: 0 });
+  await using page = await servePage([run.path], { port: 0 });
   const get = async (path: string, init?: RequestInit) => {
     const response = await fetch(page.url + path, init);
     return { status: response.status, headers: response.headers, text: await response.text() };
@@ -68,25 +87,27 @@ Deno.test("servePage gives the page and its files, and nothing else", async () =
   for (const method of ["POST", "PUT", "DELETE"]) assertEquals((await get("", { method })).status, 405);
 });
 
+/** Asks for the page by a name, or without one. Returns the status line. */
+async function askFor(page: PageServer, host: string): Promise<string> {
+  using connection = await connect(page, `GET / HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+  return (await new Response(connection.readable).text()).split("\r\n")[0];
+}
+
 Deno.test("servePage answers this machine only, and no page of another name that leads here", async () => {
   using run = new RecordedRun();
-  await using page = servePage([run.path], { port: 0 });
-  const { port } = new URL(page.url);
-  const ask = async (host: string) => {
-    using connection = await Deno.connect({ hostname: "127.0.0.1", port: Number(port) });
-    await connection.write(
-      new TextEncoder().encode(`GET / HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`),
-    );
-    return (await new Response(connection.readable).text()).split("\r\n")[0];
-  };
-  assertStringIncludes(await ask(`localhost:${port}`), "200");
-  assertStringIncludes(await ask(`127.0.0.1:${port}`), "200");
-  assertStringIncludes(await ask("evil.example"), "403");
+  await using page = await servePage([run.path], { port: 0 });
+  const port = portOf(page);
+  assertEquals(page.warning, undefined);
+  assertStringIncludes(await askFor(page, `localhost:${port}`), "200");
+  assertStringIncludes(await askFor(page, `127.0.0.1:${port}`), "200");
+  for (const host of ["evil.example", "localhost.evil.example", "", "192.168.0.1", "a b"]) {
+    assertMatch(await askFor(page, host), / 40[03] /, host);
+  }
   const others = Deno.networkInterfaces().filter(({ family, address }) =>
     family === "IPv4" && !address.startsWith("127.")
   );
   for (const { address } of others) {
-    const refused = await Deno.connect({ hostname: address, port: Number(port) }).then(
+    const refused = await Deno.connect({ hostname: address, port }).then(
       (connection) => connection.close(),
       () => "refused",
     );
@@ -94,14 +115,134 @@ Deno.test("servePage answers this machine only, and no page of another name that
   }
 });
 
+Deno.test("servePage at every address says so, and answers to addresses and this machine's name alone", async () => {
+  using run = new RecordedRun();
+  await using page = await servePage([run.path], { port: 0, hostname: "0.0.0.0" });
+  const port = portOf(page);
+  assertEquals(
+    page.warning,
+    "the page is served at 0.0.0.0: everyone who can reach this machine can read the run",
+  );
+  for (const host of ["localhost", "127.0.0.1", `192.168.0.1:${port}`, "[fe80::1]", Deno.hostname()]) {
+    assertStringIncludes(await askFor(page, host), "200", host);
+  }
+  for (const host of ["evil.example", `${Deno.hostname()}.evil.example`, "1.2.3.4.evil.example"]) {
+    assertStringIncludes(await askFor(page, host), "403", host);
+  }
+});
+
+const ASK_FOR_NEWS = "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/** Waits until something is so; a page that never gets there fails the test. */
+async function until(isSo: () => boolean, what: string): Promise<void> {
+  const end = performance.now() + 30_000;
+  while (!isSo()) {
+    assert(performance.now() < end, `still not so after 30 s: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+Deno.test("servePage survives clients that do not read, go away at once, or send a byte at a time", async () => {
+  using run = new RecordedRun();
+  await run.writeAll();
+  run.addSteps(1, 10);
+  const problems: unknown[] = [];
+  await using page = await servePage([run.path], { port: 0, onProblem: (error) => problems.push(error) });
+  const handles = () => [...Deno.readDirSync("/proc/self/fd")].length;
+  const before = Deno.build.os === "linux" ? handles() : 0;
+  const memory = Deno.memoryUsage().rss;
+  // One of too many connections is cut off, and that is fine.
+  const attempt = async (attack: () => Promise<void>) => {
+    try {
+      await attack();
+    } catch (error) {
+      const { ConnectionReset, BrokenPipe } = Deno.errors;
+      if (!(error instanceof ConnectionReset || error instanceof BrokenPipe)) throw error;
+    }
+  };
+
+  let gone = 0;
+  await Promise.all(Array.from({ length: 40 }, async () => {
+    while (gone++ < 2000) {
+      await attempt(async () => {
+        using client = await connect(page, ASK_FOR_NEWS);
+        await client.read(new Uint8Array(100)); // gone in the middle of the first news
+      });
+    }
+  }));
+
+  run.addSteps(11, 20_000); // more than a connection takes in by itself, so that it is written as the client reads
+  const bytes = [...new TextEncoder().encode(ASK_FOR_NEWS)].map((byte) => Uint8Array.of(byte));
+  const open: Deno.Conn[] = [];
+  await Promise.all(Array.from({ length: 500 }, (_, i) =>
+    attempt(async () => {
+      const readsNothing = i % 2 === 0;
+      const client = await connect(page, readsNothing ? ASK_FOR_NEWS : "");
+      open.push(client);
+      if (!readsNothing) { for (const byte of bytes.slice(0, i % bytes.length)) await client.write(byte); }
+    })));
+  run.addSteps(20_001, 20_003);
+  for (const client of open) client.close();
+  assertEquals(problems, []);
+  if (Deno.build.os === "linux") {
+    await until(() => handles() <= before + 1, `${handles()} file handles, not ${before}`);
+  }
+  assertLess(Deno.memoryUsage().rss - memory, 512 * 2 ** 20);
+
+  const news = newsOf(page.url);
+  const all = await take(news, 11);
+  assertEquals(all.find((message) => message.kind === "metrics")!.last!.step, 20_003);
+  await news.return(undefined);
+});
+
+Deno.test("servePage cuts off requests that never end, and ends itself with clients that do not read", async () => {
+  using run = new RecordedRun();
+  run.addSteps(1, 10_000);
+  const page = await servePage([run.path], { port: 0, requestMs: 200 });
+  for (const part of ["", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: localhost\r\nX: "]) {
+    using client = await connect(page, part);
+    const answer = await new Response(client.readable).text().catch(() => ""); // ends when the page hangs up
+    assertEquals(answer.includes(" 200 "), false);
+  }
+  using _silent = await connect(page, ASK_FOR_NEWS);
+  const news = newsOf(page.url);
+  await take(news, 3);
+  await page[Symbol.asyncDispose]();
+  assertEquals((await news.next()).done, true);
+});
+
+Deno.test("servePage takes so many clients, tells the next one to wait, and takes it when one has gone", async () => {
+  using run = new RecordedRun();
+  await using page = await servePage([run.path], { port: 0 });
+  const ask = () => fetch(`${page.url}events`);
+  const taken: Response[] = [];
+  for (let i = 0; i < MOST_CLIENTS; i++) taken.push(await ask());
+  assertEquals(taken.find(({ status }) => status !== 200), undefined);
+  const refused = await ask();
+  assertEquals([refused.status, refused.headers.get("retry-after")], [503, "3"]);
+  assertMatch(await refused.text(), /open too often/);
+  await taken.pop()!.body!.cancel();
+  let status = 503;
+  for (let i = 0; i < 200 && status === 503; i++) {
+    const response = await ask();
+    status = response.status;
+    await response.body!.cancel();
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  assertEquals(status, 200);
+  for (const { body } of taken) await body!.cancel();
+});
+
 Deno.test("servePage says when a port is taken, and looks for a free one where none is named", async () => {
   using run = new RecordedRun();
-  await using first = servePage([run.path]);
-  await using second = servePage([run.path]);
+  await using first = await servePage([run.path]);
+  await using second = await servePage([run.path]);
   assert(first.url !== second.url);
   const port = Number(new URL(first.url).port);
-  if (port !== 8686) assertThrows(() => servePage([run.path], { port }), UserError, `port ${port} is taken`);
-  await using other = servePage([run.path], { port: 0 });
+  if (port !== 8686) {
+    await assertRejects(() => servePage([run.path], { port }), UserError, `port ${port} is taken`);
+  }
+  await using other = await servePage([run.path], { port: 0 });
   const taken = Number(new URL(other.url).port);
-  assertThrows(() => servePage([run.path], { port: taken }), UserError, `port ${taken} is taken`);
+  await assertRejects(() => servePage([run.path], { port: taken }), UserError, `port ${taken} is taken`);
 });

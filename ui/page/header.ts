@@ -15,13 +15,19 @@ const SAID: Readonly<Record<string, string>> = {
 const SILENT_MS = 60_000;
 
 /** How a run stands, in words, and a word for the style sheet. */
-export function describeStatus(run: Run, { isLive, isConnected }: State): { text: string; status: string } {
-  const { record } = run;
+export function describeStatus(
+  run: Run | undefined,
+  { isLive, isConnected, refusal }: State,
+): { text: string; status: string } {
+  const record = run?.record;
+  if (!isConnected && refusal !== undefined) {
+    return { text: `No news: ${refusal}. The page tries again by itself.`, status: "lost" };
+  }
   if (isLive && !isConnected && (record === undefined || record.status === "running")) {
     const text = "The program is not there: this is how it was. The page goes on when it is started again.";
     return { text, status: "lost" };
   }
-  if (record === undefined) return { text: "Waiting for the run", status: "waiting" };
+  if (run === undefined || record === undefined) return { text: "Waiting for the run", status: "waiting" };
   const seen = Math.max(Date.parse(record.startedAt), Date.parse(run.actors?.at ?? record.startedAt));
   if (record.status === "running" && isLive && Date.now() - seen > SILENT_MS) {
     const since = new Date(seen).toLocaleString();
@@ -34,13 +40,13 @@ export function describeStatus(run: Run, { isLive, isConnected }: State): { text
 /** Shows it. */
 export function drawHeader(state: State): void {
   const { run } = state;
-  if (run === undefined) return;
-  const { record, last } = run;
   const { text, status } = describeStatus(run, state);
   const shown = find("status");
   // Only what is new is read aloud.
   if (shown.textContent !== text) shown.textContent = text;
   shown.dataset.status = status;
+  if (run === undefined) return;
+  const { record, last } = run;
   const name = run.name.split(/[\\/]/).filter((part) => part !== "").at(-1) ?? run.name;
   find("title").textContent = name;
   document.title = `${name} – SEED`;

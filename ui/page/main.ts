@@ -15,6 +15,9 @@ import type { PageMessage } from "../records.ts";
 /** Between two drawings: more often is more than one can follow. */
 const DRAW_EVERY_MS = 400;
 
+/** Between two tries of a page that was refused. */
+const CONNECT_EVERY_MS = 3_000;
+
 const EVERYTHING: readonly Topic[] = ["runs", "curves", "actors", "look", "alike", "about"];
 
 const state = new State();
@@ -50,19 +53,42 @@ function take(message: PageMessage): void {
   redraw(...state.apply(message));
 }
 
+/** Why the program does not tell this page the news; nothing where it would. */
+async function whyRefused(): Promise<string | undefined> {
+  try {
+    const response = await fetch("events");
+    if (!response.ok) return (await response.text()).trim();
+    await response.body?.cancel();
+  } catch {
+    // The program is not there.
+  }
+}
+
+/** Takes in the news, again and again where the program is gone or refuses this page. */
+function connect(): void {
+  const news = new EventSource("events");
+  news.addEventListener("message", ({ data }) => take(JSON.parse(data)));
+  news.addEventListener("open", () => {
+    state.isConnected = true;
+    state.refusal = undefined;
+    redraw("runs");
+  });
+  news.addEventListener("error", async () => {
+    state.isConnected = false;
+    redraw("runs");
+    // The browser tries again by itself where it was not refused, and is then told everything once more.
+    if (news.readyState !== EventSource.CLOSED) return;
+    setTimeout(connect, CONNECT_EVERY_MS);
+    state.refusal = await whyRefused();
+    redraw("runs");
+  });
+}
+
 redraw(...EVERYTHING);
 const report = document.getElementById("report");
 if (report !== null) {
   for (const message of JSON.parse(report.textContent!) as PageMessage[]) take(message);
 } else {
-  // The browser tries again by itself, and is then told everything once more.
-  const news = new EventSource("events");
-  news.addEventListener("message", ({ data }) => take(JSON.parse(data)));
-  const setConnected = (isConnected: boolean) => {
-    state.isConnected = isConnected;
-    redraw("runs");
-  };
-  news.addEventListener("open", () => setConnected(true));
-  news.addEventListener("error", () => setConnected(false));
+  connect();
   setInterval(() => redraw("runs"), 5_000); // a run that falls silent sends no news of it
 }

@@ -38,6 +38,8 @@ export class State {
   isLive = false;
   /** Whether the one who tells the news is there. */
   isConnected = true;
+  /** Why the program tells no news, where it says so. */
+  refusal: string | undefined;
 
   /** The run that is looked into. */
   get run(): Run | undefined {

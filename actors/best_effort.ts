@@ -1,0 +1,65 @@
+/** Work that only observes a run: where it fails there is a warning, and the run goes on. */
+import { UserError } from "../errors.ts";
+import { ActorCrash, ActorStopped } from "./runtime/mod.ts";
+
+/**
+ * Does what only observes a run: the page, its records, the report, event files, looks into a step, maps. Each has a name.
+ * The first failure of a name is a warning; later ones are not told of. No failure goes any further.
+ *
+ * Everything else is the run's own duty: its settings, log, metrics and checkpoints, and what is computed for them. A run
+ * whose duty cannot be done stops and saves what it has, so nothing of it may be done here.
+ *
+ * @example
+ * ```ts ignore
+ * const effort = new BestEffort(console.warn);
+ * effort.attempt("the event file", () => writer.scalar("loss", 1, 0));
+ * ```
+ */
+export class BestEffort {
+  readonly #warn: (text: string) => void;
+  readonly #failed = new Set<string>();
+
+  /** @param warn takes one line for each name that fails, and the stack behind it where the failure is a bug */
+  constructor(warn: (text: string) => void) {
+    this.#warn = warn;
+  }
+
+  /**
+   * Does the work. Neither throws nor rejects.
+   *
+   * @param name of what observes, as the warning has it: `the event file`
+   * @returns what the work returns; nothing where it failed
+   */
+  attempt<T>(name: string, work: () => Promise<T>): Promise<T | undefined>;
+  attempt<T>(name: string, work: () => T): T | undefined;
+  attempt<T>(name: string, work: () => T | Promise<T>): T | undefined | Promise<T | undefined> {
+    try {
+      const result = work();
+      return result instanceof Promise ? result.catch((error) => this.fail(name, error)) : result;
+    } catch (error) {
+      return this.fail(name, error);
+    }
+  }
+
+  /** Takes a failure that was found elsewhere. */
+  fail(name: string, error: unknown): undefined {
+    // What could not be done because the run is ending is no failure.
+    if (error instanceof ActorStopped || this.#failed.has(name)) return;
+    this.#failed.add(name);
+    try {
+      this.#warn(`${name} failed, and the run goes on: ${describe(error)}`);
+    } catch {
+      // The warning could not be written, which is the business of the log.
+    }
+  }
+}
+
+function describe(error: unknown): string {
+  if (error instanceof ActorCrash) return error.isUserError ? error.failure.message : error.message;
+  if (error instanceof UserError || isSystemError(error)) return error.message;
+  return `this is a bug in the program, please report it\n${Deno.inspect(error)}`;
+}
+
+function isSystemError(error: unknown): error is Error {
+  return error instanceof Error && Object.values(Deno.errors).some((kind) => error instanceof kind);
+}

@@ -1,0 +1,145 @@
+/** What only observes a run fails, by name: the run goes on to the same bits. */
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { BestEffort } from "../../actors/best_effort.ts";
+import { Surveyor } from "../../actors/insight.ts";
+import { ActorCrash, ActorStopped, ActorSystem } from "../../actors/runtime/mod.ts";
+import { UserError } from "../../errors.ts";
+import { type ActorRole, distill, type DistillOptions, spawnActor } from "../../mod.ts";
+import { digestFile, RunFolder } from "./small_run.ts";
+
+Deno.test("BestEffort warns of each name once, says what is a bug, and lets nothing through", async () => {
+  const warnings: string[] = [];
+  const effort = new BestEffort((text) => {
+    warnings.push(text);
+    throw new Error("the log is full");
+  });
+  const fail = (error: unknown) => () => {
+    throw error;
+  };
+  assertEquals(effort.attempt("sums", () => 3), 3);
+  assertEquals(await effort.attempt("sums", () => Promise.resolve(4)), 4);
+  assertEquals(effort.attempt("the page", fail(new UserError("it is taken"))), undefined);
+  assertEquals(await effort.attempt("the page", () => Promise.reject(new UserError("again"))), undefined);
+  assertEquals(await effort.attempt("maps", () => Promise.reject(new TypeError("x is null"))), undefined);
+  assertEquals(effort.attempt("looks", fail(new ActorStopped("monitor"))), undefined);
+  assertEquals(effort.attempt("events", fail(new Deno.errors.BrokenPipe("it is gone"))), undefined);
+  assertEquals(warnings.length, 3);
+  assertEquals(warnings[0], "the page failed, and the run goes on: it is taken");
+  assertMatch(
+    warnings[1],
+    /^maps failed, and the run goes on: this is a bug .*\nTypeError: x is null\n {4}at /,
+  );
+  assertEquals(warnings[2], "events failed, and the run goes on: it is gone");
+});
+
+const MOD = new URL("../../mod.ts", import.meta.url).href;
+const ERRORS = new URL("../../errors.ts", import.meta.url).href;
+
+/** Writes a module in the place of a built-in actor: its start is given another config, its handlers are changed. */
+function writeActor(folder: RunFolder, role: ActorRole, parts: { config?: string; handlers?: string }) {
+  const path = join(folder.path, `failing_${role}.ts`);
+  Deno.writeTextFileSync(
+    path,
+    `import { actorUrl, defineActor } from ${JSON.stringify(MOD)};
+import { UserError } from ${JSON.stringify(ERRORS)};
+const { default: builtIn } = await import(actorUrl(${JSON.stringify(role)}).href);
+const deaf = (ref, message) => ({
+  name: ref.name,
+  tell: (name, value) => name === message ? Promise.reject(new Error("no " + name)) : ref.tell(name, value),
+});
+export default defineActor(async (config, context) => {
+  const behaviour = await builtIn.start({ ...config, ${parts.config ?? ""} }, context);
+  return { ...behaviour, handlers: { ...behaviour.handlers, ${parts.handlers ?? ""} } };
+});
+`,
+  );
+  return { [role]: pathToFileURL(path).href };
+}
+
+async function run(folder: RunFolder, name: string, changes: Partial<DistillOptions>) {
+  const failed: string[] = [];
+  const told = new Set<string>();
+  await using distillation = distill(folder.options(name, { epochs: 2, limitSteps: 7, ...changes }));
+  for await (const event of distillation) {
+    told.add(event.type);
+    if (event.type === "warning" && event.text.includes("the run goes on")) failed.push(event.text);
+  }
+  const { checkpoint, knn } = await distillation.result;
+  return { digest: await digestFile(checkpoint), knn, failed: failed.toSorted(), told };
+}
+
+Deno.test("a run goes on without what only observes it: looks, views, the gallery", async () => {
+  using folder = new RunFolder(16, 8);
+  const { digest } = await run(folder, "plain", {});
+  const blindEvaluator = writeActor(folder, "evaluator", {
+    handlers: `survey() { throw new UserError("no pictures to look at"); }`,
+  });
+  const noGallery = "the gallery failed, and the run goes on: no pictures to look at";
+
+  const blind = await run(folder, "blind", {
+    insight: true,
+    actors: {
+      ...writeActor(folder, "student_trainer", { config: `monitor: deaf(config.monitor, "look")` }),
+      ...writeActor(folder, "augmenter", {
+        config: `viewer: config.viewer && deaf(config.viewer, "views")`,
+      }),
+      ...blindEvaluator,
+    },
+  });
+  assertEquals([blind.digest, blind.knn], [digest, null]);
+  for (const type of ["look", "views", "survey"]) assertEquals(blind.told.has(type), false, type);
+  assertEquals(blind.failed.length, 3, blind.failed.join("\n"));
+  assertEquals(blind.failed[0], noGallery);
+  assertMatch(
+    blind.failed[1],
+    /^the look into a step failed, and the run goes on: this is a bug .*\nError: no look/,
+  );
+  assertMatch(
+    blind.failed[2],
+    /^the views of the first batch failed, and the run goes on: .*\nError: no views/,
+  );
+
+  // kNN needs no gallery: its actors are started again for it alone.
+  const judged = await run(folder, "judged", {
+    insight: true,
+    testData: join(folder.data, "test.tsv"),
+    actors: blindEvaluator,
+  });
+  assertEquals([judged.digest, judged.failed], [digest, [noGallery]]);
+  assertEquals(Object.keys(judged.knn!), ["teacher", "before", "after"]);
+});
+
+Deno.test("a cartographer that crashes again and again is given up, and no other actor ends by it", async () => {
+  using folder = new RunFolder(1);
+  const system = new ActorSystem();
+  await system.run(async () => {
+    const { promise: givenUp, resolve } = Promise.withResolvers<ActorCrash>();
+    let restarts = 0;
+    const surveyor = new Surveyor(system, {
+      data: { path: "pictures" },
+      seed: 1,
+      actors: writeActor(folder, "cartographer", { handlers: `draw() { throw new Error("no paper"); }` }),
+      events: {},
+      onRestart: () => void restarts++,
+      onGiveUp: resolve,
+    });
+    const survey = {
+      rows: [0],
+      labels: [0],
+      features: new Float32Array(4),
+      dimension: 4,
+      neighbours: new Uint32Array(),
+      similarities: new Float32Array(),
+      k: 0,
+    };
+    await assertRejects(() => surveyor.report("student", 1, survey), ActorCrash, "no paper");
+    assertEquals([(await givenUp).actor, restarts, system.actors.size], ["cartographer", 3, 0]);
+    await assertRejects(() => surveyor.report("student", 2, survey), ActorCrash, "no paper");
+    // Its name is free again, and the system goes on.
+    const { ref } = spawnActor(system, "cartographer", undefined);
+    const { umap } = await ref.ask("draw", { features: new Float32Array(4), dimension: 4, seed: 1 });
+    assertEquals(umap, null);
+  });
+});
