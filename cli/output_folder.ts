@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import type { TraceSpan } from "../actors/runtime/mod.ts";
 import { UserError } from "../errors.ts";
 import { FolderLock } from "../data/folder_lock.ts";
-import { writeAll } from "../data/replace_file.ts";
+import { replaceTextFileSync, writeAll } from "../data/replace_file.ts";
 import { formatTuning, type Tuning } from "../kernels/tuning/tuning.ts";
 import type { MetricsRow, ScoreRow } from "../ui/records.ts";
 
@@ -76,15 +76,7 @@ function removeIfThere(path: string): void {
 }
 
 function writeWhole(path: string, text: string): void {
-  const temporary = `${path}.tmp`;
-  try {
-    attempt(path, () => {
-      Deno.writeTextFileSync(temporary, text);
-      Deno.renameSync(temporary, path);
-    });
-  } finally {
-    removeIfThere(temporary);
-  }
+  attempt(path, () => replaceTextFileSync(path, text));
 }
 
 function readIfThere(path: string): string {
