@@ -220,10 +220,17 @@ export class OutputFolder implements Disposable {
    *
    * @param epoch where the run goes on, from 0
    * @param stepsDone of the whole run; those of `epoch` among them are kept
-   * @param scoresUntil the first step that is judged again
+   * @param isJudgedAgain tells which scores of steps up to then are made again too
    */
-  dropMetricsFrom(epoch: number, stepsDone: number, scoresUntil: number = stepsDone + 1): number {
-    dropRows<ScoreRow>(join(this.path, "scores.jsonl"), ({ step }) => step < scoresUntil);
+  dropMetricsFrom(
+    epoch: number,
+    stepsDone: number,
+    isJudgedAgain: (row: ScoreRow) => boolean = () => false,
+  ): number {
+    dropRows<ScoreRow>(
+      join(this.path, "scores.jsonl"),
+      (row) => row.step <= stepsDone && !isJudgedAgain(row),
+    );
     this.#metrics.close();
     try {
       return dropRows<MetricsRow>(
