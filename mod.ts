@@ -17,7 +17,7 @@
  */
 
 export { tuneAdapter, type TuneOptions } from "./actors/adapter_tuning.ts";
-export type { DistillPlan, DistillResult, DistillStep } from "./actors/distillation.ts";
+export type { DistillPlan, DistillResult, DistillStep, RunSoFar } from "./actors/distillation.ts";
 export type {
   LinearEpoch,
   LinearPlan,
@@ -52,6 +52,7 @@ export {
   type LinearEvent,
   type LinearInput,
   linearProbe,
+  type LinearSettings,
   type NoticeEvent,
   type OutputSettings,
 } from "./actors/runs.ts";
@@ -92,6 +93,9 @@ export type { EvaluatorConfig } from "./actors/evaluator.ts";
 export type { FeatureEncoderConfig } from "./actors/feature_encoder.ts";
 export type { LinearTrainerConfig } from "./actors/linear_trainer.ts";
 export type { QueueKeeperConfig } from "./actors/queue_keeper.ts";
+export type { RunIdentity } from "./actors/run_terms.ts";
+export type { RunOrigin } from "./models/checkpoint/resume_state.ts";
+export type { Term, TermValue } from "./models/checkpoint/run_terms.ts";
 export type { StudentTrainerConfig } from "./actors/student_trainer.ts";
 export type { TeacherEncoderConfig } from "./actors/teacher_encoder.ts";
 export {

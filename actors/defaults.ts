@@ -14,6 +14,7 @@ export type Defaults = Omit<
   | "testData"
   | "output"
   | "resume"
+  | "resumeAnyway"
   | "studentInit"
   | "saveEvery"
   | "limitSteps"

@@ -12,22 +12,20 @@ import { EpochOrder } from "../data/sampler.ts";
 import { UserError } from "../errors.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
 import type { LossScale } from "../kernels/ops/loss_scale/loss_scale.ts";
-import { CheckpointError } from "../models/checkpoint/checkpoint_error.ts";
+import { fingerprintWeights } from "../models/checkpoint/fingerprint_weights.ts";
 import { pruneCheckpoints } from "../models/checkpoint/run_checkpoints.ts";
-import { readStudentCheckpoint, requireFiniteStudent } from "../models/checkpoint/student_checkpoint.ts";
-import { openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
-import { initializeQueue } from "../models/initialize.ts";
-import { findEncoder, summarize } from "../models/registry.ts";
+import { findStart, identifyRun, originalStudent, savedStudent } from "./distill_start.ts";
 import { LookClock } from "./insight.ts";
 import { Judge, type JudgeEvents } from "./judge.ts";
-import type { Accuracy, Monitor, TrainingLook, ViewSample } from "./messages.ts";
-import { type DistillOptions, smallViewsOf } from "./options.ts";
+import type { Accuracy, Monitor, NamedValues, ReaderMonitor, TrainingLook, ViewSample } from "./messages.ts";
+import type { DistillOptions } from "./options.ts";
 import {
   abortable,
   brokenRowHandler,
   type DataFacts,
   describeRestart,
+  identifyData,
   lookAtData,
   NothingToDoError,
   watchdogOf,
@@ -36,23 +34,38 @@ import {
   withWarningsOnce,
 } from "./recipe.ts";
 import { ProfileCollector, type RunProfile } from "./run_profile.ts";
+import { distillTerms } from "./run_terms.ts";
 import { ActorSystem, type TraceSpan } from "./runtime/mod.ts";
-import { transpose } from "./student_trainer.ts";
 import { openStudentInit } from "./student_init.ts";
-import { type Start, TrainingRing } from "./training_ring.ts";
+import { TrainingRing } from "./training_ring.ts";
 
 /** What came of a distillation. */
 export interface DistillResult {
   /** Steps of this run. */
   steps: number;
-  /** Mean loss of the first `batchesPerEpoch` steps of this run. */
+  /** Mean loss of the first `batchesPerEpoch` steps, those before a resume among them where they are known. */
   firstLoss: number;
   /** The same of the last ones; one and the same in a run of an epoch or less. */
   lastLoss: number;
   /** The last checkpoint. */
   checkpoint: string;
-  /** kNN of teacher, student before and student after; `null` where there was nothing to evaluate on. */
-  knn: { teacher: Accuracy; before: Accuracy; after: Accuracy } | null;
+  /**
+   * kNN of teacher, student before and student after; `null` where there was nothing to evaluate on. The student before is
+   * that of the run's very beginning, resumed or not; `null` where a resumed run does not know it any more.
+   */
+  knn: { teacher: Accuracy; before: Accuracy | null; after: Accuracy } | null;
+}
+
+/** What is known of a run that is gone on with, from its records. */
+export interface RunSoFar {
+  /** Its evaluations, as far as they are by the pictures and settings of now: they are not made again. */
+  accuracies: readonly ({ of: "teacher" | "student"; step: number } & Accuracy)[];
+  /** The losses of its steps; `null` where one was not finite. */
+  losses: readonly { step: number; loss: number | null }[];
+  /** Whether it has not come to its end. If only its end is missing, that is made up for. */
+  isUnfinished: boolean;
+  /** The step that it was to end after, where `limitSteps` was counted from its start and not from now. */
+  end?: number;
 }
 
 /** What a run is, known before the first step. */
@@ -99,10 +112,14 @@ export interface DistillEvents extends JudgeEvents {
   onProfile?(profile: RunProfile): void;
 }
 
+const NOTHING_SO_FAR: RunSoFar = { accuracies: [], losses: [], isUnfinished: false };
+
 /**
  * Runs a distillation to its end. An abort of `signal` saves a checkpoint of where training is, and then rejects with
  * the signal's reason.
  *
+ * @param soFar what is known of the run that `resume` goes on with
+ * @throws {NothingToDoError} where all steps are done, and `soFar` does not say that the end is missing
  * @throws {UserError} for data and checkpoints that do not fit the options
  * @throws {ActorCrash} when actors crash more often than `maxRestarts` allows; all have been stopped then
  */
@@ -110,29 +127,39 @@ export async function runDistillation(
   options: DistillOptions,
   events: DistillEvents = {},
   signal?: AbortSignal,
+  soFar: RunSoFar = NOTHING_SO_FAR,
 ): Promise<DistillResult> {
   options = await withMaxPixels(options);
   events = withWarningsOnce(events);
   const { epochs, batchSize, seed, limitSteps } = options;
   if (options.amp) await checkHalf();
   const pictures = await findPictures(options, events);
-  const { path: trainPath } = pictures;
-  const testData = await findTestData(pictures, options, events);
-  const { rowCount: rows } = pictures;
+  const { path: trainPath, rowCount: rows } = pictures;
   const { batchCount: batchesPerEpoch } = new EpochOrder(rows, seed, 0, batchSize, { shuffle: false });
-  await checkTeacher(options, events);
-  if (options.studentInit !== null && options.resume === null) await checkStudentInit(options, events);
   if (options.queue < batchSize) {
     throw new UserError(`a queue of ${options.queue} keys does not hold a batch of ${batchSize}`);
   }
   const start = await findStart(options, batchesPerEpoch);
   const firstStep = start.epoch * batchesPerEpoch + start.batch;
-  const totalSteps = Math.min(epochs * batchesPerEpoch, firstStep + (limitSteps ?? Infinity));
-  if (firstStep >= totalSteps) {
+  const lastStep = Math.min(
+    epochs * batchesPerEpoch,
+    soFar.end ?? firstStep + (limitSteps ?? Infinity),
+  );
+  if (firstStep >= lastStep && !soFar.isUnfinished) {
     throw new NothingToDoError(
       `${options.resume}: ${start.epoch} of ${epochs} epochs are done, so there is nothing left to do; use more --epochs`,
     );
   }
+  const totalSteps = Math.max(firstStep, lastStep);
+  const testData = await findTestData(pictures, options, events);
+  const teacher = await identifyTeacher(options, events);
+  if (options.studentInit !== null && options.resume === null) await checkStudentInit(options, events);
+  const terms = distillTerms(options, { data: pictures.fingerprint, teacher });
+  const identity = await identifyRun(options, terms, events);
+  // What comes after the checkpoint is made again.
+  const isBefore = ({ step }: { step: number }) => step <= firstStep;
+  const accuracies = soFar.accuracies.filter(isBefore);
+  const knownLosses = soFar.losses.filter(isBefore).map(({ loss }) => loss ?? NaN);
   events.onPlan?.({ pictures: rows, batchesPerEpoch, totalSteps, firstStep });
 
   const profile = events.onProfile && new ProfileCollector();
@@ -148,7 +175,9 @@ export async function runDistillation(
     imports: options.plugins,
     watchdog: watchdogOf(events),
   });
+  const judging = { options, train: pictures, test: testData, batchesPerEpoch, events };
   const run = system.run(async () => {
+    if (firstStep === totalSteps) return await finishRun();
     const losses: number[] = [];
     let checkpoint = "";
     // Older ones go only when this run would return to the new one.
@@ -199,6 +228,7 @@ export async function runDistillation(
       batchesPerEpoch,
       totalSteps,
       path: trainPath,
+      identity,
       monitor,
       onRestart: describeRestart(events),
       async returnTo() {
@@ -212,20 +242,15 @@ export async function runDistillation(
         return { resume, start: there };
       },
     });
-    const judge = Judge.spawn(system, {
-      options,
-      train: pictures,
-      test: testData,
-      batchesPerEpoch,
-      monitor,
-      events,
-    });
+    const judge = Judge.spawn(system, { ...judging, monitor });
     events.onActors?.(system.actors);
-    const untrained = judge && ring.weights();
+    // No batch may come before the weights are copied.
+    const untrained = options.resume === null ? judge && ring.weights() : undefined;
     // Next to training, not before it.
     const before = judge && (async () => {
-      const values = await untrained!;
-      return { teacher: await judge.teacher(firstStep), student: await judge.student(firstStep, values) };
+      const first = await judgeBeginning(judge, await untrained);
+      if (start.batch === 0) await judgeLostEpoch(judge);
+      return first;
     })();
     before?.catch(() => {}); // awaited below
 
@@ -234,7 +259,7 @@ export async function runDistillation(
       for (let reached; reached !== trained;) await (reached = trained).promise;
     };
     const training = (async () => {
-      await untrained; // no batch may come before the weights are copied
+      await untrained;
       ring.begin();
       await end();
     })();
@@ -253,8 +278,7 @@ export async function runDistillation(
     if (testData !== null) events.onNote?.("trained; classifying the test pictures by weighted kNN");
     const knn = await abortable(signal, async () => {
       const after = await judge?.student(totalSteps, await ring.weights(end));
-      const first = await before;
-      return after === undefined ? null : { teacher: first!.teacher!, before: first!.student!, after };
+      return knnOf(await before, after);
     });
     if (profile !== undefined) {
       events.onNote?.("measuring every kernel");
@@ -262,18 +286,62 @@ export async function runDistillation(
         for (const [name, profiles] of await ring.profile()) profile.add(name, profiles);
       });
     }
-    const mean = (values: number[]) => {
-      const known = values.filter(Number.isFinite); // steps that were skipped have none
-      return known.reduce((sum, value) => sum + value, 0) / known.length;
-    };
     return {
       steps: losses.length,
-      firstLoss: mean(losses.slice(0, batchesPerEpoch)),
-      lastLoss: mean(losses.slice(-batchesPerEpoch)),
+      ...meanLosses([...knownLosses, ...losses], batchesPerEpoch),
       checkpoint,
       knn,
     };
   });
+
+  /** The end of a run that was killed after its last step: what is left of it is to be evaluated. */
+  async function finishRun(): Promise<DistillResult> {
+    events.onNote?.(`all ${totalSteps} steps are done; only the end of the run is missing`);
+    const monitor = system.listen<ReaderMonitor>("monitor", {
+      warning: (text) => events.onWarning?.(text),
+      brokenRow: brokenRowHandler(events),
+    });
+    const judge = Judge.spawn(system, { ...judging, monitor });
+    events.onActors?.(system.actors);
+    const knn = await abortable(signal, async () => {
+      if (judge === undefined) return null;
+      const first = await judgeBeginning(judge, undefined);
+      const known = accuracies.find(({ of, step }) => of === "student" && step === totalSteps);
+      return knnOf(first, await judge.student(totalSteps, await savedStudent(options.resume!), { known }));
+    });
+    return { steps: 0, ...meanLosses(knownLosses, batchesPerEpoch), checkpoint: options.resume!, knn };
+  }
+
+  /** Teacher and student as they were at the run's beginning. What its records say is not evaluated again. */
+  async function judgeBeginning(
+    judge: Judge,
+    untrained: NamedValues | undefined,
+  ): Promise<{ teacher?: Accuracy; before?: Accuracy }> {
+    const { origin } = identity;
+    const step = options.resume === null ? firstStep : (origin?.epoch ?? 0) * batchesPerEpoch;
+    const teacher = await judge.teacher(step, accuracies.find(({ of }) => of === "teacher"));
+    const known = accuracies.find((row) => row.of === "student" && row.step === step);
+    const values = untrained ?? await originalStudent(options, origin);
+    if (values !== undefined) return { teacher, before: await judge.student(step, values, { known }) };
+    if (known === undefined && testData !== null) {
+      events.onNote?.(
+        origin === undefined
+          ? `${options.resume} does not say how the run began: the student before is not known`
+          : "the student before is not known: --student-init does not name what the run began with",
+      );
+    }
+    return { teacher, before: known };
+  }
+
+  /** The epoch that the run goes on after, if the run was killed before it was evaluated. */
+  async function judgeLostEpoch(judge: Judge): Promise<void> {
+    const { knnEvery, resume } = options;
+    if (resume === null || testData === null || knnEvery === 0 || start.epoch % knnEvery !== 0) return;
+    if (start.epoch === (identity.origin?.epoch ?? 0)) return;
+    if (accuracies.some(({ of, step }) => of === "student" && step === firstStep)) return;
+    await judge.epoch(start.epoch - 1, await savedStudent(resume));
+  }
+
   try {
     return await run;
   } finally {
@@ -281,11 +349,44 @@ export async function runDistillation(
   }
 }
 
+/** The ends of the result's curve; steps that were skipped have no loss. `batchesPerEpoch` losses make an epoch. */
+function meanLosses(
+  losses: readonly number[],
+  batchesPerEpoch: number,
+): Pick<DistillResult, "firstLoss" | "lastLoss"> {
+  const mean = (values: readonly number[]) => {
+    const known = values.filter(Number.isFinite);
+    return known.reduce((sum, value) => sum + value, 0) / known.length;
+  };
+  return {
+    firstLoss: mean(losses.slice(0, batchesPerEpoch)),
+    lastLoss: mean(losses.slice(-batchesPerEpoch)),
+  };
+}
+
+/** What a run ends with; nothing where there was nothing to evaluate on. */
+function knnOf(
+  { teacher, before = null }: { teacher?: Accuracy; before?: Accuracy | null } = {},
+  after: Accuracy | undefined,
+): DistillResult["knn"] {
+  return teacher === undefined || after === undefined
+    ? null
+    : { teacher: accuracyOf(teacher), before: before && accuracyOf(before), after: accuracyOf(after) };
+}
+
+/** Without what a record says beside it. */
+function accuracyOf({ top1, top5 }: Accuracy): Accuracy {
+  return { top1, top5 };
+}
+
 /** The pictures to learn from. */
-async function findPictures(options: DistillOptions, events: DistillEvents): Promise<DataFacts> {
+async function findPictures(
+  options: DistillOptions,
+  events: DistillEvents,
+): Promise<DataFacts & { fingerprint: string | null }> {
   const { data, pictures } = options;
-  if (pictures === undefined) return await lookAtData(await resolveDataset(data, "train"), events);
-  return { path: data, rowCount: pictures, hasLabels: false, classNames: undefined };
+  if (pictures === undefined) return await identifyData(await resolveDataset(data, "train"), events);
+  return { path: data, rowCount: pictures, hasLabels: false, classNames: undefined, fingerprint: null };
 }
 
 /** The pictures to evaluate on; `null` where there are none, or no labels to learn them by. */
@@ -315,15 +416,20 @@ async function checkHalf(): Promise<void> {
   }
 }
 
-/** Fails before anything is started when the teacher's checkpoint is not what the options say. */
-async function checkTeacher(
+/**
+ * Fails before anything is started when the teacher's checkpoint is not what the options say.
+ *
+ * @returns the fingerprint of its weights
+ */
+async function identifyTeacher(
   { distill, teacherArch, dim }: DistillOptions,
   { onNote }: DistillEvents,
-): Promise<void> {
+): Promise<string> {
   using source = await openEncoderSource(distill, { arch: teacherArch, dimension: dim, part: "encoder" });
   await source.requireFinite();
   const { beside } = source;
   if (beside.length > 0) onNote?.(`not used of the teacher's checkpoint: ${beside.join(", ")}`);
+  return await fingerprintWeights(source.tensors);
 }
 
 /** Fails where the student cannot start from that checkpoint, and says what of it is taken. */
@@ -336,116 +442,4 @@ async function checkStudentInit(options: DistillOptions, { onNote }: DistillEven
     ? "but not its head, which is another one: a fresh head is made"
     : "which has no head: a fresh one is made";
   onNote?.(`the student starts from ${options.studentInit} (a ${init.framework} checkpoint), ${head}`);
-}
-
-/** The beginning of a fresh run, or where the checkpoint of `--resume` left off. */
-async function findStart(options: DistillOptions, batchesPerEpoch: number): Promise<Start> {
-  const { resume, seed, dim, queue: size, startEpoch } = options;
-  if (resume === null) {
-    const small = smallViewsOf(options) && initializeQueue(size, dim, seed, "small queue");
-    const queue = { keys: initializeQueue(size, dim, seed), pointer: 0, ...small && { small } };
-    return { epoch: startEpoch, batch: 0, queue };
-  }
-  using file = await openCheckpointFile(resume);
-  const saved = readStudentCheckpoint(file);
-  const fail = (problem: string) => new CheckpointError(resume, problem);
-  if (saved.arch !== options.studentArch) {
-    throw fail(
-      `holds a ${saved.arch}, but --student-arch is ${options.studentArch}; use --student-arch ${saved.arch}`,
-    );
-  }
-  checkStudent(saved.student, options, fail);
-  await requireFiniteStudent(resume, saved);
-  const { queue, queuePointer } = saved;
-  if (queue === undefined || queuePointer === undefined) {
-    throw fail("has no queue, which a run needs to go on");
-  }
-  if (queue.shape[0] !== dim || queue.shape[1] !== size) {
-    throw fail(
-      `has a queue of ${queue.shape[1]} keys of ${queue.shape[0]} numbers; use --queue ${
-        queue.shape[1]
-      } --dim ${queue.shape[0]}`,
-    );
-  }
-  const { smallQueue } = saved;
-  const wantsSmall = options.smallViews > 0;
-  if (wantsSmall !== (smallQueue !== undefined)) {
-    throw fail(
-      wantsSmall
-        ? "has no queue of small views, but --small-views asks for them; go on without them, or begin anew"
-        : "is of a run with small views; use the --small-views and --small-size of that run",
-    );
-  }
-  if (smallQueue !== undefined && smallQueue.shape.join() !== queue.shape.join()) {
-    throw fail(`has a queue of small views of [${smallQueue.shape}], but the other is [${queue.shape}]`);
-  }
-  const small = smallQueue && transpose(await smallQueue.read(), dim, size);
-  const batch = checkSameEpoch(saved.resume, options, batchesPerEpoch, fail);
-  const [pointer] = await queuePointer.read();
-  if (!(Number.isInteger(pointer) && pointer >= 0 && pointer < size)) {
-    throw fail(`says that the next key goes to row ${pointer} of a queue of ${size}`);
-  }
-  return {
-    epoch: saved.epoch,
-    batch,
-    queue: { keys: transpose(await queue.read(), dim, size), pointer, ...small && { small } },
-  };
-}
-
-/**
- * Where a checkpoint stopped within its epoch, in batches. Then the rest of the epoch must be what it would have been: its
- * order follows from pictures, batch size and seed.
- */
-function checkSameEpoch(
-  saved: unknown,
-  { batchSize, seed }: DistillOptions,
-  batchesPerEpoch: number,
-  fail: (problem: string) => Error,
-): number {
-  const state = saved instanceof Map ? saved : new Map<string, unknown>();
-  const batch = Number(state.get("batch") ?? 0);
-  if (batch === 0) return 0;
-  const expectSame = (key: string, now: number, describe: (then: unknown) => string) => {
-    const then = state.get(key) ?? now; // checkpoints of before have no batch_size
-    if (then !== now) throw fail(`stopped within an epoch of ${describe(then)}`);
-  };
-  expectSame(
-    "batch_size",
-    batchSize,
-    (then) => `batches of ${then}, and --batch-size is ${batchSize}; resume with --batch-size ${then}`,
-  );
-  expectSame(
-    "seed",
-    seed,
-    (then) => `a run with --seed ${then}, and --seed is ${seed}; resume with --seed ${then}`,
-  );
-  expectSame(
-    "batches_per_epoch",
-    batchesPerEpoch,
-    (then) => `${then} batches, and now there are ${batchesPerEpoch}; resume with the same pictures`,
-  );
-  return batch;
-}
-
-/** Names the first keys that differ from the student that the options describe. */
-function checkStudent(
-  found: ReadonlyMap<string, { shape: readonly number[] }>,
-  { studentArch, studentMlp, dim }: DistillOptions,
-  fail: (problem: string) => Error,
-): void {
-  const { state } = summarize(findEncoder(studentArch), {
-    kind: studentMlp ? "mlp" : "linear",
-    dimension: dim,
-  }, 64);
-  const differing = state.filter(({ key, kind, shape }) =>
-    kind !== "counter" && found.get(key)?.shape.join() !== shape.join()
-  ).map(({ key, shape }) =>
-    `${key} is ${found.has(key) ? `[${found.get(key)!.shape}]` : "missing"}, not [${shape}]`
-  );
-  if (differing.length === 0) return;
-  const shown = differing.slice(0, 4).join("; ") +
-    (differing.length > 4 ? `; and ${differing.length - 4} more` : "");
-  throw fail(
-    `does not fit the student that the flags describe: ${shown}. Check --student-arch, --student-mlp and --dim`,
-  );
 }

@@ -27,6 +27,12 @@ export interface JudgeSetup {
   events: JudgeEvents;
 }
 
+/** What is wanted of one encoder. */
+interface Wishes extends EvaluationWishes {
+  /** Its accuracy, where that is known already. */
+  known?: Accuracy;
+}
+
 /** One evaluation at a time, in the order in which they are asked for. */
 export class Judge {
   readonly #setup: JudgeSetup;
@@ -67,16 +73,34 @@ export class Judge {
     return test === null && gallery === undefined ? undefined : new Judge(system, setup, gallery);
   }
 
-  /** Judges the teacher. @returns nothing where there are no pictures to be judged on */
-  async teacher(step: number): Promise<Accuracy | undefined> {
+  /**
+   * Judges the teacher.
+   *
+   * @param known its accuracy where that is known already
+   * @returns nothing where there are no pictures to be judged on
+   */
+  async teacher(step: number, known?: Accuracy): Promise<Accuracy | undefined> {
     const { teacherArch: arch, distill: path } = this.#setup.options;
-    return this.#tell("teacher", step, await this.#evaluate({ arch, path }, { views: true }));
+    return await this.#judge("teacher", step, { arch, path }, { known, views: true });
   }
 
   /** Judges the student as it was after so many steps. @returns nothing where there are no pictures to be judged on */
-  async student(step: number, values: NamedValues, wishes?: EvaluationWishes): Promise<Accuracy | undefined> {
-    const arch = this.#setup.options.studentArch;
-    return this.#tell("student", step, await this.#evaluate({ arch, values }, wishes));
+  async student(step: number, values: NamedValues, wishes: Wishes = {}): Promise<Accuracy | undefined> {
+    return await this.#judge("student", step, { arch: this.#setup.options.studentArch, values }, wishes);
+  }
+
+  /** What is known is looked up in the gallery alone, where there is one. */
+  async #judge(
+    of: "teacher" | "student",
+    step: number,
+    encoder: EvaluatedEncoder,
+    { known, ...wishes }: Wishes,
+  ): Promise<Accuracy | undefined> {
+    if (known === undefined) return await this.#tell(of, step, await this.#evaluate(encoder, wishes));
+    if (this.#surveyor !== undefined) {
+      await this.#tell(of, step, await this.#evaluate(encoder, { ...wishes, knn: false }));
+    }
+    return known;
   }
 
   /** Judges the student after an epoch, from 0: by kNN where that is due, by the gallery as often as it keeps up. */

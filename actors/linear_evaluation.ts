@@ -6,11 +6,15 @@
  *     test_reader -> test_augmenter -> feature_encoder
  */
 import { FolderLostError } from "../data/folder_identity.ts";
+import { fingerprintDataset } from "../data/fingerprint.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import { CheckpointError } from "../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
+import { fingerprintWeights } from "../models/checkpoint/fingerprint_weights.ts";
 import { readLinearCheckpoint } from "../models/checkpoint/linear_checkpoint.ts";
+import type { Term } from "../models/checkpoint/run_terms.ts";
+import { openEncoderSource } from "../models/encoder_source.ts";
 import { batchScale, linearLearningRate } from "../models/optim/schedule.ts";
 import { findEncoder } from "../models/registry.ts";
 import type augmenter from "./augmenter.ts";
@@ -21,7 +25,7 @@ import type { EncoderChoice } from "./feature_encoder.ts";
 import { Divergence, warnOfLargeLoss } from "./linear_divergence.ts";
 import type { LinearOptions } from "./linear_options.ts";
 import type linearTrainer from "./linear_trainer.ts";
-import type { LinearTrainerConfig } from "./linear_trainer.ts";
+import { freshBackbone, type LinearTrainerConfig } from "./linear_trainer.ts";
 import type { Augmenter, LinearMonitor, ProbeScore, Purpose, TsvReader } from "./messages.ts";
 import {
   brokenRowHandler,
@@ -37,6 +41,7 @@ import {
   withMaxPixels,
   withWarningsOnce,
 } from "./recipe.ts";
+import { checkTerms, linearTerms } from "./run_terms.ts";
 import { type ActorRef, ActorSystem } from "./runtime/mod.ts";
 import type tsvReader from "./tsv_reader.ts";
 import { EVALUATION_ORDER, type ReadingOrder, TRAINING_ORDER, type TsvReaderConfig } from "./tsv_reader.ts";
@@ -132,6 +137,9 @@ export interface LinearEvents extends WarningEvents {
  * When an actor crashes, all are stopped, and the evaluation goes on from its newest checkpoint; what it does once more is
  * not told of again.
  *
+ * @param isUnfinished whether the evaluation that `resume` goes on with has not come to its end: where only that is missing,
+ * the test pictures are classified by what was trained
+ * @throws {NothingToDoError} where all epochs are done, and it is not unfinished
  * @throws {UserError} for data and checkpoints that do not fit the options, and where every learning rate diverges; a
  * checkpoint of the last whole epoch is saved then too
  * @throws {ActorCrash} when actors fail again and again; all have been stopped then
@@ -140,9 +148,15 @@ export async function runLinearEvaluation(
   options: LinearOptions,
   events: LinearEvents = {},
   signal?: AbortSignal,
+  isUnfinished = false,
 ): Promise<LinearResult> {
   options = await withMaxPixels(options);
   events = withWarningsOnce(events);
+  const data = await findClasses(options, events);
+  checkSameClasses(data.train, data.test);
+  checkWhetherDone(options, await findStart(options), isUnfinished);
+  const terms = await findTerms(options, data);
+  if (options.resume !== null) await compareWithCheckpoint(options, terms, events);
   let { resume } = options;
   let hasPlan = false;
   const told = { step: 0, epoch: -1 };
@@ -164,29 +178,29 @@ export async function runLinearEvaluation(
   return await retryAfterCrash(
     events,
     () => resume ?? "the beginning",
-    () => evaluateOnce({ ...options, resume }, firstTime, (path) => resume = path, signal),
+    () => {
+      // What was saved by this very run and then crashed has its end still before it.
+      const goesOn = { ...options, resume };
+      return evaluateOnce(goesOn, { ...data, terms }, firstTime, (path) => resume = path, signal);
+    },
   );
 }
 
 /** All of it, or until the first crash. */
 async function evaluateOnce(
   options: LinearOptions,
+  { train, test, terms }: LinearData & { terms: readonly Term[] },
   events: LinearEvents,
   onSaved: (path: string) => void,
   signal?: AbortSignal,
 ): Promise<LinearResult> {
   const { lr, epochs, batchSize, evaluate, cacheFeatures } = options;
   const { features } = findEncoder(options.arch);
-  const [train, test] = await findClasses(options, events);
-  checkSameClasses(train, test);
   const classes = options.classes ?? Math.max(train.classes, test.classes);
   const start = await findStart(options);
   const batchesPerEpoch = Math.ceil(train.rowCount / batchSize);
-  if (!evaluate && start.epoch >= epochs) {
-    throw new NothingToDoError(
-      `${options.resume}: ${start.epoch} of ${epochs} epochs are done, so there is nothing left to do; use more --epochs`,
-    );
-  }
+  const isTrained = !evaluate && start.epoch >= epochs;
+  if (isTrained) events.onNote?.(`all ${start.epoch} epochs are done; only the end of the run is missing`);
   events.onPlan?.({
     trainPictures: train.rowCount,
     testPictures: test.rowCount,
@@ -202,6 +216,7 @@ async function evaluateOnce(
     warmupEpochs: options.warmupEpochs,
     milestones: options.schedule,
   });
+  const ratesOf = (epoch: number) => lr.map((rate) => linearLearningRate(epoch, schedule(rate)));
 
   const system = new ActorSystem({ imports: options.plugins, watchdog: watchdogOf(events) });
   return await system.run(async () => {
@@ -215,7 +230,13 @@ async function evaluateOnce(
       warning: (text) => events.onWarning?.(text),
       brokenRow: brokenRowHandler(events),
     });
-    const line = spawnLine(system, options, { features, classes }, monitor, start.epoch);
+    const line = spawnLine(
+      system,
+      options,
+      { features, classes, terms, trains: !evaluate && !isTrained },
+      monitor,
+      start.epoch,
+    );
     events.onActors?.(system.actors);
     const { trainer } = line;
     const patience = { timeoutMs: Infinity };
@@ -239,12 +260,15 @@ async function evaluateOnce(
 
     const work = async (): Promise<void> => {
       await line.connected;
-      if (evaluate) {
+      if (evaluate || isTrained) {
+        if (isTrained && cacheFeatures) await read(line.testReaders, 0, "queries");
         last = await judge();
-        divergence.look(last, lr, "the test pictures");
+        const epoch = start.epoch - 1; // the checkpoint's last one, not the next one
+        const learningRates = isTrained ? ratesOf(epoch) : lr;
+        divergence.look(last, learningRates, "the test pictures");
         const { diverged } = divergence;
-        // The checkpoint's last epoch, not the next one.
-        events.onEpoch?.({ epoch: start.epoch - 1, learningRates: lr, trained: [], tested: last, diverged });
+        events.onEpoch?.({ epoch, learningRates, trained: [], tested: last, diverged });
+        if (isTrained) checkpoint = options.resume;
         for (const [i, { top1 }] of last.entries()) best[i] = Math.max(best[i], top1);
         return;
       }
@@ -256,7 +280,7 @@ async function evaluateOnce(
       let savedAt = performance.now();
       let bestProbe = chosen();
       for (let epoch = start.epoch; epoch < epochs; epoch++) {
-        const learningRates = lr.map((rate) => linearLearningRate(epoch, schedule(rate)));
+        const learningRates = ratesOf(epoch);
         const train = async () => {
           await trainer.tell("begin", { learningRates });
           return await read(line.trainReaders, epoch, "train");
@@ -298,7 +322,9 @@ async function evaluateOnce(
     aborted.forget();
     if (reason !== undefined) {
       if (reason instanceof FolderLostError) throw reason; // there is nowhere to save to
-      const { path } = evaluate ? { path: null } : await trainer.ask("save", undefined, patience);
+      const { path } = evaluate || isTrained
+        ? { path: null }
+        : await trainer.ask("save", undefined, patience);
       if (path !== null) events.onNote?.(`checkpoint saved to ${path}`);
       throw reason;
     }
@@ -309,14 +335,23 @@ async function evaluateOnce(
   });
 }
 
+/** What is known of pictures with labels. */
+type LabelledFacts = DataFacts & { classes: number; fingerprint: string };
+
+/** The pictures to learn from, and those to classify. */
+interface LinearData {
+  train: LabelledFacts;
+  test: LabelledFacts;
+}
+
 /** What the pictures are, and how many classes their labels speak of. */
-function findClasses(
+async function findClasses(
   { trainData, testData, classes }: LinearOptions,
   { onWarning }: WarningEvents,
-): Promise<(DataFacts & { classes: number })[]> {
-  return Promise.all([trainData, testData].map(async (path) => {
+): Promise<LinearData> {
+  const [train, test] = await Promise.all([trainData, testData].map(async (path): Promise<LabelledFacts> => {
     using dataset = await openDataset(path, { onWarning });
-    const facts = factsOf(dataset);
+    const facts = { ...factsOf(dataset), fingerprint: await fingerprintDataset(dataset) };
     if (classes !== null) return { ...facts, classes };
     const largest = dataset.largestLabel();
     if (largest === undefined || largest < 0) {
@@ -324,6 +359,44 @@ function findClasses(
     }
     return { ...facts, hasLabels: true, classes: largest + 1 };
   }));
+  return { train, test };
+}
+
+/** What the classifiers follow from. */
+async function findTerms(options: LinearOptions, { train, test }: LinearData): Promise<Term[]> {
+  const { pretrained, arch, which } = options;
+  const data = { data: train.fingerprint, testData: test.fingerprint };
+  if (pretrained === null) {
+    return linearTerms(options, { ...data, encoder: await fingerprintWeights(freshBackbone(options)) });
+  }
+  using source = await openEncoderSource(pretrained, { arch, which, part: "backbone" });
+  return linearTerms(options, { ...data, encoder: await fingerprintWeights(source.tensors) });
+}
+
+/**
+ * Compares the evaluation with the one that wrote the checkpoint. What is only classified with may be other pictures, but
+ * the classifiers know the features of one encoder alone.
+ */
+async function compareWithCheckpoint(
+  { resume, lr, evaluate, resumeAnyway = false }: LinearOptions,
+  terms: readonly Term[],
+  events: LinearEvents,
+): Promise<void> {
+  using file = await openCheckpointFile(resume!);
+  const { terms: saved } = await readLinearCheckpoint(file, lr[0]);
+  const compared = evaluate ? terms.filter(({ name }) => name === "encoder") : terms;
+  checkTerms(resume!, saved, compared, resumeAnyway, events);
+}
+
+function checkWhetherDone(
+  { resume, epochs, evaluate }: LinearOptions,
+  { epoch }: { epoch: number },
+  isUnfinished: boolean,
+): void {
+  if (evaluate || epoch < epochs || isUnfinished) return;
+  throw new NothingToDoError(
+    `${resume}: ${epoch} of ${epochs} epochs are done, so there is nothing left to do; use more --epochs`,
+  );
 }
 
 /** The first epoch, the best top-1 that each learning rate has seen, and which of them have diverged. */
@@ -355,7 +428,13 @@ function encoderChoice({ pretrained, arch, which, seed }: LinearOptions): Encode
 function spawnLine(
   system: ActorSystem,
   options: LinearOptions,
-  { features, classes }: { features: number; classes: number },
+  { features, classes, terms, trains }: {
+    features: number;
+    classes: number;
+    terms: readonly Term[];
+    /** Whether there is anything to learn from. */
+    trains: boolean;
+  },
   monitor: ActorRef<LinearMonitor>,
   firstEpoch: number,
 ) {
@@ -368,6 +447,7 @@ function spawnLine(
       features,
       classes,
       keepsQueries: cacheFeatures && !evaluate,
+      terms,
       monitor,
     } satisfies LinearTrainerConfig,
   );
@@ -428,7 +508,7 @@ function spawnLine(
       purpose: "train",
       shuffle: true,
     } as const;
-  const trainReaders = evaluate ? [] : spawnBranch("train", train.views, options.trainData, train.purpose, {
+  const trainReaders = !trains ? [] : spawnBranch("train", train.views, options.trainData, train.purpose, {
     ...TRAINING_ORDER,
     shuffle: train.shuffle,
     dropLast: false,

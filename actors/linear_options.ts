@@ -44,6 +44,8 @@ export interface LinearOptions {
   printFreq: number;
   /** Checkpoint of a linear evaluation to go on from; `null` to begin anew. */
   resume: string | null;
+  /** Go on from `resume` even where it is of another evaluation, of another encoder, say; off where it is left out. */
+  resumeAnyway?: boolean;
   /** Only classify the test pictures with the classifier of `resume`. */
   evaluate: boolean;
   /** Embed the pictures once, without augmentation, and train on these features in every epoch. */
@@ -74,6 +76,7 @@ export type LinearDefaults = Omit<
   | "testData"
   | "output"
   | "resume"
+  | "resumeAnyway"
   | "evaluate"
   | "classes"
   | "actors"

@@ -19,6 +19,7 @@ import {
   type SavedProbe,
 } from "../models/checkpoint/linear_checkpoint.ts";
 import type { NamedTensor } from "../models/checkpoint/student_checkpoint.ts";
+import type { Term } from "../models/checkpoint/run_terms.ts";
 import { writeTorchFile } from "../models/checkpoint/torch_writer.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import { partsOf } from "../models/encoder_parts.ts";
@@ -51,6 +52,8 @@ export interface LinearTrainerConfig {
   classes: number;
   /** Whether the queries' features are kept, or judged as they come. */
   keepsQueries: boolean;
+  /** What checkpoints say of the evaluation, so that one that is gone on with is known to be the same. */
+  terms?: readonly Term[];
   /** Who is told of steps. */
   monitor: ActorRef<LinearMonitor>;
 }
@@ -293,7 +296,7 @@ class Training {
     { progress, learningRate, probes }: Noted,
     context: ActorContext<LinearTrainer>,
   ): Promise<void> {
-    const { options, classes, features } = this.#config;
+    const { options, classes, features, terms } = this.#config;
     this.#folder?.check();
     const write = (backbone: LinearCheckpoint["backbone"]) =>
       context.wait(writeTorchFile(
@@ -307,6 +310,7 @@ class Training {
           probes,
           chosen: progress.probe,
           sgd: { lr: learningRate, momentum: options.momentum, weightDecay: options.weightDecay },
+          terms,
         }),
       ));
     if (options.pretrained === null) await write(freshBackbone(options));
@@ -322,7 +326,7 @@ class Training {
 }
 
 /** The weights that an untrained encoder has from its seed. */
-function freshBackbone({ arch, seed }: LinearOptions): NamedTensor[] {
+export function freshBackbone({ arch, seed }: LinearOptions): NamedTensor[] {
   const encoder = findEncoder(arch);
   const { backbone } = partsOf(encoder, usualHead(encoder));
   const values = initialize(backbone, seed);

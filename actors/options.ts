@@ -52,6 +52,8 @@ export interface DistillOptions {
   printFreq: number;
   /** Checkpoint to go on from; `null` to begin anew. */
   resume: string | null;
+  /** Go on from `resume` even where it is of another run, of other pictures, say; off where it is left out. */
+  resumeAnyway?: boolean;
   /** Checkpoint of an encoder that the student starts from, where it does not `resume`; `null` for fresh weights. */
   studentInit: string | null;
   /** When checkpoints are written besides the end of each epoch; `null` for no other. */

@@ -1,6 +1,7 @@
 /** What the recipes have in common: how they look at their data, hear of broken rows, try again, and are aborted. */
 import { checkSameClassNames, type Dataset } from "../data/dataset.ts";
 import { DEFAULT_MAX_PIXELS } from "../data/decode.ts";
+import { fingerprintDataset } from "../data/fingerprint.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
@@ -27,6 +28,15 @@ export type DataFacts = Pick<Dataset, "path" | "rowCount" | "hasLabels" | "class
 export async function lookAtData(path: string, { onWarning }: WarningEvents): Promise<DataFacts> {
   using dataset = await openDataset(path, { onWarning });
   return factsOf(dataset);
+}
+
+/** {@linkcode lookAtData}, with the number by which the same data is known again. */
+export async function identifyData(
+  path: string,
+  { onWarning }: WarningEvents,
+): Promise<DataFacts & { fingerprint: string }> {
+  using dataset = await openDataset(path, { onWarning });
+  return { ...factsOf(dataset), fingerprint: await fingerprintDataset(dataset) };
 }
 
 /**

@@ -4,7 +4,13 @@ import { findDataset, resolveDataset } from "../data/open_dataset.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import { resolveTeacher } from "../models/teacher.ts";
 import { PAPER_DEFAULTS } from "./defaults.ts";
-import { type DistillPlan, type DistillResult, type DistillStep, runDistillation } from "./distillation.ts";
+import {
+  type DistillPlan,
+  type DistillResult,
+  type DistillStep,
+  runDistillation,
+  type RunSoFar,
+} from "./distillation.ts";
 import {
   EMBED_DEFAULTS,
   type EmbeddedRows,
@@ -96,6 +102,14 @@ export interface DistillSettings extends OutputSettings {
   profile?: boolean;
   /** Tell of every message that an actor handles, and of what it waits for. */
   trace?: boolean;
+  /** What is known of the run that `resume` goes on with; what its records do not say is found out again. */
+  soFar?: RunSoFar;
+}
+
+/** {@linkcode OutputSettings} of a linear evaluation. */
+export interface LinearSettings extends OutputSettings {
+  /** Whether the one that `resume` goes on with has not come to its end; where only that is missing, it is made up for. */
+  isUnfinished?: boolean;
 }
 
 /** The options with everything that was left out: by the files, and else by {@linkcode PAPER_DEFAULTS}. */
@@ -127,28 +141,33 @@ async function resolveDistillInput(input: DistillInput): Promise<DistillOptions>
  */
 export function distill(
   input: DistillInput,
-  { profile = false, trace = false, lock, ...settings }: DistillSettings = {},
+  { profile = false, trace = false, lock, soFar, ...settings }: DistillSettings = {},
 ): Run<DistillEvent, DistillResult> {
   return new Run(async (tell, signal) => {
     await importPlugins(input.plugins);
     const options = await resolveDistillInput(input);
     return await inOutputFolder(options.output, lock, signal, (signal) =>
-      runDistillation(options, {
-        onPlan: (plan) => tell({ type: "plan", ...plan }),
-        onActors: (actors) => tell({ type: "actors", actors }),
-        onStep: (report) => tell({ type: "step", ...report }),
-        onViews: (views) => tell({ type: "views", ...views }),
-        onKnn: (report) => tell({ type: "knn", ...report }),
-        onLook: (look) => tell({ type: "look", ...look }),
-        onGallery: (gallery) => tell({ type: "gallery", ...gallery }),
-        onSurvey: (report) => tell({ type: "survey", ...report }),
-        ...trace && {
-          onTrace: (actor: string, spans: readonly TraceSpan[]) => tell({ type: "trace", actor, spans }),
+      runDistillation(
+        options,
+        {
+          onPlan: (plan) => tell({ type: "plan", ...plan }),
+          onActors: (actors) => tell({ type: "actors", actors }),
+          onStep: (report) => tell({ type: "step", ...report }),
+          onViews: (views) => tell({ type: "views", ...views }),
+          onKnn: (report) => tell({ type: "knn", ...report }),
+          onLook: (look) => tell({ type: "look", ...look }),
+          onGallery: (gallery) => tell({ type: "gallery", ...gallery }),
+          onSurvey: (report) => tell({ type: "survey", ...report }),
+          ...trace && {
+            onTrace: (actor: string, spans: readonly TraceSpan[]) => tell({ type: "trace", actor, spans }),
+          },
+          ...profile && { onProfile: (found: RunProfile) => tell({ type: "profile", ...found }) },
+          onNote: (text) => tell({ type: "note", text }),
+          onWarning: (text) => tell({ type: "warning", text }),
         },
-        ...profile && { onProfile: (found: RunProfile) => tell({ type: "profile", ...found }) },
-        onNote: (text) => tell({ type: "note", text }),
-        onWarning: (text) => tell({ type: "warning", text }),
-      }, signal));
+        signal,
+        soFar,
+      ));
   }, settings);
 }
 
@@ -177,7 +196,7 @@ export type LinearInput =
  */
 export function linearProbe(
   input: LinearInput,
-  { lock, ...settings }: OutputSettings = {},
+  { lock, isUnfinished, ...settings }: LinearSettings = {},
 ): Run<LinearEvent, LinearResult> {
   return new Run(async (tell, signal) => {
     await importPlugins(input.plugins);
@@ -193,14 +212,19 @@ export function linearProbe(
       arch,
     };
     return await inOutputFolder(options.output, lock, signal, (signal) =>
-      runLinearEvaluation(options, {
-        onPlan: (plan) => tell({ type: "plan", ...plan }),
-        onActors: (actors) => tell({ type: "actors", actors }),
-        onStep: (report) => tell({ type: "step", ...report }),
-        onEpoch: (epoch) => tell({ type: "epoch", ...epoch }),
-        onNote: (text) => tell({ type: "note", text }),
-        onWarning: (text) => tell({ type: "warning", text }),
-      }, signal));
+      runLinearEvaluation(
+        options,
+        {
+          onPlan: (plan) => tell({ type: "plan", ...plan }),
+          onActors: (actors) => tell({ type: "actors", actors }),
+          onStep: (report) => tell({ type: "step", ...report }),
+          onEpoch: (epoch) => tell({ type: "epoch", ...epoch }),
+          onNote: (text) => tell({ type: "note", text }),
+          onWarning: (text) => tell({ type: "warning", text }),
+        },
+        signal,
+        isUnfinished,
+      ));
   }, settings);
 }
 

@@ -1,6 +1,9 @@
-/** Where a student starts from, if not from fresh weights: `--student-init`. */
+/** What a student starts from: fresh weights, or those of `--student-init`. */
 import { type EncoderSource, openEncoderSource } from "../models/encoder_source.ts";
+import type { StateEntry } from "../models/encoder_builder.ts";
+import { initialize } from "../models/initialize.ts";
 import { findEncoder } from "../models/registry.ts";
+import type { NamedValues } from "./messages.ts";
 import type { DistillOptions } from "./options.ts";
 
 /** The checkpoint, open: whole where its head fits the student's, else its backbone alone. */
@@ -26,4 +29,23 @@ export async function openStudentInit(
   if (!takesHead) return { ...backbone, takesHead };
   backbone[Symbol.dispose]();
   return { ...await openEncoderSource(path, { arch: studentArch, part: "encoder" }), takesHead };
+}
+
+/**
+ * The student before the first step: drawn from a seed, and where there is a `studentInit`, as that has it.
+ *
+ * @param state what the student has
+ */
+export async function initialStudent(
+  options: DistillOptions,
+  seed: number,
+  state: readonly StateEntry[],
+): Promise<NamedValues> {
+  const values = initialize(state, seed);
+  if (options.studentInit === null) return [...values];
+  using init = await openStudentInit(options);
+  for (const key of values.keys()) {
+    if (init.tensors.has(key)) values.set(key, await init.tensors.get(key)!.read());
+  }
+  return [...values];
 }

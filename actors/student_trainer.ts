@@ -9,6 +9,7 @@ import {
   INITIAL_LOSS_SCALE,
   type LossScale,
 } from "../kernels/ops/loss_scale/loss_scale.ts";
+import { CheckpointError } from "../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
 import { readFinite } from "../models/checkpoint/read_finite.ts";
 import {
@@ -17,11 +18,10 @@ import {
   type NamedTensor,
   readStudentCheckpoint,
 } from "../models/checkpoint/student_checkpoint.ts";
-import { PyFloat, torchDict, type TorchValue } from "../models/checkpoint/torch_value.ts";
+import { buildResumeState, readResumeState } from "../models/checkpoint/resume_state.ts";
 import { writeTorchFile } from "../models/checkpoint/torch_writer.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import { describeBadEntry } from "../models/finite.ts";
-import { initialize } from "../models/initialize.ts";
 import { distillLearningRate } from "../models/optim/schedule.ts";
 import { findEncoder } from "../models/registry.ts";
 import { similarityPicture } from "../models/similarity_picture.ts";
@@ -36,8 +36,9 @@ import type {
   ViewSample,
 } from "./messages.ts";
 import { BestEffort } from "./best_effort.ts";
+import type { RunIdentity } from "./run_terms.ts";
 import { type BatchNumber, isAfter } from "./batch_number.ts";
-import { openStudentInit } from "./student_init.ts";
+import { initialStudent } from "./student_init.ts";
 import { type DistillOptions, hasGallery, smallViewsOf } from "./options.ts";
 import { profileAll } from "./run_profile.ts";
 import { type ActorContext, type ActorRef, defineActor } from "./runtime/mod.ts";
@@ -54,6 +55,8 @@ export interface StudentTrainerConfig {
   done: BatchNumber;
   /** Batches of an epoch. */
   batchesPerEpoch: number;
+  /** What checkpoints say of the run, so that one that is gone on with is known to be the same. */
+  identity?: RunIdentity;
   /** Who is told of steps and checkpoints. */
   monitor: ActorRef<Monitor>;
 }
@@ -297,13 +300,14 @@ class Training {
         queuePointer: queue.pointer,
         sgd: { lr, momentum: options.momentum, weightDecay: options.weightDecay },
         momentum,
-        resume: torchDict([
-          ["batch", finished ? 0 : batch + 1],
-          ["batches_per_epoch", batchesPerEpoch],
-          ["batch_size", options.batchSize],
-          ["seed", options.seed],
-          ...saveLossScale(this.#lossScale),
-        ]),
+        resume: buildResumeState({
+          batch: finished ? 0 : batch + 1,
+          batchesPerEpoch,
+          batchSize: options.batchSize,
+          seed: options.seed,
+          lossScale: this.#lossScale,
+          ...this.#config.identity,
+        }),
       }),
     ));
     this.#savedAt = performance.now();
@@ -322,30 +326,13 @@ export function transpose(values: Float32Array, rows: number, columns: number): 
   return turned;
 }
 
-/** Entries of a checkpoint's `seed_resume` that say where loss scaling is. */
-function saveLossScale(lossScale: LossScale | undefined): [string, TorchValue][] {
-  if (lossScale === undefined) return [];
-  const { scale, goodSteps, skipped } = lossScale;
-  return [
-    ["loss_scale", new PyFloat(scale)],
-    ["loss_scale_good_steps", goodSteps],
-    ["loss_scale_skipped", skipped],
-  ];
-}
-
 /** Where loss scaling was when a checkpoint was written; where it begins if the run had none. */
 async function readLossScale({ amp, resume: path }: DistillOptions): Promise<LossScale> {
   const initial = amp ? INITIAL_LOSS_SCALE : { ...INITIAL_LOSS_SCALE, scale: 1 };
   if (path === null) return initial;
   using file = await openCheckpointFile(path);
   const { resume } = readStudentCheckpoint(file);
-  const state = resume instanceof Map ? resume : new Map();
-  const scale = state.get("loss_scale");
-  return scale === undefined ? initial : {
-    scale: Number(scale instanceof PyFloat ? scale.value : scale),
-    goodSteps: Number(state.get("loss_scale_good_steps") ?? 0),
-    skipped: Number(state.get("loss_scale_skipped") ?? 0),
-  };
+  return readResumeState(resume, (problem) => new CheckpointError(path, problem)).lossScale ?? initial;
 }
 
 /** Loads the student from the checkpoint of an earlier run: weights, running statistics and momentum. */
@@ -387,9 +374,8 @@ export default defineActor<StudentTrainer, StudentTrainerConfig>(async (config, 
     lossScaleRule: options.amp ? GRAD_SCALER : FIXED_SCALE,
   });
   if (options.resume === null) {
-    const weights = initialize(step.state, options.seed);
-    using source = options.studentInit === null ? undefined : await openStudentInit(options);
-    await step.parameters.load((key) => source?.tensors.has(key) ? source.read(key) : weights.get(key)!);
+    const weights = new Map(await initialStudent(options, options.seed, step.state));
+    await step.parameters.load((key) => weights.get(key)!);
   } else await loadStudent(step, options.resume);
   step.loadQueue(queue.keys);
   if (queue.small !== undefined) step.loadQueue(queue.small, 1);

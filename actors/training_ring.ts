@@ -15,6 +15,7 @@ import type {
 } from "./messages.ts";
 import { augmentationOf, type DistillOptions, smallViewsOf } from "./options.ts";
 import type queueKeeper from "./queue_keeper.ts";
+import type { RunIdentity } from "./run_terms.ts";
 import type { ActorRef, ActorSystem, Restart, Supervised, Supervisor } from "./runtime/mod.ts";
 import type studentTrainer from "./student_trainer.ts";
 import type teacherEncoder from "./teacher_encoder.ts";
@@ -38,6 +39,8 @@ export interface TrainingSetup {
   batchesPerEpoch: number;
   totalSteps: number;
   path: string;
+  /** What checkpoints say of the run. */
+  identity: RunIdentity;
   monitor: ActorRef<Monitor>;
   /** Actors are about to be started again. */
   onRestart(restart: Restart): void;
@@ -93,6 +96,7 @@ export class TrainingRing {
         queue: this.#start.queue,
         done: { epoch: this.#start.epoch, batch: this.#start.batch },
         batchesPerEpoch,
+        identity: setup.identity,
         monitor,
       }),
     );

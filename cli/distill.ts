@@ -20,6 +20,7 @@ import { loadPlugin } from "./plugin.ts";
 import { describeProfile, writeTrace } from "./profile_report.ts";
 import { runMain } from "./run_main.ts";
 import { endOf, type RecordedInput, type RunEnd } from "./run_recorder.ts";
+import { readRunSoFar } from "./run_so_far.ts";
 import { findTuning } from "./run_tuning.ts";
 import { formatTable } from "./table.ts";
 import { EventWriter } from "./tensorboard/event_writer.ts";
@@ -52,7 +53,9 @@ function describeResult(
   seconds: number,
   k: number,
 ): string[] {
-  const losses = firstLoss === lastLoss
+  const losses = Number.isNaN(lastLoss)
+    ? "no loss is known"
+    : firstLoss === lastLoss
     ? `mean loss ${lastLoss.toFixed(4)}`
     : `mean loss ${firstLoss.toFixed(4)} in the first epoch, ${lastLoss.toFixed(4)} in the last`;
   const lines = [
@@ -60,7 +63,10 @@ function describeResult(
     `student   ${checkpoint}`,
   ];
   if (knn === null) return lines;
-  const row = (name: string, { top1 }: { top1: number }) => [name, `${top1.toFixed(1)} %`];
+  const row = (name: string, accuracy: { top1: number } | null) => [
+    name,
+    accuracy === null ? "unknown" : `${accuracy.top1.toFixed(1)} %`,
+  ];
   const table = formatTable([
     [`weighted kNN, k = ${k}`, "top-1"],
     row("teacher", knn.teacher),
@@ -96,12 +102,14 @@ function figuresOf(
   return [
     figure("steps", steps),
     figure("time", seconds, "s"),
-    figure("pictures a second, all told", steps * batchSize / seconds),
-    figure("mean loss, first epoch", firstLoss),
-    figure("mean loss, last epoch", lastLoss),
+    ...steps === 0 ? [] : [figure("pictures a second, all told", steps * batchSize / seconds)],
+    ...Number.isNaN(lastLoss) ? [] : [
+      figure("mean loss, first epoch", firstLoss),
+      figure("mean loss, last epoch", lastLoss),
+    ],
     ...knn === null ? [] : [
       judged("teacher", knn.teacher),
-      judged("student before", knn.before),
+      ...knn.before === null ? [] : [judged("student before", knn.before)],
       judged("student after", knn.after),
     ],
   ];
@@ -124,6 +132,8 @@ async function main(): Promise<void> {
   const adapter = await describeAdapter();
   using folder = OutputFolder.open(options.output, { isResuming });
   if (isResuming) await removeLeftovers(options.output);
+  const soFar = await readRunSoFar(options);
+  const isKnown = soFar !== undefined && soFar.accuracies.length > 0;
   using interrupt = interruptSignal();
   const started = performance.now();
 
@@ -166,8 +176,15 @@ async function main(): Promise<void> {
           firstStep,
           epochs: options.epochs,
         });
-        // The student is judged as it is at first, and the teacher too.
-        if (isResuming) folder.dropMetricsFrom(Math.floor(firstStep / stepsPerEpoch), firstStep, firstStep);
+        if (isResuming) {
+          folder.dropMetricsFrom(
+            Math.floor(firstStep / stepsPerEpoch),
+            firstStep,
+            // Where they are not by the same pictures and settings, the beginning is judged again.
+            ({ of, by, step }) =>
+              !isKnown && by === "knn" && (of === "teacher" || step === 0 || step === firstStep),
+          );
+        }
         runEvents = writer &&
           new RunEvents(writer, { stepsPerEpoch: event.batchesPerEpoch, batchSize: options.batchSize });
         return shown.start({
@@ -191,7 +208,8 @@ async function main(): Promise<void> {
       case "knn": {
         const { of, step, top1, top5 } = event;
         recorder.score({ of, by: "knn", step, top1, top5 });
-        if (of === "teacher" || step === firstStep) return;
+        // Of the beginning there is no epoch.
+        if (of === "teacher" || step === 0 || (options.resume === null && step === firstStep)) return;
         const epoch = Math.ceil(step / stepsPerEpoch) - 1;
         return tensorBoard(() => {
           writer?.scalar("knn_top1", top1, epoch);
@@ -230,13 +248,14 @@ async function main(): Promise<void> {
       profile: command.profile,
       trace: command.traceActors,
       lock: folder.lock,
+      soFar,
     });
     for await (const event of run) take(event);
     result = await run.result;
     end = { status: "finished", results: figuresOf(result, options, (performance.now() - started) / 1000) };
   } catch (error) {
     // A command line that serves a run until its end may be started once more.
-    if (error instanceof NothingToDoError && command.resumesIfThere) return shown.report(error.message);
+    if (error instanceof NothingToDoError && command.resumesIfThere) return shown.notice(error.message);
     watched.noteError(error);
     end = endOf(error);
     throw error;

@@ -17,6 +17,7 @@ import {
   parseFlags,
   readPageFlags,
   readResumeFlag,
+  resumeAnywayFlag,
   type RetiredFlag,
   tuneFlag,
   UsageError,
@@ -121,6 +122,7 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
         "checkpoint of a student to go on from, which says where; auto: the newest one in --output, or anew where " +
         "there is none",
     },
+    resumeAnyway: resumeAnywayFlag(DATA),
     studentInit: {
       kind: "text",
       metavar: "FILE",
@@ -443,6 +445,9 @@ function checkTogether(options: DistillRequest, given: Given): string[] {
   }
   if (given.resume !== undefined && given.studentInit !== undefined && given.resume !== "auto") {
     warnings.push("--student-init has no effect with --resume: the checkpoint has the student");
+  }
+  if (given.resumeAnyway && given.resume === undefined) {
+    warnings.push("--resume-anyway has no effect without --resume");
   }
   if (given.resume !== undefined && given.startEpoch !== undefined) {
     warnings.push("--start-epoch has no effect with --resume: the checkpoint says the epoch");

@@ -5,6 +5,8 @@ import { decodeImage } from "../data/decode.ts";
 import { BrokenRowError } from "../data/dataset.ts";
 import { openDataset, resolveDataset } from "../data/open_dataset.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../data/sample.ts";
+import { openTemporary } from "../data/temporary.ts";
+import { writeAll } from "../data/replace_file.ts";
 import { UserError } from "../errors.ts";
 import { type Gpu, openGpu } from "../kernels/gpu.ts";
 import { Graph } from "../kernels/graph.ts";
@@ -13,7 +15,7 @@ import { Program } from "../kernels/program.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import { resolveTeacher } from "../models/teacher.ts";
 import { type DoctorRequest, parseDoctorFlags } from "./doctor_flags.ts";
-import { isThere, probe } from "./output_folder.ts";
+import { describeWriteError, isThere } from "./output_folder.ts";
 import { runMain } from "./run_main.ts";
 
 /** What was found of one thing. */
@@ -126,9 +128,10 @@ function checkOutput(output: string): Finding {
   let folder = output;
   while (!isThere(folder) && dirname(folder) !== folder) folder = dirname(folder); // it will be made
   try {
-    probe(join(folder, `.doctor-${crypto.randomUUID()}.tmp`), output);
+    using temporary = openTemporary(join(folder, "doctor"));
+    writeAll(temporary.file, new Uint8Array(4096)); // a full disk still opens files
   } catch (error) {
-    return { what: "output", state: "problem", found: (error as Error).message, advice };
+    return { what: "output", state: "problem", found: describeWriteError(error, output).message, advice };
   }
   const { bavail, bsize } = statfsSync(folder);
   return judgeAmount(`disk of ${folder}`, Number(bavail) * Number(bsize), [LEAST_DISK, USUAL_DISK], advice);

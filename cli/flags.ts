@@ -455,6 +455,16 @@ export function readResumeFlag(
   return { resume: null, resumesIfThere: true };
 }
 
+/** `--resume-anyway`. */
+export function resumeAnywayFlag(group: string) {
+  return {
+    kind: "boolean",
+    group,
+    help:
+      "go on from --resume even where the checkpoint is of another run: other data, weights or settings than the flags say",
+  } as const;
+}
+
 /** The flags of tasks that serve the page. */
 export function pageFlags(group: string) {
   return {

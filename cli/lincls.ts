@@ -5,6 +5,7 @@ import { BEST_CHECKPOINT } from "../actors/linear_trainer.ts";
 import { NothingToDoError } from "../actors/recipe.ts";
 import { type LinearEvent, linearProbe } from "../actors/runs.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
+import { removeLeftovers } from "../models/checkpoint/run_checkpoints.ts";
 import { ENCODERS } from "../models/registry.ts";
 import type { RunFigure } from "../ui/records.ts";
 import { formatDuration } from "./duration.ts";
@@ -16,6 +17,7 @@ import { OutputFolder } from "./output_folder.ts";
 import { loadPlugin } from "./plugin.ts";
 import { runMain } from "./run_main.ts";
 import { endOf, type RecordedInput, type RunEnd } from "./run_recorder.ts";
+import { isUnfinished } from "./run_so_far.ts";
 import { findTuning } from "./run_tuning.ts";
 import { formatTable } from "./table.ts";
 import { EventWriter } from "./tensorboard/event_writer.ts";
@@ -99,6 +101,8 @@ async function main(): Promise<void> {
   using folder = OutputFolder.open(options.output, {
     isResuming: resumesIfThere || options.resume !== null,
   });
+  if (resumesIfThere || options.resume !== null) await removeLeftovers(options.output);
+  const isToBeFinished = await isUnfinished("lincls", options.output, options.resume);
   using interrupt = interruptSignal();
   const started = performance.now();
   await using watched = await watchRun(folder, command, {
@@ -125,7 +129,11 @@ async function main(): Promise<void> {
         for (const line of describeRun(options, event, adapter.name)) shown.say(line);
         if (options.evaluate) return;
         const firstStep = event.firstEpoch * event.batchesPerEpoch;
-        if (options.resume !== null) folder.dropMetricsFrom(event.firstEpoch, firstStep);
+        if (options.resume !== null) {
+          // Where all epochs are done, the last one is judged once more.
+          const isLast = event.firstEpoch >= options.epochs;
+          folder.dropMetricsFrom(event.firstEpoch, firstStep, ({ step }) => isLast && step === firstStep);
+        }
         stepsPerEpoch = event.batchesPerEpoch;
         recorder.plan({
           pictures: event.trainPictures,
@@ -182,13 +190,13 @@ async function main(): Promise<void> {
     if (command.tune) options.tuning = await findTuning(options, shown);
     // Where what it must write cannot be written, it is stopped, and saves what it has.
     const signal = AbortSignal.any([interrupt.signal, folder.failed]);
-    await using run = linearProbe(options, { signal, lock: folder.lock });
+    await using run = linearProbe(options, { signal, lock: folder.lock, isUnfinished: isToBeFinished });
     for await (const event of run) take(event);
     result = await run.result;
     end = { status: "finished", results: figuresOf(result, (performance.now() - started) / 1000) };
   } catch (error) {
     // A command line that serves a run until its end may be started once more.
-    if (error instanceof NothingToDoError && resumesIfThere) return shown.report(error.message);
+    if (error instanceof NothingToDoError && resumesIfThere) return shown.notice(error.message);
     watched.noteError(error);
     end = endOf(error);
     throw error;

@@ -18,6 +18,7 @@ import {
   parseFlags,
   readPageFlags,
   readResumeFlag,
+  resumeAnywayFlag,
   type RetiredFlag,
   tuneFlag,
   UsageError,
@@ -59,6 +60,7 @@ function makeTable(context: EncoderFlagsContext) {
         "checkpoint of a linear evaluation to go on from; it has the encoder too; auto: the newest one in --output, or " +
         "anew where there is none",
     },
+    resumeAnyway: resumeAnywayFlag(DATA),
     evaluate: {
       kind: "boolean",
       short: "e",
@@ -313,6 +315,9 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
   }
   if (options.lr !== null && new Set(options.lr).size < options.lr.length) {
     throw new UsageError(`--lr ${options.lr.join(",")} has a learning rate twice; give each once`);
+  }
+  if (options.resumeAnyway && resume === undefined) {
+    warnings.push("--resume-anyway has no effect without --resume");
   }
   const page = readPageFlags({ ui, uiHost }, warnings);
   return { help: undefined, options, resumesIfThere, tensorboard, tune, quiet, json, page, warnings };

@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import type { TraceSpan } from "../actors/runtime/mod.ts";
 import { UserError } from "../errors.ts";
 import { FolderLock } from "../data/folder_lock.ts";
-import { writeAll } from "../data/replace_file.ts";
+import { replaceTextFileSync, writeAll } from "../data/replace_file.ts";
 import { formatTuning, type Tuning } from "../kernels/tuning/tuning.ts";
 import type { MetricsRow, ScoreRow } from "../ui/records.ts";
 
@@ -76,15 +76,7 @@ function removeIfThere(path: string): void {
 }
 
 function writeWhole(path: string, text: string): void {
-  const temporary = `${path}.tmp`;
-  try {
-    attempt(path, () => {
-      Deno.writeTextFileSync(temporary, text);
-      Deno.renameSync(temporary, path);
-    });
-  } finally {
-    removeIfThere(temporary);
-  }
+  attempt(path, () => replaceTextFileSync(path, text));
 }
 
 function readIfThere(path: string): string {
@@ -289,10 +281,17 @@ export class OutputFolder implements Disposable {
    *
    * @param epoch where the run goes on, from 0
    * @param stepsDone of the whole run; those of `epoch` among them are kept
-   * @param scoresUntil the first step that is judged again
+   * @param isJudgedAgain tells which scores of steps up to then are made again too
    */
-  dropMetricsFrom(epoch: number, stepsDone: number, scoresUntil: number = stepsDone + 1): number {
-    dropRows<ScoreRow>(join(this.path, "scores.jsonl"), ({ step }) => step < scoresUntil);
+  dropMetricsFrom(
+    epoch: number,
+    stepsDone: number,
+    isJudgedAgain: (row: ScoreRow) => boolean = () => false,
+  ): number {
+    dropRows<ScoreRow>(
+      join(this.path, "scores.jsonl"),
+      (row) => row.step <= stepsDone && !isJudgedAgain(row),
+    );
     this.#metrics[Symbol.dispose]();
     try {
       return dropRows<MetricsRow>(

@@ -52,6 +52,12 @@ export class RunConsole {
     if (!this.#json) console.log(text);
   };
 
+  /** Something about a run that does not take place: it is shown, and `log.txt` stays as it is. */
+  readonly notice = (text: string): void => {
+    this.#tell("note", { text });
+    if (!this.#json) console.log(text);
+  };
+
   /** What a program wants to know at the end. */
   result(facts: object): void {
     this.#tell("result", facts);

@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { checkSources, convert, type RowEvents } from "../data/convert/convert.ts";
 import { closeSources, type OpenedSources, openSources } from "../data/convert/open_sources.ts";
 import type { RowStatistics } from "../data/convert/row_statistics.ts";
+import { replaceTextFile } from "../data/replace_file.ts";
 import { UserError } from "../errors.ts";
 import { CountProgress } from "./count_progress.ts";
 import { UsageError } from "./flags.ts";
@@ -89,7 +90,7 @@ async function writeFiles(
   ]);
   if (folder !== null && classNames !== undefined) {
     const path = join(folder, "classes.txt");
-    await Deno.writeTextFile(path, classNames.map((name) => name + "\n").join(""));
+    await replaceTextFile(path, classNames.map((name) => name + "\n").join(""));
     lines.push(`classes   ${path}`);
   }
   return lines;

@@ -3,6 +3,7 @@
  * be reached with one seek. The original SEED makes `train.lineidx` beside `train.tsv` when it is missing; so do we.
  */
 import { UserError } from "../errors.ts";
+import { replaceFile, writeAll } from "./replace_file.ts";
 
 const NEWLINE = 10;
 const SCAN_BYTES = 4 << 20;
@@ -92,16 +93,12 @@ function* encodeOffsets(offsets: Float64Array): Generator<Uint8Array> {
   }
 }
 
-/** Writes an index so that others see either nothing or all of it: a temporary file beside it, then a rename. */
+/** Writes an index so that others see either nothing or all of it. */
 export async function writeLineIndex(indexPath: string, offsets: Float64Array): Promise<void> {
-  const temporary = `${indexPath}.${crypto.randomUUID()}.tmp`;
-  try {
-    await Deno.writeFile(temporary, ReadableStream.from(encodeOffsets(offsets)), { createNew: true });
-    await Deno.rename(temporary, indexPath);
-  } catch (error) {
-    await Deno.remove(temporary).catch(() => {});
-    throw error;
-  }
+  await replaceFile(indexPath, (file) => {
+    for (const bytes of encodeOffsets(offsets)) writeAll(file, bytes);
+    return Promise.resolve();
+  });
 }
 
 /**

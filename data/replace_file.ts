@@ -1,6 +1,7 @@
 /** Writes a file whole or not at all. */
-import { basename, dirname } from "node:path";
+import { dirname } from "node:path";
 import { UserError } from "../errors.ts";
+import { openTemporary } from "./temporary.ts";
 
 /** A file could not be written. What was there before under its name is as it was. */
 export class FileWriteError extends UserError {
@@ -29,20 +30,14 @@ export function writeAll(file: Pick<Deno.FsFile, "writeSync">, bytes: Uint8Array
  * @throws FileWriteError where the disk is full, the folder is missing or read-only; the temporary file is gone
  */
 export async function replaceFile(path: string, write: (file: Deno.FsFile) => Promise<void>): Promise<void> {
-  // Through a link, so that the link stays one and the temporary file lies on the disk of its target.
-  const target = await Deno.realPath(path).catch(() => path);
-  const temporary = `${dirname(target)}/.${basename(target)}.${crypto.randomUUID().slice(0, 8)}.tmp`;
-  let created = false;
+  const target = targetOf(path);
   try {
-    {
-      using file = await Deno.open(temporary, { write: true, createNew: true });
-      created = true;
-      await write(file);
-      await file.sync();
-    }
-    await Deno.rename(temporary, target);
+    using temporary = openTemporary(target);
+    await write(temporary.file);
+    await temporary.file.sync();
+    // While it is open, and thereby locked: nobody takes it for one that was left behind.
+    await Deno.rename(temporary.path, target);
   } catch (error) {
-    if (created) await Deno.remove(temporary).catch(() => {});
     if (error instanceof UserError || !isSystemError(error)) throw error;
     throw new FileWriteError(path, await explain(error, path), { cause: error });
   }
@@ -52,6 +47,28 @@ export async function replaceFile(path: string, write: (file: Deno.FsFile) => Pr
 /** {@linkcode replaceFile} with a text, in UTF-8. */
 export async function replaceTextFile(path: string, text: string): Promise<void> {
   await replaceFile(path, (file) => Promise.resolve(writeAll(file, new TextEncoder().encode(text))));
+}
+
+/**
+ * {@linkcode replaceTextFile} at once, for small files that are written often. It is not flushed to the disk: where the
+ * power fails, the file that was there before may be lost with it.
+ *
+ * @throws what the system says; the temporary file is gone
+ */
+export function replaceTextFileSync(path: string, text: string): void {
+  const target = targetOf(path);
+  using temporary = openTemporary(target);
+  writeAll(temporary.file, new TextEncoder().encode(text));
+  Deno.renameSync(temporary.path, target);
+}
+
+/** Where the file really lies: a link stays one, and the temporary file lies on the disk of its target. */
+function targetOf(path: string): string {
+  try {
+    return Deno.realPathSync(path);
+  } catch {
+    return path;
+  }
 }
 
 /** Makes the new name as durable as the data. Not every system can; the file itself is whole either way. */

@@ -1,11 +1,11 @@
 /** Sources of rows into TSV files with their `.lineidx`; or looked through without writing anything. */
-import { dirname } from "node:path";
 import { UserError } from "../../errors.ts";
 import { BrokenRowError, type Dataset } from "../dataset.ts";
 import { BrokenImageError, decodeImage, type Picture } from "../decode.ts";
 import { lineIndexPath, Offsets, writeLineIndex } from "../line_index.ts";
 import { Random } from "../random.ts";
 import { replaceFile, writeAll } from "../replace_file.ts";
+import { makeTemporaryFolder } from "../temporary.ts";
 import { TsvFile } from "../tsv.ts";
 import type { OpenedSources } from "./open_sources.ts";
 import { rowsOf, type RowSource, type SourceRow } from "./row_source.ts";
@@ -141,26 +141,22 @@ async function withDataset(
   work: (dataset: Dataset) => Promise<Converted[]>,
 ): Promise<Converted[]> {
   if (sources.length === 1 && sources[0].dataset !== undefined) return await work(sources[0].dataset);
-  const temporary = Deno.makeTempDirSync({ dir: dirname(beside), prefix: ".seed_tsv_" });
-  try {
-    const path = `${temporary}/rows.tsv`;
-    events.onNote?.("the rows are written to a temporary file first, so that they can be taken in any order");
-    const options = { check: false };
-    const { statistics } = await write(
-      path,
-      concatenated(sources),
-      countOf(sources),
-      options,
-      events,
-      signal,
-    );
-    using tsv = await TsvFile.open(path);
-    const written = await work(tsv);
-    written[0].statistics.broken += statistics.broken;
-    return written;
-  } finally {
-    Deno.removeSync(temporary, { recursive: true });
-  }
+  using temporary = makeTemporaryFolder(beside);
+  const path = `${temporary.path}/rows.tsv`;
+  events.onNote?.("the rows are written to a temporary file first, so that they can be taken in any order");
+  const options = { check: false };
+  const { statistics } = await write(
+    path,
+    concatenated(sources),
+    countOf(sources),
+    options,
+    events,
+    signal,
+  );
+  using tsv = await TsvFile.open(path);
+  const written = await work(tsv);
+  written[0].statistics.broken += statistics.broken;
+  return written;
 }
 
 function countOf(sources: readonly RowSource[]): number | undefined {

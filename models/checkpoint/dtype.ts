@@ -56,6 +56,11 @@ export const DTYPES: Readonly<Record<Dtype, DtypeInfo>> = {
   bool: { bytes: 1, storage: "BoolStorage", Raw: Uint8Array },
 };
 
+/** Whether an element type is for weights, rather than for counters. */
+export function isFloatingPoint(dtype: Dtype): boolean {
+  return dtype.includes("float");
+}
+
 /** The element type of a storage class, e.g. `HalfStorage`; `undefined` for classes that are not supported. */
 export function dtypeOfStorage(storage: string): Dtype | undefined {
   return (Object.keys(DTYPES) as Dtype[]).find((dtype) => DTYPES[dtype].storage === storage);

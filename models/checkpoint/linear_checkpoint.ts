@@ -2,10 +2,13 @@
  * Checkpoints of a linear evaluation, as the original writes them (main_lincls.py): `epoch`, `arch`, `state_dict` with
  * `module.*` of the frozen backbone and `module.fc.*`, `best_acc1`, and the state of PyTorch's SGD over `fc` alone.
  */
-import { CheckpointError, quote } from "./checkpoint_error.ts";
+import { CheckpointError, describe, quote } from "./checkpoint_error.ts";
 import type { CheckpointFile } from "./checkpoint_file.ts";
+import { isFloatingPoint } from "./dtype.ts";
 import { NotFiniteError, readFinite } from "./read_finite.ts";
-import { buildSgdState, readSgdBuffers, type SgdSettings } from "./sgd_state.ts";
+import { readResumeState } from "./resume_state.ts";
+import { buildTerms, type Term } from "./run_terms.ts";
+import { buildSgdState, readSgdBuffers, readSgdSettings, type SgdSettings } from "./sgd_state.ts";
 import type { NamedTensor } from "./student_checkpoint.ts";
 import { TensorRef } from "./tensor_ref.ts";
 import {
@@ -49,6 +52,8 @@ export interface LinearCheckpoint {
   readonly chosen: number;
   /** Of the chosen one. */
   readonly sgd: SgdSettings;
+  /** What the classifiers follow from, so that an evaluation that is gone on with is known to be the same. */
+  readonly terms?: readonly Term[];
 }
 
 /** What {@linkcode readLinearCheckpoint} finds. */
@@ -58,11 +63,13 @@ export interface SavedLinear {
   readonly classes: number;
   readonly features: number;
   readonly probes: readonly SavedProbe[];
+  /** To be compared by `compareTerms`; the original's, and those of before, have none. */
+  readonly terms?: TorchDict;
 }
 
 /** The value to hand to `writeTorchFile`. */
 export function buildLinearCheckpoint(checkpoint: LinearCheckpoint): TorchDict {
-  const { epoch, arch, backbone, classes, features, probes, chosen, sgd } = checkpoint;
+  const { epoch, arch, backbone, classes, features, probes, chosen, sgd, terms } = checkpoint;
   const shapes = { "fc.weight": [classes, features], "fc.bias": [classes] };
   const tensors = new OrderedDict();
   if (Array.isArray(backbone)) {
@@ -101,6 +108,7 @@ export function buildLinearCheckpoint(checkpoint: LinearCheckpoint): TorchDict {
         ])
       ),
     ],
+    ...terms === undefined ? [] : [["seed_resume", torchDict([["terms", buildTerms(terms)]])] as const],
   ]);
 }
 
@@ -124,11 +132,13 @@ export async function readLinearCheckpoint(file: CheckpointFile, lr: number): Pr
   const entry = (key: string) =>
     weights instanceof Map ? weights.get(`module.${key}`) ?? weights.get(key) : undefined;
   const [weight, bias] = TRAINED.map(entry);
-  if (!(weight instanceof TensorRef) || weight.shape.length !== 2) {
+  const isWeights = (tensor: TorchValue | undefined) =>
+    tensor instanceof TensorRef && isFloatingPoint(tensor.dtype) && tensor.size > 0;
+  if (!(weight instanceof TensorRef) || weight.shape.length !== 2 || !isWeights(weight)) {
     throw wrong("its state_dict has no classifier fc.weight [classes, features]");
   }
   const [classes, features] = weight.shape;
-  if (!(bias instanceof TensorRef) || bias.shape.join() !== String(classes)) {
+  if (!(bias instanceof TensorRef) || bias.shape.join() !== String(classes) || !isWeights(bias)) {
     throw wrong(`its state_dict has no fc.bias [${classes}]`);
   }
   const shapes = [`${classes},${features}`, String(classes)];
@@ -140,37 +150,53 @@ export async function readLinearCheckpoint(file: CheckpointFile, lr: number): Pr
     const values = new Map<string, Float32Array<ArrayBuffer>>();
     for (const [i, key] of TRAINED.entries()) {
       const tensor = found(key, i);
-      if (tensor instanceof TensorRef && tensor.shape.join() === shapes[i]) {
+      if (
+        tensor instanceof TensorRef && tensor.shape.join() === shapes[i] && isFloatingPoint(tensor.dtype)
+      ) {
         values.set(key, await readFinite(file.path, `${what}${key}`, tensor));
-      } else if (needed || tensor !== undefined) throw wrong(`its ${quote(key)} is not [${shapes[i]}]`);
+      } else if (needed || tensor !== undefined) {
+        throw wrong(`its ${quote(key)} is not a tensor of floating point numbers [${shapes[i]}]`);
+      }
     }
     return values;
   };
+  const readBest = (value: TorchValue | undefined) => {
+    // In percent; below 0 before the first epoch.
+    if (typeof value === "number" && value >= -1 && value <= 100) return value;
+    throw wrong(`expected a top-1 in percent for best_acc1, found ${show(value)}`);
+  };
   const sweep = root.get(SWEEP);
-  const found = { epoch: epoch as number, arch, classes, features };
-  if (!Array.isArray(sweep)) {
-    const best = root.get("best_acc1");
-    const buffers = new Map(readSgdBuffers(root.get("optimizer")));
+  const { terms } = readResumeState(root.get("seed_resume"), wrong);
+  const found = { epoch: epoch as number, arch, classes, features, terms };
+  readSgdSettings(root.get("optimizer"), wrong);
+  const buffers = new Map(readSgdBuffers(root.get("optimizer"), wrong));
+  if (sweep === undefined) {
+    const best = root.get("best_acc1") ?? 0;
     const probe = {
       lr,
-      best: typeof best === "number" ? best : best instanceof TensorRef ? (await best.read())[0] : 0,
+      best: readBest(best instanceof TensorRef && best.size === 1 ? (await best.read())[0] : best),
       values: await read("", entry, true),
       momentum: await read("the momentum of ", (_, i) => buffers.get(i), false),
     };
     return { ...found, probes: [probe] };
+  }
+  const notOurs = (how: string) => wrong(`its ${SWEEP} is not what deno task lincls writes: ${how}`);
+  if (!Array.isArray(sweep) || sweep.length === 0) {
+    throw notOurs(`expected a list of classifiers, found ${show(sweep)}`);
   }
   const probes: SavedProbe[] = [];
   let diverged: NotFiniteError | undefined;
   for (const probe of sweep) {
     const [rate, best, values, momentum] = ["lr", "best_acc1", "values", "momentum"]
       .map((key) => probe instanceof Map ? probe.get(key) : undefined);
-    if (
-      typeof rate !== "number" || typeof best !== "number" || !(values instanceof Map) ||
-      !(momentum instanceof Map)
-    ) {
-      throw wrong(`its ${SWEEP} is not what deno task lincls writes`);
+    if (typeof rate !== "number" || !Number.isFinite(rate) || rate <= 0) {
+      throw notOurs(`expected a learning rate above 0, found ${show(rate)}`);
     }
-    const saved = { lr: rate, best };
+    if (probes.some((other) => other.lr === rate)) throw notOurs(`it has the learning rate ${rate} twice`);
+    if (!(values instanceof Map) || !(momentum instanceof Map)) {
+      throw notOurs(`the classifier of learning rate ${rate} has no values and momentum`);
+    }
+    const saved = { lr: rate, best: readBest(best) };
     try {
       probes.push({
         ...saved,
@@ -187,4 +213,8 @@ export async function readLinearCheckpoint(file: CheckpointFile, lr: number): Pr
     throw diverged ?? wrong("all its classifiers have diverged; use a lower --lr");
   }
   return { ...found, probes };
+}
+
+function show(value: TorchValue | undefined): string {
+  return value instanceof TensorRef ? `a tensor [${value.shape}]` : describe(value);
 }

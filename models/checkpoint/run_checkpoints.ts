@@ -1,5 +1,6 @@
 /** The checkpoints that a run leaves in its folder: which there are, and which are kept. */
 import { join } from "node:path";
+import { removeStaleTemporaries } from "../../data/temporary.ts";
 import { type CheckpointFile, openCheckpointFile } from "./checkpoint_file.ts";
 import { CheckpointError } from "./checkpoint_error.ts";
 
@@ -11,8 +12,8 @@ export interface RunCheckpoint {
 }
 
 const NAME = /checkpoint_(\d{4,})\.pth\.tar$/;
-/** What `replaceFile` leaves where the program was killed while it wrote. */
-const LEFTOVER = /^\..*checkpoint_\d{4,}\.pth\.tar\.[0-9a-f]{8}\.tmp$/;
+/** What earlier versions left where the program was killed while it wrote. */
+const OLD_LEFTOVER = /^\..*checkpoint_\d{4,}\.pth\.tar\.[0-9a-f]{8}\.tmp$/;
 
 /**
  * The checkpoints in a folder, the oldest first; none where there is no folder. Of two of one epoch, which runs of different
@@ -79,9 +80,10 @@ export async function pruneCheckpoints(folder: string, written: string, keep: nu
   }
 }
 
-/** Removes half-written checkpoints that a killed run has left behind. */
+/** Removes half-written checkpoints that killed runs have left in a folder, which nobody else may be writing to. */
 export async function removeLeftovers(folder: string): Promise<void> {
+  removeStaleTemporaries(folder, (name) => name.endsWith(".pth.tar"));
   for await (const { name } of Deno.readDir(folder)) {
-    if (LEFTOVER.test(name)) await Deno.remove(join(folder, name)).catch(() => {});
+    if (OLD_LEFTOVER.test(name)) await Deno.remove(join(folder, name)).catch(() => {});
   }
 }

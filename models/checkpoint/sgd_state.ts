@@ -1,4 +1,6 @@
 /** The state of PyTorch's SGD, as `torch.optim.SGD.state_dict()` gives it. */
+import { describe, type Fail } from "./checkpoint_error.ts";
+import { TensorRef } from "./tensor_ref.ts";
 import { PyFloat, TensorValue, type TorchDict, torchDict, type TorchValue } from "./torch_value.ts";
 
 /** The settings of SGD that PyTorch stores in `param_groups`. */
@@ -40,23 +42,44 @@ export function buildSgdState(
   return torchDict([["state", state], ["param_groups", [group]]]);
 }
 
-/** The settings of the first group; `undefined` where the file has none. */
-export function readSgdSettings(optimizer: TorchValue | undefined): SgdSettings | undefined {
+/**
+ * The settings of the first group.
+ *
+ * @returns `undefined` where the file has no optimizer, or one that no parameters were given to yet
+ * @throws CheckpointError where it has something else than the state of an SGD
+ */
+export function readSgdSettings(optimizer: TorchValue | undefined, fail: Fail): SgdSettings | undefined {
+  if (optimizer === undefined) return undefined;
   const groups = optimizer instanceof Map ? optimizer.get("param_groups") : undefined;
+  if (Array.isArray(groups) && groups.length === 0) return undefined;
   const group = Array.isArray(groups) ? groups[0] : undefined;
-  if (!(group instanceof Map)) return undefined;
-  const [lr, momentum, weightDecay] = ["lr", "momentum", "weight_decay"].map((name) => group.get(name));
-  if (typeof lr !== "number" || typeof momentum !== "number" || typeof weightDecay !== "number") {
-    return undefined;
-  }
+  if (!(group instanceof Map)) throw fail("its optimizer has no param_groups, which torch.optim.SGD's has");
+  const [lr, momentum, weightDecay] = ["lr", "momentum", "weight_decay"].map((name) => {
+    const value = group.get(name);
+    if (typeof value === "number" && Number.isFinite(value) && value >= 0) return value;
+    const found = value instanceof TensorRef ? "a tensor" : describe(value);
+    throw fail(`its optimizer is damaged: expected a finite number from 0 on for ${name}, found ${found}`);
+  });
   return { lr, momentum, weightDecay };
 }
 
-/** The momentum buffers by the parameters' numbers, as the file has them. */
-export function readSgdBuffers(optimizer: TorchValue | undefined): [index: TorchValue, buffer: TorchValue][] {
+/**
+ * The momentum buffers by the parameters' numbers, as the file has them.
+ *
+ * @throws CheckpointError where the file has something else than the state of an SGD
+ */
+export function readSgdBuffers(
+  optimizer: TorchValue | undefined,
+  fail: Fail,
+): [index: TorchValue, buffer: TorchValue][] {
+  if (optimizer === undefined) return [];
   const state = optimizer instanceof Map ? optimizer.get("state") : undefined;
-  return [...state instanceof Map ? state : []].flatMap(([index, entry]) => {
-    const buffer = entry instanceof Map ? entry.get("momentum_buffer") : undefined;
+  if (!(state instanceof Map)) throw fail("its optimizer has no state, which torch.optim.SGD's has");
+  return [...state].flatMap(([index, entry]) => {
+    if (!(entry instanceof Map)) {
+      throw fail(`its optimizer is damaged: expected a dict for parameter ${describe(index)}`);
+    }
+    const buffer = entry.get("momentum_buffer");
     return buffer === null || buffer === undefined ? [] : [[index, buffer] as [TorchValue, TorchValue]];
   });
 }

@@ -3,8 +3,8 @@
  * `module.student.*`, `module.teacher.*`, `module.queue` and `module.queue_ptr`, and the state of PyTorch's SGD. So they
  * open in the original's own `main.py --resume` and `main_lincls.py --pretrained`.
  */
-import { CheckpointError, describe } from "./checkpoint_error.ts";
-import type { Dtype, RawArray } from "./dtype.ts";
+import { CheckpointError, describe, type Fail, quote } from "./checkpoint_error.ts";
+import { type Dtype, isFloatingPoint, type RawArray } from "./dtype.ts";
 import { TensorRef } from "./tensor_ref.ts";
 import type { CheckpointFile } from "./checkpoint_file.ts";
 import { requireFinite } from "./read_finite.ts";
@@ -99,6 +99,11 @@ export function checkpointFileName(epoch: number, names?: CheckpointNames): stri
   return `Teacher_${teacherSsl}_T-Epoch_${epochs}_Student_${studentArch}_distill-Epoch_${teacherArch}-${number}`;
 }
 
+/** Whether a key is of a batch norm's counter of batches. */
+export function isCounter(key: string): boolean {
+  return /(^|\.)num_batches_tracked$/.test(key);
+}
+
 /** `true` for what PyTorch calls a parameter, `false` for its buffers (running statistics and their counter). */
 function isParameter(key: string): boolean {
   return !/(^|\.)(running_mean|running_var|num_batches_tracked)$/.test(key);
@@ -186,17 +191,20 @@ export function readStudentCheckpoint(file: CheckpointFile): SavedStudent {
 
   const optimizer = root.get("optimizer");
   const momentum = new Map<string, TensorRef>();
-  for (const [index, buffer] of readSgdBuffers(optimizer)) {
+  for (const [index, buffer] of readSgdBuffers(optimizer, wrong)) {
     const key = parameters[index as number];
     const shape = key === undefined ? undefined : student.get(key)!.shape;
-    if (key === undefined || !(buffer instanceof TensorRef) || String(buffer.shape) !== String(shape)) {
+    if (
+      key === undefined || !(buffer instanceof TensorRef) || String(buffer.shape) !== String(shape) ||
+      !isFloatingPoint(buffer.dtype)
+    ) {
       throw wrong(
         `its optimizer's momentum number ${describe(index)} is not that of a student's parameter`,
       );
     }
     momentum.set(key, buffer);
   }
-  const sgd = readSgdSettings(optimizer);
+  const sgd = readSgdSettings(optimizer, wrong);
   const optional = {
     queue: rest.get("queue"),
     smallQueue: rest.get("small_queue"),
@@ -228,4 +236,33 @@ export async function requireFiniteStudent(path: string, saved: SavedStudent): P
   );
   if (queue !== undefined) await requireFinite(path, [["queue", queue]]);
   if (smallQueue !== undefined) await requireFinite(path, [["small_queue", smallQueue]]);
+}
+
+/**
+ * Makes sure that tensors which a run goes on with have the types and values that they can have.
+ *
+ * @throws CheckpointError that names the tensor
+ */
+export async function checkSavedTensors(
+  { student, queue, smallQueue, queuePointer }: SavedStudent,
+  fail: Fail,
+): Promise<void> {
+  const others = { queue, small_queue: smallQueue };
+  for (const [key, tensor] of [...student, ...Object.entries(others)]) {
+    if (tensor === undefined) continue;
+    if (isCounter(key)) await readCount(key, tensor, fail);
+    else if (!isFloatingPoint(tensor.dtype)) {
+      throw fail(`is damaged: expected floating point numbers for ${quote(key)}, found ${tensor.dtype}`);
+    }
+  }
+  if (queuePointer !== undefined) await readCount("queue_ptr", queuePointer, fail);
+}
+
+/** Reads an integer tensor of one number from 0 on. */
+async function readCount(key: string, tensor: TensorRef, fail: Fail): Promise<number> {
+  const { dtype, size } = tensor;
+  const value = isFloatingPoint(dtype) || size !== 1 ? NaN : Number((await tensor.readRaw())[0]);
+  if (Number.isSafeInteger(value) && value >= 0) return value;
+  const found = Number.isNaN(value) ? `${dtype} [${tensor.shape}]` : String(value);
+  throw fail(`is damaged: expected a whole number from 0 on for ${quote(key)}, found ${found}`);
 }

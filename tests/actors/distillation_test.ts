@@ -167,7 +167,7 @@ Deno.test("runDistillation() evaluates teacher and student next to training, and
   assertEquals(plans, [{ pictures: 28, batchesPerEpoch: 7, totalSteps: 14, firstStep: 0 }]);
   assertEquals(result.steps, 14);
   for (const which of ["teacher", "before", "after"] as const) {
-    const { top1, top5 } = result.knn![which];
+    const { top1, top5 } = result.knn![which]!;
     assert(top1 >= 0 && top1 <= top5 && top5 <= 100, `${which}: top-1 ${top1}, top-5 ${top5}`);
     assertEquals(Math.round(top1), top1, "ten queries make whole tens of percent");
   }

@@ -116,7 +116,7 @@ Deno.test("embed, knn and linearProbe refuse weights that are not finite", async
     () => linearProbe({ pretrained, trainData: train, testData: test, output, ...size }),
   ];
   for (const start of runs) {
-    const { message } = await assertRejects(() => start().result);
+    const { message } = await assertRejects(() => start().result, Error);
     assertStringIncludes(
       message,
       `${pretrained}: bn1.running_var holds NaN at index 0 (1 number of it is not finite)`,

@@ -119,7 +119,7 @@ Deno.test("a run with test pictures is judged and surveyed by them, teacher and 
   const { teacher, before, after } = result.knn!;
   assertEquals(judged, [
     ["teacher", 0, teacher.top1],
-    ["student", 0, before.top1],
+    ["student", 0, before!.top1],
     ["student", 12, after.top1],
   ]);
 });

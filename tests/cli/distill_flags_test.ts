@@ -131,6 +131,9 @@ Deno.test("parseDistillFlags() warns of flags that have no effect", () => {
     parse("--resume", "a.pth.tar", "--start-epoch", "1").warnings.join(),
     /--start-epoch has no effect/,
   );
+  assertMatch(parse("--resume-anyway").warnings.join(), /--resume-anyway has no effect without --resume/);
+  const { warnings, options } = parse("--resume", "a.pth.tar", "--resume-anyway");
+  assertEquals([warnings, options.resumeAnyway], [[], true]);
 });
 
 Deno.test("parseDistillFlags() reads when to save, how much to keep, and how to go on", () => {

@@ -1,5 +1,5 @@
 // `deno task lincls`, started as people start it.
-import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
@@ -72,6 +72,51 @@ Deno.test("lincls judges a checkpoint, writes its files, and evaluates what it w
   assertEquals([done.code, done.stderr], [0, ""]);
   assertStringIncludes(done.stdout, "3 of 3 epochs are done");
   assertEquals(Deno.readTextFileSync(join(output, "config.json")), config);
+
+  // Killed after its last checkpoint: the record says that it runs, and there is neither the last score nor a report.
+  const scores = Deno.readTextFileSync(join(output, "scores.jsonl"));
+  const { status: _, results, endedAt: __, ...running } = record;
+  Deno.writeTextFileSync(join(output, "run.json"), JSON.stringify({ ...running, status: "running" }));
+  Deno.writeTextFileSync(join(output, "scores.jsonl"), scores.split("\n").slice(0, 2).join("\n") + "\n");
+  Deno.removeSync(join(output, "report.html"));
+  const stale = join(output, ".model_best.pth.tar.1-0a1b2c3d.tmp");
+  Deno.writeTextFileSync(stale, "half");
+  const finish = ["--pretrained", SAMPLE_TEACHER, ...flags, ...resume];
+  const finished = await lincls(...finish);
+  assertEquals([finished.code, finished.stderr], [0, ""]);
+  assertStringIncludes(finished.stdout, "all 3 epochs are done; only the end of the run is missing");
+  assertStringIncludes(finished.stdout, `the best is ${best} %`);
+  const after = JSON.parse(Deno.readTextFileSync(join(output, "run.json")));
+  const withoutTime = (figures: { name: string }[]) => figures.filter(({ name }) => name !== "time");
+  assertEquals([after.status, withoutTime(after.results)], ["finished", withoutTime(results)]);
+  assertEquals(Deno.readTextFileSync(join(output, "scores.jsonl")), scores);
+  assert(Deno.statSync(join(output, "report.html")).isFile);
+  await assertRejects(() => Deno.stat(stale), Deno.errors.NotFound);
+  // Then it is whole, and stays as it is to the byte.
+  const digests = () =>
+    Object.fromEntries(
+      [...Deno.readDirSync(output)].filter(({ isFile }) => isFile)
+        .map(({ name }) => [name, Deno.readFileSync(join(output, name))]),
+    );
+  const before = digests();
+  const whole = await lincls(...finish);
+  assertEquals([whole.code, whole.stderr], [0, ""]);
+  assertStringIncludes(whole.stdout, "there is nothing left to do");
+  assertEquals(digests(), before);
+  // Other pictures, another encoder or other settings are another evaluation.
+  const others = ["--epochs", "4", "-b", "16", "--image-size", "40", "-j", "1", "--lr", "0.03", "0.3"];
+  const other = await lincls(
+    "--pretrained",
+    SAMPLE_TEACHER,
+    ...others,
+    "--test-data",
+    folder.data,
+    ...resume,
+  );
+  assertEquals([other.code, other.stdout.includes("test after epoch 4")], [1, false]);
+  assertMatch(other.stderr, /^error: \S+: is of another run: /m);
+  assertStringIncludes(other.stderr, "--image-size is 40, and was 32");
+  assertStringIncludes(other.stderr, "--resume-anyway");
 });
 
 Deno.test("lincls refuses wrong files in one line, and another run's folder", async () => {

@@ -137,7 +137,7 @@ Deno.test(
       );
     second.dropMetricsFrom(1, 4);
     assertEquals(steps(), [0, 2, 4]);
-    second.dropMetricsFrom(1, 4, 4);
+    second.dropMetricsFrom(1, 4, ({ step }) => step === 4);
     assertEquals(steps(), [0, 2]);
     second.score(score(4));
     assertEquals(steps(), [0, 2, 4]);

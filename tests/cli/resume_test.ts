@@ -1,11 +1,11 @@
 // Runs of `deno task distill` that are killed at any moment, and gone on with.
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Random } from "../../data/random.ts";
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { listCheckpoints } from "../../models/checkpoint/run_checkpoints.ts";
-import { digestFile, RunFolder } from "../actors/small_run.ts";
+import { digestFile, RunFolder, TINY_ENCODER } from "../actors/small_run.ts";
 import { runProgram, taskFlags } from "./run_program.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../cli/distill.ts", import.meta.url));
@@ -93,6 +93,84 @@ Deno.test(`a run that is killed ${KILLS} times and gone on with gives the bytes 
   assertEquals([done.code, done.stderr], [0, ""]);
   assertStringIncludes(done.stdout, `${EPOCHS} of ${EPOCHS} epochs are done`);
   assert([...Deno.readDirSync(broken)].every(({ name }) => !name.endsWith(".tmp")));
+});
+
+/** A run of two epochs that is evaluated, of a student that compiles in a moment. */
+function evaluatedFlags(folder: RunFolder, output: string): string[] {
+  return [
+    ..."-b 4 --queue 16 --image-size 32 --epochs 2 -j 1 --lr 0.5 --warmup-epochs 0 --knn-k 5 --knn-every 1 --no-insight --no-tune"
+      .split(" "),
+    ...["--data", folder.data, "--distill", SAMPLE_TEACHER, "--plugin", TINY_ENCODER, "-a", "tiny_convnet"],
+    ...["--output", output],
+  ];
+}
+
+const readRecord = (output: string) => JSON.parse(Deno.readTextFileSync(join(output, "run.json")));
+
+/** But for that of the first epoch, which may have been lost. */
+const readScores = (output: string) =>
+  Deno.readTextFileSync(join(output, "scores.jsonl")).trim().split("\n").toSorted()
+    .filter((row) => !row.includes('"step":4'));
+
+/** Every file of a folder, by name. */
+function contentOf(output: string): Record<string, Uint8Array> {
+  const files = [...Deno.readDirSync(output)].filter(({ isFile }) => isFile);
+  return Object.fromEntries(files.map(({ name }) => [name, Deno.readFileSync(join(output, name))]));
+}
+
+Deno.test("a run that is killed after its last checkpoint gets its result, and a whole one stays as it is", async () => {
+  using folder = new RunFolder(16, 200);
+  const whole = join(folder.path, "whole");
+  const unbroken = await runProgram(PROGRAM, ...evaluatedFlags(folder, whole));
+  assertEquals([unbroken.code, unbroken.stderr], [0, ""]);
+
+  const broken = join(folder.path, "broken");
+  const args = [...evaluatedFlags(folder, broken), "--resume", "auto"];
+  const child = new Deno.Command(Deno.execPath(), {
+    args: [...taskFlags(PROGRAM), PROGRAM, ...args],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "null",
+  }).spawn();
+  let told = "";
+  for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+    told += text;
+    if (!told.includes("trained; classifying")) continue;
+    child.kill("SIGKILL");
+    break;
+  }
+  await child.status;
+  assertEquals((await listCheckpoints(broken)).map(({ epoch }) => epoch), [0, 1]);
+  assertEquals(readRecord(broken).status, "running");
+  const checkpoint = await digestFile((await listCheckpoints(broken))[1].path);
+
+  const finished = await runProgram(PROGRAM, ...args);
+  assertEquals([finished.code, finished.stderr], [0, ""]);
+  assertStringIncludes(finished.stdout, "all 8 steps are done; only the end of the run is missing");
+  const table = (stdout: string) => /^weighted kNN, k[^]*student after.*$/m.exec(stdout)![0];
+  assertEquals(table(finished.stdout), table(unbroken.stdout));
+  assertEquals(readScores(broken), readScores(whole));
+  const figures = (output: string) =>
+    readRecord(output).results.filter(({ unit, name }: { unit: string; name: string }) =>
+      unit === "%" || name.startsWith("mean loss")
+    );
+  assertEquals([readRecord(broken).status, figures(broken)], ["finished", figures(whole)]);
+  assert(Deno.statSync(join(broken, "report.html")).isFile);
+  assertEquals(await digestFile((await listCheckpoints(broken))[1].path), checkpoint);
+
+  const before = contentOf(broken);
+  const again = await runProgram(PROGRAM, ...args);
+  assertEquals([again.code, again.stderr], [0, ""]);
+  assertStringIncludes(again.stdout, "2 of 2 epochs are done, so there is nothing left to do");
+  assertEquals(contentOf(broken), before);
+  // Of another temperature it is another run.
+  const longer = args.map((arg, i) => args[i - 1] === "--epochs" ? "3" : arg);
+  const refused = await runProgram(PROGRAM, ...longer, "--temp", "0.4");
+  assertEquals(refused.code, 1);
+  assertMatch(
+    refused.stderr,
+    /is of another run: --temp is 0\.4, and was 0\.2\. Resume with --temp 0\.2, or .*--resume-anyway\n$/,
+  );
 });
 
 Deno.test("--keep keeps the newest checkpoints, and --student-init starts from an exported student", async () => {

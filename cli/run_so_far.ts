@@ -1,0 +1,89 @@
+/** What the records in an output folder say of the run that is gone on with. */
+import { dirname, join } from "node:path";
+import type { RunSoFar } from "../actors/distillation.ts";
+import type { DistillOptions } from "../actors/options.ts";
+import { fingerprintDataset } from "../data/fingerprint.ts";
+import { openDataset } from "../data/open_dataset.ts";
+import type { MetricsRow, RunRecord, ScoreRow } from "../ui/records.ts";
+
+/** The options that an evaluation by kNN depends on. */
+const KNN_OPTIONS = [
+  "data",
+  "testData",
+  "distill",
+  "teacherArch",
+  "studentArch",
+  "imageSize",
+  "maxPixels",
+  "knnK",
+  "knnT",
+] as const;
+
+async function readText(path: string): Promise<string> {
+  return await Deno.readTextFile(path).catch(() => ""); // it was killed before it had any, or they were removed
+}
+
+async function readRows<Row>(path: string): Promise<Row[]> {
+  return (await readText(path)).split("\n").flatMap((line) => {
+    const row = parse<Row>(line);
+    return row === undefined ? [] : [row];
+  });
+}
+
+function parse<T>(text: string): T | undefined {
+  try {
+    return JSON.parse(text) as T;
+  } catch {
+    return undefined; // empty, or half a line
+  }
+}
+
+/** The record of the run that wrote a checkpoint: that of its folder, where that is the output folder too. */
+async function recordOf(task: string, output: string, checkpoint: string): Promise<RunRecord | undefined> {
+  const [here, there] = await Promise.all([output, dirname(checkpoint)].map((path) => Deno.realPath(path)));
+  if (here !== there) return undefined;
+  const record = parse<RunRecord>(await readText(join(output, "run.json")));
+  return record?.task === task ? record : undefined;
+}
+
+/**
+ * Whether the run in a folder has not come to its end, as its record says.
+ *
+ * @param resume the checkpoint that is gone on from
+ */
+export async function isUnfinished(task: string, output: string, resume: string | null): Promise<boolean> {
+  const record = resume === null ? undefined : await recordOf(task, output, resume);
+  return record !== undefined && record.status !== "finished";
+}
+
+/** What is known of the distillation that is gone on with; `undefined` where its folder says nothing of it. */
+export async function readRunSoFar(options: DistillOptions): Promise<RunSoFar | undefined> {
+  const { output, resume, limitSteps } = options;
+  const record = resume === null ? undefined : await recordOf("distill", output, resume);
+  if (record === undefined) return undefined;
+  const config = parse<Record<string, unknown>>(await readText(join(output, "config.json"))) ?? {};
+  const isUnfinished = record.status !== "finished";
+  const isSameKnn = KNN_OPTIONS.every((name) => config[snakeCase(name)] === options[name]) &&
+    await hasSameTestData(record, options.testData);
+  const scores = isSameKnn ? await readRows<ScoreRow>(join(output, "scores.jsonl")) : [];
+  const isSameLimit = limitSteps !== null && config.limit_steps === limitSteps;
+  return {
+    accuracies: scores.filter(({ by }) => by === "knn"),
+    losses: await readRows<MetricsRow>(join(output, "metrics.jsonl")),
+    isUnfinished,
+    ...isUnfinished && isSameLimit && { end: record.plan?.totalSteps },
+  };
+}
+
+/** Whether the test pictures are those of the record; where it was killed before it had looked at them, they may be. */
+async function hasSameTestData({ inputs }: RunRecord, testData: string | null): Promise<boolean> {
+  const known = inputs.find(({ role }) => role === "test pictures")?.fingerprint;
+  if (known === undefined || testData === null) return true;
+  using dataset = await openDataset(testData);
+  return await fingerprintDataset(dataset) === known;
+}
+
+/** `knnK` -> `knn_k`, as `config.json` has it. */
+function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}

@@ -1,0 +1,93 @@
+/**
+ * The terms of a run: what its weights follow from. A checkpoint keeps them, so that a run which goes on from it can be
+ * compared with the one that wrote it.
+ */
+import { describe, type Fail } from "./checkpoint_error.ts";
+import { TensorRef } from "./tensor_ref.ts";
+import { type TorchDict, torchDict, type TorchValue } from "./torch_value.ts";
+
+/** What a term may be; `null` where there is nothing to compare. */
+export type TermValue = string | number | boolean | null | readonly number[];
+
+/** One thing that a run's weights follow from. */
+export interface Term {
+  /** Its key in a checkpoint. */
+  readonly name: string;
+  /** The flag that sets it, such as `--temp`. */
+  readonly flag: string;
+  /** What it is in this run. */
+  readonly value: TermValue;
+  /** Whether a run with another value is another run; where it is not, the value may change on the way. */
+  readonly isEssential: boolean;
+  /** Of a fingerprint: what it is of, such as `images`. */
+  readonly content?: string;
+}
+
+/** A term that was another one when the checkpoint was written. */
+export interface TermDifference extends Term {
+  readonly then: TermValue;
+}
+
+/** The value to keep in a checkpoint. */
+export function buildTerms(terms: readonly Term[]): TorchDict {
+  return torchDict(
+    terms.map(({ name, value }) => [name, Array.isArray(value) ? [...value] : value as string]),
+  );
+}
+
+/**
+ * What differs from a checkpoint's terms. Terms that the checkpoint does not have are passed over.
+ *
+ * @param saved what {@linkcode buildTerms} made, as it was read
+ * @throws CheckpointError where a value is none that could have been written
+ */
+export function compareTerms(saved: TorchDict, terms: readonly Term[], fail: Fail): TermDifference[] {
+  return terms.flatMap((term) => {
+    const then = saved.get(term.name);
+    if (then === undefined) return [];
+    const value = readTerm(then, term, fail);
+    // What has no value on one side cannot be compared.
+    if (value === null || term.value === null || String(value) === String(term.value)) return [];
+    return [{ ...term, then: value }];
+  });
+}
+
+function readTerm(value: TorchValue, { name, value: like }: Term, fail: Fail): TermValue {
+  const isNumber = (item: unknown) => typeof item === "number" && Number.isFinite(item);
+  if (value === null) return null;
+  if (Array.isArray(value) && value.every(isNumber) && (like === null || Array.isArray(like))) {
+    return value as number[];
+  }
+  const isPlain = typeof value === "string" || typeof value === "boolean" || isNumber(value);
+  if (isPlain && (like === null || typeof value === typeof like)) return value as TermValue;
+  const found = value instanceof TensorRef ? "a tensor" : describe(value);
+  const expected = like === null
+    ? "plain data"
+    : Array.isArray(like)
+    ? "a list of numbers"
+    : { string: "a text", boolean: "a bool" }[typeof like as string] ?? "a number";
+  throw fail(`its seed_resume is damaged: expected ${expected} for ${name}, found ${found}`);
+}
+
+/** A sentence about a difference, without a full stop: `--temp is 0.2, and was 0.1`. */
+export function describeDifference({ flag, value, then, content }: TermDifference): string {
+  if (content !== undefined) {
+    return `${flag} has other ${content} (fingerprint ${short(value)}, and was ${short(then)})`;
+  }
+  return `${flag} is ${show(value)}, and was ${show(then)}`;
+}
+
+/** What to write on a command line to have it as it was. */
+export function giveBack({ flag, then, content }: TermDifference): string {
+  if (content !== undefined) return `the ${content} of then by ${flag}`;
+  if (typeof then === "boolean") return then ? flag : flag.replace(/^--/, "--no-");
+  return `${flag} ${show(then)}`;
+}
+
+function short(value: TermValue): string {
+  return String(value).slice(0, 12);
+}
+
+function show(value: TermValue): string {
+  return typeof value === "boolean" ? value ? "on" : "off" : String(value);
+}
