@@ -78,6 +78,10 @@ export interface HandResult {
   momentum: Map<string, Float32Array>;
   /** [queue, dimension], of the main views and of the small ones. */
   queues: Float32Array[];
+  /** Where the next key goes. */
+  pointer: number;
+  /** Loss scaling after each step, where there is any. */
+  lossScales: (LossScale | undefined)[];
   /** Pixels of the first batch's views. */
   firstViews: Uint8Array;
 }
@@ -120,6 +124,7 @@ export async function trainByHand(gpu: Gpu, run: HandRun): Promise<HandResult> {
   using dataset = await openDataset(run.data);
   const reader = new BatchReader(dataset);
   const losses: number[] = [];
+  const lossScales: HandResult["lossScales"] = [];
   let firstViews: Uint8Array | undefined;
   let step = 0; // of this run; the run that is meant counts from epoch 0
   for (const [i, learningRate] of run.learningRates.entries()) {
@@ -143,7 +148,7 @@ export async function trainByHand(gpu: Gpu, run: HandRun): Promise<HandResult> {
           (_, place) => draw("small", Math.floor(place / small.views), small.recipe, place % small.views),
         ),
       );
-      const { loss } = await student.run({
+      const { loss, lossScale } = await student.run({
         images: views,
         teacher: await teacherProgram.embed(views),
         ...small && { small: { images: smallViews!, teacher: await smallTeacher!.embed(smallViews!) } },
@@ -152,6 +157,7 @@ export async function trainByHand(gpu: Gpu, run: HandRun): Promise<HandResult> {
         step: run.firstEpoch * order.batchCount + step,
       });
       losses.push(loss);
+      lossScales.push(lossScale);
       step++;
     }
   }
@@ -162,6 +168,8 @@ export async function trainByHand(gpu: Gpu, run: HandRun): Promise<HandResult> {
     weights: await student.parameters.save(),
     momentum: await student.parameters.saveMomentum(),
     queues: [await student.readQueue(), ...small === undefined ? [] : [await student.readQueue(1)]],
+    pointer: step * batch % run.queue,
+    lossScales,
     firstViews: firstViews!,
   };
 }

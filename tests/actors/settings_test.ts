@@ -11,7 +11,10 @@ import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readStudentCheckpoint } from "../../models/checkpoint/student_checkpoint.ts";
 import { withGpu } from "../kernels/check_op.ts";
 import { drawTeacher, type HandResult, trainByHand } from "./by_hand.ts";
-import { RunFolder } from "./small_run.ts";
+import { RunFolder, TINY_ENCODER } from "./small_run.ts";
+
+const DROPPING = new URL("./fixtures/dropping_encoder.ts", import.meta.url).href;
+await import(DROPPING);
 
 /** Compares a run with what was done by hand: losses, learning rates, and all that its checkpoint holds. */
 async function assertSame(
@@ -21,10 +24,12 @@ async function assertSame(
 ): Promise<void> {
   const losses: number[] = [];
   const rates: number[] = [];
+  const lossScales: unknown[] = [];
   let views: Uint8Array | undefined;
   const { checkpoint } = await runDistillation(options, {
-    onStep({ loss, lr }) {
+    onStep({ loss, lr, lossScale }) {
       losses.push(loss);
+      lossScales.push(lossScale);
       rates.push(lr);
     },
     onViews: ({ pixels, isSmall }) => {
@@ -38,6 +43,7 @@ async function assertSame(
     assertAlmostEquals(rate, wanted, 1e-12, `learning rate of step ${i}`);
   }
   assertEquals(losses, expected.losses);
+  assertEquals(lossScales, expected.lossScales);
   using file = await openCheckpointFile(checkpoint);
   const saved = readStudentCheckpoint(file);
   for (const [key, values] of expected.weights) {
@@ -50,7 +56,15 @@ async function assertSame(
     const keys = transpose(await queue.read() as Float32Array, options.dim, options.queue);
     assertEquals(keys, expected.queues[i], `queue ${i}`);
   }
-  assertEquals(saved.arch, options.studentArch);
+  const { arch, sgd, student, queuePointer } = saved;
+  assertEquals(arch, options.studentArch);
+  const { momentum, weightDecay } = options;
+  assertEquals(sgd, { lr: rates.at(-1)!, momentum, weightDecay });
+  assertEquals([...await queuePointer!.read()], [expected.pointer]);
+  const [tracked] = [...student].filter(([key]) => key.endsWith("num_batches_tracked"));
+  // As many as the epochs before would have had, too.
+  const stepsBefore = options.startEpoch * losses.length / learningRates.length;
+  assertEquals([...await tracked[1].read()], [stepsBefore + losses.length]);
 }
 
 /** Fails where a setting is the default one, which a run that ignores it would have too. */
@@ -127,7 +141,7 @@ Deno.test("a run does with each of its settings what is done by hand: warm-up, c
     await assertSame(options, expected, learningRates);
   }));
 
-Deno.test("a run does with each of its settings what is done by hand: steps of the rate, small views, loss, augmentation, skipping", () =>
+Deno.test("a run does with each of its settings what is done by hand: steps of the rate, small views, loss, augmentation, skipping, dropout", () =>
   withGpu(async (gpu) => {
     using folder = new RunFolder(ROWS);
     const distill = join(folder.path, "teacher.pth.tar");
@@ -153,6 +167,8 @@ Deno.test("a run does with each of its settings what is done by hand: steps of t
     const options = folder.options("run", {
       ...settings,
       scaleLr: false,
+      studentArch: "tiny_dropping",
+      plugins: [TINY_ENCODER, DROPPING],
       distill,
       teacherArch: "tiny_convnet",
       augmentation: "plain",
@@ -168,7 +184,7 @@ Deno.test("a run does with each of its settings what is done by hand: steps of t
       imageSize: 24,
       recipe: plainRecipe(24),
       small: { views: 2, imageSize: 17, recipe: swavSmallRecipe(17) },
-      student: "tiny_convnet",
+      student: "tiny_dropping",
       head: { kind: "mlp", dimension: 20 },
       queue: 12,
       temperature: 0.3,

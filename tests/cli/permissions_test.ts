@@ -104,7 +104,7 @@ Deno.test("each task runs with the permissions that doctor prints for it, and ne
       ...small,
       ...PLUGIN,
     ],
-  ], /\n2 steps in [^]*report    /);
+  ], /\n2 steps in [^]*report +/);
   await step("lincls", () => [
     ...["--pretrained", checkpoint(), "-b", "8", "--epochs", "1", "--output", at("lincls"), ...small],
     ...[...PLUGIN, "--cache-features", data],
@@ -114,7 +114,7 @@ Deno.test("each task runs with the permissions that doctor prints for it, and ne
     ...["--pretrained", checkpoint(), "--image-size", "32", ...PLUGIN, data],
     ...["-o", at("features.npy"), "--neighbours", at("sheet.png"), "-k", "3"],
   ], /sheet\.png/);
-  await step("tsv", () => [data, "-o", at("made"), "--shuffle"], /rows      16\n/);
+  await step("tsv", () => [data, "-o", at("made"), "--shuffle"], /rows +16\n/);
   await step("export", () => [...PLUGIN, "-o", at("x.onnx"), checkpoint()], /format +onnx/);
   await step("inspect", () => [...PLUGIN, "--no-tensors", checkpoint()], /encoder +student: /);
   await step("ui", () => ["--port", "0", run], /page +http/, /Ctrl-C ends it/);
