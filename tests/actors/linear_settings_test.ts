@@ -155,9 +155,13 @@ for (const cacheFeatures of [false, true]) {
       };
       const losses: number[] = [];
       const rates: (readonly number[])[] = [];
+      const means: number[] = [];
       const { checkpoint } = await runLinearEvaluation(options, {
         onStep: ({ score }) => losses.push(score.loss),
-        onEpoch: ({ learningRates }) => rates.push(learningRates),
+        onEpoch({ learningRates, trained }) {
+          rates.push(learningRates);
+          means.push(trained[0].loss);
+        },
       });
       const expected = await evaluateByHand(gpu, options.trainData, teacher, cacheFeatures);
       assertEquals(rates.length, 3);
@@ -167,6 +171,11 @@ for (const cacheFeatures of [false, true]) {
         }
       }
       assertEquals(losses, expected.losses);
+      // 20 images in batches of 8, 8 and 4.
+      for (const [epoch, mean] of means.entries()) {
+        const [a, b, c] = losses.slice(3 * epoch);
+        assertAlmostEquals(mean, (8 * a + 8 * b + 4 * c) / 20, 1e-9);
+      }
       using file = await openCheckpointFile(checkpoint!);
       const saved = await readLinearCheckpoint(file, 0);
       assertEquals([saved.classes, saved.epoch], [CLASSES, 4]);

@@ -26,18 +26,21 @@ async function assertSame(
   const rates: number[] = [];
   const lossScales: unknown[] = [];
   let views: Uint8Array | undefined;
+  let readers = 0;
   const { checkpoint } = await runDistillation(options, {
     onStep({ loss, lr, lossScale }) {
       losses.push(loss);
       lossScales.push(lossScale);
       rates.push(lr);
     },
+    onActors: (actors) => readers = [...actors.keys()].filter((name) => name.startsWith("tsv_reader")).length,
     onViews: ({ pixels, isSmall }) => {
       if (!isSmall) views ??= pixels;
     },
   });
   assertEquals(views, expected.firstViews.subarray(0, views!.length), "views of the first batch");
   assertEquals(rates.length, losses.length);
+  assertEquals(readers, options.workers);
   for (const [i, rate] of rates.entries()) {
     const wanted = learningRates[Math.floor(i / (rates.length / learningRates.length))];
     assertAlmostEquals(rate, wanted, 1e-12, `learning rate of step ${i}`);
@@ -56,7 +59,8 @@ async function assertSame(
     const keys = transpose(await queue.read() as Float32Array, options.dim, options.queue);
     assertEquals(keys, expected.queues[i], `queue ${i}`);
   }
-  const { arch, sgd, student, queuePointer } = saved;
+  const { arch, epoch, sgd, student, queuePointer } = saved;
+  assertEquals(epoch, options.startEpoch + learningRates.length, "the epoch to go on with");
   assertEquals(arch, options.studentArch);
   const { momentum, weightDecay } = options;
   assertEquals(sgd, { lr: rates.at(-1)!, momentum, weightDecay });

