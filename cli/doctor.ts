@@ -16,6 +16,7 @@ import { openEncoderSource } from "../models/encoder_source.ts";
 import { resolveTeacher } from "../models/teacher.ts";
 import { type DoctorRequest, parseDoctorFlags } from "./doctor_flags.ts";
 import { describeWriteError, isThere } from "./output_folder.ts";
+import { permissionFlags, permissionsOf, restrictedCommand } from "./permissions.ts";
 import { runMain } from "./run_main.ts";
 
 /** What was found of one thing. */
@@ -223,6 +224,16 @@ async function main(): Promise<number> {
   const command = parseDoctorFlags(Deno.args);
   if (command.help !== undefined) {
     console.log(command.help);
+    return 0;
+  }
+  if (command.restricted !== undefined) {
+    const { task, args } = command.restricted;
+    const permissions = await permissionsOf(task, args);
+    console.log(
+      command.json
+        ? JSON.stringify(permissionFlags(permissions), null, 2)
+        : restrictedCommand(task, args, permissions),
+    );
     return 0;
   }
   const findings = await examine(command.request);

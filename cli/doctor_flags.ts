@@ -13,7 +13,19 @@ const TABLE = {
     group: "What is looked at",
     help: "where a run will write to",
   },
-  json: { kind: "boolean", group: "Output", help: "an array of objects, for programs" },
+  permissions: {
+    kind: "text",
+    metavar: "TASK",
+    group: "Output",
+    help:
+      "look at nothing, and print the command that runs a task with the least permissions that it needs; what stands " +
+      "behind TASK are that task's own arguments, e.g. doctor --permissions distill --data DATA --distill FILE --output DIR",
+  },
+  json: {
+    kind: "boolean",
+    group: "Output",
+    help: "an array of objects, for programs; of flags with --permissions",
+  },
   help: { kind: "boolean", short: "h", group: "Output", help: "show this text" },
 } as const satisfies FlagTable;
 
@@ -27,7 +39,24 @@ export interface DoctorRequest {
 }
 
 /** What the command line asks for. */
-export type DoctorCommand = { help: string } | { help: undefined; request: DoctorRequest; json: boolean };
+export type DoctorCommand =
+  | { help: string }
+  | { help: undefined; restricted: undefined; request: DoctorRequest; json: boolean }
+  | {
+    help: undefined;
+    /** The task whose permissions are asked for, and its arguments. */
+    restricted: { task: string; args: string[] };
+    json: boolean;
+  };
+
+/** Cuts a command line at `--permissions TASK`: what stands behind it is the task's. */
+function splitAtTask(args: readonly string[]): { own: string[]; task?: string; rest: string[] } {
+  const at = args.findIndex((arg) => /^--permissions(=|$)/.test(arg));
+  if (at === -1) return { own: [...args], rest: [] };
+  const end = args[at].includes("=") ? at + 1 : at + 2;
+  const task = args.slice(at, end).join("=").split("=").slice(1).join("=");
+  return { own: args.slice(0, end), task, rest: args.slice(end) };
+}
 
 /**
  * Reads the command line of `deno task doctor`.
@@ -39,7 +68,8 @@ export function parseDoctorFlags(
   args: readonly string[],
   { folder = callersFolder(), width }: { folder?: string; width?: number } = {},
 ): DoctorCommand {
-  if (args.some((arg) => arg === "--help" || arg === "-h")) {
+  const { own, task, rest } = splitAtTask(args);
+  if (own.some((arg) => arg === "--help" || arg === "-h")) {
     const help = formatHelp({
       usage: "deno task doctor [flags]     (or ./seed doctor [flags])",
       intro: [
@@ -56,12 +86,15 @@ export function parseDoctorFlags(
     });
     return { help };
   }
-  const { values } = parseFlags(TABLE, args);
+  const { values } = parseFlags(TABLE, own);
+  if (task !== undefined) {
+    return { help: undefined, restricted: { task, args: rest }, json: values.json ?? false };
+  }
   const path = (given: string | undefined) => given === undefined ? null : resolvePath(given, folder);
   const request = {
     data: path(values.data),
     distill: path(values.distill),
     output: resolvePath(values.output ?? "output", folder),
   };
-  return { help: undefined, request, json: values.json ?? false };
+  return { help: undefined, restricted: undefined, request, json: values.json ?? false };
 }

@@ -23,14 +23,18 @@ export function pluginOption(
   return { plugins: [/^\w{2,}:/.test(value) ? value : pathToFileURL(resolvePath(value, folder)).href] };
 }
 
+/** The plugin that a command line names, before its flags are read. */
+export function pluginOf(args: readonly string[]): string | undefined {
+  const at = args.findIndex((arg) => /^--?plugin(=|$)/.test(arg));
+  if (at === -1) return undefined;
+  return args[at].includes("=") ? args[at].slice(args[at].indexOf("=") + 1) : args[at + 1];
+}
+
 /**
  * Loads the plugin that a command line names, before its flags are read: they are checked against what it registers.
  *
  * @throws {UserError} where it cannot be loaded
  */
 export async function loadPlugin(args: readonly string[]): Promise<void> {
-  const at = args.findIndex((arg) => /^--?plugin(=|$)/.test(arg));
-  if (at === -1) return;
-  const value = args[at].includes("=") ? args[at].slice(args[at].indexOf("=") + 1) : args[at + 1];
-  await importPlugins(pluginOption(value).plugins);
+  await importPlugins(pluginOption(pluginOf(args)).plugins);
 }

@@ -1,5 +1,6 @@
 /** Programs in Python that tests compare with, where the machine has what they import. */
 import { assert } from "@std/assert";
+import { skip } from "./skip.ts";
 
 async function run(
   python: string,
@@ -37,6 +38,9 @@ export function testWithPython(
       });
     }
     const packages = Object.values(modules).join(", ");
-    console.log(`skipped: there is no python3 with ${Object.keys(modules).join(", ")} (Debian: ${packages})`);
+    skip(
+      name,
+      `there is no python3 with ${Object.keys(modules).join(", ")}; Debian: apt-get install ${packages}`,
+    );
   });
 }

@@ -51,10 +51,17 @@ export class Meter {
   #handlers = 0;
   #waits = 0;
   #works = 0;
-  #since = performance.now();
+  #since: number;
   #busy = 0;
   #waiting = 0;
   #idle = 0;
+  readonly #now: () => number;
+
+  /** @param now tells the time in ms; by default this thread's clock */
+  constructor(now: () => number = () => performance.now()) {
+    this.#now = now;
+    this.#since = now();
+  }
 
   /** Forgets what was measured so far. */
   restart(): void {
@@ -105,7 +112,7 @@ export class Meter {
   }
 
   #turn(): void {
-    const now = performance.now();
+    const now = this.#now();
     const passed = now - this.#since;
     this.#since = now;
     if (this.#works > 0) this.#busy += passed;

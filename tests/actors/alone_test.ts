@@ -1,43 +1,11 @@
 /** Actors that are spawned alone, by a program that has nothing else of a run. */
 import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
-import {
-  type ActorRef,
-  ActorSystem,
-  type KeyedBatch,
-  type Monitor,
-  packPictures,
-  type Purpose,
-  spawnActor,
-  type TsvReader,
-} from "../../mod.ts";
+import { type ActorRef, ActorSystem, type Monitor, spawnActor, type TsvReader } from "../../mod.ts";
 import { initializeQueue } from "../../models/initialize.ts";
+import { batchOf } from "./single_colours.ts";
 import { RunFolder } from "./small_run.ts";
 
 const SIZE = 32;
-
-/** A batch as it arrives behind the teacher: pictures of one colour each. */
-function batchOf(batch: number, count: number, purpose: Purpose): KeyedBatch {
-  const pictures = Array.from({ length: count }, (_, i) => ({
-    width: 1,
-    height: 1,
-    pixels: new Uint8Array(4),
-    row: i,
-    label: i % 2,
-  }));
-  const views = Uint8Array.from({ length: count * SIZE * SIZE * 4 }, (_, i) => {
-    const picture = Math.floor(i / (4 * SIZE * SIZE));
-    return picture % 2 === 0 ? 40 + picture + i % 3 : 200 - picture - i % 5;
-  });
-  return {
-    position: { epoch: 0, batch, endsEpoch: false },
-    home: "reader",
-    purpose,
-    pictures: packPictures(pictures),
-    views: views.buffer,
-    embeddings: initializeQueue(count, 128, batch).buffer,
-    queuePointer: batch * count,
-  };
-}
 
 /** The main thread as the reader that gets its buffers back. */
 function listenAsReader(system: ActorSystem, onReturn: () => void): ActorRef<TsvReader> {
@@ -74,7 +42,7 @@ Deno.test("student_trainer trains alone: batches in, losses, weights and a check
       monitor,
     });
     await trainer.tell("connect", { readers });
-    for (let batch = 0; batch < 3; batch++) await trainer.tell("train", batchOf(batch, 4, "train"));
+    for (let batch = 0; batch < 3; batch++) await trainer.tell("train", batchOf(batch, 4, "train", SIZE));
     const { path } = await trainer.ask("save");
     assertMatch(path, /checkpoint_0000\.pth\.tar$/);
     assertEquals(losses.length, 3);
@@ -99,8 +67,8 @@ Deno.test("evaluator judges alone: views in, accuracies out", async () => {
       readers: [listenAsReader(system, () => returned++)],
     });
     await evaluator.ask("use", { arch: "mobilenetv3_small", seed: 3 });
-    await evaluator.tell("encode", batchOf(0, 8, "bank"));
-    await evaluator.tell("encode", batchOf(1, 8, "queries"));
+    await evaluator.tell("encode", batchOf(0, 8, "bank", SIZE));
+    await evaluator.tell("encode", batchOf(1, 8, "queries", SIZE));
     assertEquals(await evaluator.ask("score", { bank: 8, queries: 8 }), [
       { top1: 100, top5: 100 },
       { top1: 100, top5: 100 },
@@ -120,7 +88,7 @@ Deno.test("evaluator finds what is alike in a gallery: the neighbours of a float
       readers: [listenAsReader(system, () => {})],
     });
     await evaluator.ask("use", { arch: "mobilenetv3_small", seed: 3 });
-    for (const batch of [0, 1]) await evaluator.tell("encode", batchOf(batch, 8, "gallery"));
+    for (const batch of [0, 1]) await evaluator.tell("encode", batchOf(batch, 8, "gallery", SIZE));
     const found = await evaluator.ask("survey", { pictures: 16, neighbours: 20, views: true });
     const { features, dimension, neighbours, similarities, views, k } = found;
     assertEquals([k, found.rows, found.labels.length], [15, [...Array(8).keys(), ...Array(8).keys()], 16]);

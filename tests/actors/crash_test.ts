@@ -16,7 +16,7 @@ async function breakRun(
   harm: (actors: Actors) => unknown,
 ): Promise<ActorCrash> {
   let actors: Actors | undefined;
-  let harmedAt = 0;
+  let isHarmed = false;
   let lastStep = 0;
   const crash = await assertRejects(() =>
     runDistillation({ ...options, epochs: 1000 }, {
@@ -24,13 +24,13 @@ async function breakRun(
       onStep({ step }) {
         lastStep = step;
         if (step !== 2) return;
-        harmedAt = performance.now();
+        isHarmed = true;
         harm(actors!);
       },
     }), ActorCrash);
-  const seconds = (performance.now() - harmedAt) / 1000;
-  assert(harmedAt > 0 && lastStep >= 2, "the run ended before it was harmed");
-  assertLess(seconds, 10);
+  assert(isHarmed && lastStep >= 2, "the run ended before it was harmed");
+  // Of the thousand epochs: what was on its way, six batches of each reader, and as much again in mailboxes.
+  assertLess(lastStep, 2 + 4 * 6 * options.workers);
   assertEquals(actors!.size, 0, "an actor is left");
   return crash;
 }

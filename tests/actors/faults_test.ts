@@ -2,7 +2,7 @@
  * Faults that come from the parts themselves: modules that lie outside this tree, and stand in the places of built-in
  * actors, lose their device, take their time, or send garbage.
  */
-import { assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type ActorRole, distill, type DistillOptions, knn, SAMPLE_TEACHER } from "../../mod.ts";
@@ -174,8 +174,6 @@ Deno.test("a reader that sends garbage ends the run with the name of who could n
   },
 });`,
   );
-  const start = performance.now();
   const crash = await assertRejects(() => run(folder, "garbage", garbage), ActorCrash);
   assertEquals(crash.actor, "augmenter");
-  assertLess(performance.now() - start, 60_000);
 });

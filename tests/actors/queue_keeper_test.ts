@@ -82,7 +82,7 @@ Deno.test("queue_keeper passes batches on with their rows, and answers while the
       {
         size: 8,
         dimension: 2,
-        contents: { keys: new Float32Array(16), pointer: 0 },
+        contents: { keys: new Float32Array(16), pointer: 0, small: new Float32Array(16) },
         after: BEFORE,
         next: trainer,
       },
@@ -94,6 +94,11 @@ Deno.test("queue_keeper passes batches on with their rows, and answers while the
       pictures: { count: 0, table: new Uint32Array(0), pixels: new Uint8Array(0) },
       views: new ArrayBuffer(0),
       embeddings: keysOf(batch + 1, 2, 2).buffer,
+      // Two small views of each image, of which the first one's key is kept.
+      small: {
+        views: new ArrayBuffer(0),
+        embeddings: Float32Array.of(batch + 0.1, 1, 9, 9, batch + 0.2, 2, 9, 9).buffer,
+      },
     });
     // Two can wait at the trainer, a third in the keeper's hands.
     for (let batch = 0; batch < 3; batch++) await ref.tell("enqueue", batchOf(batch));
@@ -105,7 +110,8 @@ Deno.test("queue_keeper passes batches on with their rows, and answers while the
     // What comes once more leaves the queue as it is.
     await ref.tell("enqueue", batchOf(1));
     await until(() => rows.length === 4);
-    const { keys, pointer } = await ref.ask("contents");
+    const { keys, pointer, small } = await ref.ask("contents");
+    assertEquals(small, Float32Array.of(0.1, 1, 0.2, 2, 1.1, 1, 1.2, 2, 2.1, 1, 2.2, 2, 0, 0, 0, 0));
     assertEquals([[...keys], pointer], [[1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 0, 0, 0, 0], 6]);
   });
 });

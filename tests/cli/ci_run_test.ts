@@ -51,11 +51,20 @@ Deno.test(".ci/run closes with the runner's counts", options, async () => {
       1,
     ],
     ["ok | 1 passed | 0 failed (1s)\nok | 2 passed | 0 failed (1s)\n", 0, "3 passed, 0 failed", 0],
+    [
+      // One is ignored, and one that passed had nothing to look at.
+      "ok | 12 passed | 0 failed | 1 ignored (2s)\n\n2 skipped: a (it is long), b (there is no c)\n",
+      0,
+      "11 passed, 0 failed, 2 skipped",
+      0,
+    ],
   ];
   for (const [output, code, last, status] of cases) {
     const run = await runCi(output, code);
     assertEquals([run.lines.at(-1), run.code], [last, status]);
     assertStringIncludes(run.lines.join("\n"), output.trim());
+    const [skipped] = /^\d+ skipped: .*$/m.exec(output) ?? [];
+    if (skipped !== undefined) assertEquals(run.lines.at(-2), skipped, "their names stand before the counts");
   }
 });
 

@@ -9,6 +9,7 @@ import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readStudentCheckpoint } from "../../models/checkpoint/student_checkpoint.ts";
 import { RunFolder, sampleRows, TINY_ENCODER } from "../actors/small_run.ts";
 import { referencePath } from "../reference.ts";
+import { skip } from "../skip.ts";
 import { eventFiles, readEvents } from "./tensorboard/event_file.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../cli/distill.ts", import.meta.url));
@@ -322,7 +323,12 @@ Deno.test("distill says what to install where there is no adapter", {
 });
 
 /** Mounts a small file system for a test, which takes root; says why where it does not. */
-async function withMount(path: string, options: string, test: () => Promise<void>): Promise<void> {
+async function withMount(
+  name: string,
+  path: string,
+  options: string,
+  test: () => Promise<void>,
+): Promise<void> {
   const mount = async (command: string, ...args: string[]) => {
     try {
       return (await new Deno.Command(command, { args, stderr: "null" }).output()).success;
@@ -332,8 +338,7 @@ async function withMount(path: string, options: string, test: () => Promise<void
   };
   Deno.mkdirSync(path);
   if (!await mount("mount", "-t", "tmpfs", "-o", options, "tmpfs", path)) {
-    console.log(`skipped: a file system with ${options} cannot be mounted here`);
-    return;
+    return skip(name, `a file system with ${options} cannot be mounted here, which takes root`);
   }
   try {
     await test();
@@ -342,7 +347,7 @@ async function withMount(path: string, options: string, test: () => Promise<void
   }
 }
 
-Deno.test("distill refuses a read-only output folder and one that is a file", async () => {
+Deno.test("distill refuses a read-only output folder and one that is a file", async ({ name }) => {
   using folder = new RunFolder(8);
   const file = join(folder.data, "train.tsv");
   await assertRefused(
@@ -350,15 +355,15 @@ Deno.test("distill refuses a read-only output folder and one that is a file", as
     /cannot write .*train\.tsv: a file is where/,
   );
   const place = join(folder.path, "read only");
-  await withMount(place, "ro", async () => {
+  await withMount(name, place, "ro", async () => {
     await assertRefused(smallFlags(folder, "read only/out"), /cannot write .*: the file system is read-only/);
   });
 });
 
-Deno.test("distill ends clearly when the disk is full before or during a run", async () => {
+Deno.test("distill ends clearly when the disk is full before or during a run", async ({ name }) => {
   using folder = new RunFolder(8);
   const place = join(folder.path, "small");
-  await withMount(place, "size=64k", async () => {
+  await withMount(name, place, "size=64k", async () => {
     Deno.writeFileSync(join(place, "filler"), new Uint8Array(64 * 1024));
     await assertRefused(smallFlags(folder, "small/out"), /cannot write .*: the disk is full/);
     Deno.removeSync(join(place, "filler"));

@@ -44,8 +44,6 @@ function mutate(bytes: Uint8Array, random: Random): Uint8Array {
 
 /** How many of each kind; with SEED_LONG=1 twenty times as many. */
 const COUNT = Deno.env.get("SEED_LONG") === "1" ? 4000 : 200;
-/** In which time, in ms. */
-const LIMIT = 75 * COUNT;
 
 Deno.test(`TsvFile and decodeImage() survive ${COUNT} mutated rows`, async () => {
   const rows = Deno.readTextFileSync(referencePath("tsv/train.tsv")).trimEnd().split("\n");
@@ -63,7 +61,6 @@ Deno.test(`TsvFile and decodeImage() survive ${COUNT} mutated rows`, async () =>
   using tsv = await TsvFile.open(folder.write("a.tsv", Uint8Array.from(content)));
   assert(tsv.rowCount >= COUNT);
 
-  const start = performance.now();
   let good = 0, brokenRows = 0, brokenImages = 0;
   for (const row of tsv.readRows(Array.from({ length: tsv.rowCount }, (_, i) => i))) {
     if (row instanceof BrokenRowError) {
@@ -79,7 +76,6 @@ Deno.test(`TsvFile and decodeImage() survive ${COUNT} mutated rows`, async () =>
       brokenImages++;
     }
   }
-  assertLess(performance.now() - start, LIMIT);
   assert(good > 10 && brokenRows > 10 && brokenImages > 10, `${good} ${brokenRows} ${brokenImages}`);
 });
 
@@ -96,7 +92,6 @@ Deno.test(`TsvFile never gives a wrong row for ${COUNT} mutated indexes`, async 
   const path = folder.copy("tsv/train.tsv");
   touch(path, -1000);
   const random = new Random(1, "fuzz indexes");
-  const start = performance.now();
   let refused = 0;
   for (let i = 0; i < COUNT; i++) {
     folder.write("train.lineidx", mutate(index, random));
@@ -112,7 +107,6 @@ Deno.test(`TsvFile never gives a wrong row for ${COUNT} mutated indexes`, async 
       if (error instanceof LineIndexError) refused++;
     }
   }
-  assertLess(performance.now() - start, LIMIT);
   assert(refused > COUNT / 2, `${refused} refused`);
 });
 
@@ -128,7 +122,6 @@ Deno.test(`decodeImage() survives ${COUNT} mutated JPEG, PNG and WebP files, and
     .map((name) => Deno.readFileSync(new URL(`./pictures/${name}`, import.meta.url)));
   const random = new Random(1, "fuzz pictures");
   const memory: number[] = [];
-  const start = performance.now();
   for (let i = 0; i < COUNT; i++) {
     const bytes = mutate(files[i % files.length], random);
     // Sizes of four bytes that are large, too.
@@ -143,7 +136,6 @@ Deno.test(`decodeImage() survives ${COUNT} mutated JPEG, PNG and WebP files, and
     }
     if (i === COUNT / 2 || i === COUNT - 1) memory.push(Deno.memoryUsage().rss);
   }
-  assertLess(performance.now() - start, LIMIT);
   assertLess(memory[1] - memory[0], 100 * 2 ** 20);
 });
 
@@ -158,7 +150,6 @@ Deno.test(`openShard() survives ${COUNT} mutated tar archives`, async () => {
   const archive = Uint8Array.from(Buffer.concat((await Array.fromAsync(pack)) as Uint8Array[]));
   using folder = new TestFolder();
   const random = new Random(1, "fuzz shards");
-  const start = performance.now();
   let rows = 0, refused = 0;
   for (let i = 0; i < COUNT; i++) {
     const header = archive.slice();
@@ -175,7 +166,6 @@ Deno.test(`openShard() survives ${COUNT} mutated tar archives`, async () => {
       refused++;
     }
   }
-  assertLess(performance.now() - start, LIMIT);
   assert(rows > COUNT / 4 && refused > COUNT / 10, `${rows} rows, ${refused} refused`);
 });
 
@@ -196,7 +186,6 @@ Deno.test(`every task's flags survive ${5 * COUNT} random command lines`, () => 
   ];
   const random = new Random(1, "fuzz flags");
   let taken = 0, refused = 0;
-  const start = performance.now();
   for (let i = 0; i < 5 * COUNT; i++) {
     const args = Array.from(
       { length: random.integer(0, 6) },
@@ -210,6 +199,5 @@ Deno.test(`every task's flags survive ${5 * COUNT} random command lines`, () => 
       refused++;
     }
   }
-  assertLess(performance.now() - start, LIMIT);
   assert(taken > 10 && refused > 10, `${taken} taken, ${refused} refused`);
 });

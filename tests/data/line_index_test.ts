@@ -186,3 +186,14 @@ async function scanLineOffsetsOf(text: string): Promise<Float64Array> {
   using folder = new TestFolder();
   return await scanLineOffsets(folder.write("a.tsv", text));
 }
+
+Deno.test("readLineIndex() refuses the same offset twice", async () => {
+  using folder = new TestFolder();
+  const tsv = folder.write("a.tsv", "a\nb\nc\n");
+  const index = folder.write("a.lineidx", "0\n2\n2\n4\n");
+  await assertRejects(
+    () => readLineIndex(index, tsv),
+    LineIndexError,
+    "an offset above the one before it, 2",
+  );
+});

@@ -103,3 +103,29 @@ Deno.test("LinearProbes goes on from saved weights and momentum to the same bits
     assertEquals(await resumed.save(0), await whole.save(0));
     assertEquals(await resumed.saveMomentum(0), await whole.saveMomentum(0));
   }));
+
+Deno.test("LinearProbes decays weights: without features the first momentum is the decay alone", () =>
+  withGpu(async (gpu) => {
+    const options = { features: 9, classes: 6, batch: 4, probes: 1, momentum: 0.5, weightDecay: 0.25 };
+    using probes = await LinearProbes.create(gpu, options);
+    const weights = initialize(probes.state, 1);
+    await probes.load(0, (key) => weights.get(key)!);
+    await probes.train({ features: new Float32Array(4 * 9), labels: [0, 1, 2, 3] }, [0]);
+    const momentum = (await probes.saveMomentum(0)).get("fc.weight")!;
+    assertEquals(momentum, weights.get("fc.weight")!.map((value) => 0.25 * value));
+  }));
+
+Deno.test("LinearProbes counts a row for top-5 where four logits are larger, and not where five are", () =>
+  withGpu(async (gpu) => {
+    const options = { features: 6, classes: 6, batch: 6, probes: 1, momentum: 0, weightDecay: 0 };
+    using probes = await LinearProbes.create(gpu, options);
+    // Class c has the logit -c on every row, so that c classes are above it.
+    await probes.load(
+      0,
+      (key) => key === "fc.weight" ? new Float32Array(36) : Float32Array.from({ length: 6 }, (_, c) => -c),
+    );
+    for (const [label, top1, top5] of [[0, 1, 1], [1, 0, 1], [4, 0, 1], [5, 0, 0]]) {
+      const [found] = await probes.evaluate({ features: new Float32Array(6), labels: [label] });
+      assertEquals([found.top1, found.top5], [top1, top5], `class ${label}`);
+    }
+  }));

@@ -8,6 +8,7 @@ import { Random } from "../../data/random.ts";
 import { relativeError, withGpu } from "../kernels/check_op.ts";
 import { formulaTensor, referenceJson } from "../reference.ts";
 import { formulaEncoder, formulaImages, formulaReader, REFERENCE_HEAD } from "./reference_encoder.ts";
+import { skip } from "../skip.ts";
 
 const REFERENCE = referenceJson("train_steps.json");
 /** How it was made is said in it. */
@@ -303,7 +304,9 @@ Deno.test("StudentStep in mixed precision comes near to what float32 gives", {
   ignore: !isLong, // kernels in float16 take half a minute to compile on a software adapter
 }, () =>
   withGpu(async (gpu) => {
-    if (!gpu.adapter.hasHalf) return console.log(`skipped: ${gpu.adapter.name} has no float16`);
+    if (!gpu.adapter.hasHalf) {
+      return skip("StudentStep in mixed precision", `${gpu.adapter.name} has no float16`);
+    }
     const settings = { batch: 8, imageSize: 32, queueSize: 16 };
     for (const name of ["resnet18", "mobilenetv3_large", "efficientnet_b0"]) {
       const full = await trainShortly(gpu, name, settings, 1);

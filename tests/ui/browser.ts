@@ -1,5 +1,6 @@
 /** Tests in a real browser: Debian's Chromium, where it is installed. */
 import { type Browser, chromium, type Page } from "playwright-core";
+import { skip } from "../skip.ts";
 
 const PROGRAMS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
@@ -42,8 +43,7 @@ export function testInBrowser(name: string, body: (open: OpenPage) => Promise<vo
     async fn() {
       const executablePath = await findBrowser();
       if (executablePath === undefined) {
-        console.log("skipped: there is no Chromium (Debian: apt-get install chromium)");
-        return;
+        return skip(name, "there is no Chromium; Debian: apt-get install chromium");
       }
       const browser = await chromium.launch({ executablePath, args: BROWSER_FLAGS });
       try {

@@ -6,6 +6,9 @@ import type source from "./fixtures/ring.ts";
 import type stage from "./fixtures/stage.ts";
 import { fixture, sleep, until, withSystem } from "./helpers.ts";
 
+/** A grace period that a test would hang in, were it waited for. */
+const FOREVER_MS = 3_600_000;
+
 Deno.test("Actor.drain() handles what was sent, refuses more, and lets the actor send on what it holds", () =>
   withSystem(async (system) => {
     const lines: string[] = [];
@@ -56,19 +59,17 @@ Deno.test("Actor.stop() in mid-run ends what waits, on both sides, and runs the 
     await a.ref.tell("note", 1);
     const waiting = a.ref.tell("note", 2);
     await a.ready;
-    const begin = performance.now();
-    const stopped = a.stop();
+    const stopped = a.stop(); // at once: the grace period is longer than any test
     await assertRejects(() => asked, ActorStopped, 'actor "a" has stopped and takes no more messages');
     await assertRejects(() => waiting, ActorStopped);
     await stopped;
-    assert(performance.now() - begin < 1000);
     assertEquals(await Deno.readTextFile(hookFile), "second\nfirst\n");
     await assertRejects(() => a.ref.tell("note", 3), ActorStopped);
     await assertRejects(() => a.stats(), ActorStopped);
     await assertRejects(() => a.drain(), ActorStopped);
     assertEquals(system.actors.size, 0);
     assertEquals(system.terminated, []);
-  });
+  }, { graceMs: FOREVER_MS });
   await Deno.remove(hookFile);
 });
 
@@ -78,36 +79,28 @@ Deno.test("Actor.stop() ends a handler that waits for another actor at once, and
     const b = system.spawn<typeof probe>("b", fixture("probe.ts"), {});
     const asked = assertRejects(() => a.ref.ask("askHold", b.ref), ActorStopped);
     await until(async () => (await b.stats()).incoming.some(({ from, held }) => from === "a" && held === 1));
-    const begin = performance.now();
-    await a.stop();
-    const passed = performance.now() - begin;
-    assert(passed < 5000, `${passed} ms`); // far less than the grace period
+    await a.stop(); // does not wait for the end of the grace period
     await asked;
     await until(async () => (await b.stats()).incoming.length === 1);
     await b.ref.tell("open"); // b goes on: its reply has nowhere to go
     assertEquals(await b.ref.ask("nap", 1), "woke up");
-  }, { graceMs: 10_000 }));
+  }, { graceMs: FOREVER_MS }));
 
 Deno.test("Actor.stop() waits for a handler for its grace period only, and runs the hooks then", async () => {
   const hookFile = await Deno.makeTempFile();
-  let begin = 0;
   await withSystem(async (system) => {
     const a = system.spawn<typeof probe>("a", fixture("probe.ts"), { hookFile });
     await a.ready;
-    await a.ref.tell("ignoreStop");
-    begin = performance.now();
+    await a.ref.tell("ignoreStop"); // which never ends by itself
     await system.stop();
     assertEquals(system.terminated, []);
   }, { graceMs: 200 });
-  const passed = performance.now() - begin;
-  assert(passed >= 200 && passed < 2000, `${passed} ms`);
   assertEquals(await Deno.readTextFile(hookFile), "second\nfirst\n");
   await Deno.remove(hookFile);
 });
 
 Deno.test("Actor.stop() terminates a Worker that never awaits, which ends the run of the others", async () => {
   const system = new ActorSystem({ graceMs: 100 });
-  let begin = 0;
   await assertRejects(
     () =>
       system.run(async () => {
@@ -118,7 +111,6 @@ Deno.test("Actor.stop() terminates a Worker that never awaits, which ends the ru
         await until(async () => (await a.ref.ask("notes")).length === 50);
         await waiting;
         await a.ref.tell("hang");
-        begin = performance.now();
         await Promise.all([b.ref.ask("sendNotes", { to: a.ref, count: 50 }), a.stop()]);
       }),
     ActorCrash,
@@ -126,7 +118,6 @@ Deno.test("Actor.stop() terminates a Worker that never awaits, which ends the ru
   );
   assertEquals(system.terminated, ["a"]);
   assertEquals(system.actors.size, 0);
-  assert(performance.now() - begin < 5000);
 });
 
 Deno.test("Actor.stop() ends a Worker with a live GPU device cleanly, ten times, idle or at work", async (t) => {

@@ -20,8 +20,8 @@ export function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-/** Waits until something holds, and fails when it does not in time. */
-export async function until(condition: () => boolean | Promise<boolean>, ms = 2000): Promise<void> {
+/** Waits until something holds, and fails when it does not in a time that no machine needs. */
+export async function until(condition: () => boolean | Promise<boolean>, ms = 120_000): Promise<void> {
   for (const end = performance.now() + ms; !(await condition());) {
     if (performance.now() > end) throw new Error(`not within ${ms} ms: ${condition}`);
     await sleep(5);

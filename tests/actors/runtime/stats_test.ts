@@ -1,35 +1,45 @@
 import { assert, assertEquals } from "@std/assert";
 import { Meter } from "../../../actors/runtime/stats.ts";
 import type probe from "./fixtures/probe.ts";
-import { fixture, sleep, withSystem } from "./helpers.ts";
+import { fixture, until, withSystem } from "./helpers.ts";
 
 Deno.test("Meter.read() splits time into busy, waiting and idle, which add up to all of it", async () => {
-  const begin = performance.now();
-  const meter = new Meter();
-  await sleep(30);
+  let now = 1000;
+  const meter = new Meter(() => now);
+  now += 30;
   meter.enter();
-  await sleep(60);
-  await meter.wait(sleep(120));
+  now += 60;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const waiting = meter.wait(promise);
+  now += 120;
+  resolve();
+  await waiting;
+  now += 7;
   meter.leave();
-  await sleep(30);
-  const { busyMs, waitingMs, idleMs } = meter.read();
-  const passed = performance.now() - begin;
-  assert(busyMs >= 55, `busy ${busyMs}`);
-  assert(waitingMs >= 115, `waiting ${waitingMs}`);
-  assert(idleMs >= 55, `idle ${idleMs}`);
-  assert(Math.abs(busyMs + waitingMs + idleMs - passed) < 1);
+  now += 5;
+  assertEquals(meter.read(), { busyMs: 67, waitingMs: 120, idleMs: 35 });
+  now += 3;
+  assertEquals(meter.read(), { busyMs: 67, waitingMs: 120, idleMs: 38 });
+  meter.restart();
+  now += 2;
+  assertEquals(meter.read(), { busyMs: 0, waitingMs: 0, idleMs: 2 });
 });
 
 Deno.test("Meter.work() is busy time, behind a handler and while another one waits", async () => {
-  const meter = new Meter();
-  const work = meter.work(sleep(100));
+  let now = 0;
+  const meter = new Meter(() => now);
+  const [work, wait] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const working = meter.work(work.promise);
   meter.enter();
-  await meter.wait(sleep(60));
+  const waiting = meter.wait(wait.promise);
+  now += 60;
+  wait.resolve();
+  await waiting;
   meter.leave();
-  await work;
-  const { busyMs, waitingMs, idleMs } = meter.read();
-  assert(busyMs >= 95, `busy ${busyMs}`);
-  assertEquals([waitingMs, idleMs].map(Math.round), [0, 0]);
+  now += 40;
+  work.resolve();
+  await working;
+  assertEquals(meter.read(), { busyMs: 100, waitingMs: 0, idleMs: 0 });
 });
 
 Deno.test("Actor.stats() tells busy time, waits for other actors and what is in flight", () =>
@@ -37,17 +47,19 @@ Deno.test("Actor.stats() tells busy time, waits for other actors and what is in 
     const sink = system.spawn<typeof probe>("sink", fixture("probe.ts"), {});
     const stage = system.spawn<typeof probe>("stage", fixture("probe.ts"), {});
     await stage.ready;
+    const fresh = await stage.stats();
     await stage.ref.ask("spin", 100);
     const spun = await stage.stats();
-    assert(spun.busyMs >= 100, `busy ${spun.busyMs}`);
+    assert(spun.busyMs > fresh.busyMs);
     assertEquals(spun.waitingMs, 0);
     assert(spun.startMs > 0);
 
     const held = stage.ref.ask("askHold", sink.ref);
-    await sleep(400);
+    await until(async () => (await stage.stats()).waitingMs > 0);
     const waiting = await stage.stats();
-    assert(waiting.waitingMs >= 200, `waiting ${waiting.waitingMs}`);
-    assert(waiting.busyMs - spun.busyMs < 200);
+    const later = await stage.stats();
+    assertEquals(later.busyMs, waiting.busyMs, "who waits is not busy");
+    assert(later.waitingMs > waiting.waitingMs);
     assertEquals(waiting.outgoing, [{ to: "sink", credits: 1, queued: 0, pending: 1 }]);
     assertEquals(waiting.incoming, [{ from: "main", held: 1 }]);
 

@@ -5,7 +5,6 @@ import { fixture, sleep, until, withSystem } from "./helpers.ts";
 
 Deno.test("onTrace is given what each actor handled and waited for, all of it when the system has stopped", async () => {
   const spans = new Map<string, TraceSpan[]>();
-  const begin = Date.now();
   await withSystem(async (system) => {
     const sink = system.spawn<typeof probe>("sink", fixture("probe.ts"), {});
     const stage = system.spawn<typeof probe>("stage", fixture("probe.ts"), {});
@@ -21,13 +20,14 @@ Deno.test("onTrace is given what each actor handled and waited for, all of it wh
 
   const [spin] = of("stage", "spin");
   assertEquals([spin.kind, spin.from], ["message", "main"]);
-  assert(spin.durationMs >= 50 && spin.durationMs < 5000, `${spin.durationMs} ms`);
-  assert(spin.startMs >= begin - 50 && spin.startMs <= Date.now() + 50);
   assertEquals(of("sink", "note").length, 300);
   const [asked] = of("stage", "askHold");
   const [waited] = of("stage", "hold of sink");
   assertEquals(waited.kind, "wait");
-  assert(waited.durationMs >= 50, `${waited.durationMs} ms`);
+  const [opened] = of("sink", "open");
+  // On the clock of all actors: what came first ended first, and what was waited for was there before the wait was over.
+  assert(spin.startMs + spin.durationMs <= asked.startMs);
   assert(asked.startMs <= waited.startMs);
+  assert(waited.startMs <= opened.startMs && opened.startMs <= waited.startMs + waited.durationMs + 1);
   assert(asked.startMs + asked.durationMs >= waited.startMs + waited.durationMs - 1);
 });

@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { ActorSystem, type Stall } from "../../../actors/runtime/mod.ts";
 import type probe from "./fixtures/probe.ts";
 import type standstill from "./fixtures/standstill.ts";
@@ -28,7 +28,7 @@ Deno.test("a watchdog names actors that wait for each other, once", async () => 
     const [a, b] = ["a", "b"].map((name) => spawn(system, name));
     await a.tell("meet", b);
     await b.tell("meet", a);
-    await until(() => stalls.length > 0, 5000);
+    await until(() => stalls.length > 0);
     await sleep(2 * PATIENCE_MS);
   });
   assertEquals(stalls.map(({ kind, actors }) => ({ kind, actors })), [{
@@ -47,7 +47,7 @@ Deno.test("a watchdog names an actor that computes without ever awaiting", async
     const other = spawn(system, "other");
     await other.ask("rest", 0);
     busy.ask("compute", 4 * PATIENCE_MS).catch(() => {});
-    await until(() => stalls.length > 0, 5000);
+    await until(() => stalls.length > 0);
   });
   assertEquals(stalls[0].kind, "silent");
   assertEquals(stalls[0].actors, ["busy"]);
@@ -55,14 +55,14 @@ Deno.test("a watchdog names an actor that computes without ever awaiting", async
 });
 
 Deno.test("a watchdog names an actor that is busy with one message for very long, and is quiet before", async () => {
-  const begin = performance.now();
   const stalls = await watch(async (system, stalls) => {
     const slow = spawn(system, "slow");
     slow.ask("rest", 60_000).catch(() => {});
-    await until(() => stalls.length > 0, 10_000);
+    await until(() => stalls.length > 0);
   });
   assertEquals(stalls.map(({ kind, actors }) => ({ kind, actors })), [{ kind: "slow", actors: ["slow"] }]);
-  assertEquals(performance.now() - begin > 5 * PATIENCE_MS, true);
+  // As its own clock has it; nothing was said of the time before.
+  assert(stalls[0].forMs > 5 * PATIENCE_MS);
 });
 
 Deno.test("a watchdog says nothing where nothing is to be done", async () => {

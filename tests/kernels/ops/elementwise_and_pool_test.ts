@@ -140,6 +140,7 @@ for (
     [[2, 5, 7, 3], 3, 2, 1],
     [[2, 6, 4, 17], 2, 2, 0],
     [[1, 7, 7, 5], 3, 1, 1],
+    [[1, 6, 8, 5], 3, 2, 0], // the last row and column are in no window
   ] as const
 ) {
   Deno.test(`maxPool [${shape}] by ${kernel} stride ${stride} equals a float64 loop, and so does its gradient`, () =>

@@ -19,8 +19,6 @@ import { buildZip, deflate, type FixtureEntry, readWhole, withFolder } from "./f
 
 const MUTANTS = Deno.env.get("SEED_LONG") === "1" ? 5000 : 400;
 const SEED = Number(Deno.env.get("SEED_FUZZ") ?? 1);
-/** A mutant that takes this long hangs. */
-const HANGS_SECONDS = 20;
 const REFERENCES = ["moco", "simclr", "swav", "seed_student", "torchvision", "dtypes"];
 
 /** Instructions of pickle that do something with what is there. */
@@ -167,7 +165,6 @@ Deno.test(`any of ${MUTANTS} mutated checkpoints is read or refused: no crash, n
         : mutateBytes(honest, random);
       Deno.writeFileSync(path, mutant);
       const about = `mutant ${i} of SEED_FUZZ=${SEED}, made from ${source}`;
-      const start = performance.now();
       try {
         await use(path);
       } catch (error) {
@@ -177,7 +174,6 @@ Deno.test(`any of ${MUTANTS} mutated checkpoints is read or refused: no crash, n
         assert(!/[\x00-\x1f\x7f-\x9f]/.test(error.message), `${about}: control characters in its message`);
         assertLess(error.message.length - path.length, 1000, about);
       }
-      assertLess(performance.now() - start, 1000 * HANGS_SECONDS, about);
     }
     assert(refused > MUTANTS / 3 && refused < MUTANTS, `${refused} of ${MUTANTS} were refused`);
     assertLess(Deno.memoryUsage().rss - before, 600 * 2 ** 20);

@@ -71,3 +71,14 @@ Deno.test("of two checkpoints of one epoch the one written later is the newer, a
     assertEquals((await listCheckpoints(folder)).map(({ path }) => path), [after]);
   });
 });
+
+Deno.test("a run's checkpoints are ordered by their numbers, whenever they were written", async () => {
+  await withFolder(async (folder) => {
+    for (const [epoch, written] of [[3, 1000], [1, 3000], [2, 2000]]) {
+      const path = `${folder}/x-checkpoint_000${epoch}.pth.tar`;
+      Deno.writeTextFileSync(path, "");
+      Deno.utimeSync(path, written, written);
+    }
+    assertEquals((await listCheckpoints(folder)).map(({ epoch }) => epoch), [1, 2, 3]);
+  });
+});

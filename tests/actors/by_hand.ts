@@ -1,0 +1,175 @@
+/**
+ * A distillation by hand: the steps that its settings ask for, one after the other on one device, without actors. What
+ * the actors do has to be the same to the bit.
+ */
+import { BatchReader } from "../../data/batch_reader.ts";
+import { openDataset } from "../../data/open_dataset.ts";
+import { packPictures, TABLE_STRIDE } from "../../data/pack.ts";
+import { Random } from "../../data/random.ts";
+import { EpochOrder } from "../../data/sampler.ts";
+import type { Gpu } from "../../kernels/gpu.ts";
+import { Augmenter } from "../../kernels/image/augmenter.ts";
+import { sampleView, type ViewRecipe } from "../../kernels/image/view_parameters.ts";
+import type { LossScale } from "../../kernels/ops/loss_scale/loss_scale.ts";
+import { OrderedDict, TensorValue, torchDict } from "../../models/checkpoint/torch_value.ts";
+import { writeTorchFile } from "../../models/checkpoint/torch_writer.ts";
+import type { HeadOptions } from "../../models/heads.ts";
+import { FrozenEncoder } from "../../models/inference.ts";
+import { initialize, initializeQueue, type StateValues } from "../../models/initialize.ts";
+import { findEncoder, summarize } from "../../models/registry.ts";
+import { StudentStep, type StudentStepOptions } from "../../models/student_step.ts";
+
+/** A teacher with weights that are drawn from a seed. */
+export interface DrawnTeacher {
+  arch: string;
+  head: HeadOptions;
+  values: StateValues;
+}
+
+/** Draws a teacher, and writes it as a checkpoint of MoCo. */
+export async function drawTeacher(
+  path: string,
+  arch: string,
+  head: HeadOptions,
+  seed: number,
+): Promise<DrawnTeacher> {
+  const { state } = summarize(findEncoder(arch), head, 32);
+  const values = initialize(state, seed);
+  const tensors = state.filter(({ key }) => values.has(key))
+    .map(({ key, shape }): [string, TensorValue] => [
+      `module.encoder_q.${key}`,
+      new TensorValue("float32", [...shape], values.get(key)!),
+    ]);
+  await writeTorchFile(path, torchDict([["epoch", 1], ["state_dict", new OrderedDict(tensors)]]));
+  return { arch, head, values };
+}
+
+/** A run as its settings mean it, each of them named for itself. */
+export interface HandRun {
+  /** TSV file. */
+  data: string;
+  teacher: DrawnTeacher;
+  seed: number;
+  batch: number;
+  imageSize: number;
+  /** Rule of the training views. */
+  recipe: ViewRecipe;
+  /** Rule and number of each image's small views. */
+  small?: { views: number; imageSize: number; recipe: ViewRecipe };
+  student: string;
+  head: HeadOptions;
+  queue: number;
+  temperature: number;
+  teacherTemperature: number;
+  momentum: number;
+  weightDecay: number;
+  loss: string;
+  lossScale?: LossScale;
+  lossScaleRule?: StudentStepOptions["lossScaleRule"];
+  /** Epochs from `firstEpoch` on, each with the learning rate of its steps. */
+  firstEpoch: number;
+  learningRates: readonly number[];
+}
+
+/** What came of it. */
+export interface HandResult {
+  losses: number[];
+  weights: Map<string, Float32Array>;
+  momentum: Map<string, Float32Array>;
+  /** [queue, dimension], of the main views and of the small ones. */
+  queues: Float32Array[];
+  /** Where the next key goes. */
+  pointer: number;
+  /** Loss scaling after each step, where there is any. */
+  lossScales: (LossScale | undefined)[];
+  /** Pixels of the first batch's views. */
+  firstViews: Uint8Array;
+}
+
+/** Trains by hand. */
+export async function trainByHand(gpu: Gpu, run: HandRun): Promise<HandResult> {
+  const { teacher, seed, batch, imageSize, recipe, small, head } = run;
+  const encoder = findEncoder(teacher.arch);
+  const frozen = { encoder, head: teacher.head, batch, imageSize, output: "normalized" } as const;
+  using teacherProgram = await FrozenEncoder.create(gpu, frozen);
+  await teacherProgram.load((key) => teacher.values.get(key)!);
+  using smallTeacher = small &&
+    await teacherProgram.share({ batch: batch * small.views, imageSize: small.imageSize });
+  const maker = new Augmenter(gpu, { views: batch, width: imageSize, height: imageSize });
+  const smallMaker = small &&
+    new Augmenter(gpu, { views: batch * small.views, width: small.imageSize, height: small.imageSize });
+  using student = await StudentStep.create(gpu, {
+    encoder: findEncoder(run.student),
+    head,
+    batch,
+    imageSize,
+    queueSize: run.queue,
+    temperature: run.temperature,
+    teacherTemperature: run.teacherTemperature,
+    momentum: run.momentum,
+    weightDecay: run.weightDecay,
+    loss: run.loss,
+    small: small && { views: small.views, imageSize: small.imageSize },
+    lossScale: run.lossScale,
+    lossScaleRule: run.lossScaleRule,
+    dropoutSeed: seed,
+  });
+  const fresh = initialize(student.state, seed);
+  await student.parameters.load((key) => fresh.get(key)!);
+  student.loadQueue(initializeQueue(run.queue, head.dimension, seed));
+  if (small !== undefined) {
+    student.loadQueue(initializeQueue(run.queue, head.dimension, seed, "small queue"), 1);
+  }
+
+  using dataset = await openDataset(run.data);
+  const reader = new BatchReader(dataset);
+  const losses: number[] = [];
+  const lossScales: HandResult["lossScales"] = [];
+  let firstViews: Uint8Array | undefined;
+  let step = 0; // of this run; the run that is meant counts from epoch 0
+  for (const [i, learningRate] of run.learningRates.entries()) {
+    const epoch = run.firstEpoch + i;
+    const order = new EpochOrder(dataset.rowCount, seed, epoch, batch);
+    for (let number = 0; number < order.batchCount; number++) {
+      const images = packPictures(await reader.read(order, number));
+      const draw = (name: string, place: number, recipe: ViewRecipe, ...more: number[]) => {
+        const [, width, height, row] = images.table.subarray(place * TABLE_STRIDE);
+        return sampleView(new Random(seed, name, epoch, row, ...more), recipe, width, height, place);
+      };
+      const views = await maker.augment(
+        images,
+        Array.from({ length: batch }, (_, place) => draw("augment", place, recipe)),
+      );
+      firstViews ??= new Uint8Array(views.slice(0));
+      const smallViews = small && await smallMaker!.augment(
+        images,
+        Array.from(
+          { length: batch * small.views },
+          (_, place) => draw("small", Math.floor(place / small.views), small.recipe, place % small.views),
+        ),
+      );
+      const { loss, lossScale } = await student.run({
+        images: views,
+        teacher: await teacherProgram.embed(views),
+        ...small && { small: { images: smallViews!, teacher: await smallTeacher!.embed(smallViews!) } },
+        learningRate,
+        queuePointer: step * batch % run.queue,
+        step: run.firstEpoch * order.batchCount + step,
+      });
+      losses.push(loss);
+      lossScales.push(lossScale);
+      step++;
+    }
+  }
+  maker.destroy();
+  smallMaker?.destroy();
+  return {
+    losses,
+    weights: await student.parameters.save(),
+    momentum: await student.parameters.saveMomentum(),
+    queues: [await student.readQueue(), ...small === undefined ? [] : [await student.readQueue(1)]],
+    pointer: step * batch % run.queue,
+    lossScales,
+    firstViews: firstViews!,
+  };
+}

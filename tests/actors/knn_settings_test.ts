@@ -1,0 +1,92 @@
+// The kNN's settings through the actors, compared with a classifier that is given the features by hand.
+import { assert, assertEquals } from "@std/assert";
+import { join } from "node:path";
+import { runDistillation } from "../../actors/distillation.ts";
+import { runKnnEvaluation } from "../../actors/knn_evaluation.ts";
+import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
+import { openDataset } from "../../data/open_dataset.ts";
+import { BatchReader } from "../../data/batch_reader.ts";
+import { packPictures, TABLE_STRIDE } from "../../data/pack.ts";
+import { EpochOrder } from "../../data/sampler.ts";
+import type { Gpu } from "../../kernels/gpu.ts";
+import { Augmenter } from "../../kernels/image/augmenter.ts";
+import { evaluationView } from "../../kernels/image/view_parameters.ts";
+import { FrozenEncoder } from "../../models/inference.ts";
+import { WeightedKnn } from "../../models/knn.ts";
+import { findEncoder } from "../../models/registry.ts";
+import { withGpu } from "../kernels/check_op.ts";
+import { type DrawnTeacher, drawTeacher } from "./by_hand.ts";
+import { RunFolder, TINY_ENCODER } from "./small_run.ts";
+
+const SIZE = 24;
+
+/** Features and labels of all images of a file. */
+async function embedByHand(gpu: Gpu, path: string, { arch, head, values }: DrawnTeacher) {
+  using dataset = await openDataset(path);
+  const batch = dataset.rowCount;
+  const encoder = findEncoder(arch);
+  using frozen = await FrozenEncoder.create(gpu, {
+    encoder,
+    head,
+    batch,
+    imageSize: SIZE,
+    output: "feature",
+  });
+  await frozen.load((key) => values.get(key)!);
+  const maker = new Augmenter(gpu, { views: batch, width: SIZE, height: SIZE });
+  const order = new EpochOrder(batch, 0, 0, batch, { shuffle: false });
+  const images = packPictures(await new BatchReader(dataset).read(order, 0));
+  const fields = Array.from({ length: batch }, (_, i) => images.table.subarray(i * TABLE_STRIDE));
+  const views = fields.map(([, width, height], i) =>
+    evaluationView(width, height, Math.round(SIZE * 8 / 7), SIZE, i)
+  );
+  const features = await frozen.embed(await maker.augment(images, views));
+  maker.destroy();
+  return { features, labels: fields.map(([, , , , label]) => label) };
+}
+
+Deno.test("kNN votes with as many neighbours and at the temperature that it is told, alone and in a distillation", () =>
+  withGpu(async (gpu) => {
+    using folder = new RunFolder(60, 40);
+    const [bankData, queryData] = ["train.tsv", "test.tsv"].map((name) => join(folder.data, name));
+    const path = join(folder.path, "encoder.pth.tar");
+    const teacher = await drawTeacher(path, "tiny_convnet", { kind: "mlp", dimension: 20 }, 7);
+    const [bank, queries] = [
+      await embedByHand(gpu, bankData, teacher),
+      await embedByHand(gpu, queryData, teacher),
+    ];
+    const judge = async (k: number, temperature: number) => {
+      using knn = new WeightedKnn(gpu, { dimension: 64, classes: 10, k, temperature });
+      await knn.addToBank(bank.features, bank.labels);
+      return await knn.accuracy(queries.features, queries.labels);
+    };
+    // Settings that make a difference to the defaults, and of which each makes one alone.
+    const same = (a: object, b: object) => JSON.stringify(a) === JSON.stringify(b);
+    let [k, temperature] = [0, 0];
+    for (const tried of [0.003, 0.006, 0.012, 0.025, 0.5, 3].flatMap((t) => [5, 9, 13].map((k) => [k, t]))) {
+      const found = await judge(tried[0], tried[1]);
+      const others = [[tried[0], 0.07], [20, tried[1]], [200, tried[1]], [20, 0.07], [200, 0.07]];
+      const judged = await Promise.all(others.map(([k, t]) => judge(k, t)));
+      if (judged.some((other) => same(other, found))) continue;
+      [k, temperature] = tried;
+      break;
+    }
+    assert(k > 0, "no settings make a difference on these images");
+    const expected = [await judge(k, temperature), await judge(4, temperature)];
+    const options = {
+      bankData,
+      queryData,
+      imageSize: SIZE,
+      maxPixels: DEFAULT_MAX_PIXELS,
+      ks: [k, 4],
+      temperature,
+      plugins: [TINY_ENCODER],
+    };
+    assertEquals(await runKnnEvaluation({ path, arch: "tiny_convnet", which: "student" }, options), expected);
+
+    const { knn } = await runDistillation(folder.options("run", {
+      ...{ distill: path, teacherArch: "tiny_convnet", dim: 20, imageSize: SIZE, testData: queryData },
+      ...{ knnK: k, knnT: temperature, limitSteps: 1 },
+    }));
+    assertEquals(knn!.teacher, expected[0]);
+  }));

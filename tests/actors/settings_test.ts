@@ -1,0 +1,205 @@
+// Runs with every setting away from its default, compared with the same steps by hand.
+import { assertAlmostEquals, assertEquals, assertNotEquals } from "@std/assert";
+import { join } from "node:path";
+import { PAPER_DEFAULTS, SAMPLE_DEFAULTS } from "../../actors/defaults.ts";
+import { runDistillation } from "../../actors/distillation.ts";
+import type { DistillOptions } from "../../actors/options.ts";
+import { transpose } from "../../actors/student_trainer.ts";
+import { plainRecipe, swavRecipe, swavSmallRecipe } from "../../kernels/image/view_parameters.ts";
+import { FIXED_SCALE } from "../../kernels/ops/loss_scale/loss_scale.ts";
+import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import { readStudentCheckpoint } from "../../models/checkpoint/student_checkpoint.ts";
+import { withGpu } from "../kernels/check_op.ts";
+import { drawTeacher, type HandResult, trainByHand } from "./by_hand.ts";
+import { RunFolder, TINY_ENCODER } from "./small_run.ts";
+
+const DROPPING = new URL("./fixtures/dropping_encoder.ts", import.meta.url).href;
+await import(DROPPING);
+
+/** Compares a run with what was done by hand: losses, learning rates, and all that its checkpoint holds. */
+async function assertSame(
+  options: DistillOptions,
+  expected: HandResult,
+  learningRates: readonly number[],
+): Promise<void> {
+  const losses: number[] = [];
+  const rates: number[] = [];
+  const lossScales: unknown[] = [];
+  let views: Uint8Array | undefined;
+  let readers = 0;
+  const { checkpoint } = await runDistillation(options, {
+    onStep({ loss, lr, lossScale }) {
+      losses.push(loss);
+      lossScales.push(lossScale);
+      rates.push(lr);
+    },
+    onActors: (actors) => readers = [...actors.keys()].filter((name) => name.startsWith("tsv_reader")).length,
+    onViews: ({ pixels, isSmall }) => {
+      if (!isSmall) views ??= pixels;
+    },
+  });
+  assertEquals(views, expected.firstViews.subarray(0, views!.length), "views of the first batch");
+  assertEquals(rates.length, losses.length);
+  assertEquals(readers, options.workers);
+  for (const [i, rate] of rates.entries()) {
+    const wanted = learningRates[Math.floor(i / (rates.length / learningRates.length))];
+    assertAlmostEquals(rate, wanted, 1e-12, `learning rate of step ${i}`);
+  }
+  assertEquals(losses, expected.losses);
+  assertEquals(lossScales, expected.lossScales);
+  using file = await openCheckpointFile(checkpoint);
+  const saved = readStudentCheckpoint(file);
+  for (const [key, values] of expected.weights) {
+    assertEquals(await saved.student.get(key)!.read(), values, key);
+  }
+  for (const [key, values] of expected.momentum) {
+    assertEquals(await saved.momentum.get(key)!.read(), values, `momentum of ${key}`);
+  }
+  for (const [i, queue] of [saved.queue, saved.smallQueue].filter((queue) => queue !== undefined).entries()) {
+    const keys = transpose(await queue.read() as Float32Array, options.dim, options.queue);
+    assertEquals(keys, expected.queues[i], `queue ${i}`);
+  }
+  const { arch, epoch, sgd, student, queuePointer } = saved;
+  assertEquals(epoch, options.startEpoch + learningRates.length, "the epoch to go on with");
+  assertEquals(arch, options.studentArch);
+  const { momentum, weightDecay } = options;
+  assertEquals(sgd, { lr: rates.at(-1)!, momentum, weightDecay });
+  assertEquals([...await queuePointer!.read()], [expected.pointer]);
+  const [tracked] = [...student].filter(([key]) => key.endsWith("num_batches_tracked"));
+  // As many as the epochs before would have had, too.
+  const stepsBefore = options.startEpoch * losses.length / learningRates.length;
+  assertEquals([...await tracked[1].read()], [stepsBefore + losses.length]);
+}
+
+/** Fails where a setting is the default one, which a run that ignores it would have too. */
+function assertNoDefaults(settings: Partial<DistillOptions>): void {
+  for (const [name, value] of Object.entries(settings)) {
+    for (const defaults of [PAPER_DEFAULTS, SAMPLE_DEFAULTS] as unknown as Record<string, unknown>[]) {
+      if (name in defaults) assertNotEquals(value, defaults[name], `${name} is at its default`);
+    }
+  }
+}
+
+const ROWS = 14;
+/** Of a MoCo-v2 head, with a hidden layer, and shorter than the usual 128. */
+const TEACHER_HEAD = { kind: "mlp", dimension: 20 } as const;
+
+Deno.test("a run does with each of its settings what is done by hand: warm-up, cosine, SGD, loss, queue, views, seed", () =>
+  withGpu(async (gpu) => {
+    using folder = new RunFolder(ROWS);
+    const distill = join(folder.path, "teacher.pth.tar");
+    const settings = {
+      batchSize: 4,
+      epochs: 7,
+      startEpoch: 1,
+      lr: 0.05,
+      scaleLr: true,
+      warmupEpochs: 2,
+      momentum: 0.6,
+      weightDecay: 0.03,
+      dim: 20,
+      queue: 12,
+      temp: 0.35,
+      distillT: 0.06,
+      studentMlp: false,
+      imageSize: 24,
+      checkpointActivations: true,
+      workers: 3,
+      seed: 11,
+    };
+    const { scaleLr: _, ...others } = settings; // the paper's default, and not the sample's
+    assertNoDefaults(others);
+    const teacher = await drawTeacher(distill, "tiny_convnet", TEACHER_HEAD, 5);
+    const options = folder.options("run", {
+      ...settings,
+      distill,
+      teacherArch: "tiny_convnet",
+      teacherSsl: "swav", // whose views have smaller crops
+      limitSteps: 9,
+    });
+    // Three batches of four in each epoch; 4 / 256 of the rate after the warm-up.
+    const scaled = 0.05 * 4 / 256;
+    const learningRates = [
+      0.05 + (scaled - 0.05) / 2, // epoch 1, half of the way down
+      scaled * (1 + Math.cos(Math.PI * 2 / 7)) / 2,
+      scaled * (1 + Math.cos(Math.PI * 3 / 7)) / 2,
+    ];
+    const expected = await trainByHand(gpu, {
+      data: join(folder.data, "train.tsv"),
+      teacher,
+      seed: 11,
+      batch: 4,
+      imageSize: 24,
+      recipe: swavRecipe(24),
+      student: "tiny_convnet",
+      head: { kind: "linear", dimension: 20 },
+      queue: 12,
+      temperature: 0.35,
+      teacherTemperature: 0.06,
+      momentum: 0.6,
+      weightDecay: 0.03,
+      loss: "seed",
+      firstEpoch: 1,
+      learningRates,
+    });
+    await assertSame(options, expected, learningRates);
+  }));
+
+Deno.test("a run does with each of its settings what is done by hand: steps of the rate, small views, loss, augmentation, skipping, dropout", () =>
+  withGpu(async (gpu) => {
+    using folder = new RunFolder(ROWS);
+    const distill = join(folder.path, "teacher.pth.tar");
+    const settings = {
+      batchSize: 4,
+      epochs: 3,
+      lr: 0.04,
+      cos: false,
+      schedule: [1, 2],
+      momentum: 0.5,
+      weightDecay: 0.01,
+      dim: 20,
+      queue: 12,
+      temp: 0.3,
+      distillT: 0.08,
+      imageSize: 24,
+      smallViews: 2,
+      smallSize: 17,
+      seed: 12,
+    };
+    assertNoDefaults(settings);
+    const teacher = await drawTeacher(distill, "tiny_convnet", TEACHER_HEAD, 6);
+    const options = folder.options("run", {
+      ...settings,
+      scaleLr: false,
+      studentArch: "tiny_dropping",
+      plugins: [TINY_ENCODER, DROPPING],
+      distill,
+      teacherArch: "tiny_convnet",
+      augmentation: "plain",
+      loss: "soft_seed",
+      onNan: "skip",
+    });
+    const learningRates = [0.04, 0.004, 0.0004];
+    const expected = await trainByHand(gpu, {
+      data: join(folder.data, "train.tsv"),
+      teacher,
+      seed: 12,
+      batch: 4,
+      imageSize: 24,
+      recipe: plainRecipe(24),
+      small: { views: 2, imageSize: 17, recipe: swavSmallRecipe(17) },
+      student: "tiny_dropping",
+      head: { kind: "mlp", dimension: 20 },
+      queue: 12,
+      temperature: 0.3,
+      teacherTemperature: 0.08,
+      momentum: 0.5,
+      weightDecay: 0.01,
+      loss: "soft_seed",
+      lossScale: { scale: 1, goodSteps: 0, skipped: 0 },
+      lossScaleRule: FIXED_SCALE,
+      firstEpoch: 0,
+      learningRates,
+    });
+    await assertSame(options, expected, learningRates);
+  }));

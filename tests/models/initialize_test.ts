@@ -1,0 +1,57 @@
+import { assert, assertAlmostEquals, assertEquals, assertNotEquals } from "@std/assert";
+import type { Initial, StateEntry } from "../../models/encoder_builder.ts";
+import { initialize, initializeQueue } from "../../models/initialize.ts";
+
+const COUNT = 40_000;
+
+function entry(key: string, initial: Initial): StateEntry {
+  return { key, shape: [COUNT / 100, 100], kind: "parameter", initial };
+}
+
+/** Mean and standard deviation. */
+function moments(values: Float32Array): [mean: number, deviation: number] {
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  return [mean, Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length)];
+}
+
+Deno.test("initialize() draws each entry as PyTorch does: deviation, bounds, constants", () => {
+  const values = initialize([
+    entry("kaiming", { draw: "kaiming_fan_out", fanOut: 50 }),
+    entry("normal", { draw: "normal", deviation: 0.01 }),
+    entry("uniform", { draw: "uniform", bound: 0.3 }),
+    entry("constant", { draw: "constant", value: 7 }),
+    { key: "counter", shape: [], kind: "counter", initial: { draw: "constant", value: 0 } },
+  ], 3);
+  assertEquals([...values.keys()], ["kaiming", "normal", "uniform", "constant"]);
+  // Of so many values the deviation is right to 1 / sqrt(2 n) = 0.35 %; five times that.
+  for (
+    const [key, wanted] of [["kaiming", Math.sqrt(2 / 50)], ["normal", 0.01], [
+      "uniform",
+      0.3 / Math.sqrt(3),
+    ]] as const
+  ) {
+    const [mean, deviation] = moments(values.get(key)!);
+    assertAlmostEquals(mean, 0, 5 * wanted / Math.sqrt(COUNT), key);
+    assertAlmostEquals(deviation / wanted, 1, 0.018, key);
+  }
+  assert(values.get("uniform")!.every((value) => Math.abs(value) <= 0.3));
+  assert(values.get("constant")!.every((value) => value === 7));
+});
+
+Deno.test("initialize() gives what follows from seed and key alone", () => {
+  const [a, b] = ["a", "b"].map((key) => entry(key, { draw: "normal", deviation: 1 }));
+  const both = initialize([a, b], 3);
+  assertEquals(initialize([b], 3).get("b"), both.get("b"));
+  assertNotEquals(both.get("a"), both.get("b"));
+  assertNotEquals(initialize([b], 4).get("b"), both.get("b"));
+});
+
+Deno.test("initializeQueue() draws unit rows, others for each name and seed", () => {
+  const queue = initializeQueue(50, 12, 3);
+  for (let row = 0; row < 50; row++) {
+    assertAlmostEquals(Math.hypot(...queue.subarray(12 * row, 12 * row + 12)), 1, 1e-6);
+  }
+  assertEquals(initializeQueue(50, 12, 3), queue);
+  assertNotEquals(initializeQueue(50, 12, 3, "small queue"), queue);
+  assertNotEquals(initializeQueue(50, 12, 4), queue);
+});

@@ -1,0 +1,655 @@
+/**
+ * Faults that somebody might make, each of which some test has to see. `deno task test:mutants` makes them one at a time
+ * in a copy of the tree; a fast test looks whether their texts are still there.
+ */
+
+/** One fault. */
+export interface Mutant {
+  /** The file, from the checkout. */
+  file: string;
+  /** A text that stands in it exactly once. */
+  from: string;
+  /** What stands there instead. */
+  to: string;
+  /** Test files that are to see it, from `tests/`; they run in this order until one fails. */
+  tests: readonly string[];
+  /** Runs only the tests with this in their names, where the others cannot see it. */
+  only?: string;
+}
+
+const SETTINGS = ["actors/settings_test.ts"];
+const RUN = ["actors/distillation_test.ts"];
+const LINEAR = ["actors/linear_settings_test.ts"];
+const STEP = ["models/student_step_test.ts"];
+
+/** A mutant in few words. */
+function mutant(file: string, from: string, to: string, tests: readonly string[], only?: string): Mutant {
+  return { file, from, to, tests, only };
+}
+
+/** Settings that the actors do not pass on, and states that they do not keep. */
+const ACTORS: readonly Mutant[] = [
+  mutant(
+    "actors/student_trainer.ts",
+    "    momentum: options.momentum,\n    weightDecay",
+    "    momentum: 0.9,\n    weightDecay",
+    SETTINGS,
+  ),
+  mutant(
+    "actors/student_trainer.ts",
+    "    weightDecay: options.weightDecay,\n    dropout",
+    "    weightDecay: 0,\n    dropout",
+    SETTINGS,
+  ),
+  mutant("actors/student_trainer.ts", "temperature: options.temp,", "temperature: 0.2,", SETTINGS),
+  mutant(
+    "actors/student_trainer.ts",
+    "teacherTemperature: options.distillT,",
+    "teacherTemperature: 0.01,",
+    SETTINGS,
+  ),
+  mutant(
+    "actors/student_trainer.ts",
+    "const lr = distillLearningRate(position.epoch, ",
+    "const lr = distillLearningRate(Math.max(0, position.epoch - 1), ",
+    SETTINGS,
+  ),
+  mutant("actors/student_trainer.ts", "    loss: options.loss,\n", "", SETTINGS),
+  mutant("actors/student_trainer.ts", "dropoutSeed: options.seed,", "dropoutSeed: 0,", SETTINGS),
+  mutant("actors/student_trainer.ts", "step: this.#tracked,", "step: 0,", SETTINGS),
+  mutant(
+    "actors/student_trainer.ts",
+    "options.amp ? GRAD_SCALER : FIXED_SCALE",
+    "GRAD_SCALER",
+    SETTINGS,
+  ),
+  mutant(
+    "actors/student_trainer.ts",
+    'options.amp || options.onNan === "skip"',
+    "options.amp",
+    SETTINGS,
+  ),
+  mutant(
+    "actors/student_trainer.ts",
+    "this.#tracked = epoch * batchesPerEpoch + batch;",
+    "this.#tracked = batch;",
+    SETTINGS,
+  ),
+  mutant(
+    "actors/student_trainer.ts",
+    "initialize(step.state, options.seed)",
+    "initialize(step.state, 0)",
+    SETTINGS,
+  ),
+  mutant(
+    "actors/student_trainer.ts",
+    'kind: options.studentMlp ? "mlp" : "linear"',
+    'kind: "mlp"',
+    SETTINGS,
+  ),
+  mutant(
+    "actors/student_trainer.ts",
+    "step.loadQueue(queue.small, 1);",
+    "step.loadQueue(queue.keys, 1);",
+    SETTINGS,
+  ),
+  mutant(
+    "actors/student_trainer.ts",
+    "sgd: { lr, momentum: options.momentum, weightDecay: options.weightDecay }",
+    "sgd: { lr, momentum: 0.9, weightDecay: options.weightDecay }",
+    SETTINGS,
+  ),
+  mutant("actors/student_trainer.ts", "epoch: finished ? epoch + 1 : epoch,", "epoch,", SETTINGS),
+  mutant(
+    "actors/student_trainer.ts",
+    "finished ? 0 : batch + 1",
+    "finished ? 0 : batch",
+    RUN,
+    "stopped and resumed",
+  ),
+  mutant("actors/student_trainer.ts", '["seed", options.seed],', '["seed", 0],', RUN, "another batch size"),
+  mutant(
+    "actors/student_trainer.ts",
+    "  step.parameters.loadMomentum(values);\n",
+    "",
+    RUN,
+    "stopped and resumed",
+  ),
+  mutant(
+    "actors/student_trainer.ts",
+    "this.#tracked % saveEvery.steps === 0",
+    "this.#tracked % saveEvery.steps === 1",
+    ["actors/saving_test.ts"],
+  ),
+  mutant(
+    "actors/student_trainer.ts",
+    ">= 1000 * saveEvery.seconds",
+    ">= saveEvery.seconds",
+    ["actors/saving_test.ts"],
+  ),
+  mutant(
+    "actors/training_ring.ts",
+    "augmentation: augmentationOf(options),",
+    'augmentation: "mocov2",',
+    SETTINGS,
+  ),
+  mutant(
+    "actors/training_ring.ts",
+    "          seed,\n          first:",
+    "          seed: 0,\n          first:",
+    SETTINGS,
+  ),
+  mutant(
+    "actors/training_ring.ts",
+    "maxRestarts: options.maxRestarts,",
+    "maxRestarts: 5,",
+    ["actors/crash_test.ts"],
+    "more often than is allowed",
+  ),
+  mutant("actors/schedule_of.ts", "scaleLr ? batchScale(batchSize) : 1", "1", SETTINGS),
+  mutant("actors/schedule_of.ts", "milestones: schedule }", "milestones: [120, 160] }", SETTINGS),
+  mutant(
+    "actors/schedule_of.ts",
+    "batchScale(batchSize) : 1, warmupEpochs,",
+    "batchScale(batchSize) : 1, warmupEpochs: 0,",
+    SETTINGS,
+  ),
+  mutant(
+    "actors/options.ts",
+    'teacherSsl === "swav") return "swav"',
+    'teacherSsl === "swav") return "mocov2"',
+    SETTINGS,
+  ),
+  mutant("actors/options.ts", "imageSize: smallSize }", "imageSize: 16 }", SETTINGS),
+  mutant(
+    "actors/distillation.ts",
+    "epoch: startEpoch, batch: 0, queue",
+    "epoch: 0, batch: 0, queue",
+    SETTINGS,
+  ),
+  mutant("actors/distillation.ts", 'seed, "small queue")', "seed)", SETTINGS),
+  mutant("actors/distillation.ts", "limitSteps ?? Infinity", "Infinity", SETTINGS),
+  mutant("actors/distillation.ts", "if (options.keep > 0) await", "if (options.keep > 1) await", [
+    "actors/saving_test.ts",
+  ]),
+  mutant("actors/augmenter.ts", '"augment", batch.position.epoch, row)', '"augment", 0, row)', SETTINGS),
+  mutant(
+    "actors/augmenter.ts",
+    '"small", position.epoch, row, i % views)',
+    '"small", position.epoch, row)',
+    SETTINGS,
+  ),
+  mutant(
+    "actors/augmenter.ts",
+    "Math.round(size * 8 / 7)",
+    "size",
+    ["actors/augmenter_test.ts"],
+    "evaluationResize",
+  ),
+  mutant(
+    "actors/queue_keeper.ts",
+    "this.#pointer = (pointer + rows) % this.#size;",
+    "this.#pointer = (pointer + rows + 1) % this.#size;",
+    ["actors/queue_keeper_test.ts"],
+  ),
+  mutant(
+    "actors/queue_keeper.ts",
+    "row * stride + dimension), row * dimension",
+    "row * stride + dimension), 0",
+    ["actors/queue_keeper_test.ts"],
+  ),
+  mutant("actors/queue_keeper.ts", "this.#keys = keys.slice();", "this.#keys = keys;", [
+    "actors/queue_keeper_test.ts",
+  ]),
+  mutant("actors/tsv_reader.ts", "batch === order.batchCount - 1", "batch === order.batchCount", [
+    "actors/tsv_reader_test.ts",
+  ]),
+  mutant("actors/tsv_reader.ts", "    maxPixels: config.maxPixels,\n", "", ["actors/max_pixels_test.ts"]),
+  mutant(
+    "actors/batch_number.ts",
+    "return batch + 1 < batchesPerEpoch ?",
+    "return batch < batchesPerEpoch ?",
+    ["actors/batch_number_test.ts"],
+  ),
+  mutant(
+    "actors/judge.ts",
+    "(epoch + 1) % knnEvery === 0",
+    "epoch % knnEvery === 0",
+    RUN,
+    "evaluates teacher and student",
+  ),
+  mutant(
+    "actors/linear_trainer.ts",
+    "{ seed, batchSize } } = this.#config",
+    "{ batchSize } } = this.#config, seed = 0",
+    LINEAR,
+  ),
+  mutant(
+    "actors/linear_trainer.ts",
+    "this.#sums[i].loss += loss * pictures;",
+    "this.#sums[i].loss += loss;",
+    ["actors/linear_settings_test.ts"],
+  ),
+];
+
+/** Settings that the recipes do not pass on. */
+const RECIPES: readonly Mutant[] = [
+  mutant("actors/evaluation.ts", "      maxPixels,\n", "", ["actors/max_pixels_test.ts"]),
+  mutant("actors/linear_evaluation.ts", "maxPixels: options.maxPixels,", "", ["actors/max_pixels_test.ts"]),
+  mutant("actors/evaluation.ts", "ks: knn?.ks ?? [],", "ks: knn === undefined ? [] : [20],", [
+    "actors/knn_settings_test.ts",
+  ]),
+  mutant("actors/evaluation.ts", "temperature: knn?.temperature ?? 1,", "temperature: 0.07,", [
+    "actors/knn_settings_test.ts",
+  ]),
+  mutant(
+    "actors/linear_evaluation.ts",
+    "scale: options.scaleLr ? batchScale(batchSize) : 1,",
+    "scale: 1,",
+    LINEAR,
+  ),
+  mutant(
+    "actors/linear_evaluation.ts",
+    "    warmupEpochs: options.warmupEpochs,\n",
+    "    warmupEpochs: 5,\n",
+    LINEAR,
+  ),
+  mutant("actors/linear_evaluation.ts", "milestones: options.schedule,", "milestones: [60, 80],", LINEAR),
+  mutant(
+    "actors/linear_evaluation.ts",
+    'augmentation: "plain", seed, first',
+    'augmentation: "mocov2", seed, first',
+    LINEAR,
+  ),
+  mutant(
+    "actors/linear_trainer.ts",
+    "    momentum: options.momentum,\n    weightDecay",
+    "    momentum: 0.9,\n    weightDecay",
+    LINEAR,
+  ),
+  mutant(
+    "actors/linear_trainer.ts",
+    "    weightDecay: options.weightDecay,\n  });",
+    "    weightDecay: 0,\n  });",
+    LINEAR,
+  ),
+  mutant(
+    "actors/linear_trainer.ts",
+    "initialize(probes.state, options.seed)",
+    "initialize(probes.state, 0)",
+    LINEAR,
+  ),
+];
+
+/** Wrong numbers in models, in what is computed or in what is written. */
+const MODELS: readonly Mutant[] = [
+  mutant("models/optim/schedule.ts", "return batchSize / 256;", "return batchSize / 128;", [
+    "models/optim/schedule_test.ts",
+  ]),
+  mutant(
+    "models/optim/schedule.ts",
+    "if (epoch < warmupEpochs) return warmup(schedule, epoch);",
+    "if (epoch <= warmupEpochs) return warmup(schedule, epoch);",
+    ["models/optim/schedule_test.ts"],
+  ),
+  mutant(
+    "models/optim/schedule.ts",
+    "Math.cos(Math.PI * epoch / epochs)",
+    "Math.cos(Math.PI * epoch / (epochs - 1))",
+    ["models/optim/schedule_test.ts"],
+  ),
+  mutant("models/optim/schedule.ts", "epoch >= milestone ?", "epoch > milestone ?", [
+    "models/optim/schedule_test.ts",
+  ]),
+  mutant("models/ring.ts", "Math.min(count, size - pointer)", "Math.min(count, size - pointer - 1)", [
+    "actors/queue_keeper_test.ts",
+  ]),
+  mutant("models/heads.ts", "{ mlp: 2, mlp_bn: 3 }", "{ mlp: 1, mlp_bn: 3 }", ["models/heads_test.ts"]),
+  mutant("models/initialize.ts", "Math.sqrt(2 / initial.fanOut)", "Math.sqrt(1 / initial.fanOut)", [
+    "models/initialize_test.ts",
+  ]),
+  mutant("models/initialize.ts", 'new Random(seed, "initialize", key)', 'new Random(seed, "initialize")', [
+    "models/initialize_test.ts",
+  ]),
+  mutant(
+    "models/student_step.ts",
+    "temperature, teacherTemperature };\n    const loss",
+    "temperature: teacherTemperature, teacherTemperature: temperature };\n    const loss",
+    STEP,
+    "parity",
+  ),
+  mutant(
+    "models/student_step.ts",
+    "Uint32Array.of(this.#options.dropoutSeed ?? 0, batch.step ?? 0)",
+    "Uint32Array.of(this.#options.dropoutSeed ?? 0, 0)",
+    STEP,
+    "dropout",
+  ),
+  mutant(
+    "models/student_step.ts",
+    "else for (let i = 0; i < count; i++) copy((from + i) * stride, to + i, 1);",
+    "else copy(from, to, count);",
+    STEP,
+    "small views",
+  ),
+  mutant(
+    "models/student_step.ts",
+    "return { loss: main + small,",
+    "return { loss: main,",
+    STEP,
+    "small views",
+  ),
+  mutant(
+    "models/parameter_store.ts",
+    "segments[segment] + bytes) / ALIGNMENT) * ALIGNMENT",
+    "segments[segment] + bytes) / 4) * 4",
+    SETTINGS,
+  ),
+  mutant("models/knn.ts", ".filter((place) => labels[place] !== own)", ".filter(() => true)", [
+    "models/knn_test.ts",
+    "cli/embed_test.ts",
+  ]),
+  mutant("models/linear_probes.ts", "result.loss += loss / rows;", "result.loss += loss;", [
+    "models/linear_probes_test.ts",
+  ]),
+  mutant("models/linear_probes.ts", "if (rank < 5) result.top5++;", "if (rank <= 5) result.top5++;", [
+    "models/linear_probes_test.ts",
+  ]),
+  mutant(
+    "models/linear_probes.ts",
+    "const sgd = { momentum, weightDecay };",
+    "const sgd = { momentum, weightDecay: 0 };",
+    ["models/linear_probes_test.ts"],
+  ),
+  mutant(
+    "models/checkpoint/sgd_state.ts",
+    '["weight_decay", new PyFloat(sgd.weightDecay)]',
+    '["weight_decay", new PyFloat(0)]',
+    ["models/checkpoint/student_checkpoint_test.ts"],
+  ),
+  mutant("models/checkpoint/sgd_state.ts", '["dampening", 0]', '["dampening", 1]', [
+    "models/checkpoint/student_checkpoint_test.ts",
+  ]),
+  mutant(
+    "models/checkpoint/student_checkpoint.ts",
+    "const index = parameters.indexOf(STUDENT + key);",
+    "const index = parameters.indexOf(STUDENT + key) + 1;",
+    ["models/checkpoint/student_checkpoint_test.ts"],
+  ),
+  mutant(
+    "models/checkpoint/student_checkpoint.ts",
+    'if (part !== "" && isParameter(plain)) parameters',
+    'if (part !== "") parameters',
+    ["models/checkpoint/student_checkpoint_test.ts"],
+  ),
+  mutant("models/checkpoint/run_checkpoints.ts", "others.length + 1 - keep", "others.length - keep", [
+    "models/checkpoint/run_checkpoints_test.ts",
+  ]),
+  mutant(
+    "models/checkpoint/run_checkpoints.ts",
+    "a.epoch - b.epoch || a.written - b.written",
+    "a.written - b.written || a.epoch - b.epoch",
+    ["models/checkpoint/run_checkpoints_test.ts"],
+  ),
+  mutant(
+    "models/checkpoint/linear_checkpoint.ts",
+    '["best_acc1", new PyFloat(best)]',
+    '["best_acc1", new PyFloat(0)]',
+    ["models/checkpoint/linear_checkpoint_test.ts"],
+  ),
+  mutant("models/checkpoint/dtype.ts", "bits[at + i] = raw[i] << 16;", "bits[at + i] = raw[i] << 15;", [
+    "models/checkpoint/checkpoint_file_test.ts",
+    "models/checkpoint/safetensors_test.ts",
+  ]),
+  mutant("models/checkpoint/dtype.ts", "raw[i] === 0 ? 0 : 1;", "raw[i];", [
+    "models/checkpoint/checkpoint_file_test.ts",
+    "models/checkpoint/tensor_ref_test.ts",
+  ]),
+  mutant("models/checkpoint/zip_writer.ts", "offset: this.#position };", "offset: this.#position + 1 };", [
+    "models/checkpoint/zip_writer_test.ts",
+  ]),
+  mutant("models/checkpoint/pickle.ts", "value ? 0x88 : 0x89", "value ? 0x89 : 0x88", [
+    "models/checkpoint/pickle_test.ts",
+  ]),
+  mutant("models/export/onnx_model.ts", "mean: JSON.stringify(mean)", "mean: JSON.stringify(deviation)", [
+    "models/export/onnx_file_test.ts",
+    "models/export/export_encoder_test.ts",
+  ]),
+  mutant("models/knn.ts", "if (place >= 0) top5++;", "if (place > 0) top5++;", ["models/knn_test.ts"]),
+];
+
+/** Data that is read, decoded, ordered or written wrong. */
+const DATA: readonly Mutant[] = [
+  mutant("data/replace_file.ts", "      await file.sync();\n", "", ["data/replace_file_test.ts"]),
+  mutant("data/replace_file.ts", "    await handle.sync();\n", "", ["data/replace_file_test.ts"]),
+  mutant("data/replace_file.ts", "if (created) await Deno.remove(temporary).catch(() => {});", "", [
+    "data/replace_file_test.ts",
+  ]),
+  mutant(
+    "data/replace_file.ts",
+    "const target = await Deno.realPath(path).catch(() => path);",
+    "const target = path;",
+    ["data/replace_file_test.ts"],
+  ),
+  mutant(
+    "data/replace_file.ts",
+    "done += file.writeSync(bytes.subarray(done))",
+    "done += Math.max(bytes.length, file.writeSync(bytes.subarray(done)))",
+    ["data/replace_file_test.ts"],
+  ),
+  mutant("data/random.ts", "x ^= x >>> 13;", "x ^= x >>> 12;", ["data/sampler_test.ts"]),
+  mutant(
+    "data/random.ts",
+    "return low + Math.floor(this.uniform() * (high - low + 1));",
+    "return low + Math.floor(this.uniform() * (high - low));",
+    ["data/sampler_test.ts"],
+  ),
+  mutant("data/random.ts", "const j = this.integer(0, i);", "const j = this.integer(0, items.length - 1);", [
+    "data/sampler_test.ts",
+  ]),
+  mutant("data/sampler.ts", 'new Random(seed, "order", epoch)', 'new Random(seed, "order")', [
+    "data/sampler_test.ts",
+  ]),
+  mutant(
+    "data/sampler.ts",
+    "const behind = (((worker - from) % workers) + workers) % workers;",
+    "const behind = worker;",
+    ["data/sampler_test.ts"],
+  ),
+  mutant("data/sampler.ts", "while (greatestCommonDivisor(stride, count) !== 1)", "while (stride === 0)", [
+    "data/sampler_test.ts",
+  ]),
+  mutant(
+    "data/batch_reader.ts",
+    "if (taken.has(row) || this.#broken.has(row)) continue;",
+    "if (this.#broken.has(row)) continue;",
+    ["data/batch_reader_test.ts"],
+  ),
+  mutant("data/batch_reader.ts", "      if (!this.#broken.has(error.row)) {", "      {", [
+    "data/batch_reader_test.ts",
+  ]),
+  mutant(
+    "data/tsv.ts",
+    "if (before === 1 && this.#buffer[0] !== NEWLINE) throw this.#indexError(row);\n",
+    "",
+    ["data/tsv_test.ts"],
+  ),
+  mutant("data/tsv.ts", "!(label <= largest!)", "!(label >= largest!)", ["data/tsv_test.ts"]),
+  mutant("data/line_index.ts", "i = atLineStart ? end + 1 : read;", "i = atLineStart ? end + 2 : read;", [
+    "data/line_index_test.ts",
+  ]),
+  mutant(
+    "data/line_index.ts",
+    "offsets.length > 0 && value <= previous",
+    "offsets.length > 0 && value < previous",
+    ["data/line_index_test.ts"],
+  ),
+  mutant("data/line_index.ts", "if (next === size) return;", "return;", ["data/line_index_test.ts"]),
+  mutant("data/decode.ts", "const product = ink * white + 128;", "const product = ink * white;", [
+    "data/decode_test.ts",
+  ]),
+  mutant("data/decode.ts", "data[at + 1] > 0 ? 255 : data[at]", "data[at + 1] > 0 ? 254 : data[at]", [
+    "data/decode_test.ts",
+  ]),
+  mutant("data/decode.ts", "(b >>> 16) | (c << 16) | opaque", "(b >>> 16) | (c << 8) | opaque", [
+    "data/decode_test.ts",
+  ]),
+  mutant("data/decode.ts", "    limitInputPixels: maxPixels,\n", "", ["data/decode_test.ts"]),
+  mutant("data/pack.ts", "    offset += width * height;\n", "    offset += width * width;\n", [
+    "data/pack_test.ts",
+  ]),
+  mutant("data/cifar.ts", "parseInt(a.slice(11)) - parseInt(b.slice(11))", "a < b ? 1 : -1", [
+    "data/cifar_test.ts",
+  ]),
+  mutant("data/image_folder.ts", "if (above.includes(real)) return;", "", ["data/image_folder_test.ts"]),
+  mutant("data/image_folder.ts", "a.path.slice(0, -1) < b.path.slice(0, -1)", "a.path < b.path", [
+    "data/image_folder_test.ts",
+  ]),
+  mutant("data/convert/convert.ts", 'new Random(seed, "split")', 'new Random(0, "split")', [
+    "data/convert/convert_test.ts",
+  ]),
+  mutant("data/convert/convert.ts", "options.limit ?? order.length", "order.length", [
+    "data/convert/convert_test.ts",
+  ]),
+  mutant("data/convert/convert.ts", "encoder.encode(name).length - name.length", "0", [
+    "data/convert/convert_test.ts",
+  ]),
+  mutant(
+    "data/convert/npm_package.ts",
+    "clearEnv: true, ",
+    "",
+    ["docs/commands_run_test.ts"],
+    "distilling.md: its",
+  ),
+  mutant("data/fingerprint.ts", "hash.update(`${label}`)", "hash.update(``)", ["data/fingerprint_test.ts"]),
+  mutant("data/dataset.ts", "others[label] !== name", "false", ["data/dataset_test.ts"]),
+];
+
+/** Kernels' host code: what is planned, laid out, differentiated and sampled. */
+const KERNELS: readonly Mutant[] = [
+  mutant("kernels/graph.ts", "return (length + 3) & ~3;", "return (length + 4) & ~3;", [
+    "kernels/ops/sgd_test.ts",
+  ]),
+  mutant(
+    "kernels/layout.ts",
+    "padded[row * stride + column] = values[row * columns + column];",
+    "padded[row * columns + column] = values[row * columns + column];",
+    ["kernels/ops/queue_cross_entropy_test.ts"],
+  ),
+  mutant(
+    "kernels/autodiff.ts",
+    "earlier === undefined ? gradient : sum(graph, earlier, gradient)",
+    "gradient",
+    ["kernels/autodiff_test.ts"],
+  ),
+  mutant("kernels/autodiff.ts", "const gradient = isScaled ?", "const gradient = false ?", [
+    "kernels/ops/loss_scale_test.ts",
+    "models/student_step_test.ts",
+  ]),
+  mutant(
+    "kernels/memory_plan.ts",
+    "other.first <= life.last && life.first <= other.last",
+    "other.first < life.last && life.first < other.last",
+    ["kernels/memory_plan_test.ts"],
+  ),
+  mutant(
+    "kernels/memory_plan.ts",
+    "if (alive.some(({ life: other }) => life.apart?.has(other.id) || other.apart?.has(life.id))) continue;",
+    "",
+    ["kernels/memory_plan_test.ts"],
+  ),
+  mutant("kernels/memory_plan.ts", "Math.ceil(bytes / ALIGNMENT) * ALIGNMENT", "bytes", [
+    "kernels/memory_plan_test.ts",
+  ]),
+  mutant("kernels/ops/sgd/sgd.ts", "f32(momentum), f32(weightDecay)", "f32(momentum), f32(0)", [
+    "kernels/ops/sgd_test.ts",
+  ]),
+  mutant("kernels/ops/sgd/sgd.ts", "gradient * loss_scale[1].y", "gradient * loss_scale[0].x", [
+    "kernels/ops/loss_scale_test.ts",
+  ]),
+  mutant(
+    "kernels/ops/queue_cross_entropy/queue_cross_entropy.ts",
+    "f32(1 / (rows * temperature))",
+    "f32(1 / (count * temperature))",
+    ["kernels/ops/queue_cross_entropy_test.ts"],
+  ),
+  mutant(
+    "kernels/ops/queue_cross_entropy/queue_cross_entropy.ts",
+    "[f32(1 / temperature), f32(1 / teacherTemperature)]",
+    "[f32(1 / temperature), f32(1 / temperature)]",
+    ["kernels/ops/queue_cross_entropy_test.ts"],
+  ),
+  mutant(
+    "kernels/ops/queue_cross_entropy/queue_cross_entropy.ts",
+    "lower(rowDot, [teacher, teacher], [wantedOwn], {});",
+    "lower(rowDot, [student, teacher], [wantedOwn], {});",
+    ["kernels/ops/queue_cross_entropy_test.ts"],
+  ),
+  mutant(
+    "kernels/ops/max_pool/max_pool.ts",
+    "Math.floor((length + 2 * padding - kernel) / stride) + 1",
+    "Math.ceil((length + 2 * padding - kernel) / stride) + 1",
+    ["kernels/ops/elementwise_and_pool_test.ts"],
+  ),
+  mutant("kernels/ops/batch_norm/batch_norm.ts", "keepMasked ? dz : dy]", "dy]", [
+    "kernels/ops/batch_norm_test.ts",
+  ]),
+  mutant(
+    "kernels/ops/conv2d/geometry.ts",
+    "padLeft + padRight - kernelWidth",
+    "padLeft + padLeft - kernelWidth",
+    ["kernels/ops/conv2d_test.ts"],
+  ),
+  mutant(
+    "kernels/ops/conv2d/geometry.ts",
+    "kernelHeight === 1 && kernelWidth === 1 && stride === 1 &&",
+    "kernelWidth === 1 && stride === 1 &&",
+    ["kernels/ops/conv2d_test.ts"],
+  ),
+  mutant(
+    "kernels/ops/loss_scale/loss_scale.ts",
+    "growthInterval: 2000, backoff: 0.5",
+    "growthInterval: 2000, backoff: 0.25",
+    ["models/student_step_test.ts"],
+    "overflow",
+  ),
+  mutant(
+    "kernels/image/view_parameters.ts",
+    "rest > 0.5 || (rest === 0.5 && floor % 2 !== 0)",
+    "rest >= 0.5",
+    ["kernels/image/view_parameters_test.ts"],
+  ),
+  mutant(
+    "kernels/image/view_parameters.ts",
+    "Math.exp(random.uniform(Math.log(ratio[0]), Math.log(ratio[1])))",
+    "random.uniform(...ratio)",
+    ["kernels/image/view_parameters_test.ts"],
+  ),
+  mutant("kernels/image/view_parameters.ts", "tries < 10; tries++", "tries < 9; tries++", [
+    "kernels/image/view_parameters_test.ts",
+  ]),
+  mutant("kernels/image/view_parameters.ts", "scale: [0.14, 1] }", "scale: [0.2, 1] }", [
+    "kernels/image/view_parameters_test.ts",
+  ]),
+  mutant(
+    "kernels/image/view_parameters.ts",
+    "-Math.floor((size - resized) / 2)",
+    "-Math.ceil((size - resized) / 2)",
+    ["kernels/image/view_parameters_test.ts"],
+  ),
+  mutant(
+    "kernels/image/resize_table.ts",
+    "const center = (output + 0.5) * scale;",
+    "const center = output * scale;",
+    ["kernels/image/resize_table_test.ts"],
+  ),
+  mutant("kernels/image/resize_table.ts", "weight < 0 ? weight - 0.5 : weight + 0.5", "weight + 0.5", [
+    "kernels/image/resize_table_test.ts",
+  ]),
+  mutant("kernels/image/blur_weights.ts", "const PASSES = 3;", "const PASSES = 2;", [
+    "kernels/image/blur_weights_test.ts",
+  ]),
+];
+
+/** All of them. */
+export const MUTANTS: readonly Mutant[] = [...ACTORS, ...RECIPES, ...MODELS, ...DATA, ...KERNELS];

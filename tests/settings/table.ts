@@ -1,0 +1,171 @@
+/**
+ * Every setting of the tasks that compute or write, and the test that fails when it has no effect. A flag that is added
+ * needs a row here: `FILE: part of the test's name`, from `tests/`. Rows that begin with `-` say why there is none.
+ */
+
+const RUN = "actors/settings_test.ts: warm-up, cosine, SGD";
+const MORE = "actors/settings_test.ts: steps of the rate";
+const LINEAR = "actors/linear_settings_test.ts: does with each of its settings";
+const KNN = "actors/knn_settings_test.ts: kNN votes with as many neighbours";
+const PIXELS = "actors/max_pixels_test.ts: an image of more pixels";
+const SAVING = "actors/saving_test.ts: student_trainer saves every so many steps";
+const DISTILL = "cli/distill_test.ts: distill writes its files";
+const LINCLS = "cli/lincls_test.ts: lincls judges a checkpoint";
+const PLUGIN = "cli/plugin_test.ts: an encoder of one's own is distilled";
+const PRINT = "cli/progress_test.ts: Progress prints a line for the first step";
+const QUIET = "cli/progress_test.ts: Progress is silent but for the log when quiet";
+const PAGE = "ui/live_run_test.ts: ";
+const HOST = "cli/permissions_test.ts: the permissions of a command follow its paths";
+const ROWS = "cli/embed_test.ts: embed writes a row for each picture";
+const SHEET = "cli/embed_test.ts: embed finds the nearest pictures";
+const CONVERT = "data/convert/convert_test.ts: convert() keeps the order, shuffles by the seed";
+const FORMATS = "cli/export_test.ts: export writes the bundled teacher in every format";
+const TUNED = "cli/run_tuning_test.ts: findTuning() goes on with what a run began with";
+
+/** By task and long name. */
+export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  distill: {
+    "recipe": "cli/distill_flags_test.ts: takes the paper's settings by name",
+    "student-arch": MORE,
+    "teacher-arch": RUN,
+    "teacher-ssl": RUN,
+    "distill": RUN,
+    "plugin": PLUGIN,
+    "dim": RUN,
+    "student-mlp": RUN,
+    "data": RUN,
+    "test-data": KNN,
+    "output": DISTILL,
+    "resume": "actors/distillation_test.ts: when it is stopped and resumed",
+    "student-init": "cli/resume_test.ts: --student-init starts from an exported student",
+    "save-every": SAVING,
+    "keep": "actors/saving_test.ts: keeps as many checkpoints",
+    "augmentation": MORE,
+    "image-size": RUN,
+    "max-pixels": PIXELS,
+    "workers": RUN,
+    "epochs": MORE,
+    "start-epoch": RUN,
+    "batch-size": RUN,
+    "lr": RUN,
+    "scale-lr": RUN,
+    "warmup-epochs": RUN,
+    "cos": RUN,
+    "schedule": MORE,
+    "momentum": RUN,
+    "weight-decay": RUN,
+    "checkpoint-activations":
+      "- the step uses less memory (models/student_step_test.ts); that the trainer asks for it is not seen",
+    "amp": "actors/distillation_test.ts: in mixed precision gives the same bits",
+    "limit-steps": RUN,
+    "seed": RUN,
+    "loss": MORE,
+    "queue": RUN,
+    "temp": RUN,
+    "distill-t": RUN,
+    "small-views": MORE,
+    "small-size": MORE,
+    "knn-k": KNN,
+    "knn-t": KNN,
+    "knn-every": "actors/distillation_test.ts: evaluates teacher and student next to training",
+    "on-nan": MORE,
+    "max-restarts": "actors/crash_test.ts: when it crashes more often than is allowed",
+    "print-freq": PRINT,
+    "tensorboard": DISTILL,
+    "tune": TUNED,
+    "trace-actors": "cli/distill_test.ts: distill --profile --trace-actors",
+    "profile": "cli/distill_test.ts: distill --profile --trace-actors",
+    "ui": PAGE,
+    "ui-host": HOST,
+    "insight": "actors/insight_test.ts: a run that is looked into tells what it sees",
+    "quiet": QUIET,
+    "json": "cli/distill_test.ts: distill --json says everything",
+  },
+  lincls: {
+    "pretrained": LINEAR,
+    "arch": LINEAR,
+    "which": "- cli/lincls_flags_test.ts sees that it is read; that it is passed on is not seen",
+    "plugin": PLUGIN,
+    "output": LINCLS,
+    "test-data": "actors/linear_evaluation_test.ts: says what is wrong with labels and checkpoints",
+    "resume": "actors/linear_evaluation_test.ts: gives the same bits for any number of readers",
+    "evaluate": LINCLS,
+    "cache-features": LINEAR,
+    "image-size": LINEAR,
+    "max-pixels": PIXELS,
+    "classes": LINEAR,
+    "workers": "- any number gives the same bits (actors/linear_evaluation_test.ts)",
+    "epochs": LINEAR,
+    "start-epoch": LINEAR,
+    "batch-size": LINEAR,
+    "lr": LINEAR,
+    "scale-lr": LINEAR,
+    "warmup-epochs": LINEAR,
+    "schedule": LINEAR,
+    "momentum": LINEAR,
+    "weight-decay": LINEAR,
+    "seed": LINEAR,
+    "print-freq": PRINT,
+    "tensorboard": LINCLS,
+    "tune": TUNED,
+    "ui": "- the same code as of distill",
+    "ui-host": HOST,
+    "quiet": QUIET,
+    "json": "- the same code as of distill",
+  },
+  knn: {
+    "pretrained": KNN,
+    "arch": KNN,
+    "which": "- cli/knn_test.ts sees that it is read; that it is passed on is not seen",
+    "plugin": KNN,
+    "seed": "- cli/knn_test.ts sees that it is read; that it is passed on is not seen",
+    "knn-k": KNN,
+    "knn-t": KNN,
+    "test-data": "cli/knn_test.ts: knn judges a checkpoint and fresh weights",
+    "image-size": KNN,
+    "max-pixels": PIXELS,
+    "json": "cli/knn_test.ts: knn judges a checkpoint and fresh weights",
+  },
+  embed: {
+    "pretrained": ROWS,
+    "arch": "cli/embed_test.ts: embed flags",
+    "which": "- that it is passed on is not seen",
+    "plugin": PLUGIN,
+    "part": "- that it is passed on is not seen",
+    "output": ROWS,
+    "split": "- that it is passed on is not seen",
+    "force": ROWS,
+    "neighbours": SHEET,
+    "queries": SHEET,
+    "knn-k": SHEET,
+    "seed": "cli/embed_test.ts: neighbours are those of the cosines",
+    "image-size": "- that it is passed on is not seen",
+    "max-pixels": PIXELS,
+    "batch-size": "- any size gives the same rows",
+    "workers": "- any number gives the same rows",
+    "quiet": ROWS,
+  },
+  tsv: {
+    "output": "cli/tsv_test.ts: tsv makes, checks and refuses files",
+    "force": "cli/tsv_test.ts: tsv makes, checks and refuses files",
+    "shuffle": CONVERT,
+    "split": CONVERT,
+    "limit": CONVERT,
+    "seed": CONVERT,
+    "check": "data/convert/convert_test.ts: check leaves out pictures",
+    "quiet": "- that it is silent is not seen",
+  },
+  export: {
+    "part": FORMATS,
+    "which": "cli/export_test.ts: export refuses wrong flags and files",
+    "arch": "cli/export_test.ts: export refuses wrong flags and files",
+    "plugin": PLUGIN,
+    "output": FORMATS,
+    "format": FORMATS,
+    "names": "cli/export_flags_test.ts: parseExportFlags() takes every flag",
+    "force": "cli/export_test.ts: export refuses wrong flags and files",
+    "image-size": FORMATS,
+    "normalize": FORMATS,
+    "quiet": "- that it is silent is not seen",
+  },
+};
