@@ -96,6 +96,7 @@ async function writeFiles(
 }
 
 async function checkFiles(
+  { options: { maxPixels } }: TsvCommand & { help: undefined },
   sources: OpenedSources,
   events: RowEvents,
   signal: AbortSignal,
@@ -103,7 +104,7 @@ async function checkFiles(
   const lines: string[] = [];
   for (const part of [sources.train, sources.test]) {
     if (part.length === 0) continue;
-    const statistics = await checkSources(part, events, signal);
+    const statistics = await checkSources(part, events, signal, { maxPixels });
     lines.push(
       `data      ${part.map(({ path }) => path).join(", ")}`,
       ...describeStatistics(statistics, part[0].classNames, "broken"),
@@ -146,7 +147,7 @@ async function main(): Promise<number> {
     });
     try {
       lines = command.output === null
-        ? await checkFiles(sources, events, interrupt.signal)
+        ? await checkFiles(command, sources, events, interrupt.signal)
         : await writeFiles(command, sources, events, interrupt.signal);
     } finally {
       closeSources(sources);
