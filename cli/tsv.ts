@@ -97,6 +97,7 @@ async function writeFiles(
 }
 
 async function checkFiles(
+  { options: { maxPixels } }: TsvCommand & { help: undefined },
   sources: OpenedSources,
   events: RowEvents,
   signal: AbortSignal,
@@ -104,7 +105,7 @@ async function checkFiles(
   const lines: string[] = [];
   for (const part of [sources.train, sources.test]) {
     if (part.length === 0) continue;
-    const statistics = await checkSources(part, events, signal);
+    const statistics = await checkSources(part, events, signal, { maxPixels });
     lines.push(
       `data      ${part.map(({ path }) => path).join(", ")}`,
       ...describeStatistics(statistics, part[0].classNames, "broken"),
@@ -147,7 +148,7 @@ async function main(): Promise<number> {
     });
     try {
       lines = command.output === null
-        ? await checkFiles(sources, events, interrupt.signal)
+        ? await checkFiles(command, sources, events, interrupt.signal)
         : await writeFiles(command, sources, events, interrupt.signal);
     } finally {
       closeSources(sources);

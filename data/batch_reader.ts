@@ -8,6 +8,7 @@ import {
   type Picture,
   type UnwrittenPicture,
 } from "./decode.ts";
+import { batchTooLarge, MAX_PACKED_PIXELS } from "./pack.ts";
 import type { EpochOrder } from "./sampler.ts";
 
 /** Pictures that one reader decodes side by side; more gains nothing on two cores and only takes memory. */
@@ -73,8 +74,14 @@ export class BatchReader {
   async #decodeAll(rows: DatasetRows): Promise<(LabelledPicture | undefined)[]> {
     const pictures = new Array<LabelledPicture | undefined>(rows.length);
     const waiting = rows.entries();
+    let pixels = 0;
     const decodeWaiting = async () => {
-      for (const [i, row] of waiting) pictures[i] = await this.#decode(row);
+      for (const [i, row] of waiting) {
+        const picture = pictures[i] = await this.#decode(row);
+        if (picture !== undefined) pixels += picture.width * picture.height;
+        // Before the rest of it is in memory too.
+        if (pixels > MAX_PACKED_PIXELS) throw batchTooLarge(rows.length, 4 * pixels);
+      }
     };
     await Promise.all(Array.from({ length: DECODES_AT_ONCE }, decodeWaiting));
     return pictures;

@@ -7,7 +7,7 @@ import { basename, dirname } from "node:path";
 import { UserError } from "../errors.ts";
 import { BrokenRowError, checkRows, type Dataset, type DatasetRow, type DatasetRows } from "./dataset.ts";
 import type { Picture } from "./decode.ts";
-import { statOrExplain } from "./stat_or_explain.ts";
+import { requireFile, statOrExplain } from "./stat_or_explain.ts";
 
 /** Height and width of a picture, in pixels. */
 const SIZE = 32;
@@ -180,7 +180,7 @@ function toPicture(planes: Uint8Array): Picture {
 }
 
 async function recogniseVersion(path: string): Promise<{ version: Version; rows: number }> {
-  const { size } = await statOrExplain(path);
+  const { size } = await requireFile(path, "a file of CIFAR");
   const fitting = VERSIONS.filter((version) => size > 0 && size % recordBytes(version) === 0);
   // Both fit every 9 million bytes; the distributed files of CIFAR-100 are called so.
   const version = fitting.length === 2 && /^(train|test)\.bin$/.test(basename(path))
@@ -197,7 +197,9 @@ async function recogniseVersion(path: string): Promise<{ version: Version; rows:
 }
 
 async function readNames(folder: string, { names, classes }: Version): Promise<string[] | undefined> {
-  const text = await Deno.readTextFile(`${folder}/${names}`).catch(() => "");
+  const path = `${folder}/${names}`;
+  const isThere = await Deno.stat(path).then(({ isFile }) => isFile, () => false);
+  const text = isThere ? await Deno.readTextFile(path).catch(() => "") : "";
   const found = text.split("\n").map((line) => line.trim()).filter((line) => line !== "");
   return found.length === classes ? found : undefined;
 }

@@ -1,13 +1,15 @@
 /**
  * Encoded pictures to pixels, by `sharp` (libvips). The pixels are those that `Image.open(file).convert("RGB")` of
  * Pillow gives, to the last bit: no rotation by EXIF, no colour profile, alpha dropped and not blended, CMYK by
- * Pillow's plain formula, 16-bit colours cut to their high byte, 16-bit gray clipped at 255.
+ * Pillow's plain formula, 16-bit colours cut to their high byte, 16-bit gray clipped at 255, a palette's missing entries gray.
  *
  * Importing this module makes sharp use one thread a picture and keep no cache: reader Workers are what runs in
  * parallel, and memory stays flat.
  */
 import sharp from "sharp";
 import { UserError } from "../errors.ts";
+import { completePalette, describeOtherFormat, findDamage, readImageHeader } from "./image_header.ts";
+import { PixelBudget } from "./pixel_budget.ts";
 
 sharp.concurrency(1);
 sharp.cache(false);
@@ -37,6 +39,9 @@ export interface DecodeOptions {
 /** 134 million pixels, half a gibibyte as RGBA8. */
 export const DEFAULT_MAX_PIXELS: number = 2 ** 27;
 
+/** Of all images that this Worker decodes at a time; the largest that is taken by default is decoded alone. */
+const pixelsUnderWay = new PixelBudget(DEFAULT_MAX_PIXELS);
+
 /** Pixels along a side, as in a JPEG; only a PNG could have more. */
 const MAX_SIDE = 65535;
 
@@ -65,7 +70,37 @@ export async function decodeUnwritten(
   options: DecodeOptions = {},
 ): Promise<UnwrittenPicture> {
   const { maxPixels = DEFAULT_MAX_PIXELS } = options;
-  const kind = recognise(bytes);
+  const header = readImageHeader(bytes);
+  if (header === undefined) {
+    throw new BrokenImageError(`expected a JPEG, PNG or WebP picture, found ${describeOtherFormat(bytes)}`);
+  }
+  const { format, components, depth, colourType } = header;
+  refuseLarge(header, maxPixels);
+  const kind = components === 4 ? "cmyk" : depth === 16 && colourType === 0 ? "gray16" : "other";
+  const whole = colourType === 3 && depth! <= 8 ? completePalette(bytes, depth!) : bytes;
+  const decode = () => decodeRaw(whole, kind, maxPixels);
+  // A header that does not say where it should how large it is may have any size.
+  const decoded = await pixelsUnderWay.run(header.width * header.height || maxPixels, decode).catch(() => {
+    const damage = findDamage(bytes, format);
+    if (damage !== undefined) throw brokenImage(damage);
+    // libvips has one buffer of errors for all, which any image that is decoded meanwhile empties or fills.
+    return pixelsUnderWay.alone(decode).catch((error) => {
+      throw brokenImage(/unknown error/i.test(error.message) ? "" : firstLine(error));
+    });
+  });
+  const { data, info: { width, height, channels } } = decoded;
+  refuseLarge({ width, height }, maxPixels);
+  return { width, height, writeTo: (words) => writeRgba(words, data, channels, kind) };
+}
+
+/** Raw pixels, [height, width, channels]. */
+interface RawImage {
+  data: Uint8Array;
+  info: { width: number; height: number; channels: number };
+}
+
+/** Decodes by libvips; throws what it throws. */
+async function decodeRaw(bytes: Uint8Array, kind: Kind, maxPixels: number): Promise<RawImage> {
   let image = sharp(bytes, {
     // "truncated" would let PNGs with wrong checksums through; "warning" refuses JPEGs that Pillow reads.
     failOn: "error",
@@ -74,20 +109,32 @@ export async function decodeUnwritten(
   });
   if (kind === "cmyk") image = image.pipelineColourspace("cmyk").toColourspace("cmyk");
   if (kind === "gray16") image = image.toColourspace("grey16");
-  let decoded: { data: Uint8Array; info: { width: number; height: number; channels: number } };
-  try {
-    decoded = await image.raw({ depth: kind === "gray16" ? "ushort" : "uchar" })
-      .toBuffer({ resolveWithObject: true });
-  } catch (error) {
-    throw new BrokenImageError(await explain(error as Error, bytes, maxPixels));
+  return await image.raw({ depth: kind === "gray16" ? "ushort" : "uchar" }).toBuffer({
+    resolveWithObject: true,
+  });
+}
+
+function refuseLarge({ width, height }: { width: number; height: number }, maxPixels: number): void {
+  if (width * height > maxPixels) {
+    throw new BrokenImageError(
+      `expected a picture of at most ${maxPixels} pixels, found ${width} x ${height} = ${width * height}`,
+    );
   }
-  const { data, info: { width, height, channels } } = decoded;
   if (Math.max(width, height) > MAX_SIDE) {
     throw new BrokenImageError(
       `expected a picture of at most ${MAX_SIDE} pixels a side, found ${width} x ${height}`,
     );
   }
-  return { width, height, writeTo: (words) => writeRgba(words, data, channels, kind) };
+}
+
+/** @param what of it is wrong, where that is known */
+function brokenImage(what: string): BrokenImageError {
+  return new BrokenImageError(`the picture is truncated or damaged${what === "" ? "" : ` (${what})`}`);
+}
+
+/** libvips repeats itself over several lines; the first one tells. */
+function firstLine(error: Error): string {
+  return error.message.split("\n", 1)[0].trim();
 }
 
 /** What Pillow's conversion to RGB depends on. */
@@ -135,57 +182,4 @@ function writeRgba(pixels: Uint32Array, data: Uint8Array, channels: number, kind
 function lessInk(white: number, ink: number): number {
   const product = ink * white + 128;
   return Math.max(0, white - (((product >> 8) + product) >> 8));
-}
-
-/** Looks at the header for the two kinds that Pillow treats in its own way, and refuses formats that are not ours. */
-function recognise(bytes: Uint8Array): Kind {
-  if (startsWith(bytes, [0xff, 0xd8, 0xff])) return countJpegComponents(bytes) === 4 ? "cmyk" : "other";
-  if (startsWith(bytes, [0x89, 0x50, 0x4e, 0x47])) {
-    const [depth, colourType] = bytes.subarray(24, 26);
-    return depth === 16 && colourType === 0 ? "gray16" : "other";
-  }
-  if (
-    startsWith(bytes, [0x52, 0x49, 0x46, 0x46]) && startsWith(bytes.subarray(8), [0x57, 0x45, 0x42, 0x50])
-  ) {
-    return "other";
-  }
-  const start = Array.from(bytes.subarray(0, 8), (byte) => byte.toString(16).padStart(2, "0")).join(" ");
-  throw new BrokenImageError(
-    "expected a JPEG, PNG or WebP picture, found " +
-      (start === "" ? "an empty file" : `${bytes.length} bytes that start with ${start}`),
-  );
-}
-
-function startsWith(bytes: Uint8Array, prefix: number[]): boolean {
-  return prefix.every((byte, i) => bytes[i] === byte);
-}
-
-/** Number of components from a JPEG's start-of-frame segment; 0 where there is none. */
-function countJpegComponents(bytes: Uint8Array): number {
-  for (let at = 2; at + 9 < bytes.length;) {
-    if (bytes[at] !== 0xff) return 0;
-    const marker = bytes[at + 1];
-    if (marker === 0xff) {
-      at++; // a fill byte
-      continue;
-    }
-    // SOF0 to SOF15 without DHT (C4), JPG (C8) and DAC (CC).
-    if (marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc) {
-      return bytes[at + 9];
-    }
-    at += 2 + (bytes[at + 2] << 8 | bytes[at + 3]);
-  }
-  return 0;
-}
-
-async function explain(error: Error, bytes: Uint8Array, maxPixels: number): Promise<string> {
-  if (error.message.includes("exceeds pixel limit")) {
-    const { width, height } = await sharp(bytes, { limitInputPixels: false }).metadata();
-    return `expected a picture of at most ${maxPixels} pixels, found ${width} x ${height} = ${
-      width * height
-    }`;
-  }
-  // libvips repeats itself over several lines; the first one tells.
-  const [first] = error.message.split("\n");
-  return `the picture is truncated or damaged (${first.trim()})`;
 }

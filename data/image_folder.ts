@@ -1,14 +1,15 @@
 /**
  * Folders of pictures, with the rules of torchvision's `ImageFolder`: each folder is a class, classes have the labels 0,
  * 1 and so on in the order of their names, and the pictures of a class lie in its folder or below, in the order of their
- * paths. Links are followed.
+ * paths. Links are followed, to each folder once in a class.
  *
  * Unlike there, a folder of pictures without classes will do (every label is -1 then), hidden files and folders are
  * passed over, and a class may be empty, so that labels agree between the folders of a training and a test set.
  */
 import { UserError } from "../errors.ts";
 import { BrokenRowError, checkRows, type Dataset, type DatasetRow, type DatasetRows } from "./dataset.ts";
-import { describeError, statOrExplain } from "./stat_or_explain.ts";
+import { MAX_IMAGE_BYTES } from "./limits.ts";
+import { describeError, describeKind, statOrExplain } from "./stat_or_explain.ts";
 
 /** File names' ends of what `decodeImage` reads. */
 const PICTURES = /\.(jpe?g|png|webp)$/i;
@@ -66,7 +67,9 @@ export class ImageFolder implements Dataset {
    */
   static async open(path: string, { onWarning }: ImageFolderOptions = {}): Promise<ImageFolder> {
     const info = await statOrExplain(path);
-    if (!info.isDirectory) throw new UserError(`${path}: expected a folder of pictures, found a file.`);
+    if (!info.isDirectory) {
+      throw new UserError(`${path}: expected a folder of pictures, found ${describeKind(info)}.`);
+    }
     const walk = new Walk(path);
     const { files, folders } = walk.list("");
     const classes: Listing[][] = [];
@@ -85,6 +88,11 @@ export class ImageFolder implements Dataset {
       );
     }
     if (skipped !== "") onWarning?.(`${path}: left out ${skipped}`);
+    if (walk.unreadable.length > 0) {
+      onWarning?.(
+        `${path}: no picture is read of ${preview(walk.unreadable)}: ${NOT_UTF8}`,
+      );
+    }
     const empty = hasClasses ? folders.filter((_, label) => isEmpty(classes[label])) : [];
     if (empty.length > 0) {
       onWarning?.(
@@ -159,17 +167,36 @@ export class ImageFolder implements Dataset {
 
   async #read(row: number): Promise<DatasetRow | BrokenRowError> {
     const { key, label } = this.#locate(row);
+    const path = `${this.path}/${key}`;
     try {
-      return { row, key, label, image: await Deno.readFile(`${this.path}/${key}`) };
+      const info = await Deno.stat(path);
+      if (!info.isFile) return this.brokenRow(row, `expected a file, found ${describeKind(info)}`);
+      if (info.size > MAX_IMAGE_BYTES) {
+        return this.brokenRow(row, `expected at most ${MAX_IMAGE_BYTES} bytes in a file, found ${info.size}`);
+      }
+      return { row, key, label, image: await Deno.readFile(path) };
     } catch (error) {
+      if (isUnreadableName(key, error)) return this.brokenRow(row, `it cannot be read: ${NOT_UTF8}`);
       return this.brokenRow(row, `it can no longer be read (${describeError(error)})`);
     }
   }
 }
 
+/** What a message says of names that the system has as other bytes, so that they lead nowhere as text. */
+const NOT_UTF8 = "the name is not UTF-8 (\uFFFD stands for what is not); rename it, for example by " +
+  "`convmv -f latin1 -t utf8 -r --notest`";
+
+/** Whether a path that was listed leads nowhere because bytes of a name were replaced when it became text. */
+function isUnreadableName(path: string, error: unknown): boolean {
+  return path.includes("\uFFFD") && error instanceof Deno.errors.NotFound;
+}
+
 /** One look through a folder. */
 class Walk {
   readonly #root: string;
+  /** Folders whose names are not UTF-8. */
+  readonly unreadable: string[] = [];
+  #linksToSeen = 0;
   /** How many files were passed over, by the ends of their names. */
   readonly #skipped = { pictures: new Map<string, number>(), others: new Map<string, number>() };
 
@@ -181,28 +208,38 @@ class Walk {
   list(path: string): { files: string[]; folders: string[] } {
     const files: string[] = [];
     const folders: string[] = [];
-    for (const entry of readFolder(`${this.#root}/${path}`)) {
+    for (const entry of this.#entries(path)) {
       const { name } = entry;
       if (name.startsWith(".")) continue;
-      const { isFile, isDirectory } = entry.isSymlink ? this.#follow(path + name) : entry;
-      if (isDirectory) folders.push(name);
-      else if (isFile && isPictureName(name)) files.push(name);
+      const info = entry.isSymlink ? this.#follow(path + name) : entry;
+      if (info === undefined) this.#skip(name, "links to nothing");
+      else if (info.isDirectory) folders.push(name);
+      else if (!info.isFile) this.#skip(name, "pipes, sockets or devices");
+      else if (isPictureName(name)) files.push(name);
       else this.#skip(name);
     }
     return { files: files.sort(), folders: folders.sort() };
   }
 
-  /** Everything in a folder and below it; `path` ends with a slash. */
+  /**
+   * Everything in a folder and below it; `path` ends with a slash. A folder that links lead to again and again is looked
+   * into once: folders that link each other would have as many paths as there are orders of them.
+   */
   listBelow(path: string, label: number): Listing[] {
     const listings: Listing[] = [];
-    const visit = (path: string, above: readonly string[]) => {
-      const real = Deno.realPathSync(`${this.#root}/${path}`);
-      if (above.includes(real)) return; // a link that leads back up
+    const seen = new Set([this.#identify("")]);
+    const visit = (path: string) => {
+      const identity = this.#identify(path);
+      if (seen.has(identity)) {
+        this.#linksToSeen++;
+        return;
+      }
+      seen.add(identity);
       const { files, folders } = this.list(path);
       listings.push({ path, label, files });
-      for (const name of folders) visit(`${path}${name}/`, [...above, real]);
+      for (const name of folders) visit(`${path}${name}/`);
     };
-    visit(path, [Deno.realPathSync(this.#root)]);
+    visit(path);
     // As os.walk() does without the slash: "a" before "a b" and "a/b".
     return listings.sort((a, b) => a.path.slice(0, -1) < b.path.slice(0, -1) ? -1 : 1);
   }
@@ -226,29 +263,47 @@ class Walk {
         "; make them PNG to have them read",
       ),
       ...describe(["file that is no picture", "files that are no pictures"], this.#skipped.others, ""),
+      ...this.#linksToSeen > 0
+        ? [`${this.#linksToSeen} links to folders that are in the same class, or above, already`]
+        : [],
     ].join(", and ");
   }
 
-  #skip(name: string): void {
-    const counts = OTHER_PICTURES.test(name) ? this.#skipped.pictures : this.#skipped.others;
-    const [end] = /\.[^.]+$/.exec(name) ?? ["without an ending"];
+  /** @param kind what it is, where its name does not say */
+  #skip(name: string, kind?: string): void {
+    const isOther = kind === undefined && OTHER_PICTURES.test(name);
+    const counts = isOther ? this.#skipped.pictures : this.#skipped.others;
+    const end = kind ?? /\.[^.]+$/.exec(name)?.[0] ?? "without an ending";
     counts.set(end, (counts.get(end) ?? 0) + 1);
   }
 
-  #follow(path: string): { isFile: boolean; isDirectory: boolean } {
+  /** Tells whether two paths lead to the same folder. */
+  #identify(path: string): string {
+    const whole = `${this.#root}/${path}`;
+    try {
+      return Deno.realPathSync(whole);
+    } catch {
+      return whole; // where it leads has no name in UTF-8, or it is gone
+    }
+  }
+
+  /** What a link leads to; `undefined` where that is nothing. */
+  #follow(path: string): Deno.FileInfo | undefined {
     try {
       return Deno.statSync(`${this.#root}/${path}`);
     } catch {
-      return { isFile: false, isDirectory: false }; // a link to nothing
+      return undefined;
     }
   }
-}
 
-function* readFolder(path: string): Generator<Deno.DirEntry> {
-  try {
-    yield* Deno.readDirSync(path);
-  } catch (error) {
-    throw new UserError(`${path} cannot be read: ${describeError(error)}.`);
+  *#entries(path: string): Generator<Deno.DirEntry> {
+    const whole = `${this.#root}/${path}`;
+    try {
+      yield* Deno.readDirSync(whole);
+    } catch (error) {
+      if (isUnreadableName(path, error)) this.unreadable.push(path.slice(0, -1));
+      else throw new UserError(`${whole} cannot be read: ${describeError(error)}.`);
+    }
   }
 }
 

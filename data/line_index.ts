@@ -4,8 +4,10 @@
  */
 import { UserError } from "../errors.ts";
 import { replaceFile, writeAll } from "./replace_file.ts";
+import { describeKind } from "./stat_or_explain.ts";
 
 const NEWLINE = 10;
+const CARRIAGE_RETURN = 13;
 const SCAN_BYTES = 4 << 20;
 const PARSE_BYTES = 1 << 20;
 /** Offsets compared with the TSV each time an index is opened, spread evenly; the last one comes on top. */
@@ -153,7 +155,9 @@ export async function openLineIndex(
     throw error;
   });
   if (index !== undefined) {
-    if (!index.isFile) throw new UserError(`${indexPath}: expected a file with row offsets, found a folder.`);
+    if (!index.isFile) {
+      throw new UserError(`${indexPath}: expected a file with row offsets, found ${describeKind(index)}.`);
+    }
     const newer = tsv.mtime !== null && index.mtime !== null && tsv.mtime > index.mtime;
     try {
       return await readLineIndex(indexPath, tsvPath, newer ? SAMPLES_WHEN_NEWER : SAMPLES);
@@ -263,6 +267,17 @@ function checkRowStart(
   tsv.seekSync(offsets[row] - 1, Deno.SeekMode.Start);
   tsv.readSync(before);
   if (before[0] === NEWLINE) return;
+  if (before[0] === CARRIAGE_RETURN) {
+    // Python's text files have such rows, so the original's index may too.
+    throw new LineIndexError(
+      `${indexPath} line ${
+        row + 1
+      }: expected a row of ${tsvPath} behind a line feed, found one behind a carriage return ` +
+        `alone, at byte ${offsets[row]}, as old Macs end lines. Convert the file, for example by ` +
+        "`tr '\\r' '\\n' < old.tsv > new.tsv`; the offsets stay the same.",
+      false,
+    );
+  }
   throw new LineIndexError(
     `${indexPath} line ${row + 1}: expected the byte offset where row ${row + 1} of ${tsvPath} starts, ` +
       `found ${offsets[row]}, where no row starts${

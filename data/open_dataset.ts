@@ -5,7 +5,7 @@ import { CifarFiles, hasTrainFiles } from "./cifar.ts";
 import type { Dataset } from "./dataset.ts";
 import { ImageFolder, isPictureName } from "./image_folder.ts";
 import type { LineIndexOptions } from "./line_index.ts";
-import { describeSurroundings, statOrExplain } from "./stat_or_explain.ts";
+import { describeSurroundings, requireFile, statOrExplain } from "./stat_or_explain.ts";
 import { TsvFile } from "./tsv.ts";
 
 /** What `openDataset` can be told. */
@@ -56,8 +56,9 @@ export async function openDataset(path: string, options: DatasetOptions = {}): P
   if (info.isDirectory) {
     return hasTrainFiles(path) ? await CifarFiles.open(path) : await ImageFolder.open(path, options);
   }
+  await requireFile(path, "a file or a folder");
   if (/\.bin$/i.test(path)) return await CifarFiles.open(path);
-  if (/\.(tar|tgz|tar\.gz)$/i.test(path)) {
+  if (isArchiveName(path)) {
     throw new UserError(
       `${path} is an archive, whose pictures cannot be reached in any order: make a TSV file of it by ` +
         "`deno task tsv`, or unpack it.",
@@ -65,6 +66,11 @@ export async function openDataset(path: string, options: DatasetOptions = {}): P
   }
   await checkText(path);
   return await TsvFile.open(path, options);
+}
+
+/** Whether a path is that of a tar archive, by its name. */
+export function isArchiveName(path: string): boolean {
+  return /\.(tar|tgz|tar\.gz)$/i.test(path);
 }
 
 /** Fails where a file cannot be a TSV, before its lines are looked for. */
@@ -88,7 +94,10 @@ async function checkText(path: string): Promise<void> {
  */
 export async function findDataset(data: string, split: Split): Promise<string | undefined> {
   const info = await statOrExplain(data);
-  if (!info.isDirectory) return split === "train" ? data : undefined;
+  if (!info.isDirectory) {
+    await requireFile(data, "a file or a folder");
+    return split === "train" ? data : undefined;
+  }
   const folder = data.replace(/(?<=.)\/+$/, "");
   const found = await findIn(folder, split);
   if (found !== undefined) return found;
@@ -140,9 +149,19 @@ function isClassAmongOthers(folder: string, path: string): boolean {
     );
 }
 
-/** Whether pictures lie in a folder itself. */
+/** Whether pictures, or links to some, lie in a folder itself. */
 function holdsPictures(folder: string): boolean {
-  return namesIn(folder).some(({ name, isFile }) => isFile && isPictureName(name));
+  return namesIn(folder).some((entry) => isPictureName(entry.name) && isFileIn(folder, entry));
+}
+
+/** Whether an entry of a folder is a file, or a link to one. */
+function isFileIn(folder: string, { name, isFile, isSymlink }: Deno.DirEntry): boolean {
+  if (!isSymlink) return isFile;
+  try {
+    return Deno.statSync(`${folder}/${name}`).isFile;
+  } catch {
+    return false; // a link to nothing
+  }
 }
 
 function namesIn(folder: string): Deno.DirEntry[] {

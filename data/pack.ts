@@ -1,4 +1,5 @@
 /** Many pictures in one buffer, for one transfer to another Worker and one upload to a GPU. */
+import { UserError } from "../errors.ts";
 import type { Picture, UnwrittenPicture } from "./decode.ts";
 
 /** uint32 words that the table has for each picture: offset, width, height, row, label. */
@@ -6,6 +7,9 @@ export const TABLE_STRIDE = 5;
 
 /** The pixels start at a multiple of this many bytes, so that they can be bound by themselves on any GPU. */
 const PIXELS_ALIGNMENT = 256;
+
+/** Pixels of a batch, whose offsets are uint32: 16 GiB. */
+export const MAX_PACKED_PIXELS: number = 2 ** 32 - 1;
 
 /** Pictures of a batch. All three fields see one ArrayBuffer: post the object with `[packed.table.buffer]` as transfer. */
 export interface PackedPictures {
@@ -30,6 +34,7 @@ export type PackablePicture = (Picture | UnwrittenPicture) & { row: number; labe
 /**
  * Packs pictures of any sizes.
  *
+ * @throws {UserError} where there is no room for all of them
  * @param pictures decoded, with row and label
  * @param into a buffer to use again, if it is large enough; its content is overwritten
  * @returns views on `into`, or on a new buffer whose size is the next power of two, so that a stream of batches soon
@@ -46,9 +51,8 @@ export function packPictures(pictures: readonly PackablePicture[], into?: ArrayB
   const pixelsStart = Math.ceil(tableBytes / PIXELS_ALIGNMENT) * PIXELS_ALIGNMENT;
   const pixelsBytes = pictures.reduce((bytes, { width, height }) => bytes + 4 * width * height, 0);
   const needed = pixelsStart + pixelsBytes;
-  const buffer = into !== undefined && into.byteLength >= needed
-    ? into
-    : new ArrayBuffer(2 ** Math.ceil(Math.log2(Math.max(needed, PIXELS_ALIGNMENT))));
+  if (pixelsBytes > 4 * MAX_PACKED_PIXELS) throw batchTooLarge(pictures.length, needed);
+  const buffer = into !== undefined && into.byteLength >= needed ? into : allocate(pictures.length, needed);
 
   const table = new Uint32Array(buffer, 0, TABLE_STRIDE * pictures.length);
   const pixels = new Uint8Array(buffer, pixelsStart, pixelsBytes);
@@ -70,4 +74,24 @@ export function packPictures(pictures: readonly PackablePicture[], into?: ArrayB
     offset += width * height;
   }
   return { count: pictures.length, table, pixels };
+}
+
+/** Room of the next power of two. */
+function allocate(count: number, needed: number): ArrayBuffer {
+  try {
+    return new ArrayBuffer(2 ** Math.ceil(Math.log2(Math.max(needed, PIXELS_ALIGNMENT))));
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw batchTooLarge(count, needed);
+  }
+}
+
+/** The error of pictures that do not fit one buffer; `bytes` are those that are known to be needed. */
+export function batchTooLarge(count: number, bytes: number): UserError {
+  return new UserError(
+    `a batch of ${count} pictures takes at least ${
+      (bytes / 2 ** 30).toFixed(1)
+    } GiB, more than there is room for: make the ` +
+      "pictures smaller, or use a smaller --batch-size or --max-pixels",
+  );
 }

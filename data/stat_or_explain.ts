@@ -18,6 +18,33 @@ export async function statOrExplain(path: string): Promise<Deno.FileInfo> {
   }
 }
 
+/** Kinds of things at a path, of which only a file can be read at any place. */
+export function describeKind(info: Deno.FileInfo): string {
+  if (info.isFile) return "a file";
+  if (info.isDirectory) return "a folder";
+  if (info.isFifo) return "a named pipe";
+  if (info.isSocket) return "a socket";
+  if (info.isCharDevice || info.isBlockDevice) return "a device";
+  return "something that is neither a file nor a folder";
+}
+
+/**
+ * What is known of a file. Look before opening: to open a named pipe waits until somebody writes to it.
+ *
+ * @param what what is expected there, such as `a TSV file`
+ * @throws {UserError} that says what is there instead
+ */
+export async function requireFile(path: string, what: string): Promise<Deno.FileInfo> {
+  const info = await statOrExplain(path);
+  if (info.isFile) return info;
+  throw new UserError(
+    `${path}: expected ${what}, found ${describeKind(info)}.` +
+      (info.isDirectory
+        ? ""
+        : " Files are read at any place, so write what comes out of it to a file first."),
+  );
+}
+
 /** What is in the nearest folder above that exists, and which names there are near. */
 export async function describeSurroundings(path: string): Promise<string> {
   const parts = path.replace(/\/+$/, "").split("/");

@@ -8,15 +8,16 @@
 import { UserError } from "../errors.ts";
 import { BrokenRowError, checkRows, type Dataset, type DatasetRow } from "./dataset.ts";
 import { type LineIndexOptions, lineIndexPath, openLineIndex } from "./line_index.ts";
-import { statOrExplain } from "./stat_or_explain.ts";
+import { MAX_ROW_BYTES } from "./limits.ts";
+import { requireFile } from "./stat_or_explain.ts";
 
 const TAB = 9;
 const NEWLINE = 10;
 const CARRIAGE_RETURN = 13;
-/** A base64 column must fit a JavaScript string (2^29 - 24 units); no sensible picture comes near. */
-const MAX_ROW_BYTES = 256 << 20;
-/** What is read of a row for its label: the key and the label come first. */
+/** What is read of a row for its key and its label, which come first; more where they are longer. */
 const LABEL_BYTES = 4096;
+/** What is looked at of a file's only row for line ends of another kind. */
+const LINE_END_BYTES = 16 << 20;
 /** Rows that are looked at to see whether a file has labels. */
 const LABEL_SAMPLE = 256;
 /** Neighbouring rows are read with one system call, up to this many bytes. */
@@ -53,14 +54,15 @@ export class TsvFile implements Dataset {
    * @throws LineIndexError where the `.lineidx` contradicts the TSV
    */
   static async open(path: string, options: LineIndexOptions = {}): Promise<TsvFile> {
-    const info = await statOrExplain(path);
-    if (!info.isFile) throw new UserError(`${path}: expected a TSV file, found something else.`);
+    await requireFile(path, "a TSV file");
     const file = await Deno.open(path).catch((error) => {
       throw new UserError(`${path} cannot be read: ${error.message}.`);
     });
     try {
       const offsets = await openLineIndex(path, options);
-      return new TsvFile(path, file, offsets, (await file.stat()).size);
+      const tsv = new TsvFile(path, file, offsets, (await file.stat()).size);
+      tsv.#checkLineEnds();
+      return tsv;
     } catch (error) {
       file.close();
       throw error;
@@ -185,10 +187,27 @@ export class TsvFile implements Dataset {
     return row + 1 < this.#offsets.length ? this.#offsets[row + 1] : this.#size;
   }
 
-  /** Enough of a row for its key and its label. */
+  /** Enough of a row for its key and its label: as far as the second tab, where there is one. */
   #readBeginning(row: number): Uint8Array {
     const start = this.#offsets[row];
-    return this.#readBytes(start, Math.min(start + LABEL_BYTES, this.#endOf(row)), row);
+    const end = Math.min(this.#endOf(row), start + MAX_ROW_BYTES);
+    for (let length = LABEL_BYTES;; length *= 2) {
+      const line = this.#readBytes(start, Math.min(start + length, end), row);
+      const keyEnd = line.indexOf(TAB);
+      if (start + length >= end || (keyEnd >= 0 && line.includes(TAB, keyEnd + 1))) return line;
+    }
+  }
+
+  /** Fails where all rows look like one, since they end with carriage returns alone. */
+  #checkLineEnds(): void {
+    if (this.rowCount > 1) return;
+    const line = this.#readBytes(0, Math.min(this.#size, LINE_END_BYTES), 0);
+    const at = findLoneReturn(line);
+    if (at < 0) return;
+    throw new UserError(
+      `${this.path}: expected rows that end with a line feed, found one row with a carriage return alone at byte ${at}, ` +
+        "as old Macs end lines. Convert it, for example by `tr '\\r' '\\n' < old.tsv > new.tsv`.",
+    );
   }
 
   /** The label of a row; `undefined` where it has none. */
@@ -240,6 +259,14 @@ export class TsvFile implements Dataset {
     if (lineEnd !== -1) end--;
     if (end > 0 && line[end - 1] === CARRIAGE_RETURN) end--;
     line = line.subarray(0, end);
+    // Base64 may have blanks and line ends in it, so such a row could be read as one with a longer picture.
+    const lineReturn = line.indexOf(CARRIAGE_RETURN);
+    if (lineReturn >= 0) {
+      return this.brokenRow(
+        row,
+        `expected a line feed at the row's end alone, found a carriage return as its byte ${lineReturn + 1}`,
+      );
+    }
 
     const keyEnd = line.indexOf(TAB);
     const lastStart = line.lastIndexOf(TAB) + 1;
@@ -253,7 +280,7 @@ export class TsvFile implements Dataset {
     const text = labelText(line, keyEnd);
     const label = parseLabel(text);
     if (label === undefined) {
-      return this.brokenRow(row, `expected an integer label in column 2, found ${shorten(text)}`);
+      return this.brokenRow(row, describeLabelProblem(text, " in column 2"));
     }
     if (lastStart === line.length) {
       return this.brokenRow(row, "expected a base64 picture in the last column, found nothing");
@@ -263,7 +290,10 @@ export class TsvFile implements Dataset {
       const image = Uint8Array.fromBase64(base64);
       return { row, key: decodeText(line.subarray(0, keyEnd)), label: label | 0, image };
     } catch {
-      return this.brokenRow(row, `expected a base64 picture in the last column, found ${shorten(base64)}`);
+      return this.brokenRow(
+        row,
+        `expected a base64 picture in the last column, ${describeBase64Problem(base64)}`,
+      );
     }
   }
 }
@@ -284,6 +314,44 @@ function labelText(line: Uint8Array, keyEnd: number): string {
 export function parseLabel(text: string): number | undefined {
   const label = Number(text);
   return /^[+-]?\d+$/.test(text) && label === (label | 0) ? label | 0 : undefined;
+}
+
+/** Why a text is no label, for a message: {@linkcode parseLabel} gave `undefined`. */
+export function describeLabelProblem(text: string, where = ""): string {
+  const range = /^[+-]?\d+$/.test(text) ? ` from ${-(2 ** 31)} to ${2 ** 31 - 1} (32 bits)` : "";
+  return `expected an integer label${range}${where}, found ${shorten(text)}`;
+}
+
+/** Where a line has a carriage return without a line feed behind it; -1 where it has none. */
+function findLoneReturn(line: Uint8Array): number {
+  for (let at = line.indexOf(CARRIAGE_RETURN); at >= 0; at = line.indexOf(CARRIAGE_RETURN, at + 1)) {
+    if (at + 1 < line.length && line[at + 1] !== NEWLINE) return at;
+  }
+  return -1;
+}
+
+/** What is wrong with a text that is no base64 (RFC 4648), and where; characters are counted from 1. */
+function describeBase64Problem(text: string): string {
+  const at = text.search(/[^A-Za-z0-9+/=\s]/);
+  if (at >= 0) {
+    const place = `as its character ${at + 1} of ${text.length}`;
+    if (text[at] === "-" || text[at] === "_") {
+      return `found ${shorten(text[at])} ${place}, as URL-safe base64 has it: write + for - and / for _`;
+    }
+    if (text[at] === "\\" && /[nrt]/.test(text[at + 1] ?? "")) {
+      return `found a backslash and "${text[at + 1]}" ${place}, a line end written out: leave line ends out`;
+    }
+    return `found ${shorten(text[at])} ${place} (${shorten(text)})`;
+  }
+  const padding = /=\s*[^=\s]/.exec(text);
+  if (padding !== null) {
+    return `found "=", which ends it, as its character ${padding.index + 1} of ${text.length}`;
+  }
+  const length = text.replaceAll(/[\s=]/g, "").length;
+  return `found ${length} characters and ${
+    text.replaceAll(/[^=]/g, "").length
+  } "=" behind them, which are no whole ` +
+    "number of bytes: it is cut off or damaged";
 }
 
 /** Base64 is ASCII; one byte a character is the fastest way in. */

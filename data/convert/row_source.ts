@@ -3,8 +3,8 @@ import sharp from "sharp";
 import { BrokenRowError, type Dataset, type DatasetRow } from "../dataset.ts";
 import type { Picture } from "../decode.ts";
 
-/** Rows that are read at a time from data whose rows can be reached by number. */
-const ROWS_AT_ONCE = 256;
+/** Rows that are read at a time from data whose rows can be reached by number: each may have `MAX_IMAGE_BYTES`. */
+const ROWS_AT_ONCE = 16;
 
 /** A row for a TSV file. */
 export interface SourceRow {

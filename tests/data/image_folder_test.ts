@@ -1,6 +1,15 @@
-import { assert, assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { BrokenRowError } from "../../data/dataset.ts";
 import { ImageFolder } from "../../data/image_folder.ts";
+import { resolveDataset } from "../../data/open_dataset.ts";
 import { UserError } from "../../errors.ts";
 import { testWithPython } from "../python.ts";
 import { ONE_PIXEL, TestFolder } from "./folder.ts";
@@ -135,6 +144,47 @@ Deno.test("an image folder follows links, and ends where they lead back up", asy
   Deno.symlinkSync("/nowhere.png", `${tree.path}/cat/gone.png`);
   const { rows } = await tree.open();
   assertEquals(rows, [["cat/0.png", 0], ["cat/linked/1.png", 0]]);
+});
+
+Deno.test("an image folder of links alone is one, and folders that link each other are looked into once", async () => {
+  using elsewhere = new Tree(["1.png"]);
+  using links = new Tree([]);
+  Deno.symlinkSync(`${elsewhere.path}/1.png`, `${links.path}/a.png`);
+  assertEquals(await resolveDataset(links.path, "train"), links.path);
+  assertEquals((await links.open()).rows, [["a.png", -1]]);
+
+  // 9 folders with a link to each of the others have 9 + 9 * 8 + 9 * 8 * 7 ... = 986,409 paths.
+  const names = [..."abcdefghi"];
+  using knot = new Tree(names.map((name) => `${name}/${name}.png`));
+  for (const from of names) {
+    for (const to of names) {
+      if (from !== to) Deno.symlinkSync(`${knot.path}/${to}`, `${knot.path}/${from}/to_${to}`);
+    }
+  }
+  const { rows, warnings } = await knot.open();
+  assertEquals(rows.length, 81, "each of 9 classes has each of 9 folders once");
+  assertMatch(warnings[0], /left out 576 links to folders that are in the same class/);
+});
+
+Deno.test("an image folder names what has no name in UTF-8, and goes on", async () => {
+  using tree = new Tree(["bee/1.png", "dog/1.png"]);
+  // "caf\xe9" as Latin-1 has it: a class, and a file.
+  const make = `mkdir "$(printf 'caf\\351')" && cp bee/1.png "$(printf 'caf\\351')/1.png" && ` +
+    `cp bee/1.png "$(printf 'bee/caf\\351.png')"`;
+  const { success } = await new Deno.Command("sh", { args: ["-c", make], cwd: tree.path }).output();
+  // Some file systems have UTF-8 alone.
+  if (!success) return console.log("skipped: the file system refuses names that are not UTF-8");
+  const warnings: string[] = [];
+  using folder = await ImageFolder.open(tree.path, { onWarning: (text) => warnings.push(text) });
+  assertEquals(folder.classNames, ["bee", "caf\uFFFD", "dog"]);
+  assertStringIncludes(warnings[0], "no picture is read of caf\uFFFD: the name is not UTF-8");
+  const rows = await folder.readRows([0, 1, 2]);
+  assertEquals(rows.map((row) => row instanceof BrokenRowError ? row.message : row.label), [
+    0,
+    `${tree.path}/bee/caf\uFFFD.png: it cannot be read: the name is not UTF-8 (\uFFFD stands for what is not); ` +
+    "rename it, for example by `convmv -f latin1 -t utf8 -r --notest`",
+    2,
+  ]);
 });
 
 Deno.test("an image folder refuses what has no pictures, and names a picture that is gone", async () => {

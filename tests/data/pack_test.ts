@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import type { Picture } from "../../data/decode.ts";
+import { UserError } from "../../errors.ts";
 import { type PackedPictures, packPictures, TABLE_STRIDE } from "../../data/pack.ts";
 
 type WrittenPicture = Picture & { row: number; label: number };
@@ -78,5 +79,14 @@ Deno.test("packPictures() refuses pixels that do not match the size", () => {
     () => packPictures([{ ...PICTURES[0], width: 4 }]),
     Error,
     "4 x 5 RGBA8 needs 80 bytes, has 60",
+  );
+});
+
+Deno.test("packPictures() refuses what no buffer holds, with a sentence", () => {
+  const huge = { width: 65535, height: 65535, row: 0, label: 0, writeTo() {} };
+  assertThrows(
+    () => packPictures([huge, huge]),
+    UserError,
+    "a batch of 2 pictures takes at least 32.0 GiB, more than there is room for",
   );
 });

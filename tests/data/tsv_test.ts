@@ -75,8 +75,26 @@ Deno.test("TsvFile says of each broken row which line it is and why", async () =
     [`key\t\t${ONE_PIXEL}`, 'found ""'],
     [`key\t99999999999\t${ONE_PIXEL}`, 'found "99999999999"'],
     ["key\t1\t", "expected a base64 picture in the last column, found nothing"],
-    ["key\t1\t!!!", 'expected a base64 picture in the last column, found "!!!"'],
-    [`key\t1\t${ONE_PIXEL}\t{"json":1}`, 'found "{\\"json\\":1}"'],
+    [
+      "key\t1\t!!!",
+      'expected a base64 picture in the last column, found "!" as its character 1 of 3 ("!!!")',
+    ],
+    [`key\t1\t${ONE_PIXEL}\t{"json":1}`, 'found "{" as its character 1 of 10 ("{\\"json\\":1}")'],
+    [
+      "key\t1\tAAAA-_AA",
+      'found "-" as its character 5 of 8, as URL-safe base64 has it: write + for - and / for _',
+    ],
+    ["key\t1\tAAAA\\nAAAA", 'found a backslash and "n" as its character 5 of 10, a line end written out'],
+    ["key\t1\tAA==AAAA", 'found "=", which ends it, as its character 4 of 8'],
+    ["key\t1\tAAAAA", 'found 5 characters and 0 "=" behind them, which are no whole number of bytes'],
+    [
+      `key\t1099511627776\t${ONE_PIXEL}`,
+      "expected an integer label from -2147483648 to 2147483647 (32 bits) in",
+    ],
+    [
+      `key\t1\tAAAA\rAAAA`,
+      "expected a line feed at the row's end alone, found a carriage return as its byte 11",
+    ],
   ];
   const path = folder.write("a.tsv", rowsOf(1) + reasons.map(([row]) => row + "\n").join("") + rowsOf(1));
   using tsv = await TsvFile.open(path);
@@ -152,6 +170,35 @@ Deno.test("TsvFile.open() refuses missing, empty and wrong files", async () => {
   await assertRejects(() => TsvFile.open(`${folder.path}/trian.tsv`), UserError, "Did you mean train.tsv?");
   await assertRejects(() => TsvFile.open(folder.path), UserError, "expected a TSV file");
   await assertRejects(() => TsvFile.open(folder.write("empty.tsv", "")), UserError, "is empty");
+});
+
+Deno.test("TsvFile.open() says that lines end with carriage returns alone, with an index and without", async () => {
+  using folder = new TestFolder();
+  const path = folder.write("mac.tsv", rowsOf(6, "\r"));
+  const found =
+    `expected rows that end with a line feed, found one row with a carriage return alone at byte ${
+      rowsOf(1, "").length
+    }`;
+  await assertRejects(() => TsvFile.open(path), UserError, found);
+  // As the original makes it: Python's text files take each of the three line ends.
+  const length = rowsOf(1, "\r").length;
+  folder.write("mac.lineidx", Array.from({ length: 6 }, (_, row) => `${row * length}\n`).join(""));
+  await assertRejects(() => TsvFile.open(path), UserError, "found one behind a carriage return alone");
+  using good = await TsvFile.open(folder.write("dos.tsv", rowsOf(6, "\r\n")));
+  assertEquals(good.readRows([0, 5]).map((row) => row instanceof BrokenRowError), [false, false]);
+});
+
+Deno.test("TsvFile finds keys and labels however long the key is", async () => {
+  using folder = new TestFolder();
+  const keys = [4090, 4095, 4096, 5000, 70_000].map((length) => "k".repeat(length));
+  const text = keys.map((key, i) => `${key}\t${i + 10}\t${ONE_PIXEL}\n`).join("");
+  using tsv = await TsvFile.open(folder.write("long.tsv", text));
+  assertEquals(tsv.readKeys([...keys.keys()]), keys);
+  assertEquals(tsv.largestLabel(), 14);
+  for (const i of keys.keys()) {
+    using one = await TsvFile.open(folder.write(`one${i}.tsv`, `${keys[i]}\t${i}\t${ONE_PIXEL}\n`));
+    assertEquals([one.hasLabels, one.largestLabel()], [true, i]);
+  }
 });
 
 Deno.test("TsvFile is closed at the end of `using`", async () => {

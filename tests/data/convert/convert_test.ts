@@ -1,16 +1,177 @@
-import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertLess,
+  assertNotEquals,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+import { fileURLToPath } from "node:url";
 import sharp from "sharp";
 import { checkSources, convert, type ConvertOptions } from "../../../data/convert/convert.ts";
 import { closeSources, openSources } from "../../../data/convert/open_sources.ts";
-import { openShard, readArchive } from "../../../data/convert/webdataset.ts";
+import { readArchive } from "../../../data/convert/archive.ts";
+import { openShard } from "../../../data/convert/webdataset.ts";
 import { BrokenRowError } from "../../../data/dataset.ts";
 import { decodeImage } from "../../../data/decode.ts";
 import { TsvFile } from "../../../data/tsv.ts";
+import { MAX_IMAGE_BYTES } from "../../../data/limits.ts";
 import { UserError } from "../../../errors.ts";
 import { cifarPackage, gzip, makeTar } from "./archives.ts";
+import { testWithPython } from "../../python.ts";
 import { ONE_PIXEL, rowsOf, TestFolder } from "../folder.ts";
 
+const CONFIG = fileURLToPath(new URL("../../../deno.json", import.meta.url));
 const PNG = Uint8Array.fromBase64(ONE_PIXEL);
+
+/** The rows of a shard, as their key, label and image's length or first byte, or what is wrong; and its warnings. */
+async function rowsOfShard(path: string): Promise<{ rows: unknown[]; warnings: string[] }> {
+  const warnings: string[] = [];
+  using shard = openShard(path, { onWarning: (text) => warnings.push(text) });
+  const rows = [];
+  for await (const row of shard.rows()) {
+    rows.push(
+      row instanceof BrokenRowError ? row.message : [row.key, row.label, new TextDecoder().decode(row.image)],
+    );
+  }
+  return { rows, warnings };
+}
+
+Deno.test("a shard's samples are webdataset's, and what is left out of them is counted", async () => {
+  using folder = new TestFolder();
+  const path = folder.write(
+    "shard.tar",
+    await makeTar({
+      "__meta__": "about the shard",
+      "v1.0/photo.1.jpg": "a", // three files of one sample, by webdataset's rule
+      "v1.0/photo.2.JPG": "b",
+      "v1.0/photo.3.jpeg": "c",
+      "v1.0/photo.CLS": "4",
+      "0001.seg.png": "d", // an exact extension is preferred
+      "0001.jpg": "e",
+      "0001.txt": "caption",
+      "0001.JSON": '{"cls": 5}',
+      "0002.jpg": "f",
+      "0002.jpg.txt": "caption",
+      "0003.jpg": "g",
+      "0003.JPG": "h",
+      "._0004.jpg": "resource fork of macOS",
+      "README": "no extension",
+      "0004.jpg": "i",
+      "0004.json": '{"label": "cat"}',
+      "0005.jpeg": "j",
+      "0005.json": "{",
+    }),
+  );
+  const { rows, warnings } = await rowsOfShard(path);
+  assertEquals(rows, [
+    ["v1.0/photo", 4, "a"],
+    ["0001", 5, "e"],
+    ["0002", -1, "f"],
+    `${path} sample 0003: expected one file of each extension in a sample, found two .jpg`,
+    `${path} sample 0004: expected an integer label, found "cat"`,
+    rows[5],
+  ]);
+  assertStringIncludes(
+    String(rows[5]),
+    `${path} sample 0005: expected JSON in .json, found something else (`,
+  );
+  assertEquals(warnings, [
+    `${path}: left out 3 images, since a row has one image and these belong to a sample that has another one (the first: ` +
+    "v1.0/photo.2.jpg, of the sample v1.0/photo). A sample's name ends at its first dot: rename files that are samples " +
+    "of their own",
+    `${path}: left out 4 files that are neither the image nor the label of a sample (2 hidden or without an extension, ` +
+    "1 .txt, 1 .jpg.txt)",
+  ]);
+});
+
+testWithPython(
+  "a shard's samples have the keys and extensions that webdataset's expressions give",
+  { re: "python3" },
+  async (run) => {
+    const names = [
+      "a.jpg",
+      "a.b.jpg",
+      "x.y/a.jpg",
+      "x.y/a",
+      "x/y.z/a.b.c.PNG",
+      "./q/a.cls",
+      "a/.b.jpg.png/c.jpg",
+    ];
+    using folder = new TestFolder();
+    // One archive a name, so that no two are of one sample.
+    const keys = await Promise.all(names.map(async (name, i) => {
+      const path = folder.write(`${i}.tar`, await makeTar({ [name]: "x", "other.jpg": "y" }));
+      const [row] = (await rowsOfShard(path)).rows as (string | [string, number, string])[];
+      return typeof row === "string" ? /sample (\S*):/.exec(row)![1] : row[0];
+    }));
+    // From webdataset/tariterators.py; the "./" is left out here, as `tar` writes it in front of everything.
+    const { found } = await run(
+      `
+import json, re, sys
+def base_plus_ext(path):
+    match = re.match(r"^((?:.*/|)[^.]+)[.]([^/]*)$", path)
+    return (match.group(1), match.group(2)) if match else (None, None)
+print(json.dumps({"found": [re.sub(r"^\\./", "", base_plus_ext(name)[0] or "other") for name in sys.argv[1:]]}))
+`,
+      ...names,
+    );
+    assertEquals(keys, found);
+  },
+);
+
+Deno.test("a shard's files take no more memory than an image may have, whatever they declare", async () => {
+  using folder = new TestFolder();
+  // A header alone declares 3 GiB; zeros follow, which gzip makes small. They are passed over, not kept.
+  const tarred = await makeTar({
+    "1.png": PNG,
+    "big.png": "",
+    "2.png": PNG,
+    "label.png": PNG,
+    "label.cls": "",
+  });
+  const declare = (archive: Uint8Array, name: string, size: number) => {
+    const at = archive.findIndex((_, i) =>
+      i % 512 === 0 && new TextDecoder().decode(archive.subarray(i, i + name.length + 1)) === `${name}\0`
+    );
+    const header = archive.subarray(at, at + 512);
+    header.set(new TextEncoder().encode(size.toString(8).padStart(11, "0") + " "), 124);
+    header.fill(32, 148, 156);
+    const sum = header.reduce((total, byte) => total + byte, 0);
+    header.set(new TextEncoder().encode(sum.toString(8).padStart(6, "0") + "\0 "), 148);
+    return at + 512;
+  };
+  const size = 600 << 20;
+  const end = declare(tarred, "big.png", size);
+  const path = `${folder.path}/bomb.tar.gz`;
+  const zeros = new Uint8Array(1 << 20);
+  async function* parts() {
+    yield tarred.slice(0, end);
+    for (let i = 0; i < size >> 20; i++) yield zeros;
+    yield tarred.slice(end);
+  }
+  await Deno.writeFile(path, ReadableStream.from(parts()).pipeThrough(new CompressionStream("gzip")));
+  const source = `
+    import { openShard } from ${JSON.stringify(import.meta.resolve("../../../data/convert/webdataset.ts"))};
+    let rows = [], largest = 0;
+    const timer = setInterval(() => largest = Math.max(largest, Deno.memoryUsage().rss), 20);
+    for await (const row of openShard(Deno.args[0]).rows()) rows.push(row.reason ?? row.key);
+    clearInterval(timer);
+    console.log(JSON.stringify({ rows, largest }));
+  `;
+  const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", "-A", "--config", CONFIG, folder.write("main.ts", source), path],
+  }).output();
+  assertEquals(new TextDecoder().decode(stderr), "");
+  const { rows, largest } = JSON.parse(new TextDecoder().decode(stdout));
+  assertEquals(rows, [
+    "1",
+    `expected at most ${MAX_IMAGE_BYTES} bytes in .png, found ${size}`,
+    "2",
+    'expected an integer label, found ""',
+  ]);
+  assertLess(largest, 500e6);
+});
 
 /** Converts, and reads what was written: key and label of each row. */
 async function converted(
@@ -76,7 +237,7 @@ Deno.test("a WebDataset shard becomes rows: key, label and picture of each sampl
     }
     assertEquals(rows, [
       ["a/0001", 7, PNG.length],
-      ["0002", 3, PNG.length],
+      ["0002", 3, 21], // its extension is webp, not seg.png
       ["0003", -1, PNG.length],
       `${source} sample 0004: expected a .jpg, .png or .webp file, found none`,
       `${source} sample 0005: expected an integer label, found "cat"`,

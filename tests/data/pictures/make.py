@@ -13,6 +13,7 @@ from PIL import __version__ as version
 HERE = os.path.dirname(os.path.abspath(__file__))
 WIDTH, HEIGHT = 21, 13
 random.seed(1)
+PALETTE = bytes((20 * i + 50) % 256 for i in range(60))
 
 
 def chunk(kind, data):
@@ -77,6 +78,13 @@ def main():
         "lossy.webp": encoded(rgb, "WEBP", quality=70),
         "lossless_alpha.webp": encoded(rgba, "WEBP", lossless=True, exact=True),
         "animated.webp": encoded(rgb, "WEBP", save_all=True, append_images=[rgb.rotate(180)], lossless=True),
+        # Samples beyond the palette's end.
+        "palette_of_10.png": png(8, 3, 8, chunk(b"PLTE", PALETTE[:30]) + chunk(b"tRNS", b"\0\x80")),
+        "palette_of_3_in_2_bits.png": png(2, 3, 2, chunk(b"PLTE", PALETTE[:9])),
+        "palette_of_1_in_1_bit.png": png(1, 3, 1, chunk(b"PLTE", PALETTE[:3])),
+        "palette_too_long.png": png(4, 3, 4, chunk(b"PLTE", PALETTE[:60])),
+        "palette_ragged.png": png(8, 3, 8, chunk(b"PLTE", PALETTE[:31])),
+        "palette_missing.png": png(8, 3, 8),
     }
     expected = {}
     for name, content in files.items():

@@ -1,0 +1,92 @@
+/** Tar archives, gzip-compressed or not, read from their beginning to their end. */
+import tar from "tar-stream";
+import { UserError } from "../../errors.ts";
+
+/** One file of an archive. */
+export interface ArchiveFile {
+  /** Path in the archive. */
+  name: string;
+  /** Bytes that its header declares, and that are there. Look at it before reading: a small archive may declare any. */
+  size: number;
+  /** Reads its content, `size` bytes. */
+  read(): Promise<Uint8Array>;
+}
+
+/**
+ * Files of a tar archive, compressed or not, in their order; what is not read is passed over.
+ *
+ * @throws {UserError} where the archive is damaged or cut off
+ */
+export async function* readArchive(path: string): AsyncGenerator<ArchiveFile> {
+  const extract = tar.extract();
+  extract.on("error", () => {}); // it also ends the loop below
+  let cause: unknown; // the first error; what follows from it says less
+  const feeding = feed(await openStream(path), extract).catch((error) => {
+    cause ??= error;
+    extract.destroy(error);
+  });
+  const damaged = (error: unknown) => {
+    cause ??= error;
+    return new UserError(`${path}: the archive is damaged or cut off (${(cause as Error).message})`, {
+      cause,
+    });
+  };
+  try {
+    for await (const entry of extract) {
+      entry.on("error", () => {}); // as above
+      const { name, type, size = 0 } = entry.header;
+      let wasRead = false;
+      const read = async () => {
+        wasRead = true;
+        const content = new Uint8Array(size);
+        let filled = 0;
+        try {
+          for await (const chunk of entry) {
+            content.set(chunk as Uint8Array, filled);
+            filled += (chunk as Uint8Array).length;
+          }
+        } catch (error) {
+          throw damaged(error);
+        }
+        return content;
+      };
+      if (type === "file") yield { name, size, read };
+      if (!wasRead) entry.resume();
+    }
+    await feeding;
+  } catch (error) {
+    throw error instanceof UserError ? error : damaged(error);
+  } finally {
+    extract.destroy();
+    await feeding;
+  }
+}
+
+async function openStream(path: string): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
+  const start = new Uint8Array(2);
+  {
+    using file = await Deno.open(path);
+    await file.read(start);
+  }
+  const { readable } = await Deno.open(path);
+  return start[0] === 0x1f && start[1] === 0x8b
+    ? readable.pipeThrough(new DecompressionStream("gzip"))
+    : readable;
+}
+
+/** Writes a stream into another kind of stream, as long as that takes it. */
+async function feed(from: ReadableStream<Uint8Array>, into: tar.Extract): Promise<void> {
+  for await (const chunk of from) {
+    if (into.destroyed) return;
+    if (!into.write(chunk)) await drained(into);
+  }
+  into.end(undefined);
+}
+
+/** Resolves when there is room for more, or nobody reads on. */
+async function drained(into: tar.Extract): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  into.once("drain", resolve).once("close", resolve);
+  await promise;
+  into.off("drain", resolve).off("close", resolve);
+}
