@@ -18,6 +18,7 @@ import { findViewRecipe } from "../kernels/image/view_recipes.ts";
 import type { SmallViewOptions } from "../models/student_step.ts";
 import type { BatchNumber } from "./batch_number.ts";
 import { BestEffort } from "./best_effort.ts";
+import { type EvaluationResize, shorterSide } from "./evaluation_resize.ts";
 import type { Augmenter, DecodedBatch, Encoder, Monitor } from "./messages.ts";
 import { Overlap } from "./overlap.ts";
 import { profileAll } from "./run_profile.ts";
@@ -30,8 +31,8 @@ const SHOWN_VIEWS = 32;
 export type Views =
   /** Training views by the name of an augmentation, and the first batch to expect. */
   | { kind: "training"; augmentation: string; seed: number; first: BatchNumber }
-  /** Resized and cut from the middle; in order of arrival where no first batch is said. */
-  | { kind: "evaluation"; first?: BatchNumber };
+  /** Resized and cut from the middle, by torchvision's rule unless said; in order of arrival where no first batch is. */
+  | { kind: "evaluation"; resize?: EvaluationResize; first?: BatchNumber };
 
 /** How an augmenter is started. */
 export interface AugmenterConfig {
@@ -47,14 +48,6 @@ export interface AugmenterConfig {
   viewer?: ActorRef<Monitor>;
   /** Who gets the views. */
   next: ActorRef<Encoder>;
-}
-
-/**
- * Shorter side that a picture is resized to before a view of `size` is cut from its middle: 8/7 of it, as for ImageNet
- * (256 and 224); pictures that have the view's size already are taken whole.
- */
-export function evaluationResize(width: number, height: number, size: number): number {
-  return Math.min(width, height) === size ? size : Math.round(size * 8 / 7);
 }
 
 /** The small views of a batch, those of a picture one after the other. */
@@ -77,7 +70,8 @@ function viewsOf(batch: DecodedBatch, { views, imageSize }: AugmenterConfig): Vi
   return Array.from({ length: count }, (_, picture) => {
     const [, width, height, row] = table.subarray(picture * TABLE_STRIDE);
     if (views.kind === "evaluation") {
-      return evaluationView(width, height, evaluationResize(width, height, imageSize), imageSize, picture);
+      const shorter = shorterSide(imageSize, views.resize ?? "torchvision");
+      return evaluationView(width, height, shorter, imageSize, picture);
     }
     const recipe = findViewRecipe(views.augmentation)(imageSize);
     const random = new Random(views.seed, "augment", batch.position.epoch, row);

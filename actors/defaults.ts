@@ -49,6 +49,7 @@ export const PAPER_DEFAULTS: Readonly<Defaults> = {
   keep: 0,
   imageSize: 224,
   maxPixels: DEFAULT_MAX_PIXELS,
+  evalResize: "auto",
   smallViews: 0,
   smallSize: 96,
   checkpointActivations: false,

@@ -16,6 +16,7 @@ import { fingerprintWeights } from "../models/checkpoint/fingerprint_weights.ts"
 import { pruneCheckpoints } from "../models/checkpoint/run_checkpoints.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import { findStart, identifyRun, originalStudent, savedStudent } from "./distill_start.ts";
+import { type EvaluationResize, resolveEvaluationResize } from "./evaluation_resize.ts";
 import { LookClock } from "./insight.ts";
 import { Judge, type JudgeEvents } from "./judge.ts";
 import type { Accuracy, Monitor, NamedValues, ReaderMonitor, TrainingLook, ViewSample } from "./messages.ts";
@@ -78,6 +79,8 @@ export interface DistillPlan {
   totalSteps: number;
   /** Steps that were done before. */
   firstStep: number;
+  /** How pictures become views in the evaluations. */
+  evalResize: EvaluationResize;
 }
 
 /** A step of a distillation. */
@@ -160,7 +163,8 @@ export async function runDistillation(
   const isBefore = ({ step }: { step: number }) => step <= firstStep;
   const accuracies = soFar.accuracies.filter(isBefore);
   const knownLosses = soFar.losses.filter(isBefore).map(({ loss }) => loss ?? NaN);
-  events.onPlan?.({ pictures: rows, batchesPerEpoch, totalSteps, firstStep });
+  const evalResize = await findEvaluationResize(options, trainPath);
+  events.onPlan?.({ pictures: rows, batchesPerEpoch, totalSteps, firstStep, evalResize });
 
   const profile = events.onProfile && new ProfileCollector();
   const isTraced = profile !== undefined || events.onTrace !== undefined;
@@ -175,7 +179,7 @@ export async function runDistillation(
     imports: options.plugins,
     watchdog: watchdogOf(events),
   });
-  const judging = { options, train: pictures, test: testData, batchesPerEpoch, events };
+  const judging = { options, evalResize, train: pictures, test: testData, batchesPerEpoch, events };
   const run = system.run(async () => {
     if (firstStep === totalSteps) return await finishRun();
     const losses: number[] = [];
@@ -404,6 +408,18 @@ async function findTestData(
   }
   checkSameClassNames(pictures, facts);
   return facts;
+}
+
+/** How pictures become views: by those to learn from, or by those to be judged on where no file has the former. */
+function findEvaluationResize(
+  { evalResize, pictures, testData, imageSize }: DistillOptions,
+  path: string,
+): Promise<EvaluationResize> {
+  return resolveEvaluationResize(
+    evalResize,
+    pictures === undefined ? path : testData ?? undefined,
+    imageSize,
+  );
 }
 
 /** Fails where the adapter cannot keep float16. */

@@ -12,6 +12,11 @@ import { placesOfOthers, WeightedKnn } from "../models/knn.ts";
 import type augmenter from "./augmenter.ts";
 import { type ActorModules, actorUrl } from "./catalog.ts";
 import { buffersOf } from "./buffers.ts";
+import {
+  type EvaluationResize,
+  type EvaluationResizeChoice,
+  resolveEvaluationResize,
+} from "./evaluation_resize.ts";
 import type featureEncoder from "./feature_encoder.ts";
 import type { EncoderChoice } from "./feature_encoder.ts";
 import { labelsOf, rowsOf } from "./labelled_features.ts";
@@ -52,6 +57,8 @@ export interface EmbeddingOptions {
   imageSize: number;
   /** Pixels that a picture may have; a larger one counts as broken. */
   maxPixels?: number;
+  /** How pictures become views; `auto`, which the data decides, where it is left out. */
+  evalResize?: EvaluationResizeChoice;
   /** Reader Workers. */
   workers: number;
   /** Actors of one's own in the places of built-in ones. */
@@ -82,7 +89,7 @@ export interface EmbeddedRows {
 /** What an embedding tells while it runs. */
 export interface EmbeddingEvents extends WarningEvents {
   /** The data is open. */
-  onPlan?(plan: { pictures: number }): void;
+  onPlan?(plan: { pictures: number; evalResize: EvaluationResize }): void;
   /** The actors are spawned, once more after a crash. */
   onActors?(actors: ActorSystem["actors"]): void;
   /** More pictures are embedded; they come in the order of their rows. */
@@ -182,10 +189,11 @@ export async function runEmbedding(
   events: EmbeddingEvents = {},
   signal?: AbortSignal,
 ): Promise<EmbeddingResult> {
-  options = await withMaxPixels(options);
+  const evalResize = await resolveEvaluationResize(options.evalResize, options.data, options.imageSize);
+  options = await withMaxPixels({ ...options, evalResize });
   events = withWarningsOnce(events);
   using dataset = await openDataset(options.data, { onWarning: events.onWarning });
-  events.onPlan?.({ pictures: dataset.rowCount });
+  events.onPlan?.({ pictures: dataset.rowCount, evalResize });
   let lastRow = -1;
   const firstTime: EmbeddingEvents = {
     ...events,
@@ -199,14 +207,14 @@ export async function runEmbedding(
   return await retryAfterCrash(
     events,
     () => "the beginning",
-    () => embedOnce(dataset, options, firstTime, signal),
+    () => embedOnce(dataset, { ...options, evalResize }, firstTime, signal),
   );
 }
 
 /** All of it, or until the first crash. */
 async function embedOnce(
   dataset: Dataset,
-  options: EmbeddingOptions,
+  options: EmbeddingOptions & { evalResize: EvaluationResize },
   events: EmbeddingEvents,
   signal?: AbortSignal,
 ): Promise<EmbeddingResult> {
@@ -263,8 +271,9 @@ function readRows(
 /** The line of actors, wired from its end. */
 function spawnLine(
   system: ActorSystem,
-  { encoder: choice, output, dimension, data, batchSize, imageSize, maxPixels, workers, actors }:
-    EmbeddingOptions,
+  { encoder: choice, output, dimension, data, batchSize, imageSize, maxPixels, evalResize, workers, actors }:
+    & EmbeddingOptions
+    & { evalResize: EvaluationResize },
   next: ReturnType<typeof system.listen<FeatureTaker>>,
   monitor: ReturnType<typeof system.listen<ReaderMonitor>>,
 ) {
@@ -276,7 +285,7 @@ function spawnLine(
   const { ref: views } = system.spawn<typeof augmenter>("augmenter", actorUrl("augmenter", actors), {
     batchSize,
     imageSize,
-    views: { kind: "evaluation", first: { epoch: 0, batch: 0 } },
+    views: { kind: "evaluation", resize: evalResize, first: { epoch: 0, batch: 0 } },
     next: encoder,
   });
   const readers = Array.from({ length: workers }, (_, worker) =>

@@ -8,6 +8,7 @@ import type { Tuning } from "../kernels/tuning/tuning.ts";
 import type augmenter from "./augmenter.ts";
 import { type ActorModules, actorUrl } from "./catalog.ts";
 import type evaluator from "./evaluator.ts";
+import type { EvaluationResize } from "./evaluation_resize.ts";
 import type { Accuracy, EvaluatedEncoder, Purpose, ReaderMonitor, Survey } from "./messages.ts";
 import { noPictures } from "./recipe.ts";
 import type { ActorCrash, ActorRef, ActorSystem, Restart, SupervisorOptions } from "./runtime/mod.ts";
@@ -50,6 +51,8 @@ export interface EvaluationSettings {
   imageSize: number;
   /** Pixels that a picture may have; a larger one counts as broken. */
   maxPixels?: number;
+  /** How views are made of pictures; torchvision's rule where it is left out. */
+  evalResize?: EvaluationResize;
   /** What was measured of the adapter (`tuneAdapter`). */
   tuning?: Tuning | null;
   /** Actors of one's own in the places of built-in ones. */
@@ -130,7 +133,7 @@ export function spawnEvaluation(
 
 function spawnLine(
   system: ActorSystem,
-  { imageSize, maxPixels, tuning, actors, knn, gallery }: EvaluationSettings,
+  { imageSize, maxPixels, evalResize, tuning, actors, knn, gallery }: EvaluationSettings,
   monitor: ActorRef<ReaderMonitor>,
   supervision: Omit<SupervisorOptions, "strategy" | "resume">,
 ): Evaluate {
@@ -171,7 +174,7 @@ function spawnLine(
   const views = line.spawn<typeof augmenter>("evaluation_augmenter", actorUrl("augmenter", actors), () => ({
     batchSize: BATCH,
     imageSize,
-    views: { kind: "evaluation" },
+    views: { kind: "evaluation", resize: evalResize },
     next: judge.ref,
   }));
   async function connect(): Promise<void> {

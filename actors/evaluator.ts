@@ -30,6 +30,22 @@ export interface EvaluatorConfig {
   readers: ActorRef<TsvReader>[];
 }
 
+/** Labels up to which each has a class of its own, used or not. */
+const MOST_CLASSES = 2 ** 16;
+
+/**
+ * Classes that labels are voted for as: the labels themselves, or, where these are too large to be numbers of classes (as
+ * those of somebody's database are), their places among the labels that there are.
+ */
+export function indexLabels(
+  labels: readonly number[],
+): { classes: number; indexOf: (label: number) => number } {
+  const classes = labels.reduce((most, label) => Math.max(most, label), 0) + 1;
+  if (classes <= MOST_CLASSES) return { classes, indexOf: (label) => label };
+  const places = new Map([...new Set(labels)].sort((a, b) => a - b).map((label, i) => [label, i]));
+  return { classes: places.size, indexOf: (label) => places.get(label)! };
+}
+
 /** What has been embedded so far, by what it is for. Pictures without a class neither vote nor are classified. */
 class Sets {
   readonly bank: LabelledFeatures;
@@ -132,8 +148,7 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
         const { bank, queries, came } = sets;
         await until(() => came.bank >= expected.bank && came.queries >= expected.queries);
         if (bank.labels.length === 0 || queries.labels.length === 0) return [];
-        const classes = [...bank.labels, ...queries.labels].reduce((most, label) =>
-          Math.max(most, label), 0) + 1;
+        const { classes, indexOf } = indexLabels([...bank.labels, ...queries.labels]);
         const features = queries.concatenate();
         const accuracies: KnnAccuracy[] = [];
         for (const k of ks) {
@@ -141,10 +156,10 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
           let at = 0;
           for (const chunk of bank.chunks) {
             const rows = chunk.length / bank.dimension;
-            await knn.addToBank(chunk, bank.labels.slice(at, at + rows));
+            await knn.addToBank(chunk, bank.labels.slice(at, at + rows).map(indexOf));
             at += rows;
           }
-          accuracies.push(await knn.accuracy(features, queries.labels));
+          accuracies.push(await knn.accuracy(features, queries.labels.map(indexOf)));
         }
         return accuracies;
       }),

@@ -2,6 +2,7 @@
 import { BestEffort } from "./best_effort.ts";
 import { type Evaluation, type EvaluationWishes, spawnEvaluation } from "./evaluation.ts";
 import { GALLERY, type InsightEvents, Surveyor } from "./insight.ts";
+import type { EvaluationResize } from "./evaluation_resize.ts";
 import type { Accuracy, EvaluatedEncoder, NamedValues, ReaderMonitor } from "./messages.ts";
 import { type DistillOptions, hasGallery } from "./options.ts";
 import { type DataFacts, describeRestart, type WarningEvents } from "./recipe.ts";
@@ -18,6 +19,8 @@ export interface JudgeEvents extends InsightEvents, WarningEvents {
 /** What a judge judges by. */
 export interface JudgeSetup {
   options: DistillOptions;
+  /** How views are made of pictures. */
+  evalResize: EvaluationResize;
   /** The pictures to learn from. */
   train: DataFacts;
   /** The pictures to be judged on, where there are any. */
@@ -43,7 +46,7 @@ export class Judge {
   #hasSaidWhy = false;
 
   private constructor(system: ActorSystem, setup: JudgeSetup, gallery: DataFacts | undefined) {
-    const { options, train, test, monitor, events } = setup;
+    const { options, evalResize, train, test, monitor, events } = setup;
     const { imageSize, maxPixels, tuning, actors, seed, knnK, knnT } = options;
     const onRestart = describeRestart(events);
     this.#setup = setup;
@@ -54,6 +57,7 @@ export class Judge {
       {
         imageSize,
         maxPixels,
+        evalResize,
         tuning,
         actors,
         ...test && { knn: { bankData: train.path, queryData: test.path, ks: [knnK], temperature: knnT } },

@@ -4,6 +4,11 @@
  */
 import { UserError } from "../errors.ts";
 import { type EvaluationSettings, type KnnSettings, spawnEvaluation } from "./evaluation.ts";
+import {
+  type EvaluationResize,
+  type EvaluationResizeChoice,
+  resolveEvaluationResize,
+} from "./evaluation_resize.ts";
 import type { Accuracy, EvaluatedEncoder, ReaderMonitor } from "./messages.ts";
 import {
   abortable,
@@ -19,7 +24,9 @@ import {
 import { ActorSystem } from "./runtime/mod.ts";
 
 /** What a kNN evaluation needs besides an encoder. Paths are absolute. */
-export interface KnnOptions extends KnnSettings, Omit<EvaluationSettings, "knn" | "gallery"> {
+export interface KnnOptions extends KnnSettings, Omit<EvaluationSettings, "knn" | "gallery" | "evalResize"> {
+  /** How pictures become views; `auto`, which the bank's pictures decide, where it is left out. */
+  evalResize?: EvaluationResizeChoice;
   /** Modules, as text of their URLs, that register encoders; every Worker imports them. */
   plugins?: string[];
 }
@@ -37,6 +44,8 @@ export interface KnnPlan {
   bankPictures: number;
   /** Rows that are classified, broken ones included. */
   queryPictures: number;
+  /** How pictures become views. */
+  evalResize: EvaluationResize;
 }
 
 /** What a kNN evaluation tells while it runs. */
@@ -63,14 +72,15 @@ export async function runKnnEvaluation(
   const bank = await lookAtData(options.bankData, events);
   const queries = await lookAtData(options.queryData, events);
   checkSameClasses(bank, queries);
-  events.onPlan?.({ bankPictures: bank.rowCount, queryPictures: queries.rowCount });
+  const evalResize = await resolveEvaluationResize(options.evalResize, options.bankData, options.imageSize);
+  events.onPlan?.({ bankPictures: bank.rowCount, queryPictures: queries.rowCount, evalResize });
   const system = new ActorSystem({ imports: options.plugins, watchdog: watchdogOf(events) });
   return await system.run(async () => {
     const monitor = system.listen<ReaderMonitor>("monitor", {
       warning: (text) => events.onWarning?.(text),
       brokenRow: brokenRowHandler(events),
     });
-    const judge = spawnEvaluation(system, { ...options, knn: options }, monitor, {
+    const judge = spawnEvaluation(system, { ...options, evalResize, knn: options }, monitor, {
       onRestart: describeRestart(events),
       onNoGallery() {}, // there is none
     });

@@ -20,6 +20,7 @@ import { findEncoder } from "../models/registry.ts";
 import type augmenter from "./augmenter.ts";
 import { actorUrl } from "./catalog.ts";
 import type { Views } from "./augmenter.ts";
+import { type EvaluationResize, resolveEvaluationResize } from "./evaluation_resize.ts";
 import type featureEncoder from "./feature_encoder.ts";
 import type { EncoderChoice } from "./feature_encoder.ts";
 import { Divergence, warnOfLargeLoss } from "./linear_divergence.ts";
@@ -52,6 +53,9 @@ const BATCHES_UNDER_WAY = 5;
 /** Checkpoints are written at an epoch's end, but no more often than this. */
 const SECONDS_BETWEEN_CHECKPOINTS = 60;
 
+/** Labels above which they are taken for something else than numbers of classes: ImageNet-21k has 21,841. */
+const MOST_CLASSES = 2 ** 20;
+
 /** What a linear evaluation is, known before the first step. */
 export interface LinearPlan {
   /** Rows to learn from, broken ones included. */
@@ -66,6 +70,8 @@ export interface LinearPlan {
   batchesPerEpoch: number;
   /** Epochs that were done before. */
   firstEpoch: number;
+  /** How pictures become views where no crop is drawn. */
+  evalResize: EvaluationResize;
 }
 
 /** A step of a linear evaluation. */
@@ -150,12 +156,14 @@ export async function runLinearEvaluation(
   signal?: AbortSignal,
   isUnfinished = false,
 ): Promise<LinearResult> {
-  options = await withMaxPixels(options);
+  const { trainData, imageSize } = options;
+  const evalResize = await resolveEvaluationResize(options.evalResize, trainData, imageSize);
+  options = await withMaxPixels({ ...options, evalResize });
   events = withWarningsOnce(events);
   const data = await findClasses(options, events);
   checkSameClasses(data.train, data.test);
   checkWhetherDone(options, await findStart(options), isUnfinished);
-  const terms = await findTerms(options, data);
+  const terms = await findTerms({ ...options, evalResize }, data);
   if (options.resume !== null) await compareWithCheckpoint(options, terms, events);
   let { resume } = options;
   let hasPlan = false;
@@ -180,15 +188,18 @@ export async function runLinearEvaluation(
     () => resume ?? "the beginning",
     () => {
       // What was saved by this very run and then crashed has its end still before it.
-      const goesOn = { ...options, resume };
+      const goesOn = { ...options, evalResize, resume };
       return evaluateOnce(goesOn, { ...data, terms }, firstTime, (path) => resume = path, signal);
     },
   );
 }
 
+/** Options with a rule for views that is decided. */
+type ResolvedOptions = LinearOptions & { evalResize: EvaluationResize };
+
 /** All of it, or until the first crash. */
 async function evaluateOnce(
-  options: LinearOptions,
+  options: ResolvedOptions,
   { train, test, terms }: LinearData & { terms: readonly Term[] },
   events: LinearEvents,
   onSaved: (path: string) => void,
@@ -208,6 +219,7 @@ async function evaluateOnce(
     features,
     batchesPerEpoch,
     firstEpoch: start.epoch,
+    evalResize: options.evalResize,
   });
   const divergence = new Divergence(lr, start.diverged, events);
   const schedule = (rate: number) => ({
@@ -357,13 +369,20 @@ async function findClasses(
     if (largest === undefined || largest < 0) {
       throw new UserError(`${path}: its rows have no labels from 0 on, which a linear evaluation needs`);
     }
+    if (largest >= MOST_CLASSES) {
+      throw new UserError(
+        `${path}: expected labels that number the classes from 0 on, found ${largest}, which would make ${
+          largest + 1
+        } classes; give the classes numbers, or say --classes`,
+      );
+    }
     return { ...facts, hasLabels: true, classes: largest + 1 };
   }));
   return { train, test };
 }
 
 /** What the classifiers follow from. */
-async function findTerms(options: LinearOptions, { train, test }: LinearData): Promise<Term[]> {
+async function findTerms(options: ResolvedOptions, { train, test }: LinearData): Promise<Term[]> {
   const { pretrained, arch, which } = options;
   const data = { data: train.fingerprint, testData: test.fingerprint };
   if (pretrained === null) {
@@ -427,7 +446,7 @@ function encoderChoice({ pretrained, arch, which, seed }: LinearOptions): Encode
 /** The line of actors, wired from its end. */
 function spawnLine(
   system: ActorSystem,
-  options: LinearOptions,
+  options: ResolvedOptions,
   { features, classes, terms, trains }: {
     features: number;
     classes: number;
@@ -500,21 +519,19 @@ function spawnLine(
     lines.push({ readers, views: spawnViews(`${name}_augmenter`, views) });
     return readers;
   };
+  const unaugmented = { kind: "evaluation", resize: options.evalResize, first: inOrder } as const;
   // Kept features are shuffled by who keeps them.
-  const train = cacheFeatures
-    ? { views: { kind: "evaluation", first: inOrder }, purpose: "bank", shuffle: false } as const
-    : {
-      views: { kind: "training", augmentation: "plain", seed, first: { epoch: firstEpoch, batch: 0 } },
-      purpose: "train",
-      shuffle: true,
-    } as const;
+  const train = cacheFeatures ? { views: unaugmented, purpose: "bank", shuffle: false } as const : {
+    views: { kind: "training", augmentation: "plain", seed, first: { epoch: firstEpoch, batch: 0 } },
+    purpose: "train",
+    shuffle: true,
+  } as const;
   const trainReaders = !trains ? [] : spawnBranch("train", train.views, options.trainData, train.purpose, {
     ...TRAINING_ORDER,
     shuffle: train.shuffle,
     dropLast: false,
   });
-  const testViews = { kind: "evaluation", first: inOrder } as const;
-  const testReaders = spawnBranch("test", testViews, options.testData, "queries", EVALUATION_ORDER);
+  const testReaders = spawnBranch("test", unaugmented, options.testData, "queries", EVALUATION_ORDER);
   const connected = Promise.all([
     trainer.tell("connect", { readers: [...trainReaders, ...testReaders] }),
     ...lines.flatMap(({ readers, views }) =>

@@ -1,6 +1,7 @@
 /** Everything that a linear evaluation can be told, with the names of the original's flags (main_lincls.py). */
 import type { ActorModules } from "./catalog.ts";
 import { DEFAULT_MAX_PIXELS } from "../data/decode.ts";
+import type { EvaluationResizeChoice } from "./evaluation_resize.ts";
 import type { Tuning } from "../kernels/tuning/tuning.ts";
 import type { EncoderRole } from "../models/registry.ts";
 
@@ -54,6 +55,8 @@ export interface LinearOptions {
   imageSize: number;
   /** Pixels that a picture may have; a larger one counts as broken. */
   maxPixels: number;
+  /** How pictures become views where no crop is drawn; `auto` is decided by the pictures to learn from. */
+  evalResize: EvaluationResizeChoice;
   /** Classes; `null` for as many as the labels of the pictures say. */
   classes: number | null;
   /** Actors of one's own in the places of built-in ones. */
@@ -100,6 +103,7 @@ export const LINEAR_DEFAULTS: Readonly<LinearDefaults> = {
   cacheFeatures: false,
   imageSize: 224,
   maxPixels: DEFAULT_MAX_PIXELS,
+  evalResize: "auto",
   seed: 0,
 };
 

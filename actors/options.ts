@@ -2,6 +2,7 @@
 
 import type { ActorModules } from "./catalog.ts";
 import type { Tuning } from "../kernels/tuning/tuning.ts";
+import type { EvaluationResizeChoice } from "./evaluation_resize.ts";
 import type { TeacherSsl } from "../models/registry.ts";
 import type { SmallViewOptions } from "../models/student_step.ts";
 
@@ -74,6 +75,8 @@ export interface DistillOptions {
   imageSize: number;
   /** Pixels that a picture may have; a larger one counts as broken. */
   maxPixels: number;
+  /** How pictures become views in an evaluation; `auto` is decided by the pictures to learn from. */
+  evalResize: EvaluationResizeChoice;
   /** Small views of each picture, as in the original's main_small-patch.py; 0 for none. */
   smallViews: number;
   /** Height and width of a small view, in pixels. */

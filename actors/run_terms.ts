@@ -4,6 +4,7 @@ import type { RunOrigin } from "../models/checkpoint/resume_state.ts";
 import { compareTerms, describeDifference, giveBack, type Term } from "../models/checkpoint/run_terms.ts";
 import type { TorchDict } from "../models/checkpoint/torch_value.ts";
 import { DEFAULT_LOSS } from "../models/loss/losses.ts";
+import type { EvaluationResize } from "./evaluation_resize.ts";
 import type { LinearOptions } from "./linear_options.ts";
 import { augmentationOf, type DistillOptions } from "./options.ts";
 import type { WarningEvents } from "./recipe.ts";
@@ -73,11 +74,11 @@ export function distillTerms(
 
 /** The terms of a linear evaluation. */
 export function linearTerms(
-  options: LinearOptions,
+  options: LinearOptions & { evalResize: EvaluationResize },
   /** Of the pictures to learn from and those to classify, and of the encoder's weights. */
   fingerprints: { data: string; testData: string; encoder: string },
 ): Term[] {
-  const { arch, imageSize, cacheFeatures, batchSize, seed, momentum, weightDecay, lr } = options;
+  const { arch, imageSize, evalResize, cacheFeatures, batchSize, seed, momentum, weightDecay, lr } = options;
   const { scaleLr, warmupEpochs, schedule, epochs } = options;
   const content = (name: string, flag: string, value: string, of: string): Term => ({
     name,
@@ -101,7 +102,7 @@ export function linearTerms(
     content("data", "DATA", fingerprints.data, "pictures"),
     content("test_data", "--test-data", fingerprints.testData, "pictures"),
     content("encoder", "--pretrained", fingerprints.encoder, "encoder's weights"),
-    ...Object.entries({ arch, imageSize, cacheFeatures }).map(([property, value]) =>
+    ...Object.entries({ arch, imageSize, evalResize, cacheFeatures }).map(([property, value]) =>
       termOf(property, value, true)
     ),
     ...Object.entries(others).map(([property, value]) => termOf(property, value, false)),

@@ -27,6 +27,7 @@ import {
   runLinearEvaluation,
 } from "./linear_evaluation.ts";
 import { LINEAR_DEFAULTS, type LinearOptions } from "./linear_options.ts";
+import type { EvaluationResize } from "./evaluation_resize.ts";
 import type { GalleryPictures, SurveyReport } from "./insight.ts";
 import type { Accuracy, EvaluatedEncoder, TrainingLook, ViewSample } from "./messages.ts";
 import type { DistillOptions } from "./options.ts";
@@ -275,7 +276,7 @@ export function knn({ encoder, ...input }: KnnInput, settings?: RunSettings): Ru
 export type EmbedEvent =
   | NoticeEvent
   /** The data is open. */
-  | { type: "plan"; pictures: number }
+  | { type: "plan"; pictures: number; evalResize: EvaluationResize }
   /** The actors are spawned, once more after a crash. */
   | { type: "actors"; actors: ActorSystem["actors"] }
   /** More pictures are embedded, in the order of their rows. */

@@ -1,6 +1,7 @@
 /** `deno task distill`: flags in, progress and files out. The run itself is `actors/distillation.ts`. */
 import type { DistillPlan, DistillResult } from "../actors/distillation.ts";
-import { augmentationOf, type DistillOptions } from "../actors/options.ts";
+import { describeEvaluationResize } from "../actors/evaluation_resize.ts";
+import { augmentationOf, type DistillOptions, hasGallery } from "../actors/options.ts";
 import { NothingToDoError } from "../actors/recipe.ts";
 import type { RunProfile } from "../actors/run_profile.ts";
 import { distill, type DistillEvent } from "../actors/runs.ts";
@@ -42,6 +43,9 @@ function describeRun(options: DistillOptions, plan: DistillPlan, adapter: string
     `pictures  ${plan.pictures} in ${data}, ${imageSize} x ${imageSize}${
       smallViews === 0 ? "" : `, and ${smallViews} small views of ${smallSize} x ${smallSize}`
     }`,
+    ...options.testData === null && !hasGallery(options)
+      ? []
+      : [`evaluate  ${describeEvaluationResize(plan.evalResize, imageSize)}`],
     `training  ${epochs} epochs of ${plan.batchesPerEpoch} batches of ${batchSize}${resumed}, queue ${queue}`,
     `output    ${output}`,
   ];

@@ -8,6 +8,7 @@ import { type Defaults, PAPER_DEFAULTS, RECIPES, SAMPLE_DEFAULTS } from "../acto
 import type { DistillOptions, SaveInterval, TeacherSsl } from "../actors/options.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../data/sample.ts";
 import {
+  evalResizeFlag,
   type FlagsContext,
   type FlagTable,
   type FlagValues,
@@ -154,6 +155,7 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
       help: "height and width of a view, in pixels",
     },
     maxPixels: maxPixelsFlag(DATA),
+    evalResize: evalResizeFlag(DATA),
     workers: {
       kind: "integer",
       min: 1,

@@ -1,5 +1,6 @@
 /** `deno task embed`: flags in, files of embeddings out. The run itself is `actors/embedding.ts`. */
 import type { EmbeddingOptions, EmbeddingResult, Neighbours } from "../actors/embedding.ts";
+import { describeEvaluationResize } from "../actors/evaluation_resize.ts";
 import { embed } from "../actors/runs.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { replaceFile, writeAll } from "../data/replace_file.ts";
@@ -27,10 +28,11 @@ async function embedInto(
   progress: CountProgress,
   signal: AbortSignal,
 ): Promise<EmbeddingResult> {
-  const { encoder, data, output, batchSize, imageSize, maxPixels, workers, neighbours, plugins } = options;
+  const { encoder, data, output, batchSize, imageSize, maxPixels, evalResize, workers, neighbours, plugins } =
+    options;
   if (!("path" in encoder)) throw new TypeError("only a checkpoint's encoder is embedded with");
   const { path: pretrained, arch, which } = encoder;
-  const shape = { output, batchSize, imageSize, maxPixels, workers, neighbours, plugins };
+  const shape = { output, batchSize, imageSize, maxPixels, evalResize, workers, neighbours, plugins };
   await using run = embed({ pretrained, arch, which, data, ...shape }, { signal });
   let total: number | undefined;
   let done = 0;
@@ -110,6 +112,7 @@ async function main(): Promise<void> {
   console.log(`adapter    ${adapter.name}`);
   console.log(`encoder    ${arch}, ${kind} of ${options.dimension} numbers`);
   console.log(`pictures   ${result.pictures} of ${options.data}, in ${formatDuration(seconds)}`);
+  console.log(`views      ${describeEvaluationResize(options.evalResize, options.imageSize)}`);
   for (const path of files) console.log(`file       ${path}`);
   if (sheet === null) return;
   if (result.neighbours.length === 0) throw new UserError(`${options.data}: no picture could be looked for`);

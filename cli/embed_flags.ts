@@ -7,7 +7,7 @@ import { SAMPLE_DATA } from "../data/sample.ts";
 import type { EncoderRole } from "../models/registry.ts";
 import { EMBEDDING_FORMATS, type EmbeddingFormat } from "./embedding_writer.ts";
 import { encoderFlags, type EncoderFlagsContext } from "./encoder_flags.ts";
-import { type FlagTable, maxPixelsFlag, parseFlags, UsageError } from "./flags.ts";
+import { evalResizeFlag, type FlagTable, maxPixelsFlag, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 import { pluginOption } from "./plugin.ts";
@@ -77,6 +77,7 @@ function makeTable(context: EncoderFlagsContext) {
       help: "height and width of a view, in pixels",
     },
     maxPixels: maxPixelsFlag(GENERAL),
+    evalResize: evalResizeFlag(GENERAL),
     batchSize: {
       kind: "integer",
       min: 1,
@@ -101,7 +102,15 @@ function makeTable(context: EncoderFlagsContext) {
 export interface EmbedRequest extends
   Pick<
     EmbeddingOptions,
-    "output" | "data" | "batchSize" | "imageSize" | "maxPixels" | "workers" | "neighbours" | "plugins"
+    | "output"
+    | "data"
+    | "batchSize"
+    | "imageSize"
+    | "maxPixels"
+    | "evalResize"
+    | "workers"
+    | "neighbours"
+    | "plugins"
   > {
   pretrained: string;
   /** `null` where the checkpoint tells. */
@@ -144,6 +153,7 @@ export function embedHelp(context: EncoderFlagsContext): string {
       seed: `default: ${seed}`,
       imageSize: `default: ${imageSize}; bundled sample: ${sampleImageSize}`,
       maxPixels: `default: ${DEFAULT_MAX_PIXELS}`,
+      evalResize: "default: auto",
       batchSize: `default: ${batchSize}`,
       workers: `default: ${workers}`,
     },
@@ -198,6 +208,7 @@ export function parseEmbedFlags(args: readonly string[], context: EncoderFlagsCo
       batchSize: values.batchSize ?? DEFAULTS.batchSize,
       imageSize: imageSize ?? (data === undefined ? DEFAULTS.sampleImageSize : DEFAULTS.imageSize),
       maxPixels: values.maxPixels ?? DEFAULT_MAX_PIXELS,
+      evalResize: values.evalResize ?? "auto",
       workers: values.workers ?? DEFAULTS.workers,
       ...pluginOption(values.plugin, folder),
       neighbours: neighbours === undefined ? null : {

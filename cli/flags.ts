@@ -8,6 +8,7 @@
  * - `--cos`, `--no-cos`, and the `--cos False` of scripts written for the original
  */
 
+import { EVALUATION_RESIZES } from "../actors/evaluation_resize.ts";
 import { parseArgs } from "@std/cli/parse-args";
 import { findNearNames } from "../data/near_names.ts";
 import { UserError } from "../errors.ts";
@@ -415,6 +416,19 @@ export function maxPixelsFlag(group: string) {
     group,
     help:
       "pixels that a picture may have; a larger one counts as broken, since a small file can decode to any size",
+  } as const;
+}
+
+/** The flag of every task that makes views without augmentation. */
+export function evalResizeFlag(group: string) {
+  return {
+    kind: "choice",
+    values: EVALUATION_RESIZES,
+    group,
+    help:
+      "how pictures become views in an evaluation: torchvision's Resize(size * 256/224) and CenterCrop(size); none, which " +
+      "takes pictures of the size as they are; auto is none where views are smaller than 64 and the data's pictures have " +
+      "their size, else torchvision",
   } as const;
 }
 

@@ -11,6 +11,7 @@ import { UserError } from "../errors.ts";
 import { CheckpointError } from "../models/checkpoint/checkpoint_error.ts";
 import { type CheckpointFile, openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
 import { readLinearCheckpoint } from "../models/checkpoint/linear_checkpoint.ts";
+import { type EvaluationResize, resolveEvaluationResize } from "../actors/evaluation_resize.ts";
 import { findNewestCheckpoint } from "../models/checkpoint/run_checkpoints.ts";
 import { readStudentCheckpoint, requireFiniteStudent } from "../models/checkpoint/student_checkpoint.ts";
 import { resolveTeacher } from "../models/teacher.ts";
@@ -107,13 +108,14 @@ async function requireTestData(data: string, testData: string | null): Promise<s
  */
 export async function checkDistillInputs(request: DistillRequest): Promise<DistillOptions> {
   const { data, distill, resume, studentInit, testData } = request;
-  await requireData(data, "--data");
+  const pictures = await requireData(data, "--data");
   await requireFile(distill, "--distill", "the teacher's checkpoint");
   if (resume !== null) await requireFile(resume, "--resume", "the checkpoint of a student");
   if (studentInit !== null) await requireFile(studentInit, "--student-init", "the checkpoint of an encoder");
   const { arch, ssl } = await resolveTeacher(distill, { arch: request.teacherArch, ssl: request.teacherSsl });
   return {
     ...request,
+    evalResize: await resolveEvaluationResize(request.evalResize, pictures, request.imageSize),
     teacherArch: arch,
     teacherSsl: ssl,
     testData: testData === null
@@ -151,7 +153,7 @@ export async function checkKnnInputs(
  */
 export async function checkEmbedInputs(
   { pretrained, arch, which, data, split, ...rest }: EmbedRequest,
-): Promise<EmbeddingOptions> {
+): Promise<EmbeddingOptions & { evalResize: EvaluationResize }> {
   const path = await naming("DATA", async () => {
     const { isFile } = await statOrExplain(data);
     return isFile ? data : await resolveDataset(data, split);
@@ -162,7 +164,14 @@ export async function checkEmbedInputs(
   notePassedOver(pretrained, source);
   const { encoder, head } = source;
   const dimension = rest.output === "feature" ? encoder.features : head.dimension;
-  return { ...rest, data: path, dimension, encoder: { path: pretrained, arch: encoder.name, which } };
+  const evalResize = await resolveEvaluationResize(rest.evalResize, path, rest.imageSize);
+  return {
+    ...rest,
+    evalResize,
+    data: path,
+    dimension,
+    encoder: { path: pretrained, arch: encoder.name, which },
+  };
 }
 
 /**
@@ -186,6 +195,7 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
     pretrained,
     trainData,
     testData,
+    evalResize: await resolveEvaluationResize(rest.evalResize, trainData, rest.imageSize),
   };
   // Checked by the flags: there is a name where there is no checkpoint.
   if (pretrained === null) return { ...resolved, arch: arch! };

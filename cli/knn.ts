@@ -1,4 +1,5 @@
 /** `deno task knn`: flags in, accuracies out. The evaluation itself is `actors/knn_evaluation.ts`. */
+import { describeEvaluationResize } from "../actors/evaluation_resize.ts";
 import { knn } from "../actors/runs.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
 import { ENCODERS } from "../models/registry.ts";
@@ -27,6 +28,7 @@ async function main(): Promise<void> {
     console.log(
       `pictures  ${event.bankPictures} vote, ${event.queryPictures} are classified, ${imageSize} x ${imageSize}`,
     );
+    console.log(`views     ${describeEvaluationResize(event.evalResize, imageSize)}`);
   }
   const accuracies = await run.result;
   if (command.json) {

@@ -4,7 +4,7 @@ import { DEFAULT_MAX_PIXELS } from "../data/decode.ts";
 import { SAMPLE_DATA } from "../data/sample.ts";
 import type { EncoderRole } from "../models/registry.ts";
 import { encoderFlags, type EncoderFlagsContext, FRESH_ENCODER } from "./encoder_flags.ts";
-import { type FlagTable, maxPixelsFlag, parseFlags, UsageError } from "./flags.ts";
+import { evalResizeFlag, type FlagTable, maxPixelsFlag, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 import { pluginOption } from "./plugin.ts";
@@ -37,6 +37,7 @@ function makeTable(context: EncoderFlagsContext) {
       help: "height and width of a view, in pixels",
     },
     maxPixels: maxPixelsFlag(DATA),
+    evalResize: evalResizeFlag(DATA),
     json: { kind: "boolean", group: GENERAL, help: "one JSON object, for programs" },
     help: { kind: "boolean", short: "h", group: GENERAL, help: "show this text" },
   } as const satisfies FlagTable;
@@ -44,7 +45,7 @@ function makeTable(context: EncoderFlagsContext) {
 
 /** A kNN evaluation, but for what its files tell. */
 export interface KnnRequest
-  extends Pick<KnnOptions, "imageSize" | "maxPixels" | "ks" | "temperature" | "plugins"> {
+  extends Pick<KnnOptions, "imageSize" | "maxPixels" | "evalResize" | "ks" | "temperature" | "plugins"> {
   pretrained: string | null;
   /** `null` where the checkpoint tells. */
   arch: string | null;
@@ -80,6 +81,7 @@ export function knnHelp(context: EncoderFlagsContext): string {
       testData: "default: test.tsv, val/ or the like in DATA",
       imageSize: `default: ${imageSize}; bundled sample: ${sampleImageSize}`,
       maxPixels: `default: ${DEFAULT_MAX_PIXELS}`,
+      evalResize: "default: auto",
     },
     listing: context.encoderTable?.(),
     width: context.width,
@@ -115,6 +117,7 @@ export function parseKnnFlags(args: readonly string[], context: EncoderFlagsCont
     temperature: knnT ?? DEFAULTS.temperature,
     imageSize: imageSize ?? (data === undefined ? DEFAULTS.sampleImageSize : DEFAULTS.imageSize),
     maxPixels: maxPixels ?? DEFAULT_MAX_PIXELS,
+    evalResize: values.evalResize ?? "auto",
     ...pluginOption(values.plugin, folder),
   };
   return { help: undefined, request, json };

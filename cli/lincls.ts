@@ -1,4 +1,5 @@
 /** `deno task lincls`: flags in, progress and files out. The run itself is `actors/linear_evaluation.ts`. */
+import { describeEvaluationResize } from "../actors/evaluation_resize.ts";
 import type { LinearPlan, LinearResult } from "../actors/linear_evaluation.ts";
 import type { LinearOptions } from "../actors/linear_options.ts";
 import { BEST_CHECKPOINT } from "../actors/linear_trainer.ts";
@@ -35,6 +36,7 @@ function describeRun(options: LinearOptions, plan: LinearPlan, adapter: string):
     `adapter   ${adapter}`,
     `encoder   ${arch}, ${pretrained ?? "fresh weights"}`,
     `pictures  ${trainPictures} to learn from, ${testPictures} to classify, ${imageSize} x ${imageSize}`,
+    `evaluate  ${describeEvaluationResize(plan.evalResize, imageSize)}`,
     `probe     ${classes} classes over ${features} features`,
     options.evaluate ? `classify  with ${options.resume}` : `training  ${training}${resumed}`,
     `output    ${options.output}`,

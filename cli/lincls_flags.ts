@@ -11,6 +11,7 @@ import type { EncoderRole } from "../models/registry.ts";
 import { encoderFlags, type EncoderFlagsContext, FRESH_ENCODER } from "./encoder_flags.ts";
 import type { PageOptions } from "../ui/server.ts";
 import {
+  evalResizeFlag,
   type FlagTable,
   maxPixelsFlag,
   outputFlags,
@@ -82,6 +83,7 @@ function makeTable(context: EncoderFlagsContext) {
       help: "height and width of a view, in pixels",
     },
     maxPixels: maxPixelsFlag(DATA),
+    evalResize: evalResizeFlag(DATA),
     classes: { kind: "integer", min: 2, group: DATA, help: "classes, whose labels are 0 to N - 1" },
     workers: {
       kind: "integer",

@@ -1,9 +1,10 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import type augmenter from "../../actors/augmenter.ts";
-import { type AugmenterConfig, evaluationResize } from "../../actors/augmenter.ts";
+import type { AugmenterConfig } from "../../actors/augmenter.ts";
 import type { DecodedBatch, Encoder, ViewBatch } from "../../actors/messages.ts";
 import { packPictures } from "../../data/pack.ts";
 import { Random } from "../../data/random.ts";
+import { crop, resize } from "../kernels/image/pillow.ts";
 import { sleep, until, withSystem } from "./runtime/helpers.ts";
 
 const AUGMENTER = new URL("../../actors/augmenter.ts", import.meta.url);
@@ -133,7 +134,7 @@ Deno.test("augmenter keeps a reader's credit while its batch waits for its turn"
 });
 
 Deno.test("augmenter cuts an evaluation's views from the middle, also of a smaller last batch", async () => {
-  const views: AugmenterConfig["views"] = { kind: "evaluation" };
+  const views: AugmenterConfig["views"] = { kind: "evaluation", resize: "none" };
   const exact = { ...pictureOf(0, SIZE, SIZE) };
   const make = (pictures: ReturnType<typeof pictureOf>[], step: number): DecodedBatch => ({
     ...batchOf(step, []),
@@ -151,9 +152,32 @@ Deno.test("augmenter cuts an evaluation's views from the middle, also of a small
   assertEquals(last.views.byteLength, 2 * VIEW_BYTES);
 });
 
-Deno.test("evaluationResize() leaves room to cut from, and none for pictures that fit", () => {
-  assertEquals(evaluationResize(500, 375, 224), 256);
-  assertEquals(evaluationResize(32, 32, 32), 32);
-  assertEquals(evaluationResize(64, 32, 32), 32);
-  assertEquals(evaluationResize(96, 96, 32), 37);
+Deno.test("augmenter's evaluation views are torchvision's Resize and CenterCrop for every size, and with none just cut", async () => {
+  // A shorter side that is the view's, smaller, larger, odd, and what Resize makes of it.
+  const sizes = [[16, 16], [56, 16], [16, 23], [15, 40], [17, 17], [18, 20], [19, 44], [224, 64]];
+  const pictures = sizes.map(([width, height], row) => pictureOf(row, width, height));
+  const expected = (shorter: number) =>
+    pictures.map(({ width, height, pixels }) => {
+      const data = pixels.filter((_, i) => i % 4 !== 3);
+      const [short, long] = [Math.min(width, height), Math.max(width, height)];
+      const longer = Math.floor(shorter * long / short); // torchvision's int()
+      const [w, h] = width <= height ? [shorter, longer] : [longer, shorter];
+      const resized = resize({ width, height, data }, w, h, "bilinear");
+      const roundHalfToEven = (value: number) =>
+        value % 1 === 0.5 ? 2 * Math.round(value / 2) : Math.round(value);
+      const [left, top] = [w, h].map((side) => roundHalfToEven((side - SIZE) / 2));
+      const cut = crop(resized, left, top, SIZE, SIZE).data;
+      return Uint8Array.from({ length: VIEW_BYTES }, (_, i) => i % 4 === 3 ? 255 : cut[3 * (i >> 2) + i % 4])
+        .toHex();
+    });
+  for (const [kind, shorter] of [["torchvision", 18], ["none", 16]] as const) {
+    const batch = {
+      ...batchOf(0, []),
+      purpose: "queries" as const,
+      pictures: packPictures(pictures),
+      views: new ArrayBuffer(sizes.length * VIEW_BYTES),
+    };
+    const [views] = await augment([batch], { kind: "evaluation", resize: kind }, { batchSize: sizes.length });
+    assertEquals(viewsOf(views), expected(shorter), kind);
+  }
 });

@@ -32,6 +32,7 @@ Deno.test("parseKnnFlags() judges 20 and 200 neighbours, on the bundled pictures
       temperature: 0.07,
       imageSize: 32,
       maxPixels: 2 ** 27,
+      evalResize: "auto",
     },
   });
   const { request } = parse("-a", "resnet50", "-k", "5,1,5", "-t", "0.1", "--seed", "3", "/data");

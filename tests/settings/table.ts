@@ -16,6 +16,7 @@ const PRINT = "cli/progress_test.ts: Progress prints a line for the first step";
 const QUIET = "cli/progress_test.ts: Progress is silent but for the log when quiet";
 const PAGE = "ui/live_run_test.ts: ";
 const HOST = "cli/permissions_test.ts: the permissions of a command follow its paths";
+const RESIZE = "actors/evaluation_resize_test.ts: features of images of the view's size follow the rule";
 const ROWS = "cli/embed_test.ts: embed writes a row for each picture";
 const SHEET = "cli/embed_test.ts: embed finds the nearest pictures";
 const CONVERT = "data/convert/convert_test.ts: convert() keeps the order, shuffles by the seed";
@@ -43,6 +44,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "augmentation": MORE,
     "image-size": RUN,
     "max-pixels": PIXELS,
+    "eval-resize": "- the rule is knn's and embed's; that this task's own augmenter gets it is not seen",
     "workers": RUN,
     "epochs": MORE,
     "start-epoch": RUN,
@@ -93,6 +95,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "cache-features": LINEAR,
     "image-size": LINEAR,
     "max-pixels": PIXELS,
+    "eval-resize": "- the rule is knn's and embed's; that this task's own augmenter gets it is not seen",
     "classes": LINEAR,
     "workers": "- any number gives the same bits (actors/linear_evaluation_test.ts)",
     "epochs": LINEAR,
@@ -124,6 +127,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "test-data": "cli/knn_test.ts: knn judges a checkpoint and fresh weights",
     "image-size": KNN,
     "max-pixels": PIXELS,
+    "eval-resize": RESIZE,
     "json": "cli/knn_test.ts: knn judges a checkpoint and fresh weights",
   },
   embed: {
@@ -141,6 +145,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "seed": "cli/embed_test.ts: neighbours are those of the cosines",
     "image-size": "- that it is passed on is not seen",
     "max-pixels": PIXELS,
+    "eval-resize": RESIZE,
     "batch-size": "- any size gives the same rows",
     "workers": "- any number gives the same rows",
     "quiet": ROWS,

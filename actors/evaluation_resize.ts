@@ -1,0 +1,77 @@
+/** How pictures become views where nothing is drawn at random: in evaluations, and where they are embedded. */
+import { BrokenRowError, type DatasetRow } from "../data/dataset.ts";
+import { readImageHeader } from "../data/image_header.ts";
+import { openDataset } from "../data/open_dataset.ts";
+
+/**
+ * A rule for all pictures of a run:
+ * - `torchvision`: `Resize(size * 256 / 224)` of the shorter side and `CenterCrop(size)`, as for ImageNet, whatever size a
+ *   picture has;
+ * - `none`: the shorter side becomes `size`, and nothing is lost at a square's edges: a picture of `size` x `size` is taken
+ *   as it is.
+ */
+export type EvaluationResize = "torchvision" | "none";
+
+/** A rule, or `auto` for the one that {@linkcode resolveEvaluationResize} finds. */
+export type EvaluationResizeChoice = EvaluationResize | "auto";
+
+/** The values of `--eval-resize`. */
+export const EVALUATION_RESIZES = [
+  "auto",
+  "torchvision",
+  "none",
+] as const satisfies readonly EvaluationResizeChoice[];
+
+/** Sizes of views from which on `auto` is torchvision's rule: such as CIFAR's pictures are are not cut. */
+const SMALL = 64;
+
+/** Rows that are looked at, spread over the data. */
+const LOOKED_AT = 64;
+
+/**
+ * Shorter side that a picture is resized to before a view is cut from its middle.
+ *
+ * @param size of the view, in pixels
+ */
+export function shorterSide(size: number, resize: EvaluationResize): number {
+  return resize === "none" ? size : Math.round(size * 256 / 224);
+}
+
+/**
+ * The rule of a run, for all its data: `auto` is `none` where views are smaller than 64 pixels and the pictures of the
+ * data (64 rows of it, spread evenly) have exactly their size, as CIFAR's and the bundled ones at 32, and else
+ * `torchvision`.
+ *
+ * @param choice what was asked for; `auto` where it is left out
+ * @param data path of the pictures to learn from, of the bank, or of those to embed; `undefined` where no file has them
+ * @param imageSize side of a view, in pixels
+ */
+export async function resolveEvaluationResize(
+  choice: EvaluationResizeChoice | undefined,
+  data: string | undefined,
+  imageSize: number,
+): Promise<EvaluationResize> {
+  if (choice !== undefined && choice !== "auto") return choice;
+  if (imageSize >= SMALL || data === undefined) return "torchvision";
+  using dataset = await openDataset(data);
+  const count = Math.min(LOOKED_AT, dataset.rowCount);
+  const rows = Array.from({ length: count }, (_, i) => Math.floor(i * dataset.rowCount / count));
+  const sizes = (await dataset.readRows(rows)).map(sizeOf).filter((size) => size !== undefined);
+  const fits = sizes.every(({ width, height }) => width === imageSize && height === imageSize);
+  return fits && sizes.length > 0 ? "none" : "torchvision";
+}
+
+/** Of a row's picture, in pixels; `undefined` where it has none that can be read. */
+function sizeOf(row: DatasetRow | BrokenRowError): { width: number; height: number } | undefined {
+  if (row instanceof BrokenRowError) return undefined;
+  const { image } = row;
+  return image instanceof Uint8Array ? readImageHeader(image) : image;
+}
+
+/** The rule in words, for a person. */
+export function describeEvaluationResize(resize: EvaluationResize, size: number): string {
+  return resize === "none"
+    ? `the shorter side to ${size} pixels, which leaves ${size} x ${size} as it is (--eval-resize none)`
+    : `the shorter side to ${shorterSide(size, resize)} pixels, then the middle ${size} x ${size} ` +
+      "(--eval-resize torchvision)";
+}
