@@ -34,6 +34,8 @@ Deno.test("an encoder of one's own is distilled, judged, embedded with and expor
     ...judge,
     "--epochs",
     "1",
+    "--lr",
+    "1",
     "-b",
     "8",
     "-j",

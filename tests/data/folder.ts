@@ -1,5 +1,9 @@
 /** Folders and small TSV files for the tests of `data/`. */
+import { fileURLToPath } from "node:url";
 import { referencePath } from "../reference.ts";
+
+/** The project's `deno.json`, which a program of a test's own needs for what `data/` imports. */
+export const CONFIG = fileURLToPath(new URL("../../deno.json", import.meta.url));
 
 /** A folder that is there while a test runs. */
 export class TestFolder implements Disposable {

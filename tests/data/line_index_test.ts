@@ -9,7 +9,7 @@ import {
 } from "../../data/line_index.ts";
 import { UserError } from "../../errors.ts";
 import { referenceJson, referencePath } from "../reference.ts";
-import { rowsOf, TestFolder, touch } from "./folder.ts";
+import { CONFIG, rowsOf, TestFolder, touch } from "./folder.ts";
 
 Deno.test("lineIndexPath() replaces the last extension", () => {
   assertEquals(lineIndexPath("data/train.tsv"), "data/train.lineidx");
@@ -168,6 +168,8 @@ Deno.test("openLineIndex() keeps the offsets in memory where it may not write, a
       "--quiet",
       "--no-prompt",
       "--allow-read",
+      "--config",
+      CONFIG,
       `data:text/typescript,${encodeURIComponent(source)}`,
       tsv,
     ],

@@ -4,7 +4,7 @@ import { BrokenRowError } from "../../data/dataset.ts";
 import { TsvFile } from "../../data/tsv.ts";
 import { UserError } from "../../errors.ts";
 import { referenceJson, referencePath } from "../reference.ts";
-import { ONE_PIXEL, rowsOf, TestFolder, touch } from "./folder.ts";
+import { CONFIG, ONE_PIXEL, rowsOf, TestFolder, touch } from "./folder.ts";
 
 const PIXEL_BYTES = Uint8Array.fromBase64(ONE_PIXEL);
 
@@ -239,7 +239,15 @@ Deno.test("TsvFile does not hold the file in memory", async () => {
     console.log(JSON.stringify({ rows: tsv.rowCount, bytes, grown: largest - before }));
   `;
   const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", "-A", `data:text/typescript,${encodeURIComponent(source)}`, path],
+    args: [
+      "run",
+      "--quiet",
+      "-A",
+      "--config",
+      CONFIG,
+      `data:text/typescript,${encodeURIComponent(source)}`,
+      path,
+    ],
   }).output();
   assertEquals(new TextDecoder().decode(stderr), "");
   const { rows, bytes, grown } = JSON.parse(new TextDecoder().decode(stdout));

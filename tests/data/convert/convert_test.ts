@@ -6,7 +6,6 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import { fileURLToPath } from "node:url";
 import sharp from "sharp";
 import { checkSources, convert, type ConvertOptions } from "../../../data/convert/convert.ts";
 import { closeSources, openSources } from "../../../data/convert/open_sources.ts";
@@ -19,9 +18,8 @@ import { MAX_IMAGE_BYTES } from "../../../data/limits.ts";
 import { UserError } from "../../../errors.ts";
 import { cifarPackage, gzip, makeTar } from "./archives.ts";
 import { testWithPython } from "../../python.ts";
-import { ONE_PIXEL, rowsOf, TestFolder } from "../folder.ts";
+import { CONFIG, ONE_PIXEL, rowsOf, TestFolder } from "../folder.ts";
 
-const CONFIG = fileURLToPath(new URL("../../../deno.json", import.meta.url));
 const PNG = Uint8Array.fromBase64(ONE_PIXEL);
 
 /** The rows of a shard, as their key, label and image's length or first byte, or what is wrong; and its warnings. */
