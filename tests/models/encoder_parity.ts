@@ -45,13 +45,14 @@ const trainTolerance = (name: string) =>
 
 /**
  * The formula takes seconds for the hundred million numbers of a wide encoder: one of them in eval mode is enough, the
- * rest is for `test:long`, like most of what the deepest of a family repeat of the others, those between two others, and a
- * size between two others.
+ * rest is for `test:long`, like most of what the deepest of a family repeat of the others, those between two others, a size
+ * between two others, and at 224 pixels the nets without EfficientNet's padding, which alone depends on the size.
  */
 const isLong = (name: string, test: string) =>
   ((/50w\d/.test(name) && !(name === "moco_resnet50w2" && test === "eval64")) ||
-    /efficientnet_b[2456]/.test(name) ||
-    (/efficientnet_b[37]|resnet152/.test(name) && test !== "eval64") || test === "eval96") &&
+    /efficientnet_b[2-6]/.test(name) ||
+    (/mobilenetv3/.test(name) && test === "eval224") ||
+    (/efficientnet_b7|resnet152/.test(name) && test !== "eval64") || test === "eval96") &&
   Deno.env.get("SEED_LONG") !== "1";
 
 /** The families, which are tested apart, by the beginning of their names. */
