@@ -1,6 +1,6 @@
 /** What the records in an output folder say of the run that is gone on with. */
 import { dirname, join } from "node:path";
-import type { GenericSchema } from "valibot";
+import { type GenericSchema, pick } from "valibot";
 import type { RunSoFar } from "../actors/distillation.ts";
 import type { DistillOptions } from "../actors/options.ts";
 import { fingerprintDataset } from "../data/fingerprint.ts";
@@ -20,6 +20,9 @@ const KNN_OPTIONS = [
   "knnK",
   "knnT",
 ] as const;
+
+/** What is needed of a row of `metrics.jsonl`. */
+const LOSS_OF_ROW = pick(METRICS_ROW, ["step", "loss"]);
 
 async function readText(path: string): Promise<string> {
   return await Deno.readTextFile(path).catch(() => ""); // it was killed before it had any, or they were removed
@@ -73,7 +76,7 @@ export async function readRunSoFar(options: DistillOptions): Promise<RunSoFar | 
   const isSameLimit = limitSteps !== null && config.limit_steps === limitSteps;
   return {
     accuracies: scores.filter(({ by }) => by === "knn"),
-    losses: await readRows(join(output, "metrics.jsonl"), METRICS_ROW),
+    losses: await readRows(join(output, "metrics.jsonl"), LOSS_OF_ROW),
     isUnfinished,
     ...isUnfinished && isSameLimit && { end: record.plan?.totalSteps },
   };

@@ -28,7 +28,9 @@ const TEXTS = v.record(v.string(), v.string());
 const INPUT = v.object(
   { role: v.string(), path: v.string(), fingerprint: v.optional(v.string()) } satisfies Fields<RunInput>,
 );
-const FIGURE = v.object({ name: v.string(), value: NUMBER, unit: v.string() } satisfies Fields<RunFigure>);
+const FIGURE = v.object(
+  { name: v.string(), value: v.nullable(NUMBER), unit: v.string() } satisfies Fields<RunFigure>,
+);
 
 /** Of `run.json`. */
 export const RUN_RECORD = v.object(

@@ -49,7 +49,7 @@ Deno.test("compare prints runs side by side, what their settings differ in, and 
 Deno.test("compare names the records that it cannot read, and goes on with the rest", async () => {
   using first = new RecordedRun();
   using second = new RecordedRun();
-  await first.writeAll({ status: "finished" });
+  await first.writeAll({ status: "finished", results: [{ name: "mean loss", value: null, unit: "" }] });
   first.addSteps(1, 20);
   second.write("run.json", null);
   second.write("config.json", [1]);
@@ -68,6 +68,7 @@ Deno.test("compare names the records that it cannot read, and goes on with the r
   ]);
   assertMatch(stdout, /^status +finished +unknown$/m);
   assertMatch(stdout, /^steps done +20 +10$/m);
+  assertMatch(stdout, /^mean loss +not finite *$/m);
 });
 
 Deno.test("compare and ui name a folder that is no run's", async () => {

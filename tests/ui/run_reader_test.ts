@@ -122,8 +122,8 @@ Deno.test("RunReader passes over records of a wrong shape, each with a sentence,
     ["run.json", { startedAt: undefined }, "expected a field startedAt, found none"],
     [
       "run.json",
-      { results: [{ name: "a", value: null, unit: "" }] },
-      "found null in the field results.0.value",
+      { results: [{ name: "a", value: "1", unit: "" }] },
+      'found "1" in the field results.0.value',
     ],
     [
       "run.json",
