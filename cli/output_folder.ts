@@ -4,12 +4,17 @@
  */
 
 import { dirname, join } from "node:path";
+import { type GenericSchema, pick } from "valibot";
 import type { TraceSpan } from "../actors/runtime/mod.ts";
 import { UserError } from "../errors.ts";
 import { FolderLock } from "../data/folder_lock.ts";
 import { replaceTextFileSync, writeAll } from "../data/replace_file.ts";
 import { formatTuning, type Tuning } from "../kernels/tuning/tuning.ts";
+import { METRICS_ROW, parseRecord, SCORE_ROW } from "../ui/record_schemas.ts";
 import type { MetricsRow, ScoreRow } from "../ui/records.ts";
+
+/** What must be known of a row of `metrics.jsonl` to tell whether a resumed run makes it again. */
+const STEP_OF_ROW = pick(METRICS_ROW, ["epoch", "step"]);
 
 const CHECKPOINT_END = ".pth.tar";
 
@@ -94,17 +99,17 @@ function splitRows(text: string): string[] {
 }
 
 /** Leaves the rows of a file that are wanted, and returns how many it took out. */
-function dropRows<Row>(path: string, isWanted: (row: Row) => boolean): number {
+function dropRows<Row>(
+  path: string,
+  schema: GenericSchema<unknown, Row>,
+  isWanted: (row: Row) => boolean,
+): number {
   const text = readIfThere(path);
   const rows = splitRows(text);
   const kept = rows.filter((row, i) => {
-    try {
-      return isWanted(JSON.parse(row));
-    } catch (error) {
-      throw new UserError(`${path} line ${i + 1} is no JSON: move the file away, or mend the line`, {
-        cause: error,
-      });
-    }
+    const { value, problem } = parseRecord(schema, row);
+    if (problem === undefined) return isWanted(value);
+    throw new UserError(`${path} line ${i + 1}: ${problem}; move the file away, or mend the line`);
   });
   const keptText = kept.map((row) => row + "\n").join("");
   if (keptText !== text) writeWhole(path, keptText);
@@ -288,14 +293,16 @@ export class OutputFolder implements Disposable {
     stepsDone: number,
     isJudgedAgain: (row: ScoreRow) => boolean = () => false,
   ): number {
-    dropRows<ScoreRow>(
+    dropRows(
       join(this.path, "scores.jsonl"),
+      SCORE_ROW,
       (row) => row.step <= stepsDone && !isJudgedAgain(row),
     );
     this.#metrics[Symbol.dispose]();
     try {
-      return dropRows<MetricsRow>(
+      return dropRows(
         join(this.path, "metrics.jsonl"),
+        STEP_OF_ROW,
         (row) => row.epoch < epoch || (row.epoch === epoch && row.step <= stepsDone),
       );
     } finally {

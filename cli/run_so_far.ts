@@ -1,10 +1,12 @@
 /** What the records in an output folder say of the run that is gone on with. */
 import { dirname, join } from "node:path";
+import { type GenericSchema, pick } from "valibot";
 import type { RunSoFar } from "../actors/distillation.ts";
 import type { DistillOptions } from "../actors/options.ts";
 import { fingerprintDataset } from "../data/fingerprint.ts";
 import { openDataset } from "../data/open_dataset.ts";
-import type { MetricsRow, RunRecord, ScoreRow } from "../ui/records.ts";
+import { CONFIG, METRICS_ROW, parseRecord, RUN_RECORD, SCORE_ROW } from "../ui/record_schemas.ts";
+import type { RunRecord } from "../ui/records.ts";
 
 /** The options that an evaluation by kNN depends on. */
 const KNN_OPTIONS = [
@@ -19,30 +21,35 @@ const KNN_OPTIONS = [
   "knnT",
 ] as const;
 
+/** What is needed of a row of `metrics.jsonl`. */
+const LOSS_OF_ROW = pick(METRICS_ROW, ["step", "loss"]);
+
 async function readText(path: string): Promise<string> {
   return await Deno.readTextFile(path).catch(() => ""); // it was killed before it had any, or they were removed
 }
 
-async function readRows<Row>(path: string): Promise<Row[]> {
+/** The rows of a file; a line that is none is named where a resumed run drops rows. */
+async function readRows<Row>(path: string, schema: GenericSchema<unknown, Row>): Promise<Row[]> {
   return (await readText(path)).split("\n").flatMap((line) => {
-    const row = parse<Row>(line);
-    return row === undefined ? [] : [row];
+    const { value, problem } = parseRecord(schema, line);
+    return problem === undefined ? [value] : [];
   });
 }
 
-function parse<T>(text: string): T | undefined {
-  try {
-    return JSON.parse(text) as T;
-  } catch {
-    return undefined; // empty, or half a line
-  }
+/** A record; nothing where there is none, and a warning where it cannot be read. */
+async function readRecord<T>(path: string, schema: GenericSchema<unknown, T>): Promise<T | undefined> {
+  const text = await readText(path);
+  if (text === "") return undefined;
+  const { value, problem } = parseRecord(schema, text);
+  if (problem !== undefined) console.error(`warning: ${path} is passed over: ${problem}`);
+  return value;
 }
 
 /** The record of the run that wrote a checkpoint: that of its folder, where that is the output folder too. */
 async function recordOf(task: string, output: string, checkpoint: string): Promise<RunRecord | undefined> {
   const [here, there] = await Promise.all([output, dirname(checkpoint)].map((path) => Deno.realPath(path)));
   if (here !== there) return undefined;
-  const record = parse<RunRecord>(await readText(join(output, "run.json")));
+  const record = await readRecord(join(output, "run.json"), RUN_RECORD);
   return record?.task === task ? record : undefined;
 }
 
@@ -61,15 +68,15 @@ export async function readRunSoFar(options: DistillOptions): Promise<RunSoFar | 
   const { output, resume, limitSteps } = options;
   const record = resume === null ? undefined : await recordOf("distill", output, resume);
   if (record === undefined) return undefined;
-  const config = parse<Record<string, unknown>>(await readText(join(output, "config.json"))) ?? {};
+  const config = await readRecord(join(output, "config.json"), CONFIG) ?? {};
   const isUnfinished = record.status !== "finished";
   const isSameKnn = KNN_OPTIONS.every((name) => config[snakeCase(name)] === options[name]) &&
     await hasSameTestData(record, options.testData);
-  const scores = isSameKnn ? await readRows<ScoreRow>(join(output, "scores.jsonl")) : [];
+  const scores = isSameKnn ? await readRows(join(output, "scores.jsonl"), SCORE_ROW) : [];
   const isSameLimit = limitSteps !== null && config.limit_steps === limitSteps;
   return {
     accuracies: scores.filter(({ by }) => by === "knn"),
-    losses: await readRows<MetricsRow>(join(output, "metrics.jsonl")),
+    losses: await readRows(join(output, "metrics.jsonl"), LOSS_OF_ROW),
     isUnfinished,
     ...isUnfinished && isSameLimit && { end: record.plan?.totalSteps },
   };

@@ -52,7 +52,8 @@ export interface RunInput {
 /** A figure that a run ends with. */
 export interface RunFigure {
   name: string;
-  value: number;
+  /** `null` where it was not finite, e.g. the mean loss of an epoch whose steps were all skipped. */
+  value: number | null;
   /** How it is written: `%`, `s`, or nothing. */
   unit: string;
 }

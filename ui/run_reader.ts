@@ -1,6 +1,16 @@
 /** Reads what a run leaves in its folder, from its beginning on and while it grows. */
 import { join } from "node:path";
+import type { GenericSchema } from "valibot";
 import { FolderLock } from "../data/folder_lock.ts";
+import {
+  ACTORS_RECORD,
+  CONFIG,
+  INSIGHTS,
+  METRICS_ROW,
+  parseRecord,
+  RUN_RECORD,
+  SCORE_ROW,
+} from "./record_schemas.ts";
 import type {
   CurvePoint,
   EvaluationRecord,
@@ -13,8 +23,6 @@ import type {
 
 /** Points of a curve that are kept; with twice as many, two become one. */
 const CURVE_POINTS = 10_000;
-
-const INSIGHTS: readonly (keyof InsightRecords)[] = ["gallery", "teacher", "before", "student", "look"];
 
 /** A curve that stays small however long the run is: each point is the mean of so many steps. */
 export class Curve {
@@ -73,18 +81,22 @@ class LineTail {
   #offset = 0;
   #inode: number | null = null;
   #rest = "";
+  /** Lines that were read before. */
+  #known = 0;
 
   constructor(path: string) {
     this.#path = path;
   }
 
-  /** What is new; `restarted` where what was read before no longer counts. */
-  async read(): Promise<{ lines: string[]; restarted: boolean }> {
+  /** What is new, and the lines before it; `restarted` where what was read before no longer counts. */
+  async read(): Promise<{ lines: string[]; known: number; restarted: boolean }> {
     let file: Deno.FsFile;
     try {
       file = await Deno.open(this.#path);
     } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return { lines: [], restarted: this.#restart(null) };
+      if (error instanceof Deno.errors.NotFound) {
+        return { lines: [], restarted: this.#restart(null), known: 0 };
+      }
       throw error;
     }
     using _ = file;
@@ -101,94 +113,164 @@ class LineTail {
       this.#rest = parts.pop()!;
       lines.push(...parts);
     }
-    return { lines, restarted };
+    const known = this.#known;
+    this.#known += lines.length;
+    return { lines, known, restarted };
   }
 
   #restart(inode: number | null): boolean {
     const hadRead = this.#offset > 0;
     this.#inode = inode;
     this.#offset = 0;
+    this.#known = 0;
     this.#rest = "";
     this.#decoder.decode(); // forgets half a letter
     return hadRead;
   }
 }
 
-/** A file that is replaced as a whole. */
-class WholeFile {
-  readonly #path: string;
-  #version = "";
+/** Takes a sentence that names what could not be read, and says what was expected there and found. */
+export type PassOver = (sentence: string) => void;
 
-  constructor(path: string) {
+/** A file that is replaced as a whole. One that cannot be read is passed over, with one sentence until it can. */
+class WholeFile<T> {
+  readonly #path: string;
+  readonly #schema: GenericSchema<unknown, T>;
+  readonly #passOver: PassOver;
+  #version = "";
+  #hasSaid = false;
+
+  constructor(path: string, schema: GenericSchema<unknown, T>, passOver: PassOver) {
     this.#path = path;
+    this.#schema = schema;
+    this.#passOver = passOver;
   }
 
   /** What is in it, where that is not what was there before. */
-  async read(): Promise<unknown | undefined> {
+  async read(): Promise<T | undefined> {
     try {
       const { mtime, size, ino } = await Deno.stat(this.#path);
       const version = `${mtime?.getTime()} ${size} ${ino}`;
       if (version === this.#version) return undefined;
-      const value = JSON.parse(await Deno.readTextFile(this.#path));
+      const { value, problem } = parseRecord(this.#schema, await Deno.readTextFile(this.#path));
       this.#version = version;
+      if (problem !== undefined) return this.#say(problem);
+      this.#hasSaid = false;
       return value;
     } catch (error) {
-      // Not there yet, or somebody's own file: there is nothing to show of it.
-      if (error instanceof Deno.errors.NotFound || error instanceof SyntaxError) return undefined;
-      throw error;
+      if (error instanceof Deno.errors.NotFound) return undefined; // not there yet
+      return this.#say((error as Error).message); // a folder, or not permitted: it may be readable later
     }
+  }
+
+  #say(problem: string): undefined {
+    if (!this.#hasSaid) this.#passOver(`${this.#path} is passed over: ${problem}`);
+    this.#hasSaid = true;
   }
 }
 
-function parseRows<Row>(lines: readonly string[]): Row[] {
-  return lines.flatMap((line) => {
-    try {
-      return [JSON.parse(line) as Row];
-    } catch {
-      return []; // a line that a crash left half written
+/** The rows of a file that grows. Lines that are none are passed over, with one sentence for all that are new. */
+class RowTail<Row> {
+  readonly #path: string;
+  readonly #schema: GenericSchema<unknown, Row>;
+  readonly #passOver: PassOver;
+  readonly #lines: LineTail;
+  #hasSaid = false;
+
+  constructor(path: string, schema: GenericSchema<unknown, Row>, passOver: PassOver) {
+    this.#path = path;
+    this.#schema = schema;
+    this.#passOver = passOver;
+    this.#lines = new LineTail(path);
+  }
+
+  /** What is new; `restarted` where what was read before no longer counts. */
+  async read(): Promise<{ rows: Row[]; restarted: boolean }> {
+    const { lines, known, restarted } = await this.#lines.read();
+    if (restarted) this.#hasSaid = false;
+    const rows: Row[] = [];
+    const problems: string[] = [];
+    for (const [i, line] of lines.entries()) {
+      const { value, problem } = parseRecord(this.#schema, line);
+      if (problem === undefined) rows.push(value);
+      else problems.push(`${this.#path} line ${known + i + 1} is passed over: ${problem}`);
     }
-  });
+    if (problems.length > 0 && !this.#hasSaid) {
+      this.#passOver(problems[0] + (problems.length > 1 ? `, and ${problems.length - 1} more` : ""));
+      this.#hasSaid = true;
+    }
+    return { rows, restarted };
+  }
 }
 
-/** A run that was killed had no time to say so: nobody has its folder any more. */
-function asItEnded(folder: string, record: RunRecord): RunRecord {
-  return record.status === "running" && !FolderLock.isHeld(folder)
-    ? { ...record, status: "interrupted" }
-    : record;
+/** How a run stands, by its `run.json` and by whether anybody has its folder. */
+class StatusFile {
+  readonly #folder: string;
+  readonly #file: WholeFile<RunRecord>;
+  #record: RunRecord | undefined;
+
+  constructor(folder: string, passOver: PassOver) {
+    this.#folder = folder;
+    this.#file = new WholeFile(join(folder, "run.json"), RUN_RECORD, passOver);
+  }
+
+  /** The record, where it is not what it was before. A run that was killed had no time to say so itself. */
+  async read(): Promise<RunRecord | undefined> {
+    let news = await this.#file.read();
+    this.#record = news ?? this.#record;
+    if (this.#record?.status !== "running" || FolderLock.isHeld(this.#folder)) return news;
+    // Its end may have been written between the two looks.
+    news = await this.#file.read();
+    return this.#record = news?.status === "running" || news === undefined
+      ? { ...news ?? this.#record, status: "interrupted" }
+      : news;
+  }
 }
+
+const warn: PassOver = (sentence) => console.error(`warning: ${sentence}`);
 
 /** One run's folder. */
 export class RunReader {
   readonly folder: string;
   readonly #run: number;
-  readonly #metrics: LineTail;
-  readonly #scores: LineTail;
-  readonly #wholes: readonly (readonly [file: WholeFile, message: (value: unknown) => PageMessage])[];
+  readonly #passOver: PassOver;
+  readonly #metrics: RowTail<MetricsRow>;
+  readonly #scores: RowTail<ScoreRow>;
+  readonly #wholes: readonly (() => Promise<PageMessage | undefined>)[];
   /** Records of evaluations in this folder, by the names of theirs. */
-  readonly #evaluations = new Map<string, { file: WholeFile; record?: RunRecord }>();
+  readonly #evaluations = new Map<string, { file: StatusFile; record?: RunRecord }>();
   /** What there is, by what it replaces. */
   readonly #newest = new Map<string, PageMessage>();
   #curve = new Curve();
   #scoreRows: ScoreRow[] = [];
   #last: MetricsRow | null = null;
 
-  /** @param run its number on the page */
-  constructor(folder: string, run: number) {
+  /**
+   * @param run its number on the page
+   * @param passOver is told of what cannot be read; by default that is a warning
+   */
+  constructor(folder: string, run: number, passOver: PassOver = warn) {
     this.folder = folder;
     this.#run = run;
-    this.#metrics = new LineTail(join(folder, "metrics.jsonl"));
-    this.#scores = new LineTail(join(folder, "scores.jsonl"));
-    const whole = (name: string, message: (value: unknown) => unknown) =>
-      [new WholeFile(join(folder, name)), message as (value: unknown) => PageMessage] as const;
+    this.#passOver = passOver;
+    this.#metrics = new RowTail(join(folder, "metrics.jsonl"), METRICS_ROW, passOver);
+    this.#scores = new RowTail(join(folder, "scores.jsonl"), SCORE_ROW, passOver);
+    const whole =
+      <T>(file: { read(): Promise<T | undefined> }, message: (value: T) => PageMessage) => async () => {
+        const value = await file.read();
+        return value === undefined ? undefined : message(value);
+      };
+    const file = <T>(name: string, schema: GenericSchema<unknown, T>) =>
+      new WholeFile(join(folder, name), schema, passOver);
     this.#wholes = [
-      whole(
-        "run.json",
-        (record) => ({ kind: "record", run, record: asItEnded(folder, record as RunRecord) }),
-      ),
-      whole("config.json", (config) => ({ kind: "config", run, config })),
-      whole("actors.json", (record) => ({ kind: "actors", run, record })),
-      ...INSIGHTS.map((name) =>
-        whole(join("insight", `${name}.json`), (value) => ({ kind: "insight", run, name, value }))
+      whole(new StatusFile(folder, passOver), (record) => ({ kind: "record", run, record })),
+      whole(file("config.json", CONFIG), (config) => ({ kind: "config", run, config })),
+      whole(file("actors.json", ACTORS_RECORD), (record) => ({ kind: "actors", run, record })),
+      ...(["gallery", "teacher", "before", "student", "look"] as const).map((name) =>
+        whole(
+          file<InsightRecords[keyof InsightRecords]>(join("insight", `${name}.json`), INSIGHTS[name]),
+          (value) => ({ kind: "insight", run, name, value }),
+        )
       ),
     ];
   }
@@ -196,10 +278,9 @@ export class RunReader {
   /** What has changed since the last time; at first, all there is. */
   async poll(): Promise<PageMessage[]> {
     const messages: PageMessage[] = [];
-    for (const [file, message] of this.#wholes) {
-      const value = await file.read();
-      if (value === undefined) continue;
-      const news = message(value);
+    for (const read of this.#wholes) {
+      const news = await read();
+      if (news === undefined) continue;
       this.#newest.set(news.kind === "insight" ? news.name : news.kind, news);
       messages.push(news);
     }
@@ -209,26 +290,25 @@ export class RunReader {
       this.#newest.set(news.kind, news);
       messages.push(news);
     }
-    const { lines, restarted } = await this.#metrics.read();
+    const { rows, restarted } = await this.#metrics.read();
     if (restarted) {
       this.#curve = new Curve();
       this.#last = null;
     }
     const known = this.#curve.points.length;
     let reset = restarted;
-    for (const row of parseRows<MetricsRow>(lines)) {
+    for (const row of rows) {
       reset = this.#curve.add(row) || reset;
       this.#last = row;
     }
-    if (lines.length > 0 || restarted) {
+    if (rows.length > 0 || restarted) {
       const points = reset ? this.#curve.points : this.#curve.points.slice(known);
       messages.push({ kind: "metrics", run: this.#run, reset, points, last: this.#last });
     }
     const scores = await this.#scores.read();
-    if (scores.lines.length > 0 || scores.restarted) {
-      const rows = parseRows<ScoreRow>(scores.lines);
-      this.#scoreRows = scores.restarted ? rows : [...this.#scoreRows, ...rows];
-      messages.push({ kind: "scores", run: this.#run, reset: scores.restarted, rows });
+    if (scores.rows.length > 0 || scores.restarted) {
+      this.#scoreRows = scores.restarted ? scores.rows : [...this.#scoreRows, ...scores.rows];
+      messages.push({ kind: "scores", run: this.#run, reset: scores.restarted, rows: scores.rows });
     }
     return messages;
   }
@@ -239,11 +319,11 @@ export class RunReader {
     for (const { name, isDirectory } of await Array.fromAsync(Deno.readDir(this.folder)).catch(() => [])) {
       if (!isDirectory) continue;
       const known = this.#evaluations.get(name) ??
-        { file: new WholeFile(join(this.folder, name, "run.json")) };
+        { file: new StatusFile(join(this.folder, name), this.#passOver) };
       this.#evaluations.set(name, known);
-      const record = await known.file.read() as RunRecord | undefined;
+      const record = await known.file.read();
       if (record === undefined) continue;
-      known.record = asItEnded(join(this.folder, name), record);
+      known.record = record;
       hasChanged = true;
     }
     if (!hasChanged) return undefined;

@@ -46,6 +46,31 @@ Deno.test("compare prints runs side by side, what their settings differ in, and 
   assertEquals(runs[0].settings, { student_arch: "resnet18", batch_size: 32 });
 });
 
+Deno.test("compare names the records that it cannot read, and goes on with the rest", async () => {
+  using first = new RecordedRun();
+  using second = new RecordedRun();
+  await first.writeAll({ status: "finished", results: [{ name: "mean loss", value: null, unit: "" }] });
+  first.addSteps(1, 20);
+  second.write("run.json", null);
+  second.write("config.json", [1]);
+  second.write("metrics.jsonl", "no row");
+  Deno.writeTextFileSync(join(second.path, "metrics.jsonl"), "\n", { append: true });
+  second.addSteps(1, 10);
+  const plot = join(first.path, "plot.html");
+  const { code, stdout, stderr } = await runProgram(COMPARE, first.path, second.path, "--plot", plot);
+  assertEquals(code, 0, stderr);
+  assertEquals(stderr.trimEnd().split("\n"), [
+    `warning: ${join(second.path, "run.json")} is passed over: expected an object, found null`,
+    `warning: ${join(second.path, "config.json")} is passed over: expected an object, found a list`,
+    `warning: ${
+      join(second.path, "metrics.jsonl")
+    } line 1 is passed over: expected an object, found "no row"`,
+  ]);
+  assertMatch(stdout, /^status +finished +unknown$/m);
+  assertMatch(stdout, /^steps done +20 +10$/m);
+  assertMatch(stdout, /^mean loss +not finite *$/m);
+});
+
 Deno.test("compare and ui name a folder that is no run's", async () => {
   using run = new RecordedRun();
   for (const program of [COMPARE, UI]) {

@@ -147,9 +147,34 @@ Deno.test(
 Deno.test(
   "OutputFolder says which line of metrics.jsonl it cannot resume after",
   inFolder((path) => {
-    Deno.writeTextFileSync(join(path, "metrics.jsonl"), '{"epoch":0}\nepoch 1\n');
+    const name = join(path, "metrics.jsonl");
+    Deno.writeTextFileSync(name, "");
     using folder = OutputFolder.open(path, { isResuming: true });
-    assertThrows(() => folder.dropMetricsFrom(1, 0), UserError, "metrics.jsonl line 2 is no JSON");
+    for (
+      const [line, problem] of [
+        ["epoch 1", "expected JSON, found epoch 1"],
+        ["", "expected JSON, found nothing"],
+        ["null", "expected an object, found null"],
+        ["7", "expected an object, found 7"],
+        ["[]", "expected an object, found a list"],
+        ['{"epoch":0}', "expected a field step, found none"],
+        ['{"epoch":0,"step":"1"}', 'expected number, found "1" in the field step'],
+        ['{"epoch":1e999,"step":1}', "expected a safe integer, found Infinity in the field epoch"],
+        ['{"epoch":0,"step":NaN}', 'expected JSON, found {"epoch":0,"step":NaN}'],
+      ]
+    ) {
+      const text = `{"epoch":0,"step":1}\n${line}\n`;
+      Deno.writeTextFileSync(name, text);
+      const { message } = assertThrows(() => folder.dropMetricsFrom(1, 0), UserError);
+      assertEquals(message, `${name} line 2: ${problem}; move the file away, or mend the line`);
+      assertEquals(Deno.readTextFileSync(name), text);
+    }
+    Deno.writeTextFileSync(join(path, "scores.jsonl"), "null\n");
+    assertThrows(
+      () => folder.dropMetricsFrom(1, 0),
+      UserError,
+      "scores.jsonl line 1: expected an object, found null",
+    );
   }),
 );
 

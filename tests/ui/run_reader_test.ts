@@ -1,5 +1,6 @@
-import { assert, assertAlmostEquals, assertEquals, assertLess } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertLess, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
+import { FolderLock } from "../../data/folder_lock.ts";
 import { Curve, RunReader } from "../../ui/run_reader.ts";
 import type { PageMessage } from "../../ui/records.ts";
 import { RecordedRun, recordOf, stepOf } from "./recorded_run.ts";
@@ -49,9 +50,105 @@ Deno.test("RunReader says of a run that was killed that it was interrupted", asy
   assertEquals(await status(), "interrupted");
 });
 
+Deno.test("RunReader finds out that a run was killed while it was watched, once", async () => {
+  using run = new RecordedRun();
+  run.write("linear/run.json", recordOf());
+  const lock = FolderLock.take(join(run.path, "linear"));
+  run.write("run.json", recordOf());
+  const reader = new RunReader(run.path, 0);
+  await reader.poll();
+  assertEquals(await reader.poll(), []);
+  run.kill();
+  lock[Symbol.dispose]();
+  const news = await reader.poll();
+  assertEquals(news.map(({ kind }) => kind), ["record", "evaluations"]);
+  assertEquals(only(news, "record")[0].record, { ...recordOf(), status: "interrupted" });
+  assertEquals(only(news, "evaluations")[0].evaluations[0].record.status, "interrupted");
+  assertEquals(only(reader.everything(), "record")[0].record.status, "interrupted");
+  assertEquals(await reader.poll(), []);
+  run.write("run.json", { ...recordOf(), status: "finished" });
+  assertEquals(only(await reader.poll(), "record")[0].record.status, "finished");
+});
+
+/** JSON texts that are no record: what is wrong with each is told for every file. */
+const NO_RECORDS = ["null", "7", '"text"', "[]", "[null]", "NaN", '{"step":NaN}', "", "{"];
+
+/** What every record but `config.json` must have. */
+const NO_FIELDS = ["{}", '{"unknown":1}'];
+
+Deno.test("RunReader passes over records of a wrong shape, each with a sentence, and reads the rest", async () => {
+  using run = new RecordedRun();
+  await run.writeAll();
+  run.addSteps(1, 3);
+  const names = ["run.json", "config.json", "actors.json", "linear/run.json"].concat(
+    ["gallery", "teacher", "before", "student", "look"].map((name) => `insight/${name}.json`),
+  );
+  run.write("linear/run.json", recordOf());
+  run.write("config.json", { lr: 1 });
+  const all = (await new RunReader(run.path, 0).poll()).length;
+  /** The sentences, where one file holds a text; all else is still read. */
+  const read = async (name: string, text: string, lost: number) => {
+    const path = join(run.path, name);
+    const before = Deno.readTextFileSync(path);
+    Deno.writeTextFileSync(path, text);
+    const said: string[] = [];
+    const reader = new RunReader(run.path, 0, (sentence) => said.push(sentence));
+    assertEquals((await reader.poll()).length, all - lost, `${name}: ${text}`);
+    if (text === "null") await reader.poll(); // says nothing more
+    Deno.writeTextFileSync(path, before);
+    return said.map((sentence) => sentence.replace(path, name));
+  };
+  for (const name of names) {
+    for (const text of name === "config.json" ? NO_RECORDS : [...NO_RECORDS, ...NO_FIELDS]) {
+      const said = await read(name, text, 1);
+      assertEquals(said.length, 1, `${name}: ${text}`);
+      assert(/^\S+ is passed over: expected .+, found .+$/.test(said[0]), said[0]);
+      assert(said[0].startsWith(`${name} is`), said[0]);
+    }
+  }
+  for (const name of ["metrics.jsonl", "scores.jsonl"]) {
+    for (const line of [...NO_RECORDS, ...NO_FIELDS]) {
+      const text = Deno.readTextFileSync(join(run.path, name));
+      const said = await read(name, `${text}${line}\n${line}\n${text}`, 0);
+      assertEquals(said.length, 1);
+      assert(
+        /^\S+ line 4 is passed over: expected .+, found .+, and 1 more$/.test(said[0]),
+        said[0],
+      );
+    }
+  }
+  const wrong: [name: string, value: Record<string, unknown>, problem: string][] = [
+    ["run.json", { status: "walking" }, 'found "walking" in the field status'],
+    ["run.json", { startedAt: undefined }, "expected a field startedAt, found none"],
+    [
+      "run.json",
+      { results: [{ name: "a", value: "1", unit: "" }] },
+      'found "1" in the field results.0.value',
+    ],
+    [
+      "run.json",
+      { plan: { pictures: 1e300 } },
+      "expected a safe integer, found 1e+300 in the field plan.pictures",
+    ],
+    [
+      "run.json",
+      { error: "x".repeat(1000), command: ["y".repeat(1000)] },
+      "expected string, found a list in",
+    ],
+    ["run.json", { task: "x", inputs: "y".repeat(1000) }, `expected a list, found "${"y".repeat(39)}... in`],
+  ];
+  for (const [name, value, problem] of wrong) {
+    const [sentence] = await read(name, JSON.stringify({ ...recordOf(), ...value }), 1);
+    assertStringIncludes(sentence, problem);
+  }
+  const huge = JSON.stringify(recordOf()).replace("30.25", "1e999");
+  assertStringIncludes((await read("run.json", huge, 1))[0], "expected a finite number, found Infinity");
+});
+
 Deno.test("RunReader begins anew where a resumed run dropped rows, and waits for half a line's end", async () => {
   using run = new RecordedRun();
-  const reader = new RunReader(run.path, 0);
+  const said: string[] = [];
+  const reader = new RunReader(run.path, 0, (sentence) => said.push(sentence));
   run.addSteps(1, 9);
   await reader.poll();
   const path = join(run.path, "metrics.jsonl");
@@ -67,6 +164,8 @@ Deno.test("RunReader begins anew where a resumed run dropped rows, and waits for
   assertEquals(await reader.poll(), []);
   Deno.writeTextFileSync(path, line.slice(20) + "no JSON\n", { append: true });
   assertEquals(only(await reader.poll(), "metrics")[0].points.map(([step]) => step), [7]);
+
+  assertEquals(said, [`${path} line 8 is passed over: expected JSON, found no JSON`]);
 
   Deno.removeSync(path);
   const [gone] = only(await reader.poll(), "metrics");
@@ -104,7 +203,7 @@ Deno.test("Curve leaves out losses that are no number, and has a gap where there
 Deno.test("RunReader tells of evaluations in the run's folder, and of each anew when it changes", async () => {
   using run = new RecordedRun();
   const reader = new RunReader(run.path, 0);
-  run.write("insight/look.json", {});
+  Deno.mkdirSync(join(run.path, "insight"));
   await reader.poll();
   const linear = { ...recordOf(), task: "lincls", startedAt: "2026-01-03T00:00:00.000Z" };
   run.write("linear/run.json", linear);

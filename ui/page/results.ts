@@ -14,6 +14,7 @@ export function resultsOf(
 
 /** A figure as it is read; `duration` writes seconds. */
 export function formatFigure({ value, unit }: RunFigure, duration: (seconds: number) => string): string {
+  if (value === null) return "not finite";
   if (unit === "s") return duration(value);
   if (unit === "%") return `${value.toFixed(1)} %`;
   return Number.isInteger(value) ? String(value) : value.toFixed(4);
