@@ -1,4 +1,5 @@
 /** What a person sees of work that is counted: a line that is drawn anew on a terminal, a line now and then elsewhere. */
+import { printable, printableLine } from "../data/printable.ts";
 import { formatDuration } from "./duration.ts";
 import { CLEAR_LINE, openTerminal, type Terminal } from "./progress.ts";
 import { RateMeter } from "./rate_meter.ts";
@@ -57,13 +58,13 @@ export class CountProgress implements Disposable {
     const counts = total === undefined ? `${done}` : `${done} of ${total}`;
     const text = `${this.#doing}: ${counts}, ${Math.round(rate)} a second${left}`;
     if (this.#terminal === null) this.#print(text);
-    else this.#terminal.write(CLEAR_LINE + text.slice(0, this.#terminal.columns() - 1));
+    else this.#terminal.write(CLEAR_LINE + printableLine(text).slice(0, this.#terminal.columns() - 1));
   }
 
   /** Shows a line that stays, quiet or not. */
   warn(text: string): void {
     if (this.#terminal === null) this.#print(text);
-    else this.#terminal.write(`${CLEAR_LINE}${text}\n`);
+    else this.#terminal.write(`${CLEAR_LINE}${printable(text)}\n`);
   }
 
   /** Shows a line that stays, unless it is to be quiet. */

@@ -28,8 +28,12 @@ function writeNumber(value: number): string {
   return Number.isFinite(value) ? String(Number(value.toPrecision(9))) : "null";
 }
 
-/** A field of a CSV file (RFC 4180). */
-function quote(text: string): string {
+/** What a spreadsheet takes for a formula where it begins a cell (OWASP, "CSV injection"). */
+const FORMULA = /^[=+\-@\t\r]/;
+
+/** A name as a field of a CSV file (RFC 4180); one that looks like a formula gets an apostrophe, as spreadsheets do. */
+function quote(name: string): string {
+  const text = FORMULA.test(name) ? `'${name}` : name;
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 

@@ -3,6 +3,7 @@
  * their owner).
  */
 
+import { printable } from "../data/printable.ts";
 import { dirname, join } from "node:path";
 import { type GenericSchema, pick } from "valibot";
 import type { TraceSpan } from "../actors/runtime/mod.ts";
@@ -272,7 +273,9 @@ export class OutputFolder implements Disposable {
   /** Adds lines to `log.txt`, each with the time. */
   log(text: string): void {
     const stamp = timestamp();
-    this.#must(() => this.#log.append(text.split("\n").map((line) => `${stamp} ${line}\n`).join("")));
+    this.#must(() =>
+      this.#log.append(printable(text).split("\n").map((line) => `${stamp} ${line}\n`).join(""))
+    );
   }
 
   /** Adds a row to `metrics.jsonl`. */

@@ -1,5 +1,6 @@
 /** What a person sees of a run: a bar on a terminal, a line now and then elsewhere. */
 
+import { printable } from "../data/printable.ts";
 import { ProgressBar, type ProgressBarFormatter } from "@std/cli/unstable-progress-bar";
 import { writeAll } from "../data/replace_file.ts";
 import { formatDuration } from "./duration.ts";
@@ -143,14 +144,14 @@ export class Progress implements AsyncDisposable {
   note(text: string): void {
     this.#options.log?.(text);
     if (this.#terminal === null) this.#print(text);
-    else this.#terminal.write(`${CLEAR_LINE}${text}\n`);
+    else this.#terminal.write(`${CLEAR_LINE}${printable(text)}\n`);
   }
 
   /** Shows a warning, on stderr, when quiet too. */
   warn(text: string): void {
     this.#options.log?.(`warning: ${text}`);
     if (this.#terminal === null) console.error(`warning: ${text}`);
-    else this.#terminal.write(`${CLEAR_LINE}warning: ${text}\n`);
+    else this.#terminal.write(`${CLEAR_LINE}warning: ${printable(text)}\n`);
   }
 
   /** Takes the bar away. */

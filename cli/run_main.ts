@@ -1,6 +1,7 @@
 /** The outermost layer of every command: errors for people, exit codes, and an end that comes. */
 
 import { ActorCrash } from "../actors/runtime/failure.ts";
+import { printable } from "../data/printable.ts";
 import { UserError } from "../errors.ts";
 import { hasHardware } from "../kernels/gpu.ts";
 import { UsageError } from "./flags.ts";
@@ -23,15 +24,15 @@ export function reportError(error: unknown, { colors = false }: { colors?: boole
   const label = colors ? "\x1b[1;31merror\x1b[0m" : "error";
   if (error instanceof Interrupted) return { text: error.message, code: error.code };
   if (error instanceof UserError) {
-    return { text: `${label}: ${error.message}`, code: error instanceof UsageError ? 2 : 1 };
+    return { text: `${label}: ${printable(error.message)}`, code: error instanceof UsageError ? 2 : 1 };
   }
   if (error instanceof ActorCrash && error.isUserError) {
-    return { text: `${label}: ${error.failure.message} (in ${error.actor})`, code: 1 };
+    return { text: `${label}: ${printable(error.failure.message)} (in ${error.actor})`, code: 1 };
   }
   // Of an actor's crash the cause has the stack that matters: the one inside the actor.
   const details = error instanceof ActorCrash
-    ? `in ${error.actor}: ${Deno.inspect(error.cause, { colors })}`
-    : Deno.inspect(error, { colors });
+    ? `in ${error.actor}: ${printable(Deno.inspect(error.cause))}`
+    : printable(Deno.inspect(error));
   return { text: `${label}: this is a bug in the program, please report it\n${details}`, code: 1 };
 }
 
@@ -55,27 +56,35 @@ export function leave(code: number, lingerMs: number = hasHardware() ? DRIVER_MS
 }
 
 /** Shows an error. Returns its exit code. */
-function show(error: unknown): number {
+function show(error: unknown, printError: (text: string) => void): number {
   const { text, code } = reportError(error, { colors: Deno.stderr.isTerminal() && !Deno.noColor });
-  console.error(text);
+  printError(text);
   return code;
 }
 
 /** What the system says of a terminal that is closed; of a pipe that nobody reads, Deno says nothing itself. */
 const TERMINAL_GONE = new Set(["EIO", "ENXIO", "EPIPE"]);
 
-/** Loses what is said to a terminal that was closed, so that whoever says it can still save its work. */
-function outliveTerminal(): void {
+/**
+ * Makes the console fit for text from anywhere: control characters are written out, and what is said to a terminal that was
+ * closed is lost, so that whoever says it can still save its work.
+ *
+ * @returns prints an error whose control characters are the program's own
+ */
+function guardConsole(): (text: string) => void {
+  const guarded = (print: (...args: unknown[]) => void) => (...args: unknown[]) => {
+    try {
+      print(...args);
+    } catch (error) {
+      if (!TERMINAL_GONE.has((error as { code?: string }).code ?? "")) throw error;
+    }
+  };
+  const printError = guarded(console.error.bind(console));
   for (const name of ["log", "error", "warn", "info"] as const) {
-    const print = console[name].bind(console);
-    console[name] = (...args) => {
-      try {
-        print(...args);
-      } catch (error) {
-        if (!TERMINAL_GONE.has((error as { code?: string }).code ?? "")) throw error;
-      }
-    };
+    const print = guarded(console[name].bind(console));
+    console[name] = (...args) => print(...args.map((arg) => typeof arg === "string" ? printable(arg) : arg));
   }
+  return printError;
 }
 
 /**
@@ -89,10 +98,10 @@ function outliveTerminal(): void {
  * ```
  */
 export async function runMain(main: () => Promise<number | void>): Promise<void> {
-  outliveTerminal();
+  const printError = guardConsole();
   // An error that nobody awaited may have left the command waiting for ever; of one that has ended it says nothing new.
   let hasEnded = false;
-  const onError = (error: unknown) => hasEnded || Deno.exit(show(error));
+  const onError = (error: unknown) => hasEnded || Deno.exit(show(error, printError));
   globalThis.addEventListener("unhandledrejection", (event) => {
     event.preventDefault();
     onError(event.reason);
@@ -105,7 +114,7 @@ export async function runMain(main: () => Promise<number | void>): Promise<void>
   try {
     code = await main();
   } catch (error) {
-    code = show(error);
+    code = show(error, printError);
   }
   hasEnded = true;
   leave(code ?? 0);

@@ -1,4 +1,5 @@
 /** `deno task tsv`: pictures in, TSV files and a summary out. The work itself is `data/convert/`. */
+import { printableLine } from "../data/printable.ts";
 import { dirname, join } from "node:path";
 import { checkSources, convert, type RowEvents } from "../data/convert/convert.ts";
 import { closeSources, type OpenedSources, openSources } from "../data/convert/open_sources.ts";
@@ -90,7 +91,7 @@ async function writeFiles(
   ]);
   if (folder !== null && classNames !== undefined) {
     const path = join(folder, "classes.txt");
-    await replaceTextFile(path, classNames.map((name) => name + "\n").join(""));
+    await replaceTextFile(path, classNames.map((name) => printableLine(name) + "\n").join(""));
     lines.push(`classes   ${path}`);
   }
   return lines;

@@ -107,3 +107,19 @@ Deno.test("CountProgress tells how far the work is, not too often", () => {
     "written: 80 of 200, 4 a second, 30s left",
   ]);
 });
+
+Deno.test("tsv writes a class a line, whatever its name is, and shows no control characters", async () => {
+  using folder = new RunFolder(1);
+  const images = join(folder.path, "images");
+  const [row] = sampleRows("train.tsv", 1).split("\n");
+  const image = Uint8Array.fromBase64(row.split("\t").at(-1)!);
+  for (const name of ["a\nb", "c\x1b[2Jd", "e"]) {
+    Deno.mkdirSync(join(images, name), { recursive: true });
+    Deno.writeFileSync(join(images, name, "1.jpg"), image);
+  }
+  const output = join(folder.path, "named");
+  const { code, stdout, stderr } = await run(images, "-o", output);
+  assertEquals(code, 0, stderr);
+  assertEquals(Deno.readTextFileSync(join(output, "classes.txt")), "a\\nb\nc\\x1b[2Jd\ne\n");
+  assertEquals((stdout + stderr).includes("\x1b"), false);
+});

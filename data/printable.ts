@@ -1,0 +1,26 @@
+/** Text from data on its way to a terminal, a log or a file of lines. */
+
+/** C0 controls but line feed and tab, DEL, C1 controls, separators of lines, and what turns the direction of writing. */
+// deno-lint-ignore no-control-regex -- they are what is looked for
+const UNSEEN = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
+const NAMES: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
+
+function escape(character: string): string {
+  const code = character.charCodeAt(0);
+  return NAMES[character] ??
+    (code < 256 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`);
+}
+
+/**
+ * Returns text whose control characters are written out (`\x1b`), so that a name in somebody's data moves no cursor,
+ * colours nothing and hides nothing. Line feeds and tabs stay.
+ */
+export function printable(text: string): string {
+  return text.replaceAll(UNSEEN, escape);
+}
+
+/** As {@linkcode printable}, in one line and without tabs: a name with a line feed takes no other line's place. */
+export function printableLine(text: string): string {
+  return printable(text).replaceAll(/[\n\t]/g, escape);
+}

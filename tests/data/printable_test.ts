@@ -1,0 +1,11 @@
+import { assertEquals } from "@std/assert";
+import { printable, printableLine } from "../../data/printable.ts";
+
+Deno.test("printable() writes control characters out, but for line feeds and tabs", () => {
+  assertEquals(printable("a\x1b[2Jb\x07\x7f\x9b\u202e\n\tc\r"), "a\\x1b[2Jb\\x07\\x7f\\x9b\\u202e\n\tc\\r");
+  assertEquals(printable("München, 猫 and 🐈"), "München, 猫 and 🐈");
+});
+
+Deno.test("printableLine() is one line, whatever the text is", () => {
+  assertEquals(printableLine("two\nlines\tand\ra\u2028half"), "two\\nlines\\tand\\ra\\u2028half");
+});
