@@ -165,7 +165,13 @@ Deno.test("runDistillation() evaluates teacher and student next to training, and
     }),
     { onPlan: (plan) => plans.push(plan) },
   );
-  assertEquals(plans, [{ pictures: 28, batchesPerEpoch: 7, totalSteps: 21, firstStep: 0 }]);
+  assertEquals(plans, [{
+    pictures: 28,
+    batchesPerEpoch: 7,
+    totalSteps: 21,
+    firstStep: 0,
+    evalResize: "torchvision",
+  }]);
   assertEquals(result.steps, 21);
   for (const which of ["teacher", "before", "after"] as const) {
     const { top1, top5 } = result.knn![which]!;
