@@ -542,7 +542,8 @@ const KERNELS: readonly Mutant[] = [
     "kernels/autodiff.ts",
     "outputGradient === undefined ? lossScale :",
     "outputGradient === undefined ? undefined :",
-    ["kernels/ops/loss_scale_test.ts", "models/student_step_test.ts"],
+    STEP,
+    "overflow",
   ),
   mutant(
     "kernels/memory_plan.ts",
