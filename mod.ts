@@ -88,6 +88,7 @@ export {
   actorUrl,
   spawnActor,
 } from "./actors/catalog.ts";
+export type { EvaluationResize, EvaluationResizeChoice } from "./actors/evaluation_resize.ts";
 export type { AugmenterConfig, Views } from "./actors/augmenter.ts";
 export type { EvaluatorConfig } from "./actors/evaluator.ts";
 export type { FeatureEncoderConfig } from "./actors/feature_encoder.ts";
