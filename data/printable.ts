@@ -6,14 +6,13 @@ const UNSEEN = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202
 
 const NAMES: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
 
+// As JSON spells them, so that JSON stays JSON.
 function escape(character: string): string {
-  const code = character.charCodeAt(0);
-  return NAMES[character] ??
-    (code < 256 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`);
+  return NAMES[character] ?? `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
 }
 
 /**
- * Returns text whose control characters are written out (`\x1b`), so that a name in somebody's data moves no cursor,
+ * Returns text whose control characters are written out (`\u001b`), so that a name in somebody's data moves no cursor,
  * colours nothing and hides nothing. Line feeds and tabs stay.
  */
 export function printable(text: string): string {

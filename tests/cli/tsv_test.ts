@@ -120,6 +120,6 @@ Deno.test("tsv writes a class a line, whatever its name is, and shows no control
   const output = join(folder.path, "named");
   const { code, stdout, stderr } = await run(images, "-o", output);
   assertEquals(code, 0, stderr);
-  assertEquals(Deno.readTextFileSync(join(output, "classes.txt")), "a\\nb\nc\\x1b[2Jd\ne\n");
+  assertEquals(Deno.readTextFileSync(join(output, "classes.txt")), "a\\nb\nc\\u001b[2Jd\ne\n");
   assertEquals((stdout + stderr).includes("\x1b"), false);
 });
