@@ -268,7 +268,7 @@ class Training {
     const finished = batch === batchesPerEpoch - 1;
     const { queue } = await this.standing();
     const values = await this.#step.parameters.save();
-    const momentum = await this.#step.parameters.saveMomentum();
+    const momentum = await this.#step.parameters.saveArena("momentum");
     this.#requireFinite("the student's", values);
     this.#requireFinite("the momentum of", momentum);
     this.#requireFinite("the", [
@@ -344,7 +344,7 @@ async function loadStudent(step: StudentStep, path: string): Promise<void> {
   for (const [key, tensor] of momentum) {
     values.set(key, await readFinite(path, `the momentum of ${key}`, tensor));
   }
-  step.parameters.loadMomentum(values);
+  step.parameters.loadArena("momentum", values);
 }
 
 export default defineActor<StudentTrainer, StudentTrainerConfig>(async (config, context) => {
@@ -389,7 +389,7 @@ export default defineActor<StudentTrainer, StudentTrainerConfig>(async (config, 
       weights: () => training.weights(),
       look: () => training.look(),
       save: async () => ({ path: await training.save(context) }),
-      profile: () => profileAll({ [step.program.label]: step.program }),
+      profile: () => profileAll(Object.fromEntries(step.programs.map((program) => [program.label, program]))),
     },
   };
 });

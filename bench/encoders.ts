@@ -83,7 +83,7 @@ export async function trainOurs(gpu: Gpu, work: EncoderWork): Promise<Contestant
     },
     finish: () => Promise.resolve(), // `run` waits for the loss
     async result() {
-      return { loss: [loss], gradient: (await step.parameters.saveGradients()).get(COMPARED)! };
+      return { loss: [loss], gradient: (await step.parameters.saveArena("gradient")).get(COMPARED)! };
     },
     dispose: () => step[Symbol.dispose](),
   };

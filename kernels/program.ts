@@ -254,10 +254,7 @@ export class Program {
 
   /** Encodes and submits one run. Does not wait for it. */
   run(): void {
-    const encoder = this.#gpu.device.createCommandEncoder({ label: this.label });
-    this.encode(encoder);
-    this.#gpu.device.queue.submit([encoder.finish()]);
-    this.#gpu.check();
+    runPrograms(this.#gpu, [this]);
   }
 
   /** Reads an output (padded device layout) after the runs submitted so far. */
@@ -295,6 +292,21 @@ export class Program {
   [Symbol.dispose](): void {
     this.destroy();
   }
+}
+
+/** Encodes and submits programs one after the other, in one compute pass where that is possible. Does not wait for them. */
+export function runPrograms(
+  gpu: Gpu,
+  programs: readonly Program[],
+  finish: (encoder: GPUCommandEncoder) => void = () => {},
+): void {
+  const encoder = gpu.device.createCommandEncoder({ label: programs[0].label });
+  let pass: GPUComputePassEncoder | undefined;
+  for (const program of programs) pass = program.encodeOnto(encoder, pass);
+  pass?.end();
+  finish(encoder);
+  gpu.device.queue.submit([encoder.finish()]);
+  gpu.check();
 }
 
 /** Fails where a kernel reads and writes more buffers than the adapter binds. */

@@ -147,7 +147,7 @@ export class FrozenEncoder implements Disposable {
     const traced = trace(options, runSize(trace(options, 1, limit), options.batch, limit), limit);
     const { graph, images, output, parameters } = traced;
     const weights = shared ??
-      { parameters, store: new ParameterStore(gpu, parameters, { training: false }) };
+      { parameters, store: new ParameterStore(gpu, parameters) };
     // Each trace has tensors of its own, in the same order.
     const bound = parameters.map(({ tensor }, i) =>
       [tensor, weights.store.rangeOf(weights.parameters[i].tensor)] as const

@@ -8,10 +8,12 @@ import type { Gpu } from "../kernels/gpu.ts";
 import { byteLength, Graph, padTo4, type Tensor } from "../kernels/graph.ts";
 import { padRows } from "../kernels/layout.ts";
 import { crossEntropy } from "../kernels/ops/cross_entropy/cross_entropy.ts";
-import { type BufferRange, Program } from "../kernels/program.ts";
+import { Program, runPrograms } from "../kernels/program.ts";
 import { EncoderBuilder, type StateEntry } from "./encoder_builder.ts";
 import type { StateValues } from "./initialize.ts";
-import { ParameterStore, type ReadEntry, traceSgd } from "./parameter_store.ts";
+import { findOptimizer } from "./optim/optimizers.ts";
+import { type ReadEntry, tensorsOf } from "./parameter_store.ts";
+import { TrainingStep } from "./training_step.ts";
 
 /** What {@linkcode LinearProbes.create} needs. */
 export interface LinearProbesOptions {
@@ -95,8 +97,7 @@ export class LinearProbes implements Disposable {
   readonly state: readonly StateEntry[];
   readonly #gpu: Gpu;
   readonly #options: LinearProbesOptions;
-  readonly #stores: readonly ParameterStore[];
-  readonly #learningRates: readonly Tensor[];
+  readonly #step: TrainingStep;
   readonly #training: ProbeProgram;
   readonly #evaluation: ProbeProgram;
   readonly #staging: GPUBuffer[];
@@ -106,16 +107,14 @@ export class LinearProbes implements Disposable {
     gpu: Gpu,
     options: LinearProbesOptions,
     state: readonly StateEntry[],
-    stores: readonly ParameterStore[],
-    learningRates: readonly Tensor[],
+    step: TrainingStep,
     training: ProbeProgram,
     evaluation: ProbeProgram,
   ) {
     this.#gpu = gpu;
     this.#options = options;
     this.state = state;
-    this.#stores = stores;
-    this.#learningRates = learningRates;
+    this.#step = step;
     this.#training = training;
     this.#evaluation = evaluation;
     this.#staging = Array.from({ length: SLOTS }, () =>
@@ -130,41 +129,23 @@ export class LinearProbes implements Disposable {
   static async create(gpu: Gpu, options: LinearProbesOptions): Promise<LinearProbes> {
     const { momentum, weightDecay } = options;
     const { graph, inputs, probes } = trace(options);
-    const bound = new Map<Tensor, BufferRange>();
-    const bindAll = (ranges: Iterable<readonly [Tensor, BufferRange]>) => {
-      for (const [tensor, range] of ranges) bound.set(tensor, range);
-    };
-    const learningRates: Tensor[] = [];
-    const stores = probes.map(({ builder, loss }) => {
-      const store = new ParameterStore(gpu, builder.parameters, { training: true });
-      bindAll(store.bindings());
-      const trained = store.trained;
-      bindAll(
-        differentiate(graph, loss, trained).map((
-          gradient,
-          i,
-        ) => [gradient, store.gradientRangeOf(trained[i])]),
-      );
-      const learningRate = graph.source("learning rate", [1]);
-      learningRates.push(learningRate);
-      const sgd = { momentum, weightDecay };
-      bindAll(store.bindArenas(traceSgd(graph, builder.parameters, gpu.target, learningRate, sgd)));
-      return store;
-    });
     const states = probes.map(({ state }) => state);
-    const training = await Program.compile(gpu, {
+    const step = await TrainingStep.create(gpu, {
       label: "linear probes, training step",
       graph,
-      inputs: [inputs.features, inputs.labels, inputs.count, ...learningRates],
+      inputs: Object.values(inputs),
       outputs: [...probes.map(({ loss }) => loss), ...states],
-      bound,
-    });
+      models: probes.map(({ builder: { parameters }, loss }) => ({
+        parameters,
+        gradients: differentiate(graph, loss, tensorsOf(parameters, "parameter")),
+      })),
+    }, { rule: findOptimizer("sgd", { momentum, weightDecay }) });
 
     // The same once more without what changes the weights.
     const judged = trace(options);
     const weights = judged.probes.flatMap(({ builder }, p) =>
       builder.parameters.map(({ tensor }, i) =>
-        [tensor, stores[p].rangeOf(probes[p].builder.parameters[i].tensor)] as const
+        [tensor, step.stores[p].rangeOf(probes[p].builder.parameters[i].tensor)] as const
       )
     );
     const judgedStates = judged.probes.map(({ state }) => state);
@@ -179,31 +160,30 @@ export class LinearProbes implements Disposable {
       gpu,
       options,
       probes[0].builder.state,
-      stores,
-      learningRates,
-      { program: training, inputs, states },
+      step,
+      { program: step.gradientProgram, inputs, states },
       { program: evaluation, inputs: judged.inputs, states: judgedStates },
     );
   }
 
   /** Uploads the weights of one probe in PyTorch's layout. */
   load(probe: number, read: ReadEntry): Promise<void> {
-    return this.#stores[probe].load(read);
+    return this.#step.stores[probe].load(read);
   }
 
   /** Uploads the momentum of one probe by key. */
   loadMomentum(probe: number, values: ReadonlyMap<string, Float32Array>): void {
-    this.#stores[probe].loadMomentum(values);
+    this.#step.stores[probe].loadArena("momentum", values);
   }
 
   /** The weights of one probe in PyTorch's layout. */
   save(probe: number): Promise<StateValues> {
-    return this.#stores[probe].save();
+    return this.#step.stores[probe].save();
   }
 
   /** The momentum of one probe by key. */
   saveMomentum(probe: number): Promise<StateValues> {
-    return this.#stores[probe].saveMomentum();
+    return this.#step.stores[probe].saveArena("momentum");
   }
 
   /**
@@ -213,22 +193,23 @@ export class LinearProbes implements Disposable {
    * @param learningRates one a probe
    */
   train(rows: LabelledRows, learningRates: readonly number[]): Promise<ProbeResult[]> {
-    for (const [i, tensor] of this.#learningRates.entries()) {
-      this.#training.program.write(tensor, padRows([learningRates[i]], [1]));
-    }
-    return this.#run(this.#training, rows);
+    return this.#run(this.#training, rows, (finish) => {
+      this.#step.submit({ learningRates }, finish);
+    });
   }
 
   /** Submits a batch to be judged, as {@linkcode train} does, and changes nothing. */
   evaluate(rows: LabelledRows): Promise<ProbeResult[]> {
-    return this.#run(this.#evaluation, rows);
+    return this.#run(this.#evaluation, rows, (finish) => {
+      runPrograms(this.#gpu, [this.#evaluation.program], finish);
+    });
   }
 
   #run(
     { program, inputs, states }: ProbeProgram,
     { features, labels }: LabelledRows,
+    submit: (finish: (encoder: GPUCommandEncoder) => void) => void,
   ): Promise<ProbeResult[]> {
-    const { device } = this.#gpu;
     const { features: length, batch, classes } = this.#options;
     const rows = labels.length;
     if (rows < 1 || rows > batch || features.length !== rows * length) {
@@ -248,15 +229,13 @@ export class LinearProbes implements Disposable {
     program.write(inputs.labels, classesOf);
     program.write(inputs.count, Uint32Array.of(rows));
 
-    const encoder = device.createCommandEncoder({ label: "linear probes" });
-    program.encode(encoder);
     const staging = this.#staging[this.#batches++ % SLOTS];
-    for (const [i, state] of states.entries()) {
-      const { buffer, offset, bytes } = program.rangeOf(state);
-      encoder.copyBufferToBuffer(buffer, offset, staging, i * byteLength(state), bytes);
-    }
-    device.queue.submit([encoder.finish()]);
-    this.#gpu.check();
+    submit((encoder) => {
+      for (const [i, state] of states.entries()) {
+        const { buffer, offset, bytes } = program.rangeOf(state);
+        encoder.copyBufferToBuffer(buffer, offset, staging, i * byteLength(state), bytes);
+      }
+    });
     return this.#readResults(staging, rows);
   }
 
@@ -282,9 +261,8 @@ export class LinearProbes implements Disposable {
 
   /** Frees the device's memory. */
   [Symbol.dispose](): void {
-    this.#training.program.destroy();
     this.#evaluation.program.destroy();
-    for (const store of this.#stores) store[Symbol.dispose]();
+    this.#step[Symbol.dispose]();
     for (const buffer of this.#staging) buffer.destroy();
   }
 }

@@ -1,14 +1,13 @@
 /**
- * The device's memory for an encoder's parameters: one arena for the weights, and in training one each, in the same
- * order, for gradients, momentum and the running statistics. SGD is then one dispatch and a checkpoint one copy.
+ * The device's memory for an encoder's parameters: one arena for the weights, one for the running statistics, and in
+ * training others by name in the order of the weights: gradients, and what an optimizer keeps. An update is then one
+ * dispatch and a checkpoint one copy.
  *
  * An arena is cut into segments no larger than the device can bind, or wants to; a parameter lies wholly in one of them.
  */
 import { UserError } from "../errors.ts";
 import { type Gpu, readBuffer, type Target } from "../kernels/gpu.ts";
-import { byteLength, type Graph, type Tensor } from "../kernels/graph.ts";
-import { GRAD_SCALER, type LossScaleRule, updateLossScale } from "../kernels/ops/loss_scale/loss_scale.ts";
-import { sgd, type SgdAttributes } from "../kernels/ops/sgd/sgd.ts";
+import { byteLength, type Tensor } from "../kernels/graph.ts";
 import { ALIGNMENT } from "../kernels/memory_plan.ts";
 import type { BufferRange } from "../kernels/program.ts";
 import type { DeviceParameter } from "./encoder_builder.ts";
@@ -36,40 +35,9 @@ export function tensorsOf(parameters: readonly DeviceParameter[], kind: DevicePa
   return parameters.filter((parameter) => parameter.kind === kind).map(({ tensor }) => tensor);
 }
 
-/** Whole arenas as the tensors that SGD reads and writes, segment by segment. */
-export interface ArenaTensors {
-  parameter: Tensor;
-  gradient: Tensor;
-  momentum: Tensor;
-}
-
-/**
- * Adds SGD over the arenas of some parameters to a graph.
- *
- * @param lossScale state of loss scaling, where gradients are scaled, or must be finite: it is brought up to date first
- * @returns the arenas' segments, to be bound by {@linkcode ParameterStore.bindArenas}
- */
-export function traceSgd(
-  graph: Graph,
-  parameters: readonly DeviceParameter[],
-  target: Target,
-  learningRate: Tensor,
-  attributes: SgdAttributes,
-  lossScale?: Tensor,
-  rule: LossScaleRule = GRAD_SCALER,
-): ArenaTensors[] {
-  const arenas = layOut(tensorsOf(parameters, "parameter"), target).segments.map((bytes, i) => {
-    const arena = (name: string) => graph.source(`${name} arena ${i}`, [bytes / 4]);
-    return { parameter: arena("parameter"), gradient: arena("gradient"), momentum: arena("momentum") };
-  });
-  const scaling = lossScale === undefined ? [] : [lossScale];
-  if (lossScale !== undefined) {
-    graph.applyAll(updateLossScale, [lossScale, ...arenas.map(({ gradient }) => gradient)], rule);
-  }
-  for (const { parameter, gradient, momentum } of arenas) {
-    graph.applyAll(sgd, [parameter, gradient, momentum, learningRate, ...scaling], attributes);
-  }
-  return arenas;
+/** Elements of each segment of the arenas that trained parameters lie in, on such a target. */
+export function segmentLengths(parameters: readonly DeviceParameter[], target: Target): number[] {
+  return layOut(tensorsOf(parameters, "parameter"), target).segments.map((bytes) => bytes / 4);
 }
 
 /** Where each tensor of an arena lies, and how long its segments are. */
@@ -118,28 +86,23 @@ export class ParameterStore implements Disposable {
   readonly #gpu: Gpu;
   readonly #parameters: readonly DeviceParameter[];
   readonly #places = new Map<Tensor, Place & { kind: DeviceParameter["kind"] }>();
-  readonly #segments: Record<DeviceParameter["kind"], number[]>;
-  readonly #arenas: Record<"parameter" | "running" | "gradient" | "momentum", GPUBuffer[]>;
+  readonly #arenas = new Map<string, GPUBuffer[]>();
 
-  /** @param training whether gradients and momentum are needed */
-  constructor(gpu: Gpu, parameters: readonly DeviceParameter[], { training }: { training: boolean }) {
+  /** @param names of further arenas, each of the trained parameters' layout; they start from zeros */
+  constructor(gpu: Gpu, parameters: readonly DeviceParameter[], names: readonly string[] = []) {
     this.#gpu = gpu;
     this.#parameters = parameters;
     const allocate = (name: string, segments: readonly number[]) =>
-      segments.map((size, i) => gpu.device.createBuffer({ label: `${name} ${i}`, size, usage: USAGE }));
-    const segmentsOf = (kind: DeviceParameter["kind"]) => {
+      this.#arenas.set(
+        name,
+        segments.map((size, i) => gpu.device.createBuffer({ label: `${name} ${i}`, size, usage: USAGE })),
+      );
+    for (const kind of ["parameter", "running"] as const) {
       const tensors = tensorsOf(parameters, kind);
       const { places, segments } = layOut(tensors, gpu.target);
       for (const [i, tensor] of tensors.entries()) this.#places.set(tensor, { ...places[i], kind });
-      return segments;
-    };
-    this.#segments = { parameter: segmentsOf("parameter"), running: segmentsOf("running") };
-    this.#arenas = {
-      parameter: allocate("parameters", this.#segments.parameter),
-      running: allocate("running statistics", this.#segments.running),
-      gradient: training ? allocate("gradients", this.#segments.parameter) : [],
-      momentum: training ? allocate("momentum", this.#segments.parameter) : [],
-    };
+      for (const name of kind === "parameter" ? [kind, ...names] : [kind]) allocate(name, segments);
+    }
   }
 
   /** The trained tensors, in the order of the arenas. */
@@ -147,36 +110,26 @@ export class ParameterStore implements Disposable {
     return tensorsOf(this.#parameters, "parameter");
   }
 
-  #rangeIn(arenas: readonly GPUBuffer[], tensor: Tensor): BufferRange {
-    const { segment, offset, bytes } = this.#places.get(tensor)!;
-    return { buffer: arenas[segment], offset, bytes };
+  /**
+   * Where a tensor's value lies.
+   *
+   * @param arena name of that of its weights' companions that is meant; the value itself where it is left out
+   */
+  rangeOf(tensor: Tensor, arena?: string): BufferRange {
+    const { segment, offset, bytes, kind } = this.#places.get(tensor)!;
+    return { buffer: this.segments(arena ?? kind)[segment], offset, bytes };
   }
 
-  /** Where a tensor's value lies. */
-  rangeOf(tensor: Tensor): BufferRange {
-    return this.#rangeIn(this.#arenas[this.#places.get(tensor)!.kind], tensor);
-  }
-
-  /** Where the gradient of a trained tensor belongs. */
-  gradientRangeOf(tensor: Tensor): BufferRange {
-    return this.#rangeIn(this.#arenas.gradient, tensor);
+  /** The buffers of an arena: `parameter`, `running`, or one that was asked for. */
+  segments(arena: string): readonly GPUBuffer[] {
+    const buffers = this.#arenas.get(arena);
+    if (buffers === undefined) throw new Error(`there is no arena "${arena}"`);
+    return buffers;
   }
 
   /** Every tensor's place, to compile a program with. */
   bindings(): Map<Tensor, BufferRange> {
     return new Map(this.#parameters.map(({ tensor }) => [tensor, this.rangeOf(tensor)]));
-  }
-
-  /** The places of what {@linkcode traceSgd} gave for these parameters. */
-  bindArenas(arenas: readonly ArenaTensors[]): Map<Tensor, BufferRange> {
-    return new Map(
-      arenas.flatMap((tensors, i) =>
-        (["parameter", "gradient", "momentum"] as const).map((arena) => [
-          tensors[arena],
-          { buffer: this.#arenas[arena][i], offset: 0, bytes: this.#segments.parameter[i] },
-        ])
-      ),
-    );
   }
 
   /**
@@ -204,12 +157,12 @@ export class ParameterStore implements Disposable {
     this.#gpu.check();
   }
 
-  /** Uploads momentum by parameter key; keys without a value start from zero. */
-  loadMomentum(values: ReadonlyMap<string, Float32Array>): void {
+  /** Uploads an arena by parameter key; keys without a value start from zero. */
+  loadArena(arena: string, values: ReadonlyMap<string, Float32Array>): void {
     for (const { tensor, keys, kind, toDevice } of this.#parameters) {
       const value = values.get(keys[0]);
       if (kind !== "parameter" || value === undefined) continue;
-      const { buffer, offset } = this.#rangeIn(this.#arenas.momentum, tensor);
+      const { buffer, offset } = this.rangeOf(tensor, arena);
       this.#gpu.device.queue.writeBuffer(buffer, offset, toDevice([value]));
     }
   }
@@ -219,16 +172,10 @@ export class ParameterStore implements Disposable {
     return this.#download((p) => this.rangeOf(p.tensor), this.#parameters);
   }
 
-  /** Momentum by parameter key, in PyTorch's layout. */
-  saveMomentum(): Promise<StateValues> {
+  /** An arena by parameter key, in PyTorch's layout. */
+  saveArena(arena: string): Promise<StateValues> {
     const trained = this.#parameters.filter((p) => p.kind === "parameter");
-    return this.#download((p) => this.#rangeIn(this.#arenas.momentum, p.tensor), trained);
-  }
-
-  /** Gradients of the last step by parameter key, in PyTorch's layout. */
-  saveGradients(): Promise<StateValues> {
-    const trained = this.#parameters.filter((p) => p.kind === "parameter");
-    return this.#download((p) => this.gradientRangeOf(p.tensor), trained);
+    return this.#download((p) => this.rangeOf(p.tensor, arena), trained);
   }
 
   async #download(
@@ -251,6 +198,6 @@ export class ParameterStore implements Disposable {
 
   /** Frees the arenas. */
   [Symbol.dispose](): void {
-    for (const buffers of Object.values(this.#arenas)) for (const buffer of buffers) buffer.destroy();
+    for (const buffer of [...this.#arenas.values()].flat()) buffer.destroy();
   }
 }

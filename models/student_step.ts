@@ -4,30 +4,36 @@
  */
 import { differentiate } from "../kernels/autodiff.ts";
 import { type Gpu, readBuffer, type Target } from "../kernels/gpu.ts";
-import { byteLength, Graph, padTo4, type Tensor } from "../kernels/graph.ts";
+import { Graph, padTo4, type Tensor } from "../kernels/graph.ts";
 import { padRows, unpadRows } from "../kernels/layout.ts";
 import { l2Normalize } from "../kernels/ops/l2_normalize/l2_normalize.ts";
 import {
-  FIXED_SCALE,
+  GRAD_SCALER,
   type LossScale,
   type LossScaleRule,
-  lossScaleState,
-  NO_SCALE,
-  packLossScale,
-  unpackLossScale,
-  wasApplied,
+  stepControl,
+  unpackStepControl,
 } from "../kernels/ops/loss_scale/loss_scale.ts";
-import { Program } from "../kernels/program.ts";
+import type { Program } from "../kernels/program.ts";
 import { recomputeActivations } from "../kernels/recompute.ts";
-import { makeSchedule, type Schedule } from "../kernels/schedule.ts";
-import { type DeviceParameter, EncoderBuilder, type StateEntry } from "./encoder_builder.ts";
+import type { Schedule } from "../kernels/schedule.ts";
+import { EncoderBuilder, type StateEntry } from "./encoder_builder.ts";
 import type { HeadOptions } from "./heads.ts";
 import { type ImageInput, traceImages } from "./images.ts";
 import { DEFAULT_LOSS, findLoss } from "./loss/losses.ts";
-import { type ArenaTensors, ParameterStore, tensorsOf, traceSgd } from "./parameter_store.ts";
+import { findOptimizer } from "./optim/optimizers.ts";
+import { type ParameterStore, tensorsOf } from "./parameter_store.ts";
 import { QueueSimilarities } from "./queue_similarities.ts";
 import type { Encoder } from "./registry.ts";
 import { ringPieces } from "./ring.ts";
+import {
+  type BatchInGroup,
+  type GradientExchange,
+  type GradientGraph,
+  type OptimizerOptions,
+  scheduleTrainingStep,
+  TrainingStep,
+} from "./training_step.ts";
 
 /** The small views of a picture. */
 export interface SmallViewOptions {
@@ -53,6 +59,10 @@ export interface StudentStepOptions {
   teacherTemperature: number;
   momentum: number;
   weightDecay: number;
+  /** Batches whose gradients make one step, as one batch of all their pictures would; 1 where it is left out. */
+  accumulate?: number;
+  /** L2 norm that the gradients of all weights together are clipped to; they are not where it is left out. */
+  clipNorm?: number;
   /** Small views of the same pictures, with a queue of their own, as the original's main_small-patch.py has them. */
   small?: SmallViewOptions;
   /** Compute activations again for the backward pass, block by block, instead of keeping them. */
@@ -83,8 +93,10 @@ export interface StudentBatch {
   learningRate: number;
   /** Row of the queue that the batch's first embedding replaces; of the small queue, that of its first small view. */
   queuePointer: number;
-  /** Steps of the run before this one: chooses what dropout drops. */
+  /** Batches of the run before this one: chooses what dropout drops. */
   step?: number;
+  /** Which of how many batches of a step it is, where they accumulate: the weights and queues change with the last one. */
+  group?: BatchInGroup;
 }
 
 /** Losses of a step: their sum is what is trained on. */
@@ -109,38 +121,23 @@ interface ViewTensors {
   embedding: Tensor;
   loss: Tensor;
   /** The mirror of the views' queue, and which of a picture's views goes into it: every how many rows. */
-  queue: GPUBuffer;
+  queue: Tensor;
   stride: number;
 }
 
-/** The tensors of the program that the host writes and reads. */
-interface StepTensors {
+/** The first part of a step as a graph, before there is a device. */
+interface TracedStep extends GradientGraph {
   /** The pictures' own views, and the small ones. */
   sets: readonly ViewTensors[];
-  learningRate: Tensor;
   dropoutSeed: Tensor;
-  /** See {@linkcode lossScaleState}. */
-  lossScale: GPUBuffer;
-}
-
-/** A step as a graph, before there is a device. */
-interface TracedStep extends Omit<StepTensors, "sets" | "lossScale"> {
-  graph: Graph;
-  lossScale: Tensor;
-  sets: readonly (Omit<ViewTensors, "queue"> & { queue: Tensor })[];
-  parameters: readonly DeviceParameter[];
   /** The state_dict, in PyTorch's order. */
-  state: readonly StateEntry[];
-  /** Of the trained parameters, in their order. */
-  gradients: readonly Tensor[];
-  arenas: readonly ArenaTensors[];
+  entries: readonly StateEntry[];
 }
 
-function traceStep(options: StudentStepOptions, target: Target): TracedStep {
+function traceStep(options: StudentStepOptions): TracedStep {
   const { encoder, head, batch, imageSize, input = "pixels", queueSize, small } = options;
-  const { temperature, teacherTemperature, momentum, weightDecay } = options;
+  const { temperature, teacherTemperature, mixedPrecision } = options;
   const graph = new Graph();
-  const learningRate = graph.source("learning rate", [1]);
   const dropoutSeed = graph.source("dropout seed", [2], "u32");
   const withDropout = options.dropoutSeed === undefined ? {} : { dropoutSeed };
 
@@ -165,63 +162,46 @@ function traceStep(options: StudentStepOptions, target: Target): TracedStep {
 
   const trained = tensorsOf(parameters, "parameter");
   const forward = graph.nodes.length;
-  const lossScale = lossScaleState(graph);
-  const isScaled = options.lossScale !== undefined;
-  const losses = sets.map(({ loss }) => loss);
-  const gradients = differentiate(graph, losses, trained, isScaled ? lossScale : undefined);
+  const control = options.lossScale && stepControl(graph);
+  const gradients = differentiate(graph, sets.map(({ loss }) => loss), trained, control);
   if (options.checkpointActivations) recomputeActivations(graph, forward);
-  const arenas = traceSgd(
-    graph,
-    parameters,
-    target,
-    learningRate,
-    { momentum, weightDecay },
-    lossScale,
-    isScaled ? options.lossScaleRule : FIXED_SCALE,
-  );
-  return { graph, sets, learningRate, dropoutSeed, lossScale, parameters, state, gradients, arenas };
-}
-
-/** What of a step the host writes and reads. */
-function hostTensors({ sets, learningRate, dropoutSeed }: TracedStep) {
   return {
-    inputs: [...sets.flatMap(({ images, teacher }) => [images, teacher]), learningRate, dropoutSeed],
+    label: `${encoder.name} training step`,
+    graph,
+    inputs: [...sets.flatMap(({ images, teacher }) => [images, teacher]), dropoutSeed],
     outputs: [...sets.map(({ loss }) => loss), ...sets.map(({ embedding }) => embedding)],
+    models: [{ parameters, gradients }],
+    state: sets.map(({ queue }) => queue),
+    control,
+    mixedPrecision,
+    sets,
+    dropoutSeed,
+    entries: state,
   };
 }
 
-/** The dispatches of a step and its memory, without a device: what it would be on such a target. */
-export function scheduleStep(target: Target, options: StudentStepOptions): Schedule {
-  const traced = traceStep(options, target);
-  const { graph, sets, parameters, gradients, arenas, lossScale } = traced;
-  return makeSchedule(target, {
-    label: `${options.encoder.name} training step`,
-    graph,
-    ...hostTensors(traced),
-    bound: [
-      ...parameters.map(({ tensor }) => tensor),
-      ...gradients,
-      ...sets.map(({ queue }) => queue),
-      ...arenas.flatMap(({ parameter, gradient, momentum }) => [parameter, gradient, momentum]),
-      lossScale,
-    ],
-    mixedPrecision: options.mixedPrecision,
-  });
+function optimizerOf(options: StudentStepOptions): OptimizerOptions {
+  const { momentum, weightDecay, lossScale, lossScaleRule = GRAD_SCALER, accumulate = 1, clipNorm } = options;
+  return {
+    rule: findOptimizer("sgd", { momentum, weightDecay }),
+    isChecked: true,
+    ...lossScale && { lossScale, lossScaleRule },
+    clipNorm,
+    accumulates: accumulate > 1,
+  };
+}
+
+/** The dispatches of a step and its memory, program by program, without a device: what it would be on such a target. */
+export function scheduleStep(target: Target, options: StudentStepOptions): Schedule[] {
+  return scheduleTrainingStep(target, traceStep(options), optimizerOf(options));
 }
 
 /** Losses that can be on their way back from the device at once. */
 const LOSS_SLOTS = 4;
 
-/** Bytes that are read back of each loss of a step, and of the state of loss scaling behind them. */
+/** Bytes that are read back of each loss of a step, and of the step's control behind them. */
 const LOSS_BYTES = 16;
-const SCALE_BYTES = 32;
-
-const STATE_USAGE = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
-
-/** A buffer for state that outlives a step. */
-function createState(gpu: Gpu, tensor: Tensor): GPUBuffer {
-  return gpu.device.createBuffer({ label: tensor.label, size: byteLength(tensor), usage: STATE_USAGE });
-}
+const CONTROL_BYTES = 32;
 
 /** The student, its optimizer and a mirror of the queue, on one device. */
 export class StudentStep implements Disposable {
@@ -229,96 +209,87 @@ export class StudentStep implements Disposable {
   readonly state: readonly StateEntry[];
   readonly #gpu: Gpu;
   readonly #options: StudentStepOptions;
-  readonly #store: ParameterStore;
-  readonly #program: Program;
+  readonly #step: TrainingStep;
   readonly #staging: GPUBuffer[];
-  readonly #tensors: StepTensors;
+  readonly #sets: readonly ViewTensors[];
+  readonly #dropoutSeed: Tensor;
+  /** Keys of each set that wait for their step's last batch, where batches accumulate. */
+  readonly #waiting: readonly GPUBuffer[];
   /** Made when it is first asked for. */
   #similarities: Promise<QueueSimilarities> | undefined;
   #steps = 0;
 
-  private constructor(
-    gpu: Gpu,
-    options: StudentStepOptions,
-    state: readonly StateEntry[],
-    store: ParameterStore,
-    program: Program,
-    tensors: StepTensors,
-  ) {
+  private constructor(gpu: Gpu, options: StudentStepOptions, traced: TracedStep, step: TrainingStep) {
+    const { accumulate = 1, batch, head } = options;
     this.#gpu = gpu;
     this.#options = options;
-    this.state = state;
-    this.#store = store;
-    this.#program = program;
-    this.#tensors = tensors;
+    this.state = traced.entries;
+    this.#step = step;
+    this.#sets = traced.sets;
+    this.#dropoutSeed = traced.dropoutSeed;
+    this.#waiting = accumulate === 1 ? [] : traced.sets.map(() =>
+      gpu.device.createBuffer({
+        label: "keys of a step",
+        size: accumulate * batch * padTo4(head.dimension) * 4,
+        usage: GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+      })
+    );
     this.#staging = Array.from({ length: LOSS_SLOTS }, () =>
       gpu.device.createBuffer({
         label: "loss",
-        size: LOSS_BYTES * tensors.sets.length + SCALE_BYTES,
+        size: LOSS_BYTES * traced.sets.length + CONTROL_BYTES,
         usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ,
       }));
   }
 
-  /** Compiles the step. Load weights and queues before the first {@linkcode run}. */
-  static async create(gpu: Gpu, options: StudentStepOptions): Promise<StudentStep> {
-    const traced = traceStep(options, gpu.target);
-    const { graph, parameters, state, gradients, arenas, learningRate, dropoutSeed } = traced;
-    const sets = traced.sets.map(({ queue, ...set }) => {
-      return { ...set, queue: createState(gpu, queue) };
-    });
-    const store = new ParameterStore(gpu, parameters, { training: true });
-    const bound = new Map([...store.bindings(), ...store.bindArenas(arenas)]);
-    for (const [i, { queue }] of traced.sets.entries()) {
-      bound.set(queue, { buffer: sets[i].queue, offset: 0, bytes: byteLength(queue) });
-    }
-    for (const [i, parameter] of store.trained.entries()) {
-      bound.set(gradients[i], store.gradientRangeOf(parameter));
-    }
-    const lossScale = createState(gpu, traced.lossScale);
-    gpu.device.queue.writeBuffer(lossScale, 0, packLossScale(options.lossScale ?? NO_SCALE));
-    bound.set(traced.lossScale, { buffer: lossScale, offset: 0, bytes: lossScale.size });
-    const label = `${options.encoder.name} training step`;
-    const { mixedPrecision } = options;
-    const program = await Program.compile(gpu, {
-      label,
-      graph,
-      ...hostTensors(traced),
-      bound,
-      mixedPrecision,
-    });
-    const tensors = { sets, learningRate, dropoutSeed, lossScale };
-    return new StudentStep(gpu, options, state, store, program, tensors);
+  /**
+   * Compiles the step. Load weights and queues before the first {@linkcode run}.
+   *
+   * @param exchange what becomes of the gradients before the weights change
+   */
+  static async create(
+    gpu: Gpu,
+    options: StudentStepOptions,
+    exchange?: GradientExchange,
+  ): Promise<StudentStep> {
+    const traced = traceStep(options);
+    const step = await TrainingStep.create(gpu, traced, optimizerOf(options), exchange);
+    return new StudentStep(gpu, options, traced, step);
   }
 
   /** The student's weights, gradients and momentum. */
   get parameters(): ParameterStore {
-    return this.#store;
+    return this.#step.stores[0];
   }
 
-  /** The compiled step, for the profiler. */
-  get program(): Program {
-    return this.#program;
+  /** The compiled step, for the profiler: its parts in their order. */
+  get programs(): readonly Program[] {
+    return this.#step.programs;
+  }
+
+  #queue(which: number): GPUBuffer {
+    return this.#step.bufferOf(this.#sets[which].queue);
   }
 
   /** Replaces a whole queue: [queueSize, dimension]; `which` is 0 for the main views', 1 for the small ones'. */
   loadQueue(values: Float32Array, which = 0): void {
     const { queueSize, head } = this.#options;
     const rows = padRows(values, [queueSize, head.dimension]);
-    this.#gpu.device.queue.writeBuffer(this.#tensors.sets[which].queue, 0, rows);
+    this.#gpu.device.queue.writeBuffer(this.#queue(which), 0, rows);
   }
 
   /** Reads a queue back: [queueSize, dimension]. */
   async readQueue(which = 0): Promise<Float32Array<ArrayBuffer>> {
     const { queueSize, head } = this.#options;
-    const padded = new Float32Array(await readBuffer(this.#gpu, this.#tensors.sets[which].queue));
+    const padded = new Float32Array(await readBuffer(this.#gpu, this.#queue(which)));
     return unpadRows(padded.subarray(0, queueSize * padTo4(head.dimension)), [queueSize, head.dimension]);
   }
 
   /** Reads the student's L2-normalised embeddings of the last batch: [batch, dimension]. */
   async readEmbeddings(): Promise<Float32Array<ArrayBuffer>> {
     const { batch, head } = this.#options;
-    const [{ embedding }] = this.#tensors.sets;
-    return unpadRows(await this.#program.read(embedding), [batch, head.dimension]);
+    const [{ embedding }] = this.#sets;
+    return unpadRows(await this.#step.gradientProgram.read(embedding), [batch, head.dimension]);
   }
 
   /**
@@ -327,72 +298,100 @@ export class StudentStep implements Disposable {
    */
   async compareWithQueue(pair: Float32Array): Promise<Float32Array<ArrayBuffer>> {
     const { queueSize, head: { dimension } } = this.#options;
-    const [{ queue }] = this.#tensors.sets;
-    this.#similarities ??= QueueSimilarities.create(this.#gpu, queue, { rows: 2, queueSize, dimension });
+    this.#similarities ??= QueueSimilarities.create(this.#gpu, this.#queue(0), {
+      rows: 2,
+      queueSize,
+      dimension,
+    });
     return await (await this.#similarities).compare(pair);
   }
 
   /**
    * Submits one step and returns at once with a promise of its losses, so that the next step can be submitted while
-   * they are on their way. No more than four may be awaited at a time.
+   * they are on their way. No more than four may be awaited at a time; with an exchange of gradients, one.
    */
   run(batch: StudentBatch): Promise<StepLoss> {
-    const { device } = this.#gpu;
-    const { head } = this.#options;
-    const { sets, learningRate, dropoutSeed, lossScale } = this.#tensors;
-    for (const [i, { images, teacher }] of sets.entries()) {
+    const { head, dropoutSeed = 0 } = this.#options;
+    const { queuePointer, learningRate, group } = batch;
+    const program = this.#step.gradientProgram;
+    for (const [i, { images, teacher }] of this.#sets.entries()) {
       const views = i === 0 ? batch : batch.small!;
-      this.#program.write(images, views.images);
-      this.#program.write(teacher, padRows(views.teacher, [teacher.shape[0], head.dimension]));
+      program.write(images, views.images);
+      program.write(teacher, padRows(views.teacher, [teacher.shape[0], head.dimension]));
     }
-    this.#program.write(learningRate, padRows([batch.learningRate], [1]));
-    this.#program.write(dropoutSeed, Uint32Array.of(this.#options.dropoutSeed ?? 0, batch.step ?? 0));
-
-    const encoder = device.createCommandEncoder({ label: "training step" });
-    this.#program.encode(encoder);
+    program.write(this.#dropoutSeed, Uint32Array.of(dropoutSeed, batch.step ?? 0));
     const staging = this.#staging[this.#steps++ % LOSS_SLOTS];
-    for (const [i, set] of sets.entries()) {
-      this.#encodeEnqueue(encoder, set, batch.queuePointer);
-      const loss = this.#program.rangeOf(set.loss);
-      encoder.copyBufferToBuffer(loss.buffer, loss.offset, staging, LOSS_BYTES * i, LOSS_BYTES);
-    }
-    encoder.copyBufferToBuffer(lossScale, 0, staging, LOSS_BYTES * sets.length, SCALE_BYTES);
-    device.queue.submit([encoder.finish()]);
-    this.#gpu.check();
-    return this.#readLoss(staging);
+    const submitted = this.#step.submit({ learningRates: [learningRate], group }, (encoder) => {
+      for (const [i, set] of this.#sets.entries()) {
+        this.#encodeEnqueue(encoder, i, queuePointer, group);
+        const loss = program.rangeOf(set.loss);
+        encoder.copyBufferToBuffer(loss.buffer, loss.offset, staging, LOSS_BYTES * i, LOSS_BYTES);
+      }
+      encoder.copyBufferToBuffer(
+        this.#step.control,
+        0,
+        staging,
+        LOSS_BYTES * this.#sets.length,
+        CONTROL_BYTES,
+      );
+    });
+    const read = () => this.#readLoss(staging, group);
+    return submitted === undefined ? read() : submitted.then(read);
   }
 
-  /** The teacher's embeddings go into the queue, of several views of a picture the first one's. */
-  #encodeEnqueue(encoder: GPUCommandEncoder, { teacher, queue, stride }: ViewTensors, pointer: number): void {
-    const { batch, head, queueSize } = this.#options;
-    const { buffer, offset } = this.#program.rangeOf(teacher);
+  /**
+   * The teacher's embeddings go into the queue, of several views of a picture the first one's. Those of batches that
+   * accumulate wait for the last one, since all are compared with the queue as it was before the step.
+   */
+  #encodeEnqueue(encoder: GPUCommandEncoder, which: number, pointer: number, group?: BatchInGroup): void {
+    const { batch, head, queueSize, accumulate = 1 } = this.#options;
+    const { teacher, stride } = this.#sets[which];
+    const { buffer, offset } = this.#step.gradientProgram.rangeOf(teacher);
     const rowBytes = padTo4(head.dimension) * 4;
-    const copy = (row: number, to: number, count: number) =>
-      encoder.copyBufferToBuffer(buffer, offset + row * rowBytes, queue, to * rowBytes, count * rowBytes);
-    for (const { from, to, count } of ringPieces(pointer, batch, queueSize)) {
-      if (stride === 1) copy(from, to, count);
-      else for (let i = 0; i < count; i++) copy((from + i) * stride, to + i, 1);
+    const copyKeys = (target: GPUBuffer, row: number, to: number, count: number) => {
+      const [rows, each] = stride === 1 ? [1, count] : [count, 1];
+      for (let i = 0; i < rows; i++) {
+        const from = offset + (row + i) * stride * rowBytes;
+        encoder.copyBufferToBuffer(buffer, from, target, (to + i) * rowBytes, each * rowBytes);
+      }
+    };
+    const queue = this.#queue(which);
+    if (accumulate === 1) {
+      for (const { from, to, count } of ringPieces(pointer, batch, queueSize)) {
+        copyKeys(queue, from, to, count);
+      }
+      return;
+    }
+    const { index, size } = group!;
+    const waiting = this.#waiting[which];
+    copyKeys(waiting, 0, index * batch, batch);
+    if (index < size - 1) return;
+    const first = (pointer + queueSize - index * batch % queueSize) % queueSize;
+    for (const { from, to, count } of ringPieces(first, size * batch, queueSize)) {
+      encoder.copyBufferToBuffer(waiting, from * rowBytes, queue, to * rowBytes, count * rowBytes);
     }
   }
 
-  async #readLoss(staging: GPUBuffer): Promise<StepLoss> {
+  async #readLoss(staging: GPUBuffer, group?: BatchInGroup): Promise<StepLoss> {
     await this.#gpu.wait(staging.mapAsync(GPUMapMode.READ));
-    const { sets } = this.#tensors;
-    const quads = new Float32Array(staging.getMappedRange().slice(0));
+    const values = new Float32Array(staging.getMappedRange().slice(0));
     staging.unmap();
-    const [main, small] = [quads[0], sets.length > 1 ? quads[4] : 0];
-    const state = quads.subarray(4 * sets.length);
-    const lossScale = this.#options.lossScale && unpackLossScale(state);
-    return { loss: main + small, main, small, isApplied: wasApplied(state), ...lossScale && { lossScale } };
+    const [main, small] = [values[0], this.#sets.length > 1 ? values[4] : 0];
+    const { lossScale, isApplied } = unpackStepControl(values.subarray(4 * this.#sets.length));
+    const isLast = group === undefined || group.index === group.size - 1;
+    return {
+      loss: main + small,
+      main,
+      small,
+      isApplied: isApplied || !isLast, // of the others nothing is known yet
+      ...this.#options.lossScale && { lossScale },
+    };
   }
 
   /** Frees the device's memory. */
   [Symbol.dispose](): void {
     this.#similarities?.then((similarities) => similarities[Symbol.dispose](), () => {});
-    this.#program.destroy();
-    this.#store[Symbol.dispose]();
-    for (const { queue } of this.#tensors.sets) queue.destroy();
-    this.#tensors.lossScale.destroy();
-    for (const buffer of this.#staging) buffer.destroy();
+    this.#step[Symbol.dispose]();
+    for (const buffer of [...this.#staging, ...this.#waiting]) buffer.destroy();
   }
 }

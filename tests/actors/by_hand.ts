@@ -166,7 +166,7 @@ export async function trainByHand(gpu: Gpu, run: HandRun): Promise<HandResult> {
   return {
     losses,
     weights: await student.parameters.save(),
-    momentum: await student.parameters.saveMomentum(),
+    momentum: await student.parameters.saveArena("momentum"),
     queues: [await student.readQueue(), ...small === undefined ? [] : [await student.readQueue(1)]],
     pointer: step * batch % run.queue,
     lossScales,

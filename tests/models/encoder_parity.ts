@@ -135,7 +135,7 @@ export function testEncoders(family: EncoderFamily): void {
           const images = graph.source("images", [train.batch, 64, 64, 3]);
           const builder = new EncoderBuilder(graph, "train");
           const { embedding } = encoder.trace(builder, images, usualHead(encoder));
-          using store = new ParameterStore(gpu, builder.parameters, { training: false });
+          using store = new ParameterStore(gpu, builder.parameters);
           await store.load(formulaReader(builder.state));
           using program = await Program.compile(gpu, {
             label: name,

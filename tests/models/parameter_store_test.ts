@@ -20,7 +20,7 @@ Deno.test("ParameterStore gives back what it was given, also in several segments
     const values = initialize(builder.state, 7);
     for (const limit of [gpu.target.maxStorageBufferBindingSize, 10_000_000]) {
       const limited = { ...gpu, target: { ...gpu.target, maxStorageBufferBindingSize: limit } };
-      using store = new ParameterStore(limited, builder.parameters, { training: true });
+      using store = new ParameterStore(limited, builder.parameters, ["momentum"]);
       await store.load((key) => values.get(key)!);
       assertEquals(await store.save(), new Map([...values].sort(order(builder))));
       const ends = [...store.bindings().values()].map(({ buffer, offset, bytes }) => {
@@ -28,8 +28,8 @@ Deno.test("ParameterStore gives back what it was given, also in several segments
         return offset + bytes <= buffer.size && buffer.size <= limit;
       });
       assertEquals(ends.includes(false), false);
-      store.loadMomentum(new Map([["bn1.weight", values.get("bn1.weight")!]]));
-      const momentum = await store.saveMomentum();
+      store.loadArena("momentum", new Map([["bn1.weight", values.get("bn1.weight")!]]));
+      const momentum = await store.saveArena("momentum");
       assertEquals(momentum.get("bn1.weight"), values.get("bn1.weight"));
       assertEquals(momentum.get("bn1.bias")!.every((value) => value === 0), true);
     }
@@ -45,7 +45,7 @@ Deno.test("ParameterStore says which parameter is too large for the device", () 
   withGpu((gpu) => {
     const small = { ...gpu, target: { ...gpu.target, maxStorageBufferBindingSize: 1_000_000 } };
     assertThrows(
-      () => new ParameterStore(small, traceStudent().parameters, { training: false }),
+      () => new ParameterStore(small, traceStudent().parameters),
       UserError,
       "binds at most 1000000 bytes",
     );

@@ -76,7 +76,7 @@ for (const name of ["resnet18", "mobilenetv3_small", "efficientnet_b0"]) {
         // A bias in front of a convolution with a batch norm has no gradient but rounding: batch norm takes the mean away.
         const rounding = 1e-6 *
           Math.max(...Object.values<[number, number]>(expected.grad1).map(([, norm]) => norm));
-        for (const [key, gradient] of await student.parameters.saveGradients()) {
+        for (const [key, gradient] of await student.parameters.saveArena("gradient")) {
           const [sum, norm] = expected.grad1[key];
           const found = [
             gradient.reduce((a, b) => a + b, 0),
@@ -163,7 +163,7 @@ Deno.test("parity: a step with small views under a SWAV teacher equals the origi
     assertEquals(loss.loss, loss.main + loss.small);
     // Of the units that ReLU lets pass, float32 decides some one way or the other: the reference is 3.0e-3 from float64.
     const float64 = JSON.parse(Deno.readTextFileSync(FLOAT64)).grad_norms;
-    for (const [key, gradient] of await student.parameters.saveGradients()) {
+    for (const [key, gradient] of await student.parameters.saveArena("gradient")) {
       const norm = Math.sqrt(gradient.reduce((a, b) => a + b * b, 0));
       const [wanted, exact] = [expected.grad_norms[key], float64[key]];
       assertAlmostEquals(norm, wanted, 5e-3 * wanted, `gradient of ${key}: norm`);
@@ -238,8 +238,8 @@ async function trainShortly(gpu: Gpu, name: string, options: Partial<StudentStep
     losses: steps.map(({ loss }) => loss),
     scales: steps.map(({ lossScale }) => lossScale),
     weights: await student.parameters.save(),
-    momentum: await student.parameters.saveMomentum(),
-    held: student.program.plan.bytes,
+    momentum: await student.parameters.saveArena("momentum"),
+    held: student.programs.reduce((sum, { plan }) => sum + plan.bytes, 0),
   };
 }
 
@@ -286,14 +286,14 @@ for (const counts of [true, false]) {
       const pictures = formulaImages("pictures", 4, 32);
       const first = await step(pictures);
       assertEquals([first.isApplied, first.lossScale], [true, counts ? lossScale : undefined]);
-      const trained = await student.parameters.saveMomentum();
+      const trained = await student.parameters.saveArena("momentum");
       const parameters = async () => [...await student.parameters.save()].filter(([key]) => trained.has(key));
       const before = await parameters();
       const spoilt = await step(pictures.map((value, i) => i === 99 ? NaN : value));
       assertEquals([spoilt.loss, spoilt.isApplied], [NaN, false]);
       assertEquals(spoilt.lossScale, counts ? { ...lossScale, skipped: 1 } : undefined);
       assertEquals(await parameters(), before);
-      assertEquals(await student.parameters.saveMomentum(), trained);
+      assertEquals(await student.parameters.saveArena("momentum"), trained);
       for (const [key, values] of await student.parameters.save()) assert(values.every(Number.isFinite), key);
       const after = await step(pictures);
       assert(Number.isFinite(after.loss) && after.isApplied);

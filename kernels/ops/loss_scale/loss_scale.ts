@@ -43,31 +43,38 @@ export const FIXED_SCALE: LossScaleRule = { growth: 1, growthInterval: 1, backof
 export const NO_SCALE: LossScale = { scale: 1, goodSteps: 0, skipped: 0 };
 
 /**
- * A source tensor for the scale's state, to be bound, [8]: scale, good steps, skipped steps, 0; then of the step under
- * way whether its gradients can be applied (1 or 0), what they are to be multiplied by, 0, 0.
+ * A source tensor for what decides how a step's gradients are applied, to be bound, [8]: the scale, good steps, skipped
+ * steps, steps that changed the weights; then of the step under way whether its gradients can be applied (1 or 0), what
+ * they are to be multiplied by, their norm where it was asked for, 0.
  */
-export function lossScaleState(graph: Graph): Tensor {
-  return graph.source("loss scale", [8]);
+export function stepControl(graph: Graph): Tensor {
+  return graph.source("step control", [8]);
 }
 
-/** What {@linkcode lossScaleState} holds before a step. */
-export function packLossScale({ scale, goodSteps, skipped }: LossScale): Float32Array<ArrayBuffer> {
-  return Float32Array.of(scale, goodSteps, skipped, 0, 1, 1 / scale, 0, 0);
+/** What {@linkcode stepControl} holds before a step; `steps` have changed the weights before. */
+export function packStepControl(
+  { scale, goodSteps, skipped }: LossScale,
+  steps = 0,
+): Float32Array<ArrayBuffer> {
+  return Float32Array.of(scale, goodSteps, skipped, steps, 1, 1 / scale, 0, 0);
 }
 
-/** What {@linkcode lossScaleState} held after a step, read back. */
-export function unpackLossScale(
-  [scale, goodSteps, skipped]: ArrayLike<number> & Iterable<number>,
-): LossScale {
-  return { scale, goodSteps, skipped };
+/** What {@linkcode stepControl} says after a step. */
+export interface StepControl {
+  lossScale: LossScale;
+  /** Steps that changed the weights so far. */
+  steps: number;
+  /** Whether the step's gradients were finite, and it changed the weights. */
+  isApplied: boolean;
 }
 
-/** Whether that step's gradients were finite, and it changed the weights. */
-export function wasApplied(state: ArrayLike<number>): boolean {
-  return state[4] !== 0;
+/** Reads what {@linkcode stepControl} held after a step. */
+export function unpackStepControl(state: ArrayLike<number>): StepControl {
+  const [scale, goodSteps, skipped, steps, applied] = Array.from(state);
+  return { lossScale: { scale, goodSteps, skipped }, steps, isApplied: applied !== 0 };
 }
 
-/** gradient * scale, like the gradient. Inputs: the gradient, the state. */
+/** gradient * scale, like the gradient. Inputs: the gradient, the step's control. */
 export const scaleGradient: Op<Record<never, never>> = {
   name: "scale_gradient",
 
@@ -85,14 +92,14 @@ export const scaleGradient: Op<Record<never, never>> = {
   },
 };
 
-/** Workgroups that look for overflows in a tensor: on GPUs as many as keep its memory busy. */
-function searchersOn({ isSoftware }: Target): number {
+/** Workgroups that reduce a tensor to one number each: on GPUs as many as keep its memory busy. */
+export function searchersOn({ isSoftware }: Target): number {
   return isSoftware ? 64 : 1024;
 }
 
 /**
- * Looks for infinities and NaN in gradients, and brings the state up to date. Inputs: the state, and any number of
- * tensors of gradients.
+ * Looks for infinities and NaN in gradients, and brings the control up to date. Inputs: the step's control, and any
+ * number of tensors of gradients.
  */
 export const updateLossScale: Op<LossScaleRule> = {
   name: "update_loss_scale",

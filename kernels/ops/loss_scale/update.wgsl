@@ -17,7 +17,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     if (lane < width) { overflows[lane] = max(overflows[lane], overflows[lane + width]); }
   }
   if (lane > 0u) { return; }
-  let state = loss_scale[0]; // scale, good steps since it changed, steps skipped
+  let state = loss_scale[0]; // scale, good steps since it changed, steps skipped, steps applied
   let is_good = overflows[0] == 0.0;
   let grows = is_good && state.y + 1.0 >= p.growth_interval;
   let factor = select(select(1.0, p.growth, grows), p.backoff, !is_good);
@@ -25,7 +25,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     state.x * factor,
     select(0.0, state.y + 1.0, is_good && !grows),
     state.z + select(1.0, 0.0, is_good),
-    0.0,
+    state.w + select(0.0, 1.0, is_good),
   );
   loss_scale[1] = vec4<f32>(select(0.0, 1.0, is_good), 1.0 / state.x, 0.0, 0.0);
 }

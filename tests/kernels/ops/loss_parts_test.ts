@@ -5,7 +5,7 @@ import { Graph, type Tensor } from "../../../kernels/graph.ts";
 import { affine } from "../../../kernels/ops/affine/affine.ts";
 import { add } from "../../../kernels/ops/add/add.ts";
 import { l2Normalize } from "../../../kernels/ops/l2_normalize/l2_normalize.ts";
-import { lossScaleState, packLossScale } from "../../../kernels/ops/loss_scale/loss_scale.ts";
+import { packStepControl, stepControl } from "../../../kernels/ops/loss_scale/loss_scale.ts";
 import { matmulTransposed } from "../../../kernels/ops/matmul_transposed/matmul_transposed.ts";
 import { mean } from "../../../kernels/ops/mean/mean.ts";
 import { multiply } from "../../../kernels/ops/multiply/multiply.ts";
@@ -226,7 +226,7 @@ async function mixedLoss(
     graph.apply(affine, [part], { scale: weights[i] })
   );
   const loss = graph.apply(add, parts, {});
-  const state = scale === undefined ? undefined : lossScaleState(graph);
+  const state = scale === undefined ? undefined : stepControl(graph);
   const [gradient] = differentiate(graph, loss, [student], state);
   using program = await Program.compile(gpu, {
     label: "mixed loss",
@@ -241,7 +241,7 @@ async function mixedLoss(
     );
     program.write(tensor, values);
   }
-  if (state) program.write(state, packLossScale({ scale: scale!, goodSteps: 0, skipped: 0 }));
+  if (state) program.write(state, packStepControl({ scale: scale!, goodSteps: 0, skipped: 0 }));
   program.run();
   return { loss: (await program.read(loss))[0], gradient: await program.read(gradient) };
 }

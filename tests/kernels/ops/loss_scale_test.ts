@@ -4,9 +4,9 @@ import {
   GRAD_SCALER,
   INITIAL_LOSS_SCALE,
   type LossScale,
-  lossScaleState,
-  packLossScale,
-  unpackLossScale,
+  packStepControl,
+  stepControl,
+  unpackStepControl,
   updateLossScale,
 } from "../../../kernels/ops/loss_scale/loss_scale.ts";
 import { sgd } from "../../../kernels/ops/sgd/sgd.ts";
@@ -21,7 +21,7 @@ for (const kind of ["software", "hardware"]) {
     withGpu(async (opened) => {
       const gpu = kind === "hardware" ? asHardware(opened) : opened;
       const graph = new Graph();
-      const scale = lossScaleState(graph);
+      const scale = stepControl(graph);
       const gradients = FIRST.map((length, i) => graph.source(`gradient ${i}`, [length]));
       const weights = FIRST.map((length, i) => graph.source(`weights ${i}`, [length]));
       const velocity = FIRST.map((length, i) => graph.source(`velocity ${i}`, [length]));
@@ -37,7 +37,7 @@ for (const kind of ["software", "hardware"]) {
         outputs: [scale, ...weights],
       });
       const step = async (before: LossScale, gradient: number, at: number, value: number) => {
-        program.write(scale, packLossScale(before));
+        program.write(scale, packStepControl(before));
         program.write(rate, Float32Array.of(1, 0, 0, 0));
         for (const [i, length] of FIRST.entries()) {
           const zeros = new Float32Array(Math.ceil(length / 4) * 4);
@@ -52,7 +52,7 @@ for (const kind of ["software", "hardware"]) {
           new Float32Array(await readBuffer(gpu, range.buffer, range.offset, range.bytes));
         const [first, second] = await Promise.all(weights.map((w) => read(program.rangeOf(w))));
         return {
-          after: unpackLossScale(await read(program.rangeOf(scale))),
+          after: unpackStepControl(await read(program.rangeOf(scale))).lossScale,
           first: first[4],
           second: second[4098],
         };

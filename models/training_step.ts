@@ -1,0 +1,391 @@
+/**
+ * A training step on the device in three parts: the gradient program (forward, loss, backward, into the arena of the
+ * gradients), the exchange of gradients (nothing, or what a program with several devices does there), and the optimizer
+ * program. Without an exchange all of it is one submit.
+ */
+import type { Gpu, Target } from "../kernels/gpu.ts";
+import { byteLength, Graph, type Tensor } from "../kernels/graph.ts";
+import { padRows } from "../kernels/layout.ts";
+import { accumulate } from "../kernels/ops/accumulate/accumulate.ts";
+import { clipGradients } from "../kernels/ops/clip_gradients/clip_gradients.ts";
+import {
+  FIXED_SCALE,
+  type LossScale,
+  type LossScaleRule,
+  NO_SCALE,
+  packStepControl,
+  stepControl,
+  updateLossScale,
+} from "../kernels/ops/loss_scale/loss_scale.ts";
+import { movingAverage } from "../kernels/ops/moving_average/moving_average.ts";
+import { type BufferRange, Program, runPrograms } from "../kernels/program.ts";
+import { makeSchedule, type Schedule } from "../kernels/schedule.ts";
+import type { DeviceParameter } from "./encoder_builder.ts";
+import type { OptimizerRule } from "./optim/optimizers.ts";
+import { ParameterStore, segmentLengths, tensorsOf } from "./parameter_store.ts";
+
+/** Names of the arenas that a step keeps beside those of its optimizer. */
+export const GRADIENT = "gradient";
+const SUM = "gradient sum";
+/** Weights averaged over the steps: what a momentum encoder has. */
+export const AVERAGE = "average";
+
+/** A model whose weights the step changes. */
+export interface TrainedModel {
+  parameters: readonly DeviceParameter[];
+  /** Of the trained parameters, in their order. */
+  gradients: readonly Tensor[];
+}
+
+/** The first part, traced. */
+export interface GradientGraph {
+  /** Names it in errors and profiles. */
+  label: string;
+  graph: Graph;
+  /** Tensors that the host writes before a step. */
+  inputs: readonly Tensor[];
+  /** Tensors that are read after a step. */
+  outputs: readonly Tensor[];
+  models: readonly TrainedModel[];
+  /** Tensors whose values outlive a step, each in a buffer of its own; they start from zeros. */
+  state?: readonly Tensor[];
+  /** See `stepControl`, where the losses are multiplied by a scale. */
+  control?: Tensor;
+  /** Keep maps of pixels in float16. */
+  mixedPrecision?: boolean;
+}
+
+/** The third part. */
+export interface OptimizerOptions {
+  rule: OptimizerRule;
+  /** Whether gradients must be finite: a step where one is not changes nothing, and says so in its control. */
+  isChecked?: boolean;
+  /** What loss scaling starts from where gradients are checked; they are not scaled where it is left out. */
+  lossScale?: LossScale;
+  /** How the scale changes; it does not where this is left out. */
+  lossScaleRule?: LossScaleRule;
+  /** L2 norm that the gradients are clipped to; it needs `isChecked`. */
+  clipNorm?: number;
+  /** Whether gradients of several batches are summed before a step. */
+  accumulates?: boolean;
+  /** Whether {@linkcode AVERAGE} is kept: an exponential moving average of the weights. */
+  averages?: boolean;
+}
+
+/** What happens to the gradients between the first part and the third, with other devices for example. */
+export interface GradientExchange {
+  /** Changes the gradients in their buffers. The step's first part has been submitted before. */
+  exchange(gradients: readonly GPUBuffer[]): Promise<void>;
+}
+
+/** Which batch of how many whose gradients make one step. */
+export interface BatchInGroup {
+  /** From 0. */
+  index: number;
+  size: number;
+}
+
+const WHOLE: BatchInGroup = { index: 0, size: 1 };
+
+/** How a step is taken. */
+export interface StepSettings {
+  /** Of each model. */
+  learningRates: readonly number[];
+  /** Which of how many batches this is; the weights change with the last one alone. */
+  group?: BatchInGroup;
+  /** What {@linkcode AVERAGE} keeps of itself. */
+  averageMomentum?: number;
+}
+
+/** A segment of an arena, by its tensor. */
+interface ArenaSegment {
+  tensor: Tensor;
+  model: number;
+  arena: string;
+  segment: number;
+}
+
+/** What follows the gradients, traced: sums over a group in a program of their own, since every batch runs it. */
+interface TracedOptimizer {
+  sums?: { graph: Graph; group: Tensor; segments: ArenaSegment[] };
+  graph: Graph;
+  learningRates: readonly Tensor[];
+  averageMomentum?: Tensor;
+  control?: Tensor;
+  segments: ArenaSegment[];
+}
+
+/** Arenas as tensors of a graph, each made once. */
+class Arenas {
+  readonly segments: ArenaSegment[] = [];
+  readonly #graph: Graph;
+  readonly #lengths: readonly number[][];
+
+  constructor(graph: Graph, models: readonly TrainedModel[], target: Target) {
+    this.#graph = graph;
+    this.#lengths = models.map(({ parameters }) => segmentLengths(parameters, target));
+  }
+
+  /** Numbers of a model's segments. */
+  of(model: number): number[] {
+    return [...this.#lengths[model].keys()];
+  }
+
+  tensor(model: number, arena: string, segment: number): Tensor {
+    const same = (other: ArenaSegment) =>
+      other.model === model && other.arena === arena && other.segment === segment;
+    const known = this.segments.find(same);
+    if (known !== undefined) return known.tensor;
+    const tensor = this.#graph.source(`${arena} arena ${segment}`, [this.#lengths[model][segment]]);
+    this.segments.push({ tensor, model, arena, segment });
+    return tensor;
+  }
+}
+
+function traceOptimizer(
+  { models, control: gradientControl }: GradientGraph,
+  options: OptimizerOptions,
+  target: Target,
+): TracedOptimizer {
+  const { rule, isChecked = false, lossScaleRule = FIXED_SCALE, clipNorm, accumulates, averages } = options;
+  if (!isChecked && (rule.needsControl || clipNorm !== undefined || gradientControl !== undefined)) {
+    throw new Error("such a step checks its gradients: isChecked");
+  }
+  const graph = new Graph();
+  const arenas = new Arenas(graph, models, target);
+  const gradientArena = accumulates ? SUM : GRADIENT;
+  const control = isChecked ? stepControl(graph) : undefined;
+  const averageMomentum = averages ? graph.source("momentum of the average", [1]) : undefined;
+  const all = [...models.keys()].flatMap((model) => arenas.of(model).map((segment) => ({ model, segment })));
+  if (control !== undefined) {
+    const gradients = all.map(({ model, segment }) => arenas.tensor(model, gradientArena, segment));
+    graph.applyAll(updateLossScale, [control, ...gradients], lossScaleRule);
+    if (clipNorm !== undefined) graph.applyAll(clipGradients, [control, ...gradients], { maxNorm: clipNorm });
+  }
+  const learningRates = models.map(() => graph.source("learning rate", [1]));
+  for (const { model, segment } of all) {
+    const tensor = (arena: string) => arenas.tensor(model, arena, segment);
+    rule.trace(graph, {
+      parameter: tensor("parameter"),
+      gradient: tensor(gradientArena),
+      state: Object.fromEntries(rule.state.map((arena) => [arena, tensor(arena)])),
+      learningRate: learningRates[model],
+      control,
+    });
+    if (averageMomentum !== undefined) {
+      graph.applyAll(movingAverage, [tensor(AVERAGE), tensor("parameter"), averageMomentum], {});
+    }
+  }
+  const traced = { graph, learningRates, averageMomentum, control, segments: arenas.segments };
+  return accumulates ? { ...traced, sums: traceSums(models, target) } : traced;
+}
+
+function traceSums(models: readonly TrainedModel[], target: Target): TracedOptimizer["sums"] {
+  const graph = new Graph();
+  const arenas = new Arenas(graph, models, target);
+  const group = graph.source("place in the group", [2]);
+  for (const model of models.keys()) {
+    for (const segment of arenas.of(model)) {
+      const [sum, gradient] = [SUM, GRADIENT].map((arena) => arenas.tensor(model, arena, segment));
+      graph.applyAll(accumulate, [sum, gradient, group], {});
+    }
+  }
+  return { graph, group, segments: arenas.segments };
+}
+
+/** A program of a step, as it is compiled or only scheduled. */
+interface Part {
+  label: string;
+  graph: Graph;
+  inputs: readonly Tensor[];
+  outputs: readonly Tensor[];
+  bound: readonly Tensor[];
+  mixedPrecision?: boolean;
+}
+
+/** Every program of a step, in their order: the gradients', the sums' where there are any, the optimizer's. */
+function partsOf(traced: GradientGraph, { sums, ...optimizer }: TracedOptimizer): Part[] {
+  const { label, graph, inputs, outputs, models, state = [], control, mixedPrecision } = traced;
+  const ifThere = (tensor: Tensor | undefined) => tensor === undefined ? [] : [tensor];
+  const tensorsOfArenas = (segments: readonly ArenaSegment[]) => segments.map(({ tensor }) => tensor);
+  return [
+    {
+      label,
+      graph,
+      inputs,
+      outputs,
+      bound: [
+        ...models.flatMap(({ parameters, gradients }) => [
+          ...parameters.map(({ tensor }) => tensor),
+          ...gradients,
+        ]),
+        ...state,
+        ...ifThere(control),
+      ],
+      mixedPrecision,
+    },
+    ...sums === undefined ? [] : [{
+      label: `${label}, sums`,
+      graph: sums.graph,
+      inputs: [sums.group],
+      outputs: [],
+      bound: tensorsOfArenas(sums.segments),
+    }],
+    {
+      label: `${label}, optimizer`,
+      graph: optimizer.graph,
+      inputs: [...optimizer.learningRates, ...ifThere(optimizer.averageMomentum)],
+      outputs: [],
+      bound: [...tensorsOfArenas(optimizer.segments), ...ifThere(optimizer.control)],
+    },
+  ];
+}
+
+/** The dispatches of a step and its memory, program by program, without a device: what it would be on such a target. */
+export function scheduleTrainingStep(
+  target: Target,
+  traced: GradientGraph,
+  options: OptimizerOptions,
+): Schedule[] {
+  return partsOf(traced, traceOptimizer(traced, options, target)).map((part) => makeSchedule(target, part));
+}
+
+const STATE_USAGE = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+
+/** A compiled step with its weights, gradients and state. */
+export class TrainingStep implements Disposable {
+  /** Of each model. */
+  readonly stores: readonly ParameterStore[];
+  /** The gradients', the sums' where there are any, the optimizer's. */
+  readonly programs: readonly Program[];
+  readonly #gpu: Gpu;
+  readonly #optimizer: TracedOptimizer;
+  readonly #gradients: readonly GPUBuffer[];
+  readonly #buffers: ReadonlyMap<Tensor, GPUBuffer>;
+  readonly #control: GPUBuffer | undefined;
+  readonly #exchange: GradientExchange | undefined;
+
+  private constructor(
+    gpu: Gpu,
+    optimizer: TracedOptimizer,
+    stores: readonly ParameterStore[],
+    programs: readonly Program[],
+    buffers: ReadonlyMap<Tensor, GPUBuffer>,
+    exchange: GradientExchange | undefined,
+  ) {
+    this.#gpu = gpu;
+    this.#optimizer = optimizer;
+    this.stores = stores;
+    this.programs = programs;
+    this.#buffers = buffers;
+    this.#exchange = exchange;
+    this.#control = optimizer.control && buffers.get(optimizer.control);
+    this.#gradients = stores.flatMap((store) =>
+      store.segments(optimizer.sums === undefined ? GRADIENT : SUM)
+    );
+  }
+
+  /** Compiles a step. Its weights are to be loaded into {@linkcode stores}. */
+  static async create(
+    gpu: Gpu,
+    traced: GradientGraph,
+    options: OptimizerOptions,
+    exchange?: GradientExchange,
+  ): Promise<TrainingStep> {
+    const optimizer = traceOptimizer(traced, options, gpu.target);
+    const arenas = [
+      GRADIENT,
+      ...options.rule.state,
+      ...options.accumulates ? [SUM] : [],
+      ...options.averages ? [AVERAGE] : [],
+    ];
+    const stores = traced.models.map(({ parameters }) => new ParameterStore(gpu, parameters, arenas));
+    const buffers = new Map<Tensor, GPUBuffer>();
+    const bound = new Map<Tensor, BufferRange>();
+    const bind = (tensor: Tensor, buffer: GPUBuffer) =>
+      bound.set(tensor, { buffer, offset: 0, bytes: byteLength(tensor) });
+    for (const [i, { parameters, gradients }] of traced.models.entries()) {
+      for (const [tensor, range] of stores[i].bindings()) bound.set(tensor, range);
+      for (const [j, tensor] of tensorsOf(parameters, "parameter").entries()) {
+        bound.set(gradients[j], stores[i].rangeOf(tensor, GRADIENT));
+      }
+    }
+    for (
+      const { tensor, model, arena, segment } of [
+        ...optimizer.segments,
+        ...optimizer.sums?.segments ?? [],
+      ]
+    ) bind(tensor, stores[model].segments(arena)[segment]);
+    const createBuffer = (tensor: Tensor) => {
+      const { label } = tensor;
+      const buffer = gpu.device.createBuffer({ label, size: byteLength(tensor), usage: STATE_USAGE });
+      buffers.set(tensor, buffer);
+      bind(tensor, buffer);
+      return buffer;
+    };
+    for (const tensor of traced.state ?? []) createBuffer(tensor);
+    if (optimizer.control !== undefined) {
+      const control = createBuffer(optimizer.control);
+      gpu.device.queue.writeBuffer(control, 0, packStepControl(options.lossScale ?? NO_SCALE));
+      if (traced.control !== undefined) bind(traced.control, control);
+    }
+    const programs: Program[] = [];
+    for (const part of partsOf(traced, optimizer)) {
+      const places = new Map(part.bound.map((tensor) => [tensor, bound.get(tensor)!]));
+      programs.push(await Program.compile(gpu, { ...part, bound: places }));
+    }
+    return new TrainingStep(gpu, optimizer, stores, programs, buffers, exchange);
+  }
+
+  /** The first part: what the host writes to and reads from. */
+  get gradientProgram(): Program {
+    return this.programs[0];
+  }
+
+  /** The buffer of a tensor that outlives a step. */
+  bufferOf(tensor: Tensor): GPUBuffer {
+    return this.#buffers.get(tensor)!;
+  }
+
+  /** See `stepControl`; where gradients are checked. */
+  get control(): GPUBuffer {
+    return this.#control!;
+  }
+
+  /**
+   * Submits one step; what the gradient program reads has been written before.
+   *
+   * @param finish encodes what comes after it
+   * @returns nothing, or with an exchange a promise of its end, before which the next step must not begin
+   */
+  submit(
+    { learningRates, group = WHOLE, averageMomentum = 0 }: StepSettings,
+    finish: (encoder: GPUCommandEncoder) => void,
+  ): Promise<void> | undefined {
+    const { sums, averageMomentum: momentum } = this.#optimizer;
+    const [gradients, ...others] = this.programs;
+    const optimizer = others.at(-1)!;
+    const isLast = group.index === group.size - 1;
+    for (const [i, tensor] of this.#optimizer.learningRates.entries()) {
+      optimizer.write(tensor, padRows([learningRates[i]], [1]));
+    }
+    if (momentum !== undefined) optimizer.write(momentum, padRows([averageMomentum], [1]));
+    const programs = [gradients];
+    if (sums !== undefined) {
+      others[0].write(sums.group, padRows([group.index, 1 / group.size], [2]));
+      programs.push(others[0]);
+    }
+    const submit = (parts: readonly Program[]) => runPrograms(this.#gpu, parts, finish);
+    if (!isLast) return void submit(programs);
+    if (this.#exchange === undefined) return void submit([...programs, optimizer]);
+    runPrograms(this.#gpu, programs);
+    return this.#exchange.exchange(this.#gradients).then(() => submit([optimizer]));
+  }
+
+  /** Frees the device's memory. */
+  [Symbol.dispose](): void {
+    for (const program of this.programs) program.destroy();
+    for (const store of this.stores) store[Symbol.dispose]();
+    for (const buffer of this.#buffers.values()) buffer.destroy();
+  }
+}
