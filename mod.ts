@@ -17,55 +17,18 @@
  */
 
 export { tuneAdapter, type TuneOptions } from "./actors/adapter_tuning.ts";
-export type { DistillPlan, DistillResult, DistillStep, RunSoFar } from "./actors/distillation.ts";
-export type {
-  LinearEpoch,
-  LinearPlan,
-  LinearResult,
-  LinearScore,
-  LinearStep,
-} from "./actors/linear_evaluation.ts";
-export { KNN_DEFAULTS, type KnnOptions, type KnnPlan } from "./actors/knn_evaluation.ts";
+export type { AugmenterConfig, Views } from "./actors/augmenter.ts";
+export type { BatchNumber } from "./actors/batch_number.ts";
+export { type ActorModules, type ActorRole, actorUrl } from "./actors/catalog.ts";
+export type { GalleryPictures, ProbeSetEvents, SurveyReport } from "./actors/diagnostics.ts";
+export type { EncoderConfig } from "./actors/encoder.ts";
 export type { EvaluationSettings, GallerySettings, KnnSettings } from "./actors/evaluation.ts";
-export type { GalleryPictures, SurveyReport } from "./actors/insight.ts";
-export type { QueueView, SimilarityPicture } from "./models/similarity_picture.ts";
-export {
-  EMBED_DEFAULTS,
-  type EmbeddedRows,
-  type EmbeddingOptions,
-  type EmbeddingResult,
-  type Neighbours,
-} from "./actors/embedding.ts";
+export type { EvaluationResize, EvaluationResizeChoice } from "./actors/evaluation_resize.ts";
+export type { EvaluatorConfig } from "./actors/evaluator.ts";
+export type * from "./actors/events.ts";
+export type { EncoderChoice } from "./actors/load_encoder.ts";
+export type * from "./actors/messages.ts";
 export { Run, type RunSettings } from "./actors/run.ts";
-export {
-  distill,
-  type DistillEvent,
-  type DistillInput,
-  type DistillSettings,
-  embed,
-  type EmbedEvent,
-  type EmbedInput,
-  EmbedRun,
-  knn,
-  type KnnEvent,
-  type KnnInput,
-  type LinearEvent,
-  type LinearInput,
-  linearProbe,
-  type LinearSettings,
-  type NoticeEvent,
-  type OutputSettings,
-} from "./actors/runs.ts";
-export type { EncoderChoice } from "./actors/feature_encoder.ts";
-export {
-  type EncoderRole,
-  LINEAR_DEFAULTS,
-  LINEAR_SAMPLE_DEFAULTS,
-  type LinearDefaults,
-  type LinearOptions,
-} from "./actors/linear_options.ts";
-export type { DistillOptions, SaveInterval, TeacherSsl } from "./actors/options.ts";
-export { NothingToDoError, type WarningEvents } from "./actors/recipe.ts";
 export {
   type ActorShare,
   chromeTrace,
@@ -74,39 +37,79 @@ export {
   type TraceEvent,
 } from "./actors/run_profile.ts";
 export {
+  type BufferBytes,
+  EVALUATION_ORDER,
+  type ReadingOrder,
+  TRAINING_ORDER,
+  type TsvReaderConfig,
+} from "./actors/tsv_reader.ts";
+export { type ActorCatalog, spawnActor } from "./methods/catalog.ts";
+export {
+  EMBED_DEFAULTS,
+  type EmbeddedRows,
+  type EmbeddingOptions,
+  type EmbeddingResult,
+  type EmbedEvent,
+  type Neighbours,
+} from "./methods/embedding.ts";
+export { KNN_DEFAULTS, type KnnEvent, type KnnOptions, type KnnPlan } from "./methods/knn.ts";
+export type {
+  LinearActorEvent,
+  LinearEpoch,
+  LinearEvent,
+  LinearPlan,
+  LinearStep,
+} from "./methods/linear_probe/events.ts";
+export type { LinearTrainerConfig } from "./methods/linear_probe/linear_trainer.ts";
+export type { LinearProgress, LinearTrainer, ProbeScore } from "./methods/linear_probe/messages.ts";
+export type { LinearInput, LinearSettings } from "./methods/linear_probe/mod.ts";
+export {
+  type EncoderRole,
+  LINEAR_DEFAULTS,
+  LINEAR_SAMPLE_DEFAULTS,
+  type LinearDefaults,
+  type LinearOptions,
+} from "./methods/linear_probe/options.ts";
+export type { LinearResult, LinearScore } from "./methods/linear_probe/run.ts";
+export type { OutputSettings } from "./methods/method.ts";
+export { NothingToDoError } from "./methods/nothing_to_do.ts";
+export {
+  distill,
+  embed,
+  type EmbedInput,
+  EmbedRun,
+  knn,
+  type KnnInput,
+  linearProbe,
+} from "./methods/runs.ts";
+export {
   type Defaults,
   PAPER_DEFAULTS,
   type Recipe,
   RECIPES,
   SAMPLE_DEFAULTS,
   sampleOptions,
-} from "./actors/defaults.ts";
-export {
-  type ActorCatalog,
-  type ActorModules,
-  type ActorRole,
-  actorUrl,
-  spawnActor,
-} from "./actors/catalog.ts";
-export type { EvaluationResize, EvaluationResizeChoice } from "./actors/evaluation_resize.ts";
-export type { AugmenterConfig, Views } from "./actors/augmenter.ts";
-export type { EvaluatorConfig } from "./actors/evaluator.ts";
-export type { FeatureEncoderConfig } from "./actors/feature_encoder.ts";
-export type { LinearTrainerConfig } from "./actors/linear_trainer.ts";
-export type { QueueKeeperConfig } from "./actors/queue_keeper.ts";
-export type { RunIdentity } from "./actors/run_terms.ts";
+} from "./methods/seed/defaults.ts";
+export type { KnownAccuracy } from "./methods/seed/evaluations.ts";
+export type {
+  DistillActorEvent,
+  DistillEvent,
+  DistillPlan,
+  DistillStep,
+  SavedEvent,
+  TrainingLook,
+} from "./methods/seed/events.ts";
+export type { KeyedBatch, QueueContents, QueueKeeper, StudentTrainer } from "./methods/seed/messages.ts";
+export type { DistillInput, DistillSettings } from "./methods/seed/mod.ts";
+export type { DistillOptions, SaveInterval, TeacherSsl } from "./methods/seed/options.ts";
+export type { RunSoFar } from "./methods/seed/prepare.ts";
+export type { QueueKeeperConfig } from "./methods/seed/queue_keeper.ts";
+export type { DistillResult, Wanted } from "./methods/seed/run.ts";
+export type { StudentTrainerConfig } from "./methods/seed/student_trainer.ts";
+export type { RunIdentity } from "./methods/terms.ts";
 export type { RunOrigin } from "./models/checkpoint/resume_state.ts";
 export type { Term, TermValue } from "./models/checkpoint/run_terms.ts";
-export type { StudentTrainerConfig } from "./actors/student_trainer.ts";
-export type { TeacherEncoderConfig } from "./actors/teacher_encoder.ts";
-export {
-  EVALUATION_ORDER,
-  type ReadingOrder,
-  TRAINING_ORDER,
-  type TsvReaderConfig,
-} from "./actors/tsv_reader.ts";
-export type { BatchNumber } from "./actors/batch_number.ts";
-export type * from "./actors/messages.ts";
+export type { QueueView, SimilarityPicture } from "./models/similarity_picture.ts";
 export * from "./actors/runtime/mod.ts";
 export { FolderIdentity, FolderLostError } from "./data/folder_identity.ts";
 export { FolderLock } from "./data/folder_lock.ts";
@@ -133,5 +136,4 @@ export { UserError } from "./errors.ts";
 export type { LossScale } from "./kernels/ops/loss_scale/loss_scale.ts";
 export type { KernelTime } from "./kernels/profiler.ts";
 export type { Work } from "./kernels/schedule.ts";
-export type { SmallViewOptions } from "./models/student_step.ts";
 export type { ProductFamily, ProductKind, Tile, TileChoice, Tuning } from "./kernels/tuning/tuning.ts";

@@ -15,12 +15,12 @@ import {
   type ViewParameters,
 } from "../kernels/image/view_parameters.ts";
 import { findViewRecipe } from "../kernels/image/view_recipes.ts";
-import type { SmallViewOptions } from "../models/student_step.ts";
 import type { BatchNumber } from "./batch_number.ts";
 import { BestEffort } from "./best_effort.ts";
 import { type EvaluationResize, shorterSide } from "./evaluation_resize.ts";
-import type { Augmenter, DecodedBatch, Encoder, Monitor } from "./messages.ts";
-import { Overlap } from "./overlap.ts";
+import type { Monitor, ViewsEvent, WarningEvent } from "./events.ts";
+import type { Augmenter, DecodedBatch, Encoder, SmallViewOptions } from "./messages.ts";
+import { DoubleBuffer } from "./double_buffer.ts";
 import { profileAll } from "./run_profile.ts";
 import { type ActorRef, defineActor } from "./runtime/mod.ts";
 
@@ -45,7 +45,7 @@ export interface AugmenterConfig {
   /** Small views of the same pictures, with SWAV's recipe for them. */
   small?: SmallViewOptions;
   /** Who is shown some views of the first batch. */
-  viewer?: ActorRef<Monitor>;
+  viewer?: ActorRef<Monitor<ViewsEvent | WarningEvent>>;
   /** Who gets the views. */
   next: ActorRef<Encoder>;
 }
@@ -96,7 +96,9 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
   let expected = views.first;
 
   let isFirst = true;
-  const effort = new BestEffort((text) => void viewer?.tell("warning", text).catch(() => {}));
+  const effort = new BestEffort((text) =>
+    void viewer?.tell("event", { type: "warning", text }).catch(() => {})
+  );
 
   async function showViews(
     pixels: ArrayBuffer,
@@ -106,7 +108,8 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
   ): Promise<void> {
     const shown = Math.min(count, SHOWN_VIEWS);
     const bytes = shown * size * size * 4;
-    await viewer!.tell("views", {
+    await viewer!.tell("event", {
+      type: "views",
       pixels: new Uint8Array(pixels.slice(0, bytes)),
       count: shown,
       size,
@@ -134,7 +137,7 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
     });
   }
 
-  const overlap = new Overlap(context);
+  const buffered = new DoubleBuffer(context);
 
   /** Begins a batch's views, and waits for those of the batch before. */
   function makeViews(batch: DecodedBatch): Promise<void> {
@@ -142,7 +145,7 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
     const isEmpty = batch.pictures.count === 0;
     const filled = isEmpty ? Promise.resolve() : fillViews(batch, viewer !== undefined && isFirst);
     isFirst &&= isEmpty;
-    return overlap.add("views", filled, () => next.tell("encode", batch));
+    return buffered.add("views", filled, () => next.tell("encode", batch));
   }
 
   return {
@@ -167,6 +170,6 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
         }
       },
     },
-    drain: () => overlap.settled(),
+    drain: () => buffered.settled(),
   };
 });

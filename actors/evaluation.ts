@@ -5,18 +5,27 @@
  *     bank_reader, query_reader, gallery_reader -> evaluation_augmenter -> evaluator
  */
 import type { Tuning } from "../kernels/tuning/tuning.ts";
-import type augmenter from "./augmenter.ts";
 import { type ActorModules, actorUrl } from "./catalog.ts";
+import { noPictures } from "./data_facts.ts";
 import type evaluator from "./evaluator.ts";
 import type { EvaluationResize } from "./evaluation_resize.ts";
-import type { Accuracy, EvaluatedEncoder, Purpose, ReaderMonitor, Survey } from "./messages.ts";
-import { noPictures } from "./recipe.ts";
+import type { Monitor } from "./events.ts";
+import type { Accuracy, EvaluatedEncoder, Survey } from "./messages.ts";
+import { PATIENCE, Pipeline, type Source } from "./pipeline.ts";
 import type { ActorCrash, ActorRef, ActorSystem, Restart, SupervisorOptions } from "./runtime/mod.ts";
-import type tsvReader from "./tsv_reader.ts";
 import { EVALUATION_ORDER, type ReadingOrder } from "./tsv_reader.ts";
 
 /** Pictures that are embedded at once. */
 const BATCH = 100;
+
+/** Reader, augmenter, evaluator. */
+const STAGES = 3;
+
+/** Names of the readers. */
+const [BANK, QUERIES, PROBES] = ["bank_reader", "query_reader", "gallery_reader"];
+
+/** What is read of them. */
+const WHOLE = { epoch: 0 };
 
 /** The gallery's pictures are spread over the data. */
 const GALLERY_ORDER: ReadingOrder = { ...EVALUATION_ORDER, shuffle: true };
@@ -104,7 +113,7 @@ interface LineHooks {
 export function spawnEvaluation(
   system: ActorSystem,
   settings: EvaluationSettings,
-  monitor: ActorRef<ReaderMonitor>,
+  monitor: ActorRef<Monitor>,
   { onRestart, onNoGallery }: LineHooks,
 ): Evaluate {
   const { gallery, ...others } = settings;
@@ -134,56 +143,42 @@ export function spawnEvaluation(
 function spawnLine(
   system: ActorSystem,
   { imageSize, maxPixels, evalResize, tuning, actors, knn, gallery }: EvaluationSettings,
-  monitor: ActorRef<ReaderMonitor>,
+  monitor: ActorRef<Monitor>,
   supervision: Omit<SupervisorOptions, "strategy" | "resume">,
 ): Evaluate {
-  const line = system.supervise({ strategy: "one-for-all", resume: connect, ...supervision });
-  const spawnReader = (
-    name: string,
-    path: string,
-    purpose: Purpose,
-    { order = EVALUATION_ORDER, seed = 0 } = {},
-  ) =>
-    line.spawn<typeof tsvReader>(name, actorUrl("tsv_reader", actors), () => ({
-      path,
-      purpose,
-      order,
-      worker: 0,
-      workers: 1,
-      seed,
-      batchSize: BATCH,
-      maxPixels,
-      viewBytes: BATCH * imageSize * imageSize * 4,
-      embeddingBytes: 0,
-      batchesUnderWay: 3,
-      monitor,
-    }));
-  const bankReader = knn && spawnReader("bank_reader", knn.bankData, "bank");
-  const queryReader = knn && spawnReader("query_reader", knn.queryData, "queries");
-  const galleryReader = gallery &&
-    spawnReader("gallery_reader", gallery.data, "gallery", { order: GALLERY_ORDER, seed: gallery.seed });
-  const readers = [bankReader, queryReader, galleryReader].filter((reader) => reader !== undefined);
-  const judge = line.spawn<typeof evaluator>("evaluator", actorUrl("evaluator", actors), () => ({
+  const supervisor = system.supervise({ strategy: "one-for-all", resume: connect, ...supervision });
+  const evaluate = supervisor.spawn<typeof evaluator>("evaluator", actorUrl("evaluator", actors), () => ({
     batchSize: BATCH,
     imageSize,
     ks: knn?.ks ?? [],
     temperature: knn?.temperature ?? 1,
     tuning,
-    readers: readers.map(({ ref }) => ref),
   }));
-  const views = line.spawn<typeof augmenter>("evaluation_augmenter", actorUrl("augmenter", actors), () => ({
-    batchSize: BATCH,
-    imageSize,
-    views: { kind: "evaluation", resize: evalResize },
-    next: judge.ref,
-  }));
+  const sources: Source[] = [
+    ...knn === undefined ? [] : [
+      { name: BANK, path: knn.bankData, purpose: "bank", order: EVALUATION_ORDER } as const,
+      { name: QUERIES, path: knn.queryData, purpose: "queries", order: EVALUATION_ORDER } as const,
+    ],
+    ...gallery === undefined ? [] : [
+      {
+        name: PROBES,
+        path: gallery.data,
+        purpose: "gallery",
+        order: GALLERY_ORDER,
+        seed: gallery.seed,
+      } as const,
+    ],
+  ];
+  const pipeline = new Pipeline(
+    supervisor,
+    { batchSize: BATCH, imageSize, embeddingLength: 0, stages: STAGES, maxPixels, actors, monitor },
+    [{ name: "evaluation_augmenter", views: () => ({ kind: "evaluation", resize: evalResize }), sources }],
+    () => evaluate.ref,
+  );
   async function connect(): Promise<void> {
-    await Promise.all(readers.map(({ ref }) => ref.tell("connect", { augmenter: views.ref })));
+    await pipeline.connect(evaluate.ref);
   }
 
-  const patience = { timeoutMs: Infinity };
-  const read = async (reader: typeof readers[number], endBatch?: number) =>
-    (await reader.ref.ask("read", { epoch: 0, endBatch }, patience)).pictures;
   async function score(
     { bankData, queryData }: KnnSettings,
     bank: number,
@@ -191,7 +186,7 @@ function spawnLine(
   ): Promise<Pick<Evaluation, "accuracies" | "noAccuracies">> {
     if (bank === 0) return { noAccuracies: noPictures(bankData) };
     if (queries === 0) return { noAccuracies: noPictures(queryData) };
-    const accuracies = await judge.ref.ask("score", { bank, queries }, patience);
+    const accuracies = await evaluate.ref.ask("score", { bank, queries }, PATIENCE);
     if (accuracies.length > 0) return { accuracies };
     return { noAccuracies: `the pictures of ${bankData} or of ${queryData} have no labels from 0 on` };
   }
@@ -199,20 +194,20 @@ function spawnLine(
   return (encoder, wishes = {}) => {
     const wantsKnn = knn !== undefined && wishes.knn !== false;
     const result = turn.then(() =>
-      line.retry(async (): Promise<Evaluation> => {
-        await judge.ref.ask("use", encoder, { ...patience, transfer: [] });
+      supervisor.retry(async (): Promise<Evaluation> => {
+        await evaluate.ref.ask("use", encoder, { ...PATIENCE, transfer: [] });
         const [bank, queries, pictures] = await Promise.all([
-          wantsKnn ? read(bankReader!) : 0,
-          wantsKnn ? read(queryReader!) : 0,
-          gallery !== undefined ? read(galleryReader!, gallery.batches) : 0,
+          wantsKnn ? pipeline.read(BANK, WHOLE) : 0,
+          wantsKnn ? pipeline.read(QUERIES, WHOLE) : 0,
+          gallery !== undefined ? pipeline.read(PROBES, { epoch: 0, endBatch: gallery.batches }) : 0,
         ]);
         return {
           ...gallery !== undefined && pictures > 0 && {
-            survey: await judge.ref.ask("survey", {
+            survey: await evaluate.ref.ask("survey", {
               pictures,
               neighbours: gallery.neighbours,
               views: wishes.views ?? false,
-            }, patience),
+            }, PATIENCE),
           },
           ...wantsKnn && await score(knn, bank, queries),
         };

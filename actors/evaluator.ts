@@ -8,11 +8,11 @@ import { openGpu } from "../kernels/gpu.ts";
 import type { Tuning } from "../kernels/tuning/tuning.ts";
 import type { FrozenEncoder } from "../models/inference.ts";
 import { type KnnAccuracy, placesOfOthers, WeightedKnn } from "../models/knn.ts";
-import { buffersOf } from "./buffers.ts";
 import { LabelledFeatures, labelsOf, requireFiniteFeatures, rowsOf } from "./labelled_features.ts";
 import { loadFrozenEncoder } from "./load_encoder.ts";
-import type { Evaluator, Purpose, Survey, TsvReader, ViewBatch } from "./messages.ts";
-import { type ActorRef, defineActor, urgent } from "./runtime/mod.ts";
+import type { Evaluator, Purpose, Survey, ViewBatch } from "./messages.ts";
+import { Origins } from "./origins.ts";
+import { defineActor, urgent } from "./runtime/mod.ts";
 
 /** How an evaluator is started. */
 export interface EvaluatorConfig {
@@ -26,8 +26,6 @@ export interface EvaluatorConfig {
   temperature: number;
   /** What was measured of the adapter. */
   tuning?: Tuning | null;
-  /** Whom the buffers go back to. */
-  readers: ActorRef<TsvReader>[];
 }
 
 /** Labels up to which each has a class of its own, used or not. */
@@ -74,9 +72,10 @@ class Sets {
 }
 
 export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) => {
-  const { batchSize, imageSize, ks, temperature, tuning, readers } = config;
+  const { batchSize, imageSize, ks, temperature, tuning } = config;
   const gpu = await openGpu(context.name, tuning);
   context.onStop(() => gpu.destroy());
+  const origins = new Origins();
   let encoder: FrozenEncoder | undefined;
   let sets = new Sets(0);
   let onProgress = Promise.withResolvers<void>();
@@ -125,6 +124,8 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
 
   return {
     handlers: {
+      connect: ({ readers }) => origins.connect(readers),
+
       async use(source) {
         encoder?.[Symbol.dispose]();
         encoder = await loadFrozenEncoder(gpu, source, { batch: batchSize, imageSize, output: "feature" });
@@ -133,7 +134,7 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
 
       async encode(batch) {
         await embed(batch);
-        await readers.find(({ name }) => name === batch.home)!.tell("recycle", buffersOf(batch));
+        await origins.giveBack(batch);
         onProgress.resolve();
         onProgress = Promise.withResolvers();
       },

@@ -4,22 +4,33 @@ import { openEncoderSource } from "../models/encoder_source.ts";
 import { FrozenEncoder, type FrozenEncoderOptions } from "../models/inference.ts";
 import { initialize } from "../models/initialize.ts";
 import { findEncoder, summarize, usualHead } from "../models/registry.ts";
-import type { EncoderChoice } from "./feature_encoder.ts";
+import type { EncoderRole } from "../models/registry.ts";
 import type { EvaluatedEncoder } from "./messages.ts";
+
+/** Which encoder it is. */
+export type EncoderChoice =
+  /** From a checkpoint; `arch` is found out where it is left out, `which` is for checkpoints of a distillation. */
+  | { path: string; arch?: string; which?: EncoderRole }
+  /** With fresh weights: what a trained one is compared with. */
+  | { arch: string; seed: number };
 
 /**
  * Opens a checkpoint's encoder, or one with fresh weights, or one whose values are given.
+ *
+ * @param shared `dimension` is the length that an embedding must have, where that is known
  *
  * @throws {CheckpointError} where the file holds no such encoder, or its weights are not finite
  */
 export async function loadFrozenEncoder(
   gpu: Gpu,
   choice: EncoderChoice | EvaluatedEncoder,
-  shared: Pick<FrozenEncoderOptions, "batch" | "imageSize" | "output">,
+  { dimension, ...shared }:
+    & Pick<FrozenEncoderOptions, "batch" | "imageSize" | "output" | "mixedPrecision">
+    & { dimension?: number },
 ): Promise<FrozenEncoder> {
   if ("path" in choice) {
     const part = shared.output === "feature" ? "backbone" : "encoder";
-    using source = await openEncoderSource(choice.path, { ...choice, part });
+    using source = await openEncoderSource(choice.path, { ...choice, dimension, part });
     await source.requireFinite(); // before kernels are compiled, which may take a minute
     const frozen = await FrozenEncoder.create(gpu, { ...shared, encoder: source.encoder, head: source.head });
     await frozen.load(source.read);

@@ -9,7 +9,8 @@ import { BatchReader } from "../data/batch_reader.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { packPictures } from "../data/pack.ts";
 import { EpochOrder } from "../data/sampler.ts";
-import type { Augmenter, BatchBuffers, Purpose, ReaderMonitor, TsvReader } from "./messages.ts";
+import type { Monitor } from "./events.ts";
+import type { Augmenter, BatchBuffers, Purpose, TsvReader } from "./messages.ts";
 import { type ActorContext, type ActorRef, defineActor, urgent } from "./runtime/mod.ts";
 
 /** In which order rows are read, and what becomes of broken ones: see `EpochOrder` and `BatchReader`. */
@@ -28,8 +29,18 @@ export const TRAINING_ORDER: ReadingOrder = { shuffle: true, dropLast: true, bro
 /** Every picture that can be used, once, in the data's order. */
 export const EVALUATION_ORDER: ReadingOrder = { shuffle: false, dropLast: false, brokenRows: "skip" };
 
+/** Bytes of the buffers that travel with a batch. */
+export interface BufferBytes {
+  /** Of the views. */
+  viewBytes: number;
+  /** Of the embeddings. */
+  embeddingBytes: number;
+  /** The same of small views, where there are any. */
+  small?: { viewBytes: number; embeddingBytes: number };
+}
+
 /** How a reader is started. */
-export interface TsvReaderConfig {
+export interface TsvReaderConfig extends BufferBytes {
   /** Of the TSV file, or of other data that `openDataset` knows. */
   path: string;
   /** What the pictures are for; travels with them. */
@@ -46,16 +57,10 @@ export interface TsvReaderConfig {
   batchSize: number;
   /** Pixels that a picture may have; a larger one counts as broken. */
   maxPixels?: number;
-  /** Bytes of the views, for which a buffer travels with each batch. */
-  viewBytes: number;
-  /** Bytes of the embeddings likewise. */
-  embeddingBytes: number;
-  /** The same of small views, where there are any. */
-  small?: { viewBytes: number; embeddingBytes: number };
   /** Batches of this reader that may be on their way at a time. */
   batchesUnderWay: number;
   /** Who is told of broken rows. */
-  monitor: ActorRef<ReaderMonitor>;
+  monitor: ActorRef<Monitor>;
 }
 
 /** Sets of buffers that are free, made anew until there are as many as may be under way. */
@@ -99,14 +104,14 @@ class BufferPool {
 
 export default defineActor<TsvReader, TsvReaderConfig>(async (config, context) => {
   const { path, purpose, order: orderOptions, worker, workers, seed, batchSize, monitor } = config;
-  const tell = (text: string) => void monitor.tell("warning", text).catch(() => {});
+  const tell = (text: string) => void monitor.tell("event", { type: "warning", text }).catch(() => {});
   const dataset = await openDataset(path, { onWarning: tell });
   context.onStop(() => dataset.close());
   const reader = new BatchReader(dataset, {
     brokenRows: orderOptions.brokenRows,
     maxPixels: config.maxPixels,
     onBrokenRow: ({ file, row, message: text }) =>
-      void monitor.tell("brokenRow", { file, row, text }).catch(() => {}),
+      void monitor.tell("event", { type: "broken-row", file, row, text }).catch(() => {}),
   });
   const pool = new BufferPool(config);
   let augmenter: ActorRef<Augmenter> | undefined;
@@ -127,7 +132,7 @@ export default defineActor<TsvReader, TsvReaderConfig>(async (config, context) =
           pictures += decoded.length;
           await augmenter!.tell("augment", {
             position: { epoch, batch, endsEpoch: batch === order.batchCount - 1 },
-            home: context.name,
+            origin: context.name,
             purpose,
             ...buffers,
             pictures: packPictures(decoded, buffers.pictures),

@@ -3,7 +3,7 @@ import type { Gpu } from "../kernels/gpu.ts";
 import { FrozenEncoder } from "../models/inference.ts";
 import { initialize, initializeQueue } from "../models/initialize.ts";
 import { findEncoder, summarize } from "../models/registry.ts";
-import { StudentStep } from "../models/student_step.ts";
+import { StudentStep } from "../methods/seed/step.ts";
 import { INITIAL_LOSS_SCALE } from "../kernels/ops/loss_scale/loss_scale.ts";
 import { median, type Timing } from "./measure.ts";
 

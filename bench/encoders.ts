@@ -9,7 +9,7 @@ import { EncoderBuilder } from "../models/encoder_builder.ts";
 import { FrozenEncoder } from "../models/inference.ts";
 import { initialize, initializeQueue } from "../models/initialize.ts";
 import { findEncoder, summarize } from "../models/registry.ts";
-import { StudentStep } from "../models/student_step.ts";
+import { StudentStep } from "../methods/seed/step.ts";
 import type { Contestant } from "./measure.ts";
 import { inputChannels, runWithTfjs, toTfjs } from "./tfjs_graph.ts";
 

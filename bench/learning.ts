@@ -12,11 +12,11 @@
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { join } from "node:path";
-import { sampleOptions } from "../actors/defaults.ts";
-import { runDistillation } from "../actors/distillation.ts";
-import { runKnnEvaluation } from "../actors/knn_evaluation.ts";
-import { runLinearEvaluation } from "../actors/linear_evaluation.ts";
-import { LINEAR_SAMPLE_DEFAULTS } from "../actors/linear_options.ts";
+import { sampleOptions } from "../methods/seed/defaults.ts";
+import { runDistillation } from "../methods/seed/run.ts";
+import { runKnnEvaluation } from "../methods/knn.ts";
+import { runLinearEvaluation } from "../methods/linear_probe/run.ts";
+import { LINEAR_SAMPLE_DEFAULTS } from "../methods/linear_probe/options.ts";
 import { leave } from "../cli/run_main.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../data/sample.ts";
 import { describeAdapter } from "../kernels/gpu.ts";

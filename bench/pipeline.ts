@@ -1,6 +1,6 @@
 /** How well the stages of a distillation overlap. */
-import { sampleOptions } from "../actors/defaults.ts";
-import { runDistillation } from "../actors/distillation.ts";
+import { sampleOptions } from "../methods/seed/defaults.ts";
+import { runDistillation } from "../methods/seed/run.ts";
 import { type ActorShare, type RunProfile, sharesOf } from "../actors/run_profile.ts";
 
 /** Steps of the run; the first are left out of the rate, while the stages fill. */

@@ -11,7 +11,7 @@ import { runPrograms } from "../kernels/program.ts";
 import { DIRECT_TILES, GPU_TUNING } from "../kernels/tuning/tuning.ts";
 import { initializeQueue } from "../models/initialize.ts";
 import { findEncoder } from "../models/registry.ts";
-import { scheduleStep, StudentStep, type StudentStepOptions } from "../models/student_step.ts";
+import { scheduleStep, StudentStep, type StudentStepOptions } from "../methods/seed/step.ts";
 import { compareAugmentation } from "./augmentation.ts";
 import { multiplyAdds } from "./ceiling.ts";
 import {

@@ -1,6 +1,6 @@
 /** Pictures and the pictures that are most like them, as one picture. */
 import sharp from "sharp";
-import type { Neighbours } from "../actors/embedding.ts";
+import type { Neighbours } from "../methods/embedding.ts";
 import { BrokenRowError, type Dataset } from "../data/dataset.ts";
 import { decodeImage } from "../data/decode.ts";
 import { Canvas, type Colour } from "./canvas.ts";

@@ -1,10 +1,11 @@
-/** `deno task distill`: flags in, progress and files out. The run itself is `actors/distillation.ts`. */
-import type { DistillPlan, DistillResult } from "../actors/distillation.ts";
+/** `deno task distill`: flags in, progress and files out. The run itself is `methods/seed/run.ts`. */
+import type { DistillEvent, DistillPlan } from "../methods/seed/events.ts";
+import type { DistillResult } from "../methods/seed/run.ts";
 import { describeEvaluationResize } from "../actors/evaluation_resize.ts";
-import { augmentationOf, type DistillOptions, hasGallery } from "../actors/options.ts";
-import { NothingToDoError } from "../actors/recipe.ts";
+import { augmentationOf, type DistillOptions, hasGallery } from "../methods/seed/options.ts";
+import { NothingToDoError } from "../methods/nothing_to_do.ts";
 import type { RunProfile } from "../actors/run_profile.ts";
-import { distill, type DistillEvent } from "../actors/runs.ts";
+import { distill } from "../methods/runs.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
 import { removeLeftovers } from "../models/checkpoint/run_checkpoints.ts";
 import { DEFAULT_LOSS } from "../models/loss/losses.ts";
@@ -81,8 +82,11 @@ function describeResult(
 }
 
 /** Every option, also those that follow from others; what was measured of the adapter is kept by itself. */
-function describeOptions({ tuning: _, ...options }: DistillOptions): Record<string, unknown> {
-  return { ...options, augmentation: augmentationOf(options), loss: options.loss ?? DEFAULT_LOSS };
+function describeOptions(
+  { tuning: _, ...options }: DistillOptions,
+  printFreq: number,
+): Record<string, unknown> {
+  return { ...options, printFreq, augmentation: augmentationOf(options), loss: options.loss ?? DEFAULT_LOSS };
 }
 
 /** What the run reads, for its record. */
@@ -158,7 +162,7 @@ async function main(): Promise<void> {
   let profile: RunProfile | undefined;
   if (command.recipe !== undefined) {
     shown.say(`recipe    ${command.recipe}, with the flags:`);
-    for (const [name, value] of Object.entries(describeOptions(options))) {
+    for (const [name, value] of Object.entries(describeOptions(options, command.printFreq))) {
       if (value === undefined) continue;
       shown.say(`  ${flagName(name).padEnd(16)}${JSON.stringify(value)}`);
     }
@@ -167,7 +171,7 @@ async function main(): Promise<void> {
   const take = (event: DistillEvent) => {
     switch (event.type) {
       case "plan":
-        folder.begin(describeOptions(options), options.tuning);
+        folder.begin(describeOptions(options, command.printFreq), options.tuning);
         if (command.tensorboard) {
           writer = tensorBoard(() => files.use(new EventWriter(options.output)));
         }
@@ -197,7 +201,7 @@ async function main(): Promise<void> {
           totalSteps: event.totalSteps,
           firstStep: event.firstStep,
           batchSize: options.batchSize,
-          printFreq: options.printFreq,
+          printFreq: command.printFreq,
         });
       case "step":
         shown.step(event);

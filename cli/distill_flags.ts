@@ -4,8 +4,8 @@
  */
 
 import { join } from "node:path";
-import { type Defaults, PAPER_DEFAULTS, RECIPES, SAMPLE_DEFAULTS } from "../actors/defaults.ts";
-import type { DistillOptions, SaveInterval, TeacherSsl } from "../actors/options.ts";
+import { type Defaults, PAPER_DEFAULTS, RECIPES, SAMPLE_DEFAULTS } from "../methods/seed/defaults.ts";
+import type { DistillOptions, SaveInterval, TeacherSsl } from "../methods/seed/options.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../data/sample.ts";
 import {
   evalResizeFlag,
@@ -16,6 +16,7 @@ import {
   outputFlags,
   pageFlags,
   parseFlags,
+  PRINT_FREQ,
   readPageFlags,
   readResumeFlag,
   resumeAnywayFlag,
@@ -36,7 +37,6 @@ const ORIGINAL_DEFAULTS: Readonly<Partial<Record<keyof Defaults, string>>> = {
   studentArch: "mobilenetv3_large",
   workers: "32",
   batchSize: "4",
-  printFreq: "1000",
   distillT: "1e-4",
   seed: "none",
 };
@@ -195,6 +195,20 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
     },
     momentum: { kind: "number", min: 0, max: 1, group: TRAINING, help: "momentum of SGD" },
     weightDecay: { kind: "number", min: 0, aliases: ["wd"], group: TRAINING, help: "weight decay of SGD" },
+    accumulate: {
+      kind: "integer",
+      min: 1,
+      group: TRAINING,
+      help:
+        "batches whose gradients make one step, as one batch of all their pictures would (but for batch norm, which sees " +
+        "each by itself): for batches that do not fit; fewer at the end of an epoch. --scale-lr counts all of them",
+    },
+    clipGrad: {
+      kind: "number",
+      above: 0,
+      group: TRAINING,
+      help: "L2 norm that the gradients of all weights together are clipped to",
+    },
     checkpointActivations: {
       kind: "boolean",
       group: TRAINING,
@@ -364,6 +378,8 @@ export type DistillCommand =
     traceActors: boolean;
     /** Show no progress. */
     quiet: boolean;
+    /** Steps between two lines of progress. */
+    printFreq: number;
     /** Show everything as JSON. */
     json: boolean;
     /** Serve the live page. */
@@ -372,8 +388,8 @@ export type DistillCommand =
     warnings: string[];
   };
 
-function show(value: string | number | boolean | readonly number[]): string {
-  return typeof value === "boolean" ? (value ? "on" : "off") : String(value);
+function show(value: string | number | boolean | readonly number[] | null): string {
+  return value === null ? "none" : typeof value === "boolean" ? (value ? "on" : "off") : String(value);
 }
 
 function describeDefault(property: keyof Defaults): string {
@@ -410,6 +426,7 @@ export function distillHelp(context: DistillFlagsContext): string {
       loss: "default: seed",
       studentInit: "default: fresh weights",
       tensorboard: "default: on",
+      printFreq: `default: ${PRINT_FREQ}; the original: 1000`,
       profile: "default: off",
       traceActors: "default: off",
       tune: "default: on",
@@ -477,6 +494,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
   const defaults = given.data === undefined ? SAMPLE_DEFAULTS : PAPER_DEFAULTS;
   const {
     quiet = false,
+    printFreq = PRINT_FREQ,
     recipe,
     tensorboard = true,
     profile = false,
@@ -518,7 +536,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
   };
   warnings.push(...checkTogether(options, given));
   const page = readPageFlags({ ui, uiHost }, warnings);
-  const shown = { tensorboard, profile, traceActors, quiet, json, page, warnings };
+  const shown = { tensorboard, profile, traceActors, quiet, printFreq, json, page, warnings };
   return { help: undefined, options, recipe, resumesIfThere, tune, ...shown };
 }
 

@@ -1,7 +1,7 @@
 /** `deno task embed`: flags in, files of embeddings out. The run itself is `actors/embedding.ts`. */
-import type { EmbeddingOptions, EmbeddingResult, Neighbours } from "../actors/embedding.ts";
+import type { EmbeddingOptions, EmbeddingResult, Neighbours } from "../methods/embedding.ts";
 import { describeEvaluationResize } from "../actors/evaluation_resize.ts";
-import { embed } from "../actors/runs.ts";
+import { embed } from "../methods/runs.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { replaceFile, writeAll } from "../data/replace_file.ts";
 import { UserError } from "../errors.ts";

@@ -1,6 +1,6 @@
 /** The flags of `deno task embed`. */
 import { extname } from "node:path";
-import { EMBED_DEFAULTS, type EmbeddingOptions } from "../actors/embedding.ts";
+import { EMBED_DEFAULTS, type EmbeddingOptions } from "../methods/embedding.ts";
 import type { Split } from "../data/open_dataset.ts";
 import { DEFAULT_MAX_PIXELS } from "../data/decode.ts";
 import { SAMPLE_DATA } from "../data/sample.ts";

@@ -1,5 +1,5 @@
 /** Files of embeddings: NumPy's `.npy` with the names beside it, `.csv` and `.jsonl`. */
-import type { EmbeddedRows } from "../actors/embedding.ts";
+import type { EmbeddedRows } from "../methods/embedding.ts";
 import { writeAll } from "../data/replace_file.ts";
 
 /** The kinds, by what their names end in. */

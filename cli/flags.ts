@@ -513,6 +513,9 @@ export function readPageFlags(
   if (hostname !== undefined) warnings.push("--ui-host has no effect without --ui");
 }
 
+/** Steps between two lines of progress where nothing is said. */
+export const PRINT_FREQ = 10;
+
 /** The flags of long tasks about what is on the screen. */
 export function outputFlags(group: string) {
   return {

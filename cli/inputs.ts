@@ -1,19 +1,19 @@
 /** What a command needs on the disk, looked at before anything is started. */
 
-import type { EmbeddingOptions } from "../actors/embedding.ts";
-import type { KnnOptions } from "../actors/knn_evaluation.ts";
-import { LINEAR_DEFAULTS, type LinearOptions } from "../actors/linear_options.ts";
+import type { EmbeddingOptions } from "../methods/embedding.ts";
+import type { KnnOptions } from "../methods/knn.ts";
+import { LINEAR_DEFAULTS, type LinearOptions } from "../methods/linear_probe/options.ts";
 import type { EvaluatedEncoder } from "../actors/messages.ts";
-import type { DistillOptions } from "../actors/options.ts";
+import type { DistillOptions } from "../methods/seed/options.ts";
 import { findDataset, resolveDataset } from "../data/open_dataset.ts";
 import { statOrExplain } from "../data/stat_or_explain.ts";
 import { UserError } from "../errors.ts";
 import { CheckpointError } from "../models/checkpoint/checkpoint_error.ts";
 import { type CheckpointFile, openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
-import { readLinearCheckpoint } from "../models/checkpoint/linear_checkpoint.ts";
+import { readLinearCheckpoint } from "../methods/linear_probe/checkpoint.ts";
 import { type EvaluationResize, resolveEvaluationResize } from "../actors/evaluation_resize.ts";
 import { findNewestCheckpoint } from "../models/checkpoint/run_checkpoints.ts";
-import { readStudentCheckpoint, requireFiniteStudent } from "../models/checkpoint/student_checkpoint.ts";
+import { readStudentCheckpoint, requireFiniteStudent } from "../methods/seed/checkpoint.ts";
 import { resolveTeacher } from "../models/teacher.ts";
 import { type EncoderSource, openEncoderSource } from "../models/encoder_source.ts";
 import type { DistillRequest } from "./distill_flags.ts";

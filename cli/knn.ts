@@ -1,6 +1,6 @@
 /** `deno task knn`: flags in, accuracies out. The evaluation itself is `actors/knn_evaluation.ts`. */
 import { describeEvaluationResize } from "../actors/evaluation_resize.ts";
-import { knn } from "../actors/runs.ts";
+import { knn } from "../methods/runs.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
 import { ENCODERS } from "../models/registry.ts";
 import { encoderTable } from "./encoder_table.ts";

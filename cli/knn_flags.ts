@@ -1,5 +1,5 @@
 /** The flags of `deno task knn`. */
-import { KNN_DEFAULTS, type KnnOptions } from "../actors/knn_evaluation.ts";
+import { KNN_DEFAULTS, type KnnOptions } from "../methods/knn.ts";
 import { DEFAULT_MAX_PIXELS } from "../data/decode.ts";
 import { SAMPLE_DATA } from "../data/sample.ts";
 import type { EncoderRole } from "../models/registry.ts";

@@ -1,10 +1,11 @@
-/** `deno task lincls`: flags in, progress and files out. The run itself is `actors/linear_evaluation.ts`. */
+/** `deno task lincls`: flags in, progress and files out. The run itself is `methods/linear_probe/run.ts`. */
 import { describeEvaluationResize } from "../actors/evaluation_resize.ts";
-import type { LinearPlan, LinearResult } from "../actors/linear_evaluation.ts";
-import type { LinearOptions } from "../actors/linear_options.ts";
-import { BEST_CHECKPOINT } from "../actors/linear_trainer.ts";
-import { NothingToDoError } from "../actors/recipe.ts";
-import { type LinearEvent, linearProbe } from "../actors/runs.ts";
+import type { LinearEvent, LinearPlan } from "../methods/linear_probe/events.ts";
+import type { LinearResult } from "../methods/linear_probe/run.ts";
+import type { LinearOptions } from "../methods/linear_probe/options.ts";
+import { BEST_CHECKPOINT } from "../methods/linear_probe/linear_trainer.ts";
+import { NothingToDoError } from "../methods/nothing_to_do.ts";
+import { linearProbe } from "../methods/runs.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
 import { removeLeftovers } from "../models/checkpoint/run_checkpoints.ts";
 import { ENCODERS } from "../models/registry.ts";
@@ -124,7 +125,7 @@ async function main(): Promise<void> {
     switch (event.type) {
       case "plan": {
         const { tuning, ...config } = options;
-        folder.begin(config, tuning);
+        folder.begin({ ...config, printFreq: command.printFreq }, tuning);
         if (!options.evaluate && command.tensorboard) {
           writer = tensorBoard(() => files.use(new EventWriter(options.output)));
         }
@@ -150,7 +151,7 @@ async function main(): Promise<void> {
           firstStep,
           batchSize: options.batchSize,
           // Steps over features that are kept take no time.
-          printFreq: options.cacheFeatures ? event.batchesPerEpoch : options.printFreq,
+          printFreq: options.cacheFeatures ? event.batchesPerEpoch : command.printFreq,
         });
       }
       case "actors":

@@ -5,7 +5,7 @@ import {
   LINEAR_SAMPLE_DEFAULTS,
   type LinearDefaults,
   type LinearOptions,
-} from "../actors/linear_options.ts";
+} from "../methods/linear_probe/options.ts";
 import { SAMPLE_DATA } from "../data/sample.ts";
 import type { EncoderRole } from "../models/registry.ts";
 import { encoderFlags, type EncoderFlagsContext, FRESH_ENCODER } from "./encoder_flags.ts";
@@ -17,6 +17,7 @@ import {
   outputFlags,
   pageFlags,
   parseFlags,
+  PRINT_FREQ,
   readPageFlags,
   readResumeFlag,
   resumeAnywayFlag,
@@ -196,6 +197,8 @@ export type LinclsCommand =
     /** Use kernels that are fast on this very adapter, which is measured where that was not done before. */
     tune: boolean;
     quiet: boolean;
+    /** Steps between two lines of progress. */
+    printFreq: number;
     /** Show everything as JSON. */
     json: boolean;
     /** Serve the live page. */
@@ -232,6 +235,7 @@ export function linclsHelp(context: LinclsFlagsContext): string {
       arch: "default: recognised from the checkpoint; the original: resnet50",
       which: "default: student",
       tensorboard: "default: on",
+      printFreq: `default: ${PRINT_FREQ}`,
       tune: "default: on",
       classes: "default: as many as the labels say",
       testData: "default: test.tsv, val/ or the like in DATA",
@@ -262,6 +266,7 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
   const [data] = positionals;
   const {
     quiet = false,
+    printFreq = PRINT_FREQ,
     json = false,
     ui,
     uiHost,
@@ -322,5 +327,16 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
     warnings.push("--resume-anyway has no effect without --resume");
   }
   const page = readPageFlags({ ui, uiHost }, warnings);
-  return { help: undefined, options, resumesIfThere, tensorboard, tune, quiet, json, page, warnings };
+  return {
+    help: undefined,
+    options,
+    resumesIfThere,
+    tensorboard,
+    tune,
+    quiet,
+    printFreq,
+    json,
+    page,
+    warnings,
+  };
 }

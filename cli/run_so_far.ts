@@ -1,8 +1,8 @@
 /** What the records in an output folder say of the run that is gone on with. */
 import { dirname, join } from "node:path";
 import { type GenericSchema, pick } from "valibot";
-import type { RunSoFar } from "../actors/distillation.ts";
-import type { DistillOptions } from "../actors/options.ts";
+import type { RunSoFar } from "../methods/seed/prepare.ts";
+import type { DistillOptions } from "../methods/seed/options.ts";
 import { fingerprintDataset } from "../data/fingerprint.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { CONFIG, METRICS_ROW, parseRecord, RUN_RECORD, SCORE_ROW } from "../ui/record_schemas.ts";

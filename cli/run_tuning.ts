@@ -1,7 +1,7 @@
 /** Where a run's choice of kernels comes from, and where it is kept. */
 import { dirname, join } from "node:path";
 import { tuneAdapter } from "../actors/adapter_tuning.ts";
-import type { DistillOptions } from "../actors/options.ts";
+import type { DistillOptions } from "../methods/seed/options.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
 import { parseTuning, type Tuning } from "../kernels/tuning/tuning.ts";
 import { TUNING_FILE } from "./output_folder.ts";

@@ -94,6 +94,8 @@ export type PictureBatchSize = Pick<FrozenEncoderOptions, "batch" | "imageSize">
 
 /** An encoder in eval mode, batch norm folded, for one batch size and picture size. */
 export class FrozenEncoder implements Disposable {
+  /** Of the encoder. */
+  readonly name: string;
   /** Length of a row of the output. */
   readonly dimension: number;
   readonly batch: number;
@@ -124,6 +126,7 @@ export class FrozenEncoder implements Disposable {
     this.#ownsWeights = ownsWeights;
     this.#images = images;
     this.#output = output;
+    this.name = options.encoder.name;
     this.batch = options.batch;
     this.picturesPerRun = output.shape[0];
     this.dimension = output.shape.at(-1)!;

@@ -87,6 +87,16 @@ export interface BatchInGroup {
 
 const WHOLE: BatchInGroup = { index: 0, size: 1 };
 
+/**
+ * Which of its step's batches one is, where so many accumulate: those that are left at an epoch's end make a smaller step.
+ *
+ * @param batch from 0, in its epoch
+ */
+export function groupOf(batch: number, batchesPerEpoch: number, accumulate: number): BatchInGroup {
+  const index = batch % accumulate;
+  return { index, size: Math.min(accumulate, batchesPerEpoch - (batch - index)) };
+}
+
 /** How a step is taken. */
 export interface StepSettings {
   /** Of each model. */

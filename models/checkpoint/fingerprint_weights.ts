@@ -1,6 +1,6 @@
 /** A number by which the same weights are known again, in whatever file they lie. */
 import { createHash } from "node:crypto";
-import { isCounter, type NamedTensor } from "./student_checkpoint.ts";
+import { isCounter, type NamedTensor } from "./named_tensor.ts";
 import type { TensorRef } from "./tensor_ref.ts";
 
 /**

@@ -3,7 +3,7 @@ import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { BestEffort } from "../../actors/best_effort.ts";
-import { Surveyor } from "../../actors/insight.ts";
+import { Surveyor } from "../../actors/diagnostics.ts";
 import { ActorCrash, ActorStopped, ActorSystem } from "../../actors/runtime/mod.ts";
 import { UserError } from "../../errors.ts";
 import { type ActorRole, distill, type DistillOptions, spawnActor } from "../../mod.ts";

@@ -17,7 +17,7 @@ import type { HeadOptions } from "../../models/heads.ts";
 import { FrozenEncoder } from "../../models/inference.ts";
 import { initialize, initializeQueue, type StateValues } from "../../models/initialize.ts";
 import { findEncoder, summarize } from "../../models/registry.ts";
-import { StudentStep, type StudentStepOptions } from "../../models/student_step.ts";
+import { StudentStep, type StudentStepOptions } from "../../methods/seed/step.ts";
 
 /** A teacher with weights that are drawn from a seed. */
 export interface DrawnTeacher {

@@ -1,10 +1,10 @@
 // Every role breaks in the middle of a run: it goes on to the same bits, or must end within seconds and say who it was.
 import { assert, assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { runDistillation } from "../../actors/distillation.ts";
-import type { DistillOptions } from "../../actors/options.ts";
+import { runDistillation } from "../../methods/seed/run.ts";
+import type { DistillOptions } from "../../methods/seed/options.ts";
 import { ActorCrash, type ActorRef, type ActorSystem, type Message } from "../../actors/runtime/mod.ts";
-import { embed } from "../../actors/runs.ts";
+import { embed } from "../../methods/runs.ts";
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { digestFile, RunFolder } from "./small_run.ts";
 

@@ -1,8 +1,8 @@
 /** The same pictures as a TSV file, as a folder of pictures and as binary files of CIFAR: nothing else may differ. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { runDistillation } from "../../actors/distillation.ts";
-import { runKnnEvaluation } from "../../actors/knn_evaluation.ts";
+import { runDistillation } from "../../methods/seed/run.ts";
+import { runKnnEvaluation } from "../../methods/knn.ts";
 import { decodeImage } from "../../data/decode.ts";
 import { findDataset, resolveDataset } from "../../data/open_dataset.ts";
 import { UserError } from "../../errors.ts";

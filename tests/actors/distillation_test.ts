@@ -1,12 +1,12 @@
 // The whole recipe, with every part real, on a few rows of the bundled pictures.
 import { assert, assertEquals, assertLess, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { type DistillEvents, type DistillResult, runDistillation } from "../../actors/distillation.ts";
+import { type DistillEvents, type DistillResult, runDistillation } from "../../methods/seed/run.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
-import { readStudentCheckpoint } from "../../models/checkpoint/student_checkpoint.ts";
+import { readStudentCheckpoint } from "../../methods/seed/checkpoint.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
 import { UserError } from "../../errors.ts";
-import type { DistillOptions } from "../../actors/options.ts";
+import type { DistillOptions } from "../../methods/seed/options.ts";
 import type { ActorSystem, TraceSpan } from "../../actors/runtime/mod.ts";
 import { referencePath } from "../reference.ts";
 import { digestFile, RunFolder } from "./small_run.ts";

@@ -1,8 +1,8 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
 import sharp from "sharp";
-import { runEmbedding } from "../../actors/embedding.ts";
-import { runKnnEvaluation } from "../../actors/knn_evaluation.ts";
+import { runEmbedding } from "../../methods/embedding.ts";
+import { runKnnEvaluation } from "../../methods/knn.ts";
 import { resolveEvaluationResize, shorterSide } from "../../actors/evaluation_resize.ts";
 import { SAMPLE_DATA } from "../../data/sample.ts";
 import { TestFolder } from "../data/folder.ts";

@@ -1,20 +1,20 @@
 // Weights that are not finite: refused by every task, never written, and what was finite before is kept.
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { runDistillation } from "../../actors/distillation.ts";
-import { warnOfLargeLoss } from "../../actors/linear_divergence.ts";
-import { runLinearEvaluation } from "../../actors/linear_evaluation.ts";
-import { LINEAR_SAMPLE_DEFAULTS, type LinearOptions } from "../../actors/linear_options.ts";
-import { BEST_CHECKPOINT, linearCheckpointName } from "../../actors/linear_trainer.ts";
+import { runDistillation } from "../../methods/seed/run.ts";
+import { warnOfLargeLoss } from "../../methods/linear_probe/divergence.ts";
+import { runLinearEvaluation } from "../../methods/linear_probe/run.ts";
+import { LINEAR_SAMPLE_DEFAULTS, type LinearOptions } from "../../methods/linear_probe/options.ts";
+import { BEST_CHECKPOINT, linearCheckpointName } from "../../methods/linear_probe/linear_trainer.ts";
 import { ActorCrash } from "../../actors/runtime/mod.ts";
-import { embed, knn, linearProbe } from "../../actors/runs.ts";
+import { embed, knn, linearProbe } from "../../methods/runs.ts";
 import { findCheckpointToResume } from "../../cli/inputs.ts";
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { UserError } from "../../errors.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
-import { readLinearCheckpoint } from "../../models/checkpoint/linear_checkpoint.ts";
-import { checkpointFileName } from "../../models/checkpoint/student_checkpoint.ts";
+import { readLinearCheckpoint } from "../../methods/linear_probe/checkpoint.ts";
+import { checkpointFileName } from "../../methods/seed/checkpoint.ts";
 import { listCheckpoints } from "../../models/checkpoint/run_checkpoints.ts";
 import { spoil } from "../models/checkpoint/spoil.ts";
 import { referencePath } from "../reference.ts";

@@ -1,8 +1,8 @@
 // The kNN's settings through the actors, compared with a classifier that is given the features by hand.
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
-import { runDistillation } from "../../actors/distillation.ts";
-import { runKnnEvaluation } from "../../actors/knn_evaluation.ts";
+import { runDistillation } from "../../methods/seed/run.ts";
+import { runKnnEvaluation } from "../../methods/knn.ts";
 import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import { openDataset } from "../../data/open_dataset.ts";
 import { BatchReader } from "../../data/batch_reader.ts";

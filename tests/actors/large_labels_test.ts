@@ -2,8 +2,8 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { indexLabels } from "../../actors/evaluator.ts";
-import { runLinearEvaluation } from "../../actors/linear_evaluation.ts";
-import { LINEAR_DEFAULTS } from "../../actors/linear_options.ts";
+import { runLinearEvaluation } from "../../methods/linear_probe/run.ts";
+import { LINEAR_DEFAULTS } from "../../methods/linear_probe/options.ts";
 import { UserError } from "../../errors.ts";
 import { RunFolder } from "./small_run.ts";
 

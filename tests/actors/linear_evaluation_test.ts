@@ -1,10 +1,10 @@
 // The whole recipe, with every part real, on a few rows of the bundled pictures.
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { type LinearEpoch, type LinearResult, runLinearEvaluation } from "../../actors/linear_evaluation.ts";
+import { type LinearEpoch, type LinearResult, runLinearEvaluation } from "../../methods/linear_probe/run.ts";
 import type { ActorSystem } from "../../actors/runtime/mod.ts";
-import { LINEAR_SAMPLE_DEFAULTS, type LinearOptions } from "../../actors/linear_options.ts";
-import { BEST_CHECKPOINT } from "../../actors/linear_trainer.ts";
+import { LINEAR_SAMPLE_DEFAULTS, type LinearOptions } from "../../methods/linear_probe/options.ts";
+import { BEST_CHECKPOINT } from "../../methods/linear_probe/linear_trainer.ts";
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { UserError } from "../../errors.ts";
 import { loadStateDict } from "../../models/checkpoint/state_dict.ts";

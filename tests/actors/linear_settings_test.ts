@@ -1,8 +1,12 @@
 // Linear evaluations with every setting away from its default, compared with the same steps by hand.
 import { assertAlmostEquals, assertEquals, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
-import { runLinearEvaluation } from "../../actors/linear_evaluation.ts";
-import { LINEAR_DEFAULTS, LINEAR_SAMPLE_DEFAULTS, type LinearOptions } from "../../actors/linear_options.ts";
+import { runLinearEvaluation } from "../../methods/linear_probe/run.ts";
+import {
+  LINEAR_DEFAULTS,
+  LINEAR_SAMPLE_DEFAULTS,
+  type LinearOptions,
+} from "../../methods/linear_probe/options.ts";
 import { BatchReader } from "../../data/batch_reader.ts";
 import { openDataset } from "../../data/open_dataset.ts";
 import { packPictures, TABLE_STRIDE } from "../../data/pack.ts";
@@ -12,10 +16,10 @@ import type { Gpu } from "../../kernels/gpu.ts";
 import { Augmenter } from "../../kernels/image/augmenter.ts";
 import { evaluationView, plainRecipe, sampleView } from "../../kernels/image/view_parameters.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
-import { readLinearCheckpoint } from "../../models/checkpoint/linear_checkpoint.ts";
+import { readLinearCheckpoint } from "../../methods/linear_probe/checkpoint.ts";
 import { FrozenEncoder } from "../../models/inference.ts";
 import { initialize } from "../../models/initialize.ts";
-import { LinearProbes } from "../../models/linear_probes.ts";
+import { LinearProbes } from "../../methods/linear_probe/step.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { withGpu } from "../kernels/check_op.ts";
 import { type DrawnTeacher, drawTeacher } from "./by_hand.ts";

@@ -2,11 +2,11 @@
 import { assert, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import sharp from "sharp";
-import { runDistillation } from "../../actors/distillation.ts";
-import { runEmbedding } from "../../actors/embedding.ts";
-import { runKnnEvaluation } from "../../actors/knn_evaluation.ts";
-import { runLinearEvaluation } from "../../actors/linear_evaluation.ts";
-import { LINEAR_DEFAULTS } from "../../actors/linear_options.ts";
+import { runDistillation } from "../../methods/seed/run.ts";
+import { runEmbedding } from "../../methods/embedding.ts";
+import { runKnnEvaluation } from "../../methods/knn.ts";
+import { runLinearEvaluation } from "../../methods/linear_probe/run.ts";
+import { LINEAR_DEFAULTS } from "../../methods/linear_probe/options.ts";
 import { drawTeacher } from "./by_hand.ts";
 import { RunFolder, TINY_ENCODER } from "./small_run.ts";
 

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import type { EmbeddedBatch, KeyedBatch, StudentTrainer } from "../../actors/messages.ts";
-import type queueKeeper from "../../actors/queue_keeper.ts";
-import { KeyQueue } from "../../actors/queue_keeper.ts";
+import type queueKeeper from "../../methods/seed/queue_keeper.ts";
+import { KeyQueue } from "../../methods/seed/queue_keeper.ts";
 import { initializeQueue } from "../../models/initialize.ts";
 import { referenceJson } from "../reference.ts";
 import { until, withSystem } from "./runtime/helpers.ts";
@@ -78,7 +78,7 @@ Deno.test("queue_keeper passes batches on with their rows, and answers while the
     });
     const { ref } = system.spawn<typeof queueKeeper>(
       "queue_keeper",
-      new URL("../../actors/queue_keeper.ts", import.meta.url),
+      new URL("../../methods/seed/queue_keeper.ts", import.meta.url),
       {
         size: 8,
         dimension: 2,

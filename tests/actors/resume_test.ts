@@ -1,8 +1,8 @@
 // Going on with a checkpoint: of the same run, of another one, and of one whose end alone is missing.
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { type DistillResult, runDistillation, type RunSoFar } from "../../actors/distillation.ts";
-import type { DistillOptions } from "../../actors/options.ts";
+import { type DistillResult, runDistillation, type RunSoFar } from "../../methods/seed/run.ts";
+import type { DistillOptions } from "../../methods/seed/options.ts";
 import { NothingToDoError } from "../../actors/recipe.ts";
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";

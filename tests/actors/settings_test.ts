@@ -1,14 +1,14 @@
 // Runs with every setting away from its default, compared with the same steps by hand.
 import { assertAlmostEquals, assertEquals, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
-import { PAPER_DEFAULTS, SAMPLE_DEFAULTS } from "../../actors/defaults.ts";
-import { runDistillation } from "../../actors/distillation.ts";
-import type { DistillOptions } from "../../actors/options.ts";
-import { transpose } from "../../actors/student_trainer.ts";
+import { PAPER_DEFAULTS, SAMPLE_DEFAULTS } from "../../methods/seed/defaults.ts";
+import { runDistillation } from "../../methods/seed/run.ts";
+import type { DistillOptions } from "../../methods/seed/options.ts";
+import { transpose } from "../../methods/seed/student_trainer.ts";
 import { plainRecipe, swavRecipe, swavSmallRecipe } from "../../kernels/image/view_parameters.ts";
 import { FIXED_SCALE } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
-import { readStudentCheckpoint } from "../../models/checkpoint/student_checkpoint.ts";
+import { readStudentCheckpoint } from "../../methods/seed/checkpoint.ts";
 import { withGpu } from "../kernels/check_op.ts";
 import { drawTeacher, type HandResult, trainByHand } from "./by_hand.ts";
 import { RunFolder, TINY_ENCODER } from "./small_run.ts";

@@ -1,7 +1,7 @@
 /** Distillations that take seconds: a few rows of the bundled pictures, small batches, the bundled teacher. */
 import { join } from "node:path";
-import { sampleOptions } from "../../actors/defaults.ts";
-import type { DistillOptions } from "../../actors/options.ts";
+import { sampleOptions } from "../../methods/seed/defaults.ts";
+import type { DistillOptions } from "../../methods/seed/options.ts";
 import { SAMPLE_DATA } from "../../data/sample.ts";
 
 // Here and in every Worker: a student whose kernels compile in a moment.

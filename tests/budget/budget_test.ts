@@ -11,7 +11,7 @@ import { type Schedule, totalWork } from "../../kernels/schedule.ts";
 import { GPU_TUNING, softwareTuning } from "../../kernels/tuning/tuning.ts";
 import { scheduleEncoder } from "../../models/inference.ts";
 import { findEncoder } from "../../models/registry.ts";
-import { scheduleStep, type StudentStepOptions } from "../../models/student_step.ts";
+import { scheduleStep, type StudentStepOptions } from "../../methods/seed/step.ts";
 
 /** What is recorded of one piece of work. */
 interface Budget {

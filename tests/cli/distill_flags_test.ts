@@ -6,8 +6,8 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import { PAPER_DEFAULTS, RECIPES, SAMPLE_DEFAULTS } from "../../actors/defaults.ts";
-import type { DistillOptions } from "../../actors/options.ts";
+import { PAPER_DEFAULTS, RECIPES, SAMPLE_DEFAULTS } from "../../methods/seed/defaults.ts";
+import type { DistillOptions } from "../../methods/seed/options.ts";
 import { type DistillFlagsContext, distillHelp, parseDistillFlags } from "../../cli/distill_flags.ts";
 import { encoderTable } from "../../cli/encoder_table.ts";
 import { UsageError } from "../../cli/flags.ts";

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
-import { readStudentCheckpoint } from "../../models/checkpoint/student_checkpoint.ts";
+import { readStudentCheckpoint } from "../../methods/seed/checkpoint.ts";
 import { RunFolder, sampleRows, TINY_ENCODER } from "../actors/small_run.ts";
 import { referencePath } from "../reference.ts";
 import { skip } from "../skip.ts";

@@ -9,7 +9,7 @@ import {
 } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type EmbeddedRows, runEmbedding } from "../../actors/embedding.ts";
+import { type EmbeddedRows, runEmbedding } from "../../methods/embedding.ts";
 import { type EmbeddingFormat, openEmbeddingWriter } from "../../cli/embedding_writer.ts";
 import { parseEmbedFlags } from "../../cli/embed_flags.ts";
 import { UsageError } from "../../cli/flags.ts";

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
-import { LINEAR_DEFAULTS, LINEAR_SAMPLE_DEFAULTS } from "../../actors/linear_options.ts";
+import { LINEAR_DEFAULTS, LINEAR_SAMPLE_DEFAULTS } from "../../methods/linear_probe/options.ts";
 import { UsageError } from "../../cli/flags.ts";
 import { linclsHelp, parseLinclsFlags } from "../../cli/lincls_flags.ts";
 import { SAMPLE_DATA } from "../../data/sample.ts";

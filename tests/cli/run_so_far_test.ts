@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { join } from "node:path";
-import { PAPER_DEFAULTS } from "../../actors/defaults.ts";
-import type { DistillOptions } from "../../actors/options.ts";
+import { PAPER_DEFAULTS } from "../../methods/seed/defaults.ts";
+import type { DistillOptions } from "../../methods/seed/options.ts";
 import { parseDistillFlags } from "../../cli/distill_flags.ts";
 import { isUnfinished, readRunSoFar } from "../../cli/run_so_far.ts";
 import { RecordedRun, recordOf, stepOf } from "../ui/recorded_run.ts";

@@ -6,7 +6,7 @@ import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { UserError } from "../../errors.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
-import { buildLinearCheckpoint, readLinearCheckpoint } from "../../models/checkpoint/linear_checkpoint.ts";
+import { buildLinearCheckpoint, readLinearCheckpoint } from "../../methods/linear_probe/checkpoint.ts";
 import { writeTorchFile } from "../../models/checkpoint/torch_writer.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { exportEncoder } from "../../models/export/export_encoder.ts";

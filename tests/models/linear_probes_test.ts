@@ -1,6 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import { initialize } from "../../models/initialize.ts";
-import { LinearProbes } from "../../models/linear_probes.ts";
+import { LinearProbes } from "../../methods/linear_probe/step.ts";
 import { randomValues, relativeError, withGpu } from "../kernels/check_op.ts";
 import { referenceJson } from "../reference.ts";
 import { formulaEncoder, formulaImages } from "./reference_encoder.ts";

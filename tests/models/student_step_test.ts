@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertLess } from "@std/assert";
 import { initialize, initializeQueue } from "../../models/initialize.ts";
 import { findEncoder } from "../../models/registry.ts";
-import { type StepLoss, StudentStep, type StudentStepOptions } from "../../models/student_step.ts";
+import { type StepLoss, StudentStep, type StudentStepOptions } from "../../methods/seed/step.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { FIXED_SCALE, INITIAL_LOSS_SCALE } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import { Random } from "../../data/random.ts";

@@ -10,7 +10,7 @@ import { MemorySource } from "../../../models/checkpoint/byte_source.ts";
 import { CheckpointError } from "../../../models/checkpoint/checkpoint_error.ts";
 import { writeSafetensors } from "../../../models/checkpoint/safetensors.ts";
 import { loadStateDict, matchStateDict } from "../../../models/checkpoint/state_dict.ts";
-import { readStudentCheckpoint } from "../../../models/checkpoint/student_checkpoint.ts";
+import { readStudentCheckpoint } from "../../../methods/seed/checkpoint.ts";
 import { TensorValue } from "../../../models/checkpoint/torch_value.ts";
 import { ZipReader } from "../../../models/checkpoint/zip_reader.ts";
 import { inspectCheckpoint } from "../../../models/inspect.ts";

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { buildLinearCheckpoint } from "../../../models/checkpoint/linear_checkpoint.ts";
+import { buildLinearCheckpoint } from "../../../methods/linear_probe/checkpoint.ts";
 import { PyFloat, TensorValue } from "../../../models/checkpoint/torch_value.ts";
 
 Deno.test("buildLinearCheckpoint() has the chosen probe where the original has its only one", () => {

@@ -3,7 +3,7 @@ import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { CheckpointError } from "../../../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import { fingerprintWeights } from "../../../models/checkpoint/fingerprint_weights.ts";
-import { buildLinearCheckpoint, readLinearCheckpoint } from "../../../models/checkpoint/linear_checkpoint.ts";
+import { buildLinearCheckpoint, readLinearCheckpoint } from "../../../methods/linear_probe/checkpoint.ts";
 import { buildResumeState, readResumeState } from "../../../models/checkpoint/resume_state.ts";
 import { buildTerms, compareTerms, type Term } from "../../../models/checkpoint/run_terms.ts";
 import {
@@ -11,7 +11,7 @@ import {
   checkSavedTensors,
   type NamedTensor,
   readStudentCheckpoint,
-} from "../../../models/checkpoint/student_checkpoint.ts";
+} from "../../../methods/seed/checkpoint.ts";
 import { TensorValue, type TorchDict, type TorchValue } from "../../../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
 import { checkpointErrorOf, withFolder } from "./fixtures.ts";

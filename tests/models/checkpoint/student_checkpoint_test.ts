@@ -5,7 +5,7 @@ import {
   checkpointFileName,
   type NamedTensor,
   readStudentCheckpoint,
-} from "../../../models/checkpoint/student_checkpoint.ts";
+} from "../../../methods/seed/checkpoint.ts";
 import type { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import { TensorValue, torchDict, type TorchValue } from "../../../models/checkpoint/torch_value.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { UserError } from "../../../errors.ts";
 import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
-import { buildStudentCheckpoint, type NamedTensor } from "../../../models/checkpoint/student_checkpoint.ts";
+import { buildStudentCheckpoint, type NamedTensor } from "../../../methods/seed/checkpoint.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
 import { EXPORT_FORMATS, exportEncoder, type ExportOptions } from "../../../models/export/export_encoder.ts";
 import { withFolder } from "../checkpoint/fixtures.ts";

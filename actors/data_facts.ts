@@ -1,0 +1,67 @@
+/** What a run needs to know of its images before it reads them, and what is wrong with them. */
+import { checkSameClassNames, type Dataset } from "../data/dataset.ts";
+import { DEFAULT_MAX_PIXELS } from "../data/decode.ts";
+import { fingerprintDataset } from "../data/fingerprint.ts";
+import { openDataset } from "../data/open_dataset.ts";
+import { UserError } from "../errors.ts";
+import { describeAdapter } from "../kernels/gpu.ts";
+import { maxPicturePixels } from "../kernels/image/view_plan.ts";
+import type { Emit, WarningEvent } from "./events.ts";
+import { warnerOf } from "./notices.ts";
+
+/** What is kept of a data set when it is closed. */
+export type DataFacts = Pick<Dataset, "path" | "rowCount" | "hasLabels" | "classNames">;
+
+/** Opens data once, so that what is wrong with it is said before anything is started. */
+export async function readDataFacts(path: string, emit: Emit<WarningEvent>): Promise<DataFacts> {
+  using dataset = await openDataset(path, { onWarning: warnerOf(emit) });
+  return factsOf(dataset);
+}
+
+/** {@linkcode readDataFacts}, with the number by which the same data is known again. */
+export async function identifyData(
+  path: string,
+  emit: Emit<WarningEvent>,
+): Promise<DataFacts & { fingerprint: string }> {
+  using dataset = await openDataset(path, { onWarning: warnerOf(emit) });
+  return { ...factsOf(dataset), fingerprint: await fingerprintDataset(dataset) };
+}
+
+/** What is known of data that is open, to keep when it is closed. */
+export function factsOf({ path, rowCount, hasLabels, classNames }: Dataset): DataFacts {
+  return { path, rowCount, hasLabels, classNames };
+}
+
+/**
+ * The options with no more pixels an image than the adapter can make views of; a larger image counts as broken.
+ *
+ * @throws {NoAdapterError} where there is no adapter
+ */
+export async function withMaxPixels<Options extends { maxPixels?: number }>(
+  options: Options,
+): Promise<Options & { maxPixels: number }> {
+  const { maxBindingBytes } = await describeAdapter();
+  const { maxPixels = DEFAULT_MAX_PIXELS } = options;
+  return { ...options, maxPixels: Math.min(maxPixels, maxPicturePixels(maxBindingBytes)) };
+}
+
+/**
+ * Makes sure that a label means the same in the images to learn from and in those to be classified.
+ *
+ * @throws {UserError} where one has no labels, or both name their classes and the names differ
+ */
+export function checkSameClasses(learnt: DataFacts, classified: DataFacts): void {
+  for (const { path, hasLabels } of [learnt, classified]) {
+    if (!hasLabels) {
+      throw new UserError(
+        `${path}: expected labels from 0 on (in a folder of pictures: a folder for each class), found pictures without`,
+      );
+    }
+  }
+  checkSameClassNames(learnt, classified);
+}
+
+/** What is said of data in which no image can be used. */
+export function noPictures(path: string): string {
+  return `${path}: none of its rows holds a picture that can be used`;
+}

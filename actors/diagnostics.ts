@@ -1,0 +1,121 @@
+/** What can be seen of a distillation besides its numbers: its events for pages, reports and programs. */
+import { Random } from "../data/random.ts";
+import { type ActorModules, actorUrl } from "./catalog.ts";
+import type { Emit } from "./events.ts";
+import type { Projector, Survey, ViewSample } from "./messages.ts";
+import type projector from "./projector.ts";
+import type { ActorCrash, ActorSystem, Restart, Supervised, Supervisor } from "./runtime/mod.ts";
+
+/** Batches of a hundred pictures in the gallery, and neighbours of each that are found. */
+export const GALLERY = { batches: 2, neighbours: 8 };
+
+/** Between two looks into the training. */
+const LOOK_EVERY_MS = 5_000;
+
+/** After three crashes within this time, in ms, there are no more maps. */
+const MAP_CRASHES_WITHIN_MS = 10 * 60_000;
+
+/** The pictures that teacher and student are compared by. */
+export interface GalleryPictures {
+  /** File or folder that they are in. */
+  data: string;
+  /** Their rows there, n of them. */
+  rows: number[];
+  /** Their labels; -1 where there are none. */
+  labels: number[];
+  /** Names of the labels, where the data has them. */
+  classNames?: readonly string[];
+  /** As the encoders see them, n of them. */
+  views: ViewSample;
+}
+
+/** What the teacher or the student finds alike in the gallery. */
+export interface SurveyReport extends Pick<Survey, "neighbours" | "similarities" | "k"> {
+  /** Who. */
+  of: "teacher" | "student";
+  /** Steps that the student had been trained for. */
+  step: number;
+  /** Features as points of a plane [n, 2]. */
+  maps: { pca: Float32Array<ArrayBuffer>; umap: Float32Array<ArrayBuffer> | null };
+}
+
+/** What is told of it. */
+export type ProbeSetEvents =
+  /** The pictures that teacher and student are compared by are known; before any survey. */
+  | ({ type: "gallery" } & GalleryPictures)
+  /** What one of them finds alike in the gallery. */
+  | ({ type: "survey" } & SurveyReport);
+
+/** Says when it is time for a look into the training. */
+export class LookClock {
+  #lookedAt = -Infinity;
+
+  /** Whether it is time for one; it is counted as taken then. */
+  isDue(): boolean {
+    const now = performance.now();
+    if (now - this.#lookedAt < LOOK_EVERY_MS) return false;
+    this.#lookedAt = now;
+    return true;
+  }
+}
+
+/** Makes reports of surveys. */
+export class Surveyor {
+  readonly #emit: Emit<ProbeSetEvents>;
+  readonly #data: { path: string; classNames?: readonly string[] };
+  readonly #seed: number;
+  readonly #supervisor: Supervisor;
+  readonly #projector: Supervised<Projector>;
+
+  /** @param data where the gallery's pictures are */
+  constructor(
+    system: ActorSystem,
+    { data, seed, actors, emit, onRestart, onGiveUp }: {
+      data: { path: string; classNames?: readonly string[] };
+      seed: number;
+      actors?: ActorModules;
+      emit: Emit<ProbeSetEvents>;
+      onRestart(restart: Restart): void;
+      /** There will be no more maps, and the run goes on. */
+      onGiveUp(crash: ActorCrash): void;
+    },
+  ) {
+    this.#emit = emit;
+    this.#data = data;
+    this.#seed = new Random(seed, "map").integer(0, 2 ** 31 - 1);
+    this.#supervisor = system.supervise({
+      strategy: "one-for-one",
+      prepare: onRestart,
+      withinMs: MAP_CRASHES_WITHIN_MS,
+      onGiveUp,
+    });
+    this.#projector = this.#supervisor.spawn<typeof projector>(
+      "projector",
+      actorUrl("projector", actors),
+      () => undefined,
+    );
+  }
+
+  /** Draws the map of a survey, and tells of it. */
+  async report(of: SurveyReport["of"], step: number, survey: Survey): Promise<void> {
+    const { rows, labels, views, features, dimension, neighbours, similarities, k } = survey;
+    if (views !== undefined) {
+      const { path, classNames } = this.#data;
+      this.#emit({
+        type: "gallery",
+        data: path,
+        rows,
+        labels,
+        classNames,
+        views: { ...views, count: rows.length, isSmall: false },
+      });
+    }
+    const maps = await this.#supervisor.retry(() =>
+      this.#projector.ref.ask("project", { features, dimension, seed: this.#seed }, {
+        timeoutMs: Infinity,
+        transfer: [], // a second try needs them once more
+      })
+    );
+    this.#emit({ type: "survey", of, step, neighbours, similarities, k, maps });
+  }
+}

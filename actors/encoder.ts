@@ -1,0 +1,67 @@
+/** Embeds views with a frozen encoder, in eval mode, and passes them on with its features or embeddings. */
+import { openGpu } from "../kernels/gpu.ts";
+import type { Tuning } from "../kernels/tuning/tuning.ts";
+import { DoubleBuffer } from "./double_buffer.ts";
+import { requireFiniteFeatures } from "./labelled_features.ts";
+import { type EncoderChoice, loadFrozenEncoder } from "./load_encoder.ts";
+import type { Encoder, Profiled, Sink, SmallViewOptions, ViewBatch } from "./messages.ts";
+import { profileAll } from "./run_profile.ts";
+import { type ActorRef, defineActor } from "./runtime/mod.ts";
+
+/** How an encoder is started. */
+export interface EncoderConfig {
+  /** The encoder. */
+  encoder: EncoderChoice;
+  /** `feature`: pooled, without the head; `normalized`: the L2-normalised embedding. */
+  output: "feature" | "normalized";
+  /** Length that an embedding must have, where that is known. */
+  dimension?: number;
+  /** Pictures of a batch. */
+  batchSize: number;
+  /** Side of a view, in pixels. */
+  imageSize: number;
+  /** Small views of the same pictures. */
+  small?: SmallViewOptions;
+  /** Keep maps of pixels in float16. */
+  mixedPrecision?: boolean;
+  /** What was measured of the adapter. */
+  tuning?: Tuning | null;
+  /** Who gets the rows. */
+  next: ActorRef<Sink>;
+}
+
+export default defineActor<Encoder & Profiled, EncoderConfig>(async (config, context) => {
+  const { encoder: choice, output, dimension, batchSize: batch, imageSize, small, mixedPrecision } = config;
+  const gpu = await openGpu(context.name, config.tuning);
+  context.onStop(() => gpu.destroy());
+  const frozen = await loadFrozenEncoder(gpu, choice, {
+    batch,
+    imageSize,
+    output,
+    dimension,
+    mixedPrecision,
+  });
+  const smallFrozen = await (small &&
+    frozen.share({ batch: batch * small.views, imageSize: small.imageSize }));
+
+  const embed = async ({ views, embeddings, small: smallBuffers, pictures }: ViewBatch) => {
+    const [own, ofSmall] = await Promise.all([
+      frozen.embed(views, new Float32Array(embeddings)),
+      smallFrozen?.embed(smallBuffers!.views, new Float32Array(smallBuffers!.embeddings)),
+    ]);
+    requireFiniteFeatures(own, frozen.dimension, pictures);
+    if (ofSmall !== undefined) requireFiniteFeatures(ofSmall, frozen.dimension, pictures, small!.views);
+  };
+  const buffered = new DoubleBuffer(context);
+  return {
+    handlers: {
+      encode: (batch) => buffered.add("embedding", embed(batch), () => config.next.tell("consume", batch)),
+      profile: () =>
+        profileAll({
+          [`${frozen.name} at ${imageSize} px`]: frozen,
+          [`${frozen.name} at ${small?.imageSize} px, small views`]: smallFrozen,
+        }),
+    },
+    drain: () => buffered.settled(),
+  };
+});

@@ -1,0 +1,210 @@
+/**
+ * The way of images through a run, declared once: sources, each of one or several readers, give decoded batches to an
+ * augmenter, which gives views to an encoder, which gives embeddings to a sink:
+ *
+ *     tsv_reader x workers -> augmenter -> encoder -> sink -> (empty buffers) -> tsv_reader
+ *
+ * What comes after the augmenter is the run's own business; it is spawned first, so that everybody is given a reference to
+ * somebody who lives.
+ */
+import { UserError } from "../errors.ts";
+import type augmenter from "./augmenter.ts";
+import type { Views } from "./augmenter.ts";
+import { type ActorModules, actorUrl } from "./catalog.ts";
+import { noPictures } from "./data_facts.ts";
+import type { Monitor, ViewsEvent, WarningEvent } from "./events.ts";
+import type { Augmenter, Encoder, Purpose, Returning, SmallViewOptions, TsvReader } from "./messages.ts";
+import type { ActorRef, Supervised, Supervisor } from "./runtime/mod.ts";
+import type tsvReader from "./tsv_reader.ts";
+import type { BufferBytes, ReadingOrder } from "./tsv_reader.ts";
+
+/** Asks that take as long as they take. */
+export const PATIENCE = { timeoutMs: Infinity };
+
+/** What all of a pipeline has in common. */
+export interface PipelineOptions {
+  /** Images of a batch. */
+  batchSize: number;
+  /** Side of a view, in pixels. */
+  imageSize: number;
+  /** Small views of the same images (SWAV's multi-crop). */
+  small?: SmallViewOptions;
+  /** Numbers of an embedding, for which a buffer travels with each batch; 0 where none do. */
+  embeddingLength: number;
+  /** Actors that a batch goes through, reader and sink among them. */
+  stages: number;
+  /** Pixels that an image may have; a larger one counts as broken. */
+  maxPixels?: number;
+  /** Actors of one's own in the places of built-in ones. */
+  actors?: ActorModules;
+  /** Who is told of broken rows. */
+  monitor: ActorRef<Monitor>;
+}
+
+/** Data that some readers share. */
+export interface Source {
+  /** Of its readers. */
+  name: string;
+  /** Of the TSV file, or of other data that `openDataset` knows. */
+  path: string;
+  purpose: Purpose;
+  order: ReadingOrder;
+  /** Of the order; 0 where it is left out. */
+  seed?: number;
+  /** How many share the work; one where it is left out. */
+  workers?: number;
+}
+
+/** An augmenter with its sources. */
+export interface Branch {
+  /** Of the augmenter. */
+  name: string;
+  sources: readonly Source[];
+  /** How views are made; asked once more after a restart. */
+  views(): Views;
+  /** Who is shown some views of the first batch. */
+  viewer?: ActorRef<Monitor<ViewsEvent | WarningEvent>>;
+}
+
+/** Bytes of what travels with a batch: views are RGBA8, embeddings float32. */
+export function bufferBytes(
+  { batchSize, imageSize, small, embeddingLength }: Pick<
+    PipelineOptions,
+    "batchSize" | "imageSize" | "small" | "embeddingLength"
+  >,
+): BufferBytes {
+  const bytesOf = (rows: number, size: number) => ({
+    viewBytes: rows * size * size * 4,
+    embeddingBytes: rows * embeddingLength * 4,
+  });
+  return {
+    ...bytesOf(batchSize, imageSize),
+    ...small && { small: bytesOf(batchSize * small.views, small.imageSize) },
+  };
+}
+
+/** Which batches are read. */
+export interface ReadingRange {
+  epoch: number;
+  /** 0 where it is left out. */
+  firstBatch?: number;
+  /** Not included; all there are where it is left out. */
+  endBatch?: number;
+}
+
+/** A source with its actors. */
+interface SpawnedSource extends Source {
+  readers: readonly Supervised<TsvReader>[];
+  augmenter: Supervised<Augmenter>;
+}
+
+/** Readers and augmenters, ready to be connected. */
+export class Pipeline {
+  readonly augmenters: readonly Supervised<Augmenter>[];
+  readonly #sources: readonly SpawnedSource[];
+
+  /** @param next who gets the views; asked once more after a restart */
+  constructor(
+    supervisor: Supervisor,
+    options: PipelineOptions,
+    branches: readonly Branch[],
+    next: () => ActorRef<Encoder>,
+  ) {
+    const { batchSize, imageSize, small, maxPixels, stages, actors, monitor } = options;
+    this.#sources = branches.flatMap(({ name, sources, views, viewer }) => {
+      const own = supervisor.spawn<typeof augmenter>(name, actorUrl("augmenter", actors), () => ({
+        batchSize,
+        imageSize,
+        views: views(),
+        small,
+        viewer,
+        next: next(),
+      }));
+      return sources.map((source) => {
+        const { path, purpose, order, seed = 0, workers = 1 } = source;
+        const readers = Array.from({ length: workers }, (_, worker) =>
+          supervisor.spawn<typeof tsvReader>(
+            workers === 1 ? source.name : `${source.name} ${worker}`,
+            actorUrl("tsv_reader", actors),
+            () => ({
+              path,
+              purpose,
+              order,
+              worker,
+              workers,
+              seed,
+              batchSize,
+              maxPixels,
+              ...bufferBytes(options),
+              // One in each stage, and one on its way back, so that no stage waits for an empty buffer.
+              batchesUnderWay: stages + 1,
+              monitor,
+            }),
+          ));
+        return { ...source, readers, augmenter: own };
+      });
+    });
+    this.augmenters = [...new Set(this.#sources.map(({ augmenter }) => augmenter))];
+  }
+
+  /** The readers of today's incarnation: whom the buffers go back to. */
+  get readers(): ActorRef<TsvReader>[] {
+    return this.#sources.flatMap(({ readers }) => readers.map(({ ref }) => ref));
+  }
+
+  /** Tells every reader of its augmenter, and a sink that wants to know of every reader; after a restart once more. */
+  async connect(sink?: ActorRef<Returning>): Promise<void> {
+    await Promise.all([
+      sink?.tell("connect", { readers: this.readers }),
+      ...this.#sources.flatMap(({ readers, augmenter }) =>
+        readers.map(({ ref }) => ref.tell("connect", { augmenter: augmenter.ref }))
+      ),
+    ]);
+  }
+
+  /**
+   * Has one epoch after the other read, as far ahead as the buffers allow: each reader goes on by itself. Where one ends
+   * early its next incarnation is asked again, or the system says why.
+   *
+   * @param rangeOf what to read of an epoch; nothing where the run has ended before
+   */
+  readEpochs(name: string, rangeOf: (epoch: number) => ReadingRange | undefined, firstEpoch: number): void {
+    for (const { ref } of this.#find(name).readers) {
+      (async () => {
+        for (let epoch = firstEpoch;; epoch++) {
+          const range = rangeOf(epoch);
+          if (range === undefined) return;
+          await ref.ask("read", range, PATIENCE);
+        }
+      })().catch(() => {});
+    }
+  }
+
+  #find(name: string): SpawnedSource {
+    return this.#sources.find((source) => source.name === name)!;
+  }
+
+  /**
+   * Reads an epoch of a source, or a part of it.
+   *
+   * @returns how many pictures were sent
+   */
+  async read(name: string, range: ReadingRange): Promise<number> {
+    const { readers } = this.#find(name);
+    const counts = await Promise.all(
+      readers.map(({ ref }) => ref.ask("read", range, PATIENCE)),
+    );
+    return counts.reduce((sum, count) => sum + count.pictures, 0);
+  }
+
+  /**
+   * {@linkcode read} of a whole epoch that must have pictures.
+   *
+   * @throws {UserError} where there was none that can be used
+   */
+  async readAll(name: string, epoch = 0): Promise<number> {
+    const pictures = await this.read(name, { epoch });
+    if (pictures === 0) throw new UserError(noPictures(this.#find(name).path));
+    return pictures;
+  }
+}

@@ -1,0 +1,116 @@
+/**
+ * What every trainer is: an actor with a device that turns batches into steps, tells of each step when its result has come
+ * back, sends the buffers back to their origin, and writes checkpoints that are whole and finite.
+ */
+import { FolderIdentity } from "../data/folder_identity.ts";
+import { UserError } from "../errors.ts";
+import { type Gpu, openGpu } from "../kernels/gpu.ts";
+import type { Tuning } from "../kernels/tuning/tuning.ts";
+import type { TorchValue } from "../models/checkpoint/torch_value.ts";
+import { writeTorchFile } from "../models/checkpoint/torch_writer.ts";
+import { describeBadEntry } from "../models/finite.ts";
+import type { DecodedBatch, TsvReader } from "./messages.ts";
+import { Origins } from "./origins.ts";
+import {
+  type ActorContext,
+  type ActorDefinition,
+  type ActorRef,
+  defineActor,
+  type Handlers,
+  type Protocol,
+} from "./runtime/mod.ts";
+
+/** What a trainer needs to know of its run, whatever the method. */
+export interface TrainerOptions {
+  /** Folder that checkpoints go to. */
+  output: string;
+  /** What was measured of the adapter. */
+  tuning?: Tuning | null;
+}
+
+/** What a method's trainer is given. */
+export class Trainer {
+  readonly gpu: Gpu;
+  readonly #context: Pick<ActorContext<never>, "wait">;
+  readonly #origins = new Origins();
+  /** Never another folder that was put in the place of the run's own; none before the first checkpoint makes it. */
+  readonly #folder: FolderIdentity | undefined;
+  /** Settles when the newest step has been told of. */
+  #reported: Promise<void> = Promise.resolve();
+
+  constructor(
+    gpu: Gpu,
+    context: Pick<ActorContext<never>, "wait">,
+    folder: FolderIdentity | undefined,
+  ) {
+    this.gpu = gpu;
+    this.#context = context;
+    this.#folder = folder;
+  }
+
+  /** Takes the references that buffers are sent back by, once more after a restart. */
+  connect({ readers }: { readers: ActorRef<TsvReader>[] }): void {
+    this.#origins.connect(readers);
+  }
+
+  /** Sends a batch's buffers back. */
+  giveBack(batch: DecodedBatch): Promise<void> {
+    return this.#origins.giveBack(batch);
+  }
+
+  /**
+   * Tells of a step, after those before it, and waits for the one before: so the device always has a step to do while the
+   * result of another is on its way.
+   *
+   * @param report awaits the step's result
+   */
+  async report(report: (before: Promise<void>) => Promise<void>): Promise<void> {
+    const before = this.#reported;
+    this.#reported = report(before);
+    await before;
+  }
+
+  /** When every step so far has been told of. */
+  get reported(): Promise<void> {
+    return this.#reported;
+  }
+
+  /**
+   * Fails where something that a checkpoint would hold is not finite: the one before it stays.
+   *
+   * @param explain makes a sentence of what is wrong with an entry
+   */
+  requireFinite(
+    values: Iterable<readonly [string, Float32Array]>,
+    explain: (problem: string) => string,
+  ): void {
+    for (const [key, data] of values) {
+      const problem = describeBadEntry(key, data);
+      if (problem !== undefined) throw new UserError(explain(problem));
+    }
+  }
+
+  /** Writes a checkpoint, whole or not at all. */
+  async write(path: string, checkpoint: TorchValue): Promise<void> {
+    this.#folder?.check();
+    await this.#context.wait(writeTorchFile(path, checkpoint));
+  }
+}
+
+/**
+ * Defines the trainer of a method.
+ *
+ * @param create compiles the step on the trainer's device, loads weights, and returns the handlers
+ */
+export function defineTrainer<P extends Protocol<P>, Config extends { options: TrainerOptions }>(
+  create: (trainer: Trainer, config: Config, context: ActorContext<P>) => Promise<Handlers<P>>,
+): ActorDefinition<P, Config> {
+  return defineActor<P, Config>(async (config, context) => {
+    const { output, tuning } = config.options;
+    const folder = FolderIdentity.of(output);
+    context.onStop(() => folder?.[Symbol.dispose]());
+    const gpu = await openGpu(context.name, tuning);
+    context.onStop(() => gpu.destroy());
+    return { handlers: await create(new Trainer(gpu, context, folder), config, context) };
+  });
+}

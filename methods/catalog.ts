@@ -1,0 +1,59 @@
+/** All built-in actors by name, to be spawned alone. */
+import type { AugmenterConfig } from "../actors/augmenter.ts";
+import { type ActorRole, actorUrl } from "../actors/catalog.ts";
+import type { EncoderConfig } from "../actors/encoder.ts";
+import type { EvaluatorConfig } from "../actors/evaluator.ts";
+import type { Augmenter, Encoder, Evaluator, Profiled, Projector, TsvReader } from "../actors/messages.ts";
+import type {
+  Actor,
+  ActorDefinition,
+  ActorSystem,
+  ConfigOf,
+  ProtocolOf,
+  SpawnOptions,
+} from "../actors/runtime/mod.ts";
+import type { TsvReaderConfig } from "../actors/tsv_reader.ts";
+import type { LinearTrainerConfig } from "./linear_probe/linear_trainer.ts";
+import type { LinearTrainer } from "./linear_probe/messages.ts";
+import type { QueueKeeper, StudentTrainer } from "./seed/messages.ts";
+import type { QueueKeeperConfig } from "./seed/queue_keeper.ts";
+import type { StudentTrainerConfig } from "./seed/student_trainer.ts";
+
+/** What each actor understands, and how it is started. */
+export interface ActorCatalog {
+  tsv_reader: ActorDefinition<TsvReader, TsvReaderConfig>;
+  augmenter: ActorDefinition<Augmenter, AugmenterConfig>;
+  encoder: ActorDefinition<Encoder & Profiled, EncoderConfig>;
+  evaluator: ActorDefinition<Evaluator, EvaluatorConfig>;
+  projector: ActorDefinition<Projector, void>;
+  queue_keeper: ActorDefinition<QueueKeeper, QueueKeeperConfig>;
+  student_trainer: ActorDefinition<StudentTrainer, StudentTrainerConfig>;
+  linear_trainer: ActorDefinition<LinearTrainer, LinearTrainerConfig>;
+}
+
+/** Folders of the actors that only one method has. */
+const FOLDERS: Partial<Record<ActorRole, string>> = {
+  queue_keeper: new URL("./seed/", import.meta.url).href,
+  student_trainer: new URL("./seed/", import.meta.url).href,
+  linear_trainer: new URL("./linear_probe/", import.meta.url).href,
+};
+
+/**
+ * Spawns a built-in actor, alone or next to others.
+ *
+ * ```ts ignore
+ * const reader = spawnActor(system, "tsv_reader", { path: "train.tsv", ... });
+ * await reader.ref.tell("connect", { augmenter });
+ * ```
+ *
+ * @param name that of its module where it is left out
+ */
+// deno-lint-ignore no-explicit-any -- any definition
+export function spawnActor<R extends ActorRole, D extends ActorDefinition<any, any> = ActorCatalog[R]>(
+  system: ActorSystem,
+  role: R,
+  config: ConfigOf<D>,
+  { name = role, ...options }: SpawnOptions & { name?: string } = {},
+): Actor<ProtocolOf<D>> {
+  return system.spawn<D>(name, actorUrl(role, {}, FOLDERS[role]), config, options);
+}

@@ -1,0 +1,343 @@
+/**
+ * The recipe of an embedding: every picture of some data through a frozen encoder, in the data's order; and, for some
+ * of them, the pictures that are most like them.
+ *
+ *     tsv_reader x workers -> augmenter -> feature_encoder -> (the caller)
+ */
+import { abortable } from "../actors/abort.ts";
+import { type ActorModules, actorUrl } from "../actors/catalog.ts";
+import { withMaxPixels } from "../actors/data_facts.ts";
+import type encoder from "../actors/encoder.ts";
+import {
+  type EvaluationResize,
+  type EvaluationResizeChoice,
+  resolveEvaluationResize,
+} from "../actors/evaluation_resize.ts";
+import type { ActorsEvent, Emit, NoticeEvent } from "../actors/events.ts";
+import { labelsOf, rowsOf } from "../actors/labelled_features.ts";
+import type { EncoderChoice } from "../actors/load_encoder.ts";
+import type { EmbeddedBatch, Sink } from "../actors/messages.ts";
+import {
+  describeRestart,
+  listenToActors,
+  warnerOf,
+  watchdogOf,
+  withWarningsOnce,
+} from "../actors/notices.ts";
+import { Origins } from "../actors/origins.ts";
+import { Pipeline } from "../actors/pipeline.ts";
+import { ActorSystem } from "../actors/runtime/mod.ts";
+import { EVALUATION_ORDER } from "../actors/tsv_reader.ts";
+import type { Dataset } from "../data/dataset.ts";
+import { openDataset } from "../data/open_dataset.ts";
+import { Random } from "../data/random.ts";
+import { type Gpu, openGpu } from "../kernels/gpu.ts";
+import { placesOfOthers, WeightedKnn } from "../models/knn.ts";
+
+/** Reader, augmenter, encoder, and the sink here. */
+const STAGES = 4;
+
+/** Name of the readers. */
+const SOURCE = "tsv_reader";
+
+/** Rows that are thought of for each query: those that are broken give no feature. */
+const CANDIDATES = 4;
+
+/** What is embedded, and by what. */
+export interface EmbeddingOptions {
+  /** The encoder. */
+  encoder: EncoderChoice;
+  /** `feature`: pooled, without the head; `normalized`: the head's output, L2-normalised. */
+  output: "feature" | "normalized";
+  /** Length of a row of that. */
+  dimension: number;
+  /** The pictures, a path that `openDataset` knows. */
+  data: string;
+  /** Pictures that are embedded at once. */
+  batchSize: number;
+  /** Height and width of a view, in pixels. */
+  imageSize: number;
+  /** Pixels that a picture may have; a larger one counts as broken. */
+  maxPixels?: number;
+  /** How pictures become views; `auto`, which the data decides, where it is left out. */
+  evalResize?: EvaluationResizeChoice;
+  /** Reader Workers. */
+  workers: number;
+  /** Actors of one's own in the places of built-in ones. */
+  actors?: ActorModules;
+  /** Modules, as text of their URLs, that register encoders; every Worker imports them. */
+  plugins?: string[];
+  /** How many pictures, chosen by the seed, to find the k most similar ones of; `null` for none. */
+  neighbours: { queries: number; k: number; seed: number } | null;
+}
+
+/** What the command line and the library take where nothing is said. */
+export const EMBED_DEFAULTS: Readonly<
+  Pick<EmbeddingOptions, "output" | "batchSize" | "imageSize" | "workers" | "neighbours">
+> = { output: "feature", batchSize: 64, imageSize: 224, workers: 1, neighbours: null };
+
+/** Some pictures' embeddings. */
+export interface EmbeddedRows {
+  /** Numbers of their rows, from 0, ascending. */
+  rows: number[];
+  /** Keys of their rows. */
+  names: string[];
+  /** -1 where there are none. */
+  labels: number[];
+  /** Float32 [count, dimension]. */
+  embeddings: Float32Array<ArrayBuffer>;
+}
+
+/** What an embedding tells. */
+export type EmbedEvent =
+  | NoticeEvent
+  /** The data is open. */
+  | { type: "plan"; pictures: number; evalResize: EvaluationResize }
+  | ActorsEvent
+  /** More pictures are embedded, in the order of their rows. */
+  | ({ type: "rows" } & EmbeddedRows);
+
+/** The pictures that are most like one. */
+export interface Neighbours {
+  /** Row of the one. */
+  query: number;
+  /** Rows of the others, the most similar first. */
+  rows: number[];
+  /** Cosines of their embeddings with the one's. */
+  similarities: number[];
+}
+
+/** What came of an embedding. */
+export interface EmbeddingResult {
+  /** How many pictures were embedded; broken ones are not. */
+  pictures: number;
+  /** Of each query; empty where none was wished. */
+  neighbours: Neighbours[];
+}
+
+/** Keeps every embedding on the device, and those of the queries here. */
+class NeighbourSearch implements Disposable {
+  readonly #knn: WeightedKnn;
+  readonly #gpu: Gpu;
+  /** In the order in which they are thought of. */
+  readonly #candidates: ReadonlySet<number>;
+  readonly #found = new Map<number, Float32Array<ArrayBuffer>>();
+  readonly #queries: number;
+  readonly #dimension: number;
+  #added: Promise<void> = Promise.resolve();
+
+  private constructor(
+    gpu: Gpu,
+    { dimension }: EmbeddingOptions,
+    { queries, k, seed }: NonNullable<EmbeddingOptions["neighbours"]>,
+    rows: number,
+  ) {
+    this.#gpu = gpu;
+    this.#dimension = dimension;
+    this.#queries = queries;
+    // The labels are row numbers; a picture is its own nearest neighbour.
+    this.#knn = new WeightedKnn(gpu, { dimension, classes: rows, k: k + 1, batch: queries });
+    const order = new Random(seed, "queries").permutation(rows);
+    this.#candidates = new Set(order.subarray(0, CANDIDATES * queries));
+  }
+
+  static async open(options: EmbeddingOptions, rows: number): Promise<NeighbourSearch | undefined> {
+    if (options.neighbours === null) return undefined;
+    return new NeighbourSearch(await openGpu("neighbours"), options, options.neighbours, rows);
+  }
+
+  /** Takes rows in, one call after the other. */
+  async add({ rows, embeddings }: EmbeddedRows): Promise<void> {
+    for (const [i, row] of rows.entries()) {
+      if (this.#candidates.has(row)) {
+        this.#found.set(row, embeddings.slice(i * this.#dimension, (i + 1) * this.#dimension));
+      }
+    }
+    this.#added = this.#added.then(() => this.#knn.addToBank(embeddings, rows));
+    await this.#added;
+  }
+
+  async find(): Promise<Neighbours[]> {
+    const queries = [...this.#candidates].filter((row) => this.#found.has(row)).slice(0, this.#queries);
+    if (queries.length === 0) return [];
+    const embeddings = new Float32Array(queries.length * this.#dimension);
+    for (const [i, row] of queries.entries()) embeddings.set(this.#found.get(row)!, i * this.#dimension);
+    const nearest = await this.#knn.nearest(embeddings);
+    return queries.map((query, i) => {
+      const places = placesOfOthers(nearest, i, query);
+      return {
+        query,
+        rows: places.map((place) => nearest.labels[place]),
+        similarities: places.map((place) => nearest.similarities[place]),
+      };
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#knn.destroy();
+    this.#gpu.destroy();
+  }
+}
+
+/**
+ * Embeds every picture that can be used. When an actor crashes all are started again and all is done once more, but told of
+ * once.
+ *
+ * @throws {UserError} for data and checkpoints that cannot be used
+ * @throws {ActorCrash} when actors fail again and again; all have been stopped then
+ */
+export async function runEmbedding(
+  given: EmbeddingOptions,
+  emit: Emit<EmbedEvent> = () => {},
+  signal?: AbortSignal,
+): Promise<EmbeddingResult> {
+  const evalResize = await resolveEvaluationResize(given.evalResize, given.data, given.imageSize);
+  const options = await withMaxPixels({ ...given, evalResize });
+  emit = withWarningsOnce(emit);
+  using dataset = await openDataset(options.data, { onWarning: warnerOf(emit) });
+  emit({ type: "plan", pictures: dataset.rowCount, evalResize });
+  const system = new ActorSystem({ imports: options.plugins, watchdog: watchdogOf(emit) });
+  using consumer = new Consumer(dataset, options, emit);
+  const tellRestart = describeRestart(emit);
+  return await system.run(async () => {
+    const sink = system.listen<Sink>("sink", { consume: (batch) => consumer.consume(batch) });
+    const supervisor = system.supervise({
+      strategy: "one-for-all",
+      prepare(restart) {
+        consumer.attempt++;
+        tellRestart(restart);
+      },
+      resume: async () => {
+        consumer.connect(pipeline);
+        emit({ type: "actors", actors: system.actors });
+        await pipeline.connect();
+      },
+    });
+    const { batchSize, imageSize, dimension, maxPixels, actors, data, workers } = options;
+    const embedder = supervisor.spawn<typeof encoder>("feature_encoder", actorUrl("encoder", actors), () => ({
+      encoder: options.encoder,
+      output: options.output,
+      batchSize,
+      imageSize,
+      next: sink,
+    }));
+    const pipeline = new Pipeline(
+      supervisor,
+      {
+        batchSize,
+        imageSize,
+        embeddingLength: dimension,
+        stages: STAGES,
+        maxPixels,
+        actors,
+        monitor: listenToActors(system, emit),
+      },
+      [{
+        name: "augmenter",
+        // Each attempt has a number of its own, by which what is left of the one before is known.
+        views: () => ({
+          kind: "evaluation",
+          resize: evalResize,
+          first: { epoch: consumer.attempt, batch: 0 },
+        }),
+        sources: [{ name: SOURCE, path: data, purpose: "queries", order: EVALUATION_ORDER, workers }],
+      }],
+      () => embedder.ref,
+    );
+    consumer.connect(pipeline);
+    emit({ type: "actors", actors: system.actors });
+    return await abortable(signal, async () => {
+      await pipeline.connect();
+      return await supervisor.retry(async () => {
+        const search = await consumer.begin();
+        const pictures = await pipeline.readAll(SOURCE, consumer.attempt);
+        await consumer.until(pictures);
+        return { pictures, neighbours: await search?.find() ?? [] };
+      });
+    });
+  });
+}
+
+/** Takes what is embedded, attempt by attempt. */
+class Consumer implements Disposable {
+  /** From 0; grows with every restart. */
+  attempt = 0;
+  readonly #dataset: Dataset;
+  readonly #options: EmbeddingOptions;
+  readonly #emit: Emit<EmbedEvent>;
+  readonly #origins = new Origins();
+  #search: NeighbourSearch | undefined;
+  /** Pictures of this attempt. */
+  #pictures = 0;
+  #changed = Promise.withResolvers<void>();
+  /** The last row that was told of. */
+  #lastRow = -1;
+  /** Settles when the newest batch has been consumed. */
+  #consumed: Promise<void> = Promise.resolve();
+
+  constructor(dataset: Dataset, options: EmbeddingOptions, emit: Emit<EmbedEvent>) {
+    this.#dataset = dataset;
+    this.#options = options;
+    this.#emit = emit;
+  }
+
+  /** Takes the readers that buffers go back to. */
+  connect({ readers }: Pipeline): void {
+    this.#origins.connect(readers);
+  }
+
+  /** Begins an attempt. */
+  async begin(): Promise<NeighbourSearch | undefined> {
+    await this.#consumed;
+    this[Symbol.dispose]();
+    this.#pictures = 0;
+    return this.#search = await NeighbourSearch.open(this.#options, this.#dataset.rowCount);
+  }
+
+  /** Takes a batch, and gives its buffers back. */
+  consume(batch: EmbeddedBatch): Promise<void> {
+    return this.#consumed = this.#consume(batch);
+  }
+
+  async #consume(batch: EmbeddedBatch): Promise<void> {
+    if (batch.position.epoch !== this.attempt) return; // left over from before a restart
+    const { dimension } = this.#options;
+    const embedded = readRows(batch, dimension, this.#dataset);
+    const { rows } = embedded;
+    if (rows.length > 0 && rows[0] > this.#lastRow) {
+      this.#lastRow = rows.at(-1)!;
+      this.#emit({ type: "rows", ...embedded });
+    }
+    await this.#search?.add(embedded);
+    await this.#origins.giveBack(batch);
+    this.#pictures += rows.length;
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers();
+  }
+
+  /** Waits until so many pictures have come. */
+  async until(pictures: number): Promise<void> {
+    while (this.#pictures < pictures) await this.#changed.promise;
+  }
+
+  /** Frees the device's memory. */
+  [Symbol.dispose](): void {
+    this.#search?.[Symbol.dispose]();
+    this.#search = undefined;
+  }
+}
+
+function readRows(
+  { pictures, embeddings }: EmbeddedBatch,
+  dimension: number,
+  dataset: Dataset,
+): EmbeddedRows {
+  const { count } = pictures;
+  const rows = rowsOf(pictures);
+  return {
+    rows,
+    names: dataset.readKeys(rows),
+    labels: labelsOf(pictures),
+    embeddings: new Float32Array(embeddings).slice(0, count * dimension),
+  };
+}

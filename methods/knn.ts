@@ -1,0 +1,81 @@
+/**
+ * The recipe of a weighted kNN evaluation by itself: the pictures of the bank vote for the class of each query, by the
+ * similarity of an encoder's pooled features.
+ */
+import { abortable } from "../actors/abort.ts";
+import { checkSameClasses, readDataFacts, withMaxPixels } from "../actors/data_facts.ts";
+import { type EvaluationSettings, type KnnSettings, spawnEvaluation } from "../actors/evaluation.ts";
+import {
+  type EvaluationResize,
+  type EvaluationResizeChoice,
+  resolveEvaluationResize,
+} from "../actors/evaluation_resize.ts";
+import type { Emit, NoticeEvent } from "../actors/events.ts";
+import type { Accuracy, EvaluatedEncoder } from "../actors/messages.ts";
+import { describeRestart, listenToActors, watchdogOf, withWarningsOnce } from "../actors/notices.ts";
+import { ActorSystem } from "../actors/runtime/mod.ts";
+import { UserError } from "../errors.ts";
+
+/** What a kNN evaluation needs besides an encoder. Paths are absolute. */
+export interface KnnOptions extends KnnSettings, Omit<EvaluationSettings, "knn" | "gallery" | "evalResize"> {
+  /** How pictures become views; `auto`, which the bank's pictures decide, where it is left out. */
+  evalResize?: EvaluationResizeChoice;
+  /** Modules, as text of their URLs, that register encoders; every Worker imports them. */
+  plugins?: string[];
+}
+
+/** What the command line and the library take where nothing is said. */
+export const KNN_DEFAULTS: Readonly<Pick<KnnOptions, "ks" | "temperature" | "imageSize">> = {
+  ks: [20, 200],
+  temperature: 0.07,
+  imageSize: 224,
+};
+
+/** What a kNN evaluation is, known before it begins. */
+export interface KnnPlan {
+  /** Rows that vote, broken ones included. */
+  bankPictures: number;
+  /** Rows that are classified, broken ones included. */
+  queryPictures: number;
+  /** How pictures become views. */
+  evalResize: EvaluationResize;
+}
+
+/** What a kNN evaluation tells. */
+export type KnnEvent =
+  | NoticeEvent
+  /** The files are open; actors start now. */
+  | ({ type: "plan" } & KnnPlan);
+
+/**
+ * Evaluates one encoder.
+ *
+ * @returns the accuracies, in the order of the numbers of neighbours
+ * @throws {UserError} for data and checkpoints that cannot be used
+ * @throws {ActorCrash} when actors fail again and again; all have been stopped then
+ */
+export async function runKnnEvaluation(
+  encoder: EvaluatedEncoder,
+  options: KnnOptions,
+  emit: Emit<KnnEvent> = () => {},
+  signal?: AbortSignal,
+): Promise<Accuracy[]> {
+  options = await withMaxPixels(options);
+  emit = withWarningsOnce(emit);
+  const bank = await readDataFacts(options.bankData, emit);
+  const queries = await readDataFacts(options.queryData, emit);
+  checkSameClasses(bank, queries);
+  const evalResize = await resolveEvaluationResize(options.evalResize, options.bankData, options.imageSize);
+  emit({ type: "plan", bankPictures: bank.rowCount, queryPictures: queries.rowCount, evalResize });
+  const system = new ActorSystem({ imports: options.plugins, watchdog: watchdogOf(emit) });
+  return await system.run(async () => {
+    const monitor = listenToActors(system, emit);
+    const evaluate = spawnEvaluation(system, { ...options, evalResize, knn: options }, monitor, {
+      onRestart: describeRestart(emit),
+      onNoGallery() {}, // there is none
+    });
+    const { accuracies, noAccuracies } = await abortable(signal, () => evaluate(encoder));
+    if (noAccuracies !== undefined) throw new UserError(noAccuracies);
+    return accuracies!;
+  });
+}

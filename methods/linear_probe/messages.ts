@@ -1,0 +1,47 @@
+/**
+ * The messages of a linear evaluation behind the frozen encoder:
+ *
+ *     encoder -> linear_trainer -> (buffers) -> tsv_reader
+ */
+import type { Purpose, Returning, Sink } from "../../actors/messages.ts";
+import type { Message } from "../../actors/runtime/mod.ts";
+
+/** How one linear probe did on some pictures. */
+export interface ProbeScore {
+  /** Mean cross-entropy. */
+  loss: number;
+  /** Pictures whose class came first, in percent. */
+  top1: number;
+  /** Pictures whose class was among the first five, in percent. */
+  top5: number;
+}
+
+/** Trains linear probes, several learning rates side by side. */
+export type LinearTrainer = Sink & Returning & {
+  /** Says how fast to learn from the pictures that come from now on: one learning rate a probe. */
+  begin: Message<{ learningRates: number[] }>;
+  /** Waits until so many pictures of a purpose have been consumed, says how the probes did on them, and counts anew. */
+  finish: Message<{ purpose: Purpose; pictures: number }, ProbeScore[]>;
+  /** Trains one epoch on the features that were kept, in an order of the epoch's own. */
+  trainOnKept: Message<{ epoch: number; learningRates: number[] }, ProbeScore[]>;
+  /** Classifies the queries' features that were kept. */
+  evaluateKept: Message<void, ProbeScore[]>;
+  /** Remembers where training is: an epoch is done. What `save` writes is this. */
+  note: Message<LinearProgress>;
+  /** Writes a checkpoint of what was noted last, and the best one where that has changed; says where the former is. */
+  save: Message<void, { path: string | null }>;
+};
+
+/** Where a linear evaluation is. */
+export interface LinearProgress {
+  /** Epochs done. */
+  epoch: number;
+  /** Best top-1 of each probe so far, in percent. */
+  best: number[];
+  /** Which probes have diverged: their weights are not kept. */
+  diverged: boolean[];
+  /** Index of the probe that a checkpoint is of; one that has not diverged. */
+  probe: number;
+  /** Whether it is better than ever. */
+  isBest: boolean;
+}

@@ -1,0 +1,116 @@
+/** Everything that a linear evaluation can be told, with the names of the original's flags (main_lincls.py). */
+import type { ActorModules } from "../../actors/catalog.ts";
+import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
+import type { EvaluationResizeChoice } from "../../actors/evaluation_resize.ts";
+import type { Tuning } from "../../kernels/tuning/tuning.ts";
+import type { EncoderRole } from "../../models/registry.ts";
+
+export type { EncoderRole };
+
+/** A linear evaluation, fully resolved: no field is left to a default. Paths are absolute. */
+export interface LinearOptions {
+  /** Checkpoint of the frozen encoder; `null` for fresh weights of `arch`, drawn from `seed`. */
+  pretrained: string | null;
+  /** Name of the encoder in the registry. */
+  arch: string;
+  /** Which encoder of a distillation's checkpoint. */
+  which: EncoderRole;
+  /** Pictures to learn from. */
+  trainData: string;
+  /** Pictures to be classified. */
+  testData: string;
+  /** Folder that the run writes to. */
+  output: string;
+  /** Reader Workers. The same seed gives the same bits for any number. */
+  workers: number;
+  /** Where the run ends, counted from epoch 0. */
+  epochs: number;
+  /** Epoch to begin with; a checkpoint that is resumed from says its own. */
+  startEpoch: number;
+  /** Pictures in a batch; the last one of an epoch may be smaller. */
+  batchSize: number;
+  /** Learning rates before scaling; a classifier is trained with each, side by side. */
+  lr: number[];
+  /** Whether the learning rate is multiplied by `batchSize / 256` after the warm-up. */
+  scaleLr: boolean;
+  /** Epochs of warm-up. */
+  warmupEpochs: number;
+  /** Epochs from which on the learning rate is ten times lower. */
+  schedule: number[];
+  /** Momentum of SGD. */
+  momentum: number;
+  /** L2 penalty that SGD adds to every gradient. */
+  weightDecay: number;
+  /** Checkpoint of a linear evaluation to go on from; `null` to begin anew. */
+  resume: string | null;
+  /** Go on from `resume` even where it is of another evaluation, of another encoder, say; off where it is left out. */
+  resumeAnyway?: boolean;
+  /** Only classify the test pictures with the classifier of `resume`. */
+  evaluate: boolean;
+  /** Embed the pictures once, without augmentation, and train on these features in every epoch. */
+  cacheFeatures: boolean;
+  /** Height and width of a view, in pixels. */
+  imageSize: number;
+  /** Pixels that a picture may have; a larger one counts as broken. */
+  maxPixels: number;
+  /** How pictures become views where no crop is drawn; `auto` is decided by the pictures to learn from. */
+  evalResize: EvaluationResizeChoice;
+  /** Classes; `null` for as many as the labels of the pictures say. */
+  classes: number | null;
+  /** Actors of one's own in the places of built-in ones. */
+  actors?: ActorModules;
+  /** Modules, as text of their URLs, that register encoders; every Worker imports them. */
+  plugins?: string[];
+  /** What was measured of the adapter (`tuneAdapter`); what is usual of its kind where it is left out. */
+  tuning?: Tuning | null;
+  /** Seed of the classifier's weights, the order of the pictures and their augmentation. */
+  seed: number;
+}
+
+/** What has a default that is the same on every machine. */
+export type LinearDefaults = Omit<
+  LinearOptions,
+  | "pretrained"
+  | "arch"
+  | "which"
+  | "trainData"
+  | "testData"
+  | "output"
+  | "resume"
+  | "resumeAnyway"
+  | "evaluate"
+  | "classes"
+  | "actors"
+  | "plugins"
+  | "tuning"
+>;
+
+/** Defaults for one's own pictures: the original's, which are MoCo's for ImageNet. */
+export const LINEAR_DEFAULTS: Readonly<LinearDefaults> = {
+  workers: 4,
+  epochs: 100,
+  startEpoch: 0,
+  batchSize: 256,
+  lr: [30],
+  scaleLr: true,
+  warmupEpochs: 5,
+  schedule: [60, 80],
+  momentum: 0.9,
+  weightDecay: 0,
+  cacheFeatures: false,
+  imageSize: 224,
+  maxPixels: DEFAULT_MAX_PIXELS,
+  evalResize: "auto",
+  seed: 0,
+};
+
+/** Defaults for the bundled pictures: less than a minute, and no need to know the right learning rate. */
+export const LINEAR_SAMPLE_DEFAULTS: Readonly<LinearDefaults> = {
+  ...LINEAR_DEFAULTS,
+  workers: 2,
+  epochs: 30,
+  schedule: [20, 25],
+  lr: [0.01, 0.03, 0.1, 0.3],
+  cacheFeatures: true,
+  imageSize: 32,
+};

@@ -1,0 +1,105 @@
+/** The actors of a linear evaluation: how they are wired. */
+import { actorUrl } from "../../actors/catalog.ts";
+import type encoder from "../../actors/encoder.ts";
+import type { Monitor } from "../../actors/events.ts";
+import { type Branch, Pipeline } from "../../actors/pipeline.ts";
+import type { ActorRef, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
+import { EVALUATION_ORDER, TRAINING_ORDER } from "../../actors/tsv_reader.ts";
+import type { Term } from "../../models/checkpoint/run_terms.ts";
+import type { LinearActorEvent } from "./events.ts";
+import type linearTrainer from "./linear_trainer.ts";
+import type { LinearTrainer } from "./messages.ts";
+import type { ResolvedOptions } from "./prepare.ts";
+
+/** Reader, augmenter, encoder, trainer. */
+const STAGES = 4;
+
+/** Names of the readers. */
+export const TRAIN = "train_reader";
+export const TEST = "test_reader";
+
+/** What a linear evaluation's actors are made from. */
+export interface LinearSetup {
+  options: ResolvedOptions;
+  /** Length of a feature. */
+  features: number;
+  /** Labels are 0 to classes - 1. */
+  classes: number;
+  terms: readonly Term[];
+  /** Whether there is anything to learn from. */
+  trains: boolean;
+  monitor: ActorRef<Monitor<LinearActorEvent>>;
+  /** Where those that are started next begin. */
+  start(): { epoch: number; resume: string | null };
+}
+
+/** Spawns them, from the end. */
+export function spawnLinearPipeline(
+  supervisor: Supervisor,
+  { options, features, classes, terms, trains, monitor, start }: LinearSetup,
+): { trainer: Supervised<LinearTrainer>; pipeline: Pipeline } {
+  const { workers, seed, batchSize, imageSize, cacheFeatures, evaluate, actors, tuning, evalResize } =
+    options;
+  const { pretrained, arch, which } = options;
+  const trainer = supervisor.spawn<typeof linearTrainer>(
+    "linear_trainer",
+    actorUrl("linear_trainer", actors, import.meta.url),
+    () => ({
+      options: { ...options, resume: start().resume },
+      features,
+      classes,
+      keepsQueries: cacheFeatures && !evaluate,
+      terms,
+      monitor,
+    }),
+  );
+  const embedder = supervisor.spawn<typeof encoder>("feature_encoder", actorUrl("encoder", actors), () => ({
+    encoder: pretrained === null ? { arch, seed } : { path: pretrained, arch, which },
+    output: "feature",
+    batchSize,
+    imageSize,
+    tuning,
+    next: trainer.ref,
+  }));
+  const unaugmented = () =>
+    ({ kind: "evaluation", resize: evalResize, first: { epoch: 0, batch: 0 } }) as const;
+  const plain = () => {
+    const first = { epoch: start().epoch, batch: 0 };
+    return { kind: "training", augmentation: "plain", seed, first } as const;
+  };
+  const train: Branch = {
+    name: "train_augmenter",
+    views: cacheFeatures ? unaugmented : plain,
+    sources: [{
+      name: TRAIN,
+      path: options.trainData,
+      purpose: cacheFeatures ? "bank" : "train",
+      // Kept features are shuffled by who keeps them.
+      order: { ...TRAINING_ORDER, shuffle: !cacheFeatures, dropLast: false },
+      seed,
+      workers,
+    }],
+  };
+  const test: Branch = {
+    name: "test_augmenter",
+    views: unaugmented,
+    sources: [
+      { name: TEST, path: options.testData, purpose: "queries", order: EVALUATION_ORDER, seed, workers },
+    ],
+  };
+  const pipeline = new Pipeline(
+    supervisor,
+    {
+      batchSize,
+      imageSize,
+      embeddingLength: features,
+      stages: STAGES,
+      maxPixels: options.maxPixels,
+      actors,
+      monitor,
+    },
+    trains ? [train, test] : [test],
+    () => embedder.ref,
+  );
+  return { trainer, pipeline };
+}

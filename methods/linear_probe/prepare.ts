@@ -1,0 +1,125 @@
+/** What a linear evaluation finds out before it starts any actor: data that fits, and where it begins. */
+import { type DataFacts, factsOf } from "../../actors/data_facts.ts";
+import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
+import type { Emit, NoticeEvent, WarningEvent } from "../../actors/events.ts";
+import { warnerOf } from "../../actors/notices.ts";
+import { fingerprintDataset } from "../../data/fingerprint.ts";
+import { openDataset } from "../../data/open_dataset.ts";
+import { UserError } from "../../errors.ts";
+import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
+import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import { fingerprintWeights } from "../../models/checkpoint/fingerprint_weights.ts";
+import type { Term } from "../../models/checkpoint/run_terms.ts";
+import { openEncoderSource } from "../../models/encoder_source.ts";
+import { NothingToDoError } from "../nothing_to_do.ts";
+import { checkTerms } from "../terms.ts";
+import { readLinearCheckpoint } from "./checkpoint.ts";
+import { freshBackbone } from "./linear_trainer.ts";
+import type { LinearOptions } from "./options.ts";
+import { linearTerms } from "./terms.ts";
+
+/** Labels above which they are taken for something else than numbers of classes: ImageNet-21k has 21,841. */
+const MOST_CLASSES = 2 ** 20;
+
+/** Options with a rule for views that is decided. */
+export type ResolvedOptions = LinearOptions & { evalResize: EvaluationResize };
+
+/** What is known of pictures with labels. */
+export type LabelledFacts = DataFacts & { classes: number; fingerprint: string };
+
+/** The pictures to learn from, and those to classify. */
+export interface LinearData {
+  train: LabelledFacts;
+  test: LabelledFacts;
+}
+
+/** What the pictures are, and how many classes their labels speak of. */
+export async function findClasses(
+  { trainData, testData, classes }: LinearOptions,
+  emit: Emit<WarningEvent>,
+): Promise<LinearData> {
+  const [train, test] = await Promise.all([trainData, testData].map(async (path): Promise<LabelledFacts> => {
+    using dataset = await openDataset(path, { onWarning: warnerOf(emit) });
+    const facts = { ...factsOf(dataset), fingerprint: await fingerprintDataset(dataset) };
+    if (classes !== null) return { ...facts, classes };
+    const largest = dataset.largestLabel();
+    if (largest === undefined || largest < 0) {
+      throw new UserError(`${path}: its rows have no labels from 0 on, which a linear evaluation needs`);
+    }
+    if (largest >= MOST_CLASSES) {
+      throw new UserError(
+        `${path}: expected labels that number the classes from 0 on, found ${largest}, which would make ${
+          largest + 1
+        } classes; give the classes numbers, or say --classes`,
+      );
+    }
+    return { ...facts, hasLabels: true, classes: largest + 1 };
+  }));
+  return { train, test };
+}
+
+/** What the classifiers follow from. */
+export async function findTerms(options: ResolvedOptions, { train, test }: LinearData): Promise<Term[]> {
+  const { pretrained, arch, which } = options;
+  const data = { data: train.fingerprint, testData: test.fingerprint };
+  if (pretrained === null) {
+    return linearTerms(options, { ...data, encoder: await fingerprintWeights(freshBackbone(options)) });
+  }
+  using source = await openEncoderSource(pretrained, { arch, which, part: "backbone" });
+  return linearTerms(options, { ...data, encoder: await fingerprintWeights(source.tensors) });
+}
+
+/**
+ * Compares the evaluation with the one that wrote the checkpoint. What is only classified with may be other pictures, but
+ * the classifiers know the features of one encoder alone.
+ */
+export async function compareWithCheckpoint(
+  { resume, lr, evaluate, resumeAnyway = false }: LinearOptions,
+  terms: readonly Term[],
+  emit: Emit<NoticeEvent>,
+): Promise<void> {
+  using file = await openCheckpointFile(resume!);
+  const { terms: saved } = await readLinearCheckpoint(file, lr[0]);
+  const compared = evaluate ? terms.filter(({ name }) => name === "encoder") : terms;
+  checkTerms(resume!, saved, compared, resumeAnyway, emit);
+}
+
+export function checkWhetherDone(
+  { resume, epochs, evaluate }: LinearOptions,
+  { epoch }: { epoch: number },
+  isUnfinished: boolean,
+): void {
+  if (evaluate || epoch < epochs || isUnfinished) return;
+  throw new NothingToDoError(
+    `${resume}: ${epoch} of ${epochs} epochs are done, so there is nothing left to do; use more --epochs`,
+  );
+}
+
+/** Where a linear evaluation begins. */
+export interface LinearStart {
+  /** The first one to come. */
+  epoch: number;
+  /** Best top-1 that each learning rate has seen. */
+  best: number[];
+  /** Which of them have diverged. */
+  diverged: boolean[];
+}
+
+/** The beginning, or where the checkpoint of `resume` left off. */
+export async function findStart({ resume, lr, startEpoch }: LinearOptions): Promise<LinearStart> {
+  // Worse than any, so that the first epoch is the best so far.
+  const none = lr.map(() => -1);
+  if (resume === null) return { epoch: startEpoch, best: none, diverged: lr.map(() => false) };
+  using file = await openCheckpointFile(resume);
+  const { epoch, probes } = await readLinearCheckpoint(file, lr[0]);
+  const found = lr.map((rate) => probes.find((probe) => probe.lr === rate));
+  const diverged = found.map((probe) => probe?.values.size === 0);
+  if (diverged.every(Boolean)) {
+    const others = probes.filter(({ values }) => values.size > 0).map((probe) => probe.lr);
+    throw new CheckpointError(
+      resume,
+      `its classifiers of learning rate ${lr.join(", ")} have diverged; use --lr ${others.join(",")}`,
+    );
+  }
+  return { epoch, best: found.map((probe) => probe?.best ?? -1), diverged };
+}

@@ -1,0 +1,349 @@
+/**
+ * A linear evaluation (the original's main_lincls.py; MoCo's protocol): a linear classifier is trained on the features of a
+ * frozen encoder, and classifies other pictures after every epoch.
+ *
+ *     train_reader x workers -> train_augmenter -> feature_encoder -> linear_trainer
+ *     test_reader x workers -> test_augmenter -> feature_encoder
+ */
+import { checkSameClasses, withMaxPixels } from "../../actors/data_facts.ts";
+import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
+import type { Emit } from "../../actors/events.ts";
+import { describeRestart, listenToActors, watchdogOf, withWarningsOnce } from "../../actors/notices.ts";
+import { PATIENCE, type Pipeline } from "../../actors/pipeline.ts";
+import { ActorSystem, type Supervised, type Supervisor } from "../../actors/runtime/mod.ts";
+import { TrainingRun } from "../../actors/training_run.ts";
+import type { Term } from "../../models/checkpoint/run_terms.ts";
+import { batchScale, linearLearningRate } from "../../models/optim/schedule.ts";
+import { findEncoder } from "../../models/registry.ts";
+import { Divergence, warnOfLargeLoss } from "./divergence.ts";
+import type { LinearActorEvent, LinearEvent } from "./events.ts";
+import type { LinearTrainer, ProbeScore } from "./messages.ts";
+import type { LinearOptions } from "./options.ts";
+import { spawnLinearPipeline, TEST, TRAIN } from "./pipeline.ts";
+import {
+  checkWhetherDone,
+  compareWithCheckpoint,
+  findClasses,
+  findStart,
+  findTerms,
+  type LinearData,
+  type LinearStart,
+  type ResolvedOptions,
+} from "./prepare.ts";
+
+/** Checkpoints are written at an epoch's end, but no more often than this. */
+const SECONDS_BETWEEN_CHECKPOINTS = 60;
+
+/** What came of one learning rate. */
+export interface LinearScore {
+  /** As it was given, before scaling. */
+  lr: number;
+  /** On the test pictures after the last epoch. */
+  last: ProbeScore;
+  /** Best top-1 on the test pictures after any epoch, in percent. */
+  best: number;
+  /** Whether a loss of it was not finite; then it is never the best one. */
+  diverged: boolean;
+}
+
+/** What came of a linear evaluation. */
+export interface LinearResult {
+  /** In the order of the learning rates. */
+  scores: readonly LinearScore[];
+  /** Index of the best one. */
+  chosen: number;
+  /** The last checkpoint; `null` where the run only evaluates. */
+  checkpoint: string | null;
+}
+
+/**
+ * Runs a linear evaluation to its end. An abort of `signal` saves a checkpoint of the last whole epoch, and then rejects
+ * with the signal's reason.
+ *
+ * When an actor crashes, all are started again, and the evaluation goes on from its newest checkpoint; what it does once
+ * more is not told of again.
+ *
+ * @param isUnfinished whether the evaluation that `resume` goes on with has not come to its end: where only that is missing,
+ * the test pictures are classified by what was trained
+ * @throws {NothingToDoError} where all epochs are done, and it is not unfinished
+ * @throws {UserError} for data and checkpoints that do not fit the options, and where every learning rate diverges; a
+ * checkpoint of the last whole epoch is saved then too
+ * @throws {ActorCrash} when actors fail again and again; all have been stopped then
+ */
+export async function runLinearEvaluation(
+  given: LinearOptions,
+  emit: Emit<LinearEvent> = () => {},
+  signal?: AbortSignal,
+  isUnfinished = false,
+): Promise<LinearResult> {
+  const { trainData, imageSize } = given;
+  const evalResize = await resolveEvaluationResize(given.evalResize, trainData, imageSize);
+  const options: ResolvedOptions = await withMaxPixels({ ...given, evalResize });
+  emit = withWarningsOnce(emit);
+  const data = await findClasses(options, emit);
+  checkSameClasses(data.train, data.test);
+  const start = await findStart(options);
+  checkWhetherDone(options, start, isUnfinished);
+  const terms = await findTerms(options, data);
+  if (options.resume !== null) await compareWithCheckpoint(options, terms, emit);
+  const system = new ActorSystem({ imports: options.plugins, watchdog: watchdogOf(emit) });
+  return await system.run(() =>
+    new LinearEvaluation(system, { options, data, terms, start }, emit, signal).run()
+  );
+}
+
+/** A linear evaluation that can begin. */
+interface PreparedEvaluation {
+  options: ResolvedOptions;
+  data: LinearData;
+  terms: readonly Term[];
+  start: LinearStart;
+}
+
+/** A linear evaluation under way. */
+class LinearEvaluation {
+  readonly #options: ResolvedOptions;
+  readonly #emit: Emit<LinearEvent>;
+  readonly #system: ActorSystem;
+  readonly #supervisor: Supervisor;
+  readonly #trainer: Supervised<LinearTrainer>;
+  readonly #pipeline: Pipeline;
+  readonly #training: TrainingRun;
+  readonly #classes: number;
+  readonly #batchesPerEpoch: number;
+  /** Whether all epochs were done before: only the test pictures are to be classified. */
+  readonly #isTrained: boolean;
+  /** Resolves where every learning rate has diverged. */
+  readonly #over = Promise.withResolvers<Error>();
+  /** What was told of. */
+  readonly #told = { step: 0, epoch: -1 };
+  /** Where this attempt began; after a crash, the newest checkpoint. */
+  #start: LinearStart;
+  #divergence: Divergence;
+  #best: number[];
+  #last: ProbeScore[] = [];
+  /** Epochs of the test pictures that were read in this attempt. */
+  #tests = 0;
+
+  constructor(
+    system: ActorSystem,
+    { options, data: { train, test }, terms, start }: PreparedEvaluation,
+    emit: Emit<LinearEvent>,
+    signal: AbortSignal | undefined,
+  ) {
+    this.#system = system;
+    this.#options = options;
+    this.#emit = emit;
+    this.#start = start;
+    this.#best = [...start.best];
+    this.#divergence = this.#watchDivergence();
+    const { features } = findEncoder(options.arch);
+    const { batchSize, epochs, evaluate } = options;
+    this.#classes = options.classes ?? Math.max(train.classes, test.classes);
+    this.#batchesPerEpoch = Math.ceil(train.rowCount / batchSize);
+    this.#isTrained = !evaluate && start.epoch >= epochs;
+    if (this.#isTrained) this.#note(`all ${start.epoch} epochs are done; only the end of the run is missing`);
+    emit({
+      type: "plan",
+      trainPictures: train.rowCount,
+      testPictures: test.rowCount,
+      classes: this.#classes,
+      features,
+      batchesPerEpoch: this.#batchesPerEpoch,
+      firstEpoch: start.epoch,
+      evalResize: options.evalResize,
+    });
+    this.#training = new TrainingRun({ output: options.output, emit, signal, save: () => this.#save() });
+    const tellRestart = describeRestart(emit);
+    this.#supervisor = system.supervise({
+      strategy: "one-for-all",
+      prepare: async (restart) => {
+        tellRestart(restart);
+        await this.#goBack();
+      },
+      resume: () => this.#connect(),
+    });
+    ({ trainer: this.#trainer, pipeline: this.#pipeline } = spawnLinearPipeline(this.#supervisor, {
+      options,
+      features,
+      classes: this.#classes,
+      terms,
+      trains: !evaluate && !this.#isTrained,
+      monitor: listenToActors<LinearActorEvent>(system, emit, (event) => this.#take(event)),
+      start: () => ({ epoch: this.#start.epoch, resume: this.#resume }),
+    }));
+  }
+
+  /** The checkpoint that this attempt goes on with. */
+  get #resume(): string | null {
+    return this.#training.checkpoint ?? this.#options.resume;
+  }
+
+  async run(): Promise<LinearResult> {
+    const { lr } = this.#options;
+    await this.#training.untilStopped(async () => {
+      await this.#connect();
+      await this.#supervisor.retry(() => this.#work());
+    }, this.#over.promise);
+    const diverged = [...this.#divergence.diverged];
+    const scores = lr.map((rate, i) => ({
+      lr: rate,
+      last: this.#last[i],
+      best: this.#best[i],
+      diverged: diverged[i],
+    }));
+    const chosen = this.#chosen();
+    warnOfLargeLoss(scores[chosen], this.#classes, this.#emit);
+    const checkpoint = this.#training.checkpoint ?? (this.#isTrained ? this.#options.resume : null);
+    return { scores, chosen, checkpoint };
+  }
+
+  #note(text: string): void {
+    this.#emit({ type: "note", text });
+  }
+
+  async #connect(): Promise<void> {
+    this.#emit({ type: "actors", actors: this.#system.actors });
+    await this.#pipeline.connect(this.#trainer.ref);
+  }
+
+  /** All actors begin again where the newest checkpoint left off. */
+  async #goBack(): Promise<void> {
+    this.#start = await findStart({ ...this.#options, resume: this.#resume });
+    this.#best = [...this.#start.best];
+    this.#divergence = this.#watchDivergence();
+    this.#tests = 0;
+  }
+
+  #watchDivergence(): Divergence {
+    const divergence = new Divergence(this.#options.lr, this.#start.diverged, this.#emit);
+    divergence.over.then(this.#over.resolve);
+    return divergence;
+  }
+
+  /** Takes what the actors tell. */
+  #take(event: LinearActorEvent): void {
+    if (event.type === "warning") this.#emit(event);
+    if (event.type !== "batch") return;
+    const { epoch, batch, scores, learningRates } = event;
+    const step = epoch * this.#batchesPerEpoch + batch + 1;
+    this.#divergence.look(scores, learningRates, `epoch ${epoch}, batch ${batch}`);
+    if (step <= this.#told.step) return; // done once more, after a crash
+    this.#told.step = step;
+    const shown = Math.max(0, this.#divergence.diverged.indexOf(false));
+    this.#emit({ type: "step", epoch, step, score: scores[shown], lr: learningRates[shown] });
+  }
+
+  #tellEpoch(event: Extract<LinearEvent, { type: "epoch" }>): void {
+    if (event.epoch <= this.#told.epoch) return;
+    this.#told.epoch = event.epoch;
+    this.#emit(event);
+  }
+
+  /** What has diverged is worse than any. */
+  #ranks(): number[] {
+    return this.#best.map((top1, i) => this.#divergence.diverged[i] ? -Infinity : top1);
+  }
+
+  /** The best learning rate's index. */
+  #chosen(): number {
+    const ranks = this.#ranks();
+    return ranks.indexOf(Math.max(...ranks));
+  }
+
+  /** Of an epoch, for each learning rate. */
+  #ratesOf(epoch: number): number[] {
+    const { lr, scaleLr, batchSize, warmupEpochs, schedule: milestones } = this.#options;
+    const scale = scaleLr ? batchScale(batchSize) : 1;
+    return lr.map((rate) => linearLearningRate(epoch, { lr: rate, scale, warmupEpochs, milestones }));
+  }
+
+  /** Has an epoch of a source read, and waits until the trainer has consumed all of it. */
+  async #read(source: string, epoch: number, purpose: "train" | "bank" | "queries"): Promise<ProbeScore[]> {
+    const pictures = await this.#pipeline.readAll(source, epoch);
+    return await this.#trainer.ref.ask("finish", { purpose, pictures }, PATIENCE);
+  }
+
+  /** Classifies the test pictures. */
+  async #test(): Promise<ProbeScore[]> {
+    const { cacheFeatures, evaluate } = this.#options;
+    return cacheFeatures && !evaluate
+      ? await this.#trainer.ref.ask("evaluateKept", undefined, PATIENCE)
+      : await this.#read(TEST, this.#tests++, "queries");
+  }
+
+  #raiseBest(): void {
+    for (const [i, { top1 }] of this.#last.entries()) this.#best[i] = Math.max(this.#best[i], top1);
+  }
+
+  /** All of it from where the actors are, or until the first crash. */
+  async #work(): Promise<void> {
+    const { epochs, evaluate, cacheFeatures } = this.#options;
+    if (evaluate || this.#isTrained) return await this.#onlyEvaluate();
+    if (cacheFeatures) {
+      this.#note("embedding the pictures once; every epoch trains on these features");
+      await this.#read(TRAIN, 0, "bank");
+      await this.#read(TEST, 0, "queries");
+    }
+    let savedAt = performance.now();
+    let bestProbe = this.#chosen();
+    for (let epoch = this.#start.epoch; epoch < epochs; epoch++) {
+      bestProbe = await this.#trainEpoch(epoch, bestProbe);
+      const isDue = performance.now() - savedAt >= 1000 * SECONDS_BETWEEN_CHECKPOINTS;
+      if (epoch < epochs - 1 && !isDue) continue;
+      await this.#training.save();
+      savedAt = performance.now();
+    }
+  }
+
+  /** Classifies the test pictures by classifiers that are there. */
+  async #onlyEvaluate(): Promise<void> {
+    const { lr, cacheFeatures } = this.#options;
+    if (this.#isTrained && cacheFeatures) await this.#read(TEST, 0, "queries");
+    this.#last = await this.#test();
+    const epoch = this.#start.epoch - 1; // the checkpoint's last one, not the next one
+    const learningRates = this.#isTrained ? this.#ratesOf(epoch) : lr;
+    this.#divergence.look(this.#last, learningRates, "the test pictures");
+    const { diverged } = this.#divergence;
+    this.#tellEpoch({ type: "epoch", epoch, learningRates, trained: [], tested: this.#last, diverged });
+    this.#raiseBest();
+    await this.#endIfOver();
+  }
+
+  /** Trains an epoch, and classifies the test pictures. @returns the best probe */
+  async #trainEpoch(epoch: number, bestBefore: number): Promise<number> {
+    const trainer = this.#trainer.ref;
+    const learningRates = this.#ratesOf(epoch);
+    const train = async () => {
+      await trainer.tell("begin", { learningRates });
+      return await this.#read(TRAIN, epoch, "train");
+    };
+    const trained = this.#options.cacheFeatures
+      ? await trainer.ask("trainOnKept", { epoch, learningRates }, PATIENCE)
+      : await train();
+    this.#last = await this.#test();
+    this.#divergence.look(this.#last, learningRates, `the test after epoch ${epoch}`);
+    await this.#endIfOver();
+    const diverged = [...this.#divergence.diverged];
+    const before = Math.max(...this.#ranks());
+    this.#raiseBest();
+    const probe = this.#chosen();
+    // One that has diverged is not the best any more, whatever it once was.
+    const isBest = Math.max(...this.#ranks()) > before || diverged[bestBefore];
+    const progress = { epoch: epoch + 1, best: [...this.#best], diverged, probe, isBest };
+    await trainer.ask("note", progress, PATIENCE);
+    this.#tellEpoch({ type: "epoch", epoch, learningRates, trained, tested: this.#last, diverged });
+    return probe;
+  }
+
+  /** Goes no further where every learning rate has diverged: the run ends by that. */
+  async #endIfOver(): Promise<void> {
+    if (this.#divergence.isOver) await new Promise<never>(() => {});
+  }
+
+  /** Has a checkpoint of the last whole epoch written; nothing where none was trained. */
+  async #save(): Promise<string | null> {
+    if (this.#options.evaluate || this.#isTrained) return null;
+    return (await this.#trainer.ref.ask("save", undefined, PATIENCE)).path;
+  }
+}

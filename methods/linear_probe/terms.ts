@@ -1,0 +1,35 @@
+/** The terms of a linear evaluation. */
+import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
+import type { Term } from "../../models/checkpoint/run_terms.ts";
+import { contentTerm, termOf } from "../terms.ts";
+import type { LinearOptions } from "./options.ts";
+
+/** The terms of a linear evaluation. */
+export function linearTerms(
+  options: LinearOptions & { evalResize: EvaluationResize },
+  /** Of the pictures to learn from and those to classify, and of the encoder's weights. */
+  fingerprints: { data: string; testData: string; encoder: string },
+): Term[] {
+  const { arch, imageSize, evalResize, cacheFeatures, batchSize, seed, momentum, weightDecay, lr } = options;
+  const { scaleLr, warmupEpochs, schedule, epochs } = options;
+  const others = {
+    batchSize,
+    seed,
+    momentum,
+    weightDecay,
+    lr,
+    scaleLr,
+    warmupEpochs,
+    schedule,
+    epochs,
+  };
+  return [
+    contentTerm("data", "DATA", fingerprints.data, "pictures"),
+    contentTerm("test_data", "--test-data", fingerprints.testData, "pictures"),
+    contentTerm("encoder", "--pretrained", fingerprints.encoder, "encoder's weights"),
+    ...Object.entries({ arch, imageSize, evalResize, cacheFeatures }).map(([property, value]) =>
+      termOf(property, value, true)
+    ),
+    ...Object.entries(others).map(([property, value]) => termOf(property, value, false)),
+  ];
+}

@@ -1,0 +1,97 @@
+/**
+ * What a method is: a way to train or to evaluate by training, in a folder of its own. A method's folder has
+ *
+ * - `options.ts` and `defaults.ts`: what it can be told, for the library and the command line alike;
+ * - `flags.ts`: the same as flags;
+ * - `step.ts`: the graph of its step: inputs, loss, what is enqueued or averaged;
+ * - `checkpoint.ts`, `terms.ts`: what its checkpoints hold, and what tells one of its runs from another;
+ * - `messages.ts`, `events.ts`: what its actors tell each other, and what a run tells;
+ * - `pipeline.ts` and its own actors: which there are, and how they are wired;
+ * - `run.ts`: what is asked of them in which order;
+ * - `mod.ts`: all of that as one {@linkcode Method}, for the registry.
+ */
+import type { Emit } from "../actors/events.ts";
+import { importPlugins } from "../actors/plugins.ts";
+import { Run, type RunSettings } from "../actors/run.ts";
+import { FolderLock } from "../data/folder_lock.ts";
+
+/** {@linkcode RunSettings} of a run that writes to a folder. */
+export interface OutputSettings extends RunSettings {
+  /** The caller's hold on the output folder; the run takes the folder itself where this is left out. */
+  lock?: FolderLock;
+}
+
+/** What all options have. */
+export interface MethodOptions {
+  /** Folder that the run writes to. */
+  output: string;
+}
+
+/**
+ * A method.
+ *
+ * @template Input what a program says: the rest has a default
+ * @template Options all of it
+ * @template Settings of one run, beside its options
+ */
+export interface Method<
+  Input extends { plugins?: string[] },
+  Options extends MethodOptions,
+  Event,
+  Result,
+  Settings extends OutputSettings = OutputSettings,
+> {
+  /** As in the registry, in records and in checkpoints' names. */
+  readonly name: string;
+  /** One line for people. */
+  readonly description: string;
+  /** The options with everything that was left out; what files say is read from them. */
+  resolve(input: Input): Promise<Options>;
+  /** Runs it to its end; an abort of the signal saves where it is, and rejects with the signal's reason. */
+  run(options: Options, emit: Emit<Event>, signal: AbortSignal, settings: Settings): Promise<Result>;
+}
+
+/** Starts a run of a method, in its output folder. */
+export function startMethod<
+  Input extends { plugins?: string[] },
+  Options extends MethodOptions,
+  Event,
+  Result,
+  Settings extends OutputSettings,
+>(
+  method: Method<Input, Options, Event, Result, Settings>,
+  input: Input,
+  settings: Settings,
+): Run<Event, Result> {
+  return new Run(async (tell, signal) => {
+    await importPlugins(input.plugins);
+    const options = await method.resolve(input);
+    return await inOutputFolder(
+      options.output,
+      settings.lock,
+      signal,
+      (signal) => method.run(options, tell, signal, settings),
+    );
+  }, settings);
+}
+
+/**
+ * Makes the output folder and does the work of a run that writes to it: no other run may, and the run ends as soon as the
+ * folder is removed, moved or replaced.
+ *
+ * @throws {FolderLostError}
+ */
+async function inOutputFolder<T>(
+  output: string,
+  caller: FolderLock | undefined,
+  signal: AbortSignal,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  if (caller === undefined) await Deno.mkdir(output, { recursive: true });
+  using own = caller === undefined ? FolderLock.take(output) : undefined;
+  const { identity } = (caller ?? own)!;
+  using lost = identity.watch();
+  const result = await work(AbortSignal.any([signal, lost.signal]));
+  identity.check();
+  return result;
+}

@@ -1,0 +1,110 @@
+/** The library's way in: what the command line does, for programs. Every option has the command line's default. */
+import { importPlugins } from "../actors/plugins.ts";
+import { Run, type RunSettings } from "../actors/run.ts";
+import type { Accuracy, EvaluatedEncoder } from "../actors/messages.ts";
+import { resolveDataset } from "../data/open_dataset.ts";
+import { openEncoderSource } from "../models/encoder_source.ts";
+import {
+  EMBED_DEFAULTS,
+  type EmbeddedRows,
+  type EmbeddingOptions,
+  type EmbeddingResult,
+  type EmbedEvent,
+  runEmbedding,
+} from "./embedding.ts";
+import { KNN_DEFAULTS, type KnnEvent, type KnnOptions, runKnnEvaluation } from "./knn.ts";
+import type { LinearEvent } from "./linear_probe/events.ts";
+import { type LinearInput, linearProbeMethod, type LinearSettings } from "./linear_probe/mod.ts";
+import type { LinearOptions } from "./linear_probe/options.ts";
+import type { LinearResult } from "./linear_probe/run.ts";
+import { startMethod } from "./method.ts";
+import type { DistillEvent } from "./seed/events.ts";
+import { type DistillInput, type DistillSettings, seed } from "./seed/mod.ts";
+import type { DistillResult } from "./seed/run.ts";
+
+/**
+ * Distils a teacher into a student. A run that is stopped saves a checkpoint of where training is.
+ *
+ * @throws {FolderLostError} in the run's result, where the output folder is removed, moved or replaced
+ * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
+ * @throws {ActorCrash} there, when an actor fails more often than `maxRestarts` allows
+ */
+export function distill(
+  input: DistillInput,
+  settings: DistillSettings = {},
+): Run<DistillEvent, DistillResult> {
+  return startMethod(seed, input, settings);
+}
+
+/**
+ * Evaluates an encoder by linear classifiers on its frozen features. A run that is stopped saves a checkpoint of the last
+ * whole epoch.
+ *
+ * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
+ */
+export function linearProbe(
+  input: LinearInput,
+  settings: LinearSettings = {},
+): Run<LinearEvent, LinearResult> {
+  return startMethod(linearProbeMethod, input, settings);
+}
+
+/** The encoder and the pictures; all else has a default. */
+export type KnnInput =
+  & { encoder: EvaluatedEncoder }
+  & Pick<KnnOptions, "bankData" | "queryData">
+  & Partial<KnnOptions>;
+
+/**
+ * Evaluates an encoder by the nearest neighbours of its pooled features. The result has one accuracy a number of neighbours.
+ *
+ * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
+ */
+export function knn({ encoder, ...input }: KnnInput, settings?: RunSettings): Run<KnnEvent, Accuracy[]> {
+  return new Run(async (tell, signal) => {
+    await importPlugins(input.plugins);
+    return await runKnnEvaluation(encoder, { ...KNN_DEFAULTS, ...input }, tell, signal);
+  }, settings);
+}
+
+/** The checkpoint of an encoder, and pictures; all else has a default. */
+export type EmbedInput =
+  & { pretrained: string; which?: LinearOptions["which"]; arch?: string }
+  & Pick<EmbeddingOptions, "data">
+  & Partial<Omit<EmbeddingOptions, "encoder" | "dimension">>;
+
+/** An embedding under way. */
+export class EmbedRun extends Run<EmbedEvent, EmbeddingResult> {
+  /** The embedded rows from now on. */
+  rows(): ReadableStream<EmbeddedRows> {
+    return this.stream().pipeThrough(
+      new TransformStream<EmbedEvent, EmbeddedRows>({
+        transform(event, controller) {
+          if (event.type === "rows") controller.enqueue(event);
+        },
+      }),
+    );
+  }
+}
+
+/**
+ * Embeds every picture of some data.
+ *
+ * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
+ */
+export function embed({ pretrained, which, arch, ...input }: EmbedInput, settings?: RunSettings): EmbedRun {
+  return new EmbedRun(async (tell, signal) => {
+    await importPlugins(input.plugins);
+    const data = await resolveDataset(input.data, "train");
+    const output = input.output ?? EMBED_DEFAULTS.output;
+    const part = output === "feature" ? "backbone" : "encoder";
+    using source = await openEncoderSource(pretrained, { arch, which, part });
+    const dimension = output === "feature" ? source.encoder.features : source.head.dimension;
+    const encoder = { path: pretrained, arch: source.encoder.name, which };
+    return await runEmbedding(
+      { ...EMBED_DEFAULTS, ...input, output, data, dimension, encoder },
+      tell,
+      signal,
+    );
+  }, settings);
+}

@@ -1,0 +1,274 @@
+/**
+ * Checkpoints of a distillation run, as the original SEED writes them (main.py): `epoch`, `arch`, `state_dict` with
+ * `module.student.*`, `module.teacher.*`, `module.queue` and `module.queue_ptr`, and the state of PyTorch's SGD. So they
+ * open in the original's own `main.py --resume` and `main_lincls.py --pretrained`.
+ */
+import { CheckpointError, describe, type Fail, quote } from "../../models/checkpoint/checkpoint_error.ts";
+import { isFloatingPoint } from "../../models/checkpoint/dtype.ts";
+import { isCounter, type NamedTensor } from "../../models/checkpoint/named_tensor.ts";
+import { TensorRef } from "../../models/checkpoint/tensor_ref.ts";
+import type { CheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import { requireFinite } from "../../models/checkpoint/read_finite.ts";
+import {
+  buildSgdState,
+  readSgdBuffers,
+  readSgdSettings,
+  type SgdSettings,
+} from "../../models/checkpoint/sgd_state.ts";
+import {
+  OrderedDict,
+  TensorValue,
+  type TorchDict,
+  torchDict,
+  type TorchValue,
+} from "../../models/checkpoint/torch_value.ts";
+
+const STUDENT = "module.student.";
+const TEACHER = "module.teacher.";
+/** Key of what the original does not have: whatever this project needs to go on exactly where it stopped. */
+const RESUME = "seed_resume";
+
+/** The names that the original puts into its checkpoints' file names. */
+export interface CheckpointNames {
+  /** How the teacher was trained: `moco`, `simclr` or `swav`. */
+  readonly teacherSsl: string;
+  /** Epochs of the whole run. */
+  readonly epochs: number;
+  /** Name of the student's encoder. */
+  readonly studentArch: string;
+  /** Name of the teacher's encoder. */
+  readonly teacherArch: string;
+}
+
+/** What a run saves. */
+export interface StudentCheckpoint {
+  /** Epochs done, i.e. the epoch that a resumed run starts with. */
+  readonly epoch: number;
+  /** Name of the student's encoder. */
+  readonly arch: string;
+  /** Parameters and running statistics, in the order of the encoder's state_dict. */
+  readonly student: readonly NamedTensor[];
+  /** The frozen teacher likewise; the original has it in its checkpoints, its `--resume` needs it. */
+  readonly teacher?: readonly NamedTensor[] | ReadonlyMap<string, TensorRef>;
+  /** The queue's keys, [dim, K] as in the original. */
+  readonly queue?: Omit<NamedTensor, "key">;
+  /** The queue of small views in the multi-view variant, [dim, K]. */
+  readonly smallQueue?: Omit<NamedTensor, "key">;
+  /** Where the next keys go in the queue. */
+  readonly queuePointer?: number;
+  /** Settings of the optimizer. */
+  readonly sgd: SgdSettings;
+  /** SGD's momentum buffers by the student's plain keys; none before the first step. */
+  readonly momentum: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
+  /** Plain data and tensors that `torch.load` opens too and the original ignores. */
+  readonly resume?: TorchValue;
+}
+
+/** A saved run, as found in a file. Tensors are read when asked for. */
+export interface SavedStudent {
+  /** Epochs done. */
+  readonly epoch: number;
+  /** Name of the student's encoder. */
+  readonly arch: string;
+  /** By plain keys, in the file's order. */
+  readonly student: ReadonlyMap<string, TensorRef>;
+  /** Empty where the file has no teacher. */
+  readonly teacher: ReadonlyMap<string, TensorRef>;
+  /** [dim, K] */
+  readonly queue?: TensorRef;
+  /** [dim, K] */
+  readonly smallQueue?: TensorRef;
+  /** int64 [1] */
+  readonly queuePointer?: TensorRef;
+  /** Absent where the run had not made its optimizer yet. */
+  readonly sgd?: SgdSettings;
+  /** By the student's plain keys. */
+  readonly momentum: ReadonlyMap<string, TensorRef>;
+  /** What was saved beside the original's content. */
+  readonly resume?: TorchValue;
+}
+
+/**
+ * Name of the checkpoint after an epoch, counted from 0: `checkpoint_0007.pth.tar`; with `names` the original's,
+ * `Teacher_moco_T-Epoch_200_Student_resnet18_distill-Epoch_resnet50-checkpoint_0007.pth.tar`.
+ */
+export function checkpointFileName(epoch: number, names?: CheckpointNames): string {
+  const number = `checkpoint_${String(epoch).padStart(4, "0")}.pth.tar`;
+  if (names === undefined) return number;
+  const { teacherSsl, epochs, studentArch, teacherArch } = names;
+  return `Teacher_${teacherSsl}_T-Epoch_${epochs}_Student_${studentArch}_distill-Epoch_${teacherArch}-${number}`;
+}
+
+/** `true` for what PyTorch calls a parameter, `false` for its buffers (running statistics and their counter). */
+function isParameter(key: string): boolean {
+  return !/(^|\.)(running_mean|running_var|num_batches_tracked)$/.test(key);
+}
+
+/** The value to hand to `writeTorchFile`. */
+export function buildStudentCheckpoint(checkpoint: StudentCheckpoint): TorchDict {
+  const tensors = new OrderedDict();
+  const add = (key: string, { dtype = "float32", shape, data }: Omit<NamedTensor, "key">) =>
+    tensors.set(key, new TensorValue(dtype, shape, data));
+  for (const tensor of checkpoint.student) add(STUDENT + tensor.key, tensor);
+  const { teacher = [] } = checkpoint;
+  if (Array.isArray(teacher)) {
+    for (const tensor of teacher as readonly NamedTensor[]) add(TEACHER + tensor.key, tensor);
+  } else {
+    for (const [key, tensor] of teacher as ReadonlyMap<string, TensorRef>) tensors.set(TEACHER + key, tensor);
+  }
+  if (checkpoint.queue !== undefined) add("module.queue", checkpoint.queue);
+  if (checkpoint.smallQueue !== undefined) add("module.small_queue", checkpoint.smallQueue);
+  if (checkpoint.queuePointer !== undefined) {
+    const data = BigInt64Array.of(BigInt(checkpoint.queuePointer));
+    add("module.queue_ptr", { dtype: "int64", shape: [1], data });
+  }
+
+  const value = torchDict([
+    ["epoch", checkpoint.epoch],
+    ["arch", checkpoint.arch],
+    ["state_dict", tensors],
+    ["optimizer", buildOptimizer(checkpoint, tensors)],
+  ]);
+  if (checkpoint.resume !== undefined) value.set(RESUME, checkpoint.resume);
+  return value;
+}
+
+/**
+ * Parameters are numbered over student and teacher, as the original hands the whole model to its optimizer; the
+ * teacher's never have a momentum.
+ */
+function buildOptimizer({ student, sgd, momentum }: StudentCheckpoint, tensors: TorchDict): TorchDict {
+  const parameters = ([...tensors.keys()] as string[])
+    .filter((key) => (key.startsWith(STUDENT) || key.startsWith(TEACHER)) && isParameter(key));
+  const shapes = new Map(student.map(({ key, shape }) => [key, shape]));
+  const buffers = [...momentum].map(([key, data]) => {
+    const index = parameters.indexOf(STUDENT + key);
+    const shape = shapes.get(key);
+    if (index < 0 || shape === undefined) {
+      throw new Error(`there is a momentum for ${key}, which is no parameter`);
+    }
+    return { index, shape, data };
+  });
+  return buildSgdState(sgd, parameters.length, buffers);
+}
+
+/**
+ * Reads what {@linkcode buildStudentCheckpoint} or the original saved, for `--resume`.
+ *
+ * @throws CheckpointError where `file` is no checkpoint of a distillation run
+ */
+export function readStudentCheckpoint(file: CheckpointFile): SavedStudent {
+  const wrong = (how: string) =>
+    new CheckpointError(file.path, `is not a checkpoint of a distillation run that can be resumed: ${how}`);
+  const root = file.value instanceof Map ? file.value : undefined;
+  const epoch = root?.get("epoch");
+  const arch = root?.get("arch");
+  const weights = root?.get("state_dict");
+  if (
+    root === undefined || !Number.isSafeInteger(epoch) || (epoch as number) < 0 || typeof arch !== "string"
+  ) {
+    throw wrong("it does not say its epoch and arch");
+  }
+  if (!(weights instanceof Map)) throw wrong("it has no state_dict");
+
+  const student = new Map<string, TensorRef>();
+  const teacher = new Map<string, TensorRef>();
+  const rest = new Map<string, TensorRef>();
+  const parameters: (string | undefined)[] = [];
+  for (const [key, tensor] of weights) {
+    if (typeof key !== "string" || !(tensor instanceof TensorRef)) continue;
+    // On a single GPU the original has no `module.` in front.
+    const [, part, plain] = /^(?:module\.)?(student\.|teacher\.|)(.*)$/s.exec(key)!;
+    (part === "student." ? student : part === "teacher." ? teacher : rest).set(plain, tensor);
+    if (part !== "" && isParameter(plain)) parameters.push(part === "student." ? plain : undefined);
+  }
+  if (student.size === 0) throw wrong(`its state_dict has no ${STUDENT}*`);
+
+  const optimizer = root.get("optimizer");
+  const momentum = new Map<string, TensorRef>();
+  for (const [index, buffer] of readSgdBuffers(optimizer, wrong)) {
+    const key = parameters[index as number];
+    const shape = key === undefined ? undefined : student.get(key)!.shape;
+    if (
+      key === undefined || !(buffer instanceof TensorRef) || String(buffer.shape) !== String(shape) ||
+      !isFloatingPoint(buffer.dtype)
+    ) {
+      throw wrong(
+        `its optimizer's momentum number ${describe(index)} is not that of a student's parameter`,
+      );
+    }
+    momentum.set(key, buffer);
+  }
+  const sgd = readSgdSettings(optimizer, wrong);
+  const optional = {
+    queue: rest.get("queue"),
+    smallQueue: rest.get("small_queue"),
+    queuePointer: rest.get("queue_ptr"),
+  };
+  return {
+    epoch: epoch as number,
+    arch,
+    student,
+    teacher,
+    ...optional,
+    sgd,
+    momentum,
+    resume: root.get(RESUME),
+  };
+}
+
+/**
+ * Reads all that a run goes on with: the student, its momentum and the queue. The teacher's weights are its own file's.
+ *
+ * @throws {CheckpointError} where a number is not finite
+ */
+export async function requireFiniteStudent(path: string, saved: SavedStudent): Promise<void> {
+  const { student, momentum, queue, smallQueue } = saved;
+  await requireFinite(path, student);
+  await requireFinite(
+    path,
+    [...momentum].map(([key, tensor]) => [`the momentum of ${key}`, tensor] as const),
+  );
+  if (queue !== undefined) await requireFinite(path, [["queue", queue]]);
+  if (smallQueue !== undefined) await requireFinite(path, [["small_queue", smallQueue]]);
+}
+
+/**
+ * Makes sure that tensors which a run goes on with have the types and values that they can have.
+ *
+ * @throws CheckpointError that names the tensor
+ */
+export async function checkSavedTensors(
+  { student, queue, smallQueue, queuePointer }: SavedStudent,
+  fail: Fail,
+): Promise<void> {
+  const others = { queue, small_queue: smallQueue };
+  for (const [key, tensor] of [...student, ...Object.entries(others)]) {
+    if (tensor === undefined) continue;
+    if (isCounter(key)) await readCount(key, tensor, fail);
+    else if (!isFloatingPoint(tensor.dtype)) {
+      throw fail(`is damaged: expected floating point numbers for ${quote(key)}, found ${tensor.dtype}`);
+    }
+  }
+  if (queuePointer !== undefined) await readCount("queue_ptr", queuePointer, fail);
+}
+
+/** Reads an integer tensor of one number from 0 on. */
+async function readCount(key: string, tensor: TensorRef, fail: Fail): Promise<number> {
+  const { dtype, size } = tensor;
+  const value = isFloatingPoint(dtype) || size !== 1 ? NaN : Number((await tensor.readRaw())[0]);
+  if (Number.isSafeInteger(value) && value >= 0) return value;
+  const found = Number.isNaN(value) ? `${dtype} [${tensor.shape}]` : String(value);
+  throw fail(`is damaged: expected a whole number from 0 on for ${quote(key)}, found ${found}`);
+}
+
+/** [rows, columns] to [columns, rows]: the original keeps its queue as [dim, K]. */
+export function transpose(values: Float32Array, rows: number, columns: number): Float32Array<ArrayBuffer> {
+  const turned = new Float32Array(values.length);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) {
+      turned[column * rows + row] = values[row * columns + column];
+    }
+  }
+  return turned;
+}

@@ -1,0 +1,141 @@
+/** Settings of a distillation that nobody named. */
+import { join } from "node:path";
+import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
+import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../data/sample.ts";
+import type { DistillOptions } from "./options.ts";
+
+/** What has a default that is the same on every machine. */
+export type Defaults = Omit<
+  DistillOptions,
+  | "teacherArch"
+  | "teacherSsl"
+  | "distill"
+  | "data"
+  | "testData"
+  | "output"
+  | "resume"
+  | "resumeAnyway"
+  | "studentInit"
+  | "saveEvery"
+  | "limitSteps"
+  | "tuning"
+  | "actors"
+  | "pictures"
+  | "plugins"
+  | "augmentation"
+  | "loss"
+>;
+
+/** Defaults for one's own pictures: the paper's settings, and the original's code for what it does not name. */
+export const PAPER_DEFAULTS: Readonly<Defaults> = {
+  studentArch: "resnet18",
+  workers: 4,
+  epochs: 200,
+  startEpoch: 0,
+  batchSize: 256,
+  lr: 0.03,
+  scaleLr: true,
+  warmupEpochs: 5,
+  cos: true,
+  schedule: [120, 160],
+  momentum: 0.9,
+  weightDecay: 1e-4,
+  accumulate: 1,
+  clipGrad: null,
+  dim: 128,
+  queue: 65_536,
+  temp: 0.2,
+  distillT: 0.01,
+  studentMlp: true,
+  keep: 0,
+  imageSize: 224,
+  maxPixels: DEFAULT_MAX_PIXELS,
+  evalResize: "auto",
+  smallViews: 0,
+  smallSize: 96,
+  checkpointActivations: false,
+  amp: false,
+  onNan: "stop",
+  maxRestarts: 5,
+  knnK: 200,
+  knnT: 0.07,
+  knnEvery: 10,
+  insight: true,
+  seed: 0,
+};
+
+/** What a recipe says: settings, and the teacher that they are for. */
+export type Recipe = Partial<Defaults> & Pick<DistillOptions, "teacherArch" | "teacherSsl">;
+
+/** What all of the paper's runs have (section 4.1 and appendix): said in full, so that a recipe does not change. */
+const PAPER: Readonly<Partial<Defaults>> = {
+  epochs: 200,
+  batchSize: 256,
+  lr: 0.03,
+  scaleLr: true,
+  warmupEpochs: 5,
+  cos: true,
+  momentum: 0.9,
+  weightDecay: 1e-4,
+  dim: 128,
+  queue: 65_536,
+  temp: 0.2,
+  distillT: 0.01,
+  studentMlp: true,
+  imageSize: 224,
+  smallViews: 0,
+};
+
+/** SWAV's teachers teach with six small views of each picture (the original's main_small-patch.py). */
+const MULTI_VIEW: Readonly<Partial<Defaults>> = { ...PAPER, smallViews: 6, smallSize: 96 };
+
+/** The paper's settings by name, `--recipe`. */
+export const RECIPES: Readonly<Record<string, Recipe>> = {
+  "paper-moco-r50": { ...PAPER, teacherArch: "resnet50", teacherSsl: "moco" },
+  "paper-moco-r101": { ...PAPER, teacherArch: "resnet101", teacherSsl: "moco" },
+  "paper-moco-r152": { ...PAPER, teacherArch: "resnet152", teacherSsl: "moco" },
+  "paper-simclr-r50": { ...PAPER, teacherArch: "simclr_resnet50", teacherSsl: "simclr" },
+  "paper-swav-r50": { ...MULTI_VIEW, teacherArch: "swav_resnet50", teacherSsl: "swav" },
+  "paper-swav-r50w2": { ...MULTI_VIEW, teacherArch: "swav_resnet50w2", teacherSsl: "swav" },
+};
+
+/** Defaults for the bundled pictures, chosen so that a few minutes on two processor cores show a student learn. */
+export const SAMPLE_DEFAULTS: Readonly<Defaults> = {
+  ...PAPER_DEFAULTS,
+  studentArch: "mobilenetv3_small",
+  workers: 2,
+  epochs: 6,
+  batchSize: 32,
+  lr: 0.1,
+  scaleLr: false,
+  warmupEpochs: 0,
+  queue: 1024,
+  imageSize: 32,
+  smallSize: 16,
+  knnK: 20,
+  knnEvery: 0,
+};
+
+/**
+ * Options that distil the bundled teacher into a small student on the bundled pictures.
+ *
+ * @param changes what is to be otherwise; the output folder has no default
+ */
+export function sampleOptions(
+  changes: Partial<DistillOptions> & Pick<DistillOptions, "output">,
+): DistillOptions {
+  return {
+    ...SAMPLE_DEFAULTS,
+    teacherArch: "resnet18",
+    teacherSsl: "moco",
+    distill: SAMPLE_TEACHER,
+    data: SAMPLE_DATA,
+    testData: join(SAMPLE_DATA, "test.tsv"),
+    resume: null,
+    studentInit: null,
+    saveEvery: null,
+    limitSteps: null,
+    tuning: null,
+    ...changes,
+  };
+}

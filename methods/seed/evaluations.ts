@@ -1,0 +1,187 @@
+/** Evaluates teacher and student next to training: by kNN, and by what they find alike. */
+import { BestEffort } from "../../actors/best_effort.ts";
+import type { DataFacts } from "../../actors/data_facts.ts";
+import { GALLERY, Surveyor } from "../../actors/diagnostics.ts";
+import { type Evaluation, type EvaluationWishes, spawnEvaluation } from "../../actors/evaluation.ts";
+import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
+import type { Emit, Monitor } from "../../actors/events.ts";
+import type { Accuracy, EvaluatedEncoder, NamedValues } from "../../actors/messages.ts";
+import { describeRestart, warnerOf } from "../../actors/notices.ts";
+import type { ActorCrash, ActorRef, ActorSystem } from "../../actors/runtime/mod.ts";
+import type { RunIdentity } from "../terms.ts";
+import type { DistillEvent } from "./events.ts";
+import { type DistillOptions, hasGallery } from "./options.ts";
+import { originalStudent, savedStudent } from "./start.ts";
+
+/** What evaluations are made by. */
+export interface EvaluationsSetup {
+  options: DistillOptions;
+  /** How views are made of pictures. */
+  evalResize: EvaluationResize;
+  /** The pictures to learn from. */
+  train: DataFacts;
+  /** The pictures to be classified, where there are any. */
+  test: DataFacts | null;
+  batchesPerEpoch: number;
+  monitor: ActorRef<Monitor>;
+  emit: Emit<DistillEvent>;
+}
+
+/** An evaluation that the run's records know already. */
+export type KnownAccuracy = { of: "teacher" | "student"; step: number } & Accuracy;
+
+/** What is wanted of one encoder. */
+interface Wishes extends EvaluationWishes {
+  /** Its accuracy, where that is known already. */
+  known?: Accuracy;
+}
+
+/** One evaluation at a time, in the order in which they are asked for. */
+export class Evaluations {
+  readonly #setup: EvaluationsSetup;
+  readonly #evaluate: (encoder: EvaluatedEncoder, wishes?: EvaluationWishes) => Promise<Evaluation>;
+  readonly #surveyor: Surveyor | undefined;
+  readonly #effort: BestEffort;
+  #epochsUnderWay = 0;
+  #hasSaidWhy = false;
+
+  private constructor(system: ActorSystem, setup: EvaluationsSetup, gallery: DataFacts | undefined) {
+    const { options, evalResize, train, test, monitor, emit } = setup;
+    const { imageSize, maxPixels, tuning, actors, seed, knnK, knnT } = options;
+    const onRestart = describeRestart(emit);
+    this.#setup = setup;
+    this.#effort = new BestEffort(warnerOf(emit));
+    const onGiveUp = (crash: ActorCrash) => void this.#effort.fail("the gallery", crash);
+    this.#evaluate = spawnEvaluation(
+      system,
+      {
+        imageSize,
+        maxPixels,
+        evalResize,
+        tuning,
+        actors,
+        ...test && { knn: { bankData: train.path, queryData: test.path, ks: [knnK], temperature: knnT } },
+        gallery: gallery && { data: gallery.path, ...GALLERY, seed },
+      },
+      monitor,
+      { onRestart, onNoGallery: onGiveUp },
+    );
+    this.#surveyor = gallery &&
+      new Surveyor(system, { data: gallery, seed, actors, emit, onRestart, onGiveUp });
+  }
+
+  /** Spawns the actors that it takes; `undefined` where there is nothing to evaluate by. */
+  static spawn(system: ActorSystem, setup: EvaluationsSetup): Evaluations | undefined {
+    const { options, train, test } = setup;
+    const gallery = hasGallery(options) ? test ?? train : undefined;
+    return test === null && gallery === undefined ? undefined : new Evaluations(system, setup, gallery);
+  }
+
+  /**
+   * Evaluates the teacher.
+   *
+   * @param known its accuracy where that is known already
+   * @returns nothing where there are no pictures to classify
+   */
+  async teacher(step: number, known?: Accuracy): Promise<Accuracy | undefined> {
+    const { teacherArch: arch, distill: path } = this.#setup.options;
+    return await this.#evaluateOnce("teacher", step, { arch, path }, { known, views: true });
+  }
+
+  /** Evaluates the student as it was after so many steps. @returns nothing where there are no pictures to classify */
+  async student(step: number, values: NamedValues, wishes: Wishes = {}): Promise<Accuracy | undefined> {
+    return await this.#evaluateOnce(
+      "student",
+      step,
+      { arch: this.#setup.options.studentArch, values },
+      wishes,
+    );
+  }
+
+  /** What is known is looked up in the gallery alone, where there is one. */
+  async #evaluateOnce(
+    of: "teacher" | "student",
+    step: number,
+    encoder: EvaluatedEncoder,
+    { known, ...wishes }: Wishes,
+  ): Promise<Accuracy | undefined> {
+    if (known === undefined) return await this.#tell(of, step, await this.#evaluate(encoder, wishes));
+    if (this.#surveyor !== undefined) {
+      await this.#tell(of, step, await this.#evaluate(encoder, { ...wishes, knn: false }));
+    }
+    return known;
+  }
+
+  /** Evaluates the student after an epoch, from 0: by kNN where that is due, by the gallery as often as it keeps up. */
+  async epoch(epoch: number, values: NamedValues): Promise<void> {
+    const { options: { knnEvery }, batchesPerEpoch, emit } = this.#setup;
+    const isKnnDue = knnEvery > 0 && (epoch + 1) % knnEvery === 0;
+    if (!isKnnDue && this.#epochsUnderWay > 0) return;
+    this.#epochsUnderWay++;
+    try {
+      const accuracy = await this.student((epoch + 1) * batchesPerEpoch, values, { knn: isKnnDue });
+      if (accuracy === undefined) return;
+      const text = `weighted kNN after epoch ${epoch + 1}: top-1 ${accuracy.top1.toFixed(1)} %`;
+      emit({ type: "note", text });
+    } finally {
+      this.#epochsUnderWay--;
+    }
+  }
+
+  /**
+   * Evaluates teacher and student as they were at the run's beginning. What its records say is not evaluated again.
+   *
+   * @param firstStep steps done before this part of the run
+   * @param untrained the student's weights, where the run begins now
+   */
+  async beginning(
+    { origin }: RunIdentity,
+    accuracies: readonly KnownAccuracy[],
+    firstStep: number,
+    untrained: NamedValues | undefined,
+  ): Promise<{ teacher?: Accuracy; before?: Accuracy }> {
+    const { options, batchesPerEpoch, test, emit } = this.#setup;
+    const step = options.resume === null ? firstStep : (origin?.epoch ?? 0) * batchesPerEpoch;
+    const teacher = await this.teacher(step, accuracies.find(({ of }) => of === "teacher"));
+    const known = accuracies.find((row) => row.of === "student" && row.step === step);
+    const values = untrained ?? await originalStudent(options, origin);
+    if (values !== undefined) return { teacher, before: await this.student(step, values, { known }) };
+    if (known === undefined && test !== null) {
+      const text = origin === undefined
+        ? `${options.resume} does not say how the run began: the student before is not known`
+        : "the student before is not known: --student-init does not name what the run began with";
+      emit({ type: "note", text });
+    }
+    return { teacher, before: known };
+  }
+
+  /** Evaluates the epoch that the run goes on after, if the run was killed before it was. */
+  async lostEpoch(
+    { origin }: RunIdentity,
+    accuracies: readonly KnownAccuracy[],
+    epoch: number,
+  ): Promise<void> {
+    const { options: { knnEvery, resume }, batchesPerEpoch, test } = this.#setup;
+    if (resume === null || test === null || knnEvery === 0 || epoch % knnEvery !== 0) return;
+    if (epoch === (origin?.epoch ?? 0)) return;
+    if (accuracies.some(({ of, step }) => of === "student" && step === epoch * batchesPerEpoch)) return;
+    await this.epoch(epoch - 1, await savedStudent(resume));
+  }
+
+  async #tell(
+    of: "teacher" | "student",
+    step: number,
+    { accuracies, noAccuracies, survey }: Evaluation,
+  ): Promise<Accuracy | undefined> {
+    if (survey !== undefined) {
+      await this.#effort.attempt("the gallery", () => this.#surveyor!.report(of, step, survey));
+    }
+    if (noAccuracies !== undefined && !this.#hasSaidWhy) {
+      this.#hasSaidWhy = true;
+      this.#setup.emit({ type: "note", text: `no kNN: ${noAccuracies}` });
+    }
+    if (accuracies === undefined) return undefined;
+    this.#setup.emit({ type: "knn", of, step, ...accuracies[0] });
+    return accuracies[0];
+  }
+}

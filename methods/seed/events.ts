@@ -1,0 +1,79 @@
+/** What a distillation tells. */
+import type { ProbeSetEvents } from "../../actors/diagnostics.ts";
+import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
+import type { ActorsEvent, NoticeEvent, ReaderEvent, TraceEvents, ViewsEvent } from "../../actors/events.ts";
+import type { Accuracy, BatchPosition, NamedValues, ViewSample } from "../../actors/messages.ts";
+import type { RunProfile } from "../../actors/run_profile.ts";
+import type { LossScale } from "../../kernels/ops/loss_scale/loss_scale.ts";
+import type { SimilarityPicture } from "../../models/similarity_picture.ts";
+
+/** What a run is, known before the first step. */
+export interface DistillPlan {
+  /** Rows to learn from, broken ones included. */
+  pictures: number;
+  /** Batches of an epoch; the pictures that do not fill one are left out. */
+  batchesPerEpoch: number;
+  /** Steps of the whole run, those done before included. */
+  totalSteps: number;
+  /** Steps that were done before. */
+  firstStep: number;
+  /** How pictures become views in the evaluations. */
+  evalResize: EvaluationResize;
+}
+
+/** A step of a distillation. */
+export interface DistillStep {
+  /** From 0. */
+  epoch: number;
+  /** From 1, over the whole run. */
+  step: number;
+  /** SEED's loss of the batch. */
+  loss: number;
+  /** The learning rate. */
+  lr: number;
+  /** Of mixed precision, after the step. */
+  lossScale?: LossScale;
+}
+
+/** A look into a training step. */
+export interface TrainingLook extends BatchPosition {
+  /** From 1, over the whole run. */
+  step: number;
+  /** The batch's first views as the student sees them. */
+  views: ViewSample;
+  /** What teacher and student make of the queue for the first of them. */
+  similarities: SimilarityPicture;
+}
+
+/** What a distillation tells. */
+export type DistillEvent =
+  | NoticeEvent
+  /** The files are open and fit each other; actors start now. */
+  | ({ type: "plan" } & DistillPlan)
+  | ActorsEvent
+  /** A step is done. */
+  | ({ type: "step" } & DistillStep)
+  | ViewsEvent
+  /** A look into a step: views, and what teacher and student make of the queue. */
+  | ({ type: "look" } & TrainingLook)
+  | ProbeSetEvents
+  /** Teacher or student was evaluated; `step` says for how many steps the student had been trained. */
+  | ({ type: "knn"; of: "teacher" | "student"; step: number } & Accuracy)
+  | TraceEvents
+  /** Where the time went; where this is asked for. */
+  | ({ type: "profile" } & RunProfile);
+
+/** A checkpoint is written: of a whole epoch or within one. `weights` come along where an evaluation is due. */
+export interface SavedEvent {
+  type: "saved";
+  epoch: number;
+  endsEpoch: boolean;
+  path: string;
+  weights?: NamedValues;
+}
+
+/** What the actors of a distillation tell the run; all but the last two go on as they are. */
+export type DistillActorEvent =
+  | Extract<DistillEvent, { type: "step" | "views" | "look" | "warning" }>
+  | SavedEvent
+  | ReaderEvent;

@@ -1,0 +1,45 @@
+/** SEED: self-supervised distillation (Fang et al., ICLR 2021). */
+import { findDataset } from "../../data/open_dataset.ts";
+import { resolveTeacher } from "../../models/teacher.ts";
+import type { Method, OutputSettings } from "../method.ts";
+import { PAPER_DEFAULTS } from "./defaults.ts";
+import type { DistillEvent } from "./events.ts";
+import type { DistillOptions } from "./options.ts";
+import type { RunSoFar } from "./prepare.ts";
+import { type DistillResult, runDistillation, type Wanted } from "./run.ts";
+
+/** Where a distillation's pictures and teacher are and its files go; all else has a default. */
+export type DistillInput = Pick<DistillOptions, "data" | "distill" | "output"> & Partial<DistillOptions>;
+
+/** {@linkcode OutputSettings} of a distillation. */
+export interface DistillSettings extends OutputSettings, Wanted {
+  /** What is known of the run that `resume` goes on with; what its records do not say is found out again. */
+  soFar?: RunSoFar;
+}
+
+/** The options with everything that was left out: by the files, and else by {@linkcode PAPER_DEFAULTS}. */
+async function resolveDistillInput(input: DistillInput): Promise<DistillOptions> {
+  const teacher = await resolveTeacher(input.distill, {
+    arch: input.teacherArch ?? null,
+    ssl: input.teacherSsl ?? null,
+  });
+  return {
+    ...PAPER_DEFAULTS,
+    resume: null,
+    studentInit: null,
+    saveEvery: null,
+    limitSteps: null,
+    tuning: null,
+    ...input,
+    testData: input.testData === undefined ? await findDataset(input.data, "test") ?? null : input.testData,
+    teacherArch: teacher.arch,
+    teacherSsl: teacher.ssl,
+  };
+}
+
+export const seed: Method<DistillInput, DistillOptions, DistillEvent, DistillResult, DistillSettings> = {
+  name: "seed",
+  description: "distils a self-supervised teacher into a student without labels (SEED, ICLR 2021)",
+  resolve: resolveDistillInput,
+  run: (options, emit, signal, { soFar, ...wanted }) => runDistillation(options, emit, signal, soFar, wanted),
+};

@@ -1,0 +1,340 @@
+/**
+ * A distillation: which actors there are, how they are wired, and what is asked of them in which order.
+ *
+ *     tsv_reader x workers -> augmenter -> teacher_encoder -> queue_keeper -> student_trainer
+ *     bank_reader, query_reader, gallery_reader -> evaluation_augmenter -> evaluator
+ *     projector
+ */
+import { abortable } from "../../actors/abort.ts";
+import { LookClock } from "../../actors/diagnostics.ts";
+import type { Emit } from "../../actors/events.ts";
+import type { Accuracy } from "../../actors/messages.ts";
+import { describeRestart, listenToActors, watchdogOf, withWarningsOnce } from "../../actors/notices.ts";
+import { ProfileCollector } from "../../actors/run_profile.ts";
+import { ActorSystem, type TraceSpan } from "../../actors/runtime/mod.ts";
+import { TrainingRun } from "../../actors/training_run.ts";
+import { Evaluations } from "./evaluations.ts";
+import type { DistillActorEvent, DistillEvent, DistillPlan, SavedEvent } from "./events.ts";
+import type { DistillOptions } from "./options.ts";
+import { NOTHING_SO_FAR, type PreparedRun, prepareRun, type RunSoFar } from "./prepare.ts";
+import { findStart, savedStudent } from "./start.ts";
+import { TrainingPipeline } from "./training_pipeline.ts";
+
+/** What came of a distillation. */
+export interface DistillResult {
+  /** Steps of this run. */
+  steps: number;
+  /** Mean loss of the first `batchesPerEpoch` steps, those before a resume among them where they are known. */
+  firstLoss: number;
+  /** The same of the last ones; one and the same in a run of an epoch or less. */
+  lastLoss: number;
+  /** The last checkpoint. */
+  checkpoint: string;
+  /**
+   * kNN of teacher, student before and student after; `null` where there was nothing to evaluate on. The student before is
+   * that of the run's very beginning, resumed or not; `null` where a resumed run does not know it any more.
+   */
+  knn: { teacher: Accuracy; before: Accuracy | null; after: Accuracy } | null;
+}
+
+/** What costs time to be told of. */
+export interface Wanted {
+  /** Trace all actors, and measure every kernel at the end. */
+  profile?: boolean;
+  /** Tell of every message that an actor handles, and of what it waits for. */
+  trace?: boolean;
+}
+
+/**
+ * Runs a distillation to its end. An abort of `signal` saves a checkpoint of where training is, and then rejects with
+ * the signal's reason.
+ *
+ * @param soFar what is known of the run that `resume` goes on with
+ * @throws {NothingToDoError} where all steps are done, and `soFar` does not say that the end is missing
+ * @throws {UserError} for data and checkpoints that do not fit the options
+ * @throws {ActorCrash} when actors crash more often than `maxRestarts` allows; all have been stopped then
+ */
+export async function runDistillation(
+  options: DistillOptions,
+  emit: Emit<DistillEvent> = () => {},
+  signal?: AbortSignal,
+  soFar: RunSoFar = NOTHING_SO_FAR,
+  wanted: Wanted = {},
+): Promise<DistillResult> {
+  emit = withWarningsOnce(emit);
+  const prepared = await prepareRun(options, emit, soFar);
+  emit({ type: "plan", ...planOf(prepared) });
+  const profile = wanted.profile ? new ProfileCollector() : undefined;
+  // An abort must not stop the actors before the checkpoint is written, so the system does not get the signal.
+  const system = new ActorSystem({
+    ...(wanted.profile || wanted.trace) && {
+      onTrace(actor: string, spans: readonly TraceSpan[]) {
+        if (wanted.trace) emit({ type: "trace", actor, spans });
+        profile?.take(actor, spans);
+      },
+    },
+    imports: options.plugins,
+    watchdog: watchdogOf(emit),
+  });
+  const isTrained = prepared.firstStep === prepared.totalSteps;
+  try {
+    return await system.run(() =>
+      isTrained
+        ? finishRun(system, prepared, emit, signal)
+        : new Distillation(system, prepared, emit, signal, profile).run()
+    );
+  } finally {
+    if (profile !== undefined) emit({ type: "profile", ...profile.result() });
+  }
+}
+
+function planOf(
+  { train, batchesPerEpoch, totalSteps, firstStep, evalResize }: PreparedRun,
+): DistillPlan {
+  return { pictures: train.rowCount, batchesPerEpoch, totalSteps, firstStep, evalResize };
+}
+
+/** An end that may be put off: by a trainer that has to go back before it. */
+class PutOffEnd {
+  #end = Promise.withResolvers<void>();
+
+  reach(): void {
+    this.#end.resolve();
+  }
+
+  /** It has not been reached after all. */
+  putOff(): void {
+    const before = this.#end;
+    this.#end = Promise.withResolvers();
+    before.resolve(); // who waited for it finds the new one
+  }
+
+  async reached(): Promise<void> {
+    for (let found; found !== this.#end;) await (found = this.#end).promise;
+  }
+}
+
+/** A distillation that trains. */
+class Distillation {
+  readonly #prepared: PreparedRun;
+  readonly #emit: Emit<DistillEvent>;
+  readonly #signal: AbortSignal | undefined;
+  readonly #profile: ProfileCollector | undefined;
+  readonly #pipeline: TrainingPipeline;
+  readonly #evaluations: Evaluations | undefined;
+  readonly #training: TrainingRun;
+  readonly #trained = new PutOffEnd();
+  readonly #lookClock = new LookClock();
+  /** Losses of the steps that were told of; one that is done again is not. */
+  readonly #losses: number[] = [];
+  #stepsReported: number;
+  #epochsEvaluated: number;
+  #nextSaved = Promise.withResolvers<void>();
+
+  constructor(
+    system: ActorSystem,
+    prepared: PreparedRun,
+    emit: Emit<DistillEvent>,
+    signal: AbortSignal | undefined,
+    profile: ProfileCollector | undefined,
+  ) {
+    this.#prepared = prepared;
+    this.#emit = emit;
+    this.#signal = signal;
+    this.#profile = profile;
+    const { options, train, test, evalResize, start, batchesPerEpoch, totalSteps, identity } = prepared;
+    this.#stepsReported = prepared.firstStep;
+    this.#epochsEvaluated = start.epoch;
+    const monitor = listenToActors<DistillActorEvent>(system, emit, (event) => this.#take(event));
+    this.#training = new TrainingRun({
+      output: options.output,
+      keep: options.keep,
+      emit,
+      signal,
+      save: () => this.#save(),
+    });
+    this.#pipeline = new TrainingPipeline(system, {
+      options,
+      start,
+      batchesPerEpoch,
+      totalSteps,
+      path: train.path,
+      identity,
+      monitor,
+      onRestart: describeRestart(emit),
+      returnTo: () => this.#returnTo(),
+    });
+    const evaluations = { options, evalResize, train, test, batchesPerEpoch, monitor, emit };
+    this.#evaluations = Evaluations.spawn(system, evaluations);
+    emit({ type: "actors", actors: system.actors });
+  }
+
+  get #endsWithEpoch(): boolean {
+    const { totalSteps, batchesPerEpoch } = this.#prepared;
+    return totalSteps % batchesPerEpoch === 0;
+  }
+
+  async run(): Promise<DistillResult> {
+    const { options, test, totalSteps, batchesPerEpoch, losses } = this.#prepared;
+    const evaluations = this.#evaluations;
+    // No batch may come before the weights are copied.
+    const untrained = options.resume === null && evaluations !== undefined
+      ? this.#pipeline.weights()
+      : undefined;
+    // Next to training, not before it.
+    const before = evaluations && this.#evaluateBeginning(evaluations, untrained);
+    before?.catch(() => {}); // awaited below
+    await this.#training.untilStopped(async () => {
+      await untrained;
+      this.#pipeline.begin();
+      await this.#trained.reached();
+    });
+    if (!this.#endsWithEpoch) await this.#training.save();
+
+    if (test !== null) this.#note("trained; classifying the test pictures by weighted kNN");
+    const knn = await abortable(this.#signal, async () => {
+      const weights = evaluations && await this.#pipeline.weights(() => this.#trained.reached());
+      return knnOf(await before, weights && await evaluations.student(totalSteps, weights));
+    });
+    await this.#measureKernels();
+    return {
+      steps: this.#losses.length,
+      ...meanLosses([...losses, ...this.#losses], batchesPerEpoch),
+      checkpoint: this.#training.checkpoint!,
+      knn,
+    };
+  }
+
+  async #evaluateBeginning(
+    evaluations: Evaluations,
+    untrained: ReturnType<TrainingPipeline["weights"]> | undefined,
+  ): Promise<{ teacher?: Accuracy; before?: Accuracy }> {
+    const { identity, accuracies, firstStep, start } = this.#prepared;
+    const first = await evaluations.beginning(identity, accuracies, firstStep, await untrained);
+    if (start.batch === 0) await evaluations.lostEpoch(identity, accuracies, start.epoch);
+    return first;
+  }
+
+  #note(text: string): void {
+    this.#emit({ type: "note", text });
+  }
+
+  /** Takes what the actors tell. */
+  async #take(event: DistillActorEvent): Promise<void> {
+    switch (event.type) {
+      case "step":
+        return this.#takeStep(event);
+      case "saved":
+        return await this.#takeSaved(event);
+      case "views":
+        // An augmenter that is started again has a first batch of its own.
+        if (this.#stepsReported === this.#prepared.firstStep) this.#emit(event);
+        return;
+      case "look":
+      case "warning":
+        return this.#emit(event);
+    }
+  }
+
+  #takeStep(event: Extract<DistillActorEvent, { type: "step" }>): void {
+    const { options, totalSteps } = this.#prepared;
+    if (event.step > this.#stepsReported) { // else it is done again, to the same bits
+      this.#stepsReported = event.step;
+      this.#losses.push(event.loss);
+      this.#emit(event);
+      if (options.insight && this.#lookClock.isDue()) this.#pipeline.look();
+    }
+    if (event.step === totalSteps && !this.#endsWithEpoch) this.#trained.reach();
+  }
+
+  async #takeSaved({ epoch, endsEpoch, path, weights }: SavedEvent): Promise<void> {
+    const { batchesPerEpoch, totalSteps } = this.#prepared;
+    await this.#training.saved(path);
+    this.#nextSaved.resolve();
+    this.#nextSaved = Promise.withResolvers();
+    if (!endsEpoch) return;
+    if ((epoch + 1) * batchesPerEpoch === totalSteps) this.#trained.reach();
+    else if (weights !== undefined && epoch >= this.#epochsEvaluated) {
+      this.#epochsEvaluated = epoch + 1;
+      this.#evaluations?.epoch(epoch, weights).catch(() => {}); // the system says why
+    }
+  }
+
+  /** Has a checkpoint written; between batches that accumulate it comes after the last of them, by itself. */
+  async #save(): Promise<string | null> {
+    const next = this.#nextSaved.promise;
+    const isDone = this.#stepsReported === this.#prepared.totalSteps;
+    const path = await this.#pipeline.save(isDone ? () => this.#trained.reached() : undefined);
+    if (path === null) await next;
+    return path;
+  }
+
+  /** Where a trainer that is started again goes back to. */
+  async #returnTo() {
+    const { options, batchesPerEpoch, totalSteps } = this.#prepared;
+    const resume = this.#training.checkpoint ?? options.resume;
+    const start = await findStart({ ...options, resume }, batchesPerEpoch);
+    if (start.epoch * batchesPerEpoch + start.batch < totalSteps) this.#trained.putOff();
+    return { resume, start };
+  }
+
+  async #measureKernels(): Promise<void> {
+    const profile = this.#profile;
+    if (profile === undefined) return;
+    this.#note("measuring every kernel");
+    await abortable(this.#signal, async () => {
+      for (const [name, profiles] of await this.#pipeline.profile()) profile.add(name, profiles);
+    });
+  }
+}
+
+/** The end of a run that was killed after its last step: what is left of it is to be evaluated. */
+async function finishRun(
+  system: ActorSystem,
+  prepared: PreparedRun,
+  emit: Emit<DistillEvent>,
+  signal: AbortSignal | undefined,
+): Promise<DistillResult> {
+  const { options, firstStep, totalSteps, identity, accuracies, losses, batchesPerEpoch } = prepared;
+  emit({ type: "note", text: `all ${totalSteps} steps are done; only the end of the run is missing` });
+  const checkpoint = options.resume!;
+  const evaluations = Evaluations.spawn(system, { ...prepared, monitor: listenToActors(system, emit), emit });
+  emit({ type: "actors", actors: system.actors });
+  const knn = await abortable(signal, async () => {
+    if (evaluations === undefined) return null;
+    const first = await evaluations.beginning(identity, accuracies, firstStep, undefined);
+    const known = accuracies.find(({ of, step }) => of === "student" && step === totalSteps);
+    return knnOf(first, await evaluations.student(totalSteps, await savedStudent(checkpoint), { known }));
+  });
+  return { steps: 0, ...meanLosses(losses, batchesPerEpoch), checkpoint, knn };
+}
+
+/** The ends of the result's curve; steps that were skipped have no loss. `batchesPerEpoch` losses make an epoch. */
+function meanLosses(
+  losses: readonly number[],
+  batchesPerEpoch: number,
+): Pick<DistillResult, "firstLoss" | "lastLoss"> {
+  const mean = (values: readonly number[]) => {
+    const known = values.filter(Number.isFinite);
+    return known.reduce((sum, value) => sum + value, 0) / known.length;
+  };
+  return {
+    firstLoss: mean(losses.slice(0, batchesPerEpoch)),
+    lastLoss: mean(losses.slice(-batchesPerEpoch)),
+  };
+}
+
+/** What a run ends with; nothing where there was nothing to evaluate on. */
+function knnOf(
+  { teacher, before = null }: { teacher?: Accuracy; before?: Accuracy | null } = {},
+  after: Accuracy | undefined,
+): DistillResult["knn"] {
+  return teacher === undefined || after === undefined
+    ? null
+    : { teacher: accuracyOf(teacher), before: before && accuracyOf(before), after: accuracyOf(after) };
+}
+
+/** Without what a record says beside it. */
+function accuracyOf({ top1, top5 }: Accuracy): Accuracy {
+  return { top1, top5 };
+}

@@ -1,0 +1,41 @@
+/** The terms of a distillation. */
+import type { Term } from "../../models/checkpoint/run_terms.ts";
+import { DEFAULT_LOSS } from "../../models/loss/losses.ts";
+import { contentTerm, termOf } from "../terms.ts";
+import { augmentationOf, type DistillOptions } from "./options.ts";
+
+/** The terms of a distillation: all that its weights follow from, but for what they start with. */
+export function distillTerms(
+  options: DistillOptions,
+  /** Of the pictures to learn from, `null` where no file holds them; and of the teacher's weights. */
+  fingerprints: { data: string | null; teacher: string },
+): Term[] {
+  const { dim, queue, temp, distillT, studentMlp, imageSize, smallViews, smallSize } = options;
+  const { batchSize, seed, amp, momentum, weightDecay, lr, scaleLr, warmupEpochs, cos, schedule } = options;
+  const { accumulate, clipGrad } = options;
+  const essential = {
+    studentArch: options.studentArch,
+    studentMlp,
+    teacherArch: options.teacherArch,
+    dim,
+    queue,
+    temp,
+    distillT,
+    loss: options.loss ?? DEFAULT_LOSS,
+    imageSize,
+    augmentation: augmentationOf(options),
+    smallViews,
+    ...smallViews > 0 && { smallSize },
+  };
+  const others = { batchSize, seed, amp, momentum, weightDecay, lr, scaleLr, warmupEpochs, cos };
+  return [
+    contentTerm("data", "--data", fingerprints.data, "pictures"),
+    contentTerm("teacher", "--distill", fingerprints.teacher, "teacher's weights"),
+    ...Object.entries(essential).map(([property, value]) => termOf(property, value, true)),
+    ...Object.entries(others).map(([property, value]) => termOf(property, value, false)),
+    ...cos ? [] : [termOf("schedule", schedule, false)],
+    ...accumulate === 1 ? [] : [termOf("accumulate", accumulate, false)],
+    ...clipGrad === null ? [] : [termOf("clipGrad", clipGrad, false)],
+    termOf("epochs", options.epochs, false),
+  ];
+}

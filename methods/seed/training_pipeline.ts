@@ -1,0 +1,225 @@
+/** The pipeline that trains: how it is wired, and how it goes on after a crash. */
+import { nextOf } from "../../actors/batch_number.ts";
+import { actorUrl } from "../../actors/catalog.ts";
+import type encoder from "../../actors/encoder.ts";
+import type { Monitor } from "../../actors/events.ts";
+import type { Encoder, NamedValues, Profiled, ProgramProfile } from "../../actors/messages.ts";
+import { PATIENCE, Pipeline } from "../../actors/pipeline.ts";
+import type { ActorRef, ActorSystem, Restart, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
+import { TRAINING_ORDER } from "../../actors/tsv_reader.ts";
+import type { RunIdentity } from "../terms.ts";
+import type { DistillActorEvent } from "./events.ts";
+import type { QueueContents, QueueKeeper, StudentTrainer } from "./messages.ts";
+import { augmentationOf, type DistillOptions, smallViewsOf } from "./options.ts";
+import type queueKeeper from "./queue_keeper.ts";
+import type studentTrainer from "./student_trainer.ts";
+
+/** Reader, augmenter, teacher, queue keeper, trainer. */
+const STAGES = 5;
+
+/** Name of the readers. */
+const SOURCE = "tsv_reader";
+
+/** Where a run begins. */
+export interface Start {
+  epoch: number;
+  batch: number;
+  queue: QueueContents;
+}
+
+/** What a {@linkcode TrainingPipeline} is made from. */
+export interface TrainingSetup {
+  options: DistillOptions;
+  start: Start;
+  batchesPerEpoch: number;
+  totalSteps: number;
+  path: string;
+  /** What checkpoints say of the run. */
+  identity: RunIdentity;
+  monitor: ActorRef<Monitor<DistillActorEvent>>;
+  /** Actors are about to be started again. */
+  onRestart(restart: Restart): void;
+  /** Where a trainer that is started again has to go back to: the newest checkpoint. */
+  returnTo(): Promise<{ resume: string | null; start: Start }>;
+}
+
+/** Within which time restarts are counted. */
+const RESTARTS_WITHIN_MS = 10 * 60_000;
+
+/**
+ * The actors that train. They are spawned from the end, and whoever crashes is started again with those that send to it: a
+ * reader or the augmenter with each other, the teacher or the queue with those too. They begin after the newest batch that
+ * the trainer has, and what comes to somebody a second time is passed on and dropped. A trainer that crashes goes back to
+ * the newest checkpoint, with all others. Either way the weights are those of a run without a crash, to the bit.
+ */
+export class TrainingPipeline {
+  readonly #setup: TrainingSetup;
+  readonly #supervisor: Supervisor;
+  readonly #trainer: Supervised<StudentTrainer>;
+  readonly #teacher: Supervised<Encoder & Profiled>;
+  readonly #pipeline: Pipeline;
+  /** What those that are started next begin with. */
+  #start: Start;
+  #resume: string | null;
+  #hasBegun = false;
+  #isWired = false;
+
+  constructor(system: ActorSystem, setup: TrainingSetup) {
+    this.#setup = setup;
+    this.#start = setup.start;
+    const { options, monitor, batchesPerEpoch, path, identity } = setup;
+    this.#resume = options.resume;
+    const { batchSize, imageSize, dim, seed, actors, tuning } = options;
+    const small = smallViewsOf(options);
+    const limits = { maxRestarts: options.maxRestarts, withinMs: RESTARTS_WITHIN_MS };
+    this.#supervisor = system.supervise({
+      strategy: "rest-for-one",
+      ...limits,
+      prepare: (restart) => this.#prepare(restart),
+      resume: () => this.#wire(),
+    });
+    this.#trainer = this.#supervisor.spawn<typeof studentTrainer>(
+      "student_trainer",
+      actorUrl("student_trainer", actors, import.meta.url),
+      () => ({
+        options: { ...options, resume: this.#resume },
+        queue: this.#start.queue,
+        done: this.#position(),
+        batchesPerEpoch,
+        identity,
+        monitor,
+      }),
+    );
+    const keeper: Supervised<QueueKeeper> = this.#supervisor.spawn<typeof queueKeeper>(
+      "queue_keeper",
+      actorUrl("queue_keeper", actors, import.meta.url),
+      () => ({
+        size: options.queue,
+        batchSize,
+        pointer: this.#start.queue.pointer,
+        after: { epoch: this.#start.epoch, batch: this.#start.batch - 1 },
+        next: this.#trainer.ref,
+      }),
+    );
+    this.#teacher = this.#supervisor.spawn<typeof encoder>(
+      "teacher_encoder",
+      actorUrl("encoder", actors),
+      () => ({
+        encoder: { arch: options.teacherArch, path: options.distill },
+        output: "normalized",
+        dimension: dim,
+        batchSize,
+        imageSize,
+        small,
+        mixedPrecision: options.amp,
+        tuning,
+        next: keeper.ref,
+      }),
+    );
+    this.#pipeline = new Pipeline(
+      this.#supervisor.supervise({ strategy: "one-for-all", ...limits }),
+      {
+        batchSize,
+        imageSize,
+        small,
+        embeddingLength: dim,
+        stages: STAGES,
+        maxPixels: options.maxPixels,
+        actors,
+        monitor,
+      },
+      [{
+        name: "augmenter",
+        views: () => ({
+          kind: "training",
+          augmentation: augmentationOf(options),
+          seed,
+          first: this.#position(),
+        }),
+        viewer: monitor,
+        sources: [
+          { name: SOURCE, path, purpose: "train", order: TRAINING_ORDER, seed, workers: options.workers },
+        ],
+      }],
+      () => this.#teacher.ref,
+    );
+    this.#wire().catch(() => {}); // the system says why
+  }
+
+  /** The first batch to come. */
+  #position(): { epoch: number; batch: number } {
+    return { epoch: this.#start.epoch, batch: this.#start.batch };
+  }
+
+  /** Lets the batches come. */
+  begin(): void {
+    this.#hasBegun = true;
+    if (this.#isWired) this.#read();
+  }
+
+  /** The student's parameters and running statistics. */
+  weights(when: () => Promise<void> = () => Promise.resolve()): Promise<NamedValues> {
+    return this.#supervisor.retry(async () => {
+      await when();
+      return await this.#trainer.ref.ask("weights", undefined, PATIENCE);
+    });
+  }
+
+  /** Asks for a look into the next step. */
+  look(): void {
+    this.#trainer.ref.tell("look").catch(() => {}); // its next incarnation is asked again
+  }
+
+  /** Writes a checkpoint of where training is, and says where; `null` where the monitor will be told when it is written. */
+  save(when: () => Promise<void> = () => Promise.resolve()): Promise<string | null> {
+    return this.#supervisor.retry(async () => {
+      await when();
+      return (await this.#trainer.ref.ask("save", undefined, PATIENCE)).path;
+    });
+  }
+
+  /** How long each kernel takes; nothing may be under way. */
+  async profile(): Promise<[actor: string, profiles: ProgramProfile[]][]> {
+    const actors: Pick<Supervised<Profiled>, "name" | "ref">[] = [
+      ...this.#pipeline.augmenters,
+      this.#teacher,
+      this.#trainer,
+    ];
+    const found: [string, ProgramProfile[]][] = [];
+    for (const { name, ref } of actors) found.push([name, await ref.ask("profile", undefined, PATIENCE)]);
+    return found;
+  }
+
+  async #prepare(restart: Restart): Promise<void> {
+    this.#setup.onRestart(restart);
+    this.#isWired = false;
+    if (restart.actors.includes(this.#trainer.name)) {
+      const { resume, start } = await this.#setup.returnTo();
+      this.#resume = resume;
+      this.#start = start;
+      return;
+    }
+    const { newest, queuePointer } = await this.#trainer.ref.ask("progress", undefined, PATIENCE);
+    // The keys are in the trainer, which goes on; a later one begins with those of a checkpoint.
+    const queue = { ...this.#start.queue, pointer: queuePointer };
+    this.#start = { ...nextOf(newest, this.#setup.batchesPerEpoch), queue };
+  }
+
+  async #wire(): Promise<void> {
+    await this.#pipeline.connect(this.#trainer.ref);
+    this.#isWired = true;
+    if (this.#hasBegun) this.#read();
+  }
+
+  /** Reads one epoch after the other; the readers stay as far ahead as their buffers allow. */
+  #read(): void {
+    const { batchesPerEpoch, totalSteps } = this.#setup;
+    const start = this.#start;
+    this.#pipeline.readEpochs(SOURCE, (epoch) =>
+      epoch * batchesPerEpoch >= totalSteps ? undefined : {
+        epoch,
+        firstBatch: epoch === start.epoch ? start.batch : 0,
+        endBatch: Math.min(batchesPerEpoch, totalSteps - epoch * batchesPerEpoch),
+      }, start.epoch);
+  }
+}

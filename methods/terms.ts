@@ -1,0 +1,64 @@
+/** The terms of runs: what their weights follow from, and how a run that is gone on with is compared with the one before. */
+import type { Emit, NoticeEvent } from "../actors/events.ts";
+import { CheckpointError } from "../models/checkpoint/checkpoint_error.ts";
+import type { RunOrigin } from "../models/checkpoint/resume_state.ts";
+import { compareTerms, describeDifference, giveBack, type Term } from "../models/checkpoint/run_terms.ts";
+import type { TorchDict } from "../models/checkpoint/torch_value.ts";
+
+/** What a checkpoint says of its run, beside where it was. */
+export interface RunIdentity {
+  /** What its weights follow from. */
+  terms: readonly Term[];
+  /** What its student was before the first step; `undefined` where that is not known any more. */
+  origin: RunOrigin | undefined;
+}
+
+/** A property of options as a term: its name in a checkpoint, and its flag. */
+export function termOf<Name extends string, Value extends Term["value"]>(
+  property: Name,
+  value: Value,
+  isEssential: boolean,
+): Term {
+  const words = property.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`).split(" ");
+  return { name: words.join("_"), flag: `--${words.join("-")}`, value, isEssential };
+}
+
+/** What a file or folder holds as a term: its fingerprint. */
+export function contentTerm(name: string, flag: string, value: string | null, content: string): Term {
+  return { name, flag, value, isEssential: true, content };
+}
+
+/**
+ * Compares a run with the one that wrote a checkpoint, and says every difference.
+ *
+ * @param saved the checkpoint's terms; `undefined` where it has none
+ * @param insists goes on whatever differs
+ * @throws CheckpointError where it is another run, and nobody insists
+ */
+export function checkTerms(
+  path: string,
+  saved: TorchDict | undefined,
+  terms: readonly Term[],
+  insists: boolean,
+  emit: Emit<NoticeEvent>,
+): void {
+  if (saved === undefined) {
+    const text =
+      `${path} does not say of which data and settings it is: whether they are the same is not looked at`;
+    return emit({ type: "note", text });
+  }
+  const fail = (problem: string) => new CheckpointError(path, problem);
+  const differences = compareTerms(saved, terms, fail);
+  const essential = differences.filter(({ isEssential }) => isEssential);
+  for (const difference of differences) {
+    const text = `resumed with a change: ${describeDifference(difference)}`;
+    if (!difference.isEssential) emit({ type: "note", text });
+    else if (insists) emit({ type: "warning", text });
+  }
+  if (essential.length === 0 || insists) return;
+  throw fail(
+    `is of another run: ${essential.map(describeDifference).join("; ")}. Resume with ${
+      essential.map(giveBack).join(" ")
+    }, or go on all the same with --resume-anyway`,
+  );
+}
