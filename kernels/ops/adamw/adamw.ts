@@ -12,6 +12,11 @@ export interface AdamWAttributes {
   weightDecay: number;
 }
 
+/** Of a beta of 0 it would be infinite, which a kernel need not know; a small one's powers are as good as 0. */
+function logOf(beta: number): number {
+  return Math.log(Math.max(beta, 1e-30));
+}
+
 /**
  * m = beta1 m + (1 - beta1) gradient; v = beta2 v + (1 - beta2) gradient^2;
  * w = (1 - rate * weightDecay) w - rate * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon).
@@ -32,12 +37,13 @@ export const adamw: Op<AdamWAttributes> = {
 
   lower(lowering, node, { betas: [beta1, beta2], epsilon, weightDecay }) {
     const vec4s = paddedCount(node.inputs[0]) / 4;
-    const factors = [beta1, beta2, Math.log(beta1), Math.log(beta2), epsilon, weightDecay].map(f32);
+    // What a beta leaves of 1 is taken before it is rounded: 1 - 0.999 in float32 is off by 1.3e-5.
+    const factors = [1 - beta1, beta2, 1 - beta2, logOf(beta1), logOf(beta2), epsilon, weightDecay];
     lowering.dispatch({
       label: "adamw",
       source: LINEAR_MAIN + wgsl,
       bindings: node.inputs,
-      uniforms: uniforms(vec4s, ...factors),
+      uniforms: uniforms(vec4s, ...factors.map(f32)),
       workgroups: linearWorkgroups(vec4s, LINEAR_SIZE),
     });
   },

@@ -1,7 +1,8 @@
 struct Params {
   vec4s: u32,
-  beta1: f32,
+  rest1: f32, // 1 - beta1
   beta2: f32,
+  rest2: f32,
   log_beta1: f32,
   log_beta2: f32,
   epsilon: f32,
@@ -28,8 +29,8 @@ fn invocation(i: u32) {
   let correction2 = one_minus_exp(p.log_beta2 * steps);
   let rate = learning_rate[0].x;
   let gradient = gradients[i] * control[1].y;
-  let mean = first_moment[i] + (1.0 - p.beta1) * (gradient - first_moment[i]);
-  let square = p.beta2 * second_moment[i] + (1.0 - p.beta2) * gradient * gradient;
+  let mean = first_moment[i] + p.rest1 * (gradient - first_moment[i]);
+  let square = p.beta2 * second_moment[i] + p.rest2 * gradient * gradient;
   first_moment[i] = mean;
   second_moment[i] = square;
   let deviation = sqrt(square) / sqrt(correction2) + p.epsilon;
