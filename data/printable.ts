@@ -2,7 +2,7 @@
 
 /** C0 controls but line feed and tab, DEL, C1 controls, separators of lines, and what turns the direction of writing. */
 // deno-lint-ignore no-control-regex -- they are what is looked for
-const UNSEEN = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+const UNSEEN = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
 const NAMES: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
 
