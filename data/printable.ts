@@ -19,7 +19,12 @@ export function printable(text: string): string {
   return text.replaceAll(UNSEEN, escape);
 }
 
-/** As {@linkcode printable}, in one line and without tabs: a name with a line feed takes no other line's place. */
-export function printableLine(text: string): string {
-  return printable(text).replaceAll(/[\n\t]/g, escape);
+/**
+ * As {@linkcode printable}, in one line and without tabs: a name with a line feed takes no other line's place.
+ *
+ * @param longest characters of the text that are shown; the others become `...`
+ */
+export function printableLine(text: string, longest: number = Infinity): string {
+  const cut = text.length <= longest ? text : `${text.slice(0, longest)}...`;
+  return printable(cut).replaceAll(/[\n\t]/g, escape);
 }

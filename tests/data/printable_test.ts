@@ -16,6 +16,10 @@ Deno.test("printableLine() is one line, whatever the text is", () => {
   assertEquals(printableLine("two\nlines\tand\ra\u2028half"), "two\\nlines\\tand\\ra\\u2028half");
 });
 
+Deno.test("printableLine() cuts what is longer than it is told", () => {
+  assertEquals([printableLine("a\n", 2), printableLine("a\nb", 2)], ["a\\n", "a\\n..."]);
+});
+
 Deno.test("printable() leaves JSON what it was", () => {
   const value = { "a\x7fb\x85": "c\x1b\u202e\n" };
   assertEquals(JSON.parse(printable(JSON.stringify(value))), value);
