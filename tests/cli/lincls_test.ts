@@ -137,7 +137,7 @@ Deno.test("lincls refuses wrong files in one line, and another run's folder", as
     assertMatch(ended.stderr, expected);
   };
   await refuse([], /there is nothing to judge/, 2);
-  await refuse(["--pretrained", "/no.pth", folder.data], /--pretrained: there is no file \/no\.pth/);
+  await refuse(["--pretrained", "/no.pth", folder.data], /--pretrained: \/no\.pth does not exist/);
   await refuse(["--pretrained", SAMPLE_TEACHER, join(folder.path, "no")], /DATA: .*no does not exist/);
   await refuse(
     ["--pretrained", SAMPLE_TEACHER, "-a", "resnet50", folder.data],
