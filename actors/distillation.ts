@@ -12,7 +12,6 @@ import { EpochOrder } from "../data/sampler.ts";
 import { UserError } from "../errors.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
 import type { LossScale } from "../kernels/ops/loss_scale/loss_scale.ts";
-import { fingerprintWeights } from "../models/checkpoint/fingerprint_weights.ts";
 import { pruneCheckpoints } from "../models/checkpoint/run_checkpoints.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
 import { findStart, identifyRun, originalStudent, savedStudent } from "./distill_start.ts";
@@ -442,10 +441,10 @@ async function identifyTeacher(
   { onNote }: DistillEvents,
 ): Promise<string> {
   using source = await openEncoderSource(distill, { arch: teacherArch, dimension: dim, part: "encoder" });
-  await source.requireFinite();
+  const fingerprint = await source.fingerprint(); // refuses weights that are not finite
   const { beside } = source;
   if (beside.length > 0) onNote?.(`not used of the teacher's checkpoint: ${beside.join(", ")}`);
-  return await fingerprintWeights(source.tensors);
+  return fingerprint;
 }
 
 /** Fails where the student cannot start from that checkpoint, and says what of it is taken. */
