@@ -51,7 +51,8 @@ async function main(): Promise<void> {
   try {
     result = await exportEncoder(
       command.options,
-      (done, total) => {
+      async (done, total) => {
+        await new Promise((resolve) => setTimeout(resolve)); // or no signal would be heard until all is written
         interrupt.signal.throwIfAborted(); // the half-written file is removed
         terminal?.write(`${CLEAR_LINE}writing: ${done} of ${total} tensors`);
       },
