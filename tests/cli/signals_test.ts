@@ -8,16 +8,30 @@ import { RunFolder, TINY_ENCODER } from "../actors/small_run.ts";
 const CLI = fileURLToPath(new URL("../../cli/", import.meta.url));
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const;
 
-/** Sends a program a signal as soon as it listens to all of them, and gives the system time to deliver it. */
-function preloadOf(signal: Deno.Signal): string {
+/**
+ * Sends a program a signal as soon as it listens to all of them, or once it has written something after that, and gives the
+ * system time to deliver it.
+ */
+function preloadOf(signal: Deno.Signal, when: "listening" | "writing"): string {
   return `
+const send = () => {
+  Deno.kill(Deno.pid, ${JSON.stringify(signal)});
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
+};
 const { addSignalListener } = Deno;
 const wanted = new Set(${JSON.stringify(SIGNALS)});
 Deno.addSignalListener = (name, listener) => {
   addSignalListener(name, listener);
-  if (!wanted.delete(name) || wanted.size > 0) return;
-  Deno.kill(Deno.pid, ${JSON.stringify(signal)});
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
+  if (wanted.delete(name) && wanted.size === 0 && ${when === "listening"}) send();
+};
+const { writeSync } = Deno.FsFile.prototype;
+let hasSent = ${when === "listening"};
+Deno.FsFile.prototype.writeSync = function (bytes) {
+  if (!hasSent && wanted.size === 0) {
+    hasSent = true;
+    send();
+  }
+  return writeSync.call(this, bytes);
 };
 `;
 }
@@ -33,7 +47,7 @@ const TASKS: Record<string, (data: string, output: string) => string[]> = {
       "--output",
       output,
       "--epochs",
-      "1000",
+      "3",
       "-b",
       "4",
       "-j",
@@ -51,7 +65,7 @@ const TASKS: Record<string, (data: string, output: string) => string[]> = {
     ],
   ],
   lincls: (data, output) => [
-    ...["-a", "tiny_convnet", "--plugin", fileURLToPath(TINY_ENCODER), "--epochs", "1000", "-b", "4"],
+    ...["-a", "tiny_convnet", "--plugin", fileURLToPath(TINY_ENCODER), "--epochs", "3", "-b", "4"],
     ...["-j", "1", "--image-size", "32", "--output", output, data],
   ],
   knn: (data) => [
@@ -78,11 +92,12 @@ Deno.test({
   ignore: Deno.build.os === "windows",
   async fn(test) {
     using folder = new RunFolder(40, 8);
-    const preload = join(folder.path, "preload.ts");
-    Deno.writeTextFileSync(preload, preloadOf("SIGHUP"));
     for (const [task, argsOf] of Object.entries(TASKS)) {
       await test.step(task, async () => {
         const output = join(folder.path, task);
+        const preload = join(folder.path, `${task}_preload.ts`);
+        // An export would be done at once, and writes without a pause.
+        Deno.writeTextFileSync(preload, preloadOf("SIGHUP", task === "export" ? "writing" : "listening"));
         const { code, signal, stderr } = await new Deno.Command(Deno.execPath(), {
           args: [
             ...["run", "--quiet", "-A", "--preload", preload, join(CLI, `${task}.ts`)],
