@@ -1,4 +1,5 @@
 /** Work that only observes a run: where it fails there is a warning, and the run goes on. */
+import { printableLine } from "../data/printable.ts";
 import { UserError } from "../errors.ts";
 import { ActorCrash, ActorStopped } from "./runtime/mod.ts";
 
@@ -55,8 +56,10 @@ export class BestEffort {
 }
 
 function describe(error: unknown): string {
-  if (error instanceof ActorCrash) return error.isUserError ? error.failure.message : error.message;
-  if (error instanceof UserError || isSystemError(error)) return error.message;
+  if (error instanceof ActorCrash) {
+    return error.isUserError ? printableLine(error.failure.message) : error.message;
+  }
+  if (error instanceof UserError || isSystemError(error)) return printableLine(error.message);
   return `this is a bug in the program, please report it\n${Deno.inspect(error)}`;
 }
 

@@ -6,7 +6,7 @@ import { parseExportFlags } from "./export_flags.ts";
 import { interruptSignal } from "./interrupt.ts";
 import { loadPlugin } from "./plugin.ts";
 import { CLEAR_LINE, openTerminal } from "./progress.ts";
-import { printable } from "./inspect.ts";
+import { shownName } from "./inspect.ts";
 import { runMain } from "./run_main.ts";
 
 /** Whose names the tensors have, where the lines of Python make no model. */
@@ -30,7 +30,7 @@ function describeResult(options: ExportOptions, result: ExportResult): string[] 
     `format     ${format}`,
     `encoder    ${encoder}, ${head} (from a ${framework} checkpoint)`,
     `weights    ${count(parameters)} parameters in ${count(tensors)} tensors, ${count(bytes)} bytes`,
-    ...leftOut.length === 0 ? [] : [`left out   ${leftOut.map(printable).join(", ")}`],
+    ...leftOut.length === 0 ? [] : [`left out   ${leftOut.map(shownName).join(", ")}`],
     ...pythonLines({ ...options, ...result }).map((line, i) =>
       `${i === 0 ? "in Python" : "         "}  ${line}`
     ),
@@ -51,7 +51,8 @@ async function main(): Promise<void> {
   try {
     result = await exportEncoder(
       command.options,
-      (done, total) => {
+      async (done, total) => {
+        await new Promise((resolve) => setTimeout(resolve)); // or no signal would be heard until all is written
         interrupt.signal.throwIfAborted(); // the half-written file is removed
         terminal?.write(`${CLEAR_LINE}writing: ${done} of ${total} tensors`);
       },

@@ -6,7 +6,7 @@ import { LINEAR_DEFAULTS, type LinearOptions } from "../methods/linear_probe/opt
 import type { EvaluatedEncoder } from "../actors/messages.ts";
 import type { DistillOptions } from "../methods/seed/options.ts";
 import { findDataset, resolveDataset } from "../data/open_dataset.ts";
-import { statOrExplain } from "../data/stat_or_explain.ts";
+import { requireFile, statOrExplain } from "../data/stat_or_explain.ts";
 import { UserError } from "../errors.ts";
 import { CheckpointError } from "../models/checkpoint/checkpoint_error.ts";
 import { type CheckpointFile, openCheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
@@ -20,21 +20,6 @@ import type { DistillRequest } from "./distill_flags.ts";
 import type { EmbedRequest } from "./embed_flags.ts";
 import type { KnnRequest } from "./knn_flags.ts";
 import type { LinclsRequest } from "./lincls_flags.ts";
-
-async function stat(path: string): Promise<Deno.FileInfo | undefined> {
-  try {
-    return await Deno.stat(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return undefined;
-    throw new UserError(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
-  }
-}
-
-async function requireFile(path: string, flag: string, what: string): Promise<void> {
-  const info = await stat(path);
-  if (info === undefined) throw new UserError(`${flag}: there is no file ${path}; expected ${what}`);
-  if (info.isDirectory) throw new UserError(`${flag}: ${path} is a folder; expected ${what}`);
-}
 
 /** Fails where a task cannot go on with a checkpoint: it is of another kind, or not finite. */
 const CHECKS = {
@@ -109,9 +94,11 @@ async function requireTestData(data: string, testData: string | null): Promise<s
 export async function checkDistillInputs(request: DistillRequest): Promise<DistillOptions> {
   const { data, distill, resume, studentInit, testData } = request;
   const pictures = await requireData(data, "--data");
-  await requireFile(distill, "--distill", "the teacher's checkpoint");
-  if (resume !== null) await requireFile(resume, "--resume", "the checkpoint of a student");
-  if (studentInit !== null) await requireFile(studentInit, "--student-init", "the checkpoint of an encoder");
+  await naming("--distill", () => requireFile(distill, "the teacher's checkpoint"));
+  if (resume !== null) await naming("--resume", () => requireFile(resume, "the checkpoint of a student"));
+  if (studentInit !== null) {
+    await naming("--student-init", () => requireFile(studentInit, "the checkpoint of an encoder"));
+  }
   const { arch, ssl } = await resolveTeacher(distill, { arch: request.teacherArch, ssl: request.teacherSsl });
   return {
     ...request,
@@ -139,7 +126,7 @@ export async function checkKnnInputs(
   };
   // Checked by the flags: there is a name where there is no checkpoint.
   if (pretrained === null) return { options, encoder: { arch: arch!, seed } };
-  await requireFile(pretrained, "--pretrained", "the checkpoint of an encoder");
+  await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
   using source = await openEncoderSource(pretrained, { arch: arch ?? undefined, which, part: "backbone" });
   notePassedOver(pretrained, source);
   return { options, encoder: { path: pretrained, arch: source.encoder.name, which } };
@@ -158,7 +145,7 @@ export async function checkEmbedInputs(
     const { isFile } = await statOrExplain(data);
     return isFile ? data : await resolveDataset(data, split);
   });
-  await requireFile(pretrained, "--pretrained", "the checkpoint of an encoder");
+  await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
   const part = rest.output === "feature" ? "backbone" : "encoder";
   using source = await openEncoderSource(pretrained, { arch: arch ?? undefined, which, part });
   notePassedOver(pretrained, source);
@@ -184,7 +171,9 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
   const { data, resume, arch, which, lr, ...rest } = request;
   const trainData = await requireData(data, "DATA");
   const testData = await requireTestData(data, request.testData);
-  if (resume !== null) await requireFile(resume, "--resume", "the checkpoint of a linear evaluation");
+  if (resume !== null) {
+    await naming("--resume", () => requireFile(resume, "the checkpoint of a linear evaluation"));
+  }
   const pretrained = request.pretrained ?? resume;
   // Checked by the flags: only what is evaluated has its learning rates from the checkpoint.
   const resolved = {
@@ -199,7 +188,7 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
   };
   // Checked by the flags: there is a name where there is no checkpoint.
   if (pretrained === null) return { ...resolved, arch: arch! };
-  await requireFile(pretrained, "--pretrained", "the checkpoint of an encoder");
+  await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
   using source = await openEncoderSource(pretrained, { arch: arch ?? undefined, which, part: "backbone" });
   notePassedOver(pretrained, source);
   return { ...resolved, arch: source.encoder.name };

@@ -1,4 +1,5 @@
 /** `deno task inspect`: what a checkpoint file is, for people and for programs. */
+import { printableLine } from "../data/printable.ts";
 import { elementCount } from "../kernels/graph.ts";
 import { quote } from "../models/checkpoint/checkpoint_error.ts";
 import type { Container } from "../models/checkpoint/checkpoint_file.ts";
@@ -25,9 +26,12 @@ function count(value: number): string {
   return value.toLocaleString("en-US");
 }
 
-/** Text of a file on one line, without what could fool a terminal; as it is where it is harmless. */
-export function printable(text: string): string {
-  return /^[\x20-\x7e]*$/.test(text) ? text : quote(text, 200).slice(1, -1);
+/** Longest name that is shown, in characters. */
+const LONGEST = 200;
+
+/** Text of a file on one line, which can neither fool a terminal nor flood it. */
+export function shownName(text: string): string {
+  return printableLine(text, LONGEST);
 }
 
 function describeEncoder(
@@ -41,7 +45,7 @@ function describeEncoder(
   if (encoder === undefined) {
     const near = nearest === undefined
       ? "none like it is known"
-      : `nearest is ${nearest.encoder}: ${printable(nearest.problems)}`;
+      : `nearest is ${nearest.encoder}: ${shownName(nearest.problems)}`;
     return `${who}not recognised (${near}); ${tensors}`;
   }
   const or = others.length === 0 ? "" : ` (or ${others.join(", ")})`;
@@ -67,7 +71,7 @@ function describeOrigin({ framework, prefix = "", arch, epoch, noEncoder }: Insp
 }
 
 function tensorRow({ name, dtype, shape, statistics }: InspectedTensor): string[] {
-  const cells = [printable(name), dtype, `[${shape.join(", ")}]`];
+  const cells = [shownName(name), dtype, `[${shape.join(", ")}]`];
   if (statistics === undefined) return cells;
   const { mean, deviation, min, max, notFinite } = statistics;
   return [...cells, ...[mean, deviation, min, max].map((value) => value.toPrecision(4)), count(notFinite)];
@@ -91,11 +95,11 @@ export function describeInspection(
     `container  ${CONTAINERS[container]}`,
     ...describeOrigin(inspection),
     ...encoders.map((encoder) => `encoder    ${describeEncoder(encoder)}`),
-    ...beside.length === 0 ? [] : [`beside     ${beside.map(printable).join(", ")}`],
+    ...beside.length === 0 ? [] : [`beside     ${beside.map(shownName).join(", ")}`],
     `tensors    ${count(tensors.length)} listed, ${count(numbers)} numbers, ${count(tensorBytes)} bytes`,
     ...values.length === 0 ? [] : [
       "",
-      formatTable([["value", ""], ...values.map(({ name, text }) => [printable(name), printable(text)])]),
+      formatTable([["value", ""], ...values.map(({ name, text }) => [shownName(name), shownName(text)])]),
     ],
     ...listsTensors && tensors.length > 0 ? ["", formatTable([heading, ...tensors.map(tensorRow)])] : [],
   ];

@@ -270,12 +270,14 @@ export class OutputFolder implements Disposable {
     this.#scores.append(JSON.stringify(row) + "\n");
   }
 
-  /** Adds lines to `log.txt`, each with the time. */
+  /**
+   * Adds lines to `log.txt`, each with the time. Those after the first begin with `| `, so that no line feed in a name makes
+   * what looks like an entry of its own.
+   */
   log(text: string): void {
     const stamp = timestamp();
-    this.#must(() =>
-      this.#log.append(printable(text).split("\n").map((line) => `${stamp} ${line}\n`).join(""))
-    );
+    const lines = printable(text).replaceAll("\n", `\n${stamp} | `);
+    this.#must(() => this.#log.append(`${stamp} ${lines}\n`));
   }
 
   /** Adds a row to `metrics.jsonl`. */

@@ -1,7 +1,7 @@
 /** The outermost layer of every command: errors for people, exit codes, and an end that comes. */
 
 import { ActorCrash } from "../actors/runtime/failure.ts";
-import { printable } from "../data/printable.ts";
+import { printable, printableLine } from "../data/printable.ts";
 import { UserError } from "../errors.ts";
 import { hasHardware } from "../kernels/gpu.ts";
 import { UsageError } from "./flags.ts";
@@ -14,8 +14,8 @@ export interface ErrorReport {
 }
 
 /**
- * Puts an error into words. A {@linkcode UserError} is its message alone, wherever it was thrown; anything else is a bug
- * and shows its stack.
+ * Puts an error into words. A {@linkcode UserError} is its message alone, in one line, wherever it was thrown; anything
+ * else is a bug and shows its stack.
  *
  * Exit codes: 2 for a wrong command line, 130 for an interrupted run (129 after SIGHUP, 131 after SIGQUIT), 1 for every other
  * error.
@@ -24,10 +24,10 @@ export function reportError(error: unknown, { colors = false }: { colors?: boole
   const label = colors ? "\x1b[1;31merror\x1b[0m" : "error";
   if (error instanceof Interrupted) return { text: error.message, code: error.code };
   if (error instanceof UserError) {
-    return { text: `${label}: ${printable(error.message)}`, code: error instanceof UsageError ? 2 : 1 };
+    return { text: `${label}: ${printableLine(error.message)}`, code: error instanceof UsageError ? 2 : 1 };
   }
   if (error instanceof ActorCrash && error.isUserError) {
-    return { text: `${label}: ${printable(error.failure.message)} (in ${error.actor})`, code: 1 };
+    return { text: `${label}: ${printableLine(error.failure.message)} (in ${error.actor})`, code: 1 };
   }
   // Of an actor's crash the cause has the stack that matters: the one inside the actor.
   const details = error instanceof ActorCrash

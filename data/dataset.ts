@@ -4,6 +4,7 @@
  */
 import { UserError } from "../errors.ts";
 import type { Picture } from "./decode.ts";
+import { printableLine } from "./printable.ts";
 
 /** One row. */
 export interface DatasetRow {
@@ -67,7 +68,7 @@ export class BrokenRowError extends UserError {
    * @param reason what was expected and what was found
    */
   constructor(readonly file: string, readonly row: number, place: string, readonly reason: string) {
-    super(`${place}: ${reason}`);
+    super(printableLine(`${place}: ${reason}`)); // a name of data may hold a line feed
   }
 }
 

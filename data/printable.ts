@@ -2,7 +2,7 @@
 
 /** C0 controls but line feed and tab, DEL, C1 controls, separators of lines, and what turns the direction of writing. */
 // deno-lint-ignore no-control-regex -- they are what is looked for
-const UNSEEN = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+const UNSEEN = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
 const NAMES: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
 
@@ -19,7 +19,12 @@ export function printable(text: string): string {
   return text.replaceAll(UNSEEN, escape);
 }
 
-/** As {@linkcode printable}, in one line and without tabs: a name with a line feed takes no other line's place. */
-export function printableLine(text: string): string {
-  return printable(text).replaceAll(/[\n\t]/g, escape);
+/**
+ * As {@linkcode printable}, in one line and without tabs: a name with a line feed takes no other line's place.
+ *
+ * @param longest characters of the text that are shown; the others become `...`
+ */
+export function printableLine(text: string, longest: number = Infinity): string {
+  const cut = text.length <= longest ? text : `${text.slice(0, longest)}...`;
+  return printable(cut).replaceAll(/[\n\t]/g, escape);
 }

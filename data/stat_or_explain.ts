@@ -37,12 +37,12 @@ export function describeKind(info: Deno.FileInfo): string {
 export async function requireFile(path: string, what: string): Promise<Deno.FileInfo> {
   const info = await statOrExplain(path);
   if (info.isFile) return info;
-  throw new UserError(
-    `${path}: expected ${what}, found ${describeKind(info)}.` +
-      (info.isDirectory
-        ? ""
-        : " Files are read at any place, so write what comes out of it to a file first."),
-  );
+  throw new UserError(`${path}: expected ${what}, found ${describeKind(info)}${adviceFor(info)}.`);
+}
+
+/** What to do about something that is no file where one is needed; follows a sentence about it. */
+export function adviceFor({ isDirectory }: Deno.FileInfo): string {
+  return isDirectory ? "" : ". Files are read at any place, so write what comes out of it to a file first";
 }
 
 /** What is in the nearest folder above that exists, and which names there are near. */

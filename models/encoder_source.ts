@@ -9,6 +9,7 @@ import {
   namesBeside,
   type StateDict,
 } from "./checkpoint/state_dict.ts";
+import { fingerprintWeights } from "./checkpoint/fingerprint_weights.ts";
 import { readFinite, requireFinite } from "./checkpoint/read_finite.ts";
 import type { TensorRef } from "./checkpoint/tensor_ref.ts";
 import type { StateEntry } from "./encoder_builder.ts";
@@ -57,6 +58,8 @@ export interface EncoderSource extends Disposable {
   read: (key: string, rows?: RowRange) => Promise<Float32Array>;
   /** Reads the whole part, and throws that error where {@linkcode EncoderSource.read} would: before long work begins. */
   requireFinite: () => Promise<void>;
+  /** As {@linkcode EncoderSource.requireFinite}, and gives the part's {@linkcode fingerprintWeights} from the same reads. */
+  fingerprint: () => Promise<string>;
 }
 
 /**
@@ -94,6 +97,12 @@ export async function openEncoderSource(
       beside: namesBeside([...state.beside.keys(), ...otherHeads]),
       read: (key, rows) => readFinite(path, key, matched.get(key)!, rows),
       requireFinite: () => requireFinite(path, matched),
+      fingerprint: () =>
+        fingerprintWeights([...matched].map(([key, tensor]) => ({
+          key,
+          shape: tensor.shape,
+          read: () => readFinite(path, key, tensor),
+        }))),
       [Symbol.dispose]: () => state.close(),
     };
   } catch (error) {

@@ -186,7 +186,16 @@ class RowTail<Row> {
 
   /** What is new; `restarted` where what was read before no longer counts. */
   async read(): Promise<{ rows: Row[]; restarted: boolean }> {
-    const { lines, known, restarted } = await this.#lines.read();
+    let news: Awaited<ReturnType<LineTail["read"]>>;
+    try {
+      news = await this.#lines.read();
+    } catch (error) {
+      // A folder, or not permitted: it may be readable later.
+      if (!this.#hasSaid) this.#passOver(`${this.#path} is passed over: ${(error as Error).message}`);
+      this.#hasSaid = true;
+      return { rows: [], restarted: false };
+    }
+    const { lines, known, restarted } = news;
     if (restarted) this.#hasSaid = false;
     const rows: Row[] = [];
     const problems: string[] = [];

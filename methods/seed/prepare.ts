@@ -7,7 +7,6 @@ import { resolveDataset } from "../../data/open_dataset.ts";
 import { EpochOrder } from "../../data/sampler.ts";
 import { UserError } from "../../errors.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
-import { fingerprintWeights } from "../../models/checkpoint/fingerprint_weights.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { groupOf } from "../../models/training_step.ts";
 import { NothingToDoError } from "../nothing_to_do.ts";
@@ -179,12 +178,12 @@ async function identifyTeacher(
   emit: Emit<DistillEvent>,
 ): Promise<string> {
   using source = await openEncoderSource(distill, { arch: teacherArch, dimension: dim, part: "encoder" });
-  await source.requireFinite();
+  const fingerprint = await source.fingerprint(); // refuses weights that are not finite
   const { beside } = source;
   if (beside.length > 0) {
     emit({ type: "note", text: `not used of the teacher's checkpoint: ${beside.join(", ")}` });
   }
-  return await fingerprintWeights(source.tensors);
+  return fingerprint;
 }
 
 /** Fails where the student cannot start from that checkpoint, and says what of it is taken. */

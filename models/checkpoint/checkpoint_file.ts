@@ -3,6 +3,7 @@
  * it is, is seen from the content. Nothing in the file is ever run, see `unpickle.ts`; weights stay in the file until
  * they are asked for.
  */
+import { adviceFor, describeKind } from "../../data/stat_or_explain.ts";
 import { type ByteSource, FileSource } from "./byte_source.ts";
 import { CheckpointError, type Fail } from "./checkpoint_error.ts";
 import { describeForeignFile } from "./foreign_file.ts";
@@ -107,11 +108,11 @@ function asCheckpoint({ tensors, metadata }: SafetensorsContent): TorchValue {
 async function openFile(path: string): Promise<Deno.FsFile> {
   try {
     // To open a pipe waits until somebody writes to it, so that it is looked at first.
-    const kind = kindOf(await Deno.stat(path));
-    if (kind !== undefined) {
+    const info = await Deno.stat(path);
+    if (!info.isFile) {
       throw new CheckpointError(
         path,
-        `is a ${kind}; a checkpoint file was expected, which can be read anywhere`,
+        `is ${describeKind(info)}; a checkpoint file was expected${adviceFor(info)}`,
       );
     }
     return await Deno.open(path);
@@ -120,15 +121,6 @@ async function openFile(path: string): Promise<Deno.FsFile> {
     if (error instanceof Deno.errors.NotFound) throw new CheckpointError(path, "no such file");
     throw new CheckpointError(path, `cannot be opened: ${(error as Error).message}`, { cause: error });
   }
-}
-
-/** What a path leads to, where it is no file. */
-function kindOf(info: Deno.FileInfo): string | undefined {
-  if (info.isFile) return undefined;
-  if (info.isDirectory) return "folder";
-  if (info.isFifo) return "pipe (write what comes out of it to a file first)";
-  if (info.isSocket) return "socket";
-  return info.isCharDevice || info.isBlockDevice ? "device" : "special file";
 }
 
 /** Refuses what is not a tree of plain data: values that contain themselves, too deep or too many, stray objects. */

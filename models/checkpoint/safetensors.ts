@@ -167,14 +167,14 @@ function rowMajor(shape: readonly number[]): number[] {
 /**
  * Writes a safetensors file, whole or not at all, one tensor in memory at a time.
  *
- * @param onTensor called with how many of all tensors are written
+ * @param onTensor called with how many of all tensors are written, and waited for
  * @throws FileWriteError where the disk is full, the folder is missing or read-only
  */
 export async function writeSafetensors(
   path: string,
   tensors: ReadonlyMap<string, TensorRef | TensorValue>,
   metadata: Readonly<Record<string, string>> = {},
-  onTensor?: (done: number, total: number) => void,
+  onTensor?: (done: number, total: number) => void | Promise<void>,
 ): Promise<void> {
   // The data is aligned to its elements when the widest go first; the header keeps the caller's order.
   const entries = [...tensors].sort(([, a], [, b]) => DTYPES[b.dtype].bytes - DTYPES[a.dtype].bytes);
@@ -204,7 +204,7 @@ export async function writeSafetensors(
         ? tensor.data
         : await tensor.readRaw();
       writeAll(file, new Uint8Array(buffer, byteOffset, byteLength));
-      onTensor?.(i + 1, entries.length);
+      await onTensor?.(i + 1, entries.length);
     }
   });
 }

@@ -21,14 +21,14 @@ import { ZipWriter } from "./zip_writer.ts";
  * await writeTorchFile("model.pth.tar", torchDict([["lr", new PyFloat(1)], ["weight", weight]]));
  * ```
  *
- * @param onTensor called with how many of all tensors are written
+ * @param onTensor called with how many of all tensors are written, and waited for
  * @throws FileWriteError where the disk is full, the folder is missing or read-only; the temporary file is gone
  * @throws CheckpointError where a TensorRef in `value` cannot be read; the temporary file is gone
  */
 export async function writeTorchFile(
   path: string,
   value: TorchValue,
-  onTensor?: (done: number, total: number) => void,
+  onTensor?: (done: number, total: number) => void | Promise<void>,
 ): Promise<void> {
   const storages: (TensorValue | TensorRef)[] = [];
   const keys = new Map<unknown, string>();
@@ -52,7 +52,7 @@ export async function writeTorchFile(
         ? tensor.data
         : await tensor.readRaw();
       zip.add(`${archive}/data/${key}`, new Uint8Array(buffer, byteOffset, byteLength));
-      onTensor?.(key + 1, storages.length);
+      await onTensor?.(key + 1, storages.length);
     }
     zip.add(`${archive}/version`, text.encode("3\n"));
     zip.finish();

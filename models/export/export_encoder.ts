@@ -102,13 +102,14 @@ export function defaultOutput(
 /**
  * Exports. The file is written whole or not at all, one tensor in memory at a time.
  *
- * @param onTensor called with the number of tensors that are done, and of all
+ * @param onTensor called with the number of tensors that are done, and of all; files are read and written without a pause, so
+ * that whatever else is to happen meanwhile has to wait until it does
  * @throws {UserError} where the checkpoint cannot be used, or its weights are not finite; where the output is there already,
  * or cannot be written
  */
 export async function exportEncoder(
   options: ExportOptions,
-  onTensor: (done: number, total: number) => void = () => {},
+  onTensor: (done: number, total: number) => void | Promise<void> = () => {},
 ): Promise<ExportResult> {
   using source = await openEncoderSource(options.checkpoint, options);
   const { encoder, head, framework } = source;

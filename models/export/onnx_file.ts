@@ -36,8 +36,8 @@ export interface WrittenOnnx {
 export interface WriteOnnxOptions {
   /** Reads an entry of the state_dict in PyTorch's layout. */
   read(key: string): Promise<Float32Array>;
-  /** Called before each weight with how many are written, and once at the end. */
-  onWeight?(done: number, total: number): void;
+  /** Called before each weight with how many are written, and once at the end; it is waited for. */
+  onWeight?(done: number, total: number): void | Promise<void>;
   /** Bytes above which the weights get a file of their own; {@linkcode LARGEST_MESSAGE} by default. */
   largestMessage?: number;
 }
@@ -56,7 +56,7 @@ export async function writeOnnxFile(
   const { weights } = traced;
   let done = 0;
   const next = async ({ keys, compute }: ExportedWeight): Promise<Uint8Array> => {
-    onWeight?.(done++, weights.length);
+    await onWeight?.(done++, weights.length);
     const { buffer, byteOffset, byteLength } = compute(await Promise.all(keys.map(read)));
     return new Uint8Array(buffer, byteOffset, byteLength);
   };
@@ -69,7 +69,7 @@ export async function writeOnnxFile(
         writeAll(file, await next(weight));
       }
     });
-    onWeight?.(done, weights.length);
+    await onWeight?.(done, weights.length);
     return { files: [path], bytes: inner.bytes };
   }
 
@@ -83,7 +83,7 @@ export async function writeOnnxFile(
     // Inside, so that no data is left behind where the model cannot be written.
     await replaceFile(path, (model) => Promise.resolve(writeAll(model, message)));
   });
-  onWeight?.(done, weights.length);
+  await onWeight?.(done, weights.length);
   return { files: [path, dataPath], bytes: bytes + message.length };
 }
 

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { BestEffort } from "../../actors/best_effort.ts";
 import { Surveyor } from "../../actors/diagnostics.ts";
+import { describeFailure } from "../../actors/runtime/failure.ts";
 import { ActorCrash, ActorStopped, ActorSystem } from "../../actors/runtime/mod.ts";
 import { UserError } from "../../errors.ts";
 import { type ActorRole, distill, type DistillOptions, spawnActor } from "../../mod.ts";
@@ -25,6 +26,12 @@ Deno.test("BestEffort warns of each name once, says what is a bug, and lets noth
   assertEquals(await effort.attempt("maps", () => Promise.reject(new TypeError("x is null"))), undefined);
   assertEquals(effort.attempt("looks", fail(new ActorStopped("monitor"))), undefined);
   assertEquals(effort.attempt("events", fail(new Deno.errors.BrokenPipe("it is gone"))), undefined);
+  const [name, shown] = ["a\nloss\x1b[2J", String.raw`a\nloss\u001b[2J`];
+  const crash = new ActorCrash({ actor: "reader", failure: describeFailure(new UserError(name)) });
+  for (const [i, error] of [new UserError(name), new Deno.errors.NotFound(name), crash].entries()) {
+    effort.attempt(`name ${i}`, fail(error));
+    assertEquals(warnings.pop(), `name ${i} failed, and the run goes on: ${shown}`);
+  }
   assertEquals(warnings.length, 3);
   assertEquals(warnings[0], "the page failed, and the run goes on: it is taken");
   assertMatch(

@@ -20,8 +20,13 @@ import { RunFolder, TINY_ENCODER } from "./small_run.ts";
 
 const SIZE = 24;
 
-/** Features and labels of all images of a file. */
-async function embedByHand(gpu: Gpu, path: string, { arch, head, values }: DrawnTeacher) {
+/** Features and labels of all images of a file, whose shorter side becomes so many pixels. */
+async function embedByHand(
+  gpu: Gpu,
+  path: string,
+  { arch, head, values }: DrawnTeacher,
+  shorter: number = SIZE,
+) {
   using dataset = await openDataset(path);
   const batch = dataset.rowCount;
   const encoder = findEncoder(arch);
@@ -37,9 +42,7 @@ async function embedByHand(gpu: Gpu, path: string, { arch, head, values }: Drawn
   const order = new EpochOrder(batch, 0, 0, batch, { shuffle: false });
   const images = packPictures(await new BatchReader(dataset).read(order, 0));
   const fields = Array.from({ length: batch }, (_, i) => images.table.subarray(i * TABLE_STRIDE));
-  const views = fields.map(([, width, height], i) =>
-    evaluationView(width, height, Math.round(SIZE * 8 / 7), SIZE, i)
-  );
+  const views = fields.map(([, width, height], i) => evaluationView(width, height, shorter, SIZE, i));
   const features = await frozen.embed(await maker.augment(images, views));
   maker.destroy();
   return { features, labels: fields.map(([, , , , label]) => label) };
@@ -55,10 +58,16 @@ Deno.test("kNN votes with as many neighbours and at the temperature that it is t
       await embedByHand(gpu, bankData, teacher),
       await embedByHand(gpu, queryData, teacher),
     ];
-    const judge = async (k: number, temperature: number) => {
+    // What --eval-resize is at its default here.
+    const cut = Math.round(SIZE * 256 / 224);
+    const [cutBank, cutQueries] = [
+      await embedByHand(gpu, bankData, teacher, cut),
+      await embedByHand(gpu, queryData, teacher, cut),
+    ];
+    const judge = async (k: number, temperature: number, [voters, judged] = [bank, queries]) => {
       using knn = new WeightedKnn(gpu, { dimension: 64, classes: 10, k, temperature });
-      await knn.addToBank(bank.features, bank.labels);
-      return await knn.accuracy(queries.features, queries.labels);
+      await knn.addToBank(voters.features, voters.labels);
+      return await knn.accuracy(judged.features, judged.labels);
     };
     // Settings that make a difference to the defaults, and of which each makes one alone.
     const same = (a: object, b: object) => JSON.stringify(a) === JSON.stringify(b);
@@ -67,6 +76,7 @@ Deno.test("kNN votes with as many neighbours and at the temperature that it is t
       const found = await judge(tried[0], tried[1]);
       const others = [[tried[0], 0.07], [20, tried[1]], [200, tried[1]], [20, 0.07], [200, 0.07]];
       const judged = await Promise.all(others.map(([k, t]) => judge(k, t)));
+      judged.push(await judge(tried[0], tried[1], [cutBank, cutQueries]));
       if (judged.some((other) => same(other, found))) continue;
       [k, temperature] = tried;
       break;
@@ -80,13 +90,14 @@ Deno.test("kNN votes with as many neighbours and at the temperature that it is t
       maxPixels: DEFAULT_MAX_PIXELS,
       ks: [k, 4],
       temperature,
+      evalResize: "none" as const,
       plugins: [TINY_ENCODER],
     };
     assertEquals(await runKnnEvaluation({ path, arch: "tiny_convnet", which: "student" }, options), expected);
 
     const { knn } = await runDistillation(folder.options("run", {
       ...{ distill: path, teacherArch: "tiny_convnet", dim: 20, imageSize: SIZE, testData: queryData },
-      ...{ knnK: k, knnT: temperature, limitSteps: 1 },
+      ...{ knnK: k, knnT: temperature, evalResize: "none", limitSteps: 1 },
     }));
     assertEquals(knn!.teacher, expected[0]);
   }));

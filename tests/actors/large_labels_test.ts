@@ -5,7 +5,9 @@ import { indexLabels } from "../../actors/evaluator.ts";
 import { runLinearEvaluation } from "../../methods/linear_probe/run.ts";
 import { LINEAR_DEFAULTS } from "../../methods/linear_probe/options.ts";
 import { UserError } from "../../errors.ts";
-import { RunFolder } from "./small_run.ts";
+import { runKnnEvaluation } from "../../actors/knn_evaluation.ts";
+import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
+import { RunFolder, sampleRows, TINY_ENCODER } from "./small_run.ts";
 
 const LARGEST = 2 ** 31 - 1;
 
@@ -33,4 +35,25 @@ Deno.test("a linear evaluation refuses labels that would make billions of classe
     UserError,
     `found ${LARGEST}, which would make ${LARGEST + 1} classes`,
   );
+});
+
+Deno.test("kNN tells the largest labels apart, and no label needs billions of classes", async () => {
+  using folder = new RunFolder(16);
+  const bankData = join(folder.data, "train.tsv");
+  const queryData = join(folder.data, "test.tsv");
+  // Every image's nearest neighbour is itself. Of 16 queries, 5 say that they are of the neighbouring class.
+  const write = (path: string, label: (row: number) => number) => {
+    const rows = sampleRows("train.tsv", 16).trimEnd().split("\n");
+    Deno.writeTextFileSync(
+      path,
+      rows.map((row, i) => row.replace(/\t\d+\t/, `\t${label(i)}\t`) + "\n").join(""),
+    );
+  };
+  write(bankData, (row) => LARGEST - row % 3);
+  write(queryData, (row) => LARGEST - (row < 5 ? row + 1 : row) % 3);
+  const [{ top1 }] = await runKnnEvaluation({ arch: "tiny_convnet", seed: 1 }, {
+    ...{ bankData, queryData, imageSize: 16, maxPixels: DEFAULT_MAX_PIXELS },
+    ...{ ks: [1], temperature: 0.07, plugins: [TINY_ENCODER] },
+  });
+  assertEquals(top1, 100 * 11 / 16);
 });

@@ -37,6 +37,7 @@ const SETTINGS = {
   momentum: 0.7,
   weightDecay: 0.02,
   imageSize: SIZE,
+  evalResize: "none",
   seed: SEED,
   workers: 3,
 } as const;
@@ -82,7 +83,7 @@ async function evaluateByHand(
     const fields = Array.from({ length: images.count }, (_, i) => images.table.subarray(i * TABLE_STRIDE));
     const views = fields.map(([, width, height, row], i) =>
       isEvaluation
-        ? evaluationView(width, height, Math.round(SIZE * 8 / 7), SIZE, i)
+        ? evaluationView(width, height, SIZE, SIZE, i) // --eval-resize none
         : sampleView(new Random(SEED, "augment", order.epoch, row), plainRecipe(SIZE), width, height, i)
     );
     const pixels = new Uint8Array(BATCH * SIZE * SIZE * 4);

@@ -303,7 +303,7 @@ Deno.test("distill refuses checkpoints that do not fit", async () => {
   await assertRefused([...flags, "--resume", corrupt], /bad_truncated\.zip\.pth\.tar/);
   await assertRefused(
     smallFlags(folder, "out", { "--distill": join(folder.data, "no.pth") }),
-    /--distill: there is no file .*no\.pth/,
+    /--distill: .*no\.pth does not exist/,
   );
   const other = referencePath("checkpoints/seed_student.zip.pth.tar");
   await assertRefused([...flags, "--resume", other], /seed_student\.zip\.pth\.tar/);

@@ -198,5 +198,5 @@ Deno.test("embed flags: what goes together and what does not", async () => {
   assertMatch(nowhere.stderr, /^error: DATA: \/nowhere does not exist/);
   const missing = await run("--pretrained", "/no.pth", "-o", "/tmp/never.npy");
   assertEquals(missing.code, 1);
-  assertMatch(missing.stderr, /^error: --pretrained: there is no file \/no\.pth/);
+  assertMatch(missing.stderr, /^error: --pretrained: \/no\.pth does not exist/);
 });

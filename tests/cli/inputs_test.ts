@@ -1,9 +1,10 @@
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { type DistillRequest, parseDistillFlags } from "../../cli/distill_flags.ts";
 import { checkDistillInputs } from "../../cli/inputs.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../data/sample.ts";
 import { UserError } from "../../errors.ts";
+import { TestFolder } from "../data/folder.ts";
 
 function parse(...args: string[]): DistillRequest {
   const command = parseDistillFlags(args, { encoders: ["resnet18", "resnet50"], folder: "/" });
@@ -52,11 +53,12 @@ Deno.test("checkDistillInputs() names the flag and the path of what is missing",
   }
   assertEquals(
     await messageOf("--distill", missing),
-    `--distill: there is no file ${missing}; expected the teacher's checkpoint`,
+    `--distill: ${missing} does not exist. ${SAMPLE_DATA} has README.md, resnet18_moco_v2_cifar10.pth.tar, test.lineidx, ` +
+      "test.tsv, train.lineidx, train.tsv.",
   );
   assertEquals(
     await messageOf("--resume", SAMPLE_DATA),
-    `--resume: ${SAMPLE_DATA} is a folder; expected the checkpoint of a student`,
+    `--resume: ${SAMPLE_DATA}: expected the checkpoint of a student, found a folder.`,
   );
   assertEquals(
     await messageOf("--test-data", join(SAMPLE_TEACHER, "below")),
@@ -64,4 +66,20 @@ Deno.test("checkDistillInputs() names the flag and the path of what is missing",
       "resnet18_moco_v2_cifar10.pth.tar, test.lineidx, test.tsv, train.lineidx, train.tsv. " +
       "Did you mean resnet18_moco_v2_cifar10.pth.tar?",
   );
+});
+
+Deno.test({
+  name: "checkDistillInputs() refuses a named pipe as a checkpoint, and does not wait for it",
+  ignore: Deno.build.os === "windows", // which has none in folders
+  async fn() {
+    using folder = new TestFolder();
+    const pipe = `${folder.path}/teacher.pth`;
+    assertEquals((await new Deno.Command("mkfifo", { args: [pipe] }).output()).code, 0);
+    assertEquals(
+      await messageOf("--distill", pipe),
+      `--distill: ${pipe}: expected the teacher's checkpoint, found a named pipe. Files are read at any place, so write ` +
+        "what comes out of it to a file first.",
+    );
+    assertStringIncludes(await messageOf("--student-init", "/dev/null"), "found a device. Files are read");
+  },
 });

@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { UsageError } from "../../cli/flags.ts";
 import { inspectHelp, parseInspectFlags } from "../../cli/inspect_flags.ts";
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
+import { TestFolder } from "../data/folder.ts";
 import { runProgram } from "./run_program.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../cli/inspect.ts", import.meta.url));
@@ -30,6 +31,27 @@ Deno.test("inspect filters, measures, and writes JSON", async () => {
   const json = await inspect(SAMPLE_TEACHER, "--json", "--no-tensors");
   const { container, encoders, tensors } = JSON.parse(json.stdout);
   assertEquals([container, encoders[0].recognized, tensors], ["zip", ["resnet18"], undefined]);
+});
+
+Deno.test("inspect writes the control characters of names out, and its JSON stays JSON", async () => {
+  using folder = new TestFolder();
+  const keys = ["a\x7fb", "c\x1b[2Jd", "e\x9b\u202e\u061c\nf"];
+  const tensor = { dtype: "F32", shape: [1], data_offsets: [0, 4] };
+  const header = JSON.stringify({
+    [keys[0]]: tensor,
+    [keys[1]]: { ...tensor, data_offsets: [4, 8] },
+    [keys[2]]: { ...tensor, data_offsets: [8, 12] },
+  });
+  const bytes = new TextEncoder().encode(`\0\0\0\0\0\0\0\0${header}${"\0".repeat(12)}`);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(new TextEncoder().encode(header).length), true);
+  const path = folder.write("a.safetensors", bytes);
+  const [shown, json] = [await inspect(path), await inspect(path, "--json")];
+  for (const { code, stdout, stderr } of [shown, json]) {
+    assertEquals([code, stderr], [0, ""]);
+    assertMatch(stdout, /^[\n\x20-\x7e]*$/);
+  }
+  assertMatch(shown.stdout, /^a\\u007fb +float32/m);
+  assertEquals(JSON.parse(json.stdout).tensors.map(({ name }: { name: string }) => name), keys);
 });
 
 Deno.test("inspect refuses wrong flags and files in one line", async () => {

@@ -77,5 +77,5 @@ Deno.test("knn judges a checkpoint and fresh weights, as distil does", async () 
   );
   const missing = await runProgram(PROGRAM, "--pretrained", "no.pth", ...flags);
   assertEquals([missing.code, missing.stdout], [1, ""]);
-  assertMatch(missing.stderr, /^error: --pretrained: there is no file .*no\.pth; [^\n]*\n$/);
+  assertMatch(missing.stderr, /^error: --pretrained: .*no\.pth does not exist\. [^\n]*\n$/);
 });

@@ -117,6 +117,15 @@ Deno.test("lincls judges a checkpoint, writes its files, and evaluates what it w
   assertMatch(other.stderr, /^error: \S+: is of another run: /m);
   assertStringIncludes(other.stderr, "--image-size is 40, and was 32");
   assertStringIncludes(other.stderr, "--resume-anyway");
+  const anyway = await lincls(
+    ...["--pretrained", SAMPLE_TEACHER, ...others, "--test-data", folder.data, ...resume],
+    ...["--resume-anyway", "--json"],
+  );
+  assertEquals(anyway.code, 0, anyway.stderr);
+  assertStringIncludes(anyway.stderr, "warning: resumed with a change: --image-size is 40, and was 32\n");
+  const told = anyway.stdout.trimEnd().split("\n").map((line) => JSON.parse(line));
+  assertEquals(told.filter(({ type }) => type === "step").length, 4); // of the fourth epoch
+  assertEquals(told.at(-1).type, "result");
 });
 
 Deno.test("lincls refuses wrong files in one line, and another run's folder", async () => {
@@ -128,7 +137,7 @@ Deno.test("lincls refuses wrong files in one line, and another run's folder", as
     assertMatch(ended.stderr, expected);
   };
   await refuse([], /there is nothing to judge/, 2);
-  await refuse(["--pretrained", "/no.pth", folder.data], /--pretrained: there is no file \/no\.pth/);
+  await refuse(["--pretrained", "/no.pth", folder.data], /--pretrained: \/no\.pth does not exist/);
   await refuse(["--pretrained", SAMPLE_TEACHER, join(folder.path, "no")], /DATA: .*no does not exist/);
   await refuse(
     ["--pretrained", SAMPLE_TEACHER, "-a", "resnet50", folder.data],

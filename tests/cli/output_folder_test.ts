@@ -36,7 +36,7 @@ Deno.test(
     const lines = Deno.readTextFileSync(join(path, "log.txt")).split("\n");
     assertEquals(lines.length, 3);
     assertMatch(lines[0], /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ one$/);
-    assertMatch(lines[1], /Z two$/);
+    assertMatch(lines[1], /Z \| two$/);
     assertEquals(
       Deno.readTextFileSync(join(path, "metrics.jsonl")),
       '{"epoch":0,"step":1,"loss":1.5,"lr":0.03,"images_per_second":64}\n',
@@ -47,6 +47,22 @@ Deno.test(
       "log.txt",
       "metrics.jsonl",
     ]);
+  }),
+);
+
+Deno.test(
+  "OutputFolder's log has no control characters, and no entry that a line feed in a name makes",
+  inFolder((path) => {
+    {
+      using folder = OutputFolder.open(path);
+      folder.log("a\x1b[2J\x9b1m\x07\n2025-11-25T01:45:12Z loss 0.0001");
+      folder.log("next");
+    }
+    const text = Deno.readTextFileSync(join(path, "log.txt"));
+    assertMatch(text, /^[\n\x20-\x7e]*$/);
+    const [name, forged, next] = text.split("\n").map((line) => line.replace(/^\d{4}-\S+Z /, ""));
+    assertEquals(name, String.raw`a\u001b[2J\u009b1m\u0007`);
+    assertEquals([forged, next], ["| 2025-11-25T01:45:12Z loss 0.0001", "next"]);
   }),
 );
 

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertLess, assertMatch, assertStringIncludes } from "@std/assert";
+import { CountProgress } from "../../cli/count_progress.ts";
 import { Progress, type ProgressOptions, type Terminal } from "../../cli/progress.ts";
 
 const OPTIONS: ProgressOptions = {
@@ -126,6 +127,28 @@ Deno.test("Progress draws a bar that fits the terminal, and takes it away at the
   );
   assertMatch(bars[1].last, /^\[####----\] 10\/20 {2}5s left {2}loss 4.000 {2}64 pictures\/s/);
   assertEquals(drawn(bars[0].text)[0], `[${"-".repeat(40)}] 0/20  preparing, 00:00`);
+});
+
+Deno.test("Progress writes the control characters of a note and a warning out, on a terminal", async () => {
+  const terminal = fakeTerminal(80, false);
+  await using progress = new Progress({ ...OPTIONS, terminal, now: () => 0 });
+  progress.note("a\x1b[2J\x9b1m");
+  progress.warn("b\x1b]0;title\x07");
+  assertStringIncludes(terminal.text, "\r\x1b[Ka\\u001b[2J\\u009b1m\n");
+  assertStringIncludes(terminal.text, "\r\x1b[Kwarning: b\\u001b]0;title\\u0007\n");
+});
+
+Deno.test("CountProgress writes control characters out on a terminal, and draws one line", () => {
+  const clock = { now: 0 };
+  const terminal = fakeTerminal(80, false);
+  using progress = new CountProgress({ doing: "reading a\x1b[2J\nb", terminal, now: () => clock.now });
+  clock.now = 1;
+  progress.update(1);
+  progress.note("a\x1b[2J\x9b1m");
+  assertEquals(drawn(terminal.text), [
+    "reading a\\u001b[2J\\nb: 1, 1 a second",
+    "a\\u001b[2J\\u009b1m\n",
+  ]);
 });
 
 Deno.test("Progress colours the bar where colours are wanted", async () => {

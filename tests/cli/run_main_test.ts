@@ -103,6 +103,32 @@ Deno.test("reportError() shows a bug with its stack and its causes", () => {
   assertStringIncludes(reportError("just text").text, '"just text"');
 });
 
+/** A name that clears the screen, colours it, and puts a line of its own below. */
+const HOSTILE = "a\x1b[2J\x9b31m\x07\nerror: b";
+const WRITTEN_OUT = String.raw`a\u001b[2J\u009b31m\u0007\nerror: b`;
+
+Deno.test("reportError() writes control characters out, and a message in one line", () => {
+  const actor = "reader";
+  const crash = (error: Error) => new ActorCrash({ actor, failure: describeFailure(error) });
+  assertEquals(reportError(new UserError(HOSTILE)).text, `error: ${WRITTEN_OUT}`);
+  assertEquals(reportError(crash(new UserError(HOSTILE))).text, `error: ${WRITTEN_OUT} (in ${actor})`);
+  for (const bug of [new Error(HOSTILE), crash(new Error(HOSTILE))]) {
+    const { text } = reportError(bug);
+    assertStringIncludes(text, String.raw`a\u001b[2J\u009b31m\u0007`);
+    assertMatch(text, /^[\n\x20-\x7e]+$/);
+    assertMatch(text, /\n {4}at /, "a bug's stack stays readable");
+  }
+});
+
+Deno.test("runMain() makes every way to the console write control characters out", async () => {
+  const say = ["log", "info", "error", "warn"].map((name) =>
+    `console.${name}("${name} \\x1b[2J\\x9b\\u061c\\ttab\\nline", 3);`
+  );
+  const { stdout, stderr } = await run(`await runMain(async () => { ${say.join("\n")} });`);
+  const shown = (name: string) => `${name} \\u001b[2J\\u009b\\u061c\ttab\nline 3\n`;
+  assertEquals([stdout, stderr], [shown("log") + shown("info"), shown("error") + shown("warn")]);
+});
+
 Deno.test("runMain() ends with the code that the command returns", async () => {
   assertEquals(await run(`await runMain(async () => { console.log("done"); return 3; });`), {
     code: 3,

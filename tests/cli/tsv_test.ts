@@ -66,6 +66,13 @@ Deno.test("tsv makes, checks and refuses files as it says", async () => {
   assertMatch(again.stderr, /^error: .*train\.tsv is there already: use --force/);
   assertEquals((await run(folder.data, "-o", output, "--force")).code, 0);
 
+  // Rows of two sources in any order take a temporary file, which is told of.
+  const two = [folder.data, folder.data, "--shuffle", "--force", "-o", join(folder.path, "two.tsv")];
+  const onlyTrain = two.map((arg) => arg === folder.data ? join(folder.data, "train.tsv") : arg);
+  const [told, quiet] = [await run(...onlyTrain), await run(...onlyTrain, "-q")];
+  assertEquals([told.code, quiet.code, quiet.stderr, quiet.stdout], [0, 0, "", told.stdout]);
+  assertMatch(told.stderr, /^the rows are written to a temporary file first/);
+
   const good = await run("--check", output);
   assertEquals([good.code, good.stderr], [0, ""]);
   assertStringIncludes(good.stdout, "pictures  32 wide, 32 high, in pixels");

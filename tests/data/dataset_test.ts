@@ -1,5 +1,5 @@
-import { assertThrows } from "@std/assert";
-import { checkSameClassNames } from "../../data/dataset.ts";
+import { assertEquals, assertThrows } from "@std/assert";
+import { BrokenRowError, checkSameClassNames } from "../../data/dataset.ts";
 import { UserError } from "../../errors.ts";
 
 Deno.test("checkSameClassNames() names the class that is not in both, or not in the same place", () => {
@@ -15,4 +15,9 @@ Deno.test("checkSameClassNames() names the class that is not in both, or not in 
     ["dog", "cat"],
     'b: expected the classes of a in their order, found "cat" in another place',
   );
+});
+
+Deno.test("BrokenRowError says in one line what is wrong, whatever the row's name is", () => {
+  const error = new BrokenRowError("/data", 3, "/data/a\nwarning: b\x1b[2J.jpg", "expected a file\n");
+  assertEquals(error.message, String.raw`/data/a\nwarning: b\u001b[2J.jpg: expected a file\n`);
 });

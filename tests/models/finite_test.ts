@@ -8,6 +8,7 @@ import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { buildLinearCheckpoint, readLinearCheckpoint } from "../../methods/linear_probe/checkpoint.ts";
 import { writeTorchFile } from "../../models/checkpoint/torch_writer.ts";
+import { fingerprintWeights } from "../../models/checkpoint/fingerprint_weights.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { exportEncoder } from "../../models/export/export_encoder.ts";
 import { describeBadEntry, findNotFinite } from "../../models/finite.ts";
@@ -74,6 +75,7 @@ Deno.test("weights that are not finite are refused when they are read, by export
     }
     const [[, , first], [weight]] = cases;
     await assertRejects(() => source.requireFinite(), CheckpointError, first);
+    await assertRejects(() => source.fingerprint(), CheckpointError, "not finite");
     assertEquals((await source.read("bn1.running_mean")).length, 64);
     await assertRejects(() => source.read(weight, { first: 0, count: 1 }), CheckpointError, "at index 7 (");
     assertEquals((await source.read(weight, { first: 1, count: 2 })).length, 2 * 64 * 9);
@@ -164,4 +166,19 @@ Deno.test("readLinearCheckpoint() takes a probe that is not finite for one that 
     await spoil(spoilt, whole, { "seed_sweep.2.values.fc.weight": { 5: Infinity } });
     await assertRejects(() => sizesIn(whole), CheckpointError, "fc.weight holds Infinity at index 5");
   });
+});
+
+Deno.test("EncoderSource.fingerprint() is that of the weights, of which each is read once", async () => {
+  using source = await openEncoderSource(SAMPLE_TEACHER, { part: "encoder" });
+  const expected = await fingerprintWeights(source.tensors);
+  const reads = new Map<string, number>();
+  for (const [key, tensor] of source.tensors) {
+    const read = tensor.read.bind(tensor);
+    tensor.read = () => {
+      reads.set(key, (reads.get(key) ?? 0) + 1);
+      return read();
+    };
+  }
+  assertEquals(await source.fingerprint(), expected);
+  assertEquals(new Set(reads.values()), new Set([1]));
 });

@@ -1,5 +1,7 @@
 // Checkpoints that hold an encoder with something beside it, or one that is nearly known.
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { dirname } from "node:path";
+import { examine } from "../../cli/doctor.ts";
 import { UserError } from "../../errors.ts";
 import { torchDict } from "../../models/checkpoint/torch_value.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
@@ -156,5 +158,26 @@ Deno.test("torchvision's MobileNetV3 and EfficientNet are said to be other model
         assertStringIncludes(encoder.otherModel!, expected);
       });
     }
+  }
+});
+
+Deno.test("doctor says of a teacher that is nearly known what a run would say", async () => {
+  const cases: [arch: string, options: ShapeOptions, hint: string][] = [
+    ["resnet18", SIMSIAM, "whose heads projector, predictor are of no kind that is known"],
+    ["resnet18", { without: /^(fc|layer4\.1)\./ }, "without a projection head that is known"],
+    ["resnet18", { without: /^layer4\.1\./ }, "the nearest is resnet18: "],
+    [
+      "resnet18",
+      { without: /./, more: { "features.1.block.0.0.weight": [16, 1, 3, 3] } },
+      "is torchvision's MobileNetV3, which is another model than the original SEED's mobilenetv3.py",
+    ],
+  ];
+  for (const [arch, options, hint] of cases) {
+    await withShapes(arch, options, async (distill) => {
+      const { message } = await assertRejects(() => resolveTeacher(distill), UserError);
+      assertStringIncludes(message, hint);
+      const finding = (await examine({ data: null, distill, output: dirname(distill) })).at(-1)!;
+      assertEquals([finding.what, finding.state, finding.found], ["teacher", "problem", message]);
+    });
   }
 });

@@ -650,5 +650,41 @@ const KERNELS: readonly Mutant[] = [
   ]),
 ];
 
+/** Guards of what a person sees, and of what a page's clients can do. */
+const SHOWN: readonly Mutant[] = [
+  mutant("cli/run_main.ts", 'typeof arg === "string" ? printable(arg) : arg', "arg", [
+    "cli/run_main_test.ts",
+  ]),
+  mutant("cli/run_main.ts", "printableLine(error.message)", "error.message", ["cli/run_main_test.ts"]),
+  mutant("cli/run_main.ts", "printable(Deno.inspect(error.cause))", "Deno.inspect(error.cause)", [
+    "cli/run_main_test.ts",
+  ]),
+  mutant("cli/output_folder.ts", "printable(text).replaceAll", "text.replaceAll", [
+    "cli/output_folder_test.ts",
+  ]),
+  mutant("cli/output_folder.ts", "\\n${stamp} | `", "\\n${stamp} `", ["cli/output_folder_test.ts"]),
+  mutant("cli/progress.ts", "${CLEAR_LINE}${printable(text)}", "${CLEAR_LINE}${text}", [
+    "cli/progress_test.ts",
+  ]),
+  mutant("cli/progress.ts", "warning: ${printable(text)}", "warning: ${text}", ["cli/progress_test.ts"]),
+  mutant("cli/count_progress.ts", "printableLine(text).slice", "text.slice", ["cli/progress_test.ts"]),
+  mutant("cli/count_progress.ts", "${CLEAR_LINE}${printable(text)}", "${CLEAR_LINE}${text}", [
+    "cli/progress_test.ts",
+  ]),
+  mutant("cli/export.ts", "await new Promise((resolve) => setTimeout(resolve));", "", [
+    "cli/signals_test.ts",
+  ]),
+  mutant("ui/server.ts", "headersTimeout: requestMs,\n      requestTimeout: requestMs,", "", [
+    "ui/server_test.ts",
+  ], "answers again"),
+];
+
 /** All of them. */
-export const MUTANTS: readonly Mutant[] = [...ACTORS, ...RECIPES, ...MODELS, ...DATA, ...KERNELS];
+export const MUTANTS: readonly Mutant[] = [
+  ...ACTORS,
+  ...RECIPES,
+  ...MODELS,
+  ...DATA,
+  ...KERNELS,
+  ...SHOWN,
+];

@@ -19,6 +19,10 @@ const HOST = "cli/permissions_test.ts: the permissions of a command follow its p
 const RESIZE = "actors/evaluation_resize_test.ts: features of images of the view's size follow the rule";
 const ROWS = "cli/embed_test.ts: embed writes a row for each picture";
 const SHEET = "cli/embed_test.ts: embed finds the nearest pictures";
+const KNN_CHOICE =
+  "cli/encoder_choice_test.ts: knn judges the encoder of --which, and fresh weights of --seed";
+const EMBED_CHOICE =
+  "cli/encoder_choice_test.ts: embed does as --which, --part, --split and --image-size say";
 const CONVERT = "data/convert/convert_test.ts: convert() keeps the order, shuffles by the seed";
 const FORMATS = "cli/export_test.ts: export writes the bundled teacher in every format";
 const TUNED = "cli/run_tuning_test.ts: findTuning() goes on with what a run began with";
@@ -45,7 +49,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "augmentation": MORE,
     "image-size": RUN,
     "max-pixels": PIXELS,
-    "eval-resize": "- the rule is knn's and embed's; that this task's own augmenter gets it is not seen",
+    "eval-resize": KNN,
     "workers": RUN,
     "epochs": MORE,
     "start-epoch": RUN,
@@ -87,17 +91,17 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
   lincls: {
     "pretrained": LINEAR,
     "arch": LINEAR,
-    "which": "- cli/lincls_flags_test.ts sees that it is read; that it is passed on is not seen",
+    "which": "cli/encoder_choice_test.ts: lincls judges the encoder of --which",
     "plugin": PLUGIN,
     "output": LINCLS,
     "test-data": "actors/linear_evaluation_test.ts: says what is wrong with labels and checkpoints",
     "resume": "actors/linear_evaluation_test.ts: gives the same bits for any number of readers",
-    "resume-anyway": "- distill's checks serve here too; that lincls passes the flag on is not seen",
+    "resume-anyway": LINCLS,
     "evaluate": LINCLS,
     "cache-features": LINEAR,
     "image-size": LINEAR,
     "max-pixels": PIXELS,
-    "eval-resize": "- the rule is knn's and embed's; that this task's own augmenter gets it is not seen",
+    "eval-resize": LINEAR,
     "classes": LINEAR,
     "workers": "- any number gives the same bits (actors/linear_evaluation_test.ts)",
     "epochs": LINEAR,
@@ -116,14 +120,14 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "ui": "- the same code as of distill",
     "ui-host": HOST,
     "quiet": QUIET,
-    "json": "- the same code as of distill",
+    "json": LINCLS,
   },
   knn: {
     "pretrained": KNN,
     "arch": KNN,
-    "which": "- cli/knn_test.ts sees that it is read; that it is passed on is not seen",
+    "which": KNN_CHOICE,
     "plugin": KNN,
-    "seed": "- cli/knn_test.ts sees that it is read; that it is passed on is not seen",
+    "seed": KNN_CHOICE,
     "knn-k": KNN,
     "knn-t": KNN,
     "test-data": "cli/knn_test.ts: knn judges a checkpoint and fresh weights",
@@ -135,17 +139,17 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
   embed: {
     "pretrained": ROWS,
     "arch": "cli/embed_test.ts: embed flags",
-    "which": "- that it is passed on is not seen",
+    "which": EMBED_CHOICE,
     "plugin": PLUGIN,
-    "part": "- that it is passed on is not seen",
+    "part": EMBED_CHOICE,
     "output": ROWS,
-    "split": "- that it is passed on is not seen",
+    "split": EMBED_CHOICE,
     "force": ROWS,
     "neighbours": SHEET,
     "queries": SHEET,
     "knn-k": SHEET,
     "seed": "cli/embed_test.ts: neighbours are those of the cosines",
-    "image-size": "- that it is passed on is not seen",
+    "image-size": EMBED_CHOICE,
     "max-pixels": PIXELS,
     "eval-resize": RESIZE,
     "batch-size": "- any size gives the same rows",
@@ -161,7 +165,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "seed": CONVERT,
     "max-pixels": "cli/tsv_test.ts: tsv makes, checks and refuses files",
     "check": "data/convert/convert_test.ts: check leaves out pictures",
-    "quiet": "- that it is silent is not seen",
+    "quiet": "cli/tsv_test.ts: tsv makes, checks and refuses files",
   },
   export: {
     "part": FORMATS,

@@ -145,6 +145,30 @@ Deno.test("RunReader passes over records of a wrong shape, each with a sentence,
   assertStringIncludes((await read("run.json", huge, 1))[0], "expected a finite number, found Infinity");
 });
 
+Deno.test("RunReader warns once of a file of rows that is a folder, reads the rest, and the file when it is one", async () => {
+  using run = new RecordedRun();
+  await run.writeAll();
+  run.addSteps(1, 2);
+  const rows = ["metrics.jsonl", "scores.jsonl"].map((name) => join(run.path, name));
+  const texts = rows.map((path) => Deno.readTextFileSync(path));
+  for (const path of rows) {
+    Deno.removeSync(path);
+    Deno.mkdirSync(path);
+  }
+  const said: string[] = [];
+  const reader = new RunReader(run.path, 0, (sentence) => said.push(sentence));
+  assertEquals((await reader.poll()).map(({ kind }) => kind).includes("record"), true);
+  assertEquals(await reader.poll(), []);
+  assertEquals(said.map((sentence) => sentence.split(" is passed over: ")[0]), rows);
+  for (const [i, path] of rows.entries()) {
+    Deno.removeSync(path);
+    Deno.writeTextFileSync(path, texts[i]);
+  }
+  const news = await reader.poll();
+  assertEquals([only(news, "metrics")[0].points.length, only(news, "scores")[0].rows.length], [2, 3]);
+  assertEquals(said.length, 2);
+});
+
 Deno.test("RunReader begins anew where a resumed run dropped rows, and waits for half a line's end", async () => {
   using run = new RecordedRun();
   const said: string[] = [];

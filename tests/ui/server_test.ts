@@ -211,6 +211,25 @@ Deno.test("servePage cuts off requests that never end, and ends itself with clie
   assertEquals((await news.next()).done, true);
 });
 
+Deno.test("servePage answers again when requests that never end have taken all its connections", async () => {
+  using run = new RecordedRun();
+  await using page = await servePage([run.path], { port: 0, requestMs: 400 });
+  const ask = "GET / HTTP/1.1\r\nHost: localhost\r\n";
+  const half = await Promise.all(
+    Array.from({ length: 300 }, () => connect(page, ask).catch(() => undefined)),
+  );
+  let isAnswered = false;
+  const attempt = async () => {
+    using client = await connect(page, `${ask}Connection: close\r\n\r\n`);
+    isAnswered ||= (await new Response(client.readable).text()).startsWith("HTTP/1.1 200");
+  };
+  await until(() => {
+    attempt().catch(() => {}); // refused while there are too many
+    return isAnswered;
+  }, "an answer");
+  for (const client of half) client?.close();
+});
+
 Deno.test("servePage takes so many clients, tells the next one to wait, and takes it when one has gone", async () => {
   using run = new RecordedRun();
   await using page = await servePage([run.path], { port: 0 });

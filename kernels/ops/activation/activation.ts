@@ -31,8 +31,8 @@ interface Formula {
 
 /**
  * A NaN comes out as NaN. Comparisons and minima of floats do not say so on every adapter, since a compiler may take for
- * granted that there is no NaN: where the arithmetic alone does not carry a NaN on, its bits do. Backwards PyTorch's
- * `hardsigmoid` and `hardswish` give a number at a NaN; here it is NaN.
+ * granted that there is no NaN: where the arithmetic alone does not carry a NaN on, its bits do. At a NaN PyTorch's
+ * gradient of `hardsigmoid` is 0 and that of `hardswish` dy, which hides the NaN; here both are NaN.
  */
 const FORMULAS: Record<Activation, Formula> = {
   relu: {

@@ -51,7 +51,7 @@ Deno.test("inspect says at once what is no file", async () => {
     const { code: made } = await new Deno.Command("mkfifo", { args: [`${folder}/pipe`] }).output()
       .catch(() => ({ code: 1 }));
     const cases = [[folder, "folder"], ["/dev/zero", "device"], ["/dev/null", "device"]];
-    if (made === 0) cases.push([`${folder}/pipe`, "pipe"]);
+    if (made === 0) cases.push([`${folder}/pipe`, "named pipe"]);
     else console.log("not tried: a pipe, there is no mkfifo");
     for (const [path, kind] of cases) {
       const { code, stdout, stderr } = await inspectPeak(path);
