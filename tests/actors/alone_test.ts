@@ -1,6 +1,13 @@
 /** Actors that are spawned alone, by a program that has nothing else of a run. */
 import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
-import { type ActorRef, ActorSystem, type Monitor, spawnActor, type TsvReader } from "../../mod.ts";
+import {
+  type ActorRef,
+  ActorSystem,
+  type Monitor,
+  SAMPLE_TEACHER,
+  spawnActor,
+  type TsvReader,
+} from "../../mod.ts";
 import { initializeQueue } from "../../models/initialize.ts";
 import { batchOf } from "./single_colours.ts";
 import { RunFolder } from "./small_run.ts";
@@ -18,7 +25,10 @@ function listenAsReader(system: ActorSystem, onReturn: () => void): ActorRef<Tsv
 
 Deno.test("student_trainer trains alone: batches in, losses, weights and a checkpoint out", async () => {
   using folder = new RunFolder(4);
-  const options = folder.options("out", { batchSize: 4, studentArch: "resnet18", plugins: [] });
+  const options = folder.options("out", {
+    batchSize: 4,
+    ...{ distill: SAMPLE_TEACHER, teacherArch: "resnet18", studentArch: "resnet18", plugins: [] },
+  });
   const system = new ActorSystem();
   await system.run(async () => {
     const losses: number[] = [];

@@ -5,8 +5,7 @@ import { runDistillation } from "../../actors/distillation.ts";
 import type { DistillOptions } from "../../actors/options.ts";
 import { ActorCrash, type ActorRef, type ActorSystem, type Message } from "../../actors/runtime/mod.ts";
 import { embed } from "../../actors/runs.ts";
-import { SAMPLE_TEACHER } from "../../data/sample.ts";
-import { digestFile, RunFolder } from "./small_run.ts";
+import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "./small_run.ts";
 
 type Actors = ActorSystem["actors"];
 
@@ -138,7 +137,9 @@ Deno.test("an embedding goes on when its actors crash, and gives every row once,
     const found: number[] = [];
     const sums: number[] = [];
     const run = embed({
-      pretrained: SAMPLE_TEACHER,
+      pretrained: TINY_TEACHER,
+      arch: "tiny_convnet",
+      plugins: [TINY_ENCODER],
       data: join(folder.data, "train.tsv"),
       imageSize: 32,
       batchSize: 8,

@@ -147,7 +147,7 @@ Deno.test("runDistillation() with another seed gives another student; --limit-st
   }
   assertEquals(runs.map(({ result }) => result.steps), [1, 1]);
   assertNotEquals(runs[0].losses, runs[1].losses);
-  for (const { result } of runs) assert(Deno.statSync(result.checkpoint).size > 1e6);
+  for (const { result } of runs) assert(Deno.statSync(result.checkpoint).size > 16 * 128 * 4);
 });
 
 Deno.test("runDistillation() evaluates teacher and student next to training, and reports broken rows once", async () => {

@@ -6,7 +6,7 @@ import { runKnnEvaluation } from "../../actors/knn_evaluation.ts";
 import { resolveEvaluationResize, shorterSide } from "../../actors/evaluation_resize.ts";
 import { SAMPLE_DATA } from "../../data/sample.ts";
 import { TestFolder } from "../data/folder.ts";
-import { drawTeacher } from "./by_hand.ts";
+import { drawTeacher } from "./drawn_teacher.ts";
 import { RunFolder, TINY_ENCODER } from "./small_run.ts";
 
 /** A TSV of gray images of these sizes. */

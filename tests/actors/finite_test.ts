@@ -18,7 +18,7 @@ import { checkpointFileName } from "../../models/checkpoint/student_checkpoint.t
 import { listCheckpoints } from "../../models/checkpoint/run_checkpoints.ts";
 import { spoil } from "../models/checkpoint/spoil.ts";
 import { referencePath } from "../reference.ts";
-import { digestFile, RunFolder, TINY_ENCODER } from "./small_run.ts";
+import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "./small_run.ts";
 
 /** What `console.error` is told while something runs. */
 async function errorsOf<T>(work: () => Promise<T>): Promise<{ result: T; errors: string[] }> {
@@ -45,8 +45,8 @@ Deno.test("a distillation refuses a teacher, a start and a checkpoint that are n
     assert(!began);
   };
   const path = join(folder.path, "spoilt.pth.tar");
-  await spoil(SAMPLE_TEACHER, path, { "encoder_q.conv1.weight": { 20: NaN } });
-  await refused({ distill: path }, "conv1.weight holds NaN at index 20");
+  await spoil(TINY_TEACHER, path, { "encoder_q.layer1.conv.weight": { 20: NaN } });
+  await refused({ distill: path }, "layer1.conv.weight holds NaN at index 20");
   await spoil(checkpoint, path, { "student.layer2.conv.weight": { 5: Infinity } });
   await refused({ studentInit: path }, "layer2.conv.weight holds Infinity at index 5");
   await refused({ resume: path, epochs: 2 }, "layer2.conv.weight holds Infinity at index 5");

@@ -18,7 +18,7 @@ import { initialize } from "../../models/initialize.ts";
 import { LinearProbes } from "../../models/linear_probes.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { withGpu } from "../kernels/check_op.ts";
-import { type DrawnTeacher, drawTeacher } from "./by_hand.ts";
+import { type DrawnTeacher, drawTeacher } from "./drawn_teacher.ts";
 import { RunFolder, TINY_ENCODER } from "./small_run.ts";
 
 const [BATCH, SIZE, CLASSES] = [8, 24, 12];

@@ -7,7 +7,7 @@ import { runEmbedding } from "../../actors/embedding.ts";
 import { runKnnEvaluation } from "../../actors/knn_evaluation.ts";
 import { runLinearEvaluation } from "../../actors/linear_evaluation.ts";
 import { LINEAR_DEFAULTS } from "../../actors/linear_options.ts";
-import { drawTeacher } from "./by_hand.ts";
+import { drawTeacher } from "./drawn_teacher.ts";
 import { RunFolder, TINY_ENCODER } from "./small_run.ts";
 
 /** The images of the sample have 1,024 pixels, and one that is put among them has 2,000. */

@@ -10,7 +10,8 @@ import { FIXED_SCALE } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readStudentCheckpoint } from "../../models/checkpoint/student_checkpoint.ts";
 import { withGpu } from "../kernels/check_op.ts";
-import { drawTeacher, type HandResult, trainByHand } from "./by_hand.ts";
+import { type HandResult, trainByHand } from "./by_hand.ts";
+import { drawTeacher } from "./drawn_teacher.ts";
 import { RunFolder, TINY_ENCODER } from "./small_run.ts";
 
 const DROPPING = new URL("./fixtures/dropping_encoder.ts", import.meta.url).href;
