@@ -2,8 +2,9 @@
 import { join } from "node:path";
 import sharp from "sharp";
 import type augmenter from "../actors/augmenter.ts";
-import { buffersOf } from "../actors/buffers.ts";
-import type { Augmenter, DecodedBatch, Encoder, ReaderMonitor, ViewBatch } from "../actors/messages.ts";
+import type { Monitor } from "../actors/events.ts";
+import { Origins } from "../actors/origins.ts";
+import type { Augmenter, DecodedBatch, Encoder, ViewBatch } from "../actors/messages.ts";
 import { actorUrl } from "../actors/catalog.ts";
 import { ActorSystem } from "../actors/runtime/mod.ts";
 import type tsvReader from "../actors/tsv_reader.ts";
@@ -74,10 +75,7 @@ print(json.dumps({"median": times[len(times) // 2], "min": times[0], "max": time
 async function timeOurs(path: string, rounds: number, makesViews: boolean): Promise<Timing> {
   const system = new ActorSystem();
   return await system.run(async () => {
-    const monitor = system.listen<ReaderMonitor>("monitor", {
-      warning: (text) => console.error(text),
-      brokenRow: ({ text }) => console.error(text),
-    });
+    const monitor = system.listen<Monitor>("monitor", { event: ({ text }) => console.error(text) });
     let left = 0;
     let epochDone = Promise.withResolvers<void>();
     const readers = Array.from(
@@ -97,8 +95,10 @@ async function timeOurs(path: string, rounds: number, makesViews: boolean): Prom
           monitor,
         }).ref,
     );
+    const origins = new Origins();
+    origins.connect(readers);
     const sendHome = async (batch: DecodedBatch | ViewBatch) => {
-      await readers.find(({ name }) => name === batch.home)!.tell("recycle", buffersOf(batch));
+      await origins.giveBack(batch);
       if (--left === 0) epochDone.resolve();
     };
     const last = system.listen<Pick<Augmenter, "augment"> & Encoder>("sink", {

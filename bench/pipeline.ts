@@ -1,5 +1,6 @@
 /** How well the stages of a distillation overlap. */
 import { sampleOptions } from "../methods/seed/defaults.ts";
+import type { DistillEvent } from "../methods/seed/events.ts";
 import { runDistillation } from "../methods/seed/run.ts";
 import { type ActorShare, type RunProfile, sharesOf } from "../actors/run_profile.ts";
 
@@ -29,7 +30,10 @@ export async function measurePipeline(studentArch: string, imageSize: number): P
       testData: null,
       insight: false,
     });
-    await runDistillation(options, { onProfile: (found) => profile = found });
+    const take = (event: DistillEvent) => {
+      if (event.type === "profile") profile = event;
+    };
+    await runDistillation(options, take, undefined, undefined, { profile: true });
     const stages = sharesOf(profile!, { actor: "student_trainer", message: "train" })
       .filter(({ actor }) => actor !== "monitor");
     return { picturesPerSecond: 1000 * BATCH * STEPS / stages[0].totalMs, stages };

@@ -52,7 +52,7 @@ export default defineActor<TsvReader, TsvReaderConfig>((config, context) => {
           pictures += frames.length;
           await augmenter.tell("augment", {
             position: { epoch, batch, endsEpoch: batch === endBatch - 1 },
-            home: context.name,
+            origin: context.name,
             purpose: config.purpose,
             ...buffers,
             pictures: packPictures(frames, buffers.pictures),

@@ -12,9 +12,9 @@ import {
   openDataset,
   packPictures,
   type Picture,
-  type QueueKeeper,
   SAMPLE_DATA,
   SAMPLE_TEACHER,
+  type Sink,
   spawnActor,
   UserError,
 } from "../mod.ts";
@@ -23,18 +23,16 @@ const [count = "200", port = "8001"] = Deno.args;
 const [SIZE, DIMENSION] = [32, 128];
 const system = new ActorSystem();
 const waiting = new Map<number, (embedding: Float32Array) => void>();
-// The teacher passes its batches on to a queue keeper, which is this very thread: it knows who waits for which picture.
-const results = system.listen<QueueKeeper>("results", {
-  enqueue({ position, embeddings }) {
+// The teacher passes its batches on to a sink, which is this very thread: it knows who waits for which picture.
+const results = system.listen<Sink>("results", {
+  consume({ position, embeddings }) {
     waiting.get(position.batch)!(new Float32Array(embeddings));
     waiting.delete(position.batch);
   },
-  contents: () => ({ keys: new Float32Array(0), pointer: 0 }),
 });
-const teacher = spawnActor(system, "teacher_encoder", {
-  arch: "resnet18",
-  path: SAMPLE_TEACHER,
-  dimension: DIMENSION,
+const teacher = spawnActor(system, "encoder", {
+  encoder: { path: SAMPLE_TEACHER },
+  output: "normalized",
   batchSize: 1,
   imageSize: SIZE,
   next: results,
@@ -49,7 +47,7 @@ async function embed(picture: Picture): Promise<Float32Array> {
   const embedding = new Promise<Float32Array>((resolve) => waiting.set(batch, resolve));
   await augmenter.tell("augment", {
     position: { epoch: 0, batch, endsEpoch: false },
-    home: "nobody",
+    origin: "nobody",
     purpose: "queries",
     pictures: packPictures([{ ...picture, row: batch, label: -1 }]),
     views: new ArrayBuffer(SIZE * SIZE * 4),

@@ -1,6 +1,16 @@
 /** Actors that are spawned alone, by a program that has nothing else of a run. */
 import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
-import { type ActorRef, ActorSystem, type Monitor, spawnActor, type TsvReader } from "../../mod.ts";
+import {
+  type ActorRef,
+  ActorSystem,
+  type DistillActorEvent,
+  type Monitor,
+  SAMPLE_TEACHER,
+  spawnActor,
+  type TsvReader,
+} from "../../mod.ts";
+import { readStudentCheckpoint, transpose } from "../../methods/seed/checkpoint.ts";
+import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { initializeQueue } from "../../models/initialize.ts";
 import { batchOf } from "./single_colours.ts";
 import { RunFolder } from "./small_run.ts";
@@ -18,18 +28,18 @@ function listenAsReader(system: ActorSystem, onReturn: () => void): ActorRef<Tsv
 
 Deno.test("student_trainer trains alone: batches in, losses, weights and a checkpoint out", async () => {
   using folder = new RunFolder(4);
-  const options = folder.options("out", { batchSize: 4, studentArch: "resnet18", plugins: [] });
+  const options = folder.options("out", {
+    batchSize: 4,
+    ...{ distill: SAMPLE_TEACHER, teacherArch: "resnet18", studentArch: "resnet18", plugins: [] },
+  });
   const system = new ActorSystem();
   await system.run(async () => {
     const losses: number[] = [];
     let returned = 0;
-    const monitor = system.listen<Monitor>("monitor", {
-      step: ({ loss }) => void losses.push(loss),
-      saved() {},
-      views() {},
-      look() {},
-      warning() {},
-      brokenRow() {},
+    const monitor = system.listen<Monitor<DistillActorEvent>>("monitor", {
+      event(event) {
+        if (event.type === "step") losses.push(event.loss);
+      },
     });
     const readers = [listenAsReader(system, () => returned++)];
     const queue = { keys: initializeQueue(options.queue, options.dim, 1), pointer: 0 };
@@ -44,13 +54,17 @@ Deno.test("student_trainer trains alone: batches in, losses, weights and a check
     await trainer.tell("connect", { readers });
     for (let batch = 0; batch < 3; batch++) await trainer.tell("train", batchOf(batch, 4, "train", SIZE));
     const { path } = await trainer.ask("save");
-    assertMatch(path, /checkpoint_0000\.pth\.tar$/);
+    assertMatch(path!, /checkpoint_0000\.pth\.tar$/);
     assertEquals(losses.length, 3);
     assert(losses.every(Number.isFinite));
     assertEquals(returned, 3);
-    const { newest, queue: after } = await trainer.ask("standing");
-    assertEquals([newest, after.pointer], [{ epoch: 0, batch: 2 }, 12]);
-    assertEquals(after.keys.subarray(4 * 128, 8 * 128), initializeQueue(4, 128, 1));
+    const { newest, queuePointer } = await trainer.ask("progress");
+    assertEquals([newest, queuePointer], [{ epoch: 0, batch: 2 }, 12]);
+    using file = await openCheckpointFile(path!);
+    const { queue: saved, queuePointer: savedPointer } = readStudentCheckpoint(file);
+    assertEquals([...await savedPointer!.read()], [12n].map(Number));
+    const keys = transpose(await saved!.read(), options.dim, options.queue);
+    assertEquals(keys.subarray(4 * 128, 8 * 128), initializeQueue(4, 128, 1));
     assert((await trainer.ask("weights")).length > 50);
   });
 });
@@ -64,8 +78,8 @@ Deno.test("evaluator judges alone: views in, accuracies out", async () => {
       imageSize: SIZE,
       ks: [1, 3],
       temperature: 0.07,
-      readers: [listenAsReader(system, () => returned++)],
     });
+    await evaluator.tell("connect", { readers: [listenAsReader(system, () => returned++)] });
     await evaluator.ask("use", { arch: "mobilenetv3_small", seed: 3 });
     await evaluator.tell("encode", batchOf(0, 8, "bank", SIZE));
     await evaluator.tell("encode", batchOf(1, 8, "queries", SIZE));
@@ -85,8 +99,8 @@ Deno.test("evaluator finds what is alike in a gallery: the neighbours of a float
       imageSize: SIZE,
       ks: [],
       temperature: 1,
-      readers: [listenAsReader(system, () => {})],
     });
+    await evaluator.tell("connect", { readers: [listenAsReader(system, () => {})] });
     await evaluator.ask("use", { arch: "mobilenetv3_small", seed: 3 });
     for (const batch of [0, 1]) await evaluator.tell("encode", batchOf(batch, 8, "gallery", SIZE));
     const found = await evaluator.ask("survey", { pictures: 16, neighbours: 20, views: true });

@@ -36,7 +36,7 @@ function batchOf(step: number, rows: number[], batchSize = rows.length): Decoded
       batch,
       endsEpoch: batch === BATCHES_PER_EPOCH - 1,
     },
-    home: `reader ${step % 3}`,
+    origin: `reader ${step % 3}`,
     purpose: "train",
     pictures: packPictures(rows.map((row) => pictureOf(row))),
     views: new ArrayBuffer(batchSize * VIEW_BYTES),
@@ -44,7 +44,7 @@ function batchOf(step: number, rows: number[], batchSize = rows.length): Decoded
   };
 }
 
-/** Sends batches in some order, through a reference for each home; returns what comes out. */
+/** Sends batches in some order, through a reference for each origin; returns what comes out. */
 async function augment(
   batches: DecodedBatch[],
   views: AugmenterConfig["views"],
@@ -75,7 +75,7 @@ Deno.test("augmenter puts batches into the epochs' order, and their views do not
   const straight = await augment(make([0, 1, 2, 3, 4, 5]), TRAINING);
   const mixed = await augment(make([2, 0, 4, 1, 5, 3]), TRAINING);
   assertEquals(
-    mixed.map(({ position, home }) => [position.epoch, position.batch, home]),
+    mixed.map(({ position, origin }) => [position.epoch, position.batch, origin]),
     [0, 1, 2, 3, 4, 5].map((step) => [Math.floor(step / 3), step % 3, `reader ${step % 3}`]),
   );
   assertEquals(mixed.map(viewsOf), straight.map(viewsOf));

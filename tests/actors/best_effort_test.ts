@@ -127,8 +127,8 @@ Deno.test("a cartographer that crashes again and again is given up, and no other
     const surveyor = new Surveyor(system, {
       data: { path: "pictures" },
       seed: 1,
-      actors: writeActor(folder, "cartographer", { handlers: `draw() { throw new Error("no paper"); }` }),
-      events: {},
+      actors: writeActor(folder, "projector", { handlers: `project() { throw new Error("no paper"); }` }),
+      emit() {},
       onRestart: () => void restarts++,
       onGiveUp: resolve,
     });
@@ -142,11 +142,11 @@ Deno.test("a cartographer that crashes again and again is given up, and no other
       k: 0,
     };
     await assertRejects(() => surveyor.report("student", 1, survey), ActorCrash, "no paper");
-    assertEquals([(await givenUp).actor, restarts, system.actors.size], ["cartographer", 3, 0]);
+    assertEquals([(await givenUp).actor, restarts, system.actors.size], ["projector", 3, 0]);
     await assertRejects(() => surveyor.report("student", 2, survey), ActorCrash, "no paper");
     // Its name is free again, and the system goes on.
-    const { ref } = spawnActor(system, "cartographer", undefined);
-    const { umap } = await ref.ask("draw", { features: new Float32Array(4), dimension: 4, seed: 1 });
+    const { ref } = spawnActor(system, "projector", undefined);
+    const { umap } = await ref.ask("project", { features: new Float32Array(4), dimension: 4, seed: 1 });
     assertEquals(umap, null);
   });
 });

@@ -5,8 +5,8 @@ import { runDistillation } from "../../methods/seed/run.ts";
 import type { DistillOptions } from "../../methods/seed/options.ts";
 import { ActorCrash, type ActorRef, type ActorSystem, type Message } from "../../actors/runtime/mod.ts";
 import { embed } from "../../methods/runs.ts";
-import { SAMPLE_TEACHER } from "../../data/sample.ts";
-import { digestFile, RunFolder } from "./small_run.ts";
+import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "./small_run.ts";
+import { hear } from "./hear.ts";
 
 type Actors = ActorSystem["actors"];
 
@@ -19,15 +19,18 @@ async function breakRun(
   let isHarmed = false;
   let lastStep = 0;
   const crash = await assertRejects(() =>
-    runDistillation({ ...options, epochs: 1000 }, {
-      onActors: (all) => actors = all,
-      onStep({ step }) {
-        lastStep = step;
-        if (step !== 2) return;
-        isHarmed = true;
-        harm(actors!);
-      },
-    }), ActorCrash);
+    runDistillation(
+      { ...options, epochs: 1000 },
+      hear({
+        actors: (event) => actors = event.actors,
+        step({ step }) {
+          lastStep = step;
+          if (step !== 2) return;
+          isHarmed = true;
+          harm(actors!);
+        },
+      }),
+    ), ActorCrash);
   assert(isHarmed && lastStep >= 2, "the run ended before it was harmed");
   // Of the thousand epochs: what was on its way, six batches of each reader, and as much again in mailboxes.
   assertLess(lastStep, 2 + 4 * 6 * options.workers);
@@ -82,14 +85,17 @@ Deno.test("a run goes on when its actors crash, one after the other, and its wei
       actors!.get(victim)?.crash(new TypeError(`bad luck in step ${step}`));
       await until(() => warnings.some((text) => text.includes(`bad luck in step ${step};`)));
     };
-    const { checkpoint, knn } = await runDistillation(folder.options(name, { ...settings, maxRestarts }), {
-      onActors: (all) => actors = all,
-      onStep({ step, loss }) {
-        losses.push(loss);
-        if (step in victims) turn = turn.then(() => crash(victims[step], step));
-      },
-      onWarning: (text) => warnings.push(text),
-    });
+    const { checkpoint, knn } = await runDistillation(
+      folder.options(name, { ...settings, maxRestarts }),
+      hear({
+        actors: (event) => actors = event.actors,
+        step({ step, loss }) {
+          losses.push(loss);
+          if (step in victims) turn = turn.then(() => crash(victims[step], step));
+        },
+        warning: ({ text }) => warnings.push(text),
+      }),
+    );
     isOver = true;
     return { digest: await digestFile(checkpoint), losses, knn, warnings };
   };
@@ -138,7 +144,9 @@ Deno.test("an embedding goes on when its actors crash, and gives every row once,
     const found: number[] = [];
     const sums: number[] = [];
     const run = embed({
-      pretrained: SAMPLE_TEACHER,
+      pretrained: TINY_TEACHER,
+      arch: "tiny_convnet",
+      plugins: [TINY_ENCODER],
       data: join(folder.data, "train.tsv"),
       imageSize: 32,
       batchSize: 8,

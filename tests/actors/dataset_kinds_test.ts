@@ -7,6 +7,7 @@ import { decodeImage } from "../../data/decode.ts";
 import { findDataset, resolveDataset } from "../../data/open_dataset.ts";
 import { UserError } from "../../errors.ts";
 import { RunFolder, sampleRows } from "./small_run.ts";
+import { hear } from "./hear.ts";
 
 const FILES = { train: ["train.tsv", "data_batch_1.bin"], test: ["test.tsv", "test_batch.bin"] } as const;
 
@@ -51,7 +52,7 @@ Deno.test("a folder of pictures and CIFAR's binary files train as the TSV of the
     assert(testData !== undefined);
     const { knn } = await runDistillation(
       folder.options(`${kind}_run`, { data, testData, limitSteps: 3, workers: 2 }),
-      { onStep: ({ loss }) => losses.push(loss), onWarning: (text) => assert(false, text) },
+      hear({ step: ({ loss }) => losses.push(loss), warning: ({ text }) => assert(false, text) }),
     );
     assertEquals(losses.length, 3);
     results.set(kind, { losses, knn });
@@ -68,7 +69,7 @@ Deno.test("pictures without classes train without a kNN, which is said", async (
   }
   const notes: string[] = [];
   const options = folder.options("run", { data, testData: join(folder.data, "test.tsv") });
-  const { steps, knn } = await runDistillation(options, { onNote: (text) => notes.push(text) });
+  const { steps, knn } = await runDistillation(options, hear({ note: ({ text }) => notes.push(text) }));
   assertEquals([steps, knn], [2, null]);
   assert(notes.includes(`no kNN: ${data} has no classes`), notes.join("\n"));
   await assertRejects(

@@ -6,8 +6,9 @@ import { runKnnEvaluation } from "../../methods/knn.ts";
 import { resolveEvaluationResize, shorterSide } from "../../actors/evaluation_resize.ts";
 import { SAMPLE_DATA } from "../../data/sample.ts";
 import { TestFolder } from "../data/folder.ts";
-import { drawTeacher } from "./by_hand.ts";
+import { drawTeacher } from "./drawn_teacher.ts";
 import { RunFolder, TINY_ENCODER } from "./small_run.ts";
+import { hear } from "./hear.ts";
 
 /** A TSV of gray images of these sizes. */
 async function dataOf(
@@ -53,9 +54,12 @@ Deno.test("features of images of the view's size follow the rule, which the data
   const embedBy = async (evalResize?: "none" | "torchvision") => {
     const features: number[] = [];
     const one = { ...common, data: train, output: "feature", dimension: 64, neighbours: null } as const;
-    await runEmbedding({ ...one, batchSize: 8, workers: 1, ...evalResize && { evalResize } }, {
-      onRows: ({ embeddings }) => void features.push(...embeddings),
-    });
+    await runEmbedding(
+      { ...one, batchSize: 8, workers: 1, ...evalResize && { evalResize } },
+      hear({
+        rows: ({ embeddings }) => void features.push(...embeddings),
+      }),
+    );
     return features;
   };
   const [byDefault, none, torchvision] = [
@@ -69,9 +73,13 @@ Deno.test("features of images of the view's size follow the rule, which the data
   const plans: string[] = [];
   for (const evalResize of ["auto", "torchvision"] as const) {
     const voters = { bankData: train, queryData: test, ks: [3], temperature: 1, evalResize };
-    await runKnnEvaluation(encoder, { ...common, ...voters }, {
-      onPlan: ({ evalResize }) => void plans.push(evalResize),
-    });
+    await runKnnEvaluation(
+      encoder,
+      { ...common, ...voters },
+      hear({
+        plan: ({ evalResize }) => void plans.push(evalResize),
+      }),
+    );
   }
   assertEquals(plans, ["none", "torchvision"]);
 });

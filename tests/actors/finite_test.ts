@@ -18,7 +18,8 @@ import { checkpointFileName } from "../../methods/seed/checkpoint.ts";
 import { listCheckpoints } from "../../models/checkpoint/run_checkpoints.ts";
 import { spoil } from "../models/checkpoint/spoil.ts";
 import { referencePath } from "../reference.ts";
-import { digestFile, RunFolder, TINY_ENCODER } from "./small_run.ts";
+import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "./small_run.ts";
+import { hear } from "./hear.ts";
 
 /** What `console.error` is told while something runs. */
 async function errorsOf<T>(work: () => Promise<T>): Promise<{ result: T; errors: string[] }> {
@@ -38,15 +39,15 @@ Deno.test("a distillation refuses a teacher, a start and a checkpoint that are n
   const refused = async (changes: Parameters<RunFolder["options"]>[1], expected: string) => {
     let began = false;
     const { message } = await assertRejects(
-      () => runDistillation(folder.options(crypto.randomUUID(), changes), { onPlan: () => began = true }),
+      () => runDistillation(folder.options(crypto.randomUUID(), changes), hear({ plan: () => began = true })),
       CheckpointError,
     );
     assertStringIncludes(message, `${path}: ${expected}`);
     assert(!began);
   };
   const path = join(folder.path, "spoilt.pth.tar");
-  await spoil(SAMPLE_TEACHER, path, { "encoder_q.conv1.weight": { 20: NaN } });
-  await refused({ distill: path }, "conv1.weight holds NaN at index 20");
+  await spoil(TINY_TEACHER, path, { "encoder_q.layer1.conv.weight": { 20: NaN } });
+  await refused({ distill: path }, "layer1.conv.weight holds NaN at index 20");
   await spoil(checkpoint, path, { "student.layer2.conv.weight": { 5: Infinity } });
   await refused({ studentInit: path }, "layer2.conv.weight holds Infinity at index 5");
   await refused({ resume: path, epochs: 2 }, "layer2.conv.weight holds Infinity at index 5");
@@ -151,10 +152,13 @@ Deno.test("a learning rate that diverges is said, is never the best, is not writ
   const warnings: string[] = [];
   const losses: number[] = [];
   const options = linearOptions(folder, "both", { lr: [1e39, 0.03] });
-  const both = await runLinearEvaluation(options, {
-    onWarning: (text) => warnings.push(text),
-    onStep: ({ score }) => losses.push(score.loss),
-  });
+  const both = await runLinearEvaluation(
+    options,
+    hear({
+      warning: ({ text }) => warnings.push(text),
+      step: ({ score }) => losses.push(score.loss),
+    }),
+  );
   assertEquals(both.scores.map(({ diverged }) => diverged), [true, false]);
   assertEquals(both.chosen, 1);
   assertEquals(warnings.length, 1);
@@ -194,9 +198,7 @@ Deno.test("a linear evaluation whose learning rates all diverge ends with an err
 Deno.test("warnOfLargeLoss() speaks where the loss is far above that of guessing, and the accuracy is not", () => {
   const warned = (loss: number, top1: number) => {
     const texts: string[] = [];
-    warnOfLargeLoss({ lr: 30, last: { loss, top1, top5: 50 } }, 10, {
-      onWarning: (text) => texts.push(text),
-    });
+    warnOfLargeLoss({ lr: 30, last: { loss, top1, top5: 50 } }, 10, ({ text }) => texts.push(text));
     return texts;
   };
   assertMatch(

@@ -28,9 +28,9 @@ function distances(points: Float32Array): { within: number; between: number } {
 Deno.test("cartographer keeps what is alike together, the same way each time", async () => {
   const system = new ActorSystem();
   await system.run(async () => {
-    const { ref } = spawnActor(system, "cartographer", undefined);
+    const { ref } = spawnActor(system, "projector", undefined);
     const draw = (features: Float32Array<ArrayBuffer>, dimension: number) =>
-      ref.ask("draw", { features, dimension, seed: 3 }, { transfer: [] });
+      ref.ask("project", { features, dimension, seed: 3 }, { transfer: [] });
     const features = clusters(40, 16);
     const { pca, umap } = await draw(features, 16);
     for (const points of [pca, umap!]) {

@@ -15,7 +15,7 @@ import { FrozenEncoder } from "../../models/inference.ts";
 import { WeightedKnn } from "../../models/knn.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { withGpu } from "../kernels/check_op.ts";
-import { type DrawnTeacher, drawTeacher } from "./by_hand.ts";
+import { type DrawnTeacher, drawTeacher } from "./drawn_teacher.ts";
 import { RunFolder, TINY_ENCODER } from "./small_run.ts";
 
 const SIZE = 24;
@@ -65,7 +65,7 @@ Deno.test("kNN votes with as many neighbours and at the temperature that it is t
       await embedByHand(gpu, queryData, teacher, cut),
     ];
     const judge = async (k: number, temperature: number, [voters, judged] = [bank, queries]) => {
-      using knn = new WeightedKnn(gpu, { dimension: 64, classes: 10, k, temperature });
+      using knn = new WeightedKnn(gpu, { dimension: 8, classes: 10, k, temperature });
       await knn.addToBank(voters.features, voters.labels);
       return await knn.accuracy(judged.features, judged.labels);
     };

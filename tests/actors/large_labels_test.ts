@@ -5,7 +5,7 @@ import { indexLabels } from "../../actors/evaluator.ts";
 import { runLinearEvaluation } from "../../methods/linear_probe/run.ts";
 import { LINEAR_DEFAULTS } from "../../methods/linear_probe/options.ts";
 import { UserError } from "../../errors.ts";
-import { runKnnEvaluation } from "../../actors/knn_evaluation.ts";
+import { runKnnEvaluation } from "../../methods/knn.ts";
 import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import { RunFolder, sampleRows, TINY_ENCODER } from "./small_run.ts";
 

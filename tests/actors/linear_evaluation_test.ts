@@ -1,20 +1,23 @@
 // The whole recipe, with every part real, on a few rows of the bundled pictures.
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { type LinearEpoch, type LinearResult, runLinearEvaluation } from "../../methods/linear_probe/run.ts";
+import type { LinearEpoch } from "../../methods/linear_probe/events.ts";
+import { type LinearResult, runLinearEvaluation } from "../../methods/linear_probe/run.ts";
 import type { ActorSystem } from "../../actors/runtime/mod.ts";
 import { LINEAR_SAMPLE_DEFAULTS, type LinearOptions } from "../../methods/linear_probe/options.ts";
 import { BEST_CHECKPOINT } from "../../methods/linear_probe/linear_trainer.ts";
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { UserError } from "../../errors.ts";
 import { loadStateDict } from "../../models/checkpoint/state_dict.ts";
-import { digestFile, RunFolder } from "./small_run.ts";
+import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "./small_run.ts";
+import { hear } from "./hear.ts";
 
 function optionsIn(folder: RunFolder, name: string, changes: Partial<LinearOptions> = {}): LinearOptions {
   return {
     ...LINEAR_SAMPLE_DEFAULTS,
-    pretrained: SAMPLE_TEACHER,
-    arch: "resnet18",
+    pretrained: TINY_TEACHER,
+    arch: "tiny_convnet",
+    plugins: [TINY_ENCODER],
     which: "student",
     trainData: join(folder.data, "train.tsv"),
     testData: join(folder.data, "test.tsv"),
@@ -37,13 +40,17 @@ async function run(
 ): Promise<{ result: LinearResult; losses: number[]; epochs: LinearEpoch[] }> {
   const losses: number[] = [];
   const epochs: LinearEpoch[] = [];
-  const result = await runLinearEvaluation(options, {
-    onStep: ({ score }) => losses.push(score.loss),
-    onEpoch(epoch) {
-      epochs.push(epoch);
-      onEpoch?.(epoch);
-    },
-  }, signal);
+  const result = await runLinearEvaluation(
+    options,
+    hear({
+      step: ({ score }) => losses.push(score.loss),
+      epoch(epoch) {
+        epochs.push(epoch);
+        onEpoch?.(epoch);
+      },
+    }),
+    signal,
+  );
   return { result, losses, epochs };
 }
 
@@ -91,15 +98,18 @@ Deno.test("runLinearEvaluation() goes on when actors crash, to the same bits, an
   const warnings: string[] = [];
   const victims = ["feature_encoder", "train_augmenter", "linear_trainer"];
   let actors: ActorSystem["actors"];
-  const result = await runLinearEvaluation(optionsIn(folder, "broken"), {
-    onActors: (all) => actors = all,
-    onStep({ step, score }) {
-      losses.push(score.loss);
-      if (step % 5 === 2) actors.get(victims.shift()!)?.crash(new TypeError("bad luck"));
-    },
-    onEpoch: (epoch) => epochs.push(epoch),
-    onWarning: (text) => warnings.push(text),
-  });
+  const result = await runLinearEvaluation(
+    optionsIn(folder, "broken"),
+    hear({
+      actors: (event) => actors = event.actors,
+      step({ step, score }) {
+        losses.push(score.loss);
+        if (step % 5 === 2) actors.get(victims.shift()!)?.crash(new TypeError("bad luck"));
+      },
+      epoch: (epoch) => epochs.push(epoch),
+      warning: ({ text }) => warnings.push(text),
+    }),
+  );
   assertEquals(losses, whole.losses);
   assertEquals(epochs, whole.epochs);
   assertEquals(result.scores, whole.result.scores);
@@ -132,14 +142,14 @@ Deno.test("runLinearEvaluation() trains several learning rates as it would each 
 Deno.test("runLinearEvaluation() changes nothing of the encoder, and writes the original's keys", async () => {
   using folder = new RunFolder(40, 20);
   const { result } = await run(optionsIn(folder, "run", { epochs: 1 }));
-  using before = await loadStateDict(SAMPLE_TEACHER);
+  using before = await loadStateDict(TINY_TEACHER);
   using after = await loadStateDict(result.checkpoint!);
   const root = after.file.value as Map<string, unknown>;
   assertEquals([...root.keys()].slice(0, 5), ["epoch", "arch", "state_dict", "best_acc1", "optimizer"]);
   const keys = [...(root.get("state_dict") as Map<string, unknown>).keys()];
   assert(keys.every((key) => key.startsWith("module.")));
   assertEquals(keys.slice(-2), ["module.fc.weight", "module.fc.bias"]);
-  assertEquals(after.tensors.get("fc.weight")!.shape, [10, 512]);
+  assertEquals(after.tensors.get("fc.weight")!.shape, [10, 8]);
   for (const [key, tensor] of before.tensors) {
     if (key.startsWith("fc.")) continue;
     assertEquals(await after.tensors.get(key)!.read(), await tensor.read(), key);
@@ -148,7 +158,9 @@ Deno.test("runLinearEvaluation() changes nothing of the encoder, and writes the 
 
 Deno.test("runLinearEvaluation() with fresh weights says what training is worth", async () => {
   using folder = new RunFolder(200, 100);
-  const settings = { epochs: 10, schedule: [], lr: [0.03] };
+  // A teacher that was trained.
+  const encoder = { pretrained: SAMPLE_TEACHER, arch: "resnet18" };
+  const settings = { ...encoder, cacheFeatures: true, epochs: 10, schedule: [], lr: [0.03] };
   const trained = await run(optionsIn(folder, "trained", settings));
   const fresh = await run(optionsIn(folder, "fresh", { ...settings, pretrained: null }));
   const [a, b] = [trained, fresh].map(({ result }) => result.scores[0].last);

@@ -22,8 +22,9 @@ import { initialize } from "../../models/initialize.ts";
 import { LinearProbes } from "../../methods/linear_probe/step.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { withGpu } from "../kernels/check_op.ts";
-import { type DrawnTeacher, drawTeacher } from "./by_hand.ts";
+import { type DrawnTeacher, drawTeacher } from "./drawn_teacher.ts";
 import { RunFolder, TINY_ENCODER } from "./small_run.ts";
+import { hear } from "./hear.ts";
 
 const [BATCH, SIZE, CLASSES] = [8, 24, 12];
 const SEED = 9;
@@ -161,13 +162,16 @@ for (const cacheFeatures of [false, true]) {
       const losses: number[] = [];
       const rates: (readonly number[])[] = [];
       const means: number[] = [];
-      const { checkpoint } = await runLinearEvaluation(options, {
-        onStep: ({ score }) => losses.push(score.loss),
-        onEpoch({ learningRates, trained }) {
-          rates.push(learningRates);
-          means.push(trained[0].loss);
-        },
-      });
+      const { checkpoint } = await runLinearEvaluation(
+        options,
+        hear({
+          step: ({ score }) => losses.push(score.loss),
+          epoch({ learningRates, trained }) {
+            rates.push(learningRates);
+            means.push(trained[0].loss);
+          },
+        }),
+      );
       const expected = await evaluateByHand(gpu, options.trainData, teacher, cacheFeatures);
       assertEquals(rates.length, 3);
       for (const [epoch, found] of rates.entries()) {

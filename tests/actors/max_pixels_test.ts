@@ -7,7 +7,7 @@ import { runEmbedding } from "../../methods/embedding.ts";
 import { runKnnEvaluation } from "../../methods/knn.ts";
 import { runLinearEvaluation } from "../../methods/linear_probe/run.ts";
 import { LINEAR_DEFAULTS } from "../../methods/linear_probe/options.ts";
-import { drawTeacher } from "./by_hand.ts";
+import { drawTeacher } from "./drawn_teacher.ts";
 import { RunFolder, TINY_ENCODER } from "./small_run.ts";
 
 /** The images of the sample have 1,024 pixels, and one that is put among them has 2,000. */
@@ -26,9 +26,9 @@ Deno.test("an image of more pixels than --max-pixels is broken to every task tha
   const encoder = { path, arch: "tiny_convnet", which: "student" } as const;
   const common = { imageSize: 24, maxPixels: MAX_PIXELS, plugins: [TINY_ENCODER] };
   const warnings = new Map<string, string[]>();
-  const hear = (task: string) => ({
-    onWarning: (text: string) => void warnings.set(task, [...warnings.get(task) ?? [], text]),
-  });
+  const hear = (task: string) => (event: { type: string; text?: string }) => {
+    if (event.type === "warning") warnings.set(task, [...warnings.get(task) ?? [], event.text!]);
+  };
 
   const distilling = { ...common, distill: path, teacherArch: "tiny_convnet", dim: 20 };
   await runDistillation(folder.options("run", { ...distilling, testData: test, knnK: 3 }), hear("distill"));
@@ -50,7 +50,7 @@ Deno.test("an image of more pixels than --max-pixels is broken to every task tha
     dimension: 64,
     neighbours: null,
   } as const;
-  await runEmbedding({ ...embedding, batchSize: 8, workers: 1 }, { onRows: () => {}, ...hear("embed") });
+  await runEmbedding({ ...embedding, batchSize: 8, workers: 1 }, hear("embed"));
 
   for (const task of ["distill", "lincls", "knn", "embed"]) {
     const found = (warnings.get(task) ?? []).filter((text) => text.includes("1500"));

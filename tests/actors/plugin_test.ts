@@ -5,7 +5,7 @@ import { pathToFileURL } from "node:url";
 import { distill, type DistillOptions } from "../../mod.ts";
 import { registerAugmentation, registerEncoder, registerLoss, seedLoss } from "../../parts.ts";
 import { findEncoder } from "../../models/registry.ts";
-import { RunFolder } from "./small_run.ts";
+import { RunFolder, TINY_ENCODER } from "./small_run.ts";
 
 const PARTS = new URL("../../parts.ts", import.meta.url).href;
 
@@ -78,7 +78,7 @@ Deno.test("a plugin's encoder, its op and its augmentation train a student", asy
   const path = join(folder.path, "plugin.ts");
   Deno.writeTextFileSync(path, PLUGIN);
   const settings = {
-    plugins: [pathToFileURL(path).href],
+    plugins: [TINY_ENCODER, pathToFileURL(path).href],
     studentArch: "square_net",
     studentMlp: false,
     epochs: 2,

@@ -1,16 +1,17 @@
 // Going on with a checkpoint: of the same run, of another one, and of one whose end alone is missing.
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { type DistillResult, runDistillation, type RunSoFar } from "../../methods/seed/run.ts";
+import type { RunSoFar } from "../../methods/seed/prepare.ts";
+import { type DistillResult, runDistillation } from "../../methods/seed/run.ts";
 import type { DistillOptions } from "../../methods/seed/options.ts";
-import { NothingToDoError } from "../../actors/recipe.ts";
-import { SAMPLE_TEACHER } from "../../data/sample.ts";
+import { NothingToDoError } from "../../methods/nothing_to_do.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import type { TensorRef } from "../../models/checkpoint/tensor_ref.ts";
 import { TensorValue, type TorchDict } from "../../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../../models/checkpoint/torch_writer.ts";
-import { digestFile, RunFolder, sampleRows } from "./small_run.ts";
+import { digestFile, RunFolder, sampleRows, TINY_TEACHER } from "./small_run.ts";
+import { hear } from "./hear.ts";
 
 interface Told {
   result: DistillResult;
@@ -25,11 +26,11 @@ async function run(options: DistillOptions, soFar?: RunSoFar): Promise<Told> {
   const knn: Told["knn"] = [];
   const result = await runDistillation(
     options,
-    {
-      onNote: (text) => notes.push(text),
-      onWarning: (text) => warnings.push(text),
-      onKnn: ({ of, step, top1 }) => knn.push({ of, step, top1 }),
-    },
+    hear({
+      note: ({ text }) => notes.push(text),
+      warning: ({ text }) => warnings.push(text),
+      knn: ({ of, step, top1 }) => knn.push({ of, step, top1 }),
+    }),
     undefined,
     soFar,
   );
@@ -54,9 +55,9 @@ Deno.test("a checkpoint of another run is refused by the name of every flag that
   const resumed = { ...begun, resume: checkpoint, limitSteps: 1 };
 
   const teacher = join(folder.path, "teacher.pth.tar");
-  await rewrite(SAMPLE_TEACHER, teacher, async (root) => {
+  await rewrite(TINY_TEACHER, teacher, async (root) => {
     const weights = root.get("state_dict") as TorchDict;
-    const [[key, tensor]] = [...weights].filter(([key]) => String(key).includes("layer3.0.conv1.weight"));
+    const [[key, tensor]] = [...weights].filter(([key]) => String(key).includes("layer1.conv.weight"));
     const { shape } = tensor as TensorRef;
     const data = await (tensor as TensorRef).read();
     data[0] += 1e-3;
@@ -90,7 +91,7 @@ Deno.test("a checkpoint of another run is refused by the name of every flag that
   const moved = folder.makeOutput("moved");
   Deno.copyFileSync(join(folder.data, "train.tsv"), join(moved, "train.tsv"));
   const copy = join(folder.path, "copy.pth.tar");
-  await rewrite(SAMPLE_TEACHER, copy, () => Promise.resolve());
+  await rewrite(TINY_TEACHER, copy, () => Promise.resolve());
   const same = await run({ ...resumed, data: moved, distill: copy, lr: 0.01, epochs: 3, schedule: [1] });
   assertEquals(same.warnings, []);
   assertEquals(changesOf(same.notes), [

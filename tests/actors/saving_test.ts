@@ -1,6 +1,6 @@
 // When checkpoints are written, and which stay: the trainer alone, on batches that a test hands it.
 import { assertEquals } from "@std/assert";
-import { ActorSystem, type Monitor, spawnActor, type TsvReader } from "../../mod.ts";
+import { ActorSystem, type DistillActorEvent, type Monitor, spawnActor, type TsvReader } from "../../mod.ts";
 import type { SaveInterval } from "../../methods/seed/options.ts";
 import { runDistillation } from "../../methods/seed/run.ts";
 import { initializeQueue } from "../../models/initialize.ts";
@@ -17,13 +17,10 @@ async function savesOf(saveEvery: SaveInterval | null, pauseMs = 0): Promise<num
   return await system.run(async () => {
     let trained = 0;
     const saves: number[] = [];
-    const monitor = system.listen<Monitor>("monitor", {
-      step() {},
-      saved: () => void saves.push(trained),
-      views() {},
-      look() {},
-      warning() {},
-      brokenRow() {},
+    const monitor = system.listen<Monitor<DistillActorEvent>>("monitor", {
+      event(event) {
+        if (event.type === "saved") saves.push(trained);
+      },
     });
     const reader = system.listen<TsvReader>("reader", {
       connect() {},

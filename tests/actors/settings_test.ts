@@ -4,14 +4,16 @@ import { join } from "node:path";
 import { PAPER_DEFAULTS, SAMPLE_DEFAULTS } from "../../methods/seed/defaults.ts";
 import { runDistillation } from "../../methods/seed/run.ts";
 import type { DistillOptions } from "../../methods/seed/options.ts";
-import { transpose } from "../../methods/seed/student_trainer.ts";
+import { transpose } from "../../methods/seed/checkpoint.ts";
 import { plainRecipe, swavRecipe, swavSmallRecipe } from "../../kernels/image/view_parameters.ts";
 import { FIXED_SCALE } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readStudentCheckpoint } from "../../methods/seed/checkpoint.ts";
 import { withGpu } from "../kernels/check_op.ts";
-import { drawTeacher, type HandResult, trainByHand } from "./by_hand.ts";
+import { type HandResult, trainByHand } from "./by_hand.ts";
+import { drawTeacher } from "./drawn_teacher.ts";
 import { RunFolder, TINY_ENCODER } from "./small_run.ts";
+import { hear } from "./hear.ts";
 
 const DROPPING = new URL("./fixtures/dropping_encoder.ts", import.meta.url).href;
 await import(DROPPING);
@@ -27,17 +29,21 @@ async function assertSame(
   const lossScales: unknown[] = [];
   let views: Uint8Array | undefined;
   let readers = 0;
-  const { checkpoint } = await runDistillation(options, {
-    onStep({ loss, lr, lossScale }) {
-      losses.push(loss);
-      lossScales.push(lossScale);
-      rates.push(lr);
-    },
-    onActors: (actors) => readers = [...actors.keys()].filter((name) => name.startsWith("tsv_reader")).length,
-    onViews: ({ pixels, isSmall }) => {
-      if (!isSmall) views ??= pixels;
-    },
-  });
+  const { checkpoint } = await runDistillation(
+    options,
+    hear({
+      step({ loss, lr, lossScale }) {
+        losses.push(loss);
+        lossScales.push(lossScale);
+        rates.push(lr);
+      },
+      actors: ({ actors }) =>
+        readers = [...actors.keys()].filter((name) => name.startsWith("tsv_reader")).length,
+      views: ({ pixels, isSmall }) => {
+        if (!isSmall) views ??= pixels;
+      },
+    }),
+  );
   assertEquals(views, expected.firstViews.subarray(0, views!.length), "views of the first batch");
   assertEquals(rates.length, losses.length);
   assertEquals(readers, options.workers);

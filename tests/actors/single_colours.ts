@@ -17,7 +17,7 @@ export function batchOf(batch: number, count: number, purpose: Purpose, size: nu
   });
   return {
     position: { epoch: 0, batch, endsEpoch: false },
-    home: "reader",
+    origin: "reader",
     purpose,
     pictures: packPictures(pictures),
     views: views.buffer,

@@ -1,12 +1,20 @@
-/** Distillations that take seconds: a few rows of the bundled pictures, small batches, the bundled teacher. */
+/** Distillations that take seconds: a few rows of the bundled pictures, small batches, encoders that compile in a moment. */
 import { join } from "node:path";
 import { sampleOptions } from "../../methods/seed/defaults.ts";
 import type { DistillOptions } from "../../methods/seed/options.ts";
 import { SAMPLE_DATA } from "../../data/sample.ts";
+import { drawTeacher } from "./drawn_teacher.ts";
 
-// Here and in every Worker: a student whose kernels compile in a moment.
-export const TINY_ENCODER: string = new URL("../../examples/custom_encoder.ts", import.meta.url).href;
+/** The plugin of `tiny_convnet`, student and teacher, here and in every Worker. */
+export const TINY_ENCODER: string = new URL("./fixtures/tiny_encoder.ts", import.meta.url).href;
 await import(TINY_ENCODER);
+
+const teacherFile = Deno.makeTempFileSync({ prefix: "seed_teacher_", suffix: ".pth.tar" });
+addEventListener("unload", () => Deno.removeSync(teacherFile));
+await drawTeacher(teacherFile, "tiny_convnet", { kind: "mlp", dimension: 128 }, 1);
+
+/** Checkpoint of a `tiny_convnet`, whose weights are drawn: a teacher for runs that are about anything but what it teaches. */
+export const TINY_TEACHER: string = teacherFile;
 
 /** The first rows of a file of the bundled sample. */
 export function sampleRows(file: "train.tsv" | "test.tsv", count: number): string {
@@ -41,6 +49,8 @@ export class RunFolder implements Disposable {
       data: this.data,
       testData: null,
       output: this.makeOutput(name),
+      distill: TINY_TEACHER,
+      teacherArch: "tiny_convnet",
       studentArch: "tiny_convnet",
       plugins: [TINY_ENCODER],
       lr: 0.03,

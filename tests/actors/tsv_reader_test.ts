@@ -1,14 +1,16 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { countPictures } from "../../actors/recipe.ts";
-import type { Augmenter, DecodedBatch, Monitor } from "../../actors/messages.ts";
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import type { Monitor } from "../../actors/events.ts";
+import type { Augmenter, DecodedBatch } from "../../actors/messages.ts";
 import { ActorCrash, type ActorSystem } from "../../actors/runtime/mod.ts";
 import type tsvReader from "../../actors/tsv_reader.ts";
 import { EVALUATION_ORDER, TRAINING_ORDER, type TsvReaderConfig } from "../../actors/tsv_reader.ts";
+import { runEmbedding } from "../../methods/embedding.ts";
 import { TABLE_STRIDE } from "../../data/pack.ts";
 import { EpochOrder } from "../../data/sampler.ts";
 import { UserError } from "../../errors.ts";
 import { TestFolder } from "../data/folder.ts";
 import { referenceJson } from "../reference.ts";
+import { TINY_ENCODER } from "./small_run.ts";
 import { sleep, until as untilWithin, withSystem } from "./runtime/helpers.ts";
 
 const READER = new URL("../../actors/tsv_reader.ts", import.meta.url);
@@ -23,7 +25,7 @@ const until = (condition: () => boolean) => untilWithin(condition, 20_000);
 
 /** What came out of the readers. */
 interface Received {
-  batches: { position: DecodedBatch["position"]; home: string; rows: number[]; labels: number[] }[];
+  batches: { position: DecodedBatch["position"]; origin: string; rows: number[]; labels: number[] }[];
   /** Sets of buffers that had not been here before, by reader. */
   fresh: Map<string, number>;
   warnings: string[];
@@ -40,12 +42,10 @@ function spawnReaders(
   const received: Received = { batches: [], fresh: new Map(), warnings: [], broken: [] };
   const { workers = 1 } = config;
   const monitor = system.listen<Monitor>("monitor", {
-    step() {},
-    saved() {},
-    views() {},
-    look() {},
-    warning: (text) => void received.warnings.push(text),
-    brokenRow: (row) => void received.broken.push(row),
+    event(event) {
+      if (event.type === "warning") received.warnings.push(event.text);
+      else received.broken.push(event);
+    },
   });
   const readers = Array.from(
     { length: workers },
@@ -67,16 +67,16 @@ function spawnReaders(
   );
   const augmenter = system.listen<Augmenter>("augmenter", {
     profile: () => [],
-    async augment({ position, home, pictures, views, embeddings }) {
+    async augment({ position, origin, pictures, views, embeddings }) {
       const { table, count } = pictures;
       const column = (i: number) => Array.from({ length: count }, (_, n) => table[n * TABLE_STRIDE + i] | 0);
-      received.batches.push({ position, home, rows: column(3), labels: column(4) });
+      received.batches.push({ position, origin, rows: column(3), labels: column(4) });
       assertEquals([views.byteLength, embeddings.byteLength], [VIEW_BYTES, EMBEDDING_BYTES]);
       const mark = new Uint8Array(views);
-      if (mark[0] !== SEEN) received.fresh.set(home, (received.fresh.get(home) ?? 0) + 1);
+      if (mark[0] !== SEEN) received.fresh.set(origin, (received.fresh.get(origin) ?? 0) + 1);
       mark[0] = SEEN;
       if (hold) return;
-      const reader = readers.find(({ name }) => name === home)!;
+      const reader = readers.find(({ name }) => name === origin)!;
       await reader.tell("recycle", { pictures: table.buffer, views, embeddings });
     },
   }, { credits: 16 });
@@ -110,13 +110,13 @@ for (const workers of [1, 3]) {
           rows: [...order.batch(batch)],
         })),
       );
-      assertEquals(own.map(({ home }) => home), own.map((_, batch) => `reader ${batch % workers}`));
+      assertEquals(own.map(({ origin }) => origin), own.map((_, batch) => `reader ${batch % workers}`));
       for (const { rows, labels: found } of own) assertEquals(found, rows.map((row) => labels[row]));
       // Fourteen rows are seven batches: every row comes once, and the replies count them.
       assertEquals(own.flatMap(({ rows }) => rows).toSorted((a, b) => a - b), [...Array(rows).keys()]);
       assertEquals(replies[epoch].reduce((sum, { pictures }) => sum + pictures, 0), rows);
     }
-    for (const home of received.fresh.keys()) assert(received.fresh.get(home)! <= 3);
+    for (const origin of received.fresh.keys()) assert(received.fresh.get(origin)! <= 3);
   });
 }
 
@@ -259,5 +259,15 @@ Deno.test("tsv_reader ends a training where no row holds a picture, and says so 
   assert(crash.cause instanceof UserError);
   assertStringIncludes(crash.cause.message, path);
   const counts = [await read("queries")];
-  assertThrows(() => countPictures(path, counts), UserError, `${path}: none of its rows holds a picture`);
+  assertEquals(counts, [{ pictures: 0 }]);
+  const embedding = runEmbedding({
+    ...{ data: path, batchSize: 1, imageSize: 16, workers: 1, neighbours: null, evalResize: "torchvision" },
+    ...{
+      encoder: { arch: "tiny_convnet", seed: 0 },
+      output: "feature",
+      dimension: 8,
+      plugins: [TINY_ENCODER],
+    },
+  });
+  await assertRejects(() => embedding, UserError, `${path}: none of its rows holds a picture`);
 });

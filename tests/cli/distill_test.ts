@@ -7,7 +7,7 @@ import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readStudentCheckpoint } from "../../methods/seed/checkpoint.ts";
-import { RunFolder, sampleRows, TINY_ENCODER } from "../actors/small_run.ts";
+import { RunFolder, sampleRows, TINY_ENCODER, TINY_TEACHER } from "../actors/small_run.ts";
 import { referencePath } from "../reference.ts";
 import { skip } from "../skip.ts";
 import { eventFiles, readEvents } from "./tensorboard/event_file.ts";
@@ -41,8 +41,9 @@ async function run(args: string[], env?: Record<string, string>): Promise<Ended>
 function smallFlags(folder: RunFolder, output: string, changes: Record<string, string> = {}): string[] {
   return Object.entries({
     "--data": folder.data,
-    "--distill": SAMPLE_TEACHER,
-    "-k": "resnet18",
+    "--distill": TINY_TEACHER,
+    "--plugin": TINY_ENCODER,
+    "-a": "tiny_convnet",
     "--output": join(folder.path, output),
     "-b": "4",
     "--queue": "16",
@@ -106,7 +107,7 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   );
 
   const out = join(folder.path, "out");
-  const prefix = "Teacher_moco_T-Epoch_2_Student_resnet18_distill-Epoch_resnet18-checkpoint_";
+  const prefix = "Teacher_moco_T-Epoch_2_Student_tiny_convnet_distill-Epoch_tiny_convnet-checkpoint_";
   const files = [...Deno.readDirSync(out)].map(({ name }) => name).toSorted()
     .filter((name) => name !== "actors.json"); // the run may be over before the first one
   const [events] = eventFiles(out);
@@ -133,7 +134,7 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   assertEquals([config.batch_size, config.queue, config.student_arch, config.distill_t], [
     4,
     16,
-    "resnet18",
+    "tiny_convnet",
     0.01,
   ]);
   const log = Deno.readTextFileSync(join(out, "log.txt"));
@@ -172,7 +173,7 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   {
     using file = await openCheckpointFile(checkpoint);
     const saved = readStudentCheckpoint(file);
-    assertEquals([saved.epoch, saved.arch, saved.student.size > 60], [1, "resnet18", true]);
+    assertEquals([saved.epoch, saved.arch, saved.student.size], [1, "tiny_convnet", 2 * (1 + 5) + 2 * 2]);
     assertEquals(saved.queue!.shape, [128, 16]);
     assertEquals([...await saved.queuePointer!.read()], [24 % 16]);
   }
@@ -183,7 +184,7 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
     checkpoint,
   );
   if (keys === undefined) console.log("not opened by torch.load: there is no python3 with torch");
-  else assertEquals(keys, "1 resnet18 ['queue', 'queue_ptr', 'student', 'teacher']\n");
+  else assertEquals(keys, "1 tiny_convnet ['queue', 'queue_ptr', 'student', 'teacher']\n");
 
   // Another run must not write over this one; going on with it is fine.
   await assertRefused(flags, /already .* --resume .*checkpoint_0001\.pth\.tar/);
@@ -195,7 +196,7 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   const left = () => [...Deno.readDirSync(out)].map(({ name }) => name).toSorted();
   const [before, settings] = [left(), Deno.readTextFileSync(join(out, "config.json"))];
   assertEquals(JSON.parse(settings).augmentation, "mocov2");
-  await assertRefused([...flags, "--lr", "7", "--resume", "auto", "-a", "resnet34"], /holds a resnet18/);
+  await assertRefused([...flags, "--lr", "7", "--resume", "auto", "-a", "resnet34"], /holds a tiny_convnet/);
   const done = await run([...flags, "--lr", "7", "--resume", "auto"]);
   assertEquals([done.code, done.stderr], [0, ""]);
   assertMatch(done.stdout, /2 of 2 epochs are done/);
@@ -204,7 +205,8 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
 
 Deno.test("distill --json says everything in lines of JSON, and nothing else on stdout", async () => {
   using folder = new RunFolder(8);
-  const { code, stdout, stderr } = await run([...smallFlags(folder, "json"), "--json"]);
+  const resnets = { "--distill": SAMPLE_TEACHER, "-k": "resnet18", "-a": "resnet18" };
+  const { code, stdout, stderr } = await run([...smallFlags(folder, "json", resnets), "--json"]);
   assertEquals([code, stderr], [0, ""]);
   const lines = stdout.trimEnd().split("\n").map((line) => JSON.parse(line));
   assertEquals(lines.filter(({ type }) => type === "step").map(({ step }) => step), [1, 2]);
@@ -292,11 +294,11 @@ Deno.test("distill refuses checkpoints that do not fit", async () => {
   const flags = smallFlags(folder, "out");
   const corrupt = referencePath("checkpoints/bad_truncated.zip.pth.tar");
   await assertRefused(
-    smallFlags(folder, "out", { "-k": "resnet50" }),
+    smallFlags(folder, "out", { "--distill": SAMPLE_TEACHER, "-k": "resnet50" }),
     /resnet18_moco_v2_cifar10\.pth\.tar: holds a resnet18, but --teacher-arch is resnet50/,
   );
   await assertRefused(
-    smallFlags(folder, "out", { "-s": "swav" }),
+    smallFlags(folder, "out", { "--distill": SAMPLE_TEACHER, "-s": "swav" }),
     /resnet18_moco_v2_cifar10\.pth\.tar: .*--teacher-ssl is swav; use --teacher-ssl moco/,
   );
   await assertRefused(smallFlags(folder, "out", { "--distill": corrupt }), /bad_truncated\.zip\.pth\.tar/);
@@ -368,7 +370,8 @@ Deno.test("distill ends clearly when the disk is full before or during a run", a
     await assertRefused(smallFlags(folder, "small/out"), /cannot write .*: the disk is full/);
     Deno.removeSync(join(place, "filler"));
     // Room for the log, not for a checkpoint.
-    await assertRefused(smallFlags(folder, "small/out"), /checkpoint_0000\.pth\.tar.*\(in student_trainer\)/);
+    const large = smallFlags(folder, "small/out", { "-a": "mobilenetv3_small" });
+    await assertRefused(large, /checkpoint_0000\.pth\.tar.*\(in student_trainer\)/);
     const out = join(place, "out");
     const files = [...Deno.readDirSync(out)].map(({ name }) => name).toSorted();
     const events = eventFiles(out).map((path) => basename(path));
@@ -397,7 +400,7 @@ Deno.test("distill saves a checkpoint at Ctrl-C, and ends with 130", {
   assertMatch(await stderr, /stopping; press Ctrl-C again[^\n]*\n([^\n]*\n)*interrupted\n$/);
   const path = /checkpoint saved to (.*\.pth\.tar)\n(?!.*checkpoint saved)/s.exec(stdout)![1];
   using file = await openCheckpointFile(path);
-  assertEquals(readStudentCheckpoint(file).arch, "resnet18");
+  assertEquals(readStudentCheckpoint(file).arch, "tiny_convnet");
 });
 
 /** Refuses to open the event file, whose name nobody knows before; a plugin comes before all else. */
@@ -420,7 +423,7 @@ Deno.test("distill goes on without what only observes it, and names each of it o
     Deno.mkdirSync(join(out, name)); // no file can take their names
   }
   Deno.writeTextFileSync(join(out, "insight"), "nor can a folder take this one");
-  const flags = smallFlags(folder, "out", { "-a": "tiny_convnet", "--plugin": plugin })
+  const flags = smallFlags(folder, "out", { "--plugin": plugin })
     .filter((flag) => flag !== "--no-insight");
   const child = start([...flags, "--profile", "--trace-actors", "--json"]);
   await child.stdout.cancel(); // as when the program that reads them has ended
@@ -464,7 +467,10 @@ Deno.test("distill makes the loss fall within a hundred steps", {
   ignore: Deno.env.get("SEED_LONG") !== "1",
 }, async () => {
   using folder = new RunFolder(400);
-  const flags = smallFlags(folder, "out", { "-b": "8", "--queue": "64", "--epochs": "2" });
+  const flags = smallFlags(folder, "out", {
+    ...{ "--distill": SAMPLE_TEACHER, "-k": "resnet18", "-a": "resnet18" },
+    ...{ "-b": "8", "--queue": "64", "--epochs": "2" },
+  });
   const { code, stderr } = await run([...flags, "--no-scale-lr", "--warmup-epochs", "0"]);
   assertEquals(code, 0, stderr);
   const losses = lossesOf(join(folder.path, "out"));

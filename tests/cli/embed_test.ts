@@ -113,7 +113,9 @@ Deno.test("runEmbedding()'s neighbours are those of the cosines, without the que
     workers: 3,
     neighbours: { queries: 6, k: 7, seed: 3 },
   } as const;
-  const { pictures, neighbours } = await runEmbedding(options, { onRows: (rows) => embedded.push(rows) });
+  const { pictures, neighbours } = await runEmbedding(options, (event) => {
+    if (event.type === "rows") embedded.push(event);
+  });
   assertEquals([pictures, neighbours.length], [39, 6]);
   const rows = embedded.flatMap(({ rows }) => rows);
   assertEquals(rows, rows.toSorted((a, b) => a - b));

@@ -2,16 +2,16 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { runEmbedding } from "../../actors/embedding.ts";
-import { runKnnEvaluation } from "../../actors/knn_evaluation.ts";
-import { runLinearEvaluation } from "../../actors/linear_evaluation.ts";
+import { runEmbedding } from "../../methods/embedding.ts";
+import { runKnnEvaluation } from "../../methods/knn.ts";
+import { runLinearEvaluation } from "../../methods/linear_probe/run.ts";
 import { checkKnnInputs, checkLinclsInputs } from "../../cli/inputs.ts";
 import { parseKnnFlags } from "../../cli/knn_flags.ts";
 import { parseLinclsFlags } from "../../cli/lincls_flags.ts";
 import { OrderedDict, TensorValue, torchDict } from "../../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../../models/checkpoint/torch_writer.ts";
 import { findEncoder, summarize } from "../../models/registry.ts";
-import { drawTeacher } from "../actors/by_hand.ts";
+import { drawTeacher } from "../actors/drawn_teacher.ts";
 import { RunFolder, TINY_ENCODER } from "../actors/small_run.ts";
 import { runProgram } from "./run_program.ts";
 
@@ -66,8 +66,8 @@ Deno.test("lincls judges the encoder of --which", async () => {
     const command = parseLinclsFlags([...args, ...flags, PLUGIN, ...output, folder.data], CONTEXT);
     assert(command.help === undefined);
     const losses: number[] = [];
-    await runLinearEvaluation(await checkLinclsInputs(command.options), {
-      onStep: ({ score }) => losses.push(score.loss),
+    await runLinearEvaluation(await checkLinclsInputs(command.options), (event) => {
+      if (event.type === "step") losses.push(event.score.loss);
     });
     return losses;
   };
@@ -96,10 +96,10 @@ Deno.test("embed does as --which, --part, --split and --image-size say", async (
       ...{ encoder: { path: teacher, arch: "tiny_convnet" }, output: "normalized", dimension: 20 },
       ...{ data: join(folder.data, "test.tsv"), imageSize, batchSize: 8, workers: 1, neighbours: null },
       plugins: [TINY_ENCODER],
-    }, {
-      onRows: ({ embeddings }) => {
-        for (let at = 0; at < embeddings.length; at += 20) rows.push([...embeddings.slice(at, at + 20)]);
-      },
+    }, (event) => {
+      if (event.type !== "rows") return;
+      const { embeddings } = event;
+      for (let at = 0; at < embeddings.length; at += 20) rows.push([...embeddings.slice(at, at + 20)]);
     });
     return rows;
   };

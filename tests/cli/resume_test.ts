@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 import { Random } from "../../data/random.ts";
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { listCheckpoints } from "../../models/checkpoint/run_checkpoints.ts";
-import { digestFile, RunFolder, TINY_ENCODER } from "../actors/small_run.ts";
+import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "../actors/small_run.ts";
 import { runProgram, taskFlags } from "./run_program.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../cli/distill.ts", import.meta.url));
@@ -14,7 +14,7 @@ const KILLS = Deno.env.get("SEED_LONG") === "1" ? 20 : 2;
 const EPOCHS = KILLS > 2 ? 12 : 2;
 
 function flags(folder: RunFolder, output: string, epochs = EPOCHS): string[] {
-  return `--data ${folder.data} --distill ${SAMPLE_TEACHER} -a mobilenetv3_small --output ${output} -b 4 --queue 16
+  return `--data ${folder.data} --distill ${TINY_TEACHER} --plugin ${TINY_ENCODER} -a tiny_convnet --output ${output} -b 4 --queue 16
     --image-size 32 --epochs ${epochs} -j 2 --save-every 3 --lr 0.1 --warmup-epochs 0 -p 1 --small-views 1 --small-size 16
     --no-insight --no-tune`
     .split(/\s+/);
@@ -100,7 +100,7 @@ function evaluatedFlags(folder: RunFolder, output: string): string[] {
   return [
     ..."-b 4 --queue 16 --image-size 32 --epochs 2 -j 1 --lr 0.5 --warmup-epochs 0 --knn-k 5 --knn-every 1 --no-insight --no-tune"
       .split(" "),
-    ...["--data", folder.data, "--distill", SAMPLE_TEACHER, "--plugin", TINY_ENCODER, "-a", "tiny_convnet"],
+    ...["--data", folder.data, "--distill", TINY_TEACHER, "--plugin", TINY_ENCODER, "-a", "tiny_convnet"],
     ...["--output", output],
   ];
 }

@@ -32,7 +32,7 @@ import {
   type StudentBatch,
   StudentStep,
   type StudentStepOptions,
-} from "../../models/student_step.ts";
+} from "../../methods/seed/step.ts";
 import {
   AVERAGE,
   type GradientExchange,

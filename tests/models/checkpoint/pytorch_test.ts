@@ -2,7 +2,8 @@
 import { assertEquals, assertInstanceOf } from "@std/assert";
 import { Random } from "../../../data/random.ts";
 import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
-import { buildStudentCheckpoint, type NamedTensor } from "../../../methods/seed/checkpoint.ts";
+import { buildStudentCheckpoint } from "../../../methods/seed/checkpoint.ts";
+import type { NamedTensor } from "../../../models/checkpoint/named_tensor.ts";
 import { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import { TensorValue, torchDict } from "../../../models/checkpoint/torch_value.ts";

@@ -9,9 +9,9 @@ import { buildTerms, compareTerms, type Term } from "../../../models/checkpoint/
 import {
   buildStudentCheckpoint,
   checkSavedTensors,
-  type NamedTensor,
   readStudentCheckpoint,
 } from "../../../methods/seed/checkpoint.ts";
+import type { NamedTensor } from "../../../models/checkpoint/named_tensor.ts";
 import { TensorValue, type TorchDict, type TorchValue } from "../../../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
 import { checkpointErrorOf, withFolder } from "./fixtures.ts";

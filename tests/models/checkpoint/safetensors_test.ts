@@ -60,7 +60,7 @@ Deno.test("writeSafetensors() and back gives the same bits of every element type
       tensors.set(name, new TensorValue("uint8", [1], Uint8Array.of(name.length)));
     }
     const seen: number[] = [];
-    await writeSafetensors(path, tensors, { note: "x" }, (done) => seen.push(done));
+    await writeSafetensors(path, tensors, { note: "x" }, (done) => void seen.push(done));
     assertEquals(seen.at(-1), tensors.size);
     const found = await tensorsOf(path);
     assertEquals(new Set(found.keys()), new Set(tensors.keys()));

@@ -3,9 +3,9 @@ import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
 import {
   buildStudentCheckpoint,
   checkpointFileName,
-  type NamedTensor,
   readStudentCheckpoint,
 } from "../../../methods/seed/checkpoint.ts";
+import type { NamedTensor } from "../../../models/checkpoint/named_tensor.ts";
 import type { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import { TensorValue, torchDict, type TorchValue } from "../../../models/checkpoint/torch_value.ts";

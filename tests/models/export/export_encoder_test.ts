@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { UserError } from "../../../errors.ts";
 import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
-import { buildStudentCheckpoint, type NamedTensor } from "../../../methods/seed/checkpoint.ts";
+import { buildStudentCheckpoint } from "../../../methods/seed/checkpoint.ts";
+import type { NamedTensor } from "../../../models/checkpoint/named_tensor.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
 import { EXPORT_FORMATS, exportEncoder, type ExportOptions } from "../../../models/export/export_encoder.ts";
 import { withFolder } from "../checkpoint/fixtures.ts";
@@ -17,7 +18,7 @@ for (const format of EXPORT_FORMATS.filter((format) => format !== "onnx")) {
       const seen: number[][] = [];
       const result = await exportEncoder(
         { ...DEFAULTS, format, checkpoint },
-        (done, total) => seen.push([done, total]),
+        (done, total) => void seen.push([done, total]),
       );
       const path = `${folder}/moco_resnet18_backbone.${format}`;
       assertEquals(result, {

@@ -1,7 +1,7 @@
 /** Checkpoints to export, and what must come of them. */
 import { assertEquals } from "@std/assert";
 import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
-import type { NamedTensor } from "../../../methods/seed/checkpoint.ts";
+import type { NamedTensor } from "../../../models/checkpoint/named_tensor.ts";
 import { OrderedDict, TensorValue, torchDict } from "../../../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
 import { findEncoder, summarize, usualHead } from "../../../models/registry.ts";

@@ -115,7 +115,7 @@ Deno.test("writeOnnxFile() puts weights that are too large for one message besid
     const seen: number[] = [];
     const written = await writeOnnxFile(path, trace("resnet18"), {
       read: reader("resnet18"),
-      onWeight: (done, total) => seen.push(done, total),
+      onWeight: (done, total) => void seen.push(done, total),
       largestMessage: 1000,
     });
     const sizes = [path, `${path}.data`].map((file) => Deno.statSync(file).size);
