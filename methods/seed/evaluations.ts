@@ -1,7 +1,7 @@
 /** Evaluates teacher and student next to training: by kNN, and by what they find alike. */
 import { BestEffort } from "../../actors/best_effort.ts";
 import type { DataFacts } from "../../actors/data_facts.ts";
-import { GALLERY, Surveyor } from "../../actors/diagnostics.ts";
+import { NeighboursReporter, PROBE_SET } from "../../actors/diagnostics.ts";
 import { type Evaluation, type EvaluationWishes, spawnEvaluation } from "../../actors/evaluation.ts";
 import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { Emit, Monitor } from "../../actors/events.ts";
@@ -10,17 +10,17 @@ import { describeRestart, warnerOf } from "../../actors/notices.ts";
 import type { ActorCrash, ActorRef, ActorSystem } from "../../actors/runtime/mod.ts";
 import type { RunIdentity } from "../terms.ts";
 import type { DistillEvent } from "./events.ts";
-import { type DistillOptions, hasGallery } from "./options.ts";
+import { type DistillOptions, hasProbeSet } from "./options.ts";
 import { originalStudent, savedStudent } from "./start.ts";
 
 /** What evaluations are made by. */
 export interface EvaluationsSetup {
   options: DistillOptions;
-  /** How views are made of pictures. */
+  /** How views are made of images. */
   evalResize: EvaluationResize;
-  /** The pictures to learn from. */
+  /** The images to learn from. */
   train: DataFacts;
-  /** The pictures to be classified, where there are any. */
+  /** The images to be classified, where there are any. */
   test: DataFacts | null;
   batchesPerEpoch: number;
   monitor: ActorRef<Monitor>;
@@ -40,18 +40,18 @@ interface Wishes extends EvaluationWishes {
 export class Evaluations {
   readonly #setup: EvaluationsSetup;
   readonly #evaluate: (encoder: EvaluatedEncoder, wishes?: EvaluationWishes) => Promise<Evaluation>;
-  readonly #surveyor: Surveyor | undefined;
+  readonly #neighboursReporter: NeighboursReporter | undefined;
   readonly #effort: BestEffort;
   #epochsUnderWay = 0;
   #hasSaidWhy = false;
 
-  private constructor(system: ActorSystem, setup: EvaluationsSetup, gallery: DataFacts | undefined) {
+  private constructor(system: ActorSystem, setup: EvaluationsSetup, probeSet: DataFacts | undefined) {
     const { options, evalResize, train, test, monitor, emit } = setup;
     const { imageSize, maxPixels, tuning, actors, seed, knnK, knnT } = options;
     const onRestart = describeRestart(emit);
     this.#setup = setup;
     this.#effort = new BestEffort(warnerOf(emit));
-    const onGiveUp = (crash: ActorCrash) => void this.#effort.fail("the gallery", crash);
+    const onGiveUp = (crash: ActorCrash) => void this.#effort.fail("the probe set", crash);
     this.#evaluate = spawnEvaluation(
       system,
       {
@@ -61,34 +61,34 @@ export class Evaluations {
         tuning,
         actors,
         ...test && { knn: { bankData: train.path, queryData: test.path, ks: [knnK], temperature: knnT } },
-        gallery: gallery && { data: gallery.path, ...GALLERY, seed },
+        probeSet: probeSet && { data: probeSet.path, ...PROBE_SET, seed },
       },
       monitor,
-      { onRestart, onNoGallery: onGiveUp },
+      { onRestart, onNoProbeSet: onGiveUp },
     );
-    this.#surveyor = gallery &&
-      new Surveyor(system, { data: gallery, seed, actors, emit, onRestart, onGiveUp });
+    this.#neighboursReporter = probeSet &&
+      new NeighboursReporter(system, { data: probeSet, seed, actors, emit, onRestart, onGiveUp });
   }
 
   /** Spawns the actors that it takes; `undefined` where there is nothing to evaluate by. */
   static spawn(system: ActorSystem, setup: EvaluationsSetup): Evaluations | undefined {
     const { options, train, test } = setup;
-    const gallery = hasGallery(options) ? test ?? train : undefined;
-    return test === null && gallery === undefined ? undefined : new Evaluations(system, setup, gallery);
+    const probeSet = hasProbeSet(options) ? test ?? train : undefined;
+    return test === null && probeSet === undefined ? undefined : new Evaluations(system, setup, probeSet);
   }
 
   /**
    * Evaluates the teacher.
    *
    * @param known its accuracy where that is known already
-   * @returns nothing where there are no pictures to classify
+   * @returns nothing where there are no images to classify
    */
   async teacher(step: number, known?: Accuracy): Promise<Accuracy | undefined> {
     const { teacherArch: arch, distill: path } = this.#setup.options;
     return await this.#evaluateOnce("teacher", step, { arch, path }, { known, views: true });
   }
 
-  /** Evaluates the student as it was after so many steps. @returns nothing where there are no pictures to classify */
+  /** Evaluates the student as it was after so many steps. @returns nothing where there are no images to classify */
   async student(step: number, values: NamedValues, wishes: Wishes = {}): Promise<Accuracy | undefined> {
     return await this.#evaluateOnce(
       "student",
@@ -98,7 +98,7 @@ export class Evaluations {
     );
   }
 
-  /** What is known is looked up in the gallery alone, where there is one. */
+  /** What is known is looked up in the probe set alone, where there is one. */
   async #evaluateOnce(
     of: "teacher" | "student",
     step: number,
@@ -106,13 +106,13 @@ export class Evaluations {
     { known, ...wishes }: Wishes,
   ): Promise<Accuracy | undefined> {
     if (known === undefined) return await this.#tell(of, step, await this.#evaluate(encoder, wishes));
-    if (this.#surveyor !== undefined) {
+    if (this.#neighboursReporter !== undefined) {
       await this.#tell(of, step, await this.#evaluate(encoder, { ...wishes, knn: false }));
     }
     return known;
   }
 
-  /** Evaluates the student after an epoch, from 0: by kNN where that is due, by the gallery as often as it keeps up. */
+  /** Evaluates the student after an epoch, from 0: by kNN where that is due, by the probe set as often as it keeps up. */
   async epoch(epoch: number, values: NamedValues): Promise<void> {
     const { options: { knnEvery }, batchesPerEpoch, emit } = this.#setup;
     const isKnnDue = knnEvery > 0 && (epoch + 1) % knnEvery === 0;
@@ -171,10 +171,13 @@ export class Evaluations {
   async #tell(
     of: "teacher" | "student",
     step: number,
-    { accuracies, noAccuracies, survey }: Evaluation,
+    { accuracies, noAccuracies, neighbours }: Evaluation,
   ): Promise<Accuracy | undefined> {
-    if (survey !== undefined) {
-      await this.#effort.attempt("the gallery", () => this.#surveyor!.report(of, step, survey));
+    if (neighbours !== undefined) {
+      await this.#effort.attempt(
+        "the probe set",
+        () => this.#neighboursReporter!.report(of, step, neighbours),
+      );
     }
     if (noAccuracies !== undefined && !this.#hasSaidWhy) {
       this.#hasSaidWhy = true;

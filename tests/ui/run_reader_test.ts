@@ -18,7 +18,7 @@ Deno.test("RunReader says what is there, then what is new, and nothing where not
   const first = await reader.poll();
   assert(first.every((message) => message.kind !== "runs" && message.run === 3));
   assertEquals(only(first, "record")[0].record, recordOf());
-  assertEquals(only(first, "insight").map(({ name }) => name), [
+  assertEquals(only(first, "diagnostics").map(({ name }) => name), [
     "gallery",
     "teacher",
     "before",
@@ -127,8 +127,8 @@ Deno.test("RunReader passes over records of a wrong shape, each with a sentence,
     ],
     [
       "run.json",
-      { plan: { pictures: 1e300 } },
-      "expected a safe integer, found 1e+300 in the field plan.pictures",
+      { plan: { images: 1e300 } },
+      "expected a safe integer, found 1e+300 in the field plan.images",
     ],
     [
       "run.json",
