@@ -33,6 +33,7 @@ import {
   type OptimizerOptions,
   scheduleTrainingStep,
   TrainingStep,
+  WHOLE,
 } from "./training_step.ts";
 
 /** The small views of a picture. */
@@ -252,6 +253,12 @@ export class StudentStep implements Disposable {
     options: StudentStepOptions,
     exchange?: GradientExchange,
   ): Promise<StudentStep> {
+    const { accumulate = 1, batch, queueSize } = options;
+    if (accumulate * batch > queueSize) {
+      throw new Error(
+        `the keys of a step, ${accumulate} x ${batch}, do not go into a queue of ${queueSize} rows`,
+      );
+    }
     const traced = traceStep(options);
     const step = await TrainingStep.create(gpu, traced, optimizerOf(options), exchange);
     return new StudentStep(gpu, options, traced, step);
@@ -312,7 +319,11 @@ export class StudentStep implements Disposable {
    */
   run(batch: StudentBatch): Promise<StepLoss> {
     const { head, dropoutSeed = 0 } = this.#options;
-    const { queuePointer, learningRate, group } = batch;
+    const { queuePointer, learningRate, group = WHOLE } = batch;
+    const { accumulate = 1 } = this.#options;
+    if (group.size > accumulate) {
+      throw new Error(`a group of ${group.size} batches, of a step that accumulates ${accumulate}`);
+    }
     const program = this.#step.gradientProgram;
     for (const [i, { images, teacher }] of this.#sets.entries()) {
       const views = i === 0 ? batch : batch.small!;
@@ -343,7 +354,12 @@ export class StudentStep implements Disposable {
    * The teacher's embeddings go into the queue, of several views of a picture the first one's. Those of batches that
    * accumulate wait for the last one, since all are compared with the queue as it was before the step.
    */
-  #encodeEnqueue(encoder: GPUCommandEncoder, which: number, pointer: number, group?: BatchInGroup): void {
+  #encodeEnqueue(
+    encoder: GPUCommandEncoder,
+    which: number,
+    pointer: number,
+    { index, size }: BatchInGroup,
+  ): void {
     const { batch, head, queueSize, accumulate = 1 } = this.#options;
     const { teacher, stride } = this.#sets[which];
     const { buffer, offset } = this.#step.gradientProgram.rangeOf(teacher);
@@ -362,7 +378,6 @@ export class StudentStep implements Disposable {
       }
       return;
     }
-    const { index, size } = group!;
     const waiting = this.#waiting[which];
     copyKeys(waiting, 0, index * batch, batch);
     if (index < size - 1) return;
@@ -372,13 +387,13 @@ export class StudentStep implements Disposable {
     }
   }
 
-  async #readLoss(staging: GPUBuffer, group?: BatchInGroup): Promise<StepLoss> {
+  async #readLoss(staging: GPUBuffer, { index, size }: BatchInGroup): Promise<StepLoss> {
     await this.#gpu.wait(staging.mapAsync(GPUMapMode.READ));
     const values = new Float32Array(staging.getMappedRange().slice(0));
     staging.unmap();
     const [main, small] = [values[0], this.#sets.length > 1 ? values[4] : 0];
     const { lossScale, isApplied } = unpackStepControl(values.subarray(4 * this.#sets.length));
-    const isLast = group === undefined || group.index === group.size - 1;
+    const isLast = index === size - 1;
     return {
       loss: main + small,
       main,

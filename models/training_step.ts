@@ -58,7 +58,10 @@ export interface GradientGraph {
 /** The third part. */
 export interface OptimizerOptions {
   rule: OptimizerRule;
-  /** Whether gradients must be finite: a step where one is not changes nothing, and says so in its control. */
+  /**
+   * Whether gradients must be finite: a step where one is not changes neither the weights nor the optimizer's state, and
+   * says so in its control. {@linkcode AVERAGE} moves towards the weights all the same.
+   */
   isChecked?: boolean;
   /** What loss scaling starts from where gradients are checked; they are not scaled where it is left out. */
   lossScale?: LossScale;
@@ -85,7 +88,8 @@ export interface BatchInGroup {
   size: number;
 }
 
-const WHOLE: BatchInGroup = { index: 0, size: 1 };
+/** A batch that makes a step by itself. */
+export const WHOLE: BatchInGroup = { index: 0, size: 1 };
 
 /** How a step is taken. */
 export interface StepSettings {
@@ -366,6 +370,9 @@ export class TrainingStep implements Disposable {
     const [gradients, ...others] = this.programs;
     const optimizer = others.at(-1)!;
     const isLast = group.index === group.size - 1;
+    if (group.size > 1 && sums === undefined) {
+      throw new Error("a group of batches needs a step that accumulates");
+    }
     for (const [i, tensor] of this.#optimizer.learningRates.entries()) {
       optimizer.write(tensor, padRows([learningRates[i]], [1]));
     }
