@@ -235,7 +235,7 @@ Deno.test("a batch that gives NaN skips the step of its whole group, and that al
       assertEquals(found.map(({ isApplied }) => isApplied), [true, true, true]);
       assertEquals(found.map(({ loss }) => loss), expected.map(({ loss }) => loss));
       assertEquals(await snapshot(student), await snapshot(other));
-      // Back to where the scale was, but for the skipped step.
+      // Counted from the skipped step on.
       assertEquals(found.at(-1)!.lossScale!.goodSteps, 1);
     }
     const steps = await group(student, 0, 1);
@@ -355,7 +355,7 @@ for (const clipNorm of [undefined, 0.02]) {
           return rank.run({ ...batch, images, queuePointer: 0 });
         }));
       for (const row of [0, 4, 8]) {
-        // All ranks put all keys into their queues, which is not what is looked at here.
+        // A rank's step puts its own keys alone into its queue: those of all are given to it here.
         for (const rank of ranks) rank.loadQueue(await whole.readQueue());
         const losses = await runRanks([row, row + 2]);
         const { loss } = await whole.run({ ...batchOf(row, 4), queuePointer: row % 8 });
