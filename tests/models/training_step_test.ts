@@ -29,6 +29,7 @@ import { findOptimizer, optimizerNames } from "../../models/optim/optimizers.ts"
 import { tensorsOf } from "../../models/parameter_store.ts";
 import {
   scheduleStep,
+  type StepLoss,
   type StudentBatch,
   StudentStep,
   type StudentStepOptions,
@@ -338,35 +339,48 @@ class Averaging implements GradientExchange {
   }
 }
 
-for (const clipNorm of [undefined, 0.02]) {
-  const how = clipNorm === undefined ? "" : ", clipped";
-  Deno.test(`two ranks that average their gradients take the step of the doubled batch${how}`, () =>
+const RANKS: Readonly<Record<string, { accumulate: number; clipNorm?: number }>> = {
+  "the doubled batch": { accumulate: 1 },
+  "the doubled batch, clipped": { accumulate: 1, clipNorm: 0.02 },
+  "all batches that they accumulate": { accumulate: 2 },
+  "all batches that they accumulate, clipped": { accumulate: 2, clipNorm: 0.02 },
+};
+
+for (const [name, { accumulate, clipNorm }] of Object.entries(RANKS)) {
+  Deno.test(`two ranks that average their gradients take the step of ${name}`, () =>
     withGpu(async (gpu) => {
       const options = { clipNorm, lossScale: INITIAL_LOSS_SCALE };
       const exchange = new Averaging(gpu, 2);
-      using first = await start(gpu, options, { exchange });
-      using second = await start(gpu, options, { exchange });
-      using whole = await start(gpu, { ...options, batch: 4 });
+      using first = await start(gpu, { ...options, accumulate }, { exchange });
+      using second = await start(gpu, { ...options, accumulate }, { exchange });
+      const rows = 4 * accumulate;
+      using whole = await start(gpu, { ...options, batch: rows });
       const ranks = [first, second];
-      const runRanks = (rows: number[], spoilt?: number) =>
-        Promise.all(ranks.map((rank, i) => {
-          const batch = batchOf(rows[i], 2);
-          const images = spoilt === i ? new Float32Array(2 * SIZE * SIZE * 4).fill(NaN) : batch.images;
-          return rank.run({ ...batch, images, queuePointer: 0 });
-        }));
-      for (const row of [0, 4, 8]) {
+      const runRank = async (rank: number, row: number, spoilt?: number) => {
+        const steps: StepLoss[] = [];
+        for (let index = 0; index < accumulate; index++) {
+          const batch = batchOf(row + 2 * (rank * accumulate + index), 2);
+          const isSpoilt = spoilt === rank && index === 0;
+          const images = isSpoilt ? new Float32Array(2 * SIZE * SIZE * 4).fill(NaN) : batch.images;
+          const group = { index, size: accumulate };
+          steps.push(await ranks[rank].run({ ...batch, images, queuePointer: 2 * index, group }));
+        }
+        return steps;
+      };
+      for (const row of [0, rows, 2 * rows]) {
         // A rank's step puts its own keys alone into its queue: those of all are given to it here.
         for (const rank of ranks) rank.loadQueue(await whole.readQueue());
-        const losses = await runRanks([row, row + 2]);
-        const { loss } = await whole.run({ ...batchOf(row, 4), queuePointer: row % 8 });
-        assertAlmostEquals((losses[0].loss + losses[1].loss) / 2, loss, 1e-5 * loss);
+        const steps = (await Promise.all([runRank(0, row), runRank(1, row)])).flat();
+        const { loss } = await whole.run({ ...batchOf(row, rows), queuePointer: row % 8 });
+        assertAlmostEquals(steps.reduce((sum, s) => sum + s.loss, 0) / steps.length, loss, 1e-5 * loss);
         const [expected, ...found] = [await snapshot(whole), await snapshot(first), await snapshot(second)];
         assertEquals([found[0].weights, found[0].momentum], [found[1].weights, found[1].momentum]);
         assertAlike({ ...found[0], queues: expected.queues }, expected, `rows from ${row}`);
       }
       // What is NaN on one is NaN on all: they stay alike.
       const before = await first.parameters.save();
-      assertEquals((await runRanks([12, 14], 1)).map(({ isApplied }) => isApplied), [false, false]);
+      const steps = await Promise.all([runRank(0, 3 * rows, 1), runRank(1, 3 * rows, 1)]);
+      assertEquals(steps.map((of) => of.at(-1)!.isApplied), [false, false]);
       assertEquals(await first.parameters.save(), before);
       assertEquals(await second.parameters.save(), before);
     }));
@@ -473,6 +487,8 @@ Deno.test("AdamW and the average of the weights are a float64 loop's, each model
         ),
       );
     }));
+    const half = { index: 0, size: 2 };
+    assertThrows(() => step.submit({ learningRates: [0, 0], group: half }, () => {}), Error, "accumulates");
     const steps = 10;
     for (let s = 0; s < steps; s++) {
       const isSkipped = s === 6; // for the second's NaN, by the first too
