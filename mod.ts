@@ -2,7 +2,7 @@
  * SEED (Self-supervised Distillation for Visual Representation, ICLR 2021) as a system of actors on the GPU.
  *
  * A big, frozen, self-supervised teacher teaches a small student without labels. {@linkcode distill} runs the whole of
- * it, {@linkcode linearProbe} and {@linkcode knn} judge what it learnt, {@linkcode embed} uses it; the actors, their
+ * it, {@linkcode linearProbe} and {@linkcode knn} evaluate what it learnt, {@linkcode embed} uses it; the actors, their
  * messages and the runtime they live in are exported for programs that wire their own.
  *
  * ```ts ignore
@@ -20,9 +20,9 @@ export { tuneAdapter, type TuneOptions } from "./actors/adapter_tuning.ts";
 export type { AugmenterConfig, Views } from "./actors/augmenter.ts";
 export type { BatchNumber } from "./actors/batch_number.ts";
 export { type ActorModules, type ActorRole, actorUrl } from "./actors/catalog.ts";
-export type { GalleryPictures, ProbeSetEvents, SurveyReport } from "./actors/diagnostics.ts";
+export type { NeighboursReport, ProbeSet, ProbeSetEvents } from "./actors/diagnostics.ts";
 export type { EncoderConfig } from "./actors/encoder.ts";
-export type { EvaluationSettings, GallerySettings, KnnSettings } from "./actors/evaluation.ts";
+export type { EvaluationSettings, KnnSettings, ProbeSetSettings } from "./actors/evaluation.ts";
 export type { EvaluationResize, EvaluationResizeChoice } from "./actors/evaluation_resize.ts";
 export type { EvaluatorConfig } from "./actors/evaluator.ts";
 export type * from "./actors/events.ts";
@@ -97,7 +97,7 @@ export type {
   DistillPlan,
   DistillStep,
   SavedEvent,
-  TrainingLook,
+  TrainingSnapshot,
 } from "./methods/seed/events.ts";
 export type { KeyedBatch, QueueContents, QueueKeeper, StudentTrainer } from "./methods/seed/messages.ts";
 export type { DistillInput, DistillSettings } from "./methods/seed/mod.ts";
@@ -109,7 +109,7 @@ export type { StudentTrainerConfig } from "./methods/seed/student_trainer.ts";
 export type { RunIdentity } from "./methods/terms.ts";
 export type { RunOrigin } from "./models/checkpoint/resume_state.ts";
 export type { Term, TermValue } from "./models/checkpoint/run_terms.ts";
-export type { QueueView, SimilarityPicture } from "./models/similarity_picture.ts";
+export type { QueueView, SimilarityMap } from "./models/similarity_map.ts";
 export * from "./actors/runtime/mod.ts";
 export { FolderIdentity, FolderLostError } from "./data/folder_identity.ts";
 export { FolderLock } from "./data/folder_lock.ts";
@@ -119,8 +119,8 @@ export {
   decodeImage,
   type DecodeOptions,
   decodeUnwritten,
-  type Picture,
-  type UnwrittenPicture,
+  type Image,
+  type UnwrittenImage,
 } from "./data/decode.ts";
 export type { LineIndexOptions } from "./data/line_index.ts";
 export {
@@ -130,7 +130,7 @@ export {
   resolveDataset,
   type Split,
 } from "./data/open_dataset.ts";
-export { type PackablePicture, type PackedPictures, packPictures } from "./data/pack.ts";
+export { type PackableImage, type PackedImages, packImages } from "./data/pack.ts";
 export { SAMPLE_DATA, SAMPLE_TEACHER } from "./data/sample.ts";
 export { UserError } from "./errors.ts";
 export type { LossScale } from "./kernels/ops/loss_scale/loss_scale.ts";

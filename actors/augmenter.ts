@@ -1,8 +1,8 @@
 /**
- * Makes one view of every picture on the GPU.
+ * Makes one view of every image on the GPU.
  *
  * In training it puts the batches of several readers into the order of the epoch. A view's random numbers depend on the
- * seed, the epoch and the picture's row alone.
+ * seed, the epoch and the image's row alone.
  */
 import { TABLE_STRIDE } from "../data/pack.ts";
 import { Random } from "../data/random.ts";
@@ -36,13 +36,13 @@ export type Views =
 
 /** How an augmenter is started. */
 export interface AugmenterConfig {
-  /** Pictures of a batch. */
+  /** Images of a batch. */
   batchSize: number;
   /** Side of a view, in pixels. */
   imageSize: number;
   /** Which views. */
   views: Views;
-  /** Small views of the same pictures, with SWAV's recipe for them. */
+  /** Small views of the same images, with SWAV's recipe for them. */
   small?: SmallViewOptions;
   /** Who is shown some views of the first batch. */
   viewer?: ActorRef<Monitor<ViewsEvent | WarningEvent>>;
@@ -50,32 +50,32 @@ export interface AugmenterConfig {
   next: ActorRef<Encoder>;
 }
 
-/** The small views of a batch, those of a picture one after the other. */
+/** The small views of a batch, those of an image one after the other. */
 function smallViewsOf(
-  { pictures: { table, count }, position }: DecodedBatch,
+  { images: { table, count }, position }: DecodedBatch,
   { views, imageSize }: SmallViewOptions,
   seed: number,
 ): ViewParameters[] {
   const recipe = swavSmallRecipe(imageSize);
   return Array.from({ length: count * views }, (_, i) => {
-    const picture = Math.floor(i / views);
-    const [, width, height, row] = table.subarray(picture * TABLE_STRIDE);
+    const image = Math.floor(i / views);
+    const [, width, height, row] = table.subarray(image * TABLE_STRIDE);
     const random = new Random(seed, "small", position.epoch, row, i % views);
-    return sampleView(random, recipe, width, height, picture);
+    return sampleView(random, recipe, width, height, image);
   });
 }
 
 function viewsOf(batch: DecodedBatch, { views, imageSize }: AugmenterConfig): ViewParameters[] {
-  const { table, count } = batch.pictures;
-  return Array.from({ length: count }, (_, picture) => {
-    const [, width, height, row] = table.subarray(picture * TABLE_STRIDE);
+  const { table, count } = batch.images;
+  return Array.from({ length: count }, (_, image) => {
+    const [, width, height, row] = table.subarray(image * TABLE_STRIDE);
     if (views.kind === "evaluation") {
       const shorter = shorterSide(imageSize, views.resize ?? "torchvision");
-      return evaluationView(width, height, shorter, imageSize, picture);
+      return evaluationView(width, height, shorter, imageSize, image);
     }
     const recipe = findViewRecipe(views.augmentation)(imageSize);
     const random = new Random(views.seed, "augment", batch.position.epoch, row);
-    return sampleView(random, recipe, width, height, picture);
+    return sampleView(random, recipe, width, height, image);
   });
 }
 
@@ -122,9 +122,9 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
     const bytes = parameters.length * imageSize * imageSize * 4;
     const whole = batch.views.byteLength === bytes;
     const [made] = await Promise.all([
-      maker.augment(batch.pictures, parameters, whole ? batch.views : undefined),
+      maker.augment(batch.images, parameters, whole ? batch.views : undefined),
       small !== undefined && views.kind !== "evaluation"
-        ? smallMaker!.augment(batch.pictures, smallViewsOf(batch, small, views.seed), batch.small!.views)
+        ? smallMaker!.augment(batch.images, smallViewsOf(batch, small, views.seed), batch.small!.views)
         : undefined,
     ]);
     // A smaller last batch fills the beginning; what follows is whatever was there.
@@ -142,7 +142,7 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
   /** Begins a batch's views, and waits for those of the batch before. */
   function makeViews(batch: DecodedBatch): Promise<void> {
     // Where every row of a batch was broken, there is nothing to see.
-    const isEmpty = batch.pictures.count === 0;
+    const isEmpty = batch.images.count === 0;
     const filled = isEmpty ? Promise.resolve() : fillViews(batch, viewer !== undefined && isFirst);
     isFirst &&= isEmpty;
     return buffered.add("views", filled, () => next.tell("encode", batch));

@@ -2,9 +2,9 @@
 
 /** Name of an actor's module. */
 export type ActorRole =
-  /** Reads and decodes pictures, and packs them into batches. */
+  /** Reads and decodes images, and packs them into batches. */
   | "tsv_reader"
-  /** Makes views of pictures on the GPU. */
+  /** Makes views of images on the GPU. */
   | "augmenter"
   /** Gives features or embeddings of views. */
   | "encoder"

@@ -5,7 +5,7 @@ import { fingerprintDataset } from "../data/fingerprint.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
-import { maxPicturePixels } from "../kernels/image/view_plan.ts";
+import { maxImagePixels } from "../kernels/image/view_plan.ts";
 import type { Emit, WarningEvent } from "./events.ts";
 import { warnerOf } from "./notices.ts";
 
@@ -42,7 +42,7 @@ export async function withMaxPixels<Options extends { maxPixels?: number }>(
 ): Promise<Options & { maxPixels: number }> {
   const { maxBindingBytes } = await describeAdapter();
   const { maxPixels = DEFAULT_MAX_PIXELS } = options;
-  return { ...options, maxPixels: Math.min(maxPixels, maxPicturePixels(maxBindingBytes)) };
+  return { ...options, maxPixels: Math.min(maxPixels, maxImagePixels(maxBindingBytes)) };
 }
 
 /**
@@ -54,7 +54,7 @@ export function checkSameClasses(learnt: DataFacts, classified: DataFacts): void
   for (const { path, hasLabels } of [learnt, classified]) {
     if (!hasLabels) {
       throw new UserError(
-        `${path}: expected labels from 0 on (in a folder of pictures: a folder for each class), found pictures without`,
+        `${path}: expected labels from 0 on (in a folder of images: a folder for each class), found images without`,
       );
     }
   }
@@ -62,6 +62,6 @@ export function checkSameClasses(learnt: DataFacts, classified: DataFacts): void
 }
 
 /** What is said of data in which no image can be used. */
-export function noPictures(path: string): string {
-  return `${path}: none of its rows holds a picture that can be used`;
+export function noImages(path: string): string {
+  return `${path}: none of its rows holds an image that can be used`;
 }

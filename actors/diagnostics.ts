@@ -2,21 +2,21 @@
 import { Random } from "../data/random.ts";
 import { type ActorModules, actorUrl } from "./catalog.ts";
 import type { Emit } from "./events.ts";
-import type { Projector, Survey, ViewSample } from "./messages.ts";
+import type { ProbeSetNeighbours, Projector, ViewSample } from "./messages.ts";
 import type projector from "./projector.ts";
 import type { ActorCrash, ActorSystem, Restart, Supervised, Supervisor } from "./runtime/mod.ts";
 
-/** Batches of a hundred pictures in the gallery, and neighbours of each that are found. */
-export const GALLERY = { batches: 2, neighbours: 8 };
+/** Batches of a hundred images in the gallery, and neighbours of each that are found. */
+export const PROBE_SET = { batches: 2, neighbours: 8 };
 
 /** Between two looks into the training. */
-const LOOK_EVERY_MS = 5_000;
+const SNAPSHOT_EVERY_MS = 5_000;
 
 /** After three crashes within this time, in ms, there are no more maps. */
 const MAP_CRASHES_WITHIN_MS = 10 * 60_000;
 
-/** The pictures that teacher and student are compared by. */
-export interface GalleryPictures {
+/** The images that teacher and student are compared by. */
+export interface ProbeSet {
   /** File or folder that they are in. */
   data: string;
   /** Their rows there, n of them. */
@@ -30,7 +30,7 @@ export interface GalleryPictures {
 }
 
 /** What the teacher or the student finds alike in the gallery. */
-export interface SurveyReport extends Pick<Survey, "neighbours" | "similarities" | "k"> {
+export interface NeighboursReport extends Pick<ProbeSetNeighbours, "neighbours" | "similarities" | "k"> {
   /** Who. */
   of: "teacher" | "student";
   /** Steps that the student had been trained for. */
@@ -41,33 +41,33 @@ export interface SurveyReport extends Pick<Survey, "neighbours" | "similarities"
 
 /** What is told of it. */
 export type ProbeSetEvents =
-  /** The pictures that teacher and student are compared by are known; before any survey. */
-  | ({ type: "gallery" } & GalleryPictures)
+  /** The images that teacher and student are compared by are known; before any survey. */
+  | ({ type: "probe-set" } & ProbeSet)
   /** What one of them finds alike in the gallery. */
-  | ({ type: "survey" } & SurveyReport);
+  | ({ type: "neighbours" } & NeighboursReport);
 
 /** Says when it is time for a look into the training. */
-export class LookClock {
+export class SnapshotClock {
   #lookedAt = -Infinity;
 
   /** Whether it is time for one; it is counted as taken then. */
   isDue(): boolean {
     const now = performance.now();
-    if (now - this.#lookedAt < LOOK_EVERY_MS) return false;
+    if (now - this.#lookedAt < SNAPSHOT_EVERY_MS) return false;
     this.#lookedAt = now;
     return true;
   }
 }
 
 /** Makes reports of surveys. */
-export class Surveyor {
+export class NeighboursReporter {
   readonly #emit: Emit<ProbeSetEvents>;
   readonly #data: { path: string; classNames?: readonly string[] };
   readonly #seed: number;
   readonly #supervisor: Supervisor;
   readonly #projector: Supervised<Projector>;
 
-  /** @param data where the gallery's pictures are */
+  /** @param data where the probe set's images are */
   constructor(
     system: ActorSystem,
     { data, seed, actors, emit, onRestart, onGiveUp }: {
@@ -97,12 +97,12 @@ export class Surveyor {
   }
 
   /** Draws the map of a survey, and tells of it. */
-  async report(of: SurveyReport["of"], step: number, survey: Survey): Promise<void> {
+  async report(of: NeighboursReport["of"], step: number, survey: ProbeSetNeighbours): Promise<void> {
     const { rows, labels, views, features, dimension, neighbours, similarities, k } = survey;
     if (views !== undefined) {
       const { path, classNames } = this.#data;
       this.#emit({
-        type: "gallery",
+        type: "probe-set",
         data: path,
         rows,
         labels,
@@ -116,6 +116,6 @@ export class Surveyor {
         transfer: [], // a second try needs them once more
       })
     );
-    this.#emit({ type: "survey", of, step, neighbours, similarities, k, maps });
+    this.#emit({ type: "neighbours", of, step, neighbours, similarities, k, maps });
   }
 }

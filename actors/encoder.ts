@@ -16,11 +16,11 @@ export interface EncoderConfig {
   output: "feature" | "normalized";
   /** Length that an embedding must have, where that is known. */
   dimension?: number;
-  /** Pictures of a batch. */
+  /** Images of a batch. */
   batchSize: number;
   /** Side of a view, in pixels. */
   imageSize: number;
-  /** Small views of the same pictures. */
+  /** Small views of the same images. */
   small?: SmallViewOptions;
   /** Keep maps of pixels in float16. */
   mixedPrecision?: boolean;
@@ -44,13 +44,13 @@ export default defineActor<Encoder & Profiled, EncoderConfig>(async (config, con
   const smallFrozen = await (small &&
     frozen.share({ batch: batch * small.views, imageSize: small.imageSize }));
 
-  const embed = async ({ views, embeddings, small: smallBuffers, pictures }: ViewBatch) => {
+  const embed = async ({ views, embeddings, small: smallBuffers, images }: ViewBatch) => {
     const [own, ofSmall] = await Promise.all([
       frozen.embed(views, new Float32Array(embeddings)),
       smallFrozen?.embed(smallBuffers!.views, new Float32Array(smallBuffers!.embeddings)),
     ]);
-    requireFiniteFeatures(own, frozen.dimension, pictures);
-    if (ofSmall !== undefined) requireFiniteFeatures(ofSmall, frozen.dimension, pictures, small!.views);
+    requireFiniteFeatures(own, frozen.dimension, images);
+    if (ofSmall !== undefined) requireFiniteFeatures(ofSmall, frozen.dimension, images, small!.views);
   };
   const buffered = new DoubleBuffer(context);
   return {

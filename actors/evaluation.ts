@@ -1,21 +1,21 @@
 /**
- * The line of actors that judges encoders, alone or next to training: by weighted kNN, and by what they find alike in a
- * gallery of some pictures.
+ * The line of actors that evaluates encoders, alone or next to training: by weighted kNN, and by what they find alike in a
+ * gallery of some images.
  *
  *     bank_reader, query_reader, gallery_reader -> evaluation_augmenter -> evaluator
  */
 import type { Tuning } from "../kernels/tuning/tuning.ts";
 import { type ActorModules, actorUrl } from "./catalog.ts";
-import { noPictures } from "./data_facts.ts";
+import { noImages } from "./data_facts.ts";
 import type evaluator from "./evaluator.ts";
 import type { EvaluationResize } from "./evaluation_resize.ts";
 import type { Monitor } from "./events.ts";
-import type { Accuracy, EvaluatedEncoder, Survey } from "./messages.ts";
+import type { Accuracy, EvaluatedEncoder, ProbeSetNeighbours } from "./messages.ts";
 import { PATIENCE, Pipeline, type Source } from "./pipeline.ts";
 import type { ActorCrash, ActorRef, ActorSystem, Restart, SupervisorOptions } from "./runtime/mod.ts";
 import { EVALUATION_ORDER, type ReadingOrder } from "./tsv_reader.ts";
 
-/** Pictures that are embedded at once. */
+/** Images that are embedded at once. */
 const BATCH = 100;
 
 /** Reader, augmenter, evaluator. */
@@ -27,30 +27,30 @@ const [BANK, QUERIES, PROBES] = ["bank_reader", "query_reader", "gallery_reader"
 /** What is read of them. */
 const WHOLE = { epoch: 0 };
 
-/** The gallery's pictures are spread over the data. */
-const GALLERY_ORDER: ReadingOrder = { ...EVALUATION_ORDER, shuffle: true };
+/** The gallery's images are spread over the data. */
+const PROBE_SET_ORDER: ReadingOrder = { ...EVALUATION_ORDER, shuffle: true };
 
 /** A weighted kNN. */
 export interface KnnSettings {
-  /** Pictures that vote: a path that `openDataset` knows, as the next. */
+  /** Images that vote: a path that `openDataset` knows, as the next. */
   bankData: string;
-  /** Pictures that are classified. */
+  /** Images that are classified. */
   queryData: string;
-  /** Numbers of neighbours that vote; each is judged. */
+  /** Numbers of neighbours that vote; each is evaluated. */
   ks: readonly number[];
   /** Temperature of their votes. */
   temperature: number;
 }
 
-/** Some pictures that encoders are compared by. */
-export interface GallerySettings {
+/** Some images that encoders are compared by. */
+export interface ProbeSetSettings {
   /** Where they are. */
   data: string;
   /** How many batches of a hundred. */
   batches: number;
   /** Neighbours that are found for each. */
   neighbours: number;
-  /** Chooses the pictures. */
+  /** Chooses the images. */
   seed: number;
 }
 
@@ -58,25 +58,25 @@ export interface GallerySettings {
 export interface EvaluationSettings {
   /** Height and width of a view, in pixels. */
   imageSize: number;
-  /** Pixels that a picture may have; a larger one counts as broken. */
+  /** Pixels that an image may have; a larger one counts as broken. */
   maxPixels?: number;
-  /** How views are made of pictures; torchvision's rule where it is left out. */
+  /** How views are made of images; torchvision's rule where it is left out. */
   evalResize?: EvaluationResize;
   /** What was measured of the adapter (`tuneAdapter`). */
   tuning?: Tuning | null;
   /** Actors of one's own in the places of built-in ones. */
   actors?: ActorModules;
-  /** Judge by kNN. */
+  /** Evaluate by kNN. */
   knn?: KnnSettings;
   /** Look at a gallery. */
-  gallery?: GallerySettings;
+  gallery?: ProbeSetSettings;
 }
 
 /** What is asked of one encoder; of what the line is for, all of it where nothing is said. */
 export interface EvaluationWishes {
-  /** Judge it by kNN. */
+  /** Evaluate it by kNN. */
   knn?: boolean;
-  /** The gallery's pictures too. */
+  /** The gallery's images too. */
   views?: boolean;
 }
 
@@ -87,25 +87,25 @@ export interface Evaluation {
   /** Why there are none, where some were wished for. */
   noAccuracies?: string;
   /** What it finds alike. */
-  survey?: Survey;
+  survey?: ProbeSetNeighbours;
 }
 
-/** Judges one encoder. */
+/** Evaluates one encoder. */
 type Evaluate = (encoder: EvaluatedEncoder, wishes?: EvaluationWishes) => Promise<Evaluation>;
 
 /** After three crashes within this time, in ms, there is no more gallery. */
-const GALLERY_CRASHES_WITHIN_MS = 10 * 60_000;
+const PROBE_SET_CRASHES_WITHIN_MS = 10 * 60_000;
 
 /** Who is told of a line's crashes. */
 interface LineHooks {
   onRestart(restart: Restart): void;
-  /** Some of it could not be mended: there will be no more galleries, and the run goes on. */
-  onNoGallery(crash: ActorCrash): void;
+  /** Some of it could not be mended: there will be no more probe sets, and the run goes on. */
+  onNoProbeSet(crash: ActorCrash): void;
 }
 
 /**
- * Spawns the line, and returns the function that has it judge an encoder; one at a time. All are started again when one
- * crashes, and the encoder that it was about is judged once more.
+ * Spawns the line, and returns the function that has it evaluate an encoder; one at a time. All are started again when one
+ * crashes, and the encoder that it was about is evaluated once more.
  *
  * The gallery only observes a run: where the line crashes again and again, it is spawned anew without a gallery, or, where
  * it was for that alone, no more. Crashes of a line without a gallery end the run.
@@ -114,28 +114,28 @@ export function spawnEvaluation(
   system: ActorSystem,
   settings: EvaluationSettings,
   monitor: ActorRef<Monitor>,
-  { onRestart, onNoGallery }: LineHooks,
+  { onRestart, onNoProbeSet }: LineHooks,
 ): Evaluate {
   const { gallery, ...others } = settings;
   if (gallery === undefined) return spawnLine(system, settings, monitor, { prepare: onRestart });
   let givenUp: ActorCrash | undefined;
   const line = spawnLine(system, settings, monitor, {
     prepare: onRestart,
-    withinMs: GALLERY_CRASHES_WITHIN_MS,
+    withinMs: PROBE_SET_CRASHES_WITHIN_MS,
     onGiveUp(crash) {
       givenUp = crash;
-      onNoGallery(crash);
+      onNoProbeSet(crash);
     },
   });
-  let withoutGallery: Evaluate | undefined;
+  let withoutProbeSet: Evaluate | undefined;
   return async (encoder, wishes) => {
     try {
       return await line(encoder, wishes);
     } catch (error) {
       if (givenUp === undefined) throw error;
       if (settings.knn === undefined) return {};
-      withoutGallery ??= spawnLine(system, others, monitor, { prepare: onRestart });
-      return await withoutGallery(encoder, wishes);
+      withoutProbeSet ??= spawnLine(system, others, monitor, { prepare: onRestart });
+      return await withoutProbeSet(encoder, wishes);
     }
   };
 }
@@ -164,7 +164,7 @@ function spawnLine(
         name: PROBES,
         path: gallery.data,
         purpose: "gallery",
-        order: GALLERY_ORDER,
+        order: PROBE_SET_ORDER,
         seed: gallery.seed,
       } as const,
     ],
@@ -184,11 +184,11 @@ function spawnLine(
     bank: number,
     queries: number,
   ): Promise<Pick<Evaluation, "accuracies" | "noAccuracies">> {
-    if (bank === 0) return { noAccuracies: noPictures(bankData) };
-    if (queries === 0) return { noAccuracies: noPictures(queryData) };
+    if (bank === 0) return { noAccuracies: noImages(bankData) };
+    if (queries === 0) return { noAccuracies: noImages(queryData) };
     const accuracies = await evaluate.ref.ask("score", { bank, queries }, PATIENCE);
     if (accuracies.length > 0) return { accuracies };
-    return { noAccuracies: `the pictures of ${bankData} or of ${queryData} have no labels from 0 on` };
+    return { noAccuracies: `the images of ${bankData} or of ${queryData} have no labels from 0 on` };
   }
   let turn: Promise<unknown> = connect().catch(() => {}); // the system says why
   return (encoder, wishes = {}) => {
@@ -196,15 +196,15 @@ function spawnLine(
     const result = turn.then(() =>
       supervisor.retry(async (): Promise<Evaluation> => {
         await evaluate.ref.ask("use", encoder, { ...PATIENCE, transfer: [] });
-        const [bank, queries, pictures] = await Promise.all([
+        const [bank, queries, images] = await Promise.all([
           wantsKnn ? pipeline.read(BANK, WHOLE) : 0,
           wantsKnn ? pipeline.read(QUERIES, WHOLE) : 0,
           gallery !== undefined ? pipeline.read(PROBES, { epoch: 0, endBatch: gallery.batches }) : 0,
         ]);
         return {
-          ...gallery !== undefined && pictures > 0 && {
+          ...gallery !== undefined && images > 0 && {
             survey: await evaluate.ref.ask("survey", {
-              pictures,
+              images,
               neighbours: gallery.neighbours,
               views: wishes.views ?? false,
             }, PATIENCE),

@@ -1,13 +1,13 @@
-/** How pictures become views where nothing is drawn at random: in evaluations, and where they are embedded. */
+/** How images become views where nothing is drawn at random: in evaluations, and where they are embedded. */
 import { BrokenRowError, type DatasetRow } from "../data/dataset.ts";
 import { readImageHeader } from "../data/image_header.ts";
 import { openDataset } from "../data/open_dataset.ts";
 
 /**
- * A rule for all pictures of a run:
+ * A rule for all images of a run:
  * - `torchvision`: `Resize(size * 256 / 224)` of the shorter side and `CenterCrop(size)`, as for ImageNet, whatever size a
- *   picture has;
- * - `none`: the shorter side becomes `size`, and nothing is lost at a square's edges: a picture of `size` x `size` is taken
+ *   image has;
+ * - `none`: the shorter side becomes `size`, and nothing is lost at a square's edges: an image of `size` x `size` is taken
  *   as it is.
  */
 export type EvaluationResize = "torchvision" | "none";
@@ -22,14 +22,14 @@ export const EVALUATION_RESIZES = [
   "none",
 ] as const satisfies readonly EvaluationResizeChoice[];
 
-/** Sizes of views from which on `auto` is torchvision's rule: such as CIFAR's pictures are are not cut. */
+/** Sizes of views from which on `auto` is torchvision's rule: such as CIFAR's images are are not cut. */
 const SMALL = 64;
 
 /** Rows that are looked at, spread over the data. */
 const LOOKED_AT = 64;
 
 /**
- * Shorter side that a picture is resized to before a view is cut from its middle.
+ * Shorter side that an image is resized to before a view is cut from its middle.
  *
  * @param size of the view, in pixels
  */
@@ -38,12 +38,12 @@ export function shorterSide(size: number, resize: EvaluationResize): number {
 }
 
 /**
- * The rule of a run, for all its data: `auto` is `none` where views are smaller than 64 pixels and the pictures of the
+ * The rule of a run, for all its data: `auto` is `none` where views are smaller than 64 pixels and the images of the
  * data (64 rows of it, spread evenly) have exactly their size, as CIFAR's and the bundled ones at 32, and else
  * `torchvision`.
  *
  * @param choice what was asked for; `auto` where it is left out
- * @param data path of the pictures to learn from, of the bank, or of those to embed; `undefined` where no file has them
+ * @param data path of the images to learn from, of the bank, or of those to embed; `undefined` where no file has them
  * @param imageSize side of a view, in pixels
  */
 export async function resolveEvaluationResize(
@@ -61,7 +61,7 @@ export async function resolveEvaluationResize(
   return fits && sizes.length > 0 ? "none" : "torchvision";
 }
 
-/** Of a row's picture, in pixels; `undefined` where it has none that can be read. */
+/** Of a row's image, in pixels; `undefined` where it has none that can be read. */
 function sizeOf(row: DatasetRow | BrokenRowError): { width: number; height: number } | undefined {
   if (row instanceof BrokenRowError) return undefined;
   const { image } = row;

@@ -1,8 +1,8 @@
 /**
- * Judges an encoder's pooled features by weighted kNN: the pictures of the bank vote for the class of each query. And says
- * which pictures of a gallery it finds alike.
+ * Evaluates an encoder's pooled features by weighted kNN: the images of the bank vote for the class of each query. And says
+ * which images of a gallery it finds alike.
  *
- * Pictures come through a reader and an augmenter of the evaluation's own, next to training and not instead of it.
+ * Images come through a reader and an augmenter of the evaluation's own, next to training and not instead of it.
  */
 import { openGpu } from "../kernels/gpu.ts";
 import type { Tuning } from "../kernels/tuning/tuning.ts";
@@ -10,17 +10,17 @@ import type { FrozenEncoder } from "../models/inference.ts";
 import { type KnnAccuracy, placesOfOthers, WeightedKnn } from "../models/knn.ts";
 import { LabelledFeatures, labelsOf, requireFiniteFeatures, rowsOf } from "./labelled_features.ts";
 import { loadFrozenEncoder } from "./load_encoder.ts";
-import type { Evaluator, Purpose, Survey, ViewBatch } from "./messages.ts";
+import type { Evaluator, ProbeSetNeighbours, Purpose, ViewBatch } from "./messages.ts";
 import { Origins } from "./origins.ts";
 import { defineActor, urgent } from "./runtime/mod.ts";
 
 /** How an evaluator is started. */
 export interface EvaluatorConfig {
-  /** Pictures of a batch. */
+  /** Images of a batch. */
   batchSize: number;
   /** Side of a view, in pixels. */
   imageSize: number;
-  /** Numbers of neighbours that vote; each is judged. */
+  /** Numbers of neighbours that vote; each is evaluated. */
   ks: readonly number[];
   /** Temperature of their votes. */
   temperature: number;
@@ -44,15 +44,15 @@ export function indexLabels(
   return { classes: places.size, indexOf: (label) => places.get(label)! };
 }
 
-/** What has been embedded so far, by what it is for. Pictures without a class neither vote nor are classified. */
+/** What has been embedded so far, by what it is for. Images without a class neither vote nor are classified. */
 class Sets {
   readonly bank: LabelledFeatures;
   readonly queries: LabelledFeatures;
   readonly gallery: LabelledFeatures;
   /** Of the gallery: rows of the data, and views, a batch at a time. */
-  readonly galleryRows: number[] = [];
-  readonly galleryViews: ArrayBuffer[] = [];
-  /** Pictures that came, those without a class too. */
+  readonly probeRows: number[] = [];
+  readonly probeViews: ArrayBuffer[] = [];
+  /** Images that came, those without a class too. */
   readonly came: Record<Purpose, number> = { train: 0, bank: 0, queries: 0, gallery: 0 };
 
   constructor(dimension: number) {
@@ -61,13 +61,13 @@ class Sets {
     this.gallery = new LabelledFeatures(dimension);
   }
 
-  add({ pictures, purpose, views }: ViewBatch, features: Float32Array<ArrayBuffer>, viewBytes: number): void {
-    this.came[purpose] += pictures.count;
-    const labels = labelsOf(pictures);
+  add({ images, purpose, views }: ViewBatch, features: Float32Array<ArrayBuffer>, viewBytes: number): void {
+    this.came[purpose] += images.count;
+    const labels = labelsOf(images);
     if (purpose === "bank" || purpose === "queries") return this[purpose].addLabelled(features, labels);
     this.gallery.add(features, labels);
-    this.galleryRows.push(...rowsOf(pictures));
-    this.galleryViews.push(views.slice(0, pictures.count * viewBytes));
+    this.probeRows.push(...rowsOf(images));
+    this.probeViews.push(views.slice(0, images.count * viewBytes));
   }
 }
 
@@ -82,22 +82,22 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
 
   async function embed(batch: ViewBatch): Promise<void> {
     const features = await encoder!.embed(batch.views);
-    requireFiniteFeatures(features, encoder!.dimension, batch.pictures);
-    sets.add(batch, features.slice(0, batch.pictures.count * encoder!.dimension), imageSize * imageSize * 4);
+    requireFiniteFeatures(features, encoder!.dimension, batch.images);
+    sets.add(batch, features.slice(0, batch.images.count * encoder!.dimension), imageSize * imageSize * 4);
   }
 
   async function until(isThere: () => boolean): Promise<void> {
     while (!isThere()) await context.wait(onProgress.promise);
   }
 
-  async function survey(neighbours: number, withViews: boolean): Promise<Survey> {
-    const { gallery, galleryRows: rows } = sets;
-    const galleryViews = sets.galleryViews.splice(0); // some megabytes, of no more use
+  async function survey(neighbours: number, withViews: boolean): Promise<ProbeSetNeighbours> {
+    const { gallery, probeRows: rows } = sets;
+    const probeViews = sets.probeViews.splice(0); // some megabytes, of no more use
     const { labels, dimension } = gallery;
     const features = gallery.concatenate();
     const count = labels.length;
     const k = Math.min(neighbours, count - 1);
-    const views = withViews ? new Uint8Array(await new Blob(galleryViews).arrayBuffer()) : undefined;
+    const views = withViews ? new Uint8Array(await new Blob(probeViews).arrayBuffer()) : undefined;
     const found = {
       rows,
       labels,
@@ -109,7 +109,7 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
       ...views && { views: { pixels: views, size: imageSize } },
     };
     if (k < 1) return { ...found, k: 0 };
-    // The labels are places in the gallery; a picture is its own nearest neighbour.
+    // The labels are places in the gallery; an image is its own nearest neighbour.
     using knn = new WeightedKnn(gpu, { dimension, classes: count, k: k + 1, batch: Math.min(count, 256) });
     await knn.addToBank(features, labels.keys().toArray());
     const nearest = await knn.nearest(features);
@@ -139,9 +139,9 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
         onProgress = Promise.withResolvers();
       },
 
-      survey: urgent(async ({ pictures, neighbours, views }) => {
+      survey: urgent(async ({ images, neighbours, views }) => {
         const { came } = sets;
-        await until(() => came.gallery >= pictures);
+        await until(() => came.gallery >= images);
         return await survey(neighbours, views);
       }),
 

@@ -1,32 +1,32 @@
 /** Features with their labels, as they come in batch by batch. */
-import { type PackedPictures, TABLE_STRIDE } from "../data/pack.ts";
+import { type PackedImages, TABLE_STRIDE } from "../data/pack.ts";
 import { UserError } from "../errors.ts";
 import { findNotFinite } from "../models/finite.ts";
 
 /** The labels of a batch, int32s. */
-export function labelsOf({ count, table }: PackedPictures): number[] {
+export function labelsOf({ count, table }: PackedImages): number[] {
   return Array.from({ length: count }, (_, i) => table[i * TABLE_STRIDE + 4] | 0);
 }
 
-/** The rows of the data that the pictures of a batch are. */
-export function rowsOf({ count, table }: PackedPictures): number[] {
+/** The rows of the data that the images of a batch are. */
+export function rowsOf({ count, table }: PackedImages): number[] {
   return Array.from({ length: count }, (_, i) => table[i * TABLE_STRIDE + 3]);
 }
 
 /**
  * Fails where a feature is not finite. Weights are finite, so that it became too large on its way through the encoder.
  *
- * @param values features or embeddings, at least `views` of each picture, one behind the other
+ * @param values features or embeddings, at least `views` of each image, one behind the other
  * @param dimension length of one
  * @throws {UserError} that names the row of the data
  */
 export function requireFiniteFeatures(
   values: Float32Array,
   dimension: number,
-  pictures: PackedPictures,
+  images: PackedImages,
   views = 1,
 ): void {
-  const rows = rowsOf(pictures);
+  const rows = rowsOf(images);
   const found = findNotFinite(values.subarray(0, rows.length * views * dimension));
   if (found === undefined) return;
   const place = Math.floor(found.first / dimension);

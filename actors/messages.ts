@@ -7,7 +7,7 @@
  * A batch travels with all the buffers that it will need on its way. Each role fills its own and passes the rest on;
  * the last one sends them back to the reader they came from, so that in a steady state nothing is allocated.
  */
-import type { PackedPictures } from "../data/pack.ts";
+import type { PackedImages } from "../data/pack.ts";
 import type { KernelTime } from "../kernels/profiler.ts";
 import type { EncoderRole } from "../models/registry.ts";
 import type { BatchNumber } from "./batch_number.ts";
@@ -15,25 +15,25 @@ import type { ActorRef, Message } from "./runtime/mod.ts";
 
 /** The buffers of a batch. */
 export interface BatchBuffers {
-  /** Packed pictures and their table, as decoded; grows with the largest batch. */
-  pictures: ArrayBuffer;
+  /** Packed images and their table, as decoded; grows with the largest batch. */
+  images: ArrayBuffer;
   /** Views, RGBA8 [batch, size, size]. */
   views: ArrayBuffer;
   /** Teacher embeddings, float32 [batch, dimension]. */
   embeddings: ArrayBuffer;
-  /** Where pictures have small views too. */
+  /** Where images have small views too. */
   small?: SmallViewBuffers;
 }
 
-/** The small views of a picture. */
+/** The small views of an image. */
 export interface SmallViewOptions {
-  /** How many of each picture. */
+  /** How many of each image. */
   views: number;
   /** Side of the square views, in pixels. */
   imageSize: number;
 }
 
-/** The buffers of a batch's small views; those of a picture follow each other. */
+/** The buffers of a batch's small views; those of an image follow each other. */
 export interface SmallViewBuffers {
   /** RGBA8 [batch * views, size, size]. */
   views: ArrayBuffer;
@@ -53,17 +53,17 @@ export interface Travelling {
   position: BatchPosition;
   /** Name of the reader that the buffers go back to. */
   origin: string;
-  /** Whether the pictures are to be learnt from, or are the bank or the queries of an evaluation. */
+  /** Whether the images are to be learnt from, or are the bank or the queries of an evaluation. */
   purpose: Purpose;
 }
 
-/** What a reader's pictures are for. */
+/** What a reader's images are for. */
 export type Purpose = "train" | "bank" | "queries" | "gallery";
 
-/** tsv_reader to augmenter: decoded pictures. */
-export interface DecodedBatch extends Travelling, Omit<BatchBuffers, "pictures"> {
-  /** Table and pixels, in the buffer that is `pictures` of {@linkcode BatchBuffers}. */
-  pictures: PackedPictures;
+/** tsv_reader to augmenter: decoded images. */
+export interface DecodedBatch extends Travelling, Omit<BatchBuffers, "images"> {
+  /** Table and pixels, in the buffer that is `images` of {@linkcode BatchBuffers}. */
+  images: PackedImages;
 }
 
 /** augmenter to encoder: the same, `views` filled. */
@@ -77,13 +77,13 @@ export type NamedValues = [key: string, values: Float32Array<ArrayBuffer>][];
 
 /** Reads and decodes rows of a TSV file. */
 export type TsvReader = {
-  /** Says where the pictures go. */
+  /** Says where the images go. */
   connect: Message<{ augmenter: ActorRef<Augmenter> }>;
   /**
    * Sends this reader's share of the batches `firstBatch` up to (not including) `endBatch` of an epoch, all by
-   * default. Replies when they are sent, with the number of pictures.
+   * default. Replies when they are sent, with the number of images.
    */
-  read: Message<{ epoch: number; firstBatch?: number; endBatch?: number }, { pictures: number }>;
+  read: Message<{ epoch: number; firstBatch?: number; endBatch?: number }, { images: number }>;
   /** Gives back a batch's buffers. */
   recycle: Message<BatchBuffers>;
 };
@@ -155,9 +155,9 @@ export type EvaluatedEncoder =
   /** Values, with a head of which nothing is used. */
   | { arch: string; values: NamedValues };
 
-/** What an encoder finds alike in a gallery of pictures. */
-export interface Survey {
-  /** Rows of the data that the pictures are, n of them, in an order that is the same for all encoders. */
+/** What an encoder finds alike in a gallery of images. */
+export interface ProbeSetNeighbours {
+  /** Rows of the data that the images are, n of them, in an order that is the same for all encoders. */
   rows: number[];
   /** Their labels; -1 where there are none. */
   labels: number[];
@@ -165,24 +165,24 @@ export interface Survey {
   features: Float32Array<ArrayBuffer>;
   /** Length of a feature. */
   dimension: number;
-  /** Places in `rows` of each picture's nearest neighbours [n, k], the nearest first, itself left out. */
+  /** Places in `rows` of each image's nearest neighbours [n, k], the nearest first, itself left out. */
   neighbours: Uint32Array<ArrayBuffer>;
-  /** Cosines of their features with the picture's [n, k]. */
+  /** Cosines of their features with the image's [n, k]. */
   similarities: Float32Array<ArrayBuffer>;
   /** Neighbours of each: as many as were asked for, or all others. */
   k: number;
-  /** The pictures as the encoder sees them, RGBA8 [n, size, size, 4]; where they were asked for. */
+  /** The images as the encoder sees them, RGBA8 [n, size, size, 4]; where they were asked for. */
   views?: { pixels: Uint8Array<ArrayBuffer>; size: number };
 }
 
-/** Judges features by weighted kNN, and finds neighbours. */
+/** Evaluates features by weighted kNN, and finds neighbours. */
 export type Evaluator = Encoder & Returning & {
-  /** Takes an encoder, and forgets the pictures of the one before. */
+  /** Takes an encoder, and forgets the images of the one before. */
   use: Message<EvaluatedEncoder>;
-  /** Waits until so many pictures of the gallery have been embedded, and finds each one's neighbours among them. */
-  survey: Message<{ pictures: number; neighbours: number; views: boolean }, Survey>;
+  /** Waits until so many images of the gallery have been embedded, and finds each one's neighbours among them. */
+  survey: Message<{ images: number; neighbours: number; views: boolean }, ProbeSetNeighbours>;
   /**
-   * Waits until all these pictures have been embedded, and classifies the queries, by each number of neighbours: empty where
+   * Waits until all these images have been embedded, and classifies the queries, by each number of neighbours: empty where
    * none of the ones or of the others has a class.
    */
   score: Message<{ bank: number; queries: number }, Accuracy[]>;

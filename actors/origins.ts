@@ -2,8 +2,8 @@
 import type { BatchBuffers, DecodedBatch, TsvReader } from "./messages.ts";
 import type { ActorRef } from "./runtime/mod.ts";
 
-function buffersOf({ pictures, views, embeddings, small }: DecodedBatch): BatchBuffers {
-  return { pictures: pictures.table.buffer, views, embeddings, ...small && { small } };
+function buffersOf({ images, views, embeddings, small }: DecodedBatch): BatchBuffers {
+  return { images: images.table.buffer, views, embeddings, ...small && { small } };
 }
 
 /** The readers of a pipeline, by name: a sink gives buffers back by it. */

@@ -11,7 +11,7 @@ import { UserError } from "../errors.ts";
 import type augmenter from "./augmenter.ts";
 import type { Views } from "./augmenter.ts";
 import { type ActorModules, actorUrl } from "./catalog.ts";
-import { noPictures } from "./data_facts.ts";
+import { noImages } from "./data_facts.ts";
 import type { Monitor, ViewsEvent, WarningEvent } from "./events.ts";
 import type { Augmenter, Encoder, Purpose, Returning, SmallViewOptions, TsvReader } from "./messages.ts";
 import type { ActorRef, Supervised, Supervisor } from "./runtime/mod.ts";
@@ -187,24 +187,24 @@ export class Pipeline {
   /**
    * Reads an epoch of a source, or a part of it.
    *
-   * @returns how many pictures were sent
+   * @returns how many images were sent
    */
   async read(name: string, range: ReadingRange): Promise<number> {
     const { readers } = this.#find(name);
     const counts = await Promise.all(
       readers.map(({ ref }) => ref.ask("read", range, PATIENCE)),
     );
-    return counts.reduce((sum, count) => sum + count.pictures, 0);
+    return counts.reduce((sum, count) => sum + count.images, 0);
   }
 
   /**
-   * {@linkcode read} of a whole epoch that must have pictures.
+   * {@linkcode read} of a whole epoch that must have images.
    *
    * @throws {UserError} where there was none that can be used
    */
   async readAll(name: string, epoch = 0): Promise<number> {
-    const pictures = await this.read(name, { epoch });
-    if (pictures === 0) throw new UserError(noPictures(this.#find(name).path));
-    return pictures;
+    const images = await this.read(name, { epoch });
+    if (images === 0) throw new UserError(noImages(this.#find(name).path));
+    return images;
   }
 }

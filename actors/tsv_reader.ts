@@ -1,5 +1,5 @@
 /**
- * Reads rows of a TSV file, or of other data (see `openDataset`), decodes their pictures, and packs them into one buffer
+ * Reads rows of a TSV file, or of other data (see `openDataset`), decodes their images, and packs them into one buffer
  * a batch.
  *
  * Several readers share an epoch's order: of `workers` readers, number `worker` makes every `workers`-th batch. What is
@@ -7,7 +7,7 @@
  */
 import { BatchReader } from "../data/batch_reader.ts";
 import { openDataset } from "../data/open_dataset.ts";
-import { packPictures } from "../data/pack.ts";
+import { packImages } from "../data/pack.ts";
 import { EpochOrder } from "../data/sampler.ts";
 import type { Monitor } from "./events.ts";
 import type { Augmenter, BatchBuffers, Purpose, TsvReader } from "./messages.ts";
@@ -19,14 +19,14 @@ export interface ReadingOrder {
   shuffle: boolean;
   /** Leave out a last batch that is not full. */
   dropLast: boolean;
-  /** Put another picture in the place of one that cannot be used, or leave it out. */
+  /** Put another image in the place of one that cannot be used, or leave it out. */
   brokenRows: "replace" | "skip";
 }
 
-/** Every batch is full, of pictures in an order of the epoch's own. */
+/** Every batch is full, of images in an order of the epoch's own. */
 export const TRAINING_ORDER: ReadingOrder = { shuffle: true, dropLast: true, brokenRows: "replace" };
 
-/** Every picture that can be used, once, in the data's order. */
+/** Every image that can be used, once, in the data's order. */
 export const EVALUATION_ORDER: ReadingOrder = { shuffle: false, dropLast: false, brokenRows: "skip" };
 
 /** Bytes of the buffers that travel with a batch. */
@@ -43,7 +43,7 @@ export interface BufferBytes {
 export interface TsvReaderConfig extends BufferBytes {
   /** Of the TSV file, or of other data that `openDataset` knows. */
   path: string;
-  /** What the pictures are for; travels with them. */
+  /** What the images are for; travels with them. */
   purpose: Purpose;
   /** {@linkcode TRAINING_ORDER} or {@linkcode EVALUATION_ORDER}, or a mixture. */
   order: ReadingOrder;
@@ -53,9 +53,9 @@ export interface TsvReaderConfig extends BufferBytes {
   workers: number;
   /** Of the order. */
   seed: number;
-  /** Pictures of a batch. */
+  /** Images of a batch. */
   batchSize: number;
-  /** Pixels that a picture may have; a larger one counts as broken. */
+  /** Pixels that an image may have; a larger one counts as broken. */
   maxPixels?: number;
   /** Batches of this reader that may be on their way at a time. */
   batchesUnderWay: number;
@@ -81,7 +81,7 @@ class BufferPool {
     if (this.#made < batchesUnderWay) {
       this.#made++;
       return {
-        pictures: new ArrayBuffer(0),
+        images: new ArrayBuffer(0),
         views: new ArrayBuffer(viewBytes),
         embeddings: new ArrayBuffer(embeddingBytes),
         ...small && {
@@ -124,21 +124,21 @@ export default defineActor<TsvReader, TsvReaderConfig>(async (config, context) =
 
       async read({ epoch, firstBatch = 0, endBatch = Infinity }) {
         const order = new EpochOrder(dataset.rowCount, seed, epoch, batchSize, orderOptions);
-        let pictures = 0;
+        let images = 0;
         for (const batch of order.batchesOf(worker, workers, firstBatch)) {
           if (batch >= endBatch || context.signal.aborted) break;
           const buffers = await pool.take(context);
           const decoded = await reader.read(order, batch);
-          pictures += decoded.length;
+          images += decoded.length;
           await augmenter!.tell("augment", {
             position: { epoch, batch, endsEpoch: batch === order.batchCount - 1 },
             origin: context.name,
             purpose,
             ...buffers,
-            pictures: packPictures(decoded, buffers.pictures),
+            images: packImages(decoded, buffers.images),
           });
         }
-        return { pictures };
+        return { images };
       },
 
       recycle: urgent((buffers) => pool.giveBack(buffers)),

@@ -15,14 +15,14 @@ import { SAMPLE_DATA } from "../data/sample.ts";
 import type { Timing, Timings } from "./measure.ts";
 import { runPython } from "./python.ts";
 
-const PICTURES = 256;
+const IMAGES = 256;
 const BATCH = 64;
 const SIZE = 224;
 const WORKERS = 2;
 const [WIDTH, HEIGHT, TILE] = [500, 375, 25];
 
-/** Pictures with much detail: mosaics of the bundled ones. */
-async function makePictures(folder: string): Promise<void> {
+/** Images with much detail: mosaics of the bundled ones. */
+async function makeImages(folder: string): Promise<void> {
   using dataset = await openDataset(join(SAMPLE_DATA, "train.tsv"));
   await Deno.mkdir(folder, { recursive: true });
   const [across, down] = [WIDTH / TILE, HEIGHT / TILE];
@@ -32,7 +32,7 @@ async function makePictures(folder: string): Promise<void> {
     images.map((image) => sharp(image).resize(TILE, TILE).removeAlpha().raw().toBuffer()),
   );
   const pixels = new Uint8Array(WIDTH * HEIGHT * 3);
-  for (let i = 0; i < PICTURES; i++) {
+  for (let i = 0; i < IMAGES; i++) {
     for (let t = 0; t < across * down; t++) {
       const tile = tiles[(i * 37 + t * 101) % tiles.length];
       for (let y = 0; y < TILE; y++) {
@@ -50,7 +50,7 @@ import json, sys, time, random, torch
 from PIL import ImageFilter
 from torchvision import datasets, transforms
 class Blur:
-    def __call__(self, picture): return picture.filter(ImageFilter.GaussianBlur(random.uniform(.1, 2.)))
+    def __call__(self, image): return image.filter(ImageFilter.GaussianBlur(random.uniform(.1, 2.)))
 views = transforms.Compose([
     transforms.RandomResizedCrop(int(sys.argv[2]), scale=(.2, 1.)),
     transforms.RandomApply([transforms.ColorJitter(.4, .4, .4, .1)], p=.8),
@@ -71,7 +71,7 @@ times = sorted(epoch() for _ in range(int(sys.argv[5])))
 print(json.dumps({"median": times[len(times) // 2], "min": times[0], "max": times[-1]}))
 `;
 
-/** Milliseconds a picture in epochs after the first: of readers with an augmenter behind them, or of these alone. */
+/** Milliseconds an image in epochs after the first: of readers with an augmenter behind them, or of these alone. */
 async function timeOurs(path: string, rounds: number, makesViews: boolean): Promise<Timing> {
   const system = new ActorSystem();
   return await system.run(async () => {
@@ -117,27 +117,27 @@ async function timeOurs(path: string, rounds: number, makesViews: boolean): Prom
     const times: number[] = [];
     for (let epoch = 0; epoch <= rounds; epoch++) {
       epochDone = Promise.withResolvers<void>();
-      left = PICTURES / BATCH;
+      left = IMAGES / BATCH;
       const start = performance.now();
       const reading = readers.map((reader) => reader.ask("read", { epoch }, { timeoutMs: Infinity }));
       await Promise.all([...reading, epochDone.promise]);
-      times.push((performance.now() - start) / PICTURES);
+      times.push((performance.now() - start) / IMAGES);
     }
     const sorted = times.slice(1).sort((a, b) => a - b);
     return { median: sorted[sorted.length >> 1], min: sorted[0], max: sorted.at(-1)! };
   });
 }
 
-/** Milliseconds a picture, by who did it. */
+/** Milliseconds an image, by who did it. */
 export async function compareAugmentation(rounds: number): Promise<Timings> {
   const folder = await Deno.makeTempDir({ prefix: "seed_bench_" });
   try {
-    await makePictures(join(folder, "pictures"));
-    console.log(`made ${PICTURES} pictures`);
+    await makeImages(join(folder, "images"));
+    console.log(`made ${IMAGES} images`);
     const own = await timeOurs(folder, rounds, true);
-    console.log(`ours: ${own.median.toFixed(2)} ms a picture`);
+    console.log(`ours: ${own.median.toFixed(2)} ms an image`);
     const readers = await timeOurs(folder, rounds, false);
-    console.log(`our readers alone: ${readers.median.toFixed(2)} ms a picture`);
+    console.log(`our readers alone: ${readers.median.toFixed(2)} ms an image`);
     const args = [folder, SIZE, BATCH, WORKERS, rounds].map(String);
     const torch = await runPython(DATA_LOADER, ...args) as unknown as Timing | undefined;
     return { ours: own, "our readers alone": readers, ...torch && { DataLoader: torch } };

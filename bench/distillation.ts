@@ -61,7 +61,7 @@ async function overlapped(count: number, begin: () => Promise<unknown>): Promise
   await last;
 }
 
-/** This project's: pictures as bytes, which are uploaded for each batch; embeddings and losses read back. */
+/** This project's: images as bytes, which are uploaded for each batch; embeddings and losses read back. */
 export async function timeDistillation(
   gpu: Gpu,
   { teacher: teacherName, student: studentName, batch, imageSize, mixedPrecision }: DistillationWork,
@@ -119,7 +119,7 @@ export async function timeDistillation(
 }
 
 /**
- * PyTorch's, eager, TF32 off, cuDNN free to try its algorithms, pictures on the card already. Its arguments are the rounds
+ * PyTorch's, eager, TF32 off, cuDNN free to try its algorithms, images on the card already. Its arguments are the rounds
  * and the works as JSON; it prints a list of times, and beside it what it ran on.
  */
 export const TORCH_DISTILLATION = `

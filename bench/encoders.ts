@@ -93,11 +93,11 @@ export async function trainOurs(gpu: Gpu, work: EncoderWork): Promise<Contestant
 export function trainTfjs(work: EncoderWork): Contestant {
   const { batch, imageSize } = work;
   const { graph, images, output, weights } = traceForTfjs(work, "train");
-  const pictures = tf.tensor(makeImages(work), [batch, imageSize, imageSize, 3]);
+  const images = tf.tensor(makeImages(work), [batch, imageSize, imageSize, 3]);
   const queue = tf.tensor2d(initializeQueue(QUEUE, HEAD.dimension, 1), [QUEUE, HEAD.dimension]);
   const keys = tf.tensor2d(initializeQueue(batch, HEAD.dimension, 2), [batch, HEAD.dimension]);
   const given = new Map<Tensor, tf.Tensor>([...weights].map(([tensor, { value }]) => [tensor, value]));
-  given.set(images, pictures);
+  given.set(images, images);
   const trained = [...weights.values()].filter(({ value }) => value.trainable);
   const optimizer = tf.train.momentum(0, MOMENTUM);
   const similarities = (a: tf.Tensor2D) =>
@@ -129,7 +129,7 @@ export function trainTfjs(work: EncoderWork): Contestant {
       return results;
     },
     dispose() {
-      tf.dispose([pictures, queue, keys, ...[...weights.values()].map(({ value }) => value)]);
+      tf.dispose([images, queue, keys, ...[...weights.values()].map(({ value }) => value)]);
       optimizer.dispose();
     },
   };
@@ -165,9 +165,9 @@ export async function embedOurs(gpu: Gpu, work: EncoderWork): Promise<Contestant
 export function embedTfjs(work: EncoderWork): Contestant {
   const { batch, imageSize } = work;
   const { graph, images, output, weights } = traceForTfjs(work, "eval");
-  const pictures = tf.tensor(makeImages(work), [batch, imageSize, imageSize, 3]);
+  const images = tf.tensor(makeImages(work), [batch, imageSize, imageSize, 3]);
   const given = new Map<Tensor, tf.Tensor>([...weights].map(([tensor, { value }]) => [tensor, value]));
-  given.set(images, pictures);
+  given.set(images, images);
   let embeddings: Float32Array | undefined;
   return {
     name: "tfjs",
@@ -178,6 +178,6 @@ export function embedTfjs(work: EncoderWork): Contestant {
     },
     finish: () => Promise.resolve(), // `run` waits for the embeddings
     result: () => Promise.resolve({ embeddings: embeddings! }),
-    dispose: () => tf.dispose([pictures, ...[...weights.values()].map(({ value }) => value)]),
+    dispose: () => tf.dispose([images, ...[...weights.values()].map(({ value }) => value)]),
   };
 }

@@ -1,8 +1,8 @@
 /**
  * `deno task bench:learning [--seeds N] [--epochs N] [--keep FOLDER]`: does a student learn from its teacher, and not
- * merely from being trained? On the bundled pictures, weighted kNN and a linear probe judge
+ * merely from being trained? On the bundled images, weighted kNN and a linear probe evaluate
  *
- * - the student with fresh weights, its batch norm measured on the training pictures (a distillation of an epoch at a
+ * - the student with fresh weights, its batch norm measured on the training images (a distillation of an epoch at a
  *   learning rate of 0): without that, a fresh network's activations vanish in evaluation;
  * - the student after as many steps towards random targets: the same distillation under a teacher of the same
  *   architecture with fresh weights, its batch norm measured likewise;
@@ -78,7 +78,7 @@ async function trained(
   return checkpoint;
 }
 
-async function judge(folder: string, { path, arch }: Judged): Promise<Scores> {
+async function evaluate(folder: string, { path, arch }: Judged): Promise<Scores> {
   const [{ top1: knn }] = await runKnnEvaluation({ path, arch }, {
     bankData: train,
     queryData: test,
@@ -135,7 +135,7 @@ async function runSeed(folder: string, seed: number): Promise<Map<string, Scores
       ["teacher", SAMPLE_TEACHER, TEACHER],
     ]
   ) {
-    scores.set(name, await judge(folder, { path, arch }));
+    scores.set(name, await evaluate(folder, { path, arch }));
     say(`${name}: ${JSON.stringify(scores.get(name))}`);
   }
   return scores;
@@ -157,7 +157,7 @@ try {
       : ` (${Math.min(...values).toFixed(1)} to ${Math.max(...values).toFixed(1)})`;
     return `${mean.toFixed(1)} %${spread}`;
   };
-  printTable("Top-1 on the bundled test pictures", [
+  printTable("Top-1 on the bundled test images", [
     ["", "weighted kNN, k = 20", "linear probe"],
     ...runs[0].keys().map((name) => [name, cell(name, "knn"), cell(name, "probe")]),
   ]);

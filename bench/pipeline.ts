@@ -11,12 +11,12 @@ const BATCH = 32;
 /** What a run of some steps showed. */
 export interface PipelineFacts {
   /** From the first step to the last. */
-  picturesPerSecond: number;
+  imagesPerSecond: number;
   /** How each stage spent that time. */
   stages: readonly ActorShare[];
 }
 
-/** Distils a student on the bundled pictures for some steps, without an evaluation. */
+/** Distils a student on the bundled images for some steps, without an evaluation. */
 export async function measurePipeline(studentArch: string, imageSize: number): Promise<PipelineFacts> {
   const output = await Deno.makeTempDir({ prefix: "seed_bench_" });
   try {
@@ -36,7 +36,7 @@ export async function measurePipeline(studentArch: string, imageSize: number): P
     await runDistillation(options, take, undefined, undefined, { profile: true });
     const stages = sharesOf(profile!, { actor: "student_trainer", message: "train" })
       .filter(({ actor }) => actor !== "monitor");
-    return { picturesPerSecond: 1000 * BATCH * STEPS / stages[0].totalMs, stages };
+    return { imagesPerSecond: 1000 * BATCH * STEPS / stages[0].totalMs, stages };
   } finally {
     await Deno.remove(output, { recursive: true });
   }

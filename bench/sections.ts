@@ -141,7 +141,7 @@ async function benchConvolutions(
   }
   return {
     title: training ? "Convolutions, forward and both gradients" : "Convolutions, forward",
-    about: "Layers of the students and teachers: batches of 32 pictures of 64 pixels, of 4 of 224. " +
+    about: "Layers of the students and teachers: batches of 32 images of 64 pixels, of 4 of 224. " +
       "Left out is whose gradient is not what the two others agree on.",
     rows,
     targets: training ? { tfjs: 10, "jax-js": 4 } : undefined,
@@ -160,7 +160,7 @@ async function benchSteps(gpu: Gpu, rounds: number): Promise<Omit<Section, "name
   return {
     title: "A student's training step",
     about:
-      "Forward, SEED's loss against a queue of 1,024, backward and SGD; 32 pictures of 64 pixels. tfjs runs the same " +
+      "Forward, SEED's loss against a queue of 1,024, backward and SGD; 32 images of 64 pixels. tfjs runs the same " +
       "graph op by op, with its own gradients and optimizer; running statistics and the queue are left out there.",
     rows,
     targets: { tfjs: 8 },
@@ -197,18 +197,18 @@ async function benchDistillation(
       rows.push({
         name,
         timings: { ours: times[part], ...torch && { PyTorch: torch.times[i][part] } },
-        facts: { "pictures/s": (1000 * work.batch / times[part].median).toFixed(0) },
+        facts: { "images/s": (1000 * work.batch / times[part].median).toFixed(0) },
       });
     }
   }
   return {
     title,
     about:
-      "Batches of 64 pictures of 224 pixels: a frozen ResNet-50 embeds them, a student trains (forward, SEED's loss " +
+      "Batches of 64 images of 224 pixels: a frozen ResNet-50 embeds them, a student trains (forward, SEED's loss " +
       "against a queue of 65,536, backward, SGD), and both. Ours uploads every batch, and begins a batch before the one " +
       `before it has come back, as the actors do; ${
         torch?.version ?? "PyTorch"
-      } has its pictures on the card. ` +
+      } has its images on the card. ` +
       (mixedPrecision
         ? "Maps of pixels are kept in float16; PyTorch's autocast multiplies by tensor cores, our kernels in float32."
         : "PyTorch runs eagerly in float32, TF32 off, and tries cuDNN's algorithms first."),
@@ -223,7 +223,7 @@ async function benchInference(gpu: Gpu, rounds: number): Promise<Omit<Section, "
   return {
     title: "A teacher's embeddings",
     about:
-      "ResNet-50 with its head, batch norm folded, 8 pictures of 224 pixels, read back; tfjs runs the same graph.",
+      "ResNet-50 with its head, batch norm folded, 8 images of 224 pixels, read back; tfjs runs the same graph.",
     rows: [{ name: "ResNet-50, 8 x 224 px", timings: await compare("inference", contestants, rounds) }],
     targets: { tfjs: 3 },
   };
@@ -346,7 +346,7 @@ async function benchHost(gpu: Gpu, rounds: number): Promise<Omit<Section, "name"
     title: "Host time of a training step",
     about: "Encoding and submitting one step: what the host does before the device can begin. " +
       "Target: less than 3 ms, or a tenth of the step on a GPU, which is timed where there is one, step after step; " +
-      "256 pictures is the original's batch.",
+      "256 images is the original's batch.",
     rows,
   };
 }
@@ -388,7 +388,7 @@ async function benchAugmentation(_gpu: Gpu, rounds: number): Promise<Omit<Sectio
   return {
     title: "Views from files",
     about:
-      "Milliseconds a picture: JPEGs of 500 x 375 pixels to views of 224 (random resized crop, jitter, grayscale, blur, " +
+      "Milliseconds an image: JPEGs of 500 x 375 pixels to views of 224 (random resized crop, jitter, grayscale, blur, " +
       "flip: MoCo-v2's recipe), by two readers and the augmenter here, and by PyTorch's DataLoader with two workers and " +
       "torchvision over Pillow. The readers alone only decode: that is what is left to the cores where a GPU makes views.",
     rows: [{ name: "decode, crop, jitter, blur", timings }],
@@ -425,14 +425,14 @@ const PIPELINES = [["mobilenetv3_small", 32], ["efficientnet_b0", 64]] as const;
 async function benchPipeline(): Promise<Omit<Section, "name">> {
   const rows: Row[] = [];
   for (const [name, imageSize] of PIPELINES) {
-    const { picturesPerSecond, stages } = await measurePipeline(name, imageSize);
+    const { imagesPerSecond, stages } = await measurePipeline(name, imageSize);
     const busy = ({ busyMs, totalMs }: ActorShare) => busyMs / totalMs;
     const slowest = stages.reduce((most, stage) => busy(stage) > busy(most) ? stage : most);
     const percent = (share: number) => `${(100 * share).toFixed(0)} %`;
     rows.push({
       name: `${name}, ${imageSize} px`,
       facts: {
-        "pictures/s": picturesPerSecond.toFixed(0),
+        "images/s": imagesPerSecond.toFixed(0),
         "slowest stage": slowest.actor,
         "at work": percent(busy(slowest)),
         "the others at work": stages.filter((stage) => stage !== slowest)
@@ -443,7 +443,7 @@ async function benchPipeline(): Promise<Omit<Section, "name">> {
   return {
     title: "The pipeline",
     about:
-      "A distillation of 40 steps of 32 pictures under the bundled ResNet-18, two readers. Where stages overlap, the " +
+      "A distillation of 40 steps of 32 images under the bundled ResNet-18, two readers. Where stages overlap, the " +
       "slowest never waits: the share of the time between the first step and the last that it is at work, which is the " +
       "pipeline's rate over that of this stage with all the others beside it. Target: 90 %.",
     rows,

@@ -34,7 +34,7 @@ function layer(
 const SMALL = [32, 64] as const;
 const LARGE = [4, 224] as const;
 
-/** Layers of the students and teachers, with pictures of 64 pixels (batches of 32) and 224 (batches of 4). */
+/** Layers of the students and teachers, with images of 64 pixels (batches of 32) and 224 (batches of 4). */
 export const CONVOLUTIONS: readonly ConvolutionShape[] = [
   layer("ResNet", SMALL, 64, [3, 64], 7, 2),
   layer("ResNet-18", SMALL, 16, [64, 64], 3),

@@ -37,7 +37,7 @@ interface Padded {
   addend?: boolean;
 }
 
-/** Padding as tfjs takes it: the same on all sides as a number; else the picture is padded first. */
+/** Padding as tfjs takes it: the same on all sides as a number; else the image is padded first. */
 function pad(x: tf.Tensor4D, { padTop, padLeft, padBottom, padRight }: Padded): [tf.Tensor4D, number] {
   if (padTop === padLeft && padTop === padBottom && padTop === padRight) return [x, padTop];
   return [tf.pad(x, [[0, 0], [padTop, padBottom], [padLeft, padRight], [0, 0]]), 0];

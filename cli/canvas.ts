@@ -1,10 +1,10 @@
-/** A picture that square tiles are put on. */
+/** An image that square tiles are put on. */
 import sharp from "sharp";
 
 /** Red, green, blue, from 0 to 255. */
 export type Colour = readonly [number, number, number];
 
-/** An RGB picture. */
+/** An RGB image. */
 export class Canvas {
   readonly #pixels: Uint8Array<ArrayBuffer>;
 
@@ -31,7 +31,7 @@ export class Canvas {
     }
   }
 
-  /** The picture as a PNG file. */
+  /** The image as a PNG file. */
   async toPng(): Promise<Uint8Array<ArrayBuffer>> {
     const { width, height } = this;
     return new Uint8Array(

@@ -1,11 +1,11 @@
-/** Pictures and the pictures that are most like them, as one picture. */
+/** Images and the images that are most like them, as one image. */
 import sharp from "sharp";
 import type { Neighbours } from "../methods/embedding.ts";
 import { BrokenRowError, type Dataset } from "../data/dataset.ts";
 import { decodeImage } from "../data/decode.ts";
 import { Canvas, type Colour } from "./canvas.ts";
 
-/** Side of a picture on the sheet, of the frame around it, and of the gap behind a query, in pixels. */
+/** Side of an image on the sheet, of the frame around it, and of the gap behind a query, in pixels. */
 const SIZE = 96;
 const FRAME = 3;
 const GAP = 12;
@@ -17,7 +17,7 @@ const SAME: Colour = [0, 114, 178];
 const OTHER: Colour = [213, 94, 0];
 
 /**
- * A row for each query: the picture, a gap, its neighbours. Where there are labels, neighbours of the same class have a
+ * A row for each query: the image, a gap, its neighbours. Where there are labels, neighbours of the same class have a
  * blue frame and others an orange one.
  *
  * @returns a PNG file
@@ -29,9 +29,9 @@ export async function contactSheet(
   const columns = Math.max(...found.map(({ rows }) => rows.length));
   const sheet = new Canvas(TILE + GAP + columns * TILE, found.length * TILE, WHITE);
   for (const [line, { query, rows }] of found.entries()) {
-    const pictures = await dataset.readRows([query, ...rows]);
-    const [asked] = pictures;
-    for (const [column, row] of pictures.entries()) {
+    const images = await dataset.readRows([query, ...rows]);
+    const [asked] = images;
+    for (const [column, row] of images.entries()) {
       if (row instanceof BrokenRowError || asked instanceof BrokenRowError) continue;
       const left = column === 0 ? 0 : column * TILE + GAP;
       const isLabelled = column > 0 && row.label >= 0 && asked.label >= 0;
@@ -43,7 +43,7 @@ export async function contactSheet(
   return await sheet.toPng();
 }
 
-/** RGBA8 [96, 96, 4]: the whole picture, on white where it is not square; small ones keep their pixels' edges. */
+/** RGBA8 [96, 96, 4]: the whole image, on white where it is not square; small ones keep their pixels' edges. */
 async function thumbnail(image: Parameters<typeof decodeImage>[0] | Awaited<ReturnType<typeof decodeImage>>) {
   const { width, height, pixels } = image instanceof Uint8Array ? await decodeImage(image) : image;
   const isSmall = Math.max(width, height) < SIZE;

@@ -2,7 +2,7 @@
 import type { DistillEvent, DistillPlan } from "../methods/seed/events.ts";
 import type { DistillResult } from "../methods/seed/run.ts";
 import { describeEvaluationResize } from "../actors/evaluation_resize.ts";
-import { augmentationOf, type DistillOptions, hasGallery } from "../methods/seed/options.ts";
+import { augmentationOf, type DistillOptions, hasProbeSet } from "../methods/seed/options.ts";
 import { NothingToDoError } from "../methods/nothing_to_do.ts";
 import type { RunProfile } from "../actors/run_profile.ts";
 import { distill } from "../methods/runs.ts";
@@ -41,10 +41,10 @@ function describeRun(options: DistillOptions, plan: DistillPlan, adapter: string
     `adapter   ${adapter}`,
     `teacher   ${teacherArch} (${teacherSsl}), ${distill}`,
     `student   ${studentArch}${options.resume === null ? "" : `, resumed from ${options.resume}`}`,
-    `pictures  ${plan.pictures} in ${data}, ${imageSize} x ${imageSize}${
+    `images  ${plan.images} in ${data}, ${imageSize} x ${imageSize}${
       smallViews === 0 ? "" : `, and ${smallViews} small views of ${smallSize} x ${smallSize}`
     }`,
-    ...options.testData === null && !hasGallery(options)
+    ...options.testData === null && !hasProbeSet(options)
       ? []
       : [`evaluate  ${describeEvaluationResize(plan.evalResize, imageSize)}`],
     `training  ${epochs} epochs of ${plan.batchesPerEpoch} batches of ${batchSize}${resumed}, queue ${queue}`,
@@ -90,10 +90,10 @@ function describeOptions(
 }
 
 /** What the run reads, for its record. */
-function inputsOf({ data, testData, distill, pictures }: DistillOptions): RecordedInput[] {
+function inputsOf({ data, testData, distill, images }: DistillOptions): RecordedInput[] {
   return [
-    ...pictures === undefined ? [{ role: "pictures", path: data, kind: "pictures" as const }] : [],
-    ...testData === null ? [] : [{ role: "test pictures", path: testData, kind: "pictures" as const }],
+    ...images === undefined ? [{ role: "images", path: data, kind: "images" as const }] : [],
+    ...testData === null ? [] : [{ role: "test images", path: testData, kind: "images" as const }],
     { role: "teacher", path: distill, kind: "file" },
   ];
 }
@@ -105,20 +105,20 @@ function figuresOf(
   seconds: number,
 ): RunFigure[] {
   const figure = (name: string, value: number, unit = "") => ({ name, value, unit });
-  const judged = (who: string, { top1 }: { top1: number }) =>
+  const evaluated = (who: string, { top1 }: { top1: number }) =>
     figure(`${who}, weighted kNN (k = ${knnK}) top-1`, top1, "%");
   return [
     figure("steps", steps),
     figure("time", seconds, "s"),
-    ...steps === 0 ? [] : [figure("pictures a second, all told", steps * batchSize / seconds)],
+    ...steps === 0 ? [] : [figure("images a second, all told", steps * batchSize / seconds)],
     ...Number.isNaN(lastLoss) ? [] : [
       figure("mean loss, first epoch", firstLoss),
       figure("mean loss, last epoch", lastLoss),
     ],
     ...knn === null ? [] : [
-      judged("teacher", knn.teacher),
-      ...knn.before === null ? [] : [judged("student before", knn.before)],
-      judged("student after", knn.after),
+      evaluated("teacher", knn.teacher),
+      ...knn.before === null ? [] : [evaluated("student before", knn.before)],
+      evaluated("student after", knn.after),
     ],
   ];
 }
@@ -178,7 +178,7 @@ async function main(): Promise<void> {
         for (const line of describeRun(options, event, adapter.name)) shown.say(line);
         [stepsPerEpoch, firstStep] = [event.batchesPerEpoch, event.firstStep];
         recorder.plan({
-          pictures: event.pictures,
+          images: event.images,
           stepsPerEpoch,
           totalSteps: event.totalSteps,
           firstStep,
@@ -188,7 +188,7 @@ async function main(): Promise<void> {
           folder.dropMetricsFrom(
             Math.floor(firstStep / stepsPerEpoch),
             firstStep,
-            // Where they are not by the same pictures and settings, the beginning is judged again.
+            // Where they are not by the same images and settings, the beginning is evaluated again.
             ({ of, by, step }) =>
               !isKnown && by === "knn" && (of === "teacher" || step === 0 || step === firstStep),
           );
@@ -226,11 +226,11 @@ async function main(): Promise<void> {
       }
       case "actors":
         return recorder.actors(event.actors);
-      case "look":
-        return recorder.look(event);
-      case "gallery":
+      case "snapshot":
+        return recorder.snapshot(event);
+      case "probe-set":
         return recorder.gallery(event);
-      case "survey":
+      case "neighbours":
         return recorder.survey(event);
       case "trace":
         return recorder.trace(event.actor, event.spans);

@@ -1,5 +1,5 @@
 /**
- * The flags of `deno task distill`: the original's, under its names. A run without `--data` uses the bundled pictures
+ * The flags of `deno task distill`: the original's, under its names. A run without `--data` uses the bundled images
  * and its defaults suit them; with `--data` the defaults are the paper's.
  */
 
@@ -42,7 +42,7 @@ const ORIGINAL_DEFAULTS: Readonly<Partial<Record<keyof Defaults, string>>> = {
 };
 
 const MODELS = "Models";
-const DATA = "Pictures and files";
+const DATA = "Images and files";
 const TRAINING = "Training";
 const LOSS = "SEED's loss";
 const EVALUATION = "Evaluation";
@@ -99,7 +99,7 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
       metavar: "FOLDER",
       group: DATA,
       help:
-        "folder of train.tsv, train/ or CIFAR's binary files (and test.tsv or val/ for the kNN), or a folder of pictures",
+        "folder of train.tsv, train/ or CIFAR's binary files (and test.tsv or val/ for the kNN), or a folder of images",
     },
     testData: {
       kind: "text",
@@ -162,18 +162,18 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
       max: 256,
       short: "j",
       group: DATA,
-      help: "Workers that read and decode pictures",
+      help: "Workers that read and decode images",
     },
 
     epochs: { kind: "integer", min: 1, group: TRAINING, help: "epochs in all" },
     startEpoch: { kind: "integer", min: 0, group: TRAINING, help: "epoch to start with, from 0" },
-    batchSize: { kind: "integer", min: 1, short: "b", group: TRAINING, help: "pictures in a batch" },
+    batchSize: { kind: "integer", min: 1, short: "b", group: TRAINING, help: "images in a batch" },
     lr: {
       kind: "number",
       min: 0,
       aliases: ["learning-rate"],
       group: TRAINING,
-      help: "learning rate, for a batch of 256 pictures where --scale-lr is on",
+      help: "learning rate, for a batch of 256 images where --scale-lr is on",
     },
     scaleLr: {
       kind: "boolean",
@@ -200,7 +200,7 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
       min: 1,
       group: TRAINING,
       help:
-        "batches whose gradients make one step, as one batch of all their pictures would (but for batch norm, which sees " +
+        "batches whose gradients make one step, as one batch of all their images would (but for batch norm, which sees " +
         "each by itself): for batches that do not fit; fewer at the end of an epoch. --scale-lr counts all of them",
     },
     clipGrad: {
@@ -214,7 +214,7 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
       group: TRAINING,
       help:
         "compute the student's activations again for the backward pass instead of keeping them: bigger batches and " +
-        "pictures fit, and a step takes up to a third longer; the weights are the same bits",
+        "images fit, and a step takes up to a third longer; the weights are the same bits",
     },
     amp: {
       kind: "boolean",
@@ -233,7 +233,7 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
       kind: "integer",
       min: 0,
       group: TRAINING,
-      help: "seed of the student's weights, the order of the pictures and their augmentation",
+      help: "seed of the student's weights, the order of the images and their augmentation",
     },
 
     loss: { kind: "choice", values: lossNames(), group: LOSS, help: "what is trained on" },
@@ -252,7 +252,7 @@ function makeTable({ encoders, teachers = encoders, encoderTable }: DistillFlags
       max: 64,
       group: LOSS,
       help:
-        "small views of each picture, with a queue and a loss of their own, as in the original's main_small-patch.py, " +
+        "small views of each image, with a queue and a loss of their own, as in the original's main_small-patch.py, " +
         "which has 6; all views are then SWAV's",
     },
     smallSize: {
@@ -407,8 +407,8 @@ export function distillHelp(context: DistillFlagsContext): string {
     usage: "deno task distill [flags]     (or ./seed distill [flags])",
     intro: [
       "Distils a self-supervised teacher into a student without labels (SEED, ICLR 2021).",
-      `Without flags the bundled teacher teaches a ${SAMPLE_DEFAULTS.studentArch} on the bundled pictures, for a few minutes. With --data ` +
-      "and --distill it is your pictures and your teacher, and the defaults are the paper's; where the original's " +
+      `Without flags the bundled teacher teaches a ${SAMPLE_DEFAULTS.studentArch} on the bundled images, for a few minutes. With --data ` +
+      "and --distill it is your images and your teacher, and the defaults are the paper's; where the original's " +
       "code has another default, that is named too.",
     ],
     table: makeTable(context),
@@ -417,7 +417,7 @@ export function distillHelp(context: DistillFlagsContext): string {
       teacherArch: "default: recognised from the checkpoint",
       teacherSsl: "default: recognised from the checkpoint; the original: simclr",
       distill: "default: the bundled teacher",
-      data: "default: the bundled pictures",
+      data: "default: the bundled images",
       testData: "default: test.tsv, val/ or the like in the folder of --data, where it is there",
       output: "default: a new folder under output/",
       recipe: "default: none",
@@ -486,7 +486,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
   const { values: given, warnings } = parseFlags(table, args, { retired: RETIRED });
   if (given.data !== undefined && given.distill === undefined) {
     throw new UsageError(
-      "--data needs --distill FILE, the teacher's checkpoint. The bundled one (a ResNet-18 that knows pictures of 32 " +
+      "--data needs --distill FILE, the teacher's checkpoint. The bundled one (a ResNet-18 that knows images of 32 " +
         `pixels) is ${SAMPLE_TEACHER}`,
     );
   }

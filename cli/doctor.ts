@@ -32,7 +32,7 @@ export interface Finding {
 }
 
 const GIB = 2 ** 30;
-/** A demo run takes about one; the paper's recipe with a queue of 65,536 and pictures of 224 px several. */
+/** A demo run takes about one; the paper's recipe with a queue of 65,536 and images of 224 px several. */
 const [LEAST_MEMORY, USUAL_MEMORY] = [GIB, 4 * GIB];
 /** A checkpoint of a MobileNetV3 under a ResNet-50 has 0.2 GiB, and there is one an epoch. */
 const [LEAST_DISK, USUAL_DISK] = [GIB / 4, 5 * GIB];
@@ -138,7 +138,7 @@ function checkOutput(output: string): Finding {
   return judgeAmount(`disk of ${folder}`, Number(bavail) * Number(bsize), [LEAST_DISK, USUAL_DISK], advice);
 }
 
-/** Pictures that are decoded on trial. */
+/** Images that are decoded on trial. */
 const TRIED = 20;
 
 async function checkData(data: string): Promise<Finding> {
@@ -160,7 +160,7 @@ async function checkData(data: string): Promise<Finding> {
   }
   const state = broken.length === rows.length ? "problem" : broken.length > 0 ? "warning" : "ok";
   return {
-    what: "pictures",
+    what: "images",
     state,
     found: `${dataset.rowCount} in ${path}; of ${rows.length} that were tried, ${
       rows.length - broken.length
@@ -206,7 +206,7 @@ export async function examine({ data, distill, output }: DoctorRequest): Promise
     ),
     ...await look("memory", "", checkMemory),
     ...await look("disk", "name a folder that can be written: --output", () => checkOutput(output)),
-    ...await look("pictures", "name a folder of pictures: --data", () => checkData(data ?? SAMPLE_DATA)),
+    ...await look("images", "name a folder of images: --data", () => checkData(data ?? SAMPLE_DATA)),
     ...await look("teacher", "name a checkpoint: --distill", () => checkTeacher(distill ?? SAMPLE_TEACHER)),
   ];
 }

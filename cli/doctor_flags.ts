@@ -4,7 +4,7 @@ import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 
 const TABLE = {
-  data: { kind: "text", metavar: "DATA", group: "What is looked at", help: "pictures to learn from" },
+  data: { kind: "text", metavar: "DATA", group: "What is looked at", help: "images to learn from" },
   distill: { kind: "text", metavar: "FILE", group: "What is looked at", help: "the teacher's checkpoint" },
   output: {
     kind: "text",
@@ -73,12 +73,12 @@ export function parseDoctorFlags(
     const help = formatHelp({
       usage: "deno task doctor [flags]     (or ./seed doctor [flags])",
       intro: [
-        "Looks at everything that a run needs: Deno, the adapter and its limits, memory, disk, pictures and the teacher's " +
+        "Looks at everything that a run needs: Deno, the adapter and its limits, memory, disk, images and the teacher's " +
         "checkpoint, and says what to do about each problem. Nothing is changed. The exit code is 1 where a run would fail.",
       ],
       table: TABLE,
       defaults: {
-        data: "default: the bundled pictures",
+        data: "default: the bundled images",
         distill: "default: the bundled teacher",
         output: "default: output/",
       },

@@ -39,7 +39,7 @@ async function embedInto(
   for await (const event of run) {
     switch (event.type) {
       case "plan":
-        total = event.pictures;
+        total = event.images;
         break;
       case "rows":
         for (const writer of writers) writer.add(event);
@@ -111,11 +111,11 @@ async function main(): Promise<void> {
   const arch = "arch" in options.encoder ? options.encoder.arch : "";
   console.log(`adapter    ${adapter.name}`);
   console.log(`encoder    ${arch}, ${kind} of ${options.dimension} numbers`);
-  console.log(`pictures   ${result.pictures} of ${options.data}, in ${formatDuration(seconds)}`);
+  console.log(`images   ${result.images} of ${options.data}, in ${formatDuration(seconds)}`);
   console.log(`views      ${describeEvaluationResize(options.evalResize, options.imageSize)}`);
   for (const path of files) console.log(`file       ${path}`);
   if (sheet === null) return;
-  if (result.neighbours.length === 0) throw new UserError(`${options.data}: no picture could be looked for`);
+  if (result.neighbours.length === 0) throw new UserError(`${options.data}: no image could be looked for`);
   for (const line of await describeNeighbours(options.data, sheet, result.neighbours)) console.log(line);
 }
 

@@ -13,7 +13,7 @@ import { callersFolder, resolvePath } from "./paths.ts";
 import { pluginOption } from "./plugin.ts";
 
 const ENCODER = "Encoder";
-const FILES = "Pictures and files";
+const FILES = "Images and files";
 const NEIGHBOURS = "Neighbours";
 const GENERAL = "Other";
 
@@ -42,7 +42,7 @@ function makeTable(context: EncoderFlagsContext) {
       short: "o",
       group: FILES,
       help:
-        "file to write: .npy (float32 [pictures, dimension]; the names go to FILE.names.csv), .csv or .jsonl",
+        "file to write: .npy (float32 [images, dimension]; the names go to FILE.names.csv), .csv or .jsonl",
     },
     split: {
       kind: "choice",
@@ -57,14 +57,14 @@ function makeTable(context: EncoderFlagsContext) {
       metavar: "FILE.png",
       aliases: ["neighbors"],
       group: NEIGHBOURS,
-      help: "a contact sheet: some pictures, and beside each the ones that are most like it",
+      help: "a contact sheet: some images, and beside each the ones that are most like it",
     },
     queries: {
       kind: "integer",
       min: 1,
       max: 1000,
       group: NEIGHBOURS,
-      help: "how many pictures, chosen at random",
+      help: "how many images, chosen at random",
     },
     knnK: { kind: "integer", min: 1, max: 100, short: "k", group: NEIGHBOURS, help: "how many beside each" },
     seed: { kind: "integer", min: 0, group: NEIGHBOURS, help: "seed of the random choice" },
@@ -83,7 +83,7 @@ function makeTable(context: EncoderFlagsContext) {
       min: 1,
       short: "b",
       group: GENERAL,
-      help: "pictures that are embedded at once",
+      help: "images that are embedded at once",
     },
     workers: {
       kind: "integer",
@@ -91,7 +91,7 @@ function makeTable(context: EncoderFlagsContext) {
       max: 64,
       short: "j",
       group: GENERAL,
-      help: "Workers that decode pictures",
+      help: "Workers that decode images",
     },
     quiet: { kind: "boolean", short: "q", group: GENERAL, help: "show no progress" },
     help: { kind: "boolean", short: "h", group: GENERAL, help: "show this text" },
@@ -137,10 +137,10 @@ export function embedHelp(context: EncoderFlagsContext): string {
   return formatHelp({
     usage: "deno task embed --pretrained FILE [flags] [DATA]     (or ./seed embed ...)",
     intro: [
-      "Writes what an encoder makes of pictures: a row of numbers for each one, with its name and label. Pictures are " +
+      "Writes what an encoder makes of images: a row of numbers for each one, with its name and label. Images are " +
       "scaled and cut to their middle, as in an evaluation; broken ones are named and left out.",
-      "DATA is a TSV file, a folder of pictures, a file of CIFAR, or a folder of these as deno task distill takes it; the " +
-      "bundled pictures where it is left out.",
+      "DATA is a TSV file, a folder of images, a file of CIFAR, or a folder of these as deno task distill takes it; the " +
+      "bundled images where it is left out.",
     ],
     table: makeTable(context),
     defaults: {

@@ -10,7 +10,7 @@ export interface EncoderRow {
   family: string;
   /** Trained numbers, with the usual head. */
   parameters: number;
-  /** For one picture of 224 x 224. */
+  /** For one image of 224 x 224. */
   multiplyAccumulates: number;
   roles: readonly EncoderRole[];
   /** Whose key names its checkpoints have. */

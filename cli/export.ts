@@ -24,7 +24,7 @@ function describeResult(options: ExportOptions, result: ExportResult): string[] 
   const { files, encoder, framework, dimension, tensors, parameters, bytes, names, leftOut } = result;
   const head = dimension === undefined ? "without its head" : `embeddings of ${dimension}`;
   const format = options.format +
-    (names === undefined ? `, pictures of ${options.imageSize} x ${options.imageSize}` : `, ${names} names`);
+    (names === undefined ? `, images of ${options.imageSize} x ${options.imageSize}` : `, ${names} names`);
   return [
     ...files.map((file) => `file       ${file}`),
     `format     ${format}`,

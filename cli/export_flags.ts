@@ -74,7 +74,7 @@ function makeTable(encoders: readonly string[]) {
       min: 8,
       max: 4096,
       group: ONNX,
-      help: "height and width of the pictures that the model takes, in pixels",
+      help: "height and width of the images that the model takes, in pixels",
     },
     normalize: {
       kind: "boolean",

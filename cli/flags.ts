@@ -366,7 +366,7 @@ function canonicalise<Table extends FlagTable>(
  * import { parseFlags } from "./flags.ts";
  *
  * const table = {
- *   batchSize: { kind: "integer", short: "b", min: 1, group: "Training", help: "pictures in a batch" },
+ *   batchSize: { kind: "integer", short: "b", min: 1, group: "Training", help: "images in a batch" },
  *   cos: { kind: "boolean", group: "Training", help: "cosine schedule" },
  * } as const;
  * const { values } = parseFlags(table, ["-b", "32", "--no-cos"]);
@@ -408,14 +408,14 @@ export function parseFlags<const Table extends FlagTable>(
   return { values: values as FlagValues<Table>, positionals, warnings };
 }
 
-/** The flag of every task that decodes pictures. */
+/** The flag of every task that decodes images. */
 export function maxPixelsFlag(group: string) {
   return {
     kind: "integer",
     min: 1,
     group,
     help:
-      "pixels that a picture may have; a larger one counts as broken, since a small file can decode to any size",
+      "pixels that an image may have; a larger one counts as broken, since a small file can decode to any size",
   } as const;
 }
 
@@ -426,8 +426,8 @@ export function evalResizeFlag(group: string) {
     values: EVALUATION_RESIZES,
     group,
     help:
-      "how pictures become views in an evaluation: torchvision's Resize(size * 256/224) and CenterCrop(size); none, which " +
-      "takes pictures of the size as they are; auto is none where views are smaller than 64 and the data's pictures have " +
+      "how images become views in an evaluation: torchvision's Resize(size * 256/224) and CenterCrop(size); none, which " +
+      "takes images of the size as they are; auto is none where views are smaller than 64 and the data's images have " +
       "their size, else torchvision",
   } as const;
 }

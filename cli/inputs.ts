@@ -73,19 +73,21 @@ async function naming<T>(argument: string, work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** The pictures to be judged on: those that a flag names, or those that lie with the ones to learn from. */
+/** The images to be evaluated on: those that a flag names, or those that lie with the ones to learn from. */
 async function requireTestData(data: string, testData: string | null): Promise<string> {
   if (testData !== null) {
     return await naming("--test-data", () => findDataset(testData, "test")) ?? testData;
   }
   const info = await Deno.stat(data);
-  if (info.isFile) throw new UserError(`${data} is a file: name the pictures to be judged on by --test-data`);
+  if (info.isFile) {
+    throw new UserError(`${data} is a file: name the images to be evaluated on by --test-data`);
+  }
   return await naming("DATA", () => resolveDataset(data, "test"));
 }
 
 /**
  * Makes sure that the files of a distillation are there, finds out which encoder the teacher's checkpoint holds, and
- * finds pictures to be judged on where `--test-data` was not given.
+ * finds images to be evaluated on where `--test-data` was not given.
  *
  * @returns the options with the teacher's encoder and `testData` resolved: the latter is `null` only where there is
  * nothing to evaluate on
@@ -93,7 +95,7 @@ async function requireTestData(data: string, testData: string | null): Promise<s
  */
 export async function checkDistillInputs(request: DistillRequest): Promise<DistillOptions> {
   const { data, distill, resume, studentInit, testData } = request;
-  const pictures = await requireData(data, "--data");
+  const images = await requireData(data, "--data");
   await naming("--distill", () => requireFile(distill, "the teacher's checkpoint"));
   if (resume !== null) await naming("--resume", () => requireFile(resume, "the checkpoint of a student"));
   if (studentInit !== null) {
@@ -102,7 +104,7 @@ export async function checkDistillInputs(request: DistillRequest): Promise<Disti
   const { arch, ssl } = await resolveTeacher(distill, { arch: request.teacherArch, ssl: request.teacherSsl });
   return {
     ...request,
-    evalResize: await resolveEvaluationResize(request.evalResize, pictures, request.imageSize),
+    evalResize: await resolveEvaluationResize(request.evalResize, images, request.imageSize),
     teacherArch: arch,
     teacherSsl: ssl,
     testData: testData === null

@@ -11,7 +11,7 @@ import { pluginOption } from "./plugin.ts";
 
 const ENCODER = "Encoder";
 const VOTE = "The vote";
-const DATA = "Pictures";
+const DATA = "Images";
 const GENERAL = "Other";
 
 const DEFAULTS = { ...KNN_DEFAULTS, sampleImageSize: 32, seed: 0 };
@@ -25,10 +25,10 @@ function makeTable(context: EncoderFlagsContext) {
       min: 1,
       short: "k",
       group: VOTE,
-      help: "neighbours that vote; of several numbers, each is judged",
+      help: "neighbours that vote; of several numbers, each is evaluated",
     },
     knnT: { kind: "number", above: 0, short: "t", group: VOTE, help: "temperature of their votes" },
-    testData: { kind: "text", metavar: "DATA", group: DATA, help: "pictures that are classified" },
+    testData: { kind: "text", metavar: "DATA", group: DATA, help: "images that are classified" },
     imageSize: {
       kind: "integer",
       min: 8,
@@ -51,7 +51,7 @@ export interface KnnRequest
   arch: string | null;
   which: EncoderRole;
   seed: number;
-  /** Folder of the pictures. */
+  /** Folder of the images. */
   data: string;
   /** `null` for that of the folder. */
   testData: string | null;
@@ -66,10 +66,10 @@ export function knnHelp(context: EncoderFlagsContext): string {
   return formatHelp({
     usage: "deno task knn [flags] [DATA]     (or ./seed knn [flags] [DATA])",
     intro: [
-      "Classifies pictures by their nearest neighbours: the training pictures vote for the class of each test " +
-      "picture, by the similarity of the encoder's pooled features. Nothing is trained.",
-      "DATA is a folder of train.tsv and test.tsv, of the folders train/ and val/ with a folder of pictures for each " +
-      "class, or of the binary files of CIFAR; the bundled pictures where it is left out.",
+      "Classifies images by their nearest neighbours: the training images vote for the class of each test " +
+      "image, by the similarity of the encoder's pooled features. Nothing is trained.",
+      "DATA is a folder of train.tsv and test.tsv, of the folders train/ and val/ with a folder of images for each " +
+      "class, or of the binary files of CIFAR; the bundled images where it is left out.",
     ],
     table: makeTable(context),
     defaults: {
@@ -100,7 +100,7 @@ export function parseKnnFlags(args: readonly string[], context: EncoderFlagsCont
   const { pretrained, arch, which, testData, knnK, knnT, imageSize, maxPixels, seed, json = false } = values;
   if (pretrained === undefined && arch === undefined) {
     throw new UsageError(
-      "there is nothing to judge: give --pretrained FILE, or --arch NAME for fresh weights",
+      "there is nothing to evaluate: give --pretrained FILE, or --arch NAME for fresh weights",
     );
   }
   if (which === "teacher" && pretrained === undefined) {

@@ -28,7 +28,7 @@ import { watchRun } from "./watched_run.ts";
 /** What is shown before the first step. */
 function describeRun(options: LinearOptions, plan: LinearPlan, adapter: string): string[] {
   const { arch, pretrained, epochs, batchSize, imageSize, lr } = options;
-  const { trainPictures, testPictures, classes, features, batchesPerEpoch, firstEpoch } = plan;
+  const { trainImages, testImages, classes, features, batchesPerEpoch, firstEpoch } = plan;
   const training = `${epochs} epochs of ${batchesPerEpoch} batches of ${batchSize}, learning rate ${
     lr.join(", ")
   }`;
@@ -36,7 +36,7 @@ function describeRun(options: LinearOptions, plan: LinearPlan, adapter: string):
   return [
     `adapter   ${adapter}`,
     `encoder   ${arch}, ${pretrained ?? "fresh weights"}`,
-    `pictures  ${trainPictures} to learn from, ${testPictures} to classify, ${imageSize} x ${imageSize}`,
+    `images  ${trainImages} to learn from, ${testImages} to classify, ${imageSize} x ${imageSize}`,
     `evaluate  ${describeEvaluationResize(plan.evalResize, imageSize)}`,
     `probe     ${classes} classes over ${features} features`,
     options.evaluate ? `classify  with ${options.resume}` : `training  ${training}${resumed}`,
@@ -76,8 +76,8 @@ function describeResult(
 /** What it reads, for its record. */
 function inputsOf({ pretrained, trainData, testData }: LinearOptions): RecordedInput[] {
   return [
-    { role: "pictures", path: trainData, kind: "pictures" },
-    { role: "test pictures", path: testData, kind: "pictures" },
+    { role: "images", path: trainData, kind: "images" },
+    { role: "test images", path: testData, kind: "images" },
     ...pretrained === null ? [] : [{ role: "encoder", path: pretrained, kind: "file" as const }],
   ];
 }
@@ -133,13 +133,13 @@ async function main(): Promise<void> {
         if (options.evaluate) return;
         const firstStep = event.firstEpoch * event.batchesPerEpoch;
         if (options.resume !== null) {
-          // Where all epochs are done, the last one is judged once more.
+          // Where all epochs are done, the last one is evaluated once more.
           const isLast = event.firstEpoch >= options.epochs;
           folder.dropMetricsFrom(event.firstEpoch, firstStep, ({ step }) => isLast && step === firstStep);
         }
         stepsPerEpoch = event.batchesPerEpoch;
         recorder.plan({
-          pictures: event.trainPictures,
+          images: event.trainImages,
           stepsPerEpoch,
           totalSteps: options.epochs * stepsPerEpoch,
           firstStep,

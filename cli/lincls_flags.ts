@@ -37,7 +37,7 @@ const ORIGINAL_DEFAULTS: Readonly<Partial<Record<keyof LinearDefaults, string>>>
 };
 
 const MODEL = "Encoder";
-const DATA = "Pictures and files";
+const DATA = "Images and files";
 const TRAINING = "Training";
 const GENERAL = "Other";
 
@@ -53,7 +53,7 @@ function makeTable(context: EncoderFlagsContext) {
         "where config.json, log.txt, metrics.jsonl and the checkpoints go; it must not hold another run, unless " +
         "--resume goes on with that",
     },
-    testData: { kind: "text", metavar: "DATA", group: DATA, help: "pictures to be classified" },
+    testData: { kind: "text", metavar: "DATA", group: DATA, help: "images to be classified" },
     resume: {
       kind: "text",
       metavar: "FILE",
@@ -67,13 +67,13 @@ function makeTable(context: EncoderFlagsContext) {
       kind: "boolean",
       short: "e",
       group: DATA,
-      help: "only classify the test pictures, with the classifiers of --resume, or those of some --lr",
+      help: "only classify the test images, with the classifiers of --resume, or those of some --lr",
     },
     cacheFeatures: {
       kind: "boolean",
       group: DATA,
       help:
-        "embed each picture once, resized and cut from the middle, and train on these features in every epoch: " +
+        "embed each image once, resized and cut from the middle, and train on these features in every epoch: " +
         "much faster, and a little less accurate than with random crops and flips",
     },
     imageSize: {
@@ -92,19 +92,19 @@ function makeTable(context: EncoderFlagsContext) {
       max: 64,
       short: "j",
       group: DATA,
-      help: "Workers that read and decode pictures",
+      help: "Workers that read and decode images",
     },
 
     epochs: { kind: "integer", min: 1, group: TRAINING, help: "epochs in all" },
     startEpoch: { kind: "integer", min: 0, group: TRAINING, help: "epoch to start with, from 0" },
-    batchSize: { kind: "integer", min: 1, short: "b", group: TRAINING, help: "pictures in a batch" },
+    batchSize: { kind: "integer", min: 1, short: "b", group: TRAINING, help: "images in a batch" },
     lr: {
       kind: "numbers",
       above: 0,
       aliases: ["learning-rate"],
       group: TRAINING,
       help:
-        "learning rate for a batch of 256 pictures; of several, a classifier is trained with each, side by side, " +
+        "learning rate for a batch of 256 images; of several, a classifier is trained with each, side by side, " +
         "and the best is reported",
     },
     scaleLr: {
@@ -136,7 +136,7 @@ function makeTable(context: EncoderFlagsContext) {
       kind: "integer",
       min: 0,
       group: TRAINING,
-      help: "seed of the classifier's weights, the order of the pictures and their crops",
+      help: "seed of the classifier's weights, the order of the images and their crops",
     },
 
     printFreq: {
@@ -178,7 +178,7 @@ export interface LinclsRequest extends Omit<LinearOptions, "arch" | "trainData" 
   lr: LinearOptions["lr"] | null;
   /** `null` where the checkpoint tells. */
   arch: string | null;
-  /** Folder of the pictures. */
+  /** Folder of the images. */
   data: string;
   /** `null` for that of the folder. */
   testData: string | null;
@@ -224,10 +224,10 @@ export function linclsHelp(context: LinclsFlagsContext): string {
   return formatHelp({
     usage: "deno task lincls [flags] [DATA]     (or ./seed lincls [flags] [DATA])",
     intro: [
-      "Trains a linear classifier on the features of a frozen encoder and says how well it classifies other pictures: " +
+      "Trains a linear classifier on the features of a frozen encoder and says how well it classifies other images: " +
       "the linear evaluation of MoCo's protocol, as the original has it.",
-      "DATA is a folder of train.tsv and test.tsv, of the folders train/ and val/ with a folder of pictures for each " +
-      "class, or of the binary files of CIFAR; the bundled pictures where it is left out.",
+      "DATA is a folder of train.tsv and test.tsv, of the folders train/ and val/ with a folder of images for each " +
+      "class, or of the binary files of CIFAR; the bundled images where it is left out.",
     ],
     table: makeTable(context),
     defaults: {
@@ -288,7 +288,7 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
   const { resumesIfThere, resume: checkpoint } = readResumeFlag({ resume, output }, folder);
   if (pretrained === undefined && checkpoint === null && arch === undefined) {
     throw new UsageError(
-      "there is nothing to judge: give --pretrained FILE, or --resume FILE, or --arch NAME for fresh weights",
+      "there is nothing to evaluate: give --pretrained FILE, or --resume FILE, or --arch NAME for fresh weights",
     );
   }
   if (evaluate && checkpoint === null) {

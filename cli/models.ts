@@ -6,7 +6,7 @@ import { runMain } from "./run_main.ts";
 const HELP = `Usage: deno task models [--json | --markdown]     (or ./seed models)
 
 Lists every encoder that flags can name: trained parameters with its usual head (128-d embeddings),
-multiply-accumulates of convolutions and linear layers for one picture of 224 x 224, whether it is meant as a
+multiply-accumulates of convolutions and linear layers for one image of 224 x 224, whether it is meant as a
 teacher, as a student or as both, and whose key names its checkpoints have. Every one is read from PyTorch's zip
 and legacy containers and from safetensors, and exported as pth, safetensors and ONNX.
 

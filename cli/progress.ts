@@ -123,7 +123,7 @@ export class Progress implements AsyncDisposable {
     }
   }
 
-  /** Takes note of a step, and returns the pictures in a second (a moving average) that it shows. */
+  /** Takes note of a step, and returns the images in a second (a moving average) that it shows. */
   step(report: StepReport): number {
     const { batchSize, printFreq, firstStep = 0, stepsPerEpoch } = this.#options;
     this.#last = report;
@@ -180,7 +180,7 @@ export class Progress implements AsyncDisposable {
       `loss ${loss.toFixed(4)}`,
       `lr ${formatNumber(lr)}`,
       ...lossScale === undefined ? [] : [`loss scale ${lossScale.scale}, ${lossScale.skipped} skipped`],
-      `${formatNumber(this.#meter.perSecond())} pictures/s`,
+      `${formatNumber(this.#meter.perSecond())} images/s`,
       ...this.#left(step),
     ].join("  ");
   }
@@ -193,7 +193,7 @@ export class Progress implements AsyncDisposable {
     const parts = report === undefined ? [`  preparing, ${styledTime}`] : [
       ...this.#left(report.step).map((text) => `  ${text}`),
       `  loss ${report.loss.toFixed(3)}`,
-      `  ${formatNumber(this.#meter.perSecond())} pictures/s`,
+      `  ${formatNumber(this.#meter.perSecond())} images/s`,
       `  epoch ${report.epoch + 1}/${this.#options.epochs}`,
       `  lr ${formatNumber(report.lr)}`,
     ];

@@ -3,7 +3,7 @@
 /** Seconds of the past that the average looks at. */
 const WINDOW = 30;
 
-/** Counts things as they are done, e.g. pictures. */
+/** Counts things as they are done, e.g. images. */
 export class RateMeter {
   #marks: { time: number; count: number }[];
 

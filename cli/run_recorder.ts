@@ -1,13 +1,13 @@
 /** Keeps a run's records (`ui/records.ts`) up to date: what the live page, the report and `deno task compare` read. */
 import { cpus } from "node:os";
 import { dirname, join } from "node:path";
-import type { GalleryPictures, SurveyReport } from "../actors/diagnostics.ts";
-import type { TrainingLook } from "../methods/seed/events.ts";
+import type { NeighboursReport, ProbeSet } from "../actors/diagnostics.ts";
+import type { TrainingSnapshot } from "../methods/seed/events.ts";
 import type { BestEffort } from "../actors/best_effort.ts";
 import type { ActorSystem, TraceSpan } from "../actors/runtime/mod.ts";
 import { fingerprintDataset, fingerprintFile } from "../data/fingerprint.ts";
 import { openDataset, resolveDataset } from "../data/open_dataset.ts";
-import type { InsightRecords, RunInput, RunRecord, RunStatus, ScoreRow } from "../ui/records.ts";
+import type { DiagnosticsRecords, RunInput, RunRecord, RunStatus, ScoreRow } from "../ui/records.ts";
 import { makeSprite } from "../ui/sprite.ts";
 import { REPORT, writeReport } from "../ui/report.ts";
 import config from "../deno.json" with { type: "json" };
@@ -16,12 +16,12 @@ import { reportError } from "./run_main.ts";
 import { ActorsWatch } from "./actors_watch.ts";
 import type { OutputFolder } from "./output_folder.ts";
 
-/** Side of a picture on the page, in pixels, and pictures in a row of a sprite. */
+/** Side of an image on the page, in pixels, and images in a row of a sprite. */
 const SPRITE = { side: 96, columns: 20 };
 
 /** What a run reads: a file, or data. */
 export interface RecordedInput extends Omit<RunInput, "fingerprint"> {
-  kind: "file" | "pictures";
+  kind: "file" | "images";
 }
 
 /** How to start a recorder. */
@@ -75,7 +75,7 @@ export class RunRecorder {
   #actors: ActorsWatch | undefined;
   /** Of the newest survey of the student. */
   #surveyedStep = 0;
-  /** Pictures and fingerprints that are being made, one after the other. */
+  /** Images and fingerprints that are being made, one after the other. */
   #work: Promise<void> = Promise.resolve();
 
   constructor(folder: OutputFolder, options: RecorderOptions) {
@@ -114,7 +114,7 @@ export class RunRecorder {
     );
   }
 
-  /** Somebody was judged. */
+  /** Somebody was evaluated. */
   score(row: ScoreRow): void {
     this.#options.effort.attempt("scores.jsonl", () => this.#folder.score(row));
   }
@@ -124,28 +124,34 @@ export class RunRecorder {
     this.#options.effort.attempt("actors.jsonl", () => this.#folder.trace(actor, spans));
   }
 
-  /** A look into a step. */
-  look({ step, similarities, views }: TrainingLook & { step: number }): void {
+  /** A snapshot of a step. */
+  snapshot({ step, similarities, views }: TrainingSnapshot & { step: number }): void {
     this.#later("insight/look.json", async () => {
-      this.#insight("look", { step, similarities, views: await makeSprite(views, SPRITE) });
+      this.#diagnostics("look", { step, similarities, views: await makeSprite(views, SPRITE) });
     });
   }
 
-  /** The pictures of the surveys. */
-  gallery({ data, rows, labels, classNames, views }: GalleryPictures): void {
+  /** The images of the surveys. */
+  gallery({ data, rows, labels, classNames, views }: ProbeSet): void {
     this.#later("insight/gallery.json", async () => {
-      this.#insight("gallery", { data, rows, labels, classNames, views: await makeSprite(views, SPRITE) });
+      this.#diagnostics("gallery", {
+        data,
+        rows,
+        labels,
+        classNames,
+        views: await makeSprite(views, SPRITE),
+      });
     });
   }
 
   /** What teacher or student find alike. */
-  survey({ of, step, k, neighbours, similarities, maps: { pca, umap } }: SurveyReport): void {
+  survey({ of, step, k, neighbours, similarities, maps: { pca, umap } }: NeighboursReport): void {
     const name = of === "teacher" ? "teacher" : step === 0 ? "before" : "student";
     // An evaluation that was asked for later may have come first.
     if (name === "student" && step < this.#surveyedStep) return;
     if (name === "student") this.#surveyedStep = step;
     this.#later(`insight/${name}.json`, () => {
-      this.#insight(name, {
+      this.#diagnostics(name, {
         step,
         k,
         neighbours: [...neighbours],
@@ -172,7 +178,7 @@ export class RunRecorder {
     this.#write();
     return await this.#options.effort.attempt("the report", async () => {
       const report = await writeReport(this.#folder.path);
-      // An evaluation in the folder of the run that it judges belongs to that one's report.
+      // An evaluation in the folder of the run that it evaluates belongs to that one's report.
       const parent = dirname(this.#folder.path);
       if (await Deno.stat(join(parent, REPORT)).then(() => true, () => false)) await writeReport(parent);
       return report;
@@ -183,7 +189,7 @@ export class RunRecorder {
     this.#options.effort.attempt("run.json", () => this.#folder.writeRecord("run.json", this.#record));
   }
 
-  #insight<Name extends keyof InsightRecords>(name: Name, record: InsightRecords[Name]): void {
+  #diagnostics<Name extends keyof DiagnosticsRecords>(name: Name, record: DiagnosticsRecords[Name]): void {
     this.#folder.writeRecord(`insight/${name}.json`, record);
   }
 

@@ -82,9 +82,9 @@ export async function readRunSoFar(options: DistillOptions): Promise<RunSoFar | 
   };
 }
 
-/** Whether the test pictures are those of the record; where it was killed before it had looked at them, they may be. */
+/** Whether the test images are those of the record; where it was killed before it had looked at them, they may be. */
 async function hasSameTestData({ inputs }: RunRecord, testData: string | null): Promise<boolean> {
-  const known = inputs.find(({ role }) => role === "test pictures")?.fingerprint;
+  const known = inputs.find(({ role }) => role === "test images")?.fingerprint;
   if (known === undefined || testData === null) return true;
   using dataset = await openDataset(testData);
   return await fingerprintDataset(dataset) === known;

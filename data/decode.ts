@@ -1,9 +1,9 @@
 /**
- * Encoded pictures to pixels, by `sharp` (libvips). The pixels are those that `Image.open(file).convert("RGB")` of
+ * Encoded images to pixels, by `sharp` (libvips). The pixels are those that `Image.open(file).convert("RGB")` of
  * Pillow gives, to the last bit: no rotation by EXIF, no colour profile, alpha dropped and not blended, CMYK by
  * Pillow's plain formula, 16-bit colours cut to their high byte, 16-bit gray clipped at 255, a palette's missing entries gray.
  *
- * Importing this module makes sharp use one thread a picture and keep no cache: reader Workers are what runs in
+ * Importing this module makes sharp use one thread an image and keep no cache: reader Workers are what runs in
  * parallel, and memory stays flat.
  */
 import sharp from "sharp";
@@ -14,8 +14,8 @@ import { PixelBudget } from "./pixel_budget.ts";
 sharp.concurrency(1);
 sharp.cache(false);
 
-/** Pixels of one picture. */
-export interface Picture {
+/** Pixels of one image. */
+export interface Image {
   /** In pixels. */
   width: number;
   /** In pixels. */
@@ -24,15 +24,15 @@ export interface Picture {
   pixels: Uint8Array<ArrayBuffer>;
 }
 
-/** A decoded picture whose pixels are written where they are wanted, which saves a copy. */
-export interface UnwrittenPicture extends Pick<Picture, "width" | "height"> {
-  /** Writes RGBA8, as {@linkcode Picture} has it, a word each pixel: `width * height` of them. */
+/** A decoded image whose pixels are written where they are wanted, which saves a copy. */
+export interface UnwrittenImage extends Pick<Image, "width" | "height"> {
+  /** Writes RGBA8, as {@linkcode Image} has it, a word each pixel: `width * height` of them. */
   writeTo(words: Uint32Array): void;
 }
 
 /** What `decodeImage` can be told. */
 export interface DecodeOptions {
-  /** Pictures with more pixels (width x height) are refused before memory is taken for them. */
+  /** Images with more pixels (width x height) are refused before memory is taken for them. */
   maxPixels?: number;
 }
 
@@ -45,7 +45,7 @@ const pixelsUnderWay = new PixelBudget(DEFAULT_MAX_PIXELS);
 /** Pixels along a side, as in a JPEG; only a PNG could have more. */
 const MAX_SIDE = 65535;
 
-/** The bytes are not a whole picture of a known format. */
+/** The bytes are not a whole image of a known format. */
 export class BrokenImageError extends UserError {
   /** What a program tells the kind of error by. */
   override name = "BrokenImageError";
@@ -57,22 +57,22 @@ export class BrokenImageError extends UserError {
  * @param bytes the file's content
  * @throws BrokenImageError where it is of another format, truncated, damaged, or larger than `maxPixels`
  */
-export async function decodeImage(bytes: Uint8Array, options: DecodeOptions = {}): Promise<Picture> {
+export async function decodeImage(bytes: Uint8Array, options: DecodeOptions = {}): Promise<Image> {
   const { width, height, writeTo } = await decodeUnwritten(bytes, options);
   const words = new Uint32Array(width * height);
   writeTo(words);
   return { width, height, pixels: new Uint8Array(words.buffer) };
 }
 
-/** As {@linkcode decodeImage}, for pixels that go elsewhere: see `packPictures`. */
+/** As {@linkcode decodeImage}, for pixels that go elsewhere: see `packImages`. */
 export async function decodeUnwritten(
   bytes: Uint8Array,
   options: DecodeOptions = {},
-): Promise<UnwrittenPicture> {
+): Promise<UnwrittenImage> {
   const { maxPixels = DEFAULT_MAX_PIXELS } = options;
   const header = readImageHeader(bytes);
   if (header === undefined) {
-    throw new BrokenImageError(`expected a JPEG, PNG or WebP picture, found ${describeOtherFormat(bytes)}`);
+    throw new BrokenImageError(`expected a JPEG, PNG or WebP image, found ${describeOtherFormat(bytes)}`);
   }
   const { format, components, depth, colourType } = header;
   refuseLarge(header, maxPixels);
@@ -117,19 +117,19 @@ async function decodeRaw(bytes: Uint8Array, kind: Kind, maxPixels: number): Prom
 function refuseLarge({ width, height }: { width: number; height: number }, maxPixels: number): void {
   if (width * height > maxPixels) {
     throw new BrokenImageError(
-      `expected a picture of at most ${maxPixels} pixels, found ${width} x ${height} = ${width * height}`,
+      `expected an image of at most ${maxPixels} pixels, found ${width} x ${height} = ${width * height}`,
     );
   }
   if (Math.max(width, height) > MAX_SIDE) {
     throw new BrokenImageError(
-      `expected a picture of at most ${MAX_SIDE} pixels a side, found ${width} x ${height}`,
+      `expected an image of at most ${MAX_SIDE} pixels a side, found ${width} x ${height}`,
     );
   }
 }
 
 /** @param what of it is wrong, where that is known */
 function brokenImage(what: string): BrokenImageError {
-  return new BrokenImageError(`the picture is truncated or damaged${what === "" ? "" : ` (${what})`}`);
+  return new BrokenImageError(`the image is truncated or damaged${what === "" ? "" : ` (${what})`}`);
 }
 
 /** libvips repeats itself over several lines; the first one tells. */

@@ -9,7 +9,7 @@ const ROWS = 64;
 const CHUNK = 1 << 20;
 
 /**
- * SHA-256, hexadecimal, of the number of rows and of the labels and pictures of 64 of them, spread evenly: some changes
+ * SHA-256, hexadecimal, of the number of rows and of the labels and images of 64 of them, spread evenly: some changes
  * escape it, but it takes no time on any data.
  */
 export async function fingerprintDataset(dataset: Dataset): Promise<string> {

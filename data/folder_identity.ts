@@ -8,7 +8,7 @@ export class FolderLostError extends UserError {
 }
 
 /** Between two looks of {@linkcode FolderIdentity.watch}, in ms. */
-const LOOK_EVERY_MS = 1_000;
+const SNAPSHOT_EVERY_MS = 1_000;
 
 /**
  * Tells whether a path still leads to the folder that it led to at first. Files that are open do not tell: what is written
@@ -49,9 +49,9 @@ export class FolderIdentity implements Disposable {
   /** What has become of it; nothing where it is in its place, or that cannot be told. */
   find(): FolderLostError | undefined {
     try {
-      return this.#judge(Deno.statSync(this.#path));
+      return this.#evaluate(Deno.statSync(this.#path));
     } catch (error) {
-      return this.#judge(error);
+      return this.#evaluate(error);
     }
   }
 
@@ -71,13 +71,13 @@ export class FolderIdentity implements Disposable {
     let timer: ReturnType<typeof setTimeout>;
     let isOver = false;
     const look = async () => {
-      const lost = this.#judge(await Deno.stat(this.#path).catch((error) => error));
+      const lost = this.#evaluate(await Deno.stat(this.#path).catch((error) => error));
       if (isOver) return;
       if (lost !== undefined) controller.abort(lost);
       else schedule();
     };
     const schedule = () => {
-      timer = setTimeout(look, LOOK_EVERY_MS);
+      timer = setTimeout(look, SNAPSHOT_EVERY_MS);
       Deno.unrefTimer(timer);
     };
     schedule();
@@ -95,7 +95,7 @@ export class FolderIdentity implements Disposable {
     this.#handle?.close();
   }
 
-  #judge(found: Deno.FileInfo | unknown): FolderLostError | undefined {
+  #evaluate(found: Deno.FileInfo | unknown): FolderLostError | undefined {
     const { NotFound, NotADirectory } = Deno.errors;
     const isGone = found instanceof NotFound || found instanceof NotADirectory;
     // A disk that does not answer now may do so again: the next write will say.

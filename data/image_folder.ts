@@ -1,9 +1,9 @@
 /**
- * Folders of pictures, with the rules of torchvision's `ImageFolder`: each folder is a class, classes have the labels 0,
- * 1 and so on in the order of their names, and the pictures of a class lie in its folder or below, in the order of their
+ * Folders of images, with the rules of torchvision's `ImageFolder`: each folder is a class, classes have the labels 0,
+ * 1 and so on in the order of their names, and the images of a class lie in its folder or below, in the order of their
  * paths. Links are followed, to each folder once in a class.
  *
- * Unlike there, a folder of pictures without classes will do (every label is -1 then), hidden files and folders are
+ * Unlike there, a folder of images without classes will do (every label is -1 then), hidden files and folders are
  * passed over, and a class may be empty, so that labels agree between the folders of a training and a test set.
  */
 import { UserError } from "../errors.ts";
@@ -12,15 +12,15 @@ import { MAX_IMAGE_BYTES } from "./limits.ts";
 import { describeError, describeKind, statOrExplain } from "./stat_or_explain.ts";
 
 /** File names' ends of what `decodeImage` reads. */
-const PICTURES = /\.(jpe?g|png|webp)$/i;
-/** Those of pictures that it does not read. */
-const OTHER_PICTURES = /\.(avif|bmp|gif|heic|jp2|pgm|ppm|tiff?)$/i;
+const IMAGES = /\.(jpe?g|png|webp)$/i;
+/** Those of images that it does not read. */
+const OTHER_IMAGES = /\.(avif|bmp|gif|heic|jp2|pgm|ppm|tiff?)$/i;
 /** Files that are read at the same time: a disk far away answers many at once. */
 const READS_AT_ONCE = 16;
 
-/** Whether a file's name is that of a picture that can be read. */
-export function isPictureName(name: string): boolean {
-  return PICTURES.test(name);
+/** Whether a file's name is that of an image that can be read. */
+export function isImageName(name: string): boolean {
+  return IMAGES.test(name);
 }
 
 /** What `ImageFolder.open` can be told. */
@@ -29,7 +29,7 @@ export interface ImageFolderOptions {
   onWarning?(message: string): void;
 }
 
-/** Pictures of one folder; the folders below have their own. */
+/** Images of one folder; the folders below have their own. */
 interface Listing {
   /** From the root, with a slash at the end; empty for the root itself. */
   path: string;
@@ -38,14 +38,14 @@ interface Listing {
   files: string[];
 }
 
-/** A folder of pictures, whose names are in memory. */
+/** A folder of images, whose names are in memory. */
 export class ImageFolder implements Dataset {
   readonly #listings: readonly Listing[];
   /** Number of the first row of each listing. */
   readonly #starts: readonly number[];
-  /** How many pictures there are. */
+  /** How many images there are. */
   readonly rowCount: number;
-  /** Whether the pictures lie in folders of classes. */
+  /** Whether the images lie in folders of classes. */
   readonly hasLabels: boolean;
 
   private constructor(
@@ -61,14 +61,14 @@ export class ImageFolder implements Dataset {
   }
 
   /**
-   * Finds the pictures of a folder: a second or so for each half million.
+   * Finds the images of a folder: a second or so for each half million.
    *
-   * @throws {UserError} where there is no such folder, or no picture in it
+   * @throws {UserError} where there is no such folder, or no image in it
    */
   static async open(path: string, { onWarning }: ImageFolderOptions = {}): Promise<ImageFolder> {
     const info = await statOrExplain(path);
     if (!info.isDirectory) {
-      throw new UserError(`${path}: expected a folder of pictures, found ${describeKind(info)}.`);
+      throw new UserError(`${path}: expected a folder of images, found ${describeKind(info)}.`);
     }
     const walk = new Walk(path);
     const { files, folders } = walk.list("");
@@ -83,30 +83,30 @@ export class ImageFolder implements Dataset {
     const skipped = walk.describeSkipped();
     if (isEmpty(listings)) {
       throw new UserError(
-        `${path}: expected JPEG, PNG or WebP pictures in it or in the folders of its classes, found none.` +
+        `${path}: expected JPEG, PNG or WebP images in it or in the folders of its classes, found none.` +
           (skipped === "" ? "" : ` Left out: ${skipped}.`),
       );
     }
     if (skipped !== "") onWarning?.(`${path}: left out ${skipped}`);
     if (walk.unreadable.length > 0) {
       onWarning?.(
-        `${path}: no picture is read of ${preview(walk.unreadable)}: ${NOT_UTF8}`,
+        `${path}: no image is read of ${preview(walk.unreadable)}: ${NOT_UTF8}`,
       );
     }
     const empty = hasClasses ? folders.filter((_, label) => isEmpty(classes[label])) : [];
     if (empty.length > 0) {
       onWarning?.(
-        `${path}: no picture of ${empty.length === 1 ? "the class" : `${empty.length} classes`} ${
+        `${path}: no image of ${empty.length === 1 ? "the class" : `${empty.length} classes`} ${
           preview(empty)
         }`,
       );
     }
     if (files.length > 0 && !classes.every(isEmpty)) {
       onWarning?.(
-        `${path}: pictures lie beside the folders ${
+        `${path}: images lie beside the folders ${
           preview(folders)
         }, so these are not taken as classes; every ` +
-          "picture is used, without a label",
+          "image is used, without a label",
       );
     }
     return new ImageFolder(
@@ -138,7 +138,7 @@ export class ImageFolder implements Dataset {
     return Array.from(rows, (row) => this.#locate(row).key);
   }
 
-  /** That of the last class, whether it has a picture or not; `undefined` where there are no classes. */
+  /** That of the last class, whether it has an image or not; `undefined` where there are no classes. */
   largestLabel(): number | undefined {
     return this.classNames && this.classNames.length - 1;
   }
@@ -198,13 +198,13 @@ class Walk {
   readonly unreadable: string[] = [];
   #linksToSeen = 0;
   /** How many files were passed over, by the ends of their names. */
-  readonly #skipped = { pictures: new Map<string, number>(), others: new Map<string, number>() };
+  readonly #skipped = { images: new Map<string, number>(), others: new Map<string, number>() };
 
   constructor(root: string) {
     this.#root = root.replace(/(?<=.)\/+$/, "");
   }
 
-  /** Names of the pictures and of the folders in a folder, sorted. */
+  /** Names of the images and of the folders in a folder, sorted. */
   list(path: string): { files: string[]; folders: string[] } {
     const files: string[] = [];
     const folders: string[] = [];
@@ -215,7 +215,7 @@ class Walk {
       if (info === undefined) this.#skip(name, "links to nothing");
       else if (info.isDirectory) folders.push(name);
       else if (!info.isFile) this.#skip(name, "pipes, sockets or devices");
-      else if (isPictureName(name)) files.push(name);
+      else if (isImageName(name)) files.push(name);
       else this.#skip(name);
     }
     return { files: files.sort(), folders: folders.sort() };
@@ -258,11 +258,11 @@ class Walk {
     };
     return [
       ...describe(
-        ["picture of another format", "pictures of another format"],
-        this.#skipped.pictures,
+        ["image of another format", "images of another format"],
+        this.#skipped.images,
         "; make them PNG to have them read",
       ),
-      ...describe(["file that is no picture", "files that are no pictures"], this.#skipped.others, ""),
+      ...describe(["file that is no image", "files that are no images"], this.#skipped.others, ""),
       ...this.#linksToSeen > 0
         ? [`${this.#linksToSeen} links to folders that are in the same class, or above, already`]
         : [],
@@ -271,8 +271,8 @@ class Walk {
 
   /** @param kind what it is, where its name does not say */
   #skip(name: string, kind?: string): void {
-    const isOther = kind === undefined && OTHER_PICTURES.test(name);
-    const counts = isOther ? this.#skipped.pictures : this.#skipped.others;
+    const isOther = kind === undefined && OTHER_IMAGES.test(name);
+    const counts = isOther ? this.#skipped.images : this.#skipped.others;
     const end = kind ?? /\.[^.]+$/.exec(name)?.[0] ?? "without an ending";
     counts.set(end, (counts.get(end) ?? 0) + 1);
   }

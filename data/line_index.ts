@@ -147,7 +147,7 @@ export async function openLineIndex(
   const tsv = await Deno.stat(tsvPath);
   if (tsv.size === 0) {
     throw new UserError(
-      `${tsvPath} is empty: expected one row a line (key, label, base64 picture, separated by tabs).`,
+      `${tsvPath} is empty: expected one row a line (key, label, base64 image, separated by tabs).`,
     );
   }
   const index = await Deno.stat(indexPath).catch((error) => {

@@ -3,7 +3,7 @@ import { basename } from "node:path";
 import { UserError } from "../errors.ts";
 import { CifarFiles, hasTrainFiles } from "./cifar.ts";
 import type { Dataset } from "./dataset.ts";
-import { ImageFolder, isPictureName } from "./image_folder.ts";
+import { ImageFolder, isImageName } from "./image_folder.ts";
 import type { LineIndexOptions } from "./line_index.ts";
 import { describeSurroundings, requireFile, statOrExplain } from "./stat_or_explain.ts";
 import { TsvFile } from "./tsv.ts";
@@ -11,7 +11,7 @@ import { TsvFile } from "./tsv.ts";
 /** What `openDataset` can be told. */
 export type DatasetOptions = LineIndexOptions;
 
-/** To learn from, or to be judged on. */
+/** To learn from, or to be evaluated on. */
 export type Split = "train" | "test";
 
 /** Where a folder has its data, by what it is for; the first one that is there counts. A slash asks for a folder. */
@@ -42,12 +42,12 @@ const CIFAR_FOLDERS = ["cifar-10-batches-bin", "cifar-100-binary"];
 const OTHER_CIFAR_FOLDERS = ["cifar-10-batches-py", "cifar-100-python", "cifar-10-batches-mat"];
 
 /**
- * Opens a TSV file, a folder of pictures, a binary file of CIFAR or the folder of its `data_batch_*.bin`.
+ * Opens a TSV file, a folder of images, a binary file of CIFAR or the folder of its `data_batch_*.bin`.
  *
  * @example
  * ```ts
- * using pictures = await openDataset("data/imagenet/train", { onWarning: console.warn });
- * const [first] = await pictures.readRows([0]);
+ * using images = await openDataset("data/imagenet/train", { onWarning: console.warn });
+ * const [first] = await images.readRows([0]);
  * ```
  * @throws {UserError} where there is nothing, or nothing that can be read
  */
@@ -60,7 +60,7 @@ export async function openDataset(path: string, options: DatasetOptions = {}): P
   if (/\.bin$/i.test(path)) return await CifarFiles.open(path);
   if (isArchiveName(path)) {
     throw new UserError(
-      `${path} is an archive, whose pictures cannot be reached in any order: make a TSV file of it by ` +
+      `${path} is an archive, whose images cannot be reached in any order: make a TSV file of it by ` +
         "`deno task tsv`, or unpack it.",
     );
   }
@@ -80,14 +80,14 @@ async function checkText(path: string): Promise<void> {
   const count = await file.read(start) ?? 0;
   if (!start.subarray(0, count).includes(0)) return;
   throw new UserError(
-    `${path}: expected a TSV file (key, label, base64 picture), a folder of pictures or a .bin file of CIFAR, found a ` +
+    `${path}: expected a TSV file (key, label, base64 image), a folder of images or a .bin file of CIFAR, found a ` +
       "binary file.",
   );
 }
 
 /**
  * Finds the data that an argument means: a file itself; of a folder, what it has for the split, such as `train.tsv`,
- * `train/`, or the files of CIFAR; to train, a folder of pictures itself.
+ * `train/`, or the files of CIFAR; to train, a folder of images itself.
  *
  * @returns a path for {@linkcode openDataset}; `undefined` where the folder has nothing for the split
  * @throws {UserError} where the argument does not exist
@@ -105,7 +105,7 @@ export async function findDataset(data: string, split: Split): Promise<string | 
     const inside = await findIn(`${folder}/${name}`, split);
     if (inside !== undefined) return inside;
   }
-  return split === "train" && looksLikePictures(folder) ? folder : undefined;
+  return split === "train" && looksLikeImages(folder) ? folder : undefined;
 }
 
 /**
@@ -116,7 +116,7 @@ export async function findDataset(data: string, split: Split): Promise<string | 
 export async function resolveDataset(data: string, split: Split): Promise<string> {
   const found = await findDataset(data, split);
   if (found !== undefined) return found;
-  const places = [...PLACES[split], ...split === "train" ? ["data_batch_1.bin", "pictures"] : []];
+  const places = [...PLACES[split], ...split === "train" ? ["data_batch_1.bin", "images"] : []];
   const other = OTHER_CIFAR_FOLDERS.find((name) =>
     basename(data) === name || namesIn(`${data}/${name}`).length > 0
   );
@@ -124,7 +124,7 @@ export async function resolveDataset(data: string, split: Split): Promise<string
     `${data}: expected one of ${places.join(", ")}, found none. ` +
       (other === undefined
         ? await describeSurroundings(`${data}/${PLACES[split][0]}`)
-        : `${other} is another version of CIFAR: get the binary version, or make a folder of pictures.`),
+        : `${other} is another version of CIFAR: get the binary version, or make a folder of images.`),
   );
 }
 
@@ -139,19 +139,19 @@ async function findIn(folder: string, split: Split): Promise<string | undefined>
 }
 
 /**
- * Whether a folder such as `train/` is a class, of trains: its pictures lie in it itself, and so do those of a folder
+ * Whether a folder such as `train/` is a class, of trains: its images lie in it itself, and so do those of a folder
  * beside it that is no split.
  */
 function isClassAmongOthers(folder: string, path: string): boolean {
-  return holdsPictures(path) &&
+  return holdsImages(path) &&
     namesIn(folder).some(({ name, isFile }) =>
-      !isFile && !name.startsWith(".") && !SPLIT_FOLDERS.has(name) && holdsPictures(`${folder}/${name}`)
+      !isFile && !name.startsWith(".") && !SPLIT_FOLDERS.has(name) && holdsImages(`${folder}/${name}`)
     );
 }
 
-/** Whether pictures, or links to some, lie in a folder itself. */
-function holdsPictures(folder: string): boolean {
-  return namesIn(folder).some((entry) => isPictureName(entry.name) && isFileIn(folder, entry));
+/** Whether images, or links to some, lie in a folder itself. */
+function holdsImages(folder: string): boolean {
+  return namesIn(folder).some((entry) => isImageName(entry.name) && isFileIn(folder, entry));
 }
 
 /** Whether an entry of a folder is a file, or a link to one. */
@@ -172,9 +172,9 @@ function namesIn(folder: string): Deno.DirEntry[] {
   }
 }
 
-/** Whether a folder has pictures, or folders that have some. */
-function looksLikePictures(folder: string): boolean {
+/** Whether a folder has images, or folders that have some. */
+function looksLikeImages(folder: string): boolean {
   const entries = namesIn(folder).filter(({ name }) => !name.startsWith("."));
-  return holdsPictures(folder) ||
+  return holdsImages(folder) ||
     entries.some(({ name, isFile }) => !isFile && namesIn(`${folder}/${name}`).length > 0);
 }

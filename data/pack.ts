@@ -1,8 +1,8 @@
-/** Many pictures in one buffer, for one transfer to another Worker and one upload to a GPU. */
+/** Many images in one buffer, for one transfer to another Worker and one upload to a GPU. */
 import { UserError } from "../errors.ts";
-import type { Picture, UnwrittenPicture } from "./decode.ts";
+import type { Image, UnwrittenImage } from "./decode.ts";
 
-/** uint32 words that the table has for each picture: offset, width, height, row, label. */
+/** uint32 words that the table has for each image: offset, width, height, row, label. */
 export const TABLE_STRIDE = 5;
 
 /** The pixels start at a multiple of this many bytes, so that they can be bound by themselves on any GPU. */
@@ -11,9 +11,9 @@ const PIXELS_ALIGNMENT = 256;
 /** Pixels of a batch, whose offsets are uint32: 16 GiB. */
 export const MAX_PACKED_PIXELS: number = 2 ** 32 - 1;
 
-/** Pictures of a batch. All three fields see one ArrayBuffer: post the object with `[packed.table.buffer]` as transfer. */
-export interface PackedPictures {
-  /** How many pictures there are. */
+/** Images of a batch. All three fields see one ArrayBuffer: post the object with `[packed.table.buffer]` as transfer. */
+export interface PackedImages {
+  /** How many images there are. */
   count: number;
   /**
    * uint32 [count, 5], at the start of the buffer:
@@ -24,56 +24,56 @@ export interface PackedPictures {
    * - label; an int32 whose bits are kept (`label | 0` gives a negative one back)
    */
   table: Uint32Array<ArrayBuffer>;
-  /** RGBA8, the pictures one after the other, each [height, width, 4]. */
+  /** RGBA8, the images one after the other, each [height, width, 4]. */
   pixels: Uint8Array<ArrayBuffer>;
 }
 
-/** What `packPictures` needs of a picture. */
-export type PackablePicture = (Picture | UnwrittenPicture) & { row: number; label: number };
+/** What `packImages` needs of an image. */
+export type PackableImage = (Image | UnwrittenImage) & { row: number; label: number };
 
 /**
- * Packs pictures of any sizes.
+ * Packs images of any sizes.
  *
  * @throws {UserError} where there is no room for all of them
- * @param pictures decoded, with row and label
+ * @param images decoded, with row and label
  * @param into a buffer to use again, if it is large enough; its content is overwritten
  * @returns views on `into`, or on a new buffer whose size is the next power of two, so that a stream of batches soon
  * needs no new ones
  *
  * @example
  * ```ts
- * const packed = packPictures(await reader.read(order, 0), returnedBuffer);
+ * const packed = packImages(await reader.read(order, 0), returnedBuffer);
  * worker.postMessage(packed, [packed.table.buffer]);
  * ```
  */
-export function packPictures(pictures: readonly PackablePicture[], into?: ArrayBuffer): PackedPictures {
-  const tableBytes = 4 * TABLE_STRIDE * pictures.length;
+export function packImages(images: readonly PackableImage[], into?: ArrayBuffer): PackedImages {
+  const tableBytes = 4 * TABLE_STRIDE * images.length;
   const pixelsStart = Math.ceil(tableBytes / PIXELS_ALIGNMENT) * PIXELS_ALIGNMENT;
-  const pixelsBytes = pictures.reduce((bytes, { width, height }) => bytes + 4 * width * height, 0);
+  const pixelsBytes = images.reduce((bytes, { width, height }) => bytes + 4 * width * height, 0);
   const needed = pixelsStart + pixelsBytes;
-  if (pixelsBytes > 4 * MAX_PACKED_PIXELS) throw batchTooLarge(pictures.length, needed);
-  const buffer = into !== undefined && into.byteLength >= needed ? into : allocate(pictures.length, needed);
+  if (pixelsBytes > 4 * MAX_PACKED_PIXELS) throw batchTooLarge(images.length, needed);
+  const buffer = into !== undefined && into.byteLength >= needed ? into : allocate(images.length, needed);
 
-  const table = new Uint32Array(buffer, 0, TABLE_STRIDE * pictures.length);
+  const table = new Uint32Array(buffer, 0, TABLE_STRIDE * images.length);
   const pixels = new Uint8Array(buffer, pixelsStart, pixelsBytes);
   let offset = 0;
-  for (const [i, picture] of pictures.entries()) {
-    const { width, height, row, label } = picture;
-    if ("writeTo" in picture) {
-      picture.writeTo(new Uint32Array(buffer, pixelsStart + 4 * offset, width * height));
-    } else if (picture.pixels.length === 4 * width * height) {
-      pixels.set(picture.pixels, 4 * offset);
+  for (const [i, image] of images.entries()) {
+    const { width, height, row, label } = image;
+    if ("writeTo" in image) {
+      image.writeTo(new Uint32Array(buffer, pixelsStart + 4 * offset, width * height));
+    } else if (image.pixels.length === 4 * width * height) {
+      pixels.set(image.pixels, 4 * offset);
     } else {
       throw new Error(
-        `picture ${i}: ${width} x ${height} RGBA8 needs ${
+        `image ${i}: ${width} x ${height} RGBA8 needs ${
           4 * width * height
-        } bytes, has ${picture.pixels.length}`,
+        } bytes, has ${image.pixels.length}`,
       );
     }
     table.set([offset, width, height, row, label], TABLE_STRIDE * i);
     offset += width * height;
   }
-  return { count: pictures.length, table, pixels };
+  return { count: images.length, table, pixels };
 }
 
 /** Room of the next power of two. */
@@ -86,12 +86,12 @@ function allocate(count: number, needed: number): ArrayBuffer {
   }
 }
 
-/** The error of pictures that do not fit one buffer; `bytes` are those that are known to be needed. */
+/** The error of images that do not fit one buffer; `bytes` are those that are known to be needed. */
 export function batchTooLarge(count: number, bytes: number): UserError {
   return new UserError(
-    `a batch of ${count} pictures takes at least ${
+    `a batch of ${count} images takes at least ${
       (bytes / 2 ** 30).toFixed(1)
     } GiB, more than there is room for: make the ` +
-      "pictures smaller, or use a smaller --batch-size or --max-pixels",
+      "images smaller, or use a smaller --batch-size or --max-pixels",
   );
 }

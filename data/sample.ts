@@ -4,7 +4,7 @@ function pathOf(name: string): string {
   return decodeURIComponent(new URL(name, import.meta.url).pathname);
 }
 
-/** Folder with `train.tsv` (4,000 CIFAR-10 pictures) and `test.tsv` (1,000), and their `.lineidx`. */
+/** Folder with `train.tsv` (4,000 CIFAR-10 images) and `test.tsv` (1,000), and their `.lineidx`. */
 export const SAMPLE_DATA: string = pathOf("./sample");
 
 /** A MoCo-v2 checkpoint of a ResNet-18 that was trained on CIFAR-10. */

@@ -1,6 +1,6 @@
 /**
- * TSV files of pictures, as the original SEED reads them: one row a line, columns separated by tabs. Column 0 is a key,
- * column 1 an integer label, the LAST column the picture in base64 (JPEG, PNG or WebP); columns between are ignored.
+ * TSV files of images, as the original SEED reads them: one row a line, columns separated by tabs. Column 0 is a key,
+ * column 1 an integer label, the LAST column the image in base64 (JPEG, PNG or WebP); columns between are ignored.
  *
  * Rows are reached by seeking to their offset in the `.lineidx` beside the TSV, so the file is never in memory as a
  * whole: what stays is 8 bytes a row. Rows are numbered from 0 in code, and by their line, from 1, in messages.
@@ -23,7 +23,7 @@ const LABEL_SAMPLE = 256;
 /** Neighbouring rows are read with one system call, up to this many bytes. */
 const MAX_RUN_BYTES = 8 << 20;
 
-/** One row, its picture as file bytes (JPEG, PNG or WebP). */
+/** One row, its image as file bytes (JPEG, PNG or WebP). */
 export interface TsvRow extends DatasetRow {
   image: Uint8Array<ArrayBuffer>;
 }
@@ -155,7 +155,7 @@ export class TsvFile implements Dataset {
   }
 
   /**
-   * The largest label, from the beginnings of the rows alone: no picture is read. Broken rows are passed over.
+   * The largest label, from the beginnings of the rows alone: no image is read. Broken rows are passed over.
    *
    * @returns `undefined` where no row has a label
    */
@@ -259,7 +259,7 @@ export class TsvFile implements Dataset {
     if (lineEnd !== -1) end--;
     if (end > 0 && line[end - 1] === CARRIAGE_RETURN) end--;
     line = line.subarray(0, end);
-    // Base64 may have blanks and line ends in it, so such a row could be read as one with a longer picture.
+    // Base64 may have blanks and line ends in it, so such a row could be read as one with a longer image.
     const lineReturn = line.indexOf(CARRIAGE_RETURN);
     if (lineReturn >= 0) {
       return this.brokenRow(
@@ -274,7 +274,7 @@ export class TsvFile implements Dataset {
       const found = line.length === 0 ? "an empty line" : keyEnd === -1 ? "1 column" : "2 columns";
       return this.brokenRow(
         row,
-        `expected at least 3 columns separated by tabs (key, label, base64 picture), found ${found}`,
+        `expected at least 3 columns separated by tabs (key, label, base64 image), found ${found}`,
       );
     }
     const text = labelText(line, keyEnd);
@@ -283,7 +283,7 @@ export class TsvFile implements Dataset {
       return this.brokenRow(row, describeLabelProblem(text, " in column 2"));
     }
     if (lastStart === line.length) {
-      return this.brokenRow(row, "expected a base64 picture in the last column, found nothing");
+      return this.brokenRow(row, "expected a base64 image in the last column, found nothing");
     }
     const base64 = decodeLatin1(line.subarray(lastStart));
     try {
@@ -292,7 +292,7 @@ export class TsvFile implements Dataset {
     } catch {
       return this.brokenRow(
         row,
-        `expected a base64 picture in the last column, ${describeBase64Problem(base64)}`,
+        `expected a base64 image in the last column, ${describeBase64Problem(base64)}`,
       );
     }
   }

@@ -1,5 +1,5 @@
 /**
- * Distils from pictures that no file holds: camera_reader.ts stands in the place of the TSV reader.
+ * Distils from images that no file holds: camera_reader.ts stands in the place of the TSV reader.
  *
  *     deno run -A examples/camera.ts OUTPUT
  */
@@ -10,14 +10,14 @@ const [output = "output/camera"] = Deno.args;
 await using run = distill(sampleOptions({
   output,
   actors: { tsv_reader: new URL("./camera_reader.ts", import.meta.url).href },
-  pictures: 320, // of an epoch; there is no file to tell
-  testData: null, // pictures without classes
+  images: 320, // of an epoch; there is no file to tell
+  testData: null, // images without classes
   insight: false, // nobody looks on
   studentArch: "mobilenetv3_small",
   epochs: 2,
 }));
 for await (const event of run) {
-  if (event.type === "plan") console.log(`${event.totalSteps} steps on ${event.pictures} pictures an epoch`);
+  if (event.type === "plan") console.log(`${event.totalSteps} steps on ${event.images} images an epoch`);
   if (event.type === "step" && event.step % 5 === 0) console.log(event.step, event.loss.toFixed(3));
 }
 const { steps, firstLoss, lastLoss, checkpoint } = await run.result;

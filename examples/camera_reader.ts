@@ -1,5 +1,5 @@
 /**
- * A reader of one's own: pictures that are made as they are asked for, as a camera would give them. It stands in the place of
+ * A reader of one's own: images that are made as they are asked for, as a camera would give them. It stands in the place of
  * the TSV reader; see camera.ts.
  */
 import {
@@ -7,7 +7,7 @@ import {
   type Augmenter,
   type BatchBuffers,
   defineActor,
-  packPictures,
+  packImages,
   type TsvReader,
   type TsvReaderConfig,
   urgent,
@@ -16,7 +16,7 @@ import {
 const SIZE = 32;
 
 /** A disc of some colour somewhere on a gradient: frame `row` of the camera. */
-function takePicture(row: number) {
+function takeImage(row: number) {
   const pixels = new Uint8Array(SIZE * SIZE * 4);
   const [x0, y0, colour] = [row * 7 % SIZE, row * 13 % SIZE, row * 53 % 256];
   for (let i = 0; i < SIZE * SIZE; i++) {
@@ -31,7 +31,7 @@ export default defineActor<TsvReader, TsvReaderConfig>((config, context) => {
   const { worker, workers, batchSize, viewBytes, embeddingBytes, batchesUnderWay } = config;
   let augmenter: ActorRef<Augmenter>;
   const makeBuffers = (): BatchBuffers => ({
-    pictures: new ArrayBuffer(0),
+    images: new ArrayBuffer(0),
     views: new ArrayBuffer(viewBytes),
     embeddings: new ArrayBuffer(embeddingBytes),
   });
@@ -42,23 +42,23 @@ export default defineActor<TsvReader, TsvReaderConfig>((config, context) => {
     handlers: {
       connect: (next) => void (augmenter = next.augmenter),
       async read({ epoch, firstBatch = 0, endBatch = Infinity }) {
-        let pictures = 0;
+        let images = 0;
         const first = firstBatch + (worker - firstBatch % workers + workers) % workers;
         for (let batch = first; batch < endBatch; batch += workers) {
           // Buffers come home when a batch has been trained on: so the camera is never far ahead.
           while (free.length === 0) await context.wait(new Promise<void>((resolve) => giveBack = resolve));
           const buffers = free.pop()!;
-          const frames = Array.from({ length: batchSize }, (_, i) => takePicture(batch * batchSize + i));
-          pictures += frames.length;
+          const frames = Array.from({ length: batchSize }, (_, i) => takeImage(batch * batchSize + i));
+          images += frames.length;
           await augmenter.tell("augment", {
             position: { epoch, batch, endsEpoch: batch === endBatch - 1 },
             origin: context.name,
             purpose: config.purpose,
             ...buffers,
-            pictures: packPictures(frames, buffers.pictures),
+            images: packImages(frames, buffers.images),
           });
         }
-        return { pictures };
+        return { images };
       },
       recycle: urgent((buffers) => {
         free.push(buffers);

@@ -8,7 +8,7 @@ import { globalAveragePool, projectionHead, registerEncoder, registerLoss, seedL
 
 const FEATURES = 64;
 
-// Four convolutions with batch norm and ReLU, each but the first halving the picture. The keys are those of its checkpoints.
+// Four convolutions with batch norm and ReLU, each but the first halving the image. The keys are those of its checkpoints.
 registerEncoder({
   name: "tiny_convnet",
   family: "example",

@@ -1,17 +1,17 @@
 /**
- * Image search over HTTP: a program that wires two of the actors itself. The teacher embeds pictures of the bundled sample,
+ * Image search over HTTP: a program that wires two of the actors itself. The teacher embeds images of the bundled sample,
  * and what is posted; the names of the most similar ones come back. On this machine only.
  *
- *     deno run -A examples/image_search.ts [PICTURES] [PORT]
- *     curl --data-binary @picture.jpg http://127.0.0.1:8001/search
+ *     deno run -A examples/image_search.ts [IMAGES] [PORT]
+ *     curl --data-binary @image.jpg http://127.0.0.1:8001/search
  */
 import {
   ActorSystem,
   BrokenRowError,
   decodeImage,
+  type Image,
   openDataset,
-  packPictures,
-  type Picture,
+  packImages,
   SAMPLE_DATA,
   SAMPLE_TEACHER,
   type Sink,
@@ -23,7 +23,7 @@ const [count = "200", port = "8001"] = Deno.args;
 const [SIZE, DIMENSION] = [32, 128];
 const system = new ActorSystem();
 const waiting = new Map<number, (embedding: Float32Array) => void>();
-// The teacher passes its batches on to a sink, which is this very thread: it knows who waits for which picture.
+// The teacher passes its batches on to a sink, which is this very thread: it knows who waits for which image.
 const results = system.listen<Sink>("results", {
   consume({ position, embeddings }) {
     waiting.get(position.batch)!(new Float32Array(embeddings));
@@ -41,15 +41,15 @@ const views = { kind: "evaluation" } as const;
 const augmenter =
   spawnActor(system, "augmenter", { batchSize: 1, imageSize: SIZE, views, next: teacher }).ref;
 
-let pictures = 0;
-async function embed(picture: Picture): Promise<Float32Array> {
-  const batch = pictures++;
+let images = 0;
+async function embed(image: Image): Promise<Float32Array> {
+  const batch = images++;
   const embedding = new Promise<Float32Array>((resolve) => waiting.set(batch, resolve));
   await augmenter.tell("augment", {
     position: { epoch: 0, batch, endsEpoch: false },
     origin: "nobody",
     purpose: "queries",
-    pictures: packPictures([{ ...picture, row: batch, label: -1 }]),
+    images: packImages([{ ...image, row: batch, label: -1 }]),
     views: new ArrayBuffer(SIZE * SIZE * 4),
     embeddings: new ArrayBuffer(DIMENSION * 4),
   });
@@ -63,7 +63,7 @@ const index = await Promise.all(rows.map(async (row) => {
   const { key: name, image } = row;
   return { name, embedding: await embed(image instanceof Uint8Array ? await decodeImage(image) : image) };
 }));
-console.log(`${index.length} pictures can be searched at http://127.0.0.1:${port}/search`);
+console.log(`${index.length} images can be searched at http://127.0.0.1:${port}/search`);
 
 const serve = async (request: Request): Promise<Response> => {
   if (request.method !== "POST") return new Response("POST a JPEG, PNG or WebP file\n", { status: 405 });

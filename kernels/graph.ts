@@ -50,9 +50,9 @@ export function paddedCount(tensor: Pick<Tensor, "shape" | "dtype">): number {
 }
 
 /** Rows of a tensor [..., c], and vec4s of a row: how kernels that work on rows see it. */
-export function rowsAndQuads(tensor: Pick<Tensor, "shape" | "dtype">): { rows: number; quads: number } {
-  const quads = padTo4(tensor.shape.at(-1)!) / 4;
-  return { rows: paddedCount(tensor) / (4 * quads), quads };
+export function rowsAndVec4s(tensor: Pick<Tensor, "shape" | "dtype">): { rows: number; vec4s: number } {
+  const vec4s = padTo4(tensor.shape.at(-1)!) / 4;
+  return { rows: paddedCount(tensor) / (4 * vec4s), vec4s };
 }
 
 /** Bytes on the device. */

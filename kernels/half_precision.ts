@@ -1,7 +1,7 @@
 /**
  * Mixed precision: what has pixels is kept in float16, half the bytes, and everything is computed in float32.
  *
- * Weights, statistics, sums, the loss and what has one vector a picture stay in float32, as under PyTorch's autocast.
+ * Weights, statistics, sums, the loss and what has one vector an image stay in float32, as under PyTorch's autocast.
  * Kernels are written for float32; what declares, reads and writes a float16 tensor in their WGSL is rewritten.
  */
 import type { Dispatch, Node, Tensor } from "./graph.ts";

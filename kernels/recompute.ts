@@ -4,7 +4,7 @@
  */
 import type { Graph, Node, Tensor } from "./graph.ts";
 
-/** Whether a tensor has one value or vector a picture or a channel, and no pixels: that is little, and is kept. */
+/** Whether a tensor has one value or vector an image or a channel, and no pixels: that is little, and is kept. */
 function isSmall({ shape }: Tensor): boolean {
   return shape.length !== 4 || shape[1] * shape[2] === 1;
 }

@@ -1,12 +1,12 @@
 /**
- * Sums over rows [rows, quads] for GPUs. A workgroup has some quads of channels and a part of the rows; its invocations
+ * Sums over rows [rows, vec4s] for GPUs. A workgroup has some vec4s of channels and a part of the rows; its invocations
  * share the rows, and add up in workgroup memory, always in the same order. (Software adapters have no workgroup memory to
  * speak of: there an invocation sums a chunk of rows alone.)
  */
 import type { Dispatch } from "./graph.ts";
 import { range, uniforms } from "./wgsl.ts";
 
-/** Invocations of a workgroup, and quads that they read side by side at most. */
+/** Invocations of a workgroup, and vec4s that they read side by side at most. */
 const [INVOCATIONS, MOST_ACROSS] = [256, 32];
 
 /** Workgroups that there should be, and rows that an invocation should have at least. */
@@ -21,23 +21,23 @@ export interface RowParts {
   parts: number;
 }
 
-function quadsAcross(quads: number): number {
-  return Math.min(MOST_ACROSS, 2 ** Math.ceil(Math.log2(quads)));
+function quadsAcross(vec4s: number): number {
+  return Math.min(MOST_ACROSS, 2 ** Math.ceil(Math.log2(vec4s)));
 }
 
 /** Parts of about the same size: enough for the device, each long enough to be worth it. */
-export function cutRows(rows: number, quads: number): RowParts {
-  const across = quadsAcross(quads);
-  const wanted = Math.ceil(WORKGROUPS / Math.ceil(quads / across));
+export function cutRows(rows: number, vec4s: number): RowParts {
+  const across = quadsAcross(vec4s);
+  const wanted = Math.ceil(WORKGROUPS / Math.ceil(vec4s / across));
   const most = Math.ceil(rows * across / (INVOCATIONS * LEAST_ROWS));
   const perPart = Math.ceil(rows / Math.min(wanted, most));
   return { perPart, parts: Math.ceil(rows / perPart) };
 }
 
 /** Parts of one size, none of which has rows of two images: as many for each as keep the device busy. */
-export function cutImages(images: number, pixels: number, quads: number): RowParts & { ofImage: number } {
-  const across = quadsAcross(quads);
-  const wanted = WORKGROUPS / (images * Math.ceil(quads / across));
+export function cutImages(images: number, pixels: number, vec4s: number): RowParts & { ofImage: number } {
+  const across = quadsAcross(vec4s);
+  const wanted = WORKGROUPS / (images * Math.ceil(vec4s / across));
   const most = pixels * across / (INVOCATIONS * LEAST_ROWS);
   let ofImage = 1;
   while (2 * ofImage <= Math.min(wanted, most) && pixels % (2 * ofImage) === 0) ofImage *= 2;
@@ -48,16 +48,16 @@ export function cutImages(images: number, pixels: number, quads: number): RowPar
 export interface RowSumText {
   /** Declares the bindings and functions that the rest uses. */
   declarations: string;
-  /** Members of the uniform block `p` behind `rows`, `quads` and `per_part`, and their words. */
+  /** Members of the uniform block `p` behind `rows`, `vec4s` and `per_part`, and their words. */
   params?: string;
   words?: readonly number[];
   /** Variables that are summed, vec4 each. */
   sums: readonly string[];
-  /** Statements before the sum; they know `quad`, `part` and the part's rows `first` to `last`. */
+  /** Statements before the sum; they know `vec4`, `part` and the part's rows `first` to `last`. */
   begin?: string;
   /**
-   * Statements that add the quad at index `at` of [rows, quads] to the sums. Where `own` is not below `p.quads`, another
-   * invocation has that quad, and what is written must be left to it.
+   * Statements that add the vec4 at index `at` of [rows, vec4s] to the sums. Where `own` is not below `p.vec4s`, another
+   * invocation has that vec4, and what is written must be left to it.
    */
   add: string;
   /** Statements that store the sums of a part. */
@@ -65,22 +65,22 @@ export interface RowSumText {
 }
 
 /**
- * The kernel that sums each part of images [images, pixels, quads]. Its text knows also `channels`, the index of the quad in
- * [images, quads], and `sum_at`, that in the parts of all images [parts of an image, images, quads].
+ * The kernel that sums each part of images [images, pixels, vec4s]. Its text knows also `channels`, the index of the vec4 in
+ * [images, vec4s], and `sum_at`, that in the parts of all images [parts of an image, images, vec4s].
  */
 export function imageSums(
   images: number,
   pixels: number,
-  quads: number,
+  vec4s: number,
   parts: ReturnType<typeof cutImages>,
   text: Omit<RowSumText, "params" | "words">,
 ): Pick<Dispatch, "source" | "uniforms" | "workgroups"> {
-  return rowSums(images * pixels, quads, parts, {
+  return rowSums(images * pixels, vec4s, parts, {
     ...text,
     params: "images: u32, of_image: u32",
     words: [images, parts.ofImage],
-    begin: `let channels = part / p.of_image * p.quads + quad;
-  let sum_at = part % p.of_image * p.images * p.quads + channels;
+    begin: `let channels = part / p.of_image * p.vec4s + vec4;
+  let sum_at = part % p.of_image * p.images * p.vec4s + channels;
   ${text.begin ?? ""}`,
   });
 }
@@ -95,10 +95,10 @@ const addLanes = (sums: readonly string[], across: number) => `
     }
   }`;
 
-/** The entry point, up to where an invocation knows its `quad`, `lane` and `part`. */
+/** The entry point, up to where an invocation knows its `vec4`, `lane` and `part`. */
 const head = (sums: readonly string[], across: number) => `
 ${
-  sums.map((sum) => `var<workgroup> ${sum}_lanes: array<vec4<f32>, ${INVOCATIONS}>; // [lanes, quads]`).join(
+  sums.map((sum) => `var<workgroup> ${sum}_lanes: array<vec4<f32>, ${INVOCATIONS}>; // [lanes, vec4s]`).join(
     "\n",
   )
 }
@@ -106,7 +106,7 @@ ${
 @compute @workgroup_size(${INVOCATIONS})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   let own = group.x * ${across}u + local % ${across}u;
-  let quad = min(own, p.quads - 1u); // what lies past the end is summed in vain
+  let vec4 = min(own, p.vec4s - 1u); // what lies past the end is summed in vain
   let lane = local / ${across}u;
   let part = group.y;
   ${sums.map((sum) => `var ${sum} = vec4<f32>();`).join("\n  ")}
@@ -115,16 +115,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 /** The kernel that sums each part of the rows. */
 export function rowSums(
   rows: number,
-  quads: number,
+  vec4s: number,
   { perPart, parts }: RowParts,
   { declarations, params = "", words = [], sums, begin = "", add, store }: RowSumText,
 ): Pick<Dispatch, "source" | "uniforms" | "workgroups"> {
-  const across = quadsAcross(quads);
+  const across = quadsAcross(vec4s);
   const down = INVOCATIONS / across;
-  const addRow = (row: string) => `{ let at = (${row}) * p.quads + quad; ${add} }`;
+  const addRow = (row: string) => `{ let at = (${row}) * p.vec4s + vec4; ${add} }`;
   return {
     source: `
-struct Params { rows: u32, quads: u32, per_part: u32, ${params} }
+struct Params { rows: u32, vec4s: u32, per_part: u32, ${params} }
 @group(0) @binding(0) var<uniform> p: Params;
 ${declarations}${head(sums, across)}
   let first = part * p.per_part;
@@ -136,14 +136,14 @@ ${declarations}${head(sums, across)}
   }
   for (; row < last; row += ${down}u) ${addRow("row")}
   ${addLanes(sums, across)}
-  if (lane == 0u && own < p.quads) {
+  if (lane == 0u && own < p.vec4s) {
     ${sums.map((sum) => `${sum} = ${sum}_lanes[local];`).join("\n    ")}
     ${store}
   }
 }
 `,
-    uniforms: uniforms(rows, quads, perPart, ...words),
-    workgroups: [Math.ceil(quads / across), parts, 1],
+    uniforms: uniforms(rows, vec4s, perPart, ...words),
+    workgroups: [Math.ceil(vec4s / across), parts, 1],
   };
 }
 
@@ -151,49 +151,49 @@ ${declarations}${head(sums, across)}
 export type StatisticsText = Required<Pick<RowSumText, "declarations" | "params" | "words" | "store">>;
 
 /**
- * The kernel that combines the means and squared deviations of parts [parts, 2, quads] (Chan et al.) into the `mean` and
+ * The kernel that combines the means and squared deviations of parts [parts, 2, vec4s] (Chan et al.) into the `mean` and
  * the biased `variance` that are stored. Bindings: parts, statistics, and what the text declares.
  */
 export function combineStatistics(
   rows: number,
-  quads: number,
+  vec4s: number,
   { perPart, parts }: RowParts,
   { declarations, params, words, store }: StatisticsText,
 ): Pick<Dispatch, "source" | "uniforms" | "workgroups"> {
-  const across = Math.min(16, quadsAcross(quads));
+  const across = Math.min(16, quadsAcross(vec4s));
   const lanes = INVOCATIONS / across;
   const overParts = (body: string) => `
   for (var i = lane; i < p.parts; i += ${lanes}u) {
     let count = f32(min((i + 1u) * p.per_part, p.rows) - i * p.per_part);
-    let shift = parts[2u * i * p.quads + quad] - pivot;
+    let shift = parts[2u * i * p.vec4s + vec4] - pivot;
     ${body}
   }`;
   return {
     source: `
-struct Params { rows: u32, quads: u32, per_part: u32, parts: u32, ${params} }
+struct Params { rows: u32, vec4s: u32, per_part: u32, parts: u32, ${params} }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> parts: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> statistics: array<vec4<f32>>;
 ${declarations}
 ${head(["shifts", "squares"], across)}
-  let pivot = parts[quad]; // deviations from one of the means are small where the means are large but close together
+  let pivot = parts[vec4]; // deviations from one of the means are small where the means are large but close together
   ${overParts("shifts += count * shift;")}
   ${addLanes(["shifts"], across)}
   workgroupBarrier();
   let mean_shift = shifts_lanes[local % ${across}u] / f32(p.rows);
   ${
       overParts(`let deviation = shift - mean_shift;
-    squares += parts[(2u * i + 1u) * p.quads + quad] + count * deviation * deviation;`)
+    squares += parts[(2u * i + 1u) * p.vec4s + vec4] + count * deviation * deviation;`)
     }
   ${addLanes(["squares"], across)}
-  if (lane == 0u && own < p.quads) {
+  if (lane == 0u && own < p.vec4s) {
     let mean = pivot + mean_shift;
     let variance = squares_lanes[local] / f32(p.rows);
     ${store}
   }
 }
 `,
-    uniforms: uniforms(rows, quads, perPart, parts, ...words),
-    workgroups: [Math.ceil(quads / across), 1, 1],
+    uniforms: uniforms(rows, vec4s, perPart, parts, ...words),
+    workgroups: [Math.ceil(vec4s / across), 1, 1],
   };
 }

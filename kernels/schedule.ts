@@ -140,7 +140,7 @@ function refuseUnbindable(
         `${label}: ${tensor.label} [${tensor.shape}] takes ${
           byteLength(tensor)
         } bytes, but this adapter binds at most ` +
-          `${limit} at once; use a smaller batch, picture size or queue`,
+          `${limit} at once; use a smaller batch, image size or queue`,
       );
     }
   }

@@ -53,10 +53,10 @@ export function storage(binding: number, name: string, access: "read" | "read_wr
   return `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<vec4<f32>>;\n`;
 }
 
-/** WGSL: which lanes of a quad are channels, of `channels` in all, and not padding. */
+/** WGSL: which lanes of a vec4 are channels, of `channels` in all, and not padding. */
 export const CHANNEL_MASK = `
-fn is_channel(quad: u32, channels: u32) -> vec4<bool> {
-  return vec4<u32>(0u, 1u, 2u, 3u) + 4u * quad < vec4<u32>(channels);
+fn is_channel(vec4: u32, channels: u32) -> vec4<bool> {
+  return vec4<u32>(0u, 1u, 2u, 3u) + 4u * vec4 < vec4<u32>(channels);
 }
 `;
 

@@ -1,6 +1,6 @@
 /**
- * The recipe of an embedding: every picture of some data through a frozen encoder, in the data's order; and, for some
- * of them, the pictures that are most like them.
+ * The recipe of an embedding: every image of some data through a frozen encoder, in the data's order; and, for some
+ * of them, the images that are most like them.
  *
  *     tsv_reader x workers -> augmenter -> feature_encoder -> (the caller)
  */
@@ -51,15 +51,15 @@ export interface EmbeddingOptions {
   output: "feature" | "normalized";
   /** Length of a row of that. */
   dimension: number;
-  /** The pictures, a path that `openDataset` knows. */
+  /** The images, a path that `openDataset` knows. */
   data: string;
-  /** Pictures that are embedded at once. */
+  /** Images that are embedded at once. */
   batchSize: number;
   /** Height and width of a view, in pixels. */
   imageSize: number;
-  /** Pixels that a picture may have; a larger one counts as broken. */
+  /** Pixels that an image may have; a larger one counts as broken. */
   maxPixels?: number;
-  /** How pictures become views; `auto`, which the data decides, where it is left out. */
+  /** How images become views; `auto`, which the data decides, where it is left out. */
   evalResize?: EvaluationResizeChoice;
   /** Reader Workers. */
   workers: number;
@@ -67,7 +67,7 @@ export interface EmbeddingOptions {
   actors?: ActorModules;
   /** Modules, as text of their URLs, that register encoders; every Worker imports them. */
   plugins?: string[];
-  /** How many pictures, chosen by the seed, to find the k most similar ones of; `null` for none. */
+  /** How many images, chosen by the seed, to find the k most similar ones of; `null` for none. */
   neighbours: { queries: number; k: number; seed: number } | null;
 }
 
@@ -76,7 +76,7 @@ export const EMBED_DEFAULTS: Readonly<
   Pick<EmbeddingOptions, "output" | "batchSize" | "imageSize" | "workers" | "neighbours">
 > = { output: "feature", batchSize: 64, imageSize: 224, workers: 1, neighbours: null };
 
-/** Some pictures' embeddings. */
+/** Some images' embeddings. */
 export interface EmbeddedRows {
   /** Numbers of their rows, from 0, ascending. */
   rows: number[];
@@ -92,12 +92,12 @@ export interface EmbeddedRows {
 export type EmbedEvent =
   | NoticeEvent
   /** The data is open. */
-  | { type: "plan"; pictures: number; evalResize: EvaluationResize }
+  | { type: "plan"; images: number; evalResize: EvaluationResize }
   | ActorsEvent
-  /** More pictures are embedded, in the order of their rows. */
+  /** More images are embedded, in the order of their rows. */
   | ({ type: "rows" } & EmbeddedRows);
 
-/** The pictures that are most like one. */
+/** The images that are most like one. */
 export interface Neighbours {
   /** Row of the one. */
   query: number;
@@ -109,8 +109,8 @@ export interface Neighbours {
 
 /** What came of an embedding. */
 export interface EmbeddingResult {
-  /** How many pictures were embedded; broken ones are not. */
-  pictures: number;
+  /** How many images were embedded; broken ones are not. */
+  images: number;
   /** Of each query; empty where none was wished. */
   neighbours: Neighbours[];
 }
@@ -135,7 +135,7 @@ class NeighbourSearch implements Disposable {
     this.#gpu = gpu;
     this.#dimension = dimension;
     this.#queries = queries;
-    // The labels are row numbers; a picture is its own nearest neighbour.
+    // The labels are row numbers; an image is its own nearest neighbour.
     this.#knn = new WeightedKnn(gpu, { dimension, classes: rows, k: k + 1, batch: queries });
     const order = new Random(seed, "queries").permutation(rows);
     this.#candidates = new Set(order.subarray(0, CANDIDATES * queries));
@@ -180,7 +180,7 @@ class NeighbourSearch implements Disposable {
 }
 
 /**
- * Embeds every picture that can be used. When an actor crashes all are started again and all is done once more, but told of
+ * Embeds every image that can be used. When an actor crashes all are started again and all is done once more, but told of
  * once.
  *
  * @throws {UserError} for data and checkpoints that cannot be used
@@ -195,7 +195,7 @@ export async function runEmbedding(
   const options = await withMaxPixels({ ...given, evalResize });
   emit = withWarningsOnce(emit);
   using dataset = await openDataset(options.data, { onWarning: warnerOf(emit) });
-  emit({ type: "plan", pictures: dataset.rowCount, evalResize });
+  emit({ type: "plan", images: dataset.rowCount, evalResize });
   const system = new ActorSystem({ imports: options.plugins, watchdog: watchdogOf(emit) });
   using consumer = new Consumer(dataset, options, emit);
   const tellRestart = describeRestart(emit);
@@ -250,9 +250,9 @@ export async function runEmbedding(
       await pipeline.connect();
       return await supervisor.retry(async () => {
         const search = await consumer.begin();
-        const pictures = await pipeline.readAll(SOURCE, consumer.attempt);
-        await consumer.until(pictures);
-        return { pictures, neighbours: await search?.find() ?? [] };
+        const images = await pipeline.readAll(SOURCE, consumer.attempt);
+        await consumer.until(images);
+        return { images, neighbours: await search?.find() ?? [] };
       });
     });
   });
@@ -267,8 +267,8 @@ class Consumer implements Disposable {
   readonly #emit: Emit<EmbedEvent>;
   readonly #origins = new Origins();
   #search: NeighbourSearch | undefined;
-  /** Pictures of this attempt. */
-  #pictures = 0;
+  /** Images of this attempt. */
+  #images = 0;
   #changed = Promise.withResolvers<void>();
   /** The last row that was told of. */
   #lastRow = -1;
@@ -290,7 +290,7 @@ class Consumer implements Disposable {
   async begin(): Promise<NeighbourSearch | undefined> {
     await this.#consumed;
     this[Symbol.dispose]();
-    this.#pictures = 0;
+    this.#images = 0;
     return this.#search = await NeighbourSearch.open(this.#options, this.#dataset.rowCount);
   }
 
@@ -310,14 +310,14 @@ class Consumer implements Disposable {
     }
     await this.#search?.add(embedded);
     await this.#origins.giveBack(batch);
-    this.#pictures += rows.length;
+    this.#images += rows.length;
     this.#changed.resolve();
     this.#changed = Promise.withResolvers();
   }
 
-  /** Waits until so many pictures have come. */
-  async until(pictures: number): Promise<void> {
-    while (this.#pictures < pictures) await this.#changed.promise;
+  /** Waits until so many images have come. */
+  async until(images: number): Promise<void> {
+    while (this.#images < images) await this.#changed.promise;
   }
 
   /** Frees the device's memory. */
@@ -328,16 +328,16 @@ class Consumer implements Disposable {
 }
 
 function readRows(
-  { pictures, embeddings }: EmbeddedBatch,
+  { images, embeddings }: EmbeddedBatch,
   dimension: number,
   dataset: Dataset,
 ): EmbeddedRows {
-  const { count } = pictures;
-  const rows = rowsOf(pictures);
+  const { count } = images;
+  const rows = rowsOf(images);
   return {
     rows,
     names: dataset.readKeys(rows),
-    labels: labelsOf(pictures),
+    labels: labelsOf(images),
     embeddings: new Float32Array(embeddings).slice(0, count * dimension),
   };
 }

@@ -1,5 +1,5 @@
 /**
- * The recipe of a weighted kNN evaluation by itself: the pictures of the bank vote for the class of each query, by the
+ * The recipe of a weighted kNN evaluation by itself: the images of the bank vote for the class of each query, by the
  * similarity of an encoder's pooled features.
  */
 import { abortable } from "../actors/abort.ts";
@@ -18,7 +18,7 @@ import { UserError } from "../errors.ts";
 
 /** What a kNN evaluation needs besides an encoder. Paths are absolute. */
 export interface KnnOptions extends KnnSettings, Omit<EvaluationSettings, "knn" | "gallery" | "evalResize"> {
-  /** How pictures become views; `auto`, which the bank's pictures decide, where it is left out. */
+  /** How images become views; `auto`, which the bank's images decide, where it is left out. */
   evalResize?: EvaluationResizeChoice;
   /** Modules, as text of their URLs, that register encoders; every Worker imports them. */
   plugins?: string[];
@@ -34,10 +34,10 @@ export const KNN_DEFAULTS: Readonly<Pick<KnnOptions, "ks" | "temperature" | "ima
 /** What a kNN evaluation is, known before it begins. */
 export interface KnnPlan {
   /** Rows that vote, broken ones included. */
-  bankPictures: number;
+  bankImages: number;
   /** Rows that are classified, broken ones included. */
-  queryPictures: number;
-  /** How pictures become views. */
+  queryImages: number;
+  /** How images become views. */
   evalResize: EvaluationResize;
 }
 
@@ -66,13 +66,13 @@ export async function runKnnEvaluation(
   const queries = await readDataFacts(options.queryData, emit);
   checkSameClasses(bank, queries);
   const evalResize = await resolveEvaluationResize(options.evalResize, options.bankData, options.imageSize);
-  emit({ type: "plan", bankPictures: bank.rowCount, queryPictures: queries.rowCount, evalResize });
+  emit({ type: "plan", bankImages: bank.rowCount, queryImages: queries.rowCount, evalResize });
   const system = new ActorSystem({ imports: options.plugins, watchdog: watchdogOf(emit) });
   return await system.run(async () => {
     const monitor = listenToActors(system, emit);
     const evaluate = spawnEvaluation(system, { ...options, evalResize, knn: options }, monitor, {
       onRestart: describeRestart(emit),
-      onNoGallery() {}, // there is none
+      onNoProbeSet() {}, // there is none
     });
     const { accuracies, noAccuracies } = await abortable(signal, () => evaluate(encoder));
     if (noAccuracies !== undefined) throw new UserError(noAccuracies);

@@ -49,7 +49,7 @@ export function linearProbe(
   return startMethod(linearProbeMethod, input, settings);
 }
 
-/** The encoder and the pictures; all else has a default. */
+/** The encoder and the images; all else has a default. */
 export type KnnInput =
   & { encoder: EvaluatedEncoder }
   & Pick<KnnOptions, "bankData" | "queryData">
@@ -67,7 +67,7 @@ export function knn({ encoder, ...input }: KnnInput, settings?: RunSettings): Ru
   }, settings);
 }
 
-/** The checkpoint of an encoder, and pictures; all else has a default. */
+/** The checkpoint of an encoder, and images; all else has a default. */
 export type EmbedInput =
   & { pretrained: string; which?: LinearOptions["which"]; arch?: string }
   & Pick<EmbeddingOptions, "data">
@@ -88,7 +88,7 @@ export class EmbedRun extends Run<EmbedEvent, EmbeddingResult> {
 }
 
 /**
- * Embeds every picture of some data.
+ * Embeds every image of some data.
  *
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  */

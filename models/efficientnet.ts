@@ -17,7 +17,7 @@ const STAGES: readonly (readonly [number, number, number, number, number])[] = [
   [1, 3, 1, 6, 320],
 ];
 
-/** Width and depth factor, side of the pictures, dropout of B0 to B7. */
+/** Width and depth factor, side of the images, dropout of B0 to B7. */
 const COEFFICIENTS = [
   [1.0, 1.0, 224, 0.2],
   [1.0, 1.1, 240, 0.2],
@@ -29,7 +29,7 @@ const COEFFICIENTS = [
   [2.0, 3.1, 600, 0.5],
 ] as const;
 
-/** Share of the pictures that the last block is left out for in training; earlier blocks in proportion. */
+/** Share of the images that the last block is left out for in training; earlier blocks in proportion. */
 const DROP_CONNECT = 0.2;
 
 const NORM = { epsilon: 1e-3, momentum: 0.01 };
@@ -38,8 +38,8 @@ const NORM = { epsilon: 1e-3, momentum: 0.01 };
 const SQUEEZE = 0.25;
 
 /**
- * TensorFlow's SAME padding for pictures of `size`; the odd pixel goes to the bottom and right. The original fixes it
- * when the model is made, for the model's own picture size, and keeps it for others.
+ * TensorFlow's SAME padding for images of `size`; the odd pixel goes to the bottom and right. The original fixes it
+ * when the model is made, for the model's own image size, and keeps it for others.
  */
 function samePadding(size: number, kernel: number, stride: number): Padding {
   const total = Math.max(0, (Math.ceil(size / stride) - 1) * stride + kernel - size);
@@ -59,9 +59,9 @@ interface BlockOptions {
   stride: number;
   expansion: number;
   outputs: number;
-  /** Side of the picture that the padding is made for. */
+  /** Side of the image that the padding is made for. */
   size: number;
-  /** Share of the pictures that training leaves the block out for. */
+  /** Share of the images that training leaves the block out for. */
   dropRate: number;
 }
 

@@ -69,10 +69,10 @@ export interface DeviceParameter {
   fromDevice?(device: Float32Array): Float32Array<ArrayBuffer>;
 }
 
-/** Zeros around a picture, in pixels. */
+/** Zeros around an image, in pixels. */
 export type Padding = Omit<ConvolutionAttributes, "stride">;
 
-/** A declared convolution, or a linear layer, which is one of pictures of one pixel. */
+/** A declared convolution, or a linear layer, which is one of images of one pixel. */
 export interface Convolution {
   /** Of its entries, before `.weight` and `.bias`. */
   readonly key: string;
@@ -145,7 +145,7 @@ export class EncoderBuilder {
    * in eval mode
    * @param maxWeightBytes in eval mode, weights larger than this on the device are cut into parts of output channels;
    * `maxStorageBufferBindingSize` of the device
-   * @param share another trace of the same encoder in the same graph, on other pictures: both have the same parameters,
+   * @param share another trace of the same encoder in the same graph, on other images: both have the same parameters,
    * which are listed by either
    */
   constructor(graph: Graph, mode: EncoderMode, { maxWeightBytes = Infinity, dropoutSeed, share }: {
@@ -262,7 +262,7 @@ export class EncoderBuilder {
   }
 
   /**
-   * norm(convolve(x)) + residual, the end of a block: in training the sum is left out for a share of the pictures.
+   * norm(convolve(x)) + residual, the end of a block: in training the sum is left out for a share of the images.
    *
    * @param rate that share
    */

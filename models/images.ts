@@ -1,4 +1,4 @@
-/** How pictures enter an encoder. */
+/** How images enter an encoder. */
 import type { Graph, Tensor } from "../kernels/graph.ts";
 import { normalizePixels } from "../kernels/ops/normalize_pixels/normalize_pixels.ts";
 

@@ -1,4 +1,4 @@
-/** A frozen encoder on the device: pictures in, features or embeddings out. */
+/** A frozen encoder on the device: images in, features or embeddings out. */
 import type { Gpu, Target } from "../kernels/gpu.ts";
 import { byteLength, Graph, padTo4, type Tensor } from "../kernels/graph.ts";
 import { l2Normalize } from "../kernels/ops/l2_normalize/l2_normalize.ts";
@@ -15,9 +15,9 @@ import type { Encoder } from "./registry.ts";
 export interface FrozenEncoderOptions {
   encoder: Encoder;
   head: HeadOptions;
-  /** Pictures of one run. */
+  /** Images of one run. */
   batch: number;
-  /** Side of the square pictures, in pixels. */
+  /** Side of the square images, in pixels. */
   imageSize: number;
   input?: ImageInput;
   /** `feature`: pooled; `embedding`: the head's output; `normalized`: that, L2-normalised. */
@@ -32,7 +32,7 @@ export interface FrozenEncoderOptions {
  */
 const LARGEST_WEIGHT_BYTES = 64 * 2 ** 20;
 
-/** What a program for some pictures is compiled from. */
+/** What a program for some images is compiled from. */
 interface Traced {
   graph: Graph;
   images: Tensor;
@@ -63,7 +63,7 @@ function trace(options: FrozenEncoderOptions, batch: number, limit: number): Tra
   return { graph, images: source, output: result, parameters: builder.parametersOf(result) };
 }
 
-/** Pictures of one run: all, or as many as leave every activation small enough to be bound, in runs of one size. */
+/** Images of one run: all, or as many as leave every activation small enough to be bound, in runs of one size. */
 function runSize({ graph, output }: Traced, batch: number, limit: number): number {
   const activations = liveNodes(graph, [output]).flatMap(({ outputs }) => outputs);
   const most = Math.floor(limit / Math.max(...activations.map(byteLength)));
@@ -89,18 +89,18 @@ export function scheduleEncoder(target: Target, options: FrozenEncoderOptions): 
   });
 }
 
-/** How many pictures a {@linkcode FrozenEncoder} takes, and of which size. */
-export type PictureBatchSize = Pick<FrozenEncoderOptions, "batch" | "imageSize">;
+/** How many images a {@linkcode FrozenEncoder} takes, and of which size. */
+export type ImageBatchSize = Pick<FrozenEncoderOptions, "batch" | "imageSize">;
 
-/** An encoder in eval mode, batch norm folded, for one batch size and picture size. */
+/** An encoder in eval mode, batch norm folded, for one batch size and image size. */
 export class FrozenEncoder implements Disposable {
   /** Of the encoder. */
   readonly name: string;
   /** Length of a row of the output. */
   readonly dimension: number;
   readonly batch: number;
-  /** Pictures that go through the device at once; a batch takes several runs where it is too large for that. */
-  readonly picturesPerRun: number;
+  /** Images that go through the device at once; a batch takes several runs where it is too large for that. */
+  readonly imagesPerRun: number;
   readonly #gpu: Gpu;
   readonly #options: FrozenEncoderOptions;
   /** Buffers that embeddings are read back through, those that no call uses. */
@@ -128,7 +128,7 @@ export class FrozenEncoder implements Disposable {
     this.#output = output;
     this.name = options.encoder.name;
     this.batch = options.batch;
-    this.picturesPerRun = output.shape[0];
+    this.imagesPerRun = output.shape[0];
     this.dimension = output.shape.at(-1)!;
   }
 
@@ -138,10 +138,10 @@ export class FrozenEncoder implements Disposable {
   }
 
   /**
-   * The same encoder with the same weights, which are on the device once, for pictures of another size or number.
+   * The same encoder with the same weights, which are on the device once, for images of another size or number.
    * Dispose of it before this one.
    */
-  share(size: PictureBatchSize): Promise<FrozenEncoder> {
+  share(size: ImageBatchSize): Promise<FrozenEncoder> {
     return FrozenEncoder.#create(this.#gpu, { ...this.#options, ...size }, this.#weights);
   }
 
@@ -185,10 +185,10 @@ export class FrozenEncoder implements Disposable {
     const data = images instanceof ArrayBuffer
       ? new Uint8Array(images)
       : new Uint8Array(images.buffer, images.byteOffset, images.byteLength);
-    const pictureBytes = byteLength(this.#images) / this.picturesPerRun;
-    if (data.byteLength !== this.batch * pictureBytes) {
+    const imageBytes = byteLength(this.#images) / this.imagesPerRun;
+    if (data.byteLength !== this.batch * imageBytes) {
       throw new Error(
-        `${this.batch} pictures have ${this.batch * pictureBytes} bytes, was given ${data.byteLength}`,
+        `${this.batch} images have ${this.batch * imageBytes} bytes, was given ${data.byteLength}`,
       );
     }
     const { buffer, offset, bytes } = this.#program.rangeOf(this.#output);
@@ -197,14 +197,14 @@ export class FrozenEncoder implements Disposable {
       size: this.batch * padTo4(this.dimension) * 4,
       usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ,
     });
-    for (let done = 0; done < this.batch; done += this.picturesPerRun) {
-      // The last run is as long as the others, and may embed some pictures a second time.
-      const first = Math.min(done, this.batch - this.picturesPerRun);
-      const part = data.subarray(first * pictureBytes, (first + this.picturesPerRun) * pictureBytes);
+    for (let done = 0; done < this.batch; done += this.imagesPerRun) {
+      // The last run is as long as the others, and may embed some images a second time.
+      const first = Math.min(done, this.batch - this.imagesPerRun);
+      const part = data.subarray(first * imageBytes, (first + this.imagesPerRun) * imageBytes);
       this.#program.write(this.#images, part);
       const encoder = device.createCommandEncoder({ label: "embed" });
       this.#program.encode(encoder);
-      const at = first * (bytes / this.picturesPerRun);
+      const at = first * (bytes / this.imagesPerRun);
       encoder.copyBufferToBuffer(buffer, offset, staging, at, bytes);
       device.queue.submit([encoder.finish()]);
     }
@@ -219,7 +219,7 @@ export class FrozenEncoder implements Disposable {
     return into;
   }
 
-  /** The time and the work of every dispatch of a run, on the pictures of the last one. */
+  /** The time and the work of every dispatch of a run, on the images of the last one. */
   profile(): Promise<KernelTime[]> {
     return this.#program.profile();
   }

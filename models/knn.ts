@@ -1,5 +1,5 @@
 /**
- * The weighted k-nearest-neighbour classifier that self-supervised features are judged by: Wu et al. 2018,
+ * The weighted k-nearest-neighbour classifier that self-supervised features are evaluated by: Wu et al. 2018,
  * "Unsupervised Feature Learning via Non-Parametric Instance Discrimination"; SEED reports it for its students. The k rows of a labelled bank that are most similar to a query (cosine) vote for their class
  * with the weight exp(similarity / temperature).
  */

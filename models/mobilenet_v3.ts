@@ -102,7 +102,7 @@ function block(b: EncoderBuilder, key: string, x: Tensor, shape: BlockShape): Te
   return b.convolveAndNormalize(y, project, projectNorm, { residual });
 }
 
-/** MobileNetV3 of a size. Its feature is what enters `fc`: behind `classifier`, not the pooled picture. */
+/** MobileNetV3 of a size. Its feature is what enters `fc`: behind `classifier`, not the pooled image. */
 export function mobileNetV3(size: keyof typeof SIZES): Encoder {
   const { blocks, classifier } = SIZES[size];
   return {

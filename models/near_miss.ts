@@ -44,7 +44,7 @@ export function describeNearest(
   return { encoder: nearest.name, problems: problems + describeStem(tensors) };
 }
 
-/** ResNets for pictures of 32 pixels begin with a convolution of 3x3, and have no pooling behind it. */
+/** ResNets for images of 32 pixels begin with a convolution of 3x3, and have no pooling behind it. */
 function describeStem(tensors: Shapes): string {
   const [, , height] = tensors.get("conv1.weight")?.shape ?? [];
   return height === 3 ? ". A first convolution of 3x3 is that of ResNets for small images (CIFAR)" : "";

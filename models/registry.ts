@@ -128,13 +128,13 @@ export function findEncoder(name: string): Encoder {
 export interface EncoderSummary {
   /** Trained numbers, the head included. */
   parameters: number;
-  /** Multiply-accumulates of convolutions and linear layers for one picture. */
+  /** Multiply-accumulates of convolutions and linear layers for one image. */
   multiplyAccumulates: number;
   /** The state_dict, in PyTorch's order. */
   state: readonly StateEntry[];
 }
 
-/** Counts an encoder with a head, for one picture of `imageSize` x `imageSize`. Nothing is run. */
+/** Counts an encoder with a head, for one image of `imageSize` x `imageSize`. Nothing is run. */
 export function summarize(encoder: Encoder, head: HeadOptions, imageSize = 224): EncoderSummary {
   const graph = new Graph();
   const builder = new EncoderBuilder(graph, "train");

@@ -1,4 +1,4 @@
-/** Squeeze-and-excite (Hu et al. 2018): a picture's channels, weighed by what the whole picture holds. */
+/** Squeeze-and-excite (Hu et al. 2018): an image's channels, weighed by what the whole image holds. */
 import type { Tensor } from "../kernels/graph.ts";
 import type { Activation } from "../kernels/ops/activation/activation.ts";
 import { globalAveragePool } from "../kernels/ops/global_average_pool/global_average_pool.ts";

@@ -16,7 +16,7 @@ const HEADS = {
  * The encoder of a width: the channels of every layer, the first convolution's too, are `width` times as many. Its
  * embedding is L2-normalised.
  *
- * The original pads pictures by 1 with zeros and its first convolution by 2: together the usual padding of 3.
+ * The original pads images by 1 with zeros and its first convolution by 2: together the usual padding of 3.
  */
 export function swavResNet50(width: keyof typeof HEADS): Encoder {
   const { kind, hidden } = HEADS[width];

@@ -1,11 +1,11 @@
 /** What the records of a run must look like to be read. The types are in `records.ts`; neither compiles without the other. */
 import * as v from "valibot";
-import type { QueueView, SimilarityPicture } from "../models/similarity_picture.ts";
+import type { QueueView, SimilarityMap } from "../models/similarity_map.ts";
 import type {
   ActorRecord,
   ActorsRecord,
+  DiagnosticsRecords,
   GalleryRecord,
-  InsightRecords,
   LookRecord,
   MetricsRow,
   RunFigure,
@@ -47,7 +47,7 @@ export const RUN_RECORD = v.object(
     inputs: v.array(INPUT),
     plan: v.optional(
       v.object({
-        pictures: COUNT,
+        images: COUNT,
         stepsPerEpoch: COUNT,
         totalSteps: COUNT,
         firstStep: COUNT,
@@ -115,12 +115,12 @@ const SIMILARITIES = v.object(
     teacher: QUEUE_VIEW,
     student: QUEUE_VIEW,
     crossEntropy: NUMBER,
-  } satisfies Fields<SimilarityPicture>,
+  } satisfies Fields<SimilarityMap>,
 );
 const LOOK = v.object(
   { step: COUNT, views: SPRITE, similarities: SIMILARITIES } satisfies Fields<LookRecord>,
 );
-const GALLERY = v.object(
+const PROBE_SET = v.object(
   {
     data: v.string(),
     rows: COUNTS,
@@ -141,13 +141,13 @@ const SURVEY = v.object(
 );
 
 /** Of the files in `insight/`. */
-export const INSIGHTS = {
-  gallery: GALLERY,
+export const DIAGNOSTICS = {
+  gallery: PROBE_SET,
   teacher: SURVEY,
   before: SURVEY,
   student: SURVEY,
   look: LOOK,
-} satisfies Fields<InsightRecords>;
+} satisfies Fields<DiagnosticsRecords>;
 
 /** A type whose every value the schema takes. */
 type Taken<Schema extends v.GenericSchema, T extends v.InferOutput<Schema>> = [Schema, T];

@@ -2,7 +2,7 @@
  * What a run leaves in its folder for people to look at: written while it runs, read by the live page, the report and the
  * comparison, which need nothing else. Types alone, so that the page may have them too.
  */
-import type { SimilarityPicture } from "../models/similarity_picture.ts";
+import type { SimilarityMap } from "../models/similarity_map.ts";
 
 /** How a run stands. */
 export type RunStatus = "running" | "finished" | "interrupted" | "failed";
@@ -28,7 +28,7 @@ export interface RunRecord {
   /** What it reads: paths, and fingerprints by which the same data is known again. */
   inputs: RunInput[];
   /** Steps of an epoch, of the whole run, and those done before it was resumed. */
-  plan?: { pictures: number; stepsPerEpoch: number; totalSteps: number; firstStep: number; epochs: number };
+  plan?: { images: number; stepsPerEpoch: number; totalSteps: number; firstStep: number; epochs: number };
   /** Figures that came of it, by name, in the order in which they are to be shown. */
   results?: RunFigure[];
 }
@@ -42,10 +42,10 @@ export interface EvaluationRecord {
 
 /** Something that a run reads. */
 export interface RunInput {
-  /** What it is for: `pictures`, `test pictures`, `teacher`. */
+  /** What it is for: `images`, `test images`, `teacher`. */
   role: string;
   path: string;
-  /** SHA-256, hexadecimal: of a file's bytes, or of some rows spread over pictures and their number. */
+  /** SHA-256, hexadecimal: of a file's bytes, or of some rows spread over images and their number. */
   fingerprint?: string;
 }
 
@@ -67,7 +67,7 @@ export interface MetricsRow {
   /** `null` where it was not finite. */
   loss: number | null;
   lr: number;
-  /** Pictures in a second, as a moving average. */
+  /** Images in a second, as a moving average. */
   images_per_second: number;
   /** What mixed precision multiplies the loss by, after this step. */
   loss_scale?: number;
@@ -75,7 +75,7 @@ export interface MetricsRow {
   skipped_steps?: number;
 }
 
-/** A row of `scores.jsonl`: somebody was judged. */
+/** A row of `scores.jsonl`: somebody was evaluated. */
 export interface ScoreRow {
   of: "teacher" | "student";
   /** Weighted kNN, or a linear classifier. */
@@ -112,7 +112,7 @@ export interface ActorRecord {
   links: { to: string; credits: number; queued: number }[];
 }
 
-/** Square pictures in one, row by row. */
+/** Square images in one, row by row. */
 export interface Sprite {
   /** A `data:` URL. */
   url: string;
@@ -121,16 +121,16 @@ export interface Sprite {
   columns: number;
 }
 
-/** `insight/look.json`: a look into a step. */
+/** `insight/look.json`: a snapshot of a step. */
 export interface LookRecord {
   step: number;
   /** The batch's first views, as the student sees them. */
   views: Sprite;
   /** What teacher and student make of the queue for the first of them. */
-  similarities: SimilarityPicture;
+  similarities: SimilarityMap;
 }
 
-/** `insight/gallery.json`: the pictures that teacher and student are compared by. */
+/** `insight/gallery.json`: the images that teacher and student are compared by. */
 export interface GalleryRecord {
   data: string;
   rows: number[];
@@ -143,7 +143,7 @@ export interface GalleryRecord {
 export interface SurveyRecord {
   /** Steps that the student had been trained for. */
   step: number;
-  /** Neighbours of each picture. */
+  /** Neighbours of each image. */
   k: number;
   /** Places in the gallery [n, k], the nearest first. */
   neighbours: number[];
@@ -155,7 +155,7 @@ export interface SurveyRecord {
 }
 
 /** What is in `insight/`, by file name without `.json`. */
-export interface InsightRecords {
+export interface DiagnosticsRecords {
   look: LookRecord;
   gallery: GalleryRecord;
   teacher: SurveyRecord;
@@ -175,4 +175,9 @@ export type PageMessage =
   | { kind: "metrics"; run: number; reset: boolean; points: CurvePoint[]; last: MetricsRow | null }
   | { kind: "scores"; run: number; reset: boolean; rows: ScoreRow[] }
   | { kind: "actors"; run: number; record: ActorsRecord }
-  | { kind: "insight"; run: number; name: keyof InsightRecords; value: InsightRecords[keyof InsightRecords] };
+  | {
+    kind: "diagnostics";
+    run: number;
+    name: keyof DiagnosticsRecords;
+    value: DiagnosticsRecords[keyof DiagnosticsRecords];
+  };

@@ -1,4 +1,4 @@
-/** A run as one file that can be sent to somebody: settings, curves, pictures, results, and how to do it again. */
+/** A run as one file that can be sent to somebody: settings, curves, images, results, and how to do it again. */
 import { join } from "node:path";
 import { replaceTextFile } from "../data/replace_file.ts";
 import { reportPage } from "./assets.ts";

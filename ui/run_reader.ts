@@ -5,7 +5,7 @@ import { FolderLock } from "../data/folder_lock.ts";
 import {
   ACTORS_RECORD,
   CONFIG,
-  INSIGHTS,
+  DIAGNOSTICS,
   METRICS_ROW,
   parseRecord,
   RUN_RECORD,
@@ -13,8 +13,8 @@ import {
 } from "./record_schemas.ts";
 import type {
   CurvePoint,
+  DiagnosticsRecords,
   EvaluationRecord,
-  InsightRecords,
   MetricsRow,
   PageMessage,
   RunRecord,
@@ -277,8 +277,11 @@ export class RunReader {
       whole(file("actors.json", ACTORS_RECORD), (record) => ({ kind: "actors", run, record })),
       ...(["gallery", "teacher", "before", "student", "look"] as const).map((name) =>
         whole(
-          file<InsightRecords[keyof InsightRecords]>(join("insight", `${name}.json`), INSIGHTS[name]),
-          (value) => ({ kind: "insight", run, name, value }),
+          file<DiagnosticsRecords[keyof DiagnosticsRecords]>(
+            join("insight", `${name}.json`),
+            DIAGNOSTICS[name],
+          ),
+          (value) => ({ kind: "diagnostics", run, name, value }),
         )
       ),
     ];
@@ -290,7 +293,7 @@ export class RunReader {
     for (const read of this.#wholes) {
       const news = await read();
       if (news === undefined) continue;
-      this.#newest.set(news.kind === "insight" ? news.name : news.kind, news);
+      this.#newest.set(news.kind === "diagnostics" ? news.name : news.kind, news);
       messages.push(news);
     }
     const evaluations = await this.#pollEvaluations();

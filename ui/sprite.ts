@@ -1,4 +1,4 @@
-/** Views as one small picture that a page can show. */
+/** Views as one small image that a page can show. */
 import sharp from "sharp";
 import type { ViewSample } from "../actors/messages.ts";
 import type { Sprite } from "./records.ts";
@@ -6,7 +6,7 @@ import type { Sprite } from "./records.ts";
 const QUALITY = 80;
 
 /**
- * Puts views into one picture, row by row.
+ * Puts views into one image, row by row.
  *
  * @param side of a view in it, in pixels; smaller views stay as they are
  */

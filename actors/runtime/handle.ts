@@ -3,7 +3,7 @@
 import type { Protocol } from "./actor.ts";
 import { ActorCrash, ActorStopped, type Crash, describeFailure, StartTimeout } from "./failure.ts";
 import { within } from "./host.ts";
-import { ActorRef, type Endpoint, Link, loseLife } from "./ref.ts";
+import { ActorRef, type Endpoint, Link, loseIncarnation } from "./ref.ts";
 import type { ActorStats } from "./stats.ts";
 import type { TraceSpan } from "./trace.ts";
 import { pack } from "./transfer.ts";
@@ -16,7 +16,7 @@ const HOOKS_MS = 2000;
 export interface ActorSettings {
   name: string;
   /** See `Endpoint`. */
-  life: number;
+  incarnation: number;
   url: string;
   config: unknown;
   credits: number;
@@ -46,7 +46,7 @@ export class Actor<P extends Protocol<P>> {
   readonly ref: ActorRef<P>;
   /** Resolves when the actor has started. Rejects if it ends before that; the system then knows why already. */
   readonly ready: Promise<void>;
-  readonly #life: number;
+  readonly #incarnation: number;
   readonly #worker: Worker;
   readonly #endpoint: Endpoint;
   readonly #events: ActorEvents;
@@ -63,10 +63,10 @@ export class Actor<P extends Protocol<P>> {
 
   /** Actors come from `ActorSystem.spawn()`. */
   constructor(settings: ActorSettings, endpoint: Endpoint, events: ActorEvents) {
-    const { name, life, url, config, credits, startTimeoutMs, graceMs, imports, traces } = settings;
-    const { transfer, ...parcel } = pack(`configuration of actor "${name}"`, config, []);
+    const { name, incarnation, url, config, credits, startTimeoutMs, graceMs, imports, traces } = settings;
+    const { transfer, ...payload } = pack(`configuration of actor "${name}"`, config, []);
     this.name = name;
-    this.#life = life;
+    this.#incarnation = incarnation;
     this.#endpoint = endpoint;
     this.#events = events;
     this.#graceMs = graceMs;
@@ -89,9 +89,9 @@ export class Actor<P extends Protocol<P>> {
     const start: Control = {
       kind: "start",
       name,
-      life,
+      incarnation,
       url,
-      config: parcel,
+      config: payload,
       credits,
       graceMs,
       imports,
@@ -106,7 +106,7 @@ export class Actor<P extends Protocol<P>> {
       port1.close();
       throw error;
     }
-    this.ref = new ActorRef(new Link({ actor: name, life, port: port1 }, endpoint));
+    this.ref = new ActorRef(new Link({ actor: name, incarnation, port: port1 }, endpoint));
   }
 
   /**
@@ -149,12 +149,12 @@ export class Actor<P extends Protocol<P>> {
   }
 
   /**
-   * Tells it that another actor's life is over.
+   * Tells it that another actor's incarnation is over.
    *
    * @ignore
    */
-  hearOfEnd(actor: string, life: number): void {
-    if (!this.#hasEnded) this.#post({ kind: "ended", actor, life });
+  hearOfEnd(actor: string, incarnation: number): void {
+    if (!this.#hasEnded) this.#post({ kind: "ended", actor, incarnation });
   }
 
   /** How it spends its time, and what is in flight. Answered between the awaits of its handlers. */
@@ -218,7 +218,7 @@ export class Actor<P extends Protocol<P>> {
     this.#drained.reject(reason);
     for (const { reject } of this.#stats.values()) reject(reason);
     this.#stats.clear();
-    loseLife(this.#endpoint, this.#life, reason);
+    loseIncarnation(this.#endpoint, this.#incarnation, reason);
     this.#events.onEnd(wasTerminated);
     this.#ended.resolve();
   }

@@ -3,7 +3,7 @@
 import type { ActorContext, ActorDefinition, Behaviour } from "./actor.ts";
 import { ActorCrash, ActorStopped, blame, type Crash, describeFailure, type Failure } from "./failure.ts";
 import { Mailbox } from "./mailbox.ts";
-import { ActorRef, type Endpoint, Link, loseLife, waitAt } from "./ref.ts";
+import { ActorRef, type Endpoint, Link, loseIncarnation, waitAt } from "./ref.ts";
 import { type ActorStats, Meter } from "./stats.ts";
 import { Tracer, type TraceSpan } from "./trace.ts";
 
@@ -33,14 +33,14 @@ export class ActorHost {
    * @param onTrace is given what the actor did, now and then and at its end; nothing is traced without it
    */
   constructor(
-    { name, life, credits }: { name: string; life: number; credits: number },
+    { name, incarnation, credits }: { name: string; incarnation: number; credits: number },
     onCrash: (crash: Crash) => void,
     onTrace?: (spans: TraceSpan[]) => void,
   ) {
     const tracer = onTrace && new Tracer(onTrace);
     const endpoint: Endpoint = {
       name,
-      life,
+      incarnation,
       meter: new Meter(),
       tracer,
       links: new Set(),
@@ -80,16 +80,19 @@ export class ActorHost {
   connect(endpoint: Endpoint = this.endpoint): ActorRef<any> {
     const { port1, port2 } = new MessageChannel();
     this.mailbox.connect(port2);
-    const { name: actor, life } = this.endpoint;
-    return new ActorRef(new Link({ actor, life, port: port1 }, endpoint));
+    const { name: actor, incarnation } = this.endpoint;
+    return new ActorRef(new Link({ actor, incarnation, port: port1 }, endpoint));
   }
 
   /**
-   * Another actor's life is over. Whoever had a link to it was told so by itself, but for one that was being handed over at
+   * Another actor's incarnation is over. Whoever had a link to it was told so by itself, but for one that was being handed over at
    * that moment.
    */
-  hearOfEnd(actor: string, life: number): void {
-    const timer = setTimeout(() => loseLife(this.endpoint, life, new ActorStopped(actor)), LAST_WORDS_MS);
+  hearOfEnd(actor: string, incarnation: number): void {
+    const timer = setTimeout(
+      () => loseIncarnation(this.endpoint, incarnation, new ActorStopped(actor)),
+      LAST_WORDS_MS,
+    );
     Deno.unrefTimer(timer);
   }
 

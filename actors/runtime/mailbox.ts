@@ -3,15 +3,15 @@
 import type { Handler, Handlers, MessageContext, UrgentHandler } from "./actor.ts";
 import type { Crash } from "./failure.ts";
 import { ActorRef, type Endpoint, Link } from "./ref.ts";
-import type { DoorStats } from "./stats.ts";
+import type { InboundLinkStats } from "./stats.ts";
 import { pack, unpack } from "./transfer.ts";
-import type { Parcel, Request, Response } from "./wire.ts";
+import type { Payload, Request, Response } from "./wire.ts";
 
 /** Messages that each holder of a reference may have in flight unless the spawner says otherwise. */
 export const DEFAULT_CREDITS = 2;
 
 /** The receiver's end of one link. */
-interface Door {
+interface InboundLink {
   readonly port: MessagePort;
   from: string;
   /** Messages whose credit was not given back yet. */
@@ -21,10 +21,10 @@ interface Door {
 }
 
 /** A message as it arrived. */
-interface Letter {
-  readonly door: Door;
+interface Envelope {
+  readonly link: InboundLink;
   readonly name: string;
-  readonly parcel: Parcel;
+  readonly payload: Payload;
   /** Of an ask. */
   readonly id?: number;
 }
@@ -51,8 +51,8 @@ export interface MailboxOwner {
 export class Mailbox {
   readonly #owner: MailboxOwner;
   readonly #credits: number;
-  readonly #doors = new Set<Door>();
-  readonly #letters: Letter[] = [];
+  readonly #inbound = new Set<InboundLink>();
+  readonly #envelopes: Envelope[] = [];
   readonly #handled = new Map<string, number>();
   readonly #quiet = new Set<() => void>();
   #handlers?: Map<string, Entry>;
@@ -70,17 +70,17 @@ export class Mailbox {
 
   /** Lets the holder of the other end of a port send messages; before {@linkcode open} it has no credit to do so. */
   connect(port: MessagePort): void {
-    const door: Door = { port, from: "", held: 0, sentLast: false };
+    const link: InboundLink = { port, from: "", held: 0, sentLast: false };
     if (this.#closed !== undefined) {
-      post(door, this.#closed);
+      post(link, this.#closed);
       return;
     }
-    this.#doors.add(door);
-    port.onmessage = (event: MessageEvent<Request>) => this.#receive(door, event.data);
+    this.#inbound.add(link);
+    port.onmessage = (event: MessageEvent<Request>) => this.#receive(link, event.data);
     port.onmessageerror = () => {
-      this.#owner.fail(new Error(`a message from "${door.from}" arrived broken`));
+      this.#owner.fail(new Error(`a message from "${link.from}" arrived broken`));
     };
-    if (this.#handlers !== undefined) this.#welcome(door);
+    if (this.#handlers !== undefined) this.#welcome(link);
   }
 
   /** The actor is ready: gives every sender its first credits. */
@@ -92,15 +92,16 @@ export class Mailbox {
       const isUrgent = typeof handler !== "function";
       return [name, { handle: isUrgent ? handler.urgent : handler, isUrgent }];
     }));
-    for (const door of this.#doors) this.#welcome(door);
+    for (const link of this.#inbound) this.#welcome(link);
   }
 
   /** Refuses what was not sent yet; resolves when everything that was sent is handled. */
   async drain(): Promise<void> {
     this.#isDraining = true;
-    for (const door of this.#doors) post(door, { kind: "refuse" });
+    for (const link of this.#inbound) post(link, { kind: "refuse" });
     await this.#until(() =>
-      !this.#isWorking && this.#letters.length === 0 && this.#doors.values().every((door) => door.sentLast)
+      !this.#isWorking && this.#envelopes.length === 0 &&
+      this.#inbound.values().every((link) => link.sentLast)
     );
   }
 
@@ -108,12 +109,12 @@ export class Mailbox {
   close(crash?: Crash): void {
     // An ActorCrash is a Crash too, but would lose its fields on the way.
     this.#closed = { kind: "down", crash: crash && { actor: crash.actor, failure: crash.failure } };
-    this.#letters.length = 0;
-    for (const door of this.#doors) {
-      post(door, this.#closed);
-      door.port.close();
+    this.#envelopes.length = 0;
+    for (const link of this.#inbound) {
+      post(link, this.#closed);
+      link.port.close();
     }
-    this.#doors.clear();
+    this.#inbound.clear();
   }
 
   /** Resolves when no handler runs. */
@@ -121,73 +122,75 @@ export class Mailbox {
     return this.#until(() => !this.#isWorking && this.#urgentRunning === 0);
   }
 
-  stats(): { mailbox: number; handled: Record<string, number>; incoming: DoorStats[] } {
+  stats(): { mailbox: number; handled: Record<string, number>; incoming: InboundLinkStats[] } {
     return {
-      mailbox: this.#letters.length,
+      mailbox: this.#envelopes.length,
       handled: Object.fromEntries(this.#handled),
-      incoming: [...this.#doors].map(({ from, held }) => ({ from, held })),
+      incoming: [...this.#inbound].map(({ from, held }) => ({ from, held })),
     };
   }
 
-  #receive(door: Door, request: Request): void {
+  #receive(link: InboundLink, request: Request): void {
     if (this.#closed !== undefined) return;
     switch (request.kind) {
       case "hello":
-        door.from = request.from;
+        link.from = request.from;
         break;
       case "connect":
         this.connect(request.port);
         break;
       case "last":
-        door.sentLast = true;
+        link.sentLast = true;
         break;
       case "close":
-        this.#doors.delete(door);
-        door.port.close();
+        this.#inbound.delete(link);
+        link.port.close();
         break;
       case "tell":
       case "ask":
-        this.#accept({ door, ...request });
+        this.#accept({ link, ...request });
     }
     this.#notify();
   }
 
-  #accept(letter: Letter): void {
-    const entry = this.#handlers?.get(letter.name);
+  #accept(envelope: Envelope): void {
+    const entry = this.#handlers?.get(envelope.name);
     if (entry === undefined) {
       const known = [...this.#handlers?.keys() ?? []].join(", ");
       this.#owner.fail(
-        new Error(`there is no handler for "${letter.name}" from "${letter.door.from}", only for: ${known}`),
+        new Error(
+          `there is no handler for "${envelope.name}" from "${envelope.link.from}", only for: ${known}`,
+        ),
       );
     } else if (entry.isUrgent) {
       this.#urgentRunning++;
-      this.#handle(letter, entry).finally(() => {
+      this.#handle(envelope, entry).finally(() => {
         this.#urgentRunning--;
         this.#notify();
       });
     } else {
-      letter.door.held++;
-      this.#letters.push(letter);
+      envelope.link.held++;
+      this.#envelopes.push(envelope);
       if (!this.#isWorking) this.#work();
     }
   }
 
   async #work(): Promise<void> {
     this.#isWorking = true;
-    for (let letter = this.#letters.shift(); letter !== undefined; letter = this.#letters.shift()) {
-      await this.#handle(letter, this.#handlers!.get(letter.name)!);
+    for (let envelope = this.#envelopes.shift(); envelope !== undefined; envelope = this.#envelopes.shift()) {
+      await this.#handle(envelope, this.#handlers!.get(envelope.name)!);
     }
     this.#isWorking = false;
     this.#notify();
   }
 
   /** Calls a handler and sends what comes of it; never rejects. */
-  async #handle(letter: Letter, { handle, isUrgent }: Entry): Promise<void> {
-    const { door, name, id } = letter;
+  async #handle(envelope: Envelope, { handle, isUrgent }: Entry): Promise<void> {
+    const { link, name, id } = envelope;
     const { endpoint, context } = this.#owner;
     let owesCredit = !isUrgent;
     const pay = () => {
-      if (owesCredit) door.held--;
+      if (owesCredit) link.held--;
       const paid = owesCredit;
       owesCredit = false;
       return paid;
@@ -196,39 +199,39 @@ export class Mailbox {
     const defer = () => {
       isDeferred = true;
       return () => {
-        if (pay()) this.#post(door, { kind: "credit" });
+        if (pay()) this.#post(link, { kind: "credit" });
       };
     };
     endpoint.meter.enter();
     const start = performance.now();
     try {
-      const payload = unpack(letter.parcel, (shared) => new ActorRef(new Link(shared, endpoint)));
-      const reply = await handle(payload, Object.assign(Object.create(context), { from: door.from, defer }));
+      const payload = unpack(envelope.payload, (shared) => new ActorRef(new Link(shared, endpoint)));
+      const reply = await handle(payload, Object.assign(Object.create(context), { from: link.from, defer }));
       this.#handled.set(name, (this.#handled.get(name) ?? 0) + 1);
       const credit = !isDeferred && pay();
       if (id !== undefined) {
-        const { transfer, ...parcel } = pack(`reply of "${name}" to "${door.from}"`, reply);
-        this.#post(door, { kind: "reply", id, parcel, credit }, transfer);
+        const { transfer, ...payload } = pack(`reply of "${name}" to "${link.from}"`, reply);
+        this.#post(link, { kind: "reply", id, payload, credit }, transfer);
       } else if (credit) {
-        this.#post(door, { kind: "credit" });
+        this.#post(link, { kind: "credit" });
       }
     } catch (error) {
       this.#owner.fail(error);
     } finally {
       endpoint.meter.leave();
-      endpoint.tracer?.record("message", name, start, door.from);
+      endpoint.tracer?.record("message", name, start, link.from);
     }
   }
 
-  #welcome(door: Door): void {
+  #welcome(link: InboundLink): void {
     const urgent = [...this.#handlers!].filter(([, { isUrgent }]) => isUrgent).map(([name]) => name);
-    post(door, { kind: "welcome", credits: this.#credits, urgent });
-    if (this.#isDraining) post(door, { kind: "refuse" });
+    post(link, { kind: "welcome", credits: this.#credits, urgent });
+    if (this.#isDraining) post(link, { kind: "refuse" });
   }
 
   /** Says nothing to a sender that let go, or was told already that the actor is down. */
-  #post(door: Door, response: Response, transfer?: Transferable[]): void {
-    if (this.#doors.has(door)) post(door, response, transfer);
+  #post(link: InboundLink, response: Response, transfer?: Transferable[]): void {
+    if (this.#inbound.has(link)) post(link, response, transfer);
   }
 
   async #until(condition: () => boolean): Promise<void> {
@@ -247,6 +250,6 @@ export class Mailbox {
   }
 }
 
-function post(door: Door, response: Response, transfer: Transferable[] = []): void {
-  door.port.postMessage(response, transfer);
+function post(link: InboundLink, response: Response, transfer: Transferable[] = []): void {
+  link.port.postMessage(response, transfer);
 }

@@ -103,7 +103,7 @@ export {
   type SendArguments,
   type TellOptions,
 } from "./ref.ts";
-export type { ActorStats, DoorStats, LinkStats, TimeStats } from "./stats.ts";
+export type { ActorStats, InboundLinkStats, LinkStats, TimeStats } from "./stats.ts";
 export {
   type Restart,
   type RestartHooks,

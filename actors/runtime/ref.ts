@@ -5,7 +5,7 @@ import { ActorCrash, ActorStopped, AskTimeout } from "./failure.ts";
 import type { LinkStats, Meter } from "./stats.ts";
 import type { Tracer } from "./trace.ts";
 import { pack, SHARE, type Shared, unpack } from "./transfer.ts";
-import type { Parcel, Request, Response } from "./wire.ts";
+import type { Payload, Request, Response } from "./wire.ts";
 
 /** How long an `ask` waits for its reply unless it says otherwise: half a minute. */
 export const DEFAULT_ASK_TIMEOUT_MS = 30_000;
@@ -92,8 +92,8 @@ export class ActorRef<P extends Protocol<P>> {
 /** What the links of one thread's actor have in common. */
 export interface Endpoint {
   readonly name: string;
-  /** Number of this life of the actor: one that is started again has another. */
-  readonly life: number;
+  /** Number of this incarnation of the actor: one that is started again has another. */
+  readonly incarnation: number;
   readonly meter: Meter;
   /** Where all is to be traced. */
   readonly tracer?: Tracer;
@@ -102,10 +102,10 @@ export interface Endpoint {
   readonly ended: Map<number, Error>;
 }
 
-/** A life is over: its links are lost, those too that are on their way here. */
-export function loseLife({ links, ended }: Endpoint, life: number, reason: Error): void {
-  ended.set(life, reason);
-  for (const link of links) if (link.life === life) link.lose(reason);
+/** A incarnation is over: its links are lost, those too that are on their way here. */
+export function loseIncarnation({ links, ended }: Endpoint, incarnation: number, reason: Error): void {
+  ended.set(incarnation, reason);
+  for (const link of links) if (link.incarnation === incarnation) link.lose(reason);
 }
 
 /** Awaits what another actor will bring about; the time counts as waiting. */
@@ -134,7 +134,7 @@ interface Pending {
 export class Link {
   readonly actor: string;
   /** Of the actor. */
-  readonly life: number;
+  readonly incarnation: number;
   readonly #port: MessagePort;
   readonly #endpoint: Endpoint;
   #credits = 0;
@@ -148,23 +148,23 @@ export class Link {
   /** Why nothing at all can be sent any more. */
   #gone?: Error;
 
-  constructor({ actor, life, port }: Shared, endpoint: Endpoint) {
+  constructor({ actor, incarnation, port }: Shared, endpoint: Endpoint) {
     this.actor = actor;
-    this.life = life;
+    this.incarnation = incarnation;
     this.#port = port;
     this.#endpoint = endpoint;
     endpoint.links.add(this);
     port.onmessage = (event: MessageEvent<Response>) => this.#receive(event.data);
     this.#post({ kind: "hello", from: endpoint.name });
-    const reason = endpoint.ended.get(life);
+    const reason = endpoint.ended.get(incarnation);
     if (reason !== undefined) this.lose(reason);
   }
 
   tell(name: string, payload: unknown, transfer?: Transferable[]): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const send = () => {
-      const { transfer: moved, ...parcel } = pack(this.#describe(name), payload, transfer);
-      this.#post({ kind: "tell", name, parcel }, moved);
+      const { transfer: moved, ...payload } = pack(this.#describe(name), payload, transfer);
+      this.#post({ kind: "tell", name, payload }, moved);
       resolve();
     };
     const waits = this.#submit({ name, send, reject });
@@ -177,8 +177,8 @@ export class Link {
     const outgoing: Outgoing = {
       name,
       send: () => {
-        const { transfer: moved, ...parcel } = pack(this.#describe(name), payload, transfer);
-        this.#post({ kind: "ask", id, name, parcel }, moved);
+        const { transfer: moved, ...payload } = pack(this.#describe(name), payload, transfer);
+        this.#post({ kind: "ask", id, name, payload }, moved);
         this.#pending.set(id, { resolve, reject });
       },
       reject,
@@ -200,7 +200,7 @@ export class Link {
     if (this.#gone !== undefined) throw this.#gone;
     const { port1, port2 } = new MessageChannel();
     this.#post({ kind: "connect", port: port2 }, [port2]);
-    return { actor: this.actor, life: this.life, port: port1 };
+    return { actor: this.actor, incarnation: this.incarnation, port: port1 };
   }
 
   /** Ends the link from this side. */
@@ -243,7 +243,7 @@ export class Link {
         this.#flush();
         break;
       case "reply":
-        this.#settle(response.id, response.parcel);
+        this.#settle(response.id, response.payload);
         if (response.credit) {
           this.#credits++;
           this.#flush();
@@ -265,13 +265,13 @@ export class Link {
     }
   }
 
-  #settle(id: number, parcel: Parcel): void {
+  #settle(id: number, payload: Payload): void {
     const pending = this.#pending.get(id);
     this.#pending.delete(id);
     if (pending !== undefined) {
-      pending.resolve(unpack(parcel, (shared) => new ActorRef(new Link(shared, this.#endpoint))));
+      pending.resolve(unpack(payload, (shared) => new ActorRef(new Link(shared, this.#endpoint))));
     } else { // the ask timed out: nobody will use the references that the late reply brought
-      for (const shared of parcel.shared) {
+      for (const shared of payload.shared) {
         new Link(shared, this.#endpoint).close(new ActorStopped(shared.actor));
       }
     }

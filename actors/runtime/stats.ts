@@ -13,7 +13,7 @@ export interface LinkStats {
 }
 
 /** A reference to an actor that somebody else holds. */
-export interface DoorStats {
+export interface InboundLinkStats {
   /** Who holds it. */
   from: string;
   /** Messages that arrived and whose credit was not given back yet. */
@@ -43,7 +43,7 @@ export interface ActorStats extends TimeStats {
   /** The references that the actor holds. */
   outgoing: LinkStats[];
   /** The references to the actor that others hold. */
-  incoming: DoorStats[];
+  incoming: InboundLinkStats[];
 }
 
 /** Measures {@linkcode TimeStats}. */

@@ -71,7 +71,7 @@ export interface SupervisorHost {
 
 /** An actor that is started again when it crashes. */
 export class Supervised<P extends Protocol<P>> {
-  /** The name that each of its lives has. */
+  /** The name that each of its incarnations has. */
   readonly name: string;
   readonly #spawn: () => Actor<P>;
   #actor: Actor<P>;
@@ -83,17 +83,17 @@ export class Supervised<P extends Protocol<P>> {
     this.#actor = spawn();
   }
 
-  /** Its present life. */
+  /** Its present incarnation. */
   get actor(): Actor<P> {
     return this.#actor;
   }
 
-  /** A reference to its present life. */
+  /** A reference to its present incarnation. */
   get ref(): ActorRef<P> {
     return this.#actor.ref;
   }
 
-  /** Ends this life. */
+  /** Ends this incarnation. */
   stop(): Promise<void> {
     return this.#actor.stop();
   }
@@ -136,7 +136,7 @@ export class Supervisor {
   readonly #givenUp = Promise.withResolvers<never>();
   #hasGivenUp = false;
   /** Grows when this supervisor itself is stopped: a restart of before is none of its business any more. */
-  #life = 0;
+  #incarnation = 0;
 
   /** Made by `ActorSystem.supervise()` and {@linkcode supervise}. */
   constructor(host: SupervisorHost, options: SupervisorOptions, parent?: Supervisor) {
@@ -155,7 +155,7 @@ export class Supervisor {
   /**
    * Spawns an actor that is started again when it crashes; see `ActorSystem.spawn()`.
    *
-   * @param config makes the configuration, for each life anew: references in it must lead to actors that live then
+   * @param config makes the configuration, for each incarnation anew: references in it must lead to actors that live then
    */
   // deno-lint-ignore no-explicit-any -- any definition
   spawn<D extends ActorDefinition<any, any>>(
@@ -238,7 +238,7 @@ export class Supervisor {
 
   /** Stops all that is in here; a restart under way is given up. */
   async stop(): Promise<void> {
-    this.#life++;
+    this.#incarnation++;
     this.#down.clear();
     for (const child of this.#children) this.#down.add(child);
     await Promise.all(this.#children.map((child) => child.stop()));
@@ -281,8 +281,8 @@ export class Supervisor {
   }
 
   async #restart(): Promise<void> {
-    const life = this.#life;
-    const isMine = () => life === this.#life && !this.#host.isStopping;
+    const incarnation = this.#incarnation;
+    const isMine = () => incarnation === this.#incarnation && !this.#host.isStopping;
     while (this.#down.size > 0 && isMine()) {
       const down = this.#children.filter((child) => this.#down.has(child));
       let known = down.length;

@@ -33,7 +33,7 @@ export interface SpawnOptions {
 }
 
 /** Lives begun on this thread. */
-let lives = 0;
+let incarnations = 0;
 
 /** Owns named actors, and answers for them. */
 export class ActorSystem {
@@ -107,11 +107,11 @@ export class ActorSystem {
     { credits = DEFAULT_CREDITS, startTimeoutMs = 300_000 }: SpawnOptions = {},
   ): Actor<ProtocolOf<D>> {
     this.#checkName(name);
-    const life = ++lives;
+    const incarnation = ++incarnations;
     const actor = new Actor<ProtocolOf<D>>(
       {
         name,
-        life,
+        incarnation,
         url: String(url),
         config,
         credits,
@@ -128,7 +128,7 @@ export class ActorSystem {
           this.#actors.delete(name);
           if (this.#stopping === undefined) {
             for (const other of [...this.#actors.values(), ...this.#listeners.values()]) {
-              other.hearOfEnd(name, life);
+              other.hearOfEnd(name, incarnation);
             }
           }
           if (!wasTerminated) return;
@@ -250,7 +250,7 @@ export class ActorSystem {
   #host(name: string, credits = 0): ActorHost {
     const onTrace = this.#onTrace;
     return new ActorHost(
-      { name, life: ++lives, credits },
+      { name, incarnation: ++incarnations, credits },
       (crash) => this.#onCrash(name, crash),
       onTrace && ((spans) => onTrace(name, spans)),
     );

@@ -1,4 +1,4 @@
-/** What actors did when, for a picture of all of them side by side. */
+/** What actors did when, for an image of all of them side by side. */
 
 /** Something that an actor did, or waited for. */
 export interface TraceSpan {

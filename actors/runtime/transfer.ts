@@ -9,7 +9,7 @@ export const SHARE = Symbol("share");
 /** A port that stands for an actor. */
 export interface Shared {
   /** Of the actor: see `Endpoint`. */
-  life: number;
+  incarnation: number;
   actor: string;
   port: MessagePort;
 }
@@ -101,8 +101,8 @@ export function unpack(
   { payload, shared }: Omit<Packed, "transfer">,
   open: (shared: Shared) => unknown,
 ): unknown {
-  for (const { path, actor, life, port } of shared) {
-    const reference = open({ actor, life, port });
+  for (const { path, actor, incarnation, port } of shared) {
+    const reference = open({ actor, incarnation, port });
     if (path.length === 0) return reference;
     // deno-lint-ignore no-explicit-any -- the path was made from this very payload
     let parent = payload as any;

@@ -76,7 +76,7 @@ export class Watchdog {
     clearInterval(this.#timer);
   }
 
-  #look(): void {
+  #requestSnapshot(): void {
     const now = performance.now();
     const actors = [...this.#actors()];
     const known = this.#memories;
@@ -89,7 +89,7 @@ export class Watchdog {
       memory.isAsked = true;
       actor.stats().then((stats) => this.#note(memory, stats), () => {}); // it has ended
     }
-    const stall = this.#judge(now);
+    const stall = this.#evaluate(now);
     const key = stall && `${stall.kind} ${stall.actors}`;
     if (stall !== undefined && key !== this.#told) this.#options.onStall(stall);
     this.#told = key;
@@ -103,7 +103,7 @@ export class Watchdog {
     Object.assign(memory, { answeredAt: now, stats, handled, isAsked: false });
   }
 
-  #judge(now: number): Stall | undefined {
+  #evaluate(now: number): Stall | undefined {
     const memories = [...this.#memories].map(([{ name }, memory]) => ({ name, ...memory }));
     const report = (kind: StallKind, actors: string[], since: number, what: string): Stall => {
       const forMs = now - since;

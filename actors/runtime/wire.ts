@@ -10,14 +10,14 @@ import type { TraceSpan } from "./trace.ts";
 import type { Packed } from "./transfer.ts";
 
 /** A payload as it travels: references to actors are taken out of it and go beside it, as ports. */
-export type Parcel = Omit<Packed, "transfer">;
+export type Payload = Omit<Packed, "transfer">;
 
 /** From a reference to the mailbox at the other end of its port. */
 export type Request =
   /** The first on every link: who holds the reference. */
   | { kind: "hello"; from: string }
-  | { kind: "tell"; name: string; parcel: Parcel }
-  | { kind: "ask"; id: number; name: string; parcel: Parcel }
+  | { kind: "tell"; name: string; payload: Payload }
+  | { kind: "ask"; id: number; name: string; payload: Payload }
   /** Opens another link to the same mailbox, for a reference that is handed to somebody else. */
   | { kind: "connect"; port: MessagePort }
   /** Answers `refuse`: nothing that needs a credit comes after this. */
@@ -30,7 +30,7 @@ export type Response =
   | { kind: "welcome"; credits: number; urgent: string[] }
   | { kind: "credit" }
   /** `credit`: whether a credit comes back with it. */
-  | { kind: "reply"; id: number; parcel: Parcel; credit: boolean }
+  | { kind: "reply"; id: number; payload: Payload; credit: boolean }
   /** The actor is draining. */
   | { kind: "refuse" }
   /** The actor has stopped, or crashed. */
@@ -41,9 +41,9 @@ export type Control =
   | {
     kind: "start";
     name: string;
-    life: number;
+    incarnation: number;
     url: string;
-    config: Parcel;
+    config: Payload;
     credits: number;
     graceMs: number;
     imports: readonly string[];
@@ -55,7 +55,7 @@ export type Control =
   | { kind: "stop" }
   | { kind: "fail"; failure: Failure }
   /** Another actor has ended. */
-  | { kind: "ended"; actor: string; life: number }
+  | { kind: "ended"; actor: string; incarnation: number }
   | { kind: "stats"; id: number };
 
 /** From an actor's Worker to the system. */

@@ -28,14 +28,14 @@ async function end(crash?: Crash): Promise<void> {
 }
 
 async function start(
-  { name, life, url, config, credits, imports, traces, port }: Control & { kind: "start" },
+  { name, incarnation, url, config, credits, imports, traces, port }: Control & { kind: "start" },
 ): Promise<void> {
   const onCrash = (crash: Crash) => {
     report({ kind: "crashed", crash });
     end(crash);
   };
   host = new ActorHost(
-    { name, life, credits },
+    { name, incarnation, credits },
     onCrash,
     traces ? (spans) => report({ kind: "spans", spans }) : undefined,
   );
@@ -72,7 +72,7 @@ scope.onmessage = (event: MessageEvent<Control>) => {
       host.fail(restoreError(control.failure));
       break;
     case "ended":
-      host.hearOfEnd(control.actor, control.life);
+      host.hearOfEnd(control.actor, control.incarnation);
       break;
     case "stats":
       report({ kind: "stats", id: control.id, stats: host.stats() });

@@ -50,7 +50,7 @@ export class EventWriter implements Disposable {
     this.#write({ step, summary: { value: [{ tag, simpleValue: value }] } });
   }
 
-  /** A picture at a step. */
+  /** An image at a step. */
   image(tag: string, { width, height, png }: EventImage, step: number): void {
     const image = { width, height, colorspace: 3, encodedImageString: png };
     this.#write({ step, summary: { value: [{ tag, image }] } });

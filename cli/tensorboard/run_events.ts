@@ -54,7 +54,7 @@ export class RunEvents {
     [this.#sum, this.#steps, this.#since] = [0, 0, this.#now()];
   }
 
-  /** Some views of a batch, as one picture. */
+  /** Some views of a batch, as one image. */
   async views(tag: string, pixels: Uint8Array, count: number, size: number): Promise<void> {
     this.#writer.image(tag, await viewSheet(pixels, count, size), 0);
   }

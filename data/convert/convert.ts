@@ -31,9 +31,9 @@ export interface ConvertOptions {
   seed: number;
   /** Rows of each file at most; `null` for all. */
   limit: number | null;
-  /** Whether each picture is decoded; those that cannot be are left out. */
+  /** Whether each image is decoded; those that cannot be are left out. */
   check: boolean;
-  /** Pixels that a picture may have where it is decoded; by default as in `decodeImage`. */
+  /** Pixels that an image may have where it is decoded; by default as in `decodeImage`. */
   maxPixels?: number;
 }
 
@@ -124,7 +124,7 @@ async function convertPart(
   ]);
 }
 
-/** Decodes every picture and writes nothing. */
+/** Decodes every image and writes nothing. */
 export async function checkSources(
   sources: readonly RowSource[],
   events: RowEvents = {},

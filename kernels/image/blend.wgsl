@@ -1,9 +1,9 @@
-// One blend of the colour jitter: brightness, saturation, contrast, or grayscale, which is a blend with nothing of the picture
+// One blend of the colour jitter: brightness, saturation, contrast, or grayscale, which is a blend with nothing of the image
 // left.
 
 struct BlendRecord {
   factor: f32,
-  // What the picture is blended with: BLACK, LUMA or MEAN.
+  // What the image is blended with: BLACK, LUMA or MEAN.
   degenerate: u32,
   view: u32,
   // 1 where a blend with the mean comes next: its luma is summed.
@@ -25,16 +25,16 @@ fn blend(degenerate: vec4<f32>, channel: vec4<f32>, factor: f32, zero: u32) -> v
   return clamp(trunc(degenerate + rounded), vec4<f32>(0.0), vec4<f32>(255.0));
 }
 
-fn change(record: u32, quad: Quad) -> Quad {
+fn change(record: u32, vec4: Quad) -> Quad {
   let factor = records[record].factor;
   let degenerate = records[record].degenerate;
   let zero = records[record].zero;
   // int(mean + 0.5), as ImageEnhance.Contrast rounds it
   let mean = f32((2u * atomicLoad(&luma_sums[records[record].view]) + PIXELS) / (2u * PIXELS));
-  let level = select(select(vec4<f32>(mean), luma(quad), degenerate == LUMA), vec4<f32>(), degenerate == BLACK);
+  let level = select(select(vec4<f32>(mean), luma(vec4), degenerate == LUMA), vec4<f32>(), degenerate == BLACK);
   return Quad(
-    blend(level, quad.r, factor, zero),
-    blend(level, quad.g, factor, zero),
-    blend(level, quad.b, factor, zero),
+    blend(level, vec4.r, factor, zero),
+    blend(level, vec4.g, factor, zero),
+    blend(level, vec4.b, factor, zero),
   );
 }

@@ -1,5 +1,5 @@
 /**
- * The filter tables of Pillow's `Image.resize`, one per picture and axis: which source pixels an output pixel is made
+ * The filter tables of Pillow's `Image.resize`, one per image and axis: which source pixels an output pixel is made
  * of, and with which fixed-point weights. They need float64 to give Pillow's integers, which WGSL has not, so the host
  * makes them; they are small (some thousand integers a view).
  */

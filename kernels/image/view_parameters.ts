@@ -1,12 +1,12 @@
 /**
- * What is done to a picture to make a view of it, and how those choices are drawn.
+ * What is done to an image to make a view of it, and how those choices are drawn.
  *
  * Every function here is pure: the same numbers from the random source give the same parameters. Give each view a
  * stream of its own, e.g. `new Random(seed, "augment", epoch, row, view)`, and any Worker can make any view.
  */
 import type { ResizeFilter } from "./resize_table.ts";
 
-/** A box in whole pixels of a picture. */
+/** A box in whole pixels of an image. */
 export interface Box {
   /** Pixels before it in a row. */
   readonly left: number;
@@ -19,7 +19,7 @@ export interface Box {
 }
 
 /**
- * One piece of the colour jitter. Brightness, contrast and saturation blend with black, with the picture's mean luma
+ * One piece of the colour jitter. Brightness, contrast and saturation blend with black, with the image's mean luma
  * and with each pixel's luma (factor 1 changes nothing, 0 gives those); hue turns the colours by `factor` of a full
  * circle, in [-0.5, 0.5].
  */
@@ -30,11 +30,11 @@ export interface JitterOp {
   readonly factor: number;
 }
 
-/** All that makes a view of a picture. The steps happen in the order of the fields. */
+/** All that makes a view of an image. The steps happen in the order of the fields. */
 export interface ViewParameters {
-  /** Row of the picture in its batch. */
-  readonly picture: number;
-  /** The part of the picture that is used. */
+  /** Row of the image in its batch. */
+  readonly image: number;
+  /** The part of the image that is used. */
   readonly crop: Box;
   /** What the crop is resized to, in pixels. */
   readonly resized: { readonly width: number; readonly height: number };
@@ -75,7 +75,7 @@ export interface JitterRecipe {
 export interface ViewRecipe {
   /** Pixels along each side of the view. */
   readonly size: number;
-  /** Share of the picture's area that the crop has. */
+  /** Share of the image's area that the crop has. */
   readonly scale: Range;
   /** Width over height of the crop. */
   readonly ratio: Range;
@@ -168,8 +168,8 @@ function roundHalfToEven(x: number): number {
  *
  * Draws for each try: the area's share, the logarithm of the ratio; when the box fits: its top, its left.
  *
- * @param width of the picture in pixels
- * @param height of the picture in pixels
+ * @param width of the image in pixels
+ * @param height of the image in pixels
  */
 export function sampleCrop(
   random: ViewRandom,
@@ -220,16 +220,16 @@ export function sampleJitter(random: ViewRandom, recipe: JitterRecipe): JitterOp
  * Draws, in this order: the crop ({@linkcode sampleCrop}), the jitter ({@linkcode sampleJitter}), whether grayscale,
  * whether blurred, if so the blur's sigma, whether flipped.
  *
- * @param width of the picture in pixels
- * @param height of the picture in pixels
- * @param picture its row in the batch
+ * @param width of the image in pixels
+ * @param height of the image in pixels
+ * @param image its row in the batch
  */
 export function sampleView(
   random: ViewRandom,
   recipe: ViewRecipe,
   width: number,
   height: number,
-  picture = 0,
+  image = 0,
 ): ViewParameters {
   const crop = sampleCrop(random, width, height, recipe.scale, recipe.ratio);
   const jitter = sampleJitter(random, recipe.jitter);
@@ -237,7 +237,7 @@ export function sampleView(
   const blurSigma = random.chance(recipe.blur.probability) ? random.uniform(...recipe.blur.sigma) : 0;
   const flip = random.chance(recipe.flipProbability);
   return {
-    picture,
+    image,
     crop,
     resized: { width: recipe.size, height: recipe.size },
     window: { left: 0, top: 0 },
@@ -252,11 +252,11 @@ export function sampleView(
 
 /**
  * torchvision's `Resize(shorter)` and `CenterCrop(size)`, as for evaluation. The longer side is rounded down, the
- * crop's corner to the even neighbour; a resized picture smaller than the crop is padded with black.
+ * crop's corner to the even neighbour; a resized image smaller than the crop is padded with black.
  *
- * @param width of the picture in pixels
- * @param height of the picture in pixels
- * @param shorter what the picture's shorter side becomes, e.g. 256
+ * @param width of the image in pixels
+ * @param height of the image in pixels
+ * @param shorter what the image's shorter side becomes, e.g. 256
  * @param size of the view in pixels, e.g. 224
  */
 export function evaluationView(
@@ -264,13 +264,13 @@ export function evaluationView(
   height: number,
   shorter: number,
   size: number,
-  picture = 0,
+  image = 0,
   filter: ResizeFilter = "bilinear",
 ): ViewParameters {
   const longer = Math.floor((shorter * Math.max(width, height)) / Math.min(width, height));
   const resized = width <= height ? { width: shorter, height: longer } : { width: longer, height: shorter };
   return {
-    picture,
+    image,
     crop: { left: 0, top: 0, width, height },
     resized,
     window: { left: centre(resized.width, size), top: centre(resized.height, size) },

@@ -18,20 +18,20 @@ import {
   writeResizeRecord,
 } from "./view_records.ts";
 
-/** Pictures of any sizes in one buffer; data/pack.ts `PackedPictures` is one. */
-export interface PictureBatch {
-  /** How many pictures there are. */
+/** Images of any sizes in one buffer; data/pack.ts `PackedImages` is one. */
+export interface ImageBatch {
+  /** How many images there are. */
   readonly count: number;
-  /** [count, n]; the first three of a picture's n words are the index of its first pixel, its width, its height. */
+  /** [count, n]; the first three of an image's n words are the index of its first pixel, its width, its height. */
   readonly table: Uint32Array;
   /** RGBA8, row by row; the alpha is ignored. */
   readonly pixels: Uint8Array<ArrayBuffer>;
 }
 
-/** A picture that does not fit what the device can bind. */
-export class PictureTooLargeError extends UserError {
+/** An image that does not fit what the device can bind. */
+export class ImageTooLargeError extends UserError {
   /** For whoever prints it. */
-  override name = "PictureTooLargeError";
+  override name = "ImageTooLargeError";
 }
 
 /** Bytes of records that one dispatch has: the largest uniform binding that every device has. */
@@ -111,34 +111,32 @@ interface PlacedView {
   readonly placement: Omit<ResizePlacement, "rowOffset" | "sourceOffset">;
 }
 
-function pictureExtent({ count, table }: PictureBatch, picture: number, view: number): Extent {
-  if (!(Number.isInteger(picture) && picture >= 0 && picture < count)) {
+function imageExtent({ count, table }: ImageBatch, image: number, view: number): Extent {
+  if (!(Number.isInteger(image) && image >= 0 && image < count)) {
     throw new RangeError(
-      `view ${view} is of picture ${picture}, but the batch has ${count} pictures`,
+      `view ${view} is of image ${image}, but the batch has ${count} images`,
     );
   }
-  const row = picture * (table.length / count);
+  const row = image * (table.length / count);
   return { offset: table[row], width: table[row + 1], height: table[row + 2] };
 }
 
-/** Words from the buffer's start to the end of the last picture that a view is made of. */
-export function usedSourceWords(pictures: PictureBatch, views: readonly ViewParameters[]): number {
+/** Words from the buffer's start to the end of the last image that a view is made of. */
+export function usedSourceWords(images: ImageBatch, views: readonly ViewParameters[]): number {
   let used = 0;
   views.forEach((view, index) => {
-    const { offset, width, height } = pictureExtent(pictures, view.picture, index);
+    const { offset, width, height } = imageExtent(images, view.image, index);
     used = Math.max(used, offset + width * height);
   });
-  if (used * 4 > pictures.pixels.byteLength) {
+  if (used * 4 > images.pixels.byteLength) {
     throw new RangeError(
-      `the table's pictures end at byte ${
-        used * 4
-      }, but there are ${pictures.pixels.byteLength} bytes of pixels`,
+      `the table's images end at byte ${used * 4}, but there are ${images.pixels.byteLength} bytes of pixels`,
     );
   }
   return used;
 }
 
-function checkView(view: ViewParameters, index: number, picture: Extent): void {
+function checkView(view: ViewParameters, index: number, image: Extent): void {
   const { crop, resized, window, jitter } = view;
   const fail = (what: string) => {
     throw new RangeError(`view ${index}: ${what}`);
@@ -156,11 +154,11 @@ function checkView(view: ViewParameters, index: number, picture: Extent): void {
   if (!whole.every(Number.isSafeInteger)) fail("crop, resized and window must be whole numbers");
   if (
     crop.width < 1 || crop.height < 1 || crop.left < 0 || crop.top < 0 ||
-    crop.left + crop.width > picture.width || crop.top + crop.height > picture.height
+    crop.left + crop.width > image.width || crop.top + crop.height > image.height
   ) {
     fail(
-      `the crop ${crop.width}x${crop.height} at (${crop.left}, ${crop.top}) is not inside its picture ` +
-        `(${picture.width}x${picture.height})`,
+      `the crop ${crop.width}x${crop.height} at (${crop.left}, ${crop.top}) is not inside its image ` +
+        `(${image.width}x${image.height})`,
     );
   }
   if (resized.width < 1 || resized.height < 1) fail("a crop cannot be resized to nothing");
@@ -174,8 +172,8 @@ function checkView(view: ViewParameters, index: number, picture: Extent): void {
   }
 }
 
-/** Pixels that a picture may have so that all of it fits a binding of so many bytes, wherever in a batch it begins. */
-export function maxPicturePixels(bindingBytes: number): number {
+/** Pixels that an image may have so that all of it fits a binding of so many bytes, wherever in a batch it begins. */
+export function maxImagePixels(bindingBytes: number): number {
   return Math.floor(bindingBytes / 4) - ALIGNMENT_WORDS;
 }
 
@@ -187,12 +185,12 @@ export class ViewPlanner {
   /**
    * Plans a batch.
    *
-   * @throws {RangeError} where a view's parameters and its picture do not fit, or a factor is out of range
+   * @throws {RangeError} where a view's parameters and its image do not fit, or a factor is out of range
    * @throws {BlurSigmaError} where a blur is too wide
-   * @throws {PictureTooLargeError} where a crop box does not fit one binding
+   * @throws {ImageTooLargeError} where a crop box does not fit one binding
    */
-  plan(pictures: PictureBatch, views: readonly ViewParameters[], limits: PlanLimits): ViewPlan {
-    const { order, tableWords } = this.#place(pictures, views, limits);
+  plan(images: ImageBatch, views: readonly ViewParameters[], limits: PlanLimits): ViewPlan {
+    const { order, tableWords } = this.#place(images, views, limits);
     const resize = this.#resizeSpans(order, views, limits);
     const colour = this.#colourSpans(views, resize.recordWords);
     const blurs = views.flatMap((view, index) => view.blurSigma > 0 ? [index] : []);
@@ -212,17 +210,17 @@ export class ViewPlanner {
 
   /** Writes the filter tables, which tell what part of its source each view needs. */
   #place(
-    pictures: PictureBatch,
+    images: ImageBatch,
     views: readonly ViewParameters[],
     { width, height, bindingWords }: PlanLimits,
   ): { order: PlacedView[]; tableWords: number } {
     const axes = views.map((view, index) => {
-      checkView(view, index, pictureExtent(pictures, view.picture, index));
+      checkView(view, index, imageExtent(images, view.image, index));
       return axesOf(view, width, height);
     });
     const tableWords = axes.reduce((sum, { x, y }) => sum + resizeTableLength(x) + resizeTableLength(y), 0);
     if (tableWords > bindingWords) {
-      throw new PictureTooLargeError(
+      throw new ImageTooLargeError(
         `the filter tables of ${views.length} views need ${
           tableWords * 4
         } bytes, but this device binds at most ` +
@@ -232,7 +230,7 @@ export class ViewPlanner {
     if (this.#tables.length < tableWords) this.#tables = new Int32Array(grown(tableWords));
     let base = 0;
     const placed = views.map((view, index): PlacedView => {
-      const { offset, width: pitch } = pictureExtent(pictures, view.picture, index);
+      const { offset, width: pitch } = imageExtent(images, view.image, index);
       const { x, y } = axes[index];
       const columnTable = base;
       const rowTable = columnTable + resizeTableLength(x);
@@ -362,13 +360,13 @@ function tooLarge(
   view: ViewParameters,
   { start, end }: PlacedView,
   bindingWords: number,
-): PictureTooLargeError {
+): ImageTooLargeError {
   const { width, height } = view.crop;
-  return new PictureTooLargeError(
-    `a crop of ${width}x${height} pixels of picture ${view.picture} of the batch spans ${
+  return new ImageTooLargeError(
+    `a crop of ${width}x${height} pixels of image ${view.image} of the batch spans ${
       (end - start) * 4
     } bytes, ` +
-      `but this device binds at most ${bindingWords * 4} bytes at once; make the picture smaller beforehand`,
+      `but this device binds at most ${bindingWords * 4} bytes at once; make the image smaller beforehand`,
   );
 }
 

@@ -32,7 +32,7 @@ export interface ResizePlacement {
   readonly rowTaps: number;
 }
 
-/** What a picture is blended with, as `BlendRecord.degenerate` has it. */
+/** What an image is blended with, as `BlendRecord.degenerate` has it. */
 const DEGENERATES = { brightness: 0, saturation: 1, contrast: 2 };
 
 /** One pass over the colours of a view. */

@@ -136,7 +136,7 @@ async function compileProduct(
   const { rows, inner, columns } = gpu.target.isSoftware ? SOFTWARE_SIZE : GPU_SIZE;
   const tiles = sameTiles([{ ...tile, efficiency: 1 }]);
   const graph = new Graph();
-  // Convolutions of pictures of one pixel. The weight's gradient sums over the pictures.
+  // Convolutions of images of one pixel. The weight's gradient sums over the images.
   const source = (name: string, shape: readonly number[]) => graph.source(name, shape);
   const [inputs, y] = kind === "forward"
     ? withResult(

@@ -65,7 +65,7 @@ export const DIRECT_TILES: readonly (readonly [rows: number, columns: number])[]
 
 /**
  * Tiles of the staged family: operands in workgroup memory. Narrow and flat ones are for few channels, the last for
- * pictures.
+ * images.
  */
 export const STAGED_TILES: readonly Tile[] = [
   { rows: 8, columns: 8, lanesAcross: 16, lanesDown: 16 },

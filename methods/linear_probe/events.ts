@@ -7,9 +7,9 @@ import type { ProbeScore } from "./messages.ts";
 /** What a linear evaluation is, known before the first step. */
 export interface LinearPlan {
   /** Rows to learn from, broken ones included. */
-  trainPictures: number;
+  trainImages: number;
   /** Rows to classify, broken ones included. */
-  testPictures: number;
+  testImages: number;
   /** Labels are 0 to classes - 1. */
   classes: number;
   /** Length of a feature. */
@@ -18,7 +18,7 @@ export interface LinearPlan {
   batchesPerEpoch: number;
   /** Epochs that were done before. */
   firstEpoch: number;
-  /** How pictures become views where no crop is drawn. */
+  /** How images become views where no crop is drawn. */
   evalResize: EvaluationResize;
 }
 
@@ -40,9 +40,9 @@ export interface LinearEpoch {
   epoch: number;
   /** Of this epoch, after scaling. */
   learningRates: readonly number[];
-  /** On the pictures that were learnt from, while they were; empty where the run only evaluates. */
+  /** On the images that were learnt from, while they were; empty where the run only evaluates. */
   trained: readonly ProbeScore[];
-  /** On the test pictures. */
+  /** On the test images. */
   tested: readonly ProbeScore[];
   /** Which classifiers have diverged, in this epoch or before: a loss of theirs was not finite. */
   diverged: readonly boolean[];
@@ -56,7 +56,7 @@ export type LinearEvent =
   | ActorsEvent
   /** A step is done. */
   | ({ type: "step" } & LinearStep)
-  /** An epoch is done, and the test pictures are classified. */
+  /** An epoch is done, and the test images are classified. */
   | ({ type: "epoch" } & LinearEpoch);
 
 /** What the actors of a linear evaluation tell the run. */

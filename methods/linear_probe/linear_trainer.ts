@@ -1,7 +1,7 @@
 /**
  * Trains linear probes on the features of a frozen encoder, evaluates them, and writes checkpoints.
  *
- * Pictures to learn from (`train`) are trained on as they come. Those whose features are to be kept (`bank`) wait for
+ * Images to learn from (`train`) are trained on as they come. Those whose features are to be kept (`bank`) wait for
  * `trainOnKept`. Queries are classified as they come, or are kept too.
  */
 import { join } from "node:path";
@@ -10,7 +10,7 @@ import { LabelledFeatures, labelsOf } from "../../actors/labelled_features.ts";
 import type { BatchPosition, EmbeddedBatch, Purpose } from "../../actors/messages.ts";
 import { type ActorContext, type ActorRef, urgent } from "../../actors/runtime/mod.ts";
 import { defineTrainer, type Trainer } from "../../actors/trainer.ts";
-import { type PackedPictures, TABLE_STRIDE } from "../../data/pack.ts";
+import { type PackedImages, TABLE_STRIDE } from "../../data/pack.ts";
 import { EpochOrder } from "../../data/sampler.ts";
 import { UserError } from "../../errors.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
@@ -56,28 +56,28 @@ export function linearCheckpointName(epoch: number): string {
 /** Name of the best one, as the original has it. */
 export const BEST_CHECKPOINT = "model_best.pth.tar";
 
-/** Sums of what probes did on the pictures of one purpose. */
+/** Sums of what probes did on the images of one purpose. */
 class Tally {
-  pictures = 0;
+  images = 0;
   readonly #sums: ProbeResult[] = [];
 
-  add(pictures: number, results: readonly ProbeResult[]): void {
-    this.pictures += pictures;
+  add(images: number, results: readonly ProbeResult[]): void {
+    this.images += images;
     for (const [i, { loss, top1, top5 }] of results.entries()) {
       this.#sums[i] ??= { loss: 0, top1: 0, top5: 0 };
-      this.#sums[i].loss += loss * pictures;
+      this.#sums[i].loss += loss * images;
       this.#sums[i].top1 += top1;
       this.#sums[i].top5 += top5;
     }
   }
 
   scores(): ProbeScore[] {
-    return this.#sums.map((sum) => scoreOf(sum, this.pictures, this.pictures));
+    return this.#sums.map((sum) => scoreOf(sum, this.images, this.images));
   }
 }
 
-function scoreOf({ loss, top1, top5 }: ProbeResult, pictures: number, losses = 1): ProbeScore {
-  return { loss: loss / losses, top1: 100 * top1 / pictures, top5: 100 * top5 / pictures };
+function scoreOf({ loss, top1, top5 }: ProbeResult, images: number, losses = 1): ProbeScore {
+  return { loss: loss / losses, top1: 100 * top1 / images, top5: 100 * top5 / images };
 }
 
 /** The end of an epoch, to be written. */
@@ -115,9 +115,9 @@ class Training {
   }
 
   async consume(batch: EmbeddedBatch): Promise<void> {
-    const { position, purpose, pictures, embeddings } = batch;
-    const labels = labelsOf(pictures);
-    this.#checkLabels(labels, pictures);
+    const { position, purpose, images, embeddings } = batch;
+    const labels = labelsOf(images);
+    this.#checkLabels(labels, images);
     const features = new Float32Array(embeddings).subarray(0, labels.length * this.#config.features);
     const isKept = purpose === "bank" || (purpose === "queries" && this.#config.keepsQueries);
     let told: Promise<void> | undefined;
@@ -132,7 +132,7 @@ class Training {
     this.#consumed = Promise.withResolvers();
   }
 
-  #checkLabels(labels: readonly number[], { table }: PackedPictures): void {
+  #checkLabels(labels: readonly number[], { table }: PackedImages): void {
     const { classes } = this.#config;
     const wrong = labels.findIndex((label) => label < 0 || label >= classes);
     if (wrong < 0) return;
@@ -140,7 +140,7 @@ class Training {
       `row ${table[wrong * TABLE_STRIDE + 3] + 1} has label ${
         labels[wrong]
       }, but labels of ${classes} classes are 0 to ` +
-        `${classes - 1}; give the pictures such labels, or use more --classes`,
+        `${classes - 1}; give the images such labels, or use more --classes`,
     );
   }
 
@@ -160,28 +160,28 @@ class Training {
   async #report(
     purpose: Purpose,
     position: BatchPosition,
-    pictures: number,
+    images: number,
     learningRates: number[],
     results: readonly ProbeResult[],
   ): Promise<void> {
     const tally = this.#tallies.get(purpose) ?? new Tally();
     this.#tallies.set(purpose, tally);
-    tally.add(pictures, results);
+    tally.add(images, results);
     if (purpose !== "train") return;
-    const scores = results.map((result) => scoreOf(result, pictures));
+    const scores = results.map((result) => scoreOf(result, images));
     await this.#config.monitor.tell("event", { type: "batch", ...position, scores, learningRates });
   }
 
   async finish(
     purpose: Purpose,
-    pictures: number,
+    images: number,
     context: ActorContext<LinearTrainer>,
   ): Promise<ProbeScore[]> {
     const consumed = () =>
-      (this.#kept.get(purpose)?.labels.length ?? 0) + (this.#tallies.get(purpose)?.pictures ?? 0);
+      (this.#kept.get(purpose)?.labels.length ?? 0) + (this.#tallies.get(purpose)?.images ?? 0);
     for (;;) {
       await this.#trainer.reported;
-      if (consumed() >= pictures) return this.#takeScores(purpose);
+      if (consumed() >= images) return this.#takeScores(purpose);
       await context.wait(this.#consumed.promise);
     }
   }
@@ -315,7 +315,7 @@ async function loadProbes(
   if (saved.classes !== classes || saved.features !== features) {
     throw new CheckpointError(
       path,
-      `has a classifier of ${saved.classes} classes over ${saved.features} features, but the pictures have ${classes} ` +
+      `has a classifier of ${saved.classes} classes over ${saved.features} features, but the images have ${classes} ` +
         `classes and the encoder gives ${features} features; use the data and encoder of that run, or --classes`,
     );
   }
@@ -356,7 +356,7 @@ export default defineTrainer<LinearTrainer, LinearTrainerConfig>(async (trainer,
     connect: (peers) => trainer.connect(peers),
     begin: ({ learningRates }) => training.begin(learningRates),
     consume: (batch) => training.consume(batch),
-    finish: urgent(({ purpose, pictures }) => training.finish(purpose, pictures, context)),
+    finish: urgent(({ purpose, images }) => training.finish(purpose, images, context)),
     trainOnKept: ({ epoch, learningRates }) => training.trainOnKept(epoch, learningRates),
     evaluateKept: () => training.evaluateKept(),
     note: (progress) => training.note(progress),

@@ -6,22 +6,22 @@
 import type { Purpose, Returning, Sink } from "../../actors/messages.ts";
 import type { Message } from "../../actors/runtime/mod.ts";
 
-/** How one linear probe did on some pictures. */
+/** How one linear probe did on some images. */
 export interface ProbeScore {
   /** Mean cross-entropy. */
   loss: number;
-  /** Pictures whose class came first, in percent. */
+  /** Images whose class came first, in percent. */
   top1: number;
-  /** Pictures whose class was among the first five, in percent. */
+  /** Images whose class was among the first five, in percent. */
   top5: number;
 }
 
 /** Trains linear probes, several learning rates side by side. */
 export type LinearTrainer = Sink & Returning & {
-  /** Says how fast to learn from the pictures that come from now on: one learning rate a probe. */
+  /** Says how fast to learn from the images that come from now on: one learning rate a probe. */
   begin: Message<{ learningRates: number[] }>;
-  /** Waits until so many pictures of a purpose have been consumed, says how the probes did on them, and counts anew. */
-  finish: Message<{ purpose: Purpose; pictures: number }, ProbeScore[]>;
+  /** Waits until so many images of a purpose have been consumed, says how the probes did on them, and counts anew. */
+  finish: Message<{ purpose: Purpose; images: number }, ProbeScore[]>;
   /** Trains one epoch on the features that were kept, in an order of the epoch's own. */
   trainOnKept: Message<{ epoch: number; learningRates: number[] }, ProbeScore[]>;
   /** Classifies the queries' features that were kept. */

@@ -5,7 +5,7 @@ import type { LinearEvent } from "./events.ts";
 import { LINEAR_DEFAULTS, type LinearOptions } from "./options.ts";
 import { type LinearResult, runLinearEvaluation } from "./run.ts";
 
-/** The encoder, where its pictures are and its files go; all else has a default. */
+/** The encoder, where its images are and its files go; all else has a default. */
 export type LinearInput =
   & Pick<LinearOptions, "pretrained" | "trainData" | "testData" | "output">
   & Partial<LinearOptions>;

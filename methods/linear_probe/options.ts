@@ -15,9 +15,9 @@ export interface LinearOptions {
   arch: string;
   /** Which encoder of a distillation's checkpoint. */
   which: EncoderRole;
-  /** Pictures to learn from. */
+  /** Images to learn from. */
   trainData: string;
-  /** Pictures to be classified. */
+  /** Images to be classified. */
   testData: string;
   /** Folder that the run writes to. */
   output: string;
@@ -27,7 +27,7 @@ export interface LinearOptions {
   epochs: number;
   /** Epoch to begin with; a checkpoint that is resumed from says its own. */
   startEpoch: number;
-  /** Pictures in a batch; the last one of an epoch may be smaller. */
+  /** Images in a batch; the last one of an epoch may be smaller. */
   batchSize: number;
   /** Learning rates before scaling; a classifier is trained with each, side by side. */
   lr: number[];
@@ -45,17 +45,17 @@ export interface LinearOptions {
   resume: string | null;
   /** Go on from `resume` even where it is of another evaluation, of another encoder, say; off where it is left out. */
   resumeAnyway?: boolean;
-  /** Only classify the test pictures with the classifier of `resume`. */
+  /** Only classify the test images with the classifier of `resume`. */
   evaluate: boolean;
-  /** Embed the pictures once, without augmentation, and train on these features in every epoch. */
+  /** Embed the images once, without augmentation, and train on these features in every epoch. */
   cacheFeatures: boolean;
   /** Height and width of a view, in pixels. */
   imageSize: number;
-  /** Pixels that a picture may have; a larger one counts as broken. */
+  /** Pixels that an image may have; a larger one counts as broken. */
   maxPixels: number;
-  /** How pictures become views where no crop is drawn; `auto` is decided by the pictures to learn from. */
+  /** How images become views where no crop is drawn; `auto` is decided by the images to learn from. */
   evalResize: EvaluationResizeChoice;
-  /** Classes; `null` for as many as the labels of the pictures say. */
+  /** Classes; `null` for as many as the labels of the images say. */
   classes: number | null;
   /** Actors of one's own in the places of built-in ones. */
   actors?: ActorModules;
@@ -63,7 +63,7 @@ export interface LinearOptions {
   plugins?: string[];
   /** What was measured of the adapter (`tuneAdapter`); what is usual of its kind where it is left out. */
   tuning?: Tuning | null;
-  /** Seed of the classifier's weights, the order of the pictures and their augmentation. */
+  /** Seed of the classifier's weights, the order of the images and their augmentation. */
   seed: number;
 }
 
@@ -85,7 +85,7 @@ export type LinearDefaults = Omit<
   | "tuning"
 >;
 
-/** Defaults for one's own pictures: the original's, which are MoCo's for ImageNet. */
+/** Defaults for one's own images: the original's, which are MoCo's for ImageNet. */
 export const LINEAR_DEFAULTS: Readonly<LinearDefaults> = {
   workers: 4,
   epochs: 100,
@@ -104,7 +104,7 @@ export const LINEAR_DEFAULTS: Readonly<LinearDefaults> = {
   seed: 0,
 };
 
-/** Defaults for the bundled pictures: less than a minute, and no need to know the right learning rate. */
+/** Defaults for the bundled images: less than a minute, and no need to know the right learning rate. */
 export const LINEAR_SAMPLE_DEFAULTS: Readonly<LinearDefaults> = {
   ...LINEAR_DEFAULTS,
   workers: 2,

@@ -24,16 +24,16 @@ const MOST_CLASSES = 2 ** 20;
 /** Options with a rule for views that is decided. */
 export type ResolvedOptions = LinearOptions & { evalResize: EvaluationResize };
 
-/** What is known of pictures with labels. */
+/** What is known of images with labels. */
 export type LabelledFacts = DataFacts & { classes: number; fingerprint: string };
 
-/** The pictures to learn from, and those to classify. */
+/** The images to learn from, and those to classify. */
 export interface LinearData {
   train: LabelledFacts;
   test: LabelledFacts;
 }
 
-/** What the pictures are, and how many classes their labels speak of. */
+/** What the images are, and how many classes their labels speak of. */
 export async function findClasses(
   { trainData, testData, classes }: LinearOptions,
   emit: Emit<WarningEvent>,
@@ -70,7 +70,7 @@ export async function findTerms(options: ResolvedOptions, { train, test }: Linea
 }
 
 /**
- * Compares the evaluation with the one that wrote the checkpoint. What is only classified with may be other pictures, but
+ * Compares the evaluation with the one that wrote the checkpoint. What is only classified with may be other images, but
  * the classifiers know the features of one encoder alone.
  */
 export async function compareWithCheckpoint(

@@ -1,6 +1,6 @@
 /**
  * A linear evaluation (the original's main_lincls.py; MoCo's protocol): a linear classifier is trained on the features of a
- * frozen encoder, and classifies other pictures after every epoch.
+ * frozen encoder, and classifies other images after every epoch.
  *
  *     train_reader x workers -> train_augmenter -> feature_encoder -> linear_trainer
  *     test_reader x workers -> test_augmenter -> feature_encoder
@@ -38,9 +38,9 @@ const SECONDS_BETWEEN_CHECKPOINTS = 60;
 export interface LinearScore {
   /** As it was given, before scaling. */
   lr: number;
-  /** On the test pictures after the last epoch. */
+  /** On the test images after the last epoch. */
   last: ProbeScore;
-  /** Best top-1 on the test pictures after any epoch, in percent. */
+  /** Best top-1 on the test images after any epoch, in percent. */
   best: number;
   /** Whether a loss of it was not finite; then it is never the best one. */
   diverged: boolean;
@@ -64,7 +64,7 @@ export interface LinearResult {
  * more is not told of again.
  *
  * @param isUnfinished whether the evaluation that `resume` goes on with has not come to its end: where only that is missing,
- * the test pictures are classified by what was trained
+ * the test images are classified by what was trained
  * @throws {NothingToDoError} where all epochs are done, and it is not unfinished
  * @throws {UserError} for data and checkpoints that do not fit the options, and where every learning rate diverges; a
  * checkpoint of the last whole epoch is saved then too
@@ -111,7 +111,7 @@ class LinearEvaluation {
   readonly #training: TrainingRun;
   readonly #classes: number;
   readonly #batchesPerEpoch: number;
-  /** Whether all epochs were done before: only the test pictures are to be classified. */
+  /** Whether all epochs were done before: only the test images are to be classified. */
   readonly #isTrained: boolean;
   /** Resolves where every learning rate has diverged. */
   readonly #over = Promise.withResolvers<Error>();
@@ -122,7 +122,7 @@ class LinearEvaluation {
   #divergence: Divergence;
   #best: number[];
   #last: ProbeScore[] = [];
-  /** Epochs of the test pictures that were read in this attempt. */
+  /** Epochs of the test images that were read in this attempt. */
   #tests = 0;
 
   constructor(
@@ -145,8 +145,8 @@ class LinearEvaluation {
     if (this.#isTrained) this.#note(`all ${start.epoch} epochs are done; only the end of the run is missing`);
     emit({
       type: "plan",
-      trainPictures: train.rowCount,
-      testPictures: test.rowCount,
+      trainImages: train.rowCount,
+      testImages: test.rowCount,
       classes: this.#classes,
       features,
       batchesPerEpoch: this.#batchesPerEpoch,
@@ -260,11 +260,11 @@ class LinearEvaluation {
 
   /** Has an epoch of a source read, and waits until the trainer has consumed all of it. */
   async #read(source: string, epoch: number, purpose: "train" | "bank" | "queries"): Promise<ProbeScore[]> {
-    const pictures = await this.#pipeline.readAll(source, epoch);
-    return await this.#trainer.ref.ask("finish", { purpose, pictures }, PATIENCE);
+    const images = await this.#pipeline.readAll(source, epoch);
+    return await this.#trainer.ref.ask("finish", { purpose, images }, PATIENCE);
   }
 
-  /** Classifies the test pictures. */
+  /** Classifies the test images. */
   async #test(): Promise<ProbeScore[]> {
     const { cacheFeatures, evaluate } = this.#options;
     return cacheFeatures && !evaluate
@@ -281,7 +281,7 @@ class LinearEvaluation {
     const { epochs, evaluate, cacheFeatures } = this.#options;
     if (evaluate || this.#isTrained) return await this.#onlyEvaluate();
     if (cacheFeatures) {
-      this.#note("embedding the pictures once; every epoch trains on these features");
+      this.#note("embedding the images once; every epoch trains on these features");
       await this.#read(TRAIN, 0, "bank");
       await this.#read(TEST, 0, "queries");
     }
@@ -296,21 +296,21 @@ class LinearEvaluation {
     }
   }
 
-  /** Classifies the test pictures by classifiers that are there. */
+  /** Classifies the test images by classifiers that are there. */
   async #onlyEvaluate(): Promise<void> {
     const { lr, cacheFeatures } = this.#options;
     if (this.#isTrained && cacheFeatures) await this.#read(TEST, 0, "queries");
     this.#last = await this.#test();
     const epoch = this.#start.epoch - 1; // the checkpoint's last one, not the next one
     const learningRates = this.#isTrained ? this.#ratesOf(epoch) : lr;
-    this.#divergence.look(this.#last, learningRates, "the test pictures");
+    this.#divergence.look(this.#last, learningRates, "the test images");
     const { diverged } = this.#divergence;
     this.#tellEpoch({ type: "epoch", epoch, learningRates, trained: [], tested: this.#last, diverged });
     this.#raiseBest();
     await this.#endIfOver();
   }
 
-  /** Trains an epoch, and classifies the test pictures. @returns the best probe */
+  /** Trains an epoch, and classifies the test images. @returns the best probe */
   async #trainEpoch(epoch: number, bestBefore: number): Promise<number> {
     const trainer = this.#trainer.ref;
     const learningRates = this.#ratesOf(epoch);

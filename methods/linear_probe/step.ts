@@ -1,5 +1,5 @@
 /**
- * The linear probe that frozen features are judged by: one fully connected layer, trained by SGD with momentum on the
+ * The linear probe that frozen features are evaluated by: one fully connected layer, trained by SGD with momentum on the
  * cross-entropy of its logits (MoCo's protocol, the original's `main_lincls.py`). Several are trained side by side on
  * the same batches, each at a learning rate of its own.
  */
@@ -142,17 +142,17 @@ export class LinearProbes implements Disposable {
     }, { rule: findOptimizer("sgd", { momentum, weightDecay }) });
 
     // The same once more without what changes the weights.
-    const judged = trace(options);
-    const weights = judged.probes.flatMap(({ builder }, p) =>
+    const evaluated = trace(options);
+    const weights = evaluated.probes.flatMap(({ builder }, p) =>
       builder.parameters.map(({ tensor }, i) =>
         [tensor, step.stores[p].rangeOf(probes[p].builder.parameters[i].tensor)] as const
       )
     );
-    const judgedStates = judged.probes.map(({ state }) => state);
+    const judgedStates = evaluated.probes.map(({ state }) => state);
     const evaluation = await Program.compile(gpu, {
       label: "linear probes, evaluation",
-      graph: judged.graph,
-      inputs: Object.values(judged.inputs),
+      graph: evaluated.graph,
+      inputs: Object.values(evaluated.inputs),
       outputs: judgedStates,
       bound: new Map(weights),
     });
@@ -162,7 +162,7 @@ export class LinearProbes implements Disposable {
       probes[0].builder.state,
       step,
       { program: step.gradientProgram, inputs, states },
-      { program: evaluation, inputs: judged.inputs, states: judgedStates },
+      { program: evaluation, inputs: evaluated.inputs, states: judgedStates },
     );
   }
 
@@ -198,7 +198,7 @@ export class LinearProbes implements Disposable {
     });
   }
 
-  /** Submits a batch to be judged, as {@linkcode train} does, and changes nothing. */
+  /** Submits a batch to be evaluated, as {@linkcode train} does, and changes nothing. */
   evaluate(rows: LabelledRows): Promise<ProbeResult[]> {
     return this.#run(this.#evaluation, rows, (finish) => {
       runPrograms(this.#gpu, [this.#evaluation.program], finish);

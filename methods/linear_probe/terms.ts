@@ -7,7 +7,7 @@ import type { LinearOptions } from "./options.ts";
 /** The terms of a linear evaluation. */
 export function linearTerms(
   options: LinearOptions & { evalResize: EvaluationResize },
-  /** Of the pictures to learn from and those to classify, and of the encoder's weights. */
+  /** Of the images to learn from and those to classify, and of the encoder's weights. */
   fingerprints: { data: string; testData: string; encoder: string },
 ): Term[] {
   const { arch, imageSize, evalResize, cacheFeatures, batchSize, seed, momentum, weightDecay, lr } = options;
@@ -24,8 +24,8 @@ export function linearTerms(
     epochs,
   };
   return [
-    contentTerm("data", "DATA", fingerprints.data, "pictures"),
-    contentTerm("test_data", "--test-data", fingerprints.testData, "pictures"),
+    contentTerm("data", "DATA", fingerprints.data, "images"),
+    contentTerm("test_data", "--test-data", fingerprints.testData, "images"),
     contentTerm("encoder", "--pretrained", fingerprints.encoder, "encoder's weights"),
     ...Object.entries({ arch, imageSize, evalResize, cacheFeatures }).map(([property, value]) =>
       termOf(property, value, true)

@@ -20,13 +20,13 @@ export type Defaults = Omit<
   | "limitSteps"
   | "tuning"
   | "actors"
-  | "pictures"
+  | "images"
   | "plugins"
   | "augmentation"
   | "loss"
 >;
 
-/** Defaults for one's own pictures: the paper's settings, and the original's code for what it does not name. */
+/** Defaults for one's own images: the paper's settings, and the original's code for what it does not name. */
 export const PAPER_DEFAULTS: Readonly<Defaults> = {
   studentArch: "resnet18",
   workers: 4,
@@ -86,7 +86,7 @@ const PAPER: Readonly<Partial<Defaults>> = {
   smallViews: 0,
 };
 
-/** SWAV's teachers teach with six small views of each picture (the original's main_small-patch.py). */
+/** SWAV's teachers teach with six small views of each image (the original's main_small-patch.py). */
 const MULTI_VIEW: Readonly<Partial<Defaults>> = { ...PAPER, smallViews: 6, smallSize: 96 };
 
 /** The paper's settings by name, `--recipe`. */
@@ -99,7 +99,7 @@ export const RECIPES: Readonly<Record<string, Recipe>> = {
   "paper-swav-r50w2": { ...MULTI_VIEW, teacherArch: "swav_resnet50w2", teacherSsl: "swav" },
 };
 
-/** Defaults for the bundled pictures, chosen so that a few minutes on two processor cores show a student learn. */
+/** Defaults for the bundled images, chosen so that a few minutes on two processor cores show a student learn. */
 export const SAMPLE_DEFAULTS: Readonly<Defaults> = {
   ...PAPER_DEFAULTS,
   studentArch: "mobilenetv3_small",
@@ -117,7 +117,7 @@ export const SAMPLE_DEFAULTS: Readonly<Defaults> = {
 };
 
 /**
- * Options that distil the bundled teacher into a small student on the bundled pictures.
+ * Options that distil the bundled teacher into a small student on the bundled images.
  *
  * @param changes what is to be otherwise; the output folder has no default
  */

@@ -1,7 +1,7 @@
 /** Evaluates teacher and student next to training: by kNN, and by what they find alike. */
 import { BestEffort } from "../../actors/best_effort.ts";
 import type { DataFacts } from "../../actors/data_facts.ts";
-import { GALLERY, Surveyor } from "../../actors/diagnostics.ts";
+import { NeighboursReporter, PROBE_SET } from "../../actors/diagnostics.ts";
 import { type Evaluation, type EvaluationWishes, spawnEvaluation } from "../../actors/evaluation.ts";
 import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { Emit, Monitor } from "../../actors/events.ts";
@@ -10,17 +10,17 @@ import { describeRestart, warnerOf } from "../../actors/notices.ts";
 import type { ActorCrash, ActorRef, ActorSystem } from "../../actors/runtime/mod.ts";
 import type { RunIdentity } from "../terms.ts";
 import type { DistillEvent } from "./events.ts";
-import { type DistillOptions, hasGallery } from "./options.ts";
+import { type DistillOptions, hasProbeSet } from "./options.ts";
 import { originalStudent, savedStudent } from "./start.ts";
 
 /** What evaluations are made by. */
 export interface EvaluationsSetup {
   options: DistillOptions;
-  /** How views are made of pictures. */
+  /** How views are made of images. */
   evalResize: EvaluationResize;
-  /** The pictures to learn from. */
+  /** The images to learn from. */
   train: DataFacts;
-  /** The pictures to be classified, where there are any. */
+  /** The images to be classified, where there are any. */
   test: DataFacts | null;
   batchesPerEpoch: number;
   monitor: ActorRef<Monitor>;
@@ -40,7 +40,7 @@ interface Wishes extends EvaluationWishes {
 export class Evaluations {
   readonly #setup: EvaluationsSetup;
   readonly #evaluate: (encoder: EvaluatedEncoder, wishes?: EvaluationWishes) => Promise<Evaluation>;
-  readonly #surveyor: Surveyor | undefined;
+  readonly #neighboursReporter: NeighboursReporter | undefined;
   readonly #effort: BestEffort;
   #epochsUnderWay = 0;
   #hasSaidWhy = false;
@@ -61,19 +61,19 @@ export class Evaluations {
         tuning,
         actors,
         ...test && { knn: { bankData: train.path, queryData: test.path, ks: [knnK], temperature: knnT } },
-        gallery: gallery && { data: gallery.path, ...GALLERY, seed },
+        gallery: gallery && { data: gallery.path, ...PROBE_SET, seed },
       },
       monitor,
-      { onRestart, onNoGallery: onGiveUp },
+      { onRestart, onNoProbeSet: onGiveUp },
     );
-    this.#surveyor = gallery &&
-      new Surveyor(system, { data: gallery, seed, actors, emit, onRestart, onGiveUp });
+    this.#neighboursReporter = gallery &&
+      new NeighboursReporter(system, { data: gallery, seed, actors, emit, onRestart, onGiveUp });
   }
 
   /** Spawns the actors that it takes; `undefined` where there is nothing to evaluate by. */
   static spawn(system: ActorSystem, setup: EvaluationsSetup): Evaluations | undefined {
     const { options, train, test } = setup;
-    const gallery = hasGallery(options) ? test ?? train : undefined;
+    const gallery = hasProbeSet(options) ? test ?? train : undefined;
     return test === null && gallery === undefined ? undefined : new Evaluations(system, setup, gallery);
   }
 
@@ -81,14 +81,14 @@ export class Evaluations {
    * Evaluates the teacher.
    *
    * @param known its accuracy where that is known already
-   * @returns nothing where there are no pictures to classify
+   * @returns nothing where there are no images to classify
    */
   async teacher(step: number, known?: Accuracy): Promise<Accuracy | undefined> {
     const { teacherArch: arch, distill: path } = this.#setup.options;
     return await this.#evaluateOnce("teacher", step, { arch, path }, { known, views: true });
   }
 
-  /** Evaluates the student as it was after so many steps. @returns nothing where there are no pictures to classify */
+  /** Evaluates the student as it was after so many steps. @returns nothing where there are no images to classify */
   async student(step: number, values: NamedValues, wishes: Wishes = {}): Promise<Accuracy | undefined> {
     return await this.#evaluateOnce(
       "student",
@@ -106,7 +106,7 @@ export class Evaluations {
     { known, ...wishes }: Wishes,
   ): Promise<Accuracy | undefined> {
     if (known === undefined) return await this.#tell(of, step, await this.#evaluate(encoder, wishes));
-    if (this.#surveyor !== undefined) {
+    if (this.#neighboursReporter !== undefined) {
       await this.#tell(of, step, await this.#evaluate(encoder, { ...wishes, knn: false }));
     }
     return known;
@@ -174,7 +174,7 @@ export class Evaluations {
     { accuracies, noAccuracies, survey }: Evaluation,
   ): Promise<Accuracy | undefined> {
     if (survey !== undefined) {
-      await this.#effort.attempt("the gallery", () => this.#surveyor!.report(of, step, survey));
+      await this.#effort.attempt("the gallery", () => this.#neighboursReporter!.report(of, step, survey));
     }
     if (noAccuracies !== undefined && !this.#hasSaidWhy) {
       this.#hasSaidWhy = true;

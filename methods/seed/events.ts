@@ -5,19 +5,19 @@ import type { ActorsEvent, NoticeEvent, ReaderEvent, TraceEvents, ViewsEvent } f
 import type { Accuracy, BatchPosition, NamedValues, ViewSample } from "../../actors/messages.ts";
 import type { RunProfile } from "../../actors/run_profile.ts";
 import type { LossScale } from "../../kernels/ops/loss_scale/loss_scale.ts";
-import type { SimilarityPicture } from "../../models/similarity_picture.ts";
+import type { SimilarityMap } from "../../models/similarity_map.ts";
 
 /** What a run is, known before the first step. */
 export interface DistillPlan {
   /** Rows to learn from, broken ones included. */
-  pictures: number;
-  /** Batches of an epoch; the pictures that do not fill one are left out. */
+  images: number;
+  /** Batches of an epoch; the images that do not fill one are left out. */
   batchesPerEpoch: number;
   /** Steps of the whole run, those done before included. */
   totalSteps: number;
   /** Steps that were done before. */
   firstStep: number;
-  /** How pictures become views in the evaluations. */
+  /** How images become views in the evaluations. */
   evalResize: EvaluationResize;
 }
 
@@ -35,14 +35,14 @@ export interface DistillStep {
   lossScale?: LossScale;
 }
 
-/** A look into a training step. */
-export interface TrainingLook extends BatchPosition {
+/** A snapshot of a training step. */
+export interface TrainingSnapshot extends BatchPosition {
   /** From 1, over the whole run. */
   step: number;
   /** The batch's first views as the student sees them. */
   views: ViewSample;
   /** What teacher and student make of the queue for the first of them. */
-  similarities: SimilarityPicture;
+  similarities: SimilarityMap;
 }
 
 /** What a distillation tells. */
@@ -54,8 +54,8 @@ export type DistillEvent =
   /** A step is done. */
   | ({ type: "step" } & DistillStep)
   | ViewsEvent
-  /** A look into a step: views, and what teacher and student make of the queue. */
-  | ({ type: "look" } & TrainingLook)
+  /** A snapshot of a step: views, and what teacher and student make of the queue. */
+  | ({ type: "snapshot" } & TrainingSnapshot)
   | ProbeSetEvents
   /** Teacher or student was evaluated; `step` says for how many steps the student had been trained. */
   | ({ type: "knn"; of: "teacher" | "student"; step: number } & Accuracy)
@@ -74,6 +74,6 @@ export interface SavedEvent {
 
 /** What the actors of a distillation tell the run; all but the last two go on as they are. */
 export type DistillActorEvent =
-  | Extract<DistillEvent, { type: "step" | "views" | "look" | "warning" }>
+  | Extract<DistillEvent, { type: "step" | "views" | "snapshot" | "warning" }>
   | SavedEvent
   | ReaderEvent;

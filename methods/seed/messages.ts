@@ -40,5 +40,5 @@ export type StudentTrainer = Returning & Profiled & {
    */
   save: Message<void, { path: string | null }>;
   /** Tells of the next step in detail. */
-  look: Message<void>;
+  requestSnapshot: Message<void>;
 };

@@ -8,7 +8,7 @@ import type { DistillOptions } from "./options.ts";
 import type { RunSoFar } from "./prepare.ts";
 import { type DistillResult, runDistillation, type Wanted } from "./run.ts";
 
-/** Where a distillation's pictures and teacher are and its files go; all else has a default. */
+/** Where a distillation's images and teacher are and its files go; all else has a default. */
 export type DistillInput = Pick<DistillOptions, "data" | "distill" | "output"> & Partial<DistillOptions>;
 
 /** {@linkcode OutputSettings} of a distillation. */

@@ -22,9 +22,9 @@ export interface DistillOptions {
   teacherSsl: TeacherSsl;
   /** File of the teacher's weights, as PyTorch saved them. */
   distill: string;
-  /** Folder of `train.tsv`, or what else `resolveDataset` finds pictures to learn from by. */
+  /** Folder of `train.tsv`, or what else `resolveDataset` finds images to learn from by. */
   data: string;
-  /** Data whose pictures the kNN classifies by their neighbours among those to learn from; `null` for no evaluation. */
+  /** Data whose images the kNN classifies by their neighbours among those to learn from; `null` for no evaluation. */
   testData: string | null;
   /** Folder that the run writes to. */
   output: string;
@@ -34,7 +34,7 @@ export interface DistillOptions {
   epochs: number;
   /** Epoch to begin with; a checkpoint that is resumed from says its own. */
   startEpoch: number;
-  /** Pictures in a batch; the last, smaller batch of an epoch is left out. */
+  /** Images in a batch; the last, smaller batch of an epoch is left out. */
   batchSize: number;
   /** Learning rate before scaling: see `models/optim/schedule.ts`. */
   lr: number;
@@ -50,13 +50,13 @@ export interface DistillOptions {
   momentum: number;
   /** L2 penalty that SGD adds to every gradient. */
   weightDecay: number;
-  /** Batches whose gradients make one step, as one batch of all their pictures would; fewer at the end of an epoch. */
+  /** Batches whose gradients make one step, as one batch of all their images would; fewer at the end of an epoch. */
   accumulate: number;
   /** L2 norm that the gradients of all weights together are clipped to; `null` for no clipping. */
   clipGrad: number | null;
   /** Checkpoint to go on from; `null` to begin anew. */
   resume: string | null;
-  /** Go on from `resume` even where it is of another run, of other pictures, say; off where it is left out. */
+  /** Go on from `resume` even where it is of another run, of other images, say; off where it is left out. */
   resumeAnyway?: boolean;
   /** Checkpoint of an encoder that the student starts from, where it does not `resume`; `null` for fresh weights. */
   studentInit: string | null;
@@ -76,11 +76,11 @@ export interface DistillOptions {
   studentMlp: boolean;
   /** Height and width of a view, in pixels. */
   imageSize: number;
-  /** Pixels that a picture may have; a larger one counts as broken. */
+  /** Pixels that an image may have; a larger one counts as broken. */
   maxPixels: number;
-  /** How pictures become views in an evaluation; `auto` is decided by the pictures to learn from. */
+  /** How images become views in an evaluation; `auto` is decided by the images to learn from. */
   evalResize: EvaluationResizeChoice;
-  /** Small views of each picture, as in the original's main_small-patch.py; 0 for none. */
+  /** Small views of each image, as in the original's main_small-patch.py; 0 for none. */
   smallViews: number;
   /** Height and width of a small view, in pixels. */
   smallSize: number;
@@ -100,9 +100,9 @@ export interface DistillOptions {
   /** Actors of one's own in the places of built-in ones. */
   actors?: ActorModules;
   /**
-   * Pictures of an epoch, where a reader of one's own makes them and no file tells: `data` is then that reader's business.
+   * Images of an epoch, where a reader of one's own makes them and no file tells: `data` is then that reader's business.
    */
-  pictures?: number;
+  images?: number;
   /** Modules, as text of their URLs, that register encoders, losses and augmentations; every Worker imports them. */
   plugins?: string[];
   /** Name of the augmentation; by the teacher, as the original chooses it, where it is left out. */
@@ -117,12 +117,12 @@ export interface DistillOptions {
   knnEvery: number;
   /**
    * Look into the run: now and then at a batch's views and at what teacher and student make of the queue, and after every
-   * epoch at what the student finds alike in some pictures.
+   * epoch at what the student finds alike in some images.
    */
   insight: boolean;
   /** Steps after which the run ends early, for a quick trial; `null` for no such limit. */
   limitSteps: number | null;
-  /** Seed of the student's weights, the order of the pictures and the augmentations. */
+  /** Seed of the student's weights, the order of the images and the augmentations. */
   seed: number;
 }
 
@@ -142,9 +142,9 @@ export function augmentationOf(
   return studentMlp ? "mocov2" : "mocov1";
 }
 
-/** Whether teacher and student are compared by a gallery: there is none of pictures that no file holds. */
-export function hasGallery({ insight, pictures }: DistillOptions): boolean {
-  return insight && pictures === undefined;
+/** Whether teacher and student are compared by a gallery: there is none of images that no file holds. */
+export function hasProbeSet({ insight, images }: DistillOptions): boolean {
+  return insight && images === undefined;
 }
 
 /** The small views that the options ask for, if any. */
@@ -152,7 +152,7 @@ export function smallViewsOf({ smallViews, smallSize }: DistillOptions): SmallVi
   return smallViews === 0 ? undefined : { views: smallViews, imageSize: smallSize };
 }
 
-/** The schedule that `distillLearningRate` takes; the rate is scaled by the pictures of a step. */
+/** The schedule that `distillLearningRate` takes; the rate is scaled by the images of a step. */
 export function scheduleOf(options: DistillOptions): Schedule {
   const { lr, scaleLr, batchSize, accumulate, warmupEpochs, epochs, cos, schedule } = options;
   const scale = scaleLr ? batchScale(batchSize * accumulate) : 1;

@@ -21,7 +21,7 @@ import type { Start } from "./training_pipeline.ts";
 
 /** What is known of a run that is gone on with, from its records. */
 export interface RunSoFar {
-  /** Its evaluations, as far as they are by the pictures and settings of now: they are not made again. */
+  /** Its evaluations, as far as they are by the images and settings of now: they are not made again. */
   accuracies: readonly KnownAccuracy[];
   /** The losses of its steps; `null` where one was not finite. */
   losses: readonly { step: number; loss: number | null }[];
@@ -67,8 +67,8 @@ export async function prepareRun(
   const options = await withMaxPixels(given);
   const { epochs, batchSize, seed, accumulate, queue } = options;
   if (options.amp) await checkHalf();
-  const pictures = await findPictures(options, emit);
-  const { batchCount: batchesPerEpoch } = new EpochOrder(pictures.rowCount, seed, 0, batchSize, {
+  const images = await findImages(options, emit);
+  const { batchCount: batchesPerEpoch } = new EpochOrder(images.rowCount, seed, 0, batchSize, {
     shuffle: false,
   });
   if (queue < batchSize * accumulate) {
@@ -89,18 +89,18 @@ export async function prepareRun(
       `${options.resume}: ${start.epoch} of ${epochs} epochs are done, so there is nothing left to do; use more --epochs`,
     );
   }
-  const test = await findTestData(pictures, options, emit);
+  const test = await findTestData(images, options, emit);
   const teacher = await identifyTeacher(options, emit);
   if (options.studentInit !== null && options.resume === null) await checkStudentInit(options, emit);
-  const terms = distillTerms(options, { data: pictures.fingerprint, teacher });
+  const terms = distillTerms(options, { data: images.fingerprint, teacher });
   const identity = await identifyRun(options, terms, emit);
   // What comes after the checkpoint is made again.
   const isBefore = ({ step }: { step: number }) => step <= firstStep;
   return {
     options,
-    train: pictures,
+    train: images,
     test,
-    evalResize: await findEvaluationResize(options, pictures.path),
+    evalResize: await findEvaluationResize(options, images.path),
     start,
     batchesPerEpoch,
     firstStep,
@@ -119,41 +119,41 @@ function endOfGroup(batches: number, batchesPerEpoch: number, accumulate: number
   return batches + size - 1 - index;
 }
 
-/** The pictures to learn from. */
-async function findPictures(
+/** The images to learn from. */
+async function findImages(
   options: DistillOptions,
   emit: Emit<DistillEvent>,
 ): Promise<DataFacts & { fingerprint: string | null }> {
-  const { data, pictures } = options;
-  if (pictures === undefined) return await identifyData(await resolveDataset(data, "train"), emit);
-  return { path: data, rowCount: pictures, hasLabels: false, classNames: undefined, fingerprint: null };
+  const { data, images } = options;
+  if (images === undefined) return await identifyData(await resolveDataset(data, "train"), emit);
+  return { path: data, rowCount: images, hasLabels: false, classNames: undefined, fingerprint: null };
 }
 
-/** The pictures to evaluate on; `null` where there are none, or no labels to learn them by. */
+/** The images to evaluate on; `null` where there are none, or no labels to learn them by. */
 async function findTestData(
-  pictures: DataFacts,
+  images: DataFacts,
   { testData }: DistillOptions,
   emit: Emit<DistillEvent>,
 ): Promise<DataFacts | null> {
   if (testData === null) return null;
   const facts = await readDataFacts(testData, emit);
-  const unlabelled = [pictures, facts].find(({ hasLabels }) => !hasLabels);
+  const unlabelled = [images, facts].find(({ hasLabels }) => !hasLabels);
   if (unlabelled !== undefined) {
     emit({ type: "note", text: `no kNN: ${unlabelled.path} has no classes` });
     return null;
   }
-  checkSameClassNames(pictures, facts);
+  checkSameClassNames(images, facts);
   return facts;
 }
 
-/** How pictures become views: by those to learn from, or by those to be judged on where no file has the former. */
+/** How images become views: by those to learn from, or by those to be evaluated on where no file has the former. */
 function findEvaluationResize(
-  { evalResize, pictures, testData, imageSize }: DistillOptions,
+  { evalResize, images, testData, imageSize }: DistillOptions,
   path: string,
 ): Promise<EvaluationResize> {
   return resolveEvaluationResize(
     evalResize,
-    pictures === undefined ? path : testData ?? undefined,
+    images === undefined ? path : testData ?? undefined,
     imageSize,
   );
 }

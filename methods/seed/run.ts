@@ -6,7 +6,7 @@
  *     projector
  */
 import { abortable } from "../../actors/abort.ts";
-import { LookClock } from "../../actors/diagnostics.ts";
+import { SnapshotClock } from "../../actors/diagnostics.ts";
 import type { Emit } from "../../actors/events.ts";
 import type { Accuracy } from "../../actors/messages.ts";
 import { describeRestart, listenToActors, watchdogOf, withWarningsOnce } from "../../actors/notices.ts";
@@ -91,7 +91,7 @@ export async function runDistillation(
 function planOf(
   { train, batchesPerEpoch, totalSteps, firstStep, evalResize }: PreparedRun,
 ): DistillPlan {
-  return { pictures: train.rowCount, batchesPerEpoch, totalSteps, firstStep, evalResize };
+  return { images: train.rowCount, batchesPerEpoch, totalSteps, firstStep, evalResize };
 }
 
 /** An end that may be put off: by a trainer that has to go back before it. */
@@ -124,7 +124,7 @@ class Distillation {
   readonly #evaluations: Evaluations | undefined;
   readonly #training: TrainingRun;
   readonly #trained = new PutOffEnd();
-  readonly #lookClock = new LookClock();
+  readonly #snapshotClock = new SnapshotClock();
   /** Losses of the steps that were told of; one that is done again is not. */
   readonly #losses: number[] = [];
   #stepsReported: number;
@@ -191,7 +191,7 @@ class Distillation {
     });
     if (!this.#endsWithEpoch) await this.#training.save();
 
-    if (test !== null) this.#note("trained; classifying the test pictures by weighted kNN");
+    if (test !== null) this.#note("trained; classifying the test images by weighted kNN");
     const knn = await abortable(this.#signal, async () => {
       const weights = evaluations && await this.#pipeline.weights(() => this.#trained.reached());
       return knnOf(await before, weights && await evaluations.student(totalSteps, weights));
@@ -230,7 +230,7 @@ class Distillation {
         // An augmenter that is started again has a first batch of its own.
         if (this.#stepsReported === this.#prepared.firstStep) this.#emit(event);
         return;
-      case "look":
+      case "snapshot":
       case "warning":
         return this.#emit(event);
     }
@@ -242,7 +242,7 @@ class Distillation {
       this.#stepsReported = event.step;
       this.#losses.push(event.loss);
       this.#emit(event);
-      if (options.insight && this.#lookClock.isDue()) this.#pipeline.look();
+      if (options.insight && this.#snapshotClock.isDue()) this.#pipeline.requestSnapshot();
     }
     if (event.step === totalSteps && !this.#endsWithEpoch) this.#trained.reach();
   }

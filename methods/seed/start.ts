@@ -139,7 +139,7 @@ export async function findStart(options: DistillOptions, batchesPerEpoch: number
 
 /**
  * Where a checkpoint stopped within its epoch, in batches. Then the rest of the epoch must be what it would have been: its
- * order follows from pictures, batch size and seed. Where it is not and `resumeAnyway` insists, the epoch begins anew.
+ * order follows from images, batch size and seed. Where it is not and `resumeAnyway` insists, the epoch begins anew.
  */
 function checkSameEpoch(
   saved: SavedResumeState,
@@ -160,7 +160,7 @@ function checkSameEpoch(
   }
   if ((saved.batchesPerEpoch ?? batchesPerEpoch) !== batchesPerEpoch) {
     const then = saved.batchesPerEpoch;
-    problems.push(`${then} batches, and now there are ${batchesPerEpoch}; resume with the same pictures`);
+    problems.push(`${then} batches, and now there are ${batchesPerEpoch}; resume with the same images`);
   }
   if (problems.length === 0 && saved.batch >= batchesPerEpoch) {
     problems.push(`more than ${saved.batch} batches, and now there are ${batchesPerEpoch}`);

@@ -42,7 +42,7 @@ export interface StudentStepOptions {
   encoder: Encoder;
   head: HeadOptions;
   batch: number;
-  /** Side of the square pictures, in pixels. */
+  /** Side of the square images, in pixels. */
   imageSize: number;
   input?: ImageInput;
   /** Rows of the queue; a multiple of the batch. */
@@ -53,11 +53,11 @@ export interface StudentStepOptions {
   teacherTemperature: number;
   momentum: number;
   weightDecay: number;
-  /** Batches whose gradients make one step, as one batch of all their pictures would; 1 where it is left out. */
+  /** Batches whose gradients make one step, as one batch of all their images would; 1 where it is left out. */
   accumulate?: number;
   /** L2 norm that the gradients of all weights together are clipped to; they are not where it is left out. */
   clipNorm?: number;
-  /** Small views of the same pictures, with a queue of their own, as the original's main_small-patch.py has them. */
+  /** Small views of the same images, with a queue of their own, as the original's main_small-patch.py has them. */
   small?: SmallViewOptions;
   /** Compute activations again for the backward pass, block by block, instead of keeping them. */
   checkpointActivations?: boolean;
@@ -82,7 +82,7 @@ export interface StudentBatch {
   images: ArrayBuffer | ArrayBufferView<ArrayBuffer>;
   /** L2-normalised teacher embeddings [batch, dimension]. */
   teacher: Float32Array;
-  /** The same of the small views, all of a picture one after the other: [batch * views, ...]. */
+  /** The same of the small views, all of an image one after the other: [batch * views, ...]. */
   small?: { images: ArrayBuffer | ArrayBufferView<ArrayBuffer>; teacher: Float32Array };
   learningRate: number;
   /** Row of the queue that the batch's first embedding replaces; of the small queue, that of its first small view. */
@@ -96,7 +96,7 @@ export interface StudentBatch {
 /** Losses of a step: their sum is what is trained on. */
 export interface StepLoss {
   loss: number;
-  /** Of the pictures' own views. */
+  /** Of the images' own views. */
   main: number;
   /** Of the small views; 0 where there are none. */
   small: number;
@@ -114,14 +114,14 @@ interface ViewTensors {
   /** Computed. */
   embedding: Tensor;
   loss: Tensor;
-  /** The mirror of the views' queue, and which of a picture's views goes into it: every how many rows. */
+  /** The mirror of the views' queue, and which of an image's views goes into it: every how many rows. */
   queue: Tensor;
   stride: number;
 }
 
 /** The first part of a step as a graph, before there is a device. */
 interface TracedStep extends GradientGraph {
-  /** The pictures' own views, and the small ones. */
+  /** The images' own views, and the small ones. */
   sets: readonly ViewTensors[];
   dropoutSeed: Tensor;
   /** The state_dict, in PyTorch's order. */
@@ -344,7 +344,7 @@ export class StudentStep implements Disposable {
   }
 
   /**
-   * The teacher's embeddings go into the queue, of several views of a picture the first one's. Those of batches that
+   * The teacher's embeddings go into the queue, of several views of an image the first one's. Those of batches that
    * accumulate wait for the last one, since all are compared with the queue as it was before the step.
    */
   #encodeEnqueue(

@@ -22,7 +22,7 @@ import { buildResumeState, readResumeState } from "../../models/checkpoint/resum
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { distillLearningRate } from "../../models/optim/schedule.ts";
 import { findEncoder } from "../../models/registry.ts";
-import { similarityPicture } from "../../models/similarity_picture.ts";
+import { similarityMap } from "../../models/similarity_map.ts";
 import { type BatchInGroup, groupOf } from "../../models/training_step.ts";
 import type { RunIdentity } from "../terms.ts";
 import {
@@ -33,7 +33,7 @@ import {
 } from "./checkpoint.ts";
 import type { DistillActorEvent } from "./events.ts";
 import type { KeyedBatch, QueueContents, StudentTrainer } from "./messages.ts";
-import { type DistillOptions, hasGallery, scheduleOf, smallViewsOf } from "./options.ts";
+import { type DistillOptions, hasProbeSet, scheduleOf, smallViewsOf } from "./options.ts";
 import { type StepLoss, StudentStep } from "./step.ts";
 import { initialStudent } from "./student_init.ts";
 
@@ -71,7 +71,7 @@ class Training {
   /** Batches trained on in the whole run: PyTorch's `num_batches_tracked`. */
   #tracked: number;
   #lossScale: LossScale | undefined;
-  #isLookDue = false;
+  #isSnapshotDue = false;
   /** Whether a checkpoint is to be written when the batches that accumulate have become a step. */
   #isSaveDue = false;
   readonly #effort: BestEffort;
@@ -104,8 +104,8 @@ class Training {
   }
 
   /** The next step is looked into. */
-  look(): void {
-    this.#isLookDue = true;
+  requestSnapshot(): void {
+    this.#isSnapshotDue = true;
   }
 
   /** One step. It is submitted before the loss of the one before it is known, so that the device never waits. */
@@ -128,12 +128,12 @@ class Training {
     this.#last = { epoch: position.epoch, batch: position.batch, lr };
     this.#tracked++;
     this.#queuePointer = (queuePointer + options.batchSize) % options.queue;
-    const shown = this.#isLookDue
-      ? this.#effort.attempt("the look into a step", () => this.#copyShown(batch))
+    const shown = this.#isSnapshotDue
+      ? this.#effort.attempt("the snapshot of a step", () => this.#copyShown(batch))
       : undefined;
     await this.#trainer.giveBack(batch);
     if (shown !== undefined) {
-      await this.#effort.attempt("the look into a step", () => this.#show(batch, shown));
+      await this.#effort.attempt("the snapshot of a step", () => this.#show(batch, shown));
     }
     await this.#trainer.report(() => this.#report(position, lr, loss));
     this.#isSaveDue ||= position.endsEpoch || this.#isIntervalOver();
@@ -145,16 +145,16 @@ class Training {
     const path = await this.#write();
     const { knnEvery, testData } = this.#config.options;
     const isDue = testData !== null && knnEvery > 0 && (epoch + 1) % knnEvery === 0;
-    const isWanted = endsEpoch && (isDue || hasGallery(this.#config.options));
+    const isWanted = endsEpoch && (isDue || hasProbeSet(this.#config.options));
     const weights = isWanted ? await this.weights() : undefined;
     await this.#tell({ type: "saved", epoch, endsEpoch, path, ...weights && { weights } });
   }
 
   /** What a look needs of a batch whose buffers are about to go. */
-  #copyShown({ views, embeddings, pictures }: KeyedBatch): { views: ViewSample; teacher: Float32Array } {
-    this.#isLookDue = false;
+  #copyShown({ views, embeddings, images }: KeyedBatch): { views: ViewSample; teacher: Float32Array } {
+    this.#isSnapshotDue = false;
     const { imageSize: size, dim } = this.#config.options;
-    const count = Math.min(SHOWN_VIEWS, pictures.count);
+    const count = Math.min(SHOWN_VIEWS, images.count);
     const pixels = new Uint8Array(views.slice(0, count * size * size * 4));
     return {
       views: { pixels, count, size, isSmall: false },
@@ -174,14 +174,14 @@ class Training {
     pair.set(student.subarray(0, dim), dim);
     const cosines = await this.#step.compareWithQueue(pair);
     const keys = cosines.length / 2;
-    const similarities = similarityPicture(cosines.subarray(0, keys), cosines.subarray(keys), {
+    const similarities = similarityMap(cosines.subarray(0, keys), cosines.subarray(keys), {
       temperature: temp,
       teacherTemperature: distillT,
       ownKey: queuePointer,
       count: SHOWN_KEYS,
     });
     const step = position.epoch * this.#config.batchesPerEpoch + position.batch + 1;
-    await this.#tell({ type: "look", ...position, step, views, similarities });
+    await this.#tell({ type: "snapshot", ...position, step, views, similarities });
   }
 
   /** Where training is, for those that are started again. */
@@ -379,7 +379,7 @@ export default defineTrainer<StudentTrainer, StudentTrainerConfig>(async (traine
     train: (batch) => training.train(batch),
     progress: () => training.progress(),
     weights: () => training.weights(),
-    look: () => training.look(),
+    requestSnapshot: () => training.requestSnapshot(),
     save: async () => ({ path: await training.save() }),
     profile: () => profileAll(Object.fromEntries(step.programs.map((program) => [program.label, program]))),
   };

@@ -7,7 +7,7 @@ import { augmentationOf, type DistillOptions } from "./options.ts";
 /** The terms of a distillation: all that its weights follow from, but for what they start with. */
 export function distillTerms(
   options: DistillOptions,
-  /** Of the pictures to learn from, `null` where no file holds them; and of the teacher's weights. */
+  /** Of the images to learn from, `null` where no file holds them; and of the teacher's weights. */
   fingerprints: { data: string | null; teacher: string },
 ): Term[] {
   const { dim, queue, temp, distillT, studentMlp, imageSize, smallViews, smallSize } = options;
@@ -29,7 +29,7 @@ export function distillTerms(
   };
   const others = { batchSize, seed, amp, momentum, weightDecay, lr, scaleLr, warmupEpochs, cos };
   return [
-    contentTerm("data", "--data", fingerprints.data, "pictures"),
+    contentTerm("data", "--data", fingerprints.data, "images"),
     contentTerm("teacher", "--distill", fingerprints.teacher, "teacher's weights"),
     ...Object.entries(essential).map(([property, value]) => termOf(property, value, true)),
     ...Object.entries(others).map(([property, value]) => termOf(property, value, false)),

@@ -165,9 +165,9 @@ export class TrainingPipeline {
     });
   }
 
-  /** Asks for a look into the next step. */
-  look(): void {
-    this.#trainer.ref.tell("look").catch(() => {}); // its next incarnation is asked again
+  /** Asks for a snapshot of the next step. */
+  requestSnapshot(): void {
+    this.#trainer.ref.tell("requestSnapshot").catch(() => {}); // its next incarnation is asked again
   }
 
   /** Writes a checkpoint of where training is, and says where; `null` where the monitor will be told when it is written. */

@@ -21,7 +21,7 @@ export interface ResumeState {
   readonly batch: number;
   /** Batches of an epoch. */
   readonly batchesPerEpoch: number;
-  /** Pictures of a batch. */
+  /** Images of a batch. */
   readonly batchSize: number;
   readonly seed: number;
   /** Where mixed precision or the skipping of steps is used. */

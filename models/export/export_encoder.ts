@@ -54,7 +54,7 @@ export interface ExportOptions {
   which?: EncoderRole;
   /** {@linkcode defaultNames} where it is left out. ONNX has the encoder's own. */
   names?: ExportNames;
-  /** ONNX: height and width of the pictures. */
+  /** ONNX: height and width of the images. */
   imageSize: number;
   /** ONNX: L2-normalise the embedding. */
   normalize: boolean;

@@ -22,7 +22,7 @@ const IR_VERSION = 7;
 export interface OnnxModelOptions {
   encoder: Encoder;
   head: HeadOptions;
-  /** Height and width of the pictures. Fixed: static SAME padding depends on it. */
+  /** Height and width of the images. Fixed: static SAME padding depends on it. */
   imageSize: number;
   /** `backbone`: the output is `feature` [batch, f]; `encoder`: `embedding` [batch, d], then `feature`. */
   part: EncoderPart;
@@ -98,7 +98,7 @@ export function traceOnnxModel(options: OnnxModelOptions): TracedOnnxModel {
       irVersion: IR_VERSION,
       producerName: "seed-distillation",
       docString:
-        `${encoder.name} (${part}), batch norm folded. Input: RGB pictures in [0, 1], normalised per ` +
+        `${encoder.name} (${part}), batch norm folded. Input: RGB images in [0, 1], normalised per ` +
         "channel with mean and std of metadata_props.",
       opsetImport: [{ domain: "", version: OPSET }],
       metadataProps: Object.entries(metadata).map(([key, value]) => ({ key, value })),

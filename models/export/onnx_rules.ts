@@ -67,7 +67,7 @@ rule(conv2d, (t, node, attributes) => {
   const isFlat = shape.length === 2;
   const [out, input, kh = 1, kw = 1] = shape;
   const operands = [
-    isFlat ? t.flat(x) : t.picture(x),
+    isFlat ? t.flat(x) : t.image(x),
     t.weight(weight, (device) => CONVOLUTION.fromDevice(device, [out, input, kh, kw])),
     ...attributes.bias ? [vector(t, extra[0])] : [],
   ];
@@ -76,7 +76,7 @@ rule(conv2d, (t, node, attributes) => {
     : t.emit("Conv", operands, { kernel_shape: [kh, kw], ...windowOf(attributes) }, layerName(weight));
   if (attributes.addend) {
     const addend = extra.at(-1)!;
-    y = t.emit("Add", [y, isFlat ? t.flat(addend) : t.picture(addend)]);
+    y = t.emit("Add", [y, isFlat ? t.flat(addend) : t.image(addend)]);
   }
   t.define(node, activated(t, y, attributes.activation), { isFlat });
 });
@@ -85,7 +85,7 @@ rule(depthwiseConv2d, (t, node, attributes) => {
   const [x, weight, ...bias] = node.inputs;
   const [kh, kw, channels] = weight.shape;
   const operands = [
-    t.picture(x),
+    t.image(x),
     t.weight(weight, (device) => DEPTHWISE.fromDevice(device, [channels, 1, kh, kw])),
     ...bias.map((tensor) => vector(t, tensor)),
   ];
@@ -101,8 +101,8 @@ rule(activate, (t, node, { activation }) => {
 
 rule(scaleChannels, (t, node, { gate, activation }) => {
   const [x, scale] = node.inputs;
-  const factor = activated(t, t.picture(scale), gate);
-  t.define(node, activated(t, t.emit("Mul", [t.picture(x), factor]), activation));
+  const factor = activated(t, t.image(scale), gate);
+  t.define(node, activated(t, t.emit("Mul", [t.image(x), factor]), activation));
 });
 
 rule(maxPool, (t, node, { kernel, stride, padding }) => {
@@ -111,11 +111,11 @@ rule(maxPool, (t, node, { kernel, stride, padding }) => {
     strides: [stride, stride],
     pads: [padding, padding, padding, padding],
   };
-  t.define(node, t.emit("MaxPool", [t.picture(node.inputs[0])], attributes));
+  t.define(node, t.emit("MaxPool", [t.image(node.inputs[0])], attributes));
 });
 
 rule(globalAveragePool, (t, node) => {
-  t.define(node, t.emit("GlobalAveragePool", [t.picture(node.inputs[0])]));
+  t.define(node, t.emit("GlobalAveragePool", [t.image(node.inputs[0])]));
 });
 
 rule(add, (t, node) => {

@@ -97,7 +97,7 @@ export class OnnxTranslator {
   }
 
   /** Name of a tensor [n, c, h, w]; of [n, c, 1, 1] where it has been flattened: a gate that linear layers made. */
-  picture(tensor: Tensor): string {
+  image(tensor: Tensor): string {
     const { name, isFlat } = this.#value(tensor);
     if (!isFlat) return name;
     const known = this.#unflattened.get(tensor) ??

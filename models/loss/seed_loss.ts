@@ -20,7 +20,7 @@ export interface SeedLossInputs {
 
 /**
  * The cross-entropy [1] between the teacher's and the student's softmax over the similarities to the queue and, as
- * one more column, to the picture's own teacher embedding.
+ * one more column, to the image's own teacher embedding.
  */
 export function seedLoss(graph: Graph, { student, teacher, queue, ...attributes }: SeedLossInputs): Tensor {
   const [loss] = graph.applyAll(queueCrossEntropy, [student, teacher, queue], attributes);

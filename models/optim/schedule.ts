@@ -16,7 +16,7 @@ export interface Schedule {
   milestones: readonly number[];
 }
 
-/** What the original multiplies the rate by: 1 at a batch of 256 pictures, in proportion elsewhere. */
+/** What the original multiplies the rate by: 1 at a batch of 256 images, in proportion elsewhere. */
 export function batchScale(batchSize: number): number {
   return batchSize / 256;
 }

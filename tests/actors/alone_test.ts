@@ -21,7 +21,7 @@ const SIZE = 32;
 function listenAsReader(system: ActorSystem, onReturn: () => void): ActorRef<TsvReader> {
   return system.listen<TsvReader>("reader", {
     connect() {},
-    read: () => ({ pictures: 0 }),
+    read: () => ({ images: 0 }),
     recycle: onReturn,
   });
 }
@@ -69,7 +69,7 @@ Deno.test("student_trainer trains alone: batches in, losses, weights and a check
   });
 });
 
-Deno.test("evaluator judges alone: views in, accuracies out", async () => {
+Deno.test("evaluator evaluates alone: views in, accuracies out", async () => {
   const system = new ActorSystem();
   await system.run(async () => {
     let returned = 0;
@@ -103,7 +103,7 @@ Deno.test("evaluator finds what is alike in a gallery: the neighbours of a float
     await evaluator.tell("connect", { readers: [listenAsReader(system, () => {})] });
     await evaluator.ask("use", { arch: "mobilenetv3_small", seed: 3 });
     for (const batch of [0, 1]) await evaluator.tell("encode", batchOf(batch, 8, "gallery", SIZE));
-    const found = await evaluator.ask("survey", { pictures: 16, neighbours: 20, views: true });
+    const found = await evaluator.ask("survey", { images: 16, neighbours: 20, views: true });
     const { features, dimension, neighbours, similarities, views, k } = found;
     assertEquals([k, found.rows, found.labels.length], [15, [...Array(8).keys(), ...Array(8).keys()], 16]);
     assertEquals(views!.pixels.length, 16 * SIZE * SIZE * 4);

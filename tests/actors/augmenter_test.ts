@@ -2,7 +2,7 @@ import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import type augmenter from "../../actors/augmenter.ts";
 import type { AugmenterConfig } from "../../actors/augmenter.ts";
 import type { DecodedBatch, Encoder, ViewBatch } from "../../actors/messages.ts";
-import { packPictures } from "../../data/pack.ts";
+import { packImages } from "../../data/pack.ts";
 import { Random } from "../../data/random.ts";
 import { crop, resize } from "../kernels/image/pillow.ts";
 import { sleep, until, withSystem } from "./runtime/helpers.ts";
@@ -18,16 +18,16 @@ const TRAINING: AugmenterConfig["views"] = {
   first: { epoch: 0, batch: 0 },
 };
 
-/** A picture of random pixels that depend on its row. */
-function pictureOf(row: number, width = 20 + row, height = 18) {
-  const random = new Random(1, "picture", row);
+/** An image of random pixels that depend on its row. */
+function imageOf(row: number, width = 20 + row, height = 18) {
+  const random = new Random(1, "image", row);
   const pixels = Uint8Array.from({ length: width * height * 4 }, (_, i) => {
     return i % 4 === 3 ? 255 : random.integer(0, 255);
   });
   return { width, height, pixels, row, label: row };
 }
 
-/** Batch `step` of a run whose epochs have three batches; its pictures are the rows given. */
+/** Batch `step` of a run whose epochs have three batches; its images are the rows given. */
 function batchOf(step: number, rows: number[], batchSize = rows.length): DecodedBatch {
   const batch = step % BATCHES_PER_EPOCH;
   return {
@@ -38,7 +38,7 @@ function batchOf(step: number, rows: number[], batchSize = rows.length): Decoded
     },
     origin: `reader ${step % 3}`,
     purpose: "train",
-    pictures: packPictures(rows.map((row) => pictureOf(row))),
+    images: packImages(rows.map((row) => imageOf(row))),
     views: new ArrayBuffer(batchSize * VIEW_BYTES),
     embeddings: new ArrayBuffer(8),
   };
@@ -62,10 +62,10 @@ async function augment(
   });
 }
 
-/** The views of a batch, picture by picture. */
-function viewsOf({ views, pictures }: ViewBatch): string[] {
+/** The views of a batch, image by image. */
+function viewsOf({ views, images }: ViewBatch): string[] {
   return Array.from(
-    { length: pictures.count },
+    { length: images.count },
     (_, i) => new Uint8Array(views, i * VIEW_BYTES, VIEW_BYTES).toHex(),
   );
 }
@@ -80,7 +80,7 @@ Deno.test("augmenter puts batches into the epochs' order, and their views do not
   );
   assertEquals(mixed.map(viewsOf), straight.map(viewsOf));
   const all = straight.flatMap(viewsOf);
-  assertEquals(new Set(all).size, all.length, "two pictures have the same view");
+  assertEquals(new Set(all).size, all.length, "two images have the same view");
 });
 
 Deno.test("augmenter's views depend on seed, epoch and row, not on the place in a batch", async () => {
@@ -135,19 +135,19 @@ Deno.test("augmenter keeps a reader's credit while its batch waits for its turn"
 
 Deno.test("augmenter cuts an evaluation's views from the middle, also of a smaller last batch", async () => {
   const views: AugmenterConfig["views"] = { kind: "evaluation", resize: "none" };
-  const exact = { ...pictureOf(0, SIZE, SIZE) };
-  const make = (pictures: ReturnType<typeof pictureOf>[], step: number): DecodedBatch => ({
+  const exact = { ...imageOf(0, SIZE, SIZE) };
+  const make = (images: ReturnType<typeof imageOf>[], step: number): DecodedBatch => ({
     ...batchOf(step, []),
     purpose: "queries",
-    pictures: packPictures(pictures),
+    images: packImages(images),
     views: new ArrayBuffer(2 * VIEW_BYTES),
   });
-  const wide = pictureOf(1, 40, 24);
+  const wide = imageOf(1, 40, 24);
   const [first, last] = await augment([make([exact, wide], 5), make([wide], 1)], views);
   // In order of arrival, whatever their positions say.
   assertEquals([first, last].map(({ position }) => position.batch), [2, 1]);
   const [whole, middle] = viewsOf(first);
-  assertEquals(whole, exact.pixels.toHex(), "a picture that has the view's size is taken as it is");
+  assertEquals(whole, exact.pixels.toHex(), "an image that has the view's size is taken as it is");
   assertEquals(viewsOf(last), [middle]);
   assertEquals(last.views.byteLength, 2 * VIEW_BYTES);
 });
@@ -155,9 +155,9 @@ Deno.test("augmenter cuts an evaluation's views from the middle, also of a small
 Deno.test("augmenter's evaluation views are torchvision's Resize and CenterCrop for every size, and with none just cut", async () => {
   // A shorter side that is the view's, smaller, larger, odd, and what Resize makes of it.
   const sizes = [[16, 16], [56, 16], [16, 23], [15, 40], [17, 17], [18, 20], [19, 44], [224, 64]];
-  const pictures = sizes.map(([width, height], row) => pictureOf(row, width, height));
+  const images = sizes.map(([width, height], row) => imageOf(row, width, height));
   const expected = (shorter: number) =>
-    pictures.map(({ width, height, pixels }) => {
+    images.map(({ width, height, pixels }) => {
       const data = pixels.filter((_, i) => i % 4 !== 3);
       const [short, long] = [Math.min(width, height), Math.max(width, height)];
       const longer = Math.floor(shorter * long / short); // torchvision's int()
@@ -174,7 +174,7 @@ Deno.test("augmenter's evaluation views are torchvision's Resize and CenterCrop 
     const batch = {
       ...batchOf(0, []),
       purpose: "queries" as const,
-      pictures: packPictures(pictures),
+      images: packImages(images),
       views: new ArrayBuffer(sizes.length * VIEW_BYTES),
     };
     const [views] = await augment([batch], { kind: "evaluation", resize: kind }, { batchSize: sizes.length });

@@ -3,7 +3,7 @@ import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { BestEffort } from "../../actors/best_effort.ts";
-import { Surveyor } from "../../actors/diagnostics.ts";
+import { NeighboursReporter } from "../../actors/diagnostics.ts";
 import { describeFailure } from "../../actors/runtime/failure.ts";
 import { ActorCrash, ActorStopped, ActorSystem } from "../../actors/runtime/mod.ts";
 import { UserError } from "../../errors.ts";
@@ -81,9 +81,9 @@ Deno.test("a run goes on without what only observes it: looks, views, the galler
   using folder = new RunFolder(16, 8);
   const { digest } = await run(folder, "plain", {});
   const blindEvaluator = writeActor(folder, "evaluator", {
-    handlers: `survey() { throw new UserError("no pictures to look at"); }`,
+    handlers: `survey() { throw new UserError("no images to look at"); }`,
   });
-  const noGallery = "the gallery failed, and the run goes on: no pictures to look at";
+  const noGallery = "the gallery failed, and the run goes on: no images to look at";
 
   const blind = await run(folder, "blind", {
     insight: true,
@@ -101,7 +101,7 @@ Deno.test("a run goes on without what only observes it: looks, views, the galler
   assertEquals(blind.failed[0], noGallery);
   assertMatch(
     blind.failed[1],
-    /^the look into a step failed, and the run goes on: this is a bug .*\nError: no look/,
+    /^the snapshot of a step failed, and the run goes on: this is a bug .*\nError: no look/,
   );
   assertMatch(
     blind.failed[2],
@@ -109,13 +109,13 @@ Deno.test("a run goes on without what only observes it: looks, views, the galler
   );
 
   // kNN needs no gallery: its actors are started again for it alone.
-  const judged = await run(folder, "judged", {
+  const evaluated = await run(folder, "evaluated", {
     insight: true,
     testData: join(folder.data, "test.tsv"),
     actors: blindEvaluator,
   });
-  assertEquals([judged.digest, judged.failed], [digest, [noGallery]]);
-  assertEquals(Object.keys(judged.knn!), ["teacher", "before", "after"]);
+  assertEquals([evaluated.digest, evaluated.failed], [digest, [noGallery]]);
+  assertEquals(Object.keys(evaluated.knn!), ["teacher", "before", "after"]);
 });
 
 Deno.test("a cartographer that crashes again and again is given up, and no other actor ends by it", async () => {
@@ -124,8 +124,8 @@ Deno.test("a cartographer that crashes again and again is given up, and no other
   await system.run(async () => {
     const { promise: givenUp, resolve } = Promise.withResolvers<ActorCrash>();
     let restarts = 0;
-    const surveyor = new Surveyor(system, {
-      data: { path: "pictures" },
+    const neighboursReporter = new NeighboursReporter(system, {
+      data: { path: "images" },
       seed: 1,
       actors: writeActor(folder, "projector", { handlers: `project() { throw new Error("no paper"); }` }),
       emit() {},
@@ -141,9 +141,9 @@ Deno.test("a cartographer that crashes again and again is given up, and no other
       similarities: new Float32Array(),
       k: 0,
     };
-    await assertRejects(() => surveyor.report("student", 1, survey), ActorCrash, "no paper");
+    await assertRejects(() => neighboursReporter.report("student", 1, survey), ActorCrash, "no paper");
     assertEquals([(await givenUp).actor, restarts, system.actors.size], ["projector", 3, 0]);
-    await assertRejects(() => surveyor.report("student", 2, survey), ActorCrash, "no paper");
+    await assertRejects(() => neighboursReporter.report("student", 2, survey), ActorCrash, "no paper");
     // Its name is free again, and the system goes on.
     const { ref } = spawnActor(system, "projector", undefined);
     const { umap } = await ref.ask("project", { features: new Float32Array(4), dimension: 4, seed: 1 });

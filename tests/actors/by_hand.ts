@@ -4,7 +4,7 @@
  */
 import { BatchReader } from "../../data/batch_reader.ts";
 import { openDataset } from "../../data/open_dataset.ts";
-import { packPictures, TABLE_STRIDE } from "../../data/pack.ts";
+import { packImages, TABLE_STRIDE } from "../../data/pack.ts";
 import { Random } from "../../data/random.ts";
 import { EpochOrder } from "../../data/sampler.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
@@ -105,7 +105,7 @@ export async function trainByHand(gpu: Gpu, run: HandRun): Promise<HandResult> {
     const epoch = run.firstEpoch + i;
     const order = new EpochOrder(dataset.rowCount, seed, epoch, batch);
     for (let number = 0; number < order.batchCount; number++) {
-      const images = packPictures(await reader.read(order, number));
+      const images = packImages(await reader.read(order, number));
       const draw = (name: string, place: number, recipe: ViewRecipe, ...more: number[]) => {
         const [, width, height, row] = images.table.subarray(place * TABLE_STRIDE);
         return sampleView(new Random(seed, name, epoch, row, ...more), recipe, width, height, place);

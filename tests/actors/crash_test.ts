@@ -159,8 +159,8 @@ Deno.test("an embedding goes on when its actors crash, and gives every row once,
       sums.push(event.embeddings.reduce((sum, value) => sum + value, 0));
       if (found.length >= 16) actors!.get(victims.shift()!)?.crash(new TypeError("bad luck"));
     }
-    const { pictures } = await run.result;
-    return { found, sums, pictures };
+    const { images } = await run.result;
+    return { found, sums, images };
   };
   const whole = await rows([]);
   assertEquals(whole.found, Array.from({ length: 60 }, (_, row) => row));

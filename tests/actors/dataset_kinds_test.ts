@@ -1,4 +1,4 @@
-/** The same pictures as a TSV file, as a folder of pictures and as binary files of CIFAR: nothing else may differ. */
+/** The same images as a TSV file, as a folder of images and as binary files of CIFAR: nothing else may differ. */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { runDistillation } from "../../methods/seed/run.ts";
@@ -11,11 +11,11 @@ import { hear } from "./hear.ts";
 
 const FILES = { train: ["train.tsv", "data_batch_1.bin"], test: ["test.tsv", "test_batch.bin"] } as const;
 
-/** Writes pictures of the sample, ordered by class, in three kinds; the keys are made the folder's. */
-async function writeKinds(folder: RunFolder): Promise<Record<"tsv" | "pictures" | "cifar", string>> {
+/** Writes images of the sample, ordered by class, in three kinds; the keys are made the folder's. */
+async function writeKinds(folder: RunFolder): Promise<Record<"tsv" | "images" | "cifar", string>> {
   const kinds = Object.fromEntries(
-    ["tsv", "pictures", "cifar"].map((kind) => [kind, folder.makeOutput(kind)]),
-  ) as Record<"tsv" | "pictures" | "cifar", string>;
+    ["tsv", "images", "cifar"].map((kind) => [kind, folder.makeOutput(kind)]),
+  ) as Record<"tsv" | "images" | "cifar", string>;
   for (const split of ["train", "test"] as const) {
     const rows = sampleRows(FILES[split][0], 60).trim().split("\n").map((line) => line.split("\t"))
       .sort((a, b) => Number(a[1]) - Number(b[1]));
@@ -23,7 +23,7 @@ async function writeKinds(folder: RunFolder): Promise<Record<"tsv" | "pictures" 
     const records: number[] = [];
     for (const [i, [, label, image]] of rows.entries()) {
       const bytes = Uint8Array.fromBase64(image);
-      const folderOfClass = join(kinds.pictures, split, `class${label}`);
+      const folderOfClass = join(kinds.images, split, `class${label}`);
       Deno.mkdirSync(folderOfClass, { recursive: true });
       Deno.writeFileSync(join(folderOfClass, `${String(i).padStart(4, "0")}.png`), bytes);
       const { width, pixels } = await decodeImage(bytes);
@@ -42,7 +42,7 @@ async function writeKinds(folder: RunFolder): Promise<Record<"tsv" | "pictures" 
   return kinds;
 }
 
-Deno.test("a folder of pictures and CIFAR's binary files train as the TSV of the same pictures, to the last bit", async () => {
+Deno.test("a folder of images and CIFAR's binary files train as the TSV of the same images, to the last bit", async () => {
   using folder = new RunFolder(4);
   const kinds = await writeKinds(folder);
   const results = new Map<string, unknown>();
@@ -57,11 +57,11 @@ Deno.test("a folder of pictures and CIFAR's binary files train as the TSV of the
     assertEquals(losses.length, 3);
     results.set(kind, { losses, knn });
   }
-  assertEquals(results.get("pictures"), results.get("tsv"));
+  assertEquals(results.get("images"), results.get("tsv"));
   assertEquals(results.get("cifar"), results.get("tsv"));
 });
 
-Deno.test("pictures without classes train without a kNN, which is said", async () => {
+Deno.test("images without classes train without a kNN, which is said", async () => {
   using folder = new RunFolder(4, 4);
   const data = folder.makeOutput("flat");
   for (const [i, line] of sampleRows("train.tsv", 8).trim().split("\n").entries()) {
@@ -82,18 +82,18 @@ Deno.test("pictures without classes train without a kNN, which is said", async (
         temperature: 0.07,
       }),
     UserError,
-    "expected labels from 0 on (in a folder of pictures: a folder for each class), found pictures without",
+    "expected labels from 0 on (in a folder of images: a folder for each class), found images without",
   );
 });
 
 Deno.test("a test set of other classes is refused", async () => {
   using folder = new RunFolder(4);
-  const { pictures } = await writeKinds(folder);
-  Deno.renameSync(join(pictures, "test/class3"), join(pictures, "test/klass3"));
+  const { images } = await writeKinds(folder);
+  Deno.renameSync(join(images, "test/class3"), join(images, "test/klass3"));
   const evaluate = async () =>
     await runKnnEvaluation({ arch: "resnet18", seed: 0 }, {
-      bankData: await resolveDataset(pictures, "train"),
-      queryData: await resolveDataset(pictures, "test"),
+      bankData: await resolveDataset(images, "train"),
+      queryData: await resolveDataset(images, "test"),
       imageSize: 32,
       ks: [1],
       temperature: 0.07,

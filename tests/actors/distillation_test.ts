@@ -1,4 +1,4 @@
-// The whole recipe, with every part real, on a few rows of the bundled pictures.
+// The whole recipe, with every part real, on a few rows of the bundled images.
 import { assert, assertEquals, assertLess, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import type { DistillEvent, DistillStep } from "../../methods/seed/events.ts";
@@ -174,7 +174,7 @@ Deno.test("runDistillation() evaluates teacher and student next to training, and
     hear({ plan: (plan) => plans.push(plan) }),
   );
   assertEquals(plans, [{
-    pictures: 28,
+    images: 28,
     batchesPerEpoch: 7,
     totalSteps: 21,
     firstStep: 0,
@@ -190,10 +190,10 @@ Deno.test("runDistillation() evaluates teacher and student next to training, and
     notes.filter((note) => /^checkpoint saved to .*checkpoint_000[012]\.pth\.tar$/.test(note)).length,
     3,
   );
-  const judged = notes.flatMap((note) =>
+  const evaluated = notes.flatMap((note) =>
     /^weighted kNN after epoch (\d+): top-1 \d+\.\d %$/.exec(note)?.[1] ?? []
   );
-  assertEquals(judged, ["2"]);
+  assertEquals(evaluated, ["2"]);
   const broken = warnings.filter((text) => text.includes(`${train} line `));
   assertEquals(broken.length, 6, broken.join("\n"));
   assertMatch(broken[5], / \(skipped; 6 so far\)$/);
@@ -223,7 +223,7 @@ Deno.test("runDistillation() goes on with another batch size after an epoch, and
   ) await assertRejects(() => runDistillation({ ...resumed, ...changes }), UserError, message);
 });
 
-Deno.test("runDistillation() judges by the pictures that have classes, and by none where there are none", async () => {
+Deno.test("runDistillation() evaluates by the images that have classes, and by none where there are none", async () => {
   using folder = new RunFolder(16, 10);
   const [train, test] = ["train", "test"].map((name) => join(folder.data, `${name}.tsv`));
   const settings = { testData: test, limitSteps: 1 };
@@ -246,7 +246,7 @@ Deno.test("runDistillation() judges by the pictures that have classes, and by no
   Deno.removeSync(test.replace(".tsv", ".lineidx"));
   const broken = await runAndListen(folder.options("broken", settings));
   assertEquals([broken.losses, broken.result.knn], [whole.losses, null]);
-  const why = `no kNN: ${test}: none of its rows holds a picture that can be used`;
+  const why = `no kNN: ${test}: none of its rows holds an image that can be used`;
   assertEquals(broken.notes.filter((note) => note === why).length, 1, broken.notes.join("\n"));
 
   unlabel(test, () => true);

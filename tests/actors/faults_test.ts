@@ -36,7 +36,7 @@ Deno.test("an evaluator of one's own takes the place of the built-in one, in a d
     `const meddle = (handlers) => ({
   // A message tap: what comes is counted, and passed on.
   async encode(batch, context) {
-    console.assert(batch.pictures.count > 0);
+    console.assert(batch.images.count > 0);
     return await handlers.encode(batch, context);
   },
   score: { urgent: async (expected, context) => {
@@ -46,9 +46,9 @@ Deno.test("an evaluator of one's own takes the place of the built-in one, in a d
 });`,
   );
   const testData = join(folder.data, "test.tsv");
-  const options = folder.options("judged", { testData, actors, limitSteps: 1 });
-  const { knn: judged } = await distill(options).result;
-  assertEquals(judged, {
+  const options = folder.options("evaluated", { testData, actors, limitSteps: 1 });
+  const { knn: evaluated } = await distill(options).result;
+  assertEquals(evaluated, {
     teacher: { top1: 42, top5: 43 },
     before: { top1: 42, top5: 43 },
     after: { top1: 42, top5: 43 },
@@ -172,8 +172,8 @@ Deno.test("a reader that sends garbage ends the run with the name of who could n
     "augmenter",
     `const meddle = (handlers) => ({
   async augment(batch, context) {
-    const table = batch.pictures.table.map((value) => value ^ 0x55555555);
-    return await handlers.augment({ ...batch, pictures: { ...batch.pictures, table } }, context);
+    const table = batch.images.table.map((value) => value ^ 0x55555555);
+    return await handlers.augment({ ...batch, images: { ...batch.images, table } }, context);
   },
 });`,
   );

@@ -48,7 +48,7 @@ Deno.test("cartographer keeps what is alike together, the same way each time", a
     };
     assertGreater(spread(0), spread(1));
 
-    // Nothing to tell apart, hardly any pictures, features of one number.
+    // Nothing to tell apart, hardly any images, features of one number.
     for (const [count, dimension] of [[10, 8], [2, 8], [3, 8], [5, 1]]) {
       const found = await draw(new Float32Array(count * dimension), dimension);
       assertEquals(found.pca.length, 2 * count);
@@ -78,13 +78,13 @@ Deno.test("a run that is looked into tells what it sees, and trains to the same 
   assertEquals([look.views.count, look.views.size], [4, 32]);
   assertEquals(look.views.pixels.length, 4 * 32 * 32 * 4);
   const { keys, own, teacher, student, crossEntropy } = look.similarities;
-  assertEquals([keys, own], [16, 0], "the picture's own embedding is what the teacher finds likeliest");
+  assertEquals([keys, own], [16, 0], "the image's own embedding is what the teacher finds likeliest");
   const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
   assertEquals([sum(teacher.histogram), sum(student.histogram)], [16, 16]);
   assertAlmostEquals(sum(teacher.probabilities), 1, 1e-6);
   assertGreater(crossEntropy, teacher.entropy);
 
-  // Without labels, and without test pictures: those that it learns from.
+  // Without labels, and without test images: those that it learns from.
   assertEquals(seen("gallery").length, 1);
   const gallery = looked.events.find((event) => event.type === "gallery")!;
   assertEquals(gallery.rows.toSorted((a, b) => a - b), Array.from({ length: 24 }, (_, row) => row));
@@ -99,25 +99,25 @@ Deno.test("a run that is looked into tells what it sees, and trains to the same 
     for (let place = 0; place < 24; place++) {
       const own = [...neighbours.subarray(place * 8, (place + 1) * 8)];
       assertEquals(new Set(own).size, 8);
-      assert(!own.includes(place), "a picture is no neighbour of its own");
+      assert(!own.includes(place), "an image is no neighbour of its own");
       const cosines = similarities.subarray(place * 8, (place + 1) * 8);
       assertEquals([...cosines], [...cosines].sort((a, b) => b - a));
     }
   }
 });
 
-Deno.test("a run with test pictures is judged and surveyed by them, teacher and student", async () => {
+Deno.test("a run with test images is evaluated and surveyed by them, teacher and student", async () => {
   using folder = new RunFolder(24, 12);
   const testData = `${folder.data}/test.tsv`;
-  const { events, result } = await eventsOf(folder, "judged", true, testData);
+  const { events, result } = await eventsOf(folder, "evaluated", true, testData);
   const gallery = events.find((event) => event.type === "gallery")!;
   assertEquals([gallery.data, gallery.rows.length], [testData, 12]);
-  const judged = events.filter((event) => event.type === "knn")
-    // The student as it was may be judged after the student as it became.
+  const evaluated = events.filter((event) => event.type === "knn")
+    // The student as it was may be evaluated after the student as it became.
     .toSorted((a, b) => a.of === b.of ? a.step - b.step : a.of === "teacher" ? -1 : 1)
     .map(({ of, step, top1 }) => [of, step, top1]);
   const { teacher, before, after } = result.knn!;
-  assertEquals(judged, [
+  assertEquals(evaluated, [
     ["teacher", 0, teacher.top1],
     ["student", 0, before!.top1],
     ["student", 12, after.top1],

@@ -6,7 +6,7 @@ import { runKnnEvaluation } from "../../methods/knn.ts";
 import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import { openDataset } from "../../data/open_dataset.ts";
 import { BatchReader } from "../../data/batch_reader.ts";
-import { packPictures, TABLE_STRIDE } from "../../data/pack.ts";
+import { packImages, TABLE_STRIDE } from "../../data/pack.ts";
 import { EpochOrder } from "../../data/sampler.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { Augmenter } from "../../kernels/image/augmenter.ts";
@@ -40,7 +40,7 @@ async function embedByHand(
   await frozen.load((key) => values.get(key)!);
   const maker = new Augmenter(gpu, { views: batch, width: SIZE, height: SIZE });
   const order = new EpochOrder(batch, 0, 0, batch, { shuffle: false });
-  const images = packPictures(await new BatchReader(dataset).read(order, 0));
+  const images = packImages(await new BatchReader(dataset).read(order, 0));
   const fields = Array.from({ length: batch }, (_, i) => images.table.subarray(i * TABLE_STRIDE));
   const views = fields.map(([, width, height], i) => evaluationView(width, height, shorter, SIZE, i));
   const features = await frozen.embed(await maker.augment(images, views));
@@ -64,25 +64,25 @@ Deno.test("kNN votes with as many neighbours and at the temperature that it is t
       await embedByHand(gpu, bankData, teacher, cut),
       await embedByHand(gpu, queryData, teacher, cut),
     ];
-    const judge = async (k: number, temperature: number, [voters, judged] = [bank, queries]) => {
+    const evaluate = async (k: number, temperature: number, [voters, evaluated] = [bank, queries]) => {
       using knn = new WeightedKnn(gpu, { dimension: 8, classes: 10, k, temperature });
       await knn.addToBank(voters.features, voters.labels);
-      return await knn.accuracy(judged.features, judged.labels);
+      return await knn.accuracy(evaluated.features, evaluated.labels);
     };
     // Settings that make a difference to the defaults, and of which each makes one alone.
     const same = (a: object, b: object) => JSON.stringify(a) === JSON.stringify(b);
     let [k, temperature] = [0, 0];
     for (const tried of [0.003, 0.006, 0.012, 0.025, 0.5, 3].flatMap((t) => [5, 9, 13].map((k) => [k, t]))) {
-      const found = await judge(tried[0], tried[1]);
+      const found = await evaluate(tried[0], tried[1]);
       const others = [[tried[0], 0.07], [20, tried[1]], [200, tried[1]], [20, 0.07], [200, 0.07]];
-      const judged = await Promise.all(others.map(([k, t]) => judge(k, t)));
-      judged.push(await judge(tried[0], tried[1], [cutBank, cutQueries]));
-      if (judged.some((other) => same(other, found))) continue;
+      const evaluated = await Promise.all(others.map(([k, t]) => evaluate(k, t)));
+      evaluated.push(await evaluate(tried[0], tried[1], [cutBank, cutQueries]));
+      if (evaluated.some((other) => same(other, found))) continue;
       [k, temperature] = tried;
       break;
     }
     assert(k > 0, "no settings make a difference on these images");
-    const expected = [await judge(k, temperature), await judge(4, temperature)];
+    const expected = [await evaluate(k, temperature), await evaluate(4, temperature)];
     const options = {
       bankData,
       queryData,

@@ -1,4 +1,4 @@
-// The whole recipe, with every part real, on a few rows of the bundled pictures.
+// The whole recipe, with every part real, on a few rows of the bundled images.
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import type { LinearEpoch } from "../../methods/linear_probe/events.ts";
@@ -190,7 +190,7 @@ Deno.test("runLinearEvaluation() says what is wrong with labels and checkpoints"
   );
   await refused(
     { testData: broken, workers: 2 },
-    `${broken}: none of its rows holds a picture that can be used`,
+    `${broken}: none of its rows holds an image that can be used`,
   );
   await refused({ resume: SAMPLE_TEACHER }, "is not a checkpoint of a linear evaluation");
   const { result } = await run(optionsIn(folder, "done", { epochs: 1 }));

@@ -9,7 +9,7 @@ import {
 } from "../../methods/linear_probe/options.ts";
 import { BatchReader } from "../../data/batch_reader.ts";
 import { openDataset } from "../../data/open_dataset.ts";
-import { packPictures, TABLE_STRIDE } from "../../data/pack.ts";
+import { packImages, TABLE_STRIDE } from "../../data/pack.ts";
 import { Random } from "../../data/random.ts";
 import { EpochOrder } from "../../data/sampler.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
@@ -80,7 +80,7 @@ async function evaluateByHand(
   const reader = new BatchReader(dataset);
 
   const embed = async (order: EpochOrder, number: number, isEvaluation: boolean) => {
-    const images = packPictures(await reader.read(order, number));
+    const images = packImages(await reader.read(order, number));
     const fields = Array.from({ length: images.count }, (_, i) => images.table.subarray(i * TABLE_STRIDE));
     const views = fields.map(([, width, height, row], i) =>
       isEvaluation

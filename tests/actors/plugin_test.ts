@@ -9,7 +9,7 @@ import { RunFolder, TINY_ENCODER } from "./small_run.ts";
 
 const PARTS = new URL("../../parts.ts", import.meta.url).href;
 
-/** y = x^2, and an encoder that uses it in the place of an activation; and views that are the middle of the picture. */
+/** y = x^2, and an encoder that uses it in the place of an activation; and views that are the middle of the image. */
 const PLUGIN = `
 import {
   globalAveragePool, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, paddedCount, projectionHead, registerAugmentation,
@@ -17,16 +17,16 @@ import {
 } from ${JSON.stringify(PARTS)};
 
 const elementwise = (lowering, node, expression) => {
-  const quads = paddedCount(node.inputs[0]) / 4;
+  const vec4s = paddedCount(node.inputs[0]) / 4;
   const names = node.inputs.map((_, i) => storage(i + 1, "xy"[i]));
   lowering.dispatch({
     label: node.op.name,
     source: LINEAR_MAIN + names.join("") + storage(node.inputs.length + 1, "result", "read_write") + \`
-@group(0) @binding(0) var<uniform> quads: u32;
-fn invocation(i: u32) { if (i < quads) { result[i] = \${expression}; } }\`,
+@group(0) @binding(0) var<uniform> vec4s: u32;
+fn invocation(i: u32) { if (i < vec4s) { result[i] = \${expression}; } }\`,
     bindings: [...node.inputs, ...node.outputs],
-    uniforms: uniforms(quads),
-    workgroups: linearWorkgroups(quads, LINEAR_SIZE),
+    uniforms: uniforms(vec4s),
+    workgroups: linearWorkgroups(vec4s, LINEAR_SIZE),
   });
 };
 const squareGradient = {

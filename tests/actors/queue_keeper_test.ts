@@ -51,7 +51,7 @@ Deno.test("queue_keeper passes batches on with their rows, as they are, while th
       weights: () => [],
       save: () => ({ path: "" }),
       profile: () => [],
-      look() {},
+      requestSnapshot() {},
     });
     const { ref } = system.spawn<typeof queueKeeper>(
       "queue_keeper",
@@ -62,7 +62,7 @@ Deno.test("queue_keeper passes batches on with their rows, as they are, while th
       position: { epoch: 0, batch, endsEpoch: false },
       origin: "nobody",
       purpose: "train",
-      pictures: { count: 0, table: new Uint32Array(0), pixels: new Uint8Array(0) },
+      images: { count: 0, table: new Uint32Array(0), pixels: new Uint8Array(0) },
       views: new ArrayBuffer(batch + 1),
       embeddings: new ArrayBuffer(16),
     });

@@ -49,7 +49,7 @@ const changesOf = (texts: string[]) => texts.filter((text) => text.startsWith("r
 
 Deno.test("a checkpoint of another run is refused by the name of every flag that differs, unless one insists", async () => {
   using folder = new RunFolder(16);
-  // Within its epoch: batches of 4 of 16 pictures.
+  // Within its epoch: batches of 4 of 16 images.
   const begun = folder.options("begun", { limitSteps: 3 });
   const { result: { checkpoint } } = await run(begun);
   const resumed = { ...begun, resume: checkpoint, limitSteps: 1 };
@@ -76,8 +76,8 @@ Deno.test("a checkpoint of another run is refused by the name of every flag that
   await refuse({ distillT: 0.5 }, "--distill-t is 0.5, and was ");
   await refuse(
     { data: other },
-    "--data has other pictures (fingerprint ",
-    "Resume with the pictures of then by --data",
+    "--data has other images (fingerprint ",
+    "Resume with the images of then by --data",
   );
   await refuse({ distill: teacher }, "--distill has other teacher's weights (fingerprint ");
   await refuse(
@@ -87,7 +87,7 @@ Deno.test("a checkpoint of another run is refused by the name of every flag that
   );
   await refuse({ augmentation: "simclr" }, "--augmentation is simclr, and was mocov2");
 
-  // The same pictures elsewhere, and another container of the same teacher, are the same.
+  // The same images elsewhere, and another container of the same teacher, are the same.
   const moved = folder.makeOutput("moved");
   Deno.copyFileSync(join(folder.data, "train.tsv"), join(moved, "train.tsv"));
   const copy = join(folder.path, "copy.pth.tar");
@@ -102,7 +102,7 @@ Deno.test("a checkpoint of another run is refused by the name of every flag that
   const insisted = await run({ ...resumed, data: other, temp: 0.3, resumeAnyway: true });
   const said = changesOf(insisted.warnings);
   assertEquals(said.length, 2);
-  assertStringIncludes(said[0], "--data has other pictures");
+  assertStringIncludes(said[0], "--data has other images");
   assertEquals(said[1], "resumed with a change: --temp is 0.3, and was 0.2");
   // What it is now is what its own checkpoint says.
   const again = { ...resumed, data: other, temp: 0.3, resume: insisted.result.checkpoint, epochs: 2 };

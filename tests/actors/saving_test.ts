@@ -24,7 +24,7 @@ async function savesOf(saveEvery: SaveInterval | null, pauseMs = 0): Promise<num
     });
     const reader = system.listen<TsvReader>("reader", {
       connect() {},
-      read: () => ({ pictures: 0 }),
+      read: () => ({ images: 0 }),
       recycle() {},
     });
     const { ref: trainer } = spawnActor(system, "student_trainer", {

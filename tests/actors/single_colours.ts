@@ -1,10 +1,10 @@
 /** Batches for an actor that a test drives alone. */
-import { type KeyedBatch, packPictures, type Purpose } from "../../mod.ts";
+import { type KeyedBatch, packImages, type Purpose } from "../../mod.ts";
 import { initializeQueue } from "../../models/initialize.ts";
 
-/** A batch as it arrives behind the teacher: pictures of one colour each. */
+/** A batch as it arrives behind the teacher: images of one colour each. */
 export function batchOf(batch: number, count: number, purpose: Purpose, size: number): KeyedBatch {
-  const pictures = Array.from({ length: count }, (_, i) => ({
+  const images = Array.from({ length: count }, (_, i) => ({
     width: 1,
     height: 1,
     pixels: new Uint8Array(4),
@@ -12,14 +12,14 @@ export function batchOf(batch: number, count: number, purpose: Purpose, size: nu
     label: i % 2,
   }));
   const views = Uint8Array.from({ length: count * size * size * 4 }, (_, i) => {
-    const picture = Math.floor(i / (4 * size * size));
-    return picture % 2 === 0 ? 40 + picture + i % 3 : 200 - picture - i % 5;
+    const image = Math.floor(i / (4 * size * size));
+    return image % 2 === 0 ? 40 + image + i % 3 : 200 - image - i % 5;
   });
   return {
     position: { epoch: 0, batch, endsEpoch: false },
     origin: "reader",
     purpose,
-    pictures: packPictures(pictures),
+    images: packImages(images),
     views: views.buffer,
     embeddings: initializeQueue(count, 128, batch).buffer,
     queuePointer: batch * count,

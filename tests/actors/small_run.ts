@@ -1,4 +1,4 @@
-/** Distillations that take seconds: a few rows of the bundled pictures, small batches, encoders that compile in a moment. */
+/** Distillations that take seconds: a few rows of the bundled images, small batches, encoders that compile in a moment. */
 import { join } from "node:path";
 import { sampleOptions } from "../../methods/seed/defaults.ts";
 import type { DistillOptions } from "../../methods/seed/options.ts";
@@ -29,7 +29,7 @@ export class RunFolder implements Disposable {
   readonly path: string = Deno.makeTempDirSync({ prefix: "seed_run_" });
   readonly data: string = join(this.path, "data");
 
-  /** @param rows pictures to learn from; @param testRows pictures to classify, 0 for no evaluation */
+  /** @param rows images to learn from; @param testRows images to classify, 0 for no evaluation */
   constructor(rows: number, testRows = 0) {
     Deno.mkdirSync(this.data);
     Deno.writeTextFileSync(join(this.data, "train.tsv"), sampleRows("train.tsv", rows));

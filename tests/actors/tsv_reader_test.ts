@@ -20,7 +20,7 @@ const EMBEDDING_BYTES = 32;
 /** Written into the buffers of a batch that has been here before. */
 const SEEN = 0xa5;
 
-/** Pictures are decoded on threads that other tests may keep busy. */
+/** Images are decoded on threads that other tests may keep busy. */
 const until = (condition: () => boolean) => untilWithin(condition, 20_000);
 
 /** What came out of the readers. */
@@ -67,8 +67,8 @@ function spawnReaders(
   );
   const augmenter = system.listen<Augmenter>("augmenter", {
     profile: () => [],
-    async augment({ position, origin, pictures, views, embeddings }) {
-      const { table, count } = pictures;
+    async augment({ position, origin, images, views, embeddings }) {
+      const { table, count } = images;
       const column = (i: number) => Array.from({ length: count }, (_, n) => table[n * TABLE_STRIDE + i] | 0);
       received.batches.push({ position, origin, rows: column(3), labels: column(4) });
       assertEquals([views.byteLength, embeddings.byteLength], [VIEW_BYTES, EMBEDDING_BYTES]);
@@ -77,7 +77,7 @@ function spawnReaders(
       mark[0] = SEEN;
       if (hold) return;
       const reader = readers.find(({ name }) => name === origin)!;
-      await reader.tell("recycle", { pictures: table.buffer, views, embeddings });
+      await reader.tell("recycle", { images: table.buffer, views, embeddings });
     },
   }, { credits: 16 });
   const connected = Promise.all(readers.map((reader) => reader.tell("connect", { augmenter })));
@@ -114,7 +114,7 @@ for (const workers of [1, 3]) {
       for (const { rows, labels: found } of own) assertEquals(found, rows.map((row) => labels[row]));
       // Fourteen rows are seven batches: every row comes once, and the replies count them.
       assertEquals(own.flatMap(({ rows }) => rows).toSorted((a, b) => a - b), [...Array(rows).keys()]);
-      assertEquals(replies[epoch].reduce((sum, { pictures }) => sum + pictures, 0), rows);
+      assertEquals(replies[epoch].reduce((sum, { images }) => sum + images, 0), rows);
     }
     for (const origin of received.fresh.keys()) assert(received.fresh.get(origin)! <= 3);
   });
@@ -157,13 +157,13 @@ Deno.test("tsv_reader stops when all its buffers are under way, and goes on when
     assertEquals(received.batches.length, 4);
     for (let i = 0; i < 2; i++) {
       await reader.tell("recycle", {
-        pictures: new ArrayBuffer(0),
+        images: new ArrayBuffer(0),
         views: new ArrayBuffer(VIEW_BYTES),
         embeddings: new ArrayBuffer(EMBEDDING_BYTES),
       });
     }
-    assertEquals(await reader.ask("read", { epoch: 0, endBatch: 0 }), { pictures: 0 });
-    assertEquals(await reading, { pictures: 6 });
+    assertEquals(await reader.ask("read", { epoch: 0, endBatch: 0 }), { images: 0 });
+    assertEquals(await reading, { images: 6 });
   });
 });
 
@@ -176,12 +176,12 @@ Deno.test("tsv_reader reads rows of four columns", async () => {
       batchSize: 100,
     });
     await connected;
-    const { pictures } = await reader.ask("read", { epoch: 0 });
+    const { images } = await reader.ask("read", { epoch: 0 });
     await until(() => received.batches.length === 1);
     const expected = Deno.readTextFileSync(path).trimEnd().split("\n").map((line) =>
       Number(line.split("\t")[1])
     );
-    assertEquals(pictures, expected.length);
+    assertEquals(images, expected.length);
     assertEquals(received.batches[0].labels, expected);
     assertEquals(received.broken, []);
   });
@@ -233,19 +233,19 @@ Deno.test("tsv_reader skips broken rows in an evaluation, and sends a batch of w
     await connected;
     // Twice, as before and after training.
     for (let n = 0; n < 2; n++) {
-      assertEquals(await reader.ask("read", { epoch: 0 }), { pictures: good.length });
+      assertEquals(await reader.ask("read", { epoch: 0 }), { images: good.length });
     }
     const batches = Math.ceil((Object.keys(why).length + good.length) / 2);
     await until(() => received.batches.length === 2 * batches);
-    const withPictures = new Set(good.map((row: number) => Math.floor(row / 2))).size;
-    assertEquals(received.batches.filter(({ rows }) => rows.length > 0).length, 2 * withPictures);
-    assert(batches > withPictures, "the file has no batch without a picture");
+    const withImages = new Set(good.map((row: number) => Math.floor(row / 2))).size;
+    assertEquals(received.batches.filter(({ rows }) => rows.length > 0).length, 2 * withImages);
+    assert(batches > withImages, "the file has no batch without an image");
     assertEquals(received.batches.flatMap(({ rows }) => rows), [...good, ...good]);
     assertEquals(received.broken.length, Object.keys(why).length);
   });
 });
 
-Deno.test("tsv_reader ends a training where no row holds a picture, and says so of an evaluation", async () => {
+Deno.test("tsv_reader ends a training where no row holds an image, and says so of an evaluation", async () => {
   using folder = new TestFolder();
   const path = folder.write("broken.tsv", "a\t1\tAAAA\nb\t2\t\nc\n");
   const read = (purpose: "train" | "queries") =>
@@ -259,7 +259,7 @@ Deno.test("tsv_reader ends a training where no row holds a picture, and says so 
   assert(crash.cause instanceof UserError);
   assertStringIncludes(crash.cause.message, path);
   const counts = [await read("queries")];
-  assertEquals(counts, [{ pictures: 0 }]);
+  assertEquals(counts, [{ images: 0 }]);
   const embedding = runEmbedding({
     ...{ data: path, batchSize: 1, imageSize: 16, workers: 1, neighbours: null, evalResize: "torchvision" },
     ...{
@@ -269,5 +269,5 @@ Deno.test("tsv_reader ends a training where no row holds a picture, and says so 
       plugins: [TINY_ENCODER],
     },
   });
-  await assertRejects(() => embedding, UserError, `${path}: none of its rows holds a picture`);
+  await assertRejects(() => embedding, UserError, `${path}: none of its rows holds an image`);
 });

@@ -53,7 +53,7 @@ const HEAD = { kind: "mlp", dimension: 128 } as const;
 const AGAIN: Partial<StudentStepOptions> = { checkpointActivations: true };
 const MIXED: Partial<StudentStepOptions> = { mixedPrecision: true, lossScale: INITIAL_LOSS_SCALE };
 
-/** The pieces of work, by name: [encoder, batch, side of the pictures, what is special]. */
+/** The pieces of work, by name: [encoder, batch, side of the images, what is special]. */
 const WORK: Readonly<Record<string, (target: Target) => Schedule[]>> = {
   ...Object.fromEntries(
     ([

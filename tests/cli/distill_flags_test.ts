@@ -26,7 +26,7 @@ function parse(...args: string[]) {
   return command;
 }
 
-Deno.test("parseDistillFlags() without flags takes the bundled pictures, teacher and defaults", () => {
+Deno.test("parseDistillFlags() without flags takes the bundled images, teacher and defaults", () => {
   const { options, warnings, quiet } = parse();
   assertEquals(options, {
     ...SAMPLE_DEFAULTS,
@@ -47,15 +47,15 @@ Deno.test("parseDistillFlags() without flags takes the bundled pictures, teacher
   assertEquals(quiet, false);
 });
 
-Deno.test("parseDistillFlags() takes the paper's defaults for one's own pictures", () => {
-  const { options } = parse("--data", "pictures", "--distill", "../moco.pth.tar");
+Deno.test("parseDistillFlags() takes the paper's defaults for one's own images", () => {
+  const { options } = parse("--data", "images", "--distill", "../moco.pth.tar");
   for (const [name, value] of Object.entries(PAPER_DEFAULTS)) {
     assertEquals(options[name as keyof DistillOptions], value, name);
   }
-  assertEquals([options.data, options.distill], ["/home/me/pictures", "/home/moco.pth.tar"]);
+  assertEquals([options.data, options.distill], ["/home/me/images", "/home/moco.pth.tar"]);
 });
 
-Deno.test("parseDistillFlags() takes one's own teacher for the bundled pictures", () => {
+Deno.test("parseDistillFlags() takes one's own teacher for the bundled images", () => {
   const { options } = parse("--distill", "/t.pth");
   assertEquals([options.teacherArch, options.teacherSsl], [null, null]);
   assertEquals(options.batchSize, SAMPLE_DEFAULTS.batchSize);
@@ -105,7 +105,7 @@ Deno.test("parseDistillFlags() reads a command line of the original", () => {
   assertEquals(warnings, ["--local_rank is not needed here: one machine and one GPU do the training"]);
 });
 
-Deno.test("parseDistillFlags() wants a teacher for one's own pictures", () => {
+Deno.test("parseDistillFlags() wants a teacher for one's own images", () => {
   const error = assertThrows(() => parse("--data", "x"), UsageError);
   assertStringIncludes(error.message, "--data needs --distill FILE");
   assertStringIncludes(error.message, SAMPLE_TEACHER);
@@ -165,7 +165,7 @@ Deno.test("parseDistillFlags() takes the paper's settings by name, and flags bef
   assertEquals(recipe, "paper-swav-r50");
   assertEquals([options.epochs, options.smallViews, options.smallSize, options.queue], [400, 6, 96, 65_536]);
   assertEquals([options.teacherArch, options.teacherSsl, options.distillT], ["swav_resnet50", "swav", 0.01]);
-  // Of the bundled pictures a recipe leaves nothing to their defaults.
+  // Of the bundled images a recipe leaves nothing to their defaults.
   assertEquals(parse("--recipe", "paper-moco-r50").options.batchSize, 256);
   for (const [name, { teacherArch }] of Object.entries(RECIPES)) {
     assert(ENCODERS.some((encoder) => encoder.name === teacherArch), name);

@@ -37,7 +37,7 @@ async function run(args: string[], env?: Record<string, string>): Promise<Ended>
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
 
-/** Flags of a run of seconds on the pictures of a folder, which nobody looks at; `changes` replace or add flags. */
+/** Flags of a run of seconds on the images of a folder, which nobody looks at; `changes` replace or add flags. */
 function smallFlags(folder: RunFolder, output: string, changes: Record<string, string> = {}): string[] {
   return Object.entries({
     "--data": folder.data,
@@ -96,10 +96,10 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   assertEquals(code, 0, stderr);
   const { name } = await describeAdapter();
   assertStringIncludes(stdout, `adapter   ${name}\n`);
-  assertMatch(stdout, /^pictures {2}24 in .*\/data, 32 x 32$/m);
+  assertMatch(stdout, /^images {2}24 in .*\/data, 32 x 32$/m);
   assertMatch(
     stdout,
-    /^epoch 1\/2 {2}step 2\/6 {2}loss \d+\.\d{4} {2}lr \S+ {2}\S+ pictures\/s {2}\d+s left$/m,
+    /^epoch 1\/2 {2}step 2\/6 {2}loss \d+\.\d{4} {2}lr \S+ {2}\S+ images\/s {2}\d+s left$/m,
   );
   assertMatch(
     stdout,
@@ -144,8 +144,8 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   assertEquals([record.task, record.status, record.plan.totalSteps], ["distill", "finished", 8]);
   assertMatch(record.command, /^deno task distill --data \S+ /);
   assertEquals(record.inputs.map(({ role }: { role: string }) => role), [
-    "pictures",
-    "test pictures",
+    "images",
+    "test images",
     "teacher",
   ]);
   for (const { fingerprint } of record.inputs) assertMatch(fingerprint, /^[0-9a-f]{64}$/);
@@ -286,7 +286,7 @@ Deno.test("distill refuses data that it cannot use", async () => {
   Deno.writeTextFileSync(train, sampleRows("train.tsv", 8).replaceAll(/[^\t\n]+(?=\n)/g, "AAAA"));
   // The folder of a run that never began is gone again.
   assertEquals([...Deno.readDirSync(folder.path)].map(({ name }) => name), ["data"]);
-  await assertRefused(flags, /train\.tsv: expected pictures, found none .*\(in tsv_reader\)/);
+  await assertRefused(flags, /train\.tsv: expected images, found none .*\(in tsv_reader\)/);
 });
 
 Deno.test("distill refuses checkpoints that do not fit", async () => {

@@ -17,7 +17,7 @@ Deno.test("doctor finds what a run of the bundled sample needs", async () => {
     "kernels",
     "memory",
     "disk",
-    "pictures",
+    "images",
     "teacher",
   ]);
   assert(findings.every(({ state, advice }) => state === "ok" || advice !== undefined));
@@ -36,7 +36,7 @@ Deno.test("doctor says what to do about each problem, and ends with 1", async ()
     assertMatch(stdout, new RegExp(`^(ok|warning) +disk of ${folder} `, "m"));
     assertMatch(
       stdout,
-      /^problem +pictures .* 2 in .*; of 2 that were tried, 0 can be used\n +the first that cannot: /m,
+      /^problem +images .* 2 in .*; of 2 that were tried, 0 can be used\n +the first that cannot: /m,
     );
     assertMatch(stdout, /^problem +teacher .*broken\.pth: /m);
     const intoFile = await runProgram(PROGRAM, "--output", join(checkpoint, "run"));

@@ -48,14 +48,14 @@ function spoil(folder: RunFolder): string {
   return path;
 }
 
-Deno.test("embed writes a row for each picture that can be used, in order, in three formats that agree", async () => {
+Deno.test("embed writes a row for each image that can be used, in order, in three formats that agree", async () => {
   using folder = new RunFolder(30);
   const data = spoil(folder);
   const npy = join(folder.path, "e.npy");
   const ended = await run(...ON_SAMPLE, "-b", "8", "-j", "2", "-o", npy, data);
   assertEquals(ended.code, 0, ended.stderr);
-  assertMatch(ended.stderr, /^warning: .*train\.tsv line 6: expected a JPEG, PNG or WebP picture.*\n$/);
-  assertMatch(ended.stdout, /pictures {3}29 of .*train\.tsv, in \d/);
+  assertMatch(ended.stderr, /^warning: .*train\.tsv line 6: expected a JPEG, PNG or WebP image.*\n$/);
+  assertMatch(ended.stdout, /images {3}29 of .*train\.tsv, in \d/);
   const { shape, values } = readNpy(npy);
   assertEquals([shape, values.length], [[29, 512], 29 * 512]);
   const names = Deno.readTextFileSync(join(folder.path, "e.names.csv")).trim().split("\n");
@@ -89,7 +89,7 @@ Deno.test("embed writes a row for each picture that can be used, in order, in th
   assertMatch(again.stderr, /^error: .*e\.npy is there already: use --force/);
 });
 
-Deno.test("embed finds the nearest pictures, and puts them on a sheet", async () => {
+Deno.test("embed finds the nearest images, and puts them on a sheet", async () => {
   using folder = new RunFolder(30);
   spoil(folder);
   const sheet = join(folder.path, "near.png");
@@ -113,10 +113,10 @@ Deno.test("runEmbedding()'s neighbours are those of the cosines, without the que
     workers: 3,
     neighbours: { queries: 6, k: 7, seed: 3 },
   } as const;
-  const { pictures, neighbours } = await runEmbedding(options, (event) => {
+  const { images, neighbours } = await runEmbedding(options, (event) => {
     if (event.type === "rows") embedded.push(event);
   });
-  assertEquals([pictures, neighbours.length], [39, 6]);
+  assertEquals([images, neighbours.length], [39, 6]);
   const rows = embedded.flatMap(({ rows }) => rows);
   assertEquals(rows, rows.toSorted((a, b) => a - b));
   const vectors = new Map(

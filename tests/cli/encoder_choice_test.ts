@@ -36,10 +36,10 @@ async function writeEncoders(folder: RunFolder): Promise<{ both: string; teacher
   return { both, teacher };
 }
 
-Deno.test("knn judges the encoder of --which, and fresh weights of --seed", async () => {
+Deno.test("knn evaluates the encoder of --which, and fresh weights of --seed", async () => {
   using folder = new RunFolder(60, 40);
   const { both, teacher } = await writeEncoders(folder);
-  const judge = async (...args: string[]) => {
+  const evaluate = async (...args: string[]) => {
     const flags = ["-a", "tiny_convnet", "-k", "1", "--image-size", "16", "--plugin", PLUGIN, folder.data];
     const command = parseKnnFlags([...args, ...flags], CONTEXT);
     assert(command.help === undefined);
@@ -48,16 +48,16 @@ Deno.test("knn judges the encoder of --which, and fresh weights of --seed", asyn
     return top1;
   };
   const [ofStudent, ofTeacher] = [
-    await judge("--pretrained", both),
-    await judge("--pretrained", teacher),
+    await evaluate("--pretrained", both),
+    await evaluate("--pretrained", teacher),
   ];
   assertNotEquals(ofStudent, ofTeacher);
-  assertEquals(await judge("--pretrained", both, "--which", "teacher"), ofTeacher);
+  assertEquals(await evaluate("--pretrained", both, "--which", "teacher"), ofTeacher);
   // The teacher is the fresh encoder of seed 1, but for its head.
-  assertEquals(await judge("--seed", "1"), ofTeacher);
+  assertEquals(await evaluate("--seed", "1"), ofTeacher);
 });
 
-Deno.test("lincls judges the encoder of --which", async () => {
+Deno.test("lincls evaluates the encoder of --which", async () => {
   using folder = new RunFolder(12, 4);
   const { both, teacher } = await writeEncoders(folder);
   const lossOf = async (...args: string[]) => {

@@ -52,7 +52,7 @@ Deno.test("export writes the bundled teacher in every format, and says how to op
 
     const onnx = await run(teacher, ..."--part encoder --format onnx --normalize --image-size 32".split(" "));
     assertEquals(onnx.code, 0, onnx.stderr);
-    assertStringIncludes(onnx.stdout, "format     onnx, pictures of 32 x 32\n");
+    assertStringIncludes(onnx.stdout, "format     onnx, images of 32 x 32\n");
     assertStringIncludes(onnx.stdout, '.run(["normalized"], {"images": images})\n');
     const { graph } = decodeOnnx(Deno.readFileSync(join(folder, "teacher_resnet18_encoder.onnx")));
     assertEquals(graph.output.map(({ name }) => name), ["normalized", "feature"]);

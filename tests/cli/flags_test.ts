@@ -87,8 +87,8 @@ Deno.test("parseFlags() returns positional arguments, up to as many as the comma
   assertEquals(values, { lr: 3 });
   assertEquals(positionals, ["12", "b", "--lr"]);
   assertStringIncludes(
-    messageOf("picture.png"),
-    'unexpected argument "picture.png": this command takes flags only',
+    messageOf("image.png"),
+    'unexpected argument "image.png": this command takes flags only',
   );
   assertThrows(() => parseFlags(TABLE, ["a", "b"], { positionals: 1 }), UsageError, "at most 1 can be given");
 });

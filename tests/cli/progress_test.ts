@@ -44,8 +44,8 @@ Deno.test("Progress prints a line for the first step, every so often, and at eac
     undefined,
   ]);
   assertEquals(printed[0].includes("left"), false, "the first step says nothing of the others");
-  assertEquals(printed[1], "epoch 1/2  step  4/10  loss 4.6000  lr 0.03  64 pictures/s  8s left");
-  assertEquals(printed[6], "epoch 2/2  step 10/10  loss 3.0000  lr 0.03  64 pictures/s  0s left");
+  assertEquals(printed[1], "epoch 1/2  step  4/10  loss 4.6000  lr 0.03  64 images/s  8s left");
+  assertEquals(printed[6], "epoch 2/2  step 10/10  loss 3.0000  lr 0.03  64 images/s  0s left");
   assertEquals(logged, printed);
 });
 
@@ -123,9 +123,9 @@ Deno.test("Progress draws a bar that fits the terminal, and takes it away at the
   });
   assertEquals(
     bars[0].last,
-    `[${"#".repeat(20)}${"-".repeat(20)}] 10/20  5s left  loss 4.000  64 pictures/s  epoch 1/2  lr 0.03`,
+    `[${"#".repeat(20)}${"-".repeat(20)}] 10/20  5s left  loss 4.000  64 images/s  epoch 1/2  lr 0.03`,
   );
-  assertMatch(bars[1].last, /^\[####----\] 10\/20 {2}5s left {2}loss 4.000 {2}64 pictures\/s/);
+  assertMatch(bars[1].last, /^\[####----\] 10\/20 {2}5s left {2}loss 4.000 {2}64 images\/s/);
   assertEquals(drawn(bars[0].text)[0], `[${"-".repeat(40)}] 0/20  preparing, 00:00`);
 });
 

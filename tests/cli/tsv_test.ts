@@ -75,25 +75,25 @@ Deno.test("tsv makes, checks and refuses files as it says", async () => {
 
   const good = await run("--check", output);
   assertEquals([good.code, good.stderr], [0, ""]);
-  assertStringIncludes(good.stdout, "pictures  32 wide, 32 high, in pixels");
+  assertStringIncludes(good.stdout, "images  32 wide, 32 high, in pixels");
   const train = join(output, "train.tsv");
   Deno.writeTextFileSync(train, Deno.readTextFileSync(train) + "bad\t3\t!\n");
   Deno.removeSync(join(output, "train.lineidx"));
   const bad = await run("--check", output);
   assertEquals(bad.code, 1);
   assertStringIncludes(bad.stdout, "rows      20, and 1 broken\n");
-  assertMatch(bad.stderr, /warning: .*train\.tsv line 21: expected a base64 picture/);
+  assertMatch(bad.stderr, /warning: .*train\.tsv line 21: expected a base64 image/);
 
   const small = await run("--check", "--max-pixels", "1023", output);
   assertEquals(small.code, 1);
-  assertStringIncludes(small.stderr, "expected a picture of at most 1023 pixels, found 32 x 32 = 1024");
+  assertStringIncludes(small.stderr, "expected an image of at most 1023 pixels, found 32 x 32 = 1024");
 
   const both = await run(folder.data, "-o", join(folder.path, "one.tsv"));
   assertEquals(both.code, 2);
   assertMatch(both.stderr, /become two files: let --output be a folder/);
   const split = await run(folder.data, "-o", join(folder.path, "other"), "--split", "2");
   assertEquals(split.code, 2);
-  assertMatch(split.stderr, /there are pictures to test on already/);
+  assertMatch(split.stderr, /there are images to test on already/);
 });
 
 Deno.test("CountProgress tells how far the work is, not too often", () => {

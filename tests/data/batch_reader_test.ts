@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { BatchReader, type BatchReaderOptions } from "../../data/batch_reader.ts";
 import { decodeImage } from "../../data/decode.ts";
-import { packPictures } from "../../data/pack.ts";
+import { packImages } from "../../data/pack.ts";
 import { SAMPLE_DATA } from "../../data/sample.ts";
 import { EpochOrder, type EpochOrderOptions } from "../../data/sampler.ts";
 import type { BrokenRowError } from "../../data/dataset.ts";
@@ -45,17 +45,17 @@ async function readEpoch(
 
 const isBroken = (row: number) => row % 10 === 3 || row % 10 === 7;
 
-Deno.test("BatchReader gives decoded pictures in the batch's order", async () => {
+Deno.test("BatchReader gives decoded images in the batch's order", async () => {
   using tsv = await TsvFile.open(referencePath("tsv/train.tsv"));
   const { labels, size_wh } = referenceJson("tsv/expected.json").train;
   const order = new EpochOrder(tsv.rowCount, 1, 0, tsv.rowCount);
-  const pictures = await new BatchReader(tsv).read(order, 0);
-  assertEquals(pictures.map(({ row }) => row), [...order.batch(0)]);
-  for (const picture of pictures) {
-    const { row, label, width, height } = picture;
+  const images = await new BatchReader(tsv).read(order, 0);
+  assertEquals(images.map(({ row }) => row), [...order.batch(0)]);
+  for (const image of images) {
+    const { row, label, width, height } = image;
     assertEquals([label, [width, height]], [labels[row], size_wh[row]]);
     const expected = await tsv.readRow(row);
-    assertEquals(packPictures([picture]).pixels, (await decodeImage(expected.image)).pixels);
+    assertEquals(packImages([image]).pixels, (await decodeImage(expected.image)).pixels);
   }
 });
 
@@ -65,7 +65,7 @@ Deno.test("BatchReader fills batches the same way for any number of Workers", as
   const alone = await readEpoch(path, 1);
   assertEquals(alone.map((rows) => rows.length), Array(7).fill(8));
   assert(alone.flat().every((row) => !isBroken(row)));
-  for (const rows of alone) assertEquals(new Set(rows).size, rows.length, "no picture twice in a batch");
+  for (const rows of alone) assertEquals(new Set(rows).size, rows.length, "no image twice in a batch");
   for (const workers of [2, 3, 5]) assertEquals(await readEpoch(path, workers), alone);
   const order = new EpochOrder(60, 11, 3, 8);
   for (const [batch, rows] of alone.entries()) {
@@ -96,7 +96,7 @@ Deno.test("BatchReader reports each broken row once", async () => {
   const message = reported.find((error) => error.row === 7)!.message;
   assertEquals(
     message,
-    `${tsv.path} line 8: expected a JPEG, PNG or WebP picture, found 3 bytes that start with 00 00 00`,
+    `${tsv.path} line 8: expected a JPEG, PNG or WebP image, found 3 bytes that start with 00 00 00`,
   );
 });
 
@@ -113,9 +113,9 @@ Deno.test("BatchReader leaves broken rows out where they are to be skipped", asy
 Deno.test("parity: BatchReader fills a batch from the two good rows of bad_rows.tsv", async () => {
   using tsv = await TsvFile.open(referencePath("tsv/bad_rows.tsv"));
   const good: number[] = referenceJson("tsv/expected.json").bad_rows.good_row_indexes;
-  const pictures = await new BatchReader(tsv).read(new EpochOrder(tsv.rowCount, 1, 0, tsv.rowCount), 0);
-  assertEquals(pictures.length, tsv.rowCount);
-  assertEquals([...new Set(pictures.map(({ row }) => row))].sort((a, b) => a - b), good);
+  const images = await new BatchReader(tsv).read(new EpochOrder(tsv.rowCount, 1, 0, tsv.rowCount), 0);
+  assertEquals(images.length, tsv.rowCount);
+  assertEquals([...new Set(images.map(({ row }) => row))].sort((a, b) => a - b), good);
 });
 
 Deno.test("BatchReader gives up where no row is good", async () => {
@@ -124,7 +124,7 @@ Deno.test("BatchReader gives up where no row is good", async () => {
   await assertRejects(
     () => new BatchReader(tsv).read(new EpochOrder(2, 1, 0, 1), 0),
     UserError,
-    "expected pictures, found none in the 2 rows that were tried",
+    "expected images, found none in the 2 rows that were tried",
   );
 });
 
@@ -134,11 +134,11 @@ Deno.test("BatchReader applies the limit on pixels", async () => {
   assertEquals(await reader.read(new EpochOrder(tsv.rowCount, 1, 0, 2), 0), []);
 });
 
-Deno.test("BatchReader and packPictures() make the same bytes of the sample each time", async () => {
+Deno.test("BatchReader and packImages() make the same bytes of the sample each time", async () => {
   using tsv = await TsvFile.open(`${SAMPLE_DATA}/train.tsv`);
   const order = new EpochOrder(tsv.rowCount, 5, 0, 64);
-  const first = packPictures(await new BatchReader(tsv).read(order, 17));
-  const again = packPictures(await new BatchReader(tsv).read(order, 17), new ArrayBuffer(1 << 20));
+  const first = packImages(await new BatchReader(tsv).read(order, 17));
+  const again = packImages(await new BatchReader(tsv).read(order, 17), new ArrayBuffer(1 << 20));
   assertEquals(again, first);
-  assertNotEquals(packPictures(await new BatchReader(tsv).read(order, 18)).pixels, first.pixels);
+  assertNotEquals(packImages(await new BatchReader(tsv).read(order, 18)).pixels, first.pixels);
 });

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { CifarFiles } from "../../data/cifar.ts";
 import { BrokenRowError } from "../../data/dataset.ts";
-import type { Picture } from "../../data/decode.ts";
+import type { Image } from "../../data/decode.ts";
 import { UserError } from "../../errors.ts";
 import { TestFolder } from "./folder.ts";
 
@@ -30,7 +30,7 @@ Deno.test("CIFAR-10: the batches of a folder are one, in the order of their numb
   const rows = cifar.readRows([3, 0, 2]);
   const found = rows.map((row) => {
     assert(!(row instanceof BrokenRowError));
-    const { width, height, pixels } = row.image as Picture;
+    const { width, height, pixels } = row.image as Image;
     assertEquals([width, height, pixels.length], [32, 32, 4096]);
     return [row.key, row.label, ...pixels.subarray(4 * (2 * 32 + 5), 4 * (2 * 32 + 5) + 4)];
   });
@@ -63,7 +63,7 @@ Deno.test("CIFAR: broken files and records are named", async () => {
   using cifar = await CifarFiles.open(path);
   const [, wrong] = cifar.readRows([0, 1]);
   assertInstanceOf(wrong, BrokenRowError);
-  assertEquals(wrong.message, `${path} picture 2: expected a label from 0 to 9, found 10`);
+  assertEquals(wrong.message, `${path} image 2: expected a label from 0 to 9, found 10`);
   Deno.truncateSync(path, 3000);
   const [gone] = cifar.readRows([0]);
   assertInstanceOf(gone, BrokenRowError);

@@ -1,14 +1,14 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { crc32 } from "node:zlib";
 import sharp from "sharp";
-import { BrokenImageError, decodeImage, type Picture } from "../../data/decode.ts";
+import { BrokenImageError, decodeImage, type Image } from "../../data/decode.ts";
 import { BrokenRowError } from "../../data/dataset.ts";
 import { TsvFile } from "../../data/tsv.ts";
 import { UserError } from "../../errors.ts";
 import { referenceJson, referencePath } from "../reference.ts";
 
-/** Largest difference of a picture from raw RGB8, [height, width, 3]; alpha must be 255. */
-function differenceFromRgb({ width, height, pixels }: Picture, rgb: Uint8Array): number {
+/** Largest difference of an image from raw RGB8, [height, width, 3]; alpha must be 255. */
+function differenceFromRgb({ width, height, pixels }: Image, rgb: Uint8Array): number {
   assertEquals(pixels.length, 4 * width * height);
   assertEquals(rgb.length, 3 * width * height);
   let largest = 0;
@@ -19,7 +19,7 @@ function differenceFromRgb({ width, height, pixels }: Picture, rgb: Uint8Array):
   return largest;
 }
 
-const HERE = new URL("./pictures/", import.meta.url);
+const HERE = new URL("./images/", import.meta.url);
 
 Deno.test("parity: decodeImage() gives the original's pixels for PNG and JPEG, to the last bit", async () => {
   const { files } = referenceJson("preprocess/index.json");
@@ -27,10 +27,10 @@ Deno.test("parity: decodeImage() gives the original's pixels for PNG and JPEG, t
     .filter(([, { op }]) => op === "decode");
   assert(decodes.length >= 9);
   for (const [name, { w, h, source }] of decodes) {
-    const picture = await decodeImage(Deno.readFileSync(referencePath(`preprocess/${source}`)));
-    assertEquals([picture.width, picture.height], [w, h], source);
+    const image = await decodeImage(Deno.readFileSync(referencePath(`preprocess/${source}`)));
+    assertEquals([image.width, image.height], [w, h], source);
     assertEquals(
-      differenceFromRgb(picture, Deno.readFileSync(referencePath(`preprocess/${name}`))),
+      differenceFromRgb(image, Deno.readFileSync(referencePath(`preprocess/${name}`))),
       0,
       source,
     );
@@ -60,18 +60,18 @@ Deno.test("parity: the broken rows of bad_rows.tsv are the ones that are reporte
   assertEquals(good, referenceJson("tsv/expected.json").bad_rows.good_row_indexes);
 });
 
-Deno.test("decodeImage() converts every kind of picture to RGB as Pillow does, to the last bit", async (t) => {
+Deno.test("decodeImage() converts every kind of image to RGB as Pillow does, to the last bit", async (t) => {
   const { files } = JSON.parse(Deno.readTextFileSync(new URL("expected.json", HERE)));
   for (const [name, { mode, width, height, rgb }] of Object.entries<Record<string, string>>(files)) {
     await t.step(`${name} (${mode})`, async () => {
-      const picture = await decodeImage(Deno.readFileSync(new URL(name, HERE)));
-      assertEquals([picture.width, picture.height], [width, height] as unknown[]);
-      assertEquals(differenceFromRgb(picture, Uint8Array.fromBase64(rgb)), 0);
+      const image = await decodeImage(Deno.readFileSync(new URL(name, HERE)));
+      assertEquals([image.width, image.height], [width, height] as unknown[]);
+      assertEquals(differenceFromRgb(image, Uint8Array.fromBase64(rgb)), 0);
     });
   }
 });
 
-Deno.test("decodeImage() refuses truncated pictures, wherever they are cut", async () => {
+Deno.test("decodeImage() refuses truncated images, wherever they are cut", async () => {
   for (const source of ["preprocess/c.jpg", "preprocess/c_444.jpg", "preprocess/c.png"]) {
     const bytes = Deno.readFileSync(referencePath(source));
     // A PNG is whole without its last chunk (12 bytes) and the checksum and the last bytes of the one before.
@@ -117,7 +117,7 @@ Deno.test("decodeImage() says where an image is cut or damaged, the same however
     bytes.map((bytes) => decodeImage(bytes).then(() => "", ({ message }) => message)),
   );
   for (const [i, message] of found.entries()) {
-    const expected = i % 6 === 5 ? "" : `the picture is truncated or damaged (${cases[i % 6][1]})`;
+    const expected = i % 6 === 5 ? "" : `the image is truncated or damaged (${cases[i % 6][1]})`;
     assertEquals(message, expected);
   }
 });
@@ -149,7 +149,7 @@ Deno.test("decodeImage() refuses other formats by their names", async () => {
     await assertRejects(
       () => decodeImage(bytes(content)),
       BrokenImageError,
-      `expected a JPEG, PNG or WebP picture, found ${found}`,
+      `expected a JPEG, PNG or WebP image, found ${found}`,
     );
   }
   // What other programs write.
@@ -164,14 +164,14 @@ Deno.test("decodeImage() refuses other formats by their names", async () => {
   }
 });
 
-Deno.test("decodeImage() refuses pictures above the limit, and tells their size", async () => {
+Deno.test("decodeImage() refuses images above the limit, and tells their size", async () => {
   const bytes = Deno.readFileSync(referencePath("preprocess/c.png"));
   const { width, height } = await decodeImage(bytes);
   await decodeImage(bytes, { maxPixels: width * height });
   await assertRejects(
     () => decodeImage(bytes, { maxPixels: width * height - 1 }),
     BrokenImageError,
-    `expected a picture of at most ${width * height - 1} pixels, found ${width} x ${height} = ${
+    `expected an image of at most ${width * height - 1} pixels, found ${width} x ${height} = ${
       width * height
     }`,
   );
@@ -190,9 +190,9 @@ Deno.test("decodeImage() does not touch the bytes it is given, and may be called
   const inside = new Uint8Array(bytes.length + 20);
   inside.set(bytes, 10);
   const view = inside.subarray(10, 10 + bytes.length);
-  const pictures = await Promise.all(Array.from({ length: 16 }, (_, i) => decodeImage(i % 2 ? bytes : view)));
+  const images = await Promise.all(Array.from({ length: 16 }, (_, i) => decodeImage(i % 2 ? bytes : view)));
   assertEquals(bytes, copy);
-  for (const picture of pictures) assertEquals(picture, pictures[0]);
+  for (const image of images) assertEquals(image, images[0]);
 });
 
 Deno.test("decodeImage() gives the same in two Workers at once", async () => {
@@ -201,7 +201,7 @@ Deno.test("decodeImage() gives the same in two Workers at once", async () => {
   const results = await Promise.all([0, 1].map(async () => {
     const worker = new Worker(import.meta.resolve("./decode_worker.ts"), { type: "module" });
     try {
-      return await new Promise<Picture>((resolve, reject) => {
+      return await new Promise<Image>((resolve, reject) => {
         worker.onmessage = ({ data }) => resolve(data);
         worker.onerror = reject;
         worker.postMessage(bytes);
@@ -219,6 +219,6 @@ Deno.test("decodeImage() refuses sides that no JPEG could have", async () => {
   await assertRejects(
     () => decodeImage(png),
     BrokenImageError,
-    "expected a picture of at most 65535 pixels a side, found 2 x 65536",
+    "expected an image of at most 65535 pixels a side, found 2 x 65536",
   );
 });

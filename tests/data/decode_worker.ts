@@ -1,4 +1,4 @@
-/** Decodes one picture and answers with it (for decode_test.ts). */
+/** Decodes one image and answers with it (for decode_test.ts). */
 import { decodeImage } from "../../data/decode.ts";
 
 const scope = self as unknown as Worker;

@@ -51,7 +51,7 @@ Deno.test(`TsvFile and decodeImage() survive ${COUNT} mutated rows`, async () =>
   const encoder = new TextEncoder();
   const lines = Array.from({ length: COUNT }, (_, i) => {
     const [key, label, base64] = rows[i % rows.length].split("\t");
-    // Half of them are damaged in the row's text, half in the picture's bytes.
+    // Half of them are damaged in the row's text, half in the image's bytes.
     if (i % 2 === 0) return mutate(encoder.encode(rows[i % rows.length]), random);
     return encoder.encode(`${key}\t${label}\t${mutate(Uint8Array.fromBase64(base64), random).toBase64()}`);
   });
@@ -119,8 +119,8 @@ Deno.test(`decodeImage() survives ${COUNT} mutated JPEG, PNG and WebP files, and
     "exif_rotated.jpg",
     "alpha16.png",
   ]
-    .map((name) => Deno.readFileSync(new URL(`./pictures/${name}`, import.meta.url)));
-  const random = new Random(1, "fuzz pictures");
+    .map((name) => Deno.readFileSync(new URL(`./images/${name}`, import.meta.url)));
+  const random = new Random(1, "fuzz images");
   const memory: number[] = [];
   for (let i = 0; i < COUNT; i++) {
     const bytes = mutate(files[i % files.length], random);
@@ -140,10 +140,10 @@ Deno.test(`decodeImage() survives ${COUNT} mutated JPEG, PNG and WebP files, and
 });
 
 Deno.test(`openShard() survives ${COUNT} mutated tar archives`, async () => {
-  const picture = Deno.readFileSync(new URL("./pictures/gamma.png", import.meta.url));
+  const image = Deno.readFileSync(new URL("./images/gamma.png", import.meta.url));
   const pack = tar.pack();
   for (const key of ["1", "2", "3"]) {
-    pack.entry({ name: `${key}.png` }, Buffer.from(picture));
+    pack.entry({ name: `${key}.png` }, Buffer.from(image));
     pack.entry({ name: `${key}.cls` }, key);
   }
   pack.finalize();

@@ -92,7 +92,7 @@ print(json.dumps({"samples": [[os.path.relpath(path, root), label] for path, lab
   },
 );
 
-Deno.test("pictures without classes have the label -1, at any depth", async () => {
+Deno.test("images without classes have the label -1, at any depth", async () => {
   for (const files of [["b.png", "a.png"], ["a.png", "2024/b.png"]]) {
     using tree = new Tree(files);
     const { folder, rows, warnings } = await tree.open();
@@ -107,7 +107,7 @@ Deno.test("pictures without classes have the label -1, at any depth", async () =
       warnings,
       files[1].includes("/")
         ? [
-          "FOLDER: pictures lie beside the folders 2024, so these are not taken as classes; every picture is used, without a label",
+          "FOLDER: images lie beside the folders 2024, so these are not taken as classes; every image is used, without a label",
         ]
         : [],
     );
@@ -130,8 +130,8 @@ Deno.test("an image folder says what it leaves out", async () => {
   assertEquals(
     warnings,
     [
-      "FOLDER: left out 1 picture of another format (1 .bmp); make them PNG to have them read, and 2 files that are no pictures (1 .csv, 1 .txt)",
-      "FOLDER: no picture of the class dog",
+      "FOLDER: left out 1 image of another format (1 .bmp); make them PNG to have them read, and 2 files that are no images (1 .csv, 1 .txt)",
+      "FOLDER: no image of the class dog",
     ],
   );
 });
@@ -177,7 +177,7 @@ Deno.test("an image folder names what has no name in UTF-8, and goes on", async 
   const warnings: string[] = [];
   using folder = await ImageFolder.open(tree.path, { onWarning: (text) => warnings.push(text) });
   assertEquals(folder.classNames, ["bee", "caf\uFFFD", "dog"]);
-  assertStringIncludes(warnings[0], "no picture is read of caf\uFFFD: the name is not UTF-8");
+  assertStringIncludes(warnings[0], "no image is read of caf\uFFFD: the name is not UTF-8");
   const rows = await folder.readRows([0, 1, 2]);
   assertEquals(rows.map((row) => row instanceof BrokenRowError ? row.message : row.label), [
     0,
@@ -187,12 +187,12 @@ Deno.test("an image folder names what has no name in UTF-8, and goes on", async 
   ]);
 });
 
-Deno.test("an image folder refuses what has no pictures, and names a picture that is gone", async () => {
+Deno.test("an image folder refuses what has no images, and names an image that is gone", async () => {
   using empty = new Tree(["cat/readme.txt"]);
   await assertRejects(
     () => ImageFolder.open(empty.path),
     UserError,
-    "expected JPEG, PNG or WebP pictures in it or in the folders of its classes, found none. Left out: 1 file that",
+    "expected JPEG, PNG or WebP images in it or in the folders of its classes, found none. Left out: 1 file that",
   );
   using tree = new Tree(["cat/1.png", "cat/2.png"]);
   const folder = await ImageFolder.open(tree.path);

@@ -1,12 +1,12 @@
 import { assert, assertEquals } from "@std/assert";
 import { findDamage, readImageHeader } from "../../data/image_header.ts";
 
-const PICTURES = new URL("./pictures/", import.meta.url);
+const IMAGES = new URL("./images/", import.meta.url);
 
 Deno.test("readImageHeader() finds the size of every kind of file, and findDamage() none in them", () => {
-  const { files } = JSON.parse(Deno.readTextFileSync(new URL("expected.json", PICTURES)));
+  const { files } = JSON.parse(Deno.readTextFileSync(new URL("expected.json", IMAGES)));
   for (const [name, { width, height }] of Object.entries<{ width: number; height: number }>(files)) {
-    const bytes = Deno.readFileSync(new URL(name, PICTURES));
+    const bytes = Deno.readFileSync(new URL(name, IMAGES));
     const header = readImageHeader(bytes);
     assertEquals([header?.width, header?.height], [width, height], name);
     assertEquals(findDamage(bytes, header!.format), undefined, name);

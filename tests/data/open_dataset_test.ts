@@ -54,7 +54,7 @@ Deno.test("resolveDataset() says what is there instead", async () => {
   const missing = await assertRejects(() => resolveDataset(folder.path, "train"), UserError);
   assertEquals(
     missing.message,
-    `${folder.path}: expected one of train.tsv, train/, train.bin, data_batch_1.bin, pictures, found none. ` +
+    `${folder.path}: expected one of train.tsv, train/, train.bin, data_batch_1.bin, images, found none. ` +
       `${folder.path} has images/, notes.txt, tran.tsv. Did you mean tran.tsv?`,
   );
   const refuse = (path: string, message: string) =>

@@ -7,7 +7,7 @@ import { resolveDataset } from "../../data/open_dataset.ts";
 import { TsvFile } from "../../data/tsv.ts";
 
 for (const [split, each] of [["train", 400], ["test", 100]] as const) {
-  Deno.test(`the sample's ${split}.tsv has ${each} pictures of each of ten classes, 32x32`, async () => {
+  Deno.test(`the sample's ${split}.tsv has ${each} images of each of ten classes, 32x32`, async () => {
     const path = await resolveDataset(SAMPLE_DATA, split);
     using tsv = await TsvFile.open(path);
     const counts = new Array(10).fill(0);

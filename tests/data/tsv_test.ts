@@ -8,7 +8,7 @@ import { CONFIG, ONE_PIXEL, rowsOf, TestFolder, touch } from "./folder.ts";
 
 const PIXEL_BYTES = Uint8Array.fromBase64(ONE_PIXEL);
 
-Deno.test("parity: TsvFile reads the labels, keys and pictures of the reference train.tsv", async () => {
+Deno.test("parity: TsvFile reads the labels, keys and images of the reference train.tsv", async () => {
   using tsv = await TsvFile.open(referencePath("tsv/train.tsv"));
   const expected = referenceJson("tsv/expected.json").train;
   assertEquals(tsv.rowCount, expected.rows);
@@ -20,7 +20,7 @@ Deno.test("parity: TsvFile reads the labels, keys and pictures of the reference 
   }
 });
 
-Deno.test("parity: TsvFile takes the last of four columns as the picture", async () => {
+Deno.test("parity: TsvFile takes the last of four columns as the image", async () => {
   using tsv = await TsvFile.open(referencePath("tsv/four_columns.tsv"));
   const lines = Deno.readTextFileSync(tsv.path).trimEnd().split("\n").map((line) => line.split("\t"));
   assertEquals(lines[0].length, 4);
@@ -40,7 +40,7 @@ Deno.test("TsvFile.readRows() gives rows in the order asked for, doubles include
   }
   assertEquals(tsv.readRows([]), []);
   const images = rows.map((row) => (row as { image: Uint8Array }).image.buffer);
-  assertEquals(new Set(images).size, images.length, "each picture owns its bytes");
+  assertEquals(new Set(images).size, images.length, "each image owns its bytes");
 });
 
 Deno.test("TsvFile.readRows() refuses rows that do not exist, as a bug of the caller", async () => {
@@ -74,10 +74,10 @@ Deno.test("TsvFile says of each broken row which line it is and why", async () =
     [`key\t1.0\t${ONE_PIXEL}`, 'found "1.0"'],
     [`key\t\t${ONE_PIXEL}`, 'found ""'],
     [`key\t99999999999\t${ONE_PIXEL}`, 'found "99999999999"'],
-    ["key\t1\t", "expected a base64 picture in the last column, found nothing"],
+    ["key\t1\t", "expected a base64 image in the last column, found nothing"],
     [
       "key\t1\t!!!",
-      'expected a base64 picture in the last column, found "!" as its character 1 of 3 ("!!!")',
+      'expected a base64 image in the last column, found "!" as its character 1 of 3 ("!!!")',
     ],
     [`key\t1\t${ONE_PIXEL}\t{"json":1}`, 'found "{" as its character 1 of 10 ("{\\"json\\":1}")'],
     [

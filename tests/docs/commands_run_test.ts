@@ -51,7 +51,7 @@ async function makePlace(makesData = false): Promise<{ folder: string; bin: stri
   const data = new RunFolder(24, 10);
   const folder = Deno.realPathSync(data.makeOutput("here"));
   const at = (...names: string[]) => join(folder, ...names);
-  for (const kind of ["imagenet", "output/tutorial/pictures"]) {
+  for (const kind of ["imagenet", "output/tutorial/images"]) {
     for (const part of ["train", "val"]) {
       for (const name of ["cat", "dog"]) {
         Deno.mkdirSync(at(kind, part, name), { recursive: true });
@@ -59,7 +59,7 @@ async function makePlace(makesData = false): Promise<{ folder: string; bin: stri
       }
     }
   }
-  Deno.symlinkSync(at("imagenet", "train"), at("PICTURES"));
+  Deno.symlinkSync(at("imagenet", "train"), at("IMAGES"));
   Deno.mkdirSync(at("shards"));
   const samples = Array.from({ length: 20 }, (_, i) => [[`${i}.png`, PNG], [`${i}.cls`, String(i % 2)]]);
   Deno.writeFileSync(at("shards/0.tar"), await makeTar(Object.fromEntries(samples.flat())));
@@ -154,8 +154,8 @@ for (const page of PAGES) {
 /** Those that compute take seconds each, and there are some thirty. */
 const IS_SHORT = Deno.env.get("SEED_LONG") !== "1";
 
-/** Pictures of each part, and steps of a run that is not limited by itself: enough to see that it works. */
-const PICTURES = 128;
+/** Images of each part, and steps of a run that is not limited by itself: enough to see that it works. */
+const IMAGES = 128;
 const STEPS = 3;
 
 /** The tutorial's commands that need nothing of one's own, in their order. */
@@ -174,16 +174,16 @@ Deno.test("docs/tutorial.md: its commands run as they are written, one after the
     // What a reader has in the folder of the project.
     for (const name of ["seed", "data"]) Deno.symlinkSync(join(ROOT, name), join(folder, name));
     const [program] = writeSnippets("docs/tutorial.md", folder);
-    assertEquals(program, join(folder, "pictures.ts"));
+    assertEquals(program, join(folder, "images.ts"));
     const commands = tutorialCommands();
     assertEquals(commands.length, 14);
     let said = "";
     for (const command of commands) {
-      // Fewer pictures and steps, and the configuration that lies beside the program otherwise.
+      // Fewer images and steps, and the configuration that lies beside the program otherwise.
       const line = /--limit-steps 20| lincls /.test(command)
         ? `${command} --no-tune`
-        : command.includes("pictures.ts")
-        ? `${command.replace(" run ", ` run --config "${ROOT}deno.json" `)} ${PICTURES}`
+        : command.includes("images.ts")
+        ? `${command.replace(" run ", ` run --config "${ROOT}deno.json" `)} ${IMAGES}`
         : command.includes("--resume auto")
         ? `${command} --limit-steps ${STEPS}`
         : command.startsWith("./seed ui")

@@ -28,7 +28,7 @@ PARSERS.set("models", (args) => ({ help: modelsOutput(args) }));
 
 /** What the tasks of `bench/` that the pages name are given. */
 const WITHOUT_PARSER: Readonly<Record<string, string[]>> = {
-  "pictures": ["OUTPUT"],
+  "images": ["OUTPUT"],
   "bench:learning": ["--seeds", "3"],
 };
 

@@ -20,7 +20,7 @@ Deno.test("the programs in README.md and docs/ compile, and do what they say", a
 
     await t.step("docs/library.md: an actor runs alone", async () => {
       const alone = snippets.find((path) => Deno.readTextFileSync(path).includes('"tsv_reader", {'))!;
-      assertEquals(await deno(...RUN, alone), "0 100\n1 100\n2 100\n{ pictures: 300 }\n");
+      assertEquals(await deno(...RUN, alone), "0 100\n1 100\n2 100\n{ images: 300 }\n");
     });
 
     await t.step("docs/extending.md: the tests of its op, encoder, optimizer and actor pass", async () => {
@@ -30,9 +30,9 @@ Deno.test("the programs in README.md and docs/ compile, and do what they say", a
       assertMatch(text, /\bok \| 7 passed /);
     });
 
-    await t.step("docs/extending.md: its actor finds the picture that is there twice", async () => {
+    await t.step("docs/extending.md: its actor finds the image that is there twice", async () => {
       const rows = Deno.readTextFileSync(join(ROOT, "data/sample/test.tsv")).split("\n").slice(0, 40);
-      const data = join(folder, "pictures.tsv");
+      const data = join(folder, "images.tsv");
       Deno.writeTextFileSync(data, [...rows, rows[6], ""].join("\n"));
       const text = await deno(...RUN, join(folder, "find_duplicates.ts"), data, "0.999");
       assertEquals(text, "lines 7 and 41: 1.0000\n");

@@ -84,9 +84,9 @@ Deno.test("examples/custom_encoder.ts distils into an encoder of its own, with a
   assertGreater(Deno.statSync(path).size, 1e5);
 });
 
-Deno.test("examples/camera.ts distils from pictures that no file holds", async () => {
+Deno.test("examples/camera.ts distils from images that no file holds", async () => {
   await using example = new Example("camera.ts", "OUTPUT");
-  assertMatch(await example.finish(), /^20 steps on 320 pictures an epoch\n5 [^]*\n20 steps, mean loss /);
+  assertMatch(await example.finish(), /^20 steps on 320 images an epoch\n5 [^]*\n20 steps, mean loss /);
 });
 
 Deno.test("examples/service.ts serves metrics while it distils, and saves when it is told to stop", async () => {
@@ -113,17 +113,17 @@ Deno.test("examples/service.ts serves metrics while it distils, and saves when i
   }
 });
 
-Deno.test("examples/image_search.ts finds the picture that is asked for, and refuses what is none", async () => {
+Deno.test("examples/image_search.ts finds the image that is asked for, and refuses what is none", async () => {
   const port = freePort();
   await using _example = new Example("image_search.ts", "40", String(port));
   const url = `http://127.0.0.1:${port}/search`;
   await get(url, (text) => text.startsWith("POST"));
-  const [name, , picture] = sampleRows("train.tsv", 3).trimEnd().split("\n")[2].split("\t");
-  const response = await fetch(url, { method: "POST", body: Uint8Array.fromBase64(picture) });
+  const [name, , image] = sampleRows("train.tsv", 3).trimEnd().split("\n")[2].split("\t");
+  const response = await fetch(url, { method: "POST", body: Uint8Array.fromBase64(image) });
   const found: { name: string; similarity: number }[] = await response.json();
   assertEquals(found.length, 5);
   assertEquals(found[0].name, name);
   assertLess(Math.abs(found[0].similarity - 1), 1e-5);
-  const refused = await fetch(url, { method: "POST", body: "no picture" });
+  const refused = await fetch(url, { method: "POST", body: "no image" });
   assertEquals([refused.status, /expected a JPEG, PNG or WebP/.test(await refused.text())], [400, true]);
 });

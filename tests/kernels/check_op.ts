@@ -88,15 +88,15 @@ const copy: Op<Record<never, never>> = {
   shape: ([x]) => [{ shape: x.shape }],
   gradient: (graph, _node, [dy]) => [graph.apply(copy, [dy!], {})],
   lower(lowering, node) {
-    const quads = paddedCount(node.inputs[0]) / 4;
+    const vec4s = paddedCount(node.inputs[0]) / 4;
     lowering.dispatch({
       label: "copy",
       source: `${LINEAR_MAIN}${storage(1, "x")}${storage(2, "y", "read_write")}
-        @group(0) @binding(0) var<uniform> quads: u32;
-        fn invocation(i: u32) { if (i < quads) { y[i] = x[i]; } }`,
+        @group(0) @binding(0) var<uniform> vec4s: u32;
+        fn invocation(i: u32) { if (i < vec4s) { y[i] = x[i]; } }`,
       bindings: [...node.inputs, ...node.outputs],
-      uniforms: uniforms(quads),
-      workgroups: linearWorkgroups(quads, LINEAR_SIZE),
+      uniforms: uniforms(vec4s),
+      workgroups: linearWorkgroups(vec4s, LINEAR_SIZE),
     });
   },
 };

@@ -1,4 +1,4 @@
-/** A program of its own, for its memory: embeds two of the formula's pictures with an encoder from a checkpoint. */
+/** A program of its own, for its memory: embeds two of the formula's images with an encoder from a checkpoint. */
 import { openGpu } from "../../kernels/gpu.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { FrozenEncoder } from "../../models/inference.ts";

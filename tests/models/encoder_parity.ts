@@ -82,7 +82,7 @@ export function testEncoders(family: EncoderFamily): void {
       const expected = EMBEDDINGS[name]?.[`eval${size}`];
       if (expected === undefined) continue;
       Deno.test({
-        name: `parity: ${name} embeds ${size} pixel pictures as the original does in eval mode`,
+        name: `parity: ${name} embeds ${size} pixel images as the original does in eval mode`,
         ignore: isLong(name, `eval${size}`),
         fn: () =>
           withGpu(async (gpu) => {
@@ -127,7 +127,7 @@ export function testEncoders(family: EncoderFamily): void {
     if (train === undefined) continue;
     Deno.test({
       name:
-        `parity: ${name} embeds pictures as the original does in train mode, and updates its running statistics`,
+        `parity: ${name} embeds images as the original does in train mode, and updates its running statistics`,
       ignore: isLong(name, "train64"),
       fn: () =>
         withGpu(async (gpu) => {

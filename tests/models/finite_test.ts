@@ -109,17 +109,17 @@ Deno.test("weights that are not finite are refused when they are read, by export
   });
 });
 
-Deno.test("requireFiniteFeatures() names the row, of several views too, and does not look past the pictures", () => {
+Deno.test("requireFiniteFeatures() names the row, of several views too, and does not look past the images", () => {
   const table = new Uint32Array(3 * TABLE_STRIDE);
   for (const [i, row] of [4, 11, 7].entries()) table[i * TABLE_STRIDE + 3] = row;
-  const pictures = { count: 3, table } as unknown as Parameters<typeof requireFiniteFeatures>[2];
+  const images = { count: 3, table } as unknown as Parameters<typeof requireFiniteFeatures>[2];
   const features = new Float32Array(4 * 2 * 5);
   features[3 * 2 * 5] = NaN; // of a fourth, which is not there
-  requireFiniteFeatures(features, 5, pictures, 2);
+  requireFiniteFeatures(features, 5, images, 2);
   features[(2 * 1 + 1) * 5 + 2] = Infinity;
   const error = (() => {
     try {
-      requireFiniteFeatures(features, 5, pictures, 2);
+      requireFiniteFeatures(features, 5, images, 2);
     } catch (caught) {
       return caught;
     }

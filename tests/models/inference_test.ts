@@ -59,7 +59,7 @@ for (const kind of ["mlp", "mlp_bn", "linear"] as const) {
     withGpu(async (gpu) => {
       const expected = await embed(gpu, kind, "rows");
       assertEquals(expected.parts, 0);
-      // Just enough for the activations of one picture; 3x3 weights of 512 channels take 36 times as much.
+      // Just enough for the activations of one image; 3x3 weights of 512 channels take 36 times as much.
       const limited = limitedTo(gpu, 32 * 32 * 64 * 4);
       const actual = await embed(limited, kind, "rows");
       assert(actual.parts > 500, `${actual.parts} parts`);
@@ -86,16 +86,16 @@ for (const input of ["normalized", "pixels"] as const) {
         : Uint32Array.from({ length: 5 * 64 * 64 }, (_, i) => Math.imul(i, 0x9e3779b1) >>> 0);
       const read = formulaReader(summarize(encoder, headOf("linear"), 64).state);
       const embedded: Float32Array[] = [];
-      const picture = 32 * 32 * 64 * 4; // the largest activation of one, behind the first convolution
-      for (const [limit, run] of [[512 * picture, 5], [4 * picture, 3], [2 * picture, 2]]) {
+      const image = 32 * 32 * 64 * 4; // the largest activation of one, behind the first convolution
+      for (const [limit, run] of [[512 * image, 5], [4 * image, 3], [2 * image, 2]]) {
         const limited = limitedTo(gpu, limit);
         using frozen = await FrozenEncoder.create(limited, { ...options, output: "normalized" });
-        assertEquals(frozen.picturesPerRun, run);
+        assertEquals(frozen.imagesPerRun, run);
         await frozen.load(read);
         embedded.push(await frozen.embed(images));
         assertEquals(embedded.at(-1)!.length, 5 * 30);
         assert(relativeError(embedded.at(-1)!, embedded[0]) < 1e-5);
-        await assertRejects(() => frozen.embed(images.subarray(1)), Error, "5 pictures have");
+        await assertRejects(() => frozen.embed(images.subarray(1)), Error, "5 images have");
       }
     }));
 }

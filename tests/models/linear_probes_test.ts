@@ -50,7 +50,7 @@ Deno.test("LinearProbes trains several learning rates side by side, each as it w
       for (let step = 0; step < 5; step++) await probes.train({ features, labels }, learningRates);
       const before = await Promise.all(learningRates.map((_, i) => probes.save(i)));
       const results = await probes.evaluate({ features, labels });
-      // To judge is not to train.
+      // To evaluate is not to train.
       assertEquals(await Promise.all(learningRates.map((_, i) => probes.save(i))), before);
       return results.map((result, i) => ({ ...result, weights: before[i] }));
     };

@@ -1,7 +1,7 @@
 import { assertAlmostEquals, assertEquals, assertLess } from "@std/assert";
 import { padRows } from "../../kernels/layout.ts";
 import { QueueSimilarities } from "../../models/queue_similarities.ts";
-import { HISTOGRAM_BINS, similarityPicture } from "../../models/similarity_picture.ts";
+import { HISTOGRAM_BINS, similarityMap } from "../../models/similarity_map.ts";
 import { randomValues, relativeError, withGpu } from "../kernels/check_op.ts";
 
 /** Rows of length 1. */
@@ -45,10 +45,10 @@ Deno.test("QueueSimilarities gives the cosines of a float64 loop, of queues and 
     }
   }));
 
-Deno.test("similarityPicture has the softmaxes, the likeliest keys and the cross-entropy", () => {
+Deno.test("similarityMap has the softmaxes, the likeliest keys and the cross-entropy", () => {
   const teacher = Float32Array.of(0.1, 1, -0.4, 0.8);
   const student = Float32Array.of(0.3, 0.9, -1, 0.2);
-  const found = similarityPicture(teacher, student, {
+  const found = similarityMap(teacher, student, {
     temperature: 0.2,
     teacherTemperature: 0.1,
     ownKey: 1,
@@ -73,9 +73,9 @@ Deno.test("similarityPicture has the softmaxes, the likeliest keys and the cross
   assertEquals([found.student.histogram[0], found.teacher.histogram[HISTOGRAM_BINS - 1]], [1, 1], "-1 and 1");
 });
 
-Deno.test("similarityPicture counts a key that is not among the chosen as elsewhere, and takes sharp temperatures", () => {
+Deno.test("similarityMap counts a key that is not among the chosen as elsewhere, and takes sharp temperatures", () => {
   const teacher = Float32Array.of(0.5, -0.5);
-  const found = similarityPicture(teacher, teacher, {
+  const found = similarityMap(teacher, teacher, {
     temperature: 1e-4,
     teacherTemperature: 1e-4,
     ownKey: 1,

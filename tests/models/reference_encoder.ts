@@ -1,4 +1,4 @@
-/** Encoders with the reference formula's weights, and its pictures in the device's layout. */
+/** Encoders with the reference formula's weights, and its images in the device's layout. */
 import { padRows } from "../../kernels/layout.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { StateEntry } from "../../models/encoder_builder.ts";

@@ -178,7 +178,7 @@ Deno.test("parity: a step with small views under a SWAV teacher equals the origi
     const enqueued = smallQueue.subarray(16 * 128, 17 * 128);
     const error = relativeError(enqueued, expected.enqueued_small_row0);
     assert(error <= 1e-4, `the small queue's first new key: ${error}`);
-    // The first small view of each picture, and nothing else.
+    // The first small view of each image, and nothing else.
     for (let row = 0; row < batch; row++) {
       const [to, from] = [(16 + row) * 128, row * views * 128];
       assertEquals(smallQueue.subarray(to, to + 128), smallEmbeddings.subarray(from, from + 128));
@@ -196,18 +196,18 @@ const isLong = Deno.env.get("SEED_LONG") === "1";
 /** Of the tests that have no reference. */
 const SMALL = { ...SETTINGS, batch: 4, imageSize: 32, queueSize: 12 };
 
-/** Pictures of 8 x 8 px blocks of random colours: unlike each other, as batch norm needs them. */
-function blockPictures(count: number, size: number, seed: number): Uint8Array<ArrayBuffer> {
+/** Images of 8 x 8 px blocks of random colours: unlike each other, as batch norm needs them. */
+function blockImages(count: number, size: number, seed: number): Uint8Array<ArrayBuffer> {
   const blocks = Math.ceil(size / 8);
-  const random = new Random(seed, "block pictures");
+  const random = new Random(seed, "block images");
   const colours = Uint8Array.from({ length: count * blocks * blocks * 4 }, () => random.integer(0, 255));
   return new Uint8Array(count * size * size * 4).map((_, i) => {
-    const [x, y, picture] = [
+    const [x, y, image] = [
       (i >> 2) % size,
       Math.floor(i / (4 * size)) % size,
       Math.floor(i / (4 * size * size)),
     ];
-    return colours[((picture * blocks + (y >> 3)) * blocks + (x >> 3)) * 4 + i % 4];
+    return colours[((image * blocks + (y >> 3)) * blocks + (x >> 3)) * 4 + i % 4];
   });
 }
 
@@ -227,7 +227,7 @@ async function trainShortly(gpu: Gpu, name: string, options: Partial<StudentStep
   for (let step = 0; step < count; step++) {
     steps.push(
       await student.run({
-        images: blockPictures(batch, imageSize, step),
+        images: blockImages(batch, imageSize, step),
         teacher: initializeQueue(batch, 128, 100 + step),
         learningRate: 0.03,
         queuePointer: step * batch % queueSize,
@@ -268,7 +268,7 @@ Deno.test("StudentStep takes no step whose gradients overflow, and goes on with 
 
 for (const counts of [true, false]) {
   const title = counts ? "and counts it where it is told to" : "where nothing is scaled or counted too";
-  Deno.test(`StudentStep takes no step on pictures that are NaN, ${title}, and all stays finite`, () =>
+  Deno.test(`StudentStep takes no step on images that are NaN, ${title}, and all stays finite`, () =>
     withGpu(async (gpu) => {
       const lossScale = { scale: 1, goodSteps: 0, skipped: 0 };
       using student = await StudentStep.create(gpu, {
@@ -283,19 +283,19 @@ for (const counts of [true, false]) {
       student.loadQueue(initializeQueue(12, 128, 5));
       const step = (images: Float32Array<ArrayBuffer>) =>
         student.run({ images, teacher: initializeQueue(4, 128, 7), learningRate: 0.03, queuePointer: 0 });
-      const pictures = formulaImages("pictures", 4, 32);
-      const first = await step(pictures);
+      const images = formulaImages("images", 4, 32);
+      const first = await step(images);
       assertEquals([first.isApplied, first.lossScale], [true, counts ? lossScale : undefined]);
       const trained = await student.parameters.saveArena("momentum");
       const parameters = async () => [...await student.parameters.save()].filter(([key]) => trained.has(key));
       const before = await parameters();
-      const spoilt = await step(pictures.map((value, i) => i === 99 ? NaN : value));
+      const spoilt = await step(images.map((value, i) => i === 99 ? NaN : value));
       assertEquals([spoilt.loss, spoilt.isApplied], [NaN, false]);
       assertEquals(spoilt.lossScale, counts ? { ...lossScale, skipped: 1 } : undefined);
       assertEquals(await parameters(), before);
       assertEquals(await student.parameters.saveArena("momentum"), trained);
       for (const [key, values] of await student.parameters.save()) assert(values.every(Number.isFinite), key);
-      const after = await step(pictures);
+      const after = await step(images);
       assert(Number.isFinite(after.loss) && after.isApplied);
     }));
 }

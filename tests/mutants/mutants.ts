@@ -210,7 +210,7 @@ const ACTORS: readonly Mutant[] = [
     ["actors/batch_number_test.ts"],
   ),
   mutant(
-    "actors/judge.ts",
+    "actors/evaluate.ts",
     "(epoch + 1) % knnEvery === 0",
     "epoch % knnEvery === 0",
     RUN,
@@ -224,7 +224,7 @@ const ACTORS: readonly Mutant[] = [
   ),
   mutant(
     "actors/linear_trainer.ts",
-    "this.#sums[i].loss += loss * pictures;",
+    "this.#sums[i].loss += loss * images;",
     "this.#sums[i].loss += loss;",
     ["actors/linear_settings_test.ts"],
   ),

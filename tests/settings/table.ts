@@ -10,17 +10,17 @@ const KNN = "actors/knn_settings_test.ts: kNN votes with as many neighbours";
 const PIXELS = "actors/max_pixels_test.ts: an image of more pixels";
 const SAVING = "actors/saving_test.ts: student_trainer saves every so many steps";
 const DISTILL = "cli/distill_test.ts: distill writes its files";
-const LINCLS = "cli/lincls_test.ts: lincls judges a checkpoint";
+const LINCLS = "cli/lincls_test.ts: lincls evaluates a checkpoint";
 const PLUGIN = "cli/plugin_test.ts: an encoder of one's own is distilled";
 const PRINT = "cli/progress_test.ts: Progress prints a line for the first step";
 const QUIET = "cli/progress_test.ts: Progress is silent but for the log when quiet";
 const PAGE = "ui/live_run_test.ts: ";
 const HOST = "cli/permissions_test.ts: the permissions of a command follow its paths";
 const RESIZE = "actors/evaluation_resize_test.ts: features of images of the view's size follow the rule";
-const ROWS = "cli/embed_test.ts: embed writes a row for each picture";
-const SHEET = "cli/embed_test.ts: embed finds the nearest pictures";
+const ROWS = "cli/embed_test.ts: embed writes a row for each image";
+const SHEET = "cli/embed_test.ts: embed finds the nearest images";
 const KNN_CHOICE =
-  "cli/encoder_choice_test.ts: knn judges the encoder of --which, and fresh weights of --seed";
+  "cli/encoder_choice_test.ts: knn evaluates the encoder of --which, and fresh weights of --seed";
 const EMBED_CHOICE =
   "cli/encoder_choice_test.ts: embed does as --which, --part, --split and --image-size say";
 const CONVERT = "data/convert/convert_test.ts: convert() keeps the order, shuffles by the seed";
@@ -91,7 +91,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
   lincls: {
     "pretrained": LINEAR,
     "arch": LINEAR,
-    "which": "cli/encoder_choice_test.ts: lincls judges the encoder of --which",
+    "which": "cli/encoder_choice_test.ts: lincls evaluates the encoder of --which",
     "plugin": PLUGIN,
     "output": LINCLS,
     "test-data": "actors/linear_evaluation_test.ts: says what is wrong with labels and checkpoints",
@@ -130,11 +130,11 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "seed": KNN_CHOICE,
     "knn-k": KNN,
     "knn-t": KNN,
-    "test-data": "cli/knn_test.ts: knn judges a checkpoint and fresh weights",
+    "test-data": "cli/knn_test.ts: knn evaluates a checkpoint and fresh weights",
     "image-size": KNN,
     "max-pixels": PIXELS,
     "eval-resize": RESIZE,
-    "json": "cli/knn_test.ts: knn judges a checkpoint and fresh weights",
+    "json": "cli/knn_test.ts: knn evaluates a checkpoint and fresh weights",
   },
   embed: {
     "pretrained": ROWS,
@@ -164,7 +164,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "limit": CONVERT,
     "seed": CONVERT,
     "max-pixels": "cli/tsv_test.ts: tsv makes, checks and refuses files",
-    "check": "data/convert/convert_test.ts: check leaves out pictures",
+    "check": "data/convert/convert_test.ts: check leaves out images",
     "quiet": "cli/tsv_test.ts: tsv makes, checks and refuses files",
   },
   export: {

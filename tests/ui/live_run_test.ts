@@ -74,7 +74,7 @@ testInBrowser(
       await waitFor(async () => await stepsShown() > 15);
       const before = await stepsShown();
       await waitFor(async () => await stepsShown() > before);
-      await waitFor(hasText("look-said", "SEED's loss of the first picture is"));
+      await waitFor(hasText("look-said", "SEED's loss of the first image is"));
       await waitFor(hasText("neighbours-said", "Student before"));
       await waitFor(hasText("bottleneck", "is busiest"));
 

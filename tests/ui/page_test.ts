@@ -42,8 +42,8 @@ testInBrowser("the page shows a run, follows it, and comes again after a reload"
   await says(page, "status", /^Running$/);
   await says(page, "now", /step50 of 200/);
   await says(page, "bottleneck", /student_trainer is busiest, 90 %/);
-  await says(page, "look-said", /Step 190\. SEED's loss of the first picture is 2\.5/);
-  await says(page, "neighbours-said", /Teacher: 100 % of the neighbours have the picture's class/);
+  await says(page, "look-said", /Step 190\. SEED's loss of the first image is 2\.5/);
+  await says(page, "neighbours-said", /Teacher: 100 % of the neighbours have the image's class/);
   await says(page, "command", /deno task distill --output '\/tmp\/my run'/);
   assertEquals(await page.locator("#ring li strong").allTextContents(), [
     "tsv_reader 0",
@@ -230,7 +230,7 @@ testInBrowser("the report is one file that shows the run without a server or a n
   await says(page, "now", /step200 of 200/);
   await says(page, "status", /^Finished: <\/script><b>no markup<\/b>$/);
   await says(page, "results", /student after, weighted kNN top-130\.3 %linear: best top-145\.7 %/);
-  await says(page, "facts", /pictures\/data \(0123456789abcdef\)/);
+  await says(page, "facts", /images\/data \(0123456789abcdef\)/);
   assertEquals(await page.locator("#alike tbody tr").count(), 10);
   assertEquals(complaints, []);
   assert(requests.every((url) => url.startsWith("file:") || url.startsWith("data:")), requests.join("\n"));

@@ -66,7 +66,7 @@ export class RecordedRun implements Disposable {
       },
     });
     const labels = Array.from({ length: count }, (_, i) => i % 3);
-    this.write("insight/gallery.json", { data: "pictures", rows: labels.keys().toArray(), labels, views });
+    this.write("insight/gallery.json", { data: "images", rows: labels.keys().toArray(), labels, views });
     for (const [name, step] of [["teacher", 0], ["before", 0], ["student", 200]] as const) {
       const neighbours = labels.flatMap((_, place) => [3, 6].map((shift) => (place + shift) % count));
       const points = labels.flatMap((label, place) => [label + place / 50, place / count]);
@@ -113,8 +113,8 @@ export function recordOf(): RunRecord {
     startedAt: "2026-01-02T03:04:05.000Z",
     versions: { deno: "2.9.6" },
     hardware: { adapter: "an adapter" },
-    inputs: [{ role: "pictures", path: "/data", fingerprint: "0123456789abcdef0123456789abcdef" }],
-    plan: { pictures: 3200, stepsPerEpoch: 100, totalSteps: 200, firstStep: 0, epochs: 2 },
+    inputs: [{ role: "images", path: "/data", fingerprint: "0123456789abcdef0123456789abcdef" }],
+    plan: { images: 3200, stepsPerEpoch: 100, totalSteps: 200, firstStep: 0, epochs: 2 },
     results: [{ name: "student after, weighted kNN top-1", value: 30.25, unit: "%" }],
   };
 }

@@ -5,7 +5,7 @@ import { find, make, tile } from "page/elements.ts";
 import type { GalleryRecord, SurveyRecord } from "../records.ts";
 import type { State } from "page/state.ts";
 
-/** Pictures whose neighbours are shown, and how many of these. */
+/** Images whose neighbours are shown, and how many of these. */
 const QUERIES = 10;
 const NEIGHBOURS = 6;
 
@@ -14,10 +14,10 @@ const MOST_NAMED = 12;
 
 function labelOf({ labels, classNames }: GalleryRecord, place: number): string {
   const label = labels[place];
-  return label < 0 ? `picture ${place}` : classNames?.[label] ?? `class ${label}`;
+  return label < 0 ? `image ${place}` : classNames?.[label] ?? `class ${label}`;
 }
 
-/** Share of neighbours that have their picture's class, in percent; `undefined` without classes. */
+/** Share of neighbours that have their image's class, in percent; `undefined` without classes. */
 function agreement({ labels }: GalleryRecord, { k, neighbours }: SurveyRecord): number | undefined {
   if (labels.some((label) => label < 0) || k === 0) return undefined;
   const same = neighbours.filter((place, i) => labels[place] === labels[Math.floor(i / k)]).length;
@@ -53,7 +53,7 @@ export class Alike {
 
   /** Shows the newest surveys. */
   draw({ run }: State): void {
-    const { gallery, teacher, before, student } = run?.insight ?? {};
+    const { gallery, teacher, before, student } = run?.diagnostics ?? {};
     const isThere = gallery !== undefined && teacher !== undefined;
     find("neighbours").hidden = !isThere;
     find("map").hidden = !isThere;
@@ -77,22 +77,22 @@ export class Alike {
     const said = known.map(([name, survey]) => {
       const same = agreement(gallery, survey);
       const shares = [
-        ...same === undefined ? [] : [`${same.toFixed(0)} % of the neighbours have the picture's class`],
+        ...same === undefined ? [] : [`${same.toFixed(0)} % of the neighbours have the image's class`],
         ...survey === teacher ? [] : [`${overlap(teacher, survey).toFixed(0)} % are the teacher's`],
       ];
       return shares.length === 0 ? "" : `${name[0].toUpperCase()}${name.slice(1)}: ${shares.join(", ")}`;
     }).filter((text) => text !== "");
     find("neighbours-said").textContent =
-      `The nearest of ${gallery.rows.length} pictures of ${lastParts(gallery.data)}, by the features. ${
+      `The nearest of ${gallery.rows.length} images of ${lastParts(gallery.data)}, by the features. ${
         said.join(". ")
       }.` +
       (agreement(gallery, teacher) === undefined
         ? ""
-        : " A blue frame is the picture's own class, an orange dotted one another.");
+        : " A blue frame is the image's own class, an orange dotted one another.");
     const head = make(
       "tr",
       {},
-      ...["picture", ...known.map(([name]) => name)].map((textContent) => {
+      ...["image", ...known.map(([name]) => name)].map((textContent) => {
         const cell = make("th", { textContent });
         cell.scope = "col";
         return cell;
@@ -113,7 +113,7 @@ export class Alike {
     const points = (wanted === "umap" ? survey.umap : survey.pca) ?? survey.pca;
     const classes = [...new Set(gallery.labels)].sort((a, b) => a - b);
     chart.draw(() => ({
-      said: `Map of ${gallery.rows.length} pictures by the ${name}'s features, drawn by ${wanted}`,
+      said: `Map of ${gallery.rows.length} images by the ${name}'s features, drawn by ${wanted}`,
       option: {
         legend: {
           show: classes.length > 1,
@@ -125,7 +125,7 @@ export class Alike {
         },
         grid: { left: 8, right: 8, top: classes.length > 1 ? 62 : 8, bottom: 8 },
         tooltip: tooltip({
-          formatter: ({ data }: { data: number[] }) => pictureTip(gallery, data[2]),
+          formatter: ({ data }: { data: number[] }) => imageTip(gallery, data[2]),
         }),
         xAxis: valueAxis("", { scale: true, axisLabel: { show: false }, axisTick: { show: false } }),
         yAxis: valueAxis("", { scale: true, axisLabel: { show: false }, axisTick: { show: false } }),
@@ -162,6 +162,6 @@ function neighbourTiles(
   return set;
 }
 
-function pictureTip(gallery: GalleryRecord, place: number): HTMLElement {
+function imageTip(gallery: GalleryRecord, place: number): HTMLElement {
   return make("div", {}, tile(gallery.views, place, ""), labelOf(gallery, place));
 }

@@ -124,7 +124,7 @@ export class Curves {
     );
     drawLines(
       this.#throughput,
-      "Pictures a second",
+      "Images a second",
       "",
       shown.map((line) => ({ ...line, points: column(line.run.points, 3) })),
     );

@@ -19,7 +19,7 @@ export function make<Tag extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-/** One picture of a sprite. */
+/** One image of a sprite. */
 export function tile(sprite: Sprite, index: number, said: string, className = ""): HTMLElement {
   const element = make("span", { className: `tile ${className}`, title: said });
   element.setAttribute("role", "img");

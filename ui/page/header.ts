@@ -64,7 +64,7 @@ export function drawHeader(state: State): void {
     ["step", plan ? `${done} of ${plan.totalSteps}` : undefined],
     ["epoch", last && plan ? `${last.epoch + 1} of ${plan.epochs}` : undefined],
     ["loss", last ? formatNumber(last.loss ?? NaN) : undefined],
-    ["pictures a second", last ? formatNumber(last.images_per_second, 3) : undefined],
+    ["images a second", last ? formatNumber(last.images_per_second, 3) : undefined],
     ["left", left],
     ["took", record?.seconds === undefined ? undefined : duration(record.seconds)],
   ];

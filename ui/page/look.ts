@@ -14,11 +14,11 @@ export class Look {
 
   /** Shows the newest look. */
   draw({ run }: State): void {
-    const look = run?.insight.look;
+    const look = run?.diagnostics.look;
     find("look").hidden = look === undefined;
     if (look === undefined) return;
     const { step, views, similarities: { keys, own, teacher, student, crossEntropy } } = look;
-    find("look-said").textContent = `Step ${step}. SEED's loss of the first picture is ${
+    find("look-said").textContent = `Step ${step}. SEED's loss of the first image is ${
       formatNumber(crossEntropy)
     }: the student spreads its softmax over ${
       formatNumber(Math.exp(student.entropy), 3)

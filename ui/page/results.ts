@@ -6,10 +6,10 @@ export function resultsOf(
   record: RunRecord | undefined,
   evaluations: readonly EvaluationRecord[] = [],
 ): RunFigure[] {
-  const judged = evaluations.flatMap(({ name, record }) =>
+  const evaluated = evaluations.flatMap(({ name, record }) =>
     record.results?.map((figure) => ({ ...figure, name: `${name}: ${figure.name}` })) ?? []
   );
-  return [...record?.results ?? [], ...judged];
+  return [...record?.results ?? [], ...evaluated];
 }
 
 /** A figure as it is read; `duration` writes seconds. */

@@ -3,8 +3,8 @@
 import type {
   ActorsRecord,
   CurvePoint,
+  DiagnosticsRecords,
   EvaluationRecord,
-  InsightRecords,
   MetricsRow,
   PageMessage,
   RunRecord,
@@ -21,7 +21,7 @@ export interface Run {
   last: MetricsRow | null;
   scores: ScoreRow[];
   actors?: ActorsRecord;
-  insight: Partial<InsightRecords>;
+  insight: Partial<DiagnosticsRecords>;
   /** Whether it is among the curves. */
   isShown: boolean;
 }
@@ -86,8 +86,8 @@ export class State {
       case "actors":
         run.actors = message.record;
         return ["actors"];
-      case "insight":
-        run.insight = { ...run.insight, [message.name]: message.value };
+      case "diagnostics":
+        run.diagnostics = { ...run.diagnostics, [message.name]: message.value };
         return [message.name === "look" ? "look" : "alike"];
     }
   }

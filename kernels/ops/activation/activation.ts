@@ -113,10 +113,10 @@ export interface ActivationAttributes {
 /** The passes over all elements share their uniforms: vec4s in the tensor and in a row, and a row's channels. */
 function dispatchOver(output: Tensor) {
   const channels = output.shape.at(-1)!;
-  const quads = paddedCount(output) / 4;
+  const vec4s = paddedCount(output) / 4;
   return {
-    uniforms: uniforms(quads, padTo4(channels) / 4, channels),
-    workgroups: linearWorkgroups(quads, LINEAR_SIZE),
+    uniforms: uniforms(vec4s, padTo4(channels) / 4, channels),
+    workgroups: linearWorkgroups(vec4s, LINEAR_SIZE),
   };
 }
 

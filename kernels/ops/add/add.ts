@@ -15,13 +15,13 @@ export const add: Op<Record<never, never>> = {
   gradient: (_graph, _node, [dy]) => [dy, dy],
 
   lower(lowering, node) {
-    const quads = paddedCount(node.outputs[0]) / 4;
+    const vec4s = paddedCount(node.outputs[0]) / 4;
     lowering.dispatch({
       label: "add",
       source: LINEAR_MAIN + wgsl,
       bindings: [...node.inputs, node.outputs[0]],
-      uniforms: uniforms(quads),
-      workgroups: linearWorkgroups(quads, LINEAR_SIZE),
+      uniforms: uniforms(vec4s),
+      workgroups: linearWorkgroups(vec4s, LINEAR_SIZE),
     });
   },
 };

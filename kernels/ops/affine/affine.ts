@@ -1,5 +1,5 @@
 /** Multiplication by a number, and addition of one. */
-import { type Op, rowsAndQuads } from "../../graph.ts";
+import { type Op, rowsAndVec4s } from "../../graph.ts";
 import { CHANNEL_MASK, f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import wgsl from "./affine.wgsl" with { type: "text" };
 
@@ -23,13 +23,13 @@ export const affine: Op<AffineAttributes> = {
 
   lower(lowering, node, { scale = 1, shift = 0 }) {
     const [x] = node.inputs;
-    const { rows, quads } = rowsAndQuads(x);
+    const { rows, vec4s } = rowsAndVec4s(x);
     lowering.dispatch({
       label: "affine",
       source: LINEAR_MAIN + CHANNEL_MASK + wgsl,
       bindings: [x, node.outputs[0]],
-      uniforms: uniforms(rows * quads, quads, x.shape.at(-1)!, f32(scale), f32(shift)),
-      workgroups: linearWorkgroups(rows * quads, LINEAR_SIZE),
+      uniforms: uniforms(rows * vec4s, vec4s, x.shape.at(-1)!, f32(scale), f32(shift)),
+      workgroups: linearWorkgroups(rows * vec4s, LINEAR_SIZE),
     });
   },
 };

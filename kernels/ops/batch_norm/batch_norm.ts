@@ -5,7 +5,7 @@
  * Statistics are [2, c]: the mean and the biased variance of each channel, from partial (mean, sum of squared
  * deviations) pairs that are combined in a fixed order (Chan et al.), so that no large squares cancel.
  */
-import { expectShape, type Op, rowsAndQuads } from "../../graph.ts";
+import { expectShape, type Op, rowsAndVec4s } from "../../graph.ts";
 import { rowsPerInvocation } from "../../pixel_strips.ts";
 import { combineStatistics, cutRows, rowSums, type RowSumText } from "../../row_sums.ts";
 import {
@@ -60,29 +60,29 @@ export const batchStatistics: Op<BatchStatisticsAttributes> = {
   lower(lowering, node, { momentum = 0 }) {
     const [x, ...running] = node.inputs;
     const [statistics] = node.outputs;
-    const { rows, quads } = rowsAndQuads(x);
+    const { rows, vec4s } = rowsAndVec4s(x);
     const moveRunning = running.length === 0 ? KEEP_RUNNING : ARE_FINITE + moveRunningWgsl;
     // PyTorch refuses a single row; here its variance is taken as it is.
     const runningWords = [f32(momentum), f32(rows / Math.max(1, rows - 1))];
     const scratch = (parts: number) =>
       lowering.scratch({ shape: [parts, 2, x.shape.at(-1)!] }, "partial statistics");
     if (!lowering.target.isSoftware) {
-      const parts = cutRows(rows, quads);
+      const parts = cutRows(rows, vec4s);
       const partial = scratch(parts.parts);
       lowering.dispatch({
         label: "batch_statistics",
-        ...rowSums(rows, quads, parts, PART_STATISTICS),
+        ...rowSums(rows, vec4s, parts, PART_STATISTICS),
         bindings: [x, partial],
       });
       lowering.dispatch({
         label: "batch_statistics combine",
-        ...combineStatistics(rows, quads, parts, {
+        ...combineStatistics(rows, vec4s, parts, {
           declarations: moveRunning,
           params: "momentum: f32, unbias: f32",
           words: runningWords,
-          store: `statistics[quad] = mean;
-    statistics[p.quads + quad] = variance;
-    move_running(quad, mean, variance);`,
+          store: `statistics[vec4] = mean;
+    statistics[p.vec4s + vec4] = variance;
+    move_running(vec4, mean, variance);`,
         }),
         bindings: [partial, statistics, ...running],
       });
@@ -90,38 +90,38 @@ export const batchStatistics: Op<BatchStatisticsAttributes> = {
     }
     const { perChunk, chunks } = chunkRows(rows);
     const partial = scratch(chunks);
-    const words = [rows, quads, perChunk, chunks];
+    const words = [rows, vec4s, perChunk, chunks];
     lowering.dispatch({
       label: "batch_statistics",
       source: LINEAR_MAIN + WITH_NAN + chunkWgsl,
       bindings: [x, partial],
       uniforms: uniforms(...words),
-      workgroups: linearWorkgroups(chunks * quads, LINEAR_SIZE),
+      workgroups: linearWorkgroups(chunks * vec4s, LINEAR_SIZE),
     });
     lowering.dispatch({
       label: "batch_statistics combine",
       source: LINEAR_MAIN + moveRunning + combineWgsl,
       bindings: [partial, statistics, ...running],
       uniforms: uniforms(...words, ...runningWords),
-      workgroups: linearWorkgroups(quads, LINEAR_SIZE),
+      workgroups: linearWorkgroups(vec4s, LINEAR_SIZE),
     });
   },
 };
 
 /** In the place of `move_running.wgsl`, where there are no running statistics. */
-const KEEP_RUNNING = "fn move_running(quad: u32, mean: vec4<f32>, variance: vec4<f32>) {}\n";
+const KEEP_RUNNING = "fn move_running(vec4: u32, mean: vec4<f32>, variance: vec4<f32>) {}\n";
 
 /** Mean and squared deviations of a part of the rows: `batch_statistics_chunk.wgsl` for GPUs. */
 const PART_STATISTICS: RowSumText = {
   declarations: WITH_NAN + storage(1, "x") + storage(2, "partial", "read_write"),
   sums: ["sum", "squares"],
   // Deviations from the part's first value are small where values are large but close together.
-  begin: "let pivot = x[first * p.quads + quad];",
+  begin: "let pivot = x[first * p.vec4s + vec4];",
   add: "let d = x[at] - pivot; sum += d; squares += d * d;",
   store: `let count = f32(last - first);
-    partial[part * 2u * p.quads + quad] = pivot + sum / count;
+    partial[part * 2u * p.vec4s + vec4] = pivot + sum / count;
     let deviations = squares - sum * sum / count;
-    partial[(part * 2u + 1u) * p.quads + quad] = with_nan(deviations, max(deviations, vec4<f32>()));`,
+    partial[(part * 2u + 1u) * p.vec4s + vec4] = with_nan(deviations, max(deviations, vec4<f32>()));`,
 };
 
 /** Attributes of {@linkcode batchNorm}. */
@@ -172,8 +172,8 @@ export const batchNorm: Op<BatchNormAttributes> = {
   },
 
   lower(lowering, node, { epsilon, activation, residual }) {
-    const { rows, quads } = rowsAndQuads(node.inputs[0]);
-    const perInvocation = rowsPerInvocation(lowering.target, rows, quads);
+    const { rows, vec4s } = rowsAndVec4s(node.inputs[0]);
+    const perInvocation = rowsPerInvocation(lowering.target, rows, vec4s);
     const prelude = activationWgsl(activation) +
       (residual ? storage(6, "residual") : "");
     const [x, statistics, gamma, beta, ...extra] = node.inputs;
@@ -181,8 +181,8 @@ export const batchNorm: Op<BatchNormAttributes> = {
       label: "batch_norm",
       source: LINEAR_MAIN + prelude + applyWgsl.replace("/* residual */", residual ? "+ residual[at]" : ""),
       bindings: [x, statistics, gamma, beta, node.outputs[0], ...extra],
-      uniforms: uniforms(rows, quads, perInvocation, f32(epsilon)),
-      workgroups: linearWorkgroups(Math.ceil(rows / perInvocation) * quads, LINEAR_SIZE),
+      uniforms: uniforms(rows, vec4s, perInvocation, f32(epsilon)),
+      workgroups: linearWorkgroups(Math.ceil(rows / perInvocation) * vec4s, LINEAR_SIZE),
     });
   },
 };
@@ -201,13 +201,13 @@ const DZ = {
   relu: "activation_gradient(dy[at], y[at])",
   other: "activation_gradient(dy[at], (x[at] - mean) * z_scale + z_shift)",
 };
-const Z_CONSTANTS = "let z_scale = inverse * gamma[quad];\n  let z_shift = beta[quad];";
+const Z_CONSTANTS = "let z_scale = inverse * gamma[vec4];\n  let z_shift = beta[vec4];";
 
 /** Of the sums for GPUs, as `batch_norm_gradient_sums.wgsl` has them. */
 const PART_GRADIENT_BINDINGS = storage(1, "x") + storage(2, "statistics") + storage(3, "dy") +
   storage(4, "partial", "read_write");
-const BEGIN_PART_GRADIENT = `let mean = statistics[quad];
-  let inverse = 1.0 / sqrt(statistics[p.quads + quad] + p.epsilon);
+const BEGIN_PART_GRADIENT = `let mean = statistics[vec4];
+  let inverse = 1.0 / sqrt(statistics[p.vec4s + vec4] + p.epsilon);
   /* slope's constants */`;
 
 /**
@@ -225,10 +225,10 @@ const batchNormGradient: Op<BatchNormGradientAttributes> = {
   lower(lowering, node, { epsilon, activation, keepMasked }) {
     const [x, statistics, gamma, dy, ...extra] = node.inputs;
     const [dx, dgamma, dbeta, ...dz] = node.outputs;
-    const { rows, quads } = rowsAndQuads(x);
-    const perInvocation = rowsPerInvocation(lowering.target, rows, quads);
+    const { rows, vec4s } = rowsAndVec4s(x);
+    const perInvocation = rowsPerInvocation(lowering.target, rows, vec4s);
     const { isSoftware } = lowering.target;
-    const parts = cutRows(rows, quads);
+    const parts = cutRows(rows, vec4s);
     const { perChunk, chunks } = isSoftware
       ? chunkRows(rows)
       : { perChunk: parts.perPart, chunks: parts.parts };
@@ -247,18 +247,18 @@ const batchNormGradient: Op<BatchNormGradientAttributes> = {
       ...isSoftware
         ? {
           source: prelude + declarations + withSlope(gradientSumsWgsl),
-          uniforms: uniforms(rows, quads, perChunk, chunks, f32(epsilon)),
-          workgroups: linearWorkgroups(chunks * quads, LINEAR_SIZE),
+          uniforms: uniforms(rows, vec4s, perChunk, chunks, f32(epsilon)),
+          workgroups: linearWorkgroups(chunks * vec4s, LINEAR_SIZE),
         }
-        : rowSums(rows, quads, parts, {
+        : rowSums(rows, vec4s, parts, {
           declarations: activationWgsl(activation) + PART_GRADIENT_BINDINGS + declarations,
           params: "epsilon: f32",
           words: [f32(epsilon)],
           sums: ["with_xhat", "alone"],
           begin: withSlope(BEGIN_PART_GRADIENT),
           add: withSlope("let dz = /* dz */; alone += dz; with_xhat += dz * (x[at] - mean);"),
-          store: `partial[part * 2u * p.quads + quad] = with_xhat * inverse;
-    partial[(part * 2u + 1u) * p.quads + quad] = alone;`,
+          store: `partial[part * 2u * p.vec4s + vec4] = with_xhat * inverse;
+    partial[(part * 2u + 1u) * p.vec4s + vec4] = alone;`,
         }),
       bindings: [x, statistics, dy, partial, ...forSums],
     });
@@ -267,18 +267,18 @@ const batchNormGradient: Op<BatchNormGradientAttributes> = {
       ...isSoftware
         ? {
           source: LINEAR_MAIN + gradientTotalsWgsl,
-          uniforms: uniforms(quads, chunks),
-          workgroups: linearWorkgroups(quads, LINEAR_SIZE),
+          uniforms: uniforms(vec4s, chunks),
+          workgroups: linearWorkgroups(vec4s, LINEAR_SIZE),
         }
         // Both at once: they lie one behind the other.
         : {
-          ...sumKernel(lowering.target, 2 * quads, chunks, {
+          ...sumKernel(lowering.target, 2 * vec4s, chunks, {
             params: "",
             bindings: storage(1, "parts") + storage(2, "dgamma", "read_write") +
               storage(3, "dbeta", "read_write"),
-            store: "if (2u * i < p.quads) { dgamma[i] = sum; } else { dbeta[i - p.quads / 2u] = sum; }",
+            store: "if (2u * i < p.vec4s) { dgamma[i] = sum; } else { dbeta[i - p.vec4s / 2u] = sum; }",
           }),
-          uniforms: uniforms(2 * quads, chunks),
+          uniforms: uniforms(2 * vec4s, chunks),
         },
       bindings: [partial, dgamma, dbeta],
     });
@@ -289,8 +289,8 @@ const batchNormGradient: Op<BatchNormGradientAttributes> = {
         (keepMasked ? storage(8 + extra.length, "kept", "read_write") : "") +
         withSlope(gradientInputWgsl).replace("/* keep dz */", keepMasked ? "kept[at] = dz;" : ""),
       bindings: [x, statistics, gamma, dy, dgamma, dbeta, dx, ...extra, ...dz],
-      uniforms: uniforms(rows, quads, perInvocation, f32(epsilon)),
-      workgroups: linearWorkgroups(Math.ceil(rows / perInvocation) * quads, LINEAR_SIZE),
+      uniforms: uniforms(rows, vec4s, perInvocation, f32(epsilon)),
+      workgroups: linearWorkgroups(Math.ceil(rows / perInvocation) * vec4s, LINEAR_SIZE),
     });
   },
 };

@@ -1,4 +1,4 @@
-struct Params { rows: u32, quads: u32, rows_per_invocation: u32, epsilon: f32 }
+struct Params { rows: u32, vec4s: u32, rows_per_invocation: u32, epsilon: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> statistics: array<vec4<f32>>;
@@ -9,20 +9,20 @@ struct Params { rows: u32, quads: u32, rows_per_invocation: u32, epsilon: f32 }
 @group(0) @binding(7) var<storage, read_write> dx: array<vec4<f32>>;
 
 fn invocation(i: u32) {
-  let block = i / p.quads;
-  let quad = i - block * p.quads;
+  let block = i / p.vec4s;
+  let vec4 = i - block * p.vec4s;
   let first = block * p.rows_per_invocation;
   if (first >= p.rows) { return; }
   // dx = gamma / s * (dz - mean(dz) - xhat * mean(dz * xhat)), s the standard deviation, xhat = (x - mean) / s
   let count = f32(p.rows);
-  let mean = statistics[quad];
-  let inverse = 1.0 / sqrt(statistics[p.quads + quad] + p.epsilon);
-  let scale = gamma[quad] * inverse;
-  let mean_dz = dbeta[quad] / count;
-  let slope = dgamma[quad] * inverse / count;
+  let mean = statistics[vec4];
+  let inverse = 1.0 / sqrt(statistics[p.vec4s + vec4] + p.epsilon);
+  let scale = gamma[vec4] * inverse;
+  let mean_dz = dbeta[vec4] / count;
+  let slope = dgamma[vec4] * inverse / count;
   /* slope's constants */
   for (var row = first; row < min(first + p.rows_per_invocation, p.rows); row++) {
-    let at = row * p.quads + quad;
+    let at = row * p.vec4s + vec4;
     let dz = /* dz */;
     /* keep dz */
     dx[at] = scale * (dz - mean_dz - (x[at] - mean) * slope);

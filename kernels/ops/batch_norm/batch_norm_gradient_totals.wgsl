@@ -1,17 +1,17 @@
-struct Params { quads: u32, chunks: u32 }
+struct Params { vec4s: u32, chunks: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> partial: array<vec4<f32>>; // [chunks, 2, c]
 @group(0) @binding(2) var<storage, read_write> dgamma: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> dbeta: array<vec4<f32>>;
 
-fn invocation(quad: u32) {
-  if (quad >= p.quads) { return; }
+fn invocation(vec4: u32) {
+  if (vec4 >= p.vec4s) { return; }
   var with_xhat = vec4<f32>();
   var alone = vec4<f32>();
   for (var chunk = 0u; chunk < p.chunks; chunk++) {
-    with_xhat += partial[chunk * 2u * p.quads + quad];
-    alone += partial[(chunk * 2u + 1u) * p.quads + quad];
+    with_xhat += partial[chunk * 2u * p.vec4s + vec4];
+    alone += partial[(chunk * 2u + 1u) * p.vec4s + vec4];
   }
-  dgamma[quad] = with_xhat;
-  dbeta[quad] = alone;
+  dgamma[vec4] = with_xhat;
+  dbeta[vec4] = alone;
 }

@@ -1,23 +1,23 @@
-struct Params { rows: u32, quads: u32, per_chunk: u32, chunks: u32, momentum: f32, unbias: f32 }
+struct Params { rows: u32, vec4s: u32, per_chunk: u32, chunks: u32, momentum: f32, unbias: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> partial: array<vec4<f32>>; // [chunks, 2, c]
 @group(0) @binding(2) var<storage, read_write> statistics: array<vec4<f32>>; // [2, c]: mean, biased variance
 
-fn invocation(quad: u32) {
-  if (quad >= p.quads) { return; }
-  var mean = partial[quad];
-  var squares = partial[p.quads + quad];
+fn invocation(vec4: u32) {
+  if (vec4 >= p.vec4s) { return; }
+  var mean = partial[vec4];
+  var squares = partial[p.vec4s + vec4];
   var count = f32(min(p.per_chunk, p.rows));
   for (var chunk = 1u; chunk < p.chunks; chunk++) {
     let more = f32(min((chunk + 1u) * p.per_chunk, p.rows) - chunk * p.per_chunk);
-    let delta = partial[chunk * 2u * p.quads + quad] - mean;
+    let delta = partial[chunk * 2u * p.vec4s + vec4] - mean;
     let total = count + more;
     mean += delta * (more / total);
-    squares += partial[(chunk * 2u + 1u) * p.quads + quad] + delta * delta * (count * more / total);
+    squares += partial[(chunk * 2u + 1u) * p.vec4s + vec4] + delta * delta * (count * more / total);
     count = total;
   }
   let variance = squares / count;
-  statistics[quad] = mean;
-  statistics[p.quads + quad] = variance;
-  move_running(quad, mean, variance);
+  statistics[vec4] = mean;
+  statistics[p.vec4s + vec4] = variance;
+  move_running(vec4, mean, variance);
 }

@@ -1,5 +1,5 @@
 /** Sum over every dimension but the channels: the gradient of a bias. */
-import { type Op, rowsAndQuads } from "../../graph.ts";
+import { type Op, rowsAndVec4s } from "../../graph.ts";
 import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import { sumInParts, sumPartials } from "../sum_partials/sum_partials.ts";
 import wgsl from "./channel_sum.wgsl" with { type: "text" };
@@ -25,7 +25,7 @@ export const channelSum: Op<Record<never, never>> = {
   lower(lowering, node) {
     const [x] = node.inputs;
     const [sum] = node.outputs;
-    const { rows, quads } = rowsAndQuads(x);
+    const { rows, vec4s } = rowsAndVec4s(x);
     if (!lowering.target.isSoftware && rows <= MOST_ROWS_AT_ONCE) {
       return sumPartials(lowering, x, rows, sum); // every row is a part
     }
@@ -35,8 +35,8 @@ export const channelSum: Op<Record<never, never>> = {
         label: "channel_sum",
         source: LINEAR_MAIN + wgsl,
         bindings: [x, sums],
-        uniforms: uniforms(rows, quads, perChunk, chunks),
-        workgroups: linearWorkgroups(chunks * quads, LINEAR_SIZE),
+        uniforms: uniforms(rows, vec4s, perChunk, chunks),
+        workgroups: linearWorkgroups(chunks * vec4s, LINEAR_SIZE),
       }));
   },
 };

@@ -83,12 +83,12 @@ function copyChannels(
 ): void {
   const quadsOf = (channels: number) => padTo4(channels) / 4;
   const rows = x.shape.slice(0, -1).reduce((product, length) => product * length, 1);
-  const quads = quadsOf(count);
+  const vec4s = quadsOf(count);
   lowering.dispatch({
     label,
     source: LINEAR_MAIN + wgsl,
     bindings: [x, y],
-    uniforms: uniforms(rows, quads, quadsOf(x.shape.at(-1)!), from / 4, quadsOf(y.shape.at(-1)!), to / 4),
-    workgroups: linearWorkgroups(rows * quads, LINEAR_SIZE),
+    uniforms: uniforms(rows, vec4s, quadsOf(x.shape.at(-1)!), from / 4, quadsOf(y.shape.at(-1)!), to / 4),
+    workgroups: linearWorkgroups(rows * vec4s, LINEAR_SIZE),
   });
 }

@@ -1,6 +1,6 @@
 struct Params {
   rows: u32,
-  quads: u32, // that are copied of every row
+  vec4s: u32, // that are copied of every row
   x_quads: u32, x_first: u32,
   y_quads: u32, y_first: u32,
 }
@@ -9,8 +9,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 
 fn invocation(i: u32) {
-  if (i >= p.rows * p.quads) { return; }
-  let row = i / p.quads;
-  let quad = i % p.quads;
-  y[row * p.y_quads + p.y_first + quad] = x[row * p.x_quads + p.x_first + quad];
+  if (i >= p.rows * p.vec4s) { return; }
+  let row = i / p.vec4s;
+  let vec4 = i % p.vec4s;
+  y[row * p.y_quads + p.y_first + vec4] = x[row * p.x_quads + p.x_first + vec4];
 }

@@ -1,5 +1,5 @@
 /**
- * 2-D convolution, its gradients, and with 1 x 1 pictures the matrix products of linear layers.
+ * 2-D convolution, its gradients, and with 1 x 1 images the matrix products of linear layers.
  *
  * x [n, h, w, cin], w [kh, kw, cin padded to 4, cout] -> y [n, ho, wo, cout], without groups.
  */
@@ -73,7 +73,7 @@ export const conv2d: Op<Conv2dAttributes> = {
       w,
     );
     const { outputHeight, outputWidth, batch } = geometryOf(x.shape, w.shape, attributes);
-    expectShape("conv2d", outputHeight > 0 && outputWidth > 0, "a picture no smaller than the kernel", x, w);
+    expectShape("conv2d", outputHeight > 0 && outputWidth > 0, "an image no smaller than the kernel", x, w);
     const wanted = Number(attributes.bias ?? false) + Number(attributes.addend ?? false);
     expectShape("conv2d", extra.length === wanted, `${wanted} inputs besides x and w`, ...inputs);
     return [{ shape: [batch, outputHeight, outputWidth, w.shape[3]] }];
@@ -115,8 +115,8 @@ export const conv2d: Op<Conv2dAttributes> = {
         result: node.outputs[0],
         epilogue,
         rows,
-        columnQuads: g.outputQuads,
-        summed: g.kernelHeight * g.kernelWidth * g.inputQuads * 4,
+        columnVec4s: g.outputVec4s,
+        summed: g.kernelHeight * g.kernelWidth * g.inputVec4s * 4,
         phases: 1,
         geometry: g,
         source: stagedForwardSource,
@@ -124,13 +124,13 @@ export const conv2d: Op<Conv2dAttributes> = {
       });
       return;
     }
-    const tile = chooseTile(lowering.target, "forward", rows, g.outputQuads * 4);
+    const tile = chooseTile(lowering.target, "forward", rows, g.outputVec4s * 4);
     lowering.dispatch({
       label,
       source: forwardSource(tile, epilogue, !isPointwise(g)),
       bindings: [...node.inputs, node.outputs[0]],
       uniforms: geometryUniforms(g, batchInner(g.batch, tile, g.outputHeight * g.outputWidth), 1),
-      workgroups: [...productGroups(tile, rows, g.outputQuads), 1],
+      workgroups: [...productGroups(tile, rows, g.outputVec4s), 1],
       flops,
     });
   },
@@ -172,8 +172,8 @@ export const conv2dInputGradient: Op<Conv2dGradientAttributes> = {
         result: node.outputs[0],
         epilogue,
         rows,
-        columnQuads: g.inputQuads,
-        summed: Math.ceil(g.kernelHeight / g.stride) * Math.ceil(g.kernelWidth / g.stride) * g.outputQuads *
+        columnVec4s: g.inputVec4s,
+        summed: Math.ceil(g.kernelHeight / g.stride) * Math.ceil(g.kernelWidth / g.stride) * g.outputVec4s *
           4,
         phases,
         geometry: g,
@@ -182,13 +182,13 @@ export const conv2dInputGradient: Op<Conv2dGradientAttributes> = {
       });
       return;
     }
-    const tile = chooseTile(lowering.target, "inputGradient", rows, g.inputQuads * 4, phases);
+    const tile = chooseTile(lowering.target, "inputGradient", rows, g.inputVec4s * 4, phases);
     lowering.dispatch({
       label,
       source: inputGradientSource(tile, epilogue, !isPointwise(g)),
       bindings: [...node.inputs, node.outputs[0]],
       uniforms: geometryUniforms(g, batchInner(g.batch, tile, phasePixels), 1),
-      workgroups: [...productGroups(tile, rows, g.inputQuads), phases],
+      workgroups: [...productGroups(tile, rows, g.inputVec4s), phases],
       flops,
     });
   },
@@ -204,7 +204,7 @@ export const conv2dWeightGradient: Op<Conv2dGradientAttributes> = {
     const [x, dy] = node.inputs;
     const g = flatten(geometryOf(x.shape, attributes.like, attributes));
     const taps = g.kernelHeight * g.kernelWidth;
-    const [inputs, outputs] = [g.inputQuads * 4, g.outputQuads * 4];
+    const [inputs, outputs] = [g.inputVec4s * 4, g.outputVec4s * 4];
     const pixels = g.batch * g.outputHeight * g.outputWidth;
     const isStaged = lowering.target.tuning.family === "staged";
     // The longer of the two makes the better inner loop.
@@ -214,7 +214,7 @@ export const conv2dWeightGradient: Op<Conv2dGradientAttributes> = {
     const [rows, products] = isStaged ? [taps * inputs, 1] : [inputs, taps];
     const parts = partCount(lowering.target, pixels, elementCount(attributes.like));
     const tile = chooseTile(lowering.target, "weightGradient", rows, outputs, isStaged ? parts : products);
-    const [across, down] = productGroups(tile, rows, g.outputQuads);
+    const [across, down] = productGroups(tile, rows, g.outputVec4s);
     const wanted = Math.ceil((lowering.target.isSoftware ? 16 : 512) / (across * down * products));
     const most = isStaged ? parts : Math.min(parts, outer);
     const splits = Math.max(
@@ -242,7 +242,7 @@ interface StagedProduct {
   result: Tensor;
   epilogue: Epilogue;
   rows: number;
-  columnQuads: number;
+  columnVec4s: number;
   /** Terms of each sum. */
   summed: number;
   /** Such products side by side. */
@@ -257,7 +257,7 @@ const LEAST_STAGES = 16;
 
 /** One dispatch, or where few workgroups would have long sums, one of parts of them and one that adds the parts. */
 function lowerStaged(lowering: Lowering, product: StagedProduct): void {
-  const { label, kind, inputs, result, epilogue, rows, columnQuads, phases, geometry, source, flops } =
+  const { label, kind, inputs, result, epilogue, rows, columnVec4s, phases, geometry, source, flops } =
     product;
   const { target } = lowering;
   const parts = Math.max(
@@ -266,8 +266,8 @@ function lowerStaged(lowering: Lowering, product: StagedProduct): void {
       Math.min(MOST_SPLITS, product.summed / (STAGE * LEAST_STAGES), LARGEST_PARTS / paddedCount(result)),
     ),
   );
-  const tile = chooseTile(target, kind, rows, columnQuads * 4, phases * parts);
-  const [across, down] = productGroups(tile, rows, columnQuads);
+  const tile = chooseTile(target, kind, rows, columnVec4s * 4, phases * parts);
+  const [across, down] = productGroups(tile, rows, columnVec4s);
   const groups = across * down * phases;
   const splits = Math.max(
     1,
@@ -301,15 +301,15 @@ function productFlops(x: Tensor, [kernelHeight, kernelWidth]: readonly number[],
 }
 
 /** Workgroups across columns and down rows. */
-function productGroups(tile: Tile, rows: number, columnQuads: number): [number, number] {
+function productGroups(tile: Tile, rows: number, columnVec4s: number): [number, number] {
   return [
-    Math.ceil(columnQuads * 4 / (tile.columns * tile.lanesAcross)),
+    Math.ceil(columnVec4s * 4 / (tile.columns * tile.lanesAcross)),
     Math.ceil(rows / (tile.rows * tile.lanesDown)),
   ];
 }
 
 /**
- * Whether the rows of a tile should share their pixel: with small pictures many taps fall into the padding, and are
+ * Whether the rows of a tile should share their pixel: with small images many taps fall into the padding, and are
  * skipped when they do so for every row of the tile.
  */
 function batchInner(batch: number, tile: Tile, pixels: number): boolean {

@@ -40,14 +40,14 @@ export function declareBindings(names: readonly string[], epilogue: Epilogue): s
     buffer("result", "read_write");
 }
 
-/** Statements that apply the epilogue to `value` and store it at `at`, in column quad `quad`. */
-export function store(epilogue: Epilogue, value: string, at: string, quad: string): string {
+/** Statements that apply the epilogue to `value` and store it at `at`, in column vec4 `vec4`. */
+export function store(epilogue: Epilogue, value: string, at: string, vec4: string): string {
   let expression = value;
-  if (epilogue.bias) expression = `(${expression} + bias[${quad}])`;
+  if (epilogue.bias) expression = `(${expression} + bias[${vec4}])`;
   if (epilogue.addend) expression = `(${expression} + addend[${at}])`;
   if (epilogue.activation !== undefined) expression = `activation(${expression})`;
   if (!keepsZero(epilogue.activation)) {
-    expression = `select(vec4<f32>(), ${expression}, is_channel(${quad}, p.out_channels))`;
+    expression = `select(vec4<f32>(), ${expression}, is_channel(${vec4}, p.out_channels))`;
   }
   return `result[${at}] = ${expression};`;
 }
@@ -116,8 +116,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let local = vec2<u32>(lane % ${lanesAcross}u, lane / ${lanesAcross}u);
 `;
 
-function accumulators(rows: number, quads: number): string {
-  return range(rows).map((i) => range(quads).map((j) => `var c${i}_${j} = vec4<f32>();`).join(" ")).join(
+function accumulators(rows: number, vec4s: number): string {
+  return range(rows).map((i) => range(vec4s).map((j) => `var c${i}_${j} = vec4<f32>();`).join(" ")).join(
     "\n",
   );
 }
@@ -136,7 +136,7 @@ export function forwardSource(
 ): string {
   const rows = range(tile.rows);
   const columns = range(tile.columns / 4);
-  const quad = (j: number) => `n0 + ${j * tile.lanesAcross}u`;
+  const vec4 = (j: number) => `n0 + ${j * tile.lanesAcross}u`;
   return `${PARAMS}${declareBindings(["x", "weight"], epilogue)}${DECODE_ROW}${NEXT_ROW}${head(tile)}
   let row_count = p.batch * p.out_height * p.out_width;
   let m0 = (group.y * ${tile.lanesDown}u + local.y) * ${tile.rows}u;
@@ -196,7 +196,7 @@ export function forwardSource(
     let at = ((r${i}.x * p.out_height + r${i}.y) * p.out_width + r${i}.z) * p.out_quads;
     ${
         columns.map((j) =>
-          `if (${quad(j)} < p.out_quads) { ${store(epilogue, `c${i}_${j}`, `at + ${quad(j)}`, quad(j))} }`
+          `if (${vec4(j)} < p.out_quads) { ${store(epilogue, `c${i}_${j}`, `at + ${vec4(j)}`, vec4(j))} }`
         ).join("\n    ")
       }
   }`
@@ -206,7 +206,7 @@ export function forwardSource(
 `;
 }
 
-/** WGSL: vec4 index \`a\` of a row's operand, and whether it lies \`in\` the picture where it need not. */
+/** WGSL: vec4 index \`a\` of a row's operand, and whether it lies \`in\` the image where it need not. */
 function placeInside(row: number, isPadded: boolean, condition: string, index: string): string {
   if (!isPadded) return `let a${row} = ${index};`;
   return `let in${row} = ${condition};
@@ -239,7 +239,7 @@ export function inputGradientSource(
 ): string {
   const rows = range(tile.rows);
   const columns = range(tile.columns / 4);
-  const quad = (j: number) => `n0 + ${j * tile.lanesAcross}u`;
+  const vec4 = (j: number) => `n0 + ${j * tile.lanesAcross}u`;
   return `${PARAMS}${declareBindings(["dy", "weight"], epilogue)}${DECODE_ROW}${NEXT_ROW}${head(tile)}
   let phase = vec2<u32>(group.z / p.stride, group.z % p.stride);
   let height = (p.height + p.stride - 1u - phase.x) / p.stride; // rows and columns of this phase
@@ -302,7 +302,7 @@ export function inputGradientSource(
     let at = ((r${i}.x * p.height + r${i}.y * p.stride + phase.x) * p.width + r${i}.z * p.stride + phase.y) * p.in_quads;
     ${
         columns.map((j) =>
-          `if (${quad(j)} < p.in_quads) { ${store(epilogue, `c${i}_${j}`, `at + ${quad(j)}`, quad(j))} }`
+          `if (${vec4(j)} < p.in_quads) { ${store(epilogue, `c${i}_${j}`, `at + ${vec4(j)}`, vec4(j))} }`
         ).join("\n    ")
       }
   }`
@@ -322,20 +322,20 @@ export function inputGradientSource(
 export function weightGradientSource(tile: Tile): string {
   const rows = range(tile.rows / 4);
   const columns = range(tile.columns / 4);
-  const quad = (j: number) => `n0 + ${j * tile.lanesAcross}u`;
+  const vec4 = (j: number) => `n0 + ${j * tile.lanesAcross}u`;
   return `${PARAMS}${declareBindings(["x", "dy"], PLAIN)}${head(tile)}
   let tap = group.z / p.splits;
   let split = group.z % p.splits;
   let ky = tap / p.kernel_width;
   let kx = tap % p.kernel_width;
-  let m0 = (group.y * ${tile.lanesDown}u + local.y) * ${rows.length}u; // in quads of input channels
+  let m0 = (group.y * ${tile.lanesDown}u + local.y) * ${rows.length}u; // in vec4s of input channels
   let n0 = group.x * ${tile.lanesAcross * columns.length}u + local.x;
   if (m0 >= p.in_quads) { return; }
   let is_batch_inner = p.batch_inner != 0u;
   let outer_count = p.out_height * select(p.batch, p.out_width, is_batch_inner);
   let per_split = (outer_count + p.splits - 1u) / p.splits;
   let last = min((split + 1u) * per_split, outer_count);
-  // Output columns whose input column, ox * stride + kx - pad_left, lies inside the picture.
+  // Output columns whose input column, ox * stride + kx - pad_left, lies inside the image.
   let first_column = (max(p.pad_left, kx) - kx + p.stride - 1u) / p.stride;
   let end_column = min(p.out_width, (max(p.width + p.pad_left, kx) - kx + p.stride - 1u) / p.stride);
   let x_step = p.in_quads * select(p.stride, p.height * p.width, is_batch_inner);
@@ -390,7 +390,7 @@ export function weightGradientSource(tile: Tile): string {
       let at = ((split * taps + tap) * p.in_quads * 4u + (m0 + ${i}u) * 4u + ${q}u) * p.out_quads;
       ${
             columns.map((j) =>
-              `if (${quad(j)} < p.out_quads) { result[at + ${quad(j)}] = c${i * 4 + q}_${j}; }`
+              `if (${vec4(j)} < p.out_quads) { result[at + ${vec4(j)}] = c${i * 4 + q}_${j}; }`
             ).join("\n      ")
           }
     }`

@@ -31,15 +31,15 @@ export function geometryAttributes(
   return { stride, padTop, padLeft, padBottom, padRight };
 }
 
-/** Everything a kernel needs to know: sizes in pixels, channels padded to quads (vec4). */
+/** Everything a kernel needs to know: sizes in pixels, channels padded to vec4s (vec4). */
 export interface Geometry {
   batch: number;
   height: number;
   width: number;
-  inputQuads: number;
+  inputVec4s: number;
   outputHeight: number;
   outputWidth: number;
-  outputQuads: number;
+  outputVec4s: number;
   outputChannels: number;
   kernelHeight: number;
   kernelWidth: number;
@@ -48,7 +48,7 @@ export interface Geometry {
   padLeft: number;
 }
 
-const quads = (channels: number) => Math.ceil(channels / 4);
+const vec4s = (channels: number) => Math.ceil(channels / 4);
 
 /** Geometry from the shapes of x [n, h, w, cin] and w [kh, kw, cin padded to 4, cout]. */
 export function geometryOf(
@@ -62,10 +62,10 @@ export function geometryOf(
     batch,
     height,
     width,
-    inputQuads: quads(inputChannels),
+    inputVec4s: vec4s(inputChannels),
     outputHeight: Math.floor((height + padTop + padBottom - kernelHeight) / stride) + 1,
     outputWidth: Math.floor((width + padLeft + padRight - kernelWidth) / stride) + 1,
-    outputQuads: quads(outputChannels),
+    outputVec4s: vec4s(outputChannels),
     outputChannels,
     kernelHeight,
     kernelWidth,
@@ -83,7 +83,7 @@ export function isPointwise(
     width === outputWidth;
 }
 
-/** The same product over fewer, longer rows of pixels, where nothing tells one pixel of a picture from another. */
+/** The same product over fewer, longer rows of pixels, where nothing tells one pixel of an image from another. */
 export function flatten(g: Geometry): Geometry {
   if (!isPointwise(g)) return g;
   const pixels = g.height * g.width;
@@ -96,10 +96,10 @@ export function geometryUniforms(g: Geometry, batchInner: boolean, splits: numbe
     g.batch,
     g.height,
     g.width,
-    g.inputQuads,
+    g.inputVec4s,
     g.outputHeight,
     g.outputWidth,
-    g.outputQuads,
+    g.outputVec4s,
     g.kernelHeight,
     g.kernelWidth,
     g.stride,

@@ -11,13 +11,13 @@ import { declareBindings, DECODE_ROW, decodeRow, type Epilogue, PLAIN, store } f
 import { PARAMS } from "./geometry.ts";
 import type { Tile } from "../../tuning/tuning.ts";
 
-/** Quads (vec4) of the summed dimension that a stage holds. */
+/** Vec4s (vec4) of the summed dimension that a stage holds. */
 const STAGE_QUADS = 4;
 
 /** Numbers of the summed dimension that a stage holds. */
 export const STAGE = 4 * STAGE_QUADS;
 
-/** Quads from one row of a stage to the next: rows that are read at the same time lie in different banks. */
+/** Vec4s from one row of a stage to the next: rows that are read at the same time lie in different banks. */
 const ROW_QUADS = STAGE_QUADS + 1;
 
 /** Invocations that run in step on most GPUs. */
@@ -29,7 +29,7 @@ const LANE = ["x", "y", "z", "w"] as const;
 interface Block {
   tile: Tile;
   rows: number;
-  columnQuads: number;
+  columnVec4s: number;
   invocations: number;
 }
 
@@ -37,7 +37,7 @@ function blockOf(tile: Tile): Block {
   return {
     tile,
     rows: tile.rows * tile.lanesDown,
-    columnQuads: tile.columns / 4 * tile.lanesAcross,
+    columnVec4s: tile.columns / 4 * tile.lanesAcross,
     invocations: tile.lanesAcross * tile.lanesDown,
   };
 }
@@ -63,7 +63,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 `;
 }
 
-/** One of the quads of a stage that an invocation loads. */
+/** One of the vec4s of a stage that an invocation loads. */
 interface Item {
   i: number;
   /** WGSL: its number in the stage, known to the compiler but for `thread`. */
@@ -81,7 +81,7 @@ function itemsOf(count: number, { invocations }: Block): Item[] {
   });
 }
 
-/** Statements that put items, quads of the sum in rows of the product, into workgroup memory. */
+/** Statements that put items, vec4s of the sum in rows of the product, into workgroup memory. */
 function putRows(items: readonly Item[]): string[] {
   return items.map(({ i, item, guard }) =>
     guard(`a_stage[${item} / ${STAGE_QUADS}u * ${ROW_QUADS}u + lane] = a${i};`)
@@ -132,22 +132,22 @@ const DIVIDE = `
 fn divide(dividend: u32, inverse: f32) -> u32 { return u32((f32(dividend) + 0.5) * inverse); }
 `;
 
-/** WGSL: the part of a sum over `total` quads that this workgroup adds, as `first` and `last`. */
+/** WGSL: the part of a sum over `total` vec4s that this workgroup adds, as `first` and `last`. */
 const partOf = (total: string, split: string) => `
   let per_split = (${total} + ${STAGE_QUADS}u * p.splits - 1u) / (${STAGE_QUADS}u * p.splits) * ${STAGE_QUADS}u;
   let first = min(${split} * per_split, ${total});
   let last = min(first + per_split, ${total});`;
 
-const stageMemory = (aQuads: number, bQuads: number) => `
-var<workgroup> a_stage: array<vec4<f32>, ${aQuads}>;
-var<workgroup> b_stage: array<vec4<f32>, ${bQuads}>;
+const stageMemory = (aVec4s: number, bVec4s: number) => `
+var<workgroup> a_stage: array<vec4<f32>, ${aVec4s}>;
+var<workgroup> b_stage: array<vec4<f32>, ${bVec4s}>;
 `;
 
-/** WGSL that stores the sums of rows and quads of columns below `quads`; `place` finds where row `m` begins, as `at`. */
+/** WGSL that stores the sums of rows and vec4s of columns below `vec4s`; `place` finds where row `m` begins, as `at`. */
 function storeRows(
   block: Block,
   rowCount: string,
-  quads: string,
+  vec4s: string,
   place: string,
   epilogue: Epilogue,
 ): string {
@@ -159,8 +159,8 @@ function storeRows(
       ${place}
       ${
       range(tile.columns / 4).map((j) => {
-        const quad = `n0 + x + ${j * tile.lanesAcross}u`;
-        return `if (${quad} < ${quads}) { ${store(epilogue, `c${i}_${j}`, `at + ${quad}`, quad)} }`;
+        const vec4 = `n0 + x + ${j * tile.lanesAcross}u`;
+        return `if (${vec4} < ${vec4s}) { ${store(epilogue, `c${i}_${j}`, `at + ${vec4}`, vec4)} }`;
       }).join("\n      ")
     }
     }
@@ -175,19 +175,19 @@ function storeRows(
  */
 export function stagedForwardSource(tile: Tile, epilogue: Epilogue, isPointwise: boolean): string {
   const block = blockOf(tile);
-  const { rows, columnQuads } = block;
+  const { rows, columnVec4s } = block;
   const aItems = itemsOf(rows * STAGE_QUADS, block);
-  const bItems = itemsOf(columnQuads * STAGE, block);
+  const bItems = itemsOf(columnVec4s * STAGE, block);
   const columns = range(tile.columns / 4);
   return `${PARAMS}${declareBindings(["x_in", "weight"], epilogue)}${DECODE_ROW}${DIVIDE}${
-    stageMemory(rows * ROW_QUADS, columnQuads * STAGE)
+    stageMemory(rows * ROW_QUADS, columnVec4s * STAGE)
   }${head(block)}
   let row_count = p.batch * p.out_height * p.out_width;
   let m0 = group.y * ${rows}u;
-  let n0 = group.x * ${columnQuads}u;
+  let n0 = group.x * ${columnVec4s}u;
   let total = p.kernel_height * p.kernel_width * p.in_quads;
   ${partOf("total", "group.z")}
-  let lane = thread % ${STAGE_QUADS}u; // the quad that this invocation loads of every stage
+  let lane = thread % ${STAGE_QUADS}u; // the vec4 that this invocation loads of every stage
   let channels_inverse = 1.0 / f32(p.in_quads);
   let width_inverse = 1.0 / f32(p.kernel_width);
   ${
@@ -197,7 +197,7 @@ export function stagedForwardSource(tile: Tile, epilogue: Epilogue, isPointwise:
         : `let place${i} = ${
           decodeRow(`min(m0 + ${item} / ${STAGE_QUADS}u, row_count - 1u)`, "p.out_height", "p.out_width")
         };
-  let y${i} = place${i}.y * p.stride - p.pad_top; // wraps below zero, and then is no row of the picture
+  let y${i} = place${i}.y * p.stride - p.pad_top; // wraps below zero, and then is no row of the image
   let x${i} = place${i}.z * p.stride - p.pad_left;
   let origin${i} = ((place${i}.x * p.height + y${i}) * p.width + x${i}) * p.in_quads;`
     ).join("\n  ")
@@ -227,8 +227,8 @@ export function stagedForwardSource(tile: Tile, epilogue: Epilogue, isPointwise:
       ${
         bItems.map(({ i, item }) =>
           `b${i} = vec4<f32>(); ` +
-          `if (4u * at + ${item} / ${columnQuads}u < 4u * last && n0 + ${item} % ${columnQuads}u < p.out_quads) { ` +
-          `b${i} = weight[(4u * at + ${item} / ${columnQuads}u) * p.out_quads + n0 + ${item} % ${columnQuads}u]; }`
+          `if (4u * at + ${item} / ${columnVec4s}u < 4u * last && n0 + ${item} % ${columnVec4s}u < p.out_quads) { ` +
+          `b${i} = weight[(4u * at + ${item} / ${columnVec4s}u) * p.out_quads + n0 + ${item} % ${columnVec4s}u]; }`
         ).join("\n      ")
       }
     }`,
@@ -241,7 +241,7 @@ export function stagedForwardSource(tile: Tile, epilogue: Epilogue, isPointwise:
       ${
         range(4).map((q) =>
           columns.map((j) =>
-            `let w${q}_${j} = b_stage[(4u * ${k} + ${q}u) * ${columnQuads}u + x + ${j * tile.lanesAcross}u];`
+            `let w${q}_${j} = b_stage[(4u * ${k} + ${q}u) * ${columnVec4s}u + x + ${j * tile.lanesAcross}u];`
           ).join(" ")
         ).join("\n      ")
       }
@@ -277,12 +277,12 @@ export function stagedForwardSource(tile: Tile, epilogue: Epilogue, isPointwise:
  */
 export function stagedInputGradientSource(tile: Tile, epilogue: Epilogue, isPointwise: boolean): string {
   const block = blockOf(tile);
-  const { rows, columnQuads } = block;
-  const columnItems = columnQuads * STAGE; // columns x quads of the sum
+  const { rows, columnVec4s } = block;
+  const columnItems = columnVec4s * STAGE; // columns x vec4s of the sum
   const aItems = itemsOf(rows * STAGE_QUADS, block);
   const bItems = itemsOf(columnItems, block);
   const columns = range(tile.columns / 4);
-  const stride = columnQuads + 1; // columns that are put at the same time lie in different banks
+  const stride = columnVec4s + 1; // columns that are put at the same time lie in different banks
   return `${PARAMS}${declareBindings(["dy", "weight"], epilogue)}${DECODE_ROW}${DIVIDE}${
     stageMemory(rows * ROW_QUADS, stride * STAGE)
   }${head(block)}
@@ -291,7 +291,7 @@ export function stagedInputGradientSource(tile: Tile, epilogue: Epilogue, isPoin
   let width = (p.width + p.stride - 1u - phase.y) / p.stride;
   let row_count = p.batch * height * width;
   let m0 = group.y * ${rows}u;
-  let n0 = group.x * ${columnQuads}u;
+  let n0 = group.x * ${columnVec4s}u;
   let in_channels = p.in_quads * 4u;
   let first_y = (phase.x + p.pad_top) % p.stride; // the first tap that this phase meets
   let first_x = (phase.y + p.pad_left) % p.stride;
@@ -299,7 +299,7 @@ export function stagedInputGradientSource(tile: Tile, epilogue: Epilogue, isPoin
   let taps_across = (max(p.kernel_width, first_x) - first_x + p.stride - 1u) / p.stride;
   let total = taps_down * taps_across * p.out_quads;
   ${partOf("total", "(group.z % p.splits)")}
-  let lane = thread % ${STAGE_QUADS}u; // the quad that this invocation loads of every stage
+  let lane = thread % ${STAGE_QUADS}u; // the vec4 that this invocation loads of every stage
   let channels_inverse = 1.0 / f32(p.out_quads);
   let width_inverse = 1.0 / f32(max(taps_across, 1u));
   ${
@@ -327,11 +327,11 @@ export function stagedInputGradientSource(tile: Tile, epilogue: Epilogue, isPoin
       load: `{
       let k = at + lane;
       ${
-        isPointwise ? "let row = 0u; let quad = k;" : `let tap = divide(k, channels_inverse);
+        isPointwise ? "let row = 0u; let vec4 = k;" : `let tap = divide(k, channels_inverse);
       let ty = divide(tap, width_inverse);
       let tx = tap - ty * taps_across;
-      let quad = k - tap * p.out_quads;
-      let offset = quad - (ty * p.out_width + tx) * p.out_quads; // wraps below zero; the sum wraps back
+      let vec4 = k - tap * p.out_quads;
+      let offset = vec4 - (ty * p.out_width + tx) * p.out_quads; // wraps below zero; the sum wraps back
       let row = ((first_y + ty * p.stride) * p.kernel_width + first_x + tx * p.stride) * in_channels;`
       }
       ${
@@ -346,7 +346,7 @@ export function stagedInputGradientSource(tile: Tile, epilogue: Epilogue, isPoin
         bItems.map(({ i, item }) =>
           `b${i} = vec4<f32>(); ` +
           `if (k < last && 4u * n0 + ${item} / ${STAGE_QUADS}u < in_channels) { ` +
-          `b${i} = weight[(row + 4u * n0 + ${item} / ${STAGE_QUADS}u) * p.out_quads + quad]; }`
+          `b${i} = weight[(row + 4u * n0 + ${item} / ${STAGE_QUADS}u) * p.out_quads + vec4]; }`
         ).join("\n      ")
       }
     }`,
@@ -406,40 +406,40 @@ export function stagedInputGradientSource(tile: Tile, epilogue: Epilogue, isPoin
  */
 export function stagedWeightGradientSource(tile: Tile, isPointwise: boolean): string {
   const block = blockOf(tile);
-  const { columnQuads } = block;
-  const rowQuads = block.rows / 4;
-  const aItems = itemsOf(STAGE * rowQuads, block);
-  const bItems = itemsOf(STAGE * columnQuads, block);
+  const { columnVec4s } = block;
+  const rowVec4s = block.rows / 4;
+  const aItems = itemsOf(STAGE * rowVec4s, block);
+  const bItems = itemsOf(STAGE * columnVec4s, block);
   const rows = range(tile.rows / 4);
   const columns = range(tile.columns / 4);
-  const rowOf = (item: string) => `m0 + ${item} % ${rowQuads}u`;
-  const pixelOf = (item: string) => `${item} / ${rowQuads}u`;
+  const rowOf = (item: string) => `m0 + ${item} % ${rowVec4s}u`;
+  const pixelOf = (item: string) => `${item} / ${rowVec4s}u`;
   return `${PARAMS}${declareBindings(["x_in", "dy"], PLAIN)}${
-    stageMemory(STAGE * rowQuads, STAGE * columnQuads)
+    stageMemory(STAGE * rowVec4s, STAGE * columnVec4s)
   }${head(block)}
-  let m0 = group.y * ${rowQuads}u; // in quads of input channels
-  let n0 = group.x * ${columnQuads}u;
+  let m0 = group.y * ${rowVec4s}u; // in vec4s of input channels
+  let n0 = group.x * ${columnVec4s}u;
   let row_quads = p.kernel_height * p.kernel_width * p.in_quads;
-  let picture = p.out_height * p.out_width;
-  let pixels = p.batch * picture;
+  let image = p.out_height * p.out_width;
+  let pixels = p.batch * image;
   let per_split = (pixels + ${STAGE}u * p.splits - 1u) / (${STAGE}u * p.splits) * ${STAGE}u;
   let first = min(group.z * per_split, pixels);
   let last = min(first + per_split, pixels);
   ${
     isPointwise ? "" : `// From one stage to the next, in images, rows and columns.
-  let next_image = ${STAGE}u / picture;
-  let next_row = ${STAGE}u % picture / p.out_width;
-  let next_column = ${STAGE}u % picture % p.out_width;
+  let next_image = ${STAGE}u / image;
+  let next_row = ${STAGE}u % image / p.out_width;
+  let next_column = ${STAGE}u % image % p.out_width;
   ${
       aItems.map(({ i, item }) =>
         `let tap${i} = (${rowOf(item)}) / p.in_quads;
   let ky${i} = tap${i} / p.kernel_width - p.pad_top; // wraps below zero
   let kx${i} = tap${i} % p.kernel_width - p.pad_left;
-  let quad${i} = (${rowOf(item)}) % p.in_quads;
+  let vec4${i} = (${rowOf(item)}) % p.in_quads;
   var pixel${i} = first + ${pixelOf(item)};
-  var image${i} = pixel${i} / picture;
-  var row${i} = pixel${i} % picture / p.out_width;
-  var column${i} = pixel${i} % picture % p.out_width;`
+  var image${i} = pixel${i} / image;
+  var row${i} = pixel${i} % image / p.out_width;
+  var column${i} = pixel${i} % image % p.out_width;`
       ).join("\n  ")
     }`
   }
@@ -460,7 +460,7 @@ export function stagedWeightGradientSource(tile: Tile, isPointwise: boolean): st
         let ix = column${i} * p.stride + kx${i};
         a${i} = vec4<f32>();
         if (pixel${i} < last && ${rowOf(item)} < row_quads && iy < p.height && ix < p.width) {
-          a${i} = x_in[((image${i} * p.height + iy) * p.width + ix) * p.in_quads + quad${i}];
+          a${i} = x_in[((image${i} * p.height + iy) * p.width + ix) * p.in_quads + vec4${i}];
         }
         pixel${i} += ${STAGE}u;
         column${i} += next_column;
@@ -476,8 +476,8 @@ export function stagedWeightGradientSource(tile: Tile, isPointwise: boolean): st
       ${
         bItems.map(({ i, item }) =>
           `b${i} = vec4<f32>(); ` +
-          `if (at + ${item} / ${columnQuads}u < last && n0 + ${item} % ${columnQuads}u < p.out_quads) { ` +
-          `b${i} = dy[(at + ${item} / ${columnQuads}u) * p.out_quads + n0 + ${item} % ${columnQuads}u]; }`
+          `if (at + ${item} / ${columnVec4s}u < last && n0 + ${item} % ${columnVec4s}u < p.out_quads) { ` +
+          `b${i} = dy[(at + ${item} / ${columnVec4s}u) * p.out_quads + n0 + ${item} % ${columnVec4s}u]; }`
         ).join("\n      ")
       }
     }`,
@@ -488,12 +488,12 @@ export function stagedWeightGradientSource(tile: Tile, isPointwise: boolean): st
       turns: STAGE,
       multiply: (k) => `
       ${
-        columns.map((j) => `let w${j} = b_stage[${k} * ${columnQuads}u + x + ${j * tile.lanesAcross}u];`)
+        columns.map((j) => `let w${j} = b_stage[${k} * ${columnVec4s}u + x + ${j * tile.lanesAcross}u];`)
           .join(" ")
       }
       ${
         rows.map((i) =>
-          `let v${i} = a_stage[${k} * ${rowQuads}u + y + ${i * tile.lanesDown}u];
+          `let v${i} = a_stage[${k} * ${rowVec4s}u + y + ${i * tile.lanesDown}u];
       ${
             range(4).map((q) =>
               columns.map((j) => `c${i * 4 + q}_${j} += v${i}.${LANE[q]} * w${j};`).join(" ")

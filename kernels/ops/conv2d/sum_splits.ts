@@ -20,16 +20,16 @@ export function sumSplits(
   if (extra.length === 0 && epilogue.activation === undefined) {
     return sumPartials(lowering, parts, splits, result);
   }
-  const quads = paddedCount(result) / 4;
+  const vec4s = paddedCount(result) / 4;
   const channels = result.shape.at(-1)!;
   lowering.dispatch({
     label: "conv2d sum",
-    ...sumKernel(lowering.target, quads, splits, {
+    ...sumKernel(lowering.target, vec4s, splits, {
       params: "out_quads: u32, out_channels: u32",
       bindings: declareBindings(["parts"], epilogue),
-      store: `let quad = i % p.out_quads; ${store(epilogue, "sum", "i", "quad")}`,
+      store: `let vec4 = i % p.out_quads; ${store(epilogue, "sum", "i", "vec4")}`,
     }),
     bindings: [parts, ...extra, result],
-    uniforms: uniforms(quads, splits, padTo4(channels) / 4, channels),
+    uniforms: uniforms(vec4s, splits, padTo4(channels) / 4, channels),
   });
 }

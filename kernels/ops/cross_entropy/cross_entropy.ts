@@ -73,13 +73,13 @@ const crossEntropyGradient: Op<CrossEntropyAttributes> = {
   lower(lowering, node) {
     const [z] = node.inputs;
     const [rows, , , columns] = z.shape;
-    const quads = padTo4(columns) / 4;
+    const vec4s = padTo4(columns) / 4;
     lowering.dispatch({
       label: "cross_entropy_gradient",
       source: LINEAR_MAIN + CHANNEL_MASK + gradientWgsl,
       bindings: [...node.inputs, node.outputs[0]],
-      uniforms: uniforms(rows, quads, columns),
-      workgroups: linearWorkgroups(rows * quads, LINEAR_SIZE),
+      uniforms: uniforms(rows, vec4s, columns),
+      workgroups: linearWorkgroups(rows * vec4s, LINEAR_SIZE),
     });
   },
 };

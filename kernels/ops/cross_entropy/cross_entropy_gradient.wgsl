@@ -1,4 +1,4 @@
-struct Params { rows: u32, quads: u32, columns: u32 }
+struct Params { rows: u32, vec4s: u32, columns: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> z: array<vec4<f32>>; // [n, c]
 @group(0) @binding(2) var<storage, read> labels: array<u32>; // [n]
@@ -7,9 +7,9 @@ struct Params { rows: u32, quads: u32, columns: u32 }
 @group(0) @binding(5) var<storage, read_write> dz: array<vec4<f32>>;
 
 fn invocation(i: u32) {
-  if (i >= p.rows * p.quads) { return; }
-  let row = i / p.quads;
-  let q = i - row * p.quads;
+  if (i >= p.rows * p.vec4s) { return; }
+  let row = i / p.vec4s;
+  let q = i - row * p.vec4s;
   let rows = min(count[0], p.rows);
   let state = row_state[row];
   let column = vec4<u32>(0u, 1u, 2u, 3u) + 4u * q;

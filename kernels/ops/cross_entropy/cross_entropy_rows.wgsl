@@ -1,4 +1,4 @@
-struct Params { quads: u32, columns: u32 }
+struct Params { vec4s: u32, columns: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> z: array<vec4<f32>>; // [n, c]
 @group(0) @binding(2) var<storage, read> labels: array<u32>; // [n]
@@ -16,12 +16,12 @@ fn sum_of(v: vec4<f32>) -> f32 {
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let row = group.x;
-  let first = row * p.quads;
+  let first = row * p.vec4s;
   let label = labels[row];
   let own = z[first + label / 4u][label % 4u];
 
   var largest = vec4<f32>(LOWEST);
-  for (var q = lane; q < p.quads; q += LANES) {
+  for (var q = lane; q < p.vec4s; q += LANES) {
     largest = max(largest, select(vec4<f32>(LOWEST), z[first + q], is_channel(q, p.columns)));
   }
   partial[lane] = vec2<f32>(max(max(largest.x, largest.y), max(largest.z, largest.w)), 0.0);
@@ -35,7 +35,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
   var sum = vec4<f32>();
   var rank = vec4<f32>();
-  for (var q = lane; q < p.quads; q += LANES) {
+  for (var q = lane; q < p.vec4s; q += LANES) {
     let valid = is_channel(q, p.columns);
     let logits = z[first + q];
     let column = vec4<u32>(0u, 1u, 2u, 3u) + 4u * q;

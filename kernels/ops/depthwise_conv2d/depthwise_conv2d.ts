@@ -45,8 +45,8 @@ function paramsOf(
   chunks = 1,
 ): Uint32Array {
   const [batch, height, width, channels] = x;
-  const quads = padTo4(channels) / 4;
-  return uniforms(batch, height, width, quads, y[1], y[2], padTop, padLeft, strips, chunks, channels, 0);
+  const vec4s = padTo4(channels) / 4;
+  return uniforms(batch, height, width, vec4s, y[1], y[2], padTop, padLeft, strips, chunks, channels, 0);
 }
 
 /** y = f(x * w + bias?). */
@@ -71,7 +71,7 @@ export const depthwiseConv2d: Op<DepthwiseConv2dAttributes> = {
     expectShape(
       "depthwise_conv2d",
       outputHeight > 0 && outputWidth > 0,
-      "a picture no smaller than the kernel",
+      "an image no smaller than the kernel",
       x,
       w,
     );
@@ -138,7 +138,7 @@ export const depthwiseConv2dInputGradient: Op<DepthwiseGradientAttributes> = {
     const [batch, height, width, channels] = like;
     const [kernelHeight, kernelWidth] = w.shape;
     const strip = stripOf(width, stride);
-    // The first strip may begin before the picture, where the padding is no multiple of the stride.
+    // The first strip may begin before the image, where the padding is no multiple of the stride.
     const strips = Math.ceil((width + padLeft % stride) / strip);
     lowering.dispatch({
       label: `depthwise_conv2d_input_gradient ${kernelHeight}x${kernelWidth}`,
@@ -161,12 +161,12 @@ export const depthwiseConv2dWeightGradient: Op<DepthwiseGradientAttributes> = {
     const [x, dy] = node.inputs;
     const { like, stride } = attributes;
     const [kernelHeight, kernelWidth, channels] = like;
-    const quads = padTo4(channels) / 4;
+    const vec4s = padTo4(channels) / 4;
     const strip = Math.min(4, stripOf(dy.shape[2]));
     const rows = dy.shape[0] * dy.shape[1];
     // Enough invocations to keep a device busy, of some rows each.
     const [invocations, most] = lowering.target.isSoftware ? [2048, 256] : [2 ** 17, 2048];
-    const wanted = Math.ceil(invocations / (quads * kernelHeight));
+    const wanted = Math.ceil(invocations / (vec4s * kernelHeight));
     const chunks = Math.max(1, Math.min(wanted, Math.ceil(rows / 4), most));
     sumInParts(
       lowering,
@@ -179,7 +179,7 @@ export const depthwiseConv2dWeightGradient: Op<DepthwiseGradientAttributes> = {
           source: weightGradientSource({ kernelHeight, kernelWidth, stride, strip }),
           bindings: [x, dy, dw],
           uniforms: paramsOf(x.shape, dy.shape, attributes, Math.ceil(dy.shape[2] / strip), chunks),
-          workgroups: linearWorkgroups(chunks * kernelHeight * quads, LINEAR_SIZE),
+          workgroups: linearWorkgroups(chunks * kernelHeight * vec4s, LINEAR_SIZE),
           flops: depthwiseFlops(like, dy),
         }),
     );

@@ -18,7 +18,7 @@ export interface DepthwiseShape {
 /** The uniform block: x is [batch, height, width], y is [batch, out_height, out_width]. */
 const PARAMS = `
 struct Params {
-  batch: u32, height: u32, width: u32, quads: u32,
+  batch: u32, height: u32, width: u32, vec4s: u32,
   out_height: u32, out_width: u32, pad_top: i32, pad_left: i32,
   strips: u32,   // in a row
   chunks: u32,   // parts that the weight gradient's sum over rows is cut into
@@ -27,9 +27,9 @@ struct Params {
 @group(0) @binding(0) var<uniform> p: Params;
 `;
 
-/** Loads column \`column\` of the row that begins at vec4 \`row\`; zero outside of the picture. */
+/** Loads column \`column\` of the row that begins at vec4 \`row\`; zero outside of the image. */
 const loadColumn = (name: string, row: string, column: string, width: string) =>
-  `select(vec4<f32>(), ${name}[${row} + u32(clamp(${column}, 0, i32(${width}) - 1)) * p.quads], ` +
+  `select(vec4<f32>(), ${name}[${row} + u32(clamp(${column}, 0, i32(${width}) - 1)) * p.vec4s], ` +
   `${column} >= 0 && ${column} < i32(${width}))`;
 
 /** y = f(x * w + bias?). Bindings: x, w, [bias], y. */
@@ -44,15 +44,15 @@ export function forwardSource(
       return tap >= 0 && tap < kernelWidth ? [`sum${s} += value * w${tap};`] : [];
     });
   const finish = (sum: string) => {
-    const value = `activation(${sum}${bias ? " + bias[quad]" : ""})`;
-    return keepsZero(activation) ? value : `select(vec4<f32>(), ${value}, is_channel(quad, p.channels))`;
+    const value = `activation(${sum}${bias ? " + bias[vec4]" : ""})`;
+    return keepsZero(activation) ? value : `select(vec4<f32>(), ${value}, is_channel(vec4, p.channels))`;
   };
   return `${LINEAR_MAIN}${activationWgsl(activation)}${CHANNEL_MASK}${PARAMS}${storage(1, "x")}${
     storage(2, "weight")
   }${bias ? storage(3, "bias") : ""}${storage(bias ? 4 : 3, "y", "read_write")}
 fn invocation(i: u32) {
-  let quad = i % p.quads;
-  let place = i / p.quads;
+  let vec4 = i % p.vec4s;
+  let place = i / p.vec4s;
   let first = (place % p.strips) * ${strip}u;
   let out_row = place / p.strips;
   let image = out_row / p.out_height;
@@ -63,9 +63,9 @@ fn invocation(i: u32) {
   for (var ky = 0; ky < ${kernelHeight}; ky++) {
     let iy = top + ky;
     if (iy < 0 || iy >= i32(p.height)) { continue; }
-    let row = (image * p.height + u32(iy)) * p.width * p.quads + quad;
-    let tap = u32(ky) * ${kernelWidth}u * p.quads + quad;
-    ${range(kernelWidth).map((k) => `let w${k} = weight[tap + ${k}u * p.quads];`).join(" ")}
+    let row = (image * p.height + u32(iy)) * p.width * p.vec4s + vec4;
+    let tap = u32(ky) * ${kernelWidth}u * p.vec4s + vec4;
+    ${range(kernelWidth).map((k) => `let w${k} = weight[tap + ${k}u * p.vec4s];`).join(" ")}
     ${
     range(columns).map((column) =>
       `{
@@ -75,10 +75,10 @@ fn invocation(i: u32) {
     ).join("\n    ")
   }
   }
-  let at = (out_row * p.out_width + first) * p.quads + quad;
+  let at = (out_row * p.out_width + first) * p.vec4s + vec4;
   ${
     range(strip).map((s) =>
-      `if (first + ${s}u < p.out_width) { y[at + ${s}u * p.quads] = ${finish(`sum${s}`)}; }`
+      `if (first + ${s}u < p.out_width) { y[at + ${s}u * p.vec4s] = ${finish(`sum${s}`)}; }`
     )
       .join("\n  ")
   }
@@ -106,7 +106,7 @@ export function inputGradientSource(
     `{
     let column = left + ${s};
     if (column >= 0 && column < i32(p.width)) {
-      let at = (in_row * p.width + u32(column)) * p.quads + quad;
+      let at = (in_row * p.width + u32(column)) * p.vec4s + vec4;
       dx[at] = sum${s}${addend ? " + addend[at]" : ""};
     }
   }`;
@@ -114,8 +114,8 @@ export function inputGradientSource(
     addend ? storage(3, "addend") : ""
   }${storage(addend ? 4 : 3, "dx", "read_write")}
 fn invocation(i: u32) {
-  let quad = i % p.quads;
-  let place = i / p.quads;
+  let vec4 = i % p.vec4s;
+  let place = i / p.vec4s;
   let first = i32(place % p.strips) * ${strip / stride}; // a column of dy
   let in_row = place / p.strips;
   let image = in_row / p.height;
@@ -129,9 +129,9 @@ fn invocation(i: u32) {
     let away = bottom - ky;
     let oy = away / ${stride};
     if (away < 0 || away % ${stride} != 0 || oy >= i32(p.out_height)) { continue; }
-    let row = (image * p.out_height + u32(oy)) * p.out_width * p.quads + quad;
-    let tap = u32(ky) * ${kernelWidth}u * p.quads + quad;
-    ${range(kernelWidth).map((k) => `let w${k} = weight[tap + ${k}u * p.quads];`).join(" ")}
+    let row = (image * p.out_height + u32(oy)) * p.out_width * p.vec4s + vec4;
+    let tap = u32(ky) * ${kernelWidth}u * p.vec4s + vec4;
+    ${range(kernelWidth).map((k) => `let w${k} = weight[tap + ${k}u * p.vec4s];`).join(" ")}
     ${
     columns.map((column) =>
       `{
@@ -163,8 +163,8 @@ export function weightGradientSource({ kernelHeight, kernelWidth, stride, strip 
     });
   return `${LINEAR_MAIN}${PARAMS}${storage(1, "x")}${storage(2, "dy")}${storage(3, "result", "read_write")}
 fn invocation(i: u32) {
-  let quad = i % p.quads;
-  let part = i / p.quads;
+  let vec4 = i % p.vec4s;
+  let part = i / p.vec4s;
   let ky = part % ${kernelHeight}u;
   let chunk = part / ${kernelHeight}u;
   if (chunk >= p.chunks) { return; }
@@ -175,8 +175,8 @@ fn invocation(i: u32) {
     let image = out_row / p.out_height;
     let iy = i32(out_row % p.out_height) * ${stride} - p.pad_top + i32(ky);
     if (iy < 0 || iy >= i32(p.height)) { continue; }
-    let row = (image * p.height + u32(iy)) * p.width * p.quads + quad;
-    let dy_row = out_row * p.out_width * p.quads + quad;
+    let row = (image * p.height + u32(iy)) * p.width * p.vec4s + vec4;
+    let dy_row = out_row * p.out_width * p.vec4s + vec4;
     for (var strip = 0u; strip < p.strips; strip++) {
       let first = i32(strip) * ${strip};
       let left = first * ${stride} - p.pad_left;
@@ -194,8 +194,8 @@ fn invocation(i: u32) {
   }
     }
   }
-  let at = (chunk * ${kernelHeight}u + ky) * ${kernelWidth}u * p.quads + quad;
-  ${range(kernelWidth).map((k) => `result[at + ${k}u * p.quads] = sum${k};`).join("\n  ")}
+  let at = (chunk * ${kernelHeight}u + ky) * ${kernelWidth}u * p.vec4s + vec4;
+  ${range(kernelWidth).map((k) => `result[at + ${k}u * p.vec4s] = sum${k};`).join("\n  ")}
 }
 `;
 }

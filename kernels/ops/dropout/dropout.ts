@@ -39,7 +39,7 @@ export const dropout: Op<DropoutAttributes> = {
 
   lower(lowering, node, { rate, granularity, salt, residual = false }) {
     const [x, seed, ...extra] = node.inputs;
-    const quads = paddedCount(x) / 4;
+    const vec4s = paddedCount(x) / 4;
     const prelude = `const PER_SAMPLE = ${granularity === "sample"};\n` +
       (residual ? storage(4, "residual") : "");
     lowering.dispatch({
@@ -47,8 +47,8 @@ export const dropout: Op<DropoutAttributes> = {
       source: LINEAR_MAIN + prelude + wgsl.replace("/* residual */", residual ? "+ residual[i]" : ""),
       bindings: [x, seed, node.outputs[0], ...extra],
       // A value is dropped where 24 random bits are below this.
-      uniforms: uniforms(quads, quads / x.shape[0], Math.round(rate * 2 ** 24), f32(1 / (1 - rate)), salt),
-      workgroups: linearWorkgroups(quads, LINEAR_SIZE),
+      uniforms: uniforms(vec4s, vec4s / x.shape[0], Math.round(rate * 2 ** 24), f32(1 / (1 - rate)), salt),
+      workgroups: linearWorkgroups(vec4s, LINEAR_SIZE),
     });
   },
 };

@@ -1,4 +1,4 @@
-/** Mean over all pixels of a picture. */
+/** Mean over all pixels of an image. */
 import { expectShape, type Op, padTo4 } from "../../graph.ts";
 import { PIXEL_STRIPS, pixelStrips } from "../../pixel_strips.ts";
 import { cutImages, imageSums } from "../../row_sums.ts";
@@ -24,22 +24,22 @@ export const globalAveragePool: Op<Record<never, never>> = {
     const [x] = node.inputs;
     const [y] = node.outputs;
     const [n, h, w, c] = x.shape;
-    const [pixels, quads] = [h * w, padTo4(c) / 4];
+    const [pixels, vec4s] = [h * w, padTo4(c) / 4];
     if (lowering.target.isSoftware) {
       lowering.dispatch({
         label: "global_average_pool",
         source: LINEAR_MAIN + wgsl,
-        uniforms: uniforms(n, pixels, quads),
-        workgroups: linearWorkgroups(n * quads, LINEAR_SIZE),
+        uniforms: uniforms(n, pixels, vec4s),
+        workgroups: linearWorkgroups(n * vec4s, LINEAR_SIZE),
         bindings: [x, y],
       });
       return;
     }
-    const parts = cutImages(n, pixels, quads);
+    const parts = cutImages(n, pixels, vec4s);
     sumInParts(lowering, parts.ofImage, y, "partial means", (means) =>
       lowering.dispatch({
         label: "global_average_pool",
-        ...imageSums(n, pixels, quads, parts, {
+        ...imageSums(n, pixels, vec4s, parts, {
           declarations: storage(1, "x") + storage(2, "y", "read_write"),
           sums: ["sum"],
           add: "sum += x[at];",

@@ -4,7 +4,7 @@
 fn invocation(i: u32) {
   let strip = strip_of(i);
   let gradient = dy[strip.channels] / f32(p.pixels);
-  for (var at = strip.first; at < strip.end; at += p.quads) {
+  for (var at = strip.first; at < strip.end; at += p.vec4s) {
     dx[at] = gradient /* addend */;
   }
 }

@@ -1,5 +1,5 @@
 /** L2 normalisation of rows, as `torch.nn.functional.normalize`. */
-import { type Op, rowsAndQuads } from "../../graph.ts";
+import { type Op, rowsAndVec4s } from "../../graph.ts";
 import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms, WITH_NAN } from "../../wgsl.ts";
 import wgsl from "./l2_normalize.wgsl" with { type: "text" };
 import gradientWgsl from "./l2_normalize_gradient.wgsl" with { type: "text" };
@@ -13,12 +13,12 @@ export const l2Normalize: Op<Record<never, never>> = {
   gradient: (graph, node, [dy]) => [graph.apply(l2NormalizeGradient, [node.inputs[0], dy!], {})],
 
   lower(lowering, node) {
-    const { rows, quads } = rowsAndQuads(node.inputs[0]);
+    const { rows, vec4s } = rowsAndVec4s(node.inputs[0]);
     lowering.dispatch({
       label: "l2_normalize",
       source: LINEAR_MAIN + WITH_NAN + wgsl,
       bindings: [node.inputs[0], node.outputs[0]],
-      uniforms: uniforms(rows, quads),
+      uniforms: uniforms(rows, vec4s),
       workgroups: linearWorkgroups(rows, LINEAR_SIZE),
     });
   },
@@ -31,12 +31,12 @@ const l2NormalizeGradient: Op<Record<never, never>> = {
   shape: ([x]) => [{ shape: x.shape }],
 
   lower(lowering, node) {
-    const { rows, quads } = rowsAndQuads(node.inputs[0]);
+    const { rows, vec4s } = rowsAndVec4s(node.inputs[0]);
     lowering.dispatch({
       label: "l2_normalize_gradient",
       source: LINEAR_MAIN + WITH_NAN + gradientWgsl,
       bindings: [...node.inputs, node.outputs[0]],
-      uniforms: uniforms(rows, quads),
+      uniforms: uniforms(rows, vec4s),
       workgroups: linearWorkgroups(rows, LINEAR_SIZE),
     });
   },

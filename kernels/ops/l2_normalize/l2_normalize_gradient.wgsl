@@ -1,4 +1,4 @@
-struct Params { rows: u32, quads: u32 }
+struct Params { rows: u32, vec4s: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> dy: array<vec4<f32>>;
@@ -8,15 +8,15 @@ fn invocation(i: u32) {
   if (i >= p.rows) { return; }
   var squares = vec4<f32>();
   var products = vec4<f32>();
-  for (var q = 0u; q < p.quads; q++) {
-    let v = x[i * p.quads + q];
+  for (var q = 0u; q < p.vec4s; q++) {
+    let v = x[i * p.vec4s + q];
     squares += v * v;
-    products += v * dy[i * p.quads + q];
+    products += v * dy[i * p.vec4s + q];
   }
   let length = vec4<f32>(sqrt(dot(squares, vec4<f32>(1.0))));
   let norm = with_nan(length, max(length, vec4<f32>(1e-12))).x;
   let along = dot(products, vec4<f32>(1.0)) / (norm * norm);
-  for (var q = 0u; q < p.quads; q++) {
-    dx[i * p.quads + q] = (dy[i * p.quads + q] - x[i * p.quads + q] * along) / norm;
+  for (var q = 0u; q < p.vec4s; q++) {
+    dx[i * p.vec4s + q] = (dy[i * p.vec4s + q] - x[i * p.vec4s + q] * along) / norm;
   }
 }

@@ -81,13 +81,13 @@ export const scaleGradient: Op<Record<never, never>> = {
   shape: ([gradient]) => [{ shape: gradient.shape }],
 
   lower(lowering, node) {
-    const quads = paddedCount(node.inputs[0]) / 4;
+    const vec4s = paddedCount(node.inputs[0]) / 4;
     lowering.dispatch({
       label: "scale_gradient",
       source: LINEAR_MAIN + scaleWgsl,
       bindings: [...node.inputs, ...node.outputs],
-      uniforms: uniforms(quads),
-      workgroups: linearWorkgroups(quads, LINEAR_SIZE),
+      uniforms: uniforms(vec4s),
+      workgroups: linearWorkgroups(vec4s, LINEAR_SIZE),
     });
   },
 };

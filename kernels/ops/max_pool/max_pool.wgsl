@@ -1,5 +1,5 @@
 struct Params {
-  batch: u32, height: u32, width: u32, quads: u32,
+  batch: u32, height: u32, width: u32, vec4s: u32,
   out_height: u32, out_width: u32, kernel: u32, stride: u32,
   padding: u32,
 }
@@ -9,11 +9,11 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> winners: array<u32>; // tap of each of the four channels, a byte each
 
 fn invocation(i: u32) {
-  if (i >= p.batch * p.out_height * p.out_width * p.quads) { return; }
-  let quad = i % p.quads;
-  let ox = (i / p.quads) % p.out_width;
-  let oy = (i / (p.quads * p.out_width)) % p.out_height;
-  let image = i / (p.quads * p.out_width * p.out_height);
+  if (i >= p.batch * p.out_height * p.out_width * p.vec4s) { return; }
+  let vec4 = i % p.vec4s;
+  let ox = (i / p.vec4s) % p.out_width;
+  let oy = (i / (p.vec4s * p.out_width)) % p.out_height;
+  let image = i / (p.vec4s * p.out_width * p.out_height);
   var best = vec4<f32>();
   var winner = vec4<u32>();
   var is_first = true;
@@ -23,7 +23,7 @@ fn invocation(i: u32) {
     for (var kx = 0u; kx < p.kernel; kx++) {
       let ix = ox * p.stride + kx - p.padding;
       if (ix >= p.width) { continue; }
-      let value = x[((image * p.height + iy) * p.width + ix) * p.quads + quad];
+      let value = x[((image * p.height + iy) * p.width + ix) * p.vec4s + vec4];
       // A NaN wins over any number. Of comparisons with one a compiler may make what it likes.
       let wins = vec4<bool>(is_first) | is_nan(value) | ((value > best) & !is_nan(best));
       is_first = false;

@@ -1,5 +1,5 @@
 /** Mean of all elements: the last op of most losses. */
-import { elementCount, type Op, rowsAndQuads } from "../../graph.ts";
+import { elementCount, type Op, rowsAndVec4s } from "../../graph.ts";
 import { CHANNEL_MASK, f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import { rowSum } from "../row_sum/row_sum.ts";
 import rowReduceWgsl from "../../row_reduce.wgsl" with { type: "text" };
@@ -16,7 +16,7 @@ export const mean: Op<Record<never, never>> = {
 
   lower(lowering, node) {
     const [x] = node.inputs;
-    const { rows } = rowsAndQuads(x);
+    const { rows } = rowsAndVec4s(x);
     // Rows first, side by side, and then their sums: a large tensor is not left to one workgroup.
     const sums = lowering.scratch({ shape: [rows, 1] }, "sums of rows");
     rowSum.lower(lowering, { ...node, op: rowSum, outputs: [sums] }, {});
@@ -38,13 +38,13 @@ const meanGradient: Op<{ shape: readonly number[] }> = {
 
   lower(lowering, node, { shape }) {
     const [dx] = node.outputs;
-    const { rows, quads } = rowsAndQuads(dx);
+    const { rows, vec4s } = rowsAndVec4s(dx);
     lowering.dispatch({
       label: "mean_gradient",
       source: LINEAR_MAIN + CHANNEL_MASK + gradientWgsl,
       bindings: [node.inputs[0], dx],
-      uniforms: uniforms(rows * quads, quads, shape.at(-1)!, f32(1 / elementCount(shape))),
-      workgroups: linearWorkgroups(rows * quads, LINEAR_SIZE),
+      uniforms: uniforms(rows * vec4s, vec4s, shape.at(-1)!, f32(1 / elementCount(shape))),
+      workgroups: linearWorkgroups(rows * vec4s, LINEAR_SIZE),
     });
   },
 };

@@ -20,13 +20,13 @@ export const multiply: Op<Record<never, never>> = {
   },
 
   lower(lowering, node) {
-    const quads = paddedCount(node.outputs[0]) / 4;
+    const vec4s = paddedCount(node.outputs[0]) / 4;
     lowering.dispatch({
       label: "multiply",
       source: LINEAR_MAIN + wgsl,
       bindings: [...node.inputs, node.outputs[0]],
-      uniforms: uniforms(quads),
-      workgroups: linearWorkgroups(quads, LINEAR_SIZE),
+      uniforms: uniforms(vec4s),
+      workgroups: linearWorkgroups(vec4s, LINEAR_SIZE),
     });
   },
 };

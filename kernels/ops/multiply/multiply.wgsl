@@ -1,10 +1,10 @@
-struct Params { quads: u32 }
+struct Params { vec4s: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
 
 fn invocation(i: u32) {
-  if (i >= p.quads) { return; }
+  if (i >= p.vec4s) { return; }
   y[i] = a[i] * b[i];
 }

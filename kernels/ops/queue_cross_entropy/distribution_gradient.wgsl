@@ -1,5 +1,5 @@
 struct Params {
-  rows: u32, quads: u32, columns: u32, inverse_temperature: f32,
+  rows: u32, vec4s: u32, columns: u32, inverse_temperature: f32,
   inverse_target_temperature: f32, scale: f32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
@@ -11,9 +11,9 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> down: array<vec4<f32>>;
 
 fn invocation(i: u32) {
-  if (i >= p.rows * p.quads) { return; }
-  let row = i / p.quads;
-  let q = i - row * p.quads;
+  if (i >= p.rows * p.vec4s) { return; }
+  let row = i / p.vec4s;
+  let q = i - row * p.vec4s;
   let state = row_state[row * 2u];
   let valid = vec4<u32>(q * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.columns);
   let trained = exp(z[i] * p.inverse_temperature - state.x) * state.y;

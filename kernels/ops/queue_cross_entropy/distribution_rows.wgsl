@@ -1,5 +1,5 @@
 struct Params {
-  quads: u32, columns: u32, per_part: u32, inverse_temperature: f32, inverse_target_temperature: f32,
+  vec4s: u32, columns: u32, per_part: u32, inverse_temperature: f32, inverse_target_temperature: f32,
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> z: array<vec4<f32>>; // [n, k]
@@ -10,7 +10,7 @@ const LANES = 64u;
 const LOWEST = -1e30; // below any similarity, and finite when divided by a temperature
 var<workgroup> shared_values: array<vec3<f32>, 64>;
 
-/// Columns of quad `q` that count.
+/// Columns of vec4 `q` that count.
 fn counts(q: u32) -> vec4<bool> {
   return vec4<u32>(q * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.columns);
 }
@@ -24,9 +24,9 @@ fn main(
 ) {
   let row = group.x;
   let part = group.y;
-  let first = row * p.quads;
+  let first = row * p.vec4s;
   let begin = part * p.per_part + lane;
-  let end = min((part + 1u) * p.per_part, p.quads);
+  let end = min((part + 1u) * p.per_part, p.vec4s);
 
   // The largest logit of each distribution.
   var largest = vec4<f32>(LOWEST);

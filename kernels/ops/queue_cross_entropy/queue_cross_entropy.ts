@@ -70,15 +70,15 @@ export const queueCrossEntropy: Op<QueueCrossEntropyAttributes> = {
     const [loss, gradient] = node.outputs;
     const [rows] = student.shape;
     const keys = queue.shape[2];
-    const quads = padTo4(keys) / 4;
+    const vec4s = padTo4(keys) / 4;
     const inBlock = Math.max(1, Math.floor(blockBytes / (keys * 4 * BLOCK_ROWS))) * BLOCK_ROWS;
     const most = Math.min(rows, inBlock);
 
     // Invocations that share a part of a row, and parts of a row: there are few rows, and GPUs want many invocations.
     const { isSoftware, parallelism } = lowering.target;
     const lanes = isSoftware ? 64 : 256;
-    const perPart = Math.ceil(quads / (isSoftware ? 1 : Math.min(parallelism / most, quads / lanes)));
-    const parts = Math.ceil(quads / perPart);
+    const perPart = Math.ceil(vec4s / (isSoftware ? 1 : Math.min(parallelism / most, vec4s / lanes)));
+    const parts = Math.ceil(vec4s / perPart);
 
     const similarities = lowering.scratch({ shape: [most, 1, 1, keys] }, "similarities of the student"); // and gradient
     const wanted = lowering.scratch({ shape: [most, 1, 1, keys] }, "similarities of the teacher");
@@ -105,7 +105,7 @@ export const queueCrossEntropy: Op<QueueCrossEntropyAttributes> = {
         label: "queue_cross_entropy rows",
         source: rowsWgsl.replaceAll(/\b64/g, String(lanes)),
         bindings: [z, targetZ, partial],
-        uniforms: uniforms(quads, queueSize, perPart, ...temperatures),
+        uniforms: uniforms(vec4s, queueSize, perPart, ...temperatures),
         workgroups: [count, parts, 1],
       });
       lowering.dispatch({
@@ -119,8 +119,8 @@ export const queueCrossEntropy: Op<QueueCrossEntropyAttributes> = {
         label: "queue_cross_entropy gradient",
         source: LINEAR_MAIN + gradientWgsl,
         bindings: [z, of(own), targetZ, of(wantedOwn), of(state), of(ownSlope)],
-        uniforms: uniforms(count, quads, queueSize, ...temperatures, f32(1 / (rows * temperature))),
-        workgroups: linearWorkgroups(count * quads, LINEAR_SIZE),
+        uniforms: uniforms(count, vec4s, queueSize, ...temperatures, f32(1 / (rows * temperature))),
+        workgroups: linearWorkgroups(count * vec4s, LINEAR_SIZE),
       });
       lower(scaleRows, [of(teacher), of(ownSlope)], [of(fromOwn)], {});
       lower(conv2d, [z, queue, of(fromOwn)], [of(gradient)], { ...POINTWISE, addend: true });

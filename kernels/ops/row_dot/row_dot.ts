@@ -1,5 +1,5 @@
 /** Dot products of matching rows, and rows times a number each. */
-import { expectShape, type Op, rowsAndQuads } from "../../graph.ts";
+import { expectShape, type Op, rowsAndVec4s } from "../../graph.ts";
 import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import wgsl from "./row_dot.wgsl" with { type: "text" };
 import scaleWgsl from "./scale_rows.wgsl" with { type: "text" };
@@ -21,12 +21,12 @@ export const rowDot: Op<Record<never, never>> = {
   },
 
   lower(lowering, node) {
-    const { rows, quads } = rowsAndQuads(node.inputs[0]);
+    const { rows, vec4s } = rowsAndVec4s(node.inputs[0]);
     lowering.dispatch({
       label: "row_dot",
       source: LINEAR_MAIN + wgsl,
       bindings: [...node.inputs, node.outputs[0]],
-      uniforms: uniforms(rows, quads),
+      uniforms: uniforms(rows, vec4s),
       workgroups: linearWorkgroups(rows, LINEAR_SIZE),
     });
   },
@@ -55,13 +55,13 @@ export const scaleRows: Op<Record<never, never>> = {
   },
 
   lower(lowering, node) {
-    const { rows, quads } = rowsAndQuads(node.inputs[0]);
-    const count = rows * quads;
+    const { rows, vec4s } = rowsAndVec4s(node.inputs[0]);
+    const count = rows * vec4s;
     lowering.dispatch({
       label: "scale_rows",
       source: LINEAR_MAIN + scaleWgsl,
       bindings: [...node.inputs, node.outputs[0]],
-      uniforms: uniforms(count, quads),
+      uniforms: uniforms(count, vec4s),
       workgroups: linearWorkgroups(count, LINEAR_SIZE),
     });
   },

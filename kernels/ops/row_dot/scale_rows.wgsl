@@ -1,4 +1,4 @@
-struct Params { count: u32, quads: u32 }
+struct Params { count: u32, vec4s: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> factor: array<vec4<f32>>;
@@ -6,5 +6,5 @@ struct Params { count: u32, quads: u32 }
 
 fn invocation(i: u32) {
   if (i >= p.count) { return; }
-  y[i] = x[i] * factor[i / p.quads].x;
+  y[i] = x[i] * factor[i / p.vec4s].x;
 }

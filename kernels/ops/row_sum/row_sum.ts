@@ -1,5 +1,5 @@
 /** Sums of rows, and values spread over rows: each is the other's gradient. */
-import { expectShape, type Op, rowsAndQuads } from "../../graph.ts";
+import { expectShape, type Op, rowsAndVec4s } from "../../graph.ts";
 import { CHANNEL_MASK, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
 import rowReduceWgsl from "../../row_reduce.wgsl" with { type: "text" };
 import wgsl from "./row_sum.wgsl" with { type: "text" };
@@ -16,12 +16,12 @@ export const rowSum: Op<Record<never, never>> = {
   ],
 
   lower(lowering, node) {
-    const { rows, quads } = rowsAndQuads(node.inputs[0]);
+    const { rows, vec4s } = rowsAndVec4s(node.inputs[0]);
     lowering.dispatch({
       label: "row_sum",
       source: rowReduceWgsl + wgsl,
       bindings: [node.inputs[0], node.outputs[0]],
-      uniforms: uniforms(quads),
+      uniforms: uniforms(vec4s),
       workgroups: [1, rows, 1],
     });
   },
@@ -39,13 +39,13 @@ export const spreadRows: Op<{ columns: number }> = {
   gradient: (graph, _node, [dy]) => [graph.apply(rowSum, [dy!], {})],
 
   lower(lowering, node, { columns }) {
-    const { rows, quads } = rowsAndQuads(node.outputs[0]);
+    const { rows, vec4s } = rowsAndVec4s(node.outputs[0]);
     lowering.dispatch({
       label: "spread_rows",
       source: LINEAR_MAIN + CHANNEL_MASK + spreadWgsl,
       bindings: [node.inputs[0], node.outputs[0]],
-      uniforms: uniforms(rows, quads, columns),
-      workgroups: linearWorkgroups(rows * quads, LINEAR_SIZE),
+      uniforms: uniforms(rows, vec4s, columns),
+      workgroups: linearWorkgroups(rows * vec4s, LINEAR_SIZE),
     });
   },
 };

@@ -1,4 +1,4 @@
-/** Scales the channels of each picture by factors of its own: the end of squeeze-and-excite (Hu et al. 2018). */
+/** Scales the channels of each image by factors of its own: the end of squeeze-and-excite (Hu et al. 2018). */
 import { expectShape, type Op, padTo4, type Tensor } from "../../graph.ts";
 import { PIXEL_STRIPS, pixelStrips } from "../../pixel_strips.ts";
 import { cutImages, imageSums } from "../../row_sums.ts";
@@ -8,7 +8,7 @@ import { sumInParts } from "../sum_partials/sum_partials.ts";
 import wgsl from "./scale_channels.wgsl" with { type: "text" };
 import gradientWgsl from "./scale_channels_gradient.wgsl" with { type: "text" };
 
-/** Pixels of a picture that one invocation of the gradient on a software adapter takes at most. */
+/** Pixels of an image that one invocation of the gradient on a software adapter takes at most. */
 const PIXELS_PER_CHUNK = 256;
 
 /** Attributes of {@linkcode scaleChannels}. */
@@ -19,9 +19,9 @@ export interface ScaleChannelsAttributes {
   activation?: Activation;
 }
 
-function sizesOf(x: Tensor): { images: number; pixels: number; quads: number } {
+function sizesOf(x: Tensor): { images: number; pixels: number; vec4s: number } {
   const [images, height, width, channels] = x.shape;
-  return { images, pixels: height * width, quads: padTo4(channels) / 4 };
+  return { images, pixels: height * width, vec4s: padTo4(channels) / 4 };
 }
 
 /** y = f(x * gate(scale)): x [n, h, w, c], scale [n, 1, 1, c]. */
@@ -49,8 +49,8 @@ export const scaleChannels: Op<ScaleChannelsAttributes> = {
   },
 
   lower(lowering, node, { gate, activation }) {
-    const { images, pixels, quads } = sizesOf(node.inputs[0]);
-    const { words, workgroups } = pixelStrips(lowering.target, images, pixels, quads);
+    const { images, pixels, vec4s } = sizesOf(node.inputs[0]);
+    const { words, workgroups } = pixelStrips(lowering.target, images, pixels, vec4s);
     lowering.dispatch({
       label: "scale_channels",
       source: LINEAR_MAIN + PIXEL_STRIPS + activationWgsl(activation, { gate }) + wgsl,
@@ -73,9 +73,9 @@ const scaleChannelsGradient: Op<ScaleChannelsAttributes> = {
   lower(lowering, node, { gate, activation }) {
     const { isSoftware } = lowering.target;
     const [dx, dscale] = node.outputs;
-    const { images, pixels, quads } = sizesOf(dx);
+    const { images, pixels, vec4s } = sizesOf(dx);
     const functions = activationWgsl(activation, { gate });
-    const parts = cutImages(images, pixels, quads);
+    const parts = cutImages(images, pixels, vec4s);
     const chunks = isSoftware ? Math.ceil(pixels / PIXELS_PER_CHUNK) : parts.ofImage;
     sumInParts(lowering, chunks, dscale, "partial scale gradients", (sums) =>
       lowering.dispatch({
@@ -83,16 +83,16 @@ const scaleChannelsGradient: Op<ScaleChannelsAttributes> = {
         ...isSoftware
           ? {
             source: LINEAR_MAIN + functions + gradientWgsl,
-            uniforms: uniforms(images, pixels, quads, Math.ceil(pixels / chunks), chunks),
-            workgroups: linearWorkgroups(chunks * images * quads, LINEAR_SIZE),
+            uniforms: uniforms(images, pixels, vec4s, Math.ceil(pixels / chunks), chunks),
+            workgroups: linearWorkgroups(chunks * images * vec4s, LINEAR_SIZE),
           }
-          : imageSums(images, pixels, quads, parts, {
+          : imageSums(images, pixels, vec4s, parts, {
             declarations: functions + GRADIENT_BINDINGS,
             sums: ["sum"],
             begin: "let factor = gate(scale[channels]);",
             add: `let value = x[at];
       let dz = activation_gradient(dy[at], value * factor);
-      if (own < p.quads) { dx[at] = dz * factor; }
+      if (own < p.vec4s) { dx[at] = dz * factor; }
       sum += dz * value;`,
             store: "dscale[sum_at] = gate_gradient(sum, scale[channels]);",
           }),

@@ -5,7 +5,7 @@
 fn invocation(i: u32) {
   let strip = strip_of(i);
   let factor = gate(scale[strip.channels]);
-  for (var at = strip.first; at < strip.end; at += p.quads) {
+  for (var at = strip.first; at < strip.end; at += p.vec4s) {
     y[at] = activation(x[at] * factor);
   }
 }

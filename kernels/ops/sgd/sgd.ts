@@ -38,9 +38,9 @@ export const sgd: Op<SgdAttributes> = {
 
   lower(lowering, node, { momentum, weightDecay }) {
     const [weights, , velocity, , lossScale] = node.inputs;
-    const quads = paddedCount(weights) / 4;
+    const vec4s = paddedCount(weights) / 4;
     // A buffer that is written cannot be bound for reading too, but a copy of it can.
-    const isCopied = isTextureWorthwhile(lowering.target, quads) && fitsTexture(lowering.target, weights);
+    const isCopied = isTextureWorthwhile(lowering.target, vec4s) && fitsTexture(lowering.target, weights);
     const bindings = isCopied ? [...node.inputs, weights, velocity] : node.inputs;
     const copies = node.inputs.length + 1;
     lowering.dispatch({
@@ -50,8 +50,8 @@ export const sgd: Op<SgdAttributes> = {
           ? storage(copies, "weights_before") + storage(copies + 1, "velocity_before") + wgsl
           : wgsl.replaceAll("_before", "")),
       bindings,
-      uniforms: uniforms(quads, f32(momentum), f32(weightDecay)),
-      workgroups: linearWorkgroups(quads, LINEAR_SIZE),
+      uniforms: uniforms(vec4s, f32(momentum), f32(weightDecay)),
+      workgroups: linearWorkgroups(vec4s, LINEAR_SIZE),
     });
   },
 };

@@ -1,5 +1,5 @@
 /** Softmax of rows and its logarithm, as `torch.softmax` and `torch.log_softmax` over the last dimension. */
-import { type Lowering, type Node, type Op, rowsAndQuads, type Tensor } from "../../graph.ts";
+import { type Lowering, type Node, type Op, rowsAndVec4s, type Tensor } from "../../graph.ts";
 import { CHANNEL_MASK, uniforms } from "../../wgsl.ts";
 import rowReduceWgsl from "../../row_reduce.wgsl" with { type: "text" };
 import wgsl from "./softmax.wgsl" with { type: "text" };
@@ -8,12 +8,12 @@ import gradientWgsl from "./softmax_gradient.wgsl" with { type: "text" };
 /** One workgroup a row. */
 function lower(lowering: Lowering, node: Node, source: string, isLog: boolean): void {
   const [x] = node.inputs;
-  const { rows, quads } = rowsAndQuads(x);
+  const { rows, vec4s } = rowsAndVec4s(x);
   lowering.dispatch({
     label: node.op.name,
     source: `const IS_LOG = ${isLog};\n${CHANNEL_MASK}${rowReduceWgsl}${source}`,
     bindings: [...node.inputs, node.outputs[0]],
-    uniforms: uniforms(quads, x.shape.at(-1)!),
+    uniforms: uniforms(vec4s, x.shape.at(-1)!),
     workgroups: [1, rows, 1],
   });
 }

@@ -5,16 +5,16 @@ import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, storage, uniforms } from ".
 
 /** `result = parts[0] + parts[1] + ...`; parts are laid out one after the other, each like the result. */
 export function sumPartials(lowering: Lowering, parts: Tensor, count: number, result: Tensor): void {
-  const quads = paddedCount(result) / 4;
+  const vec4s = paddedCount(result) / 4;
   lowering.dispatch({
     label: "sum_partials",
-    ...sumKernel(lowering.target, quads, count, {
+    ...sumKernel(lowering.target, vec4s, count, {
       params: "",
       bindings: storage(1, "parts") + storage(2, "result", "read_write"),
       store: "result[i] = sum;",
     }),
     bindings: [parts, result],
-    uniforms: uniforms(quads, count),
+    uniforms: uniforms(vec4s, count),
   });
 }
 
@@ -39,44 +39,44 @@ export function sumInParts(
 
 /** What surrounds the sum of {@linkcode sumKernel}. */
 export interface SumText {
-  /** Members of the uniform block `p` behind `quads` and `parts`. */
+  /** Members of the uniform block `p` behind `vec4s` and `parts`. */
   params: string;
   /** Declares the bindings behind it, `parts` among them. */
   bindings: string;
-  /** What is done with `sum`, a quad of the result, which is its `i`-th. */
+  /** What is done with `sum`, a vec4 of the result, which is its `i`-th. */
   store: string;
 }
 
-/** Quads of the result, and invocations for each, of a workgroup where many parts are added. */
+/** Vec4s of the result, and invocations for each, of a workgroup where many parts are added. */
 const [QUADS, LANES] = [16, 16];
 
-/** Source and workgroups of a kernel that adds parts; its uniform block begins with `quads` of a part and how many `parts`. */
+/** Source and workgroups of a kernel that adds parts; its uniform block begins with `vec4s` of a part and how many `parts`. */
 export function sumKernel(
   { isSoftware }: Target,
-  quads: number,
+  vec4s: number,
   count: number,
   { params, bindings, store }: SumText,
 ): Pick<Dispatch, "source" | "workgroups"> {
   const declarations = `
-struct Params { quads: u32, parts: u32, ${params} }
+struct Params { vec4s: u32, parts: u32, ${params} }
 @group(0) @binding(0) var<uniform> p: Params;
 ${bindings}`;
   if (isSoftware || count < LANES) {
     return {
       source: `${LINEAR_MAIN}${declarations}
 fn invocation(i: u32) {
-  if (i >= p.quads) { return; }
+  if (i >= p.vec4s) { return; }
   var sum = parts[i];
-  for (var part = 1u; part < p.parts; part++) { sum += parts[part * p.quads + i]; }
+  for (var part = 1u; part < p.parts; part++) { sum += parts[part * p.vec4s + i]; }
   ${store}
 }
 `,
-      workgroups: linearWorkgroups(quads, LINEAR_SIZE),
+      workgroups: linearWorkgroups(vec4s, LINEAR_SIZE),
     };
   }
   return {
     source: `${declarations}
-var<workgroup> sums: array<vec4<f32>, ${QUADS * LANES}>; // [lanes, quads]
+var<workgroup> sums: array<vec4<f32>, ${QUADS * LANES}>; // [lanes, vec4s]
 
 @compute @workgroup_size(${QUADS * LANES})
 fn main(
@@ -87,20 +87,20 @@ fn main(
   let i = (group.y * groups.x + group.x) * ${QUADS}u + local % ${QUADS}u;
   let lane = local / ${QUADS}u;
   var partial = vec4<f32>();
-  if (i < p.quads) {
-    for (var part = lane; part < p.parts; part += ${LANES}u) { partial += parts[part * p.quads + i]; }
+  if (i < p.vec4s) {
+    for (var part = lane; part < p.parts; part += ${LANES}u) { partial += parts[part * p.vec4s + i]; }
   }
   sums[local] = partial;
   for (var step = ${LANES / 2}u; step > 0u; step /= 2u) {
     workgroupBarrier();
     if (lane < step) { sums[local] += sums[local + step * ${QUADS}u]; }
   }
-  if (lane == 0u && i < p.quads) {
+  if (lane == 0u && i < p.vec4s) {
     let sum = sums[local];
     ${store}
   }
 }
 `,
-    workgroups: linearWorkgroups(quads, QUADS),
+    workgroups: linearWorkgroups(vec4s, QUADS),
   };
 }

@@ -1,5 +1,5 @@
 struct Params {
-  quads: u32,    // of a row of similarities
+  vec4s: u32,    // of a row of similarities
   columns: u32,  // that count
   k: u32,
   k_stride: u32, // k, padded
@@ -35,7 +35,7 @@ fn keys_at(row: u32, q: u32) -> vec4<u32> {
     valid = vec4<u32>(q * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.previous);
   } else {
     let column_quad = q - previous_quads;
-    bits = z[row * p.quads + column_quad];
+    bits = z[row * p.vec4s + column_quad];
     valid = vec4<u32>(column_quad * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.columns);
   }
   // The two zeros are equal.
@@ -72,7 +72,7 @@ fn sum_up_to(lane: u32, own: vec2<u32>) -> vec2<u32> {
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let row = group.x;
-  let quads = (p.previous + 3u) / 4u + (p.columns + 3u) / 4u;
+  let vec4s = (p.previous + 3u) / 4u + (p.columns + 3u) / 4u;
 
   var prefix = 0u; // digits of the smallest key that are known
   var known = 0u; // their bits
@@ -81,7 +81,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let shift = 24u - position * 8u;
     for (var i = lane; i < 256u; i += LANES) { atomicStore(&histogram[i], 0u); }
     workgroupBarrier();
-    for (var q = lane; q < quads; q += LANES) {
+    for (var q = lane; q < vec4s; q += LANES) {
       let keys = keys_at(row, q);
       for (var c = 0u; c < 4u; c++) {
         if ((keys[c] & known) == prefix) { atomicAdd(&histogram[(keys[c] >> shift) & 255u], 1u); }
@@ -111,9 +111,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
 
   // Now `prefix` is the smallest key that is kept, `remaining` how many of it. Lanes own ranges of candidates.
-  let length = (quads + LANES - 1u) / LANES;
-  let first = min(lane * length, quads);
-  let end = min(first + length, quads);
+  let length = (vec4s + LANES - 1u) / LANES;
+  let first = min(lane * length, vec4s);
+  let end = min(first + length, vec4s);
   var own = vec2<u32>(); // candidates with larger keys, and with the same one
   for (var q = first; q < end; q++) {
     let keys = keys_at(row, q);

@@ -10,7 +10,7 @@ type Notes = { note: Message<number> };
 /** An actor on this thread, and a port to it that speaks the wire's language. */
 async function openMailbox() {
   const notes: number[] = [];
-  const host = new ActorHost({ name: "notes", life: 1, credits: 2 }, (crash) => {
+  const host = new ActorHost({ name: "notes", incarnation: 1, credits: 2 }, (crash) => {
     throw new Error(crash.failure.message);
   });
   const definition = defineActor<Notes>(() => ({ handlers: { note: (value) => void notes.push(value) } }));
@@ -30,7 +30,7 @@ async function openMailbox() {
 }
 
 function note(value: number): Request {
-  return { kind: "tell", name: "note", parcel: { payload: value, shared: [] } };
+  return { kind: "tell", name: "note", payload: { payload: value, shared: [] } };
 }
 
 Deno.test("Mailbox gives the first credits when its actor is ready, and one back for each message", async () => {

@@ -10,15 +10,15 @@ import {
 import type mortal from "./fixtures/mortal.ts";
 import { fixture, until, withSystem } from "./helpers.ts";
 
-/** A supervised actor that counts its lives, and says which one it is in when it is asked. */
+/** A supervised actor that counts its incarnations, and says which one it is in when it is asked. */
 function spawnMortal(supervisor: Supervisor, name: string, config: { crashesInStart?: number } = {}) {
-  let life = 0;
+  let incarnation = 0;
   const actor = supervisor.spawn<typeof mortal>(name, fixture("mortal.ts"), () => {
-    life++;
-    return { life, crashInStart: life > 1 && life <= 1 + (config.crashesInStart ?? 0) };
+    incarnation++;
+    return { incarnation, crashInStart: incarnation > 1 && incarnation <= 1 + (config.crashesInStart ?? 0) };
   });
   return {
-    life: () => supervisor.retry(() => actor.ref.ask("life")),
+    incarnation: () => supervisor.retry(() => actor.ref.ask("incarnation")),
     hold: () => supervisor.retry(() => actor.ref.ask("hold")),
     crash: (how: "error" | "user error" = "error") => actor.ref.tell("crash", how),
     get ref() {
@@ -42,10 +42,10 @@ function noteRestarts(): RestartHooks & { notes: string[]; restarts: Restart[] }
   };
 }
 
-const EXPECTED: Record<RestartStrategy, { restarted: string; lives: number[] }> = {
-  "one-for-one": { restarted: "b", lives: [1, 2, 1] },
-  "rest-for-one": { restarted: "b,c", lives: [1, 2, 2] },
-  "one-for-all": { restarted: "a,b,c", lives: [2, 2, 2] },
+const EXPECTED: Record<RestartStrategy, { restarted: string; incarnations: number[] }> = {
+  "one-for-one": { restarted: "b", incarnations: [1, 2, 1] },
+  "rest-for-one": { restarted: "b,c", incarnations: [1, 2, 2] },
+  "one-for-all": { restarted: "a,b,c", incarnations: [2, 2, 2] },
 };
 
 for (const strategy of Object.keys(EXPECTED) as RestartStrategy[]) {
@@ -54,28 +54,28 @@ for (const strategy of Object.keys(EXPECTED) as RestartStrategy[]) {
       const { notes, restarts, ...hooks } = noteRestarts();
       const supervisor = system.supervise({ strategy, ...hooks });
       const actors = ["a", "b", "c"].map((name) => spawnMortal(supervisor, name));
-      assertEquals(await Promise.all(actors.map((actor) => actor.life())), [1, 1, 1]);
+      assertEquals(await Promise.all(actors.map((actor) => actor.incarnation())), [1, 1, 1]);
       await actors[1].crash();
       await until(() => restarts.length === 1);
-      const { restarted, lives } = EXPECTED[strategy];
+      const { restarted, incarnations } = EXPECTED[strategy];
       assertEquals(notes, [`prepare ${restarted}`, `resume ${restarted}`]);
-      assertEquals(await Promise.all(actors.map((actor) => actor.life())), lives);
+      assertEquals(await Promise.all(actors.map((actor) => actor.incarnation())), incarnations);
       assertEquals(restarts[0].count, 1);
-      assertEquals(restarts[0].crash.message, 'actor "b" crashed: TypeError: life 1 is over');
+      assertEquals(restarts[0].crash.message, 'actor "b" crashed: TypeError: incarnation 1 is over');
       assertEquals([...system.actors.keys()].toSorted(), ["a", "b", "c"]);
     }));
 }
 
-Deno.test("Supervisor.retry() asks the next life where one ends without an answer", () =>
+Deno.test("Supervisor.retry() asks the next incarnation where one ends without an answer", () =>
   withSystem(async (system) => {
     const supervisor = system.supervise({ strategy: "one-for-one" });
     const actor = spawnMortal(supervisor, "a");
     const held = assertRejects(() => actor.ref.ask("hold"), ActorCrash);
     await actor.crash();
     await held;
-    assertEquals(await actor.life(), 2);
+    assertEquals(await actor.incarnation(), 2);
     const failing = actor.crash();
-    const answers = await Promise.all([actor.life(), actor.life(), failing]);
+    const answers = await Promise.all([actor.incarnation(), actor.incarnation(), failing]);
     assertEquals(answers.slice(0, 2), [3, 3]);
   }));
 
@@ -86,12 +86,12 @@ Deno.test("a supervisor that restarts too often gives up, and the run ends with 
       const supervisor = system.supervise({ strategy: "one-for-one", maxRestarts: 2, ...hooks });
       const actor = spawnMortal(supervisor, "a");
       for (let i = 0; i < 3; i++) {
-        await actor.life();
+        await actor.incarnation();
         await actor.crash();
         await until(() => restarts.length === i + 1);
       }
     }), ActorCrash);
-  assertEquals(error.message, 'actor "a" crashed: TypeError: life 3 is over');
+  assertEquals(error.message, 'actor "a" crashed: TypeError: incarnation 3 is over');
   assertEquals(restarts.map(({ count }) => count), [1, 2]);
 });
 
@@ -99,9 +99,9 @@ Deno.test("a supervisor tries again when an actor does not get through its start
   withSystem(async (system) => {
     const supervisor = system.supervise({ strategy: "one-for-one" });
     const actor = spawnMortal(supervisor, "a", { crashesInStart: 2 });
-    await actor.life();
+    await actor.incarnation();
     await actor.crash();
-    assertEquals(await actor.life(), 4);
+    assertEquals(await actor.incarnation(), 4);
   }));
 
 Deno.test("a UserError ends the run, whatever the supervisor", async () => {
@@ -109,9 +109,9 @@ Deno.test("a UserError ends the run, whatever the supervisor", async () => {
     withSystem(async (system) => {
       const supervisor = system.supervise({ strategy: "one-for-all" });
       const actor = spawnMortal(supervisor, "a");
-      await actor.life();
+      await actor.incarnation();
       await actor.crash("user error");
-      await actor.life();
+      await actor.incarnation();
     }), ActorCrash);
   assert(error.isUserError);
   assertEquals(error.failure.message, "the disk is full");
@@ -129,7 +129,7 @@ Deno.test("what a supervisor within another cannot mend, the outer one does", ()
     for (const [i, expected] of [[1, 2, 2, 1], [1, 3, 3, 2]].entries()) {
       await c.crash();
       await until(() => restarts.length === i + 1);
-      assertEquals(await Promise.all([a, b, c, d].map((actor) => actor.life())), expected);
+      assertEquals(await Promise.all([a, b, c, d].map((actor) => actor.incarnation())), expected);
     }
     assertEquals(notes, ["prepare b,c", "resume b,c", "prepare b,c,d", "resume b,c,d"]);
   }));
@@ -139,12 +139,12 @@ Deno.test("an actor whose Worker is killed is restarted too", () =>
     const { restarts, ...hooks } = noteRestarts();
     const supervisor = system.supervise({ strategy: "one-for-one", ...hooks });
     const actor = spawnMortal(supervisor, "a");
-    await actor.life();
+    await actor.incarnation();
     const held = assertRejects(() => actor.ref.ask("hold"), ActorCrash, "its Worker was killed");
     system.actors.get("a")!.kill();
     await held;
     await until(() => restarts.length === 1);
-    assertEquals(await actor.life(), 2);
+    assertEquals(await actor.incarnation(), 2);
   }));
 
 Deno.test("an actor that fails because of another one's crash is restarted with it", () =>
@@ -152,18 +152,21 @@ Deno.test("an actor that fails because of another one's crash is restarted with 
     const { restarts, ...hooks } = noteRestarts();
     const supervisor = system.supervise({ strategy: "rest-for-one", ...hooks });
     const first = spawnMortal(supervisor, "first");
-    let life = 0;
+    let incarnation = 0;
     const second = supervisor.spawn<typeof mortal>("second", fixture("mortal.ts"), () => ({
-      life: ++life,
+      incarnation: ++incarnation,
       next: first.ref,
     }));
-    await second.ref.ask("life");
+    await second.ref.ask("incarnation");
     await second.ref.tell("crashNext"); // waits for the first one
     await first.crash();
     await until(() => restarts.length === 1);
     assertEquals(restarts[0].actors, ["first", "second"]);
     assertEquals(restarts[0].crash.actor, "first");
-    assertEquals(await Promise.all([first.life(), supervisor.retry(() => second.ref.ask("life"))]), [2, 2]);
+    assertEquals(
+      await Promise.all([first.incarnation(), supervisor.retry(() => second.ref.ask("incarnation"))]),
+      [2, 2],
+    );
   }));
 
 Deno.test("a crash while hooks are at work is mended with the one before", () =>
@@ -182,11 +185,11 @@ Deno.test("a crash while hooks are at work is mended with the one before", () =>
     });
     const a = spawnMortal(supervisor, "a");
     const b = spawnMortal(supervisor, "b");
-    await Promise.all([a.life(), b.life()]);
+    await Promise.all([a.incarnation(), b.incarnation()]);
     await b.crash();
     await until(() => restarted.length === 2);
     assertEquals(restarted, [["b"], ["a", "b"]]);
-    assertEquals(await Promise.all([a.life(), b.life()]), [2, 2]);
+    assertEquals(await Promise.all([a.incarnation(), b.incarnation()]), [2, 2]);
   }));
 
 Deno.test("hooks that meet another supervisor's restart leave it to that one, or wait for it", () =>
@@ -206,8 +209,9 @@ Deno.test("hooks that meet another supervisor's restart leave it to that one, or
     const inner = outer.supervise({ strategy: "one-for-all" });
     const c = spawnMortal(inner, "c");
     const d = spawnMortal(inner, "d");
-    const lives = () => outer.retry(() => Promise.all([a, b, c, d].map((actor) => actor.ref.ask("life"))));
-    assertEquals(await lives(), [1, 1, 1, 1]);
+    const incarnations = () =>
+      outer.retry(() => Promise.all([a, b, c, d].map((actor) => actor.ref.ask("incarnation"))));
+    assertEquals(await incarnations(), [1, 1, 1, 1]);
 
     // The outer one's hook speaks to d, which the inner one stops meanwhile since c crashed.
     meddle = async (names, phase) => {
@@ -219,7 +223,7 @@ Deno.test("hooks that meet another supervisor's restart leave it to that one, or
     await b.crash();
     await until(() => restarted.length === 1, 5000);
     assertEquals(restarted, ["c,d"]);
-    assertEquals(await lives(), [1, 2, 3, 3]);
+    assertEquals(await incarnations(), [1, 2, 3, 3]);
 
     // The inner one's hook asks b, which crashes: the outer one starts all three again.
     meddle = async (names, phase) => {
@@ -230,7 +234,7 @@ Deno.test("hooks that meet another supervisor's restart leave it to that one, or
     await c.crash();
     await until(() => restarted.length === 2, 5000);
     assertEquals(restarted.at(-1), "b,c,d");
-    assertEquals(await lives(), [1, 3, 4, 4]);
+    assertEquals(await incarnations(), [1, 3, 4, 4]);
   }));
 
 Deno.test("a hook that throws ends the run", async () => {
@@ -241,7 +245,7 @@ Deno.test("a hook that throws ends the run", async () => {
       };
       const actor = spawnMortal(system.supervise({ strategy: "one-for-one", prepare }), "a");
       await actor.crash();
-      await actor.life();
+      await actor.incarnation();
     }), ActorCrash);
   assertMatch(error.message, /RangeError: there is no way back/);
 });
@@ -253,8 +257,8 @@ Deno.test("an unsupervised actor's crash ends supervised ones too, and no restar
     () =>
       system.run(async () => {
         const supervised = spawnMortal(system.supervise({ strategy: "one-for-one", ...hooks }), "a");
-        const other = system.spawn<typeof mortal>("other", fixture("mortal.ts"), { life: 1 });
-        await Promise.all([supervised.life(), other.ready]);
+        const other = system.spawn<typeof mortal>("other", fixture("mortal.ts"), { incarnation: 1 });
+        await Promise.all([supervised.incarnation(), other.ready]);
         await other.ref.tell("crash", "error");
         await supervised.hold();
       }),

@@ -60,7 +60,7 @@ Deno.test("pack() refuses a payload that is too large or too deep to be searched
 
 Deno.test("unpack() puts what was shared back where it was, and pack() leaves the original whole", () => {
   const { port1, port2 } = new MessageChannel();
-  const reference = { [SHARE]: () => ({ actor: "teacher", life: 1, port: port1 }) };
+  const reference = { [SHARE]: () => ({ actor: "teacher", incarnation: 1, port: port1 }) };
   const payload = { list: [1, { reference }], other: { kept: true } };
   const packed = pack("m", payload);
   assertEquals(packed.transfer, [port1]);

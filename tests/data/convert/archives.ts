@@ -21,7 +21,7 @@ export async function gzip(bytes: Uint8Array): Promise<Uint8Array> {
 /** The files of the package, with three training images and a test image. */
 export async function cifarPackage(): Promise<Record<string, string | Uint8Array>> {
   const makeSheet = async (first: number, rows: number) => {
-    // Pixel p of picture r is (first + r, p mod 256, p div 256).
+    // Pixel p of image r is (first + r, p mod 256, p div 256).
     const raw = Uint8Array.from({ length: rows * 1024 * 3 }, (_, i) => {
       const [r, p, c] = [Math.floor(i / 3072), Math.floor(i / 3) % 1024, i % 3];
       return [first + r, p % 256, p >> 8][c];

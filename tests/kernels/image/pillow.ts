@@ -1,5 +1,5 @@
 /**
- * Pillow's and torchvision's picture operations as plain loops over numbers, in the arithmetic that they use (float64,
+ * Pillow's and torchvision's image operations as plain loops over numbers, in the arithmetic that they use (float64,
  * or float32 by `Math.fround`): what the augmenter's kernels are checked against at random parameters. Shares no code
  * with them.
  */
@@ -18,20 +18,20 @@ function blank(width: number, height: number): Rgb {
   return { width, height, data: new Uint8Array(width * height * 3) };
 }
 
-function mapPixels(picture: Rgb, f: (rgb: number[]) => number[]): Rgb {
-  const out = blank(picture.width, picture.height);
-  for (let i = 0; i < picture.data.length; i += 3) out.data.set(f([...picture.data.subarray(i, i + 3)]), i);
+function mapPixels(image: Rgb, f: (rgb: number[]) => number[]): Rgb {
+  const out = blank(image.width, image.height);
+  for (let i = 0; i < image.data.length; i += 3) out.data.set(f([...image.data.subarray(i, i + 3)]), i);
   return out;
 }
 
-export function crop(picture: Rgb, left: number, top: number, width: number, height: number): Rgb {
+export function crop(image: Rgb, left: number, top: number, width: number, height: number): Rgb {
   const out = blank(width, height);
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
       const [sx, sy] = [left + x, top + y];
-      if (sx < 0 || sy < 0 || sx >= picture.width || sy >= picture.height) continue;
-      const from = (sy * picture.width + sx) * 3;
-      out.data.set(picture.data.subarray(from, from + 3), (y * width + x) * 3);
+      if (sx < 0 || sy < 0 || sx >= image.width || sy >= image.height) continue;
+      const from = (sy * image.width + sx) * 3;
+      out.data.set(image.data.subarray(from, from + 3), (y * width + x) * 3);
     }
   }
   return out;
@@ -94,8 +94,8 @@ function resizeWidth({ width, height, data }: Rgb, to: number, filter: string): 
   return out;
 }
 
-export function resize(picture: Rgb, width: number, height: number, filter: string): Rgb {
-  return transpose(resizeWidth(transpose(resizeWidth(picture, width, filter)), height, filter));
+export function resize(image: Rgb, width: number, height: number, filter: string): Rgb {
+  return transpose(resizeWidth(transpose(resizeWidth(image, width, filter)), height, filter));
 }
 
 function luma([r, g, b]: number[]): number {
@@ -127,19 +127,19 @@ function hueShift([r, g, b]: number[], shift: number): number[] {
   return [[max, t, p], [q, max, p], [p, max, t], [p, q, max], [t, p, max], [max, p, q]][sector % 6];
 }
 
-export function grayscale(picture: Rgb): Rgb {
-  return mapPixels(picture, (rgb) => Array(3).fill(luma(rgb)));
+export function grayscale(image: Rgb): Rgb {
+  return mapPixels(image, (rgb) => Array(3).fill(luma(rgb)));
 }
 
-export function jitter(picture: Rgb, { kind, factor }: JitterOp): Rgb {
-  if (kind === "hue") return mapPixels(picture, (rgb) => hueShift(rgb, Math.trunc(factor * 255)));
+export function jitter(image: Rgb, { kind, factor }: JitterOp): Rgb {
+  if (kind === "hue") return mapPixels(image, (rgb) => hueShift(rgb, Math.trunc(factor * 255)));
   let mean = 0;
-  mapPixels(picture, (rgb) => {
+  mapPixels(image, (rgb) => {
     mean += luma(rgb);
     return rgb;
   });
-  mean = Math.trunc(mean / (picture.width * picture.height) + 0.5);
-  return mapPixels(picture, (rgb) => {
+  mean = Math.trunc(mean / (image.width * image.height) + 0.5);
+  return mapPixels(image, (rgb) => {
     const from = { brightness: 0, contrast: mean, saturation: luma(rgb) }[kind];
     return rgb.map((c) => blend(from, c, factor));
   });
@@ -163,20 +163,20 @@ function boxBlurLines({ width, height, data }: Rgb, radius: number): Rgb {
   return out;
 }
 
-export function gaussianBlur(picture: Rgb, sigma: number): Rgb {
+export function gaussianBlur(image: Rgb, sigma: number): Rgb {
   const variance = float(float(float(sigma) * float(sigma)) / 3);
   const l = Math.floor((float(Math.sqrt(12 * variance + 1)) - 1) / 2);
   const a = float((2 * l + 1) * float(l * (l + 1) - float(3 * variance)));
   const radius = float(l + float(a / float(6 * float(variance - (l + 1) * (l + 1)))));
-  for (let pass = 0; pass < 3; pass++) picture = boxBlurLines(picture, radius);
-  picture = transpose(picture);
-  for (let pass = 0; pass < 3; pass++) picture = boxBlurLines(picture, radius);
-  return transpose(picture);
+  for (let pass = 0; pass < 3; pass++) image = boxBlurLines(image, radius);
+  image = transpose(image);
+  for (let pass = 0; pass < 3; pass++) image = boxBlurLines(image, radius);
+  return transpose(image);
 }
 
 /** The whole view, step by step in the order that a torchvision pipeline has. */
-export function makeView(picture: Rgb, view: ViewParameters, width: number, height: number): Rgb {
-  let made = crop(picture, view.crop.left, view.crop.top, view.crop.width, view.crop.height);
+export function makeView(image: Rgb, view: ViewParameters, width: number, height: number): Rgb {
+  let made = crop(image, view.crop.left, view.crop.top, view.crop.width, view.crop.height);
   made = resize(made, view.resized.width, view.resized.height, view.filter);
   made = crop(made, view.window.left, view.window.top, width, height);
   if (view.grayscale && view.grayscaleFirst) made = grayscale(made);

@@ -66,7 +66,7 @@ Deno.test("writeResizeTable() mirrors and cuts a window out", () => {
   );
 });
 
-Deno.test("writeResizeTable() has no weights outside the picture", () => {
+Deno.test("writeResizeTable() has no weights outside the image", () => {
   const { entries, extent } = makeTable({ source: 3, resized: 3, window: -2, size: 7 });
   assertEquals(entries.map(({ weights }) => weights.length > 0), [
     false,

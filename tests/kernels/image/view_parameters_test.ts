@@ -143,7 +143,7 @@ Deno.test("sampleJitter() leaves out what has no strength", () => {
 });
 
 Deno.test("sampleCrop() falls back to the largest centred box of an allowed ratio", () => {
-  // Half of these pictures' area in a box of ratio 3:4 to 4:3 is wider or higher than they are.
+  // Half of these images' area in a box of ratio 3:4 to 4:3 is wider or higher than they are.
   const crop = (width: number, height: number) =>
     sampleCrop(new Random(1), width, height, [0.5, 1], [3 / 4, 4 / 3]);
   assertEquals(crop(10, 200), { left: 0, top: 93, width: 10, height: 13 }); // round(10 / 0.75) = 13
@@ -151,7 +151,7 @@ Deno.test("sampleCrop() falls back to the largest centred box of an allowed rati
   assertEquals(crop(1, 1000), { left: 0, top: 499, width: 1, height: 1 });
 });
 
-Deno.test("sampleCrop() gives a picture of one pixel whole", () => {
+Deno.test("sampleCrop() gives an image of one pixel whole", () => {
   for (let seed = 0; seed < 50; seed++) {
     const crop = sampleCrop(new Random(seed), 1, 1, [0.2, 1], [3 / 4, 4 / 3]);
     assertEquals(crop, { left: 0, top: 0, width: 1, height: 1 });
@@ -179,7 +179,7 @@ Deno.test("evaluationView() rounds as torchvision does", () => {
   assertEquals(sizes(100, 103), [256, 263, 16, 20]); // 19.5 to the even 20
 });
 
-Deno.test("evaluationView() centres a resized picture that is too small, the odd pixel after it", () => {
+Deno.test("evaluationView() centres a resized image that is too small, the odd pixel after it", () => {
   assertEquals(evaluationView(50, 50, 32, 37).window, { left: -2, top: -2 });
 });
 

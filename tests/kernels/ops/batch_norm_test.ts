@@ -33,7 +33,7 @@ function reference(
   return y;
 }
 
-// For GPUs the last but one has more quads than a workgroup takes side by side, and the last is in several parts.
+// For GPUs the last but one has more vec4s than a workgroup takes side by side, and the last is in several parts.
 const SHAPES = [[3, 1, 1, 1], [3, 2, 3, 3], [5, 4, 4, 17], [6, 7, 9, 8], [2, 1, 1, 130], [1, 65, 33, 1]];
 for (const [[kind, as], shape] of KINDS.flatMap((kind) => SHAPES.map((shape) => [kind, shape] as const))) {
   for (const activation of [undefined, "relu", "swish", "hard_swish"] as const) {
@@ -68,7 +68,7 @@ for (const [[kind, as], shape] of KINDS.flatMap((kind) => SHAPES.map((shape) => 
   }
 }
 
-// For GPUs as large maps are: first 1,127 rows in 18 parts, which 16 invocations add up, then nine groups of quads side by
+// For GPUs as large maps are: first 1,127 rows in 18 parts, which 16 invocations add up, then nine groups of vec4s side by
 // side. Differences by every x would take minutes; the sums are what gamma and beta get.
 for (
   const [[kind, as], shape] of KINDS.flatMap((kind) =>
@@ -101,7 +101,7 @@ for (
   }
 }
 
-// For GPUs in four parts, in 18 (the last shorter), and in three for each of nine groups of quads.
+// For GPUs in four parts, in 18 (the last shorter), and in three for each of nine groups of vec4s.
 for (
   const [[kind, as], shape] of KINDS.flatMap((kind) =>
     [[64, 8, 8, 5], [23, 7, 7, 70], [67, 1, 2, 1040]].map((shape) => [kind, shape] as const)

@@ -50,7 +50,7 @@ Deno.test("sliceChannels() takes channels out of the middle and the end", async 
   });
 });
 
-Deno.test("channels that do not lie in whole quads cannot be joined or cut", () => {
+Deno.test("channels that do not lie in whole vec4s cannot be joined or cut", () => {
   const graph = new Graph();
   const [a, b] = [graph.source("a", [2, 3]), graph.source("b", [2, 4])];
   assertThrows(() => graph.apply(concatenateChannels, [a, b], {}), Error, "multiple of four");

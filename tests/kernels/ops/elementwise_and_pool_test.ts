@@ -63,7 +63,7 @@ function channelSums(shape: readonly number[], x: Float64Array): Float64Array {
 }
 
 for (const [kind, as] of KINDS) {
-  // For GPUs the last but two has more rows than a workgroup reads at once, the last more quads than side by side.
+  // For GPUs the last but two has more rows than a workgroup reads at once, the last more vec4s than side by side.
   for (const shape of [...SHAPES, [2, 23, 24, 5], [2, 5, 4, 70], [2, 3, 1, 1040]]) {
     Deno.test(`globalAveragePool [${shape}], ${kind}, equals a float64 loop, and so does its gradient`, () =>
       withGpu((gpu) =>
@@ -75,7 +75,7 @@ for (const [kind, as] of KINDS) {
       ));
   }
 
-  Deno.test(`globalAveragePool of many pixels, ${kind}, adds parts of a picture`, () =>
+  Deno.test(`globalAveragePool of many pixels, ${kind}, adds parts of an image`, () =>
     withGpu((gpu) => {
       const shape = [2, 64, 32, 5];
       return checkOp(as(gpu), {

@@ -186,9 +186,9 @@ for (const [kind, as] of KINDS) {
       const pool: Build = (graph, [z]) =>
         graph.applyAll(maxPool, [z], { kernel: 3, stride: 2, padding: 1 })[0];
       for (const nan of NANS) {
-        const spoilt = { shape: SHAPE, values: withValues(x, { 20: nan }) }; // channel 0 of the middle of picture 0
+        const spoilt = { shape: SHAPE, values: withValues(x, { 20: nan }) }; // channel 0 of the middle of image 0
         const { y, gradients: [dx] } = await run(gpu, pool, [spoilt]);
-        // All four windows of that picture hold it, and each gives its gradient to it.
+        // All four windows of that image hold it, and each gives its gradient to it.
         assertEquals(nansOf(y), [0, 5, 10, 15]);
         assertEquals(dx[20], 4);
         const dy = withValues(new Float32Array(2 * 2 * 2 * 5).fill(1), { 0: nan });

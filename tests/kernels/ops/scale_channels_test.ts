@@ -48,7 +48,7 @@ for (const [[kind, as], shape] of KINDS.flatMap((kind) => SHAPES.map((shape) => 
   }
 }
 
-// For GPUs each picture is in two parts. Differences by every x would take minutes; what x gets is seen by the factors in
+// For GPUs each image is in two parts. Differences by every x would take minutes; what x gets is seen by the factors in
 // front of it.
 for (const [kind, as] of KINDS) {
   Deno.test(`scaleChannels of many pixels, ${kind}, equals a float64 loop, and so do its gradients`, () =>

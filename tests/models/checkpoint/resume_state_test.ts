@@ -18,7 +18,7 @@ import { checkpointErrorOf, withFolder } from "./fixtures.ts";
 
 const fail = (problem: string) => new CheckpointError("a.pth.tar", problem);
 const TERMS: Term[] = [
-  { name: "data", flag: "--data", value: "abc", isEssential: true, content: "pictures" },
+  { name: "data", flag: "--data", value: "abc", isEssential: true, content: "images" },
   { name: "temp", flag: "--temp", value: 0.2, isEssential: true },
   { name: "cos", flag: "--cos", value: true, isEssential: false },
   { name: "schedule", flag: "--schedule", value: [1, 2], isEssential: false },

@@ -51,7 +51,7 @@ async function exportAndRun(name: string, batch: number, wanted: Wanted = {}): P
 }
 
 for (const name of QUICK) {
-  Deno.test(`parity: onnxruntime embeds pictures with an exported ${name} as the original does`, async () => {
+  Deno.test(`parity: onnxruntime embeds images with an exported ${name} as the original does`, async () => {
     const { batch, embedding } = EMBEDDINGS[name][`eval${SIZE}`];
     const outputs = await exportAndRun(name, batch);
     assertEquals(Object.keys(outputs), ["embedding", "feature"]);
@@ -72,7 +72,7 @@ for (const name of QUICK) {
 }
 
 for (const name of QUICK.filter((name) => EMBEDDINGS[name].eval96 !== undefined)) {
-  Deno.test(`parity: an exported ${name} is right for pictures of another size`, async () => {
+  Deno.test(`parity: an exported ${name} is right for images of another size`, async () => {
     const { batch, embedding } = EMBEDDINGS[name].eval96;
     const outputs = await exportAndRun(name, batch, { imageSize: 96 });
     assertLess(relativeError(outputs.embedding.data, embedding.flat()), 1e-4);
@@ -154,7 +154,7 @@ Deno.test("writeOnnxFile() leaves nothing behind where a weight cannot be read o
   });
 });
 
-Deno.test("a model says what its pictures must be, and names its weights as PyTorch does", () => {
+Deno.test("a model says what its images must be, and names its weights as PyTorch does", () => {
   const { model, graph, weights } = trace("resnet18", { imageSize: 96 });
   const metadata = Object.fromEntries(model.metadataProps.map(({ key, value }) => [key, value]));
   assertEquals(metadata, {

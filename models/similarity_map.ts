@@ -1,5 +1,5 @@
 /**
- * SEED's own picture (figure 2 of the paper): what the teacher and the student make of the queue for one picture. To be
+ * SEED's own image (figure 2 of the paper): what the teacher and the student make of the queue for one image. To be
  * looked at; what is trained on is computed by `kernels/ops/queue_cross_entropy`.
  */
 
@@ -17,18 +17,18 @@ export interface QueueView {
 }
 
 /** What both make of it. */
-export interface SimilarityPicture {
+export interface SimilarityMap {
   /** Keys of the queue. */
   keys: number;
   /** The keys that the teacher finds likeliest, as rows of the queue, the likeliest first. */
   chosen: number[];
-  /** Place in `chosen` of the picture's own teacher embedding; -1 where it is not among them. */
+  /** Place in `chosen` of the image's own teacher embedding; -1 where it is not among them. */
   own: number;
   /** By the teacher's embedding, at the teacher's temperature. */
   teacher: QueueView;
   /** By the student's, at the student's. */
   student: QueueView;
-  /** Cross-entropy of the two softmaxes, in nats: SEED's loss of this picture. */
+  /** Cross-entropy of the two softmaxes, in nats: SEED's loss of this image. */
   crossEntropy: number;
 }
 
@@ -56,12 +56,12 @@ function histogram(cosines: Float32Array): number[] {
 /**
  * Draws it up.
  *
- * @param teacher cosines of the picture's teacher embedding with the keys [K]
+ * @param teacher cosines of the image's teacher embedding with the keys [K]
  * @param student the student's likewise [K]
- * @param ownKey row of the queue that is the picture's own teacher embedding
+ * @param ownKey row of the queue that is the image's own teacher embedding
  * @param count keys to choose
  */
-export function similarityPicture(
+export function similarityMap(
   teacher: Float32Array,
   student: Float32Array,
   { temperature, teacherTemperature, ownKey, count }: {
@@ -70,7 +70,7 @@ export function similarityPicture(
     ownKey: number;
     count: number;
   },
-): SimilarityPicture {
+): SimilarityMap {
   const chosen = [...teacher.keys()].sort((a, b) => teacher[b] - teacher[a] || a - b).slice(0, count);
   const teacherLog = logSoftmax(teacher, teacherTemperature);
   const studentLog = logSoftmax(student, temperature);

@@ -1,6 +1,6 @@
 /**
- * Photographs the report of a run for the README: `deno task pictures OUTPUT`. Needs Chromium. Writes WebP files, for light
- * and dark pages, into `docs/pictures/`.
+ * Photographs the report of a run for the README: `deno task images OUTPUT`. Needs Chromium. Writes WebP files, for light
+ * and dark pages, into `docs/images/`.
  */
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -9,7 +9,7 @@ import sharp from "sharp";
 import { BROWSER_FLAGS, findBrowser } from "../tests/ui/browser.ts";
 import { REPORT } from "../ui/report.ts";
 
-const FOLDER = new URL("../docs/pictures/", import.meta.url);
+const FOLDER = new URL("../docs/images/", import.meta.url);
 const SIZE = { width: 1160, height: 900 };
 const SCALE = 1.5;
 const QUALITY = 82;
@@ -19,7 +19,7 @@ const SUBJECTS = { curves: "#curves .grid", actors: "#actors", batch: "#look", n
 
 const [output] = Deno.args;
 if (output === undefined) {
-  console.error("error: expected deno task pictures OUTPUT, the folder of a run that has ended");
+  console.error("error: expected deno task images OUTPUT, the folder of a run that has ended");
   Deno.exit(2);
 }
 const executablePath = await findBrowser();
@@ -37,9 +37,9 @@ for (const colorScheme of ["light", "dark"] as const) {
   // What stays in place while the page moves would stand in the way.
   await page.addStyleTag({ content: "nav { display: none !important } section { padding: 0 .5rem }" });
   for (const [name, selector] of Object.entries(SUBJECTS)) {
-    const picture = await page.locator(selector).screenshot();
+    const image = await page.locator(selector).screenshot();
     const path = new URL(`${name}-${colorScheme}.webp`, FOLDER);
-    await Deno.writeFile(path, await sharp(picture).webp({ quality: QUALITY }).toBuffer());
+    await Deno.writeFile(path, await sharp(image).webp({ quality: QUALITY }).toBuffer());
     console.log(`wrote ${path.pathname}`);
   }
 }
