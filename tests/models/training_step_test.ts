@@ -10,7 +10,7 @@ import {
 import { UserError } from "../../errors.ts";
 import { differentiate } from "../../kernels/autodiff.ts";
 import { type Gpu, readBuffer } from "../../kernels/gpu.ts";
-import { Graph, type Tensor } from "../../kernels/graph.ts";
+import { Graph } from "../../kernels/graph.ts";
 import { padRows } from "../../kernels/layout.ts";
 import type { AdamWAttributes } from "../../kernels/ops/adamw/adamw.ts";
 import {
@@ -29,6 +29,7 @@ import { findOptimizer, optimizerNames } from "../../models/optim/optimizers.ts"
 import { tensorsOf } from "../../models/parameter_store.ts";
 import {
   scheduleStep,
+  type StepLoss,
   type StudentBatch,
   StudentStep,
   type StudentStepOptions,
@@ -235,7 +236,7 @@ Deno.test("a batch that gives NaN skips the step of its whole group, and that al
       assertEquals(found.map(({ isApplied }) => isApplied), [true, true, true]);
       assertEquals(found.map(({ loss }) => loss), expected.map(({ loss }) => loss));
       assertEquals(await snapshot(student), await snapshot(other));
-      // Back to where the scale was, but for the skipped step.
+      // Counted from the skipped step on.
       assertEquals(found.at(-1)!.lossScale!.goodSteps, 1);
     }
     const steps = await group(student, 0, 1);
@@ -338,35 +339,48 @@ class Averaging implements GradientExchange {
   }
 }
 
-for (const clipNorm of [undefined, 0.02]) {
-  const how = clipNorm === undefined ? "" : ", clipped";
-  Deno.test(`two ranks that average their gradients take the step of the doubled batch${how}`, () =>
+const RANKS: Readonly<Record<string, { accumulate: number; clipNorm?: number }>> = {
+  "the doubled batch": { accumulate: 1 },
+  "the doubled batch, clipped": { accumulate: 1, clipNorm: 0.02 },
+  "all batches that they accumulate": { accumulate: 2 },
+  "all batches that they accumulate, clipped": { accumulate: 2, clipNorm: 0.02 },
+};
+
+for (const [name, { accumulate, clipNorm }] of Object.entries(RANKS)) {
+  Deno.test(`two ranks that average their gradients take the step of ${name}`, () =>
     withGpu(async (gpu) => {
       const options = { clipNorm, lossScale: INITIAL_LOSS_SCALE };
       const exchange = new Averaging(gpu, 2);
-      using first = await start(gpu, options, { exchange });
-      using second = await start(gpu, options, { exchange });
-      using whole = await start(gpu, { ...options, batch: 4 });
+      using first = await start(gpu, { ...options, accumulate }, { exchange });
+      using second = await start(gpu, { ...options, accumulate }, { exchange });
+      const rows = 4 * accumulate;
+      using whole = await start(gpu, { ...options, batch: rows });
       const ranks = [first, second];
-      const runRanks = (rows: number[], spoilt?: number) =>
-        Promise.all(ranks.map((rank, i) => {
-          const batch = batchOf(rows[i], 2);
-          const images = spoilt === i ? new Float32Array(2 * SIZE * SIZE * 4).fill(NaN) : batch.images;
-          return rank.run({ ...batch, images, queuePointer: 0 });
-        }));
-      for (const row of [0, 4, 8]) {
-        // All ranks put all keys into their queues, which is not what is looked at here.
+      const runRank = async (rank: number, row: number, spoilt?: number) => {
+        const steps: StepLoss[] = [];
+        for (let index = 0; index < accumulate; index++) {
+          const batch = batchOf(row + 2 * (rank * accumulate + index), 2);
+          const isSpoilt = spoilt === rank && index === 0;
+          const images = isSpoilt ? new Float32Array(2 * SIZE * SIZE * 4).fill(NaN) : batch.images;
+          const group = { index, size: accumulate };
+          steps.push(await ranks[rank].run({ ...batch, images, queuePointer: 2 * index, group }));
+        }
+        return steps;
+      };
+      for (const row of [0, rows, 2 * rows]) {
+        // A rank's step puts its own keys alone into its queue: those of all are given to it here.
         for (const rank of ranks) rank.loadQueue(await whole.readQueue());
-        const losses = await runRanks([row, row + 2]);
-        const { loss } = await whole.run({ ...batchOf(row, 4), queuePointer: row % 8 });
-        assertAlmostEquals((losses[0].loss + losses[1].loss) / 2, loss, 1e-5 * loss);
+        const steps = (await Promise.all([runRank(0, row), runRank(1, row)])).flat();
+        const { loss } = await whole.run({ ...batchOf(row, rows), queuePointer: row % 8 });
+        assertAlmostEquals(steps.reduce((sum, s) => sum + s.loss, 0) / steps.length, loss, 1e-5 * loss);
         const [expected, ...found] = [await snapshot(whole), await snapshot(first), await snapshot(second)];
         assertEquals([found[0].weights, found[0].momentum], [found[1].weights, found[1].momentum]);
         assertAlike({ ...found[0], queues: expected.queues }, expected, `rows from ${row}`);
       }
       // What is NaN on one is NaN on all: they stay alike.
       const before = await first.parameters.save();
-      assertEquals((await runRanks([12, 14], 1)).map(({ isApplied }) => isApplied), [false, false]);
+      const steps = await Promise.all([runRank(0, 3 * rows, 1), runRank(1, 3 * rows, 1)]);
+      assertEquals(steps.map((of) => of.at(-1)!.isApplied), [false, false]);
       assertEquals(await first.parameters.save(), before);
       assertEquals(await second.parameters.save(), before);
     }));
@@ -410,24 +424,24 @@ const [ROWS, INPUTS, OUTPUTS] = [4, 5, 3];
 const ADAMW: AdamWAttributes = { betas: [0.9, 0.99], epsilon: 1e-6, weightDecay: 0.1 };
 
 /** Two linear layers side by side, each of which learns to give zeros: the losses are the means of their squares. */
-function traceLayers(isScaled = true): { traced: GradientGraph; x: Tensor } {
+function traceLayers(isScaled = true): GradientGraph {
   const graph = new Graph();
-  const x = graph.source("x", [ROWS, 1, 1, INPUTS]);
   const layers = ["first", "second"].map((name) => {
+    const x = graph.source(`x of the ${name}`, [ROWS, 1, 1, INPUTS]);
     const builder = new EncoderBuilder(graph, "train");
     const y = builder.convolve(x, builder.linear(name, INPUTS, OUTPUTS));
     const loss = graph.apply(mean, [graph.apply(multiply, [y, y], {})], {});
-    return { parameters: builder.parameters, loss };
+    return { x, parameters: builder.parameters, loss };
   });
   const control = isScaled ? stepControl(graph) : undefined;
-  const losses = layers.map(({ loss }) => loss);
+  const [inputs, losses] = [layers.map(({ x }) => x), layers.map(({ loss }) => loss)];
   const trained = layers.map(({ parameters }) => tensorsOf(parameters, "parameter"));
   const gradients = differentiate(graph, losses, trained.flat(), control);
   const models = layers.map(({ parameters }, i) => ({
     parameters,
     gradients: gradients.slice(2 * i, 2 * i + 2),
   }));
-  return { traced: { label: "layers", graph, inputs: [x], outputs: losses, models, control }, x };
+  return { label: "layers", graph, inputs, outputs: losses, models, control };
 }
 
 /** Gradients of a layer's weight [outputs, inputs] and bias. */
@@ -454,7 +468,7 @@ function layerGradients(
 
 Deno.test("AdamW and the average of the weights are a float64 loop's, each model at its own learning rate", () =>
   withGpu(async (gpu) => {
-    const { traced, x } = traceLayers();
+    const traced = traceLayers();
     using step = await TrainingStep.create(gpu, traced, {
       rule: findOptimizer("adamw", { momentum: 0, ...ADAMW }),
       isChecked: true,
@@ -473,19 +487,24 @@ Deno.test("AdamW and the average of the weights are a float64 loop's, each model
         ),
       );
     }));
+    const half = { index: 0, size: 2 };
+    assertThrows(() => step.submit({ learningRates: [0, 0], group: half }, () => {}), Error, "accumulates");
     const steps = 10;
     for (let s = 0; s < steps; s++) {
-      const isSkipped = s === 6;
-      const values = randomValues(`x ${s}`, [ROWS, INPUTS]);
+      const isSkipped = s === 6; // for the second's NaN, by the first too
+      const values = traced.inputs.map((_, m) => randomValues(`x ${m} ${s}`, [ROWS, INPUTS]));
       const learningRates = [0.02 / (s + 1), 0.1].map(Math.fround);
       const averageMomentum = [0.9, 0.5, 0.99][s % 3];
-      step.gradientProgram.write(x, padRows(isSkipped ? values.fill(NaN) : values, [ROWS, INPUTS]));
+      if (isSkipped) values[1].fill(NaN);
+      for (const [m, x] of traced.inputs.entries()) {
+        step.gradientProgram.write(x, padRows(values[m], [ROWS, INPUTS]));
+      }
       assertEquals(step.submit({ learningRates, averageMomentum }, () => {}), undefined);
       for (const [m, layer] of expected.entries()) {
         const [weight, bias] = [...layer.values()];
         if (!isSkipped) {
           const gradients = layerGradients(
-            Float64Array.from(values),
+            Float64Array.from(values[m]),
             weight.layer.weights,
             bias.layer.weights,
           );
@@ -549,8 +568,8 @@ Deno.test("a step's schedule is that of the programs that are compiled", () =>
           accumulates: true,
           averages: true,
         };
-        using step = await TrainingStep.create(gpu, traceLayers().traced, options);
-        assertScheduled(scheduleTrainingStep(gpu.target, traceLayers().traced, options), step.programs);
+        using step = await TrainingStep.create(gpu, traceLayers(), options);
+        assertScheduled(scheduleTrainingStep(gpu.target, traceLayers(), options), step.programs);
       }
     }
   }));
@@ -558,7 +577,7 @@ Deno.test("a step's schedule is that of the programs that are compiled", () =>
 Deno.test("a step is not made where its control is needed and its gradients are not checked", () =>
   withGpu(({ target }) => {
     const [adamw, sgd] = ["adamw", "sgd"].map((name) => findOptimizer(name, { momentum: 0, weightDecay: 0 }));
-    const [{ traced: scaled }, { traced: unscaled }] = [traceLayers(), traceLayers(false)];
+    const [scaled, unscaled] = [traceLayers(), traceLayers(false)];
     const refused: [GradientGraph, OptimizerOptions][] = [
       [unscaled, { rule: adamw }],
       [unscaled, { rule: sgd, clipNorm: 1 }],

@@ -112,7 +112,7 @@ const ACTORS: readonly Mutant[] = [
   ),
   mutant(
     "actors/student_trainer.ts",
-    "  step.parameters.loadMomentum(values);\n",
+    '  step.parameters.loadArena("momentum", values);\n',
     "",
     RUN,
     "stopped and resumed",
@@ -318,22 +318,22 @@ const MODELS: readonly Mutant[] = [
   ),
   mutant(
     "models/student_step.ts",
-    "Uint32Array.of(this.#options.dropoutSeed ?? 0, batch.step ?? 0)",
-    "Uint32Array.of(this.#options.dropoutSeed ?? 0, 0)",
+    "Uint32Array.of(dropoutSeed, batch.step ?? 0)",
+    "Uint32Array.of(dropoutSeed, 0)",
     STEP,
     "dropout",
   ),
   mutant(
     "models/student_step.ts",
-    "else for (let i = 0; i < count; i++) copy((from + i) * stride, to + i, 1);",
-    "else copy(from, to, count);",
+    "stride === 1 ? [1, count] : [count, 1]",
+    "[1, count]",
     STEP,
     "small views",
   ),
   mutant(
     "models/student_step.ts",
-    "return { loss: main + small,",
-    "return { loss: main,",
+    "loss: main + small,",
+    "loss: main,",
     STEP,
     "small views",
   ),
@@ -355,8 +355,8 @@ const MODELS: readonly Mutant[] = [
   ]),
   mutant(
     "models/linear_probes.ts",
-    "const sgd = { momentum, weightDecay };",
-    "const sgd = { momentum, weightDecay: 0 };",
+    'findOptimizer("sgd", { momentum, weightDecay })',
+    'findOptimizer("sgd", { momentum, weightDecay: 0 })',
     ["models/linear_probes_test.ts"],
   ),
   mutant(
@@ -679,11 +679,100 @@ const SHOWN: readonly Mutant[] = [
   ], "answers again"),
 ];
 
+/** What happens between a batch's gradients and new weights. */
+const STEPS: readonly Mutant[] = [
+  mutant(
+    "models/student_step.ts",
+    "pointer + queueSize - index * batch % queueSize",
+    "pointer",
+    ["models/training_step_test.ts"],
+  ),
+  mutant(
+    "models/student_step.ts",
+    "copyKeys(waiting, 0, index * batch, batch)",
+    "copyKeys(waiting, 0, 0, batch)",
+    ["models/training_step_test.ts"],
+  ),
+  mutant(
+    "models/student_step.ts",
+    "isApplied: isApplied || !isLast",
+    "isApplied",
+    ["models/training_step_test.ts"],
+  ),
+  mutant(
+    "models/training_step.ts",
+    "1 / group.size",
+    "1",
+    ["models/training_step_test.ts"],
+  ),
+  mutant(
+    "models/training_step.ts",
+    "store.segments(optimizer.sums === undefined ? GRADIENT : SUM)",
+    "store.segments(GRADIENT)",
+    ["models/training_step_test.ts"],
+  ),
+  mutant(
+    "models/training_step.ts",
+    "padRows([learningRates[i]], [1])",
+    "padRows([learningRates[0]], [1])",
+    ["models/training_step_test.ts"],
+  ),
+  mutant(
+    "models/training_step.ts",
+    "applyAll(clipGradients, [control, ...gradients]",
+    "applyAll(clipGradients, [control, gradients[0]]",
+    ["models/training_step_test.ts"],
+  ),
+  mutant(
+    "models/training_step.ts",
+    "applyAll(updateLossScale, [control, ...gradients]",
+    "applyAll(updateLossScale, [control, gradients[0]]",
+    ["models/training_step_test.ts"],
+  ),
+  mutant(
+    "kernels/ops/adamw/adamw.ts",
+    "1 - beta2, ",
+    "1 - Math.fround(beta2), ",
+    ["kernels/ops/adamw_test.ts"],
+  ),
+  mutant(
+    "kernels/ops/adamw/adamw.wgsl",
+    "x > -0.3",
+    "false",
+    ["kernels/ops/adamw_test.ts"],
+  ),
+  mutant(
+    "kernels/ops/accumulate/accumulate.wgsl",
+    "select(sums[i], vec4<f32>(), group[0].x == 0.0)",
+    "sums[i] * select(1.0, 0.0, group[0].x == 0.0)",
+    ["kernels/ops/accumulate_test.ts"],
+  ),
+  mutant(
+    "kernels/ops/clip_gradients/sum_of_squares.wgsl",
+    "sum += gradient * gradient",
+    "sum += gradients[i] * gradients[i] * control[1].y * control[1].y",
+    ["kernels/ops/clip_gradients_test.ts"],
+  ),
+  mutant(
+    "kernels/ops/clip_gradients/clip.wgsl",
+    "control[1].y * factor",
+    "factor",
+    ["kernels/ops/clip_gradients_test.ts"],
+  ),
+  mutant(
+    "kernels/ops/moving_average/moving_average.wgsl",
+    "(1.0 - momentum[0].x)",
+    "0.5",
+    ["kernels/ops/moving_average_test.ts"],
+  ),
+];
+
 /** All of them. */
 export const MUTANTS: readonly Mutant[] = [
   ...ACTORS,
   ...RECIPES,
   ...MODELS,
+  ...STEPS,
   ...DATA,
   ...KERNELS,
   ...SHOWN,
