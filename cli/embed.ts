@@ -1,4 +1,4 @@
-/** `deno task embed`: flags in, files of embeddings out. The run itself is `actors/embedding.ts`. */
+/** `deno task embed`: flags in, files of embeddings out. The run itself is `methods/embedding.ts`. */
 import type { EmbeddingOptions, EmbeddingResult, Neighbours } from "../methods/embedding.ts";
 import { describeEvaluationResize } from "../actors/evaluation_resize.ts";
 import { embed } from "../methods/runs.ts";

@@ -1,4 +1,4 @@
-/** `deno task knn`: flags in, accuracies out. The evaluation itself is `actors/knn_evaluation.ts`. */
+/** `deno task knn`: flags in, accuracies out. The evaluation itself is `methods/knn.ts`. */
 import { describeEvaluationResize } from "../actors/evaluation_resize.ts";
 import { knn } from "../methods/runs.ts";
 import { describeAdapter } from "../kernels/gpu.ts";

@@ -47,7 +47,7 @@ export const RUN_RECORD = v.object(
     inputs: v.array(INPUT),
     plan: v.optional(
       v.object({
-        images: COUNT,
+        pictures: COUNT,
         stepsPerEpoch: COUNT,
         totalSteps: COUNT,
         firstStep: COUNT,

@@ -28,7 +28,7 @@ export interface RunRecord {
   /** What it reads: paths, and fingerprints by which the same data is known again. */
   inputs: RunInput[];
   /** Steps of an epoch, of the whole run, and those done before it was resumed. */
-  plan?: { images: number; stepsPerEpoch: number; totalSteps: number; firstStep: number; epochs: number };
+  plan?: { pictures: number; stepsPerEpoch: number; totalSteps: number; firstStep: number; epochs: number };
   /** Figures that came of it, by name, in the order in which they are to be shown. */
   results?: RunFigure[];
 }

@@ -35,7 +35,7 @@ import horizontalSource from "./resize_horizontal.wgsl" with { type: "text" };
 import recordSource from "./resize_record.wgsl" with { type: "text" };
 import verticalSource from "./resize_vertical.wgsl" with { type: "text" };
 import viewQuadsSource from "./view_vec4s.wgsl" with { type: "text" };
-import anyWidthSource from "./view_quads_of_any_width.wgsl" with { type: "text" };
+import anyWidthSource from "./view_vec4s_of_any_width.wgsl" with { type: "text" };
 
 /** What an {@linkcode Augmenter} is built for. */
 export interface AugmenterOptions {
