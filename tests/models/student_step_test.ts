@@ -1,5 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals, assertLess } from "@std/assert";
-import { initialize, initializeQueue } from "../../models/initialize.ts";
+import type { StateEntry } from "../../models/encoder_builder.ts";
+import { initialize, initializeQueue, type StateValues } from "../../models/initialize.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { type StepLoss, StudentStep, type StudentStepOptions } from "../../methods/seed/step.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
@@ -205,6 +206,16 @@ Deno.test("parity: a step with small views under a SWAV teacher equals the origi
 
 const isLong = Deno.env.get("SEED_LONG") === "1";
 
+const drawn = new Map<string, StateValues>();
+
+/** Weights of a seed, which are drawn once for the same entries. */
+function drawWeights(state: readonly StateEntry[]): StateValues {
+  const entries = JSON.stringify(state);
+  const weights = drawn.get(entries) ?? initialize(state, 5);
+  drawn.set(entries, weights);
+  return weights;
+}
+
 /** Of the tests that have no reference. */
 const SMALL = { ...SETTINGS, batch: 4, imageSize: 32, queueSize: 12 };
 
@@ -232,7 +243,7 @@ async function trainShortly(gpu: Gpu, name: string, options: Partial<StudentStep
     ...options,
   });
   const { batch, imageSize, queueSize } = { ...SMALL, ...options };
-  const weights = initialize(student.state, 5);
+  const weights = drawWeights(student.state);
   await student.parameters.load((key) => weights.get(key)!);
   student.loadQueue(initializeQueue(queueSize, 128, 5));
   const steps: StepLoss[] = [];
@@ -290,7 +301,7 @@ for (const counts of [true, false]) {
         input: "normalized",
         ...counts && { lossScale, lossScaleRule: FIXED_SCALE },
       });
-      const weights = initialize(student.state, 5);
+      const weights = drawWeights(student.state);
       await student.parameters.load((key) => weights.get(key)!);
       student.loadQueue(initializeQueue(12, 128, 5));
       const step = (images: Float32Array<ArrayBuffer>) =>
@@ -347,7 +358,7 @@ Deno.test("StudentStep's dropout and drop-connect follow the seed and the step a
         ...SMALL,
         dropoutSeed,
       });
-      const weights = initialize(student.state, 5);
+      const weights = drawWeights(student.state);
       await student.parameters.load((key) => weights.get(key)!);
       student.loadQueue(initializeQueue(12, 128, 5));
       const { loss } = await student.run({
