@@ -5,9 +5,9 @@
  * @module
  */
 
-export { type MakeViewRecipe, registerAugmentation } from "./kernels/image/view_recipes.ts";
+export { type MakeAugmentation, registerAugmentation } from "./kernels/image/augmentations.ts";
 export type { ResizeFilter } from "./kernels/image/resize_table.ts";
-export type { JitterRecipe, Range, ViewRecipe } from "./kernels/image/view_parameters.ts";
+export type { Augmentation, JitterRule, Range } from "./kernels/image/view_parameters.ts";
 export {
   type Binding,
   type Dispatch,

@@ -107,7 +107,7 @@ export class NeighboursReporter {
         rows,
         labels,
         classNames,
-        views: { ...views, count: rows.length, isSmall: false },
+        views: { ...views, count: rows.length, isLocal: false },
       });
     }
     const maps = await this.#supervisor.retry(() =>

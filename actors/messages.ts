@@ -22,11 +22,11 @@ export interface BatchBuffers {
   /** Teacher embeddings, float32 [batch, dimension]. */
   embeddings: ArrayBuffer;
   /** Where images have small views too. */
-  small?: SmallViewBuffers;
+  local?: LocalViewBuffers;
 }
 
 /** The small views of an image. */
-export interface SmallViewOptions {
+export interface LocalViewOptions {
   /** How many of each image. */
   views: number;
   /** Side of the square views, in pixels. */
@@ -34,7 +34,7 @@ export interface SmallViewOptions {
 }
 
 /** The buffers of a batch's small views; those of an image follow each other. */
-export interface SmallViewBuffers {
+export interface LocalViewBuffers {
   /** RGBA8 [batch * views, size, size]. */
   views: ArrayBuffer;
   /** Teacher embeddings, float32 [batch * views, dimension]. */
@@ -197,5 +197,5 @@ export interface ViewSample {
   /** Side of a view, in pixels. */
   size: number;
   /** Whether they are the small views. */
-  isSmall: boolean;
+  isLocal: boolean;
 }

@@ -2,7 +2,8 @@
 import type { DistillEvent, DistillPlan } from "../methods/seed/events.ts";
 import type { DistillResult } from "../methods/seed/run.ts";
 import { describeEvaluationResize } from "../actors/evaluation_resize.ts";
-import { augmentationOf, type DistillOptions, hasProbeSet } from "../methods/seed/options.ts";
+import { augmentationOf } from "../methods/seed/augmentation.ts";
+import { type DistillOptions, hasProbeSet } from "../methods/seed/options.ts";
 import { NothingToDoError } from "../methods/nothing_to_do.ts";
 import type { RunProfile } from "../actors/run_profile.ts";
 import { distill } from "../methods/runs.ts";
@@ -207,9 +208,9 @@ async function main(): Promise<void> {
         shown.step(event);
         return tensorBoard(() => runEvents?.step(event));
       case "views": {
-        const { pixels, count, size, isSmall } = event;
+        const { pixels, count, size, isLocal } = event;
         const draw = async () =>
-          await runEvents?.views(isSmall ? "small_views" : "views", pixels, count, size);
+          await runEvents?.views(isLocal ? "small_views" : "views", pixels, count, size);
         drawing = drawing.then(() => tensorBoard(draw));
         return;
       }

@@ -24,7 +24,7 @@ import {
   tuneFlag,
   UsageError,
 } from "./flags.ts";
-import { augmentationNames } from "../kernels/image/view_recipes.ts";
+import { augmentationNames } from "../kernels/image/augmentations.ts";
 import { lossNames } from "../models/loss/losses.ts";
 import type { PageOptions } from "../ui/server.ts";
 import { formatHelp } from "./help.ts";

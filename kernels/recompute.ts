@@ -5,7 +5,7 @@
 import type { Graph, Node, Tensor } from "./graph.ts";
 
 /** Whether a tensor has one value or vector an image or a channel, and no pixels: that is little, and is kept. */
-function isSmall({ shape }: Tensor): boolean {
+function isLocal({ shape }: Tensor): boolean {
   return shape.length !== 4 || shape[1] * shape[2] === 1;
 }
 
@@ -31,7 +31,7 @@ export function recomputeActivations(graph: Graph, forward: number): void {
   const again = new Map<number, Tensor>();
   const recompute = (tensor: Tensor): Tensor => {
     const producer = producers.get(tensor.id);
-    if (producer === undefined || producer.op.hasEffect || endsBlock(producer) || isSmall(tensor)) {
+    if (producer === undefined || producer.op.hasEffect || endsBlock(producer) || isLocal(tensor)) {
       return tensor;
     }
     if (!again.has(tensor.id)) {

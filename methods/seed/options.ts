@@ -4,8 +4,7 @@ import type { ActorModules } from "../../actors/catalog.ts";
 import type { Tuning } from "../../kernels/tuning/tuning.ts";
 import type { EvaluationResizeChoice } from "../../actors/evaluation_resize.ts";
 import type { TeacherSsl } from "../../models/registry.ts";
-import type { SmallViewOptions } from "../../actors/messages.ts";
-import { batchScale, type Schedule } from "../../models/optim/schedule.ts";
+import { batchScale, type LearningRateSchedule } from "../../models/optim/schedule.ts";
 
 export type { TeacherSsl };
 
@@ -126,34 +125,13 @@ export interface DistillOptions {
   seed: number;
 }
 
-/**
- * Name of the augmentation: where none is said it is as the original chooses it, by the teacher, and in
- * main_small-patch.py always SWAV's.
- */
-export function augmentationOf(
-  { augmentation, teacherSsl, studentMlp, smallViews }: Pick<
-    DistillOptions,
-    "augmentation" | "teacherSsl" | "studentMlp" | "smallViews"
-  >,
-): string {
-  if (augmentation !== undefined) return augmentation;
-  if (smallViews > 0 || teacherSsl === "swav") return "swav";
-  if (teacherSsl === "simclr") return "simclr";
-  return studentMlp ? "mocov2" : "mocov1";
-}
-
 /** Whether teacher and student are compared by a gallery: there is none of images that no file holds. */
 export function hasProbeSet({ insight, images }: DistillOptions): boolean {
   return insight && images === undefined;
 }
 
-/** The small views that the options ask for, if any. */
-export function smallViewsOf({ smallViews, smallSize }: DistillOptions): SmallViewOptions | undefined {
-  return smallViews === 0 ? undefined : { views: smallViews, imageSize: smallSize };
-}
-
 /** The schedule that `distillLearningRate` takes; the rate is scaled by the images of a step. */
-export function scheduleOf(options: DistillOptions): Schedule {
+export function scheduleOf(options: DistillOptions): LearningRateSchedule {
   const { lr, scaleLr, batchSize, accumulate, warmupEpochs, epochs, cos, schedule } = options;
   const scale = scaleLr ? batchScale(batchSize * accumulate) : 1;
   return { lr, scale, warmupEpochs, epochs, cos, milestones: schedule };

@@ -2,7 +2,7 @@
  * One training step of SEED on the device: the student's forward pass, the loss against the queue as it was before
  * this batch, the backward pass, SGD, and the enqueueing of the batch's teacher embeddings.
  */
-import type { SmallViewOptions } from "../../actors/messages.ts";
+import type { LocalViewOptions } from "../../actors/messages.ts";
 import { differentiate } from "../../kernels/autodiff.ts";
 import { type Gpu, readBuffer, type Target } from "../../kernels/gpu.ts";
 import { Graph, padTo4, type Tensor } from "../../kernels/graph.ts";
@@ -58,7 +58,7 @@ export interface StudentStepOptions {
   /** L2 norm that the gradients of all weights together are clipped to; they are not where it is left out. */
   clipNorm?: number;
   /** Small views of the same images, with a queue of their own, as the original's main_small-patch.py has them. */
-  small?: SmallViewOptions;
+  local?: LocalViewOptions;
   /** Compute activations again for the backward pass, block by block, instead of keeping them. */
   checkpointActivations?: boolean;
   /** Keep maps of pixels in float16, which not every adapter can. It needs a `lossScale`. */
@@ -83,7 +83,7 @@ export interface StudentBatch {
   /** L2-normalised teacher embeddings [batch, dimension]. */
   teacher: Float32Array;
   /** The same of the small views, all of an image one after the other: [batch * views, ...]. */
-  small?: { images: ArrayBuffer | ArrayBufferView<ArrayBuffer>; teacher: Float32Array };
+  local?: { images: ArrayBuffer | ArrayBufferView<ArrayBuffer>; teacher: Float32Array };
   learningRate: number;
   /** Row of the queue that the batch's first embedding replaces; of the small queue, that of its first small view. */
   queuePointer: number;
@@ -99,7 +99,7 @@ export interface StepLoss {
   /** Of the images' own views. */
   main: number;
   /** Of the small views; 0 where there are none. */
-  small: number;
+  local: number;
   /** Whether it changed the weights: not where a gradient is NaN or infinite. */
   isApplied: boolean;
   /** Loss scaling after the step, where there is any. */
@@ -129,7 +129,7 @@ interface TracedStep extends GradientGraph {
 }
 
 function traceStep(options: StudentStepOptions): TracedStep {
-  const { encoder, head, batch, imageSize, input = "pixels", queueSize, small } = options;
+  const { encoder, head, batch, imageSize, input = "pixels", queueSize, local } = options;
   const { temperature, teacherTemperature, mixedPrecision } = options;
   const graph = new Graph();
   const dropoutSeed = graph.source("dropout seed", [2], "u32");
@@ -150,9 +150,9 @@ function traceStep(options: StudentStepOptions): TracedStep {
   };
   const main = traceSet("", 1, imageSize);
   const { builder: { parameters, state } } = main;
-  const sets = small === undefined
+  const sets = local === undefined
     ? [main.set]
-    : [main.set, traceSet(" of small views", small.views, small.imageSize, main.builder).set];
+    : [main.set, traceSet(" of small views", local.views, local.imageSize, main.builder).set];
 
   const trained = tensorsOf(parameters, "parameter");
   const forward = graph.nodes.length;
@@ -319,7 +319,7 @@ export class StudentStep implements Disposable {
     }
     const program = this.#step.gradientProgram;
     for (const [i, { images, teacher }] of this.#sets.entries()) {
-      const views = i === 0 ? batch : batch.small!;
+      const views = i === 0 ? batch : batch.local!;
       program.write(images, views.images);
       program.write(teacher, padRows(views.teacher, [teacher.shape[0], head.dimension]));
     }
@@ -384,13 +384,13 @@ export class StudentStep implements Disposable {
     await this.#gpu.wait(staging.mapAsync(GPUMapMode.READ));
     const values = new Float32Array(staging.getMappedRange().slice(0));
     staging.unmap();
-    const [main, small] = [values[0], this.#sets.length > 1 ? values[4] : 0];
+    const [main, local] = [values[0], this.#sets.length > 1 ? values[4] : 0];
     const { lossScale, isApplied } = unpackStepControl(values.subarray(4 * this.#sets.length));
     const isLast = index === size - 1;
     return {
-      loss: main + small,
+      loss: main + local,
       main,
-      small,
+      local,
       isApplied: isApplied || !isLast, // of the others nothing is known yet
       ...this.#options.lossScale && { lossScale },
     };

@@ -13,8 +13,8 @@ import { packImages, TABLE_STRIDE } from "../../data/pack.ts";
 import { Random } from "../../data/random.ts";
 import { EpochOrder } from "../../data/sampler.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
-import { Augmenter } from "../../kernels/image/augmenter.ts";
-import { evaluationView, plainRecipe, sampleView } from "../../kernels/image/view_parameters.ts";
+import { ViewMaker } from "../../kernels/image/view_maker.ts";
+import { evaluationView, plainAugmentation, sampleView } from "../../kernels/image/view_parameters.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readLinearCheckpoint } from "../../methods/linear_probe/checkpoint.ts";
 import { FrozenEncoder } from "../../models/inference.ts";
@@ -65,7 +65,7 @@ async function evaluateByHand(
     output: "feature",
   });
   await frozen.load((key) => values.get(key)!);
-  const maker = new Augmenter(gpu, { views: BATCH, width: SIZE, height: SIZE });
+  const maker = new ViewMaker(gpu, { views: BATCH, width: SIZE, height: SIZE });
   using probes = await LinearProbes.create(gpu, {
     features: encoder.features,
     classes: CLASSES,
@@ -85,7 +85,7 @@ async function evaluateByHand(
     const views = fields.map(([, width, height, row], i) =>
       isEvaluation
         ? evaluationView(width, height, SIZE, SIZE, i) // --eval-resize none
-        : sampleView(new Random(SEED, "augment", order.epoch, row), plainRecipe(SIZE), width, height, i)
+        : sampleView(new Random(SEED, "augment", order.epoch, row), plainAugmentation(SIZE), width, height, i)
     );
     const pixels = new Uint8Array(BATCH * SIZE * SIZE * 4);
     pixels.set(

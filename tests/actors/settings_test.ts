@@ -5,7 +5,11 @@ import { PAPER_DEFAULTS, SAMPLE_DEFAULTS } from "../../methods/seed/defaults.ts"
 import { runDistillation } from "../../methods/seed/run.ts";
 import type { DistillOptions } from "../../methods/seed/options.ts";
 import { transpose } from "../../methods/seed/checkpoint.ts";
-import { plainRecipe, swavRecipe, swavSmallRecipe } from "../../kernels/image/view_parameters.ts";
+import {
+  plainAugmentation,
+  swavAugmentation,
+  swavLocalAugmentation,
+} from "../../kernels/image/view_parameters.ts";
 import { FIXED_SCALE } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readStudentCheckpoint } from "../../methods/seed/checkpoint.ts";
@@ -39,8 +43,8 @@ async function assertSame(
       },
       actors: ({ actors }) =>
         readers = [...actors.keys()].filter((name) => name.startsWith("tsv_reader")).length,
-      views: ({ pixels, isSmall }) => {
-        if (!isSmall) views ??= pixels;
+      views: ({ pixels, isLocal }) => {
+        if (!isLocal) views ??= pixels;
       },
     }),
   );
@@ -136,7 +140,7 @@ Deno.test("a run does with each of its settings what is done by hand: warm-up, c
       seed: 11,
       batch: 4,
       imageSize: 24,
-      recipe: swavRecipe(24),
+      augmentation: swavAugmentation(24),
       student: "tiny_convnet",
       head: { kind: "linear", dimension: 20 },
       queue: 12,
@@ -194,8 +198,8 @@ Deno.test("a run does with each of its settings what is done by hand: steps of t
       seed: 12,
       batch: 4,
       imageSize: 24,
-      recipe: plainRecipe(24),
-      small: { views: 2, imageSize: 17, recipe: swavSmallRecipe(17) },
+      augmentation: plainAugmentation(24),
+      local: { views: 2, imageSize: 17, augmentation: swavLocalAugmentation(17) },
       student: "tiny_dropping",
       head: { kind: "mlp", dimension: 20 },
       queue: 12,

@@ -135,14 +135,14 @@ Deno.test("parity: a step with small views under a SWAV teacher equals the origi
       head: { kind: "mlp_bn", dimension: 128, hidden: 2048 },
     } as const;
     using teacher = await formulaEncoder(gpu, "swav_resnet50", teacherOptions, "teacher.");
-    using smallTeacher = await teacher.share({ batch: batch * views, imageSize: 32 });
+    using localTeacher = await teacher.share({ batch: batch * views, imageSize: 32 });
     using student = await StudentStep.create(gpu, {
       encoder: findEncoder("resnet18"),
       head: REFERENCE_HEAD,
       batch,
       imageSize: 64,
       input: "normalized",
-      small: { views, imageSize: 32 },
+      local: { views, imageSize: 32 },
       queueSize: 64,
       temperature: 0.2,
       teacherTemperature: 0.05,
@@ -157,23 +157,23 @@ Deno.test("parity: a step with small views under a SWAV teacher equals the origi
     const smallImages = formulaImages("input/small", batch * views, 32);
     const [embeddings, smallEmbeddings] = [
       await teacher.embed(images),
-      await smallTeacher.embed(smallImages),
+      await localTeacher.embed(smallImages),
     ];
     const loss = await student.run({
       images,
       teacher: embeddings,
-      small: { images: smallImages, teacher: smallEmbeddings },
+      local: { images: smallImages, teacher: smallEmbeddings },
       learningRate: 0.03,
       queuePointer: 16,
     });
     assertAlmostEquals(loss.main, expected.loss_main, 1e-5 * expected.loss_main, "loss of the main views");
     assertAlmostEquals(
-      loss.small,
+      loss.local,
       expected.loss_small,
       1e-5 * expected.loss_small,
       "loss of the small views",
     );
-    assertEquals(loss.loss, loss.main + loss.small);
+    assertEquals(loss.loss, loss.main + loss.local);
     // Of the units that ReLU lets pass, float32 decides some one way or the other: the reference is 3.0e-3 from float64.
     const float64 = JSON.parse(Deno.readTextFileSync(FLOAT64)).grad_norms;
     for (const [key, gradient] of await student.parameters.saveArena("gradient")) {

@@ -37,7 +37,7 @@ import verticalSource from "./resize_vertical.wgsl" with { type: "text" };
 import viewQuadsSource from "./view_quads.wgsl" with { type: "text" };
 import anyWidthSource from "./view_quads_of_any_width.wgsl" with { type: "text" };
 
-/** What an {@linkcode Augmenter} is built for. */
+/** What an {@linkcode ViewMaker} is built for. */
 export interface AugmenterOptions {
   /** Views per batch, at most. */
   readonly views: number;
@@ -73,15 +73,15 @@ interface Shared {
  *
  * @example
  * ```ts
- * const augmenter = new Augmenter(await openGpu("augmenter"), { views: 256, width: 224, height: 224 });
+ * const augmenter = new ViewMaker(await openGpu("augmenter"), { views: 256, width: 224, height: 224 });
  * const views = rows.map((row, image) => {
  *   const [, width, height] = packed.table.subarray(image * 5);
- *   return sampleView(new Random(seed, "augment", epoch, row), mocoV2Recipe(224), width, height, image);
+ *   return sampleView(new Random(seed, "augment", epoch, row), mocoV2Augmentation(224), width, height, image);
  * });
  * const pixels = await augmenter.augment(packed, views, returnedBuffer);
  * ```
  */
-export class Augmenter {
+export class ViewMaker {
   readonly #gpu: Gpu;
   readonly #views: number;
   readonly #width: number;
