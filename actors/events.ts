@@ -6,45 +6,43 @@ import type { ViewSample } from "./messages.ts";
 import type { ActorSystem, Message, TraceSpan } from "./runtime/mod.ts";
 
 /** Something a person should know; nothing is wrong. */
-export interface NoteEvent {
+export type NoteEvent = {
   type: "note";
   text: string;
-}
+};
 
 /** Something is not as expected, and the run goes on. */
-export interface WarningEvent {
+export type WarningEvent = {
   type: "warning";
   text: string;
-}
+};
 
 /** What every run may tell. */
 export type NoticeEvent = NoteEvent | WarningEvent;
 
 /** The actors are spawned; they are the run's own, and may be asked for their `stats()`. */
-export interface ActorsEvent {
+export type ActorsEvent = {
   type: "actors";
   actors: ActorSystem["actors"];
-}
+};
 
 /** What an actor did, some of it at a time; where this is asked for. */
-export interface TraceEvents {
+export type TraceEvents = {
   type: "trace";
   actor: string;
   spans: readonly TraceSpan[];
-}
+};
 
 /** Some views of the first batch. */
-export interface ViewsEvent extends ViewSample {
-  type: "views";
-}
+export type ViewsEvent = { type: "views" } & ViewSample;
 
 /** A row, from 0, could not be used, and was skipped or replaced; `text` names it too, and says why. */
-export interface BrokenRowEvent {
+export type BrokenRowEvent = {
   type: "broken-row";
   file: string;
   row: number;
   text: string;
-}
+};
 
 /** What readers tell the run. */
 export type ReaderEvent = WarningEvent | BrokenRowEvent;

@@ -64,13 +64,13 @@ export type DistillEvent =
   | ({ type: "profile" } & RunProfile);
 
 /** A checkpoint is written: of a whole epoch or within one. `weights` come along where an evaluation is due. */
-export interface SavedEvent {
+export type SavedEvent = {
   type: "saved";
   epoch: number;
   endsEpoch: boolean;
   path: string;
   weights?: NamedValues;
-}
+};
 
 /** What the actors of a distillation tell the run; all but the last two go on as they are. */
 export type DistillActorEvent =
