@@ -18,10 +18,10 @@ export interface Mutant {
   only?: string;
 }
 
-const SETTINGS = ["actors/settings_test.ts"];
-const RUN = ["actors/distillation_test.ts"];
-const LINEAR = ["actors/linear_settings_test.ts"];
-const STEP = ["models/student_step_test.ts"];
+const SETTINGS = ["methods/seed/settings_test.ts"];
+const RUN = ["methods/seed/run_test.ts"];
+const LINEAR = ["methods/linear_probe/settings_test.ts"];
+const STEP = ["methods/seed/step_test.ts"];
 
 /** A mutant in few words. */
 function mutant(file: string, from: string, to: string, tests: readonly string[], only?: string): Mutant {
@@ -121,13 +121,13 @@ const ACTORS: readonly Mutant[] = [
     "methods/seed/student_trainer.ts",
     "this.#tracked % saveEvery.steps === 0",
     "this.#tracked % saveEvery.steps === 1",
-    ["actors/saving_test.ts"],
+    ["methods/seed/saving_test.ts"],
   ),
   mutant(
     "methods/seed/student_trainer.ts",
     ">= 1000 * saveEvery.seconds",
     ">= saveEvery.seconds",
-    ["actors/saving_test.ts"],
+    ["methods/seed/saving_test.ts"],
   ),
   mutant(
     "methods/seed/training_pipeline.ts",
@@ -172,7 +172,7 @@ const ACTORS: readonly Mutant[] = [
   mutant("methods/seed/start.ts", 'seed, "small queue")', "seed)", SETTINGS),
   mutant("methods/seed/run.ts", "limitSteps ?? Infinity", "Infinity", SETTINGS),
   mutant("methods/seed/run.ts", "if (options.keep > 0) await", "if (options.keep > 1) await", [
-    "actors/saving_test.ts",
+    "methods/seed/saving_test.ts",
   ]),
   mutant("actors/augmenter.ts", '"augment", batch.position.epoch, row)', '"augment", 0, row)', SETTINGS),
   mutant(
@@ -188,16 +188,16 @@ const ACTORS: readonly Mutant[] = [
     "methods/seed/queue_keeper.ts",
     "this.#pointer = (pointer + rows) % this.#size;",
     "this.#pointer = (pointer + rows + 1) % this.#size;",
-    ["actors/queue_keeper_test.ts"],
+    ["methods/seed/queue_keeper_test.ts"],
   ),
   mutant(
     "methods/seed/queue_keeper.ts",
     "row * stride + dimension), row * dimension",
     "row * stride + dimension), 0",
-    ["actors/queue_keeper_test.ts"],
+    ["methods/seed/queue_keeper_test.ts"],
   ),
   mutant("methods/seed/queue_keeper.ts", "this.#keys = keys.slice();", "this.#keys = keys;", [
-    "actors/queue_keeper_test.ts",
+    "methods/seed/queue_keeper_test.ts",
   ]),
   mutant("actors/tsv_reader.ts", "batch === order.batchCount - 1", "batch === order.batchCount", [
     "actors/tsv_reader_test.ts",
@@ -226,7 +226,7 @@ const ACTORS: readonly Mutant[] = [
     "methods/linear_probe/linear_trainer.ts",
     "this.#sums[i].loss += loss * images;",
     "this.#sums[i].loss += loss;",
-    ["actors/linear_settings_test.ts"],
+    ["methods/linear_probe/settings_test.ts"],
   ),
 ];
 
@@ -235,10 +235,10 @@ const RECIPES: readonly Mutant[] = [
   mutant("actors/evaluation.ts", "      maxPixels,\n", "", ["actors/max_pixels_test.ts"]),
   mutant("methods/linear_probe/run.ts", "maxPixels: options.maxPixels,", "", ["actors/max_pixels_test.ts"]),
   mutant("actors/evaluation.ts", "ks: knn?.ks ?? [],", "ks: knn === undefined ? [] : [20],", [
-    "actors/knn_settings_test.ts",
+    "methods/knn_settings_test.ts",
   ]),
   mutant("actors/evaluation.ts", "temperature: knn?.temperature ?? 1,", "temperature: 0.07,", [
-    "actors/knn_settings_test.ts",
+    "methods/knn_settings_test.ts",
   ]),
   mutant(
     "methods/linear_probe/run.ts",
@@ -300,7 +300,7 @@ const MODELS: readonly Mutant[] = [
     "models/optim/schedule_test.ts",
   ]),
   mutant("models/ring.ts", "Math.min(count, size - pointer)", "Math.min(count, size - pointer - 1)", [
-    "actors/queue_keeper_test.ts",
+    "methods/seed/queue_keeper_test.ts",
   ]),
   mutant("models/heads.ts", "{ mlp: 2, mlp_bn: 3 }", "{ mlp: 1, mlp_bn: 3 }", ["models/heads_test.ts"]),
   mutant("models/initialize.ts", "Math.sqrt(2 / initial.fanOut)", "Math.sqrt(1 / initial.fanOut)", [
@@ -348,37 +348,37 @@ const MODELS: readonly Mutant[] = [
     "cli/embed_test.ts",
   ]),
   mutant("methods/linear_probe/step.ts", "result.loss += loss / rows;", "result.loss += loss;", [
-    "models/linear_probes_test.ts",
+    "methods/linear_probe/step_test.ts",
   ]),
   mutant("methods/linear_probe/step.ts", "if (rank < 5) result.top5++;", "if (rank <= 5) result.top5++;", [
-    "models/linear_probes_test.ts",
+    "methods/linear_probe/step_test.ts",
   ]),
   mutant(
     "methods/linear_probe/step.ts",
     'findOptimizer("sgd", { momentum, weightDecay })',
     'findOptimizer("sgd", { momentum, weightDecay: 0 })',
-    ["models/linear_probes_test.ts"],
+    ["methods/linear_probe/step_test.ts"],
   ),
   mutant(
     "models/checkpoint/sgd_state.ts",
     '["weight_decay", new PyFloat(sgd.weightDecay)]',
     '["weight_decay", new PyFloat(0)]',
-    ["models/checkpoint/student_checkpoint_test.ts"],
+    ["methods/seed/checkpoint_test.ts"],
   ),
   mutant("models/checkpoint/sgd_state.ts", '["dampening", 0]', '["dampening", 1]', [
-    "models/checkpoint/student_checkpoint_test.ts",
+    "methods/seed/checkpoint_test.ts",
   ]),
   mutant(
     "methods/seed/checkpoint.ts",
     "const index = parameters.indexOf(STUDENT + key);",
     "const index = parameters.indexOf(STUDENT + key) + 1;",
-    ["models/checkpoint/student_checkpoint_test.ts"],
+    ["methods/seed/checkpoint_test.ts"],
   ),
   mutant(
     "methods/seed/checkpoint.ts",
     'if (part !== "" && isParameter(plain)) parameters',
     'if (part !== "") parameters',
-    ["models/checkpoint/student_checkpoint_test.ts"],
+    ["methods/seed/checkpoint_test.ts"],
   ),
   mutant("models/checkpoint/run_checkpoints.ts", "others.length + 1 - keep", "others.length - keep", [
     "models/checkpoint/run_checkpoints_test.ts",
@@ -393,7 +393,7 @@ const MODELS: readonly Mutant[] = [
     "methods/linear_probe/checkpoint.ts",
     '["best_acc1", new PyFloat(best)]',
     '["best_acc1", new PyFloat(0)]',
-    ["models/checkpoint/linear_checkpoint_test.ts"],
+    ["methods/linear_probe/checkpoint_test.ts"],
   ),
   mutant("models/checkpoint/dtype.ts", "bits[at + i] = raw[i] << 16;", "bits[at + i] = raw[i] << 15;", [
     "models/checkpoint/checkpoint_file_test.ts",
@@ -609,7 +609,7 @@ const KERNELS: readonly Mutant[] = [
     "kernels/ops/loss_scale/loss_scale.ts",
     "growthInterval: 2000, backoff: 0.5",
     "growthInterval: 2000, backoff: 0.25",
-    ["models/student_step_test.ts"],
+    ["methods/seed/step_test.ts"],
     "overflow",
   ),
   mutant(

@@ -1,13 +1,13 @@
 // Runs whose steps take several batches: they end, stop and go on between steps alone.
 import { assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import { PAPER_DEFAULTS } from "../../methods/seed/defaults.ts";
-import type { DistillEvent } from "../../methods/seed/events.ts";
-import { scheduleOf } from "../../methods/seed/options.ts";
-import { runDistillation } from "../../methods/seed/run.ts";
-import { UserError } from "../../errors.ts";
-import { hear } from "./hear.ts";
-import { digestFile, RunFolder } from "./small_run.ts";
+import { PAPER_DEFAULTS } from "../../../methods/seed/defaults.ts";
+import type { DistillEvent } from "../../../methods/seed/events.ts";
+import { scheduleOf } from "../../../methods/seed/options.ts";
+import { runDistillation } from "../../../methods/seed/run.ts";
+import { UserError } from "../../../errors.ts";
+import { hear } from "../../actors/hear.ts";
+import { digestFile, RunFolder } from "../../actors/small_run.ts";
 
 /** Seven batches of four in an epoch: steps of three, three and one. */
 const SETTINGS = { epochs: 2, seed: 3, accumulate: 3 };

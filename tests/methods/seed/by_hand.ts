@@ -2,22 +2,22 @@
  * A distillation by hand: the steps that its settings ask for, one after the other on one device, without actors. What
  * the actors do has to be the same to the bit.
  */
-import { BatchReader } from "../../data/batch_reader.ts";
-import { openDataset } from "../../data/open_dataset.ts";
-import { packImages, TABLE_STRIDE } from "../../data/pack.ts";
-import { Random } from "../../data/random.ts";
-import { EpochOrder } from "../../data/sampler.ts";
-import type { Gpu } from "../../kernels/gpu.ts";
-import { ViewMaker } from "../../kernels/image/view_maker.ts";
-import { type Augmentation, sampleView } from "../../kernels/image/view_parameters.ts";
-import type { LossScale } from "../../kernels/ops/loss_scale/loss_scale.ts";
-import type { HeadOptions } from "../../models/heads.ts";
-import { FrozenEncoder } from "../../models/inference.ts";
-import { initialize, initializeQueue } from "../../models/initialize.ts";
-import { findEncoder } from "../../models/registry.ts";
-import { groupOf } from "../../models/training_step.ts";
-import { StudentStep, type StudentStepOptions } from "../../methods/seed/step.ts";
-import type { DrawnTeacher } from "./drawn_teacher.ts";
+import { BatchReader } from "../../../data/batch_reader.ts";
+import { openDataset } from "../../../data/open_dataset.ts";
+import { packImages, TABLE_STRIDE } from "../../../data/pack.ts";
+import { Random } from "../../../data/random.ts";
+import { EpochOrder } from "../../../data/sampler.ts";
+import type { Gpu } from "../../../kernels/gpu.ts";
+import { ViewMaker } from "../../../kernels/image/view_maker.ts";
+import { type Augmentation, sampleView } from "../../../kernels/image/view_parameters.ts";
+import type { LossScale } from "../../../kernels/ops/loss_scale/loss_scale.ts";
+import type { HeadOptions } from "../../../models/heads.ts";
+import { FrozenEncoder } from "../../../models/inference.ts";
+import { initialize, initializeQueue } from "../../../models/initialize.ts";
+import { findEncoder } from "../../../models/registry.ts";
+import { groupOf } from "../../../models/training_step.ts";
+import { StudentStep, type StudentStepOptions } from "../../../methods/seed/step.ts";
+import type { DrawnTeacher } from "../../actors/drawn_teacher.ts";
 
 /** A run as its settings mean it, each of them named for itself. */
 export interface HandRun {

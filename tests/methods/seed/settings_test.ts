@@ -1,25 +1,25 @@
 // Runs with every setting away from its default, compared with the same steps by hand.
 import { assertAlmostEquals, assertEquals, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
-import { PAPER_DEFAULTS, SAMPLE_DEFAULTS } from "../../methods/seed/defaults.ts";
-import { runDistillation } from "../../methods/seed/run.ts";
-import type { DistillOptions } from "../../methods/seed/options.ts";
-import { transpose } from "../../methods/seed/checkpoint.ts";
+import { PAPER_DEFAULTS, SAMPLE_DEFAULTS } from "../../../methods/seed/defaults.ts";
+import { runDistillation } from "../../../methods/seed/run.ts";
+import type { DistillOptions } from "../../../methods/seed/options.ts";
+import { transpose } from "../../../methods/seed/checkpoint.ts";
 import {
   plainAugmentation,
   swavAugmentation,
   swavLocalAugmentation,
-} from "../../kernels/image/view_parameters.ts";
-import { FIXED_SCALE } from "../../kernels/ops/loss_scale/loss_scale.ts";
-import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
-import { readStudentCheckpoint } from "../../methods/seed/checkpoint.ts";
-import { withGpu } from "../kernels/check_op.ts";
+} from "../../../kernels/image/view_parameters.ts";
+import { FIXED_SCALE } from "../../../kernels/ops/loss_scale/loss_scale.ts";
+import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
+import { readStudentCheckpoint } from "../../../methods/seed/checkpoint.ts";
+import { withGpu } from "../../kernels/check_op.ts";
 import { type HandResult, trainByHand } from "./by_hand.ts";
-import { drawTeacher } from "./drawn_teacher.ts";
-import { RunFolder, TINY_ENCODER } from "./small_run.ts";
-import { hear } from "./hear.ts";
+import { drawTeacher } from "../../actors/drawn_teacher.ts";
+import { RunFolder, TINY_ENCODER } from "../../actors/small_run.ts";
+import { hear } from "../../actors/hear.ts";
 
-const DROPPING = new URL("./fixtures/dropping_encoder.ts", import.meta.url).href;
+const DROPPING = new URL("../../actors/fixtures/dropping_encoder.ts", import.meta.url).href;
 await import(DROPPING);
 
 /** Compares a run with what was done by hand: losses, learning rates, and all that its checkpoint holds. */

@@ -1,19 +1,24 @@
 import { assert, assertAlmostEquals, assertEquals, assertLess } from "@std/assert";
-import type { StateEntry } from "../../models/encoder_builder.ts";
-import { initialize, initializeQueue, type StateValues } from "../../models/initialize.ts";
-import { findEncoder } from "../../models/registry.ts";
-import { type StepLoss, StudentStep, type StudentStepOptions } from "../../methods/seed/step.ts";
-import type { Gpu } from "../../kernels/gpu.ts";
-import { FIXED_SCALE, INITIAL_LOSS_SCALE } from "../../kernels/ops/loss_scale/loss_scale.ts";
-import { Random } from "../../data/random.ts";
-import { relativeError, withGpu } from "../kernels/check_op.ts";
-import { formulaTensor, referenceJson } from "../reference.ts";
-import { formulaEncoder, formulaImages, formulaReader, REFERENCE_HEAD } from "./reference_encoder.ts";
-import { skip } from "../skip.ts";
+import type { StateEntry } from "../../../models/encoder_builder.ts";
+import { initialize, initializeQueue, type StateValues } from "../../../models/initialize.ts";
+import { findEncoder } from "../../../models/registry.ts";
+import { type StepLoss, StudentStep, type StudentStepOptions } from "../../../methods/seed/step.ts";
+import type { Gpu } from "../../../kernels/gpu.ts";
+import { FIXED_SCALE, INITIAL_LOSS_SCALE } from "../../../kernels/ops/loss_scale/loss_scale.ts";
+import { Random } from "../../../data/random.ts";
+import { relativeError, withGpu } from "../../kernels/check_op.ts";
+import { formulaTensor, referenceJson } from "../../reference.ts";
+import {
+  formulaEncoder,
+  formulaImages,
+  formulaReader,
+  REFERENCE_HEAD,
+} from "../../models/reference_encoder.ts";
+import { skip } from "../../skip.ts";
 
 const REFERENCE = referenceJson("train_steps.json");
 /** How it was made is said in it. */
-const FLOAT64 = new URL("../golden/small_patches_float64.json", import.meta.url);
+const FLOAT64 = new URL("../../golden/small_patches_float64.json", import.meta.url);
 
 /** Of `train_steps.json`, and of the original's recipes. */
 const SETTINGS = { temperature: 0.2, teacherTemperature: 0.01, momentum: 0.9, weightDecay: 1e-4 };

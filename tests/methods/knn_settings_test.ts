@@ -15,8 +15,8 @@ import { FrozenEncoder } from "../../models/inference.ts";
 import { WeightedKnn } from "../../models/knn.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { withGpu } from "../kernels/check_op.ts";
-import { type DrawnTeacher, drawTeacher } from "./drawn_teacher.ts";
-import { RunFolder, TINY_ENCODER } from "./small_run.ts";
+import { type DrawnTeacher, drawTeacher } from "../actors/drawn_teacher.ts";
+import { RunFolder, TINY_ENCODER } from "../actors/small_run.ts";
 
 const SIZE = 24;
 
