@@ -38,8 +38,8 @@ const ACTORS: readonly Mutant[] = [
   ),
   mutant(
     "methods/seed/student_trainer.ts",
-    "    weightDecay: options.weightDecay,\n    dropout",
-    "    weightDecay: 0,\n    dropout",
+    "    weightDecay: options.weightDecay,\n    accumulate",
+    "    weightDecay: 0,\n    accumulate",
     SETTINGS,
   ),
   mutant("methods/seed/student_trainer.ts", "temperature: options.temp,", "temperature: 0.2,", SETTINGS),
@@ -85,7 +85,7 @@ const ACTORS: readonly Mutant[] = [
   ),
   mutant(
     "methods/seed/student_trainer.ts",
-    "step.loadQueue(queue.small, 1);",
+    "step.loadQueue(queue.local, 1);",
     "step.loadQueue(queue.keys, 1);",
     SETTINGS,
   ),
@@ -148,21 +148,21 @@ const ACTORS: readonly Mutant[] = [
     ["actors/crash_test.ts"],
     "more often than is allowed",
   ),
-  mutant("methods/seed/options.ts", "scaleLr ? batchScale(batchSize) : 1", "1", SETTINGS),
+  mutant("methods/seed/options.ts", "scaleLr ? batchScale(batchSize * accumulate) : 1", "1", SETTINGS),
   mutant("methods/seed/options.ts", "milestones: schedule }", "milestones: [120, 160] }", SETTINGS),
   mutant(
     "methods/seed/options.ts",
-    "batchScale(batchSize) : 1, warmupEpochs,",
-    "batchScale(batchSize) : 1, warmupEpochs: 0,",
+    "return { lr, scale, warmupEpochs,",
+    "return { lr, scale, warmupEpochs: 0,",
     SETTINGS,
   ),
   mutant(
-    "methods/seed/options.ts",
+    "methods/seed/augmentation.ts",
     'teacherSsl === "swav") return "swav"',
     'teacherSsl === "swav") return "mocov2"',
     SETTINGS,
   ),
-  mutant("methods/seed/options.ts", "imageSize: smallSize }", "imageSize: 16 }", SETTINGS),
+  mutant("methods/seed/augmentation.ts", "imageSize: smallSize }", "imageSize: 16 }", SETTINGS),
   mutant(
     "methods/seed/start.ts",
     "epoch: startEpoch, batch: 0, queue",
@@ -170,8 +170,8 @@ const ACTORS: readonly Mutant[] = [
     SETTINGS,
   ),
   mutant("methods/seed/start.ts", 'seed, "small queue")', "seed)", SETTINGS),
-  mutant("methods/seed/run.ts", "limitSteps ?? Infinity", "Infinity", SETTINGS),
-  mutant("methods/seed/run.ts", "if (options.keep > 0) await", "if (options.keep > 1) await", [
+  mutant("methods/seed/prepare.ts", "limitSteps ?? Infinity", "Infinity", SETTINGS),
+  mutant("actors/training_run.ts", "if (keep > 0) await", "if (keep > 1) await", [
     "methods/seed/saving_test.ts",
   ]),
   mutant("actors/augmenter.ts", '"augment", batch.position.epoch, row)', '"augment", 0, row)', SETTINGS),
@@ -186,19 +186,10 @@ const ACTORS: readonly Mutant[] = [
   ]),
   mutant(
     "methods/seed/queue_keeper.ts",
-    "this.#pointer = (pointer + rows) % this.#size;",
-    "this.#pointer = (pointer + rows + 1) % this.#size;",
+    "this.#pointer = (pointer + this.#batchSize) % this.#size;",
+    "this.#pointer = (pointer + this.#batchSize + 1) % this.#size;",
     ["methods/seed/queue_keeper_test.ts"],
   ),
-  mutant(
-    "methods/seed/queue_keeper.ts",
-    "row * stride + dimension), row * dimension",
-    "row * stride + dimension), 0",
-    ["methods/seed/queue_keeper_test.ts"],
-  ),
-  mutant("methods/seed/queue_keeper.ts", "this.#keys = keys.slice();", "this.#keys = keys;", [
-    "methods/seed/queue_keeper_test.ts",
-  ]),
   mutant("actors/tsv_reader.ts", "batch === order.batchCount - 1", "batch === order.batchCount", [
     "actors/tsv_reader_test.ts",
   ]),
@@ -210,7 +201,7 @@ const ACTORS: readonly Mutant[] = [
     ["actors/batch_number_test.ts"],
   ),
   mutant(
-    "actors/evaluate.ts",
+    "methods/seed/evaluations.ts",
     "(epoch + 1) % knnEvery === 0",
     "epoch % knnEvery === 0",
     RUN,
@@ -232,8 +223,12 @@ const ACTORS: readonly Mutant[] = [
 
 /** Settings that the recipes do not pass on. */
 const RECIPES: readonly Mutant[] = [
-  mutant("actors/evaluation.ts", "      maxPixels,\n", "", ["actors/max_pixels_test.ts"]),
-  mutant("methods/linear_probe/run.ts", "maxPixels: options.maxPixels,", "", ["actors/max_pixels_test.ts"]),
+  mutant("actors/evaluation.ts", "stages: STAGES, maxPixels,", "stages: STAGES,", [
+    "actors/max_pixels_test.ts",
+  ]),
+  mutant("methods/linear_probe/pipeline.ts", "maxPixels: options.maxPixels,", "", [
+    "actors/max_pixels_test.ts",
+  ]),
   mutant("actors/evaluation.ts", "ks: knn?.ks ?? [],", "ks: knn === undefined ? [] : [20],", [
     "methods/knn_settings_test.ts",
   ]),
@@ -242,19 +237,24 @@ const RECIPES: readonly Mutant[] = [
   ]),
   mutant(
     "methods/linear_probe/run.ts",
-    "scale: options.scaleLr ? batchScale(batchSize) : 1,",
-    "scale: 1,",
+    "scaleLr ? batchScale(batchSize) : 1;",
+    "1;",
     LINEAR,
   ),
   mutant(
     "methods/linear_probe/run.ts",
-    "    warmupEpochs: options.warmupEpochs,\n",
-    "    warmupEpochs: 5,\n",
+    "{ lr: rate, scale, warmupEpochs,",
+    "{ lr: rate, scale, warmupEpochs: 5,",
     LINEAR,
   ),
-  mutant("methods/linear_probe/run.ts", "milestones: options.schedule,", "milestones: [60, 80],", LINEAR),
   mutant(
     "methods/linear_probe/run.ts",
+    "warmupEpochs, milestones })",
+    "warmupEpochs, milestones: [60, 80] })",
+    LINEAR,
+  ),
+  mutant(
+    "methods/linear_probe/pipeline.ts",
     'augmentation: "plain", seed, first',
     'augmentation: "mocov2", seed, first',
     LINEAR,
@@ -332,7 +332,7 @@ const MODELS: readonly Mutant[] = [
   ),
   mutant(
     "methods/seed/step.ts",
-    "loss: main + small,",
+    "loss: main + local,",
     "loss: main,",
     STEP,
     "small views",
