@@ -3,7 +3,7 @@
 import type { ActorModules } from "../../actors/catalog.ts";
 import type { Tuning } from "../../kernels/tuning/tuning.ts";
 import type { EvaluationResizeChoice } from "../../actors/evaluation_resize.ts";
-import type { TeacherSsl } from "../../models/registry.ts";
+import type { TeacherSsl } from "../../models/encoder.ts";
 import type { SmallViewOptions } from "../../actors/messages.ts";
 import { batchScale, type Schedule } from "../../models/optim/schedule.ts";
 
