@@ -9,7 +9,7 @@
  */
 import type { PackedImages } from "../data/pack.ts";
 import type { KernelTime } from "../kernels/profiler.ts";
-import type { EncoderRole } from "../models/registry.ts";
+import type { EncoderRole } from "../models/encoder.ts";
 import type { BatchNumber } from "./batch_number.ts";
 import type { ActorRef, Message } from "./runtime/mod.ts";
 

@@ -2,7 +2,7 @@
 import { KNN_DEFAULTS, type KnnOptions } from "../methods/knn.ts";
 import { DEFAULT_MAX_PIXELS } from "../data/decode.ts";
 import { SAMPLE_DATA } from "../data/sample.ts";
-import type { EncoderRole } from "../models/registry.ts";
+import type { EncoderRole } from "../models/encoder.ts";
 import { encoderFlags, type EncoderFlagsContext, FRESH_ENCODER } from "./encoder_flags.ts";
 import { evalResizeFlag, type FlagTable, maxPixelsFlag, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";

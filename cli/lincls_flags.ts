@@ -7,7 +7,7 @@ import {
   type LinearOptions,
 } from "../methods/linear_probe/options.ts";
 import { SAMPLE_DATA } from "../data/sample.ts";
-import type { EncoderRole } from "../models/registry.ts";
+import type { EncoderRole } from "../models/encoder.ts";
 import { encoderFlags, type EncoderFlagsContext, FRESH_ENCODER } from "./encoder_flags.ts";
 import type { PageOptions } from "../ui/server.ts";
 import {

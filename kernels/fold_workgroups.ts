@@ -12,7 +12,7 @@ const ENTRY = /(@compute[^{]*@builtin\(workgroup_id\)\s+)group(\s*:\s*vec3<u32>[
  * @param limit workgroups in one dimension
  * @throws {UserError} where no folding makes it fit
  */
-export function foldWorkgroups(dispatch: Dispatch, limit: number): Dispatch {
+export function foldWorkgroups<D extends Dispatch>(dispatch: D, limit: number): D {
   const { label, source, workgroups: [across, down, deep] } = dispatch;
   if (Math.max(across, down, deep) <= limit) return dispatch;
   const folds = Math.ceil(down / limit);

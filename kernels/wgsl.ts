@@ -48,9 +48,14 @@ fn main(
 /** Numbers 0 to n - 1, for text that is spelled out. */
 export const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 
-/** WGSL: declares a storage buffer of vec4s. */
-export function storage(binding: number, name: string, access: "read" | "read_write" = "read"): string {
-  return `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<vec4<f32>>;\n`;
+/** WGSL: declares a storage buffer, of vec4s where the type of its elements is not given. */
+export function storage(
+  binding: number,
+  name: string,
+  access: "read" | "read_write" = "read",
+  element = "vec4<f32>",
+): string {
+  return `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<${element}>;\n`;
 }
 
 /** WGSL: which lanes of a vec4 are channels, of `channels` in all, and not padding. */

@@ -1,7 +1,7 @@
 /** The sender's side of a link: typed references, credits, replies. */
 
-import type { Message, MessageName, Protocol } from "./actor.ts";
 import { ActorCrash, ActorStopped, AskTimeout } from "./failure.ts";
+import type { Message, MessageName, Protocol } from "./protocol.ts";
 import type { LinkStats, Meter } from "./stats.ts";
 import type { Tracer } from "./trace.ts";
 import { pack, SHARE, type Shared, unpack } from "./transfer.ts";

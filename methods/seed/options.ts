@@ -3,7 +3,7 @@
 import type { ActorModules } from "../../actors/catalog.ts";
 import type { Tuning } from "../../kernels/tuning/tuning.ts";
 import type { EvaluationResizeChoice } from "../../actors/evaluation_resize.ts";
-import type { TeacherSsl } from "../../models/registry.ts";
+import type { TeacherSsl } from "../../models/encoder.ts";
 import { batchScale, type LearningRateSchedule } from "../../models/optim/schedule.ts";
 
 export type { TeacherSsl };

@@ -25,7 +25,7 @@ import { DEFAULT_LOSS, findLoss } from "../../models/loss/losses.ts";
 import { findOptimizer } from "../../models/optim/optimizers.ts";
 import { type ParameterStore, tensorsOf } from "../../models/parameter_store.ts";
 import { QueueSimilarities } from "../../models/queue_similarities.ts";
-import type { Encoder } from "../../models/registry.ts";
+import type { Encoder } from "../../models/encoder.ts";
 import { ringPieces } from "../../models/ring.ts";
 import {
   type BatchInGroup,

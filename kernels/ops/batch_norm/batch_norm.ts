@@ -157,6 +157,8 @@ export const batchNorm: Op<BatchNormAttributes> = {
     return [{ shape: x.shape }];
   },
 
+  endsBlock: ({ residual }) => residual,
+
   gradient(graph, node, [dy]) {
     const { epsilon, activation, residual } = node.attributes as BatchNormAttributes;
     const [x, statistics, gamma, beta] = node.inputs;
