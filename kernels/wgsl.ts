@@ -55,8 +55,8 @@ export function storage(binding: number, name: string, access: "read" | "read_wr
 
 /** WGSL: which lanes of a vec4 are channels, of `channels` in all, and not padding. */
 export const CHANNEL_MASK = `
-fn is_channel(vec4: u32, channels: u32) -> vec4<bool> {
-  return vec4<u32>(0u, 1u, 2u, 3u) + 4u * vec4 < vec4<u32>(channels);
+fn is_channel(vec4_index: u32, channels: u32) -> vec4<bool> {
+  return vec4<u32>(0u, 1u, 2u, 3u) + 4u * vec4_index < vec4<u32>(channels);
 }
 `;
 

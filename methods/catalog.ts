@@ -1,6 +1,6 @@
 /** All built-in actors by name, to be spawned alone. */
 import type { AugmenterConfig } from "../actors/augmenter.ts";
-import { type ActorRole, actorUrl } from "../actors/catalog.ts";
+import { type ActorModules, type ActorRole, actorUrl as urlIn } from "../actors/catalog.ts";
 import type { EncoderConfig } from "../actors/encoder.ts";
 import type { EvaluatorConfig } from "../actors/evaluator.ts";
 import type { Augmenter, Encoder, Evaluator, Profiled, Projector, TsvReader } from "../actors/messages.ts";
@@ -38,6 +38,11 @@ const FOLDERS: Partial<Record<ActorRole, string>> = {
   linear_trainer: new URL("./linear_probe/", import.meta.url).href,
 };
 
+/** Where an actor's module is: the built-in one, or the one that takes its place. */
+export function actorUrl(role: ActorRole, modules: ActorModules = {}): URL {
+  return urlIn(role, modules, FOLDERS[role]);
+}
+
 /**
  * Spawns a built-in actor, alone or next to others.
  *
@@ -55,5 +60,5 @@ export function spawnActor<R extends ActorRole, D extends ActorDefinition<any, a
   config: ConfigOf<D>,
   { name = role, ...options }: SpawnOptions & { name?: string } = {},
 ): Actor<ProtocolOf<D>> {
-  return system.spawn<D>(name, actorUrl(role, {}, FOLDERS[role]), config, options);
+  return system.spawn<D>(name, actorUrl(role), config, options);
 }

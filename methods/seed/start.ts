@@ -13,6 +13,7 @@ import { isCounter } from "../../models/checkpoint/named_tensor.ts";
 import type { StateEntry } from "../../models/encoder_builder.ts";
 import { initializeQueue } from "../../models/initialize.ts";
 import { findEncoder, summarize } from "../../models/registry.ts";
+import { groupOf } from "../../models/training_step.ts";
 import type { NamedValues } from "../../actors/messages.ts";
 import { type DistillOptions, smallViewsOf } from "./options.ts";
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
@@ -143,7 +144,7 @@ export async function findStart(options: DistillOptions, batchesPerEpoch: number
  */
 function checkSameEpoch(
   saved: SavedResumeState,
-  { batchSize, seed, resumeAnyway = false }: DistillOptions,
+  { batchSize, seed, accumulate, resumeAnyway = false }: DistillOptions,
   batchesPerEpoch: number,
   fail: Fail,
 ): number {
@@ -161,6 +162,12 @@ function checkSameEpoch(
   if ((saved.batchesPerEpoch ?? batchesPerEpoch) !== batchesPerEpoch) {
     const then = saved.batchesPerEpoch;
     problems.push(`${then} batches, and now there are ${batchesPerEpoch}; resume with the same images`);
+  }
+  if (problems.length === 0 && groupOf(saved.batch, batchesPerEpoch, accumulate).index > 0) {
+    problems.push(
+      `${saved.batch} batches so far, which is within a step of --accumulate ${accumulate}; resume with the --accumulate of ` +
+        "that run",
+    );
   }
   if (problems.length === 0 && saved.batch >= batchesPerEpoch) {
     problems.push(`more than ${saved.batch} batches, and now there are ${batchesPerEpoch}`);

@@ -15,6 +15,7 @@ import type { HeadOptions } from "../../models/heads.ts";
 import { FrozenEncoder } from "../../models/inference.ts";
 import { initialize, initializeQueue } from "../../models/initialize.ts";
 import { findEncoder } from "../../models/registry.ts";
+import { groupOf } from "../../models/training_step.ts";
 import { StudentStep, type StudentStepOptions } from "../../methods/seed/step.ts";
 import type { DrawnTeacher } from "./drawn_teacher.ts";
 
@@ -37,6 +38,9 @@ export interface HandRun {
   teacherTemperature: number;
   momentum: number;
   weightDecay: number;
+  /** Batches of a step; 1 where it is left out. */
+  accumulate?: number;
+  clipNorm?: number;
   loss: string;
   lossScale?: LossScale;
   lossScaleRule?: StudentStepOptions["lossScaleRule"];
@@ -82,6 +86,8 @@ export async function trainByHand(gpu: Gpu, run: HandRun): Promise<HandResult> {
     teacherTemperature: run.teacherTemperature,
     momentum: run.momentum,
     weightDecay: run.weightDecay,
+    accumulate: run.accumulate,
+    clipNorm: run.clipNorm,
     loss: run.loss,
     small: small && { views: small.views, imageSize: small.imageSize },
     lossScale: run.lossScale,
@@ -129,6 +135,7 @@ export async function trainByHand(gpu: Gpu, run: HandRun): Promise<HandResult> {
         learningRate,
         queuePointer: step * batch % run.queue,
         step: run.firstEpoch * order.batchCount + step,
+        group: groupOf(number, order.batchCount, run.accumulate ?? 1),
       });
       losses.push(loss);
       lossScales.push(lossScale);

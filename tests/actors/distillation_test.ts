@@ -174,6 +174,7 @@ Deno.test("runDistillation() evaluates teacher and student next to training, and
     hear({ plan: (plan) => plans.push(plan) }),
   );
   assertEquals(plans, [{
+    type: "plan",
     images: 28,
     batchesPerEpoch: 7,
     totalSteps: 21,

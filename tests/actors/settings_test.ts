@@ -163,6 +163,8 @@ Deno.test("a run does with each of its settings what is done by hand: steps of t
       schedule: [1, 2],
       momentum: 0.5,
       weightDecay: 0.01,
+      accumulate: 2, // of three batches in an epoch: a step of two, and one of one
+      clipGrad: 0.05,
       dim: 20,
       queue: 12,
       temp: 0.3,
@@ -201,6 +203,8 @@ Deno.test("a run does with each of its settings what is done by hand: steps of t
       teacherTemperature: 0.08,
       momentum: 0.5,
       weightDecay: 0.01,
+      accumulate: 2,
+      clipNorm: 0.05,
       loss: "soft_seed",
       lossScale: { scale: 1, goodSteps: 0, skipped: 0 },
       lossScaleRule: FIXED_SCALE,

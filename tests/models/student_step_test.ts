@@ -1,5 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals, assertLess } from "@std/assert";
-import { initialize, initializeQueue } from "../../models/initialize.ts";
+import type { StateEntry } from "../../models/encoder_builder.ts";
+import { initialize, initializeQueue, type StateValues } from "../../models/initialize.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { type StepLoss, StudentStep, type StudentStepOptions } from "../../methods/seed/step.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
@@ -28,15 +29,27 @@ function referenceQueue(rows = 256, name = "queue"): Float32Array<ArrayBuffer> {
   return queue;
 }
 
+let teacherEmbeddings: Promise<Float32Array<ArrayBuffer>[]> | undefined;
+
+/** What the ResNet-50 of `train_steps.json` gives for the images of each step: the same for every student. */
+async function embedSteps(gpu: Gpu, steps: number): Promise<Float32Array<ArrayBuffer>[]> {
+  using teacher = await formulaEncoder(gpu, "resnet50", {
+    batch: 8,
+    imageSize: 64,
+    output: "normalized",
+  }, "teacher.");
+  const embeddings = [];
+  for (let step = 0; step < steps; step++) {
+    embeddings.push((await teacher.embed(formulaImages(`input/step${step}`, 8, 64))).slice());
+  }
+  return embeddings;
+}
+
 for (const name of ["resnet18", "mobilenetv3_small", "efficientnet_b0"]) {
   const expected = REFERENCE.students[name];
   Deno.test(`parity: five training steps of ${name} under a ResNet-50 teacher equal the original's`, () =>
     withGpu(async (gpu) => {
-      using teacher = await formulaEncoder(gpu, "resnet50", {
-        batch: 8,
-        imageSize: 64,
-        output: "normalized",
-      }, "teacher.");
+      const taught = await (teacherEmbeddings ??= embedSteps(gpu, expected.losses.length));
       using student = await StudentStep.create(gpu, {
         encoder: findEncoder(name),
         head: REFERENCE_HEAD,
@@ -51,7 +64,7 @@ for (const name of ["resnet18", "mobilenetv3_small", "efficientnet_b0"]) {
 
       for (const [step, expectedLoss] of expected.losses.entries()) {
         const images = formulaImages(`input/step${step}`, 8, 64);
-        const embeddings = await teacher.embed(images);
+        const embeddings = taught[step];
         const { loss } = await student.run({
           images,
           teacher: embeddings,
@@ -193,6 +206,16 @@ Deno.test("parity: a step with small views under a SWAV teacher equals the origi
 
 const isLong = Deno.env.get("SEED_LONG") === "1";
 
+const drawn = new Map<string, StateValues>();
+
+/** Weights of a seed, which are drawn once for the same entries. */
+function drawWeights(state: readonly StateEntry[]): StateValues {
+  const entries = JSON.stringify(state);
+  const weights = drawn.get(entries) ?? initialize(state, 5);
+  drawn.set(entries, weights);
+  return weights;
+}
+
 /** Of the tests that have no reference. */
 const SMALL = { ...SETTINGS, batch: 4, imageSize: 32, queueSize: 12 };
 
@@ -220,7 +243,7 @@ async function trainShortly(gpu: Gpu, name: string, options: Partial<StudentStep
     ...options,
   });
   const { batch, imageSize, queueSize } = { ...SMALL, ...options };
-  const weights = initialize(student.state, 5);
+  const weights = drawWeights(student.state);
   await student.parameters.load((key) => weights.get(key)!);
   student.loadQueue(initializeQueue(queueSize, 128, 5));
   const steps: StepLoss[] = [];
@@ -278,7 +301,7 @@ for (const counts of [true, false]) {
         input: "normalized",
         ...counts && { lossScale, lossScaleRule: FIXED_SCALE },
       });
-      const weights = initialize(student.state, 5);
+      const weights = drawWeights(student.state);
       await student.parameters.load((key) => weights.get(key)!);
       student.loadQueue(initializeQueue(12, 128, 5));
       const step = (images: Float32Array<ArrayBuffer>) =>
@@ -335,7 +358,7 @@ Deno.test("StudentStep's dropout and drop-connect follow the seed and the step a
         ...SMALL,
         dropoutSeed,
       });
-      const weights = initialize(student.state, 5);
+      const weights = drawWeights(student.state);
       await student.parameters.load((key) => weights.get(key)!);
       student.loadQueue(initializeQueue(12, 128, 5));
       const { loss } = await student.run({

@@ -61,6 +61,8 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "schedule": MORE,
     "momentum": RUN,
     "weight-decay": RUN,
+    "accumulate": MORE,
+    "clip-grad": MORE,
     "checkpoint-activations":
       "- the step uses less memory (models/student_step_test.ts); that the trainer asks for it is not seen",
     "amp": "actors/distillation_test.ts: in mixed precision gives the same bits",
