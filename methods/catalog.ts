@@ -21,13 +21,21 @@ import type { StudentTrainerConfig } from "./seed/student_trainer.ts";
 
 /** What each actor understands, and how it is started. */
 export interface ActorCatalog {
+  /** Reads and decodes images. */
   tsv_reader: ActorDefinition<TsvReader, TsvReaderConfig>;
+  /** Makes views. */
   augmenter: ActorDefinition<Augmenter, AugmenterConfig>;
+  /** Gives features or embeddings. */
   encoder: ActorDefinition<Encoder & Profiled, EncoderConfig>;
+  /** Evaluates an encoder by kNN, and finds nearest neighbours. */
   evaluator: ActorDefinition<Evaluator, EvaluatorConfig>;
+  /** Projects features onto a plane. */
   projector: ActorDefinition<Projector, void>;
+  /** Gives batches their places in the queue of a distillation. */
   queue_keeper: ActorDefinition<QueueKeeper, QueueKeeperConfig>;
+  /** Trains the student of a distillation. */
   student_trainer: ActorDefinition<StudentTrainer, StudentTrainerConfig>;
+  /** Trains linear probes. */
   linear_trainer: ActorDefinition<LinearTrainer, LinearTrainerConfig>;
 }
 
