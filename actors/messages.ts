@@ -155,7 +155,7 @@ export type EvaluatedEncoder =
   /** Values, with a head of which nothing is used. */
   | { arch: string; values: NamedValues };
 
-/** What an encoder finds alike in a gallery of images. */
+/** The nearest neighbours that an encoder finds in a probe set. */
 export interface ProbeSetNeighbours {
   /** Rows of the data that the images are, n of them, in an order that is the same for all encoders. */
   rows: number[];
@@ -179,7 +179,7 @@ export interface ProbeSetNeighbours {
 export type Evaluator = Encoder & Returning & {
   /** Takes an encoder, and forgets the images of the one before. */
   use: Message<EvaluatedEncoder>;
-  /** Waits until so many images of the gallery have been embedded, and finds each one's neighbours among them. */
+  /** Waits until so many images of the probe set have been embedded, and finds each one's neighbours among them. */
   findNeighbours: Message<{ images: number; neighbours: number; views: boolean }, ProbeSetNeighbours>;
   /**
    * Waits until all these images have been embedded, and classifies the queries, by each number of neighbours: empty where

@@ -147,7 +147,7 @@ export class Pipeline {
     this.augmenters = [...new Set(this.#sources.map(({ augmenter }) => augmenter))];
   }
 
-  /** The readers of today's incarnation: whom the buffers go back to. */
+  /** The readers of the current incarnation: whom the buffers go back to. */
   get readers(): ActorRef<TsvReader>[] {
     return this.#sources.flatMap(({ readers }) => readers.map(({ ref }) => ref));
   }

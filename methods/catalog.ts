@@ -21,13 +21,13 @@ import type { StudentTrainerConfig } from "./seed/student_trainer.ts";
 
 /** What each actor understands, and how it is started. */
 export interface ActorCatalog {
-  /** Reads and decodes images, and packs them into batches. */
+  /** Reads and decodes images. */
   tsv_reader: ActorDefinition<TsvReader, TsvReaderConfig>;
-  /** Makes views of images on the GPU. */
+  /** Makes views. */
   augmenter: ActorDefinition<Augmenter, AugmenterConfig>;
-  /** Gives features or embeddings of views. */
+  /** Gives features or embeddings. */
   encoder: ActorDefinition<Encoder & Profiled, EncoderConfig>;
-  /** Evaluates an encoder by weighted kNN. */
+  /** Evaluates an encoder by kNN, and finds nearest neighbours. */
   evaluator: ActorDefinition<Evaluator, EvaluatorConfig>;
   /** Projects features onto a plane. */
   projector: ActorDefinition<Projector, void>;
@@ -35,7 +35,7 @@ export interface ActorCatalog {
   queue_keeper: ActorDefinition<QueueKeeper, QueueKeeperConfig>;
   /** Trains the student of a distillation. */
   student_trainer: ActorDefinition<StudentTrainer, StudentTrainerConfig>;
-  /** Trains linear probes on features. */
+  /** Trains linear probes. */
   linear_trainer: ActorDefinition<LinearTrainer, LinearTrainerConfig>;
 }
 

@@ -102,7 +102,7 @@ export interface Endpoint {
   readonly ended: Map<number, Error>;
 }
 
-/** A incarnation is over: its links are lost, those too that are on their way here. */
+/** An incarnation is over: its links are lost, those too that are on their way here. */
 export function loseIncarnation({ links, ended }: Endpoint, incarnation: number, reason: Error): void {
   ended.set(incarnation, reason);
   for (const link of links) if (link.incarnation === incarnation) link.lose(reason);

@@ -64,13 +64,18 @@ export type DistillEvent =
   | ({ type: "profile" } & RunProfile);
 
 /** A checkpoint is written: of a whole epoch or within one. `weights` come along where an evaluation is due. */
-export type SavedEvent = {
+export interface SavedEvent {
+  /** Tells events apart. */
   type: "saved";
+  /** From 0. */
   epoch: number;
+  /** Whether it is of a whole epoch. */
   endsEpoch: boolean;
+  /** The checkpoint's file. */
   path: string;
+  /** Parameters and running statistics of the student. */
   weights?: NamedValues;
-};
+}
 
 /** What the actors of a distillation tell the run; all but the last two go on as they are. */
 export type DistillActorEvent =

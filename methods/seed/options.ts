@@ -115,8 +115,8 @@ export interface DistillOptions {
   /** Epochs between two evaluations; 0 evaluates before the first epoch and after the last one only. */
   knnEvery: number;
   /**
-   * Look into the run: now and then at a batch's views and at what teacher and student make of the queue, and after every
-   * epoch at what the student finds alike in some images.
+   * Tell of more than numbers: now and then a snapshot of a step (views, and what teacher and student make of the queue), and
+   * after an epoch the nearest neighbours in a probe set.
    */
   insight: boolean;
   /** Steps after which the run ends early, for a quick trial; `null` for no such limit. */
@@ -125,7 +125,7 @@ export interface DistillOptions {
   seed: number;
 }
 
-/** Whether teacher and student are compared by a gallery: there is none of images that no file holds. */
+/** Whether teacher and student are compared by a probe set: there is none where no file holds the images. */
 export function hasProbeSet({ insight, images }: DistillOptions): boolean {
   return insight && images === undefined;
 }

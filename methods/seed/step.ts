@@ -114,7 +114,7 @@ interface ViewTensors {
   /** Computed. */
   embedding: Tensor;
   loss: Tensor;
-  /** The mirror of the views' queue, and which of an image's views goes into it: every how many rows. */
+  /** The views' queue, and which of an image's views goes into it: every how many rows. */
   queue: Tensor;
   stride: number;
 }
@@ -197,7 +197,7 @@ const LOSS_SLOTS = 4;
 const LOSS_BYTES = 16;
 const CONTROL_BYTES = 32;
 
-/** The student, its optimizer and a mirror of the queue, on one device. */
+/** The student, its optimizer and the queue, on one device. */
 export class StudentStep implements Disposable {
   /** The student's state_dict, in PyTorch's order. */
   readonly state: readonly StateEntry[];

@@ -42,7 +42,7 @@ import { initialStudent } from "./student_init.ts";
 export interface StudentTrainerConfig {
   /** Of the whole run. */
   options: DistillOptions;
-  /** What the mirror of the queue starts with. */
+  /** What the queue starts with. */
   queue: QueueContents;
   /** Batches done before the first one that will come. */
   done: BatchNumber;
@@ -54,7 +54,7 @@ export interface StudentTrainerConfig {
   monitor: ActorRef<Monitor<DistillActorEvent>>;
 }
 
-/** What a look shows: views of a batch, and keys of the queue. */
+/** What a snapshot shows: views of a batch, and keys of the queue. */
 const SHOWN_VIEWS = 16;
 const SHOWN_KEYS = 40;
 
@@ -151,7 +151,7 @@ class StudentTraining {
     await this.#tell({ type: "saved", epoch, endsEpoch, path, ...weights && { weights } });
   }
 
-  /** What a look needs of a batch whose buffers are about to go. */
+  /** What a snapshot needs of a batch whose buffers are about to go. */
   #copyShown({ views, embeddings, images }: KeyedBatch): { views: ViewSample; teacher: Float32Array } {
     this.#isSnapshotDue = false;
     const { imageSize: size, dim } = this.#config.options;
