@@ -71,8 +71,9 @@ export {
   type LinearOptions,
 } from "./methods/linear_probe/options.ts";
 export type { LinearResult, LinearScore } from "./methods/linear_probe/run.ts";
-export type { OutputSettings } from "./methods/method.ts";
+export { type Method, type MethodOptions, type OutputSettings, startMethod } from "./methods/method.ts";
 export { NothingToDoError } from "./methods/nothing_to_do.ts";
+export { METHODS } from "./methods/registry.ts";
 export {
   distill,
   embed,

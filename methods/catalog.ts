@@ -13,6 +13,7 @@ import type {
   SpawnOptions,
 } from "../actors/runtime/mod.ts";
 import type { TsvReaderConfig } from "../actors/tsv_reader.ts";
+import { METHODS } from "./registry.ts";
 import type { LinearTrainerConfig } from "./linear_probe/linear_trainer.ts";
 import type { LinearTrainer } from "./linear_probe/messages.ts";
 import type { QueueKeeper, StudentTrainer } from "./seed/messages.ts";
@@ -39,16 +40,10 @@ export interface ActorCatalog {
   linear_trainer: ActorDefinition<LinearTrainer, LinearTrainerConfig>;
 }
 
-/** Folders of the actors that only one method has. */
-const FOLDERS: Partial<Record<ActorRole, string>> = {
-  queue_keeper: new URL("./seed/", import.meta.url).href,
-  student_trainer: new URL("./seed/", import.meta.url).href,
-  linear_trainer: new URL("./linear_probe/", import.meta.url).href,
-};
-
 /** Where an actor's module is: the built-in one, or the one that takes its place. */
 export function actorUrl(role: ActorRole, modules: ActorModules = {}): URL {
-  return urlIn(role, modules, FOLDERS[role]);
+  const method = Object.values(METHODS).find(({ actors }) => actors.includes(role));
+  return urlIn(role, modules, method?.folder);
 }
 
 /**
