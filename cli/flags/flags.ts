@@ -179,7 +179,7 @@ function isInRange(
 }
 
 // Returns undefined where the text is not of the flag's kind or range.
-function convert(flag: Flag, text: string): string | number | boolean | number[] | undefined {
+function convert(flag: Flag, text: string): FlagValue<Flag> | undefined {
   switch (flag.kind) {
     case "text":
       return text;
@@ -213,68 +213,99 @@ export function nearestName(word: string, known: readonly string[]): string | un
   return word.length < 3 ? undefined : findNearNames(word, known, 1)[0];
 }
 
-/** Finds flags by what stands on the command line. */
-class Names<Table extends FlagTable> {
-  #table: Table;
-  #properties = new Map<string, keyof Table & string>(); // long name or letter -> property
-
-  constructor(table: Table) {
-    this.#table = table;
-    for (const [property, flag] of Object.entries(table)) {
-      for (const name of [flagName(property), ...flag.aliases ?? [], ...flag.short ? [flag.short] : []]) {
-        if (this.#properties.has(name)) throw new Error(`two flags are called "${name}"`);
-        this.#properties.set(name, property);
-      }
-    }
-  }
-
-  find(name: string): { property: keyof Table & string; flag: Flag } | undefined {
-    const property = this.#properties.get(name);
-    return property === undefined ? undefined : { property, flag: this.#table[property] };
-  }
-
-  /** Every long name, `--no-` forms among them. */
-  long(): string[] {
-    return [...this.#properties].filter(([name]) => name.length > 1).flatMap(([name, property]) =>
-      this.#table[property].kind === "boolean" ? [name, `no-${name}`] : [name]
-    );
-  }
-}
-
-/** An argument that names a flag, cut in parts: `written` is for messages. */
-interface Mention {
-  written: string;
-  name: string;
-  value: string | undefined;
-}
-
-function readMention<Table extends FlagTable>(arg: string, names: Names<Table>): Mention | undefined {
-  const match = /^(--?)([^-=][^=]*)(?:=(.*))?$/s.exec(arg);
-  if (match === null || NUMBER.test(arg)) return undefined;
-  const [, hyphens, written, value] = match;
-  const letter = written[0];
-  // `-b32` is `-b 32`; `-lr` is a long name with a hyphen too few, unless there is an `-l`.
-  if (hyphens === "-" && (written.length === 1 || names.find(letter) !== undefined)) {
-    return { written: `-${letter}`, name: letter, value: written.length > 1 ? arg.slice(2) : value };
-  }
-  return { written: hyphens + written, name: written.replaceAll("_", "-"), value };
-}
-
-function throwUnknown<Table extends FlagTable>(mention: Mention, names: Names<Table>): never {
-  const near = nearestName(mention.name, names.long());
+/**
+ * Reads a flag's text.
+ *
+ * @throws {UsageError} where it is not of the flag's kind or range, or there is none
+ */
+function read(flag: Flag, text: string, written: string): FlagValue<Flag> {
+  if (text === "") throw new UsageError(`${written} has no value: expected ${describeExpected(flag)}`);
+  const value = convert(flag, text);
+  if (value !== undefined) return value;
+  const near = flag.kind === "choice" ? nearestName(text, flag.values) : undefined;
   throw new UsageError(
-    `unknown flag ${mention.written}` + (near === undefined ? "" : `; did you mean --${near}?`) +
+    `${written}: expected ${describeExpected(flag)}, found "${text}"` +
+      (near === undefined ? "" : `; did you mean ${near}?`),
+  );
+}
+
+function throwUnknown(arg: string, names: ReadonlyMap<string, Named>): never {
+  const written = arg.replace(/=.*/s, "");
+  const known = [...names].flatMap(([name, { property, flag }]) =>
+    property === undefined || name.length === 1 ? [] : flag.kind === "boolean" ? [name, `no-${name}`] : [name]
+  );
+  const near = nearestName(written.replace(/^--?/, "").replaceAll("_", "-"), known);
+  throw new UsageError(
+    `unknown flag ${written}` + (near === undefined ? "" : `; did you mean --${near}?`) +
       " (--help lists every flag)",
   );
 }
 
-// Whether the argument after a flag can be its value: 1, else 0.
-function countFollowing(next: string | undefined): number {
-  return next === undefined || (next.startsWith("-") && next !== "-" && !NUMBER.test(next)) ? 0 : 1;
+/** What a name on the command line stands for: a row of the table, or a retired flag. */
+interface Named {
+  /** The first long name. */
+  name: string;
+  /** Key of the table; `undefined` for a retired flag. */
+  property?: string;
+  flag: Flag;
 }
 
-// How many of the arguments after a flag belong to it.
-function countValues(flag: Flag, following: readonly string[]): number {
+/** Every name by which flags are called: long ones with hyphens, and letters. */
+function namesOf(table: FlagTable, retired: Readonly<Record<string, RetiredFlag>>): Map<string, Named> {
+  const names = new Map<string, Named>();
+  for (const [property, flag] of Object.entries(table)) {
+    const name = flagName(property);
+    for (const other of [name, ...otherNames(flag)]) {
+      if (names.has(other)) throw new Error(`two flags are called "${other}"`);
+      names.set(other, { name, property, flag });
+    }
+  }
+  for (const [name, { takesValue, reason }] of Object.entries(retired)) {
+    const row = { group: "", help: reason };
+    names.set(name, {
+      name,
+      flag: takesValue ? { kind: "text", metavar: "", ...row } : { kind: "boolean", ...row },
+    });
+  }
+  return names;
+}
+
+function otherNames({ aliases = [], short }: Flag): string[] {
+  return [...aliases, ...short === undefined ? [] : [short]];
+}
+
+/** An argument that is a flag. */
+interface Mention extends Named {
+  /** As the command line has it, for messages. */
+  written: string;
+  /** What stands behind `=`, or behind a letter. */
+  value: string | undefined;
+}
+
+// Returns undefined for values, positional arguments and unknown flags.
+function readMention(arg: string, names: ReadonlyMap<string, Named>): Mention | undefined {
+  const [, hyphens, long, value] = /^(--?)([^-=][^=]*)(?:=(.*))?$/s.exec(arg) ?? [];
+  if (hyphens === undefined || NUMBER.test(arg)) return undefined;
+  const letter = hyphens === "-" ? names.get(long[0]) : undefined;
+  if (letter !== undefined) {
+    return { ...letter, written: `-${long[0]}`, value: long.length > 1 ? arg.slice(2) : value };
+  }
+  const [written, name] = [hyphens + long, long.replaceAll("_", "-")];
+  const found = names.get(name);
+  if (found !== undefined) return { ...found, written, value };
+  const negated = name.startsWith("no-") ? names.get(name.slice(3)) : undefined;
+  if (negated === undefined) return undefined;
+  if (negated.flag.kind !== "boolean" || negated.property === undefined) throwUnknown(arg, names);
+  if (value !== undefined) throw new UsageError(`${written} takes no value, found "${value}"`);
+  return { ...negated, written, value: "false" };
+}
+
+function isNegative(text: string): boolean {
+  return text.startsWith("-") && NUMBER.test(text);
+}
+
+// How many of the arguments after a flag are its value although parseArgs would not take them for it.
+function countFollowing(flag: Flag, following: readonly string[]): number {
   const next = following[0];
   if (next === undefined) return 0;
   switch (flag.kind) {
@@ -284,74 +315,47 @@ function countValues(flag: Flag, following: readonly string[]): number {
     case "numbers": {
       const isList = flag.kind === "integers" ? /^[-+\d,]+$/ : /^[-+\d.,e]+$/i;
       const end = following.findIndex((arg) => !isList.test(arg) || !/\d/.test(arg));
-      // What is no number is still taken for the value of a flag that has none yet: the error is then about it.
-      return Math.max(end === -1 ? following.length : end, next.startsWith("-") ? 0 : 1);
+      return end === -1 ? following.length : end;
     }
     default:
-      return countFollowing(next);
+      return next === "-" || isNegative(next) ? 1 : 0;
   }
 }
 
 /**
- * Rewrites arguments into forms that have one reading: `--name=value` for each flag, positional arguments after `--`.
+ * Rewrites what argparse takes and `parseArgs` reads in another way: underscores in names, `-lr`, `-kNAME`, negative
+ * numbers, lists with blanks, and other words than true and false. `--no-cos` becomes `--cos=false`, since `parseArgs`
+ * forgets at a negation what was collected before it.
  */
-function canonicalise<Table extends FlagTable>(
+function rewrite(
   args: readonly string[],
-  names: Names<Table>,
-  retired: Readonly<Record<string, RetiredFlag>>,
-): { args: string[]; warnings: string[] } {
-  const flags: string[] = [];
-  const positionals: string[] = [];
-  const warnings: string[] = [];
-  for (let i = 0; i < args.length; i++) {
-    if (args[i] === "--") {
-      positionals.push(...args.slice(i + 1));
-      break;
-    }
+  names: ReadonlyMap<string, Named>,
+): { args: string[]; mentions: Mention[] } {
+  const rewritten: string[] = [];
+  const numbers: string[] = []; // negative ones that are the value of no flag
+  const mentions: Mention[] = [];
+  const end = args.includes("--") ? args.indexOf("--") : args.length;
+  for (let i = 0; i < end; i++) {
     const mention = readMention(args[i], names);
     if (mention === undefined) {
-      positionals.push(args[i]);
+      (isNegative(args[i]) ? numbers : rewritten).push(args[i]);
       continue;
     }
-    const { written, name, value } = mention;
-    if (Object.hasOwn(retired, name)) {
-      const { takesValue, reason } = retired[name];
-      if (takesValue && value === undefined) i += countFollowing(args[i + 1]);
-      warnings.push(`${written} is not needed here: ${reason}`);
-      continue;
-    }
-    const found = names.find(name);
-    const negated = found === undefined && name.startsWith("no-") ? names.find(name.slice(3)) : undefined;
-    if (negated?.flag.kind === "boolean") {
-      if (value !== undefined) throw new UsageError(`${written} takes no value, found "${value}"`);
-      flags.push(`--${negated.property}=false`);
-      continue;
-    }
-    if (found === undefined) throwUnknown(mention, names);
-    let values = value === undefined ? [] : [value];
+    mentions.push(mention);
+    const { name, property, flag, written } = mention;
+    let { value } = mention;
     if (value === undefined) {
-      const count = countValues(found.flag, args.slice(i + 1));
-      values = args.slice(i + 1, i + 1 + count);
+      const count = countFollowing(flag, args.slice(i + 1, end));
+      if (count > 0) value = args.slice(i + 1, i + 1 + count).join(",");
       i += count;
-      if (values.length === 0 && found.flag.kind === "boolean") values = ["true"];
-      if (values.length === 0 && found.flag.kind === "integer" && found.flag.implied !== undefined) {
-        values = [String(found.flag.implied)];
-      }
     }
-    const text = values.join(",");
-    if (text === "") {
-      throw new UsageError(`${written} has no value: expected ${describeExpected(found.flag)}`);
+    if (property === undefined && value !== undefined) continue; // nothing reads it
+    if (value === "" || (value !== undefined && flag.kind === "boolean")) {
+      value = String(read(flag, value, written));
     }
-    if (convert(found.flag, text) === undefined) {
-      const near = found.flag.kind === "choice" ? nearestName(text, found.flag.values) : undefined;
-      throw new UsageError(
-        `${written}: expected ${describeExpected(found.flag)}, found "${text}"` +
-          (near === undefined ? "" : `; did you mean ${near}?`),
-      );
-    }
-    flags.push(`--${found.property}=${text}`);
+    rewritten.push(value === undefined ? `--${name}` : `--${name}=${value}`);
   }
-  return { args: [...flags, "--", ...positionals], warnings };
+  return { args: [...rewritten, "--", ...numbers, ...args.slice(end + 1)], mentions };
 }
 
 /**
@@ -382,28 +386,42 @@ export function parseFlags<const Table extends FlagTable>(
     positionals?: number;
   } = {},
 ): ParsedFlags<Table> {
-  const { args: plain, warnings } = canonicalise(args, new Names(table), retired);
-  const properties = Object.keys(table);
-  const parsed = parseArgs(plain, { string: [...properties, "_"], collect: properties });
-  const positionals = parsed._.map(String);
+  const names = namesOf(table, retired);
+  const { args: rewritten, mentions } = rewrite(args, names);
+  const all = [...new Map([...names.values()].map((named) => [named.name, named.flag]))];
+  const [booleans, others] = [true, false].map((isBoolean) =>
+    all.filter(([, { kind }]) => (kind === "boolean") === isBoolean).map(([name]) => name)
+  );
+  const { _: positionals, ...given } = parseArgs(rewritten, {
+    string: ["_", ...others],
+    boolean: booleans,
+    alias: Object.fromEntries(all.map(([name, flag]) => [name, otherNames(flag)])),
+    collect: [...booleans, ...others],
+    unknown: (arg, name) => name === undefined || throwUnknown(arg, names),
+  }) as { _: string[]; [name: string]: (string | boolean)[] };
+  const values: Record<string, unknown> = {};
+  const warnings: string[] = [];
+  for (const { written, name, property, flag } of mentions) {
+    if (property === undefined) {
+      warnings.push(`${written} is not needed here: ${flag.help}`);
+      continue;
+    }
+    const implied = flag.kind === "integer" ? flag.implied : undefined;
+    const texts = given[name].map((text) => String(text === "" ? implied ?? "" : text));
+    [values[property]] = texts.map((text) => read(flag, text, written));
+    if (texts.length === 1) continue;
+    throw new UsageError(
+      `--${name} is given ${texts.length === 2 ? "twice" : `${texts.length} times`} (${
+        texts.join(", ")
+      }); give it once`,
+    );
+  }
   if (positionals.length > most) {
     throw new UsageError(
       `unexpected argument "${positionals[most]}"` +
         (most === 0 ? ": this command takes flags only" : `: at most ${most} can be given`) +
         " (--help lists every flag)",
     );
-  }
-  const values: Record<string, unknown> = {};
-  for (const property of properties) {
-    const texts = (parsed as Record<string, unknown>)[property] as string[];
-    if (texts.length > 1) {
-      throw new UsageError(
-        `--${flagName(property)} is given ${texts.length === 2 ? "twice" : `${texts.length} times`} (${
-          texts.join(", ")
-        }); give it once`,
-      );
-    }
-    if (texts.length === 1) values[property] = convert(table[property], texts[0]);
   }
   return { values: values as FlagValues<Table>, positionals, warnings };
 }

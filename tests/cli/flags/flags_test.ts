@@ -37,6 +37,7 @@ Deno.test("parseFlags() reads every spelling of a flag with a value", () => {
       ["--batch-size=+32"],
     ]
   ) assertEquals(values(...args), { batchSize: 32 }, args.join(" "));
+  assertEquals(values("-kresnet50"), { teacherArch: "resnet50" });
   assertEquals(values("-lr", "3"), { lr: 3 }); // a hyphen too few, and nothing else it could mean
   assertEquals(values("-lr=3"), { lr: 3 });
 });
@@ -54,6 +55,7 @@ Deno.test("parseFlags() gives values of the flag's kind, and nothing for flags t
 Deno.test("parseFlags() takes a negative number for a value and not for a flag", () => {
   assertEquals(values("--lr", "-1.5e-3", "--cos"), { lr: -0.0015, cos: true });
   assertEquals(values("--lr=-2"), { lr: -2 });
+  assertStringIncludes(messageOf("-b", "-1"), '-b: expected a whole number from 1 to 4096, found "-1"');
 });
 
 Deno.test("parseFlags() reads lists with commas, with blanks, and with both", () => {
@@ -78,6 +80,7 @@ Deno.test("parseFlags() keeps a value that looks like something else", () => {
   assertEquals(values("--data", "x y\nz"), { data: "x y\nz" });
   assertEquals(values("--data=--odd"), { data: "--odd" });
   assertEquals(values("--data", "true"), { data: "true" });
+  assertEquals(values("--data", "-"), { data: "-" });
 });
 
 Deno.test("parseFlags() returns positional arguments, up to as many as the command takes", () => {
@@ -86,6 +89,7 @@ Deno.test("parseFlags() returns positional arguments, up to as many as the comma
   });
   assertEquals(values, { lr: 3 });
   assertEquals(positionals, ["12", "b", "--lr"]);
+  assertEquals(parseFlags(TABLE, ["-5"], { positionals: 1 }).positionals, ["-5"]);
   assertStringIncludes(
     messageOf("image.png"),
     'unexpected argument "image.png": this command takes flags only',
@@ -159,6 +163,8 @@ Deno.test("parseFlags() takes retired flags, with their values, and warns", () =
     "--multiprocessing-distributed is not needed here: of no use",
     "--local-rank is not needed here: of no use",
   ]);
+  const others = ["--local-rank=", "a", "--local_rank", "-1", "--multiprocessing-distributed", "b"];
+  assertEquals(parseFlags(TABLE, others, { retired: RETIRED, positionals: 2 }).positionals, ["a", "b"]);
   assertEquals(parseFlags(TABLE, ["--local-rank", "-b", "8"], { retired: RETIRED }).values, { batchSize: 8 });
 });
 
