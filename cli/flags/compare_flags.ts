@@ -1,8 +1,10 @@
 /** The flags of `deno task compare`. */
-import { type FlagsContext, type FlagTable, parseFlags, UsageError } from "./flags.ts";
+import type { FlagTable } from "../../methods/flag_table.ts";
+import { GENERAL } from "../../methods/shared_flags.ts";
+import { asksForHelp, type FlagsContext, helpFlag, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
-import { HELP, MOST_RUNS } from "./ui_flags.ts";
+import { MOST_RUNS } from "./ui_flags.ts";
 
 const TABLE = {
   plot: {
@@ -17,7 +19,7 @@ const TABLE = {
     group: "Output",
     help: "one JSON object, for programs, and no page unless --plot says so",
   },
-  help: HELP,
+  help: helpFlag(GENERAL),
 } as const satisfies FlagTable;
 
 /** What the command line of `deno task compare` asks for. */
@@ -49,7 +51,7 @@ export function parseCompareFlags(
   args: readonly string[],
   { folder = callersFolder(), width }: FlagsContext = {},
 ): CompareCommand {
-  if (args.some((arg) => arg === "--help" || arg === "-h")) return { help: compareHelp(width) };
+  if (asksForHelp(args)) return { help: compareHelp(width) };
   const { values, positionals } = parseFlags(TABLE, args, { positionals: MOST_RUNS });
   if (positionals.length === 0) {
     throw new UsageError(

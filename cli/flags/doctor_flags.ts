@@ -1,5 +1,6 @@
 /** The flags of `deno task doctor`. */
-import { type FlagTable, parseFlags } from "./flags.ts";
+import type { FlagTable } from "../../methods/flag_table.ts";
+import { asksForHelp, helpFlag, parseFlags } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 
@@ -26,7 +27,7 @@ const TABLE = {
     group: "Output",
     help: "an array of objects, for programs; of flags with --permissions",
   },
-  help: { kind: "boolean", short: "h", group: "Output", help: "show this text" },
+  help: helpFlag("Output"),
 } as const satisfies FlagTable;
 
 /** What is looked at. */
@@ -69,7 +70,7 @@ export function parseDoctorFlags(
   { folder = callersFolder(), width }: { folder?: string; width?: number } = {},
 ): DoctorCommand {
   const { own, task, rest } = splitAtTask(args);
-  if (own.some((arg) => arg === "--help" || arg === "-h")) {
+  if (asksForHelp(own)) {
     const help = formatHelp({
       usage: "deno task doctor [flags]     (or ./seed doctor [flags])",
       intro: [

@@ -6,8 +6,18 @@ import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import { SAMPLE_DATA } from "../../data/sample.ts";
 import type { EncoderRole } from "../../models/registry.ts";
 import { EMBEDDING_FORMATS, type EmbeddingFormat } from "../output/embedding_writer.ts";
-import { encoderFlags, type EncoderFlagsContext } from "./encoder_flags.ts";
-import { evalResizeFlag, type FlagTable, maxPixelsFlag, parseFlags, UsageError } from "./flags.ts";
+import type { FlagTable } from "../../methods/flag_table.ts";
+import {
+  encoderFlags,
+  type EncoderNames,
+  evalResizeFlag,
+  GENERAL,
+  imageSizeFlag,
+  maxPixelsFlag,
+  workersFlag,
+} from "../../methods/shared_flags.ts";
+import type { EncoderFlagsContext } from "./encoder_flags.ts";
+import { asksForHelp, helpFlag, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 import { pluginOption } from "./plugin.ts";
@@ -15,7 +25,6 @@ import { pluginOption } from "./plugin.ts";
 const ENCODER = "Encoder";
 const FILES = "Images and files";
 const NEIGHBOURS = "Neighbours";
-const GENERAL = "Other";
 
 const DEFAULTS = {
   ...EMBED_DEFAULTS,
@@ -25,7 +34,7 @@ const DEFAULTS = {
   seed: 0,
 };
 
-function makeTable(context: EncoderFlagsContext) {
+function makeTable(context: EncoderNames) {
   return {
     ...encoderFlags(context, ENCODER, "the encoder, where the checkpoint does not tell"),
     part: {
@@ -69,13 +78,7 @@ function makeTable(context: EncoderFlagsContext) {
     knnK: { kind: "integer", min: 1, max: 100, short: "k", group: NEIGHBOURS, help: "how many beside each" },
     seed: { kind: "integer", min: 0, group: NEIGHBOURS, help: "seed of the random choice" },
 
-    imageSize: {
-      kind: "integer",
-      min: 8,
-      max: 4096,
-      group: GENERAL,
-      help: "height and width of a view, in pixels",
-    },
+    imageSize: imageSizeFlag(GENERAL),
     maxPixels: maxPixelsFlag(GENERAL),
     evalResize: evalResizeFlag(GENERAL),
     batchSize: {
@@ -85,16 +88,9 @@ function makeTable(context: EncoderFlagsContext) {
       group: GENERAL,
       help: "images that are embedded at once",
     },
-    workers: {
-      kind: "integer",
-      min: 1,
-      max: 64,
-      short: "j",
-      group: GENERAL,
-      help: "Workers that decode images",
-    },
+    workers: workersFlag(GENERAL, 64, "Workers that decode images"),
     quiet: { kind: "boolean", short: "q", group: GENERAL, help: "show no progress" },
-    help: { kind: "boolean", short: "h", group: GENERAL, help: "show this text" },
+    help: helpFlag(GENERAL),
   } as const satisfies FlagTable;
 }
 
@@ -168,7 +164,7 @@ export function embedHelp(context: EncoderFlagsContext): string {
  * @throws {UsageError} for a flag that is unknown or wrong, and for flags that do not go together
  */
 export function parseEmbedFlags(args: readonly string[], context: EncoderFlagsContext): EmbedCommand {
-  if (args.some((arg) => arg === "--help" || arg === "-h")) return { help: embedHelp(context) };
+  if (asksForHelp(args)) return { help: embedHelp(context) };
   const { values, positionals: [data] } = parseFlags(makeTable(context), args, { positionals: 1 });
   const { folder = callersFolder() } = context;
   const { pretrained, output, neighbours, imageSize } = values;

@@ -1,42 +1,31 @@
-/** The flags of commands that look at an encoder: which checkpoint, and what in it. */
-import type { FlagsContext, FlagTable } from "./flags.ts";
-import { pluginFlag } from "./plugin.ts";
+/** What the command lines of tasks that look at an encoder have in common. */
+import type { EncoderNames } from "../../methods/shared_flags.ts";
+import type { EncoderRole } from "../../models/registry.ts";
+import { type FlagsContext, UsageError } from "./flags.ts";
 
 /** What such a program depends on besides the arguments. */
-export interface EncoderFlagsContext extends FlagsContext {
-  /** Names of the encoders that exist. */
-  encoders: readonly string[];
-  /** Makes the list of encoders that the help ends with. */
-  encoderTable?: () => string;
+export interface EncoderFlagsContext extends FlagsContext, EncoderNames {}
+
+/**
+ * Checks that there is an encoder.
+ *
+ * @param needed the other flags that would say one
+ * @throws {UsageError} where there is neither a checkpoint nor a name
+ */
+export function requireEncoder(
+  { pretrained, arch }: { pretrained?: string; arch?: string },
+  needed = "--pretrained FILE,",
+): void {
+  if (pretrained !== undefined || arch !== undefined) return;
+  throw new UsageError(`there is nothing to evaluate: give ${needed} or --arch NAME for fresh weights`);
 }
 
-/** Rows of a command's table; `arch` says what that flag is for there. */
-export function encoderFlags({ encoders, encoderTable }: EncoderFlagsContext, group: string, arch: string) {
-  return {
-    pretrained: {
-      kind: "text",
-      metavar: "FILE",
-      group,
-      help:
-        "checkpoint of the encoder: of deno task distill or export, the original, MoCo, SimCLR, SWAV or torchvision (its ResNets)",
-    },
-    arch: {
-      kind: "choice",
-      values: encoders,
-      valuesShown: encoderTable === undefined ? undefined : "see the list at the end",
-      short: "a",
-      group,
-      help: arch,
-    },
-    which: {
-      kind: "choice",
-      values: ["student", "teacher"],
-      group,
-      help: "which encoder of a distillation's checkpoint",
-    },
-    plugin: pluginFlag(group),
-  } as const satisfies FlagTable;
+/**
+ * Checks `--which`.
+ *
+ * @throws {UsageError} where it names the teacher of no checkpoint
+ */
+export function requireCheckpointOf(which: EncoderRole | undefined, pretrained: string | undefined): void {
+  if (which !== "teacher" || pretrained !== undefined) return;
+  throw new UsageError("--which is about the checkpoint of --pretrained: add that, or leave it out");
 }
-
-/** What {@linkcode encoderFlags} says of `arch` where an encoder without a checkpoint is of use. */
-export const FRESH_ENCODER = "the encoder; without --pretrained it has fresh weights, to compare with";

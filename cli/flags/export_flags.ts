@@ -6,15 +6,15 @@ import {
   type ExportNames,
   type ExportOptions,
 } from "../../models/export/export_encoder.ts";
-import { type FlagsContext, type FlagTable, parseFlags, UsageError } from "./flags.ts";
+import type { FlagTable } from "../../methods/flag_table.ts";
+import { GENERAL, pluginFlag } from "../../methods/shared_flags.ts";
+import { asksForHelp, type FlagsContext, helpFlag, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
-import { pluginFlag } from "./plugin.ts";
 
 const WHAT = "What is exported";
 const FILE = "File";
 const ONNX = "ONNX";
-const GENERAL = "Other";
 
 const NAMES: readonly ExportNames[] = ["plain", "moco", "seed"];
 const DEFAULT_IMAGE_SIZE = 224;
@@ -83,7 +83,7 @@ function makeTable(encoders: readonly string[]) {
     },
 
     quiet: { kind: "boolean", short: "q", group: GENERAL, help: "show no progress" },
-    help: { kind: "boolean", short: "h", group: GENERAL, help: "show this text" },
+    help: helpFlag(GENERAL),
   } as const satisfies FlagTable;
 }
 
@@ -138,7 +138,7 @@ export function exportHelp({ encoders, width }: ExportFlagsContext): string {
  * @throws {UsageError} for a flag that is unknown or wrong, and for flags that do not go together
  */
 export function parseExportFlags(args: readonly string[], context: ExportFlagsContext): ExportCommand {
-  if (args.some((arg) => arg === "--help" || arg === "-h")) return { help: exportHelp(context) };
+  if (asksForHelp(args)) return { help: exportHelp(context) };
   const { values, positionals } = parseFlags(makeTable(context.encoders), args, { positionals: 1 });
   const { folder = callersFolder() } = context;
   const [checkpoint] = positionals;

@@ -8,112 +8,14 @@
  * - `--cos`, `--no-cos`, and the `--cos False` of scripts written for the original
  */
 
-import { EVALUATION_RESIZES } from "../../actors/evaluation_resize.ts";
 import { parseArgs } from "@std/cli/parse-args";
 import { findNearNames } from "../../data/near_names.ts";
 import { UserError } from "../../errors.ts";
-import { DEFAULT_PORT, LOOPBACK } from "../../ui/page_address.ts";
-import type { PageOptions } from "../../ui/server.ts";
-import { resolvePath } from "./paths.ts";
+import type { Flag, FlagTable, FlagValue, FlagValues, RetiredFlag } from "../../methods/flag_table.ts";
 
 /** The command line is wrong. `runMain` ends with exit code 2, as Unix tools do, instead of 1. */
 export class UsageError extends UserError {
   override name = "UsageError";
-}
-
-interface FlagBase {
-  /** One letter, e.g. `b` for `-b`. */
-  short?: string;
-  /** Other long names, with hyphens. */
-  aliases?: readonly string[];
-  /** Heading of `--help` that it stands under. */
-  group: string;
-  /** What it does, for `--help`; no full stop. */
-  help: string;
-}
-
-/** A whole number from `min` to `max`. */
-export interface IntegerFlag extends FlagBase {
-  kind: "integer";
-  min?: number;
-  max?: number;
-  /** The value where the flag is given without one. */
-  implied?: number;
-  /** Names the number in `--help`; `N` where it is left out. */
-  metavar?: string;
-}
-
-/** A finite number: at least `min`, or more than `above`, and at most `max`. */
-export interface NumberFlag extends FlagBase {
-  kind: "number";
-  min?: number;
-  above?: number;
-  max?: number;
-}
-
-/** Any text that is not empty. `metavar` names it in `--help`, e.g. `PATH`. */
-export interface TextFlag extends FlagBase {
-  kind: "text";
-  metavar: string;
-}
-
-/** One of `values`. */
-export interface ChoiceFlag<Value extends string = string> extends FlagBase {
-  kind: "choice";
-  values: readonly Value[];
-  /** What `--help` says in place of all the values, where they are many. */
-  valuesShown?: string;
-}
-
-/** `--name` and `--no-name`. */
-export interface BooleanFlag extends FlagBase {
-  kind: "boolean";
-}
-
-/** Whole numbers of at least `min`, with commas or blanks between. */
-export interface IntegersFlag extends FlagBase {
-  kind: "integers";
-  min?: number;
-}
-
-/** Numbers as {@linkcode NumberFlag} has one, with commas or blanks between. */
-export interface NumbersFlag extends FlagBase {
-  kind: "numbers";
-  min?: number;
-  above?: number;
-  max?: number;
-}
-
-/** One row of a table. */
-export type Flag =
-  | IntegerFlag
-  | NumberFlag
-  | TextFlag
-  | ChoiceFlag
-  | BooleanFlag
-  | IntegersFlag
-  | NumbersFlag;
-
-/** Flags by property name: `batchSize` is `--batch-size` on the command line. */
-export type FlagTable = Readonly<Record<string, Flag>>;
-
-/** The type of a flag's value. */
-export type FlagValue<F extends Flag> = F extends IntegerFlag | NumberFlag ? number
-  : F extends TextFlag ? string
-  : F extends ChoiceFlag<infer Value> ? Value
-  : F extends BooleanFlag ? boolean
-  : F extends IntegersFlag | NumbersFlag ? number[]
-  : never;
-
-/** The values of the flags that were given. */
-export type FlagValues<Table extends FlagTable> = { [Name in keyof Table]?: FlagValue<Table[Name]> };
-
-/** A flag of the original that has no place here: it is taken, with a warning. */
-export interface RetiredFlag {
-  /** Whether the next argument belongs to it. */
-  takesValue: boolean;
-  /** Why it is not needed, and what to use instead; no full stop. */
-  reason: string;
 }
 
 /** What every program that has flags depends on besides the arguments. */
@@ -135,6 +37,16 @@ export interface ParsedFlags<Table extends FlagTable> {
 /** `batchSize` -> `batch-size`. */
 export function flagName(property: string): string {
   return property.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+/** The flag that every task has. */
+export function helpFlag(group: string) {
+  return { kind: "boolean", short: "h", group, help: "show this text" } as const;
+}
+
+/** Whether a command line asks for the help: a wrong flag beside that is no reason to withhold it. */
+export function asksForHelp(args: readonly string[]): boolean {
+  return args.includes("--help") || args.includes("-h");
 }
 
 const NUMBER = /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i;
@@ -424,124 +336,4 @@ export function parseFlags<const Table extends FlagTable>(
     );
   }
   return { values: values as FlagValues<Table>, positionals, warnings };
-}
-
-/** The flag of every task that decodes images. */
-export function maxPixelsFlag(group: string) {
-  return {
-    kind: "integer",
-    min: 1,
-    group,
-    help:
-      "pixels that an image may have; a larger one counts as broken, since a small file can decode to any size",
-  } as const;
-}
-
-/** The flag of every task that makes views without augmentation. */
-export function evalResizeFlag(group: string) {
-  return {
-    kind: "choice",
-    values: EVALUATION_RESIZES,
-    group,
-    help:
-      "how images become views in an evaluation: torchvision's Resize(size * 256/224) and CenterCrop(size); none, which " +
-      "takes images of the size as they are; auto is none where views are smaller than 64 and the data's images have " +
-      "their size, else torchvision",
-  } as const;
-}
-
-/** The flag of tasks that train. */
-export function tuneFlag(group: string) {
-  return {
-    kind: "boolean",
-    group,
-    help:
-      "measure once which kernels are fastest on this adapter, which takes some seconds, and keep that for later runs; " +
-      "a run that is resumed on the same adapter uses what it began with",
-  } as const;
-}
-
-/** What `--resume` asks for. */
-export interface ResumeChoice {
-  /** The checkpoint, where one is named. */
-  resume: string | null;
-  /** `auto`: go on from the newest checkpoint of the output folder, where there is one. */
-  resumesIfThere: boolean;
-}
-
-/**
- * Reads `--resume FILE` or `--resume auto`.
- *
- * @throws {UsageError} for `auto` where no output folder is named
- */
-export function readResumeFlag(
-  { resume, output }: { resume?: string; output?: string },
-  folder: string,
-): ResumeChoice {
-  if (resume !== "auto") {
-    return { resume: resume === undefined ? null : resolvePath(resume, folder), resumesIfThere: false };
-  }
-  if (output === undefined) {
-    throw new UsageError("--resume auto looks for the newest checkpoint in --output: add that");
-  }
-  return { resume: null, resumesIfThere: true };
-}
-
-/** `--resume-anyway`. */
-export function resumeAnywayFlag(group: string) {
-  return {
-    kind: "boolean",
-    group,
-    help:
-      "go on from --resume even where the checkpoint is of another run: other data, weights or settings than the flags say",
-  } as const;
-}
-
-/** The flags of tasks that serve the page. */
-export function pageFlags(group: string) {
-  return {
-    ui: {
-      kind: "integer",
-      min: 0,
-      max: 65535,
-      implied: DEFAULT_PORT,
-      metavar: "PORT",
-      group,
-      help:
-        `serve a page that shows the run while it goes on, on this port; ${DEFAULT_PORT}, or the next free one, where ` +
-        "none is given",
-    },
-    uiHost: {
-      kind: "text",
-      metavar: "ADDRESS",
-      group,
-      help:
-        `address to serve it at: ${LOOPBACK} is this machine only, 0.0.0.0 every network that it is in, where all ` +
-        "may look who can reach it",
-    },
-  } as const;
-}
-
-/** Where the page is to be served, if anywhere. */
-export function readPageFlags(
-  { ui: port, uiHost: hostname }: { ui?: number; uiHost?: string },
-  warnings: string[],
-): PageOptions | undefined {
-  if (port !== undefined) return { port, hostname };
-  if (hostname !== undefined) warnings.push("--ui-host has no effect without --ui");
-}
-
-/** Steps between two lines of progress where nothing is said. */
-export const PRINT_FREQ = 10;
-
-/** The flags of long tasks about what is on the screen. */
-export function outputFlags(group: string) {
-  return {
-    quiet: { kind: "boolean", short: "q", group, help: "show no progress" },
-    json: {
-      kind: "boolean",
-      group,
-      help: "for programs: a line of JSON for everything that happens, and for the result, on stdout",
-    },
-  } as const;
 }

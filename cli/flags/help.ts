@@ -1,6 +1,7 @@
 /** The text of `--help`, made from a command's table of flags. */
 
-import { type Flag, flagName, type FlagTable } from "./flags.ts";
+import type { Flag, FlagTable } from "../../methods/flag_table.ts";
+import { flagName } from "./flags.ts";
 
 /** Where the text breaks when the terminal says no width of its own, and at most. */
 const MAX_WIDTH = 100;

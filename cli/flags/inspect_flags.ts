@@ -1,8 +1,9 @@
 /** The flags of `deno task inspect`. */
-import { type FlagTable, parseFlags, UsageError } from "./flags.ts";
+import type { FlagTable } from "../../methods/flag_table.ts";
+import { pluginFlag } from "../../methods/shared_flags.ts";
+import { asksForHelp, helpFlag, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
-import { pluginFlag } from "./plugin.ts";
 
 const TABLE = {
   filter: {
@@ -21,7 +22,7 @@ const TABLE = {
   },
   plugin: pluginFlag("What is listed"),
   json: { kind: "boolean", group: "Output", help: "one JSON object, for programs" },
-  help: { kind: "boolean", short: "h", group: "Output", help: "show this text" },
+  help: helpFlag("Output"),
 } as const satisfies FlagTable;
 
 /** What the command line asks for. */
@@ -63,7 +64,7 @@ export function parseInspectFlags(
   args: readonly string[],
   { folder = callersFolder(), width }: { folder?: string; width?: number } = {},
 ): InspectCommand {
-  if (args.some((arg) => arg === "--help" || arg === "-h")) return { help: inspectHelp(width) };
+  if (asksForHelp(args)) return { help: inspectHelp(width) };
   const { values, positionals: [path] } = parseFlags(TABLE, args, { positionals: 1 });
   if (path === undefined) {
     throw new UsageError("there is nothing to look at: expected deno task inspect [flags] FILE");

@@ -3,8 +3,18 @@ import { KNN_DEFAULTS, type KnnOptions } from "../../methods/knn.ts";
 import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import { SAMPLE_DATA } from "../../data/sample.ts";
 import type { EncoderRole } from "../../models/registry.ts";
-import { encoderFlags, type EncoderFlagsContext, FRESH_ENCODER } from "./encoder_flags.ts";
-import { evalResizeFlag, type FlagTable, maxPixelsFlag, parseFlags, UsageError } from "./flags.ts";
+import type { FlagTable } from "../../methods/flag_table.ts";
+import {
+  encoderFlags,
+  type EncoderNames,
+  evalResizeFlag,
+  FRESH_ENCODER,
+  GENERAL,
+  imageSizeFlag,
+  maxPixelsFlag,
+} from "../../methods/shared_flags.ts";
+import { type EncoderFlagsContext, requireCheckpointOf, requireEncoder } from "./encoder_flags.ts";
+import { asksForHelp, helpFlag, parseFlags } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 import { pluginOption } from "./plugin.ts";
@@ -12,11 +22,10 @@ import { pluginOption } from "./plugin.ts";
 const ENCODER = "Encoder";
 const VOTE = "The vote";
 const DATA = "Images";
-const GENERAL = "Other";
 
 const DEFAULTS = { ...KNN_DEFAULTS, sampleImageSize: 32, seed: 0 };
 
-function makeTable(context: EncoderFlagsContext) {
+function makeTable(context: EncoderNames) {
   return {
     ...encoderFlags(context, ENCODER, FRESH_ENCODER),
     seed: { kind: "integer", min: 0, group: ENCODER, help: "seed of fresh weights" },
@@ -29,17 +38,11 @@ function makeTable(context: EncoderFlagsContext) {
     },
     knnT: { kind: "number", above: 0, short: "t", group: VOTE, help: "temperature of their votes" },
     testData: { kind: "text", metavar: "DATA", group: DATA, help: "images that are classified" },
-    imageSize: {
-      kind: "integer",
-      min: 8,
-      max: 4096,
-      group: DATA,
-      help: "height and width of a view, in pixels",
-    },
+    imageSize: imageSizeFlag(DATA),
     maxPixels: maxPixelsFlag(DATA),
     evalResize: evalResizeFlag(DATA),
     json: { kind: "boolean", group: GENERAL, help: "one JSON object, for programs" },
-    help: { kind: "boolean", short: "h", group: GENERAL, help: "show this text" },
+    help: helpFlag(GENERAL),
   } as const satisfies FlagTable;
 }
 
@@ -94,18 +97,12 @@ export function knnHelp(context: EncoderFlagsContext): string {
  * @throws {UsageError} for a flag that is unknown or wrong
  */
 export function parseKnnFlags(args: readonly string[], context: EncoderFlagsContext): KnnCommand {
-  if (args.some((arg) => arg === "--help" || arg === "-h")) return { help: knnHelp(context) };
+  if (asksForHelp(args)) return { help: knnHelp(context) };
   const { values, positionals: [data] } = parseFlags(makeTable(context), args, { positionals: 1 });
   const { folder = callersFolder() } = context;
   const { pretrained, arch, which, testData, knnK, knnT, imageSize, maxPixels, seed, json = false } = values;
-  if (pretrained === undefined && arch === undefined) {
-    throw new UsageError(
-      "there is nothing to evaluate: give --pretrained FILE, or --arch NAME for fresh weights",
-    );
-  }
-  if (which === "teacher" && pretrained === undefined) {
-    throw new UsageError("--which is about the checkpoint of --pretrained: add that, or leave it out");
-  }
+  requireEncoder({ pretrained, arch });
+  requireCheckpointOf(which, pretrained);
   const request: KnnRequest = {
     pretrained: pretrained === undefined ? null : resolvePath(pretrained, folder),
     arch: arch ?? null,

@@ -3,17 +3,6 @@ import { pathToFileURL } from "node:url";
 import { importPlugins } from "../../actors/plugins.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 
-/** The flag, for a command's table. */
-export function pluginFlag(group: string) {
-  return {
-    kind: "text",
-    metavar: "FILE",
-    group,
-    help:
-      "module that registers encoders, losses or augmentations of your own, which the other flags may then name",
-  } as const;
-}
-
 /** The option that a flag's value stands for, the plugins as texts of their URLs; nothing where the flag is not given. */
 export function pluginOption(
   value: string | undefined,

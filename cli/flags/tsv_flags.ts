@@ -2,13 +2,14 @@
 import type { ConvertOptions } from "../../data/convert/convert.ts";
 import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import { NPM_SOURCE } from "../../data/convert/npm_package.ts";
-import { type FlagsContext, type FlagTable, maxPixelsFlag, parseFlags, UsageError } from "./flags.ts";
+import type { FlagTable } from "../../methods/flag_table.ts";
+import { GENERAL, maxPixelsFlag } from "../../methods/shared_flags.ts";
+import { asksForHelp, type FlagsContext, helpFlag, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 
 const FILES = "Files";
 const ROWS = "Rows";
-const GENERAL = "Other";
 
 const TABLE = {
   output: {
@@ -38,7 +39,7 @@ const TABLE = {
   maxPixels: maxPixelsFlag(ROWS),
 
   quiet: { kind: "boolean", short: "q", group: GENERAL, help: "show no progress" },
-  help: { kind: "boolean", short: "h", group: GENERAL, help: "show this text" },
+  help: helpFlag(GENERAL),
 } as const satisfies FlagTable;
 
 /** What the command line asks for. */
@@ -87,7 +88,7 @@ export function tsvHelp({ width }: FlagsContext = {}): string {
  * @throws {UsageError} for a flag that is unknown or wrong, and for flags that do not go together
  */
 export function parseTsvFlags(args: readonly string[], context: FlagsContext = {}): TsvCommand {
-  if (args.some((arg) => arg === "--help" || arg === "-h")) return { help: tsvHelp(context) };
+  if (asksForHelp(args)) return { help: tsvHelp(context) };
   const { values, positionals } = parseFlags(TABLE, args, { positionals: Infinity });
   const { folder = callersFolder() } = context;
   const { output, force = false, shuffle = false, split, limit, seed = 0, check = false, quiet = false } =

@@ -1,15 +1,14 @@
 /** The flags of `deno task ui`. */
 import { join } from "node:path";
 import { DEFAULT_PORT, LOOPBACK } from "../../ui/page_address.ts";
-import { type FlagsContext, type FlagTable, parseFlags } from "./flags.ts";
+import type { FlagTable } from "../../methods/flag_table.ts";
+import { GENERAL } from "../../methods/shared_flags.ts";
+import { asksForHelp, type FlagsContext, helpFlag, parseFlags } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 
 /** Runs that fit on one page. */
 export const MOST_RUNS = 20;
-
-/** The flag that every task has. */
-export const HELP = { kind: "boolean", short: "h", group: "Other", help: "show this text" } as const;
 
 const UI_TABLE = {
   port: {
@@ -27,7 +26,7 @@ const UI_TABLE = {
     help:
       "address of the page: 0.0.0.0 is every network that this machine is in, where all may look who can reach it",
   },
-  help: HELP,
+  help: helpFlag(GENERAL),
 } as const satisfies FlagTable;
 
 /** What the command line of `deno task ui` asks for. */
@@ -64,7 +63,7 @@ export function parseUiFlags(
   args: readonly string[],
   { folder = callersFolder(), width }: FlagsContext = {},
 ): UiCommand {
-  if (args.some((arg) => arg === "--help" || arg === "-h")) return { help: uiHelp(width) };
+  if (asksForHelp(args)) return { help: uiHelp(width) };
   const { values, positionals } = parseFlags(UI_TABLE, args, { positionals: MOST_RUNS });
   const { port = DEFAULT_PORT, host: hostname = LOOPBACK } = values;
   return { help: undefined, folders: positionals.map((path) => resolvePath(path, folder)), port, hostname };

@@ -1,5 +1,6 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { type FlagTable, nearestName, parseFlags, UsageError } from "../../../cli/flags/flags.ts";
+import { nearestName, parseFlags, UsageError } from "../../../cli/flags/flags.ts";
+import type { FlagTable } from "../../../methods/flag_table.ts";
 
 const TABLE = {
   batchSize: { kind: "integer", short: "b", min: 1, max: 4096, group: "A", help: "" },
