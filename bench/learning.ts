@@ -17,7 +17,7 @@ import { runDistillation } from "../methods/seed/run.ts";
 import { runKnnEvaluation } from "../methods/knn.ts";
 import { runLinearEvaluation } from "../methods/linear_probe/run.ts";
 import { LINEAR_SAMPLE_DEFAULTS } from "../methods/linear_probe/options.ts";
-import { leave } from "../cli/run_main.ts";
+import { leave } from "../cli/terminal/run_main.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../data/sample.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
 import { exportEncoder } from "../models/export/export_encoder.ts";

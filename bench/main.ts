@@ -3,7 +3,7 @@
  * found is kept under `bench/results`, and `bench/RESULTS.md` is written anew.
  */
 import { parseArgs } from "@std/cli/parse-args";
-import { leave } from "../cli/run_main.ts";
+import { leave } from "../cli/terminal/run_main.ts";
 import { type Gpu, openGpu } from "../kernels/gpu.ts";
 import { measureTuning } from "../kernels/tuning/measure.ts";
 import * as jax from "./jax.ts";

@@ -7,7 +7,7 @@ import * as echarts from "echarts";
 import { join } from "node:path";
 import { Random } from "../data/random.ts";
 import { distill, type DistillOptions, sampleOptions } from "../mod.ts";
-import { formatTable } from "../cli/table.ts";
+import { formatTable } from "../cli/terminal/table.ts";
 
 const PLUGIN = new URL("../examples/custom_encoder.ts", import.meta.url).href;
 const COLLECT_GARBAGE = new URL("collect_garbage.ts", import.meta.url).href;

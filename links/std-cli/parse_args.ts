@@ -34,8 +34,9 @@ export interface ParseOptions {
   unknown?: (arg: string, key?: string, value?: unknown) => unknown;
 }
 
+// As JavaScript reads numbers: `0x10`, `0b1` and ` 5 ` are some.
 function isNumeric(text: string): boolean {
-  return /^0x[0-9a-f]+$/i.test(text) || /^[-+]?(\d+(\.\d*)?|\.\d+)(e[-+]?\d+)?$/.test(text);
+  return text.trim() !== "" && Number.isFinite(Number(text));
 }
 
 function toList(names: boolean | string | readonly string[] | undefined): string[] {
@@ -67,7 +68,7 @@ export function parseArgs(args: string[], options: ParseOptions = {}): Args {
   }
 
   function set(name: string, value: string | boolean, arg: string, collect = true): void {
-    const isKnown = booleans.has(name) || strings.has(name) || others.has(name) ||
+    const isKnown = booleans.has(name) || strings.has(name) || collected.has(name) || others.has(name) ||
       (allBooleans && /^--[^=]+$/.test(arg));
     if (!isKnown && options.unknown?.(arg, name, value) === false) return;
     const typed = typeof value === "string" && !strings.has(name) && isNumeric(value) ? Number(value) : value;
@@ -106,8 +107,9 @@ export function parseArgs(args: string[], options: ParseOptions = {}): Args {
         continue;
       }
       const isLetter = /[A-Za-z]/.test(letter);
-      const value = isLetter && rest.includes("=")
-        ? rest.slice(rest.indexOf("=") + 1)
+      const named = isLetter ? /=(.+)/.exec(rest)?.[1] : undefined; // up to the end of the line, as in the real one
+      const value = named !== undefined
+        ? named
         : (isLetter && /-?\d+(\.\d*)?(e-?\d+)?$/.test(rest)) || /\W/.test(letters[i + 1] ?? "")
         ? rest
         : undefined;

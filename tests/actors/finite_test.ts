@@ -8,7 +8,7 @@ import { LINEAR_SAMPLE_DEFAULTS, type LinearOptions } from "../../methods/linear
 import { BEST_CHECKPOINT, linearCheckpointName } from "../../methods/linear_probe/linear_trainer.ts";
 import { ActorCrash } from "../../actors/runtime/mod.ts";
 import { embed, knn, linearProbe } from "../../methods/runs.ts";
-import { findCheckpointToResume } from "../../cli/inputs.ts";
+import { findCheckpointToResume } from "../../cli/flags/inputs.ts";
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { UserError } from "../../errors.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";

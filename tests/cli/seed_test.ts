@@ -4,7 +4,13 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-const NEEDED = ["seed", "errors.ts", "cli/has_adapter.ts", "kernels/gpu.ts", "kernels/tuning/tuning.ts"];
+const NEEDED = [
+  "seed",
+  "errors.ts",
+  "cli/commands/has_adapter.ts",
+  "kernels/gpu.ts",
+  "kernels/tuning/tuning.ts",
+];
 const TASKS = {
   where: {
     description: "Where it runs",

@@ -2,10 +2,10 @@
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { Buffer } from "node:buffer";
 import tar from "tar-stream";
-import { parseDistillFlags } from "../../cli/distill_flags.ts";
-import { parseEmbedFlags } from "../../cli/embed_flags.ts";
-import { parseKnnFlags } from "../../cli/knn_flags.ts";
-import { parseLinclsFlags } from "../../cli/lincls_flags.ts";
+import { parseDistillFlags } from "../../cli/flags/distill_flags.ts";
+import { parseEmbedFlags } from "../../cli/flags/embed_flags.ts";
+import { parseKnnFlags } from "../../cli/flags/knn_flags.ts";
+import { parseLinclsFlags } from "../../cli/flags/lincls_flags.ts";
 import { openShard } from "../../data/convert/webdataset.ts";
 import { BrokenImageError, decodeImage } from "../../data/decode.ts";
 import { LineIndexError } from "../../data/line_index.ts";

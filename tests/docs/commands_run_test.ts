@@ -1,7 +1,7 @@
 // The commands in the documentation run as they are written, under the flags of their tasks.
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { delimiter, dirname, join } from "node:path";
-import { permissionsOf, RESTRICTED_TASKS } from "../../cli/permissions.ts";
+import { permissionsOf, RESTRICTED_TASKS } from "../../cli/flags/permissions.ts";
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
 import { RunFolder } from "../actors/small_run.ts";
@@ -27,7 +27,7 @@ function allowedTo(task: string): Map<string, true | string[]> {
 }
 
 for (const page of PAGES) {
-  // That these permissions are enough is seen where each task runs with them: tests/cli/permissions_test.ts.
+  // That these permissions are enough is seen where each task runs with them: tests/cli/flags/permissions_test.ts.
   Deno.test(`${page}: every command may do what it needs under its task's flags`, async () => {
     for (const { text, task, args, isWhole } of commandsOf(page)) {
       if (!isWhole || !RESTRICTED_TASKS.includes(task)) continue;
@@ -113,7 +113,7 @@ async function runCommand(
   { text, task, args }: Command,
   { folder, bin }: { folder: string; bin: string },
 ): Promise<void> {
-  const program = join(ROOT, "cli", `${task}.ts`);
+  const program = join(ROOT, "cli/commands", `${task}.ts`);
   const more = task === "ui" ? ["--port", "0"] : [];
   await using child = new Deno.Command(Deno.execPath(), {
     args: [...taskFlags(program), program, ...expand(args, folder), ...more],

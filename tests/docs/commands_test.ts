@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { modelsOutput } from "../../cli/models.ts";
+import { modelsOutput } from "../../cli/commands/models.ts";
 import { ENCODERS, teacherNames } from "../../models/registry.ts";
 import { commandsOf, PAGES, read } from "./commands.ts";
 import { ROOT } from "./snippets.ts";
@@ -12,15 +12,15 @@ const CONFIG = JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.json")));
 /** What the parsers depend on besides the arguments. */
 const CONTEXT = { encoders: ENCODERS.map(({ name }) => name), teachers: teacherNames(), folder: "/" };
 
-/** What `cli/TASK_flags.ts` makes of a task's arguments. */
+/** What `cli/flags/TASK_flags.ts` makes of a task's arguments. */
 type Parse = (args: string[], context: typeof CONTEXT) => { help?: string; warnings?: readonly string[] };
 
 /** What reads each task's flags; a task that is not here takes none. */
 const PARSERS = new Map<string, Parse>();
-for (const { name } of Deno.readDirSync(join(ROOT, "cli"))) {
+for (const { name } of Deno.readDirSync(join(ROOT, "cli/flags"))) {
   const [, task] = /^(\w+)_flags\.ts$/.exec(name) ?? [];
   if (task === undefined || !Object.hasOwn(CONFIG.tasks, task)) continue;
-  const module = await import(pathToFileURL(join(ROOT, "cli", name)).href);
+  const module = await import(pathToFileURL(join(ROOT, "cli/flags", name)).href);
   const [parser] = Object.keys(module).filter((key) => /^parse\w+Flags$/.test(key));
   PARSERS.set(task, module[parser]);
 }

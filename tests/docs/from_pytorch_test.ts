@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { parseDistillFlags } from "../../cli/distill_flags.ts";
-import { parseLinclsFlags } from "../../cli/lincls_flags.ts";
+import { parseDistillFlags } from "../../cli/flags/distill_flags.ts";
+import { parseLinclsFlags } from "../../cli/flags/lincls_flags.ts";
 import { ENCODERS, studentNames, teacherNames } from "../../models/registry.ts";
 
 const TEXT = Deno.readTextFileSync(new URL("../../docs/from-pytorch.md", import.meta.url));

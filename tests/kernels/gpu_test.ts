@@ -30,7 +30,7 @@ Deno.test("readBuffer() reads a part of a buffer", () =>
 
 Deno.test("without an adapter people are told what to install", async () => {
   const { code, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", "-A", new URL("../../cli/has_adapter.ts", import.meta.url).pathname],
+    args: ["run", "--quiet", "-A", new URL("../../cli/commands/has_adapter.ts", import.meta.url).pathname],
     env: { DENO_WEBGPU_BACKEND: "dx12" },
   }).output();
   assertEquals(code, 4);

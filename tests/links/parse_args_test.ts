@@ -83,3 +83,71 @@ Deno.test("parseArgs() reads no flag after -- and, if so asked, after the first 
   assertEquals(parse(["--a", "--", "--b"], { "--": true }), { _: [], a: true, "--": ["--b"] });
   assertEquals(parse(["--a=1", "file", "--b"], { stopEarly: true }), { _: ["file", "--b"], a: 1 });
 });
+
+/** Options as a command line with flags of every kind has them. */
+const FLAGS = {
+  string: ["_", "rate"],
+  boolean: ["cos"],
+  negatable: ["cos"],
+  alias: { rate: ["r", "lr"], cos: "c" },
+  collect: ["rate", "cos"],
+};
+
+/** Arguments, and what the real package, version 1.0.24, makes of them with these options. */
+const CASES: [args: string[], options: Parameters<typeof parse>[1], expected: Record<string, unknown>][] = [
+  [["--lr", "1", "-r2", "-r=3", "--rate=4"], FLAGS, { ...sameRates("1", "2", "3", "4"), ...sameCos() }],
+  [["-r", "--cos"], FLAGS, { ...sameRates(""), ...sameCos(true) }],
+  [["-r", "-1"], { ...FLAGS, boolean: [] }, { ...sameRates(""), "1": true }],
+  [["--rate", "x=y", "-r=a=b", "--rate=c=d"], FLAGS, { ...sameRates("x=y", "a=b", "c=d"), ...sameCos() }],
+  [["--rate=a\nb"], FLAGS, { ...sameRates("a\nb"), ...sameCos() }],
+  [["-r=a\nb"], FLAGS, { ...sameRates("a"), ...sameCos() }],
+  [["-c", "file", "--cos=false", "--cos", "true"], FLAGS, {
+    ...sameRates(),
+    ...sameCos(true, false, true),
+    _: ["file"],
+  }],
+  [["--cos=maybe", "--cos=0", "--cos", "False"], FLAGS, {
+    ...sameRates(),
+    ...sameCos(true, true, true),
+    _: ["False"],
+  }],
+  // A negation puts away what was collected before it, and is not collected itself.
+  [["--cos", "--no-cos"], FLAGS, { ...sameRates(), cos: false, c: false }],
+  [["--no-cos", "--cos"], FLAGS, { ...sameRates(), ...sameCos(true) }],
+  [["--no-rate=1", "--no-cos=1"], FLAGS, { ...sameRates("1"), ...sameCos(true) }],
+  [["-rest"], FLAGS, { ...sameRates(""), e: true, s: true, t: true, ...sameCos() }],
+  [["-"], FLAGS, { ...sameRates(), ...sameCos(), _: ["-"] }],
+  [["--rate", "-"], FLAGS, { ...sameRates(""), ...sameCos(), _: ["-"] }],
+  [["--rate", ""], FLAGS, { ...sameRates(""), ...sameCos(), _: [""] }],
+  [["--a=0b11", "--b=1.", "--c= 7 ", "--d=1e999", "--e="], {}, { a: 3, b: 1, c: 7, d: "1e999", "e=": true }],
+  [["-a="], {}, { a: true, "=": true }],
+  [["-ab-", "-c-1"], {}, { a: true, b: "-", c: -1 }],
+  [["--a", "x", "--b"], { boolean: true }, { a: true, b: true, _: ["x"] }],
+  [["-b", "1"], { boolean: ["a"], alias: { a: "b" } }, { a: true, b: true, _: [1] }],
+];
+
+function sameRates(...rates: string[]) {
+  return { rate: rates, r: rates, lr: rates };
+}
+
+function sameCos(...values: boolean[]) {
+  return { cos: values, c: values };
+}
+
+for (const [args, options, expected] of CASES) {
+  Deno.test(`parseArgs() reads ${JSON.stringify(args)} as the real package does`, () => {
+    assertEquals(parse(args, options), { _: [], ...expected });
+  });
+}
+
+Deno.test("parseArgs() asks `unknown` about no flag that is collected", () => {
+  const seen: unknown[] = [];
+  const unknown = (...call: unknown[]) => seen.push(call);
+  assertEquals(parse(["--a", "x", "--b=1", "--no-b=2", "-c=3"], { collect: ["a"], unknown }), {
+    _: [],
+    a: ["x"],
+    b: 2,
+    c: 3,
+  });
+  assertEquals(seen, [["--b=1", "b", "1"], ["--no-b=2", "b", "2"], ["-c=3", "c", "3"]]);
+});

@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { requireFiniteFeatures } from "../../actors/labelled_features.ts";
-import { examine } from "../../cli/doctor.ts";
+import { examine } from "../../cli/commands/doctor.ts";
 import { TABLE_STRIDE } from "../../data/pack.ts";
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { UserError } from "../../errors.ts";

@@ -1,7 +1,7 @@
 // Checkpoints that hold an encoder with something beside it, or one that is nearly known.
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { dirname } from "node:path";
-import { examine } from "../../cli/doctor.ts";
+import { examine } from "../../cli/commands/doctor.ts";
 import { UserError } from "../../errors.ts";
 import { torchDict } from "../../models/checkpoint/torch_value.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";

@@ -345,7 +345,7 @@ const MODELS: readonly Mutant[] = [
   ),
   mutant("models/knn.ts", ".filter((place) => labels[place] !== own)", ".filter(() => true)", [
     "models/knn_test.ts",
-    "cli/embed_test.ts",
+    "cli/commands/embed_test.ts",
   ]),
   mutant("methods/linear_probe/step.ts", "result.loss += loss / rows;", "result.loss += loss;", [
     "methods/linear_probe/step_test.ts",
@@ -652,27 +652,35 @@ const KERNELS: readonly Mutant[] = [
 
 /** Guards of what a person sees, and of what a page's clients can do. */
 const SHOWN: readonly Mutant[] = [
-  mutant("cli/run_main.ts", 'typeof arg === "string" ? printable(arg) : arg', "arg", [
-    "cli/run_main_test.ts",
+  mutant("cli/terminal/run_main.ts", 'typeof arg === "string" ? printable(arg) : arg', "arg", [
+    "cli/terminal/run_main_test.ts",
   ]),
-  mutant("cli/run_main.ts", "printableLine(error.message)", "error.message", ["cli/run_main_test.ts"]),
-  mutant("cli/run_main.ts", "printable(Deno.inspect(error.cause))", "Deno.inspect(error.cause)", [
-    "cli/run_main_test.ts",
+  mutant("cli/terminal/run_main.ts", "printableLine(error.message)", "error.message", [
+    "cli/terminal/run_main_test.ts",
   ]),
-  mutant("cli/output_folder.ts", "printable(text).replaceAll", "text.replaceAll", [
-    "cli/output_folder_test.ts",
+  mutant("cli/terminal/run_main.ts", "printable(Deno.inspect(error.cause))", "Deno.inspect(error.cause)", [
+    "cli/terminal/run_main_test.ts",
   ]),
-  mutant("cli/output_folder.ts", "\\n${stamp} | `", "\\n${stamp} `", ["cli/output_folder_test.ts"]),
-  mutant("cli/progress.ts", "${CLEAR_LINE}${printable(text)}", "${CLEAR_LINE}${text}", [
-    "cli/progress_test.ts",
+  mutant("cli/output/output_folder.ts", "printable(text).replaceAll", "text.replaceAll", [
+    "cli/output/output_folder_test.ts",
   ]),
-  mutant("cli/progress.ts", "warning: ${printable(text)}", "warning: ${text}", ["cli/progress_test.ts"]),
-  mutant("cli/count_progress.ts", "printableLine(text).slice", "text.slice", ["cli/progress_test.ts"]),
-  mutant("cli/count_progress.ts", "${CLEAR_LINE}${printable(text)}", "${CLEAR_LINE}${text}", [
-    "cli/progress_test.ts",
+  mutant("cli/output/output_folder.ts", "\\n${stamp} | `", "\\n${stamp} `", [
+    "cli/output/output_folder_test.ts",
   ]),
-  mutant("cli/export.ts", "await new Promise((resolve) => setTimeout(resolve));", "", [
-    "cli/signals_test.ts",
+  mutant("cli/terminal/progress.ts", "${CLEAR_LINE}${printable(text)}", "${CLEAR_LINE}${text}", [
+    "cli/terminal/progress_test.ts",
+  ]),
+  mutant("cli/terminal/progress.ts", "warning: ${printable(text)}", "warning: ${text}", [
+    "cli/terminal/progress_test.ts",
+  ]),
+  mutant("cli/terminal/count_progress.ts", "printableLine(text).slice", "text.slice", [
+    "cli/terminal/progress_test.ts",
+  ]),
+  mutant("cli/terminal/count_progress.ts", "${CLEAR_LINE}${printable(text)}", "${CLEAR_LINE}${text}", [
+    "cli/terminal/progress_test.ts",
+  ]),
+  mutant("cli/commands/export.ts", "await new Promise((resolve) => setTimeout(resolve));", "", [
+    "cli/commands/signals_test.ts",
   ]),
   mutant("ui/server.ts", "headersTimeout: requestMs,\n      requestTimeout: requestMs,", "", [
     "ui/server_test.ts",

@@ -9,28 +9,28 @@ const LINEAR = "methods/linear_probe/settings_test.ts: does with each of its set
 const KNN = "methods/knn_settings_test.ts: kNN votes with as many neighbours";
 const PIXELS = "actors/max_pixels_test.ts: an image of more pixels";
 const SAVING = "methods/seed/saving_test.ts: student_trainer saves every so many steps";
-const DISTILL = "cli/distill_test.ts: distill writes its files";
-const LINCLS = "cli/lincls_test.ts: lincls evaluates a checkpoint";
-const PLUGIN = "cli/plugin_test.ts: an encoder of one's own is distilled";
-const PRINT = "cli/progress_test.ts: Progress prints a line for the first step";
-const QUIET = "cli/progress_test.ts: Progress is silent but for the log when quiet";
+const DISTILL = "cli/commands/distill_test.ts: distill writes its files";
+const LINCLS = "cli/commands/lincls_test.ts: lincls evaluates a checkpoint";
+const PLUGIN = "cli/flags/plugin_test.ts: an encoder of one's own is distilled";
+const PRINT = "cli/terminal/progress_test.ts: Progress prints a line for the first step";
+const QUIET = "cli/terminal/progress_test.ts: Progress is silent but for the log when quiet";
 const PAGE = "ui/live_run_test.ts: ";
-const HOST = "cli/permissions_test.ts: the permissions of a command follow its paths";
+const HOST = "cli/flags/permissions_test.ts: the permissions of a command follow its paths";
 const RESIZE = "actors/evaluation_resize_test.ts: features of images of the view's size follow the rule";
-const ROWS = "cli/embed_test.ts: embed writes a row for each image";
-const SHEET = "cli/embed_test.ts: embed finds the nearest images";
+const ROWS = "cli/commands/embed_test.ts: embed writes a row for each image";
+const SHEET = "cli/commands/embed_test.ts: embed finds the nearest images";
 const KNN_CHOICE =
-  "cli/encoder_choice_test.ts: knn evaluates the encoder of --which, and fresh weights of --seed";
+  "cli/commands/encoder_choice_test.ts: knn evaluates the encoder of --which, and fresh weights of --seed";
 const EMBED_CHOICE =
-  "cli/encoder_choice_test.ts: embed does as --which, --part, --split and --image-size say";
+  "cli/commands/encoder_choice_test.ts: embed does as --which, --part, --split and --image-size say";
 const CONVERT = "data/convert/convert_test.ts: convert() keeps the order, shuffles by the seed";
-const FORMATS = "cli/export_test.ts: export writes the bundled teacher in every format";
-const TUNED = "cli/run_tuning_test.ts: findTuning() goes on with what a run began with";
+const FORMATS = "cli/commands/export_test.ts: export writes the bundled teacher in every format";
+const TUNED = "cli/output/run_tuning_test.ts: findTuning() goes on with what a run began with";
 
 /** By task and long name. */
 export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   distill: {
-    "recipe": "cli/distill_flags_test.ts: takes the paper's settings by name",
+    "recipe": "cli/flags/distill_flags_test.ts: takes the paper's settings by name",
     "student-arch": MORE,
     "teacher-arch": RUN,
     "teacher-ssl": RUN,
@@ -43,7 +43,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "output": DISTILL,
     "resume": "methods/seed/run_test.ts: when it is stopped and resumed",
     "resume-anyway": "methods/seed/resume_test.ts: a checkpoint of another run is refused",
-    "student-init": "cli/resume_test.ts: --student-init starts from an exported student",
+    "student-init": "cli/commands/resume_test.ts: --student-init starts from an exported student",
     "save-every": SAVING,
     "keep": "methods/seed/saving_test.ts: keeps as many checkpoints",
     "augmentation": MORE,
@@ -82,18 +82,18 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "print-freq": PRINT,
     "tensorboard": DISTILL,
     "tune": TUNED,
-    "trace-actors": "cli/distill_test.ts: distill --profile --trace-actors",
-    "profile": "cli/distill_test.ts: distill --profile --trace-actors",
+    "trace-actors": "cli/commands/distill_test.ts: distill --profile --trace-actors",
+    "profile": "cli/commands/distill_test.ts: distill --profile --trace-actors",
     "ui": PAGE,
     "ui-host": HOST,
     "insight": "actors/diagnostics_test.ts: a run that is looked into tells what it sees",
     "quiet": QUIET,
-    "json": "cli/distill_test.ts: distill --json says everything",
+    "json": "cli/commands/distill_test.ts: distill --json says everything",
   },
   lincls: {
     "pretrained": LINEAR,
     "arch": LINEAR,
-    "which": "cli/encoder_choice_test.ts: lincls evaluates the encoder of --which",
+    "which": "cli/commands/encoder_choice_test.ts: lincls evaluates the encoder of --which",
     "plugin": PLUGIN,
     "output": LINCLS,
     "test-data": "methods/linear_probe/run_test.ts: says what is wrong with labels and checkpoints",
@@ -132,15 +132,15 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "seed": KNN_CHOICE,
     "knn-k": KNN,
     "knn-t": KNN,
-    "test-data": "cli/knn_test.ts: knn evaluates a checkpoint and fresh weights",
+    "test-data": "cli/commands/knn_test.ts: knn evaluates a checkpoint and fresh weights",
     "image-size": KNN,
     "max-pixels": PIXELS,
     "eval-resize": RESIZE,
-    "json": "cli/knn_test.ts: knn evaluates a checkpoint and fresh weights",
+    "json": "cli/commands/knn_test.ts: knn evaluates a checkpoint and fresh weights",
   },
   embed: {
     "pretrained": ROWS,
-    "arch": "cli/embed_test.ts: embed flags",
+    "arch": "cli/commands/embed_test.ts: embed flags",
     "which": EMBED_CHOICE,
     "plugin": PLUGIN,
     "part": EMBED_CHOICE,
@@ -150,7 +150,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "neighbours": SHEET,
     "queries": SHEET,
     "knn-k": SHEET,
-    "seed": "cli/embed_test.ts: neighbours are those of the cosines",
+    "seed": "cli/commands/embed_test.ts: neighbours are those of the cosines",
     "image-size": EMBED_CHOICE,
     "max-pixels": PIXELS,
     "eval-resize": RESIZE,
@@ -159,25 +159,25 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "quiet": ROWS,
   },
   tsv: {
-    "output": "cli/tsv_test.ts: tsv makes, checks and refuses files",
-    "force": "cli/tsv_test.ts: tsv makes, checks and refuses files",
+    "output": "cli/commands/tsv_test.ts: tsv makes, checks and refuses files",
+    "force": "cli/commands/tsv_test.ts: tsv makes, checks and refuses files",
     "shuffle": CONVERT,
     "split": CONVERT,
     "limit": CONVERT,
     "seed": CONVERT,
-    "max-pixels": "cli/tsv_test.ts: tsv makes, checks and refuses files",
+    "max-pixels": "cli/commands/tsv_test.ts: tsv makes, checks and refuses files",
     "check": "data/convert/convert_test.ts: check leaves out images",
-    "quiet": "cli/tsv_test.ts: tsv makes, checks and refuses files",
+    "quiet": "cli/commands/tsv_test.ts: tsv makes, checks and refuses files",
   },
   export: {
     "part": FORMATS,
-    "which": "cli/export_test.ts: export refuses wrong flags and files",
-    "arch": "cli/export_test.ts: export refuses wrong flags and files",
+    "which": "cli/commands/export_test.ts: export refuses wrong flags and files",
+    "arch": "cli/commands/export_test.ts: export refuses wrong flags and files",
     "plugin": PLUGIN,
     "output": FORMATS,
     "format": FORMATS,
-    "names": "cli/export_flags_test.ts: parseExportFlags() takes every flag",
-    "force": "cli/export_test.ts: export refuses wrong flags and files",
+    "names": "cli/flags/export_flags_test.ts: parseExportFlags() takes every flag",
+    "force": "cli/commands/export_test.ts: export refuses wrong flags and files",
     "image-size": FORMATS,
     "normalize": FORMATS,
     "quiet": "- that it is silent is not seen",

@@ -6,7 +6,7 @@ import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../actors/small_run.ts";
 import { taskFlags } from "../cli/run_program.ts";
 import { testInBrowser } from "./browser.ts";
 
-const PROGRAM = fileURLToPath(new URL("../../cli/distill.ts", import.meta.url));
+const PROGRAM = fileURLToPath(new URL("../../cli/commands/distill.ts", import.meta.url));
 
 function freePort(): number {
   using listener = Deno.listen({ port: 0, hostname: "127.0.0.1" });

@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import { taskFlags } from "../../cli/run_program.ts";
 import { buildZip, deflate, type FixtureEntry, pickleBytes } from "./fixtures.ts";
 
-const PROGRAM = fileURLToPath(new URL("../../../cli/inspect.ts", import.meta.url));
+const PROGRAM = fileURLToPath(new URL("../../../cli/commands/inspect.ts", import.meta.url));
 /** Of a process that reads without end; ten times what it should take at most. */
 const KILL_MS = 50_000;
 

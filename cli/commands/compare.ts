@@ -1,0 +1,141 @@
+/** `deno task compare`: runs side by side, as text and as a page. */
+import { basename } from "node:path";
+import { replaceTextFile } from "../../data/replace_file.ts";
+import { reportPage } from "../../ui/assets.ts";
+import type { CurvePoint, EvaluationRecord, PageMessage, RunRecord, ScoreRow } from "../../ui/records.ts";
+import { formatFigure, resultsOf } from "../../ui/page/results.ts";
+import { RunReader } from "../../ui/run_reader.ts";
+import { formatDuration } from "../terminal/duration.ts";
+import { checkRunFolders } from "../output/run_folders.ts";
+import { runMain } from "../terminal/run_main.ts";
+import { formatTable } from "../terminal/table.ts";
+import { parseCompareFlags } from "../flags/compare_flags.ts";
+
+/** A run, as far as it can be compared. */
+interface ComparedRun {
+  name: string;
+  folder: string;
+  record?: RunRecord;
+  evaluations: readonly EvaluationRecord[];
+  config: Record<string, unknown>;
+  points: readonly CurvePoint[];
+  scores: readonly ScoreRow[];
+}
+
+/** Settings that are of no interest: they are where a run's files are, or how it is shown. */
+const NOT_COMPARED = new Set(["output", "print_freq", "resume", "workers", "keep", "save_every"]);
+
+const BARS = "▁▂▃▄▅▆▇█";
+const SPARKS = 24;
+
+function collect(folder: string, name: string, messages: readonly PageMessage[]): ComparedRun {
+  const run: ComparedRun = { name, folder, evaluations: [], config: {}, points: [], scores: [] };
+  for (const message of messages) {
+    if (message.kind === "record") run.record = message.record;
+    if (message.kind === "evaluations") run.evaluations = message.evaluations;
+    if (message.kind === "config") run.config = message.config;
+    if (message.kind === "metrics") run.points = message.points;
+    if (message.kind === "scores") run.scores = message.rows;
+  }
+  return run;
+}
+
+/** The shortest names that tell the folders apart. */
+export function shortNames(folders: readonly string[]): string[] {
+  const names = folders.map((folder) => basename(folder));
+  return names.map((name, i) => names.indexOf(name) === names.lastIndexOf(name) ? name : folders[i]);
+}
+
+/** A curve in one line of text, the least value lowest. */
+export function sparkline(values: readonly number[]): string {
+  const known = values.filter(Number.isFinite);
+  if (known.length === 0) return "";
+  const width = Math.min(SPARKS, known.length);
+  const means = Array.from({ length: width }, (_, i) => {
+    const part = known.slice(
+      Math.floor(i * known.length / width),
+      Math.floor((i + 1) * known.length / width),
+    );
+    return part.reduce((sum, value) => sum + value, 0) / part.length;
+  });
+  const [least, most] = [Math.min(...means), Math.max(...means)];
+  return means.map((value) => BARS[most === least ? 0 : Math.round((value - least) / (most - least) * 7)])
+    .join("");
+}
+
+function formatSetting(value: unknown): string {
+  if (value === undefined) return "";
+  return typeof value === "string" ? basename(value) : JSON.stringify(value);
+}
+
+/** The runs' results, one column a run. */
+function compareResults(runs: readonly ComparedRun[]): string {
+  const names = new Set(
+    runs.flatMap((run) => resultsOf(run.record, run.evaluations).map(({ name }) => name)),
+  );
+  const losses = runs.map(({ points }) => points.map(([, loss]) => loss ?? NaN));
+  return formatTable([
+    ["", ...runs.map(({ name }) => name)],
+    ["status", ...runs.map(({ record }) => record?.status ?? "unknown")],
+    ["steps done", ...runs.map(({ points }) => String(points.at(-1)?.[0] ?? 0))],
+    ["loss over the steps", ...losses.map(sparkline)],
+    ["last loss", ...losses.map((values) => values.at(-1)?.toFixed(4) ?? "")],
+    ...[...names].map((name) => [
+      name,
+      ...runs.map((run) => {
+        const figure = resultsOf(run.record, run.evaluations).find((other) => other.name === name);
+        return figure === undefined ? "" : formatFigure(figure, formatDuration);
+      }),
+    ]),
+  ]);
+}
+
+/** The settings that are not the same in all runs. */
+function differingSettings(runs: readonly ComparedRun[]): string[] {
+  const names = new Set(runs.flatMap(({ config }) => Object.keys(config)));
+  return [...names].filter((name) =>
+    !NOT_COMPARED.has(name) && new Set(runs.map(({ config }) => JSON.stringify(config[name]))).size > 1
+  );
+}
+
+async function main(): Promise<void> {
+  const command = parseCompareFlags(Deno.args);
+  if (command.help !== undefined) return console.log(command.help);
+  const { folders, plot, json } = command;
+  await checkRunFolders(folders);
+  const names = shortNames(folders);
+  const readers = folders.map((folder, run) => new RunReader(folder, run));
+  for (const reader of readers) await reader.poll();
+  const messages = readers.map((reader) => reader.everything());
+  const runs = messages.map((own, i) => collect(folders[i], names[i], own));
+  const differing = differingSettings(runs);
+  if (plot !== undefined) {
+    await replaceTextFile(plot, reportPage([{ kind: "runs", names, isLive: false }, ...messages.flat()]));
+  }
+  if (json) {
+    const facts = runs.map((run) => ({
+      name: run.name,
+      folder: run.folder,
+      status: run.record?.status,
+      results: Object.fromEntries(
+        resultsOf(run.record, run.evaluations).map(({ name, value }) => [name, value]),
+      ),
+      scores: run.scores,
+      settings: Object.fromEntries(differing.map((name) => [name, run.config[name]])),
+    }));
+    return console.log(JSON.stringify({ runs: facts }, null, 2));
+  }
+  console.log(compareResults(runs));
+  if (runs.length > 1) {
+    const rows = differing.map((name) => [name, ...runs.map(({ config }) => formatSetting(config[name]))]);
+    console.log();
+    console.log(
+      rows.length === 0
+        ? "the settings are the same"
+        : formatTable([["differing settings", ...names], ...rows]),
+    );
+  }
+  console.log(`\nplot      ${plot}`);
+}
+
+if (import.meta.main) await runMain(main);

@@ -1,0 +1,244 @@
+/** `deno task doctor`: looks at everything that a run needs, and says what to do about what is missing. */
+import { statfsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { decodeImage } from "../../data/decode.ts";
+import { BrokenRowError } from "../../data/dataset.ts";
+import { openDataset, resolveDataset } from "../../data/open_dataset.ts";
+import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../data/sample.ts";
+import { openTemporary } from "../../data/temporary.ts";
+import { writeAll } from "../../data/replace_file.ts";
+import { UserError } from "../../errors.ts";
+import { type Gpu, openGpu } from "../../kernels/gpu.ts";
+import { Graph } from "../../kernels/graph.ts";
+import { add } from "../../kernels/ops/add/add.ts";
+import { Program } from "../../kernels/program.ts";
+import { openEncoderSource } from "../../models/encoder_source.ts";
+import { resolveTeacher } from "../../models/teacher.ts";
+import { type DoctorRequest, parseDoctorFlags } from "../flags/doctor_flags.ts";
+import { describeWriteError, isThere } from "../output/output_folder.ts";
+import { permissionFlags, permissionsOf, restrictedCommand } from "../flags/permissions.ts";
+import { runMain } from "../terminal/run_main.ts";
+
+/** What was found of one thing. */
+export interface Finding {
+  /** What was looked at. */
+  what: string;
+  /** `warning`: a run works, but not as well as it might; `problem`: it does not. */
+  state: "ok" | "warning" | "problem";
+  /** What is there. */
+  found: string;
+  /** What to do, where something is not as it should be. */
+  advice?: string;
+}
+
+const GIB = 2 ** 30;
+/** A demo run takes about one; the paper's recipe with a queue of 65,536 and images of 224 px several. */
+const [LEAST_MEMORY, USUAL_MEMORY] = [GIB, 4 * GIB];
+/** A checkpoint of a MobileNetV3 under a ResNet-50 has 0.2 GiB, and there is one an epoch. */
+const [LEAST_DISK, USUAL_DISK] = [GIB / 4, 5 * GIB];
+/** What the tests run on, and the first version that has what is used here. */
+const LEAST_DENO = [2, 9];
+
+function gib(bytes: number): string {
+  return `${(bytes / GIB).toFixed(1)} GiB`;
+}
+
+function judgeAmount(
+  what: string,
+  bytes: number,
+  [least, usual]: readonly number[],
+  advice: string,
+): Finding {
+  const state = bytes < least ? "problem" : bytes < usual ? "warning" : "ok";
+  return { what, state, found: `${gib(bytes)} free`, ...state !== "ok" && { advice } };
+}
+
+function checkDeno(): Finding {
+  const [major, minor] = Deno.version.deno.split(".").map(Number);
+  const isOld = major < LEAST_DENO[0] || (major === LEAST_DENO[0] && minor < LEAST_DENO[1]);
+  return {
+    what: "Deno",
+    state: isOld ? "problem" : "ok",
+    found: Deno.version.deno,
+    ...isOld && { advice: `use Deno ${LEAST_DENO.join(".")} or later: ./seed installs it` },
+  };
+}
+
+/** Adds two numbers on the device: the whole way through the driver's compiler and back. */
+async function addOnDevice(gpu: Gpu): Promise<number> {
+  const graph = new Graph();
+  const x = graph.source("x", [4]);
+  const y = graph.apply(add, [x, x], {});
+  using program = await Program.compile(gpu, { label: "doctor", graph, inputs: [x], outputs: [y] });
+  program.write(x, Float32Array.of(1, 2, 3, 21));
+  program.run();
+  return (await program.read(y))[3];
+}
+
+async function checkAdapter(): Promise<Finding[]> {
+  const gpu = await openGpu("doctor");
+  try {
+    const { name, isSoftware, hasHalf } = gpu.adapter;
+    const { maxBufferSize } = gpu.device.limits;
+    const binding = gpu.target.maxStorageBufferBindingSize;
+    const answer = await addOnDevice(gpu);
+    return [
+      {
+        what: "adapter",
+        state: isSoftware ? "warning" : "ok",
+        found: `${name}${isSoftware ? ", which computes on the processor" : ""}`,
+        ...isSoftware && {
+          advice:
+            "a GPU is faster by far; if there is one, its Vulkan driver is missing (`vulkaninfo` lists " +
+            "what is there)",
+        },
+      },
+      {
+        what: "limits",
+        state: binding < 2 ** 30 ? "warning" : "ok",
+        found: `${gib(binding)} a binding, ${gib(maxBufferSize)} a buffer; float16 for --amp: ${
+          hasHalf ? "yes" : "no"
+        }`,
+        ...binding < 2 ** 30 && {
+          advice:
+            "what is larger is cut into parts; the widest encoders cannot be students, and a batch of 256 at 224 px " +
+            "may not fit: use a smaller --batch-size where an error says so",
+        },
+      },
+      {
+        what: "kernels",
+        state: answer === 42 ? "ok" : "problem",
+        found: answer === 42 ? "a kernel compiles, runs, and is right" : `21 + 21 came out as ${answer}`,
+        ...answer !== 42 && { advice: "the driver is broken: update it, or set DENO_WEBGPU_BACKEND" },
+      },
+    ];
+  } finally {
+    gpu.destroy();
+  }
+}
+
+function checkMemory(): Finding {
+  const advice =
+    "close other programs, or use a smaller --batch-size, --queue, --image-size or --checkpoint-activations";
+  return judgeAmount("memory", Deno.systemMemoryInfo().available, [LEAST_MEMORY, USUAL_MEMORY], advice);
+}
+
+/** Writes where a run would, or as near above as there is a folder. */
+function checkOutput(output: string): Finding {
+  const advice = "free some space, write elsewhere (--output), or keep fewer checkpoints (--keep 3)";
+  let folder = output;
+  while (!isThere(folder) && dirname(folder) !== folder) folder = dirname(folder); // it will be made
+  try {
+    using temporary = openTemporary(join(folder, "doctor"));
+    writeAll(temporary.file, new Uint8Array(4096)); // a full disk still opens files
+  } catch (error) {
+    return { what: "output", state: "problem", found: describeWriteError(error, output).message, advice };
+  }
+  const { bavail, bsize } = statfsSync(folder);
+  return judgeAmount(`disk of ${folder}`, Number(bavail) * Number(bsize), [LEAST_DISK, USUAL_DISK], advice);
+}
+
+/** Images that are decoded on trial. */
+const TRIED = 20;
+
+async function checkData(data: string): Promise<Finding> {
+  const path = await resolveDataset(data, "train");
+  using dataset = await openDataset(path);
+  const step = Math.max(1, Math.floor(dataset.rowCount / TRIED));
+  const rows = await dataset.readRows(
+    Array.from({ length: Math.min(TRIED, dataset.rowCount) }, (_, i) => i * step),
+  );
+  const broken: string[] = [];
+  for (const row of rows) {
+    try {
+      if (row instanceof BrokenRowError) throw row;
+      if (row.image instanceof Uint8Array) await decodeImage(row.image);
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error;
+      broken.push(error.message);
+    }
+  }
+  const state = broken.length === rows.length ? "problem" : broken.length > 0 ? "warning" : "ok";
+  return {
+    what: "images",
+    state,
+    found: `${dataset.rowCount} in ${path}; of ${rows.length} that were tried, ${
+      rows.length - broken.length
+    } can be used`,
+    ...state !== "ok" &&
+      { advice: `the first that cannot: ${broken[0]}; \`deno task tsv --check\` looks at all` },
+  };
+}
+
+async function checkTeacher(path: string): Promise<Finding> {
+  const { arch, ssl } = await resolveTeacher(path);
+  using source = await openEncoderSource(path, { arch, part: "encoder" });
+  await source.requireFinite();
+  return {
+    what: "teacher",
+    state: "ok",
+    found: `${source.encoder.name} (${ssl}) with embeddings of ${source.head.dimension}, ${path}`,
+  };
+}
+
+/** Looks at one thing; what goes wrong is what was found. */
+async function look(
+  what: string,
+  advice: string,
+  check: () => Finding | Finding[] | Promise<Finding | Finding[]>,
+): Promise<Finding[]> {
+  try {
+    return [await check()].flat();
+  } catch (error) {
+    const found = error instanceof Error ? error.message : String(error);
+    return [{ what, state: "problem", found, ...!(error instanceof UserError) && { advice } }];
+  }
+}
+
+/** All findings, in the order in which a run needs the things. */
+export async function examine({ data, distill, output }: DoctorRequest): Promise<Finding[]> {
+  return [
+    ...await look("Deno", "", checkDeno),
+    ...await look(
+      "adapter",
+      "start through ./seed, which installs a software adapter where there is none",
+      checkAdapter,
+    ),
+    ...await look("memory", "", checkMemory),
+    ...await look("disk", "name a folder that can be written: --output", () => checkOutput(output)),
+    ...await look("images", "name a folder of images: --data", () => checkData(data ?? SAMPLE_DATA)),
+    ...await look("teacher", "name a checkpoint: --distill", () => checkTeacher(distill ?? SAMPLE_TEACHER)),
+  ];
+}
+
+/** What the command prints. */
+export function describeFindings(findings: readonly Finding[]): string {
+  const width = Math.max(...findings.map(({ what }) => what.length));
+  return findings.flatMap(({ what, state, found, advice }) => [
+    `${state === "ok" ? "ok      " : state.padEnd(8)} ${what.padEnd(width)}  ${found}`,
+    ...advice === undefined || advice === "" ? [] : [`${" ".repeat(width + 11)}${advice}`],
+  ]).join("\n");
+}
+
+async function main(): Promise<number> {
+  const command = parseDoctorFlags(Deno.args);
+  if (command.help !== undefined) {
+    console.log(command.help);
+    return 0;
+  }
+  if (command.restricted !== undefined) {
+    const { task, args } = command.restricted;
+    const permissions = await permissionsOf(task, args);
+    console.log(
+      command.json
+        ? JSON.stringify(permissionFlags(permissions), null, 2)
+        : restrictedCommand(task, args, permissions),
+    );
+    return 0;
+  }
+  const findings = await examine(command.request);
+  console.log(command.json ? JSON.stringify(findings, null, 2) : describeFindings(findings));
+  return findings.some(({ state }) => state === "problem") ? 1 : 0;
+}
+
+if (import.meta.main) await runMain(main);

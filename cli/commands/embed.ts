@@ -1,0 +1,127 @@
+/** `deno task embed`: flags in, files of embeddings out. The run itself is `methods/embedding.ts`. */
+import type { EmbeddingOptions, EmbeddingResult, Neighbours } from "../../methods/embedding.ts";
+import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
+import { embed } from "../../methods/runs.ts";
+import { openDataset } from "../../data/open_dataset.ts";
+import { replaceFile, writeAll } from "../../data/replace_file.ts";
+import { UserError } from "../../errors.ts";
+import { describeAdapter } from "../../kernels/gpu.ts";
+import { ENCODERS } from "../../models/registry.ts";
+import { contactSheet } from "../output/contact_sheet.ts";
+import { CountProgress } from "../terminal/count_progress.ts";
+import { formatDuration } from "../terminal/duration.ts";
+import { type EmbedCommand, parseEmbedFlags } from "../flags/embed_flags.ts";
+import {
+  type EmbeddingWriter,
+  namesPath,
+  openEmbeddingWriter,
+  openNamesWriter,
+} from "../output/embedding_writer.ts";
+import { encoderTable } from "../terminal/encoder_table.ts";
+import { checkEmbedInputs } from "../flags/inputs.ts";
+import { interruptSignal } from "../terminal/interrupt.ts";
+import { loadPlugin } from "../flags/plugin.ts";
+import { requireNew } from "../output/require_new.ts";
+import { runMain } from "../terminal/run_main.ts";
+
+type Run = EmbedCommand & { help: undefined };
+
+/** Embeds, and hands rows to writers; what a writer throws ends the run. */
+async function embedInto(
+  writers: readonly EmbeddingWriter[],
+  options: EmbeddingOptions,
+  progress: CountProgress,
+  signal: AbortSignal,
+): Promise<EmbeddingResult> {
+  const { encoder, data, output, batchSize, imageSize, maxPixels, evalResize, workers, neighbours, plugins } =
+    options;
+  if (!("path" in encoder)) throw new TypeError("only a checkpoint's encoder is embedded with");
+  const { path: pretrained, arch, which } = encoder;
+  const shape = { output, batchSize, imageSize, maxPixels, evalResize, workers, neighbours, plugins };
+  await using run = embed({ pretrained, arch, which, data, ...shape }, { signal });
+  let total: number | undefined;
+  let done = 0;
+  for await (const event of run) {
+    switch (event.type) {
+      case "plan":
+        total = event.images;
+        break;
+      case "rows":
+        for (const writer of writers) writer.add(event);
+        progress.update(done += event.rows.length, total);
+        break;
+      case "warning":
+        progress.warn(`warning: ${event.text}`);
+    }
+  }
+  for (const writer of writers) writer.finish();
+  return await run.result;
+}
+
+/** Writes the file of embeddings and, for a `.npy`, the names; without a file it only embeds. */
+async function run(
+  { file }: Run,
+  options: EmbeddingOptions,
+  progress: CountProgress,
+  signal: AbortSignal,
+): Promise<EmbeddingResult> {
+  if (file === null) return await embedInto([], options, progress, signal);
+  let result: EmbeddingResult | undefined;
+  await replaceFile(file.path, async (embeddings) => {
+    const writer = openEmbeddingWriter(embeddings, file.format, options.dimension);
+    const work = async (others: EmbeddingWriter[]) => {
+      result = await embedInto([writer, ...others], options, progress, signal);
+    };
+    if (file.format !== ".npy") await work([]);
+    else await replaceFile(namesPath(file.path), async (names) => await work([openNamesWriter(names)]));
+  });
+  return result!;
+}
+
+/** A line for each query and its nearest neighbours, by name. */
+async function describeNeighbours(
+  data: string,
+  sheet: string,
+  found: readonly Neighbours[],
+): Promise<string[]> {
+  using dataset = await openDataset(data);
+  const png = await contactSheet(dataset, found);
+  await replaceFile(sheet, (file) => Promise.resolve(writeAll(file, png)));
+  const lines = found.map(({ query, rows, similarities }) => {
+    const [asked, ...others] = dataset.readKeys([query, ...rows.slice(0, 3)]);
+    const near = others.map((name, i) => `${name} (${similarities[i].toFixed(3)})`);
+    return `  ${asked}: ${near.join(", ")}${rows.length > 3 ? ", ..." : ""}`;
+  });
+  return [`sheet      ${sheet}`, ...lines];
+}
+
+async function main(): Promise<void> {
+  await loadPlugin(Deno.args);
+  const command = parseEmbedFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name), encoderTable });
+  if (command.help !== undefined) return console.log(command.help);
+  const { file, sheet, force } = command;
+  const files = file === null ? [] : [file.path, ...file.format === ".npy" ? [namesPath(file.path)] : []];
+  await requireNew([...files, ...sheet === null ? [] : [sheet]], force);
+  const options = await checkEmbedInputs(command.request);
+  const adapter = await describeAdapter();
+  using interrupt = interruptSignal();
+  const started = performance.now();
+  let result: EmbeddingResult;
+  {
+    using progress = new CountProgress({ doing: "embedded", quiet: command.quiet });
+    result = await run(command, options, progress, interrupt.signal);
+  }
+  const seconds = (performance.now() - started) / 1000;
+  const kind = options.output === "feature" ? "pooled features" : "normalised embeddings";
+  const arch = "arch" in options.encoder ? options.encoder.arch : "";
+  console.log(`adapter    ${adapter.name}`);
+  console.log(`encoder    ${arch}, ${kind} of ${options.dimension} numbers`);
+  console.log(`images   ${result.images} of ${options.data}, in ${formatDuration(seconds)}`);
+  console.log(`views      ${describeEvaluationResize(options.evalResize, options.imageSize)}`);
+  for (const path of files) console.log(`file       ${path}`);
+  if (sheet === null) return;
+  if (result.neighbours.length === 0) throw new UserError(`${options.data}: no image could be looked for`);
+  for (const line of await describeNeighbours(options.data, sheet, result.neighbours)) console.log(line);
+}
+
+if (import.meta.main) await runMain(main);

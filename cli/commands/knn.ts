@@ -1,0 +1,47 @@
+/** `deno task knn`: flags in, accuracies out. The evaluation itself is `methods/knn.ts`. */
+import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
+import { knn } from "../../methods/runs.ts";
+import { describeAdapter } from "../../kernels/gpu.ts";
+import { ENCODERS } from "../../models/registry.ts";
+import { encoderTable } from "../terminal/encoder_table.ts";
+import { checkKnnInputs } from "../flags/inputs.ts";
+import { interruptSignal } from "../terminal/interrupt.ts";
+import { parseKnnFlags } from "../flags/knn_flags.ts";
+import { loadPlugin } from "../flags/plugin.ts";
+import { runMain } from "../terminal/run_main.ts";
+import { formatTable } from "../terminal/table.ts";
+
+async function main(): Promise<void> {
+  await loadPlugin(Deno.args);
+  const command = parseKnnFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name), encoderTable });
+  if (command.help !== undefined) return console.log(command.help);
+  const { encoder, options } = await checkKnnInputs(command.request);
+  const name = "path" in encoder ? encoder.path : "fresh weights";
+  await describeAdapter(); // so that a missing one is said at once, and the command's end knows whether it is hardware
+  using interrupt = interruptSignal();
+  const run = knn({ encoder, ...options }, { signal: interrupt.signal });
+  for await (const event of run) {
+    if (event.type === "warning") console.error(`warning: ${event.text}`);
+    if (event.type !== "plan" || command.json) continue;
+    const { imageSize } = options;
+    console.log(`encoder   ${encoder.arch}, ${name}`);
+    console.log(
+      `images  ${event.bankImages} vote, ${event.queryImages} are classified, ${imageSize} x ${imageSize}`,
+    );
+    console.log(`views     ${describeEvaluationResize(event.evalResize, imageSize)}`);
+  }
+  const accuracies = await run.result;
+  if (command.json) {
+    const results = accuracies.map((accuracy, i) => ({ k: options.ks[i], ...accuracy }));
+    console.log(
+      JSON.stringify({ encoder: encoder.arch, temperature: options.temperature, results }, null, 2),
+    );
+    return;
+  }
+  const percent = (value: number) => `${value.toFixed(2)} %`;
+  const rows = accuracies.map(({ top1, top5 }, i) => [`k = ${options.ks[i]}`, percent(top1), percent(top5)]);
+  console.log();
+  console.log(formatTable([["weighted kNN", "top-1", "top-5"], ...rows]));
+}
+
+if (import.meta.main) await runMain(main);

@@ -1,0 +1,162 @@
+/** `deno task tsv`: images in, TSV files and a summary out. The work itself is `data/convert/`. */
+import { printableLine } from "../../data/printable.ts";
+import { dirname, join } from "node:path";
+import { checkSources, convert, type RowEvents } from "../../data/convert/convert.ts";
+import { closeSources, type OpenedSources, openSources } from "../../data/convert/open_sources.ts";
+import type { RowStatistics } from "../../data/convert/row_statistics.ts";
+import { replaceTextFile } from "../../data/replace_file.ts";
+import { UserError } from "../../errors.ts";
+import { CountProgress } from "../terminal/count_progress.ts";
+import { UsageError } from "../flags/flags.ts";
+import { interruptSignal } from "../terminal/interrupt.ts";
+import { requireNew } from "../output/require_new.ts";
+import { runMain } from "../terminal/run_main.ts";
+import { parseTsvFlags, type TsvCommand } from "../flags/tsv_flags.ts";
+
+/** Broken images that are named; the others are counted. */
+const MAX_NAMED = 20;
+
+function count(value: number): string {
+  return value.toLocaleString("en-US");
+}
+
+function range([min, max]: readonly [number, number]): string {
+  return min === max ? count(min) : `${count(min)} to ${count(max)}`;
+}
+
+/** Lines about rows that were looked at. */
+function describeStatistics(
+  { rows, broken, labels, sizes }: RowStatistics,
+  classNames: readonly string[] | undefined,
+  brokenOnes: string,
+): string[] {
+  const lines = [`rows      ${count(rows)}${broken === 0 ? "" : `, and ${count(broken)} ${brokenOnes}`}`];
+  const known = [...labels.keys()].filter((label) => label !== -1).sort((a, b) => a - b);
+  if (known.length > 0) {
+    const each = known.map((label) => labels.get(label)!);
+    const [first, last] = [known[0], known.at(-1)!].map((label) => classNames?.[label]);
+    const names = first === undefined ? "" : first === last ? ` (${first})` : ` (${first} to ${last})`;
+    lines.push(
+      `labels    ${known.length} of ${range([known[0], known.at(-1)!])}${names}, ` +
+        `rows each: ${range([Math.min(...each), Math.max(...each)])}`,
+    );
+  }
+  const none = labels.get(-1) ?? 0;
+  if (none > 0) lines.push(`unlabelled  ${count(none)} rows, with the label -1`);
+  if (sizes !== undefined) {
+    lines.push(`images  ${range(sizes.width)} wide, ${range(sizes.height)} high, in pixels`);
+  }
+  return lines;
+}
+
+/** Paths of the files to write; refuses to replace any unless that is asked for. */
+async function prepareOutputs(
+  { train, test }: OpenedSources,
+  output: string,
+  splits: boolean,
+  force: boolean,
+): Promise<{ train: string; test: string; folder: string | null }> {
+  const isFile = output.endsWith(".tsv");
+  if (isFile && test.length > 0) {
+    throw new UsageError(`${train[0].path} and ${test[0].path} become two files: let --output be a folder`);
+  }
+  if (splits && test.length > 0) {
+    throw new UsageError(`--split: there are images to test on already, ${test[0].path}`);
+  }
+  const paths = isFile
+    ? { train: output, test: "" }
+    : { train: join(output, "train.tsv"), test: join(output, "test.tsv") };
+  const written = splits || test.length > 0 ? [paths.train, paths.test] : [paths.train];
+  await requireNew(written, force);
+  try {
+    await Deno.mkdir(dirname(paths.train), { recursive: true });
+  } catch (error) {
+    throw new UserError(`${dirname(paths.train)} cannot be made: ${(error as Error).message}`);
+  }
+  return { ...paths, folder: isFile ? null : output };
+}
+
+async function writeFiles(
+  { output, options, force }: TsvCommand & { help: undefined },
+  sources: OpenedSources,
+  events: RowEvents,
+  signal: AbortSignal,
+): Promise<string[]> {
+  const { train, test, folder } = await prepareOutputs(sources, output!, options.split !== null, force);
+  const written = await convert(sources, { ...options, train, test }, events, signal);
+  const classNames = sources.train[0].classNames;
+  const lines = written.flatMap(({ path, bytes, statistics }) => [
+    `file      ${path}, ${count(bytes)} bytes`,
+    ...describeStatistics(statistics, classNames, "broken left out"),
+  ]);
+  if (folder !== null && classNames !== undefined) {
+    const path = join(folder, "classes.txt");
+    await replaceTextFile(path, classNames.map((name) => printableLine(name) + "\n").join(""));
+    lines.push(`classes   ${path}`);
+  }
+  return lines;
+}
+
+async function checkFiles(
+  { options: { maxPixels } }: TsvCommand & { help: undefined },
+  sources: OpenedSources,
+  events: RowEvents,
+  signal: AbortSignal,
+): Promise<string[]> {
+  const lines: string[] = [];
+  for (const part of [sources.train, sources.test]) {
+    if (part.length === 0) continue;
+    const statistics = await checkSources(part, events, signal, { maxPixels });
+    lines.push(
+      `data      ${part.map(({ path }) => path).join(", ")}`,
+      ...describeStatistics(statistics, part[0].classNames, "broken"),
+    );
+  }
+  return lines;
+}
+
+async function main(): Promise<number> {
+  const command = parseTsvFlags(Deno.args);
+  if (command.help !== undefined) {
+    console.log(command.help);
+    return 0;
+  }
+  using interrupt = interruptSignal();
+  let lines: string[];
+  let broken = 0;
+  {
+    using progress = new CountProgress({
+      doing: command.output === null ? "checked" : "written",
+      quiet: command.quiet,
+    });
+    const events: RowEvents = {
+      onRow: (done, total) => progress.update(done, total),
+      onNote: (text) => progress.note(text),
+      onBrokenRow(error) {
+        broken++;
+        if (broken <= MAX_NAMED) progress.warn(`warning: ${error.message}`);
+        if (broken === MAX_NAMED + 1) {
+          progress.warn("warning: there are more broken rows; the summary counts them");
+        }
+      },
+    };
+    const sources = await openSources(command.sources, {
+      onWarning: (text) => progress.warn(`warning: ${text}`),
+      onNote: (text) => progress.note(text),
+    }).catch((error) => {
+      interrupt.signal.throwIfAborted(); // npm hears a Ctrl-C too, and fails
+      throw error;
+    });
+    try {
+      lines = command.output === null
+        ? await checkFiles(command, sources, events, interrupt.signal)
+        : await writeFiles(command, sources, events, interrupt.signal);
+    } finally {
+      closeSources(sources);
+    }
+  }
+  for (const line of lines) console.log(line);
+  return command.output === null && broken > 0 ? 1 : 0;
+}
+
+if (import.meta.main) await runMain(main);

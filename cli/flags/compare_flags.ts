@@ -1,0 +1,68 @@
+/** The flags of `deno task compare`. */
+import type { FlagTable } from "../../methods/flag_table.ts";
+import { GENERAL } from "../../methods/shared_flags.ts";
+import { asksForHelp, type FlagsContext, helpFlag, parseFlags, UsageError } from "./flags.ts";
+import { formatHelp } from "./help.ts";
+import { callersFolder, resolvePath } from "./paths.ts";
+import { MOST_RUNS } from "./ui_flags.ts";
+
+const TABLE = {
+  plot: {
+    kind: "text",
+    metavar: "FILE",
+    short: "o",
+    group: "Output",
+    help: "where the page with all curves goes, one file that needs nothing else",
+  },
+  json: {
+    kind: "boolean",
+    group: "Output",
+    help: "one JSON object, for programs, and no page unless --plot says so",
+  },
+  help: helpFlag(GENERAL),
+} as const satisfies FlagTable;
+
+/** What the command line of `deno task compare` asks for. */
+export type CompareCommand =
+  | { help: string }
+  | { help: undefined; folders: string[]; plot: string | undefined; json: boolean };
+
+/** The text of `deno task compare --help`. */
+export function compareHelp(width?: number): string {
+  return formatHelp({
+    usage: "deno task compare [flags] OUTPUT OUTPUT ...     (or ./seed compare [flags] OUTPUT OUTPUT ...)",
+    intro: [
+      "Prints runs side by side: how they ended, what came of them, their losses, and the settings that are not the same; " +
+      "and writes a page with their curves over each other.",
+      "OUTPUT is the folder of a run, finished or not.",
+    ],
+    table: TABLE,
+    defaults: { plot: "default: compare.html in the folder that you are in" },
+    width,
+  });
+}
+
+/**
+ * Reads the command line of `deno task compare`. Looks at no file.
+ *
+ * @throws {UsageError} for a flag that is unknown or wrong, and where no run is named
+ */
+export function parseCompareFlags(
+  args: readonly string[],
+  { folder = callersFolder(), width }: FlagsContext = {},
+): CompareCommand {
+  if (asksForHelp(args)) return { help: compareHelp(width) };
+  const { values, positionals } = parseFlags(TABLE, args, { positionals: MOST_RUNS });
+  if (positionals.length === 0) {
+    throw new UsageError(
+      "there is nothing to compare: expected deno task compare OUTPUT OUTPUT ..., the folders of runs",
+    );
+  }
+  const { json = false, plot = json ? undefined : "compare.html" } = values;
+  return {
+    help: undefined,
+    folders: positionals.map((path) => resolvePath(path, folder)),
+    plot: plot === undefined ? undefined : resolvePath(plot, folder),
+    json,
+  };
+}

@@ -1,0 +1,101 @@
+/** The flags of `deno task doctor`. */
+import type { FlagTable } from "../../methods/flag_table.ts";
+import { asksForHelp, helpFlag, parseFlags } from "./flags.ts";
+import { formatHelp } from "./help.ts";
+import { callersFolder, resolvePath } from "./paths.ts";
+
+const TABLE = {
+  data: { kind: "text", metavar: "DATA", group: "What is looked at", help: "images to learn from" },
+  distill: { kind: "text", metavar: "FILE", group: "What is looked at", help: "the teacher's checkpoint" },
+  output: {
+    kind: "text",
+    metavar: "DIR",
+    short: "o",
+    group: "What is looked at",
+    help: "where a run will write to",
+  },
+  permissions: {
+    kind: "text",
+    metavar: "TASK",
+    group: "Output",
+    help:
+      "look at nothing, and print the command that runs a task with the least permissions that it needs; what stands " +
+      "behind TASK are that task's own arguments, e.g. doctor --permissions distill --data DATA --distill FILE --output DIR",
+  },
+  json: {
+    kind: "boolean",
+    group: "Output",
+    help: "an array of objects, for programs; of flags with --permissions",
+  },
+  help: helpFlag("Output"),
+} as const satisfies FlagTable;
+
+/** What is looked at. */
+export interface DoctorRequest {
+  /** `null` for the bundled ones. */
+  data: string | null;
+  /** `null` for the bundled one. */
+  distill: string | null;
+  output: string;
+}
+
+/** What the command line asks for. */
+export type DoctorCommand =
+  | { help: string }
+  | { help: undefined; restricted: undefined; request: DoctorRequest; json: boolean }
+  | {
+    help: undefined;
+    /** The task whose permissions are asked for, and its arguments. */
+    restricted: { task: string; args: string[] };
+    json: boolean;
+  };
+
+/** Cuts a command line at `--permissions TASK`: what stands behind it is the task's. */
+function splitAtTask(args: readonly string[]): { own: string[]; task?: string; rest: string[] } {
+  const at = args.findIndex((arg) => /^--permissions(=|$)/.test(arg));
+  if (at === -1) return { own: [...args], rest: [] };
+  const end = args[at].includes("=") ? at + 1 : at + 2;
+  const task = args.slice(at, end).join("=").split("=").slice(1).join("=");
+  return { own: args.slice(0, end), task, rest: args.slice(end) };
+}
+
+/**
+ * Reads the command line of `deno task doctor`.
+ *
+ * @param folder that relative paths start from; the caller's by default
+ * @throws {UsageError} for a flag that is unknown or wrong
+ */
+export function parseDoctorFlags(
+  args: readonly string[],
+  { folder = callersFolder(), width }: { folder?: string; width?: number } = {},
+): DoctorCommand {
+  const { own, task, rest } = splitAtTask(args);
+  if (asksForHelp(own)) {
+    const help = formatHelp({
+      usage: "deno task doctor [flags]     (or ./seed doctor [flags])",
+      intro: [
+        "Looks at everything that a run needs: Deno, the adapter and its limits, memory, disk, images and the teacher's " +
+        "checkpoint, and says what to do about each problem. Nothing is changed. The exit code is 1 where a run would fail.",
+      ],
+      table: TABLE,
+      defaults: {
+        data: "default: the bundled images",
+        distill: "default: the bundled teacher",
+        output: "default: output/",
+      },
+      width,
+    });
+    return { help };
+  }
+  const { values } = parseFlags(TABLE, own);
+  if (task !== undefined) {
+    return { help: undefined, restricted: { task, args: rest }, json: values.json ?? false };
+  }
+  const path = (given: string | undefined) => given === undefined ? null : resolvePath(given, folder);
+  const request = {
+    data: path(values.data),
+    distill: path(values.distill),
+    output: resolvePath(values.output ?? "output", folder),
+  };
+  return { help: undefined, restricted: undefined, request, json: values.json ?? false };
+}

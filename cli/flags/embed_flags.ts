@@ -1,0 +1,221 @@
+/** The flags of `deno task embed`. */
+import { extname } from "node:path";
+import { EMBED_DEFAULTS, type EmbeddingOptions } from "../../methods/embedding.ts";
+import type { Split } from "../../data/open_dataset.ts";
+import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
+import { SAMPLE_DATA } from "../../data/sample.ts";
+import type { EncoderRole } from "../../models/encoder.ts";
+import { EMBEDDING_FORMATS, type EmbeddingFormat } from "../output/embedding_writer.ts";
+import type { FlagTable } from "../../methods/flag_table.ts";
+import {
+  encoderFlags,
+  type EncoderNames,
+  evalResizeFlag,
+  GENERAL,
+  imageSizeFlag,
+  maxPixelsFlag,
+  workersFlag,
+} from "../../methods/shared_flags.ts";
+import type { EncoderFlagsContext } from "./encoder_flags.ts";
+import { asksForHelp, helpFlag, parseFlags, UsageError } from "./flags.ts";
+import { formatHelp } from "./help.ts";
+import { callersFolder, resolvePath } from "./paths.ts";
+import { pluginOption } from "./plugin.ts";
+
+const ENCODER = "Encoder";
+const FILES = "Images and files";
+const NEIGHBOURS = "Neighbours";
+
+const DEFAULTS = {
+  ...EMBED_DEFAULTS,
+  sampleImageSize: 32,
+  queries: 10,
+  k: 10,
+  seed: 0,
+};
+
+function makeTable(context: EncoderNames) {
+  return {
+    ...encoderFlags(context, ENCODER, "the encoder, where the checkpoint does not tell"),
+    part: {
+      kind: "choice",
+      values: ["backbone", "encoder"],
+      group: ENCODER,
+      help:
+        "the pooled feature, which linear evaluation and kNN look at; or the head's embedding, L2-normalised",
+    },
+
+    output: {
+      kind: "text",
+      metavar: "FILE",
+      short: "o",
+      group: FILES,
+      help:
+        "file to write: .npy (float32 [images, dimension]; the names go to FILE.names.csv), .csv or .jsonl",
+    },
+    split: {
+      kind: "choice",
+      values: ["train", "test"],
+      group: FILES,
+      help: "which part of a DATA folder that has both",
+    },
+    force: { kind: "boolean", group: FILES, help: "replace files that are there already" },
+
+    neighbours: {
+      kind: "text",
+      metavar: "FILE.png",
+      aliases: ["neighbors"],
+      group: NEIGHBOURS,
+      help: "a contact sheet: some images, and beside each the ones that are most like it",
+    },
+    queries: {
+      kind: "integer",
+      min: 1,
+      max: 1000,
+      group: NEIGHBOURS,
+      help: "how many images, chosen at random",
+    },
+    knnK: { kind: "integer", min: 1, max: 100, short: "k", group: NEIGHBOURS, help: "how many beside each" },
+    seed: { kind: "integer", min: 0, group: NEIGHBOURS, help: "seed of the random choice" },
+
+    imageSize: imageSizeFlag(GENERAL),
+    maxPixels: maxPixelsFlag(GENERAL),
+    evalResize: evalResizeFlag(GENERAL),
+    batchSize: {
+      kind: "integer",
+      min: 1,
+      short: "b",
+      group: GENERAL,
+      help: "images that are embedded at once",
+    },
+    workers: workersFlag(GENERAL, 64, "Workers that decode images"),
+    quiet: { kind: "boolean", short: "q", group: GENERAL, help: "show no progress" },
+    help: helpFlag(GENERAL),
+  } as const satisfies FlagTable;
+}
+
+/** An embedding, but for what its files tell. */
+export interface EmbedRequest extends
+  Pick<
+    EmbeddingOptions,
+    | "output"
+    | "data"
+    | "batchSize"
+    | "imageSize"
+    | "maxPixels"
+    | "evalResize"
+    | "workers"
+    | "neighbours"
+    | "plugins"
+  > {
+  pretrained: string;
+  /** `null` where the checkpoint tells. */
+  arch: string | null;
+  which: EncoderRole;
+  split: Split;
+}
+
+/** What the command line asks for. */
+export type EmbedCommand = { help: string } | {
+  help: undefined;
+  request: EmbedRequest;
+  /** File for the embeddings, and its kind; `null` for none. */
+  file: { path: string; format: EmbeddingFormat } | null;
+  /** File for the contact sheet; `null` for none. */
+  sheet: string | null;
+  force: boolean;
+  quiet: boolean;
+};
+
+/** The text of `deno task embed --help`. */
+export function embedHelp(context: EncoderFlagsContext): string {
+  const { imageSize, sampleImageSize, batchSize, workers, queries, k, seed } = DEFAULTS;
+  return formatHelp({
+    usage: "deno task embed --pretrained FILE [flags] [DATA]     (or ./seed embed ...)",
+    intro: [
+      "Writes what an encoder makes of images: a row of numbers for each one, with its name and label. Images are " +
+      "scaled and cut to their middle, as in an evaluation; broken ones are named and left out.",
+      "DATA is a TSV file, a folder of images, a file of CIFAR, or a folder of these as deno task distill takes it; the " +
+      "bundled images where it is left out.",
+    ],
+    table: makeTable(context),
+    defaults: {
+      arch: "default: recognised from the checkpoint",
+      which: "default: student",
+      part: "default: backbone",
+      split: "default: train",
+      queries: `default: ${queries}`,
+      knnK: `default: ${k}`,
+      seed: `default: ${seed}`,
+      imageSize: `default: ${imageSize}; bundled sample: ${sampleImageSize}`,
+      maxPixels: `default: ${DEFAULT_MAX_PIXELS}`,
+      evalResize: "default: auto",
+      batchSize: `default: ${batchSize}`,
+      workers: `default: ${workers}`,
+    },
+    listing: context.encoderTable?.(),
+    width: context.width,
+  });
+}
+
+/**
+ * Reads the command line of `deno task embed`. Looks at no file.
+ *
+ * @throws {UsageError} for a flag that is unknown or wrong, and for flags that do not go together
+ */
+export function parseEmbedFlags(args: readonly string[], context: EncoderFlagsContext): EmbedCommand {
+  if (asksForHelp(args)) return { help: embedHelp(context) };
+  const { values, positionals: [data] } = parseFlags(makeTable(context), args, { positionals: 1 });
+  const { folder = callersFolder() } = context;
+  const { pretrained, output, neighbours, imageSize } = values;
+  if (pretrained === undefined) {
+    throw new UsageError("--pretrained FILE is needed: the checkpoint of the encoder");
+  }
+  if (output === undefined && neighbours === undefined) {
+    throw new UsageError(
+      "say what to write: --output FILE for the embeddings, --neighbours FILE.png for a contact sheet",
+    );
+  }
+  const format = EMBEDDING_FORMATS.find((format) => output !== undefined && extname(output) === format);
+  if (output !== undefined && format === undefined) {
+    throw new UsageError(
+      `--output: expected a name that ends in ${EMBEDDING_FORMATS.join(", ")}, found "${output}"`,
+    );
+  }
+  if (neighbours !== undefined && extname(neighbours) !== ".png") {
+    throw new UsageError(`--neighbours: expected a name that ends in .png, found "${neighbours}"`);
+  }
+  for (const name of ["queries", "knnK", "seed"] as const) {
+    if (neighbours === undefined && values[name] !== undefined) {
+      throw new UsageError(
+        `--${name === "knnK" ? "knn-k" : name} is about --neighbours: add that, or leave it out`,
+      );
+    }
+  }
+  return {
+    help: undefined,
+    request: {
+      pretrained: resolvePath(pretrained, folder),
+      arch: values.arch ?? null,
+      which: values.which ?? "student",
+      output: values.part === "encoder" ? "normalized" : "feature",
+      data: data === undefined ? SAMPLE_DATA : resolvePath(data, folder),
+      split: values.split ?? "train",
+      batchSize: values.batchSize ?? DEFAULTS.batchSize,
+      imageSize: imageSize ?? (data === undefined ? DEFAULTS.sampleImageSize : DEFAULTS.imageSize),
+      maxPixels: values.maxPixels ?? DEFAULT_MAX_PIXELS,
+      evalResize: values.evalResize ?? "auto",
+      workers: values.workers ?? DEFAULTS.workers,
+      ...pluginOption(values.plugin, folder),
+      neighbours: neighbours === undefined ? null : {
+        queries: values.queries ?? DEFAULTS.queries,
+        k: values.knnK ?? DEFAULTS.k,
+        seed: values.seed ?? DEFAULTS.seed,
+      },
+    },
+    file: output === undefined ? null : { path: resolvePath(output, folder), format: format! },
+    sheet: neighbours === undefined ? null : resolvePath(neighbours, folder),
+    force: values.force ?? false,
+    quiet: values.quiet ?? false,
+  };
+}

@@ -1,0 +1,188 @@
+/** The flags of `deno task export`. */
+import { extname } from "node:path";
+import {
+  EXPORT_FORMATS,
+  type ExportFormat,
+  type ExportNames,
+  type ExportOptions,
+} from "../../models/export/export_encoder.ts";
+import type { FlagTable } from "../../methods/flag_table.ts";
+import { GENERAL, pluginFlag } from "../../methods/shared_flags.ts";
+import { asksForHelp, type FlagsContext, helpFlag, parseFlags, UsageError } from "./flags.ts";
+import { formatHelp } from "./help.ts";
+import { callersFolder, resolvePath } from "./paths.ts";
+
+const WHAT = "What is exported";
+const FILE = "File";
+const ONNX = "ONNX";
+
+const NAMES: readonly ExportNames[] = ["plain", "moco", "seed"];
+const DEFAULT_IMAGE_SIZE = 224;
+
+/** Formats by what names of files end in. */
+const ENDINGS: Readonly<Record<string, ExportFormat>> = {
+  ".pth": "pth",
+  ".pt": "pth",
+  ".tar": "pth",
+  ".safetensors": "safetensors",
+  ".onnx": "onnx",
+};
+
+function makeTable(encoders: readonly string[]) {
+  return {
+    part: {
+      kind: "choice",
+      values: ["backbone", "encoder"],
+      group: WHAT,
+      help: "without the projection head, for features; or with it, for embeddings",
+    },
+    which: {
+      kind: "choice",
+      values: ["student", "teacher"],
+      group: WHAT,
+      help: "which encoder of a checkpoint that deno task distill or the original SEED wrote",
+    },
+    arch: {
+      kind: "choice",
+      values: encoders,
+      short: "a",
+      group: WHAT,
+      help: "encoder in the checkpoint",
+    },
+    plugin: pluginFlag(WHAT),
+
+    output: {
+      kind: "text",
+      metavar: "FILE",
+      short: "o",
+      group: FILE,
+      help: "file to write",
+    },
+    format: { kind: "choice", values: EXPORT_FORMATS, group: FILE, help: "format of the file" },
+    names: {
+      kind: "choice",
+      values: NAMES,
+      group: FILE,
+      help:
+        "names of the tensors in a pth or safetensors file: the encoder's own (torchvision's for ResNets, the original's " +
+        "for the others), or with what MoCo (module.encoder_q.) or SEED (module.student.) puts in front, under state_dict beside epoch and arch",
+    },
+    force: { kind: "boolean", group: FILE, help: "replace the file where it is there already" },
+
+    imageSize: {
+      kind: "integer",
+      min: 8,
+      max: 4096,
+      group: ONNX,
+      help: "height and width of the images that the model takes, in pixels",
+    },
+    normalize: {
+      kind: "boolean",
+      group: ONNX,
+      help: "L2-normalise the embedding; the output is called normalized then",
+    },
+
+    quiet: { kind: "boolean", short: "q", group: GENERAL, help: "show no progress" },
+    help: helpFlag(GENERAL),
+  } as const satisfies FlagTable;
+}
+
+/** What the program depends on besides the arguments. */
+export interface ExportFlagsContext extends FlagsContext {
+  /** Names of the encoders that exist. */
+  encoders: readonly string[];
+}
+
+/** What the command line asks for. */
+export type ExportCommand =
+  | { help: string }
+  | {
+    help: undefined;
+    options: ExportOptions;
+    /** Show no progress. */
+    quiet: boolean;
+  };
+
+/** The text of `deno task export --help`. */
+export function exportHelp({ encoders, width }: ExportFlagsContext): string {
+  return formatHelp({
+    usage: "deno task export [flags] CHECKPOINT     (or ./seed export [flags] CHECKPOINT)",
+    intro: [
+      "Writes the encoder of a checkpoint (SEED, MoCo, SimCLR, SWAV, torchvision) for use elsewhere: as a PyTorch " +
+      "or safetensors file or as an ONNX model.",
+      "A backbone with plain names loads with strict=True into torchvision's resnet18() and its kind once fc is " +
+      "torch.nn.Identity(). An encoder with MoCo's or SEED's names loads into their own programs, and into this one.",
+    ],
+    table: makeTable(encoders),
+    defaults: {
+      part: "default: backbone",
+      which: "default: student",
+      arch: "default: recognised",
+      output: "default: beside the checkpoint, NAME_ENCODER_PART.FORMAT",
+      format: "default: what --output ends in, else pth",
+      names: "default: plain for a backbone and for encoders of SimCLR and SWAV, moco for other encoders",
+      imageSize: `default: ${DEFAULT_IMAGE_SIZE}`,
+    },
+    notes: [
+      "An ONNX model has batch norm folded into its convolutions. Its input is images, float32 [batch, 3, size, size]: " +
+      "RGB from 0 to 1, less the mean and divided by the std that its metadata name (ImageNet's). Its outputs are " +
+      "feature, and with --part encoder embedding. Weights above 2 GB go to FILE.data, which belongs beside it.",
+    ],
+    width,
+  });
+}
+
+/**
+ * Reads the command line of `deno task export`. Looks at no file.
+ *
+ * @throws {UsageError} for a flag that is unknown or wrong, and for flags that do not go together
+ */
+export function parseExportFlags(args: readonly string[], context: ExportFlagsContext): ExportCommand {
+  if (asksForHelp(args)) return { help: exportHelp(context) };
+  const { values, positionals } = parseFlags(makeTable(context.encoders), args, { positionals: 1 });
+  const { folder = callersFolder() } = context;
+  const [checkpoint] = positionals;
+  if (checkpoint === undefined) {
+    throw new UsageError("there is nothing to export: expected deno task export [flags] CHECKPOINT");
+  }
+  const { output, names, part = "backbone", normalize = false } = values;
+  const ending = output === undefined ? undefined : ENDINGS[extname(output).toLowerCase()];
+  const format = values.format ?? ending ?? "pth";
+  if (ending !== undefined && ending !== format) {
+    throw new UsageError(
+      `--output ${output} ends like a ${ending} file, but --format is ${format}`,
+    );
+  }
+  if (format === "onnx" && names !== undefined) {
+    throw new UsageError(
+      "--names has no effect with --format onnx: an ONNX model has the encoder's own names",
+    );
+  }
+  const onnxOnly = values.imageSize !== undefined
+    ? "--image-size"
+    : values.normalize !== undefined
+    ? "--normalize"
+    : undefined;
+  if (format !== "onnx" && onnxOnly !== undefined) {
+    throw new UsageError(`${onnxOnly} is for ONNX models: add --format onnx, or leave it out`);
+  }
+  if (normalize && part === "backbone") {
+    throw new UsageError("--normalize is for embeddings, which a backbone has not: add --part encoder");
+  }
+  return {
+    help: undefined,
+    options: {
+      checkpoint: resolvePath(checkpoint, folder),
+      output: output === undefined ? undefined : resolvePath(output, folder),
+      format,
+      part,
+      arch: values.arch,
+      which: values.which,
+      names,
+      imageSize: values.imageSize ?? DEFAULT_IMAGE_SIZE,
+      normalize,
+      force: values.force ?? false,
+    },
+    quiet: values.quiet ?? false,
+  };
+}

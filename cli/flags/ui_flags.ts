@@ -1,0 +1,75 @@
+/** The flags of `deno task ui`. */
+import { join } from "node:path";
+import { DEFAULT_PORT, LOOPBACK } from "../../ui/page_address.ts";
+import type { FlagTable } from "../../methods/flag_table.ts";
+import { GENERAL } from "../../methods/shared_flags.ts";
+import { asksForHelp, type FlagsContext, helpFlag, parseFlags } from "./flags.ts";
+import { formatHelp } from "./help.ts";
+import { callersFolder, resolvePath } from "./paths.ts";
+
+/** Runs that fit on one page. */
+export const MOST_RUNS = 20;
+
+const UI_TABLE = {
+  port: {
+    kind: "integer",
+    min: 0,
+    max: 65535,
+    short: "p",
+    group: "Address",
+    help: "port of the page; 0 for any that is free",
+  },
+  host: {
+    kind: "text",
+    metavar: "ADDRESS",
+    group: "Address",
+    help:
+      "address of the page: 0.0.0.0 is every network that this machine is in, where all may look who can reach it",
+  },
+  help: helpFlag(GENERAL),
+} as const satisfies FlagTable;
+
+/** What the command line of `deno task ui` asks for. */
+export type UiCommand =
+  | { help: string }
+  | { help: undefined; folders: string[]; port: number; hostname: string };
+
+/** The text of `deno task ui --help`. */
+export function uiHelp(width?: number): string {
+  return formatHelp({
+    usage: "deno task ui [flags] [OUTPUT ...]     (or ./seed ui [flags] [OUTPUT ...])",
+    intro: [
+      "Shows runs on a page, from what they leave in their folders: curves, actors, a batch as the student sees it, what " +
+      "teacher and student find alike, settings. It follows runs that are still going on, of which it need not be told " +
+      "anything, and ends with Ctrl-C.",
+      "OUTPUT is the folder of a run, or several to be laid over each other; the newest run in output/ where none is " +
+      "given.",
+    ],
+    table: UI_TABLE,
+    defaults: {
+      port: `default: ${DEFAULT_PORT}, or the next free one`,
+      host: `default: ${LOOPBACK}, this machine only`,
+    },
+    width,
+  });
+}
+
+/**
+ * Reads the command line of `deno task ui`. Looks at no file.
+ *
+ * @throws {UsageError} for a flag that is unknown or wrong
+ */
+export function parseUiFlags(
+  args: readonly string[],
+  { folder = callersFolder(), width }: FlagsContext = {},
+): UiCommand {
+  if (asksForHelp(args)) return { help: uiHelp(width) };
+  const { values, positionals } = parseFlags(UI_TABLE, args, { positionals: MOST_RUNS });
+  const { port = DEFAULT_PORT, host: hostname = LOOPBACK } = values;
+  return { help: undefined, folders: positionals.map((path) => resolvePath(path, folder)), port, hostname };
+}
+
+/** The folder that runs write to where nothing else is said. */
+export function usualOutput(folder: string = callersFolder()): string {
+  return join(folder, "output");
+}

@@ -1,0 +1,370 @@
+/**
+ * What a run leaves in `--output`: settings, log, metrics, and what the page and the report show (checkpoints are written by
+ * their owner).
+ */
+
+import { printable } from "../../data/printable.ts";
+import { dirname, join } from "node:path";
+import { type GenericSchema, pick } from "valibot";
+import type { TraceSpan } from "../../actors/runtime/mod.ts";
+import { UserError } from "../../errors.ts";
+import { FolderLock } from "../../data/folder_lock.ts";
+import { replaceTextFileSync, writeAll } from "../../data/replace_file.ts";
+import { formatTuning, type Tuning } from "../../kernels/tuning/tuning.ts";
+import { METRICS_ROW, parseRecord, SCORE_ROW } from "../../ui/record_schemas.ts";
+import type { MetricsRow, ScoreRow } from "../../ui/records.ts";
+
+/** What must be known of a row of `metrics.jsonl` to tell whether a resumed run makes it again. */
+const STEP_OF_ROW = pick(METRICS_ROW, ["epoch", "step"]);
+
+const CHECKPOINT_END = ".pth.tar";
+
+/** The run's choice of kernels. */
+export const TUNING_FILE = "tuning.json";
+
+// What the system says about a write that failed, by its error number, for people.
+const REASONS: readonly [pattern: RegExp, reason: string][] = [
+  [/os error 28\b/, "the disk is full"],
+  [/os error 122\b/, "the disk quota is used up"],
+  [/os error 30\b/, "the file system is read-only"],
+  [/os error 20\b|os error 17\b/, "a file is where a folder is needed"],
+  [/os error (1|13)\b/, "it is not permitted"],
+  [/Requires all access/, "Deno lets no program write there"],
+];
+
+/** Says why a file or folder cannot be written, and that `--output` is where to change that. */
+export function describeWriteError(error: unknown, path: string): UserError {
+  const message = error instanceof Error ? error.message : String(error);
+  const reason = REASONS.find(([pattern]) => pattern.test(message))?.[1] ?? message;
+  return new UserError(`cannot write ${path}: ${reason}. --output says where a run writes to`, {
+    cause: error,
+  });
+}
+
+function attempt<T>(path: string, write: () => T): T {
+  try {
+    return write();
+  } catch (error) {
+    throw error instanceof UserError ? error : describeWriteError(error, path);
+  }
+}
+
+/** Whether there is anything at a path. */
+export function isThere(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return true;
+  } catch (error) {
+    return !(error instanceof Deno.errors.NotFound);
+  }
+}
+
+/**
+ * Writes a little into a file and takes it away again: a full disk still opens files, only a write finds out.
+ *
+ * @param named what an error names
+ * @throws {UserError} that says why it cannot be written
+ */
+export function probe(file: string, named: string): void {
+  try {
+    attempt(named, () => Deno.writeFileSync(file, new Uint8Array(4096)));
+  } finally {
+    removeIfThere(file);
+  }
+}
+
+function removeIfThere(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch {
+    // it was never made
+  }
+}
+
+function writeWhole(path: string, text: string): void {
+  attempt(path, () => replaceTextFileSync(path, text));
+}
+
+function readIfThere(path: string): string {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return "";
+    throw new UserError(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+// One complete line a row: what a crash left half written is no row.
+function splitRows(text: string): string[] {
+  return text.split("\n").slice(0, -1);
+}
+
+/** Leaves the rows of a file that are wanted, and returns how many it took out. */
+function dropRows<Row>(
+  path: string,
+  schema: GenericSchema<unknown, Row>,
+  isWanted: (row: Row) => boolean,
+): number {
+  const text = readIfThere(path);
+  const rows = splitRows(text);
+  const kept = rows.filter((row, i) => {
+    const { value, problem } = parseRecord(schema, row);
+    if (problem === undefined) return isWanted(value);
+    throw new UserError(`${path} line ${i + 1}: ${problem}; move the file away, or mend the line`);
+  });
+  const keptText = kept.map((row) => row + "\n").join("");
+  if (keptText !== text) writeWhole(path, keptText);
+  return rows.length - kept.length;
+}
+
+/** `2025-11-25T01:45:12Z`. */
+function timestamp(): string {
+  return new Date().toISOString().replace(/\.\d+/, "");
+}
+
+// `distillT` -> `distill_t`, as the original's config.json has it.
+function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+/** A file that grows by whole lines. */
+class LineFile implements Disposable {
+  readonly #path: string;
+  readonly #file: Deno.FsFile;
+  #size: number;
+
+  /** @throws {UserError} where it cannot be written */
+  constructor(path: string) {
+    this.#path = path;
+    this.#file = attempt(path, () => Deno.openSync(path, { append: true, create: true }));
+    this.#size = this.#file.statSync().size;
+  }
+
+  /** Adds lines, or nothing: of a full disk half a line may fit, which the next one would be added to. */
+  append(text: string): void {
+    const bytes = new TextEncoder().encode(text);
+    try {
+      attempt(this.#path, () => writeAll(this.#file, bytes));
+      this.#size += bytes.length;
+    } catch (error) {
+      try {
+        if (this.#file.statSync().size > this.#size) this.#file.truncateSync(this.#size);
+      } catch {
+        // the disk does not even do that
+      }
+      throw error;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#file.close();
+  }
+}
+
+/**
+ * An open output folder. Every line goes to the system as it is written, so a crash of the program loses none.
+ *
+ * `config.json`, `tuning.json`, `log.txt` and `metrics.jsonl` are the run's duty: where one of them cannot be written, that
+ * throws and aborts {@linkcode OutputFolder.failed}, so that the run ends whoever was writing. What else is written here
+ * (records, scores, traces) is for those who look at the run, and throws alone.
+ *
+ * A folder that holds another run (rows in `metrics.jsonl`, or checkpoints) is refused, so that nothing of it is lost or
+ * mixed up, unless the new run resumes: then its lines come after the old ones.
+ */
+export class OutputFolder implements Disposable {
+  readonly path: string;
+  /** Keeps other runs out of the folder. */
+  readonly lock: FolderLock;
+  readonly #isNew: boolean;
+  readonly #failure = new AbortController();
+  #hasBegun = false;
+  #log: LineFile;
+  #metrics: LineFile;
+  #scores?: LineFile;
+  #trace?: LineFile;
+
+  private constructor(path: string, lock: FolderLock, isNew: boolean) {
+    this.path = path;
+    this.lock = lock;
+    this.#isNew = isNew;
+    this.#log = this.#openToAppend("log.txt");
+    this.#metrics = this.#openToAppend("metrics.jsonl");
+  }
+
+  /** Aborted with a {@linkcode UserError} when something that the run must write could not be written. */
+  get failed(): AbortSignal {
+    return this.#failure.signal;
+  }
+
+  /**
+   * Makes the folder where it is missing and opens its files. A folder that was made for a run that never begins
+   * ({@linkcode OutputFolder.begin}) is removed at the end.
+   *
+   * @param isResuming whether the run goes on from a checkpoint (`--resume`)
+   * @throws {UserError} where the folder cannot be made or written, and where it holds another run
+   */
+  static open(path: string, { isResuming = false }: { isResuming?: boolean } = {}): OutputFolder {
+    const isNew = !isThere(path);
+    attempt(path, () => Deno.mkdirSync(path, { recursive: true }));
+    let lock: FolderLock | undefined;
+    let folder: OutputFolder;
+    try {
+      lock = attempt(path, () => FolderLock.take(path));
+      if (!isResuming) refuseOtherRun(path);
+      folder = new OutputFolder(path, lock, isNew);
+    } catch (error) {
+      lock?.[Symbol.dispose]();
+      if (isNew) removeIfThere(path);
+      throw error;
+    }
+    try {
+      probe(join(path, "probe.tmp"), path);
+      return folder;
+    } catch (error) {
+      folder[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** Whether the run has begun. */
+  get hasBegun(): boolean {
+    return this.#hasBegun;
+  }
+
+  /**
+   * The run begins: what it needs is there and fits. Writes `config.json`, with the original's names (`distillT` becomes
+   * `distill_t`), and `tuning.json`, each whole or not at all.
+   */
+  begin(config: object, tuning: Tuning | null | undefined): void {
+    this.#hasBegun = true;
+    const entries = Object.entries(config).map(([name, value]) => [snakeCase(name), value]);
+    const text = JSON.stringify(Object.fromEntries(entries), null, 2) + "\n";
+    this.#must(() => {
+      this.lock.identity.check();
+      writeWhole(join(this.path, "config.json"), text);
+      if (tuning) writeWhole(join(this.path, TUNING_FILE), formatTuning(tuning));
+    });
+  }
+
+  /** Whether the folder is still in its place. */
+  get isInPlace(): boolean {
+    return this.lock.identity.find() === undefined;
+  }
+
+  /**
+   * Writes a file of records anew, whole or not at all; `name` may have a folder in it.
+   *
+   * @throws {FolderLostError} where the folder is gone: it is not made again
+   */
+  writeRecord(name: string, record: unknown): void {
+    this.lock.identity.check();
+    const path = join(this.path, name);
+    const folder = dirname(path);
+    if (folder !== this.path && !isThere(folder)) attempt(folder, () => Deno.mkdirSync(folder));
+    writeWhole(path, JSON.stringify(record));
+  }
+
+  /** Adds a row to `scores.jsonl`. */
+  score(row: ScoreRow): void {
+    this.#scores ??= this.#openToAppend("scores.jsonl");
+    this.#scores.append(JSON.stringify(row) + "\n");
+  }
+
+  /**
+   * Adds lines to `log.txt`, each with the time. Those after the first begin with `| `, so that no line feed in a name makes
+   * what looks like an entry of its own.
+   */
+  log(text: string): void {
+    const stamp = timestamp();
+    const lines = printable(text).replaceAll("\n", `\n${stamp} | `);
+    this.#must(() => this.#log.append(`${stamp} ${lines}\n`));
+  }
+
+  /** Adds a row to `metrics.jsonl`. */
+  metrics({ epoch, step, loss, lr, images_per_second, loss_scale, skipped_steps }: MetricsRow): void {
+    const row = JSON.stringify({ epoch, step, loss, lr, images_per_second, loss_scale, skipped_steps });
+    this.#must(() => this.#metrics.append(row + "\n"));
+  }
+
+  /**
+   * Takes the rows that a resumed run makes again out of `metrics.jsonl` and `scores.jsonl`. Returns how many of the former.
+   *
+   * @param epoch where the run goes on, from 0
+   * @param stepsDone of the whole run; those of `epoch` among them are kept
+   * @param isJudgedAgain tells which scores of steps up to then are made again too
+   */
+  dropMetricsFrom(
+    epoch: number,
+    stepsDone: number,
+    isJudgedAgain: (row: ScoreRow) => boolean = () => false,
+  ): number {
+    dropRows(
+      join(this.path, "scores.jsonl"),
+      SCORE_ROW,
+      (row) => row.step <= stepsDone && !isJudgedAgain(row),
+    );
+    this.#metrics[Symbol.dispose]();
+    try {
+      return dropRows(
+        join(this.path, "metrics.jsonl"),
+        STEP_OF_ROW,
+        (row) => row.epoch < epoch || (row.epoch === epoch && row.step <= stepsDone),
+      );
+    } finally {
+      this.#metrics = this.#openToAppend("metrics.jsonl");
+    }
+  }
+
+  [Symbol.dispose](): void {
+    for (const file of [this.#log, this.#metrics, this.#scores, this.#trace]) file?.[Symbol.dispose]();
+    const isUnused = this.#isNew && !this.#hasBegun && this.isInPlace;
+    if (isUnused) {
+      for (const name of ["log.txt", "metrics.jsonl"]) removeIfThere(join(this.path, name));
+    }
+    this.lock[Symbol.dispose]();
+    if (isUnused) removeIfThere(this.path); // where nobody put anything into it
+  }
+
+  /** Adds a line to `actors.jsonl` for each thing that an actor did. */
+  trace(actor: string, spans: readonly TraceSpan[]): void {
+    this.#trace ??= this.#openToAppend("actors.jsonl");
+    const lines = spans.map(({ startMs, durationMs, kind, name, from }) => {
+      const at = new Date(startMs).toISOString();
+      return JSON.stringify({ at, actor, [kind]: name, from, ms: Math.round(1000 * durationMs) / 1000 }) +
+        "\n";
+    });
+    this.#trace.append(lines.join(""));
+  }
+
+  #openToAppend(name: string): LineFile {
+    return new LineFile(join(this.path, name));
+  }
+
+  /** Writes what the run must write. */
+  #must(write: () => void): void {
+    try {
+      write();
+    } catch (error) {
+      this.#failure.abort(error);
+      throw error;
+    }
+  }
+}
+
+function refuseOtherRun(path: string): void {
+  const rows = splitRows(readIfThere(join(path, "metrics.jsonl"))).length;
+  const checkpoints = [...Deno.readDirSync(path)].map(({ name }) => name)
+    .filter((name) => name.endsWith(CHECKPOINT_END)).sort();
+  if (rows === 0 && checkpoints.length === 0) return;
+  const found = [
+    ...rows > 0 ? [`${rows} row${rows === 1 ? "" : "s"} in metrics.jsonl`] : [],
+    ...checkpoints.length > 0
+      ? [`${checkpoints.length} checkpoint${checkpoints.length === 1 ? "" : "s"}`]
+      : [],
+  ].join(" and ");
+  const last = checkpoints.at(-1);
+  throw new UserError(
+    `--output ${path} holds another run already (${found}): choose another folder` +
+      (last === undefined ? "" : `, or go on with that run with --resume ${join(path, last)}`),
+  );
+}

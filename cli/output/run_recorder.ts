@@ -1,0 +1,220 @@
+/** Keeps a run's records (`ui/records.ts`) up to date: what the live page, the report and `deno task compare` read. */
+import { cpus } from "node:os";
+import { dirname, join } from "node:path";
+import type { NeighboursReport, ProbeSet } from "../../actors/diagnostics.ts";
+import type { TrainingSnapshot } from "../../methods/seed/events.ts";
+import type { BestEffort } from "../../actors/best_effort.ts";
+import type { ActorSystem, TraceSpan } from "../../actors/runtime/mod.ts";
+import { fingerprintDataset, fingerprintFile } from "../../data/fingerprint.ts";
+import { openDataset, resolveDataset } from "../../data/open_dataset.ts";
+import type { DiagnosticsRecords, RunInput, RunRecord, RunStatus, ScoreRow } from "../../ui/records.ts";
+import { makeSprite } from "../../ui/sprite.ts";
+import { REPORT, writeReport } from "../../ui/report.ts";
+import config from "../../deno.json" with { type: "json" };
+import { Interrupted } from "../terminal/interrupt.ts";
+import { reportError } from "../terminal/run_main.ts";
+import { ActorsWatch } from "./actors_watch.ts";
+import type { OutputFolder } from "./output_folder.ts";
+
+/** Side of an image on the page, in pixels, and images in a row of a sprite. */
+const SPRITE = { side: 96, columns: 20 };
+
+/** What a run reads: a file, or data. */
+export interface RecordedInput extends Omit<RunInput, "fingerprint"> {
+  kind: "file" | "images";
+}
+
+/** How to start a recorder. */
+export interface RecorderOptions {
+  /** `distill` or `lincls`. */
+  task: string;
+  /** The command line's arguments. */
+  args: readonly string[];
+  /** Name of the adapter. */
+  adapter: string;
+  inputs: readonly RecordedInput[];
+  /** Does the recording: where it fails, the run goes on. */
+  effort: BestEffort;
+}
+
+/** `deno task distill --output "my folder"`. */
+export function quoteCommand(task: string, args: readonly string[]): string {
+  const quoted = args.map((arg) => /^[\w@%+=:,./-]+$/.test(arg) ? arg : `'${arg.replaceAll("'", "'\\''")}'`);
+  return ["deno task", task, ...quoted].join(" ");
+}
+
+function describeHardware(adapter: string): Record<string, string> {
+  const processors = cpus();
+  const gib = Deno.systemMemoryInfo().total / 2 ** 30;
+  return {
+    adapter,
+    processor: `${processors.length} x ${processors[0]?.model ?? "unknown"}`,
+    memory: `${gib.toFixed(0)} GiB`,
+    system: `${Deno.build.os} ${Deno.build.arch}`,
+  };
+}
+
+/** How a run ended. */
+export interface RunEnd extends Pick<RunRecord, "error" | "results"> {
+  status: Exclude<RunStatus, "running">;
+}
+
+/** The end that an error is. */
+export function endOf(error: unknown): RunEnd {
+  if (error instanceof Interrupted) return { status: "interrupted" };
+  return { status: "failed", error: reportError(error).text.split("\n")[0].replace(/^error: /, "") };
+}
+
+/** Keeps the records of one run, from its start until {@linkcode RunRecorder.finish}. */
+export class RunRecorder {
+  readonly #folder: OutputFolder;
+  readonly #options: RecorderOptions;
+  readonly #started = performance.now();
+  #record: RunRecord;
+  #hasBegun = false;
+  #actors: ActorsWatch | undefined;
+  /** Of the newest survey of the student. */
+  #surveyedStep = 0;
+  /** Images and fingerprints that are being made, one after the other. */
+  #work: Promise<void> = Promise.resolve();
+
+  constructor(folder: OutputFolder, options: RecorderOptions) {
+    const { task, args, adapter, inputs } = options;
+    this.#folder = folder;
+    this.#options = options;
+    this.#record = {
+      task,
+      status: "running",
+      command: quoteCommand(task, args),
+      startedAt: new Date().toISOString(),
+      versions: { [config.name]: config.version, deno: Deno.version.deno, v8: Deno.version.v8 },
+      hardware: describeHardware(adapter),
+      inputs: inputs.map(({ role, path }) => ({ role, path })),
+    };
+  }
+
+  /** The run is about to begin: from now on there is a record of it. */
+  plan(plan: NonNullable<RunRecord["plan"]>): void {
+    this.#record.plan = plan;
+    this.#hasBegun = true;
+    this.#write();
+    this.#later("the fingerprints of the data", () => this.#fingerprint());
+  }
+
+  /** The actors are spawned, once more after some crashes. */
+  actors(actors: ActorSystem["actors"]): void {
+    this.#actors?.stop();
+    this.#actors = new ActorsWatch(
+      actors,
+      (records) =>
+        this.#options.effort.attempt(
+          "actors.json",
+          () => this.#folder.writeRecord("actors.json", { at: new Date().toISOString(), actors: records }),
+        ),
+    );
+  }
+
+  /** Somebody was evaluated. */
+  score(row: ScoreRow): void {
+    this.#options.effort.attempt("scores.jsonl", () => this.#folder.score(row));
+  }
+
+  /** What an actor did. */
+  trace(actor: string, spans: readonly TraceSpan[]): void {
+    this.#options.effort.attempt("actors.jsonl", () => this.#folder.trace(actor, spans));
+  }
+
+  /** A snapshot of a step. */
+  snapshot({ step, similarities, views }: TrainingSnapshot & { step: number }): void {
+    this.#later("insight/look.json", async () => {
+      this.#diagnostics("look", { step, similarities, views: await makeSprite(views, SPRITE) });
+    });
+  }
+
+  /** The images of the surveys. */
+  gallery({ data, rows, labels, classNames, views }: ProbeSet): void {
+    this.#later("insight/gallery.json", async () => {
+      this.#diagnostics("gallery", {
+        data,
+        rows,
+        labels,
+        classNames,
+        views: await makeSprite(views, SPRITE),
+      });
+    });
+  }
+
+  /** What teacher or student find alike. */
+  survey({ of, step, k, neighbours, similarities, maps: { pca, umap } }: NeighboursReport): void {
+    const name = of === "teacher" ? "teacher" : step === 0 ? "before" : "student";
+    // An evaluation that was asked for later may have come first.
+    if (name === "student" && step < this.#surveyedStep) return;
+    if (name === "student") this.#surveyedStep = step;
+    this.#later(`insight/${name}.json`, () => {
+      this.#diagnostics(name, {
+        step,
+        k,
+        neighbours: [...neighbours],
+        similarities: rounded(similarities),
+        pca: rounded(pca),
+        umap: umap && rounded(umap),
+      });
+    });
+  }
+
+  /**
+   * The run has ended: writes what is still to be written, and the report.
+   *
+   * @returns the report's path; nothing for a run that never began, and where it could not be written
+   */
+  async finish({ status, results, error }: RunEnd): Promise<string | undefined> {
+    this.#actors?.stop();
+    await this.#work;
+    if (!this.#hasBegun) return undefined;
+    const seconds = (performance.now() - this.#started) / 1000;
+    this.#record = { ...this.#record, status, error, results, endedAt: new Date().toISOString(), seconds };
+    // Another folder in its place is not ours to write to; the run itself says that it is gone.
+    if (!this.#folder.isInPlace) return undefined;
+    this.#write();
+    return await this.#options.effort.attempt("the report", async () => {
+      const report = await writeReport(this.#folder.path);
+      // An evaluation in the folder of the run that it evaluates belongs to that one's report.
+      const parent = dirname(this.#folder.path);
+      if (await Deno.stat(join(parent, REPORT)).then(() => true, () => false)) await writeReport(parent);
+      return report;
+    });
+  }
+
+  #write(): void {
+    this.#options.effort.attempt("run.json", () => this.#folder.writeRecord("run.json", this.#record));
+  }
+
+  #diagnostics<Name extends keyof DiagnosticsRecords>(name: Name, record: DiagnosticsRecords[Name]): void {
+    this.#folder.writeRecord(`insight/${name}.json`, record);
+  }
+
+  #later(what: string, work: () => void | Promise<void>): void {
+    this.#work = this.#work.then(() => this.#options.effort.attempt(what, async () => await work()));
+  }
+
+  async #fingerprint(): Promise<void> {
+    const inputs: RunInput[] = [];
+    for (const { role, path, kind } of this.#options.inputs) {
+      inputs.push({ role, path, fingerprint: await fingerprint(path, kind) });
+    }
+    this.#record.inputs = inputs;
+    this.#write();
+  }
+}
+
+async function fingerprint(path: string, kind: RecordedInput["kind"]): Promise<string> {
+  if (kind === "file") return await fingerprintFile(path);
+  const isFile = (await Deno.stat(path)).isFile;
+  using dataset = await openDataset(isFile ? path : await resolveDataset(path, "train"));
+  return await fingerprintDataset(dataset);
+}
+
+/** Four digits are more than can be seen. */
+function rounded(values: Float32Array): number[] {
+  return Array.from(values, (value) => Number(value.toFixed(4)));
+}

@@ -1,0 +1,96 @@
+/** What the records in an output folder say of the run that is gone on with. */
+import { dirname, join } from "node:path";
+import { type GenericSchema, pick } from "valibot";
+import type { RunSoFar } from "../../methods/seed/prepare.ts";
+import type { DistillOptions } from "../../methods/seed/options.ts";
+import { fingerprintDataset } from "../../data/fingerprint.ts";
+import { openDataset } from "../../data/open_dataset.ts";
+import { CONFIG, METRICS_ROW, parseRecord, RUN_RECORD, SCORE_ROW } from "../../ui/record_schemas.ts";
+import type { RunRecord } from "../../ui/records.ts";
+
+/** The options that an evaluation by kNN depends on. */
+const KNN_OPTIONS = [
+  "data",
+  "testData",
+  "distill",
+  "teacherArch",
+  "studentArch",
+  "imageSize",
+  "maxPixels",
+  "knnK",
+  "knnT",
+] as const;
+
+/** What is needed of a row of `metrics.jsonl`. */
+const LOSS_OF_ROW = pick(METRICS_ROW, ["step", "loss"]);
+
+async function readText(path: string): Promise<string> {
+  return await Deno.readTextFile(path).catch(() => ""); // it was killed before it had any, or they were removed
+}
+
+/** The rows of a file; a line that is none is named where a resumed run drops rows. */
+async function readRows<Row>(path: string, schema: GenericSchema<unknown, Row>): Promise<Row[]> {
+  return (await readText(path)).split("\n").flatMap((line) => {
+    const { value, problem } = parseRecord(schema, line);
+    return problem === undefined ? [value] : [];
+  });
+}
+
+/** A record; nothing where there is none, and a warning where it cannot be read. */
+async function readRecord<T>(path: string, schema: GenericSchema<unknown, T>): Promise<T | undefined> {
+  const text = await readText(path);
+  if (text === "") return undefined;
+  const { value, problem } = parseRecord(schema, text);
+  if (problem !== undefined) console.error(`warning: ${path} is passed over: ${problem}`);
+  return value;
+}
+
+/** The record of the run that wrote a checkpoint: that of its folder, where that is the output folder too. */
+async function recordOf(task: string, output: string, checkpoint: string): Promise<RunRecord | undefined> {
+  const [here, there] = await Promise.all([output, dirname(checkpoint)].map((path) => Deno.realPath(path)));
+  if (here !== there) return undefined;
+  const record = await readRecord(join(output, "run.json"), RUN_RECORD);
+  return record?.task === task ? record : undefined;
+}
+
+/**
+ * Whether the run in a folder has not come to its end, as its record says.
+ *
+ * @param resume the checkpoint that is gone on from
+ */
+export async function isUnfinished(task: string, output: string, resume: string | null): Promise<boolean> {
+  const record = resume === null ? undefined : await recordOf(task, output, resume);
+  return record !== undefined && record.status !== "finished";
+}
+
+/** What is known of the distillation that is gone on with; `undefined` where its folder says nothing of it. */
+export async function readRunSoFar(options: DistillOptions): Promise<RunSoFar | undefined> {
+  const { output, resume, limitSteps } = options;
+  const record = resume === null ? undefined : await recordOf("distill", output, resume);
+  if (record === undefined) return undefined;
+  const config = await readRecord(join(output, "config.json"), CONFIG) ?? {};
+  const isUnfinished = record.status !== "finished";
+  const isSameKnn = KNN_OPTIONS.every((name) => config[snakeCase(name)] === options[name]) &&
+    await hasSameTestData(record, options.testData);
+  const scores = isSameKnn ? await readRows(join(output, "scores.jsonl"), SCORE_ROW) : [];
+  const isSameLimit = limitSteps !== null && config.limit_steps === limitSteps;
+  return {
+    accuracies: scores.filter(({ by }) => by === "knn"),
+    losses: await readRows(join(output, "metrics.jsonl"), LOSS_OF_ROW),
+    isUnfinished,
+    ...isUnfinished && isSameLimit && { end: record.plan?.totalSteps },
+  };
+}
+
+/** Whether the test images are those of the record; where it was killed before it had looked at them, they may be. */
+async function hasSameTestData({ inputs }: RunRecord, testData: string | null): Promise<boolean> {
+  const known = inputs.find(({ role }) => role === "test images")?.fingerprint;
+  if (known === undefined || testData === null) return true;
+  using dataset = await openDataset(testData);
+  return await fingerprintDataset(dataset) === known;
+}
+
+/** `knnK` -> `knn_k`, as `config.json` has it. */
+function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}

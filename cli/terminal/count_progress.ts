@@ -1,0 +1,78 @@
+/** What a person sees of work that is counted: a line that is drawn anew on a terminal, a line now and then elsewhere. */
+import { printable, printableLine } from "../../data/printable.ts";
+import { formatDuration } from "./duration.ts";
+import { CLEAR_LINE, openTerminal, type Terminal } from "./progress.ts";
+import { RateMeter } from "./rate_meter.ts";
+
+/** Seconds between two looks on a terminal, and between two lines elsewhere. */
+const SECONDS_BETWEEN = { terminal: 0.1, lines: 10 };
+
+/** How work is shown. */
+export interface CountProgressOptions {
+  /** What is done with what, such as `reading rows`. */
+  doing: string;
+  /** Show nothing but warnings. */
+  quiet?: boolean;
+  /** What to draw on, `null` for lines; by default stderr where it is a terminal. */
+  terminal?: Terminal | null;
+  /** Shows a line where there is no terminal; stderr by default. */
+  print?: (line: string) => void;
+  /** Seconds since some moment. */
+  now?: () => number;
+}
+
+/** Shows work. Close it with `using`, or its last line stays. */
+export class CountProgress implements Disposable {
+  readonly #doing: string;
+  readonly #quiet: boolean;
+  readonly #terminal: Terminal | null;
+  readonly #print: (line: string) => void;
+  readonly #now: () => number;
+  readonly #meter: RateMeter;
+  #before = 0;
+  #shownAt: number;
+
+  constructor(
+    { doing, quiet = false, terminal = quiet ? null : openTerminal(), print = console.error, now }:
+      CountProgressOptions,
+  ) {
+    this.#doing = doing;
+    this.#quiet = quiet;
+    this.#terminal = terminal;
+    this.#print = print;
+    this.#now = now ?? (() => performance.now() / 1000);
+    this.#shownAt = this.#now();
+    this.#meter = new RateMeter(this.#shownAt);
+  }
+
+  /** So many are done, of so many where that is known; fewer than before is a new count. */
+  update(done: number, total?: number): void {
+    const now = this.#now();
+    const interval = this.#terminal === null ? SECONDS_BETWEEN.lines : SECONDS_BETWEEN.terminal;
+    if (this.#quiet || now - this.#shownAt < interval) return;
+    this.#meter.add(Math.max(0, done - this.#before), now);
+    this.#before = done;
+    this.#shownAt = now;
+    const rate = this.#meter.perSecond();
+    const left = total === undefined ? "" : `, ${formatDuration((total - done) / rate)} left`;
+    const counts = total === undefined ? `${done}` : `${done} of ${total}`;
+    const text = `${this.#doing}: ${counts}, ${Math.round(rate)} a second${left}`;
+    if (this.#terminal === null) this.#print(text);
+    else this.#terminal.write(CLEAR_LINE + printableLine(text).slice(0, this.#terminal.columns() - 1));
+  }
+
+  /** Shows a line that stays, quiet or not. */
+  warn(text: string): void {
+    if (this.#terminal === null) this.#print(text);
+    else this.#terminal.write(`${CLEAR_LINE}${printable(text)}\n`);
+  }
+
+  /** Shows a line that stays, unless it is to be quiet. */
+  note(text: string): void {
+    if (!this.#quiet) this.warn(text);
+  }
+
+  [Symbol.dispose](): void {
+    this.#terminal?.write(CLEAR_LINE);
+  }
+}

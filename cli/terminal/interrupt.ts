@@ -1,0 +1,71 @@
+/** Ctrl-C and its kin: the first one asks the run to stop in good order, the second one ends it. */
+
+import { UserError } from "../../errors.ts";
+
+/** The exit code of a program that SIGINT ended, as shells count. */
+export const INTERRUPTED_CODE = 130;
+
+/** A terminal and `deno task` both pass on the same Ctrl-C: signals this close together, in ms, are one. */
+const SAME_KEY_PRESS = 300;
+
+/** Exit codes of the signals that stop a run: 128 and the signal's number; of SIGTERM, that of SIGINT. */
+const CODES = { SIGINT: INTERRUPTED_CODE, SIGTERM: INTERRUPTED_CODE, SIGHUP: 129, SIGQUIT: 131 } as const;
+
+/** The run was stopped by a signal. `runMain` ends with its {@linkcode Interrupted.code}. */
+export class Interrupted extends UserError {
+  override name = "Interrupted";
+  /** The exit code. */
+  readonly code: number;
+
+  constructor(code: number = INTERRUPTED_CODE) {
+    super("interrupted");
+    this.code = code;
+  }
+}
+
+/** What is said of a run that was stopped. */
+export function howToGoOn(output: string): string {
+  return `to go on, give the same command with --output ${output} --resume auto`;
+}
+
+/** A signal that aborts with {@linkcode Interrupted}, and the way to stop listening. */
+export interface InterruptSignal extends Disposable {
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Listens for SIGINT, SIGTERM, SIGQUIT and SIGHUP (a closed terminal). The first one aborts the signal and says so; the next
+ * one ends the program at once, with its exit code. A SIGHUP never does that: a terminal that closes sends several, and
+ * nobody is there who would want the program to hurry.
+ *
+ * @param say shows a line to the person, on stderr by default
+ *
+ * @example
+ * ```ts ignore
+ * using interrupt = interruptSignal();
+ * await runSteps({ signal: interrupt.signal });
+ * interrupt.signal.throwIfAborted();
+ * ```
+ */
+export function interruptSignal(say: (line: string) => void = console.error): InterruptSignal {
+  const controller = new AbortController();
+  let firstAt = 0;
+  const onSignal = (name: keyof typeof CODES) => {
+    if (!controller.signal.aborted) {
+      firstAt = performance.now();
+      say("stopping; press Ctrl-C again to end at once");
+      controller.abort(new Interrupted(CODES[name]));
+    } else if (name !== "SIGHUP" && performance.now() - firstAt > SAME_KEY_PRESS) Deno.exit(CODES[name]);
+  };
+  const names = Deno.build.os === "windows"
+    ? ["SIGINT"] as const
+    : ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const;
+  const listeners = names.map((name) => [name, () => onSignal(name)] as const);
+  for (const [name, listener] of listeners) Deno.addSignalListener(name, listener);
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]() {
+      for (const [name, listener] of listeners) Deno.removeSignalListener(name, listener);
+    },
+  };
+}

@@ -1,0 +1,90 @@
+/** What a run says: on the screen, in `log.txt`, and in `metrics.jsonl`. */
+import { BestEffort } from "../../actors/best_effort.ts";
+import { writeAll } from "../../data/replace_file.ts";
+import type { OutputFolder } from "../output/output_folder.ts";
+import { Progress, type ProgressOptions, type StepReport } from "./progress.ts";
+
+/** Shows a run and keeps its log. */
+export class RunConsole {
+  readonly #folder: OutputFolder;
+  readonly #quiet: boolean;
+  readonly #json: boolean;
+  #progress: Progress | undefined;
+  /** For what only observes the run: its failures are warnings here. */
+  readonly effort: BestEffort = new BestEffort((text) => this.warn(text));
+
+  /**
+   * @param quiet show warnings and results alone
+   * @param json show everything as lines of JSON on stdout, warnings on stderr too
+   */
+  constructor(folder: OutputFolder, { quiet, json = false }: { quiet: boolean; json?: boolean }) {
+    this.#folder = folder;
+    this.#quiet = quiet || json;
+    this.#json = json;
+  }
+
+  #tell(type: string, facts: object): void {
+    if (!this.#json) return;
+    const line = new TextEncoder().encode(JSON.stringify({ type, ...facts }) + "\n");
+    // The program that reads them may have ended, which console.log() would keep to itself.
+    this.effort.attempt("--json on stdout", () => writeAll(Deno.stdout, line));
+  }
+
+  /** Something on the way. */
+  readonly say = (text: string): void => {
+    this.#tell("note", { text });
+    if (this.#progress !== undefined) return this.#progress.note(text);
+    this.#folder.log(text);
+    if (!this.#quiet) console.log(text);
+  };
+
+  /** Something that is not as expected; shown when quiet too. */
+  readonly warn = (text: string): void => {
+    this.#tell("warning", { text });
+    if (this.#progress !== undefined) return this.#progress.warn(text);
+    this.#folder.log(`warning: ${text}`);
+    console.error(`warning: ${text}`);
+  };
+
+  /** What the run was for; shown when quiet too. */
+  readonly report = (text: string): void => {
+    this.#folder.log(text);
+    if (!this.#json) console.log(text);
+  };
+
+  /** Something about a run that does not take place: it is shown, and `log.txt` stays as it is. */
+  readonly notice = (text: string): void => {
+    this.#tell("note", { text });
+    if (!this.#json) console.log(text);
+  };
+
+  /** What a program wants to know at the end. */
+  result(facts: object): void {
+    this.#tell("result", facts);
+  }
+
+  /** Begins to show steps. */
+  start(options: Omit<ProgressOptions, "quiet" | "log">): void {
+    this.#progress = new Progress({ ...options, quiet: this.#quiet, log: (line) => this.#folder.log(line) });
+  }
+
+  /** A step is done. */
+  step(report: StepReport): void {
+    const imagesPerSecond = this.#progress!.step(report);
+    const { lossScale, ...row } = report;
+    const metrics = {
+      ...row,
+      images_per_second: imagesPerSecond,
+      loss_scale: lossScale?.scale,
+      skipped_steps: lossScale?.skipped,
+    };
+    this.#folder.metrics(metrics);
+    this.#tell("step", metrics);
+  }
+
+  /** Shows no more steps. */
+  async stop(): Promise<void> {
+    await this.#progress?.stop();
+    this.#progress = undefined;
+  }
+}

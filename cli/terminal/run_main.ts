@@ -1,0 +1,121 @@
+/** The outermost layer of every command: errors for people, exit codes, and an end that comes. */
+
+import { ActorCrash } from "../../actors/runtime/failure.ts";
+import { printable, printableLine } from "../../data/printable.ts";
+import { UserError } from "../../errors.ts";
+import { hasHardware } from "../../kernels/gpu.ts";
+import { UsageError } from "../flags/flags.ts";
+import { Interrupted } from "./interrupt.ts";
+
+/** What is shown of an error, and the exit code that goes with it. */
+export interface ErrorReport {
+  text: string;
+  code: number;
+}
+
+/**
+ * Puts an error into words. A {@linkcode UserError} is its message alone, in one line, wherever it was thrown; anything
+ * else is a bug and shows its stack.
+ *
+ * Exit codes: 2 for a wrong command line, 130 for an interrupted run (129 after SIGHUP, 131 after SIGQUIT), 1 for every other
+ * error.
+ */
+export function reportError(error: unknown, { colors = false }: { colors?: boolean } = {}): ErrorReport {
+  const label = colors ? "\x1b[1;31merror\x1b[0m" : "error";
+  if (error instanceof Interrupted) return { text: error.message, code: error.code };
+  if (error instanceof UserError) {
+    return { text: `${label}: ${printableLine(error.message)}`, code: error instanceof UsageError ? 2 : 1 };
+  }
+  if (error instanceof ActorCrash && error.isUserError) {
+    return { text: `${label}: ${printableLine(error.failure.message)} (in ${error.actor})`, code: 1 };
+  }
+  // Of an actor's crash the cause has the stack that matters: the one inside the actor.
+  const details = error instanceof ActorCrash
+    ? `in ${error.actor}: ${printable(Deno.inspect(error.cause))}`
+    : printable(Deno.inspect(error));
+  return { text: `${label}: this is a bug in the program, please report it\n${details}`, code: 1 };
+}
+
+/** How long what is still alive at a command's end may take to end by itself, in ms. */
+const LEAVE_MS = 3000;
+
+/** How long a GPU's driver is given to take its devices back from Workers that have ended, in ms. */
+const DRIVER_MS = 1000;
+
+/**
+ * Ends the program with an exit code, as soon as nothing is left to do. Workers that have stopped are still giving back
+ * their devices then, and the last of it goes on when they count as ended: NVIDIA's driver crashes when the process exits
+ * meanwhile, so that is waited for. What does not end by itself is not waited for longer than {@linkcode LEAVE_MS}.
+ *
+ * @param lingerMs how long to stay at least
+ */
+export function leave(code: number, lingerMs: number = hasHardware() ? DRIVER_MS : 0): void {
+  Deno.exitCode = code;
+  if (lingerMs > 0) setTimeout(() => {}, lingerMs);
+  Deno.unrefTimer(setTimeout(() => Deno.exit(code), LEAVE_MS));
+}
+
+/** Shows an error. Returns its exit code. */
+function show(error: unknown, printError: (text: string) => void): number {
+  const { text, code } = reportError(error, { colors: Deno.stderr.isTerminal() && !Deno.noColor });
+  printError(text);
+  return code;
+}
+
+/** What the system says of a terminal that is closed; of a pipe that nobody reads, Deno says nothing itself. */
+const TERMINAL_GONE = new Set(["EIO", "ENXIO", "EPIPE"]);
+
+/**
+ * Makes the console fit for text from anywhere: control characters are written out, and what is said to a terminal that was
+ * closed is lost, so that whoever says it can still save its work.
+ *
+ * @returns prints an error whose control characters are the program's own
+ */
+function guardConsole(): (text: string) => void {
+  const guarded = (print: (...args: unknown[]) => void) => (...args: unknown[]) => {
+    try {
+      print(...args);
+    } catch (error) {
+      if (!TERMINAL_GONE.has((error as { code?: string }).code ?? "")) throw error;
+    }
+  };
+  const printError = guarded(console.error.bind(console));
+  for (const name of ["log", "error", "warn", "info"] as const) {
+    const print = guarded(console[name].bind(console));
+    console[name] = (...args) => print(...args.map((arg) => typeof arg === "string" ? printable(arg) : arg));
+  }
+  return printError;
+}
+
+/**
+ * Runs a command to its end and leaves the program, whatever Workers or timers are still alive.
+ *
+ * @param main returns the exit code, nothing for 0
+ *
+ * @example
+ * ```ts ignore
+ * if (import.meta.main) await runMain(() => distill(Deno.args));
+ * ```
+ */
+export async function runMain(main: () => Promise<number | void>): Promise<void> {
+  const printError = guardConsole();
+  // An error that nobody awaited may have left the command waiting for ever; of one that has ended it says nothing new.
+  let hasEnded = false;
+  const onError = (error: unknown) => hasEnded || Deno.exit(show(error, printError));
+  globalThis.addEventListener("unhandledrejection", (event) => {
+    event.preventDefault();
+    onError(event.reason);
+  });
+  globalThis.addEventListener("error", (event) => {
+    event.preventDefault();
+    onError(event.error);
+  });
+  let code: number | void;
+  try {
+    code = await main();
+  } catch (error) {
+    code = show(error, printError);
+  }
+  hasEnded = true;
+  leave(code ?? 0);
+}

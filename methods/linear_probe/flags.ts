@@ -1,0 +1,112 @@
+/** The flags of a linear evaluation: those of the original's main_lincls.py, under its names. */
+import { describeDefaults, type FlagTable, type RetiredFlag } from "../flag_table.ts";
+import {
+  DATA,
+  encoderFlags,
+  type EncoderNames,
+  evalResizeFlag,
+  FILE_FLAGS,
+  FRESH_ENCODER,
+  imageSizeFlag,
+  maxPixelsFlag,
+  processFlags,
+  SGD_FLAGS,
+  TRAINING,
+  workersFlag,
+} from "../shared_flags.ts";
+import { LINEAR_DEFAULTS, LINEAR_SAMPLE_DEFAULTS, type LinearDefaults } from "./options.ts";
+
+const { epochs, startEpoch, batchSize, scaleLr, warmupEpochs, momentum, weightDecay } = SGD_FLAGS;
+
+const DATA_FLAGS = {
+  output: FILE_FLAGS.output,
+  testData: { kind: "text", metavar: "DATA", group: DATA, help: "images to be classified" },
+  resume: {
+    kind: "text",
+    metavar: "FILE",
+    group: DATA,
+    help:
+      "checkpoint of a linear evaluation to go on from; it has the encoder too; auto: the newest one in --output, or " +
+      "anew where there is none",
+  },
+  resumeAnyway: FILE_FLAGS.resumeAnyway,
+  evaluate: {
+    kind: "boolean",
+    short: "e",
+    group: DATA,
+    help: "only classify the test images, with the classifiers of --resume, or those of some --lr",
+  },
+  cacheFeatures: {
+    kind: "boolean",
+    group: DATA,
+    help:
+      "embed each image once, resized and cut from the middle, and train on these features in every epoch: " +
+      "much faster, and a little less accurate than with random crops and flips",
+  },
+  imageSize: imageSizeFlag(DATA),
+  maxPixels: maxPixelsFlag(DATA),
+  evalResize: evalResizeFlag(DATA),
+  classes: { kind: "integer", min: 2, group: DATA, help: "classes, whose labels are 0 to N - 1" },
+  workers: workersFlag(DATA, 64),
+} as const satisfies FlagTable;
+
+const TRAINING_FLAGS = {
+  epochs,
+  startEpoch,
+  batchSize,
+  lr: {
+    kind: "numbers",
+    above: 0,
+    aliases: ["learning-rate"],
+    group: TRAINING,
+    help:
+      "learning rate for a batch of 256 images; of several, a classifier is trained with each, side by side, " +
+      "and the best is reported",
+  },
+  scaleLr,
+  warmupEpochs,
+  schedule: {
+    kind: "integers",
+    min: 0,
+    group: TRAINING,
+    help: "epochs at which the learning rate becomes ten times lower",
+  },
+  momentum,
+  weightDecay,
+  seed: {
+    kind: "integer",
+    min: 0,
+    group: TRAINING,
+    help: "seed of the classifier's weights, the order of the images and their crops",
+  },
+} as const satisfies FlagTable;
+
+/** The table of the flags. */
+export function linearFlags(names: EncoderNames) {
+  return {
+    ...encoderFlags(names, "Encoder", FRESH_ENCODER),
+    ...DATA_FLAGS,
+    ...TRAINING_FLAGS,
+  } as const satisfies FlagTable;
+}
+
+/** Defaults of the original that differ. */
+const ORIGINAL_DEFAULTS: Readonly<Partial<Record<keyof LinearDefaults, string>>> = {
+  workers: "32",
+  seed: "none",
+};
+
+/** Says for `--help` what is the case where a flag is not given. */
+export const LINEAR_DEFAULT_NOTES = {
+  ...describeDefaults<LinearDefaults>(LINEAR_DEFAULTS, LINEAR_SAMPLE_DEFAULTS, ORIGINAL_DEFAULTS),
+  arch: "default: recognised from the checkpoint; the original: resnet50",
+  which: "default: student",
+  classes: "default: as many as the labels say",
+  testData: "default: test.tsv, val/ or the like in DATA",
+  output: "default: a new folder under output/",
+};
+
+/** Flags of the original that have no place here. */
+export const LINEAR_RETIRED: Readonly<Record<string, RetiredFlag>> = processFlags(
+  "there is one process, and it uses one device",
+);

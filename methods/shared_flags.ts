@@ -1,0 +1,141 @@
+/** Rows of flag tables that more than one task has. */
+import { EVALUATION_RESIZES } from "../actors/evaluation_resize.ts";
+import type { ChoiceFlag, FlagTable, RetiredFlag } from "./flag_table.ts";
+
+/** Headings of `--help` that both methods have. */
+export const DATA = "Images and files";
+export const TRAINING = "Training";
+export const GENERAL = "Other";
+
+/** The encoders that a command line may name. */
+export interface EncoderNames {
+  /** Names of the encoders that exist. */
+  encoders: readonly string[];
+  /** Makes the list of encoders that the help ends with; the flags themselves name them without it. */
+  encoderTable?: () => string;
+}
+
+/** The flag that names an encoder, one of `names`. */
+export function encoderFlag(
+  { encoders, encoderTable }: EncoderNames,
+  row: Omit<ChoiceFlag, "kind" | "values" | "valuesShown">,
+) {
+  const valuesShown = encoderTable === undefined ? undefined : "see the list at the end";
+  return { kind: "choice", values: encoders, valuesShown, ...row } as const;
+}
+
+/** What {@linkcode encoderFlags} says of `arch` where an encoder without a checkpoint is of use. */
+export const FRESH_ENCODER = "the encoder; without --pretrained it has fresh weights, to compare with";
+
+/** Which checkpoint, and which encoder in it; `arch` says what that flag is for. */
+export function encoderFlags(names: EncoderNames, group: string, arch: string) {
+  return {
+    pretrained: {
+      kind: "text",
+      metavar: "FILE",
+      group,
+      help:
+        "checkpoint of the encoder: of deno task distill or export, the original, MoCo, SimCLR, SWAV or torchvision (its ResNets)",
+    },
+    arch: encoderFlag(names, { short: "a", group, help: arch }),
+    which: {
+      kind: "choice",
+      values: ["student", "teacher"],
+      group,
+      help: "which encoder of a distillation's checkpoint",
+    },
+    plugin: pluginFlag(group),
+  } as const satisfies FlagTable;
+}
+
+/** A module of one's own. */
+export function pluginFlag(group: string) {
+  return {
+    kind: "text",
+    metavar: "FILE",
+    group,
+    help:
+      "module that registers encoders, losses or augmentations of your own, which the other flags may then name",
+  } as const;
+}
+
+/** The size of views. */
+export function imageSizeFlag(group: string, max = 4096) {
+  return { kind: "integer", min: 8, max, group, help: "height and width of a view, in pixels" } as const;
+}
+
+/** The flag of every task that decodes images. */
+export function maxPixelsFlag(group: string) {
+  return {
+    kind: "integer",
+    min: 1,
+    group,
+    help:
+      "pixels that an image may have; a larger one counts as broken, since a small file can decode to any size",
+  } as const;
+}
+
+/** The flag of every task that makes views without augmentation. */
+export function evalResizeFlag(group: string) {
+  return {
+    kind: "choice",
+    values: EVALUATION_RESIZES,
+    group,
+    help:
+      "how images become views in an evaluation: torchvision's Resize(size * 256/224) and CenterCrop(size); none, which " +
+      "takes images of the size as they are; auto is none where views are smaller than 64 and the data's images have " +
+      "their size, else torchvision",
+  } as const;
+}
+
+/** The reader Workers. */
+export function workersFlag(group: string, max: number, help = "Workers that read and decode images") {
+  return { kind: "integer", min: 1, max, short: "j", group, help } as const;
+}
+
+/** The files of methods that train. */
+export const FILE_FLAGS = {
+  output: {
+    kind: "text",
+    metavar: "FOLDER",
+    group: DATA,
+    help: "where config.json, log.txt, metrics.jsonl and the checkpoints go; it must not hold another run, " +
+      "unless --resume goes on with that",
+  },
+  resumeAnyway: {
+    kind: "boolean",
+    group: DATA,
+    help:
+      "go on from --resume even where the checkpoint is of another run: other data, weights or settings than the flags say",
+  },
+} as const satisfies FlagTable;
+
+/** Epochs, batches and SGD. */
+export const SGD_FLAGS = {
+  epochs: { kind: "integer", min: 1, group: TRAINING, help: "epochs in all" },
+  startEpoch: { kind: "integer", min: 0, group: TRAINING, help: "epoch to start with, from 0" },
+  batchSize: { kind: "integer", min: 1, short: "b", group: TRAINING, help: "images in a batch" },
+  scaleLr: {
+    kind: "boolean",
+    group: TRAINING,
+    help: "multiply the learning rate by batch-size / 256 after the warm-up",
+  },
+  warmupEpochs: {
+    kind: "integer",
+    min: 0,
+    group: TRAINING,
+    help: "epochs over which the learning rate goes from --lr to the scaled one",
+  },
+  momentum: { kind: "number", min: 0, max: 1, group: TRAINING, help: "momentum of SGD" },
+  weightDecay: { kind: "number", min: 0, aliases: ["wd"], group: TRAINING, help: "weight decay of SGD" },
+} as const satisfies FlagTable;
+
+/** Flags of the original about processes and devices that do not exist here; `reason` says why. */
+export function processFlags(reason: string): Record<string, RetiredFlag> {
+  const valued = ["local-rank", "world-size", "rank", "dist-url", "dist-backend"];
+  return {
+    ...Object.fromEntries(valued.map((name) => [name, { takesValue: true, reason }])),
+    "multiprocessing-distributed": { takesValue: false, reason },
+    "gpu": { takesValue: true, reason: "WebGPU's first adapter is used" },
+  };
+}

@@ -1,0 +1,136 @@
+// `deno task compare` and `deno task ui`, started as people start them.
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { shortNames, sparkline } from "../../../cli/commands/compare.ts";
+import { UsageError } from "../../../cli/flags/flags.ts";
+import { newestRun } from "../../../cli/output/run_folders.ts";
+import { parseCompareFlags } from "../../../cli/flags/compare_flags.ts";
+import { parseUiFlags } from "../../../cli/flags/ui_flags.ts";
+import { RecordedRun, recordOf } from "../../ui/recorded_run.ts";
+import { runProgram, taskFlags } from "../run_program.ts";
+
+const COMPARE = fileURLToPath(new URL("../../../cli/commands/compare.ts", import.meta.url));
+const UI = fileURLToPath(new URL("../../../cli/commands/ui.ts", import.meta.url));
+
+Deno.test("compare prints runs side by side, what their settings differ in, and draws them", async () => {
+  using first = new RecordedRun();
+  using second = new RecordedRun();
+  await first.writeAll({ status: "finished" });
+  await second.writeAll({
+    status: "failed",
+    results: [{ name: "student after, weighted kNN top-1", value: 41, unit: "%" }],
+  });
+  second.write("config.json", { student_arch: "efficientnet_b0", lr: 0.03, output: "elsewhere" });
+  first.addSteps(1, 200);
+  second.addSteps(1, 60);
+  const plot = join(first.path, "plot.html");
+  const { code, stdout, stderr } = await runProgram(COMPARE, first.path, second.path, "--plot", plot);
+  assertEquals(code, 0, stderr);
+  assertMatch(stdout, /^status +finished +failed$/m);
+  assertMatch(stdout, /^steps done +200 +60$/m);
+  assertMatch(stdout, /^loss over the steps +█▇?[▁-█]+▁ +█[▁-█]+▁$/m);
+  assertMatch(stdout, /^student after, weighted kNN top-1 +30\.3 % +41\.0 %$/m);
+  assertMatch(stdout, /^student_arch +resnet18 +efficientnet_b0$/m);
+  assert(!/^(lr|output) /m.test(stdout), "what is the same, and where the files are, is left out");
+  assertStringIncludes(stdout, `plot      ${plot}`);
+  assertMatch(
+    Deno.readTextFileSync(plot),
+    /"kind":"runs","names":\["seed_recorded_\w+","seed_recorded_\w+"\]/,
+  );
+
+  const json = await runProgram(COMPARE, "--json", first.path, second.path);
+  const { runs } = JSON.parse(json.stdout);
+  assertEquals(runs.map(({ status }: { status: string }) => status), ["finished", "failed"]);
+  assertEquals(runs[1].results, { "student after, weighted kNN top-1": 41 });
+  assertEquals(runs[0].settings, { student_arch: "resnet18", batch_size: 32 });
+});
+
+Deno.test("compare names the records that it cannot read, and goes on with the rest", async () => {
+  using first = new RecordedRun();
+  using second = new RecordedRun();
+  await first.writeAll({ status: "finished", results: [{ name: "mean loss", value: null, unit: "" }] });
+  first.addSteps(1, 20);
+  second.write("run.json", null);
+  second.write("config.json", [1]);
+  second.write("metrics.jsonl", "no row");
+  Deno.writeTextFileSync(join(second.path, "metrics.jsonl"), "\n", { append: true });
+  second.addSteps(1, 10);
+  const plot = join(first.path, "plot.html");
+  const { code, stdout, stderr } = await runProgram(COMPARE, first.path, second.path, "--plot", plot);
+  assertEquals(code, 0, stderr);
+  assertEquals(stderr.trimEnd().split("\n"), [
+    `warning: ${join(second.path, "run.json")} is passed over: expected an object, found null`,
+    `warning: ${join(second.path, "config.json")} is passed over: expected an object, found a list`,
+    `warning: ${
+      join(second.path, "metrics.jsonl")
+    } line 1 is passed over: expected an object, found "no row"`,
+  ]);
+  assertMatch(stdout, /^status +finished +unknown$/m);
+  assertMatch(stdout, /^steps done +20 +10$/m);
+  assertMatch(stdout, /^mean loss +not finite *$/m);
+});
+
+Deno.test("compare and ui name a folder that is no run's", async () => {
+  using run = new RecordedRun();
+  for (const program of [COMPARE, UI]) {
+    const empty = await runProgram(program, run.path);
+    assertEquals(empty.code, 1);
+    assertMatch(
+      empty.stderr,
+      /^error: .*: expected the folder of a run \(its --output\), but there is no config\.json in it\n$/,
+    );
+    const nowhere = await runProgram(program, join(run.path, "nowhere"));
+    assertMatch(nowhere.stderr, /but there is no such folder\n$/);
+  }
+  assertThrows(() => parseCompareFlags([]), UsageError, "nothing to compare");
+  assertThrows(() => parseUiFlags(["--port", "70000"]), UsageError, "from 0 to 65535");
+  for (const help of [parseCompareFlags(["-h"]).help, parseUiFlags(["--help"]).help]) {
+    assertMatch(help!, /OUTPUT/);
+  }
+});
+
+Deno.test("ui serves the runs that it is given until Ctrl-C", {
+  ignore: Deno.build.os === "windows",
+}, async () => {
+  using run = new RecordedRun();
+  await run.writeAll();
+  const child = new Deno.Command(Deno.execPath(), {
+    args: [...taskFlags(UI), UI, "--port", "0", run.path],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "inherit",
+    env: { NO_COLOR: "1" },
+  }).spawn();
+  let said = "";
+  for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+    said += text;
+    const url = /page +(http:\S+)/.exec(said)?.[1];
+    if (url === undefined) continue;
+    assertMatch(await (await fetch(url)).text(), /<title>SEED<\/title>/);
+    child.kill("SIGINT");
+  }
+  assertMatch(said, new RegExp(`^run +${run.path}\n`));
+  assertEquals((await child.status).code, 0);
+});
+
+Deno.test("newestRun finds the run that was started last", async () => {
+  using parent = new RecordedRun();
+  for (const [name, time] of [["b", 2000], ["a", 3000], ["c", 1000]] as const) {
+    parent.write(`${name}/config.json`, recordOf());
+    Deno.utimeSync(join(parent.path, name, "config.json"), time, time);
+  }
+  parent.write("d/other.json", {});
+  assertEquals(await newestRun(parent.path), join(parent.path, "a"));
+});
+
+Deno.test("sparkline is a curve of at most 24 characters", () => {
+  assertEquals(sparkline([1, 2, 3, 4, 5, 6, 7, 8]), "▁▂▃▄▅▆▇█");
+  assertEquals([sparkline([]), sparkline([NaN]), sparkline([3, 3])], ["", "", "▁▁"]);
+  assertEquals(sparkline(Array.from({ length: 1000 }, (_, i) => -i)).length, 24);
+});
+
+Deno.test("shortNames are folder names where these tell runs apart", () => {
+  assertEquals(shortNames(["/x/a", "/x/b"]), ["a", "b"]);
+  assertEquals(shortNames(["/x/a", "/y/a", "/y/b"]), ["/x/a", "/y/a", "b"]);
+});

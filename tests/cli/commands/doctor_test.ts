@@ -1,0 +1,62 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describeFindings, type Finding } from "../../../cli/commands/doctor.ts";
+import { runProgram } from "../run_program.ts";
+
+const PROGRAM = fileURLToPath(new URL("../../../cli/commands/doctor.ts", import.meta.url));
+
+Deno.test("doctor finds what a run of the bundled sample needs", async () => {
+  const { code, stdout, stderr } = await runProgram(PROGRAM, "--json");
+  assertEquals(code, 0, stderr);
+  const findings: Finding[] = JSON.parse(stdout);
+  assertEquals(findings.map(({ what }) => what.split(" ")[0]), [
+    "Deno",
+    "adapter",
+    "limits",
+    "kernels",
+    "memory",
+    "disk",
+    "images",
+    "teacher",
+  ]);
+  assert(findings.every(({ state, advice }) => state === "ok" || advice !== undefined));
+  assertMatch(findings.at(-1)!.found, /^resnet18 \(moco\) with embeddings of 128, /);
+});
+
+Deno.test("doctor says what to do about each problem, and ends with 1", async () => {
+  const folder = Deno.makeTempDirSync({ prefix: "seed_doctor_" });
+  try {
+    Deno.writeTextFileSync(join(folder, "train.tsv"), "a\t0\tAAAA\nb\t1\tAAAA\n");
+    const checkpoint = join(folder, "broken.pth");
+    Deno.writeTextFileSync(checkpoint, "no checkpoint");
+    const args = ["--data", folder, "--distill", checkpoint, "--output", join(folder, "new", "run")];
+    const { code, stdout } = await runProgram(PROGRAM, ...args);
+    assertEquals(code, 1);
+    assertMatch(stdout, new RegExp(`^(ok|warning) +disk of ${folder} `, "m"));
+    assertMatch(
+      stdout,
+      /^problem +images .* 2 in .*; of 2 that were tried, 0 can be used\n +the first that cannot: /m,
+    );
+    assertMatch(stdout, /^problem +teacher .*broken\.pth: /m);
+    const intoFile = await runProgram(PROGRAM, "--output", join(checkpoint, "run"));
+    assertEquals(intoFile.code, 1);
+    assertMatch(
+      intoFile.stdout,
+      /^problem +output +cannot write .*broken\.pth\/run: a file is where a folder is needed/m,
+    );
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+});
+
+Deno.test("describeFindings() puts advice under what it is about", () => {
+  const findings: Finding[] = [
+    { what: "Deno", state: "ok", found: "2.9.6" },
+    { what: "memory", state: "warning", found: "2.0 GiB free", advice: "close other programs" },
+  ];
+  assertEquals(
+    describeFindings(findings),
+    "ok       Deno    2.9.6\nwarning  memory  2.0 GiB free\n                 close other programs",
+  );
+});

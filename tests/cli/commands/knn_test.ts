@@ -1,0 +1,81 @@
+// `deno task knn`, its flags and the program.
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { fileURLToPath } from "node:url";
+import { UsageError } from "../../../cli/flags/flags.ts";
+import { knnHelp, parseKnnFlags } from "../../../cli/flags/knn_flags.ts";
+import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../../data/sample.ts";
+import { RunFolder, sampleRows } from "../../actors/small_run.ts";
+import { join } from "node:path";
+import { runProgram } from "../run_program.ts";
+
+const PROGRAM = fileURLToPath(new URL("../../../cli/commands/knn.ts", import.meta.url));
+const CONTEXT = { encoders: ["resnet18", "resnet50"], folder: "/home/me" };
+
+function parse(...args: string[]) {
+  const command = parseKnnFlags(args, CONTEXT);
+  assert(command.help === undefined, "help came instead of a request");
+  return command;
+}
+
+Deno.test("parseKnnFlags() evaluates 20 and 200 neighbours, on the bundled images where none are given", () => {
+  assertEquals(parse("--pretrained", "a.pth"), {
+    help: undefined,
+    json: false,
+    request: {
+      pretrained: "/home/me/a.pth",
+      arch: null,
+      which: "student",
+      seed: 0,
+      data: SAMPLE_DATA,
+      testData: null,
+      ks: [20, 200],
+      temperature: 0.07,
+      imageSize: 32,
+      maxPixels: 2 ** 27,
+      evalResize: "auto",
+    },
+  });
+  const { request } = parse("-a", "resnet50", "-k", "5,1,5", "-t", "0.1", "--seed", "3", "/data");
+  assertEquals([request.ks, request.temperature, request.imageSize, request.seed], [[5, 1], 0.1, 224, 3]);
+});
+
+Deno.test("parseKnnFlags() refuses what is wrong", () => {
+  for (
+    const [args, expected] of [
+      [[], /there is nothing to evaluate/],
+      [["--which", "teacher", "-a", "resnet18"], /--which is about the checkpoint/],
+      [["-a", "resnet18", "-k", "0"], /-k: expected whole numbers of at least 1/],
+      [["-a", "resnet18", "-t", "0"], /-t: expected a number above 0/],
+    ] as const
+  ) assertMatch(assertThrows(() => parse(...args), UsageError).message, expected);
+  assertStringIncludes(knnHelp(CONTEXT), "20,200]");
+});
+
+Deno.test("knn evaluates a checkpoint and fresh weights, as distil does", async () => {
+  using folder = new RunFolder(60, 40);
+  const flags = ["--image-size", "32", "-k", "5,1", folder.data];
+  const trained = await runProgram(PROGRAM, "--pretrained", SAMPLE_TEACHER, ...flags);
+  assertEquals([trained.code, trained.stderr], [0, ""]);
+  assertMatch(
+    trained.stdout,
+    /^encoder +resnet18, .*cifar10\.pth\.tar\nimages +60 vote, 40 are classified, 32 x 32\n/,
+  );
+  const [, top1] = /^k = 5 +(\S+) % +\S+ %$/m.exec(trained.stdout)!;
+  assertMatch(trained.stdout, /^k = 1 /m);
+  const json = await runProgram(PROGRAM, "--pretrained", SAMPLE_TEACHER, "--json", ...flags);
+  const { encoder, results } = JSON.parse(json.stdout);
+  assertEquals([encoder, results[0].k, results[0].top1.toFixed(2)], ["resnet18", 5, top1]);
+  const fresh = await runProgram(PROGRAM, "-a", "resnet18", ...flags);
+  assertMatch(fresh.stdout, /^encoder +resnet18, fresh weights$/m);
+  const unlabelled = join(folder.path, "unlabelled.tsv");
+  Deno.writeTextFileSync(unlabelled, sampleRows("test.tsv", 5).replace(/\t\d+\t/g, "\t-1\t"));
+  const none = await runProgram(PROGRAM, "-a", "resnet18", "--test-data", unlabelled, ...flags);
+  assertEquals([none.code, none.stdout], [1, ""]);
+  assertMatch(
+    none.stderr,
+    /^error: .*unlabelled\.tsv: expected labels from 0 on \(.*\), found images without\n$/,
+  );
+  const missing = await runProgram(PROGRAM, "--pretrained", "no.pth", ...flags);
+  assertEquals([missing.code, missing.stdout], [1, ""]);
+  assertMatch(missing.stderr, /^error: --pretrained: .*no\.pth does not exist\. [^\n]*\n$/);
+});

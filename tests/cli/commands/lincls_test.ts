@@ -1,0 +1,166 @@
+// `deno task lincls`, started as people start it.
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { basename, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { SAMPLE_TEACHER } from "../../../data/sample.ts";
+import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
+import { runProgram } from "../run_program.ts";
+import { eventFiles, readEvents } from "../output/tensorboard/event_file.ts";
+
+const PROGRAM = fileURLToPath(new URL("../../../cli/commands/lincls.ts", import.meta.url));
+const lincls = (...args: string[]) => runProgram(PROGRAM, ...args);
+
+Deno.test("lincls evaluates a checkpoint, writes its files, and evaluates what it wrote", async () => {
+  using folder = new RunFolder(60, 40);
+  const output = join(folder.path, "run", "out");
+  // It lies in the folder of the run that it evaluates, whose report it belongs to.
+  Deno.mkdirSync(join(folder.path, "run"));
+  const report = join(folder.path, "run", "report.html");
+  Deno.writeTextFileSync(report, "");
+  const plugin = ["--plugin", TINY_ENCODER];
+  const flags = [
+    ...`--epochs 3 -b 16 --image-size 32 -j 1 --lr 0.03 0.3 --schedule 2 -p 2`.split(" "),
+    ...plugin,
+  ];
+  const ended = await lincls("--pretrained", TINY_TEACHER, ...flags, "--output", output, folder.data);
+  assertEquals([ended.code, ended.stderr], [0, ""]);
+  for (
+    const line of [
+      /^encoder +tiny_convnet, .*seed_teacher_.*\.pth\.tar$/m,
+      /^images +60 to learn from, 40 to classify, 32 x 32$/m,
+      /^probe +10 classes over 8 features$/m,
+      /^test after epoch 3: top-1 \d+\.\d\d %, top-5 \d+\.\d\d % \(best of 2 learning rates\)$/m,
+      /^0\.03 +\d+\.\d\d % +\d+\.\d\d % +\d+\.\d{4} +\d+\.\d\d %$/m,
+      /^the best is \d+\.\d\d %, with learning rate 0\.0?3$/m,
+    ]
+  ) assertMatch(ended.stdout, line);
+  const [events] = eventFiles(output);
+  const curve = readEvents(events).filter(({ tag }) => tag === "lincls_acc1");
+  assertEquals(curve.map(({ step }) => step), [0, 1, 2]);
+  const files = [...Deno.readDirSync(output)].map(({ name }) => name).toSorted();
+  assertEquals(files.filter((name) => name !== "actors.json"), [
+    "config.json",
+    basename(events),
+    "lincls_checkpoint_0002.pth.tar",
+    "log.txt",
+    "metrics.jsonl",
+    "model_best.pth.tar",
+    "report.html",
+    "run.json",
+    "scores.jsonl",
+    "tuning.json",
+  ]);
+  assertMatch(
+    Deno.readTextFileSync(report),
+    /"evaluations":\[\{"name":"out","record":\{"task":"lincls","status":"finished"/,
+  );
+  const record = JSON.parse(Deno.readTextFileSync(join(output, "run.json")));
+  assertEquals([record.task, record.status, record.plan.totalSteps], ["lincls", "finished", 3 * 4]);
+  assertEquals(record.inputs.map(({ role }: { role: string }) => role), [
+    "images",
+    "test images",
+    "encoder",
+  ]);
+  for (const { fingerprint } of record.inputs) assertMatch(fingerprint, /^[0-9a-f]{64}$/);
+  const [, best] = /^the best is (\S+) %, with learning rate (\S+)$/m.exec(ended.stdout)!;
+  const again = await lincls(
+    // The learning rates are the checkpoint's.
+    ..."-e --image-size 32 -b 16 -j 1 --no-tune".split(" "),
+    ...plugin,
+    ...["--resume", join(output, "model_best.pth.tar"), "--output", join(folder.path, "again"), folder.data],
+  );
+  assertEquals([again.code, again.stderr], [0, ""]);
+  assertStringIncludes(again.stdout, `the best is ${best} %`);
+  const config = Deno.readTextFileSync(join(output, "config.json"));
+  const resume = ["--output", output, "--resume", "auto", folder.data];
+  const done = await lincls("--pretrained", TINY_TEACHER, ...flags, "--weight-decay", "0.5", ...resume);
+  assertEquals([done.code, done.stderr], [0, ""]);
+  assertStringIncludes(done.stdout, "3 of 3 epochs are done");
+  assertEquals(Deno.readTextFileSync(join(output, "config.json")), config);
+
+  // Killed after its last checkpoint: the record says that it runs, and there is neither the last score nor a report.
+  const scores = Deno.readTextFileSync(join(output, "scores.jsonl"));
+  const { status: _, results, endedAt: __, ...running } = record;
+  Deno.writeTextFileSync(join(output, "run.json"), JSON.stringify({ ...running, status: "running" }));
+  Deno.writeTextFileSync(join(output, "scores.jsonl"), scores.split("\n").slice(0, 2).join("\n") + "\n");
+  Deno.removeSync(join(output, "report.html"));
+  const stale = join(output, ".model_best.pth.tar.1-0a1b2c3d.tmp");
+  Deno.writeTextFileSync(stale, "half");
+  const finish = ["--pretrained", TINY_TEACHER, ...flags, ...resume];
+  const finished = await lincls(...finish);
+  assertEquals([finished.code, finished.stderr], [0, ""]);
+  assertStringIncludes(finished.stdout, "all 3 epochs are done; only the end of the run is missing");
+  assertStringIncludes(finished.stdout, `the best is ${best} %`);
+  const after = JSON.parse(Deno.readTextFileSync(join(output, "run.json")));
+  const withoutTime = (figures: { name: string }[]) => figures.filter(({ name }) => name !== "time");
+  assertEquals([after.status, withoutTime(after.results)], ["finished", withoutTime(results)]);
+  assertEquals(Deno.readTextFileSync(join(output, "scores.jsonl")), scores);
+  assert(Deno.statSync(join(output, "report.html")).isFile);
+  await assertRejects(() => Deno.stat(stale), Deno.errors.NotFound);
+  // Then it is whole, and stays as it is to the byte.
+  const digests = () =>
+    Object.fromEntries(
+      [...Deno.readDirSync(output)].filter(({ isFile }) => isFile)
+        .map(({ name }) => [name, Deno.readFileSync(join(output, name))]),
+    );
+  const before = digests();
+  const whole = await lincls(...finish);
+  assertEquals([whole.code, whole.stderr], [0, ""]);
+  assertStringIncludes(whole.stdout, "there is nothing left to do");
+  assertEquals(digests(), before);
+  // Other images, another encoder or other settings are another evaluation.
+  const others = [
+    "--epochs",
+    "4",
+    "-b",
+    "16",
+    "--image-size",
+    "40",
+    "-j",
+    "1",
+    "--lr",
+    "0.03",
+    "0.3",
+    ...plugin,
+  ];
+  const other = await lincls(
+    "--pretrained",
+    TINY_TEACHER,
+    ...others,
+    "--test-data",
+    folder.data,
+    ...resume,
+  );
+  assertEquals([other.code, other.stdout.includes("test after epoch 4")], [1, false]);
+  assertMatch(other.stderr, /^error: \S+: is of another run: /m);
+  assertStringIncludes(other.stderr, "--image-size is 40, and was 32");
+  assertStringIncludes(other.stderr, "--resume-anyway");
+  const anyway = await lincls(
+    ...["--pretrained", TINY_TEACHER, ...others, "--test-data", folder.data, ...resume],
+    ...["--resume-anyway", "--json"],
+  );
+  assertEquals(anyway.code, 0, anyway.stderr);
+  assertStringIncludes(anyway.stderr, "warning: resumed with a change: --image-size is 40, and was 32\n");
+  const told = anyway.stdout.trimEnd().split("\n").map((line) => JSON.parse(line));
+  assertEquals(told.filter(({ type }) => type === "step").length, 4); // of the fourth epoch
+  assertEquals(told.at(-1).type, "result");
+});
+
+Deno.test("lincls refuses wrong files in one line, and another run's folder", async () => {
+  using folder = new RunFolder(20, 10);
+  const refuse = async (args: string[], expected: RegExp, code = 1) => {
+    const ended = await lincls(...args);
+    assertEquals([ended.code, ended.stdout], [code, ""], ended.stderr);
+    assertMatch(ended.stderr, /^error: [^\n]*\n$/);
+    assertMatch(ended.stderr, expected);
+  };
+  await refuse([], /there is nothing to evaluate/, 2);
+  await refuse(["--pretrained", "/no.pth", folder.data], /--pretrained: \/no\.pth does not exist/);
+  await refuse(["--pretrained", SAMPLE_TEACHER, join(folder.path, "no")], /DATA: .*no does not exist/);
+  await refuse(
+    ["--pretrained", SAMPLE_TEACHER, "-a", "resnet50", folder.data],
+    /does not fit the encoder chosen/,
+  );
+  Deno.removeSync(join(folder.data, "test.tsv"));
+  await refuse(["--pretrained", SAMPLE_TEACHER, folder.data], /DATA: .*expected one of test\.tsv, val\.tsv/);
+});

@@ -1,0 +1,117 @@
+// Each task that may take long stops in good order at a signal: it installs the handling, and heeds it.
+import { assertEquals, assertMatch } from "@std/assert";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { SAMPLE_TEACHER } from "../../../data/sample.ts";
+import { RunFolder, TINY_ENCODER } from "../../actors/small_run.ts";
+
+const COMMANDS = fileURLToPath(new URL("../../../cli/commands/", import.meta.url));
+const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const;
+
+/**
+ * Sends a program a signal as soon as it listens to all of them, or once it has written something after that, and gives the
+ * system time to deliver it.
+ */
+function preloadOf(signal: Deno.Signal, when: "listening" | "writing"): string {
+  return `
+const send = () => {
+  Deno.kill(Deno.pid, ${JSON.stringify(signal)});
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 200);
+};
+const { addSignalListener } = Deno;
+const wanted = new Set(${JSON.stringify(SIGNALS)});
+Deno.addSignalListener = (name, listener) => {
+  addSignalListener(name, listener);
+  if (wanted.delete(name) && wanted.size === 0 && ${when === "listening"}) send();
+};
+const { writeSync } = Deno.FsFile.prototype;
+let hasSent = ${when === "listening"};
+Deno.FsFile.prototype.writeSync = function (bytes) {
+  if (!hasSent && wanted.size === 0) {
+    hasSent = true;
+    send();
+  }
+  return writeSync.call(this, bytes);
+};
+`;
+}
+
+/** A task's arguments, for some rows of data and a folder to write to. */
+const TASKS: Record<string, (data: string, output: string) => string[]> = {
+  distill: (data, output) => [
+    ...[
+      "--data",
+      data,
+      "--distill",
+      SAMPLE_TEACHER,
+      "--output",
+      output,
+      "--epochs",
+      "3",
+      "-b",
+      "4",
+      "-j",
+      "1",
+      "--image-size",
+      "32",
+    ],
+    ...[
+      "--student-arch",
+      "tiny_convnet",
+      "--plugin",
+      fileURLToPath(TINY_ENCODER),
+      "--no-insight",
+      "--no-tune",
+    ],
+  ],
+  lincls: (data, output) => [
+    ...["-a", "tiny_convnet", "--plugin", fileURLToPath(TINY_ENCODER), "--epochs", "3", "-b", "4"],
+    ...["-j", "1", "--image-size", "32", "--output", output, data],
+  ],
+  knn: (data) => [
+    "-a",
+    "tiny_convnet",
+    "--plugin",
+    fileURLToPath(TINY_ENCODER),
+    "--image-size",
+    "32",
+    "-k",
+    "1",
+    data,
+  ],
+  embed: (
+    data,
+    output,
+  ) => ["--pretrained", SAMPLE_TEACHER, "--image-size", "32", "-o", `${output}.npy`, data],
+  tsv: (data, output) => [data, "-o", output],
+  export: (_, output) => [SAMPLE_TEACHER, "-o", `${output}.pth`],
+};
+
+Deno.test({
+  name: "each long task stops in good order at SIGHUP, which would end it otherwise",
+  ignore: Deno.build.os === "windows",
+  async fn(test) {
+    using folder = new RunFolder(40, 8);
+    for (const [task, argsOf] of Object.entries(TASKS)) {
+      await test.step(task, async () => {
+        const output = join(folder.path, task);
+        const preload = join(folder.path, `${task}_preload.ts`);
+        // An export would be done at once, and writes without a pause.
+        Deno.writeTextFileSync(preload, preloadOf("SIGHUP", task === "export" ? "writing" : "listening"));
+        const { code, signal, stderr } = await new Deno.Command(Deno.execPath(), {
+          args: [
+            ...["run", "--quiet", "-A", "--preload", preload, join(COMMANDS, `${task}.ts`)],
+            ...argsOf(folder.data, output),
+          ],
+          stdin: "null",
+          stdout: "null",
+          stderr: "piped",
+          env: { NO_COLOR: "1" },
+        }).output();
+        const text = new TextDecoder().decode(stderr);
+        assertEquals([code, signal], [129, null], text);
+        assertMatch(text, /^stopping; press Ctrl-C again to end at once\n(.*\n)*interrupted\n$/);
+      });
+    }
+  },
+});

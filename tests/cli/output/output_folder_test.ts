@@ -1,0 +1,265 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { join } from "node:path";
+import { OutputFolder } from "../../../cli/output/output_folder.ts";
+import { UserError } from "../../../errors.ts";
+
+function row(epoch: number, step: number) {
+  return { epoch, step, loss: 1.5, lr: 0.03, images_per_second: 64 };
+}
+
+/** Runs a test in a folder of its own. */
+function inFolder(test: (folder: string) => void): () => void {
+  return () => {
+    const folder = Deno.makeTempDirSync({ prefix: "seed-output-" });
+    try {
+      test(folder);
+    } finally {
+      Deno.removeSync(folder, { recursive: true });
+    }
+  };
+}
+
+Deno.test(
+  "OutputFolder makes the folder and writes its three files line by line",
+  inFolder((parent) => {
+    const path = join(parent, "a", "b");
+    using folder = OutputFolder.open(path);
+    folder.begin({ distillT: 0.01, data: "/x", schedule: [1, 2] }, null);
+    folder.log("one\ntwo");
+    folder.metrics(row(0, 1));
+    // Read while the folder is open: a crash would leave just this.
+    assertEquals(JSON.parse(Deno.readTextFileSync(join(path, "config.json"))), {
+      distill_t: 0.01,
+      data: "/x",
+      schedule: [1, 2],
+    });
+    const lines = Deno.readTextFileSync(join(path, "log.txt")).split("\n");
+    assertEquals(lines.length, 3);
+    assertMatch(lines[0], /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ one$/);
+    assertMatch(lines[1], /Z \| two$/);
+    assertEquals(
+      Deno.readTextFileSync(join(path, "metrics.jsonl")),
+      '{"epoch":0,"step":1,"loss":1.5,"lr":0.03,"images_per_second":64}\n',
+    );
+    assertEquals([...Deno.readDirSync(path)].map(({ name }) => name).sort(), [
+      ".lock",
+      "config.json",
+      "log.txt",
+      "metrics.jsonl",
+    ]);
+  }),
+);
+
+Deno.test(
+  "OutputFolder's log has no control characters, and no entry that a line feed in a name makes",
+  inFolder((path) => {
+    {
+      using folder = OutputFolder.open(path);
+      folder.log("a\x1b[2J\x9b1m\x07\n2025-11-25T01:45:12Z loss 0.0001");
+      folder.log("next");
+    }
+    const text = Deno.readTextFileSync(join(path, "log.txt"));
+    assertMatch(text, /^[\n\x20-\x7e]*$/);
+    const [name, forged, next] = text.split("\n").map((line) => line.replace(/^\d{4}-\S+Z /, ""));
+    assertEquals(name, String.raw`a\u001b[2J\u009b1m\u0007`);
+    assertEquals([forged, next], ["| 2025-11-25T01:45:12Z loss 0.0001", "next"]);
+  }),
+);
+
+Deno.test(
+  "OutputFolder refuses a folder that holds another run, and leaves it as it was",
+  inFolder((path) => {
+    {
+      using first = OutputFolder.open(path);
+      first.metrics(row(0, 1));
+      first.metrics(row(0, 2));
+    }
+    Deno.writeTextFileSync(join(path, "epoch_0000.pth.tar"), "");
+    Deno.writeTextFileSync(join(path, "epoch_0001.pth.tar"), "");
+    const before = Deno.readTextFileSync(join(path, "metrics.jsonl"));
+    const { message } = assertThrows(() => OutputFolder.open(path), UserError);
+    assertStringIncludes(
+      message,
+      `${path} holds another run already (2 rows in metrics.jsonl and 2 checkpoints)`,
+    );
+    assertStringIncludes(message, `--resume ${join(path, "epoch_0001.pth.tar")}`);
+    assertEquals(Deno.readTextFileSync(join(path, "metrics.jsonl")), before);
+  }),
+);
+
+Deno.test(
+  "OutputFolder takes the folder of a run that failed before its first step",
+  inFolder((path) => {
+    {
+      using failed = OutputFolder.open(path);
+      failed.begin({}, null);
+      failed.log("the teacher is missing");
+    }
+    using next = OutputFolder.open(path);
+    next.log("again");
+    assertMatch(Deno.readTextFileSync(join(path, "log.txt")), /missing\n.* again\n$/);
+  }),
+);
+
+Deno.test(
+  "OutputFolder removes what it made for a run that never began, and nothing else",
+  inFolder((parent) => {
+    const [ours, shared, theirs] = ["ours", "shared", "theirs"].map((name) => join(parent, name));
+    {
+      using folder = OutputFolder.open(ours);
+      folder.log("the teacher is missing");
+      using other = OutputFolder.open(shared);
+      other.log("the teacher is missing");
+      Deno.writeTextFileSync(join(shared, "notes.txt"), "mine");
+      Deno.mkdirSync(theirs);
+      using there = OutputFolder.open(theirs);
+      there.log("the teacher is missing");
+    }
+    assertEquals([...Deno.readDirSync(parent)].map(({ name }) => name).toSorted(), ["shared", "theirs"]);
+    assertEquals([...Deno.readDirSync(shared)].map(({ name }) => name), ["notes.txt"]);
+    assertMatch(Deno.readTextFileSync(join(theirs, "log.txt")), /missing\n$/);
+  }),
+);
+
+Deno.test(
+  "OutputFolder appends to a run that is resumed, without the rows that will be made again",
+  inFolder((path) => {
+    {
+      using first = OutputFolder.open(path);
+      for (const [epoch, step] of [[0, 1], [0, 2], [1, 3], [1, 4], [2, 5]]) first.metrics(row(epoch, step));
+    }
+    Deno.writeTextFileSync(join(path, "metrics.jsonl"), '{"epoch":1,"st', { append: true }); // a crash
+    using second = OutputFolder.open(path, { isResuming: true });
+    assertEquals(second.dropMetricsFrom(1, 3), 2);
+    second.metrics(row(1, 4));
+    const rows = Deno.readTextFileSync(join(path, "metrics.jsonl")).trimEnd().split("\n");
+    assertEquals(rows.map((text) => JSON.parse(text).step), [1, 2, 3, 4]);
+    assertEquals(second.dropMetricsFrom(2, 4), 0);
+  }),
+);
+
+Deno.test(
+  "OutputFolder drops the scores of what is evaluated again",
+  inFolder((path) => {
+    const score = (step: number) => ({ of: "student", by: "knn", step, top1: 1, top5: 2 }) as const;
+    {
+      using first = OutputFolder.open(path);
+      for (const step of [0, 2, 4, 6]) first.score(score(step));
+    }
+    using second = OutputFolder.open(path, { isResuming: true });
+    const steps = () =>
+      Deno.readTextFileSync(join(path, "scores.jsonl")).trimEnd().split("\n").map((line) =>
+        JSON.parse(line).step
+      );
+    second.dropMetricsFrom(1, 4);
+    assertEquals(steps(), [0, 2, 4]);
+    second.dropMetricsFrom(1, 4, ({ step }) => step === 4);
+    assertEquals(steps(), [0, 2]);
+    second.score(score(4));
+    assertEquals(steps(), [0, 2, 4]);
+  }),
+);
+
+Deno.test(
+  "OutputFolder says which line of metrics.jsonl it cannot resume after",
+  inFolder((path) => {
+    const name = join(path, "metrics.jsonl");
+    Deno.writeTextFileSync(name, "");
+    using folder = OutputFolder.open(path, { isResuming: true });
+    for (
+      const [line, problem] of [
+        ["epoch 1", "expected JSON, found epoch 1"],
+        ["", "expected JSON, found nothing"],
+        ["null", "expected an object, found null"],
+        ["7", "expected an object, found 7"],
+        ["[]", "expected an object, found a list"],
+        ['{"epoch":0}', "expected a field step, found none"],
+        ['{"epoch":0,"step":"1"}', 'expected number, found "1" in the field step'],
+        ['{"epoch":1e999,"step":1}', "expected a safe integer, found Infinity in the field epoch"],
+        ['{"epoch":0,"step":NaN}', 'expected JSON, found {"epoch":0,"step":NaN}'],
+      ]
+    ) {
+      const text = `{"epoch":0,"step":1}\n${line}\n`;
+      Deno.writeTextFileSync(name, text);
+      const { message } = assertThrows(() => folder.dropMetricsFrom(1, 0), UserError);
+      assertEquals(message, `${name} line 2: ${problem}; move the file away, or mend the line`);
+      assertEquals(Deno.readTextFileSync(name), text);
+    }
+    Deno.writeTextFileSync(join(path, "scores.jsonl"), "null\n");
+    assertThrows(
+      () => folder.dropMetricsFrom(1, 0),
+      UserError,
+      "scores.jsonl line 1: expected an object, found null",
+    );
+  }),
+);
+
+Deno.test(
+  "OutputFolder names a file that stands in place of the folder",
+  inFolder((parent) => {
+    const path = join(parent, "file");
+    Deno.writeTextFileSync(path, "mine");
+    for (const target of [path, join(path, "below")]) {
+      const { message } = assertThrows(() => OutputFolder.open(target), UserError);
+      assertEquals(
+        message,
+        `cannot write ${target}: a file is where a folder is needed. --output says where a run writes to`,
+      );
+    }
+    assertEquals(Deno.readTextFileSync(path), "mine");
+  }),
+);
+
+Deno.test({
+  name: "OutputFolder says when the disk is full, before and during a run",
+  ignore: Deno.build.os !== "linux", // /dev/full is a disk that is always full
+  fn: inFolder((path) => {
+    Deno.symlinkSync("/dev/full", join(path, "metrics.jsonl"));
+    Deno.symlinkSync("/dev/full", join(path, "probe.tmp"));
+    assertThrows(
+      () => OutputFolder.open(path, { isResuming: true }),
+      UserError,
+      `cannot write ${path}: the disk is full`,
+    );
+    using folder = OutputFolder.open(path, { isResuming: true }); // the failed probe took its link away
+    folder.log("fits");
+    assertThrows(() => folder.metrics(row(0, 1)), UserError, "metrics.jsonl: the disk is full");
+  }),
+});
+
+Deno.test({
+  name: "OutputFolder says when the folder cannot be written",
+  ignore: Deno.build.os !== "linux", // nobody may make folders in /proc, the superuser included
+  fn() {
+    const { message } = assertThrows(() => OutputFolder.open("/proc/seed-run"), UserError);
+    assertStringIncludes(message, "cannot write /proc/seed-run: ");
+    assert(!message.includes("\n"), "more than a message");
+  },
+});
+
+Deno.test({
+  name: "OutputFolder says when permission is missing",
+  ignore: Deno.build.os === "windows" || Deno.uid() === 0, // the superuser has every permission
+  fn: inFolder((path) => {
+    Deno.chmodSync(path, 0o500);
+    assertThrows(() => OutputFolder.open(path), UserError, "it is not permitted");
+    Deno.chmodSync(path, 0o700);
+  }),
+});
+
+Deno.test("OutputFolder keeps a second run out, as long as the first has it", () => {
+  const path = Deno.makeTempDirSync();
+  try {
+    {
+      using _first = OutputFolder.open(path);
+      assertThrows(
+        () => OutputFolder.open(path, { isResuming: true }),
+        UserError,
+        `another run writes to this folder (process ${Deno.pid}, since 20`,
+      );
+    }
+    OutputFolder.open(path)[Symbol.dispose]();
+  } finally {
+    Deno.removeSync(path, { recursive: true });
+  }
+});

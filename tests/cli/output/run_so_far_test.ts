@@ -1,0 +1,81 @@
+import { assertEquals } from "@std/assert";
+import { join } from "node:path";
+import { PAPER_DEFAULTS } from "../../../methods/seed/defaults.ts";
+import type { DistillOptions } from "../../../methods/seed/options.ts";
+import { parseDistillFlags } from "../../../cli/flags/distill_flags.ts";
+import { isUnfinished, readRunSoFar } from "../../../cli/output/run_so_far.ts";
+import { RecordedRun, recordOf, stepOf } from "../../ui/recorded_run.ts";
+
+/** What is printed as an error meanwhile. */
+async function said(work: () => Promise<void>): Promise<string[]> {
+  const lines: string[] = [];
+  const original = console.error;
+  console.error = (line: string) => lines.push(line);
+  try {
+    await work();
+  } finally {
+    console.error = original;
+  }
+  return lines;
+}
+
+function optionsOf(run: RecordedRun): DistillOptions {
+  const command = parseDistillFlags(["--output", run.path], {
+    encoders: [PAPER_DEFAULTS.studentArch],
+    folder: run.path,
+    now: new Date(),
+  });
+  if (command.help !== undefined) throw new Error("help came instead of options");
+  const { options } = command;
+  return {
+    ...options,
+    teacherArch: "resnet50",
+    teacherSsl: "moco",
+    resume: join(run.path, "a.pth.tar"),
+    limitSteps: 9,
+  };
+}
+
+Deno.test("a resumed run goes by its checkpoint alone where run.json cannot be read, and says so", async () => {
+  using run = new RecordedRun();
+  const path = join(run.path, "run.json");
+  const resume = join(run.path, "a.pth.tar");
+  for (
+    const [text, problem] of [
+      ["null", "expected an object, found null"],
+      ["[]", "expected an object, found a list"],
+      ["{", "expected JSON, found {"],
+      [
+        '{"task":"distill","status":1}',
+        'expected ("running" | "finished" | "interrupted" | "failed"), found 1',
+      ],
+    ]
+  ) {
+    Deno.writeTextFileSync(path, text);
+    const lines = await said(async () => {
+      assertEquals(await isUnfinished("distill", run.path, resume), false);
+    });
+    assertEquals(lines.length, 1);
+    assertEquals(lines[0].replace(" in the field status", ""), `warning: ${path} is passed over: ${problem}`);
+  }
+});
+
+Deno.test("a resumed run takes the losses that can be read, and no settings from a config.json that cannot", async () => {
+  using run = new RecordedRun();
+  run.write("run.json", recordOf());
+  run.write("config.json", null);
+  Deno.writeTextFileSync(
+    join(run.path, "metrics.jsonl"),
+    `null\n{"step":1,"loss":2}\n{"step":2,"loss":"3"}\n${JSON.stringify(stepOf(3))}\n`,
+  );
+  const lines = await said(async () => {
+    assertEquals(await readRunSoFar(optionsOf(run)), {
+      accuracies: [],
+      losses: [{ step: 1, loss: 2 }, { step: 3, loss: stepOf(3).loss }],
+      isUnfinished: true,
+    });
+  });
+  assertEquals(lines, [
+    `warning: ${join(run.path, "config.json")} is passed over: expected an object, found null`,
+  ]);
+});

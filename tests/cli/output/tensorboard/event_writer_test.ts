@@ -1,0 +1,44 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import sharp from "sharp";
+import { crc32c, maskedCrc32c } from "../../../../cli/output/tensorboard/crc32c.ts";
+import { EventWriter } from "../../../../cli/output/tensorboard/event_writer.ts";
+import { viewSheet } from "../../../../cli/output/tensorboard/view_sheet.ts";
+import { UserError } from "../../../../errors.ts";
+import { withFolder } from "../../../models/checkpoint/fixtures.ts";
+import { eventFiles, readEvents } from "./event_file.ts";
+
+Deno.test("crc32c() gives the sums of RFC 3720", () => {
+  assertEquals(crc32c(new TextEncoder().encode("123456789")), 0xe3069283);
+  assertEquals(crc32c(new Uint8Array(32)), 0x8a9136aa);
+  assertEquals(crc32c(new Uint8Array(32).fill(0xff)), 0x62a8ab43);
+  assertEquals(maskedCrc32c(new Uint8Array()), 0xa282ead8);
+});
+
+Deno.test("EventWriter writes records that the specification's reader takes apart again", async () => {
+  await withFolder(async (folder) => {
+    const pixels = Uint8Array.from({ length: 9 * 4 * 4 * 4 }, (_, i) => i * 7 % 256);
+    const sheet = await viewSheet(pixels, 9, 4);
+    {
+      using writer = new EventWriter(folder, () => 1_764_000_000_500);
+      writer.scalar("train_loss", 6.25, 3);
+      writer.scalar("learning_rate", 0.03, 2 ** 40);
+      writer.image("views", sheet, 0);
+    }
+    const [path] = eventFiles(folder);
+    const events = readEvents(path);
+    assertEquals(events.map(({ wallTime }) => wallTime), new Array(4).fill(1_764_000_000.5));
+    assertEquals(events[0].fileVersion, "brain.Event:2");
+    assertEquals([events[1].tag, events[1].scalar, events[1].step], ["train_loss", 6.25, 3]);
+    assertEquals([events[2].scalar, events[2].step], [Math.fround(0.03), 2 ** 40]);
+    const { height, width, colorspace, png } = events[3].image!;
+    assertEquals([height, width, colorspace], [8, 32, 3]);
+    // The ninth view begins the second row.
+    const { data, info } = await sharp(png).raw().toBuffer({ resolveWithObject: true });
+    assertEquals([info.width, info.height, info.channels], [32, 8, 3]);
+    const at = (4 * 32 + 2) * 3;
+    assertEquals([...data.subarray(at, at + 3)], [
+      ...pixels.subarray((8 * 16 + 2) * 4, (8 * 16 + 2) * 4 + 3),
+    ]);
+  });
+  assertThrows(() => new EventWriter("/no/such/folder"), UserError, "cannot write");
+});
