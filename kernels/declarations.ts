@@ -29,7 +29,7 @@ export const VEC4 = "vec4<f32>";
 
 /** Element types that a tensor may be declared with. */
 const ELEMENTS: Readonly<Record<Tensor["dtype"], readonly string[]>> = {
-  f32: [VEC4, "f32"],
+  f32: [VEC4, "f32", "vec4<u32>", "u32"], // the last two for its bits
   f16: [VEC4],
   u32: ["u32", "i32", "vec4<u32>", "atomic<u32>"],
 };
