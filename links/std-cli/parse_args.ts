@@ -43,13 +43,42 @@ function toList(names: boolean | string | readonly string[] | undefined): string
   return (typeof names === "string" ? [names] : [...names]).filter((name) => name !== "");
 }
 
-/** Reads `args` and returns the flags found by name, and the rest in `_`. */
-export function parseArgs(args: string[], options: ParseOptions = {}): Args {
-  const others = new Map<string, string[]>(); // every name -> the other names of the same flag
-  for (const [name, alias] of Object.entries(options.alias ?? {})) {
-    const family = [name, ...toList(alias)];
+/** For every name that has others, the other names of the same flag. */
+function otherNames(alias: ParseOptions["alias"] = {}): Map<string, string[]> {
+  const others = new Map<string, string[]>();
+  for (const [name, names] of Object.entries(alias)) {
+    const family = [name, ...toList(names)];
     for (const member of family) others.set(member, family.filter((one) => one !== member));
   }
+  return others;
+}
+
+/** Of `-abc`, `-n5`, `-n=5`: each letter with the value that is written with it, but for a last letter that is open. */
+function readLetters(arg: string): { letters: [string, string | undefined][]; isLastOpen: boolean } {
+  const letters: [string, string | undefined][] = [];
+  const text = arg.slice(1, -1);
+  for (let i = 0; i < text.length; i++) {
+    const letter = text[i];
+    const rest = arg.slice(i + 2);
+    if (rest === "-") {
+      letters.push([letter, rest]);
+      continue;
+    }
+    const isLetter = /[A-Za-z]/.test(letter);
+    const value = isLetter && rest.includes("=")
+      ? rest.slice(rest.indexOf("=") + 1)
+      : (isLetter && /-?\d+(\.\d*)?(e-?\d+)?$/.test(rest)) || /\W/.test(text[i + 1] ?? "")
+      ? rest
+      : undefined;
+    letters.push([letter, value]);
+    if (value !== undefined) return { letters, isLastOpen: false };
+  }
+  return { letters, isLastOpen: !arg.endsWith("-") };
+}
+
+/** Reads `args` and returns the flags found by name, and the rest in `_`. */
+export function parseArgs(args: string[], options: ParseOptions = {}): Args {
+  const others = otherNames(options.alias);
   const withAliases = (names: string[]) =>
     new Set(names.flatMap((name) => [name, ...others.get(name) ?? []]));
   const booleans = withAliases(toList(options.boolean));
@@ -95,29 +124,11 @@ export function parseArgs(args: string[], options: ParseOptions = {}): Args {
     return 0;
   }
 
-  // `-abc`, `-n5`, `-n=5`: returns whether the last letter still waits for its value.
+  // Returns whether the last letter still waits for its value.
   function setLetters(arg: string): boolean {
-    const letters = arg.slice(1, -1);
-    for (let i = 0; i < letters.length; i++) {
-      const letter = letters[i];
-      const rest = arg.slice(i + 2);
-      if (rest === "-") {
-        set(letter, rest, arg);
-        continue;
-      }
-      const isLetter = /[A-Za-z]/.test(letter);
-      const value = isLetter && rest.includes("=")
-        ? rest.slice(rest.indexOf("=") + 1)
-        : (isLetter && /-?\d+(\.\d*)?(e-?\d+)?$/.test(rest)) || /\W/.test(letters[i + 1] ?? "")
-        ? rest
-        : undefined;
-      if (value !== undefined) {
-        set(letter, value, arg);
-        return false;
-      }
-      set(letter, strings.has(letter) ? "" : true, arg);
-    }
-    return !arg.endsWith("-");
+    const { letters, isLastOpen } = readLetters(arg);
+    for (const [letter, value] of letters) set(letter, value ?? (strings.has(letter) ? "" : true), arg);
+    return isLastOpen;
   }
 
   for (let i = 0; i < flagged.length; i++) {
