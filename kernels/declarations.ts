@@ -22,6 +22,8 @@ export interface Declaration {
 export interface DeclaredDispatch extends Dispatch {
   /** In the order of {@linkcode Dispatch.bindings}. */
   declarations: readonly Declaration[];
+  /** Invocations of a workgroup. */
+  lanes: number;
 }
 
 /** Element type of what most tensors are declared as. */
@@ -126,9 +128,22 @@ export function readDeclarations(op: string, dispatch: Dispatch): DeclaredDispat
     }
     return declaration;
   });
-  const declared = { ...dispatch, source, declarations };
+  const declared = { ...dispatch, source, declarations, lanes: lanesOf(where, source) };
   refuseAddresses(where, declared);
   return declared;
+}
+
+/** Invocations of a workgroup. How much a kernel reads is estimated by them. */
+function lanesOf(where: string, source: string): number {
+  const [attribute, size] = /@\s*workgroup_size\s*\(([^)]*)\)/.exec(source) ?? [];
+  if (size === undefined || !/^\s*\d+\s*(,\s*\d+\s*){0,2}$/.test(size)) {
+    throw new Error(
+      `${where}: the entry point has ${
+        attribute ?? "no @workgroup_size"
+      }; write it in numbers, @workgroup_size(64)`,
+    );
+  }
+  return size.split(",").reduce((product, length) => product * Number(length), 1);
 }
 
 /** The tensors that a dispatch writes to. */

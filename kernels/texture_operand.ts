@@ -34,12 +34,6 @@ function texelAt(name: string, index: string): string {
   return `textureLoad(${name}, vec2<u32>((${index}) & ${TEXTURE_WIDTH - 1}u, (${index}) >> ${shift}u))`;
 }
 
-/** Invocations of a workgroup; 64 where the text does not say it in numbers. */
-function lanesOf(source: string): number {
-  const sizes = /@workgroup_size\(([\d, ]+)\)/.exec(source)?.[1].split(",").map(Number) ?? [64];
-  return sizes.reduce((product, size) => product * size, 1);
-}
-
 /**
  * The same dispatch, with every tensor bound as a texture that it only reads, where the copy pays: what declares and
  * indexes it in the WGSL is rewritten. Products read their operands again and again, so that it always does, or never.
@@ -50,7 +44,7 @@ export function readThroughTextures(target: Target, dispatch: DeclaredDispatch):
   const bindings = [...dispatch.bindings];
   let { source } = dispatch;
   let count = 0;
-  const invocations = dispatch.workgroups.reduce((product, count) => product * count, lanesOf(source));
+  const invocations = dispatch.workgroups.reduce((product, count) => product * count, dispatch.lanes);
   for (const { binding, name, access, element, text } of dispatch.declarations) {
     const tensor = bindings[binding - 1];
     if (access !== "read" || element !== VEC4) continue;

@@ -30,8 +30,11 @@ const Y = "@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;";
 const BODY = "y[i] = x[i];";
 
 /** The schedule of y = f(x) on maps of 16 x 16 pixels, of an op that is written in this way. */
-function lower(text: { x?: string; y?: string; body?: string }, target = TARGET): Schedule {
-  const { x = X, y = Y, body = BODY } = text;
+function lower(
+  text: { main?: string; x?: string; y?: string; body?: string },
+  target = TARGET,
+): Schedule {
+  const { main = LINEAR_MAIN, x = X, y = Y, body = BODY } = text;
   const op: Op<Record<never, never>> = {
     name: "mine",
     shape: ([input]) => [{ shape: input.shape }],
@@ -39,7 +42,7 @@ function lower(text: { x?: string; y?: string; body?: string }, target = TARGET)
       const vec4s = paddedCount(node.outputs[0]) / 4;
       lowering.dispatch({
         label: "mine",
-        source: `${LINEAR_MAIN}
+        source: `${main}
 @group(0) @binding(0) var<uniform> vec4s: u32;
 ${x}
 ${y}
@@ -83,7 +86,7 @@ for (
     "a comment in between": "@group(0) @binding(1) /* input */ var<storage, read> x: array<vec4<f32>>;",
     "a nested comment": "@group(0) @binding(1) var<storage, read> /* a /* b */ c */ x: array<vec4<f32>>;",
     "a name for its type": "alias Vec4 = vec4<f32>; @group(0) @binding(1) var<storage, read> x: array<Vec4>;",
-    "another type": "@group(0) @binding(1) var<storage, read> x: array<u32>;",
+    "another type": "@group(0) @binding(1) var<storage, read> x: array<i32>;",
     "a type of fixed size": "@group(0) @binding(1) var<storage, read> x: array<vec4<f32>, 512>;",
   })
 ) {
@@ -138,6 +141,12 @@ for (
       "binding 2 `y` has the access write; write read or read_write",
     ],
     [
+      "has a size of workgroups that is no number",
+      { main: "const SIZE = 64;\n@compute @workgroup_size(SIZE) fn main() {}" },
+      "the entry point has @workgroup_size(SIZE); write it in numbers",
+    ],
+    ["has no entry point", { main: "fn main() {}" }, "the entry point has no @workgroup_size"],
+    [
       "takes an address",
       { body: "let at = &x[i]; y[i] = *at;" },
       "the address of binding 1 `x` is taken in `let at = &x[i]; y[i] = *at;`; index it directly, `x[index]`",
@@ -167,6 +176,13 @@ Deno.test("members, local variables and numbers may have the name of a binding",
   const body =
     "let p = Own(x[i]); y[i] = p.x; { let x = i; let z = x & x; if (true && x == 0u) { return; } }";
   lower({ x: `struct Own { x: vec4<f32> }\n${X}`, body }, SOFTWARE);
+});
+
+Deno.test("the invocations of a workgroup are counted in all dimensions", () => {
+  for (const [size, lanes] of [["64", 64], ["8, 8", 64], [" 4,8 , 2 ", 64], ["1", 1]] as const) {
+    const main = `@compute @workgroup_size(${size}) fn main() { invocation(0u); }`;
+    assertEquals(lower({ main }).dispatches[0].lanes, lanes);
+  }
 });
 
 Deno.test("an error names the kernel too, where its label is not the op's name", () => {

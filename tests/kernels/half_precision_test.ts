@@ -27,10 +27,12 @@ const tensor = (id: number, dtype: Tensor["dtype"]): Tensor => ({
   label: `tensor ${id}`,
 });
 
+const MAIN = "\n@compute @workgroup_size(1) fn main() {}";
+
 const dispatch = (source: string, bindings: Tensor[]): DeclaredDispatch =>
   readDeclarations("kernel", {
     label: "kernel",
-    source,
+    source: source + MAIN,
     bindings,
     uniforms: new Uint32Array(4),
     workgroups: [1, 1, 1],
@@ -58,7 +60,7 @@ fn invocation(i: u32) {
 fn invocation(i: u32) {
   if (vec4<f32>(x[i]).x == 0.0) { y[i] = vec4<f16>(vec4<f32>(x[u32(vec4<f32>(x[order_of[i]]).y)]) + order[i]); }
   y[i + 1u] = vec4<f16>(max(vec4<f32>(y[i]), vec4<f32>()));
-}`,
+}${MAIN}`,
   );
 });
 

@@ -271,6 +271,79 @@ export function stagedForwardSource(tile: Tile, epilogue: Epilogue, isPointwise:
 `;
 }
 
+/** WGSL: where the rows of dy begin that the items `a` of a stage are loaded from, as `origin0` and on. */
+function inputGradientOrigins(aItems: readonly Item[], isPointwise: boolean): string {
+  return aItems.map(({ i, item }) =>
+    isPointwise
+      ? `let origin${i} = min(m0 + ${item} / ${STAGE_QUADS}u, row_count - 1u) * p.out_vec4s;`
+      : `let place${i} = ${
+        decodeRow(
+          `min(m0 + ${item} / ${STAGE_QUADS}u, max(row_count, 1u) - 1u)`,
+          "max(height, 1u)",
+          "max(width, 1u)",
+        )
+      };
+  let y${i} = place${i}.y + (phase.x + p.pad_top) / p.stride; // output row of the first tap
+  let x${i} = place${i}.z + (phase.y + p.pad_left) / p.stride;
+  let origin${i} = ((place${i}.x * p.out_height + y${i}) * p.out_width + x${i}) * p.out_vec4s;`
+  ).join("\n  ");
+}
+
+/** WGSL: loads the items of dy and of the weights of the stage that begins at `at`. */
+function loadInputGradient(aItems: readonly Item[], bItems: readonly Item[], isPointwise: boolean): string {
+  return `{
+      let k = at + lane;
+      ${
+    isPointwise ? "let row = 0u; let vec4_index = k;" : `let tap = divide(k, channels_inverse);
+      let ty = divide(tap, width_inverse);
+      let tx = tap - ty * taps_across;
+      let vec4_index = k - tap * p.out_vec4s;
+      let offset = vec4_index - (ty * p.out_width + tx) * p.out_vec4s; // wraps below zero; the sum wraps back
+      let row = ((first_y + ty * p.stride) * p.kernel_width + first_x + tx * p.stride) * in_channels;`
+  }
+      ${
+    aItems.map(({ i }) =>
+      isPointwise
+        ? `a${i} = vec4<f32>(); if (k < last) { a${i} = dy[origin${i} + k]; }`
+        : `a${i} = vec4<f32>(); if (k < last && y${i} - ty < p.out_height && x${i} - tx < p.out_width) { ` +
+          `a${i} = dy[origin${i} + offset]; }`
+    ).join("\n      ")
+  }
+      ${
+    bItems.map(({ i, item }) =>
+      `b${i} = vec4<f32>(); ` +
+      `if (k < last && 4u * n0 + ${item} / ${STAGE_QUADS}u < in_channels) { ` +
+      `b${i} = weight[(row + 4u * n0 + ${item} / ${STAGE_QUADS}u) * p.out_vec4s + vec4_index]; }`
+    ).join("\n      ")
+  }
+    }`;
+}
+
+/** WGSL: multiplies vec4s of the sum with columns, which lie `stride` apart in workgroup memory. */
+function multiplyTransposed(tile: Tile, stride: number, k: string): string {
+  const columns = range(tile.columns / 4);
+  return `
+      ${
+    columns.map((j) =>
+      range(4).map((q) =>
+        `let w${j}_${q} = b_stage[(4u * ${k} + ${q}u) * ${stride}u + x + ${j * tile.lanesAcross}u];`
+      ).join(" ")
+    ).join("\n      ")
+  }
+      ${
+    range(tile.rows).map((i) =>
+      `let v${i} = a_stage[(y + ${i * tile.lanesDown}u) * ${ROW_QUADS}u + ${k}];
+      ${
+        columns.map((j) =>
+          range(4).map((q) =>
+            LANE.map((l) => `c${i}_${j}.${LANE[q]} += v${i}.${l} * w${j}_${q}.${l};`).join(" ")
+          ).join(" ")
+        ).join("\n      ")
+      }`
+    ).join("\n      ")
+  }`;
+}
+
 /**
  * dx = dy * w transposed, by phase of the stride, with an epilogue. Bindings: dy, w, [addend], dx; where the sum is cut,
  * dx is [splits, n, h, w, c]. `group.z` is phase * splits + split.
@@ -283,7 +356,6 @@ export function stagedInputGradientSource(tile: Tile, epilogue: Epilogue, isPoin
   const columnItems = columnVec4s * STAGE; // columns x vec4s of the sum
   const aItems = itemsOf(rows * STAGE_QUADS, block);
   const bItems = itemsOf(columnItems, block);
-  const columns = range(tile.columns / 4);
   const stride = columnVec4s + 1; // columns that are put at the same time lie in different banks
   return `${PARAMS}${declareBindings(["dy", "weight"], epilogue)}${DECODE_ROW}${DIVIDE}${
     stageMemory(rows * ROW_QUADS, stride * STAGE)
@@ -304,54 +376,14 @@ export function stagedInputGradientSource(tile: Tile, epilogue: Epilogue, isPoin
   let lane = thread % ${STAGE_QUADS}u; // the vec4 that this invocation loads of every stage
   let channels_inverse = 1.0 / f32(p.out_vec4s);
   let width_inverse = 1.0 / f32(max(taps_across, 1u));
-  ${
-    aItems.map(({ i, item }) =>
-      isPointwise
-        ? `let origin${i} = min(m0 + ${item} / ${STAGE_QUADS}u, row_count - 1u) * p.out_vec4s;`
-        : `let place${i} = ${
-          decodeRow(
-            `min(m0 + ${item} / ${STAGE_QUADS}u, max(row_count, 1u) - 1u)`,
-            "max(height, 1u)",
-            "max(width, 1u)",
-          )
-        };
-  let y${i} = place${i}.y + (phase.x + p.pad_top) / p.stride; // output row of the first tap
-  let x${i} = place${i}.z + (phase.y + p.pad_left) / p.stride;
-  let origin${i} = ((place${i}.x * p.out_height + y${i}) * p.out_width + x${i}) * p.out_vec4s;`
-    ).join("\n  ")
-  }
+  ${inputGradientOrigins(aItems, isPointwise)}
   ${accumulators(block)}
   ${
     sumStages({
       step: STAGE_QUADS,
       aItems,
       bItems,
-      load: `{
-      let k = at + lane;
-      ${
-        isPointwise ? "let row = 0u; let vec4_index = k;" : `let tap = divide(k, channels_inverse);
-      let ty = divide(tap, width_inverse);
-      let tx = tap - ty * taps_across;
-      let vec4_index = k - tap * p.out_vec4s;
-      let offset = vec4_index - (ty * p.out_width + tx) * p.out_vec4s; // wraps below zero; the sum wraps back
-      let row = ((first_y + ty * p.stride) * p.kernel_width + first_x + tx * p.stride) * in_channels;`
-      }
-      ${
-        aItems.map(({ i }) =>
-          isPointwise
-            ? `a${i} = vec4<f32>(); if (k < last) { a${i} = dy[origin${i} + k]; }`
-            : `a${i} = vec4<f32>(); if (k < last && y${i} - ty < p.out_height && x${i} - tx < p.out_width) { ` +
-              `a${i} = dy[origin${i} + offset]; }`
-        ).join("\n      ")
-      }
-      ${
-        bItems.map(({ i, item }) =>
-          `b${i} = vec4<f32>(); ` +
-          `if (k < last && 4u * n0 + ${item} / ${STAGE_QUADS}u < in_channels) { ` +
-          `b${i} = weight[(row + 4u * n0 + ${item} / ${STAGE_QUADS}u) * p.out_vec4s + vec4_index]; }`
-        ).join("\n      ")
-      }
-    }`,
+      load: loadInputGradient(aItems, bItems, isPointwise),
       put: [
         ...putRows(aItems),
         ...bItems.map(({ i, item, guard }) =>
@@ -361,26 +393,7 @@ export function stagedInputGradientSource(tile: Tile, epilogue: Epilogue, isPoin
         ),
       ].join("\n    "),
       turns: STAGE_QUADS,
-      multiply: (k) => `
-      ${
-        columns.map((j) =>
-          range(4).map((q) =>
-            `let w${j}_${q} = b_stage[(4u * ${k} + ${q}u) * ${stride}u + x + ${j * tile.lanesAcross}u];`
-          ).join(" ")
-        ).join("\n      ")
-      }
-      ${
-        range(tile.rows).map((i) =>
-          `let v${i} = a_stage[(y + ${i * tile.lanesDown}u) * ${ROW_QUADS}u + ${k}];
-      ${
-            columns.map((j) =>
-              range(4).map((q) =>
-                LANE.map((l) => `c${i}_${j}.${LANE[q]} += v${i}.${l} * w${j}_${q}.${l};`).join(" ")
-              ).join(" ")
-            ).join("\n      ")
-          }`
-        ).join("\n      ")
-      }`,
+      multiply: (k) => multiplyTransposed(tile, stride, k),
     })
   }
   ${
@@ -400,6 +413,86 @@ export function stagedInputGradientSource(tile: Tile, epilogue: Epilogue, isPoin
 `;
 }
 
+/** WGSL: the row, a vec4 of input channels at a tap, that an item of x belongs to. */
+const rowOf = (item: string, rowVec4s: number) => `m0 + ${item} % ${rowVec4s}u`;
+
+/** WGSL: the pixel in the stage that an item of x belongs to. */
+const pixelOf = (item: string, rowVec4s: number) => `${item} / ${rowVec4s}u`;
+
+/** WGSL: where each item of x begins, and how far it goes from one stage to the next. */
+function beginPixels(aItems: readonly Item[], rowVec4s: number): string {
+  return `// From one stage to the next, in images, rows and columns.
+  let next_image = ${STAGE}u / image;
+  let next_row = ${STAGE}u % image / p.out_width;
+  let next_column = ${STAGE}u % image % p.out_width;
+  ${
+    aItems.map(({ i, item }) =>
+      `let tap${i} = (${rowOf(item, rowVec4s)}) / p.in_vec4s;
+  let ky${i} = tap${i} / p.kernel_width - p.pad_top; // wraps below zero
+  let kx${i} = tap${i} % p.kernel_width - p.pad_left;
+  let vec4_index${i} = (${rowOf(item, rowVec4s)}) % p.in_vec4s;
+  var pixel${i} = first + ${pixelOf(item, rowVec4s)};
+  var image${i} = pixel${i} / image;
+  var row${i} = pixel${i} % image / p.out_width;
+  var column${i} = pixel${i} % image % p.out_width;`
+    ).join("\n  ")
+  }`;
+}
+
+/** WGSL: loads the items of x of the stage that begins at `at`, and goes on to the pixels of the next. */
+function loadPixels(aItems: readonly Item[], rowVec4s: number, isPointwise: boolean): string {
+  return aItems.map(({ i, item }) =>
+    isPointwise
+      ? `a${i} = vec4<f32>(); if (at + ${pixelOf(item, rowVec4s)} < last && ${
+        rowOf(item, rowVec4s)
+      } < row_vec4s) { ` +
+        `a${i} = x_in[(at + ${pixelOf(item, rowVec4s)}) * row_vec4s + ${rowOf(item, rowVec4s)}]; }`
+      : `{
+        let iy = row${i} * p.stride + ky${i};
+        let ix = column${i} * p.stride + kx${i};
+        a${i} = vec4<f32>();
+        if (pixel${i} < last && ${rowOf(item, rowVec4s)} < row_vec4s && iy < p.height && ix < p.width) {
+          a${i} = x_in[((image${i} * p.height + iy) * p.width + ix) * p.in_vec4s + vec4_index${i}];
+        }
+        pixel${i} += ${STAGE}u;
+        column${i} += next_column;
+        let is_next_row = column${i} >= p.out_width;
+        column${i} -= select(0u, p.out_width, is_next_row);
+        row${i} += next_row + select(0u, 1u, is_next_row);
+        let is_next_image = row${i} >= p.out_height;
+        row${i} -= select(0u, p.out_height, is_next_image);
+        image${i} += next_image + select(0u, 1u, is_next_image);
+      }`
+  ).join("\n      ");
+}
+
+/** WGSL: stores the sums of the taps and input channels that there are. */
+function storeWeightGradient(tile: Tile): string {
+  const rows = range(tile.rows / 4);
+  const columns = range(tile.columns / 4);
+  return rows.map((i) =>
+    `{
+    let m = m0 + y + ${i * tile.lanesDown}u;
+    if (m < row_vec4s) {
+      ${
+      range(4).map((q) =>
+        `{
+        let at = ((group.z * row_vec4s + m) * 4u + ${q}u) * p.out_vec4s + n0 + x;
+        ${
+          columns.map((j) =>
+            `if (n0 + x + ${j * tile.lanesAcross}u < p.out_vec4s) { result[at + ${
+              j * tile.lanesAcross
+            }u] = c${i * 4 + q}_${j}; }`
+          ).join("\n        ")
+        }
+      }`
+      ).join("\n      ")
+    }
+    }
+  }`
+  ).join("\n  ");
+}
+
 /**
  * dw = x transposed * dy, summed over pixels. Its rows are taps x input channels. Bindings: x, dy, partial sums
  * [splits, kh, kw, cin, cout]; `group.z` is the split.
@@ -414,8 +507,6 @@ export function stagedWeightGradientSource(tile: Tile, isPointwise: boolean): st
   const bItems = itemsOf(STAGE * columnVec4s, block);
   const rows = range(tile.rows / 4);
   const columns = range(tile.columns / 4);
-  const rowOf = (item: string) => `m0 + ${item} % ${rowVec4s}u`;
-  const pixelOf = (item: string) => `${item} / ${rowVec4s}u`;
   return `${PARAMS}${declareBindings(["x_in", "dy"], PLAIN)}${
     stageMemory(STAGE * rowVec4s, STAGE * columnVec4s)
   }${head(block)}
@@ -427,24 +518,7 @@ export function stagedWeightGradientSource(tile: Tile, isPointwise: boolean): st
   let per_split = (pixels + ${STAGE}u * p.splits - 1u) / (${STAGE}u * p.splits) * ${STAGE}u;
   let first = min(group.z * per_split, pixels);
   let last = min(first + per_split, pixels);
-  ${
-    isPointwise ? "" : `// From one stage to the next, in images, rows and columns.
-  let next_image = ${STAGE}u / image;
-  let next_row = ${STAGE}u % image / p.out_width;
-  let next_column = ${STAGE}u % image % p.out_width;
-  ${
-      aItems.map(({ i, item }) =>
-        `let tap${i} = (${rowOf(item)}) / p.in_vec4s;
-  let ky${i} = tap${i} / p.kernel_width - p.pad_top; // wraps below zero
-  let kx${i} = tap${i} % p.kernel_width - p.pad_left;
-  let vec4_index${i} = (${rowOf(item)}) % p.in_vec4s;
-  var pixel${i} = first + ${pixelOf(item)};
-  var image${i} = pixel${i} / image;
-  var row${i} = pixel${i} % image / p.out_width;
-  var column${i} = pixel${i} % image % p.out_width;`
-      ).join("\n  ")
-    }`
-  }
+  ${isPointwise ? "" : beginPixels(aItems, rowVec4s)}
   ${accumulators(block)}
   ${
     sumStages({
@@ -452,29 +526,7 @@ export function stagedWeightGradientSource(tile: Tile, isPointwise: boolean): st
       aItems,
       bItems,
       load: `{
-      ${
-        aItems.map(({ i, item }) =>
-          isPointwise
-            ? `a${i} = vec4<f32>(); if (at + ${pixelOf(item)} < last && ${rowOf(item)} < row_vec4s) { ` +
-              `a${i} = x_in[(at + ${pixelOf(item)}) * row_vec4s + ${rowOf(item)}]; }`
-            : `{
-        let iy = row${i} * p.stride + ky${i};
-        let ix = column${i} * p.stride + kx${i};
-        a${i} = vec4<f32>();
-        if (pixel${i} < last && ${rowOf(item)} < row_vec4s && iy < p.height && ix < p.width) {
-          a${i} = x_in[((image${i} * p.height + iy) * p.width + ix) * p.in_vec4s + vec4_index${i}];
-        }
-        pixel${i} += ${STAGE}u;
-        column${i} += next_column;
-        let is_next_row = column${i} >= p.out_width;
-        column${i} -= select(0u, p.out_width, is_next_row);
-        row${i} += next_row + select(0u, 1u, is_next_row);
-        let is_next_image = row${i} >= p.out_height;
-        row${i} -= select(0u, p.out_height, is_next_image);
-        image${i} += next_image + select(0u, 1u, is_next_image);
-      }`
-        ).join("\n      ")
-      }
+      ${loadPixels(aItems, rowVec4s, isPointwise)}
       ${
         bItems.map(({ i, item }) =>
           `b${i} = vec4<f32>(); ` +
@@ -505,29 +557,7 @@ export function stagedWeightGradientSource(tile: Tile, isPointwise: boolean): st
       }`,
     })
   }
-  ${
-    rows.map((i) =>
-      `{
-    let m = m0 + y + ${i * tile.lanesDown}u;
-    if (m < row_vec4s) {
-      ${
-        range(4).map((q) =>
-          `{
-        let at = ((group.z * row_vec4s + m) * 4u + ${q}u) * p.out_vec4s + n0 + x;
-        ${
-            columns.map((j) =>
-              `if (n0 + x + ${j * tile.lanesAcross}u < p.out_vec4s) { result[at + ${
-                j * tile.lanesAcross
-              }u] = c${i * 4 + q}_${j}; }`
-            ).join("\n        ")
-          }
-      }`
-        ).join("\n      ")
-      }
-    }
-  }`
-    ).join("\n  ")
-  }
+  ${storeWeightGradient(tile)}
 }
 `;
 }
