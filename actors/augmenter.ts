@@ -53,15 +53,15 @@ export interface AugmenterConfig {
 /** The small views of a batch, those of an image one after the other. */
 function sampleLocalViews(
   { images: { table, count }, position }: DecodedBatch,
-  { views, imageSize }: LocalViewOptions,
+  { views, imageSize, augmentation }: LocalViewOptions,
   seed: number,
 ): ViewParameters[] {
-  const recipe = swavLocalAugmentation(imageSize);
+  const draw = augmentation === undefined ? swavLocalAugmentation : findAugmentation(augmentation);
   return Array.from({ length: count * views }, (_, i) => {
     const image = Math.floor(i / views);
     const [, width, height, row] = table.subarray(image * TABLE_STRIDE);
     const random = new Random(seed, "small", position.epoch, row, i % views);
-    return sampleView(random, recipe, width, height, image);
+    return sampleView(random, draw(imageSize), width, height, image);
   });
 }
 
@@ -73,9 +73,9 @@ function sampleViews(batch: DecodedBatch, { views, imageSize }: AugmenterConfig)
       const shorter = shorterSide(imageSize, views.resize ?? "torchvision");
       return evaluationView(width, height, shorter, imageSize, image);
     }
-    const recipe = findAugmentation(views.augmentation)(imageSize);
+    const augmentation = findAugmentation(views.augmentation)(imageSize);
     const random = new Random(views.seed, "augment", batch.position.epoch, row);
-    return sampleView(random, recipe, width, height, image);
+    return sampleView(random, augmentation, width, height, image);
   });
 }
 

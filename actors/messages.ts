@@ -31,6 +31,8 @@ export interface LocalViewOptions {
   views: number;
   /** Side of the square views, in pixels. */
   imageSize: number;
+  /** Name of the augmentation that draws them; SWAV's for its local views where it is left out. */
+  augmentation?: string;
 }
 
 /** The buffers of a batch's small views; those of an image follow each other. */

@@ -35,6 +35,8 @@ export interface TrainedModel {
   parameters: readonly DeviceParameter[];
   /** Of the trained parameters, in their order. */
   gradients: readonly Tensor[];
+  /** Where the graph reads {@linkcode AVERAGE} too: as if it were the trained parameters, in their order. */
+  averaged?: readonly Tensor[];
 }
 
 /** The first part, traced. */
@@ -229,9 +231,10 @@ function partsOf(traced: GradientGraph, { sums, ...optimizer }: TracedOptimizer)
       inputs,
       outputs,
       bound: [
-        ...models.flatMap(({ parameters, gradients }) => [
+        ...models.flatMap(({ parameters, gradients, averaged = [] }) => [
           ...parameters.map(({ tensor }) => tensor),
           ...gradients,
+          ...averaged,
         ]),
         ...state,
         ...ifThere(control),
@@ -318,10 +321,11 @@ export class TrainingStep implements Disposable {
     const bound = new Map<Tensor, BufferRange>();
     const bind = (tensor: Tensor, buffer: GPUBuffer) =>
       bound.set(tensor, { buffer, offset: 0, bytes: byteLength(tensor) });
-    for (const [i, { parameters, gradients }] of traced.models.entries()) {
+    for (const [i, { parameters, gradients, averaged }] of traced.models.entries()) {
       for (const [tensor, range] of stores[i].bindings()) bound.set(tensor, range);
       for (const [j, tensor] of tensorsOf(parameters, "parameter").entries()) {
         bound.set(gradients[j], stores[i].rangeOf(tensor, GRADIENT));
+        if (averaged !== undefined) bound.set(averaged[j], stores[i].rangeOf(tensor, AVERAGE));
       }
     }
     for (

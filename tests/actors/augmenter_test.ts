@@ -4,6 +4,9 @@ import type { AugmenterConfig } from "../../actors/augmenter.ts";
 import type { DecodedBatch, Encoder, ViewBatch } from "../../actors/messages.ts";
 import { packImages } from "../../data/pack.ts";
 import { Random } from "../../data/random.ts";
+import { plainAugmentation, sampleView } from "../../kernels/image/view_parameters.ts";
+import { ViewMaker } from "../../kernels/image/view_maker.ts";
+import { withGpu } from "../kernels/check_op.ts";
 import { crop, resize } from "../kernels/image/pillow.ts";
 import { sleep, until, withSystem } from "./runtime/helpers.ts";
 
@@ -48,12 +51,12 @@ function batchOf(step: number, rows: number[], batchSize = rows.length): Decoded
 async function augment(
   batches: DecodedBatch[],
   views: AugmenterConfig["views"],
-  { batchSize = 2 }: { batchSize?: number } = {},
+  { batchSize = 2, local }: Pick<Partial<AugmenterConfig>, "batchSize" | "local"> = {},
 ): Promise<ViewBatch[]> {
   return await withSystem(async (system) => {
     const received: ViewBatch[] = [];
     const next = system.listen<Encoder>("encoder", { encode: (batch) => void received.push(batch) });
-    const config = { batchSize, imageSize: SIZE, views, next };
+    const config = { batchSize, imageSize: SIZE, views, local, next };
     const { ref } = system.spawn<typeof augmenter>("augmenter", AUGMENTER, config, { credits: 8 });
     const count = batches.length;
     for (const batch of batches) await ref.tell("augment", batch);
@@ -181,3 +184,23 @@ Deno.test("augmenter's evaluation views are torchvision's Resize and CenterCrop 
     assertEquals(viewsOf(views), expected(shorter), kind);
   }
 });
+
+Deno.test("augmenter draws a second view of each image by the augmentation that is named", () =>
+  withGpu(async (gpu) => {
+    const local = { views: 1, imageSize: SIZE, augmentation: "plain" };
+    const buffers = () => ({ views: new ArrayBuffer(2 * VIEW_BYTES), embeddings: new ArrayBuffer(8) });
+    const batch = batchOf(0, [3, 5]);
+    const [{ local: found, views }] = await augment([{ ...batch, local: buffers() }], TRAINING, { local });
+    const maker = new ViewMaker(gpu, { views: 2, width: SIZE, height: SIZE });
+    const { images } = batchOf(0, [3, 5]);
+    const expected = await maker.augment(
+      images,
+      [3, 5].map((row, i) => {
+        const { width, height } = imageOf(row);
+        return sampleView(new Random(4, "small", 0, row, 0), plainAugmentation(SIZE), width, height, i);
+      }),
+    );
+    assertEquals(new Uint8Array(found!.views), new Uint8Array(expected));
+    assertNotEquals(new Uint8Array(views), new Uint8Array(expected));
+    maker.destroy();
+  }));

@@ -11,7 +11,7 @@ import { UserError } from "../../errors.ts";
 import { differentiate } from "../../kernels/autodiff.ts";
 import { type Gpu, readBuffer } from "../../kernels/gpu.ts";
 import { Graph } from "../../kernels/graph.ts";
-import { padRows } from "../../kernels/layout.ts";
+import { padRows, unpadRows } from "../../kernels/layout.ts";
 import type { AdamWAttributes } from "../../kernels/ops/adamw/adamw.ts";
 import {
   INITIAL_LOSS_SCALE,
@@ -535,6 +535,52 @@ Deno.test("AdamW and the average of the weights are a float64 loop's, each model
           assertLess(error, 1e-5, `${arena} of ${key}`);
         }
       }
+    }
+  }));
+
+Deno.test("a graph reads the average of the weights as it was before the step", () =>
+  withGpu(async (gpu) => {
+    const graph = new Graph();
+    const x = graph.source("x", [ROWS, 1, 1, INPUTS]);
+    const layerOf = (builder: EncoderBuilder) => builder.convolve(x, builder.linear("fc", INPUTS, OUTPUTS));
+    const [query, momentum] = [new EncoderBuilder(graph, "train"), new EncoderBuilder(graph, "train")];
+    const [y, key] = [layerOf(query), layerOf(momentum)];
+    const { parameters } = query;
+    const loss = graph.apply(mean, [y], {});
+    using step = await TrainingStep.create(gpu, {
+      label: "momentum encoder",
+      graph,
+      inputs: [x],
+      outputs: [loss, key],
+      models: [{
+        parameters,
+        gradients: differentiate(graph, loss, tensorsOf(parameters, "parameter")),
+        averaged: tensorsOf(momentum.parameters, "parameter"),
+      }],
+    }, { rule: findOptimizer("sgd", { momentum: 0, weightDecay: 0 }), averages: true });
+    const weights = new Map([
+      ["fc.weight", randomValues("w", [OUTPUTS, INPUTS])],
+      ["fc.bias", randomValues("b", [OUTPUTS])],
+    ]);
+    const average = new Map(
+      [...weights].map(([name, values]) => [name, values.map((value) => 2 * value + 1)]),
+    );
+    await step.stores[0].load((name) => weights.get(name)!);
+    step.stores[0].loadArena(AVERAGE, average);
+    const values = randomValues("x", [ROWS, INPUTS]);
+    step.gradientProgram.write(x, padRows(values, [ROWS, INPUTS]));
+    for (let s = 0; s < 2; s++) {
+      const before = await step.stores[0].saveArena(AVERAGE);
+      step.submit({ learningRates: [0.5], averageMomentum: 0.5 }, () => {});
+      const found = unpadRows(await step.gradientProgram.read(key), [ROWS, OUTPUTS]);
+      const [w, b] = [before.get("fc.weight")!, before.get("fc.bias")!];
+      const expected = Float64Array.from({ length: ROWS * OUTPUTS }, (_, at) => {
+        const [row, o] = [Math.floor(at / OUTPUTS), at % OUTPUTS];
+        let sum = b[o];
+        for (let i = 0; i < INPUTS; i++) sum += values[row * INPUTS + i] * w[o * INPUTS + i];
+        return sum;
+      });
+      assertLess(relativeError(found, expected), 1e-5);
     }
   }));
 
