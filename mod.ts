@@ -19,7 +19,7 @@
 export { tuneAdapter, type TuneOptions } from "./actors/adapter_tuning.ts";
 export type { AugmenterConfig, Views } from "./actors/augmenter.ts";
 export type { BatchNumber } from "./actors/batch_number.ts";
-export { type ActorModules, type ActorRole, actorUrl } from "./actors/catalog.ts";
+export type { ActorModules, ActorRole } from "./actors/catalog.ts";
 export type { NeighboursReport, ProbeSet, ProbeSetEvents } from "./actors/diagnostics.ts";
 export type { EncoderConfig } from "./actors/encoder.ts";
 export type { EvaluationSettings, KnnSettings, ProbeSetSettings } from "./actors/evaluation.ts";
@@ -43,7 +43,7 @@ export {
   TRAINING_ORDER,
   type TsvReaderConfig,
 } from "./actors/tsv_reader.ts";
-export { type ActorCatalog, spawnActor } from "./methods/catalog.ts";
+export { type ActorCatalog, actorUrl, spawnActor } from "./methods/catalog.ts";
 export {
   EMBED_DEFAULTS,
   type EmbeddedRows,
@@ -71,8 +71,9 @@ export {
   type LinearOptions,
 } from "./methods/linear_probe/options.ts";
 export type { LinearResult, LinearScore } from "./methods/linear_probe/run.ts";
-export type { OutputSettings } from "./methods/method.ts";
+export { type Method, type MethodOptions, type OutputSettings, startMethod } from "./methods/method.ts";
 export { NothingToDoError } from "./methods/nothing_to_do.ts";
+export { METHODS } from "./methods/registry.ts";
 export {
   distill,
   embed,

@@ -5,9 +5,9 @@
  * @module
  */
 
-export { type MakeViewRecipe, registerAugmentation } from "./kernels/image/view_recipes.ts";
+export { type MakeAugmentation, registerAugmentation } from "./kernels/image/augmentations.ts";
 export type { ResizeFilter } from "./kernels/image/resize_table.ts";
-export type { JitterRecipe, Range, ViewRecipe } from "./kernels/image/view_parameters.ts";
+export type { Augmentation, JitterRule, Range } from "./kernels/image/view_parameters.ts";
 export {
   type Binding,
   type Dispatch,
@@ -61,10 +61,5 @@ export type { RowRange } from "./models/parameter_layout.ts";
 export { type HeadKind, type HeadOptions, projectionHead } from "./models/heads.ts";
 export { type Loss, registerLoss } from "./models/loss/losses.ts";
 export { seedLoss, type SeedLossInputs } from "./models/loss/seed_loss.ts";
-export {
-  type Encoder,
-  type EncoderOutputs,
-  type EncoderRole,
-  registerEncoder,
-  type TeacherSsl,
-} from "./models/registry.ts";
+export type { Encoder, EncoderOutputs, EncoderRole, TeacherSsl } from "./models/encoder.ts";
+export { registerEncoder } from "./models/registry.ts";

@@ -7,19 +7,19 @@
 import { TABLE_STRIDE } from "../data/pack.ts";
 import { Random } from "../data/random.ts";
 import { openGpu } from "../kernels/gpu.ts";
-import { Augmenter as ViewMaker } from "../kernels/image/augmenter.ts";
+import { ViewMaker } from "../kernels/image/view_maker.ts";
 import {
   evaluationView,
   sampleView,
-  swavSmallRecipe,
+  swavLocalAugmentation,
   type ViewParameters,
 } from "../kernels/image/view_parameters.ts";
-import { findViewRecipe } from "../kernels/image/view_recipes.ts";
+import { findAugmentation } from "../kernels/image/augmentations.ts";
 import type { BatchNumber } from "./batch_number.ts";
 import { BestEffort } from "./best_effort.ts";
 import { type EvaluationResize, shorterSide } from "./evaluation_resize.ts";
 import type { Monitor, ViewsEvent, WarningEvent } from "./events.ts";
-import type { Augmenter, DecodedBatch, Encoder, SmallViewOptions } from "./messages.ts";
+import type { Augmenter, DecodedBatch, Encoder, LocalViewOptions } from "./messages.ts";
 import { DoubleBuffer } from "./double_buffer.ts";
 import { profileAll } from "./run_profile.ts";
 import { type ActorRef, defineActor } from "./runtime/mod.ts";
@@ -43,7 +43,7 @@ export interface AugmenterConfig {
   /** Which views. */
   views: Views;
   /** Small views of the same images, with SWAV's recipe for them. */
-  small?: SmallViewOptions;
+  local?: LocalViewOptions;
   /** Who is shown some views of the first batch. */
   viewer?: ActorRef<Monitor<ViewsEvent | WarningEvent>>;
   /** Who gets the views. */
@@ -51,12 +51,12 @@ export interface AugmenterConfig {
 }
 
 /** The small views of a batch, those of an image one after the other. */
-function smallViewsOf(
+function sampleLocalViews(
   { images: { table, count }, position }: DecodedBatch,
-  { views, imageSize }: SmallViewOptions,
+  { views, imageSize }: LocalViewOptions,
   seed: number,
 ): ViewParameters[] {
-  const recipe = swavSmallRecipe(imageSize);
+  const recipe = swavLocalAugmentation(imageSize);
   return Array.from({ length: count * views }, (_, i) => {
     const image = Math.floor(i / views);
     const [, width, height, row] = table.subarray(image * TABLE_STRIDE);
@@ -65,7 +65,7 @@ function smallViewsOf(
   });
 }
 
-function viewsOf(batch: DecodedBatch, { views, imageSize }: AugmenterConfig): ViewParameters[] {
+function sampleViews(batch: DecodedBatch, { views, imageSize }: AugmenterConfig): ViewParameters[] {
   const { table, count } = batch.images;
   return Array.from({ length: count }, (_, image) => {
     const [, width, height, row] = table.subarray(image * TABLE_STRIDE);
@@ -73,21 +73,21 @@ function viewsOf(batch: DecodedBatch, { views, imageSize }: AugmenterConfig): Vi
       const shorter = shorterSide(imageSize, views.resize ?? "torchvision");
       return evaluationView(width, height, shorter, imageSize, image);
     }
-    const recipe = findViewRecipe(views.augmentation)(imageSize);
+    const recipe = findAugmentation(views.augmentation)(imageSize);
     const random = new Random(views.seed, "augment", batch.position.epoch, row);
     return sampleView(random, recipe, width, height, image);
   });
 }
 
 export default defineActor<Augmenter, AugmenterConfig>(async (config, context) => {
-  const { batchSize, imageSize, views, small, viewer, next } = config;
+  const { batchSize, imageSize, views, local, viewer, next } = config;
   const gpu = await openGpu(context.name);
   const maker = new ViewMaker(gpu, { views: batchSize, width: imageSize, height: imageSize });
-  const smallMaker = small &&
-    new ViewMaker(gpu, { views: batchSize * small.views, width: small.imageSize, height: small.imageSize });
+  const localMaker = local &&
+    new ViewMaker(gpu, { views: batchSize * local.views, width: local.imageSize, height: local.imageSize });
   context.onStop(() => {
     maker.destroy();
-    smallMaker?.destroy();
+    localMaker?.destroy();
     gpu.destroy();
   });
 
@@ -104,7 +104,7 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
     pixels: ArrayBuffer,
     count: number,
     size: number,
-    isSmall: boolean,
+    isLocal: boolean,
   ): Promise<void> {
     const shown = Math.min(count, SHOWN_VIEWS);
     const bytes = shown * size * size * 4;
@@ -113,18 +113,18 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
       pixels: new Uint8Array(pixels.slice(0, bytes)),
       count: shown,
       size,
-      isSmall,
+      isLocal,
     });
   }
 
   async function fillViews(batch: DecodedBatch, isShown: boolean): Promise<void> {
-    const parameters = viewsOf(batch, config);
+    const parameters = sampleViews(batch, config);
     const bytes = parameters.length * imageSize * imageSize * 4;
     const whole = batch.views.byteLength === bytes;
     const [made] = await Promise.all([
       maker.augment(batch.images, parameters, whole ? batch.views : undefined),
-      small !== undefined && views.kind !== "evaluation"
-        ? smallMaker!.augment(batch.images, smallViewsOf(batch, small, views.seed), batch.small!.views)
+      local !== undefined && views.kind !== "evaluation"
+        ? localMaker!.augment(batch.images, sampleLocalViews(batch, local, views.seed), batch.local!.views)
         : undefined,
     ]);
     // A smaller last batch fills the beginning; what follows is whatever was there.
@@ -132,8 +132,8 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
     if (!isShown) return;
     await effort.attempt("the views of the first batch", async () => {
       await showViews(batch.views, parameters.length, imageSize, false);
-      if (small === undefined) return;
-      await showViews(batch.small!.views, parameters.length * small.views, small.imageSize, true);
+      if (local === undefined) return;
+      await showViews(batch.local!.views, parameters.length * local.views, local.imageSize, true);
     });
   }
 
@@ -153,7 +153,7 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
       profile: () =>
         profileAll({
           [`views of ${imageSize} px`]: maker,
-          [`small views of ${small?.imageSize} px`]: smallMaker,
+          [`small views of ${local?.imageSize} px`]: localMaker,
         }),
       async augment(batch, { defer }) {
         if (expected === undefined) return await makeViews(batch);

@@ -4,7 +4,7 @@ import { UserError } from "../errors.ts";
 import { ActorCrash, ActorStopped } from "./runtime/mod.ts";
 
 /**
- * Does what only observes a run: the page, its records, the report, event files, looks into a step, maps. Each has a name.
+ * Does what only observes a run: the page, its records, the report, event files, snapshots, maps. Each has a name.
  * The first failure of a name is a warning; later ones are not told of. No failure goes any further.
  *
  * Everything else is the run's own duty: its settings, log, metrics and checkpoints, and what is computed for them. A run

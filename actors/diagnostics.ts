@@ -9,7 +9,7 @@ import type { ActorCrash, ActorSystem, Restart, Supervised, Supervisor } from ".
 /** Batches of a hundred images in the probe set, and neighbours of each that are found. */
 export const PROBE_SET = { batches: 2, neighbours: 8 };
 
-/** Between two looks into the training. */
+/** Between two snapshots of the training. */
 const SNAPSHOT_EVERY_MS = 5_000;
 
 /** After three crashes within this time, in ms, there are no more maps. */
@@ -29,7 +29,7 @@ export interface ProbeSet {
   views: ViewSample;
 }
 
-/** What the teacher or the student finds alike in the probe set. */
+/** Nearest neighbours in the probe set by the features of the teacher or the student. */
 export interface NeighboursReport extends Pick<ProbeSetNeighbours, "neighbours" | "similarities" | "k"> {
   /** Who. */
   of: "teacher" | "student";
@@ -41,12 +41,12 @@ export interface NeighboursReport extends Pick<ProbeSetNeighbours, "neighbours" 
 
 /** What is told of it. */
 export type ProbeSetEvents =
-  /** The images that teacher and student are compared by are known; before any survey. */
+  /** The images that teacher and student are compared by are known; before any neighbours. */
   | ({ type: "probe-set" } & ProbeSet)
-  /** What one of them finds alike in the probe set. */
+  /** Nearest neighbours in the probe set by one of them. */
   | ({ type: "neighbours" } & NeighboursReport);
 
-/** Says when it is time for a look into the training. */
+/** Says when it is time for a snapshot of the training. */
 export class SnapshotClock {
   #lookedAt = -Infinity;
 
@@ -59,7 +59,7 @@ export class SnapshotClock {
   }
 }
 
-/** Makes reports of surveys. */
+/** Tells of nearest neighbours, with maps. */
 export class NeighboursReporter {
   readonly #emit: Emit<ProbeSetEvents>;
   readonly #data: { path: string; classNames?: readonly string[] };
@@ -96,9 +96,9 @@ export class NeighboursReporter {
     );
   }
 
-  /** Draws the map of a survey, and tells of it. */
-  async report(of: NeighboursReport["of"], step: number, survey: ProbeSetNeighbours): Promise<void> {
-    const { rows, labels, views, features, dimension, neighbours, similarities, k } = survey;
+  /** Has the maps made, and tells of the neighbours. */
+  async report(of: NeighboursReport["of"], step: number, found: ProbeSetNeighbours): Promise<void> {
+    const { rows, labels, views, features, dimension, neighbours, similarities, k } = found;
     if (views !== undefined) {
       const { path, classNames } = this.#data;
       this.#emit({
@@ -107,7 +107,7 @@ export class NeighboursReporter {
         rows,
         labels,
         classNames,
-        views: { ...views, count: rows.length, isSmall: false },
+        views: { ...views, count: rows.length, isLocal: false },
       });
     }
     const maps = await this.#supervisor.retry(() =>

@@ -4,7 +4,7 @@ import type { Tuning } from "../kernels/tuning/tuning.ts";
 import { DoubleBuffer } from "./double_buffer.ts";
 import { requireFiniteFeatures } from "./labelled_features.ts";
 import { type EncoderChoice, loadFrozenEncoder } from "./load_encoder.ts";
-import type { Encoder, Profiled, Sink, SmallViewOptions, ViewBatch } from "./messages.ts";
+import type { Encoder, LocalViewOptions, Profiled, Sink, ViewBatch } from "./messages.ts";
 import { profileAll } from "./run_profile.ts";
 import { type ActorRef, defineActor } from "./runtime/mod.ts";
 
@@ -21,7 +21,7 @@ export interface EncoderConfig {
   /** Side of a view, in pixels. */
   imageSize: number;
   /** Small views of the same images. */
-  small?: SmallViewOptions;
+  local?: LocalViewOptions;
   /** Keep maps of pixels in float16. */
   mixedPrecision?: boolean;
   /** What was measured of the adapter. */
@@ -31,7 +31,7 @@ export interface EncoderConfig {
 }
 
 export default defineActor<Encoder & Profiled, EncoderConfig>(async (config, context) => {
-  const { encoder: choice, output, dimension, batchSize: batch, imageSize, small, mixedPrecision } = config;
+  const { encoder: choice, output, dimension, batchSize: batch, imageSize, local, mixedPrecision } = config;
   const gpu = await openGpu(context.name, config.tuning);
   context.onStop(() => gpu.destroy());
   const frozen = await loadFrozenEncoder(gpu, choice, {
@@ -41,16 +41,16 @@ export default defineActor<Encoder & Profiled, EncoderConfig>(async (config, con
     dimension,
     mixedPrecision,
   });
-  const smallFrozen = await (small &&
-    frozen.share({ batch: batch * small.views, imageSize: small.imageSize }));
+  const localFrozen = await (local &&
+    frozen.share({ batch: batch * local.views, imageSize: local.imageSize }));
 
-  const embed = async ({ views, embeddings, small: smallBuffers, images }: ViewBatch) => {
-    const [own, ofSmall] = await Promise.all([
+  const embed = async ({ views, embeddings, local: localBuffers, images }: ViewBatch) => {
+    const [own, ofLocal] = await Promise.all([
       frozen.embed(views, new Float32Array(embeddings)),
-      smallFrozen?.embed(smallBuffers!.views, new Float32Array(smallBuffers!.embeddings)),
+      localFrozen?.embed(localBuffers!.views, new Float32Array(localBuffers!.embeddings)),
     ]);
     requireFiniteFeatures(own, frozen.dimension, images);
-    if (ofSmall !== undefined) requireFiniteFeatures(ofSmall, frozen.dimension, images, small!.views);
+    if (ofLocal !== undefined) requireFiniteFeatures(ofLocal, frozen.dimension, images, local!.views);
   };
   const buffered = new DoubleBuffer(context);
   return {
@@ -59,7 +59,7 @@ export default defineActor<Encoder & Profiled, EncoderConfig>(async (config, con
       profile: () =>
         profileAll({
           [`${frozen.name} at ${imageSize} px`]: frozen,
-          [`${frozen.name} at ${small?.imageSize} px, small views`]: smallFrozen,
+          [`${frozen.name} at ${local?.imageSize} px, small views`]: localFrozen,
         }),
     },
     drain: () => buffered.settled(),

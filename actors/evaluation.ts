@@ -1,6 +1,6 @@
 /**
- * The line of actors that evaluates encoders, alone or next to training: by weighted kNN, and by what they find alike in a
- * gallery of some images.
+ * The line of actors that evaluates encoders, alone or next to training: by weighted kNN, and by the nearest neighbours that
+ * they find in a probe set.
  *
  *     bank_reader, query_reader, probe_reader -> evaluation_augmenter -> evaluator
  */
@@ -68,7 +68,7 @@ export interface EvaluationSettings {
   actors?: ActorModules;
   /** Evaluate by kNN. */
   knn?: KnnSettings;
-  /** Look at a probe set. */
+  /** Find nearest neighbours in a probe set. */
   probeSet?: ProbeSetSettings;
 }
 
@@ -86,7 +86,7 @@ export interface Evaluation {
   accuracies?: Accuracy[];
   /** Why there are none, where some were wished for. */
   noAccuracies?: string;
-  /** What it finds alike. */
+  /** Its nearest neighbours in the probe set. */
   neighbours?: ProbeSetNeighbours;
 }
 

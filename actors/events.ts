@@ -7,13 +7,17 @@ import type { ActorSystem, Message, TraceSpan } from "./runtime/mod.ts";
 
 /** Something a person should know; nothing is wrong. */
 export interface NoteEvent {
+  /** Tells events apart. */
   type: "note";
+  /** A sentence. */
   text: string;
 }
 
 /** Something is not as expected, and the run goes on. */
 export interface WarningEvent {
+  /** Tells events apart. */
   type: "warning";
+  /** A sentence or more. */
   text: string;
 }
 
@@ -22,27 +26,37 @@ export type NoticeEvent = NoteEvent | WarningEvent;
 
 /** The actors are spawned; they are the run's own, and may be asked for their `stats()`. */
 export interface ActorsEvent {
+  /** Tells events apart. */
   type: "actors";
+  /** By their names. */
   actors: ActorSystem["actors"];
 }
 
 /** What an actor did, some of it at a time; where this is asked for. */
 export interface TraceEvents {
+  /** Tells events apart. */
   type: "trace";
+  /** Its name. */
   actor: string;
+  /** In their order. */
   spans: readonly TraceSpan[];
 }
 
 /** Some views of the first batch. */
 export interface ViewsEvent extends ViewSample {
+  /** Tells events apart. */
   type: "views";
 }
 
 /** A row, from 0, could not be used, and was skipped or replaced; `text` names it too, and says why. */
 export interface BrokenRowEvent {
+  /** Tells events apart. */
   type: "broken-row";
+  /** File or folder of the data. */
   file: string;
+  /** Number of the row, from 0. */
   row: number;
+  /** File, row and reason, for people. */
   text: string;
 }
 

@@ -4,7 +4,7 @@ import { openEncoderSource } from "../models/encoder_source.ts";
 import { FrozenEncoder, type FrozenEncoderOptions } from "../models/inference.ts";
 import { initialize } from "../models/initialize.ts";
 import { findEncoder, summarize, usualHead } from "../models/registry.ts";
-import type { EncoderRole } from "../models/registry.ts";
+import type { EncoderRole } from "../models/encoder.ts";
 import type { EvaluatedEncoder } from "./messages.ts";
 
 /** Which encoder it is. */

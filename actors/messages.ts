@@ -9,7 +9,7 @@
  */
 import type { PackedImages } from "../data/pack.ts";
 import type { KernelTime } from "../kernels/profiler.ts";
-import type { EncoderRole } from "../models/registry.ts";
+import type { EncoderRole } from "../models/encoder.ts";
 import type { BatchNumber } from "./batch_number.ts";
 import type { ActorRef, Message } from "./runtime/mod.ts";
 
@@ -22,11 +22,11 @@ export interface BatchBuffers {
   /** Teacher embeddings, float32 [batch, dimension]. */
   embeddings: ArrayBuffer;
   /** Where images have small views too. */
-  small?: SmallViewBuffers;
+  local?: LocalViewBuffers;
 }
 
 /** The small views of an image. */
-export interface SmallViewOptions {
+export interface LocalViewOptions {
   /** How many of each image. */
   views: number;
   /** Side of the square views, in pixels. */
@@ -34,7 +34,7 @@ export interface SmallViewOptions {
 }
 
 /** The buffers of a batch's small views; those of an image follow each other. */
-export interface SmallViewBuffers {
+export interface LocalViewBuffers {
   /** RGBA8 [batch * views, size, size]. */
   views: ArrayBuffer;
   /** Teacher embeddings, float32 [batch * views, dimension]. */
@@ -155,7 +155,7 @@ export type EvaluatedEncoder =
   /** Values, with a head of which nothing is used. */
   | { arch: string; values: NamedValues };
 
-/** What an encoder finds alike in a gallery of images. */
+/** The nearest neighbours that an encoder finds in a probe set. */
 export interface ProbeSetNeighbours {
   /** Rows of the data that the images are, n of them, in an order that is the same for all encoders. */
   rows: number[];
@@ -179,7 +179,7 @@ export interface ProbeSetNeighbours {
 export type Evaluator = Encoder & Returning & {
   /** Takes an encoder, and forgets the images of the one before. */
   use: Message<EvaluatedEncoder>;
-  /** Waits until so many images of the gallery have been embedded, and finds each one's neighbours among them. */
+  /** Waits until so many images of the probe set have been embedded, and finds each one's neighbours among them. */
   findNeighbours: Message<{ images: number; neighbours: number; views: boolean }, ProbeSetNeighbours>;
   /**
    * Waits until all these images have been embedded, and classifies the queries, by each number of neighbours: empty where
@@ -197,5 +197,5 @@ export interface ViewSample {
   /** Side of a view, in pixels. */
   size: number;
   /** Whether they are the small views. */
-  isSmall: boolean;
+  isLocal: boolean;
 }

@@ -2,8 +2,8 @@
 import type { BatchBuffers, DecodedBatch, TsvReader } from "./messages.ts";
 import type { ActorRef } from "./runtime/mod.ts";
 
-function buffersOf({ images, views, embeddings, small }: DecodedBatch): BatchBuffers {
-  return { images: images.table.buffer, views, embeddings, ...small && { small } };
+function buffersOf({ images, views, embeddings, local }: DecodedBatch): BatchBuffers {
+  return { images: images.table.buffer, views, embeddings, ...local && { local } };
 }
 
 /** The readers of a pipeline, by name: a sink gives buffers back by it. */

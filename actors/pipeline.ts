@@ -13,7 +13,7 @@ import type { Views } from "./augmenter.ts";
 import { type ActorModules, actorUrl } from "./catalog.ts";
 import { noImages } from "./data_facts.ts";
 import type { Monitor, ViewsEvent, WarningEvent } from "./events.ts";
-import type { Augmenter, Encoder, Purpose, Returning, SmallViewOptions, TsvReader } from "./messages.ts";
+import type { Augmenter, Encoder, LocalViewOptions, Purpose, Returning, TsvReader } from "./messages.ts";
 import type { ActorRef, Supervised, Supervisor } from "./runtime/mod.ts";
 import type tsvReader from "./tsv_reader.ts";
 import type { BufferBytes, ReadingOrder } from "./tsv_reader.ts";
@@ -28,7 +28,7 @@ export interface PipelineOptions {
   /** Side of a view, in pixels. */
   imageSize: number;
   /** Small views of the same images (SWAV's multi-crop). */
-  small?: SmallViewOptions;
+  local?: LocalViewOptions;
   /** Numbers of an embedding, for which a buffer travels with each batch; 0 where none do. */
   embeddingLength: number;
   /** Actors that a batch goes through, reader and sink among them. */
@@ -68,9 +68,9 @@ export interface Branch {
 
 /** Bytes of what travels with a batch: views are RGBA8, embeddings float32. */
 export function bufferBytes(
-  { batchSize, imageSize, small, embeddingLength }: Pick<
+  { batchSize, imageSize, local, embeddingLength }: Pick<
     PipelineOptions,
-    "batchSize" | "imageSize" | "small" | "embeddingLength"
+    "batchSize" | "imageSize" | "local" | "embeddingLength"
   >,
 ): BufferBytes {
   const bytesOf = (rows: number, size: number) => ({
@@ -79,7 +79,7 @@ export function bufferBytes(
   });
   return {
     ...bytesOf(batchSize, imageSize),
-    ...small && { small: bytesOf(batchSize * small.views, small.imageSize) },
+    ...local && { local: bytesOf(batchSize * local.views, local.imageSize) },
   };
 }
 
@@ -110,13 +110,13 @@ export class Pipeline {
     branches: readonly Branch[],
     next: () => ActorRef<Encoder>,
   ) {
-    const { batchSize, imageSize, small, maxPixels, stages, actors, monitor } = options;
+    const { batchSize, imageSize, local, maxPixels, stages, actors, monitor } = options;
     this.#sources = branches.flatMap(({ name, sources, views, viewer }) => {
       const own = supervisor.spawn<typeof augmenter>(name, actorUrl("augmenter", actors), () => ({
         batchSize,
         imageSize,
         views: views(),
-        small,
+        local,
         viewer,
         next: next(),
       }));
@@ -147,7 +147,7 @@ export class Pipeline {
     this.augmenters = [...new Set(this.#sources.map(({ augmenter }) => augmenter))];
   }
 
-  /** The readers of today's incarnation: whom the buffers go back to. */
+  /** The readers of the current incarnation: whom the buffers go back to. */
   get readers(): ActorRef<TsvReader>[] {
     return this.#sources.flatMap(({ readers }) => readers.map(({ ref }) => ref));
   }

@@ -36,7 +36,7 @@ export interface BufferBytes {
   /** Of the embeddings. */
   embeddingBytes: number;
   /** The same of small views, where there are any. */
-  small?: { viewBytes: number; embeddingBytes: number };
+  local?: { viewBytes: number; embeddingBytes: number };
 }
 
 /** How a reader is started. */
@@ -77,17 +77,17 @@ class BufferPool {
   take(context: ActorContext<TsvReader>): Promise<BatchBuffers> | BatchBuffers {
     const free = this.#free.pop();
     if (free !== undefined) return free;
-    const { viewBytes, embeddingBytes, small, batchesUnderWay } = this.#config;
+    const { viewBytes, embeddingBytes, local, batchesUnderWay } = this.#config;
     if (this.#made < batchesUnderWay) {
       this.#made++;
       return {
         images: new ArrayBuffer(0),
         views: new ArrayBuffer(viewBytes),
         embeddings: new ArrayBuffer(embeddingBytes),
-        ...small && {
-          small: {
-            views: new ArrayBuffer(small.viewBytes),
-            embeddings: new ArrayBuffer(small.embeddingBytes),
+        ...local && {
+          local: {
+            views: new ArrayBuffer(local.viewBytes),
+            embeddings: new ArrayBuffer(local.embeddingBytes),
           },
         },
       };

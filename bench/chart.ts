@@ -1,6 +1,6 @@
 /** Charts of what benches found, as SVG: how many times faster, or a figure beside its target. */
 import { ratioOf, times } from "./measure.ts";
-import type { Section } from "./report.ts";
+import type { Section } from "./section.ts";
 
 /** A chart, and what it shows in a line. */
 export interface Chart {

@@ -27,7 +27,7 @@ import { compare, median, type Timings } from "./measure.ts";
 import * as ours from "./ours.ts";
 import { measurePipeline } from "./pipeline.ts";
 import { runPython } from "./python.ts";
-import type { Row, Section } from "./report.ts";
+import type { Row, Section } from "./section.ts";
 import {
   CONVOLUTIONS,
   type ConvolutionShape,

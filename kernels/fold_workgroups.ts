@@ -11,18 +11,25 @@ const ENTRY = /(@compute[^{]*@builtin\(workgroup_id\)\s+)group(\s*:\s*vec3<u32>[
  *
  * @param limit workgroups in one dimension
  * @throws {UserError} where no folding makes it fit
+ * @throws {Error} where the kernel is not written so that it can be folded
  */
-export function foldWorkgroups(dispatch: Dispatch, limit: number): Dispatch {
+export function foldWorkgroups<D extends Dispatch>(dispatch: D, limit: number): D {
   const { label, source, workgroups: [across, down, deep] } = dispatch;
   if (Math.max(across, down, deep) <= limit) return dispatch;
   const folds = Math.ceil(down / limit);
   const rows = Math.ceil(down / folds);
-  if (across > limit || deep * folds > limit || !ENTRY.test(source)) {
+  if (across > limit || deep * folds > limit) {
     throw new UserError(
       `${label}: ${
         dispatch.workgroups.join(" x ")
       } workgroups are more than this adapter takes (${limit} in a ` +
         "dimension): choose a smaller --batch-size or --image-size",
+    );
+  }
+  if (!ENTRY.test(source)) {
+    throw new Error(
+      `${label}: ${down} rows of workgroups are more than this adapter takes (${limit}) and are to be folded, but the ` +
+        "entry point does not know its own as `@builtin(workgroup_id) group: vec3<u32>`; write it so",
     );
   }
   const unfold = `

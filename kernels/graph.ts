@@ -147,6 +147,11 @@ export interface Op<Attributes> {
   readonly isLoss?: boolean;
   /** Writes to state (running statistics, parameters); such a node is never dropped. */
   readonly hasEffect?: boolean;
+  /**
+   * Whether a node with these attributes adds a residual and so ends a block of the model. `--checkpoint-activations`
+   * keeps what such nodes give, and computes again what lies between them; without this property it is computed again.
+   */
+  endsBlock?(attributes: Attributes): boolean;
 }
 
 /** A graph under construction. Nodes stand in an order in which they can run. */

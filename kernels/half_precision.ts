@@ -4,8 +4,10 @@
  * Weights, statistics, sums, the loss and what has one vector an image stay in float32, as under PyTorch's autocast.
  * Kernels are written for float32; what declares, reads and writes a float16 tensor in their WGSL is rewritten.
  */
-import type { Dispatch, Node, Tensor } from "./graph.ts";
+import type { DeclaredDispatch } from "./declarations.ts";
+import type { Node, Tensor } from "./graph.ts";
 import { rewriteUses } from "./rewrite.ts";
+import { storage } from "./wgsl.ts";
 
 /** Whether a tensor is a map of pixels, n h w c with more than one pixel, and not what others read outside the graph. */
 function isMap({ shape, dtype }: Tensor): boolean {
@@ -31,23 +33,27 @@ export function keepMapsInHalf(nodes: readonly Node[], kept: ReadonlySet<number>
   }));
 }
 
-/** The same dispatch, with its float16 tensors declared, read and written as such. */
-export function readAndWriteHalf(dispatch: Dispatch): Dispatch {
+/**
+ * The same dispatch, with its float16 tensors declared, read and written as such.
+ *
+ * @throws {Error} where one is written other than by `name[index] = value;`
+ */
+export function readAndWriteHalf(dispatch: DeclaredDispatch): DeclaredDispatch {
   let { source } = dispatch;
-  for (const [i, binding] of dispatch.bindings.entries()) {
-    if ("texture" in binding || binding.dtype !== "f16") continue;
-    const declaration = new RegExp(
-      `(@group\\(0\\) @binding\\(${i + 1}\\) var<storage, \\w+> (\\w+): array<)vec4<f32>>;`,
-    );
-    const name = declaration.exec(source)?.[2];
-    if (name === undefined) {
-      throw new Error(`${dispatch.label}: binding ${i + 1} is no array of vec4<f32> that could be float16`);
-    }
+  for (const { binding, name, access, text } of dispatch.declarations) {
+    const tensor = dispatch.bindings[binding - 1];
+    if ("texture" in tensor || tensor.dtype !== "f16") continue;
     source = rewriteUses(
-      source.replace(declaration, "$1vec4<f16>>;"),
+      source.replace(text, storage(binding, name, access, "vec4<f16>").trim()),
       name,
       (index) => `vec4<f32>(${name}[${index}])`,
       (index, value) => `${name}[${index}] = vec4<f16>(${value});`,
+      (statement) => {
+        throw new Error(
+          `${dispatch.label}: binding ${binding} \`${name}\` may be float16, but is written by \`${statement}\`; write ` +
+            `whole vec4s, \`${name}[index] = value;\``,
+        );
+      },
     );
   }
   return source === dispatch.source ? dispatch : { ...dispatch, source: `enable f16;\n${source}` };

@@ -42,13 +42,13 @@ struct Strip {
 
 fn strip_of(i: u32) -> Strip {
   let strip = i / p.vec4s;
-  let vec4 = i - strip * p.vec4s;
+  let vec4_index = i - strip * p.vec4s;
   let per_image = (p.pixels + p.pixels_per_strip - 1u) / p.pixels_per_strip;
   let image = strip / per_image;
   if (image >= p.images) { return Strip(); }
   let first = (strip - image * per_image) * p.pixels_per_strip;
   let end = min(first + p.pixels_per_strip, p.pixels);
   let row = image * p.pixels;
-  return Strip(image * p.vec4s + vec4, (row + first) * p.vec4s + vec4, (row + end) * p.vec4s);
+  return Strip(image * p.vec4s + vec4_index, (row + first) * p.vec4s + vec4_index, (row + end) * p.vec4s);
 }
 `;

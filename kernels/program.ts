@@ -3,12 +3,13 @@
  * fixed list of dispatches into one command buffer and submits it.
  */
 import { UserError } from "../errors.ts";
+import { type DeclaredDispatch, writtenBy } from "./declarations.ts";
 import { type Binding, byteLength, type Dispatch, type Graph, type Tensor } from "./graph.ts";
 import { type Gpu, GpuError, readBuffer } from "./gpu.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
 import { type KernelTime, type TimedDispatch, timeDispatches } from "./profiler.ts";
 import { makeSchedule, type Work, workOf } from "./schedule.ts";
-import { copyToTexture, OperandTextures, writtenBy } from "./texture_operand.ts";
+import { copyToTexture, OperandTextures } from "./texture_operand.ts";
 
 /** A range of a buffer. Offsets are multiples of 256 bytes, so that it can be bound. */
 export interface BufferRange {
@@ -143,7 +144,7 @@ export class Program {
   }
 
   /** Makes the pipelines and bind groups of every dispatch, and decides which texture holds which operand when. */
-  #link(dispatches: readonly Dispatch[]): void {
+  #link(dispatches: readonly DeclaredDispatch[]): void {
     const { device } = this.#gpu;
     const uniformStride = 256;
     const uniformBytes = dispatches.map((d) => Math.ceil(Math.max(d.uniforms.byteLength, 16) / 16) * 16);

@@ -9,9 +9,9 @@ function isSmall({ shape }: Tensor): boolean {
   return shape.length !== 4 || shape[1] * shape[2] === 1;
 }
 
-/** Whether a node adds a residual: its output is the end of a block. */
-function endsBlock({ op, attributes }: Node): boolean {
-  return op.name === "add" || (attributes as { residual?: boolean }).residual === true;
+/** Whether a node is run once only: it changes state, or its output is the end of a block. */
+function isKept({ op, attributes }: Node): boolean {
+  return op.hasEffect === true || op.endsBlock?.(attributes) === true;
 }
 
 /**
@@ -31,7 +31,7 @@ export function recomputeActivations(graph: Graph, forward: number): void {
   const again = new Map<number, Tensor>();
   const recompute = (tensor: Tensor): Tensor => {
     const producer = producers.get(tensor.id);
-    if (producer === undefined || producer.op.hasEffect || endsBlock(producer) || isSmall(tensor)) {
+    if (producer === undefined || isKept(producer) || isSmall(tensor)) {
       return tensor;
     }
     if (!again.has(tensor.id)) {

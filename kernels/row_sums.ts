@@ -79,7 +79,7 @@ export function imageSums(
     ...text,
     params: "images: u32, of_image: u32",
     words: [images, parts.ofImage],
-    begin: `let channels = part / p.of_image * p.vec4s + vec4;
+    begin: `let channels = part / p.of_image * p.vec4s + vec4_index;
   let sum_at = part % p.of_image * p.images * p.vec4s + channels;
   ${text.begin ?? ""}`,
   });
@@ -106,7 +106,7 @@ ${
 @compute @workgroup_size(${INVOCATIONS})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   let own = group.x * ${across}u + local % ${across}u;
-  let vec4 = min(own, p.vec4s - 1u); // what lies past the end is summed in vain
+  let vec4_index = min(own, p.vec4s - 1u); // what lies past the end is summed in vain
   let lane = local / ${across}u;
   let part = group.y;
   ${sums.map((sum) => `var ${sum} = vec4<f32>();`).join("\n  ")}
@@ -121,7 +121,7 @@ export function rowSums(
 ): Pick<Dispatch, "source" | "uniforms" | "workgroups"> {
   const across = quadsAcross(vec4s);
   const down = INVOCATIONS / across;
-  const addRow = (row: string) => `{ let at = (${row}) * p.vec4s + vec4; ${add} }`;
+  const addRow = (row: string) => `{ let at = (${row}) * p.vec4s + vec4_index; ${add} }`;
   return {
     source: `
 struct Params { rows: u32, vec4s: u32, per_part: u32, ${params} }
@@ -165,7 +165,7 @@ export function combineStatistics(
   const overParts = (body: string) => `
   for (var i = lane; i < p.parts; i += ${lanes}u) {
     let count = f32(min((i + 1u) * p.per_part, p.rows) - i * p.per_part);
-    let shift = parts[2u * i * p.vec4s + vec4] - pivot;
+    let shift = parts[2u * i * p.vec4s + vec4_index] - pivot;
     ${body}
   }`;
   return {
@@ -176,14 +176,14 @@ struct Params { rows: u32, vec4s: u32, per_part: u32, parts: u32, ${params} }
 @group(0) @binding(2) var<storage, read_write> statistics: array<vec4<f32>>;
 ${declarations}
 ${head(["shifts", "squares"], across)}
-  let pivot = parts[vec4]; // deviations from one of the means are small where the means are large but close together
+  let pivot = parts[vec4_index]; // deviations from one of the means are small where the means are large but close together
   ${overParts("shifts += count * shift;")}
   ${addLanes(["shifts"], across)}
   workgroupBarrier();
   let mean_shift = shifts_lanes[local % ${across}u] / f32(p.rows);
   ${
       overParts(`let deviation = shift - mean_shift;
-    squares += parts[(2u * i + 1u) * p.vec4s + vec4] + count * deviation * deviation;`)
+    squares += parts[(2u * i + 1u) * p.vec4s + vec4_index] + count * deviation * deviation;`)
     }
   ${addLanes(["squares"], across)}
   if (lane == 0u && own < p.vec4s) {

@@ -3,6 +3,7 @@
  * device, only a {@linkcode Target}; `program.ts` makes pipelines and buffers of it.
  */
 import { UserError } from "../errors.ts";
+import { type DeclaredDispatch, readDeclarations } from "./declarations.ts";
 import { foldWorkgroups } from "./fold_workgroups.ts";
 import type { Target } from "./gpu.ts";
 import {
@@ -43,7 +44,7 @@ export interface Work {
 
 /** The dispatches of a graph, and where its tensors live. */
 export interface Schedule {
-  dispatches: readonly Dispatch[];
+  dispatches: readonly DeclaredDispatch[];
   /** Of all tensors that are not bound. */
   plan: MemoryPlan;
   /** Bytes of every planned tensor, by id. */
@@ -166,8 +167,13 @@ export function liveNodes(
 /** Temporaries and views that one node may make. */
 const MAX_TENSORS_OF_NODE = 2 ** 16;
 
-function lowerNode(target: Target, node: Node, step: number): { dispatches: Dispatch[]; scratch: Tensor[] } {
-  const dispatches: Dispatch[] = [];
+/** A node's dispatches, checked and rewritten for the device, and its temporaries. */
+function lowerNode(
+  target: Target,
+  node: Node,
+  step: number,
+): { dispatches: DeclaredDispatch[]; scratch: Tensor[] } {
+  const dispatches: DeclaredDispatch[] = [];
   const scratch: Tensor[] = [];
   let made = 0;
   // Negative ids cannot meet those of the graph.
@@ -175,8 +181,9 @@ function lowerNode(target: Target, node: Node, step: number): { dispatches: Disp
   const lowering: Lowering = {
     target,
     dispatch(written) {
-      const dispatch = foldWorkgroups(readAndWriteHalf(written), target.maxWorkgroupsPerDimension);
-      dispatches.push(readThroughTextures(target, dispatch));
+      const declared = readAndWriteHalf(readDeclarations(node.op.name, written));
+      const folded = foldWorkgroups(declared, target.maxWorkgroupsPerDimension);
+      dispatches.push(readThroughTextures(target, folded));
     },
     scratch(type: TensorType, label: string) {
       const tensor: Tensor = {

@@ -6,6 +6,7 @@
  * texel is one vec4. The copy is a plain memory copy and costs little next to the loads. The textures are bound as storage
  * textures: those have one mip level, while of a sampled one llvmpipe looks the level up in every load, which doubles it.
  */
+import { type DeclaredDispatch, VEC4 } from "./declarations.ts";
 import type { Target } from "./gpu.ts";
 import { byteLength, type Dispatch, type Tensor } from "./graph.ts";
 import { rewriteUses } from "./rewrite.ts";
@@ -33,46 +34,29 @@ function texelAt(name: string, index: string): string {
   return `textureLoad(${name}, vec2<u32>((${index}) & ${TEXTURE_WIDTH - 1}u, (${index}) >> ${shift}u))`;
 }
 
-const DECLARATION = /@group\(0\) @binding\((\d+)\) var<storage, read> (\w+): array<vec4<f32>>;/g;
-
-const WRITABLE = /@binding\((\d+)\) var<storage, read_write>/g;
-
-/** The tensors that a dispatch writes to. */
-export function writtenBy({ source, bindings }: Dispatch): Tensor[] {
-  return [...source.matchAll(WRITABLE)].flatMap(([, binding]) => {
-    const tensor = bindings[Number(binding) - 1];
-    return tensor === undefined || "texture" in tensor ? [] : [tensor];
-  });
-}
-
-/** Invocations of a workgroup; 64 where the text does not say it in numbers. */
-function lanesOf(source: string): number {
-  const sizes = /@workgroup_size\(([\d, ]+)\)/.exec(source)?.[1].split(",").map(Number) ?? [64];
-  return sizes.reduce((product, size) => product * size, 1);
-}
-
 /**
  * The same dispatch, with every tensor bound as a texture that it only reads, where the copy pays: what declares and
  * indexes it in the WGSL is rewritten. Products read their operands again and again, so that it always does, or never.
  */
-export function readThroughTextures(target: Target, dispatch: Dispatch): Dispatch {
+export function readThroughTextures(target: Target, dispatch: DeclaredDispatch): DeclaredDispatch {
   const isProduct = dispatch.flops !== undefined;
   if (!target.isSoftware || (isProduct && !target.tuning.productTextures)) return dispatch;
   const bindings = [...dispatch.bindings];
   let { source } = dispatch;
   let count = 0;
-  const invocations = dispatch.workgroups.reduce((product, count) => product * count, lanesOf(source));
-  for (const [declaration, binding, name] of dispatch.source.matchAll(DECLARATION)) {
-    const tensor = bindings[Number(binding) - 1];
-    if (tensor === undefined || "texture" in tensor || !fitsTexture(target, tensor)) continue;
+  const invocations = dispatch.workgroups.reduce((product, count) => product * count, dispatch.lanes);
+  for (const { binding, name, access, element, text } of dispatch.declarations) {
+    const tensor = bindings[binding - 1];
+    if (access !== "read" || element !== VEC4) continue;
+    if ("texture" in tensor || !fitsTexture(target, tensor)) continue;
     if (count === target.maxStorageTexturesPerShaderStage) break;
     // Every invocation reads some of it, and all of it is read.
     const loads = Math.max(invocations, byteLength(tensor) / TEXEL_BYTES);
     if (!isProduct && !isTextureWorthwhile(target, loads)) continue;
     count++;
-    bindings[Number(binding) - 1] = { texture: tensor };
+    bindings[binding - 1] = { texture: tensor };
     source = rewriteUses(source, name, (index) => texelAt(name, index)).replace(
-      declaration,
+      text,
       `@group(0) @binding(${binding}) var ${name}: texture_storage_2d<rgba32float, read>;`,
     );
   }

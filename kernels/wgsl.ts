@@ -48,15 +48,20 @@ fn main(
 /** Numbers 0 to n - 1, for text that is spelled out. */
 export const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 
-/** WGSL: declares a storage buffer of vec4s. */
-export function storage(binding: number, name: string, access: "read" | "read_write" = "read"): string {
-  return `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<vec4<f32>>;\n`;
+/** WGSL: declares a storage buffer, of vec4s where the type of its elements is not given. */
+export function storage(
+  binding: number,
+  name: string,
+  access: "read" | "read_write" = "read",
+  element = "vec4<f32>",
+): string {
+  return `@group(0) @binding(${binding}) var<storage, ${access}> ${name}: array<${element}>;\n`;
 }
 
 /** WGSL: which lanes of a vec4 are channels, of `channels` in all, and not padding. */
 export const CHANNEL_MASK = `
-fn is_channel(vec4: u32, channels: u32) -> vec4<bool> {
-  return vec4<u32>(0u, 1u, 2u, 3u) + 4u * vec4 < vec4<u32>(channels);
+fn is_channel(vec4_index: u32, channels: u32) -> vec4<bool> {
+  return vec4<u32>(0u, 1u, 2u, 3u) + 4u * vec4_index < vec4<u32>(channels);
 }
 `;
 

@@ -1,6 +1,6 @@
 /** All built-in actors by name, to be spawned alone. */
 import type { AugmenterConfig } from "../actors/augmenter.ts";
-import { type ActorRole, actorUrl } from "../actors/catalog.ts";
+import { type ActorModules, type ActorRole, actorUrl as urlIn } from "../actors/catalog.ts";
 import type { EncoderConfig } from "../actors/encoder.ts";
 import type { EvaluatorConfig } from "../actors/evaluator.ts";
 import type { Augmenter, Encoder, Evaluator, Profiled, Projector, TsvReader } from "../actors/messages.ts";
@@ -13,6 +13,7 @@ import type {
   SpawnOptions,
 } from "../actors/runtime/mod.ts";
 import type { TsvReaderConfig } from "../actors/tsv_reader.ts";
+import { METHODS } from "./registry.ts";
 import type { LinearTrainerConfig } from "./linear_probe/linear_trainer.ts";
 import type { LinearTrainer } from "./linear_probe/messages.ts";
 import type { QueueKeeper, StudentTrainer } from "./seed/messages.ts";
@@ -21,22 +22,29 @@ import type { StudentTrainerConfig } from "./seed/student_trainer.ts";
 
 /** What each actor understands, and how it is started. */
 export interface ActorCatalog {
+  /** Reads and decodes images. */
   tsv_reader: ActorDefinition<TsvReader, TsvReaderConfig>;
+  /** Makes views. */
   augmenter: ActorDefinition<Augmenter, AugmenterConfig>;
+  /** Gives features or embeddings. */
   encoder: ActorDefinition<Encoder & Profiled, EncoderConfig>;
+  /** Evaluates an encoder by kNN, and finds nearest neighbours. */
   evaluator: ActorDefinition<Evaluator, EvaluatorConfig>;
+  /** Projects features onto a plane. */
   projector: ActorDefinition<Projector, void>;
+  /** Gives batches their places in the queue of a distillation. */
   queue_keeper: ActorDefinition<QueueKeeper, QueueKeeperConfig>;
+  /** Trains the student of a distillation. */
   student_trainer: ActorDefinition<StudentTrainer, StudentTrainerConfig>;
+  /** Trains linear probes. */
   linear_trainer: ActorDefinition<LinearTrainer, LinearTrainerConfig>;
 }
 
-/** Folders of the actors that only one method has. */
-const FOLDERS: Partial<Record<ActorRole, string>> = {
-  queue_keeper: new URL("./seed/", import.meta.url).href,
-  student_trainer: new URL("./seed/", import.meta.url).href,
-  linear_trainer: new URL("./linear_probe/", import.meta.url).href,
-};
+/** Where an actor's module is: the built-in one, or the one that takes its place. */
+export function actorUrl(role: ActorRole, modules: ActorModules = {}): URL {
+  const method = Object.values(METHODS).find(({ actors }) => actors.includes(role));
+  return urlIn(role, modules, method?.folder);
+}
 
 /**
  * Spawns a built-in actor, alone or next to others.
@@ -55,5 +63,5 @@ export function spawnActor<R extends ActorRole, D extends ActorDefinition<any, a
   config: ConfigOf<D>,
   { name = role, ...options }: SpawnOptions & { name?: string } = {},
 ): Actor<ProtocolOf<D>> {
-  return system.spawn<D>(name, actorUrl(role, {}, FOLDERS[role]), config, options);
+  return system.spawn<D>(name, actorUrl(role), config, options);
 }

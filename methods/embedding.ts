@@ -1,5 +1,5 @@
 /**
- * The recipe of an embedding: every image of some data through a frozen encoder, in the data's order; and, for some
+ * An embedding: every image of some data through a frozen encoder, in the data's order; and, for some
  * of them, the images that are most like them.
  *
  *     tsv_reader x workers -> augmenter -> feature_encoder -> (the caller)

@@ -1,5 +1,5 @@
 /**
- * The recipe of a weighted kNN evaluation by itself: the images of the bank vote for the class of each query, by the
+ * A weighted kNN evaluation by itself: the images of the bank vote for the class of each query, by the
  * similarity of an encoder's pooled features.
  */
 import { abortable } from "../actors/abort.ts";

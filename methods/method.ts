@@ -10,6 +10,7 @@
  * - `run.ts`: what is asked of them in which order;
  * - `mod.ts`: all of that as one {@linkcode Method}, for the registry.
  */
+import type { ActorRole } from "../actors/catalog.ts";
 import type { Emit } from "../actors/events.ts";
 import { importPlugins } from "../actors/plugins.ts";
 import { Run, type RunSettings } from "../actors/run.ts";
@@ -41,10 +42,12 @@ export interface Method<
   Result,
   Settings extends OutputSettings = OutputSettings,
 > {
-  /** As in the registry, in records and in checkpoints' names. */
-  readonly name: string;
   /** One line for people. */
   readonly description: string;
+  /** Its folder, as text of a URL, where the modules of its own actors are. */
+  readonly folder: string;
+  /** Names of these. */
+  readonly actors: readonly ActorRole[];
   /** The options with everything that was left out; what files say is read from them. */
   resolve(input: Input): Promise<Options>;
   /** Runs it to its end; an abort of the signal saves where it is, and rejects with the signal's reason. */

@@ -1,9 +1,6 @@
 /** The methods that there are. */
-import { linearProbeMethod } from "./linear_probe/mod.ts";
+import { linearProbe } from "./linear_probe/mod.ts";
 import { seed } from "./seed/mod.ts";
 
 /** By name: a new method is a folder beside these, and a line here. */
-export const METHODS = {
-  [seed.name]: seed,
-  [linearProbeMethod.name]: linearProbeMethod,
-} as const;
+export const METHODS = { seed, linear_probe: linearProbe } as const;

@@ -14,12 +14,13 @@ import {
 } from "./embedding.ts";
 import { KNN_DEFAULTS, type KnnEvent, type KnnOptions, runKnnEvaluation } from "./knn.ts";
 import type { LinearEvent } from "./linear_probe/events.ts";
-import { type LinearInput, linearProbeMethod, type LinearSettings } from "./linear_probe/mod.ts";
+import type { LinearInput, LinearSettings } from "./linear_probe/mod.ts";
 import type { LinearOptions } from "./linear_probe/options.ts";
 import type { LinearResult } from "./linear_probe/run.ts";
 import { startMethod } from "./method.ts";
 import type { DistillEvent } from "./seed/events.ts";
-import { type DistillInput, type DistillSettings, seed } from "./seed/mod.ts";
+import { METHODS } from "./registry.ts";
+import type { DistillInput, DistillSettings } from "./seed/mod.ts";
 import type { DistillResult } from "./seed/run.ts";
 
 /**
@@ -33,7 +34,7 @@ export function distill(
   input: DistillInput,
   settings: DistillSettings = {},
 ): Run<DistillEvent, DistillResult> {
-  return startMethod(seed, input, settings);
+  return startMethod(METHODS.seed, input, settings);
 }
 
 /**
@@ -46,7 +47,7 @@ export function linearProbe(
   input: LinearInput,
   settings: LinearSettings = {},
 ): Run<LinearEvent, LinearResult> {
-  return startMethod(linearProbeMethod, input, settings);
+  return startMethod(METHODS.linear_probe, input, settings);
 }
 
 /** The encoder and the images; all else has a default. */

@@ -3,7 +3,7 @@ import type { Tensor } from "../kernels/graph.ts";
 import { globalAveragePool } from "../kernels/ops/global_average_pool/global_average_pool.ts";
 import type { Convolution, ConvolutionOptions, EncoderBuilder, Padding } from "./encoder_builder.ts";
 import { projectionHead } from "./heads.ts";
-import type { Encoder } from "./registry.ts";
+import type { Encoder } from "./encoder.ts";
 import { roundChannels, squeezeAndExcite } from "./squeeze_excite.ts";
 
 /** Repeats, kernel, stride of the first, expansion, output channels: table 1 of the paper. */

@@ -3,7 +3,7 @@ import { Graph } from "../kernels/graph.ts";
 import { EncoderBuilder, type StateEntry } from "./encoder_builder.ts";
 import type { HeadOptions } from "./heads.ts";
 import { traceImages } from "./images.ts";
-import type { Encoder } from "./registry.ts";
+import type { Encoder } from "./encoder.ts";
 
 /** `backbone`: without the head, it gives features. `encoder`: with it, it gives embeddings. */
 export type EncoderPart = "backbone" | "encoder";

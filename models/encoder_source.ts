@@ -18,7 +18,8 @@ import { findHead, type HeadOptions } from "./heads.ts";
 import type { RowRange } from "./parameter_layout.ts";
 import { adviseChoice, describeOtherModel, explainUnknown } from "./near_miss.ts";
 import { expectPart, recognizeEncoders } from "./recognize.ts";
-import { type Encoder, type EncoderRole, findEncoder } from "./registry.ts";
+import type { Encoder, EncoderRole } from "./encoder.ts";
+import { findEncoder } from "./registry.ts";
 import { requireHead } from "./teacher.ts";
 
 /** What {@linkcode openEncoderSource} looks for. */

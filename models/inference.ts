@@ -9,7 +9,7 @@ import { type DeviceParameter, EncoderBuilder } from "./encoder_builder.ts";
 import type { HeadOptions } from "./heads.ts";
 import { type ImageInput, traceImages } from "./images.ts";
 import { ParameterStore, type ReadEntry } from "./parameter_store.ts";
-import type { Encoder } from "./registry.ts";
+import type { Encoder } from "./encoder.ts";
 
 /** What {@linkcode FrozenEncoder.create} needs. */
 export interface FrozenEncoderOptions {

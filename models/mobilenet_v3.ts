@@ -4,7 +4,7 @@ import type { Activation } from "../kernels/ops/activation/activation.ts";
 import { globalAveragePool } from "../kernels/ops/global_average_pool/global_average_pool.ts";
 import type { EncoderBuilder, Initial } from "./encoder_builder.ts";
 import { projectionHead } from "./heads.ts";
-import type { Encoder } from "./registry.ts";
+import type { Encoder } from "./encoder.ts";
 import { roundChannels, squeezeAndExcite } from "./squeeze_excite.ts";
 
 /** Kernel, expansion, output channels, squeeze-and-excite, h-swish (else ReLU), stride: tables 1 and 2 of the paper. */

@@ -3,7 +3,8 @@ import { compareStateDict } from "./checkpoint/state_dict.ts";
 import type { TensorRef } from "./checkpoint/tensor_ref.ts";
 import type { EncoderPart } from "./encoder_parts.ts";
 import { expectPart, nearestEncoder, otherHeads, recognizeEncoders, type Shapes } from "./recognize.ts";
-import { type Encoder, ENCODERS } from "./registry.ts";
+import type { Encoder } from "./encoder.ts";
+import { ENCODERS } from "./registry.ts";
 
 const OWN = "load your own with --plugin";
 

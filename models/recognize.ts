@@ -3,7 +3,8 @@ import { plainKey } from "./checkpoint/state_dict.ts";
 import { type EncoderPart, partsOf } from "./encoder_parts.ts";
 import type { StateEntry } from "./encoder_builder.ts";
 import { findHead, type FoundHead, type HeadOptions } from "./heads.ts";
-import { type Encoder, ENCODERS, type TeacherSsl, usualHead } from "./registry.ts";
+import type { Encoder, TeacherSsl } from "./encoder.ts";
+import { ENCODERS, usualHead } from "./registry.ts";
 
 /** Tensors, or only their shapes, by plain key: without a framework's wrapping. */
 export type Shapes = ReadonlyMap<string, { readonly shape: readonly number[] }>;

@@ -1,51 +1,16 @@
 /** The encoders that flags can name. To add one: its file, and a line in {@linkcode ENCODERS}; from outside, {@linkcode registerEncoder}. */
-import { elementCount, Graph, type Tensor } from "../kernels/graph.ts";
+import { elementCount, Graph } from "../kernels/graph.ts";
 import { conv2d } from "../kernels/ops/conv2d/conv2d.ts";
 import { depthwiseConv2d } from "../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
 import { efficientNet } from "./efficientnet.ts";
+import type { Encoder } from "./encoder.ts";
 import { EncoderBuilder, type StateEntry } from "./encoder_builder.ts";
-import type { HeadKind, HeadOptions } from "./heads.ts";
+import type { HeadOptions } from "./heads.ts";
 import { mobileNetV3 } from "./mobilenet_v3.ts";
 import { mocoWideResNet50, resnet } from "./resnet.ts";
 import { simclrResNet50 } from "./simclr_resnet.ts";
 import { swavResNet50 } from "./swav_resnet.ts";
 import { UserError } from "../errors.ts";
-
-/** What an encoder computes. */
-export interface EncoderOutputs {
-  /** Pooled feature [n, 1, 1, f]: what kNN and the linear probe use. */
-  feature: Tensor;
-  /** Output of the head [n, 1, 1, d]: what SEED's loss uses, once it is normalised. SimCLR's and SWAV's is already. */
-  embedding: Tensor;
-}
-
-/** How a teacher was trained, `--teacher-ssl`: says under which names its checkpoint keeps the weights. */
-export type TeacherSsl = "moco" | "simclr" | "swav";
-
-/** What an encoder may be in a distillation. */
-export type EncoderRole = "teacher" | "student";
-
-/** An encoder: a plain function over graph ops. */
-export interface Encoder {
-  /** What flags and options call it. */
-  readonly name: string;
-  /** What tables show it under. */
-  readonly family: string;
-  /** The PyTorch model that has its names and computes the same, for people. */
-  readonly original?: string;
-  /** Name in `torchvision.models` of the one whose backbone has its names and computes the same. */
-  readonly torchvision?: string;
-  /** What it is meant for. The widest are too large to be students, and on some adapters to be trained at all. */
-  readonly roles: readonly EncoderRole[];
-  /** Whose checkpoints it takes: those with its key names. SEED's own students have MoCo's. */
-  readonly ssl: TeacherSsl;
-  /** The head that it usually has. It can be traced with any. */
-  readonly head: HeadKind;
-  /** Length of the pooled feature. */
-  readonly features: number;
-  /** Traces it on normalised images [n, h, w, 3]. */
-  trace(builder: EncoderBuilder, images: Tensor, head: HeadOptions): EncoderOutputs;
-}
 
 const encoders: Encoder[] = [
   resnet(18),

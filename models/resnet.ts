@@ -7,7 +7,7 @@ import { globalAveragePool } from "../kernels/ops/global_average_pool/global_ave
 import { maxPool } from "../kernels/ops/max_pool/max_pool.ts";
 import type { EncoderBuilder } from "./encoder_builder.ts";
 import { projectionHead } from "./heads.ts";
-import type { Encoder } from "./registry.ts";
+import type { Encoder } from "./encoder.ts";
 
 /** A residual block: declares its layers, applies them, and returns [n, h / stride, w / stride, out]. */
 type Block = (b: EncoderBuilder, key: string, x: Tensor, channels: number, stride: number) => Tensor;

@@ -1,7 +1,7 @@
 /** SimCLR's ResNet-50 (Chen et al. 2020): `simclr_resnet.py` of the original. */
 import { l2Normalize } from "../kernels/ops/l2_normalize/l2_normalize.ts";
 import { projectionHead } from "./heads.ts";
-import type { Encoder } from "./registry.ts";
+import type { Encoder } from "./encoder.ts";
 import { resnetFeatures, type ResNetShape, traceResNet } from "./resnet.ts";
 
 /** The original wraps the network once more, and so its keys. */

@@ -1,5 +1,5 @@
 /**
- * SEED's own image (figure 2 of the paper): what the teacher and the student make of the queue for one image. To be
+ * Figure 2 of the paper: what the teacher and the student make of the queue for one image. To be
  * looked at; what is trained on is computed by `kernels/ops/queue_cross_entropy`.
  */
 

@@ -1,7 +1,7 @@
 /** SWAV's ResNet-50 and its wide ones (Caron et al. 2020): `swav_resnet.py` of the original. */
 import { l2Normalize } from "../kernels/ops/l2_normalize/l2_normalize.ts";
 import { type HeadKind, projectionHead } from "./heads.ts";
-import type { Encoder } from "./registry.ts";
+import type { Encoder } from "./encoder.ts";
 import { resnetFeatures, type ResNetShape, traceResNet } from "./resnet.ts";
 
 /** The head of the published teacher of each width. */

@@ -5,7 +5,8 @@ import { loadStateDict, type StateDict } from "./checkpoint/state_dict.ts";
 import { findHead, type FoundHead } from "./heads.ts";
 import { explainHead, explainUnknown } from "./near_miss.ts";
 import { methodOf, recognizeEncoders } from "./recognize.ts";
-import { type Encoder, encodersNamed, findEncoder, type TeacherSsl } from "./registry.ts";
+import type { Encoder, TeacherSsl } from "./encoder.ts";
+import { encodersNamed, findEncoder } from "./registry.ts";
 
 /** What is said of a teacher beside its file. */
 export interface TeacherRequest {

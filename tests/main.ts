@@ -4,6 +4,7 @@
  *
  *     deno run -A tests/main.ts [flags and files of deno test]
  */
+import { TextLineStream } from "@std/streams/text-line-stream";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SKIPPED_FILE } from "./skip.ts";
@@ -38,11 +39,12 @@ const child = new Deno.Command(Deno.execPath(), {
 // Ctrl-C reaches the child by itself; this program stays for what it says then.
 Deno.addSignalListener("SIGINT", () => {});
 const ignored = new IgnoredTests(textOf, Deno.env.get("SEED_LONG") === "1");
-const decoder = new TextDecoder();
-for await (const bytes of child.stdout) {
-  for (let done = 0; done < bytes.length;) done += Deno.stdout.writeSync(bytes.subarray(done));
-  ignored.take(decoder.decode(bytes, { stream: true }));
+const [shown, read] = child.stdout.tee();
+const showing = shown.pipeTo(Deno.stdout.writable, { preventClose: true });
+for await (const line of read.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream())) {
+  ignored.take(line);
 }
+await showing;
 const { code } = await child.status;
 const foundOut = Deno.readTextFileSync(skippedFile).split("\n").filter((line) => line !== "")
   .map((line): SkippedTest => {

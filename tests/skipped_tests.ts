@@ -10,12 +10,11 @@ export interface SkippedTest {
 // deno-lint-ignore no-control-regex -- colours begin with the escape character
 const COLOURS = /\x1b\[[0-9;]*m/g;
 
-/** Reads the output of `deno test`, piece by piece. */
+/** Reads the output of `deno test`, line by line. */
 export class IgnoredTests {
   readonly found: SkippedTest[] = [];
   readonly #textOf: (file: string) => string;
   readonly #isLong: boolean;
-  #rest = "";
   #file = "";
 
   /**
@@ -27,14 +26,9 @@ export class IgnoredTests {
     this.#isLong = isLong;
   }
 
-  /** Takes more of the output. */
-  take(text: string): void {
-    const lines = (this.#rest + text).split("\n");
-    this.#rest = lines.pop()!;
-    for (const line of lines) this.#takeLine(line.replaceAll(COLOURS, ""));
-  }
-
-  #takeLine(line: string): void {
+  /** Takes the next line of the output. */
+  take(coloured: string): void {
+    const line = coloured.replaceAll(COLOURS, "");
     const [, header] = /^running \d+ tests? from (\S+)$/.exec(line) ?? [];
     if (header !== undefined) this.#file = header;
     // With --parallel each line has its file in front.

@@ -75,7 +75,7 @@ export interface MetricsRow {
   skipped_steps?: number;
 }
 
-/** A row of `scores.jsonl`: somebody was evaluated. */
+/** A row of `scores.jsonl`: teacher or student was evaluated. */
 export interface ScoreRow {
   of: "teacher" | "student";
   /** Weighted kNN, or a linear classifier. */
@@ -130,7 +130,7 @@ export interface LookRecord {
   similarities: SimilarityMap;
 }
 
-/** `insight/gallery.json`: the images that teacher and student are compared by. */
+/** `insight/gallery.json`: the probe set, the images that teacher and student are compared by. */
 export interface GalleryRecord {
   data: string;
   rows: number[];
@@ -139,13 +139,13 @@ export interface GalleryRecord {
   views: Sprite;
 }
 
-/** `insight/teacher.json`, `insight/before.json`, `insight/student.json`: what they find alike in the gallery. */
+/** `insight/teacher.json`, `insight/before.json`, `insight/student.json`: their nearest neighbours in the probe set. */
 export interface SurveyRecord {
   /** Steps that the student had been trained for. */
   step: number;
   /** Neighbours of each image. */
   k: number;
-  /** Places in the gallery [n, k], the nearest first. */
+  /** Places in the probe set [n, k], the nearest first. */
   neighbours: number[];
   /** Cosines [n, k]. */
   similarities: number[];

@@ -1,4 +1,5 @@
 /** Reads what a run leaves in its folder, from its beginning on and while it grows. */
+import { TextLineStream } from "@std/streams/text-line-stream";
 import { join } from "node:path";
 import type { GenericSchema } from "valibot";
 import { FolderLock } from "../data/folder_lock.ts";
@@ -71,16 +72,14 @@ function meanOf(rows: readonly MetricsRow[]): CurvePoint {
   ]));
 }
 
-/** Bytes that are read at a time. */
-const CHUNK = 1 << 20;
+const NEWLINE = 10;
 
 /** The complete lines of a file that grows. A file that was made anew is read from its beginning. */
 class LineTail {
   readonly #path: string;
-  readonly #decoder = new TextDecoder();
+  /** Where the line begins that was not complete. */
   #offset = 0;
   #inode: number | null = null;
-  #rest = "";
   /** Lines that were read before. */
   #known = 0;
 
@@ -102,20 +101,30 @@ class LineTail {
     using _ = file;
     const { size, ino } = await file.stat();
     const restarted = (ino !== this.#inode || size < this.#offset) && this.#restart(ino);
-    await file.seek(this.#offset, Deno.SeekMode.Start);
-    const buffer = new Uint8Array(CHUNK);
-    const lines: string[] = [];
-    for (let count; (count = await file.read(buffer)) !== null;) {
-      this.#offset += count;
-      const parts = (this.#rest + this.#decoder.decode(buffer.subarray(0, count), { stream: true })).split(
-        "\n",
-      );
-      this.#rest = parts.pop()!;
-      lines.push(...parts);
-    }
     const known = this.#known;
+    if (size === this.#offset) return { lines: [], known, restarted };
+    await file.seek(this.#offset, Deno.SeekMode.Start);
+    const lines = await this.#readLines(file.readable);
     this.#known += lines.length;
     return { lines, known, restarted };
+  }
+
+  /** The lines of a stream that begins at the offset, which moves behind the last complete one. */
+  async #readLines(bytes: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<string[]> {
+    let end = this.#offset;
+    const follow = new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
+      transform: (chunk, controller) => {
+        const newline = chunk.lastIndexOf(NEWLINE);
+        if (newline >= 0) this.#offset = end + newline + 1;
+        end += chunk.length;
+        controller.enqueue(chunk);
+      },
+    });
+    const lines = await Array.fromAsync(
+      bytes.pipeThrough(follow).pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream()),
+    );
+    if (end > this.#offset) lines.pop();
+    return lines;
   }
 
   #restart(inode: number | null): boolean {
@@ -123,8 +132,6 @@ class LineTail {
     this.#inode = inode;
     this.#offset = 0;
     this.#known = 0;
-    this.#rest = "";
-    this.#decoder.decode(); // forgets half a letter
     return hadRead;
   }
 }

@@ -1,23 +1,7 @@
-/** How an actor is written: its messages, its handlers, and what a handler can use. */
+/** How an actor is written: its handlers, and what a handler can use. */
 
+import type { Protocol } from "./protocol.ts";
 import type { ActorRef } from "./ref.ts";
-
-/**
- * One message of a protocol, as a pair of types: what is sent, and what an `ask` gets back. A protocol is an object type
- * of these: `type Encoder = { encode: Message<Batch>; shape: Message<void, number[]> }`.
- */
-export interface Message<Payload = void, Reply = void> {
-  /** What the sender gives away. */
-  payload: Payload;
-  /** What the handler returns. */
-  reply: Reply;
-}
-
-/** What every protocol is: names and messages. */
-export type Protocol<P> = Record<keyof P, Message<unknown, unknown>>;
-
-/** The names of a protocol's messages. */
-export type MessageName<P> = keyof P & string;
 
 /** What an actor can use while it starts and in every handler. */
 export interface ActorContext<P extends Protocol<P>> {

@@ -1,8 +1,8 @@
 /** One spawned actor, as the thread that spawned it sees it. */
 
-import type { Protocol } from "./actor.ts";
 import { ActorCrash, ActorStopped, type Crash, describeFailure, StartTimeout } from "./failure.ts";
 import { within } from "./host.ts";
+import type { Protocol } from "./protocol.ts";
 import { ActorRef, type Endpoint, Link, loseIncarnation } from "./ref.ts";
 import type { ActorStats } from "./stats.ts";
 import type { TraceSpan } from "./trace.ts";
@@ -11,6 +11,14 @@ import type { Control, Report } from "./wire.ts";
 
 /** How long `onStop` hooks may take after the grace period, before a Worker counts as one that does not answer. */
 const HOOKS_MS = 2000;
+
+/** Options of `ActorSystem.spawn()`. */
+export interface SpawnOptions {
+  /** Messages that each holder of a reference may have in flight. Default: 2. */
+  credits?: number;
+  /** How long the actor may take until it is ready, in ms. Default: 5 minutes. */
+  startTimeoutMs?: number;
+}
 
 /** What an actor is spawned with. */
 export interface ActorSettings {

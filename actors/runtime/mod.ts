@@ -85,17 +85,15 @@ export {
   defineActor,
   type Handler,
   type Handlers,
-  type Message,
   type MessageContext,
-  type MessageName,
-  type Protocol,
   type ProtocolOf,
   urgent,
   type UrgentHandler,
 } from "./actor.ts";
 export { ActorCrash, ActorStopped, AskTimeout, type Crash, type Failure, StartTimeout } from "./failure.ts";
-export type { Actor } from "./handle.ts";
+export type { Actor, SpawnOptions } from "./handle.ts";
 export { DEFAULT_CREDITS } from "./mailbox.ts";
+export type { Message, MessageName, Protocol } from "./protocol.ts";
 export {
   type ActorRef,
   type AskOptions,
@@ -113,6 +111,6 @@ export {
   type SupervisorHost,
   type SupervisorOptions,
 } from "./supervisor.ts";
-export { ActorSystem, type SpawnOptions, type SystemOptions } from "./system.ts";
+export { ActorSystem, type SystemOptions } from "./system.ts";
 export type { TraceSpan } from "./trace.ts";
 export type { Stall, StallKind, WatchdogOptions } from "./watchdog.ts";

@@ -1,7 +1,7 @@
 /** The sender's side of a link: typed references, credits, replies. */
 
-import type { Message, MessageName, Protocol } from "./actor.ts";
 import { ActorCrash, ActorStopped, AskTimeout } from "./failure.ts";
+import type { Message, MessageName, Protocol } from "./protocol.ts";
 import type { LinkStats, Meter } from "./stats.ts";
 import type { Tracer } from "./trace.ts";
 import { pack, SHARE, type Shared, unpack } from "./transfer.ts";
@@ -102,7 +102,7 @@ export interface Endpoint {
   readonly ended: Map<number, Error>;
 }
 
-/** A incarnation is over: its links are lost, those too that are on their way here. */
+/** An incarnation is over: its links are lost, those too that are on their way here. */
 export function loseIncarnation({ links, ended }: Endpoint, incarnation: number, reason: Error): void {
   ended.set(incarnation, reason);
   for (const link of links) if (link.incarnation === incarnation) link.lose(reason);

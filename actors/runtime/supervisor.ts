@@ -1,10 +1,10 @@
 /** Starts crashed actors again, after the model of Erlang's supervisors. */
 
-import type { ActorDefinition, ConfigOf, Protocol, ProtocolOf } from "./actor.ts";
+import type { ActorDefinition, ConfigOf, ProtocolOf } from "./actor.ts";
 import { ActorCrash, ActorStopped, type Crash } from "./failure.ts";
-import type { Actor } from "./handle.ts";
+import type { Actor, SpawnOptions } from "./handle.ts";
+import type { Protocol } from "./protocol.ts";
 import type { ActorRef } from "./ref.ts";
-import type { SpawnOptions } from "./system.ts";
 
 /**
  * Who is started again when one crashes: that one; that one and those that were spawned after it; or all.

@@ -1,10 +1,11 @@
 /** The main thread's side: spawns actors, sees them fail, and ends them all. */
 
-import type { ActorDefinition, ConfigOf, Handlers, Protocol, ProtocolOf } from "./actor.ts";
+import type { ActorDefinition, ConfigOf, Handlers, ProtocolOf } from "./actor.ts";
 import { ActorCrash, ActorStopped, blame, type Crash, describeFailure, isCausedByStop } from "./failure.ts";
-import { Actor } from "./handle.ts";
+import { Actor, type SpawnOptions } from "./handle.ts";
 import { ActorHost, within } from "./host.ts";
 import { DEFAULT_CREDITS } from "./mailbox.ts";
+import type { Protocol } from "./protocol.ts";
 import type { ActorRef } from "./ref.ts";
 import { Supervisor, type SupervisorOptions } from "./supervisor.ts";
 import type { TraceSpan } from "./trace.ts";
@@ -22,14 +23,6 @@ export interface SystemOptions {
   imports?: readonly string[];
   /** Is given what each actor did, now and then and when it ends, the main thread's listeners too. */
   onTrace?: (actor: string, spans: readonly TraceSpan[]) => void;
-}
-
-/** Options of {@linkcode ActorSystem.spawn}. */
-export interface SpawnOptions {
-  /** Messages that each holder of a reference may have in flight. Default: 2. */
-  credits?: number;
-  /** How long the actor may take until it is ready, in ms. Default: 5 minutes. */
-  startTimeoutMs?: number;
 }
 
 /** Lives begun on this thread. */

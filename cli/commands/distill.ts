@@ -2,7 +2,8 @@
 import type { DistillEvent, DistillPlan } from "../../methods/seed/events.ts";
 import type { DistillResult } from "../../methods/seed/run.ts";
 import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
-import { augmentationOf, type DistillOptions, hasProbeSet } from "../../methods/seed/options.ts";
+import { augmentationOf } from "../../methods/seed/augmentation.ts";
+import { type DistillOptions, hasProbeSet } from "../../methods/seed/options.ts";
 import type { RunProfile } from "../../actors/run_profile.ts";
 import { distill } from "../../methods/runs.ts";
 import { DEFAULT_LOSS } from "../../models/loss/losses.ts";
@@ -164,9 +165,9 @@ function show(stage: Stage, options: DistillOptions, printFreq: number, isKnown:
         shown.step(event);
         return tensorBoard(() => runEvents?.step(event));
       case "views": {
-        const { pixels, count, size, isSmall } = event;
+        const { pixels, count, size, isLocal } = event;
         const draw = async () =>
-          await runEvents?.views(isSmall ? "small_views" : "views", pixels, count, size);
+          await runEvents?.views(isLocal ? "small_views" : "views", pixels, count, size);
         drawing = drawing.then(() => tensorBoard(draw));
         return;
       }

@@ -4,7 +4,7 @@ import { EMBED_DEFAULTS, type EmbeddingOptions } from "../../methods/embedding.t
 import type { Split } from "../../data/open_dataset.ts";
 import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import { SAMPLE_DATA } from "../../data/sample.ts";
-import type { EncoderRole } from "../../models/registry.ts";
+import type { EncoderRole } from "../../models/encoder.ts";
 import { EMBEDDING_FORMATS, type EmbeddingFormat } from "../output/embedding_writer.ts";
 import type { FlagTable } from "../../methods/flag_table.ts";
 import {

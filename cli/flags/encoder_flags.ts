@@ -1,6 +1,6 @@
 /** What the command lines of tasks that look at an encoder have in common. */
 import type { EncoderNames } from "../../methods/shared_flags.ts";
-import type { EncoderRole } from "../../models/registry.ts";
+import type { EncoderRole } from "../../models/encoder.ts";
 import { type FlagsContext, UsageError } from "./flags.ts";
 
 /** What such a program depends on besides the arguments. */

@@ -2,7 +2,7 @@
 import { KNN_DEFAULTS, type KnnOptions } from "../../methods/knn.ts";
 import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import { SAMPLE_DATA } from "../../data/sample.ts";
-import type { EncoderRole } from "../../models/registry.ts";
+import type { EncoderRole } from "../../models/encoder.ts";
 import type { FlagTable } from "../../methods/flag_table.ts";
 import {
   encoderFlags,

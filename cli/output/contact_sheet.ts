@@ -46,8 +46,8 @@ export async function contactSheet(
 /** RGBA8 [96, 96, 4]: the whole image, on white where it is not square; small ones keep their pixels' edges. */
 async function thumbnail(image: Parameters<typeof decodeImage>[0] | Awaited<ReturnType<typeof decodeImage>>) {
   const { width, height, pixels } = image instanceof Uint8Array ? await decodeImage(image) : image;
-  const isSmall = Math.max(width, height) < SIZE;
+  const isLocal = Math.max(width, height) < SIZE;
   return await sharp(pixels, { raw: { width, height, channels: 4 } })
-    .resize(SIZE, SIZE, { fit: "contain", background: "white", kernel: isSmall ? "nearest" : "lanczos3" })
+    .resize(SIZE, SIZE, { fit: "contain", background: "white", kernel: isLocal ? "nearest" : "lanczos3" })
     .raw().toBuffer();
 }

@@ -1,7 +1,8 @@
 /** The table of encoders that `deno task models`, `deno task distill --help` and the README show. */
 import { CONTAINERS } from "../../models/checkpoint/checkpoint_file.ts";
 import { EXPORT_FORMATS } from "../../models/export/export_encoder.ts";
-import { type EncoderRole, ENCODERS, summarize, usualHead } from "../../models/registry.ts";
+import type { EncoderRole } from "../../models/encoder.ts";
+import { ENCODERS, summarize, usualHead } from "../../models/registry.ts";
 import { formatTable } from "./table.ts";
 
 /** One encoder, as the list shows it. */

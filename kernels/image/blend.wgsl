@@ -25,16 +25,16 @@ fn blend(degenerate: vec4<f32>, channel: vec4<f32>, factor: f32, zero: u32) -> v
   return clamp(trunc(degenerate + rounded), vec4<f32>(0.0), vec4<f32>(255.0));
 }
 
-fn change(record: u32, vec4: Quad) -> Quad {
+fn change(record: u32, quad: Quad) -> Quad {
   let factor = records[record].factor;
   let degenerate = records[record].degenerate;
   let zero = records[record].zero;
   // int(mean + 0.5), as ImageEnhance.Contrast rounds it
   let mean = f32((2u * atomicLoad(&luma_sums[records[record].view]) + PIXELS) / (2u * PIXELS));
-  let level = select(select(vec4<f32>(mean), luma(vec4), degenerate == LUMA), vec4<f32>(), degenerate == BLACK);
+  let level = select(select(vec4<f32>(mean), luma(quad), degenerate == LUMA), vec4<f32>(), degenerate == BLACK);
   return Quad(
-    blend(level, vec4.r, factor, zero),
-    blend(level, vec4.g, factor, zero),
-    blend(level, vec4.b, factor, zero),
+    blend(level, quad.r, factor, zero),
+    blend(level, quad.g, factor, zero),
+    blend(level, quad.b, factor, zero),
   );
 }

@@ -1,5 +1,5 @@
 // The entry point of the kernels that change the colours of views, in place; an invocation has four pixels. Each defines its
-// `records`, with the view and whether it wants_mean, and what is done to pixels: change(record, vec4).
+// `records`, with the view and whether it wants_mean, and what is done to pixels: change(record, quad).
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   let i = group.x * WORKGROUP + local;

@@ -40,17 +40,17 @@ fn rounds_down(hue: vec4<u32>) -> vec4<bool> {
 // To Pillow's 8-bit HSV, shift the hue, and back (Convert.c rgb2hsv_row, hsv2rgb; torchvision's adjust_hue). Pillow
 // computes in float32 and float64; what comes out is what these exact fractions give, for all 2^24 colours and all
 // 2^24 HSV triples, but for hues that are exact multiples of 1/255: rounds_down() says which of those it rounds down.
-fn shift_hue(vec4: Quad, shift: u32) -> Quad {
-  let value = max(vec4.r, max(vec4.g, vec4.b));
-  let chroma = value - min(vec4.r, min(vec4.g, vec4.b));
+fn shift_hue(quad: Quad, shift: u32) -> Quad {
+  let value = max(quad.r, max(quad.g, quad.b));
+  let chroma = value - min(quad.r, min(quad.g, quad.b));
   // Gray has neither hue nor saturation and stays as it is; the divisors only have to be valid.
   let is_gray = chroma == vec4<f32>();
   let divisor = 2.0 * select(chroma, vec4<f32>(1.0), is_gray);
   // hue * 6 * chroma
   var turn = select(
-    select(4.0 * chroma + vec4.r - vec4.g, 2.0 * chroma + vec4.b - vec4.r, vec4.g == value),
-    vec4.g - vec4.b,
-    vec4.r == value,
+    select(4.0 * chroma + quad.r - quad.g, 2.0 * chroma + quad.b - quad.r, quad.g == value),
+    quad.g - quad.b,
+    quad.r == value,
   );
   turn += select(vec4<f32>(), 6.0 * chroma, turn < vec4<f32>());
   // hue * 255 = 85 * turn / (2 * chroma)
@@ -79,12 +79,12 @@ fn shift_hue(vec4: Quad, shift: u32) -> Quad {
   let blue_is_value = (sector == vec4<f32>(3.0)) | (sector == vec4<f32>(4.0));
   let blue_is_low = (sector <= vec4<f32>(1.0)) | (sector == vec4<f32>(6.0));
   return Quad(
-    select(select(select(between, low, red_is_low), value, red_is_value), vec4.r, is_gray),
-    select(select(select(between, low, green_is_low), value, green_is_value), vec4.g, is_gray),
-    select(select(select(between, low, blue_is_low), value, blue_is_value), vec4.b, is_gray),
+    select(select(select(between, low, red_is_low), value, red_is_value), quad.r, is_gray),
+    select(select(select(between, low, green_is_low), value, green_is_value), quad.g, is_gray),
+    select(select(select(between, low, blue_is_low), value, blue_is_value), quad.b, is_gray),
   );
 }
 
-fn change(record: u32, vec4: Quad) -> Quad {
-  return shift_hue(vec4, records[record].shift);
+fn change(record: u32, quad: Quad) -> Quad {
+  return shift_hue(quad, records[record].shift);
 }

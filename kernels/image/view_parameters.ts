@@ -58,7 +58,7 @@ export interface ViewParameters {
 export type Range = readonly [low: number, high: number];
 
 /** torchvision's `ColorJitter` under `RandomApply`. A strength of 0 leaves that piece out. */
-export interface JitterRecipe {
+export interface JitterRule {
   /** That any of it is done. */
   readonly probability: number;
   /** Strength: the factor is uniform in [max(0, 1 - strength), 1 + strength]. */
@@ -71,8 +71,8 @@ export interface JitterRecipe {
   readonly hue: number;
 }
 
-/** How the views of one kind are drawn. SWAV's multi-crop is one recipe for each size. */
-export interface ViewRecipe {
+/** How the views of one kind are drawn. SWAV's multi-crop is one augmentation for each size. */
+export interface Augmentation {
   /** Pixels along each side of the view. */
   readonly size: number;
   /** Share of the image's area that the crop has. */
@@ -82,7 +82,7 @@ export interface ViewRecipe {
   /** Of the resize. */
   readonly filter: ResizeFilter;
   /** Of brightness, contrast, saturation and hue. */
-  readonly jitter: JitterRecipe;
+  readonly jitter: JitterRule;
   /** That the view is gray. */
   readonly grayscaleProbability: number;
   /** Whether a view turns gray before the jitter; after it where nothing is said. */
@@ -108,7 +108,7 @@ export interface ViewRandom {
 const PHOTO_RATIO: Range = [3 / 4, 4 / 3];
 
 /** SEED's and MoCo v2's augmentation for training (moco `main_moco.py --aug-plus`). */
-export function mocoV2Recipe(size: number): ViewRecipe {
+export function mocoV2Augmentation(size: number): Augmentation {
   return {
     size,
     scale: [0.2, 1],
@@ -125,9 +125,9 @@ export function mocoV2Recipe(size: number): ViewRecipe {
  * MoCo v1's augmentation (InstDisc), which the original uses for SimCLR's teachers and for students without an MLP head:
  * gray before the jitter, stronger hue, always jittered, no blur.
  */
-export function mocoV1Recipe(size: number): ViewRecipe {
+export function mocoV1Augmentation(size: number): Augmentation {
   return {
-    ...mocoV2Recipe(size),
+    ...mocoV2Augmentation(size),
     grayscaleFirst: true,
     jitter: { probability: 1, brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.4 },
     blur: { probability: 0, sigma: [0.1, 2] },
@@ -135,19 +135,19 @@ export function mocoV1Recipe(size: number): ViewRecipe {
 }
 
 /** SWAV's augmentation as the original has it: MoCo v2's with other crops. */
-export function swavRecipe(size: number): ViewRecipe {
-  return { ...mocoV2Recipe(size), scale: [0.14, 1] };
+export function swavAugmentation(size: number): Augmentation {
+  return { ...mocoV2Augmentation(size), scale: [0.14, 1] };
 }
 
 /** The small views of SWAV's multi-crop, as the original has them. */
-export function swavSmallRecipe(size: number): ViewRecipe {
-  return { ...mocoV2Recipe(size), scale: [0.05, 0.14] };
+export function swavLocalAugmentation(size: number): Augmentation {
+  return { ...mocoV2Augmentation(size), scale: [0.05, 0.14] };
 }
 
 /** Random crop and flip only: what a linear probe trains with (torchvision's `RandomResizedCrop` as it comes). */
-export function plainRecipe(size: number): ViewRecipe {
+export function plainAugmentation(size: number): Augmentation {
   return {
-    ...mocoV2Recipe(size),
+    ...mocoV2Augmentation(size),
     scale: [0.08, 1],
     jitter: { probability: 0, brightness: 0, contrast: 0, saturation: 0, hue: 0 },
     grayscaleProbability: 0,
@@ -202,15 +202,15 @@ export function sampleCrop(
  * Draws: whether at all; the order of the four; then the factors of those in use: brightness, contrast, saturation,
  * hue.
  */
-export function sampleJitter(random: ViewRandom, recipe: JitterRecipe): JitterOp[] {
-  if (!random.chance(recipe.probability)) return [];
+export function sampleJitter(random: ViewRandom, augmentation: JitterRule): JitterOp[] {
+  if (!random.chance(augmentation.probability)) return [];
   const order = random.shuffle(["brightness", "contrast", "saturation", "hue"] as JitterOp["kind"][]);
   const factors = new Map<JitterOp["kind"], number>();
   for (const kind of ["brightness", "contrast", "saturation"] as const) {
-    const strength = recipe[kind];
+    const strength = augmentation[kind];
     if (strength > 0) factors.set(kind, random.uniform(Math.max(0, 1 - strength), 1 + strength));
   }
-  if (recipe.hue > 0) factors.set("hue", random.uniform(-recipe.hue, recipe.hue));
+  if (augmentation.hue > 0) factors.set("hue", random.uniform(-augmentation.hue, augmentation.hue));
   return order.filter((kind) => factors.has(kind)).map((kind) => ({ kind, factor: factors.get(kind)! }));
 }
 
@@ -226,25 +226,27 @@ export function sampleJitter(random: ViewRandom, recipe: JitterRecipe): JitterOp
  */
 export function sampleView(
   random: ViewRandom,
-  recipe: ViewRecipe,
+  augmentation: Augmentation,
   width: number,
   height: number,
   image = 0,
 ): ViewParameters {
-  const crop = sampleCrop(random, width, height, recipe.scale, recipe.ratio);
-  const jitter = sampleJitter(random, recipe.jitter);
-  const grayscale = random.chance(recipe.grayscaleProbability);
-  const blurSigma = random.chance(recipe.blur.probability) ? random.uniform(...recipe.blur.sigma) : 0;
-  const flip = random.chance(recipe.flipProbability);
+  const crop = sampleCrop(random, width, height, augmentation.scale, augmentation.ratio);
+  const jitter = sampleJitter(random, augmentation.jitter);
+  const grayscale = random.chance(augmentation.grayscaleProbability);
+  const blurSigma = random.chance(augmentation.blur.probability)
+    ? random.uniform(...augmentation.blur.sigma)
+    : 0;
+  const flip = random.chance(augmentation.flipProbability);
   return {
     image,
     crop,
-    resized: { width: recipe.size, height: recipe.size },
+    resized: { width: augmentation.size, height: augmentation.size },
     window: { left: 0, top: 0 },
-    filter: recipe.filter,
+    filter: augmentation.filter,
     jitter,
     grayscale,
-    ...recipe.grayscaleFirst && { grayscaleFirst: true },
+    ...augmentation.grayscaleFirst && { grayscaleFirst: true },
     blurSigma,
     flip,
   };

@@ -69,6 +69,25 @@ function isSameValue(a: unknown, b: unknown): boolean {
   return a === b || Object.is(a, b);
 }
 
+/** Whether two views hold the same bytes: word by word, which is much faster than element by element. */
+function haveSameBytes(a: ArrayBufferView, b: ArrayBufferView): boolean {
+  if (a.byteLength !== b.byteLength) return false;
+  const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView, skipped = 0) =>
+    new Uint8Array(buffer, byteOffset + skipped, byteLength - skipped);
+  const areWords = (a.byteOffset | b.byteOffset) % 4 === 0;
+  const words = areWords ? Math.floor(a.byteLength / 4) : 0;
+  if (words > 0) {
+    const [x, y] = [
+      new Uint32Array(a.buffer, a.byteOffset, words),
+      new Uint32Array(b.buffer, b.byteOffset, words),
+    ];
+    for (let i = 0; i < words; i++) if (x[i] !== y[i]) return false;
+  }
+  const [x, y] = [bytesOf(a, 4 * words), bytesOf(b, 4 * words)];
+  for (let i = 0; i < x.length; i++) if (x[i] !== y[i]) return false;
+  return true;
+}
+
 function haveSameElements(a: ArrayLike<unknown>, b: ArrayLike<unknown>): boolean {
   return a.length === b.length && Array.prototype.every.call(a, (value, i) => isSameValue(value, b[i]));
 }
@@ -94,10 +113,12 @@ class Comparison {
     if (a instanceof Date && b instanceof Date) return Object.is(a.getTime(), b.getTime());
     if (kindOf(a) !== kindOf(b)) return false;
     if (a instanceof TypedArray) {
-      return haveSameElements(a as unknown as Uint8Array, b as unknown as Uint8Array);
+      const [x, y] = [a, b] as unknown as [Uint8Array, Uint8Array];
+      // Other bytes may be equal too: 0 and -0, and NaN.
+      return haveSameBytes(x, y) || haveSameElements(x, y);
     }
     if (a instanceof ArrayBuffer || a instanceof SharedArrayBuffer) {
-      return haveSameElements(new Uint8Array(a), new Uint8Array(b as unknown as ArrayBuffer));
+      return haveSameBytes(new Uint8Array(a), new Uint8Array(b as unknown as ArrayBuffer));
     }
     if (a instanceof WeakMap || a instanceof WeakSet) {
       throw new TypeError(`a ${a.constructor.name} cannot be compared: its contents cannot be listed`);

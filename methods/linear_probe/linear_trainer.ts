@@ -89,7 +89,7 @@ interface Noted {
 }
 
 /** The trainer's state. */
-class Training {
+class ProbeTraining {
   readonly #config: LinearTrainerConfig;
   readonly #trainer: Trainer;
   readonly #probes: LinearProbes;
@@ -350,7 +350,7 @@ export default defineTrainer<LinearTrainer, LinearTrainerConfig>(async (trainer,
     const weights = initialize(probes.state, options.seed);
     for (const i of options.lr.keys()) await probes.load(i, (key) => weights.get(key)!);
   } else await loadProbes(probes, options.resume, config);
-  const training = new Training(config, trainer, probes);
+  const training = new ProbeTraining(config, trainer, probes);
 
   return {
     connect: (peers) => trainer.connect(peers),

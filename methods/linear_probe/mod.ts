@@ -38,16 +38,17 @@ async function resolveLinearInput(input: LinearInput): Promise<LinearOptions> {
   return { ...LINEAR_DEFAULTS, resume: null, evaluate: false, classes: null, ...input, which, arch };
 }
 
-export const linearProbeMethod: Method<
+export const linearProbe: Method<
   LinearInput,
   LinearOptions,
   LinearEvent,
   LinearResult,
   LinearSettings
 > = {
-  name: "linear_probe",
   description:
     "trains a linear classifier on the features of a frozen encoder, and says how well it classifies",
+  folder: import.meta.url,
+  actors: ["linear_trainer"],
   resolve: resolveLinearInput,
   run: (options, emit, signal, { isUnfinished }) => runLinearEvaluation(options, emit, signal, isUnfinished),
 };

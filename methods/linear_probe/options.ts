@@ -3,7 +3,7 @@ import type { ActorModules } from "../../actors/catalog.ts";
 import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import type { EvaluationResizeChoice } from "../../actors/evaluation_resize.ts";
 import type { Tuning } from "../../kernels/tuning/tuning.ts";
-import type { EncoderRole } from "../../models/registry.ts";
+import type { EncoderRole } from "../../models/encoder.ts";
 
 export type { EncoderRole };
 

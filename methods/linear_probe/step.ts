@@ -148,12 +148,12 @@ export class LinearProbes implements Disposable {
         [tensor, step.stores[p].rangeOf(probes[p].builder.parameters[i].tensor)] as const
       )
     );
-    const judgedStates = evaluated.probes.map(({ state }) => state);
+    const evaluatedStates = evaluated.probes.map(({ state }) => state);
     const evaluation = await Program.compile(gpu, {
       label: "linear probes, evaluation",
       graph: evaluated.graph,
       inputs: Object.values(evaluated.inputs),
-      outputs: judgedStates,
+      outputs: evaluatedStates,
       bound: new Map(weights),
     });
     return new LinearProbes(
@@ -162,7 +162,7 @@ export class LinearProbes implements Disposable {
       probes[0].builder.state,
       step,
       { program: step.gradientProgram, inputs, states },
-      { program: evaluation, inputs: evaluated.inputs, states: judgedStates },
+      { program: evaluation, inputs: evaluated.inputs, states: evaluatedStates },
     );
   }
 

@@ -1,4 +1,4 @@
-/** Evaluates teacher and student next to training: by kNN, and by what they find alike. */
+/** Evaluates teacher and student next to training: by kNN, and by nearest neighbours in a probe set. */
 import { BestEffort } from "../../actors/best_effort.ts";
 import type { DataFacts } from "../../actors/data_facts.ts";
 import { NeighboursReporter, PROBE_SET } from "../../actors/diagnostics.ts";

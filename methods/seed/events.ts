@@ -65,10 +65,15 @@ export type DistillEvent =
 
 /** A checkpoint is written: of a whole epoch or within one. `weights` come along where an evaluation is due. */
 export interface SavedEvent {
+  /** Tells events apart. */
   type: "saved";
+  /** From 0. */
   epoch: number;
+  /** Whether it is of a whole epoch. */
   endsEpoch: boolean;
+  /** The checkpoint's file. */
   path: string;
+  /** Parameters and running statistics of the student. */
   weights?: NamedValues;
 }
 

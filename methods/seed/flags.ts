@@ -1,5 +1,5 @@
 /** The flags of a distillation: the original's, under its names. */
-import { augmentationNames } from "../../kernels/image/view_recipes.ts";
+import { augmentationNames } from "../../kernels/image/augmentations.ts";
 import { lossNames } from "../../models/loss/losses.ts";
 import { describeDefaults, type FlagTable, type RetiredFlag } from "../flag_table.ts";
 import {

@@ -20,7 +20,7 @@ export interface QueueContents {
   /** Row that the next batch's first key replaces. */
   pointer: number;
   /** Keys of the small views likewise, in rows of the same numbers. */
-  small?: Float32Array<ArrayBuffer>;
+  local?: Float32Array<ArrayBuffer>;
 }
 
 /** Gives every batch its place in the queue of earlier teacher embeddings, and passes it on. */

@@ -38,8 +38,9 @@ async function resolveDistillInput(input: DistillInput): Promise<DistillOptions>
 }
 
 export const seed: Method<DistillInput, DistillOptions, DistillEvent, DistillResult, DistillSettings> = {
-  name: "seed",
   description: "distils a self-supervised teacher into a student without labels (SEED, ICLR 2021)",
+  folder: import.meta.url,
+  actors: ["queue_keeper", "student_trainer"],
   resolve: resolveDistillInput,
   run: (options, emit, signal, { soFar, ...wanted }) => runDistillation(options, emit, signal, soFar, wanted),
 };

@@ -3,9 +3,8 @@
 import type { ActorModules } from "../../actors/catalog.ts";
 import type { Tuning } from "../../kernels/tuning/tuning.ts";
 import type { EvaluationResizeChoice } from "../../actors/evaluation_resize.ts";
-import type { TeacherSsl } from "../../models/registry.ts";
-import type { SmallViewOptions } from "../../actors/messages.ts";
-import { batchScale, type Schedule } from "../../models/optim/schedule.ts";
+import type { TeacherSsl } from "../../models/encoder.ts";
+import { batchScale, type LearningRateSchedule } from "../../models/optim/schedule.ts";
 
 export type { TeacherSsl };
 
@@ -116,8 +115,8 @@ export interface DistillOptions {
   /** Epochs between two evaluations; 0 evaluates before the first epoch and after the last one only. */
   knnEvery: number;
   /**
-   * Look into the run: now and then at a batch's views and at what teacher and student make of the queue, and after every
-   * epoch at what the student finds alike in some images.
+   * Tell of more than numbers: now and then a snapshot of a step (views, and what teacher and student make of the queue), and
+   * after an epoch the nearest neighbours in a probe set.
    */
   insight: boolean;
   /** Steps after which the run ends early, for a quick trial; `null` for no such limit. */
@@ -126,34 +125,13 @@ export interface DistillOptions {
   seed: number;
 }
 
-/**
- * Name of the augmentation: where none is said it is as the original chooses it, by the teacher, and in
- * main_small-patch.py always SWAV's.
- */
-export function augmentationOf(
-  { augmentation, teacherSsl, studentMlp, smallViews }: Pick<
-    DistillOptions,
-    "augmentation" | "teacherSsl" | "studentMlp" | "smallViews"
-  >,
-): string {
-  if (augmentation !== undefined) return augmentation;
-  if (smallViews > 0 || teacherSsl === "swav") return "swav";
-  if (teacherSsl === "simclr") return "simclr";
-  return studentMlp ? "mocov2" : "mocov1";
-}
-
-/** Whether teacher and student are compared by a gallery: there is none of images that no file holds. */
+/** Whether teacher and student are compared by a probe set: there is none where no file holds the images. */
 export function hasProbeSet({ insight, images }: DistillOptions): boolean {
   return insight && images === undefined;
 }
 
-/** The small views that the options ask for, if any. */
-export function smallViewsOf({ smallViews, smallSize }: DistillOptions): SmallViewOptions | undefined {
-  return smallViews === 0 ? undefined : { views: smallViews, imageSize: smallSize };
-}
-
 /** The schedule that `distillLearningRate` takes; the rate is scaled by the images of a step. */
-export function scheduleOf(options: DistillOptions): Schedule {
+export function scheduleOf(options: DistillOptions): LearningRateSchedule {
   const { lr, scaleLr, batchSize, accumulate, warmupEpochs, epochs, cos, schedule } = options;
   const scale = scaleLr ? batchScale(batchSize * accumulate) : 1;
   return { lr, scale, warmupEpochs, epochs, cos, milestones: schedule };

@@ -13,8 +13,10 @@ import { isCounter } from "../../models/checkpoint/named_tensor.ts";
 import type { StateEntry } from "../../models/encoder_builder.ts";
 import { initializeQueue } from "../../models/initialize.ts";
 import { findEncoder, summarize } from "../../models/registry.ts";
+import { groupOf } from "../../models/training_step.ts";
 import type { NamedValues } from "../../actors/messages.ts";
-import { type DistillOptions, smallViewsOf } from "./options.ts";
+import { localViewsOf } from "./augmentation.ts";
+import type { DistillOptions } from "./options.ts";
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { checkTerms, type RunIdentity } from "../terms.ts";
 import { initialStudent, openStudentInit } from "./student_init.ts";
@@ -85,8 +87,8 @@ export async function savedStudent(path: string): Promise<NamedValues> {
 export async function findStart(options: DistillOptions, batchesPerEpoch: number): Promise<Start> {
   const { resume, seed, dim, queue: size, startEpoch } = options;
   if (resume === null) {
-    const small = smallViewsOf(options) && initializeQueue(size, dim, seed, "small queue");
-    const queue = { keys: initializeQueue(size, dim, seed), pointer: 0, ...small && { small } };
+    const local = localViewsOf(options) && initializeQueue(size, dim, seed, "small queue");
+    const queue = { keys: initializeQueue(size, dim, seed), pointer: 0, ...local && { local } };
     return { epoch: startEpoch, batch: 0, queue };
   }
   using file = await openCheckpointFile(resume);
@@ -123,7 +125,7 @@ export async function findStart(options: DistillOptions, batchesPerEpoch: number
   if (smallQueue !== undefined && smallQueue.shape.join() !== queue.shape.join()) {
     throw fail(`has a queue of small views of [${smallQueue.shape}], but the other is [${queue.shape}]`);
   }
-  const small = smallQueue && transpose(await smallQueue.read(), dim, size);
+  const local = smallQueue && transpose(await smallQueue.read(), dim, size);
   await checkSavedTensors(saved, fail);
   const batch = checkSameEpoch(readResumeState(saved.resume, fail), options, batchesPerEpoch, fail);
   const [pointer] = await queuePointer.read();
@@ -133,7 +135,7 @@ export async function findStart(options: DistillOptions, batchesPerEpoch: number
   return {
     epoch: saved.epoch,
     batch,
-    queue: { keys: transpose(await queue.read(), dim, size), pointer, ...small && { small } },
+    queue: { keys: transpose(await queue.read(), dim, size), pointer, ...local && { local } },
   };
 }
 
@@ -143,7 +145,7 @@ export async function findStart(options: DistillOptions, batchesPerEpoch: number
  */
 function checkSameEpoch(
   saved: SavedResumeState,
-  { batchSize, seed, resumeAnyway = false }: DistillOptions,
+  { batchSize, seed, accumulate, resumeAnyway = false }: DistillOptions,
   batchesPerEpoch: number,
   fail: Fail,
 ): number {
@@ -161,6 +163,12 @@ function checkSameEpoch(
   if ((saved.batchesPerEpoch ?? batchesPerEpoch) !== batchesPerEpoch) {
     const then = saved.batchesPerEpoch;
     problems.push(`${then} batches, and now there are ${batchesPerEpoch}; resume with the same images`);
+  }
+  if (problems.length === 0 && groupOf(saved.batch, batchesPerEpoch, accumulate).index > 0) {
+    problems.push(
+      `${saved.batch} batches so far, which is within a step of --accumulate ${accumulate}; resume with the --accumulate of ` +
+        "that run",
+    );
   }
   if (problems.length === 0 && saved.batch >= batchesPerEpoch) {
     problems.push(`more than ${saved.batch} batches, and now there are ${batchesPerEpoch}`);

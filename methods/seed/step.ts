@@ -2,7 +2,7 @@
  * One training step of SEED on the device: the student's forward pass, the loss against the queue as it was before
  * this batch, the backward pass, SGD, and the enqueueing of the batch's teacher embeddings.
  */
-import type { SmallViewOptions } from "../../actors/messages.ts";
+import type { LocalViewOptions } from "../../actors/messages.ts";
 import { differentiate } from "../../kernels/autodiff.ts";
 import { type Gpu, readBuffer, type Target } from "../../kernels/gpu.ts";
 import { Graph, padTo4, type Tensor } from "../../kernels/graph.ts";
@@ -25,7 +25,7 @@ import { DEFAULT_LOSS, findLoss } from "../../models/loss/losses.ts";
 import { findOptimizer } from "../../models/optim/optimizers.ts";
 import { type ParameterStore, tensorsOf } from "../../models/parameter_store.ts";
 import { QueueSimilarities } from "../../models/queue_similarities.ts";
-import type { Encoder } from "../../models/registry.ts";
+import type { Encoder } from "../../models/encoder.ts";
 import { ringPieces } from "../../models/ring.ts";
 import {
   type BatchInGroup,
@@ -58,7 +58,7 @@ export interface StudentStepOptions {
   /** L2 norm that the gradients of all weights together are clipped to; they are not where it is left out. */
   clipNorm?: number;
   /** Small views of the same images, with a queue of their own, as the original's main_small-patch.py has them. */
-  small?: SmallViewOptions;
+  local?: LocalViewOptions;
   /** Compute activations again for the backward pass, block by block, instead of keeping them. */
   checkpointActivations?: boolean;
   /** Keep maps of pixels in float16, which not every adapter can. It needs a `lossScale`. */
@@ -83,7 +83,7 @@ export interface StudentBatch {
   /** L2-normalised teacher embeddings [batch, dimension]. */
   teacher: Float32Array;
   /** The same of the small views, all of an image one after the other: [batch * views, ...]. */
-  small?: { images: ArrayBuffer | ArrayBufferView<ArrayBuffer>; teacher: Float32Array };
+  local?: { images: ArrayBuffer | ArrayBufferView<ArrayBuffer>; teacher: Float32Array };
   learningRate: number;
   /** Row of the queue that the batch's first embedding replaces; of the small queue, that of its first small view. */
   queuePointer: number;
@@ -99,7 +99,7 @@ export interface StepLoss {
   /** Of the images' own views. */
   main: number;
   /** Of the small views; 0 where there are none. */
-  small: number;
+  local: number;
   /** Whether it changed the weights: not where a gradient is NaN or infinite. */
   isApplied: boolean;
   /** Loss scaling after the step, where there is any. */
@@ -114,7 +114,7 @@ interface ViewTensors {
   /** Computed. */
   embedding: Tensor;
   loss: Tensor;
-  /** The mirror of the views' queue, and which of an image's views goes into it: every how many rows. */
+  /** The views' queue, and which of an image's views goes into it: every how many rows. */
   queue: Tensor;
   stride: number;
 }
@@ -129,7 +129,7 @@ interface TracedStep extends GradientGraph {
 }
 
 function traceStep(options: StudentStepOptions): TracedStep {
-  const { encoder, head, batch, imageSize, input = "pixels", queueSize, small } = options;
+  const { encoder, head, batch, imageSize, input = "pixels", queueSize, local } = options;
   const { temperature, teacherTemperature, mixedPrecision } = options;
   const graph = new Graph();
   const dropoutSeed = graph.source("dropout seed", [2], "u32");
@@ -150,9 +150,9 @@ function traceStep(options: StudentStepOptions): TracedStep {
   };
   const main = traceSet("", 1, imageSize);
   const { builder: { parameters, state } } = main;
-  const sets = small === undefined
+  const sets = local === undefined
     ? [main.set]
-    : [main.set, traceSet(" of small views", small.views, small.imageSize, main.builder).set];
+    : [main.set, traceSet(" of small views", local.views, local.imageSize, main.builder).set];
 
   const trained = tensorsOf(parameters, "parameter");
   const forward = graph.nodes.length;
@@ -197,7 +197,7 @@ const LOSS_SLOTS = 4;
 const LOSS_BYTES = 16;
 const CONTROL_BYTES = 32;
 
-/** The student, its optimizer and a mirror of the queue, on one device. */
+/** The student, its optimizer and the queue, on one device. */
 export class StudentStep implements Disposable {
   /** The student's state_dict, in PyTorch's order. */
   readonly state: readonly StateEntry[];
@@ -319,7 +319,7 @@ export class StudentStep implements Disposable {
     }
     const program = this.#step.gradientProgram;
     for (const [i, { images, teacher }] of this.#sets.entries()) {
-      const views = i === 0 ? batch : batch.small!;
+      const views = i === 0 ? batch : batch.local!;
       program.write(images, views.images);
       program.write(teacher, padRows(views.teacher, [teacher.shape[0], head.dimension]));
     }
@@ -384,13 +384,13 @@ export class StudentStep implements Disposable {
     await this.#gpu.wait(staging.mapAsync(GPUMapMode.READ));
     const values = new Float32Array(staging.getMappedRange().slice(0));
     staging.unmap();
-    const [main, small] = [values[0], this.#sets.length > 1 ? values[4] : 0];
+    const [main, local] = [values[0], this.#sets.length > 1 ? values[4] : 0];
     const { lossScale, isApplied } = unpackStepControl(values.subarray(4 * this.#sets.length));
     const isLast = index === size - 1;
     return {
-      loss: main + small,
+      loss: main + local,
       main,
-      small,
+      local,
       isApplied: isApplied || !isLast, // of the others nothing is known yet
       ...this.#options.lossScale && { lossScale },
     };

@@ -33,7 +33,8 @@ import {
 } from "./checkpoint.ts";
 import type { DistillActorEvent } from "./events.ts";
 import type { KeyedBatch, QueueContents, StudentTrainer } from "./messages.ts";
-import { type DistillOptions, hasProbeSet, scheduleOf, smallViewsOf } from "./options.ts";
+import { localViewsOf } from "./augmentation.ts";
+import { type DistillOptions, hasProbeSet, scheduleOf } from "./options.ts";
 import { type StepLoss, StudentStep } from "./step.ts";
 import { initialStudent } from "./student_init.ts";
 
@@ -41,7 +42,7 @@ import { initialStudent } from "./student_init.ts";
 export interface StudentTrainerConfig {
   /** Of the whole run. */
   options: DistillOptions;
-  /** What the mirror of the queue starts with. */
+  /** What the queue starts with. */
   queue: QueueContents;
   /** Batches done before the first one that will come. */
   done: BatchNumber;
@@ -53,12 +54,12 @@ export interface StudentTrainerConfig {
   monitor: ActorRef<Monitor<DistillActorEvent>>;
 }
 
-/** What a look shows: views of a batch, and keys of the queue. */
+/** What a snapshot shows: views of a batch, and keys of the queue. */
 const SHOWN_VIEWS = 16;
 const SHOWN_KEYS = 40;
 
 /** The trainer's state. */
-class Training {
+class StudentTraining {
   readonly #config: StudentTrainerConfig;
   readonly #trainer: Trainer;
   readonly #step: StudentStep;
@@ -110,7 +111,7 @@ class Training {
 
   /** One step. It is submitted before the loss of the one before it is known, so that the device never waits. */
   async train(batch: KeyedBatch): Promise<void> {
-    const { position, views, embeddings, small, queuePointer } = batch;
+    const { position, views, embeddings, local, queuePointer } = batch;
     // Once more, after a restart of another actor.
     if (!isAfter(position, this.#last)) return await this.#trainer.giveBack(batch);
     const { options } = this.#config;
@@ -119,7 +120,7 @@ class Training {
     const loss = this.#step.run({
       images: views,
       teacher: new Float32Array(embeddings),
-      ...small && { small: { images: small.views, teacher: new Float32Array(small.embeddings) } },
+      ...local && { local: { images: local.views, teacher: new Float32Array(local.embeddings) } },
       learningRate: lr,
       queuePointer,
       step: this.#tracked,
@@ -150,14 +151,14 @@ class Training {
     await this.#tell({ type: "saved", epoch, endsEpoch, path, ...weights && { weights } });
   }
 
-  /** What a look needs of a batch whose buffers are about to go. */
+  /** What a snapshot needs of a batch whose buffers are about to go. */
   #copyShown({ views, embeddings, images }: KeyedBatch): { views: ViewSample; teacher: Float32Array } {
     this.#isSnapshotDue = false;
     const { imageSize: size, dim } = this.#config.options;
     const count = Math.min(SHOWN_VIEWS, images.count);
     const pixels = new Uint8Array(views.slice(0, count * size * size * 4));
     return {
-      views: { pixels, count, size, isSmall: false },
+      views: { pixels, count, size, isLocal: false },
       teacher: new Float32Array(embeddings.slice(0, 4 * dim)),
     };
   }
@@ -270,12 +271,12 @@ class Training {
     const { epoch, batch, lr } = this.#last;
     const finished = batch === batchesPerEpoch - 1;
     const keys = await this.#step.readQueue();
-    const smallKeys = this.#config.queue.small && await this.#step.readQueue(1);
+    const localKeys = this.#config.queue.local && await this.#step.readQueue(1);
     const values = await this.#step.parameters.save();
     const momentum = await this.#step.parameters.saveArena("momentum");
     this.#requireFinite("the student's", values);
     this.#requireFinite("the momentum of", momentum);
-    this.#requireFinite("the", [["queue", keys], ...smallKeys ? [["small queue", smallKeys] as const] : []]);
+    this.#requireFinite("the", [["queue", keys], ...localKeys ? [["small queue", localKeys] as const] : []]);
     const student = this.#step.state.map(({ key, shape }): NamedTensor => {
       const data = values.get(key);
       return data === undefined
@@ -296,7 +297,7 @@ class Training {
         student,
         teacher: teacher.tensors,
         queue: queueTensor(keys),
-        ...smallKeys && { smallQueue: queueTensor(smallKeys) },
+        ...localKeys && { smallQueue: queueTensor(localKeys) },
         queuePointer: this.#queuePointer,
         sgd: { lr, momentum: options.momentum, weightDecay: options.weightDecay },
         momentum,
@@ -352,7 +353,7 @@ export default defineTrainer<StudentTrainer, StudentTrainerConfig>(async (traine
     batch: options.batchSize,
     imageSize: options.imageSize,
     queueSize: options.queue,
-    small: smallViewsOf(options),
+    local: localViewsOf(options),
     temperature: options.temp,
     teacherTemperature: options.distillT,
     momentum: options.momentum,
@@ -371,8 +372,8 @@ export default defineTrainer<StudentTrainer, StudentTrainerConfig>(async (traine
     await step.parameters.load((key) => weights.get(key)!);
   } else await loadStudent(step, options.resume);
   step.loadQueue(queue.keys);
-  if (queue.small !== undefined) step.loadQueue(queue.small, 1);
-  const training = new Training(config, trainer, step, lossScale);
+  if (queue.local !== undefined) step.loadQueue(queue.local, 1);
+  const training = new StudentTraining(config, trainer, step, lossScale);
 
   return {
     connect: (peers) => trainer.connect(peers),

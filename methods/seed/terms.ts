@@ -2,7 +2,8 @@
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { DEFAULT_LOSS } from "../../models/loss/losses.ts";
 import { contentTerm, termOf } from "../terms.ts";
-import { augmentationOf, type DistillOptions } from "./options.ts";
+import { augmentationOf } from "./augmentation.ts";
+import type { DistillOptions } from "./options.ts";
 
 /** The terms of a distillation: all that its weights follow from, but for what they start with. */
 export function distillTerms(

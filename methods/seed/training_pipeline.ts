@@ -10,7 +10,8 @@ import { TRAINING_ORDER } from "../../actors/tsv_reader.ts";
 import type { RunIdentity } from "../terms.ts";
 import type { DistillActorEvent } from "./events.ts";
 import type { QueueContents, QueueKeeper, StudentTrainer } from "./messages.ts";
-import { augmentationOf, type DistillOptions, smallViewsOf } from "./options.ts";
+import { augmentationOf, localViewsOf } from "./augmentation.ts";
+import type { DistillOptions } from "./options.ts";
 import type queueKeeper from "./queue_keeper.ts";
 import type studentTrainer from "./student_trainer.ts";
 
@@ -70,7 +71,7 @@ export class TrainingPipeline {
     const { options, monitor, batchesPerEpoch, path, identity } = setup;
     this.#resume = options.resume;
     const { batchSize, imageSize, dim, seed, actors, tuning } = options;
-    const small = smallViewsOf(options);
+    const local = localViewsOf(options);
     const limits = { maxRestarts: options.maxRestarts, withinMs: RESTARTS_WITHIN_MS };
     this.#supervisor = system.supervise({
       strategy: "rest-for-one",
@@ -110,7 +111,7 @@ export class TrainingPipeline {
         dimension: dim,
         batchSize,
         imageSize,
-        small,
+        local,
         mixedPrecision: options.amp,
         tuning,
         next: keeper.ref,
@@ -121,7 +122,7 @@ export class TrainingPipeline {
       {
         batchSize,
         imageSize,
-        small,
+        local,
         embeddingLength: dim,
         stages: STAGES,
         maxPixels: options.maxPixels,

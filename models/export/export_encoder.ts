@@ -10,7 +10,7 @@ import { writeTorchFile } from "../checkpoint/torch_writer.ts";
 import type { EncoderPart } from "../encoder_parts.ts";
 import { type EncoderSource, openEncoderSource } from "../encoder_source.ts";
 import type { HeadOptions } from "../heads.ts";
-import type { EncoderRole } from "../registry.ts";
+import type { EncoderRole } from "../encoder.ts";
 import { externalDataPath, writeOnnxFile } from "./onnx_file.ts";
 import { traceOnnxModel } from "./onnx_model.ts";
 

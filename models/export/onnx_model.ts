@@ -5,7 +5,7 @@ import { liveNodes } from "../../kernels/schedule.ts";
 import { type DeviceParameter, EncoderBuilder } from "../encoder_builder.ts";
 import type { HeadOptions } from "../heads.ts";
 import { IMAGENET_NORMALIZATION, traceImages } from "../images.ts";
-import type { Encoder } from "../registry.ts";
+import type { Encoder } from "../encoder.ts";
 import type { EncoderPart } from "../encoder_parts.ts";
 import { translateNode } from "./onnx_rules.ts";
 import { ONNX_FLOAT, type OnnxGraph, type OnnxModel, type OnnxValueInfo } from "./onnx_schema.ts";

@@ -1,7 +1,7 @@
 /** Learning rates: one an epoch, exactly as the original computes them. */
 
 /** What the learning rate of an epoch depends on. */
-export interface Schedule {
+export interface LearningRateSchedule {
   /** The rate that the flag `--lr` gives, before scaling. */
   lr: number;
   /** What the rate is multiplied by after the warm-up: see {@linkcode batchScale}; 1 for none. */
@@ -22,7 +22,10 @@ export function batchScale(batchSize: number): number {
 }
 
 // In floating point `from + (to - from) / n * epoch` in this order is what gives the original's bits.
-function warmup({ lr, scale, warmupEpochs }: Omit<Schedule, "cos" | "epochs">, epoch: number): number {
+function warmup(
+  { lr, scale, warmupEpochs }: Omit<LearningRateSchedule, "cos" | "epochs">,
+  epoch: number,
+): number {
   return lr + (lr * scale - lr) / warmupEpochs * epoch;
 }
 
@@ -44,7 +47,7 @@ function lowerAtMilestones(lr: number, milestones: readonly number[], epoch: num
  * distillLearningRate(100, schedule); // 0.015, half of the way down
  * ```
  */
-export function distillLearningRate(epoch: number, schedule: Schedule): number {
+export function distillLearningRate(epoch: number, schedule: LearningRateSchedule): number {
   const { lr, scale, warmupEpochs, epochs, cos, milestones } = schedule;
   if (epoch < warmupEpochs) return warmup(schedule, epoch);
   if (cos) return lr * scale * (0.5 * (1 + Math.cos(Math.PI * epoch / epochs)));
@@ -57,7 +60,10 @@ export function distillLearningRate(epoch: number, schedule: Schedule): number {
  *
  * @param epoch from 0
  */
-export function linearLearningRate(epoch: number, schedule: Omit<Schedule, "cos" | "epochs">): number {
+export function linearLearningRate(
+  epoch: number,
+  schedule: Omit<LearningRateSchedule, "cos" | "epochs">,
+): number {
   const { lr, scale, warmupEpochs, milestones } = schedule;
   const rate = epoch < warmupEpochs ? warmup(schedule, epoch) : lr * scale;
   return lowerAtMilestones(rate, milestones, epoch);

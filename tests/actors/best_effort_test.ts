@@ -52,9 +52,9 @@ function writeActor(folder: RunFolder, role: ActorRole, parts: { config?: string
     `import { actorUrl, defineActor } from ${JSON.stringify(MOD)};
 import { UserError } from ${JSON.stringify(ERRORS)};
 const { default: builtIn } = await import(actorUrl(${JSON.stringify(role)}).href);
-const deaf = (ref, message) => ({
+const deaf = (ref, type) => ({
   name: ref.name,
-  tell: (name, value) => name === message ? Promise.reject(new Error("no " + name)) : ref.tell(name, value),
+  tell: (name, event) => event.type === type ? Promise.reject(new Error("no " + type)) : ref.tell(name, event),
 });
 export default defineActor(async (config, context) => {
   const behaviour = await builtIn.start({ ...config, ${parts.config ?? ""} }, context);
@@ -77,13 +77,13 @@ async function run(folder: RunFolder, name: string, changes: Partial<DistillOpti
   return { digest: await digestFile(checkpoint), knn, failed: failed.toSorted(), told };
 }
 
-Deno.test("a run goes on without what only observes it: looks, views, the gallery", async () => {
+Deno.test("a run goes on without what only observes it: snapshots, views, the probe set", async () => {
   using folder = new RunFolder(16, 8);
   const { digest } = await run(folder, "plain", {});
   const blindEvaluator = writeActor(folder, "evaluator", {
-    handlers: `survey() { throw new UserError("no images to look at"); }`,
+    handlers: `findNeighbours() { throw new UserError("no images to look at"); }`,
   });
-  const noGallery = "the gallery failed, and the run goes on: no images to look at";
+  const noProbeSet = "the probe set failed, and the run goes on: no images to look at";
 
   const blind = await run(folder, "blind", {
     insight: true,
@@ -98,23 +98,23 @@ Deno.test("a run goes on without what only observes it: looks, views, the galler
   assertEquals([blind.digest, blind.knn], [digest, null]);
   for (const type of ["snapshot", "views", "neighbours"]) assertEquals(blind.told.has(type), false, type);
   assertEquals(blind.failed.length, 3, blind.failed.join("\n"));
-  assertEquals(blind.failed[0], noGallery);
+  assertEquals(blind.failed[0], noProbeSet);
   assertMatch(
     blind.failed[1],
-    /^the snapshot of a step failed, and the run goes on: this is a bug .*\nError: no look/,
+    /^the snapshot of a step failed, and the run goes on: this is a bug .*\nError: no snapshot/,
   );
   assertMatch(
     blind.failed[2],
     /^the views of the first batch failed, and the run goes on: .*\nError: no views/,
   );
 
-  // kNN needs no gallery: its actors are started again for it alone.
+  // kNN needs no probe set: its actors are started again for it alone.
   const evaluated = await run(folder, "evaluated", {
     insight: true,
     testData: join(folder.data, "test.tsv"),
     actors: blindEvaluator,
   });
-  assertEquals([evaluated.digest, evaluated.failed], [digest, [noGallery]]);
+  assertEquals([evaluated.digest, evaluated.failed], [digest, [noProbeSet]]);
   assertEquals(Object.keys(evaluated.knn!), ["teacher", "before", "after"]);
 });
 

@@ -72,7 +72,7 @@ for (const page of PAGES) {
 
   Deno.test(`${page}: the files of the checkout that it names are there`, () => {
     const text = read(page).replaceAll(/^```[^]*?^```$/gm, "");
-    const places = /`((?:actors|bench|cli|data|examples|kernels|links|models|tests)\/[\w./-]+)`/g;
+    const places = /`((?:actors|bench|cli|data|examples|kernels|links|methods|models|tests|ui)\/[\w./-]+)`/g;
     for (const [, path] of text.matchAll(places)) {
       const isMade = read(page).includes(`// ${path}\n`) || NOT_THERE.has(path);
       assert(isMade || exists(path), `${page} names ${path}, which is not there`);

@@ -106,6 +106,8 @@ const HALF_TOLERANCE = 1e-2;
 
 /** What {@linkcode checkOp} needs. */
 export interface OpCheck {
+  /** Checks of one name in a file differ in their kernels only: the loop and its differences are computed for the first. */
+  name?: string;
   /** Whole numbers are a tensor of u32. */
   inputs: {
     shape: readonly number[];
@@ -121,6 +123,42 @@ export interface OpCheck {
   inHalf?: boolean;
   /** The output is a loss, from which differentiation starts by itself. */
   loss?: boolean;
+}
+
+/** What a loop gives, and how it changes by each of its wanted inputs. */
+interface Expected {
+  output: Float64Array;
+  differences: Float64Array[];
+}
+
+const expectedByName = new Map<string, Expected>();
+
+/** The loop's values, and its differences by the inputs `wanted`; the loss is the sum of values times weights. */
+function runLoop(
+  { inputs, reference }: OpCheck,
+  wanted: readonly number[],
+  weights: Float32Array,
+): Expected {
+  const doubles = inputs.map(({ values }) => Float64Array.from(values));
+  const loss = () => {
+    const values = reference(...doubles);
+    let sum = 0;
+    for (let i = 0; i < values.length; i++) sum += values[i] * weights[i];
+    return sum;
+  };
+  const step = 1e-5;
+  const differences = wanted.map((index) => {
+    const values = doubles[index];
+    return Float64Array.from(values, (value, i) => {
+      values[i] = value + step;
+      const above = loss();
+      values[i] = value - step;
+      const below = loss();
+      values[i] = value;
+      return (above - below) / (2 * step);
+    });
+  });
+  return { output: reference(...doubles), differences };
 }
 
 /** Largest absolute difference over the largest absolute expected value. */
@@ -159,26 +197,19 @@ export async function checkOp(gpu: Gpu, check: OpCheck): Promise<void> {
   );
   const weightValues = check.loss ? Float32Array.of(1) : randomValues("weights", output.shape);
 
-  const doubles = check.inputs.map(({ values }) => Float64Array.from(values));
-  const loss = (values: Float64Array) => values.reduce((sum, value, i) => sum + value * weightValues[i], 0);
-  const { tolerance = 1e-5 } = check;
+  const { tolerance = 1e-5, name: shared } = check;
+  const loop = shared === undefined ? undefined : expectedByName.get(shared);
+  const { output: values, differences } = loop ??
+    runLoop(check, wanted.map((tensor) => inputs.indexOf(tensor)), weightValues);
+  if (shared !== undefined) expectedByName.set(shared, { output: values, differences });
   const expectations = [
-    { tensor: output, name: output.label, expected: check.reference(...doubles), tolerance },
-    ...wanted.map((tensor, g) => {
-      const index = inputs.indexOf(tensor);
-      const values = doubles[index];
-      const step = 1e-5;
-      const differences = Float64Array.from(values, (value, i) => {
-        values[i] = value + step;
-        const above = loss(check.reference(...doubles));
-        values[i] = value - step;
-        const below = loss(check.reference(...doubles));
-        values[i] = value;
-        return (above - below) / (2 * step);
-      });
-      const name = `gradient of ${output.label} by input ${index}`;
-      return { tensor: gradients[g], name, expected: differences, tolerance: 10 * tolerance };
-    }),
+    { tensor: output, name: output.label, expected: values, tolerance },
+    ...wanted.map((tensor, g) => ({
+      tensor: gradients[g],
+      name: `gradient of ${output.label} by input ${inputs.indexOf(tensor)}`,
+      expected: differences[g],
+      tolerance: 10 * tolerance,
+    })),
   ];
 
   const { tuning } = gpu.target;

@@ -24,6 +24,16 @@ Deno.test("foldWorkgroups leaves what fits as it is, and puts rows that do not f
   );
 });
 
+Deno.test("foldWorkgroups says how a kernel that it cannot fold is to be written", () => {
+  const source = "@compute @workgroup_size(1) fn main(@builtin(workgroup_id) at: vec3<u32>) {}";
+  assertThrows(
+    () => foldWorkgroups(dispatch([1, 250, 4], source), 100),
+    Error,
+    "a kernel: 250 rows of workgroups are more than this adapter takes (100) and are to be folded, but the entry point " +
+      "does not know its own as `@builtin(workgroup_id) group: vec3<u32>`; write it so",
+  );
+});
+
 Deno.test("foldWorkgroups says what to do where nothing helps", () => {
   for (const workgroups of [[101, 1, 1], [1, 101, 51]] as [number, number, number][]) {
     assertThrows(

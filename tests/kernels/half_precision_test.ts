@@ -1,5 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { byteLength, type Dispatch, Graph, type Tensor } from "../../kernels/graph.ts";
+import { type DeclaredDispatch, readDeclarations } from "../../kernels/declarations.ts";
+import { byteLength, Graph, type Tensor } from "../../kernels/graph.ts";
 import { keepMapsInHalf, readAndWriteHalf } from "../../kernels/half_precision.ts";
 import { add } from "../../kernels/ops/add/add.ts";
 import { globalAveragePool } from "../../kernels/ops/global_average_pool/global_average_pool.ts";
@@ -26,13 +27,16 @@ const tensor = (id: number, dtype: Tensor["dtype"]): Tensor => ({
   label: `tensor ${id}`,
 });
 
-const dispatch = (source: string, bindings: Tensor[]): Dispatch => ({
-  label: "kernel",
-  source,
-  bindings,
-  uniforms: new Uint32Array(4),
-  workgroups: [1, 1, 1],
-});
+const MAIN = "\n@compute @workgroup_size(1) fn main() {}";
+
+const dispatch = (source: string, bindings: Tensor[]): DeclaredDispatch =>
+  readDeclarations("kernel", {
+    label: "kernel",
+    source: source + MAIN,
+    bindings,
+    uniforms: new Uint32Array(4),
+    workgroups: [1, 1, 1],
+  });
 
 Deno.test("readAndWriteHalf() converts what is read and written of float16, and nothing else", () => {
   const source = `
@@ -56,13 +60,23 @@ fn invocation(i: u32) {
 fn invocation(i: u32) {
   if (vec4<f32>(x[i]).x == 0.0) { y[i] = vec4<f16>(vec4<f32>(x[u32(vec4<f32>(x[order_of[i]]).y)]) + order[i]); }
   y[i + 1u] = vec4<f16>(max(vec4<f32>(y[i]), vec4<f32>()));
-}`,
+}${MAIN}`,
   );
 });
 
 Deno.test("readAndWriteHalf() leaves a dispatch without float16 as it is, and refuses what it cannot rewrite", () => {
   const plain = dispatch("@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;", [tensor(1, "f32")]);
   assertEquals(readAndWriteHalf(plain), plain);
-  const scalars = dispatch("@group(0) @binding(1) var<storage, read> x: array<f32>;", [tensor(1, "f16")]);
-  assertThrows(() => readAndWriteHalf(scalars), Error, "kernel: binding 1 is no array of vec4<f32>");
+  const declaration = "@group(0) @binding(1) var<storage, read_write> y: array<vec4<f32>>;\n";
+  for (const statement of ["y[i] += z", "y[i].x = z.x", "y[i][lane] *= 2.0", "y[i] <<= s", "y[j]++"]) {
+    const written = dispatch(`${declaration}fn f() { ${statement}; }`, [tensor(1, "f16")]);
+    assertThrows(
+      () => readAndWriteHalf(written),
+      Error,
+      `kernel: binding 1 \`y\` may be float16, but is written by \`${statement}\`; write whole vec4s, \`y[index] = value;\``,
+    );
+  }
+  for (const condition of ["y[i].x <= 1.0", "y[i].x >= y[j].x", "y[i].x == 0.0", "y[i].x != 0.0"]) {
+    readAndWriteHalf(dispatch(`${declaration}fn f() { if (${condition}) { return; } }`, [tensor(1, "f16")]));
+  }
 });

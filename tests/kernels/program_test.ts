@@ -6,7 +6,7 @@ import { add } from "../../kernels/ops/add/add.ts";
 import { channelSum } from "../../kernels/ops/channel_sum/channel_sum.ts";
 import { conv2d } from "../../kernels/ops/conv2d/conv2d.ts";
 import { Program } from "../../kernels/program.ts";
-import { uniforms } from "../../kernels/wgsl.ts";
+import { storage, uniforms } from "../../kernels/wgsl.ts";
 import { withGpu, withLimits } from "./check_op.ts";
 
 Deno.test("Program drops nodes that nothing needs", () =>
@@ -58,7 +58,8 @@ Deno.test("Program names the kernel that the device refuses", () =>
       lower(lowering, node) {
         lowering.dispatch({
           label: "broken kernel",
-          source: "@compute @workgroup_size(1) fn main() { nonsense }",
+          source: `${storage(1, "x")}${storage(2, "y", "read_write")}
+            @compute @workgroup_size(1) fn main() { nonsense }`,
           bindings: [...node.inputs, ...node.outputs],
           uniforms: uniforms(),
           workgroups: [1, 1, 1],

@@ -1,25 +1,52 @@
 import { assertEquals } from "@std/assert";
-import { TextLineStream } from "@std/streams/text-line-stream";
+import { TextLineStream, type TextLineStreamOptions } from "@std/streams/text-line-stream";
 
-async function lines(chunks: string[], allowCR?: boolean): Promise<string[]> {
-  const stream = new TextLineStream(allowCR === undefined ? undefined : { allowCR });
-  return await Array.fromAsync(ReadableStream.from(chunks).pipeThrough(stream));
+// The lines are those of @std/streams 1.1.2, one by one: of a text as it is, and where `\r` ends a line too.
+const CASES: readonly [text: string, lines: string[], withCR: string[]][] = [
+  ["", [], []],
+  ["\n", [""], [""]],
+  ["\r", ["\r"], [""]],
+  ["\r\n", [""], [""]],
+  ["\n\n", ["", ""], ["", ""]],
+  ["\n\r", ["", "\r"], ["", ""]],
+  ["\r\r\n", ["\r"], ["", ""]],
+  ["a", ["a"], ["a"]],
+  ["a\n", ["a"], ["a"]],
+  ["a\r", ["a\r"], ["a"]],
+  ["a\r\n", ["a"], ["a"]],
+  ["a\nb", ["a", "b"], ["a", "b"]],
+  ["a\rb", ["a\rb"], ["a", "b"]],
+  ["a\r\nb", ["a", "b"], ["a", "b"]],
+  ["a\n\nb", ["a", "", "b"], ["a", "", "b"]],
+  ["a\r\rb\r", ["a\r\rb\r"], ["a", "", "b"]],
+  ["a\n\r\nb\r\r", ["a", "", "b\r\r"], ["a", "", "b", ""]],
+  ["ä😀\nö", ["ä😀", "ö"], ["ä😀", "ö"]],
+];
+
+/** Every way to cut a text into chunks. */
+function* cuts(text: string): Generator<string[]> {
+  yield [text];
+  for (let end = 1; end < text.length; end++) {
+    for (const rest of cuts(text.slice(end))) yield [text.slice(0, end), ...rest];
+  }
 }
 
-Deno.test("TextLineStream() splits at newlines wherever the chunks end", async () => {
-  const text = "one\ntwo\r\n\nfour";
-  const expected = ["one", "two", "", "four"];
-  assertEquals(await lines([text]), expected);
-  assertEquals(await lines([...text]), expected);
-});
+async function lines(chunks: string[], options?: TextLineStreamOptions): Promise<string[]> {
+  return await Array.fromAsync(ReadableStream.from(chunks).pipeThrough(new TextLineStream(options)));
+}
 
-Deno.test("TextLineStream() makes no line of the end after the last newline", async () => {
-  assertEquals(await lines(["one\n"]), ["one"]);
+for (const [text, expected, withCR] of CASES) {
+  Deno.test(`TextLineStream() splits ${JSON.stringify(text)} wherever the chunks end`, async () => {
+    for (const chunks of cuts(text)) {
+      assertEquals(await lines(chunks), expected, JSON.stringify(chunks));
+      assertEquals(await lines(chunks, {}), expected, JSON.stringify(chunks));
+      assertEquals(await lines(chunks, { allowCR: false }), expected, JSON.stringify(chunks));
+      assertEquals(await lines(chunks, { allowCR: true }), withCR, JSON.stringify(chunks));
+    }
+  });
+}
+
+Deno.test("TextLineStream() gives nothing of chunks without text, and no error of their own", async () => {
   assertEquals(await lines([]), []);
-});
-
-Deno.test("TextLineStream() splits at \\r only when told to", async () => {
-  assertEquals(await lines(["a\rb\r\nc\r"]), ["a\rb", "c\r"]);
-  assertEquals(await lines(["a\rb\r\nc\r"], true), ["a", "b", "c"]);
-  assertEquals(await lines([..."a\rb\r\nc\r"], true), ["a", "b", "c"]);
+  assertEquals(await lines(["", "a", "", "\n", ""]), ["a"]);
 });

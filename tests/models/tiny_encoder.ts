@@ -1,7 +1,7 @@
 /** An encoder that is traced and trained in no time, for tests of what happens around it. It has no batch norm. */
 import { globalAveragePool } from "../../kernels/ops/global_average_pool/global_average_pool.ts";
 import { projectionHead } from "../../models/heads.ts";
-import type { Encoder } from "../../models/registry.ts";
+import type { Encoder } from "../../models/encoder.ts";
 
 const FEATURES = 8;
 

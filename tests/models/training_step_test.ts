@@ -79,12 +79,12 @@ function keys(name: string, rows: readonly number[], views = 1): Float32Array<Ar
 function batchOf(
   first: number,
   count: number,
-): Pick<StudentBatch, "images" | "teacher" | "small" | "learningRate"> {
+): Pick<StudentBatch, "images" | "teacher" | "local" | "learningRate"> {
   const rows = Array.from({ length: count }, (_, i) => first + i);
   return {
     images: images("image", rows),
     teacher: keys("key", rows),
-    small: {
+    local: {
       images: images("small image", rows, SMALL.views),
       teacher: keys("small key", rows, SMALL.views),
     },
@@ -118,7 +118,7 @@ async function start(
   const weights = from?.weights ?? initialize(student.state, 5);
   await student.parameters.load((key) => weights.get(key)!);
   if (from !== undefined) student.parameters.loadArena("momentum", from.momentum);
-  for (const which of all.small === undefined ? [0] : [0, 1]) {
+  for (const which of all.local === undefined ? [0] : [0, 1]) {
     const queue = from?.queues[which] ?? initializeQueue(all.queueSize, DIMENSION, 7, `queue ${which}`);
     student.loadQueue(Float32Array.from(queue), which);
   }
@@ -141,7 +141,7 @@ function assertAlike(found: Snapshot, expected: Snapshot, what: string): void {
 
 const GROUPED: Readonly<Record<string, Partial<StudentStepOptions>>> = {
   "": {},
-  ", with small views and a scaled loss": { small: SMALL, lossScale: INITIAL_LOSS_SCALE },
+  ", with small views and a scaled loss": { local: SMALL, lossScale: INITIAL_LOSS_SCALE },
   ", with clipped gradients": { clipNorm: 0.01, lossScale: INITIAL_LOSS_SCALE },
 };
 
@@ -149,7 +149,7 @@ for (const [name, options] of Object.entries(GROUPED)) {
   Deno.test(`three batches of two that accumulate make the step of one batch of six${name}`, () =>
     withGpu(async (gpu) => {
       const [batch, size] = [OPTIONS.batch, 3];
-      const hasSmall = options.small !== undefined;
+      const hasSmall = options.local !== undefined;
       using grouped = await start(gpu, { ...options, accumulate: size });
       using whole = await start(gpu, { ...options, batch: size * batch });
       let before = await snapshot(grouped, hasSmall);
@@ -551,7 +551,7 @@ Deno.test("a step's schedule is that of the programs that are compiled", () =>
       const variants: Partial<StudentStepOptions>[] = [
         {},
         { accumulate: 2, clipNorm: 1 },
-        { small: SMALL, lossScale: INITIAL_LOSS_SCALE },
+        { local: SMALL, lossScale: INITIAL_LOSS_SCALE },
       ];
       for (const options of variants) {
         using student = await start(gpu, options);

@@ -18,10 +18,10 @@ export interface Mutant {
   only?: string;
 }
 
-const SETTINGS = ["actors/settings_test.ts"];
-const RUN = ["actors/distillation_test.ts"];
-const LINEAR = ["actors/linear_settings_test.ts"];
-const STEP = ["models/student_step_test.ts"];
+const SETTINGS = ["methods/seed/settings_test.ts"];
+const RUN = ["methods/seed/run_test.ts"];
+const LINEAR = ["methods/linear_probe/settings_test.ts"];
+const STEP = ["methods/seed/step_test.ts"];
 
 /** A mutant in few words. */
 function mutant(file: string, from: string, to: string, tests: readonly string[], only?: string): Mutant {
@@ -38,8 +38,8 @@ const ACTORS: readonly Mutant[] = [
   ),
   mutant(
     "methods/seed/student_trainer.ts",
-    "    weightDecay: options.weightDecay,\n    dropout",
-    "    weightDecay: 0,\n    dropout",
+    "    weightDecay: options.weightDecay,\n    accumulate",
+    "    weightDecay: 0,\n    accumulate",
     SETTINGS,
   ),
   mutant("methods/seed/student_trainer.ts", "temperature: options.temp,", "temperature: 0.2,", SETTINGS),
@@ -85,7 +85,7 @@ const ACTORS: readonly Mutant[] = [
   ),
   mutant(
     "methods/seed/student_trainer.ts",
-    "step.loadQueue(queue.small, 1);",
+    "step.loadQueue(queue.local, 1);",
     "step.loadQueue(queue.keys, 1);",
     SETTINGS,
   ),
@@ -121,13 +121,13 @@ const ACTORS: readonly Mutant[] = [
     "methods/seed/student_trainer.ts",
     "this.#tracked % saveEvery.steps === 0",
     "this.#tracked % saveEvery.steps === 1",
-    ["actors/saving_test.ts"],
+    ["methods/seed/saving_test.ts"],
   ),
   mutant(
     "methods/seed/student_trainer.ts",
     ">= 1000 * saveEvery.seconds",
     ">= saveEvery.seconds",
-    ["actors/saving_test.ts"],
+    ["methods/seed/saving_test.ts"],
   ),
   mutant(
     "methods/seed/training_pipeline.ts",
@@ -148,21 +148,21 @@ const ACTORS: readonly Mutant[] = [
     ["actors/crash_test.ts"],
     "more often than is allowed",
   ),
-  mutant("methods/seed/options.ts", "scaleLr ? batchScale(batchSize) : 1", "1", SETTINGS),
+  mutant("methods/seed/options.ts", "scaleLr ? batchScale(batchSize * accumulate) : 1", "1", SETTINGS),
   mutant("methods/seed/options.ts", "milestones: schedule }", "milestones: [120, 160] }", SETTINGS),
   mutant(
     "methods/seed/options.ts",
-    "batchScale(batchSize) : 1, warmupEpochs,",
-    "batchScale(batchSize) : 1, warmupEpochs: 0,",
+    "return { lr, scale, warmupEpochs,",
+    "return { lr, scale, warmupEpochs: 0,",
     SETTINGS,
   ),
   mutant(
-    "methods/seed/options.ts",
+    "methods/seed/augmentation.ts",
     'teacherSsl === "swav") return "swav"',
     'teacherSsl === "swav") return "mocov2"',
     SETTINGS,
   ),
-  mutant("methods/seed/options.ts", "imageSize: smallSize }", "imageSize: 16 }", SETTINGS),
+  mutant("methods/seed/augmentation.ts", "imageSize: smallSize }", "imageSize: 16 }", SETTINGS),
   mutant(
     "methods/seed/start.ts",
     "epoch: startEpoch, batch: 0, queue",
@@ -170,9 +170,9 @@ const ACTORS: readonly Mutant[] = [
     SETTINGS,
   ),
   mutant("methods/seed/start.ts", 'seed, "small queue")', "seed)", SETTINGS),
-  mutant("methods/seed/run.ts", "limitSteps ?? Infinity", "Infinity", SETTINGS),
-  mutant("methods/seed/run.ts", "if (options.keep > 0) await", "if (options.keep > 1) await", [
-    "actors/saving_test.ts",
+  mutant("methods/seed/prepare.ts", "limitSteps ?? Infinity", "Infinity", SETTINGS),
+  mutant("actors/training_run.ts", "if (keep > 0) await", "if (keep > 1) await", [
+    "methods/seed/saving_test.ts",
   ]),
   mutant("actors/augmenter.ts", '"augment", batch.position.epoch, row)', '"augment", 0, row)', SETTINGS),
   mutant(
@@ -186,19 +186,10 @@ const ACTORS: readonly Mutant[] = [
   ]),
   mutant(
     "methods/seed/queue_keeper.ts",
-    "this.#pointer = (pointer + rows) % this.#size;",
-    "this.#pointer = (pointer + rows + 1) % this.#size;",
-    ["actors/queue_keeper_test.ts"],
+    "this.#pointer = (pointer + this.#batchSize) % this.#size;",
+    "this.#pointer = (pointer + this.#batchSize + 1) % this.#size;",
+    ["methods/seed/queue_keeper_test.ts"],
   ),
-  mutant(
-    "methods/seed/queue_keeper.ts",
-    "row * stride + dimension), row * dimension",
-    "row * stride + dimension), 0",
-    ["actors/queue_keeper_test.ts"],
-  ),
-  mutant("methods/seed/queue_keeper.ts", "this.#keys = keys.slice();", "this.#keys = keys;", [
-    "actors/queue_keeper_test.ts",
-  ]),
   mutant("actors/tsv_reader.ts", "batch === order.batchCount - 1", "batch === order.batchCount", [
     "actors/tsv_reader_test.ts",
   ]),
@@ -210,7 +201,7 @@ const ACTORS: readonly Mutant[] = [
     ["actors/batch_number_test.ts"],
   ),
   mutant(
-    "actors/evaluate.ts",
+    "methods/seed/evaluations.ts",
     "(epoch + 1) % knnEvery === 0",
     "epoch % knnEvery === 0",
     RUN,
@@ -226,35 +217,44 @@ const ACTORS: readonly Mutant[] = [
     "methods/linear_probe/linear_trainer.ts",
     "this.#sums[i].loss += loss * images;",
     "this.#sums[i].loss += loss;",
-    ["actors/linear_settings_test.ts"],
+    ["methods/linear_probe/settings_test.ts"],
   ),
 ];
 
 /** Settings that the recipes do not pass on. */
 const RECIPES: readonly Mutant[] = [
-  mutant("actors/evaluation.ts", "      maxPixels,\n", "", ["actors/max_pixels_test.ts"]),
-  mutant("methods/linear_probe/run.ts", "maxPixels: options.maxPixels,", "", ["actors/max_pixels_test.ts"]),
+  mutant("actors/evaluation.ts", "stages: STAGES, maxPixels,", "stages: STAGES,", [
+    "actors/max_pixels_test.ts",
+  ]),
+  mutant("methods/linear_probe/pipeline.ts", "maxPixels: options.maxPixels,", "", [
+    "actors/max_pixels_test.ts",
+  ]),
   mutant("actors/evaluation.ts", "ks: knn?.ks ?? [],", "ks: knn === undefined ? [] : [20],", [
-    "actors/knn_settings_test.ts",
+    "methods/knn_settings_test.ts",
   ]),
   mutant("actors/evaluation.ts", "temperature: knn?.temperature ?? 1,", "temperature: 0.07,", [
-    "actors/knn_settings_test.ts",
+    "methods/knn_settings_test.ts",
   ]),
   mutant(
     "methods/linear_probe/run.ts",
-    "scale: options.scaleLr ? batchScale(batchSize) : 1,",
-    "scale: 1,",
+    "scaleLr ? batchScale(batchSize) : 1;",
+    "1;",
     LINEAR,
   ),
   mutant(
     "methods/linear_probe/run.ts",
-    "    warmupEpochs: options.warmupEpochs,\n",
-    "    warmupEpochs: 5,\n",
+    "{ lr: rate, scale, warmupEpochs,",
+    "{ lr: rate, scale, warmupEpochs: 5,",
     LINEAR,
   ),
-  mutant("methods/linear_probe/run.ts", "milestones: options.schedule,", "milestones: [60, 80],", LINEAR),
   mutant(
     "methods/linear_probe/run.ts",
+    "warmupEpochs, milestones })",
+    "warmupEpochs, milestones: [60, 80] })",
+    LINEAR,
+  ),
+  mutant(
+    "methods/linear_probe/pipeline.ts",
     'augmentation: "plain", seed, first',
     'augmentation: "mocov2", seed, first',
     LINEAR,
@@ -300,7 +300,7 @@ const MODELS: readonly Mutant[] = [
     "models/optim/schedule_test.ts",
   ]),
   mutant("models/ring.ts", "Math.min(count, size - pointer)", "Math.min(count, size - pointer - 1)", [
-    "actors/queue_keeper_test.ts",
+    "methods/seed/queue_keeper_test.ts",
   ]),
   mutant("models/heads.ts", "{ mlp: 2, mlp_bn: 3 }", "{ mlp: 1, mlp_bn: 3 }", ["models/heads_test.ts"]),
   mutant("models/initialize.ts", "Math.sqrt(2 / initial.fanOut)", "Math.sqrt(1 / initial.fanOut)", [
@@ -332,7 +332,7 @@ const MODELS: readonly Mutant[] = [
   ),
   mutant(
     "methods/seed/step.ts",
-    "loss: main + small,",
+    "loss: main + local,",
     "loss: main,",
     STEP,
     "small views",
@@ -348,37 +348,37 @@ const MODELS: readonly Mutant[] = [
     "cli/commands/embed_test.ts",
   ]),
   mutant("methods/linear_probe/step.ts", "result.loss += loss / rows;", "result.loss += loss;", [
-    "models/linear_probes_test.ts",
+    "methods/linear_probe/step_test.ts",
   ]),
   mutant("methods/linear_probe/step.ts", "if (rank < 5) result.top5++;", "if (rank <= 5) result.top5++;", [
-    "models/linear_probes_test.ts",
+    "methods/linear_probe/step_test.ts",
   ]),
   mutant(
     "methods/linear_probe/step.ts",
     'findOptimizer("sgd", { momentum, weightDecay })',
     'findOptimizer("sgd", { momentum, weightDecay: 0 })',
-    ["models/linear_probes_test.ts"],
+    ["methods/linear_probe/step_test.ts"],
   ),
   mutant(
     "models/checkpoint/sgd_state.ts",
     '["weight_decay", new PyFloat(sgd.weightDecay)]',
     '["weight_decay", new PyFloat(0)]',
-    ["models/checkpoint/student_checkpoint_test.ts"],
+    ["methods/seed/checkpoint_test.ts"],
   ),
   mutant("models/checkpoint/sgd_state.ts", '["dampening", 0]', '["dampening", 1]', [
-    "models/checkpoint/student_checkpoint_test.ts",
+    "methods/seed/checkpoint_test.ts",
   ]),
   mutant(
     "methods/seed/checkpoint.ts",
     "const index = parameters.indexOf(STUDENT + key);",
     "const index = parameters.indexOf(STUDENT + key) + 1;",
-    ["models/checkpoint/student_checkpoint_test.ts"],
+    ["methods/seed/checkpoint_test.ts"],
   ),
   mutant(
     "methods/seed/checkpoint.ts",
     'if (part !== "" && isParameter(plain)) parameters',
     'if (part !== "") parameters',
-    ["models/checkpoint/student_checkpoint_test.ts"],
+    ["methods/seed/checkpoint_test.ts"],
   ),
   mutant("models/checkpoint/run_checkpoints.ts", "others.length + 1 - keep", "others.length - keep", [
     "models/checkpoint/run_checkpoints_test.ts",
@@ -393,7 +393,7 @@ const MODELS: readonly Mutant[] = [
     "methods/linear_probe/checkpoint.ts",
     '["best_acc1", new PyFloat(best)]',
     '["best_acc1", new PyFloat(0)]',
-    ["models/checkpoint/linear_checkpoint_test.ts"],
+    ["methods/linear_probe/checkpoint_test.ts"],
   ),
   mutant("models/checkpoint/dtype.ts", "bits[at + i] = raw[i] << 16;", "bits[at + i] = raw[i] << 15;", [
     "models/checkpoint/checkpoint_file_test.ts",
@@ -609,7 +609,7 @@ const KERNELS: readonly Mutant[] = [
     "kernels/ops/loss_scale/loss_scale.ts",
     "growthInterval: 2000, backoff: 0.5",
     "growthInterval: 2000, backoff: 0.25",
-    ["models/student_step_test.ts"],
+    ["methods/seed/step_test.ts"],
     "overflow",
   ),
   mutant(

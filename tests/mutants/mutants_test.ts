@@ -16,12 +16,12 @@ Deno.test("every mutant's text stands exactly once in its file, and its tests ar
   }
 });
 
-Deno.test("there are mutants of actors, models, data, kernels, cli and ui, and no two are the same", () => {
+Deno.test("there are mutants of actors, methods, models, data, kernels, cli and ui, and no two are the same", () => {
   assert(MUTANTS.length >= 60);
   const names = MUTANTS.map(({ file, from, to }) => JSON.stringify([file, from, to]));
   assertEquals(new Set(names).size, names.length);
   assertEquals(
     new Set(MUTANTS.map(({ file }) => file.split("/")[0])),
-    new Set(["actors", "models", "data", "kernels", "cli", "ui"]),
+    new Set(["actors", "methods", "models", "data", "kernels", "cli", "ui"]),
   );
 });

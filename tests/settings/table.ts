@@ -3,12 +3,12 @@
  * needs a row here: `FILE: part of the test's name`, from `tests/`. Rows that begin with `-` say why there is none.
  */
 
-const RUN = "actors/settings_test.ts: warm-up, cosine, SGD";
-const MORE = "actors/settings_test.ts: steps of the rate";
-const LINEAR = "actors/linear_settings_test.ts: does with each of its settings";
-const KNN = "actors/knn_settings_test.ts: kNN votes with as many neighbours";
+const RUN = "methods/seed/settings_test.ts: warm-up, cosine, SGD";
+const MORE = "methods/seed/settings_test.ts: steps of the rate";
+const LINEAR = "methods/linear_probe/settings_test.ts: does with each of its settings";
+const KNN = "methods/knn_settings_test.ts: kNN votes with as many neighbours";
 const PIXELS = "actors/max_pixels_test.ts: an image of more pixels";
-const SAVING = "actors/saving_test.ts: student_trainer saves every so many steps";
+const SAVING = "methods/seed/saving_test.ts: student_trainer saves every so many steps";
 const DISTILL = "cli/commands/distill_test.ts: distill writes its files";
 const LINCLS = "cli/commands/lincls_test.ts: lincls evaluates a checkpoint";
 const PLUGIN = "cli/flags/plugin_test.ts: an encoder of one's own is distilled";
@@ -41,11 +41,11 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "data": RUN,
     "test-data": KNN,
     "output": DISTILL,
-    "resume": "actors/distillation_test.ts: when it is stopped and resumed",
-    "resume-anyway": "actors/resume_test.ts: a checkpoint of another run is refused",
+    "resume": "methods/seed/run_test.ts: when it is stopped and resumed",
+    "resume-anyway": "methods/seed/resume_test.ts: a checkpoint of another run is refused",
     "student-init": "cli/commands/resume_test.ts: --student-init starts from an exported student",
     "save-every": SAVING,
-    "keep": "actors/saving_test.ts: keeps as many checkpoints",
+    "keep": "methods/seed/saving_test.ts: keeps as many checkpoints",
     "augmentation": MORE,
     "image-size": RUN,
     "max-pixels": PIXELS,
@@ -61,9 +61,11 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "schedule": MORE,
     "momentum": RUN,
     "weight-decay": RUN,
+    "accumulate": MORE,
+    "clip-grad": MORE,
     "checkpoint-activations":
       "- the step uses less memory (models/student_step_test.ts); that the trainer asks for it is not seen",
-    "amp": "actors/distillation_test.ts: in mixed precision gives the same bits",
+    "amp": "methods/seed/run_test.ts: in mixed precision gives the same bits",
     "limit-steps": RUN,
     "seed": RUN,
     "loss": MORE,
@@ -74,7 +76,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "small-size": MORE,
     "knn-k": KNN,
     "knn-t": KNN,
-    "knn-every": "actors/distillation_test.ts: evaluates teacher and student next to training",
+    "knn-every": "methods/seed/run_test.ts: evaluates teacher and student next to training",
     "on-nan": MORE,
     "max-restarts": "actors/crash_test.ts: when it crashes more often than is allowed",
     "print-freq": PRINT,
@@ -84,7 +86,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "profile": "cli/commands/distill_test.ts: distill --profile --trace-actors",
     "ui": PAGE,
     "ui-host": HOST,
-    "insight": "actors/insight_test.ts: a run that is looked into tells what it sees",
+    "insight": "actors/diagnostics_test.ts: a run that is looked into tells what it sees",
     "quiet": QUIET,
     "json": "cli/commands/distill_test.ts: distill --json says everything",
   },
@@ -94,8 +96,8 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "which": "cli/commands/encoder_choice_test.ts: lincls evaluates the encoder of --which",
     "plugin": PLUGIN,
     "output": LINCLS,
-    "test-data": "actors/linear_evaluation_test.ts: says what is wrong with labels and checkpoints",
-    "resume": "actors/linear_evaluation_test.ts: gives the same bits for any number of readers",
+    "test-data": "methods/linear_probe/run_test.ts: says what is wrong with labels and checkpoints",
+    "resume": "methods/linear_probe/run_test.ts: gives the same bits for any number of readers",
     "resume-anyway": LINCLS,
     "evaluate": LINCLS,
     "cache-features": LINEAR,

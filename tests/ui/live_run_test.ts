@@ -2,8 +2,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { SAMPLE_TEACHER } from "../../data/sample.ts";
-import { RunFolder } from "../actors/small_run.ts";
+import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../actors/small_run.ts";
 import { taskFlags } from "../cli/run_program.ts";
 import { testInBrowser } from "./browser.ts";
 
@@ -29,9 +28,11 @@ testInBrowser(
             "--data",
             folder.data,
             "--distill",
-            SAMPLE_TEACHER,
+            TINY_TEACHER,
+            "--plugin",
+            TINY_ENCODER,
             "-a",
-            "mobilenetv3_small",
+            "tiny_convnet",
             "--output",
             output,
           ],

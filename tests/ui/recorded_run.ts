@@ -50,7 +50,7 @@ export class RecordedRun implements Disposable {
     Deno.writeTextFileSync(join(this.path, "scores.jsonl"), scores.join(""));
     const count = 12;
     const pixels = Uint8Array.from({ length: count * 8 * 8 * 4 }, (_, i) => (i * 37) % 256);
-    const views = await makeSprite({ pixels, count, size: 8, isSmall: false }, { side: 96, columns: 5 });
+    const views = await makeSprite({ pixels, count, size: 8, isLocal: false }, { side: 96, columns: 5 });
     const curve = Array.from({ length: 40 }, (_, i) => Math.exp(-i) / 1.6);
     const side = { probabilities: curve, histogram: Array.from({ length: 50 }, (_, i) => i), entropy: 1 };
     this.write("insight/look.json", {

@@ -183,13 +183,17 @@ Deno.test("RunReader begins anew where a resumed run dropped rows, and waits for
   const [message] = only(await reader.poll(), "metrics");
   assertEquals([message.reset, message.points.map(([step]) => step)], [true, [1, 2, 3, 4, 5, 6]]);
 
-  const line = JSON.stringify(stepOf(7)) + "\n";
-  Deno.writeTextFileSync(path, line.slice(0, 20), { append: true });
+  const line = new TextEncoder().encode(JSON.stringify(stepOf(7)) + "\nnö JSON\n");
+  const halfLetter = line.indexOf(0xc3) + 1;
+  Deno.writeFileSync(path, line.subarray(0, 20), { append: true });
   assertEquals(await reader.poll(), []);
-  Deno.writeTextFileSync(path, line.slice(20) + "no JSON\n", { append: true });
+  Deno.writeFileSync(path, line.subarray(20, halfLetter), { append: true });
   assertEquals(only(await reader.poll(), "metrics")[0].points.map(([step]) => step), [7]);
+  assertEquals(said, []);
+  Deno.writeFileSync(path, line.subarray(halfLetter), { append: true });
+  assertEquals(await reader.poll(), []);
 
-  assertEquals(said, [`${path} line 8 is passed over: expected JSON, found no JSON`]);
+  assertEquals(said, [`${path} line 8 is passed over: expected JSON, found nö JSON`]);
 
   Deno.removeSync(path);
   const [gone] = only(await reader.poll(), "metrics");

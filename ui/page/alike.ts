@@ -1,5 +1,5 @@
 /// <reference lib="dom" />
-/** What teacher and student find alike: neighbours, and a map. */
+/** Nearest neighbours by teacher and student, and maps. */
 import { Chart, COLOURS, styleColour, tooltip, valueAxis } from "page/charts.ts";
 import { find, make, tile } from "page/elements.ts";
 import type { GalleryRecord, SurveyRecord } from "../records.ts";
@@ -24,7 +24,7 @@ function agreement({ labels }: GalleryRecord, { k, neighbours }: SurveyRecord): 
   return 100 * same / neighbours.length;
 }
 
-/** Share of the neighbours that two surveys have in common, in percent. */
+/** Share of the neighbours that two encoders have in common, in percent. */
 function overlap(a: SurveyRecord, b: SurveyRecord): number {
   const k = Math.min(a.k, b.k);
   const count = a.k === 0 ? 0 : a.neighbours.length / a.k;
@@ -51,7 +51,7 @@ export class Alike {
     find("projection").addEventListener("change", onChange);
   }
 
-  /** Shows the newest surveys. */
+  /** Shows the newest neighbours and maps. */
   draw({ run }: State): void {
     const { gallery, teacher, before, student } = run?.diagnostics ?? {};
     const isThere = gallery !== undefined && teacher !== undefined;

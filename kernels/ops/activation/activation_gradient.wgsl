@@ -1,4 +1,4 @@
-struct Params { vec4s: u32, row_quads: u32, channels: u32 }
+struct Params { vec4s: u32, row_vec4s: u32, channels: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> dy: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> z: array<vec4<f32>>;

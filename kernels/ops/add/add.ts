@@ -12,6 +12,8 @@ export const add: Op<Record<never, never>> = {
     return [{ shape: a.shape }];
   },
 
+  endsBlock: () => true,
+
   gradient: (_graph, _node, [dy]) => [dy, dy],
 
   lower(lowering, node) {

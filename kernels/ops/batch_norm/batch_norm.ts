@@ -80,9 +80,9 @@ export const batchStatistics: Op<BatchStatisticsAttributes> = {
           declarations: moveRunning,
           params: "momentum: f32, unbias: f32",
           words: runningWords,
-          store: `statistics[vec4] = mean;
-    statistics[p.vec4s + vec4] = variance;
-    move_running(vec4, mean, variance);`,
+          store: `statistics[vec4_index] = mean;
+    statistics[p.vec4s + vec4_index] = variance;
+    move_running(vec4_index, mean, variance);`,
         }),
         bindings: [partial, statistics, ...running],
       });
@@ -109,19 +109,19 @@ export const batchStatistics: Op<BatchStatisticsAttributes> = {
 };
 
 /** In the place of `move_running.wgsl`, where there are no running statistics. */
-const KEEP_RUNNING = "fn move_running(vec4: u32, mean: vec4<f32>, variance: vec4<f32>) {}\n";
+const KEEP_RUNNING = "fn move_running(vec4_index: u32, mean: vec4<f32>, variance: vec4<f32>) {}\n";
 
 /** Mean and squared deviations of a part of the rows: `batch_statistics_chunk.wgsl` for GPUs. */
 const PART_STATISTICS: RowSumText = {
   declarations: WITH_NAN + storage(1, "x") + storage(2, "partial", "read_write"),
   sums: ["sum", "squares"],
   // Deviations from the part's first value are small where values are large but close together.
-  begin: "let pivot = x[first * p.vec4s + vec4];",
+  begin: "let pivot = x[first * p.vec4s + vec4_index];",
   add: "let d = x[at] - pivot; sum += d; squares += d * d;",
   store: `let count = f32(last - first);
-    partial[part * 2u * p.vec4s + vec4] = pivot + sum / count;
+    partial[part * 2u * p.vec4s + vec4_index] = pivot + sum / count;
     let deviations = squares - sum * sum / count;
-    partial[(part * 2u + 1u) * p.vec4s + vec4] = with_nan(deviations, max(deviations, vec4<f32>()));`,
+    partial[(part * 2u + 1u) * p.vec4s + vec4_index] = with_nan(deviations, max(deviations, vec4<f32>()));`,
 };
 
 /** Attributes of {@linkcode batchNorm}. */
@@ -156,6 +156,8 @@ export const batchNorm: Op<BatchNormAttributes> = {
     );
     return [{ shape: x.shape }];
   },
+
+  endsBlock: ({ residual }) => residual,
 
   gradient(graph, node, [dy]) {
     const { epsilon, activation, residual } = node.attributes as BatchNormAttributes;
@@ -201,13 +203,13 @@ const DZ = {
   relu: "activation_gradient(dy[at], y[at])",
   other: "activation_gradient(dy[at], (x[at] - mean) * z_scale + z_shift)",
 };
-const Z_CONSTANTS = "let z_scale = inverse * gamma[vec4];\n  let z_shift = beta[vec4];";
+const Z_CONSTANTS = "let z_scale = inverse * gamma[vec4_index];\n  let z_shift = beta[vec4_index];";
 
 /** Of the sums for GPUs, as `batch_norm_gradient_sums.wgsl` has them. */
 const PART_GRADIENT_BINDINGS = storage(1, "x") + storage(2, "statistics") + storage(3, "dy") +
   storage(4, "partial", "read_write");
-const BEGIN_PART_GRADIENT = `let mean = statistics[vec4];
-  let inverse = 1.0 / sqrt(statistics[p.vec4s + vec4] + p.epsilon);
+const BEGIN_PART_GRADIENT = `let mean = statistics[vec4_index];
+  let inverse = 1.0 / sqrt(statistics[p.vec4s + vec4_index] + p.epsilon);
   /* slope's constants */`;
 
 /**
@@ -257,8 +259,8 @@ const batchNormGradient: Op<BatchNormGradientAttributes> = {
           sums: ["with_xhat", "alone"],
           begin: withSlope(BEGIN_PART_GRADIENT),
           add: withSlope("let dz = /* dz */; alone += dz; with_xhat += dz * (x[at] - mean);"),
-          store: `partial[part * 2u * p.vec4s + vec4] = with_xhat * inverse;
-    partial[(part * 2u + 1u) * p.vec4s + vec4] = alone;`,
+          store: `partial[part * 2u * p.vec4s + vec4_index] = with_xhat * inverse;
+    partial[(part * 2u + 1u) * p.vec4s + vec4_index] = alone;`,
         }),
       bindings: [x, statistics, dy, partial, ...forSums],
     });

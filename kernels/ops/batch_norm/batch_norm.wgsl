@@ -8,14 +8,14 @@ struct Params { rows: u32, vec4s: u32, rows_per_invocation: u32, epsilon: f32 }
 
 fn invocation(i: u32) {
   let block = i / p.vec4s;
-  let vec4 = i - block * p.vec4s;
+  let vec4_index = i - block * p.vec4s;
   let first = block * p.rows_per_invocation;
   if (first >= p.rows) { return; }
-  let scale = gamma[vec4] / sqrt(statistics[p.vec4s + vec4] + p.epsilon);
-  let mean = statistics[vec4];
-  let shift = beta[vec4];
+  let scale = gamma[vec4_index] / sqrt(statistics[p.vec4s + vec4_index] + p.epsilon);
+  let mean = statistics[vec4_index];
+  let shift = beta[vec4_index];
   for (var row = first; row < min(first + p.rows_per_invocation, p.rows); row++) {
-    let at = row * p.vec4s + vec4;
+    let at = row * p.vec4s + vec4_index;
     let z = (x[at] - mean) * scale + shift /* residual */;
     y[at] = activation(z);
   }

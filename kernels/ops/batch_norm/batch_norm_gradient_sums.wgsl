@@ -8,19 +8,19 @@ struct Params { rows: u32, vec4s: u32, per_chunk: u32, chunks: u32, epsilon: f32
 fn invocation(i: u32) {
   if (i >= p.chunks * p.vec4s) { return; }
   let chunk = i / p.vec4s;
-  let vec4 = i - chunk * p.vec4s;
-  let mean = statistics[vec4];
-  let inverse = 1.0 / sqrt(statistics[p.vec4s + vec4] + p.epsilon);
+  let vec4_index = i - chunk * p.vec4s;
+  let mean = statistics[vec4_index];
+  let inverse = 1.0 / sqrt(statistics[p.vec4s + vec4_index] + p.epsilon);
   let last = min((chunk + 1u) * p.per_chunk, p.rows);
   var with_xhat = vec4<f32>();
   var alone = vec4<f32>();
   /* slope's constants */
   for (var row = chunk * p.per_chunk; row < last; row++) {
-    let at = row * p.vec4s + vec4;
+    let at = row * p.vec4s + vec4_index;
     let dz = /* dz */;
     alone += dz;
     with_xhat += dz * (x[at] - mean);
   }
-  partial[chunk * 2u * p.vec4s + vec4] = with_xhat * inverse;
-  partial[(chunk * 2u + 1u) * p.vec4s + vec4] = alone;
+  partial[chunk * 2u * p.vec4s + vec4_index] = with_xhat * inverse;
+  partial[(chunk * 2u + 1u) * p.vec4s + vec4_index] = alone;
 }

@@ -41,13 +41,13 @@ export function declareBindings(names: readonly string[], epilogue: Epilogue): s
 }
 
 /** Statements that apply the epilogue to `value` and store it at `at`, in column vec4 `vec4`. */
-export function store(epilogue: Epilogue, value: string, at: string, vec4: string): string {
+export function store(epilogue: Epilogue, value: string, at: string, vec4_index: string): string {
   let expression = value;
-  if (epilogue.bias) expression = `(${expression} + bias[${vec4}])`;
+  if (epilogue.bias) expression = `(${expression} + bias[${vec4_index}])`;
   if (epilogue.addend) expression = `(${expression} + addend[${at}])`;
   if (epilogue.activation !== undefined) expression = `activation(${expression})`;
   if (!keepsZero(epilogue.activation)) {
-    expression = `select(vec4<f32>(), ${expression}, is_channel(${vec4}, p.out_channels))`;
+    expression = `select(vec4<f32>(), ${expression}, is_channel(${vec4_index}, p.out_channels))`;
   }
   return `result[${at}] = ${expression};`;
 }
@@ -136,13 +136,13 @@ export function forwardSource(
 ): string {
   const rows = range(tile.rows);
   const columns = range(tile.columns / 4);
-  const vec4 = (j: number) => `n0 + ${j * tile.lanesAcross}u`;
+  const vec4_index = (j: number) => `n0 + ${j * tile.lanesAcross}u`;
   return `${PARAMS}${declareBindings(["x", "weight"], epilogue)}${DECODE_ROW}${NEXT_ROW}${head(tile)}
   let row_count = p.batch * p.out_height * p.out_width;
   let m0 = (group.y * ${tile.lanesDown}u + local.y) * ${tile.rows}u;
   let n0 = group.x * ${tile.lanesAcross * columns.length}u + local.x;
   if (m0 >= row_count) { return; }
-  let in_channels = p.in_quads * 4u;
+  let in_channels = p.in_vec4s * 4u;
   ${decodeRows(tile.rows, "p.out_height", "p.out_width")}
   ${
     rows.map((i) => `
@@ -161,17 +161,17 @@ export function forwardSource(
         i,
         isPadded,
         `iy${i} < p.height && ix${i} < p.width`,
-        `((r${i}.x * p.height + iy${i}) * p.width + ix${i}) * p.in_quads`,
+        `((r${i}.x * p.height + iy${i}) * p.width + ix${i}) * p.in_vec4s`,
       )
     }`).join("")
   }
       ${skipPadding(tile.rows, isPadded)}
-      let tap = (ky * p.kernel_width + kx) * in_channels * p.out_quads;
-      for (var k = 0u; k < p.in_quads; k++) {
-        let b0 = tap + k * 4u * p.out_quads + n0;
+      let tap = (ky * p.kernel_width + kx) * in_channels * p.out_vec4s;
+      for (var k = 0u; k < p.in_vec4s; k++) {
+        let b0 = tap + k * 4u * p.out_vec4s + n0;
         ${
     range(4).map((q) =>
-      columns.map((j) => `let b${q}_${j} = weight[b0 + ${q}u * p.out_quads + ${j * tile.lanesAcross}u];`)
+      columns.map((j) => `let b${q}_${j} = weight[b0 + ${q}u * p.out_vec4s + ${j * tile.lanesAcross}u];`)
         .join("\n        ")
     ).join("\n        ")
   }
@@ -193,10 +193,12 @@ export function forwardSource(
   ${
     rows.map((i) =>
       `if (m0 + ${i}u < row_count) {
-    let at = ((r${i}.x * p.out_height + r${i}.y) * p.out_width + r${i}.z) * p.out_quads;
+    let at = ((r${i}.x * p.out_height + r${i}.y) * p.out_width + r${i}.z) * p.out_vec4s;
     ${
         columns.map((j) =>
-          `if (${vec4(j)} < p.out_quads) { ${store(epilogue, `c${i}_${j}`, `at + ${vec4(j)}`, vec4(j))} }`
+          `if (${vec4_index(j)} < p.out_vec4s) { ${
+            store(epilogue, `c${i}_${j}`, `at + ${vec4_index(j)}`, vec4_index(j))
+          } }`
         ).join("\n    ")
       }
   }`
@@ -239,7 +241,7 @@ export function inputGradientSource(
 ): string {
   const rows = range(tile.rows);
   const columns = range(tile.columns / 4);
-  const vec4 = (j: number) => `n0 + ${j * tile.lanesAcross}u`;
+  const vec4_index = (j: number) => `n0 + ${j * tile.lanesAcross}u`;
   return `${PARAMS}${declareBindings(["dy", "weight"], epilogue)}${DECODE_ROW}${NEXT_ROW}${head(tile)}
   let phase = vec2<u32>(group.z / p.stride, group.z % p.stride);
   let height = (p.height + p.stride - 1u - phase.x) / p.stride; // rows and columns of this phase
@@ -248,7 +250,7 @@ export function inputGradientSource(
   let m0 = (group.y * ${tile.lanesDown}u + local.y) * ${tile.rows}u;
   let n0 = group.x * ${tile.lanesAcross * columns.length}u + local.x;
   if (m0 >= row_count) { return; }
-  let in_channels = p.in_quads * 4u;
+  let in_channels = p.in_vec4s * 4u;
   let first_y = (phase.x + p.pad_top) % p.stride; // the first tap that this phase meets
   let first_x = (phase.y + p.pad_left) % p.stride;
   let shift_y = (phase.x + p.pad_top) / p.stride; // output row of that tap, relative to the phase's row
@@ -268,16 +270,16 @@ export function inputGradientSource(
         i,
         isPadded,
         `oy${i} < p.out_height && ox${i} < p.out_width`,
-        `((r${i}.x * p.out_height + oy${i}) * p.out_width + ox${i}) * p.out_quads`,
+        `((r${i}.x * p.out_height + oy${i}) * p.out_width + ox${i}) * p.out_vec4s`,
       )
     }`).join("")
   }
       ${skipPadding(tile.rows, isPadded)}
-      let b0 = ((ky * p.kernel_width + kx) * in_channels + n0 * 4u) * p.out_quads;
-      for (var k = 0u; k < p.out_quads; k++) {
+      let b0 = ((ky * p.kernel_width + kx) * in_channels + n0 * 4u) * p.out_vec4s;
+      for (var k = 0u; k < p.out_vec4s; k++) {
         ${
     columns.map((j) =>
-      range(4).map((q) => `let b${j}_${q} = weight[b0 + ${j * tile.lanesAcross * 4 + q}u * p.out_quads + k];`)
+      range(4).map((q) => `let b${j}_${q} = weight[b0 + ${j * tile.lanesAcross * 4 + q}u * p.out_vec4s + k];`)
         .join("\n        ")
     ).join("\n        ")
   }
@@ -299,10 +301,12 @@ export function inputGradientSource(
   ${
     rows.map((i) =>
       `if (m0 + ${i}u < row_count) {
-    let at = ((r${i}.x * p.height + r${i}.y * p.stride + phase.x) * p.width + r${i}.z * p.stride + phase.y) * p.in_quads;
+    let at = ((r${i}.x * p.height + r${i}.y * p.stride + phase.x) * p.width + r${i}.z * p.stride + phase.y) * p.in_vec4s;
     ${
         columns.map((j) =>
-          `if (${vec4(j)} < p.in_quads) { ${store(epilogue, `c${i}_${j}`, `at + ${vec4(j)}`, vec4(j))} }`
+          `if (${vec4_index(j)} < p.in_vec4s) { ${
+            store(epilogue, `c${i}_${j}`, `at + ${vec4_index(j)}`, vec4_index(j))
+          } }`
         ).join("\n    ")
       }
   }`
@@ -322,7 +326,7 @@ export function inputGradientSource(
 export function weightGradientSource(tile: Tile): string {
   const rows = range(tile.rows / 4);
   const columns = range(tile.columns / 4);
-  const vec4 = (j: number) => `n0 + ${j * tile.lanesAcross}u`;
+  const vec4_index = (j: number) => `n0 + ${j * tile.lanesAcross}u`;
   return `${PARAMS}${declareBindings(["x", "dy"], PLAIN)}${head(tile)}
   let tap = group.z / p.splits;
   let split = group.z % p.splits;
@@ -330,7 +334,7 @@ export function weightGradientSource(tile: Tile): string {
   let kx = tap % p.kernel_width;
   let m0 = (group.y * ${tile.lanesDown}u + local.y) * ${rows.length}u; // in vec4s of input channels
   let n0 = group.x * ${tile.lanesAcross * columns.length}u + local.x;
-  if (m0 >= p.in_quads) { return; }
+  if (m0 >= p.in_vec4s) { return; }
   let is_batch_inner = p.batch_inner != 0u;
   let outer_count = p.out_height * select(p.batch, p.out_width, is_batch_inner);
   let per_split = (outer_count + p.splits - 1u) / p.splits;
@@ -338,8 +342,8 @@ export function weightGradientSource(tile: Tile): string {
   // Output columns whose input column, ox * stride + kx - pad_left, lies inside the image.
   let first_column = (max(p.pad_left, kx) - kx + p.stride - 1u) / p.stride;
   let end_column = min(p.out_width, (max(p.width + p.pad_left, kx) - kx + p.stride - 1u) / p.stride);
-  let x_step = p.in_quads * select(p.stride, p.height * p.width, is_batch_inner);
-  let dy_step = p.out_quads * select(1u, p.out_height * p.out_width, is_batch_inner);
+  let x_step = p.in_vec4s * select(p.stride, p.height * p.width, is_batch_inner);
+  let dy_step = p.out_vec4s * select(1u, p.out_height * p.out_width, is_batch_inner);
   ${accumulators(tile.rows, columns.length)}
   for (var outer = split * per_split; outer < last; outer++) {
     var image = 0u;
@@ -356,8 +360,8 @@ export function weightGradientSource(tile: Tile): string {
     let iy = oy * p.stride + ky - p.pad_top; // wraps when negative
     if (iy >= p.height) { continue; }
     let count = select(end_column - first_column, p.batch, is_batch_inner);
-    var x_at = ((image * p.height + iy) * p.width + (ox * p.stride + kx - p.pad_left)) * p.in_quads + m0;
-    var dy_at = ((image * p.out_height + oy) * p.out_width + ox) * p.out_quads + n0;
+    var x_at = ((image * p.height + iy) * p.width + (ox * p.stride + kx - p.pad_left)) * p.in_vec4s + m0;
+    var dy_at = ((image * p.out_height + oy) * p.out_width + ox) * p.out_vec4s + n0;
     for (var done = 0u; done < count; done++) {
       ${
     columns.map((j) => `let b${j} = dy[dy_at + ${j * tile.lanesAcross}u];`).join(
@@ -383,14 +387,14 @@ export function weightGradientSource(tile: Tile): string {
   let taps = p.kernel_height * p.kernel_width;
   ${
     rows.map((i) =>
-      `if (m0 + ${i}u < p.in_quads) {
+      `if (m0 + ${i}u < p.in_vec4s) {
     ${
         range(4).map((q) =>
           `{
-      let at = ((split * taps + tap) * p.in_quads * 4u + (m0 + ${i}u) * 4u + ${q}u) * p.out_quads;
+      let at = ((split * taps + tap) * p.in_vec4s * 4u + (m0 + ${i}u) * 4u + ${q}u) * p.out_vec4s;
       ${
             columns.map((j) =>
-              `if (${vec4(j)} < p.out_quads) { result[at + ${vec4(j)}] = c${i * 4 + q}_${j}; }`
+              `if (${vec4_index(j)} < p.out_vec4s) { result[at + ${vec4_index(j)}] = c${i * 4 + q}_${j}; }`
             ).join("\n      ")
           }
     }`

@@ -115,8 +115,8 @@ export function geometryUniforms(g: Geometry, batchInner: boolean, splits: numbe
 /** WGSL of the uniform block. */
 export const PARAMS = `
 struct Params {
-  batch: u32, height: u32, width: u32, in_quads: u32,
-  out_height: u32, out_width: u32, out_quads: u32, kernel_height: u32,
+  batch: u32, height: u32, width: u32, in_vec4s: u32,
+  out_height: u32, out_width: u32, out_vec4s: u32, kernel_height: u32,
   kernel_width: u32, stride: u32, pad_top: u32, pad_left: u32,
   batch_inner: u32, // rows of a product run over the batch first, then over pixels
   splits: u32,      // parts that the weight gradient's sum over pixels is cut into

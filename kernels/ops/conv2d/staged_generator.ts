@@ -159,8 +159,10 @@ function storeRows(
       ${place}
       ${
       range(tile.columns / 4).map((j) => {
-        const vec4 = `n0 + x + ${j * tile.lanesAcross}u`;
-        return `if (${vec4} < ${vec4s}) { ${store(epilogue, `c${i}_${j}`, `at + ${vec4}`, vec4)} }`;
+        const vec4_index = `n0 + x + ${j * tile.lanesAcross}u`;
+        return `if (${vec4_index} < ${vec4s}) { ${
+          store(epilogue, `c${i}_${j}`, `at + ${vec4_index}`, vec4_index)
+        } }`;
       }).join("\n      ")
     }
     }
@@ -185,21 +187,21 @@ export function stagedForwardSource(tile: Tile, epilogue: Epilogue, isPointwise:
   let row_count = p.batch * p.out_height * p.out_width;
   let m0 = group.y * ${rows}u;
   let n0 = group.x * ${columnVec4s}u;
-  let total = p.kernel_height * p.kernel_width * p.in_quads;
+  let total = p.kernel_height * p.kernel_width * p.in_vec4s;
   ${partOf("total", "group.z")}
   let lane = thread % ${STAGE_QUADS}u; // the vec4 that this invocation loads of every stage
-  let channels_inverse = 1.0 / f32(p.in_quads);
+  let channels_inverse = 1.0 / f32(p.in_vec4s);
   let width_inverse = 1.0 / f32(p.kernel_width);
   ${
     aItems.map(({ i, item }) =>
       isPointwise
-        ? `let origin${i} = min(m0 + ${item} / ${STAGE_QUADS}u, row_count - 1u) * p.in_quads;`
+        ? `let origin${i} = min(m0 + ${item} / ${STAGE_QUADS}u, row_count - 1u) * p.in_vec4s;`
         : `let place${i} = ${
           decodeRow(`min(m0 + ${item} / ${STAGE_QUADS}u, row_count - 1u)`, "p.out_height", "p.out_width")
         };
   let y${i} = place${i}.y * p.stride - p.pad_top; // wraps below zero, and then is no row of the image
   let x${i} = place${i}.z * p.stride - p.pad_left;
-  let origin${i} = ((place${i}.x * p.height + y${i}) * p.width + x${i}) * p.in_quads;`
+  let origin${i} = ((place${i}.x * p.height + y${i}) * p.width + x${i}) * p.in_vec4s;`
     ).join("\n  ")
   }
   ${accumulators(block)}
@@ -214,7 +216,7 @@ export function stagedForwardSource(tile: Tile, epilogue: Epilogue, isPointwise:
         isPointwise ? "" : `let tap = divide(k, channels_inverse);
       let ky = divide(tap, width_inverse);
       let kx = tap - ky * p.kernel_width;
-      let offset = (ky * p.width + kx) * p.in_quads + k - tap * p.in_quads;`
+      let offset = (ky * p.width + kx) * p.in_vec4s + k - tap * p.in_vec4s;`
       }
       ${
         aItems.map(({ i }) =>
@@ -227,8 +229,8 @@ export function stagedForwardSource(tile: Tile, epilogue: Epilogue, isPointwise:
       ${
         bItems.map(({ i, item }) =>
           `b${i} = vec4<f32>(); ` +
-          `if (4u * at + ${item} / ${columnVec4s}u < 4u * last && n0 + ${item} % ${columnVec4s}u < p.out_quads) { ` +
-          `b${i} = weight[(4u * at + ${item} / ${columnVec4s}u) * p.out_quads + n0 + ${item} % ${columnVec4s}u]; }`
+          `if (4u * at + ${item} / ${columnVec4s}u < 4u * last && n0 + ${item} % ${columnVec4s}u < p.out_vec4s) { ` +
+          `b${i} = weight[(4u * at + ${item} / ${columnVec4s}u) * p.out_vec4s + n0 + ${item} % ${columnVec4s}u]; }`
         ).join("\n      ")
       }
     }`,
@@ -260,13 +262,86 @@ export function stagedForwardSource(tile: Tile, epilogue: Epilogue, isPointwise:
     storeRows(
       block,
       "row_count",
-      "p.out_quads",
-      "let at = (group.z * row_count + m) * p.out_quads;",
+      "p.out_vec4s",
+      "let at = (group.z * row_count + m) * p.out_vec4s;",
       epilogue,
     )
   }
 }
 `;
+}
+
+/** WGSL: where the rows of dy begin that the items `a` of a stage are loaded from, as `origin0` and on. */
+function inputGradientOrigins(aItems: readonly Item[], isPointwise: boolean): string {
+  return aItems.map(({ i, item }) =>
+    isPointwise
+      ? `let origin${i} = min(m0 + ${item} / ${STAGE_QUADS}u, row_count - 1u) * p.out_vec4s;`
+      : `let place${i} = ${
+        decodeRow(
+          `min(m0 + ${item} / ${STAGE_QUADS}u, max(row_count, 1u) - 1u)`,
+          "max(height, 1u)",
+          "max(width, 1u)",
+        )
+      };
+  let y${i} = place${i}.y + (phase.x + p.pad_top) / p.stride; // output row of the first tap
+  let x${i} = place${i}.z + (phase.y + p.pad_left) / p.stride;
+  let origin${i} = ((place${i}.x * p.out_height + y${i}) * p.out_width + x${i}) * p.out_vec4s;`
+  ).join("\n  ");
+}
+
+/** WGSL: loads the items of dy and of the weights of the stage that begins at `at`. */
+function loadInputGradient(aItems: readonly Item[], bItems: readonly Item[], isPointwise: boolean): string {
+  return `{
+      let k = at + lane;
+      ${
+    isPointwise ? "let row = 0u; let vec4_index = k;" : `let tap = divide(k, channels_inverse);
+      let ty = divide(tap, width_inverse);
+      let tx = tap - ty * taps_across;
+      let vec4_index = k - tap * p.out_vec4s;
+      let offset = vec4_index - (ty * p.out_width + tx) * p.out_vec4s; // wraps below zero; the sum wraps back
+      let row = ((first_y + ty * p.stride) * p.kernel_width + first_x + tx * p.stride) * in_channels;`
+  }
+      ${
+    aItems.map(({ i }) =>
+      isPointwise
+        ? `a${i} = vec4<f32>(); if (k < last) { a${i} = dy[origin${i} + k]; }`
+        : `a${i} = vec4<f32>(); if (k < last && y${i} - ty < p.out_height && x${i} - tx < p.out_width) { ` +
+          `a${i} = dy[origin${i} + offset]; }`
+    ).join("\n      ")
+  }
+      ${
+    bItems.map(({ i, item }) =>
+      `b${i} = vec4<f32>(); ` +
+      `if (k < last && 4u * n0 + ${item} / ${STAGE_QUADS}u < in_channels) { ` +
+      `b${i} = weight[(row + 4u * n0 + ${item} / ${STAGE_QUADS}u) * p.out_vec4s + vec4_index]; }`
+    ).join("\n      ")
+  }
+    }`;
+}
+
+/** WGSL: multiplies vec4s of the sum with columns, which lie `stride` apart in workgroup memory. */
+function multiplyTransposed(tile: Tile, stride: number, k: string): string {
+  const columns = range(tile.columns / 4);
+  return `
+      ${
+    columns.map((j) =>
+      range(4).map((q) =>
+        `let w${j}_${q} = b_stage[(4u * ${k} + ${q}u) * ${stride}u + x + ${j * tile.lanesAcross}u];`
+      ).join(" ")
+    ).join("\n      ")
+  }
+      ${
+    range(tile.rows).map((i) =>
+      `let v${i} = a_stage[(y + ${i * tile.lanesDown}u) * ${ROW_QUADS}u + ${k}];
+      ${
+        columns.map((j) =>
+          range(4).map((q) =>
+            LANE.map((l) => `c${i}_${j}.${LANE[q]} += v${i}.${l} * w${j}_${q}.${l};`).join(" ")
+          ).join(" ")
+        ).join("\n      ")
+      }`
+    ).join("\n      ")
+  }`;
 }
 
 /**
@@ -281,7 +356,6 @@ export function stagedInputGradientSource(tile: Tile, epilogue: Epilogue, isPoin
   const columnItems = columnVec4s * STAGE; // columns x vec4s of the sum
   const aItems = itemsOf(rows * STAGE_QUADS, block);
   const bItems = itemsOf(columnItems, block);
-  const columns = range(tile.columns / 4);
   const stride = columnVec4s + 1; // columns that are put at the same time lie in different banks
   return `${PARAMS}${declareBindings(["dy", "weight"], epilogue)}${DECODE_ROW}${DIVIDE}${
     stageMemory(rows * ROW_QUADS, stride * STAGE)
@@ -292,64 +366,24 @@ export function stagedInputGradientSource(tile: Tile, epilogue: Epilogue, isPoin
   let row_count = p.batch * height * width;
   let m0 = group.y * ${rows}u;
   let n0 = group.x * ${columnVec4s}u;
-  let in_channels = p.in_quads * 4u;
+  let in_channels = p.in_vec4s * 4u;
   let first_y = (phase.x + p.pad_top) % p.stride; // the first tap that this phase meets
   let first_x = (phase.y + p.pad_left) % p.stride;
   let taps_down = (max(p.kernel_height, first_y) - first_y + p.stride - 1u) / p.stride;
   let taps_across = (max(p.kernel_width, first_x) - first_x + p.stride - 1u) / p.stride;
-  let total = taps_down * taps_across * p.out_quads;
+  let total = taps_down * taps_across * p.out_vec4s;
   ${partOf("total", "(group.z % p.splits)")}
   let lane = thread % ${STAGE_QUADS}u; // the vec4 that this invocation loads of every stage
-  let channels_inverse = 1.0 / f32(p.out_quads);
+  let channels_inverse = 1.0 / f32(p.out_vec4s);
   let width_inverse = 1.0 / f32(max(taps_across, 1u));
-  ${
-    aItems.map(({ i, item }) =>
-      isPointwise
-        ? `let origin${i} = min(m0 + ${item} / ${STAGE_QUADS}u, row_count - 1u) * p.out_quads;`
-        : `let place${i} = ${
-          decodeRow(
-            `min(m0 + ${item} / ${STAGE_QUADS}u, max(row_count, 1u) - 1u)`,
-            "max(height, 1u)",
-            "max(width, 1u)",
-          )
-        };
-  let y${i} = place${i}.y + (phase.x + p.pad_top) / p.stride; // output row of the first tap
-  let x${i} = place${i}.z + (phase.y + p.pad_left) / p.stride;
-  let origin${i} = ((place${i}.x * p.out_height + y${i}) * p.out_width + x${i}) * p.out_quads;`
-    ).join("\n  ")
-  }
+  ${inputGradientOrigins(aItems, isPointwise)}
   ${accumulators(block)}
   ${
     sumStages({
       step: STAGE_QUADS,
       aItems,
       bItems,
-      load: `{
-      let k = at + lane;
-      ${
-        isPointwise ? "let row = 0u; let vec4 = k;" : `let tap = divide(k, channels_inverse);
-      let ty = divide(tap, width_inverse);
-      let tx = tap - ty * taps_across;
-      let vec4 = k - tap * p.out_quads;
-      let offset = vec4 - (ty * p.out_width + tx) * p.out_quads; // wraps below zero; the sum wraps back
-      let row = ((first_y + ty * p.stride) * p.kernel_width + first_x + tx * p.stride) * in_channels;`
-      }
-      ${
-        aItems.map(({ i }) =>
-          isPointwise
-            ? `a${i} = vec4<f32>(); if (k < last) { a${i} = dy[origin${i} + k]; }`
-            : `a${i} = vec4<f32>(); if (k < last && y${i} - ty < p.out_height && x${i} - tx < p.out_width) { ` +
-              `a${i} = dy[origin${i} + offset]; }`
-        ).join("\n      ")
-      }
-      ${
-        bItems.map(({ i, item }) =>
-          `b${i} = vec4<f32>(); ` +
-          `if (k < last && 4u * n0 + ${item} / ${STAGE_QUADS}u < in_channels) { ` +
-          `b${i} = weight[(row + 4u * n0 + ${item} / ${STAGE_QUADS}u) * p.out_quads + vec4]; }`
-        ).join("\n      ")
-      }
-    }`,
+      load: loadInputGradient(aItems, bItems, isPointwise),
       put: [
         ...putRows(aItems),
         ...bItems.map(({ i, item, guard }) =>
@@ -359,43 +393,104 @@ export function stagedInputGradientSource(tile: Tile, epilogue: Epilogue, isPoin
         ),
       ].join("\n    "),
       turns: STAGE_QUADS,
-      multiply: (k) => `
-      ${
-        columns.map((j) =>
-          range(4).map((q) =>
-            `let w${j}_${q} = b_stage[(4u * ${k} + ${q}u) * ${stride}u + x + ${j * tile.lanesAcross}u];`
-          ).join(" ")
-        ).join("\n      ")
-      }
-      ${
-        range(tile.rows).map((i) =>
-          `let v${i} = a_stage[(y + ${i * tile.lanesDown}u) * ${ROW_QUADS}u + ${k}];
-      ${
-            columns.map((j) =>
-              range(4).map((q) =>
-                LANE.map((l) => `c${i}_${j}.${LANE[q]} += v${i}.${l} * w${j}_${q}.${l};`).join(" ")
-              ).join(" ")
-            ).join("\n      ")
-          }`
-        ).join("\n      ")
-      }`,
+      multiply: (k) => multiplyTransposed(tile, stride, k),
     })
   }
   ${
     storeRows(
       block,
       "row_count",
-      "p.in_quads",
+      "p.in_vec4s",
       isPointwise
-        ? "let at = (group.z * row_count + m) * p.in_quads;"
+        ? "let at = (group.z * row_count + m) * p.in_vec4s;"
         : `let place = ${decodeRow("m", "height", "width")};
       let at = (((group.z % p.splits * p.batch + place.x) * p.height + place.y * p.stride + phase.x) * p.width +
-        place.z * p.stride + phase.y) * p.in_quads;`,
+        place.z * p.stride + phase.y) * p.in_vec4s;`,
       epilogue,
     )
   }
 }
 `;
+}
+
+/** WGSL: the row, a vec4 of input channels at a tap, that an item of x belongs to. */
+const rowOf = (item: string, rowVec4s: number) => `m0 + ${item} % ${rowVec4s}u`;
+
+/** WGSL: the pixel in the stage that an item of x belongs to. */
+const pixelOf = (item: string, rowVec4s: number) => `${item} / ${rowVec4s}u`;
+
+/** WGSL: where each item of x begins, and how far it goes from one stage to the next. */
+function beginPixels(aItems: readonly Item[], rowVec4s: number): string {
+  return `// From one stage to the next, in images, rows and columns.
+  let next_image = ${STAGE}u / image;
+  let next_row = ${STAGE}u % image / p.out_width;
+  let next_column = ${STAGE}u % image % p.out_width;
+  ${
+    aItems.map(({ i, item }) =>
+      `let tap${i} = (${rowOf(item, rowVec4s)}) / p.in_vec4s;
+  let ky${i} = tap${i} / p.kernel_width - p.pad_top; // wraps below zero
+  let kx${i} = tap${i} % p.kernel_width - p.pad_left;
+  let vec4_index${i} = (${rowOf(item, rowVec4s)}) % p.in_vec4s;
+  var pixel${i} = first + ${pixelOf(item, rowVec4s)};
+  var image${i} = pixel${i} / image;
+  var row${i} = pixel${i} % image / p.out_width;
+  var column${i} = pixel${i} % image % p.out_width;`
+    ).join("\n  ")
+  }`;
+}
+
+/** WGSL: loads the items of x of the stage that begins at `at`, and goes on to the pixels of the next. */
+function loadPixels(aItems: readonly Item[], rowVec4s: number, isPointwise: boolean): string {
+  return aItems.map(({ i, item }) =>
+    isPointwise
+      ? `a${i} = vec4<f32>(); if (at + ${pixelOf(item, rowVec4s)} < last && ${
+        rowOf(item, rowVec4s)
+      } < row_vec4s) { ` +
+        `a${i} = x_in[(at + ${pixelOf(item, rowVec4s)}) * row_vec4s + ${rowOf(item, rowVec4s)}]; }`
+      : `{
+        let iy = row${i} * p.stride + ky${i};
+        let ix = column${i} * p.stride + kx${i};
+        a${i} = vec4<f32>();
+        if (pixel${i} < last && ${rowOf(item, rowVec4s)} < row_vec4s && iy < p.height && ix < p.width) {
+          a${i} = x_in[((image${i} * p.height + iy) * p.width + ix) * p.in_vec4s + vec4_index${i}];
+        }
+        pixel${i} += ${STAGE}u;
+        column${i} += next_column;
+        let is_next_row = column${i} >= p.out_width;
+        column${i} -= select(0u, p.out_width, is_next_row);
+        row${i} += next_row + select(0u, 1u, is_next_row);
+        let is_next_image = row${i} >= p.out_height;
+        row${i} -= select(0u, p.out_height, is_next_image);
+        image${i} += next_image + select(0u, 1u, is_next_image);
+      }`
+  ).join("\n      ");
+}
+
+/** WGSL: stores the sums of the taps and input channels that there are. */
+function storeWeightGradient(tile: Tile): string {
+  const rows = range(tile.rows / 4);
+  const columns = range(tile.columns / 4);
+  return rows.map((i) =>
+    `{
+    let m = m0 + y + ${i * tile.lanesDown}u;
+    if (m < row_vec4s) {
+      ${
+      range(4).map((q) =>
+        `{
+        let at = ((group.z * row_vec4s + m) * 4u + ${q}u) * p.out_vec4s + n0 + x;
+        ${
+          columns.map((j) =>
+            `if (n0 + x + ${j * tile.lanesAcross}u < p.out_vec4s) { result[at + ${
+              j * tile.lanesAcross
+            }u] = c${i * 4 + q}_${j}; }`
+          ).join("\n        ")
+        }
+      }`
+      ).join("\n      ")
+    }
+    }
+  }`
+  ).join("\n  ");
 }
 
 /**
@@ -412,37 +507,18 @@ export function stagedWeightGradientSource(tile: Tile, isPointwise: boolean): st
   const bItems = itemsOf(STAGE * columnVec4s, block);
   const rows = range(tile.rows / 4);
   const columns = range(tile.columns / 4);
-  const rowOf = (item: string) => `m0 + ${item} % ${rowVec4s}u`;
-  const pixelOf = (item: string) => `${item} / ${rowVec4s}u`;
   return `${PARAMS}${declareBindings(["x_in", "dy"], PLAIN)}${
     stageMemory(STAGE * rowVec4s, STAGE * columnVec4s)
   }${head(block)}
   let m0 = group.y * ${rowVec4s}u; // in vec4s of input channels
   let n0 = group.x * ${columnVec4s}u;
-  let row_quads = p.kernel_height * p.kernel_width * p.in_quads;
+  let row_vec4s = p.kernel_height * p.kernel_width * p.in_vec4s;
   let image = p.out_height * p.out_width;
   let pixels = p.batch * image;
   let per_split = (pixels + ${STAGE}u * p.splits - 1u) / (${STAGE}u * p.splits) * ${STAGE}u;
   let first = min(group.z * per_split, pixels);
   let last = min(first + per_split, pixels);
-  ${
-    isPointwise ? "" : `// From one stage to the next, in images, rows and columns.
-  let next_image = ${STAGE}u / image;
-  let next_row = ${STAGE}u % image / p.out_width;
-  let next_column = ${STAGE}u % image % p.out_width;
-  ${
-      aItems.map(({ i, item }) =>
-        `let tap${i} = (${rowOf(item)}) / p.in_quads;
-  let ky${i} = tap${i} / p.kernel_width - p.pad_top; // wraps below zero
-  let kx${i} = tap${i} % p.kernel_width - p.pad_left;
-  let vec4${i} = (${rowOf(item)}) % p.in_quads;
-  var pixel${i} = first + ${pixelOf(item)};
-  var image${i} = pixel${i} / image;
-  var row${i} = pixel${i} % image / p.out_width;
-  var column${i} = pixel${i} % image % p.out_width;`
-      ).join("\n  ")
-    }`
-  }
+  ${isPointwise ? "" : beginPixels(aItems, rowVec4s)}
   ${accumulators(block)}
   ${
     sumStages({
@@ -450,34 +526,12 @@ export function stagedWeightGradientSource(tile: Tile, isPointwise: boolean): st
       aItems,
       bItems,
       load: `{
-      ${
-        aItems.map(({ i, item }) =>
-          isPointwise
-            ? `a${i} = vec4<f32>(); if (at + ${pixelOf(item)} < last && ${rowOf(item)} < row_quads) { ` +
-              `a${i} = x_in[(at + ${pixelOf(item)}) * row_quads + ${rowOf(item)}]; }`
-            : `{
-        let iy = row${i} * p.stride + ky${i};
-        let ix = column${i} * p.stride + kx${i};
-        a${i} = vec4<f32>();
-        if (pixel${i} < last && ${rowOf(item)} < row_quads && iy < p.height && ix < p.width) {
-          a${i} = x_in[((image${i} * p.height + iy) * p.width + ix) * p.in_quads + vec4${i}];
-        }
-        pixel${i} += ${STAGE}u;
-        column${i} += next_column;
-        let is_next_row = column${i} >= p.out_width;
-        column${i} -= select(0u, p.out_width, is_next_row);
-        row${i} += next_row + select(0u, 1u, is_next_row);
-        let is_next_image = row${i} >= p.out_height;
-        row${i} -= select(0u, p.out_height, is_next_image);
-        image${i} += next_image + select(0u, 1u, is_next_image);
-      }`
-        ).join("\n      ")
-      }
+      ${loadPixels(aItems, rowVec4s, isPointwise)}
       ${
         bItems.map(({ i, item }) =>
           `b${i} = vec4<f32>(); ` +
-          `if (at + ${item} / ${columnVec4s}u < last && n0 + ${item} % ${columnVec4s}u < p.out_quads) { ` +
-          `b${i} = dy[(at + ${item} / ${columnVec4s}u) * p.out_quads + n0 + ${item} % ${columnVec4s}u]; }`
+          `if (at + ${item} / ${columnVec4s}u < last && n0 + ${item} % ${columnVec4s}u < p.out_vec4s) { ` +
+          `b${i} = dy[(at + ${item} / ${columnVec4s}u) * p.out_vec4s + n0 + ${item} % ${columnVec4s}u]; }`
         ).join("\n      ")
       }
     }`,
@@ -503,29 +557,7 @@ export function stagedWeightGradientSource(tile: Tile, isPointwise: boolean): st
       }`,
     })
   }
-  ${
-    rows.map((i) =>
-      `{
-    let m = m0 + y + ${i * tile.lanesDown}u;
-    if (m < row_quads) {
-      ${
-        range(4).map((q) =>
-          `{
-        let at = ((group.z * row_quads + m) * 4u + ${q}u) * p.out_quads + n0 + x;
-        ${
-            columns.map((j) =>
-              `if (n0 + x + ${j * tile.lanesAcross}u < p.out_quads) { result[at + ${
-                j * tile.lanesAcross
-              }u] = c${i * 4 + q}_${j}; }`
-            ).join("\n        ")
-          }
-      }`
-        ).join("\n      ")
-      }
-    }
-  }`
-    ).join("\n  ")
-  }
+  ${storeWeightGradient(tile)}
 }
 `;
 }

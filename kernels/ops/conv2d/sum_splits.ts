@@ -25,9 +25,9 @@ export function sumSplits(
   lowering.dispatch({
     label: "conv2d sum",
     ...sumKernel(lowering.target, vec4s, splits, {
-      params: "out_quads: u32, out_channels: u32",
+      params: "out_vec4s: u32, out_channels: u32",
       bindings: declareBindings(["parts"], epilogue),
-      store: `let vec4 = i % p.out_quads; ${store(epilogue, "sum", "i", "vec4")}`,
+      store: `let vec4_index = i % p.out_vec4s; ${store(epilogue, "sum", "i", "vec4_index")}`,
     }),
     bindings: [parts, ...extra, result],
     uniforms: uniforms(vec4s, splits, padTo4(channels) / 4, channels),

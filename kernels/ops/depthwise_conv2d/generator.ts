@@ -44,14 +44,16 @@ export function forwardSource(
       return tap >= 0 && tap < kernelWidth ? [`sum${s} += value * w${tap};`] : [];
     });
   const finish = (sum: string) => {
-    const value = `activation(${sum}${bias ? " + bias[vec4]" : ""})`;
-    return keepsZero(activation) ? value : `select(vec4<f32>(), ${value}, is_channel(vec4, p.channels))`;
+    const value = `activation(${sum}${bias ? " + bias[vec4_index]" : ""})`;
+    return keepsZero(activation)
+      ? value
+      : `select(vec4<f32>(), ${value}, is_channel(vec4_index, p.channels))`;
   };
   return `${LINEAR_MAIN}${activationWgsl(activation)}${CHANNEL_MASK}${PARAMS}${storage(1, "x")}${
     storage(2, "weight")
   }${bias ? storage(3, "bias") : ""}${storage(bias ? 4 : 3, "y", "read_write")}
 fn invocation(i: u32) {
-  let vec4 = i % p.vec4s;
+  let vec4_index = i % p.vec4s;
   let place = i / p.vec4s;
   let first = (place % p.strips) * ${strip}u;
   let out_row = place / p.strips;
@@ -63,8 +65,8 @@ fn invocation(i: u32) {
   for (var ky = 0; ky < ${kernelHeight}; ky++) {
     let iy = top + ky;
     if (iy < 0 || iy >= i32(p.height)) { continue; }
-    let row = (image * p.height + u32(iy)) * p.width * p.vec4s + vec4;
-    let tap = u32(ky) * ${kernelWidth}u * p.vec4s + vec4;
+    let row = (image * p.height + u32(iy)) * p.width * p.vec4s + vec4_index;
+    let tap = u32(ky) * ${kernelWidth}u * p.vec4s + vec4_index;
     ${range(kernelWidth).map((k) => `let w${k} = weight[tap + ${k}u * p.vec4s];`).join(" ")}
     ${
     range(columns).map((column) =>
@@ -75,7 +77,7 @@ fn invocation(i: u32) {
     ).join("\n    ")
   }
   }
-  let at = (out_row * p.out_width + first) * p.vec4s + vec4;
+  let at = (out_row * p.out_width + first) * p.vec4s + vec4_index;
   ${
     range(strip).map((s) =>
       `if (first + ${s}u < p.out_width) { y[at + ${s}u * p.vec4s] = ${finish(`sum${s}`)}; }`
@@ -106,7 +108,7 @@ export function inputGradientSource(
     `{
     let column = left + ${s};
     if (column >= 0 && column < i32(p.width)) {
-      let at = (in_row * p.width + u32(column)) * p.vec4s + vec4;
+      let at = (in_row * p.width + u32(column)) * p.vec4s + vec4_index;
       dx[at] = sum${s}${addend ? " + addend[at]" : ""};
     }
   }`;
@@ -114,7 +116,7 @@ export function inputGradientSource(
     addend ? storage(3, "addend") : ""
   }${storage(addend ? 4 : 3, "dx", "read_write")}
 fn invocation(i: u32) {
-  let vec4 = i % p.vec4s;
+  let vec4_index = i % p.vec4s;
   let place = i / p.vec4s;
   let first = i32(place % p.strips) * ${strip / stride}; // a column of dy
   let in_row = place / p.strips;
@@ -129,8 +131,8 @@ fn invocation(i: u32) {
     let away = bottom - ky;
     let oy = away / ${stride};
     if (away < 0 || away % ${stride} != 0 || oy >= i32(p.out_height)) { continue; }
-    let row = (image * p.out_height + u32(oy)) * p.out_width * p.vec4s + vec4;
-    let tap = u32(ky) * ${kernelWidth}u * p.vec4s + vec4;
+    let row = (image * p.out_height + u32(oy)) * p.out_width * p.vec4s + vec4_index;
+    let tap = u32(ky) * ${kernelWidth}u * p.vec4s + vec4_index;
     ${range(kernelWidth).map((k) => `let w${k} = weight[tap + ${k}u * p.vec4s];`).join(" ")}
     ${
     columns.map((column) =>
@@ -163,7 +165,7 @@ export function weightGradientSource({ kernelHeight, kernelWidth, stride, strip 
     });
   return `${LINEAR_MAIN}${PARAMS}${storage(1, "x")}${storage(2, "dy")}${storage(3, "result", "read_write")}
 fn invocation(i: u32) {
-  let vec4 = i % p.vec4s;
+  let vec4_index = i % p.vec4s;
   let part = i / p.vec4s;
   let ky = part % ${kernelHeight}u;
   let chunk = part / ${kernelHeight}u;
@@ -175,8 +177,8 @@ fn invocation(i: u32) {
     let image = out_row / p.out_height;
     let iy = i32(out_row % p.out_height) * ${stride} - p.pad_top + i32(ky);
     if (iy < 0 || iy >= i32(p.height)) { continue; }
-    let row = (image * p.height + u32(iy)) * p.width * p.vec4s + vec4;
-    let dy_row = out_row * p.out_width * p.vec4s + vec4;
+    let row = (image * p.height + u32(iy)) * p.width * p.vec4s + vec4_index;
+    let dy_row = out_row * p.out_width * p.vec4s + vec4_index;
     for (var strip = 0u; strip < p.strips; strip++) {
       let first = i32(strip) * ${strip};
       let left = first * ${stride} - p.pad_left;
@@ -194,7 +196,7 @@ fn invocation(i: u32) {
   }
     }
   }
-  let at = (chunk * ${kernelHeight}u + ky) * ${kernelWidth}u * p.vec4s + vec4;
+  let at = (chunk * ${kernelHeight}u + ky) * ${kernelWidth}u * p.vec4s + vec4_index;
   ${range(kernelWidth).map((k) => `result[at + ${k}u * p.vec4s] = sum${k};`).join("\n  ")}
 }
 `;

@@ -31,6 +31,8 @@ export const dropout: Op<DropoutAttributes> = {
     return [{ shape: x.shape }];
   },
 
+  endsBlock: ({ residual = false }) => residual,
+
   gradient(graph, node, [dy]) {
     const attributes = node.attributes as DropoutAttributes;
     const dx = graph.apply(dropout, [dy!, node.inputs[1]], { ...attributes, residual: false });

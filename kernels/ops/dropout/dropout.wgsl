@@ -1,4 +1,4 @@
-struct Params { vec4s: u32, sample_quads: u32, threshold: u32, scale: f32, salt: u32 }
+struct Params { vec4s: u32, sample_vec4s: u32, threshold: u32, scale: f32, salt: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> seed: array<u32>;
@@ -14,7 +14,7 @@ fn mix(value: vec4<u32>) -> vec4<u32> {
 
 fn invocation(i: u32) {
   if (i >= p.vec4s) { return; }
-  let index = select(vec4<u32>(0u, 1u, 2u, 3u) + 4u * i, vec4<u32>(i / p.sample_quads), PER_SAMPLE);
+  let index = select(vec4<u32>(0u, 1u, 2u, 3u) + 4u * i, vec4<u32>(i / p.sample_vec4s), PER_SAMPLE);
   let stream = mix(mix(vec4<u32>(seed[0] + p.salt * 0x9E3779B1u)) ^ vec4<u32>(seed[1]));
   let random = mix(mix(index * 0x9E3779B1u ^ stream) + stream) >> vec4<u32>(8u);
   y[i] = select(x[i] * p.scale, vec4<f32>(), random < vec4<u32>(p.threshold)) /* residual */;

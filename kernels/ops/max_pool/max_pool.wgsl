@@ -10,7 +10,7 @@ struct Params {
 
 fn invocation(i: u32) {
   if (i >= p.batch * p.out_height * p.out_width * p.vec4s) { return; }
-  let vec4 = i % p.vec4s;
+  let vec4_index = i % p.vec4s;
   let ox = (i / p.vec4s) % p.out_width;
   let oy = (i / (p.vec4s * p.out_width)) % p.out_height;
   let image = i / (p.vec4s * p.out_width * p.out_height);
@@ -23,7 +23,7 @@ fn invocation(i: u32) {
     for (var kx = 0u; kx < p.kernel; kx++) {
       let ix = ox * p.stride + kx - p.padding;
       if (ix >= p.width) { continue; }
-      let value = x[((image * p.height + iy) * p.width + ix) * p.vec4s + vec4];
+      let value = x[((image * p.height + iy) * p.width + ix) * p.vec4s + vec4_index];
       // A NaN wins over any number. Of comparisons with one a compiler may make what it likes.
       let wins = vec4<bool>(is_first) | is_nan(value) | ((value > best) & !is_nan(best));
       is_first = false;

@@ -10,7 +10,7 @@ struct Params {
 
 fn invocation(i: u32) {
   if (i >= p.batch * p.height * p.width * p.vec4s) { return; }
-  let vec4 = i % p.vec4s;
+  let vec4_index = i % p.vec4s;
   let x = (i / p.vec4s) % p.width + p.padding;
   let y = (i / (p.vec4s * p.width)) % p.height + p.padding;
   let image = i / (p.vec4s * p.width * p.height);
@@ -23,7 +23,7 @@ fn invocation(i: u32) {
   for (var oy = first_y; oy <= last_y; oy++) {
     for (var ox = first_x; ox <= last_x; ox++) {
       let tap = (y - oy * p.stride) * p.kernel + (x - ox * p.stride);
-      let at = ((image * p.out_height + oy) * p.out_width + ox) * p.vec4s + vec4;
+      let at = ((image * p.out_height + oy) * p.out_width + ox) * p.vec4s + vec4_index;
       let winner = (vec4<u32>(winners[at]) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u);
       sum += select(vec4<f32>(), dy[at], winner == vec4<u32>(tap));
     }

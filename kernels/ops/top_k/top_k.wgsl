@@ -27,14 +27,14 @@ var<workgroup> chosen: vec2<u32>; // digit, and how many candidates have a large
 /// Keys of candidates 4q to 4q + 3 of a row: unsigned integers in the order of the values, zero where there is none.
 /// The best so far are the first candidates, then come the columns.
 fn keys_at(row: u32, q: u32) -> vec4<u32> {
-  let previous_quads = (p.previous + 3u) / 4u;
+  let previous_vec4s = (p.previous + 3u) / 4u;
   var bits: vec4<u32>;
   var valid: vec4<bool>;
-  if (q < previous_quads) {
+  if (q < previous_vec4s) {
     bits = best[row * (p.k_stride / 4u) + q];
     valid = vec4<u32>(q * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.previous);
   } else {
-    let column_quad = q - previous_quads;
+    let column_quad = q - previous_vec4s;
     bits = z[row * p.vec4s + column_quad];
     valid = vec4<u32>(column_quad * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(p.columns);
   }
@@ -49,9 +49,9 @@ fn value_bits(key: u32) -> u32 {
 }
 
 fn label_at(row: u32, q: u32, component: u32) -> u32 {
-  let previous_quads = (p.previous + 3u) / 4u;
-  if (q < previous_quads) { return best_labels[row * p.k + q * 4u + component]; }
-  return labels[(q - previous_quads) * 4u + component];
+  let previous_vec4s = (p.previous + 3u) / 4u;
+  if (q < previous_vec4s) { return best_labels[row * p.k + q * 4u + component]; }
+  return labels[(q - previous_vec4s) * 4u + component];
 }
 
 /// Sum of `own` over this lane and those before it.

@@ -15,13 +15,13 @@ import { parseEmbedFlags } from "../../../cli/flags/embed_flags.ts";
 import { UsageError } from "../../../cli/flags/flags.ts";
 import { decodeImage } from "../../../data/decode.ts";
 import { SAMPLE_TEACHER } from "../../../data/sample.ts";
-import { RunFolder } from "../../actors/small_run.ts";
+import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
 import { testWithPython } from "../../python.ts";
 import { runProgram } from "../run_program.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../../cli/commands/embed.ts", import.meta.url));
 const run = (...args: string[]) => runProgram(PROGRAM, ...args);
-const ON_SAMPLE = ["--pretrained", SAMPLE_TEACHER, "--image-size", "32"];
+const TINY = ["--pretrained", TINY_TEACHER, "--image-size", "32", "--plugin", TINY_ENCODER];
 
 /** Reads a version 1.0 file of float32, row by row. */
 function readNpy(path: string): { shape: number[]; values: Float32Array } {
@@ -52,12 +52,12 @@ Deno.test("embed writes a row for each image that can be used, in order, in thre
   using folder = new RunFolder(30);
   const data = spoil(folder);
   const npy = join(folder.path, "e.npy");
-  const ended = await run(...ON_SAMPLE, "-b", "8", "-j", "2", "-o", npy, data);
+  const ended = await run(...TINY, "-b", "8", "-j", "2", "-o", npy, data);
   assertEquals(ended.code, 0, ended.stderr);
   assertMatch(ended.stderr, /^warning: .*train\.tsv line 6: expected a JPEG, PNG or WebP image.*\n$/);
   assertMatch(ended.stdout, /images {3}29 of .*train\.tsv, in \d/);
   const { shape, values } = readNpy(npy);
-  assertEquals([shape, values.length], [[29, 512], 29 * 512]);
+  assertEquals([shape, values.length], [[29, 8], 29 * 8]);
   const names = Deno.readTextFileSync(join(folder.path, "e.names.csv")).trim().split("\n");
   assertEquals(names.length, 30);
   assertEquals(names[0], "row,name,label");
@@ -70,21 +70,21 @@ Deno.test("embed writes a row for each image that can be used, in order, in thre
   const csv = join(folder.path, "e.csv");
   const jsonl = join(folder.path, "e.jsonl");
   for (const path of [csv, jsonl]) {
-    assertEquals((await run(...ON_SAMPLE, "-q", "-o", path, folder.data)).code, 0);
+    assertEquals((await run(...TINY, "-q", "-o", path, folder.data)).code, 0);
   }
   const lines = Deno.readTextFileSync(csv).trim().split("\n");
-  assertEquals([lines.length, lines[0].split(",").length], [30, 515]);
+  assertEquals([lines.length, lines[0].split(",").length], [30, 3 + 8]);
   const objects = Deno.readTextFileSync(jsonl).trim().split("\n").map((line) => JSON.parse(line));
   assertEquals(objects.length, 29);
   assertEquals([objects[5].row, objects[5].name], [6, 'a "quoted", name']);
   for (const [i, { label, embedding }] of objects.entries()) {
     assertEquals(String(label), names[i + 1].split(",").at(-1));
     // Another batch size may round otherwise.
-    for (let c = 0; c < 512; c++) assertAlmostEquals(embedding[c], values[i * 512 + c], 1e-4);
-    assertEquals(lines[i + 1].split(",").slice(-512).map(Number), embedding);
+    for (let c = 0; c < 8; c++) assertAlmostEquals(embedding[c], values[i * 8 + c], 1e-4);
+    assertEquals(lines[i + 1].split(",").slice(-8).map(Number), embedding);
   }
 
-  const again = await run(...ON_SAMPLE, "-o", npy, data);
+  const again = await run(...TINY, "-o", npy, data);
   assertEquals(again.code, 1);
   assertMatch(again.stderr, /^error: .*e\.npy is there already: use --force/);
 });
@@ -93,7 +93,7 @@ Deno.test("embed finds the nearest images, and puts them on a sheet", async () =
   using folder = new RunFolder(30);
   spoil(folder);
   const sheet = join(folder.path, "near.png");
-  const ended = await run(...ON_SAMPLE, "--neighbours", sheet, "--queries", "4", "-k", "5", folder.data);
+  const ended = await run(...TINY, "--neighbours", sheet, "--queries", "4", "-k", "5", folder.data);
   assertEquals(ended.code, 0, ended.stderr);
   assertEquals(ended.stdout.split("\n").filter((line) => line.startsWith("  ")).length, 4);
   const { width, height } = await decodeImage(Deno.readFileSync(sheet));
@@ -104,7 +104,7 @@ Deno.test("runEmbedding()'s neighbours are those of the cosines, without the que
   using folder = new RunFolder(40);
   const embedded: EmbeddedRows[] = [];
   const options = {
-    encoder: { path: SAMPLE_TEACHER },
+    encoder: { path: TINY_TEACHER },
     output: "normalized",
     dimension: 128,
     data: spoil(folder),
@@ -113,7 +113,8 @@ Deno.test("runEmbedding()'s neighbours are those of the cosines, without the que
     workers: 3,
     neighbours: { queries: 6, k: 7, seed: 3 },
   } as const;
-  const { images, neighbours } = await runEmbedding(options, (event) => {
+  const plugins = [TINY_ENCODER];
+  const { images, neighbours } = await runEmbedding({ ...options, plugins }, (event) => {
     if (event.type === "rows") embedded.push(event);
   });
   assertEquals([images, neighbours.length], [39, 6]);
@@ -133,6 +134,7 @@ Deno.test("runEmbedding()'s neighbours are those of the cosines, without the que
   }
   const { neighbours: others } = await runEmbedding({
     ...options,
+    plugins,
     neighbours: { ...options.neighbours, seed: 4 },
   });
   assert(others.some(({ query }, i) => query !== neighbours[i].query), "the seed chooses the queries");

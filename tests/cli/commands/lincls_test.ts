@@ -3,7 +3,7 @@ import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes 
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SAMPLE_TEACHER } from "../../../data/sample.ts";
-import { RunFolder } from "../../actors/small_run.ts";
+import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
 import { runProgram } from "../run_program.ts";
 import { eventFiles, readEvents } from "../output/tensorboard/event_file.ts";
 
@@ -17,14 +17,18 @@ Deno.test("lincls evaluates a checkpoint, writes its files, and evaluates what i
   Deno.mkdirSync(join(folder.path, "run"));
   const report = join(folder.path, "run", "report.html");
   Deno.writeTextFileSync(report, "");
-  const flags = `--epochs 3 -b 16 --image-size 32 -j 1 --lr 0.03 0.3 --schedule 2 -p 2`.split(" ");
-  const ended = await lincls("--pretrained", SAMPLE_TEACHER, ...flags, "--output", output, folder.data);
+  const plugin = ["--plugin", TINY_ENCODER];
+  const flags = [
+    ...`--epochs 3 -b 16 --image-size 32 -j 1 --lr 0.03 0.3 --schedule 2 -p 2`.split(" "),
+    ...plugin,
+  ];
+  const ended = await lincls("--pretrained", TINY_TEACHER, ...flags, "--output", output, folder.data);
   assertEquals([ended.code, ended.stderr], [0, ""]);
   for (
     const line of [
-      /^encoder +resnet18, .*cifar10\.pth\.tar$/m,
+      /^encoder +tiny_convnet, .*seed_teacher_.*\.pth\.tar$/m,
       /^images +60 to learn from, 40 to classify, 32 x 32$/m,
-      /^probe +10 classes over 512 features$/m,
+      /^probe +10 classes over 8 features$/m,
       /^test after epoch 3: top-1 \d+\.\d\d %, top-5 \d+\.\d\d % \(best of 2 learning rates\)$/m,
       /^0\.03 +\d+\.\d\d % +\d+\.\d\d % +\d+\.\d{4} +\d+\.\d\d %$/m,
       /^the best is \d+\.\d\d %, with learning rate 0\.0?3$/m,
@@ -62,13 +66,14 @@ Deno.test("lincls evaluates a checkpoint, writes its files, and evaluates what i
   const again = await lincls(
     // The learning rates are the checkpoint's.
     ..."-e --image-size 32 -b 16 -j 1 --no-tune".split(" "),
+    ...plugin,
     ...["--resume", join(output, "model_best.pth.tar"), "--output", join(folder.path, "again"), folder.data],
   );
   assertEquals([again.code, again.stderr], [0, ""]);
   assertStringIncludes(again.stdout, `the best is ${best} %`);
   const config = Deno.readTextFileSync(join(output, "config.json"));
   const resume = ["--output", output, "--resume", "auto", folder.data];
-  const done = await lincls("--pretrained", SAMPLE_TEACHER, ...flags, "--weight-decay", "0.5", ...resume);
+  const done = await lincls("--pretrained", TINY_TEACHER, ...flags, "--weight-decay", "0.5", ...resume);
   assertEquals([done.code, done.stderr], [0, ""]);
   assertStringIncludes(done.stdout, "3 of 3 epochs are done");
   assertEquals(Deno.readTextFileSync(join(output, "config.json")), config);
@@ -81,7 +86,7 @@ Deno.test("lincls evaluates a checkpoint, writes its files, and evaluates what i
   Deno.removeSync(join(output, "report.html"));
   const stale = join(output, ".model_best.pth.tar.1-0a1b2c3d.tmp");
   Deno.writeTextFileSync(stale, "half");
-  const finish = ["--pretrained", SAMPLE_TEACHER, ...flags, ...resume];
+  const finish = ["--pretrained", TINY_TEACHER, ...flags, ...resume];
   const finished = await lincls(...finish);
   assertEquals([finished.code, finished.stderr], [0, ""]);
   assertStringIncludes(finished.stdout, "all 3 epochs are done; only the end of the run is missing");
@@ -104,10 +109,23 @@ Deno.test("lincls evaluates a checkpoint, writes its files, and evaluates what i
   assertStringIncludes(whole.stdout, "there is nothing left to do");
   assertEquals(digests(), before);
   // Other images, another encoder or other settings are another evaluation.
-  const others = ["--epochs", "4", "-b", "16", "--image-size", "40", "-j", "1", "--lr", "0.03", "0.3"];
+  const others = [
+    "--epochs",
+    "4",
+    "-b",
+    "16",
+    "--image-size",
+    "40",
+    "-j",
+    "1",
+    "--lr",
+    "0.03",
+    "0.3",
+    ...plugin,
+  ];
   const other = await lincls(
     "--pretrained",
-    SAMPLE_TEACHER,
+    TINY_TEACHER,
     ...others,
     "--test-data",
     folder.data,
@@ -118,7 +136,7 @@ Deno.test("lincls evaluates a checkpoint, writes its files, and evaluates what i
   assertStringIncludes(other.stderr, "--image-size is 40, and was 32");
   assertStringIncludes(other.stderr, "--resume-anyway");
   const anyway = await lincls(
-    ...["--pretrained", SAMPLE_TEACHER, ...others, "--test-data", folder.data, ...resume],
+    ...["--pretrained", TINY_TEACHER, ...others, "--test-data", folder.data, ...resume],
     ...["--resume-anyway", "--json"],
   );
   assertEquals(anyway.code, 0, anyway.stderr);

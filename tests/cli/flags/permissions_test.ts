@@ -5,8 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { UsageError } from "../../../cli/flags/flags.ts";
 import { permissionFlags, permissionsOf, RESTRICTED_TASKS } from "../../../cli/flags/permissions.ts";
-import { SAMPLE_TEACHER } from "../../../data/sample.ts";
-import { RunFolder, TINY_ENCODER } from "../../actors/small_run.ts";
+import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
 import { runProgram } from "../run_program.ts";
 
 const program = (task: string) => fileURLToPath(new URL(`../../../cli/commands/${task}.ts`, import.meta.url));
@@ -90,7 +89,7 @@ Deno.test("each task runs with the permissions that doctor prints for it, and ne
     });
   const tried = new Set<string>();
   await step("distill", () => [
-    ...["--data", train, "--distill", SAMPLE_TEACHER, "-a", "tiny_convnet", "-b", "4", "--queue", "16"],
+    ...["--data", train, "--distill", TINY_TEACHER, "-a", "tiny_convnet", "-b", "4", "--queue", "16"],
     ...[
       "--epochs",
       "1",

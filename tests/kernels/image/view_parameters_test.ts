@@ -2,13 +2,13 @@ import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { Random } from "../../../data/random.ts";
 import {
   evaluationView,
-  mocoV2Recipe,
-  plainRecipe,
+  mocoV2Augmentation,
+  plainAugmentation,
   sampleCrop,
   sampleJitter,
   sampleView,
-  swavRecipe,
-  swavSmallRecipe,
+  swavAugmentation,
+  swavLocalAugmentation,
   type ViewRandom,
 } from "../../../kernels/image/view_parameters.ts";
 
@@ -17,7 +17,7 @@ const COUNT = 4000;
 function mocoViews(width: number, height: number) {
   return Array.from(
     { length: COUNT },
-    (_, row) => sampleView(new Random(3, "augment", 0, row, 0), mocoV2Recipe(224), width, height, row),
+    (_, row) => sampleView(new Random(3, "augment", 0, row, 0), mocoV2Augmentation(224), width, height, row),
   );
 }
 
@@ -98,7 +98,8 @@ Deno.test("sampleView() of MoCo v2's recipe crops a fifth to all of the area at 
 });
 
 Deno.test("sampleView() of MoCo v2's recipe depends on its stream alone", () => {
-  const draw = (view: number) => sampleView(new Random(3, "augment", 1, 2, view), mocoV2Recipe(32), 90, 70);
+  const draw = (view: number) =>
+    sampleView(new Random(3, "augment", 1, 2, view), mocoV2Augmentation(32), 90, 70);
   assertEquals(draw(0), draw(0));
   assert(JSON.stringify(draw(0)) !== JSON.stringify(draw(1)));
 });
@@ -106,7 +107,7 @@ Deno.test("sampleView() of MoCo v2's recipe depends on its stream alone", () => 
 Deno.test("sampleView() draws in the documented order", () => {
   const random = new RecordingRandom(1);
   const recipe = {
-    ...mocoV2Recipe(32),
+    ...mocoV2Augmentation(32),
     grayscaleProbability: 1,
     blur: { probability: 1, sigma: [0.5, 1] as const },
   };
@@ -159,7 +160,10 @@ Deno.test("sampleCrop() gives an image of one pixel whole", () => {
 });
 
 Deno.test("sampleView() of the plain recipe only crops and flips", () => {
-  const views = Array.from({ length: 200 }, (_, i) => sampleView(new Random(i), plainRecipe(32), 64, 64));
+  const views = Array.from(
+    { length: 200 },
+    (_, i) => sampleView(new Random(i), plainAugmentation(32), 64, 64),
+  );
   for (const { jitter, grayscale, blurSigma } of views) {
     assertEquals([jitter, grayscale, blurSigma], [[], false, 0]);
   }
@@ -196,6 +200,6 @@ Deno.test("sampleCrop() tries ten boxes before it takes the middle", () => {
 });
 
 Deno.test("SWAV's views are crops of other shares than MoCo's", () => {
-  assertEquals(swavRecipe(224).scale, [0.14, 1]);
-  assertEquals(swavSmallRecipe(96).scale, [0.05, 0.14]);
+  assertEquals(swavAugmentation(224).scale, [0.14, 1]);
+  assertEquals(swavLocalAugmentation(96).scale, [0.05, 0.14]);
 });

@@ -9,6 +9,9 @@ import { ACTIVATION_FUNCTIONS } from "./activation_functions.ts";
 
 const EPSILON = 1e-5;
 
+/** What was computed last: a difference changes one number, and by it the values of one channel alone. */
+let last: { activation?: Activation; inputs: Float64Array[]; y: Float64Array } | undefined;
+
 function reference(
   activation: Activation | undefined,
   x: Float64Array,
@@ -18,8 +21,20 @@ function reference(
 ): Float64Array {
   const channels = gamma.length;
   const rows = x.length / channels;
-  const y = new Float64Array(x.length);
+  const now = [x, gamma, beta, residual ?? new Float64Array()];
+  const before = last !== undefined && last.activation === activation &&
+      last.inputs.every((input, i) => input.length === now[i].length)
+    ? last
+    : undefined;
+  const y = before?.y ?? new Float64Array(x.length);
+  const isSame = (c: number) => {
+    for (const [i, input] of before!.inputs.entries()) {
+      for (let at = c; at < input.length; at += channels) if (input[at] !== now[i][at]) return false;
+    }
+    return true;
+  };
   for (let c = 0; c < channels; c++) {
+    if (before !== undefined && isSame(c)) continue;
     let mean = 0;
     for (let row = 0; row < rows; row++) mean += x[row * channels + c] / rows;
     let variance = 0;
@@ -30,7 +45,8 @@ function reference(
       y[at] = activation === undefined ? z : ACTIVATION_FUNCTIONS[activation](z);
     }
   }
-  return y;
+  last = { activation, inputs: now.map((input) => input.slice()), y };
+  return y.slice();
 }
 
 // For GPUs the last but one has more vec4s than a workgroup takes side by side, and the last is in several parts.
@@ -47,6 +63,7 @@ for (const [[kind, as], shape] of KINDS.flatMap((kind) => SHAPES.map((shape) => 
         withGpu(async (gpu) => {
           const channels = shape[3];
           await checkOp(as(gpu), {
+            name: `[${shape}] ${activation} ${residual}`,
             inputs: [
               { shape, values: randomValues("x", shape, 3), gradient: true },
               { shape: [channels], values: randomValues("gamma", [channels]), gradient: true },
@@ -82,6 +99,7 @@ for (
       withGpu((gpu) => {
         const channels = shape[3];
         return checkOp(as(gpu), {
+          name: `[${shape}] ${activation} of gamma and beta`,
           inputs: [
             { shape, values: randomValues("x", shape, 3) },
             { shape: [channels], values: randomValues("gamma", [channels]), gradient: true },

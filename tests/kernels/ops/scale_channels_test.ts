@@ -37,6 +37,7 @@ for (const [[kind, as], shape] of KINDS.flatMap((kind) => SHAPES.map((shape) => 
       withGpu((gpu) => {
         const [n, , , c] = shape;
         return checkOp(as(gpu), {
+          name: `[${shape}] ${JSON.stringify(attributes)}`,
           inputs: [
             { shape, values: randomValues("x", shape, 3), gradient: true },
             { shape: [n, 1, 1, c], values: randomValues("scale", [n, 1, 1, c], 3), gradient: true },
@@ -57,6 +58,7 @@ for (const [kind, as] of KINDS) {
       const factors = [2, 1, 1, 5];
       const attributes = { gate: "sigmoid", activation: "swish" } as const;
       return checkOp(as(gpu), {
+        name: "many pixels",
         inputs: [
           { shape, values: randomValues("x", shape, 3) },
           { shape: factors, values: randomValues("before", factors), gradient: true },

@@ -2,8 +2,8 @@ import { assert, assertAlmostEquals, assertEquals, assertLess } from "@std/asser
 import {
   batchScale,
   distillLearningRate,
+  type LearningRateSchedule,
   linearLearningRate,
-  type Schedule,
 } from "../../../models/optim/schedule.ts";
 import { referenceJson } from "../../reference.ts";
 
@@ -11,7 +11,7 @@ import { referenceJson } from "../../reference.ts";
 interface Case {
   name: string;
   isLinear: boolean;
-  schedule: Schedule;
+  schedule: LearningRateSchedule;
   rates: number[];
 }
 
@@ -22,7 +22,7 @@ function readCases(): Case[] {
     if (match === null || !Array.isArray(rates)) return [];
     const [, kind, lr, batch] = match;
     const isLinear = kind === "lincls";
-    const schedule: Schedule = {
+    const schedule: LearningRateSchedule = {
       lr: Number(lr),
       scale: batchScale(Number(batch)),
       warmupEpochs: 5,
@@ -47,7 +47,14 @@ Deno.test("parity: learning rates are the original's in every epoch", () => {
   }
 });
 
-const SMALL: Schedule = { lr: 1, scale: 1, warmupEpochs: 0, epochs: 10, cos: false, milestones: [2, 4] };
+const SMALL: LearningRateSchedule = {
+  lr: 1,
+  scale: 1,
+  warmupEpochs: 0,
+  epochs: 10,
+  cos: false,
+  milestones: [2, 4],
+};
 
 Deno.test("distillLearningRate() needs no warm-up", () => {
   assertEquals(distillLearningRate(0, { ...SMALL, scale: 4 }), 4);

@@ -1,16 +1,16 @@
 // The whole recipe, with every part real, on a few rows of the bundled images.
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import type { LinearEpoch } from "../../methods/linear_probe/events.ts";
-import { type LinearResult, runLinearEvaluation } from "../../methods/linear_probe/run.ts";
-import type { ActorSystem } from "../../actors/runtime/mod.ts";
-import { LINEAR_SAMPLE_DEFAULTS, type LinearOptions } from "../../methods/linear_probe/options.ts";
-import { BEST_CHECKPOINT } from "../../methods/linear_probe/linear_trainer.ts";
-import { SAMPLE_TEACHER } from "../../data/sample.ts";
-import { UserError } from "../../errors.ts";
-import { loadStateDict } from "../../models/checkpoint/state_dict.ts";
-import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "./small_run.ts";
-import { hear } from "./hear.ts";
+import type { LinearEpoch } from "../../../methods/linear_probe/events.ts";
+import { type LinearResult, runLinearEvaluation } from "../../../methods/linear_probe/run.ts";
+import type { ActorSystem } from "../../../actors/runtime/mod.ts";
+import { LINEAR_SAMPLE_DEFAULTS, type LinearOptions } from "../../../methods/linear_probe/options.ts";
+import { BEST_CHECKPOINT } from "../../../methods/linear_probe/linear_trainer.ts";
+import { SAMPLE_TEACHER } from "../../../data/sample.ts";
+import { UserError } from "../../../errors.ts";
+import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
+import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
+import { hear } from "../../actors/hear.ts";
 
 function optionsIn(folder: RunFolder, name: string, changes: Partial<LinearOptions> = {}): LinearOptions {
   return {

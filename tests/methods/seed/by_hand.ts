@@ -2,21 +2,22 @@
  * A distillation by hand: the steps that its settings ask for, one after the other on one device, without actors. What
  * the actors do has to be the same to the bit.
  */
-import { BatchReader } from "../../data/batch_reader.ts";
-import { openDataset } from "../../data/open_dataset.ts";
-import { packImages, TABLE_STRIDE } from "../../data/pack.ts";
-import { Random } from "../../data/random.ts";
-import { EpochOrder } from "../../data/sampler.ts";
-import type { Gpu } from "../../kernels/gpu.ts";
-import { Augmenter } from "../../kernels/image/augmenter.ts";
-import { sampleView, type ViewRecipe } from "../../kernels/image/view_parameters.ts";
-import type { LossScale } from "../../kernels/ops/loss_scale/loss_scale.ts";
-import type { HeadOptions } from "../../models/heads.ts";
-import { FrozenEncoder } from "../../models/inference.ts";
-import { initialize, initializeQueue } from "../../models/initialize.ts";
-import { findEncoder } from "../../models/registry.ts";
-import { StudentStep, type StudentStepOptions } from "../../methods/seed/step.ts";
-import type { DrawnTeacher } from "./drawn_teacher.ts";
+import { BatchReader } from "../../../data/batch_reader.ts";
+import { openDataset } from "../../../data/open_dataset.ts";
+import { packImages, TABLE_STRIDE } from "../../../data/pack.ts";
+import { Random } from "../../../data/random.ts";
+import { EpochOrder } from "../../../data/sampler.ts";
+import type { Gpu } from "../../../kernels/gpu.ts";
+import { ViewMaker } from "../../../kernels/image/view_maker.ts";
+import { type Augmentation, sampleView } from "../../../kernels/image/view_parameters.ts";
+import type { LossScale } from "../../../kernels/ops/loss_scale/loss_scale.ts";
+import type { HeadOptions } from "../../../models/heads.ts";
+import { FrozenEncoder } from "../../../models/inference.ts";
+import { initialize, initializeQueue } from "../../../models/initialize.ts";
+import { findEncoder } from "../../../models/registry.ts";
+import { groupOf } from "../../../models/training_step.ts";
+import { StudentStep, type StudentStepOptions } from "../../../methods/seed/step.ts";
+import type { DrawnTeacher } from "../../actors/drawn_teacher.ts";
 
 /** A run as its settings mean it, each of them named for itself. */
 export interface HandRun {
@@ -27,9 +28,9 @@ export interface HandRun {
   batch: number;
   imageSize: number;
   /** Rule of the training views. */
-  recipe: ViewRecipe;
+  augmentation: Augmentation;
   /** Rule and number of each image's small views. */
-  small?: { views: number; imageSize: number; recipe: ViewRecipe };
+  local?: { views: number; imageSize: number; augmentation: Augmentation };
   student: string;
   head: HeadOptions;
   queue: number;
@@ -37,6 +38,9 @@ export interface HandRun {
   teacherTemperature: number;
   momentum: number;
   weightDecay: number;
+  /** Batches of a step; 1 where it is left out. */
+  accumulate?: number;
+  clipNorm?: number;
   loss: string;
   lossScale?: LossScale;
   lossScaleRule?: StudentStepOptions["lossScaleRule"];
@@ -62,16 +66,16 @@ export interface HandResult {
 
 /** Trains by hand. */
 export async function trainByHand(gpu: Gpu, run: HandRun): Promise<HandResult> {
-  const { teacher, seed, batch, imageSize, recipe, small, head } = run;
+  const { teacher, seed, batch, imageSize, augmentation, local, head } = run;
   const encoder = findEncoder(teacher.arch);
   const frozen = { encoder, head: teacher.head, batch, imageSize, output: "normalized" } as const;
   using teacherProgram = await FrozenEncoder.create(gpu, frozen);
   await teacherProgram.load((key) => teacher.values.get(key)!);
-  using smallTeacher = small &&
-    await teacherProgram.share({ batch: batch * small.views, imageSize: small.imageSize });
-  const maker = new Augmenter(gpu, { views: batch, width: imageSize, height: imageSize });
-  const smallMaker = small &&
-    new Augmenter(gpu, { views: batch * small.views, width: small.imageSize, height: small.imageSize });
+  using localTeacher = local &&
+    await teacherProgram.share({ batch: batch * local.views, imageSize: local.imageSize });
+  const maker = new ViewMaker(gpu, { views: batch, width: imageSize, height: imageSize });
+  const localMaker = local &&
+    new ViewMaker(gpu, { views: batch * local.views, width: local.imageSize, height: local.imageSize });
   using student = await StudentStep.create(gpu, {
     encoder: findEncoder(run.student),
     head,
@@ -82,8 +86,10 @@ export async function trainByHand(gpu: Gpu, run: HandRun): Promise<HandResult> {
     teacherTemperature: run.teacherTemperature,
     momentum: run.momentum,
     weightDecay: run.weightDecay,
+    accumulate: run.accumulate,
+    clipNorm: run.clipNorm,
     loss: run.loss,
-    small: small && { views: small.views, imageSize: small.imageSize },
+    local: local && { views: local.views, imageSize: local.imageSize },
     lossScale: run.lossScale,
     lossScaleRule: run.lossScaleRule,
     dropoutSeed: seed,
@@ -91,7 +97,7 @@ export async function trainByHand(gpu: Gpu, run: HandRun): Promise<HandResult> {
   const fresh = initialize(student.state, seed);
   await student.parameters.load((key) => fresh.get(key)!);
   student.loadQueue(initializeQueue(run.queue, head.dimension, seed));
-  if (small !== undefined) {
+  if (local !== undefined) {
     student.loadQueue(initializeQueue(run.queue, head.dimension, seed, "small queue"), 1);
   }
 
@@ -106,29 +112,31 @@ export async function trainByHand(gpu: Gpu, run: HandRun): Promise<HandResult> {
     const order = new EpochOrder(dataset.rowCount, seed, epoch, batch);
     for (let number = 0; number < order.batchCount; number++) {
       const images = packImages(await reader.read(order, number));
-      const draw = (name: string, place: number, recipe: ViewRecipe, ...more: number[]) => {
+      const draw = (name: string, place: number, augmentation: Augmentation, ...more: number[]) => {
         const [, width, height, row] = images.table.subarray(place * TABLE_STRIDE);
-        return sampleView(new Random(seed, name, epoch, row, ...more), recipe, width, height, place);
+        return sampleView(new Random(seed, name, epoch, row, ...more), augmentation, width, height, place);
       };
       const views = await maker.augment(
         images,
-        Array.from({ length: batch }, (_, place) => draw("augment", place, recipe)),
+        Array.from({ length: batch }, (_, place) => draw("augment", place, augmentation)),
       );
       firstViews ??= new Uint8Array(views.slice(0));
-      const smallViews = small && await smallMaker!.augment(
+      const smallViews = local && await localMaker!.augment(
         images,
         Array.from(
-          { length: batch * small.views },
-          (_, place) => draw("small", Math.floor(place / small.views), small.recipe, place % small.views),
+          { length: batch * local.views },
+          (_, place) =>
+            draw("small", Math.floor(place / local.views), local.augmentation, place % local.views),
         ),
       );
       const { loss, lossScale } = await student.run({
         images: views,
         teacher: await teacherProgram.embed(views),
-        ...small && { small: { images: smallViews!, teacher: await smallTeacher!.embed(smallViews!) } },
+        ...local && { local: { images: smallViews!, teacher: await localTeacher!.embed(smallViews!) } },
         learningRate,
         queuePointer: step * batch % run.queue,
         step: run.firstEpoch * order.batchCount + step,
+        group: groupOf(number, order.batchCount, run.accumulate ?? 1),
       });
       losses.push(loss);
       lossScales.push(lossScale);
@@ -136,12 +144,12 @@ export async function trainByHand(gpu: Gpu, run: HandRun): Promise<HandResult> {
     }
   }
   maker.destroy();
-  smallMaker?.destroy();
+  localMaker?.destroy();
   return {
     losses,
     weights: await student.parameters.save(),
     momentum: await student.parameters.saveArena("momentum"),
-    queues: [await student.readQueue(), ...small === undefined ? [] : [await student.readQueue(1)]],
+    queues: [await student.readQueue(), ...local === undefined ? [] : [await student.readQueue(1)]],
     pointer: step * batch % run.queue,
     lossScales,
     firstViews: firstViews!,

@@ -1,21 +1,25 @@
 // Runs with every setting away from its default, compared with the same steps by hand.
 import { assertAlmostEquals, assertEquals, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
-import { PAPER_DEFAULTS, SAMPLE_DEFAULTS } from "../../methods/seed/defaults.ts";
-import { runDistillation } from "../../methods/seed/run.ts";
-import type { DistillOptions } from "../../methods/seed/options.ts";
-import { transpose } from "../../methods/seed/checkpoint.ts";
-import { plainRecipe, swavRecipe, swavSmallRecipe } from "../../kernels/image/view_parameters.ts";
-import { FIXED_SCALE } from "../../kernels/ops/loss_scale/loss_scale.ts";
-import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
-import { readStudentCheckpoint } from "../../methods/seed/checkpoint.ts";
-import { withGpu } from "../kernels/check_op.ts";
+import { PAPER_DEFAULTS, SAMPLE_DEFAULTS } from "../../../methods/seed/defaults.ts";
+import { runDistillation } from "../../../methods/seed/run.ts";
+import type { DistillOptions } from "../../../methods/seed/options.ts";
+import { transpose } from "../../../methods/seed/checkpoint.ts";
+import {
+  plainAugmentation,
+  swavAugmentation,
+  swavLocalAugmentation,
+} from "../../../kernels/image/view_parameters.ts";
+import { FIXED_SCALE } from "../../../kernels/ops/loss_scale/loss_scale.ts";
+import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
+import { readStudentCheckpoint } from "../../../methods/seed/checkpoint.ts";
+import { withGpu } from "../../kernels/check_op.ts";
 import { type HandResult, trainByHand } from "./by_hand.ts";
-import { drawTeacher } from "./drawn_teacher.ts";
-import { RunFolder, TINY_ENCODER } from "./small_run.ts";
-import { hear } from "./hear.ts";
+import { drawTeacher } from "../../actors/drawn_teacher.ts";
+import { RunFolder, TINY_ENCODER } from "../../actors/small_run.ts";
+import { hear } from "../../actors/hear.ts";
 
-const DROPPING = new URL("./fixtures/dropping_encoder.ts", import.meta.url).href;
+const DROPPING = new URL("../../actors/fixtures/dropping_encoder.ts", import.meta.url).href;
 await import(DROPPING);
 
 /** Compares a run with what was done by hand: losses, learning rates, and all that its checkpoint holds. */
@@ -39,8 +43,8 @@ async function assertSame(
       },
       actors: ({ actors }) =>
         readers = [...actors.keys()].filter((name) => name.startsWith("tsv_reader")).length,
-      views: ({ pixels, isSmall }) => {
-        if (!isSmall) views ??= pixels;
+      views: ({ pixels, isLocal }) => {
+        if (!isLocal) views ??= pixels;
       },
     }),
   );
@@ -136,7 +140,7 @@ Deno.test("a run does with each of its settings what is done by hand: warm-up, c
       seed: 11,
       batch: 4,
       imageSize: 24,
-      recipe: swavRecipe(24),
+      augmentation: swavAugmentation(24),
       student: "tiny_convnet",
       head: { kind: "linear", dimension: 20 },
       queue: 12,
@@ -163,6 +167,8 @@ Deno.test("a run does with each of its settings what is done by hand: steps of t
       schedule: [1, 2],
       momentum: 0.5,
       weightDecay: 0.01,
+      accumulate: 2, // of three batches in an epoch: a step of two, and one of one
+      clipGrad: 0.05,
       dim: 20,
       queue: 12,
       temp: 0.3,
@@ -192,8 +198,8 @@ Deno.test("a run does with each of its settings what is done by hand: steps of t
       seed: 12,
       batch: 4,
       imageSize: 24,
-      recipe: plainRecipe(24),
-      small: { views: 2, imageSize: 17, recipe: swavSmallRecipe(17) },
+      augmentation: plainAugmentation(24),
+      local: { views: 2, imageSize: 17, augmentation: swavLocalAugmentation(17) },
       student: "tiny_dropping",
       head: { kind: "mlp", dimension: 20 },
       queue: 12,
@@ -201,6 +207,8 @@ Deno.test("a run does with each of its settings what is done by hand: steps of t
       teacherTemperature: 0.08,
       momentum: 0.5,
       weightDecay: 0.01,
+      accumulate: 2,
+      clipNorm: 0.05,
       loss: "soft_seed",
       lossScale: { scale: 1, goodSteps: 0, skipped: 0 },
       lossScaleRule: FIXED_SCALE,

@@ -5,12 +5,12 @@
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
 import { Random } from "../../../data/random.ts";
 import { type Gpu, openGpu } from "../../../kernels/gpu.ts";
-import { Augmenter } from "../../../kernels/image/augmenter.ts";
+import { ViewMaker } from "../../../kernels/image/view_maker.ts";
 import { BlurSigmaError } from "../../../kernels/image/blur_weights.ts";
 import {
   evaluationView,
   type JitterOp,
-  mocoV2Recipe,
+  mocoV2Augmentation,
   sampleCrop,
   sampleView,
   type ViewParameters,
@@ -68,7 +68,7 @@ function split(views: ArrayBuffer, width: number, height: number): Rgb[] {
   });
 }
 
-const augmenters = new Map<string, Augmenter>();
+const augmenters = new Map<string, ViewMaker>();
 
 /** Makes views with an augmenter that is kept for the next test that wants as many of that size. */
 async function make(
@@ -78,7 +78,7 @@ async function make(
   height: number,
 ) {
   const key = `${views.length} ${width}x${height}`;
-  const augmenter = augmenters.get(key) ?? new Augmenter(gpu, { views: views.length, width, height });
+  const augmenter = augmenters.get(key) ?? new ViewMaker(gpu, { views: views.length, width, height });
   augmenters.set(key, augmenter);
   return split(await augmenter.augment(pack(images), views), width, height);
 }
@@ -157,7 +157,7 @@ const groups = Map.groupBy(
 );
 
 for (const [op, entries] of groups) {
-  Deno.test(`parity: Augmenter gives Pillow's pixels for ${op}`, async () => {
+  Deno.test(`parity: ViewMaker gives Pillow's pixels for ${op}`, async () => {
     for (const [name, entry] of entries) {
       const source = decoded.get(entry.source)!;
       const [made] = await make([source], [viewOfEntry(entry, source)!], entry.w, entry.h);
@@ -178,14 +178,14 @@ Deno.test("parity: the loops that the other tests compare with give Pillow's pix
   assert(compared > 0);
 });
 
-Deno.test("Augmenter gives the pixels of plain loops for MoCo v2 views of images of many sizes", async () => {
+Deno.test("ViewMaker gives the pixels of plain loops for MoCo v2 views of images of many sizes", async () => {
   const random = new Random(11, "images");
   const sizes = [[96, 80], [31, 70], [200, 40], [1, 1], [3, 17], [64, 64], [1, 90], [33, 2]];
   const images = sizes.map(([width, height]) => randomImage(random, width, height));
   const views = Array.from({ length: 48 }, (_, i) => {
     const image = i % images.length;
     const { width, height } = images[image];
-    return sampleView(new Random(5, "augment", 0, image, i), mocoV2Recipe(37), width, height, image);
+    return sampleView(new Random(5, "augment", 0, image, i), mocoV2Augmentation(37), width, height, image);
   });
   const filters = ["bilinear", "bicubic"] as const;
   const mixed = views.map((view, i) => ({ ...view, filter: filters[(i >> 3) % 2] }));
@@ -199,7 +199,7 @@ Deno.test("Augmenter gives the pixels of plain loops for MoCo v2 views of images
   });
 });
 
-Deno.test("Augmenter shrinks and enlarges as plain loops do, bicubic too", async () => {
+Deno.test("ViewMaker shrinks and enlarges as plain loops do, bicubic too", async () => {
   const image = randomImage(new Random(2), 150, 91);
   for (const [width, height] of [[1, 1], [5, 3], [64, 32], [160, 200], [17, 131]]) {
     for (const filter of ["bilinear", "bicubic"] as const) {
@@ -210,7 +210,7 @@ Deno.test("Augmenter shrinks and enlarges as plain loops do, bicubic too", async
   }
 });
 
-Deno.test("Augmenter makes views of one source pixel", async () => {
+Deno.test("ViewMaker makes views of one source pixel", async () => {
   const image = randomImage(new Random(3), 20, 20);
   const view = whole(image, {
     crop: { left: 7, top: 13, width: 1, height: 1 },
@@ -236,21 +236,21 @@ async function assertHuesOf(colourAt: (i: number) => number, what: string): Prom
   }
 }
 
-Deno.test("Augmenter gives colours all over the cube the hue that Pillow's arithmetic gives", () =>
+Deno.test("ViewMaker gives colours all over the cube the hue that Pillow's arithmetic gives", () =>
   assertHuesOf(
     (i) => (i & 63) * 4 + (i >> 16 & 3) | (i >> 6 & 63) * 4 + 1 << 8 | (i >> 12 & 63) * 4 << 16,
     "some colours",
   ));
 
 Deno.test({
-  name: "Augmenter gives each of the 2^24 colours the hue that Pillow's arithmetic gives",
+  name: "ViewMaker gives each of the 2^24 colours the hue that Pillow's arithmetic gives",
   ignore: Deno.env.get("SEED_LONG") !== "1", // a quarter of a minute
   async fn() {
     for (let part = 0; part < 64; part++) await assertHuesOf((i) => part << 18 | i, `part ${part} of 64`);
   },
 });
 
-Deno.test("Augmenter's jitter in any order is the composition of its pieces", async () => {
+Deno.test("ViewMaker's jitter in any order is the composition of its pieces", async () => {
   const image = randomImage(new Random(4), 40, 24);
   const factors = { brightness: 1.3, contrast: 0.7, saturation: 1.37, hue: -0.08 };
   const kinds = Object.keys(factors) as JitterOp["kind"][];
@@ -277,7 +277,7 @@ Deno.test("Augmenter's jitter in any order is the composition of its pieces", as
   }
 });
 
-Deno.test("Augmenter turns a view gray before its jitter where the view says so", async () => {
+Deno.test("ViewMaker turns a view gray before its jitter where the view says so", async () => {
   const image = randomImage(new Random(5), 31, 18);
   const gray = { grayscale: true, grayscaleFirst: true };
   const kinds: JitterOp["kind"][][] = [
@@ -299,7 +299,7 @@ Deno.test("Augmenter turns a view gray before its jitter where the view says so"
   }
 });
 
-Deno.test("Augmenter blurs across segments and at every edge as plain loops do", async () => {
+Deno.test("ViewMaker blurs across segments and at every edge as plain loops do", async () => {
   for (const [width, height] of [[70, 33], [1, 5], [5, 1], [2, 2], [32, 64], [3, 97]]) {
     const image = randomImage(new Random(6), width, height);
     const views = [0.1, 0.7, 1.41, 1.42, 2, 2.43].map((blurSigma) => whole(image, { blurSigma }));
@@ -314,7 +314,7 @@ Deno.test("Augmenter blurs across segments and at every edge as plain loops do",
   }
 });
 
-Deno.test("Augmenter pads with black where an evaluation view is larger than the resized image", async () => {
+Deno.test("ViewMaker pads with black where an evaluation view is larger than the resized image", async () => {
   const image = randomImage(new Random(8), 30, 21);
   const view = evaluationView(30, 21, 12, 19);
   const [made] = await make([image], [view], 19, 19);
@@ -322,14 +322,14 @@ Deno.test("Augmenter pads with black where an evaluation view is larger than the
   assertEquals([...made.data.subarray(0, 3)], [0, 0, 0]);
 });
 
-Deno.test("Augmenter's views do not depend on their neighbours, on earlier batches or on the run", async () => {
+Deno.test("ViewMaker's views do not depend on their neighbours, on earlier batches or on the run", async () => {
   const random = new Random(9, "images");
   const images = [[50, 60], [300, 20], [12, 12]].map(([w, h]) => randomImage(random, w, h));
   const views = Array.from({ length: 12 }, (_, i) => {
     const { width, height } = images[i % 3];
-    return sampleView(new Random(1, "augment", 0, i, 0), mocoV2Recipe(32), width, height, i % 3);
+    return sampleView(new Random(1, "augment", 0, i, 0), mocoV2Augmentation(32), width, height, i % 3);
   });
-  const augmenter = new Augmenter(gpu, { views: 12, width: 32, height: 32 });
+  const augmenter = new ViewMaker(gpu, { views: 12, width: 32, height: 32 });
   const together = split(await augmenter.augment(pack(images), views), 32, 32);
   const again = split(await augmenter.augment(pack(images), views), 32, 32);
   const reversed = split(await augmenter.augment(pack(images), views.toReversed()), 32, 32).reverse();
@@ -347,12 +347,12 @@ Deno.test("Augmenter's views do not depend on their neighbours, on earlier batch
   augmenter.destroy();
 });
 
-Deno.test("Augmenter.augment() overlaps batches and fills the buffers that it is given", async () => {
+Deno.test("ViewMaker.augment() overlaps batches and fills the buffers that it is given", async () => {
   const images = [10, 40, 90, 15, 60].map((side) => randomImage(new Random(side), side, side + 3));
-  const augmenter = new Augmenter(gpu, { views: 3, width: 16, height: 16, slots: 2 });
+  const augmenter = new ViewMaker(gpu, { views: 3, width: 16, height: 16, slots: 2 });
   const jobs = images.map(async (image, i) => {
     const views = [0, 1, 2].map((v) =>
-      sampleView(new Random(7, "augment", 0, i, v), mocoV2Recipe(16), image.width, image.height)
+      sampleView(new Random(7, "augment", 0, i, v), mocoV2Augmentation(16), image.width, image.height)
     );
     const packed = pack([image]);
     const into = new ArrayBuffer(3 * 16 * 16 * 4);
@@ -366,10 +366,10 @@ Deno.test("Augmenter.augment() overlaps batches and fills the buffers that it is
   augmenter.destroy();
 });
 
-Deno.test("Augmenter refuses views that do not fit their image, and goes on working", async () => {
+Deno.test("ViewMaker refuses views that do not fit their image, and goes on working", async () => {
   const image = randomImage(new Random(13), 8, 6);
   const packed = pack([image]);
-  const augmenter = new Augmenter(gpu, { views: 2, width: 8, height: 6, slots: 1 });
+  const augmenter = new ViewMaker(gpu, { views: 2, width: 8, height: 6, slots: 1 });
   const refuses = async (view: ViewParameters, message: RegExp) => {
     const error = await assertRejects(() => augmenter.augment(packed, [view]), RangeError);
     assertMatch(error.message, message);
@@ -406,15 +406,15 @@ function narrow(bytes: number): Gpu {
   return withLimits(gpu, { maxStorageBufferBindingSize: bytes });
 }
 
-Deno.test("Augmenter splits what one binding cannot hold", async () => {
+Deno.test("ViewMaker splits what one binding cannot hold", async () => {
   const random = new Random(15, "images");
   const images = Array.from({ length: 12 }, (_, i) => randomImage(random, 30 + i, 60 - i));
   const views = Array.from({ length: 20 }, (_, i) => {
     const image = (i * 5) % 12;
-    return sampleView(new Random(2, i), mocoV2Recipe(10), 30 + image, 60 - image, image);
+    return sampleView(new Random(2, i), mocoV2Augmentation(10), 30 + image, 60 - image, image);
   });
   // 20 views of 10x10 take 8000 bytes; an image of 30x60 takes 7200, all of them take 100,000.
-  const augmenter = new Augmenter(narrow(16384), { views: 20, width: 10, height: 10 });
+  const augmenter = new ViewMaker(narrow(16384), { views: 20, width: 10, height: 10 });
   const made = split(await augmenter.augment(pack(images), views), 10, 10);
   views.forEach((view, i) =>
     assertSamePixels(made[i], pillow.makeView(images[view.image], view, 10, 10), `view ${i}`)
@@ -422,11 +422,11 @@ Deno.test("Augmenter splits what one binding cannot hold", async () => {
   augmenter.destroy();
 });
 
-Deno.test("Augmenter takes an image of maxImagePixels(), wherever in a batch it begins", async () => {
+Deno.test("ViewMaker takes an image of maxImagePixels(), wherever in a batch it begins", async () => {
   const binding = 16384;
   const [width, height] = [63, 64];
   assertEquals(width * height, maxImagePixels(binding));
-  const augmenter = new Augmenter(narrow(binding), { views: 1, width: 10, height: 10 });
+  const augmenter = new ViewMaker(narrow(binding), { views: 1, width: 10, height: 10 });
   const image = randomImage(new Random(17), width, height);
   for (const before of [1, 63, 64]) {
     const batch = pack([randomImage(new Random(18), before, 1), image]);
@@ -437,9 +437,9 @@ Deno.test("Augmenter takes an image of maxImagePixels(), wherever in a batch it 
   augmenter.destroy();
 });
 
-Deno.test("Augmenter refuses a crop that one binding cannot hold", async () => {
+Deno.test("ViewMaker refuses a crop that one binding cannot hold", async () => {
   const image = randomImage(new Random(16), 80, 80);
-  const augmenter = new Augmenter(narrow(16384), { views: 1, width: 10, height: 10 });
+  const augmenter = new ViewMaker(narrow(16384), { views: 1, width: 10, height: 10 });
   const view = whole(image, { resized: { width: 10, height: 10 } });
   const error = await assertRejects(() => augmenter.augment(pack([image]), [view]), ImageTooLargeError);
   assertMatch(
@@ -449,15 +449,15 @@ Deno.test("Augmenter refuses a crop that one binding cannot hold", async () => {
   augmenter.destroy();
 });
 
-Deno.test("Augmenter refuses sizes that the device cannot bind", () => {
-  assertThrows(() => new Augmenter(gpu, { views: 0, width: 8, height: 8 }), RangeError, "at least one view");
+Deno.test("ViewMaker refuses sizes that the device cannot bind", () => {
+  assertThrows(() => new ViewMaker(gpu, { views: 0, width: 8, height: 8 }), RangeError, "at least one view");
   assertThrows(
-    () => new Augmenter(gpu, { views: 1e9, width: 8, height: 8 }),
+    () => new ViewMaker(gpu, { views: 1e9, width: 8, height: 8 }),
     RangeError,
     "this device binds at once",
   );
   assertThrows(
-    () => new Augmenter(gpu, { views: 1, width: 0, height: 8 }),
+    () => new ViewMaker(gpu, { views: 1, width: 0, height: 8 }),
     RangeError,
     "whole numbers above 0",
   );

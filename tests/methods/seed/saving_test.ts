@@ -1,11 +1,17 @@
 // When checkpoints are written, and which stay: the trainer alone, on batches that a test hands it.
 import { assertEquals } from "@std/assert";
-import { ActorSystem, type DistillActorEvent, type Monitor, spawnActor, type TsvReader } from "../../mod.ts";
-import type { SaveInterval } from "../../methods/seed/options.ts";
-import { runDistillation } from "../../methods/seed/run.ts";
-import { initializeQueue } from "../../models/initialize.ts";
-import { RunFolder } from "./small_run.ts";
-import { batchOf } from "./single_colours.ts";
+import {
+  ActorSystem,
+  type DistillActorEvent,
+  type Monitor,
+  spawnActor,
+  type TsvReader,
+} from "../../../mod.ts";
+import type { SaveInterval } from "../../../methods/seed/options.ts";
+import { runDistillation } from "../../../methods/seed/run.ts";
+import { initializeQueue } from "../../../models/initialize.ts";
+import { RunFolder } from "../../actors/small_run.ts";
+import { batchOf } from "../../actors/single_colours.ts";
 
 const SIZE = 32;
 

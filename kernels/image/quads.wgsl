@@ -16,20 +16,20 @@ fn unpack_quad(pixels: vec4<u32>) -> Quad {
   return Quad(channel(pixels, 0u), channel(pixels, 8u), channel(pixels, 16u));
 }
 
-fn pack_quad(vec4: Quad) -> vec4<u32> {
-  let r = vec4<u32>(vec4<i32>(vec4.r));
-  let g = vec4<u32>(vec4<i32>(vec4.g));
-  let b = vec4<u32>(vec4<i32>(vec4.b));
+fn pack_quad(quad: Quad) -> vec4<u32> {
+  let r = vec4<u32>(vec4<i32>(quad.r));
+  let g = vec4<u32>(vec4<i32>(quad.g));
+  let b = vec4<u32>(vec4<i32>(quad.b));
   return r | (g << vec4<u32>(8u)) | (b << vec4<u32>(16u)) | vec4<u32>(0xff000000u);
 }
 
 // Pillow's "L": ITU-R 601-2 luma in 16-bit fixed point (Convert.c, L24).
-fn luma(vec4: Quad) -> vec4<f32> {
-  return floor((vec4.r * 19595.0 + vec4.g * 38470.0 + vec4.b * 7471.0 + 32768.0) * (1.0 / 65536.0));
+fn luma(quad: Quad) -> vec4<f32> {
+  return floor((quad.r * 19595.0 + quad.g * 38470.0 + quad.b * 7471.0 + 32768.0) * (1.0 / 65536.0));
 }
 
-// Adds the luma of a vec4 of a row to its view's sum.
-fn add_luma(view: u32, row_quad: u32, vec4: Quad) {
+// Adds the luma of a quad of a row to its view's sum.
+fn add_luma(view: u32, row_quad: u32, quad: Quad) {
   let is_in_row = vec4<u32>(0u, 1u, 2u, 3u) + 4u * row_quad < vec4<u32>(WIDTH);
-  atomicAdd(&luma_sums[view], u32(dot(select(vec4<f32>(), luma(vec4), is_in_row), vec4<f32>(1.0))));
+  atomicAdd(&luma_sums[view], u32(dot(select(vec4<f32>(), luma(quad), is_in_row), vec4<f32>(1.0))));
 }

@@ -9,14 +9,14 @@ import { BatchReader } from "../../data/batch_reader.ts";
 import { packImages, TABLE_STRIDE } from "../../data/pack.ts";
 import { EpochOrder } from "../../data/sampler.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
-import { Augmenter } from "../../kernels/image/augmenter.ts";
+import { ViewMaker } from "../../kernels/image/view_maker.ts";
 import { evaluationView } from "../../kernels/image/view_parameters.ts";
 import { FrozenEncoder } from "../../models/inference.ts";
 import { WeightedKnn } from "../../models/knn.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { withGpu } from "../kernels/check_op.ts";
-import { type DrawnTeacher, drawTeacher } from "./drawn_teacher.ts";
-import { RunFolder, TINY_ENCODER } from "./small_run.ts";
+import { type DrawnTeacher, drawTeacher } from "../actors/drawn_teacher.ts";
+import { RunFolder, TINY_ENCODER } from "../actors/small_run.ts";
 
 const SIZE = 24;
 
@@ -38,7 +38,7 @@ async function embedByHand(
     output: "feature",
   });
   await frozen.load((key) => values.get(key)!);
-  const maker = new Augmenter(gpu, { views: batch, width: SIZE, height: SIZE });
+  const maker = new ViewMaker(gpu, { views: batch, width: SIZE, height: SIZE });
   const order = new EpochOrder(batch, 0, 0, batch, { shuffle: false });
   const images = packImages(await new BatchReader(dataset).read(order, 0));
   const fields = Array.from({ length: batch }, (_, i) => images.table.subarray(i * TABLE_STRIDE));

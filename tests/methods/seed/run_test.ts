@@ -1,18 +1,18 @@
 // The whole recipe, with every part real, on a few rows of the bundled images.
 import { assert, assertEquals, assertLess, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
-import type { DistillEvent, DistillStep } from "../../methods/seed/events.ts";
-import { type DistillResult, runDistillation } from "../../methods/seed/run.ts";
-import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
-import { readStudentCheckpoint } from "../../methods/seed/checkpoint.ts";
-import { describeAdapter } from "../../kernels/gpu.ts";
-import { UserError } from "../../errors.ts";
-import type { DistillOptions } from "../../methods/seed/options.ts";
-import type { ActorSystem, TraceSpan } from "../../actors/runtime/mod.ts";
-import { referencePath } from "../reference.ts";
-import { hear } from "./hear.ts";
-import { digestFile, RunFolder } from "./small_run.ts";
-import { skip } from "../skip.ts";
+import type { DistillEvent, DistillStep } from "../../../methods/seed/events.ts";
+import { type DistillResult, runDistillation } from "../../../methods/seed/run.ts";
+import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
+import { readStudentCheckpoint } from "../../../methods/seed/checkpoint.ts";
+import { describeAdapter } from "../../../kernels/gpu.ts";
+import { UserError } from "../../../errors.ts";
+import type { DistillOptions } from "../../../methods/seed/options.ts";
+import type { ActorSystem, TraceSpan } from "../../../actors/runtime/mod.ts";
+import { referencePath } from "../../reference.ts";
+import { hear } from "../../actors/hear.ts";
+import { digestFile, RunFolder } from "../../actors/small_run.ts";
+import { skip } from "../../skip.ts";
 
 /** A run with what it told. */
 async function runAndListen(
@@ -174,6 +174,7 @@ Deno.test("runDistillation() evaluates teacher and student next to training, and
     hear({ plan: (plan) => plans.push(plan) }),
   );
   assertEquals(plans, [{
+    type: "plan",
     images: 28,
     batchesPerEpoch: 7,
     totalSteps: 21,

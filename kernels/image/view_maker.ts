@@ -30,14 +30,14 @@ import blendSource from "./blend.wgsl" with { type: "text" };
 import blurSource from "./blur.wgsl" with { type: "text" };
 import changeSource from "./change_colours.wgsl" with { type: "text" };
 import hueSource from "./hue.wgsl" with { type: "text" };
-import quadsSource from "./vec4s.wgsl" with { type: "text" };
+import quadsSource from "./quads.wgsl" with { type: "text" };
 import horizontalSource from "./resize_horizontal.wgsl" with { type: "text" };
 import recordSource from "./resize_record.wgsl" with { type: "text" };
 import verticalSource from "./resize_vertical.wgsl" with { type: "text" };
-import viewQuadsSource from "./view_vec4s.wgsl" with { type: "text" };
-import anyWidthSource from "./view_vec4s_of_any_width.wgsl" with { type: "text" };
+import viewQuadsSource from "./view_quads.wgsl" with { type: "text" };
+import anyWidthSource from "./view_quads_of_any_width.wgsl" with { type: "text" };
 
-/** What an {@linkcode Augmenter} is built for. */
+/** What an {@linkcode ViewMaker} is built for. */
 export interface AugmenterOptions {
   /** Views per batch, at most. */
   readonly views: number;
@@ -73,15 +73,15 @@ interface Shared {
  *
  * @example
  * ```ts
- * const augmenter = new Augmenter(await openGpu("augmenter"), { views: 256, width: 224, height: 224 });
+ * const augmenter = new ViewMaker(await openGpu("augmenter"), { views: 256, width: 224, height: 224 });
  * const views = rows.map((row, image) => {
  *   const [, width, height] = packed.table.subarray(image * 5);
- *   return sampleView(new Random(seed, "augment", epoch, row), mocoV2Recipe(224), width, height, image);
+ *   return sampleView(new Random(seed, "augment", epoch, row), mocoV2Augmentation(224), width, height, image);
  * });
  * const pixels = await augmenter.augment(packed, views, returnedBuffer);
  * ```
  */
-export class Augmenter {
+export class ViewMaker {
   readonly #gpu: Gpu;
   readonly #views: number;
   readonly #width: number;
@@ -272,14 +272,14 @@ export class Augmenter {
       kernels.push({ label: pipeline.label, flops: 0, bytes, encode });
     };
     const resized = plan.resize.reduce((sum, { count }) => sum + count, 0);
-    const vec4s = Math.ceil(width / 4) * height;
+    const quads = Math.ceil(width / 4) * height;
     for (const { offset, count, source, invocations } of plan.resize) {
       const rowBytes = plan.rowWords * 4 * count / resized;
       add(this.#pipelines.horizontal, [offset, source], invocations, count, rowBytes);
-      add(this.#pipelines.vertical, [offset, source], vec4s, count, rowBytes + count * viewBytes);
+      add(this.#pipelines.vertical, [offset, source], quads, count, rowBytes + count * viewBytes);
     }
     for (const { kernel, offset, count } of plan.colour) {
-      add(this.#pipelines[kernel], [offset, 0], vec4s, count, 2 * count * viewBytes);
+      add(this.#pipelines[kernel], [offset, 0], quads, count, 2 * count * viewBytes);
     }
     for (const { offset, count } of plan.blur) {
       const [rows, columns] = [[width, height], [height, width]].map(([along, across]) =>
@@ -363,7 +363,7 @@ const RECORD_BYTES = ${RECORD_BYTES}u;
 const WEIGHT_BITS = ${WEIGHT_BITS}u;
 const SEGMENT = ${BLUR_SEGMENT}u;
 ${bindingsSource}`;
-  const vec4s = quadsSource + (width % 4 === 0 ? viewQuadsSource : anyWidthSource);
+  const quads = quadsSource + (width % 4 === 0 ? viewQuadsSource : anyWidthSource);
   const pipelineLayout = device.createPipelineLayout({ bindGroupLayouts: [layout] });
   const create = (label: string, code: string, constants: Record<string, number> = {}) =>
     device.createComputePipeline({
@@ -373,9 +373,9 @@ ${bindingsSource}`;
     });
   return {
     horizontal: create("resize_horizontal", recordSource + horizontalSource),
-    vertical: create("resize_vertical", vec4s + recordSource + verticalSource),
-    blend: create("blend", vec4s + changeSource + blendSource),
-    hue: create("shift hue", vec4s + changeSource + hueSource),
+    vertical: create("resize_vertical", quads + recordSource + verticalSource),
+    blend: create("blend", quads + changeSource + blendSource),
+    hue: create("shift hue", quads + changeSource + hueSource),
     blurRows: create("blur along rows", blurSource),
     blurColumns: create("blur along columns", blurSource, { VERTICAL: 1 }),
   };

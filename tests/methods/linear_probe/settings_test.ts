@@ -1,30 +1,30 @@
 // Linear evaluations with every setting away from its default, compared with the same steps by hand.
 import { assertAlmostEquals, assertEquals, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
-import { runLinearEvaluation } from "../../methods/linear_probe/run.ts";
+import { runLinearEvaluation } from "../../../methods/linear_probe/run.ts";
 import {
   LINEAR_DEFAULTS,
   LINEAR_SAMPLE_DEFAULTS,
   type LinearOptions,
-} from "../../methods/linear_probe/options.ts";
-import { BatchReader } from "../../data/batch_reader.ts";
-import { openDataset } from "../../data/open_dataset.ts";
-import { packImages, TABLE_STRIDE } from "../../data/pack.ts";
-import { Random } from "../../data/random.ts";
-import { EpochOrder } from "../../data/sampler.ts";
-import type { Gpu } from "../../kernels/gpu.ts";
-import { Augmenter } from "../../kernels/image/augmenter.ts";
-import { evaluationView, plainRecipe, sampleView } from "../../kernels/image/view_parameters.ts";
-import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
-import { readLinearCheckpoint } from "../../methods/linear_probe/checkpoint.ts";
-import { FrozenEncoder } from "../../models/inference.ts";
-import { initialize } from "../../models/initialize.ts";
-import { LinearProbes } from "../../methods/linear_probe/step.ts";
-import { findEncoder } from "../../models/registry.ts";
-import { withGpu } from "../kernels/check_op.ts";
-import { type DrawnTeacher, drawTeacher } from "./drawn_teacher.ts";
-import { RunFolder, TINY_ENCODER } from "./small_run.ts";
-import { hear } from "./hear.ts";
+} from "../../../methods/linear_probe/options.ts";
+import { BatchReader } from "../../../data/batch_reader.ts";
+import { openDataset } from "../../../data/open_dataset.ts";
+import { packImages, TABLE_STRIDE } from "../../../data/pack.ts";
+import { Random } from "../../../data/random.ts";
+import { EpochOrder } from "../../../data/sampler.ts";
+import type { Gpu } from "../../../kernels/gpu.ts";
+import { ViewMaker } from "../../../kernels/image/view_maker.ts";
+import { evaluationView, plainAugmentation, sampleView } from "../../../kernels/image/view_parameters.ts";
+import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
+import { readLinearCheckpoint } from "../../../methods/linear_probe/checkpoint.ts";
+import { FrozenEncoder } from "../../../models/inference.ts";
+import { initialize } from "../../../models/initialize.ts";
+import { LinearProbes } from "../../../methods/linear_probe/step.ts";
+import { findEncoder } from "../../../models/registry.ts";
+import { withGpu } from "../../kernels/check_op.ts";
+import { type DrawnTeacher, drawTeacher } from "../../actors/drawn_teacher.ts";
+import { RunFolder, TINY_ENCODER } from "../../actors/small_run.ts";
+import { hear } from "../../actors/hear.ts";
 
 const [BATCH, SIZE, CLASSES] = [8, 24, 12];
 const SEED = 9;
@@ -65,7 +65,7 @@ async function evaluateByHand(
     output: "feature",
   });
   await frozen.load((key) => values.get(key)!);
-  const maker = new Augmenter(gpu, { views: BATCH, width: SIZE, height: SIZE });
+  const maker = new ViewMaker(gpu, { views: BATCH, width: SIZE, height: SIZE });
   using probes = await LinearProbes.create(gpu, {
     features: encoder.features,
     classes: CLASSES,
@@ -85,7 +85,7 @@ async function evaluateByHand(
     const views = fields.map(([, width, height, row], i) =>
       isEvaluation
         ? evaluationView(width, height, SIZE, SIZE, i) // --eval-resize none
-        : sampleView(new Random(SEED, "augment", order.epoch, row), plainRecipe(SIZE), width, height, i)
+        : sampleView(new Random(SEED, "augment", order.epoch, row), plainAugmentation(SIZE), width, height, i)
     );
     const pixels = new Uint8Array(BATCH * SIZE * SIZE * 4);
     pixels.set(

@@ -1,17 +1,17 @@
 // Going on with a checkpoint: of the same run, of another one, and of one whose end alone is missing.
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import type { RunSoFar } from "../../methods/seed/prepare.ts";
-import { type DistillResult, runDistillation } from "../../methods/seed/run.ts";
-import type { DistillOptions } from "../../methods/seed/options.ts";
-import { NothingToDoError } from "../../methods/nothing_to_do.ts";
-import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
-import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
-import type { TensorRef } from "../../models/checkpoint/tensor_ref.ts";
-import { TensorValue, type TorchDict } from "../../models/checkpoint/torch_value.ts";
-import { writeTorchFile } from "../../models/checkpoint/torch_writer.ts";
-import { digestFile, RunFolder, sampleRows, TINY_TEACHER } from "./small_run.ts";
-import { hear } from "./hear.ts";
+import type { RunSoFar } from "../../../methods/seed/prepare.ts";
+import { type DistillResult, runDistillation } from "../../../methods/seed/run.ts";
+import type { DistillOptions } from "../../../methods/seed/options.ts";
+import { NothingToDoError } from "../../../methods/nothing_to_do.ts";
+import { CheckpointError } from "../../../models/checkpoint/checkpoint_error.ts";
+import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
+import type { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
+import { TensorValue, type TorchDict } from "../../../models/checkpoint/torch_value.ts";
+import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
+import { digestFile, RunFolder, sampleRows, TINY_TEACHER } from "../../actors/small_run.ts";
+import { hear } from "../../actors/hear.ts";
 
 interface Told {
   result: DistillResult;

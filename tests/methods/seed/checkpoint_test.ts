@@ -11,7 +11,7 @@ import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.t
 import { TensorValue, torchDict, type TorchValue } from "../../../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
 import { referencePath } from "../../reference.ts";
-import { checkpointErrorOf, withFolder } from "./fixtures.ts";
+import { checkpointErrorOf, withFolder } from "../../models/checkpoint/fixtures.ts";
 
 /** All tensors of a map, in memory. */
 async function readNamed(tensors: ReadonlyMap<string, TensorRef>): Promise<NamedTensor[]> {

@@ -1,9 +1,9 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
-import { initialize } from "../../models/initialize.ts";
-import { LinearProbes } from "../../methods/linear_probe/step.ts";
-import { randomValues, relativeError, withGpu } from "../kernels/check_op.ts";
-import { referenceJson } from "../reference.ts";
-import { formulaEncoder, formulaImages } from "./reference_encoder.ts";
+import { initialize } from "../../../models/initialize.ts";
+import { LinearProbes } from "../../../methods/linear_probe/step.ts";
+import { randomValues, relativeError, withGpu } from "../../kernels/check_op.ts";
+import { referenceJson } from "../../reference.ts";
+import { formulaEncoder, formulaImages } from "../../models/reference_encoder.ts";
 
 const ZEROS = (features: number, classes: number) => (key: string) =>
   new Float32Array(key === "fc.weight" ? features * classes : classes);

@@ -1,4 +1,4 @@
-// The views, four pixels at a time, where the last vec4 of a row may have fewer; they are black there.
+// The views, four pixels at a time, where the last quad of a row may have fewer; they are black there.
 @group(0) @binding(5) var<storage, read_write> views: array<u32>;
 
 fn load_quad(view: u32, y: u32, row_quad: u32) -> vec4<u32> {

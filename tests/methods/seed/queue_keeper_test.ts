@@ -1,11 +1,11 @@
 import { assertEquals } from "@std/assert";
-import type { EmbeddedBatch } from "../../actors/messages.ts";
-import type { KeyedBatch, StudentTrainer } from "../../methods/seed/messages.ts";
-import type queueKeeper from "../../methods/seed/queue_keeper.ts";
-import { QueuePositions } from "../../methods/seed/queue_keeper.ts";
-import { ringPieces } from "../../models/ring.ts";
-import { referenceJson } from "../reference.ts";
-import { until, withSystem } from "./runtime/helpers.ts";
+import type { EmbeddedBatch } from "../../../actors/messages.ts";
+import type { KeyedBatch, StudentTrainer } from "../../../methods/seed/messages.ts";
+import type queueKeeper from "../../../methods/seed/queue_keeper.ts";
+import { QueuePositions } from "../../../methods/seed/queue_keeper.ts";
+import { ringPieces } from "../../../models/ring.ts";
+import { referenceJson } from "../../reference.ts";
+import { until, withSystem } from "../../actors/runtime/helpers.ts";
 
 /** The batch before a run's first one. */
 const BEFORE = { epoch: 0, batch: -1 };
@@ -55,7 +55,7 @@ Deno.test("queue_keeper passes batches on with their rows, as they are, while th
     });
     const { ref } = system.spawn<typeof queueKeeper>(
       "queue_keeper",
-      new URL("../../methods/seed/queue_keeper.ts", import.meta.url),
+      new URL("../../../methods/seed/queue_keeper.ts", import.meta.url),
       { size: 8, batchSize: 2, pointer: 0, after: BEFORE, next: trainer },
     );
     const batchOf = (batch: number): EmbeddedBatch => ({

@@ -1,0 +1,40 @@
+/** What an encoder is. The encoders that there are stand in `registry.ts`. */
+import type { Tensor } from "../kernels/graph.ts";
+import type { EncoderBuilder } from "./encoder_builder.ts";
+import type { HeadKind, HeadOptions } from "./heads.ts";
+
+/** What an encoder computes. */
+export interface EncoderOutputs {
+  /** Pooled feature [n, 1, 1, f]: what kNN and the linear probe use. */
+  feature: Tensor;
+  /** Output of the head [n, 1, 1, d]: what SEED's loss uses, once it is normalised. SimCLR's and SWAV's is already. */
+  embedding: Tensor;
+}
+
+/** How a teacher was trained, `--teacher-ssl`: says under which names its checkpoint keeps the weights. */
+export type TeacherSsl = "moco" | "simclr" | "swav";
+
+/** What an encoder may be in a distillation. */
+export type EncoderRole = "teacher" | "student";
+
+/** An encoder: a plain function over graph ops. */
+export interface Encoder {
+  /** What flags and options call it. */
+  readonly name: string;
+  /** What tables show it under. */
+  readonly family: string;
+  /** The PyTorch model that has its names and computes the same, for people. */
+  readonly original?: string;
+  /** Name in `torchvision.models` of the one whose backbone has its names and computes the same. */
+  readonly torchvision?: string;
+  /** What it is meant for. The widest are too large to be students, and on some adapters to be trained at all. */
+  readonly roles: readonly EncoderRole[];
+  /** Whose checkpoints it takes: those with its key names. SEED's own students have MoCo's. */
+  readonly ssl: TeacherSsl;
+  /** The head that it usually has. It can be traced with any. */
+  readonly head: HeadKind;
+  /** Length of the pooled feature. */
+  readonly features: number;
+  /** Traces it on normalised images [n, h, w, 3]. */
+  trace(builder: EncoderBuilder, images: Tensor, head: HeadOptions): EncoderOutputs;
+}

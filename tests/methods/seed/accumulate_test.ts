@@ -1,0 +1,68 @@
+// Runs whose steps take several batches: they end, stop and go on between steps alone.
+import { assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { join } from "node:path";
+import { PAPER_DEFAULTS } from "../../../methods/seed/defaults.ts";
+import type { DistillEvent } from "../../../methods/seed/events.ts";
+import { scheduleOf } from "../../../methods/seed/options.ts";
+import { runDistillation } from "../../../methods/seed/run.ts";
+import { UserError } from "../../../errors.ts";
+import { hear } from "../../actors/hear.ts";
+import { digestFile, RunFolder } from "../../actors/small_run.ts";
+
+/** Seven batches of four in an epoch: steps of three, three and one. */
+const SETTINGS = { epochs: 2, seed: 3, accumulate: 3 };
+const ROWS = 30;
+
+Deno.test("runDistillation() with batches that accumulate ends and stops between steps, and is resumed to the same bits", async () => {
+  using folder = new RunFolder(ROWS);
+  const whole = await runDistillation(folder.options("whole", SETTINGS));
+  assertEquals(whole.steps, 14);
+  const plain = await runDistillation(folder.options("plain", { ...SETTINGS, accumulate: 1 }));
+  assertNotEquals(await digestFile(whole.checkpoint), await digestFile(plain.checkpoint));
+
+  // Four batches end within a step, which is made whole.
+  const first = await runDistillation(folder.options("first", { ...SETTINGS, limitSteps: 4 }));
+  assertEquals(first.steps, 6);
+  const rest = await runDistillation(folder.options("rest", { ...SETTINGS, resume: first.checkpoint }));
+  assertEquals(await digestFile(rest.checkpoint), await digestFile(whole.checkpoint));
+
+  await assertRejects(
+    () => runDistillation(folder.options("other", { ...SETTINGS, accumulate: 4, resume: first.checkpoint })),
+    UserError,
+    "6 batches so far, which is within a step of --accumulate 4",
+  );
+
+  // Stopped within a step: it is saved when that is done.
+  const controller = new AbortController();
+  const options = folder.options("stopped", SETTINGS);
+  const stop = hear<DistillEvent>({
+    step({ step }) {
+      if (step === 8) controller.abort(new Error("enough"));
+    },
+  });
+  await assertRejects(() => runDistillation(options, stop, controller.signal), Error, "enough");
+  const checkpoints = [...Deno.readDirSync(options.output)].map(({ name }) => name)
+    .filter((name) => name.endsWith(".pth.tar")).toSorted();
+  const resumed = await runDistillation(
+    folder.options("resumed", { ...SETTINGS, resume: join(options.output, checkpoints.at(-1)!) }),
+  );
+  assertEquals(await digestFile(resumed.checkpoint), await digestFile(whole.checkpoint));
+});
+
+Deno.test("runDistillation() refuses a queue that the keys of a step do not fit into", async () => {
+  using folder = new RunFolder(ROWS);
+  const options = folder.options("out", { ...SETTINGS, accumulate: 5, queue: 16 });
+  await assertRejects(
+    () => runDistillation(options),
+    UserError,
+    "a queue of 16 keys does not hold a batch of 4 times the 5",
+  );
+});
+
+Deno.test("scheduleOf() scales the rate by all images of a step", () => {
+  using folder = new RunFolder(1);
+  const options = folder.options("out", { ...PAPER_DEFAULTS, batchSize: 64, accumulate: 4 });
+  assertEquals(scheduleOf(options).scale, 1);
+  assertEquals(scheduleOf({ ...options, accumulate: 1 }).scale, 0.25);
+  assertEquals(scheduleOf({ ...options, accumulate: 8 }).scale, 2);
+});
