@@ -73,6 +73,18 @@ export {
 export type { LinearResult, LinearScore } from "./methods/linear_probe/run.ts";
 export { type Method, type MethodOptions, type OutputSettings, startMethod } from "./methods/method.ts";
 export { NothingToDoError } from "./methods/nothing_to_do.ts";
+export type {
+  BooleanFlag,
+  ChoiceFlag,
+  Flag,
+  FlagBase,
+  FlagTable,
+  IntegerFlag,
+  IntegersFlag,
+  NumberFlag,
+  NumbersFlag,
+  TextFlag,
+} from "./methods/flag_table.ts";
 export { METHODS } from "./methods/registry.ts";
 export {
   distill,

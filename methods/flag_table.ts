@@ -3,7 +3,10 @@
  * of `--help` from it.
  */
 
-interface FlagBase {
+import { UserError } from "../errors.ts";
+
+/** What every flag has. */
+export interface FlagBase {
   /** One letter, e.g. `b` for `-b`. */
   short?: string;
   /** Other long names, with hyphens. */
@@ -16,8 +19,11 @@ interface FlagBase {
 
 /** A whole number from `min` to `max`. */
 export interface IntegerFlag extends FlagBase {
+  /** Tells flags apart. */
   kind: "integer";
+  /** The least. */
   min?: number;
+  /** The most. */
   max?: number;
   /** The value where the flag is given without one. */
   implied?: number;
@@ -27,21 +33,29 @@ export interface IntegerFlag extends FlagBase {
 
 /** A finite number: at least `min`, or more than `above`, and at most `max`. */
 export interface NumberFlag extends FlagBase {
+  /** Tells flags apart. */
   kind: "number";
+  /** The least. */
   min?: number;
+  /** What it must be more than. */
   above?: number;
+  /** The most. */
   max?: number;
 }
 
 /** Any text that is not empty. `metavar` names it in `--help`, e.g. `PATH`. */
 export interface TextFlag extends FlagBase {
+  /** Tells flags apart. */
   kind: "text";
+  /** Names the value in `--help`. */
   metavar: string;
 }
 
 /** One of `values`. */
 export interface ChoiceFlag<Value extends string = string> extends FlagBase {
+  /** Tells flags apart. */
   kind: "choice";
+  /** All that there are. */
   values: readonly Value[];
   /** What `--help` says in place of all the values, where they are many. */
   valuesShown?: string;
@@ -49,20 +63,27 @@ export interface ChoiceFlag<Value extends string = string> extends FlagBase {
 
 /** `--name` and `--no-name`. */
 export interface BooleanFlag extends FlagBase {
+  /** Tells flags apart. */
   kind: "boolean";
 }
 
 /** Whole numbers of at least `min`, with commas or blanks between. */
 export interface IntegersFlag extends FlagBase {
+  /** Tells flags apart. */
   kind: "integers";
+  /** The least. */
   min?: number;
 }
 
 /** Numbers as {@linkcode NumberFlag} has one, with commas or blanks between. */
 export interface NumbersFlag extends FlagBase {
+  /** Tells flags apart. */
   kind: "numbers";
+  /** The least. */
   min?: number;
+  /** What it must be more than. */
   above?: number;
+  /** The most. */
   max?: number;
 }
 
@@ -122,4 +143,78 @@ export function describeDefaults<Settings extends { readonly [Name in keyof Sett
   };
   const names = Object.keys(own) as (keyof Settings)[];
   return Object.fromEntries(names.map((name) => [name, describe(name)])) as Record<keyof Settings, string>;
+}
+
+function describeRange({ min, above, max }: { min?: number; above?: number; max?: number }): string {
+  const low = above !== undefined ? `above ${above}` : min !== undefined ? `of at least ${min}` : "";
+  const high = max !== undefined ? `at most ${max}` : "";
+  if (low !== "" && high !== "") {
+    return above === undefined ? ` from ${min} to ${max}` : ` ${low} and ${high}`;
+  }
+  return low !== "" ? ` ${low}` : high !== "" ? ` of ${high}` : "";
+}
+
+/** What a flag takes, for errors. */
+export function describeExpected(flag: Flag): string {
+  switch (flag.kind) {
+    case "integer":
+      return `a whole number${describeRange(flag)}`;
+    case "number":
+      return `a number${describeRange(flag)}`;
+    case "integers":
+      return `whole numbers${describeRange(flag)}, such as 120,160`;
+    case "numbers":
+      return `numbers${describeRange(flag)}, such as 0.1,0.3`;
+    case "choice":
+      return `one of ${flag.values.join(", ")}`;
+    case "boolean":
+      return "true or false (or nothing, which is true)";
+    case "text":
+      return `a value (${flag.metavar})`;
+  }
+}
+
+/** Whether a number is finite, and one that a flag may have. */
+export function isInRange(
+  value: number,
+  { min, above, max }: { min?: number; above?: number; max?: number },
+): boolean {
+  return Number.isFinite(value) && value >= (min ?? -Infinity) && value > (above ?? -Infinity) &&
+    value <= (max ?? Infinity);
+}
+
+/** Whether a value is one that its flag could have given. */
+function isFitting(flag: Flag, value: unknown): boolean {
+  switch (flag.kind) {
+    case "integer":
+      return Number.isSafeInteger(value) && isInRange(value as number, flag);
+    case "number":
+      return typeof value === "number" && isInRange(value, flag);
+    case "integers":
+    case "numbers":
+      return Array.isArray(value) && value.length > 0 &&
+        value.every((item) =>
+          typeof item === "number" && isInRange(item, flag) &&
+          (flag.kind === "numbers" || Number.isSafeInteger(item))
+        );
+    case "choice": // long lists have a search of their own, with near names
+      return flag.valuesShown !== undefined || (flag.values as readonly unknown[]).includes(value);
+    case "boolean":
+      return typeof value === "boolean";
+    case "text":
+      return true; // paths and the like, which are looked at where they are used
+  }
+}
+
+/**
+ * Makes sure that a program's options are what the command line would let through; what is left out, or `null`, has a default.
+ *
+ * @throws {UserError} that names the first one that is not, and says what was expected and found
+ */
+export function checkOptions(table: FlagTable, options: object): void {
+  for (const [name, value] of Object.entries(options)) {
+    const flag = Object.hasOwn(table, name) ? table[name] : undefined;
+    if (flag === undefined || value === undefined || value === null || isFitting(flag, value)) continue;
+    throw new UserError(`${name}: expected ${describeExpected(flag)}, found ${Deno.inspect(value)}`);
+  }
 }

@@ -13,6 +13,7 @@
 import type { ActorRole } from "../actors/catalog.ts";
 import type { Emit } from "../actors/events.ts";
 import { importPlugins } from "../actors/plugins.ts";
+import { checkOptions, type FlagTable } from "./flag_table.ts";
 import { Run, type RunSettings } from "../actors/run.ts";
 import { FolderLock } from "../data/folder_lock.ts";
 
@@ -48,6 +49,8 @@ export interface Method<
   readonly folder: string;
   /** Names of these. */
   readonly actors: readonly ActorRole[];
+  /** Its flags, on the command line; a program's options are checked by them too. Asked for when plugins are imported. */
+  flags(): FlagTable;
   /** The options with everything that was left out; what files say is read from them. */
   resolve(input: Input): Promise<Options>;
   /** Runs it to its end; an abort of the signal saves where it is, and rejects with the signal's reason. */
@@ -68,6 +71,7 @@ export function startMethod<
 ): Run<Event, Result> {
   return new Run(async (tell, signal) => {
     await importPlugins(input.plugins);
+    checkOptions(method.flags(), input);
     const options = await method.resolve(input);
     return await inOutputFolder(
       options.output,

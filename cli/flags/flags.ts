@@ -11,7 +11,15 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { findNearNames } from "../../data/near_names.ts";
 import { UserError } from "../../errors.ts";
-import type { Flag, FlagTable, FlagValue, FlagValues, RetiredFlag } from "../../methods/flag_table.ts";
+import {
+  describeExpected,
+  type Flag,
+  type FlagTable,
+  type FlagValue,
+  type FlagValues,
+  isInRange,
+  type RetiredFlag,
+} from "../../methods/flag_table.ts";
 
 /** The command line is wrong. `runMain` ends with exit code 2, as Unix tools do, instead of 1. */
 export class UsageError extends UserError {
@@ -53,42 +61,6 @@ const NUMBER = /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i;
 const INTEGER = /^[-+]?\d+$/;
 const TRUE = /^(true|yes|on|1)$/i;
 const FALSE = /^(false|no|off|0)$/i;
-
-function describeRange({ min, above, max }: { min?: number; above?: number; max?: number }): string {
-  const low = above !== undefined ? `above ${above}` : min !== undefined ? `of at least ${min}` : "";
-  const high = max !== undefined ? `at most ${max}` : "";
-  if (low !== "" && high !== "") {
-    return above === undefined ? ` from ${min} to ${max}` : ` ${low} and ${high}`;
-  }
-  return low !== "" ? ` ${low}` : high !== "" ? ` of ${high}` : "";
-}
-
-function describeExpected(flag: Flag): string {
-  switch (flag.kind) {
-    case "integer":
-      return `a whole number${describeRange(flag)}`;
-    case "number":
-      return `a number${describeRange(flag)}`;
-    case "integers":
-      return `whole numbers${describeRange(flag)}, such as 120,160`;
-    case "numbers":
-      return `numbers${describeRange(flag)}, such as 0.1,0.3`;
-    case "choice":
-      return `one of ${flag.values.join(", ")}`;
-    case "boolean":
-      return "true or false (or nothing, which is true)";
-    case "text":
-      return `a value (${flag.metavar})`;
-  }
-}
-
-function isInRange(
-  value: number,
-  { min, above, max }: { min?: number; above?: number; max?: number },
-): boolean {
-  return Number.isFinite(value) && value >= (min ?? -Infinity) && value > (above ?? -Infinity) &&
-    value <= (max ?? Infinity);
-}
 
 // Returns undefined where the text is not of the flag's kind or range.
 function convert(flag: Flag, text: string): FlagValue<Flag> | undefined {

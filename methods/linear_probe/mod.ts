@@ -2,6 +2,7 @@
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import type { Method, OutputSettings } from "../method.ts";
 import type { LinearEvent } from "./events.ts";
+import { linearFlags } from "./flags.ts";
 import { LINEAR_DEFAULTS, type LinearOptions } from "./options.ts";
 import { type LinearResult, runLinearEvaluation } from "./run.ts";
 
@@ -49,6 +50,7 @@ export const linearProbe: Method<
     "trains a linear classifier on the features of a frozen encoder, and says how well it classifies",
   folder: import.meta.url,
   actors: ["linear_trainer"],
+  flags: () => linearFlags({ encoders: [], encoderTable: () => "" }),
   resolve: resolveLinearInput,
   run: (options, emit, signal, { isUnfinished }) => runLinearEvaluation(options, emit, signal, isUnfinished),
 };

@@ -1,9 +1,11 @@
 /** SEED: self-supervised distillation (Fang et al., ICLR 2021). */
 import { findDataset } from "../../data/open_dataset.ts";
+import { studentNames, teacherNames } from "../../models/registry.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
 import type { Method, OutputSettings } from "../method.ts";
 import { PAPER_DEFAULTS } from "./defaults.ts";
 import type { DistillEvent } from "./events.ts";
+import { distillFlags } from "./flags.ts";
 import type { DistillOptions } from "./options.ts";
 import type { RunSoFar } from "./prepare.ts";
 import { type DistillResult, runDistillation, type Wanted } from "./run.ts";
@@ -41,6 +43,7 @@ export const seed: Method<DistillInput, DistillOptions, DistillEvent, DistillRes
   description: "distils a self-supervised teacher into a student without labels (SEED, ICLR 2021)",
   folder: import.meta.url,
   actors: ["queue_keeper", "student_trainer"],
+  flags: () => distillFlags({ encoders: studentNames(), teachers: teacherNames(), encoderTable: () => "" }),
   resolve: resolveDistillInput,
   run: (options, emit, signal, { soFar, ...wanted }) => runDistillation(options, emit, signal, soFar, wanted),
 };

@@ -1,0 +1,77 @@
+import { assertRejects, assertThrows } from "@std/assert";
+import { UserError } from "../../errors.ts";
+import { checkOptions } from "../../methods/flag_table.ts";
+import { distill, linearProbe, sampleOptions } from "../../mod.ts";
+
+const TABLE = {
+  count: { kind: "integer", min: 1, max: 9, group: "", help: "" },
+  rate: { kind: "number", above: 0, group: "", help: "" },
+  steps: { kind: "integers", min: 0, group: "", help: "" },
+  rates: { kind: "numbers", above: 0, group: "", help: "" },
+  rule: { kind: "choice", values: ["a", "b"], group: "", help: "" },
+  long: { kind: "choice", values: ["a"], valuesShown: "see there", group: "", help: "" },
+  on: { kind: "boolean", group: "", help: "" },
+  path: { kind: "text", metavar: "FILE", group: "", help: "" },
+} as const;
+
+Deno.test("checkOptions() lets through what the flags could say, and refuses the rest by name", () => {
+  checkOptions(TABLE, {
+    ...{
+      count: 9,
+      rate: 0.5,
+      steps: [0, 3],
+      rates: [1e-9],
+      rule: "b",
+      long: "of a plugin",
+      on: false,
+      path: "x",
+    },
+    ...{ other: {}, tuning: null },
+  });
+  checkOptions(TABLE, { count: undefined, rate: null });
+  const refused: [object, string][] = [
+    [{ count: 0 }, "count: expected a whole number from 1 to 9, found 0"],
+    [{ count: 2.5 }, "count: expected a whole number from 1 to 9, found 2.5"],
+    [{ count: "3" }, 'count: expected a whole number from 1 to 9, found "3"'],
+    [{ count: NaN }, "found NaN"],
+    [{ rate: 0 }, "rate: expected a number above 0, found 0"],
+    [{ rate: Infinity }, "found Infinity"],
+    [{ steps: [] }, "steps: expected whole numbers of at least 0"],
+    [{ steps: [1, 0.5] }, "found [ 1, 0.5 ]"],
+    [{ steps: 3 }, "found 3"],
+    [{ rates: [1, -1] }, "rates: expected numbers above 0"],
+    [{ rule: "c" }, 'rule: expected one of a, b, found "c"'],
+    [{ on: 1 }, "on: expected true or false"],
+  ];
+  for (const [options, message] of refused) {
+    assertThrows(() => checkOptions(TABLE, options), UserError, message);
+  }
+});
+
+Deno.test("a program's options are checked as the command line's are, before anything is made", async () => {
+  const output = `${Deno.makeTempDirSync()}/run`;
+  try {
+    await assertRejects(
+      () => distill(sampleOptions({ output, batchSize: -4 })).result,
+      UserError,
+      "batchSize: expected a whole number of at least 1, found -4",
+    );
+    await assertRejects(
+      () => distill(sampleOptions({ output, onNan: "pass" as "stop" })).result,
+      UserError,
+      'onNan: expected one of stop, skip, found "pass"',
+    );
+    const probe = linearProbe({
+      pretrained: null,
+      arch: "resnet18",
+      trainData: "x",
+      testData: "y",
+      output,
+      lr: [-1],
+    });
+    await assertRejects(() => probe.result, UserError, "lr: expected numbers above 0");
+    assertThrows(() => Deno.statSync(output), Deno.errors.NotFound);
+  } finally {
+    Deno.removeSync(output.slice(0, -4), { recursive: true });
+  }
+});
