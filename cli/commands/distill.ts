@@ -4,31 +4,26 @@ import type { DistillResult } from "../../methods/seed/run.ts";
 import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { augmentationOf } from "../../methods/seed/augmentation.ts";
 import { type DistillOptions, hasProbeSet } from "../../methods/seed/options.ts";
-import { NothingToDoError } from "../../methods/nothing_to_do.ts";
 import type { RunProfile } from "../../actors/run_profile.ts";
 import { distill } from "../../methods/runs.ts";
-import { describeAdapter } from "../../kernels/gpu.ts";
-import { removeLeftovers } from "../../models/checkpoint/run_checkpoints.ts";
 import { DEFAULT_LOSS } from "../../models/loss/losses.ts";
 import { studentNames, teacherNames } from "../../models/registry.ts";
-import type { RunFigure } from "../../ui/records.ts";
+import type { RunFigure, ScoreRow } from "../../ui/records.ts";
 import { parseDistillFlags } from "../flags/distill_flags.ts";
 import { encoderTable } from "../terminal/encoder_table.ts";
 import { flagName } from "../flags/flags.ts";
 import { formatDuration } from "../terminal/duration.ts";
 import { checkDistillInputs, findCheckpointToResume } from "../flags/inputs.ts";
-import { interruptSignal } from "../terminal/interrupt.ts";
-import { OutputFolder } from "../output/output_folder.ts";
 import { loadPlugin } from "../flags/plugin.ts";
 import { describeProfile, writeTrace } from "../output/profile_report.ts";
+import type { RunConsole } from "../terminal/run_console.ts";
 import { runMain } from "../terminal/run_main.ts";
-import { endOf, type RecordedInput, type RunEnd } from "../output/run_recorder.ts";
+import type { RecordedInput } from "../output/run_recorder.ts";
 import { readRunSoFar } from "../output/run_so_far.ts";
-import { findTuning } from "../output/run_tuning.ts";
 import { formatTable } from "../terminal/table.ts";
-import { EventWriter } from "../output/tensorboard/event_writer.ts";
+import type { EventWriter } from "../output/tensorboard/event_writer.ts";
 import { RunEvents } from "../output/tensorboard/run_events.ts";
-import { watchRun } from "../output/watched_run.ts";
+import { type Stage, train } from "./training.ts";
 
 /** The message that a step is. */
 const STEP = { actor: "student_trainer", message: "train" };
@@ -124,86 +119,48 @@ function figuresOf(
   ];
 }
 
-async function main(): Promise<void> {
-  await loadPlugin(Deno.args);
-  const command = parseDistillFlags(Deno.args, {
-    encoders: studentNames(),
-    teachers: teacherNames(),
-    encoderTable,
-  });
-  if (command.help !== undefined) {
-    console.log(command.help);
-    return;
-  }
-  const options = await checkDistillInputs(command.options);
-  if (command.resumesIfThere) options.resume = await findCheckpointToResume(options.output, "distill");
-  const isResuming = command.resumesIfThere || options.resume !== null;
-  const adapter = await describeAdapter();
-  using folder = OutputFolder.open(options.output, { isResuming });
-  if (isResuming) await removeLeftovers(options.output);
-  const soFar = await readRunSoFar(options);
-  const isKnown = soFar !== undefined && soFar.accuracies.length > 0;
-  using interrupt = interruptSignal();
-  const started = performance.now();
-
-  await using watched = await watchRun(folder, command, {
-    task: "distill",
-    args: Deno.args,
-    adapter: adapter.name,
-    inputs: inputsOf(options),
-  });
-  const { shown, recorder } = watched;
-  const { effort } = shown;
-  using files = new DisposableStack();
+/**
+ * Shows a distillation, and keeps its records.
+ *
+ * @param isKnown whether the evaluations before the first step are known
+ */
+function show(stage: Stage, options: DistillOptions, printFreq: number, isKnown: boolean) {
+  const { folder, shown, recorder, tensorBoard } = stage;
   let writer: EventWriter | undefined;
-  const tensorBoard = <T>(work: () => T) => effort.attempt("the TensorBoard event file", work);
   let runEvents: RunEvents | undefined;
   let [stepsPerEpoch, firstStep] = [1, 0];
   let drawing: Promise<void> = Promise.resolve();
   let profile: RunProfile | undefined;
-  if (command.recipe !== undefined) {
-    shown.say(`recipe    ${command.recipe}, with the flags:`);
-    for (const [name, value] of Object.entries(describeOptions(options, command.printFreq))) {
-      if (value === undefined) continue;
-      shown.say(`  ${flagName(name).padEnd(16)}${JSON.stringify(value)}`);
-    }
+
+  function begin(plan: DistillPlan): void {
+    ({ batchesPerEpoch: stepsPerEpoch, firstStep } = plan);
+    folder.begin(describeOptions(options, printFreq), options.tuning);
+    writer = stage.openEventFile();
+    runEvents = writer && new RunEvents(writer, { stepsPerEpoch, batchSize: options.batchSize });
+    for (const line of describeRun(options, plan, stage.adapter)) shown.say(line);
+    // Where they are not by the same images and settings, the beginning is evaluated again.
+    const isRepeated = ({ of, by, step }: ScoreRow) =>
+      !isKnown && by === "knn" && (of === "teacher" || step === 0 || step === firstStep);
+    const { images: pictures, totalSteps } = plan;
+    const facts = { pictures, stepsPerEpoch, totalSteps, firstStep };
+    stage.begin(facts, printFreq, stage.isResuming ? isRepeated : undefined);
   }
 
-  const take = (event: DistillEvent) => {
+  function score({ of, step, top1, top5 }: Extract<DistillEvent, { type: "knn" }>): void {
+    recorder.score({ of, by: "knn", step, top1, top5 });
+    // Of the beginning there is no epoch.
+    if (of === "teacher" || step === 0 || (options.resume === null && step === firstStep)) return;
+    const epoch = Math.ceil(step / stepsPerEpoch) - 1;
+    tensorBoard(() => {
+      writer?.scalar("knn_top1", top1, epoch);
+      writer?.scalar("knn_top5", top5, epoch);
+    });
+  }
+
+  function take(event: DistillEvent): void {
     switch (event.type) {
       case "plan":
-        folder.begin(describeOptions(options, command.printFreq), options.tuning);
-        if (command.tensorboard) {
-          writer = tensorBoard(() => files.use(new EventWriter(options.output)));
-        }
-        for (const line of describeRun(options, event, adapter.name)) shown.say(line);
-        [stepsPerEpoch, firstStep] = [event.batchesPerEpoch, event.firstStep];
-        recorder.plan({
-          pictures: event.images,
-          stepsPerEpoch,
-          totalSteps: event.totalSteps,
-          firstStep,
-          epochs: options.epochs,
-        });
-        if (isResuming) {
-          folder.dropMetricsFrom(
-            Math.floor(firstStep / stepsPerEpoch),
-            firstStep,
-            // Where they are not by the same images and settings, the beginning is evaluated again.
-            ({ of, by, step }) =>
-              !isKnown && by === "knn" && (of === "teacher" || step === 0 || step === firstStep),
-          );
-        }
-        runEvents = writer &&
-          new RunEvents(writer, { stepsPerEpoch: event.batchesPerEpoch, batchSize: options.batchSize });
-        return shown.start({
-          epochs: options.epochs,
-          stepsPerEpoch: event.batchesPerEpoch,
-          totalSteps: event.totalSteps,
-          firstStep: event.firstStep,
-          batchSize: options.batchSize,
-          printFreq: command.printFreq,
-        });
+        return begin(event);
       case "step":
         shown.step(event);
         return tensorBoard(() => runEvents?.step(event));
@@ -214,19 +171,8 @@ async function main(): Promise<void> {
         drawing = drawing.then(() => tensorBoard(draw));
         return;
       }
-      case "knn": {
-        const { of, step, top1, top5 } = event;
-        recorder.score({ of, by: "knn", step, top1, top5 });
-        // Of the beginning there is no epoch.
-        if (of === "teacher" || step === 0 || (options.resume === null && step === firstStep)) return;
-        const epoch = Math.ceil(step / stepsPerEpoch) - 1;
-        return tensorBoard(() => {
-          writer?.scalar("knn_top1", top1, epoch);
-          writer?.scalar("knn_top5", top5, epoch);
-        });
-      }
-      case "actors":
-        return recorder.actors(event.actors);
+      case "knn":
+        return score(event);
       case "snapshot":
         return recorder.snapshot(event);
       case "probe-set":
@@ -238,53 +184,55 @@ async function main(): Promise<void> {
       case "profile":
         profile = event;
         return;
-      case "note":
-        return shown.say(event.text);
-      case "warning":
-        return shown.warn(event.text);
-    }
-  };
-
-  let result: DistillResult;
-  let end: RunEnd = { status: "failed" };
-  let report: string | undefined;
-  try {
-    if (command.tune) options.tuning = await findTuning(options, shown);
-    // Where what it must write cannot be written, it is stopped, and saves what it has.
-    const signal = AbortSignal.any([interrupt.signal, folder.failed]);
-    await using run = distill(options, {
-      signal,
-      profile: command.profile,
-      trace: command.traceActors,
-      lock: folder.lock,
-      soFar,
-    });
-    for await (const event of run) take(event);
-    result = await run.result;
-    end = { status: "finished", results: figuresOf(result, options, (performance.now() - started) / 1000) };
-  } catch (error) {
-    // A command line that serves a run until its end may be started once more.
-    if (error instanceof NothingToDoError && command.resumesIfThere) return shown.notice(error.message);
-    watched.noteError(error);
-    end = endOf(error);
-    throw error;
-  } finally {
-    await drawing;
-    await shown.stop();
-    report = await recorder.finish(end);
-    if (profile !== undefined) {
-      for (const table of describeProfile(profile, STEP)) shown.report(`${table}\n`);
-      const trace = await effort.attempt(
-        "profile.json",
-        async () => await writeTrace(options.output, profile!),
-      );
-      if (trace !== undefined) shown.report(`trace     ${trace}`);
+      default:
+        return stage.tell(event);
     }
   }
-  const seconds = (performance.now() - started) / 1000;
-  for (const line of describeResult(result, seconds, options.knnK)) shown.report(line);
-  if (report !== undefined) shown.report(`report    ${report}`);
-  shown.result({ ...result, seconds });
+
+  async function conclude(): Promise<void> {
+    if (profile === undefined) return;
+    for (const table of describeProfile(profile, STEP)) shown.report(`${table}\n`);
+    const write = async () => await writeTrace(options.output, profile!);
+    const trace = await shown.effort.attempt("profile.json", write);
+    if (trace !== undefined) shown.report(`trace     ${trace}`);
+  }
+
+  return { take, settle: () => drawing, conclude };
+}
+
+/** Shows what a recipe stands for, and the other flags with it. */
+function sayRecipe(recipe: string, options: Record<string, unknown>, { say }: Pick<RunConsole, "say">): void {
+  say(`recipe    ${recipe}, with the flags:`);
+  for (const [name, value] of Object.entries(options)) {
+    if (value !== undefined) say(`  ${flagName(name).padEnd(16)}${JSON.stringify(value)}`);
+  }
+}
+
+async function main(): Promise<void> {
+  await loadPlugin(Deno.args);
+  const command = parseDistillFlags(Deno.args, {
+    encoders: studentNames(),
+    teachers: teacherNames(),
+    encoderTable,
+  });
+  if (command.help !== undefined) return console.log(command.help);
+  const options = await checkDistillInputs(command.options);
+  if (command.resumesIfThere) options.resume = await findCheckpointToResume(options.output, "distill");
+  const { printFreq, recipe, profile, traceActors: trace } = command;
+  await train({
+    task: "distill",
+    options,
+    command,
+    inputs: inputsOf(options),
+    before: () => readRunSoFar(options),
+    run: (settings, soFar) => distill(options, { ...settings, profile, trace, soFar }),
+    show(stage, soFar) {
+      if (recipe !== undefined) sayRecipe(recipe, describeOptions(options, printFreq), stage.shown);
+      return show(stage, options, printFreq, soFar !== undefined && soFar.accuracies.length > 0);
+    },
+    figures: (result, seconds) => figuresOf(result, options, seconds),
+    describe: (result, seconds) => describeResult(result, seconds, options.knnK),
+  });
 }
 
 if (import.meta.main) await runMain(main);

@@ -1,29 +1,23 @@
 /** `deno task lincls`: flags in, progress and files out. The run itself is `methods/linear_probe/run.ts`. */
 import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
-import type { LinearEvent, LinearPlan } from "../../methods/linear_probe/events.ts";
+import type { LinearEpoch, LinearEvent, LinearPlan } from "../../methods/linear_probe/events.ts";
 import type { LinearResult } from "../../methods/linear_probe/run.ts";
 import type { LinearOptions } from "../../methods/linear_probe/options.ts";
 import { BEST_CHECKPOINT } from "../../methods/linear_probe/linear_trainer.ts";
-import { NothingToDoError } from "../../methods/nothing_to_do.ts";
 import { linearProbe } from "../../methods/runs.ts";
-import { describeAdapter } from "../../kernels/gpu.ts";
-import { removeLeftovers } from "../../models/checkpoint/run_checkpoints.ts";
 import { ENCODERS } from "../../models/registry.ts";
-import type { RunFigure } from "../../ui/records.ts";
+import type { RunFigure, ScoreRow } from "../../ui/records.ts";
 import { formatDuration } from "../terminal/duration.ts";
 import { encoderTable } from "../terminal/encoder_table.ts";
 import { checkLinclsInputs, findCheckpointToResume } from "../flags/inputs.ts";
-import { interruptSignal } from "../terminal/interrupt.ts";
 import { parseLinclsFlags } from "../flags/lincls_flags.ts";
-import { OutputFolder } from "../output/output_folder.ts";
 import { loadPlugin } from "../flags/plugin.ts";
 import { runMain } from "../terminal/run_main.ts";
-import { endOf, type RecordedInput, type RunEnd } from "../output/run_recorder.ts";
+import type { RecordedInput } from "../output/run_recorder.ts";
 import { isUnfinished } from "../output/run_so_far.ts";
-import { findTuning } from "../output/run_tuning.ts";
 import { formatTable } from "../terminal/table.ts";
-import { EventWriter } from "../output/tensorboard/event_writer.ts";
-import { watchRun } from "../output/watched_run.ts";
+import type { EventWriter } from "../output/tensorboard/event_writer.ts";
+import { type Stage, train } from "./training.ts";
 
 /** What is shown before the first step. */
 function describeRun(options: LinearOptions, plan: LinearPlan, adapter: string): string[] {
@@ -93,124 +87,78 @@ function figuresOf({ scores, chosen }: LinearResult, seconds: number): RunFigure
   ];
 }
 
+/** Shows a linear evaluation, and keeps its records. */
+function show(stage: Stage, options: LinearOptions, printFreq: number) {
+  const { folder, shown, recorder } = stage;
+  const { tuning: _, ...config } = options;
+  const { evaluate, resume, epochs, cacheFeatures } = config;
+  let writer: EventWriter | undefined;
+  let stepsPerEpoch = 1;
+
+  function begin(plan: LinearPlan): void {
+    folder.begin({ ...config, printFreq }, options.tuning);
+    if (!evaluate) writer = stage.openEventFile();
+    for (const line of describeRun(options, plan, stage.adapter)) shown.say(line);
+    if (evaluate) return;
+    stepsPerEpoch = plan.batchesPerEpoch;
+    const firstStep = plan.firstEpoch * stepsPerEpoch;
+    // Where all epochs are done, the last one is evaluated once more.
+    const isRepeated = ({ step }: ScoreRow) => plan.firstEpoch >= epochs && step === firstStep;
+    stage.begin(
+      { pictures: plan.trainImages, stepsPerEpoch, totalSteps: epochs * stepsPerEpoch, firstStep },
+      cacheFeatures ? stepsPerEpoch : printFreq, // steps over features that are kept take no time
+      resume === null ? undefined : isRepeated,
+    );
+  }
+
+  function score({ epoch, learningRates, tested, diverged }: LinearEpoch): void {
+    const sound = tested.filter((_, i) => !diverged[i]);
+    if (sound.length === 0) return;
+    const best = sound.reduce((a, b) => b.top1 > a.top1 ? b : a);
+    const { top1, top5 } = best;
+    const which = tested.length === 1 ? "" : ` (best of ${tested.length} learning rates)`;
+    recorder.score({ of: "student", by: "linear", step: (epoch + 1) * stepsPerEpoch, top1, top5 });
+    stage.tensorBoard(() => {
+      writer?.scalar("lincls_acc1", top1, epoch);
+      writer?.scalar("learning_rate", learningRates[tested.indexOf(best)], epoch);
+    });
+    shown.say(`test after epoch ${epoch + 1}: top-1 ${percent(top1)}, top-5 ${percent(top5)}${which}`);
+  }
+
+  return {
+    take(event: LinearEvent): void {
+      switch (event.type) {
+        case "plan":
+          return begin(event);
+        case "step":
+          return shown.step({ epoch: event.epoch, step: event.step, loss: event.score.loss, lr: event.lr });
+        case "epoch":
+          return score(event);
+        default:
+          return stage.tell(event);
+      }
+    },
+  };
+}
+
 async function main(): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parseLinclsFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name), encoderTable });
   if (command.help !== undefined) return console.log(command.help);
-  const { options: request, resumesIfThere } = command;
+  const { options: request, resumesIfThere, printFreq } = command;
   if (resumesIfThere) request.resume = await findCheckpointToResume(request.output, "lincls");
   const options = await checkLinclsInputs(request);
-  const adapter = await describeAdapter();
-  using folder = OutputFolder.open(options.output, {
-    isResuming: resumesIfThere || options.resume !== null,
-  });
-  if (resumesIfThere || options.resume !== null) await removeLeftovers(options.output);
-  const isToBeFinished = await isUnfinished("lincls", options.output, options.resume);
-  using interrupt = interruptSignal();
-  const started = performance.now();
-  await using watched = await watchRun(folder, command, {
+  await train({
     task: "lincls",
-    args: Deno.args,
-    adapter: adapter.name,
+    options,
+    command,
     inputs: inputsOf(options),
+    before: () => isUnfinished("lincls", options.output, options.resume),
+    run: (settings, isUnfinished) => linearProbe(options, { ...settings, isUnfinished }),
+    show: (stage) => show(stage, options, printFreq),
+    figures: figuresOf,
+    describe: (result, seconds) => describeResult(result, options, seconds),
   });
-  const { shown, recorder } = watched;
-  const { effort } = shown;
-  using files = new DisposableStack();
-  let writer: EventWriter | undefined;
-  const tensorBoard = <T>(work: () => T) => effort.attempt("the TensorBoard event file", work);
-
-  let stepsPerEpoch = 1;
-  const take = (event: LinearEvent) => {
-    switch (event.type) {
-      case "plan": {
-        const { tuning, ...config } = options;
-        folder.begin({ ...config, printFreq: command.printFreq }, tuning);
-        if (!options.evaluate && command.tensorboard) {
-          writer = tensorBoard(() => files.use(new EventWriter(options.output)));
-        }
-        for (const line of describeRun(options, event, adapter.name)) shown.say(line);
-        if (options.evaluate) return;
-        const firstStep = event.firstEpoch * event.batchesPerEpoch;
-        if (options.resume !== null) {
-          // Where all epochs are done, the last one is evaluated once more.
-          const isLast = event.firstEpoch >= options.epochs;
-          folder.dropMetricsFrom(event.firstEpoch, firstStep, ({ step }) => isLast && step === firstStep);
-        }
-        stepsPerEpoch = event.batchesPerEpoch;
-        recorder.plan({
-          pictures: event.trainImages,
-          stepsPerEpoch,
-          totalSteps: options.epochs * stepsPerEpoch,
-          firstStep,
-          epochs: options.epochs,
-        });
-        return shown.start({
-          epochs: options.epochs,
-          stepsPerEpoch: event.batchesPerEpoch,
-          firstStep,
-          batchSize: options.batchSize,
-          // Steps over features that are kept take no time.
-          printFreq: options.cacheFeatures ? event.batchesPerEpoch : command.printFreq,
-        });
-      }
-      case "actors":
-        return recorder.actors(event.actors);
-      case "step":
-        return shown.step({ epoch: event.epoch, step: event.step, loss: event.score.loss, lr: event.lr });
-      case "epoch": {
-        const { epoch, learningRates, tested, diverged } = event;
-        const sound = tested.filter((_, i) => !diverged[i]);
-        if (sound.length === 0) return;
-        const best = sound.reduce((a, b) => b.top1 > a.top1 ? b : a);
-        const which = tested.length === 1 ? "" : ` (best of ${tested.length} learning rates)`;
-        recorder.score({
-          of: "student",
-          by: "linear",
-          step: (epoch + 1) * stepsPerEpoch,
-          top1: best.top1,
-          top5: best.top5,
-        });
-        tensorBoard(() => {
-          writer?.scalar("lincls_acc1", best.top1, epoch);
-          writer?.scalar("learning_rate", learningRates[tested.indexOf(best)], epoch);
-        });
-        return shown.say(
-          `test after epoch ${epoch + 1}: top-1 ${percent(best.top1)}, top-5 ${percent(best.top5)}${which}`,
-        );
-      }
-      case "note":
-        return shown.say(event.text);
-      case "warning":
-        return shown.warn(event.text);
-    }
-  };
-
-  let result: LinearResult;
-  let end: RunEnd = { status: "failed" };
-  let report: string | undefined;
-  try {
-    if (command.tune) options.tuning = await findTuning(options, shown);
-    // Where what it must write cannot be written, it is stopped, and saves what it has.
-    const signal = AbortSignal.any([interrupt.signal, folder.failed]);
-    await using run = linearProbe(options, { signal, lock: folder.lock, isUnfinished: isToBeFinished });
-    for await (const event of run) take(event);
-    result = await run.result;
-    end = { status: "finished", results: figuresOf(result, (performance.now() - started) / 1000) };
-  } catch (error) {
-    // A command line that serves a run until its end may be started once more.
-    if (error instanceof NothingToDoError && resumesIfThere) return shown.notice(error.message);
-    watched.noteError(error);
-    end = endOf(error);
-    throw error;
-  } finally {
-    await shown.stop();
-    report = await recorder.finish(end);
-  }
-  const seconds = (performance.now() - started) / 1000;
-  for (const line of describeResult(result, options, seconds)) shown.report(line);
-  if (report !== undefined) shown.report(`report    ${report}`);
-  shown.result({ ...result, seconds });
 }
 
 if (import.meta.main) await runMain(main);

@@ -1,0 +1,138 @@
+/** What commands that train have in common: a folder that is locked, a run that is shown and recorded, and how it ends. */
+import type { ActorsEvent, NoticeEvent } from "../../actors/events.ts";
+import type { Run } from "../../actors/run.ts";
+import { describeAdapter } from "../../kernels/gpu.ts";
+import type { Tuning } from "../../kernels/tuning/tuning.ts";
+import type { OutputSettings } from "../../methods/method.ts";
+import { NothingToDoError } from "../../methods/nothing_to_do.ts";
+import { removeLeftovers } from "../../models/checkpoint/run_checkpoints.ts";
+import type { RunFigure, RunRecord, ScoreRow } from "../../ui/records.ts";
+import type { RunChoices } from "../flags/run_flags.ts";
+import { OutputFolder } from "../output/output_folder.ts";
+import { endOf, type RecordedInput, type RunEnd, type RunRecorder } from "../output/run_recorder.ts";
+import { findTuning } from "../output/run_tuning.ts";
+import { EventWriter } from "../output/tensorboard/event_writer.ts";
+import { watchRun } from "../output/watched_run.ts";
+import { interruptSignal } from "../terminal/interrupt.ts";
+import type { RunConsole } from "../terminal/run_console.ts";
+
+type Plan = NonNullable<RunRecord["plan"]>;
+
+/** Where a run is shown and recorded. */
+export interface Stage {
+  folder: OutputFolder;
+  shown: RunConsole;
+  recorder: RunRecorder;
+  /** Name of the adapter. */
+  adapter: string;
+  /** Whether the folder may hold a run that is gone on with. */
+  isResuming: boolean;
+  /** Returns nothing where no event file is asked for, or none can be written. */
+  openEventFile(): EventWriter | undefined;
+  /** Works on the event file; a failure is a warning. */
+  tensorBoard<T>(work: () => T): T | undefined;
+  /**
+   * Records what the run will be, and begins to show its steps.
+   *
+   * @param isRepeated drops what is known of the steps to come, and those scores of the first one
+   */
+  begin(plan: Omit<Plan, "epochs">, printFreq: number, isRepeated?: (row: ScoreRow) => boolean): void;
+  /** Shows what runs of every method tell. */
+  tell(event: ActorsEvent | NoticeEvent): void;
+}
+
+/** A command line that trains. */
+export interface Training<Event, Result, Before> {
+  task: string;
+  options: {
+    output: string;
+    resume: string | null;
+    tuning?: Tuning | null;
+    epochs: number;
+    batchSize: number;
+  };
+  command: RunChoices & { resumesIfThere: boolean; warnings: readonly string[] };
+  /** What the run reads, for its record. */
+  inputs: readonly RecordedInput[];
+  /** Reads what is known of the run that is gone on with, when its folder is locked. */
+  before(): Promise<Before>;
+  run(settings: OutputSettings & { signal: AbortSignal }, before: Before): Run<Event, Result>;
+  /** Shows a run; `settle` ends what is being done for the event file, `conclude` comes when all else is written. */
+  show(stage: Stage, before: Before): {
+    take(event: Event): void;
+    settle?(): Promise<void>;
+    conclude?(): Promise<void>;
+  };
+  figures(result: Result, seconds: number): RunFigure[];
+  /** Lines to be shown after the last step. */
+  describe(result: Result, seconds: number): string[];
+}
+
+/**
+ * Trains, shows that, and records it.
+ *
+ * @throws {Interrupted} where a signal ended the run
+ * @throws {UserError} for what it reads or writes
+ */
+export async function train<Event, Result extends object, Before>(
+  { task, options, command, inputs, ...training }: Training<Event, Result, Before>,
+): Promise<void> {
+  const isResuming = command.resumesIfThere || options.resume !== null;
+  const { name: adapter } = await describeAdapter();
+  using folder = OutputFolder.open(options.output, { isResuming });
+  if (isResuming) await removeLeftovers(options.output);
+  const before = await training.before();
+  using interrupt = interruptSignal();
+  const started = performance.now();
+  const elapsed = () => (performance.now() - started) / 1000;
+  await using watched = await watchRun(folder, command, { task, args: Deno.args, adapter, inputs });
+  const { shown, recorder } = watched;
+  using files = new DisposableStack();
+  const tensorBoard = <T>(work: () => T) => shown.effort.attempt("the TensorBoard event file", work);
+  const view = training.show({
+    ...{ folder, shown, recorder, adapter, isResuming, tensorBoard },
+    openEventFile() {
+      if (command.tensorboard) return tensorBoard(() => files.use(new EventWriter(options.output)));
+    },
+    begin(facts, printFreq, isRepeated) {
+      const { epochs, batchSize } = options;
+      const { firstStep, stepsPerEpoch } = facts;
+      recorder.plan({ ...facts, epochs });
+      if (isRepeated) folder.dropMetricsFrom(Math.floor(firstStep / stepsPerEpoch), firstStep, isRepeated);
+      shown.start({ ...facts, epochs, batchSize, printFreq });
+    },
+    tell(event) {
+      if (event.type === "actors") recorder.actors(event.actors);
+      else if (event.type === "warning") shown.warn(event.text);
+      else shown.say(event.text);
+    },
+  }, before);
+
+  let result: Result;
+  let end: RunEnd = { status: "failed" };
+  let report: string | undefined;
+  try {
+    if (command.tune) options.tuning = await findTuning(options, shown);
+    // Where what it must write cannot be written, it is stopped, and saves what it has.
+    const signal = AbortSignal.any([interrupt.signal, folder.failed]);
+    await using run = training.run({ signal, lock: folder.lock }, before);
+    for await (const event of run) view.take(event);
+    result = await run.result;
+    end = { status: "finished", results: training.figures(result, elapsed()) };
+  } catch (error) {
+    // A command line that serves a run until its end may be started once more.
+    if (error instanceof NothingToDoError && command.resumesIfThere) return shown.notice(error.message);
+    watched.noteError(error);
+    end = endOf(error);
+    throw error;
+  } finally {
+    await view.settle?.();
+    await shown.stop();
+    report = await recorder.finish(end);
+    await view.conclude?.();
+  }
+  const seconds = elapsed();
+  for (const line of training.describe(result, seconds)) shown.report(line);
+  if (report !== undefined) shown.report(`report    ${report}`);
+  shown.result({ ...result, seconds });
+}
