@@ -178,6 +178,16 @@ Deno.test("members, local variables and numbers may have the name of a binding",
   lower({ x: `struct Own { x: vec4<f32> }\n${X}`, body }, SOFTWARE);
 });
 
+Deno.test("an input that is read as the bits of its float32 stays in its buffer", () => {
+  const x = "@group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;";
+  const { dispatches: [{ source, bindings }] } = lower(
+    { x, body: "y[i] = bitcast<vec4<f32>>(x[i]);" },
+    SOFTWARE,
+  );
+  assertEquals(source.includes(x), true);
+  assertEquals("texture" in bindings[0], false);
+});
+
 Deno.test("the invocations of a workgroup are counted in all dimensions", () => {
   for (const [size, lanes] of [["64", 64], ["8, 8", 64], [" 4,8 , 2 ", 64], ["1", 1]] as const) {
     const main = `@compute @workgroup_size(${size}) fn main() { invocation(0u); }`;
