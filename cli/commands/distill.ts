@@ -37,7 +37,7 @@ function describeRun(options: DistillOptions, plan: DistillPlan, adapter: string
     `adapter   ${adapter}`,
     `teacher   ${teacherArch} (${teacherSsl}), ${distill}`,
     `student   ${studentArch}${options.resume === null ? "" : `, resumed from ${options.resume}`}`,
-    `images  ${plan.images} in ${data}, ${imageSize} x ${imageSize}${
+    `images    ${plan.images} in ${data}, ${imageSize} x ${imageSize}${
       smallViews === 0 ? "" : `, and ${smallViews} small views of ${smallSize} x ${smallSize}`
     }`,
     ...options.testData === null && !hasProbeSet(options)

@@ -116,7 +116,7 @@ async function main(): Promise<void> {
   const arch = "arch" in options.encoder ? options.encoder.arch : "";
   console.log(`adapter    ${adapter.name}`);
   console.log(`encoder    ${arch}, ${kind} of ${options.dimension} numbers`);
-  console.log(`images   ${result.images} of ${options.data}, in ${formatDuration(seconds)}`);
+  console.log(`images     ${result.images} of ${options.data}, in ${formatDuration(seconds)}`);
   console.log(`views      ${describeEvaluationResize(options.evalResize, options.imageSize)}`);
   for (const path of files) console.log(`file       ${path}`);
   if (sheet === null) return;

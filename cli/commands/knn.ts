@@ -26,7 +26,7 @@ async function main(): Promise<void> {
     const { imageSize } = options;
     console.log(`encoder   ${encoder.arch}, ${name}`);
     console.log(
-      `images  ${event.bankImages} vote, ${event.queryImages} are classified, ${imageSize} x ${imageSize}`,
+      `images    ${event.bankImages} vote, ${event.queryImages} are classified, ${imageSize} x ${imageSize}`,
     );
     console.log(`views     ${describeEvaluationResize(event.evalResize, imageSize)}`);
   }

@@ -30,7 +30,7 @@ function describeRun(options: LinearOptions, plan: LinearPlan, adapter: string):
   return [
     `adapter   ${adapter}`,
     `encoder   ${arch}, ${pretrained ?? "fresh weights"}`,
-    `images  ${trainImages} to learn from, ${testImages} to classify, ${imageSize} x ${imageSize}`,
+    `images    ${trainImages} to learn from, ${testImages} to classify, ${imageSize} x ${imageSize}`,
     `evaluate  ${describeEvaluationResize(plan.evalResize, imageSize)}`,
     `probe     ${classes} classes over ${features} features`,
     options.evaluate ? `classify  with ${options.resume}` : `training  ${training}${resumed}`,

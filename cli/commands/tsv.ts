@@ -44,7 +44,7 @@ function describeStatistics(
   const none = labels.get(-1) ?? 0;
   if (none > 0) lines.push(`unlabelled  ${count(none)} rows, with the label -1`);
   if (sizes !== undefined) {
-    lines.push(`images  ${range(sizes.width)} wide, ${range(sizes.height)} high, in pixels`);
+    lines.push(`images    ${range(sizes.width)} wide, ${range(sizes.height)} high, in pixels`);
   }
   return lines;
 }

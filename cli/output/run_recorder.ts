@@ -73,7 +73,7 @@ export class RunRecorder {
   #record: RunRecord;
   #hasBegun = false;
   #actors: ActorsWatch | undefined;
-  /** Of the newest survey of the student. */
+  /** Of the student's newest nearest neighbours. */
   #surveyedStep = 0;
   /** Images and fingerprints that are being made, one after the other. */
   #work: Promise<void> = Promise.resolve();
@@ -114,7 +114,7 @@ export class RunRecorder {
     );
   }
 
-  /** Somebody was evaluated. */
+  /** An encoder was evaluated. */
   score(row: ScoreRow): void {
     this.#options.effort.attempt("scores.jsonl", () => this.#folder.score(row));
   }
@@ -131,7 +131,7 @@ export class RunRecorder {
     });
   }
 
-  /** The images of the surveys. */
+  /** The images of the probe set. */
   gallery({ data, rows, labels, classNames, views }: ProbeSet): void {
     this.#later("insight/gallery.json", async () => {
       this.#diagnostics("gallery", {
@@ -144,7 +144,7 @@ export class RunRecorder {
     });
   }
 
-  /** What teacher or student find alike. */
+  /** The nearest neighbours by teacher or student. */
   survey({ of, step, k, neighbours, similarities, maps: { pca, umap } }: NeighboursReport): void {
     const name = of === "teacher" ? "teacher" : step === 0 ? "before" : "student";
     // An evaluation that was asked for later may have come first.

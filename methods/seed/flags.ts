@@ -248,7 +248,7 @@ const OTHER_FLAGS = {
     kind: "boolean",
     group: GENERAL,
     help:
-      "look into the run for the page and the report: views and similarities now and then, neighbours after every " +
+      "take snapshots of the run for the page and the report: views and similarities now and then, neighbours after every " +
       "epoch",
   },
 } as const satisfies FlagTable;

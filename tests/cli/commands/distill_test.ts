@@ -96,7 +96,7 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   assertEquals(code, 0, stderr);
   const { name } = await describeAdapter();
   assertStringIncludes(stdout, `adapter   ${name}\n`);
-  assertMatch(stdout, /^images {2}24 in .*\/data, 32 x 32$/m);
+  assertMatch(stdout, /^images {4}24 in .*\/data, 32 x 32$/m);
   assertMatch(
     stdout,
     /^epoch 1\/2 {2}step 2\/6 {2}loss \d+\.\d{4} {2}lr \S+ {2}\S+ images\/s {2}\d+s left$/m,

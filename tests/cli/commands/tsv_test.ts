@@ -75,7 +75,7 @@ Deno.test("tsv makes, checks and refuses files as it says", async () => {
 
   const good = await run("--check", output);
   assertEquals([good.code, good.stderr], [0, ""]);
-  assertStringIncludes(good.stdout, "images  32 wide, 32 high, in pixels");
+  assertStringIncludes(good.stdout, "images    32 wide, 32 high, in pixels");
   const train = join(output, "train.tsv");
   Deno.writeTextFileSync(train, Deno.readTextFileSync(train) + "bad\t3\t!\n");
   Deno.removeSync(join(output, "train.lineidx"));

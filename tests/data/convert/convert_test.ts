@@ -223,7 +223,7 @@ Deno.test("a WebDataset shard becomes rows: key, label and image of each sample"
     }
     assertEquals(rows, [
       ["a/0001", 7, PNG.length],
-      ["0002", 3, 21], // its extension is webp, not seg.png
+      ["0002", 3, 19], // its extension is webp, not seg.png
       ["0003", -1, PNG.length],
       `${source} sample 0004: expected a .jpg, .png or .webp file, found none`,
       `${source} sample 0005: expected an integer label, found "cat"`,
