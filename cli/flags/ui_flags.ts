@@ -39,9 +39,9 @@ export function uiHelp(width?: number): string {
   return formatHelp({
     usage: "deno task ui [flags] [OUTPUT ...]     (or ./seed ui [flags] [OUTPUT ...])",
     intro: [
-      "Shows runs on a page, from what they leave in their folders: curves, actors, a batch as the student sees it, what " +
-      "nearest neighbours of teacher and student, settings. It follows runs that are still going on, of which it need not be told " +
-      "anything, and ends with Ctrl-C.",
+      "Shows runs on a page, from what they leave in their folders: curves, actors, a batch as the student sees it, the " +
+      "nearest neighbours by teacher and student, settings. It follows runs that are still going on, of which it need not " +
+      "be told anything, and ends with Ctrl-C.",
       "OUTPUT is the folder of a run, or several to be laid over each other; the newest run in output/ where none is " +
       "given.",
     ],

@@ -73,7 +73,7 @@ export class RunRecorder {
   #record: RunRecord;
   #hasBegun = false;
   #actors: ActorsWatch | undefined;
-  /** Of the student's newest nearest neighbours. */
+  /** The student's newest nearest neighbours. */
   #surveyedStep = 0;
   /** Images and fingerprints that are being made, one after the other. */
   #work: Promise<void> = Promise.resolve();
