@@ -42,7 +42,7 @@ export interface AugmenterConfig {
   imageSize: number;
   /** Which views. */
   views: Views;
-  /** Small views of the same images, with SWAV's recipe for them. */
+  /** Local views of the same images. */
   local?: LocalViewOptions;
   /** Who is shown some views of the first batch. */
   viewer?: ActorRef<Monitor<ViewsEvent | WarningEvent>>;

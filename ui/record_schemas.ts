@@ -5,15 +5,15 @@ import type {
   ActorRecord,
   ActorsRecord,
   DiagnosticsRecords,
-  GalleryRecord,
-  LookRecord,
   MetricsRow,
+  NeighboursRecord,
+  ProbeSetRecord,
   RunFigure,
   RunInput,
   RunRecord,
   ScoreRow,
+  SnapshotRecord,
   Sprite,
-  SurveyRecord,
 } from "./records.ts";
 
 /** A schema for each field of a type. */
@@ -118,7 +118,7 @@ const SIMILARITIES = v.object(
   } satisfies Fields<SimilarityMap>,
 );
 const LOOK = v.object(
-  { step: COUNT, views: SPRITE, similarities: SIMILARITIES } satisfies Fields<LookRecord>,
+  { step: COUNT, views: SPRITE, similarities: SIMILARITIES } satisfies Fields<SnapshotRecord>,
 );
 const PROBE_SET = v.object(
   {
@@ -127,7 +127,7 @@ const PROBE_SET = v.object(
     labels: NUMBERS,
     classNames: v.optional(v.array(v.string())),
     views: SPRITE,
-  } satisfies Fields<GalleryRecord>,
+  } satisfies Fields<ProbeSetRecord>,
 );
 const SURVEY = v.object(
   {
@@ -137,7 +137,7 @@ const SURVEY = v.object(
     similarities: NUMBERS,
     pca: NUMBERS,
     umap: v.nullable(NUMBERS),
-  } satisfies Fields<SurveyRecord>,
+  } satisfies Fields<NeighboursRecord>,
 );
 
 /** Of the files in `insight/`. */

@@ -122,7 +122,7 @@ export interface Sprite {
 }
 
 /** `insight/look.json`: a snapshot of a step. */
-export interface LookRecord {
+export interface SnapshotRecord {
   step: number;
   /** The batch's first views, as the student sees them. */
   views: Sprite;
@@ -131,7 +131,7 @@ export interface LookRecord {
 }
 
 /** `insight/gallery.json`: the probe set, the images that teacher and student are compared by. */
-export interface GalleryRecord {
+export interface ProbeSetRecord {
   data: string;
   rows: number[];
   labels: number[];
@@ -140,7 +140,7 @@ export interface GalleryRecord {
 }
 
 /** `insight/teacher.json`, `insight/before.json`, `insight/student.json`: their nearest neighbours in the probe set. */
-export interface SurveyRecord {
+export interface NeighboursRecord {
   /** Steps that the student had been trained for. */
   step: number;
   /** Neighbours of each image. */
@@ -156,11 +156,11 @@ export interface SurveyRecord {
 
 /** What is in `insight/`, by file name without `.json`. */
 export interface DiagnosticsRecords {
-  look: LookRecord;
-  gallery: GalleryRecord;
-  teacher: SurveyRecord;
-  before: SurveyRecord;
-  student: SurveyRecord;
+  look: SnapshotRecord;
+  gallery: ProbeSetRecord;
+  teacher: NeighboursRecord;
+  before: NeighboursRecord;
+  student: NeighboursRecord;
 }
 
 /** A step as the page has it; of a long run, the mean of some steps. */

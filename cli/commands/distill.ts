@@ -176,9 +176,9 @@ function show(stage: Stage, options: DistillOptions, printFreq: number, isKnown:
       case "snapshot":
         return recorder.snapshot(event);
       case "probe-set":
-        return recorder.gallery(event);
+        return recorder.probeSet(event);
       case "neighbours":
-        return recorder.survey(event);
+        return recorder.neighbours(event);
       case "trace":
         return recorder.trace(event.actor, event.spans);
       case "profile":

@@ -43,7 +43,7 @@ function gib(bytes: number): string {
   return `${(bytes / GIB).toFixed(1)} GiB`;
 }
 
-function judgeAmount(
+function describeAmount(
   what: string,
   bytes: number,
   [least, usual]: readonly number[],
@@ -120,7 +120,7 @@ async function checkAdapter(): Promise<Finding[]> {
 function checkMemory(): Finding {
   const advice =
     "close other programs, or use a smaller --batch-size, --queue, --image-size or --checkpoint-activations";
-  return judgeAmount("memory", Deno.systemMemoryInfo().available, [LEAST_MEMORY, USUAL_MEMORY], advice);
+  return describeAmount("memory", Deno.systemMemoryInfo().available, [LEAST_MEMORY, USUAL_MEMORY], advice);
 }
 
 /** Writes where a run would, or as near above as there is a folder. */
@@ -135,7 +135,12 @@ function checkOutput(output: string): Finding {
     return { what: "output", state: "problem", found: describeWriteError(error, output).message, advice };
   }
   const { bavail, bsize } = statfsSync(folder);
-  return judgeAmount(`disk of ${folder}`, Number(bavail) * Number(bsize), [LEAST_DISK, USUAL_DISK], advice);
+  return describeAmount(
+    `disk of ${folder}`,
+    Number(bavail) * Number(bsize),
+    [LEAST_DISK, USUAL_DISK],
+    advice,
+  );
 }
 
 /** Images that are decoded on trial. */

@@ -132,7 +132,7 @@ export class RunRecorder {
   }
 
   /** The images of the probe set. */
-  gallery({ data, rows, labels, classNames, views }: ProbeSet): void {
+  probeSet({ data, rows, labels, classNames, views }: ProbeSet): void {
     this.#later("insight/gallery.json", async () => {
       this.#diagnostics("gallery", {
         data,
@@ -145,7 +145,7 @@ export class RunRecorder {
   }
 
   /** The nearest neighbours by teacher or student. */
-  survey({ of, step, k, neighbours, similarities, maps: { pca, umap } }: NeighboursReport): void {
+  neighbours({ of, step, k, neighbours, similarities, maps: { pca, umap } }: NeighboursReport): void {
     const name = of === "teacher" ? "teacher" : step === 0 ? "before" : "student";
     // An evaluation that was asked for later may have come first.
     if (name === "student" && step < this.#surveyedStep) return;

@@ -5,10 +5,10 @@
  */
 import { drawAbout } from "page/about.ts";
 import { drawActors } from "page/actors.ts";
-import { Alike } from "page/alike.ts";
+import { Neighbours } from "page/neighbours.ts";
 import { Curves } from "page/curves.ts";
 import { drawHeader, drawPicker } from "page/header.ts";
-import { Look } from "page/look.ts";
+import { Snapshot } from "page/snapshot.ts";
 import { State, type Topic } from "page/state.ts";
 import type { PageMessage } from "../records.ts";
 
@@ -18,12 +18,12 @@ const DRAW_EVERY_MS = 400;
 /** Between two tries of a page that was refused. */
 const CONNECT_EVERY_MS = 3_000;
 
-const EVERYTHING: readonly Topic[] = ["runs", "curves", "actors", "look", "alike", "about"];
+const EVERYTHING: readonly Topic[] = ["runs", "curves", "actors", "snapshot", "neighbours", "about"];
 
 const state = new State();
 const curves = new Curves();
-const look = new Look();
-const alike = new Alike(() => redraw("alike"));
+const snapshot = new Snapshot();
+const neighbours = new Neighbours(() => redraw("neighbours"));
 const stale = new Set<Topic>();
 let isScheduled = false;
 
@@ -37,8 +37,8 @@ function draw(): void {
   }
   if (topics.includes("curves")) curves.draw(state);
   if (topics.includes("actors")) drawActors(state);
-  if (topics.includes("look")) look.draw(state);
-  if (topics.includes("alike")) alike.draw(state);
+  if (topics.includes("snapshot")) snapshot.draw(state);
+  if (topics.includes("neighbours")) neighbours.draw(state);
   if (topics.includes("about")) drawAbout(state);
 }
 

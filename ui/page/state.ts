@@ -27,7 +27,7 @@ export interface Run {
 }
 
 /** Parts of the page that show different things. */
-export type Topic = "runs" | "curves" | "actors" | "look" | "alike" | "about";
+export type Topic = "runs" | "curves" | "actors" | "snapshot" | "neighbours" | "about";
 
 /** Everything. */
 export class State {
@@ -62,7 +62,7 @@ export class State {
         isShown: true,
       }));
       this.focus = 0;
-      return ["runs", "curves", "actors", "look", "alike", "about"];
+      return ["runs", "curves", "actors", "snapshot", "neighbours", "about"];
     }
     const run = this.runs[message.run];
     switch (message.kind) {
@@ -88,7 +88,7 @@ export class State {
         return ["actors"];
       case "diagnostics":
         run.diagnostics = { ...run.diagnostics, [message.name]: message.value };
-        return [message.name === "look" ? "look" : "alike"];
+        return [message.name === "look" ? "snapshot" : "neighbours"];
     }
   }
 }

@@ -2,7 +2,7 @@
 /** Nearest neighbours by teacher and student, and maps. */
 import { Chart, COLOURS, styleColour, tooltip, valueAxis } from "page/charts.ts";
 import { find, make, tile } from "page/elements.ts";
-import type { GalleryRecord, SurveyRecord } from "../records.ts";
+import type { NeighboursRecord, ProbeSetRecord } from "../records.ts";
 import type { State } from "page/state.ts";
 
 /** Images whose neighbours are shown, and how many of these. */
@@ -12,20 +12,20 @@ const NEIGHBOURS = 6;
 /** Classes that are all named above a map; of more, some at a time. */
 const MOST_NAMED = 12;
 
-function labelOf({ labels, classNames }: GalleryRecord, place: number): string {
+function labelOf({ labels, classNames }: ProbeSetRecord, place: number): string {
   const label = labels[place];
   return label < 0 ? `image ${place}` : classNames?.[label] ?? `class ${label}`;
 }
 
 /** Share of neighbours that have their image's class, in percent; `undefined` without classes. */
-function agreement({ labels }: GalleryRecord, { k, neighbours }: SurveyRecord): number | undefined {
+function agreement({ labels }: ProbeSetRecord, { k, neighbours }: NeighboursRecord): number | undefined {
   if (labels.some((label) => label < 0) || k === 0) return undefined;
   const same = neighbours.filter((place, i) => labels[place] === labels[Math.floor(i / k)]).length;
   return 100 * same / neighbours.length;
 }
 
 /** Share of the neighbours that two encoders have in common, in percent. */
-function overlap(a: SurveyRecord, b: SurveyRecord): number {
+function overlap(a: NeighboursRecord, b: NeighboursRecord): number {
   const k = Math.min(a.k, b.k);
   const count = a.k === 0 ? 0 : a.neighbours.length / a.k;
   let common = 0;
@@ -42,7 +42,7 @@ function lastParts(path: string): string {
 }
 
 /** Both sections. */
-export class Alike {
+export class Neighbours {
   readonly #teacherMap = new Chart("map-teacher");
   readonly #studentMap = new Chart("map-student");
 
@@ -58,8 +58,8 @@ export class Alike {
     find("neighbours").hidden = !isThere;
     find("map").hidden = !isThere;
     if (!isThere) return;
-    const surveys = [["teacher", teacher], ["student before", before], ["student now", student]] as const;
-    this.#drawNeighbours(gallery, surveys);
+    const found = [["teacher", teacher], ["student before", before], ["student now", student]] as const;
+    this.#drawNeighbours(gallery, found);
     this.#drawMap(this.#teacherMap, "teacher", gallery, teacher);
     const newest = student ?? before;
     find("map-student-title").textContent = newest === undefined
@@ -69,16 +69,18 @@ export class Alike {
   }
 
   #drawNeighbours(
-    gallery: GalleryRecord,
-    surveys: readonly (readonly [name: string, survey: SurveyRecord | undefined])[],
+    gallery: ProbeSetRecord,
+    found: readonly (readonly [name: string, neighbours: NeighboursRecord | undefined])[],
   ): void {
-    const known = surveys.filter((entry): entry is readonly [string, SurveyRecord] => entry[1] !== undefined);
+    const known = found.filter((entry): entry is readonly [string, NeighboursRecord] =>
+      entry[1] !== undefined
+    );
     const [[, teacher]] = known;
-    const said = known.map(([name, survey]) => {
-      const same = agreement(gallery, survey);
+    const said = known.map(([name, neighbours]) => {
+      const same = agreement(gallery, neighbours);
       const shares = [
         ...same === undefined ? [] : [`${same.toFixed(0)} % of the neighbours have the image's class`],
-        ...survey === teacher ? [] : [`${overlap(teacher, survey).toFixed(0)} % are the teacher's`],
+        ...neighbours === teacher ? [] : [`${overlap(teacher, neighbours).toFixed(0)} % are the teacher's`],
       ];
       return shares.length === 0 ? "" : `${name[0].toUpperCase()}${name.slice(1)}: ${shares.join(", ")}`;
     }).filter((text) => text !== "");
@@ -103,14 +105,14 @@ export class Alike {
         "tr",
         {},
         make("td", {}, tile(gallery.views, place, labelOf(gallery, place), "small")),
-        ...known.map(([, survey]) => make("td", {}, neighbourTiles(gallery, survey, place))),
+        ...known.map(([, neighbours]) => make("td", {}, neighbourTiles(gallery, neighbours, place))),
       ));
     find("alike").replaceChildren(make("thead", {}, head), make("tbody", {}, ...rows));
   }
 
-  #drawMap(chart: Chart, name: string, gallery: GalleryRecord, survey: SurveyRecord): void {
+  #drawMap(chart: Chart, name: string, gallery: ProbeSetRecord, neighbours: NeighboursRecord): void {
     const wanted = document.querySelector<HTMLInputElement>("#projection input:checked")!.value;
-    const points = (wanted === "umap" ? survey.umap : survey.pca) ?? survey.pca;
+    const points = (wanted === "umap" ? neighbours.umap : neighbours.pca) ?? neighbours.pca;
     const classes = [...new Set(gallery.labels)].sort((a, b) => a - b);
     chart.draw(() => ({
       said: `Map of ${gallery.rows.length} images by the ${name}'s features, drawn by ${wanted}`,
@@ -147,8 +149,8 @@ export class Alike {
 const SYMBOLS = ["circle", "triangle", "rect", "diamond"];
 
 function neighbourTiles(
-  gallery: GalleryRecord,
-  { k, neighbours, similarities }: SurveyRecord,
+  gallery: ProbeSetRecord,
+  { k, neighbours, similarities }: NeighboursRecord,
   place: number,
 ): HTMLElement {
   const set = make("div", { className: "set" });
@@ -162,6 +164,6 @@ function neighbourTiles(
   return set;
 }
 
-function imageTip(gallery: GalleryRecord, place: number): HTMLElement {
+function imageTip(gallery: ProbeSetRecord, place: number): HTMLElement {
   return make("div", {}, tile(gallery.views, place, ""), labelOf(gallery, place));
 }

@@ -8,16 +8,16 @@ import type { State } from "page/state.ts";
 const LEAST = 1e-6;
 
 /** The section. */
-export class Look {
+export class Snapshot {
   readonly #likeliest = new Chart("likeliest");
   readonly #histogram = new Chart("histogram");
 
-  /** Shows the newest look. */
+  /** Shows the newest snapshot. */
   draw({ run }: State): void {
-    const look = run?.diagnostics.look;
-    find("look").hidden = look === undefined;
-    if (look === undefined) return;
-    const { step, views, similarities: { keys, own, teacher, student, crossEntropy } } = look;
+    const snapshot = run?.diagnostics.look;
+    find("look").hidden = snapshot === undefined;
+    if (snapshot === undefined) return;
+    const { step, views, similarities: { keys, own, teacher, student, crossEntropy } } = snapshot;
     find("look-said").textContent = `Step ${step}. SEED's loss of the first image is ${
       formatNumber(crossEntropy)
     }: the student spreads its softmax over ${
