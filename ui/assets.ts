@@ -6,13 +6,13 @@ import { stripTypeScriptTypes } from "node:module";
 import ECHARTS from "echarts/dist/echarts.common.min.js" with { type: "text" };
 import ABOUT from "./page/about.ts" with { type: "text" };
 import ACTORS from "./page/actors.ts" with { type: "text" };
-import ALIKE from "./page/neighbours.ts" with { type: "text" };
+import NEIGHBOURS from "./page/neighbours.ts" with { type: "text" };
 import CHARTS from "./page/charts.ts" with { type: "text" };
 import CURVES from "./page/curves.ts" with { type: "text" };
 import ELEMENTS from "./page/elements.ts" with { type: "text" };
 import HEADER from "./page/header.ts" with { type: "text" };
 import INDEX from "./page/index.html" with { type: "text" };
-import LOOK from "./page/snapshot.ts" with { type: "text" };
+import SNAPSHOT from "./page/snapshot.ts" with { type: "text" };
 import MAIN from "./page/main.ts" with { type: "text" };
 import RESULTS from "./page/results.ts" with { type: "text" };
 import STATE from "./page/state.ts" with { type: "text" };
@@ -22,12 +22,12 @@ import type { PageMessage } from "./records.ts";
 const SOURCES: Readonly<Record<string, string>> = {
   "about.ts": ABOUT,
   "actors.ts": ACTORS,
-  "alike.ts": ALIKE,
+  "neighbours.ts": NEIGHBOURS,
   "charts.ts": CHARTS,
   "curves.ts": CURVES,
   "elements.ts": ELEMENTS,
   "header.ts": HEADER,
-  "look.ts": LOOK,
+  "snapshot.ts": SNAPSHOT,
   "main.ts": MAIN,
   "results.ts": RESULTS,
   "state.ts": STATE,

@@ -1,9 +1,10 @@
 /** Parts that a module outside this tree registers: an augmentation, and an encoder with an op of its own. */
-import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { distill, type DistillOptions } from "../../mod.ts";
 import { registerAugmentation, registerEncoder, registerLoss, seedLoss } from "../../parts.ts";
+import { UserError } from "../../errors.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { RunFolder, TINY_ENCODER } from "./small_run.ts";
 
@@ -89,11 +90,10 @@ Deno.test("a plugin's encoder, its op and its augmentation train a student", asy
   const whole = await losses(folder.options("whole", { ...settings, augmentation: "whole" }));
   assert(whole.every(Number.isFinite));
   assertNotEquals(whole, found);
-  for (
-    const [property, message] of [["loss", "there is no loss"], ["augmentation", "there is no augmentation"]]
-  ) {
+  for (const property of ["loss", "augmentation"]) {
     const options = folder.options(property, { ...settings, [property]: "nothing" });
-    await assertRejects(() => losses(options), Error, `${message} "nothing"; known are `);
+    const message = new RegExp(`^${property}: expected one of .*, found "nothing"$`);
+    assertMatch((await assertRejects(() => losses(options), UserError)).message, message);
   }
 });
 
