@@ -158,12 +158,12 @@ export function writtenBy({ declarations, bindings }: DeclaredDispatch): Tensor[
 function refuseAddresses(where: string, { source, declarations }: DeclaredDispatch): void {
   for (const { binding, name, element } of declarations) {
     if (element !== VEC4) continue;
-    const found = new RegExp(`[^\\n]*[(,=]\\s*&\\s*${name}\\b[^\\n]*`).exec(source);
+    const found = new RegExp(`[(,=]\\s*&\\s*${name}\\b`).exec(source);
     if (found === null) continue;
+    const start = source.lastIndexOf("\n", found.index) + 1;
+    const line = source.slice(start).split("\n", 1)[0].trim();
     throw new Error(
-      `${where}: the address of binding ${binding} \`${name}\` is taken in \`${
-        found[0].trim()
-      }\`; index it directly, ` +
+      `${where}: the address of binding ${binding} \`${name}\` is taken in \`${line}\`; index it directly, ` +
         `\`${name}[index]\`, and pass lengths as uniforms`,
     );
   }

@@ -127,8 +127,8 @@ Deno.test("RunReader passes over records of a wrong shape, each with a sentence,
     ],
     [
       "run.json",
-      { plan: { images: 1e300 } },
-      "expected a safe integer, found 1e+300 in the field plan.images",
+      { plan: { pictures: 1e300 } },
+      "expected a safe integer, found 1e+300 in the field plan.pictures",
     ],
     [
       "run.json",

@@ -55,11 +55,12 @@ Deno.test("Actor.stats() tells busy time, waits for other actors and what is in 
     assert(spun.startMs > 0);
 
     const held = stage.ref.ask("askHold", sink.ref);
+    held.catch(() => {}); // awaited below
     await until(async () => (await stage.stats()).waitingMs > 0);
     const waiting = await stage.stats();
-    const later = await stage.stats();
+    let later = waiting;
+    await until(async () => (later = await stage.stats()).waitingMs > waiting.waitingMs);
     assertEquals(later.busyMs, waiting.busyMs, "who waits is not busy");
-    assert(later.waitingMs > waiting.waitingMs);
     assertEquals(waiting.outgoing, [{ to: "sink", credits: 1, queued: 0, pending: 1 }]);
     assertEquals(waiting.incoming, [{ from: "main", held: 1 }]);
 
