@@ -1,6 +1,8 @@
 /** Projects features onto a plane, for people. */
-import { PCA } from "ml-pca";
-import { UMAP } from "umap-js";
+// deno-lint-ignore no-import-prefix -- importers of this library have import maps of their own
+import { PCA } from "npm:ml-pca@4.1.1";
+// deno-lint-ignore no-import-prefix -- importers of this library have import maps of their own
+import { UMAP } from "npm:umap-js@1.4.0";
 import { Random } from "../data/random.ts";
 import type { Projector } from "./messages.ts";
 import { defineActor } from "./runtime/mod.ts";

@@ -1,6 +1,6 @@
 /** From JPEGs to views: this project's readers and augmenter against PyTorch's DataLoader. */
 import { join } from "node:path";
-import sharp from "sharp";
+import { loadSharp } from "../data/sharp.ts";
 import type augmenter from "../actors/augmenter.ts";
 import type { Monitor } from "../actors/events.ts";
 import { Origins } from "../actors/origins.ts";
@@ -14,6 +14,8 @@ import { openDataset } from "../data/open_dataset.ts";
 import { SAMPLE_DATA } from "../data/sample.ts";
 import type { Timing, Timings } from "./measure.ts";
 import { runPython } from "./python.ts";
+
+const sharp = await loadSharp();
 
 const IMAGES = 256;
 const BATCH = 64;

@@ -5,9 +5,11 @@
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { chromium } from "playwright-core";
-import sharp from "sharp";
+import { loadSharp } from "../data/sharp.ts";
 import { BROWSER_FLAGS, findBrowser } from "../tests/ui/browser.ts";
 import { REPORT } from "../ui/report.ts";
+
+const sharp = await loadSharp();
 
 const FOLDER = new URL("../docs/images/", import.meta.url);
 const SIZE = { width: 1160, height: 900 };

@@ -2,17 +2,11 @@
  * Encoded images to pixels, by `sharp` (libvips). The pixels are those that `Image.open(file).convert("RGB")` of
  * Pillow gives, to the last bit: no rotation by EXIF, no colour profile, alpha dropped and not blended, CMYK by
  * Pillow's plain formula, 16-bit colours cut to their high byte, 16-bit gray clipped at 255, a palette's missing entries gray.
- *
- * Importing this module makes sharp use one thread an image and keep no cache: reader Workers are what runs in
- * parallel, and memory stays flat.
  */
-import sharp from "sharp";
 import { UserError } from "../errors.ts";
 import { completePalette, describeOtherFormat, findDamage, readImageHeader } from "./image_header.ts";
 import { PixelBudget } from "./pixel_budget.ts";
-
-sharp.concurrency(1);
-sharp.cache(false);
+import { loadSharp, type Sharp } from "./sharp.ts";
 
 /** Pixels of one image. */
 export interface Image {
@@ -78,7 +72,8 @@ export async function decodeUnwritten(
   refuseLarge(header, maxPixels);
   const kind = components === 4 ? "cmyk" : depth === 16 && colourType === 0 ? "gray16" : "other";
   const whole = colourType === 3 && depth! <= 8 ? completePalette(bytes, depth!) : bytes;
-  const decode = () => decodeRaw(whole, kind, maxPixels);
+  const sharp = await loadSharp();
+  const decode = () => decodeRaw(sharp, whole, kind, maxPixels);
   // A header that does not say where it should how large it is may have any size.
   const decoded = await pixelsUnderWay.run(header.width * header.height || maxPixels, decode).catch(() => {
     const damage = findDamage(bytes, format);
@@ -100,7 +95,12 @@ interface RawImage {
 }
 
 /** Decodes by libvips; throws what it throws. */
-async function decodeRaw(bytes: Uint8Array, kind: Kind, maxPixels: number): Promise<RawImage> {
+async function decodeRaw(
+  sharp: Sharp,
+  bytes: Uint8Array,
+  kind: Kind,
+  maxPixels: number,
+): Promise<RawImage> {
   let image = sharp(bytes, {
     // "truncated" would let PNGs with wrong checksums through; "warning" refuses JPEGs that Pillow reads.
     failOn: "error",

@@ -1,4 +1,5 @@
-import { distance as editDistance } from "fastest-levenshtein";
+// deno-lint-ignore no-import-prefix -- importers of this library have import maps of their own
+import { distance as editDistance } from "npm:fastest-levenshtein@1.0.16";
 
 /**
  * The names that a person may have meant: those within a third of the name's length in edits (at least two), without

@@ -14,6 +14,7 @@ import type { ActorRole } from "../actors/catalog.ts";
 import type { Emit } from "../actors/events.ts";
 import { importPlugins } from "../actors/plugins.ts";
 import { checkOptions, type FlagTable } from "./flag_table.ts";
+import { explainPermissions, type Needs } from "./permissions.ts";
 import { Run, type RunSettings } from "../actors/run.ts";
 import { FolderLock } from "../data/folder_lock.ts";
 
@@ -53,8 +54,29 @@ export interface Method<
   flags(): FlagTable;
   /** The options with everything that was left out; what files say is read from them. */
   resolve(input: Input): Promise<Options>;
+  /** What `deno run` must allow for it. */
+  needs(input: Input): Needs;
   /** Runs it to its end; an abort of the signal saves where it is, and rejects with the signal's reason. */
   run(options: Options, emit: Emit<Event>, signal: AbortSignal, settings: Settings): Promise<Result>;
+}
+
+/** What a {@linkcode Run} does. */
+type Work<Event, Result> = (tell: (event: Event) => void, signal: AbortSignal) => Promise<Result>;
+
+/** Returns the work of any run: the plugins are imported before it, and a missing permission is said with all it needs. */
+export function withPlugins<Event, Result>(
+  plugins: string[] | undefined,
+  needs: () => Needs,
+  work: Work<Event, Result>,
+): Work<Event, Result> {
+  return (tell, signal) =>
+    explainPermissions({
+      needs: () => ({ ...needs(), plugins }),
+      async work() {
+        await importPlugins(plugins);
+        return await work(tell, signal);
+      },
+    });
 }
 
 /** Starts a run of a method, in its output folder. */
@@ -69,8 +91,7 @@ export function startMethod<
   input: Input,
   settings: Settings,
 ): Run<Event, Result> {
-  return new Run(async (tell, signal) => {
-    await importPlugins(input.plugins);
+  const work: Work<Event, Result> = async (tell, signal) => {
     checkOptions(method.flags(), input);
     const options = await method.resolve(input);
     return await inOutputFolder(
@@ -79,7 +100,8 @@ export function startMethod<
       signal,
       (signal) => method.run(options, tell, signal, settings),
     );
-  }, settings);
+  };
+  return new Run(withPlugins(input.plugins, () => method.needs(input), work), settings);
 }
 
 /**

@@ -1,5 +1,4 @@
 /** The library's way in: what the command line does, for programs. Every option has the command line's default. */
-import { importPlugins } from "../actors/plugins.ts";
 import { Run, type RunSettings } from "../actors/run.ts";
 import type { Accuracy, EvaluatedEncoder } from "../actors/messages.ts";
 import { resolveDataset } from "../data/open_dataset.ts";
@@ -17,7 +16,8 @@ import type { LinearEvent } from "./linear_probe/events.ts";
 import type { LinearInput, LinearSettings } from "./linear_probe/mod.ts";
 import type { LinearOptions } from "./linear_probe/options.ts";
 import type { LinearResult } from "./linear_probe/run.ts";
-import { startMethod } from "./method.ts";
+import { startMethod, withPlugins } from "./method.ts";
+import { dataAt } from "./permissions.ts";
 import type { DistillEvent } from "./seed/events.ts";
 import { METHODS } from "./registry.ts";
 import type { DistillInput, DistillSettings } from "./seed/mod.ts";
@@ -62,10 +62,19 @@ export type KnnInput =
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  */
 export function knn({ encoder, ...input }: KnnInput, settings?: RunSettings): Run<KnnEvent, Accuracy[]> {
-  return new Run(async (tell, signal) => {
-    await importPlugins(input.plugins);
-    return await runKnnEvaluation(encoder, { ...KNN_DEFAULTS, ...input }, tell, signal);
-  }, settings);
+  const needs = () => ({
+    decodes: true,
+    computes: true,
+    read: [...dataAt(input.bankData, input.queryData), ..."path" in encoder ? [encoder.path] : []],
+  });
+  return new Run(
+    withPlugins(
+      input.plugins,
+      needs,
+      (tell, signal) => runKnnEvaluation(encoder, { ...KNN_DEFAULTS, ...input }, tell, signal),
+    ),
+    settings,
+  );
 }
 
 /** The checkpoint of an encoder, and images; all else has a default. */
@@ -94,8 +103,8 @@ export class EmbedRun extends Run<EmbedEvent, EmbeddingResult> {
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  */
 export function embed({ pretrained, which, arch, ...input }: EmbedInput, settings?: RunSettings): EmbedRun {
-  return new EmbedRun(async (tell, signal) => {
-    await importPlugins(input.plugins);
+  const needs = () => ({ decodes: true, computes: true, read: [...dataAt(input.data), pretrained] });
+  const work = async (tell: (event: EmbedEvent) => void, signal: AbortSignal) => {
     const data = await resolveDataset(input.data, "train");
     const output = input.output ?? EMBED_DEFAULTS.output;
     const part = output === "feature" ? "backbone" : "encoder";
@@ -107,5 +116,6 @@ export function embed({ pretrained, which, arch, ...input }: EmbedInput, setting
       tell,
       signal,
     );
-  }, settings);
+  };
+  return new EmbedRun(withPlugins(input.plugins, needs, work), settings);
 }

@@ -1,5 +1,5 @@
 /** Views as one small image that a page can show. */
-import sharp from "sharp";
+import { loadSharp } from "../data/sharp.ts";
 import type { ViewSample } from "../actors/messages.ts";
 import type { Sprite } from "./records.ts";
 
@@ -26,6 +26,7 @@ export async function makeSprite(
     }
   }
   const shown = Math.min(side, size);
+  const sharp = await loadSharp();
   const image = sharp(sheet, { raw: { width: width * size, height: height * size, channels: 4 } })
     .removeAlpha()
     .resize(width * shown, height * shown)

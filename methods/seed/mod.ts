@@ -3,6 +3,7 @@ import { findDataset } from "../../data/open_dataset.ts";
 import { studentNames, teacherNames } from "../../models/registry.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
 import type { Method, OutputSettings } from "../method.ts";
+import { trainingNeeds } from "../permissions.ts";
 import { PAPER_DEFAULTS } from "./defaults.ts";
 import type { DistillEvent } from "./events.ts";
 import { distillFlags } from "./flags.ts";
@@ -45,5 +46,6 @@ export const seed: Method<DistillInput, DistillOptions, DistillEvent, DistillRes
   actors: ["queue_keeper", "student_trainer"],
   flags: () => distillFlags({ encoders: studentNames(), teachers: teacherNames(), encoderTable: () => "" }),
   resolve: resolveDistillInput,
+  needs: (input) => trainingNeeds(input, input.distill, input.studentInit),
   run: (options, emit, signal, { soFar, ...wanted }) => runDistillation(options, emit, signal, soFar, wanted),
 };

@@ -1,6 +1,6 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
-import sharp from "sharp";
+import { loadSharp } from "../../data/sharp.ts";
 import { runEmbedding } from "../../methods/embedding.ts";
 import { runKnnEvaluation } from "../../methods/knn.ts";
 import { resolveEvaluationResize, shorterSide } from "../../actors/evaluation_resize.ts";
@@ -9,6 +9,8 @@ import { TestFolder } from "../data/folder.ts";
 import { drawTeacher } from "./drawn_teacher.ts";
 import { RunFolder, TINY_ENCODER } from "./small_run.ts";
 import { hear } from "./hear.ts";
+
+const sharp = await loadSharp();
 
 /** A TSV of gray images of these sizes. */
 async function dataOf(

@@ -1,7 +1,7 @@
 // --max-pixels reaches whoever decodes: an image that is larger is broken, and named.
 import { assert, assertMatch } from "@std/assert";
 import { join } from "node:path";
-import sharp from "sharp";
+import { loadSharp } from "../../data/sharp.ts";
 import { runDistillation } from "../../methods/seed/run.ts";
 import { runEmbedding } from "../../methods/embedding.ts";
 import { runKnnEvaluation } from "../../methods/knn.ts";
@@ -9,6 +9,8 @@ import { runLinearEvaluation } from "../../methods/linear_probe/run.ts";
 import { LINEAR_DEFAULTS } from "../../methods/linear_probe/options.ts";
 import { drawTeacher } from "./drawn_teacher.ts";
 import { RunFolder, TINY_ENCODER } from "./small_run.ts";
+
+const sharp = await loadSharp();
 
 /** The images of the sample have 1,024 pixels, and one that is put among them has 2,000. */
 const MAX_PIXELS = 1500;

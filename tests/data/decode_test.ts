@@ -1,11 +1,13 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { crc32 } from "node:zlib";
-import sharp from "sharp";
+import { loadSharp } from "../../data/sharp.ts";
 import { BrokenImageError, decodeImage, type Image } from "../../data/decode.ts";
 import { BrokenRowError } from "../../data/dataset.ts";
 import { TsvFile } from "../../data/tsv.ts";
 import { UserError } from "../../errors.ts";
 import { referenceJson, referencePath } from "../reference.ts";
+
+const sharp = await loadSharp();
 
 /** Largest difference of an image from raw RGB8, [height, width, 3]; alpha must be 255. */
 function differenceFromRgb({ width, height, pixels }: Image, rgb: Uint8Array): number {

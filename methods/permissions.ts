@@ -1,0 +1,177 @@
+/** The permissions of `deno run` that a run needs for its options: for programs, and for the command line. */
+import { basename, dirname, isAbsolute, join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import { lineIndexPath } from "../data/line_index.ts";
+import { sharpModule } from "../data/sharp.ts";
+import { UserError } from "../errors.ts";
+
+/** What a program may do: the lists of `deno run`'s flags of these names. An empty list is no permission. */
+export interface Permissions {
+  /** Paths that are read. */
+  read: readonly string[];
+  /** Paths that are written. */
+  write: readonly string[];
+  /** Names of variables; `"*"` for all. */
+  env: readonly string[] | "*";
+  /** Folders of native code. */
+  ffi: readonly string[];
+  /** What is asked of the system. */
+  sys: readonly string[];
+  /** Addresses. */
+  net: readonly string[];
+  /** Programs that are started. */
+  run: readonly string[];
+}
+
+/** What a task needs for its options, beyond what its kind does. */
+export interface Needs extends Partial<Permissions> {
+  /** It decodes images, with native code of an npm package. */
+  decodes?: boolean;
+  /** It computes on a device, in Workers, which read their modules by themselves. */
+  computes?: boolean;
+  /** Modules, as text of their URLs, that it imports; their folders are read. */
+  plugins?: readonly string[];
+}
+
+/** What detect-libc, which sharp asks for its binary, reads on Linux; it fails where it may not. */
+const LDD = "/usr/bin/ldd";
+
+/** The folder of this library; `undefined` where its modules are not files. */
+export const PROJECT: string | undefined = import.meta.url.startsWith("file:")
+  ? fileURLToPath(new URL("..", import.meta.url)).replace(/[\\/]$/, "")
+  : undefined;
+
+/** The folder under which npm's packages lie, the native parts of sharp among them. */
+function npmFolder(): string {
+  const path = fileURLToPath(sharpModule());
+  const [, modules] = /^(.*?[\\/]node_modules)[\\/]/.exec(path) ?? [];
+  return modules ?? path.replace(/[\\/]sharp[\\/][^\\/]+[\\/]lib[\\/][^\\/]+$/, ""); // REGISTRY/sharp/VERSION/lib/index.js
+}
+
+/** Those of some paths that there are. */
+export function given(...paths: (string | null | undefined)[]): string[] {
+  return paths.filter((path) => path !== null && path !== undefined);
+}
+
+/** Images to read: a folder, or a file with its index beside it. */
+export function dataAt(...paths: (string | null | undefined)[]): string[] {
+  return given(...paths).flatMap((path) => path.endsWith(".tsv") ? [path, lineIndexPath(path)] : [path]);
+}
+
+/** Returns what tasks that train have in common. */
+export function trainingNeeds(
+  { data, testData, resume, output }: {
+    data: string;
+    testData?: string | null;
+    resume?: string | null;
+    output: string;
+  },
+  ...checkpoints: (string | null | undefined)[]
+): Needs {
+  return {
+    decodes: true,
+    computes: true,
+    read: [
+      // What to evaluate on is looked for beside a file, where it is not named.
+      ...testData === undefined && data.endsWith(".tsv") ? [dirname(data)] : dataAt(data, testData),
+      ...given(...checkpoints),
+      // Where it goes on, with the settings that lie beside the checkpoint.
+      ...given(resume).map((path) => dirname(path)),
+      output,
+    ],
+    write: [output],
+  };
+}
+
+/** A path as it is given, and as the system resolves it: files are replaced at the latter. */
+function withTarget(path: string): string[] {
+  for (let [there, rest] = [path, ""];;) {
+    try {
+      return [path, join(Deno.realPathSync(there), rest)];
+    } catch {
+      if (dirname(there) === there) return [path];
+      [there, rest] = [dirname(there), join(basename(there), rest)]; // it will be made
+    }
+  }
+}
+
+/** Paths without those that lie in another one of them. */
+function outermost(paths: readonly string[]): string[] {
+  const each = [...new Set(paths.flatMap(withTarget))];
+  const isInside = (path: string, folder: string) => {
+    const inside = relative(folder, path);
+    return inside !== "" && !inside.startsWith("..") && !isAbsolute(inside);
+  };
+  return each.filter((path) => !each.some((other) => isInside(path, other)));
+}
+
+/** Returns the least that will do. A plugin's own imports are not looked into: only what lies in its folder is let in. */
+export function permissionsFor(
+  { decodes = false, computes = false, plugins = [], ...needs }: Needs,
+): Permissions {
+  const files = plugins.filter((url) => url.startsWith("file:"));
+  const isLinux = Deno.build.os === "linux";
+  return {
+    read: outermost([
+      ...computes || files.length > 0 ? given(PROJECT) : [], // a plugin imports parts.ts, or mod.ts
+      ...needs.read ?? [],
+      ...files.map((url) => dirname(fileURLToPath(url))),
+      ...decodes && isLinux ? [LDD] : [],
+    ]),
+    write: outermost(needs.write ?? []),
+    env: needs.env === "*" ? "*" : [
+      ...needs.env ?? [],
+      ...computes ? ["DENO_WEBGPU_BACKEND", "XDG_RUNTIME_DIR"] : [],
+      ...decodes ? ["npm_package_config_libvips"] : [],
+    ],
+    ffi: decodes ? [npmFolder()] : [],
+    sys: needs.sys ?? [],
+    net: needs.net ?? [],
+    run: needs.run ?? [],
+  };
+}
+
+/** Returns permissions as flags of `deno run`. */
+export function permissionFlags(permissions: Permissions): string[] {
+  return Object.entries(permissions).flatMap(([name, values]: [string, readonly string[] | "*"]) => {
+    if (values === "*") return [`--allow-${name}`];
+    if (values.length === 0) return [];
+    return [`--allow-${name}=${values.map((value) => value.replaceAll(",", ",,")).join(",")}`];
+  });
+}
+
+/** Returns a word as a POSIX shell reads it. */
+export function shellWord(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}
+
+/** What Deno calls a missing permission. */
+const NOT_CAPABLE = "NotCapable";
+
+/** The missing permission that an error comes of, in Deno's words; `undefined` where it comes of something else. */
+function missingPermission(error: unknown): string | undefined {
+  for (let cause = error, depth = 0; cause instanceof Error && depth < 16; cause = cause.cause, depth++) {
+    if (cause.name !== NOT_CAPABLE) continue;
+    return cause.message.replace(/, (specify the required permissions|run again) .*$/s, "");
+  }
+  return undefined;
+}
+
+/**
+ * Does the work of a run. Where a permission is missing, its error says which one, and all that the run needs.
+ *
+ * @param needs asked for then only
+ * @throws {UserError} for a missing permission; every other error as it is
+ */
+export async function explainPermissions<T>(
+  { needs, work }: { needs: () => Needs; work: () => Promise<T> },
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    const missing = missingPermission(error);
+    if (missing === undefined) throw error;
+    const flags = permissionFlags(permissionsFor(needs())).map(shellWord).join(" ");
+    throw new UserError(`${missing}; with its options this run needs: deno run ${flags}`, { cause: error });
+  }
+}
