@@ -28,6 +28,7 @@ export type { EvaluatorConfig } from "./actors/evaluator.ts";
 export type * from "./actors/events.ts";
 export type { EncoderChoice } from "./actors/load_encoder.ts";
 export type * from "./actors/messages.ts";
+export { labelsOf, rowsOf } from "./actors/labelled_features.ts";
 export { Run, type RunSettings } from "./actors/run.ts";
 export {
   type ActorShare,
@@ -72,6 +73,7 @@ export {
 } from "./methods/linear_probe/options.ts";
 export type { LinearResult, LinearScore } from "./methods/linear_probe/run.ts";
 export { type Method, type MethodOptions, type OutputSettings, startMethod } from "./methods/method.ts";
+export type { Needs, Permissions } from "./methods/permissions.ts";
 export { NothingToDoError } from "./methods/nothing_to_do.ts";
 export type {
   BooleanFlag,
@@ -143,7 +145,7 @@ export {
   resolveDataset,
   type Split,
 } from "./data/open_dataset.ts";
-export { type PackableImage, type PackedImages, packImages } from "./data/pack.ts";
+export { type PackableImage, type PackedImages, packImages, TABLE_STRIDE } from "./data/pack.ts";
 export { SAMPLE_DATA, SAMPLE_TEACHER } from "./data/sample.ts";
 export { UserError } from "./errors.ts";
 export type { LossScale } from "./kernels/ops/loss_scale/loss_scale.ts";

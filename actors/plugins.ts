@@ -1,6 +1,14 @@
 /** Modules of other people's that register encoders, losses and augmentations. */
 import { UserError } from "../errors.ts";
 
+/** What to do about a short name that is not known: Deno reads one import map, that of the program, and no plugin's. */
+function adviceOn(problem: string): string {
+  return /not a dependency|not prefixed with/.test(problem)
+    ? '; import "@seed/distillation/parts", and packages by npm:NAME@VERSION or jsr:@SCOPE/NAME@VERSION: the import ' +
+      "map of a plugin's own folder is not read by the command line"
+    : "";
+}
+
 /**
  * Imports modules into this Worker, or the main thread, so that what they register exists there.
  *
@@ -12,7 +20,8 @@ export async function importPlugins(plugins: readonly string[] = []): Promise<vo
     try {
       await import(plugin);
     } catch (error) {
-      throw new UserError(`the plugin ${plugin} cannot be loaded: ${(error as Error).message}`, {
+      const [problem] = (error as Error).message.split("\n");
+      throw new UserError(`the plugin ${plugin} cannot be loaded: ${problem}${adviceOn(problem)}`, {
         cause: error,
       });
     }

@@ -3,7 +3,7 @@ import { UserError } from "../errors.ts";
 import type { Image, UnwrittenImage } from "./decode.ts";
 
 /** uint32 words that the table has for each image: offset, width, height, row, label. */
-export const TABLE_STRIDE = 5;
+export const TABLE_STRIDE: number = 5;
 
 /** The pixels start at a multiple of this many bytes, so that they can be bound by themselves on any GPU. */
 const PIXELS_ALIGNMENT = 256;

@@ -3,7 +3,7 @@
  *
  *     deno run -A examples/camera.ts OUTPUT
  */
-import { distill, sampleOptions } from "../mod.ts";
+import { distill, sampleOptions } from "@seed/distillation";
 
 const [output = "output/camera"] = Deno.args;
 

@@ -11,7 +11,7 @@ import {
   type TsvReader,
   type TsvReaderConfig,
   urgent,
-} from "../mod.ts";
+} from "@seed/distillation";
 
 const SIZE = 32;
 

@@ -4,7 +4,13 @@
  *
  *     deno run -A examples/custom_encoder.ts OUTPUT
  */
-import { globalAveragePool, projectionHead, registerEncoder, registerLoss, seedLoss } from "../parts.ts";
+import {
+  globalAveragePool,
+  projectionHead,
+  registerEncoder,
+  registerLoss,
+  seedLoss,
+} from "@seed/distillation/parts";
 
 const FEATURES = 64;
 
@@ -35,7 +41,7 @@ registerLoss("soft_seed", (graph, inputs) => seedLoss(graph, { ...inputs, teache
 
 if (import.meta.main) {
   // Not needed by the Workers, which load this file too.
-  const { distill, sampleOptions } = await import("../mod.ts");
+  const { distill, sampleOptions } = await import("@seed/distillation");
   const [output = "output/custom_encoder"] = Deno.args;
   const options = sampleOptions({
     output,

@@ -17,7 +17,7 @@ import {
   type Sink,
   spawnActor,
   UserError,
-} from "../mod.ts";
+} from "@seed/distillation";
 
 const [count = "200", port = "8001"] = Deno.args;
 const [SIZE, DIMENSION] = [32, 128];

@@ -5,7 +5,7 @@
  *     curl http://127.0.0.1:8000/metrics
  *     curl -X POST http://127.0.0.1:8000/stop     saves a checkpoint and ends the run; the service goes on
  */
-import { type ActorSystem, distill, sampleOptions } from "../mod.ts";
+import { type ActorSystem, distill, sampleOptions } from "@seed/distillation";
 
 const [output = "output/service", port = "8000"] = Deno.args;
 

@@ -145,14 +145,12 @@ export function shellWord(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
-/** What Deno calls a missing permission. */
-const NOT_CAPABLE = "NotCapable";
-
 /** The missing permission that an error comes of, in Deno's words; `undefined` where it comes of something else. */
 function missingPermission(error: unknown): string | undefined {
   for (let cause = error, depth = 0; cause instanceof Error && depth < 16; cause = cause.cause, depth++) {
-    if (cause.name !== NOT_CAPABLE) continue;
-    return cause.message.replace(/, (specify the required permissions|run again) .*$/s, "");
+    // What cannot be imported for lack of a permission is a TypeError.
+    const isMissing = cause.name === "NotCapable" || /^Requires \w+ access to /.test(cause.message);
+    if (isMissing) return cause.message.replace(/, (specify the required permissions|run again) .*$/s, "");
   }
   return undefined;
 }
