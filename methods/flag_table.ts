@@ -13,8 +13,10 @@ export interface FlagBase {
   aliases?: readonly string[];
   /** Heading of `--help` that it stands under. */
   group: string;
-  /** What it does, for `--help`; no full stop. */
+  /** What it does, for `--help all`; no full stop. */
   help: string;
+  /** The same in a few words, for `--help`, which leaves out flags without it; of a table where none has it, none is left out. */
+  brief?: string;
 }
 
 /** A whole number from `min` to `max`. */

@@ -11,17 +11,14 @@ export const GENERAL = "Other";
 export interface EncoderNames {
   /** Names of the encoders that exist. */
   encoders: readonly string[];
-  /** Makes the list of encoders that the help ends with; the flags themselves name them without it. */
-  encoderTable?: () => string;
 }
 
 /** The flag that names an encoder, one of `names`. */
 export function encoderFlag(
-  { encoders, encoderTable }: EncoderNames,
+  { encoders }: EncoderNames,
   row: Omit<ChoiceFlag, "kind" | "values" | "valuesShown">,
 ) {
-  const valuesShown = encoderTable === undefined ? undefined : "see the list at the end";
-  return { kind: "choice", values: encoders, valuesShown, ...row } as const;
+  return { kind: "choice", values: encoders, valuesShown: "deno task models lists them", ...row } as const;
 }
 
 /** What {@linkcode encoderFlags} says of `arch` where an encoder without a checkpoint is of use. */
@@ -36,13 +33,15 @@ export function encoderFlags(names: EncoderNames, group: string, arch: string) {
       group,
       help:
         "checkpoint of the encoder: of deno task distill or export, the original, MoCo, SimCLR, SWAV or torchvision (its ResNets)",
+      brief: "checkpoint of the encoder",
     },
-    arch: encoderFlag(names, { short: "a", group, help: arch }),
+    arch: encoderFlag(names, { short: "a", group, brief: "name of the encoder", help: arch }),
     which: {
       kind: "choice",
       values: ["student", "teacher"],
       group,
       help: "which encoder of a distillation's checkpoint",
+      brief: "student or teacher of a distillation's checkpoint",
     },
     plugin: pluginFlag(group),
   } as const satisfies FlagTable;
@@ -54,14 +53,14 @@ export function pluginFlag(group: string) {
     kind: "text",
     metavar: "FILE",
     group,
-    help:
-      "module that registers encoders, losses or augmentations of your own, which the other flags may then name",
+    help: "module that registers encoders, losses or augmentations, which other flags may then name",
   } as const;
 }
 
 /** The size of views. */
 export function imageSizeFlag(group: string, max = 4096) {
-  return { kind: "integer", min: 8, max, group, help: "height and width of a view, in pixels" } as const;
+  const help = "height and width of a view, in pixels";
+  return { kind: "integer", min: 8, max, group, help, brief: help } as const;
 }
 
 /** The flag of every task that decodes images. */
@@ -71,7 +70,7 @@ export function maxPixelsFlag(group: string) {
     min: 1,
     group,
     help:
-      "pixels that an image may have; a larger one counts as broken, since a small file can decode to any size",
+      "largest image, in pixels; a larger one counts as broken, since a small file can decode to any size",
   } as const;
 }
 
@@ -82,15 +81,15 @@ export function evalResizeFlag(group: string) {
     values: EVALUATION_RESIZES,
     group,
     help:
-      "how images become views in an evaluation: torchvision's Resize(size * 256/224) and CenterCrop(size); none, which " +
-      "takes images of the size as they are; auto is none where views are smaller than 64 and the data's images have " +
-      "their size, else torchvision",
+      "how an evaluation resizes images: torchvision, Resize(size * 256/224) and CenterCrop(size); none, which takes " +
+      "images of that size as they are; auto, which is none for images of the size of views below 64 pixels, else " +
+      "torchvision",
   } as const;
 }
 
 /** The reader Workers. */
 export function workersFlag(group: string, max: number, help = "Workers that read and decode images") {
-  return { kind: "integer", min: 1, max, short: "j", group, help } as const;
+  return { kind: "integer", min: 1, max, short: "j", group, help, brief: help } as const;
 }
 
 /** The files of methods that train. */
@@ -99,22 +98,30 @@ export const FILE_FLAGS = {
     kind: "text",
     metavar: "FOLDER",
     group: DATA,
-    help: "where config.json, log.txt, metrics.jsonl and the checkpoints go; it must not hold another run, " +
-      "unless --resume goes on with that",
+    help:
+      "output directory, for config.json, log.txt, metrics.jsonl and the checkpoints; must hold no other run " +
+      "unless --resume goes on with it",
+    brief: "output directory; must be empty unless --resume",
   },
   resumeAnyway: {
     kind: "boolean",
     group: DATA,
-    help:
-      "go on from --resume even where the checkpoint is of another run: other data, weights or settings than the flags say",
+    help: "go on from --resume even where the checkpoint is of other data, weights or settings",
   },
 } as const satisfies FlagTable;
 
 /** Epochs, batches and SGD. */
 export const SGD_FLAGS = {
-  epochs: { kind: "integer", min: 1, group: TRAINING, help: "epochs in all" },
+  epochs: { kind: "integer", min: 1, group: TRAINING, help: "epochs in all", brief: "epochs in all" },
   startEpoch: { kind: "integer", min: 0, group: TRAINING, help: "epoch to start with, from 0" },
-  batchSize: { kind: "integer", min: 1, short: "b", group: TRAINING, help: "images in a batch" },
+  batchSize: {
+    kind: "integer",
+    min: 1,
+    short: "b",
+    group: TRAINING,
+    help: "images in a batch",
+    brief: "images in a batch",
+  },
   scaleLr: {
     kind: "boolean",
     group: TRAINING,
@@ -124,7 +131,7 @@ export const SGD_FLAGS = {
     kind: "integer",
     min: 0,
     group: TRAINING,
-    help: "epochs over which the learning rate goes from --lr to the scaled one",
+    help: "epochs of linear warm-up from --lr to the scaled rate",
   },
   momentum: { kind: "number", min: 0, max: 1, group: TRAINING, help: "momentum of SGD" },
   weightDecay: { kind: "number", min: 0, aliases: ["wd"], group: TRAINING, help: "weight decay of SGD" },

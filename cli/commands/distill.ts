@@ -10,7 +10,6 @@ import { DEFAULT_LOSS } from "../../models/loss/losses.ts";
 import { studentNames, teacherNames } from "../../models/registry.ts";
 import type { RunFigure, ScoreRow } from "../../ui/records.ts";
 import { parseDistillFlags } from "../flags/distill_flags.ts";
-import { encoderTable } from "../terminal/encoder_table.ts";
 import { flagName } from "../flags/flags.ts";
 import { formatDuration } from "../terminal/duration.ts";
 import { checkDistillInputs, findCheckpointToResume } from "../flags/inputs.ts";
@@ -213,7 +212,6 @@ async function main(): Promise<void> {
   const command = parseDistillFlags(Deno.args, {
     encoders: studentNames(),
     teachers: teacherNames(),
-    encoderTable,
   });
   if (command.help !== undefined) return console.log(command.help);
   const options = await checkDistillInputs(command.options);

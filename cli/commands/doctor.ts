@@ -18,7 +18,9 @@ import { type DoctorRequest, parseDoctorFlags } from "../flags/doctor_flags.ts";
 import { describeWriteError, isThere } from "../output/output_folder.ts";
 import { permissionFlags } from "../../methods/permissions.ts";
 import { permissionsOf, restrictedCommand } from "../flags/permissions.ts";
+import { wrap } from "../flags/help.ts";
 import { runMain } from "../terminal/run_main.ts";
+import { screenWidth } from "../terminal/screen_width.ts";
 
 /** What was found of one thing. */
 export interface Finding {
@@ -49,9 +51,10 @@ function describeAmount(
   bytes: number,
   [least, usual]: readonly number[],
   advice: string,
+  where = "",
 ): Finding {
   const state = bytes < least ? "problem" : bytes < usual ? "warning" : "ok";
-  return { what, state, found: `${gib(bytes)} free`, ...state !== "ok" && { advice } };
+  return { what, state, found: `${gib(bytes)} free${where}`, ...state !== "ok" && { advice } };
 }
 
 function checkDeno(): Finding {
@@ -137,10 +140,11 @@ function checkOutput(output: string): Finding {
   }
   const { bavail, bsize } = statfsSync(folder);
   return describeAmount(
-    `disk of ${folder}`,
+    "disk",
     Number(bavail) * Number(bsize),
     [LEAST_DISK, USUAL_DISK],
     advice,
+    ` in ${folder}`,
   );
 }
 
@@ -217,13 +221,24 @@ export async function examine({ data, distill, output }: DoctorRequest): Promise
   ];
 }
 
-/** What the command prints. */
-export function describeFindings(findings: readonly Finding[]): string {
+/**
+ * What the command prints.
+ *
+ * @param columns of the screen
+ */
+export function describeFindings(
+  findings: readonly Finding[],
+  columns: number = screenWidth(Infinity),
+): string {
   const width = Math.max(...findings.map(({ what }) => what.length));
-  return findings.flatMap(({ what, state, found, advice }) => [
-    `${state === "ok" ? "ok      " : state.padEnd(8)} ${what.padEnd(width)}  ${found}`,
-    ...advice === undefined || advice === "" ? [] : [`${" ".repeat(width + 11)}${advice}`],
-  ]).join("\n");
+  const room = Math.max(columns - width - 11, 30);
+  return findings.flatMap(({ what, state, found, advice = "" }) => {
+    const [first, ...rest] = [...wrap(found, room), ...advice === "" ? [] : wrap(advice, room)];
+    return [
+      `${state.padEnd(8)} ${what.padEnd(width)}  ${first}`,
+      ...rest.map((line) => " ".repeat(width + 11) + line),
+    ];
+  }).join("\n");
 }
 
 async function main(): Promise<number> {

@@ -17,7 +17,6 @@ import {
   openEmbeddingWriter,
   openNamesWriter,
 } from "../output/embedding_writer.ts";
-import { encoderTable } from "../terminal/encoder_table.ts";
 import { checkEmbedInputs } from "../flags/inputs.ts";
 import { interruptSignal } from "../terminal/interrupt.ts";
 import { loadPlugin } from "../flags/plugin.ts";
@@ -97,7 +96,7 @@ async function describeNeighbours(
 
 async function main(): Promise<void> {
   await loadPlugin(Deno.args);
-  const command = parseEmbedFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name), encoderTable });
+  const command = parseEmbedFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name) });
   if (command.help !== undefined) return console.log(command.help);
   const { file, sheet, force } = command;
   const files = file === null ? [] : [file.path, ...file.format === ".npy" ? [namesPath(file.path)] : []];

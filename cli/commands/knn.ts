@@ -3,7 +3,6 @@ import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { knn } from "../../methods/runs.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
 import { ENCODERS } from "../../models/registry.ts";
-import { encoderTable } from "../terminal/encoder_table.ts";
 import { checkKnnInputs } from "../flags/inputs.ts";
 import { interruptSignal } from "../terminal/interrupt.ts";
 import { parseKnnFlags } from "../flags/knn_flags.ts";
@@ -13,7 +12,7 @@ import { formatTable } from "../terminal/table.ts";
 
 async function main(): Promise<void> {
   await loadPlugin(Deno.args);
-  const command = parseKnnFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name), encoderTable });
+  const command = parseKnnFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name) });
   if (command.help !== undefined) return console.log(command.help);
   const { encoder, options } = await checkKnnInputs(command.request);
   const name = "path" in encoder ? encoder.path : "fresh weights";

@@ -8,7 +8,6 @@ import { linearProbe } from "../../methods/runs.ts";
 import { ENCODERS } from "../../models/registry.ts";
 import type { RunFigure, ScoreRow } from "../../ui/records.ts";
 import { formatDuration } from "../terminal/duration.ts";
-import { encoderTable } from "../terminal/encoder_table.ts";
 import { checkLinclsInputs, findCheckpointToResume } from "../flags/inputs.ts";
 import { parseLinclsFlags } from "../flags/lincls_flags.ts";
 import { loadPlugin } from "../flags/plugin.ts";
@@ -143,7 +142,7 @@ function show(stage: Stage, options: LinearOptions, printFreq: number) {
 
 async function main(): Promise<void> {
   await loadPlugin(Deno.args);
-  const command = parseLinclsFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name), encoderTable });
+  const command = parseLinclsFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name) });
   if (command.help !== undefined) return console.log(command.help);
   const { options: request, resumesIfThere, printFreq } = command;
   if (resumesIfThere) request.resume = await findCheckpointToResume(request.output, "lincls");

@@ -1,6 +1,6 @@
 /** `deno task models`: which encoders there are, with their size, their work and what they are good for. */
 import { encoderTable, listEncoders, markdownTable } from "../terminal/encoder_table.ts";
-import { UsageError } from "../flags/flags.ts";
+import { helpExtent, UsageError } from "../flags/flags.ts";
 import { runMain } from "../terminal/run_main.ts";
 
 const HELP = `Usage: deno task models [--json | --markdown]     (or ./seed models)
@@ -17,7 +17,7 @@ and legacy containers and from safetensors, and exported as pth, safetensors and
 /** What the command prints. */
 export function modelsOutput(args: readonly string[]): string {
   const [form, ...more] = args;
-  if (args.includes("--help") || args.includes("-h")) return HELP;
+  if (helpExtent(args) !== undefined) return HELP;
   if (more.length === 0) {
     if (form === undefined) return encoderTable();
     if (form === "--json") return JSON.stringify(listEncoders(), null, 2);

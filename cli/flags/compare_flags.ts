@@ -1,7 +1,7 @@
 /** The flags of `deno task compare`. */
 import type { FlagTable } from "../../methods/flag_table.ts";
 import { GENERAL } from "../../methods/shared_flags.ts";
-import { asksForHelp, type FlagsContext, helpFlag, parseFlags, UsageError } from "./flags.ts";
+import { type FlagsContext, helpExtent, helpFlag, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 import { MOST_RUNS } from "./ui_flags.ts";
@@ -51,7 +51,7 @@ export function parseCompareFlags(
   args: readonly string[],
   { folder = callersFolder(), width }: FlagsContext = {},
 ): CompareCommand {
-  if (asksForHelp(args)) return { help: compareHelp(width) };
+  if (helpExtent(args) !== undefined) return { help: compareHelp(width) };
   const { values, positionals } = parseFlags(TABLE, args, { positionals: MOST_RUNS });
   if (positionals.length === 0) {
     throw new UsageError(

@@ -15,7 +15,7 @@ import {
 } from "../../methods/seed/flags.ts";
 import type { DistillOptions, SaveInterval, TeacherSsl } from "../../methods/seed/options.ts";
 import { GENERAL } from "../../methods/shared_flags.ts";
-import { asksForHelp, type FlagsContext, parseFlags, UsageError } from "./flags.ts";
+import { type FlagsContext, helpExtent, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 import { pluginOption } from "./plugin.ts";
@@ -96,9 +96,8 @@ export function distillHelp(context: DistillFlagsContext): string {
     usage: "deno task distill [flags]     (or ./seed distill [flags])",
     intro: [
       "Distils a self-supervised teacher into a student without labels (SEED, ICLR 2021).",
-      `Without flags the bundled teacher teaches a ${SAMPLE_DEFAULTS.studentArch} on the bundled images, for a few minutes. With --data ` +
-      "and --distill it is your images and your teacher, and the defaults are the paper's; where the original's " +
-      "code has another default, that is named too.",
+      `Without flags the bundled teacher teaches a ${SAMPLE_DEFAULTS.studentArch} on the bundled images, in a few minutes. ` +
+      "With --data and --distill the images and the teacher are yours, and the defaults are the paper's.",
     ],
     table: makeTable(context),
     defaults: {
@@ -109,12 +108,12 @@ export function distillHelp(context: DistillFlagsContext): string {
       traceActors: "default: off",
     },
     notes: [
-      "Hyphens and underscores are the same in names (--teacher_arch, --teacher-arch). The original's flags for " +
-      "several processes (--local_rank, --distributed, --dist-url and the like) are taken and not needed. Paths start " +
-      "from the folder you are in.",
+      "Where the original's code has another default than the paper, it is named too. Hyphens and underscores are the " +
+      "same in names (--teacher_arch, --teacher-arch). The original's flags for several processes (--local_rank, " +
+      "--distributed, --dist-url and the like) are accepted and ignored. Paths start from the current folder.",
     ],
-    listing: context.encoderTable?.(),
     width: context.width,
+    extent: context.extent,
   });
 }
 
@@ -150,7 +149,8 @@ function checkTogether(options: DistillRequest, given: Given): string[] {
  * @throws {UsageError} for a flag that is unknown or wrong, and for flags that do not go together
  */
 export function parseDistillFlags(args: readonly string[], context: DistillFlagsContext): DistillCommand {
-  if (asksForHelp(args)) return { help: distillHelp(context) };
+  const extent = helpExtent(args);
+  if (extent !== undefined) return { help: distillHelp({ ...context, extent }) };
   const { values: given, warnings } = parseFlags(makeTable(context), args, { retired: DISTILL_RETIRED });
   if (given.data !== undefined && given.distill === undefined) {
     throw new UsageError(

@@ -1,6 +1,6 @@
 /** The flags of `deno task doctor`. */
 import type { FlagTable } from "../../methods/flag_table.ts";
-import { asksForHelp, helpFlag, parseFlags } from "./flags.ts";
+import { helpExtent, helpFlag, parseFlags } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 
@@ -70,7 +70,7 @@ export function parseDoctorFlags(
   { folder = callersFolder(), width }: { folder?: string; width?: number } = {},
 ): DoctorCommand {
   const { own, task, rest } = splitAtTask(args);
-  if (asksForHelp(own)) {
+  if (helpExtent(own) !== undefined) {
     const help = formatHelp({
       usage: "deno task doctor [flags]     (or ./seed doctor [flags])",
       intro: [

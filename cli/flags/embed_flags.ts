@@ -17,7 +17,7 @@ import {
   workersFlag,
 } from "../../methods/shared_flags.ts";
 import type { EncoderFlagsContext } from "./encoder_flags.ts";
-import { asksForHelp, helpFlag, parseFlags, UsageError } from "./flags.ts";
+import { helpExtent, helpFlag, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 import { pluginOption } from "./plugin.ts";
@@ -42,7 +42,9 @@ function makeTable(context: EncoderNames) {
       values: ["backbone", "encoder"],
       group: ENCODER,
       help:
-        "the pooled feature, which linear evaluation and kNN look at; or the head's embedding, L2-normalised",
+        "the pooled feature of the backbone, which linear evaluation and kNN use; or the encoder's embedding, behind " +
+        "its head and L2-normalised",
+      brief: "backbone: pooled feature; encoder: normalised embedding",
     },
 
     output: {
@@ -52,30 +54,33 @@ function makeTable(context: EncoderNames) {
       group: FILES,
       help:
         "file to write: .npy (float32 [images, dimension]; the names go to FILE.names.csv), .csv or .jsonl",
+      brief: "file to write: .npy, .csv or .jsonl",
     },
     split: {
       kind: "choice",
       values: ["train", "test"],
       group: FILES,
       help: "which part of a DATA folder that has both",
+      brief: "train or test, of a DATA folder that has both",
     },
-    force: { kind: "boolean", group: FILES, help: "replace files that are there already" },
+    force: { kind: "boolean", group: FILES, help: "replace existing files", brief: "replace existing files" },
 
     neighbours: {
       kind: "text",
       metavar: "FILE.png",
       aliases: ["neighbors"],
       group: NEIGHBOURS,
-      help: "a contact sheet: some images, and beside each the ones that are most like it",
+      help: "a contact sheet: some images, each beside its nearest neighbours",
+      brief: "a contact sheet of nearest neighbours",
     },
     queries: {
       kind: "integer",
       min: 1,
       max: 1000,
       group: NEIGHBOURS,
-      help: "how many images, chosen at random",
+      help: "images on the sheet, chosen at random",
     },
-    knnK: { kind: "integer", min: 1, max: 100, short: "k", group: NEIGHBOURS, help: "how many beside each" },
+    knnK: { kind: "integer", min: 1, max: 100, short: "k", group: NEIGHBOURS, help: "neighbours of each" },
     seed: { kind: "integer", min: 0, group: NEIGHBOURS, help: "seed of the random choice" },
 
     imageSize: imageSizeFlag(GENERAL),
@@ -86,7 +91,7 @@ function makeTable(context: EncoderNames) {
       min: 1,
       short: "b",
       group: GENERAL,
-      help: "images that are embedded at once",
+      help: "images in a batch",
     },
     workers: workersFlag(GENERAL, 64, "Workers that decode images"),
     quiet: { kind: "boolean", short: "q", group: GENERAL, help: "show no progress" },
@@ -153,8 +158,8 @@ export function embedHelp(context: EncoderFlagsContext): string {
       batchSize: `default: ${batchSize}`,
       workers: `default: ${workers}`,
     },
-    listing: context.encoderTable?.(),
     width: context.width,
+    extent: context.extent,
   });
 }
 
@@ -164,7 +169,8 @@ export function embedHelp(context: EncoderFlagsContext): string {
  * @throws {UsageError} for a flag that is unknown or wrong, and for flags that do not go together
  */
 export function parseEmbedFlags(args: readonly string[], context: EncoderFlagsContext): EmbedCommand {
-  if (asksForHelp(args)) return { help: embedHelp(context) };
+  const extent = helpExtent(args);
+  if (extent !== undefined) return { help: embedHelp({ ...context, extent }) };
   const { values, positionals: [data] } = parseFlags(makeTable(context), args, { positionals: 1 });
   const { folder = callersFolder() } = context;
   const { pretrained, output, neighbours, imageSize } = values;

@@ -8,7 +8,7 @@ import {
 } from "../../models/export/export_encoder.ts";
 import type { FlagTable } from "../../methods/flag_table.ts";
 import { GENERAL, pluginFlag } from "../../methods/shared_flags.ts";
-import { asksForHelp, type FlagsContext, helpFlag, parseFlags, UsageError } from "./flags.ts";
+import { type FlagsContext, helpExtent, helpFlag, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 
@@ -35,6 +35,7 @@ function makeTable(encoders: readonly string[]) {
       values: ["backbone", "encoder"],
       group: WHAT,
       help: "without the projection head, for features; or with it, for embeddings",
+      brief: "backbone: features; encoder: embeddings, with the head",
     },
     which: {
       kind: "choice",
@@ -57,8 +58,15 @@ function makeTable(encoders: readonly string[]) {
       short: "o",
       group: FILE,
       help: "file to write",
+      brief: "file to write",
     },
-    format: { kind: "choice", values: EXPORT_FORMATS, group: FILE, help: "format of the file" },
+    format: {
+      kind: "choice",
+      values: EXPORT_FORMATS,
+      group: FILE,
+      help: "format of the file",
+      brief: "pth, safetensors or onnx",
+    },
     names: {
       kind: "choice",
       values: NAMES,
@@ -67,7 +75,12 @@ function makeTable(encoders: readonly string[]) {
         "names of the tensors in a pth or safetensors file: the encoder's own (torchvision's for ResNets, the original's " +
         "for the others), or with what MoCo (module.encoder_q.) or SEED (module.student.) puts in front, under state_dict beside epoch and arch",
     },
-    force: { kind: "boolean", group: FILE, help: "replace the file where it is there already" },
+    force: {
+      kind: "boolean",
+      group: FILE,
+      help: "replace an existing file",
+      brief: "replace an existing file",
+    },
 
     imageSize: {
       kind: "integer",
@@ -75,6 +88,7 @@ function makeTable(encoders: readonly string[]) {
       max: 4096,
       group: ONNX,
       help: "height and width of the images that the model takes, in pixels",
+      brief: "height and width of the images, in pixels",
     },
     normalize: {
       kind: "boolean",
@@ -104,7 +118,7 @@ export type ExportCommand =
   };
 
 /** The text of `deno task export --help`. */
-export function exportHelp({ encoders, width }: ExportFlagsContext): string {
+export function exportHelp({ encoders, width, extent }: ExportFlagsContext): string {
   return formatHelp({
     usage: "deno task export [flags] CHECKPOINT     (or ./seed export [flags] CHECKPOINT)",
     intro: [
@@ -129,6 +143,7 @@ export function exportHelp({ encoders, width }: ExportFlagsContext): string {
       "feature, and with --part encoder embedding. Weights above 2 GB go to FILE.data, which belongs beside it.",
     ],
     width,
+    extent,
   });
 }
 
@@ -138,7 +153,8 @@ export function exportHelp({ encoders, width }: ExportFlagsContext): string {
  * @throws {UsageError} for a flag that is unknown or wrong, and for flags that do not go together
  */
 export function parseExportFlags(args: readonly string[], context: ExportFlagsContext): ExportCommand {
-  if (asksForHelp(args)) return { help: exportHelp(context) };
+  const extent = helpExtent(args);
+  if (extent !== undefined) return { help: exportHelp({ ...context, extent }) };
   const { values, positionals } = parseFlags(makeTable(context.encoders), args, { positionals: 1 });
   const { folder = callersFolder() } = context;
   const [checkpoint] = positionals;

@@ -32,7 +32,12 @@ export interface FlagsContext {
   folder?: string;
   /** Width of the terminal in characters, for the help. */
   width?: number;
+  /** How much of the help; the common flags by default. */
+  extent?: HelpExtent;
 }
+
+/** `--help`: the flags that most runs need, in few words; `--help all`: every flag. */
+export type HelpExtent = "common" | "all";
 
 /** What a command line said. */
 export interface ParsedFlags<Table extends FlagTable> {
@@ -49,12 +54,21 @@ export function flagName(property: string): string {
 
 /** The flag that every task has. */
 export function helpFlag(group: string) {
-  return { kind: "boolean", short: "h", group, help: "show this text" } as const;
+  const help = "show this text; --help all shows every flag";
+  return {
+    kind: "boolean",
+    short: "h",
+    group,
+    help,
+    brief: "show this text; --help all: every flag",
+  } as const;
 }
 
-/** Whether a command line asks for the help: a wrong flag beside that is no reason to withhold it. */
-export function asksForHelp(args: readonly string[]): boolean {
-  return args.includes("--help") || args.includes("-h");
+/** The help that a command line asks for, if it does: a wrong flag beside that is no reason to withhold it. */
+export function helpExtent(args: readonly string[]): HelpExtent | undefined {
+  if (args.includes("--help=all")) return "all";
+  const at = args.findIndex((arg) => arg === "--help" || arg === "-h");
+  return at === -1 ? undefined : args[at + 1] === "all" ? "all" : "common";
 }
 
 const NUMBER = /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i;
@@ -121,7 +135,7 @@ function throwUnknown(arg: string, names: ReadonlyMap<string, Named>): never {
   const near = nearestName(written.replace(/^--?/, "").replaceAll("_", "-"), known);
   throw new UsageError(
     `unknown flag ${written}` + (near === undefined ? "" : `; did you mean --${near}?`) +
-      " (--help lists every flag)",
+      " (--help all lists every flag)",
   );
 }
 
@@ -304,7 +318,7 @@ export function parseFlags<const Table extends FlagTable>(
     throw new UsageError(
       `unexpected argument "${positionals[most]}"` +
         (most === 0 ? ": this command takes flags only" : `: at most ${most} can be given`) +
-        " (--help lists every flag)",
+        " (--help all lists every flag)",
     );
   }
   return { values: values as FlagValues<Table>, positionals, warnings };

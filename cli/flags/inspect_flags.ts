@@ -1,7 +1,7 @@
 /** The flags of `deno task inspect`. */
 import type { FlagTable } from "../../methods/flag_table.ts";
 import { pluginFlag } from "../../methods/shared_flags.ts";
-import { asksForHelp, helpFlag, parseFlags, UsageError } from "./flags.ts";
+import { helpExtent, helpFlag, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 
@@ -64,7 +64,7 @@ export function parseInspectFlags(
   args: readonly string[],
   { folder = callersFolder(), width }: { folder?: string; width?: number } = {},
 ): InspectCommand {
-  if (asksForHelp(args)) return { help: inspectHelp(width) };
+  if (helpExtent(args) !== undefined) return { help: inspectHelp(width) };
   const { values, positionals: [path] } = parseFlags(TABLE, args, { positionals: 1 });
   if (path === undefined) {
     throw new UsageError("there is nothing to look at: expected deno task inspect [flags] FILE");

@@ -14,7 +14,7 @@ import {
   maxPixelsFlag,
 } from "../../methods/shared_flags.ts";
 import { type EncoderFlagsContext, requireCheckpointOf, requireEncoder } from "./encoder_flags.ts";
-import { asksForHelp, helpFlag, parseFlags } from "./flags.ts";
+import { helpExtent, helpFlag, parseFlags } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 import { pluginOption } from "./plugin.ts";
@@ -35,13 +35,20 @@ function makeTable(context: EncoderNames) {
       short: "k",
       group: VOTE,
       help: "neighbours that vote; of several numbers, each is evaluated",
+      brief: "neighbours that vote, one or several numbers",
     },
     knnT: { kind: "number", above: 0, short: "t", group: VOTE, help: "temperature of their votes" },
-    testData: { kind: "text", metavar: "DATA", group: DATA, help: "images that are classified" },
+    testData: {
+      kind: "text",
+      metavar: "DATA",
+      group: DATA,
+      help: "images to be classified",
+      brief: "images to be classified",
+    },
     imageSize: imageSizeFlag(DATA),
     maxPixels: maxPixelsFlag(DATA),
     evalResize: evalResizeFlag(DATA),
-    json: { kind: "boolean", group: GENERAL, help: "one JSON object, for programs" },
+    json: { kind: "boolean", group: GENERAL, help: "print one JSON object", brief: "print one JSON object" },
     help: helpFlag(GENERAL),
   } as const satisfies FlagTable;
 }
@@ -86,8 +93,8 @@ export function knnHelp(context: EncoderFlagsContext): string {
       maxPixels: `default: ${DEFAULT_MAX_PIXELS}`,
       evalResize: "default: auto",
     },
-    listing: context.encoderTable?.(),
     width: context.width,
+    extent: context.extent,
   });
 }
 
@@ -97,7 +104,8 @@ export function knnHelp(context: EncoderFlagsContext): string {
  * @throws {UsageError} for a flag that is unknown or wrong
  */
 export function parseKnnFlags(args: readonly string[], context: EncoderFlagsContext): KnnCommand {
-  if (asksForHelp(args)) return { help: knnHelp(context) };
+  const extent = helpExtent(args);
+  if (extent !== undefined) return { help: knnHelp({ ...context, extent }) };
   const { values, positionals: [data] } = parseFlags(makeTable(context), args, { positionals: 1 });
   const { folder = callersFolder() } = context;
   const { pretrained, arch, which, testData, knnK, knnT, imageSize, maxPixels, seed, json = false } = values;

@@ -10,7 +10,7 @@ import {
 } from "../../methods/linear_probe/options.ts";
 import type { EncoderNames } from "../../methods/shared_flags.ts";
 import { type EncoderFlagsContext, requireCheckpointOf, requireEncoder } from "./encoder_flags.ts";
-import { asksForHelp, parseFlags, UsageError } from "./flags.ts";
+import { helpExtent, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 import { pluginOption } from "./plugin.ts";
@@ -83,8 +83,8 @@ export function linclsHelp(context: LinclsFlagsContext): string {
       "keys. Several values of --lr and --schedule are written with commas or blanks between them, and then stand " +
       "before another flag: lincls --lr 1 3 10 --epochs 50 DATA.",
     ],
-    listing: context.encoderTable?.(),
     width: context.width,
+    extent: context.extent,
   });
 }
 
@@ -102,7 +102,8 @@ function checkTogether({ pretrained, arch, which, evaluate }: Given, checkpoint:
  * @throws {UsageError} for a flag that is unknown or wrong, and for flags that do not go together
  */
 export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsContext): LinclsCommand {
-  if (asksForHelp(args)) return { help: linclsHelp(context) };
+  const extent = helpExtent(args);
+  if (extent !== undefined) return { help: linclsHelp({ ...context, extent }) };
   const { values: given, positionals: [data], warnings } = parseFlags(makeTable(context), args, {
     retired: LINEAR_RETIRED,
     positionals: 1,

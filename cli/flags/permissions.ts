@@ -23,7 +23,7 @@ import { parseCompareFlags } from "./compare_flags.ts";
 import { parseDistillFlags } from "./distill_flags.ts";
 import { parseEmbedFlags } from "./embed_flags.ts";
 import { parseExportFlags } from "./export_flags.ts";
-import { UsageError } from "./flags.ts";
+import { helpExtent, UsageError } from "./flags.ts";
 import { parseInspectFlags } from "./inspect_flags.ts";
 import { parseKnnFlags } from "./knn_flags.ts";
 import { parseLinclsFlags } from "./lincls_flags.ts";
@@ -143,7 +143,7 @@ export async function permissionsOf(
   if (!Object.hasOwn(TASKS, task)) {
     throw new UsageError(`--permissions: expected one of ${RESTRICTED_TASKS.join(", ")}, found "${task}"`);
   }
-  if (args.some((arg) => arg === "--help" || arg === "-h")) {
+  if (helpExtent(args) !== undefined) {
     throw new UsageError(`--permissions ${task}: --help needs none; give the flags of a command that runs`);
   }
   await loadPlugin(args);

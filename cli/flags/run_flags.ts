@@ -17,15 +17,15 @@ export function runFlags(tensorboard: string) {
       min: 1,
       short: "p",
       group: GENERAL,
-      help: "steps between two lines in log.txt, and on the screen where it is no terminal",
+      help: "steps between two lines of the log, and of the screen where it is no terminal",
     },
     tensorboard: { kind: "boolean", group: DATA, help: tensorboard },
     tune: {
       kind: "boolean",
       group: GENERAL,
       help:
-        "measure once which kernels are fastest on this adapter, which takes some seconds, and keep that for later runs; " +
-        "a run that is resumed on the same adapter uses what it began with",
+        "measure once, in some seconds, which kernels are fastest on this adapter, and keep that for later runs; a " +
+        "resumed run uses what it began with",
     },
   } as const satisfies FlagTable;
 }
@@ -40,22 +40,22 @@ export const SHOW_FLAGS = {
     metavar: "PORT",
     group: GENERAL,
     help:
-      `serve a page that shows the run while it goes on, on this port; ${DEFAULT_PORT}, or the next free one, where ` +
-      "none is given",
+      `serve a live page of the run on this port; ${DEFAULT_PORT}, or the next free one, where none is given`,
+    brief: "serve a live page of the run",
   },
   uiHost: {
     kind: "text",
     metavar: "ADDRESS",
     group: GENERAL,
     help:
-      `address to serve it at: ${LOOPBACK} is this machine only, 0.0.0.0 every network that it is in, where all ` +
-      "may look who can reach it",
+      `address to serve it at: ${LOOPBACK} for this machine only, 0.0.0.0 for everyone who can reach it by a network`,
   },
   quiet: { kind: "boolean", short: "q", group: GENERAL, help: "show no progress" },
   json: {
     kind: "boolean",
     group: GENERAL,
-    help: "for programs: a line of JSON for everything that happens, and for the result, on stdout",
+    help: "print events as JSON lines, and the result as the last one",
+    brief: "print events as JSON lines",
   },
   help: helpFlag(GENERAL),
 } as const satisfies FlagTable;

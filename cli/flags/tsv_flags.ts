@@ -4,7 +4,7 @@ import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import { NPM_SOURCE } from "../../data/convert/npm_package.ts";
 import type { FlagTable } from "../../methods/flag_table.ts";
 import { GENERAL, maxPixelsFlag } from "../../methods/shared_flags.ts";
-import { asksForHelp, type FlagsContext, helpFlag, parseFlags, UsageError } from "./flags.ts";
+import { type FlagsContext, helpExtent, helpFlag, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 
@@ -88,7 +88,8 @@ export function tsvHelp({ width }: FlagsContext = {}): string {
  * @throws {UsageError} for a flag that is unknown or wrong, and for flags that do not go together
  */
 export function parseTsvFlags(args: readonly string[], context: FlagsContext = {}): TsvCommand {
-  if (asksForHelp(args)) return { help: tsvHelp(context) };
+  const extent = helpExtent(args);
+  if (extent !== undefined) return { help: tsvHelp({ ...context, extent }) };
   const { values, positionals } = parseFlags(TABLE, args, { positionals: Infinity });
   const { folder = callersFolder() } = context;
   const { output, force = false, shuffle = false, split, limit, seed = 0, check = false, quiet = false } =

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { DEFAULT_PORT, LOOPBACK } from "../../ui/page_address.ts";
 import type { FlagTable } from "../../methods/flag_table.ts";
 import { GENERAL } from "../../methods/shared_flags.ts";
-import { asksForHelp, type FlagsContext, helpFlag, parseFlags } from "./flags.ts";
+import { type FlagsContext, helpExtent, helpFlag, parseFlags } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 
@@ -63,7 +63,7 @@ export function parseUiFlags(
   args: readonly string[],
   { folder = callersFolder(), width }: FlagsContext = {},
 ): UiCommand {
-  if (asksForHelp(args)) return { help: uiHelp(width) };
+  if (helpExtent(args) !== undefined) return { help: uiHelp(width) };
   const { values, positionals } = parseFlags(UI_TABLE, args, { positionals: MOST_RUNS });
   const { port = DEFAULT_PORT, host: hostname = LOOPBACK } = values;
   return { help: undefined, folders: positionals.map((path) => resolvePath(path, folder)), port, hostname };

@@ -20,14 +20,21 @@ const { epochs, startEpoch, batchSize, scaleLr, warmupEpochs, momentum, weightDe
 
 const DATA_FLAGS = {
   output: FILE_FLAGS.output,
-  testData: { kind: "text", metavar: "DATA", group: DATA, help: "images to be classified" },
+  testData: {
+    kind: "text",
+    metavar: "DATA",
+    group: DATA,
+    help: "images to be classified",
+    brief: "images to be classified",
+  },
   resume: {
     kind: "text",
     metavar: "FILE",
     group: DATA,
     help:
-      "checkpoint of a linear evaluation to go on from; it has the encoder too; auto: the newest one in --output, or " +
-      "anew where there is none",
+      "checkpoint of a linear evaluation to go on from, which has the encoder too; auto: the newest one in --output, " +
+      "or a new run where there is none",
+    brief: "checkpoint to go on from; auto: the newest in --output",
   },
   resumeAnyway: FILE_FLAGS.resumeAnyway,
   evaluate: {
@@ -35,13 +42,15 @@ const DATA_FLAGS = {
     short: "e",
     group: DATA,
     help: "only classify the test images, with the classifiers of --resume, or those of some --lr",
+    brief: "only classify the test images, with --resume",
   },
   cacheFeatures: {
     kind: "boolean",
     group: DATA,
     help:
-      "embed each image once, resized and cut from the middle, and train on these features in every epoch: " +
-      "much faster, and a little less accurate than with random crops and flips",
+      "compute each image's features once, from its center crop, and train on them in every epoch: much faster, and a " +
+      "little less accurate than with random crops and flips",
+    brief: "compute features once, without augmentation: much faster",
   },
   imageSize: imageSizeFlag(DATA),
   maxPixels: maxPixelsFlag(DATA),
@@ -62,6 +71,7 @@ const TRAINING_FLAGS = {
     help:
       "learning rate for a batch of 256 images; of several, a classifier is trained with each, side by side, " +
       "and the best is reported",
+    brief: "learning rates; a classifier is trained with each",
   },
   scaleLr,
   warmupEpochs,
@@ -69,7 +79,7 @@ const TRAINING_FLAGS = {
     kind: "integers",
     min: 0,
     group: TRAINING,
-    help: "epochs at which the learning rate becomes ten times lower",
+    help: "epochs at which the learning rate is divided by 10",
   },
   momentum,
   weightDecay,
@@ -78,6 +88,7 @@ const TRAINING_FLAGS = {
     min: 0,
     group: TRAINING,
     help: "seed of the classifier's weights, the order of the images and their crops",
+    brief: "random seed",
   },
 } as const satisfies FlagTable;
 

@@ -51,7 +51,7 @@ export const linearProbe: Method<
     "trains a linear classifier on the features of a frozen encoder, and says how well it classifies",
   folder: import.meta.url,
   actors: ["linear_trainer"],
-  flags: () => linearFlags({ encoders: [], encoderTable: () => "" }),
+  flags: () => linearFlags({ encoders: [] }),
   resolve: resolveLinearInput,
   needs: (input) => trainingNeeds({ ...input, data: input.trainData }, input.pretrained),
   run: (options, emit, signal, { isUnfinished }) => runLinearEvaluation(options, emit, signal, isUnfinished),

@@ -37,8 +37,14 @@ function modelFlags(names: DistillNames) {
       values: Object.keys(RECIPES),
       group: MODELS,
       help: "settings of the paper by name, printed before the run; other flags override them",
+      brief: "settings of the paper by name: paper-moco-r50 and others",
     },
-    studentArch: encoderFlag(names, { short: "a", group: MODELS, help: "encoder of the student" }),
+    studentArch: encoderFlag(names, {
+      short: "a",
+      group: MODELS,
+      brief: "encoder of the student",
+      help: "encoder of the student",
+    }),
     teacherArch: encoderFlag({ ...names, encoders: teachers }, {
       short: "k",
       group: MODELS,
@@ -56,6 +62,7 @@ function modelFlags(names: DistillNames) {
       metavar: "FILE",
       group: MODELS,
       help: "the teacher's checkpoint, a PyTorch file; required with --data",
+      brief: "the teacher's checkpoint, a PyTorch file",
     },
     plugin: pluginFlag(MODELS),
     dim: { kind: "integer", min: 1, group: MODELS, help: "numbers in an embedding" },
@@ -83,6 +90,7 @@ function dataFlags() {
       group: DATA,
       help:
         "folder of train.tsv, train/ or CIFAR's binary files (and test.tsv or val/ for the kNN), or a folder of images",
+      brief: "images: a folder, TSV files, or CIFAR",
     },
     testData: {
       kind: "text",
@@ -96,8 +104,8 @@ function dataFlags() {
       metavar: "FILE",
       group: DATA,
       help:
-        "checkpoint of a student to go on from, which says where; auto: the newest one in --output, or anew where " +
-        "there is none",
+        "checkpoint of a student to go on from; auto: the newest one in --output, or a new run where there is none",
+      brief: "checkpoint to go on from; auto: the newest in --output",
     },
     resumeAnyway: FILE_FLAGS.resumeAnyway,
     saveEvery: {
@@ -113,7 +121,7 @@ function dataFlags() {
       kind: "choice",
       values: augmentationNames(),
       group: DATA,
-      help: "rule by which views are drawn",
+      help: "augmentation of the views",
     },
     imageSize: imageSizeFlag(DATA, 1024),
     maxPixels: maxPixelsFlag(DATA),
@@ -134,15 +142,16 @@ const TRAINING_FLAGS = {
     aliases: ["learning-rate"],
     group: TRAINING,
     help: "learning rate, for a batch of 256 images where --scale-lr is on",
+    brief: "learning rate; for a batch of 256 with --scale-lr",
   },
   scaleLr,
   warmupEpochs,
-  cos: { kind: "boolean", group: TRAINING, help: "lower the learning rate along half a cosine" },
+  cos: { kind: "boolean", group: TRAINING, help: "cosine schedule of the learning rate" },
   schedule: {
     kind: "integers",
     min: 0,
     group: TRAINING,
-    help: "with --no-cos: epochs at which the learning rate becomes ten times lower",
+    help: "with --no-cos: epochs at which the learning rate is divided by 10",
   },
   momentum,
   weightDecay,
@@ -151,57 +160,61 @@ const TRAINING_FLAGS = {
     min: 1,
     group: TRAINING,
     help:
-      "batches whose gradients make one step, as one batch of all their images would (but for batch norm, which sees " +
-      "each by itself): for batches that do not fit; fewer at the end of an epoch. --scale-lr counts all of them",
+      "batches whose gradients are accumulated into one step, for batches that do not fit in memory; batch norm sees " +
+      "each batch by itself. --scale-lr counts the images of all of them",
   },
   clipGrad: {
     kind: "number",
     above: 0,
     group: TRAINING,
-    help: "L2 norm that the gradients of all weights together are clipped to",
+    help: "largest L2 norm of the gradient; a longer one is scaled down to it",
   },
   checkpointActivations: {
     kind: "boolean",
     group: TRAINING,
     help:
-      "compute the student's activations again for the backward pass instead of keeping them: bigger batches and " +
-      "images fit, and a step takes up to a third longer; the weights are the same bits",
+      "recompute the student's activations in the backward pass instead of keeping them: larger batches and images " +
+      "fit, a step takes up to a third longer, and the weights are the same bits",
   },
   amp: {
     kind: "boolean",
     group: TRAINING,
     help:
-      "mixed precision: activations in float16, sums, weights and the loss in float32, the loss scaled by the rule of " +
-      "torch.amp.GradScaler; half the memory for activations, on an adapter that has shader-f16",
+      "mixed precision: activations in float16; sums, weights and loss in float32; loss scaling by the rule of " +
+      "torch.amp.GradScaler. Halves the memory for activations. Needs an adapter with shader-f16",
+    brief: "mixed precision: activations in float16",
   },
   limitSteps: {
     kind: "integer",
     min: 1,
     group: TRAINING,
     help: "end after so many steps, for a quick trial",
+    brief: "end after so many steps",
   },
   seed: {
     kind: "integer",
     min: 0,
     group: TRAINING,
     help: "seed of the student's weights, the order of the images and their augmentation",
+    brief: "random seed",
   },
   onNan: {
     kind: "choice",
     values: ["stop", "skip"],
     group: TRAINING,
-    help: "what becomes of a step whose loss or gradients are not finite",
+    help: "action on NaN or Inf in the loss or the gradient",
   },
 } as const satisfies FlagTable;
 
 function lossFlags() {
   return {
-    loss: { kind: "choice", values: lossNames(), group: LOSS, help: "what is trained on" },
+    loss: { kind: "choice", values: lossNames(), group: LOSS, help: "the loss" },
     queue: {
       kind: "integer",
       min: 1,
       group: LOSS,
       help: "teacher embeddings in the queue; a multiple of the batch size",
+      brief: "embeddings in the queue; a multiple of the batch size",
     },
     temp: { kind: "number", above: 0, group: LOSS, help: "softmax temperature of the student" },
     distillT: { kind: "number", above: 0, group: LOSS, help: "softmax temperature of the teacher" },
@@ -211,21 +224,21 @@ function lossFlags() {
       max: 64,
       group: LOSS,
       help:
-        "small views of each image, with a queue and a loss of their own, as in the original's main_small-patch.py, " +
-        "which has 6; all views are then SWAV's",
+        "local views of each image (multi-crop), with a queue and a loss of their own, as in the original's " +
+        "main_small-patch.py, which has 6; all views are then augmented as SWAV's are",
     },
     smallSize: {
       kind: "integer",
       min: 8,
       max: 4096,
       group: LOSS,
-      help: "height and width of a small view, in pixels",
+      help: "height and width of a local view, in pixels",
     },
   } as const satisfies FlagTable;
 }
 
 const EVALUATION_FLAGS = {
-  knnK: { kind: "integer", min: 1, group: EVALUATION, help: "neighbours that vote" },
+  knnK: { kind: "integer", min: 1, group: EVALUATION, help: "neighbours that vote (k of the kNN)" },
   knnT: { kind: "number", above: 0, group: EVALUATION, help: "temperature of their votes" },
   knnEvery: {
     kind: "integer",
@@ -233,7 +246,8 @@ const EVALUATION_FLAGS = {
     aliases: ["eval-freq"],
     group: EVALUATION,
     help:
-      "epochs between two evaluations, next to training; 0 evaluates before the first epoch and after the last",
+      "epochs between two evaluations, which run beside the training; 0 evaluates before the first epoch and after the last",
+    brief: "epochs between kNN evaluations",
   },
 } as const satisfies FlagTable;
 
@@ -242,14 +256,14 @@ const OTHER_FLAGS = {
     kind: "integer",
     min: 0,
     group: GENERAL,
-    help: "crashes within ten minutes after which actors are started again; the next one ends the run",
+    help: "maximum restarts of crashed actors within 10 minutes; one crash more ends the run",
   },
   insight: {
     kind: "boolean",
     group: GENERAL,
     help:
-      "take snapshots of the run for the page and the report: views and similarities now and then, neighbours after every " +
-      "epoch",
+      "record snapshots for the page and the report: views and similarities now and then, nearest neighbours after " +
+      "every epoch",
   },
 } as const satisfies FlagTable;
 

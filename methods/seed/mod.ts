@@ -44,7 +44,7 @@ export const seed: Method<DistillInput, DistillOptions, DistillEvent, DistillRes
   description: "distils a self-supervised teacher into a student without labels (SEED, ICLR 2021)",
   folder: import.meta.url,
   actors: ["queue_keeper", "student_trainer"],
-  flags: () => distillFlags({ encoders: studentNames(), teachers: teacherNames(), encoderTable: () => "" }),
+  flags: () => distillFlags({ encoders: studentNames(), teachers: teacherNames() }),
   resolve: resolveDistillInput,
   needs: (input) => trainingNeeds(input, input.distill, input.studentInit),
   run: (options, emit, signal, { soFar, ...wanted }) => runDistillation(options, emit, signal, soFar, wanted),

@@ -12,6 +12,7 @@ const NEEDED = [
   "kernels/tuning/tuning.ts",
 ];
 const TASKS = {
+  "test:all": { description: "Tests", command: "deno eval 'Deno.exit(8)'" },
   where: {
     description: "Where it runs",
     command: "deno eval \"console.log(Deno.cwd(), Deno.env.get('INIT_CWD'))\"",
@@ -38,7 +39,10 @@ async function inPlace(test: (place: Place) => Promise<void>): Promise<void> {
       await Deno.mkdir(dirname(join(root, file)), { recursive: true });
       await Deno.copyFile(join(ROOT, file), join(root, file));
     }
-    await Deno.writeTextFile(join(root, "deno.json"), JSON.stringify({ tasks: TASKS }, null, 2));
+    await Deno.writeTextFile(
+      join(root, "deno.json"),
+      JSON.stringify({ version: "9.8.7", tasks: TASKS }, null, 2),
+    );
     await Deno.mkdir(bin);
     for (const tool of TOOLS) {
       const found = (Deno.env.get("PATH") ?? "").split(":").map((folder) => join(folder, tool)).find(
@@ -85,14 +89,17 @@ Deno.test("./seed without a task lists the tasks of deno.json", options, async (
     assertMatch(stdout, /^Usage: \.\/seed TASK/);
     assertStringIncludes(
       stdout,
-      "\n  where          Where it runs\n  fail           What fails\n  args           What it is given\n",
+      "\nTasks:\n  where              Where it runs\n  fail               What fails\n  args               What it is given\n",
     );
+    assertStringIncludes(stdout, "\n\nTasks for development:\n  test:all           Tests\n");
+    assertEquals(await run(["help"]), { code: 0, stdout, stderr: "" });
+    assertEquals((await run(["--version"])).stdout.split("\n")[0], "seed 9.8.7");
   });
   const { tasks } = JSON.parse(await Deno.readTextFile(join(ROOT, "deno.json")));
   const { stdout } = await new Deno.Command(join(ROOT, "seed")).output();
   const lines = new TextDecoder().decode(stdout).split("\n");
   for (const [task, { description }] of Object.entries<{ description: string }>(tasks)) {
-    assertEquals(lines.some((line) => line.trim() === `${task.padEnd(14)} ${description}`), true, task);
+    assertEquals(lines.some((line) => line.trim() === `${task.padEnd(18)} ${description}`), true, task);
   }
 });
 

@@ -92,7 +92,7 @@ const ORIGINAL = ["--info", "--local_rank", "--distributed", "--gpu"];
 let helps: string | undefined;
 
 function isKnown(flag: string): boolean {
-  helps ??= [...PARSERS.values()].map((parse) => parse(["--help"], CONTEXT).help).join("\n");
+  helps ??= [...PARSERS.values()].map((parse) => parse(["--help=all"], CONTEXT).help).join("\n");
   const name = flag.replaceAll("_", "-");
   if ([...FOREIGN, ...ORIGINAL].some((other) => flag.startsWith(other)) || name === "--deno") return true;
   const plain = name.replace(/^--(no-)?/, "");

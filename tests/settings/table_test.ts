@@ -12,7 +12,7 @@ const CONTEXT = { encoders: ENCODERS.map(({ name }) => name), teachers: teacherN
 async function flagsOf(task: string): Promise<string[]> {
   const module = await import(pathToFileURL(join(ROOT, "cli/flags", `${task}_flags.ts`)).href);
   const [parse] = Object.keys(module).filter((key) => /^parse\w+Flags$/.test(key));
-  const { help } = module[parse](["--help"], CONTEXT) as { help: string };
+  const { help } = module[parse](["--help=all"], CONTEXT) as { help: string };
   return [...help.matchAll(/^ {2}(?:-\w, | {4})--(?:\[no-\])?([a-z][\w-]*)/gm)].map(([, name]) => name)
     .filter((name) => name !== "help");
 }

@@ -33,7 +33,7 @@ Deno.test("doctor says what to do about each problem, and ends with 1", async ()
     const args = ["--data", folder, "--distill", checkpoint, "--output", join(folder, "new", "run")];
     const { code, stdout } = await runProgram(PROGRAM, ...args);
     assertEquals(code, 1);
-    assertMatch(stdout, new RegExp(`^(ok|warning) +disk of ${folder} `, "m"));
+    assertMatch(stdout, new RegExp(`^(ok|warning) +disk +\\S+ GiB free in ${folder}$`, "m"));
     assertMatch(
       stdout,
       /^problem +images .* 2 in .*; of 2 that were tried, 0 can be used\n +the first that cannot: /m,
@@ -59,4 +59,10 @@ Deno.test("describeFindings() puts advice under what it is about", () => {
     describeFindings(findings),
     "ok       Deno    2.9.6\nwarning  memory  2.0 GiB free\n                 close other programs",
   );
+  const long = [{ ...findings[1], advice: "close other programs, or use a smaller --batch-size" }];
+  assertEquals(describeFindings(long, 55).split("\n"), [
+    "warning  memory  2.0 GiB free",
+    "                 close other programs, or use a smaller",
+    "                 --batch-size",
+  ]);
 });

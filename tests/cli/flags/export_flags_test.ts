@@ -79,8 +79,8 @@ Deno.test("parseExportFlags() refuses what does not go together", () => {
 });
 
 Deno.test("parseExportFlags() shows the help, with every flag in it", () => {
-  const help = exportHelp(CONTEXT);
-  for (const args of [["--help"], ["-h", "--nonsense"]]) {
+  const help = exportHelp({ ...CONTEXT, extent: "all" });
+  for (const args of [["--help", "all"], ["-h", "all", "--nonsense"]]) {
     assertEquals(parseExportFlags(args, CONTEXT), { help });
   }
   const flags = ["--part", "--which", "-a, --arch", "-o, --output", "--format", "--names", "--[no-]force"];

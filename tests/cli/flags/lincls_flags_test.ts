@@ -80,7 +80,7 @@ Deno.test("parseLinclsFlags() refuses what is wrong or does not go together", ()
 });
 
 Deno.test("linclsHelp() names every flag of the original, and defaults", () => {
-  const help = linclsHelp(CONTEXT);
+  const help = linclsHelp({ ...CONTEXT, extent: "all" });
   for (
     const flag
       of ("--arch -a --workers -j --epochs --start-epoch --batch-size -b --lr --learning-rate --schedule " +
