@@ -133,11 +133,21 @@ export class OperandTextures {
   }
 }
 
+/**
+ * Rows of a texture of at least `texels` texels. llvmpipe compiles a kernel once more for every combination of operands
+ * whose sides are powers of two, though it reads all of them alike; so no height is one, where the limit leaves room.
+ */
+function operandRows(texels: number, limit: number): number {
+  let rows = Math.max(1, Math.ceil(texels / TEXTURE_WIDTH));
+  while (Number.isInteger(Math.log2(rows))) rows++;
+  return Math.min(rows, limit);
+}
+
 /** A texture that holds at least `texels` texels. */
 function createOperandTexture(device: GPUDevice, texels: number): GPUTexture {
   return device.createTexture({
     label: "matrix operand",
-    size: [TEXTURE_WIDTH, Math.max(1, Math.ceil(texels / TEXTURE_WIDTH))],
+    size: [TEXTURE_WIDTH, operandRows(texels, device.limits.maxTextureDimension2D)],
     format: "rgba32float",
     usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
   });

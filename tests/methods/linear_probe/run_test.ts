@@ -35,8 +35,6 @@ function optionsIn(folder: RunFolder, name: string, changes: Partial<LinearOptio
 
 async function run(
   options: LinearOptions,
-  signal?: AbortSignal,
-  onEpoch?: (epoch: LinearEpoch) => void,
 ): Promise<{ result: LinearResult; losses: number[]; epochs: LinearEpoch[] }> {
   const losses: number[] = [];
   const epochs: LinearEpoch[] = [];
@@ -44,46 +42,65 @@ async function run(
     options,
     hear({
       step: ({ score }) => losses.push(score.loss),
-      epoch(epoch) {
-        epochs.push(epoch);
-        onEpoch?.(epoch);
-      },
+      epoch: (epoch) => epochs.push(epoch),
     }),
-    signal,
   );
   return { result, losses, epochs };
 }
 
+type Ran = Awaited<ReturnType<typeof run>>;
+
+let shared: Promise<{ folder: RunFolder; ran: Ran }> | undefined;
+
+/** A run of two learning rates by one reader on features that are kept: made once, for all that compare with it. */
+function unbroken(): Promise<{ folder: RunFolder; ran: Ran }> {
+  return shared ??= (async () => {
+    const folder = new RunFolder(72, 40);
+    return { folder, ran: await run(optionsIn(folder, "unbroken", { cacheFeatures: true })) };
+  })();
+}
+
+Deno.test.afterAll(async () => (await shared)?.folder[Symbol.dispose]());
+
 for (const cacheFeatures of [false, true]) {
   const title = cacheFeatures ? "on features that are kept" : "on random crops";
   Deno.test(`runLinearEvaluation() ${title} gives the same bits for any number of readers, and when it is resumed`, async () => {
-    using folder = new RunFolder(72, 40);
+    const { folder, ran } = await unbroken();
     const settings = { cacheFeatures };
-    const whole = await run(optionsIn(folder, "whole", settings));
+    const whole = cacheFeatures ? ran : await run(optionsIn(folder, "random crops", settings));
     assertEquals([whole.losses.length, whole.epochs.length], [3 * 5, 3]);
     assert(whole.losses.every(Number.isFinite));
-    const digest = await digestFile(whole.result.checkpoint!);
 
-    const three = await run(optionsIn(folder, "three readers", { ...settings, workers: 3 }));
-    assertEquals(three.losses, whole.losses);
-    assertEquals(three.epochs, whole.epochs);
-    assertEquals(await digestFile(three.result.checkpoint!), digest);
-
-    const stopped = optionsIn(folder, "stopped", settings);
+    // Three readers until it is stopped, two when it is resumed.
+    const stopped = optionsIn(folder, `stopped ${cacheFeatures}`, { ...settings, workers: 3 });
     const controller = new AbortController();
+    const losses: number[] = [];
+    const epochs: LinearEpoch[] = [];
     await assertRejects(
       () =>
-        run(stopped, controller.signal, ({ epoch }) => {
-          if (epoch === 1) controller.abort(new Error("enough"));
-        }),
+        runLinearEvaluation(
+          stopped,
+          hear({
+            step: ({ score }) => losses.push(score.loss),
+            epoch(epoch) {
+              epochs.push(epoch);
+              if (epoch.epoch === 1) controller.abort(new Error("enough"));
+            },
+          }),
+          controller.signal,
+        ),
       Error,
       "enough",
     );
     const names = [...Deno.readDirSync(stopped.output)].map(({ name }) => name).toSorted();
     const last = names.find((name) => name.startsWith("lincls_checkpoint_"))!;
     assertEquals(names, [last, BEST_CHECKPOINT]);
-    const resumed = await run({ ...stopped, resume: join(stopped.output, last) });
-    assertEquals(await digestFile(resumed.result.checkpoint!), digest);
+    const resumed = await run({ ...stopped, workers: 2, resume: join(stopped.output, last) });
+    // What was on its way when it was stopped is trained on once more.
+    assertEquals(losses, whole.losses.slice(0, losses.length));
+    assertEquals(resumed.losses, whole.losses.slice(-5));
+    assertEquals([...epochs, ...resumed.epochs], whole.epochs);
+    assertEquals(await digestFile(resumed.result.checkpoint!), await digestFile(whole.result.checkpoint!));
     assertEquals(resumed.result.scores, whole.result.scores);
   });
 }
@@ -91,8 +108,7 @@ for (const cacheFeatures of [false, true]) {
 Deno.test("runLinearEvaluation() goes on when actors crash, to the same bits, and tells nothing twice", {
   ignore: Deno.env.get("SEED_LONG") !== "1", // a distillation and an embedding do so in every run of the tests
 }, async () => {
-  using folder = new RunFolder(72, 40);
-  const whole = await run(optionsIn(folder, "whole"));
+  const { folder, ran: whole } = await unbroken();
   const losses: number[] = [];
   const epochs: LinearEpoch[] = [];
   const warnings: string[] = [];
@@ -122,8 +138,7 @@ Deno.test("runLinearEvaluation() goes on when actors crash, to the same bits, an
 });
 
 Deno.test("runLinearEvaluation() trains several learning rates as it would each alone, and evaluates what it saved", async () => {
-  using folder = new RunFolder(48, 30);
-  const both = await run(optionsIn(folder, "both"));
+  const { folder, ran: both } = await unbroken();
   const alone = await run(optionsIn(folder, "alone", { lr: [0.1] }));
   assertEquals(alone.result.scores[0], both.result.scores[1]);
 
@@ -140,8 +155,7 @@ Deno.test("runLinearEvaluation() trains several learning rates as it would each 
 });
 
 Deno.test("runLinearEvaluation() changes nothing of the encoder, and writes the original's keys", async () => {
-  using folder = new RunFolder(40, 20);
-  const { result } = await run(optionsIn(folder, "run", { epochs: 1 }));
+  const { result } = (await unbroken()).ran;
   using before = await loadStateDict(TINY_TEACHER);
   using after = await loadStateDict(result.checkpoint!);
   const root = after.file.value as Map<string, unknown>;
@@ -171,7 +185,7 @@ Deno.test("runLinearEvaluation() with fresh weights says what training is worth"
 });
 
 Deno.test("runLinearEvaluation() says what is wrong with labels and checkpoints", async () => {
-  using folder = new RunFolder(20, 10);
+  const { folder, ran: { result } } = await unbroken();
   const refused = async (changes: Partial<LinearOptions>, expected: string) => {
     const name = crypto.randomUUID();
     await assertRejects(() => run(optionsIn(folder, name, changes)), Error, expected);
@@ -193,13 +207,12 @@ Deno.test("runLinearEvaluation() says what is wrong with labels and checkpoints"
     `${broken}: none of its rows holds an image that can be used`,
   );
   await refused({ resume: SAMPLE_TEACHER }, "is not a checkpoint of a linear evaluation");
-  const { result } = await run(optionsIn(folder, "done", { epochs: 1 }));
-  await refused({ resume: result.checkpoint, epochs: 1 }, "there is nothing left to do");
+  await refused({ resume: result.checkpoint }, "there is nothing left to do");
   await refused(
-    { resume: result.checkpoint, lr: [5] },
+    { resume: result.checkpoint, epochs: 4, lr: [5] },
     "has no classifier of learning rate 5; use --lr 0.03,0.1",
   );
-  await refused({ resume: result.checkpoint, classes: 12 }, "has a classifier of 10 classes");
+  await refused({ resume: result.checkpoint, epochs: 4, classes: 12 }, "has a classifier of 10 classes");
   const none = await assertRejects(() => run(optionsIn(folder, "none", { pretrained: folder.path })));
   assert(none instanceof UserError || (none as Error).message.includes("is a folder"));
 });
