@@ -63,6 +63,8 @@ export interface Gpu {
   wait<T>(promise: Promise<T>): Promise<T>;
   /** Throws the error that {@linkcode wait} would reject with, if there is one already. */
   check(): void;
+  /** Bytes of the buffers and textures that there are now. */
+  readonly allocatedBytes: number;
   /** Destroys the device; must be called before its Worker closes (terminating a live device can crash). */
   destroy(): void;
 }
@@ -141,6 +143,33 @@ function describe(adapter: GPUAdapter): AdapterDescription {
   };
 }
 
+/** Bytes of a texel of the formats that are in use. */
+const TEXEL_BYTES: Readonly<Partial<Record<GPUTextureFormat, number>>> = { rgba32float: 16, rgba16float: 8 };
+
+/** Counts what is allocated on a device, which WebGPU does not tell. */
+function countMemory(device: GPUDevice): { readonly bytes: number } {
+  const memory = { bytes: 0 };
+  const count = <Resource extends GPUBuffer | GPUTexture>(resource: Resource, bytes: number): Resource => {
+    memory.bytes += bytes;
+    const destroy = resource.destroy.bind(resource);
+    resource.destroy = () => {
+      memory.bytes -= bytes;
+      bytes = 0; // it may be destroyed twice
+      destroy();
+    };
+    return resource;
+  };
+  const createBuffer = device.createBuffer.bind(device);
+  const createTexture = device.createTexture.bind(device);
+  device.createBuffer = (descriptor) => count(createBuffer(descriptor), descriptor.size);
+  device.createTexture = (descriptor) => {
+    const texture = createTexture(descriptor);
+    const { width, height, depthOrArrayLayers, format } = texture;
+    return count(texture, width * height * depthOrArrayLayers * (TEXEL_BYTES[format] ?? 4));
+  };
+  return memory;
+}
+
 /**
  * Opens a device with every limit and every useful feature that the adapter has.
  *
@@ -168,6 +197,7 @@ export async function openGpu(label: string, tuning?: Tuning | null): Promise<Gp
   const requiredFeatures = useful.filter((feature) => adapter.features.has(feature));
   const device = await adapter.requestDevice({ label, requiredLimits, requiredFeatures });
 
+  const memory = countMemory(device);
   let failure: GpuError | undefined;
   let destroyed = false;
   // One promise for all to race against would remember every one of them for as long as the device lives.
@@ -214,6 +244,9 @@ export async function openGpu(label: string, tuning?: Tuning | null): Promise<Gp
     },
     check() {
       if (failure !== undefined) throw failure;
+    },
+    get allocatedBytes() {
+      return memory.bytes;
     },
     destroy() {
       destroyed = true;

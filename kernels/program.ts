@@ -9,6 +9,7 @@ import { type Gpu, GpuError, readBuffer } from "./gpu.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
 import { type KernelTime, type TimedDispatch, timeDispatches } from "./profiler.ts";
 import { makeSchedule, type Work, workOf } from "./schedule.ts";
+import type { SubmissionTimer } from "./submission_timer.ts";
 import { copyToTexture, OperandTextures } from "./texture_operand.ts";
 
 /** A range of a buffer. Offsets are multiples of 256 bytes, so that it can be bound. */
@@ -300,12 +301,15 @@ export function runPrograms(
   gpu: Gpu,
   programs: readonly Program[],
   finish: (encoder: GPUCommandEncoder) => void = () => {},
+  timer?: SubmissionTimer,
 ): void {
   const encoder = gpu.device.createCommandEncoder({ label: programs[0].label });
+  timer?.begin(encoder);
   let pass: GPUComputePassEncoder | undefined;
   for (const program of programs) pass = program.encodeOnto(encoder, pass);
   pass?.end();
   finish(encoder);
+  timer?.end(encoder);
   gpu.device.queue.submit([encoder.finish()]);
   gpu.check();
 }

@@ -20,7 +20,9 @@ import {
 import { movingAverage } from "../kernels/ops/moving_average/moving_average.ts";
 import { type BufferRange, Program, runPrograms } from "../kernels/program.ts";
 import { makeSchedule, type Schedule } from "../kernels/schedule.ts";
+import { SubmissionTimer } from "../kernels/submission_timer.ts";
 import type { DeviceParameter } from "./encoder_builder.ts";
+import { LayerNormReader, type StepStats } from "./step_stats.ts";
 import type { OptimizerRule } from "./optim/optimizers.ts";
 import { ParameterStore, segmentLengths, tensorsOf } from "./parameter_store.ts";
 
@@ -75,6 +77,8 @@ export interface OptimizerOptions {
   accumulates?: boolean;
   /** Whether {@linkcode AVERAGE} is kept: an exponential moving average of the weights. */
   averages?: boolean;
+  /** Whether norms by group of layers, and times, can be taken. */
+  hasStats?: boolean;
 }
 
 /** What happens to the gradients between the first part and the third, with other devices for example. */
@@ -111,6 +115,8 @@ export interface StepSettings {
   group?: BatchInGroup;
   /** What {@linkcode AVERAGE} keeps of itself. */
   averageMomentum?: number;
+  /** Take {@linkcode TrainingStep.readStats} of this step, if the weights change with it. */
+  takesStats?: boolean;
 }
 
 /** A segment of an arena, by its tensor. */
@@ -281,12 +287,16 @@ export class TrainingStep implements Disposable {
   readonly #buffers: ReadonlyMap<Tensor, GPUBuffer>;
   readonly #control: GPUBuffer | undefined;
   readonly #exchange: GradientExchange | undefined;
+  /** Of each model, where they were asked for. */
+  readonly #norms: readonly LayerNormReader[];
+  readonly #timer: SubmissionTimer | undefined;
 
   private constructor(
     gpu: Gpu,
     optimizer: TracedOptimizer,
     stores: readonly ParameterStore[],
     programs: readonly Program[],
+    norms: readonly LayerNormReader[],
     buffers: ReadonlyMap<Tensor, GPUBuffer>,
     exchange: GradientExchange | undefined,
   ) {
@@ -294,6 +304,8 @@ export class TrainingStep implements Disposable {
     this.#optimizer = optimizer;
     this.stores = stores;
     this.programs = programs;
+    this.#norms = norms;
+    this.#timer = norms.length > 0 && exchange === undefined ? SubmissionTimer.on(gpu) : undefined;
     this.#buffers = buffers;
     this.#exchange = exchange;
     this.#control = optimizer.control && buffers.get(optimizer.control);
@@ -352,7 +364,16 @@ export class TrainingStep implements Disposable {
       const places = new Map(part.bound.map((tensor) => [tensor, bound.get(tensor)!]));
       programs.push(await Program.compile(gpu, { ...part, bound: places }));
     }
-    return new TrainingStep(gpu, optimizer, stores, programs, buffers, exchange);
+    const norms: LayerNormReader[] = [];
+    for (const [i, { parameters }] of options.hasStats ? traced.models.entries() : []) {
+      norms.push(
+        await LayerNormReader.create(gpu, stores[i], parameters, {
+          arena: optimizer.sums === undefined ? GRADIENT : SUM,
+          control: optimizer.control && buffers.get(optimizer.control),
+        }),
+      );
+    }
+    return new TrainingStep(gpu, optimizer, stores, programs, norms, buffers, exchange);
   }
 
   /** The first part: what the host writes to and reads from. */
@@ -377,7 +398,7 @@ export class TrainingStep implements Disposable {
    * @returns nothing, or with an exchange a promise of its end, before which the next step must not begin
    */
   submit(
-    { learningRates, group = WHOLE, averageMomentum = 0 }: StepSettings,
+    { learningRates, group = WHOLE, averageMomentum = 0, takesStats = false }: StepSettings,
     finish: (encoder: GPUCommandEncoder) => void,
   ): Promise<void> | undefined {
     const { sums, averageMomentum: momentum } = this.#optimizer;
@@ -396,16 +417,26 @@ export class TrainingStep implements Disposable {
       others[0].write(sums.group, padRows([group.index, 1 / group.size], [2]));
       programs.push(others[0]);
     }
-    const submit = (parts: readonly Program[]) => runPrograms(this.#gpu, parts, finish);
+    const timer = takesStats ? this.#timer : undefined;
+    const submit = (parts: readonly Program[]) => runPrograms(this.#gpu, parts, finish, timer);
     if (!isLast) return void submit(programs);
-    if (this.#exchange === undefined) return void submit([...programs, optimizer]);
+    const last = [...takesStats ? this.#norms.map(({ program }) => program) : [], optimizer];
+    if (this.#exchange === undefined) return void submit([...programs, ...last]);
     runPrograms(this.#gpu, programs);
-    return this.#exchange.exchange(this.#gradients).then(() => submit([optimizer]));
+    return this.#exchange.exchange(this.#gradients).then(() => submit(last));
+  }
+
+  /** Reads what the step that was just submitted tells of itself; later ones may follow before it is here. */
+  async readStats(model = 0): Promise<StepStats> {
+    const [norms, deviceSeconds] = await Promise.all([this.#norms[model].read(), this.#timer?.read()]);
+    return { ...norms, deviceSeconds };
   }
 
   /** Frees the device's memory. */
   [Symbol.dispose](): void {
     for (const program of this.programs) program.destroy();
+    for (const norms of this.#norms) norms[Symbol.dispose]();
+    this.#timer?.[Symbol.dispose]();
     for (const store of this.stores) store[Symbol.dispose]();
     for (const buffer of this.#buffers.values()) buffer.destroy();
   }

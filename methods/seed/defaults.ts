@@ -42,6 +42,7 @@ export const PAPER_DEFAULTS: Readonly<Defaults> = {
   weightDecay: 1e-4,
   accumulate: 1,
   clipGrad: null,
+  statsEvery: 50,
   dim: 128,
   queue: 65_536,
   temp: 0.2,

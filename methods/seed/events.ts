@@ -5,6 +5,7 @@ import type { ActorsEvent, NoticeEvent, ReaderEvent, TraceEvents, ViewsEvent } f
 import type { Accuracy, BatchPosition, NamedValues, ViewSample } from "../../actors/messages.ts";
 import type { RunProfile } from "../../actors/run_profile.ts";
 import type { LossScale } from "../../kernels/ops/loss_scale/loss_scale.ts";
+import type { StepStats } from "../../models/step_stats.ts";
 import type { SimilarityMap } from "../../models/similarity_map.ts";
 
 /** What a run is, known before the first step. */
@@ -35,6 +36,18 @@ export interface DistillStep {
   lossScale?: LossScale;
 }
 
+/** What a training step tells of itself, every `statsEvery` batches. */
+export interface DistillStats extends StepStats {
+  /** From 0. */
+  epoch: number;
+  /** From 1, over the whole run. */
+  step: number;
+  /** Memory that the student's trainer has on its device: buffers and textures. */
+  deviceBytes: number;
+  /** Memory of the whole process (resident set). */
+  processBytes: number;
+}
+
 /** A snapshot of a training step. */
 export interface TrainingSnapshot extends BatchPosition {
   /** From 1, over the whole run. */
@@ -53,6 +66,8 @@ export type DistillEvent =
   | ActorsEvent
   /** A step is done. */
   | ({ type: "step" } & DistillStep)
+  /** What a step tells of itself, every `statsEvery` batches. */
+  | ({ type: "stats" } & DistillStats)
   | ViewsEvent
   /** A snapshot of a step: views, and what teacher and student make of the queue. */
   | ({ type: "snapshot" } & TrainingSnapshot)
@@ -79,6 +94,6 @@ export interface SavedEvent {
 
 /** What the actors of a distillation tell the run; all but the last two go on as they are. */
 export type DistillActorEvent =
-  | Extract<DistillEvent, { type: "step" | "views" | "snapshot" | "warning" }>
+  | Extract<DistillEvent, { type: "step" | "stats" | "views" | "snapshot" | "warning" }>
   | SavedEvent
   | ReaderEvent;

@@ -169,6 +169,13 @@ const TRAINING_FLAGS = {
     group: TRAINING,
     help: "largest L2 norm of the gradient; a longer one is scaled down to it",
   },
+  statsEvery: {
+    kind: "integer",
+    min: 0,
+    group: TRAINING,
+    help:
+      "batches between two records in stats.jsonl: gradient and weight norms by group of layers, device time, memory; 0 for none",
+  },
   checkpointActivations: {
     kind: "boolean",
     group: TRAINING,

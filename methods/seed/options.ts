@@ -51,6 +51,8 @@ export interface DistillOptions {
   weightDecay: number;
   /** Batches whose gradients make one step, as one batch of all their images would; fewer at the end of an epoch. */
   accumulate: number;
+  /** Batches between two steps that tell of themselves: norms by group of layers, time, memory; 0 for none. */
+  statsEvery: number;
   /** L2 norm that the gradients of all weights together are clipped to; `null` for no clipping. */
   clipGrad: number | null;
   /** Checkpoint to go on from; `null` to begin anew. */

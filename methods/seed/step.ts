@@ -23,6 +23,7 @@ import type { HeadOptions } from "../../models/heads.ts";
 import { type ImageInput, traceImages } from "../../models/images.ts";
 import { DEFAULT_LOSS, findLoss } from "../../models/loss/losses.ts";
 import { findOptimizer } from "../../models/optim/optimizers.ts";
+import type { StepStats } from "../../models/step_stats.ts";
 import { type ParameterStore, tensorsOf } from "../../models/parameter_store.ts";
 import { QueueSimilarities } from "../../models/queue_similarities.ts";
 import type { Encoder } from "../../models/encoder.ts";
@@ -72,6 +73,8 @@ export interface StudentStepOptions {
   lossScaleRule?: LossScaleRule;
   /** Name of the loss; SEED's where it is left out. */
   loss?: string;
+  /** Whether a step can tell of itself: norms by group of layers, and its time. */
+  hasStats?: boolean;
   /** Seed of dropout and drop-connect, where the encoder has them; both are off where it is left out. */
   dropoutSeed?: number;
 }
@@ -91,6 +94,8 @@ export interface StudentBatch {
   step?: number;
   /** Which of how many batches of a step it is, where they accumulate: the weights and queues change with the last one. */
   group?: BatchInGroup;
+  /** Have the step tell of itself, if the weights change with this batch. */
+  takesStats?: boolean;
 }
 
 /** Losses of a step: their sum is what is trained on. */
@@ -104,6 +109,8 @@ export interface StepLoss {
   isApplied: boolean;
   /** Loss scaling after the step, where there is any. */
   lossScale?: LossScale;
+  /** What the step tells of itself, where that was asked for. */
+  stats?: StepStats;
 }
 
 /** What a set of views needs in the program. */
@@ -175,13 +182,22 @@ function traceStep(options: StudentStepOptions): TracedStep {
 }
 
 function optimizerOf(options: StudentStepOptions): OptimizerOptions {
-  const { momentum, weightDecay, lossScale, lossScaleRule = GRAD_SCALER, accumulate = 1, clipNorm } = options;
+  const {
+    momentum,
+    weightDecay,
+    lossScale,
+    lossScaleRule = GRAD_SCALER,
+    accumulate = 1,
+    clipNorm,
+    hasStats,
+  } = options;
   return {
     rule: findOptimizer("sgd", { momentum, weightDecay }),
     isChecked: true,
     ...lossScale && { lossScale, lossScaleRule },
     clipNorm,
     accumulates: accumulate > 1,
+    hasStats,
   };
 }
 
@@ -313,6 +329,7 @@ export class StudentStep implements Disposable {
   run(batch: StudentBatch): Promise<StepLoss> {
     const { head, dropoutSeed = 0 } = this.#options;
     const { queuePointer, learningRate, group = WHOLE } = batch;
+    const takesStats = batch.takesStats === true && group.index === group.size - 1;
     const { accumulate = 1 } = this.#options;
     if (group.size > accumulate) {
       throw new Error(`a group of ${group.size} batches, of a step that accumulates ${accumulate}`);
@@ -325,7 +342,7 @@ export class StudentStep implements Disposable {
     }
     program.write(this.#dropoutSeed, Uint32Array.of(dropoutSeed, batch.step ?? 0));
     const staging = this.#staging[this.#steps++ % LOSS_SLOTS];
-    const submitted = this.#step.submit({ learningRates: [learningRate], group }, (encoder) => {
+    const submitted = this.#step.submit({ learningRates: [learningRate], group, takesStats }, (encoder) => {
       for (const [i, set] of this.#sets.entries()) {
         this.#encodeEnqueue(encoder, i, queuePointer, group);
         const loss = program.rangeOf(set.loss);
@@ -339,7 +356,11 @@ export class StudentStep implements Disposable {
         CONTROL_BYTES,
       );
     });
-    const read = () => this.#readLoss(staging, group);
+    const read = async () => {
+      const loss = this.#readLoss(staging, group);
+      const stats = takesStats ? this.#step.readStats() : undefined; // their copies are behind this very step
+      return { ...await loss, ...takesStats && { stats: await stats } };
+    };
     return submitted === undefined ? read() : submitted.then(read);
   }
 

@@ -73,6 +73,7 @@ class StudentTraining {
   #tracked: number;
   #lossScale: LossScale | undefined;
   #isSnapshotDue = false;
+  #areStatsDue = false;
   /** Whether a checkpoint is to be written when the batches that accumulate have become a step. */
   #isSaveDue = false;
   readonly #effort: BestEffort;
@@ -117,6 +118,7 @@ class StudentTraining {
     const { options } = this.#config;
     const lr = distillLearningRate(position.epoch, scheduleOf(options));
     const group = this.#groupOf(position);
+    this.#areStatsDue ||= options.statsEvery > 0 && (this.#tracked + 1) % options.statsEvery === 0;
     const loss = this.#step.run({
       images: views,
       teacher: new Float32Array(embeddings),
@@ -125,7 +127,9 @@ class StudentTraining {
       queuePointer,
       step: this.#tracked,
       group,
+      takesStats: this.#areStatsDue,
     });
+    if (isLast(group)) this.#areStatsDue = false;
     this.#last = { epoch: position.epoch, batch: position.batch, lr };
     this.#tracked++;
     this.#queuePointer = (queuePointer + options.batchSize) % options.queue;
@@ -200,7 +204,7 @@ class StudentTraining {
 
   /** Tells of a step when its loss has come back from the device. */
   async #report(position: BatchPosition, lr: number, promise: Promise<StepLoss>): Promise<void> {
-    const { loss, isApplied, lossScale } = await promise;
+    const { loss, isApplied, lossScale, stats } = await promise;
     this.#lossScale = lossScale;
     const { onNan, amp } = this.#config.options;
     // Mixed precision skips a step now and then, and that is its way.
@@ -220,6 +224,10 @@ class StudentTraining {
     const { epoch, batch } = position;
     const step = epoch * this.#config.batchesPerEpoch + batch + 1;
     await this.#tell({ type: "step", epoch, step, loss, lr, ...lossScale && { lossScale } });
+    if (stats === undefined) return;
+    const { allocatedBytes: deviceBytes } = this.#trainer.gpu;
+    const { rss: processBytes } = Deno.memoryUsage();
+    await this.#tell({ type: "stats", epoch, step, ...stats, deviceBytes, processBytes });
   }
 
   /** What may keep training from diverging, by the settings that it had. */
@@ -360,6 +368,7 @@ export default defineTrainer<StudentTrainer, StudentTrainerConfig>(async (traine
     weightDecay: options.weightDecay,
     accumulate: options.accumulate,
     ...options.clipGrad !== null && { clipNorm: options.clipGrad },
+    hasStats: options.statsEvery > 0,
     dropoutSeed: options.seed,
     checkpointActivations: options.checkpointActivations,
     mixedPrecision: options.amp,

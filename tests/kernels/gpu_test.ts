@@ -38,3 +38,20 @@ Deno.test("without an adapter people are told what to install", async () => {
   assertStringIncludes(text, "apt-get install libvulkan1 mesa-vulkan-drivers");
   assertStringIncludes(text, 'DENO_WEBGPU_BACKEND is set to "dx12"');
 });
+
+Deno.test("a device tells what is allocated on it", () =>
+  withGpu((gpu) => {
+    const before = gpu.allocatedBytes;
+    const buffer = gpu.device.createBuffer({ size: 1024, usage: GPUBufferUsage.STORAGE });
+    const texture = gpu.device.createTexture({
+      size: [8, 3],
+      format: "rgba32float",
+      usage: GPUTextureUsage.COPY_DST,
+    });
+    assertEquals(gpu.allocatedBytes - before, 1024 + 8 * 3 * 16);
+    buffer.destroy();
+    buffer.destroy();
+    texture.destroy();
+    assertEquals(gpu.allocatedBytes, before);
+    return Promise.resolve();
+  }));

@@ -92,6 +92,7 @@ Deno.test("parseDistillFlags() reads a command line of the original", () => {
       weightDecay: 1e-4,
       accumulate: 1,
       clipGrad: null,
+      statsEvery: 50,
       resume: null,
       studentInit: null,
       saveEvery: null,

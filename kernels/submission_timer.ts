@@ -1,0 +1,57 @@
+/** Times whole submissions on the device: by timestamps in empty passes before and behind what is submitted. */
+import { type Gpu, readBuffer } from "./gpu.ts";
+
+/** Times one submission at a time. */
+export class SubmissionTimer implements Disposable {
+  readonly #gpu: Gpu;
+  readonly #queries: GPUQuerySet;
+  readonly #resolved: GPUBuffer;
+
+  private constructor(gpu: Gpu) {
+    this.#gpu = gpu;
+    this.#queries = gpu.device.createQuerySet({ type: "timestamp", count: 4 });
+    this.#resolved = gpu.device.createBuffer({
+      label: "timestamps of a submission",
+      size: 8 * 4,
+      usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
+    });
+  }
+
+  /** A timer on such a device; `undefined` where the adapter has no timestamps. */
+  static on(gpu: Gpu): SubmissionTimer | undefined {
+    return gpu.device.features.has("timestamp-query") ? new SubmissionTimer(gpu) : undefined;
+  }
+
+  #stamp(encoder: GPUCommandEncoder, first: number): void {
+    encoder.beginComputePass({
+      timestampWrites: {
+        querySet: this.#queries,
+        beginningOfPassWriteIndex: first,
+        endOfPassWriteIndex: first + 1,
+      },
+    }).end();
+  }
+
+  /** Marks where the time begins. */
+  begin(encoder: GPUCommandEncoder): void {
+    this.#stamp(encoder, 0);
+  }
+
+  /** Marks where it ends, in the same submission. */
+  end(encoder: GPUCommandEncoder): void {
+    this.#stamp(encoder, 2);
+    encoder.resolveQuerySet(this.#queries, 0, 4, this.#resolved, 0);
+  }
+
+  /** Returns the seconds of the submission before. */
+  async read(): Promise<number> {
+    const [, begin, end] = new BigUint64Array(await readBuffer(this.#gpu, this.#resolved));
+    return Math.max(0, Number(end - begin) / 1e9);
+  }
+
+  /** Frees the device's memory. */
+  [Symbol.dispose](): void {
+    this.#queries.destroy();
+    this.#resolved.destroy();
+  }
+}
