@@ -164,7 +164,7 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
     ]),
   );
   for (const row of metrics) {
-    assertEquals(Object.keys(row), ["epoch", "step", "loss", "lr", "images_per_second"]);
+    assertEquals(Object.keys(row), ["epoch", "step", "loss", "lr", "images_per_second", "time"]);
     for (const value of Object.values(row)) assert(Number.isFinite(value));
     assert(row.loss > 0 && row.lr > 0 && row.images_per_second > 0);
   }

@@ -82,7 +82,7 @@ Deno.test("lincls evaluates a checkpoint, writes its files, and evaluates what i
   const scores = Deno.readTextFileSync(join(output, "scores.jsonl"));
   const { status: _, results, endedAt: __, ...running } = record;
   Deno.writeTextFileSync(join(output, "run.json"), JSON.stringify({ ...running, status: "running" }));
-  Deno.writeTextFileSync(join(output, "scores.jsonl"), scores.split("\n").slice(0, 2).join("\n") + "\n");
+  Deno.writeTextFileSync(join(output, "scores.jsonl"), scores.split("\n").slice(0, 2 * 2).join("\n") + "\n");
   Deno.removeSync(join(output, "report.html"));
   const stale = join(output, ".model_best.pth.tar.1-0a1b2c3d.tmp");
   Deno.writeTextFileSync(stale, "half");
