@@ -12,9 +12,9 @@ import { type PageServer, servePage } from "../../ui/server.ts";
 import { MOST_CLIENTS } from "../../ui/watchers.ts";
 import { RecordedRun, recordOf } from "./recorded_run.ts";
 
-/** The news of a page, one after the other. */
-async function* newsOf(url: string): AsyncGenerator<PageMessage> {
-  const response = await fetch(`${url}events`);
+/** The news of a page, one after the other; with the images of a run by its number. */
+async function* newsOf(url: string, run = 0): AsyncGenerator<PageMessage> {
+  const response = await fetch(`${url}events?run=${run}`);
   assertEquals(response.headers.get("content-type"), "text/event-stream");
   let rest = "";
   for await (const text of response.body!.pipeThrough(new TextDecoderStream())) {
@@ -64,6 +64,29 @@ Deno.test("servePage tells everything, then the news, and to a second one everyt
   await news.return(undefined);
 });
 
+Deno.test("servePage tells of all runs, and images of the one that is asked for; runs that are found later too", async () => {
+  using first = new RecordedRun();
+  using second = new RecordedRun();
+  await first.writeAll();
+  await second.writeAll();
+  const found = [first.path];
+  await using page = await servePage(() => Promise.resolve(found), { port: 0 });
+  const news = newsOf(page.url);
+  // Runs, record, config, actors, five insights, metrics, scores.
+  await take(news, 11);
+  found.push(second.path);
+  const later: PageMessage[] = [];
+  while (!later.some((message) => message.kind === "scores")) later.push(...await take(news, 1));
+  assertEquals(later[0], { kind: "runs", names: found, isLive: true });
+  assertEquals(later.filter(({ kind }) => kind === "diagnostics"), []);
+  await news.return(undefined);
+  const other = newsOf(page.url, 1);
+  const all = await take(other, 16);
+  const numbers = all.flatMap((message) => message.kind === "diagnostics" ? [message.run] : []);
+  assertEquals(numbers, [1, 1, 1, 1, 1]);
+  await other.return(undefined);
+});
+
 Deno.test("servePage gives the page and its files, and nothing else", async () => {
   using run = new RecordedRun();
   await run.writeAll();
@@ -83,6 +106,10 @@ Deno.test("servePage gives the page and its files, and nothing else", async () =
   assert(!module.text.includes("PageMessage[]"), "types are for the compiler");
   for (const path of ["config.json", "page/none.ts", "..%2f..%2fetc/passwd", "page/../records.ts", "page/"]) {
     assertEquals((await get(path)).status, 404, path);
+  }
+  for (const path of ["", "page.css", "events"]) {
+    const { status, text } = await get(path, { method: "HEAD" });
+    assertEquals([path, status, text], [path, 200, ""]);
   }
   for (const method of ["POST", "PUT", "DELETE"]) assertEquals((await get("", { method })).status, 405);
 });

@@ -196,7 +196,7 @@ export class LineChart {
             symbolSize: 7,
             sampling: "lttb" as const,
             itemStyle: { color: colour },
-            lineStyle: { width: 2, color: colour, type: dash.length === 0 ? "solid" : [...dash] },
+            lineStyle: { width: 2, color: colour, type: dash.length === 0 ? "solid" as const : [...dash] },
             ...level && { markLine: levelMark(level, colour) },
           };
           if (smoothed === undefined) return [{ ...line, data: data(points) }];

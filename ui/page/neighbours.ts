@@ -134,6 +134,9 @@ export class Neighbours {
           itemGap: 8,
           itemWidth: 12,
           textStyle: { color: styleColour("text") },
+          pageTextStyle: { color: styleColour("text") },
+          pageIconColor: styleColour("text"),
+          pageIconInactiveColor: styleColour("line"),
         },
         grid: { left: 8, right: 8, top: classes.length > 1 ? 62 : 8, bottom: 8 },
         tooltip: tooltip({

@@ -92,7 +92,7 @@ export class Snapshot {
         legend: { textStyle: { color: styleColour("text") }, top: 2, right: 0 },
         tooltip: tooltip({ trigger: "axis" }),
         xAxis: valueAxis("", { min: -1, max: 1, splitLine: { show: false } }),
-        yAxis: valueAxis("keys", { axisLine: { onZero: false } }),
+        yAxis: valueAxis("keys", { axisLine: { onZero: false, lineStyle: { color: styleColour("faint") } } }),
         series: named.map(([name, { histogram }]) => ({
           type: "line" as const,
           step: "middle" as const,
