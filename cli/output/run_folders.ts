@@ -18,15 +18,16 @@ async function startOf(folder: string): Promise<number | undefined> {
  */
 export async function findRuns(parent: string): Promise<string[]> {
   const found: { folder: string; start: number }[] = [];
-  const look = async (folder: string, depth: number) => {
+  const look = async (folder: string, depth: number, isLink: boolean) => {
     const start = await startOf(folder);
     if (start !== undefined) return void found.push({ folder, start });
-    if (depth === DEPTH) return;
-    for (const { name, isDirectory } of await Array.fromAsync(Deno.readDir(folder)).catch(() => [])) {
-      if (isDirectory && !name.startsWith(".")) await look(join(folder, name), depth + 1);
+    // A link to a run is one; a link to other folders may lead round in a circle.
+    if (depth === DEPTH || isLink) return;
+    for (const { name, isFile, isSymlink } of await Array.fromAsync(Deno.readDir(folder)).catch(() => [])) {
+      if (!isFile && !name.startsWith(".")) await look(join(folder, name), depth + 1, isSymlink);
     }
   };
-  await look(parent, 0);
+  await look(parent, 0, false);
   return found.sort((a, b) => b.start - a.start).map(({ folder }) => folder);
 }
 

@@ -207,8 +207,13 @@ Deno.test("findRuns finds runs in a folder and below, the newest first, and none
     Deno.utimeSync(join(parent.path, name, "config.json"), time, time);
   }
   addRun(parent, ".hidden");
+  Deno.symlinkSync(parent.path, join(parent.path, "circle"));
+  using elsewhere = new RecordedRun();
+  elsewhere.write("config.json", {});
+  Deno.utimeSync(join(elsewhere.path, "config.json"), 10, 10);
+  Deno.symlinkSync(elsewhere.path, join(parent.path, "x", "linked"));
   const paths = (...names: string[]) => names.map((name) => join(parent.path, name));
-  assertEquals(await findRuns(parent.path), paths("sweep/b", "a", "x/y/z"));
+  assertEquals(await findRuns(parent.path), paths("sweep/b", "a", "x/linked", "x/y/z"));
   assertEquals(await findRuns(join(parent.path, "a")), paths("a"));
   assertEquals(await findRuns(join(parent.path, "nowhere")), []);
   assertEquals(await findAllRuns(paths("a", "sweep", "a")), paths("a", "sweep/b"));

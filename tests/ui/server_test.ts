@@ -78,6 +78,12 @@ Deno.test("servePage tells of all runs, and images of the one that is asked for;
   const later: PageMessage[] = [];
   while (!later.some((message) => message.kind === "scores")) later.push(...await take(news, 1));
   assertEquals(later[0], { kind: "runs", names: found, isLive: true });
+  const look = JSON.parse(Deno.readTextFileSync(`${second.path}/insight/look.json`));
+  second.write("insight/look.json", { ...look, step: look.step + 1 });
+  second.addSteps(1, 2);
+  while (!later.some((message) => message.kind === "metrics" && message.points.length === 2)) {
+    later.push(...await take(news, 1));
+  }
   assertEquals(later.filter(({ kind }) => kind === "diagnostics"), []);
   await news.return(undefined);
   const other = newsOf(page.url, 1);
