@@ -24,9 +24,10 @@ function resultsSoFar(run: Run): (readonly [name: string, value: string])[] {
 
 function drawResults(run: Run | undefined): void {
   const { record, evaluations } = run ?? {};
-  const results = resultsOf(record, evaluations).map((figure) =>
-    [figure.name, formatFigure(figure, duration)] as const
-  );
+  // How good it is comes before how long it took.
+  const results = resultsOf(record, evaluations)
+    .sort((a, b) => Number(b.unit === "%") - Number(a.unit === "%"))
+    .map((figure) => [figure.name, formatFigure(figure, duration)] as const);
   const isOver = record?.results !== undefined;
   const soFar = run === undefined || isOver ? [] : resultsSoFar(run);
   const said = find("results-said");
