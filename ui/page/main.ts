@@ -91,8 +91,13 @@ async function whyRefused(): Promise<string | undefined> {
 
 /** Takes in the news, again and again where the program is gone or refuses this page. */
 function connect(): void {
-  const source = news = new EventSource(`events?run=${state.focus}`);
-  source.addEventListener("message", ({ data }) => take(JSON.parse(data)));
+  const asked = state.focus;
+  const source = news = new EventSource(`events?run=${asked}`);
+  source.addEventListener("message", ({ data }) => {
+    take(JSON.parse(data));
+    // The program was started again with other runs.
+    if (source === news && state.focus !== asked) lookInto(state.focus);
+  });
   source.addEventListener("open", () => {
     state.isConnected = true;
     state.refusal = undefined;
