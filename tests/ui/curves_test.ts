@@ -452,6 +452,7 @@ testInBrowser("an image is enlarged by a click or a key, and the arrow keys go o
   assertEquals(await viewer.isVisible(), false);
   await page.locator("#alike button").first().press("Enter");
   assertMatch((await viewer.textContent())!, /class 0 \(1 of 1\)/);
+  assertEquals((await page.locator("#viewer-image").boundingBox())!.width, large.width);
   await page.locator("#viewer-close").click();
   assertEquals(await viewer.isVisible(), false);
 });

@@ -39,7 +39,7 @@ function show(step: number): void {
   if (place < 0 || place >= shownTiles.length) return;
   shownAt = place;
   const large = find("viewer-image");
-  large.className = `tile large ${shownTiles[place].className ?? ""}`;
+  large.className = `tile ${shownTiles[place].className ?? ""}`;
   paint(large, shownTiles[place]);
   find("viewer-said").textContent = `${shownTiles[place].said} (${place + 1} of ${shownTiles.length})`;
   find<HTMLButtonElement>("viewer-before").disabled = place === 0;
