@@ -8,10 +8,19 @@ import ABOUT from "./page/about.ts" with { type: "text" };
 import ACTORS from "./page/actors.ts" with { type: "text" };
 import NEIGHBOURS from "./page/neighbours.ts" with { type: "text" };
 import CHARTS from "./page/charts.ts" with { type: "text" };
+import COLOURS from "./page/colours.ts" with { type: "text" };
 import CURVES from "./page/curves.ts" with { type: "text" };
 import ELEMENTS from "./page/elements.ts" with { type: "text" };
 import HEADER from "./page/header.ts" with { type: "text" };
 import INDEX from "./page/index.html" with { type: "text" };
+import LINE_CHART from "./page/line_chart.ts" with { type: "text" };
+import NAMES from "./page/names.ts" with { type: "text" };
+import RUNS from "./page/runs.ts" with { type: "text" };
+import SAVING from "./page/saving.ts" with { type: "text" };
+import SETTINGS from "./page/settings.ts" with { type: "text" };
+import SMOOTHING from "./page/smoothing.ts" with { type: "text" };
+import THEME from "./page/theme.ts" with { type: "text" };
+import VIEWER from "./page/viewer.ts" with { type: "text" };
 import SNAPSHOT from "./page/snapshot.ts" with { type: "text" };
 import MAIN from "./page/main.ts" with { type: "text" };
 import RESULTS from "./page/results.ts" with { type: "text" };
@@ -24,9 +33,18 @@ const SOURCES: Readonly<Record<string, string>> = {
   "actors.ts": ACTORS,
   "neighbours.ts": NEIGHBOURS,
   "charts.ts": CHARTS,
+  "colours.ts": COLOURS,
   "curves.ts": CURVES,
   "elements.ts": ELEMENTS,
   "header.ts": HEADER,
+  "line_chart.ts": LINE_CHART,
+  "names.ts": NAMES,
+  "runs.ts": RUNS,
+  "saving.ts": SAVING,
+  "settings.ts": SETTINGS,
+  "smoothing.ts": SMOOTHING,
+  "theme.ts": THEME,
+  "viewer.ts": VIEWER,
   "snapshot.ts": SNAPSHOT,
   "main.ts": MAIN,
   "results.ts": RESULTS,

@@ -66,6 +66,7 @@ export const METRICS_ROW = v.object(
     loss: v.nullable(NUMBER),
     lr: NUMBER,
     images_per_second: NUMBER,
+    time: v.optional(NUMBER),
     loss_scale: v.optional(NUMBER),
     skipped_steps: v.optional(COUNT),
   } satisfies Fields<MetricsRow>,
@@ -79,6 +80,7 @@ export const SCORE_ROW = v.object(
     step: COUNT,
     top1: NUMBER,
     top5: NUMBER,
+    lr: v.optional(NUMBER),
   } satisfies Fields<ScoreRow>,
 );
 

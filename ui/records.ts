@@ -69,6 +69,8 @@ export interface MetricsRow {
   lr: number;
   /** Images in a second, as a moving average. */
   images_per_second: number;
+  /** When it was done: seconds since 1970, UTC. */
+  time?: number;
   /** What mixed precision multiplies the loss by, after this step. */
   loss_scale?: number;
   /** Steps that were skipped so far since a gradient overflowed in float16. */
@@ -85,6 +87,8 @@ export interface ScoreRow {
   /** In percent. */
   top1: number;
   top5: number;
+  /** Learning rate of the linear classifier, where several are trained side by side. */
+  lr?: number;
 }
 
 /** `actors.json`: how the actors stand; replaced every two seconds. */
@@ -164,7 +168,14 @@ export interface DiagnosticsRecords {
 }
 
 /** A step as the page has it; of a long run, the mean of some steps. */
-export type CurvePoint = [step: number, loss: number | null, lr: number, imagesPerSecond: number];
+export type CurvePoint = [
+  step: number,
+  loss: number | null,
+  lr: number,
+  imagesPerSecond: number,
+  /** When it was done: seconds since 1970, UTC; `null` where that was not recorded. */
+  time: number | null,
+];
 
 /** What the page is told, and a report holds. `run` is the number of the run, from 0. */
 export type PageMessage =

@@ -23,7 +23,7 @@ import type {
 } from "./records.ts";
 
 /** Points of a curve that are kept; with twice as many, two become one. */
-const CURVE_POINTS = 10_000;
+export const CURVE_POINTS = 10_000;
 
 /** A curve that stays small however long the run is: each point is the mean of so many steps. */
 export class Curve {
@@ -59,16 +59,17 @@ function mean(values: readonly (number | null)[]): number | null {
 }
 
 function mergePoints(...points: CurvePoint[]): CurvePoint {
-  const [step, lr] = [points.at(-1)![0], points.at(-1)![2]];
-  return [step, mean(points.map((point) => point[1])), lr, mean(points.map((point) => point[3]))!];
+  const [step, , lr, , time] = points.at(-1)!;
+  return [step, mean(points.map((point) => point[1])), lr, mean(points.map((point) => point[3]))!, time];
 }
 
 function meanOf(rows: readonly MetricsRow[]): CurvePoint {
-  return mergePoints(...rows.map(({ step, loss, lr, images_per_second }): CurvePoint => [
+  return mergePoints(...rows.map(({ step, loss, lr, images_per_second, time }): CurvePoint => [
     step,
     loss,
     lr,
     images_per_second,
+    time ?? null,
   ]));
 }
 
@@ -257,16 +258,24 @@ export class RunReader {
   readonly #evaluations = new Map<string, { file: StatusFile; record?: RunRecord }>();
   /** What there is, by what it replaces. */
   readonly #newest = new Map<string, PageMessage>();
-  #curve = new Curve();
+  readonly #points: number;
+  #curve: Curve;
   #scoreRows: ScoreRow[] = [];
   #last: MetricsRow | null = null;
 
   /**
    * @param run its number on the page
    * @param passOver is told of what cannot be read; by default that is a warning
+   * @param points of its curve that are kept at least, once there are so many steps
    */
-  constructor(folder: string, run: number, passOver: PassOver = warn) {
+  constructor(
+    folder: string,
+    run: number,
+    { passOver = warn, points = CURVE_POINTS }: { passOver?: PassOver; points?: number } = {},
+  ) {
     this.folder = folder;
+    this.#points = points;
+    this.#curve = new Curve(points);
     this.#run = run;
     this.#passOver = passOver;
     this.#metrics = new RowTail(join(folder, "metrics.jsonl"), METRICS_ROW, passOver);
@@ -311,7 +320,7 @@ export class RunReader {
     }
     const { rows, restarted } = await this.#metrics.read();
     if (restarted) {
-      this.#curve = new Curve();
+      this.#curve = new Curve(this.#points);
       this.#last = null;
     }
     const known = this.#curve.points.length;

@@ -5,7 +5,7 @@ import { hostname as machineName } from "node:os";
 import { UserError } from "../errors.ts";
 import { findAsset, livePage } from "./assets.ts";
 import { DEFAULT_PORT, LOOPBACK } from "./page_address.ts";
-import { Watchers } from "./watchers.ts";
+import { type FindRuns, Watchers } from "./watchers.ts";
 
 /** Ports from the usual one on that are tried where that is taken. */
 const PORTS_TRIED = 20;
@@ -70,16 +70,20 @@ function give(response: ServerResponse, type: string, text: string, headers = {}
 }
 
 function respond(request: IncomingMessage, response: ServerResponse, watchers: Watchers): void {
-  if (request.method !== "GET") return refuse(response, 405, "only GET", { allow: "GET" });
-  const path = URL.parse(request.url ?? "", "http://localhost")?.pathname.slice(1);
+  if (request.method !== "GET" && request.method !== "HEAD") {
+    return refuse(response, 405, "only GET and HEAD", { allow: "GET, HEAD" });
+  }
+  const url = URL.parse(request.url ?? "", "http://localhost");
+  const path = url?.pathname.slice(1);
   if (path === "events") {
     if (watchers.isFull) {
       const text = "the page is open too often: close it somewhere, or wait";
       return refuse(response, 503, text, { "retry-after": String(RETRY_SECONDS) });
     }
     response.writeHead(200, { ...HEADERS, "content-type": "text/event-stream" });
+    if (request.method === "HEAD") return void response.end();
     response.flushHeaders();
-    void watchers.add(response);
+    void watchers.add(response, Number(url!.searchParams.get("run") ?? 0));
     return;
   }
   if (path === "") {
@@ -121,15 +125,16 @@ function nameCheck(hostname: string, isLocal: boolean): (host: string | undefine
  * it reaches the program, which may be a run: how many there are, what each may leave unread and how long a request may take
  * are limited, and errors end in `onProblem`.
  *
- * @param folders of runs, which need not be there yet
+ * @param folders of runs, which need not be there yet; or what finds them, which is asked again now and then
  * @throws {UserError} where the port is taken
  */
 export async function servePage(
-  folders: readonly string[],
+  folders: readonly string[] | FindRuns,
   { port = DEFAULT_PORT, hostname = LOOPBACK, requestMs = LIMITS.requestMs, onProblem = () => {} }:
     PageOptions = {},
 ): Promise<PageServer> {
-  const watchers = new Watchers(folders, onProblem);
+  const find = typeof folders === "function" ? folders : () => Promise.resolve(folders);
+  const watchers = new Watchers(find, onProblem);
   const isLocal = hostname === LOOPBACK;
   const isKnown = nameCheck(hostname, isLocal);
   const server = createServer(

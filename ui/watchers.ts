@@ -1,7 +1,7 @@
 /** Sends the news of runs to everyone who has the page open, as server-sent events. */
 import type { ServerResponse } from "node:http";
 import type { PageMessage } from "./records.ts";
-import { RunReader } from "./run_reader.ts";
+import { CURVE_POINTS, RunReader } from "./run_reader.ts";
 
 /** Between two looks into the folders, while the page is open somewhere. */
 const POLL_MS = 500;
@@ -12,21 +12,39 @@ const MOST_BEHIND_MS = 60_000;
 /** Streams that are open at once: more than people need, and little enough for a run that goes on beside them. */
 export const MOST_CLIENTS = 64;
 
+/** Runs that are shown at once. */
+export const MOST_SHOWN = 200;
+
+/** Points of all runs' curves together, below which each run keeps as many as it can. */
+const MOST_POINTS = 100_000;
+
+/** Between two looks for runs that have begun, in ms. */
+const FIND_EVERY_MS = 5_000;
+
+/** Of the time, as much at most is spent on looking, however many runs there are. */
+const MOST_BUSY = 0.1;
+
 /** A line that a page ignores: it is how a client that went away without a word is found out. */
 const HEARTBEAT = new TextEncoder().encode(": still here\n\n");
 
 /** Between two of these, in ms. */
 const HEARTBEAT_MS = 15_000;
 
+/** Finds the folders of runs; those that it finds later are added. */
+export type FindRuns = () => Promise<readonly string[]>;
+
 /** One open page. */
 class Client {
+  /** Number of the run of which it is told all; of others there is no need for images. */
+  readonly run: number;
   readonly #response: ServerResponse;
   /** When it left something unread; nothing while it keeps up. */
   #behindSince: number | undefined;
   /** Whether it was told everything, so that it can be told the news. */
   isReady = false;
 
-  constructor(response: ServerResponse) {
+  constructor(response: ServerResponse, run: number) {
+    this.run = run;
     this.#response = response;
     response.on("drain", () => this.#behindSince = undefined);
   }
@@ -53,18 +71,21 @@ class Client {
 
 /** All clients, and what they are told. */
 export class Watchers {
-  readonly #readers: readonly RunReader[];
+  readonly #readers: RunReader[] = [];
+  readonly #find: FindRuns;
   readonly #clients = new Set<Client>();
   readonly #onProblem: (error: unknown) => void;
   readonly #encoder = new TextEncoder();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #polling: Promise<void> | undefined;
   #toldAt = performance.now();
+  #foundAt = -Infinity;
+  #delayMs = POLL_MS;
   #hasEnded = false;
 
   /** @param onProblem takes an error that is a bug; it goes no further */
-  constructor(folders: readonly string[], onProblem: (error: unknown) => void) {
-    this.#readers = folders.map((folder, run) => new RunReader(folder, run));
+  constructor(find: FindRuns, onProblem: (error: unknown) => void) {
+    this.#find = find;
     this.#onProblem = onProblem;
   }
 
@@ -73,17 +94,21 @@ export class Watchers {
     return this.#clients.size >= MOST_CLIENTS;
   }
 
-  /** Tells a client everything there is, and then the news, until it goes away. Never rejects. */
-  async add(response: ServerResponse): Promise<void> {
-    const client = new Client(response);
+  /**
+   * Tells a client everything there is, and then the news, until it goes away. Never rejects.
+   *
+   * @param run the number of the run of which it is told all
+   */
+  async add(response: ServerResponse, run: number): Promise<void> {
+    const client = new Client(response, run);
     this.#clients.add(client);
     response.on("close", () => this.#clients.delete(client));
     await this.#poll();
     // It may have gone meanwhile, and the page may have been closed.
     if (this.#hasEnded || !client.isOpen) return client.end();
     client.send(this.#encode([
-      { kind: "runs", names: this.#readers.map(({ folder }) => folder), isLive: true },
-      ...this.#readers.flatMap((reader) => reader.everything()),
+      this.#names(),
+      ...this.#readers.flatMap((reader) => reader.everything()).filter((message) => isFor(client, message)),
     ]));
     client.isReady = true;
     this.#schedule();
@@ -111,7 +136,7 @@ export class Watchers {
       await this.#poll();
       this.#timer = undefined;
       this.#schedule();
-    }, POLL_MS);
+    }, this.#delayMs);
     Deno.unrefTimer(this.#timer);
   }
 
@@ -119,11 +144,13 @@ export class Watchers {
   #poll(): Promise<void> {
     return this.#polling ??= (async () => {
       try {
+        const start = performance.now();
+        await this.#findRuns();
         for (const reader of this.#readers) {
           // What cannot be read now may be readable later.
-          const news = await reader.poll().catch(() => []);
-          if (news.length > 0) this.#tell(this.#encode(news));
+          this.#tellNews(await reader.poll().catch(() => []));
         }
+        this.#delayMs = Math.max(POLL_MS, (performance.now() - start) / MOST_BUSY);
         if (performance.now() - this.#toldAt > HEARTBEAT_MS) this.#tell(HEARTBEAT);
       } catch (error) {
         this.#onProblem(error);
@@ -133,8 +160,41 @@ export class Watchers {
     })();
   }
 
+  /** Adds the runs that have begun since the last time. */
+  async #findRuns(): Promise<void> {
+    if (performance.now() - this.#foundAt < FIND_EVERY_MS) return;
+    const known = new Set(this.#readers.map(({ folder }) => folder));
+    const found = await this.#find().catch(() => []); // a folder that is not there now may be there later
+    this.#foundAt = performance.now();
+    const added = found.filter((folder) => !known.has(folder)).slice(0, MOST_SHOWN - known.size);
+    if (added.length === 0) return;
+    const points = Math.min(CURVE_POINTS, Math.ceil(MOST_POINTS / (known.size + added.length)));
+    for (const folder of added) this.#readers.push(new RunReader(folder, this.#readers.length, { points }));
+    this.#tell(this.#encode([this.#names()]));
+  }
+
+  #names(): PageMessage {
+    return { kind: "runs", names: this.#readers.map(({ folder }) => folder), isLive: true };
+  }
+
+  #tellNews(news: readonly PageMessage[]): void {
+    const shared = news.filter((message) => message.kind !== "diagnostics");
+    if (shared.length > 0) this.#tell(this.#encode(shared));
+    const diagnostics = news.filter((message) => message.kind === "diagnostics");
+    if (diagnostics.length === 0) return;
+    const bytes = this.#encode(diagnostics);
+    for (const client of this.#clients) {
+      if (client.isReady && client.run === diagnostics[0].run) client.send(bytes);
+    }
+  }
+
   #tell(bytes: Uint8Array): void {
     this.#toldAt = performance.now();
     for (const client of this.#clients) if (client.isReady) client.send(bytes);
   }
+}
+
+/** Whether a client is told a message: images and neighbours are of the run that it looks into. */
+function isFor({ run }: Client, message: PageMessage): boolean {
+  return message.kind !== "diagnostics" || message.run === run;
 }

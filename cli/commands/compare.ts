@@ -1,9 +1,10 @@
 /** `deno task compare`: runs side by side, as text and as a page. */
-import { basename } from "node:path";
 import { replaceTextFile } from "../../data/replace_file.ts";
 import { reportPage } from "../../ui/assets.ts";
 import type { CurvePoint, EvaluationRecord, PageMessage, RunRecord, ScoreRow } from "../../ui/records.ts";
+import { shortNames } from "../../ui/page/names.ts";
 import { formatFigure, resultsOf } from "../../ui/page/results.ts";
+import { differingSettings, formatSetting } from "../../ui/page/settings.ts";
 import { RunReader } from "../../ui/run_reader.ts";
 import { formatDuration } from "../terminal/duration.ts";
 import { checkRunFolders } from "../output/run_folders.ts";
@@ -22,9 +23,6 @@ interface ComparedRun {
   scores: readonly ScoreRow[];
 }
 
-/** Settings that are of no interest: they are where a run's files are, or how it is shown. */
-const NOT_COMPARED = new Set(["output", "print_freq", "resume", "workers", "keep", "save_every"]);
-
 const BARS = "▁▂▃▄▅▆▇█";
 const SPARKS = 24;
 
@@ -38,12 +36,6 @@ function collect(folder: string, name: string, messages: readonly PageMessage[])
     if (message.kind === "scores") run.scores = message.rows;
   }
   return run;
-}
-
-/** The shortest names that tell the folders apart. */
-export function shortNames(folders: readonly string[]): string[] {
-  const names = folders.map((folder) => basename(folder));
-  return names.map((name, i) => names.indexOf(name) === names.lastIndexOf(name) ? name : folders[i]);
 }
 
 /** A curve in one line of text, the least value lowest. */
@@ -61,11 +53,6 @@ export function sparkline(values: readonly number[]): string {
   const [least, most] = [Math.min(...means), Math.max(...means)];
   return means.map((value) => BARS[most === least ? 0 : Math.round((value - least) / (most - least) * 7)])
     .join("");
-}
-
-function formatSetting(value: unknown): string {
-  if (value === undefined) return "";
-  return typeof value === "string" ? basename(value) : JSON.stringify(value);
 }
 
 /** The runs' results, one column a run. */
@@ -90,14 +77,6 @@ function compareResults(runs: readonly ComparedRun[]): string {
   ]);
 }
 
-/** The settings that are not the same in all runs. */
-function differingSettings(runs: readonly ComparedRun[]): string[] {
-  const names = new Set(runs.flatMap(({ config }) => Object.keys(config)));
-  return [...names].filter((name) =>
-    !NOT_COMPARED.has(name) && new Set(runs.map(({ config }) => JSON.stringify(config[name]))).size > 1
-  );
-}
-
 async function main(): Promise<void> {
   const command = parseCompareFlags(Deno.args);
   if (command.help !== undefined) return console.log(command.help);
@@ -108,7 +87,7 @@ async function main(): Promise<void> {
   for (const reader of readers) await reader.poll();
   const messages = readers.map((reader) => reader.everything());
   const runs = messages.map((own, i) => collect(folders[i], names[i], own));
-  const differing = differingSettings(runs);
+  const differing = differingSettings(runs.map(({ config }) => config));
   if (plot !== undefined) {
     await replaceTextFile(plot, reportPage([{ kind: "runs", names, isLive: false }, ...messages.flat()]));
   }

@@ -83,6 +83,11 @@ function figuresOf({ scores, chosen }: LinearResult, seconds: number): RunFigure
     { name: "linear classifier, best top-1", value: best, unit: "%" },
     { name: "linear classifier, last top-1", value: last.top1, unit: "%" },
     { name: "linear classifier, last top-5", value: last.top5, unit: "%" },
+    ...scores.length === 1 ? [] : scores.map(({ lr, best, diverged }) => ({
+      name: `learning rate ${lr}, best top-1`,
+      value: diverged ? null : best,
+      unit: "%",
+    })),
   ];
 }
 
@@ -111,12 +116,19 @@ function show(stage: Stage, options: LinearOptions, printFreq: number) {
   }
 
   function score({ epoch, learningRates, tested, diverged }: LinearEpoch): void {
+    const step = (epoch + 1) * stepsPerEpoch;
+    // Classifiers of a checkpoint may be of other learning rates than the command line's.
+    const rates = options.lr.length === tested.length ? options.lr : learningRates;
     const sound = tested.filter((_, i) => !diverged[i]);
     if (sound.length === 0) return;
     const best = sound.reduce((a, b) => b.top1 > a.top1 ? b : a);
     const { top1, top5 } = best;
     const which = tested.length === 1 ? "" : ` (best of ${tested.length} learning rates)`;
-    recorder.score({ of: "student", by: "linear", step: (epoch + 1) * stepsPerEpoch, top1, top5 });
+    for (const [i, { top1, top5 }] of tested.entries()) {
+      if (diverged[i]) continue;
+      const lr = tested.length === 1 ? undefined : rates[i];
+      recorder.score({ of: "student", by: "linear", step, top1, top5, lr });
+    }
     stage.tensorBoard(() => {
       writer?.scalar("lincls_acc1", top1, epoch);
       writer?.scalar("learning_rate", learningRates[tested.indexOf(best)], epoch);

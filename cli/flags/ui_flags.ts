@@ -7,7 +7,7 @@ import { type FlagsContext, helpExtent, helpFlag, parseFlags } from "./flags.ts"
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 
-/** Runs that fit on one page. */
+/** Folders that can be named. */
 export const MOST_RUNS = 20;
 
 const UI_TABLE = {
@@ -42,8 +42,9 @@ export function uiHelp(width?: number): string {
       "Shows runs on a page, from what they leave in their folders: curves, actors, a batch as the student sees it, the " +
       "nearest neighbours by teacher and student, settings. It follows runs that are still going on, of which it need not " +
       "be told anything, and ends with Ctrl-C.",
-      "OUTPUT is the folder of a run, or several to be laid over each other; the newest run in output/ where none is " +
-      "given.",
+      "OUTPUT is the folder of a run, or a folder of runs, or several of these. The page lists all runs, also those that " +
+      "begin later, to be searched, sorted, and laid over each other. Where no folder is given, it is the newest run in " +
+      "output/.",
     ],
     table: UI_TABLE,
     defaults: {

@@ -281,9 +281,19 @@ export class OutputFolder implements Disposable {
   }
 
   /** Adds a row to `metrics.jsonl`. */
-  metrics({ epoch, step, loss, lr, images_per_second, loss_scale, skipped_steps }: MetricsRow): void {
-    const row = JSON.stringify({ epoch, step, loss, lr, images_per_second, loss_scale, skipped_steps });
-    this.#must(() => this.#metrics.append(row + "\n"));
+  metrics(row: MetricsRow): void {
+    const { epoch, step, loss, lr, images_per_second, time, loss_scale, skipped_steps } = row;
+    const text = JSON.stringify({
+      epoch,
+      step,
+      loss,
+      lr,
+      images_per_second,
+      time,
+      loss_scale,
+      skipped_steps,
+    });
+    this.#must(() => this.#metrics.append(text + "\n"));
   }
 
   /**

@@ -5,8 +5,37 @@ import { UserError } from "../../errors.ts";
 /** What every run leaves, whatever came of it. */
 const MARK = "config.json";
 
+/** How deep runs may lie in a folder of runs. */
+const DEPTH = 3;
+
 async function startOf(folder: string): Promise<number | undefined> {
   return (await Deno.stat(join(folder, MARK)).catch(() => undefined))?.mtime?.getTime();
+}
+
+/**
+ * Finds the runs in a folder, the newest first. A folder that is a run's own is that run alone: evaluations in it belong to
+ * it. Folders that cannot be read have none.
+ */
+export async function findRuns(parent: string): Promise<string[]> {
+  const found: { folder: string; start: number }[] = [];
+  const look = async (folder: string, depth: number, isLink: boolean) => {
+    const start = await startOf(folder);
+    if (start !== undefined) return void found.push({ folder, start });
+    // A link to a run is one; a link to other folders may lead round in a circle.
+    if (depth === DEPTH || isLink) return;
+    for (const { name, isFile, isSymlink } of await Array.fromAsync(Deno.readDir(folder)).catch(() => [])) {
+      if (!isFile && !name.startsWith(".")) await look(join(folder, name), depth + 1, isSymlink);
+    }
+  };
+  await look(parent, 0, false);
+  return found.sort((a, b) => b.start - a.start).map(({ folder }) => folder);
+}
+
+/** Says what a folder is that should be a run's. */
+async function describeOther(folder: string): Promise<string> {
+  const stat = await Deno.stat(folder).catch(() => undefined);
+  if (stat === undefined) return "there is no such folder";
+  return stat.isDirectory ? `there is no ${MARK} in it` : "it is a file";
 }
 
 /**
@@ -17,30 +46,40 @@ async function startOf(folder: string): Promise<number | undefined> {
 export async function checkRunFolders(folders: readonly string[]): Promise<void> {
   for (const folder of folders) {
     if (await startOf(folder) !== undefined) continue;
-    const stat = await Deno.stat(folder).catch(() => undefined);
-    const found = stat === undefined
-      ? "there is no such folder"
-      : stat.isDirectory
-      ? `there is no ${MARK} in it`
-      : "it is a file";
-    throw new UserError(`${folder}: expected the folder of a run (its --output), but ${found}`);
+    throw new UserError(
+      `${folder}: expected the folder of a run (its --output), but ${await describeOther(folder)}`,
+    );
   }
 }
 
 /**
- * The newest run in a folder of runs.
+ * Finds the runs that folders stand for, each once: runs, and folders with runs in them.
+ *
+ * @throws {UserError} that names the first folder without a run
+ */
+export async function findAllRuns(folders: readonly string[]): Promise<string[]> {
+  const found: string[] = [];
+  for (const folder of folders) {
+    const runs = await findRuns(folder);
+    if (runs.length === 0) {
+      throw new UserError(
+        `${folder}: expected the folder of a run (its --output) or of several, but ${await describeOther(
+          folder,
+        )}`,
+      );
+    }
+    found.push(...runs);
+  }
+  return [...new Set(found)];
+}
+
+/**
+ * Returns the newest run in a folder of runs.
  *
  * @throws {UserError} where there is none
  */
 export async function newestRun(parent: string): Promise<string> {
-  let newest: { folder: string; start: number } | undefined;
-  const entries = await Array.fromAsync(Deno.readDir(parent)).catch(() => []);
-  for (const { name, isDirectory } of entries) {
-    if (!isDirectory) continue;
-    const folder = join(parent, name);
-    const start = await startOf(folder);
-    if (start !== undefined && start > (newest?.start ?? -Infinity)) newest = { folder, start };
-  }
-  if (newest !== undefined) return newest.folder;
+  const [newest] = await findRuns(parent);
+  if (newest !== undefined) return newest;
   throw new UserError(`there is no run in ${parent} yet: name the folder of one (its --output)`);
 }

@@ -19,6 +19,9 @@ import type { OutputFolder } from "./output_folder.ts";
 /** Side of an image on the page, in pixels, and images in a row of a sprite. */
 const SPRITE = { side: 96, columns: 20 };
 
+/** A class a line, in the order of the labels. */
+const CLASS_NAMES = "classes.txt";
+
 /** What a run reads: a file, or data. */
 export interface RecordedInput extends Omit<RunInput, "fingerprint"> {
   kind: "file" | "images";
@@ -138,7 +141,7 @@ export class RunRecorder {
         data,
         rows,
         labels,
-        classNames,
+        classNames: classNames ?? await readClassNames(data),
         views: await makeSprite(views, SPRITE),
       });
     });
@@ -205,6 +208,12 @@ export class RunRecorder {
     this.#record.inputs = inputs;
     this.#write();
   }
+}
+
+/** The names that `deno task tsv` leaves beside a TSV file; `undefined` where there are none. */
+async function readClassNames(path: string): Promise<string[] | undefined> {
+  const text = await Deno.readTextFile(join(dirname(path), CLASS_NAMES)).catch(() => "");
+  return text === "" ? undefined : text.replace(/\r?\n$/, "").split(/\r?\n/);
 }
 
 async function fingerprint(path: string, kind: RecordedInput["kind"]): Promise<string> {

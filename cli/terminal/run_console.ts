@@ -75,6 +75,7 @@ export class RunConsole {
     const metrics = {
       ...row,
       images_per_second: imagesPerSecond,
+      time: Date.now() / 1000,
       loss_scale: lossScale?.scale,
       skipped_steps: lossScale?.skipped,
     };

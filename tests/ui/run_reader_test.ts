@@ -27,7 +27,7 @@ Deno.test("RunReader says what is there, then what is new, and nothing where not
   ]);
   const [{ reset, points, last }] = only(first, "metrics");
   assertEquals([reset, points.length, last], [false, 5, stepOf(5)]);
-  assertEquals(points[4], [5, stepOf(5).loss, 0.03, 100]);
+  assertEquals(points[4], [5, stepOf(5).loss, 0.03, 100, stepOf(5).time!]);
   assertEquals(only(first, "scores")[0].rows.map(({ top1 }) => top1), [40, 20, 30]);
   assertEquals(await reader.poll(), []);
 
@@ -92,7 +92,7 @@ Deno.test("RunReader passes over records of a wrong shape, each with a sentence,
     const before = Deno.readTextFileSync(path);
     Deno.writeTextFileSync(path, text);
     const said: string[] = [];
-    const reader = new RunReader(run.path, 0, (sentence) => said.push(sentence));
+    const reader = new RunReader(run.path, 0, { passOver: (sentence) => said.push(sentence) });
     assertEquals((await reader.poll()).length, all - lost, `${name}: ${text}`);
     if (text === "null") await reader.poll(); // says nothing more
     Deno.writeTextFileSync(path, before);
@@ -156,7 +156,7 @@ Deno.test("RunReader warns once of a file of rows that is a folder, reads the re
     Deno.mkdirSync(path);
   }
   const said: string[] = [];
-  const reader = new RunReader(run.path, 0, (sentence) => said.push(sentence));
+  const reader = new RunReader(run.path, 0, { passOver: (sentence) => said.push(sentence) });
   assertEquals((await reader.poll()).map(({ kind }) => kind).includes("record"), true);
   assertEquals(await reader.poll(), []);
   assertEquals(said.map((sentence) => sentence.split(" is passed over: ")[0]), rows);
@@ -172,7 +172,7 @@ Deno.test("RunReader warns once of a file of rows that is a folder, reads the re
 Deno.test("RunReader begins anew where a resumed run dropped rows, and waits for half a line's end", async () => {
   using run = new RecordedRun();
   const said: string[] = [];
-  const reader = new RunReader(run.path, 0, (sentence) => said.push(sentence));
+  const reader = new RunReader(run.path, 0, { passOver: (sentence) => said.push(sentence) });
   run.addSteps(1, 9);
   await reader.poll();
   const path = join(run.path, "metrics.jsonl");
@@ -223,9 +223,9 @@ Deno.test("Curve leaves out losses that are no number, and has a gap where there
   const add = (step: number, loss: number | null) =>
     curve.add({ epoch: 0, step, loss, lr: 0.1, images_per_second: 10 });
   add(1, null);
-  assertEquals(curve.points, [[1, null, 0.1, 10]]);
+  assertEquals(curve.points, [[1, null, 0.1, 10, null]]);
   add(2, 4);
-  assertEquals(curve.points, [[2, 4, 0.1, 10]]);
+  assertEquals(curve.points, [[2, 4, 0.1, 10, null]]);
 });
 
 Deno.test("RunReader tells of evaluations in the run's folder, and of each anew when it changes", async () => {

@@ -1,15 +1,53 @@
 /// <reference lib="dom" />
-/** Results, and how to do the run again. */
+/** Results, what was run on what, and how to do the run again. */
 import { duration, facts, find } from "page/elements.ts";
 import { formatFigure, resultsOf } from "page/results.ts";
-import type { State } from "page/state.ts";
+import { accuracyNow, type Run, type State } from "page/state.ts";
+
+/** How long the page says that something was copied, in ms. */
+const SAID_MS = 3_000;
+
+/** What is known before the run has ended. */
+function resultsSoFar(run: Run): (readonly [name: string, value: string])[] {
+  const { last } = run;
+  const now = accuracyNow(run);
+  const by = now?.by === "linear" ? "linear classifier" : "weighted kNN";
+  const percent = (value: number) => `${value.toFixed(1)} %`;
+  return [
+    ...now?.teacher === undefined ? [] : [[`teacher, ${by} top-1`, percent(now.teacher)] as const],
+    ...now === undefined ? [] : [[`student, newest ${by} top-1`, percent(now.top1)] as const],
+    ...last?.loss === null || last === null
+      ? []
+      : [[`loss, step ${last.step}`, last.loss.toFixed(4)] as const],
+  ];
+}
+
+function drawResults(run: Run | undefined): void {
+  const { record, evaluations } = run ?? {};
+  // How good it is comes before how long it took.
+  const results = resultsOf(record, evaluations)
+    .sort((a, b) => Number(b.unit === "%") - Number(a.unit === "%"))
+    .map((figure) => [figure.name, formatFigure(figure, duration)] as const);
+  const isOver = record?.results !== undefined;
+  const soFar = run === undefined || isOver ? [] : resultsSoFar(run);
+  const said = find("results-said");
+  said.hidden = isOver;
+  said.textContent = soFar.length > 0
+    ? "These are the newest values; the results are written when the run has ended."
+    : record === undefined || record.status === "running"
+    ? "There are none yet: they are written when the run has ended."
+    : "There are none: the run did not come to its end.";
+  facts("results-list", [...soFar, ...results]);
+}
 
 /** Shows it. */
 export function drawAbout({ run }: State): void {
+  drawResults(run);
   const { record, config } = run ?? {};
-  const results = resultsOf(record, run?.evaluations);
-  const rows = results.map((figure) => [figure.name, formatFigure(figure, duration)] as const);
-  facts("results", rows.length > 0 ? rows : [["none yet", ""]]);
+  const said = find("about-said");
+  said.textContent = record === undefined ? "There is no run.json in the run's folder yet." : "";
+  said.hidden = record !== undefined;
+  find("again").hidden = record === undefined;
   if (record !== undefined) {
     find("command").textContent = record.command;
     facts("facts", [
@@ -22,10 +60,37 @@ export function drawAbout({ run }: State): void {
       ...Object.entries(record.versions).map(([name, version]) => [name, version] as const),
     ]);
   }
+  const settings = Object.entries(config ?? {});
   facts(
     "settings",
-    Object.entries(config ?? {}).map(([name, value]) =>
-      [name, typeof value === "string" ? value : JSON.stringify(value)] as const
-    ),
+    settings.length === 0
+      ? [["none", "there is no config.json in the run's folder yet"]]
+      : settings.map(([name, value]) =>
+        [name, typeof value === "string" ? value : JSON.stringify(value)] as const
+      ),
   );
+}
+
+/** Selects the command, which is what can be copied by hand too. */
+function selectCommand(): void {
+  const range = document.createRange();
+  range.selectNodeContents(find("command"));
+  getSelection()!.removeAllRanges();
+  getSelection()!.addRange(range);
+}
+
+/** Makes the button work that copies the command. */
+export function prepareCopy(): void {
+  const said = find("copy-said");
+  find("copy").addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(find("command").textContent!);
+      said.textContent = "copied";
+    } catch {
+      // There is no clipboard for pages that came over a network.
+      selectCommand();
+      said.textContent = document.execCommand("copy") ? "copied" : "selected: copy it with Ctrl+C";
+    }
+    setTimeout(() => said.textContent = "", SAID_MS);
+  });
 }

@@ -4,15 +4,23 @@ import { find, make } from "page/elements.ts";
 import type { ActorRecord } from "../records.ts";
 import type { State } from "page/state.ts";
 
-/** The rings of a distillation and of a linear evaluation, in the order of a batch's way. */
-const RING = [
-  "tsv_reader",
-  "augmenter",
-  "teacher_encoder",
-  "queue_keeper",
-  "student_trainer",
-  "feature_encoder",
-  "linear_trainer",
+/** Roles of actors that do the same side by side. */
+type Stage = readonly string[];
+
+/** The ways of a batch in a distillation and in a linear evaluation, stage by stage. */
+const TRAINING: readonly Stage[] = [
+  ["tsv_reader", "train_reader"],
+  ["augmenter", "train_augmenter"],
+  ["teacher_encoder"],
+  ["queue_keeper"],
+  ["student_trainer"],
+  ["feature_encoder"],
+  ["linear_trainer"],
+];
+const EVALUATION: readonly Stage[] = [
+  ["bank_reader", "query_reader", "probe_reader", "test_reader"],
+  ["evaluation_augmenter", "test_augmenter"],
+  ["evaluator"],
 ];
 
 function roleOf(name: string): string {
@@ -62,29 +70,47 @@ function card(actor: ActorRecord, isRunning: boolean, isBottleneck: boolean): HT
     ...links,
   ];
   return make(
-    "li",
-    { className: isBottleneck ? "bottleneck" : "" },
+    "div",
+    { className: isBottleneck ? "actor bottleneck" : "actor" },
     breakable(actor.name),
     bar,
     ...lines.map((textContent) => make("small", { textContent })),
   );
 }
 
+/** Actors by the stages that they work in; stages without one are left out. */
+function staged(actors: readonly ActorRecord[], stages: readonly Stage[]): ActorRecord[][] {
+  return stages.map((roles) => actors.filter(({ name }) => roles.includes(roleOf(name))))
+    .filter((stage) => stage.length > 0);
+}
+
 /** Shows them. */
 export function drawActors({ run }: State): void {
   const all = run?.actors?.actors ?? [];
   const isRunning = run?.record?.status === "running";
-  const place = ({ name }: ActorRecord) => RING.indexOf(roleOf(name));
-  const ring = all.filter((actor) => place(actor) >= 0).sort((a, b) => place(a) - place(b));
-  const aside = all.filter((actor) => place(actor) < 0);
+  const training = staged(all, TRAINING);
+  const evaluation = staged(all, EVALUATION);
+  const known = new Set([...training, ...evaluation].flat());
+  const others = all.filter((actor) => !known.has(actor)).map((actor) => [actor]);
   const busyOf = (actor: ActorRecord) => sharesOf(actor, isRunning).busy;
-  const busiest = ring.toSorted((a, b) => busyOf(b) - busyOf(a))[0];
-  find("bottleneck").textContent = busiest === undefined
-    ? "No word from the actors yet."
-    : `${busiest.name} is busiest, ${percent(busyOf(busiest))} of the ${
+  const busiest = training.flat().toSorted((a, b) => busyOf(b) - busyOf(a))[0];
+  find("bottleneck").textContent = busiest !== undefined
+    ? `${busiest.name} is busiest, ${percent(busyOf(busiest))} of the ${
       isRunning ? "last seconds" : "run"
-    }: the others can be no faster. Green is busy, yellow stripes are waiting for another actor; a batch goes from left to right, and its buffers go back to the readers.`;
-  find("ring").replaceChildren(...ring.map((actor) => card(actor, isRunning, actor === busiest)));
-  find("aside").replaceChildren(...aside.map((actor) => card(actor, isRunning, false)));
-  find("aside-title").hidden = aside.length === 0;
+    }: the others can be no faster. Green is busy, yellow stripes are waiting for another actor. A batch goes along the arrows, and its buffers go back to the readers.`
+    : isRunning || run?.record === undefined
+    ? "No word from the actors yet."
+    : "The run left no word of its actors.";
+  const draw = (id: string, stages: readonly ActorRecord[][]) => {
+    find(id).replaceChildren(
+      ...stages.map((stage) =>
+        make("li", {}, ...stage.map((actor) => card(actor, isRunning, actor === busiest)))
+      ),
+    );
+    const title = document.getElementById(`${id}-title`);
+    if (title !== null) title.hidden = stages.length === 0;
+  };
+  draw("ring", training);
+  draw("evaluation", evaluation);
+  draw("aside", others);
 }

@@ -1,26 +1,15 @@
 /// <reference lib="dom" />
 /** Charts that follow the page's colours and size. */
 import type * as Echarts from "echarts";
+import { COLOURS, type LegendEntry } from "page/colours.ts";
 import { make } from "page/elements.ts";
+import { saveCanvas, saveTable } from "page/saving.ts";
+import { currentTheme } from "page/theme.ts";
 
 declare const echarts: typeof Echarts;
 
 /** What a chart is drawn from. */
 export type ChartOption = Echarts.EChartsOption;
-
-/** Colours of runs and classes that are told apart by the colour-blind too (Okabe and Ito), readable on light and dark. */
-export const COLOURS = [
-  "#0f7fc0",
-  "#d56000",
-  "#009e73",
-  "#b0609a",
-  "#c29700",
-  "#3aa0d8",
-  "#7a7f87",
-  "#8a5a2b",
-  "#5e60ce",
-  "#d1495b",
-];
 
 /** A colour of the style sheet. */
 export function styleColour(name: string): string {
@@ -40,35 +29,45 @@ export function formatNumber(value: number, digits = 4): string {
   return String(Number(value.toPrecision(digits)));
 }
 
-const darkScheme = matchMedia("(prefers-color-scheme: dark)");
-const all = new Set<Chart>();
-darkScheme.addEventListener("change", () => all.forEach((chart) => chart.redraw()));
-
 /** What a chart shows. */
 export interface Drawing {
   option: ChartOption;
   /** A sentence for those who do not see it. */
   said: string;
   /** Some of its values, the heading first, for those who want to read them. */
-  values?: readonly (readonly string[])[];
+  values: readonly (readonly string[])[];
+  /** All its values, the heading first, for a file; by default `values`. */
+  cells?: () => readonly (readonly string[])[];
+  /** Why there is nothing to be seen, where there is not. */
+  empty?: string;
+  /** What an image file needs beside the chart, where the page has it elsewhere. */
+  legend?: readonly LegendEntry[];
 }
 
-/** A chart in an element, with a table of its values behind it that can be opened. */
+/** A chart in an element, with buttons that save it, and a table of its values behind it that can be opened. */
 export class Chart {
-  readonly #element: HTMLElement;
+  readonly element: HTMLElement;
+  /** Buttons beside its title. */
+  readonly tools: HTMLElement = make("span", { className: "tools" });
   readonly #chart: Echarts.ECharts;
   readonly #values = document.createElement("details");
+  readonly #empty = make("p", { className: "none" });
+  readonly #title: string;
   #make: (() => Drawing) | undefined;
+  #drawing: Drawing | undefined;
 
   constructor(id: string) {
-    this.#element = document.getElementById(id)!;
-    this.#element.setAttribute("role", "img");
-    this.#chart = echarts.init(this.#element);
-    new ResizeObserver(() => this.#chart.resize()).observe(this.#element);
+    this.element = document.getElementById(id)!;
+    this.element.setAttribute("role", "img");
+    this.#chart = echarts.init(this.element);
+    new ResizeObserver(() => this.#chart.resize()).observe(this.element);
     this.#values.append(make("summary", { textContent: "Values" }), make("table"));
     this.#values.addEventListener("toggle", () => this.redraw());
-    this.#element.after(this.#values);
-    all.add(this);
+    this.element.after(this.#empty, this.#values);
+    const caption = this.element.closest("figure")!.querySelector("figcaption")!;
+    this.#title = caption.textContent!.trim();
+    this.tools.append(this.#button("CSV", () => this.#saveCsv()), this.#button("PNG", () => this.#savePng()));
+    caption.after(this.tools);
   }
 
   /**
@@ -81,14 +80,50 @@ export class Chart {
     this.redraw();
   }
 
-  /** Draws it once more, in other colours. */
+  /** Draws it once more. */
   redraw(): void {
     if (this.#make === undefined) return;
-    const { option, said, values } = this.#make();
-    this.#element.setAttribute("aria-label", said);
-    this.#chart.setOption({ ...baseOption(), ...option }, { notMerge: true, lazyUpdate: true });
-    this.#values.hidden = values === undefined;
-    if (values !== undefined && this.#values.open) this.#list(values);
+    const { option, said, values, empty } = this.#drawing = this.#make();
+    const isEmpty = empty !== undefined;
+    this.element.hidden = this.#values.hidden = this.tools.hidden = isEmpty;
+    this.#empty.hidden = !isEmpty;
+    this.#empty.textContent = empty ?? "";
+    if (isEmpty) return;
+    this.element.setAttribute("aria-label", said);
+    this.#chart.setOption({ ...baseOption(), ...option }, { notMerge: true });
+    if (this.#values.open) this.#list(values);
+  }
+
+  /** The value of the x axis at a distance from the left edge, in pixels; `undefined` where nothing is drawn. */
+  valueAt(pixel: number): number | undefined {
+    const value: unknown = this.#chart.convertFromPixel({ xAxisIndex: 0 }, pixel);
+    return typeof value === "number" && Number.isFinite(value) ? value : undefined;
+  }
+
+  /** The distance from the left edge of a value of the x axis, in pixels. */
+  pixelOf(value: number): number {
+    return Number(this.#chart.convertToPixel({ xAxisIndex: 0 }, value));
+  }
+
+  #button(text: string, onClick: () => void): HTMLButtonElement {
+    const button = make("button", { textContent: text, title: `Save as ${text}` });
+    button.type = "button";
+    button.setAttribute("aria-label", `Save ${this.#title} as ${text}`);
+    button.addEventListener("click", onClick);
+    return button;
+  }
+
+  #saveCsv(): void {
+    if (this.#drawing === undefined) return;
+    saveTable(this.#drawing.cells?.() ?? this.#drawing.values, this.#title);
+  }
+
+  #savePng(): void {
+    const chart = this.#chart.renderToCanvas({ pixelRatio: 2, backgroundColor: styleColour("panel") });
+    saveCanvas(chart, this.#title, this.#drawing?.legend ?? [], {
+      text: styleColour("text"),
+      background: styleColour("panel"),
+    });
   }
 
   #list([heading, ...rows]: readonly (readonly string[])[]): void {
@@ -104,10 +139,10 @@ export class Chart {
 function baseOption(): ChartOption {
   return {
     animation: false,
-    color: COLOURS,
+    color: [...COLOURS[currentTheme()]],
     backgroundColor: "transparent",
     textStyle: { color: styleColour("text") },
-    grid: { left: 8, right: 12, top: 34, bottom: 8, containLabel: true },
+    grid: { left: 8, right: 12, top: 28, bottom: 8, containLabel: true },
   };
 }
 
@@ -118,7 +153,7 @@ export function valueAxis(name: string, more: Record<string, unknown> = {}) {
     name,
     nameTextStyle: { color: styleColour("faint"), align: "left" as const },
     axisLabel: { color: styleColour("faint"), hideOverlap: true },
-    axisLine: { lineStyle: { color: styleColour("line") } },
+    axisLine: { lineStyle: { color: styleColour("faint") } },
     splitLine: { lineStyle: { color: styleColour("line") } },
     ...more,
   };

@@ -1,174 +1,259 @@
 /// <reference lib="dom" />
-/** Loss, accuracy, throughput and learning rate over the steps, of all runs that are chosen. */
-import { Chart, type ChartOption, COLOURS, formatNumber, tooltip, valueAxis } from "page/charts.ts";
-import type { CurvePoint } from "../records.ts";
+/** Loss, accuracy, throughput and learning rate of all runs that are chosen, over steps, epochs or time. */
+import { formatNumber } from "page/charts.ts";
+import { COLOURS, DASHES, type LegendEntry } from "page/colours.ts";
+import { find } from "page/elements.ts";
+import { type Line, LineChart, type Range, scaleRange } from "page/line_chart.ts";
+import { shortNames } from "page/names.ts";
+import { type Point, smooth } from "page/smoothing.ts";
 import type { Run, State } from "page/state.ts";
+import { currentTheme } from "page/theme.ts";
+import type { CurvePoint, ScoreRow } from "../records.ts";
 
-/** Share of the newest value in the moving average of the loss. */
-const SMOOTHING = 0.05;
+/** What the x axis counts. */
+type Unit = "step" | "epoch" | "time";
 
-type Point = [x: number, y: number | null];
+/** Units of time, in seconds; the largest is taken that the longest run is at least two of. */
+const TIMES = [["hours", 3600], ["minutes", 60], ["seconds", 1]] as const;
 
-function smooth(points: readonly Point[]): Point[] {
-  let sum = 0;
-  let weight = 0;
-  return points.map(([x, y]) => {
-    if (y === null) return [x, null];
-    // The weights of the first values are made up for, so that the curve begins where they are.
-    sum = (1 - SMOOTHING) * sum + SMOOTHING * y;
-    weight = (1 - SMOOTHING) * weight + SMOOTHING;
-    return [x, sum / weight];
-  });
+/** A button zooms by this factor, or moves by this share of the range. */
+const ZOOM_FACTOR = 2;
+const MOVE_SHARE = 0.5;
+
+/** The shortest range, as a share of everything. */
+const SHORTEST = 1e-5;
+
+/** How a run is drawn: by its number, so that it keeps its colour whichever others are shown. */
+export function lookOf(index: number): Omit<LegendEntry, "name"> {
+  const colours = COLOURS[currentTheme()];
+  return {
+    colour: colours[index % colours.length],
+    dash: DASHES[Math.floor(index / colours.length) % DASHES.length],
+  };
 }
 
-function column(points: readonly CurvePoint[], index: 1 | 2 | 3): Point[] {
-  return points.map((point) => [point[0], point[index]]);
+/** Seconds from a run's first step until each of its points; `null` where no time was recorded. */
+function secondsOf({ points }: Run): (number | null)[] {
+  const start = points.find(([, , , , time]) => time !== null)?.[4] ?? null;
+  return points.map(([, , , , time]) => start === null || time === null ? null : time - start);
 }
 
-interface Line {
+/** When a step was done, between the points that are known. */
+function secondsAt(run: Run, seconds: readonly (number | null)[], step: number): number | null {
+  const { points } = run;
+  const after = points.findIndex((point) => point[0] >= step);
+  if (after < 0) return seconds.at(-1) ?? null;
+  if (after === 0) return seconds[0] ?? null;
+  const [from, to] = [seconds[after - 1], seconds[after]];
+  if (from === null || to === null) return null;
+  const share = (step - points[after - 1][0]) / (points[after][0] - points[after - 1][0]);
+  return from + share * (to - from);
+}
+
+/** A run that is shown, with what its points are drawn over. */
+interface ShownRun extends LegendEntry {
   run: Run;
-  colour: string;
-  points: Point[];
-  style?: Record<string, unknown>;
+  /** Of the x axis, for each of the run's points. */
+  xs: (number | null)[];
+  /** Of the x axis, for a step. */
+  xOf(step: number): number | null;
 }
 
-function drawLines(
-  chart: Chart,
-  what: string,
-  unit: string,
-  lines: readonly Line[],
-  more: ChartOption = {},
-): void {
-  chart.draw(() => ({
-    said: `${what}: ${
-      lines.map(({ run, points }) => `${run.name} ${describeCurve(points, unit)}`).join("; ") || "nothing yet"
-    }`,
-    values: [["run", "step", what], ...listed(lines, unit)],
-    option: {
-      tooltip: tooltip({
-        trigger: "axis",
-        valueFormatter: (value: unknown) => `${formatNumber(Number(value))}${unit}`,
-      }),
-      xAxis: valueAxis("", { min: "dataMin", max: "dataMax", splitLine: { show: false } }),
-      yAxis: valueAxis(unit.trim(), { scale: true }),
-      dataZoom: [{ type: "inside", filterMode: "none" }],
-      series: lines.map(({ run, colour, points, style }) => ({
-        type: "line" as const,
-        name: run.name,
-        data: points,
-        showSymbol: false,
-        sampling: "lttb" as const,
-        itemStyle: { color: colour },
-        lineStyle: { width: 2, color: colour },
-        ...style,
-      })),
-      ...more,
-    },
+/** Values over x; points that are at no x are left out. */
+function pointsOf({ run, xs }: ShownRun, value: (point: CurvePoint) => number | null): Point[] {
+  return run.points.flatMap((point, i) => xs[i] === null ? [] : [[xs[i], value(point)] as const]);
+}
+
+/** A line for each way in which the student was evaluated: by kNN, and by each linear classifier. */
+function scoreLines(shown: ShownRun, isAlone: boolean): Line[] {
+  const { run, xOf, name, colour, dash } = shown;
+  const kinds = new Map<string, ScoreRow[]>();
+  for (const row of run.scores) {
+    if (row.of !== "student") continue;
+    const kind = row.by === "knn"
+      ? "kNN"
+      : row.lr === undefined
+      ? "linear"
+      : `linear, lr ${formatNumber(row.lr)}`;
+    kinds.set(kind, [...kinds.get(kind) ?? [], row]);
+  }
+  const teacher = run.scores.find(({ of }) => of === "teacher");
+  return [...kinds].map(([kind, rows], i) => ({
+    name: kinds.size === 1 ? name : `${name}, ${kind}`,
+    // One run has all colours to itself.
+    ...isAlone ? lookOf(i) : { colour, dash: i === 0 ? dash : DASHES[i % DASHES.length] },
+    points: rows.flatMap(({ step, top1 }) => {
+      const x = xOf(step);
+      return x === null ? [] : [[x, top1] as const];
+    }),
+    hasMarks: true,
+    ...i === 0 && teacher && { level: { y: teacher.top1, said: `teacher ${teacher.top1.toFixed(1)} %` } },
   }));
 }
 
-function describeCurve(points: readonly Point[], unit: string): string {
-  const known = points.filter(([, y]) => y !== null);
-  if (known.length === 0) return "nothing yet";
-  const [first, last] = [known[0], known.at(-1)!];
-  return `${formatNumber(first[1]!)}${unit} at step ${first[0]}, ${formatNumber(last[1]!)}${unit} at step ${
-    last[0]
-  }`;
+/** Why there is no point of some runs. */
+function whyEmpty(runs: readonly Run[], unit: Unit): string {
+  if (runs.length === 0) return "No run is chosen.";
+  if (runs.every(({ points }) => points.length === 0)) {
+    const isOver = runs.every(({ record }) => record !== undefined && record.status !== "running");
+    return isOver ? "The run ended before its first step." : "No step is done yet.";
+  }
+  if (unit === "time") return "No time was recorded: an earlier version wrote these steps.";
+  return "The length of an epoch is unknown: there is no plan in run.json.";
 }
 
-/** Points of a line that are listed, evenly spaced, the newest among them. */
-const LISTED = 12;
-
-/** Some points of each run's last line: of the loss, the smoothed one. */
-function listed(lines: readonly Line[], unit: string): string[][] {
-  const last = new Map(lines.map((line) => [line.run, line]));
-  return [...last.values()].flatMap(({ run, points }) => {
-    const known = points.filter(([, y]) => y !== null);
-    const stride = Math.max(1, Math.ceil(known.length / LISTED));
-    return known.filter((_, i) => (known.length - 1 - i) % stride === 0)
-      .map(([x, y]) => [run.name, String(x), `${formatNumber(y!)}${unit}`]);
-  });
+/** Why there is no accuracy of some runs. */
+function whyNoScores(runs: readonly Run[]): string {
+  const knows = runs.some(({ record, config }) =>
+    record?.task === "lincls" || (config?.test_data ?? null) !== null
+  );
+  if (runs.length > 0 && !knows) return "Nothing is evaluated: the run has no --test-data.";
+  const isOver = runs.every(({ record }) => record !== undefined && record.status !== "running");
+  return isOver ? "The run ended before an evaluation." : "Nothing has been evaluated yet.";
 }
 
-/** The four charts. */
+/** The four charts and what is chosen of them. */
 export class Curves {
-  readonly #loss = new Chart("loss");
-  readonly #scores = new Chart("scores");
-  readonly #throughput = new Chart("throughput");
-  readonly #lr = new Chart("lr");
+  readonly #loss: LineChart;
+  readonly #scores: LineChart;
+  readonly #throughput: LineChart;
+  readonly #lr: LineChart;
+  readonly #smoothing = find<HTMLInputElement>("smoothing");
+  readonly #redraw: () => void;
+  /** All there is of the x axis. */
+  #everything: Range = [0, 1];
+  /** What is shown of it; nothing for all. */
+  #zoom: Range | undefined;
+
+  /** @param redraw has them drawn anew */
+  constructor(redraw: () => void) {
+    this.#redraw = redraw;
+    const view = {
+      onZoom: (range: Range | undefined) => this.#show(range),
+      onPoint: (x: number | undefined) => this.#all().forEach((chart) => chart.point(x)),
+    };
+    this.#loss = new LineChart("loss", "Loss", "", view, true);
+    this.#scores = new LineChart("scores", "Top-1", " %", view, false);
+    this.#throughput = new LineChart("throughput", "Images a second", "", view, true);
+    this.#lr = new LineChart("lr", "Learning rate", "", view, true);
+    find("unit").addEventListener("change", () => this.#show(undefined));
+    this.#smoothing.addEventListener("input", redraw);
+    const ranges: Record<string, (range: Range) => Range | undefined> = {
+      "zoom-in": (range) => scaleRange(range, 1 / ZOOM_FACTOR),
+      "zoom-out": (range) => scaleRange(range, ZOOM_FACTOR),
+      "zoom-before": ([from, to]) => [from - MOVE_SHARE * (to - from), to - MOVE_SHARE * (to - from)],
+      "zoom-after": ([from, to]) => [from + MOVE_SHARE * (to - from), to + MOVE_SHARE * (to - from)],
+      "zoom-all": () => undefined,
+    };
+    for (const [id, change] of Object.entries(ranges)) {
+      find(id).addEventListener("click", () => this.#show(change(this.#zoom ?? this.#everything)));
+    }
+  }
 
   /** Shows what there is. */
   draw({ runs }: State): void {
-    const shown = runs.map((run, i) => ({ run, colour: COLOURS[i % COLOURS.length] })).filter(({ run }) =>
+    const unit = document.querySelector<HTMLInputElement>("#unit input:checked")!.value as Unit;
+    const share = Number(this.#smoothing.value) / 100;
+    find("smoothing-said").textContent = share === 0 ? "off" : `${this.#smoothing.value} % of the steps`;
+    const names = shortNames(runs.map(({ name }) => name));
+    const chosen = runs.map((run, i) => ({ run, name: names[i], ...lookOf(i) })).filter(({ run }) =>
       run.isShown
     );
-    drawLines(
-      this.#loss,
-      "Loss",
-      "",
-      shown.flatMap(({ run, colour }) => {
-        const raw = column(run.points, 1);
-        const faint = {
-          silent: true,
-          lineStyle: { width: 1, opacity: 0.25, color: colour },
-          tooltip: { show: false },
+    const seconds = chosen.map(({ run }) => unit === "time" ? secondsOf(run) : []);
+    const longest = Math.max(...seconds.map((own) => own.at(-1) ?? 0));
+    const [time, divisor] = TIMES.find(([, length]) => longest >= 2 * length) ?? TIMES[2];
+    const shown = chosen.map((one, i): ShownRun => {
+      const { points, record } = one.run;
+      const length = record?.plan?.stepsPerEpoch;
+      const xOf = (step: number): number | null => {
+        if (unit === "step") return step;
+        if (unit === "epoch") return length === undefined ? null : step / length;
+        const at = secondsAt(one.run, seconds[i], step);
+        return at === null ? null : at / divisor;
+      };
+      const xs = unit === "time"
+        ? seconds[i].map((at) => at === null ? null : at / divisor)
+        : points.map(([step]) => xOf(step));
+      return { ...one, xs, xOf };
+    });
+    this.#everything = extentOf(shown);
+    const range = this.#zoom ?? this.#everything;
+    const xName = unit === "time" ? time : unit;
+    const formatX = (x: number) => unit === "step" ? String(Math.round(x)) : formatNumber(x);
+    const common = { range, xName, formatX };
+    const drawPoints = (chart: LineChart, value: (point: CurvePoint) => number | null, isSmooth: boolean) => {
+      const lines = shown.map((one) => {
+        const points = pointsOf(one, value);
+        const { name, colour, dash } = one;
+        return {
+          name,
+          colour,
+          dash,
+          points,
+          ...isSmooth && share > 0 && { smoothed: smooth(points, share) },
         };
-        return [{ run, colour, points: raw, style: faint }, { run, colour, points: smooth(raw) }];
-      }),
-    );
-    drawLines(
-      this.#lr,
-      "Learning rate",
-      "",
-      shown.map((line) => ({ ...line, points: column(line.run.points, 2) })),
-    );
-    drawLines(
-      this.#throughput,
-      "Images a second",
-      "",
-      shown.map((line) => ({ ...line, points: column(line.run.points, 3) })),
-    );
-    drawLines(
-      this.#scores,
-      "Top-1",
-      " %",
-      shown.map((line) => {
-        const { scores } = line.run;
-        const teacher = scores.find(({ of }) => of === "teacher");
-        const style = {
-          showSymbol: true,
-          symbolSize: 7,
-          ...teacher && {
-            markLine: {
-              silent: true,
-              symbol: "none",
-              data: [{
-                yAxis: teacher.top1,
-                label: { formatter: `teacher ${teacher.top1.toFixed(1)} %`, position: "insideEndTop" },
-              }],
-              lineStyle: { color: line.colour, type: "dashed" },
-            },
-          },
-        };
-        const points = scores.filter(({ of }) => of === "student").map((
-          { step, top1 },
-        ): Point => [step, top1]);
-        return { ...line, points, style };
-      }),
-      {
-        yAxis: valueAxis("%", { min: 0, max: largestShown }),
-        // Up to the newest step, however few the scores are.
-        xAxis: valueAxis("", {
-          min: 0,
-          max: Math.max(1, ...shown.map(({ run }) => run.last?.step ?? run.scores.at(-1)?.step ?? 0)),
-          splitLine: { show: false },
-        }),
-      },
-    );
+      });
+      const isEmpty = lines.every(({ points }) => points.length === 0);
+      const empty = isEmpty ? whyEmpty(shown.map(({ run }) => run), unit) : undefined;
+      chart.draw({ ...common, lines, empty, cells: () => cellsOf(lines, xName) });
+    };
+    drawPoints(this.#loss, (point) => point[1], true);
+    drawPoints(this.#lr, (point) => point[2], false);
+    drawPoints(this.#throughput, (point) => point[3], true);
+    const scores = shown.flatMap((one) => scoreLines(one, shown.length === 1));
+    const isEmpty = scores.every(({ points }) => points.length === 0);
+    this.#scores.draw({
+      ...common,
+      lines: scores,
+      empty: isEmpty ? whyNoScores(shown.map(({ run }) => run)) : undefined,
+      cells: () => cellsOf(scores, xName),
+      yAxis: { min: 0, max: (extent: { max: number }) => largestShown(extent.max, scores) },
+    });
+  }
+
+  #all(): LineChart[] {
+    return [this.#loss, this.#scores, this.#throughput, this.#lr];
+  }
+
+  /** Shows a range of the x axis, as far as there is anything in it. */
+  #show(range: Range | undefined): void {
+    const [first, last] = this.#everything;
+    if (range !== undefined) {
+      const length = Math.min(Math.max(range[1] - range[0], SHORTEST * (last - first)), last - first);
+      const from = Math.min(Math.max(range[0], first), last - length);
+      range = length === last - first ? undefined : [from, from + length];
+    }
+    this.#zoom = range;
+    this.#redraw();
   }
 }
 
-/** Room for the teacher's line. */
-function largestShown({ max }: { max: number }): number {
-  return Math.min(100, Math.ceil((max * 1.5 + 5) / 10) * 10);
+/** From the first point or evaluation of some runs to the last. */
+function extentOf(runs: readonly ShownRun[]): Range {
+  const ends = runs.flatMap(({ xs, xOf, run: { scores } }) => [
+    xs[0] ?? null,
+    xs.at(-1) ?? null,
+    ...scores.filter(({ of }) => of === "student").map(({ step }) => xOf(step)),
+  ]).filter((x) => x !== null);
+  if (ends.length === 0) return [0, 1];
+  const [first, last] = [Math.min(...ends), Math.max(...ends)];
+  return [first, last > first ? last : first + 1];
+}
+
+/** All points of lines, for a file. */
+function cellsOf(lines: readonly Line[], xName: string): string[][] {
+  const cell = (value: number | null | undefined) =>
+    value === null || value === undefined ? "" : String(value);
+  return [
+    ["run", xName, "value", "smoothed"],
+    ...lines.flatMap(({ name, points, smoothed }) =>
+      points.map(([x, y], i) => [name, cell(x), cell(y), cell(smoothed?.[i][1])])
+    ),
+  ];
+}
+
+/** Room for the teacher's line, and for what is written at it. */
+function largestShown(largest: number, lines: readonly Line[]): number {
+  const most = Math.max(largest, ...lines.map(({ level }) => level?.y ?? 0));
+  return Math.min(100, Math.ceil((most * 1.2 + 5) / 10) * 10);
 }

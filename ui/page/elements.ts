@@ -1,7 +1,5 @@
 /// <reference lib="dom" />
 /** Small help with the document. */
-import type { Sprite } from "../records.ts";
-
 /** An element of the page, which is there. */
 export function find<E extends HTMLElement = HTMLElement>(id: string): E {
   return document.getElementById(id) as E;
@@ -19,20 +17,6 @@ export function make<Tag extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-/** One image of a sprite. */
-export function tile(sprite: Sprite, index: number, said: string, className = ""): HTMLElement {
-  const element = make("span", { className: `tile ${className}`, title: said });
-  element.setAttribute("role", "img");
-  element.setAttribute("aria-label", said);
-  const rows = Math.ceil(sprite.count / sprite.columns);
-  const [x, y] = [index % sprite.columns, Math.floor(index / sprite.columns)];
-  const at = (place: number, count: number) => count === 1 ? "0" : `${100 * place / (count - 1)}%`;
-  element.style.backgroundImage = `url(${sprite.url})`;
-  element.style.backgroundSize = `${100 * sprite.columns}% ${100 * rows}%`;
-  element.style.backgroundPosition = `${at(x, sprite.columns)} ${at(y, rows)}`;
-  return element;
-}
-
 /** Fills a table of two columns. */
 export function facts(id: string, rows: readonly (readonly [name: string, value: string])[]): void {
   find(id).replaceChildren(...rows.map(([name, value]) => {
@@ -40,6 +24,22 @@ export function facts(id: string, rows: readonly (readonly [name: string, value:
     head.scope = "row";
     return make("tr", {}, head, make("td", { textContent: value }));
   }));
+}
+
+/** A short line in a colour and with dashes, as it is in the charts. */
+export function swatch(colour: string, dash: readonly number[]): HTMLElement {
+  const element = make("span", { className: "swatch" });
+  element.setAttribute("aria-hidden", "true");
+  // Marks and gaps of the line, over and over.
+  const ends = (dash.length === 0 ? [1] : dash).map((_, i) =>
+    dash.slice(0, i + 1).reduce((a, b) => a + b, 0)
+  );
+  const stops = ends.map((end, i) => {
+    const from = i === 0 ? 0 : ends[i - 1];
+    return `${i % 2 === 0 ? colour : "transparent"} ${from}px ${dash.length === 0 ? 100 : end}px`;
+  });
+  element.style.backgroundImage = `repeating-linear-gradient(to right, ${stops.join(", ")})`;
+  return element;
 }
 
 /** `1h 5m`. */

@@ -1,8 +1,10 @@
 /// <reference lib="dom" />
-/** What is on top: how the run stands. */
+/** What is on top: what the run is, and how it stands. */
 import { formatNumber } from "page/charts.ts";
 import { duration, find, make } from "page/elements.ts";
-import type { Run, State } from "page/state.ts";
+import { lastParts } from "page/names.ts";
+import { describeRun } from "page/settings.ts";
+import { accuracyNow, type Run, type State } from "page/state.ts";
 
 const SAID: Readonly<Record<string, string>> = {
   running: "Running",
@@ -13,6 +15,18 @@ const SAID: Readonly<Record<string, string>> = {
 
 /** A run that says it is running, but has not written for so long, is no longer there. */
 const SILENT_MS = 60_000;
+
+/** When a run gave a sign of life that was longer ago than any that runs: in ms since 1970; `undefined` where it does. */
+function silentSince({ record, actors }: Run, isLive: boolean): number | undefined {
+  if (record?.status !== "running" || !isLive) return undefined;
+  const seen = Math.max(Date.parse(record.startedAt), Date.parse(actors?.at ?? record.startedAt));
+  return Date.now() - seen > SILENT_MS ? seen : undefined;
+}
+
+/** How a run stands, in a word. */
+export function stateOf(run: Run, isLive: boolean): string {
+  return silentSince(run, isLive) === undefined ? run.record?.status ?? "unknown" : "silent";
+}
 
 /** How a run stands, in words, and a word for the style sheet. */
 export function describeStatus(
@@ -28,8 +42,8 @@ export function describeStatus(
     return { text, status: "lost" };
   }
   if (run === undefined || record === undefined) return { text: "Waiting for the run", status: "waiting" };
-  const seen = Math.max(Date.parse(record.startedAt), Date.parse(run.actors?.at ?? record.startedAt));
-  if (record.status === "running" && isLive && Date.now() - seen > SILENT_MS) {
+  const seen = silentSince(run, isLive);
+  if (seen !== undefined) {
     const since = new Date(seen).toLocaleString();
     return { text: `No sign of life since ${since}: it was killed, or stands still`, status: "lost" };
   }
@@ -47,7 +61,7 @@ export function drawHeader(state: State): void {
   shown.dataset.status = status;
   if (run === undefined) return;
   const { record, last } = run;
-  const name = run.name.split(/[\\/]/).filter((part) => part !== "").at(-1) ?? run.name;
+  const name = lastParts(run.name, 1);
   find("title").textContent = name;
   document.title = `${name} – SEED`;
 
@@ -60,15 +74,31 @@ export function drawHeader(state: State): void {
   const left = plan && last && record?.status === "running"
     ? duration((plan.totalSteps - done) * batchOf(run) / last.images_per_second)
     : undefined;
-  const figures: [string, string | undefined][] = [
+  const { student, teacher, data } = describeRun(run.config);
+  const now = accuracyNow(run);
+  const percent = (value: number) => `${value.toFixed(1)} %`;
+  showFigures("what", [
+    [record?.task === "lincls" ? "encoder" : "student", student || undefined],
+    ["teacher", teacher || undefined],
+    ["data", data || undefined],
+    [
+      now?.by === "linear" ? "linear top-1 now" : "kNN top-1 now",
+      now && percent(now.top1) + (now.teacher === undefined ? "" : `, teacher ${percent(now.teacher)}`),
+    ],
+  ]);
+  showFigures("now", [
     ["step", plan ? `${done} of ${plan.totalSteps}` : undefined],
     ["epoch", last && plan ? `${last.epoch + 1} of ${plan.epochs}` : undefined],
     ["loss", last ? formatNumber(last.loss ?? NaN) : undefined],
     ["images a second", last ? formatNumber(last.images_per_second, 3) : undefined],
     ["left", left],
     ["took", record?.seconds === undefined ? undefined : duration(record.seconds)],
-  ];
-  find("now").replaceChildren(
+  ]);
+}
+
+/** Shows figures under their names; those that are not known are left out. */
+function showFigures(id: string, figures: readonly (readonly [string, string | undefined])[]): void {
+  find(id).replaceChildren(
     ...figures.flatMap(([name, value]) =>
       value === undefined
         ? []
@@ -79,29 +109,4 @@ export function drawHeader(state: State): void {
 
 function batchOf({ config }: Run): number {
   return Number(config?.batch_size ?? NaN);
-}
-
-/** Lets several runs be chosen from. */
-export function drawPicker(state: State, onChange: (focus: boolean) => void): void {
-  const { runs } = state;
-  find("picker").hidden = runs.length < 2;
-  const overlay = find("overlay");
-  const focus = find<HTMLSelectElement>("focus");
-  if (focus.options.length === runs.length) return;
-  overlay.querySelectorAll("label").forEach((label) => label.remove());
-  for (const [i, run] of runs.entries()) {
-    const box = make("input");
-    box.type = "checkbox";
-    box.checked = run.isShown;
-    box.addEventListener("change", () => {
-      run.isShown = box.checked;
-      onChange(false);
-    });
-    overlay.append(make("label", {}, box, ` ${run.name}`));
-    focus.append(new Option(run.name, String(i)));
-  }
-  focus.addEventListener("change", () => {
-    state.focus = Number(focus.value);
-    onChange(true);
-  });
 }

@@ -3,13 +3,17 @@
  * The page: takes news in and shows them. News come by server-sent events, or lie in the page itself, which is then a
  * report.
  */
-import { drawAbout } from "page/about.ts";
+import { drawAbout, prepareCopy } from "page/about.ts";
 import { drawActors } from "page/actors.ts";
 import { Neighbours } from "page/neighbours.ts";
 import { Curves } from "page/curves.ts";
-import { drawHeader, drawPicker } from "page/header.ts";
+import { find } from "page/elements.ts";
+import { drawHeader } from "page/header.ts";
+import { Runs } from "page/runs.ts";
 import { Snapshot } from "page/snapshot.ts";
-import { State, type Topic } from "page/state.ts";
+import { EVERYTHING, State, type Topic } from "page/state.ts";
+import { followTheme } from "page/theme.ts";
+import { prepareViewer } from "page/viewer.ts";
 import type { PageMessage } from "../records.ts";
 
 /** Between two drawings: more often is more than one can follow. */
@@ -18,21 +22,23 @@ const DRAW_EVERY_MS = 400;
 /** Between two tries of a page that was refused. */
 const CONNECT_EVERY_MS = 3_000;
 
-const EVERYTHING: readonly Topic[] = ["runs", "curves", "actors", "snapshot", "neighbours", "about"];
-
 const state = new State();
-const curves = new Curves();
+const runs = new Runs(() => redrawNow("runs", "curves"), lookInto);
+const curves = new Curves(() => redrawNow("curves"));
 const snapshot = new Snapshot();
-const neighbours = new Neighbours(() => redraw("neighbours"));
+const neighbours = new Neighbours(() => redrawNow("neighbours"));
 const stale = new Set<Topic>();
-let isScheduled = false;
+let timer: ReturnType<typeof setTimeout> | undefined;
+let frame: number | undefined;
+/** Where the news come from. */
+let news: EventSource | undefined;
 
 function draw(): void {
-  isScheduled = false;
+  timer = frame = undefined;
   const topics = [...stale];
   stale.clear();
   if (topics.includes("runs")) {
-    drawPicker(state, (hasFocusChanged) => redraw(...hasFocusChanged ? EVERYTHING : ["curves" as const]));
+    runs.draw(state);
     drawHeader(state);
   }
   if (topics.includes("curves")) curves.draw(state);
@@ -40,13 +46,32 @@ function draw(): void {
   if (topics.includes("snapshot")) snapshot.draw(state);
   if (topics.includes("neighbours")) neighbours.draw(state);
   if (topics.includes("about")) drawAbout(state);
+  // Only what is there can be gone to.
+  for (const link of document.querySelectorAll<HTMLAnchorElement>("nav a")) {
+    link.hidden = find(link.hash.slice(1)).hidden;
+  }
 }
 
 function redraw(...topics: Topic[]): void {
   for (const topic of topics) stale.add(topic);
-  if (isScheduled) return;
-  isScheduled = true;
-  setTimeout(() => requestAnimationFrame(draw), document.hidden ? DRAW_EVERY_MS * 5 : DRAW_EVERY_MS);
+  if (timer !== undefined || frame !== undefined) return;
+  timer = setTimeout(() => redrawNow(), document.hidden ? DRAW_EVERY_MS * 5 : DRAW_EVERY_MS);
+}
+
+/** Draws what somebody is waiting for, in the next frame. */
+function redrawNow(...topics: Topic[]): void {
+  for (const topic of topics) stale.add(topic);
+  clearTimeout(timer);
+  frame ??= requestAnimationFrame(draw);
+}
+
+/** Shows all of another run. */
+function lookInto(index: number): void {
+  state.focus = index;
+  redrawNow(...EVERYTHING);
+  if (!state.isLive) return;
+  news?.close();
+  connect();
 }
 
 function take(message: PageMessage): void {
@@ -66,25 +91,33 @@ async function whyRefused(): Promise<string | undefined> {
 
 /** Takes in the news, again and again where the program is gone or refuses this page. */
 function connect(): void {
-  const news = new EventSource("events");
-  news.addEventListener("message", ({ data }) => take(JSON.parse(data)));
-  news.addEventListener("open", () => {
+  const asked = state.focus;
+  const source = news = new EventSource(`events?run=${asked}`);
+  source.addEventListener("message", ({ data }) => {
+    take(JSON.parse(data));
+    // The program was started again with other runs.
+    if (source === news && state.focus !== asked) lookInto(state.focus);
+  });
+  source.addEventListener("open", () => {
     state.isConnected = true;
     state.refusal = undefined;
     redraw("runs");
   });
-  news.addEventListener("error", async () => {
+  source.addEventListener("error", async () => {
+    if (source !== news) return;
     state.isConnected = false;
     redraw("runs");
     // The browser tries again by itself where it was not refused, and is then told everything once more.
-    if (news.readyState !== EventSource.CLOSED) return;
-    setTimeout(connect, CONNECT_EVERY_MS);
+    if (source.readyState !== EventSource.CLOSED) return;
+    setTimeout(() => source === news && connect(), CONNECT_EVERY_MS);
     state.refusal = await whyRefused();
     redraw("runs");
   });
 }
 
-redraw(...EVERYTHING);
+followTheme(() => redrawNow(...EVERYTHING));
+prepareViewer();
+prepareCopy();
 const report = document.getElementById("report");
 if (report !== null) {
   for (const message of JSON.parse(report.textContent!) as PageMessage[]) take(message);

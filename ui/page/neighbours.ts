@@ -1,9 +1,13 @@
 /// <reference lib="dom" />
 /** Nearest neighbours by teacher and student, and maps. */
-import { Chart, COLOURS, styleColour, tooltip, valueAxis } from "page/charts.ts";
-import { find, make, tile } from "page/elements.ts";
+import { Chart, formatNumber, styleColour, tooltip, valueAxis } from "page/charts.ts";
+import { COLOURS } from "page/colours.ts";
+import { find, make } from "page/elements.ts";
+import { lastParts } from "page/names.ts";
 import type { NeighboursRecord, ProbeSetRecord } from "../records.ts";
 import type { State } from "page/state.ts";
+import { currentTheme } from "page/theme.ts";
+import { image, type Tile, tiles } from "page/viewer.ts";
 
 /** Images whose neighbours are shown, and how many of these. */
 const QUERIES = 10;
@@ -34,11 +38,6 @@ function overlap(a: NeighboursRecord, b: NeighboursRecord): number {
     common += a.neighbours.slice(i * a.k, i * a.k + k).filter((place) => others.has(place)).length;
   }
   return count === 0 ? 0 : 100 * common / (count * k);
-}
-
-/** Enough of a path to know it by. */
-function lastParts(path: string): string {
-  return path.split(/[\\/]/).filter((part) => part !== "").slice(-2).join("/");
 }
 
 /** Both sections. */
@@ -85,7 +84,7 @@ export class Neighbours {
       return shares.length === 0 ? "" : `${name[0].toUpperCase()}${name.slice(1)}: ${shares.join(", ")}`;
     }).filter((text) => text !== "");
     find("neighbours-said").textContent =
-      `The nearest of ${gallery.rows.length} images of ${lastParts(gallery.data)}, by the features. ${
+      `The nearest of ${gallery.rows.length} images of ${lastParts(gallery.data, 2)}, by the features. ${
         said.join(". ")
       }.` +
       (agreement(gallery, teacher) === undefined
@@ -104,8 +103,10 @@ export class Neighbours {
       make(
         "tr",
         {},
-        make("td", {}, tile(gallery.views, place, labelOf(gallery, place), "small")),
-        ...known.map(([, neighbours]) => make("td", {}, neighbourTiles(gallery, neighbours, place))),
+        ...[
+          [tileOf(gallery, place)],
+          ...known.map(([, neighbours]) => neighbourTiles(gallery, neighbours, place)),
+        ].map((set) => make("td", {}, make("div", { className: "set" }, ...tiles(set)))),
       ));
     find("alike").replaceChildren(make("thead", {}, head), make("tbody", {}, ...rows));
   }
@@ -114,7 +115,16 @@ export class Neighbours {
     const wanted = document.querySelector<HTMLInputElement>("#projection input:checked")!.value;
     const points = (wanted === "umap" ? neighbours.umap : neighbours.pca) ?? neighbours.pca;
     const classes = [...new Set(gallery.labels)].sort((a, b) => a - b);
+    const colours = COLOURS[currentTheme()];
+    const place = (i: number) => [points[2 * i], points[2 * i + 1]];
     chart.draw(() => ({
+      values: [
+        ["row", "class", "x", "y"],
+        ...gallery.rows.map((
+          row,
+          i,
+        ) => [String(row), labelOf(gallery, i), ...place(i).map((at) => formatNumber(at))]),
+      ],
       said: `Map of ${gallery.rows.length} images by the ${name}'s features, drawn by ${wanted}`,
       option: {
         legend: {
@@ -124,6 +134,9 @@ export class Neighbours {
           itemGap: 8,
           itemWidth: 12,
           textStyle: { color: styleColour("text") },
+          pageTextStyle: { color: styleColour("text") },
+          pageIconColor: styleColour("text"),
+          pageIconInactiveColor: styleColour("line"),
         },
         grid: { left: 8, right: 8, top: classes.length > 1 ? 62 : 8, bottom: 8 },
         tooltip: tooltip({
@@ -135,11 +148,9 @@ export class Neighbours {
           type: "scatter" as const,
           name: labelOf(gallery, gallery.labels.indexOf(label)),
           symbolSize: 9,
-          symbol: SYMBOLS[Math.floor(i / COLOURS.length) % SYMBOLS.length],
-          itemStyle: { color: COLOURS[i % COLOURS.length], opacity: 0.85 },
-          data: gallery.labels.flatMap((other, place) =>
-            other === label ? [[points[2 * place], points[2 * place + 1], place]] : []
-          ),
+          symbol: SYMBOLS[Math.floor(i / colours.length) % SYMBOLS.length],
+          itemStyle: { color: colours[i % colours.length] },
+          data: gallery.labels.flatMap((other, i) => other === label ? [[...place(i), i]] : []),
         })),
       },
     }));
@@ -148,22 +159,29 @@ export class Neighbours {
 
 const SYMBOLS = ["circle", "triangle", "rect", "diamond"];
 
+function tileOf(
+  gallery: ProbeSetRecord,
+  place: number,
+  said = labelOf(gallery, place),
+  className = "",
+): Tile {
+  return { sprite: gallery.views, index: place, said, className: `small ${className}` };
+}
+
 function neighbourTiles(
   gallery: ProbeSetRecord,
   { k, neighbours, similarities }: NeighboursRecord,
   place: number,
-): HTMLElement {
-  const set = make("div", { className: "set" });
-  for (let i = 0; i < Math.min(k, NEIGHBOURS); i++) {
+): Tile[] {
+  return Array.from({ length: Math.min(k, NEIGHBOURS) }, (_, i) => {
     const neighbour = neighbours[place * k + i];
     const [own, other] = [gallery.labels[place], gallery.labels[neighbour]];
     const className = own < 0 || other < 0 ? "" : own === other ? "same" : "other";
     const said = `${labelOf(gallery, neighbour)}, cosine ${similarities[place * k + i].toFixed(2)}`;
-    set.append(tile(gallery.views, neighbour, said, `small ${className}`));
-  }
-  return set;
+    return tileOf(gallery, neighbour, said, className);
+  });
 }
 
 function imageTip(gallery: ProbeSetRecord, place: number): HTMLElement {
-  return make("div", {}, tile(gallery.views, place, ""), labelOf(gallery, place));
+  return make("div", {}, image(tileOf(gallery, place)), labelOf(gallery, place));
 }

@@ -1,8 +1,9 @@
 /// <reference lib="dom" />
 /** A batch: its views, and what teacher and student make of the queue. */
 import { Chart, formatNumber, styleColour, tooltip, valueAxis } from "page/charts.ts";
-import { find, make, tile } from "page/elements.ts";
+import { find, make } from "page/elements.ts";
 import type { State } from "page/state.ts";
+import { tiles } from "page/viewer.ts";
 
 /** Probabilities below are shown as this one: the axis is logarithmic. */
 const LEAST = 1e-6;
@@ -26,10 +27,11 @@ export class Snapshot {
       formatNumber(Math.exp(teacher.entropy), 3)
     } (the exponentials of their entropies).`;
     find("views").replaceChildren(
-      ...Array.from(
-        { length: views.count },
-        (_, i) => make("li", {}, tile(views, i, `view ${i + 1}${i === 0 ? ", the one below" : ""}`)),
-      ),
+      ...tiles(Array.from({ length: views.count }, (_, index) => ({
+        sprite: views,
+        index,
+        said: `view ${index + 1}${index === 0 ? ", the one below" : ""}`,
+      }))).map((image) => make("li", {}, image)),
     );
     const named = [["teacher", teacher], ["student", student]] as const;
     this.#likeliest.draw(() => ({
@@ -56,7 +58,7 @@ export class Snapshot {
           type: "category",
           data: teacher.probabilities.map((_, i) => i === own ? "own" : String(i + 1)),
           axisLabel: { color: styleColour("faint") },
-          axisLine: { lineStyle: { color: styleColour("line") } },
+          axisLine: { lineStyle: { color: styleColour("faint") } },
         },
         yAxis: valueAxis("probability", { type: "log", min: LEAST, max: 1 }),
         series: named.map(([name, { probabilities }], i) => ({
@@ -67,7 +69,7 @@ export class Snapshot {
           symbolSize: 8,
           showAllSymbol: true,
           itemStyle: { color: styleColour(name) },
-          lineStyle: { width: 1, opacity: 0.5, color: styleColour(name) },
+          lineStyle: { width: 1, color: styleColour(name) },
         })),
       },
     }));
@@ -90,7 +92,7 @@ export class Snapshot {
         legend: { textStyle: { color: styleColour("text") }, top: 2, right: 0 },
         tooltip: tooltip({ trigger: "axis" }),
         xAxis: valueAxis("", { min: -1, max: 1, splitLine: { show: false } }),
-        yAxis: valueAxis("keys", { axisLine: { onZero: false } }),
+        yAxis: valueAxis("keys", { axisLine: { onZero: false, lineStyle: { color: styleColour("faint") } } }),
         series: named.map(([name, { histogram }]) => ({
           type: "line" as const,
           step: "middle" as const,

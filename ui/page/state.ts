@@ -29,6 +29,26 @@ export interface Run {
 /** Parts of the page that show different things. */
 export type Topic = "runs" | "curves" | "actors" | "snapshot" | "neighbours" | "about";
 
+/** All parts of the page. */
+export const EVERYTHING: readonly Topic[] = ["runs", "curves", "actors", "snapshot", "neighbours", "about"];
+
+/** Runs that are drawn before anybody has chosen. */
+const FIRST_SHOWN = 10;
+
+/** The accuracy of a run as it is now, in percent, and its teacher's. */
+export function accuracyNow(
+  { scores }: Pick<Run, "scores">,
+): { by: ScoreRow["by"]; top1: number; teacher: number | undefined } | undefined {
+  const student = scores.filter(({ of }) => of === "student");
+  const newest = student.at(-1);
+  if (newest === undefined) return undefined;
+  // Of several linear classifiers the best one counts.
+  const top1 = Math.max(
+    ...student.filter(({ step, by }) => step === newest.step && by === newest.by).map(({ top1 }) => top1),
+  );
+  return { by: newest.by, top1, teacher: scores.find(({ of }) => of === "teacher")?.top1 };
+}
+
 /** Everything. */
 export class State {
   runs: Run[] = [];
@@ -47,22 +67,25 @@ export class State {
   }
 
   /** Takes news in, and says what has to be shown anew. */
-  apply(message: PageMessage): Topic[] {
+  apply(message: PageMessage): readonly Topic[] {
     if (message.kind === "runs") {
       const { names, isLive } = message;
       this.isLive = isLive;
-      if (names.join("\n") === this.runs.map(({ name }) => name).join("\n")) return ["runs"];
-      this.runs = names.map((name) => ({
+      // Runs that begin are added at the end; another list is of another program.
+      const isSame = this.runs.every(({ name }, i) => name === names[i]);
+      if (!isSame) this.focus = 0;
+      const known = isSame ? this.runs : [];
+      const added = names.slice(known.length).map((name, i): Run => ({
         name,
         points: [],
         last: null,
         scores: [],
         evaluations: [],
         diagnostics: {},
-        isShown: true,
+        isShown: known.length + i < FIRST_SHOWN,
       }));
-      this.focus = 0;
-      return ["runs", "curves", "actors", "snapshot", "neighbours", "about"];
+      this.runs = [...known, ...added];
+      return isSame && added.length === 0 ? ["runs"] : EVERYTHING;
     }
     const run = this.runs[message.run];
     switch (message.kind) {
@@ -82,7 +105,7 @@ export class State {
         return ["runs", "curves"];
       case "scores":
         run.scores = [...message.reset ? [] : run.scores, ...message.rows].sort((a, b) => a.step - b.step);
-        return ["curves"];
+        return ["runs", "curves", "about"];
       case "actors":
         run.actors = message.record;
         return ["actors"];

@@ -91,6 +91,8 @@ async function runWithTorch(script: string, ...args: string[]): Promise<string |
 
 Deno.test("distill writes its files, says what it does, and ends with a table; --resume goes on", async () => {
   using folder = new RunFolder(24, 10);
+  const classNames = ["airplane", "automobile", "a bird"];
+  Deno.writeTextFileSync(join(folder.data, "classes.txt"), classNames.join("\r\n") + "\r\n");
   const flags = smallFlags(folder, "out", { "--epochs": "2" }).filter((flag) => flag !== "--no-insight");
   const { code, stdout, stderr } = await run([...flags, "--limit-steps", "8"]);
   assertEquals(code, 0, stderr);
@@ -153,6 +155,8 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
     [...Deno.readDirSync(join(out, "insight"))].map(({ name }) => name).toSorted(),
     ["before.json", "gallery.json", "look.json", "student.json", "teacher.json"],
   );
+  const probeSet = JSON.parse(Deno.readTextFileSync(join(out, "insight", "gallery.json")));
+  assertEquals(probeSet.classNames, classNames);
   const readMetrics = () =>
     Deno.readTextFileSync(join(out, "metrics.jsonl")).trimEnd().split("\n").map((line) => JSON.parse(line));
   const metrics = readMetrics();
@@ -164,7 +168,7 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
     ]),
   );
   for (const row of metrics) {
-    assertEquals(Object.keys(row), ["epoch", "step", "loss", "lr", "images_per_second"]);
+    assertEquals(Object.keys(row), ["epoch", "step", "loss", "lr", "images_per_second", "time"]);
     for (const value of Object.values(row)) assert(Number.isFinite(value));
     assert(row.loss > 0 && row.lr > 0 && row.images_per_second > 0);
   }

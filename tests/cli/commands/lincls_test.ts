@@ -56,6 +56,18 @@ Deno.test("lincls evaluates a checkpoint, writes its files, and evaluates what i
   );
   const record = JSON.parse(Deno.readTextFileSync(join(output, "run.json")));
   assertEquals([record.task, record.status, record.plan.totalSteps], ["lincls", "finished", 3 * 4]);
+  const rows = Deno.readTextFileSync(join(output, "scores.jsonl")).trim().split("\n").map((row) =>
+    JSON.parse(row)
+  );
+  assertEquals(
+    rows.map(({ step, lr }) => [step, lr]),
+    [[4, 0.03], [4, 0.3], [8, 0.03], [8, 0.3], [12, 0.03], [12, 0.3]],
+  );
+  const bests = record.results.slice(-2);
+  for (const [i, lr] of [0.03, 0.3].entries()) {
+    const best = Math.max(...rows.filter((row) => row.lr === lr).map(({ top1 }) => top1));
+    assertEquals(bests[i], { name: `learning rate ${lr}, best top-1`, value: best, unit: "%" });
+  }
   assertEquals(record.inputs.map(({ role }: { role: string }) => role), [
     "images",
     "test images",
@@ -82,7 +94,7 @@ Deno.test("lincls evaluates a checkpoint, writes its files, and evaluates what i
   const scores = Deno.readTextFileSync(join(output, "scores.jsonl"));
   const { status: _, results, endedAt: __, ...running } = record;
   Deno.writeTextFileSync(join(output, "run.json"), JSON.stringify({ ...running, status: "running" }));
-  Deno.writeTextFileSync(join(output, "scores.jsonl"), scores.split("\n").slice(0, 2).join("\n") + "\n");
+  Deno.writeTextFileSync(join(output, "scores.jsonl"), scores.split("\n").slice(0, 2 * 2).join("\n") + "\n");
   Deno.removeSync(join(output, "report.html"));
   const stale = join(output, ".model_best.pth.tar.1-0a1b2c3d.tmp");
   Deno.writeTextFileSync(stale, "half");

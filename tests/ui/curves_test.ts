@@ -1,0 +1,511 @@
+/// <reference lib="dom" />
+/** What can be done with the curves, and how they are seen. */
+import { assert, assertAlmostEquals, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import type { Page } from "playwright-core";
+import { contrast, faded, LEAST_CONTRAST } from "../../ui/page/colours.ts";
+import { writeReport } from "../../ui/report.ts";
+import { servePage } from "../../ui/server.ts";
+import { testInBrowser } from "./browser.ts";
+import { RecordedRun, recordOf, stepOf } from "./recorded_run.ts";
+
+/** What a chart is drawn from. */
+interface DrawnOption {
+  xAxis: { min: number; max: number }[];
+  yAxis: { type: string }[];
+  series: { data: [number, number | null][]; lineStyle: { color: string; width: number } }[];
+}
+
+/** Asks a chart what it is drawn from. */
+async function optionOf(page: Page, id: string): Promise<DrawnOption> {
+  return await page.evaluate((id) => {
+    // deno-lint-ignore no-explicit-any -- the page has put it there
+    return (globalThis as any).echarts.getInstanceByDom(document.getElementById(id)).getOption();
+  }, id);
+}
+
+/** What part of the x axis a chart shows. */
+async function rangeOf(page: Page, id = "loss"): Promise<[from: number, to: number]> {
+  const { xAxis: [{ min, max }] } = await optionOf(page, id);
+  return [min, max];
+}
+
+/** Waits until a chart shows another part of the x axis than before. */
+async function newRange(page: Page, act: () => Promise<void>): Promise<[from: number, to: number]> {
+  const before = await rangeOf(page);
+  await act();
+  await page.waitForFunction(([from, to]) => {
+    // deno-lint-ignore no-explicit-any -- the page has put it there
+    const chart = (globalThis as any).echarts.getInstanceByDom(document.getElementById("loss"));
+    const [{ min, max }] = chart.getOption().xAxis;
+    return min !== from || max !== to;
+  }, before);
+  return await rangeOf(page);
+}
+
+/** Opens the report of a run of 200 steps. */
+async function openReport(run: RecordedRun, page: Page): Promise<void> {
+  await run.writeAll({ status: "finished" });
+  run.addSteps(1, 200);
+  await page.goto(pathToFileURL(await writeReport(run.path)).href);
+  await page.locator("#loss canvas").waitFor();
+}
+
+/** Where a step is in the chart of the loss. */
+async function pixelOf(page: Page, x: number): Promise<{ x: number; y: number }> {
+  await page.locator("#loss").scrollIntoViewIfNeeded();
+  const box = (await page.locator("#loss").boundingBox())!;
+  const left = await page.evaluate((x) => {
+    // deno-lint-ignore no-explicit-any -- the page has put it there
+    const chart = (globalThis as any).echarts.getInstanceByDom(document.getElementById("loss"));
+    return chart.convertToPixel({ xAxisIndex: 0 }, x);
+  }, x);
+  return { x: box.x + left, y: box.y + box.height / 2 };
+}
+
+testInBrowser("the curves are zoomed and moved together, by pointer, wheel and buttons", async (open) => {
+  using run = new RecordedRun();
+  const { page, complaints } = await open({ viewport: { width: 1280, height: 900 } });
+  await openReport(run, page);
+  assertEquals(await rangeOf(page), [0, 200]);
+  const drag = async (from: number, to: number) => {
+    const [start, end] = [await pixelOf(page, from), await pixelOf(page, to)];
+    await page.mouse.move(start.x, start.y);
+    await page.mouse.down();
+    await page.mouse.move(end.x, end.y, { steps: 4 });
+    await page.mouse.up();
+  };
+  const zoomed = await newRange(page, () => drag(50, 100));
+  assertAlmostEquals(zoomed[0], 50, 1);
+  assertAlmostEquals(zoomed[1], 100, 1);
+  for (const id of ["scores", "throughput", "lr"]) assertEquals(await rangeOf(page, id), zoomed);
+  const { series } = await optionOf(page, "loss");
+  assert(series[0].data.length < 60, `${series[0].data.length} points are drawn of 50`);
+
+  await page.keyboard.down("Shift");
+  const moved = await newRange(page, () => drag(70, 80));
+  await page.keyboard.up("Shift");
+  assertAlmostEquals(moved[1] - moved[0], zoomed[1] - zoomed[0], 1e-6);
+  assert(moved[0] < zoomed[0], "what was under the pointer has moved with it");
+
+  const { x, y } = await pixelOf(page, moved[0] + 5);
+  await page.mouse.move(x, y);
+  await page.mouse.wheel(0, 100);
+  await page.waitForTimeout(300);
+  assertEquals(await rangeOf(page), moved, "without a key the page scrolls");
+  await page.keyboard.down("Control");
+  const { x: left, y: top } = await pixelOf(page, moved[0] + 5);
+  await page.mouse.move(left, top);
+  const wider = await newRange(page, () => page.mouse.wheel(0, 100));
+  await page.keyboard.up("Control");
+  assert(wider[1] - wider[0] > moved[1] - moved[0]);
+
+  await page.locator("#loss").dblclick();
+  await page.waitForTimeout(300);
+  assertEquals(await rangeOf(page), [0, 200]);
+  assertEquals(await newRange(page, () => page.locator("#zoom-in").press("Enter")), [50, 150]);
+  assertEquals(await newRange(page, () => page.locator("#zoom-after").press("Enter")), [100, 200]);
+  assertEquals(await newRange(page, () => page.locator("#zoom-before").press("Enter")), [50, 150]);
+  assertEquals(await newRange(page, () => page.locator("#zoom-out").press("Enter")), [0, 200]);
+  await newRange(page, () => page.locator("#zoom-in").press("Enter"));
+  assertEquals(await newRange(page, () => page.locator("#zoom-all").press("Enter")), [0, 200]);
+  assertEquals(complaints, []);
+});
+
+testInBrowser("a zoom stays while a run goes on", async (open) => {
+  using run = new RecordedRun();
+  await run.writeAll();
+  run.addSteps(1, 100);
+  await using server = await servePage([run.path], { port: 0 });
+  const { page } = await open();
+  await page.goto(server.url);
+  await page.locator("#now").filter({ hasText: "step100" }).waitFor();
+  // The first evaluation is at step 0, and the newest at 200.
+  const range = await newRange(page, () => page.locator("#zoom-in").click());
+  assertEquals(range, [50, 150]);
+  run.addSteps(101, 120);
+  await page.locator("#now").filter({ hasText: "step120" }).waitFor();
+  await page.waitForTimeout(600);
+  assertEquals(await rangeOf(page), range);
+  assertEquals((await optionOf(page, "loss")).series[0].data.at(-1)![0], 120);
+});
+
+testInBrowser("the x axis is step, epoch or time, of points and of evaluations", async (open) => {
+  using run = new RecordedRun();
+  const { page } = await open();
+  await openReport(run, page);
+  const choose = (unit: string) => newRange(page, () => page.locator(`#unit [value="${unit}"]`).check());
+  const last = async (id: string) => (await optionOf(page, id)).series.at(-1)!.data.at(-1)![0];
+  assertEquals([await last("loss"), await last("scores")], [200, 200]);
+  // Epochs of 100 steps, and steps of 3 seconds.
+  assertEquals(await choose("epoch"), [0, 2]);
+  assertEquals([await last("loss"), await last("scores")], [2, 2]);
+  assertEquals(await choose("time"), [0, 199 * 3 / 60]);
+  assertEquals([await last("loss"), await last("scores")], [9.95, 9.95]);
+  assertMatch((await page.locator("#lr ~ .legend").textContent())!, /learning rateminutes.*0\.039\.95/);
+});
+
+testInBrowser("a run that was recorded without time says so, and is drawn over steps", async (open) => {
+  using run = new RecordedRun();
+  await run.writeAll({ status: "finished" });
+  const { time: _, ...row } = stepOf(1);
+  Deno.writeTextFileSync(join(run.path, "metrics.jsonl"), JSON.stringify(row) + "\n");
+  const { page } = await open();
+  await page.goto(pathToFileURL(await writeReport(run.path)).href);
+  await page.locator("#loss canvas").waitFor();
+  await page.locator('#unit [value="time"]').check();
+  await page.getByText("No time was recorded: an earlier version wrote these steps.").first().waitFor();
+  await page.locator('#unit [value="step"]').check();
+  await page.locator("#loss canvas").waitFor();
+});
+
+testInBrowser("smoothing is off at 0, and the y axis is logarithmic where that is wanted", async (open) => {
+  using run = new RecordedRun();
+  const { page } = await open();
+  await openReport(run, page);
+  const counts = async () => (await optionOf(page, "loss")).series.length;
+  assertEquals(await counts(), 2);
+  await page.locator("#smoothing").fill("0");
+  await page.locator("#smoothing-said").filter({ hasText: /^off$/ }).waitFor();
+  await page.waitForTimeout(100);
+  assertEquals(await counts(), 1);
+  assertMatch((await page.locator("#loss ~ .legend").textContent())!, /^lossstep/);
+  await page.locator("#smoothing").fill("20");
+  await page.locator("#smoothing-said").filter({ hasText: "20 % of the steps" }).waitFor();
+  const log = page.getByRole("button", { name: "log scale, Loss" });
+  await log.click();
+  assertEquals(await log.getAttribute("aria-pressed"), "true");
+  assertEquals((await optionOf(page, "loss")).yAxis[0].type, "log");
+  assertEquals((await optionOf(page, "lr")).yAxis[0].type, "value");
+});
+
+testInBrowser("the values under the pointer, raw and smoothed, stand below the chart", async (open) => {
+  using run = new RecordedRun();
+  const { page } = await open({ viewport: { width: 1280, height: 900 } });
+  await openReport(run, page);
+  const legend = page.locator("#loss ~ .legend");
+  const cells = async () => (await legend.locator("tbody td").allTextContents()).map(Number);
+  assertEquals(await legend.locator("thead th").allTextContents(), ["smoothed", "raw", "step"]);
+  assertEquals((await cells())[2], 200, "by default it is the newest");
+  const { x, y } = await pixelOf(page, 80);
+  await page.mouse.move(x, y);
+  const [smoothed, raw, step] = await cells();
+  assertAlmostEquals(step, 80, 1);
+  assertAlmostEquals(raw, stepOf(step).loss!, 1e-3);
+  assertAlmostEquals(smoothed, raw, 0.05);
+  assertAlmostEquals(Number((await page.locator("#lr ~ .legend td").allTextContents()).at(-1)), step, 0);
+  const chart = (await page.locator("#loss").boundingBox())!;
+  assert((await legend.boundingBox())!.y >= chart.y + chart.height, "it covers the curve");
+  const cursor = (await page.locator("#loss .cursor").boundingBox())!;
+  assertAlmostEquals(cursor.x, x, 2);
+  await page.mouse.move(5, 5);
+  assertEquals((await cells())[2], 200);
+  assertEquals(await page.locator("#loss .cursor").isVisible(), false);
+});
+
+testInBrowser("charts are saved as CSV and PNG, live and from the report", async (open) => {
+  using run = new RecordedRun();
+  await run.writeAll({ status: "finished" });
+  run.addSteps(1, 200);
+  await using server = await servePage([run.path], { port: 0 });
+  for (const url of [server.url, pathToFileURL(await writeReport(run.path)).href]) {
+    const { page, complaints } = await open();
+    await page.goto(url);
+    await page.locator("#loss canvas").waitFor();
+    const save = async (name: string) => {
+      const [download] = await Promise.all([
+        page.waitForEvent("download"),
+        page.getByRole("button", { name }).click(),
+      ]);
+      return { name: download.suggestedFilename(), bytes: await Deno.readFile(await download.path()) };
+    };
+    const table = await save("Save Loss as CSV");
+    assertMatch(table.name, /^seed_recorded_\w+-SEED-Loss\.csv$/);
+    const rows = new TextDecoder().decode(table.bytes).trimEnd().split("\r\n").map((row) => row.split(","));
+    assertEquals([rows.length, rows[0]], [201, ["run", "step", "value", "smoothed"]]);
+    assertEquals(rows[50].slice(1, 3).map(Number), [50, stepOf(50).loss]);
+    const image = await save("Save Loss as PNG");
+    assertMatch(image.name, /Loss\.png$/);
+    assertEquals([...image.bytes.subarray(1, 4)], [..."PNG"].map((letter) => letter.charCodeAt(0)));
+    const [width, height] = [16, 20].map((at) => new DataView(image.bytes.buffer).getUint32(at));
+    const chart = (await page.locator("#loss").boundingBox())!;
+    assert(width > 2 * chart.width - 2 && height > 2 * chart.height + 40, `${width} x ${height}`);
+    assertEquals(complaints, []);
+  }
+});
+
+testInBrowser("a linear evaluation shows the scores of all its learning rates", async (open) => {
+  using run = new RecordedRun();
+  await run.writeAll({ task: "lincls", status: "finished" });
+  run.addSteps(1, 200);
+  const scores = [0.01, 0.1].flatMap((lr) =>
+    [100, 200].map((step) => ({
+      of: "student",
+      by: "linear",
+      step,
+      top1: 100 * lr + step / 10,
+      top5: 90,
+      lr,
+    }))
+  );
+  Deno.writeTextFileSync(
+    join(run.path, "scores.jsonl"),
+    scores.map((row) => JSON.stringify(row) + "\n").join(""),
+  );
+  const { page } = await open();
+  await page.goto(pathToFileURL(await writeReport(run.path)).href);
+  await page.locator("#scores canvas").waitFor();
+  const rows = await page.locator("#scores ~ .legend tbody tr").allTextContents();
+  assertEquals(rows.length, 2);
+  assertMatch(rows[0], /linear, lr 0\.0121 %200$/);
+  assertMatch(rows[1], /linear, lr 0\.130 %200$/);
+  const { series } = await optionOf(page, "scores");
+  assertEquals(new Set(series.map(({ lineStyle }) => lineStyle.color)).size, 2);
+  assertStringIncludes((await page.locator("#what").textContent())!, "linear top-1 now30.0 %");
+});
+
+/** Colours of what is drawn, by what they need. */
+interface DrawnColours {
+  text: string[];
+  line: string[];
+}
+
+/** All colours of all charts as they are drawn. Lines that only divide the chart need no contrast. */
+async function drawnColours(page: Page): Promise<DrawnColours> {
+  return await page.evaluate(() => {
+    const found = { text: new Set<string>(), line: new Set<string>() };
+    const texts = ["textStyle", "axisLabel", "nameTextStyle", "label"];
+    const lines = ["lineStyle", "itemStyle"];
+    const walk = (value: unknown, path: string[]) => {
+      if (value === null || typeof value !== "object") return;
+      for (const [key, inner] of Object.entries(value)) {
+        if (
+          ["splitLine", "minorSplitLine", "splitArea", "tooltip", "data", "emphasis", "select"].includes(key)
+        ) {
+          if (key !== "data" || path.at(-1) !== "markLine") continue;
+        }
+        const owner = path.at(-1)!;
+        const isColour = key === "color" && typeof inner === "string" && inner !== "inherit";
+        if (isColour && texts.includes(owner)) found.text.add(inner);
+        if (isColour && lines.includes(owner)) found.line.add(inner);
+        walk(inner, [...path, key]);
+      }
+    };
+    for (const element of document.querySelectorAll(".chart")) {
+      // deno-lint-ignore no-explicit-any -- the page has put it there
+      const { series, xAxis, yAxis, legend } = (globalThis as any).echarts.getInstanceByDom(element)
+        .getOption();
+      for (const axis of [...xAxis, ...yAxis]) {
+        walk({
+          axisLabel: axis.axisLabel.show && axis.axisLabel,
+          nameTextStyle: axis.name && axis.nameTextStyle,
+          axisLine: axis.axisLine,
+        }, []);
+      }
+      for (const one of legend ?? []) {
+        walk({ textStyle: one.textStyle, label: one.type === "scroll" && one.pageTextStyle }, []);
+      }
+      for (const { lineStyle, itemStyle, markLine } of series) walk({ lineStyle, itemStyle, markLine }, []);
+    }
+    return { text: [...found.text], line: [...found.line] };
+  });
+}
+
+testInBrowser("all that is drawn in the charts can be seen, in both themes", async (open) => {
+  using run = new RecordedRun();
+  using other = new RecordedRun();
+  for (const one of [run, other]) {
+    await one.writeAll({ status: "finished" });
+    one.addSteps(1, 200);
+  }
+  await using server = await servePage([run.path, other.path], { port: 0 });
+  for (const colorScheme of ["light", "dark"] as const) {
+    const { page } = await open({ colorScheme });
+    await page.goto(server.url);
+    await page.locator("#likeliest canvas").waitFor();
+    await page.locator("#map-teacher canvas").waitFor();
+    const panel = await page.evaluate(() =>
+      getComputedStyle(document.querySelector("figure")!).backgroundColor
+    );
+    const colours = await drawnColours(page);
+    assert(colours.text.length >= 2 && colours.line.length >= 7, JSON.stringify(colours));
+    for (const use of ["text", "line"] as const) {
+      for (const colour of colours[use]) {
+        const found = contrast(colour, panel);
+        assert(found >= LEAST_CONTRAST[use], `${colorScheme}: ${use} of ${colour} has ${found.toFixed(2)}`);
+      }
+    }
+    // The raw curve is the faint one.
+    const [raw, smoothed] = (await optionOf(page, "loss")).series.map(({ lineStyle }) => lineStyle);
+    assertEquals([raw.color, raw.width, smoothed.width], [faded(smoothed.color, panel), 1, 2]);
+  }
+});
+
+testInBrowser("the theme can be chosen, is remembered, and charts follow it", async (open) => {
+  using run = new RecordedRun();
+  await run.writeAll({ status: "finished" });
+  run.addSteps(1, 200);
+  await using server = await servePage([run.path], { port: 0 });
+  const { page, complaints } = await open({ colorScheme: "light" });
+  await page.goto(server.url);
+  await page.locator("#loss canvas").waitFor();
+  const look = async () => ({
+    page: await page.evaluate(() => getComputedStyle(document.body).backgroundColor),
+    line: (await optionOf(page, "loss")).series.at(-1)!.lineStyle.color,
+  });
+  const choose = async (theme: string) => {
+    await page.locator("#theme").selectOption(theme);
+    await page.waitForTimeout(200);
+  };
+  const light = await look();
+  await choose("dark");
+  const dark = await look();
+  assertEquals([light.page, dark.page], ["rgb(255, 255, 255)", "rgb(22, 24, 28)"]);
+  assert(light.line !== dark.line);
+  await page.reload();
+  await page.locator("#loss canvas").waitFor();
+  assertEquals([await page.locator("#theme").inputValue(), await look()], ["dark", dark]);
+  await choose("auto");
+  assertEquals(await look(), light);
+  await page.emulateMedia({ colorScheme: "dark" });
+  await page.waitForTimeout(200);
+  assertEquals(await look(), dark);
+  await choose("light");
+  assertEquals(await look(), light);
+  assertEquals(complaints, []);
+});
+
+testInBrowser(
+  "a chart without data says why, and sections that are not there are not linked",
+  async (open) => {
+    const texts = async (run: RecordedRun) => {
+      const { page, complaints } = await open();
+      await page.goto(pathToFileURL(await writeReport(run.path)).href);
+      await page.locator("#about-said, #again").first().waitFor({ state: "attached" });
+      await page.waitForTimeout(700);
+      const shown = page.locator("#curves figure > .none:visible");
+      const links = await page.locator("nav a:visible").allTextContents();
+      for (
+        const href of await page.locator("nav a:visible").evaluateAll((all) =>
+          all.map((a) => a.getAttribute("href")!)
+        )
+      ) {
+        assert(await page.locator(href).isVisible(), `${href} is not there`);
+      }
+      assertEquals(complaints, []);
+      const results = await page.locator("#results").innerText();
+      return {
+        curves: await shown.allTextContents(),
+        links,
+        results,
+        actors: await page.locator("#bottleneck").innerText(),
+      };
+    };
+    using empty = new RecordedRun();
+    const nothing = await texts(empty);
+    assertEquals(nothing.links, ["Results", "Curves", "Actors", "About the run"]);
+    assertEquals(nothing.curves[0], "No step is done yet.");
+    assertEquals(nothing.curves[1], "Nothing is evaluated: the run has no --test-data.");
+    assertMatch(nothing.results, /There are none yet/);
+    assertEquals(nothing.actors, "No word from the actors yet.");
+    using failed = new RecordedRun();
+    failed.write("config.json", { test_data: "/data/test.tsv" });
+    failed.write("run.json", { ...recordOf(), status: "failed", results: undefined });
+    const ended = await texts(failed);
+    assertEquals(ended.curves.slice(0, 2), [
+      "The run ended before its first step.",
+      "The run ended before an evaluation.",
+    ]);
+    assertMatch(ended.results, /There are none: the run did not come to its end/);
+    assertEquals(ended.actors, "The run left no word of its actors.");
+    using whole = new RecordedRun();
+    await whole.writeAll();
+    whole.addSteps(1, 5);
+    assertEquals((await texts(whole)).links, [
+      "Results",
+      "Curves",
+      "Actors",
+      "A batch",
+      "Neighbours",
+      "Map",
+      "About the run",
+    ]);
+  },
+);
+
+testInBrowser("an image is enlarged by a click or a key, and the arrow keys go on from it", async (open) => {
+  using run = new RecordedRun();
+  const { page } = await open({ viewport: { width: 1280, height: 900 } });
+  await openReport(run, page);
+  const viewer = page.locator("#viewer");
+  const small = (await page.locator("#views .tile").nth(3).boundingBox())!;
+  await page.locator("#views .tile").nth(3).click();
+  assertMatch((await viewer.textContent())!, /view 4 \(4 of 12\)/);
+  const large = (await page.locator("#viewer-image").boundingBox())!;
+  assert(large.width > 4 * small.width);
+  await page.keyboard.press("ArrowRight");
+  assertMatch((await viewer.textContent())!, /view 5 \(5 of 12\)/);
+  await page.locator("#viewer-before").click();
+  assertMatch((await viewer.textContent())!, /view 4 \(4 of 12\)/);
+  await page.keyboard.press("Escape");
+  assertEquals(await viewer.isVisible(), false);
+  await page.locator("#alike button").first().press("Enter");
+  assertMatch((await viewer.textContent())!, /class 0 \(1 of 1\)/);
+  assertEquals((await page.locator("#viewer-image").boundingBox())!.width, large.width);
+  await page.locator("#viewer-close").click();
+  assertEquals(await viewer.isVisible(), false);
+});
+
+testInBrowser("the command is copied by a button, also where a page has no clipboard", async (open) => {
+  using run = new RecordedRun();
+  const { page } = await open({ permissions: ["clipboard-read", "clipboard-write"] });
+  await openReport(run, page);
+  const { command } = recordOf();
+  await page.locator("#copy").click();
+  await page.locator("#copy-said").filter({ hasText: "copied" }).waitFor();
+  assertEquals(await page.evaluate(() => navigator.clipboard.readText()), command);
+  await page.evaluate(() => Object.defineProperty(navigator, "clipboard", { value: undefined }));
+  await page.locator("#copy-said").filter({ hasText: /^$/ }).waitFor({ state: "attached" });
+  await page.locator("#copy").click();
+  await page.locator("#copy-said").filter({ hasText: /^copied$/ }).waitFor();
+  assertEquals(await page.evaluate(() => getSelection()!.toString()), command);
+});
+
+testInBrowser(
+  "actors that do the same stand side by side, evaluation apart, and no word is broken",
+  async (open) => {
+    using run = new RecordedRun();
+    await run.writeAll({ status: "finished" });
+    const names = [
+      ...["tsv_reader 0", "tsv_reader 1", "augmenter", "teacher_encoder", "queue_keeper", "student_trainer"],
+      ...["bank_reader", "query_reader", "probe_reader", "evaluation_augmenter", "evaluator", "projector"],
+    ];
+    const actors = names.map((name) => ({
+      ...{ name, busy: 0.5, waiting: 0.1, busyOverall: 0.5, waitingOverall: 0.1, mailbox: 0, handled: 1 },
+      links: [{ to: "evaluation_augmenter", credits: 2, queued: 0 }],
+    }));
+    run.write("actors.json", { at: new Date().toISOString(), actors });
+    const url = pathToFileURL(await writeReport(run.path)).href;
+    for (const width of [360, 1280]) {
+      const { page } = await open({ viewport: { width, height: 800 } });
+      await page.goto(url);
+      await page.locator("#ring li").first().waitFor();
+      const stages = (id: string) =>
+        page.locator(`#${id} > li`).evaluateAll((all) =>
+          all.map((stage) => [...stage.querySelectorAll("strong")].map((name) => name.textContent))
+        );
+      assertEquals(await stages("ring"), [names.slice(0, 2), ...names.slice(2, 6).map((name) => [name])]);
+      assertEquals(await stages("evaluation"), [names.slice(6, 9), [names[9]], [names[10]]]);
+      assertEquals(await stages("aside"), [[names[11]]]);
+      const overflows = await page.locator(".actor").evaluateAll((all) =>
+        all.filter((card) => card.scrollWidth > card.clientWidth).map((card) => card.textContent)
+      );
+      assertEquals(overflows, []);
+      const wraps = await page.locator(".actor").evaluateAll((all) =>
+        all.some((card) => ["anywhere", "break-word"].includes(getComputedStyle(card).overflowWrap))
+      );
+      assertEquals(wraps, false, "words are broken");
+    }
+  },
+);

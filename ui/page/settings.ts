@@ -1,0 +1,34 @@
+/** Settings of runs, and those that differ between them. */
+import { lastParts } from "page/names.ts";
+
+/** Settings that are of no interest in a comparison: where a run's files are, and how it is shown. */
+const NOT_COMPARED = new Set(["output", "print_freq", "resume", "workers", "keep", "save_every"]);
+
+/** Settings by their names in `config.json`. */
+export type Settings = Readonly<Record<string, unknown>>;
+
+/** Returns the names of the settings that are not the same in all runs. */
+export function differingSettings(runs: readonly Settings[]): string[] {
+  const names = new Set(runs.flatMap((settings) => Object.keys(settings)));
+  return [...names].filter((name) =>
+    !NOT_COMPARED.has(name) && new Set(runs.map((settings) => JSON.stringify(settings[name]))).size > 1
+  );
+}
+
+/** Formats a setting; of a path, its last part. */
+export function formatSetting(value: unknown): string {
+  if (value === undefined) return "";
+  return typeof value === "string" ? lastParts(value, 1) : JSON.stringify(value);
+}
+
+/** What a run is: which student learns from which teacher, on which images. Names are empty where a setting is missing. */
+export function describeRun(settings: Settings = {}): { student: string; teacher: string; data: string } {
+  const text = (name: string) => typeof settings[name] === "string" ? settings[name] : "";
+  const kind = text("teacher_ssl");
+  const data = text("data") || text("train_data");
+  return {
+    student: text("student_arch") || text("arch"),
+    teacher: text("teacher_arch") + (kind === "" ? "" : ` (${kind})`),
+    data: data === "" ? "" : lastParts(data, 2),
+  };
+}
