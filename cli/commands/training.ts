@@ -77,9 +77,10 @@ export interface Training<Event, Result, Before> {
 export async function train<Event, Result extends object, Before>(
   { task, options, command, inputs, ...training }: Training<Event, Result, Before>,
 ): Promise<void> {
-  const isResuming = command.resumesIfThere || options.resume !== null;
+  const resume = command.resumesIfThere ? "auto" : options.resume;
+  const isResuming = resume !== null;
   const { name: adapter } = await describeAdapter();
-  using folder = OutputFolder.open(options.output, { isResuming });
+  using folder = OutputFolder.open(options.output, resume);
   if (isResuming) await removeLeftovers(options.output);
   const before = await training.before();
   using interrupt = interruptSignal();
