@@ -1,6 +1,7 @@
 /** `deno task compare`: runs side by side, as text and as a page. */
 import { basename } from "node:path";
 import { replaceTextFile } from "../../data/replace_file.ts";
+import { requireNew } from "../../data/require_new.ts";
 import { reportPage } from "../../ui/assets.ts";
 import type { CurvePoint, EvaluationRecord, PageMessage, RunRecord, ScoreRow } from "../../ui/records.ts";
 import { formatFigure, resultsOf } from "../../ui/page/results.ts";
@@ -101,7 +102,8 @@ function differingSettings(runs: readonly ComparedRun[]): string[] {
 async function main(): Promise<void> {
   const command = parseCompareFlags(Deno.args);
   if (command.help !== undefined) return console.log(command.help);
-  const { folders, plot, json } = command;
+  const { folders, plot, force, json } = command;
+  if (plot !== undefined) await requireNew([plot], force);
   await checkRunFolders(folders);
   const names = shortNames(folders);
   const readers = folders.map((folder, run) => new RunReader(folder, run));
@@ -135,7 +137,7 @@ async function main(): Promise<void> {
         : formatTable([["differing settings", ...names], ...rows]),
     );
   }
-  console.log(`\nplot      ${plot}`);
+  if (plot !== undefined) console.log(`\nplot      ${plot}`);
 }
 
 if (import.meta.main) await runMain(main);
