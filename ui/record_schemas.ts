@@ -89,6 +89,7 @@ const ACTOR = v.object(
     waiting: NUMBER,
     busyOverall: NUMBER,
     waitingOverall: NUMBER,
+    seconds: v.optional(NUMBER),
     mailbox: COUNT,
     handled: COUNT,
     links: v.array(v.object({ to: v.string(), credits: NUMBER, queued: COUNT })),

@@ -87,7 +87,7 @@ export interface ScoreRow {
   top5: number;
 }
 
-/** `actors.json`: how the actors stand; replaced every two seconds. */
+/** `actors.json`: how the actors stand; replaced every two seconds, and when the run ends. */
 export interface ActorsRecord {
   /** ISO 8601, UTC. */
   at: string;
@@ -104,6 +104,8 @@ export interface ActorRecord {
   /** The same since the actor was ready. */
   busyOverall: number;
   waitingOverall: number;
+  /** Since it was ready, in seconds: what the shares of the whole are of. Records of earlier versions have none. */
+  seconds?: number;
   /** Messages that wait in its mailbox. */
   mailbox: number;
   /** Messages that it has handled. */

@@ -101,10 +101,9 @@ export class RunRecorder {
     this.#later("the fingerprints of the data", () => this.#fingerprint());
   }
 
-  /** The actors are spawned, once more after some crashes. */
+  /** The actors are spawned; told once more after some crashes. */
   actors(actors: ActorSystem["actors"]): void {
-    this.#actors?.stop();
-    this.#actors = new ActorsWatch(
+    this.#actors ??= new ActorsWatch(
       actors,
       (records) =>
         this.#options.effort.attempt(

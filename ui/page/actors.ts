@@ -70,6 +70,25 @@ function card(actor: ActorRecord, isRunning: boolean, isBottleneck: boolean): HT
   );
 }
 
+/** Seconds and messages of each actor in the ring from which on the busiest one is named. */
+const ENOUGH = { seconds: 5, messages: 10 };
+
+/** Who holds the others up, and from how much that is known. */
+function describeBottleneck(ring: readonly ActorRecord[], busiest: ActorRecord, isRunning: boolean): string {
+  const seconds = Math.min(...ring.map((actor) => actor.seconds ?? 0));
+  const messages = Math.min(...ring.map((actor) => actor.handled));
+  const from = `${together(`${Math.round(seconds)} s`)} and ${
+    together(`${messages} messages`)
+  } of each actor`;
+  if (seconds < ENOUGH.seconds || messages < ENOUGH.messages) {
+    return `No bottleneck is named from ${from}: it takes ${ENOUGH.seconds} s and ${ENOUGH.messages} messages.`;
+  }
+  const share = percent(sharesOf(busiest, isRunning).busy);
+  return `${busiest.name} is busiest, ${share} of the ${
+    isRunning ? "last seconds" : "run"
+  } (from ${from}): the others can be no faster.`;
+}
+
 /** Shows them. */
 export function drawActors({ run }: State): void {
   const all = run?.actors?.actors ?? [];
@@ -81,9 +100,9 @@ export function drawActors({ run }: State): void {
   const busiest = ring.toSorted((a, b) => busyOf(b) - busyOf(a))[0];
   find("bottleneck").textContent = busiest === undefined
     ? "No word from the actors yet."
-    : `${busiest.name} is busiest, ${percent(busyOf(busiest))} of the ${
-      isRunning ? "last seconds" : "run"
-    }: the others can be no faster. Green is busy, yellow stripes are waiting for another actor; a batch goes from left to right, and its buffers go back to the readers.`;
+    : `${
+      describeBottleneck(ring, busiest, isRunning)
+    } Green is busy, yellow stripes are waiting for another actor; a batch goes from left to right, and its buffers go back to the readers.`;
   find("ring").replaceChildren(...ring.map((actor) => card(actor, isRunning, actor === busiest)));
   find("aside").replaceChildren(...aside.map((actor) => card(actor, isRunning, false)));
   find("aside-title").hidden = aside.length === 0;

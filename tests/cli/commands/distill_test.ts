@@ -73,6 +73,30 @@ async function assertRefused(args: string[], expected: RegExp, { code = 1, env }
   }
 }
 
+/** The actors of a distillation with one reader, evaluations and a probe set. */
+const ACTORS = [
+  "augmenter",
+  "bank_reader",
+  "evaluation_augmenter",
+  "evaluator",
+  "probe_reader",
+  "projector",
+  "query_reader",
+  "queue_keeper",
+  "student_trainer",
+  "teacher_encoder",
+  "tsv_reader",
+];
+
+/** Names of the actors in a run's `actors.json` that did something. */
+function actorsOf(output: string): string[] {
+  const { actors } = JSON.parse(Deno.readTextFileSync(join(output, "actors.json")));
+  return actors.filter(({ handled, seconds }: { handled: number; seconds: number }) =>
+    handled > 0 && seconds > 0
+  )
+    .map(({ name }: { name: string }) => name).sort();
+}
+
 /** A Python that has torch, if there is one. */
 async function runWithTorch(script: string, ...args: string[]): Promise<string | undefined> {
   for (const python of ["python3", "/usr/bin/python3"]) {
@@ -108,12 +132,12 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
 
   const out = join(folder.path, "out");
   const prefix = "Teacher_moco_T-Epoch_2_Student_tiny_convnet_distill-Epoch_tiny_convnet-checkpoint_";
-  const files = [...Deno.readDirSync(out)].map(({ name }) => name).toSorted()
-    .filter((name) => name !== "actors.json"); // the run may be over before the first one
+  const files = [...Deno.readDirSync(out)].map(({ name }) => name).toSorted();
   const [events] = eventFiles(out);
   assertEquals(files, [
     `${prefix}0000.pth.tar`,
     `${prefix}0001.pth.tar`,
+    "actors.json",
     "config.json",
     basename(events),
     "insight",
@@ -140,6 +164,7 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   const log = Deno.readTextFileSync(join(out, "log.txt"));
   assertStringIncludes(log, "adapter   ");
   assertMatch(log, /student after +\d+\.\d %/);
+  assertEquals(actorsOf(out), ACTORS);
   const record = JSON.parse(Deno.readTextFileSync(join(out, "run.json")));
   assertEquals([record.task, record.status, record.plan.totalSteps], ["distill", "finished", 8]);
   assertMatch(record.command, /^deno task distill --data \S+ /);
