@@ -65,7 +65,7 @@ export const METRICS_ROW = v.object(
     step: COUNT,
     loss: v.nullable(NUMBER),
     lr: NUMBER,
-    images_per_second: NUMBER,
+    images_per_second: v.nullable(NUMBER),
     loss_scale: v.optional(NUMBER),
     skipped_steps: v.optional(COUNT),
   } satisfies Fields<MetricsRow>,

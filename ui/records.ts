@@ -67,8 +67,8 @@ export interface MetricsRow {
   /** `null` where it was not finite. */
   loss: number | null;
   lr: number;
-  /** Images in a second, as a moving average. */
-  images_per_second: number;
+  /** Images in a second, a moving average over 30 seconds; `null` until it is of a second at least. */
+  images_per_second: number | null;
   /** What mixed precision multiplies the loss by, after this step. */
   loss_scale?: number;
   /** Steps that were skipped so far since a gradient overflowed in float16. */
@@ -166,7 +166,7 @@ export interface DiagnosticsRecords {
 }
 
 /** A step as the page has it; of a long run, the mean of some steps. */
-export type CurvePoint = [step: number, loss: number | null, lr: number, imagesPerSecond: number];
+export type CurvePoint = [step: number, loss: number | null, lr: number, imagesPerSecond: number | null];
 
 /** What the page is told, and a report holds. `run` is the number of the run, from 0. */
 export type PageMessage =

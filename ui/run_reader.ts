@@ -60,7 +60,7 @@ function mean(values: readonly (number | null)[]): number | null {
 
 function mergePoints(...points: CurvePoint[]): CurvePoint {
   const [step, lr] = [points.at(-1)![0], points.at(-1)![2]];
-  return [step, mean(points.map((point) => point[1])), lr, mean(points.map((point) => point[3]))!];
+  return [step, mean(points.map((point) => point[1])), lr, mean(points.map((point) => point[3]))];
 }
 
 function meanOf(rows: readonly MetricsRow[]): CurvePoint {

@@ -65,6 +65,9 @@ export interface StepReport {
   lossScale?: { scale: number; skipped: number };
 }
 
+/** Steps that a trainer has under way: the results of the first ones come together, when shaders are compiled. */
+const STEPS_UNDER_WAY = 2;
+
 /** How a run is shown. */
 export interface ProgressOptions {
   epochs: number;
@@ -110,7 +113,7 @@ export class Progress implements AsyncDisposable {
     this.#terminal = quiet ? null : terminal === undefined ? openTerminal() : terminal;
     this.#print = quiet ? () => {} : print;
     this.#now = now;
-    this.#meter = new RateMeter(now());
+    this.#meter = new RateMeter(STEPS_UNDER_WAY);
     if (this.#terminal !== null) {
       this.#bar = new ProgressBar({
         writable: this.#terminal.writable,
@@ -123,8 +126,8 @@ export class Progress implements AsyncDisposable {
     }
   }
 
-  /** Takes note of a step, and returns the images in a second (a moving average) that it shows. */
-  step(report: StepReport): number {
+  /** Takes note of a step, and returns the images in a second (a moving average) that it shows; nothing until they are known. */
+  step(report: StepReport): number | undefined {
     const { batchSize, printFreq, firstStep = 0, stepsPerEpoch } = this.#options;
     this.#last = report;
     this.#meter.add(batchSize, this.#now());
@@ -164,10 +167,17 @@ export class Progress implements AsyncDisposable {
     await this.stop();
   }
 
+  /** Images in a second, as soon as that can be told. */
+  #rate(): string[] {
+    const rate = this.#meter.perSecond();
+    return rate === undefined ? [] : [`${formatNumber(rate)} images/s`];
+  }
+
   /** How long it will take, as soon as that can be told. */
   #left(step: number): string[] {
-    if (!this.#meter.isSettled) return [];
-    const seconds = (this.#totalSteps - step) * this.#options.batchSize / this.#meter.perSecond();
+    const rate = this.#meter.perSecond();
+    if (rate === undefined) return [];
+    const seconds = (this.#totalSteps - step) * this.#options.batchSize / rate;
     return [`${formatDuration(seconds)} left`];
   }
 
@@ -180,7 +190,7 @@ export class Progress implements AsyncDisposable {
       `loss ${loss.toFixed(4)}`,
       `lr ${formatNumber(lr)}`,
       ...lossScale === undefined ? [] : [`loss scale ${lossScale.scale}, ${lossScale.skipped} skipped`],
-      `${formatNumber(this.#meter.perSecond())} images/s`,
+      ...this.#rate(),
       ...this.#left(step),
     ].join("  ");
   }
@@ -193,7 +203,7 @@ export class Progress implements AsyncDisposable {
     const parts = report === undefined ? [`  preparing, ${styledTime}`] : [
       ...this.#left(report.step).map((text) => `  ${text}`),
       `  loss ${report.loss.toFixed(3)}`,
-      `  ${formatNumber(this.#meter.perSecond())} images/s`,
+      ...this.#rate().map((text) => `  ${text}`),
       `  epoch ${report.epoch + 1}/${this.#options.epochs}`,
       `  lr ${formatNumber(report.lr)}`,
     ];

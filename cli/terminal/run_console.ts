@@ -74,7 +74,7 @@ export class RunConsole {
     const { lossScale, ...row } = report;
     const metrics = {
       ...row,
-      images_per_second: imagesPerSecond,
+      images_per_second: imagesPerSecond ?? null,
       loss_scale: lossScale?.scale,
       skipped_steps: lossScale?.skipped,
     };

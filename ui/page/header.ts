@@ -57,14 +57,15 @@ export function drawHeader(state: State): void {
   progress.hidden = plan === undefined;
   progress.max = plan?.totalSteps ?? 1;
   progress.value = done;
-  const left = plan && last && record?.status === "running"
-    ? duration((plan.totalSteps - done) * batchOf(run) / last.images_per_second)
+  const rate = last?.images_per_second ?? undefined;
+  const left = plan && rate !== undefined && record?.status === "running"
+    ? duration((plan.totalSteps - done) * batchOf(run) / rate)
     : undefined;
   const figures: [string, string | undefined][] = [
     ["step", plan ? `${done} of ${plan.totalSteps}` : undefined],
     ["epoch", last && plan ? `${last.epoch + 1} of ${plan.epochs}` : undefined],
     ["loss", last ? formatNumber(last.loss ?? NaN) : undefined],
-    ["images a second", last ? formatNumber(last.images_per_second, 3) : undefined],
+    ["images a second", rate === undefined ? undefined : formatNumber(rate, 3)],
     ["left", left],
     ["took", record?.seconds === undefined ? undefined : duration(record.seconds)],
   ];

@@ -123,7 +123,7 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   assertMatch(stdout, /^images {4}24 in .*\/data, 32 x 32$/m);
   assertMatch(
     stdout,
-    /^epoch 1\/2 {2}step 2\/6 {2}loss \d+\.\d{4} {2}lr \S+ {2}\S+ images\/s {2}\d+s left$/m,
+    /^epoch 1\/2 {2}step 2\/6 {2}loss \d+\.\d{4} {2}lr [^\s]+( {2}\S+ images\/s {2}\d+s left)?$/m,
   );
   assertMatch(
     stdout,
@@ -190,8 +190,9 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   );
   for (const row of metrics) {
     assertEquals(Object.keys(row), ["epoch", "step", "loss", "lr", "images_per_second"]);
-    for (const value of Object.values(row)) assert(Number.isFinite(value));
-    assert(row.loss > 0 && row.lr > 0 && row.images_per_second > 0);
+    assert(row.loss > 0 && row.lr > 0);
+    // Known after a second, and never of less.
+    assert(row.images_per_second === null || row.images_per_second > 0, JSON.stringify(row));
   }
 
   const checkpoint = join(out, `${prefix}0000.pth.tar`);
