@@ -42,6 +42,7 @@ export const RUN_RECORD = v.object(
     startedAt: v.string(),
     endedAt: v.optional(v.string()),
     seconds: v.optional(NUMBER),
+    before: v.optional(v.object({ startedAt: v.string(), seconds: NUMBER })),
     versions: TEXTS,
     hardware: TEXTS,
     inputs: v.array(INPUT),

@@ -19,8 +19,10 @@ export interface RunRecord {
   /** When it was started, and when it ended: ISO 8601, UTC. */
   startedAt: string;
   endedAt?: string;
-  /** How long it took. */
+  /** How long it took, since it was started. */
   seconds?: number;
+  /** Of a run that was resumed: when it first began, and how long its earlier starts took, in seconds. */
+  before?: { startedAt: string; seconds: number };
   /** Of this program, of Deno and of what is in it. */
   versions: Record<string, string>;
   /** Adapter, processor cores, memory, system. */

@@ -5,6 +5,7 @@ import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { augmentationOf } from "../../methods/seed/augmentation.ts";
 import { type DistillOptions, hasProbeSet } from "../../methods/seed/options.ts";
 import type { RunProfile } from "../../actors/run_profile.ts";
+import { counted } from "../../data/printable.ts";
 import { distill } from "../../methods/runs.ts";
 import { DEFAULT_LOSS } from "../../models/loss/losses.ts";
 import { studentNames, teacherNames } from "../../models/registry.ts";
@@ -12,7 +13,6 @@ import type { RunFigure, ScoreRow } from "../../ui/records.ts";
 import { parseDistillFlags } from "../flags/distill_flags.ts";
 import { encoderTable } from "../terminal/encoder_table.ts";
 import { flagName } from "../flags/flags.ts";
-import { formatDuration } from "../terminal/duration.ts";
 import { checkDistillInputs, findCheckpointToResume } from "../flags/inputs.ts";
 import { loadPlugin } from "../flags/plugin.ts";
 import { describeProfile, writeTrace } from "../output/profile_report.ts";
@@ -23,7 +23,7 @@ import { readRunSoFar } from "../output/run_so_far.ts";
 import { formatTable } from "../terminal/table.ts";
 import type { EventWriter } from "../output/tensorboard/event_writer.ts";
 import { RunEvents } from "../output/tensorboard/run_events.ts";
-import { type Stage, train } from "./training.ts";
+import { describeTime, type Stage, timesOf, type Took, train } from "./training.ts";
 
 /** The message that a step is. */
 const STEP = { actor: "student_trainer", message: "train" };
@@ -48,19 +48,32 @@ function describeRun(options: DistillOptions, plan: DistillPlan, adapter: string
   ];
 }
 
+/** Which steps a mean loss is of: an epoch, or part of one. */
+function describeSteps([first, last]: readonly [number, number], stepsPerEpoch: number): string {
+  const isEpoch = last % stepsPerEpoch === 0 && last - first === stepsPerEpoch - 1;
+  return isEpoch
+    ? `epoch ${last / stepsPerEpoch - 1}`
+    : first === last
+    ? `step ${first}`
+    : `steps ${first} to ${last}`;
+}
+
 /** What is shown after the last step. */
 function describeResult(
-  { knn, firstLoss, lastLoss, steps, checkpoint }: DistillResult,
-  seconds: number,
+  { knn, firstLoss, firstLossSteps, lastLoss, lastLossSteps, steps, checkpoint }: DistillResult,
+  took: Took,
   k: number,
+  stepsPerEpoch: number,
 ): string[] {
+  const mean = (loss: number, steps: readonly [number, number]) =>
+    `${loss.toFixed(4)} in ${describeSteps(steps, stepsPerEpoch)}`;
   const losses = Number.isNaN(lastLoss)
     ? "no loss is known"
-    : firstLoss === lastLoss
-    ? `mean loss ${lastLoss.toFixed(4)}`
-    : `mean loss ${firstLoss.toFixed(4)} in the first epoch, ${lastLoss.toFixed(4)} in the last`;
+    : `mean loss ${firstLoss === lastLoss ? "" : `${mean(firstLoss, firstLossSteps)}, `}${
+      mean(lastLoss, lastLossSteps)
+    }`;
   const lines = [
-    `${steps} ${steps === 1 ? "step" : "steps"} in ${formatDuration(seconds)}, ${losses}`,
+    `${counted(steps, "step")} in ${describeTime(took)}; ${losses}`,
     `student   ${checkpoint}`,
   ];
   if (knn === null) return lines;
@@ -94,21 +107,26 @@ function inputsOf({ data, testData, distill, images }: DistillOptions): Recorded
   ];
 }
 
-/** What came of it, for its record. */
+/** What came of it, for its record: figures of the whole run, as far as it is known, and of its last start. */
 function figuresOf(
-  { steps, firstLoss, lastLoss, knn }: DistillResult,
-  { batchSize, knnK }: DistillOptions,
-  seconds: number,
+  { steps, firstLoss, firstLossSteps: [first], lastLoss, knn }: DistillResult,
+  { batchSize, knnK, resume }: DistillOptions,
+  took: Took,
+  totalSteps: number,
 ): RunFigure[] {
   const figure = (name: string, value: number, unit = "") => ({ name, value, unit });
   const evaluated = (who: string, { top1 }: { top1: number }) =>
     figure(`${who}, weighted kNN (k = ${knnK}) top-1`, top1, "%");
+  const isFirst = resume === null || first === 1; // the losses of a run that is resumed elsewhere may not be known
   return [
-    figure("steps", steps),
-    figure("time", seconds, "s"),
-    ...steps === 0 ? [] : [figure("images a second, all told", steps * batchSize / seconds)],
+    figure("steps", resume === null ? steps : totalSteps),
+    ...resume === null ? [] : [figure("steps since the resume", steps)],
+    ...timesOf(took),
+    ...steps === 0
+      ? []
+      : [figure("images a second since the start, all told", steps * batchSize / took.seconds)],
     ...Number.isNaN(lastLoss) ? [] : [
-      figure("mean loss, first epoch", firstLoss),
+      figure(isFirst ? "mean loss, first epoch" : `mean loss from step ${first} on, an epoch`, firstLoss),
       figure("mean loss, last epoch", lastLoss),
     ],
     ...knn === null ? [] : [
@@ -128,12 +146,12 @@ function show(stage: Stage, options: DistillOptions, printFreq: number, isKnown:
   const { folder, shown, recorder, tensorBoard } = stage;
   let writer: EventWriter | undefined;
   let runEvents: RunEvents | undefined;
-  let [stepsPerEpoch, firstStep] = [1, 0];
+  let [stepsPerEpoch, firstStep, totalSteps] = [1, 0, 0];
   let drawing: Promise<void> = Promise.resolve();
   let profile: RunProfile | undefined;
 
   function begin(plan: DistillPlan): void {
-    ({ batchesPerEpoch: stepsPerEpoch, firstStep } = plan);
+    ({ batchesPerEpoch: stepsPerEpoch, firstStep, totalSteps } = plan);
     folder.begin(describeOptions(options, printFreq), options.tuning);
     writer = stage.openEventFile();
     runEvents = writer && new RunEvents(writer, { stepsPerEpoch, batchSize: options.batchSize });
@@ -141,8 +159,7 @@ function show(stage: Stage, options: DistillOptions, printFreq: number, isKnown:
     // Where they are not by the same images and settings, the beginning is evaluated again.
     const isRepeated = ({ of, by, step }: ScoreRow) =>
       !isKnown && by === "knn" && (of === "teacher" || step === 0 || step === firstStep);
-    const { images: pictures, totalSteps } = plan;
-    const facts = { pictures, stepsPerEpoch, totalSteps, firstStep };
+    const facts = { pictures: plan.images, stepsPerEpoch, totalSteps, firstStep };
     stage.begin(facts, printFreq, stage.isResuming ? isRepeated : undefined);
   }
 
@@ -197,7 +214,14 @@ function show(stage: Stage, options: DistillOptions, printFreq: number, isKnown:
     if (trace !== undefined) shown.report(`trace     ${trace}`);
   }
 
-  return { take, settle: () => drawing, conclude };
+  return {
+    take,
+    settle: () => drawing,
+    conclude,
+    figures: (result: DistillResult, took: Took) => figuresOf(result, options, took, totalSteps),
+    describe: (result: DistillResult, took: Took) =>
+      describeResult(result, took, options.knnK, stepsPerEpoch),
+  };
 }
 
 /** Shows what a recipe stands for, and the other flags with it. */
@@ -230,8 +254,6 @@ async function main(): Promise<void> {
       if (recipe !== undefined) sayRecipe(recipe, describeOptions(options, printFreq), stage.shown);
       return show(stage, options, printFreq, soFar !== undefined && soFar.accuracies.length > 0);
     },
-    figures: (result, seconds) => figuresOf(result, options, seconds),
-    describe: (result, seconds) => describeResult(result, seconds, options.knnK),
   });
 }
 

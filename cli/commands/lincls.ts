@@ -7,7 +7,6 @@ import { BEST_CHECKPOINT } from "../../methods/linear_probe/linear_trainer.ts";
 import { linearProbe } from "../../methods/runs.ts";
 import { ENCODERS } from "../../models/registry.ts";
 import type { RunFigure, ScoreRow } from "../../ui/records.ts";
-import { formatDuration } from "../terminal/duration.ts";
 import { encoderTable } from "../terminal/encoder_table.ts";
 import { checkLinclsInputs, findCheckpointToResume } from "../flags/inputs.ts";
 import { parseLinclsFlags } from "../flags/lincls_flags.ts";
@@ -17,7 +16,7 @@ import type { RecordedInput } from "../output/run_recorder.ts";
 import { isUnfinished } from "../output/run_so_far.ts";
 import { formatTable } from "../terminal/table.ts";
 import type { EventWriter } from "../output/tensorboard/event_writer.ts";
-import { type Stage, train } from "./training.ts";
+import { describeTime, type Stage, timesOf, type Took, train } from "./training.ts";
 
 /** What is shown before the first step. */
 function describeRun(options: LinearOptions, plan: LinearPlan, adapter: string): string[] {
@@ -46,7 +45,7 @@ function percent(value: number): string {
 function describeResult(
   { scores, chosen, checkpoint }: LinearResult,
   { output, evaluate }: LinearOptions,
-  seconds: number,
+  took: Took,
 ): string[] {
   const rows = scores.map(({ lr, last, best, diverged }) => [
     String(lr),
@@ -59,7 +58,7 @@ function describeResult(
     : [`last      ${checkpoint}`, `best      ${output}/${BEST_CHECKPOINT}`];
   const { lr, best } = scores[chosen];
   return [
-    `${evaluate ? "classified" : "trained"} in ${formatDuration(seconds)}`,
+    `${evaluate ? "classified" : "trained"} in ${describeTime(took)}`,
     ...files,
     "",
     formatTable([heading, ...rows]),
@@ -77,10 +76,10 @@ function inputsOf({ pretrained, trainData, testData }: LinearOptions): RecordedI
 }
 
 /** What came of it, for its record. */
-function figuresOf({ scores, chosen }: LinearResult, seconds: number): RunFigure[] {
+function figuresOf({ scores, chosen }: LinearResult, took: Took): RunFigure[] {
   const { best, last } = scores[chosen];
   return [
-    { name: "time", value: seconds, unit: "s" },
+    ...timesOf(took),
     { name: "linear classifier, best top-1", value: best, unit: "%" },
     { name: "linear classifier, last top-1", value: last.top1, unit: "%" },
     { name: "linear classifier, last top-5", value: last.top5, unit: "%" },
@@ -138,6 +137,8 @@ function show(stage: Stage, options: LinearOptions, printFreq: number) {
           return stage.tell(event);
       }
     },
+    figures: figuresOf,
+    describe: (result: LinearResult, took: Took) => describeResult(result, options, took),
   };
 }
 
@@ -156,8 +157,6 @@ async function main(): Promise<void> {
     before: () => isUnfinished("lincls", options.output, options.resume),
     run: (settings, isUnfinished) => linearProbe(options, { ...settings, isUnfinished }),
     show: (stage) => show(stage, options, printFreq),
-    figures: figuresOf,
-    describe: (result, seconds) => describeResult(result, options, seconds),
   });
 }
 

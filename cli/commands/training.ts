@@ -9,10 +9,12 @@ import { removeLeftovers } from "../../models/checkpoint/run_checkpoints.ts";
 import type { RunFigure, RunRecord, ScoreRow } from "../../ui/records.ts";
 import type { RunChoices } from "../flags/run_flags.ts";
 import { OutputFolder } from "../output/output_folder.ts";
+import { readStartsBefore } from "../output/run_so_far.ts";
 import { endOf, type RecordedInput, type RunEnd, type RunRecorder } from "../output/run_recorder.ts";
 import { findTuning } from "../output/run_tuning.ts";
 import { EventWriter } from "../output/tensorboard/event_writer.ts";
 import { watchRun } from "../output/watched_run.ts";
+import { formatDuration } from "../terminal/duration.ts";
 import { interruptSignal } from "../terminal/interrupt.ts";
 import type { RunConsole } from "../terminal/run_console.ts";
 
@@ -41,6 +43,27 @@ export interface Stage {
   tell(event: ActorsEvent | NoticeEvent): void;
 }
 
+/** How long a run took, in seconds. */
+export interface Took {
+  /** Since it was started. */
+  seconds: number;
+  /** With its earlier starts, where it was resumed and they are known. */
+  inAll?: number;
+}
+
+/** Words and figures of that. */
+export function describeTime({ seconds, inAll }: Took): string {
+  return formatDuration(seconds) +
+    (inAll === undefined ? "" : ` since the resume, ${formatDuration(inAll)} in all`);
+}
+
+/** The same for a record: of the whole run, and of its last start where that is not all. */
+export function timesOf({ seconds, inAll }: Took): RunFigure[] {
+  const unit = "s";
+  if (inAll === undefined) return [{ name: "time", value: seconds, unit }];
+  return [{ name: "time", value: inAll, unit }, { name: "time since the resume", value: seconds, unit }];
+}
+
 /** A command line that trains. */
 export interface Training<Event, Result, Before> {
   task: string;
@@ -57,15 +80,20 @@ export interface Training<Event, Result, Before> {
   /** Reads what is known of the run that is gone on with, when its folder is locked. */
   before(): Promise<Before>;
   run(settings: OutputSettings & { signal: AbortSignal }, before: Before): Run<Event, Result>;
-  /** Shows a run; `settle` ends what is being done for the event file, `conclude` comes when all else is written. */
-  show(stage: Stage, before: Before): {
-    take(event: Event): void;
-    settle?(): Promise<void>;
-    conclude?(): Promise<void>;
-  };
-  figures(result: Result, seconds: number): RunFigure[];
+  show(stage: Stage, before: Before): View<Event, Result>;
+}
+
+/** What is made of a run's events for people. */
+export interface View<Event, Result> {
+  take(event: Event): void;
+  /** Ends what is being done for the event file. */
+  settle?(): Promise<void>;
+  /** Comes when all else is written. */
+  conclude?(): Promise<void>;
+  /** What came of it, for its record. */
+  figures(result: Result, took: Took): RunFigure[];
   /** Lines to be shown after the last step. */
-  describe(result: Result, seconds: number): string[];
+  describe(result: Result, took: Took): string[];
 }
 
 /**
@@ -85,8 +113,13 @@ export async function train<Event, Result extends object, Before>(
   const before = await training.before();
   using interrupt = interruptSignal();
   const started = performance.now();
-  const elapsed = () => (performance.now() - started) / 1000;
-  await using watched = await watchRun(folder, command, { task, args: Deno.args, adapter, inputs });
+  const startsBefore = await readStartsBefore(task, options.resume);
+  const elapsed = (): Took => {
+    const seconds = (performance.now() - started) / 1000;
+    return { seconds, ...startsBefore && { inAll: seconds + startsBefore.seconds } };
+  };
+  const facts = { task, args: Deno.args, adapter, inputs, before: startsBefore };
+  await using watched = await watchRun(folder, command, facts);
   const { shown, recorder } = watched;
   using files = new DisposableStack();
   const tensorBoard = <T>(work: () => T) => shown.effort.attempt("the TensorBoard event file", work);
@@ -119,7 +152,7 @@ export async function train<Event, Result extends object, Before>(
     await using run = training.run({ signal, lock: folder.lock }, before);
     for await (const event of run) view.take(event);
     result = await run.result;
-    end = { status: "finished", results: training.figures(result, elapsed()) };
+    end = { status: "finished", results: view.figures(result, elapsed()) };
   } catch (error) {
     // A command line that serves a run until its end may be started once more.
     if (error instanceof NothingToDoError && command.resumesIfThere) return shown.notice(error.message);
@@ -132,8 +165,8 @@ export async function train<Event, Result extends object, Before>(
     report = await recorder.finish(end);
     await view.conclude?.();
   }
-  const seconds = elapsed();
-  for (const line of training.describe(result, seconds)) shown.report(line);
+  const took = elapsed();
+  for (const line of view.describe(result, took)) shown.report(line);
   if (report !== undefined) shown.report(`report    ${report}`);
-  shown.result({ ...result, seconds });
+  shown.result({ ...result, ...took });
 }

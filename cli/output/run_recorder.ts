@@ -33,6 +33,8 @@ export interface RecorderOptions {
   /** Name of the adapter. */
   adapter: string;
   inputs: readonly RecordedInput[];
+  /** Of a run that is resumed. */
+  before?: RunRecord["before"];
   /** Does the recording: where it fails, the run goes on. */
   effort: BestEffort;
 }
@@ -79,7 +81,7 @@ export class RunRecorder {
   #work: Promise<void> = Promise.resolve();
 
   constructor(folder: OutputFolder, options: RecorderOptions) {
-    const { task, args, adapter, inputs } = options;
+    const { task, args, adapter, inputs, before } = options;
     this.#folder = folder;
     this.#options = options;
     this.#record = {
@@ -87,6 +89,7 @@ export class RunRecorder {
       status: "running",
       command: quoteCommand(task, args),
       startedAt: new Date().toISOString(),
+      before,
       versions: { [config.name]: config.version, deno: Deno.version.deno, v8: Deno.version.v8 },
       hardware: describeHardware(adapter),
       inputs: inputs.map(({ role, path }) => ({ role, path })),

@@ -16,7 +16,7 @@ import { TrainingRun } from "../../actors/training_run.ts";
 import { Evaluations } from "./evaluations.ts";
 import type { DistillActorEvent, DistillEvent, DistillPlan, SavedEvent } from "./events.ts";
 import type { DistillOptions } from "./options.ts";
-import { NOTHING_SO_FAR, type PreparedRun, prepareRun, type RunSoFar } from "./prepare.ts";
+import { type KnownLoss, NOTHING_SO_FAR, type PreparedRun, prepareRun, type RunSoFar } from "./prepare.ts";
 import { findStart, savedStudent } from "./start.ts";
 import { TrainingPipeline } from "./training_pipeline.ts";
 
@@ -24,10 +24,17 @@ import { TrainingPipeline } from "./training_pipeline.ts";
 export interface DistillResult {
   /** Steps of this run. */
   steps: number;
-  /** Mean loss of the first `batchesPerEpoch` steps, those before a resume among them where they are known. */
+  /**
+   * Mean loss of the first epoch's worth of steps; NaN where no loss is known. Those of steps before a resume are among them
+   * where they are known (`soFar`).
+   */
   firstLoss: number;
+  /** The steps that this is the mean of, first and last, from 1 over the whole run; [0, 0] where no loss is known. */
+  firstLossSteps: readonly [number, number];
   /** The same of the last ones; one and the same in a run of an epoch or less. */
   lastLoss: number;
+  /** The steps that this is the mean of. */
+  lastLossSteps: readonly [number, number];
   /** The last checkpoint. */
   checkpoint: string;
   /**
@@ -126,7 +133,7 @@ class Distillation {
   readonly #trained = new PutOffEnd();
   readonly #snapshotClock = new SnapshotClock();
   /** Losses of the steps that were told of; one that is done again is not. */
-  readonly #losses: number[] = [];
+  readonly #losses: KnownLoss[] = [];
   #stepsReported: number;
   #epochsEvaluated: number;
   #nextSaved = Promise.withResolvers<void>();
@@ -240,7 +247,7 @@ class Distillation {
     const { options, totalSteps } = this.#prepared;
     if (event.step > this.#stepsReported) { // else it is done again, to the same bits
       this.#stepsReported = event.step;
-      this.#losses.push(event.loss);
+      this.#losses.push({ step: event.step, loss: event.loss });
       this.#emit(event);
       if (options.insight && this.#snapshotClock.isDue()) this.#pipeline.requestSnapshot();
     }
@@ -311,16 +318,20 @@ async function finishRun(
 
 /** The ends of the result's curve; steps that were skipped have no loss. `batchesPerEpoch` losses make an epoch. */
 function meanLosses(
-  losses: readonly number[],
+  losses: readonly KnownLoss[],
   batchesPerEpoch: number,
-): Pick<DistillResult, "firstLoss" | "lastLoss"> {
-  const mean = (values: readonly number[]) => {
-    const known = values.filter(Number.isFinite);
+): Pick<DistillResult, "firstLoss" | "firstLossSteps" | "lastLoss" | "lastLossSteps"> {
+  const mean = (rows: readonly KnownLoss[]) => {
+    const known = rows.map(({ loss }) => loss ?? NaN).filter(Number.isFinite);
     return known.reduce((sum, value) => sum + value, 0) / known.length;
   };
+  const steps = (rows: readonly KnownLoss[]) => [rows[0]?.step ?? 0, rows.at(-1)?.step ?? 0] as const;
+  const [first, last] = [losses.slice(0, batchesPerEpoch), losses.slice(-batchesPerEpoch)];
   return {
-    firstLoss: mean(losses.slice(0, batchesPerEpoch)),
-    lastLoss: mean(losses.slice(-batchesPerEpoch)),
+    firstLoss: mean(first),
+    firstLossSteps: steps(first),
+    lastLoss: mean(last),
+    lastLossSteps: steps(last),
   };
 }
 

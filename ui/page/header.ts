@@ -63,11 +63,14 @@ export function drawHeader(state: State): void {
     : undefined;
   const figures: [string, string | undefined][] = [
     ["step", plan ? `${done} of ${plan.totalSteps}` : undefined],
-    ["epoch", last && plan ? `${last.epoch + 1} of ${plan.epochs}` : undefined],
+    ["epoch", last && plan ? `${last.epoch} of ${plan.epochs}` : undefined],
     ["loss", last ? formatNumber(last.loss ?? NaN) : undefined],
     ["images a second", rate === undefined ? undefined : formatNumber(rate, 3)],
     ["left", left],
-    ["took", record?.seconds === undefined ? undefined : duration(record.seconds)],
+    [
+      "took",
+      record?.seconds === undefined ? undefined : duration(record.seconds + (record.before?.seconds ?? 0)),
+    ],
   ];
   find("now").replaceChildren(
     ...figures.flatMap(([name, value]) =>

@@ -1,6 +1,13 @@
 // `deno task distill`, started as people start it.
 import { taskFlags } from "../run_program.ts";
-import { assert, assertEquals, assertLess, assertMatch, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertLess,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SAMPLE_TEACHER } from "../../../data/sample.ts";
@@ -217,6 +224,25 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   const resumed = await run([...flags, "--resume", join(out, `${prefix}0001.pth.tar`)]);
   assertEquals(resumed.code, 0, resumed.stderr);
   assertMatch(resumed.stdout, /from step 9/);
+  assertMatch(
+    resumed.stdout,
+    /^4 steps in \d+s since the resume, \S+( \d+s)? in all; mean loss \d\.\d{4} in epoch 0, \d\.\d{4} in epoch 1$/m,
+  );
+  // Figures are of the whole run, and its own beginning is kept.
+  const { before: begun, startedAt, seconds, results } = JSON.parse(
+    Deno.readTextFileSync(join(out, "run.json")),
+  );
+  assertEquals([begun.startedAt, startedAt > record.endedAt], [record.startedAt, true]);
+  assertAlmostEquals(begun.seconds, record.seconds);
+  const figure = (name: string) => results.find((found: { name: string }) => found.name === name)?.value;
+  assertEquals([figure("steps"), figure("steps since the resume")], [12, 4]);
+  assertAlmostEquals(figure("time") - figure("time since the resume"), begun.seconds);
+  assert(figure("time since the resume") <= seconds);
+  const meanOf = (rows: { loss: number }[]) => rows.reduce((sum, { loss }) => sum + loss / rows.length, 0);
+  assertAlmostEquals(figure("mean loss, first epoch"), meanOf(metrics.slice(0, 6)));
+  const beforeOf = ({ results }: typeof record) =>
+    results.find(({ name }: { name: string }) => name.startsWith("student before")).value;
+  assertEquals(beforeOf({ results }), beforeOf(record));
   assertEquals(readMetrics().map(({ step }) => step), Array.from({ length: 12 }, (_, i) => i + 1));
   // What cannot go on, or has nothing to do, leaves all as it was.
   const left = () => [...Deno.readDirSync(out)].map(({ name }) => name).toSorted();
