@@ -29,6 +29,7 @@ export type * from "./actors/events.ts";
 export type { EncoderChoice } from "./actors/load_encoder.ts";
 export type * from "./actors/messages.ts";
 export { Run, type RunSettings } from "./actors/run.ts";
+export { StoppedError } from "./actors/stopped_error.ts";
 export {
   type ActorShare,
   chromeTrace,

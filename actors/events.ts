@@ -21,6 +21,14 @@ export interface WarningEvent {
   text: string;
 }
 
+/** A checkpoint is written; a run that resumes from it goes on where this one was. */
+export interface CheckpointEvent {
+  /** Tells events apart. */
+  type: "checkpoint";
+  /** Its file. */
+  path: string;
+}
+
 /** What every run may tell. */
 export type NoticeEvent = NoteEvent | WarningEvent;
 

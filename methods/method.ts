@@ -56,7 +56,7 @@ export interface Method<
   flags(): FlagTable;
   /** The options with everything that was left out; what files say is read from them. */
   resolve(input: Input): Promise<Options>;
-  /** Runs it to its end; an abort of the signal saves where it is, and rejects with the signal's reason. */
+  /** Runs it to its end; an abort of the signal saves where it is, and rejects with a `StoppedError`. */
   run(options: Options, emit: Emit<Event>, signal: AbortSignal, settings: Settings): Promise<Result>;
 }
 

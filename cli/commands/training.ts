@@ -1,6 +1,8 @@
 /** What commands that train have in common: a folder that is locked, a run that is shown and recorded, and how it ends. */
-import type { ActorsEvent, NoticeEvent } from "../../actors/events.ts";
+import { relative } from "node:path";
+import type { ActorsEvent, CheckpointEvent, NoticeEvent } from "../../actors/events.ts";
 import type { Run } from "../../actors/run.ts";
+import { StoppedError } from "../../actors/stopped_error.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
 import type { Tuning } from "../../kernels/tuning/tuning.ts";
 import type { OutputSettings } from "../../methods/method.ts";
@@ -40,7 +42,7 @@ export interface Stage {
    */
   begin(plan: Omit<Plan, "epochs">, printFreq: number, isRepeated?: (row: ScoreRow) => boolean): void;
   /** Shows what runs of every method tell. */
-  tell(event: ActorsEvent | NoticeEvent): void;
+  tell(event: ActorsEvent | CheckpointEvent | NoticeEvent): void;
 }
 
 /** How long a run took, in seconds. */
@@ -138,7 +140,9 @@ export async function train<Event, Result extends object, Before>(
     tell(event) {
       if (event.type === "actors") recorder.actors(event.actors);
       else if (event.type === "warning") shown.warn(event.text);
-      else shown.say(event.text);
+      else if (event.type === "checkpoint") {
+        shown.say(`checkpoint saved to ${relative(options.output, event.path)}`);
+      } else shown.say(event.text);
     },
   }, before);
 
@@ -153,7 +157,8 @@ export async function train<Event, Result extends object, Before>(
     for await (const event of run) view.take(event);
     result = await run.result;
     end = { status: "finished", results: view.figures(result, elapsed()) };
-  } catch (error) {
+  } catch (caught) {
+    const error = caught instanceof StoppedError ? caught.cause : caught;
     // A command line that serves a run until its end may be started once more.
     if (error instanceof NothingToDoError && command.resumesIfThere) return shown.notice(error.message);
     watched.noteError(error);

@@ -1,6 +1,6 @@
 /** What a linear evaluation tells. */
 import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
-import type { ActorsEvent, NoticeEvent, ReaderEvent } from "../../actors/events.ts";
+import type { ActorsEvent, CheckpointEvent, NoticeEvent, ReaderEvent } from "../../actors/events.ts";
 import type { BatchPosition } from "../../actors/messages.ts";
 import type { ProbeScore } from "./messages.ts";
 
@@ -54,6 +54,7 @@ export type LinearEvent =
   /** The files are open and fit each other; actors start now. */
   | ({ type: "plan" } & LinearPlan)
   | ActorsEvent
+  | CheckpointEvent
   /** A step is done. */
   | ({ type: "step" } & LinearStep)
   /** An epoch is done, and the test images are classified. */

@@ -57,14 +57,15 @@ export interface LinearResult {
 }
 
 /**
- * Runs a linear evaluation to its end. An abort of `signal` saves a checkpoint of the last whole epoch, and then rejects
- * with the signal's reason.
+ * Runs a linear evaluation to its end. An abort of `signal` saves a checkpoint of the last whole epoch; no step is told of
+ * after that.
  *
  * When an actor crashes, all are started again, and the evaluation goes on from its newest checkpoint; what it does once
  * more is not told of again.
  *
  * @param isUnfinished whether the evaluation that `resume` goes on with has not come to its end: where only that is missing,
  * the test images are classified by what was trained
+ * @throws {StoppedError} after an abort, with that checkpoint
  * @throws {NothingToDoError} where all epochs are done, and it is not unfinished
  * @throws {UserError} for data and checkpoints that do not fit the options, and where every learning rate diverges; a
  * checkpoint of the last whole epoch is saved then too
@@ -153,7 +154,13 @@ class LinearEvaluation {
       firstEpoch: start.epoch,
       evalResize: options.evalResize,
     });
-    this.#training = new TrainingRun({ output: options.output, emit, signal, save: () => this.#save() });
+    this.#training = new TrainingRun({
+      output: options.output,
+      resume: options.resume,
+      emit,
+      signal,
+      save: () => this.#save(),
+    });
     const tellRestart = describeRestart(emit);
     this.#supervisor = system.supervise({
       strategy: "one-for-all",
@@ -224,7 +231,7 @@ class LinearEvaluation {
   /** Takes what the actors tell. */
   #take(event: LinearActorEvent): void {
     if (event.type === "warning") this.#emit(event);
-    if (event.type !== "batch") return;
+    if (event.type !== "batch" || this.#training.isOver) return;
     const { epoch, batch, scores, learningRates } = event;
     const step = epoch * this.#batchesPerEpoch + batch + 1;
     this.#divergence.look(scores, learningRates, `epoch ${epoch}, batch ${batch}`);

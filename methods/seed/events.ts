@@ -1,7 +1,14 @@
 /** What a distillation tells. */
 import type { ProbeSetEvents } from "../../actors/diagnostics.ts";
 import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
-import type { ActorsEvent, NoticeEvent, ReaderEvent, TraceEvents, ViewsEvent } from "../../actors/events.ts";
+import type {
+  ActorsEvent,
+  CheckpointEvent,
+  NoticeEvent,
+  ReaderEvent,
+  TraceEvents,
+  ViewsEvent,
+} from "../../actors/events.ts";
 import type { Accuracy, BatchPosition, NamedValues, ViewSample } from "../../actors/messages.ts";
 import type { RunProfile } from "../../actors/run_profile.ts";
 import type { LossScale } from "../../kernels/ops/loss_scale/loss_scale.ts";
@@ -51,6 +58,7 @@ export type DistillEvent =
   /** The files are open and fit each other; actors start now. */
   | ({ type: "plan" } & DistillPlan)
   | ActorsEvent
+  | CheckpointEvent
   /** A step is done. */
   | ({ type: "step" } & DistillStep)
   | ViewsEvent

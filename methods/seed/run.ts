@@ -5,7 +5,6 @@
  *     bank_reader, query_reader, probe_reader -> evaluation_augmenter -> evaluator
  *     projector
  */
-import { abortable } from "../../actors/abort.ts";
 import { SnapshotClock } from "../../actors/diagnostics.ts";
 import type { Emit } from "../../actors/events.ts";
 import type { Accuracy } from "../../actors/messages.ts";
@@ -53,10 +52,11 @@ export interface Wanted {
 }
 
 /**
- * Runs a distillation to its end. An abort of `signal` saves a checkpoint of where training is, and then rejects with
- * the signal's reason.
+ * Runs a distillation to its end. An abort of `signal` saves a checkpoint of where training is; no step is told of after
+ * that.
  *
  * @param soFar what is known of the run that `resume` goes on with
+ * @throws {StoppedError} after an abort, with that checkpoint
  * @throws {NothingToDoError} where all steps are done, and `soFar` does not say that the end is missing
  * @throws {UserError} for data and checkpoints that do not fit the options
  * @throws {ActorCrash} when actors crash more often than `maxRestarts` allows; all have been stopped then
@@ -125,7 +125,6 @@ class PutOffEnd {
 class Distillation {
   readonly #prepared: PreparedRun;
   readonly #emit: Emit<DistillEvent>;
-  readonly #signal: AbortSignal | undefined;
   readonly #profile: ProfileCollector | undefined;
   readonly #pipeline: TrainingPipeline;
   readonly #evaluations: Evaluations | undefined;
@@ -147,7 +146,6 @@ class Distillation {
   ) {
     this.#prepared = prepared;
     this.#emit = emit;
-    this.#signal = signal;
     this.#profile = profile;
     const { options, train, test, evalResize, start, batchesPerEpoch, totalSteps, identity } = prepared;
     this.#stepsReported = prepared.firstStep;
@@ -156,6 +154,7 @@ class Distillation {
     this.#training = new TrainingRun({
       output: options.output,
       keep: options.keep,
+      resume: options.resume,
       emit,
       signal,
       save: () => this.#save(),
@@ -199,7 +198,7 @@ class Distillation {
     if (!this.#endsWithEpoch) await this.#training.save();
 
     if (test !== null) this.#note("trained; classifying the test images by weighted kNN");
-    const knn = await abortable(this.#signal, async () => {
+    const knn = await this.#training.untilAborted(async () => {
       const weights = evaluations && await this.#pipeline.weights(() => this.#trained.reached());
       return knnOf(await before, weights && await evaluations.student(totalSteps, weights));
     });
@@ -245,6 +244,7 @@ class Distillation {
 
   #takeStep(event: Extract<DistillActorEvent, { type: "step" }>): void {
     const { options, totalSteps } = this.#prepared;
+    if (this.#training.isOver) return;
     if (event.step > this.#stepsReported) { // else it is done again, to the same bits
       this.#stepsReported = event.step;
       this.#losses.push({ step: event.step, loss: event.loss });
@@ -289,7 +289,7 @@ class Distillation {
     const profile = this.#profile;
     if (profile === undefined) return;
     this.#note("measuring every kernel");
-    await abortable(this.#signal, async () => {
+    await this.#training.untilAborted(async () => {
       for (const [name, profiles] of await this.#pipeline.profile()) profile.add(name, profiles);
     });
   }
@@ -307,7 +307,14 @@ async function finishRun(
   const checkpoint = options.resume!;
   const evaluations = Evaluations.spawn(system, { ...prepared, monitor: listenToActors(system, emit), emit });
   emit({ type: "actors", actors: system.actors });
-  const knn = await abortable(signal, async () => {
+  const training = new TrainingRun({
+    output: options.output,
+    resume: checkpoint,
+    emit,
+    signal,
+    save: () => Promise.resolve(null),
+  });
+  const knn = await training.untilAborted(async () => {
     if (evaluations === undefined) return null;
     const first = await evaluations.beginning(identity, accuracies, firstStep, undefined);
     const known = accuracies.find(({ of, step }) => of === "student" && step === totalSteps);

@@ -2,6 +2,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import type { LinearEpoch } from "../../../methods/linear_probe/events.ts";
+import { StoppedError } from "../../../actors/stopped_error.ts";
 import { type LinearResult, runLinearEvaluation } from "../../../methods/linear_probe/run.ts";
 import type { ActorSystem } from "../../../actors/runtime/mod.ts";
 import { LINEAR_SAMPLE_DEFAULTS, type LinearOptions } from "../../../methods/linear_probe/options.ts";
@@ -71,17 +72,17 @@ for (const cacheFeatures of [false, true]) {
 
     const stopped = optionsIn(folder, "stopped", settings);
     const controller = new AbortController();
-    await assertRejects(
+    const { checkpoint } = await assertRejects(
       () =>
         run(stopped, controller.signal, ({ epoch }) => {
           if (epoch === 1) controller.abort(new Error("enough"));
         }),
-      Error,
+      StoppedError,
       "enough",
     );
     const names = [...Deno.readDirSync(stopped.output)].map(({ name }) => name).toSorted();
     const last = names.find((name) => name.startsWith("lincls_checkpoint_"))!;
-    assertEquals(names, [last, BEST_CHECKPOINT]);
+    assertEquals([names, checkpoint], [[last, BEST_CHECKPOINT], join(stopped.output, last)]);
     const resumed = await run({ ...stopped, resume: join(stopped.output, last) });
     assertEquals(await digestFile(resumed.result.checkpoint!), digest);
     assertEquals(resumed.result.scores, whole.result.scores);

@@ -1,0 +1,24 @@
+/**
+ * A training was stopped by its signal or by `Run.stop()`, and has saved where it was. It is what the run's result rejects
+ * with; the signal's reason is its `cause`.
+ *
+ * ```ts ignore
+ * const { checkpoint } = await run.result.catch((error) => {
+ *   if (error instanceof StoppedError) return error;
+ *   throw error;
+ * });
+ * ```
+ */
+export class StoppedError extends Error {
+  /** What a program tells the kind of error by. */
+  override name = "StoppedError";
+  /** The newest checkpoint, which `resume` goes on from; `null` where nothing was trained yet. */
+  readonly checkpoint: string | null;
+
+  /** @param reason of the signal */
+  constructor(reason: unknown, checkpoint: string | null) {
+    const text = reason instanceof Error ? reason.message : String(reason);
+    super(checkpoint === null ? text : `${text}; resume from ${checkpoint}`, { cause: reason });
+    this.checkpoint = checkpoint;
+  }
+}
