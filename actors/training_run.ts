@@ -74,8 +74,9 @@ export class TrainingRun {
     // A signal may come with the last step.
     if (signal?.reason instanceof FolderLostError) throw signal.reason;
     if (stopped === undefined) return;
-    await this.save();
+    const path = await this.#options.save();
     this.#isOver = true;
+    if (path !== null) await this.saved(path);
     throw stopped.error();
   }
 

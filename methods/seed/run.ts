@@ -256,9 +256,10 @@ class Distillation {
 
   async #takeSaved({ epoch, endsEpoch, path, weights }: SavedEvent): Promise<void> {
     const { batchesPerEpoch, totalSteps } = this.#prepared;
-    await this.#training.saved(path);
+    const saved = this.#training.saved(path);
     this.#nextSaved.resolve();
     this.#nextSaved = Promise.withResolvers();
+    await saved;
     if (!endsEpoch) return;
     if ((epoch + 1) * batchesPerEpoch === totalSteps) this.#trained.reach();
     else if (weights !== undefined && epoch >= this.#epochsEvaluated) {
