@@ -15,7 +15,12 @@ export class StoppedError extends Error {
   /** The newest checkpoint, which `resume` goes on from; `null` where nothing was trained yet. */
   readonly checkpoint: string | null;
 
-  /** @param reason of the signal */
+  /**
+   * An error about one training.
+   *
+   * @param reason of the signal
+   * @param checkpoint the newest one
+   */
   constructor(reason: unknown, checkpoint: string | null) {
     const text = reason instanceof Error ? reason.message : String(reason);
     super(checkpoint === null ? text : `${text}; resume from ${checkpoint}`, { cause: reason });

@@ -30,6 +30,6 @@ export function printableLine(text: string, longest: number = Infinity): string 
 }
 
 /** A number of things: `1 epoch`, `2 epochs`. */
-export function counted(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+export function counted(count: number, noun: string, plural = `${noun}s`): string {
+  return `${count} ${count === 1 ? noun : plural}`;
 }

@@ -1,4 +1,5 @@
 /** `deno task distill`: flags in, progress and files out. The run itself is `methods/seed/run.ts`. */
+import { relative } from "node:path";
 import type { DistillEvent, DistillPlan } from "../../methods/seed/events.ts";
 import type { DistillResult } from "../../methods/seed/run.ts";
 import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
@@ -21,6 +22,7 @@ import { runMain } from "../terminal/run_main.ts";
 import type { RecordedInput } from "../output/run_recorder.ts";
 import { readRunSoFar } from "../output/run_so_far.ts";
 import { formatTable } from "../terminal/table.ts";
+import type { ExpectedEvaluations } from "../terminal/time_left.ts";
 import type { EventWriter } from "../output/tensorboard/event_writer.ts";
 import { RunEvents } from "../output/tensorboard/run_events.ts";
 import { describeTime, type Stage, timesOf, type Took, train } from "./training.ts";
@@ -43,7 +45,9 @@ function describeRun(options: DistillOptions, plan: DistillPlan, adapter: string
     ...options.testData === null && !hasProbeSet(options)
       ? []
       : [`evaluate  ${describeEvaluationResize(plan.evalResize, imageSize)}`],
-    `training  ${epochs} epochs of ${plan.batchesPerEpoch} batches of ${batchSize}${resumed}, queue ${queue}`,
+    `training  ${counted(epochs, "epoch")} of ${
+      counted(plan.batchesPerEpoch, "batch", "batches")
+    } of ${batchSize}${resumed}, queue ${queue}`,
     `output    ${output}`,
   ];
 }
@@ -62,7 +66,7 @@ function describeSteps([first, last]: readonly [number, number], stepsPerEpoch: 
 function describeResult(
   { knn, firstLoss, firstLossSteps, lastLoss, lastLossSteps, steps, checkpoint }: DistillResult,
   took: Took,
-  k: number,
+  { output, knnK }: DistillOptions,
   stepsPerEpoch: number,
 ): string[] {
   const mean = (loss: number, steps: readonly [number, number]) =>
@@ -74,7 +78,8 @@ function describeResult(
     }`;
   const lines = [
     `${counted(steps, "step")} in ${describeTime(took)}; ${losses}`,
-    `student   ${checkpoint}`,
+    `output    ${output}`,
+    `student   ${relative(output, checkpoint)}`,
   ];
   if (knn === null) return lines;
   const row = (name: string, accuracy: { top1: number } | null) => [
@@ -82,7 +87,7 @@ function describeResult(
     accuracy === null ? "unknown" : `${accuracy.top1.toFixed(1)} %`,
   ];
   const table = formatTable([
-    [`weighted kNN, k = ${k}`, "top-1"],
+    [`weighted kNN, k = ${knnK}`, "top-1"],
     row("teacher", knn.teacher),
     row("student before", knn.before),
     row("student after", knn.after),
@@ -137,6 +142,17 @@ function figuresOf(
   ];
 }
 
+/** The evaluations to come: teacher and student at the beginning, after some epochs, and at the end. */
+function expectEvaluations(
+  { testData, knnEvery }: DistillOptions,
+  { images, batchesPerEpoch, firstStep, totalSteps }: DistillPlan,
+  isKnown: boolean,
+): ExpectedEvaluations {
+  const every = testData === null || knnEvery === 0 ? Infinity : knnEvery * batchesPerEpoch;
+  const between = Math.ceil(totalSteps / every) - 1 - Math.floor(firstStep / every);
+  return { count: (isKnown ? 0 : 2) + Math.max(0, between) + 1, images, besideTraining: true };
+}
+
 /**
  * Shows a distillation, and keeps its records.
  *
@@ -150,24 +166,28 @@ function show(stage: Stage, options: DistillOptions, printFreq: number, isKnown:
   let drawing: Promise<void> = Promise.resolve();
   let profile: RunProfile | undefined;
 
-  function begin(plan: DistillPlan): void {
+  function begin(plan: Extract<DistillEvent, { type: "plan" }>): void {
     ({ batchesPerEpoch: stepsPerEpoch, firstStep, totalSteps } = plan);
     folder.begin(describeOptions(options, printFreq), options.tuning);
     writer = stage.openEventFile();
     runEvents = writer && new RunEvents(writer, { stepsPerEpoch, batchSize: options.batchSize });
-    for (const line of describeRun(options, plan, stage.adapter)) shown.say(line);
+    const { type, ...planned } = plan;
+    shown.tell(type, { ...planned, epochs: options.epochs, batchSize: options.batchSize });
+    for (const line of describeRun(options, plan, stage.adapter)) shown.show(line);
     // Where they are not by the same images and settings, the beginning is evaluated again.
     const isRepeated = ({ of, by, step }: ScoreRow) =>
       !isKnown && by === "knn" && (of === "teacher" || step === 0 || step === firstStep);
     const facts = { pictures: plan.images, stepsPerEpoch, totalSteps, firstStep };
-    stage.begin(facts, printFreq, stage.isResuming ? isRepeated : undefined);
+    const evaluations = expectEvaluations(options, plan, isKnown);
+    stage.begin(facts, { printFreq, evaluations }, stage.isResuming ? isRepeated : undefined);
   }
 
   function score({ of, step, top1, top5 }: Extract<DistillEvent, { type: "knn" }>): void {
-    recorder.score({ of, by: "knn", step, top1, top5 });
+    stage.score({ of, by: "knn", step, top1, top5 });
     // Of the beginning there is no epoch.
     if (of === "teacher" || step === 0 || (options.resume === null && step === firstStep)) return;
     const epoch = Math.ceil(step / stepsPerEpoch) - 1;
+    if (step < totalSteps) shown.show(`weighted kNN after epoch ${epoch}: top-1 ${top1.toFixed(1)} %`);
     tensorBoard(() => {
       writer?.scalar("knn_top1", top1, epoch);
       writer?.scalar("knn_top5", top5, epoch);
@@ -211,7 +231,7 @@ function show(stage: Stage, options: DistillOptions, printFreq: number, isKnown:
     for (const table of describeProfile(profile, STEP)) shown.report(`${table}\n`);
     const write = async () => await writeTrace(options.output, profile!);
     const trace = await shown.effort.attempt("profile.json", write);
-    if (trace !== undefined) shown.report(`trace     ${trace}`);
+    if (trace !== undefined) shown.report(`trace     ${stage.nameOf(trace)}`);
   }
 
   return {
@@ -219,8 +239,7 @@ function show(stage: Stage, options: DistillOptions, printFreq: number, isKnown:
     settle: () => drawing,
     conclude,
     figures: (result: DistillResult, took: Took) => figuresOf(result, options, took, totalSteps),
-    describe: (result: DistillResult, took: Took) =>
-      describeResult(result, took, options.knnK, stepsPerEpoch),
+    describe: (result: DistillResult, took: Took) => describeResult(result, took, options, stepsPerEpoch),
   };
 }
 

@@ -1,9 +1,11 @@
 /** `deno task lincls`: flags in, progress and files out. The run itself is `methods/linear_probe/run.ts`. */
+import { relative } from "node:path";
 import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { LinearEpoch, LinearEvent, LinearPlan } from "../../methods/linear_probe/events.ts";
 import type { LinearResult } from "../../methods/linear_probe/run.ts";
 import type { LinearOptions } from "../../methods/linear_probe/options.ts";
 import { BEST_CHECKPOINT } from "../../methods/linear_probe/linear_trainer.ts";
+import { counted } from "../../data/printable.ts";
 import { linearProbe } from "../../methods/runs.ts";
 import { ENCODERS } from "../../models/registry.ts";
 import type { RunFigure, ScoreRow } from "../../ui/records.ts";
@@ -22,10 +24,10 @@ import { describeTime, type Stage, timesOf, type Took, train } from "./training.
 function describeRun(options: LinearOptions, plan: LinearPlan, adapter: string): string[] {
   const { arch, pretrained, epochs, batchSize, imageSize, lr } = options;
   const { trainImages, testImages, classes, features, batchesPerEpoch, firstEpoch } = plan;
-  const training = `${epochs} epochs of ${batchesPerEpoch} batches of ${batchSize}, learning rate ${
-    lr.join(", ")
-  }`;
-  const resumed = firstEpoch > 0 ? `, from epoch ${firstEpoch + 1}` : "";
+  const training = `${counted(epochs, "epoch")} of ${
+    counted(batchesPerEpoch, "batch", "batches")
+  } of ${batchSize}, learning rate ${lr.join(", ")}`;
+  const resumed = firstEpoch > 0 ? `, from epoch ${firstEpoch}` : "";
   return [
     `adapter   ${adapter}`,
     `encoder   ${arch}, ${pretrained ?? "fresh weights"}`,
@@ -55,7 +57,7 @@ function describeResult(
   const heading = ["learning rate", "top-1", "top-5", "loss", ...evaluate ? [] : ["best top-1"]];
   const files = checkpoint === null
     ? []
-    : [`last      ${checkpoint}`, `best      ${output}/${BEST_CHECKPOINT}`];
+    : [`output    ${output}`, `last      ${relative(output, checkpoint)}`, `best      ${BEST_CHECKPOINT}`];
   const { lr, best } = scores[chosen];
   return [
     `${evaluate ? "classified" : "trained"} in ${describeTime(took)}`,
@@ -88,16 +90,18 @@ function figuresOf({ scores, chosen }: LinearResult, took: Took): RunFigure[] {
 
 /** Shows a linear evaluation, and keeps its records. */
 function show(stage: Stage, options: LinearOptions, printFreq: number) {
-  const { folder, shown, recorder } = stage;
+  const { folder, shown } = stage;
   const { tuning: _, ...config } = options;
   const { evaluate, resume, epochs, cacheFeatures } = config;
   let writer: EventWriter | undefined;
   let stepsPerEpoch = 1;
 
-  function begin(plan: LinearPlan): void {
+  function begin(plan: Extract<LinearEvent, { type: "plan" }>): void {
     folder.begin({ ...config, printFreq }, options.tuning);
     if (!evaluate) writer = stage.openEventFile();
-    for (const line of describeRun(options, plan, stage.adapter)) shown.say(line);
+    const { type, ...planned } = plan;
+    shown.tell(type, { ...planned, epochs, batchSize: config.batchSize });
+    for (const line of describeRun(options, plan, stage.adapter)) shown.show(line);
     if (evaluate) return;
     stepsPerEpoch = plan.batchesPerEpoch;
     const firstStep = plan.firstEpoch * stepsPerEpoch;
@@ -105,7 +109,14 @@ function show(stage: Stage, options: LinearOptions, printFreq: number) {
     const isRepeated = ({ step }: ScoreRow) => plan.firstEpoch >= epochs && step === firstStep;
     stage.begin(
       { pictures: plan.trainImages, stepsPerEpoch, totalSteps: epochs * stepsPerEpoch, firstStep },
-      cacheFeatures ? stepsPerEpoch : printFreq, // steps over features that are kept take no time
+      {
+        printFreq: cacheFeatures ? stepsPerEpoch : printFreq, // steps over features that are kept take no time
+        evaluations: {
+          count: cacheFeatures ? 0 : epochs - plan.firstEpoch,
+          images: plan.testImages,
+          besideTraining: false,
+        },
+      },
       resume === null ? undefined : isRepeated,
     );
   }
@@ -116,12 +127,16 @@ function show(stage: Stage, options: LinearOptions, printFreq: number) {
     const best = sound.reduce((a, b) => b.top1 > a.top1 ? b : a);
     const { top1, top5 } = best;
     const which = tested.length === 1 ? "" : ` (best of ${tested.length} learning rates)`;
-    recorder.score({ of: "student", by: "linear", step: (epoch + 1) * stepsPerEpoch, top1, top5 });
+    const row: ScoreRow = { of: "student", by: "linear", step: (epoch + 1) * stepsPerEpoch, top1, top5 };
+    const each = tested.map(({ loss, top1, top5 }, i) => ({
+      ...{ lr: options.lr[i], learningRate: learningRates[i], loss, top1, top5, diverged: diverged[i] },
+    }));
+    stage.score(row, { epoch, learningRates: each });
     stage.tensorBoard(() => {
       writer?.scalar("lincls_acc1", top1, epoch);
       writer?.scalar("learning_rate", learningRates[tested.indexOf(best)], epoch);
     });
-    shown.say(`test after epoch ${epoch + 1}: top-1 ${percent(top1)}, top-5 ${percent(top5)}${which}`);
+    shown.show(`test after epoch ${epoch}: top-1 ${percent(top1)}, top-5 ${percent(top5)}${which}`);
   }
 
   return {

@@ -1,6 +1,6 @@
 /** What commands that train have in common: a folder that is locked, a run that is shown and recorded, and how it ends. */
 import { relative } from "node:path";
-import type { ActorsEvent, CheckpointEvent, NoticeEvent } from "../../actors/events.ts";
+import type { ActorsEvent, CheckpointEvent, NoticeEvent, ProgressEvent } from "../../actors/events.ts";
 import type { Run } from "../../actors/run.ts";
 import { StoppedError } from "../../actors/stopped_error.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
@@ -19,6 +19,7 @@ import { watchRun } from "../output/watched_run.ts";
 import { formatDuration } from "../terminal/duration.ts";
 import { interruptSignal } from "../terminal/interrupt.ts";
 import type { RunConsole } from "../terminal/run_console.ts";
+import type { ExpectedEvaluations } from "../terminal/time_left.ts";
 
 type Plan = NonNullable<RunRecord["plan"]>;
 
@@ -40,9 +41,17 @@ export interface Stage {
    *
    * @param isRepeated drops what is known of the steps to come, and those scores of the first one
    */
-  begin(plan: Omit<Plan, "epochs">, printFreq: number, isRepeated?: (row: ScoreRow) => boolean): void;
+  begin(
+    plan: Omit<Plan, "epochs">,
+    how: { printFreq: number; evaluations: ExpectedEvaluations },
+    isRepeated?: (row: ScoreRow) => boolean,
+  ): void;
+  /** Keeps an evaluation, and tells programs of it, with facts of the task's own. */
+  score(row: ScoreRow, more?: object): void;
+  /** Path of a file as it is shown: from the output folder on. */
+  nameOf(path: string): string;
   /** Shows what runs of every method tell. */
-  tell(event: ActorsEvent | CheckpointEvent | NoticeEvent): void;
+  tell(event: ActorsEvent | CheckpointEvent | NoticeEvent | ProgressEvent): void;
 }
 
 /** How long a run took, in seconds. */
@@ -50,20 +59,24 @@ export interface Took {
   /** Since it was started. */
   seconds: number;
   /** With its earlier starts, where it was resumed and they are known. */
-  inAll?: number;
+  secondsInAll?: number;
 }
 
 /** Words and figures of that. */
-export function describeTime({ seconds, inAll }: Took): string {
+export function describeTime({ seconds, secondsInAll }: Took): string {
   return formatDuration(seconds) +
-    (inAll === undefined ? "" : ` since the resume, ${formatDuration(inAll)} in all`);
+    (secondsInAll === undefined ? "" : ` since the resume, ${formatDuration(secondsInAll)} in all`);
 }
 
 /** The same for a record: of the whole run, and of its last start where that is not all. */
-export function timesOf({ seconds, inAll }: Took): RunFigure[] {
+export function timesOf({ seconds, secondsInAll }: Took): RunFigure[] {
   const unit = "s";
-  if (inAll === undefined) return [{ name: "time", value: seconds, unit }];
-  return [{ name: "time", value: inAll, unit }, { name: "time since the resume", value: seconds, unit }];
+  if (secondsInAll === undefined) return [{ name: "time", value: seconds, unit }];
+  return [{ name: "time", value: secondsInAll, unit }, {
+    name: "time since the resume",
+    value: seconds,
+    unit,
+  }];
 }
 
 /** A command line that trains. */
@@ -118,11 +131,12 @@ export async function train<Event, Result extends object, Before>(
   const startsBefore = await readStartsBefore(task, options.resume);
   const elapsed = (): Took => {
     const seconds = (performance.now() - started) / 1000;
-    return { seconds, ...startsBefore && { inAll: seconds + startsBefore.seconds } };
+    return { seconds, ...startsBefore && { secondsInAll: seconds + startsBefore.seconds } };
   };
   const facts = { task, args: Deno.args, adapter, inputs, before: startsBefore };
   await using watched = await watchRun(folder, command, facts);
   const { shown, recorder } = watched;
+  shown.tell("start", { task, adapter, output: options.output });
   using files = new DisposableStack();
   const tensorBoard = <T>(work: () => T) => shown.effort.attempt("the TensorBoard event file", work);
   const view = training.show({
@@ -130,18 +144,25 @@ export async function train<Event, Result extends object, Before>(
     openEventFile() {
       if (command.tensorboard) return tensorBoard(() => files.use(new EventWriter(options.output)));
     },
-    begin(facts, printFreq, isRepeated) {
+    nameOf: (path) => relative(options.output, path),
+    score(row, more) {
+      recorder.score(row);
+      shown.tell("evaluation", { ...row, ...more });
+    },
+    begin(facts, { printFreq, evaluations }, isRepeated) {
       const { epochs, batchSize } = options;
       const { firstStep, stepsPerEpoch } = facts;
       recorder.plan({ ...facts, epochs });
       if (isRepeated) folder.dropMetricsFrom(Math.floor(firstStep / stepsPerEpoch), firstStep, isRepeated);
-      shown.start({ ...facts, epochs, batchSize, printFreq });
+      shown.start({ ...facts, epochs, batchSize, printFreq, evaluations });
     },
     tell(event) {
       if (event.type === "actors") recorder.actors(event.actors);
       else if (event.type === "warning") shown.warn(event.text);
+      else if (event.type === "progress") shown.progress(event);
       else if (event.type === "checkpoint") {
-        shown.say(`checkpoint saved to ${relative(options.output, event.path)}`);
+        shown.tell(event.type, event);
+        shown.show(`checkpoint saved to ${relative(options.output, event.path)}`);
       } else shown.say(event.text);
     },
   }, before);
@@ -163,6 +184,7 @@ export async function train<Event, Result extends object, Before>(
     if (error instanceof NothingToDoError && command.resumesIfThere) return shown.notice(error.message);
     watched.noteError(error);
     end = endOf(error);
+    shown.tell("end", { status: end.status, error: end.error });
     throw error;
   } finally {
     await view.settle?.();
@@ -172,6 +194,9 @@ export async function train<Event, Result extends object, Before>(
   }
   const took = elapsed();
   for (const line of view.describe(result, took)) shown.report(line);
-  if (report !== undefined) shown.report(`report    ${report}`);
-  shown.result({ ...result, ...took });
+  if (report !== undefined) {
+    shown.tell("report", { path: report });
+    shown.report(`report    ${relative(options.output, report)}`);
+  }
+  shown.tell("result", { ...result, ...took });
 }

@@ -14,6 +14,7 @@ import { replaceTextFileSync, writeAll } from "../../data/replace_file.ts";
 import { formatTuning, type Tuning } from "../../kernels/tuning/tuning.ts";
 import { METRICS_ROW, parseRecord, SCORE_ROW } from "../../ui/record_schemas.ts";
 import type { MetricsRow, ScoreRow } from "../../ui/records.ts";
+import { snakeCase } from "./snake_case.ts";
 
 /** What must be known of a row of `metrics.jsonl` to tell whether a resumed run makes it again. */
 const STEP_OF_ROW = pick(METRICS_ROW, ["epoch", "step"]);
@@ -119,11 +120,6 @@ function dropRows<Row>(
 /** `2025-11-25T01:45:12Z`. */
 function timestamp(): string {
   return new Date().toISOString().replace(/\.\d+/, "");
-}
-
-// `distillT` -> `distill_t`, as the original's config.json has it.
-function snakeCase(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
 /** A file that grows by whole lines. */

@@ -7,6 +7,7 @@ import { fingerprintDataset } from "../../data/fingerprint.ts";
 import { openDataset } from "../../data/open_dataset.ts";
 import { CONFIG, METRICS_ROW, parseRecord, RUN_RECORD, SCORE_ROW } from "../../ui/record_schemas.ts";
 import type { RunRecord } from "../../ui/records.ts";
+import { snakeCase } from "./snake_case.ts";
 
 /** The options that an evaluation by kNN depends on. */
 const KNN_OPTIONS = [
@@ -110,9 +111,4 @@ async function hasSameTestData({ inputs }: RunRecord, testData: string | null): 
   if (known === undefined || testData === null) return true;
   using dataset = await openDataset(testData);
   return await fingerprintDataset(dataset) === known;
-}
-
-/** `knnK` -> `knn_k`, as `config.json` has it. */
-function snakeCase(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }

@@ -5,6 +5,7 @@ import type {
   ActorsEvent,
   CheckpointEvent,
   NoticeEvent,
+  ProgressEvent,
   ReaderEvent,
   TraceEvents,
   ViewsEvent,
@@ -59,6 +60,7 @@ export type DistillEvent =
   | ({ type: "plan" } & DistillPlan)
   | ActorsEvent
   | CheckpointEvent
+  | ProgressEvent
   /** A step is done. */
   | ({ type: "step" } & DistillStep)
   | ViewsEvent

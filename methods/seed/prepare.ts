@@ -19,10 +19,11 @@ import { openStudentInit } from "./student_init.ts";
 import { distillTerms } from "./terms.ts";
 import type { Start } from "./training_pipeline.ts";
 
-/** The loss of a step; `null` where it was not finite. */
+/** The loss of a step. */
 export interface KnownLoss {
   /** From 1, over the whole run. */
   step: number;
+  /** `null` where it was not finite. */
   loss: number | null;
 }
 

@@ -136,6 +136,7 @@ class Distillation {
   #stepsReported: number;
   #epochsEvaluated: number;
   #nextSaved = Promise.withResolvers<void>();
+  #nextStep = Promise.withResolvers<void>();
 
   constructor(
     system: ActorSystem,
@@ -247,6 +248,8 @@ class Distillation {
     if (this.#training.isOver) return;
     if (event.step > this.#stepsReported) { // else it is done again, to the same bits
       this.#stepsReported = event.step;
+      this.#nextStep.resolve();
+      this.#nextStep = Promise.withResolvers();
       this.#losses.push({ step: event.step, loss: event.loss });
       this.#emit(event);
       if (options.insight && this.#snapshotClock.isDue()) this.#pipeline.requestSnapshot();
@@ -272,8 +275,10 @@ class Distillation {
   async #save(): Promise<string | null> {
     const next = this.#nextSaved.promise;
     const isDone = this.#stepsReported === this.#prepared.totalSteps;
-    const path = await this.#pipeline.save(isDone ? () => this.#trained.reached() : undefined);
+    const { path, step } = await this.#pipeline.save(isDone ? () => this.#trained.reached() : undefined);
     if (path === null) await next;
+    // Its steps come another way, and may be told of later.
+    else while (this.#stepsReported < step) await this.#nextStep.promise;
     return path;
   }
 

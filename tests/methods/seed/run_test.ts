@@ -176,14 +176,19 @@ Deno.test("runDistillation() evaluates teacher and student next to training, and
   // Six rows of the eight are broken.
   Deno.writeFileSync(train, Deno.readFileSync(referencePath("tsv/bad_rows.tsv")), { append: true });
   const plans: unknown[] = [];
-  const { result, notes, warnings, checkpoints } = await runAndListen(
+  const [evaluated, progress]: string[][] = [[], []];
+  const { result, warnings, checkpoints } = await runAndListen(
     folder.options("evaluated", {
       testData: join(folder.data, "test.tsv"),
       epochs: 3,
       knnEvery: 2,
       workers: 2,
     }),
-    hear({ plan: (plan) => plans.push(plan) }),
+    hear({
+      plan: (plan) => plans.push(plan),
+      knn: ({ of, step }) => evaluated.push(`${of} ${step}`),
+      progress: ({ phase, of, total }) => progress.push(phase === "reading" ? phase : `${of} ${total}`),
+    }),
   );
   assertEquals(plans, [{
     type: "plan",
@@ -200,10 +205,9 @@ Deno.test("runDistillation() evaluates teacher and student next to training, and
     assertEquals(Math.round(top1), top1, "ten queries make whole tens of percent");
   }
   assertEquals(checkpoints, [0, 1, 2].map((epoch) => `checkpoint_000${epoch}.pth.tar`));
-  const evaluated = notes.flatMap((note) =>
-    /^weighted kNN after epoch (\d+): top-1 \d+\.\d %$/.exec(note)?.[1] ?? []
-  );
-  assertEquals(evaluated, ["2"]);
+  assertEquals(evaluated.toSorted(), ["student 0", "student 14", "student 21", "teacher 0"]);
+  // 28 rows vote, ten are classified.
+  assertEquals(new Set(progress), new Set(["reading", "teacher 38", "student 38"]));
   const broken = warnings.filter((text) => text.includes(`${train} line `));
   assertEquals(broken.length, 6, broken.join("\n"));
   assertMatch(broken[5], / \(skipped; 6 so far\)$/);
