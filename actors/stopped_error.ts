@@ -1,6 +1,6 @@
 /**
- * A training was stopped by its signal or by `Run.stop()`, and has saved where it was. It is what the run's result rejects
- * with; the signal's reason is its `cause`.
+ * A training was stopped by its signal or by `Run.stop()`, and has saved where it was. The run's result rejects with it;
+ * the signal's reason is its `cause`.
  *
  * ```ts ignore
  * const { checkpoint } = await run.result.catch((error) => {
