@@ -24,12 +24,13 @@ export type { NeighboursReport, ProbeSet, ProbeSetEvents } from "./actors/diagno
 export type { EncoderConfig } from "./actors/encoder.ts";
 export type { EvaluationSettings, KnnSettings, ProbeSetSettings } from "./actors/evaluation.ts";
 export type { EvaluationResize, EvaluationResizeChoice } from "./actors/evaluation_resize.ts";
-export type { EvaluatorConfig } from "./actors/evaluator.ts";
+export type { EvaluationWatcher, EvaluatorConfig } from "./actors/evaluator.ts";
 export type * from "./actors/events.ts";
 export type { EncoderChoice } from "./actors/load_encoder.ts";
 export type * from "./actors/messages.ts";
 export { labelsOf, rowsOf } from "./actors/labelled_features.ts";
 export { Run, type RunSettings } from "./actors/run.ts";
+export { StoppedError } from "./actors/stopped_error.ts";
 export {
   type ActorShare,
   chromeTrace,
@@ -110,6 +111,7 @@ export type {
   DistillActorEvent,
   DistillEvent,
   DistillPlan,
+  DistillStats,
   DistillStep,
   SavedEvent,
   TrainingSnapshot,
@@ -117,7 +119,7 @@ export type {
 export type { KeyedBatch, QueueContents, QueueKeeper, StudentTrainer } from "./methods/seed/messages.ts";
 export type { DistillInput, DistillSettings } from "./methods/seed/mod.ts";
 export type { DistillOptions, SaveInterval, TeacherSsl } from "./methods/seed/options.ts";
-export type { RunSoFar } from "./methods/seed/prepare.ts";
+export type { KnownLoss, RunSoFar } from "./methods/seed/prepare.ts";
 export type { QueueKeeperConfig } from "./methods/seed/queue_keeper.ts";
 export type { DistillResult, Wanted } from "./methods/seed/run.ts";
 export type { StudentTrainerConfig } from "./methods/seed/student_trainer.ts";

@@ -6,24 +6,27 @@ import { openDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
 import { maxImagePixels } from "../kernels/image/view_plan.ts";
-import type { Emit, WarningEvent } from "./events.ts";
-import { warnerOf } from "./notices.ts";
+import type { Emit, ProgressEvent, WarningEvent } from "./events.ts";
+import { dataListener } from "./notices.ts";
 
 /** What is kept of a data set when it is closed. */
 export type DataFacts = Pick<Dataset, "path" | "rowCount" | "hasLabels" | "classNames">;
 
 /** Opens data once, so that what is wrong with it is said before anything is started. */
-export async function readDataFacts(path: string, emit: Emit<WarningEvent>): Promise<DataFacts> {
-  using dataset = await openDataset(path, { onWarning: warnerOf(emit) });
+export async function readDataFacts(
+  path: string,
+  emit: Emit<WarningEvent | ProgressEvent>,
+): Promise<DataFacts> {
+  using dataset = await openDataset(path, dataListener(emit));
   return factsOf(dataset);
 }
 
 /** {@linkcode readDataFacts}, with the number by which the same data is known again. */
 export async function identifyData(
   path: string,
-  emit: Emit<WarningEvent>,
+  emit: Emit<WarningEvent | ProgressEvent>,
 ): Promise<DataFacts & { fingerprint: string }> {
-  using dataset = await openDataset(path, { onWarning: warnerOf(emit) });
+  using dataset = await openDataset(path, dataListener(emit));
   return { ...factsOf(dataset), fingerprint: await fingerprintDataset(dataset) };
 }
 

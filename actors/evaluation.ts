@@ -8,6 +8,7 @@ import type { Tuning } from "../kernels/tuning/tuning.ts";
 import { type ActorModules, actorUrl } from "./catalog.ts";
 import { noImages } from "./data_facts.ts";
 import type evaluator from "./evaluator.ts";
+import type { EvaluationWatcher } from "./evaluator.ts";
 import type { EvaluationResize } from "./evaluation_resize.ts";
 import type { Monitor } from "./events.ts";
 import type { Accuracy, EvaluatedEncoder, ProbeSetNeighbours } from "./messages.ts";
@@ -16,7 +17,7 @@ import type { ActorCrash, ActorRef, ActorSystem, Restart, SupervisorOptions } fr
 import { EVALUATION_ORDER, type ReadingOrder } from "./tsv_reader.ts";
 
 /** Images that are embedded at once. */
-const BATCH = 100;
+export const BATCH = 100;
 
 /** Reader, augmenter, evaluator. */
 const STAGES = 3;
@@ -78,6 +79,8 @@ export interface EvaluationWishes {
   knn?: boolean;
   /** The probe set's images too. */
   views?: boolean;
+  /** Told how many images have been embedded, now and then; anew after a crash. */
+  onProgress?(images: number): void;
 }
 
 /** What came of one encoder. */
@@ -117,9 +120,15 @@ export function spawnEvaluation(
   { onRestart, onNoProbeSet }: LineHooks,
 ): Evaluate {
   const { probeSet, ...others } = settings;
-  if (probeSet === undefined) return spawnLine(system, settings, monitor, { prepare: onRestart });
+  const watch: Watch = {
+    onProgress() {},
+    watcher: system.listen<EvaluationWatcher>("evaluation", {
+      embedded: (images) => watch.onProgress(images),
+    }),
+  };
+  if (probeSet === undefined) return spawnLine(system, settings, monitor, watch, { prepare: onRestart });
   let givenUp: ActorCrash | undefined;
-  const line = spawnLine(system, settings, monitor, {
+  const line = spawnLine(system, settings, monitor, watch, {
     prepare: onRestart,
     withinMs: PROBE_SET_CRASHES_WITHIN_MS,
     onGiveUp(crash) {
@@ -134,16 +143,23 @@ export function spawnEvaluation(
     } catch (error) {
       if (givenUp === undefined) throw error;
       if (settings.knn === undefined) return {};
-      withoutProbeSet ??= spawnLine(system, others, monitor, { prepare: onRestart });
+      withoutProbeSet ??= spawnLine(system, others, monitor, watch, { prepare: onRestart });
       return await withoutProbeSet(encoder, wishes);
     }
   };
+}
+
+/** Who is told how far the evaluation under way is. */
+interface Watch {
+  onProgress(images: number): void;
+  readonly watcher: ActorRef<EvaluationWatcher>;
 }
 
 function spawnLine(
   system: ActorSystem,
   { imageSize, maxPixels, evalResize, tuning, actors, knn, probeSet }: EvaluationSettings,
   monitor: ActorRef<Monitor>,
+  watch: Watch,
   supervision: Omit<SupervisorOptions, "strategy" | "resume">,
 ): Evaluate {
   const supervisor = system.supervise({ strategy: "one-for-all", resume: connect, ...supervision });
@@ -153,6 +169,7 @@ function spawnLine(
     ks: knn?.ks ?? [],
     temperature: knn?.temperature ?? 1,
     tuning,
+    watcher: watch.watcher,
   }));
   const sources: Source[] = [
     ...knn === undefined ? [] : [
@@ -195,6 +212,7 @@ function spawnLine(
     const wantsKnn = knn !== undefined && wishes.knn !== false;
     const result = turn.then(() =>
       supervisor.retry(async (): Promise<Evaluation> => {
+        watch.onProgress = wishes.onProgress ?? (() => {});
         await evaluate.ref.ask("use", encoder, { ...PATIENCE, transfer: [] });
         const [bank, queries, images] = await Promise.all([
           wantsKnn ? pipeline.read(BANK, WHOLE) : 0,

@@ -12,7 +12,7 @@ import { LabelledFeatures, labelsOf, requireFiniteFeatures, rowsOf } from "./lab
 import { loadFrozenEncoder } from "./load_encoder.ts";
 import type { Evaluator, ProbeSetNeighbours, Purpose, ViewBatch } from "./messages.ts";
 import { Origins } from "./origins.ts";
-import { defineActor, urgent } from "./runtime/mod.ts";
+import { type ActorRef, defineActor, type Message, urgent } from "./runtime/mod.ts";
 
 /** How an evaluator is started. */
 export interface EvaluatorConfig {
@@ -26,7 +26,15 @@ export interface EvaluatorConfig {
   temperature: number;
   /** What was measured of the adapter. */
   tuning?: Tuning | null;
+  /** Told how many images of an encoder have been embedded. */
+  watcher?: ActorRef<EvaluationWatcher>;
 }
+
+/** Who watches an evaluation. */
+export type EvaluationWatcher = {
+  /** Images that have been embedded since `use`. */
+  embedded: Message<number>;
+};
 
 /** Labels up to which each has a class of its own, used or not. */
 const MOST_CLASSES = 2 ** 16;
@@ -55,6 +63,10 @@ class Sets {
   /** Images that came, those without a class too. */
   readonly came: Record<Purpose, number> = { train: 0, bank: 0, queries: 0, probes: 0 };
 
+  get images(): number {
+    return this.came.bank + this.came.queries + this.came.probes;
+  }
+
   constructor(dimension: number) {
     this.bank = new LabelledFeatures(dimension);
     this.queries = new LabelledFeatures(dimension);
@@ -72,7 +84,7 @@ class Sets {
 }
 
 export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) => {
-  const { batchSize, imageSize, ks, temperature, tuning } = config;
+  const { batchSize, imageSize, ks, temperature, tuning, watcher } = config;
   const gpu = await openGpu(context.name, tuning);
   context.onStop(() => gpu.destroy());
   const origins = new Origins();
@@ -134,6 +146,7 @@ export default defineActor<Evaluator, EvaluatorConfig>(async (config, context) =
 
       async encode(batch) {
         await embed(batch);
+        watcher?.tell("embedded", sets.images).catch(() => {}); // it has ended, and the run with it
         await origins.giveBack(batch);
         onProgress.resolve();
         onProgress = Promise.withResolvers();

@@ -21,6 +21,28 @@ export interface WarningEvent {
   text: string;
 }
 
+/** A checkpoint is written; a run that resumes from it goes on where this one was. */
+export interface CheckpointEvent {
+  /** Tells events apart. */
+  type: "checkpoint";
+  /** Its file. */
+  path: string;
+}
+
+/** What a run does besides its steps, as far as it is. */
+export interface ProgressEvent {
+  /** Tells events apart. */
+  type: "progress";
+  /** Data is looked through, images are embedded once for all epochs, or an encoder is evaluated. */
+  phase: "reading" | "features" | "evaluation";
+  /** Of an evaluation in a distillation: whose. */
+  of?: "teacher" | "student";
+  /** Bytes of a file that is read, or images. */
+  done: number;
+  /** What `done` becomes. */
+  total: number;
+}
+
 /** What every run may tell. */
 export type NoticeEvent = NoteEvent | WarningEvent;
 

@@ -1,5 +1,6 @@
 /** How a run tells of what is not as expected: each thing once. */
-import type { Emit, Monitor, NoticeEvent, ReaderEvent, WarningEvent } from "./events.ts";
+import type { Emit, Monitor, NoticeEvent, ProgressEvent, ReaderEvent, WarningEvent } from "./events.ts";
+import type { DatasetOptions } from "../data/open_dataset.ts";
 import type { ActorRef, ActorSystem, Restart, WatchdogOptions } from "./runtime/mod.ts";
 
 /** Passes events on, with each warning once: what one reader of some data finds, the others find too. */
@@ -20,6 +21,14 @@ export function withWarningsOnce<Event extends { type: string }>(
 /** {@linkcode Emit} of warnings as text. */
 export function warnerOf(emit: Emit<WarningEvent>): (text: string) => void {
   return (text) => emit({ type: "warning", text });
+}
+
+/** What data tells while it is opened, as events. */
+export function dataListener(emit: Emit<WarningEvent | ProgressEvent>): DatasetOptions {
+  return {
+    onWarning: warnerOf(emit),
+    onProgress: (done, total) => emit({ type: "progress", phase: "reading", done, total }),
+  };
 }
 
 /**

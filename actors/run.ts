@@ -27,7 +27,7 @@ interface Listener<Event> {
  * ```
  */
 export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable {
-  /** What comes of it. Rejects with what went wrong, or with the reason why it was stopped. */
+  /** What comes of it. Rejects with what went wrong, or with the reason why it was stopped: of a training, in a `StoppedError`. */
   readonly result: Promise<Result>;
   readonly #abort = new AbortController();
   #hasEnded = false;

@@ -1,16 +1,19 @@
 /** How a training ends: by itself, by a signal, or since it makes no sense any more; and what is saved then. */
 import { FolderLostError } from "../data/folder_identity.ts";
 import { pruneCheckpoints } from "../models/checkpoint/run_checkpoints.ts";
-import { whenAborted } from "./abort.ts";
-import type { Emit, NoteEvent } from "./events.ts";
+import { abortable, whenAborted } from "./abort.ts";
+import type { CheckpointEvent, Emit } from "./events.ts";
+import { StoppedError } from "./stopped_error.ts";
 
 /** What a {@linkcode TrainingRun} is made from. */
 export interface TrainingRunOptions {
+  /** The checkpoint that it goes on from. */
+  resume: string | null;
   /** Folder that checkpoints go to. */
   output: string;
   /** Newest checkpoints that are kept; 0 for all. */
   keep?: number;
-  emit: Emit<NoteEvent>;
+  emit: Emit<CheckpointEvent>;
   /** Has a checkpoint written of where training is, and says where; `null` where there is nothing to save. */
   save(): Promise<string | null>;
   /** Stops the training. */
@@ -21,6 +24,7 @@ export interface TrainingRunOptions {
 export class TrainingRun {
   readonly #options: TrainingRunOptions;
   #checkpoint: string | null = null;
+  #isOver = false;
 
   constructor(options: TrainingRunOptions) {
     this.#options = options;
@@ -31,11 +35,16 @@ export class TrainingRun {
     return this.#checkpoint;
   }
 
+  /** Whether it was stopped and has saved: what the actors still do is no part of it. */
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
   /** A checkpoint was written. Older ones go only now, when the run would return to the new one. */
   async saved(path: string): Promise<void> {
     const { output, keep = 0, emit } = this.#options;
     this.#checkpoint = path;
-    emit({ type: "note", text: `checkpoint saved to ${path}` });
+    emit({ type: "checkpoint", path });
     if (keep > 0) await pruneCheckpoints(output, path, keep);
   }
 
@@ -50,22 +59,45 @@ export class TrainingRun {
    * more.
    *
    * @param over resolves with the reason where training makes no sense any more
-   * @throws the signal's reason, or that one
+   * @throws {StoppedError} where the signal stopped it
+   * @throws the reason where it is over
    */
   async untilStopped(work: () => Promise<void>, over?: Promise<unknown>): Promise<void> {
     const { signal } = this.#options;
     const aborted = whenAborted(signal);
-    const stopped: { reason: unknown } | undefined = await Promise.race([
+    const stopped: { error(): unknown } | undefined = await Promise.race([
       work().then(() => undefined),
-      aborted.promise.then(() => ({ reason: signal!.reason })),
-      ...over === undefined ? [] : [over.then((reason) => ({ reason }))],
+      aborted.promise.then(() => ({ error: () => this.#stopped() })),
+      ...over === undefined ? [] : [over.then((reason) => ({ error: () => reason }))],
     ]);
     aborted.forget();
     // A signal may come with the last step.
-    const lost = signal?.reason instanceof FolderLostError ? { reason: signal.reason } : undefined;
-    if (lost !== undefined) throw lost.reason;
+    if (signal?.reason instanceof FolderLostError) throw signal.reason;
     if (stopped === undefined) return;
-    await this.save();
-    throw stopped.reason;
+    const path = await this.#options.save();
+    this.#isOver = true;
+    if (path !== null) await this.saved(path);
+    throw stopped.error();
+  }
+
+  /**
+   * Does what comes after the training, which an abort ends at once.
+   *
+   * @throws {StoppedError} where the signal ended it
+   */
+  async untilAborted<T>(work: () => Promise<T>): Promise<T> {
+    const { signal } = this.#options;
+    try {
+      return await abortable(signal, work);
+    } catch (error) {
+      throw signal?.aborted && error === signal.reason ? this.#stopped() : error;
+    }
+  }
+
+  /** What it ends with where the signal stopped it; a folder that is lost says so itself. */
+  #stopped(): unknown {
+    const { signal, resume } = this.#options;
+    const { reason } = signal!;
+    return reason instanceof FolderLostError ? reason : new StoppedError(reason, this.#checkpoint ?? resume);
   }
 }

@@ -19,6 +19,8 @@ const SAMPLES_WHEN_NEWER = 4096;
 export interface LineIndexOptions {
   /** Gets a sentence when an index was remade or could not be saved. */
   onWarning?(message: string): void;
+  /** Told how many bytes of a file have been read, where all of it must be, to find its rows. */
+  onProgress?(done: number, total: number): void;
 }
 
 /** An index does not belong to its TSV. The message names the file, the line, and what to do. */
@@ -70,8 +72,12 @@ export class Offsets {
  *
  * @returns byte offsets, [rows]; an empty file has none. A last row without a line end counts
  */
-export async function scanLineOffsets(tsvPath: string): Promise<Float64Array<ArrayBuffer>> {
+export async function scanLineOffsets(
+  tsvPath: string,
+  onProgress: LineIndexOptions["onProgress"] = () => {},
+): Promise<Float64Array<ArrayBuffer>> {
   using file = await Deno.open(tsvPath);
+  const { size } = await file.stat();
   const buffer = new Uint8Array(SCAN_BYTES);
   const offsets = new Offsets();
   let start = 0;
@@ -84,6 +90,7 @@ export async function scanLineOffsets(tsvPath: string): Promise<Float64Array<Arr
       atLineStart = end !== -1;
       i = atLineStart ? end + 1 : read;
     }
+    onProgress(start + read, size);
   }
   return offsets.take();
 }
@@ -171,7 +178,7 @@ export async function openLineIndex(
       );
     }
   }
-  const offsets = await scanLineOffsets(tsvPath);
+  const offsets = await scanLineOffsets(tsvPath, options.onProgress);
   const { size } = await Deno.stat(tsvPath);
   if (size !== tsv.size) {
     throw new UserError(

@@ -28,3 +28,8 @@ export function printableLine(text: string, longest: number = Infinity): string 
   const cut = text.length <= longest ? text : `${text.slice(0, longest)}...`;
   return printable(cut).replaceAll(/[\n\t]/g, escape);
 }
+
+/** A number of things: `1 epoch`, `2 epochs`. */
+export function counted(count: number, noun: string, plural = `${noun}s`): string {
+  return `${count} ${count === 1 ? noun : plural}`;
+}

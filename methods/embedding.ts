@@ -13,14 +13,14 @@ import {
   type EvaluationResizeChoice,
   resolveEvaluationResize,
 } from "../actors/evaluation_resize.ts";
-import type { ActorsEvent, Emit, NoticeEvent } from "../actors/events.ts";
+import type { ActorsEvent, Emit, NoticeEvent, ProgressEvent } from "../actors/events.ts";
 import { labelsOf, rowsOf } from "../actors/labelled_features.ts";
 import type { EncoderChoice } from "../actors/load_encoder.ts";
 import type { EmbeddedBatch, Sink } from "../actors/messages.ts";
 import {
+  dataListener,
   describeRestart,
   listenToActors,
-  warnerOf,
   watchdogOf,
   withWarningsOnce,
 } from "../actors/notices.ts";
@@ -91,6 +91,7 @@ export interface EmbeddedRows {
 /** What an embedding tells. */
 export type EmbedEvent =
   | NoticeEvent
+  | ProgressEvent
   /** The data is open. */
   | { type: "plan"; images: number; evalResize: EvaluationResize }
   | ActorsEvent
@@ -194,7 +195,7 @@ export async function runEmbedding(
   const evalResize = await resolveEvaluationResize(given.evalResize, given.data, given.imageSize);
   const options = await withMaxPixels({ ...given, evalResize });
   emit = withWarningsOnce(emit);
-  using dataset = await openDataset(options.data, { onWarning: warnerOf(emit) });
+  using dataset = await openDataset(options.data, dataListener(emit));
   emit({ type: "plan", images: dataset.rowCount, evalResize });
   const system = new ActorSystem({ imports: options.plugins, watchdog: watchdogOf(emit) });
   using consumer = new Consumer(dataset, options, emit);

@@ -10,7 +10,7 @@ import {
   type EvaluationResizeChoice,
   resolveEvaluationResize,
 } from "../actors/evaluation_resize.ts";
-import type { Emit, NoticeEvent } from "../actors/events.ts";
+import type { Emit, NoticeEvent, ProgressEvent } from "../actors/events.ts";
 import type { Accuracy, EvaluatedEncoder } from "../actors/messages.ts";
 import { describeRestart, listenToActors, watchdogOf, withWarningsOnce } from "../actors/notices.ts";
 import { ActorSystem } from "../actors/runtime/mod.ts";
@@ -44,6 +44,7 @@ export interface KnnPlan {
 /** What a kNN evaluation tells. */
 export type KnnEvent =
   | NoticeEvent
+  | ProgressEvent
   /** The files are open; actors start now. */
   | ({ type: "plan" } & KnnPlan);
 
@@ -67,6 +68,8 @@ export async function runKnnEvaluation(
   checkSameClasses(bank, queries);
   const evalResize = await resolveEvaluationResize(options.evalResize, options.bankData, options.imageSize);
   emit({ type: "plan", bankImages: bank.rowCount, queryImages: queries.rowCount, evalResize });
+  const total = bank.rowCount + queries.rowCount;
+  const onProgress = (done: number) => emit({ type: "progress", phase: "evaluation", done, total });
   const system = new ActorSystem({ imports: options.plugins, watchdog: watchdogOf(emit) });
   return await system.run(async () => {
     const monitor = listenToActors(system, emit);
@@ -74,7 +77,7 @@ export async function runKnnEvaluation(
       onRestart: describeRestart(emit),
       onNoProbeSet() {}, // there is none
     });
-    const { accuracies, noAccuracies } = await abortable(signal, () => evaluate(encoder));
+    const { accuracies, noAccuracies } = await abortable(signal, () => evaluate(encoder, { onProgress }));
     if (noAccuracies !== undefined) throw new UserError(noAccuracies);
     return accuracies!;
   });

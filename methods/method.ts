@@ -16,18 +16,21 @@ import { importPlugins } from "../actors/plugins.ts";
 import { checkOptions, type FlagTable } from "./flag_table.ts";
 import { explainPermissions, type Needs } from "./permissions.ts";
 import { Run, type RunSettings } from "../actors/run.ts";
-import { FolderLock } from "../data/folder_lock.ts";
+import type { FolderLock } from "../data/folder_lock.ts";
+import { takeOutputFolder } from "./output_folder.ts";
 
 /** {@linkcode RunSettings} of a run that writes to a folder. */
 export interface OutputSettings extends RunSettings {
-  /** The caller's hold on the output folder; the run takes the folder itself where this is left out. */
+  /** The caller's hold on the output folder, from `takeOutputFolder()`; the run takes the folder itself where this is left out. */
   lock?: FolderLock;
 }
 
 /** What all options have. */
 export interface MethodOptions {
-  /** Folder that the run writes to. */
+  /** Folder that the run writes to; it must not hold another run. */
   output: string;
+  /** Checkpoint to go on from; its own folder is one that the run may write to. */
+  resume: string | null;
 }
 
 /**
@@ -56,7 +59,7 @@ export interface Method<
   resolve(input: Input): Promise<Options>;
   /** What `deno run` must allow for it. */
   needs(input: Input): Needs;
-  /** Runs it to its end; an abort of the signal saves where it is, and rejects with the signal's reason. */
+  /** Runs it to its end; an abort of the signal saves where it is, and rejects with a `StoppedError`. */
   run(options: Options, emit: Emit<Event>, signal: AbortSignal, settings: Settings): Promise<Result>;
 }
 
@@ -95,7 +98,7 @@ export function startMethod<
     checkOptions(method.flags(), input);
     const options = await method.resolve(input);
     return await inOutputFolder(
-      options.output,
+      options,
       settings.lock,
       signal,
       (signal) => method.run(options, tell, signal, settings),
@@ -108,16 +111,17 @@ export function startMethod<
  * Makes the output folder and does the work of a run that writes to it: no other run may, and the run ends as soon as the
  * folder is removed, moved or replaced.
  *
+ * @throws {UserError} where the folder holds another run
  * @throws {FolderLostError}
  */
 async function inOutputFolder<T>(
-  output: string,
+  { output, resume }: MethodOptions,
   caller: FolderLock | undefined,
   signal: AbortSignal,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   if (caller === undefined) await Deno.mkdir(output, { recursive: true });
-  using own = caller === undefined ? FolderLock.take(output) : undefined;
+  using own = caller === undefined ? takeOutputFolder(output, resume) : undefined;
   const { identity } = (caller ?? own)!;
   using lost = identity.watch();
   const result = await work(AbortSignal.any([signal, lost.signal]));

@@ -26,6 +26,7 @@ import type { DistillResult } from "./seed/run.ts";
 /**
  * Distils a teacher into a student. A run that is stopped saves a checkpoint of where training is.
  *
+ * @throws {StoppedError} in the run's result, where it is stopped: it names that checkpoint, its `cause` is the reason
  * @throws {FolderLostError} in the run's result, where the output folder is removed, moved or replaced
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  * @throws {ActorCrash} there, when an actor fails more often than `maxRestarts` allows
@@ -41,6 +42,7 @@ export function distill(
  * Evaluates an encoder by linear classifiers on its frozen features. A run that is stopped saves a checkpoint of the last
  * whole epoch.
  *
+ * @throws {StoppedError} in the run's result, where it is stopped: it names that checkpoint, its `cause` is the reason
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  */
 export function linearProbe(

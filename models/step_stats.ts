@@ -11,9 +11,9 @@ import type { ParameterStore } from "./parameter_store.ts";
 /** L2 norms by the name of a group of layers. */
 export interface LayerNorms {
   /** Of the gradient of a step, before it is clipped, and without a loss scale. */
-  gradient: Record<string, number>;
+  gradientNorms: Record<string, number>;
   /** Of the weights before that step. */
-  weight: Record<string, number>;
+  weightNorms: Record<string, number>;
 }
 
 /** What a training step tells of itself. */
@@ -107,12 +107,12 @@ export class LayerNormReader implements Disposable {
 
   /** The norms of the last run. */
   async read(): Promise<LayerNorms> {
-    const [gradient, weight] = await Promise.all(
+    const [gradientNorms, weightNorms] = await Promise.all(
       [this.#gradients, this.#weights].map(async (tensor) =>
         normsOf(this.#groups, unpadRows(await this.program.read(tensor), tensor.shape))
       ),
     );
-    return { gradient, weight };
+    return { gradientNorms, weightNorms };
   }
 
   /** Frees the device's memory. */

@@ -14,6 +14,7 @@ import type {
   ScoreRow,
   SnapshotRecord,
   Sprite,
+  StatsRow,
 } from "./records.ts";
 
 /** A schema for each field of a type. */
@@ -42,6 +43,7 @@ export const RUN_RECORD = v.object(
     startedAt: v.string(),
     endedAt: v.optional(v.string()),
     seconds: v.optional(NUMBER),
+    before: v.optional(v.object({ startedAt: v.string(), seconds: NUMBER })),
     versions: TEXTS,
     hardware: TEXTS,
     inputs: v.array(INPUT),
@@ -65,7 +67,7 @@ export const METRICS_ROW = v.object(
     step: COUNT,
     loss: v.nullable(NUMBER),
     lr: NUMBER,
-    images_per_second: NUMBER,
+    images_per_second: v.nullable(NUMBER),
     time: v.optional(NUMBER),
     loss_scale: v.optional(NUMBER),
     skipped_steps: v.optional(COUNT),
@@ -84,6 +86,22 @@ export const SCORE_ROW = v.object(
   } satisfies Fields<ScoreRow>,
 );
 
+const NORMS = v.record(v.string(), v.nullable(NUMBER));
+
+/** Of a row of `stats.jsonl`. */
+export const STATS_ROW = v.object(
+  {
+    epoch: COUNT,
+    step: COUNT,
+    time: NUMBER,
+    gradient_norms: NORMS,
+    weight_norms: NORMS,
+    device_seconds: v.optional(NUMBER),
+    device_bytes: COUNT,
+    process_bytes: COUNT,
+  } satisfies Fields<StatsRow>,
+);
+
 const ACTOR = v.object(
   {
     name: v.string(),
@@ -91,6 +109,7 @@ const ACTOR = v.object(
     waiting: NUMBER,
     busyOverall: NUMBER,
     waitingOverall: NUMBER,
+    seconds: v.optional(NUMBER),
     mailbox: COUNT,
     handled: COUNT,
     links: v.array(v.object({ to: v.string(), credits: NUMBER, queued: COUNT })),
@@ -159,6 +178,7 @@ export type SchemasTakeAll = [
   Taken<typeof RUN_RECORD, RunRecord>,
   Taken<typeof METRICS_ROW, MetricsRow>,
   Taken<typeof SCORE_ROW, ScoreRow>,
+  Taken<typeof STATS_ROW, StatsRow>,
   Taken<typeof ACTORS_RECORD, ActorsRecord>,
 ];
 

@@ -19,8 +19,10 @@ export interface RunRecord {
   /** When it was started, and when it ended: ISO 8601, UTC. */
   startedAt: string;
   endedAt?: string;
-  /** How long it took. */
+  /** How long it took, since it was started. */
   seconds?: number;
+  /** Of a run that was resumed: when it first began, and how long its earlier starts took, in seconds. */
+  before?: { startedAt: string; seconds: number };
   /** Of this program, of Deno and of what is in it. */
   versions: Record<string, string>;
   /** Adapter, processor cores, memory, system. */
@@ -67,8 +69,8 @@ export interface MetricsRow {
   /** `null` where it was not finite. */
   loss: number | null;
   lr: number;
-  /** Images in a second, as a moving average. */
-  images_per_second: number;
+  /** Images in a second, a moving average over 30 seconds; `null` until it is of a second at least. */
+  images_per_second: number | null;
   /** When it was done: seconds since 1970, UTC. */
   time?: number;
   /** What mixed precision multiplies the loss by, after this step. */
@@ -91,7 +93,25 @@ export interface ScoreRow {
   lr?: number;
 }
 
-/** `actors.json`: how the actors stand; replaced every two seconds. */
+/** A row of `stats.jsonl`: what a training step tells of itself, every `stats_every` batches. */
+export interface StatsRow {
+  epoch: number;
+  step: number;
+  /** When: seconds since 1970, UTC. */
+  time: number;
+  /** L2 norms of the step's gradient by group of layers; `null` where they are not finite. */
+  gradient_norms: Record<string, number | null>;
+  /** L2 norms of the weights before the step, by group of layers. */
+  weight_norms: Record<string, number | null>;
+  /** How long the device took for the step, where the adapter has timestamps. */
+  device_seconds?: number;
+  /** Memory that the trainer has on its device. */
+  device_bytes: number;
+  /** Memory of the whole process. */
+  process_bytes: number;
+}
+
+/** `actors.json`: how the actors stand; replaced every two seconds, and when the run ends. */
 export interface ActorsRecord {
   /** ISO 8601, UTC. */
   at: string;
@@ -108,6 +128,8 @@ export interface ActorRecord {
   /** The same since the actor was ready. */
   busyOverall: number;
   waitingOverall: number;
+  /** Since it was ready, in seconds: what the shares of the whole are of. Records of earlier versions have none. */
+  seconds?: number;
   /** Messages that wait in its mailbox. */
   mailbox: number;
   /** Messages that it has handled. */
@@ -172,7 +194,7 @@ export type CurvePoint = [
   step: number,
   loss: number | null,
   lr: number,
-  imagesPerSecond: number,
+  imagesPerSecond: number | null,
   /** When it was done: seconds since 1970, UTC; `null` where that was not recorded. */
   time: number | null,
 ];

@@ -60,7 +60,7 @@ function mean(values: readonly (number | null)[]): number | null {
 
 function mergePoints(...points: CurvePoint[]): CurvePoint {
   const [step, , lr, , time] = points.at(-1)!;
-  return [step, mean(points.map((point) => point[1])), lr, mean(points.map((point) => point[3]))!, time];
+  return [step, mean(points.map((point) => point[1])), lr, mean(points.map((point) => point[3])), time];
 }
 
 function meanOf(rows: readonly MetricsRow[]): CurvePoint {

@@ -54,6 +54,8 @@ export class Actor<P extends Protocol<P>> {
   readonly ref: ActorRef<P>;
   /** Resolves when the actor has started. Rejects if it ends before that; the system then knows why already. */
   readonly ready: Promise<void>;
+  /** Resolves when the actor has ended, with how it stood when it was to stop; with nothing where its Worker broke or was terminated. */
+  readonly ended: Promise<ActorStats | undefined>;
   readonly #incarnation: number;
   readonly #worker: Worker;
   readonly #endpoint: Endpoint;
@@ -61,7 +63,7 @@ export class Actor<P extends Protocol<P>> {
   readonly #graceMs: number;
   readonly #ready = Promise.withResolvers<void>();
   readonly #drained = Promise.withResolvers<void>();
-  readonly #ended = Promise.withResolvers<void>();
+  readonly #ended = Promise.withResolvers<ActorStats | undefined>();
   readonly #stats = new Map<number, PromiseWithResolvers<ActorStats>>();
   readonly #startTimer: ReturnType<typeof setTimeout>;
   #nextId = 0;
@@ -80,6 +82,7 @@ export class Actor<P extends Protocol<P>> {
     this.#graceMs = graceMs;
     this.ready = this.#ready.promise;
     this.ready.catch(() => {}); // the system reports it
+    this.ended = this.#ended.promise;
     this.#drained.promise.catch(() => {});
 
     this.#worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name });
@@ -206,7 +209,7 @@ export class Actor<P extends Protocol<P>> {
         if (report.failure !== undefined) {
           this.#events.onCrash({ actor: this.name, failure: report.failure });
         }
-        this.#end(false);
+        this.#end(false, undefined, report.stats);
     }
   }
 
@@ -218,7 +221,7 @@ export class Actor<P extends Protocol<P>> {
   }
 
   /** @param reason what to reject with whatever still waits */
-  #end(wasTerminated: boolean, reason = this.#events.endReason()): void {
+  #end(wasTerminated: boolean, reason = this.#events.endReason(), stats?: ActorStats): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
     clearTimeout(this.#startTimer);
@@ -228,7 +231,7 @@ export class Actor<P extends Protocol<P>> {
     this.#stats.clear();
     loseIncarnation(this.#endpoint, this.#incarnation, reason);
     this.#events.onEnd(wasTerminated);
-    this.#ended.resolve();
+    this.#ended.resolve(stats);
   }
 
   #post(control: Control, transfer: Transferable[] = []): void {

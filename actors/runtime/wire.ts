@@ -65,5 +65,5 @@ export type Report =
   | { kind: "stats"; id: number; stats: ActorStats }
   | { kind: "spans"; spans: TraceSpan[] }
   | { kind: "crashed"; crash: Crash }
-  /** The last: the Worker closes itself. `failure`: what an `onStop` hook threw. */
-  | { kind: "stopped"; failure?: Failure };
+  /** The last: the Worker closes itself. `failure`: what an `onStop` hook threw. `stats`: how the actor stood when it was to stop. */
+  | { kind: "stopped"; failure?: Failure; stats?: ActorStats };

@@ -20,10 +20,11 @@ function report(report: Report): void {
 }
 
 async function end(crash?: Crash): Promise<void> {
+  const stats = host.stats(); // of before its links are closed
   const failure = await host.stop(graceMs, crash);
   if (hasEnded) return;
   hasEnded = true;
-  report({ kind: "stopped", failure });
+  report({ kind: "stopped", failure, stats });
   close();
 }
 

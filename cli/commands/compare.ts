@@ -1,5 +1,6 @@
 /** `deno task compare`: runs side by side, as text and as a page. */
 import { replaceTextFile } from "../../data/replace_file.ts";
+import { requireNew } from "../../data/require_new.ts";
 import { reportPage } from "../../ui/assets.ts";
 import type { CurvePoint, EvaluationRecord, PageMessage, RunRecord, ScoreRow } from "../../ui/records.ts";
 import { shortNames } from "../../ui/page/names.ts";
@@ -80,7 +81,8 @@ function compareResults(runs: readonly ComparedRun[]): string {
 async function main(): Promise<void> {
   const command = parseCompareFlags(Deno.args);
   if (command.help !== undefined) return console.log(command.help);
-  const { folders, plot, json } = command;
+  const { folders, plot, force, json } = command;
+  if (plot !== undefined) await requireNew([plot], force);
   await checkRunFolders(folders);
   const names = shortNames(folders);
   const readers = folders.map((folder, run) => new RunReader(folder, run));
@@ -114,7 +116,7 @@ async function main(): Promise<void> {
         : formatTable([["differing settings", ...names], ...rows]),
     );
   }
-  console.log(`\nplot      ${plot}`);
+  if (plot !== undefined) console.log(`\nplot      ${plot}`);
 }
 
 if (import.meta.main) await runMain(main);

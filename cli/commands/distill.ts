@@ -1,17 +1,18 @@
 /** `deno task distill`: flags in, progress and files out. The run itself is `methods/seed/run.ts`. */
+import { relative } from "node:path";
 import type { DistillEvent, DistillPlan } from "../../methods/seed/events.ts";
 import type { DistillResult } from "../../methods/seed/run.ts";
 import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { augmentationOf } from "../../methods/seed/augmentation.ts";
 import { type DistillOptions, hasProbeSet } from "../../methods/seed/options.ts";
 import type { RunProfile } from "../../actors/run_profile.ts";
+import { counted } from "../../data/printable.ts";
 import { distill } from "../../methods/runs.ts";
 import { DEFAULT_LOSS } from "../../models/loss/losses.ts";
 import { studentNames, teacherNames } from "../../models/registry.ts";
-import type { RunFigure, ScoreRow } from "../../ui/records.ts";
+import type { RunFigure, ScoreRow, StatsRow } from "../../ui/records.ts";
 import { parseDistillFlags } from "../flags/distill_flags.ts";
 import { flagName } from "../flags/flags.ts";
-import { formatDuration } from "../terminal/duration.ts";
 import { checkDistillInputs, findCheckpointToResume } from "../flags/inputs.ts";
 import { loadPlugin } from "../flags/plugin.ts";
 import { describeProfile, writeTrace } from "../output/profile_report.ts";
@@ -20,9 +21,10 @@ import { runMain } from "../terminal/run_main.ts";
 import type { RecordedInput } from "../output/run_recorder.ts";
 import { readRunSoFar } from "../output/run_so_far.ts";
 import { formatTable } from "../terminal/table.ts";
+import type { ExpectedEvaluations } from "../terminal/time_left.ts";
 import type { EventWriter } from "../output/tensorboard/event_writer.ts";
 import { RunEvents } from "../output/tensorboard/run_events.ts";
-import { type Stage, train } from "./training.ts";
+import { describeTime, type Stage, timesOf, type Took, train } from "./training.ts";
 
 /** The message that a step is. */
 const STEP = { actor: "student_trainer", message: "train" };
@@ -42,25 +44,41 @@ function describeRun(options: DistillOptions, plan: DistillPlan, adapter: string
     ...options.testData === null && !hasProbeSet(options)
       ? []
       : [`evaluate  ${describeEvaluationResize(plan.evalResize, imageSize)}`],
-    `training  ${epochs} epochs of ${plan.batchesPerEpoch} batches of ${batchSize}${resumed}, queue ${queue}`,
+    `training  ${counted(epochs, "epoch")} of ${
+      counted(plan.batchesPerEpoch, "batch", "batches")
+    } of ${batchSize}${resumed}, queue ${queue}`,
     `output    ${output}`,
   ];
 }
 
+/** Which steps a mean loss is of: an epoch, or part of one. */
+function describeSteps([first, last]: readonly [number, number], stepsPerEpoch: number): string {
+  const isEpoch = last % stepsPerEpoch === 0 && last - first === stepsPerEpoch - 1;
+  return isEpoch
+    ? `epoch ${last / stepsPerEpoch - 1}`
+    : first === last
+    ? `step ${first}`
+    : `steps ${first} to ${last}`;
+}
+
 /** What is shown after the last step. */
 function describeResult(
-  { knn, firstLoss, lastLoss, steps, checkpoint }: DistillResult,
-  seconds: number,
-  k: number,
+  { knn, firstLoss, firstLossSteps, lastLoss, lastLossSteps, steps, checkpoint }: DistillResult,
+  took: Took,
+  { output, knnK }: DistillOptions,
+  stepsPerEpoch: number,
 ): string[] {
+  const mean = (loss: number, steps: readonly [number, number]) =>
+    `${loss.toFixed(4)} in ${describeSteps(steps, stepsPerEpoch)}`;
   const losses = Number.isNaN(lastLoss)
     ? "no loss is known"
-    : firstLoss === lastLoss
-    ? `mean loss ${lastLoss.toFixed(4)}`
-    : `mean loss ${firstLoss.toFixed(4)} in the first epoch, ${lastLoss.toFixed(4)} in the last`;
+    : `mean loss ${firstLoss === lastLoss ? "" : `${mean(firstLoss, firstLossSteps)}, `}${
+      mean(lastLoss, lastLossSteps)
+    }`;
   const lines = [
-    `${steps} ${steps === 1 ? "step" : "steps"} in ${formatDuration(seconds)}, ${losses}`,
-    `student   ${checkpoint}`,
+    `${counted(steps, "step")} in ${describeTime(took)}; ${losses}`,
+    `output    ${output}`,
+    `student   ${relative(output, checkpoint)}`,
   ];
   if (knn === null) return lines;
   const row = (name: string, accuracy: { top1: number } | null) => [
@@ -68,7 +86,7 @@ function describeResult(
     accuracy === null ? "unknown" : `${accuracy.top1.toFixed(1)} %`,
   ];
   const table = formatTable([
-    [`weighted kNN, k = ${k}`, "top-1"],
+    [`weighted kNN, k = ${knnK}`, "top-1"],
     row("teacher", knn.teacher),
     row("student before", knn.before),
     row("student after", knn.after),
@@ -93,21 +111,26 @@ function inputsOf({ data, testData, distill, images }: DistillOptions): Recorded
   ];
 }
 
-/** What came of it, for its record. */
+/** What came of it, for its record: figures of the whole run, as far as it is known, and of its last start. */
 function figuresOf(
-  { steps, firstLoss, lastLoss, knn }: DistillResult,
-  { batchSize, knnK }: DistillOptions,
-  seconds: number,
+  { steps, firstLoss, firstLossSteps: [first], lastLoss, knn }: DistillResult,
+  { batchSize, knnK, resume }: DistillOptions,
+  took: Took,
+  totalSteps: number,
 ): RunFigure[] {
   const figure = (name: string, value: number, unit = "") => ({ name, value, unit });
   const evaluated = (who: string, { top1 }: { top1: number }) =>
     figure(`${who}, weighted kNN (k = ${knnK}) top-1`, top1, "%");
+  const isFirst = resume === null || first === 1; // the losses of a run that is resumed elsewhere may not be known
   return [
-    figure("steps", steps),
-    figure("time", seconds, "s"),
-    ...steps === 0 ? [] : [figure("images a second, all told", steps * batchSize / seconds)],
+    figure("steps", resume === null ? steps : totalSteps),
+    ...resume === null ? [] : [figure("steps since the resume", steps)],
+    ...timesOf(took),
+    ...steps === 0
+      ? []
+      : [figure("images a second since the start, all told", steps * batchSize / took.seconds)],
     ...Number.isNaN(lastLoss) ? [] : [
-      figure("mean loss, first epoch", firstLoss),
+      figure(isFirst ? "mean loss, first epoch" : `mean loss from step ${first} on, an epoch`, firstLoss),
       figure("mean loss, last epoch", lastLoss),
     ],
     ...knn === null ? [] : [
@@ -116,6 +139,17 @@ function figuresOf(
       evaluated("student after", knn.after),
     ],
   ];
+}
+
+/** The evaluations to come: teacher and student at the beginning, after some epochs, and at the end. */
+function expectEvaluations(
+  { testData, knnEvery }: DistillOptions,
+  { images, batchesPerEpoch, firstStep, totalSteps }: DistillPlan,
+  isKnown: boolean,
+): ExpectedEvaluations {
+  const every = testData === null || knnEvery === 0 ? Infinity : knnEvery * batchesPerEpoch;
+  const between = Math.ceil(totalSteps / every) - 1 - Math.floor(firstStep / every);
+  return { count: (isKnown ? 0 : 2) + Math.max(0, between) + 1, images, besideTraining: true };
 }
 
 /**
@@ -127,29 +161,33 @@ function show(stage: Stage, options: DistillOptions, printFreq: number, isKnown:
   const { folder, shown, recorder, tensorBoard } = stage;
   let writer: EventWriter | undefined;
   let runEvents: RunEvents | undefined;
-  let [stepsPerEpoch, firstStep] = [1, 0];
+  let [stepsPerEpoch, firstStep, totalSteps] = [1, 0, 0];
   let drawing: Promise<void> = Promise.resolve();
   let profile: RunProfile | undefined;
 
-  function begin(plan: DistillPlan): void {
-    ({ batchesPerEpoch: stepsPerEpoch, firstStep } = plan);
+  function begin(plan: Extract<DistillEvent, { type: "plan" }>): void {
+    ({ batchesPerEpoch: stepsPerEpoch, firstStep, totalSteps } = plan);
     folder.begin(describeOptions(options, printFreq), options.tuning);
     writer = stage.openEventFile();
     runEvents = writer && new RunEvents(writer, { stepsPerEpoch, batchSize: options.batchSize });
-    for (const line of describeRun(options, plan, stage.adapter)) shown.say(line);
+    const { type, ...planned } = plan;
+    shown.tell(type, { ...planned, epochs: options.epochs, batchSize: options.batchSize });
+    for (const line of describeRun(options, plan, stage.adapter)) shown.show(line);
     // Where they are not by the same images and settings, the beginning is evaluated again.
     const isRepeated = ({ of, by, step }: ScoreRow) =>
       !isKnown && by === "knn" && (of === "teacher" || step === 0 || step === firstStep);
-    const { images: pictures, totalSteps } = plan;
-    const facts = { pictures, stepsPerEpoch, totalSteps, firstStep };
-    stage.begin(facts, printFreq, stage.isResuming ? isRepeated : undefined);
+    const facts = { pictures: plan.images, stepsPerEpoch, totalSteps, firstStep };
+    const evaluations = expectEvaluations(options, plan, isKnown);
+    stage.begin(facts, { printFreq, evaluations }, stage.isResuming ? isRepeated : undefined);
   }
 
   function score({ of, step, top1, top5 }: Extract<DistillEvent, { type: "knn" }>): void {
-    recorder.score({ of, by: "knn", step, top1, top5 });
+    const row: ScoreRow = { of, by: "knn", step, top1, top5 };
+    stage.score([row], row);
     // Of the beginning there is no epoch.
     if (of === "teacher" || step === 0 || (options.resume === null && step === firstStep)) return;
     const epoch = Math.ceil(step / stepsPerEpoch) - 1;
+    if (step < totalSteps) shown.show(`weighted kNN after epoch ${epoch}: top-1 ${top1.toFixed(1)} %`);
     tensorBoard(() => {
       writer?.scalar("knn_top1", top1, epoch);
       writer?.scalar("knn_top5", top5, epoch);
@@ -163,6 +201,17 @@ function show(stage: Stage, options: DistillOptions, printFreq: number, isKnown:
       case "step":
         shown.step(event);
         return tensorBoard(() => runEvents?.step(event));
+      case "stats": {
+        const { epoch, step, gradientNorms, weightNorms, deviceSeconds, deviceBytes, processBytes } = event;
+        const row: StatsRow = {
+          ...{ epoch, step, time: Date.now() / 1000 },
+          ...{ gradient_norms: gradientNorms, weight_norms: weightNorms },
+          ...{ device_seconds: deviceSeconds, device_bytes: deviceBytes, process_bytes: processBytes },
+        };
+        recorder.stats(row);
+        shown.tell("stats", row);
+        return tensorBoard(() => runEvents?.stats(event));
+      }
       case "views": {
         const { pixels, count, size, isLocal } = event;
         const draw = async () =>
@@ -193,10 +242,16 @@ function show(stage: Stage, options: DistillOptions, printFreq: number, isKnown:
     for (const table of describeProfile(profile, STEP)) shown.report(`${table}\n`);
     const write = async () => await writeTrace(options.output, profile!);
     const trace = await shown.effort.attempt("profile.json", write);
-    if (trace !== undefined) shown.report(`trace     ${trace}`);
+    if (trace !== undefined) shown.report(`trace     ${stage.nameOf(trace)}`);
   }
 
-  return { take, settle: () => drawing, conclude };
+  return {
+    take,
+    settle: () => drawing,
+    conclude,
+    figures: (result: DistillResult, took: Took) => figuresOf(result, options, took, totalSteps),
+    describe: (result: DistillResult, took: Took) => describeResult(result, took, options, stepsPerEpoch),
+  };
 }
 
 /** Shows what a recipe stands for, and the other flags with it. */
@@ -228,8 +283,6 @@ async function main(): Promise<void> {
       if (recipe !== undefined) sayRecipe(recipe, describeOptions(options, printFreq), stage.shown);
       return show(stage, options, printFreq, soFar !== undefined && soFar.accuracies.length > 0);
     },
-    figures: (result, seconds) => figuresOf(result, options, seconds),
-    describe: (result, seconds) => describeResult(result, seconds, options.knnK),
   });
 }
 

@@ -4,6 +4,7 @@ import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { embed } from "../../methods/runs.ts";
 import { openDataset } from "../../data/open_dataset.ts";
 import { replaceFile, writeAll } from "../../data/replace_file.ts";
+import { requireNew } from "../../data/require_new.ts";
 import { UserError } from "../../errors.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
 import { ENCODERS } from "../../models/registry.ts";
@@ -20,7 +21,6 @@ import {
 import { checkEmbedInputs } from "../flags/inputs.ts";
 import { interruptSignal } from "../terminal/interrupt.ts";
 import { loadPlugin } from "../flags/plugin.ts";
-import { requireNew } from "../output/require_new.ts";
 import { runMain } from "../terminal/run_main.ts";
 
 type Run = EmbedCommand & { help: undefined };

@@ -7,6 +7,7 @@ import { checkKnnInputs } from "../flags/inputs.ts";
 import { interruptSignal } from "../terminal/interrupt.ts";
 import { parseKnnFlags } from "../flags/knn_flags.ts";
 import { loadPlugin } from "../flags/plugin.ts";
+import { CountProgress } from "../terminal/count_progress.ts";
 import { runMain } from "../terminal/run_main.ts";
 import { formatTable } from "../terminal/table.ts";
 
@@ -19,15 +20,19 @@ async function main(): Promise<void> {
   await describeAdapter(); // so that a missing one is said at once, and the command's end knows whether it is hardware
   using interrupt = interruptSignal();
   const run = knn({ encoder, ...options }, { signal: interrupt.signal });
-  for await (const event of run) {
-    if (event.type === "warning") console.error(`warning: ${event.text}`);
-    if (event.type !== "plan" || command.json) continue;
-    const { imageSize } = options;
-    console.log(`encoder   ${encoder.arch}, ${name}`);
-    console.log(
-      `images    ${event.bankImages} vote, ${event.queryImages} are classified, ${imageSize} x ${imageSize}`,
-    );
-    console.log(`views     ${describeEvaluationResize(event.evalResize, imageSize)}`);
+  {
+    using progress = new CountProgress({ doing: "evaluated", quiet: command.json });
+    for await (const event of run) {
+      if (event.type === "progress") progress.update(event.done, event.total);
+      if (event.type === "warning") progress.warn(`warning: ${event.text}`);
+      if (event.type !== "plan" || command.json) continue;
+      const { imageSize } = options;
+      console.log(`encoder   ${encoder.arch}, ${name}`);
+      console.log(
+        `images    ${event.bankImages} vote, ${event.queryImages} are classified, ${imageSize} x ${imageSize}`,
+      );
+      console.log(`views     ${describeEvaluationResize(event.evalResize, imageSize)}`);
+    }
   }
   const accuracies = await run.result;
   if (command.json) {

@@ -1,13 +1,14 @@
 /** `deno task lincls`: flags in, progress and files out. The run itself is `methods/linear_probe/run.ts`. */
+import { relative } from "node:path";
 import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { LinearEpoch, LinearEvent, LinearPlan } from "../../methods/linear_probe/events.ts";
 import type { LinearResult } from "../../methods/linear_probe/run.ts";
 import type { LinearOptions } from "../../methods/linear_probe/options.ts";
 import { BEST_CHECKPOINT } from "../../methods/linear_probe/linear_trainer.ts";
+import { counted } from "../../data/printable.ts";
 import { linearProbe } from "../../methods/runs.ts";
 import { ENCODERS } from "../../models/registry.ts";
 import type { RunFigure, ScoreRow } from "../../ui/records.ts";
-import { formatDuration } from "../terminal/duration.ts";
 import { checkLinclsInputs, findCheckpointToResume } from "../flags/inputs.ts";
 import { parseLinclsFlags } from "../flags/lincls_flags.ts";
 import { loadPlugin } from "../flags/plugin.ts";
@@ -16,16 +17,16 @@ import type { RecordedInput } from "../output/run_recorder.ts";
 import { isUnfinished } from "../output/run_so_far.ts";
 import { formatTable } from "../terminal/table.ts";
 import type { EventWriter } from "../output/tensorboard/event_writer.ts";
-import { type Stage, train } from "./training.ts";
+import { describeTime, type Stage, timesOf, type Took, train } from "./training.ts";
 
 /** What is shown before the first step. */
 function describeRun(options: LinearOptions, plan: LinearPlan, adapter: string): string[] {
   const { arch, pretrained, epochs, batchSize, imageSize, lr } = options;
   const { trainImages, testImages, classes, features, batchesPerEpoch, firstEpoch } = plan;
-  const training = `${epochs} epochs of ${batchesPerEpoch} batches of ${batchSize}, learning rate ${
-    lr.join(", ")
-  }`;
-  const resumed = firstEpoch > 0 ? `, from epoch ${firstEpoch + 1}` : "";
+  const training = `${counted(epochs, "epoch")} of ${
+    counted(batchesPerEpoch, "batch", "batches")
+  } of ${batchSize}, learning rate ${lr.join(", ")}`;
+  const resumed = firstEpoch > 0 ? `, from epoch ${firstEpoch}` : "";
   return [
     `adapter   ${adapter}`,
     `encoder   ${arch}, ${pretrained ?? "fresh weights"}`,
@@ -45,7 +46,7 @@ function percent(value: number): string {
 function describeResult(
   { scores, chosen, checkpoint }: LinearResult,
   { output, evaluate }: LinearOptions,
-  seconds: number,
+  took: Took,
 ): string[] {
   const rows = scores.map(({ lr, last, best, diverged }) => [
     String(lr),
@@ -55,10 +56,10 @@ function describeResult(
   const heading = ["learning rate", "top-1", "top-5", "loss", ...evaluate ? [] : ["best top-1"]];
   const files = checkpoint === null
     ? []
-    : [`last      ${checkpoint}`, `best      ${output}/${BEST_CHECKPOINT}`];
+    : [`output    ${output}`, `last      ${relative(output, checkpoint)}`, `best      ${BEST_CHECKPOINT}`];
   const { lr, best } = scores[chosen];
   return [
-    `${evaluate ? "classified" : "trained"} in ${formatDuration(seconds)}`,
+    `${evaluate ? "classified" : "trained"} in ${describeTime(took)}`,
     ...files,
     "",
     formatTable([heading, ...rows]),
@@ -76,10 +77,10 @@ function inputsOf({ pretrained, trainData, testData }: LinearOptions): RecordedI
 }
 
 /** What came of it, for its record. */
-function figuresOf({ scores, chosen }: LinearResult, seconds: number): RunFigure[] {
+function figuresOf({ scores, chosen }: LinearResult, took: Took): RunFigure[] {
   const { best, last } = scores[chosen];
   return [
-    { name: "time", value: seconds, unit: "s" },
+    ...timesOf(took),
     { name: "linear classifier, best top-1", value: best, unit: "%" },
     { name: "linear classifier, last top-1", value: last.top1, unit: "%" },
     { name: "linear classifier, last top-5", value: last.top5, unit: "%" },
@@ -93,16 +94,18 @@ function figuresOf({ scores, chosen }: LinearResult, seconds: number): RunFigure
 
 /** Shows a linear evaluation, and keeps its records. */
 function show(stage: Stage, options: LinearOptions, printFreq: number) {
-  const { folder, shown, recorder } = stage;
+  const { folder, shown } = stage;
   const { tuning: _, ...config } = options;
   const { evaluate, resume, epochs, cacheFeatures } = config;
   let writer: EventWriter | undefined;
   let stepsPerEpoch = 1;
 
-  function begin(plan: LinearPlan): void {
+  function begin(plan: Extract<LinearEvent, { type: "plan" }>): void {
     folder.begin({ ...config, printFreq }, options.tuning);
     if (!evaluate) writer = stage.openEventFile();
-    for (const line of describeRun(options, plan, stage.adapter)) shown.say(line);
+    const { type, ...planned } = plan;
+    shown.tell(type, { ...planned, epochs, batchSize: config.batchSize });
+    for (const line of describeRun(options, plan, stage.adapter)) shown.show(line);
     if (evaluate) return;
     stepsPerEpoch = plan.batchesPerEpoch;
     const firstStep = plan.firstEpoch * stepsPerEpoch;
@@ -110,7 +113,14 @@ function show(stage: Stage, options: LinearOptions, printFreq: number) {
     const isRepeated = ({ step }: ScoreRow) => plan.firstEpoch >= epochs && step === firstStep;
     stage.begin(
       { pictures: plan.trainImages, stepsPerEpoch, totalSteps: epochs * stepsPerEpoch, firstStep },
-      cacheFeatures ? stepsPerEpoch : printFreq, // steps over features that are kept take no time
+      {
+        printFreq: cacheFeatures ? stepsPerEpoch : printFreq, // steps over features that are kept take no time
+        evaluations: {
+          count: cacheFeatures ? 0 : epochs - plan.firstEpoch,
+          images: plan.testImages,
+          besideTraining: false,
+        },
+      },
       resume === null ? undefined : isRepeated,
     );
   }
@@ -124,16 +134,19 @@ function show(stage: Stage, options: LinearOptions, printFreq: number) {
     const best = sound.reduce((a, b) => b.top1 > a.top1 ? b : a);
     const { top1, top5 } = best;
     const which = tested.length === 1 ? "" : ` (best of ${tested.length} learning rates)`;
-    for (const [i, { top1, top5 }] of tested.entries()) {
-      if (diverged[i]) continue;
-      const lr = tested.length === 1 ? undefined : rates[i];
-      recorder.score({ of: "student", by: "linear", step, top1, top5, lr });
-    }
+    const row: ScoreRow = { of: "student", by: "linear", step, top1, top5 };
+    const rows = tested.flatMap((score, i) =>
+      diverged[i] ? [] : [{ ...row, top1: score.top1, top5: score.top5, lr: rates[i] }]
+    );
+    const each = tested.map(({ loss, top1, top5 }, i) => ({
+      ...{ lr: rates[i], learningRate: learningRates[i], loss, top1, top5, diverged: diverged[i] },
+    }));
+    stage.score(tested.length === 1 ? [row] : rows, { ...row, epoch, learningRates: each });
     stage.tensorBoard(() => {
       writer?.scalar("lincls_acc1", top1, epoch);
       writer?.scalar("learning_rate", learningRates[tested.indexOf(best)], epoch);
     });
-    shown.say(`test after epoch ${epoch + 1}: top-1 ${percent(top1)}, top-5 ${percent(top5)}${which}`);
+    shown.show(`test after epoch ${epoch}: top-1 ${percent(top1)}, top-5 ${percent(top5)}${which}`);
   }
 
   return {
@@ -149,6 +162,8 @@ function show(stage: Stage, options: LinearOptions, printFreq: number) {
           return stage.tell(event);
       }
     },
+    figures: figuresOf,
+    describe: (result: LinearResult, took: Took) => describeResult(result, options, took),
   };
 }
 
@@ -167,8 +182,6 @@ async function main(): Promise<void> {
     before: () => isUnfinished("lincls", options.output, options.resume),
     run: (settings, isUnfinished) => linearProbe(options, { ...settings, isUnfinished }),
     show: (stage) => show(stage, options, printFreq),
-    figures: figuresOf,
-    describe: (result, seconds) => describeResult(result, options, seconds),
   });
 }
 

@@ -1,6 +1,8 @@
 /** What commands that train have in common: a folder that is locked, a run that is shown and recorded, and how it ends. */
-import type { ActorsEvent, NoticeEvent } from "../../actors/events.ts";
+import { relative } from "node:path";
+import type { ActorsEvent, CheckpointEvent, NoticeEvent, ProgressEvent } from "../../actors/events.ts";
 import type { Run } from "../../actors/run.ts";
+import { StoppedError } from "../../actors/stopped_error.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
 import type { Tuning } from "../../kernels/tuning/tuning.ts";
 import type { OutputSettings } from "../../methods/method.ts";
@@ -9,12 +11,15 @@ import { removeLeftovers } from "../../models/checkpoint/run_checkpoints.ts";
 import type { RunFigure, RunRecord, ScoreRow } from "../../ui/records.ts";
 import type { RunChoices } from "../flags/run_flags.ts";
 import { OutputFolder } from "../output/output_folder.ts";
+import { readStartsBefore } from "../output/run_so_far.ts";
 import { endOf, type RecordedInput, type RunEnd, type RunRecorder } from "../output/run_recorder.ts";
 import { findTuning } from "../output/run_tuning.ts";
 import { EventWriter } from "../output/tensorboard/event_writer.ts";
 import { watchRun } from "../output/watched_run.ts";
+import { formatDuration } from "../terminal/duration.ts";
 import { interruptSignal } from "../terminal/interrupt.ts";
 import type { RunConsole } from "../terminal/run_console.ts";
+import type { ExpectedEvaluations } from "../terminal/time_left.ts";
 
 type Plan = NonNullable<RunRecord["plan"]>;
 
@@ -36,9 +41,42 @@ export interface Stage {
    *
    * @param isRepeated drops what is known of the steps to come, and those scores of the first one
    */
-  begin(plan: Omit<Plan, "epochs">, printFreq: number, isRepeated?: (row: ScoreRow) => boolean): void;
+  begin(
+    plan: Omit<Plan, "epochs">,
+    how: { printFreq: number; evaluations: ExpectedEvaluations },
+    isRepeated?: (row: ScoreRow) => boolean,
+  ): void;
+  /** Keeps an evaluation, a row for each classifier, and tells programs of it. */
+  score(rows: readonly ScoreRow[], event: object): void;
+  /** Path of a file as it is shown: from the output folder on. */
+  nameOf(path: string): string;
   /** Shows what runs of every method tell. */
-  tell(event: ActorsEvent | NoticeEvent): void;
+  tell(event: ActorsEvent | CheckpointEvent | NoticeEvent | ProgressEvent): void;
+}
+
+/** How long a run took, in seconds. */
+export interface Took {
+  /** Since it was started. */
+  seconds: number;
+  /** With its earlier starts, where it was resumed and they are known. */
+  secondsInAll?: number;
+}
+
+/** Words and figures of that. */
+export function describeTime({ seconds, secondsInAll }: Took): string {
+  return formatDuration(seconds) +
+    (secondsInAll === undefined ? "" : ` since the resume, ${formatDuration(secondsInAll)} in all`);
+}
+
+/** The same for a record: of the whole run, and of its last start where that is not all. */
+export function timesOf({ seconds, secondsInAll }: Took): RunFigure[] {
+  const unit = "s";
+  if (secondsInAll === undefined) return [{ name: "time", value: seconds, unit }];
+  return [{ name: "time", value: secondsInAll, unit }, {
+    name: "time since the resume",
+    value: seconds,
+    unit,
+  }];
 }
 
 /** A command line that trains. */
@@ -57,15 +95,20 @@ export interface Training<Event, Result, Before> {
   /** Reads what is known of the run that is gone on with, when its folder is locked. */
   before(): Promise<Before>;
   run(settings: OutputSettings & { signal: AbortSignal }, before: Before): Run<Event, Result>;
-  /** Shows a run; `settle` ends what is being done for the event file, `conclude` comes when all else is written. */
-  show(stage: Stage, before: Before): {
-    take(event: Event): void;
-    settle?(): Promise<void>;
-    conclude?(): Promise<void>;
-  };
-  figures(result: Result, seconds: number): RunFigure[];
+  show(stage: Stage, before: Before): View<Event, Result>;
+}
+
+/** What is made of a run's events for people. */
+export interface View<Event, Result> {
+  take(event: Event): void;
+  /** Ends what is being done for the event file. */
+  settle?(): Promise<void>;
+  /** Comes when all else is written. */
+  conclude?(): Promise<void>;
+  /** What came of it, for its record. */
+  figures(result: Result, took: Took): RunFigure[];
   /** Lines to be shown after the last step. */
-  describe(result: Result, seconds: number): string[];
+  describe(result: Result, took: Took): string[];
 }
 
 /**
@@ -77,16 +120,23 @@ export interface Training<Event, Result, Before> {
 export async function train<Event, Result extends object, Before>(
   { task, options, command, inputs, ...training }: Training<Event, Result, Before>,
 ): Promise<void> {
-  const isResuming = command.resumesIfThere || options.resume !== null;
+  const resume = command.resumesIfThere ? "auto" : options.resume;
+  const isResuming = resume !== null;
   const { name: adapter } = await describeAdapter();
-  using folder = OutputFolder.open(options.output, { isResuming });
+  using folder = OutputFolder.open(options.output, resume);
   if (isResuming) await removeLeftovers(options.output);
   const before = await training.before();
   using interrupt = interruptSignal();
   const started = performance.now();
-  const elapsed = () => (performance.now() - started) / 1000;
-  await using watched = await watchRun(folder, command, { task, args: Deno.args, adapter, inputs });
+  const startsBefore = await readStartsBefore(task, options.resume);
+  const elapsed = (): Took => {
+    const seconds = (performance.now() - started) / 1000;
+    return { seconds, ...startsBefore && { secondsInAll: seconds + startsBefore.seconds } };
+  };
+  const facts = { task, args: Deno.args, adapter, inputs, before: startsBefore };
+  await using watched = await watchRun(folder, command, facts);
   const { shown, recorder } = watched;
+  shown.tell("start", { task, adapter, output: options.output });
   using files = new DisposableStack();
   const tensorBoard = <T>(work: () => T) => shown.effort.attempt("the TensorBoard event file", work);
   const view = training.show({
@@ -94,17 +144,26 @@ export async function train<Event, Result extends object, Before>(
     openEventFile() {
       if (command.tensorboard) return tensorBoard(() => files.use(new EventWriter(options.output)));
     },
-    begin(facts, printFreq, isRepeated) {
+    nameOf: (path) => relative(options.output, path),
+    score(rows, event) {
+      for (const row of rows) recorder.score(row);
+      shown.tell("evaluation", event);
+    },
+    begin(facts, { printFreq, evaluations }, isRepeated) {
       const { epochs, batchSize } = options;
       const { firstStep, stepsPerEpoch } = facts;
       recorder.plan({ ...facts, epochs });
       if (isRepeated) folder.dropMetricsFrom(Math.floor(firstStep / stepsPerEpoch), firstStep, isRepeated);
-      shown.start({ ...facts, epochs, batchSize, printFreq });
+      shown.start({ ...facts, epochs, batchSize, printFreq, evaluations });
     },
     tell(event) {
       if (event.type === "actors") recorder.actors(event.actors);
       else if (event.type === "warning") shown.warn(event.text);
-      else shown.say(event.text);
+      else if (event.type === "progress") shown.progress(event);
+      else if (event.type === "checkpoint") {
+        shown.tell(event.type, event);
+        shown.show(`checkpoint saved to ${relative(options.output, event.path)}`);
+      } else shown.say(event.text);
     },
   }, before);
 
@@ -118,12 +177,14 @@ export async function train<Event, Result extends object, Before>(
     await using run = training.run({ signal, lock: folder.lock }, before);
     for await (const event of run) view.take(event);
     result = await run.result;
-    end = { status: "finished", results: training.figures(result, elapsed()) };
-  } catch (error) {
+    end = { status: "finished", results: view.figures(result, elapsed()) };
+  } catch (caught) {
+    const error = caught instanceof StoppedError ? caught.cause : caught;
     // A command line that serves a run until its end may be started once more.
     if (error instanceof NothingToDoError && command.resumesIfThere) return shown.notice(error.message);
     watched.noteError(error);
     end = endOf(error);
+    shown.tell("end", { status: end.status, error: end.error });
     throw error;
   } finally {
     await view.settle?.();
@@ -131,8 +192,11 @@ export async function train<Event, Result extends object, Before>(
     report = await recorder.finish(end);
     await view.conclude?.();
   }
-  const seconds = elapsed();
-  for (const line of training.describe(result, seconds)) shown.report(line);
-  if (report !== undefined) shown.report(`report    ${report}`);
-  shown.result({ ...result, seconds });
+  const took = elapsed();
+  for (const line of view.describe(result, took)) shown.report(line);
+  if (report !== undefined) {
+    shown.tell("report", { path: report });
+    shown.report(`report    ${relative(options.output, report)}`);
+  }
+  shown.tell("result", { ...result, ...took });
 }

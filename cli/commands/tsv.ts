@@ -5,11 +5,11 @@ import { checkSources, convert, type RowEvents } from "../../data/convert/conver
 import { closeSources, type OpenedSources, openSources } from "../../data/convert/open_sources.ts";
 import type { RowStatistics } from "../../data/convert/row_statistics.ts";
 import { replaceTextFile } from "../../data/replace_file.ts";
+import { requireNew } from "../../data/require_new.ts";
 import { UserError } from "../../errors.ts";
 import { CountProgress } from "../terminal/count_progress.ts";
 import { UsageError } from "../flags/flags.ts";
 import { interruptSignal } from "../terminal/interrupt.ts";
-import { requireNew } from "../output/require_new.ts";
 import { runMain } from "../terminal/run_main.ts";
 import { parseTsvFlags, type TsvCommand } from "../flags/tsv_flags.ts";
 
@@ -49,13 +49,13 @@ function describeStatistics(
   return lines;
 }
 
-/** Paths of the files to write; refuses to replace any unless that is asked for. */
+/** Paths of the files to write, `names` for the classes where there are any; refuses to replace any unless that is asked for. */
 async function prepareOutputs(
   { train, test }: OpenedSources,
   output: string,
   splits: boolean,
   force: boolean,
-): Promise<{ train: string; test: string; folder: string | null }> {
+): Promise<{ train: string; test: string; names: string | null }> {
   const isFile = output.endsWith(".tsv");
   if (isFile && test.length > 0) {
     throw new UsageError(`${train[0].path} and ${test[0].path} become two files: let --output be a folder`);
@@ -66,14 +66,15 @@ async function prepareOutputs(
   const paths = isFile
     ? { train: output, test: "" }
     : { train: join(output, "train.tsv"), test: join(output, "test.tsv") };
+  const names = isFile || train[0].classNames === undefined ? null : join(output, "classes.txt");
   const written = splits || test.length > 0 ? [paths.train, paths.test] : [paths.train];
-  await requireNew(written, force);
+  await requireNew([...written, ...names === null ? [] : [names]], force);
   try {
     await Deno.mkdir(dirname(paths.train), { recursive: true });
   } catch (error) {
     throw new UserError(`${dirname(paths.train)} cannot be made: ${(error as Error).message}`);
   }
-  return { ...paths, folder: isFile ? null : output };
+  return { ...paths, names };
 }
 
 async function writeFiles(
@@ -82,17 +83,16 @@ async function writeFiles(
   events: RowEvents,
   signal: AbortSignal,
 ): Promise<string[]> {
-  const { train, test, folder } = await prepareOutputs(sources, output!, options.split !== null, force);
+  const { train, test, names } = await prepareOutputs(sources, output!, options.split !== null, force);
   const written = await convert(sources, { ...options, train, test }, events, signal);
   const classNames = sources.train[0].classNames;
   const lines = written.flatMap(({ path, bytes, statistics }) => [
     `file      ${path}, ${count(bytes)} bytes`,
     ...describeStatistics(statistics, classNames, "broken left out"),
   ]);
-  if (folder !== null && classNames !== undefined) {
-    const path = join(folder, "classes.txt");
-    await replaceTextFile(path, classNames.map((name) => printableLine(name) + "\n").join(""));
-    lines.push(`classes   ${path}`);
+  if (names !== null) {
+    await replaceTextFile(names, classNames!.map((name) => printableLine(name) + "\n").join(""));
+    lines.push(`classes   ${names}`);
   }
   return lines;
 }

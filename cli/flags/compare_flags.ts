@@ -12,20 +12,17 @@ const TABLE = {
     metavar: "FILE",
     short: "o",
     group: "Output",
-    help: "where the page with all curves goes, one file that needs nothing else",
+    help: "write a page with all curves to this file, which needs nothing else; none is written without it",
   },
-  json: {
-    kind: "boolean",
-    group: "Output",
-    help: "one JSON object, for programs, and no page unless --plot says so",
-  },
+  force: { kind: "boolean", group: "Output", help: "replace that file where it is there already" },
+  json: { kind: "boolean", group: "Output", help: "one JSON object, for programs" },
   help: helpFlag(GENERAL),
 } as const satisfies FlagTable;
 
 /** What the command line of `deno task compare` asks for. */
 export type CompareCommand =
   | { help: string }
-  | { help: undefined; folders: string[]; plot: string | undefined; json: boolean };
+  | { help: undefined; folders: string[]; plot: string | undefined; force: boolean; json: boolean };
 
 /** The text of `deno task compare --help`. */
 export function compareHelp(width?: number): string {
@@ -33,11 +30,11 @@ export function compareHelp(width?: number): string {
     usage: "deno task compare [flags] OUTPUT OUTPUT ...     (or ./seed compare [flags] OUTPUT OUTPUT ...)",
     intro: [
       "Prints runs side by side: how they ended, what came of them, their losses, and the settings that are not the same; " +
-      "and writes a page with their curves over each other.",
+      "with --plot, also draws their curves over each other.",
       "OUTPUT is the folder of a run, finished or not.",
     ],
     table: TABLE,
-    defaults: { plot: "default: compare.html in the folder that you are in" },
+    defaults: {},
     width,
   });
 }
@@ -58,11 +55,12 @@ export function parseCompareFlags(
       "there is nothing to compare: expected deno task compare OUTPUT OUTPUT ..., the folders of runs",
     );
   }
-  const { json = false, plot = json ? undefined : "compare.html" } = values;
+  const { json = false, force = false, plot } = values;
   return {
     help: undefined,
     folders: positionals.map((path) => resolvePath(path, folder)),
     plot: plot === undefined ? undefined : resolvePath(plot, folder),
+    force,
     json,
   };
 }

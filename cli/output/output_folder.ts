@@ -8,16 +8,16 @@ import { dirname, join } from "node:path";
 import { type GenericSchema, pick } from "valibot";
 import type { TraceSpan } from "../../actors/runtime/mod.ts";
 import { UserError } from "../../errors.ts";
-import { FolderLock } from "../../data/folder_lock.ts";
+import { takeOutputFolder } from "../../methods/output_folder.ts";
+import type { FolderLock } from "../../data/folder_lock.ts";
 import { replaceTextFileSync, writeAll } from "../../data/replace_file.ts";
 import { formatTuning, type Tuning } from "../../kernels/tuning/tuning.ts";
 import { METRICS_ROW, parseRecord, SCORE_ROW } from "../../ui/record_schemas.ts";
-import type { MetricsRow, ScoreRow } from "../../ui/records.ts";
+import type { MetricsRow, ScoreRow, StatsRow } from "../../ui/records.ts";
+import { snakeCase } from "./snake_case.ts";
 
 /** What must be known of a row of `metrics.jsonl` to tell whether a resumed run makes it again. */
 const STEP_OF_ROW = pick(METRICS_ROW, ["epoch", "step"]);
-
-const CHECKPOINT_END = ".pth.tar";
 
 /** The run's choice of kernels. */
 export const TUNING_FILE = "tuning.json";
@@ -122,11 +122,6 @@ function timestamp(): string {
   return new Date().toISOString().replace(/\.\d+/, "");
 }
 
-// `distillT` -> `distill_t`, as the original's config.json has it.
-function snakeCase(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-}
-
 /** A file that grows by whole lines. */
 class LineFile implements Disposable {
   readonly #path: string;
@@ -168,8 +163,8 @@ class LineFile implements Disposable {
  * throws and aborts {@linkcode OutputFolder.failed}, so that the run ends whoever was writing. What else is written here
  * (records, scores, traces) is for those who look at the run, and throws alone.
  *
- * A folder that holds another run (rows in `metrics.jsonl`, or checkpoints) is refused, so that nothing of it is lost or
- * mixed up, unless the new run resumes: then its lines come after the old ones.
+ * A folder that holds another run is refused ({@linkcode takeOutputFolder}). The lines of a run that resumes come after the
+ * old ones.
  */
 export class OutputFolder implements Disposable {
   readonly path: string;
@@ -181,6 +176,7 @@ export class OutputFolder implements Disposable {
   #log: LineFile;
   #metrics: LineFile;
   #scores?: LineFile;
+  #stats?: LineFile;
   #trace?: LineFile;
 
   private constructor(path: string, lock: FolderLock, isNew: boolean) {
@@ -200,17 +196,16 @@ export class OutputFolder implements Disposable {
    * Makes the folder where it is missing and opens its files. A folder that was made for a run that never begins
    * ({@linkcode OutputFolder.begin}) is removed at the end.
    *
-   * @param isResuming whether the run goes on from a checkpoint (`--resume`)
+   * @param resume the checkpoint that the run goes on from, `auto` for the folder's newest one where it has any
    * @throws {UserError} where the folder cannot be made or written, and where it holds another run
    */
-  static open(path: string, { isResuming = false }: { isResuming?: boolean } = {}): OutputFolder {
+  static open(path: string, resume: string | null = null): OutputFolder {
     const isNew = !isThere(path);
     attempt(path, () => Deno.mkdirSync(path, { recursive: true }));
     let lock: FolderLock | undefined;
     let folder: OutputFolder;
     try {
-      lock = attempt(path, () => FolderLock.take(path));
-      if (!isResuming) refuseOtherRun(path);
+      lock = attempt(path, () => takeOutputFolder(path, resume));
       folder = new OutputFolder(path, lock, isNew);
     } catch (error) {
       lock?.[Symbol.dispose]();
@@ -270,6 +265,12 @@ export class OutputFolder implements Disposable {
     this.#scores.append(JSON.stringify(row) + "\n");
   }
 
+  /** Adds a row to `stats.jsonl`. */
+  stats(row: StatsRow): void {
+    this.#stats ??= this.#openToAppend("stats.jsonl");
+    this.#stats.append(JSON.stringify(row) + "\n");
+  }
+
   /**
    * Adds lines to `log.txt`, each with the time. Those after the first begin with `| `, so that no line feed in a name makes
    * what looks like an entry of its own.
@@ -297,7 +298,7 @@ export class OutputFolder implements Disposable {
   }
 
   /**
-   * Takes the rows that a resumed run makes again out of `metrics.jsonl` and `scores.jsonl`. Returns how many of the former.
+   * Takes the rows that a resumed run makes again out of `metrics.jsonl`, `scores.jsonl` and `stats.jsonl`. Returns how many of the former.
    *
    * @param epoch where the run goes on, from 0
    * @param stepsDone of the whole run; those of `epoch` among them are kept
@@ -313,6 +314,7 @@ export class OutputFolder implements Disposable {
       SCORE_ROW,
       (row) => row.step <= stepsDone && !isJudgedAgain(row),
     );
+    dropRows(join(this.path, "stats.jsonl"), STEP_OF_ROW, (row) => row.step <= stepsDone);
     this.#metrics[Symbol.dispose]();
     try {
       return dropRows(
@@ -326,7 +328,9 @@ export class OutputFolder implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const file of [this.#log, this.#metrics, this.#scores, this.#trace]) file?.[Symbol.dispose]();
+    for (const file of [this.#log, this.#metrics, this.#scores, this.#stats, this.#trace]) {
+      file?.[Symbol.dispose]();
+    }
     const isUnused = this.#isNew && !this.#hasBegun && this.isInPlace;
     if (isUnused) {
       for (const name of ["log.txt", "metrics.jsonl"]) removeIfThere(join(this.path, name));
@@ -359,22 +363,4 @@ export class OutputFolder implements Disposable {
       throw error;
     }
   }
-}
-
-function refuseOtherRun(path: string): void {
-  const rows = splitRows(readIfThere(join(path, "metrics.jsonl"))).length;
-  const checkpoints = [...Deno.readDirSync(path)].map(({ name }) => name)
-    .filter((name) => name.endsWith(CHECKPOINT_END)).sort();
-  if (rows === 0 && checkpoints.length === 0) return;
-  const found = [
-    ...rows > 0 ? [`${rows} row${rows === 1 ? "" : "s"} in metrics.jsonl`] : [],
-    ...checkpoints.length > 0
-      ? [`${checkpoints.length} checkpoint${checkpoints.length === 1 ? "" : "s"}`]
-      : [],
-  ].join(" and ");
-  const last = checkpoints.at(-1);
-  throw new UserError(
-    `--output ${path} holds another run already (${found}): choose another folder` +
-      (last === undefined ? "" : `, or go on with that run with --resume ${join(path, last)}`),
-  );
 }

@@ -7,7 +7,14 @@ import type { BestEffort } from "../../actors/best_effort.ts";
 import type { ActorSystem, TraceSpan } from "../../actors/runtime/mod.ts";
 import { fingerprintDataset, fingerprintFile } from "../../data/fingerprint.ts";
 import { openDataset, resolveDataset } from "../../data/open_dataset.ts";
-import type { DiagnosticsRecords, RunInput, RunRecord, RunStatus, ScoreRow } from "../../ui/records.ts";
+import type {
+  DiagnosticsRecords,
+  RunInput,
+  RunRecord,
+  RunStatus,
+  ScoreRow,
+  StatsRow,
+} from "../../ui/records.ts";
 import { makeSprite } from "../../ui/sprite.ts";
 import { REPORT, writeReport } from "../../ui/report.ts";
 import config from "../../deno.json" with { type: "json" };
@@ -36,6 +43,8 @@ export interface RecorderOptions {
   /** Name of the adapter. */
   adapter: string;
   inputs: readonly RecordedInput[];
+  /** Of a run that is resumed. */
+  before?: RunRecord["before"];
   /** Does the recording: where it fails, the run goes on. */
   effort: BestEffort;
 }
@@ -82,7 +91,7 @@ export class RunRecorder {
   #work: Promise<void> = Promise.resolve();
 
   constructor(folder: OutputFolder, options: RecorderOptions) {
-    const { task, args, adapter, inputs } = options;
+    const { task, args, adapter, inputs, before } = options;
     this.#folder = folder;
     this.#options = options;
     this.#record = {
@@ -90,6 +99,7 @@ export class RunRecorder {
       status: "running",
       command: quoteCommand(task, args),
       startedAt: new Date().toISOString(),
+      before,
       versions: { [config.name]: config.version, deno: Deno.version.deno, v8: Deno.version.v8 },
       hardware: describeHardware(adapter),
       inputs: inputs.map(({ role, path }) => ({ role, path })),
@@ -104,10 +114,9 @@ export class RunRecorder {
     this.#later("the fingerprints of the data", () => this.#fingerprint());
   }
 
-  /** The actors are spawned, once more after some crashes. */
+  /** The actors are spawned; told once more after some crashes. */
   actors(actors: ActorSystem["actors"]): void {
-    this.#actors?.stop();
-    this.#actors = new ActorsWatch(
+    this.#actors ??= new ActorsWatch(
       actors,
       (records) =>
         this.#options.effort.attempt(
@@ -120,6 +129,11 @@ export class RunRecorder {
   /** An encoder was evaluated. */
   score(row: ScoreRow): void {
     this.#options.effort.attempt("scores.jsonl", () => this.#folder.score(row));
+  }
+
+  /** What a step tells of itself. */
+  stats(row: StatsRow): void {
+    this.#options.effort.attempt("stats.jsonl", () => this.#folder.stats(row));
   }
 
   /** What an actor did. */

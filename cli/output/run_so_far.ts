@@ -7,6 +7,7 @@ import { fingerprintDataset } from "../../data/fingerprint.ts";
 import { openDataset } from "../../data/open_dataset.ts";
 import { CONFIG, METRICS_ROW, parseRecord, RUN_RECORD, SCORE_ROW } from "../../ui/record_schemas.ts";
 import type { RunRecord } from "../../ui/records.ts";
+import { snakeCase } from "./snake_case.ts";
 
 /** The options that an evaluation by kNN depends on. */
 const KNN_OPTIONS = [
@@ -45,12 +46,16 @@ async function readRecord<T>(path: string, schema: GenericSchema<unknown, T>): P
   return value;
 }
 
-/** The record of the run that wrote a checkpoint: that of its folder, where that is the output folder too. */
-async function recordOf(task: string, output: string, checkpoint: string): Promise<RunRecord | undefined> {
-  const [here, there] = await Promise.all([output, dirname(checkpoint)].map((path) => Deno.realPath(path)));
-  if (here !== there) return undefined;
-  const record = await readRecord(join(output, "run.json"), RUN_RECORD);
+/** The record of the run that wrote a checkpoint: that of its folder. */
+async function recordOf(task: string, checkpoint: string): Promise<RunRecord | undefined> {
+  const record = await readRecord(join(dirname(checkpoint), "run.json"), RUN_RECORD);
   return record?.task === task ? record : undefined;
+}
+
+/** Whether a file lies in the output folder: a run that goes on elsewhere has an end of its own. */
+async function isIn(output: string, file: string): Promise<boolean> {
+  const [here, there] = await Promise.all([output, dirname(file)].map((path) => Deno.realPath(path)));
+  return here === there;
 }
 
 /**
@@ -59,24 +64,42 @@ async function recordOf(task: string, output: string, checkpoint: string): Promi
  * @param resume the checkpoint that is gone on from
  */
 export async function isUnfinished(task: string, output: string, resume: string | null): Promise<boolean> {
-  const record = resume === null ? undefined : await recordOf(task, output, resume);
+  const record = resume === null || !await isIn(output, resume) ? undefined : await recordOf(task, resume);
   return record !== undefined && record.status !== "finished";
 }
 
-/** What is known of the distillation that is gone on with; `undefined` where its folder says nothing of it. */
+/**
+ * When a run that is gone on with first began, and how long its starts took so far; `undefined` where nothing says so. One
+ * that was killed took until its last step.
+ */
+export async function readStartsBefore(task: string, resume: string | null): Promise<RunRecord["before"]> {
+  const record = resume === null ? undefined : await recordOf(task, resume);
+  if (record === undefined) return undefined;
+  const { before = { startedAt: record.startedAt, seconds: 0 }, startedAt } = record;
+  const metrics = await Deno.stat(join(dirname(resume!), "metrics.jsonl")).catch(() => undefined);
+  const lastStep = metrics?.mtime?.getTime() ?? NaN;
+  const seconds = record.seconds ?? Math.max(0, (lastStep - Date.parse(startedAt)) / 1000);
+  return { ...before, seconds: before.seconds + (Number.isFinite(seconds) ? seconds : 0) };
+}
+
+/** What is known of the distillation that is gone on with; `undefined` where the checkpoint's folder says nothing of it. */
 export async function readRunSoFar(options: DistillOptions): Promise<RunSoFar | undefined> {
   const { output, resume, limitSteps } = options;
-  const record = resume === null ? undefined : await recordOf("distill", output, resume);
+  const record = resume === null ? undefined : await recordOf("distill", resume);
   if (record === undefined) return undefined;
-  const config = await readRecord(join(output, "config.json"), CONFIG) ?? {};
+  const folder = dirname(resume!);
+  const losses = await readRows(join(folder, "metrics.jsonl"), LOSS_OF_ROW);
+  // The scores of another folder are not in this one's files: there the encoders are evaluated again.
+  if (!await isIn(output, resume!)) return { accuracies: [], losses, isUnfinished: false };
+  const config = await readRecord(join(folder, "config.json"), CONFIG) ?? {};
   const isUnfinished = record.status !== "finished";
   const isSameKnn = KNN_OPTIONS.every((name) => config[snakeCase(name)] === options[name]) &&
     await hasSameTestData(record, options.testData);
-  const scores = isSameKnn ? await readRows(join(output, "scores.jsonl"), SCORE_ROW) : [];
+  const scores = isSameKnn ? await readRows(join(folder, "scores.jsonl"), SCORE_ROW) : [];
   const isSameLimit = limitSteps !== null && config.limit_steps === limitSteps;
   return {
     accuracies: scores.filter(({ by }) => by === "knn"),
-    losses: await readRows(join(output, "metrics.jsonl"), LOSS_OF_ROW),
+    losses,
     isUnfinished,
     ...isUnfinished && isSameLimit && { end: record.plan?.totalSteps },
   };
@@ -88,9 +111,4 @@ async function hasSameTestData({ inputs }: RunRecord, testData: string | null): 
   if (known === undefined || testData === null) return true;
   using dataset = await openDataset(testData);
   return await fingerprintDataset(dataset) === known;
-}
-
-/** `knnK` -> `knn_k`, as `config.json` has it. */
-function snakeCase(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }

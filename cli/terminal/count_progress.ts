@@ -42,7 +42,8 @@ export class CountProgress implements Disposable {
     this.#print = print;
     this.#now = now ?? (() => performance.now() / 1000);
     this.#shownAt = this.#now();
-    this.#meter = new RateMeter(this.#shownAt);
+    this.#meter = new RateMeter(1);
+    this.#meter.add(0, this.#shownAt);
   }
 
   /** So many are done, of so many where that is known; fewer than before is a new count. */
@@ -54,9 +55,13 @@ export class CountProgress implements Disposable {
     this.#before = done;
     this.#shownAt = now;
     const rate = this.#meter.perSecond();
-    const left = total === undefined ? "" : `, ${formatDuration((total - done) / rate)} left`;
+    const left = rate === undefined || total === undefined
+      ? ""
+      : `, ${formatDuration((total - done) / rate)} left`;
     const counts = total === undefined ? `${done}` : `${done} of ${total}`;
-    const text = `${this.#doing}: ${counts}, ${Math.round(rate)} a second${left}`;
+    const text = `${this.#doing}: ${counts}${
+      rate === undefined ? "" : `, ${Math.round(rate)} a second`
+    }${left}`;
     if (this.#terminal === null) this.#print(text);
     else this.#terminal.write(CLEAR_LINE + printableLine(text).slice(0, this.#terminal.columns() - 1));
   }

@@ -1,6 +1,7 @@
 /** Ctrl-C and its kin: the first one asks the run to stop in good order, the second one ends it. */
 
 import { UserError } from "../../errors.ts";
+import { CLEAR_LINE, openTerminal } from "./progress.ts";
 
 /** The exit code of a program that SIGINT ended, as shells count. */
 export const INTERRUPTED_CODE = 130;
@@ -28,6 +29,13 @@ export function howToGoOn(output: string): string {
   return `to go on, give the same command with --output ${output} --resume auto`;
 }
 
+/** Says something on a line of its own: a terminal shows Ctrl-C as `^C` behind what is on the line. */
+function sayOnLine(text: string): void {
+  const terminal = openTerminal();
+  if (terminal === null) console.error(text);
+  else terminal.write(`${CLEAR_LINE}${text}\n`);
+}
+
 /** A signal that aborts with {@linkcode Interrupted}, and the way to stop listening. */
 export interface InterruptSignal extends Disposable {
   readonly signal: AbortSignal;
@@ -47,7 +55,7 @@ export interface InterruptSignal extends Disposable {
  * interrupt.signal.throwIfAborted();
  * ```
  */
-export function interruptSignal(say: (line: string) => void = console.error): InterruptSignal {
+export function interruptSignal(say: (line: string) => void = sayOnLine): InterruptSignal {
   const controller = new AbortController();
   let firstAt = 0;
   const onSignal = (name: keyof typeof CODES) => {

@@ -4,7 +4,8 @@ import { printable } from "../../data/printable.ts";
 import { ProgressBar, type ProgressBarFormatter } from "@std/cli/unstable-progress-bar";
 import { writeAll } from "../../data/replace_file.ts";
 import { formatDuration } from "./duration.ts";
-import { RateMeter } from "./rate_meter.ts";
+import type { ProgressEvent } from "../../actors/events.ts";
+import { type ExpectedEvaluations, TimeLeft } from "./time_left.ts";
 
 /** Empties the line that a terminal is in, and goes to its start. */
 export const CLEAR_LINE = "\r\x1b[K";
@@ -43,7 +44,7 @@ export function openTerminal(): Terminal | null {
     },
     columns() {
       try {
-        return Deno.consoleSize().columns;
+        return Deno.consoleSize().columns || 80; // a terminal may not know its size, and says 0
       } catch {
         return 80; // none of the three streams that Deno asks is a terminal with a size
       }
@@ -65,6 +66,16 @@ export interface StepReport {
   lossScale?: { scale: number; skipped: number };
 }
 
+/** Seconds between two lines about a phase, where there is no bar. */
+const SECONDS_BETWEEN_LINES = 10;
+
+/** What a run does besides its steps, in words. */
+export function describePhase({ phase, of }: Pick<ProgressEvent, "phase" | "of">): string {
+  if (phase === "reading") return "reading the data";
+  if (phase === "features") return "embedding the images";
+  return of === undefined ? "evaluating" : `evaluating the ${of}`;
+}
+
 /** How a run is shown. */
 export interface ProgressOptions {
   epochs: number;
@@ -74,6 +85,8 @@ export interface ProgressOptions {
   /** Steps that were done before this run began. */
   firstStep?: number;
   batchSize: number;
+  /** None where this is left out. */
+  evaluations?: ExpectedEvaluations;
   /** Steps between two lines. */
   printFreq: number;
   /** Show nothing but warnings. */
@@ -99,7 +112,10 @@ export class Progress implements AsyncDisposable {
   #terminal: Terminal | null;
   #print: (line: string) => void;
   #now: () => number;
-  #meter: RateMeter;
+  #timeLeft: TimeLeft;
+  /** What goes on besides the steps. */
+  #phase: ProgressEvent | undefined;
+  #phaseShownAt: number;
   #bar: ProgressBar | undefined;
   #last: StepReport | undefined;
 
@@ -110,7 +126,10 @@ export class Progress implements AsyncDisposable {
     this.#terminal = quiet ? null : terminal === undefined ? openTerminal() : terminal;
     this.#print = quiet ? () => {} : print;
     this.#now = now;
-    this.#meter = new RateMeter(now());
+    const { batchSize, firstStep = 0, evaluations = { count: 0, images: 0, besideTraining: false } } =
+      options;
+    this.#timeLeft = new TimeLeft({ totalSteps: this.#totalSteps, batchSize, evaluations }, firstStep);
+    this.#phaseShownAt = now();
     if (this.#terminal !== null) {
       this.#bar = new ProgressBar({
         writable: this.#terminal.writable,
@@ -123,12 +142,13 @@ export class Progress implements AsyncDisposable {
     }
   }
 
-  /** Takes note of a step, and returns the images in a second (a moving average) that it shows. */
-  step(report: StepReport): number {
-    const { batchSize, printFreq, firstStep = 0, stepsPerEpoch } = this.#options;
+  /** Takes note of a step, and returns the images in a second (a moving average) that it shows; nothing until they are known. */
+  step(report: StepReport): number | undefined {
+    const { printFreq, firstStep = 0, stepsPerEpoch } = this.#options;
     this.#last = report;
-    this.#meter.add(batchSize, this.#now());
-    if (this.#bar !== undefined) this.#bar.value = report.step;
+    if (this.#phase !== undefined && this.#phase.done >= this.#phase.total) this.#phase = undefined;
+    this.#timeLeft.step(report.step, this.#now());
+    this.#moveBar();
     const { step } = report;
     const isDue = step % printFreq === 0 || step === firstStep + 1 || step % stepsPerEpoch === 0 ||
       step === this.#totalSteps;
@@ -137,7 +157,35 @@ export class Progress implements AsyncDisposable {
       this.#options.log?.(line);
       if (this.#terminal === null) this.#print(line);
     }
-    return this.#meter.perSecond();
+    return this.#timeLeft.imagesPerSecond;
+  }
+
+  /** Takes note of what goes on besides the steps. */
+  phase(event: ProgressEvent): void {
+    const now = this.#now();
+    if (event.phase === "evaluation") this.#timeLeft.evaluate(event.done, event.total, now);
+    this.#phase = event;
+    this.#moveBar();
+    if (this.#terminal !== null || !this.#isPhaseAlone || now - this.#phaseShownAt < SECONDS_BETWEEN_LINES) {
+      return;
+    }
+    this.#phaseShownAt = now;
+    const { done, total } = event;
+    this.#print([`${describePhase(event)}: ${done} of ${total}`, ...this.#left()].join("  "));
+  }
+
+  /** Whether there are no steps while it goes on. */
+  get #isPhaseAlone(): boolean {
+    if (this.#phase === undefined) return false;
+    const { evaluations } = this.#options;
+    return !evaluations?.besideTraining || this.#last === undefined || this.#last.step >= this.#totalSteps;
+  }
+
+  #moveBar(): void {
+    if (this.#bar === undefined) return;
+    const done = this.#last?.step ?? this.#options.firstStep ?? 0;
+    const { done: value, total: max } = this.#isPhaseAlone ? this.#phase! : { done, total: this.#totalSteps };
+    [this.#bar.value, this.#bar.max] = [value, max];
   }
 
   /** Shows a line that stays, above the bar. */
@@ -164,24 +212,29 @@ export class Progress implements AsyncDisposable {
     await this.stop();
   }
 
-  /** How long it will take, as soon as that can be told. */
-  #left(step: number): string[] {
-    if (!this.#meter.isSettled) return [];
-    const seconds = (this.#totalSteps - step) * this.#options.batchSize / this.#meter.perSecond();
-    return [`${formatDuration(seconds)} left`];
+  /** Images in a second, as soon as that can be told. */
+  #rate(): string[] {
+    const rate = this.#timeLeft.imagesPerSecond;
+    return rate === undefined ? [] : [`${formatNumber(rate)} images/s`];
+  }
+
+  /** How long all of it will take, evaluations too, as soon as that can be told. */
+  #left(): string[] {
+    const seconds = this.#timeLeft.seconds();
+    return seconds === undefined ? [] : [`${formatDuration(seconds)} left`];
   }
 
   #formatLine({ epoch, step, loss, lr, lossScale }: StepReport): string {
     const { epochs, stepsPerEpoch } = this.#options;
     const inEpoch = (step - 1) % stepsPerEpoch + 1;
     return [
-      `epoch ${epoch + 1}/${epochs}`,
+      `epoch ${epoch} of ${epochs}`,
       `step ${String(inEpoch).padStart(String(stepsPerEpoch).length)}/${stepsPerEpoch}`,
       `loss ${loss.toFixed(4)}`,
       `lr ${formatNumber(lr)}`,
       ...lossScale === undefined ? [] : [`loss scale ${lossScale.scale}, ${lossScale.skipped} skipped`],
-      `${formatNumber(this.#meter.perSecond())} images/s`,
-      ...this.#left(step),
+      ...this.#rate(),
+      ...this.#left(),
     ].join("  ");
   }
 
@@ -190,13 +243,20 @@ export class Progress implements AsyncDisposable {
     const report = this.#last;
     const counts = ` ${value}/${max}`;
     // In the order in which they are left out of a narrow terminal, last first.
-    const parts = report === undefined ? [`  preparing, ${styledTime}`] : [
-      ...this.#left(report.step).map((text) => `  ${text}`),
-      `  loss ${report.loss.toFixed(3)}`,
-      `  ${formatNumber(this.#meter.perSecond())} images/s`,
-      `  epoch ${report.epoch + 1}/${this.#options.epochs}`,
-      `  lr ${formatNumber(report.lr)}`,
-    ];
+    const left = this.#left().map((text) => `  ${text}`);
+    const phase = this.#phase && `  ${describePhase(this.#phase)}`;
+    const parts = this.#isPhaseAlone
+      ? [phase!, ...left]
+      : report === undefined
+      ? [`  preparing, ${styledTime}`]
+      : [
+        ...left,
+        `  loss ${report.loss.toFixed(3)}`,
+        ...this.#rate().map((text) => `  ${text}`),
+        `  epoch ${report.epoch} of ${this.#options.epochs}`,
+        `  lr ${formatNumber(report.lr)}`,
+        ...phase === undefined ? [] : [`${phase} ${this.#phase!.done}/${this.#phase!.total}`],
+      ];
     const room = columns() - 1; // the last column makes some terminals wrap
     let text = counts;
     let width = progressBar.length + 2 + counts.length;

@@ -1,36 +1,37 @@
 /** How many things happen in a second, as a moving average. */
 
-/** Seconds of the past that the average looks at. */
-const WINDOW = 30;
+/** Seconds of the past that the average looks at, and seconds that it is of at least. */
+const WINDOW = { most: 30, least: 1 };
 
 /** Counts things as they are done, e.g. images. */
 export class RateMeter {
-  #marks: { time: number; count: number }[];
+  readonly #marks: { time: number; count: number }[] = [];
+  #skipped: number;
 
-  /** @param now the present, in seconds: nothing is done before it */
-  constructor(now: number) {
-    this.#marks = [{ time: now, count: 0 }];
+  /**
+   * @param skipped how many times something is done that the rate leaves out: the first waits for shaders to be compiled, and
+   * what was under way meanwhile is done at once after it. The rate is of the time from the last of them on
+   */
+  constructor(skipped: number) {
+    this.#skipped = skipped;
   }
 
   /** `count` more are done at the time `now`, in seconds. */
   add(count: number, now: number): void {
+    if (this.#skipped > 1) {
+      this.#skipped--;
+      return;
+    }
     const marks = this.#marks;
-    marks.push({ time: now, count: marks[marks.length - 1].count + count });
+    marks.push({ time: now, count: marks.length === 0 ? 0 : marks[marks.length - 1].count + count });
     // Two marks stay, however long ago, so that a slow run has a rate too.
-    while (marks.length > 2 && marks[1].time < now - WINDOW) marks.shift();
-    // The first step waits for shaders to be compiled: as soon as there is another, it says more.
-    if (marks.length === 3 && marks[0].count === 0) marks.shift();
+    while (marks.length > 2 && marks[1].time < now - WINDOW.most) marks.shift();
   }
 
-  /** Whether the rate is of more than the first things, which wait for shaders to be compiled. */
-  get isSettled(): boolean {
-    return this.#marks[0].count > 0;
-  }
-
-  /** Things in a second; 0 until the first is done. */
-  perSecond(): number {
-    const first = this.#marks[0];
-    const last = this.#marks[this.#marks.length - 1];
-    return last.time > first.time ? (last.count - first.count) / (last.time - first.time) : 0;
+  /** Things in a second; `undefined` until that is of a second at least. */
+  perSecond(): number | undefined {
+    const [first, last] = [this.#marks[0], this.#marks[this.#marks.length - 1]];
+    const seconds = first === undefined ? 0 : last.time - first.time;
+    return seconds < WINDOW.least ? undefined : (last.count - first.count) / seconds;
   }
 }

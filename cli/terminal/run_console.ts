@@ -1,8 +1,14 @@
 /** What a run says: on the screen, in `log.txt`, and in `metrics.jsonl`. */
+import type { ProgressEvent } from "../../actors/events.ts";
 import { BestEffort } from "../../actors/best_effort.ts";
 import { writeAll } from "../../data/replace_file.ts";
 import type { OutputFolder } from "../output/output_folder.ts";
-import { Progress, type ProgressOptions, type StepReport } from "./progress.ts";
+import { withSnakeCase } from "../output/snake_case.ts";
+import { CountProgress } from "./count_progress.ts";
+import { describePhase, Progress, type ProgressOptions, type StepReport } from "./progress.ts";
+
+/** Bytes are shown in these. */
+const MEBIBYTE = 2 ** 20;
 
 /** Shows a run and keeps its log. */
 export class RunConsole {
@@ -10,6 +16,8 @@ export class RunConsole {
   readonly #quiet: boolean;
   readonly #json: boolean;
   #progress: Progress | undefined;
+  /** Before there are steps. */
+  #counting: CountProgress | undefined;
   /** For what only observes the run: its failures are warnings here. */
   readonly effort: BestEffort = new BestEffort((text) => this.warn(text));
 
@@ -23,16 +31,23 @@ export class RunConsole {
     this.#json = json;
   }
 
-  #tell(type: string, facts: object): void {
+  /** Tells a program of an event; `docs/file-formats.md` has a schema of all. */
+  tell(type: string, facts: object): void {
     if (!this.#json) return;
-    const line = new TextEncoder().encode(JSON.stringify({ type, ...facts }) + "\n");
+    const event = withSnakeCase({ type, ...facts });
+    const line = new TextEncoder().encode(JSON.stringify(event) + "\n");
     // The program that reads them may have ended, which console.log() would keep to itself.
     this.effort.attempt("--json on stdout", () => writeAll(Deno.stdout, line));
   }
 
-  /** Something on the way. */
+  /** Something on the way, that programs are told as a sentence. */
   readonly say = (text: string): void => {
-    this.#tell("note", { text });
+    this.tell("note", { text });
+    this.show(text);
+  };
+
+  /** Something on the way for people alone: programs are told by an event of its own. */
+  readonly show = (text: string): void => {
     if (this.#progress !== undefined) return this.#progress.note(text);
     this.#folder.log(text);
     if (!this.#quiet) console.log(text);
@@ -40,7 +55,7 @@ export class RunConsole {
 
   /** Something that is not as expected; shown when quiet too. */
   readonly warn = (text: string): void => {
-    this.#tell("warning", { text });
+    this.tell("warning", { text });
     if (this.#progress !== undefined) return this.#progress.warn(text);
     this.#folder.log(`warning: ${text}`);
     console.error(`warning: ${text}`);
@@ -54,17 +69,13 @@ export class RunConsole {
 
   /** Something about a run that does not take place: it is shown, and `log.txt` stays as it is. */
   readonly notice = (text: string): void => {
-    this.#tell("note", { text });
+    this.tell("note", { text });
     if (!this.#json) console.log(text);
   };
 
-  /** What a program wants to know at the end. */
-  result(facts: object): void {
-    this.#tell("result", facts);
-  }
-
   /** Begins to show steps. */
   start(options: Omit<ProgressOptions, "quiet" | "log">): void {
+    this.#stopCounting();
     this.#progress = new Progress({ ...options, quiet: this.#quiet, log: (line) => this.#folder.log(line) });
   }
 
@@ -74,17 +85,40 @@ export class RunConsole {
     const { lossScale, ...row } = report;
     const metrics = {
       ...row,
-      images_per_second: imagesPerSecond,
+      images_per_second: imagesPerSecond ?? null,
       time: Date.now() / 1000,
       loss_scale: lossScale?.scale,
       skipped_steps: lossScale?.skipped,
     };
     this.#folder.metrics(metrics);
-    this.#tell("step", metrics);
+    this.tell("step", metrics);
+  }
+
+  /** What goes on besides the steps. */
+  progress(event: ProgressEvent): void {
+    this.tell("progress", event);
+    if (this.#progress !== undefined) return this.#progress.phase(event);
+    const isBytes = event.phase === "reading";
+    this.#counting ??= new CountProgress({
+      doing: describePhase(event) + (isBytes ? ", MiB" : ""),
+      quiet: this.#quiet,
+      print: console.log,
+    });
+    const [done, total] = [event.done, event.total].map((count) =>
+      isBytes ? Math.ceil(count / MEBIBYTE) : count
+    );
+    this.#counting.update(done, total);
+    if (event.done >= event.total) this.#stopCounting();
+  }
+
+  #stopCounting(): void {
+    this.#counting?.[Symbol.dispose]();
+    this.#counting = undefined;
   }
 
   /** Shows no more steps. */
   async stop(): Promise<void> {
+    this.#stopCounting();
     await this.#progress?.stop();
     this.#progress = undefined;
   }

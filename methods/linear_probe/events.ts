@@ -1,6 +1,12 @@
 /** What a linear evaluation tells. */
 import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
-import type { ActorsEvent, NoticeEvent, ReaderEvent } from "../../actors/events.ts";
+import type {
+  ActorsEvent,
+  CheckpointEvent,
+  NoticeEvent,
+  ProgressEvent,
+  ReaderEvent,
+} from "../../actors/events.ts";
 import type { BatchPosition } from "../../actors/messages.ts";
 import type { ProbeScore } from "./messages.ts";
 
@@ -54,6 +60,8 @@ export type LinearEvent =
   /** The files are open and fit each other; actors start now. */
   | ({ type: "plan" } & LinearPlan)
   | ActorsEvent
+  | CheckpointEvent
+  | ProgressEvent
   /** A step is done. */
   | ({ type: "step" } & LinearStep)
   /** An epoch is done, and the test images are classified. */
@@ -62,5 +70,7 @@ export type LinearEvent =
 /** What the actors of a linear evaluation tell the run. */
 export type LinearActorEvent =
   | ReaderEvent
+  /** So many images more have come that are not trained on. */
+  | { type: "came"; images: number }
   /** A step is done: how each probe did on the batch before it, and its learning rate. */
   | ({ type: "batch" } & BatchPosition & { scores: ProbeScore[]; learningRates: number[] });

@@ -126,6 +126,9 @@ class ProbeTraining {
       this.#kept.set(purpose, kept);
       kept.add(features.slice(), labels);
     } else if (labels.length > 0) told = this.#submit(purpose, position, { features, labels });
+    if (purpose !== "train") {
+      void this.#config.monitor.tell("event", { type: "came", images: labels.length }).catch(() => {});
+    }
     await this.#trainer.giveBack(batch);
     await told;
     this.#consumed.resolve();

@@ -1,8 +1,8 @@
 /** What a linear evaluation finds out before it starts any actor: data that fits, and where it begins. */
 import { type DataFacts, factsOf } from "../../actors/data_facts.ts";
 import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
-import type { Emit, NoticeEvent, WarningEvent } from "../../actors/events.ts";
-import { warnerOf } from "../../actors/notices.ts";
+import type { Emit, NoticeEvent, ProgressEvent, WarningEvent } from "../../actors/events.ts";
+import { dataListener } from "../../actors/notices.ts";
 import { fingerprintDataset } from "../../data/fingerprint.ts";
 import { openDataset } from "../../data/open_dataset.ts";
 import { UserError } from "../../errors.ts";
@@ -36,10 +36,10 @@ export interface LinearData {
 /** What the images are, and how many classes their labels speak of. */
 export async function findClasses(
   { trainData, testData, classes }: LinearOptions,
-  emit: Emit<WarningEvent>,
+  emit: Emit<WarningEvent | ProgressEvent>,
 ): Promise<LinearData> {
   const [train, test] = await Promise.all([trainData, testData].map(async (path): Promise<LabelledFacts> => {
-    using dataset = await openDataset(path, { onWarning: warnerOf(emit) });
+    using dataset = await openDataset(path, dataListener(emit));
     const facts = { ...factsOf(dataset), fingerprint: await fingerprintDataset(dataset) };
     if (classes !== null) return { ...facts, classes };
     const largest = dataset.largestLabel();

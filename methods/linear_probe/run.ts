@@ -7,7 +7,7 @@
  */
 import { checkSameClasses, withMaxPixels } from "../../actors/data_facts.ts";
 import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
-import type { Emit } from "../../actors/events.ts";
+import type { Emit, ProgressEvent } from "../../actors/events.ts";
 import { describeRestart, listenToActors, watchdogOf, withWarningsOnce } from "../../actors/notices.ts";
 import { PATIENCE, type Pipeline } from "../../actors/pipeline.ts";
 import { ActorSystem, type Supervised, type Supervisor } from "../../actors/runtime/mod.ts";
@@ -57,14 +57,15 @@ export interface LinearResult {
 }
 
 /**
- * Runs a linear evaluation to its end. An abort of `signal` saves a checkpoint of the last whole epoch, and then rejects
- * with the signal's reason.
+ * Runs a linear evaluation to its end. An abort of `signal` saves a checkpoint of the last whole epoch; no step is told of
+ * after that.
  *
  * When an actor crashes, all are started again, and the evaluation goes on from its newest checkpoint; what it does once
  * more is not told of again.
  *
  * @param isUnfinished whether the evaluation that `resume` goes on with has not come to its end: where only that is missing,
  * the test images are classified by what was trained
+ * @throws {StoppedError} after an abort, with that checkpoint
  * @throws {NothingToDoError} where all epochs are done, and it is not unfinished
  * @throws {UserError} for data and checkpoints that do not fit the options, and where every learning rate diverges; a
  * checkpoint of the last whole epoch is saved then too
@@ -109,6 +110,9 @@ class LinearEvaluation {
   readonly #trainer: Supervised<LinearTrainer>;
   readonly #pipeline: Pipeline;
   readonly #training: TrainingRun;
+  readonly #data: LinearData;
+  /** What is read besides training. */
+  #reading: Pick<ProgressEvent, "phase" | "done" | "total"> = { phase: "features", done: 0, total: 0 };
   readonly #classes: number;
   readonly #batchesPerEpoch: number;
   /** Whether all epochs were done before: only the test images are to be classified. */
@@ -127,10 +131,11 @@ class LinearEvaluation {
 
   constructor(
     system: ActorSystem,
-    { options, data: { train, test }, terms, start }: PreparedEvaluation,
+    { options, data, terms, start }: PreparedEvaluation,
     emit: Emit<LinearEvent>,
     signal: AbortSignal | undefined,
   ) {
+    const { train, test } = this.#data = data;
     this.#system = system;
     this.#options = options;
     this.#emit = emit;
@@ -153,7 +158,13 @@ class LinearEvaluation {
       firstEpoch: start.epoch,
       evalResize: options.evalResize,
     });
-    this.#training = new TrainingRun({ output: options.output, emit, signal, save: () => this.#save() });
+    this.#training = new TrainingRun({
+      output: options.output,
+      resume: options.resume,
+      emit,
+      signal,
+      save: () => this.#save(),
+    });
     const tellRestart = describeRestart(emit);
     this.#supervisor = system.supervise({
       strategy: "one-for-all",
@@ -224,7 +235,8 @@ class LinearEvaluation {
   /** Takes what the actors tell. */
   #take(event: LinearActorEvent): void {
     if (event.type === "warning") this.#emit(event);
-    if (event.type !== "batch") return;
+    if (event.type === "came") return this.#tellProgress(event.images);
+    if (event.type !== "batch" || this.#training.isOver) return;
     const { epoch, batch, scores, learningRates } = event;
     const step = epoch * this.#batchesPerEpoch + batch + 1;
     this.#divergence.look(scores, learningRates, `epoch ${epoch}, batch ${batch}`);
@@ -232,6 +244,13 @@ class LinearEvaluation {
     this.#told.step = step;
     const shown = Math.max(0, this.#divergence.diverged.indexOf(false));
     this.#emit({ type: "step", epoch, step, score: scores[shown], lr: learningRates[shown] });
+  }
+
+  /** So many images more of what is read besides training. */
+  #tellProgress(images: number): void {
+    const { phase, total } = this.#reading;
+    const done = Math.min(this.#reading.done += images, total);
+    this.#emit({ type: "progress", phase, done, total });
   }
 
   #tellEpoch(event: Extract<LinearEvent, { type: "epoch" }>): void {
@@ -260,6 +279,10 @@ class LinearEvaluation {
 
   /** Has an epoch of a source read, and waits until the trainer has consumed all of it. */
   async #read(source: string, epoch: number, purpose: "train" | "bank" | "queries"): Promise<ProbeScore[]> {
+    const { cacheFeatures, evaluate } = this.#options;
+    const { train, test } = this.#data;
+    const phase = cacheFeatures && !evaluate ? "features" : "evaluation";
+    this.#reading = { phase, done: 0, total: (source === TRAIN ? train : test).rowCount };
     const images = await this.#pipeline.readAll(source, epoch);
     return await this.#trainer.ref.ask("finish", { purpose, images }, PATIENCE);
   }

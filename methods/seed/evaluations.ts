@@ -2,7 +2,12 @@
 import { BestEffort } from "../../actors/best_effort.ts";
 import type { DataFacts } from "../../actors/data_facts.ts";
 import { NeighboursReporter, PROBE_SET } from "../../actors/diagnostics.ts";
-import { type Evaluation, type EvaluationWishes, spawnEvaluation } from "../../actors/evaluation.ts";
+import {
+  BATCH as EVALUATION_BATCH,
+  type Evaluation,
+  type EvaluationWishes,
+  spawnEvaluation,
+} from "../../actors/evaluation.ts";
 import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { Emit, Monitor } from "../../actors/events.ts";
 import type { Accuracy, EvaluatedEncoder, NamedValues } from "../../actors/messages.ts";
@@ -42,6 +47,8 @@ export class Evaluations {
   readonly #evaluate: (encoder: EvaluatedEncoder, wishes?: EvaluationWishes) => Promise<Evaluation>;
   readonly #neighboursReporter: NeighboursReporter | undefined;
   readonly #effort: BestEffort;
+  /** Images of the probe set; broken ones included. */
+  readonly #probeImages: number;
   #epochsUnderWay = 0;
   #hasSaidWhy = false;
 
@@ -50,6 +57,9 @@ export class Evaluations {
     const { imageSize, maxPixels, tuning, actors, seed, knnK, knnT } = options;
     const onRestart = describeRestart(emit);
     this.#setup = setup;
+    this.#probeImages = probeSet === undefined
+      ? 0
+      : Math.min(probeSet.rowCount, PROBE_SET.batches * EVALUATION_BATCH);
     this.#effort = new BestEffort(warnerOf(emit));
     const onGiveUp = (crash: ActorCrash) => void this.#effort.fail("the probe set", crash);
     this.#evaluate = spawnEvaluation(
@@ -105,24 +115,27 @@ export class Evaluations {
     encoder: EvaluatedEncoder,
     { known, ...wishes }: Wishes,
   ): Promise<Accuracy | undefined> {
-    if (known === undefined) return await this.#tell(of, step, await this.#evaluate(encoder, wishes));
-    if (this.#neighboursReporter !== undefined) {
-      await this.#tell(of, step, await this.#evaluate(encoder, { ...wishes, knn: false }));
-    }
+    const evaluate = async (wishes: EvaluationWishes) => {
+      const { train, test, emit } = this.#setup;
+      const hasKnn = test !== null && wishes.knn !== false;
+      const total = (hasKnn ? train.rowCount + test.rowCount : 0) + this.#probeImages;
+      const onProgress = (done: number) =>
+        emit({ type: "progress", phase: "evaluation", of, done: Math.min(done, total), total });
+      return await this.#tell(of, step, await this.#evaluate(encoder, { ...wishes, onProgress }));
+    };
+    if (known === undefined) return await evaluate(wishes);
+    if (this.#neighboursReporter !== undefined) await evaluate({ ...wishes, knn: false });
     return known;
   }
 
   /** Evaluates the student after an epoch, from 0: by kNN where that is due, by the probe set as often as it keeps up. */
   async epoch(epoch: number, values: NamedValues): Promise<void> {
-    const { options: { knnEvery }, batchesPerEpoch, emit } = this.#setup;
+    const { options: { knnEvery }, batchesPerEpoch } = this.#setup;
     const isKnnDue = knnEvery > 0 && (epoch + 1) % knnEvery === 0;
     if (!isKnnDue && this.#epochsUnderWay > 0) return;
     this.#epochsUnderWay++;
     try {
-      const accuracy = await this.student((epoch + 1) * batchesPerEpoch, values, { knn: isKnnDue });
-      if (accuracy === undefined) return;
-      const text = `weighted kNN after epoch ${epoch + 1}: top-1 ${accuracy.top1.toFixed(1)} %`;
-      emit({ type: "note", text });
+      await this.student((epoch + 1) * batchesPerEpoch, values, { knn: isKnnDue });
     } finally {
       this.#epochsUnderWay--;
     }

@@ -1,7 +1,15 @@
 /** What a distillation tells. */
 import type { ProbeSetEvents } from "../../actors/diagnostics.ts";
 import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
-import type { ActorsEvent, NoticeEvent, ReaderEvent, TraceEvents, ViewsEvent } from "../../actors/events.ts";
+import type {
+  ActorsEvent,
+  CheckpointEvent,
+  NoticeEvent,
+  ProgressEvent,
+  ReaderEvent,
+  TraceEvents,
+  ViewsEvent,
+} from "../../actors/events.ts";
 import type { Accuracy, BatchPosition, NamedValues, ViewSample } from "../../actors/messages.ts";
 import type { RunProfile } from "../../actors/run_profile.ts";
 import type { LossScale } from "../../kernels/ops/loss_scale/loss_scale.ts";
@@ -64,6 +72,8 @@ export type DistillEvent =
   /** The files are open and fit each other; actors start now. */
   | ({ type: "plan" } & DistillPlan)
   | ActorsEvent
+  | CheckpointEvent
+  | ProgressEvent
   /** A step is done. */
   | ({ type: "step" } & DistillStep)
   /** What a step tells of itself, every `statsEvery` batches. */

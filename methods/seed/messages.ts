@@ -38,7 +38,7 @@ export type StudentTrainer = Returning & Profiled & {
    * Writes a checkpoint of where training is, and says where. Between batches that accumulate it is written after the last
    * of them, and the monitor is told; `null` then.
    */
-  save: Message<void, { path: string | null }>;
+  save: Message<void, { path: string | null; step: number }>;
   /** Tells of the next step in detail. */
   requestSnapshot: Message<void>;
 };

@@ -19,12 +19,20 @@ import { openStudentInit } from "./student_init.ts";
 import { distillTerms } from "./terms.ts";
 import type { Start } from "./training_pipeline.ts";
 
+/** The loss of a step. */
+export interface KnownLoss {
+  /** From 1, over the whole run. */
+  step: number;
+  /** `null` where it was not finite. */
+  loss: number | null;
+}
+
 /** What is known of a run that is gone on with, from its records. */
 export interface RunSoFar {
   /** Its evaluations, as far as they are by the images and settings of now: they are not made again. */
   accuracies: readonly KnownAccuracy[];
-  /** The losses of its steps; `null` where one was not finite. */
-  losses: readonly { step: number; loss: number | null }[];
+  /** The losses of its steps, in their order. */
+  losses: readonly KnownLoss[];
   /** Whether it has not come to its end. If only its end is missing, that is made up for. */
   isUnfinished: boolean;
   /** The step that it was to end after, where `limitSteps` was counted from its start and not from now. */
@@ -50,7 +58,7 @@ export interface PreparedRun {
   identity: RunIdentity;
   /** Evaluations that are known, and the losses of the steps done before. */
   accuracies: readonly KnownAccuracy[];
-  losses: readonly number[];
+  losses: readonly KnownLoss[];
 }
 
 /**
@@ -107,7 +115,7 @@ export async function prepareRun(
     totalSteps: Math.max(firstStep, lastStep),
     identity,
     accuracies: soFar.accuracies.filter(isBefore),
-    losses: soFar.losses.filter(isBefore).map(({ loss }) => loss ?? NaN),
+    losses: soFar.losses.filter(isBefore),
   };
 }
 

@@ -5,7 +5,6 @@
  *     bank_reader, query_reader, probe_reader -> evaluation_augmenter -> evaluator
  *     projector
  */
-import { abortable } from "../../actors/abort.ts";
 import { SnapshotClock } from "../../actors/diagnostics.ts";
 import type { Emit } from "../../actors/events.ts";
 import type { Accuracy } from "../../actors/messages.ts";
@@ -16,7 +15,7 @@ import { TrainingRun } from "../../actors/training_run.ts";
 import { Evaluations } from "./evaluations.ts";
 import type { DistillActorEvent, DistillEvent, DistillPlan, SavedEvent } from "./events.ts";
 import type { DistillOptions } from "./options.ts";
-import { NOTHING_SO_FAR, type PreparedRun, prepareRun, type RunSoFar } from "./prepare.ts";
+import { type KnownLoss, NOTHING_SO_FAR, type PreparedRun, prepareRun, type RunSoFar } from "./prepare.ts";
 import { findStart, savedStudent } from "./start.ts";
 import { TrainingPipeline } from "./training_pipeline.ts";
 
@@ -24,10 +23,17 @@ import { TrainingPipeline } from "./training_pipeline.ts";
 export interface DistillResult {
   /** Steps of this run. */
   steps: number;
-  /** Mean loss of the first `batchesPerEpoch` steps, those before a resume among them where they are known. */
+  /**
+   * Mean loss of the first epoch's worth of steps; NaN where no loss is known. Those of steps before a resume are among them
+   * where they are known (`soFar`).
+   */
   firstLoss: number;
+  /** The steps that this is the mean of, first and last, from 1 over the whole run; [0, 0] where no loss is known. */
+  firstLossSteps: readonly [number, number];
   /** The same of the last ones; one and the same in a run of an epoch or less. */
   lastLoss: number;
+  /** The steps that this is the mean of. */
+  lastLossSteps: readonly [number, number];
   /** The last checkpoint. */
   checkpoint: string;
   /**
@@ -46,10 +52,11 @@ export interface Wanted {
 }
 
 /**
- * Runs a distillation to its end. An abort of `signal` saves a checkpoint of where training is, and then rejects with
- * the signal's reason.
+ * Runs a distillation to its end. An abort of `signal` saves a checkpoint of where training is; no step is told of after
+ * that.
  *
  * @param soFar what is known of the run that `resume` goes on with
+ * @throws {StoppedError} after an abort, with that checkpoint
  * @throws {NothingToDoError} where all steps are done, and `soFar` does not say that the end is missing
  * @throws {UserError} for data and checkpoints that do not fit the options
  * @throws {ActorCrash} when actors crash more often than `maxRestarts` allows; all have been stopped then
@@ -118,7 +125,6 @@ class PutOffEnd {
 class Distillation {
   readonly #prepared: PreparedRun;
   readonly #emit: Emit<DistillEvent>;
-  readonly #signal: AbortSignal | undefined;
   readonly #profile: ProfileCollector | undefined;
   readonly #pipeline: TrainingPipeline;
   readonly #evaluations: Evaluations | undefined;
@@ -126,10 +132,11 @@ class Distillation {
   readonly #trained = new PutOffEnd();
   readonly #snapshotClock = new SnapshotClock();
   /** Losses of the steps that were told of; one that is done again is not. */
-  readonly #losses: number[] = [];
+  readonly #losses: KnownLoss[] = [];
   #stepsReported: number;
   #epochsEvaluated: number;
   #nextSaved = Promise.withResolvers<void>();
+  #nextStep = Promise.withResolvers<void>();
 
   constructor(
     system: ActorSystem,
@@ -140,7 +147,6 @@ class Distillation {
   ) {
     this.#prepared = prepared;
     this.#emit = emit;
-    this.#signal = signal;
     this.#profile = profile;
     const { options, train, test, evalResize, start, batchesPerEpoch, totalSteps, identity } = prepared;
     this.#stepsReported = prepared.firstStep;
@@ -149,6 +155,7 @@ class Distillation {
     this.#training = new TrainingRun({
       output: options.output,
       keep: options.keep,
+      resume: options.resume,
       emit,
       signal,
       save: () => this.#save(),
@@ -192,7 +199,7 @@ class Distillation {
     if (!this.#endsWithEpoch) await this.#training.save();
 
     if (test !== null) this.#note("trained; classifying the test images by weighted kNN");
-    const knn = await abortable(this.#signal, async () => {
+    const knn = await this.#training.untilAborted(async () => {
       const weights = evaluations && await this.#pipeline.weights(() => this.#trained.reached());
       return knnOf(await before, weights && await evaluations.student(totalSteps, weights));
     });
@@ -238,9 +245,12 @@ class Distillation {
 
   #takeStep(event: Extract<DistillActorEvent, { type: "step" }>): void {
     const { options, totalSteps } = this.#prepared;
+    if (this.#training.isOver) return;
     if (event.step > this.#stepsReported) { // else it is done again, to the same bits
       this.#stepsReported = event.step;
-      this.#losses.push(event.loss);
+      this.#nextStep.resolve();
+      this.#nextStep = Promise.withResolvers();
+      this.#losses.push({ step: event.step, loss: event.loss });
       this.#emit(event);
       if (options.insight && this.#snapshotClock.isDue()) this.#pipeline.requestSnapshot();
     }
@@ -249,9 +259,10 @@ class Distillation {
 
   async #takeSaved({ epoch, endsEpoch, path, weights }: SavedEvent): Promise<void> {
     const { batchesPerEpoch, totalSteps } = this.#prepared;
-    await this.#training.saved(path);
+    const saved = this.#training.saved(path);
     this.#nextSaved.resolve();
     this.#nextSaved = Promise.withResolvers();
+    await saved;
     if (!endsEpoch) return;
     if ((epoch + 1) * batchesPerEpoch === totalSteps) this.#trained.reach();
     else if (weights !== undefined && epoch >= this.#epochsEvaluated) {
@@ -264,8 +275,10 @@ class Distillation {
   async #save(): Promise<string | null> {
     const next = this.#nextSaved.promise;
     const isDone = this.#stepsReported === this.#prepared.totalSteps;
-    const path = await this.#pipeline.save(isDone ? () => this.#trained.reached() : undefined);
+    const { path, step } = await this.#pipeline.save(isDone ? () => this.#trained.reached() : undefined);
     if (path === null) await next;
+    // Its steps come another way, and may be told of later.
+    else while (this.#stepsReported < step) await this.#nextStep.promise;
     return path;
   }
 
@@ -282,7 +295,7 @@ class Distillation {
     const profile = this.#profile;
     if (profile === undefined) return;
     this.#note("measuring every kernel");
-    await abortable(this.#signal, async () => {
+    await this.#training.untilAborted(async () => {
       for (const [name, profiles] of await this.#pipeline.profile()) profile.add(name, profiles);
     });
   }
@@ -300,7 +313,14 @@ async function finishRun(
   const checkpoint = options.resume!;
   const evaluations = Evaluations.spawn(system, { ...prepared, monitor: listenToActors(system, emit), emit });
   emit({ type: "actors", actors: system.actors });
-  const knn = await abortable(signal, async () => {
+  const training = new TrainingRun({
+    output: options.output,
+    resume: checkpoint,
+    emit,
+    signal,
+    save: () => Promise.resolve(null),
+  });
+  const knn = await training.untilAborted(async () => {
     if (evaluations === undefined) return null;
     const first = await evaluations.beginning(identity, accuracies, firstStep, undefined);
     const known = accuracies.find(({ of, step }) => of === "student" && step === totalSteps);
@@ -311,16 +331,20 @@ async function finishRun(
 
 /** The ends of the result's curve; steps that were skipped have no loss. `batchesPerEpoch` losses make an epoch. */
 function meanLosses(
-  losses: readonly number[],
+  losses: readonly KnownLoss[],
   batchesPerEpoch: number,
-): Pick<DistillResult, "firstLoss" | "lastLoss"> {
-  const mean = (values: readonly number[]) => {
-    const known = values.filter(Number.isFinite);
+): Pick<DistillResult, "firstLoss" | "firstLossSteps" | "lastLoss" | "lastLossSteps"> {
+  const mean = (rows: readonly KnownLoss[]) => {
+    const known = rows.map(({ loss }) => loss ?? NaN).filter(Number.isFinite);
     return known.reduce((sum, value) => sum + value, 0) / known.length;
   };
+  const steps = (rows: readonly KnownLoss[]) => [rows[0]?.step ?? 0, rows.at(-1)?.step ?? 0] as const;
+  const [first, last] = [losses.slice(0, batchesPerEpoch), losses.slice(-batchesPerEpoch)];
   return {
-    firstLoss: mean(losses.slice(0, batchesPerEpoch)),
-    lastLoss: mean(losses.slice(-batchesPerEpoch)),
+    firstLoss: mean(first),
+    firstLossSteps: steps(first),
+    lastLoss: mean(last),
+    lastLossSteps: steps(last),
   };
 }
 

@@ -189,6 +189,12 @@ class StudentTraining {
     await this.#tell({ type: "snapshot", ...position, step, views, similarities });
   }
 
+  /** Steps of the whole run that are done. */
+  get step(): number {
+    const { epoch, batch } = this.#last;
+    return epoch * this.#config.batchesPerEpoch + batch + 1;
+  }
+
   /** Where training is, for those that are started again. */
   progress(): { newest: BatchNumber; queuePointer: number } {
     const { epoch, batch } = this.#last;
@@ -390,7 +396,7 @@ export default defineTrainer<StudentTrainer, StudentTrainerConfig>(async (traine
     progress: () => training.progress(),
     weights: () => training.weights(),
     requestSnapshot: () => training.requestSnapshot(),
-    save: async () => ({ path: await training.save() }),
+    save: async () => ({ path: await training.save(), step: training.step }),
     profile: () => profileAll(Object.fromEntries(step.programs.map((program) => [program.label, program]))),
   };
 });

@@ -171,11 +171,14 @@ export class TrainingPipeline {
     this.#trainer.ref.tell("requestSnapshot").catch(() => {}); // its next incarnation is asked again
   }
 
-  /** Writes a checkpoint of where training is, and says where; `null` where the monitor will be told when it is written. */
-  save(when: () => Promise<void> = () => Promise.resolve()): Promise<string | null> {
+  /**
+   * Writes a checkpoint of where training is, and says where, and after how many steps; `null` where the monitor will be told
+   * when it is written.
+   */
+  save(when: () => Promise<void> = () => Promise.resolve()): Promise<{ path: string | null; step: number }> {
     return this.#supervisor.retry(async () => {
       await when();
-      return (await this.#trainer.ref.ask("save", undefined, PATIENCE)).path;
+      return await this.#trainer.ref.ask("save", undefined, PATIENCE);
     });
   }
 

@@ -1,5 +1,6 @@
 /** Exports an encoder from a checkpoint: to PyTorch, safetensors or ONNX. */
 import { basename, dirname, join } from "node:path";
+import { requireNew } from "../../data/require_new.ts";
 import { UserError } from "../../errors.ts";
 import { elementCount } from "../../kernels/graph.ts";
 import { type Framework, plainKey } from "../checkpoint/state_dict.ts";
@@ -146,26 +147,12 @@ export async function exportEncoder(
   return { ...described, files: [output], bytes: size, tensors: tensors.size, names };
 }
 
-async function exists(path: string): Promise<boolean> {
-  try {
-    await Deno.lstat(path);
-    return true;
-  } catch (error) {
-    // What else is wrong with the path, writing it will tell.
-    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) return false;
-    throw new UserError(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
-  }
-}
-
 async function checkOutput(path: string, { checkpoint, format, force }: ExportOptions): Promise<void> {
-  if (!await exists(path)) {
-    if (format !== "onnx" || force || !await exists(externalDataPath(path))) return;
-    throw new UserError(`${externalDataPath(path)} is there already; use another --output, or --force`);
-  }
-  if (await Deno.realPath(path).catch(() => path) === await Deno.realPath(checkpoint)) {
+  const found = await Deno.realPath(path).catch(() => undefined);
+  if (found !== undefined && found === await Deno.realPath(checkpoint)) {
     throw new UserError(`${path} is the checkpoint itself; use another --output`);
   }
-  if (!force) throw new UserError(`${path} is there already; use another --output, or --force to replace it`);
+  await requireNew([path, ...format === "onnx" ? [externalDataPath(path)] : []], force);
 }
 
 /** The part's tensors by their names in the file. Counters that the checkpoint lacks are 0. */

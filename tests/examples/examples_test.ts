@@ -98,7 +98,10 @@ Deno.test("examples/service.ts serves metrics while it distils, and saves when i
   assertMatch(text, /seed_actor_busy\{actor="student_trainer"\} 0\.\d{4}\n/);
   assertEquals((await fetch(`${url}/secret`)).status, 404);
   assertEquals(await (await fetch(`${url}/stop`, { method: "POST" })).text(), "stopped\n");
-  assertMatch(await get(url, (text) => text.includes("ended")), /"state":"ended: stopped by a request"/);
+  assertMatch(
+    await get(url, (text) => text.includes("ended")),
+    /"state":"ended: stopped by a request; resume from [^"]+_0000\.pth\.tar"/,
+  );
   assert([...Deno.readDirSync(join(example.output, "run"))].some(({ name }) => name.endsWith(".pth.tar")));
   // It listens on loopback alone.
   const others = Deno.networkInterfaces().filter(({ family, address }) =>

@@ -41,7 +41,11 @@ testInBrowser("the page shows a run, follows it, and comes again after a reload"
   await page.goto(server.url);
   await says(page, "status", /^Running$/);
   await says(page, "now", /step50 of 200/);
-  await says(page, "bottleneck", /student_trainer is busiest, 90 %/);
+  await says(page, "bottleneck", /student_trainer is busiest, 90 % .*\(from 60.s and 10.messages of each/);
+  const actors = JSON.parse(Deno.readTextFileSync(join(run.path, "actors.json")));
+  actors.actors[1].seconds = 2;
+  run.write("actors.json", actors);
+  await says(page, "bottleneck", /^No bottleneck is named from 2.s and 10.messages of each actor/);
   await says(page, "look-said", /Step 190\. SEED's loss of the first image is 2\.5/);
   await says(page, "neighbours-said", /Teacher: 100 % of the neighbours have the image's class/);
   await says(page, "command", /deno task distill --output '\/tmp\/my run'/);

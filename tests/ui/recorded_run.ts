@@ -39,8 +39,9 @@ export class RecordedRun implements Disposable {
           waiting: 0.1,
           busyOverall: 0.5,
           waitingOverall: 0.1,
+          seconds: 60,
           mailbox: i,
-          handled: 10 * i,
+          handled: 10 * (i + 1),
           links: [{ to: "augmenter", credits: 2, queued: 1 }],
         })),
     });

@@ -84,6 +84,25 @@ function staged(actors: readonly ActorRecord[], stages: readonly Stage[]): Actor
     .filter((stage) => stage.length > 0);
 }
 
+/** Seconds and messages of each actor in the ring from which on the busiest one is named. */
+const ENOUGH = { seconds: 5, messages: 10 };
+
+/** Who holds the others up, and from how much that is known. */
+function describeBottleneck(ring: readonly ActorRecord[], busiest: ActorRecord, isRunning: boolean): string {
+  const seconds = Math.min(...ring.map((actor) => actor.seconds ?? 0));
+  const messages = Math.min(...ring.map((actor) => actor.handled));
+  const from = `${together(`${Math.round(seconds)} s`)} and ${
+    together(`${messages} messages`)
+  } of each actor`;
+  if (seconds < ENOUGH.seconds || messages < ENOUGH.messages) {
+    return `No bottleneck is named from ${from}: it takes ${ENOUGH.seconds} s and ${ENOUGH.messages} messages.`;
+  }
+  const share = percent(sharesOf(busiest, isRunning).busy);
+  return `${busiest.name} is busiest, ${share} of the ${
+    isRunning ? "last seconds" : "run"
+  } (from ${from}): the others can be no faster.`;
+}
+
 /** Shows them. */
 export function drawActors({ run }: State): void {
   const all = run?.actors?.actors ?? [];
@@ -95,9 +114,9 @@ export function drawActors({ run }: State): void {
   const busyOf = (actor: ActorRecord) => sharesOf(actor, isRunning).busy;
   const busiest = training.flat().toSorted((a, b) => busyOf(b) - busyOf(a))[0];
   find("bottleneck").textContent = busiest !== undefined
-    ? `${busiest.name} is busiest, ${percent(busyOf(busiest))} of the ${
-      isRunning ? "last seconds" : "run"
-    }: the others can be no faster. Green is busy, yellow stripes are waiting for another actor. A batch goes along the arrows, and its buffers go back to the readers.`
+    ? `${
+      describeBottleneck(training.flat(), busiest, isRunning)
+    } Green is busy, yellow stripes are waiting for another actor. A batch goes along the arrows, and its buffers go back to the readers.`
     : isRunning || run?.record === undefined
     ? "No word from the actors yet."
     : "The run left no word of its actors.";

@@ -71,8 +71,9 @@ export function drawHeader(state: State): void {
   progress.hidden = plan === undefined;
   progress.max = plan?.totalSteps ?? 1;
   progress.value = done;
-  const left = plan && last && record?.status === "running"
-    ? duration((plan.totalSteps - done) * batchOf(run) / last.images_per_second)
+  const rate = last?.images_per_second ?? undefined;
+  const left = plan && rate !== undefined && record?.status === "running"
+    ? duration((plan.totalSteps - done) * batchOf(run) / rate)
     : undefined;
   const { student, teacher, data } = describeRun(run.config);
   const now = accuracyNow(run);
@@ -88,11 +89,14 @@ export function drawHeader(state: State): void {
   ]);
   showFigures("now", [
     ["step", plan ? `${done} of ${plan.totalSteps}` : undefined],
-    ["epoch", last && plan ? `${last.epoch + 1} of ${plan.epochs}` : undefined],
+    ["epoch", last && plan ? `${last.epoch} of ${plan.epochs}` : undefined],
     ["loss", last ? formatNumber(last.loss ?? NaN) : undefined],
-    ["images a second", last ? formatNumber(last.images_per_second, 3) : undefined],
+    ["images a second", rate === undefined ? undefined : formatNumber(rate, 3)],
     ["left", left],
-    ["took", record?.seconds === undefined ? undefined : duration(record.seconds)],
+    [
+      "took",
+      record?.seconds === undefined ? undefined : duration(record.seconds + (record.before?.seconds ?? 0)),
+    ],
   ]);
 }
 

@@ -1,4 +1,5 @@
 /** What a run tells TensorBoard: the original's scalars by epoch, and what else is worth a curve. */
+import type { DistillStats } from "../../../methods/seed/events.ts";
 import type { EventWriter } from "./event_writer.ts";
 import { viewSheet } from "./view_sheet.ts";
 
@@ -20,7 +21,9 @@ export class RunEvents {
   readonly #now: () => number;
   #sum = 0;
   #steps = 0;
-  #since: number;
+  /** Steps since `#since`; the wait for the run's first step is none of them. */
+  #timed = 0;
+  #since: number | undefined;
 
   /** @param now milliseconds since some moment */
   constructor(
@@ -35,23 +38,38 @@ export class RunEvents {
     this.#stepsPerEpoch = stepsPerEpoch;
     this.#batchSize = batchSize;
     this.#now = now;
-    this.#since = now();
   }
 
   /**
    * A step is done. At an epoch's end `train_loss` (the mean), `learning_rate` and `images_per_second` are written at the
-   * epoch's number, as the original has them; `step_loss` at each step.
+   * epoch's number, as the original has them; `step_loss` at each step. The rate is of the time from the run's first step on.
    */
   step({ epoch, step, loss, lr }: StepEvent): void {
     this.#sum += loss;
     this.#steps++;
     this.#writer.scalar("step_loss", loss, step);
+    if (this.#since === undefined) this.#since = this.#now();
+    else this.#timed++;
     if (step % this.#stepsPerEpoch !== 0) return;
     const seconds = (this.#now() - this.#since) / 1000;
     this.#writer.scalar("train_loss", this.#sum / this.#steps, epoch);
     this.#writer.scalar("learning_rate", lr, epoch);
-    this.#writer.scalar("images_per_second", this.#steps * this.#batchSize / seconds, epoch);
-    [this.#sum, this.#steps, this.#since] = [0, 0, this.#now()];
+    if (this.#timed > 0) {
+      this.#writer.scalar("images_per_second", this.#timed * this.#batchSize / seconds, epoch);
+    }
+    [this.#sum, this.#steps, this.#timed, this.#since] = [0, 0, 0, this.#now()];
+  }
+
+  /** What a step tells of itself: norms by group of layers, the device's time, memory. */
+  stats({ step, gradientNorms, weightNorms, deviceSeconds, deviceBytes, processBytes }: DistillStats): void {
+    for (const [kind, norms] of Object.entries({ gradient: gradientNorms, weight: weightNorms })) {
+      for (const [group, norm] of Object.entries(norms)) {
+        this.#writer.scalar(`${kind}_norm/${group}`, norm, step);
+      }
+    }
+    if (deviceSeconds !== undefined) this.#writer.scalar("device_seconds", deviceSeconds, step);
+    this.#writer.scalar("device_bytes", deviceBytes, step);
+    this.#writer.scalar("process_bytes", processBytes, step);
   }
 
   /** Some views of a batch, as one image. */

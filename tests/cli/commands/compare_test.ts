@@ -39,11 +39,30 @@ Deno.test("compare prints runs side by side, what their settings differ in, and 
     /"kind":"runs","names":\["seed_recorded_\w+","seed_recorded_\w+"\]/,
   );
 
+  const again = await runProgram(COMPARE, first.path, second.path, "--plot", plot);
+  assertMatch(again.stderr, /^error: .*plot\.html is there already: use --force/);
+  assertEquals((await runProgram(COMPARE, first.path, "--plot", plot, "--force")).code, 0);
+
   const json = await runProgram(COMPARE, "--json", first.path, second.path);
   const { runs } = JSON.parse(json.stdout);
   assertEquals(runs.map(({ status }: { status: string }) => status), ["finished", "failed"]);
   assertEquals(runs[1].results, { "student after, weighted kNN top-1": 41 });
   assertEquals(runs[0].settings, { student_arch: "resnet18", batch_size: 32 });
+});
+
+Deno.test("compare writes no file unasked", async () => {
+  using run = new RecordedRun();
+  await run.writeAll({ status: "finished" });
+  run.addSteps(1, 20);
+  using folder = new RecordedRun();
+  const before = [...Deno.readDirSync(folder.path)].map(({ name }) => name);
+  const { success, stdout } = await new Deno.Command(Deno.execPath(), {
+    args: [...taskFlags(COMPARE), COMPARE, run.path],
+    env: { NO_COLOR: "1", INIT_CWD: folder.path },
+  }).output();
+  const text = new TextDecoder().decode(stdout);
+  assertEquals([success, text.includes("plot")], [true, false], text);
+  assertEquals([...Deno.readDirSync(folder.path)].map(({ name }) => name), before);
 });
 
 Deno.test("compare names the records that it cannot read, and goes on with the rest", async () => {

@@ -1,6 +1,13 @@
 // `deno task distill`, started as people start it.
 import { taskFlags } from "../run_program.ts";
-import { assert, assertEquals, assertLess, assertMatch, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertLess,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SAMPLE_TEACHER } from "../../../data/sample.ts";
@@ -73,6 +80,30 @@ async function assertRefused(args: string[], expected: RegExp, { code = 1, env }
   }
 }
 
+/** The actors of a distillation with one reader, evaluations and a probe set. */
+const ACTORS = [
+  "augmenter",
+  "bank_reader",
+  "evaluation_augmenter",
+  "evaluator",
+  "probe_reader",
+  "projector",
+  "query_reader",
+  "queue_keeper",
+  "student_trainer",
+  "teacher_encoder",
+  "tsv_reader",
+];
+
+/** Names of the actors in a run's `actors.json` that did something. */
+function actorsOf(output: string): string[] {
+  const { actors } = JSON.parse(Deno.readTextFileSync(join(output, "actors.json")));
+  return actors.filter(({ handled, seconds }: { handled: number; seconds: number }) =>
+    handled > 0 && seconds > 0
+  )
+    .map(({ name }: { name: string }) => name).sort();
+}
+
 /** A Python that has torch, if there is one. */
 async function runWithTorch(script: string, ...args: string[]): Promise<string | undefined> {
   for (const python of ["python3", "/usr/bin/python3"]) {
@@ -101,21 +132,21 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   assertMatch(stdout, /^images {4}24 in .*\/data, 32 x 32$/m);
   assertMatch(
     stdout,
-    /^epoch 1\/2 {2}step 2\/6 {2}loss \d+\.\d{4} {2}lr \S+ {2}\S+ images\/s {2}\d+s left$/m,
+    /^epoch 0 of 2 {2}step 2\/6 {2}loss \d+\.\d{4} {2}lr [^\s]+( {2}\S+ images\/s {2}\d+s left)?$/m,
   );
   assertMatch(
     stdout,
-    /\n\nweighted kNN, k = 5 +top-1\n-+\nteacher +\d+\.\d %\nstudent before +\d+\.\d %\nstudent after +\d+\.\d %\nreport {4}\S+\/out\/report\.html\n$/,
+    /\n\nweighted kNN, k = 5 +top-1\n-+\nteacher +\d+\.\d %\nstudent before +\d+\.\d %\nstudent after +\d+\.\d %\nreport {4}report\.html\n$/,
   );
 
   const out = join(folder.path, "out");
   const prefix = "Teacher_moco_T-Epoch_2_Student_tiny_convnet_distill-Epoch_tiny_convnet-checkpoint_";
-  const files = [...Deno.readDirSync(out)].map(({ name }) => name).toSorted()
-    .filter((name) => name !== "actors.json"); // the run may be over before the first one
+  const files = [...Deno.readDirSync(out)].map(({ name }) => name).toSorted();
   const [events] = eventFiles(out);
   assertEquals(files, [
     `${prefix}0000.pth.tar`,
     `${prefix}0001.pth.tar`,
+    "actors.json",
     "config.json",
     basename(events),
     "insight",
@@ -142,6 +173,7 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   const log = Deno.readTextFileSync(join(out, "log.txt"));
   assertStringIncludes(log, "adapter   ");
   assertMatch(log, /student after +\d+\.\d %/);
+  assertEquals(actorsOf(out), ACTORS);
   const record = JSON.parse(Deno.readTextFileSync(join(out, "run.json")));
   assertEquals([record.task, record.status, record.plan.totalSteps], ["distill", "finished", 8]);
   assertMatch(record.command, /^deno task distill --data \S+ /);
@@ -169,8 +201,9 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   );
   for (const row of metrics) {
     assertEquals(Object.keys(row), ["epoch", "step", "loss", "lr", "images_per_second", "time"]);
-    for (const value of Object.values(row)) assert(Number.isFinite(value));
-    assert(row.loss > 0 && row.lr > 0 && row.images_per_second > 0);
+    assert(row.loss > 0 && row.lr > 0 && row.time > 0);
+    // Known after a second, and never of less.
+    assert(row.images_per_second === null || row.images_per_second > 0, JSON.stringify(row));
   }
 
   const checkpoint = join(out, `${prefix}0000.pth.tar`);
@@ -195,6 +228,25 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   const resumed = await run([...flags, "--resume", join(out, `${prefix}0001.pth.tar`)]);
   assertEquals(resumed.code, 0, resumed.stderr);
   assertMatch(resumed.stdout, /from step 9/);
+  assertMatch(
+    resumed.stdout,
+    /^4 steps in \d+s since the resume, \S+( \d+s)? in all; mean loss \d\.\d{4} in epoch 0, \d\.\d{4} in epoch 1$/m,
+  );
+  // Figures are of the whole run, and its own beginning is kept.
+  const { before: begun, startedAt, seconds, results } = JSON.parse(
+    Deno.readTextFileSync(join(out, "run.json")),
+  );
+  assertEquals([begun.startedAt, startedAt > record.endedAt], [record.startedAt, true]);
+  assertAlmostEquals(begun.seconds, record.seconds);
+  const figure = (name: string) => results.find((found: { name: string }) => found.name === name)?.value;
+  assertEquals([figure("steps"), figure("steps since the resume")], [12, 4]);
+  assertAlmostEquals(figure("time") - figure("time since the resume"), begun.seconds);
+  assert(figure("time since the resume") <= seconds);
+  const meanOf = (rows: { loss: number }[]) => rows.reduce((sum, { loss }) => sum + loss / rows.length, 0);
+  assertAlmostEquals(figure("mean loss, first epoch"), meanOf(metrics.slice(0, 6)));
+  const beforeOf = ({ results }: typeof record) =>
+    results.find(({ name }: { name: string }) => name.startsWith("student before")).value;
+  assertEquals(beforeOf({ results }), beforeOf(record));
   assertEquals(readMetrics().map(({ step }) => step), Array.from({ length: 12 }, (_, i) => i + 1));
   // What cannot go on, or has nothing to do, leaves all as it was.
   const left = () => [...Deno.readDirSync(out)].map(({ name }) => name).toSorted();
@@ -218,7 +270,8 @@ Deno.test("distill --json says everything in lines of JSON, and nothing else on 
   const result = lines.at(-1);
   assertEquals([result.type, result.steps, result.knn], ["result", 2, null]);
   assertMatch(result.checkpoint, /checkpoint_0000\.pth\.tar$/);
-  assert(lines.every(({ type }) => ["note", "step", "result"].includes(type)));
+  // Each kind of line: tests/docs/json_events_test.ts.
+  assert(lines.every(({ type }) => type !== undefined));
 });
 
 Deno.test("distill --profile --trace-actors says where the time went, and writes traces", async () => {
@@ -240,7 +293,7 @@ Deno.test("distill --profile --trace-actors says where the time went, and writes
     assertMatch(stdout, line);
   }
   const path = join(folder.path, "profiled", "profile.json");
-  assertStringIncludes(stdout, `trace     ${path}`);
+  assertStringIncludes(stdout, `trace     ${basename(path)}\n`);
   const { traceEvents } = JSON.parse(Deno.readTextFileSync(path)) as {
     traceEvents: { name: string; ph: string; pid: number; tid: number; ts?: number; dur?: number }[];
   };
@@ -403,8 +456,8 @@ Deno.test("distill saves a checkpoint at Ctrl-C, and ends with 130", {
   const { code } = await child.status;
   assertEquals(code, 130, await stderr);
   assertMatch(await stderr, /stopping; press Ctrl-C again[^\n]*\n([^\n]*\n)*interrupted\n$/);
-  const path = /checkpoint saved to (.*\.pth\.tar)\n(?!.*checkpoint saved)/s.exec(stdout)![1];
-  using file = await openCheckpointFile(path);
+  const name = /checkpoint saved to (.*\.pth\.tar)\n(?!.*(checkpoint saved|step))/s.exec(stdout)![1];
+  using file = await openCheckpointFile(join(folder.path, "out", name));
   assertEquals(readStudentCheckpoint(file).arch, "tiny_convnet");
 });
 

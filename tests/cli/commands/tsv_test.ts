@@ -66,6 +66,18 @@ Deno.test("tsv makes, checks and refuses files as it says", async () => {
   assertMatch(again.stderr, /^error: .*train\.tsv is there already: use --force/);
   assertEquals((await run(folder.data, "-o", output, "--force")).code, 0);
 
+  const images = join(folder.path, "images");
+  for (const [i, row] of sampleRows("train.tsv", 2).trimEnd().split("\n").entries()) {
+    Deno.mkdirSync(join(images, `class ${i}`), { recursive: true });
+    Deno.writeFileSync(join(images, `class ${i}`, "a.jpg"), Uint8Array.fromBase64(row.split("\t").at(-1)!));
+  }
+  const named = join(folder.path, "named");
+  Deno.mkdirSync(named);
+  Deno.writeTextFileSync(join(named, "classes.txt"), "mine");
+  const refused = await run(images, "-o", named);
+  assertMatch(refused.stderr, /^error: .*classes\.txt is there already: use --force/);
+  assertEquals(Deno.readTextFileSync(join(named, "classes.txt")), "mine");
+
   // Rows of two sources in any order take a temporary file, which is told of.
   const two = [folder.data, folder.data, "--shuffle", "--force", "-o", join(folder.path, "two.tsv")];
   const onlyTrain = two.map((arg) => arg === folder.data ? join(folder.data, "train.tsv") : arg);

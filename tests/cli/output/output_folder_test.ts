@@ -129,7 +129,7 @@ Deno.test(
       for (const [epoch, step] of [[0, 1], [0, 2], [1, 3], [1, 4], [2, 5]]) first.metrics(row(epoch, step));
     }
     Deno.writeTextFileSync(join(path, "metrics.jsonl"), '{"epoch":1,"st', { append: true }); // a crash
-    using second = OutputFolder.open(path, { isResuming: true });
+    using second = OutputFolder.open(path, "auto");
     assertEquals(second.dropMetricsFrom(1, 3), 2);
     second.metrics(row(1, 4));
     const rows = Deno.readTextFileSync(join(path, "metrics.jsonl")).trimEnd().split("\n");
@@ -146,7 +146,7 @@ Deno.test(
       using first = OutputFolder.open(path);
       for (const step of [0, 2, 4, 6]) first.score(score(step));
     }
-    using second = OutputFolder.open(path, { isResuming: true });
+    using second = OutputFolder.open(path, "auto");
     const steps = () =>
       Deno.readTextFileSync(join(path, "scores.jsonl")).trimEnd().split("\n").map((line) =>
         JSON.parse(line).step
@@ -165,7 +165,7 @@ Deno.test(
   inFolder((path) => {
     const name = join(path, "metrics.jsonl");
     Deno.writeTextFileSync(name, "");
-    using folder = OutputFolder.open(path, { isResuming: true });
+    using folder = OutputFolder.open(path, "auto");
     for (
       const [line, problem] of [
         ["epoch 1", "expected JSON, found epoch 1"],
@@ -217,11 +217,11 @@ Deno.test({
     Deno.symlinkSync("/dev/full", join(path, "metrics.jsonl"));
     Deno.symlinkSync("/dev/full", join(path, "probe.tmp"));
     assertThrows(
-      () => OutputFolder.open(path, { isResuming: true }),
+      () => OutputFolder.open(path, "auto"),
       UserError,
       `cannot write ${path}: the disk is full`,
     );
-    using folder = OutputFolder.open(path, { isResuming: true }); // the failed probe took its link away
+    using folder = OutputFolder.open(path, "auto"); // the failed probe took its link away
     folder.log("fits");
     assertThrows(() => folder.metrics(row(0, 1)), UserError, "metrics.jsonl: the disk is full");
   }),
@@ -253,7 +253,7 @@ Deno.test("OutputFolder keeps a second run out, as long as the first has it", ()
     {
       using _first = OutputFolder.open(path);
       assertThrows(
-        () => OutputFolder.open(path, { isResuming: true }),
+        () => OutputFolder.open(path, "auto"),
         UserError,
         `another run writes to this folder (process ${Deno.pid}, since 20`,
       );

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { PAPER_DEFAULTS } from "../../../methods/seed/defaults.ts";
 import type { DistillOptions } from "../../../methods/seed/options.ts";
 import { parseDistillFlags } from "../../../cli/flags/distill_flags.ts";
-import { isUnfinished, readRunSoFar } from "../../../cli/output/run_so_far.ts";
+import { isUnfinished, readRunSoFar, readStartsBefore } from "../../../cli/output/run_so_far.ts";
 import { RecordedRun, recordOf, stepOf } from "../../ui/recorded_run.ts";
 
 /** What is printed as an error meanwhile. */
@@ -78,4 +78,34 @@ Deno.test("a resumed run takes the losses that can be read, and no settings from
   assertEquals(lines, [
     `warning: ${join(run.path, "config.json")} is passed over: expected an object, found null`,
   ]);
+});
+
+Deno.test("a run that is resumed in another folder keeps the losses of its beginning, and scores are made again", async () => {
+  using run = new RecordedRun();
+  await run.writeAll();
+  run.addSteps(1, 3);
+  using elsewhere = new RecordedRun();
+  const options = { ...optionsOf(run), output: elsewhere.path };
+  assertEquals(await readRunSoFar(options), {
+    accuracies: [],
+    losses: [1, 2, 3].map((step) => ({ step, loss: stepOf(step).loss })),
+    isUnfinished: false,
+  });
+  assertEquals(await isUnfinished("distill", elsewhere.path, options.resume), false);
+});
+
+Deno.test("readStartsBefore() adds up the starts of a run; one that was killed took until its last step", async () => {
+  using run = new RecordedRun();
+  const resume = join(run.path, "a.pth.tar");
+  assertEquals(await readStartsBefore("distill", resume), undefined);
+  run.write("run.json", { ...recordOf(), startedAt: "2026-11-01T00:01:00Z", seconds: 50 });
+  assertEquals(await readStartsBefore("distill", null), undefined);
+  assertEquals(await readStartsBefore("lincls", resume), undefined);
+  assertEquals(await readStartsBefore("distill", resume), { startedAt: "2026-11-01T00:01:00Z", seconds: 50 });
+  const before = { startedAt: "2026-10-30T00:00:00Z", seconds: 100 };
+  run.addSteps(1, 3);
+  const lastStep = new Date("2026-11-01T00:01:30Z");
+  Deno.utimeSync(join(run.path, "metrics.jsonl"), lastStep, lastStep);
+  run.write("run.json", { ...recordOf(), startedAt: "2026-11-01T00:01:00Z", seconds: undefined, before });
+  assertEquals(await readStartsBefore("distill", resume), { ...before, seconds: 130 });
 });

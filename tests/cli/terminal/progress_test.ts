@@ -11,8 +11,8 @@ const OPTIONS: ProgressOptions = {
 };
 
 /** A run of `steps` steps, half a second each; returns what the last step's speed was. */
-function runSteps(progress: Progress, clock: { now: number }, steps: number): number {
-  let speed = 0;
+function runSteps(progress: Progress, clock: { now: number }, steps: number): number | undefined {
+  let speed: number | undefined;
   for (let step = 1; step <= steps; step++) {
     clock.now += 0.5;
     speed = progress.step({ epoch: Math.floor((step - 1) / 10), step, loss: 5 - step / 10, lr: 0.03 });
@@ -43,9 +43,13 @@ Deno.test("Progress prints a line for the first step, every so often, and at eac
     "10",
     undefined,
   ]);
-  assertEquals(printed[0].includes("left"), false, "the first step says nothing of the others");
-  assertEquals(printed[1], "epoch 1/2  step  4/10  loss 4.6000  lr 0.03  64 images/s  8s left");
-  assertEquals(printed[6], "epoch 2/2  step 10/10  loss 3.0000  lr 0.03  64 images/s  0s left");
+  assertEquals(
+    printed[0],
+    "epoch 0 of 2  step  1/10  loss 4.9000  lr 0.03",
+    "the first step says nothing of the others",
+  );
+  assertEquals(printed[1], "epoch 0 of 2  step  4/10  loss 4.6000  lr 0.03  64 images/s  8s left");
+  assertEquals(printed[6], "epoch 1 of 2  step 10/10  loss 3.0000  lr 0.03  64 images/s  0s left");
   assertEquals(logged, printed);
 });
 
@@ -58,7 +62,7 @@ Deno.test("Progress counts on from the step that a run resumes from", () => {
     print: (line) => printed.push(line),
   });
   progress.step({ epoch: 1, step: 11, loss: 1, lr: 1e-5 });
-  assertMatch(printed[0], /^epoch 2\/2 {2}step {2}1\/10 {2}loss 1.0000 {2}lr 0.00001 /);
+  assertMatch(printed[0], /^epoch 1 of 2 {2}step {2}1\/10 {2}loss 1.0000 {2}lr 0.00001$/);
 });
 
 Deno.test("Progress is silent but for the log when quiet", () => {
@@ -123,7 +127,7 @@ Deno.test("Progress draws a bar that fits the terminal, and takes it away at the
   });
   assertEquals(
     bars[0].last,
-    `[${"#".repeat(20)}${"-".repeat(20)}] 10/20  5s left  loss 4.000  64 images/s  epoch 1/2  lr 0.03`,
+    `[${"#".repeat(20)}${"-".repeat(20)}] 10/20  5s left  loss 4.000  64 images/s  epoch 0 of 2  lr 0.03`,
   );
   assertMatch(bars[1].last, /^\[####----\] 10\/20 {2}5s left {2}loss 4.000 {2}64 images\/s/);
   assertEquals(drawn(bars[0].text)[0], `[${"-".repeat(40)}] 0/20  preparing, 00:00`);
@@ -154,4 +158,41 @@ Deno.test("CountProgress writes control characters out on a terminal, and draws 
 Deno.test("Progress colours the bar where colours are wanted", async () => {
   const { last } = await drawBar(80, true);
   assertStringIncludes(last, "[\x1b[36m####----\x1b[39m] 10/20");
+});
+
+/** A bar on a terminal of 90 columns, when it is drawn the next time. */
+async function drawnNext(terminal: { text: string }): Promise<string> {
+  await new Promise((resolve) => setTimeout(resolve, 1100));
+  return drawn(terminal.text).at(-1)!;
+}
+
+Deno.test("Progress moves while an encoder is evaluated, before, next to and after training", async () => {
+  const clock = { now: 0 };
+  const terminal = fakeTerminal(90, false);
+  const evaluations = { count: 2, images: 200, besideTraining: true };
+  await using progress = new Progress({ ...OPTIONS, evaluations, terminal, now: () => clock.now });
+  const evaluate = (of: "teacher" | "student", done: number) =>
+    progress.phase({ type: "progress", phase: "evaluation", of, done, total: 200 });
+  evaluate("teacher", 100);
+  assertMatch(await drawnNext(terminal), /^\[#{9}-{9}\] 100\/200 {2}evaluating the teacher$/);
+  runSteps(progress, clock, 10);
+  const beside = await drawnNext(terminal);
+  assertMatch(beside, /^\[#{9}-{9}\] 10\/20 {2}\d+s left {2}loss 4\.000 {2}64 images\/s {2}epoch 0 of 2/);
+  evaluate("teacher", 200);
+  runSteps(progress, clock, 20);
+  evaluate("student", 20);
+  clock.now += 2;
+  evaluate("student", 60);
+  assertMatch(await drawnNext(terminal), /^\[#{5}-{13}\] 60\/200 {2}evaluating the student {2}7s left$/);
+});
+
+Deno.test("Progress prints a line every ten seconds of a phase where there is no terminal", () => {
+  const printed: string[] = [];
+  const clock = { now: 0 };
+  const progress = new Progress({ ...OPTIONS, now: () => clock.now, print: (line) => printed.push(line) });
+  for (let done = 1; done <= 25; done++) {
+    clock.now++;
+    progress.phase({ type: "progress", phase: "features", done, total: 1000 });
+  }
+  assertEquals(printed, ["embedding the images: 10 of 1000", "embedding the images: 20 of 1000"]);
 });

@@ -275,6 +275,45 @@ testWithPython(
   },
 );
 
+/** Starts a program on a terminal of its own, presses Ctrl-C once it is ready, and prints what was seen. */
+const PRESS_CTRL_C = `
+import json, os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+seen = b""
+while True:
+    try:
+        some = os.read(terminal, 1000)
+    except OSError:
+        break
+    if b"a bar" in some:
+        os.write(terminal, b"\\x03")
+    seen += some
+os.waitpid(pid, 0)
+print(json.dumps(seen.decode()))
+`;
+
+testWithPython(
+  "Ctrl-C on a terminal is answered on a line of its own",
+  { pty: "python3" },
+  async (python) => {
+    const file = writeProgram(`
+    import { openTerminal } from "${new URL("terminal/progress.ts", CLI)}";
+    await runMain(async () => {
+      using interrupt = interruptSignal();
+      openTerminal().write("a bar");
+      while (!interrupt.signal.aborted) await new Promise((resolve) => setTimeout(resolve, 10));
+      interrupt.signal.throwIfAborted();
+    });
+  `);
+    assertStringIncludes(
+      String(await python(PRESS_CTRL_C, Deno.execPath(), ...FLAGS, file)),
+      "a bar^C\r\x1b[Kstopping; press Ctrl-C again to end at once\r\ninterrupted\r\n",
+    );
+  },
+);
+
 Deno.test({
   name: "interruptSignal() takes the same Ctrl-C twice for one, and ends at once on a second one",
   ignore: !POSIX,

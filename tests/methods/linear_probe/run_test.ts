@@ -2,6 +2,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import type { LinearEpoch } from "../../../methods/linear_probe/events.ts";
+import { StoppedError } from "../../../actors/stopped_error.ts";
 import { type LinearResult, runLinearEvaluation } from "../../../methods/linear_probe/run.ts";
 import type { ActorSystem } from "../../../actors/runtime/mod.ts";
 import { LINEAR_SAMPLE_DEFAULTS, type LinearOptions } from "../../../methods/linear_probe/options.ts";
@@ -76,7 +77,7 @@ for (const cacheFeatures of [false, true]) {
     const controller = new AbortController();
     const losses: number[] = [];
     const epochs: LinearEpoch[] = [];
-    await assertRejects(
+    const { checkpoint } = await assertRejects(
       () =>
         runLinearEvaluation(
           stopped,
@@ -89,12 +90,12 @@ for (const cacheFeatures of [false, true]) {
           }),
           controller.signal,
         ),
-      Error,
+      StoppedError,
       "enough",
     );
     const names = [...Deno.readDirSync(stopped.output)].map(({ name }) => name).toSorted();
     const last = names.find((name) => name.startsWith("lincls_checkpoint_"))!;
-    assertEquals(names, [last, BEST_CHECKPOINT]);
+    assertEquals([names, checkpoint], [[last, BEST_CHECKPOINT], join(stopped.output, last)]);
     const resumed = await run({ ...stopped, workers: 2, resume: join(stopped.output, last) });
     // What was on its way when it was stopped is trained on once more.
     assertEquals(losses, whole.losses.slice(0, losses.length));

@@ -1,8 +1,9 @@
 // The whole recipe, with every part real, on a few rows of the bundled images.
 import { assert, assertEquals, assertLess, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { DistillEvent, DistillStep } from "../../../methods/seed/events.ts";
 import { type DistillResult, runDistillation } from "../../../methods/seed/run.ts";
+import { StoppedError } from "../../../actors/stopped_error.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import { readStudentCheckpoint } from "../../../methods/seed/checkpoint.ts";
 import { describeAdapter } from "../../../kernels/gpu.ts";
@@ -24,14 +25,17 @@ async function runAndListen(
   losses: number[];
   notes: string[];
   warnings: string[];
+  checkpoints: string[];
 }> {
   const losses: number[] = [];
   const notes: string[] = [];
   const warnings: string[] = [];
+  const checkpoints: string[] = [];
   const listen = hear<DistillEvent>({
     step: ({ loss }) => losses.push(loss),
     note: ({ text }) => notes.push(text),
     warning: ({ text }) => warnings.push(text),
+    checkpoint: ({ path }) => checkpoints.push(basename(path).slice(-"checkpoint_0000.pth.tar".length)),
   });
   const take = (event: DistillEvent) => {
     listen(event);
@@ -39,7 +43,7 @@ async function runAndListen(
   };
   // Tracing is asked for by those who listen.
   const result = await runDistillation(options, take, signal, undefined, { trace: true });
-  return { result, losses, notes, warnings };
+  return { result, losses, notes, warnings, checkpoints };
 }
 
 /** Two epochs of seven steps. */
@@ -71,19 +75,27 @@ Deno.test("runDistillation() gives the same bits for any number of readers, and 
   const controller = new AbortController();
   const options = folder.options("stopped", { ...TWO_EPOCHS, workers: 3 });
   const stopped: number[] = [];
-  const reason = await assertRejects(() =>
+  const enough = new Error("enough");
+  const saved: [path: string, stepsBefore: number][] = [];
+  const error = await assertRejects(() =>
     runDistillation(
       options,
       hear({
         step({ step, loss }) {
           stopped.push(loss);
-          if (step === 8) controller.abort(new Error("enough"));
+          if (step === 8) controller.abort(enough);
+        },
+        checkpoint({ path }) {
+          saved.push([path, stopped.length]);
+          // Meanwhile the trainer goes on.
+          if (controller.signal.aborted) { for (const end = Date.now() + 300; Date.now() < end;); }
         },
       }),
       controller.signal,
-    )
-  );
-  assertEquals((reason as Error).message, "enough");
+    ), StoppedError);
+  const [path, stepsBefore] = saved.at(-1)!;
+  assertEquals([error.cause, error.checkpoint], [enough, path]);
+  assertEquals(stopped.length, stepsBefore, "no step is told of after the checkpoint of a stop");
   const checkpoints = [...Deno.readDirSync(options.output)].map(({ name }) => name).toSorted();
   assertEquals(checkpoints.map((name) => name.slice(-"0000.pth.tar".length)), [
     "0000.pth.tar",
@@ -170,14 +182,19 @@ Deno.test("runDistillation() evaluates teacher and student next to training, and
   // Six rows of the eight are broken.
   Deno.writeFileSync(train, Deno.readFileSync(referencePath("tsv/bad_rows.tsv")), { append: true });
   const plans: unknown[] = [];
-  const { result, notes, warnings } = await runAndListen(
+  const [evaluated, progress]: string[][] = [[], []];
+  const { result, warnings, checkpoints } = await runAndListen(
     folder.options("evaluated", {
       testData: join(folder.data, "test.tsv"),
       epochs: 3,
       knnEvery: 2,
       workers: 2,
     }),
-    hear({ plan: (plan) => plans.push(plan) }),
+    hear({
+      plan: (plan) => plans.push(plan),
+      knn: ({ of, step }) => evaluated.push(`${of} ${step}`),
+      progress: ({ phase, of, total }) => progress.push(phase === "reading" ? phase : `${of} ${total}`),
+    }),
   );
   assertEquals(plans, [{
     type: "plan",
@@ -193,14 +210,10 @@ Deno.test("runDistillation() evaluates teacher and student next to training, and
     assert(top1 >= 0 && top1 <= top5 && top5 <= 100, `${which}: top-1 ${top1}, top-5 ${top5}`);
     assertEquals(Math.round(top1), top1, "ten queries make whole tens of percent");
   }
-  assertEquals(
-    notes.filter((note) => /^checkpoint saved to .*checkpoint_000[012]\.pth\.tar$/.test(note)).length,
-    3,
-  );
-  const evaluated = notes.flatMap((note) =>
-    /^weighted kNN after epoch (\d+): top-1 \d+\.\d %$/.exec(note)?.[1] ?? []
-  );
-  assertEquals(evaluated, ["2"]);
+  assertEquals(checkpoints, [0, 1, 2].map((epoch) => `checkpoint_000${epoch}.pth.tar`));
+  assertEquals(evaluated.toSorted(), ["student 0", "student 14", "student 21", "teacher 0"]);
+  // 28 rows vote, ten are classified.
+  assertEquals(new Set(progress), new Set(["reading", "teacher 38", "student 38"]));
   const broken = warnings.filter((text) => text.includes(`${train} line `));
   assertEquals(broken.length, 6, broken.join("\n"));
   assertMatch(broken[5], / \(skipped; 6 so far\)$/);

@@ -2,6 +2,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { loadSharp } from "../../../../data/sharp.ts";
 import { crc32c, maskedCrc32c } from "../../../../cli/output/tensorboard/crc32c.ts";
 import { EventWriter } from "../../../../cli/output/tensorboard/event_writer.ts";
+import { RunEvents } from "../../../../cli/output/tensorboard/run_events.ts";
 import { viewSheet } from "../../../../cli/output/tensorboard/view_sheet.ts";
 import { UserError } from "../../../../errors.ts";
 import { withFolder } from "../../../models/checkpoint/fixtures.ts";
@@ -43,4 +44,22 @@ Deno.test("EventWriter writes records that the specification's reader takes apar
     ]);
   });
   assertThrows(() => new EventWriter("/no/such/folder"), UserError, "cannot write");
+});
+
+Deno.test("RunEvents gives the rate of an epoch without the wait for the run's first step, and none of one step", () => {
+  const written: [string, number, number][] = [];
+  const writer = {
+    scalar: (tag: string, value: number, step: number) => void written.push([tag, value, step]),
+  };
+  const clock = { now: 0 };
+  const events = new RunEvents(writer as EventWriter, {
+    stepsPerEpoch: 3,
+    batchSize: 10,
+    now: () => clock.now,
+  });
+  for (const [step, now] of [[3, 60_000], [4, 61_000], [5, 62_000], [6, 63_000]]) {
+    clock.now = now;
+    events.step({ epoch: Math.ceil(step / 3) - 1, step, loss: 1, lr: 0.1 });
+  }
+  assertEquals(written.filter(([tag]) => tag === "images_per_second"), [["images_per_second", 10, 1]]);
 });

@@ -1,0 +1,96 @@
+/** How long a run will take yet: its steps, and the evaluations besides. */
+import { RateMeter } from "./rate_meter.ts";
+
+/** Steps that a trainer has under way: the results of the first ones come together, when shaders are compiled. */
+const STEPS_UNDER_WAY = 2;
+
+/** What evaluations there will be. */
+export interface ExpectedEvaluations {
+  /** How many, from now on. */
+  count: number;
+  /** Images of one, as far as that is known before the first. */
+  images: number;
+  /** Whether all but the last go on next to training, and not in turn with it. */
+  besideTraining: boolean;
+}
+
+/** What the whole is. */
+export interface Work {
+  totalSteps: number;
+  batchSize: number;
+  evaluations: ExpectedEvaluations;
+}
+
+/** An evaluation under way. */
+interface Evaluation {
+  /** When it was first heard of, and how many images were done then. */
+  since: number;
+  doneThen: number;
+  done: number;
+  total: number;
+}
+
+/** Estimates from what was measured so far; all times in seconds. */
+export class TimeLeft {
+  readonly #work: Work;
+  readonly #meter = new RateMeter(STEPS_UNDER_WAY);
+  #step: number;
+  #evaluation: Evaluation | undefined;
+  #evaluated = 0;
+  /** Of the newest evaluation. */
+  #secondsPerImage: number | undefined;
+  #imagesPerEvaluation: number;
+
+  /** @param firstStep steps that are done already */
+  constructor(work: Work, firstStep: number) {
+    this.#work = work;
+    this.#step = firstStep;
+    this.#imagesPerEvaluation = work.evaluations.images;
+  }
+
+  /** A step is done. */
+  step(step: number, now: number): void {
+    this.#step = step;
+    this.#meter.add(this.#work.batchSize, now);
+  }
+
+  /** So many images of an evaluation are done; fewer than before are the next one's. */
+  evaluate(done: number, total: number, now: number): void {
+    if (this.#evaluation !== undefined && done < this.#evaluation.done) this.#end();
+    const evaluation = this.#evaluation ??= { since: now, doneThen: done, done, total };
+    evaluation.done = done;
+    this.#imagesPerEvaluation = total;
+    const measured = done - evaluation.doneThen;
+    if (measured > 0 && now > evaluation.since) this.#secondsPerImage = (now - evaluation.since) / measured;
+    if (done >= total) this.#end();
+  }
+
+  #end(): void {
+    this.#evaluation = undefined;
+    this.#evaluated++;
+  }
+
+  /** Images that are trained on in a second; `undefined` until that is known. */
+  get imagesPerSecond(): number | undefined {
+    return this.#meter.perSecond();
+  }
+
+  /** Until the end of the whole; `undefined` until that can be told. */
+  seconds(): number | undefined {
+    const { totalSteps, batchSize, evaluations: { count, besideTraining } } = this.#work;
+    const rate = this.#meter.perSecond();
+    const steps = totalSteps - this.#step;
+    if (steps > 0 && rate === undefined) return undefined;
+    const training = steps > 0 ? steps * batchSize / rate! : 0;
+    // Until one was measured: as if embedding an image took as long as training on it.
+    const perImage = this.#secondsPerImage ?? (rate === undefined ? undefined : 1 / rate);
+    if (perImage === undefined) return count > this.#evaluated ? undefined : training;
+    const { done, total } = this.#evaluation ?? { done: 0, total: 0 };
+    const current = (total - done) * perImage;
+    const toCome = Math.max(0, count - this.#evaluated - (this.#evaluation === undefined ? 0 : 1));
+    const one = this.#imagesPerEvaluation * perImage;
+    if (!besideTraining || steps <= 0) return training + current + toCome * one;
+    const last = Math.min(toCome, 1) * one;
+    return Math.max(training, current + toCome * one - last) + last;
+  }
+}

@@ -1,0 +1,70 @@
+/** The folder that a run writes to: no other run's files in it are replaced or mixed with its own. */
+import { dirname, join } from "node:path";
+import { FolderLock } from "../data/folder_lock.ts";
+import { counted } from "../data/printable.ts";
+import { UserError } from "../errors.ts";
+
+const CHECKPOINT_END = ".pth.tar";
+
+/** What a run must not have left in a folder that another one is to write to: rows of metrics, and checkpoints. */
+interface EarlierRun {
+  rows: number;
+  checkpoints: string[];
+}
+
+function readEarlierRun(folder: string): EarlierRun {
+  let metrics = "";
+  try {
+    metrics = Deno.readTextFileSync(join(folder, "metrics.jsonl"));
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) {
+      throw new UserError(`${join(folder, "metrics.jsonl")} cannot be read: ${(error as Error).message}`);
+    }
+  }
+  const names = [...Deno.readDirSync(folder)].map(({ name }) => name);
+  return {
+    rows: metrics.split("\n").length - 1, // what a crash left half written is no row
+    checkpoints: names.filter((name) => name.endsWith(CHECKPOINT_END)).sort(),
+  };
+}
+
+/**
+ * Takes a folder that is there for a run to write to. The one rule for the library and the command line: a folder that
+ * holds a run is taken only to resume that run.
+ *
+ * @param resume the checkpoint that the run goes on from; `auto` for the folder's newest one, where it has any
+ * @throws {UserError} where another run writes to the folder, or has left rows of `metrics.jsonl` or checkpoints there
+ */
+export function takeOutputFolder(output: string, resume: string | null): FolderLock {
+  const lock = FolderLock.take(output);
+  try {
+    if (resume !== "auto" && (resume === null || !isIn(output, resume))) refuseEarlierRun(output);
+    return lock;
+  } catch (error) {
+    lock[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** Whether a file lies in a folder; one that is missing is what its reader complains of. */
+function isIn(folder: string, file: string): boolean {
+  try {
+    return Deno.realPathSync(dirname(file)) === Deno.realPathSync(folder);
+  } catch {
+    return true;
+  }
+}
+
+function refuseEarlierRun(output: string): void {
+  const { rows, checkpoints } = readEarlierRun(output);
+  const found = [
+    ...rows > 0 ? [`${counted(rows, "row")} in metrics.jsonl`] : [],
+    ...checkpoints.length > 0 ? [counted(checkpoints.length, "checkpoint")] : [],
+  ];
+  if (found.length === 0) return;
+  const last = checkpoints.at(-1);
+  throw new UserError(
+    `--output ${output} holds another run already (${found.join(" and ")}): choose another folder` +
+      (last === undefined ? "" : `, or go on with that run with --resume ${join(output, last)}`),
+  );
+}
