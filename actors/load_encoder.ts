@@ -32,7 +32,8 @@ export async function loadFrozenEncoder(
     const part = shared.output === "feature" ? "backbone" : "encoder";
     using source = await openEncoderSource(choice.path, { ...choice, dimension, part });
     await source.requireFinite(); // before kernels are compiled, which may take a minute
-    const frozen = await FrozenEncoder.create(gpu, { ...shared, encoder: source.encoder, head: source.head });
+    const { encoder, head, normalization } = source;
+    const frozen = await FrozenEncoder.create(gpu, { ...shared, encoder, head, normalization });
     await frozen.load(source.read);
     return frozen;
   }

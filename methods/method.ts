@@ -51,8 +51,8 @@ export interface Method<
   readonly actors: readonly ActorRole[];
   /** Its flags, on the command line; a program's options are checked by them too. Asked for when plugins are imported. */
   flags(): FlagTable;
-  /** The options with everything that was left out; what files say is read from them. */
-  resolve(input: Input): Promise<Options>;
+  /** The options with everything that was left out; what files say is read from them, and noted. */
+  resolve(input: Input, emit: Emit<Event>): Promise<Options>;
   /** Runs it to its end; an abort of the signal saves where it is, and rejects with the signal's reason. */
   run(options: Options, emit: Emit<Event>, signal: AbortSignal, settings: Settings): Promise<Result>;
 }
@@ -72,7 +72,7 @@ export function startMethod<
   return new Run(async (tell, signal) => {
     await importPlugins(input.plugins);
     checkOptions(method.flags(), input);
-    const options = await method.resolve(input);
+    const options = await method.resolve(input, tell);
     return await inOutputFolder(
       options.output,
       settings.lock,

@@ -4,6 +4,7 @@ import { Run, type RunSettings } from "../actors/run.ts";
 import type { Accuracy, EvaluatedEncoder } from "../actors/messages.ts";
 import { resolveDataset } from "../data/open_dataset.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
+import { chooseViews } from "./encoder_views.ts";
 import {
   EMBED_DEFAULTS,
   type EmbeddedRows,
@@ -64,7 +65,12 @@ export type KnnInput =
 export function knn({ encoder, ...input }: KnnInput, settings?: RunSettings): Run<KnnEvent, Accuracy[]> {
   return new Run(async (tell, signal) => {
     await importPlugins(input.plugins);
-    return await runKnnEvaluation(encoder, { ...KNN_DEFAULTS, ...input }, tell, signal);
+    using source = "path" in encoder
+      ? await openEncoderSource(encoder.path, { ...encoder, part: "backbone" })
+      : null;
+    const { note, ...views } = chooseViews(source, input, input.bankData);
+    if (note !== undefined) tell({ type: "note", text: note });
+    return await runKnnEvaluation(encoder, { ...KNN_DEFAULTS, ...input, ...views }, tell, signal);
   }, settings);
 }
 
@@ -102,8 +108,10 @@ export function embed({ pretrained, which, arch, ...input }: EmbedInput, setting
     using source = await openEncoderSource(pretrained, { arch, which, part });
     const dimension = output === "feature" ? source.encoder.features : source.head.dimension;
     const encoder = { path: pretrained, arch: source.encoder.name, which };
+    const { note, ...views } = chooseViews(source, input, data);
+    if (note !== undefined) tell({ type: "note", text: note });
     return await runEmbedding(
-      { ...EMBED_DEFAULTS, ...input, output, data, dimension, encoder },
+      { ...EMBED_DEFAULTS, ...input, ...views, output, data, dimension, encoder },
       tell,
       signal,
     );

@@ -7,7 +7,7 @@ import { Program } from "../kernels/program.ts";
 import { liveNodes, makeSchedule, type Schedule } from "../kernels/schedule.ts";
 import { type DeviceParameter, EncoderBuilder } from "./encoder_builder.ts";
 import type { HeadOptions } from "./heads.ts";
-import { type ImageInput, traceImages } from "./images.ts";
+import { type ImageInput, type Normalization, traceImages } from "./images.ts";
 import { ParameterStore, type ReadEntry } from "./parameter_store.ts";
 import type { Encoder } from "./encoder.ts";
 
@@ -20,6 +20,8 @@ export interface FrozenEncoderOptions {
   /** Side of the square images, in pixels. */
   imageSize: number;
   input?: ImageInput;
+  /** Of `pixels`; ImageNet's where it is left out. */
+  normalization?: Normalization;
   /** `feature`: pooled; `embedding`: the head's output; `normalized`: that, L2-normalised. */
   output: "feature" | "embedding" | "normalized";
   /** Keep maps of pixels in float16, which not every adapter can. */
@@ -48,9 +50,9 @@ interface Weights {
 }
 
 function trace(options: FrozenEncoderOptions, batch: number, limit: number): Traced {
-  const { encoder, head, imageSize, input = "pixels", output } = options;
+  const { encoder, head, imageSize, input = "pixels", normalization, output } = options;
   const graph = new Graph();
-  const { source, images } = traceImages(graph, input, batch, imageSize);
+  const { source, images } = traceImages(graph, input, batch, imageSize, normalization);
   const builder = new EncoderBuilder(graph, "eval", {
     maxWeightBytes: Math.min(limit, LARGEST_WEIGHT_BYTES),
   });

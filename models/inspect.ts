@@ -10,6 +10,7 @@ import {
   namesBeside,
   type StateDict,
 } from "./checkpoint/state_dict.ts";
+import type { SavedInput } from "./checkpoint/saved_input.ts";
 import { TensorRef } from "./checkpoint/tensor_ref.ts";
 import type { TorchValue } from "./checkpoint/torch_value.ts";
 import type { EncoderPart } from "./encoder_parts.ts";
@@ -75,6 +76,9 @@ export interface Inspection {
   arch?: string;
   /** Epochs done, where the file says so. */
   epoch?: number;
+  /** What it says of its encoder's images, and of those of a distillation's teacher. */
+  input?: SavedInput;
+  teacherInput?: SavedInput;
   encoders: readonly InspectedEncoder[];
   /** First names of other tensors beside the encoders, e.g. `queue`, or `total_ops`, which thop adds. */
   beside?: readonly string[];
@@ -147,7 +151,7 @@ export async function inspectCheckpoint(path: string, options: InspectOptions = 
 
 function describeEncoders(
   find: () => StateDict,
-): Pick<Inspection, "framework" | "prefix" | "arch" | "epoch" | "encoders" | "beside" | "noEncoder"> {
+): Omit<Inspection, "path" | "bytes" | "container" | "tensors" | "values"> {
   let state: StateDict;
   try {
     state = find();
@@ -155,7 +159,7 @@ function describeEncoders(
     if (!(error instanceof CheckpointError)) throw error;
     return { encoders: [], noEncoder: error.message.slice(error.path.length + 2) };
   }
-  const { framework, prefix, arch, epoch } = state;
+  const { framework, prefix, arch, epoch, input, teacherInput } = state;
   const main = describeEncoder(prefix.replace(/\.$/, ""), state.tensors, arch);
   // MoCo's momentum encoder is of the same kind; of SEED's teacher the file does not say what it is.
   const others = ([["encoder_k", arch], ["teacher", undefined]] as const).flatMap(([name, said]) => {
@@ -166,7 +170,7 @@ function describeEncoders(
   const beside = namesBeside(state.beside.keys()).filter((name) =>
     encoders.every((one) => one.name !== name)
   );
-  return { framework, prefix, arch, epoch, encoders, beside };
+  return { framework, prefix, arch, epoch, input, teacherInput, encoders, beside };
 }
 
 function describeEncoder(

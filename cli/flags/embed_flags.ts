@@ -1,5 +1,6 @@
 /** The flags of `deno task embed`. */
 import { extname } from "node:path";
+import { type AskedViews, VIEW_DEFAULT_NOTES } from "../../methods/encoder_views.ts";
 import { EMBED_DEFAULTS, type EmbeddingOptions } from "../../methods/embedding.ts";
 import type { Split } from "../../data/open_dataset.ts";
 import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
@@ -28,7 +29,6 @@ const NEIGHBOURS = "Neighbours";
 
 const DEFAULTS = {
   ...EMBED_DEFAULTS,
-  sampleImageSize: 32,
   queries: 10,
   k: 10,
   seed: 0,
@@ -96,14 +96,13 @@ function makeTable(context: EncoderNames) {
 
 /** An embedding, but for what its files tell. */
 export interface EmbedRequest extends
+  AskedViews,
   Pick<
     EmbeddingOptions,
     | "output"
     | "data"
     | "batchSize"
-    | "imageSize"
     | "maxPixels"
-    | "evalResize"
     | "workers"
     | "neighbours"
     | "plugins"
@@ -129,7 +128,7 @@ export type EmbedCommand = { help: string } | {
 
 /** The text of `deno task embed --help`. */
 export function embedHelp(context: EncoderFlagsContext): string {
-  const { imageSize, sampleImageSize, batchSize, workers, queries, k, seed } = DEFAULTS;
+  const { batchSize, workers, queries, k, seed } = DEFAULTS;
   return formatHelp({
     usage: "deno task embed --pretrained FILE [flags] [DATA]     (or ./seed embed ...)",
     intro: [
@@ -147,9 +146,8 @@ export function embedHelp(context: EncoderFlagsContext): string {
       queries: `default: ${queries}`,
       knnK: `default: ${k}`,
       seed: `default: ${seed}`,
-      imageSize: `default: ${imageSize}; bundled sample: ${sampleImageSize}`,
+      ...VIEW_DEFAULT_NOTES,
       maxPixels: `default: ${DEFAULT_MAX_PIXELS}`,
-      evalResize: "default: auto",
       batchSize: `default: ${batchSize}`,
       workers: `default: ${workers}`,
     },
@@ -167,7 +165,7 @@ export function parseEmbedFlags(args: readonly string[], context: EncoderFlagsCo
   if (asksForHelp(args)) return { help: embedHelp(context) };
   const { values, positionals: [data] } = parseFlags(makeTable(context), args, { positionals: 1 });
   const { folder = callersFolder() } = context;
-  const { pretrained, output, neighbours, imageSize } = values;
+  const { pretrained, output, neighbours } = values;
   if (pretrained === undefined) {
     throw new UsageError("--pretrained FILE is needed: the checkpoint of the encoder");
   }
@@ -202,9 +200,9 @@ export function parseEmbedFlags(args: readonly string[], context: EncoderFlagsCo
       data: data === undefined ? SAMPLE_DATA : resolvePath(data, folder),
       split: values.split ?? "train",
       batchSize: values.batchSize ?? DEFAULTS.batchSize,
-      imageSize: imageSize ?? (data === undefined ? DEFAULTS.sampleImageSize : DEFAULTS.imageSize),
+      imageSize: values.imageSize,
       maxPixels: values.maxPixels ?? DEFAULT_MAX_PIXELS,
-      evalResize: values.evalResize ?? "auto",
+      evalResize: values.evalResize,
       workers: values.workers ?? DEFAULTS.workers,
       ...pluginOption(values.plugin, folder),
       neighbours: neighbours === undefined ? null : {

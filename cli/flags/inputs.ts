@@ -1,9 +1,10 @@
 /** What a command needs on the disk, looked at before anything is started. */
 
+import { type AskedViews, chooseViews } from "../../methods/encoder_views.ts";
 import type { EmbeddingOptions } from "../../methods/embedding.ts";
-import type { KnnOptions } from "../../methods/knn.ts";
 import { LINEAR_DEFAULTS, type LinearOptions } from "../../methods/linear_probe/options.ts";
 import type { EvaluatedEncoder } from "../../actors/messages.ts";
+import type { KnnInput } from "../../methods/runs.ts";
 import type { DistillOptions } from "../../methods/seed/options.ts";
 import { findDataset, resolveDataset } from "../../data/open_dataset.ts";
 import { requireFile, statOrExplain } from "../../data/stat_or_explain.ts";
@@ -11,7 +12,7 @@ import { UserError } from "../../errors.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
 import { type CheckpointFile, openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readLinearCheckpoint } from "../../methods/linear_probe/checkpoint.ts";
-import { type EvaluationResize, resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
+import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { findNewestCheckpoint } from "../../models/checkpoint/run_checkpoints.ts";
 import { readStudentCheckpoint, requireFiniteStudent } from "../../methods/seed/checkpoint.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
@@ -59,6 +60,12 @@ function notePassedOver(path: string, { otherHeads }: EncoderSource): void {
   }
 }
 
+/** The views that a run will choose, which says then where they are from. */
+async function resolveViews(source: EncoderSource | null, asked: AskedViews, data: string) {
+  const { imageSize, evalResize } = chooseViews(source, asked, data);
+  return { imageSize, evalResize: await resolveEvaluationResize(evalResize, data, imageSize) };
+}
+
 /** Data to learn from, and an error that says which argument is wrong where there is none. */
 function requireData(data: string, argument: string): Promise<string> {
   return naming(argument, () => resolveDataset(data, "train"));
@@ -102,9 +109,10 @@ export async function checkDistillInputs(request: DistillRequest): Promise<Disti
     await naming("--student-init", () => requireFile(studentInit, "the checkpoint of an encoder"));
   }
   const { arch, ssl } = await resolveTeacher(distill, { arch: request.teacherArch, ssl: request.teacherSsl });
+  using source = await openEncoderSource(distill, { arch, part: "encoder" });
   return {
     ...request,
-    evalResize: await resolveEvaluationResize(request.evalResize, images, request.imageSize),
+    ...await resolveViews(source, request, images),
     teacherArch: arch,
     teacherSsl: ssl,
     testData: testData === null
@@ -120,7 +128,7 @@ export async function checkDistillInputs(request: DistillRequest): Promise<Disti
  */
 export async function checkKnnInputs(
   { data, testData, pretrained, arch, which, seed, ...rest }: KnnRequest,
-): Promise<{ encoder: EvaluatedEncoder; options: KnnOptions }> {
+): Promise<{ encoder: EvaluatedEncoder; options: Omit<KnnInput, "encoder"> }> {
   const options = {
     ...rest,
     bankData: await requireData(data, "DATA"),
@@ -142,7 +150,7 @@ export async function checkKnnInputs(
  */
 export async function checkEmbedInputs(
   { pretrained, arch, which, data, split, ...rest }: EmbedRequest,
-): Promise<EmbeddingOptions & { evalResize: EvaluationResize }> {
+): Promise<Omit<EmbeddingOptions, keyof AskedViews> & AskedViews> {
   const path = await naming("DATA", async () => {
     const { isFile } = await statOrExplain(data);
     return isFile ? data : await resolveDataset(data, split);
@@ -153,10 +161,8 @@ export async function checkEmbedInputs(
   notePassedOver(pretrained, source);
   const { encoder, head } = source;
   const dimension = rest.output === "feature" ? encoder.features : head.dimension;
-  const evalResize = await resolveEvaluationResize(rest.evalResize, path, rest.imageSize);
   return {
     ...rest,
-    evalResize,
     data: path,
     dimension,
     encoder: { path: pretrained, arch: encoder.name, which },
@@ -186,14 +192,13 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
     pretrained,
     trainData,
     testData,
-    evalResize: await resolveEvaluationResize(rest.evalResize, trainData, rest.imageSize),
   };
   // Checked by the flags: there is a name where there is no checkpoint.
-  if (pretrained === null) return { ...resolved, arch: arch! };
+  if (pretrained === null) return { ...resolved, arch: arch!, ...await resolveViews(null, rest, trainData) };
   await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
   using source = await openEncoderSource(pretrained, { arch: arch ?? undefined, which, part: "backbone" });
   notePassedOver(pretrained, source);
-  return { ...resolved, arch: source.encoder.name };
+  return { ...resolved, arch: source.encoder.name, ...await resolveViews(source, rest, trainData) };
 }
 
 /** The learning rates whose classifiers a checkpoint has. */

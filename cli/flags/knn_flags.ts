@@ -1,4 +1,5 @@
 /** The flags of `deno task knn`. */
+import { type AskedViews, VIEW_DEFAULT_NOTES } from "../../methods/encoder_views.ts";
 import { KNN_DEFAULTS, type KnnOptions } from "../../methods/knn.ts";
 import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import { SAMPLE_DATA } from "../../data/sample.ts";
@@ -23,7 +24,7 @@ const ENCODER = "Encoder";
 const VOTE = "The vote";
 const DATA = "Images";
 
-const DEFAULTS = { ...KNN_DEFAULTS, sampleImageSize: 32, seed: 0 };
+const DEFAULTS = { ...KNN_DEFAULTS, seed: 0 };
 
 function makeTable(context: EncoderNames) {
   return {
@@ -48,7 +49,7 @@ function makeTable(context: EncoderNames) {
 
 /** A kNN evaluation, but for what its files tell. */
 export interface KnnRequest
-  extends Pick<KnnOptions, "imageSize" | "maxPixels" | "evalResize" | "ks" | "temperature" | "plugins"> {
+  extends AskedViews, Pick<KnnOptions, "maxPixels" | "ks" | "temperature" | "plugins"> {
   pretrained: string | null;
   /** `null` where the checkpoint tells. */
   arch: string | null;
@@ -65,7 +66,7 @@ export type KnnCommand = { help: string } | { help: undefined; request: KnnReque
 
 /** The text of `deno task knn --help`. */
 export function knnHelp(context: EncoderFlagsContext): string {
-  const { ks, temperature, imageSize, sampleImageSize, seed } = DEFAULTS;
+  const { ks, temperature, seed } = DEFAULTS;
   return formatHelp({
     usage: "deno task knn [flags] [DATA]     (or ./seed knn [flags] [DATA])",
     intro: [
@@ -82,9 +83,8 @@ export function knnHelp(context: EncoderFlagsContext): string {
       knnK: `default: ${ks}`,
       knnT: `default: ${temperature}`,
       testData: "default: test.tsv, val/ or the like in DATA",
-      imageSize: `default: ${imageSize}; bundled sample: ${sampleImageSize}`,
+      ...VIEW_DEFAULT_NOTES,
       maxPixels: `default: ${DEFAULT_MAX_PIXELS}`,
-      evalResize: "default: auto",
     },
     listing: context.encoderTable?.(),
     width: context.width,
@@ -100,7 +100,7 @@ export function parseKnnFlags(args: readonly string[], context: EncoderFlagsCont
   if (asksForHelp(args)) return { help: knnHelp(context) };
   const { values, positionals: [data] } = parseFlags(makeTable(context), args, { positionals: 1 });
   const { folder = callersFolder() } = context;
-  const { pretrained, arch, which, testData, knnK, knnT, imageSize, maxPixels, seed, json = false } = values;
+  const { pretrained, arch, which, testData, knnK, knnT, maxPixels, seed, json = false } = values;
   requireEncoder({ pretrained, arch });
   requireCheckpointOf(which, pretrained);
   const request: KnnRequest = {
@@ -112,9 +112,9 @@ export function parseKnnFlags(args: readonly string[], context: EncoderFlagsCont
     testData: testData === undefined ? null : resolvePath(testData, folder),
     ks: [...new Set(knnK ?? DEFAULTS.ks)],
     temperature: knnT ?? DEFAULTS.temperature,
-    imageSize: imageSize ?? (data === undefined ? DEFAULTS.sampleImageSize : DEFAULTS.imageSize),
+    imageSize: values.imageSize,
     maxPixels: maxPixels ?? DEFAULT_MAX_PIXELS,
-    evalResize: values.evalResize ?? "auto",
+    evalResize: values.evalResize,
     ...pluginOption(values.plugin, folder),
   };
   return { help: undefined, request, json };

@@ -1,4 +1,5 @@
 /** The flags of a linear evaluation: those of the original's main_lincls.py, under its names. */
+import { VIEW_DEFAULT_NOTES } from "../encoder_views.ts";
 import { describeDefaults, type FlagTable, type RetiredFlag } from "../flag_table.ts";
 import {
   DATA,
@@ -99,6 +100,7 @@ const ORIGINAL_DEFAULTS: Readonly<Partial<Record<keyof LinearDefaults, string>>>
 /** Says for `--help` what is the case where a flag is not given. */
 export const LINEAR_DEFAULT_NOTES = {
   ...describeDefaults<LinearDefaults>(LINEAR_DEFAULTS, LINEAR_SAMPLE_DEFAULTS, ORIGINAL_DEFAULTS),
+  ...VIEW_DEFAULT_NOTES,
   arch: "default: recognised from the checkpoint; the original: resnet50",
   which: "default: student",
   classes: "default: as many as the labels say",

@@ -64,10 +64,12 @@ export async function prepareRun(
   emit: Emit<DistillEvent>,
   soFar: RunSoFar,
 ): Promise<PreparedRun> {
-  const options = await withMaxPixels(given);
-  const { epochs, batchSize, seed, accumulate, queue } = options;
-  if (options.amp) await checkHalf();
-  const images = await findImages(options, emit);
+  const known = await withMaxPixels(given);
+  const { epochs, batchSize, seed, accumulate, queue } = known;
+  if (known.amp) await checkHalf();
+  const images = await findImages(known, emit);
+  const evalResize = await findEvaluationResize(known, images.path);
+  const options = { ...known, evalResize };
   const { batchCount: batchesPerEpoch } = new EpochOrder(images.rowCount, seed, 0, batchSize, {
     shuffle: false,
   });
@@ -100,7 +102,7 @@ export async function prepareRun(
     options,
     train: images,
     test,
-    evalResize: await findEvaluationResize(options, images.path),
+    evalResize,
     start,
     batchesPerEpoch,
     firstStep,

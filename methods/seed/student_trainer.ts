@@ -19,11 +19,13 @@ import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readFinite } from "../../models/checkpoint/read_finite.ts";
 import type { NamedTensor } from "../../models/checkpoint/named_tensor.ts";
 import { buildResumeState, readResumeState } from "../../models/checkpoint/resume_state.ts";
+import { inputOf } from "../../models/encoder_input.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { distillLearningRate } from "../../models/optim/schedule.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { similarityMap } from "../../models/similarity_map.ts";
 import { type BatchInGroup, groupOf } from "../../models/training_step.ts";
+import { cropRatioOf } from "../encoder_views.ts";
 import type { RunIdentity } from "../terms.ts";
 import {
   buildStudentCheckpoint,
@@ -289,6 +291,7 @@ class StudentTraining {
     });
     using teacher = await openEncoderSource(options.distill, { arch: options.teacherArch, part: "encoder" });
     const path = join(options.output, checkpointFileName(epoch, options));
+    const views = { imageSize: options.imageSize, cropRatio: cropRatioOf(options.evalResize) };
     await this.#trainer.write(
       path,
       buildStudentCheckpoint({
@@ -301,6 +304,8 @@ class StudentTraining {
         queuePointer: this.#queuePointer,
         sgd: { lr, momentum: options.momentum, weightDecay: options.weightDecay },
         momentum,
+        input: inputOf(findEncoder(options.studentArch), views),
+        teacherInput: inputOf(teacher.encoder, views, teacher.input),
         resume: buildResumeState({
           batch: finished ? 0 : batch + 1,
           batchesPerEpoch,

@@ -5,7 +5,8 @@
 import { CheckpointError, describe, quote } from "./checkpoint_error.ts";
 import { TensorRef } from "./tensor_ref.ts";
 import { type CheckpointFile, openCheckpointFile } from "./checkpoint_file.ts";
-import type { TorchDict, TorchValue } from "./torch_value.ts";
+import { INPUT_KEY, readInput, type SavedInput, TEACHER_INPUT_KEY } from "./saved_input.ts";
+import { OrderedDict, type TorchDict, type TorchValue } from "./torch_value.ts";
 
 /** Who wrote a checkpoint, by its key names. `torchvision` stands for all that write bare names. */
 export type Framework = "moco" | "simclr" | "swav" | "seed" | "torchvision";
@@ -27,6 +28,12 @@ export interface StateDict extends Disposable {
   readonly epoch?: number;
   /** Name of the encoder, where the file says so, e.g. `resnet50`. */
   readonly arch?: string;
+  /** What the file says of the encoder's images. */
+  readonly input?: SavedInput;
+  /** Likewise of those of a `teacher` beside it. */
+  readonly teacherInput?: SavedInput;
+  /** Whether this project wrote it, and not to export it. */
+  readonly isOurs: boolean;
   /** The whole file. */
   readonly file: CheckpointFile;
   /** Closes the file; tensors cannot be read any more. */
@@ -72,6 +79,8 @@ export function plainKey(key: string): string {
 /** Where frameworks put the weights, in the order of search; after them any other dict, the optimizer's apart. */
 const USUAL_PLACES = ["state_dict", "model"];
 const NOT_WEIGHTS = new Set<TorchValue>(["optimizer", "scaler", "amp", "scheduler", "seed_resume"]);
+/** What training programs of others do not write. */
+const OURS = ["seed_resume", "seed_sweep"];
 const SHOWN_KEYS = 4;
 
 /**
@@ -106,10 +115,16 @@ export function findStateDict(file: CheckpointFile): StateDict {
   const root = file.value instanceof Map ? file.value : new Map<TorchValue, TorchValue>();
   const epoch = root.get("epoch");
   const arch = root.get("arch");
+  const weights = findWeights(file);
+  const attribute = weights instanceof OrderedDict ? weights.input : undefined;
+  const fail = (problem: string) => new CheckpointError(file.path, problem);
   return {
-    ...nameTensors(findWeights(file), file.path),
+    ...nameTensors(weights, file.path),
     ...(typeof epoch === "number" && { epoch }),
     ...(typeof arch === "string" && { arch }),
+    input: readInput(INPUT_KEY, root.get(INPUT_KEY) ?? attribute, fail),
+    teacherInput: readInput(TEACHER_INPUT_KEY, root.get(TEACHER_INPUT_KEY), fail),
+    isOurs: OURS.some((key) => root.has(key)),
     file,
     close: () => file.close(),
     [Symbol.dispose]: () => file.close(),

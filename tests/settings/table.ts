@@ -179,6 +179,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "names": "cli/flags/export_flags_test.ts: parseExportFlags() takes every flag",
     "force": "cli/commands/export_test.ts: export refuses wrong flags and files",
     "image-size": FORMATS,
+    "eval-resize": FORMATS,
     "normalize": FORMATS,
     "quiet": "- that it is silent is not seen",
   },
