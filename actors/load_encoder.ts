@@ -9,8 +9,8 @@ import type { EvaluatedEncoder } from "./messages.ts";
 
 /** Which encoder it is. */
 export type EncoderChoice =
-  /** From a checkpoint; `arch` is found out where it is left out, `which` is for checkpoints of a distillation. */
-  | { path: string; arch?: string; which?: EncoderRole }
+  /** From a checkpoint; `arch` is found out where it is left out, `which` is for checkpoints of a distillation, `weights` a prefix. */
+  | { path: string; arch?: string; which?: EncoderRole; weights?: string }
   /** With fresh weights: what a trained one is compared with. */
   | { arch: string; seed: number };
 

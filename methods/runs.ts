@@ -76,7 +76,7 @@ export function knn({ encoder, ...input }: KnnInput, settings?: RunSettings): Ru
 
 /** The checkpoint of an encoder, and images; all else has a default. */
 export type EmbedInput =
-  & { pretrained: string; which?: LinearOptions["which"]; arch?: string }
+  & { pretrained: string; which?: LinearOptions["which"]; arch?: string; weights?: string }
   & Pick<EmbeddingOptions, "data">
   & Partial<Omit<EmbeddingOptions, "encoder" | "dimension">>;
 
@@ -99,15 +99,18 @@ export class EmbedRun extends Run<EmbedEvent, EmbeddingResult> {
  *
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  */
-export function embed({ pretrained, which, arch, ...input }: EmbedInput, settings?: RunSettings): EmbedRun {
+export function embed(
+  { pretrained, which, arch, weights, ...input }: EmbedInput,
+  settings?: RunSettings,
+): EmbedRun {
   return new EmbedRun(async (tell, signal) => {
     await importPlugins(input.plugins);
     const data = await resolveDataset(input.data, "train");
     const output = input.output ?? EMBED_DEFAULTS.output;
     const part = output === "feature" ? "backbone" : "encoder";
-    using source = await openEncoderSource(pretrained, { arch, which, part });
+    using source = await openEncoderSource(pretrained, { arch, which, weights, part });
     const dimension = output === "feature" ? source.encoder.features : source.head.dimension;
-    const encoder = { path: pretrained, arch: source.encoder.name, which };
+    const encoder = { path: pretrained, arch: source.encoder.name, which, weights };
     const { note, ...views } = chooseViews(source, input, data);
     if (note !== undefined) tell({ type: "note", text: note });
     return await runEmbedding(

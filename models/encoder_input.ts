@@ -17,6 +17,10 @@ export const PAPER_IMAGE_SIZE = 224;
 export interface InputSource {
   readonly path: string;
   readonly framework: Framework;
+  /** What stands before its keys. */
+  readonly prefix: string;
+  /** Prefixes of other encoders that it was chosen from, where no framework's names told it. */
+  readonly others?: readonly string[];
   /** Whether this project wrote it. */
   readonly isOurs: boolean;
   /** What it says; `undefined` where it says nothing. */
@@ -64,8 +68,18 @@ export function chooseInput(
   const imageSize = asked.imageSize ?? saved?.imageSize ?? usual?.imageSize ?? PAPER_IMAGE_SIZE;
   const ratio = asked.cropRatio ?? saved?.cropRatio;
   const cropRatio = ratio === "auto" ? undefined : ratio;
-  const note = source === null ? undefined : describeChoice(source, asked, imageSize, usual?.from);
-  return { imageSize, cropRatio, note };
+  const notes = source === null
+    ? []
+    : [describePlace(source), describeChoice(source, asked, imageSize, usual?.from)]
+      .filter((note) => note !== undefined);
+  return { imageSize, cropRatio, note: notes.length === 0 ? undefined : notes.join(". ") };
+}
+
+/** Where in a file an encoder was found that no framework's names told. */
+function describePlace({ path, prefix, others }: InputSource): string | undefined {
+  if (others === undefined || prefix === "") return undefined;
+  const left = others.length === 0 ? "" : `; left out: ${others.join(", ")}, which --weights chooses`;
+  return `${path}: the encoder is under ${prefix}${left}`;
 }
 
 function describeChoice(

@@ -1,13 +1,7 @@
 /** Encoders from checkpoint files: which one it is, with which head, and its weights one entry at a time. */
 import { UserError } from "../errors.ts";
 import { CheckpointError, quote } from "./checkpoint/checkpoint_error.ts";
-import {
-  encoderBeside,
-  loadStateDict,
-  matchStateDict,
-  namesBeside,
-  type StateDict,
-} from "./checkpoint/state_dict.ts";
+import { encoderBeside, matchStateDict, namesBeside, type StateDict } from "./checkpoint/state_dict.ts";
 import { fingerprintWeights } from "./checkpoint/fingerprint_weights.ts";
 import { readFinite, requireFinite } from "./checkpoint/read_finite.ts";
 import type { SavedInput } from "./checkpoint/saved_input.ts";
@@ -22,6 +16,7 @@ import { adviseChoice, describeOtherModel, explainUnknown } from "./near_miss.ts
 import { expectPart, recognizeEncoders } from "./recognize.ts";
 import type { Encoder, EncoderRole } from "./encoder.ts";
 import { findEncoder } from "./registry.ts";
+import { openEncoder } from "./locate_encoder.ts";
 import { requireHead } from "./teacher.ts";
 
 /** What {@linkcode openEncoderSource} looks for. */
@@ -30,6 +25,8 @@ export interface EncoderSourceOptions {
   arch?: string;
   /** In a checkpoint that holds both; the student by default. */
   which?: EncoderRole;
+  /** What stands before the encoder's keys, where a checkpoint holds several; see `locate_encoder.ts`. */
+  weights?: string;
   /** Whether the head is wanted too. */
   part: EncoderPart;
   /** Length that the embedding must have; any where it is left out. */
@@ -74,9 +71,9 @@ export interface EncoderSource extends Disposable, InputSource {
  */
 export async function openEncoderSource(
   path: string,
-  { arch, which, part, dimension }: EncoderSourceOptions,
+  { arch, which, weights, part, dimension }: EncoderSourceOptions,
 ): Promise<EncoderSource> {
-  const state = await loadStateDict(path);
+  const state = await openEncoder(path, weights);
   try {
     const tensors = which === "teacher" ? teacherOf(state) : state.tensors;
     const other = describeOtherModel(tensors);
@@ -97,6 +94,8 @@ export async function openEncoderSource(
       hasHead: findHead(tensors) !== undefined,
       path,
       framework: state.framework,
+      prefix: state.prefix,
+      others: state.others,
       isOurs: state.isOurs,
       input,
       normalization: {

@@ -1,8 +1,9 @@
 /** Which encoder a teacher's checkpoint holds: what the flags say of it, and what the file itself says. */
 import { UserError } from "../errors.ts";
 import { CheckpointError, quote } from "./checkpoint/checkpoint_error.ts";
-import { loadStateDict, type StateDict } from "./checkpoint/state_dict.ts";
+import type { StateDict } from "./checkpoint/state_dict.ts";
 import { findHead, type FoundHead } from "./heads.ts";
+import { openEncoder } from "./locate_encoder.ts";
 import { explainHead, explainUnknown } from "./near_miss.ts";
 import { methodOf, recognizeEncoders } from "./recognize.ts";
 import type { Encoder, TeacherSsl } from "./encoder.ts";
@@ -14,6 +15,8 @@ export interface TeacherRequest {
   arch?: string | null;
   /** How it was trained, `--teacher-ssl`. */
   ssl?: TeacherSsl | null;
+  /** What stands before its keys, `--weights`. */
+  weights?: string;
 }
 
 /** A teacher that is known. */
@@ -37,8 +40,11 @@ const METHODS: Readonly<Record<TeacherSsl, { title: string; mark: string }>> = {
  * @throws {UserError} where what is said and the file contradict each other, the file has no head, or its encoder is
  * not known
  */
-export async function resolveTeacher(path: string, { arch, ssl }: TeacherRequest = {}): Promise<Teacher> {
-  using state = await loadStateDict(path);
+export async function resolveTeacher(
+  path: string,
+  { arch, ssl, weights }: TeacherRequest = {},
+): Promise<Teacher> {
+  using state = await openEncoder(path, weights);
   const head = requireHead(state);
   const found = methodOf(head);
   const { title, mark } = METHODS[found];

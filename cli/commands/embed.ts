@@ -39,9 +39,9 @@ async function embedInto(
   const { encoder, data, output, batchSize, imageSize, maxPixels, evalResize, workers, neighbours, plugins } =
     options;
   if (!("path" in encoder)) throw new TypeError("only a checkpoint's encoder is embedded with");
-  const { path: pretrained, arch, which } = encoder;
+  const { path: pretrained, arch, which, weights } = encoder;
   const shape = { output, batchSize, imageSize, maxPixels, evalResize, workers, neighbours, plugins };
-  await using run = embed({ pretrained, arch, which, data, ...shape }, { signal });
+  await using run = embed({ pretrained, arch, which, weights, data, ...shape }, { signal });
   let plan: Plan | undefined;
   let done = 0;
   for await (const event of run) {

@@ -15,6 +15,7 @@ import {
   GENERAL,
   imageSizeFlag,
   maxPixelsFlag,
+  WEIGHTS_DEFAULT_NOTE,
   workersFlag,
 } from "../../methods/shared_flags.ts";
 import type { EncoderFlagsContext } from "./encoder_flags.ts";
@@ -111,6 +112,8 @@ export interface EmbedRequest extends
   /** `null` where the checkpoint tells. */
   arch: string | null;
   which: EncoderRole;
+  /** `undefined` where the checkpoint tells. */
+  weights: string | undefined;
   split: Split;
 }
 
@@ -141,6 +144,7 @@ export function embedHelp(context: EncoderFlagsContext): string {
     defaults: {
       arch: "default: recognised from the checkpoint",
       which: "default: student",
+      weights: WEIGHTS_DEFAULT_NOTE,
       part: "default: backbone",
       split: "default: train",
       queries: `default: ${queries}`,
@@ -196,6 +200,7 @@ export function parseEmbedFlags(args: readonly string[], context: EncoderFlagsCo
       pretrained: resolvePath(pretrained, folder),
       arch: values.arch ?? null,
       which: values.which ?? "student",
+      weights: values.weights,
       output: values.part === "encoder" ? "normalized" : "feature",
       data: data === undefined ? SAMPLE_DATA : resolvePath(data, folder),
       split: values.split ?? "train",

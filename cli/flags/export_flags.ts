@@ -8,7 +8,13 @@ import {
 } from "../../models/export/export_encoder.ts";
 import type { FlagTable } from "../../methods/flag_table.ts";
 import { CROP_RATIOS } from "../../models/checkpoint/saved_input.ts";
-import { GENERAL, imageSizeFlag, pluginFlag } from "../../methods/shared_flags.ts";
+import {
+  GENERAL,
+  imageSizeFlag,
+  pluginFlag,
+  WEIGHTS_DEFAULT_NOTE,
+  weightsFlag,
+} from "../../methods/shared_flags.ts";
 import { asksForHelp, type FlagsContext, helpFlag, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
@@ -49,6 +55,7 @@ function makeTable(encoders: readonly string[]) {
       group: WHAT,
       help: "encoder in the checkpoint",
     },
+    weights: weightsFlag(WHAT),
     plugin: pluginFlag(WHAT),
 
     output: {
@@ -122,6 +129,7 @@ export function exportHelp({ encoders, width }: ExportFlagsContext): string {
     defaults: {
       part: "default: backbone",
       which: "default: student",
+      weights: WEIGHTS_DEFAULT_NOTE,
       arch: "default: recognised",
       output: "default: beside the checkpoint, NAME_ENCODER_PART.FORMAT",
       format: "default: what --output ends in, else pth",
@@ -179,6 +187,7 @@ export function parseExportFlags(args: readonly string[], context: ExportFlagsCo
       part,
       arch: values.arch,
       which: values.which,
+      weights: values.weights,
       names,
       imageSize: values.imageSize,
       cropRatio: values.evalResize && CROP_RATIOS[values.evalResize],

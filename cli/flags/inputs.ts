@@ -108,8 +108,9 @@ export async function checkDistillInputs(request: DistillRequest): Promise<Disti
   if (studentInit !== null) {
     await naming("--student-init", () => requireFile(studentInit, "the checkpoint of an encoder"));
   }
-  const { arch, ssl } = await resolveTeacher(distill, { arch: request.teacherArch, ssl: request.teacherSsl });
-  using source = await openEncoderSource(distill, { arch, part: "encoder" });
+  const { teacherArch, teacherSsl, weights } = request;
+  const { arch, ssl } = await resolveTeacher(distill, { arch: teacherArch, ssl: teacherSsl, weights });
+  using source = await openEncoderSource(distill, { arch, weights, part: "encoder" });
   return {
     ...request,
     ...await resolveViews(source, request, images),
@@ -127,7 +128,7 @@ export async function checkDistillInputs(request: DistillRequest): Promise<Disti
  * @throws {UserError} that names the flag and the path
  */
 export async function checkKnnInputs(
-  { data, testData, pretrained, arch, which, seed, ...rest }: KnnRequest,
+  { data, testData, pretrained, arch, which, weights, seed, ...rest }: KnnRequest,
 ): Promise<{ encoder: EvaluatedEncoder; options: Omit<KnnInput, "encoder"> }> {
   const options = {
     ...rest,
@@ -137,9 +138,14 @@ export async function checkKnnInputs(
   // Checked by the flags: there is a name where there is no checkpoint.
   if (pretrained === null) return { options, encoder: { arch: arch!, seed } };
   await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
-  using source = await openEncoderSource(pretrained, { arch: arch ?? undefined, which, part: "backbone" });
+  using source = await openEncoderSource(pretrained, {
+    arch: arch ?? undefined,
+    which,
+    weights,
+    part: "backbone",
+  });
   notePassedOver(pretrained, source);
-  return { options, encoder: { path: pretrained, arch: source.encoder.name, which } };
+  return { options, encoder: { path: pretrained, arch: source.encoder.name, which, weights } };
 }
 
 /**
@@ -149,7 +155,7 @@ export async function checkKnnInputs(
  * @throws {UserError} that names the flag and the path
  */
 export async function checkEmbedInputs(
-  { pretrained, arch, which, data, split, ...rest }: EmbedRequest,
+  { pretrained, arch, which, weights, data, split, ...rest }: EmbedRequest,
 ): Promise<Omit<EmbeddingOptions, keyof AskedViews> & AskedViews> {
   const path = await naming("DATA", async () => {
     const { isFile } = await statOrExplain(data);
@@ -157,7 +163,7 @@ export async function checkEmbedInputs(
   });
   await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
   const part = rest.output === "feature" ? "backbone" : "encoder";
-  using source = await openEncoderSource(pretrained, { arch: arch ?? undefined, which, part });
+  using source = await openEncoderSource(pretrained, { arch: arch ?? undefined, which, weights, part });
   notePassedOver(pretrained, source);
   const { encoder, head } = source;
   const dimension = rest.output === "feature" ? encoder.features : head.dimension;
@@ -165,7 +171,7 @@ export async function checkEmbedInputs(
     ...rest,
     data: path,
     dimension,
-    encoder: { path: pretrained, arch: encoder.name, which },
+    encoder: { path: pretrained, arch: encoder.name, which, weights },
   };
 }
 
@@ -196,7 +202,13 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
   // Checked by the flags: there is a name where there is no checkpoint.
   if (pretrained === null) return { ...resolved, arch: arch!, ...await resolveViews(null, rest, trainData) };
   await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
-  using source = await openEncoderSource(pretrained, { arch: arch ?? undefined, which, part: "backbone" });
+  const { weights } = rest;
+  using source = await openEncoderSource(pretrained, {
+    arch: arch ?? undefined,
+    which,
+    weights,
+    part: "backbone",
+  });
   notePassedOver(pretrained, source);
   return { ...resolved, arch: source.encoder.name, ...await resolveViews(source, rest, trainData) };
 }

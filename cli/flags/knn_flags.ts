@@ -13,6 +13,7 @@ import {
   GENERAL,
   imageSizeFlag,
   maxPixelsFlag,
+  WEIGHTS_DEFAULT_NOTE,
 } from "../../methods/shared_flags.ts";
 import { type EncoderFlagsContext, requireCheckpointOf, requireEncoder } from "./encoder_flags.ts";
 import { asksForHelp, helpFlag, parseFlags } from "./flags.ts";
@@ -54,6 +55,8 @@ export interface KnnRequest
   /** `null` where the checkpoint tells. */
   arch: string | null;
   which: EncoderRole;
+  /** `undefined` where the checkpoint tells. */
+  weights: string | undefined;
   seed: number;
   /** Folder of the images. */
   data: string;
@@ -79,6 +82,7 @@ export function knnHelp(context: EncoderFlagsContext): string {
     defaults: {
       arch: "default: recognised from the checkpoint",
       which: "default: student",
+      weights: WEIGHTS_DEFAULT_NOTE,
       seed: `default: ${seed}`,
       knnK: `default: ${ks}`,
       knnT: `default: ${temperature}`,
@@ -107,6 +111,7 @@ export function parseKnnFlags(args: readonly string[], context: EncoderFlagsCont
     pretrained: pretrained === undefined ? null : resolvePath(pretrained, folder),
     arch: arch ?? null,
     which: which ?? "student",
+    weights: values.weights,
     seed: seed ?? DEFAULTS.seed,
     data: data === undefined ? SAMPLE_DATA : resolvePath(data, folder),
     testData: testData === undefined ? null : resolvePath(testData, folder),

@@ -13,6 +13,7 @@ import {
   processFlags,
   SGD_FLAGS,
   TRAINING,
+  WEIGHTS_DEFAULT_NOTE,
   workersFlag,
 } from "../shared_flags.ts";
 import { LINEAR_DEFAULTS, LINEAR_SAMPLE_DEFAULTS, type LinearDefaults } from "./options.ts";
@@ -103,6 +104,7 @@ export const LINEAR_DEFAULT_NOTES = {
   ...VIEW_DEFAULT_NOTES,
   arch: "default: recognised from the checkpoint; the original: resnet50",
   which: "default: student",
+  weights: WEIGHTS_DEFAULT_NOTE,
   classes: "default: as many as the labels say",
   testData: "default: test.tsv, val/ or the like in DATA",
   output: "default: a new folder under output/",

@@ -290,6 +290,7 @@ class ProbeTraining {
       using source = await openEncoderSource(options.pretrained, {
         arch: options.arch,
         which: options.which,
+        weights: options.weights,
         part: "backbone",
       });
       await write(source.tensors, source.input);

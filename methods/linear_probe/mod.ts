@@ -21,10 +21,10 @@ export interface LinearSettings extends OutputSettings {
 
 /** The options with everything that was left out: by the encoder's checkpoint, and else by {@linkcode LINEAR_DEFAULTS}. */
 async function resolveLinearInput(input: LinearInput, emit: Emit<NoticeEvent>): Promise<LinearOptions> {
-  const { pretrained, which = "student" } = input;
+  const { pretrained, which = "student", weights } = input;
   using source = pretrained === null
     ? null
-    : await openEncoderSource(pretrained, { arch: input.arch, which, part: "backbone" });
+    : await openEncoderSource(pretrained, { arch: input.arch, which, weights, part: "backbone" });
   const arch = source?.encoder.name ?? input.arch;
   if (arch === undefined) {
     throw new TypeError("without a checkpoint the name of an encoder is needed: arch");

@@ -10,6 +10,7 @@ export type Defaults = Omit<
   | "teacherArch"
   | "teacherSsl"
   | "distill"
+  | "weights"
   | "data"
   | "testData"
   | "output"

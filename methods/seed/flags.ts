@@ -15,6 +15,8 @@ import {
   processFlags,
   SGD_FLAGS,
   TRAINING,
+  WEIGHTS_DEFAULT_NOTE,
+  weightsFlag,
   workersFlag,
 } from "../shared_flags.ts";
 import { type Defaults, PAPER_DEFAULTS, RECIPES, SAMPLE_DEFAULTS } from "./defaults.ts";
@@ -57,6 +59,7 @@ function modelFlags(names: DistillNames) {
       group: MODELS,
       help: "the teacher's checkpoint, a PyTorch file; required with --data",
     },
+    weights: weightsFlag(MODELS),
     plugin: pluginFlag(MODELS),
     dim: { kind: "integer", min: 1, group: MODELS, help: "numbers in an embedding" },
     studentMlp: {
@@ -280,6 +283,7 @@ export const DISTILL_DEFAULT_NOTES = {
   teacherArch: "default: recognised from the checkpoint",
   teacherSsl: "default: recognised from the checkpoint; the original: simclr",
   distill: "default: the bundled teacher",
+  weights: WEIGHTS_DEFAULT_NOTE,
   data: "default: the bundled images",
   testData: "default: test.tsv, val/ or the like in the folder of --data, where it is there",
   output: "default: a new folder under output/",

@@ -30,8 +30,13 @@ async function resolveDistillInput(
   const teacher = await resolveTeacher(input.distill, {
     arch: input.teacherArch ?? null,
     ssl: input.teacherSsl ?? null,
+    weights: input.weights,
   });
-  using source = await openEncoderSource(input.distill, { arch: teacher.arch, part: "encoder" });
+  using source = await openEncoderSource(input.distill, {
+    arch: teacher.arch,
+    weights: input.weights,
+    part: "encoder",
+  });
   const { note, ...views } = chooseViews(source, input, input.data);
   if (note !== undefined) emit({ type: "note", text: note });
   return {

@@ -21,6 +21,8 @@ export interface DistillOptions {
   teacherSsl: TeacherSsl;
   /** File of the teacher's weights, as PyTorch saved them. */
   distill: string;
+  /** What stands before the teacher's keys, where its file holds several encoders; found out where it is left out. */
+  weights?: string;
   /** Folder of `train.tsv`, or what else `resolveDataset` finds images to learn from by. */
   data: string;
   /** Data whose images the kNN classifies by their neighbours among those to learn from; `null` for no evaluation. */

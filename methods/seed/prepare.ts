@@ -176,10 +176,15 @@ async function checkHalf(): Promise<void> {
  * @returns the fingerprint of its weights
  */
 async function identifyTeacher(
-  { distill, teacherArch, dim }: DistillOptions,
+  { distill, teacherArch, weights, dim }: DistillOptions,
   emit: Emit<DistillEvent>,
 ): Promise<string> {
-  using source = await openEncoderSource(distill, { arch: teacherArch, dimension: dim, part: "encoder" });
+  using source = await openEncoderSource(distill, {
+    arch: teacherArch,
+    weights,
+    dimension: dim,
+    part: "encoder",
+  });
   const fingerprint = await source.fingerprint(); // refuses weights that are not finite
   const { beside } = source;
   if (beside.length > 0) {

@@ -289,7 +289,11 @@ class StudentTraining {
       shape: [options.dim, options.queue],
       data: transpose(keys, options.queue, options.dim),
     });
-    using teacher = await openEncoderSource(options.distill, { arch: options.teacherArch, part: "encoder" });
+    using teacher = await openEncoderSource(options.distill, {
+      arch: options.teacherArch,
+      weights: options.weights,
+      part: "encoder",
+    });
     const path = join(options.output, checkpointFileName(epoch, options));
     const views = { imageSize: options.imageSize, cropRatio: cropRatioOf(options.evalResize) };
     await this.#trainer.write(

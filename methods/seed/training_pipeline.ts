@@ -106,7 +106,7 @@ export class TrainingPipeline {
       "teacher_encoder",
       actorUrl("encoder", actors),
       () => ({
-        encoder: { arch: options.teacherArch, path: options.distill },
+        encoder: { arch: options.teacherArch, path: options.distill, weights: options.weights },
         output: "normalized",
         dimension: dim,
         batchSize,

@@ -32,6 +32,8 @@ export interface StateDict extends Disposable {
   readonly input?: SavedInput;
   /** Likewise of those of a `teacher` beside it. */
   readonly teacherInput?: SavedInput;
+  /** Prefixes of other encoders that it was chosen from, where it was found by its shapes alone, see `locate_encoder.ts`. */
+  readonly others?: readonly string[];
   /** Whether this project wrote it, and not to export it. */
   readonly isOurs: boolean;
   /** The whole file. */
@@ -112,14 +114,21 @@ export async function loadStateDict(path: string): Promise<StateDict> {
  * @throws CheckpointError where it holds no encoder
  */
 export function findStateDict(file: CheckpointFile): StateDict {
+  const weights = findWeights(file);
+  return { ...nameTensors(weights, file.path), ...describeFile(file, weights) };
+}
+
+/** What a file says beside its tensors. */
+export function describeFile(
+  file: CheckpointFile,
+  weights?: TorchDict,
+): Omit<StateDict, "framework" | "tensors" | "prefix" | "beside"> {
   const root = file.value instanceof Map ? file.value : new Map<TorchValue, TorchValue>();
   const epoch = root.get("epoch");
   const arch = root.get("arch");
-  const weights = findWeights(file);
   const attribute = weights instanceof OrderedDict ? weights.input : undefined;
   const fail = (problem: string) => new CheckpointError(file.path, problem);
   return {
-    ...nameTensors(weights, file.path),
     ...(typeof epoch === "number" && { epoch }),
     ...(typeof arch === "string" && { arch }),
     input: readInput(INPUT_KEY, root.get(INPUT_KEY) ?? attribute, fail),
@@ -129,6 +138,23 @@ export function findStateDict(file: CheckpointFile): StateDict {
     close: () => file.close(),
     [Symbol.dispose]: () => file.close(),
   };
+}
+
+/**
+ * Every named tensor of a file's dicts of weights, by the keys that lead to it: without those that frameworks put everything
+ * under (`state_dict`, `model`), and without wrapping at any depth.
+ */
+export function listTensors(file: CheckpointFile): Map<string, TensorRef> {
+  const listed = new Map<string, TensorRef>();
+  for (const { path, dict } of search(file.value, 4)) {
+    const places = USUAL_PLACES.includes(path.at(-1)!) ? path.slice(0, -1) : path;
+    for (const [key, tensor] of dict) {
+      if (typeof key !== "string" || !(tensor instanceof TensorRef) || isTally(key)) continue;
+      const name = [...places, ...key.split(".")].filter((part) => !isWrapper(part)).join(".");
+      if (!listed.has(name)) listed.set(name, tensor);
+    }
+  }
+  return listed;
 }
 
 /** Another encoder of the file by plain key, e.g. `teacher` beside SEED's student; empty where there is none. */
@@ -352,6 +378,11 @@ function nameTensors(
 }
 
 const WRAPPERS = ["module.", "_orig_mod."];
+
+/** Whether a part of a key is what DataParallel and torch.compile put there. */
+function isWrapper(part: string): boolean {
+  return WRAPPERS.includes(`${part}.`);
+}
 
 /** Takes off what DataParallel, DistributedDataParallel (any number of times) and torch.compile put in front. */
 function unwrap(key: string): string {

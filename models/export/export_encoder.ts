@@ -54,6 +54,8 @@ export interface ExportOptions {
   arch?: string;
   /** In a checkpoint of SEED that holds both. */
   which?: EncoderRole;
+  /** What stands before its keys, where a checkpoint holds several; found out where it is left out. */
+  weights?: string;
   /** {@linkcode defaultNames} where it is left out. ONNX has the encoder's own. */
   names?: ExportNames;
   /** Height and width of the images: an ONNX model takes no other, the other formats say it. By default as the checkpoint has it. */

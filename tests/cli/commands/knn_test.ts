@@ -25,18 +25,19 @@ Deno.test("parseKnnFlags() evaluates 20 and 200 neighbours, on the bundled image
       pretrained: "/home/me/a.pth",
       arch: null,
       which: "student",
+      weights: undefined,
       seed: 0,
       data: SAMPLE_DATA,
       testData: null,
       ks: [20, 200],
       temperature: 0.07,
-      imageSize: 32,
+      imageSize: undefined,
       maxPixels: 2 ** 27,
-      evalResize: "auto",
+      evalResize: undefined,
     },
   });
   const { request } = parse("-a", "resnet50", "-k", "5,1,5", "-t", "0.1", "--seed", "3", "/data");
-  assertEquals([request.ks, request.temperature, request.imageSize, request.seed], [[5, 1], 0.1, 224, 3]);
+  assertEquals([request.ks, request.temperature, request.seed], [[5, 1], 0.1, 3]);
 });
 
 Deno.test("parseKnnFlags() refuses what is wrong", () => {
