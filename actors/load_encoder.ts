@@ -29,7 +29,7 @@ export async function loadFrozenEncoder(
     & { dimension?: number },
 ): Promise<FrozenEncoder> {
   if ("path" in choice) {
-    const part = shared.output === "feature" ? "backbone" : "encoder";
+    const part = ["feature", "normalized_feature"].includes(shared.output) ? "backbone" : "encoder";
     using source = await openEncoderSource(choice.path, { ...choice, dimension, part });
     await source.requireFinite(); // before kernels are compiled, which may take a minute
     const { encoder, head, normalization } = source;

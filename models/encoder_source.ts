@@ -29,7 +29,7 @@ export interface EncoderSourceOptions {
   weights?: string;
   /** Whether the head is wanted too. */
   part: EncoderPart;
-  /** Length that the embedding must have; any where it is left out. */
+  /** Length that the embedding must have, or a backbone's feature; any where it is left out. */
   dimension?: number;
 }
 
@@ -87,7 +87,12 @@ export async function openEncoderSource(
     const { head, entries, isOptional, otherHeads } = expectPart(encoder, tensors, part);
     const advise = () => adviseChoice(tensors, part, encoder);
     const matched = matchStateDict({ ...state, tensors }, entries, isOptional, advise);
-    if (dimension !== undefined) checkDimension(state, head, dimension);
+    if (dimension !== undefined && part === "encoder") checkDimension(state, head, dimension);
+    if (dimension !== undefined && part === "backbone" && encoder.features !== dimension) {
+      throw new UserError(
+        `${path}: its features have ${encoder.features} numbers, but --dim is ${dimension}; use --dim ${encoder.features}`,
+      );
+    }
     return {
       encoder,
       head,

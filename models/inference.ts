@@ -22,8 +22,11 @@ export interface FrozenEncoderOptions {
   input?: ImageInput;
   /** Of `pixels`; ImageNet's where it is left out. */
   normalization?: Normalization;
-  /** `feature`: pooled; `embedding`: the head's output; `normalized`: that, L2-normalised. */
-  output: "feature" | "embedding" | "normalized";
+  /**
+   * `feature`: pooled; `embedding`: the head's output; `normalized`: that, L2-normalised; `normalized_feature`: the pooled
+   * feature, likewise.
+   */
+  output: "feature" | "embedding" | "normalized" | "normalized_feature";
   /** Keep maps of pixels in float16, which not every adapter can. */
   mixedPrecision?: boolean;
 }
@@ -61,7 +64,7 @@ function trace(options: FrozenEncoderOptions, batch: number, limit: number): Tra
     ? outputs.feature
     : output === "embedding"
     ? outputs.embedding
-    : graph.apply(l2Normalize, [outputs.embedding], {});
+    : graph.apply(l2Normalize, [output === "normalized" ? outputs.embedding : outputs.feature], {});
   return { graph, images: source, output: result, parameters: builder.parametersOf(result) };
 }
 

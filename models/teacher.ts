@@ -7,7 +7,7 @@ import { openEncoder } from "./locate_encoder.ts";
 import { explainHead, explainUnknown } from "./near_miss.ts";
 import { methodOf, recognizeEncoders } from "./recognize.ts";
 import type { Encoder, TeacherSsl } from "./encoder.ts";
-import { encodersNamed, findEncoder } from "./registry.ts";
+import { ENCODERS, encodersNamed, findEncoder } from "./registry.ts";
 
 /** What is said of a teacher beside its file. */
 export interface TeacherRequest {
@@ -17,6 +17,8 @@ export interface TeacherRequest {
   ssl?: TeacherSsl | null;
   /** What stands before its keys, `--weights`. */
   weights?: string;
+  /** Its pooled feature is meant and not its embedding, `--feature`: it needs no head. */
+  feature?: boolean;
 }
 
 /** A teacher that is known. */
@@ -42,9 +44,10 @@ const METHODS: Readonly<Record<TeacherSsl, { title: string; mark: string }>> = {
  */
 export async function resolveTeacher(
   path: string,
-  { arch, ssl, weights }: TeacherRequest = {},
+  { arch, ssl, weights, feature }: TeacherRequest = {},
 ): Promise<Teacher> {
   using state = await openEncoder(path, weights);
+  if (feature && findHead(state.tensors) === undefined) return resolveBackbone(path, state, arch, ssl);
   const head = requireHead(state);
   const found = methodOf(head);
   const { title, mark } = METHODS[found];
@@ -81,6 +84,25 @@ export async function resolveTeacher(
     );
   }
   return { arch: encoder.name, ssl: encoder.ssl };
+}
+
+/** A teacher without a head: nothing tells how it was trained but what is said. */
+function resolveBackbone(
+  path: string,
+  state: StateDict,
+  arch: TeacherRequest["arch"],
+  ssl: TeacherRequest["ssl"],
+): Teacher {
+  const fitting = recognizeEncoders(state.tensors, "backbone", state.arch);
+  const named = arch ? encodersNamed(arch) : ENCODERS;
+  const encoder = fitting.find((candidate) => named.includes(candidate) && (!ssl || candidate.ssl === ssl)) ??
+    fitting.find((candidate) => named.includes(candidate));
+  if (encoder !== undefined) return { arch: encoder.name, ssl: ssl ?? encoder.ssl };
+  throw new UserError(
+    fitting.length === 0
+      ? `${path}: holds no backbone of an encoder that is known; ${explainUnknown(state.tensors, "backbone")}`
+      : `${path}: holds a ${fitting[0].name}, but --teacher-arch is ${arch}; ${suggest(fitting)}`,
+  );
 }
 
 function suggest([encoder]: readonly Encoder[]): string {

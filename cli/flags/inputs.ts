@@ -5,7 +5,7 @@ import type { EmbeddingOptions } from "../../methods/embedding.ts";
 import { LINEAR_DEFAULTS, type LinearOptions } from "../../methods/linear_probe/options.ts";
 import type { EvaluatedEncoder } from "../../actors/messages.ts";
 import type { KnnInput } from "../../methods/runs.ts";
-import type { DistillOptions } from "../../methods/seed/options.ts";
+import { type DistillOptions, teacherPart } from "../../methods/seed/options.ts";
 import { findDataset, resolveDataset } from "../../data/open_dataset.ts";
 import { requireFile, statOrExplain } from "../../data/stat_or_explain.ts";
 import { UserError } from "../../errors.ts";
@@ -108,9 +108,14 @@ export async function checkDistillInputs(request: DistillRequest): Promise<Disti
   if (studentInit !== null) {
     await naming("--student-init", () => requireFile(studentInit, "the checkpoint of an encoder"));
   }
-  const { teacherArch, teacherSsl, weights } = request;
-  const { arch, ssl } = await resolveTeacher(distill, { arch: teacherArch, ssl: teacherSsl, weights });
-  using source = await openEncoderSource(distill, { arch, weights, part: "encoder" });
+  const { teacherArch, teacherSsl, weights, feature } = request;
+  const { arch, ssl } = await resolveTeacher(distill, {
+    arch: teacherArch,
+    ssl: teacherSsl,
+    weights,
+    feature,
+  });
+  using source = await openEncoderSource(distill, { arch, weights, part: teacherPart(request) });
   return {
     ...request,
     ...await resolveViews(source, request, images),

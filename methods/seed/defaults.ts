@@ -11,6 +11,7 @@ export type Defaults = Omit<
   | "teacherSsl"
   | "distill"
   | "weights"
+  | "feature"
   | "data"
   | "testData"
   | "output"

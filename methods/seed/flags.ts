@@ -60,6 +60,12 @@ function modelFlags(names: DistillNames) {
       help: "the teacher's checkpoint, a PyTorch file; required with --data",
     },
     weights: weightsFlag(MODELS),
+    feature: {
+      kind: "boolean",
+      group: MODELS,
+      help:
+        "distil the teacher's pooled feature and not its embedding: it needs no head, and --dim is the feature's length",
+    },
     plugin: pluginFlag(MODELS),
     dim: { kind: "integer", min: 1, group: MODELS, help: "numbers in an embedding" },
     studentMlp: {

@@ -9,7 +9,7 @@ import type { Method, OutputSettings } from "../method.ts";
 import { PAPER_DEFAULTS } from "./defaults.ts";
 import type { DistillEvent } from "./events.ts";
 import { distillFlags } from "./flags.ts";
-import type { DistillOptions } from "./options.ts";
+import { type DistillOptions, teacherPart } from "./options.ts";
 import type { RunSoFar } from "./prepare.ts";
 import { type DistillResult, runDistillation, type Wanted } from "./run.ts";
 
@@ -31,11 +31,12 @@ async function resolveDistillInput(
     arch: input.teacherArch ?? null,
     ssl: input.teacherSsl ?? null,
     weights: input.weights,
+    feature: input.feature,
   });
   using source = await openEncoderSource(input.distill, {
     arch: teacher.arch,
     weights: input.weights,
-    part: "encoder",
+    part: teacherPart(input),
   });
   const { note, ...views } = chooseViews(source, input, input.data);
   if (note !== undefined) emit({ type: "note", text: note });
@@ -46,6 +47,7 @@ async function resolveDistillInput(
     saveEvery: null,
     limitSteps: null,
     tuning: null,
+    ...input.feature && { dim: source.encoder.features },
     ...input,
     ...views,
     testData: input.testData === undefined ? await findDataset(input.data, "test") ?? null : input.testData,

@@ -13,7 +13,7 @@ import { NothingToDoError } from "../nothing_to_do.ts";
 import type { RunIdentity } from "../terms.ts";
 import type { KnownAccuracy } from "./evaluations.ts";
 import type { DistillEvent } from "./events.ts";
-import type { DistillOptions } from "./options.ts";
+import { type DistillOptions, teacherPart } from "./options.ts";
 import { findStart, identifyRun } from "./start.ts";
 import { openStudentInit } from "./student_init.ts";
 import { distillTerms } from "./terms.ts";
@@ -176,14 +176,14 @@ async function checkHalf(): Promise<void> {
  * @returns the fingerprint of its weights
  */
 async function identifyTeacher(
-  { distill, teacherArch, weights, dim }: DistillOptions,
+  { distill, teacherArch, weights, feature, dim }: DistillOptions,
   emit: Emit<DistillEvent>,
 ): Promise<string> {
   using source = await openEncoderSource(distill, {
     arch: teacherArch,
     weights,
     dimension: dim,
-    part: "encoder",
+    part: teacherPart({ feature }),
   });
   const fingerprint = await source.fingerprint(); // refuses weights that are not finite
   const { beside } = source;

@@ -36,7 +36,7 @@ import {
 import type { DistillActorEvent } from "./events.ts";
 import type { KeyedBatch, QueueContents, StudentTrainer } from "./messages.ts";
 import { localViewsOf } from "./augmentation.ts";
-import { type DistillOptions, hasProbeSet, scheduleOf } from "./options.ts";
+import { type DistillOptions, hasProbeSet, scheduleOf, teacherPart } from "./options.ts";
 import { type StepLoss, StudentStep } from "./step.ts";
 import { initialStudent } from "./student_init.ts";
 
@@ -292,7 +292,7 @@ class StudentTraining {
     using teacher = await openEncoderSource(options.distill, {
       arch: options.teacherArch,
       weights: options.weights,
-      part: "encoder",
+      part: teacherPart(options),
     });
     const path = join(options.output, checkpointFileName(epoch, options));
     const views = { imageSize: options.imageSize, cropRatio: cropRatioOf(options.evalResize) };

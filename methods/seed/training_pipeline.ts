@@ -107,7 +107,7 @@ export class TrainingPipeline {
       actorUrl("encoder", actors),
       () => ({
         encoder: { arch: options.teacherArch, path: options.distill, weights: options.weights },
-        output: "normalized",
+        output: options.feature ? "normalized_feature" : "normalized",
         dimension: dim,
         batchSize,
         imageSize,

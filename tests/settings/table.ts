@@ -38,6 +38,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "teacher-ssl": RUN,
     "distill": RUN,
     "weights": WEIGHTS,
+    "feature": "methods/seed/feature_test.ts: a teacher without a head gives its pooled feature",
     "plugin": PLUGIN,
     "dim": RUN,
     "student-mlp": RUN,
