@@ -83,10 +83,10 @@ export async function openEncoderSource(
     const said = which === "teacher" ? undefined : state.arch;
     const encoder = arch === undefined ? recognize(path, tensors, part, said) : findEncoder(arch);
     const input = which === "teacher" ? state.teacherInput : state.input;
-    requireStem(path, encoder, input);
     const { head, entries, isOptional, otherHeads } = expectPart(encoder, tensors, part);
     const advise = () => adviseChoice(tensors, part, encoder);
     const matched = matchStateDict({ ...state, tensors }, entries, isOptional, advise);
+    requireStem(path, encoder, input);
     if (dimension !== undefined && part === "encoder") checkDimension(state, head, dimension);
     if (dimension !== undefined && part === "backbone" && encoder.features !== dimension) {
       throw new UserError(
