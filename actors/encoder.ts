@@ -12,8 +12,8 @@ import { type ActorRef, defineActor } from "./runtime/mod.ts";
 export interface EncoderConfig {
   /** The encoder. */
   encoder: EncoderChoice;
-  /** `feature`: pooled, without the head; `normalized`: the L2-normalised embedding. */
-  output: "feature" | "normalized";
+  /** `feature`: pooled, without the head; `normalized`: the L2-normalised embedding; `normalized_feature`: that feature so. */
+  output: "feature" | "normalized" | "normalized_feature";
   /** Length that an embedding must have, where that is known. */
   dimension?: number;
   /** Images of a batch. */

@@ -9,8 +9,8 @@ import type { EvaluatedEncoder } from "./messages.ts";
 
 /** Which encoder it is. */
 export type EncoderChoice =
-  /** From a checkpoint; `arch` is found out where it is left out, `which` is for checkpoints of a distillation. */
-  | { path: string; arch?: string; which?: EncoderRole }
+  /** From a checkpoint; `arch` is found out where it is left out, `which` is for checkpoints of a distillation, `weights` a prefix. */
+  | { path: string; arch?: string; which?: EncoderRole; weights?: string }
   /** With fresh weights: what a trained one is compared with. */
   | { arch: string; seed: number };
 
@@ -29,10 +29,11 @@ export async function loadFrozenEncoder(
     & { dimension?: number },
 ): Promise<FrozenEncoder> {
   if ("path" in choice) {
-    const part = shared.output === "feature" ? "backbone" : "encoder";
+    const part = ["feature", "normalized_feature"].includes(shared.output) ? "backbone" : "encoder";
     using source = await openEncoderSource(choice.path, { ...choice, dimension, part });
     await source.requireFinite(); // before kernels are compiled, which may take a minute
-    const frozen = await FrozenEncoder.create(gpu, { ...shared, encoder: source.encoder, head: source.head });
+    const { encoder, head, normalization } = source;
+    const frozen = await FrozenEncoder.create(gpu, { ...shared, encoder, head, normalization });
     await frozen.load(source.read);
     return frozen;
   }

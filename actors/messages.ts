@@ -150,8 +150,8 @@ export interface Accuracy {
 
 /** What an evaluator is to embed with. */
 export type EvaluatedEncoder =
-  /** A checkpoint file; `which` of a distillation's. */
-  | { arch: string; path: string; which?: EncoderRole }
+  /** A checkpoint file; `which` of a distillation's, `weights` what stands before the encoder's keys. */
+  | { arch: string; path: string; which?: EncoderRole; weights?: string }
   /** Fresh weights. */
   | { arch: string; seed: number }
   /** Values, with a head of which nothing is used. */

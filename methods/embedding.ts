@@ -73,8 +73,8 @@ export interface EmbeddingOptions {
 
 /** What the command line and the library take where nothing is said. */
 export const EMBED_DEFAULTS: Readonly<
-  Pick<EmbeddingOptions, "output" | "batchSize" | "imageSize" | "workers" | "neighbours">
-> = { output: "feature", batchSize: 64, imageSize: 224, workers: 1, neighbours: null };
+  Pick<EmbeddingOptions, "output" | "batchSize" | "workers" | "neighbours">
+> = { output: "feature", batchSize: 64, workers: 1, neighbours: null };
 
 /** Some images' embeddings. */
 export interface EmbeddedRows {
@@ -93,7 +93,7 @@ export type EmbedEvent =
   | NoticeEvent
   | ProgressEvent
   /** The data is open. */
-  | { type: "plan"; images: number; evalResize: EvaluationResize }
+  | { type: "plan"; images: number; imageSize: number; evalResize: EvaluationResize }
   | ActorsEvent
   /** More images are embedded, in the order of their rows. */
   | ({ type: "rows" } & EmbeddedRows);
@@ -196,7 +196,7 @@ export async function runEmbedding(
   const options = await withMaxPixels({ ...given, evalResize });
   emit = withWarningsOnce(emit);
   using dataset = await openDataset(options.data, dataListener(emit));
-  emit({ type: "plan", images: dataset.rowCount, evalResize });
+  emit({ type: "plan", images: dataset.rowCount, imageSize: options.imageSize, evalResize });
   const system = new ActorSystem({ imports: options.plugins, watchdog: watchdogOf(emit) });
   using consumer = new Consumer(dataset, options, emit);
   const tellRestart = describeRestart(emit);

@@ -25,10 +25,9 @@ export interface KnnOptions extends KnnSettings, Omit<EvaluationSettings, "knn" 
 }
 
 /** What the command line and the library take where nothing is said. */
-export const KNN_DEFAULTS: Readonly<Pick<KnnOptions, "ks" | "temperature" | "imageSize">> = {
+export const KNN_DEFAULTS: Readonly<Pick<KnnOptions, "ks" | "temperature">> = {
   ks: [20, 200],
   temperature: 0.07,
-  imageSize: 224,
 };
 
 /** What a kNN evaluation is, known before it begins. */
@@ -37,6 +36,8 @@ export interface KnnPlan {
   bankImages: number;
   /** Rows that are classified, broken ones included. */
   queryImages: number;
+  /** Height and width of a view, in pixels. */
+  imageSize: number;
   /** How images become views. */
   evalResize: EvaluationResize;
 }
@@ -66,8 +67,9 @@ export async function runKnnEvaluation(
   const bank = await readDataFacts(options.bankData, emit);
   const queries = await readDataFacts(options.queryData, emit);
   checkSameClasses(bank, queries);
-  const evalResize = await resolveEvaluationResize(options.evalResize, options.bankData, options.imageSize);
-  emit({ type: "plan", bankImages: bank.rowCount, queryImages: queries.rowCount, evalResize });
+  const { imageSize, bankData } = options;
+  const evalResize = await resolveEvaluationResize(options.evalResize, bankData, imageSize);
+  emit({ type: "plan", bankImages: bank.rowCount, queryImages: queries.rowCount, imageSize, evalResize });
   const total = bank.rowCount + queries.rowCount;
   const onProgress = (done: number) => emit({ type: "progress", phase: "evaluation", done, total });
   const system = new ActorSystem({ imports: options.plugins, watchdog: watchdogOf(emit) });

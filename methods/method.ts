@@ -55,8 +55,8 @@ export interface Method<
   readonly actors: readonly ActorRole[];
   /** Its flags, on the command line; a program's options are checked by them too. Asked for when plugins are imported. */
   flags(): FlagTable;
-  /** The options with everything that was left out; what files say is read from them. */
-  resolve(input: Input): Promise<Options>;
+  /** The options with everything that was left out; what files say is read from them, and noted. */
+  resolve(input: Input, emit: Emit<Event>): Promise<Options>;
   /** What `deno run` must allow for it. */
   needs(input: Input): Needs;
   /** Runs it to its end; an abort of the signal saves where it is, and rejects with a `StoppedError`. */
@@ -96,7 +96,7 @@ export function startMethod<
 ): Run<Event, Result> {
   const work: Work<Event, Result> = async (tell, signal) => {
     checkOptions(method.flags(), input);
-    const options = await method.resolve(input);
+    const options = await method.resolve(input, tell);
     return await inOutputFolder(
       options,
       settings.lock,

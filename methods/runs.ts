@@ -3,6 +3,7 @@ import { Run, type RunSettings } from "../actors/run.ts";
 import type { Accuracy, EvaluatedEncoder } from "../actors/messages.ts";
 import { resolveDataset } from "../data/open_dataset.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
+import { chooseViews } from "./encoder_views.ts";
 import {
   EMBED_DEFAULTS,
   type EmbeddedRows,
@@ -69,19 +70,20 @@ export function knn({ encoder, ...input }: KnnInput, settings?: RunSettings): Ru
     computes: true,
     read: [...dataAt(input.bankData, input.queryData), ..."path" in encoder ? [encoder.path] : []],
   });
-  return new Run(
-    withPlugins(
-      input.plugins,
-      needs,
-      (tell, signal) => runKnnEvaluation(encoder, { ...KNN_DEFAULTS, ...input }, tell, signal),
-    ),
-    settings,
-  );
+  const work = async (tell: (event: KnnEvent) => void, signal: AbortSignal) => {
+    using source = "path" in encoder
+      ? await openEncoderSource(encoder.path, { ...encoder, part: "backbone" })
+      : null;
+    const { note, ...views } = chooseViews(source, input, input.bankData);
+    if (note !== undefined) tell({ type: "note", text: note });
+    return await runKnnEvaluation(encoder, { ...KNN_DEFAULTS, ...input, ...views }, tell, signal);
+  };
+  return new Run(withPlugins(input.plugins, needs, work), settings);
 }
 
 /** The checkpoint of an encoder, and images; all else has a default. */
 export type EmbedInput =
-  & { pretrained: string; which?: LinearOptions["which"]; arch?: string }
+  & { pretrained: string; which?: LinearOptions["which"]; arch?: string; weights?: string }
   & Pick<EmbeddingOptions, "data">
   & Partial<Omit<EmbeddingOptions, "encoder" | "dimension">>;
 
@@ -104,17 +106,22 @@ export class EmbedRun extends Run<EmbedEvent, EmbeddingResult> {
  *
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  */
-export function embed({ pretrained, which, arch, ...input }: EmbedInput, settings?: RunSettings): EmbedRun {
+export function embed(
+  { pretrained, which, arch, weights, ...input }: EmbedInput,
+  settings?: RunSettings,
+): EmbedRun {
   const needs = () => ({ decodes: true, computes: true, read: [...dataAt(input.data), pretrained] });
   const work = async (tell: (event: EmbedEvent) => void, signal: AbortSignal) => {
     const data = await resolveDataset(input.data, "train");
     const output = input.output ?? EMBED_DEFAULTS.output;
     const part = output === "feature" ? "backbone" : "encoder";
-    using source = await openEncoderSource(pretrained, { arch, which, part });
+    using source = await openEncoderSource(pretrained, { arch, which, weights, part });
     const dimension = output === "feature" ? source.encoder.features : source.head.dimension;
-    const encoder = { path: pretrained, arch: source.encoder.name, which };
+    const encoder = { path: pretrained, arch: source.encoder.name, which, weights };
+    const { note, ...views } = chooseViews(source, input, data);
+    if (note !== undefined) tell({ type: "note", text: note });
     return await runEmbedding(
-      { ...EMBED_DEFAULTS, ...input, output, data, dimension, encoder },
+      { ...EMBED_DEFAULTS, ...input, ...views, output, data, dimension, encoder },
       tell,
       signal,
     );

@@ -43,9 +43,24 @@ export function encoderFlags(names: EncoderNames, group: string, arch: string) {
       help: "which encoder of a distillation's checkpoint",
       brief: "student or teacher of a distillation's checkpoint",
     },
+    weights: weightsFlag(group),
     plugin: pluginFlag(group),
   } as const satisfies FlagTable;
 }
+
+/** Which of several encoders. */
+export function weightsFlag(group: string) {
+  return {
+    kind: "text",
+    metavar: "PREFIX",
+    group,
+    help:
+      "what stands before the encoder's keys, e.g. momentum_backbone, where a checkpoint holds several or names it otherwise",
+  } as const;
+}
+
+/** What `--help` says where {@linkcode weightsFlag} is not given. */
+export const WEIGHTS_DEFAULT_NOTE = "default: found; of a pair, the teacher or momentum side";
 
 /** A module of one's own. */
 export function pluginFlag(group: string) {

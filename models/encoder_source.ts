@@ -1,25 +1,22 @@
 /** Encoders from checkpoint files: which one it is, with which head, and its weights one entry at a time. */
 import { UserError } from "../errors.ts";
 import { CheckpointError, quote } from "./checkpoint/checkpoint_error.ts";
-import {
-  encoderBeside,
-  type Framework,
-  loadStateDict,
-  matchStateDict,
-  namesBeside,
-  type StateDict,
-} from "./checkpoint/state_dict.ts";
+import { encoderBeside, matchStateDict, namesBeside, type StateDict } from "./checkpoint/state_dict.ts";
 import { fingerprintWeights } from "./checkpoint/fingerprint_weights.ts";
 import { readFinite, requireFinite } from "./checkpoint/read_finite.ts";
+import type { SavedInput } from "./checkpoint/saved_input.ts";
 import type { TensorRef } from "./checkpoint/tensor_ref.ts";
 import type { StateEntry } from "./encoder_builder.ts";
+import { type InputSource, stemOf } from "./encoder_input.ts";
 import type { EncoderPart } from "./encoder_parts.ts";
 import { findHead, type HeadOptions } from "./heads.ts";
+import { IMAGENET_NORMALIZATION, type Normalization } from "./images.ts";
 import type { RowRange } from "./parameter_layout.ts";
 import { adviseChoice, describeOtherModel, explainUnknown } from "./near_miss.ts";
 import { expectPart, recognizeEncoders } from "./recognize.ts";
 import type { Encoder, EncoderRole } from "./encoder.ts";
 import { findEncoder } from "./registry.ts";
+import { openEncoder } from "./locate_encoder.ts";
 import { requireHead } from "./teacher.ts";
 
 /** What {@linkcode openEncoderSource} looks for. */
@@ -28,20 +25,23 @@ export interface EncoderSourceOptions {
   arch?: string;
   /** In a checkpoint that holds both; the student by default. */
   which?: EncoderRole;
+  /** What stands before the encoder's keys, where a checkpoint holds several; see `locate_encoder.ts`. */
+  weights?: string;
   /** Whether the head is wanted too. */
   part: EncoderPart;
-  /** Length that the embedding must have; any where it is left out. */
+  /** Length that the embedding must have, or a backbone's feature; any where it is left out. */
   dimension?: number;
 }
 
 /** An open checkpoint, and what of it is wanted. Close it with `using`. */
-export interface EncoderSource extends Disposable {
+export interface EncoderSource extends Disposable, InputSource {
   readonly encoder: Encoder;
   /** The head as the checkpoint has it; a usual one where only the backbone is wanted and the file has none. */
   readonly head: HeadOptions;
   /** Whether it has one. */
   readonly hasHead: boolean;
-  readonly framework: Framework;
+  /** What its pixels are normalised by: what the file says, and else ImageNet's. */
+  readonly normalization: Normalization;
   /** Epochs done, where the file says so. */
   readonly epoch: number | undefined;
   /** The part's entries, in PyTorch's order. */
@@ -71,9 +71,9 @@ export interface EncoderSource extends Disposable {
  */
 export async function openEncoderSource(
   path: string,
-  { arch, which, part, dimension }: EncoderSourceOptions,
+  { arch, which, weights, part, dimension }: EncoderSourceOptions,
 ): Promise<EncoderSource> {
-  const state = await loadStateDict(path);
+  const state = await openEncoder(path, weights);
   try {
     const tensors = which === "teacher" ? teacherOf(state) : state.tensors;
     const other = describeOtherModel(tensors);
@@ -82,15 +82,31 @@ export async function openEncoderSource(
     // The checkpoint's own word is about the student.
     const said = which === "teacher" ? undefined : state.arch;
     const encoder = arch === undefined ? recognize(path, tensors, part, said) : findEncoder(arch);
+    const input = which === "teacher" ? state.teacherInput : state.input;
     const { head, entries, isOptional, otherHeads } = expectPart(encoder, tensors, part);
     const advise = () => adviseChoice(tensors, part, encoder);
     const matched = matchStateDict({ ...state, tensors }, entries, isOptional, advise);
-    if (dimension !== undefined) checkDimension(state, head, dimension);
+    requireStem(path, encoder, input);
+    if (dimension !== undefined && part === "encoder") checkDimension(state, head, dimension);
+    if (dimension !== undefined && part === "backbone" && encoder.features !== dimension) {
+      throw new UserError(
+        `${path}: its features have ${encoder.features} numbers, but --dim is ${dimension}; use --dim ${encoder.features}`,
+      );
+    }
     return {
       encoder,
       head,
       hasHead: findHead(tensors) !== undefined,
+      path,
       framework: state.framework,
+      prefix: state.prefix,
+      others: state.others,
+      isOurs: state.isOurs,
+      input,
+      normalization: {
+        mean: input?.mean ?? IMAGENET_NORMALIZATION.mean,
+        deviation: input?.std ?? IMAGENET_NORMALIZATION.deviation,
+      },
       epoch: state.epoch,
       state: entries,
       tensors: matched,
@@ -125,6 +141,20 @@ function recognize(
     path,
     `holds no ${part} of an encoder that is known${said === undefined ? "" : ` (it says ${quote(said)})`}; ` +
       explainUnknown(tensors, part),
+  );
+}
+
+/** Fails where the encoder begins otherwise than the one that was saved: it has the same tensors, and gives other features. */
+function requireStem(path: string, encoder: Encoder, input: SavedInput | undefined): void {
+  if (input?.stem === undefined) return;
+  const own = stemOf(encoder);
+  if (input.stem === own) return;
+  throw new CheckpointError(
+    path,
+    `says that its encoder begins with ${
+      quote(input.stem)
+    }, but ${encoder.name} begins with ${own}, and gives other ` +
+      "features; use the encoder that it was saved from (--arch, --plugin)",
   );
 }
 

@@ -7,7 +7,7 @@ import { Program } from "../kernels/program.ts";
 import { liveNodes, makeSchedule, type Schedule } from "../kernels/schedule.ts";
 import { type DeviceParameter, EncoderBuilder } from "./encoder_builder.ts";
 import type { HeadOptions } from "./heads.ts";
-import { type ImageInput, traceImages } from "./images.ts";
+import { type ImageInput, type Normalization, traceImages } from "./images.ts";
 import { ParameterStore, type ReadEntry } from "./parameter_store.ts";
 import type { Encoder } from "./encoder.ts";
 
@@ -20,8 +20,13 @@ export interface FrozenEncoderOptions {
   /** Side of the square images, in pixels. */
   imageSize: number;
   input?: ImageInput;
-  /** `feature`: pooled; `embedding`: the head's output; `normalized`: that, L2-normalised. */
-  output: "feature" | "embedding" | "normalized";
+  /** Of `pixels`; ImageNet's where it is left out. */
+  normalization?: Normalization;
+  /**
+   * `feature`: pooled; `embedding`: the head's output; `normalized`: that, L2-normalised; `normalized_feature`: the pooled
+   * feature, likewise.
+   */
+  output: "feature" | "embedding" | "normalized" | "normalized_feature";
   /** Keep maps of pixels in float16, which not every adapter can. */
   mixedPrecision?: boolean;
 }
@@ -48,9 +53,9 @@ interface Weights {
 }
 
 function trace(options: FrozenEncoderOptions, batch: number, limit: number): Traced {
-  const { encoder, head, imageSize, input = "pixels", output } = options;
+  const { encoder, head, imageSize, input = "pixels", normalization, output } = options;
   const graph = new Graph();
-  const { source, images } = traceImages(graph, input, batch, imageSize);
+  const { source, images } = traceImages(graph, input, batch, imageSize, normalization);
   const builder = new EncoderBuilder(graph, "eval", {
     maxWeightBytes: Math.min(limit, LARGEST_WEIGHT_BYTES),
   });
@@ -59,7 +64,7 @@ function trace(options: FrozenEncoderOptions, batch: number, limit: number): Tra
     ? outputs.feature
     : output === "embedding"
     ? outputs.embedding
-    : graph.apply(l2Normalize, [outputs.embedding], {});
+    : graph.apply(l2Normalize, [output === "normalized" ? outputs.embedding : outputs.feature], {});
   return { graph, images: source, output: result, parameters: builder.parametersOf(result) };
 }
 

@@ -1,17 +1,18 @@
 /** What a checkpoint file holds: its container, its encoders, its tensors and what else was saved. */
-import { type Container, openCheckpointFile } from "./checkpoint/checkpoint_file.ts";
+import { type CheckpointFile, type Container, openCheckpointFile } from "./checkpoint/checkpoint_file.ts";
 import { CheckpointError, quote } from "./checkpoint/checkpoint_error.ts";
 import type { Dtype } from "./checkpoint/dtype.ts";
 import {
   compareStateDict,
   encoderBeside,
-  findStateDict,
   type Framework,
   namesBeside,
   type StateDict,
 } from "./checkpoint/state_dict.ts";
+import type { SavedInput } from "./checkpoint/saved_input.ts";
 import { TensorRef } from "./checkpoint/tensor_ref.ts";
 import type { TorchValue } from "./checkpoint/torch_value.ts";
+import { locateEncoder } from "./locate_encoder.ts";
 import type { EncoderPart } from "./encoder_parts.ts";
 import { findHead, type FoundHead } from "./heads.ts";
 import { describeNearest, describeOtherModel } from "./near_miss.ts";
@@ -75,6 +76,9 @@ export interface Inspection {
   arch?: string;
   /** Epochs done, where the file says so. */
   epoch?: number;
+  /** What it says of its encoder's images, and of those of a distillation's teacher. */
+  input?: SavedInput;
+  teacherInput?: SavedInput;
   encoders: readonly InspectedEncoder[];
   /** First names of other tensors beside the encoders, e.g. `queue`, or `total_ops`, which thop adds. */
   beside?: readonly string[];
@@ -139,34 +143,37 @@ export async function inspectCheckpoint(path: string, options: InspectOptions = 
     path,
     bytes,
     container: file.container,
-    ...describeEncoders(() => findStateDict(file)),
+    ...describeEncoders(file),
     tensors,
     values,
   };
 }
 
 function describeEncoders(
-  find: () => StateDict,
-): Pick<Inspection, "framework" | "prefix" | "arch" | "epoch" | "encoders" | "beside" | "noEncoder"> {
+  file: CheckpointFile,
+): Omit<Inspection, "path" | "bytes" | "container" | "tensors" | "values"> {
   let state: StateDict;
   try {
-    state = find();
+    state = locateEncoder(file);
   } catch (error) {
     if (!(error instanceof CheckpointError)) throw error;
     return { encoders: [], noEncoder: error.message.slice(error.path.length + 2) };
   }
-  const { framework, prefix, arch, epoch } = state;
+  const { framework, prefix, arch, epoch, input, teacherInput, others } = state;
   const main = describeEncoder(prefix.replace(/\.$/, ""), state.tensors, arch);
   // MoCo's momentum encoder is of the same kind; of SEED's teacher the file does not say what it is.
-  const others = ([["encoder_k", arch], ["teacher", undefined]] as const).flatMap(([name, said]) => {
+  const named = ([["encoder_k", arch], ["teacher", undefined]] as const).flatMap(([name, said]) => {
     const tensors = encoderBeside(state, name);
-    return tensors.size === 0 ? [] : [describeEncoder(name, tensors, said)];
+    return tensors.size === 0 || others !== undefined ? [] : [describeEncoder(name, tensors, said)];
   });
-  const encoders = [main, ...others];
+  const located = (others ?? []).map((other) =>
+    describeEncoder(other.replace(/\.$/, ""), locateEncoder(file, other).tensors, arch)
+  );
+  const encoders = [main, ...named, ...located];
   const beside = namesBeside(state.beside.keys()).filter((name) =>
     encoders.every((one) => one.name !== name)
   );
-  return { framework, prefix, arch, epoch, encoders, beside };
+  return { framework, prefix, arch, epoch, input, teacherInput, encoders, beside };
 }
 
 function describeEncoder(

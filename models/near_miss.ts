@@ -83,11 +83,12 @@ export function explainHead(tensors: ReadonlyMap<string, TensorRef>, framework: 
   const known = "(fc, or projection_head as SWAV has it)";
   if (heads.length === 0) {
     return `is a ${framework} checkpoint without a projection head that is known ${known}; an encoder gives no ` +
-      "embeddings without one";
+      "embeddings without one; as a teacher, --feature distils its pooled feature";
   }
   const what = heads.length === 1 ? `head ${heads[0]} is` : `heads ${heads.join(", ")} are`;
   const rest = encoder === undefined
     ? `nor is its backbone known; ${explainUnknown(tensors, "backbone")}`
-    : `it cannot be a teacher, but its backbone, a ${encoder.name}, can be evaluated and exported (--part backbone)`;
+    : `as a teacher it can give its pooled feature (--feature), and its backbone, a ${encoder.name}, can be evaluated and ` +
+      "exported (--part backbone)";
   return `is a ${framework} checkpoint whose ${what} of no kind that is known ${known}; ${rest}`;
 }

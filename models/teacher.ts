@@ -1,12 +1,13 @@
 /** Which encoder a teacher's checkpoint holds: what the flags say of it, and what the file itself says. */
 import { UserError } from "../errors.ts";
 import { CheckpointError, quote } from "./checkpoint/checkpoint_error.ts";
-import { loadStateDict, type StateDict } from "./checkpoint/state_dict.ts";
+import type { StateDict } from "./checkpoint/state_dict.ts";
 import { findHead, type FoundHead } from "./heads.ts";
+import { openEncoder } from "./locate_encoder.ts";
 import { explainHead, explainUnknown } from "./near_miss.ts";
 import { methodOf, recognizeEncoders } from "./recognize.ts";
 import type { Encoder, TeacherSsl } from "./encoder.ts";
-import { encodersNamed, findEncoder } from "./registry.ts";
+import { ENCODERS, encodersNamed, findEncoder } from "./registry.ts";
 
 /** What is said of a teacher beside its file. */
 export interface TeacherRequest {
@@ -14,6 +15,10 @@ export interface TeacherRequest {
   arch?: string | null;
   /** How it was trained, `--teacher-ssl`. */
   ssl?: TeacherSsl | null;
+  /** What stands before its keys, `--weights`. */
+  weights?: string;
+  /** Its pooled feature is meant and not its embedding, `--feature`: it needs no head. */
+  feature?: boolean;
 }
 
 /** A teacher that is known. */
@@ -37,8 +42,12 @@ const METHODS: Readonly<Record<TeacherSsl, { title: string; mark: string }>> = {
  * @throws {UserError} where what is said and the file contradict each other, the file has no head, or its encoder is
  * not known
  */
-export async function resolveTeacher(path: string, { arch, ssl }: TeacherRequest = {}): Promise<Teacher> {
-  using state = await loadStateDict(path);
+export async function resolveTeacher(
+  path: string,
+  { arch, ssl, weights, feature }: TeacherRequest = {},
+): Promise<Teacher> {
+  using state = await openEncoder(path, weights);
+  if (feature && findHead(state.tensors) === undefined) return resolveBackbone(path, state, arch, ssl);
   const head = requireHead(state);
   const found = methodOf(head);
   const { title, mark } = METHODS[found];
@@ -75,6 +84,25 @@ export async function resolveTeacher(path: string, { arch, ssl }: TeacherRequest
     );
   }
   return { arch: encoder.name, ssl: encoder.ssl };
+}
+
+/** A teacher without a head: nothing tells how it was trained but what is said. */
+function resolveBackbone(
+  path: string,
+  state: StateDict,
+  arch: TeacherRequest["arch"],
+  ssl: TeacherRequest["ssl"],
+): Teacher {
+  const fitting = recognizeEncoders(state.tensors, "backbone", state.arch);
+  const named = arch ? encodersNamed(arch) : ENCODERS;
+  const encoder = fitting.find((candidate) => named.includes(candidate) && (!ssl || candidate.ssl === ssl)) ??
+    fitting.find((candidate) => named.includes(candidate));
+  if (encoder !== undefined) return { arch: encoder.name, ssl: ssl ?? encoder.ssl };
+  throw new UserError(
+    fitting.length === 0
+      ? `${path}: holds no backbone of an encoder that is known; ${explainUnknown(state.tensors, "backbone")}`
+      : `${path}: holds a ${fitting[0].name}, but --teacher-arch is ${arch}; ${suggest(fitting)}`,
+  );
 }
 
 function suggest([encoder]: readonly Encoder[]): string {

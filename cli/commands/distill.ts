@@ -270,6 +270,8 @@ async function main(): Promise<void> {
   });
   if (command.help !== undefined) return console.log(command.help);
   const options = await checkDistillInputs(command.options);
+  const { imageSize, evalResize } = command.options;
+  const asked = { imageSize, evalResize }; // the run says where the others are from
   if (command.resumesIfThere) options.resume = await findCheckpointToResume(options.output, "distill");
   const { printFreq, recipe, profile, traceActors: trace } = command;
   await train({
@@ -278,7 +280,7 @@ async function main(): Promise<void> {
     command,
     inputs: inputsOf(options),
     before: () => readRunSoFar(options),
-    run: (settings, soFar) => distill(options, { ...settings, profile, trace, soFar }),
+    run: (settings, soFar) => distill({ ...options, ...asked }, { ...settings, profile, trace, soFar }),
     show(stage, soFar) {
       if (recipe !== undefined) sayRecipe(recipe, describeOptions(options, printFreq), stage.shown);
       return show(stage, options, printFreq, soFar !== undefined && soFar.accuracies.length > 0);

@@ -1,5 +1,5 @@
 /** `deno task embed`: flags in, files of embeddings out. The run itself is `methods/embedding.ts`. */
-import type { EmbeddingOptions, EmbeddingResult, Neighbours } from "../../methods/embedding.ts";
+import type { EmbeddingResult, EmbedEvent, Neighbours } from "../../methods/embedding.ts";
 import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { embed } from "../../methods/runs.ts";
 import { openDataset } from "../../data/open_dataset.ts";
@@ -25,47 +25,51 @@ import { runMain } from "../terminal/run_main.ts";
 
 type Run = EmbedCommand & { help: undefined };
 
+type Options = Awaited<ReturnType<typeof checkEmbedInputs>>;
+type Plan = Extract<EmbedEvent, { type: "plan" }>;
+
 /** Embeds, and hands rows to writers; what a writer throws ends the run. */
 async function embedInto(
   writers: readonly EmbeddingWriter[],
-  options: EmbeddingOptions,
+  options: Options,
   progress: CountProgress,
   signal: AbortSignal,
-): Promise<EmbeddingResult> {
+): Promise<EmbeddingResult & { plan: Plan }> {
   const { encoder, data, output, batchSize, imageSize, maxPixels, evalResize, workers, neighbours, plugins } =
     options;
   if (!("path" in encoder)) throw new TypeError("only a checkpoint's encoder is embedded with");
-  const { path: pretrained, arch, which } = encoder;
+  const { path: pretrained, arch, which, weights } = encoder;
   const shape = { output, batchSize, imageSize, maxPixels, evalResize, workers, neighbours, plugins };
-  await using run = embed({ pretrained, arch, which, data, ...shape }, { signal });
-  let total: number | undefined;
+  await using run = embed({ pretrained, arch, which, weights, data, ...shape }, { signal });
+  let plan: Plan | undefined;
   let done = 0;
   for await (const event of run) {
     switch (event.type) {
       case "plan":
-        total = event.images;
+        plan = event;
         break;
       case "rows":
         for (const writer of writers) writer.add(event);
-        progress.update(done += event.rows.length, total);
+        progress.update(done += event.rows.length, plan?.images);
         break;
+      case "note":
       case "warning":
-        progress.warn(`warning: ${event.text}`);
+        progress.warn(`${event.type}: ${event.text}`);
     }
   }
   for (const writer of writers) writer.finish();
-  return await run.result;
+  return { ...await run.result, plan: plan! };
 }
 
 /** Writes the file of embeddings and, for a `.npy`, the names; without a file it only embeds. */
 async function run(
   { file }: Run,
-  options: EmbeddingOptions,
+  options: Options,
   progress: CountProgress,
   signal: AbortSignal,
-): Promise<EmbeddingResult> {
+): ReturnType<typeof embedInto> {
   if (file === null) return await embedInto([], options, progress, signal);
-  let result: EmbeddingResult | undefined;
+  let result: Awaited<ReturnType<typeof embedInto>> | undefined;
   await replaceFile(file.path, async (embeddings) => {
     const writer = openEmbeddingWriter(embeddings, file.format, options.dimension);
     const work = async (others: EmbeddingWriter[]) => {
@@ -105,7 +109,7 @@ async function main(): Promise<void> {
   const adapter = await describeAdapter();
   using interrupt = interruptSignal();
   const started = performance.now();
-  let result: EmbeddingResult;
+  let result: Awaited<ReturnType<typeof run>>;
   {
     using progress = new CountProgress({ doing: "embedded", quiet: command.quiet });
     result = await run(command, options, progress, interrupt.signal);
@@ -116,7 +120,7 @@ async function main(): Promise<void> {
   console.log(`adapter    ${adapter.name}`);
   console.log(`encoder    ${arch}, ${kind} of ${options.dimension} numbers`);
   console.log(`images     ${result.images} of ${options.data}, in ${formatDuration(seconds)}`);
-  console.log(`views      ${describeEvaluationResize(options.evalResize, options.imageSize)}`);
+  console.log(`views      ${describeEvaluationResize(result.plan.evalResize, result.plan.imageSize)}`);
   for (const path of files) console.log(`file       ${path}`);
   if (sheet === null) return;
   if (result.neighbours.length === 0) throw new UserError(`${options.data}: no image could be looked for`);

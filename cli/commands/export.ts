@@ -1,5 +1,6 @@
 /** `deno task export`: flags in, a file and its description out. The export itself is `models/export/`. */
 import { exportEncoder, type ExportOptions, type ExportResult } from "../../models/export/export_encoder.ts";
+import { describeInput } from "../../models/encoder_input.ts";
 import { pythonLines } from "../../models/export/python_lines.ts";
 import { ENCODERS, findEncoder } from "../../models/registry.ts";
 import { parseExportFlags } from "../flags/export_flags.ts";
@@ -21,14 +22,14 @@ function count(value: number): string {
 
 /** What is shown of a file that was written. */
 function describeResult(options: ExportOptions, result: ExportResult): string[] {
-  const { files, encoder, framework, dimension, tensors, parameters, bytes, names, leftOut } = result;
+  const { files, encoder, framework, dimension, tensors, parameters, bytes, names, leftOut, input } = result;
   const head = dimension === undefined ? "without its head" : `embeddings of ${dimension}`;
-  const format = options.format +
-    (names === undefined ? `, images of ${options.imageSize} x ${options.imageSize}` : `, ${names} names`);
+  const format = options.format + (names === undefined ? "" : `, ${names} names`);
   return [
     ...files.map((file) => `file       ${file}`),
     `format     ${format}`,
     `encoder    ${encoder}, ${head} (from a ${framework} checkpoint)`,
+    `input      ${describeInput(input)}`,
     `weights    ${count(parameters)} parameters in ${count(tensors)} tensors, ${count(bytes)} bytes`,
     ...leftOut.length === 0 ? [] : [`left out   ${leftOut.map(shownName).join(", ")}`],
     ...pythonLines({ ...options, ...result }).map((line, i) =>
@@ -60,6 +61,7 @@ async function main(): Promise<void> {
   } finally {
     terminal?.write(CLEAR_LINE);
   }
+  if (result.inputNote !== undefined) console.error(`note: ${result.inputNote}`);
   for (const line of describeResult(command.options, result)) console.log(line);
 }
 

@@ -4,6 +4,7 @@ import { elementCount } from "../../kernels/graph.ts";
 import { quote } from "../../models/checkpoint/checkpoint_error.ts";
 import type { Container } from "../../models/checkpoint/checkpoint_file.ts";
 import { DTYPES } from "../../models/checkpoint/dtype.ts";
+import { describeInput } from "../../models/encoder_input.ts";
 import {
   inspectCheckpoint,
   type InspectedEncoder,
@@ -60,13 +61,19 @@ function describeEncoder(
   return `${who}${encoder}${or}, ${part === "backbone" ? without : shape}; ${tensors}`;
 }
 
-function describeOrigin({ framework, prefix = "", arch, epoch, noEncoder }: Inspection): string[] {
+function describeOrigin(
+  { framework, prefix = "", arch, epoch, input, teacherInput, noEncoder }: Inspection,
+): string[] {
   if (framework === undefined) return [`encoder    none: ${noEncoder}`];
   const names = prefix === "" ? "bare names" : `${prefix}*`;
   return [
     `names      ${framework} (${names})`,
     ...arch === undefined ? [] : [`says       it is a ${quote(arch)}`],
     ...epoch === undefined ? [] : [`epoch      ${epoch}`],
+    `input      ${
+      input === undefined ? "the file says nothing of its images" : shownName(describeInput(input))
+    }`,
+    ...teacherInput === undefined ? [] : [`teacher's  ${shownName(describeInput(teacherInput))}`],
   ];
 }
 

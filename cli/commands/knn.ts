@@ -1,5 +1,6 @@
 /** `deno task knn`: flags in, accuracies out. The evaluation itself is `methods/knn.ts`. */
 import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
+import { KNN_DEFAULTS } from "../../methods/knn.ts";
 import { knn } from "../../methods/runs.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
 import { ENCODERS } from "../../models/registry.ts";
@@ -24,9 +25,9 @@ async function main(): Promise<void> {
     using progress = new CountProgress({ doing: "evaluated", quiet: command.json });
     for await (const event of run) {
       if (event.type === "progress") progress.update(event.done, event.total);
-      if (event.type === "warning") progress.warn(`warning: ${event.text}`);
+      if (event.type === "warning" || event.type === "note") progress.warn(`${event.type}: ${event.text}`);
       if (event.type !== "plan" || command.json) continue;
-      const { imageSize } = options;
+      const { imageSize } = event;
       console.log(`encoder   ${encoder.arch}, ${name}`);
       console.log(
         `images    ${event.bankImages} vote, ${event.queryImages} are classified, ${imageSize} x ${imageSize}`,
@@ -35,15 +36,16 @@ async function main(): Promise<void> {
     }
   }
   const accuracies = await run.result;
+  const { ks = KNN_DEFAULTS.ks, temperature } = options;
   if (command.json) {
-    const results = accuracies.map((accuracy, i) => ({ k: options.ks[i], ...accuracy }));
+    const results = accuracies.map((accuracy, i) => ({ k: ks[i], ...accuracy }));
     console.log(
-      JSON.stringify({ encoder: encoder.arch, temperature: options.temperature, results }, null, 2),
+      JSON.stringify({ encoder: encoder.arch, temperature, results }, null, 2),
     );
     return;
   }
   const percent = (value: number) => `${value.toFixed(2)} %`;
-  const rows = accuracies.map(({ top1, top5 }, i) => [`k = ${options.ks[i]}`, percent(top1), percent(top5)]);
+  const rows = accuracies.map(({ top1, top5 }, i) => [`k = ${ks[i]}`, percent(top1), percent(top5)]);
   console.log();
   console.log(formatTable([["weighted kNN", "top-1", "top-5"], ...rows]));
 }

@@ -174,13 +174,14 @@ async function main(): Promise<void> {
   const { options: request, resumesIfThere, printFreq } = command;
   if (resumesIfThere) request.resume = await findCheckpointToResume(request.output, "lincls");
   const options = await checkLinclsInputs(request);
+  const asked = { imageSize: request.imageSize, evalResize: request.evalResize };
   await train({
     task: "lincls",
     options,
     command,
     inputs: inputsOf(options),
     before: () => isUnfinished("lincls", options.output, options.resume),
-    run: (settings, isUnfinished) => linearProbe(options, { ...settings, isUnfinished }),
+    run: (settings, isUnfinished) => linearProbe({ ...options, ...asked }, { ...settings, isUnfinished }),
     show: (stage) => show(stage, options, printFreq),
   });
 }

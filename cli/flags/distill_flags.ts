@@ -13,6 +13,7 @@ import {
   distillFlags,
   type DistillNames,
 } from "../../methods/seed/flags.ts";
+import type { AskedViews } from "../../methods/encoder_views.ts";
 import type { DistillOptions, SaveInterval, TeacherSsl } from "../../methods/seed/options.ts";
 import { GENERAL } from "../../methods/shared_flags.ts";
 import { type FlagsContext, helpExtent, parseFlags, UsageError } from "./flags.ts";
@@ -66,8 +67,9 @@ export interface DistillFlagsContext extends FlagsContext, DistillNames {
   now?: Date;
 }
 
-/** The options of a run, but that the teacher's encoder may have to be told from its checkpoint: `null`. */
-export interface DistillRequest extends Omit<DistillOptions, "teacherArch" | "teacherSsl"> {
+/** The options of a run, but that the teacher and its views may have to be told from its checkpoint: `null`. */
+export interface DistillRequest
+  extends AskedViews, Omit<DistillOptions, "teacherArch" | "teacherSsl" | keyof AskedViews> {
   teacherArch: string | null;
   teacherSsl: TeacherSsl | null;
 }
@@ -183,6 +185,8 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     teacherArch: null,
     teacherSsl: null,
     ...defaults,
+    imageSize: undefined,
+    evalResize: undefined,
     ...recipe && RECIPES[recipe],
     ...rest,
     distill: distill === undefined ? SAMPLE_TEACHER : resolvePath(distill, folder),

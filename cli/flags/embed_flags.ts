@@ -1,5 +1,6 @@
 /** The flags of `deno task embed`. */
 import { extname } from "node:path";
+import { type AskedViews, VIEW_DEFAULT_NOTES } from "../../methods/encoder_views.ts";
 import { EMBED_DEFAULTS, type EmbeddingOptions } from "../../methods/embedding.ts";
 import type { Split } from "../../data/open_dataset.ts";
 import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
@@ -14,6 +15,7 @@ import {
   GENERAL,
   imageSizeFlag,
   maxPixelsFlag,
+  WEIGHTS_DEFAULT_NOTE,
   workersFlag,
 } from "../../methods/shared_flags.ts";
 import type { EncoderFlagsContext } from "./encoder_flags.ts";
@@ -28,7 +30,6 @@ const NEIGHBOURS = "Neighbours";
 
 const DEFAULTS = {
   ...EMBED_DEFAULTS,
-  sampleImageSize: 32,
   queries: 10,
   k: 10,
   seed: 0,
@@ -101,14 +102,13 @@ function makeTable(context: EncoderNames) {
 
 /** An embedding, but for what its files tell. */
 export interface EmbedRequest extends
+  AskedViews,
   Pick<
     EmbeddingOptions,
     | "output"
     | "data"
     | "batchSize"
-    | "imageSize"
     | "maxPixels"
-    | "evalResize"
     | "workers"
     | "neighbours"
     | "plugins"
@@ -117,6 +117,8 @@ export interface EmbedRequest extends
   /** `null` where the checkpoint tells. */
   arch: string | null;
   which: EncoderRole;
+  /** `undefined` where the checkpoint tells. */
+  weights: string | undefined;
   split: Split;
 }
 
@@ -134,7 +136,7 @@ export type EmbedCommand = { help: string } | {
 
 /** The text of `deno task embed --help`. */
 export function embedHelp(context: EncoderFlagsContext): string {
-  const { imageSize, sampleImageSize, batchSize, workers, queries, k, seed } = DEFAULTS;
+  const { batchSize, workers, queries, k, seed } = DEFAULTS;
   return formatHelp({
     usage: "deno task embed --pretrained FILE [flags] [DATA]     (or ./seed embed ...)",
     intro: [
@@ -147,14 +149,14 @@ export function embedHelp(context: EncoderFlagsContext): string {
     defaults: {
       arch: "default: recognised from the checkpoint",
       which: "default: student",
+      weights: WEIGHTS_DEFAULT_NOTE,
       part: "default: backbone",
       split: "default: train",
       queries: `default: ${queries}`,
       knnK: `default: ${k}`,
       seed: `default: ${seed}`,
-      imageSize: `default: ${imageSize}; bundled sample: ${sampleImageSize}`,
+      ...VIEW_DEFAULT_NOTES,
       maxPixels: `default: ${DEFAULT_MAX_PIXELS}`,
-      evalResize: "default: auto",
       batchSize: `default: ${batchSize}`,
       workers: `default: ${workers}`,
     },
@@ -173,7 +175,7 @@ export function parseEmbedFlags(args: readonly string[], context: EncoderFlagsCo
   if (extent !== undefined) return { help: embedHelp({ ...context, extent }) };
   const { values, positionals: [data] } = parseFlags(makeTable(context), args, { positionals: 1 });
   const { folder = callersFolder() } = context;
-  const { pretrained, output, neighbours, imageSize } = values;
+  const { pretrained, output, neighbours } = values;
   if (pretrained === undefined) {
     throw new UsageError("--pretrained FILE is needed: the checkpoint of the encoder");
   }
@@ -204,13 +206,14 @@ export function parseEmbedFlags(args: readonly string[], context: EncoderFlagsCo
       pretrained: resolvePath(pretrained, folder),
       arch: values.arch ?? null,
       which: values.which ?? "student",
+      weights: values.weights,
       output: values.part === "encoder" ? "normalized" : "feature",
       data: data === undefined ? SAMPLE_DATA : resolvePath(data, folder),
       split: values.split ?? "train",
       batchSize: values.batchSize ?? DEFAULTS.batchSize,
-      imageSize: imageSize ?? (data === undefined ? DEFAULTS.sampleImageSize : DEFAULTS.imageSize),
+      imageSize: values.imageSize,
       maxPixels: values.maxPixels ?? DEFAULT_MAX_PIXELS,
-      evalResize: values.evalResize ?? "auto",
+      evalResize: values.evalResize,
       workers: values.workers ?? DEFAULTS.workers,
       ...pluginOption(values.plugin, folder),
       neighbours: neighbours === undefined ? null : {

@@ -7,7 +7,14 @@ import {
   type ExportOptions,
 } from "../../models/export/export_encoder.ts";
 import type { FlagTable } from "../../methods/flag_table.ts";
-import { GENERAL, pluginFlag } from "../../methods/shared_flags.ts";
+import { CROP_RATIOS } from "../../models/checkpoint/saved_input.ts";
+import {
+  GENERAL,
+  imageSizeFlag,
+  pluginFlag,
+  WEIGHTS_DEFAULT_NOTE,
+  weightsFlag,
+} from "../../methods/shared_flags.ts";
 import { type FlagsContext, helpExtent, helpFlag, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
@@ -17,7 +24,6 @@ const FILE = "File";
 const ONNX = "ONNX";
 
 const NAMES: readonly ExportNames[] = ["plain", "moco", "seed"];
-const DEFAULT_IMAGE_SIZE = 224;
 
 /** Formats by what names of files end in. */
 const ENDINGS: Readonly<Record<string, ExportFormat>> = {
@@ -50,6 +56,7 @@ function makeTable(encoders: readonly string[]) {
       group: WHAT,
       help: "encoder in the checkpoint",
     },
+    weights: weightsFlag(WHAT),
     plugin: pluginFlag(WHAT),
 
     output: {
@@ -75,6 +82,18 @@ function makeTable(encoders: readonly string[]) {
         "names of the tensors in a pth or safetensors file: the encoder's own (torchvision's for ResNets, the original's " +
         "for the others), or with what MoCo (module.encoder_q.) or SEED (module.student.) puts in front, under state_dict beside epoch and arch",
     },
+    imageSize: {
+      ...imageSizeFlag(FILE),
+      help:
+        "height and width of the encoder's images, in pixels: an ONNX model takes no other, and every file says it",
+    },
+    evalResize: {
+      kind: "choice",
+      values: ["torchvision", "none"],
+      group: FILE,
+      help:
+        "how an evaluation resizes images, which the file says as its crop ratio: 0.875 of the resized image, or 1",
+    },
     force: {
       kind: "boolean",
       group: FILE,
@@ -82,14 +101,6 @@ function makeTable(encoders: readonly string[]) {
       brief: "replace an existing file",
     },
 
-    imageSize: {
-      kind: "integer",
-      min: 8,
-      max: 4096,
-      group: ONNX,
-      help: "height and width of the images that the model takes, in pixels",
-      brief: "height and width of the images, in pixels",
-    },
     normalize: {
       kind: "boolean",
       group: ONNX,
@@ -131,15 +142,17 @@ export function exportHelp({ encoders, width, extent }: ExportFlagsContext): str
     defaults: {
       part: "default: backbone",
       which: "default: student",
+      weights: WEIGHTS_DEFAULT_NOTE,
       arch: "default: recognised",
       output: "default: beside the checkpoint, NAME_ENCODER_PART.FORMAT",
       format: "default: what --output ends in, else pth",
       names: "default: plain for a backbone and for encoders of SimCLR and SWAV, moco for other encoders",
-      imageSize: `default: ${DEFAULT_IMAGE_SIZE}`,
+      imageSize: "default: what the checkpoint says, else 224",
+      evalResize: "default: what the checkpoint says, else torchvision",
     },
     notes: [
       "An ONNX model has batch norm folded into its convolutions. Its input is images, float32 [batch, 3, size, size]: " +
-      "RGB from 0 to 1, less the mean and divided by the std that its metadata name (ImageNet's). Its outputs are " +
+      "RGB from 0 to 1, less the mean and divided by the std that its metadata name. Its outputs are " +
       "feature, and with --part encoder embedding. Weights above 2 GB go to FILE.data, which belongs beside it.",
     ],
     width,
@@ -174,13 +187,8 @@ export function parseExportFlags(args: readonly string[], context: ExportFlagsCo
       "--names has no effect with --format onnx: an ONNX model has the encoder's own names",
     );
   }
-  const onnxOnly = values.imageSize !== undefined
-    ? "--image-size"
-    : values.normalize !== undefined
-    ? "--normalize"
-    : undefined;
-  if (format !== "onnx" && onnxOnly !== undefined) {
-    throw new UsageError(`${onnxOnly} is for ONNX models: add --format onnx, or leave it out`);
+  if (format !== "onnx" && values.normalize !== undefined) {
+    throw new UsageError("--normalize is for ONNX models: add --format onnx, or leave it out");
   }
   if (normalize && part === "backbone") {
     throw new UsageError("--normalize is for embeddings, which a backbone has not: add --part encoder");
@@ -194,8 +202,10 @@ export function parseExportFlags(args: readonly string[], context: ExportFlagsCo
       part,
       arch: values.arch,
       which: values.which,
+      weights: values.weights,
       names,
-      imageSize: values.imageSize ?? DEFAULT_IMAGE_SIZE,
+      imageSize: values.imageSize,
+      cropRatio: values.evalResize && CROP_RATIOS[values.evalResize],
       normalize,
       force: values.force ?? false,
     },

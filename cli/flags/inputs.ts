@@ -1,17 +1,18 @@
 /** What a command needs on the disk, looked at before anything is started. */
 
+import { type AskedViews, chooseViews } from "../../methods/encoder_views.ts";
 import type { EmbeddingOptions } from "../../methods/embedding.ts";
-import type { KnnOptions } from "../../methods/knn.ts";
 import { LINEAR_DEFAULTS, type LinearOptions } from "../../methods/linear_probe/options.ts";
 import type { EvaluatedEncoder } from "../../actors/messages.ts";
-import type { DistillOptions } from "../../methods/seed/options.ts";
+import type { KnnInput } from "../../methods/runs.ts";
+import { type DistillOptions, teacherPart } from "../../methods/seed/options.ts";
 import { findDataset, resolveDataset } from "../../data/open_dataset.ts";
 import { requireFile, statOrExplain } from "../../data/stat_or_explain.ts";
 import { UserError } from "../../errors.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
 import { type CheckpointFile, openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readLinearCheckpoint } from "../../methods/linear_probe/checkpoint.ts";
-import { type EvaluationResize, resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
+import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { findNewestCheckpoint } from "../../models/checkpoint/run_checkpoints.ts";
 import { readStudentCheckpoint, requireFiniteStudent } from "../../methods/seed/checkpoint.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
@@ -59,6 +60,12 @@ function notePassedOver(path: string, { otherHeads }: EncoderSource): void {
   }
 }
 
+/** The views that a run will choose, which says then where they are from. */
+async function resolveViews(source: EncoderSource | null, asked: AskedViews, data: string) {
+  const { imageSize, evalResize } = chooseViews(source, asked, data);
+  return { imageSize, evalResize: await resolveEvaluationResize(evalResize, data, imageSize) };
+}
+
 /** Data to learn from, and an error that says which argument is wrong where there is none. */
 function requireData(data: string, argument: string): Promise<string> {
   return naming(argument, () => resolveDataset(data, "train"));
@@ -101,10 +108,17 @@ export async function checkDistillInputs(request: DistillRequest): Promise<Disti
   if (studentInit !== null) {
     await naming("--student-init", () => requireFile(studentInit, "the checkpoint of an encoder"));
   }
-  const { arch, ssl } = await resolveTeacher(distill, { arch: request.teacherArch, ssl: request.teacherSsl });
+  const { teacherArch, teacherSsl, weights, feature } = request;
+  const { arch, ssl } = await resolveTeacher(distill, {
+    arch: teacherArch,
+    ssl: teacherSsl,
+    weights,
+    feature,
+  });
+  using source = await openEncoderSource(distill, { arch, weights, part: teacherPart(request) });
   return {
     ...request,
-    evalResize: await resolveEvaluationResize(request.evalResize, images, request.imageSize),
+    ...await resolveViews(source, request, images),
     teacherArch: arch,
     teacherSsl: ssl,
     testData: testData === null
@@ -119,8 +133,8 @@ export async function checkDistillInputs(request: DistillRequest): Promise<Disti
  * @throws {UserError} that names the flag and the path
  */
 export async function checkKnnInputs(
-  { data, testData, pretrained, arch, which, seed, ...rest }: KnnRequest,
-): Promise<{ encoder: EvaluatedEncoder; options: KnnOptions }> {
+  { data, testData, pretrained, arch, which, weights, seed, ...rest }: KnnRequest,
+): Promise<{ encoder: EvaluatedEncoder; options: Omit<KnnInput, "encoder"> }> {
   const options = {
     ...rest,
     bankData: await requireData(data, "DATA"),
@@ -129,9 +143,14 @@ export async function checkKnnInputs(
   // Checked by the flags: there is a name where there is no checkpoint.
   if (pretrained === null) return { options, encoder: { arch: arch!, seed } };
   await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
-  using source = await openEncoderSource(pretrained, { arch: arch ?? undefined, which, part: "backbone" });
+  using source = await openEncoderSource(pretrained, {
+    arch: arch ?? undefined,
+    which,
+    weights,
+    part: "backbone",
+  });
   notePassedOver(pretrained, source);
-  return { options, encoder: { path: pretrained, arch: source.encoder.name, which } };
+  return { options, encoder: { path: pretrained, arch: source.encoder.name, which, weights } };
 }
 
 /**
@@ -141,25 +160,23 @@ export async function checkKnnInputs(
  * @throws {UserError} that names the flag and the path
  */
 export async function checkEmbedInputs(
-  { pretrained, arch, which, data, split, ...rest }: EmbedRequest,
-): Promise<EmbeddingOptions & { evalResize: EvaluationResize }> {
+  { pretrained, arch, which, weights, data, split, ...rest }: EmbedRequest,
+): Promise<Omit<EmbeddingOptions, keyof AskedViews> & AskedViews> {
   const path = await naming("DATA", async () => {
     const { isFile } = await statOrExplain(data);
     return isFile ? data : await resolveDataset(data, split);
   });
   await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
   const part = rest.output === "feature" ? "backbone" : "encoder";
-  using source = await openEncoderSource(pretrained, { arch: arch ?? undefined, which, part });
+  using source = await openEncoderSource(pretrained, { arch: arch ?? undefined, which, weights, part });
   notePassedOver(pretrained, source);
   const { encoder, head } = source;
   const dimension = rest.output === "feature" ? encoder.features : head.dimension;
-  const evalResize = await resolveEvaluationResize(rest.evalResize, path, rest.imageSize);
   return {
     ...rest,
-    evalResize,
     data: path,
     dimension,
-    encoder: { path: pretrained, arch: encoder.name, which },
+    encoder: { path: pretrained, arch: encoder.name, which, weights },
   };
 }
 
@@ -186,14 +203,19 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
     pretrained,
     trainData,
     testData,
-    evalResize: await resolveEvaluationResize(rest.evalResize, trainData, rest.imageSize),
   };
   // Checked by the flags: there is a name where there is no checkpoint.
-  if (pretrained === null) return { ...resolved, arch: arch! };
+  if (pretrained === null) return { ...resolved, arch: arch!, ...await resolveViews(null, rest, trainData) };
   await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
-  using source = await openEncoderSource(pretrained, { arch: arch ?? undefined, which, part: "backbone" });
+  const { weights } = rest;
+  using source = await openEncoderSource(pretrained, {
+    arch: arch ?? undefined,
+    which,
+    weights,
+    part: "backbone",
+  });
   notePassedOver(pretrained, source);
-  return { ...resolved, arch: source.encoder.name };
+  return { ...resolved, arch: source.encoder.name, ...await resolveViews(source, rest, trainData) };
 }
 
 /** The learning rates whose classifiers a checkpoint has. */

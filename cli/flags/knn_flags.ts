@@ -1,4 +1,5 @@
 /** The flags of `deno task knn`. */
+import { type AskedViews, VIEW_DEFAULT_NOTES } from "../../methods/encoder_views.ts";
 import { KNN_DEFAULTS, type KnnOptions } from "../../methods/knn.ts";
 import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import { SAMPLE_DATA } from "../../data/sample.ts";
@@ -12,6 +13,7 @@ import {
   GENERAL,
   imageSizeFlag,
   maxPixelsFlag,
+  WEIGHTS_DEFAULT_NOTE,
 } from "../../methods/shared_flags.ts";
 import { type EncoderFlagsContext, requireCheckpointOf, requireEncoder } from "./encoder_flags.ts";
 import { helpExtent, helpFlag, parseFlags } from "./flags.ts";
@@ -23,7 +25,7 @@ const ENCODER = "Encoder";
 const VOTE = "The vote";
 const DATA = "Images";
 
-const DEFAULTS = { ...KNN_DEFAULTS, sampleImageSize: 32, seed: 0 };
+const DEFAULTS = { ...KNN_DEFAULTS, seed: 0 };
 
 function makeTable(context: EncoderNames) {
   return {
@@ -55,11 +57,13 @@ function makeTable(context: EncoderNames) {
 
 /** A kNN evaluation, but for what its files tell. */
 export interface KnnRequest
-  extends Pick<KnnOptions, "imageSize" | "maxPixels" | "evalResize" | "ks" | "temperature" | "plugins"> {
+  extends AskedViews, Pick<KnnOptions, "maxPixels" | "ks" | "temperature" | "plugins"> {
   pretrained: string | null;
   /** `null` where the checkpoint tells. */
   arch: string | null;
   which: EncoderRole;
+  /** `undefined` where the checkpoint tells. */
+  weights: string | undefined;
   seed: number;
   /** Folder of the images. */
   data: string;
@@ -72,7 +76,7 @@ export type KnnCommand = { help: string } | { help: undefined; request: KnnReque
 
 /** The text of `deno task knn --help`. */
 export function knnHelp(context: EncoderFlagsContext): string {
-  const { ks, temperature, imageSize, sampleImageSize, seed } = DEFAULTS;
+  const { ks, temperature, seed } = DEFAULTS;
   return formatHelp({
     usage: "deno task knn [flags] [DATA]     (or ./seed knn [flags] [DATA])",
     intro: [
@@ -85,13 +89,13 @@ export function knnHelp(context: EncoderFlagsContext): string {
     defaults: {
       arch: "default: recognised from the checkpoint",
       which: "default: student",
+      weights: WEIGHTS_DEFAULT_NOTE,
       seed: `default: ${seed}`,
       knnK: `default: ${ks}`,
       knnT: `default: ${temperature}`,
       testData: "default: test.tsv, val/ or the like in DATA",
-      imageSize: `default: ${imageSize}; bundled sample: ${sampleImageSize}`,
+      ...VIEW_DEFAULT_NOTES,
       maxPixels: `default: ${DEFAULT_MAX_PIXELS}`,
-      evalResize: "default: auto",
     },
     width: context.width,
     extent: context.extent,
@@ -108,21 +112,22 @@ export function parseKnnFlags(args: readonly string[], context: EncoderFlagsCont
   if (extent !== undefined) return { help: knnHelp({ ...context, extent }) };
   const { values, positionals: [data] } = parseFlags(makeTable(context), args, { positionals: 1 });
   const { folder = callersFolder() } = context;
-  const { pretrained, arch, which, testData, knnK, knnT, imageSize, maxPixels, seed, json = false } = values;
+  const { pretrained, arch, which, testData, knnK, knnT, maxPixels, seed, json = false } = values;
   requireEncoder({ pretrained, arch });
   requireCheckpointOf(which, pretrained);
   const request: KnnRequest = {
     pretrained: pretrained === undefined ? null : resolvePath(pretrained, folder),
     arch: arch ?? null,
     which: which ?? "student",
+    weights: values.weights,
     seed: seed ?? DEFAULTS.seed,
     data: data === undefined ? SAMPLE_DATA : resolvePath(data, folder),
     testData: testData === undefined ? null : resolvePath(testData, folder),
     ks: [...new Set(knnK ?? DEFAULTS.ks)],
     temperature: knnT ?? DEFAULTS.temperature,
-    imageSize: imageSize ?? (data === undefined ? DEFAULTS.sampleImageSize : DEFAULTS.imageSize),
+    imageSize: values.imageSize,
     maxPixels: maxPixels ?? DEFAULT_MAX_PIXELS,
-    evalResize: values.evalResize ?? "auto",
+    evalResize: values.evalResize,
     ...pluginOption(values.plugin, folder),
   };
   return { help: undefined, request, json };

@@ -8,6 +8,7 @@ import {
   LINEAR_SAMPLE_DEFAULTS,
   type LinearOptions,
 } from "../../methods/linear_probe/options.ts";
+import type { AskedViews } from "../../methods/encoder_views.ts";
 import type { EncoderNames } from "../../methods/shared_flags.ts";
 import { type EncoderFlagsContext, requireCheckpointOf, requireEncoder } from "./encoder_flags.ts";
 import { helpExtent, parseFlags, UsageError } from "./flags.ts";
@@ -43,7 +44,8 @@ export interface LinclsFlagsContext extends EncoderFlagsContext {
 }
 
 /** The options of a run, but for what its files tell. */
-export interface LinclsRequest extends Omit<LinearOptions, "arch" | "trainData" | "testData" | "lr"> {
+export interface LinclsRequest
+  extends AskedViews, Omit<LinearOptions, "arch" | "trainData" | "testData" | "lr" | keyof AskedViews> {
   /** `null` for those of the checkpoint that is evaluated. */
   lr: LinearOptions["lr"] | null;
   /** `null` where the checkpoint tells. */
@@ -118,6 +120,8 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
   const defaults = data === undefined ? LINEAR_SAMPLE_DEFAULTS : LINEAR_DEFAULTS;
   const options: LinclsRequest = {
     ...defaults,
+    imageSize: undefined,
+    evalResize: undefined,
     ...rest,
     pretrained: path(pretrained),
     arch: arch ?? null,

@@ -7,6 +7,7 @@ import type { CheckpointFile } from "../../models/checkpoint/checkpoint_file.ts"
 import { isFloatingPoint } from "../../models/checkpoint/dtype.ts";
 import { NotFiniteError, readFinite } from "../../models/checkpoint/read_finite.ts";
 import { readResumeState } from "../../models/checkpoint/resume_state.ts";
+import { buildInput, INPUT_KEY, type SavedInput } from "../../models/checkpoint/saved_input.ts";
 import { buildTerms, type Term } from "../../models/checkpoint/run_terms.ts";
 import {
   buildSgdState,
@@ -57,6 +58,8 @@ export interface LinearCheckpoint {
   readonly chosen: number;
   /** Of the chosen one. */
   readonly sgd: SgdSettings;
+  /** What is to be known of the encoder's images. */
+  readonly input?: SavedInput;
   /** What the classifiers follow from, so that an evaluation that is gone on with is known to be the same. */
   readonly terms?: readonly Term[];
 }
@@ -74,7 +77,7 @@ export interface SavedLinear {
 
 /** The value to hand to `writeTorchFile`. */
 export function buildLinearCheckpoint(checkpoint: LinearCheckpoint): TorchDict {
-  const { epoch, arch, backbone, classes, features, probes, chosen, sgd, terms } = checkpoint;
+  const { epoch, arch, backbone, classes, features, probes, chosen, sgd, input, terms } = checkpoint;
   const shapes = { "fc.weight": [classes, features], "fc.bias": [classes] };
   const tensors = new OrderedDict();
   if (Array.isArray(backbone)) {
@@ -113,6 +116,7 @@ export function buildLinearCheckpoint(checkpoint: LinearCheckpoint): TorchDict {
         ])
       ),
     ],
+    ...input === undefined ? [] : [[INPUT_KEY, buildInput(input)] as const],
     ...terms === undefined ? [] : [["seed_resume", torchDict([["terms", buildTerms(terms)]])] as const],
   ]);
 }

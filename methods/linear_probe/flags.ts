@@ -1,4 +1,5 @@
 /** The flags of a linear evaluation: those of the original's main_lincls.py, under its names. */
+import { VIEW_DEFAULT_NOTES } from "../encoder_views.ts";
 import { describeDefaults, type FlagTable, type RetiredFlag } from "../flag_table.ts";
 import {
   DATA,
@@ -12,6 +13,7 @@ import {
   processFlags,
   SGD_FLAGS,
   TRAINING,
+  WEIGHTS_DEFAULT_NOTE,
   workersFlag,
 } from "../shared_flags.ts";
 import { LINEAR_DEFAULTS, LINEAR_SAMPLE_DEFAULTS, type LinearDefaults } from "./options.ts";
@@ -110,8 +112,10 @@ const ORIGINAL_DEFAULTS: Readonly<Partial<Record<keyof LinearDefaults, string>>>
 /** Says for `--help` what is the case where a flag is not given. */
 export const LINEAR_DEFAULT_NOTES = {
   ...describeDefaults<LinearDefaults>(LINEAR_DEFAULTS, LINEAR_SAMPLE_DEFAULTS, ORIGINAL_DEFAULTS),
+  ...VIEW_DEFAULT_NOTES,
   arch: "default: recognised from the checkpoint; the original: resnet50",
   which: "default: student",
+  weights: WEIGHTS_DEFAULT_NOTE,
   classes: "default: as many as the labels say",
   testData: "default: test.tsv, val/ or the like in DATA",
   output: "default: a new folder under output/",

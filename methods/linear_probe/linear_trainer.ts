@@ -18,9 +18,12 @@ import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import type { NamedTensor } from "../../models/checkpoint/named_tensor.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { partsOf } from "../../models/encoder_parts.ts";
+import type { SavedInput } from "../../models/checkpoint/saved_input.ts";
+import { inputOf } from "../../models/encoder_input.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { initialize } from "../../models/initialize.ts";
 import { findEncoder, usualHead } from "../../models/registry.ts";
+import { cropRatioOf } from "../encoder_views.ts";
 import {
   buildLinearCheckpoint,
   type LinearCheckpoint,
@@ -268,7 +271,8 @@ class ProbeTraining {
     { progress, learningRate, probes }: Noted,
   ): Promise<void> {
     const { options, classes, features, terms } = this.#config;
-    const write = (backbone: LinearCheckpoint["backbone"]) =>
+    const views = { imageSize: options.imageSize, cropRatio: cropRatioOf(options.evalResize) };
+    const write = (backbone: LinearCheckpoint["backbone"], saved?: SavedInput) =>
       this.#trainer.write(
         path,
         buildLinearCheckpoint({
@@ -280,6 +284,7 @@ class ProbeTraining {
           probes,
           chosen: progress.probe,
           sgd: { lr: learningRate, momentum: options.momentum, weightDecay: options.weightDecay },
+          input: inputOf(findEncoder(options.arch), views, saved),
           terms,
         }),
       );
@@ -288,9 +293,10 @@ class ProbeTraining {
       using source = await openEncoderSource(options.pretrained, {
         arch: options.arch,
         which: options.which,
+        weights: options.weights,
         part: "backbone",
       });
-      await write(source.tensors);
+      await write(source.tensors, source.input);
     }
   }
 }

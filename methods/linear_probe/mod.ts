@@ -1,5 +1,7 @@
 /** The linear evaluation: classifiers on the frozen features of an encoder (MoCo's protocol). */
 import { openEncoderSource } from "../../models/encoder_source.ts";
+import type { Emit, NoticeEvent } from "../../actors/events.ts";
+import { chooseViews } from "../encoder_views.ts";
 import type { Method, OutputSettings } from "../method.ts";
 import { trainingNeeds } from "../permissions.ts";
 import type { LinearEvent } from "./events.ts";
@@ -18,26 +20,20 @@ export interface LinearSettings extends OutputSettings {
   isUnfinished?: boolean;
 }
 
-/** Name of the encoder in a checkpoint. */
-async function archOf(
-  path: string | null,
-  arch: string | undefined,
-  which: LinearOptions["which"],
-): Promise<string> {
-  if (path === null) {
-    if (arch === undefined) {
-      throw new TypeError("without a checkpoint the name of an encoder is needed: arch");
-    }
-    return arch;
+/** The options with everything that was left out: by the encoder's checkpoint, and else by {@linkcode LINEAR_DEFAULTS}. */
+async function resolveLinearInput(input: LinearInput, emit: Emit<NoticeEvent>): Promise<LinearOptions> {
+  const { pretrained, which = "student", weights } = input;
+  using source = pretrained === null
+    ? null
+    : await openEncoderSource(pretrained, { arch: input.arch, which, weights, part: "backbone" });
+  const arch = source?.encoder.name ?? input.arch;
+  if (arch === undefined) {
+    throw new TypeError("without a checkpoint the name of an encoder is needed: arch");
   }
-  using source = await openEncoderSource(path, { arch, which, part: "backbone" });
-  return source.encoder.name;
-}
-
-async function resolveLinearInput(input: LinearInput): Promise<LinearOptions> {
-  const which = input.which ?? "student";
-  const arch = await archOf(input.pretrained, input.arch, which);
-  return { ...LINEAR_DEFAULTS, resume: null, evaluate: false, classes: null, ...input, which, arch };
+  const { note, ...views } = chooseViews(source, input, input.trainData);
+  if (note !== undefined) emit({ type: "note", text: note });
+  const own = { which, arch, ...views };
+  return { ...LINEAR_DEFAULTS, resume: null, evaluate: false, classes: null, ...input, ...own };
 }
 
 export const linearProbe: Method<

@@ -15,6 +15,8 @@ export interface LinearOptions {
   arch: string;
   /** Which encoder of a distillation's checkpoint. */
   which: EncoderRole;
+  /** What stands before the encoder's keys, where a checkpoint holds several; found out where it is left out. */
+  weights?: string;
   /** Images to learn from. */
   trainData: string;
   /** Images to be classified. */
@@ -73,6 +75,7 @@ export type LinearDefaults = Omit<
   | "pretrained"
   | "arch"
   | "which"
+  | "weights"
   | "trainData"
   | "testData"
   | "output"

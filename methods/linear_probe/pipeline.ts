@@ -40,7 +40,7 @@ export function spawnLinearPipeline(
 ): { trainer: Supervised<LinearTrainer>; pipeline: Pipeline } {
   const { workers, seed, batchSize, imageSize, cacheFeatures, evaluate, actors, tuning, evalResize } =
     options;
-  const { pretrained, arch, which } = options;
+  const { pretrained, arch, which, weights } = options;
   const trainer = supervisor.spawn<typeof linearTrainer>(
     "linear_trainer",
     actorUrl("linear_trainer", actors, import.meta.url),
@@ -54,7 +54,7 @@ export function spawnLinearPipeline(
     }),
   );
   const embedder = supervisor.spawn<typeof encoder>("feature_encoder", actorUrl("encoder", actors), () => ({
-    encoder: pretrained === null ? { arch, seed } : { path: pretrained, arch, which },
+    encoder: pretrained === null ? { arch, seed } : { path: pretrained, arch, which, weights },
     output: "feature",
     batchSize,
     imageSize,

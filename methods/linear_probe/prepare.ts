@@ -60,12 +60,12 @@ export async function findClasses(
 
 /** What the classifiers follow from. */
 export async function findTerms(options: ResolvedOptions, { train, test }: LinearData): Promise<Term[]> {
-  const { pretrained, arch, which } = options;
+  const { pretrained, arch, which, weights } = options;
   const data = { data: train.fingerprint, testData: test.fingerprint };
   if (pretrained === null) {
     return linearTerms(options, { ...data, encoder: await fingerprintWeights(freshBackbone(options)) });
   }
-  using source = await openEncoderSource(pretrained, { arch, which, part: "backbone" });
+  using source = await openEncoderSource(pretrained, { arch, which, weights, part: "backbone" });
   return linearTerms(options, { ...data, encoder: await fingerprintWeights(source.tensors) });
 }
 

@@ -8,6 +8,12 @@ import { isFloatingPoint } from "../../models/checkpoint/dtype.ts";
 import { isCounter, type NamedTensor } from "../../models/checkpoint/named_tensor.ts";
 import { TensorRef } from "../../models/checkpoint/tensor_ref.ts";
 import type { CheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import {
+  buildInput,
+  INPUT_KEY,
+  type SavedInput,
+  TEACHER_INPUT_KEY,
+} from "../../models/checkpoint/saved_input.ts";
 import { requireFinite } from "../../models/checkpoint/read_finite.ts";
 import {
   buildSgdState,
@@ -60,6 +66,9 @@ export interface StudentCheckpoint {
   readonly sgd: SgdSettings;
   /** SGD's momentum buffers by the student's plain keys; none before the first step. */
   readonly momentum: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
+  /** What is to be known of the student's images, and of the teacher's. */
+  readonly input?: SavedInput;
+  readonly teacherInput?: SavedInput;
   /** Plain data and tensors that `torch.load` opens too and the original ignores. */
   readonly resume?: TorchValue;
 }
@@ -129,7 +138,10 @@ export function buildStudentCheckpoint(checkpoint: StudentCheckpoint): TorchDict
     ["state_dict", tensors],
     ["optimizer", buildOptimizer(checkpoint, tensors)],
   ]);
-  if (checkpoint.resume !== undefined) value.set(RESUME, checkpoint.resume);
+  const { input, teacherInput, resume } = checkpoint;
+  if (input !== undefined) value.set(INPUT_KEY, buildInput(input));
+  if (teacherInput !== undefined) value.set(TEACHER_INPUT_KEY, buildInput(teacherInput));
+  if (resume !== undefined) value.set(RESUME, resume);
   return value;
 }
 

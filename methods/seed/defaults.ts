@@ -10,6 +10,8 @@ export type Defaults = Omit<
   | "teacherArch"
   | "teacherSsl"
   | "distill"
+  | "weights"
+  | "feature"
   | "data"
   | "testData"
   | "output"

@@ -94,8 +94,8 @@ export class Evaluations {
    * @returns nothing where there are no images to classify
    */
   async teacher(step: number, known?: Accuracy): Promise<Accuracy | undefined> {
-    const { teacherArch: arch, distill: path } = this.#setup.options;
-    return await this.#evaluateOnce("teacher", step, { arch, path }, { known, views: true });
+    const { teacherArch: arch, distill: path, weights } = this.#setup.options;
+    return await this.#evaluateOnce("teacher", step, { arch, path, weights }, { known, views: true });
   }
 
   /** Evaluates the student as it was after so many steps. @returns nothing where there are no images to classify */

@@ -15,6 +15,8 @@ import {
   processFlags,
   SGD_FLAGS,
   TRAINING,
+  WEIGHTS_DEFAULT_NOTE,
+  weightsFlag,
   workersFlag,
 } from "../shared_flags.ts";
 import { type Defaults, PAPER_DEFAULTS, RECIPES, SAMPLE_DEFAULTS } from "./defaults.ts";
@@ -63,6 +65,13 @@ function modelFlags(names: DistillNames) {
       group: MODELS,
       help: "the teacher's checkpoint, a PyTorch file; required with --data",
       brief: "the teacher's checkpoint, a PyTorch file",
+    },
+    weights: weightsFlag(MODELS),
+    feature: {
+      kind: "boolean",
+      group: MODELS,
+      help:
+        "distil the teacher's pooled feature and not its embedding: it needs no head, and --dim is the feature's length",
     },
     plugin: pluginFlag(MODELS),
     dim: { kind: "integer", min: 1, group: MODELS, help: "numbers in an embedding" },
@@ -301,6 +310,7 @@ export const DISTILL_DEFAULT_NOTES = {
   teacherArch: "default: recognised from the checkpoint",
   teacherSsl: "default: recognised from the checkpoint; the original: simclr",
   distill: "default: the bundled teacher",
+  weights: WEIGHTS_DEFAULT_NOTE,
   data: "default: the bundled images",
   testData: "default: test.tsv, val/ or the like in the folder of --data, where it is there",
   output: "default: a new folder under output/",

@@ -1,13 +1,16 @@
 /** SEED: self-supervised distillation (Fang et al., ICLR 2021). */
+import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { findDataset } from "../../data/open_dataset.ts";
 import { studentNames, teacherNames } from "../../models/registry.ts";
+import { openEncoderSource } from "../../models/encoder_source.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
+import { chooseViews } from "../encoder_views.ts";
 import type { Method, OutputSettings } from "../method.ts";
 import { trainingNeeds } from "../permissions.ts";
 import { PAPER_DEFAULTS } from "./defaults.ts";
 import type { DistillEvent } from "./events.ts";
 import { distillFlags } from "./flags.ts";
-import type { DistillOptions } from "./options.ts";
+import { type DistillOptions, teacherPart } from "./options.ts";
 import type { RunSoFar } from "./prepare.ts";
 import { type DistillResult, runDistillation, type Wanted } from "./run.ts";
 
@@ -21,11 +24,23 @@ export interface DistillSettings extends OutputSettings, Wanted {
 }
 
 /** The options with everything that was left out: by the files, and else by {@linkcode PAPER_DEFAULTS}. */
-async function resolveDistillInput(input: DistillInput): Promise<DistillOptions> {
+async function resolveDistillInput(
+  input: DistillInput,
+  emit: Emit<NoticeEvent>,
+): Promise<DistillOptions> {
   const teacher = await resolveTeacher(input.distill, {
     arch: input.teacherArch ?? null,
     ssl: input.teacherSsl ?? null,
+    weights: input.weights,
+    feature: input.feature,
   });
+  using source = await openEncoderSource(input.distill, {
+    arch: teacher.arch,
+    weights: input.weights,
+    part: teacherPart(input),
+  });
+  const { note, ...views } = chooseViews(source, input, input.data);
+  if (note !== undefined) emit({ type: "note", text: note });
   return {
     ...PAPER_DEFAULTS,
     resume: null,
@@ -33,7 +48,9 @@ async function resolveDistillInput(input: DistillInput): Promise<DistillOptions>
     saveEvery: null,
     limitSteps: null,
     tuning: null,
+    ...input.feature && { dim: source.encoder.features },
     ...input,
+    ...views,
     testData: input.testData === undefined ? await findDataset(input.data, "test") ?? null : input.testData,
     teacherArch: teacher.arch,
     teacherSsl: teacher.ssl,

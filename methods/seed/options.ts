@@ -4,6 +4,7 @@ import type { ActorModules } from "../../actors/catalog.ts";
 import type { Tuning } from "../../kernels/tuning/tuning.ts";
 import type { EvaluationResizeChoice } from "../../actors/evaluation_resize.ts";
 import type { TeacherSsl } from "../../models/encoder.ts";
+import type { EncoderPart } from "../../models/encoder_parts.ts";
 import { batchScale, type LearningRateSchedule } from "../../models/optim/schedule.ts";
 
 export type { TeacherSsl };
@@ -21,6 +22,10 @@ export interface DistillOptions {
   teacherSsl: TeacherSsl;
   /** File of the teacher's weights, as PyTorch saved them. */
   distill: string;
+  /** What stands before the teacher's keys, where its file holds several encoders; found out where it is left out. */
+  weights?: string;
+  /** Distil the teacher's pooled feature and not its embedding, so that it needs no head; `dim` is its length then. */
+  feature?: boolean;
   /** Folder of `train.tsv`, or what else `resolveDataset` finds images to learn from by. */
   data: string;
   /** Data whose images the kNN classifies by their neighbours among those to learn from; `null` for no evaluation. */
@@ -125,6 +130,11 @@ export interface DistillOptions {
   limitSteps: number | null;
   /** Seed of the student's weights, the order of the images and the augmentations. */
   seed: number;
+}
+
+/** What of the teacher's checkpoint is distilled. */
+export function teacherPart({ feature = false }: Pick<DistillOptions, "feature">): EncoderPart {
+  return feature ? "backbone" : "encoder";
 }
 
 /** Whether teacher and student are compared by a probe set: there is none where no file holds the images. */

@@ -13,7 +13,7 @@ import { NothingToDoError } from "../nothing_to_do.ts";
 import type { RunIdentity } from "../terms.ts";
 import type { KnownAccuracy } from "./evaluations.ts";
 import type { DistillEvent } from "./events.ts";
-import type { DistillOptions } from "./options.ts";
+import { type DistillOptions, teacherPart } from "./options.ts";
 import { findStart, identifyRun } from "./start.ts";
 import { openStudentInit } from "./student_init.ts";
 import { distillTerms } from "./terms.ts";
@@ -72,10 +72,12 @@ export async function prepareRun(
   emit: Emit<DistillEvent>,
   soFar: RunSoFar,
 ): Promise<PreparedRun> {
-  const options = await withMaxPixels(given);
-  const { epochs, batchSize, seed, accumulate, queue } = options;
-  if (options.amp) await checkHalf();
-  const images = await findImages(options, emit);
+  const known = await withMaxPixels(given);
+  const { epochs, batchSize, seed, accumulate, queue } = known;
+  if (known.amp) await checkHalf();
+  const images = await findImages(known, emit);
+  const evalResize = await findEvaluationResize(known, images.path);
+  const options = { ...known, evalResize };
   const { batchCount: batchesPerEpoch } = new EpochOrder(images.rowCount, seed, 0, batchSize, {
     shuffle: false,
   });
@@ -108,7 +110,7 @@ export async function prepareRun(
     options,
     train: images,
     test,
-    evalResize: await findEvaluationResize(options, images.path),
+    evalResize,
     start,
     batchesPerEpoch,
     firstStep,
@@ -182,10 +184,15 @@ async function checkHalf(): Promise<void> {
  * @returns the fingerprint of its weights
  */
 async function identifyTeacher(
-  { distill, teacherArch, dim }: DistillOptions,
+  { distill, teacherArch, weights, feature, dim }: DistillOptions,
   emit: Emit<DistillEvent>,
 ): Promise<string> {
-  using source = await openEncoderSource(distill, { arch: teacherArch, dimension: dim, part: "encoder" });
+  using source = await openEncoderSource(distill, {
+    arch: teacherArch,
+    weights,
+    dimension: dim,
+    part: teacherPart({ feature }),
+  });
   const fingerprint = await source.fingerprint(); // refuses weights that are not finite
   const { beside } = source;
   if (beside.length > 0) {

@@ -19,11 +19,13 @@ import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readFinite } from "../../models/checkpoint/read_finite.ts";
 import type { NamedTensor } from "../../models/checkpoint/named_tensor.ts";
 import { buildResumeState, readResumeState } from "../../models/checkpoint/resume_state.ts";
+import { inputOf } from "../../models/encoder_input.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { distillLearningRate } from "../../models/optim/schedule.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { similarityMap } from "../../models/similarity_map.ts";
 import { type BatchInGroup, groupOf } from "../../models/training_step.ts";
+import { cropRatioOf } from "../encoder_views.ts";
 import type { RunIdentity } from "../terms.ts";
 import {
   buildStudentCheckpoint,
@@ -34,7 +36,7 @@ import {
 import type { DistillActorEvent } from "./events.ts";
 import type { KeyedBatch, QueueContents, StudentTrainer } from "./messages.ts";
 import { localViewsOf } from "./augmentation.ts";
-import { type DistillOptions, hasProbeSet, scheduleOf } from "./options.ts";
+import { type DistillOptions, hasProbeSet, scheduleOf, teacherPart } from "./options.ts";
 import { type StepLoss, StudentStep } from "./step.ts";
 import { initialStudent } from "./student_init.ts";
 
@@ -301,8 +303,13 @@ class StudentTraining {
       shape: [options.dim, options.queue],
       data: transpose(keys, options.queue, options.dim),
     });
-    using teacher = await openEncoderSource(options.distill, { arch: options.teacherArch, part: "encoder" });
+    using teacher = await openEncoderSource(options.distill, {
+      arch: options.teacherArch,
+      weights: options.weights,
+      part: teacherPart(options),
+    });
     const path = join(options.output, checkpointFileName(epoch, options));
+    const views = { imageSize: options.imageSize, cropRatio: cropRatioOf(options.evalResize) };
     await this.#trainer.write(
       path,
       buildStudentCheckpoint({
@@ -315,6 +322,8 @@ class StudentTraining {
         queuePointer: this.#queuePointer,
         sgd: { lr, momentum: options.momentum, weightDecay: options.weightDecay },
         momentum,
+        input: inputOf(findEncoder(options.studentArch), views),
+        teacherInput: inputOf(teacher.encoder, views, teacher.input),
         resume: buildResumeState({
           batch: finished ? 0 : batch + 1,
           batchesPerEpoch,

@@ -27,6 +27,7 @@ export function distillTerms(
     augmentation: augmentationOf(options),
     smallViews,
     ...smallViews > 0 && { smallSize },
+    ...options.feature && { feature: true },
   };
   const others = { batchSize, seed, amp, momentum, weightDecay, lr, scaleLr, warmupEpochs, cos };
   return [

@@ -106,8 +106,8 @@ export class TrainingPipeline {
       "teacher_encoder",
       actorUrl("encoder", actors),
       () => ({
-        encoder: { arch: options.teacherArch, path: options.distill },
-        output: "normalized",
+        encoder: { arch: options.teacherArch, path: options.distill, weights: options.weights },
+        output: options.feature ? "normalized_feature" : "normalized",
         dimension: dim,
         batchSize,
         imageSize,

@@ -10,7 +10,8 @@ import { describeForeignFile } from "./foreign_file.ts";
 import { looksLikeSafetensors, readSafetensors, type SafetensorsContent } from "./safetensors.ts";
 import { TensorRef } from "./tensor_ref.ts";
 import { looksLikeTorchLegacy, readTorchLegacy } from "./torch_legacy.ts";
-import { torchDict, type TorchValue } from "./torch_value.ts";
+import { INPUT_KEY, parseInputJson } from "./saved_input.ts";
+import { OrderedDict, torchDict, type TorchValue } from "./torch_value.ts";
 import { looksLikeZip, readTorchZip } from "./torch_zip.ts";
 
 const MAX_DEPTH = 100;
@@ -94,13 +95,14 @@ const READERS: Readonly<Record<Container, (source: ByteSource, fail: Fail) => un
   safetensors: (source, fail) => asCheckpoint(readSafetensors(source, fail)),
 };
 
-/** Where the metadata says an epoch or architecture, as a training program's checkpoint has them; else the bare dict. */
+/** Where the metadata says an epoch, an architecture or an input, as a training program's checkpoint has them; else the bare dict. */
 function asCheckpoint({ tensors, metadata }: SafetensorsContent): TorchValue {
-  const [arch, epoch] = [metadata.get("arch"), metadata.get("epoch")];
-  if (arch === undefined && epoch === undefined) return new Map(tensors);
+  const [arch, epoch, input] = ["arch", "epoch", INPUT_KEY].map((name) => metadata.get(name));
+  if (arch === undefined && epoch === undefined && input === undefined) return new Map(tensors);
   return torchDict([
     ...(epoch !== undefined && /^\d{1,15}$/.test(epoch) ? [["epoch", Number(epoch)] as const] : []),
     ...(arch === undefined ? [] : [["arch", arch] as const]),
+    ...(input === undefined ? [] : [[INPUT_KEY, parseInputJson(input)] as const]),
     ["state_dict", new Map(tensors)],
   ]);
 }
@@ -140,6 +142,7 @@ function checkTree(value: unknown, fail: Fail): asserts value is TorchValue {
         check(key);
         check(item);
       }
+      if (node instanceof OrderedDict && node.input !== undefined) check(node.input);
     } else {
       throw fail(
         "its pickle holds something that is neither plain data nor a tensor, e.g. a class or a bare storage",

@@ -2,7 +2,8 @@
 import { elementCount } from "../../kernels/graph.ts";
 import { type Dtype, DTYPES } from "./dtype.ts";
 import { TensorRef } from "./tensor_ref.ts";
-import { OrderedDict, PyFloat, TensorValue, type TorchValue } from "./torch_value.ts";
+import { INPUT_KEY } from "./saved_input.ts";
+import { OrderedDict, PyFloat, TensorValue, torchDict, type TorchValue } from "./torch_value.ts";
 
 /** Deeper trees are taken for values that contain themselves. */
 const MAX_DEPTH = 100;
@@ -68,6 +69,10 @@ class Pickler {
       this.write(item, depth + 1);
     }
     this.#emit(0x75); // SETITEMS
+    if (!(dict instanceof OrderedDict) || dict.input === undefined) return;
+    const metadata = new OrderedDict([[INPUT_KEY, dict.input]]);
+    this.write(torchDict([["_metadata", metadata]]), depth + 1);
+    this.#emit(0x62); // BUILD
   }
 
   /** `_rebuild_tensor_v2(storage, 0, shape, stride, requires_grad = False, hooks = OrderedDict())`. */

@@ -5,7 +5,8 @@
 import { CheckpointError, describe, quote } from "./checkpoint_error.ts";
 import { TensorRef } from "./tensor_ref.ts";
 import { type CheckpointFile, openCheckpointFile } from "./checkpoint_file.ts";
-import type { TorchDict, TorchValue } from "./torch_value.ts";
+import { INPUT_KEY, readInput, type SavedInput, TEACHER_INPUT_KEY } from "./saved_input.ts";
+import { OrderedDict, type TorchDict, type TorchValue } from "./torch_value.ts";
 
 /** Who wrote a checkpoint, by its key names. `torchvision` stands for all that write bare names. */
 export type Framework = "moco" | "simclr" | "swav" | "seed" | "torchvision";
@@ -27,6 +28,14 @@ export interface StateDict extends Disposable {
   readonly epoch?: number;
   /** Name of the encoder, where the file says so, e.g. `resnet50`. */
   readonly arch?: string;
+  /** What the file says of the encoder's images. */
+  readonly input?: SavedInput;
+  /** Likewise of those of a `teacher` beside it. */
+  readonly teacherInput?: SavedInput;
+  /** Prefixes of other encoders that it was chosen from, where it was found by its shapes alone, see `locate_encoder.ts`. */
+  readonly others?: readonly string[];
+  /** Whether this project wrote it, and not to export it. */
+  readonly isOurs: boolean;
   /** The whole file. */
   readonly file: CheckpointFile;
   /** Closes the file; tensors cannot be read any more. */
@@ -72,6 +81,8 @@ export function plainKey(key: string): string {
 /** Where frameworks put the weights, in the order of search; after them any other dict, the optimizer's apart. */
 const USUAL_PLACES = ["state_dict", "model"];
 const NOT_WEIGHTS = new Set<TorchValue>(["optimizer", "scaler", "amp", "scheduler", "seed_resume"]);
+/** What training programs of others do not write. */
+const OURS = ["seed_resume", "seed_sweep"];
 const SHOWN_KEYS = 4;
 
 /**
@@ -103,17 +114,47 @@ export async function loadStateDict(path: string): Promise<StateDict> {
  * @throws CheckpointError where it holds no encoder
  */
 export function findStateDict(file: CheckpointFile): StateDict {
+  const weights = findWeights(file);
+  return { ...nameTensors(weights, file.path), ...describeFile(file, weights) };
+}
+
+/** What a file says beside its tensors. */
+export function describeFile(
+  file: CheckpointFile,
+  weights?: TorchDict,
+): Omit<StateDict, "framework" | "tensors" | "prefix" | "beside"> {
   const root = file.value instanceof Map ? file.value : new Map<TorchValue, TorchValue>();
   const epoch = root.get("epoch");
   const arch = root.get("arch");
+  const attribute = weights instanceof OrderedDict ? weights.input : undefined;
+  const fail = (problem: string) => new CheckpointError(file.path, problem);
   return {
-    ...nameTensors(findWeights(file), file.path),
     ...(typeof epoch === "number" && { epoch }),
     ...(typeof arch === "string" && { arch }),
+    input: readInput(INPUT_KEY, root.get(INPUT_KEY) ?? attribute, fail),
+    teacherInput: readInput(TEACHER_INPUT_KEY, root.get(TEACHER_INPUT_KEY), fail),
+    isOurs: OURS.some((key) => root.has(key)),
     file,
     close: () => file.close(),
     [Symbol.dispose]: () => file.close(),
   };
+}
+
+/**
+ * Every named tensor of a file's dicts of weights, by the keys that lead to it: without those that frameworks put everything
+ * under (`state_dict`, `model`), and without wrapping at any depth.
+ */
+export function listTensors(file: CheckpointFile): Map<string, TensorRef> {
+  const listed = new Map<string, TensorRef>();
+  for (const { path, dict } of search(file.value, 4)) {
+    const places = USUAL_PLACES.includes(path.at(-1)!) ? path.slice(0, -1) : path;
+    for (const [key, tensor] of dict) {
+      if (typeof key !== "string" || !(tensor instanceof TensorRef) || isTally(key)) continue;
+      const name = [...places, ...key.split(".")].filter((part) => !isWrapper(part)).join(".");
+      if (!listed.has(name)) listed.set(name, tensor);
+    }
+  }
+  return listed;
 }
 
 /** Another encoder of the file by plain key, e.g. `teacher` beside SEED's student; empty where there is none. */
@@ -337,6 +378,11 @@ function nameTensors(
 }
 
 const WRAPPERS = ["module.", "_orig_mod."];
+
+/** Whether a part of a key is what DataParallel and torch.compile put there. */
+function isWrapper(part: string): boolean {
+  return WRAPPERS.includes(`${part}.`);
+}
 
 /** Takes off what DataParallel, DistributedDataParallel (any number of times) and torch.compile put in front. */
 function unwrap(key: string): string {

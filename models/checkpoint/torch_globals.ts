@@ -6,6 +6,7 @@ import { encodeLatin1 } from "./byte_source.ts";
 import { describe, type Fail, quote } from "./checkpoint_error.ts";
 import { type Dtype, dtypeOfStorage, DTYPES } from "./dtype.ts";
 import { type StorageRef, TensorRef } from "./tensor_ref.ts";
+import { INPUT_KEY } from "./saved_input.ts";
 import { OrderedDict } from "./torch_value.ts";
 import { PickleGlobal, type PickleHost } from "./unpickle.ts";
 
@@ -134,7 +135,11 @@ export class TorchHost implements PickleHost {
     if (this.#namespaces.has(object) && state instanceof Map) {
       for (const [key, value] of state) object.set(key, value);
     }
-    // The attributes of an OrderedDict, e.g. a state_dict's `_metadata`, say nothing that is needed.
+    // The other attributes of an OrderedDict say nothing that is needed.
+    const metadata = object instanceof OrderedDict && state instanceof Map
+      ? state.get("_metadata")
+      : undefined;
+    if (metadata instanceof Map) (object as OrderedDict).input = metadata.get(INPUT_KEY);
     return true;
   }
 

@@ -40,7 +40,13 @@ export function torchDict(entries: readonly (readonly [TorchValue, TorchValue])[
 }
 
 /** Python's `collections.OrderedDict`, which PyTorch's state_dicts are. */
-export class OrderedDict extends Map<TorchValue, TorchValue> {}
+export class OrderedDict extends Map<TorchValue, TorchValue> {
+  /**
+   * What this project keeps of its attributes, beside PyTorch's own in `_metadata`: see `saved_input.ts`. Modules that load
+   * the dict do not look at it.
+   */
+  input?: TorchValue;
+}
 
 /** A number that is written as a Python float even where it is whole: `new PyFloat(30)` is `30.0`. */
 export class PyFloat {

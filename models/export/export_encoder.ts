@@ -3,11 +3,13 @@ import { basename, dirname, join } from "node:path";
 import { requireNew } from "../../data/require_new.ts";
 import { UserError } from "../../errors.ts";
 import { elementCount } from "../../kernels/graph.ts";
+import { buildInput, CROP_RATIOS, INPUT_KEY, inputJson, type SavedInput } from "../checkpoint/saved_input.ts";
 import { type Framework, plainKey } from "../checkpoint/state_dict.ts";
 import type { TensorRef } from "../checkpoint/tensor_ref.ts";
 import { OrderedDict, TensorValue, torchDict, type TorchValue } from "../checkpoint/torch_value.ts";
 import { writeSafetensors } from "../checkpoint/safetensors.ts";
 import { writeTorchFile } from "../checkpoint/torch_writer.ts";
+import { chooseInput, inputOf } from "../encoder_input.ts";
 import type { EncoderPart } from "../encoder_parts.ts";
 import { type EncoderSource, openEncoderSource } from "../encoder_source.ts";
 import type { HeadOptions } from "../heads.ts";
@@ -53,10 +55,14 @@ export interface ExportOptions {
   arch?: string;
   /** In a checkpoint of SEED that holds both. */
   which?: EncoderRole;
+  /** What stands before its keys, where a checkpoint holds several; found out where it is left out. */
+  weights?: string;
   /** {@linkcode defaultNames} where it is left out. ONNX has the encoder's own. */
   names?: ExportNames;
-  /** ONNX: height and width of the images. */
-  imageSize: number;
+  /** Height and width of the images: an ONNX model takes no other, the other formats say it. By default as the checkpoint has it. */
+  imageSize?: number;
+  /** Share of an image that is taken in an evaluation, likewise; one of `CROP_RATIOS`. */
+  cropRatio?: number;
   /** ONNX: L2-normalise the embedding. */
   normalize: boolean;
   /** Replace files that are there. */
@@ -75,6 +81,10 @@ export interface ExportResult {
   dimension: number | undefined;
   /** The head, where it is exported. */
   head: HeadOptions | undefined;
+  /** What the file says of the encoder's images. */
+  input: SavedInput;
+  /** Where that is from, for a person. */
+  inputNote: string | undefined;
   /** Tensors in the file. */
   tensors: number;
   /** Trained numbers of the part. */
@@ -117,7 +127,11 @@ export async function exportEncoder(
   const output = options.output ?? defaultOutput(options, encoder.name);
   await checkOutput(output, options);
   await source.requireFinite();
+  const { imageSize, cropRatio = CROP_RATIOS.torchvision, note } = chooseInput(source, options);
+  const input = inputOf(encoder, { imageSize, cropRatio }, source.input);
   const described = {
+    input,
+    inputNote: note,
     encoder: encoder.name,
     framework,
     dimension: options.part === "encoder" ? head.dimension : undefined,
@@ -128,7 +142,7 @@ export async function exportEncoder(
   };
 
   if (options.format === "onnx") {
-    const traced = traceOnnxModel({ ...options, encoder, head });
+    const traced = traceOnnxModel({ ...options, encoder, head, input });
     const read = (key: string) => source.tensors.get(key)!.read();
     const written = await writeOnnxFile(output, traced, { read, onWeight: onTensor });
     return { ...described, ...written, tensors: traced.weights.length, names: undefined };
@@ -137,11 +151,17 @@ export async function exportEncoder(
   const names = options.names ?? defaultNames(options.part, framework);
   const tensors = nameTensors(source, PREFIXES[names]);
   if (options.format === "safetensors") {
-    const metadata = { format: "pt", ...(names === "plain" ? {} : describe(source)) };
+    const metadata = {
+      format: "pt",
+      ...(names === "plain" ? {} : describe(source)),
+      [INPUT_KEY]: inputJson(input),
+    };
     await writeSafetensors(output, tensors, metadata, onTensor);
   } else {
     const dict = new OrderedDict(tensors);
-    await writeTorchFile(output, names === "plain" ? dict : wrap(source, dict), onTensor);
+    // A bare state_dict has the encoder's keys and no others, so that it loads with strict=True.
+    if (names === "plain") dict.input = buildInput(input);
+    await writeTorchFile(output, names === "plain" ? dict : wrap(source, dict, input), onTensor);
   }
   const { size } = await Deno.stat(output);
   return { ...described, files: [output], bytes: size, tensors: tensors.size, names };
@@ -174,7 +194,12 @@ function describe({ encoder, epoch }: EncoderSource): Record<string, string> {
   return { epoch: String(epoch ?? 0), arch: encoder.name };
 }
 
-/** As MoCo's and SEED's training programs save it. */
-function wrap({ encoder, epoch }: EncoderSource, tensors: TorchValue): TorchValue {
-  return torchDict([["epoch", epoch ?? 0], ["arch", encoder.name], ["state_dict", tensors]]);
+/** As MoCo's and SEED's training programs save it, and what is known of the images. */
+function wrap({ encoder, epoch }: EncoderSource, tensors: TorchValue, input: SavedInput): TorchValue {
+  return torchDict([
+    ["epoch", epoch ?? 0],
+    ["arch", encoder.name],
+    ["state_dict", tensors],
+    [INPUT_KEY, buildInput(input)],
+  ]);
 }

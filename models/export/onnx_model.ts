@@ -2,9 +2,10 @@
 import { Graph } from "../../kernels/graph.ts";
 import { l2Normalize } from "../../kernels/ops/l2_normalize/l2_normalize.ts";
 import { liveNodes } from "../../kernels/schedule.ts";
+import { inputTexts, type SavedInput } from "../checkpoint/saved_input.ts";
 import { type DeviceParameter, EncoderBuilder } from "../encoder_builder.ts";
 import type { HeadOptions } from "../heads.ts";
-import { IMAGENET_NORMALIZATION, traceImages } from "../images.ts";
+import { traceImages } from "../images.ts";
 import type { Encoder } from "../encoder.ts";
 import type { EncoderPart } from "../encoder_parts.ts";
 import { translateNode } from "./onnx_rules.ts";
@@ -22,8 +23,8 @@ const IR_VERSION = 7;
 export interface OnnxModelOptions {
   encoder: Encoder;
   head: HeadOptions;
-  /** Height and width of the images. Fixed: static SAME padding depends on it. */
-  imageSize: number;
+  /** What the metadata say of the images. Their height and width are fixed: static SAME padding depends on it. */
+  input: SavedInput & { imageSize: number };
   /** `backbone`: the output is `feature` [batch, f]; `encoder`: `embedding` [batch, d], then `feature`. */
   part: EncoderPart;
   /** The embedding is L2-normalised, and the output called `normalized` instead. */
@@ -56,11 +57,12 @@ function valueInfo(name: string, shape: readonly number[]): OnnxValueInfo {
 /**
  * Translates an encoder. Nothing is read or run.
  *
- * The input is `images`, float32 [batch, 3, size, size]: RGB in [0, 1], less ImageNet's mean and divided by its
- * deviation per channel, which `metadata_props` repeats.
+ * The input is `images`, float32 [batch, 3, size, size]: RGB in [0, 1], less a mean and divided by a deviation per
+ * channel, which `metadata_props` say.
  */
 export function traceOnnxModel(options: OnnxModelOptions): TracedOnnxModel {
-  const { encoder, head, imageSize, part, normalize } = options;
+  const { encoder, head, input, part, normalize } = options;
+  const { imageSize } = input;
   const graph = new Graph();
   const { images } = traceImages(graph, "normalized", 1, imageSize);
   const builder = new EncoderBuilder(graph, "eval");
@@ -84,15 +86,7 @@ export function traceOnnxModel(options: OnnxModelOptions): TracedOnnxModel {
   for (const node of liveNodes(graph, Object.values(outputs))) translateNode(translator, node);
   for (const [name, tensor] of Object.entries(outputs)) translator.output(tensor, name);
 
-  const { mean, deviation } = IMAGENET_NORMALIZATION;
-  const metadata = {
-    encoder: encoder.name,
-    part,
-    image_size: String(imageSize),
-    channels: "RGB",
-    mean: JSON.stringify(mean),
-    std: JSON.stringify(deviation),
-  };
+  const metadata = { encoder: encoder.name, part, channels: "RGB", ...inputTexts(input) };
   return {
     model: {
       irVersion: IR_VERSION,

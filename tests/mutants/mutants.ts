@@ -409,9 +409,18 @@ const MODELS: readonly Mutant[] = [
   mutant("models/checkpoint/pickle.ts", "value ? 0x88 : 0x89", "value ? 0x89 : 0x88", [
     "models/checkpoint/pickle_test.ts",
   ]),
-  mutant("models/export/onnx_model.ts", "mean: JSON.stringify(mean)", "mean: JSON.stringify(deviation)", [
+  mutant("models/checkpoint/saved_input.ts", "floats(mean)", "floats(std ?? mean)", [
     "models/export/onnx_file_test.ts",
-    "models/export/export_encoder_test.ts",
+    "methods/encoder_views_test.ts",
+  ]),
+  mutant("models/encoder_input.ts", "asked.imageSize ?? saved?.imageSize", "asked.imageSize", [
+    "methods/encoder_views_test.ts",
+  ]),
+  mutant("actors/load_encoder.ts", "encoder, head, normalization });", "encoder, head });", [
+    "methods/encoder_views_test.ts",
+  ]),
+  mutant("models/locate_encoder.ts", "Number(isSlow(b)) - Number(isSlow(a))", "0", [
+    "models/locate_encoder_test.ts",
   ]),
   mutant("models/knn.ts", "if (place >= 0) top5++;", "if (place > 0) top5++;", ["models/knn_test.ts"]),
 ];

@@ -24,6 +24,8 @@ const KNN_CHOICE =
 const EMBED_CHOICE =
   "cli/commands/encoder_choice_test.ts: embed does as --which, --part, --split and --image-size say";
 const CONVERT = "data/convert/convert_test.ts: convert() keeps the order, shuffles by the seed";
+const WEIGHTS =
+  "methods/weights_test.ts: --weights chooses among the encoders of a checkpoint, in every task";
 const FORMATS = "cli/commands/export_test.ts: export writes the bundled teacher in every format";
 const TUNED = "cli/output/run_tuning_test.ts: findTuning() goes on with what a run began with";
 
@@ -35,6 +37,8 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "teacher-arch": RUN,
     "teacher-ssl": RUN,
     "distill": RUN,
+    "weights": WEIGHTS,
+    "feature": "methods/seed/feature_test.ts: a teacher without a head gives its pooled feature",
     "plugin": PLUGIN,
     "dim": RUN,
     "student-mlp": RUN,
@@ -94,6 +98,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "pretrained": LINEAR,
     "arch": LINEAR,
     "which": "cli/commands/encoder_choice_test.ts: lincls evaluates the encoder of --which",
+    "weights": WEIGHTS,
     "plugin": PLUGIN,
     "output": LINCLS,
     "test-data": "methods/linear_probe/run_test.ts: says what is wrong with labels and checkpoints",
@@ -128,6 +133,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "pretrained": KNN,
     "arch": KNN,
     "which": KNN_CHOICE,
+    "weights": WEIGHTS,
     "plugin": KNN,
     "seed": KNN_CHOICE,
     "knn-k": KNN,
@@ -142,6 +148,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "pretrained": ROWS,
     "arch": "cli/commands/embed_test.ts: embed flags",
     "which": EMBED_CHOICE,
+    "weights": WEIGHTS,
     "plugin": PLUGIN,
     "part": EMBED_CHOICE,
     "output": ROWS,
@@ -172,6 +179,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
   export: {
     "part": FORMATS,
     "which": "cli/commands/export_test.ts: export refuses wrong flags and files",
+    "weights": WEIGHTS,
     "arch": "cli/commands/export_test.ts: export refuses wrong flags and files",
     "plugin": PLUGIN,
     "output": FORMATS,
@@ -179,6 +187,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "names": "cli/flags/export_flags_test.ts: parseExportFlags() takes every flag",
     "force": "cli/commands/export_test.ts: export refuses wrong flags and files",
     "image-size": FORMATS,
+    "eval-resize": FORMATS,
     "normalize": FORMATS,
     "quiet": "- that it is silent is not seen",
   },

@@ -456,7 +456,7 @@ Deno.test("distill saves a checkpoint at Ctrl-C, and ends with 130", {
   const { code } = await child.status;
   assertEquals(code, 130, await stderr);
   assertMatch(await stderr, /stopping; press Ctrl-C again[^\n]*\n([^\n]*\n)*interrupted\n$/);
-  const name = /checkpoint saved to (.*\.pth\.tar)\n(?!.*(checkpoint saved|step))/s.exec(stdout)![1];
+  const name = /checkpoint saved to ([^\n]*\.pth\.tar)\n(?!.*(checkpoint saved|step))/s.exec(stdout)![1];
   using file = await openCheckpointFile(join(folder.path, "out", name));
   assertEquals(readStudentCheckpoint(file).arch, "tiny_convnet");
 });

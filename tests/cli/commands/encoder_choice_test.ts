@@ -3,8 +3,8 @@ import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { runEmbedding } from "../../../methods/embedding.ts";
-import { runKnnEvaluation } from "../../../methods/knn.ts";
 import { runLinearEvaluation } from "../../../methods/linear_probe/run.ts";
+import { knn } from "../../../methods/runs.ts";
 import { checkKnnInputs, checkLinclsInputs } from "../../../cli/flags/inputs.ts";
 import { parseKnnFlags } from "../../../cli/flags/knn_flags.ts";
 import { parseLinclsFlags } from "../../../cli/flags/lincls_flags.ts";
@@ -44,7 +44,7 @@ Deno.test("knn evaluates the encoder of --which, and fresh weights of --seed", a
     const command = parseKnnFlags([...args, ...flags], CONTEXT);
     assert(command.help === undefined);
     const { encoder, options } = await checkKnnInputs(command.request);
-    const [{ top1 }] = await runKnnEvaluation(encoder, options);
+    const [{ top1 }] = await knn({ encoder, ...options }).result;
     return top1;
   };
   const [ofStudent, ofTeacher] = [

@@ -30,11 +30,14 @@ Deno.test("export writes the bundled teacher in every format, and says how to op
 
     const pth = await run(teacher);
     const output = join(folder, "teacher_resnet18_backbone.pth");
-    assertEquals([pth.code, pth.stderr], [0, ""]);
+    const input =
+      "images of 32 x 32 pixels, crop ratio 1, ImageNet's mean and std, stem conv 7x7/2, max pool 3x3/2";
+    assertEquals([pth.code, pth.stderr], [0, `note: ${teacher} says: ${input}\n`]);
     assertEquals(pth.stdout.split("\n"), [
       `file       ${output}`,
       "format     pth, plain names",
       "encoder    resnet18, without its head (from a moco checkpoint)",
+      `input      ${input}`,
       `weights    11,176,512 parameters in 120 tensors, ${
         Deno.statSync(output).size.toLocaleString("en-US")
       } bytes`,
@@ -50,9 +53,15 @@ Deno.test("export writes the bundled teacher in every format, and says how to op
     using state = await loadStateDict(join(folder, "b.pth.tar"));
     assertEquals([state.framework, state.arch], ["moco", "resnet18"]);
 
-    const onnx = await run(teacher, ..."--part encoder --format onnx --normalize --image-size 32".split(" "));
+    const flags = "--part encoder --format onnx --normalize --image-size 64 --eval-resize torchvision";
+    const onnx = await run(teacher, ...flags.split(" "));
     assertEquals(onnx.code, 0, onnx.stderr);
-    assertStringIncludes(onnx.stdout, "format     onnx, images of 32 x 32\n");
+    assertStringIncludes(
+      onnx.stderr,
+      `${input}; 64 x 64 pixels were asked for instead; crop ratio 0.875 was asked for instead\n`,
+    );
+    assertStringIncludes(onnx.stdout, "format     onnx\n");
+    assertStringIncludes(onnx.stdout, "input      images of 64 x 64 pixels, crop ratio 0.875, ");
     assertStringIncludes(onnx.stdout, '.run(["normalized"], {"images": images})\n');
     const { graph } = decodeOnnx(Deno.readFileSync(join(folder, "teacher_resnet18_encoder.onnx")));
     assertEquals(graph.output.map(({ name }) => name), ["normalized", "feature"]);

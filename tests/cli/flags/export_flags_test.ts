@@ -19,8 +19,10 @@ Deno.test("parseExportFlags() with a checkpoint alone asks for its backbone as a
     part: "backbone",
     arch: undefined,
     which: undefined,
+    weights: undefined,
     names: undefined,
-    imageSize: 224,
+    imageSize: undefined,
+    cropRatio: undefined,
     normalize: false,
     force: false,
   });
@@ -30,7 +32,7 @@ Deno.test("parseExportFlags() with a checkpoint alone asks for its backbone as a
 Deno.test("parseExportFlags() takes every flag", () => {
   const { options, quiet } = parse(
     ...["--format", "onnx", "--part", "encoder", "-a", "resnet50", "--which=teacher", "-o", "out/b.onnx"],
-    ...["a.pth", "--image-size", "96", "--normalize", "--force", "-q"],
+    ...["a.pth", "--image-size", "96", "--eval-resize", "none", "--normalize", "--force", "-q"],
   );
   assertEquals(options, {
     checkpoint: "/home/me/a.pth",
@@ -39,8 +41,10 @@ Deno.test("parseExportFlags() takes every flag", () => {
     part: "encoder",
     arch: "resnet50",
     which: "teacher",
+    weights: undefined,
     names: undefined,
     imageSize: 96,
+    cropRatio: 1,
     normalize: true,
     force: true,
   });
@@ -72,7 +76,6 @@ Deno.test("parseExportFlags() refuses what does not go together", () => {
   refuse(["a.pth", "-a", "resnet19"], /-a: expected one of resnet18, resnet50/);
   refuse(["a.pth", "-o", "b.onnx", "--format", "pth"], /b\.onnx ends like a onnx file, but --format is pth/);
   refuse(["a.pth", "--format", "onnx", "--names", "moco"], /--names has no effect with --format onnx/);
-  refuse(["a.pth", "--image-size", "64"], /--image-size is for ONNX/);
   refuse(["a.pth", "--no-normalize", "--format", "pth"], /--normalize is for ONNX/);
   refuse(["a.pth", "--format", "onnx", "--normalize"], /--normalize is for embeddings.*--part encoder/);
   refuse(["a.pth", "--format", "onnx", "--image-size", "4"], /--image-size: .*from 8 to 4096/);
@@ -84,7 +87,7 @@ Deno.test("parseExportFlags() shows the help, with every flag in it", () => {
     assertEquals(parseExportFlags(args, CONTEXT), { help });
   }
   const flags = ["--part", "--which", "-a, --arch", "-o, --output", "--format", "--names", "--[no-]force"];
-  for (const flag of [...flags, "--image-size", "--[no-]normalize", "resnet18, resnet50"]) {
+  for (const flag of [...flags, "--image-size", "--eval-resize", "--[no-]normalize", "resnet18, resnet50"]) {
     assertStringIncludes(help, flag);
   }
 });

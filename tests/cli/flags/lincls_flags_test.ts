@@ -20,6 +20,8 @@ Deno.test("parseLinclsFlags() takes the original's defaults for one's own images
   const { options, warnings } = parse("--pretrained", "../s.pth.tar", "/data");
   assertEquals(options, {
     ...LINEAR_DEFAULTS,
+    imageSize: undefined,
+    evalResize: undefined,
     pretrained: "/home/s.pth.tar",
     arch: null,
     which: "student",

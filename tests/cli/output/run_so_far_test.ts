@@ -29,6 +29,8 @@ function optionsOf(run: RecordedRun): DistillOptions {
   const { options } = command;
   return {
     ...options,
+    imageSize: 32,
+    evalResize: "auto",
     teacherArch: "resnet50",
     teacherSsl: "moco",
     resume: join(run.path, "a.pth.tar"),

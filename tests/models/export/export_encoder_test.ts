@@ -31,6 +31,14 @@ for (const format of EXPORT_FORMATS.filter((format) => format !== "onnx")) {
         parameters: 11_176_512, // torchvision's resnet18 without fc
         head: undefined,
         leftOut: [],
+        input: {
+          imageSize: 64,
+          cropRatio: 224 / 256,
+          mean: [0.485, 0.456, 0.406],
+          std: [0.229, 0.224, 0.225],
+          stem: "conv 7x7/2, max pool 3x3/2",
+        },
+        inputNote: undefined,
         names: "plain",
       });
       assertEquals(seen.at(-1), [120, 120]);

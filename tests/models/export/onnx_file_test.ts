@@ -8,6 +8,7 @@ import { ENCODERS, findEncoder, summarize, usualHead } from "../../../models/reg
 import { relativeError, withGpu } from "../../kernels/check_op.ts";
 import { formulaTensor, referenceJson } from "../../reference.ts";
 import { withFolder } from "../checkpoint/fixtures.ts";
+import { inputOf } from "../../../models/encoder_input.ts";
 import { formulaEncoder, formulaImages, formulaReader } from "../reference_encoder.ts";
 import { decodeOnnx, type OnnxOutputs, runOnnx } from "./onnx_runtime.ts";
 
@@ -26,7 +27,13 @@ interface Wanted {
 
 function trace(name: string, { part = "encoder", normalize = false, imageSize = SIZE }: Wanted = {}) {
   const encoder = findEncoder(name);
-  return traceOnnxModel({ encoder, head: usualHead(encoder), part, normalize, imageSize });
+  return traceOnnxModel({
+    encoder,
+    head: usualHead(encoder),
+    part,
+    normalize,
+    input: inputOf(encoder, { imageSize, cropRatio: 1 }),
+  });
 }
 
 function reader(name: string): WriteOnnxOptions["read"] {
@@ -161,7 +168,9 @@ Deno.test("a model says what its images must be, and names its weights as PyTorc
     encoder: "resnet18",
     part: "encoder",
     image_size: "96",
+    crop_ratio: "1",
     channels: "RGB",
+    stem: "conv 7x7/2, max pool 3x3/2",
     mean: "[0.485,0.456,0.406]",
     std: "[0.229,0.224,0.225]",
   });
@@ -185,7 +194,7 @@ for (const encoder of ENCODERS) {
         head,
         part,
         normalize: part === "encoder",
-        imageSize: 224,
+        input: { imageSize: 224 },
       };
       const { graph, weights } = traceOnnxModel(options);
       const known = new Set(["images", ...weights.map((weight) => weight.name)]);

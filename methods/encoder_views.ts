@@ -1,0 +1,67 @@
+/** Which views an encoder is given: those that are asked for, else what its checkpoint says, else the usual ones. */
+import { resolve, sep } from "node:path";
+import type { EvaluationResizeChoice } from "../actors/evaluation_resize.ts";
+import { SAMPLE_DATA } from "../data/sample.ts";
+import { CROP_RATIOS } from "../models/checkpoint/saved_input.ts";
+import { chooseInput, type InputSource } from "../models/encoder_input.ts";
+
+/** What is asked for; the checkpoint says what is left out. */
+export interface AskedViews {
+  /** Height and width of a view, in pixels. */
+  imageSize?: number;
+  /** How images become views; `auto` is decided by the images. */
+  evalResize?: EvaluationResizeChoice;
+}
+
+/** What is taken. */
+export interface ChosenViews {
+  /** Height and width of a view, in pixels. */
+  imageSize: number;
+  /** How images become views. */
+  evalResize: EvaluationResizeChoice;
+  /** Where that is from, for a person; `undefined` where there is nothing to say. */
+  note: string | undefined;
+}
+
+/** Side of the bundled images, in pixels. */
+const SAMPLE_IMAGE_SIZE = 32;
+const OF_SAMPLE = { imageSize: SAMPLE_IMAGE_SIZE, from: "the bundled images are" };
+
+/** What `--help` says of the two flags where they are not given. */
+export const VIEW_DEFAULT_NOTES = {
+  imageSize: `default: what the checkpoint says, else 224; for the bundled images ${SAMPLE_IMAGE_SIZE}`,
+  evalResize: "default: what the checkpoint says, else auto",
+};
+
+/**
+ * Decides by the rule of `chooseInput`; where nobody says a size, that of the bundled images is taken for these.
+ *
+ * @param source the encoder's checkpoint; `null` for fresh weights
+ * @param data path of the images
+ */
+export function chooseViews(
+  source: InputSource | null,
+  { imageSize: size, evalResize: resize }: AskedViews,
+  data: string,
+): ChosenViews {
+  const asked = resize && resize !== "auto" ? CROP_RATIOS[resize] : resize;
+  const usual = isSample(data) ? OF_SAMPLE : undefined;
+  const { imageSize, cropRatio, note } = chooseInput(source, { imageSize: size, cropRatio: asked }, usual);
+  return { imageSize, evalResize: resizeOf(cropRatio), note };
+}
+
+/** The rule that takes such a share of an image; `auto` where none is said. */
+function resizeOf(cropRatio: number | undefined): EvaluationResizeChoice {
+  if (cropRatio === undefined) return "auto";
+  return cropRatio === CROP_RATIOS.none ? "none" : "torchvision";
+}
+
+/** The share of an image that a rule takes; `undefined` where the rule is not decided. */
+export function cropRatioOf(resize: EvaluationResizeChoice): number | undefined {
+  return resize === "auto" ? undefined : CROP_RATIOS[resize];
+}
+
+function isSample(data: string): boolean {
+  const path = resolve(data);
+  return path === SAMPLE_DATA || path.startsWith(SAMPLE_DATA + sep);
+}

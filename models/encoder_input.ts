@@ -1,0 +1,163 @@
+/** The images that an encoder takes: what its checkpoint says of them, what was asked for, and what is taken. */
+import { Graph, type Node } from "../kernels/graph.ts";
+import { conv2d } from "../kernels/ops/conv2d/conv2d.ts";
+import { depthwiseConv2d } from "../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
+import { maxPool } from "../kernels/ops/max_pool/max_pool.ts";
+import type { SavedInput } from "./checkpoint/saved_input.ts";
+import type { Framework } from "./checkpoint/state_dict.ts";
+import { EncoderBuilder } from "./encoder_builder.ts";
+import type { Encoder } from "./encoder.ts";
+import { IMAGENET_NORMALIZATION, traceImages } from "./images.ts";
+import { usualHead } from "./registry.ts";
+
+/** Image size of all the papers whose checkpoints are read: MoCo, SimCLR, SWAV, SEED; torchvision's models too. */
+export const PAPER_IMAGE_SIZE = 224;
+
+/** Where a checkpoint's word on its images comes from. */
+export interface InputSource {
+  readonly path: string;
+  readonly framework: Framework;
+  /** What stands before its keys. */
+  readonly prefix: string;
+  /** Prefixes of other encoders that it was chosen from, where no framework's names told it. */
+  readonly others?: readonly string[];
+  /** Whether this project wrote it. */
+  readonly isOurs: boolean;
+  /** What it says; `undefined` where it says nothing. */
+  readonly input: SavedInput | undefined;
+}
+
+/** What is asked for instead of what a checkpoint says. */
+export interface AskedInput {
+  /** Height and width of a view, in pixels. */
+  imageSize?: number;
+  /** `auto` for what the images decide. */
+  cropRatio?: number | "auto";
+}
+
+/** What is taken. */
+export interface ChosenInput {
+  /** Height and width of a view, in pixels. */
+  imageSize: number;
+  /** `undefined` where the images are to decide. */
+  cropRatio: number | undefined;
+  /** Where that is from, in a sentence without a full stop; `undefined` where there is nothing to say. */
+  note: string | undefined;
+}
+
+const AUTHORS: Readonly<Record<Framework, string>> = {
+  moco: "MoCo's authors have it",
+  simclr: "SimCLR's authors have it",
+  swav: "SWAV's authors have it",
+  seed: "SEED's authors have it",
+  torchvision: "torchvision has it",
+};
+
+/**
+ * Decides which images an encoder takes: those that are asked for; else what its checkpoint says; else the size of its authors.
+ *
+ * @param source the checkpoint; `null` for fresh weights
+ * @param usual size where nobody says one, and where that is from; that of the authors where it is left out
+ */
+export function chooseInput(
+  source: InputSource | null,
+  asked: AskedInput,
+  usual?: { imageSize: number; from: string },
+): ChosenInput {
+  const saved = source?.input;
+  const imageSize = asked.imageSize ?? saved?.imageSize ?? usual?.imageSize ?? PAPER_IMAGE_SIZE;
+  const ratio = asked.cropRatio ?? saved?.cropRatio;
+  const cropRatio = ratio === "auto" ? undefined : ratio;
+  const notes = source === null
+    ? []
+    : [describePlace(source), describeChoice(source, asked, imageSize, usual?.from)]
+      .filter((note) => note !== undefined);
+  return { imageSize, cropRatio, note: notes.length === 0 ? undefined : notes.join(". ") };
+}
+
+/** Where in a file an encoder was found that no framework's names told. */
+function describePlace({ path, prefix, others }: InputSource): string | undefined {
+  if (others === undefined || prefix === "") return undefined;
+  const left = others.length === 0 ? "" : `; left out: ${others.join(", ")}, which --weights chooses`;
+  return `${path}: the encoder is under ${prefix}${left}`;
+}
+
+function describeChoice(
+  { path, framework, isOurs, input }: InputSource,
+  asked: AskedInput,
+  taken: number,
+  from: string | undefined,
+): string | undefined {
+  const pixels = (size: number) => `${size} x ${size} pixels`;
+  if (input?.imageSize === undefined) {
+    if (asked.imageSize) return undefined;
+    const why = isOurs ? "it was written before checkpoints carried one" : "its program saves none";
+    return `${path} carries no image size (${why}): ${pixels(taken)} are taken, as ${
+      from ?? AUTHORS[framework]
+    }; --image-size says another`;
+  }
+  const others = [
+    ...asked.imageSize && asked.imageSize !== input.imageSize
+      ? [`${pixels(asked.imageSize)} were asked for instead`]
+      : [],
+    ...asked.cropRatio && input.cropRatio !== undefined && asked.cropRatio !== input.cropRatio
+      ? [`crop ratio ${asked.cropRatio} was asked for instead`]
+      : [],
+  ];
+  return [`${path} says: ${describeInput(input)}`, ...others].join("; ");
+}
+
+/** What is known of an encoder's images, in words. */
+export function describeInput({ imageSize, cropRatio, mean, std, stem }: SavedInput): string {
+  const { mean: usualMean, deviation: usualStd } = IMAGENET_NORMALIZATION;
+  const isUsual = (values: readonly number[] | undefined, usual: readonly number[]) =>
+    values === undefined || values.join() === usual.join();
+  const normalization = mean === undefined && std === undefined
+    ? []
+    : isUsual(mean, usualMean) && isUsual(std, usualStd)
+    ? ["ImageNet's mean and std"]
+    : [`mean ${(mean ?? usualMean).join(" ")}, std ${(std ?? usualStd).join(" ")}`];
+  return [
+    ...imageSize === undefined ? [] : [`images of ${imageSize} x ${imageSize} pixels`],
+    ...cropRatio === undefined ? [] : [`crop ratio ${cropRatio}`],
+    ...normalization,
+    ...stem === undefined ? [] : [`stem ${stem}`],
+  ].join(", ");
+}
+
+/**
+ * Returns what is kept in a checkpoint of an encoder that takes such views.
+ *
+ * @param saved what the encoder's own checkpoint says, which has its normalisation
+ */
+export function inputOf<Views extends Pick<SavedInput, "imageSize" | "cropRatio">>(
+  encoder: Encoder,
+  views: Views,
+  saved: SavedInput = {},
+): Views & SavedInput {
+  const { mean, deviation } = IMAGENET_NORMALIZATION;
+  return { ...views, mean: saved.mean ?? mean, std: saved.std ?? deviation, stem: stemOf(encoder) };
+}
+
+/** First convolution of an encoder and the pooling behind it, with their strides: `conv 7x7/2, max pool 3x3/2`. */
+export function stemOf(encoder: Encoder): string {
+  const graph = new Graph();
+  const { images } = traceImages(graph, "normalized", 1, 64);
+  encoder.trace(new EncoderBuilder(graph, "eval"), images, usualHead(encoder));
+  const layers: string[] = [];
+  for (const node of graph.nodes) {
+    if (node.op === conv2d || node.op === depthwiseConv2d) {
+      if (layers.length > 0) break;
+      const [, { shape: [height, width] }] = node.inputs;
+      layers.push(`conv ${height}x${width}/${strideOf(node)}`);
+    } else if (node.op === maxPool) {
+      const { kernel } = node.attributes as { kernel: number };
+      layers.push(`max pool ${kernel}x${kernel}/${strideOf(node)}`);
+    }
+  }
+  return layers.join(", ");
+}
+
+function strideOf({ attributes }: Node): number {
+  return (attributes as { stride: number }).stride;
+}

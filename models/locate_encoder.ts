@@ -1,0 +1,142 @@
+/**
+ * Finds an encoder under prefixes that no table lists, by its names and shapes: `backbone.*` of solo-learn and lightly,
+ * `model.*` of Lightning, `online_backbone.*` of BYOL, `teacher.backbone.*` of DINO.
+ */
+import { CheckpointError, quote } from "./checkpoint/checkpoint_error.ts";
+import { type CheckpointFile, openCheckpointFile } from "./checkpoint/checkpoint_file.ts";
+import { describeFile, findStateDict, listTensors, type StateDict } from "./checkpoint/state_dict.ts";
+import type { TensorRef } from "./checkpoint/tensor_ref.ts";
+import { recognizeEncoders } from "./recognize.ts";
+
+/** An encoder among a file's tensors. */
+interface Located {
+  /** What stands in front of its keys, with a dot at its end; empty where nothing does. */
+  prefix: string;
+  /** By plain key. */
+  tensors: ReadonlyMap<string, TensorRef>;
+}
+
+/** What programs call the slow one of two encoders: the teacher of DINO, the target of BYOL, the momentum encoder of MoCo. */
+const SLOW = /(^|[._])(teacher|target|momentum|ema|encoder_k|key)([._]|$)/;
+
+/** Children of torchvision's ResNet by their places, as `nn.Sequential(*resnet.children())` numbers them. */
+const CHILDREN: Readonly<Record<string, string>> = {
+  0: "conv1",
+  1: "bn1",
+  4: "layer1",
+  5: "layer2",
+  6: "layer3",
+  7: "layer4",
+};
+
+/**
+ * Opens a checkpoint and finds its encoder: by the names that frameworks give it, and else under whatever prefix there is.
+ *
+ * @param weights prefix to look under; without it, where several fit, the slow one of a pair is taken
+ * @throws CheckpointError for files that cannot be read, or that hold no encoder there
+ */
+export async function openEncoder(path: string, weights?: string): Promise<StateDict> {
+  const file = await openCheckpointFile(path);
+  try {
+    return locateEncoder(file, weights);
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
+
+/** Finds the encoder in an open checkpoint, likewise. To close either closes the file. */
+export function locateEncoder(file: CheckpointFile, weights?: string): StateDict {
+  let named: StateDict | undefined;
+  let problem: unknown;
+  if (weights === undefined) {
+    try {
+      named = findStateDict(file);
+      if (isKnown(named.tensors)) return named;
+    } catch (error) {
+      if (!(error instanceof CheckpointError)) throw error;
+      problem = error;
+    }
+  }
+  const listed = listTensors(file);
+  const found = locateAll(listed);
+  const wanted = weights === undefined ? found : found.filter(({ prefix }) => isUnder(prefix, weights));
+  const [taken, ...rest] = wanted.toSorted((a, b) => Number(isSlow(b)) - Number(isSlow(a)));
+  if (taken === undefined) {
+    if (named !== undefined) return named;
+    if (weights === undefined) throw problem;
+    const known = found.map(({ prefix }) => prefix === "" ? "none (leave --weights out)" : quote(prefix));
+    throw new CheckpointError(
+      file.path,
+      `has no encoder that is known under ${quote(weights)}; ${
+        known.length === 0 ? "nor under another prefix" : `--weights may be ${known.join(", ")}`
+      }`,
+    );
+  }
+  const { prefix, tensors } = taken;
+  return {
+    ...describeFile(file),
+    framework: "torchvision",
+    prefix,
+    tensors,
+    others: (weights === undefined ? rest : []).map((other) => other.prefix),
+    beside: new Map([...listed].filter(([key]) => !key.startsWith(prefix))),
+  };
+}
+
+function isSlow({ prefix }: Located): boolean {
+  return SLOW.test(prefix);
+}
+
+/** Whether a prefix is the one that a person means: with or without the dot, and what stands before or behind it. */
+function isUnder(prefix: string, weights: string): boolean {
+  const parts = (text: string) =>
+    text.split(".").filter((part) => !["", "module", "_orig_mod"].includes(part));
+  const [have, want] = [parts(prefix), parts(weights)];
+  return want.length === 0 ? have.length === 0 : want.every((part, i) => have[i] === part);
+}
+
+function isKnown(tensors: ReadonlyMap<string, TensorRef>): boolean {
+  return recognizeEncoders(tensors, "backbone").length > 0;
+}
+
+/** Prefixes that are tried: far more than a file has encoders, and few enough that none takes long. */
+const MOST_TRIED = 64;
+
+/** Every encoder of the file under its longest prefix, in the file's order. */
+function locateAll(listed: ReadonlyMap<string, TensorRef>): Located[] {
+  const found = new Map<string, Located>();
+  const tried = new Set<string>();
+  for (const [key, { shape }] of listed) {
+    if (shape.length !== 4 || shape[1] !== 3) continue; // encoders begin with a convolution of RGB
+    for (const prefix of prefixesOf(key)) {
+      if (found.has(prefix)) break;
+      if (tried.has(prefix) || tried.size >= MOST_TRIED) continue;
+      tried.add(prefix);
+      const tensors = tensorsUnder(listed, prefix);
+      if (!isKnown(tensors)) continue;
+      found.set(prefix, { prefix, tensors });
+      break;
+    }
+  }
+  return [...found.values()];
+}
+
+/** `a.b.conv1.weight` -> `a.b.conv1.`, `a.b.`, `a.`, and nothing. */
+function prefixesOf(key: string): string[] {
+  const parts = key.split(".").slice(0, -1);
+  return parts.map((_, i) => `${parts.slice(0, parts.length - i).join(".")}.`).concat("");
+}
+
+/** Tensors by what follows a prefix; a ResNet whose children are numbered gets their names. */
+function tensorsUnder(listed: ReadonlyMap<string, TensorRef>, prefix: string): Map<string, TensorRef> {
+  const under = [...listed].filter(([key]) => key.startsWith(prefix))
+    .map(([key, tensor]) => [key.slice(prefix.length), tensor] as const);
+  const isNumbered = under.every(([key]) => key.split(".")[0] in CHILDREN);
+  return new Map(isNumbered ? under.map(([key, tensor]) => [nameChild(key), tensor]) : under);
+}
+
+function nameChild(key: string): string {
+  const [child, ...rest] = key.split(".");
+  return [CHILDREN[child], ...rest].join(".");
+}

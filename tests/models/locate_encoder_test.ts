@@ -1,0 +1,148 @@
+// Encoders under the names that other programs give them: each layout as its program writes it.
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
+import { OrderedDict, TensorValue, torchDict, type TorchValue } from "../../models/checkpoint/torch_value.ts";
+import { openEncoder } from "../../models/locate_encoder.ts";
+import { openEncoderSource } from "../../models/encoder_source.ts";
+import { chooseInput } from "../../models/encoder_input.ts";
+import { inspectCheckpoint } from "../../models/inspect.ts";
+import { elementCount } from "../../kernels/graph.ts";
+import { findEncoder, summarize, usualHead } from "../../models/registry.ts";
+import { writeTorchFile } from "../../models/checkpoint/torch_writer.ts";
+import { withFolder } from "./checkpoint/fixtures.ts";
+
+/** A ResNet-18's backbone under a prefix; `rename` gives its layers other names. Values are zeros of one byte. */
+function backbone(prefix: string, rename = (key: string) => key): [string, TensorValue][] {
+  const encoder = findEncoder("resnet18");
+  return summarize(encoder, usualHead(encoder), 64).state.filter(({ key }) => !key.startsWith("fc."))
+    .map(({ key, shape }) => tensor(prefix + rename(key), shape));
+}
+
+function tensor(key: string, shape: readonly number[]): [string, TensorValue] {
+  return [key, new TensorValue("int8", shape, new Int8Array(elementCount(shape)))];
+}
+
+const withCheckpoint = (value: TorchValue, body: (path: string) => Promise<void>) =>
+  withFolder(async (folder) => {
+    await writeTorchFile(`${folder}/c.ckpt`, value);
+    await body(`${folder}/c.ckpt`);
+  });
+
+const dict = (...entries: [string, TensorValue][][]) => new OrderedDict(entries.flat());
+const lightning = (state: OrderedDict) =>
+  torchDict([["epoch", 3], ["global_step", 9], ["state_dict", state]]);
+
+/** `nn.Sequential(*list(resnet18().children())[:-1])`, as lightly's examples have it. */
+const CHILDREN = ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"];
+const numbered = (key: string) => {
+  const [child, ...rest] = key.split(".");
+  return [CHILDREN.indexOf(child), ...rest].join(".");
+};
+
+const LAYOUTS: readonly { name: string; value: TorchValue; prefix: string; others: string[] }[] = [
+  {
+    name: "solo-learn, BYOL",
+    value: lightning(dict(
+      backbone("backbone."),
+      [tensor("classifier.weight", [10, 512]), tensor("projector.0.weight", [64, 512])],
+      backbone("momentum_backbone."),
+      [tensor("momentum_projector.0.weight", [64, 512])],
+    )),
+    prefix: "momentum_backbone.",
+    others: ["backbone."],
+  },
+  {
+    name: "solo-learn, SimCLR",
+    value: lightning(dict(backbone("backbone."), [tensor("projector.0.weight", [64, 512])])),
+    prefix: "backbone.",
+    others: [],
+  },
+  {
+    name: "lightly, MoCo",
+    value: lightning(dict(
+      backbone("backbone.", numbered),
+      [tensor("projection_head.layers.0.weight", [64, 512])],
+      backbone("backbone_momentum.", numbered),
+    )),
+    prefix: "backbone_momentum.",
+    others: ["backbone."],
+  },
+  { name: "Lightning", value: lightning(dict(backbone("model."))), prefix: "model.", others: [] },
+  {
+    name: "Lightning, torch.compile deeper than the top",
+    value: lightning(dict(backbone("model._orig_mod.encoder.module."))),
+    prefix: "model.encoder.",
+    others: [],
+  },
+  {
+    name: "BYOL",
+    value: dict(
+      backbone("online_backbone."),
+      [tensor("online_projector.0.weight", [64, 512])],
+      backbone("target_backbone."),
+    ),
+    prefix: "target_backbone.",
+    others: ["online_backbone."],
+  },
+  {
+    name: "DINO with a ResNet",
+    value: torchDict([
+      ["student", dict(backbone("module.backbone."), [tensor("module.head.mlp.0.weight", [64, 512])])],
+      ["teacher", dict(backbone("backbone."), [tensor("head.mlp.0.weight", [64, 512])])],
+      ["epoch", 7],
+      ["dino_loss", dict([tensor("center", [1, 64])])],
+    ]),
+    prefix: "teacher.backbone.",
+    others: ["student.backbone."],
+  },
+];
+
+for (const { name, value, prefix, others } of LAYOUTS) {
+  Deno.test(`an encoder is found as ${name} names it, and others are left out by name`, () =>
+    withCheckpoint(value, async (path) => {
+      using source = await openEncoderSource(path, { part: "backbone" });
+      assertEquals([source.encoder.name, source.prefix, source.others], ["resnet18", prefix, others]);
+      assertEquals(source.tensors.size, 120);
+      const { note } = chooseInput(source, { imageSize: 32 });
+      const left = others.length === 0 ? "" : `; left out: ${others.join(", ")}, which --weights chooses`;
+      assertEquals(note, `${path}: the encoder is under ${prefix}${left}`);
+      // With --weights it is the one that is named, with or without what wraps it.
+      for (const weights of [...others, prefix, prefix.replace(/\.$/, ""), `module.${prefix}`]) {
+        using state = await openEncoder(path, weights);
+        assertEquals(state.prefix, others.includes(weights) ? weights : prefix);
+        assertEquals(state.others, []);
+      }
+      const { encoders } = await inspectCheckpoint(path);
+      assertEquals(
+        encoders.map((found) => [found.name, found.recognized[0]]),
+        [prefix, ...others].map((found) => [found.slice(0, -1), "resnet18"]),
+      );
+    }));
+}
+
+Deno.test("--weights that lead to no encoder are refused, with those that do", () =>
+  withCheckpoint(LAYOUTS[0].value, async (path) => {
+    const { message } = await assertRejects(() => openEncoder(path, "teacher"), CheckpointError);
+    assertStringIncludes(
+      message,
+      'has no encoder that is known under "teacher"; --weights may be "backbone.", "momentum_backbone."',
+    );
+  }));
+
+Deno.test("names that frameworks have keep their meaning: MoCo's encoder_q, unless --weights says encoder_k", () =>
+  withCheckpoint(dict(backbone("module.encoder_q."), backbone("module.encoder_k.")), async (path) => {
+    using usual = await openEncoder(path);
+    assertEquals([usual.framework, usual.prefix, usual.others], ["moco", "encoder_q.", undefined]);
+    using slow = await openEncoder(path, "encoder_k");
+    assertEquals(slow.prefix, "encoder_k.");
+  }));
+
+Deno.test("a file of many convolutions of RGB is searched in a moment", () => {
+  const many = Array.from({ length: 20_000 }, (_, i) => tensor(`a${i}.conv1.weight`, [1, 3, 1, 1]));
+  return withCheckpoint(dict(many), async (path) => {
+    const start = performance.now();
+    await assertRejects(() => openEncoderSource(path, { part: "backbone" }), CheckpointError);
+    const seconds = (performance.now() - start) / 1000;
+    assertEquals(seconds < 30, true, `${seconds} s`);
+  });
+});
