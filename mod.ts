@@ -92,6 +92,7 @@ export { METHODS } from "./methods/registry.ts";
 export {
   distill,
   embed,
+  type EmbeddedRow,
   type EmbedInput,
   EmbedRun,
   knn,

@@ -89,7 +89,7 @@ async function evaluate(folder: string, { path, arch }: Judged): Promise<Scores>
   const output = Deno.makeTempDirSync({ dir: folder });
   const { scores } = await runLinearEvaluation({
     ...LINEAR_SAMPLE_DEFAULTS,
-    trainData: train,
+    data: train,
     testData: test,
     output,
     arch,

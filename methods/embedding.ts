@@ -32,6 +32,7 @@ import type { Dataset } from "../data/dataset.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { Random } from "../data/random.ts";
 import { type Gpu, openGpu } from "../kernels/gpu.ts";
+import type { EncoderPart } from "../models/encoder_parts.ts";
 import { placesOfOthers, WeightedKnn } from "../models/knn.ts";
 
 /** Reader, augmenter, encoder, and the sink here. */
@@ -47,8 +48,8 @@ const CANDIDATES = 4;
 export interface EmbeddingOptions {
   /** The encoder. */
   encoder: EncoderChoice;
-  /** `feature`: pooled, without the head; `normalized`: the head's output, L2-normalised. */
-  output: "feature" | "normalized";
+  /** `backbone`: the pooled feature; `encoder`: the embedding behind the head, L2-normalised. */
+  part: EncoderPart;
   /** Length of a row of that. */
   dimension: number;
   /** The images, a path that `openDataset` knows. */
@@ -73,8 +74,8 @@ export interface EmbeddingOptions {
 
 /** What the command line and the library take where nothing is said. */
 export const EMBED_DEFAULTS: Readonly<
-  Pick<EmbeddingOptions, "output" | "batchSize" | "workers" | "neighbours">
-> = { output: "feature", batchSize: 64, workers: 1, neighbours: null };
+  Pick<EmbeddingOptions, "part" | "batchSize" | "workers" | "neighbours">
+> = { part: "backbone", batchSize: 64, workers: 1, neighbours: null };
 
 /** Some images' embeddings. */
 export interface EmbeddedRows {
@@ -217,7 +218,7 @@ export async function runEmbedding(
     const { batchSize, imageSize, dimension, maxPixels, actors, data, workers } = options;
     const embedder = supervisor.spawn<typeof encoder>("feature_encoder", actorUrl("encoder", actors), () => ({
       encoder: options.encoder,
-      output: options.output,
+      output: options.part === "backbone" ? "feature" : "normalized",
       batchSize,
       imageSize,
       next: sink,

@@ -25,13 +25,16 @@ export interface KnnOptions extends KnnSettings, Omit<EvaluationSettings, "knn" 
 }
 
 /** What the command line and the library take where nothing is said. */
-export const KNN_DEFAULTS: Readonly<Pick<KnnOptions, "ks" | "temperature">> = {
-  ks: [20, 200],
-  temperature: 0.07,
+export const KNN_DEFAULTS: Readonly<{ knnK: readonly number[]; knnT: number; seed: number }> = {
+  knnK: [20, 200],
+  knnT: 0.07,
+  seed: 0,
 };
 
 /** What a kNN evaluation is, known before it begins. */
 export interface KnnPlan {
+  /** Name of the encoder. */
+  arch: string;
   /** Rows that vote, broken ones included. */
   bankImages: number;
   /** Rows that are classified, broken ones included. */
@@ -69,7 +72,14 @@ export async function runKnnEvaluation(
   checkSameClasses(bank, queries);
   const { imageSize, bankData } = options;
   const evalResize = await resolveEvaluationResize(options.evalResize, bankData, imageSize);
-  emit({ type: "plan", bankImages: bank.rowCount, queryImages: queries.rowCount, imageSize, evalResize });
+  emit({
+    type: "plan",
+    arch: encoder.arch,
+    bankImages: bank.rowCount,
+    queryImages: queries.rowCount,
+    imageSize,
+    evalResize,
+  });
   const total = bank.rowCount + queries.rowCount;
   const onProgress = (done: number) => emit({ type: "progress", phase: "evaluation", done, total });
   const system = new ActorSystem({ imports: options.plugins, watchdog: watchdogOf(emit) });

@@ -1,9 +1,10 @@
 /** The library's way in: what the command line does, for programs. Every option has the command line's default. */
 import { Run, type RunSettings } from "../actors/run.ts";
-import type { Accuracy, EvaluatedEncoder } from "../actors/messages.ts";
+import type { Accuracy } from "../actors/messages.ts";
 import { resolveDataset } from "../data/open_dataset.ts";
+import { UserError } from "../errors.ts";
 import { openEncoderSource } from "../models/encoder_source.ts";
-import { chooseViews } from "./encoder_views.ts";
+import { type AskedViews, chooseViews } from "./encoder_views.ts";
 import {
   EMBED_DEFAULTS,
   type EmbeddedRows,
@@ -17,8 +18,9 @@ import type { LinearEvent } from "./linear_probe/events.ts";
 import type { LinearInput, LinearSettings } from "./linear_probe/mod.ts";
 import type { LinearOptions } from "./linear_probe/options.ts";
 import type { LinearResult } from "./linear_probe/run.ts";
+import { findBoth } from "./find_both.ts";
 import { startMethod, withPlugins } from "./method.ts";
-import { dataAt } from "./permissions.ts";
+import { dataAt, given } from "./permissions.ts";
 import type { DistillEvent } from "./seed/events.ts";
 import { METHODS } from "./registry.ts";
 import type { DistillInput, DistillSettings } from "./seed/mod.ts";
@@ -53,30 +55,59 @@ export function linearProbe(
   return startMethod(METHODS.linear_probe, input, settings);
 }
 
-/** The encoder and the images; all else has a default. */
-export type KnnInput =
-  & { encoder: EvaluatedEncoder }
-  & Pick<KnnOptions, "bankData" | "queryData">
-  & Partial<KnnOptions>;
+/** The encoder and the images, by the names of the command line; all else has a default. */
+export interface KnnInput extends AskedViews, Pick<KnnOptions, "maxPixels" | "actors" | "plugins"> {
+  /** Checkpoint of the encoder; left out or `null` for fresh weights of `arch`. */
+  pretrained?: string | null;
+  /** Name of the encoder; found out where a checkpoint has it. */
+  arch?: string;
+  /** Which encoder of a distillation's checkpoint; the student by default. */
+  which?: LinearOptions["which"];
+  /** What stands before the encoder's keys, where its file holds several encoders. */
+  weights?: string;
+  /** Seed of fresh weights. */
+  seed?: number;
+  /** Images that vote, and those to be classified where `testData` is left out. */
+  data: string;
+  /** Images to be classified. */
+  testData?: string;
+  /** Neighbours that vote; each number is evaluated. */
+  knnK?: readonly number[];
+  /** Temperature of their votes. */
+  knnT?: number;
+}
 
 /**
  * Evaluates an encoder by the nearest neighbours of its pooled features. The result has one accuracy a number of neighbours.
  *
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  */
-export function knn({ encoder, ...input }: KnnInput, settings?: RunSettings): Run<KnnEvent, Accuracy[]> {
+export function knn(input: KnnInput, settings?: RunSettings): Run<KnnEvent, Accuracy[]> {
+  const { pretrained = null, arch, which, weights, seed, data, testData, knnK, knnT, ...rest } = {
+    ...KNN_DEFAULTS,
+    ...input,
+  };
   const needs = () => ({
     decodes: true,
     computes: true,
-    read: [...dataAt(input.bankData, input.queryData), ..."path" in encoder ? [encoder.path] : []],
+    read: testData === undefined ? [data, ...given(pretrained)] : dataAt(data, testData, pretrained),
   });
   const work = async (tell: (event: KnnEvent) => void, signal: AbortSignal) => {
-    using source = "path" in encoder
-      ? await openEncoderSource(encoder.path, { ...encoder, part: "backbone" })
-      : null;
-    const { note, ...views } = chooseViews(source, input, input.bankData);
+    using source = pretrained === null
+      ? null
+      : await openEncoderSource(pretrained, { arch, which, weights, part: "backbone" });
+    const name = source?.encoder.name ?? arch;
+    if (name === undefined) {
+      throw new UserError("arch: expected the name of an encoder, or a checkpoint, pretrained");
+    }
+    const encoder = pretrained === null
+      ? { arch: name, seed }
+      : { arch: name, path: pretrained, which, weights };
+    const images = await findBoth({ data, testData });
+    const { note, ...views } = chooseViews(source, input, images.data);
     if (note !== undefined) tell({ type: "note", text: note });
-    return await runKnnEvaluation(encoder, { ...KNN_DEFAULTS, ...input, ...views }, tell, signal);
+    const vote = { bankData: images.data, queryData: images.testData, ks: knnK, temperature: knnT };
+    return await runKnnEvaluation(encoder, { ...rest, ...views, ...vote }, tell, signal);
   };
   return new Run(withPlugins(input.plugins, needs, work), settings);
 }
@@ -87,14 +118,41 @@ export type EmbedInput =
   & Pick<EmbeddingOptions, "data">
   & Partial<Omit<EmbeddingOptions, "encoder" | "dimension">>;
 
+/** One image's embedding. */
+export interface EmbeddedRow {
+  /** Number of its row, from 0. */
+  row: number;
+  /** Key of its row. */
+  name: string;
+  /** -1 where there is none. */
+  label: number;
+  /** Float32 [dimension]. */
+  embedding: Float32Array<ArrayBuffer>;
+}
+
 /** An embedding under way. */
 export class EmbedRun extends Run<EmbedEvent, EmbeddingResult> {
-  /** The embedded rows from now on. */
-  rows(): ReadableStream<EmbeddedRows> {
+  /** The batches that are embedded from now on. */
+  batches(): ReadableStream<EmbeddedRows> {
     return this.stream().pipeThrough(
       new TransformStream<EmbedEvent, EmbeddedRows>({
         transform(event, controller) {
           if (event.type === "rows") controller.enqueue(event);
+        },
+      }),
+    );
+  }
+
+  /** The rows that are embedded from now on, one by one. */
+  rows(): ReadableStream<EmbeddedRow> {
+    return this.batches().pipeThrough(
+      new TransformStream<EmbeddedRows, EmbeddedRow>({
+        transform({ rows, names, labels, embeddings }, controller) {
+          const dimension = embeddings.length / rows.length;
+          for (const [i, row] of rows.entries()) {
+            const embedding = embeddings.slice(i * dimension, (i + 1) * dimension);
+            controller.enqueue({ row, name: names[i], label: labels[i], embedding });
+          }
         },
       }),
     );
@@ -113,15 +171,14 @@ export function embed(
   const needs = () => ({ decodes: true, computes: true, read: [...dataAt(input.data), pretrained] });
   const work = async (tell: (event: EmbedEvent) => void, signal: AbortSignal) => {
     const data = await resolveDataset(input.data, "train");
-    const output = input.output ?? EMBED_DEFAULTS.output;
-    const part = output === "feature" ? "backbone" : "encoder";
+    const part = input.part ?? EMBED_DEFAULTS.part;
     using source = await openEncoderSource(pretrained, { arch, which, weights, part });
-    const dimension = output === "feature" ? source.encoder.features : source.head.dimension;
+    const dimension = part === "backbone" ? source.encoder.features : source.head.dimension;
     const encoder = { path: pretrained, arch: source.encoder.name, which, weights };
     const { note, ...views } = chooseViews(source, input, data);
     if (note !== undefined) tell({ type: "note", text: note });
     return await runEmbedding(
-      { ...EMBED_DEFAULTS, ...input, ...views, output, data, dimension, encoder },
+      { ...EMBED_DEFAULTS, ...input, ...views, part, data, dimension, encoder },
       tell,
       signal,
     );

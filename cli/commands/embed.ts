@@ -35,11 +35,11 @@ async function embedInto(
   progress: CountProgress,
   signal: AbortSignal,
 ): Promise<EmbeddingResult & { plan: Plan }> {
-  const { encoder, data, output, batchSize, imageSize, maxPixels, evalResize, workers, neighbours, plugins } =
+  const { encoder, data, part, batchSize, imageSize, maxPixels, evalResize, workers, neighbours, plugins } =
     options;
   if (!("path" in encoder)) throw new TypeError("only a checkpoint's encoder is embedded with");
   const { path: pretrained, arch, which, weights } = encoder;
-  const shape = { output, batchSize, imageSize, maxPixels, evalResize, workers, neighbours, plugins };
+  const shape = { part, batchSize, imageSize, maxPixels, evalResize, workers, neighbours, plugins };
   await using run = embed({ pretrained, arch, which, weights, data, ...shape }, { signal });
   let plan: Plan | undefined;
   let done = 0;
@@ -115,7 +115,7 @@ async function main(): Promise<void> {
     result = await run(command, options, progress, interrupt.signal);
   }
   const seconds = (performance.now() - started) / 1000;
-  const kind = options.output === "feature" ? "pooled features" : "normalised embeddings";
+  const kind = options.part === "backbone" ? "pooled features" : "normalised embeddings";
   const arch = "arch" in options.encoder ? options.encoder.arch : "";
   console.log(`adapter    ${adapter.name}`);
   console.log(`encoder    ${arch}, ${kind} of ${options.dimension} numbers`);

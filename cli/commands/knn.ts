@@ -16,19 +16,21 @@ async function main(): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parseKnnFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name) });
   if (command.help !== undefined) return console.log(command.help);
-  const { encoder, options } = await checkKnnInputs(command.request);
-  const name = "path" in encoder ? encoder.path : "fresh weights";
+  const input = await checkKnnInputs(command.request);
   await describeAdapter(); // so that a missing one is said at once, and the command's end knows whether it is hardware
   using interrupt = interruptSignal();
-  const run = knn({ encoder, ...options }, { signal: interrupt.signal });
+  const run = knn(input, { signal: interrupt.signal });
+  let arch: string | undefined;
   {
     using progress = new CountProgress({ doing: "evaluated", quiet: command.json });
     for await (const event of run) {
       if (event.type === "progress") progress.update(event.done, event.total);
       if (event.type === "warning" || event.type === "note") progress.warn(`${event.type}: ${event.text}`);
-      if (event.type !== "plan" || command.json) continue;
+      if (event.type !== "plan") continue;
       const { imageSize } = event;
-      console.log(`encoder   ${encoder.arch}, ${name}`);
+      arch = event.arch;
+      if (command.json) continue;
+      console.log(`encoder   ${arch}, ${input.pretrained ?? "fresh weights"}`);
       console.log(
         `images    ${event.bankImages} vote, ${event.queryImages} are classified, ${imageSize} x ${imageSize}`,
       );
@@ -36,11 +38,11 @@ async function main(): Promise<void> {
     }
   }
   const accuracies = await run.result;
-  const { ks = KNN_DEFAULTS.ks, temperature } = options;
+  const { knnK: ks, knnT: temperature } = { ...KNN_DEFAULTS, ...input };
   if (command.json) {
     const results = accuracies.map((accuracy, i) => ({ k: ks[i], ...accuracy }));
     console.log(
-      JSON.stringify({ encoder: encoder.arch, temperature, results }, null, 2),
+      JSON.stringify({ encoder: arch, temperature, results }, null, 2),
     );
     return;
   }

@@ -68,9 +68,9 @@ function describeResult(
 }
 
 /** What it reads, for its record. */
-function inputsOf({ pretrained, trainData, testData }: LinearOptions): RecordedInput[] {
+function inputsOf({ pretrained, data, testData }: LinearOptions): RecordedInput[] {
   return [
-    { role: "images", path: trainData, kind: "images" },
+    { role: "images", path: data, kind: "images" },
     { role: "test images", path: testData, kind: "images" },
     ...pretrained === null ? [] : [{ role: "encoder", path: pretrained, kind: "file" as const }],
   ];

@@ -105,7 +105,7 @@ export interface EmbedRequest extends
   AskedViews,
   Pick<
     EmbeddingOptions,
-    | "output"
+    | "part"
     | "data"
     | "batchSize"
     | "maxPixels"
@@ -207,7 +207,7 @@ export function parseEmbedFlags(args: readonly string[], context: EncoderFlagsCo
       arch: values.arch ?? null,
       which: values.which ?? "student",
       weights: values.weights,
-      output: values.part === "encoder" ? "normalized" : "feature",
+      part: values.part ?? DEFAULTS.part,
       data: data === undefined ? SAMPLE_DATA : resolvePath(data, folder),
       split: values.split ?? "train",
       batchSize: values.batchSize ?? DEFAULTS.batchSize,

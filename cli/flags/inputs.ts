@@ -3,7 +3,6 @@
 import { type AskedViews, chooseViews } from "../../methods/encoder_views.ts";
 import type { EmbeddingOptions } from "../../methods/embedding.ts";
 import { LINEAR_DEFAULTS, type LinearOptions } from "../../methods/linear_probe/options.ts";
-import type { EvaluatedEncoder } from "../../actors/messages.ts";
 import type { KnnInput } from "../../methods/runs.ts";
 import { type DistillOptions, teacherPart } from "../../methods/seed/options.ts";
 import { findDataset, resolveDataset } from "../../data/open_dataset.ts";
@@ -19,7 +18,6 @@ import { resolveTeacher } from "../../models/teacher.ts";
 import { type EncoderSource, openEncoderSource } from "../../models/encoder_source.ts";
 import type { DistillRequest } from "./distill_flags.ts";
 import type { EmbedRequest } from "./embed_flags.ts";
-import type { KnnRequest } from "./knn_flags.ts";
 import type { LinclsRequest } from "./lincls_flags.ts";
 
 /** Fails where a task cannot go on with a checkpoint: it is of another kind, or not finite. */
@@ -128,29 +126,20 @@ export async function checkDistillInputs(request: DistillRequest): Promise<Disti
 }
 
 /**
- * Makes sure that the files of a kNN evaluation are there, and finds out which encoder its checkpoint holds.
+ * Makes sure that the files of a kNN evaluation are there.
  *
  * @throws {UserError} that names the flag and the path
  */
-export async function checkKnnInputs(
-  { data, testData, pretrained, arch, which, weights, seed, ...rest }: KnnRequest,
-): Promise<{ encoder: EvaluatedEncoder; options: Omit<KnnInput, "encoder"> }> {
-  const options = {
-    ...rest,
-    bankData: await requireData(data, "DATA"),
-    queryData: await requireTestData(data, testData),
+export async function checkKnnInputs(request: KnnInput): Promise<KnnInput> {
+  const { data, testData, pretrained } = request;
+  const images = {
+    data: await requireData(data, "DATA"),
+    testData: await requireTestData(data, testData ?? null),
   };
-  // Checked by the flags: there is a name where there is no checkpoint.
-  if (pretrained === null) return { options, encoder: { arch: arch!, seed } };
-  await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
-  using source = await openEncoderSource(pretrained, {
-    arch: arch ?? undefined,
-    which,
-    weights,
-    part: "backbone",
-  });
-  notePassedOver(pretrained, source);
-  return { options, encoder: { path: pretrained, arch: source.encoder.name, which, weights } };
+  if (pretrained !== undefined && pretrained !== null) {
+    await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
+  }
+  return { ...request, ...images };
 }
 
 /**
@@ -167,11 +156,12 @@ export async function checkEmbedInputs(
     return isFile ? data : await resolveDataset(data, split);
   });
   await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
-  const part = rest.output === "feature" ? "backbone" : "encoder";
-  using source = await openEncoderSource(pretrained, { arch: arch ?? undefined, which, weights, part });
+  using source = await openEncoderSource(pretrained, {
+    ...{ arch: arch ?? undefined, which, weights, part: rest.part },
+  });
   notePassedOver(pretrained, source);
   const { encoder, head } = source;
-  const dimension = rest.output === "feature" ? encoder.features : head.dimension;
+  const dimension = rest.part === "backbone" ? encoder.features : head.dimension;
   return {
     ...rest,
     data: path,
@@ -188,7 +178,7 @@ export async function checkEmbedInputs(
  */
 export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearOptions> {
   const { data, resume, arch, which, lr, ...rest } = request;
-  const trainData = await requireData(data, "DATA");
+  const images = await requireData(data, "DATA");
   const testData = await requireTestData(data, request.testData);
   if (resume !== null) {
     await naming("--resume", () => requireFile(resume, "the checkpoint of a linear evaluation"));
@@ -201,11 +191,11 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
     resume,
     which,
     pretrained,
-    trainData,
+    data: images,
     testData,
   };
   // Checked by the flags: there is a name where there is no checkpoint.
-  if (pretrained === null) return { ...resolved, arch: arch!, ...await resolveViews(null, rest, trainData) };
+  if (pretrained === null) return { ...resolved, arch: arch!, ...await resolveViews(null, rest, images) };
   await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
   const { weights } = rest;
   using source = await openEncoderSource(pretrained, {
@@ -215,7 +205,7 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
     part: "backbone",
   });
   notePassedOver(pretrained, source);
-  return { ...resolved, arch: source.encoder.name, ...await resolveViews(source, rest, trainData) };
+  return { ...resolved, arch: source.encoder.name, ...await resolveViews(source, rest, images) };
 }
 
 /** The learning rates whose classifiers a checkpoint has. */

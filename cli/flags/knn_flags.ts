@@ -1,9 +1,9 @@
 /** The flags of `deno task knn`. */
-import { type AskedViews, VIEW_DEFAULT_NOTES } from "../../methods/encoder_views.ts";
-import { KNN_DEFAULTS, type KnnOptions } from "../../methods/knn.ts";
+import { VIEW_DEFAULT_NOTES } from "../../methods/encoder_views.ts";
+import { KNN_DEFAULTS } from "../../methods/knn.ts";
+import type { KnnInput } from "../../methods/runs.ts";
 import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import { SAMPLE_DATA } from "../../data/sample.ts";
-import type { EncoderRole } from "../../models/encoder.ts";
 import type { FlagTable } from "../../methods/flag_table.ts";
 import {
   encoderFlags,
@@ -24,8 +24,6 @@ import { pluginOption } from "./plugin.ts";
 const ENCODER = "Encoder";
 const VOTE = "The vote";
 const DATA = "Images";
-
-const DEFAULTS = { ...KNN_DEFAULTS, seed: 0 };
 
 function makeTable(context: EncoderNames) {
   return {
@@ -55,28 +53,12 @@ function makeTable(context: EncoderNames) {
   } as const satisfies FlagTable;
 }
 
-/** A kNN evaluation, but for what its files tell. */
-export interface KnnRequest
-  extends AskedViews, Pick<KnnOptions, "maxPixels" | "ks" | "temperature" | "plugins"> {
-  pretrained: string | null;
-  /** `null` where the checkpoint tells. */
-  arch: string | null;
-  which: EncoderRole;
-  /** `undefined` where the checkpoint tells. */
-  weights: string | undefined;
-  seed: number;
-  /** Folder of the images. */
-  data: string;
-  /** `null` for that of the folder. */
-  testData: string | null;
-}
-
 /** What the command line asks for. */
-export type KnnCommand = { help: string } | { help: undefined; request: KnnRequest; json: boolean };
+export type KnnCommand = { help: string } | { help: undefined; request: KnnInput; json: boolean };
 
 /** The text of `deno task knn --help`. */
 export function knnHelp(context: EncoderFlagsContext): string {
-  const { ks, temperature, seed } = DEFAULTS;
+  const { knnK, knnT, seed } = KNN_DEFAULTS;
   return formatHelp({
     usage: "deno task knn [flags] [DATA]     (or ./seed knn [flags] [DATA])",
     intro: [
@@ -91,8 +73,8 @@ export function knnHelp(context: EncoderFlagsContext): string {
       which: "default: student",
       weights: WEIGHTS_DEFAULT_NOTE,
       seed: `default: ${seed}`,
-      knnK: `default: ${ks}`,
-      knnT: `default: ${temperature}`,
+      knnK: `default: ${knnK}`,
+      knnT: `default: ${knnT}`,
       testData: "default: test.tsv, val/ or the like in DATA",
       ...VIEW_DEFAULT_NOTES,
       maxPixels: `default: ${DEFAULT_MAX_PIXELS}`,
@@ -112,23 +94,19 @@ export function parseKnnFlags(args: readonly string[], context: EncoderFlagsCont
   if (extent !== undefined) return { help: knnHelp({ ...context, extent }) };
   const { values, positionals: [data] } = parseFlags(makeTable(context), args, { positionals: 1 });
   const { folder = callersFolder() } = context;
-  const { pretrained, arch, which, testData, knnK, knnT, maxPixels, seed, json = false } = values;
+  const { pretrained, testData: _, knnK, plugin, json = false, help: __, ...rest } = values;
+  const { arch, which } = rest;
+  const path = (name: "pretrained" | "testData") =>
+    values[name] === undefined ? {} : { [name]: resolvePath(values[name], folder) };
   requireEncoder({ pretrained, arch });
   requireCheckpointOf(which, pretrained);
-  const request: KnnRequest = {
-    pretrained: pretrained === undefined ? null : resolvePath(pretrained, folder),
-    arch: arch ?? null,
-    which: which ?? "student",
-    weights: values.weights,
-    seed: seed ?? DEFAULTS.seed,
+  const request: KnnInput = {
+    ...rest,
+    ...path("pretrained"),
+    ...path("testData"),
     data: data === undefined ? SAMPLE_DATA : resolvePath(data, folder),
-    testData: testData === undefined ? null : resolvePath(testData, folder),
-    ks: [...new Set(knnK ?? DEFAULTS.ks)],
-    temperature: knnT ?? DEFAULTS.temperature,
-    imageSize: values.imageSize,
-    maxPixels: maxPixels ?? DEFAULT_MAX_PIXELS,
-    evalResize: values.evalResize,
-    ...pluginOption(values.plugin, folder),
+    ...knnK && { knnK: [...new Set(knnK)] },
+    ...pluginOption(plugin, folder),
   };
   return { help: undefined, request, json };
 }

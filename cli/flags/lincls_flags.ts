@@ -45,7 +45,7 @@ export interface LinclsFlagsContext extends EncoderFlagsContext {
 
 /** The options of a run, but for what its files tell. */
 export interface LinclsRequest
-  extends AskedViews, Omit<LinearOptions, "arch" | "trainData" | "testData" | "lr" | keyof AskedViews> {
+  extends AskedViews, Omit<LinearOptions, "arch" | "data" | "testData" | "lr" | keyof AskedViews> {
   /** `null` for those of the checkpoint that is evaluated. */
   lr: LinearOptions["lr"] | null;
   /** `null` where the checkpoint tells. */

@@ -2,6 +2,7 @@
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { chooseViews } from "../encoder_views.ts";
+import { findBoth } from "../find_both.ts";
 import type { Method, OutputSettings } from "../method.ts";
 import { trainingNeeds } from "../permissions.ts";
 import type { LinearEvent } from "./events.ts";
@@ -11,7 +12,7 @@ import { type LinearResult, runLinearEvaluation } from "./run.ts";
 
 /** The encoder, where its images are and its files go; all else has a default. */
 export type LinearInput =
-  & Pick<LinearOptions, "pretrained" | "trainData" | "testData" | "output">
+  & Pick<LinearOptions, "pretrained" | "data" | "output">
   & Partial<LinearOptions>;
 
 /** {@linkcode OutputSettings} of a linear evaluation. */
@@ -30,9 +31,10 @@ async function resolveLinearInput(input: LinearInput, emit: Emit<NoticeEvent>): 
   if (arch === undefined) {
     throw new TypeError("without a checkpoint the name of an encoder is needed: arch");
   }
-  const { note, ...views } = chooseViews(source, input, input.trainData);
+  const { data, testData } = await findBoth(input);
+  const { note, ...views } = chooseViews(source, input, data);
   if (note !== undefined) emit({ type: "note", text: note });
-  const own = { which, arch, ...views };
+  const own = { which, arch, data, testData, ...views };
   return { ...LINEAR_DEFAULTS, resume: null, evaluate: false, classes: null, ...input, ...own };
 }
 
@@ -49,6 +51,6 @@ export const linearProbe: Method<
   actors: ["linear_trainer"],
   flags: () => linearFlags({ encoders: [] }),
   resolve: resolveLinearInput,
-  needs: (input) => trainingNeeds({ ...input, data: input.trainData }, input.pretrained),
+  needs: (input) => trainingNeeds(input, input.pretrained),
   run: (options, emit, signal, { isUnfinished }) => runLinearEvaluation(options, emit, signal, isUnfinished),
 };

@@ -18,7 +18,7 @@ export interface LinearOptions {
   /** What stands before the encoder's keys, where a checkpoint holds several; found out where it is left out. */
   weights?: string;
   /** Images to learn from. */
-  trainData: string;
+  data: string;
   /** Images to be classified. */
   testData: string;
   /** Folder that the run writes to. */
@@ -76,7 +76,7 @@ export type LinearDefaults = Omit<
   | "arch"
   | "which"
   | "weights"
-  | "trainData"
+  | "data"
   | "testData"
   | "output"
   | "resume"

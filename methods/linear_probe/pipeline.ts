@@ -72,7 +72,7 @@ export function spawnLinearPipeline(
     views: cacheFeatures ? unaugmented : plain,
     sources: [{
       name: TRAIN,
-      path: options.trainData,
+      path: options.data,
       purpose: cacheFeatures ? "bank" : "train",
       // Kept features are shuffled by who keeps them.
       order: { ...TRAINING_ORDER, shuffle: !cacheFeatures, dropLast: false },

@@ -35,10 +35,10 @@ export interface LinearData {
 
 /** What the images are, and how many classes their labels speak of. */
 export async function findClasses(
-  { trainData, testData, classes }: LinearOptions,
+  { data, testData, classes }: LinearOptions,
   emit: Emit<WarningEvent | ProgressEvent>,
 ): Promise<LinearData> {
-  const [train, test] = await Promise.all([trainData, testData].map(async (path): Promise<LabelledFacts> => {
+  const [train, test] = await Promise.all([data, testData].map(async (path): Promise<LabelledFacts> => {
     using dataset = await openDataset(path, dataListener(emit));
     const facts = { ...factsOf(dataset), fingerprint: await fingerprintDataset(dataset) };
     if (classes !== null) return { ...facts, classes };

@@ -77,8 +77,7 @@ export async function runLinearEvaluation(
   signal?: AbortSignal,
   isUnfinished = false,
 ): Promise<LinearResult> {
-  const { trainData, imageSize } = given;
-  const evalResize = await resolveEvaluationResize(given.evalResize, trainData, imageSize);
+  const evalResize = await resolveEvaluationResize(given.evalResize, given.data, given.imageSize);
   const options: ResolvedOptions = await withMaxPixels({ ...given, evalResize });
   emit = withWarningsOnce(emit);
   const data = await findClasses(options, emit);

@@ -55,7 +55,7 @@ Deno.test("features of images of the view's size follow the rule, which the data
   const common = { encoder, imageSize: 32, plugins: [TINY_ENCODER] };
   const embedBy = async (evalResize?: "none" | "torchvision") => {
     const features: number[] = [];
-    const one = { ...common, data: train, output: "feature", dimension: 64, neighbours: null } as const;
+    const one = { ...common, data: train, part: "backbone", dimension: 64, neighbours: null } as const;
     await runEmbedding(
       { ...one, batchSize: 8, workers: 1, ...evalResize && { evalResize } },
       hear({

@@ -53,9 +53,9 @@ Deno.test("an evaluator of one's own takes the place of the built-in one, in a d
     before: { top1: 42, top5: 43 },
     after: { top1: 42, top5: 43 },
   });
-  const encoder = { path: TINY_TEACHER, arch: "tiny_convnet" };
-  const data = { bankData: join(folder.data, "train.tsv"), queryData: testData, imageSize: 32 };
-  assertEquals(await knn({ encoder, ...data, ks: [5], actors, plugins: [TINY_ENCODER] }).result, [{
+  const encoder = { pretrained: TINY_TEACHER, arch: "tiny_convnet" };
+  const data = { data: join(folder.data, "train.tsv"), testData, imageSize: 32 };
+  assertEquals(await knn({ ...encoder, ...data, knnK: [5], actors, plugins: [TINY_ENCODER] }).result, [{
     top1: 42,
     top5: 43,
   }]);

@@ -109,12 +109,11 @@ Deno.test("embed, knn and linearProbe refuse weights that are not finite", async
   const pretrained = join(folder.path, "spoilt.pth.tar");
   await spoil(SAMPLE_TEACHER, pretrained, { "encoder_q.bn1.running_var": { 0: NaN } });
   const size = { imageSize: 32 };
-  const encoder = { path: pretrained, arch: "resnet18" };
   const output = folder.makeOutput("lincls");
   const runs = [
     () => embed({ pretrained, data: train, ...size }),
-    () => knn({ encoder, bankData: train, queryData: test, ks: [1], ...size }),
-    () => linearProbe({ pretrained, trainData: train, testData: test, output, ...size }),
+    () => knn({ pretrained, data: train, testData: test, knnK: [1], ...size }),
+    () => linearProbe({ pretrained, data: train, testData: test, output, ...size }),
   ];
   for (const start of runs) {
     const { message } = await assertRejects(() => start().result, Error);
@@ -132,7 +131,7 @@ function linearOptions(folder: RunFolder, name: string, changes: Partial<LinearO
     arch: "tiny_convnet",
     plugins: [TINY_ENCODER],
     which: "student",
-    trainData: join(folder.data, "train.tsv"),
+    data: join(folder.data, "train.tsv"),
     testData: join(folder.data, "test.tsv"),
     output: folder.makeOutput(name),
     workers: 1,

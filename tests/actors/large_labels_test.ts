@@ -29,7 +29,7 @@ Deno.test("a linear evaluation refuses labels that would make billions of classe
     () =>
       runLinearEvaluation({
         ...{ ...LINEAR_DEFAULTS, pretrained: null, arch: "resnet18", which: "student", imageSize: 32 },
-        ...{ trainData, testData, output: folder.makeOutput("linear"), batchSize: 2, epochs: 1 },
+        ...{ data: trainData, testData, output: folder.makeOutput("linear"), batchSize: 2, epochs: 1 },
         ...{ workers: 1, resume: null, evaluate: false, classes: null },
       }),
     UserError,

@@ -36,7 +36,7 @@ Deno.test("an image of more pixels than --max-pixels is broken to every task tha
   await runDistillation(folder.options("run", { ...distilling, testData: test, knnK: 3 }), hear("distill"));
   await runLinearEvaluation({
     ...{ ...LINEAR_DEFAULTS, ...common, pretrained: path, arch: "tiny_convnet", which: "student" },
-    ...{ trainData: train, testData: test, output: folder.makeOutput("linear"), batchSize: 8, epochs: 1 },
+    ...{ data: train, testData: test, output: folder.makeOutput("linear"), batchSize: 8, epochs: 1 },
     ...{ warmupEpochs: 0, workers: 1, resume: null, evaluate: false, classes: null },
   }, hear("lincls"));
   await runKnnEvaluation(
@@ -48,7 +48,7 @@ Deno.test("an image of more pixels than --max-pixels is broken to every task tha
     ...common,
     data: train,
     encoder,
-    output: "feature",
+    part: "backbone",
     dimension: 64,
     neighbours: null,
   } as const;

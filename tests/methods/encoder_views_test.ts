@@ -92,14 +92,14 @@ Deno.test("a student of 16 pixels is embedded, evaluated and exported at 16 wher
   }
 
   await using evaluation = knn({
-    ...{ encoder: { path: checkpoint, arch: "tiny_convnet" }, ks: [1], ...PLUGINS },
-    ...{ bankData: data, queryData: join(folder.data, "test.tsv") },
+    ...{ pretrained: checkpoint, arch: "tiny_convnet", knnK: [1], ...PLUGINS },
+    ...{ data, testData: join(folder.data, "test.tsv") },
   });
   for await (const event of evaluation) if (event.type === "plan") assertEquals(event.imageSize, 16);
   await evaluation.result;
 
   const linear = await linearProbe({
-    ...{ pretrained: checkpoint, trainData: data, testData: join(folder.data, "test.tsv"), ...PLUGINS },
+    ...{ pretrained: checkpoint, data, testData: join(folder.data, "test.tsv"), ...PLUGINS },
     ...{ output: folder.makeOutput("linear"), epochs: 1, batchSize: 4, workers: 1, cacheFeatures: true },
   }).result;
   using probe = await loadStateDict(linear.checkpoint!);

@@ -64,7 +64,7 @@ Deno.test("a program's options are checked as the command line's are, before any
     const probe = linearProbe({
       pretrained: null,
       arch: "resnet18",
-      trainData: "x",
+      data: "x",
       testData: "y",
       output,
       lr: [-1],

@@ -34,7 +34,7 @@ Deno.test("distill() refuses a folder that holds a run, keeps its checkpoint, an
 Deno.test("linearProbe() refuses a folder that holds a run", async () => {
   using folder = new RunFolder(8, 8);
   const [trainData, testData] = ["train.tsv", "test.tsv"].map((name) => join(folder.data, name));
-  const files = { trainData, testData, output: folder.makeOutput("lincls"), pretrained: TINY_TEACHER };
+  const files = { data: trainData, testData, output: folder.makeOutput("lincls"), pretrained: TINY_TEACHER };
   const options = { ...files, plugins: [TINY_ENCODER], imageSize: 32, batchSize: 4, epochs: 1, workers: 1 };
   await linearProbe(options).result;
   await assertRejects(

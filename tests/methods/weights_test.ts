@@ -34,7 +34,7 @@ Deno.test("--weights chooses among the encoders of a checkpoint, in every task",
   const embedded = async (pretrained: string, weights?: string) => {
     const rows: number[] = [];
     const notes: string[] = [];
-    for await (const event of embed({ pretrained, weights, data: train, output: "normalized", ...PLUGINS })) {
+    for await (const event of embed({ pretrained, weights, data: train, part: "encoder", ...PLUGINS })) {
       if (event.type === "rows") rows.push(...event.embeddings);
       if (event.type === "note") notes.push(event.text);
     }
@@ -63,14 +63,14 @@ Deno.test("--weights chooses among the encoders of a checkpoint, in every task",
 
     const accuracies = async (from: string, prefix?: string) =>
       await knn({
-        encoder: { path: from, arch: "tiny_convnet", weights: prefix },
-        ...{ bankData: train, queryData: test, ks: [3], ...PLUGINS },
+        ...{ pretrained: from, arch: "tiny_convnet", weights: prefix },
+        ...{ data: train, testData: test, knnK: [3], ...PLUGINS },
       }).result;
     assertEquals(await accuracies(pair, weights), await accuracies(alone));
   }
 
   const { checkpoint } = await linearProbe({
-    ...{ pretrained: pair, weights: "online_backbone", trainData: train, testData: test, ...PLUGINS },
+    ...{ pretrained: pair, weights: "online_backbone", data: train, testData: test, ...PLUGINS },
     ...{ output: folder.makeOutput("linear"), epochs: 1, batchSize: 4, workers: 1, cacheFeatures: true },
   }).result;
   assertEquals(await digest(checkpoint!, first), await digest(online, first));

@@ -105,7 +105,7 @@ Deno.test("runEmbedding()'s neighbours are those of the cosines, without the que
   const embedded: EmbeddedRows[] = [];
   const options = {
     encoder: { path: TINY_TEACHER },
-    output: "normalized",
+    part: "encoder",
     dimension: 128,
     data: spoil(folder),
     batchSize: 16,

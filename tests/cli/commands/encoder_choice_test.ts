@@ -43,8 +43,7 @@ Deno.test("knn evaluates the encoder of --which, and fresh weights of --seed", a
     const flags = ["-a", "tiny_convnet", "-k", "3", "--image-size", "16", "--plugin", PLUGIN, folder.data];
     const command = parseKnnFlags([...args, ...flags], CONTEXT);
     assert(command.help === undefined);
-    const { encoder, options } = await checkKnnInputs(command.request);
-    const [{ top1 }] = await knn({ encoder, ...options }).result;
+    const [{ top1 }] = await knn(await checkKnnInputs(command.request)).result;
     return top1;
   };
   const [ofStudent, ofTeacher] = [
@@ -93,7 +92,7 @@ Deno.test("embed does as --which, --part, --split and --image-size say", async (
   const embed = async (imageSize: number) => {
     const rows: number[][] = [];
     await runEmbedding({
-      ...{ encoder: { path: teacher, arch: "tiny_convnet" }, output: "normalized", dimension: 20 },
+      ...{ encoder: { path: teacher, arch: "tiny_convnet" }, part: "encoder", dimension: 20 },
       ...{ data: join(folder.data, "test.tsv"), imageSize, batchSize: 8, workers: 1, neighbours: null },
       plugins: [TINY_ENCODER],
     }, (event) => {

@@ -20,7 +20,7 @@ function optionsIn(folder: RunFolder, name: string, changes: Partial<LinearOptio
     arch: "tiny_convnet",
     plugins: [TINY_ENCODER],
     which: "student",
-    trainData: join(folder.data, "train.tsv"),
+    data: join(folder.data, "train.tsv"),
     testData: join(folder.data, "test.tsv"),
     output: folder.makeOutput(name),
     workers: 1,

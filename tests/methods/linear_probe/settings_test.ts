@@ -150,7 +150,7 @@ for (const cacheFeatures of [false, true]) {
         pretrained,
         arch: "tiny_convnet",
         which: "student",
-        trainData: join(folder.data, "train.tsv"),
+        data: join(folder.data, "train.tsv"),
         testData: join(folder.data, "test.tsv"),
         output: folder.makeOutput("run"),
         resume: null,
@@ -172,7 +172,7 @@ for (const cacheFeatures of [false, true]) {
           },
         }),
       );
-      const expected = await evaluateByHand(gpu, options.trainData, teacher, cacheFeatures);
+      const expected = await evaluateByHand(gpu, options.data, teacher, cacheFeatures);
       assertEquals(rates.length, 3);
       for (const [epoch, found] of rates.entries()) {
         for (const [i, rate] of found.entries()) {
