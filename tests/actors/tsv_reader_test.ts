@@ -264,7 +264,7 @@ Deno.test("tsv_reader ends a training where no row holds an image, and says so o
     ...{ data: path, batchSize: 1, imageSize: 16, workers: 1, neighbours: null, evalResize: "torchvision" },
     ...{
       encoder: { arch: "tiny_convnet", seed: 0 },
-      output: "feature",
+      part: "backbone",
       dimension: 8,
       plugins: [TINY_ENCODER],
     },

@@ -3,6 +3,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows }
 import { fileURLToPath } from "node:url";
 import { UsageError } from "../../../cli/flags/flags.ts";
 import { knnHelp, parseKnnFlags } from "../../../cli/flags/knn_flags.ts";
+import { KNN_DEFAULTS } from "../../../methods/knn.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../../data/sample.ts";
 import { RunFolder, sampleRows } from "../../actors/small_run.ts";
 import { join } from "node:path";
@@ -23,21 +24,12 @@ Deno.test("parseKnnFlags() evaluates 20 and 200 neighbours, on the bundled image
     json: false,
     request: {
       pretrained: "/home/me/a.pth",
-      arch: null,
-      which: "student",
-      weights: undefined,
-      seed: 0,
       data: SAMPLE_DATA,
-      testData: null,
-      ks: [20, 200],
-      temperature: 0.07,
-      imageSize: undefined,
-      maxPixels: 2 ** 27,
-      evalResize: undefined,
     },
   });
+  assertEquals(KNN_DEFAULTS, { knnK: [20, 200], knnT: 0.07, seed: 0 });
   const { request } = parse("-a", "resnet50", "-k", "5,1,5", "-t", "0.1", "--seed", "3", "/data");
-  assertEquals([request.ks, request.temperature, request.seed], [[5, 1], 0.1, 3]);
+  assertEquals([request.knnK, request.knnT, request.seed], [[5, 1], 0.1, 3]);
 });
 
 Deno.test("parseKnnFlags() refuses what is wrong", () => {

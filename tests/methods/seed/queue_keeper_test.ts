@@ -49,7 +49,7 @@ Deno.test("queue_keeper passes batches on with their rows, as they are, while th
       },
       progress: () => ({ newest: BEFORE, queuePointer: 0 }),
       weights: () => [],
-      save: () => ({ path: "" }),
+      save: () => ({ path: "", step: 0 }),
       profile: () => [],
       requestSnapshot() {},
     });
