@@ -10,7 +10,7 @@ function sentencesOf(text: string): string[] {
   return text.replaceAll(/```[^]*?```/g, "").split("\n").filter((line) => !/^( {4}|[|#<])/.test(line)).join(
     "\n",
   )
-    .split(/\n\s*\n|\n- |\n\d+\. /)
+    .split(/\n\s*\n|^(?:- |\d+\. )/m)
     .flatMap((paragraph) => paragraph.trim().replaceAll(/\s+/g, " ").split(/(?<=[.!?]) (?=[A-Z`"([])/));
 }
 
