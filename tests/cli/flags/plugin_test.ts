@@ -23,7 +23,8 @@ Deno.test("an encoder of one's own is distilled, evaluated, embedded with and ex
   assertMatch(distilled.stdout, /^student +tiny_convnet$/m);
   const config = JSON.parse(Deno.readTextFileSync(join(output, "config.json")));
   assertEquals([config.loss, config.augmentation], ["soft_seed", "plain"]);
-  const [, checkpoint] = /^student +(\S+\.pth\.tar)$/m.exec(distilled.stdout)!;
+  const [, name] = /^student +(\S+\.pth\.tar)$/m.exec(distilled.stdout)!;
+  const checkpoint = join(output, name);
   const evaluate = ["--plugin", PLUGIN, "--pretrained", checkpoint, folder.data];
   // 32 x 32 is the bundled teacher's, and so the student's.
   const says =
