@@ -10,7 +10,8 @@ import { RunReader } from "../../ui/run_reader.ts";
 import { formatDuration } from "../terminal/duration.ts";
 import { checkRunFolders } from "../output/run_folders.ts";
 import { runMain } from "../terminal/run_main.ts";
-import { formatTable } from "../terminal/table.ts";
+import { screenWidth } from "../terminal/screen_width.ts";
+import { formatWideTable } from "../terminal/table.ts";
 import { parseCompareFlags } from "../flags/compare_flags.ts";
 
 /** A run, as far as it can be compared. */
@@ -25,7 +26,7 @@ interface ComparedRun {
 }
 
 const BARS = "▁▂▃▄▅▆▇█";
-const SPARKS = 24;
+const SPARKS = 20;
 
 function collect(folder: string, name: string, messages: readonly PageMessage[]): ComparedRun {
   const run: ComparedRun = { name, folder, evaluations: [], config: {}, points: [], scores: [] };
@@ -57,12 +58,12 @@ export function sparkline(values: readonly number[]): string {
 }
 
 /** The runs' results, one column a run. */
-function compareResults(runs: readonly ComparedRun[]): string {
+function compareResults(runs: readonly ComparedRun[], columns: number): string {
   const names = new Set(
     runs.flatMap((run) => resultsOf(run.record, run.evaluations).map(({ name }) => name)),
   );
   const losses = runs.map(({ points }) => points.map(([, loss]) => loss ?? NaN));
-  return formatTable([
+  const rows = [
     ["", ...runs.map(({ name }) => name)],
     ["status", ...runs.map(({ record }) => record?.status ?? "unknown")],
     ["steps done", ...runs.map(({ points }) => String(points.at(-1)?.[0] ?? 0))],
@@ -75,7 +76,8 @@ function compareResults(runs: readonly ComparedRun[]): string {
         return figure === undefined ? "" : formatFigure(figure, formatDuration);
       }),
     ]),
-  ]);
+  ];
+  return formatWideTable(rows, columns);
 }
 
 async function main(): Promise<void> {
@@ -106,14 +108,15 @@ async function main(): Promise<void> {
     }));
     return console.log(JSON.stringify({ runs: facts }, null, 2));
   }
-  console.log(compareResults(runs));
+  const columns = screenWidth(80);
+  console.log(compareResults(runs, columns));
   if (runs.length > 1) {
     const rows = differing.map((name) => [name, ...runs.map(({ config }) => formatSetting(config[name]))]);
     console.log();
     console.log(
       rows.length === 0
         ? "the settings are the same"
-        : formatTable([["differing settings", ...names], ...rows]),
+        : formatWideTable([["differing settings", ...names], ...rows], columns),
     );
   }
   if (plot !== undefined) console.log(`\nplot      ${plot}`);

@@ -32,3 +32,39 @@ export function formatTable(rows: readonly (readonly string[])[]): string {
   }
   return lines.join("\n");
 }
+
+/** Characters of a cell beside the first column that are shown, at least and at most. */
+const [LEAST_CELL, MOST_CELL] = [20, 28];
+
+/** Leaves out the middle of a longer text. */
+function shorten(text: string, length: number): string {
+  if (text.length <= length) return text;
+  const end = length >> 1;
+  return `${text.slice(0, length - end - 1)}…${text.slice(-end)}`;
+}
+
+/**
+ * Formats a table that fits a screen. Long cells lose their middle; columns that have no room beside the others follow below, each time behind the first
+ * column. One column beside the first is shown however narrow the screen is.
+ *
+ * @param columns of the screen
+ */
+export function formatWideTable(rows: readonly (readonly string[])[], columns: number): string {
+  const names = Math.max(0, ...rows.map(([name]) => name.length));
+  const room = Math.floor((columns - names) / 2) - 2; // two of them side by side
+  const most = Math.min(Math.max(room, LEAST_CELL), MOST_CELL);
+  const short = rows.map(([name, ...cells]) => [name, ...cells.map((cell) => shorten(cell, most))]);
+  const widths = (short[0] ?? []).map((_, i) => Math.max(...short.map((row) => row[i]?.length ?? 0)));
+  const tables: number[][] = [];
+  let left = 0;
+  for (let i = 1; i < widths.length; i++) {
+    if (tables.length === 0 || widths[i] + 2 > left) {
+      tables.push([]);
+      left = columns - widths[0];
+    }
+    tables.at(-1)!.push(i);
+    left -= widths[i] + 2;
+  }
+  return tables.map((table) => formatTable(short.map((row) => [row[0], ...table.map((i) => row[i] ?? "")])))
+    .join("\n\n");
+}
