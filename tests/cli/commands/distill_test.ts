@@ -262,8 +262,7 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
 
 Deno.test("distill --json says everything in lines of JSON, and nothing else on stdout", async () => {
   using folder = new RunFolder(8);
-  const resnets = { "--distill": SAMPLE_TEACHER, "-k": "resnet18", "-a": "resnet18" };
-  const { code, stdout, stderr } = await run([...smallFlags(folder, "json", resnets), "--json"]);
+  const { code, stdout, stderr } = await run([...smallFlags(folder, "json"), "--json"]);
   assertEquals([code, stderr], [0, ""]);
   const lines = stdout.trimEnd().split("\n").map((line) => JSON.parse(line));
   assertEquals(lines.filter(({ type }) => type === "step").map(({ step }) => step), [1, 2]);
@@ -427,8 +426,8 @@ Deno.test("distill ends clearly when the disk is full before or during a run", a
     Deno.writeFileSync(join(place, "filler"), new Uint8Array(64 * 1024));
     await assertRefused(smallFlags(folder, "small/out"), /cannot write .*: the disk is full/);
     Deno.removeSync(join(place, "filler"));
-    // Room for the log, not for a checkpoint.
-    const large = smallFlags(folder, "small/out", { "-a": "mobilenetv3_small" });
+    // Room for the log, not for a checkpoint, whose queue alone takes 128 KiB.
+    const large = smallFlags(folder, "small/out", { "--queue": "256" });
     await assertRefused(large, /checkpoint_0000\.pth\.tar.*\(in student_trainer\)/);
     const out = join(place, "out");
     const files = [...Deno.readDirSync(out)].map(({ name }) => name).toSorted();
