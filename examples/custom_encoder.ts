@@ -51,7 +51,7 @@ if (import.meta.main) {
     testData: null, // no kNN
     insight: false, // nobody looks on
     epochs: 1,
-    limitSteps: 40,
+    limitSteps: 20,
   });
   await using run = distill(options);
   for await (const event of run) {

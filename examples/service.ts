@@ -9,7 +9,7 @@ import { type ActorSystem, distill, sampleOptions } from "@seed/distillation";
 
 const [output = "output/service", port = "8000"] = Deno.args;
 
-const run = distill(sampleOptions({ output, epochs: 1, insight: false }));
+const run = distill(sampleOptions({ output, testData: null, epochs: 1, insight: false })); // no kNN, no insight
 const gauges = new Map<string, number>();
 let state = "starting";
 let actors: ActorSystem["actors"] = new Map();

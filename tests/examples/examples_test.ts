@@ -78,7 +78,7 @@ for (const { name } of Deno.readDirSync(EXAMPLES)) {
 Deno.test("examples/custom_encoder.ts distils into an encoder of its own, with a loss of its own", async () => {
   await using example = new Example("custom_encoder.ts", "OUTPUT");
   const text = await example.finish();
-  assertMatch(text, /^10 \d\.\d{3}\n20 .*\n30 .*\n40 \d\.\d{3}\n/);
+  assertMatch(text, /^10 \d\.\d{3}\n20 \d\.\d{3}\n/);
   const path = text.trimEnd().split("\n").at(-1)!;
   assertMatch(path, /Student_tiny_convnet/);
   assertGreater(Deno.statSync(path).size, 1e5);
