@@ -3,7 +3,7 @@ import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SAMPLE_TEACHER } from "../../../data/sample.ts";
-import { RunFolder, TINY_ENCODER } from "../../actors/small_run.ts";
+import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
 
 const COMMANDS = fileURLToPath(new URL("../../../cli/commands/", import.meta.url));
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const;
@@ -43,7 +43,9 @@ const TASKS: Record<string, (data: string, output: string) => string[]> = {
       "--data",
       data,
       "--distill",
-      SAMPLE_TEACHER,
+      TINY_TEACHER,
+      "--teacher-arch",
+      "tiny_convnet",
       "--output",
       output,
       "--epochs",
