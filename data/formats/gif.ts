@@ -36,7 +36,10 @@ export function parseGif(bytes: Uint8Array): ParsedImage {
       if (label !== 0x21) continue; // bytes between blocks
       // A graphic control extension names the transparent index.
       const extension = view.getUint8(at++);
-      if (extension === 0xf9 && view.getUint8(at + 1) & 1) background = view.getUint8(at + 4);
+      if (extension === 0xf9) {
+        if (view.getUint8(at) < 4) throw brokenImage("it has a graphic control of less than 4 bytes");
+        if (view.getUint8(at + 1) & 1) background = view.getUint8(at + 4);
+      }
       for (let length; (length = view.getUint8(at++)) > 0;) at += length;
     }
     const [left, top, columns, rows] = [0, 2, 4, 6].map((i) => view.getUint16(at + i, true));

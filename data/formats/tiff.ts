@@ -32,11 +32,13 @@ const TAGS = {
   orientation: 274,
   samples: 277,
   rowsPerStrip: 278,
+  stripSizes: 279,
   planar: 284,
   colours: 320,
   tileWidth: 322,
   tileHeight: 323,
   tileOffsets: 324,
+  tileSizes: 325,
   extraSamples: 338,
   sampleFormat: 339,
 } as const;
@@ -135,13 +137,7 @@ export function parseTiff(bytes: Uint8Array): TiffHeader {
         }${isPlanar ? ", a plane each" : ""}; make it PNG to have it read`,
     );
   }
-  const rows = Math.min(height, one("rowsPerStrip", height));
-  const strips = Math.ceil(height / rows) * (isPlanar ? samples : 1);
-  if (values.stripOffsets !== undefined && values.stripOffsets.length !== strips) {
-    throw brokenImage(`expected ${strips} strips, found ${values.stripOffsets.length}`);
-  }
-  const tilePixels = one("tileWidth", 1) * one("tileHeight", 1);
-  if (tilePixels > MAX_TILE_PIXELS) throw brokenImage(`it has tiles of ${tilePixels} pixels`);
+  refuseMissing(bytes, values, [width, height], isPlanar ? samples : 1);
   const colours = values.colours ?? [];
   if (colour === 3 && colours.length !== 3 * 2 ** bits[0]) {
     throw brokenImage(`expected a palette of ${3 * 2 ** bits[0]} values, found ${colours.length}`);
@@ -175,6 +171,34 @@ interface Directory {
   places: Partial<Record<Tag, [number, number]>>;
 }
 
+/** Refuses files whose strips or tiles are not all there: libvips takes zeros for a tile that is missing. */
+function refuseMissing(
+  bytes: Uint8Array,
+  values: Directory["values"],
+  [width, height]: readonly [number, number],
+  planes: number,
+): void {
+  const isTiled = values.tileOffsets !== undefined;
+  const [offsets = [], sizes = []] = isTiled
+    ? [values.tileOffsets, values.tileSizes]
+    : [values.stripOffsets, values.stripSizes];
+  const [columns, rows] = isTiled
+    ? [values.tileWidth?.[0] ?? 0, values.tileHeight?.[0] ?? 0]
+    : [width, Math.min(height, values.rowsPerStrip?.[0] ?? height)];
+  if (isTiled && columns * rows > MAX_TILE_PIXELS) {
+    throw brokenImage(`it has tiles of ${columns} x ${rows} pixels`);
+  }
+  const parts = Math.ceil(width / columns) * Math.ceil(height / rows) * planes;
+  if (offsets.length !== parts || sizes.length !== parts) {
+    throw brokenImage(
+      `expected ${parts} ${
+        isTiled ? "tiles" : "strips"
+      }, found ${offsets.length} offsets and ${sizes.length} sizes`,
+    );
+  }
+  if (offsets.some((offset, i) => offset + sizes[i] > bytes.length)) throw cutImage(bytes);
+}
+
 /**
  * A TIFF whose fourth sample is said to mean nothing, so that libvips leaves the other three alone: it divides them by
  * alpha with another rounding than Pillow.
@@ -205,6 +229,7 @@ function readDirectory(view: DataView): Directory {
     const size = TYPES[view.getUint16(at + 2, isLittle)];
     const known = NAMES.get(tag);
     if (known === undefined) continue;
+    if (values[known] !== undefined) throw brokenImage(`it has the tag ${tag} twice`);
     const length = readLong(at + 4);
     const data = length * size <= word ? at + 4 + word : readLong(at + 4 + word);
     if (size === undefined || length === 0 || !(data + length * size <= view.byteLength)) {

@@ -336,6 +336,7 @@ export function otherFormats(): Record<string, Uint8Array> {
   });
   files["gif no palette"] = gif({ bits: 6, global: null });
   files["gif gray palette"] = gif({ global: GRAYS(8, 3), transparent: 3 });
+  files["gif gray local palette alone"] = gif({ local: GRAYS(8, 3) });
   files["gif extensions"] = gif({
     before: join([0x21, 0xfe, 3], "abc", [2], "de", [0, 0x21, 0xff, 11], "NETSCAPE2.0", [3, 1, 0, 0, 0, 0]),
     transparent: 1,
@@ -503,6 +504,9 @@ export function otherFormats(): Record<string, Uint8Array> {
       add("LA", { bits: 8, samples: 2, photometric: 1, extra: [2] });
       add("CMYK", { bits: 8, samples: 4, photometric: 5 });
       add("planar", { bits: 8, samples: 3, photometric: 2, isPlanar: true });
+      add("gray 16 bits, more rows in a strip", { bits: 16, photometric: 1, tags: [[278, 4, [64]]] });
+      add("1 bit, more rows in a strip", { bits: 1, photometric: 1, tags: [[278, 4, [2 ** 32 - 1]]] });
+      add("RGBA without extra samples", { bits: 8, samples: 4, photometric: 2 });
       add("strips", { bits: 8, samples: 3, photometric: 2, rowsPerStrip: 2 });
       add("tiles", { bits: 8, samples: 3, photometric: 2, tile: [16, 16], width: 40, height: 37 });
       add("tiles gray", { bits: 8, photometric: 1, tile: [16, 16], width: 40, height: 37 });
