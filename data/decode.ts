@@ -1,11 +1,18 @@
 /**
- * Encoded images to pixels, by `sharp` (libvips) and `formats/`. The pixels are those that `Image.open(file).convert("RGB")` of
- * Pillow gives, to the last bit: no rotation by EXIF, no colour profile, alpha dropped and not blended, CMYK by
- * Pillow's plain formula, 16-bit colours cut to their high byte, 16-bit gray clipped at 255, a palette's missing entries gray.
+ * Encoded images to pixels, by `sharp` (libvips) and `formats/`. The pixels are those that
+ * `Image.open(file).convert("RGB")` of Pillow gives, to the last bit: no rotation by EXIF, no colour profile, alpha
+ * dropped and not blended, CMYK by Pillow's plain formula, 16-bit colours cut to their high byte, 16-bit gray clipped at
+ * 255, a palette's missing entries gray.
  */
 import { brokenImage, BrokenImageError } from "./broken_image.ts";
 import { withoutPremultiplication } from "./formats/tiff.ts";
-import { completePalette, describeOtherFormat, findDamage, readImageHeader } from "./image_header.ts";
+import {
+  completePalette,
+  describeOtherFormat,
+  findDamage,
+  IMAGE_FORMATS,
+  readImageHeader,
+} from "./image_header.ts";
 import { PixelBudget } from "./pixel_budget.ts";
 import { loadSharp, type Sharp } from "./sharp.ts";
 
@@ -32,9 +39,6 @@ export interface DecodeOptions {
   /** Images with more pixels (width x height) are refused before memory is taken for them. */
   maxPixels?: number;
 }
-
-/** What messages say of files that are decoded. */
-export const IMAGE_FORMATS = "a JPEG, PNG, WebP, GIF, BMP, TIFF or PPM image";
 
 /** 134 million pixels, half a gibibyte as RGBA8. */
 export const DEFAULT_MAX_PIXELS: number = 2 ** 27;
@@ -73,8 +77,7 @@ export async function decodeUnwritten(
   refuseLarge(header, maxPixels);
   if (parsed !== undefined) {
     const { width, height } = parsed;
-    // deno-lint-ignore require-await -- so that what it throws rejects
-    const pixels = await pixelsUnderWay.run(width * height, async () => parsed.decode());
+    const pixels = await pixelsUnderWay.run(width * height, () => parsed.decode());
     return { width, height, writeTo: (words) => words.set(pixels) };
   }
   const kind = tiff?.kind ??

@@ -13,6 +13,25 @@ import { isTiff, parseTiff, type TiffHeader } from "./formats/tiff.ts";
 /** Formats that are decoded. */
 export type ImageFormat = "JPEG" | "PNG" | "WebP" | "GIF" | "BMP" | "TIFF" | "PPM";
 
+/** What messages say of files that are decoded. */
+export const IMAGE_FORMATS = "a JPEG, PNG, WebP, GIF, BMP, TIFF or PPM image";
+
+/** What their names end with, in lower case: torchvision's `IMG_EXTENSIONS` and a few more. */
+export const IMAGE_EXTENSIONS: readonly string[] = [
+  "jpg",
+  "jpeg",
+  "png",
+  "webp",
+  "gif",
+  "bmp",
+  "tif",
+  "tiff",
+  "pbm",
+  "pgm",
+  "ppm",
+  "pnm",
+];
+
 /** Facts of a file of such a format. */
 export interface ImageHeader {
   format: ImageFormat;
@@ -36,6 +55,9 @@ export interface ImageHeader {
 
 /** Beginnings of files that people take for images: [what it is, offset, text of one byte a character]. */
 const OTHER_FORMATS: readonly [name: string, offset: number, bytes: string][] = [
+  ["a PAM image", 0, "P7\n"],
+  ["a PFM image", 0, "PF\n"],
+  ["a PFM image", 0, "Pf\n"],
   ["an AVIF image", 4, "ftypavi"],
   ["a HEIC image", 4, "ftyphei"],
   ["a HEIC image", 4, "ftyphev"],
@@ -99,10 +121,12 @@ export function describeOtherFormat(bytes: Uint8Array): string {
   if (bytes.length === 0) return "an empty file";
   const size = ` of ${bytes.length} bytes`;
   const known = OTHER_FORMATS.find(([, offset, text]) => startsWith(bytes, text, offset));
-  if (known !== undefined) return known[0] + size;
+  const advice =
+    ", which is not decoded; make it PNG first, for example by ImageMagick's `magick FILE FILE.png`";
+  if (known !== undefined) return known[0] + size + (/image|icon|Photoshop/.test(known[0]) ? advice : "");
   const text = new TextDecoder("latin1").decode(bytes.subarray(0, 1024)).replace(/^(\xef\xbb\xbf)?\s*/, "");
   if (/^(<!doctype html|<html)/i.test(text)) return `a web page${size}`;
-  if (/^<(svg|\?xml[^]*<svg)/i.test(text)) return `an SVG image${size}`;
+  if (/^<(svg|\?xml[^]*<svg)/i.test(text)) return `an SVG image${size}${advice}`;
   const start = Array.from(bytes.subarray(0, 8), (byte) => byte.toString(16).padStart(2, "0")).join(" ");
   return `${bytes.length} bytes that start with ${start}`;
 }

@@ -124,7 +124,9 @@ class Tokens {
     while (this.at < this.bytes.length) {
       const byte = this.bytes[this.at++];
       if (byte === 0x23) this.#skipComment();
-      else if (!isSpace(byte) && this.#digit(byte) > "1") throw brokenImage("expected 0 or 1");
+      else if (!isSpace(byte) && this.#digit(byte) > "1") {
+        throw brokenImage("expected values up to 1 behind the image, too");
+      }
     }
   }
 

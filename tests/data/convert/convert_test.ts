@@ -227,7 +227,7 @@ Deno.test("a WebDataset shard becomes rows: key, label and image of each sample"
       ["a/0001", 7, PNG.length],
       ["0002", 3, 19], // its extension is webp, not seg.png
       ["0003", -1, PNG.length],
-      `${source} sample 0004: expected a .jpg, .png or .webp file, found none`,
+      `${source} sample 0004: expected an image (.jpg, .jpeg, .png, .webp, .gif, .bmp, .tif, .tiff, .pbm, .pgm, .ppm, .pnm), found none`,
       `${source} sample 0005: expected an integer label, found "cat"`,
       ["long/".repeat(40) + "0006", -1, PNG.length],
     ]);
@@ -326,7 +326,9 @@ Deno.test("convert() joins several sources, archives among them, also in random 
   const { train, broken } = await converted(folder, [tsv, shard]);
   const expected: [string, number][] = [["key0", 0], ["key1", 1], ["key2", 2], ["x", 8], ["z", -1]];
   assertEquals(train, expected);
-  assertEquals(broken, [`${shard} sample y: expected a .jpg, .png or .webp file, found none`]);
+  assertEquals(broken, [
+    `${shard} sample y: expected an image (.jpg, .jpeg, .png, .webp, .gif, .bmp, .tif, .tiff, .pbm, .pgm, .ppm, .pnm), found none`,
+  ]);
   const shuffled = await converted(folder, [tsv, shard], { shuffle: true, split: 2 });
   assertEquals([...shuffled.train, ...shuffled.test!].sort(), expected.toSorted());
   assertEquals(shuffled.broken.length, 1);

@@ -257,10 +257,6 @@ export function tiff(parts: TiffParts): Uint8Array {
     ...extra.length > 0 ? [[338, 3, extra] as [number, number, number[]]] : [],
     ...orientation ? [[274, 3, [orientation]] as [number, number, number[]]] : [],
   ];
-  for (const [number, type, values] of parts.tags ?? []) {
-    const at = tags.findIndex(([known]) => known === number);
-    tags.splice(at < 0 ? tags.length : at, at < 0 ? 0 : 1, [number, type, values]);
-  }
   const word = isBig ? 8 : 4;
   const head = isBig ? 16 : 8;
   let at = head;
@@ -268,6 +264,10 @@ export function tiff(parts: TiffParts): Uint8Array {
     (at += piece.length + piece.length % 2) - piece.length - piece.length % 2
   );
   tags.push([tile ? 324 : 273, 4, offsets], [tile ? 325 : 279, 4, pieces.map((piece) => piece.length)]);
+  for (const [number, type, values] of parts.tags ?? []) {
+    const at = tags.findIndex(([known]) => known === number);
+    tags.splice(at < 0 ? tags.length : at, at < 0 ? 0 : 1, [number, type, values]);
+  }
   tags.sort(([a], [b]) => a - b);
   const long: Uint8Array[] = [];
   const entries = tags.map(([number, type, values]) => {
@@ -301,7 +301,7 @@ const GRAYS = (count: number, bytes: number) =>
   Array.from({ length: count * bytes }, (_, i) => bytes === 4 && i % 4 === 3 ? 0 : Math.floor(i / bytes));
 
 /** Files of many kinds, by a name that says which. All of them are decoded. */
-export function otherFormats(): Record<string, Uint8Array> {
+export function filesOfManyKinds(): Record<string, Uint8Array> {
   const files: Record<string, Uint8Array> = {};
   // GIF.
   for (const bits of [2, 3, 5, 8]) files[`gif ${bits} bits`] = gif({ bits });
