@@ -112,7 +112,7 @@ Deno.test(`TsvFile never gives a wrong row for ${COUNT} mutated indexes`, async 
 });
 
 Deno.test(`decodeImage() survives ${COUNT} mutated image files of all formats, and takes no more memory for them`, async () => {
-  const files = [
+  const files: Uint8Array[] = [
     "alpha.png",
     "gamma.png",
     "animated.webp",

@@ -500,7 +500,7 @@ const DATA: readonly Mutant[] = [
     "Math.floor(((value >> shift) & largest) * 255 / largest)",
     "(value >> shift) & 255",
     [
-      "data/formats",
+      "data/formats/formats_test.ts",
     ],
   ),
   mutant(
@@ -508,7 +508,7 @@ const DATA: readonly Mutant[] = [
     "rounded % 2 === 1 ? rounded - 1 : rounded",
     "rounded % 2 === 1 ? rounded : rounded",
     [
-      "data/formats",
+      "data/formats/formats_test.ts",
     ],
   ),
   mutant("data/formats/netpbm.ts", "    if (samples === undefined) tokens.expect(count, kind === 1);\n", "", [
