@@ -128,13 +128,19 @@ export function parseTiff(bytes: Uint8Array): TiffHeader {
       (bits[0] === 8 || compression !== 1);
   if (!isPlain || !isCompressionTaken || !isLayoutTaken) {
     const formats = new Set(format.map((value) => SAMPLE_FORMATS[value] ?? ""));
+    const facts = [
+      `${samples} ${[...formats].join("or ")}${samples === 1 ? "sample" : "samples"} of ${
+        [...new Set(bits)].join(" or ")
+      } bits`,
+      COLOURS[colour] ?? `colour space ${colour}`,
+      ...extra.length > 0 ? [`extra samples of kind ${extra.join(", ")}`] : [],
+      `compression ${COMPRESSIONS[compression] ?? compression}`,
+      ...isPlanar ? [`a plane each${values.tileOffsets === undefined ? "" : " in tiles"}`] : [],
+      ...one("fillOrder", 1) === 1 ? [] : ["bits of a byte in reverse"],
+    ];
     throw new BrokenImageError(
       "expected a TIFF image of 1 to 16 bits a sample, gray, RGB, with a palette or CMYK, found one of " +
-        `${samples} ${[...formats].join("and ")}${samples === 1 ? "sample" : "samples"} of ${
-          [...new Set(bits)].join(" and ")
-        } bits, ${COLOURS[colour] ?? `colour space ${colour}`}, compression ${
-          COMPRESSIONS[compression] ?? compression
-        }${isPlanar ? ", a plane each" : ""}; make it PNG to have it read`,
+        `${facts.join(", ")}; make it PNG to have it read`,
     );
   }
   refuseMissing(bytes, values, [width, height], isPlanar ? samples : 1);

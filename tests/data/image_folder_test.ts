@@ -136,6 +136,13 @@ Deno.test("an image folder says what it leaves out", async () => {
   );
 });
 
+Deno.test("an image folder takes what torchvision's ImageFolder takes, GIF too, in any case", async () => {
+  const ends = ["BMP", "JPG", "gif", "jpeg", "pgm", "png", "ppm", "tif", "tiff", "webp"];
+  using tree = new Tree(ends.map((end) => `cat/1.${end}`));
+  const { rows, warnings } = await tree.open();
+  assertEquals([rows, warnings], [ends.map((end) => [`cat/1.${end}`, 0]), []]);
+});
+
 Deno.test("an image folder follows links, and ends where they lead back up", async () => {
   using elsewhere = new Tree(["1.png"]);
   using tree = new Tree(["cat/0.png"]);

@@ -60,6 +60,9 @@ Deno.test("a shard's samples are webdataset's, and what is left out of them is c
       "0004.json": '{"label": "cat"}',
       "0005.jpeg": "j",
       "0005.json": "{",
+      "0006.TIF": "k",
+      "0006.cls": "1",
+      "0007.gif": "l",
     }),
   );
   const { rows, warnings } = await rowsOfShard(path);
@@ -70,6 +73,8 @@ Deno.test("a shard's samples are webdataset's, and what is left out of them is c
     `${path} sample 0003: expected one file of each extension in a sample, found two .jpg`,
     `${path} sample 0004: expected an integer label, found "cat"`,
     rows[5],
+    ["0006", 1, "k"],
+    ["0007", -1, "l"],
   ]);
   assertStringIncludes(
     String(rows[5]),
