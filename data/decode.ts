@@ -1,12 +1,22 @@
 /**
- * Encoded images to pixels, by `sharp` (libvips). The pixels are those that `Image.open(file).convert("RGB")` of
- * Pillow gives, to the last bit: no rotation by EXIF, no colour profile, alpha dropped and not blended, CMYK by
- * Pillow's plain formula, 16-bit colours cut to their high byte, 16-bit gray clipped at 255, a palette's missing entries gray.
+ * Encoded images to pixels, by `sharp` (libvips) and `formats/`. The pixels are those that
+ * `Image.open(file).convert("RGB")` of Pillow gives, to the last bit: no rotation by EXIF, no colour profile, alpha
+ * dropped and not blended, CMYK by Pillow's plain formula, 16-bit colours cut to their high byte, 16-bit gray clipped at
+ * 255, a palette's missing entries gray.
  */
-import { UserError } from "../errors.ts";
-import { completePalette, describeOtherFormat, findDamage, readImageHeader } from "./image_header.ts";
+import { brokenImage, BrokenImageError } from "./broken_image.ts";
+import { withoutPremultiplication } from "./formats/tiff.ts";
+import {
+  completePalette,
+  describeOtherFormat,
+  findDamage,
+  IMAGE_FORMATS,
+  readImageHeader,
+} from "./image_header.ts";
 import { PixelBudget } from "./pixel_budget.ts";
 import { loadSharp, type Sharp } from "./sharp.ts";
+
+export { BrokenImageError } from "./broken_image.ts";
 
 /** Pixels of one image. */
 export interface Image {
@@ -39,14 +49,8 @@ const pixelsUnderWay = new PixelBudget(DEFAULT_MAX_PIXELS);
 /** Pixels along a side, as in a JPEG; only a PNG could have more. */
 const MAX_SIDE = 65535;
 
-/** The bytes are not a whole image of a known format. */
-export class BrokenImageError extends UserError {
-  /** What a program tells the kind of error by. */
-  override name = "BrokenImageError";
-}
-
 /**
- * Decodes a JPEG, PNG or WebP file (of an animation, the first frame).
+ * Decodes a JPEG, PNG, WebP, GIF, BMP, TIFF or PPM file (of an animation the first frame, of several images the first).
  *
  * @param bytes the file's content
  * @throws BrokenImageError where it is of another format, truncated, damaged, or larger than `maxPixels`
@@ -66,14 +70,25 @@ export async function decodeUnwritten(
   const { maxPixels = DEFAULT_MAX_PIXELS } = options;
   const header = readImageHeader(bytes);
   if (header === undefined) {
-    throw new BrokenImageError(`expected a JPEG, PNG or WebP image, found ${describeOtherFormat(bytes)}`);
+    throw new BrokenImageError(`expected ${IMAGE_FORMATS}, found ${describeOtherFormat(bytes)}`);
   }
-  const { format, components, depth, colourType } = header;
+  const { format, components, depth, colourType, parsed, tiff, problem } = header;
+  if (problem !== undefined) throw problem;
   refuseLarge(header, maxPixels);
-  const kind = components === 4 ? "cmyk" : depth === 16 && colourType === 0 ? "gray16" : "other";
-  const whole = colourType === 3 && depth! <= 8 ? completePalette(bytes, depth!) : bytes;
+  if (parsed !== undefined) {
+    const { width, height } = parsed;
+    const pixels = await pixelsUnderWay.run(width * height, () => parsed.decode());
+    return { width, height, writeTo: (words) => words.set(pixels) };
+  }
+  const kind = tiff?.kind ??
+    (components === 4 ? "cmyk" : depth === 16 && colourType === 0 ? "gray16" : "other");
+  const whole = colourType === 3 && depth! <= 8
+    ? completePalette(bytes, depth!)
+    : tiff?.kind === "premultiplied"
+    ? withoutPremultiplication(bytes, tiff)
+    : bytes;
   const sharp = await loadSharp();
-  const decode = () => decodeRaw(sharp, whole, kind, maxPixels);
+  const decode = () => decodeRaw(sharp, whole, kind, maxPixels, tiff?.isTurned);
   // A header that does not say where it should how large it is may have any size.
   const decoded = await pixelsUnderWay.run(header.width * header.height || maxPixels, decode).catch(() => {
     const damage = findDamage(bytes, format);
@@ -100,6 +115,7 @@ async function decodeRaw(
   bytes: Uint8Array,
   kind: Kind,
   maxPixels: number,
+  isTurned = false,
 ): Promise<RawImage> {
   let image = sharp(bytes, {
     // "truncated" would let PNGs with wrong checksums through; "warning" refuses JPEGs that Pillow reads.
@@ -107,6 +123,8 @@ async function decodeRaw(
     ignoreIcc: true,
     limitInputPixels: maxPixels,
   });
+  // Pillow turns a TIFF as its tag says, and nothing else.
+  if (isTurned) image = image.autoOrient();
   if (kind === "cmyk") image = image.pipelineColourspace("cmyk").toColourspace("cmyk");
   if (kind === "gray16") image = image.toColourspace("grey16");
   return await image.raw({ depth: kind === "gray16" ? "ushort" : "uchar" }).toBuffer({
@@ -127,18 +145,13 @@ function refuseLarge({ width, height }: { width: number; height: number }, maxPi
   }
 }
 
-/** @param what of it is wrong, where that is known */
-function brokenImage(what: string): BrokenImageError {
-  return new BrokenImageError(`the image is truncated or damaged${what === "" ? "" : ` (${what})`}`);
-}
-
 /** libvips repeats itself over several lines; the first one tells. */
 function firstLine(error: Error): string {
   return error.message.split("\n", 1)[0].trim();
 }
 
 /** What Pillow's conversion to RGB depends on. */
-type Kind = "cmyk" | "gray16" | "other";
+type Kind = "cmyk" | "gray16" | "premultiplied" | "other";
 
 /** Turns sharp's raw output, [pixels, channels], into RGBA8. */
 function writeRgba(pixels: Uint32Array, data: Uint8Array, channels: number, kind: Kind): void {
@@ -154,6 +167,14 @@ function writeRgba(pixels: Uint32Array, data: Uint8Array, channels: number, kind
     // Little-endian uint16.
     for (let i = 0, at = 0; i < count; i++, at += 2 * channels) {
       pixels[i] = ((data[at + 1] > 0 ? 255 : data[at]) * 0x010101) | opaque;
+    }
+  } else if (kind === "premultiplied") {
+    const [red, green, blue] = [0, 1, 2];
+    for (let i = 0, at = 0; i < count; i++, at += 4) {
+      const alpha = data[at + 3];
+      const part = (channel: number) =>
+        alpha === 0 ? 0 : Math.min(255, Math.floor(data[at + channel] * 255 / alpha));
+      pixels[i] = part(red) | (part(green) << 8) | (part(blue) << 16) | opaque;
     }
   } else if (channels < 3) {
     for (let i = 0, at = 0; i < count; i++, at += channels) pixels[i] = (data[at] * 0x010101) | opaque;

@@ -8,13 +8,14 @@
  */
 import { UserError } from "../errors.ts";
 import { BrokenRowError, checkRows, type Dataset, type DatasetRow, type DatasetRows } from "./dataset.ts";
+import { IMAGE_EXTENSIONS } from "./image_header.ts";
 import { MAX_IMAGE_BYTES } from "./limits.ts";
 import { describeError, describeKind, statOrExplain } from "./stat_or_explain.ts";
 
 /** File names' ends of what `decodeImage` reads. */
-const IMAGES = /\.(jpe?g|png|webp)$/i;
+const IMAGES = new RegExp(`\\.(${IMAGE_EXTENSIONS.join("|")})$`, "i");
 /** Those of images that it does not read. */
-const OTHER_IMAGES = /\.(avif|bmp|gif|heic|jp2|pgm|ppm|tiff?)$/i;
+const OTHER_IMAGES = /\.(avif|hei[cf]|ico|jp2|jxl|pam|psd|svg)$/i;
 /** Files that are read at the same time: a disk far away answers many at once. */
 const READS_AT_ONCE = 16;
 
@@ -83,7 +84,9 @@ export class ImageFolder implements Dataset {
     const skipped = walk.describeSkipped();
     if (isEmpty(listings)) {
       throw new UserError(
-        `${path}: expected JPEG, PNG or WebP images in it or in the folders of its classes, found none.` +
+        `${path}: expected images (.${
+          IMAGE_EXTENSIONS.join(", .")
+        }) in it or in the folders of its classes, found none.` +
           (skipped === "" ? "" : ` Left out: ${skipped}.`),
       );
     }
@@ -260,7 +263,7 @@ class Walk {
       ...describe(
         ["image of another format", "images of another format"],
         this.#skipped.images,
-        "; make them PNG to have them read",
+        "; make them PNG to have them read, for example by ImageMagick's `mogrify -format png`",
       ),
       ...describe(["file that is no image", "files that are no images"], this.#skipped.others, ""),
       ...this.#linksToSeen > 0

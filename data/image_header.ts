@@ -3,9 +3,34 @@
  * file declares; nothing is decoded.
  */
 import { crc32 } from "node:zlib";
+import { BrokenImageError } from "./broken_image.ts";
+import { parseBmp } from "./formats/bmp.ts";
+import { parseGif } from "./formats/gif.ts";
+import { isNetpbm, parseNetpbm } from "./formats/netpbm.ts";
+import type { ParsedImage } from "./formats/parsed_image.ts";
+import { isTiff, parseTiff, type TiffHeader } from "./formats/tiff.ts";
 
 /** Formats that are decoded. */
-export type ImageFormat = "JPEG" | "PNG" | "WebP";
+export type ImageFormat = "JPEG" | "PNG" | "WebP" | "GIF" | "BMP" | "TIFF" | "PPM";
+
+/** What messages say of files that are decoded. */
+export const IMAGE_FORMATS = "a JPEG, PNG, WebP, GIF, BMP, TIFF or PPM image";
+
+/** What their names end with, in lower case: torchvision's `IMG_EXTENSIONS` and a few more. */
+export const IMAGE_EXTENSIONS: readonly string[] = [
+  "jpg",
+  "jpeg",
+  "png",
+  "webp",
+  "gif",
+  "bmp",
+  "tif",
+  "tiff",
+  "pbm",
+  "pgm",
+  "ppm",
+  "pnm",
+];
 
 /** Facts of a file of such a format. */
 export interface ImageHeader {
@@ -20,15 +45,19 @@ export interface ImageHeader {
   depth?: number;
   /** Of a PNG: 0 gray, 2 RGB, 3 palette, 4 gray and alpha, 6 RGBA. */
   colourType?: number;
+  /** Of a GIF, BMP or PPM: what decodes it. */
+  parsed?: ParsedImage;
+  /** Of a TIFF. */
+  tiff?: TiffHeader;
+  /** Of these four: why the header tells no size. */
+  problem?: BrokenImageError;
 }
 
 /** Beginnings of files that people take for images: [what it is, offset, text of one byte a character]. */
 const OTHER_FORMATS: readonly [name: string, offset: number, bytes: string][] = [
-  ["a GIF image", 0, "GIF8"],
-  ["a BMP image", 0, "BM"],
-  ["a TIFF image", 0, "II*\0"],
-  ["a TIFF image", 0, "MM\0*"],
-  ["a TIFF image", 0, "II+\0"],
+  ["a PAM image", 0, "P7\n"],
+  ["a PFM image", 0, "PF\n"],
+  ["a PFM image", 0, "Pf\n"],
   ["an AVIF image", 4, "ftypavi"],
   ["a HEIC image", 4, "ftyphei"],
   ["a HEIC image", 4, "ftyphev"],
@@ -52,7 +81,7 @@ function startsWith(bytes: Uint8Array, text: string, offset = 0): boolean {
   return true;
 }
 
-/** Reads the header of a file; `undefined` where it is no JPEG, PNG or WebP. */
+/** Reads the header of a file; `undefined` where it is of no format that is decoded. */
 export function readImageHeader(bytes: Uint8Array): ImageHeader | undefined {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (startsWith(bytes, "\xff\xd8\xff")) return { format: "JPEG", ...readFrame(view) };
@@ -64,7 +93,27 @@ export function readImageHeader(bytes: Uint8Array): ImageHeader | undefined {
   if (startsWith(bytes, "RIFF") && startsWith(bytes, "WEBP", 8)) {
     return { format: "WebP", ...readWebpSize(bytes, view) };
   }
+  if (startsWith(bytes, "GIF87a") || startsWith(bytes, "GIF89a")) return parse("GIF", bytes, parseGif);
+  if (startsWith(bytes, "BM")) return parse("BMP", bytes, parseBmp);
+  if (isNetpbm(bytes)) return parse("PPM", bytes, parseNetpbm);
+  if (isTiff(bytes)) return parse("TIFF", bytes, parseTiff);
   return undefined;
+}
+
+/** Reads a header whose problems are told by whoever decodes the image. */
+function parse(
+  format: ImageFormat,
+  bytes: Uint8Array,
+  read: (bytes: Uint8Array) => ParsedImage | TiffHeader,
+): ImageHeader {
+  try {
+    const found = read(bytes);
+    const { width, height } = found;
+    return { format, width, height, ...("decode" in found ? { parsed: found } : { tiff: found }) };
+  } catch (problem) {
+    if (!(problem instanceof BrokenImageError)) throw problem;
+    return { format, width: 0, height: 0, problem };
+  }
 }
 
 /** Names what a file is that has no header for {@linkcode readImageHeader}, with an article. */
@@ -72,10 +121,12 @@ export function describeOtherFormat(bytes: Uint8Array): string {
   if (bytes.length === 0) return "an empty file";
   const size = ` of ${bytes.length} bytes`;
   const known = OTHER_FORMATS.find(([, offset, text]) => startsWith(bytes, text, offset));
-  if (known !== undefined) return known[0] + size;
+  const advice =
+    ", which is not decoded; make it PNG first, for example by ImageMagick's `magick FILE FILE.png`";
+  if (known !== undefined) return known[0] + size + (/image|icon|Photoshop/.test(known[0]) ? advice : "");
   const text = new TextDecoder("latin1").decode(bytes.subarray(0, 1024)).replace(/^(\xef\xbb\xbf)?\s*/, "");
   if (/^(<!doctype html|<html)/i.test(text)) return `a web page${size}`;
-  if (/^<(svg|\?xml[^]*<svg)/i.test(text)) return `an SVG image${size}`;
+  if (/^<(svg|\?xml[^]*<svg)/i.test(text)) return `an SVG image${size}${advice}`;
   const start = Array.from(bytes.subarray(0, 8), (byte) => byte.toString(16).padStart(2, "0")).join(" ");
   return `${bytes.length} bytes that start with ${start}`;
 }
@@ -179,11 +230,12 @@ export function completePalette(bytes: Uint8Array, depth: number): Uint8Array {
 }
 
 /**
- * What of a file is missing or wrong, as far as its structure tells; `undefined` where it is whole. For messages: the
- * decoder's own are those of whichever image failed last anywhere in the process.
+ * What of a file is missing or wrong, as far as the structure of a JPEG, PNG or WebP tells; `undefined` where it is whole.
+ * For messages: the decoder's own are those of whichever image failed last anywhere in the process.
  */
 export function findDamage(bytes: Uint8Array, format: ImageFormat): string | undefined {
   const cut = `it ends after ${bytes.length} bytes`;
+  if (format !== "JPEG" && format !== "PNG" && format !== "WebP") return undefined;
   if (format === "JPEG") return hasJpegEnd(bytes) ? undefined : `${cut}, before the end of the image`;
   if (format === "WebP") {
     if (bytes.length < 12) return cut;

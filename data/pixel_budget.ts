@@ -14,7 +14,7 @@ export class PixelBudget {
    * Does some work when there is room for its pixels, in the order of the calls. Work of more pixels than the total is
    * done alone.
    */
-  async run<T>(pixels: number, work: () => Promise<T>): Promise<T> {
+  async run<T>(pixels: number, work: () => T | Promise<T>): Promise<T> {
     const needed = Math.min(pixels, this.#total);
     if (this.#waiting.length > 0 || needed > this.#free) {
       await new Promise<void>((start) => this.#waiting.push({ pixels: needed, start }));

@@ -1,6 +1,6 @@
 /**
  * TSV files of images, as the original SEED reads them: one row a line, columns separated by tabs. Column 0 is a key,
- * column 1 an integer label, the LAST column the image in base64 (JPEG, PNG or WebP); columns between are ignored.
+ * column 1 an integer label, the LAST column the image in base64; columns between are ignored.
  *
  * Rows are reached by seeking to their offset in the `.lineidx` beside the TSV, so the file is never in memory as a
  * whole: what stays is 8 bytes a row. Rows are numbered from 0 in code, and by their line, from 1, in messages.
@@ -23,7 +23,7 @@ const LABEL_SAMPLE = 256;
 /** Neighbouring rows are read with one system call, up to this many bytes. */
 const MAX_RUN_BYTES = 8 << 20;
 
-/** One row, its image as file bytes (JPEG, PNG or WebP). */
+/** One row, its image as file bytes. */
 export interface TsvRow extends DatasetRow {
   image: Uint8Array<ArrayBuffer>;
 }

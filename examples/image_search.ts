@@ -66,7 +66,7 @@ const index = await Promise.all(rows.map(async (row) => {
 console.log(`${index.length} images can be searched at http://127.0.0.1:${port}/search`);
 
 const serve = async (request: Request): Promise<Response> => {
-  if (request.method !== "POST") return new Response("POST a JPEG, PNG or WebP file\n", { status: 405 });
+  if (request.method !== "POST") return new Response("POST an image file\n", { status: 405 });
   const query = await embed(await decodeImage(await request.bytes()));
   const dot = (key: Float32Array) => key.reduce((sum, value, i) => sum + value * query[i], 0);
   const found = index.map(({ name, embedding }) => ({ name, similarity: dot(embedding) }));

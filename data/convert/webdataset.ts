@@ -4,18 +4,20 @@
  * path up to the first dot of its NAME, its extension all that follows, in lower case. `a.b/0001.JPG` and `a.b/0001.cls`
  * are of the sample `a.b/0001`, and `0001.1.jpg` and `0001.2.jpg` are of one sample too.
  *
- * A row has one image: the first whose whole extension is `jpg`, `jpeg`, `png` or `webp`, else the first whose extension
- * ends so (`seg.png`). The label is the integer in `.cls`, or `label` or `cls` in `.json`. What is left out is counted.
+ * A row has one image: the first whose whole extension is `jpg`, `png` or another of `IMAGE_EXTENSIONS`, else the first
+ * whose extension ends so (`seg.png`). The label is the integer in `.cls`, or `label` or `cls` in `.json`. What is left
+ * out is counted.
  */
 import { UserError } from "../../errors.ts";
 import { BrokenRowError } from "../dataset.ts";
+import { IMAGE_EXTENSIONS } from "../image_header.ts";
 import { MAX_IMAGE_BYTES, MAX_LABEL_BYTES } from "../limits.ts";
 import { describeLabelProblem, parseLabel } from "../tsv.ts";
 import { type ArchiveFile, readArchive } from "./archive.ts";
 import type { RowSource, SourceRow } from "./row_source.ts";
 
 /** Extensions of what `decodeImage` reads. */
-const IMAGES = new Set(["jpg", "jpeg", "png", "webp"]);
+const IMAGES = new Set(IMAGE_EXTENSIONS);
 
 /** Kinds of files that are named in a warning. */
 const MAX_KINDS = 5;
@@ -174,7 +176,7 @@ function toRow(
 ): SourceRow | BrokenRowError {
   const broken = (reason: string) => new BrokenRowError(path, row, `${path} sample ${key}`, reason);
   if (problem !== undefined) return broken(problem);
-  if (image === undefined) return broken("expected a .jpg, .png or .webp file, found none");
+  if (image === undefined) return broken(`expected an image (.${IMAGE_EXTENSIONS.join(", .")}), found none`);
   try {
     const text = (cls ?? labelIn(json))?.trim();
     const label = text === undefined ? -1 : parseLabel(text);

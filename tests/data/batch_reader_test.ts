@@ -96,7 +96,7 @@ Deno.test("BatchReader reports each broken row once", async () => {
   const message = reported.find((error) => error.row === 7)!.message;
   assertEquals(
     message,
-    `${tsv.path} line 8: expected a JPEG, PNG or WebP image, found 3 bytes that start with 00 00 00`,
+    `${tsv.path} line 8: expected a JPEG, PNG, WebP, GIF, BMP, TIFF or PPM image, found 3 bytes that start with 00 00 00`,
   );
 });
 

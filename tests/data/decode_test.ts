@@ -132,12 +132,9 @@ Deno.test("decodeImage() refuses other formats by their names", async () => {
       ['<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', "an SVG image of 62 bytes"],
       ['<?xml version="1.0"?>\n<svg/>', "an SVG image"],
       ["\n<!DOCTYPE html><title>404</title>", "a web page of 34 bytes"],
-      ["GIF89a", "a GIF image of 6 bytes"],
-      ["BM\x36\x00", "a BMP image"],
-      ["II*\0\x08", "a TIFF image"],
-      ["MM\0*", "a TIFF image"],
-      [box("avif"), "an AVIF image"],
-      [box("heic"), "a HEIC image"],
+      ["P7\nWIDTH 1\n", "a PAM image of 11 bytes, which is not decoded; make it PNG first"],
+      [box("avif"), "an AVIF image of 16 bytes, which is not decoded; make it PNG first"],
+      [box("heic"), "a HEIC image of 16 bytes, which is not decoded; make it PNG first"],
       [box("mif1"), "a HEIC or AVIF image"],
       [box("isom"), "a video"],
       [
@@ -151,19 +148,13 @@ Deno.test("decodeImage() refuses other formats by their names", async () => {
     await assertRejects(
       () => decodeImage(bytes(content)),
       BrokenImageError,
-      `expected a JPEG, PNG or WebP image, found ${found}`,
+      `expected a JPEG, PNG, WebP, GIF, BMP, TIFF or PPM image, found ${found}`,
     );
   }
   // What other programs write.
-  for (const format of ["gif", "tiff", "avif"] as const) {
-    const file = await sharp({ create: { width: 9, height: 9, channels: 3, background: "red" } })[format]()
-      .toBuffer();
-    await assertRejects(
-      () => decodeImage(file),
-      BrokenImageError,
-      `found a${format === "avif" ? "n" : ""} ${format.toUpperCase()} image of`,
-    );
-  }
+  const avif = await sharp({ create: { width: 9, height: 9, channels: 3, background: "red" } }).avif()
+    .toBuffer();
+  await assertRejects(() => decodeImage(avif), BrokenImageError, "found an AVIF image of");
 });
 
 Deno.test("decodeImage() refuses images above the limit, and tells their size", async () => {

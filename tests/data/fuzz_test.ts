@@ -16,6 +16,7 @@ import { UserError } from "../../errors.ts";
 import { studentNames, teacherNames } from "../../models/registry.ts";
 import { referencePath } from "../reference.ts";
 import { TestFolder, touch } from "./folder.ts";
+import { filesOfManyKinds } from "./formats/files.ts";
 
 /** Flips, inserts, deletes, repeats or cuts bytes. */
 function mutate(bytes: Uint8Array, random: Random): Uint8Array {
@@ -110,8 +111,8 @@ Deno.test(`TsvFile never gives a wrong row for ${COUNT} mutated indexes`, async 
   assert(refused > COUNT / 2, `${refused} refused`);
 });
 
-Deno.test(`decodeImage() survives ${COUNT} mutated JPEG, PNG and WebP files, and takes no more memory for them`, async () => {
-  const files = [
+Deno.test(`decodeImage() survives ${COUNT} mutated image files of all formats, and takes no more memory for them`, async () => {
+  const files: Uint8Array[] = [
     "alpha.png",
     "gamma.png",
     "animated.webp",
@@ -120,6 +121,21 @@ Deno.test(`decodeImage() survives ${COUNT} mutated JPEG, PNG and WebP files, and
     "alpha16.png",
   ]
     .map((name) => Deno.readFileSync(new URL(`./images/${name}`, import.meta.url)));
+  const kinds = filesOfManyKinds();
+  for (
+    const name of [
+      "gif transparent",
+      "gif interlaced 23",
+      "bmp header 12, 8 bits, width 7",
+      "bmp 16 bits, 555",
+      "bmp run lengths, 8 bits",
+      "ppm plain comments",
+      "ppm P6, maximum 1000",
+      "tiff II palette 4 bits",
+      "tiff MM deflate tiles 16 bits",
+      "tiff II BigTIFF",
+    ]
+  ) files.push(kinds[name]);
   const random = new Random(1, "fuzz images");
   const memory: number[] = [];
   for (let i = 0; i < COUNT; i++) {

@@ -118,7 +118,7 @@ Deno.test("an image folder says what it leaves out", async () => {
   using tree = new Tree([
     "cat/1.png",
     "cat/readme.txt",
-    "cat/old.bmp",
+    "cat/old.heic",
     "cat/.hidden.png",
     ".ipynb_checkpoints/1.png",
     "dog/",
@@ -130,10 +130,17 @@ Deno.test("an image folder says what it leaves out", async () => {
   assertEquals(
     warnings,
     [
-      "FOLDER: left out 1 image of another format (1 .bmp); make them PNG to have them read, and 2 files that are no images (1 .csv, 1 .txt)",
+      "FOLDER: left out 1 image of another format (1 .heic); make them PNG to have them read, for example by ImageMagick's `mogrify -format png`, and 2 files that are no images (1 .csv, 1 .txt)",
       "FOLDER: no image of the class dog",
     ],
   );
+});
+
+Deno.test("an image folder takes what torchvision's ImageFolder takes, GIF too, in any case", async () => {
+  const ends = ["BMP", "JPG", "gif", "jpeg", "pgm", "png", "ppm", "tif", "tiff", "webp"];
+  using tree = new Tree(ends.map((end) => `cat/1.${end}`));
+  const { rows, warnings } = await tree.open();
+  assertEquals([rows, warnings], [ends.map((end) => [`cat/1.${end}`, 0]), []]);
 });
 
 Deno.test("an image folder follows links, and ends where they lead back up", async () => {
@@ -192,7 +199,7 @@ Deno.test("an image folder refuses what has no images, and names an image that i
   await assertRejects(
     () => ImageFolder.open(empty.path),
     UserError,
-    "expected JPEG, PNG or WebP images in it or in the folders of its classes, found none. Left out: 1 file that",
+    "expected images (.jpg, .jpeg, .png, .webp, .gif, .bmp, .tif, .tiff, .pbm, .pgm, .ppm, .pnm) in it or in the folders of its classes, found none. Left out: 1 file that",
   );
   using tree = new Tree(["cat/1.png", "cat/2.png"]);
   const folder = await ImageFolder.open(tree.path);

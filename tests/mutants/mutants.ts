@@ -500,6 +500,34 @@ const DATA: readonly Mutant[] = [
     "data/decode_test.ts",
   ]),
   mutant("data/decode.ts", "    limitInputPixels: maxPixels,\n", "", ["data/decode_test.ts"]),
+  mutant("data/formats/gif.ts", "lengths[string];", "lengths[code];", ["data/formats/formats_test.ts"]),
+  mutant("data/formats/gif.ts", "fill(colours[background])", "fill(colours[0])", [
+    "data/formats/formats_test.ts",
+  ]),
+  mutant(
+    "data/formats/bmp.ts",
+    "Math.floor(((value >> shift) & largest) * 255 / largest)",
+    "(value >> shift) & 255",
+    [
+      "data/formats/formats_test.ts",
+    ],
+  ),
+  mutant(
+    "data/formats/netpbm.ts",
+    "rounded % 2 === 1 ? rounded - 1 : rounded",
+    "rounded % 2 === 1 ? rounded : rounded",
+    [
+      "data/formats/formats_test.ts",
+    ],
+  ),
+  mutant("data/formats/netpbm.ts", "    if (samples === undefined) tokens.expect(count, kind === 1);\n", "", [
+    "data/formats/formats_test.ts",
+  ]),
+  mutant("data/formats/tiff.ts", "  changed.fill(0, ...extraAt);\n", "", ["data/formats/formats_test.ts"]),
+  mutant("data/formats/tiff.ts", "offset + sizes[i] > bytes.length", "offset > bytes.length", [
+    "data/formats/formats_test.ts",
+  ]),
+  mutant("data/decode.ts", "if (isTurned) image = image.autoOrient();", "", ["data/formats/formats_test.ts"]),
   mutant("data/pack.ts", "    offset += width * height;\n", "    offset += width * width;\n", [
     "data/pack_test.ts",
   ]),

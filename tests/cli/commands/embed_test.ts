@@ -54,7 +54,10 @@ Deno.test("embed writes a row for each image that can be used, in order, in thre
   const npy = join(folder.path, "e.npy");
   const ended = await run(...TINY, "-b", "8", "-j", "2", "-o", npy, data);
   assertEquals(ended.code, 0, ended.stderr);
-  assertMatch(ended.stderr, /^warning: .*train\.tsv line 6: expected a JPEG, PNG or WebP image.*\n$/);
+  assertMatch(
+    ended.stderr,
+    /^warning: .*train\.tsv line 6: expected a JPEG, PNG, WebP, GIF, BMP, TIFF or PPM image.*\n$/,
+  );
   assertMatch(ended.stdout, /images {5}29 of .*train\.tsv, in \d/);
   const { shape, values } = readNpy(npy);
   assertEquals([shape, values.length], [[29, 8], 29 * 8]);

@@ -60,6 +60,9 @@ Deno.test("a shard's samples are webdataset's, and what is left out of them is c
       "0004.json": '{"label": "cat"}',
       "0005.jpeg": "j",
       "0005.json": "{",
+      "0006.TIF": "k",
+      "0006.cls": "1",
+      "0007.gif": "l",
     }),
   );
   const { rows, warnings } = await rowsOfShard(path);
@@ -70,6 +73,8 @@ Deno.test("a shard's samples are webdataset's, and what is left out of them is c
     `${path} sample 0003: expected one file of each extension in a sample, found two .jpg`,
     `${path} sample 0004: expected an integer label, found "cat"`,
     rows[5],
+    ["0006", 1, "k"],
+    ["0007", -1, "l"],
   ]);
   assertStringIncludes(
     String(rows[5]),
@@ -227,7 +232,7 @@ Deno.test("a WebDataset shard becomes rows: key, label and image of each sample"
       ["a/0001", 7, PNG.length],
       ["0002", 3, 19], // its extension is webp, not seg.png
       ["0003", -1, PNG.length],
-      `${source} sample 0004: expected a .jpg, .png or .webp file, found none`,
+      `${source} sample 0004: expected an image (.jpg, .jpeg, .png, .webp, .gif, .bmp, .tif, .tiff, .pbm, .pgm, .ppm, .pnm), found none`,
       `${source} sample 0005: expected an integer label, found "cat"`,
       ["long/".repeat(40) + "0006", -1, PNG.length],
     ]);
@@ -326,7 +331,9 @@ Deno.test("convert() joins several sources, archives among them, also in random 
   const { train, broken } = await converted(folder, [tsv, shard]);
   const expected: [string, number][] = [["key0", 0], ["key1", 1], ["key2", 2], ["x", 8], ["z", -1]];
   assertEquals(train, expected);
-  assertEquals(broken, [`${shard} sample y: expected a .jpg, .png or .webp file, found none`]);
+  assertEquals(broken, [
+    `${shard} sample y: expected an image (.jpg, .jpeg, .png, .webp, .gif, .bmp, .tif, .tiff, .pbm, .pgm, .ppm, .pnm), found none`,
+  ]);
   const shuffled = await converted(folder, [tsv, shard], { shuffle: true, split: 2 });
   assertEquals([...shuffled.train, ...shuffled.test!].sort(), expected.toSorted());
   assertEquals(shuffled.broken.length, 1);
