@@ -48,7 +48,7 @@ export class BestEffort {
     if (error instanceof ActorStopped || this.#failed.has(name)) return;
     this.#failed.add(name);
     try {
-      this.#warn(`${name} failed, and the run goes on: ${describe(error)}`);
+      this.#warn(`${name} failed, and the run continues: ${describe(error)}`);
     } catch {
       // The warning could not be written, which is the business of the log.
     }

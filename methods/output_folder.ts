@@ -65,6 +65,6 @@ function refuseEarlierRun(output: string): void {
   const last = checkpoints.at(-1);
   throw new UserError(
     `--output ${output} holds another run already (${found.join(" and ")}): choose another folder` +
-      (last === undefined ? "" : `, or go on with that run with --resume ${join(output, last)}`),
+      (last === undefined ? "" : `, or resume that run with --resume ${join(output, last)}`),
   );
 }

@@ -115,13 +115,13 @@ export const FILE_FLAGS = {
     group: DATA,
     help:
       "output directory, for config.json, log.txt, metrics.jsonl and the checkpoints; must hold no other run " +
-      "unless --resume goes on with it",
+      "unless --resume continues it",
     brief: "output directory; must be empty unless --resume",
   },
   resumeAnyway: {
     kind: "boolean",
     group: DATA,
-    help: "go on from --resume even where the checkpoint is of other data, weights or settings",
+    help: "resume even where the checkpoint is of other data, weights or settings",
   },
 } as const satisfies FlagTable;
 

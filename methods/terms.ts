@@ -59,6 +59,6 @@ export function checkTerms(
   throw fail(
     `is of another run: ${essential.map(describeDifference).join("; ")}. Resume with ${
       essential.map(giveBack).join(" ")
-    }, or go on all the same with --resume-anyway`,
+    }, or resume all the same with --resume-anyway`,
   );
 }

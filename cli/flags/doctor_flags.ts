@@ -19,7 +19,7 @@ const TABLE = {
     metavar: "TASK",
     group: "Output",
     help:
-      "look at nothing, and print the command that runs a task with the least permissions that it needs; what stands " +
+      "check nothing, and print the command that runs a task with the least permissions that it needs; what stands " +
       "behind TASK are that task's own arguments, e.g. doctor --permissions distill --data DATA --distill FILE --output DIR",
   },
   json: {

@@ -44,7 +44,7 @@ export async function findCheckpointToResume(
   } catch (error) {
     if (!(error instanceof CheckpointError)) throw error;
     throw new UserError(
-      `--resume auto: no checkpoint in ${output} can be used, e.g. ${error.message}. Remove them to begin anew, or write ` +
+      `--resume auto: no checkpoint in ${output} can be used, e.g. ${error.message}. Remove them to start a new run, or write ` +
         "to another folder",
       { cause: error },
     );

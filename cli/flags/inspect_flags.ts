@@ -67,7 +67,7 @@ export function parseInspectFlags(
   if (helpExtent(args) !== undefined) return { help: inspectHelp(width) };
   const { values, positionals: [path] } = parseFlags(TABLE, args, { positionals: 1 });
   if (path === undefined) {
-    throw new UsageError("there is nothing to look at: expected deno task inspect [flags] FILE");
+    throw new UsageError("there is nothing to inspect: expected deno task inspect [flags] FILE");
   }
   const { filter, tensors = true, stats = false, json = false } = values;
   if (stats && !tensors) throw new UsageError("--stats is shown with the tensors: leave --no-tensors out");

@@ -110,7 +110,7 @@ function dropRows<Row>(
   const kept = rows.filter((row, i) => {
     const { value, problem } = parseRecord(schema, row);
     if (problem === undefined) return isWanted(value);
-    throw new UserError(`${path} line ${i + 1}: ${problem}; move the file away, or mend the line`);
+    throw new UserError(`${path} line ${i + 1}: ${problem}; move the file away, or correct the line`);
   });
   const keptText = kept.map((row) => row + "\n").join("");
   if (keptText !== text) writeWhole(path, keptText);

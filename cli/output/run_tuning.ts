@@ -38,7 +38,7 @@ async function earlierTuning(path: string, { warn }: Pick<RunConsole, "warn">): 
   const { name } = await describeAdapter();
   if (earlier.adapter === name) return earlier;
   warn(
-    `${path} was measured on ${earlier.adapter}, and this is ${name}: kernels are chosen anew, and the last bits differ ` +
+    `${path} was measured on ${earlier.adapter}, and this is ${name}: kernels are chosen again, and the last bits differ ` +
       "from those that the run would have had there",
   );
   return undefined;

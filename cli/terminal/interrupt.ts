@@ -26,7 +26,7 @@ export class Interrupted extends UserError {
 
 /** What is said of a run that was stopped. */
 export function howToGoOn(output: string): string {
-  return `to go on, give the same command with --output ${output} --resume auto`;
+  return `to resume, rerun the same command with --output ${output} --resume auto`;
 }
 
 /** Says something on a line of its own: a terminal shows Ctrl-C as `^C` behind what is on the line. */

@@ -34,9 +34,9 @@ const DATA_FLAGS = {
     metavar: "FILE",
     group: DATA,
     help:
-      "checkpoint of a linear evaluation to go on from, which has the encoder too; auto: the newest one in --output, " +
+      "checkpoint of a linear evaluation to resume from, which has the encoder too; auto: the newest one in --output, " +
       "or a new run where there is none",
-    brief: "checkpoint to go on from; auto: the newest in --output",
+    brief: "checkpoint to resume from; auto: the newest in --output",
   },
   resumeAnyway: FILE_FLAGS.resumeAnyway,
   evaluate: {

@@ -86,7 +86,7 @@ function modelFlags(names: DistillNames) {
       group: MODELS,
       help:
         "checkpoint that the student starts from: of any program that --distill takes, or deno task export's; a " +
-        "head that does not fit is made anew",
+        "head that does not fit gets fresh weights",
     },
   } as const satisfies FlagTable;
 }
@@ -113,8 +113,8 @@ function dataFlags() {
       metavar: "FILE",
       group: DATA,
       help:
-        "checkpoint of a student to go on from; auto: the newest one in --output, or a new run where there is none",
-      brief: "checkpoint to go on from; auto: the newest in --output",
+        "checkpoint of a student to resume from; auto: the newest one in --output, or a new run where there is none",
+      brief: "checkpoint to resume from; auto: the newest in --output",
     },
     resumeAnyway: FILE_FLAGS.resumeAnyway,
     saveEvery: {

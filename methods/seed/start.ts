@@ -103,7 +103,7 @@ export async function findStart(options: DistillOptions, batchesPerEpoch: number
   await requireFiniteStudent(resume, saved);
   const { queue, queuePointer } = saved;
   if (queue === undefined || queuePointer === undefined) {
-    throw fail("has no queue, which a run needs to go on");
+    throw fail("has no queue, which a run needs to resume");
   }
   if (queue.shape.length !== 2) throw fail(`has a queue of shape [${queue.shape}], not [dim, queue]`);
   if (queue.shape[0] !== dim || queue.shape[1] !== size) {
@@ -118,7 +118,7 @@ export async function findStart(options: DistillOptions, batchesPerEpoch: number
   if (wantsSmall !== (smallQueue !== undefined)) {
     throw fail(
       wantsSmall
-        ? "has no queue of small views, but --small-views asks for them; go on without them, or begin anew"
+        ? "has no queue of small views, but --small-views asks for them; resume without it, or start a new run"
         : "is of a run with small views; use the --small-views and --small-size of that run",
     );
   }
@@ -175,7 +175,7 @@ function checkSameEpoch(
   }
   if (problems.length === 0) return saved.batch;
   if (resumeAnyway) return 0;
-  throw fail(`stopped within an epoch of ${problems[0]}, or begin that epoch anew with --resume-anyway`);
+  throw fail(`stopped within an epoch of ${problems[0]}, or restart that epoch with --resume-anyway`);
 }
 
 /** Names the first keys that differ from the student that the options describe. */

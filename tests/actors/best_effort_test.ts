@@ -30,15 +30,15 @@ Deno.test("BestEffort warns of each name once, says what is a bug, and lets noth
   const crash = new ActorCrash({ actor: "reader", failure: describeFailure(new UserError(name)) });
   for (const [i, error] of [new UserError(name), new Deno.errors.NotFound(name), crash].entries()) {
     effort.attempt(`name ${i}`, fail(error));
-    assertEquals(warnings.pop(), `name ${i} failed, and the run goes on: ${shown}`);
+    assertEquals(warnings.pop(), `name ${i} failed, and the run continues: ${shown}`);
   }
   assertEquals(warnings.length, 3);
-  assertEquals(warnings[0], "the page failed, and the run goes on: it is taken");
+  assertEquals(warnings[0], "the page failed, and the run continues: it is taken");
   assertMatch(
     warnings[1],
-    /^maps failed, and the run goes on: this is a bug .*\nTypeError: x is null\n {4}at /,
+    /^maps failed, and the run continues: this is a bug .*\nTypeError: x is null\n {4}at /,
   );
-  assertEquals(warnings[2], "events failed, and the run goes on: it is gone");
+  assertEquals(warnings[2], "events failed, and the run continues: it is gone");
 });
 
 const MOD = new URL("../../mod.ts", import.meta.url).href;
@@ -71,7 +71,7 @@ async function run(folder: RunFolder, name: string, changes: Partial<DistillOpti
   await using distillation = distill(folder.options(name, { epochs: 2, limitSteps: 7, ...changes }));
   for await (const event of distillation) {
     told.add(event.type);
-    if (event.type === "warning" && event.text.includes("the run goes on")) failed.push(event.text);
+    if (event.type === "warning" && event.text.includes("the run continues")) failed.push(event.text);
   }
   const { checkpoint, knn } = await distillation.result;
   return { digest: await digestFile(checkpoint), knn, failed: failed.toSorted(), told };
@@ -83,7 +83,7 @@ Deno.test("a run goes on without what only observes it: snapshots, views, the pr
   const blindEvaluator = writeActor(folder, "evaluator", {
     handlers: `findNeighbours() { throw new UserError("no images to look at"); }`,
   });
-  const noProbeSet = "the probe set failed, and the run goes on: no images to look at";
+  const noProbeSet = "the probe set failed, and the run continues: no images to look at";
 
   const blind = await run(folder, "blind", {
     insight: true,
@@ -101,11 +101,11 @@ Deno.test("a run goes on without what only observes it: snapshots, views, the pr
   assertEquals(blind.failed[0], noProbeSet);
   assertMatch(
     blind.failed[1],
-    /^the snapshot of a step failed, and the run goes on: this is a bug .*\nError: no snapshot/,
+    /^the snapshot of a step failed, and the run continues: this is a bug .*\nError: no snapshot/,
   );
   assertMatch(
     blind.failed[2],
-    /^the views of the first batch failed, and the run goes on: .*\nError: no views/,
+    /^the views of the first batch failed, and the run continues: .*\nError: no views/,
   );
 
   // kNN needs no probe set: its actors are started again for it alone.

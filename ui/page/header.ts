@@ -9,7 +9,7 @@ import { accuracyNow, type Run, type State } from "page/state.ts";
 const SAID: Readonly<Record<string, string>> = {
   running: "Running",
   finished: "Finished",
-  interrupted: "Interrupted: a checkpoint was saved, and --resume goes on from it",
+  interrupted: "Interrupted: a checkpoint was saved, and --resume continues from it",
   failed: "Failed",
 };
 
@@ -38,7 +38,7 @@ export function describeStatus(
     return { text: `No news: ${refusal}. The page tries again by itself.`, status: "lost" };
   }
   if (isLive && !isConnected && (record === undefined || record.status === "running")) {
-    const text = "The program is not there: this is how it was. The page goes on when it is started again.";
+    const text = "The program is not there: this is how it was. The page follows when it is restarted.";
     return { text, status: "lost" };
   }
   if (run === undefined || record === undefined) return { text: "Waiting for the run", status: "waiting" };

@@ -486,7 +486,7 @@ Deno.test("distill goes on without what only observes it, and names each of it o
   await child.stdout.cancel(); // as when the program that reads them has ended
   const [stderr, { code }] = await Promise.all([new Response(child.stderr).text(), child.status]);
   assertEquals(code, 0, stderr);
-  const failed = stderr.match(/^warning: .*?(?= failed, and the run goes on: )/gm)!.toSorted();
+  const failed = stderr.match(/^warning: .*?(?= failed, and the run continues: )/gm)!.toSorted();
   // The run may be over before the first record of the actors and the first look.
   const mayBeMissing = ["warning: actors.json", "warning: insight/look.json"];
   assertEquals(failed.filter((name) => !mayBeMissing.includes(name)), [
@@ -508,7 +508,7 @@ Deno.test("distill goes on without what only observes it, and names each of it o
   const log = Deno.readTextFileSync(join(out, "log.txt"));
   assertMatch(
     log,
-    /warning: the TensorBoard event file failed, and the run goes on: cannot write .*events\.out/,
+    /warning: the TensorBoard event file failed, and the run continues: cannot write .*events\.out/,
   );
 });
 

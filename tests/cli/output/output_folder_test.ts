@@ -182,7 +182,7 @@ Deno.test(
       const text = `{"epoch":0,"step":1}\n${line}\n`;
       Deno.writeTextFileSync(name, text);
       const { message } = assertThrows(() => folder.dropMetricsFrom(1, 0), UserError);
-      assertEquals(message, `${name} line 2: ${problem}; move the file away, or mend the line`);
+      assertEquals(message, `${name} line 2: ${problem}; move the file away, or correct the line`);
       assertEquals(Deno.readTextFileSync(name), text);
     }
     Deno.writeTextFileSync(join(path, "scores.jsonl"), "null\n");

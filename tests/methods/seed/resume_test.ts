@@ -68,7 +68,7 @@ Deno.test("a checkpoint of another run is refused by the name of every flag that
   Deno.writeTextFileSync(join(other, "train.tsv"), rows.slice(rows.indexOf("\n") + 1)); // as many rows
   const refuse = async (changes: Partial<DistillOptions>, ...expected: string[]) => {
     const error = await assertRejects(() => run({ ...resumed, ...changes }), CheckpointError);
-    for (const text of [...expected, "or go on all the same with --resume-anyway"]) {
+    for (const text of [...expected, "or resume all the same with --resume-anyway"]) {
       assertStringIncludes(error.message, text);
     }
   };
@@ -117,7 +117,7 @@ Deno.test("an epoch that would have another order is begun anew where one insist
   Deno.renameSync(written, checkpoint);
   const resumed = { ...begun, resume: checkpoint, limitSteps: null };
   const within = { ...resumed, seed: 5 };
-  await assertRejects(() => run(within), CheckpointError, "or begin that epoch anew with --resume-anyway");
+  await assertRejects(() => run(within), CheckpointError, "or restart that epoch with --resume-anyway");
   assertEquals((await run({ ...within, resumeAnyway: true })).result.steps, 4);
 
   const before = join(folder.path, "before.pth.tar");

@@ -127,7 +127,7 @@ const int = (...values: bigint[]) => new TensorValue("int64", [values.length], B
 const ints = (...shape: number[]) =>
   new TensorValue("int32", shape, new Int32Array(shape.reduce((size, side) => size * side, 1)));
 
-/** Files that are no checkpoint to go on from: where in one to put what, and what is said of it. */
+/** Files that are no checkpoint to resume from: where in one to put what, and what is said of it. */
 const WRONG_STUDENT: [path: TorchValue[], values: TorchValue[], said: string][] = [
   [["epoch"], NO_COUNTS, "does not say its epoch"],
   [["arch"], [1, null, []], "does not say its epoch and arch"],
