@@ -8,7 +8,7 @@ export interface JsonSchema {
   minimum?: number;
   properties?: Record<string, JsonSchema>;
   required?: string[];
-  additionalProperties?: false;
+  additionalProperties?: false | JsonSchema;
   items?: JsonSchema;
   oneOf?: JsonSchema[];
   $ref?: string;
@@ -46,6 +46,7 @@ export function findProblems(
     if (!holds) problems.push(`${at}: expected ${what}, found ${JSON.stringify(value)}`);
   };
   const { type, enum: choices, minimum, oneOf, items, properties = {}, required = [] } = schema;
+  const { additionalProperties: others } = schema;
   if (type !== undefined) expect([type].flat().some((name) => typeOf(value).includes(name)), String(type));
   if ("const" in schema) expect(value === schema.const, JSON.stringify(schema.const));
   if (choices !== undefined) expect(choices.includes(value), `one of ${choices}`);
@@ -63,8 +64,9 @@ export function findProblems(
   } else if (typeof value === "object" && value !== null) {
     for (const name of required) if (!(name in value)) problems.push(`${at}: expected ${name}, found none`);
     for (const [name, part] of Object.entries(value)) {
-      if (name in properties) problems.push(...findProblems(part, properties[name], root, `${at}.${name}`));
-      else if (schema.additionalProperties === false) problems.push(`${at}: unexpected ${name}`);
+      const own = name in properties ? properties[name] : others;
+      if (own === false) problems.push(`${at}: unexpected ${name}`);
+      else if (own !== undefined) problems.push(...findProblems(part, own, root, `${at}.${name}`));
     }
   }
   return problems;

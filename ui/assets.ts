@@ -12,12 +12,14 @@ import COLOURS from "./page/colours.ts" with { type: "text" };
 import CURVES from "./page/curves.ts" with { type: "text" };
 import ELEMENTS from "./page/elements.ts" with { type: "text" };
 import HEADER from "./page/header.ts" with { type: "text" };
+import HEALTH from "./page/health.ts" with { type: "text" };
 import INDEX from "./page/index.html" with { type: "text" };
 import LINE_CHART from "./page/line_chart.ts" with { type: "text" };
 import NAMES from "./page/names.ts" with { type: "text" };
 import RUNS from "./page/runs.ts" with { type: "text" };
 import SAVING from "./page/saving.ts" with { type: "text" };
 import SETTINGS from "./page/settings.ts" with { type: "text" };
+import SHOWN_RUNS from "./page/shown_runs.ts" with { type: "text" };
 import SMOOTHING from "./page/smoothing.ts" with { type: "text" };
 import THEME from "./page/theme.ts" with { type: "text" };
 import VIEWER from "./page/viewer.ts" with { type: "text" };
@@ -37,11 +39,13 @@ const SOURCES: Readonly<Record<string, string>> = {
   "curves.ts": CURVES,
   "elements.ts": ELEMENTS,
   "header.ts": HEADER,
+  "health.ts": HEALTH,
   "line_chart.ts": LINE_CHART,
   "names.ts": NAMES,
   "runs.ts": RUNS,
   "saving.ts": SAVING,
   "settings.ts": SETTINGS,
+  "shown_runs.ts": SHOWN_RUNS,
   "smoothing.ts": SMOOTHING,
   "theme.ts": THEME,
   "viewer.ts": VIEWER,

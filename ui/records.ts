@@ -93,7 +93,7 @@ export interface ScoreRow {
   lr?: number;
 }
 
-/** A row of `stats.jsonl`: what a training step tells of itself, every `stats_every` batches. */
+/** A row of `stats.jsonl`: measurements of a training step, every `stats_every` batches. */
 export interface StatsRow {
   epoch: number;
   step: number;
@@ -207,6 +207,7 @@ export type PageMessage =
   | { kind: "evaluations"; run: number; evaluations: EvaluationRecord[] }
   | { kind: "metrics"; run: number; reset: boolean; points: CurvePoint[]; last: MetricsRow | null }
   | { kind: "scores"; run: number; reset: boolean; rows: ScoreRow[] }
+  | { kind: "stats"; run: number; reset: boolean; rows: StatsRow[] }
   | { kind: "actors"; run: number; record: ActorsRecord }
   | {
     kind: "diagnostics";

@@ -11,6 +11,7 @@ import {
   parseRecord,
   RUN_RECORD,
   SCORE_ROW,
+  STATS_ROW,
 } from "./record_schemas.ts";
 import type {
   CurvePoint,
@@ -20,10 +21,14 @@ import type {
   PageMessage,
   RunRecord,
   ScoreRow,
+  StatsRow,
 } from "./records.ts";
 
 /** Points of a curve that are kept; with twice as many, two become one. */
 export const CURVE_POINTS = 10_000;
+
+/** For so many points of the curve a row of `stats.jsonl` is kept: it is longer. */
+const POINTS_A_STATS_ROW = 5;
 
 /** A curve that stays small however long the run is: each point is the mean of so many steps. */
 export class Curve {
@@ -71,6 +76,30 @@ function meanOf(rows: readonly MetricsRow[]): CurvePoint {
     images_per_second,
     time ?? null,
   ]));
+}
+
+/** Rows that stay few however long the run is: every so many-th of them, the first one among them. */
+export class SparseRows<Row> {
+  readonly rows: Row[] = [];
+  readonly #most: number;
+  #stride = 1;
+  #count = 0;
+
+  /** @param most rows that are kept at least, once there are so many */
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  /** Takes a row. Returns whether others have gone. */
+  add(row: Row): boolean {
+    if (this.#count++ % this.#stride !== 0) return false;
+    this.rows.push(row);
+    if (this.rows.length < 2 * this.#most) return false;
+    for (let i = 0; i < this.#most; i++) this.rows[i] = this.rows[2 * i];
+    this.rows.length = this.#most;
+    this.#stride *= 2;
+    return true;
+  }
 }
 
 const NEWLINE = 10;
@@ -253,6 +282,7 @@ export class RunReader {
   readonly #passOver: PassOver;
   readonly #metrics: RowTail<MetricsRow>;
   readonly #scores: RowTail<ScoreRow>;
+  readonly #stats: RowTail<StatsRow>;
   readonly #wholes: readonly (() => Promise<PageMessage | undefined>)[];
   /** Records of evaluations in this folder, by the names of theirs. */
   readonly #evaluations = new Map<string, { file: StatusFile; record?: RunRecord }>();
@@ -261,6 +291,7 @@ export class RunReader {
   readonly #points: number;
   #curve: Curve;
   #scoreRows: ScoreRow[] = [];
+  #statsRows: SparseRows<StatsRow>;
   #last: MetricsRow | null = null;
 
   /**
@@ -276,10 +307,12 @@ export class RunReader {
     this.folder = folder;
     this.#points = points;
     this.#curve = new Curve(points);
+    this.#statsRows = new SparseRows(Math.ceil(points / POINTS_A_STATS_ROW));
     this.#run = run;
     this.#passOver = passOver;
     this.#metrics = new RowTail(join(folder, "metrics.jsonl"), METRICS_ROW, passOver);
     this.#scores = new RowTail(join(folder, "scores.jsonl"), SCORE_ROW, passOver);
+    this.#stats = new RowTail(join(folder, "stats.jsonl"), STATS_ROW, passOver);
     const whole =
       <T>(file: { read(): Promise<T | undefined> }, message: (value: T) => PageMessage) => async () => {
         const value = await file.read();
@@ -338,6 +371,15 @@ export class RunReader {
       this.#scoreRows = scores.restarted ? scores.rows : [...this.#scoreRows, ...scores.rows];
       messages.push({ kind: "scores", run: this.#run, reset: scores.restarted, rows: scores.rows });
     }
+    const stats = await this.#stats.read();
+    if (stats.restarted) this.#statsRows = new SparseRows(Math.ceil(this.#points / POINTS_A_STATS_ROW));
+    const knownStats = this.#statsRows.rows.length;
+    let statsReset = stats.restarted;
+    for (const row of stats.rows) statsReset = this.#statsRows.add(row) || statsReset;
+    if (stats.rows.length > 0 || stats.restarted) {
+      const rows = statsReset ? this.#statsRows.rows : this.#statsRows.rows.slice(knownStats);
+      messages.push({ kind: "stats", run: this.#run, reset: statsReset, rows });
+    }
     return messages;
   }
 
@@ -368,6 +410,7 @@ export class RunReader {
       ...this.#newest.values(),
       { kind: "metrics", run, reset: true, points: this.#curve.points, last: this.#last },
       { kind: "scores", run, reset: true, rows: this.#scoreRows },
+      { kind: "stats", run, reset: true, rows: this.#statsRows.rows },
     ];
   }
 }

@@ -237,16 +237,24 @@ class Distillation {
         // An augmenter that is started again has a first batch of its own.
         if (this.#stepsReported === this.#prepared.firstStep) this.#emit(event);
         return;
+      case "stats":
+        if (this.#isNew(event)) this.#emit(event);
+        return;
       case "snapshot":
       case "warning":
         return this.#emit(event);
     }
   }
 
+  /** Whether a step has not been told of; else it is done again, to the same bits. */
+  #isNew({ step }: { step: number }): boolean {
+    return !this.#training.isOver && step > this.#stepsReported;
+  }
+
   #takeStep(event: Extract<DistillActorEvent, { type: "step" }>): void {
     const { options, totalSteps } = this.#prepared;
     if (this.#training.isOver) return;
-    if (event.step > this.#stepsReported) { // else it is done again, to the same bits
+    if (this.#isNew(event)) {
       this.#stepsReported = event.step;
       this.#nextStep.resolve();
       this.#nextStep = Promise.withResolvers();

@@ -231,11 +231,12 @@ class StudentTraining {
     }
     const { epoch, batch } = position;
     const step = epoch * this.#config.batchesPerEpoch + batch + 1;
+    if (stats !== undefined) { // before the step, after which the run may be over
+      const { allocatedBytes: deviceBytes } = this.#trainer.gpu;
+      const { rss: processBytes } = Deno.memoryUsage();
+      await this.#tell({ type: "stats", epoch, step, ...stats, deviceBytes, processBytes });
+    }
     await this.#tell({ type: "step", epoch, step, loss, lr, ...lossScale && { lossScale } });
-    if (stats === undefined) return;
-    const { allocatedBytes: deviceBytes } = this.#trainer.gpu;
-    const { rss: processBytes } = Deno.memoryUsage();
-    await this.#tell({ type: "stats", epoch, step, ...stats, deviceBytes, processBytes });
   }
 
   /** What may keep training from diverging, by the settings that it had. */

@@ -65,11 +65,19 @@ const RING = [
 
 Deno.test("a run goes on when its actors crash, one after the other, and its weights are the same bits", async () => {
   using folder = new RunFolder(24, 8);
-  const settings = { epochs: 8, workers: 2, testData: join(folder.data, "test.tsv"), knnEvery: 1, seed: 2 };
+  const settings = {
+    epochs: 8,
+    workers: 2,
+    testData: join(folder.data, "test.tsv"),
+    knnEvery: 1,
+    seed: 2,
+    statsEvery: 5,
+  };
   const run = async (name: string, maxRestarts: number, victims: Record<number, string> = {}) => {
     let actors: Actors | undefined;
     let isOver = false;
     const losses: number[] = [];
+    const measured: number[] = [];
     const warnings: string[] = [];
     const until = async (isSo: () => boolean | Promise<boolean>) => {
       while (!isOver && !await isSo()) await new Promise((resolve) => setTimeout(resolve, 10));
@@ -93,14 +101,16 @@ Deno.test("a run goes on when its actors crash, one after the other, and its wei
           losses.push(loss);
           if (step in victims) turn = turn.then(() => crash(victims[step], step));
         },
+        stats: ({ step }) => measured.push(step),
         warning: ({ text }) => warnings.push(text),
       }),
     );
     isOver = true;
-    return { digest: await digestFile(checkpoint), losses, knn, warnings };
+    return { digest: await digestFile(checkpoint), losses, measured, knn, warnings };
   };
   const unbroken = await run("unbroken", 0);
   assertEquals(unbroken.losses.length, 48);
+  assertEquals(unbroken.measured, [5, 10, 15, 20, 25, 30, 35, 40, 45]);
   assertEquals(unbroken.warnings, []);
   const victims = {
     1: "student_trainer", // before there is a checkpoint

@@ -39,7 +39,16 @@ Deno.test("every line of distill --json and lincls --json fits the schema, and a
   const out = join(folder.path, "out");
   const teacher = ["--distill", TINY_TEACHER, "-a", "tiny_convnet", "--queue", "16"];
   const distill = [...small, ...teacher, "--data", folder.data, "--epochs", "2", "--output", out];
-  const lines = await run(DISTILL, ...distill, "--knn-every", "1", "--limit-steps", "6");
+  const lines = await run(
+    DISTILL,
+    ...distill,
+    "--knn-every",
+    "1",
+    "--limit-steps",
+    "6",
+    "--stats-every",
+    "2",
+  );
   assertEquals(lines[0], { type: "start", task: "distill", adapter: lines[0].adapter, output: out });
   const of = (type: string) => lines.filter((line) => line.type === type);
   assertEquals([of("plan").length, of("checkpoint").length, lines.at(-1)!.type], [1, 1, "result"]);
@@ -47,6 +56,7 @@ Deno.test("every line of distill --json and lincls --json fits the schema, and a
     of("step").map(({ epoch, step }) => [epoch, step]),
     [1, 2, 3, 4, 5, 6].map((step) => [0, step]),
   );
+  assertEquals(of("stats").map(({ epoch, step }) => [epoch, step]), [[0, 2], [0, 4], [0, 6]]);
   assertEquals(
     of("evaluation").map(({ of, by, step }) => `${of} ${by} ${step}`).toSorted(),
     ["student knn 0", "student knn 6", "teacher knn 0"],
@@ -93,14 +103,17 @@ Deno.test("every line of distill --json and lincls --json fits the schema, and a
 
 Deno.test("findProblems() finds what does not fit the schema of --json", () => {
   const schema = readSchema();
-  const step = { type: "step", epoch: 0, step: 1, loss: null, lr: 0.1, images_per_second: null };
-  assertEquals(findProblems(step, schema), []);
+  const step = { type: "step", epoch: 0, step: 1, loss: null, lr: 0.1, images_per_second: null, time: 1 };
+  const norms = { gradient_norms: { conv1: null }, weight_norms: { conv1: 1 } };
+  const stats = { type: "stats", epoch: 0, step: 1, time: 1, ...norms, device_bytes: 1, process_bytes: 1 };
+  for (const right of [step, stats]) assertEquals(findProblems(right, schema), []);
   for (
     const wrong of [
       { ...step, step: 0 },
       { ...step, epoch: "0" },
       { ...step, lr: undefined },
       { ...step, lossScale: 1 },
+      { ...stats, weight_norms: { conv1: "1" } },
       { type: "other" },
     ]
   ) {

@@ -80,6 +80,8 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "small-size": MORE,
     "knn-k": KNN,
     "knn-t": KNN,
+    "stats-every":
+      "methods/seed/accumulate_test.ts: with batches that accumulate ends and stops between steps",
     "knn-every": "methods/seed/run_test.ts: evaluates teacher and student next to training",
     "on-nan": MORE,
     "max-restarts": "actors/crash_test.ts: when it crashes more often than is allowed",

@@ -404,7 +404,7 @@ testInBrowser(
     };
     using empty = new RecordedRun();
     const nothing = await texts(empty);
-    assertEquals(nothing.links, ["Results", "Curves", "Actors", "About the run"]);
+    assertEquals(nothing.links, ["Results", "Curves", "Health", "Actors", "About the run"]);
     assertEquals(nothing.curves[0], "No step is done yet.");
     assertEquals(nothing.curves[1], "Nothing is evaluated: the run has no --test-data.");
     assertMatch(nothing.results, /There are none yet/);
@@ -425,6 +425,7 @@ testInBrowser(
     assertEquals((await texts(whole)).links, [
       "Results",
       "Curves",
+      "Health",
       "Actors",
       "A batch",
       "Neighbours",

@@ -1,7 +1,7 @@
 /** The folder of a run as `deno task distill` leaves it, made without a run. */
 import { join } from "node:path";
 import { FolderLock } from "../../data/folder_lock.ts";
-import type { MetricsRow, RunRecord } from "../../ui/records.ts";
+import type { MetricsRow, RunRecord, StatsRow } from "../../ui/records.ts";
 import { makeSprite } from "../../ui/sprite.ts";
 
 /** A folder with records, which is gone when it is disposed of. */
@@ -24,6 +24,13 @@ export class RecordedRun implements Disposable {
       (_, i) => JSON.stringify(stepOf(first + i)) + "\n",
     );
     Deno.writeTextFileSync(join(this.path, "metrics.jsonl"), lines.join(""), { append: true });
+  }
+
+  /** Adds rows to `stats.jsonl`, for every tenth step. */
+  addStats(first: number, last: number, change: (row: StatsRow) => StatsRow = (row) => row): void {
+    const lines: string[] = [];
+    for (let step = first; step <= last; step += 10) lines.push(JSON.stringify(change(statsOf(step))) + "\n");
+    Deno.writeTextFileSync(join(this.path, "stats.jsonl"), lines.join(""), { append: true });
   }
 
   /** All that a run of two epochs leaves. */
@@ -49,6 +56,7 @@ export class RecordedRun implements Disposable {
       JSON.stringify({ of, by: "knn", step, top1, top5: 90 }) + "\n"
     );
     Deno.writeTextFileSync(join(this.path, "scores.jsonl"), scores.join(""));
+    this.addStats(10, 200);
     const count = 12;
     const pixels = Uint8Array.from({ length: count * 8 * 8 * 4 }, (_, i) => (i * 37) % 256);
     const views = await makeSprite({ pixels, count, size: 8, isLocal: false }, { side: 96, columns: 5 });
@@ -103,6 +111,20 @@ export function stepOf(step: number): MetricsRow {
     lr: 0.03,
     images_per_second: 100,
     time: 1_767_000_000 + 3 * step,
+  };
+}
+
+/** A row of `stats.jsonl`: gradient norms of 3, 4 and 12 over the step, weight norms of 3, 4 and 12. */
+export function statsOf(step: number): StatsRow {
+  return {
+    epoch: Math.floor((step - 1) / 100),
+    step,
+    time: 1_767_000_000 + 3 * step,
+    gradient_norms: { conv1: 3 / step, layer1: 4 / step, fc: 12 / step },
+    weight_norms: { conv1: 3, layer1: 4, fc: 12 },
+    device_seconds: 0.75,
+    device_bytes: 2 ** 30,
+    process_bytes: 3 * 2 ** 30,
   };
 }
 

@@ -1,9 +1,9 @@
 import { assert, assertAlmostEquals, assertEquals, assertLess, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { FolderLock } from "../../data/folder_lock.ts";
-import { Curve, RunReader } from "../../ui/run_reader.ts";
+import { Curve, RunReader, SparseRows } from "../../ui/run_reader.ts";
 import type { PageMessage } from "../../ui/records.ts";
-import { RecordedRun, recordOf, stepOf } from "./recorded_run.ts";
+import { RecordedRun, recordOf, statsOf, stepOf } from "./recorded_run.ts";
 
 function only<Kind extends PageMessage["kind"]>(messages: readonly PageMessage[], kind: Kind) {
   return messages.filter((message): message is PageMessage & { kind: Kind } => message.kind === kind);
@@ -106,13 +106,13 @@ Deno.test("RunReader passes over records of a wrong shape, each with a sentence,
       assert(said[0].startsWith(`${name} is`), said[0]);
     }
   }
-  for (const name of ["metrics.jsonl", "scores.jsonl"]) {
+  for (const [name, first] of [["metrics.jsonl", 4], ["scores.jsonl", 4], ["stats.jsonl", 21]] as const) {
     for (const line of [...NO_RECORDS, ...NO_FIELDS]) {
       const text = Deno.readTextFileSync(join(run.path, name));
       const said = await read(name, `${text}${line}\n${line}\n${text}`, 0);
       assertEquals(said.length, 1);
       assert(
-        /^\S+ line 4 is passed over: expected .+, found .+, and 1 more$/.test(said[0]),
+        new RegExp(`^\\S+ line ${first} is passed over: expected .+, found .+, and 1 more$`).test(said[0]),
         said[0],
       );
     }
@@ -149,7 +149,7 @@ Deno.test("RunReader warns once of a file of rows that is a folder, reads the re
   using run = new RecordedRun();
   await run.writeAll();
   run.addSteps(1, 2);
-  const rows = ["metrics.jsonl", "scores.jsonl"].map((name) => join(run.path, name));
+  const rows = ["metrics.jsonl", "scores.jsonl", "stats.jsonl"].map((name) => join(run.path, name));
   const texts = rows.map((path) => Deno.readTextFileSync(path));
   for (const path of rows) {
     Deno.removeSync(path);
@@ -166,7 +166,50 @@ Deno.test("RunReader warns once of a file of rows that is a folder, reads the re
   }
   const news = await reader.poll();
   assertEquals([only(news, "metrics")[0].points.length, only(news, "scores")[0].rows.length], [2, 3]);
-  assertEquals(said.length, 2);
+  assertEquals(only(news, "stats")[0].rows.length, 20);
+  assertEquals(said.length, 3);
+});
+
+Deno.test("RunReader tells of rows of stats.jsonl, norms that are not finite among them, and anew after a resume", async () => {
+  using run = new RecordedRun();
+  const path = join(run.path, "stats.jsonl");
+  const reader = new RunReader(run.path, 2);
+  const poll = async () => {
+    const told = only(await reader.poll(), "stats");
+    return told.map(({ run, reset, rows }) => ({ run, reset, steps: rows.map(({ step }) => step) }));
+  };
+  run.addStats(10, 30, (row) => ({ ...row, gradient_norms: { conv1: NaN } }));
+  const [{ rows }] = only(await reader.poll(), "stats");
+  assertEquals(rows[1], { ...statsOf(20), gradient_norms: { conv1: null } });
+  run.addStats(40, 40, ({ device_seconds: _, ...row }) => row);
+  assertEquals(await poll(), [{ run: 2, reset: false, steps: [40] }]);
+  assertEquals(await poll(), []);
+  Deno.writeTextFileSync(`${path}.new`, Deno.readTextFileSync(path).split("\n")[0] + "\n");
+  Deno.renameSync(`${path}.new`, path);
+  run.addStats(20, 20);
+  assertEquals(await poll(), [{ run: 2, reset: true, steps: [10, 20] }]);
+  assertEquals(only(reader.everything(), "stats")[0].rows.map(({ step }) => step), [10, 20]);
+});
+
+Deno.test("RunReader keeps some of very many rows of stats.jsonl, told and kept alike", async () => {
+  using run = new RecordedRun();
+  const reader = new RunReader(run.path, 0, { points: 50 });
+  run.addStats(10, 150);
+  assertEquals(only(await reader.poll(), "stats")[0].rows.length, 15);
+  run.addStats(160, 250);
+  const [{ reset, rows }] = only(await reader.poll(), "stats");
+  assertEquals([reset, rows.map(({ step }) => step)], [
+    true,
+    [10, 30, 50, 70, 90, 110, 130, 150, 170, 190, 210, 230, 250],
+  ]);
+  assertEquals(only(reader.everything(), "stats")[0].rows, rows);
+});
+
+Deno.test("SparseRows keeps every so many-th row, evenly spread, and says when others have gone", () => {
+  const sparse = new SparseRows<number>(100);
+  const gone = Array.from({ length: 1000 }, (_, i) => i).filter((row) => sparse.add(row));
+  assertEquals(gone, [199, 398, 796]);
+  assertEquals(sparse.rows, Array.from({ length: 125 }, (_, i) => 8 * i));
 });
 
 Deno.test("RunReader begins anew where a resumed run dropped rows, and waits for half a line's end", async () => {

@@ -42,8 +42,8 @@ Deno.test("servePage tells everything, then the news, and to a second one everyt
   run.addSteps(1, 3);
   await using page = await servePage([run.path], { port: 0 });
   const news = newsOf(page.url);
-  // Runs, record, config, actors, five insights, metrics, scores.
-  const first = await take(news, 11);
+  // Runs, record, config, actors, five insights, metrics, scores, stats.
+  const first = await take(news, 12);
   assertEquals(first[0], { kind: "runs", names: [run.path], isLive: true });
   run.addSteps(4, 5);
   run.write("run.json", { ...recordOf(), status: "finished" });
@@ -53,7 +53,7 @@ Deno.test("servePage tells everything, then the news, and to a second one everyt
   assertEquals(metrics.points.map(([step]) => step), [4, 5]);
 
   const other = newsOf(page.url);
-  const all = await take(other, 11);
+  const all = await take(other, 12);
   assertEquals(all.find((message) => message.kind === "metrics")!.points.length, 5);
   await other.return(undefined);
   await news.return(undefined);
@@ -67,8 +67,8 @@ Deno.test("servePage tells of all runs, and images of the one that is asked for;
   const found = [first.path];
   await using page = await servePage(() => Promise.resolve(found), { port: 0 });
   const news = newsOf(page.url);
-  // Runs, record, config, actors, five insights, metrics, scores.
-  await take(news, 11);
+  // Runs, record, config, actors, five insights, metrics, scores, stats.
+  await take(news, 12);
   found.push(second.path);
   const later: PageMessage[] = [];
   while (!later.some((message) => message.kind === "scores")) later.push(...await take(news, 1));
@@ -82,7 +82,7 @@ Deno.test("servePage tells of all runs, and images of the one that is asked for;
   assertEquals(later.filter(({ kind }) => kind === "diagnostics"), []);
   await news.return(undefined);
   const other = newsOf(page.url, 1);
-  const all = await take(other, 16);
+  const all = await take(other, 18);
   const numbers = all.flatMap((message) => message.kind === "diagnostics" ? [message.run] : []);
   assertEquals(numbers, [1, 1, 1, 1, 1]);
   await other.return(undefined);
@@ -230,7 +230,7 @@ Deno.test("servePage survives clients that do not read, go away at once, or send
   await until(() => heldBytes() < most, `${heldBytes()} bytes are held, not ${held}`);
 
   const news = newsOf(page.url);
-  const all = await take(news, 11);
+  const all = await take(news, 12);
   assertEquals(all.find((message) => message.kind === "metrics")!.last!.step, 20_003);
   await news.return(undefined);
 });
@@ -246,7 +246,7 @@ Deno.test("servePage cuts off requests that never end, and ends itself with clie
   }
   using _silent = await connect(page, ASK_FOR_NEWS);
   const news = newsOf(page.url);
-  await take(news, 3);
+  await take(news, 4);
   await page[Symbol.asyncDispose]();
   assertEquals((await news.next()).done, true);
 });

@@ -1,17 +1,15 @@
 /// <reference lib="dom" />
 /** Loss, accuracy, throughput and learning rate of all runs that are chosen, over steps, epochs or time. */
 import { formatNumber } from "page/charts.ts";
-import { COLOURS, DASHES, type LegendEntry } from "page/colours.ts";
+import { DASHES } from "page/colours.ts";
 import { find } from "page/elements.ts";
+import { Health } from "page/health.ts";
 import { type Line, LineChart, type Range, scaleRange } from "page/line_chart.ts";
 import { shortNames } from "page/names.ts";
+import { cellsOf, lookOf, type ShownRun, type Unit, whyEmpty } from "page/shown_runs.ts";
 import { type Point, smooth } from "page/smoothing.ts";
 import type { Run, State } from "page/state.ts";
-import { currentTheme } from "page/theme.ts";
 import type { CurvePoint, ScoreRow } from "../records.ts";
-
-/** What the x axis counts. */
-type Unit = "step" | "epoch" | "time";
 
 /** Units of time, in seconds; the largest is taken that the longest run is at least two of. */
 const TIMES = [["hours", 3600], ["minutes", 60], ["seconds", 1]] as const;
@@ -22,15 +20,6 @@ const MOVE_SHARE = 0.5;
 
 /** The shortest range, as a share of everything. */
 const SHORTEST = 1e-5;
-
-/** How a run is drawn: by its number, so that it keeps its colour whichever others are shown. */
-export function lookOf(index: number): Omit<LegendEntry, "name"> {
-  const colours = COLOURS[currentTheme()];
-  return {
-    colour: colours[index % colours.length],
-    dash: DASHES[Math.floor(index / colours.length) % DASHES.length],
-  };
-}
 
 /** Seconds from a run's first step until each of its points; `null` where no time was recorded. */
 function secondsOf({ points }: Run): (number | null)[] {
@@ -48,15 +37,6 @@ function secondsAt(run: Run, seconds: readonly (number | null)[], step: number):
   if (from === null || to === null) return null;
   const share = (step - points[after - 1][0]) / (points[after][0] - points[after - 1][0]);
   return from + share * (to - from);
-}
-
-/** A run that is shown, with what its points are drawn over. */
-interface ShownRun extends LegendEntry {
-  run: Run;
-  /** Of the x axis, for each of the run's points. */
-  xs: (number | null)[];
-  /** Of the x axis, for a step. */
-  xOf(step: number): number | null;
 }
 
 /** Values over x; points that are at no x are left out. */
@@ -91,17 +71,6 @@ function scoreLines(shown: ShownRun, isAlone: boolean): Line[] {
   }));
 }
 
-/** Why there is no point of some runs. */
-function whyEmpty(runs: readonly Run[], unit: Unit): string {
-  if (runs.length === 0) return "No run is chosen.";
-  if (runs.every(({ points }) => points.length === 0)) {
-    const isOver = runs.every(({ record }) => record !== undefined && record.status !== "running");
-    return isOver ? "The run ended before its first step." : "No step is done yet.";
-  }
-  if (unit === "time") return "No time was recorded: an earlier version wrote these steps.";
-  return "The length of an epoch is unknown: there is no plan in run.json.";
-}
-
 /** Why there is no accuracy of some runs. */
 function whyNoScores(runs: readonly Run[]): string {
   const knows = runs.some(({ record, config }) =>
@@ -112,12 +81,13 @@ function whyNoScores(runs: readonly Run[]): string {
   return isOver ? "The run ended before an evaluation." : "Nothing has been evaluated yet.";
 }
 
-/** The four charts and what is chosen of them. */
+/** The charts over steps, epochs or time, and what is chosen of them. */
 export class Curves {
   readonly #loss: LineChart;
   readonly #scores: LineChart;
   readonly #throughput: LineChart;
   readonly #lr: LineChart;
+  readonly #health: Health;
   readonly #smoothing = find<HTMLInputElement>("smoothing");
   readonly #redraw: () => void;
   /** All there is of the x axis. */
@@ -132,10 +102,11 @@ export class Curves {
       onZoom: (range: Range | undefined) => this.#show(range),
       onPoint: (x: number | undefined) => this.#all().forEach((chart) => chart.point(x)),
     };
-    this.#loss = new LineChart("loss", "Loss", "", view, true);
-    this.#scores = new LineChart("scores", "Top-1", " %", view, false);
-    this.#throughput = new LineChart("throughput", "Images a second", "", view, true);
-    this.#lr = new LineChart("lr", "Learning rate", "", view, true);
+    this.#loss = new LineChart("loss", "Loss", "", view, "off");
+    this.#scores = new LineChart("scores", "Top-1", " %", view, "never");
+    this.#throughput = new LineChart("throughput", "Images a second", "", view, "off");
+    this.#lr = new LineChart("lr", "Learning rate", "", view, "off");
+    this.#health = new Health(view);
     find("unit").addEventListener("change", () => this.#show(undefined));
     this.#smoothing.addEventListener("input", redraw);
     const ranges: Record<string, (range: Range) => Range | undefined> = {
@@ -181,6 +152,7 @@ export class Curves {
     const xName = unit === "time" ? time : unit;
     const formatX = (x: number) => unit === "step" ? String(Math.round(x)) : formatNumber(x);
     const common = { range, xName, formatX };
+    this.#health.draw({ ...common, runs: shown, unit, smoothing: share });
     const drawPoints = (chart: LineChart, value: (point: CurvePoint) => number | null, isSmooth: boolean) => {
       const lines = shown.map((one) => {
         const points = pointsOf(one, value);
@@ -212,7 +184,7 @@ export class Curves {
   }
 
   #all(): LineChart[] {
-    return [this.#loss, this.#scores, this.#throughput, this.#lr];
+    return [this.#loss, this.#scores, this.#throughput, this.#lr, ...this.#health.charts];
   }
 
   /** Shows a range of the x axis, as far as there is anything in it. */
@@ -238,18 +210,6 @@ function extentOf(runs: readonly ShownRun[]): Range {
   if (ends.length === 0) return [0, 1];
   const [first, last] = [Math.min(...ends), Math.max(...ends)];
   return [first, last > first ? last : first + 1];
-}
-
-/** All points of lines, for a file. */
-function cellsOf(lines: readonly Line[], xName: string): string[][] {
-  const cell = (value: number | null | undefined) =>
-    value === null || value === undefined ? "" : String(value);
-  return [
-    ["run", xName, "value", "smoothed"],
-    ...lines.flatMap(({ name, points, smoothed }) =>
-      points.map(([x, y], i) => [name, cell(x), cell(y), cell(smoothed?.[i][1])])
-    ),
-  ];
 }
 
 /** Room for the teacher's line, and for what is written at it. */

@@ -28,6 +28,8 @@ export interface LinesDrawing {
   xName: string;
   /** Writes a value of the x axis. */
   formatX: (x: number) => string;
+  /** What the lines are told apart by; runs by default. */
+  lineName?: string;
   /** Why there are no lines, where there are none. */
   empty?: string;
   cells: Drawing["cells"];
@@ -41,6 +43,12 @@ export interface SharedView {
   /** The pointer is at a value; `undefined` where it is at none. */
   onPoint(x: number | undefined): void;
 }
+
+/** Whether the y axis may be logarithmic, and whether it is so at first. */
+export type Logarithm = "never" | "off" | "on";
+
+/** Lines whose legend scrolls, where there are more. */
+const LEGEND_LINES = 8;
 
 /** A drag that is shorter, in pixels, is a click. */
 const SHORTEST_DRAG = 6;
@@ -90,20 +98,19 @@ export class LineChart {
   readonly #view: SharedView;
   readonly #cursor = make("span", { className: "cursor" });
   readonly #selection = make("span", { className: "selection" });
-  readonly #legend = make("table", { className: "legend" });
+  readonly #legend = make("div", { className: "legend" }, make("table"));
   #drawing: LinesDrawing | undefined;
   /** Where the pointer is, on the x axis. */
   #pointed: number | undefined;
-  #isLogarithmic = false;
+  #isLogarithmic: boolean;
   /** Where a drag began. */
   #drag: { pixel: number; x: number; range: Range; moves: boolean } | undefined;
 
   /**
    * @param what it shows
    * @param unit behind its values
-   * @param canBeLogarithmic whether its y axis may be
    */
-  constructor(id: string, what: string, unit: string, view: SharedView, canBeLogarithmic: boolean) {
+  constructor(id: string, what: string, unit: string, view: SharedView, logarithm: Logarithm) {
     this.#what = what;
     this.#unit = unit;
     this.#view = view;
@@ -112,7 +119,8 @@ export class LineChart {
     const { element } = this.#chart;
     element.append(this.#cursor, this.#selection);
     element.after(this.#legend);
-    if (canBeLogarithmic) this.#addLogarithm();
+    this.#isLogarithmic = logarithm === "on";
+    if (logarithm !== "never") this.#addLogarithm();
     element.addEventListener("pointerdown", (event) => this.#down(event));
     element.addEventListener("pointermove", (event) => this.#move(event));
     element.addEventListener("pointerup", (event) => this.#up(event));
@@ -153,12 +161,23 @@ export class LineChart {
       {},
       ...heading.map((textContent) => make(textContent === "" ? "td" : "th", { textContent })),
     );
-    this.#legend.replaceChildren(make("thead", {}, head), make("tbody", {}, ...rows));
+    this.#legend.firstElementChild!.replaceChildren(
+      make("thead", {}, head),
+      make("tbody", {}, ...rows),
+    );
+    const scrolls = rows.length > LEGEND_LINES;
+    this.#legend.classList.toggle("scrolls", scrolls);
+    // What scrolls can be reached by keyboard, and has a name.
+    const attributes = { tabindex: "0", role: "region", "aria-label": `Legend, ${this.#what}` };
+    for (const [name, value] of Object.entries(attributes)) {
+      if (scrolls) this.#legend.setAttribute(name, value);
+      else this.#legend.removeAttribute(name);
+    }
     this.#cursor.hidden = x === undefined || x < from || x > to;
     if (x !== undefined) this.#cursor.style.left = `${this.#chart.pixelOf(x)}px`;
   }
 
-  #toDrawing({ lines, range, empty, cells, xName, formatX, yAxis }: LinesDrawing): Drawing {
+  #toDrawing({ lines, lineName = "run", range, empty, cells, xName, formatX, yAxis }: LinesDrawing): Drawing {
     const panel = styleColour("panel");
     const isLogarithmic = this.#isLogarithmic;
     // A logarithm has no place for what is not positive.
@@ -175,7 +194,7 @@ export class LineChart {
           .join("; ") || "nothing yet"
       }`,
       values: [
-        ["run", xName, this.#what],
+        [lineName, xName, this.#what],
         ...lines.flatMap(({ name, points, smoothed = points }) => this.#listed(name, smoothed, formatX)),
       ],
       option: {
@@ -200,9 +219,12 @@ export class LineChart {
             ...level && { markLine: levelMark(level, colour) },
           };
           if (smoothed === undefined) return [{ ...line, data: data(points) }];
-          const faint = { width: 1, color: faded(colour, panel) };
+          const faint = { width: 1, color: faded(colour, panel), type: "solid" as const };
           // All raw lines lie below all smoothed ones.
-          return [{ ...line, z: 1, lineStyle: faint, data: data(points) }, { ...line, data: data(smoothed) }];
+          return [
+            { ...line, z: 1, lineStyle: faint, data: data(points) },
+            { ...line, showSymbol: false, data: data(smoothed) },
+          ];
         }),
       },
     };
@@ -226,7 +248,7 @@ export class LineChart {
     const button = make("button", { textContent: "log", title: "Logarithmic y axis" });
     button.type = "button";
     button.setAttribute("aria-label", `log scale, ${this.#what}`);
-    button.setAttribute("aria-pressed", "false");
+    button.setAttribute("aria-pressed", String(this.#isLogarithmic));
     button.addEventListener("click", () => {
       this.#isLogarithmic = !this.#isLogarithmic;
       button.setAttribute("aria-pressed", String(this.#isLogarithmic));

@@ -1,11 +1,11 @@
 /// <reference lib="dom" />
 /** All runs: searched, sorted, chosen for the curves, and compared by their settings. */
 import { formatNumber } from "page/charts.ts";
-import { lookOf } from "page/curves.ts";
 import { duration, find, make, swatch } from "page/elements.ts";
 import { stateOf } from "page/header.ts";
 import { shortNames } from "page/names.ts";
 import { describeRun, differingSettings, formatSetting } from "page/settings.ts";
+import { lookOf } from "page/shown_runs.ts";
 import { accuracyNow, type Run, type State } from "page/state.ts";
 
 /** What is known of a run by a column: what is sorted by, and what is shown. */

@@ -9,6 +9,7 @@ import type {
   PageMessage,
   RunRecord,
   ScoreRow,
+  StatsRow,
 } from "../records.ts";
 
 /** A run as the page knows it. */
@@ -20,6 +21,7 @@ export interface Run {
   points: CurvePoint[];
   last: MetricsRow | null;
   scores: ScoreRow[];
+  stats: StatsRow[];
   actors?: ActorsRecord;
   diagnostics: Partial<DiagnosticsRecords>;
   /** Whether it is among the curves. */
@@ -80,6 +82,7 @@ export class State {
         points: [],
         last: null,
         scores: [],
+        stats: [],
         evaluations: [],
         diagnostics: {},
         isShown: known.length + i < FIRST_SHOWN,
@@ -91,13 +94,13 @@ export class State {
     switch (message.kind) {
       case "record":
         run.record = message.record;
-        return ["runs", "about"];
+        return ["runs", "curves", "about"];
       case "evaluations":
         run.evaluations = message.evaluations;
         return ["about"];
       case "config":
         run.config = message.config;
-        return ["about"];
+        return ["curves", "about"];
       case "metrics":
         if (message.reset) run.points = [];
         for (const point of message.points) run.points.push(point);
@@ -106,6 +109,9 @@ export class State {
       case "scores":
         run.scores = [...message.reset ? [] : run.scores, ...message.rows].sort((a, b) => a.step - b.step);
         return ["runs", "curves", "about"];
+      case "stats":
+        run.stats = [...message.reset ? [] : run.stats, ...message.rows];
+        return ["curves"];
       case "actors":
         run.actors = message.record;
         return ["actors"];

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows }
 import { join } from "node:path";
 import { OutputFolder } from "../../../cli/output/output_folder.ts";
 import { UserError } from "../../../errors.ts";
+import { statsOf } from "../../ui/recorded_run.ts";
 
 function row(epoch: number, step: number) {
   return { epoch, step, loss: 1.5, lr: 0.03, images_per_second: 64 };
@@ -157,6 +158,31 @@ Deno.test(
     assertEquals(steps(), [0, 2]);
     second.score(score(4));
     assertEquals(steps(), [0, 2, 4]);
+  }),
+);
+
+Deno.test(
+  "OutputFolder drops the rows of stats.jsonl that a resumed run makes again, and adds to the others",
+  inFolder((path) => {
+    {
+      using first = OutputFolder.open(path);
+      for (const step of [10, 20, 30]) first.stats(statsOf(step));
+      first.stats({ ...statsOf(40), gradient_norms: { conv1: NaN, fc: Infinity } });
+    }
+    const rows = () =>
+      Deno.readTextFileSync(join(path, "stats.jsonl")).trimEnd().split("\n").map((line) => JSON.parse(line));
+    assertEquals(rows()[3], { ...statsOf(40), gradient_norms: { conv1: null, fc: null } });
+    using second = OutputFolder.open(path, "auto");
+    second.dropMetricsFrom(0, 20);
+    assertEquals(rows().map(({ step }) => step), [10, 20]);
+    second.stats(statsOf(30));
+    assertEquals(rows(), [10, 20, 30].map(statsOf));
+    Deno.writeTextFileSync(join(path, "stats.jsonl"), "null\n");
+    assertThrows(
+      () => second.dropMetricsFrom(0, 20),
+      UserError,
+      "stats.jsonl line 1: expected an object, found null",
+    );
   }),
 );
 

@@ -1,5 +1,5 @@
 // Runs whose steps take several batches: they end, stop and go on between steps alone.
-import { assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertGreater, assertNotEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { PAPER_DEFAULTS } from "../../../methods/seed/defaults.ts";
 import type { DistillEvent } from "../../../methods/seed/events.ts";
@@ -13,16 +13,41 @@ import { digestFile, RunFolder } from "../../actors/small_run.ts";
 const SETTINGS = { epochs: 2, seed: 3, accumulate: 3 };
 const ROWS = 30;
 
+/** Takes down at which steps measurements are told of, with their epochs. */
+function statsInto(steps: string[]): (event: DistillEvent) => void {
+  return hear<DistillEvent>({
+    stats({ epoch, step, gradientNorms, weightNorms, deviceBytes, processBytes }) {
+      assertEquals(Object.keys(gradientNorms), Object.keys(weightNorms));
+      const norms = [gradientNorms, weightNorms].map((norms) => Math.hypot(...Object.values(norms)));
+      for (const value of [...norms, deviceBytes, processBytes]) assertGreater(value, 0);
+      steps.push(`${epoch} ${step}`);
+    },
+  });
+}
+
 Deno.test("runDistillation() with batches that accumulate ends and stops between steps, and is resumed to the same bits", async () => {
   using folder = new RunFolder(ROWS);
-  const whole = await runDistillation(folder.options("whole", SETTINGS));
+  const [looked, plainly, never]: string[][] = [[], [], []];
+  const whole = await runDistillation(
+    folder.options("whole", { ...SETTINGS, statsEvery: 4 }),
+    statsInto(looked),
+  );
   assertEquals(whole.steps, 14);
-  const plain = await runDistillation(folder.options("plain", { ...SETTINGS, accumulate: 1 }));
+  // Steps end with batches 3, 6, 7, 10, 13 and 14: those that the batches 4, 8 and 12 belong to are measured.
+  assertEquals(looked, ["0 6", "1 10", "1 13"]);
+  const plain = await runDistillation(
+    folder.options("plain", { ...SETTINGS, accumulate: 1, statsEvery: 4 }),
+    statsInto(plainly),
+  );
+  assertEquals(plainly, ["0 4", "1 8", "1 12"]);
   assertNotEquals(await digestFile(whole.checkpoint), await digestFile(plain.checkpoint));
 
   // Four batches end within a step, which is made whole.
-  const first = await runDistillation(folder.options("first", { ...SETTINGS, limitSteps: 4 }));
-  assertEquals(first.steps, 6);
+  const first = await runDistillation(
+    folder.options("first", { ...SETTINGS, limitSteps: 4, statsEvery: 0 }),
+    statsInto(never),
+  );
+  assertEquals([first.steps, never], [6, []]);
   const rest = await runDistillation(folder.options("rest", { ...SETTINGS, resume: first.checkpoint }));
   assertEquals(await digestFile(rest.checkpoint), await digestFile(whole.checkpoint));
 

@@ -46,6 +46,37 @@ Deno.test("EventWriter writes records that the specification's reader takes apar
   assertThrows(() => new EventWriter("/no/such/folder"), UserError, "cannot write");
 });
 
+Deno.test("RunEvents writes norms by group of layers, device time and memory, and no time that is unknown", async () => {
+  await withFolder((folder) => {
+    {
+      using writer = new EventWriter(folder);
+      const events = new RunEvents(writer, { stepsPerEpoch: 3, batchSize: 10 });
+      const stats = {
+        epoch: 0,
+        gradientNorms: { conv1: 0.25, layer1: NaN },
+        weightNorms: { conv1: 8, layer1: 16 },
+        deviceBytes: 2 ** 30,
+        processBytes: 2 ** 31,
+      };
+      events.stats({ ...stats, step: 50, deviceSeconds: 0.5 });
+      events.stats({ ...stats, step: 100, deviceSeconds: undefined });
+    }
+    const [path] = eventFiles(folder);
+    const scalars = readEvents(path).slice(1).map(({ tag, scalar, step }) => [tag, scalar, step]);
+    const of = (step: number, ...device: unknown[][]) => [
+      ["gradient_norm/conv1", 0.25, step],
+      ["gradient_norm/layer1", NaN, step],
+      ["weight_norm/conv1", 8, step],
+      ["weight_norm/layer1", 16, step],
+      ...device,
+      ["device_bytes", 2 ** 30, step],
+      ["process_bytes", 2 ** 31, step],
+    ];
+    assertEquals(scalars, [...of(50, ["device_seconds", 0.5, 50]), ...of(100)]);
+    return Promise.resolve();
+  });
+});
+
 Deno.test("RunEvents gives the rate of an epoch without the wait for the run's first step, and none of one step", () => {
   const written: [string, number, number][] = [];
   const writer = {

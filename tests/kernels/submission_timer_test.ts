@@ -1,0 +1,51 @@
+/** How long the device takes for a submission. */
+import { assertEquals, assertGreater, assertLess } from "@std/assert";
+import { Graph } from "../../kernels/graph.ts";
+import { padRows } from "../../kernels/layout.ts";
+import { matmulTransposed } from "../../kernels/ops/matmul_transposed/matmul_transposed.ts";
+import { Program, runPrograms } from "../../kernels/program.ts";
+import { SubmissionTimer } from "../../kernels/submission_timer.ts";
+import { skip } from "../skip.ts";
+import { randomValues, withGpu } from "./check_op.ts";
+
+/** Sides of matrices, and how often two are multiplied in a submission. */
+const LITTLE = { side: 16, times: 1 };
+const MUCH = { side: 512, times: 8 };
+
+Deno.test("SubmissionTimer times each submission by itself, also when it is read behind the next one", ({ name }) =>
+  withGpu(async (gpu) => {
+    using timer = SubmissionTimer.on(gpu);
+    assertEquals(timer !== undefined, gpu.device.features.has("timestamp-query"));
+    if (timer === undefined) return skip(name, "the adapter has no timestamp queries");
+    const compile = async ({ side, times }: typeof LITTLE) => {
+      const graph = new Graph();
+      const inputs = [[side, 1, 1, side], [1, 1, side, side]].map((shape, i) =>
+        graph.source(`matrix ${i}`, shape)
+      );
+      const product = graph.apply(matmulTransposed, inputs, {});
+      const program = await Program.compile(gpu, {
+        label: `product of ${side}`,
+        graph,
+        inputs,
+        outputs: [product],
+      });
+      for (const matrix of inputs) {
+        program.write(matrix, padRows(randomValues(matrix.label, matrix.shape), matrix.shape));
+      }
+      return Array.from({ length: times }, () => program);
+    };
+    const [little, much] = [await compile(LITTLE), await compile(MUCH)];
+    const submit = (programs: readonly Program[]) => {
+      runPrograms(gpu, programs, undefined, timer);
+      return timer.read();
+    };
+    await Promise.all([submit(little), submit(much)]); // the first ones may be compiled on the way
+    const start = performance.now();
+    const times = await Promise.all([little, much, little].map(submit));
+    const seconds = (performance.now() - start) / 1000;
+    for (const time of times) assertGreater(time, 0);
+    assertGreater(times[1], 3 * times[0]);
+    assertGreater(times[1], 3 * times[2]);
+    assertLess(times.reduce((sum, time) => sum + time, 0), seconds);
+    for (const [program] of [little, much]) program.destroy();
+  }));
