@@ -98,7 +98,7 @@ function open(path: string): { file: Deno.FsFile; isNew: boolean } {
     const found = lookAt(path);
     if (found !== undefined && (!found.isFile || (found.nlink ?? 1) > 1)) {
       const what = found.isFile || found.isSymlink ? "a link to another file" : "no file";
-      throw new UserError(`${path} is ${what}, where a run notes that it has the folder: remove it`);
+      throw new UserError(`${path} is ${what}, where a run locks the folder: remove it`);
     }
     const isNew = found === undefined;
     try {

@@ -21,6 +21,6 @@ async function isThere(path: string): Promise<boolean> {
 export async function requireNew(paths: readonly string[], force: boolean): Promise<void> {
   for (const path of force ? [] : paths) {
     if (!await isThere(path)) continue;
-    throw new UserError(`${path} is there already: use --force to replace it, or another name`);
+    throw new UserError(`${path} already exists: use --force to replace it, or another name`);
   }
 }

@@ -50,7 +50,7 @@ export interface EncoderSource extends Disposable, InputSource {
   readonly tensors: ReadonlyMap<string, TensorRef>;
   /** First names of what the file holds besides this encoder: other encoders, heads of other kinds, a queue. */
   readonly beside: readonly string[];
-  /** First names of heads of no kind that is known, which a backbone does without; they are among `beside`. */
+  /** First names of heads of unknown kinds, which a backbone does without; they are among `beside`. */
   readonly otherHeads: readonly string[];
   /**
    * Reads one entry, or some rows of it, in PyTorch's layout. Call it as a function of its own. It throws a
@@ -139,7 +139,7 @@ function recognize(
   if (encoder !== undefined) return encoder;
   throw new CheckpointError(
     path,
-    `holds no ${part} of an encoder that is known${said === undefined ? "" : ` (it says ${quote(said)})`}; ` +
+    `holds no ${part} of a known encoder${said === undefined ? "" : ` (it says ${quote(said)})`}; ` +
       explainUnknown(tensors, part),
   );
 }
@@ -179,7 +179,7 @@ function checkDimension({ file, framework }: StateDict, head: HeadOptions, dimen
   throw new UserError(
     `${file.path}: its embeddings have ${head.dimension} numbers, but --dim is ${dimension}; ${
       isClassifier
-        ? `its fc looks like a classifier of ${head.dimension} classes, while a self-supervised teacher is wanted`
+        ? `its fc looks like a classifier of ${head.dimension} classes, while a self-supervised teacher is needed`
         : `use --dim ${head.dimension}`
     }`,
   );

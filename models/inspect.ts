@@ -53,7 +53,7 @@ export interface InspectedEncoder {
   part: EncoderPart;
   /** What it is found to be. */
   head?: FoundHead;
-  /** First names of heads of no kind that is known, e.g. SimSiam's `projector`, beside a backbone. */
+  /** First names of heads of unknown kinds, e.g. SimSiam's `projector`, beside a backbone. */
   otherHeads: readonly string[];
   /** What it is instead, where it is another program's model of the same family as one that is known. */
   otherModel?: string;

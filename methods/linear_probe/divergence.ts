@@ -34,7 +34,7 @@ export class Divergence {
           : `every learning rate (${this.#rates.join(", ")}) has diverged`;
         this.#end(
           new UserError(
-            `the loss is ${loss} in ${where}: ${all}. Checkpoints written before are whole; try a lower --lr (${given})`,
+            `the loss is ${loss} in ${where}: ${all}. Earlier checkpoints are whole; try a lower --lr (${given})`,
           ),
         );
       } else {

@@ -223,7 +223,7 @@ class StudentTraining {
           ? `the gradients are not finite in ${where} (the loss is ${loss})`
           : `the loss is ${loss} in ${where}`;
         throw new UserError(
-          `${found}: training has diverged. Checkpoints written before are whole; ${this.#advise(lr)}`,
+          `${found}: training has diverged. Earlier checkpoints are whole; ${this.#advise(lr)}`,
         );
       }
       const text = `the loss is ${loss} in ${where}, and its step is skipped: the gradients are not finite`;
@@ -262,7 +262,7 @@ class StudentTraining {
       values,
       (problem) =>
         `${what} ${problem} after epoch ${epoch}, batch ${batch}: training has diverged, and no checkpoint is written of ` +
-        `it. Those written before are whole; ${this.#advise(lr)}`,
+        `it. Earlier ones are whole; ${this.#advise(lr)}`,
     );
   }
 

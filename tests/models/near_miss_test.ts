@@ -53,7 +53,7 @@ Deno.test("a backbone is taken out of a file with heads of other kinds, which ar
         (await assertRejects(() => resolveTeacher(path), UserError)).message,
       ]
     ) {
-      assertStringIncludes(message, "whose heads projector, predictor are of no kind that is known");
+      assertStringIncludes(message, "whose heads projector, predictor are of unknown kinds");
       assertStringIncludes(message, "its backbone, a resnet18, can be evaluated and exported");
     }
   });
@@ -95,7 +95,7 @@ Deno.test("layers that a backbone may depend on are not passed over", async () =
   await withShapes("mobilenetv3_small", { without: /^fc\./ }, async (path) => {
     using source = await openEncoderSource(path, { part: "backbone" });
     assertEquals([source.encoder.name, source.beside], ["mobilenetv3_small", []]);
-    assertStringIncludes(await refused(path, "encoder"), "without a projection head that is known");
+    assertStringIncludes(await refused(path, "encoder"), "without a known projection head");
   });
 });
 
@@ -105,7 +105,7 @@ Deno.test("of a network for small images it says what differs, and not to choose
   await withShapes("resnet18", cifar, async (path) => {
     for (const part of ["backbone", "encoder"] as const) {
       const message = await refused(path, part);
-      assertStringIncludes(message, `holds no ${part} of an encoder that is known; the nearest is resnet18`);
+      assertStringIncludes(message, `holds no ${part} of a known encoder; the nearest is resnet18`);
       assertStringIncludes(message, differs);
       assertStringIncludes(message, "A first convolution of 3x3 is that of ResNets for small images (CIFAR)");
       const chosen = await refused(path, part, "resnet18");
@@ -163,8 +163,8 @@ Deno.test("torchvision's MobileNetV3 and EfficientNet are said to be other model
 
 Deno.test("doctor says of a teacher that is nearly known what a run would say", async () => {
   const cases: [arch: string, options: ShapeOptions, hint: string][] = [
-    ["resnet18", SIMSIAM, "whose heads projector, predictor are of no kind that is known"],
-    ["resnet18", { without: /^(fc|layer4\.1)\./ }, "without a projection head that is known"],
+    ["resnet18", SIMSIAM, "whose heads projector, predictor are of unknown kinds"],
+    ["resnet18", { without: /^(fc|layer4\.1)\./ }, "without a known projection head"],
     ["resnet18", { without: /^layer4\.1\./ }, "the nearest is resnet18: "],
     [
       "resnet18",

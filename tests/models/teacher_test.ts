@@ -111,7 +111,7 @@ Deno.test("resolveTeacher() wants a head, and an encoder that it knows", async (
     const message = await messageOf(path, {});
     assertStringIncludes(
       message,
-      'is a MoCo checkpoint, but not of an encoder that is known (the file says "resnet50")',
+      'is a MoCo checkpoint, but not of a known encoder (the file says "resnet50")',
     );
     assertStringIncludes(message, "the nearest is resnet18: 1 key is missing (layer3.0.conv1.weight)");
     // What is missing is listed by who loads it.
@@ -119,6 +119,6 @@ Deno.test("resolveTeacher() wants a head, and an encoder that it knows", async (
   });
   for (const name of ["moco", "simclr", "swav", "seed_student", "torchvision"]) {
     const path = referencePath(`checkpoints/${name}.zip.pth.tar`);
-    assertStringIncludes(await messageOf(path, {}), "not of an encoder that is known");
+    assertStringIncludes(await messageOf(path, {}), "not of a known encoder");
   }
 });

@@ -40,7 +40,7 @@ Deno.test("compare prints runs side by side, what their settings differ in, and 
   );
 
   const again = await runProgram(COMPARE, first.path, second.path, "--plot", plot);
-  assertMatch(again.stderr, /^error: .*plot\.html is there already: use --force/);
+  assertMatch(again.stderr, /^error: .*plot\.html already exists: use --force/);
   assertEquals((await runProgram(COMPARE, first.path, "--plot", plot, "--force")).code, 0);
 
   const json = await runProgram(COMPARE, "--json", first.path, second.path);

@@ -89,7 +89,7 @@ Deno.test("embed writes a row for each image that can be used, in order, in thre
 
   const again = await run(...TINY, "-o", npy, data);
   assertEquals(again.code, 1);
-  assertMatch(again.stderr, /^error: .*e\.npy is there already: use --force/);
+  assertMatch(again.stderr, /^error: .*e\.npy already exists: use --force/);
 });
 
 Deno.test("embed finds the nearest images, and puts them on a sheet", async () => {

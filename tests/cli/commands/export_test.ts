@@ -86,7 +86,7 @@ Deno.test("export refuses wrong flags and files, and leaves what is there alone"
     assertEquals([...Deno.readDirSync(folder)], []);
 
     Deno.writeTextFileSync(output, "mine");
-    await assertRefused([SAMPLE_TEACHER, "-o", output], /a\.pth is there already.*--force/);
+    await assertRefused([SAMPLE_TEACHER, "-o", output], /a\.pth already exists.*--force/);
     assertEquals(Deno.readTextFileSync(output), "mine");
     const forced = await run(SAMPLE_TEACHER, "-o", output, "--force");
     assertEquals(forced.code, 0, forced.stderr);

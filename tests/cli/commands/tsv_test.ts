@@ -63,7 +63,7 @@ Deno.test("tsv makes, checks and refuses files as it says", async () => {
 
   const again = await run(folder.data, "-o", output);
   assertEquals([again.code, again.stdout], [1, ""]);
-  assertMatch(again.stderr, /^error: .*train\.tsv is there already: use --force/);
+  assertMatch(again.stderr, /^error: .*train\.tsv already exists: use --force/);
   assertEquals((await run(folder.data, "-o", output, "--force")).code, 0);
 
   const images = join(folder.path, "images");
@@ -75,7 +75,7 @@ Deno.test("tsv makes, checks and refuses files as it says", async () => {
   Deno.mkdirSync(named);
   Deno.writeTextFileSync(join(named, "classes.txt"), "mine");
   const refused = await run(images, "-o", named);
-  assertMatch(refused.stderr, /^error: .*classes\.txt is there already: use --force/);
+  assertMatch(refused.stderr, /^error: .*classes\.txt already exists: use --force/);
   assertEquals(Deno.readTextFileSync(join(named, "classes.txt")), "mine");
 
   // Rows of two sources in any order take a temporary file, which is told of.

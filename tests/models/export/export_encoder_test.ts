@@ -154,7 +154,7 @@ Deno.test("exportEncoder() exports the backbone of a file without a head or with
       () =>
         exportEncoder({ ...DEFAULTS, checkpoint: `${folder}/bare.pth`, arch: "resnet18", part: "encoder" }),
       UserError,
-      "without a projection head that is known",
+      "without a known projection head",
     );
     // ResNet-34 has every key of ResNet-18, and more: those are not a head.
     const deeper = `${folder}/deeper.pth`;
@@ -195,7 +195,7 @@ Deno.test("exportEncoder() says so where no encoder fits", async () => {
     await assertRejects(
       () => exportEncoder({ ...DEFAULTS, checkpoint }),
       UserError,
-      'holds no backbone of an encoder that is known (it says "resnet19"); the nearest is',
+      'holds no backbone of a known encoder (it says "resnet19"); the nearest is',
     );
     await assertRejects(
       () => exportEncoder({ ...DEFAULTS, checkpoint, arch: "resnet18" }),
@@ -212,7 +212,7 @@ Deno.test("exportEncoder() does not touch what is there, but by force, and never
     for (const format of EXPORT_FORMATS) {
       const options: ExportOptions = { ...DEFAULTS, format, checkpoint, output: `${folder}/b.${format}` };
       Deno.writeTextFileSync(options.output!, "mine");
-      await assertRejects(() => exportEncoder(options), UserError, "is there already");
+      await assertRejects(() => exportEncoder(options), UserError, "already exists");
       assertEquals(Deno.readTextFileSync(options.output!), "mine");
       await exportEncoder({ ...options, force: true });
       assert(Deno.statSync(options.output!).size > 40_000_000);
@@ -226,7 +226,7 @@ Deno.test("exportEncoder() does not touch what is there, but by force, and never
     await assertRejects(
       () => exportEncoder({ ...DEFAULTS, format: "onnx", checkpoint, output: `${folder}/c.onnx` }),
       UserError,
-      "c.onnx.data is there already",
+      "c.onnx.data already exists",
     );
     assertEquals(Deno.readFileSync(checkpoint), before);
   });
