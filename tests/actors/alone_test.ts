@@ -9,6 +9,7 @@ import {
   spawnActor,
   type TsvReader,
 } from "../../mod.ts";
+import { PATIENCE } from "../../actors/pipeline.ts";
 import { readStudentCheckpoint, transpose } from "../../methods/seed/checkpoint.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { initializeQueue } from "../../models/initialize.ts";
@@ -53,19 +54,19 @@ Deno.test("student_trainer trains alone: batches in, losses, weights and a check
     });
     await trainer.tell("connect", { readers });
     for (let batch = 0; batch < 3; batch++) await trainer.tell("train", batchOf(batch, 4, "train", SIZE));
-    const { path } = await trainer.ask("save");
+    const { path } = await trainer.ask("save", undefined, PATIENCE);
     assertMatch(path!, /checkpoint_0000\.pth\.tar$/);
     assertEquals(losses.length, 3);
     assert(losses.every(Number.isFinite));
     assertEquals(returned, 3);
-    const { newest, queuePointer } = await trainer.ask("progress");
+    const { newest, queuePointer } = await trainer.ask("progress", undefined, PATIENCE);
     assertEquals([newest, queuePointer], [{ epoch: 0, batch: 2 }, 12]);
     using file = await openCheckpointFile(path!);
     const { queue: saved, queuePointer: savedPointer } = readStudentCheckpoint(file);
     assertEquals([...await savedPointer!.read()], [12n].map(Number));
     const keys = transpose(await saved!.read(), options.dim, options.queue);
     assertEquals(keys.subarray(4 * 128, 8 * 128), initializeQueue(4, 128, 1));
-    assert((await trainer.ask("weights")).length > 50);
+    assert((await trainer.ask("weights", undefined, PATIENCE)).length > 50);
   });
 });
 
@@ -80,10 +81,10 @@ Deno.test("evaluator evaluates alone: views in, accuracies out", async () => {
       temperature: 0.07,
     });
     await evaluator.tell("connect", { readers: [listenAsReader(system, () => returned++)] });
-    await evaluator.ask("use", { arch: "mobilenetv3_small", seed: 3 });
+    await evaluator.ask("use", { arch: "mobilenetv3_small", seed: 3 }, PATIENCE);
     await evaluator.tell("encode", batchOf(0, 8, "bank", SIZE));
     await evaluator.tell("encode", batchOf(1, 8, "queries", SIZE));
-    assertEquals(await evaluator.ask("score", { bank: 8, queries: 8 }), [
+    assertEquals(await evaluator.ask("score", { bank: 8, queries: 8 }, PATIENCE), [
       { top1: 100, top5: 100 },
       { top1: 100, top5: 100 },
     ]);
@@ -101,9 +102,13 @@ Deno.test("evaluator finds what is alike in a gallery: the neighbours of a float
       temperature: 1,
     });
     await evaluator.tell("connect", { readers: [listenAsReader(system, () => {})] });
-    await evaluator.ask("use", { arch: "mobilenetv3_small", seed: 3 });
+    await evaluator.ask("use", { arch: "mobilenetv3_small", seed: 3 }, PATIENCE);
     for (const batch of [0, 1]) await evaluator.tell("encode", batchOf(batch, 8, "probes", SIZE));
-    const found = await evaluator.ask("findNeighbours", { images: 16, neighbours: 20, views: true });
+    const found = await evaluator.ask(
+      "findNeighbours",
+      { images: 16, neighbours: 20, views: true },
+      PATIENCE,
+    );
     const { features, dimension, neighbours, similarities, views, k } = found;
     assertEquals([k, found.rows, found.labels.length], [15, [...Array(8).keys(), ...Array(8).keys()], 16]);
     assertEquals(views!.pixels.length, 16 * SIZE * SIZE * 4);
