@@ -55,7 +55,7 @@ async function deno(folder: string, env: Record<string, string>, ...args: string
     args,
     cwd: folder,
     stdin: "null",
-    env: { NO_COLOR: "1", ...env },
+    env: { NO_COLOR: "1", INIT_CWD: folder, ...env },
   }).output();
   const decoder = new TextDecoder();
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };

@@ -13,7 +13,7 @@ Deno.test("distill() refuses a folder that holds a run, keeps its checkpoint, an
   const { message } = await assertRejects(() => distill({ ...options, seed: 1 }).result, UserError);
   assertEquals(
     message,
-    `--output ${options.output} holds another run already (1 checkpoint): choose another folder, or go on with ` +
+    `--output ${options.output} holds another run already (1 checkpoint): choose another folder, or resume ` +
       `that run with --resume ${checkpoint}`,
   );
   assertEquals(await digestFile(checkpoint), before);

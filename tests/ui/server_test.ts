@@ -238,7 +238,7 @@ Deno.test("servePage survives clients that do not read, go away at once, or send
 Deno.test("servePage cuts off requests that never end, and ends itself with clients that do not read", async () => {
   using run = new RecordedRun();
   run.addSteps(1, 10_000);
-  const page = await servePage([run.path], { port: 0, requestMs: 200 });
+  const page = await servePage([run.path], { port: 0, requestMs: 1000 });
   for (const part of ["", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: localhost\r\nX: "]) {
     using client = await connect(page, part);
     const answer = await new Response(client.readable).text().catch(() => ""); // ends when the page hangs up

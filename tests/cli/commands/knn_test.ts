@@ -49,7 +49,10 @@ Deno.test("knn evaluates a checkpoint and fresh weights, as distil does", async 
   const flags = ["--image-size", "32", "-k", "5,1", folder.data];
   const trained = await runProgram(PROGRAM, "--pretrained", SAMPLE_TEACHER, ...flags);
   assertEquals(trained.code, 0, trained.stderr);
-  assertMatch(trained.stderr, /^note: [^\n]*cifar10\.pth\.tar says: images of 32 x 32 pixels, [^\n]*\n$/);
+  assertMatch(
+    trained.stderr,
+    /^note: [^\n]*cifar10\.pth\.tar says: images of 32 x 32 pixels, [^\n]*\n(evaluated: [^\n]*\n)*$/,
+  );
   assertMatch(
     trained.stdout,
     /^encoder +resnet18, .*cifar10\.pth\.tar\nimages +60 vote, 40 are classified, 32 x 32\n/,
