@@ -105,7 +105,10 @@ Deno.test("resolveTeacher() takes a student of SEED for a teacher", async () => 
 
 Deno.test("resolveTeacher() wants a head, and an encoder that it knows", async () => {
   await withShapes("resnet18", { without: /^fc\./ }, async (path) => {
-    assertStringIncludes(await messageOf(path, {}), "is a torchvision checkpoint without a known projection head");
+    assertStringIncludes(
+      await messageOf(path, {}),
+      "is a torchvision checkpoint without a known projection head",
+    );
   });
   await withShapes("resnet18", { ...PUBLISHED.moco, without: /^layer3\.0\.conv1/ }, async (path) => {
     const message = await messageOf(path, {});
