@@ -3,7 +3,7 @@ import { Run, type RunSettings } from "../actors/run.ts";
 import type { Accuracy } from "../actors/messages.ts";
 import { resolveDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
-import { openEncoderSource } from "../models/encoder_source.ts";
+import { describeOtherHeads, openEncoderSource } from "../models/encoder_source.ts";
 import { type AskedViews, chooseViews } from "./encoder_views.ts";
 import {
   EMBED_DEFAULTS,
@@ -105,7 +105,9 @@ export function knn(input: KnnInput, settings?: RunSettings): Run<KnnEvent, Accu
       : { arch: name, path: pretrained, which, weights };
     const images = await findBoth({ data, testData });
     const { note, ...views } = chooseViews(source, input, images.data);
-    if (note !== undefined) tell({ type: "note", text: note });
+    for (const text of [source && describeOtherHeads(pretrained!, source), note]) {
+      if (text) tell({ type: "note", text });
+    }
     const vote = { bankData: images.data, queryData: images.testData, ks: knnK, temperature: knnT };
     return await runKnnEvaluation(encoder, { ...rest, ...views, ...vote }, tell, signal);
   };

@@ -72,6 +72,12 @@ export function pluginFlag(group: string) {
   } as const;
 }
 
+/** The images of an evaluation. */
+export function testDataFlag(group: string) {
+  const help = "images to be classified";
+  return { kind: "text", metavar: "DATA", group, help, brief: help } as const;
+}
+
 /** The size of views. */
 export function imageSizeFlag(group: string, max = 4096) {
   const help = "height and width of a view, in pixels";

@@ -63,6 +63,16 @@ export interface EncoderSource extends Disposable, InputSource {
   fingerprint: () => Promise<string>;
 }
 
+/** Names heads of unknown kinds, for a person: without them an encoder gives features; `undefined` where there are none. */
+export function describeOtherHeads(
+  path: string,
+  { otherHeads }: Pick<EncoderSource, "otherHeads">,
+): string | undefined {
+  return otherHeads.length === 0
+    ? undefined
+    : `${path}: ignored ${otherHeads.join(", ")}, heads of unknown kinds`;
+}
+
 /**
  * Opens a checkpoint and checks that the part that is wanted is in it.
  *

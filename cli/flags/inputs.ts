@@ -15,7 +15,7 @@ import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { findNewestCheckpoint } from "../../models/checkpoint/run_checkpoints.ts";
 import { readStudentCheckpoint, requireFiniteStudent } from "../../methods/seed/checkpoint.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
-import { type EncoderSource, openEncoderSource } from "../../models/encoder_source.ts";
+import { describeOtherHeads, type EncoderSource, openEncoderSource } from "../../models/encoder_source.ts";
 import type { DistillRequest } from "./distill_flags.ts";
 import type { EmbedRequest } from "./embed_flags.ts";
 import type { LinclsRequest } from "./lincls_flags.ts";
@@ -51,11 +51,10 @@ export async function findCheckpointToResume(
   }
 }
 
-/** Names heads that were not known; without them an encoder gives features. */
-function notePassedOver(path: string, { otherHeads }: EncoderSource): void {
-  if (otherHeads.length > 0) {
-    console.error(`note: ${path}: ignored ${otherHeads.join(", ")}, heads of unknown kinds`);
-  }
+/** Says which heads are not used. */
+function noteOtherHeads(path: string, source: EncoderSource): void {
+  const text = describeOtherHeads(path, source);
+  if (text !== undefined) console.error(`note: ${text}`);
 }
 
 /** The views that a run will choose, which says then where they are from. */
@@ -159,7 +158,7 @@ export async function checkEmbedInputs(
   using source = await openEncoderSource(pretrained, {
     ...{ arch: arch ?? undefined, which, weights, part: rest.part },
   });
-  notePassedOver(pretrained, source);
+  noteOtherHeads(pretrained, source);
   const { encoder, head } = source;
   const dimension = rest.part === "backbone" ? encoder.features : head.dimension;
   return {
@@ -204,7 +203,7 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
     weights,
     part: "backbone",
   });
-  notePassedOver(pretrained, source);
+  noteOtherHeads(pretrained, source);
   return { ...resolved, arch: source.encoder.name, ...await resolveViews(source, rest, images) };
 }
 

@@ -13,6 +13,7 @@ import {
   GENERAL,
   imageSizeFlag,
   maxPixelsFlag,
+  testDataFlag,
   WEIGHTS_DEFAULT_NOTE,
 } from "../../methods/shared_flags.ts";
 import { type EncoderFlagsContext, requireCheckpointOf, requireEncoder } from "./encoder_flags.ts";
@@ -38,13 +39,7 @@ function makeTable(context: EncoderNames) {
       brief: "neighbours that vote, one or several numbers",
     },
     knnT: { kind: "number", above: 0, short: "t", group: VOTE, help: "temperature of their votes" },
-    testData: {
-      kind: "text",
-      metavar: "DATA",
-      group: DATA,
-      help: "images to be classified",
-      brief: "images to be classified",
-    },
+    testData: testDataFlag(DATA),
     imageSize: imageSizeFlag(DATA),
     maxPixels: maxPixelsFlag(DATA),
     evalResize: evalResizeFlag(DATA),

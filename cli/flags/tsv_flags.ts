@@ -88,8 +88,7 @@ export function tsvHelp({ width }: FlagsContext = {}): string {
  * @throws {UsageError} for a flag that is unknown or wrong, and for flags that do not go together
  */
 export function parseTsvFlags(args: readonly string[], context: FlagsContext = {}): TsvCommand {
-  const extent = helpExtent(args);
-  if (extent !== undefined) return { help: tsvHelp({ ...context, extent }) };
+  if (helpExtent(args) !== undefined) return { help: tsvHelp(context) };
   const { values, positionals } = parseFlags(TABLE, args, { positionals: Infinity });
   const { folder = callersFolder() } = context;
   const { output, force = false, shuffle = false, split, limit, seed = 0, check = false, quiet = false } =

@@ -12,6 +12,7 @@ import {
   maxPixelsFlag,
   processFlags,
   SGD_FLAGS,
+  testDataFlag,
   TRAINING,
   WEIGHTS_DEFAULT_NOTE,
   workersFlag,
@@ -22,13 +23,7 @@ const { epochs, startEpoch, batchSize, scaleLr, warmupEpochs, momentum, weightDe
 
 const DATA_FLAGS = {
   output: FILE_FLAGS.output,
-  testData: {
-    kind: "text",
-    metavar: "DATA",
-    group: DATA,
-    help: "images to be classified",
-    brief: "images to be classified",
-  },
+  testData: testDataFlag(DATA),
   resume: {
     kind: "text",
     metavar: "FILE",

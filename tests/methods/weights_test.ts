@@ -83,3 +83,22 @@ Deno.test("--weights chooses among the encoders of a checkpoint, in every task",
   assertEquals(await lossOf("chosen", pair, "online_backbone"), expected);
   assertNotEquals(await lossOf("default", pair), expected);
 });
+
+Deno.test("knn says which heads of a checkpoint it does not use", async () => {
+  using folder = new RunFolder(12, 6);
+  const { state } = summarize(findEncoder("tiny_convnet"), HEAD, 32);
+  const { values } = await drawTeacher(join(folder.path, "drawn.pth"), "tiny_convnet", HEAD, 5);
+  const shapes = new Map(state.map(({ key, shape }) => [key, shape]));
+  const backbone = [...values].filter(([key]) => !key.startsWith("fc.")).map(([key, data]) =>
+    [key, new TensorValue("float32", [...shapes.get(key)!], data)] as [string, TensorValue]
+  );
+  const projector = new TensorValue("float32", [8, 8], new Float32Array(64));
+  const pretrained = join(folder.path, "projector.pth");
+  const entries: [string, TensorValue][] = [...backbone, ["projector.0.weight", projector]];
+  await writeTorchFile(pretrained, new OrderedDict(entries));
+  const [data, testData] = ["train.tsv", "test.tsv"].map((name) => join(folder.data, name));
+  const notes: string[] = [];
+  const run = knn({ ...{ pretrained, arch: "tiny_convnet", data, testData, knnK: [3] }, ...PLUGINS });
+  for await (const event of run) if (event.type === "note") notes.push(event.text);
+  assertEquals(notes[0], `${pretrained}: ignored projector, heads of unknown kinds`);
+});
