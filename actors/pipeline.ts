@@ -49,6 +49,8 @@ export interface Source {
   path: string;
   purpose: Purpose;
   order: ReadingOrder;
+  /** The rows that are read, ascending; all of them where it is left out. */
+  rows?: Uint32Array<ArrayBuffer>;
   /** Of the order; 0 where it is left out. */
   seed?: number;
   /** How many share the work; one where it is left out. */
@@ -121,7 +123,7 @@ export class Pipeline {
         next: next(),
       }));
       return sources.map((source) => {
-        const { path, purpose, order, seed = 0, workers = 1 } = source;
+        const { path, purpose, order, rows, seed = 0, workers = 1 } = source;
         const readers = Array.from({ length: workers }, (_, worker) =>
           supervisor.spawn<typeof tsvReader>(
             workers === 1 ? source.name : `${source.name} ${worker}`,
@@ -130,6 +132,7 @@ export class Pipeline {
               path,
               purpose,
               order,
+              rows,
               worker,
               workers,
               seed,
@@ -198,12 +201,12 @@ export class Pipeline {
   }
 
   /**
-   * {@linkcode read} of a whole epoch that must have images.
+   * {@linkcode read} of what must have images; a whole epoch, the first, where nothing is said.
    *
    * @throws {UserError} where there was none that can be used
    */
-  async readAll(name: string, epoch = 0): Promise<number> {
-    const images = await this.read(name, { epoch });
+  async readAll(name: string, range: ReadingRange = { epoch: 0 }): Promise<number> {
+    const images = await this.read(name, range);
     if (images === 0) throw new UserError(noImages(this.#find(name).path));
     return images;
   }

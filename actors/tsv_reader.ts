@@ -47,6 +47,8 @@ export interface TsvReaderConfig extends BufferBytes {
   purpose: Purpose;
   /** {@linkcode TRAINING_ORDER} or {@linkcode EVALUATION_ORDER}, or a mixture. */
   order: ReadingOrder;
+  /** The rows that are read, ascending; all of them where it is left out. */
+  rows?: Uint32Array<ArrayBuffer>;
   /** Number of this reader, from 0. */
   worker: number;
   /** How many share the work. */
@@ -103,7 +105,7 @@ class BufferPool {
 }
 
 export default defineActor<TsvReader, TsvReaderConfig>(async (config, context) => {
-  const { path, purpose, order: orderOptions, worker, workers, seed, batchSize, monitor } = config;
+  const { path, purpose, order: orderOptions, rows, worker, workers, seed, batchSize, monitor } = config;
   const tell = (text: string) => void monitor.tell("event", { type: "warning", text }).catch(() => {});
   const dataset = await openDataset(path, { onWarning: tell });
   context.onStop(() => dataset.close());
@@ -123,7 +125,7 @@ export default defineActor<TsvReader, TsvReaderConfig>(async (config, context) =
       },
 
       async read({ epoch, firstBatch = 0, endBatch = Infinity }) {
-        const order = new EpochOrder(dataset.rowCount, seed, epoch, batchSize, orderOptions);
+        const order = new EpochOrder(dataset.rowCount, seed, epoch, batchSize, { ...orderOptions, rows });
         let images = 0;
         for (const batch of order.batchesOf(worker, workers, firstBatch)) {
           if (batch >= endBatch || context.signal.aborted) break;

@@ -116,6 +116,14 @@ export class CifarFiles implements Dataset {
     return Array.from(rows, (row) => this.#keyOf(row));
   }
 
+  /** The class of every image; -1 where a record has another number. */
+  readLabels(): Int32Array<ArrayBuffer> {
+    return Int32Array.from({ length: this.rowCount }, (_, row) => {
+      const found = this.#read(row);
+      return found instanceof BrokenRowError ? -1 : found.label;
+    });
+  }
+
   /** That of the last class, whether it has an image or not. */
   largestLabel(): number {
     return this.#version.classes - 1;

@@ -44,6 +44,9 @@ export interface Dataset extends Disposable {
   /** The keys of rows, in the order asked for; no image is read. A row that has none gives its number. */
   readKeys(rows: ArrayLike<number>): string[];
 
+  /** The label of every row; no image is read. -1 where a row has none, or is broken. */
+  readLabels(): Int32Array<ArrayBuffer>;
+
   /** The largest label; no image is read. `undefined` where no row has a label. */
   largestLabel(): number | undefined;
 

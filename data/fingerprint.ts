@@ -27,6 +27,11 @@ export async function fingerprintDataset(dataset: Dataset): Promise<string> {
   return hash.digest("hex");
 }
 
+/** SHA-256, hexadecimal, of numbers of rows. */
+export function fingerprintRows(rows: Uint32Array<ArrayBuffer>): string {
+  return createHash("sha256").update(rows).digest("hex");
+}
+
 /** SHA-256 of a file, hexadecimal: what `sha256sum` prints. */
 export async function fingerprintFile(path: string): Promise<string> {
   using file = await Deno.open(path);

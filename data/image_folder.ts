@@ -141,6 +141,15 @@ export class ImageFolder implements Dataset {
     return Array.from(rows, (row) => this.#locate(row).key);
   }
 
+  /** The number of the class of every image; -1 where there are no classes. */
+  readLabels(): Int32Array<ArrayBuffer> {
+    const labels = new Int32Array(this.rowCount);
+    for (const [i, { label, files }] of this.#listings.entries()) {
+      labels.fill(label, this.#starts[i], this.#starts[i] + files.length);
+    }
+    return labels;
+  }
+
   /** That of the last class, whether it has an image or not; `undefined` where there are no classes. */
   largestLabel(): number | undefined {
     return this.classNames && this.classNames.length - 1;

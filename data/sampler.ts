@@ -15,6 +15,8 @@ export interface EpochOrderOptions {
   shuffle?: boolean;
   /** Leave out the rows at the end that do not fill a batch (default), or have a last, shorter batch. */
   dropLast?: boolean;
+  /** The rows of the file that take part, ascending; all of them where it is left out. */
+  rows?: Uint32Array;
 }
 
 /**
@@ -28,6 +30,9 @@ export interface EpochOrderOptions {
  */
 export class EpochOrder {
   #order: Uint32Array | undefined;
+  readonly #rows: Uint32Array | undefined;
+  /** How many rows take part. */
+  readonly #count: number;
 
   /** How many batches the epoch has. */
   readonly batchCount: number;
@@ -46,19 +51,21 @@ export class EpochOrder {
     readonly seed: number,
     readonly epoch: number,
     readonly batchSize: number,
-    { shuffle = true, dropLast = true }: EpochOrderOptions = {},
+    { shuffle = true, dropLast = true, rows }: EpochOrderOptions = {},
   ) {
+    this.#rows = rows;
+    this.#count = rows?.length ?? rowCount;
     if (!Number.isInteger(batchSize) || batchSize < 1) {
       throw new UserError(`The batch size: expected a whole number above 0, found ${batchSize}.`);
     }
-    this.batchCount = dropLast ? Math.floor(rowCount / batchSize) : Math.ceil(rowCount / batchSize);
+    this.batchCount = dropLast ? Math.floor(this.#count / batchSize) : Math.ceil(this.#count / batchSize);
     if (this.batchCount === 0) {
       throw new UserError(
-        `The data has ${rowCount} rows, fewer than one batch of ${batchSize}. Choose a smaller batch size.`,
+        `The data has ${this.#count} rows, fewer than one batch of ${batchSize}. Choose a smaller batch size.`,
       );
     }
     if (shuffle) {
-      this.#order = new Random(seed, "order", epoch).permutation(rowCount);
+      this.#order = new Random(seed, "order", epoch).permutation(this.#count);
     }
   }
 
@@ -73,8 +80,15 @@ export class EpochOrder {
       throw new RangeError(`the epoch has batches 0 to ${this.batchCount - 1}; batch ${index} was asked for`);
     }
     const from = index * this.batchSize;
-    const to = Math.min(from + this.batchSize, this.rowCount);
-    return Uint32Array.from({ length: to - from }, (_, i) => this.#order?.[from + i] ?? from + i);
+    const to = Math.min(from + this.batchSize, this.#count);
+    return Uint32Array.from(
+      { length: to - from },
+      (_, i) => this.#rowAt(this.#order?.[from + i] ?? from + i),
+    );
+  }
+
+  #rowAt(place: number): number {
+    return this.#rows === undefined ? place : this.#rows[place];
   }
 
   /**
@@ -91,19 +105,19 @@ export class EpochOrder {
    * Rows to try, one after the other, in place of the broken row at a position of the epoch, so that a training batch
    * stays full. They depend on the seed, the epoch and the position alone: whichever Worker meets the broken row takes
    * the same substitute. The walk has a random start and a random stride that shares no factor with the number of
-   * rows, so it meets every row once, and ends after 1000.
+   * rows, so it meets every row that takes part once, and ends after 1000.
    *
    * @param position place in the epoch, `batch * batchSize + i`
    */
   *substitutes(position: number): Generator<number> {
     const random = new Random(this.seed, "substitute", this.epoch, position);
-    const count = this.rowCount;
-    let row = random.integer(0, count - 1);
+    const count = this.#count;
+    let place = random.integer(0, count - 1);
     let stride = random.integer(1, count);
     while (greatestCommonDivisor(stride, count) !== 1) stride = random.integer(1, count);
     for (let attempt = 0; attempt < Math.min(count, MAX_SUBSTITUTES); attempt++) {
-      yield row;
-      row = (row + stride) % count;
+      yield this.#rowAt(place);
+      place = (place + stride) % count;
     }
   }
 }

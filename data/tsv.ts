@@ -154,6 +154,11 @@ export class TsvFile implements Dataset {
     });
   }
 
+  /** The label of every row, from the beginnings of the rows alone; -1 where a row has none. */
+  readLabels(): Int32Array<ArrayBuffer> {
+    return Int32Array.from({ length: this.rowCount }, (_, row) => this.#readLabel(row) ?? -1);
+  }
+
   /**
    * The largest label, from the beginnings of the rows alone: no image is read. Broken rows are passed over.
    *

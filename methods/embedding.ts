@@ -252,7 +252,7 @@ export async function runEmbedding(
       await pipeline.connect();
       return await supervisor.retry(async () => {
         const search = await consumer.begin();
-        const images = await pipeline.readAll(SOURCE, consumer.attempt);
+        const images = await pipeline.readAll(SOURCE, { epoch: consumer.attempt });
         await consumer.until(images);
         return { images, neighbours: await search?.find() ?? [] };
       });

@@ -158,6 +158,24 @@ export const SGD_FLAGS = {
   weightDecay: { kind: "number", min: 0, aliases: ["wd"], group: TRAINING, help: "weight decay of SGD" },
 } as const satisfies FlagTable;
 
+/** Steps that train a whole encoder. */
+export const STEP_FLAGS = {
+  amp: {
+    kind: "boolean",
+    group: TRAINING,
+    help:
+      "mixed precision: activations in float16; sums, weights and loss in float32; loss scaling by the rule of " +
+      "torch.amp.GradScaler. Halves the memory for activations. Needs an adapter with shader-f16",
+    brief: "mixed precision: activations in float16",
+  },
+  onNan: {
+    kind: "choice",
+    values: ["stop", "skip"],
+    group: TRAINING,
+    help: "action on NaN or Inf in the loss or the gradient",
+  },
+} as const satisfies FlagTable;
+
 /** Flags of the original about processes and devices that do not exist here; `reason` says why. */
 export function processFlags(reason: string): Record<string, RetiredFlag> {
   const valued = ["local-rank", "world-size", "rank", "dist-url", "dist-backend"];

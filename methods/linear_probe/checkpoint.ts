@@ -132,6 +132,7 @@ export async function readLinearCheckpoint(file: CheckpointFile, lr: number): Pr
   const wrong = (how: string) =>
     new CheckpointError(file.path, `is not a checkpoint of a linear evaluation: ${how}`);
   const root = file.value instanceof Map ? file.value : new Map<TorchValue, TorchValue>();
+  if (root.has("seed_finetune")) throw wrong("it is of a fine-tuning; add --finetune");
   const epoch = root.get("epoch");
   const arch = root.get("arch");
   const weights = root.get("state_dict");

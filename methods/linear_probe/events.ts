@@ -14,6 +14,8 @@ import type { ProbeScore } from "./messages.ts";
 export interface LinearPlan {
   /** Rows to learn from, broken ones included. */
   trainImages: number;
+  /** Numbers of these rows, from 0, ascending, where they are a share of the data (`labelFraction`). */
+  rows?: readonly number[];
   /** Rows to classify, broken ones included. */
   testImages: number;
   /** Labels are 0 to classes - 1. */

@@ -29,7 +29,7 @@ const DATA_FLAGS = {
     metavar: "FILE",
     group: DATA,
     help:
-      "checkpoint of a linear evaluation to resume from, which has the encoder too; auto: the newest one in --output, " +
+      "checkpoint of lincls to resume from, which has the encoder too; auto: the newest one in --output, " +
       "or a new run where there is none",
     brief: "checkpoint to resume from; auto: the newest in --output",
   },
@@ -52,6 +52,15 @@ const DATA_FLAGS = {
   imageSize: imageSizeFlag(DATA),
   maxPixels: maxPixelsFlag(DATA),
   evalResize: evalResizeFlag(DATA),
+  labelFraction: {
+    kind: "number",
+    above: 0,
+    max: 1,
+    group: DATA,
+    help:
+      "share of the images of each class to learn from, such as 0.01 or 0.1, chosen by --seed; one image of each at least",
+    brief: "share of each class to learn from, such as 0.1",
+  },
   classes: { kind: "integer", min: 2, group: DATA, help: "classes, whose labels are 0 to N - 1" },
   workers: workersFlag(DATA, 64),
 } as const satisfies FlagTable;
@@ -75,8 +84,9 @@ const TRAINING_FLAGS = {
   schedule: {
     kind: "integers",
     min: 0,
+    aliases: ["decay-epochs"],
     group: TRAINING,
-    help: "epochs at which the learning rate is divided by 10",
+    help: "epochs at which the learning rate is divided by 10; with --finetune multiplied by --gamma",
   },
   momentum,
   weightDecay,

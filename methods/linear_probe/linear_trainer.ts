@@ -6,13 +6,11 @@
  */
 import { join } from "node:path";
 import type { Monitor } from "../../actors/events.ts";
-import { LabelledFeatures, labelsOf } from "../../actors/labelled_features.ts";
+import { LabelledFeatures } from "../../actors/labelled_features.ts";
 import type { BatchPosition, EmbeddedBatch, Purpose } from "../../actors/messages.ts";
 import { type ActorContext, type ActorRef, urgent } from "../../actors/runtime/mod.ts";
 import { defineTrainer, type Trainer } from "../../actors/trainer.ts";
-import { type PackedImages, TABLE_STRIDE } from "../../data/pack.ts";
 import { EpochOrder } from "../../data/sampler.ts";
-import { UserError } from "../../errors.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import type { NamedTensor } from "../../models/checkpoint/named_tensor.ts";
@@ -23,6 +21,7 @@ import { inputOf } from "../../models/encoder_input.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { initialize } from "../../models/initialize.ts";
 import { findEncoder, usualHead } from "../../models/registry.ts";
+import { type BatchResult, classLabelsOf, scoreOf, Tally } from "../classification.ts";
 import { cropRatioOf } from "../encoder_views.ts";
 import {
   buildLinearCheckpoint,
@@ -33,7 +32,7 @@ import {
 import type { LinearActorEvent } from "./events.ts";
 import type { LinearProgress, LinearTrainer, ProbeScore } from "./messages.ts";
 import type { LinearOptions } from "./options.ts";
-import { type LabelledRows, LinearProbes, type ProbeResult } from "./step.ts";
+import { type LabelledRows, LinearProbes } from "./step.ts";
 
 /** How a trainer is started. */
 export interface LinearTrainerConfig {
@@ -58,30 +57,6 @@ export function linearCheckpointName(epoch: number): string {
 
 /** Name of the best one, as the original has it. */
 export const BEST_CHECKPOINT = "model_best.pth.tar";
-
-/** Sums of what probes did on the images of one purpose. */
-class Tally {
-  images = 0;
-  readonly #sums: ProbeResult[] = [];
-
-  add(images: number, results: readonly ProbeResult[]): void {
-    this.images += images;
-    for (const [i, { loss, top1, top5 }] of results.entries()) {
-      this.#sums[i] ??= { loss: 0, top1: 0, top5: 0 };
-      this.#sums[i].loss += loss * images;
-      this.#sums[i].top1 += top1;
-      this.#sums[i].top5 += top5;
-    }
-  }
-
-  scores(): ProbeScore[] {
-    return this.#sums.map((sum) => scoreOf(sum, this.images, this.images));
-  }
-}
-
-function scoreOf({ loss, top1, top5 }: ProbeResult, images: number, losses = 1): ProbeScore {
-  return { loss: loss / losses, top1: 100 * top1 / images, top5: 100 * top5 / images };
-}
 
 /** The end of an epoch, to be written. */
 interface Noted {
@@ -119,8 +94,7 @@ class ProbeTraining {
 
   async consume(batch: EmbeddedBatch): Promise<void> {
     const { position, purpose, images, embeddings } = batch;
-    const labels = labelsOf(images);
-    this.#checkLabels(labels, images);
+    const labels = classLabelsOf(images, this.#config.classes);
     const features = new Float32Array(embeddings).subarray(0, labels.length * this.#config.features);
     const isKept = purpose === "bank" || (purpose === "queries" && this.#config.keepsQueries);
     let told: Promise<void> | undefined;
@@ -136,18 +110,6 @@ class ProbeTraining {
     await told;
     this.#consumed.resolve();
     this.#consumed = Promise.withResolvers();
-  }
-
-  #checkLabels(labels: readonly number[], { table }: PackedImages): void {
-    const { classes } = this.#config;
-    const wrong = labels.findIndex((label) => label < 0 || label >= classes);
-    if (wrong < 0) return;
-    throw new UserError(
-      `row ${table[wrong * TABLE_STRIDE + 3] + 1} has label ${
-        labels[wrong]
-      }, but labels of ${classes} classes are 0 to ` +
-        `${classes - 1}; give the images such labels, or use more --classes`,
-    );
   }
 
   /** Trains on a batch, or classifies it, and has its results told of when they are there. */
@@ -168,7 +130,7 @@ class ProbeTraining {
     position: BatchPosition,
     images: number,
     learningRates: number[],
-    results: readonly ProbeResult[],
+    results: readonly BatchResult[],
   ): Promise<void> {
     const tally = this.#tallies.get(purpose) ?? new Tally();
     this.#tallies.set(purpose, tally);

@@ -5,16 +5,10 @@
  */
 import type { Purpose, Returning, Sink } from "../../actors/messages.ts";
 import type { Message } from "../../actors/runtime/mod.ts";
+import type { ClassificationScore } from "../classification.ts";
 
 /** How one linear probe did on some images. */
-export interface ProbeScore {
-  /** Mean cross-entropy. */
-  loss: number;
-  /** Images whose class came first, in percent. */
-  top1: number;
-  /** Images whose class was among the first five, in percent. */
-  top5: number;
-}
+export type ProbeScore = ClassificationScore;
 
 /** Trains linear probes, several learning rates side by side. */
 export type LinearTrainer = Sink & Returning & {

@@ -57,6 +57,8 @@ export interface LinearOptions {
   maxPixels: number;
   /** How images become views where no crop is drawn; `auto` is decided by the images to learn from. */
   evalResize: EvaluationResizeChoice;
+  /** Share of the images of each class that is learnt from, chosen by `seed`, and one image at least; 1 for all images. */
+  labelFraction: number;
   /** Classes; `null` for as many as the labels of the images say. */
   classes: number | null;
   /** Actors of one's own in the places of built-in ones. */
@@ -104,6 +106,7 @@ export const LINEAR_DEFAULTS: Readonly<LinearDefaults> = {
   imageSize: 224,
   maxPixels: DEFAULT_MAX_PIXELS,
   evalResize: "auto",
+  labelFraction: 1,
   seed: 0,
 };
 

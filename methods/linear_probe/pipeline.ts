@@ -18,6 +18,12 @@ const STAGES = 4;
 export const TRAIN = "train_reader";
 export const TEST = "test_reader";
 
+/** Name of the augmentation of the images to learn from: random crops and flips. */
+export const AUGMENTATION = "plain";
+
+/** Checkpoints are written at an epoch's end, but no more often than this. */
+export const SECONDS_BETWEEN_CHECKPOINTS = 60;
+
 /** What a linear evaluation's actors are made from. */
 export interface LinearSetup {
   options: ResolvedOptions;
@@ -26,6 +32,8 @@ export interface LinearSetup {
   /** Labels are 0 to classes - 1. */
   classes: number;
   terms: readonly Term[];
+  /** The rows to learn from; all where it is left out. */
+  rows?: Uint32Array<ArrayBuffer>;
   /** Whether there is anything to learn from. */
   trains: boolean;
   monitor: ActorRef<Monitor<LinearActorEvent>>;
@@ -36,7 +44,7 @@ export interface LinearSetup {
 /** Spawns them, from the end. */
 export function spawnLinearPipeline(
   supervisor: Supervisor,
-  { options, features, classes, terms, trains, monitor, start }: LinearSetup,
+  { options, features, classes, terms, rows, trains, monitor, start }: LinearSetup,
 ): { trainer: Supervised<LinearTrainer>; pipeline: Pipeline } {
   const { workers, seed, batchSize, imageSize, cacheFeatures, evaluate, actors, tuning, evalResize } =
     options;
@@ -65,7 +73,7 @@ export function spawnLinearPipeline(
     ({ kind: "evaluation", resize: evalResize, first: { epoch: 0, batch: 0 } }) as const;
   const plain = () => {
     const first = { epoch: start().epoch, batch: 0 };
-    return { kind: "training", augmentation: "plain", seed, first } as const;
+    return { kind: "training", augmentation: AUGMENTATION, seed, first } as const;
   };
   const train: Branch = {
     name: "train_augmenter",
@@ -76,6 +84,7 @@ export function spawnLinearPipeline(
       purpose: cacheFeatures ? "bank" : "train",
       // Kept features are shuffled by who keeps them.
       order: { ...TRAINING_ORDER, shuffle: !cacheFeatures, dropLast: false },
+      rows,
       seed,
       workers,
     }],

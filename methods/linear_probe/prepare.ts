@@ -1,16 +1,12 @@
 /** What a linear evaluation finds out before it starts any actor: data that fits, and where it begins. */
-import { type DataFacts, factsOf } from "../../actors/data_facts.ts";
 import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
-import type { Emit, NoticeEvent, ProgressEvent, WarningEvent } from "../../actors/events.ts";
-import { dataListener } from "../../actors/notices.ts";
-import { fingerprintDataset } from "../../data/fingerprint.ts";
-import { openDataset } from "../../data/open_dataset.ts";
-import { UserError } from "../../errors.ts";
+import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { fingerprintWeights } from "../../models/checkpoint/fingerprint_weights.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
+import type { LabelledData } from "../labelled_data.ts";
 import { NothingToDoError } from "../nothing_to_do.ts";
 import { checkTerms } from "../terms.ts";
 import { readLinearCheckpoint } from "./checkpoint.ts";
@@ -18,55 +14,17 @@ import { freshBackbone } from "./linear_trainer.ts";
 import type { LinearOptions } from "./options.ts";
 import { linearTerms } from "./terms.ts";
 
-/** Labels above which they are taken for something else than numbers of classes: ImageNet-21k has 21,841. */
-const MOST_CLASSES = 2 ** 20;
-
 /** Options with a rule for views that is decided. */
 export type ResolvedOptions = LinearOptions & { evalResize: EvaluationResize };
 
-/** What is known of images with labels. */
-export type LabelledFacts = DataFacts & { classes: number; fingerprint: string };
-
-/** The images to learn from, and those to classify. */
-export interface LinearData {
-  train: LabelledFacts;
-  test: LabelledFacts;
-}
-
-/** What the images are, and how many classes their labels speak of. */
-export async function findClasses(
-  { data, testData, classes }: LinearOptions,
-  emit: Emit<WarningEvent | ProgressEvent>,
-): Promise<LinearData> {
-  const [train, test] = await Promise.all([data, testData].map(async (path): Promise<LabelledFacts> => {
-    using dataset = await openDataset(path, dataListener(emit));
-    const facts = { ...factsOf(dataset), fingerprint: await fingerprintDataset(dataset) };
-    if (classes !== null) return { ...facts, classes };
-    const largest = dataset.largestLabel();
-    if (largest === undefined || largest < 0) {
-      throw new UserError(`${path}: its rows have no labels from 0 on, which a linear evaluation needs`);
-    }
-    if (largest >= MOST_CLASSES) {
-      throw new UserError(
-        `${path}: expected labels that number the classes from 0 on, found ${largest}, which would make ${
-          largest + 1
-        } classes; give the classes numbers, or say --classes`,
-      );
-    }
-    return { ...facts, hasLabels: true, classes: largest + 1 };
-  }));
-  return { train, test };
-}
-
 /** What the classifiers follow from. */
-export async function findTerms(options: ResolvedOptions, { train, test }: LinearData): Promise<Term[]> {
+export async function findTerms(options: ResolvedOptions, data: LabelledData): Promise<Term[]> {
   const { pretrained, arch, which, weights } = options;
-  const data = { data: train.fingerprint, testData: test.fingerprint };
   if (pretrained === null) {
-    return linearTerms(options, { ...data, encoder: await fingerprintWeights(freshBackbone(options)) });
+    return linearTerms(options, data, await fingerprintWeights(freshBackbone(options)));
   }
   using source = await openEncoderSource(pretrained, { arch, which, weights, part: "backbone" });
-  return linearTerms(options, { ...data, encoder: await fingerprintWeights(source.tensors) });
+  return linearTerms(options, data, await fingerprintWeights(source.tensors));
 }
 
 /**

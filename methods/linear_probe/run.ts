@@ -15,24 +15,20 @@ import { TrainingRun } from "../../actors/training_run.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { batchScale, linearLearningRate } from "../../models/optim/schedule.ts";
 import { findEncoder } from "../../models/registry.ts";
+import { findLabelledData, type LabelledData } from "../labelled_data.ts";
 import { Divergence, warnOfLargeLoss } from "./divergence.ts";
 import type { LinearActorEvent, LinearEvent } from "./events.ts";
 import type { LinearTrainer, ProbeScore } from "./messages.ts";
 import type { LinearOptions } from "./options.ts";
-import { spawnLinearPipeline, TEST, TRAIN } from "./pipeline.ts";
+import { SECONDS_BETWEEN_CHECKPOINTS, spawnLinearPipeline, TEST, TRAIN } from "./pipeline.ts";
 import {
   checkWhetherDone,
   compareWithCheckpoint,
-  findClasses,
   findStart,
   findTerms,
-  type LinearData,
   type LinearStart,
   type ResolvedOptions,
 } from "./prepare.ts";
-
-/** Checkpoints are written at an epoch's end, but no more often than this. */
-const SECONDS_BETWEEN_CHECKPOINTS = 60;
 
 /** What came of one learning rate. */
 export interface LinearScore {
@@ -80,7 +76,7 @@ export async function runLinearEvaluation(
   const evalResize = await resolveEvaluationResize(given.evalResize, given.data, given.imageSize);
   const options: ResolvedOptions = await withMaxPixels({ ...given, evalResize });
   emit = withWarningsOnce(emit);
-  const data = await findClasses(options, emit);
+  const data = await findLabelledData(options, emit);
   checkSameClasses(data.train, data.test);
   const start = await findStart(options);
   checkWhetherDone(options, start, isUnfinished);
@@ -95,7 +91,7 @@ export async function runLinearEvaluation(
 /** A linear evaluation that can begin. */
 interface PreparedEvaluation {
   options: ResolvedOptions;
-  data: LinearData;
+  data: LabelledData;
   terms: readonly Term[];
   start: LinearStart;
 }
@@ -109,7 +105,7 @@ class LinearEvaluation {
   readonly #trainer: Supervised<LinearTrainer>;
   readonly #pipeline: Pipeline;
   readonly #training: TrainingRun;
-  readonly #data: LinearData;
+  readonly #data: LabelledData;
   /** What is read besides training. */
   #reading: Pick<ProgressEvent, "phase" | "done" | "total"> = { phase: "features", done: 0, total: 0 };
   readonly #classes: number;
@@ -134,7 +130,7 @@ class LinearEvaluation {
     emit: Emit<LinearEvent>,
     signal: AbortSignal | undefined,
   ) {
-    const { train, test } = this.#data = data;
+    const { train, test, rows, trainImages } = this.#data = data;
     this.#system = system;
     this.#options = options;
     this.#emit = emit;
@@ -144,12 +140,13 @@ class LinearEvaluation {
     const { features } = findEncoder(options.arch);
     const { batchSize, epochs, evaluate } = options;
     this.#classes = options.classes ?? Math.max(train.classes, test.classes);
-    this.#batchesPerEpoch = Math.ceil(train.rowCount / batchSize);
+    this.#batchesPerEpoch = Math.ceil(trainImages / batchSize);
     this.#isTrained = !evaluate && start.epoch >= epochs;
     if (this.#isTrained) this.#note(`all ${start.epoch} epochs are done; only the end of the run is missing`);
     emit({
       type: "plan",
-      trainImages: train.rowCount,
+      trainImages,
+      ...rows && { rows: [...rows] },
       testImages: test.rowCount,
       classes: this.#classes,
       features,
@@ -178,6 +175,7 @@ class LinearEvaluation {
       features,
       classes: this.#classes,
       terms,
+      rows,
       trains: !evaluate && !this.#isTrained,
       monitor: listenToActors<LinearActorEvent>(system, emit, (event) => this.#take(event)),
       start: () => ({ epoch: this.#start.epoch, resume: this.#resume }),
@@ -279,10 +277,10 @@ class LinearEvaluation {
   /** Has an epoch of a source read, and waits until the trainer has consumed all of it. */
   async #read(source: string, epoch: number, purpose: "train" | "bank" | "queries"): Promise<ProbeScore[]> {
     const { cacheFeatures, evaluate } = this.#options;
-    const { train, test } = this.#data;
+    const { trainImages, test } = this.#data;
     const phase = cacheFeatures && !evaluate ? "features" : "evaluation";
-    this.#reading = { phase, done: 0, total: (source === TRAIN ? train : test).rowCount };
-    const images = await this.#pipeline.readAll(source, epoch);
+    this.#reading = { phase, done: 0, total: source === TRAIN ? trainImages : test.rowCount };
+    const images = await this.#pipeline.readAll(source, { epoch });
     return await this.#trainer.ref.ask("finish", { purpose, images }, PATIENCE);
   }
 

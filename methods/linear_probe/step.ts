@@ -14,6 +14,7 @@ import type { StateValues } from "../../models/initialize.ts";
 import { findOptimizer } from "../../models/optim/optimizers.ts";
 import { type ReadEntry, tensorsOf } from "../../models/parameter_store.ts";
 import { TrainingStep } from "../../models/training_step.ts";
+import { type BatchResult, INITIAL_CLASSIFIER, padLabels, readRowStates } from "../classification.ts";
 
 /** What {@linkcode LinearProbes.create} needs. */
 export interface LinearProbesOptions {
@@ -36,19 +37,6 @@ export interface LabelledRows {
   /** Classes [n]. */
   labels: ArrayLike<number>;
 }
-
-/** How one probe did on a batch, before its weights were changed by it. */
-export interface ProbeResult {
-  /** Mean cross-entropy of the rows. */
-  loss: number;
-  /** Rows whose label's logit was the largest. */
-  top1: number;
-  /** Rows whose label's logit was among the five largest. */
-  top5: number;
-}
-
-/** Fresh weights are drawn from N(0, 0.01), biases are 0, as in the original. */
-const INITIAL = { draw: "normal", deviation: 0.01 } as const;
 
 /** Batches whose results can be on their way back from the device at once. */
 const SLOTS = 4;
@@ -83,7 +71,7 @@ function trace({ features: length, classes, batch, probes }: LinearProbesOptions
   };
   const traced = Array.from({ length: probes }, () => {
     const builder = new EncoderBuilder(graph, "train");
-    const fc = builder.linear("fc", length, classes, INITIAL);
+    const fc = builder.linear("fc", length, classes, INITIAL_CLASSIFIER);
     const logits = builder.convolve(inputs.features, fc);
     const [loss, state] = graph.applyAll(crossEntropy, [logits, inputs.labels, inputs.count], {});
     return { builder, loss, state };
@@ -192,14 +180,14 @@ export class LinearProbes implements Disposable {
    *
    * @param learningRates one a probe
    */
-  train(rows: LabelledRows, learningRates: readonly number[]): Promise<ProbeResult[]> {
+  train(rows: LabelledRows, learningRates: readonly number[]): Promise<BatchResult[]> {
     return this.#run(this.#training, rows, (finish) => {
       this.#step.submit({ learningRates }, finish);
     });
   }
 
   /** Submits a batch to be evaluated, as {@linkcode train} does, and changes nothing. */
-  evaluate(rows: LabelledRows): Promise<ProbeResult[]> {
+  evaluate(rows: LabelledRows): Promise<BatchResult[]> {
     return this.#run(this.#evaluation, rows, (finish) => {
       runPrograms(this.#gpu, [this.#evaluation.program], finish);
     });
@@ -209,7 +197,7 @@ export class LinearProbes implements Disposable {
     { program, inputs, states }: ProbeProgram,
     { features, labels }: LabelledRows,
     submit: (finish: (encoder: GPUCommandEncoder) => void) => void,
-  ): Promise<ProbeResult[]> {
+  ): Promise<BatchResult[]> {
     const { features: length, batch, classes } = this.#options;
     const rows = labels.length;
     if (rows < 1 || rows > batch || features.length !== rows * length) {
@@ -217,12 +205,7 @@ export class LinearProbes implements Disposable {
         `expected 1 to ${batch} labels and as many features of ${length}, got ${rows} and ${features.length}`,
       );
     }
-    const classesOf = new Uint32Array(batch);
-    classesOf.set(labels);
-    const wrong = classesOf.findIndex((label) => label >= classes);
-    if (wrong >= 0) {
-      throw new Error(`label ${labels[wrong]} of row ${wrong} is not one of ${classes} classes`);
-    }
+    const classesOf = padLabels(labels, batch, classes);
     const padded = new Float32Array(batch * padTo4(length));
     padded.set(padRows(features, [rows, length]));
     program.write(inputs.features, padded);
@@ -239,22 +222,14 @@ export class LinearProbes implements Disposable {
     return this.#readResults(staging, rows);
   }
 
-  async #readResults(staging: GPUBuffer, rows: number): Promise<ProbeResult[]> {
+  async #readResults(staging: GPUBuffer, rows: number): Promise<BatchResult[]> {
     const { probes, batch } = this.#options;
     await this.#gpu.wait(staging.mapAsync(GPUMapMode.READ));
     const states = new Float32Array(staging.getMappedRange());
-    const results = Array.from({ length: probes }, (_, probe) => {
-      const result = { loss: 0, top1: 0, top5: 0 };
-      for (let row = 0; row < rows; row++) {
-        const [, , loss, rank] = states.subarray((probe * batch + row) * 4);
-        result.loss += loss / rows;
-        // A logit that is no number has no rank.
-        if (Number.isNaN(loss)) continue;
-        if (rank < 1) result.top1++;
-        if (rank < 5) result.top5++;
-      }
-      return result;
-    });
+    const results = Array.from(
+      { length: probes },
+      (_, probe) => readRowStates(states.subarray(probe * batch * 4), rows),
+    );
     staging.unmap();
     return results;
   }

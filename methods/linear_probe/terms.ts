@@ -1,14 +1,16 @@
 /** The terms of a linear evaluation. */
 import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
+import { dataTerms, type LabelledData } from "../labelled_data.ts";
 import { contentTerm, termOf } from "../terms.ts";
 import type { LinearOptions } from "./options.ts";
 
 /** The terms of a linear evaluation. */
 export function linearTerms(
   options: LinearOptions & { evalResize: EvaluationResize },
-  /** Of the images to learn from and those to classify, and of the encoder's weights. */
-  fingerprints: { data: string; testData: string; encoder: string },
+  data: LabelledData,
+  /** Fingerprint of the encoder's weights. */
+  encoder: string,
 ): Term[] {
   const { arch, imageSize, evalResize, cacheFeatures, batchSize, seed, momentum, weightDecay, lr } = options;
   const { scaleLr, warmupEpochs, schedule, epochs } = options;
@@ -24,9 +26,8 @@ export function linearTerms(
     epochs,
   };
   return [
-    contentTerm("data", "DATA", fingerprints.data, "images"),
-    contentTerm("test_data", "--test-data", fingerprints.testData, "images"),
-    contentTerm("encoder", "--pretrained", fingerprints.encoder, "encoder's weights"),
+    ...dataTerms(options, data),
+    contentTerm("encoder", "--pretrained", encoder, "encoder's weights"),
     ...Object.entries({ arch, imageSize, evalResize, cacheFeatures }).map(([property, value]) =>
       termOf(property, value, true)
     ),

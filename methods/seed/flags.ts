@@ -14,6 +14,7 @@ import {
   pluginFlag,
   processFlags,
   SGD_FLAGS,
+  STEP_FLAGS,
   TRAINING,
   WEIGHTS_DEFAULT_NOTE,
   weightsFlag,
@@ -140,6 +141,7 @@ function dataFlags() {
 }
 
 const { epochs, startEpoch, batchSize, scaleLr, warmupEpochs, momentum, weightDecay } = SGD_FLAGS;
+const { amp, onNan } = STEP_FLAGS;
 
 const TRAINING_FLAGS = {
   epochs,
@@ -192,14 +194,7 @@ const TRAINING_FLAGS = {
       "recompute the student's activations in the backward pass instead of keeping them: larger batches and images " +
       "fit, a step takes up to a third longer, and the weights are the same bits",
   },
-  amp: {
-    kind: "boolean",
-    group: TRAINING,
-    help:
-      "mixed precision: activations in float16; sums, weights and loss in float32; loss scaling by the rule of " +
-      "torch.amp.GradScaler. Halves the memory for activations. Needs an adapter with shader-f16",
-    brief: "mixed precision: activations in float16",
-  },
+  amp,
   limitSteps: {
     kind: "integer",
     min: 1,
@@ -214,12 +209,7 @@ const TRAINING_FLAGS = {
     help: "seed of the student's weights, the order of the images and their augmentation",
     brief: "random seed",
   },
-  onNan: {
-    kind: "choice",
-    values: ["stop", "skip"],
-    group: TRAINING,
-    help: "action on NaN or Inf in the loss or the gradient",
-  },
+  onNan,
 } as const satisfies FlagTable;
 
 function lossFlags() {

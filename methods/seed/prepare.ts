@@ -6,9 +6,9 @@ import { checkSameClassNames } from "../../data/dataset.ts";
 import { resolveDataset } from "../../data/open_dataset.ts";
 import { EpochOrder } from "../../data/sampler.ts";
 import { UserError } from "../../errors.ts";
-import { describeAdapter } from "../../kernels/gpu.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { groupOf } from "../../models/training_step.ts";
+import { requireHalf } from "../require_half.ts";
 import { NothingToDoError } from "../nothing_to_do.ts";
 import type { RunIdentity } from "../terms.ts";
 import type { KnownAccuracy } from "./evaluations.ts";
@@ -74,7 +74,7 @@ export async function prepareRun(
 ): Promise<PreparedRun> {
   const known = await withMaxPixels(given);
   const { epochs, batchSize, seed, accumulate, queue } = known;
-  if (known.amp) await checkHalf();
+  if (known.amp) await requireHalf();
   const images = await findImages(known, emit);
   const evalResize = await findEvaluationResize(known, images.path);
   const options = { ...known, evalResize };
@@ -166,16 +166,6 @@ function findEvaluationResize(
     images === undefined ? path : testData ?? undefined,
     imageSize,
   );
-}
-
-/** Fails where the adapter cannot keep float16. */
-async function checkHalf(): Promise<void> {
-  const { name, hasHalf } = await describeAdapter();
-  if (!hasHalf) {
-    throw new UserError(
-      `--amp keeps activations in float16, which ${name} cannot (no shader-f16); leave --amp out`,
-    );
-  }
 }
 
 /**

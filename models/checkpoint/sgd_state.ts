@@ -21,25 +21,42 @@ export interface SgdBuffer {
   readonly data: Float32Array<ArrayBuffer>;
 }
 
+/** A group of parameters that have the same settings. */
+export interface SgdGroup {
+  readonly settings: SgdSettings;
+  /** How many parameters it has; they are numbered through the groups. */
+  readonly parameters: number;
+}
+
 /** `parameters` is how many the optimizer has; those without a momentum have not been trained yet. */
 export function buildSgdState(
   sgd: SgdSettings,
   parameters: number,
   momentum: Iterable<SgdBuffer>,
 ): TorchDict {
+  return buildSgdGroups([{ settings: sgd, parameters }], momentum);
+}
+
+/** {@linkcode buildSgdState} of an optimizer whose groups have learning rates of their own. */
+export function buildSgdGroups(groups: readonly SgdGroup[], momentum: Iterable<SgdBuffer>): TorchDict {
   const state: TorchDict = new Map();
   for (const { index, shape, data } of momentum) {
     state.set(index, torchDict([["momentum_buffer", new TensorValue("float32", shape, data)]]));
   }
-  const group = torchDict([
-    ["lr", new PyFloat(sgd.lr)],
-    ["momentum", new PyFloat(sgd.momentum)],
-    ["dampening", 0],
-    ["weight_decay", new PyFloat(sgd.weightDecay)],
-    ["nesterov", false],
-    ["params", Array.from({ length: parameters }, (_, index) => index)],
-  ]);
-  return torchDict([["state", state], ["param_groups", [group]]]);
+  let first = 0;
+  const built = groups.map(({ settings, parameters }) => {
+    const from = first;
+    first += parameters;
+    return torchDict([
+      ["lr", new PyFloat(settings.lr)],
+      ["momentum", new PyFloat(settings.momentum)],
+      ["dampening", 0],
+      ["weight_decay", new PyFloat(settings.weightDecay)],
+      ["nesterov", false],
+      ["params", Array.from({ length: parameters }, (_, i) => from + i)],
+    ]);
+  });
+  return torchDict([["state", state], ["param_groups", built]]);
 }
 
 /**

@@ -10,10 +10,12 @@ export interface LearningRateSchedule {
   warmupEpochs: number;
   /** Epochs of the whole run: where the cosine reaches its end. */
   epochs: number;
-  /** Half a cosine from the scaled rate down to 0; else ten times less at each of `milestones`. */
+  /** Half a cosine from the scaled rate down to 0; else `gamma` times as much at each of `milestones`. */
   cos: boolean;
-  /** Epochs (from 0) from which on the rate is ten times lower. */
+  /** Epochs (from 0) from which on the rate is multiplied by `gamma`. */
   milestones: readonly number[];
+  /** PyTorch's `MultiStepLR` has the same name for it; 0.1 where it is left out. */
+  gamma?: number;
 }
 
 /** What the original multiplies the rate by: 1 at a batch of 256 images, in proportion elsewhere. */
@@ -29,12 +31,12 @@ function warmup(
   return lr + (lr * scale - lr) / warmupEpochs * epoch;
 }
 
-function lowerAtMilestones(lr: number, milestones: readonly number[], epoch: number): number {
-  return milestones.reduce((rate, milestone) => epoch >= milestone ? rate * 0.1 : rate, lr);
+function lowerAtMilestones(lr: number, milestones: readonly number[], epoch: number, gamma = 0.1): number {
+  return milestones.reduce((rate, milestone) => epoch >= milestone ? rate * gamma : rate, lr);
 }
 
 /**
- * The learning rate of an epoch of a distillation (the original's `tools/utils.py`). The warm-up knows no milestones,
+ * The learning rate of an epoch of a training (the original's `tools/utils.py`). The warm-up knows no milestones,
  * and it goes down when `scale` is below 1.
  *
  * @param epoch from 0
@@ -48,10 +50,10 @@ function lowerAtMilestones(lr: number, milestones: readonly number[], epoch: num
  * ```
  */
 export function distillLearningRate(epoch: number, schedule: LearningRateSchedule): number {
-  const { lr, scale, warmupEpochs, epochs, cos, milestones } = schedule;
+  const { lr, scale, warmupEpochs, epochs, cos, milestones, gamma } = schedule;
   if (epoch < warmupEpochs) return warmup(schedule, epoch);
   if (cos) return lr * scale * (0.5 * (1 + Math.cos(Math.PI * epoch / epochs)));
-  return lowerAtMilestones(lr * scale, milestones, epoch);
+  return lowerAtMilestones(lr * scale, milestones, epoch, gamma);
 }
 
 /**
@@ -62,7 +64,7 @@ export function distillLearningRate(epoch: number, schedule: LearningRateSchedul
  */
 export function linearLearningRate(
   epoch: number,
-  schedule: Omit<LearningRateSchedule, "cos" | "epochs">,
+  schedule: Omit<LearningRateSchedule, "cos" | "epochs" | "gamma">,
 ): number {
   const { lr, scale, warmupEpochs, milestones } = schedule;
   const rate = epoch < warmupEpochs ? warmup(schedule, epoch) : lr * scale;

@@ -27,6 +27,7 @@ Deno.test("CIFAR-10: the batches of a folder are one, in the order of their numb
   using cifar = await CifarFiles.open(folder.path);
   assertEquals([cifar.rowCount, cifar.largestLabel()], [4, 9]);
   assertEquals(cifar.classNames, names);
+  assertEquals([...cifar.readLabels()], [9, 3, 4, 5]);
   const rows = cifar.readRows([3, 0, 2]);
   const found = rows.map((row) => {
     assert(!(row instanceof BrokenRowError));
@@ -48,6 +49,7 @@ Deno.test("CIFAR-100: the label is the fine one", async () => {
   const rows = cifar.readRows([0, 1]);
   assertEquals(rows.map((row) => row instanceof BrokenRowError ? row.message : row.label), [99, 41]);
   assertEquals([cifar.largestLabel(), cifar.classNames], [99, undefined]);
+  assertEquals([...cifar.readLabels()], [99, 41]);
 });
 
 Deno.test("CIFAR: broken files and records are named", async () => {

@@ -57,6 +57,7 @@ Deno.test("an image folder has torchvision's classes, labels and order", async (
   const { folder, rows, warnings } = await tree.open();
   assertEquals(folder.classNames, ["Zebra", "cat", "dog"]);
   assertEquals([folder.hasLabels, folder.largestLabel()], [true, 2]);
+  assertEquals([...folder.readLabels()], rows.map(([, label]) => label));
   assertEquals(rows, [
     ["Zebra/10.png", 0],
     ["Zebra/9.png", 0],
@@ -103,6 +104,7 @@ Deno.test("images without classes have the label -1, at any depth", async () => 
       ),
     );
     assertEquals([folder.hasLabels, folder.largestLabel()], [false, undefined]);
+    assertEquals([...folder.readLabels()], files.map(() => -1));
     assertEquals(
       warnings,
       files[1].includes("/")

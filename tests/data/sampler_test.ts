@@ -106,3 +106,15 @@ Deno.test("EpochOrder refuses batches that cannot be filled", () => {
     assertThrows(() => new EpochOrder(10, 1, 0, size), UserError, "batch size");
   }
 });
+
+Deno.test("EpochOrder of some rows has these alone, substitutes too, in an order of their places", () => {
+  const rows = Uint32Array.of(3, 14, 15, 92, 65);
+  const order = new EpochOrder(100, 7, 2, 2, { dropLast: false, rows });
+  assertEquals(order.batchCount, 3);
+  assertEquals(allBatches(order).flat().sort(byNumber), [...rows].sort(byNumber));
+  const places = allBatches(new EpochOrder(5, 7, 2, 2, { dropLast: false })).flat();
+  assertEquals(allBatches(order).flat(), places.map((place) => rows[place]));
+  assertEquals([...order.substitutes(1)].sort(byNumber), [...rows].sort(byNumber));
+  const error = assertThrows(() => new EpochOrder(100, 7, 2, 6, { rows }), UserError);
+  assert(error.message.startsWith("The data has 5 rows, fewer than one batch of 6"), error.message);
+});

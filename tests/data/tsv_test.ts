@@ -262,6 +262,7 @@ Deno.test("largestLabel() reads the labels alone, and passes over rows without o
   const path = folder.write("labels.tsv", rows.map((row) => `${row}${"A".repeat(9000)}\n`).join(""));
   using tsv = await TsvFile.open(path);
   assertEquals(tsv.largestLabel(), 12);
+  assertEquals([...tsv.readLabels()], [3, -1, -7, -1, -1, 12, 4]);
   using none = await TsvFile.open(folder.write("none.tsv", "a\tb\tc\n\n"));
   assertEquals(none.largestLabel(), undefined);
 });

@@ -1,0 +1,13 @@
+/** Mixed precision, `--amp`, needs an adapter that keeps float16. */
+import { UserError } from "../errors.ts";
+import { describeAdapter } from "../kernels/gpu.ts";
+
+/** @throws {UserError} where the adapter cannot keep float16 */
+export async function requireHalf(): Promise<void> {
+  const { name, hasHalf } = await describeAdapter();
+  if (!hasHalf) {
+    throw new UserError(
+      `--amp keeps activations in float16, which ${name} cannot (no shader-f16); leave --amp out`,
+    );
+  }
+}
