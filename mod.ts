@@ -55,6 +55,27 @@ export {
   type Neighbours,
 } from "./methods/embedding.ts";
 export type { AskedViews } from "./methods/encoder_views.ts";
+export type { ClassificationScore } from "./methods/classification.ts";
+export type { FinetuneProgress } from "./methods/finetune/checkpoint.ts";
+export type {
+  FinetuneActorEvent,
+  FinetuneEpoch,
+  FinetuneEvent,
+  FinetunePlan,
+  FinetuneStep,
+} from "./methods/finetune/events.ts";
+export type { FinetuneTrainerConfig } from "./methods/finetune/finetune_trainer.ts";
+export type { FinetuneTrainer } from "./methods/finetune/messages.ts";
+export type { FinetuneInput } from "./methods/finetune/mod.ts";
+export {
+  FINETUNE_DEFAULTS,
+  FINETUNE_SAMPLE_DEFAULTS,
+  type FinetuneDefaults,
+  type FinetuneOptions,
+  type LearningRates,
+} from "./methods/finetune/options.ts";
+export type { FinetuneStart } from "./methods/finetune/prepare.ts";
+export type { FinetuneResult } from "./methods/finetune/run.ts";
 export { KNN_DEFAULTS, type KnnEvent, type KnnOptions, type KnnPlan } from "./methods/knn.ts";
 export type {
   LinearActorEvent,
@@ -96,6 +117,7 @@ export {
   type EmbeddedRow,
   type EmbedInput,
   EmbedRun,
+  finetune,
   knn,
   type KnnInput,
   linearProbe,

@@ -17,7 +17,9 @@ export type ActorRole =
   /** Trains the student of a distillation. */
   | "student_trainer"
   /** Trains linear probes on features. */
-  | "linear_trainer";
+  | "linear_trainer"
+  /** Trains an encoder with its classifier, and classifies. */
+  | "finetune_trainer";
 
 /**
  * Modules that take the places of built-in actors, as text: `new URL("./my_reader.ts", import.meta.url).href`. Such a module

@@ -13,6 +13,8 @@ import type {
   SpawnOptions,
 } from "../actors/runtime/mod.ts";
 import type { TsvReaderConfig } from "../actors/tsv_reader.ts";
+import type { FinetuneTrainerConfig } from "./finetune/finetune_trainer.ts";
+import type { FinetuneTrainer } from "./finetune/messages.ts";
 import { METHODS } from "./registry.ts";
 import type { LinearTrainerConfig } from "./linear_probe/linear_trainer.ts";
 import type { LinearTrainer } from "./linear_probe/messages.ts";
@@ -38,6 +40,8 @@ export interface ActorCatalog {
   student_trainer: ActorDefinition<StudentTrainer, StudentTrainerConfig>;
   /** Trains linear probes. */
   linear_trainer: ActorDefinition<LinearTrainer, LinearTrainerConfig>;
+  /** Trains an encoder with its classifier, and classifies. */
+  finetune_trainer: ActorDefinition<FinetuneTrainer, FinetuneTrainerConfig>;
 }
 
 /** Where an actor's module is: the built-in one, or the one that takes its place. */

@@ -14,6 +14,9 @@ import {
   runEmbedding,
 } from "./embedding.ts";
 import { KNN_DEFAULTS, type KnnEvent, type KnnOptions, runKnnEvaluation } from "./knn.ts";
+import type { FinetuneEvent } from "./finetune/events.ts";
+import type { FinetuneInput } from "./finetune/mod.ts";
+import type { FinetuneResult } from "./finetune/run.ts";
 import type { LinearEvent } from "./linear_probe/events.ts";
 import type { LinearInput, LinearSettings } from "./linear_probe/mod.ts";
 import type { LinearOptions } from "./linear_probe/options.ts";
@@ -53,6 +56,20 @@ export function linearProbe(
   settings: LinearSettings = {},
 ): Run<LinearEvent, LinearResult> {
   return startMethod(METHODS.linear_probe, input, settings);
+}
+
+/**
+ * Fine-tunes an encoder: all of it is trained with a classifier, on all labels or a share of them. A run that is stopped
+ * saves a checkpoint of where training is.
+ *
+ * @throws {StoppedError} in the run's result, where it is stopped: it names that checkpoint, its `cause` is the reason
+ * @throws {UserError} in the run's result, for data and checkpoints that cannot be used, and where training diverges
+ */
+export function finetune(
+  input: FinetuneInput,
+  settings: LinearSettings = {},
+): Run<FinetuneEvent, FinetuneResult> {
+  return startMethod(METHODS.finetune, input, settings);
 }
 
 /** The encoder and the images, by the names of the command line; all else has a default. */

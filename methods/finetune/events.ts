@@ -1,0 +1,66 @@
+/** What a fine-tuning tells. */
+import type {
+  ActorsEvent,
+  CheckpointEvent,
+  NoticeEvent,
+  ProgressEvent,
+  ReaderEvent,
+  WarningEvent,
+} from "../../actors/events.ts";
+import type { LossScale } from "../../kernels/ops/loss_scale/loss_scale.ts";
+import type { ClassificationScore } from "../classification.ts";
+import type { LinearPlan } from "../linear_probe/events.ts";
+import type { LearningRates } from "./options.ts";
+
+/** What a fine-tuning is, known before the first step. Of an epoch's images those that fill no batch are left out. */
+export interface FinetunePlan extends LinearPlan {
+  /** Steps that were done before. */
+  firstStep: number;
+  /** Whether the test images are classified first: the run was stopped before the epoch that was trained last was tested. */
+  testsFirst: boolean;
+}
+
+/** A step of a fine-tuning. */
+export interface FinetuneStep extends LearningRates {
+  /** From 0. */
+  epoch: number;
+  /** From 1, over the whole run. */
+  step: number;
+  /** Of the batch, before it was learnt from. */
+  score: ClassificationScore;
+  /** Of mixed precision or of steps that may be skipped, after the step. */
+  lossScale?: LossScale;
+}
+
+/** How the classifier did in an epoch. */
+export interface FinetuneEpoch extends LearningRates {
+  /** From 0. */
+  epoch: number;
+  /** On the images that were learnt from, while they were; `null` where the run only evaluates. */
+  trained: ClassificationScore | null;
+  /** On the test images, after it. */
+  tested: ClassificationScore;
+  /** Best top-1 on them so far, in percent. */
+  best: number;
+}
+
+/** What a fine-tuning tells. */
+export type FinetuneEvent =
+  | NoticeEvent
+  /** The files are open and fit each other; actors start now. */
+  | ({ type: "plan" } & FinetunePlan)
+  | ActorsEvent
+  | CheckpointEvent
+  | ProgressEvent
+  /** A step is done. */
+  | ({ type: "step" } & FinetuneStep)
+  /** An epoch is done, and the test images are classified. */
+  | ({ type: "epoch" } & FinetuneEpoch);
+
+/** What the actors of a fine-tuning tell the run. */
+export type FinetuneActorEvent =
+  | ReaderEvent
+  | WarningEvent
+  /** So many images more have come that are not trained on. */
+  | { type: "came"; images: number }
+  | ({ type: "step" } & FinetuneStep);

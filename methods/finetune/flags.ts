@@ -1,0 +1,65 @@
+/** The flags of a fine-tuning: those of a linear evaluation where it has them, and SwAV's `eval_semisup.py`'s. */
+import { VIEW_DEFAULT_NOTES } from "../encoder_views.ts";
+import { describeDefaults, type FlagTable } from "../flag_table.ts";
+import { linearFlags } from "../linear_probe/flags.ts";
+import { type EncoderNames, STEP_FLAGS } from "../shared_flags.ts";
+import { FINETUNE_DEFAULTS, FINETUNE_SAMPLE_DEFAULTS, type FinetuneDefaults } from "./options.ts";
+
+const FINETUNING = "Fine-tuning";
+
+/** What makes a fine-tuning of a linear evaluation, on the command line. */
+export const FINETUNE_FLAG = {
+  finetune: {
+    kind: "boolean",
+    group: FINETUNING,
+    help:
+      "train the encoder too, as SwAV's eval_semisup.py does, and not the classifier alone; --lr is one rate then, the " +
+      "encoder's",
+    brief: "train the encoder too, and not the classifier alone",
+  },
+} as const satisfies FlagTable;
+
+/** The flags that a linear evaluation does not have. */
+export const FINETUNE_ONLY = {
+  lrLastLayer: {
+    kind: "number",
+    above: 0,
+    group: FINETUNING,
+    help: "with --finetune: learning rate of the classifier; --lr is the encoder's",
+    brief: "learning rate of the classifier",
+  },
+  cos: {
+    kind: "boolean",
+    group: FINETUNING,
+    help:
+      "with --finetune: cosine schedule of both learning rates, down to 0, instead of --schedule and --gamma",
+  },
+  gamma: {
+    kind: "number",
+    above: 0,
+    max: 1,
+    group: FINETUNING,
+    help: "with --finetune: what both learning rates are multiplied by at each epoch of --schedule",
+  },
+  amp: { ...STEP_FLAGS.amp, group: FINETUNING },
+  onNan: { ...STEP_FLAGS.onNan, group: FINETUNING },
+} as const satisfies FlagTable;
+
+/** The flags of a linear evaluation that a fine-tuning does not have. */
+export const LINEAR_ONLY = ["cacheFeatures"] as const;
+
+/** The table of all of them. */
+export function finetuneFlags(names: EncoderNames) {
+  const { cacheFeatures: _, ...flags } = linearFlags(names);
+  return {
+    ...flags,
+    lr: { ...flags.lr, kind: "number", help: "learning rate of the encoder" },
+    ...FINETUNE_ONLY,
+  } as const satisfies FlagTable;
+}
+
+/** Says for `--help` what is the case where a flag is not given. */
+export const FINETUNE_DEFAULT_NOTES = {
+  ...describeDefaults<FinetuneDefaults>(FINETUNE_DEFAULTS, FINETUNE_SAMPLE_DEFAULTS, {}),
+  ...VIEW_DEFAULT_NOTES,
+};

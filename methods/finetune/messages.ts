@@ -1,0 +1,20 @@
+/**
+ * The messages of a fine-tuning behind the augmenters:
+ *
+ *     augmenter -> finetune_trainer -> (buffers) -> tsv_reader
+ */
+import type { Encoder, Purpose, Returning } from "../../actors/messages.ts";
+import type { Message } from "../../actors/runtime/mod.ts";
+import type { ClassificationScore } from "../classification.ts";
+
+/** Trains an encoder with its classifier on views that are to be learnt from, and classifies queries. */
+export type FinetuneTrainer = Encoder & Returning & {
+  /** Takes the weights of now for the queries that come from now on. */
+  freeze: Message<void>;
+  /** Waits until so many images of a purpose have come since the last reply, and says how they were classified. */
+  finish: Message<{ purpose: Purpose; images: number }, ClassificationScore>;
+  /** The epoch that was trained last has been tested. Where it is the best so far, the best checkpoint is written. */
+  note: Message<{ best: number; isBest: boolean }>;
+  /** Writes a checkpoint of where training is, and says where, and after how many steps; `null` where nothing is new. */
+  save: Message<void, { path: string | null; step: number }>;
+};

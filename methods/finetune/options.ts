@@ -1,0 +1,79 @@
+/** Everything that a fine-tuning can be told: SwAV's `eval_semisup.py`, with the names that `lincls` has where it has any. */
+import {
+  LINEAR_DEFAULTS,
+  LINEAR_SAMPLE_DEFAULTS,
+  type LinearDefaults,
+  type LinearOptions,
+} from "../linear_probe/options.ts";
+import { batchScale, distillLearningRate } from "../../models/optim/schedule.ts";
+
+/** A fine-tuning, fully resolved: no field is left to a default. Paths are absolute. */
+export interface FinetuneOptions extends Omit<LinearOptions, "batchSize" | "lr" | "cacheFeatures"> {
+  /** Images in a batch; the images of an epoch that do not fill one are left out, others in each epoch. */
+  batchSize: number;
+  /** Learning rate of the encoder, before scaling. */
+  lr: number;
+  /** Learning rate of the classifier, before scaling. */
+  lrLastLayer: number;
+  /** Half a cosine down to 0 rather than steps at `schedule`. */
+  cos: boolean;
+  /** What both rates are multiplied by at each epoch of `schedule`; read without `cos` only. */
+  gamma: number;
+  /** Keep maps of pixels in float16 and scale the loss (`torch.amp`'s way). Needs an adapter with `shader-f16`. */
+  amp: boolean;
+  /** What becomes of a step whose loss or gradients are not finite: the run stops, or the step is skipped. */
+  onNan: "stop" | "skip";
+}
+
+/** What has a default that is the same on every machine. */
+export type FinetuneDefaults = Omit<FinetuneOptions, Exclude<keyof LinearOptions, keyof LinearDefaults>>;
+
+/** Defaults for one's own images: SwAV's for 10 % of ImageNet, whose 8 GPUs have 32 images each. */
+export const FINETUNE_DEFAULTS: Readonly<FinetuneDefaults> = {
+  workers: LINEAR_DEFAULTS.workers,
+  epochs: 20,
+  startEpoch: 0,
+  batchSize: 256,
+  lr: 0.01,
+  lrLastLayer: 0.2,
+  scaleLr: false,
+  warmupEpochs: 0,
+  cos: false,
+  schedule: [12, 16],
+  gamma: 0.2,
+  momentum: 0.9,
+  weightDecay: 0,
+  amp: false,
+  onNan: "stop",
+  imageSize: LINEAR_DEFAULTS.imageSize,
+  maxPixels: LINEAR_DEFAULTS.maxPixels,
+  evalResize: LINEAR_DEFAULTS.evalResize,
+  labelFraction: 1,
+  seed: 0,
+};
+
+/** Defaults for the bundled images: SwAV's rate of the classifier is too high for the features of the bundled teacher. */
+export const FINETUNE_SAMPLE_DEFAULTS: Readonly<FinetuneDefaults> = {
+  ...FINETUNE_DEFAULTS,
+  workers: LINEAR_SAMPLE_DEFAULTS.workers,
+  batchSize: 32,
+  lrLastLayer: 0.01,
+  imageSize: LINEAR_SAMPLE_DEFAULTS.imageSize,
+};
+
+/** The learning rates of a step. */
+export interface LearningRates {
+  /** Of the encoder. */
+  lr: number;
+  /** Of the classifier. */
+  lrLastLayer: number;
+}
+
+/** The learning rates of an epoch, from 0: both follow one schedule. */
+export function learningRatesOf(options: FinetuneOptions, epoch: number): LearningRates {
+  const { scaleLr, batchSize, warmupEpochs, epochs, cos, schedule: milestones, gamma } = options;
+  const scale = scaleLr ? batchScale(batchSize) : 1;
+  const rateOf = (lr: number) =>
+    distillLearningRate(epoch, { lr, scale, warmupEpochs, epochs, cos, milestones, gamma });
+  return { lr: rateOf(options.lr), lrLastLayer: rateOf(options.lrLastLayer) };
+}

@@ -1,0 +1,69 @@
+/** The actors of a fine-tuning: how they are wired. */
+import { actorUrl } from "../../actors/catalog.ts";
+import type { Monitor } from "../../actors/events.ts";
+import { type Branch, Pipeline } from "../../actors/pipeline.ts";
+import type { ActorRef, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
+import { EVALUATION_ORDER, TRAINING_ORDER } from "../../actors/tsv_reader.ts";
+import { AUGMENTATION, TEST, TRAIN } from "../linear_probe/pipeline.ts";
+import type { FinetuneActorEvent } from "./events.ts";
+import type finetuneTrainer from "./finetune_trainer.ts";
+import type { FinetuneTrainer } from "./messages.ts";
+import type { FinetuneStart, PreparedFinetune } from "./prepare.ts";
+
+/** Reader, augmenter, trainer. */
+const STAGES = 3;
+
+/** What a fine-tuning's actors are made from. */
+export interface FinetuneSetup extends Omit<PreparedFinetune, "start"> {
+  monitor: ActorRef<Monitor<FinetuneActorEvent>>;
+  /** Where those that are started next begin. */
+  from(): { start: FinetuneStart; resume: string | null };
+}
+
+/** Spawns them, from the end. */
+export function spawnFinetunePipeline(
+  supervisor: Supervisor,
+  { options, data, classes, batchesPerEpoch, terms, monitor, from }: FinetuneSetup,
+): { trainer: Supervised<FinetuneTrainer>; pipeline: Pipeline } {
+  const { workers, seed, batchSize, imageSize, maxPixels, actors, evalResize } = options;
+  const trainer = supervisor.spawn<typeof finetuneTrainer>(
+    "finetune_trainer",
+    actorUrl("finetune_trainer", actors, import.meta.url),
+    () => {
+      const { start, resume } = from();
+      return { options: { ...options, resume }, classes, batchesPerEpoch, start, terms, monitor };
+    },
+  );
+  const train: Branch = {
+    name: "train_augmenter",
+    views() {
+      const { start: { epoch, batch } } = from();
+      return { kind: "training", augmentation: AUGMENTATION, seed, first: { epoch, batch } };
+    },
+    sources: [
+      {
+        name: TRAIN,
+        path: options.data,
+        purpose: "train",
+        order: TRAINING_ORDER,
+        rows: data.rows,
+        seed,
+        workers,
+      },
+    ],
+  };
+  const test: Branch = {
+    name: "test_augmenter",
+    views: () => ({ kind: "evaluation", resize: evalResize, first: { epoch: 0, batch: 0 } }),
+    sources: [
+      { name: TEST, path: options.testData, purpose: "queries", order: EVALUATION_ORDER, seed, workers },
+    ],
+  };
+  const pipeline = new Pipeline(
+    supervisor,
+    { batchSize, imageSize, embeddingLength: 0, stages: STAGES, maxPixels, actors, monitor },
+    options.evaluate ? [test] : [train, test],
+    () => trainer.ref,
+  );
+  return { trainer, pipeline };
+}

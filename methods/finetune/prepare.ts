@@ -1,0 +1,165 @@
+/** What a fine-tuning finds out before it starts any actor: data that fits, and where it begins. */
+import { checkSameClasses, withMaxPixels } from "../../actors/data_facts.ts";
+import { type EvaluationResize, resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
+import type { Emit } from "../../actors/events.ts";
+import { UserError } from "../../errors.ts";
+import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
+import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import { fingerprintWeights } from "../../models/checkpoint/fingerprint_weights.ts";
+import type { Term } from "../../models/checkpoint/run_terms.ts";
+import { openEncoderSource } from "../../models/encoder_source.ts";
+import { initialize } from "../../models/initialize.ts";
+import { findEncoder } from "../../models/registry.ts";
+import { findLabelledData, type LabelledData } from "../labelled_data.ts";
+import { NothingToDoError } from "../nothing_to_do.ts";
+import { requireHalf } from "../require_half.ts";
+import { checkTerms } from "../terms.ts";
+import { type FinetuneProgress, readFinetuneCheckpoint, type SavedFinetune } from "./checkpoint.ts";
+import type { FinetuneEvent } from "./events.ts";
+import type { FinetuneOptions } from "./options.ts";
+import { classifierState } from "./step.ts";
+import { finetuneTerms } from "./terms.ts";
+
+/** Options with a rule for views that is decided. */
+export type ResolvedOptions = FinetuneOptions & { evalResize: EvaluationResize };
+
+/** Where a fine-tuning begins. */
+export interface FinetuneStart {
+  /** The first batch to come. */
+  epoch: number;
+  batch: number;
+  /** Best top-1 so far, in percent; below 0 before the first test. */
+  best: number;
+  progress: FinetuneProgress;
+}
+
+/** A fine-tuning that can begin. */
+export interface PreparedFinetune {
+  options: ResolvedOptions;
+  data: LabelledData;
+  classes: number;
+  batchesPerEpoch: number;
+  terms: readonly Term[];
+  start: FinetuneStart;
+}
+
+/** No epoch was trained. */
+const UNTRAINED: FinetuneProgress = { isTested: true, trained: { images: 0, loss: 0, top1: 0, top5: 0 } };
+
+/**
+ * Finds all that out.
+ *
+ * @param isUnfinished whether the fine-tuning that `resume` goes on with has not come to its end
+ * @throws {NothingToDoError} where all epochs are done, and it is not unfinished
+ * @throws {UserError} for data and checkpoints that do not fit the options
+ */
+export async function prepareFinetune(
+  given: FinetuneOptions,
+  emit: Emit<FinetuneEvent>,
+  isUnfinished: boolean,
+): Promise<PreparedFinetune> {
+  const evalResize = await resolveEvaluationResize(given.evalResize, given.data, given.imageSize);
+  const options: ResolvedOptions = await withMaxPixels({ ...given, evalResize });
+  const { amp, batchSize, resume, evaluate } = options;
+  if (amp) await requireHalf();
+  const data = await findLabelledData(options, emit);
+  const { train, test, trainImages } = data;
+  checkSameClasses(train, test);
+  const classes = options.classes ?? Math.max(train.classes, test.classes);
+  const batchesPerEpoch = Math.floor(trainImages / batchSize);
+  if (batchesPerEpoch === 0 && !evaluate) {
+    throw new UserError(
+      `${options.data}: ${trainImages} images are fewer than one batch of --batch-size ${batchSize}, and batch norm ` +
+        `needs whole batches; use --batch-size ${trainImages} or less${
+          data.rows === undefined ? "" : ", or a larger --label-fraction"
+        }`,
+    );
+  }
+  const start = await findStart(options, classes, batchesPerEpoch);
+  const terms = await findTerms(options, data);
+  if (resume !== null) {
+    using file = await openCheckpointFile(resume);
+    const saved = readFinetuneCheckpoint(file).resume.terms;
+    // What is only classified with may be other images.
+    const compared = evaluate ? terms.filter(({ name }) => name === "arch") : terms;
+    checkTerms(resume, saved, compared, options.resumeAnyway ?? false, emit);
+  }
+  const isDone = start.epoch >= options.epochs && start.progress.isTested;
+  if (isDone && !evaluate && !isUnfinished) {
+    throw new NothingToDoError(
+      `${resume}: ${start.epoch} of ${options.epochs} epochs are done, so there is nothing left to do; use more --epochs`,
+    );
+  }
+  return { options, data, classes, batchesPerEpoch, terms, start };
+}
+
+/** What the weights follow from. */
+async function findTerms(options: ResolvedOptions, data: LabelledData): Promise<Term[]> {
+  const { pretrained, resume, arch, which, weights, seed } = options;
+  if (pretrained !== null) {
+    using source = await openEncoderSource(pretrained, { arch, which, weights, part: "backbone" });
+    return finetuneTerms(options, data, await source.fingerprint()); // refuses weights that are not finite
+  }
+  if (resume !== null) {
+    using file = await openCheckpointFile(resume);
+    const encoder = readFinetuneCheckpoint(file).resume.terms?.get("encoder");
+    return finetuneTerms(options, data, typeof encoder === "string" ? encoder : null);
+  }
+  const state = classifierState(findEncoder(arch), 1).encoder.filter(({ kind }) => kind !== "counter");
+  const values = initialize(state, seed);
+  const fresh = state.map(({ key, shape }) => ({ key, shape, data: values.get(key)! }));
+  return finetuneTerms(options, data, await fingerprintWeights(fresh));
+}
+
+/** The beginning, or where the checkpoint of `resume` left off. */
+export async function findStart(
+  options: FinetuneOptions,
+  classes: number,
+  batchesPerEpoch: number,
+): Promise<FinetuneStart> {
+  const { resume, startEpoch, arch } = options;
+  // Worse than any, so that the first epoch is the best so far.
+  if (resume === null) return { epoch: startEpoch, batch: 0, best: -1, progress: UNTRAINED };
+  using file = await openCheckpointFile(resume);
+  const saved = readFinetuneCheckpoint(file);
+  const fail = (problem: string) => new CheckpointError(resume, problem);
+  if (saved.arch !== arch) {
+    throw fail(`holds a ${saved.arch}, but --arch is ${arch}; use --arch ${saved.arch}, or leave it out`);
+  }
+  if (saved.classes !== classes) {
+    throw fail(
+      `has a classifier of ${saved.classes} classes, but the images have ${classes}; use the data of that run, or ` +
+        `--classes ${saved.classes}`,
+    );
+  }
+  const { epoch, best, progress } = saved;
+  return { epoch, batch: checkSameEpoch(saved, options, batchesPerEpoch, fail), best, progress };
+}
+
+/**
+ * Where a checkpoint stopped within its epoch, in batches. The rest must be what it would have been; where it is not and
+ * `resumeAnyway` insists, the epoch begins anew.
+ */
+function checkSameEpoch(
+  { resume: { batch, ...saved } }: SavedFinetune,
+  { batchSize, seed, evaluate, resumeAnyway = false }: FinetuneOptions,
+  batchesPerEpoch: number,
+  fail: (problem: string) => CheckpointError,
+): number {
+  if (batch === 0 || evaluate) return batch;
+  const [then, now] = [[saved.batchSize, saved.seed, saved.batchesPerEpoch], [
+    batchSize,
+    seed,
+    batchesPerEpoch,
+  ]];
+  if (then.join() === now.join()) return batch;
+  if (resumeAnyway) return 0;
+  const describe = ([size, seed, batches]: readonly (number | undefined)[]) =>
+    `--batch-size ${size}, --seed ${seed} and ${batches} batches`;
+  throw fail(
+    `stopped within an epoch with ${describe(then)}, found ${
+      describe(now)
+    }; resume with those of then, or restart ` +
+      "that epoch with --resume-anyway",
+  );
+}

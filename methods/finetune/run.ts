@@ -1,0 +1,254 @@
+/**
+ * A fine-tuning (SwAV's `eval_semisup.py`): the whole encoder and a classifier on it are trained on labelled images, and
+ * classify other images after every epoch.
+ *
+ *     train_reader x workers -> train_augmenter -> finetune_trainer
+ *     test_reader x workers -> test_augmenter -> finetune_trainer
+ */
+import type { Emit, ProgressEvent } from "../../actors/events.ts";
+import { describeRestart, listenToActors, watchdogOf, withWarningsOnce } from "../../actors/notices.ts";
+import { PATIENCE, type Pipeline, type ReadingRange } from "../../actors/pipeline.ts";
+import { ActorSystem, type Supervised, type Supervisor } from "../../actors/runtime/mod.ts";
+import { TrainingRun } from "../../actors/training_run.ts";
+import { UserError } from "../../errors.ts";
+import { findEncoder } from "../../models/registry.ts";
+import type { ClassificationScore } from "../classification.ts";
+import { SECONDS_BETWEEN_CHECKPOINTS, TEST, TRAIN } from "../linear_probe/pipeline.ts";
+import type { FinetuneActorEvent, FinetuneEvent } from "./events.ts";
+import type { FinetuneTrainer } from "./messages.ts";
+import { type FinetuneOptions, learningRatesOf } from "./options.ts";
+import { spawnFinetunePipeline } from "./pipeline.ts";
+import { findStart, type FinetuneStart, type PreparedFinetune, prepareFinetune } from "./prepare.ts";
+
+/** What came of a fine-tuning. */
+export interface FinetuneResult {
+  /** On the test images after the last epoch. */
+  last: ClassificationScore;
+  /** Best top-1 on the test images after any epoch, in percent. */
+  best: number;
+  /** The last checkpoint; `null` where the run only evaluates. */
+  checkpoint: string | null;
+}
+
+/**
+ * Runs a fine-tuning to its end. An abort of `signal` saves a checkpoint of where training is; no step is told of after
+ * that.
+ *
+ * When an actor crashes, all are started again, and the fine-tuning goes on from its newest checkpoint; what it does once
+ * more is not told of again.
+ *
+ * @param isUnfinished whether the fine-tuning that `resume` goes on with has not come to its end: where only that is missing,
+ * the test images are classified by what was trained
+ * @throws {StoppedError} after an abort, with that checkpoint
+ * @throws {NothingToDoError} where all epochs are done, and it is not unfinished
+ * @throws {UserError} for data and checkpoints that do not fit the options, and where training diverges
+ * @throws {ActorCrash} when actors fail again and again; all have been stopped then
+ */
+export async function runFinetune(
+  options: FinetuneOptions,
+  emit: Emit<FinetuneEvent> = () => {},
+  signal?: AbortSignal,
+  isUnfinished = false,
+): Promise<FinetuneResult> {
+  emit = withWarningsOnce(emit);
+  const prepared = await prepareFinetune(options, emit, isUnfinished);
+  const system = new ActorSystem({ imports: options.plugins, watchdog: watchdogOf(emit) });
+  return await system.run(() => new FinetuneRun(system, prepared, emit, signal).run());
+}
+
+/** A fine-tuning under way. */
+class FinetuneRun {
+  readonly #prepared: PreparedFinetune;
+  readonly #emit: Emit<FinetuneEvent>;
+  readonly #system: ActorSystem;
+  readonly #supervisor: Supervisor;
+  readonly #trainer: Supervised<FinetuneTrainer>;
+  readonly #pipeline: Pipeline;
+  readonly #training: TrainingRun;
+  /** What was told of. */
+  readonly #told: { step: number; epoch: number };
+  /** Where this attempt began; after a crash, the newest checkpoint. */
+  #start: FinetuneStart;
+  #best: number;
+  #last: ClassificationScore = { loss: NaN, top1: 0, top5: 0 };
+  /** Test images that have come. */
+  #came = 0;
+  /** Epochs of the test images that were read in this attempt. */
+  #tests = 0;
+  #nextStep = Promise.withResolvers<void>();
+
+  constructor(
+    system: ActorSystem,
+    prepared: PreparedFinetune,
+    emit: Emit<FinetuneEvent>,
+    signal: AbortSignal | undefined,
+  ) {
+    const { options, data, classes, batchesPerEpoch, start } = prepared;
+    this.#prepared = prepared;
+    this.#emit = emit;
+    this.#system = system;
+    this.#start = start;
+    this.#best = start.best;
+    const firstStep = start.epoch * batchesPerEpoch + start.batch;
+    this.#told = { step: firstStep, epoch: -1 };
+    if (this.#isTrained && !options.evaluate) {
+      const text = `all ${start.epoch} epochs are done; only the end of the run is missing`;
+      emit({ type: "note", text });
+    }
+    emit({
+      type: "plan",
+      trainImages: data.trainImages,
+      ...data.rows && { rows: [...data.rows] },
+      testImages: data.test.rowCount,
+      classes,
+      features: findEncoder(options.arch).features,
+      batchesPerEpoch,
+      firstEpoch: start.epoch,
+      firstStep,
+      testsFirst: options.evaluate || this.#testsFirst,
+      evalResize: options.evalResize,
+    });
+    this.#training = new TrainingRun({
+      output: options.output,
+      resume: options.resume,
+      emit,
+      signal,
+      save: () => this.#save(),
+    });
+    const tellRestart = describeRestart(emit);
+    this.#supervisor = system.supervise({
+      strategy: "one-for-all",
+      prepare: async (restart) => {
+        tellRestart(restart);
+        await this.#goBack();
+      },
+      resume: () => this.#connect(),
+    });
+    ({ trainer: this.#trainer, pipeline: this.#pipeline } = spawnFinetunePipeline(this.#supervisor, {
+      ...prepared,
+      monitor: listenToActors<FinetuneActorEvent>(system, emit, (event) => this.#take(event)),
+      from: () => ({ start: this.#start, resume: this.#resume }),
+    }));
+  }
+
+  /** Whether all epochs were trained before: only the test images are to be classified. */
+  get #isTrained(): boolean {
+    const { options: { epochs }, start } = this.#prepared;
+    return start.epoch >= epochs;
+  }
+
+  /** Whether this attempt begins between an epoch and its test, or only the end of the run is missing. */
+  get #testsFirst(): boolean {
+    const { epoch, progress } = this.#start;
+    return !progress.isTested || epoch >= this.#prepared.options.epochs;
+  }
+
+  /** The checkpoint that this attempt goes on with. */
+  get #resume(): string | null {
+    return this.#training.checkpoint ?? this.#prepared.options.resume;
+  }
+
+  async run(): Promise<FinetuneResult> {
+    await this.#training.untilStopped(async () => {
+      await this.#connect();
+      await this.#supervisor.retry(() => this.#work());
+    });
+    const checkpoint = this.#training.checkpoint ?? (this.#isTrained ? this.#prepared.options.resume : null);
+    return { last: this.#last, best: this.#best, checkpoint };
+  }
+
+  async #connect(): Promise<void> {
+    this.#emit({ type: "actors", actors: this.#system.actors });
+    await this.#pipeline.connect(this.#trainer.ref);
+  }
+
+  /** All actors begin again where the newest checkpoint left off. */
+  async #goBack(): Promise<void> {
+    const { options, classes, batchesPerEpoch } = this.#prepared;
+    this.#start = await findStart({ ...options, resume: this.#resume }, classes, batchesPerEpoch);
+    this.#best = this.#start.best;
+    this.#tests = 0;
+  }
+
+  /** Takes what the actors tell. */
+  #take(event: FinetuneActorEvent): void {
+    if (event.type === "warning") this.#emit(event);
+    if (event.type === "came") {
+      const total = this.#prepared.data.test.rowCount;
+      const done: ProgressEvent["done"] = Math.min(this.#came += event.images, total);
+      this.#emit({ type: "progress", phase: "evaluation", done, total });
+    }
+    if (event.type !== "step" || this.#training.isOver) return;
+    if (event.step <= this.#told.step) return; // done once more, after a crash
+    this.#told.step = event.step;
+    this.#emit(event);
+    this.#nextStep.resolve();
+    this.#nextStep = Promise.withResolvers();
+  }
+
+  /** All of it from where the actors are, or until the first crash. */
+  async #work(): Promise<void> {
+    const { epochs, evaluate } = this.#prepared.options;
+    const { epoch: first, batch, progress } = this.#start;
+    if (evaluate) return await this.#test(first - 1, null);
+    if (this.#testsFirst) {
+      const { images, loss, top1, top5 } = progress.trained;
+      const share = (count: number) => 100 * count / images;
+      await this.#test(first - 1, { loss: loss / images, top1: share(top1), top5: share(top5) });
+    }
+    let savedAt = performance.now();
+    for (let epoch = first; epoch < epochs; epoch++) {
+      await this.#test(epoch, await this.#train(epoch, epoch === first ? batch : 0));
+      const isDue = performance.now() - savedAt >= 1000 * SECONDS_BETWEEN_CHECKPOINTS;
+      if (epoch < epochs - 1 && !isDue) continue;
+      await this.#training.save();
+      savedAt = performance.now();
+    }
+    if (first >= epochs) await this.#training.save();
+  }
+
+  /** Has a source read, and waits until the trainer has consumed all of it. */
+  async #read(
+    source: string,
+    range: ReadingRange,
+    purpose: "train" | "queries",
+  ): Promise<ClassificationScore> {
+    const images = await this.#pipeline.readAll(source, range);
+    return await this.#trainer.ref.ask("finish", { purpose, images }, PATIENCE);
+  }
+
+  #train(epoch: number, firstBatch: number): Promise<ClassificationScore> {
+    return this.#read(TRAIN, { epoch, firstBatch }, "train");
+  }
+
+  /** Classifies the test images by the weights of now, after an epoch. */
+  async #test(epoch: number, trained: ClassificationScore | null): Promise<void> {
+    const { evaluate } = this.#prepared.options;
+    const trainer = this.#trainer.ref;
+    await trainer.ask("freeze", undefined, PATIENCE);
+    this.#came = 0;
+    const tested = this.#last = await this.#read(TEST, { epoch: this.#tests++ }, "queries");
+    if (!Number.isFinite(tested.loss)) {
+      throw new UserError(
+        `the loss is ${tested.loss} on the test images after epoch ${epoch}: training has diverged. Earlier checkpoints ` +
+          "are whole; try a lower --lr or --lr-last-layer",
+      );
+    }
+    const isBest = tested.top1 > this.#best;
+    this.#best = Math.max(this.#best, tested.top1);
+    if (!evaluate) await trainer.ask("note", { best: this.#best, isBest }, PATIENCE);
+    if (epoch <= this.#told.epoch && !evaluate) return;
+    this.#told.epoch = epoch;
+    const rates = learningRatesOf(this.#prepared.options, Math.max(0, epoch));
+    this.#emit({ type: "epoch", epoch, ...rates, trained, tested, best: this.#best });
+  }
+
+  /** Has a checkpoint of where training is written; nothing where nothing was trained. */
+  async #save(): Promise<string | null> {
+    if (this.#prepared.options.evaluate) return null;
+    const { path, step } = await this.#trainer.ref.ask("save", undefined, PATIENCE);
+    // Its steps come another way, and may be told of later.
+    while (path !== null && this.#told.step < step) await this.#nextStep.promise;
+    return path;
+  }
+}
