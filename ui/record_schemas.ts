@@ -78,7 +78,7 @@ export const METRICS_ROW = v.object(
 export const SCORE_ROW = v.object(
   {
     of: v.picklist(["teacher", "student"]),
-    by: v.picklist(["knn", "linear"]),
+    by: v.picklist(["knn", "linear", "finetune"]),
     step: COUNT,
     top1: NUMBER,
     top5: NUMBER,

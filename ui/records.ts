@@ -82,8 +82,8 @@ export interface MetricsRow {
 /** A row of `scores.jsonl`: teacher or student was evaluated. */
 export interface ScoreRow {
   of: "teacher" | "student";
-  /** Weighted kNN, or a linear classifier. */
-  by: "knn" | "linear";
+  /** Weighted kNN, a linear classifier, or one with which the encoder was trained too. */
+  by: "knn" | "linear" | "finetune";
   /** Steps that the student had been trained for. */
   step: number;
   /** In percent. */

@@ -1,189 +1,65 @@
-/** `deno task lincls`: flags in, progress and files out. The run itself is `methods/linear_probe/run.ts`. */
-import { relative } from "node:path";
-import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
-import type { LinearEpoch, LinearEvent, LinearPlan } from "../../methods/linear_probe/events.ts";
-import type { LinearResult } from "../../methods/linear_probe/run.ts";
+/**
+ * `deno task lincls`: flags in, progress and files out. The runs themselves are `methods/linear_probe/run.ts`, and with
+ * `--finetune` `methods/finetune/run.ts`.
+ */
+import type { FinetuneOptions } from "../../methods/finetune/options.ts";
 import type { LinearOptions } from "../../methods/linear_probe/options.ts";
-import { BEST_CHECKPOINT } from "../../methods/linear_probe/linear_trainer.ts";
-import { counted } from "../../data/printable.ts";
-import { linearProbe } from "../../methods/runs.ts";
+import { finetune, linearProbe } from "../../methods/runs.ts";
 import { ENCODERS } from "../../models/registry.ts";
-import type { RunFigure, ScoreRow } from "../../ui/records.ts";
-import { checkLinclsInputs, findCheckpointToResume } from "../flags/inputs.ts";
-import { parseLinclsFlags } from "../flags/lincls_flags.ts";
+import { checkFinetuneInputs, checkLinclsInputs, findCheckpointToResume } from "../flags/inputs.ts";
+import { type LinclsCommand, parseLinclsFlags } from "../flags/lincls_flags.ts";
 import { loadPlugin } from "../flags/plugin.ts";
-import { runMain } from "../terminal/run_main.ts";
-import type { RecordedInput } from "../output/run_recorder.ts";
 import { isUnfinished } from "../output/run_so_far.ts";
-import { formatTable } from "../terminal/table.ts";
-import type { EventWriter } from "../output/tensorboard/event_writer.ts";
-import { describeTime, type Stage, timesOf, type Took, train } from "./training.ts";
+import { runMain } from "../terminal/run_main.ts";
+import { showFinetune } from "./finetune_view.ts";
+import { inputsOf, showLinear } from "./linear_view.ts";
+import { train } from "./training.ts";
 
-/** What is shown before the first step. */
-function describeRun(options: LinearOptions, plan: LinearPlan, adapter: string): string[] {
-  const { arch, pretrained, epochs, batchSize, imageSize, lr } = options;
-  const { trainImages, testImages, classes, features, batchesPerEpoch, firstEpoch } = plan;
-  const training = `${counted(epochs, "epoch")} of ${
-    counted(batchesPerEpoch, "batch", "batches")
-  } of ${batchSize}, learning rate ${lr.join(", ")}`;
-  const resumed = firstEpoch > 0 ? `, from epoch ${firstEpoch}` : "";
-  return [
-    `adapter   ${adapter}`,
-    `encoder   ${arch}, ${pretrained ?? "fresh weights"}`,
-    `images    ${trainImages} to learn from, ${testImages} to classify, ${imageSize} x ${imageSize}`,
-    `evaluate  ${describeEvaluationResize(plan.evalResize, imageSize)}`,
-    `probe     ${classes} classes over ${features} features`,
-    options.evaluate ? `classify  with ${options.resume}` : `training  ${training}${resumed}`,
-    `output    ${options.output}`,
-  ];
-}
+type Command<Method> = Extract<LinclsCommand, { method: Method }>;
 
-function percent(value: number): string {
-  return `${value.toFixed(2)} %`;
-}
-
-/** What is shown after the last step. */
-function describeResult(
-  { scores, chosen, checkpoint }: LinearResult,
-  { output, evaluate }: LinearOptions,
-  took: Took,
-): string[] {
-  const rows = scores.map(({ lr, last, best, diverged }) => [
-    String(lr),
-    ...diverged ? ["diverged", "", ""] : [percent(last.top1), percent(last.top5), last.loss.toFixed(4)],
-    ...evaluate ? [] : [diverged ? "" : percent(best)],
-  ]);
-  const heading = ["learning rate", "top-1", "top-5", "loss", ...evaluate ? [] : ["best top-1"]];
-  const files = checkpoint === null
-    ? []
-    : [`output    ${output}`, `last      ${relative(output, checkpoint)}`, `best      ${BEST_CHECKPOINT}`];
-  const { lr, best } = scores[chosen];
-  return [
-    `${evaluate ? "classified" : "trained"} in ${describeTime(took)}`,
-    ...files,
-    "",
-    formatTable([heading, ...rows]),
-    ...scores.length > 1 ? ["", `the best is ${percent(best)}, with learning rate ${lr}`] : [],
-  ];
-}
-
-/** What it reads, for its record. */
-function inputsOf({ pretrained, data, testData }: LinearOptions): RecordedInput[] {
-  return [
-    { role: "images", path: data, kind: "images" },
-    { role: "test images", path: testData, kind: "images" },
-    ...pretrained === null ? [] : [{ role: "encoder", path: pretrained, kind: "file" as const }],
-  ];
-}
-
-/** What came of it, for its record. */
-function figuresOf({ scores, chosen }: LinearResult, took: Took): RunFigure[] {
-  const { best, last } = scores[chosen];
-  return [
-    ...timesOf(took),
-    { name: "linear classifier, best top-1", value: best, unit: "%" },
-    { name: "linear classifier, last top-1", value: last.top1, unit: "%" },
-    { name: "linear classifier, last top-5", value: last.top5, unit: "%" },
-    ...scores.length === 1 ? [] : scores.map(({ lr, best, diverged }) => ({
-      name: `learning rate ${lr}, best top-1`,
-      value: diverged ? null : best,
-      unit: "%",
-    })),
-  ];
-}
-
-/** Shows a linear evaluation, and keeps its records. */
-function show(stage: Stage, options: LinearOptions, printFreq: number) {
-  const { folder, shown } = stage;
-  const { tuning: _, ...config } = options;
-  const { evaluate, resume, epochs, cacheFeatures } = config;
-  let writer: EventWriter | undefined;
-  let stepsPerEpoch = 1;
-
-  function begin(plan: Extract<LinearEvent, { type: "plan" }>): void {
-    folder.begin({ ...config, printFreq }, options.tuning);
-    if (!evaluate) writer = stage.openEventFile();
-    const { type, ...planned } = plan;
-    shown.tell(type, { ...planned, epochs, batchSize: config.batchSize });
-    for (const line of describeRun(options, plan, stage.adapter)) shown.show(line);
-    if (evaluate) return;
-    stepsPerEpoch = plan.batchesPerEpoch;
-    const firstStep = plan.firstEpoch * stepsPerEpoch;
-    // Where all epochs are done, the last one is evaluated once more.
-    const isRepeated = ({ step }: ScoreRow) => plan.firstEpoch >= epochs && step === firstStep;
-    stage.begin(
-      { pictures: plan.trainImages, stepsPerEpoch, totalSteps: epochs * stepsPerEpoch, firstStep },
-      {
-        printFreq: cacheFeatures ? stepsPerEpoch : printFreq, // steps over features that are kept take no time
-        evaluations: {
-          count: cacheFeatures ? 0 : epochs - plan.firstEpoch,
-          images: plan.testImages,
-          besideTraining: false,
-        },
-      },
-      resume === null ? undefined : isRepeated,
-    );
-  }
-
-  function score({ epoch, learningRates, tested, diverged }: LinearEpoch): void {
-    const step = (epoch + 1) * stepsPerEpoch;
-    // Classifiers of a checkpoint may be of other learning rates than the command line's.
-    const rates = options.lr.length === tested.length ? options.lr : learningRates;
-    const sound = tested.filter((_, i) => !diverged[i]);
-    if (sound.length === 0) return;
-    const best = sound.reduce((a, b) => b.top1 > a.top1 ? b : a);
-    const { top1, top5 } = best;
-    const which = tested.length === 1 ? "" : ` (best of ${tested.length} learning rates)`;
-    const row: ScoreRow = { of: "student", by: "linear", step, top1, top5 };
-    const rows = tested.flatMap((score, i) =>
-      diverged[i] ? [] : [{ ...row, top1: score.top1, top5: score.top5, lr: rates[i] }]
-    );
-    const each = tested.map(({ loss, top1, top5 }, i) => ({
-      ...{ lr: rates[i], learningRate: learningRates[i], loss, top1, top5, diverged: diverged[i] },
-    }));
-    stage.score(tested.length === 1 ? [row] : rows, { ...row, epoch, learningRates: each });
-    stage.tensorBoard(() => {
-      writer?.scalar("lincls_acc1", top1, epoch);
-      writer?.scalar("learning_rate", learningRates[tested.indexOf(best)], epoch);
-    });
-    shown.show(`test after epoch ${epoch}: top-1 ${percent(top1)}, top-5 ${percent(top5)}${which}`);
-  }
-
+/** What both ways have: the task's name, and what is known of the run that is gone on with. */
+function commonOf({ output, resume, pretrained, data, testData }: LinearOptions | FinetuneOptions) {
   return {
-    take(event: LinearEvent): void {
-      switch (event.type) {
-        case "plan":
-          return begin(event);
-        case "step":
-          return shown.step({ epoch: event.epoch, step: event.step, loss: event.score.loss, lr: event.lr });
-        case "epoch":
-          return score(event);
-        default:
-          return stage.tell(event);
-      }
-    },
-    figures: figuresOf,
-    describe: (result: LinearResult, took: Took) => describeResult(result, options, took),
+    task: "lincls",
+    inputs: inputsOf({ pretrained, data, testData }),
+    before: () => isUnfinished("lincls", output, resume),
   };
+}
+
+async function evaluateLinearly(command: Command<"linear_probe">): Promise<void> {
+  const { options: request, resumesIfThere, printFreq } = command;
+  if (resumesIfThere) request.resume = await findCheckpointToResume(request.output, "lincls");
+  const options = await checkLinclsInputs(request);
+  const input = { ...options, imageSize: request.imageSize, evalResize: request.evalResize };
+  await train({
+    ...commonOf(options),
+    options,
+    command,
+    run: (settings, isUnfinished) => linearProbe(input, { ...settings, isUnfinished }),
+    show: (stage) => showLinear(stage, options, printFreq),
+  });
+}
+
+async function fineTune(command: Command<"finetune">): Promise<void> {
+  const { options: request, resumesIfThere, printFreq } = command;
+  if (resumesIfThere) request.resume = await findCheckpointToResume(request.output, "finetune");
+  const options = await checkFinetuneInputs(request);
+  const input = { ...options, imageSize: request.imageSize, evalResize: request.evalResize };
+  await train({
+    ...commonOf(options),
+    options,
+    command,
+    run: (settings, isUnfinished) => finetune(input, { ...settings, isUnfinished }),
+    show: (stage) => showFinetune(stage, options, printFreq),
+  });
 }
 
 async function main(): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parseLinclsFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name) });
   if (command.help !== undefined) return console.log(command.help);
-  const { options: request, resumesIfThere, printFreq } = command;
-  if (resumesIfThere) request.resume = await findCheckpointToResume(request.output, "lincls");
-  const options = await checkLinclsInputs(request);
-  const asked = { imageSize: request.imageSize, evalResize: request.evalResize };
-  await train({
-    task: "lincls",
-    options,
-    command,
-    inputs: inputsOf(options),
-    before: () => isUnfinished("lincls", options.output, options.resume),
-    run: (settings, isUnfinished) => linearProbe({ ...options, ...asked }, { ...settings, isUnfinished }),
-    show: (stage) => show(stage, options, printFreq),
-  });
+  if (command.method === "finetune") await fineTune(command);
+  else await evaluateLinearly(command);
 }
 
 if (import.meta.main) await runMain(main);

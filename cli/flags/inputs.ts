@@ -2,6 +2,8 @@
 
 import { type AskedViews, chooseViews } from "../../methods/encoder_views.ts";
 import type { EmbeddingOptions } from "../../methods/embedding.ts";
+import { requireFiniteFinetune } from "../../methods/finetune/checkpoint.ts";
+import type { FinetuneOptions } from "../../methods/finetune/options.ts";
 import { LINEAR_DEFAULTS, type LinearOptions } from "../../methods/linear_probe/options.ts";
 import type { KnnInput } from "../../methods/runs.ts";
 import { type DistillOptions, teacherPart } from "../../methods/seed/options.ts";
@@ -18,7 +20,7 @@ import { resolveTeacher } from "../../models/teacher.ts";
 import { describeOtherHeads, type EncoderSource, openEncoderSource } from "../../models/encoder_source.ts";
 import type { DistillRequest } from "./distill_flags.ts";
 import type { EmbedRequest } from "./embed_flags.ts";
-import type { LinclsRequest } from "./lincls_flags.ts";
+import type { FinetuneRequest, LinclsRequest } from "./lincls_flags.ts";
 
 /** Fails where a task cannot go on with a checkpoint: it is of another kind, or not finite. */
 const CHECKS = {
@@ -26,6 +28,7 @@ const CHECKS = {
   lincls: async (file: CheckpointFile) => {
     await readLinearCheckpoint(file, LINEAR_DEFAULTS.lr[0]);
   },
+  finetune: requireFiniteFinetune,
 };
 
 /**
@@ -205,6 +208,30 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
   });
   noteOtherHeads(pretrained, source);
   return { ...resolved, arch: source.encoder.name, ...await resolveViews(source, rest, images) };
+}
+
+/**
+ * Makes sure that the files of a fine-tuning are there, and finds out which encoder its checkpoint holds: the one that is
+ * gone on from, where there is one.
+ *
+ * @throws {UserError} that names the flag and the path
+ */
+export async function checkFinetuneInputs(request: FinetuneRequest): Promise<FinetuneOptions> {
+  const { data, resume, pretrained, arch, which, weights } = request;
+  const images = await requireData(data, "DATA");
+  const testData = await requireTestData(data, request.testData);
+  if (resume !== null) await naming("--resume", () => requireFile(resume, "the checkpoint of a fine-tuning"));
+  if (pretrained !== null) {
+    await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
+  }
+  const resolved = { ...request, data: images, testData };
+  const path = resume ?? pretrained;
+  // Checked by the flags: there is a name where there is no checkpoint.
+  if (path === null) return { ...resolved, arch: arch!, ...await resolveViews(null, request, images) };
+  const chosen = { arch: arch ?? undefined, part: "backbone" } as const;
+  using source = await openEncoderSource(path, resume === null ? { ...chosen, which, weights } : chosen);
+  if (resume === null) noteOtherHeads(path, source);
+  return { ...resolved, arch: source.encoder.name, ...await resolveViews(source, request, images) };
 }
 
 /** The learning rates whose classifiers a checkpoint has. */

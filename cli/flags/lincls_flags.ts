@@ -2,6 +2,17 @@
 import { join } from "node:path";
 import { SAMPLE_DATA } from "../../data/sample.ts";
 import type { FlagTable, FlagValues } from "../../methods/flag_table.ts";
+import {
+  FINETUNE_DEFAULT_NOTES,
+  FINETUNE_FLAG,
+  FINETUNE_ONLY,
+  LINEAR_ONLY,
+} from "../../methods/finetune/flags.ts";
+import {
+  FINETUNE_DEFAULTS,
+  FINETUNE_SAMPLE_DEFAULTS,
+  type FinetuneOptions,
+} from "../../methods/finetune/options.ts";
 import { LINEAR_DEFAULT_NOTES, LINEAR_RETIRED, linearFlags } from "../../methods/linear_probe/flags.ts";
 import {
   LINEAR_DEFAULTS,
@@ -11,7 +22,7 @@ import {
 import type { AskedViews } from "../../methods/encoder_views.ts";
 import type { EncoderNames } from "../../methods/shared_flags.ts";
 import { type EncoderFlagsContext, requireCheckpointOf, requireEncoder } from "./encoder_flags.ts";
-import { helpExtent, parseFlags, UsageError } from "./flags.ts";
+import { flagName, helpExtent, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 import { pluginOption } from "./plugin.ts";
@@ -30,6 +41,8 @@ import { runName } from "./run_name.ts";
 function makeTable(names: EncoderNames) {
   return {
     ...linearFlags(names),
+    ...FINETUNE_FLAG,
+    ...FINETUNE_ONLY,
     ...runFlags("write an event file for TensorBoard"),
     ...SHOW_FLAGS,
   } as const satisfies FlagTable;
@@ -44,29 +57,55 @@ export interface LinclsFlagsContext extends EncoderFlagsContext {
 }
 
 /** The options of a run, but for what its files tell. */
-export interface LinclsRequest
-  extends AskedViews, Omit<LinearOptions, "arch" | "data" | "testData" | "lr" | keyof AskedViews> {
+type RequestOf<Options extends LinearOptions | FinetuneOptions> =
+  & AskedViews
+  & Omit<Options, "arch" | "data" | "testData" | keyof AskedViews>
+  & {
+    /** `null` where the checkpoint tells. */
+    arch: string | null;
+    /** Folder of the images. */
+    data: string;
+    /** `null` for that of the folder. */
+    testData: string | null;
+  };
+
+/** What a linear evaluation is asked for. */
+export type LinclsRequest = Omit<RequestOf<LinearOptions>, "lr"> & {
   /** `null` for those of the checkpoint that is evaluated. */
   lr: LinearOptions["lr"] | null;
-  /** `null` where the checkpoint tells. */
-  arch: string | null;
-  /** Folder of the images. */
-  data: string;
-  /** `null` for that of the folder. */
-  testData: string | null;
+};
+
+/** What a fine-tuning is asked for. */
+export type FinetuneRequest = RequestOf<FinetuneOptions>;
+
+/** What both ways have. */
+interface Common extends RunChoices {
+  help: undefined;
+  /** `--resume auto`: go on from the newest checkpoint in the output folder, where there is one. */
+  resumesIfThere: boolean;
+  /** Sentences to show before the run. */
+  warnings: string[];
 }
 
 /** What the command line asks for. */
 export type LinclsCommand =
   | { help: string }
-  | RunChoices & {
-    help: undefined;
-    options: LinclsRequest;
-    /** `--resume auto`: go on from the newest checkpoint in the output folder, where there is one. */
-    resumesIfThere: boolean;
-    /** Sentences to show before the run. */
-    warnings: string[];
-  };
+  | Common & { method: "linear_probe"; options: LinclsRequest }
+  | Common & { method: "finetune"; options: FinetuneRequest };
+
+/** Says for `--help` what is the case where a flag is not given, with `--finetune` where that is something else. */
+function defaultNotes(): Record<string, string> {
+  const notes: Record<string, string> = { ...LINEAR_DEFAULT_NOTES, ...RUN_DEFAULT_NOTES };
+  for (const [name, note] of Object.entries(FINETUNE_DEFAULT_NOTES)) {
+    const known = notes[name];
+    if (known === undefined) notes[name] = note;
+    else if (known.replace(/; the original.*/, "") !== note) {
+      const own = note.replace("default: ", "").replace("bundled sample: ", "the sample's ");
+      notes[name] = known.replace(/(?=; the original|$)/, `; with --finetune: ${own.replace(";", ",")}`);
+    }
+  }
+  return notes;
+}
 
 /** The text of `deno task lincls --help`. */
 export function linclsHelp(context: LinclsFlagsContext): string {
@@ -74,23 +113,36 @@ export function linclsHelp(context: LinclsFlagsContext): string {
     usage: "deno task lincls [flags] [DATA]     (or ./seed lincls [flags] [DATA])",
     intro: [
       "Trains a linear classifier on the features of a frozen encoder and says how well it classifies other images: " +
-      "the linear evaluation of MoCo's protocol, as the original has it.",
+      "the linear evaluation of MoCo's protocol, as the original has it. With --finetune the encoder is trained too; with " +
+      "--label-fraction on a share of the labels: the semi-supervised evaluation of SimCLR's and SwAV's protocol.",
       "DATA is a folder of train.tsv and test.tsv, of the folders train/ and val/ with a folder of images for each " +
       "class, or of the binary files of CIFAR; the bundled images where it is left out.",
     ],
     table: makeTable(context),
-    defaults: { ...LINEAR_DEFAULT_NOTES, ...RUN_DEFAULT_NOTES },
+    defaults: defaultNotes(),
     notes: [
       "The output folder gets the newest lincls_checkpoint_NNNN.pth.tar and model_best.pth.tar, with the original's " +
       "keys. Several values of --lr and --schedule are written with commas or blanks between them, and then stand " +
-      "before another flag: lincls --lr 1 3 10 --epochs 50 DATA.",
+      "before another flag: lincls --lr 1 3 10 --epochs 50 DATA. With --finetune the checkpoint is called " +
+      "finetune_checkpoint_NNNN.pth.tar.",
     ],
     width: context.width,
     extent: context.extent,
   });
 }
 
-function checkTogether({ pretrained, arch, which, evaluate }: Given, checkpoint: string | null): void {
+function checkTogether(given: Given, checkpoint: string | null): void {
+  const { pretrained, arch, which, evaluate, finetune = false } = given;
+  const wrong = (finetune ? LINEAR_ONLY : Object.keys(FINETUNE_ONLY) as (keyof typeof FINETUNE_ONLY)[])
+    .find((name) => given[name] !== undefined);
+  if (wrong !== undefined) {
+    const flag = `--${flagName(wrong)}`;
+    throw new UsageError(
+      finetune
+        ? `${flag} needs an encoder that stays as it is: leave it or --finetune out`
+        : `${flag} is about a fine-tuning: add --finetune, or leave it out`,
+    );
+  }
   if (checkpoint === null) requireEncoder({ pretrained, arch }, "--pretrained FILE, or --resume FILE,");
   if (evaluate && checkpoint === null) {
     throw new UsageError("--evaluate classifies with a trained classifier: add --resume FILE");
@@ -113,13 +165,12 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
   const { folder = callersFolder(), now = new Date() } = context;
   const late: string[] = [];
   const { choices, rest: own } = takeRunFlags(given, late);
-  const { arch, pretrained, which, testData, output, resume, evaluate, classes, lr, plugin, ...rest } = own;
+  const { arch, pretrained, which, testData, output, resume, evaluate, classes, lr, plugin, ...others } = own;
+  const { finetune = false, ...rest } = others;
   const { resumesIfThere, resume: checkpoint } = readResumeFlag({ resume, output }, folder);
   checkTogether(given, checkpoint);
   const path = (text: string | undefined) => text === undefined ? null : resolvePath(text, folder);
-  const defaults = data === undefined ? LINEAR_SAMPLE_DEFAULTS : LINEAR_DEFAULTS;
-  const options: LinclsRequest = {
-    ...defaults,
+  const shared = {
     imageSize: undefined,
     evalResize: undefined,
     ...rest,
@@ -130,16 +181,34 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
     testData: path(testData),
     output: resolvePath(output ?? join("output", runName("lincls", now)), folder),
     resume: checkpoint,
-    lr: lr ?? (evaluate ? null : defaults.lr),
     evaluate: evaluate ?? false,
     classes: classes ?? null,
     ...pluginOption(plugin, folder),
+  } as const;
+  const common = { help: undefined, resumesIfThere, ...choices, warnings } as const;
+  const conclude = <Command extends { options: { startEpoch: number; epochs: number } }>(
+    command: Command,
+  ) => {
+    requireEpochs(command.options);
+    warnOfResumeAnyway(given, warnings);
+    warnings.push(...late);
+    return { ...common, ...command };
   };
-  requireEpochs(options);
-  if (options.lr !== null && new Set(options.lr).size < options.lr.length) {
-    throw new UsageError(`--lr ${options.lr.join(",")} has a learning rate twice; give each once`);
+  const isSample = data === undefined;
+  if (finetune) {
+    const defaults = isSample ? FINETUNE_SAMPLE_DEFAULTS : FINETUNE_DEFAULTS;
+    if (lr !== undefined && lr.length > 1) {
+      throw new UsageError(`--lr ${lr.join(",")}: --finetune trains one encoder; give one learning rate`);
+    }
+    return conclude({
+      method: "finetune" as const,
+      options: { ...defaults, ...shared, lr: lr?.[0] ?? defaults.lr },
+    });
   }
-  warnOfResumeAnyway(given, warnings);
-  warnings.push(...late);
-  return { help: undefined, options, resumesIfThere, ...choices, warnings };
+  const defaults = isSample ? LINEAR_SAMPLE_DEFAULTS : LINEAR_DEFAULTS;
+  const rates = lr ?? (evaluate ? null : defaults.lr);
+  if (rates !== null && new Set(rates).size < rates.length) {
+    throw new UsageError(`--lr ${rates.join(",")} has a learning rate twice; give each once`);
+  }
+  return conclude({ method: "linear_probe" as const, options: { ...defaults, ...shared, lr: rates } });
 }

@@ -6,6 +6,7 @@
 const RUN = "methods/seed/settings_test.ts: warm-up, cosine, SGD";
 const MORE = "methods/seed/settings_test.ts: steps of the rate";
 const LINEAR = "methods/linear_probe/settings_test.ts: does with each of its settings";
+const FINETUNE = "methods/finetune/settings_test.ts: does with each of its settings";
 const KNN = "methods/knn_settings_test.ts: kNN votes with as many neighbours";
 const PIXELS = "actors/max_pixels_test.ts: an image of more pixels";
 const SAVING = "methods/seed/saving_test.ts: student_trainer saves every so many steps";
@@ -111,6 +112,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "image-size": LINEAR,
     "max-pixels": PIXELS,
     "eval-resize": LINEAR,
+    "label-fraction": LINEAR,
     "classes": LINEAR,
     "workers": "- any number gives the same bits (actors/linear_evaluation_test.ts)",
     "epochs": LINEAR,
@@ -123,6 +125,13 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "momentum": LINEAR,
     "weight-decay": LINEAR,
     "seed": LINEAR,
+    "finetune": "cli/commands/lincls_finetune_test.ts: lincls --finetune trains a checkpoint",
+    "lr-last-layer": FINETUNE,
+    "cos": FINETUNE,
+    "gamma": FINETUNE,
+    "amp":
+      "- the step keeps float16 as a distillation's does (methods/seed/run_test.ts), where an adapter can",
+    "on-nan": "methods/finetune/run_test.ts: runFinetune() skips steps that are not finite",
     "print-freq": PRINT,
     "tensorboard": LINCLS,
     "tune": TUNED,

@@ -169,7 +169,7 @@ testInBrowser("what was not recorded is told in words", async (open) => {
       remove(run);
       run.write("run.json", { ...recordOf(), task: "lincls", status: "finished" });
     }),
-    "A linear evaluation records no norms, device time or memory.",
+    "A linear evaluation or a fine-tuning records no norms, device time or memory.",
   );
   const { device_seconds: _, ...row } = statsOf(10);
   const write = (run: RecordedRun, row: StatsRow) =>

@@ -7,7 +7,7 @@ import type { State } from "page/state.ts";
 /** Roles of actors that do the same side by side. */
 type Stage = readonly string[];
 
-/** The ways of a batch in a distillation and in a linear evaluation, stage by stage. */
+/** The ways of a batch in a distillation, a linear evaluation and a fine-tuning, stage by stage. */
 const TRAINING: readonly Stage[] = [
   ["tsv_reader", "train_reader"],
   ["augmenter", "train_augmenter"],
@@ -16,6 +16,7 @@ const TRAINING: readonly Stage[] = [
   ["student_trainer"],
   ["feature_encoder"],
   ["linear_trainer"],
+  ["finetune_trainer"],
 ];
 const EVALUATION: readonly Stage[] = [
   ["bank_reader", "query_reader", "probe_reader", "test_reader"],

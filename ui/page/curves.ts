@@ -8,7 +8,7 @@ import { type Line, LineChart, type Range, scaleRange } from "page/line_chart.ts
 import { shortNames } from "page/names.ts";
 import { cellsOf, lookOf, type ShownRun, type Unit, whyEmpty } from "page/shown_runs.ts";
 import { type Point, smooth } from "page/smoothing.ts";
-import type { Run, State } from "page/state.ts";
+import { BY, type Run, type State } from "page/state.ts";
 import type { CurvePoint, ScoreRow } from "../records.ts";
 
 /** Units of time, in seconds; the largest is taken that the longest run is at least two of. */
@@ -50,10 +50,10 @@ function scoreLines(shown: ShownRun, isAlone: boolean): Line[] {
   const kinds = new Map<string, ScoreRow[]>();
   for (const row of run.scores) {
     if (row.of !== "student") continue;
-    const kind = row.by === "knn"
-      ? "kNN"
+    const kind = row.by !== "linear"
+      ? BY[row.by]
       : row.lr === undefined
-      ? "linear"
+      ? BY.linear
       : `linear, lr ${formatNumber(row.lr)}`;
     kinds.set(kind, [...kinds.get(kind) ?? [], row]);
   }

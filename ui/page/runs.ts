@@ -6,7 +6,7 @@ import { stateOf } from "page/header.ts";
 import { shortNames } from "page/names.ts";
 import { describeRun, differingSettings, formatSetting } from "page/settings.ts";
 import { lookOf } from "page/shown_runs.ts";
-import { accuracyNow, type Run, type State } from "page/state.ts";
+import { accuracyNow, BY, type Run, type State } from "page/state.ts";
 
 /** What is known of a run by a column: what is sorted by, and what is shown. */
 interface Cell {
@@ -39,7 +39,10 @@ const COLUMNS: readonly (readonly [heading: string, cellOf: (listed: Listed) => 
   ["teacher", ({ run }) => textCell(describeRun(run.config).teacher)],
   ["top-1", ({ run }) => {
     const now = accuracyNow(run);
-    return numberCell(now?.top1, (top1) => `${top1.toFixed(1)} %${now!.by === "linear" ? " linear" : ""}`);
+    return numberCell(
+      now?.top1,
+      (top1) => `${top1.toFixed(1)} %${now!.by === "knn" ? "" : ` ${BY[now!.by]}`}`,
+    );
   }],
   ["loss", ({ run }) => numberCell(run.last?.loss ?? undefined, formatNumber)],
   ["steps", ({ run }) => numberCell(run.last?.step, String)],

@@ -37,6 +37,20 @@ export const EVERYTHING: readonly Topic[] = ["runs", "curves", "actors", "snapsh
 /** Runs that are drawn before anybody has chosen. */
 const FIRST_SHOWN = 10;
 
+/** What top-1 is measured by, in a word or two. */
+export const BY: Readonly<Record<ScoreRow["by"], string>> = {
+  knn: "kNN",
+  linear: "linear",
+  finetune: "fine-tuned",
+};
+
+/** The same where there is room. */
+export const BY_IN_FULL: Readonly<Record<ScoreRow["by"], string>> = {
+  knn: "weighted kNN",
+  linear: "linear classifier",
+  finetune: "fine-tuned",
+};
+
 /** The accuracy of a run as it is now, in percent, and its teacher's. */
 export function accuracyNow(
   { scores }: Pick<Run, "scores">,

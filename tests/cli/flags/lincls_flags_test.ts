@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { FINETUNE_DEFAULTS, FINETUNE_SAMPLE_DEFAULTS } from "../../../methods/finetune/options.ts";
 import { LINEAR_DEFAULTS, LINEAR_SAMPLE_DEFAULTS } from "../../../methods/linear_probe/options.ts";
 import { UsageError } from "../../../cli/flags/flags.ts";
 import { linclsHelp, parseLinclsFlags } from "../../../cli/flags/lincls_flags.ts";
@@ -13,6 +14,13 @@ const CONTEXT = {
 function parse(...args: string[]) {
   const command = parseLinclsFlags(args, CONTEXT);
   assert(command.help === undefined, "help came instead of options");
+  assert(command.method === "linear_probe", `${command.method} came`);
+  return command;
+}
+
+function parseFinetune(...args: string[]) {
+  const command = parseLinclsFlags(["--finetune", ...args], CONTEXT);
+  assert(command.help === undefined && command.method === "finetune");
   return command;
 }
 
@@ -81,6 +89,51 @@ Deno.test("parseLinclsFlags() refuses what is wrong or does not go together", ()
   refuse(["-a", "resnet18", "one", "two"], /unexpected argument "two"/);
 });
 
+Deno.test("parseLinclsFlags() with --finetune takes SwAV's defaults for one's own images, and others for the bundled ones", () => {
+  const { options, warnings } = parseFinetune("--pretrained", "../s.pth.tar", "/data");
+  assertEquals(options, {
+    ...FINETUNE_DEFAULTS,
+    imageSize: undefined,
+    evalResize: undefined,
+    pretrained: "/home/s.pth.tar",
+    arch: null,
+    which: "student",
+    data: "/data",
+    testData: null,
+    output: "/home/me/output/lincls-20251125-014512",
+    resume: null,
+    evaluate: false,
+    classes: null,
+  });
+  const { epochs, lr, lrLastLayer, schedule, gamma, labelFraction } = options;
+  assertEquals([epochs, lr, lrLastLayer, schedule, gamma, labelFraction], [20, 0.01, 0.2, [12, 16], 0.2, 1]);
+  assertEquals(warnings, []);
+  assertEquals(parseFinetune("-a", "resnet18").options.batchSize, FINETUNE_SAMPLE_DEFAULTS.batchSize);
+  // As SwAV's README has them.
+  const swav = parseFinetune(
+    ..."--pretrained s.pth --lr 0.02 --lr_last_layer 5 --decay_epochs 30 45 --gamma 0.1 --epochs 60 /data"
+      .split(" "),
+  );
+  assertEquals([swav.options.lr, swav.options.lrLastLayer, swav.options.schedule], [0.02, 5, [30, 45]]);
+});
+
+Deno.test("parseLinclsFlags() refuses what belongs to the other of linear evaluation and fine-tuning", () => {
+  const refuse = (args: string[], expected: RegExp) =>
+    assertMatch(assertThrows(() => parseLinclsFlags(args, CONTEXT), UsageError).message, expected);
+  const encoder = ["-a", "resnet18"];
+  refuse([...encoder, "--lr-last-layer", "1"], /--lr-last-layer is about a fine-tuning: add --finetune/);
+  refuse([...encoder, "--amp"], /--amp is about a fine-tuning: add --finetune/);
+  refuse(
+    [...encoder, "--finetune", "--cache-features"],
+    /--cache-features needs an encoder that stays as it is/,
+  );
+  refuse([...encoder, "--finetune", "--lr", "1,2"], /--lr 1,2: --finetune trains one encoder; give one/);
+  refuse(
+    [...encoder, "--label-fraction", "1.5"],
+    /--label-fraction: expected a number above 0 and at most 1/,
+  );
+});
+
 Deno.test("linclsHelp() names every flag of the original, and defaults", () => {
   const help = linclsHelp({ ...CONTEXT, extent: "all" });
   for (
@@ -89,5 +142,8 @@ Deno.test("linclsHelp() names every flag of the original, and defaults", () => {
         "--momentum --weight-decay --wd --print-freq -p --resume --evaluate -e --seed --pretrained --output")
         .split(" ")
   ) assertMatch(help, new RegExp(`(^|[ ,\\]])${flag}\\b|\\[no-\\]${flag.slice(2)}\\b`, "m"));
-  assertStringIncludes(help.replaceAll(/\s+/g, " "), "[default: 30; bundled sample: 0.01,0.03,0.1,0.3]");
+  assertStringIncludes(
+    help.replaceAll(/\s+/g, " "),
+    "[default: 30; bundled sample: 0.01,0.03,0.1,0.3; with --finetune: 0.01]",
+  );
 });

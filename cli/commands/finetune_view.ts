@@ -1,0 +1,123 @@
+/** What `deno task lincls --finetune` makes of a fine-tuning's events. */
+import { relative } from "node:path";
+import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
+import { counted } from "../../data/printable.ts";
+import type { FinetuneEpoch, FinetuneEvent, FinetunePlan } from "../../methods/finetune/events.ts";
+import { BEST_CHECKPOINT } from "../../methods/finetune/finetune_trainer.ts";
+import type { FinetuneOptions } from "../../methods/finetune/options.ts";
+import type { FinetuneResult } from "../../methods/finetune/run.ts";
+import type { RunFigure, ScoreRow } from "../../ui/records.ts";
+import type { EventWriter } from "../output/tensorboard/event_writer.ts";
+import { formatTable } from "../terminal/table.ts";
+import { percent } from "./linear_view.ts";
+import { describeTime, type Stage, timesOf, type Took } from "./training.ts";
+
+/** What is shown before the first step. */
+function describeRun(options: FinetuneOptions, plan: FinetunePlan, adapter: string): string[] {
+  const { arch, pretrained, resume, epochs, batchSize, imageSize, lr, lrLastLayer } = options;
+  const { trainImages, testImages, classes, features, batchesPerEpoch, firstStep } = plan;
+  const training = `${counted(epochs, "epoch")} of ${
+    counted(batchesPerEpoch, "batch", "batches")
+  } of ${batchSize}, learning rate ${lr}, of the classifier ${lrLastLayer}`;
+  const resumed = firstStep > 0 ? `, from step ${firstStep + 1}` : "";
+  return [
+    `adapter   ${adapter}`,
+    `encoder   ${arch}, ${pretrained ?? resume ?? "fresh weights"}, trained too`,
+    `images    ${trainImages} to learn from, ${testImages} to classify, ${imageSize} x ${imageSize}`,
+    `evaluate  ${describeEvaluationResize(plan.evalResize, imageSize)}`,
+    `classify  ${classes} classes over ${features} features`,
+    ...options.evaluate ? [] : [`training  ${training}${resumed}`],
+    `output    ${options.output}`,
+  ];
+}
+
+/** What is shown after the last step. */
+function describeResult(
+  { last, best, checkpoint }: FinetuneResult,
+  { output, evaluate }: FinetuneOptions,
+  took: Took,
+): string[] {
+  const files = checkpoint === null
+    ? []
+    : [`output    ${output}`, `last      ${relative(output, checkpoint)}`, `best      ${BEST_CHECKPOINT}`];
+  const row = [percent(last.top1), percent(last.top5), last.loss.toFixed(4)];
+  return [
+    `${evaluate ? "classified" : "trained"} in ${describeTime(took)}`,
+    ...files,
+    "",
+    formatTable([["top-1", "top-5", "loss", "best top-1"], [...row, percent(best)]]),
+  ];
+}
+
+/** What came of it, for its record. */
+function figuresOf({ last, best }: FinetuneResult, took: Took): RunFigure[] {
+  return [
+    ...timesOf(took),
+    { name: "fine-tuned, best top-1", value: best, unit: "%" },
+    { name: "fine-tuned, last top-1", value: last.top1, unit: "%" },
+    { name: "fine-tuned, last top-5", value: last.top5, unit: "%" },
+  ];
+}
+
+/** Shows a fine-tuning, and keeps its records. */
+export function showFinetune(stage: Stage, options: FinetuneOptions, printFreq: number) {
+  const { folder, shown } = stage;
+  const { tuning: _, ...config } = options;
+  const { evaluate, resume, epochs } = config;
+  let writer: EventWriter | undefined;
+  let stepsPerEpoch = 1;
+
+  function begin({ type, testsFirst, ...plan }: Extract<FinetuneEvent, { type: "plan" }>): void {
+    folder.begin({ ...config, finetune: true, printFreq }, options.tuning);
+    if (!evaluate) writer = stage.openEventFile();
+    shown.tell(type, { ...plan, epochs, batchSize: config.batchSize });
+    for (const line of describeRun(options, { ...plan, testsFirst }, stage.adapter)) shown.show(line);
+    if (evaluate) return;
+    stepsPerEpoch = plan.batchesPerEpoch;
+    const { firstStep } = plan;
+    const isRepeated = ({ step }: ScoreRow) => testsFirst && step === firstStep;
+    stage.begin(
+      { pictures: plan.trainImages, stepsPerEpoch, totalSteps: epochs * stepsPerEpoch, firstStep },
+      {
+        printFreq,
+        evaluations: {
+          count: epochs - plan.firstEpoch + Number(testsFirst),
+          images: plan.testImages,
+          besideTraining: false,
+        },
+      },
+      resume === null ? undefined : isRepeated,
+    );
+  }
+
+  function score({ epoch, tested, trained, lr, lrLastLayer }: FinetuneEpoch): void {
+    const { loss, top1, top5 } = tested;
+    const row: ScoreRow = { of: "student", by: "finetune", step: (epoch + 1) * stepsPerEpoch, top1, top5 };
+    stage.score([row], { ...row, epoch, loss, lr, lrLastLayer, trained });
+    stage.tensorBoard(() => {
+      writer?.scalar("finetune_acc1", top1, epoch);
+      writer?.scalar("learning_rate", lr, epoch);
+    });
+    const learnt = trained === null ? "" : `, top-1 while learning ${percent(trained.top1)}`;
+    shown.show(`test after epoch ${epoch}: top-1 ${percent(top1)}, top-5 ${percent(top5)}${learnt}`);
+  }
+
+  return {
+    take(event: FinetuneEvent): void {
+      switch (event.type) {
+        case "plan":
+          return begin(event);
+        case "step": {
+          const { epoch, step, score: { loss }, lr, lossScale } = event;
+          return shown.step({ epoch, step, loss, lr, ...lossScale && { lossScale } });
+        }
+        case "epoch":
+          return score(event);
+        default:
+          return stage.tell(event);
+      }
+    },
+    figures: figuresOf,
+    describe: (result: FinetuneResult, took: Took) => describeResult(result, options, took),
+  };
+}

@@ -1,0 +1,122 @@
+// `deno task lincls --finetune`, started as people start it, and what the other tasks make of its checkpoint.
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { basename, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
+import { eventFiles, readEvents } from "../output/tensorboard/event_file.ts";
+import { runProgram } from "../run_program.ts";
+
+const program = (task: string) => fileURLToPath(new URL(`../../../cli/commands/${task}.ts`, import.meta.url));
+const lincls = (...args: string[]) => runProgram(program("lincls"), ...args);
+const PLUGIN = ["--plugin", TINY_ENCODER];
+
+Deno.test("lincls --finetune trains a checkpoint on a share of the labels, and every task takes what it wrote", async () => {
+  using folder = new RunFolder(80, 40);
+  const output = join(folder.path, "out");
+  const flags = ["--finetune", "--label-fraction", "0.5", "--lr-last-layer", "0.05", "--gamma", "0.5"];
+  const small = [..."--epochs 2 --decay_epochs 1 -b 8 --image-size 32 -j 1 -p 2".split(" "), ...PLUGIN];
+  const ended = await lincls(
+    "--pretrained",
+    TINY_TEACHER,
+    ...flags,
+    ...small,
+    "--output",
+    output,
+    folder.data,
+  );
+  assertEquals([ended.code, ended.stderr], [0, ""]);
+  const [, images, batches] = /^images +(\d+) to learn from.*\n[^]*^training +2 epochs of (\d+) batches of 8/m
+    .exec(
+      ended.stdout,
+    )!;
+  assertEquals(Number(batches), Math.floor(Number(images) / 8));
+  for (
+    const line of [
+      /^--label-fraction 0\.5: learning from \d+ of 80 images, \d to \d of each of 10 classes, chosen by --seed 0$/m,
+      /^encoder +tiny_convnet, .*seed_teacher_.*\.pth\.tar, trained too$/m,
+      /^classify +10 classes over 8 features$/m,
+      /^test after epoch 1: top-1 \d+\.\d\d %, top-5 \d+\.\d\d %, top-1 while learning \d+\.\d\d %$/m,
+      /^best +model_best\.pth\.tar$/m,
+    ]
+  ) assertMatch(ended.stdout, line);
+  const [events] = eventFiles(output);
+  const tensorboard = readEvents(events).filter(({ tag }) => tag === "finetune_acc1");
+  assertEquals(tensorboard.map(({ step }) => step), [0, 1]);
+  const files = [...Deno.readDirSync(output)].map(({ name }) => name).toSorted();
+  assertEquals(files, [
+    "actors.json",
+    "config.json",
+    basename(events),
+    "finetune_checkpoint_0001.pth.tar",
+    "log.txt",
+    "metrics.jsonl",
+    "model_best.pth.tar",
+    "report.html",
+    "run.json",
+    "scores.jsonl",
+    "tuning.json",
+  ]);
+  const readJson = (name: string) => JSON.parse(Deno.readTextFileSync(join(output, name)));
+  const { finetune, label_fraction, lr, lr_last_layer, gamma, schedule } = readJson("config.json");
+  assertEquals([finetune, label_fraction, lr, lr_last_layer, gamma, schedule], [true, 0.5, 0.01, 0.05, 0.5, [
+    1,
+  ]]);
+  const rows = Deno.readTextFileSync(join(output, "scores.jsonl")).trim().split("\n").map((row) =>
+    JSON.parse(row)
+  );
+  const perEpoch = Number(batches);
+  assertEquals(rows.map(({ by, step }) => [by, step]), [["finetune", perEpoch], ["finetune", 2 * perEpoch]]);
+  const { task, status, results } = readJson("run.json");
+  assertEquals([task, status], ["lincls", "finished"]);
+  assertEquals(results.slice(1).map(({ name }: { name: string }) => name), [
+    "fine-tuned, best top-1",
+    "fine-tuned, last top-1",
+    "fine-tuned, last top-5",
+  ]);
+
+  // Gone on with.
+  const resume = ["--output", output, "--resume", "auto", folder.data];
+  const longer = await lincls(
+    "--pretrained",
+    TINY_TEACHER,
+    ...flags,
+    ...small.with(1, "3"),
+    ...resume,
+    "--json",
+  );
+  assertEquals(longer.code, 0, longer.stderr);
+  const told = longer.stdout.trimEnd().split("\n").map((line) => JSON.parse(line));
+  assertEquals(told.filter(({ type }) => type === "step").map(({ epoch }) => epoch), Array(perEpoch).fill(2));
+  assertEquals(told.at(-1).type, "result");
+  const done = await lincls("--pretrained", TINY_TEACHER, ...flags, ...small.with(1, "3"), ...resume);
+  assertEquals([done.code, done.stderr], [0, ""]);
+  assertStringIncludes(done.stdout, "3 of 3 epochs are done");
+  const linear = await lincls(...small, ...resume.with(3, join(output, "model_best.pth.tar")));
+  assertStringIncludes(linear.stderr, "it is of a fine-tuning; add --finetune");
+
+  // What it wrote is an encoder for every task.
+  const best = join(output, "model_best.pth.tar");
+  const run = async (task: string, ...args: string[]) => {
+    const result = await runProgram(program(task), ...args, ...PLUGIN);
+    assertEquals(result.code, 0, result.stderr);
+    return result.stdout;
+  };
+  assertMatch(await run("inspect", best), /tiny_convnet/);
+  assertMatch(await run("knn", "--pretrained", best, "--knn-k", "5", folder.data), /\d+\.\d\d %/);
+  const features = join(folder.path, "features.npy");
+  await run("embed", "--pretrained", best, "-o", features, folder.data);
+  assert(Deno.statSync(features).size > 80 * 8 * 4);
+  const exported = join(folder.path, "backbone.pth");
+  await run("export", "--part", "backbone", best, "-o", exported);
+  assert(Deno.statSync(exported).isFile);
+  const output2 = ["--output", join(folder.path, "linear")];
+  const evaluated = await run(
+    "lincls",
+    "--pretrained",
+    best,
+    ..."--epochs 1 -b 16 -j 1".split(" "),
+    ...output2,
+    folder.data,
+  );
+  assertMatch(evaluated, /^encoder +tiny_convnet, .*model_best/m);
+});
