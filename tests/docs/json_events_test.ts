@@ -94,6 +94,20 @@ Deno.test("every line of distill --json and lincls --json fits the schema, and a
       10,
     ],
   );
+  const finetune = [
+    "--finetune",
+    "--label-fraction",
+    "0.5",
+    ...linear.with(-3, "0.1").with(-1, join(folder.path, "finetune")),
+  ];
+  const tuned = await run(LINCLS, ...finetune, "--pretrained", TINY_TEACHER, folder.data);
+  const [plan] = tuned.filter(({ type }) => type === "plan");
+  assertEquals((plan.rows as number[]).length, plan.train_images);
+  const perEpoch = plan.batches_per_epoch as number;
+  assertEquals(
+    tuned.filter(({ type }) => type === "evaluation").map(({ by, epoch, step }) => [by, epoch, step]),
+    [["finetune", 0, perEpoch], ["finetune", 1, 2 * perEpoch]],
+  );
   const kinds = schema.oneOf!.flatMap(({ properties }) => {
     const { type } = properties!;
     return type.enum ?? [type.const];
