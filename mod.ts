@@ -55,7 +55,7 @@ export {
   type Neighbours,
 } from "./methods/embedding.ts";
 export type { AskedViews } from "./methods/encoder_views.ts";
-export type { ClassificationScore } from "./methods/classification.ts";
+export type { BatchResult, ClassificationScore } from "./methods/classification.ts";
 export type { FinetuneProgress } from "./methods/finetune/checkpoint.ts";
 export type {
   FinetuneActorEvent,

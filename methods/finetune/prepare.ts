@@ -27,9 +27,11 @@ export type ResolvedOptions = FinetuneOptions & { evalResize: EvaluationResize }
 export interface FinetuneStart {
   /** The first batch to come. */
   epoch: number;
+  /** Its number in that epoch, from 0. */
   batch: number;
   /** Best top-1 so far, in percent; below 0 before the first test. */
   best: number;
+  /** Where it is within its epochs. */
   progress: FinetuneProgress;
 }
 

@@ -22,6 +22,7 @@ const SETTINGS = ["methods/seed/settings_test.ts"];
 const RUN = ["methods/seed/run_test.ts"];
 const LINEAR = ["methods/linear_probe/settings_test.ts"];
 const STEP = ["methods/seed/step_test.ts"];
+const FINETUNE_RUN = ["methods/finetune/run_test.ts"];
 
 /** A mutant in few words. */
 function mutant(file: string, from: string, to: string, tests: readonly string[], only?: string): Mutant {
@@ -214,10 +215,49 @@ const ACTORS: readonly Mutant[] = [
     LINEAR,
   ),
   mutant(
-    "methods/linear_probe/linear_trainer.ts",
-    "this.#sums[i].loss += loss * images;",
-    "this.#sums[i].loss += loss;",
+    "methods/classification.ts",
+    "this.sums[i].loss += loss * images;",
+    "this.sums[i].loss += loss;",
     ["methods/linear_probe/settings_test.ts"],
+  ),
+];
+
+/** Shares of the labels, and fine-tuning. */
+const FINETUNING: readonly Mutant[] = [
+  mutant(
+    "data/label_fraction.ts",
+    "Math.max(1, Math.round(fraction * rows.length))",
+    "Math.round(fraction * rows.length)",
+    [
+      "data/label_fraction_test.ts",
+    ],
+  ),
+  mutant("data/sampler.ts", "yield this.#rowAt(place);", "yield place;", ["data/sampler_test.ts"]),
+  mutant("methods/finetune/step.ts", "[batch.lr, batch.lrLastLayer]", "[batch.lr, batch.lr]", [
+    "methods/finetune/step_test.ts",
+  ]),
+  mutant("methods/finetune/options.ts", "milestones, gamma });", "milestones });", [
+    "methods/finetune/settings_test.ts",
+  ]),
+  mutant("methods/finetune/pipeline.ts", "rows: data.rows,", "", FINETUNE_RUN),
+  mutant(
+    "methods/finetune/finetune_trainer.ts",
+    "this.#isTested = !endsEpoch;",
+    "this.#isTested = true;",
+    FINETUNE_RUN,
+  ),
+  mutant("methods/finetune/finetune_trainer.ts", "step.loadMomentum(initial.momentum);", "", FINETUNE_RUN),
+  mutant(
+    "methods/finetune/finetune_trainer.ts",
+    "if (images > 0) this.#trained.restore(images, [sums]);",
+    "",
+    FINETUNE_RUN,
+  ),
+  mutant(
+    "methods/finetune/finetune_trainer.ts",
+    "counters.set(key, count + 1)",
+    "counters.set(key, count)",
+    FINETUNE_RUN,
   ),
 ];
 
@@ -255,8 +295,8 @@ const RECIPES: readonly Mutant[] = [
   ),
   mutant(
     "methods/linear_probe/pipeline.ts",
-    'augmentation: "plain", seed, first',
-    'augmentation: "mocov2", seed, first',
+    'AUGMENTATION = "plain"',
+    'AUGMENTATION = "mocov2"',
     LINEAR,
   ),
   mutant(
@@ -347,10 +387,10 @@ const MODELS: readonly Mutant[] = [
     "models/knn_test.ts",
     "cli/commands/embed_test.ts",
   ]),
-  mutant("methods/linear_probe/step.ts", "result.loss += loss / rows;", "result.loss += loss;", [
+  mutant("methods/classification.ts", "result.loss += loss / rows;", "result.loss += loss;", [
     "methods/linear_probe/step_test.ts",
   ]),
-  mutant("methods/linear_probe/step.ts", "if (rank < 5) result.top5++;", "if (rank <= 5) result.top5++;", [
+  mutant("methods/classification.ts", "if (rank < 5) result.top5++;", "if (rank <= 5) result.top5++;", [
     "methods/linear_probe/step_test.ts",
   ]),
   mutant(
@@ -361,7 +401,7 @@ const MODELS: readonly Mutant[] = [
   ),
   mutant(
     "models/checkpoint/sgd_state.ts",
-    '["weight_decay", new PyFloat(sgd.weightDecay)]',
+    '["weight_decay", new PyFloat(settings.weightDecay)]',
     '["weight_decay", new PyFloat(0)]',
     ["methods/seed/checkpoint_test.ts"],
   ),
@@ -815,6 +855,7 @@ const STEPS: readonly Mutant[] = [
 /** All of them. */
 export const MUTANTS: readonly Mutant[] = [
   ...ACTORS,
+  ...FINETUNING,
   ...RECIPES,
   ...MODELS,
   ...STEPS,
