@@ -234,7 +234,14 @@ class Finetuning {
   async freeze(): Promise<void> {
     this.#tested = new Tally();
     const { values } = await this.#readFinite();
-    await this.#frozen.load((key) => values.get(key)!);
+    try {
+      await this.#frozen.load((key) => values.get(key)!);
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error;
+      // Finite weights can be too large when batch norm is folded into them.
+      const text = `training has diverged by epoch ${this.#next.epoch}: ${error.message}; ${this.#advise()}`;
+      throw new UserError(text, { cause: error });
+    }
   }
 
   /** The last epoch is tested. */
