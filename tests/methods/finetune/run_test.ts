@@ -35,7 +35,7 @@ function optionsIn(
     epochs: 3,
     schedule: [2],
     lrLastLayer: 0.2,
-    batchSize: 16,
+    batchSize: 4,
     resume: null,
     evaluate: false,
     classes: null,
@@ -75,9 +75,12 @@ async function run(
   return ran as Ran;
 }
 
+/** Of an epoch of the run that is made once. */
+const BATCHES = 18;
+
 let shared: Promise<{ folder: RunFolder; ran: Ran }> | undefined;
 
-/** A run by one reader, made once for all that compare with it: 72 images are four batches of 16. */
+/** A run by one reader, made once for all that compare with it: 72 images are 18 batches of 4. */
 function unbroken(): Promise<{ folder: RunFolder; ran: Ran }> {
   return shared ??= (async () => {
     const folder = new RunFolder(72, 40);
@@ -89,15 +92,16 @@ Deno.test.afterAll(async () => (await shared)?.folder[Symbol.dispose]());
 
 Deno.test("runFinetune() trains whole batches at both rates, and tests every epoch", async () => {
   const { ran: { steps, epochs, plan, result } } = await unbroken();
-  assertEquals([plan.batchesPerEpoch, plan.firstStep, plan.testsFirst], [4, 0, false]);
-  assertEquals(steps.map(({ step }) => step), Array.from({ length: 12 }, (_, i) => i + 1));
-  assertEquals(steps.map(({ epoch }) => epoch), [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]);
+  assertEquals([plan.batchesPerEpoch, plan.firstStep, plan.testsFirst], [BATCHES, 0, false]);
+  assertEquals(steps.map(({ step }) => step), Array.from({ length: 3 * BATCHES }, (_, i) => i + 1));
+  assertEquals(steps.map(({ epoch }) => epoch), steps.map((_, i) => Math.floor(i / BATCHES)));
   assertEquals([epochs[0].lr, epochs[0].lrLastLayer], [0.01, 0.2]);
   // Multiplied by --gamma at epoch 2.
   assertEquals([epochs[1].lr, epochs[2].lr, epochs[2].lrLastLayer], [0.01, 0.002, 0.2 * 0.2]);
   for (const [i, { trained, tested }] of epochs.entries()) {
-    const ofEpoch = steps.slice(4 * i, 4 * i + 4);
-    const mean = (of: (step: FinetuneStep) => number) => ofEpoch.reduce((sum, step) => sum + of(step) / 4, 0);
+    const ofEpoch = steps.slice(BATCHES * i, BATCHES * (i + 1));
+    const mean = (of: (step: FinetuneStep) => number) =>
+      ofEpoch.reduce((sum, step) => sum + of(step) / BATCHES, 0);
     assertAlmostEquals(trained!.loss, mean(({ score }) => score.loss), 1e-9);
     assertAlmostEquals(trained!.top1, mean(({ score }) => score.top1), 1e-9);
     assertAlmostEquals(tested.top1 * 40 / 100 % 1, 0, 1e-9);
@@ -114,7 +118,7 @@ Deno.test("runFinetune() gives the same bits for any number of readers, and when
   const controller = new AbortController();
   const before: Partial<Ran> = {};
   const enough = ({ step }: FinetuneStep) => {
-    if (step === 6) controller.abort(new Error("enough"));
+    if (step === BATCHES + 3) controller.abort(new Error("enough"));
   };
   const { checkpoint } = await assertRejects(
     () => run(stopped, enough, controller.signal, before),
@@ -128,6 +132,8 @@ Deno.test("runFinetune() gives the same bits for any number of readers, and when
   ]);
   // Without --pretrained: the checkpoint has the encoder.
   const resumed = await run({ ...stopped, workers: 2, resume: checkpoint, pretrained: null });
+  const { firstStep, testsFirst } = resumed.plan;
+  assert(firstStep > BATCHES && firstStep < 2 * BATCHES && !testsFirst, `stopped at step ${firstStep}`);
   assertEquals([...before.steps!, ...resumed.steps], whole.steps);
   assertEquals([...before.epochs!, ...resumed.epochs], whole.epochs);
   assertEquals(resumed.result.last, whole.result.last);
@@ -141,14 +147,14 @@ Deno.test("runFinetune() that is stopped between an epoch and its test makes tha
   const controller = new AbortController();
   const before: Partial<Ran> = {};
   const enough = ({ step }: FinetuneStep) => {
-    if (step === 8) controller.abort(new Error("enough"));
+    if (step === 2 * BATCHES) controller.abort(new Error("enough"));
   };
   const { checkpoint } = await assertRejects(
     () => run(stopped, enough, controller.signal, before),
     StoppedError,
   );
   const resumed = await run({ ...stopped, resume: checkpoint });
-  assertEquals([resumed.plan.firstStep, resumed.plan.testsFirst], [8, true]);
+  assertEquals([resumed.plan.firstStep, resumed.plan.testsFirst], [2 * BATCHES, true]);
   assertEquals([...before.steps!, ...resumed.steps], whole.steps);
   assertEquals([...before.epochs!, ...resumed.epochs], whole.epochs);
   assertEquals(await digestFile(resumed.result.checkpoint!), await digestFile(whole.result.checkpoint!));
@@ -166,7 +172,7 @@ Deno.test("runFinetune() goes on when an actor crashes, to the same bits, and te
       actors: (event) => actors = event.actors,
       step(step) {
         steps.push(step);
-        if (step.step % 4 === 2) actors.get(victims.shift()!)?.crash(new TypeError("bad luck"));
+        if (step.step % BATCHES === 2) actors.get(victims.shift()!)?.crash(new TypeError("bad luck"));
       },
       warning: ({ text }) => warnings.push(text),
     }),
@@ -194,7 +200,7 @@ Deno.test("runFinetune() writes torchvision's keys, which are the encoder of eve
   assertEquals(groups.map((group) => group.get("params")), [[0, 1, 2, 3, 4, 5], [6, 7]]);
   const saved = readFinetuneCheckpoint(file);
   assertEquals([saved.epoch, saved.best, saved.classes], [3, result.best, 10]);
-  assertEquals([...await saved.tensors.get("layer1.bn.num_batches_tracked")!.read()], [12]);
+  assertEquals([...await saved.tensors.get("layer1.bn.num_batches_tracked")!.read()], [3 * BATCHES]);
 
   using source = await openEncoderSource(result.checkpoint!, { part: "backbone" });
   assertEquals([source.encoder.name, source.epoch, source.input?.imageSize], ["tiny_convnet", 3, 32]);
@@ -249,7 +255,7 @@ Deno.test("runFinetune() says what is wrong with labels, batches and checkpoints
     await assertRejects(() => run(optionsIn(folder, crypto.randomUUID(), changes)), Error, expected);
   };
   await refused({ batchSize: 100 }, "72 images are fewer than one batch of --batch-size 100");
-  await refused({ labelFraction: 0.1 }, "or a larger --label-fraction");
+  await refused({ labelFraction: 0.1, batchSize: 16 }, "or a larger --label-fraction");
   await refused({ classes: 3 }, "but labels of 3 classes are 0 to 2");
   await refused({ resume: TINY_TEACHER }, "is not a checkpoint of lincls --finetune");
   await refused({ resume: result.checkpoint }, "there is nothing left to do");
