@@ -2,7 +2,11 @@
 import { UserError } from "../errors.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
 
-/** @throws {UserError} where the adapter cannot keep float16 */
+/**
+ * Fails where the adapter cannot keep float16.
+ *
+ * @throws {UserError} that names the adapter
+ */
 export async function requireHalf(): Promise<void> {
   const { name, hasHalf } = await describeAdapter();
   if (!hasHalf) {
