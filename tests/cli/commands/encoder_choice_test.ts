@@ -63,7 +63,7 @@ Deno.test("lincls evaluates the encoder of --which", async () => {
     const flags = "--epochs 1 -b 8 -j 1 --image-size 16 --cache-features --lr 0.1 --plugin".split(" ");
     const output = ["--output", folder.makeOutput(crypto.randomUUID())];
     const command = parseLinclsFlags([...args, ...flags, PLUGIN, ...output, folder.data], CONTEXT);
-    assert(command.help === undefined);
+    assert(command.help === undefined && command.method === "linear_probe");
     const losses: number[] = [];
     await runLinearEvaluation(await checkLinclsInputs(command.options), (event) => {
       if (event.type === "step") losses.push(event.score.loss);

@@ -24,22 +24,24 @@ function parseFinetune(...args: string[]) {
   return command;
 }
 
+/** What `--pretrained ../s.pth.tar /data` gives, beside the defaults. */
+const SAID = {
+  imageSize: undefined,
+  evalResize: undefined,
+  pretrained: "/home/s.pth.tar",
+  arch: null,
+  which: "student",
+  data: "/data",
+  testData: null,
+  output: "/home/me/output/lincls-20251125-014512",
+  resume: null,
+  evaluate: false,
+  classes: null,
+} as const;
+
 Deno.test("parseLinclsFlags() takes the original's defaults for one's own images, and others for the bundled ones", () => {
   const { options, warnings } = parse("--pretrained", "../s.pth.tar", "/data");
-  assertEquals(options, {
-    ...LINEAR_DEFAULTS,
-    imageSize: undefined,
-    evalResize: undefined,
-    pretrained: "/home/s.pth.tar",
-    arch: null,
-    which: "student",
-    data: "/data",
-    testData: null,
-    output: "/home/me/output/lincls-20251125-014512",
-    resume: null,
-    evaluate: false,
-    classes: null,
-  });
+  assertEquals(options, { ...LINEAR_DEFAULTS, ...SAID });
   assertEquals([options.epochs, options.lr, options.schedule], [100, [30], [60, 80]]);
   assertEquals(warnings, []);
   const sample = parse("--pretrained", "s.pth").options;
@@ -91,20 +93,7 @@ Deno.test("parseLinclsFlags() refuses what is wrong or does not go together", ()
 
 Deno.test("parseLinclsFlags() with --finetune takes SwAV's defaults for one's own images, and others for the bundled ones", () => {
   const { options, warnings } = parseFinetune("--pretrained", "../s.pth.tar", "/data");
-  assertEquals(options, {
-    ...FINETUNE_DEFAULTS,
-    imageSize: undefined,
-    evalResize: undefined,
-    pretrained: "/home/s.pth.tar",
-    arch: null,
-    which: "student",
-    data: "/data",
-    testData: null,
-    output: "/home/me/output/lincls-20251125-014512",
-    resume: null,
-    evaluate: false,
-    classes: null,
-  });
+  assertEquals(options, { ...FINETUNE_DEFAULTS, ...SAID });
   const { epochs, lr, lrLastLayer, schedule, gamma, labelFraction } = options;
   assertEquals([epochs, lr, lrLastLayer, schedule, gamma, labelFraction], [20, 0.01, 0.2, [12, 16], 0.2, 1]);
   assertEquals(warnings, []);
