@@ -37,7 +37,8 @@ import type { DistillActorEvent } from "./events.ts";
 import type { KeyedBatch, QueueContents, StudentTrainer } from "./messages.ts";
 import { localViewsOf } from "./augmentation.ts";
 import { type DistillOptions, hasProbeSet, scheduleOf, teacherPart } from "./options.ts";
-import { type StepLoss, StudentStep } from "./step.ts";
+import type { StepLoss } from "../encoder_training/loss_reader.ts";
+import { StudentStep } from "./step.ts";
 import { initialStudent } from "./student_init.ts";
 
 /** How a trainer is started. */
@@ -179,7 +180,7 @@ class StudentTraining {
     const pair = new Float32Array(2 * dim);
     pair.set(teacher);
     pair.set(student.subarray(0, dim), dim);
-    const cosines = await this.#step.compareWithQueue(pair);
+    const cosines = await this.#step.queues[0].compare(pair);
     const keys = cosines.length / 2;
     const similarities = similarityMap(cosines.subarray(0, keys), cosines.subarray(keys), {
       temperature: temp,
@@ -287,8 +288,8 @@ class StudentTraining {
     const { options, batchesPerEpoch } = this.#config;
     const { epoch, batch, lr } = this.#last;
     const finished = batch === batchesPerEpoch - 1;
-    const keys = await this.#step.readQueue();
-    const localKeys = this.#config.queue.local && await this.#step.readQueue(1);
+    const keys = await this.#step.queues[0].read();
+    const localKeys = this.#config.queue.local && await this.#step.queues[1].read();
     const values = await this.#step.parameters.save();
     const momentum = await this.#step.parameters.saveArena("momentum");
     this.#requireFinite("the student's", values);
@@ -396,8 +397,8 @@ export default defineTrainer<StudentTrainer, StudentTrainerConfig>(async (traine
     const weights = new Map(await initialStudent(options, options.seed, step.state));
     await step.parameters.load((key) => weights.get(key)!);
   } else await loadStudent(step, options.resume);
-  step.loadQueue(queue.keys);
-  if (queue.local !== undefined) step.loadQueue(queue.local, 1);
+  step.queues[0].load(queue.keys);
+  if (queue.local !== undefined) step.queues[1].load(queue.local);
   const training = new StudentTraining(config, trainer, step, lossScale);
 
   return {

@@ -27,9 +27,9 @@ import { EncoderBuilder } from "../../models/encoder_builder.ts";
 import { initialize, initializeQueue, type StateValues } from "../../models/initialize.ts";
 import { findOptimizer, optimizerNames } from "../../models/optim/optimizers.ts";
 import { tensorsOf } from "../../models/parameter_store.ts";
+import type { StepLoss } from "../../methods/encoder_training/loss_reader.ts";
 import {
   scheduleStep,
-  type StepLoss,
   type StudentBatch,
   StudentStep,
   type StudentStepOptions,
@@ -103,7 +103,7 @@ async function snapshot(student: StudentStep, hasSmall = false): Promise<Snapsho
   return {
     weights: await student.parameters.save(),
     momentum: await student.parameters.saveArena("momentum"),
-    queues: [await student.readQueue(0), ...hasSmall ? [await student.readQueue(1)] : []],
+    queues: [await student.queues[0].read(), ...hasSmall ? [await student.queues[1].read()] : []],
   };
 }
 
@@ -120,7 +120,7 @@ async function start(
   if (from !== undefined) student.parameters.loadArena("momentum", from.momentum);
   for (const which of all.local === undefined ? [0] : [0, 1]) {
     const queue = from?.queues[which] ?? initializeQueue(all.queueSize, DIMENSION, 7, `queue ${which}`);
-    student.loadQueue(Float32Array.from(queue), which);
+    student.queues[which].load(Float32Array.from(queue));
   }
   return student;
 }
@@ -369,7 +369,7 @@ for (const [name, { accumulate, clipNorm }] of Object.entries(RANKS)) {
       };
       for (const row of [0, rows, 2 * rows]) {
         // A rank's step puts its own keys alone into its queue: those of all are given to it here.
-        for (const rank of ranks) rank.loadQueue(await whole.readQueue());
+        for (const rank of ranks) rank.queues[0].load(await whole.queues[0].read());
         const steps = (await Promise.all([runRank(0, row), runRank(1, row)])).flat();
         const { loss } = await whole.run({ ...batchOf(row, rows), queuePointer: row % 8 });
         assertAlmostEquals(steps.reduce((sum, s) => sum + s.loss, 0) / steps.length, loss, 1e-5 * loss);

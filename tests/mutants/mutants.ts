@@ -85,8 +85,8 @@ const ACTORS: readonly Mutant[] = [
   ),
   mutant(
     "methods/seed/student_trainer.ts",
-    "step.loadQueue(queue.local, 1);",
-    "step.loadQueue(queue.keys, 1);",
+    "step.queues[1].load(queue.local);",
+    "step.queues[1].load(queue.keys);",
     SETTINGS,
   ),
   mutant(
