@@ -136,7 +136,7 @@ export async function readLinearCheckpoint(file: CheckpointFile, lr: number): Pr
   const arch = root.get("arch");
   const weights = root.get("state_dict");
   if (!Number.isSafeInteger(epoch) || (epoch as number) < 0 || typeof arch !== "string") {
-    throw wrong("it does not say its epoch and arch");
+    throw wrong("it has no valid epoch and arch");
   }
   const entry = (key: string) =>
     weights instanceof Map ? weights.get(`module.${key}`) ?? weights.get(key) : undefined;

@@ -157,7 +157,7 @@ function buildOptimizer({ student, sgd, momentum }: StudentCheckpoint, tensors: 
     const index = parameters.indexOf(STUDENT + key);
     const shape = shapes.get(key);
     if (index < 0 || shape === undefined) {
-      throw new Error(`there is a momentum for ${key}, which is no parameter`);
+      throw new Error(`expected momentum for the student's parameters only, found ${key}`);
     }
     return { index, shape, data };
   });
@@ -171,7 +171,7 @@ function buildOptimizer({ student, sgd, momentum }: StudentCheckpoint, tensors: 
  */
 export function readStudentCheckpoint(file: CheckpointFile): SavedStudent {
   const wrong = (how: string) =>
-    new CheckpointError(file.path, `is not a checkpoint of a distillation run that can be resumed: ${how}`);
+    new CheckpointError(file.path, `is not a checkpoint that distill can resume: ${how}`);
   const root = file.value instanceof Map ? file.value : undefined;
   const epoch = root?.get("epoch");
   const arch = root?.get("arch");
@@ -179,7 +179,7 @@ export function readStudentCheckpoint(file: CheckpointFile): SavedStudent {
   if (
     root === undefined || !Number.isSafeInteger(epoch) || (epoch as number) < 0 || typeof arch !== "string"
   ) {
-    throw wrong("it does not say its epoch and arch");
+    throw wrong("it has no valid epoch and arch");
   }
   if (!(weights instanceof Map)) throw wrong("it has no state_dict");
 
@@ -194,7 +194,7 @@ export function readStudentCheckpoint(file: CheckpointFile): SavedStudent {
     (part === "student." ? student : part === "teacher." ? teacher : rest).set(plain, tensor);
     if (part !== "" && isParameter(plain)) parameters.push(part === "student." ? plain : undefined);
   }
-  if (student.size === 0) throw wrong(`its state_dict has no ${STUDENT}*`);
+  if (student.size === 0) throw wrong(`its state_dict has no keys ${STUDENT}*`);
 
   const optimizer = root.get("optimizer");
   const momentum = new Map<string, TensorRef>();
@@ -206,7 +206,7 @@ export function readStudentCheckpoint(file: CheckpointFile): SavedStudent {
       !isFloatingPoint(buffer.dtype)
     ) {
       throw wrong(
-        `its optimizer's momentum number ${describe(index)} is not that of a student's parameter`,
+        `its optimizer state ${describe(index)} is not the momentum of a student parameter`,
       );
     }
     momentum.set(key, buffer);
@@ -259,7 +259,7 @@ export async function checkSavedTensors(
     if (tensor === undefined) continue;
     if (isCounter(key)) await readCount(key, tensor, fail);
     else if (!isFloatingPoint(tensor.dtype)) {
-      throw fail(`is damaged: expected floating point numbers for ${quote(key)}, found ${tensor.dtype}`);
+      throw fail(`is damaged: expected floating-point numbers for ${quote(key)}, found ${tensor.dtype}`);
     }
   }
   if (queuePointer !== undefined) await readCount("queue_ptr", queuePointer, fail);
@@ -271,7 +271,7 @@ async function readCount(key: string, tensor: TensorRef, fail: Fail): Promise<nu
   const value = isFloatingPoint(dtype) || size !== 1 ? NaN : Number((await tensor.readRaw())[0]);
   if (Number.isSafeInteger(value) && value >= 0) return value;
   const found = Number.isNaN(value) ? `${dtype} [${tensor.shape}]` : String(value);
-  throw fail(`is damaged: expected a whole number from 0 on for ${quote(key)}, found ${found}`);
+  throw fail(`is damaged: expected a non-negative integer for ${quote(key)}, found ${found}`);
 }
 
 /** [rows, columns] to [columns, rows]: the original keeps its queue as [dim, K]. */

@@ -19,35 +19,35 @@ import { type KnownLoss, NOTHING_SO_FAR, type PreparedRun, prepareRun, type RunS
 import { findStart, savedStudent } from "./start.ts";
 import { TrainingPipeline } from "./training_pipeline.ts";
 
-/** What came of a distillation. */
+/** Result of a distillation. */
 export interface DistillResult {
-  /** Steps of this run. */
+  /** Steps trained since this run started or was resumed. */
   steps: number;
   /**
-   * Mean loss of the first epoch's worth of steps; NaN where no loss is known. Those of steps before a resume are among them
-   * where they are known (`soFar`).
+   * Mean loss of the first steps, as many as an epoch has; NaN if no loss is known. Includes steps before a resume if
+   * their losses are known (`soFar`).
    */
   firstLoss: number;
-  /** The steps that this is the mean of, first and last, from 1 over the whole run; [0, 0] where no loss is known. */
+  /** First and last step of that mean, counted from 1 over the whole run; [0, 0] if no loss is known. */
   firstLossSteps: readonly [number, number];
-  /** The same of the last ones; one and the same in a run of an epoch or less. */
+  /** Mean loss of the last steps, as many as an epoch has; equal to `firstLoss` in a run of at most one epoch. */
   lastLoss: number;
-  /** The steps that this is the mean of. */
+  /** First and last step of that mean. */
   lastLossSteps: readonly [number, number];
-  /** The last checkpoint. */
+  /** Path of the last checkpoint. */
   checkpoint: string;
   /**
-   * kNN of teacher, student before and student after; `null` where there was nothing to evaluate on. The student before is
-   * that of the run's very beginning, resumed or not; `null` where a resumed run does not know it any more.
+   * kNN accuracy of the teacher and of the student before and after training; `null` without test data. `before` is
+   * measured at the start of the whole run, and is `null` if a resumed run no longer knows it.
    */
   knn: { teacher: Accuracy; before: Accuracy | null; after: Accuracy } | null;
 }
 
-/** What costs time to be told of. */
+/** Diagnostics that cost time. */
 export interface Wanted {
-  /** Trace all actors, and measure every kernel at the end. */
+  /** Trace all actors, and time every kernel at the end. */
   profile?: boolean;
-  /** Tell of every message that an actor handles, and of what it waits for. */
+  /** Report every message that an actor handles, and what the actor waits for. */
   trace?: boolean;
 }
 
@@ -198,7 +198,7 @@ class Distillation {
     });
     if (!this.#endsWithEpoch) await this.#training.save();
 
-    if (test !== null) this.#note("trained; classifying the test images by weighted kNN");
+    if (test !== null) this.#note("training finished; classifying the test images with weighted kNN");
     const knn = await this.#training.untilAborted(async () => {
       const weights = evaluations && await this.#pipeline.weights(() => this.#trained.reached());
       return knnOf(await before, weights && await evaluations.student(totalSteps, weights));
@@ -302,7 +302,7 @@ class Distillation {
   async #measureKernels(): Promise<void> {
     const profile = this.#profile;
     if (profile === undefined) return;
-    this.#note("measuring every kernel");
+    this.#note("timing every kernel");
     await this.#training.untilAborted(async () => {
       for (const [name, profiles] of await this.#pipeline.profile()) profile.add(name, profiles);
     });
@@ -317,7 +317,7 @@ async function finishRun(
   signal: AbortSignal | undefined,
 ): Promise<DistillResult> {
   const { options, firstStep, totalSteps, identity, accuracies, losses, batchesPerEpoch } = prepared;
-  emit({ type: "note", text: `all ${totalSteps} steps are done; only the end of the run is missing` });
+  emit({ type: "note", text: `all ${totalSteps} steps are done; finishing the run` });
   const checkpoint = options.resume!;
   const evaluations = Evaluations.spawn(system, { ...prepared, monitor: listenToActors(system, emit), emit });
   emit({ type: "actors", actors: system.actors });

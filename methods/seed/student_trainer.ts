@@ -41,19 +41,19 @@ import type { StepLoss } from "../encoder_training/loss_reader.ts";
 import { StudentStep } from "./step.ts";
 import { initialStudent } from "./student_init.ts";
 
-/** How a trainer is started. */
+/** Configuration of a `student_trainer` actor. */
 export interface StudentTrainerConfig {
-  /** Of the whole run. */
+  /** Options of the whole run. */
   options: DistillOptions;
-  /** What the queue starts with. */
+  /** Initial contents of the queue. */
   queue: QueueContents;
-  /** Batches done before the first one that will come. */
+  /** Epoch and number of the first batch to train on. */
   done: BatchNumber;
-  /** Batches of an epoch. */
+  /** Batches per epoch. */
   batchesPerEpoch: number;
-  /** What checkpoints say of the run, so that one that is gone on with is known to be the same. */
+  /** Identity of the run, which checkpoints store so that a resume can verify that it continues the same run. */
   identity?: RunIdentity;
-  /** Who is told of steps and checkpoints. */
+  /** Receives events about steps and checkpoints. */
   monitor: ActorRef<Monitor<DistillActorEvent>>;
 }
 
@@ -224,10 +224,10 @@ class StudentTraining {
           ? `the gradients are not finite in ${where} (the loss is ${loss})`
           : `the loss is ${loss} in ${where}`;
         throw new UserError(
-          `${found}: training has diverged. Earlier checkpoints are whole; ${this.#advise(lr)}`,
+          `${found}: training has diverged. Earlier checkpoints are intact; ${this.#advise(lr)}`,
         );
       }
-      const text = `the loss is ${loss} in ${where}, and its step is skipped: the gradients are not finite`;
+      const text = `step skipped in ${where}: the gradients are not finite, and the loss is ${loss}`;
       await this.#tell({ type: "warning", text: `${text} (${lossScale!.skipped} so far)` });
     }
     const { epoch, batch } = position;
@@ -240,15 +240,16 @@ class StudentTraining {
     await this.#tell({ type: "step", epoch, step, loss, lr, ...lossScale && { lossScale } });
   }
 
-  /** What may keep training from diverging, by the settings that it had. */
+  /** Suggests settings that may keep training from diverging. */
   #advise(lr: number): string {
     const { lr: given, distillT, onNan, amp } = this.#config.options;
-    return `try a lower --lr (it is ${given}${
-      given === lr ? "" : `, and ${lr} in this epoch`
-    }) or a higher --distill-t ` +
-      `(it is ${distillT})${onNan === "skip" ? "" : ", or --on-nan skip"}${
-        amp ? ", or leave --amp out" : ""
-      }`;
+    const advice = [
+      `a lower --lr (now ${given}${given === lr ? "" : `, ${lr} in this epoch`})`,
+      `a higher --distill-t (now ${distillT})`,
+      ...onNan === "skip" ? [] : ["--on-nan skip"],
+      ...amp ? ["no --amp"] : [],
+    ];
+    return `try ${new Intl.ListFormat("en-US", { type: "disjunction" }).format(advice)}`;
   }
 
   async weights(): Promise<[string, Float32Array<ArrayBuffer>][]> {
@@ -262,8 +263,8 @@ class StudentTraining {
     this.#trainer.requireFinite(
       values,
       (problem) =>
-        `${what} ${problem} after epoch ${epoch}, batch ${batch}: training has diverged, and no checkpoint is written of ` +
-        `it. Earlier ones are whole; ${this.#advise(lr)}`,
+        `${what} ${problem} after epoch ${epoch}, batch ${batch}: training has diverged, so no checkpoint is written. ` +
+        `Earlier checkpoints are intact; ${this.#advise(lr)}`,
     );
   }
 

@@ -92,11 +92,11 @@ Deno.test("a run that diverges keeps its last finite checkpoint, and names the s
   assertEquals([crash.actor, crash.isUserError], ["student_trainer", true]);
   assertMatch(
     crash.failure.message,
-    /^the student's \S+ holds \S+ at index \d+ .* after epoch 0, batch 1: training has diverged, and no checkpoint is written/,
+    /^the student's \S+ holds \S+ at index \d+ .* after epoch 0, batch 1: training has diverged, so no checkpoint is written/,
   );
   assertMatch(
     crash.failure.message,
-    /lower --lr \(it is 1e\+39\) or a higher --distill-t \(it is 0\.01\), or --on-nan skip$/,
+    /lower --lr \(now 1e\+39\), a higher --distill-t \(now 0\.01\), or --on-nan skip$/,
   );
   // It would have had the same name.
   assertEquals((await listCheckpoints(good.output)).map(({ path }) => path), [before]);

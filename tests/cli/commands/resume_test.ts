@@ -135,7 +135,7 @@ Deno.test("a run that is killed after its last checkpoint gets its result, and a
   let told = "";
   for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
     told += text;
-    if (!told.includes("trained; classifying")) continue;
+    if (!told.includes("training finished; classifying")) continue;
     child.kill("SIGKILL");
     break;
   }
@@ -146,7 +146,7 @@ Deno.test("a run that is killed after its last checkpoint gets its result, and a
 
   const finished = await runProgram(PROGRAM, ...args);
   assertEquals([finished.code, finished.stderr], [0, ""]);
-  assertStringIncludes(finished.stdout, "all 8 steps are done; only the end of the run is missing");
+  assertStringIncludes(finished.stdout, "all 8 steps are done; finishing the run");
   const table = (stdout: string) => /^weighted kNN, k[^]*student after.*$/m.exec(stdout)![0];
   assertEquals(table(finished.stdout), table(unbroken.stdout));
   assertEquals(readScores(broken), readScores(whole));

@@ -129,13 +129,13 @@ const ints = (...shape: number[]) =>
 
 /** Files that are no checkpoint to resume from: where in one to put what, and what is said of it. */
 const WRONG_STUDENT: [path: TorchValue[], values: TorchValue[], said: string][] = [
-  [["epoch"], NO_COUNTS, "does not say its epoch"],
-  [["arch"], [1, null, []], "does not say its epoch and arch"],
+  [["epoch"], NO_COUNTS, "has no valid epoch"],
+  [["arch"], [1, null, []], "has no valid epoch and arch"],
   [["state_dict"], NO_DICTS, "no state_dict"],
   [["optimizer"], NO_DICTS, "optimizer"],
   [["optimizer", "state"], NO_DICTS, "optimizer has no state"],
   [["optimizer", "state", 0], NO_DICTS, "a dict for parameter"],
-  [["optimizer", "state", 0, "momentum_buffer"], [1, "x", float(1, 2), ints(2, 3, 1, 1)], "momentum number"],
+  [["optimizer", "state", 0, "momentum_buffer"], [1, "x", float(1, 2), ints(2, 3, 1, 1)], "not the momentum"],
   [["optimizer", "param_groups"], [1, "x", null, [1]], "param_groups"],
   ...["lr", "momentum", "weight_decay"].map((name): typeof WRONG_STUDENT[number] => [
     ["optimizer", "param_groups", 0, name],
@@ -205,7 +205,7 @@ function linearCheckpoint(): TorchDict {
 
 const NO_BEST: TorchValue[] = [NaN, 101, -2, "x", null, []];
 const WRONG_LINEAR: typeof WRONG_STUDENT = [
-  [["epoch"], NO_COUNTS, "does not say its epoch"],
+  [["epoch"], NO_COUNTS, "has no valid epoch"],
   [["state_dict"], NO_DICTS, "no classifier"],
   [["state_dict", "module.fc.weight"], [1, float(1, 2), ints(2, 3), ints(0, 3)], "fc.weight"],
   [["state_dict", "module.fc.bias"], [1, float(1), ints(2)], "fc.bias"],
