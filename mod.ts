@@ -108,23 +108,28 @@ export {
   SAMPLE_DEFAULTS,
   sampleOptions,
 } from "./methods/seed/defaults.ts";
-export type { KnownAccuracy } from "./methods/seed/evaluations.ts";
-export type {
-  DistillActorEvent,
-  DistillEvent,
-  DistillPlan,
-  DistillStats,
-  DistillStep,
-  SavedEvent,
-  TrainingSnapshot,
-} from "./methods/seed/events.ts";
-export type { KeyedBatch, QueueContents, QueueKeeper, StudentTrainer } from "./methods/seed/messages.ts";
+export type { DistillEvent } from "./methods/seed/events.ts";
+export type { KeyedBatch, QueueKeeper, StudentTrainer } from "./methods/seed/messages.ts";
 export type { DistillInput, DistillSettings } from "./methods/seed/mod.ts";
-export type { DistillOptions, SaveInterval, TeacherSsl } from "./methods/seed/options.ts";
-export type { KnownLoss, RunSoFar } from "./methods/seed/prepare.ts";
+export type { DistillOptions, TeacherSsl } from "./methods/seed/options.ts";
 export type { QueueKeeperConfig } from "./methods/seed/queue_keeper.ts";
-export type { DistillResult, Wanted } from "./methods/seed/run.ts";
+export type { DistillResult } from "./methods/seed/run.ts";
 export type { StudentTrainerConfig } from "./methods/seed/student_trainer.ts";
+export type { EncoderTrainerConfig } from "./methods/encoder_training/encoder_trainer.ts";
+export type { KnownAccuracy } from "./methods/encoder_training/evaluations.ts";
+export type {
+  EncoderTrainingEvent,
+  EncoderTrainingPlan,
+  EncoderTrainingStats,
+  EncoderTrainingStep,
+  SavedEvent,
+  TrainerEvent,
+  TrainingSnapshot,
+} from "./methods/encoder_training/events.ts";
+export type { EncoderTrainer, QueueContents } from "./methods/encoder_training/messages.ts";
+export type { EncoderTrainingOptions, SaveInterval } from "./methods/encoder_training/options.ts";
+export type { KnownLoss, RunSoFar } from "./methods/encoder_training/prepare.ts";
+export type { EncoderTrainingResult, Wanted } from "./methods/encoder_training/run.ts";
 export type { RunIdentity } from "./methods/terms.ts";
 export type { RunOrigin } from "./models/checkpoint/resume_state.ts";
 export type { Term, TermValue } from "./models/checkpoint/run_terms.ts";

@@ -134,6 +134,7 @@ export class EncoderBuilder {
   /** What the device holds, in the order of first use. */
   readonly parameters: DeviceParameter[];
   readonly #maxWeightBytes: number;
+  readonly #splits: number;
   readonly #dropoutSeed: Tensor | undefined;
   /** What the parameters' tensors are, by their labels, and how many dropouts there are. */
   readonly #shared: { tensors: Map<string, Tensor>; dropouts: number };
@@ -147,17 +148,24 @@ export class EncoderBuilder {
    * `maxStorageBufferBindingSize` of the device
    * @param share another trace of the same encoder in the same graph, on other images: both have the same parameters,
    * which are listed by either
+   * @param splits in train mode, groups of a batch's images that batch norm normalises apart
    */
-  constructor(graph: Graph, mode: EncoderMode, { maxWeightBytes = Infinity, dropoutSeed, share }: {
-    maxWeightBytes?: number;
-    dropoutSeed?: Tensor;
-    share?: EncoderBuilder;
-  } = {}) {
+  constructor(
+    graph: Graph,
+    mode: EncoderMode,
+    { maxWeightBytes = Infinity, dropoutSeed, share, splits = 1 }: {
+      maxWeightBytes?: number;
+      dropoutSeed?: Tensor;
+      share?: EncoderBuilder;
+      splits?: number;
+    } = {},
+  ) {
     this.parameters = share?.parameters ?? [];
     this.#shared = share === undefined ? { tensors: new Map(), dropouts: 0 } : share.#shared;
     this.graph = graph;
     this.mode = mode;
     this.#maxWeightBytes = maxWeightBytes;
+    this.#splits = splits;
     this.#dropoutSeed = mode === "train" ? dropoutSeed : undefined;
   }
 
@@ -234,14 +242,19 @@ export class EncoderBuilder {
     const running = ["running_mean", "running_var"].map((name) =>
       this.#vector(`${norm.key}.${name}`, norm.channels, "running")
     );
-    const statistics = this.graph.apply(batchStatistics, [y, ...running], { momentum: norm.momentum });
+    const splits = this.#splits;
+    const statistics = this.graph.applyAll(batchStatistics, [y, ...running], {
+      momentum: norm.momentum,
+      splits,
+    });
     const affine = ["weight", "bias"].map((name) =>
       this.#vector(`${norm.key}.${name}`, norm.channels, "parameter")
     );
-    return this.graph.apply(batchNorm, [y, statistics, ...affine, ...extra], {
+    return this.graph.apply(batchNorm, [y, ...affine, ...statistics, ...extra], {
       epsilon: norm.epsilon,
       activation,
       residual: residual !== undefined,
+      splits,
     });
   }
 

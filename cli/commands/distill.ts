@@ -1,10 +1,12 @@
 /** `deno task distill`: flags in, progress and files out. The run itself is `methods/seed/run.ts`. */
 import { relative } from "node:path";
-import type { DistillEvent, DistillPlan } from "../../methods/seed/events.ts";
+import type { EncoderTrainingPlan } from "../../methods/encoder_training/events.ts";
+import { hasProbeSet } from "../../methods/encoder_training/options.ts";
+import type { DistillEvent } from "../../methods/seed/events.ts";
 import type { DistillResult } from "../../methods/seed/run.ts";
 import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { augmentationOf } from "../../methods/seed/augmentation.ts";
-import { type DistillOptions, hasProbeSet } from "../../methods/seed/options.ts";
+import type { DistillOptions } from "../../methods/seed/options.ts";
 import type { RunProfile } from "../../actors/run_profile.ts";
 import { counted } from "../../data/printable.ts";
 import { distill } from "../../methods/runs.ts";
@@ -30,7 +32,7 @@ import { describeTime, type Stage, timesOf, type Took, train } from "./training.
 const STEP = { actor: "student_trainer", message: "train" };
 
 /** What is shown before the first step. */
-function describeRun(options: DistillOptions, plan: DistillPlan, adapter: string): string[] {
+function describeRun(options: DistillOptions, plan: EncoderTrainingPlan, adapter: string): string[] {
   const { teacherArch, teacherSsl, studentArch, distill, data, output, epochs, batchSize, queue } = options;
   const { imageSize, smallViews, smallSize } = options;
   const resumed = plan.firstStep > 0 ? `, from step ${plan.firstStep + 1}` : "";
@@ -144,7 +146,7 @@ function figuresOf(
 /** The evaluations to come: teacher and student at the beginning, after some epochs, and at the end. */
 function expectEvaluations(
   { testData, knnEvery }: DistillOptions,
-  { images, batchesPerEpoch, firstStep, totalSteps }: DistillPlan,
+  { images, batchesPerEpoch, firstStep, totalSteps }: EncoderTrainingPlan,
   isKnown: boolean,
 ): ExpectedEvaluations {
   const every = testData === null || knnEvery === 0 ? Infinity : knnEvery * batchesPerEpoch;

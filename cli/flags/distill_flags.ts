@@ -4,6 +4,7 @@
  */
 
 import { join } from "node:path";
+import type { SaveInterval } from "../../methods/encoder_training/options.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../data/sample.ts";
 import type { FlagTable, FlagValues } from "../../methods/flag_table.ts";
 import { PAPER_DEFAULTS, RECIPES, SAMPLE_DEFAULTS } from "../../methods/seed/defaults.ts";
@@ -14,7 +15,7 @@ import {
   type DistillNames,
 } from "../../methods/seed/flags.ts";
 import type { AskedViews } from "../../methods/encoder_views.ts";
-import type { DistillOptions, SaveInterval, TeacherSsl } from "../../methods/seed/options.ts";
+import type { DistillOptions, TeacherSsl } from "../../methods/seed/options.ts";
 import { GENERAL } from "../../methods/shared_flags.ts";
 import { type FlagsContext, helpExtent, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";

@@ -1,6 +1,8 @@
 /** What a command needs on the disk, looked at before anything is started. */
 
 import { type AskedViews, chooseViews } from "../../methods/encoder_views.ts";
+import { readTrainingCheckpoint, requireFiniteTraining } from "../../methods/encoder_training/checkpoint.ts";
+import { DISTILL_CHECKPOINT } from "../../methods/seed/checkpoint.ts";
 import type { EmbeddingOptions } from "../../methods/embedding.ts";
 import { LINEAR_DEFAULTS, type LinearOptions } from "../../methods/linear_probe/options.ts";
 import type { KnnInput } from "../../methods/runs.ts";
@@ -13,7 +15,6 @@ import { type CheckpointFile, openCheckpointFile } from "../../models/checkpoint
 import { readLinearCheckpoint } from "../../methods/linear_probe/checkpoint.ts";
 import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { findNewestCheckpoint } from "../../models/checkpoint/run_checkpoints.ts";
-import { readStudentCheckpoint, requireFiniteStudent } from "../../methods/seed/checkpoint.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
 import { describeOtherHeads, type EncoderSource, openEncoderSource } from "../../models/encoder_source.ts";
 import type { DistillRequest } from "./distill_flags.ts";
@@ -22,7 +23,8 @@ import type { LinclsRequest } from "./lincls_flags.ts";
 
 /** Fails where a task cannot go on with a checkpoint: it is of another kind, or not finite. */
 const CHECKS = {
-  distill: (file: CheckpointFile) => requireFiniteStudent(file.path, readStudentCheckpoint(file)),
+  distill: (file: CheckpointFile) =>
+    requireFiniteTraining(file.path, readTrainingCheckpoint(DISTILL_CHECKPOINT, file)),
   lincls: async (file: CheckpointFile) => {
     await readLinearCheckpoint(file, LINEAR_DEFAULTS.lr[0]);
   },

@@ -1,8 +1,8 @@
 /** Keeps a run's records (`ui/records.ts`) up to date: what the live page, the report and `deno task compare` read. */
 import { cpus } from "node:os";
+import type { TrainingSnapshot } from "../../methods/encoder_training/events.ts";
 import { dirname, join } from "node:path";
 import type { NeighboursReport, ProbeSet } from "../../actors/diagnostics.ts";
-import type { TrainingSnapshot } from "../../methods/seed/events.ts";
 import type { BestEffort } from "../../actors/best_effort.ts";
 import type { ActorSystem, TraceSpan } from "../../actors/runtime/mod.ts";
 import { fingerprintDataset, fingerprintFile } from "../../data/fingerprint.ts";

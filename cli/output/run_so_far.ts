@@ -1,7 +1,7 @@
 /** What the records in an output folder say of the run that is gone on with. */
 import { dirname, join } from "node:path";
 import { type GenericSchema, pick } from "valibot";
-import type { RunSoFar } from "../../methods/seed/prepare.ts";
+import type { RunSoFar } from "../../methods/encoder_training/prepare.ts";
 import type { DistillOptions } from "../../methods/seed/options.ts";
 import { fingerprintDataset } from "../../data/fingerprint.ts";
 import { openDataset } from "../../data/open_dataset.ts";

@@ -11,8 +11,9 @@ import { PAPER_DEFAULTS } from "./defaults.ts";
 import type { DistillEvent } from "./events.ts";
 import { distillFlags } from "./flags.ts";
 import { type DistillOptions, teacherPart } from "./options.ts";
-import type { RunSoFar } from "./prepare.ts";
-import { type DistillResult, runDistillation, type Wanted } from "./run.ts";
+import type { RunSoFar } from "../encoder_training/prepare.ts";
+import type { Wanted } from "../encoder_training/run.ts";
+import { type DistillResult, runDistillation } from "./run.ts";
 
 /** Where a distillation's images and teacher are and its files go; all else has a default. */
 export type DistillInput = Pick<DistillOptions, "data" | "distill" | "output"> & Partial<DistillOptions>;

@@ -8,92 +8,52 @@ import type { Gpu, Target } from "../../kernels/gpu.ts";
 import { Graph, padTo4, type Tensor } from "../../kernels/graph.ts";
 import { padRows, unpadRows } from "../../kernels/layout.ts";
 import { l2Normalize } from "../../kernels/ops/l2_normalize/l2_normalize.ts";
-import {
-  GRAD_SCALER,
-  type LossScale,
-  type LossScaleRule,
-  stepControl,
-} from "../../kernels/ops/loss_scale/loss_scale.ts";
+import { stepControl } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import type { Program } from "../../kernels/program.ts";
 import { recomputeActivations } from "../../kernels/recompute.ts";
 import type { Schedule } from "../../kernels/schedule.ts";
 import { EncoderBuilder, type StateEntry } from "../../models/encoder_builder.ts";
-import type { HeadOptions } from "../../models/heads.ts";
+import type { StateValues } from "../../models/initialize.ts";
 import { type ImageInput, traceImages } from "../../models/images.ts";
 import { DEFAULT_LOSS, findLoss } from "../../models/loss/losses.ts";
-import { findOptimizer } from "../../models/optim/optimizers.ts";
-import { type ParameterStore, tensorsOf } from "../../models/parameter_store.ts";
-import type { Encoder } from "../../models/encoder.ts";
+import { type ParameterStore, type ReadEntry, tensorsOf } from "../../models/parameter_store.ts";
 import {
-  type BatchInGroup,
   type GradientExchange,
   type GradientGraph,
-  type OptimizerOptions,
   scheduleTrainingStep,
   TrainingStep,
   WHOLE,
 } from "../../models/training_step.ts";
 import { KeyQueue } from "../encoder_training/key_queue.ts";
 import { LossReader, type StepLoss } from "../encoder_training/loss_reader.ts";
+import {
+  type EncoderStep,
+  type EncoderStepOptions,
+  type EncoderStepSettings,
+  sgdOf,
+} from "../encoder_training/step.ts";
 
 /** What {@linkcode StudentStep.create} needs. */
-export interface StudentStepOptions {
-  encoder: Encoder;
-  head: HeadOptions;
-  batch: number;
-  /** Side of the square images, in pixels. */
-  imageSize: number;
+export interface StudentStepOptions extends EncoderStepOptions {
   input?: ImageInput;
-  /** Rows of the queue; a multiple of the batch. */
-  queueSize: number;
   /** Student temperature, `--temp`. */
   temperature: number;
   /** Teacher temperature, `--distill-t`. */
   teacherTemperature: number;
-  momentum: number;
-  weightDecay: number;
-  /** Batches whose gradients make one step, as one batch of all their images would; 1 where it is left out. */
-  accumulate?: number;
-  /** L2 norm that the gradients of all weights together are clipped to; they are not where it is left out. */
-  clipNorm?: number;
   /** Small views of the same images, with a queue of their own, as the original's main_small-patch.py has them. */
   local?: LocalViewOptions;
-  /** Compute activations again for the backward pass, block by block, instead of keeping them. */
-  checkpointActivations?: boolean;
-  /** Keep maps of pixels in float16, which not every adapter can. It needs a `lossScale`. */
-  mixedPrecision?: boolean;
-  /**
-   * What loss scaling starts from; gradients are not scaled where it is left out. A step whose gradients are not all finite
-   * changes no weights, with it or without.
-   */
-  lossScale?: LossScale;
-  /** How the scale changes; by GradScaler's rule where it is left out. */
-  lossScaleRule?: LossScaleRule;
   /** Name of the loss; SEED's where it is left out. */
   loss?: string;
-  /** Whether a step can tell of itself: norms by group of layers, and its time. */
-  hasStats?: boolean;
-  /** Seed of dropout and drop-connect, where the encoder has them; both are off where it is left out. */
-  dropoutSeed?: number;
 }
 
 /** One batch. */
-export interface StudentBatch {
+export interface StudentBatch extends EncoderStepSettings {
   /** Packed RGBA8 pixels, or float32 in the device's layout for input `normalized`. */
   images: ArrayBuffer | ArrayBufferView<ArrayBuffer>;
   /** L2-normalised teacher embeddings [batch, dimension]. */
   teacher: Float32Array;
   /** The same of the small views, all of an image one after the other: [batch * views, ...]. */
   local?: { images: ArrayBuffer | ArrayBufferView<ArrayBuffer>; teacher: Float32Array };
-  learningRate: number;
-  /** Row of the queue that the batch's first embedding replaces; of the small queue, that of its first small view. */
-  queuePointer: number;
-  /** Batches of the run before this one: chooses what dropout drops. */
-  step?: number;
-  /** Which of how many batches of a step it is, where they accumulate: the weights and queues change with the last one. */
-  group?: BatchInGroup;
-  /** Have the step tell of itself, if the weights change with this batch. */
-  takesStats?: boolean;
 }
 
 /** What a set of views needs in the program. */
@@ -164,33 +124,13 @@ function traceStep(options: StudentStepOptions): TracedStep {
   };
 }
 
-function optimizerOf(options: StudentStepOptions): OptimizerOptions {
-  const {
-    momentum,
-    weightDecay,
-    lossScale,
-    lossScaleRule = GRAD_SCALER,
-    accumulate = 1,
-    clipNorm,
-    hasStats,
-  } = options;
-  return {
-    rule: findOptimizer("sgd", { momentum, weightDecay }),
-    isChecked: true,
-    ...lossScale && { lossScale, lossScaleRule },
-    clipNorm,
-    accumulates: accumulate > 1,
-    hasStats,
-  };
-}
-
 /** The dispatches of a step and its memory, program by program, without a device: what it would be on such a target. */
 export function scheduleStep(target: Target, options: StudentStepOptions): Schedule[] {
-  return scheduleTrainingStep(target, traceStep(options), optimizerOf(options));
+  return scheduleTrainingStep(target, traceStep(options), sgdOf(options));
 }
 
 /** The student, its optimizer and the queue, on one device. */
-export class StudentStep implements Disposable {
+export class StudentStep implements EncoderStep {
   /** The student's state_dict, in PyTorch's order. */
   readonly state: readonly StateEntry[];
   /** The main views' queue, and the small ones' where there are any. */
@@ -232,7 +172,7 @@ export class StudentStep implements Disposable {
     exchange?: GradientExchange,
   ): Promise<StudentStep> {
     const traced = traceStep(options);
-    const step = await TrainingStep.create(gpu, traced, optimizerOf(options), exchange);
+    const step = await TrainingStep.create(gpu, traced, sgdOf(options), exchange);
     return new StudentStep(gpu, options, traced, step);
   }
 
@@ -244,6 +184,16 @@ export class StudentStep implements Disposable {
   /** The compiled step, for the profiler: its parts in their order. */
   get programs(): readonly Program[] {
     return this.#step.programs;
+  }
+
+  /** Loads the student; the teacher has its own file and its own actor. */
+  async load(read: ReadEntry): Promise<void> {
+    await this.parameters.load(read);
+  }
+
+  /** Reads the student's parameters and running statistics. */
+  async save(): Promise<StateValues> {
+    return await this.parameters.save();
   }
 
   /** Reads the student's L2-normalised embeddings of the last batch: [batch, dimension]. */

@@ -1,5 +1,7 @@
 // `deno task distill`, started as people start it.
 import { taskFlags } from "../run_program.ts";
+import { readTrainingCheckpoint } from "../../../methods/encoder_training/checkpoint.ts";
+import { DISTILL_CHECKPOINT } from "../../../methods/seed/checkpoint.ts";
 import {
   assert,
   assertAlmostEquals,
@@ -13,7 +15,6 @@ import { fileURLToPath } from "node:url";
 import { SAMPLE_TEACHER } from "../../../data/sample.ts";
 import { describeAdapter } from "../../../kernels/gpu.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
-import { readStudentCheckpoint } from "../../../methods/seed/checkpoint.ts";
 import { RunFolder, sampleRows, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
 import { referencePath } from "../../reference.ts";
 import { skip } from "../../skip.ts";
@@ -209,8 +210,8 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   const checkpoint = join(out, `${prefix}0000.pth.tar`);
   {
     using file = await openCheckpointFile(checkpoint);
-    const saved = readStudentCheckpoint(file);
-    assertEquals([saved.epoch, saved.arch, saved.student.size], [1, "tiny_convnet", 2 * (1 + 5) + 2 * 2]);
+    const saved = readTrainingCheckpoint(DISTILL_CHECKPOINT, file);
+    assertEquals([saved.epoch, saved.arch, saved.encoder.size], [1, "tiny_convnet", 2 * (1 + 5) + 2 * 2]);
     assertEquals(saved.queue!.shape, [128, 16]);
     assertEquals([...await saved.queuePointer!.read()], [24 % 16]);
   }
@@ -457,7 +458,7 @@ Deno.test("distill saves a checkpoint at Ctrl-C, and ends with 130", {
   assertMatch(await stderr, /stopping; press Ctrl-C again[^\n]*\n([^\n]*\n)*interrupted\n$/);
   const name = /checkpoint saved to ([^\n]*\.pth\.tar)\n(?!.*(checkpoint saved|step))/s.exec(stdout)![1];
   using file = await openCheckpointFile(join(folder.path, "out", name));
-  assertEquals(readStudentCheckpoint(file).arch, "tiny_convnet");
+  assertEquals(readTrainingCheckpoint(DISTILL_CHECKPOINT, file).arch, "tiny_convnet");
 });
 
 /** Refuses to open the event file, whose name nobody knows before; a plugin comes before all else. */
@@ -504,7 +505,7 @@ Deno.test("distill goes on without what only observes it, and names each of it o
   ]);
   const [checkpoint] = [...Deno.readDirSync(out)].filter(({ name }) => name.endsWith(".pth.tar"));
   using file = await openCheckpointFile(join(out, checkpoint.name));
-  assertEquals(readStudentCheckpoint(file).arch, "tiny_convnet");
+  assertEquals(readTrainingCheckpoint(DISTILL_CHECKPOINT, file).arch, "tiny_convnet");
   const log = Deno.readTextFileSync(join(out, "log.txt"));
   assertMatch(
     log,

@@ -1,9 +1,9 @@
 // Runs whose steps take several batches: they end, stop and go on between steps alone.
 import { assertEquals, assertGreater, assertNotEquals, assertRejects } from "@std/assert";
+import { scheduleOf } from "../../../methods/encoder_training/options.ts";
 import { join } from "node:path";
 import { PAPER_DEFAULTS } from "../../../methods/seed/defaults.ts";
 import type { DistillEvent } from "../../../methods/seed/events.ts";
-import { scheduleOf } from "../../../methods/seed/options.ts";
 import { runDistillation } from "../../../methods/seed/run.ts";
 import { UserError } from "../../../errors.ts";
 import { hear } from "../../actors/hear.ts";

@@ -1,7 +1,7 @@
 // Going on with a checkpoint: of the same run, of another one, and of one whose end alone is missing.
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import type { RunSoFar } from "../../../methods/seed/prepare.ts";
+import type { RunSoFar } from "../../../methods/encoder_training/prepare.ts";
 import { type DistillResult, runDistillation } from "../../../methods/seed/run.ts";
 import type { DistillOptions } from "../../../methods/seed/options.ts";
 import { NothingToDoError } from "../../../methods/nothing_to_do.ts";

@@ -1,11 +1,13 @@
 // The whole recipe, with every part real, on a few rows of the bundled images.
 import { assert, assertEquals, assertLess, assertMatch, assertNotEquals, assertRejects } from "@std/assert";
+import { readTrainingCheckpoint } from "../../../methods/encoder_training/checkpoint.ts";
+import type { EncoderTrainingStep } from "../../../methods/encoder_training/events.ts";
+import { DISTILL_CHECKPOINT } from "../../../methods/seed/checkpoint.ts";
 import { basename, join } from "node:path";
-import type { DistillEvent, DistillStep } from "../../../methods/seed/events.ts";
+import type { DistillEvent } from "../../../methods/seed/events.ts";
 import { type DistillResult, runDistillation } from "../../../methods/seed/run.ts";
 import { StoppedError } from "../../../actors/stopped_error.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
-import { readStudentCheckpoint } from "../../../methods/seed/checkpoint.ts";
 import { describeAdapter } from "../../../kernels/gpu.ts";
 import { UserError } from "../../../errors.ts";
 import type { DistillOptions } from "../../../methods/seed/options.ts";
@@ -130,7 +132,7 @@ Deno.test(
 
     // The small queue is saved under the original's name, and is not the other one.
     using file = await openCheckpointFile(whole.result.checkpoint);
-    const { queue, smallQueue } = readStudentCheckpoint(file);
+    const { queue, smallQueue } = readTrainingCheckpoint(DISTILL_CHECKPOINT, file);
     assertEquals(smallQueue!.shape, queue!.shape);
     assertNotEquals(await smallQueue!.read(), await queue!.read());
     const options = { ...folder.options("mixed", settings), smallViews: 0, epochs: 3 };
@@ -151,7 +153,9 @@ Deno.test({
     using folder = new RunFolder(ROWS);
     const settings = { ...TWO_EPOCHS, amp: true };
     const scales: unknown[] = [];
-    const listen = hear<DistillEvent>({ step: ({ lossScale }: DistillStep) => scales.push(lossScale) });
+    const listen = hear<DistillEvent>({
+      step: ({ lossScale }: EncoderTrainingStep) => scales.push(lossScale),
+    });
     const whole = await runAndListen(folder.options("whole", settings), listen);
     const unbroken = scales.splice(0);
     assertEquals(unbroken.length, STEPS);

@@ -1,16 +1,17 @@
 // What a run goes on with is read from a file that anybody may have written: each value is looked at.
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  buildTrainingCheckpoint,
+  checkSavedTensors,
+  readTrainingCheckpoint,
+} from "../../../methods/encoder_training/checkpoint.ts";
+import { DISTILL_CHECKPOINT } from "../../../methods/seed/checkpoint.ts";
 import { CheckpointError } from "../../../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import { fingerprintWeights } from "../../../models/checkpoint/fingerprint_weights.ts";
 import { buildLinearCheckpoint, readLinearCheckpoint } from "../../../methods/linear_probe/checkpoint.ts";
 import { buildResumeState, readResumeState } from "../../../models/checkpoint/resume_state.ts";
 import { buildTerms, compareTerms, type Term } from "../../../models/checkpoint/run_terms.ts";
-import {
-  buildStudentCheckpoint,
-  checkSavedTensors,
-  readStudentCheckpoint,
-} from "../../../methods/seed/checkpoint.ts";
 import type { NamedTensor } from "../../../models/checkpoint/named_tensor.ts";
 import { TensorValue, type TorchDict, type TorchValue } from "../../../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
@@ -114,7 +115,12 @@ function studentCheckpoint(): TorchDict {
   const queue = { shape: [2, 3], data: new Float32Array(6) };
   const momentum = new Map([["conv1.weight", new Float32Array(6)]]);
   const rest = { sgd: SGD, momentum, queue, smallQueue: queue, queuePointer: 2 };
-  return buildStudentCheckpoint({ epoch: 7, arch: "resnet18", student, ...rest });
+  return buildTrainingCheckpoint(DISTILL_CHECKPOINT, {
+    epoch: 7,
+    arch: "resnet18",
+    encoder: student,
+    ...rest,
+  });
 }
 
 const dictIn = (root: TorchDict, ...path: TorchValue[]) =>
@@ -179,7 +185,10 @@ async function refuseAll(
 Deno.test("a student's checkpoint with a wrong value anywhere is refused by the name of what is wrong", async () => {
   const read = async (path: string) => {
     using file = await openCheckpointFile(path);
-    await checkSavedTensors(readStudentCheckpoint(file), (problem) => new CheckpointError(path, problem));
+    await checkSavedTensors(
+      readTrainingCheckpoint(DISTILL_CHECKPOINT, file),
+      (problem) => new CheckpointError(path, problem),
+    );
   };
   await withFolder(async (folder) => {
     await writeTorchFile(`${folder}/whole.pth.tar`, studentCheckpoint());

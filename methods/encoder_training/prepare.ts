@@ -1,22 +1,21 @@
-/** What a distillation finds out before it starts any actor: files that fit each other, and where it begins and ends. */
+/** What a training finds out before it starts any actor: files that fit each other, and where it begins and ends. */
 import { type DataFacts, identifyData, readDataFacts, withMaxPixels } from "../../actors/data_facts.ts";
 import { type EvaluationResize, resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
-import type { Emit } from "../../actors/events.ts";
+import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { checkSameClassNames } from "../../data/dataset.ts";
 import { resolveDataset } from "../../data/open_dataset.ts";
 import { EpochOrder } from "../../data/sampler.ts";
 import { UserError } from "../../errors.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
-import { openEncoderSource } from "../../models/encoder_source.ts";
 import { groupOf } from "../../models/training_step.ts";
 import { NothingToDoError } from "../nothing_to_do.ts";
-import type { RunIdentity } from "../terms.ts";
+import { contentTerm, type RunIdentity } from "../terms.ts";
 import type { KnownAccuracy } from "./evaluations.ts";
-import type { DistillEvent } from "./events.ts";
-import { type DistillOptions, teacherPart } from "./options.ts";
+import type { EncoderTrainingEvent } from "./events.ts";
+import { openInitialCheckpoint } from "./initial_weights.ts";
+import type { EncoderMethod, TrainedEncoder } from "./method.ts";
+import type { EncoderTrainingOptions } from "./options.ts";
 import { findStart, identifyRun } from "./start.ts";
-import { openStudentInit } from "./student_init.ts";
-import { distillTerms } from "./terms.ts";
 import type { Start } from "./training_pipeline.ts";
 
 /** The loss of a step. */
@@ -42,10 +41,11 @@ export interface RunSoFar {
 /** A run of which nothing is known. */
 export const NOTHING_SO_FAR: RunSoFar = { accuracies: [], losses: [], isUnfinished: false };
 
-/** A distillation that can begin. */
-export interface PreparedRun {
+/** A training that can begin. */
+export interface PreparedRun<Options> {
+  method: EncoderMethod<Options & EncoderTrainingOptions>;
   /** With what this adapter allows. */
-  options: DistillOptions;
+  options: Options;
   train: DataFacts;
   test: DataFacts | null;
   evalResize: EvaluationResize;
@@ -67,13 +67,15 @@ export interface PreparedRun {
  * @throws {NothingToDoError} where all steps are done, and `soFar` does not say that the end is missing
  * @throws {UserError} for data and checkpoints that do not fit the options
  */
-export async function prepareRun(
-  given: DistillOptions,
-  emit: Emit<DistillEvent>,
+export async function prepareRun<Options extends EncoderTrainingOptions>(
+  method: EncoderMethod<Options>,
+  given: Options,
+  emit: Emit<EncoderTrainingEvent>,
   soFar: RunSoFar,
-): Promise<PreparedRun> {
+): Promise<PreparedRun<Options>> {
   const known = await withMaxPixels(given);
-  const { epochs, batchSize, seed, accumulate, queue } = known;
+  const { epochs, batchSize, seed, accumulate } = known;
+  const { size: queue } = method.queue(known);
   if (known.amp) await checkHalf();
   const images = await findImages(known, emit);
   const evalResize = await findEvaluationResize(known, images.path);
@@ -88,7 +90,7 @@ export async function prepareRun(
       }`,
     );
   }
-  const start = await findStart(options, batchesPerEpoch);
+  const start = await findStart(method, options, batchesPerEpoch);
   const firstStep = start.epoch * batchesPerEpoch + start.batch;
   const lastStep = Math.min(
     epochs * batchesPerEpoch,
@@ -100,13 +102,19 @@ export async function prepareRun(
     );
   }
   const test = await findTestData(images, options, emit);
-  const teacher = await identifyTeacher(options, emit);
-  if (options.studentInit !== null && options.resume === null) await checkStudentInit(options, emit);
-  const terms = distillTerms(options, { data: images.fingerprint, teacher });
-  const identity = await identifyRun(options, terms, emit);
+  const inputs = await method.identify(options, emit);
+  const encoder = method.encoder(options);
+  if (encoder.init !== null && options.resume === null) await checkInit(method.noun, encoder, emit);
+  const terms = [
+    contentTerm("data", "--data", images.fingerprint, "images"),
+    ...inputs,
+    ...method.terms(options),
+  ];
+  const identity = await identifyRun(method, options, terms, emit);
   // What comes after the checkpoint is made again.
   const isBefore = ({ step }: { step: number }) => step <= firstStep;
   return {
+    method,
     options,
     train: images,
     test,
@@ -131,8 +139,8 @@ function endOfGroup(batches: number, batchesPerEpoch: number, accumulate: number
 
 /** The images to learn from. */
 async function findImages(
-  options: DistillOptions,
-  emit: Emit<DistillEvent>,
+  options: EncoderTrainingOptions,
+  emit: Emit<EncoderTrainingEvent>,
 ): Promise<DataFacts & { fingerprint: string | null }> {
   const { data, images } = options;
   if (images === undefined) return await identifyData(await resolveDataset(data, "train"), emit);
@@ -142,8 +150,8 @@ async function findImages(
 /** The images to evaluate on; `null` where there are none, or no labels to learn them by. */
 async function findTestData(
   images: DataFacts,
-  { testData }: DistillOptions,
-  emit: Emit<DistillEvent>,
+  { testData }: EncoderTrainingOptions,
+  emit: Emit<EncoderTrainingEvent>,
 ): Promise<DataFacts | null> {
   if (testData === null) return null;
   const facts = await readDataFacts(testData, emit);
@@ -158,7 +166,7 @@ async function findTestData(
 
 /** How images become views: by those to learn from, or by those to be evaluated on where no file has the former. */
 function findEvaluationResize(
-  { evalResize, images, testData, imageSize }: DistillOptions,
+  { evalResize, images, testData, imageSize }: EncoderTrainingOptions,
   path: string,
 ): Promise<EvaluationResize> {
   return resolveEvaluationResize(
@@ -178,38 +186,15 @@ async function checkHalf(): Promise<void> {
   }
 }
 
-/**
- * Fails before anything is started when the teacher's checkpoint is not what the options say.
- *
- * @returns the fingerprint of its weights
- */
-async function identifyTeacher(
-  { distill, teacherArch, weights, feature, dim }: DistillOptions,
-  emit: Emit<DistillEvent>,
-): Promise<string> {
-  using source = await openEncoderSource(distill, {
-    arch: teacherArch,
-    weights,
-    dimension: dim,
-    part: teacherPart({ feature }),
-  });
-  const fingerprint = await source.fingerprint(); // refuses weights that are not finite
-  const { beside } = source;
-  if (beside.length > 0) {
-    emit({ type: "note", text: `not used of the teacher's checkpoint: ${beside.join(", ")}` });
-  }
-  return fingerprint;
-}
-
-/** Fails where the student cannot start from that checkpoint, and says what of it is taken. */
-async function checkStudentInit(options: DistillOptions, emit: Emit<DistillEvent>): Promise<void> {
-  using init = await openStudentInit(options);
+/** Fails where an encoder cannot start from its checkpoint, and says what of it is taken. */
+async function checkInit(noun: string, encoder: TrainedEncoder, emit: Emit<NoticeEvent>): Promise<void> {
+  using init = await openInitialCheckpoint(encoder);
   await init.requireFinite();
   const head = init.takesHead
     ? "its head too"
     : init.hasHead
     ? "but not its head, which is another one: a fresh head is made"
     : "which has no head: a fresh one is made";
-  const text = `the student starts from ${options.studentInit} (a ${init.framework} checkpoint), ${head}`;
+  const text = `the ${noun} starts from ${encoder.init} (a ${init.framework} checkpoint), ${head}`;
   emit({ type: "note", text });
 }

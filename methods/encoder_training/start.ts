@@ -1,4 +1,4 @@
-/** Where a distillation begins: fresh, or where a checkpoint left off; and whether that is a checkpoint of this run. */
+/** Where a training begins: fresh, or where a checkpoint left off; and whether that is a checkpoint of this run. */
 import { CheckpointError, type Fail } from "../../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { fingerprintWeights } from "../../models/checkpoint/fingerprint_weights.ts";
@@ -8,18 +8,18 @@ import {
   type SavedResumeState,
 } from "../../models/checkpoint/resume_state.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
-import { checkSavedTensors, readStudentCheckpoint, requireFiniteStudent, transpose } from "./checkpoint.ts";
 import { isCounter } from "../../models/checkpoint/named_tensor.ts";
 import type { StateEntry } from "../../models/encoder_builder.ts";
 import { initializeQueue } from "../../models/initialize.ts";
 import { findEncoder, summarize } from "../../models/registry.ts";
 import { groupOf } from "../../models/training_step.ts";
 import type { NamedValues } from "../../actors/messages.ts";
-import { localViewsOf } from "./augmentation.ts";
-import type { DistillOptions } from "./options.ts";
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { checkTerms, type RunIdentity } from "../terms.ts";
-import { initialStudent, openStudentInit } from "./student_init.ts";
+import { checkSavedTensors, readTrainingCheckpoint, requireFiniteTraining, transpose } from "./checkpoint.ts";
+import { initialWeights, openInitialCheckpoint } from "./initial_weights.ts";
+import type { FlagsOfEncoder, TrainedBy, TrainedEncoder } from "./method.ts";
+import type { EncoderTrainingOptions } from "./options.ts";
 import type { Start } from "./training_pipeline.ts";
 
 /**
@@ -28,96 +28,109 @@ import type { Start } from "./training_pipeline.ts";
  * @param terms of the options
  * @throws {CheckpointError} where the checkpoint is of another run, and the options do not insist
  */
-export async function identifyRun(
-  options: DistillOptions,
+export async function identifyRun<Options extends EncoderTrainingOptions>(
+  method: TrainedBy<Options>,
+  options: Options,
   terms: readonly Term[],
   emit: Emit<NoticeEvent>,
 ): Promise<RunIdentity> {
   const { resume, seed, startEpoch: epoch } = options;
-  if (resume === null) return { terms, origin: { seed, epoch, studentInit: await fingerprintInit(options) } };
+  if (resume === null) {
+    return { terms, origin: { seed, epoch, studentInit: await fingerprintInit(method.encoder(options)) } };
+  }
   using file = await openCheckpointFile(resume);
   const fail = (problem: string) => new CheckpointError(resume, problem);
-  const { terms: saved, origin } = readResumeState(readStudentCheckpoint(file).resume, fail);
+  const { terms: saved, origin } = readResumeState(readTrainingCheckpoint(method.layout, file).resume, fail);
   checkTerms(resume, saved, terms, options.resumeAnyway ?? false, emit);
   return { terms, origin };
 }
 
-/** Of the weights that the student starts from; `null` for fresh ones. */
-async function fingerprintInit(options: DistillOptions): Promise<string | null> {
-  if (options.studentInit === null) return null;
-  using init = await openStudentInit(options);
+/** Of the weights that the encoder starts from; `null` for fresh ones. */
+async function fingerprintInit(encoder: TrainedEncoder): Promise<string | null> {
+  if (encoder.init === null) return null;
+  using init = await openInitialCheckpoint(encoder);
   return await fingerprintWeights(init.tensors);
 }
 
-/** The student's entries that the options describe. */
-function stateOf({ studentArch, studentMlp, dim }: DistillOptions): readonly StateEntry[] {
-  const head = { kind: studentMlp ? "mlp" : "linear", dimension: dim } as const;
-  return summarize(findEncoder(studentArch), head, 64).state;
+/** The entries of an encoder. */
+function stateOf({ arch, head }: TrainedEncoder): readonly StateEntry[] {
+  return summarize(findEncoder(arch), head, 64).state;
 }
 
 /**
- * The student before the first step of a run that is gone on with.
+ * The encoder before the first step of a run that is gone on with.
  *
- * @returns `undefined` where it cannot be made again: its checkpoints do not say how it began, or the file of
- * `studentInit` is another one, or not named
+ * @returns `undefined` where it cannot be made again: its checkpoints do not say how it began, or the file that it started
+ * from is another one, or not named
  */
-export async function originalStudent(
-  options: DistillOptions,
+export async function originalWeights(
+  encoder: TrainedEncoder,
   origin: RunOrigin | undefined,
 ): Promise<NamedValues | undefined> {
   if (origin === undefined) return undefined;
+  const state = stateOf(encoder);
   if (origin.studentInit === null) {
-    return await initialStudent({ ...options, studentInit: null }, origin.seed, stateOf(options));
+    return await initialWeights({ ...encoder, init: null }, origin.seed, state);
   }
-  const isSame = await fingerprintInit(options).catch(() => null) === origin.studentInit;
-  return isSame ? await initialStudent(options, origin.seed, stateOf(options)) : undefined;
+  const isSame = await fingerprintInit(encoder).catch(() => null) === origin.studentInit;
+  return isSame ? await initialWeights(encoder, origin.seed, state) : undefined;
 }
 
-/** The student in a checkpoint, in the form that it is evaluated in. */
-export async function savedStudent(path: string): Promise<NamedValues> {
+/** The trained encoder in a checkpoint, in the form that it is evaluated in. */
+export async function savedWeights(
+  { layout }: Pick<TrainedBy<never>, "layout">,
+  path: string,
+): Promise<NamedValues> {
   using file = await openCheckpointFile(path);
   const values: NamedValues = [];
-  for (const [key, tensor] of readStudentCheckpoint(file).student) {
+  for (const [key, tensor] of readTrainingCheckpoint(layout, file).encoder) {
     if (!isCounter(key)) values.push([key, await tensor.read()]);
   }
   return values;
 }
 
 /** The beginning of a fresh run, or where the checkpoint of `--resume` left off. */
-export async function findStart(options: DistillOptions, batchesPerEpoch: number): Promise<Start> {
-  const { resume, seed, dim, queue: size, startEpoch } = options;
+export async function findStart<Options extends EncoderTrainingOptions>(
+  method: TrainedBy<Options>,
+  options: Options,
+  batchesPerEpoch: number,
+): Promise<Start> {
+  const { resume, seed, startEpoch } = options;
+  const { layout, flags } = method;
+  const encoder = method.encoder(options);
+  const { head: { dimension } } = encoder;
+  const { size, hasLocal } = method.queue(options);
   if (resume === null) {
-    const local = localViewsOf(options) && initializeQueue(size, dim, seed, "small queue");
-    const queue = { keys: initializeQueue(size, dim, seed), pointer: 0, ...local && { local } };
+    const local = hasLocal ? initializeQueue(size, dimension, seed, "small queue") : undefined;
+    const queue = { keys: initializeQueue(size, dimension, seed), pointer: 0, ...local && { local } };
     return { epoch: startEpoch, batch: 0, queue };
   }
   using file = await openCheckpointFile(resume);
-  const saved = readStudentCheckpoint(file);
+  const saved = readTrainingCheckpoint(layout, file);
   const fail = (problem: string) => new CheckpointError(resume, problem);
-  if (saved.arch !== options.studentArch) {
+  if (saved.arch !== encoder.arch) {
     throw fail(
-      `holds a ${saved.arch}, but --student-arch is ${options.studentArch}; use --student-arch ${saved.arch}`,
+      `holds a ${saved.arch}, but ${flags.arch} is ${encoder.arch}; use ${flags.arch} ${saved.arch}`,
     );
   }
-  checkStudent(saved.student, options, fail);
-  await requireFiniteStudent(resume, saved);
+  checkEncoder(saved.encoder, encoder, flags, fail);
+  await requireFiniteTraining(resume, saved);
   const { queue, queuePointer } = saved;
   if (queue === undefined || queuePointer === undefined) {
     throw fail("has no queue, which a run needs to resume");
   }
   if (queue.shape.length !== 2) throw fail(`has a queue of shape [${queue.shape}], not [dim, queue]`);
-  if (queue.shape[0] !== dim || queue.shape[1] !== size) {
+  if (queue.shape[0] !== dimension || queue.shape[1] !== size) {
     throw fail(
-      `has a queue of ${queue.shape[1]} keys of ${queue.shape[0]} numbers; use --queue ${
+      `has a queue of ${queue.shape[1]} keys of ${queue.shape[0]} numbers; use ${flags.queue} ${
         queue.shape[1]
-      } --dim ${queue.shape[0]}`,
+      } ${flags.dimension} ${queue.shape[0]}`,
     );
   }
   const { smallQueue } = saved;
-  const wantsSmall = options.smallViews > 0;
-  if (wantsSmall !== (smallQueue !== undefined)) {
+  if (hasLocal !== (smallQueue !== undefined)) {
     throw fail(
-      wantsSmall
+      hasLocal
         ? "has no queue of small views, but --small-views asks for them; resume without it, or start a new run"
         : "is of a run with small views; use the --small-views and --small-size of that run",
     );
@@ -125,7 +138,7 @@ export async function findStart(options: DistillOptions, batchesPerEpoch: number
   if (smallQueue !== undefined && smallQueue.shape.join() !== queue.shape.join()) {
     throw fail(`has a queue of small views of [${smallQueue.shape}], but the other is [${queue.shape}]`);
   }
-  const local = smallQueue && transpose(await smallQueue.read(), dim, size);
+  const local = smallQueue && transpose(await smallQueue.read(), dimension, size);
   await checkSavedTensors(saved, fail);
   const batch = checkSameEpoch(readResumeState(saved.resume, fail), options, batchesPerEpoch, fail);
   const [pointer] = await queuePointer.read();
@@ -135,7 +148,7 @@ export async function findStart(options: DistillOptions, batchesPerEpoch: number
   return {
     epoch: saved.epoch,
     batch,
-    queue: { keys: transpose(await queue.read(), dim, size), pointer, ...local && { local } },
+    queue: { keys: transpose(await queue.read(), dimension, size), pointer, ...local && { local } },
   };
 }
 
@@ -145,7 +158,7 @@ export async function findStart(options: DistillOptions, batchesPerEpoch: number
  */
 function checkSameEpoch(
   saved: SavedResumeState,
-  { batchSize, seed, accumulate, resumeAnyway = false }: DistillOptions,
+  { batchSize, seed, accumulate, resumeAnyway = false }: EncoderTrainingOptions,
   batchesPerEpoch: number,
   fail: Fail,
 ): number {
@@ -178,14 +191,14 @@ function checkSameEpoch(
   throw fail(`stopped within an epoch of ${problems[0]}, or restart that epoch with --resume-anyway`);
 }
 
-/** Names the first keys that differ from the student that the options describe. */
-function checkStudent(
+/** Names the first keys that differ from the encoder that the options describe. */
+function checkEncoder(
   found: ReadonlyMap<string, { shape: readonly number[] }>,
-  options: DistillOptions,
+  encoder: TrainedEncoder,
+  flags: FlagsOfEncoder,
   fail: Fail,
 ): void {
-  const state = stateOf(options);
-  const differing = state.filter(({ key, kind, shape }) =>
+  const differing = stateOf(encoder).filter(({ key, kind, shape }) =>
     kind !== "counter" && found.get(key)?.shape.join() !== shape.join()
   ).map(({ key, shape }) =>
     `${key} is ${found.has(key) ? `[${found.get(key)!.shape}]` : "missing"}, not [${shape}]`
@@ -193,7 +206,8 @@ function checkStudent(
   if (differing.length === 0) return;
   const shown = differing.slice(0, 4).join("; ") +
     (differing.length > 4 ? `; and ${differing.length - 4} more` : "");
+  const { arch, head, dimension } = flags;
   throw fail(
-    `does not fit the student that the flags describe: ${shown}. Check --student-arch, --student-mlp and --dim`,
+    `does not fit the encoder that the flags describe: ${shown}. Check ${arch}, ${head} and ${dimension}`,
   );
 }

@@ -1,0 +1,96 @@
+/**
+ * What a method that trains a whole encoder says of itself; all else it has from this folder: how a run begins and goes on,
+ * its pipeline, its trainer's duties, its evaluations, its checkpoints.
+ */
+import type { Emit, NoticeEvent } from "../../actors/events.ts";
+import type { Encoder, EvaluatedEncoder, LocalViewOptions, Profiled } from "../../actors/messages.ts";
+import type { ActorRef, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
+import type { HeadOptions } from "../../models/heads.ts";
+import type { Term } from "../../models/checkpoint/run_terms.ts";
+import type { CheckpointLayout } from "./checkpoint.ts";
+import type { EncoderTrainerConfig } from "./encoder_trainer.ts";
+import type { EncoderTrainer, QueueContents } from "./messages.ts";
+import type { EncoderTrainingOptions } from "./options.ts";
+
+/** An encoder that is trained. */
+export interface TrainedEncoder {
+  /** A name of the registry. */
+  arch: string;
+  /** What it ends in. */
+  head: HeadOptions;
+  /** Checkpoint that it starts from, where it does not resume; `null` for fresh weights. */
+  init: string | null;
+}
+
+/** The queue of earlier embeddings that a batch is compared with. */
+export interface QueueShape {
+  /** Keys. */
+  size: number;
+  /** Whether local views have a queue of their own. */
+  hasLocal: boolean;
+}
+
+/** The flags that errors speak of. */
+export interface FlagsOfEncoder {
+  arch: string;
+  head: string;
+  dimension: string;
+  queue: string;
+  /** Names the checkpoint that the encoder starts from; there is no such flag where this is left out. */
+  init?: string;
+}
+
+/** What a run and its trainer both need to know of a method. */
+export interface TrainedBy<Options> {
+  /** What errors and notes call the encoder that is trained: `student`. */
+  readonly noun: string;
+  /** What they call the one beside it: `teacher`. */
+  readonly besideNoun: string;
+  readonly layout: CheckpointLayout;
+  readonly flags: FlagsOfEncoder;
+  /** Returns the encoder that is trained. */
+  encoder(options: Options): TrainedEncoder;
+  /** Returns the queue. */
+  queue(options: Options): QueueShape;
+}
+
+/** Where the actors of a method's own are spawned. */
+export interface LineSetup<Options> {
+  supervisor: Supervisor;
+  options: Options;
+  /** Of a trainer that is started now; asked once more after a restart. */
+  trainer(): EncoderTrainerConfig<Options>;
+  /** Where the queue begins for those that are started now. */
+  queue(): QueueContents;
+  /** Batches done before the first one that will come. */
+  done(): { epoch: number; batch: number };
+}
+
+/** The actors of a method's own. */
+export interface Line {
+  trainer: Supervised<EncoderTrainer>;
+  /** Who gets the views. */
+  entry(): ActorRef<Encoder>;
+  /** Those between entry and trainer that have programs on a device. */
+  profiled: readonly Pick<Supervised<Profiled>, "name" | "ref">[];
+}
+
+/** A method that trains an encoder. */
+export interface EncoderMethod<Options extends EncoderTrainingOptions> extends TrainedBy<Options> {
+  /** Actors that a batch goes through, reader and trainer among them. */
+  readonly stages: number;
+  /** How views are made of images, and the length of an embedding that travels with each; 0 for none. */
+  views(options: Options): { augmentation: string; local?: LocalViewOptions; embeddingLength: number };
+  /**
+   * Looks into what else the method reads, a teacher for example, before any actor is started.
+   *
+   * @returns their fingerprints as terms
+   */
+  identify(options: Options, emit: Emit<NoticeEvent>): Promise<Term[]>;
+  /** Returns the terms that are settings. */
+  terms(options: Options): Term[];
+  /** Returns an encoder that the trained one is compared with; `undefined` where there is none. */
+  teacher(options: Options): EvaluatedEncoder | undefined;
+  /** Spawns the actors from the trainer up to the one that gets the views. */
+  spawn(setup: LineSetup<Options>): Line;
+}
