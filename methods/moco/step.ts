@@ -7,6 +7,7 @@ import { differentiate } from "../../kernels/autodiff.ts";
 import type { Gpu, Target } from "../../kernels/gpu.ts";
 import { Graph, padTo4, type Tensor } from "../../kernels/graph.ts";
 import { unpadRows } from "../../kernels/layout.ts";
+import { interleaveRows } from "../../kernels/ops/interleave_rows/interleave_rows.ts";
 import { l2Normalize } from "../../kernels/ops/l2_normalize/l2_normalize.ts";
 import { stepControl } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import type { Program } from "../../kernels/program.ts";
@@ -42,8 +43,13 @@ export interface MocoStepOptions extends EncoderStepOptions {
   temperature: number;
   /** What the key encoder keeps of itself at a step, `--moco-m`. */
   keyMomentum: number;
-  /** Parts of a batch whose batch norms have statistics of their own, `--bn-splits`; one where it is left out. */
+  /** Groups of a batch that batch norm normalises apart, `--bn-splits`; one where it is left out. */
   splits?: number;
+  /**
+   * Whether the key encoder's groups are others than the query encoder's, so that an image does not find its key by what their
+   * groups have in common, as MoCo shuffles them over devices. They are where it is left out.
+   */
+  shufflesKeys?: boolean;
 }
 
 /** One batch: two views of each image. */
@@ -72,7 +78,7 @@ interface TracedStep extends GradientGraph {
 
 function traceStep(options: MocoStepOptions): TracedStep {
   const { encoder, head, batch, imageSize, input = "pixels", queueSize, temperature } = options;
-  const { mixedPrecision, splits } = options;
+  const { mixedPrecision, splits = 1, shufflesKeys = true } = options;
   const graph = new Graph();
   const traceEncoder = (name: string) => {
     const dropoutSeed = graph.source(`dropout seed of the ${name} encoder`, [2], "u32");
@@ -85,11 +91,16 @@ function traceStep(options: MocoStepOptions): TracedStep {
     const embedding = graph.apply(l2Normalize, [outputs.embedding], {});
     return { builder, dropoutSeed, images: source, embedding };
   };
-  const [query, key] = [traceEncoder("query"), traceEncoder("key")];
+  const query = traceEncoder("query");
+  const key = traceEncoder("key");
+  // The host writes the first image of every query group first, and so on.
+  const keyEmbedding = splits > 1 && shufflesKeys
+    ? graph.apply(interleaveRows, [key.embedding], { groups: batch / splits })
+    : key.embedding;
   const queue = graph.source("queue", [1, 1, padTo4(queueSize), head.dimension]);
   const loss = infoNce(graph, {
     query: query.embedding,
-    key: key.embedding,
+    key: keyEmbedding,
     queue,
     queueSize,
     temperature,
@@ -107,7 +118,7 @@ function traceStep(options: MocoStepOptions): TracedStep {
     label: `${encoder.name} training step`,
     graph,
     inputs: [query.images, key.images, query.dropoutSeed, key.dropoutSeed],
-    outputs: [loss, query.embedding, key.embedding],
+    outputs: [loss, query.embedding, keyEmbedding],
     models: [{
       parameters: [...parameters, ...running],
       gradients,
@@ -118,7 +129,7 @@ function traceStep(options: MocoStepOptions): TracedStep {
     mixedPrecision,
     images: { query: query.images, key: key.images },
     dropoutSeeds: { query: query.dropoutSeed, key: key.dropoutSeed },
-    embeddings: { query: query.embedding, key: key.embedding },
+    embeddings: { query: query.embedding, key: keyEmbedding },
     loss,
     queue,
     entries: state,
@@ -232,7 +243,7 @@ export class MocoStep implements EncoderStep {
     }
     const program = this.#step.gradientProgram;
     program.write(images.query, queries);
-    program.write(images.key, keys);
+    program.write(images.key, this.#shuffled(keys));
     program.write(dropoutSeeds.query, Uint32Array.of(dropoutSeed, step));
     program.write(dropoutSeeds.key, Uint32Array.of(~dropoutSeed, step)); // the encoders drop values of their own
     let read: () => Promise<StepLoss>;
@@ -244,6 +255,25 @@ export class MocoStep implements EncoderStep {
       },
     );
     return submitted === undefined ? read!() : submitted.then(() => read());
+  }
+
+  /** The first image of every query group, then the second one of each, and so on: the key encoder's groups. */
+  #shuffled(
+    keys: ArrayBuffer | ArrayBufferView<ArrayBuffer>,
+  ): ArrayBuffer | ArrayBufferView<ArrayBuffer> {
+    const { batch, splits = 1, shufflesKeys = true } = this.#options;
+    if (splits === 1 || !shufflesKeys) return keys;
+    const bytes = ArrayBuffer.isView(keys)
+      ? new Uint8Array(keys.buffer, keys.byteOffset, keys.byteLength)
+      : new Uint8Array(keys);
+    const length = bytes.length / batch;
+    const shuffled = new Uint8Array(bytes.length);
+    const perGroup = batch / splits;
+    for (let i = 0; i < batch; i++) {
+      const from = (i % splits) * perGroup + Math.floor(i / splits);
+      shuffled.set(bytes.subarray(from * length, (from + 1) * length), i * length);
+    }
+    return shuffled;
   }
 
   /** Frees the device's memory. */

@@ -87,7 +87,7 @@ for (const [[kind, as], shape] of KINDS.flatMap((kind) => SHAPES.map((shape) => 
 
 // Groups of images begin where a buffer can be bound: at multiples of 256 bytes.
 for (const [kind, as] of KINDS) {
-  for (const [shape, splits] of [[[4, 4, 4, 4], 2], [[12, 2, 2, 17], 3], [[8, 3, 3, 64], 4]] as const) {
+  for (const [shape, splits] of [[[4, 4, 4, 4], 2], [[24, 2, 2, 17], 3], [[8, 3, 3, 64], 4]] as const) {
     for (const [activation, residual] of [[undefined, false], ["relu", true], ["swish", false]] as const) {
       const title = `batchNorm [${shape}] in ${splits} groups, ${kind}${residual ? " + residual" : ""}${
         activation ? ` + ${activation}` : ""
