@@ -3,12 +3,12 @@ import { type PackedImages, TABLE_STRIDE } from "../data/pack.ts";
 import { UserError } from "../errors.ts";
 import { findNotFinite } from "../models/finite.ts";
 
-/** The labels of a batch, int32s. */
+/** Returns the labels of a batch, as int32. */
 export function labelsOf({ count, table }: PackedImages): number[] {
   return Array.from({ length: count }, (_, i) => table[i * TABLE_STRIDE + 4] | 0);
 }
 
-/** The rows of the data that the images of a batch are. */
+/** Returns the row numbers of a batch's images. */
 export function rowsOf({ count, table }: PackedImages): number[] {
   return Array.from({ length: count }, (_, i) => table[i * TABLE_STRIDE + 3]);
 }

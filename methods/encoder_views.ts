@@ -5,11 +5,11 @@ import { SAMPLE_DATA } from "../data/sample.ts";
 import { CROP_RATIOS } from "../models/checkpoint/saved_input.ts";
 import { chooseInput, type InputSource } from "../models/encoder_input.ts";
 
-/** What is asked for; the checkpoint says what is left out. */
+/** Requested view settings; those omitted come from the checkpoint. */
 export interface AskedViews {
   /** Height and width of a view, in pixels. */
   imageSize?: number;
-  /** How images become views; `auto` is decided by the images. */
+  /** How images are resized; `auto` decides by the images. */
   evalResize?: EvaluationResizeChoice;
 }
 
@@ -17,7 +17,7 @@ export interface AskedViews {
 export interface ChosenViews {
   /** Height and width of a view, in pixels. */
   imageSize: number;
-  /** How images become views. */
+  /** How images are resized. */
   evalResize: EvaluationResizeChoice;
   /** Where that is from, for a person; `undefined` where there is nothing to say. */
   note: string | undefined;

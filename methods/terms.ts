@@ -5,11 +5,11 @@ import type { RunOrigin } from "../models/checkpoint/resume_state.ts";
 import { compareTerms, describeDifference, giveBack, type Term } from "../models/checkpoint/run_terms.ts";
 import type { TorchDict } from "../models/checkpoint/torch_value.ts";
 
-/** What a checkpoint says of its run, beside where it was. */
+/** Identity of a run, as its checkpoints store it. */
 export interface RunIdentity {
-  /** What its weights follow from. */
+  /** Settings that determine its weights. */
   terms: readonly Term[];
-  /** What its student was before the first step; `undefined` where that is not known any more. */
+  /** The student before the first step; `undefined` if no longer known. */
   origin: RunOrigin | undefined;
 }
 

@@ -7,7 +7,7 @@ import type { InboundLinkStats } from "./stats.ts";
 import { pack, unpack } from "./transfer.ts";
 import type { Payload, Request, Response } from "./wire.ts";
 
-/** Messages that each holder of a reference may have in flight unless the spawner says otherwise. */
+/** Default number of messages that each holder of a reference may have in flight. */
 export const DEFAULT_CREDITS = 2;
 
 /** The receiver's end of one link. */

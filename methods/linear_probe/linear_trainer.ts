@@ -35,19 +35,19 @@ import type { LinearProgress, LinearTrainer, ProbeScore } from "./messages.ts";
 import type { LinearOptions } from "./options.ts";
 import { type LabelledRows, LinearProbes, type ProbeResult } from "./step.ts";
 
-/** How a trainer is started. */
+/** Configuration of a `linear_trainer` actor. */
 export interface LinearTrainerConfig {
-  /** Of the whole run. */
+  /** Options of the whole run. */
   options: LinearOptions;
   /** Length of a feature. */
   features: number;
-  /** Labels are 0 to classes - 1. */
+  /** Number of classes; labels are 0 to classes - 1. */
   classes: number;
-  /** Whether the queries' features are kept, or classified as they come. */
+  /** Whether the features of the test images are kept, or classified as they arrive. */
   keepsQueries: boolean;
-  /** What checkpoints say of the evaluation, so that one that is gone on with is known to be the same. */
+  /** Settings that checkpoints store, so that a resume can verify that it continues the same evaluation. */
   terms?: readonly Term[];
-  /** Who is told of steps. */
+  /** Receives events about steps. */
   monitor: ActorRef<Monitor<LinearActorEvent>>;
 }
 

@@ -10,14 +10,14 @@ import { linearFlags } from "./flags.ts";
 import { LINEAR_DEFAULTS, type LinearOptions } from "./options.ts";
 import { type LinearResult, runLinearEvaluation } from "./run.ts";
 
-/** The encoder, where its images are and its files go; all else has a default. */
+/** Options for `linearProbe`. All but the encoder, the images and the output folder have defaults. */
 export type LinearInput =
   & Pick<LinearOptions, "pretrained" | "data" | "output">
   & Partial<LinearOptions>;
 
 /** {@linkcode OutputSettings} of a linear evaluation. */
 export interface LinearSettings extends OutputSettings {
-  /** Whether the one that `resume` goes on with has not come to its end; where only that is missing, it is made up for. */
+  /** Whether the evaluation to resume did not finish. If all its epochs are done, only its end is repeated. */
   isUnfinished?: boolean;
 }
 

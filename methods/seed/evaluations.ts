@@ -32,7 +32,7 @@ export interface EvaluationsSetup {
   emit: Emit<DistillEvent>;
 }
 
-/** An evaluation that the run's records know already. */
+/** An evaluation that is already in the run's records. */
 export type KnownAccuracy = { of: "teacher" | "student"; step: number } & Accuracy;
 
 /** What is wanted of one encoder. */

@@ -13,17 +13,17 @@ export interface KeyedBatch extends EmbeddedBatch {
   queuePointer: number;
 }
 
-/** The queue at some moment. */
+/** Contents of the queue. */
 export interface QueueContents {
   /** Keys [size, dimension], float32. */
   keys: Float32Array<ArrayBuffer>;
   /** Row that the next batch's first key replaces. */
   pointer: number;
-  /** Keys of the small views likewise, in rows of the same numbers. */
+  /** Keys of the small views, in the same rows. */
   local?: Float32Array<ArrayBuffer>;
 }
 
-/** Gives every batch its place in the queue of earlier teacher embeddings, and passes it on. */
+/** Assigns every batch its rows in the queue of earlier teacher embeddings, and passes it on. */
 export type QueueKeeper = Sink;
 
 /** Trains the student. */

@@ -21,21 +21,21 @@ import type { Start } from "./training_pipeline.ts";
 
 /** The loss of a step. */
 export interface KnownLoss {
-  /** From 1, over the whole run. */
+  /** Step, from 1, over the whole run. */
   step: number;
-  /** `null` where it was not finite. */
+  /** Loss; `null` if it was not finite. */
   loss: number | null;
 }
 
-/** What is known of a run that is gone on with, from its records. */
+/** Records of a run to resume. */
 export interface RunSoFar {
-  /** Its evaluations, as far as they are by the images and settings of now: they are not made again. */
+  /** Its evaluations with the current images and settings, which are not repeated. */
   accuracies: readonly KnownAccuracy[];
-  /** The losses of its steps, in their order. */
+  /** Losses of its steps, in order. */
   losses: readonly KnownLoss[];
-  /** Whether it has not come to its end. If only its end is missing, that is made up for. */
+  /** Whether the run did not finish. If all its steps are done, only its end is repeated. */
   isUnfinished: boolean;
-  /** The step that it was to end after, where `limitSteps` was counted from its start and not from now. */
+  /** Step after which it was to end, if `limitSteps` was counted from its start and not from now. */
   end?: number;
 }
 

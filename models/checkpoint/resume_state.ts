@@ -5,13 +5,13 @@ import { buildTerms, type Term } from "./run_terms.ts";
 import { TensorRef } from "./tensor_ref.ts";
 import { PyFloat, type TorchDict, torchDict, type TorchValue } from "./torch_value.ts";
 
-/** What the student of a run was before the first step: it can be made again from that. */
+/** Initial student of a run, in a form from which it can be made again. */
 export interface RunOrigin {
   /** Seed of its weights. */
   readonly seed: number;
-  /** Epoch that the run began with. */
+  /** First epoch of the run. */
   readonly epoch: number;
-  /** Fingerprint of the weights that it started from, by `fingerprintWeights`; `null` for fresh ones. */
+  /** Fingerprint of the weights that it started from, by `fingerprintWeights`; `null` for random weights. */
   readonly studentInit: string | null;
 }
 
@@ -19,9 +19,9 @@ export interface RunOrigin {
 export interface ResumeState {
   /** Batches done in the epoch under way; 0 at an epoch's end. */
   readonly batch: number;
-  /** Batches of an epoch. */
+  /** Batches per epoch. */
   readonly batchesPerEpoch: number;
-  /** Images of a batch. */
+  /** Images per batch. */
   readonly batchSize: number;
   readonly seed: number;
   /** Where mixed precision or the skipping of steps is used. */

@@ -6,20 +6,20 @@ import { describe, type Fail } from "./checkpoint_error.ts";
 import { TensorRef } from "./tensor_ref.ts";
 import { type TorchDict, torchDict, type TorchValue } from "./torch_value.ts";
 
-/** What a term may be; `null` where there is nothing to compare. */
+/** Value of a term; `null` if there is nothing to compare. */
 export type TermValue = string | number | boolean | null | readonly number[];
 
-/** One thing that a run's weights follow from. */
+/** A setting that determines a run's weights. */
 export interface Term {
   /** Its key in a checkpoint. */
   readonly name: string;
   /** The flag that sets it, such as `--temp`. */
   readonly flag: string;
-  /** What it is in this run. */
+  /** Value in this run. */
   readonly value: TermValue;
-  /** Whether a run with another value is another run; where it is not, the value may change on the way. */
+  /** Whether another value makes it another run; if not, the value may change when the run is resumed. */
   readonly isEssential: boolean;
-  /** Of a fingerprint: what it is of, such as `images`. */
+  /** For a fingerprint: what it identifies, such as `images`. */
   readonly content?: string;
 }
 

@@ -23,9 +23,9 @@ export interface QueueCrossEntropyAttributes {
   temperature: number;
   /** Divides the teacher's. */
   teacherTemperature: number;
-  /** Keys that count; those behind are padding. */
+  /** Number of keys; later ones are padding. */
   queueSize: number;
-  /** Bytes that a matrix of similarities may take, if that allows {@linkcode BLOCK_ROWS} rows. */
+  /** Maximum bytes of a similarity matrix, if that allows {@linkcode BLOCK_ROWS} rows. */
   blockBytes?: number;
 }
 
