@@ -61,7 +61,7 @@ export async function tuneAdapter(
       await Deno.mkdir(dirname(path), { recursive: true });
       await replaceTextFile(path, formatTuning(tuning));
     } catch (error) {
-      onWarning?.(`${path}: what was measured could not be kept: ${(error as Error).message}`);
+      onWarning?.(`${path}: cannot save the kernel tuning: ${(error as Error).message}`);
     }
     return tuning;
   } finally {

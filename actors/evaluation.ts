@@ -205,7 +205,7 @@ function spawnLine(
     if (queries === 0) return { noAccuracies: noImages(queryData) };
     const accuracies = await evaluate.ref.ask("score", { bank, queries }, PATIENCE);
     if (accuracies.length > 0) return { accuracies };
-    return { noAccuracies: `the images of ${bankData} or of ${queryData} have no labels from 0 on` };
+    return { noAccuracies: `${bankData} or ${queryData} has no class labels` };
   }
   let turn: Promise<unknown> = connect().catch(() => {}); // the system says why
   return (encoder, wishes = {}) => {

@@ -31,11 +31,11 @@ export function requireFiniteFeatures(
   if (found === undefined) return;
   const place = Math.floor(found.first / dimension);
   throw new UserError(
-    `row ${
-      rows[Math.floor(place / views)] + 1
-    }: what the encoder gives for it holds ${found.value} at index ` +
-      `${found.first % dimension}. Its weights are finite, but what they give is too large for ` +
-      "float32, or for float16 with --amp: use another checkpoint of the encoder, or leave --amp out",
+    `row ${rows[Math.floor(place / views)] + 1}: the encoder's output holds ${found.value} at index ${
+      found.first % dimension
+    }. Its weights are finite, but ` +
+      "its activations overflow float32, or float16 with --amp: use another checkpoint of the encoder, or leave " +
+      "--amp out",
   );
 }
 

@@ -155,7 +155,7 @@ export function chromeTrace({ spans, programs }: RunProfile): { traceEvents: Tra
     const workTid = spans.size + tid; // a row of its own: it does not end with the message
     traceEvents.push(named(ACTORS, tid, "thread_name", actor));
     if (list.some(({ kind }) => kind === "work")) {
-      traceEvents.push(named(ACTORS, workTid, "thread_name", `${actor}: behind its messages`));
+      traceEvents.push(named(ACTORS, workTid, "thread_name", `${actor}: after its messages`));
     }
     for (const { kind, name, from, startMs, durationMs } of list) {
       traceEvents.push({

@@ -200,7 +200,7 @@ function lowerNode(
       const offset = first * byteLength(tensor) / tensor.shape[0];
       if (offset % ALIGNMENT !== 0) {
         throw new Error(
-          `${tensor.label}: row ${first} begins at byte ${offset}, no multiple of ${ALIGNMENT}`,
+          `${tensor.label}: row ${first} begins at byte ${offset}, not a multiple of ${ALIGNMENT}`,
         );
       }
       const shape = [count, ...tensor.shape.slice(1)];

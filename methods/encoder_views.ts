@@ -25,12 +25,12 @@ export interface ChosenViews {
 
 /** Side of the bundled images, in pixels. */
 const SAMPLE_IMAGE_SIZE = 32;
-const OF_SAMPLE = { imageSize: SAMPLE_IMAGE_SIZE, from: "the bundled images are" };
+const OF_SAMPLE = { imageSize: SAMPLE_IMAGE_SIZE, from: "the size of the bundled images" };
 
 /** What `--help` says of the two flags where they are not given. */
 export const VIEW_DEFAULT_NOTES = {
-  imageSize: `default: what the checkpoint says, else 224; for the bundled images ${SAMPLE_IMAGE_SIZE}`,
-  evalResize: "default: what the checkpoint says, else auto",
+  imageSize: `default: from the checkpoint, else 224; ${SAMPLE_IMAGE_SIZE} for the bundled images`,
+  evalResize: "default: from the checkpoint, else auto",
 };
 
 /**

@@ -170,6 +170,6 @@ export async function explainPermissions<T>(
     const missing = missingPermission(error);
     if (missing === undefined) throw error;
     const flags = permissionFlags(permissionsFor(needs())).map(shellWord).join(" ");
-    throw new UserError(`${missing}; with its options this run needs: deno run ${flags}`, { cause: error });
+    throw new UserError(`${missing}; with these options, the run needs: deno run ${flags}`, { cause: error });
   }
 }

@@ -100,7 +100,9 @@ export function knn(input: KnnInput, settings?: RunSettings): Run<KnnEvent, Accu
       : await openEncoderSource(pretrained, { arch, which, weights, part: "backbone" });
     const name = source?.encoder.name ?? arch;
     if (name === undefined) {
-      throw new UserError("arch: expected the name of an encoder, or a checkpoint, pretrained");
+      throw new UserError(
+        "expected a checkpoint (pretrained) or the name of an encoder (arch), found neither",
+      );
     }
     const encoder = pretrained === null
       ? { arch: name, seed }

@@ -43,8 +43,7 @@ export function checkTerms(
   emit: Emit<NoticeEvent>,
 ): void {
   if (saved === undefined) {
-    const text =
-      `${path} does not say of which data and settings it is: whether they are the same is not looked at`;
+    const text = `${path} does not record its data and settings, so they cannot be compared`;
     return emit({ type: "note", text });
   }
   const fail = (problem: string) => new CheckpointError(path, problem);
@@ -57,8 +56,8 @@ export function checkTerms(
   }
   if (essential.length === 0 || insists) return;
   throw fail(
-    `is of another run: ${essential.map(describeDifference).join("; ")}. Resume with ${
+    `is from a different run: ${essential.map(describeDifference).join("; ")}. To resume, use ${
       essential.map(giveBack).join(" ")
-    }, or resume all the same with --resume-anyway`,
+    }; to resume anyway, add --resume-anyway`,
   );
 }

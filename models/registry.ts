@@ -48,7 +48,7 @@ export const ENCODERS: readonly Encoder[] = encoders;
  */
 export function registerEncoder(encoder: Encoder): void {
   if (encoders.some(({ name }) => name === encoder.name)) {
-    throw new Error(`there is an encoder "${encoder.name}" already`);
+    throw new Error(`there is already an encoder "${encoder.name}"`);
   }
   encoders.push(encoder);
 }

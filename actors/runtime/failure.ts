@@ -62,10 +62,10 @@ export class ActorStopped extends Error {
   constructor(
     actor: string,
     how:
-      | "has stopped and takes"
-      | "is draining and takes"
-      | "was let go of and gets"
-      | "must stop and sends" = "has stopped and takes",
+      | "has stopped and accepts"
+      | "is draining and accepts"
+      | "was released and gets"
+      | "is stopping and sends" = "has stopped and accepts",
   ) {
     super(`actor "${actor}" ${how} no more messages`);
     this.actor = actor;
@@ -115,7 +115,11 @@ const MAX_CAUSES = 16;
  */
 export function describeFailure(error: unknown, causes = MAX_CAUSES): Failure {
   if (!(error instanceof Error)) {
-    return { name: "Error", message: `${String(error)} was thrown, which is no Error`, isUserError: false };
+    return {
+      name: "Error",
+      message: `${String(error)} was thrown, which is not an Error`,
+      isUserError: false,
+    };
   }
   return {
     name: error.name,

@@ -90,7 +90,8 @@ export class Actor<P extends Protocol<P>> {
 
     this.#worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name });
     this.#worker.onmessage = (event: MessageEvent<Report>) => this.#receive(event.data);
-    this.#worker.onmessageerror = () => this.#die(new Error("a report from the Worker arrived broken"));
+    this.#worker.onmessageerror = () =>
+      this.#die(new Error("a report from the Worker could not be deserialized"));
     this.#worker.onerror = (event) => {
       event.preventDefault();
       this.#die(new Error(event.message));

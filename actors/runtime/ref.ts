@@ -79,7 +79,7 @@ export class ActorRef<P extends Protocol<P>> {
 
   /** Releases the reference: pending sends and asks reject, and it can no longer be used. */
   close(): void {
-    this.#link.close(new ActorStopped(this.name, "was let go of and gets"));
+    this.#link.close(new ActorStopped(this.name, "was released and gets"));
   }
 
   /**
@@ -253,7 +253,7 @@ export class Link {
         }
         break;
       case "refuse": {
-        const refused = new ActorStopped(this.actor, "is draining and takes");
+        const refused = new ActorStopped(this.actor, "is draining and accepts");
         this.#refused = refused;
         const waiting = this.#queue;
         this.#queue = [];

@@ -209,7 +209,7 @@ export class ActorSystem {
 
   async #stopAll(): Promise<void> {
     this.#watchdog?.stop();
-    this.#over.reject(this.#crash ?? new ActorStopped("main", "must stop and sends"));
+    this.#over.reject(this.#crash ?? new ActorStopped("main", "is stopping and sends"));
     this.#signal?.removeEventListener("abort", this.#abort);
     await Promise.all([
       ...this.#actors.values().map((actor) => actor.stop()),
@@ -253,7 +253,7 @@ export class ActorSystem {
   #checkName(name: string): void {
     if (this.#stopping !== undefined) throw new ActorStopped(name);
     if (this.#actors.has(name) || this.#listeners.has(name) || name === this.#main.endpoint.name) {
-      throw new Error(`there is an actor "${name}" already; every actor of a system needs a name of its own`);
+      throw new Error(`there is already an actor "${name}"; names must be unique in a system`);
     }
   }
 }

@@ -27,7 +27,7 @@ const augmentations = new Map<string, MakeAugmentation>([
  * @throws {Error} if the name is taken
  */
 export function registerAugmentation(name: string, augmentation: MakeAugmentation): void {
-  if (augmentations.has(name)) throw new Error(`there is an augmentation "${name}" already`);
+  if (augmentations.has(name)) throw new Error(`there is already an augmentation "${name}"`);
   augmentations.set(name, augmentation);
 }
 

@@ -156,7 +156,7 @@ export function parseTuning(text: string, path: string): Tuning {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw fail(`is no JSON (${(error as Error).message})`);
+    throw fail(`is not valid JSON (${(error as Error).message})`);
   }
   const isNumber = (found: unknown): found is number =>
     typeof found === "number" && found > 0 && found < Infinity;

@@ -143,10 +143,10 @@ class ProbeTraining {
     const wrong = labels.findIndex((label) => label < 0 || label >= classes);
     if (wrong < 0) return;
     throw new UserError(
-      `row ${table[wrong * TABLE_STRIDE + 3] + 1} has label ${
-        labels[wrong]
-      }, but labels of ${classes} classes are 0 to ` +
-        `${classes - 1}; give the images such labels, or use more --classes`,
+      `row ${table[wrong * TABLE_STRIDE + 3] + 1} has label ${labels[wrong]}: expected 0 to ${
+        classes - 1
+      } for ` +
+        `${classes} classes; correct the label, or use a larger --classes`,
     );
   }
 
@@ -325,14 +325,14 @@ async function loadProbes(
     throw new CheckpointError(
       path,
       `has a classifier of ${saved.classes} classes over ${saved.features} features, but the images have ${classes} ` +
-        `classes and the encoder gives ${features} features; use the data and encoder of that run, or --classes`,
+        `classes and the encoder gives ${features} features; use that run's data and encoder, or set --classes`,
     );
   }
   for (const [i, rate] of lr.entries()) {
     const probe = saved.probes.find((candidate) => candidate.lr === rate);
     if (probe === undefined) {
       const found = saved.probes.map((candidate) => candidate.lr).join(",");
-      throw new CheckpointError(path, `has no classifier of learning rate ${rate}; use --lr ${found}`);
+      throw new CheckpointError(path, `has no classifier for learning rate ${rate}; use --lr ${found}`);
     }
     if (probe.values.size === 0) { // it has diverged, and is trained in vain
       const fresh = initialize(probes.state, seed);

@@ -29,7 +29,7 @@ async function resolveLinearInput(input: LinearInput, emit: Emit<NoticeEvent>): 
     : await openEncoderSource(pretrained, { arch: input.arch, which, weights, part: "backbone" });
   const arch = source?.encoder.name ?? input.arch;
   if (arch === undefined) {
-    throw new TypeError("without a checkpoint the name of an encoder is needed: arch");
+    throw new TypeError("expected a checkpoint (pretrained) or the name of an encoder (arch), found neither");
   }
   const { data, testData } = await findBoth(input);
   const { note, ...views } = chooseViews(source, input, data);
@@ -45,8 +45,7 @@ export const linearProbe: Method<
   LinearResult,
   LinearSettings
 > = {
-  description:
-    "trains a linear classifier on the features of a frozen encoder, and says how well it classifies",
+  description: "trains a linear classifier on the features of a frozen encoder, and reports its accuracy",
   folder: import.meta.url,
   actors: ["linear_trainer"],
   flags: () => linearFlags({ encoders: [] }),

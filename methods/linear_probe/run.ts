@@ -146,7 +146,7 @@ class LinearEvaluation {
     this.#classes = options.classes ?? Math.max(train.classes, test.classes);
     this.#batchesPerEpoch = Math.ceil(train.rowCount / batchSize);
     this.#isTrained = !evaluate && start.epoch >= epochs;
-    if (this.#isTrained) this.#note(`all ${start.epoch} epochs are done; only the end of the run is missing`);
+    if (this.#isTrained) this.#note(`all ${start.epoch} epochs are done; finishing the run`);
     emit({
       type: "plan",
       trainImages: train.rowCount,

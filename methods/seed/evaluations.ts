@@ -161,8 +161,8 @@ export class Evaluations {
     if (values !== undefined) return { teacher, before: await this.student(step, values, { known }) };
     if (known === undefined && test !== null) {
       const text = origin === undefined
-        ? `${options.resume} does not say how the run began: the student before is not known`
-        : "the student before is not known: --student-init does not name what the run began with";
+        ? `${options.resume} does not record how the run began: the student before training is not known`
+        : "the student before training is not known: --student-init is not the checkpoint that the run began with";
       emit({ type: "note", text });
     }
     return { teacher, before: known };

@@ -83,8 +83,10 @@ export async function prepareRun(
   });
   if (queue < batchSize * accumulate) {
     throw new UserError(
-      `a queue of ${queue} keys does not hold a batch of ${batchSize}${
-        accumulate === 1 ? "" : ` times the ${accumulate} that accumulate`
+      `--queue ${queue} is too small: expected at least ${
+        accumulate === 1
+          ? `--batch-size, ${batchSize}`
+          : `--batch-size times --accumulate, ${batchSize * accumulate}`
       }`,
     );
   }
@@ -96,7 +98,7 @@ export async function prepareRun(
   );
   if (firstStep >= lastStep && !soFar.isUnfinished) {
     throw new NothingToDoError(
-      `${options.resume}: ${start.epoch} of ${epochs} epochs are done, so there is nothing left to do; use more --epochs`,
+      `${options.resume}: ${start.epoch} of ${epochs} epochs are done, so there is nothing left to do; use a larger --epochs`,
     );
   }
   const test = await findTestData(images, options, emit);
@@ -149,7 +151,7 @@ async function findTestData(
   const facts = await readDataFacts(testData, emit);
   const unlabelled = [images, facts].find(({ hasLabels }) => !hasLabels);
   if (unlabelled !== undefined) {
-    emit({ type: "note", text: `no kNN: ${unlabelled.path} has no classes` });
+    emit({ type: "note", text: `no kNN: ${unlabelled.path} has no class labels` });
     return null;
   }
   checkSameClassNames(images, facts);
@@ -173,7 +175,7 @@ async function checkHalf(): Promise<void> {
   const { name, hasHalf } = await describeAdapter();
   if (!hasHalf) {
     throw new UserError(
-      `--amp keeps activations in float16, which ${name} cannot (no shader-f16); leave --amp out`,
+      `--amp needs an adapter with shader-f16, which ${name} does not have; leave --amp out`,
     );
   }
 }
@@ -196,7 +198,7 @@ async function identifyTeacher(
   const fingerprint = await source.fingerprint(); // refuses weights that are not finite
   const { beside } = source;
   if (beside.length > 0) {
-    emit({ type: "note", text: `not used of the teacher's checkpoint: ${beside.join(", ")}` });
+    emit({ type: "note", text: `unused in the teacher's checkpoint: ${beside.join(", ")}` });
   }
   return fingerprint;
 }
@@ -206,10 +208,10 @@ async function checkStudentInit(options: DistillOptions, emit: Emit<DistillEvent
   using init = await openStudentInit(options);
   await init.requireFinite();
   const head = init.takesHead
-    ? "its head too"
+    ? "with its head"
     : init.hasHead
-    ? "but not its head, which is another one: a fresh head is made"
-    : "which has no head: a fresh one is made";
+    ? "with a new head, as the checkpoint's differs"
+    : "with a new head, as the checkpoint has none";
   const text = `the student starts from ${options.studentInit} (a ${init.framework} checkpoint), ${head}`;
   emit({ type: "note", text });
 }

@@ -265,7 +265,7 @@ export class StudentStep implements Disposable {
     const { accumulate = 1, batch, queueSize } = options;
     if (accumulate * batch > queueSize) {
       throw new Error(
-        `the keys of a step, ${accumulate} x ${batch}, do not go into a queue of ${queueSize} rows`,
+        `the keys of a step, ${accumulate} x ${batch}, do not fit into a queue of ${queueSize} rows`,
       );
     }
     const traced = traceStep(options);

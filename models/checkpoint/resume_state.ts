@@ -74,9 +74,9 @@ export function readResumeState(value: TorchValue | undefined, fail: Fail): Save
     if (typeof found === "number" && is(found)) return found;
     throw damaged(name, what, found, fail);
   };
-  const count = (name: string, from = state) => read(from, name, isCount, "a whole number from 0 on");
+  const count = (name: string, from = state) => read(from, name, isCount, "a non-negative integer");
   const positive = (name: string) =>
-    read(state, name, (value) => isCount(value) && value > 0, "a whole number from 1 on");
+    read(state, name, (value) => isCount(value) && value > 0, "a positive integer");
   const batchesPerEpoch = positive("batches_per_epoch");
   const batch = count("batch") ?? 0;
   if (batchesPerEpoch !== undefined && batch >= batchesPerEpoch) {
@@ -93,7 +93,7 @@ export function readResumeState(value: TorchValue | undefined, fail: Fail): Save
   const [originSeed, originEpoch] = [count("seed", origin), count("epoch", origin)];
   const studentInit = origin?.get("student_init") ?? null;
   if (studentInit !== null && typeof studentInit !== "string") {
-    throw damaged("student_init", "a text", studentInit, fail);
+    throw damaged("student_init", "a string", studentInit, fail);
   }
   return {
     batch,

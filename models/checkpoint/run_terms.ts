@@ -65,21 +65,21 @@ function readTerm(value: TorchValue, { name, value: like }: Term, fail: Fail): T
     ? "plain data"
     : Array.isArray(like)
     ? "a list of numbers"
-    : { string: "a text", boolean: "a bool" }[typeof like as string] ?? "a number";
+    : { string: "a string", boolean: "a bool" }[typeof like as string] ?? "a number";
   throw fail(`its seed_resume is damaged: expected ${expected} for ${name}, found ${found}`);
 }
 
-/** A sentence about a difference, without a full stop: `--temp is 0.2, and was 0.1`. */
+/** A sentence about a difference, without a full stop: `--temp is 0.2, was 0.1`. */
 export function describeDifference({ flag, value, then, content }: TermDifference): string {
   if (content !== undefined) {
-    return `${flag} has other ${content} (fingerprint ${short(value)}, and was ${short(then)})`;
+    return `${flag} has different ${content} (fingerprint ${short(value)}, was ${short(then)})`;
   }
-  return `${flag} is ${show(value)}, and was ${show(then)}`;
+  return `${flag} is ${show(value)}, was ${show(then)}`;
 }
 
 /** What to write on a command line to have it as it was. */
 export function giveBack({ flag, then, content }: TermDifference): string {
-  if (content !== undefined) return `the ${content} of then by ${flag}`;
+  if (content !== undefined) return `${flag} with the original ${content}`;
   if (typeof then === "boolean") return then ? flag : flag.replace(/^--/, "--no-");
   return `${flag} ${show(then)}`;
 }

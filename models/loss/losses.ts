@@ -18,7 +18,7 @@ const losses = new Map<string, Loss>([[DEFAULT_LOSS, seedLoss]]);
  * @throws {Error} if the name is taken
  */
 export function registerLoss(name: string, loss: Loss): void {
-  if (losses.has(name)) throw new Error(`there is a loss "${name}" already`);
+  if (losses.has(name)) throw new Error(`there is already a loss "${name}"`);
   losses.set(name, loss);
 }
 

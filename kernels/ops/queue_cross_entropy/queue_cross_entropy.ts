@@ -84,8 +84,11 @@ export const queueCrossEntropy: Op<QueueCrossEntropyAttributes> = {
     const wanted = lowering.scratch({ shape: [most, 1, 1, keys] }, "similarities of the teacher");
     const own = lowering.scratch({ shape: [rows, 1, 1, 1] }, "similarities of student and teacher");
     const wantedOwn = lowering.scratch({ shape: [rows, 1, 1, 1] }, "similarities of the teacher to itself");
-    const ownSlope = lowering.scratch({ shape: [rows, 1, 1, 1] }, "gradient of the own similarities");
-    const fromOwn = lowering.scratch({ shape: [rows, 1, 1, student.shape[3]] }, "gradient through them");
+    const ownSlope = lowering.scratch({ shape: [rows, 1, 1, 1] }, "gradient of own similarities");
+    const fromOwn = lowering.scratch(
+      { shape: [rows, 1, 1, student.shape[3]] },
+      "gradient through own similarities",
+    );
     const partial = lowering.scratch({ shape: [most, parts, 8] }, "softmax of parts of a row");
     const state = lowering.scratch({ shape: [rows, 8] }, "softmax of a row"); // and its loss
     const lower = <A>(op: Op<A>, inputs: Tensor[], outputs: Tensor[], attributes: A) =>
