@@ -40,7 +40,7 @@ export type PackableImage = (Image | UnwrittenImage) & { row: number; label: num
  * @throws {UserError} if they need a larger buffer than can be allocated
  * @param images decoded images, with row and label
  * @param into buffer to reuse if it is large enough; its contents are overwritten
- * @returns views of `into` or of a new buffer, whose size is the next power of two, so that a stream of batches soon
+ * @returns views of `into` or of a new buffer. Its size is the next power of two, so that a stream of batches soon
  *   needs no new ones
  *
  * @example

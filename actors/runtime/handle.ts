@@ -55,8 +55,8 @@ export class Actor<P extends Protocol<P>> {
   /** Resolves when the actor has started. Rejects if it ends before that; the system already has the reason then. */
   readonly ready: Promise<void>;
   /**
-   * Resolves when the actor has ended, with its stats at the time it was told to stop, or with `undefined` if its
-   * Worker failed or was terminated.
+   * Resolves when the actor has ended, with its stats at the time it was told to stop. Resolves with `undefined` if
+   * its Worker failed or was terminated.
    */
   readonly ended: Promise<ActorStats | undefined>;
   readonly #incarnation: number;

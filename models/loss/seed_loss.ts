@@ -19,8 +19,8 @@ export interface SeedLossInputs {
 }
 
 /**
- * Returns the cross-entropy [1] between the teacher's and the student's softmax over the similarities to the queue
- * and, as one more column, to the image's own teacher embedding.
+ * Returns the cross-entropy [1] between the teacher's and the student's softmax over the similarities to the queue.
+ * One more column of both is the similarity to the image's own teacher embedding.
  */
 export function seedLoss(graph: Graph, { student, teacher, queue, ...attributes }: SeedLossInputs): Tensor {
   const [loss] = graph.applyAll(queueCrossEntropy, [student, teacher, queue], attributes);

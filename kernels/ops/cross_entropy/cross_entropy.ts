@@ -12,9 +12,10 @@ export type CrossEntropyAttributes = Record<never, never>;
  * Inputs: logits [n, 1, 1, c]; labels u32 [n], each below c; and count u32 [1], the number of rows in use. Later rows
  * are ignored, so that a smaller last batch needs no program of its own.
  *
- * Outputs: the loss [1], a mean over the rows (`torch.nn.CrossEntropyLoss`); and [n, 4], per row the largest logit, 1
- * / sum of exponentials relative to it, the row's loss, and its rank: the number of logits larger than the label's,
- * including equal ones of lower classes. A row counts for top-k accuracy if its rank is below k.
+ * Outputs: the loss [1], a mean over the rows (`torch.nn.CrossEntropyLoss`); and [n, 4] with four values per row.
+ * These are the largest logit, 1 / sum of exponentials relative to it, the row's loss, and its rank. The rank is the
+ * number of logits larger than the label's, including equal ones of lower classes. A row counts for top-k accuracy if
+ * its rank is below k.
  */
 export const crossEntropy: Op<CrossEntropyAttributes> = {
   name: "cross_entropy",

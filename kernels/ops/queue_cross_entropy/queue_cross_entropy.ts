@@ -35,10 +35,10 @@ const BLOCK_BYTES = 16 * 2 ** 20;
 export const BLOCK_ROWS = 64;
 
 /**
- * Inputs: student and teacher embeddings [n, 1, 1, d], queue [1, 1, k, d] with k a multiple of four. Outputs: the loss
- * [1], the mean over rows of -sum_j q_j log p_j, with p the softmax of the student's similarities to its own teacher
- * embedding and to the queue, divided by the temperature, and q that of the teacher's; and the loss's gradient with
- * respect to the student, like it.
+ * Inputs: student and teacher embeddings [n, 1, 1, d], queue [1, 1, k, d] with k a multiple of four. Outputs: the
+ * loss [1] and its gradient with respect to the student, of the student's shape. The loss is the mean over rows of
+ * -sum_j q_j log p_j. Here p is the softmax of the student's similarities to its own teacher embedding and to the
+ * queue, divided by the temperature; q is the teacher's.
  */
 export const queueCrossEntropy: Op<QueueCrossEntropyAttributes> = {
   name: "queue_cross_entropy",
