@@ -27,7 +27,7 @@ export class FolderLock implements Disposable {
   /**
    * Locks a folder.
    *
-   * @throws {UserError} if another run holds the lock, or the lock file is a link
+   * @throws {UserError} if another run holds the lock, or the lock file is a link or no file
    * @throws the system's error if the folder is not writable
    */
   static take(folder: string): FolderLock {
