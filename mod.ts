@@ -1,9 +1,10 @@
 /**
  * SEED (Self-supervised Distillation for Visual Representation, ICLR 2021) as a system of actors on the GPU.
  *
- * A big, frozen, self-supervised teacher teaches a small student without labels. {@linkcode distill} runs the whole of
- * it, {@linkcode linearProbe} and {@linkcode knn} evaluate what it learnt, {@linkcode embed} uses it; the actors, their
- * messages and the runtime they live in are exported for programs that wire their own.
+ * A large, frozen, self-supervised teacher trains a small student without labels. {@linkcode distill} runs the
+ * distillation, {@linkcode linearProbe} and {@linkcode knn} evaluate the student, and {@linkcode embed} computes
+ * embeddings. The actors, their messages and the actor runtime are exported for programs that build their own
+ * pipelines.
  *
  * ```ts ignore
  * import { distill, sampleOptions } from "@seed/distillation";

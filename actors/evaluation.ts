@@ -31,45 +31,45 @@ const WHOLE = { epoch: 0 };
 /** The probe set's images are spread over the data. */
 const PROBE_SET_ORDER: ReadingOrder = { ...EVALUATION_ORDER, shuffle: true };
 
-/** A weighted kNN. */
+/** Settings of a weighted kNN evaluation. */
 export interface KnnSettings {
-  /** Images that vote: a path that `openDataset` knows, as the next. */
+  /** Images that vote: a path that `openDataset` accepts. */
   bankData: string;
-  /** Images that are classified. */
+  /** Images to classify: a path that `openDataset` accepts. */
   queryData: string;
-  /** Numbers of neighbours that vote; each is evaluated. */
+  /** Numbers of neighbours (k) to evaluate. */
   ks: readonly number[];
-  /** Temperature of their votes. */
+  /** Temperature of the votes. */
   temperature: number;
 }
 
-/** Some images that encoders are compared by. */
+/** Settings of a probe set: images on which encoders are compared. */
 export interface ProbeSetSettings {
-  /** Where they are. */
+  /** Path of the images. */
   data: string;
-  /** How many batches of a hundred. */
+  /** Number of batches of 100 images. */
   batches: number;
-  /** Neighbours that are found for each. */
+  /** Nearest neighbours to find for each image. */
   neighbours: number;
-  /** Chooses the images. */
+  /** Seed that chooses the images. */
   seed: number;
 }
 
-/** What a line of evaluation is for. */
+/** Settings of an evaluation pipeline. */
 export interface EvaluationSettings {
   /** Height and width of a view, in pixels. */
   imageSize: number;
-  /** Pixels that an image may have; a larger one counts as broken. */
+  /** Maximum pixels of an image; a larger one counts as broken. */
   maxPixels?: number;
-  /** How views are made of images; torchvision's rule where it is left out. */
+  /** How images are resized. Default: torchvision's rule. */
   evalResize?: EvaluationResize;
-  /** What was measured of the adapter (`tuneAdapter`). */
+  /** Kernel tuning of the adapter, from `tuneAdapter`. */
   tuning?: Tuning | null;
-  /** Actors of one's own in the places of built-in ones. */
+  /** Custom actors that replace built-in ones. */
   actors?: ActorModules;
-  /** Evaluate by kNN. */
+  /** kNN evaluation, if any. */
   knn?: KnnSettings;
-  /** Find nearest neighbours in a probe set. */
+  /** Nearest neighbours in a probe set, if any. */
   probeSet?: ProbeSetSettings;
 }
 
@@ -205,7 +205,7 @@ function spawnLine(
     if (queries === 0) return { noAccuracies: noImages(queryData) };
     const accuracies = await evaluate.ref.ask("score", { bank, queries }, PATIENCE);
     if (accuracies.length > 0) return { accuracies };
-    return { noAccuracies: `the images of ${bankData} or of ${queryData} have no labels from 0 on` };
+    return { noAccuracies: `${bankData} or ${queryData} has no class labels` };
   }
   let turn: Promise<unknown> = connect().catch(() => {}); // the system says why
   return (encoder, wishes = {}) => {

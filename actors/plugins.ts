@@ -4,8 +4,8 @@ import { UserError } from "../errors.ts";
 /** What to do about a short name that is not known: Deno reads one import map, that of the program, and no plugin's. */
 function adviceOn(problem: string): string {
   return /not a dependency|not prefixed with/.test(problem)
-    ? '; import "@seed/distillation/parts", and packages by npm:NAME@VERSION or jsr:@SCOPE/NAME@VERSION: the import ' +
-      "map of a plugin's own folder is not read by the command line"
+    ? '; import "@seed/distillation/parts", and packages as npm:NAME@VERSION or jsr:@SCOPE/NAME@VERSION: the command ' +
+      "line does not read the import map of a plugin's folder"
     : "";
 }
 
@@ -21,7 +21,7 @@ export async function importPlugins(plugins: readonly string[] = []): Promise<vo
       await import(plugin);
     } catch (error) {
       const [problem] = (error as Error).message.split("\n");
-      throw new UserError(`the plugin ${plugin} cannot be loaded: ${problem}${adviceOn(problem)}`, {
+      throw new UserError(`cannot load plugin ${plugin}: ${problem}${adviceOn(problem)}`, {
         cause: error,
       });
     }

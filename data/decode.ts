@@ -28,15 +28,15 @@ export interface Image {
   pixels: Uint8Array<ArrayBuffer>;
 }
 
-/** A decoded image whose pixels are written where they are wanted, which saves a copy. */
+/** A decoded image that writes its pixels to a given buffer, which saves a copy. */
 export interface UnwrittenImage extends Pick<Image, "width" | "height"> {
-  /** Writes RGBA8, as {@linkcode Image} has it, a word each pixel: `width * height` of them. */
+  /** Writes the pixels as RGBA8, one word each: `width * height` words, laid out as in {@linkcode Image}. */
   writeTo(words: Uint32Array): void;
 }
 
-/** What `decodeImage` can be told. */
+/** Options for `decodeImage`. */
 export interface DecodeOptions {
-  /** Images with more pixels (width x height) are refused before memory is taken for them. */
+  /** Maximum width x height. A larger image is refused before memory is allocated for it. */
   maxPixels?: number;
 }
 
@@ -50,10 +50,12 @@ const pixelsUnderWay = new PixelBudget(DEFAULT_MAX_PIXELS);
 const MAX_SIDE = 65535;
 
 /**
- * Decodes a JPEG, PNG, WebP, GIF, BMP, TIFF or PPM file (of an animation the first frame, of several images the first).
+ * Decodes a JPEG, PNG, WebP, GIF, BMP, TIFF or PPM file: the first frame of an animation, the first of several
+ * images.
  *
- * @param bytes the file's content
- * @throws BrokenImageError where it is of another format, truncated, damaged, or larger than `maxPixels`
+ * @param bytes contents of the file
+ * @throws BrokenImageError if the file has another format, is truncated or damaged, or has more than `maxPixels`
+ *   pixels
  */
 export async function decodeImage(bytes: Uint8Array, options: DecodeOptions = {}): Promise<Image> {
   const { width, height, writeTo } = await decodeUnwritten(bytes, options);
@@ -62,7 +64,10 @@ export async function decodeImage(bytes: Uint8Array, options: DecodeOptions = {}
   return { width, height, pixels: new Uint8Array(words.buffer) };
 }
 
-/** As {@linkcode decodeImage}, for pixels that go elsewhere: see `packImages`. */
+/**
+ * Decodes like {@linkcode decodeImage}, but lets the caller write the pixels to their destination, as `packImages`
+ * does.
+ */
 export async function decodeUnwritten(
   bytes: Uint8Array,
   options: DecodeOptions = {},

@@ -11,11 +11,11 @@ const FILE = ".lock";
 const TRIES = 5;
 const BETWEEN_TRIES_MS = 20;
 
-/** A folder that is held by a run until this is disposed of, or its process ends in whatever way. */
+/** A lock on a folder, held by a run until it is disposed of or the process ends, in whatever way. */
 export class FolderLock implements Disposable {
   readonly #path: string;
   readonly #file: Deno.FsFile;
-  /** Tells whether the folder is still the one that was taken. */
+  /** Detects whether the folder is still the one that was locked. */
   readonly identity: FolderIdentity;
 
   private constructor(path: string, file: Deno.FsFile, identity: FolderIdentity) {
@@ -25,10 +25,10 @@ export class FolderLock implements Disposable {
   }
 
   /**
-   * Takes a folder.
+   * Locks a folder.
    *
-   * @throws {UserError} where another run has it, or its lock is no file of its own
-   * @throws what the system says where the folder cannot be written
+   * @throws {UserError} if another run holds the lock, or the lock file is a link or no file
+   * @throws the system's error if the folder is not writable
    */
   static take(folder: string): FolderLock {
     const path = join(folder, FILE);
@@ -65,7 +65,7 @@ export class FolderLock implements Disposable {
     }
   }
 
-  /** Whether a run has the folder; where the system cannot tell, it may have. */
+  /** Returns whether a run holds the folder, or may hold it if the system cannot tell. */
   static isHeld(folder: string): boolean {
     const path = join(folder, FILE);
     try {
@@ -77,7 +77,7 @@ export class FolderLock implements Disposable {
     }
   }
 
-  /** Lets go of the folder. */
+  /** Unlocks the folder. */
   [Symbol.dispose](): void {
     try {
       // Another folder may be in its place, which another run may have.

@@ -15,17 +15,17 @@ const SAMPLES = 64;
 /** The same where the TSV is newer than its index, as it may have been edited. */
 const SAMPLES_WHEN_NEWER = 4096;
 
-/** What `openLineIndex` can be told. */
+/** Options for `openLineIndex`. */
 export interface LineIndexOptions {
-  /** Gets a sentence when an index was remade or could not be saved. */
+  /** Called with a message when an index was rebuilt or could not be saved. */
   onWarning?(message: string): void;
-  /** Told how many bytes of a file have been read, where all of it must be, to find its rows. */
+  /** Called with the number of bytes read, if a whole file must be read to find its rows. */
   onProgress?(done: number, total: number): void;
 }
 
 /** An index does not belong to its TSV. The message names the file, the line, and what to do. */
 export class LineIndexError extends UserError {
-  /** What a program tells the kind of error by. */
+  /** Name of the error class. */
   override name = "LineIndexError";
 
   /**

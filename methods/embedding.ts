@@ -44,52 +44,55 @@ const SOURCE = "tsv_reader";
 /** Rows that are thought of for each query: those that are broken give no feature. */
 const CANDIDATES = 4;
 
-/** What is embedded, and by what. */
+/** Options for embedding a data set. */
 export interface EmbeddingOptions {
   /** The encoder. */
   encoder: EncoderChoice;
-  /** `backbone`: the pooled feature; `encoder`: the embedding behind the head, L2-normalised. */
+  /** `backbone`: the pooled feature; `encoder`: the L2-normalised embedding after the head. */
   part: EncoderPart;
-  /** Length of a row of that. */
+  /** Length of an embedding. */
   dimension: number;
-  /** The images, a path that `openDataset` knows. */
+  /** Images: a path that `openDataset` accepts. */
   data: string;
-  /** Images that are embedded at once. */
+  /** Images per batch. */
   batchSize: number;
   /** Height and width of a view, in pixels. */
   imageSize: number;
-  /** Pixels that an image may have; a larger one counts as broken. */
+  /** Maximum pixels of an image; a larger one counts as broken. */
   maxPixels?: number;
-  /** How images become views; `auto`, which the data decides, where it is left out. */
+  /** How images are resized. Default: `auto`, which decides by the data. */
   evalResize?: EvaluationResizeChoice;
   /** Reader Workers. */
   workers: number;
-  /** Actors of one's own in the places of built-in ones. */
+  /** Custom actors that replace built-in ones. */
   actors?: ActorModules;
-  /** Modules, as text of their URLs, that register encoders; every Worker imports them. */
+  /** URLs of modules that register encoders; every Worker imports them. */
   plugins?: string[];
-  /** How many images, chosen by the seed, to find the k most similar ones of; `null` for none. */
+  /**
+   * Number of query images, chosen by the seed, and how many nearest neighbours (k) to find for each; `null` for
+   * none.
+   */
   neighbours: { queries: number; k: number; seed: number } | null;
 }
 
-/** What the command line and the library take where nothing is said. */
+/** Default options of `embed`, on the command line and in the library. */
 export const EMBED_DEFAULTS: Readonly<
   Pick<EmbeddingOptions, "part" | "batchSize" | "workers" | "neighbours">
 > = { part: "backbone", batchSize: 64, workers: 1, neighbours: null };
 
-/** Some images' embeddings. */
+/** Embeddings of some images. */
 export interface EmbeddedRows {
-  /** Numbers of their rows, from 0, ascending. */
+  /** Row numbers, from 0, ascending. */
   rows: number[];
   /** Keys of their rows. */
   names: string[];
-  /** -1 where there are none. */
+  /** Class labels; -1 where there is none. */
   labels: number[];
-  /** Float32 [count, dimension]. */
+  /** Embeddings, float32 [count, dimension]. */
   embeddings: Float32Array<ArrayBuffer>;
 }
 
-/** What an embedding tells. */
+/** Events of `embed`. */
 export type EmbedEvent =
   | NoticeEvent
   | ProgressEvent
@@ -99,21 +102,21 @@ export type EmbedEvent =
   /** More images are embedded, in the order of their rows. */
   | ({ type: "rows" } & EmbeddedRows);
 
-/** The images that are most like one. */
+/** Nearest neighbours of one image. */
 export interface Neighbours {
-  /** Row of the one. */
+  /** Row of the image. */
   query: number;
-  /** Rows of the others, the most similar first. */
+  /** Rows of its neighbours, the most similar first. */
   rows: number[];
-  /** Cosines of their embeddings with the one's. */
+  /** Cosine similarities of their embeddings to the image's. */
   similarities: number[];
 }
 
-/** What came of an embedding. */
+/** Result of `embed`. */
 export interface EmbeddingResult {
-  /** How many images were embedded; broken ones are not. */
+  /** Number of embedded images, without broken ones. */
   images: number;
-  /** Of each query; empty where none was wished. */
+  /** Nearest neighbours of each query; empty if none were requested. */
   neighbours: Neighbours[];
 }
 

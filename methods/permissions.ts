@@ -5,31 +5,31 @@ import { lineIndexPath } from "../data/line_index.ts";
 import { sharpModule } from "../data/sharp.ts";
 import { UserError } from "../errors.ts";
 
-/** What a program may do: the lists of `deno run`'s flags of these names. An empty list is no permission. */
+/** Permissions of a program: the lists that `deno run`'s flags of these names take. An empty list grants none. */
 export interface Permissions {
   /** Paths that are read. */
   read: readonly string[];
   /** Paths that are written. */
   write: readonly string[];
-  /** Names of variables; `"*"` for all. */
+  /** Names of environment variables; `"*"` for all. */
   env: readonly string[] | "*";
-  /** Folders of native code. */
+  /** Folders with native code. */
   ffi: readonly string[];
-  /** What is asked of the system. */
+  /** Names of system information APIs. */
   sys: readonly string[];
-  /** Addresses. */
+  /** Network addresses. */
   net: readonly string[];
   /** Programs that are started. */
   run: readonly string[];
 }
 
-/** What a task needs for its options, beyond what its kind does. */
+/** Permissions that a task needs for its options, beyond those of its kind. */
 export interface Needs extends Partial<Permissions> {
-  /** It decodes images, with native code of an npm package. */
+  /** Whether it decodes images, with native code from an npm package. */
   decodes?: boolean;
-  /** It computes on a device, in Workers, which read their modules by themselves. */
+  /** Whether it computes on a device, in Workers, which load their own modules. */
   computes?: boolean;
-  /** Modules, as text of their URLs, that it imports; their folders are read. */
+  /** URLs of modules that it imports; their folders are read. */
   plugins?: readonly string[];
 }
 
@@ -170,6 +170,6 @@ export async function explainPermissions<T>(
     const missing = missingPermission(error);
     if (missing === undefined) throw error;
     const flags = permissionFlags(permissionsFor(needs())).map(shellWord).join(" ");
-    throw new UserError(`${missing}; with its options this run needs: deno run ${flags}`, { cause: error });
+    throw new UserError(`${missing}; with these options, the run needs: deno run ${flags}`, { cause: error });
   }
 }

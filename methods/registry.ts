@@ -2,5 +2,5 @@
 import { linearProbe } from "./linear_probe/mod.ts";
 import { seed } from "./seed/mod.ts";
 
-/** By name: a new method is a folder beside these, and a line here. */
+/** All methods by name. A new method is a folder next to theirs, and a line here. */
 export const METHODS = { seed, linear_probe: linearProbe } as const;

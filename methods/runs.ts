@@ -27,12 +27,13 @@ import type { DistillInput, DistillSettings } from "./seed/mod.ts";
 import type { DistillResult } from "./seed/run.ts";
 
 /**
- * Distils a teacher into a student. A run that is stopped saves a checkpoint of where training is.
+ * Distils a teacher into a student. Stopping the run saves a checkpoint.
  *
- * @throws {StoppedError} in the run's result, where it is stopped: it names that checkpoint, its `cause` is the reason
- * @throws {FolderLostError} in the run's result, where the output folder is removed, moved or replaced
+ * @throws {StoppedError} in the run's result, if the run is stopped; names that checkpoint, and has the reason as its
+ *   `cause`
+ * @throws {FolderLostError} in the run's result, if the output folder is removed, moved or replaced
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
- * @throws {ActorCrash} there, when an actor fails more often than `maxRestarts` allows
+ * @throws {ActorCrash} in the run's result, if actors crash more often than `maxRestarts` allows
  */
 export function distill(
   input: DistillInput,
@@ -42,10 +43,11 @@ export function distill(
 }
 
 /**
- * Evaluates an encoder by linear classifiers on its frozen features. A run that is stopped saves a checkpoint of the last
- * whole epoch.
+ * Evaluates an encoder by linear classifiers on its frozen features. Stopping the run saves a checkpoint of the last
+ * complete epoch.
  *
- * @throws {StoppedError} in the run's result, where it is stopped: it names that checkpoint, its `cause` is the reason
+ * @throws {StoppedError} in the run's result, if the run is stopped; names that checkpoint, and has the reason as its
+ *   `cause`
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  */
 export function linearProbe(
@@ -55,30 +57,30 @@ export function linearProbe(
   return startMethod(METHODS.linear_probe, input, settings);
 }
 
-/** The encoder and the images, by the names of the command line; all else has a default. */
+/** Options for {@linkcode knn}, named as on the command line. All but `data` and the encoder have defaults. */
 export interface KnnInput extends AskedViews, Pick<KnnOptions, "maxPixels" | "actors" | "plugins"> {
-  /** Checkpoint of the encoder; left out or `null` for fresh weights of `arch`. */
+  /** Checkpoint of the encoder; omitted or `null` for random weights of `arch`. */
   pretrained?: string | null;
-  /** Name of the encoder; found out where a checkpoint has it. */
+  /** Name of the encoder; detected from the checkpoint if omitted. */
   arch?: string;
   /** Which encoder of a distillation's checkpoint; the student by default. */
   which?: LinearOptions["which"];
-  /** What stands before the encoder's keys, where its file holds several encoders. */
+  /** Prefix of the encoder's keys, if its file holds several encoders. */
   weights?: string;
-  /** Seed of fresh weights. */
+  /** Seed of random weights. */
   seed?: number;
-  /** Images that vote, and those to be classified where `testData` is left out. */
+  /** Images that vote; also those to classify if `testData` is omitted. */
   data: string;
-  /** Images to be classified. */
+  /** Images to classify. */
   testData?: string;
-  /** Neighbours that vote; each number is evaluated. */
+  /** Numbers of neighbours (k) to evaluate. */
   knnK?: readonly number[];
-  /** Temperature of their votes. */
+  /** Temperature of the votes. */
   knnT?: number;
 }
 
 /**
- * Evaluates an encoder by the nearest neighbours of its pooled features. The result has one accuracy a number of neighbours.
+ * Evaluates an encoder by weighted kNN classification of its pooled features. The result has one accuracy per k.
  *
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  */
@@ -98,7 +100,9 @@ export function knn(input: KnnInput, settings?: RunSettings): Run<KnnEvent, Accu
       : await openEncoderSource(pretrained, { arch, which, weights, part: "backbone" });
     const name = source?.encoder.name ?? arch;
     if (name === undefined) {
-      throw new UserError("arch: expected the name of an encoder, or a checkpoint, pretrained");
+      throw new UserError(
+        "expected a checkpoint (pretrained) or the name of an encoder (arch), found neither",
+      );
     }
     const encoder = pretrained === null
       ? { arch: name, seed }
@@ -114,27 +118,27 @@ export function knn(input: KnnInput, settings?: RunSettings): Run<KnnEvent, Accu
   return new Run(withPlugins(input.plugins, needs, work), settings);
 }
 
-/** The checkpoint of an encoder, and images; all else has a default. */
+/** Options for {@linkcode embed}. All but `pretrained` and `data` have defaults. */
 export type EmbedInput =
   & { pretrained: string; which?: LinearOptions["which"]; arch?: string; weights?: string }
   & Pick<EmbeddingOptions, "data">
   & Partial<Omit<EmbeddingOptions, "encoder" | "dimension">>;
 
-/** One image's embedding. */
+/** Embedding of one image. */
 export interface EmbeddedRow {
   /** Number of its row, from 0. */
   row: number;
   /** Key of its row. */
   name: string;
-  /** -1 where there is none. */
+  /** Class label; -1 if there is none. */
   label: number;
-  /** Float32 [dimension]. */
+  /** Embedding, float32 [dimension]. */
   embedding: Float32Array<ArrayBuffer>;
 }
 
-/** An embedding under way. */
+/** A run of {@linkcode embed}. */
 export class EmbedRun extends Run<EmbedEvent, EmbeddingResult> {
-  /** The batches that are embedded from now on. */
+  /** Returns a stream of the batches embedded from now on. */
   batches(): ReadableStream<EmbeddedRows> {
     return this.stream().pipeThrough(
       new TransformStream<EmbedEvent, EmbeddedRows>({
@@ -145,7 +149,7 @@ export class EmbedRun extends Run<EmbedEvent, EmbeddingResult> {
     );
   }
 
-  /** The rows that are embedded from now on, one by one. */
+  /** Returns a stream of the rows embedded from now on, one by one. */
   rows(): ReadableStream<EmbeddedRow> {
     return this.batches().pipeThrough(
       new TransformStream<EmbeddedRows, EmbeddedRow>({
@@ -162,7 +166,7 @@ export class EmbedRun extends Run<EmbedEvent, EmbeddingResult> {
 }
 
 /**
- * Embeds every image of some data.
+ * Computes the embedding of every image in a data set.
  *
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  */

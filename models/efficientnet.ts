@@ -110,7 +110,7 @@ export function efficientNet(scale: 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7): Encoder {
   return {
     name: `efficientnet_b${scale}`,
     family: "EfficientNet",
-    original: "efficientnet.py of the original SEED (torchvision's has other names and pads otherwise)",
+    original: "efficientnet.py of the original SEED (torchvision's has other keys and padding)",
     roles: ["teacher", "student"],
     ssl: "moco",
     head: "mlp",

@@ -46,11 +46,11 @@ export interface ChosenInput {
 }
 
 const AUTHORS: Readonly<Record<Framework, string>> = {
-  moco: "MoCo's authors have it",
-  simclr: "SimCLR's authors have it",
-  swav: "SWAV's authors have it",
-  seed: "SEED's authors have it",
-  torchvision: "torchvision has it",
+  moco: "the size that MoCo was trained with",
+  simclr: "the size that SimCLR was trained with",
+  swav: "the size that SWAV was trained with",
+  seed: "the size that SEED was trained with",
+  torchvision: "torchvision's usual size",
 };
 
 /**
@@ -78,7 +78,7 @@ export function chooseInput(
 /** Where in a file an encoder was found that no framework's names told. */
 function describePlace({ path, prefix, others }: InputSource): string | undefined {
   if (others === undefined || prefix === "") return undefined;
-  const left = others.length === 0 ? "" : `; left out: ${others.join(", ")}, which --weights chooses`;
+  const left = others.length === 0 ? "" : `; ignored ${others.join(", ")}, which --weights can select`;
   return `${path}: the encoder is under ${prefix}${left}`;
 }
 
@@ -91,17 +91,17 @@ function describeChoice(
   const pixels = (size: number) => `${size} x ${size} pixels`;
   if (input?.imageSize === undefined) {
     if (asked.imageSize) return undefined;
-    const why = isOurs ? "it was written before checkpoints carried one" : "its program saves none";
-    return `${path} carries no image size (${why}): ${pixels(taken)} are taken, as ${
+    const why = isOurs ? "it was written by an earlier version" : "its program saves none";
+    return `${path} has no image size (${why}): using ${pixels(taken)}, ${
       from ?? AUTHORS[framework]
-    }; --image-size says another`;
+    }; --image-size sets another`;
   }
   const others = [
     ...asked.imageSize && asked.imageSize !== input.imageSize
-      ? [`${pixels(asked.imageSize)} were asked for instead`]
+      ? [`using ${pixels(asked.imageSize)} instead, as requested`]
       : [],
     ...asked.cropRatio && input.cropRatio !== undefined && asked.cropRatio !== input.cropRatio
-      ? [`crop ratio ${asked.cropRatio} was asked for instead`]
+      ? [`using crop ratio ${asked.cropRatio} instead, as requested`]
       : [],
   ];
   return [`${path} says: ${describeInput(input)}`, ...others].join("; ");

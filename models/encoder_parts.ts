@@ -5,7 +5,7 @@ import type { HeadOptions } from "./heads.ts";
 import { traceImages } from "./images.ts";
 import type { Encoder } from "./encoder.ts";
 
-/** `backbone`: without the head, it gives features. `encoder`: with it, it gives embeddings. */
+/** `backbone`: the encoder without its head, which gives features. `encoder`: with its head, which gives embeddings. */
 export type EncoderPart = "backbone" | "encoder";
 
 /** The state_dict of each part, in PyTorch's order. */

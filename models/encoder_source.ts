@@ -70,7 +70,7 @@ export function describeOtherHeads(
 ): string | undefined {
   return otherHeads.length === 0
     ? undefined
-    : `${path}: ignored ${otherHeads.join(", ")}, heads of unknown kinds`;
+    : `${path}: ignored heads of unknown kinds: ${otherHeads.join(", ")}`;
 }
 
 /**
@@ -100,7 +100,7 @@ export async function openEncoderSource(
     if (dimension !== undefined && part === "encoder") checkDimension(state, head, dimension);
     if (dimension !== undefined && part === "backbone" && encoder.features !== dimension) {
       throw new UserError(
-        `${path}: its features have ${encoder.features} numbers, but --dim is ${dimension}; use --dim ${encoder.features}`,
+        `${path}: its features have length ${encoder.features}, but --dim is ${dimension}; use --dim ${encoder.features}`,
       );
     }
     return {
@@ -161,10 +161,10 @@ function requireStem(path: string, encoder: Encoder, input: SavedInput | undefin
   if (input.stem === own) return;
   throw new CheckpointError(
     path,
-    `says that its encoder begins with ${
+    `was saved from an encoder that begins with ${
       quote(input.stem)
-    }, but ${encoder.name} begins with ${own}, and gives other ` +
-      "features; use the encoder that it was saved from (--arch, --plugin)",
+    }, but ${encoder.name} begins with ${own}, and ` +
+      "would give other features; use the encoder that it was saved from (--arch, --plugin)",
   );
 }
 
@@ -173,12 +173,12 @@ function teacherOf(state: StateDict): ReadonlyMap<string, TensorRef> {
   if (framework !== "seed") {
     throw new CheckpointError(
       file.path,
-      `has one encoder only, no teacher beside a student (it is a ${framework} checkpoint); leave --which out`,
+      `has only one encoder, not a teacher and a student (it is a ${framework} checkpoint); leave --which out`,
     );
   }
   const teacher = encoderBeside(state, "teacher");
   if (teacher.size === 0) {
-    throw new CheckpointError(file.path, "has no teacher in it; use the teacher's own checkpoint");
+    throw new CheckpointError(file.path, "does not include the teacher; use the teacher's own checkpoint");
   }
   return teacher;
 }
@@ -187,9 +187,9 @@ function checkDimension({ file, framework }: StateDict, head: HeadOptions, dimen
   if (head.dimension === dimension) return;
   const isClassifier = framework === "torchvision" && head.kind === "linear";
   throw new UserError(
-    `${file.path}: its embeddings have ${head.dimension} numbers, but --dim is ${dimension}; ${
+    `${file.path}: its embeddings have length ${head.dimension}, but --dim is ${dimension}; ${
       isClassifier
-        ? `its fc looks like a classifier of ${head.dimension} classes, while a self-supervised teacher is needed`
+        ? `its fc looks like a classifier of ${head.dimension} classes, but a self-supervised teacher is needed`
         : `use --dim ${head.dimension}`
     }`,
   );

@@ -125,7 +125,7 @@ export async function inspectCheckpoint(path: string, options: InspectOptions = 
     if (found.length + values.length >= MAX_LISTED) {
       throw new CheckpointError(
         path,
-        `holds more than ${MAX_LISTED} tensors and values; ask for some of them`,
+        `holds more than ${MAX_LISTED} tensors and values; select some of them with --filter`,
       );
     }
     if (value instanceof TensorRef) found.push({ name, tensor: value });
@@ -263,8 +263,8 @@ async function measureAll(
   if (numbers > most) {
     throw new CheckpointError(
       path,
-      `its tensors have ${numbers} numbers, which lie in ${bytes} bytes: they repeat or share them. At most ${most} are ` +
-        "measured; name some of the tensors with --filter",
+      `its tensors have ${numbers} values in only ${bytes} bytes, as they repeat or share them. At most ${most} are ` +
+        "measured; select some of the tensors with --filter",
     );
   }
   const statistics = new Map<TensorRef, TensorStatistics>();

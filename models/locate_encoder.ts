@@ -68,8 +68,8 @@ export function locateEncoder(file: CheckpointFile, weights?: string): StateDict
     const known = found.map(({ prefix }) => prefix === "" ? "none (leave --weights out)" : quote(prefix));
     throw new CheckpointError(
       file.path,
-      `has no known encoder under ${quote(weights)}; ${
-        known.length === 0 ? "nor under another prefix" : `--weights may be ${known.join(", ")}`
+      `has no known encoder under ${quote(weights)}${
+        known.length === 0 ? ", nor under another prefix" : `; expected --weights ${known.join(" or ")}`
       }`,
     );
   }

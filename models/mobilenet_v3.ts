@@ -108,7 +108,7 @@ export function mobileNetV3(size: keyof typeof SIZES): Encoder {
   return {
     name: `mobilenetv3_${size}`,
     family: "MobileNetV3",
-    original: "mobilenetv3.py of the original SEED (torchvision's has other names and another epsilon)",
+    original: "mobilenetv3.py of the original SEED (torchvision's has other keys and another epsilon)",
     roles: ["teacher", "student"],
     ssl: "moco",
     head: "mlp",

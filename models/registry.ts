@@ -41,14 +41,14 @@ const encoders: Encoder[] = [
 export const ENCODERS: readonly Encoder[] = encoders;
 
 /**
- * Adds an encoder that can be named as a student or a teacher. Workers have modules of their own: a run is told the module
- * that calls this by its `plugins`.
+ * Registers an encoder that can be used by name as a student or a teacher. Workers load their own modules, so pass
+ * the URL of the calling module to a run as one of its `plugins`.
  *
- * @throws {Error} where there is one of that name already
+ * @throws {Error} if the name is taken
  */
 export function registerEncoder(encoder: Encoder): void {
   if (encoders.some(({ name }) => name === encoder.name)) {
-    throw new Error(`there is an encoder "${encoder.name}" already`);
+    throw new Error(`there is already an encoder "${encoder.name}"`);
   }
   encoders.push(encoder);
 }

@@ -107,7 +107,7 @@ function resolveBackbone(
 
 function suggest([encoder]: readonly Encoder[]): string {
   return encoder === undefined
-    ? "leave it out to have it recognised"
+    ? "leave it out to detect the encoder"
     : `use --teacher-arch ${encoder.name}, or leave it out`;
 }
 

@@ -175,7 +175,7 @@ function traceOptimizer(
 ): TracedOptimizer {
   const { rule, isChecked = false, lossScaleRule = FIXED_SCALE, clipNorm, accumulates, averages } = options;
   if (!isChecked && (rule.needsControl || clipNorm !== undefined || gradientControl !== undefined)) {
-    throw new Error("such a step checks its gradients: isChecked");
+    throw new Error("expected isChecked, as this step needs checked gradients");
   }
   const graph = new Graph();
   const arenas = new Arenas(graph, models, target);

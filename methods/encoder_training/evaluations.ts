@@ -34,7 +34,7 @@ export interface EvaluationsSetup<Options extends EncoderTrainingOptions> {
   emit: Emit<EncoderTrainingEvent>;
 }
 
-/** An evaluation that the run's records know already. */
+/** An evaluation that is already in the run's records. */
 export type KnownAccuracy = { of: "teacher" | "student"; step: number } & Accuracy;
 
 /** What is wanted of one encoder. */
@@ -174,8 +174,8 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
     if (known === undefined && test !== null) {
       const { noun, flags: { init } } = method;
       const text = origin === undefined || init === undefined
-        ? `${options.resume} does not say how the run began: the ${noun} before is not known`
-        : `the ${noun} before is not known: ${init} does not name what the run began with`;
+        ? `${options.resume} does not record how the run began: the ${noun} before training is not known`
+        : `the ${noun} before training is not known: ${init} is not the checkpoint that the run began with`;
       emit({ type: "note", text });
     }
     return { teacher, before: known };

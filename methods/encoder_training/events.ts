@@ -1,4 +1,4 @@
-/** What a training of an encoder tells. */
+/** Events of a training. */
 import type { ProbeSetEvents } from "../../actors/diagnostics.ts";
 import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
 import type {
@@ -16,57 +16,57 @@ import type { LossScale } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import type { StepStats } from "../../models/step_stats.ts";
 import type { SimilarityMap } from "../../models/similarity_map.ts";
 
-/** What a run is, known before the first step. */
+/** Size of a run, known before the first step. */
 export interface EncoderTrainingPlan {
-  /** Rows to learn from, broken ones included. */
+  /** Training rows, including broken ones. */
   images: number;
-  /** Batches of an epoch; the images that do not fill one are left out. */
+  /** Batches per epoch, without an incomplete last one. */
   batchesPerEpoch: number;
-  /** Steps of the whole run, those done before included. */
+  /** Steps of the whole run, including those done before a resume. */
   totalSteps: number;
-  /** Steps that were done before. */
+  /** Steps done before this start. */
   firstStep: number;
-  /** How images become views in the evaluations. */
+  /** How images are resized for evaluation. */
   evalResize: EvaluationResize;
 }
 
 /** A step of a training. */
 export interface EncoderTrainingStep {
-  /** From 0. */
+  /** Epoch, from 0. */
   epoch: number;
-  /** From 1, over the whole run. */
+  /** Step, from 1, over the whole run. */
   step: number;
-  /** The loss of the batch. */
+  /** Loss of the batch. */
   loss: number;
   /** The learning rate. */
   lr: number;
-  /** Of mixed precision, after the step. */
+  /** State of loss scaling after the step, if it is used. */
   lossScale?: LossScale;
 }
 
-/** What a training step tells of itself, every `statsEvery` batches. */
+/** Statistics of a training step, reported every `statsEvery` batches. */
 export interface EncoderTrainingStats extends StepStats {
-  /** From 0. */
+  /** Epoch, from 0. */
   epoch: number;
-  /** From 1, over the whole run. */
+  /** Step, from 1, over the whole run. */
   step: number;
-  /** Memory that the trainer has on its device: buffers and textures. */
+  /** Device memory of the trainer, in bytes: buffers and textures. */
   deviceBytes: number;
-  /** Memory of the whole process (resident set). */
+  /** Memory of the whole process (resident set), in bytes. */
   processBytes: number;
 }
 
 /** A snapshot of a training step. */
 export interface TrainingSnapshot extends BatchPosition {
-  /** From 1, over the whole run. */
+  /** Step, from 1, over the whole run. */
   step: number;
-  /** The batch's first views as the encoder sees them. */
+  /** The batch's first views as the trained encoder sees them. */
   views: ViewSample;
-  /** What the trained encoder (the student) and the one beside it (the teacher) make of the queue for the first of them. */
+  /** Similarities to the queue of the trained encoder (student) and of the one beside it (teacher), for the first of these views. */
   similarities: SimilarityMap;
 }
 
-/** What a training of an encoder tells. */
+/** Events of a training. */
 export type EncoderTrainingEvent =
   | NoticeEvent
   /** The files are open and fit each other; actors start now. */
@@ -79,30 +79,30 @@ export type EncoderTrainingEvent =
   /** What a step tells of itself, every `statsEvery` batches. */
   | ({ type: "stats" } & EncoderTrainingStats)
   | ViewsEvent
-  /** A snapshot of a step: views, and what its encoders make of the queue. */
+  /** A snapshot of a step: views, and its encoders' similarities to the queue. */
   | ({ type: "snapshot" } & TrainingSnapshot)
   | ProbeSetEvents
-  /** An encoder was evaluated: the trained one (`student`) or the one it learns from; `step` says after how many steps. */
+  /** An encoder was evaluated after `step` steps: the trained one (`student`) or its teacher. */
   | ({ type: "knn"; of: "teacher" | "student"; step: number } & Accuracy)
   | TraceEvents
   /** Where the time went; where this is asked for. */
   | ({ type: "profile" } & RunProfile);
 
-/** A checkpoint is written: of a whole epoch or within one. `weights` come along where an evaluation is due. */
+/** A checkpoint has been written, at the end of an epoch or within one. Has `weights` if an evaluation is due. */
 export interface SavedEvent {
-  /** Tells events apart. */
+  /** Type of the event. */
   type: "saved";
-  /** From 0. */
+  /** Epoch, from 0. */
   epoch: number;
-  /** Whether it is of a whole epoch. */
+  /** Whether it is at the end of an epoch. */
   endsEpoch: boolean;
-  /** The checkpoint's file. */
+  /** Path of the checkpoint. */
   path: string;
   /** Parameters and running statistics of the encoder. */
   weights?: NamedValues;
 }
 
-/** What the actors of a training tell the run; all but the last two go on as they are. */
+/** Events that the actors of a training send to the run, which emits all but the last two unchanged. */
 export type TrainerEvent =
   | Extract<EncoderTrainingEvent, { type: "step" | "stats" | "views" | "snapshot" | "warning" }>
   | SavedEvent

@@ -38,7 +38,9 @@ export class KeyQueue implements Disposable {
   constructor(gpu: Gpu, buffer: GPUBuffer, options: KeyQueueOptions) {
     const { accumulate, batch, dimension, size } = options;
     if (accumulate * batch > size) {
-      throw new Error(`the keys of a step, ${accumulate} x ${batch}, do not go into a queue of ${size} rows`);
+      throw new Error(
+        `the keys of a step, ${accumulate} x ${batch}, do not fit into a queue of ${size} rows`,
+      );
     }
     this.#gpu = gpu;
     this.#buffer = buffer;

@@ -9,19 +9,19 @@ export type SaveInterval = { steps: number } | { seconds: number };
 
 /** A training, fully resolved: no field is left to a default. Paths are absolute. */
 export interface EncoderTrainingOptions {
-  /** Folder of `train.tsv`, or what else `resolveDataset` finds images to learn from by. */
+  /** Training images: a folder with `train.tsv`, or any path that `resolveDataset` accepts. */
   data: string;
-  /** Data whose images the kNN classifies by their neighbours among those to learn from; `null` for no evaluation. */
+  /** Test images, which kNN classifies by their neighbours among the training images; `null` for no evaluation. */
   testData: string | null;
   /** Folder that the run writes to. */
   output: string;
   /** Reader Workers. The same seed gives the same bits for any number. */
   workers: number;
-  /** Where the run ends, counted from epoch 0. */
+  /** Number of epochs, counted from epoch 0. */
   epochs: number;
-  /** Epoch to begin with; a checkpoint that is resumed from says its own. */
+  /** First epoch; a resumed run takes it from the checkpoint. */
   startEpoch: number;
-  /** Images in a batch; the last, smaller batch of an epoch is left out. */
+  /** Images per batch; an incomplete last batch of an epoch is dropped. */
   batchSize: number;
   /** Learning rate before scaling: see `models/optim/schedule.ts`. */
   lr: number;
@@ -29,67 +29,65 @@ export interface EncoderTrainingOptions {
   scaleLr: boolean;
   /** Epochs of warm-up. */
   warmupEpochs: number;
-  /** Half a cosine down to 0 rather than steps at `schedule`. */
+  /** Decay the learning rate to 0 along half a cosine, instead of in steps at `schedule`. */
   cos: boolean;
-  /** Epochs from which on the learning rate is ten times lower; read without `cos` only. */
+  /** Epochs at which the learning rate drops to a tenth; ignored with `cos`. */
   schedule: number[];
   /** Momentum of SGD. */
   momentum: number;
   /** L2 penalty that SGD adds to every gradient. */
   weightDecay: number;
-  /** Batches whose gradients make one step, as one batch of all their images would; fewer at the end of an epoch. */
+  /** Batches whose gradients are accumulated for one step; fewer at the end of an epoch. */
   accumulate: number;
-  /** Batches between two steps that tell of themselves: norms by group of layers, time, memory; 0 for none. */
+  /** Batches between reports of layer norms, time and memory; 0 for none. */
   statsEvery: number;
-  /** L2 norm that the gradients of all weights together are clipped to; `null` for no clipping. */
+  /** Maximum L2 norm of all gradients together, which are clipped to it; `null` for no clipping. */
   clipGrad: number | null;
-  /** Checkpoint to go on from; `null` to begin anew. */
+  /** Checkpoint to resume from; `null` to start a new run. */
   resume: string | null;
-  /** Go on from `resume` even where it is of another run, of other images, say; off where it is left out. */
+  /** Resume even if the checkpoint is from a run with other images or settings. Default: false. */
   resumeAnyway?: boolean;
-  /** When checkpoints are written besides the end of each epoch; `null` for no other. */
+  /** How often checkpoints are written, besides at the end of each epoch; `null` for no others. */
   saveEvery: SaveInterval | null;
-  /** Newest checkpoints that are kept; 0 for all. */
+  /** Number of newest checkpoints to keep; 0 for all. */
   keep: number;
   /** Height and width of a view, in pixels. */
   imageSize: number;
-  /** Pixels that an image may have; a larger one counts as broken. */
+  /** Maximum pixels of an image; a larger one counts as broken. */
   maxPixels: number;
-  /** How images become views in an evaluation; `auto` is decided by the images to learn from. */
+  /** How images are resized for evaluation; `auto` decides by the training images. */
   evalResize: EvaluationResizeChoice;
-  /** Compute the encoder's activations again for the backward pass instead of keeping them: less memory, more time. */
+  /** Recompute the encoder's activations in the backward pass instead of storing them: less memory, more time. */
   checkpointActivations: boolean;
   /**
-   * Keep maps of pixels in float16 and scale the loss (`torch.amp`'s way): half the memory. Needs an adapter with
-   * `shader-f16`.
+   * Keep feature maps in float16 and scale the loss, as `torch.amp` does: half the memory.
+   * Needs an adapter with `shader-f16`.
    */
   amp: boolean;
-  /** What was measured of the adapter (`tuneAdapter`); `null` for what is usual of its kind. */
+  /** Kernel tuning of the adapter, from `tuneAdapter`; `null` for the defaults of its kind. */
   tuning: Tuning | null;
-  /** What becomes of a step whose loss or gradients are not finite: the run stops, or the step is skipped. */
+  /** Whether a step with a non-finite loss or gradient stops the run or is skipped. */
   onNan: "stop" | "skip";
-  /** Crashes within ten minutes that are answered by starting actors again; the next one ends the run. */
+  /** Maximum number of crashes within ten minutes that lead to a restart; the next one ends the run. */
   maxRestarts: number;
-  /** Actors of one's own in the places of built-in ones. */
+  /** Custom actors that replace built-in ones. */
   actors?: ActorModules;
-  /**
-   * Images of an epoch, where a reader of one's own makes them and no file tells: `data` is then that reader's business.
-   */
+  /** Images per epoch, if a custom reader generates them; only that reader uses `data` then. */
   images?: number;
-  /** Modules, as text of their URLs, that register encoders, losses and augmentations; every Worker imports them. */
+  /** URLs of modules that register encoders, losses and augmentations; every Worker imports them. */
   plugins?: string[];
-  /** Neighbours that vote in the kNN. */
+  /** Number of neighbours that vote in kNN. */
   knnK: number;
-  /** Temperature of the kNN's votes. */
+  /** Temperature of the votes in kNN. */
   knnT: number;
-  /** Epochs between two evaluations; 0 evaluates before the first epoch and after the last one only. */
+  /** Epochs between evaluations; 0 evaluates only before the first epoch and after the last. */
   knnEvery: number;
   /**
-   * Tell of more than numbers: now and then a snapshot of a step (views, and what its encoders make of the queue), and after
-   * an epoch the nearest neighbours in a probe set.
+   * Also emit snapshots of steps (views, and their similarities to the queue), and after each epoch the nearest
+   * neighbours in a probe set.
    */
   insight: boolean;
-  /** Steps after which the run ends early, for a quick trial; `null` for no such limit. */
+  /** Steps after which the run ends early, for a quick trial; `null` for no limit. */
   limitSteps: number | null;
   /** Seed of the encoder's weights, the order of the images and the augmentations. */
   seed: number;

@@ -20,21 +20,21 @@ import type { Start } from "./training_pipeline.ts";
 
 /** The loss of a step. */
 export interface KnownLoss {
-  /** From 1, over the whole run. */
+  /** Step, from 1, over the whole run. */
   step: number;
-  /** `null` where it was not finite. */
+  /** Loss; `null` if it was not finite. */
   loss: number | null;
 }
 
-/** What is known of a run that is gone on with, from its records. */
+/** Records of a run to resume. */
 export interface RunSoFar {
-  /** Its evaluations, as far as they are by the images and settings of now: they are not made again. */
+  /** Its evaluations with the current images and settings, which are not repeated. */
   accuracies: readonly KnownAccuracy[];
-  /** The losses of its steps, in their order. */
+  /** Losses of its steps, in order. */
   losses: readonly KnownLoss[];
-  /** Whether it has not come to its end. If only its end is missing, that is made up for. */
+  /** Whether the run did not finish. If all its steps are done, only its end is repeated. */
   isUnfinished: boolean;
-  /** The step that it was to end after, where `limitSteps` was counted from its start and not from now. */
+  /** Step after which it was to end, if `limitSteps` was counted from its start and not from now. */
   end?: number;
 }
 
@@ -85,8 +85,10 @@ export async function prepareRun<Options extends EncoderTrainingOptions>(
   });
   if (queue < batchSize * accumulate) {
     throw new UserError(
-      `a queue of ${queue} keys does not hold a batch of ${batchSize}${
-        accumulate === 1 ? "" : ` times the ${accumulate} that accumulate`
+      `--queue ${queue} is too small: expected at least ${
+        accumulate === 1
+          ? `--batch-size, ${batchSize}`
+          : `--batch-size times --accumulate, ${batchSize * accumulate}`
       }`,
     );
   }
@@ -98,7 +100,7 @@ export async function prepareRun<Options extends EncoderTrainingOptions>(
   );
   if (firstStep >= lastStep && !soFar.isUnfinished) {
     throw new NothingToDoError(
-      `${options.resume}: ${start.epoch} of ${epochs} epochs are done, so there is nothing left to do; use more --epochs`,
+      `${options.resume}: ${start.epoch} of ${epochs} epochs are done, so there is nothing left to do; use a larger --epochs`,
     );
   }
   const test = await findTestData(images, options, emit);
@@ -157,7 +159,7 @@ async function findTestData(
   const facts = await readDataFacts(testData, emit);
   const unlabelled = [images, facts].find(({ hasLabels }) => !hasLabels);
   if (unlabelled !== undefined) {
-    emit({ type: "note", text: `no kNN: ${unlabelled.path} has no classes` });
+    emit({ type: "note", text: `no kNN: ${unlabelled.path} has no class labels` });
     return null;
   }
   checkSameClassNames(images, facts);
@@ -181,7 +183,7 @@ async function checkHalf(): Promise<void> {
   const { name, hasHalf } = await describeAdapter();
   if (!hasHalf) {
     throw new UserError(
-      `--amp keeps activations in float16, which ${name} cannot (no shader-f16); leave --amp out`,
+      `--amp needs an adapter with shader-f16, which ${name} does not have; leave --amp out`,
     );
   }
 }
@@ -191,10 +193,10 @@ async function checkInit(noun: string, encoder: TrainedEncoder, emit: Emit<Notic
   using init = await openInitialCheckpoint(encoder);
   await init.requireFinite();
   const head = init.takesHead
-    ? "its head too"
+    ? "with its head"
     : init.hasHead
-    ? "but not its head, which is another one: a fresh head is made"
-    : "which has no head: a fresh one is made";
+    ? "with a new head, as the checkpoint's differs"
+    : "with a new head, as the checkpoint has none";
   const text = `the ${noun} starts from ${encoder.init} (a ${init.framework} checkpoint), ${head}`;
   emit({ type: "note", text });
 }

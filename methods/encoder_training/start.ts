@@ -117,7 +117,7 @@ export async function findStart<Options extends EncoderTrainingOptions>(
   await requireFiniteTraining(resume, saved);
   const { queue, queuePointer } = saved;
   if (queue === undefined || queuePointer === undefined) {
-    throw fail("has no queue, which a run needs to resume");
+    throw fail("has no queue, so a run cannot resume from it");
   }
   if (queue.shape.length !== 2) throw fail(`has a queue of shape [${queue.shape}], not [dim, queue]`);
   if (queue.shape[0] !== dimension || queue.shape[1] !== size) {
@@ -131,19 +131,21 @@ export async function findStart<Options extends EncoderTrainingOptions>(
   if (hasLocal !== (smallQueue !== undefined)) {
     throw fail(
       hasLocal
-        ? "has no queue of small views, but --small-views asks for them; resume without it, or start a new run"
-        : "is of a run with small views; use the --small-views and --small-size of that run",
+        ? "has no queue of small views, which --small-views needs; resume without that flag, or start a new run"
+        : "is from a run with small views; use that run's --small-views and --small-size",
     );
   }
   if (smallQueue !== undefined && smallQueue.shape.join() !== queue.shape.join()) {
-    throw fail(`has a queue of small views of [${smallQueue.shape}], but the other is [${queue.shape}]`);
+    throw fail(
+      `has a queue of small views of shape [${smallQueue.shape}], but the other queue is [${queue.shape}]`,
+    );
   }
   const local = smallQueue && transpose(await smallQueue.read(), dimension, size);
   await checkSavedTensors(saved, fail);
   const batch = checkSameEpoch(readResumeState(saved.resume, fail), options, batchesPerEpoch, fail);
   const [pointer] = await queuePointer.read();
   if (!(Number.isInteger(pointer) && pointer >= 0 && pointer < size)) {
-    throw fail(`says that the next key goes to row ${pointer} of a queue of ${size}`);
+    throw fail(`is damaged: expected a queue_ptr from 0 to ${size - 1}, found ${pointer}`);
   }
   return {
     epoch: saved.epoch,
@@ -167,24 +169,24 @@ function checkSameEpoch(
   // Checkpoints of before have no batch_size.
   if ((saved.batchSize ?? batchSize) !== batchSize) {
     const then = saved.batchSize;
-    problems.push(`batches of ${then}, and --batch-size is ${batchSize}; resume with --batch-size ${then}`);
+    problems.push(`batches of ${then}, but --batch-size is ${batchSize}; resume with --batch-size ${then}`);
   }
   if ((saved.seed ?? seed) !== seed) {
     const then = saved.seed;
-    problems.push(`a run with --seed ${then}, and --seed is ${seed}; resume with --seed ${then}`);
+    problems.push(`a run with --seed ${then}, but --seed is ${seed}; resume with --seed ${then}`);
   }
   if ((saved.batchesPerEpoch ?? batchesPerEpoch) !== batchesPerEpoch) {
     const then = saved.batchesPerEpoch;
-    problems.push(`${then} batches, and now there are ${batchesPerEpoch}; resume with the same images`);
+    problems.push(`${then} batches, but now there are ${batchesPerEpoch}; resume with the same images`);
   }
   if (problems.length === 0 && groupOf(saved.batch, batchesPerEpoch, accumulate).index > 0) {
     problems.push(
-      `${saved.batch} batches so far, which is within a step of --accumulate ${accumulate}; resume with the --accumulate of ` +
-        "that run",
+      `${saved.batch} batches so far, in the middle of a step of --accumulate ${accumulate}; resume with that run's ` +
+        "--accumulate",
     );
   }
   if (problems.length === 0 && saved.batch >= batchesPerEpoch) {
-    problems.push(`more than ${saved.batch} batches, and now there are ${batchesPerEpoch}`);
+    problems.push(`more than ${saved.batch} batches, but now there are ${batchesPerEpoch}`);
   }
   if (problems.length === 0) return saved.batch;
   if (resumeAnyway) return 0;

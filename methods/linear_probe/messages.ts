@@ -6,17 +6,17 @@
 import type { Purpose, Returning, Sink } from "../../actors/messages.ts";
 import type { Message } from "../../actors/runtime/mod.ts";
 
-/** How one linear probe did on some images. */
+/** Scores of one linear probe on some images. */
 export interface ProbeScore {
   /** Mean cross-entropy. */
   loss: number;
-  /** Images whose class came first, in percent. */
+  /** Top-1 accuracy, in percent. */
   top1: number;
-  /** Images whose class was among the first five, in percent. */
+  /** Top-5 accuracy, in percent. */
   top5: number;
 }
 
-/** Trains linear probes, several learning rates side by side. */
+/** Trains linear probes, one per learning rate, in parallel. */
 export type LinearTrainer = Sink & Returning & {
   /** Says how fast to learn from the images that come from now on: one learning rate a probe. */
   begin: Message<{ learningRates: number[] }>;
@@ -32,16 +32,16 @@ export type LinearTrainer = Sink & Returning & {
   save: Message<void, { path: string | null }>;
 };
 
-/** Where a linear evaluation is. */
+/** Progress of a linear evaluation. */
 export interface LinearProgress {
   /** Epochs done. */
   epoch: number;
   /** Best top-1 of each probe so far, in percent. */
   best: number[];
-  /** Which probes have diverged: their weights are not kept. */
+  /** Whether each probe has diverged; the weights of those are not kept. */
   diverged: boolean[];
-  /** Index of the probe that a checkpoint is of; one that has not diverged. */
+  /** Index of the probe that a checkpoint saves, which has not diverged. */
   probe: number;
-  /** Whether it is better than ever. */
+  /** Whether it is the best so far. */
   isBest: boolean;
 }

@@ -10,14 +10,14 @@ import { linearFlags } from "./flags.ts";
 import { LINEAR_DEFAULTS, type LinearOptions } from "./options.ts";
 import { type LinearResult, runLinearEvaluation } from "./run.ts";
 
-/** The encoder, where its images are and its files go; all else has a default. */
+/** Options for `linearProbe`. All but the encoder, the images and the output folder have defaults. */
 export type LinearInput =
   & Pick<LinearOptions, "pretrained" | "data" | "output">
   & Partial<LinearOptions>;
 
 /** {@linkcode OutputSettings} of a linear evaluation. */
 export interface LinearSettings extends OutputSettings {
-  /** Whether the one that `resume` goes on with has not come to its end; where only that is missing, it is made up for. */
+  /** Whether the evaluation to resume did not finish. If all its epochs are done, only its end is repeated. */
   isUnfinished?: boolean;
 }
 
@@ -29,7 +29,7 @@ async function resolveLinearInput(input: LinearInput, emit: Emit<NoticeEvent>): 
     : await openEncoderSource(pretrained, { arch: input.arch, which, weights, part: "backbone" });
   const arch = source?.encoder.name ?? input.arch;
   if (arch === undefined) {
-    throw new TypeError("without a checkpoint the name of an encoder is needed: arch");
+    throw new TypeError("expected a checkpoint (pretrained) or the name of an encoder (arch), found neither");
   }
   const { data, testData } = await findBoth(input);
   const { note, ...views } = chooseViews(source, input, data);
@@ -45,8 +45,7 @@ export const linearProbe: Method<
   LinearResult,
   LinearSettings
 > = {
-  description:
-    "trains a linear classifier on the features of a frozen encoder, and says how well it classifies",
+  description: "trains a linear classifier on the features of a frozen encoder, and reports its accuracy",
   folder: import.meta.url,
   actors: ["linear_trainer"],
   flags: () => linearFlags({ encoders: [] }),

@@ -44,13 +44,13 @@ export async function findClasses(
     if (classes !== null) return { ...facts, classes };
     const largest = dataset.largestLabel();
     if (largest === undefined || largest < 0) {
-      throw new UserError(`${path}: its rows have no labels from 0 on, which a linear evaluation needs`);
+      throw new UserError(`${path}: expected class labels, which a linear evaluation needs, found none`);
     }
     if (largest >= MOST_CLASSES) {
       throw new UserError(
-        `${path}: expected labels that number the classes from 0 on, found ${largest}, which would make ${
+        `${path}: expected labels that number the classes from 0, found ${largest}, hence ${
           largest + 1
-        } classes; give the classes numbers, or say --classes`,
+        } classes; renumber the classes, or set --classes`,
       );
     }
     return { ...facts, hasLabels: true, classes: largest + 1 };
@@ -91,7 +91,7 @@ export function checkWhetherDone(
 ): void {
   if (evaluate || epoch < epochs || isUnfinished) return;
   throw new NothingToDoError(
-    `${resume}: ${epoch} of ${epochs} epochs are done, so there is nothing left to do; use more --epochs`,
+    `${resume}: ${epoch} of ${epochs} epochs are done, so there is nothing left to do; use a larger --epochs`,
   );
 }
 
@@ -118,7 +118,7 @@ export async function findStart({ resume, lr, startEpoch }: LinearOptions): Prom
     const others = probes.filter(({ values }) => values.size > 0).map((probe) => probe.lr);
     throw new CheckpointError(
       resume,
-      `its classifiers of learning rate ${lr.join(", ")} have diverged; use --lr ${others.join(",")}`,
+      `its classifiers for learning rate ${lr.join(", ")} have diverged; use --lr ${others.join(",")}`,
     );
   }
   return { epoch, best: found.map((probe) => probe?.best ?? -1), diverged };

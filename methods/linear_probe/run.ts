@@ -34,25 +34,25 @@ import {
 /** Checkpoints are written at an epoch's end, but no more often than this. */
 const SECONDS_BETWEEN_CHECKPOINTS = 60;
 
-/** What came of one learning rate. */
+/** Scores of one learning rate. */
 export interface LinearScore {
-  /** As it was given, before scaling. */
+  /** Learning rate as given, before scaling. */
   lr: number;
-  /** On the test images after the last epoch. */
+  /** Score on the test images after the last epoch. */
   last: ProbeScore;
   /** Best top-1 on the test images after any epoch, in percent. */
   best: number;
-  /** Whether a loss of it was not finite; then it is never the best one. */
+  /** Whether one of its losses was not finite; it is then never the best. */
   diverged: boolean;
 }
 
-/** What came of a linear evaluation. */
+/** Result of a linear evaluation. */
 export interface LinearResult {
-  /** In the order of the learning rates. */
+  /** Scores, in the order of the learning rates. */
   scores: readonly LinearScore[];
-  /** Index of the best one. */
+  /** Index of the best score. */
   chosen: number;
-  /** The last checkpoint; `null` where the run only evaluates. */
+  /** Path of the last checkpoint; `null` if the run only evaluates. */
   checkpoint: string | null;
 }
 
@@ -146,7 +146,7 @@ class LinearEvaluation {
     this.#classes = options.classes ?? Math.max(train.classes, test.classes);
     this.#batchesPerEpoch = Math.ceil(train.rowCount / batchSize);
     this.#isTrained = !evaluate && start.epoch >= epochs;
-    if (this.#isTrained) this.#note(`all ${start.epoch} epochs are done; only the end of the run is missing`);
+    if (this.#isTrained) this.#note(`all ${start.epoch} epochs are done; finishing the run`);
     emit({
       type: "plan",
       trainImages: train.rowCount,

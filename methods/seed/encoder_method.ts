@@ -37,7 +37,7 @@ async function identifyTeacher(
   const fingerprint = await source.fingerprint(); // refuses weights that are not finite
   const { beside } = source;
   if (beside.length > 0) {
-    emit({ type: "note", text: `not used of the teacher's checkpoint: ${beside.join(", ")}` });
+    emit({ type: "note", text: `unused in the teacher's checkpoint: ${beside.join(", ")}` });
   }
   return fingerprint;
 }

@@ -1,5 +1,5 @@
-/** What a distillation tells. */
+/** Events of a distillation. */
 import type { EncoderTrainingEvent } from "../encoder_training/events.ts";
 
-/** What a distillation tells. */
+/** Events of a distillation. */
 export type DistillEvent = EncoderTrainingEvent;

@@ -13,7 +13,7 @@ export interface KeyedBatch extends EmbeddedBatch {
   queuePointer: number;
 }
 
-/** Gives every batch its place in the queue of earlier teacher embeddings, and passes it on. */
+/** Assigns every batch its rows in the queue of earlier teacher embeddings, and passes it on. */
 export type QueueKeeper = Sink;
 
 /** Trains the student. */

@@ -15,12 +15,12 @@ import type { RunSoFar } from "../encoder_training/prepare.ts";
 import type { Wanted } from "../encoder_training/run.ts";
 import { type DistillResult, runDistillation } from "./run.ts";
 
-/** Where a distillation's images and teacher are and its files go; all else has a default. */
+/** Options for `distill`. All but the images, the teacher and the output folder have defaults. */
 export type DistillInput = Pick<DistillOptions, "data" | "distill" | "output"> & Partial<DistillOptions>;
 
 /** {@linkcode OutputSettings} of a distillation. */
 export interface DistillSettings extends OutputSettings, Wanted {
-  /** What is known of the run that `resume` goes on with; what its records do not say is found out again. */
+  /** Records of the run to resume; what they lack is computed again. */
   soFar?: RunSoFar;
 }
 

@@ -13,15 +13,18 @@ export interface DistillOptions extends EncoderTrainingOptions {
   teacherArch: string;
   /** How the teacher was trained. */
   teacherSsl: TeacherSsl;
-  /** File of the teacher's weights, as PyTorch saved them. */
+  /** Checkpoint of the teacher, as PyTorch saved it. */
   distill: string;
-  /** What stands before the teacher's keys, where its file holds several encoders; found out where it is left out. */
+  /** Prefix of the teacher's keys, if its file holds several encoders; detected if omitted. */
   weights?: string;
-  /** Distil the teacher's pooled feature and not its embedding, so that it needs no head; `dim` is its length then. */
+  /**
+   * Distil the teacher's pooled feature instead of its embedding, so that no head is needed; `dim` is then its
+   * length.
+   */
   feature?: boolean;
-  /** Checkpoint of an encoder that the student starts from, where it does not `resume`; `null` for fresh weights. */
+  /** Checkpoint to initialise the student from, unless the run resumes; `null` for random weights. */
   studentInit: string | null;
-  /** Numbers in an embedding. */
+  /** Length of an embedding. */
   dim: number;
   /** Teacher embeddings in the queue (the paper's K); a multiple of `batchSize`. */
   queue: number;
@@ -29,15 +32,15 @@ export interface DistillOptions extends EncoderTrainingOptions {
   temp: number;
   /** Temperature of the teacher's softmax (the paper's tau^T). */
   distillT: number;
-  /** Whether the student's head is Linear, ReLU, Linear rather than one Linear. */
+  /** Whether the student's head is Linear, ReLU, Linear instead of one Linear. */
   studentMlp: boolean;
-  /** Small views of each image, as in the original's main_small-patch.py; 0 for none. */
+  /** Small views per image, as in the original's main_small-patch.py; 0 for none. */
   smallViews: number;
   /** Height and width of a small view, in pixels. */
   smallSize: number;
-  /** Name of the augmentation; by the teacher, as the original chooses it, where it is left out. */
+  /** Name of the augmentation; if omitted, the teacher's, as in the original. */
   augmentation?: string;
-  /** Name of the loss; SEED's where it is left out. */
+  /** Name of the loss. Default: SEED's. */
   loss?: string;
 }
 

@@ -131,6 +131,6 @@ export function readInput(name: string, value: TorchValue | undefined, fail: Fai
     std: read("std", "three finite numbers above 0", (value) => isChannels(value, (item) => item > 0)) as
       | ByChannel
       | undefined,
-    stem: read("stem", "a text", (value) => typeof value === "string"),
+    stem: read("stem", "a string", (value) => typeof value === "string"),
   };
 }

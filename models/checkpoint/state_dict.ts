@@ -255,12 +255,12 @@ function findWeights(file: CheckpointFile): TorchDict {
   throw new CheckpointError(
     file.path,
     found.length === 0
-      ? `holds no encoder: no dict of named weights was found in it (${describeContent(file.value)})`
+      ? `holds no encoder: it has no dict of named weights (${describeContent(file.value)})`
       : `holds ${found.length} dicts of weights (${
         describeSome(found.map(({ path, dict }) =>
           `${dict.size} ${dict.size === 1 ? "entry" : "entries"} in ${describePath(path)}`
         ))
-      }), none of them called state_dict or model; save the one that is meant alone`,
+      }), none of them called state_dict or model; save only the one to use`,
   );
 }
 

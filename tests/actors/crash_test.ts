@@ -193,6 +193,6 @@ Deno.test("a run ends with the loss and what to do when training diverges", asyn
   assert(crash.isUserError);
   assertMatch(
     crash.failure.message,
-    /^the (loss is (NaN|-?Infinity)|gradients are not finite) in epoch 0, batch \d+.*lower --lr \(it is 1e\+30\)/,
+    /^the (loss is (NaN|-?Infinity)|gradients are not finite) in epoch 0, batch \d+.*lower --lr \(now 1e\+30\)/,
   );
 });

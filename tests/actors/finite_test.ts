@@ -185,7 +185,7 @@ Deno.test("a linear evaluation whose learning rates all diverge ends with an err
   const { message } = await assertRejects(() => runLinearEvaluation(options), UserError);
   assertMatch(
     message,
-    /^the loss is NaN in .*: every learning rate \(0\.03, 0\.1\) has diverged\. .*whole; try a lower --lr \(it is 0\.1, and 0\.0625 in this epoch\)$/,
+    /^the loss is NaN in .*: every learning rate \(0\.03, 0\.1\) has diverged\. .*intact; try a lower --lr \(now 0\.1, 0\.0625 in this epoch\)$/,
   );
   for (const name of [linearCheckpointName(1), BEST_CHECKPOINT]) {
     using file = await openCheckpointFile(join(options.output, name));
@@ -202,7 +202,7 @@ Deno.test("warnOfLargeLoss() speaks where the loss is far above that of guessing
   };
   assertMatch(
     warned(1.9e8, 10)[0],
-    /^the loss is 1\.90e\+8, where guessing gives 2\.30, .* lower --lr \(it is 30\)$/,
+    /^the loss is 1\.90e\+8 \(chance: 2\.30\) .* lower --lr \(now 30\)$/,
   );
   assertEquals(warned(1.9e8, 60), []);
   assertEquals(warned(2.5, 10), []);

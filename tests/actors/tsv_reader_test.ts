@@ -269,5 +269,5 @@ Deno.test("tsv_reader ends a training where no row holds an image, and says so o
       plugins: [TINY_ENCODER],
     },
   });
-  await assertRejects(() => embedding, UserError, `${path}: none of its rows holds an image`);
+  await assertRejects(() => embedding, UserError, `${path}: found no usable image`);
 });

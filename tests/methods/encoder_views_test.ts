@@ -70,7 +70,7 @@ Deno.test("a student of 16 pixels is embedded, evaluated and exported at 16 wher
   assertEquals(said.rows, asked.rows);
   const other = await embedAll({ pretrained: checkpoint, data, imageSize: 24 });
   assertEquals(other.views, [24, "none"]);
-  assertStringIncludes(other.notes[0], "; 24 x 24 pixels were asked for instead");
+  assertStringIncludes(other.notes[0], "; using 24 x 24 pixels instead, as requested");
   assertNotEquals(said.rows, other.rows);
   assertEquals((await embedAll({ pretrained: checkpoint, data, which: "teacher" })).views, [16, "none"]);
 
@@ -119,20 +119,20 @@ Deno.test("where a checkpoint says nothing, its authors' size is taken, and that
   assertEquals(views, { imageSize: 224, evalResize: "auto" });
   assertEquals(
     note,
-    `${TINY_TEACHER} carries no image size (its program saves none): 224 x 224 pixels are taken, as MoCo's authors have ` +
-      "it; --image-size says another",
+    `${TINY_TEACHER} has no image size (its program saves none): using 224 x 224 pixels, the size that MoCo was ` +
+      "trained with; --image-size sets another",
   );
   for (const data of [SAMPLE_DATA, join(SAMPLE_DATA, "train.tsv")]) {
     const chosen = chooseViews(source, {}, data);
     assertEquals([chosen.imageSize, chosen.evalResize], [32, "auto"]);
-    assertStringIncludes(chosen.note!, "32 x 32 pixels are taken, as the bundled images are");
+    assertStringIncludes(chosen.note!, "using 32 x 32 pixels, the size of the bundled images");
     assertEquals(chooseViews(null, {}, data), { imageSize: 32, evalResize: "auto", note: undefined });
   }
   assertEquals(chooseViews(source, { imageSize: 48 }, folder.data).note, undefined);
   const old = { ...source, isOurs: true };
   assertStringIncludes(
     chooseViews(old, {}, folder.data).note!,
-    "(it was written before checkpoints carried one)",
+    "(it was written by an earlier version)",
   );
   // Of the one beside the sample it is known.
   using bundled = await openEncoderSource(SAMPLE_TEACHER, { part: "backbone" });

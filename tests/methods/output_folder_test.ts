@@ -13,7 +13,7 @@ Deno.test("distill() refuses a folder that holds a run, keeps its checkpoint, an
   const { message } = await assertRejects(() => distill({ ...options, seed: 1 }).result, UserError);
   assertEquals(
     message,
-    `--output ${options.output} holds another run already (1 checkpoint): choose another folder, or resume ` +
+    `--output ${options.output} already holds a run (1 checkpoint): choose another folder, or resume ` +
       `that run with --resume ${checkpoint}`,
   );
   assertEquals(await digestFile(checkpoint), before);
@@ -27,7 +27,7 @@ Deno.test("distill() refuses a folder that holds a run, keeps its checkpoint, an
   await assertRejects(
     () => distill({ ...longer, resume: elsewhere }).result,
     UserError,
-    "holds another run already (2 checkpoints)",
+    "already holds a run (2 checkpoints)",
   );
 });
 
@@ -40,7 +40,7 @@ Deno.test("linearProbe() refuses a folder that holds a run", async () => {
   await assertRejects(
     () => linearProbe(options).result,
     UserError,
-    "holds another run already (2 checkpoints): choose another folder",
+    "already holds a run (2 checkpoints): choose another folder",
   );
 });
 
@@ -51,7 +51,7 @@ Deno.test("takeOutputFolder() refuses rows of metrics too, unless the newest che
   const { message } = assertThrows(() => takeOutputFolder(output, null), UserError);
   assertEquals(
     message,
-    `--output ${output} holds another run already (1 row in metrics.jsonl): choose another folder`,
+    `--output ${output} already holds a run (1 row in metrics.jsonl): choose another folder`,
   );
   takeOutputFolder(output, "auto")[Symbol.dispose]();
 });

@@ -37,7 +37,7 @@ Deno.test("describeBadEntry() names the entry, how many and the first, and knows
   );
   assertEquals(
     describeBadEntry("conv1.weight", new Float32Array(2000).fill(-Infinity)),
-    "conv1.weight holds -Infinity at index 0 (2,000 numbers of it are not finite)",
+    "conv1.weight holds -Infinity at index 0 (2,000 values are not finite)",
   );
   assertMatch(
     describeBadEntry("bn1.running_var", Float32Array.of(1, -0.5))!,
@@ -57,7 +57,7 @@ Deno.test("weights that are not finite are refused when they are read, by export
       [
         "layer4.1.bn2.running_var",
         { 511: -1 },
-        "layer4.1.bn2.running_var holds -1 at index 511, and no variance",
+        "layer4.1.bn2.running_var holds -1 at index 511, but a variance",
       ],
       ["fc.2.bias", { 0: -Infinity }, "fc.2.bias holds -Infinity at index 0 (1 number of it is not finite)"],
     ] as const;
@@ -71,7 +71,7 @@ Deno.test("weights that are not finite are refused when they are read, by export
     for (const [key, , expected] of cases) {
       const { message } = await assertRejects(() => source.read(key), CheckpointError);
       assertStringIncludes(message, `${path}: ${expected}`);
-      assertStringIncludes(message, "`deno task inspect --stats` counts such numbers");
+      assertStringIncludes(message, "`deno task inspect --stats` counts such values");
     }
     const [[, , first], [weight]] = cases;
     await assertRejects(() => source.requireFinite(), CheckpointError, first);

@@ -104,7 +104,7 @@ for (const { name, value, prefix, others } of LAYOUTS) {
       assertEquals([source.encoder.name, source.prefix, source.others], ["resnet18", prefix, others]);
       assertEquals(source.tensors.size, 120);
       const { note } = chooseInput(source, { imageSize: 32 });
-      const left = others.length === 0 ? "" : `; left out: ${others.join(", ")}, which --weights chooses`;
+      const left = others.length === 0 ? "" : `; ignored ${others.join(", ")}, which --weights can select`;
       assertEquals(note, `${path}: the encoder is under ${prefix}${left}`);
       // With --weights it is the one that is named, with or without what wraps it.
       for (const weights of [...others, prefix, prefix.replace(/\.$/, ""), `module.${prefix}`]) {

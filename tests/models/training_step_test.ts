@@ -203,7 +203,7 @@ Deno.test("a step that accumulates takes a batch alone as a group of one, and no
     await assertRejects(
       () => start(gpu, { accumulate: 6 }),
       Error,
-      "6 x 2, do not go into a queue of 10 rows",
+      "6 x 2, do not fit into a queue of 10 rows",
     );
   }));
 

@@ -24,9 +24,9 @@ export interface QueueCrossEntropyAttributes {
   temperature: number;
   /** Divides the teacher's; left out, the target is the own key alone. */
   teacherTemperature?: number;
-  /** Keys that count; those behind are padding. */
+  /** Number of keys; later ones are padding. */
   queueSize: number;
-  /** Bytes that a matrix of similarities may take, if that allows {@linkcode BLOCK_ROWS} rows. */
+  /** Maximum bytes of a similarity matrix, if that allows {@linkcode BLOCK_ROWS} rows. */
   blockBytes?: number;
 }
 
@@ -46,10 +46,11 @@ function targetWgsl(hasTeacher: boolean, binding: number): string {
 }
 
 /**
- * Inputs: student and teacher embeddings [n, 1, 1, d], queue [1, 1, k, d] with k a multiple of four. Outputs: the loss
- * [1], the mean over rows of -sum_j q_j log p_j, with p the softmax of the student's similarities to its own teacher
- * embedding and to the queue, divided by the temperature, and q that of the teacher's, or 1 for the own one and 0 for the
- * queue; and the loss's gradient with respect to the student, like it.
+ * Inputs: student and teacher embeddings [n, 1, 1, d], queue [1, 1, k, d] with k a multiple of four. Outputs: the
+ * loss [1] and its gradient with respect to the student, of the student's shape. The loss is the mean over rows of
+ * -sum_j q_j log p_j. Here p is the softmax of the student's similarities to its own teacher embedding and to the
+ * queue, divided by the temperature; q is the teacher's,
+ * or 1 for the own embedding and 0 for the queue.
  */
 export const queueCrossEntropy: Op<QueueCrossEntropyAttributes> = {
   name: "queue_cross_entropy",
@@ -98,8 +99,11 @@ export const queueCrossEntropy: Op<QueueCrossEntropyAttributes> = {
       : [];
     const own = lowering.scratch({ shape: [rows, 1, 1, 1] }, "similarities of student and teacher");
     const wantedOwn = lowering.scratch({ shape: [rows, 1, 1, 1] }, "similarities of the teacher to itself");
-    const ownSlope = lowering.scratch({ shape: [rows, 1, 1, 1] }, "gradient of the own similarities");
-    const fromOwn = lowering.scratch({ shape: [rows, 1, 1, student.shape[3]] }, "gradient through them");
+    const ownSlope = lowering.scratch({ shape: [rows, 1, 1, 1] }, "gradient of own similarities");
+    const fromOwn = lowering.scratch(
+      { shape: [rows, 1, 1, student.shape[3]] },
+      "gradient through own similarities",
+    );
     const partial = lowering.scratch({ shape: [most, parts, 8] }, "softmax of parts of a row");
     const state = lowering.scratch({ shape: [rows, 8] }, "softmax of a row"); // and its loss
     const lower = <A>(op: Op<A>, inputs: Tensor[], outputs: Tensor[], attributes: A) =>

@@ -58,7 +58,7 @@ Deno.test("export writes the bundled teacher in every format, and says how to op
     assertEquals(onnx.code, 0, onnx.stderr);
     assertStringIncludes(
       onnx.stderr,
-      `${input}; 64 x 64 pixels were asked for instead; crop ratio 0.875 was asked for instead\n`,
+      `${input}; using 64 x 64 pixels instead, as requested; using crop ratio 0.875 instead, as requested\n`,
     );
     assertStringIncludes(onnx.stdout, "format     onnx\n");
     assertStringIncludes(onnx.stdout, "input      images of 64 x 64 pixels, crop ratio 0.875, ");
@@ -82,7 +82,7 @@ Deno.test("export refuses wrong flags and files, and leaves what is there alone"
       /bad_text\.pth\.tar: /,
     );
     await assertRefused([SAMPLE_TEACHER, "-a", "resnet50", "-o", output], /does not fit the encoder/);
-    await assertRefused([SAMPLE_TEACHER, "--which", "teacher", "-o", output], /has one encoder only/);
+    await assertRefused([SAMPLE_TEACHER, "--which", "teacher", "-o", output], /has only one encoder/);
     assertEquals([...Deno.readDirSync(folder)], []);
 
     Deno.writeTextFileSync(output, "mine");

@@ -70,7 +70,7 @@ Deno.test("knn evaluates a checkpoint and fresh weights, as distil does", async 
   assertEquals([none.code, none.stdout], [1, ""]);
   assertMatch(
     none.stderr,
-    /^error: .*unlabelled\.tsv: expected labels from 0 on \(.*\), found images without\n$/,
+    /^error: .*unlabelled\.tsv: expected class labels \(.*\), found none\n$/,
   );
   const missing = await runProgram(PROGRAM, "--pretrained", "no.pth", ...flags);
   assertEquals([missing.code, missing.stdout], [1, ""]);

@@ -102,7 +102,7 @@ Deno.test("lincls evaluates a checkpoint, writes its files, and evaluates what i
   const finish = ["--pretrained", TINY_TEACHER, ...flags, ...resume];
   const finished = await lincls(...finish);
   assertEquals([finished.code, finished.stderr], [0, ""]);
-  assertStringIncludes(finished.stdout, "all 3 epochs are done; only the end of the run is missing");
+  assertStringIncludes(finished.stdout, "all 3 epochs are done; finishing the run");
   assertStringIncludes(finished.stdout, `the best is ${best} %`);
   const after = JSON.parse(Deno.readTextFileSync(join(output, "run.json")));
   const withoutTime = (figures: { name: string }[]) => figures.filter(({ name }) => !name.startsWith("time"));
@@ -145,15 +145,15 @@ Deno.test("lincls evaluates a checkpoint, writes its files, and evaluates what i
     ...resume,
   );
   assertEquals([other.code, other.stdout.includes("test after epoch 3")], [1, false]);
-  assertMatch(other.stderr, /^error: \S+: is of another run: /m);
-  assertStringIncludes(other.stderr, "--image-size is 40, and was 32");
+  assertMatch(other.stderr, /^error: \S+: is from a different run: /m);
+  assertStringIncludes(other.stderr, "--image-size is 40, was 32");
   assertStringIncludes(other.stderr, "--resume-anyway");
   const anyway = await lincls(
     ...["--pretrained", TINY_TEACHER, ...others, "--test-data", folder.data, ...resume],
     ...["--resume-anyway", "--json"],
   );
   assertEquals(anyway.code, 0, anyway.stderr);
-  assertStringIncludes(anyway.stderr, "warning: resumed with a change: --image-size is 40, and was 32\n");
+  assertStringIncludes(anyway.stderr, "warning: resumed with a change: --image-size is 40, was 32\n");
   const told = anyway.stdout.trimEnd().split("\n").map((line) => JSON.parse(line));
   assertEquals(told.filter(({ type }) => type === "step").length, 4); // of the fourth epoch
   assertEquals(told.at(-1).type, "result");

@@ -81,7 +81,7 @@ Deno.test(
     const { message } = assertThrows(() => OutputFolder.open(path), UserError);
     assertStringIncludes(
       message,
-      `${path} holds another run already (2 rows in metrics.jsonl and 2 checkpoints)`,
+      `${path} already holds a run (2 rows in metrics.jsonl and 2 checkpoints)`,
     );
     assertStringIncludes(message, `--resume ${join(path, "epoch_0001.pth.tar")}`);
     assertEquals(Deno.readTextFileSync(join(path, "metrics.jsonl")), before);

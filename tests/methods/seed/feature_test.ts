@@ -26,12 +26,12 @@ Deno.test("a teacher without a head gives its pooled feature with --feature, and
     return { loss: result.firstLoss, checkpoint: result.checkpoint };
   };
   const refused = await assertRejects(() => lossOf("refused", { distill: headless }), UserError);
-  assertStringIncludes(refused.message, "as a teacher, --feature distils its pooled feature");
+  assertStringIncludes(refused.message, "as a teacher, use it with --feature");
   const wrong = await assertRejects(
     () => lossOf("wrong", { distill: headless, feature: true, dim: 128 }),
     UserError,
   );
-  assertStringIncludes(wrong.message, "its features have 8 numbers, but --dim is 128; use --dim 8");
+  assertStringIncludes(wrong.message, "its features have length 8, but --dim is 128; use --dim 8");
 
   const alone = await lossOf("alone", { distill: headless, feature: true });
   assertEquals((await lossOf("head", { feature: true })).loss, alone.loss);

@@ -139,7 +139,7 @@ Deno.test(
     await assertRejects(
       () => runDistillation({ ...options, resume: whole.result.checkpoint }),
       Error,
-      "is of a run with small views",
+      "is from a run with small views",
     );
   },
 );
@@ -239,10 +239,10 @@ Deno.test("runDistillation() goes on with another batch size after an epoch, and
     const [changes, message] of [
       [
         { batchSize: 6 },
-        "within an epoch of batches of 4, and --batch-size is 6; resume with --batch-size 4",
+        "within an epoch of batches of 4, but --batch-size is 6; resume with --batch-size 4",
       ],
-      [{ seed: 5 }, "within an epoch of a run with --seed 3, and --seed is 5; resume with --seed 3"],
-      [{ queue: 3 }, "a queue of 3 keys does not hold a batch of 4"],
+      [{ seed: 5 }, "within an epoch of a run with --seed 3, but --seed is 5; resume with --seed 3"],
+      [{ queue: 3 }, "--queue 3 is too small: expected at least --batch-size, 4"],
     ] as const
   ) await assertRejects(() => runDistillation({ ...resumed, ...changes }), UserError, message);
 });
@@ -270,13 +270,13 @@ Deno.test("runDistillation() evaluates by the images that have classes, and by n
   Deno.removeSync(test.replace(".tsv", ".lineidx"));
   const broken = await runAndListen(folder.options("broken", settings));
   assertEquals([broken.losses, broken.result.knn], [whole.losses, null]);
-  const why = `no kNN: ${test}: none of its rows holds an image that can be used`;
+  const why = `no kNN: ${test}: found no usable image in any row`;
   assertEquals(broken.notes.filter((note) => note === why).length, 1, broken.notes.join("\n"));
 
   unlabel(test, () => true);
   const none = await runAndListen(folder.options("none", settings));
   assertEquals([none.losses, none.result.knn], [whole.losses, null]);
-  assert(none.notes.includes(`no kNN: ${test} has no classes`), none.notes.join("\n"));
+  assert(none.notes.includes(`no kNN: ${test} has no class labels`), none.notes.join("\n"));
 });
 
 Deno.test("runDistillation() has all stages at work at the same time, and none far ahead", async () => {

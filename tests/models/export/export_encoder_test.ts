@@ -130,7 +130,7 @@ Deno.test("exportEncoder() takes the student or the teacher out of a SEED checkp
     await assertRejects(
       () => exportEncoder({ ...DEFAULTS, checkpoint: output, which: "teacher" }),
       UserError,
-      "has one encoder only",
+      "has only one encoder",
     );
   });
 });
@@ -196,7 +196,7 @@ Deno.test("exportEncoder() says so where no encoder fits", async () => {
     await assertRejects(
       () => exportEncoder({ ...DEFAULTS, checkpoint }),
       UserError,
-      'holds no backbone of a known encoder (it says "resnet19"); the nearest is',
+      'holds no backbone of a known encoder (it says "resnet19"); the most similar is',
     );
     await assertRejects(
       () => exportEncoder({ ...DEFAULTS, checkpoint, arch: "resnet18" }),
