@@ -25,7 +25,7 @@ Deno.test(
     assertThrows(
       () => FolderLock.take(folder),
       UserError,
-      `another run writes to this folder (process ${Deno.pid}`,
+      `another run is writing to this folder (process ${Deno.pid}`,
     );
     lock[Symbol.dispose]();
     assert(!FolderLock.isHeld(folder));
@@ -106,13 +106,17 @@ Deno.test(
     Deno.writeTextFileSync(join(folder, "file"), "");
     assertEquals(identity.find(), undefined);
     Deno.removeSync(folder, { recursive: true });
-    assertThrows(() => identity.check(), FolderLostError, `${folder}: the output folder is gone`);
+    assertThrows(
+      () => identity.check(),
+      FolderLostError,
+      `${folder}: the output directory was removed or moved during the run, and no longer exists`,
+    );
     // The number of the removed folder is not given to this one while it is open.
     Deno.mkdirSync(folder);
-    assertStringIncludes(identity.find()!.message, "the output folder is another one now");
+    assertStringIncludes(identity.find()!.message, "and another one is in its place");
     Deno.removeSync(folder);
     Deno.writeTextFileSync(folder, "a file");
-    assertStringIncludes(identity.find()!.message, "the output folder is another one now");
+    assertStringIncludes(identity.find()!.message, "and another one is in its place");
     assertEquals(FolderIdentity.of(join(parent, "nowhere")), undefined);
 
     using watch = identity.watch();

@@ -58,7 +58,7 @@ Deno.test("checkDistillInputs() names the flag and the path of what is missing",
   );
   assertEquals(
     await messageOf("--resume", SAMPLE_DATA),
-    `--resume: ${SAMPLE_DATA}: expected the checkpoint of a student, found a folder.`,
+    `--resume: ${SAMPLE_DATA}: expected a student checkpoint, found a folder.`,
   );
   assertEquals(
     await messageOf("--test-data", join(SAMPLE_TEACHER, "below")),
@@ -79,9 +79,9 @@ Deno.test({
     assertEquals((await new Deno.Command("mkfifo", { args: [pipe] }).output()).code, 0);
     assertEquals(
       await messageOf("--distill", pipe),
-      `--distill: ${pipe}: expected the teacher's checkpoint, found a named pipe. Files are read at any place, so write ` +
-        "what comes out of it to a file first.",
+      `--distill: ${pipe}: expected a teacher checkpoint, found a named pipe. It must allow random access: write ` +
+        "its output to a file first.",
     );
-    assertStringIncludes(await messageOf("--student-init", "/dev/null"), "found a device. Files are read");
+    assertStringIncludes(await messageOf("--student-init", "/dev/null"), "found a device. It must allow");
   },
 });
