@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { FolderIdentity } from "./folder_identity.ts";
 import { writeAll } from "./replace_file.ts";
+import { describeKind } from "./stat_or_explain.ts";
 
 /** The file that is locked, and says who holds it. Of a run that was killed it stays, without the lock. */
 const FILE = ".lock";
@@ -97,7 +98,7 @@ function open(path: string): { file: Deno.FsFile; isNew: boolean } {
   for (;;) {
     const found = lookAt(path);
     if (found !== undefined && (!found.isFile || (found.nlink ?? 1) > 1)) {
-      const what = found.isFile || found.isSymlink ? "a link to another file" : "not a file";
+      const what = found.isFile || found.isSymlink ? "a link to another file" : describeKind(found);
       throw new UserError(`${path}: expected the lock file of a run, found ${what}; remove it`);
     }
     const isNew = found === undefined;

@@ -101,9 +101,8 @@ export function evalResizeFlag(group: string) {
     values: EVALUATION_RESIZES,
     group,
     help:
-      "how an evaluation resizes images. torchvision: Resize(size * 256/224), then CenterCrop(size); none: Resize(size), " +
-      "then CenterCrop(size); auto: none if the images have the size of the views and it is below 64 pixels, else " +
-      "torchvision",
+      "how an evaluation resizes images (torchvision: Resize(size * 256/224), CenterCrop(size); none: Resize(size), " +
+      "CenterCrop(size); auto: none if the images have the size of the views, below 64 pixels, else torchvision)",
   } as const;
 }
 

@@ -51,15 +51,19 @@ Deno.test(
     Deno.writeTextFileSync(target, "weights of a month");
     for (const make of [() => Deno.symlinkSync(target, path), () => Deno.linkSync(target, path)]) {
       make();
-      assertThrows(() => FolderLock.take(folder), UserError, `${path} is a link to another file`);
+      assertThrows(
+        () => FolderLock.take(folder),
+        UserError,
+        `${path}: expected the lock file of a run, found a link to another file`,
+      );
       assertEquals(FolderLock.isHeld(folder), false);
       Deno.removeSync(path);
     }
     Deno.symlinkSync(join(folder, "nowhere"), path);
-    assertThrows(() => FolderLock.take(folder), UserError, "is a link to another file");
+    assertThrows(() => FolderLock.take(folder), UserError, "found a link to another file");
     Deno.removeSync(path);
     Deno.mkdirSync(path);
-    assertThrows(() => FolderLock.take(folder), UserError, `${path} is no file`);
+    assertThrows(() => FolderLock.take(folder), UserError, "found a folder; remove it");
     Deno.removeSync(path);
     assertEquals(Deno.readTextFileSync(target), "weights of a month");
     assertEquals([...Deno.readDirSync(folder)].map(({ name }) => name), ["weights.pth"]);

@@ -262,7 +262,7 @@ testInBrowser("a linear evaluation shows the scores of all its learning rates", 
   assertMatch(rows[1], /linear, lr 0\.130 %200$/);
   const { series } = await optionOf(page, "scores");
   assertEquals(new Set(series.map(({ lineStyle }) => lineStyle.color)).size, 2);
-  assertStringIncludes((await page.locator("#what").textContent())!, "linear top-1 now30.0 %");
+  assertStringIncludes((await page.locator("#what").textContent())!, "latest linear top-130.0 %");
 });
 
 /** Colours of what is drawn, by what they need. */

@@ -78,7 +78,7 @@ testInBrowser("the page shows a run, follows it, and comes again after a reload"
   });
   await says(page, "status", /^Finished$/);
   await page.reload();
-  await says(page, "now", /step200 of 200.*took1h 0m/);
+  await says(page, "now", /step200 of 200.*time taken1h 0m/);
   assertEquals(complaints, []);
   assert(requests.every((url) => url.startsWith(server.url) || url.startsWith("data:")), requests.join("\n"));
 });

@@ -38,7 +38,7 @@ Deno.test("checkDistillInputs() names the flag and the path of what is missing",
   const teacher = ["--distill", SAMPLE_TEACHER];
   assertEquals(
     await messageOf("--data", missing, ...teacher),
-    `--data: ${missing} does not exist. ${SAMPLE_DATA} has README.md, classes.txt, resnet18_moco_v2_cifar10.pth.tar, test.lineidx, ` +
+    `--data: ${missing} does not exist. ${SAMPLE_DATA} contains README.md, classes.txt, resnet18_moco_v2_cifar10.pth.tar, test.lineidx, ` +
       "test.tsv, train.lineidx, train.tsv.",
   );
   const empty = await Deno.makeTempDir();
@@ -46,14 +46,14 @@ Deno.test("checkDistillInputs() names the flag and the path of what is missing",
     assertEquals(
       await messageOf("--data", empty, ...teacher),
       `--data: ${empty}: expected one of train.tsv, train/, train.bin, data_batch_1.bin, images, found none. ` +
-        `${empty} has nothing in it.`,
+        `${empty} is empty.`,
     );
   } finally {
     await Deno.remove(empty);
   }
   assertEquals(
     await messageOf("--distill", missing),
-    `--distill: ${missing} does not exist. ${SAMPLE_DATA} has README.md, classes.txt, resnet18_moco_v2_cifar10.pth.tar, test.lineidx, ` +
+    `--distill: ${missing} does not exist. ${SAMPLE_DATA} contains README.md, classes.txt, resnet18_moco_v2_cifar10.pth.tar, test.lineidx, ` +
       "test.tsv, train.lineidx, train.tsv.",
   );
   assertEquals(
@@ -64,7 +64,7 @@ Deno.test("checkDistillInputs() names the flag and the path of what is missing",
     await messageOf("--test-data", join(SAMPLE_TEACHER, "below")),
     `--test-data: ${
       join(SAMPLE_TEACHER, "below")
-    } does not exist. ${SAMPLE_DATA} has README.md, classes.txt, ` +
+    } does not exist. ${SAMPLE_DATA} contains README.md, classes.txt, ` +
       "resnet18_moco_v2_cifar10.pth.tar, test.lineidx, test.tsv, train.lineidx, train.tsv. " +
       "Did you mean resnet18_moco_v2_cifar10.pth.tar?",
   );
