@@ -1,5 +1,5 @@
 /** `deno task tsv`: images in, TSV files and a summary out. The work itself is `data/convert/`. */
-import { printableLine } from "../../data/printable.ts";
+import { counted, printableLine } from "../../data/printable.ts";
 import { dirname, join } from "node:path";
 import { checkSources, convert, type RowEvents } from "../../data/convert/convert.ts";
 import { closeSources, type OpenedSources, openSources } from "../../data/convert/open_sources.ts";
@@ -37,8 +37,10 @@ function describeStatistics(
     const [first, last] = [known[0], known.at(-1)!].map((label) => classNames?.[label]);
     const names = first === undefined ? "" : first === last ? ` (${first})` : ` (${first} to ${last})`;
     lines.push(
-      `labels    ${known.length} from ${range([known[0], known.at(-1)!])}${names}, ` +
-        `rows per label: ${range([Math.min(...each), Math.max(...each)])}`,
+      `labels    ${range([known[0], known.at(-1)!])}${names}, ${
+        counted(known.length, "class", "classes")
+      }, ` +
+        `rows per class: ${range([Math.min(...each), Math.max(...each)])}`,
     );
   }
   const none = labels.get(-1) ?? 0;

@@ -40,7 +40,7 @@ function makeTable(encoders: readonly string[]) {
       kind: "choice",
       values: ["backbone", "encoder"],
       group: WHAT,
-      help: "without the projection head, for features; or with it, for embeddings",
+      help: "without the projection head (features), or with it (embeddings)",
       brief: "backbone: features; encoder: embeddings, from the head",
     },
     which: {
@@ -79,8 +79,8 @@ function makeTable(encoders: readonly string[]) {
       values: NAMES,
       group: FILE,
       help:
-        "tensor names in a pth or safetensors file: the encoder's own (torchvision's for ResNets, the original's for the " +
-        "others), or with the prefix of MoCo (module.encoder_q.) or SEED (module.student.), under state_dict next to epoch and arch",
+        "tensor names in a pth or safetensors file: plain (torchvision's for ResNets, the original's for the others), or " +
+        "as MoCo (module.encoder_q.) or SEED (module.student.) saves them, with state_dict, epoch and arch",
     },
     imageSize: {
       ...imageSizeFlag(FILE),

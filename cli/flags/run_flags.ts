@@ -39,7 +39,8 @@ export const SHOW_FLAGS = {
     implied: DEFAULT_PORT,
     metavar: "PORT",
     group: GENERAL,
-    help: `serve a live page of the run on this port; without a value ${DEFAULT_PORT}, or the next free one`,
+    help:
+      `serve a live page of the run on this port (without a value: ${DEFAULT_PORT}, or the next free one)`,
     brief: "serve a live page of the run",
   },
   uiHost: {

@@ -27,7 +27,7 @@ const REASONS: readonly [pattern: RegExp, reason: string][] = [
   [/os error 28\b/, "the disk is full"],
   [/os error 122\b/, "the disk quota is used up"],
   [/os error 30\b/, "the file system is read-only"],
-  [/os error 20\b|os error 17\b/, "a file is in the place of a folder"],
+  [/os error 20\b|os error 17\b/, "expected a folder, found a file"],
   [/os error (1|13)\b/, "permission denied"],
   [/Requires all access/, "Deno does not allow programs to write there"],
 ];

@@ -411,7 +411,7 @@ Deno.test("distill refuses a read-only output folder and one that is a file", as
   const file = join(folder.data, "train.tsv");
   await assertRefused(
     smallFlags(folder, "", { "--output": file }),
-    /cannot write .*train\.tsv: a file is in the place/,
+    /cannot write .*train\.tsv: expected a folder, found a file/,
   );
   const place = join(folder.path, "read only");
   await withMount(name, place, "ro", async () => {

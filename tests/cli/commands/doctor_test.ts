@@ -43,7 +43,7 @@ Deno.test("doctor says what to do about each problem, and ends with 1", async ()
     assertEquals(intoFile.code, 1);
     assertMatch(
       intoFile.stdout,
-      /^problem +output +cannot write .*broken\.pth\/run: a file is in the place of a folder/m,
+      /^problem +output +cannot write .*broken\.pth\/run: expected a folder, found a file/m,
     );
   } finally {
     Deno.removeSync(folder, { recursive: true });

@@ -229,7 +229,7 @@ Deno.test(
       const { message } = assertThrows(() => OutputFolder.open(target), UserError);
       assertEquals(
         message,
-        `cannot write ${target}: a file is in the place of a folder. Choose another output directory with --output`,
+        `cannot write ${target}: expected a folder, found a file. Choose another output directory with --output`,
       );
     }
     assertEquals(Deno.readTextFileSync(path), "mine");
