@@ -207,7 +207,7 @@ Deno.test("docs/tutorial.md: its commands run as they are written, one after the
     assertMatch(said, new RegExp(`\\n${STEPS} steps in `));
     assertMatch(said, /page {6}http:\/\/localhost:\d+\/ {5}\(stop with Ctrl-C\)/);
     assertMatch(said, /weighted kNN {4}top-1 {4}top-5/);
-    assertMatch(said, /the best is [\d.]+ %, with learning rate 0\./);
+    assertMatch(said, /best: [\d.]+ %, with learning rate 0\./);
     for (
       const file of ["data/classes.txt", "run/config.json", "run/metrics.jsonl", "lincls/model_best.pth.tar"]
         .concat("features.npy", "features.names.csv", "neighbours.png", "student.pth", "student.onnx")
