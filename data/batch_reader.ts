@@ -102,8 +102,8 @@ export class BatchReader {
     }
     if (good.length === 0) {
       throw new UserError(
-        `${this.#dataset.path}: expected images, found none in the ${this.#broken.size} rows that were tried. ` +
-          "Look at the messages about broken rows above.",
+        `${this.#dataset.path}: expected images, found none in the ${this.#broken.size} rows tried. ` +
+          "See the messages about broken rows above.",
       );
     }
     return good[position % good.length];

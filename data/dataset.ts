@@ -92,8 +92,8 @@ export function checkSameClassNames(
     throw new UserError(
       `${both[here].path}: expected the classes of ${
         both[there].path
-      }, found none that is called "${missing}", so the ` +
-        "labels would not mean the same. Where it has no images of that class, an empty folder of that name will do.",
+      }, but "${missing}" is missing, so the ` +
+        "labels would not match. If it has no images of that class, add an empty folder with that name.",
     );
   }
   const moved = names.find((name, label) => others[label] !== name);
@@ -101,8 +101,8 @@ export function checkSameClassNames(
   throw new UserError(
     `${both[1].path}: expected the classes of ${
       both[0].path
-    } in their order, found "${moved}" in another place, so the ` +
-      "labels would not mean the same.",
+    } in the same order, found "${moved}" at another position, so the ` +
+      "labels would not match.",
   );
 }
 
@@ -110,7 +110,7 @@ export function checkSameClassNames(
 export function checkRows({ path, rowCount }: Dataset, rows: ArrayLike<number>): void {
   for (let i = 0; i < rows.length; i++) {
     if (!Number.isInteger(rows[i]) || rows[i] < 0 || rows[i] >= rowCount) {
-      throw new RangeError(`${path} has rows 0 to ${rowCount - 1}; row ${rows[i]} was asked for`);
+      throw new RangeError(`${path}: expected a row from 0 to ${rowCount - 1}, found ${rows[i]}`);
     }
   }
 }

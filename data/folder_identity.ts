@@ -103,10 +103,10 @@ export class FolderIdentity implements Disposable {
     const { dev, ino } = found as Deno.FileInfo;
     if (!isGone && dev === this.#dev && ino === this.#ino) return undefined;
     return new FolderLostError(
-      `${this.#path}: the output folder ${
-        isGone ? "is gone" : "is another one now"
-      }: it was removed or moved while ` +
-        "the run wrote to it. The run ends; what it had written is where that folder is",
+      `${this.#path}: the output directory was removed or moved during the run, ${
+        isGone ? "and no longer exists" : "and another one is in its place"
+      }. ` +
+        "The run stops; its files are wherever that directory is now",
     );
   }
 }

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { FolderIdentity } from "./folder_identity.ts";
 import { writeAll } from "./replace_file.ts";
+import { describeKind } from "./stat_or_explain.ts";
 
 /** The file that is locked, and says who holds it. Of a run that was killed it stays, without the lock. */
 const FILE = ".lock";
@@ -37,10 +38,10 @@ export class FolderLock implements Disposable {
       try {
         if (!tryLock(file)) {
           throw new UserError(
-            `${folder}: another run writes to this folder (${
+            `${folder}: another run is writing to this folder (${
               Deno.readTextFileSync(path).trim()
-            }); wait for its end, ` +
-              "stop it, or write to another folder: --output",
+            }); wait for it, ` +
+              "stop it, or choose another folder with --output",
           );
         }
         // The one who had it may have removed the file meanwhile, or somebody may have put a link in its place.
@@ -97,8 +98,8 @@ function open(path: string): { file: Deno.FsFile; isNew: boolean } {
   for (;;) {
     const found = lookAt(path);
     if (found !== undefined && (!found.isFile || (found.nlink ?? 1) > 1)) {
-      const what = found.isFile || found.isSymlink ? "a link to another file" : "no file";
-      throw new UserError(`${path} is ${what}, where a run locks the folder: remove it`);
+      const what = found.isFile || found.isSymlink ? "a link to another file" : describeKind(found);
+      throw new UserError(`${path}: expected the lock file of a run, found ${what}; remove it`);
     }
     const isNew = found === undefined;
     try {

@@ -93,23 +93,23 @@ export class ImageFolder implements Dataset {
     if (skipped !== "") onWarning?.(`${path}: left out ${skipped}`);
     if (walk.unreadable.length > 0) {
       onWarning?.(
-        `${path}: no image is read of ${preview(walk.unreadable)}: ${NOT_UTF8}`,
+        `${path}: left out the images of ${preview(walk.unreadable)}: ${NOT_UTF8}`,
       );
     }
     const empty = hasClasses ? folders.filter((_, label) => isEmpty(classes[label])) : [];
     if (empty.length > 0) {
       onWarning?.(
-        `${path}: no image of ${empty.length === 1 ? "the class" : `${empty.length} classes`} ${
+        `${path}: found no images of ${empty.length === 1 ? "the class" : `${empty.length} classes`} ${
           preview(empty)
         }`,
       );
     }
     if (files.length > 0 && !classes.every(isEmpty)) {
       onWarning?.(
-        `${path}: images lie beside the folders ${
+        `${path}: found images next to the folders ${
           preview(folders)
-        }, so these are not taken as classes; every ` +
-          "image is used, without a label",
+        }, so these are not used as classes; all ` +
+          "images are used, without labels",
       );
     }
     return new ImageFolder(
@@ -186,7 +186,7 @@ export class ImageFolder implements Dataset {
 }
 
 /** What a message says of names that the system has as other bytes, so that they lead nowhere as text. */
-const NOT_UTF8 = "the name is not UTF-8 (\uFFFD stands for what is not); rename it, for example by " +
+const NOT_UTF8 = "the name is not UTF-8 (\uFFFD marks invalid bytes); rename it, for example with " +
   "`convmv -f latin1 -t utf8 -r --notest`";
 
 /** Whether a path that was listed leads nowhere because bytes of a name were replaced when it became text. */
@@ -215,7 +215,7 @@ class Walk {
       const { name } = entry;
       if (name.startsWith(".")) continue;
       const info = entry.isSymlink ? this.#follow(path + name) : entry;
-      if (info === undefined) this.#skip(name, "links to nothing");
+      if (info === undefined) this.#skip(name, "broken links");
       else if (info.isDirectory) folders.push(name);
       else if (!info.isFile) this.#skip(name, "pipes, sockets or devices");
       else if (isImageName(name)) files.push(name);
@@ -261,13 +261,13 @@ class Walk {
     };
     return [
       ...describe(
-        ["image of another format", "images of another format"],
+        ["image of an unsupported format", "images of unsupported formats"],
         this.#skipped.images,
-        "; make them PNG to have them read, for example by ImageMagick's `mogrify -format png`",
+        "; convert them to PNG, for example with ImageMagick's `mogrify -format png`",
       ),
-      ...describe(["file that is no image", "files that are no images"], this.#skipped.others, ""),
+      ...describe(["file that is not an image", "files that are not images"], this.#skipped.others, ""),
       ...this.#linksToSeen > 0
-        ? [`${this.#linksToSeen} links to folders that are in the same class, or above, already`]
+        ? [`${this.#linksToSeen} links to folders that are already in the class, or above it`]
         : [],
     ].join(", and ");
   }
@@ -276,7 +276,7 @@ class Walk {
   #skip(name: string, kind?: string): void {
     const isOther = kind === undefined && OTHER_IMAGES.test(name);
     const counts = isOther ? this.#skipped.images : this.#skipped.others;
-    const end = kind ?? /\.[^.]+$/.exec(name)?.[0] ?? "without an ending";
+    const end = kind ?? /\.[^.]+$/.exec(name)?.[0] ?? "without an extension";
     counts.set(end, (counts.get(end) ?? 0) + 1);
   }
 

@@ -60,7 +60,7 @@ export async function openDataset(path: string, options: DatasetOptions = {}): P
   if (/\.bin$/i.test(path)) return await CifarFiles.open(path);
   if (isArchiveName(path)) {
     throw new UserError(
-      `${path} is an archive, whose images cannot be reached in any order: make a TSV file of it by ` +
+      `${path} is an archive, whose images cannot be read in any order: convert it with ` +
         "`deno task tsv`, or unpack it.",
     );
   }
@@ -80,7 +80,7 @@ async function checkText(path: string): Promise<void> {
   const count = await file.read(start) ?? 0;
   if (!start.subarray(0, count).includes(0)) return;
   throw new UserError(
-    `${path}: expected a TSV file (key, label, base64 image), a folder of images or a .bin file of CIFAR, found a ` +
+    `${path}: expected a TSV file (key, label, base64 image), a folder of images or a CIFAR .bin file, found another ` +
       "binary file.",
   );
 }
@@ -124,7 +124,7 @@ export async function resolveDataset(data: string, split: Split): Promise<string
     `${data}: expected one of ${places.join(", ")}, found none. ` +
       (other === undefined
         ? await describeSurroundings(`${data}/${PLACES[split][0]}`)
-        : `${other} is another version of CIFAR: get the binary version, or make a folder of images.`),
+        : `${other} is another version of CIFAR: download the binary version, or use a folder of images.`),
   );
 }
 

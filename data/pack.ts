@@ -94,7 +94,7 @@ export function batchTooLarge(count: number, bytes: number): UserError {
   return new UserError(
     `a batch of ${count} images takes at least ${
       (bytes / 2 ** 30).toFixed(1)
-    } GiB, more than there is room for: make the ` +
-      "images smaller, or use a smaller --batch-size or --max-pixels",
+    } GiB, which does not fit: use smaller ` +
+      "images, or a smaller --batch-size or --max-pixels",
   );
 }

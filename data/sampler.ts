@@ -49,12 +49,12 @@ export class EpochOrder {
     { shuffle = true, dropLast = true }: EpochOrderOptions = {},
   ) {
     if (!Number.isInteger(batchSize) || batchSize < 1) {
-      throw new UserError(`The batch size: expected a whole number above 0, found ${batchSize}.`);
+      throw new UserError(`batch size: expected a whole number above 0, found ${batchSize}`);
     }
     this.batchCount = dropLast ? Math.floor(rowCount / batchSize) : Math.ceil(rowCount / batchSize);
     if (this.batchCount === 0) {
       throw new UserError(
-        `The data has ${rowCount} rows, fewer than one batch of ${batchSize}. Choose a smaller batch size.`,
+        `The data has ${rowCount} rows, fewer than one batch of ${batchSize}. Use a smaller batch size.`,
       );
     }
     if (shuffle) {
@@ -70,7 +70,7 @@ export class EpochOrder {
    */
   batch(index: number): Uint32Array<ArrayBuffer> {
     if (!Number.isInteger(index) || index < 0 || index >= this.batchCount) {
-      throw new RangeError(`the epoch has batches 0 to ${this.batchCount - 1}; batch ${index} was asked for`);
+      throw new RangeError(`expected a batch from 0 to ${this.batchCount - 1}, found ${index}`);
     }
     const from = index * this.batchSize;
     const to = Math.min(from + this.batchSize, this.rowCount);

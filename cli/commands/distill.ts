@@ -73,7 +73,7 @@ function describeResult(
   const mean = (loss: number, steps: readonly [number, number]) =>
     `${loss.toFixed(4)} in ${describeSteps(steps, stepsPerEpoch)}`;
   const losses = Number.isNaN(lastLoss)
-    ? "no loss is known"
+    ? "loss unknown"
     : `mean loss ${firstLoss === lastLoss ? "" : `${mean(firstLoss, firstLossSteps)}, `}${
       mean(lastLoss, lastLossSteps)
     }`;
@@ -126,13 +126,13 @@ function figuresOf(
   const isFirst = resume === null || first === 1; // the losses of a run that is resumed elsewhere may not be known
   return [
     figure("steps", resume === null ? steps : totalSteps),
-    ...resume === null ? [] : [figure("steps since the resume", steps)],
+    ...resume === null ? [] : [figure("steps since resuming", steps)],
     ...timesOf(took),
     ...steps === 0
       ? []
-      : [figure("images a second since the start, all told", steps * batchSize / took.seconds)],
+      : [figure("images per second since the start, overall", steps * batchSize / took.seconds)],
     ...Number.isNaN(lastLoss) ? [] : [
-      figure(isFirst ? "mean loss, first epoch" : `mean loss from step ${first} on, an epoch`, firstLoss),
+      figure(isFirst ? "mean loss, first epoch" : `mean loss, one epoch from step ${first}`, firstLoss),
       figure("mean loss, last epoch", lastLoss),
     ],
     ...knn === null ? [] : [
@@ -258,7 +258,7 @@ function show(stage: Stage, options: DistillOptions, printFreq: number, isKnown:
 
 /** Shows what a recipe stands for, and the other flags with it. */
 function sayRecipe(recipe: string, options: Record<string, unknown>, { say }: Pick<RunConsole, "say">): void {
-  say(`recipe    ${recipe}, with the flags:`);
+  say(`recipe    ${recipe}, with these settings:`);
   for (const [name, value] of Object.entries(options)) {
     if (value !== undefined) say(`  ${flagName(name).padEnd(16)}${JSON.stringify(value)}`);
   }

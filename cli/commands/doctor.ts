@@ -90,30 +90,33 @@ async function checkAdapter(): Promise<Finding[]> {
       {
         what: "adapter",
         state: isSoftware ? "warning" : "ok",
-        found: `${name}${isSoftware ? ", which computes on the processor" : ""}`,
+        found: `${name}${isSoftware ? ", a software adapter on the CPU" : ""}`,
         ...isSoftware && {
           advice:
-            "a GPU is faster by far; if there is one, its Vulkan driver is missing (`vulkaninfo` lists " +
-            "what is there)",
+            "a GPU is much faster; if this machine has one, install its Vulkan driver (`vulkaninfo` lists " +
+            "the devices found)",
         },
       },
       {
         what: "limits",
         state: binding < 2 ** 30 ? "warning" : "ok",
-        found: `${gib(binding)} a binding, ${gib(maxBufferSize)} a buffer; float16 for --amp: ${
+        found: `${gib(binding)} per binding, ${gib(maxBufferSize)} per buffer; float16 for --amp: ${
           hasHalf ? "yes" : "no"
         }`,
         ...binding < 2 ** 30 && {
           advice:
-            "what is larger is cut into parts; the widest encoders cannot be students, and a batch of 256 at 224 px " +
-            "may not fit: use a smaller --batch-size where an error says so",
+            "larger buffers are split; the widest encoders cannot be students, and a batch of 256 at 224 x 224 may " +
+            "not fit: use a smaller --batch-size if an error says so",
         },
       },
       {
         what: "kernels",
         state: answer === 42 ? "ok" : "problem",
-        found: answer === 42 ? "a kernel compiles, runs, and is right" : `21 + 21 came out as ${answer}`,
-        ...answer !== 42 && { advice: "the driver is broken: update it, or set DENO_WEBGPU_BACKEND" },
+        found: answer === 42
+          ? "a test kernel compiles, runs and is correct"
+          : `a test kernel computed 21 + 21 = ${answer}`,
+        ...answer !== 42 &&
+          { advice: "update the GPU driver, or choose another backend with DENO_WEBGPU_BACKEND" },
       },
     ];
   } finally {
@@ -123,7 +126,7 @@ async function checkAdapter(): Promise<Finding[]> {
 
 function checkMemory(): Finding {
   const advice =
-    "close other programs, or use a smaller --batch-size, --queue, --image-size or --checkpoint-activations";
+    "close other programs, use a smaller --batch-size, --queue or --image-size, or add --checkpoint-activations";
   return describeAmount("memory", Deno.systemMemoryInfo().available, [LEAST_MEMORY, USUAL_MEMORY], advice);
 }
 
@@ -172,11 +175,11 @@ async function checkData(data: string): Promise<Finding> {
   return {
     what: "images",
     state,
-    found: `${dataset.rowCount} in ${path}; of ${rows.length} that were tried, ${
+    found: `${dataset.rowCount} in ${path}; ${
       rows.length - broken.length
-    } can be used`,
+    } of ${rows.length} sampled can be decoded`,
     ...state !== "ok" &&
-      { advice: `the first that cannot: ${broken[0]}; \`deno task tsv --check\` looks at all` },
+      { advice: `the first that cannot: ${broken[0]}; \`deno task tsv --check\` checks all of them` },
   };
 }
 
@@ -187,7 +190,7 @@ async function checkTeacher(path: string): Promise<Finding> {
   return {
     what: "teacher",
     state: "ok",
-    found: `${source.encoder.name} (${ssl}) with embeddings of ${source.head.dimension}, ${path}`,
+    found: `${source.encoder.name} (${ssl}), ${source.head.dimension}-d embeddings, ${path}`,
   };
 }
 
@@ -211,13 +214,17 @@ export async function examine({ data, distill, output }: DoctorRequest): Promise
     ...await look("Deno", "", checkDeno),
     ...await look(
       "adapter",
-      "start through ./seed, which installs a software adapter where there is none",
+      "start with ./seed, which installs a software adapter if there is none",
       checkAdapter,
     ),
     ...await look("memory", "", checkMemory),
-    ...await look("disk", "name a folder that can be written: --output", () => checkOutput(output)),
-    ...await look("images", "name a folder of images: --data", () => checkData(data ?? SAMPLE_DATA)),
-    ...await look("teacher", "name a checkpoint: --distill", () => checkTeacher(distill ?? SAMPLE_TEACHER)),
+    ...await look("disk", "choose a writable folder with --output", () => checkOutput(output)),
+    ...await look("images", "give a folder of images with --data", () => checkData(data ?? SAMPLE_DATA)),
+    ...await look(
+      "teacher",
+      "give a checkpoint with --distill",
+      () => checkTeacher(distill ?? SAMPLE_TEACHER),
+    ),
   ];
 }
 

@@ -23,7 +23,7 @@ function count(value: number): string {
 /** What is shown of a file that was written. */
 function describeResult(options: ExportOptions, result: ExportResult): string[] {
   const { files, encoder, framework, dimension, tensors, parameters, bytes, names, leftOut, input } = result;
-  const head = dimension === undefined ? "without its head" : `embeddings of ${dimension}`;
+  const head = dimension === undefined ? "without its head" : `${dimension}-d embeddings`;
   const format = options.format + (names === undefined ? "" : `, ${names} names`);
   return [
     ...files.map((file) => `file       ${file}`),

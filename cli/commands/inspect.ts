@@ -45,14 +45,14 @@ function describeEncoder(
   if (otherModel !== undefined) return `${who}not recognised: it ${otherModel}; ${tensors}`;
   if (encoder === undefined) {
     const near = nearest === undefined
-      ? "none like it is known"
+      ? "no similar encoder is known"
       : `nearest is ${nearest.encoder}: ${shownName(nearest.problems)}`;
     return `${who}not recognised (${near}); ${tensors}`;
   }
   const or = others.length === 0 ? "" : ` (or ${others.join(", ")})`;
   const without = otherHeads.length === 0
     ? "without a head"
-    : `without a head of a known kind, but with ${otherHeads.join(", ")}`;
+    : `without a known head, but with ${otherHeads.join(", ")}`;
   const shape = head === undefined
     ? "without a head"
     : `head ${head.root}: ${head.kind}, ${
@@ -68,11 +68,9 @@ function describeOrigin(
   const names = prefix === "" ? "bare names" : `${prefix}*`;
   return [
     `names      ${framework} (${names})`,
-    ...arch === undefined ? [] : [`says       it is a ${quote(arch)}`],
+    ...arch === undefined ? [] : [`arch       ${quote(arch)}, as saved in the file`],
     ...epoch === undefined ? [] : [`epoch      ${epoch}`],
-    `input      ${
-      input === undefined ? "the file says nothing of its images" : shownName(describeInput(input))
-    }`,
+    `input      ${input === undefined ? "not saved in the file" : shownName(describeInput(input))}`,
     ...teacherInput === undefined ? [] : [`teacher's  ${shownName(describeInput(teacherInput))}`],
   ];
 }
@@ -102,8 +100,8 @@ export function describeInspection(
     `container  ${CONTAINERS[container]}`,
     ...describeOrigin(inspection),
     ...encoders.map((encoder) => `encoder    ${describeEncoder(encoder)}`),
-    ...beside.length === 0 ? [] : [`beside     ${beside.map(shownName).join(", ")}`],
-    `tensors    ${count(tensors.length)} listed, ${count(numbers)} numbers, ${count(tensorBytes)} bytes`,
+    ...beside.length === 0 ? [] : [`also holds ${beside.map(shownName).join(", ")}`],
+    `tensors    ${count(tensors.length)} listed, ${count(numbers)} elements, ${count(tensorBytes)} bytes`,
     ...values.length === 0 ? [] : [
       "",
       formatTable([["value", ""], ...values.map(({ name, text }) => [shownName(name), shownName(text)])]),

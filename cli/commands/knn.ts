@@ -30,9 +30,9 @@ async function main(): Promise<void> {
       const { imageSize } = event;
       arch = event.arch;
       if (command.json) continue;
-      console.log(`encoder   ${arch}, ${input.pretrained ?? "fresh weights"}`);
+      console.log(`encoder   ${arch}, ${input.pretrained ?? "random weights"}`);
       console.log(
-        `images    ${event.bankImages} vote, ${event.queryImages} are classified, ${imageSize} x ${imageSize}`,
+        `images    ${event.bankImages} training, ${event.queryImages} test, ${imageSize} x ${imageSize}`,
       );
       console.log(`views     ${describeEvaluationResize(event.evalResize, imageSize)}`);
     }

@@ -29,10 +29,10 @@ function describeRun(options: LinearOptions, plan: LinearPlan, adapter: string):
   const resumed = firstEpoch > 0 ? `, from epoch ${firstEpoch}` : "";
   return [
     `adapter   ${adapter}`,
-    `encoder   ${arch}, ${pretrained ?? "fresh weights"}`,
-    `images    ${trainImages} to learn from, ${testImages} to classify, ${imageSize} x ${imageSize}`,
+    `encoder   ${arch}, ${pretrained ?? "random weights"}`,
+    `images    ${trainImages} training, ${testImages} test, ${imageSize} x ${imageSize}`,
     `evaluate  ${describeEvaluationResize(plan.evalResize, imageSize)}`,
-    `probe     ${classes} classes over ${features} features`,
+    `probe     ${features} features, ${classes} classes`,
     options.evaluate ? `classify  with ${options.resume}` : `training  ${training}${resumed}`,
     `output    ${options.output}`,
   ];
@@ -59,11 +59,11 @@ function describeResult(
     : [`output    ${output}`, `last      ${relative(output, checkpoint)}`, `best      ${BEST_CHECKPOINT}`];
   const { lr, best } = scores[chosen];
   return [
-    `${evaluate ? "classified" : "trained"} in ${describeTime(took)}`,
+    `${evaluate ? "evaluated" : "trained"} in ${describeTime(took)}`,
     ...files,
     "",
     formatTable([heading, ...rows]),
-    ...scores.length > 1 ? ["", `the best is ${percent(best)}, with learning rate ${lr}`] : [],
+    ...scores.length > 1 ? ["", `best: ${percent(best)}, with learning rate ${lr}`] : [],
   ];
 }
 

@@ -65,7 +65,7 @@ export interface Took {
 /** Words and figures of that. */
 export function describeTime({ seconds, secondsInAll }: Took): string {
   return formatDuration(seconds) +
-    (secondsInAll === undefined ? "" : ` since the resume, ${formatDuration(secondsInAll)} in all`);
+    (secondsInAll === undefined ? "" : ` since resuming, ${formatDuration(secondsInAll)} in all`);
 }
 
 /** The same for a record: of the whole run, and of its last start where that is not all. */
@@ -73,7 +73,7 @@ export function timesOf({ seconds, secondsInAll }: Took): RunFigure[] {
   const unit = "s";
   if (secondsInAll === undefined) return [{ name: "time", value: seconds, unit }];
   return [{ name: "time", value: secondsInAll, unit }, {
-    name: "time since the resume",
+    name: "time since resuming",
     value: seconds,
     unit,
   }];

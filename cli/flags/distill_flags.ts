@@ -40,18 +40,17 @@ function makeTable(names: DistillNames) {
   return {
     ...own,
     ...runFlags(
-      "write an event file for TensorBoard: losses, learning rate, kNN, throughput, and views of a batch",
+      "write a TensorBoard event file: losses, learning rate, kNN, throughput, and views of a batch",
     ),
     traceActors: {
       kind: "boolean",
       group: GENERAL,
-      help: "write a line to actors.jsonl for every message that an actor handles, and for what it waits for",
+      help: "write a line to actors.jsonl for every message that an actor handles, and for every wait",
     },
     profile: {
       kind: "boolean",
       group: GENERAL,
-      help:
-        "say at the end where the time went, by actor and by kernel, and write a trace for Chrome or Perfetto",
+      help: "print the time per actor and per kernel at the end, and write a trace for Chrome or Perfetto",
     },
     ui,
     uiHost,
@@ -99,8 +98,8 @@ export function distillHelp(context: DistillFlagsContext): string {
     usage: "deno task distill [flags]     (or ./seed distill [flags])",
     intro: [
       "Distils a self-supervised teacher into a student without labels (SEED, ICLR 2021).",
-      `Without flags the bundled teacher teaches a ${SAMPLE_DEFAULTS.studentArch} on the bundled images, in a few minutes. ` +
-      "With --data and --distill the images and the teacher are yours, and the defaults are the paper's.",
+      `Without flags, it distils the bundled teacher into a ${SAMPLE_DEFAULTS.studentArch} on the bundled images, in a few ` +
+      "minutes. With --data and --distill, it uses your images and teacher, and the paper's defaults.",
     ],
     table: makeTable(context),
     defaults: {
@@ -111,9 +110,9 @@ export function distillHelp(context: DistillFlagsContext): string {
       traceActors: "default: off",
     },
     notes: [
-      "Where the original's code has another default than the paper, it is named too. Hyphens and underscores are the " +
-      "same in names (--teacher_arch, --teacher-arch). The original's flags for several processes (--local_rank, " +
-      "--distributed, --dist-url and the like) are accepted and ignored. Paths start from the current folder.",
+      "Where the original code's default differs from the paper's, it is shown too. Flag names accept hyphens and " +
+      "underscores (--teacher-arch, --teacher_arch). The original's multi-process flags (--local_rank, --distributed, " +
+      "--dist-url and the like) are accepted and ignored. Paths are relative to the current directory.",
     ],
     width: context.width,
     extent: context.extent,
@@ -133,15 +132,15 @@ function checkTogether(options: DistillRequest, given: Given): string[] {
   const warnings: string[] = [];
   if (given.schedule !== undefined && options.cos) {
     warnings.push(
-      "--schedule has no effect with the cosine schedule: add --no-cos to lower the rate in steps",
+      "--schedule has no effect with the cosine schedule: add --no-cos to use the step schedule",
     );
   }
   if (given.resume !== undefined && given.studentInit !== undefined && given.resume !== "auto") {
-    warnings.push("--student-init has no effect with --resume: the checkpoint has the student");
+    warnings.push("--student-init has no effect with --resume: the checkpoint contains the student");
   }
   warnOfResumeAnyway(given, warnings);
   if (given.resume !== undefined && given.startEpoch !== undefined) {
-    warnings.push("--start-epoch has no effect with --resume: the checkpoint says the epoch");
+    warnings.push("--start-epoch has no effect with --resume: the checkpoint sets the epoch");
   }
   return warnings;
 }
@@ -157,8 +156,8 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
   const { values: given, warnings } = parseFlags(makeTable(context), args, { retired: DISTILL_RETIRED });
   if (given.data !== undefined && given.distill === undefined) {
     throw new UsageError(
-      "--data needs --distill FILE, the teacher's checkpoint. The bundled one (a ResNet-18 that knows images of 32 " +
-        `pixels) is ${SAMPLE_TEACHER}`,
+      "--data needs --distill FILE, the teacher checkpoint. The bundled one (a ResNet-18 trained on 32 x 32 images) " +
+        `is ${SAMPLE_TEACHER}`,
     );
   }
   const { folder = callersFolder(), now = new Date() } = context;
@@ -213,6 +212,6 @@ function parseSaveEvery(text: string): SaveInterval {
   if (value > 0 && unit !== "") return { seconds: value * SECONDS[unit] };
   if (value > 0 && Number.isSafeInteger(value)) return { steps: value };
   throw new UsageError(
-    `--save-every: expected steps, such as 500, or a time, such as 90s, 30m or 2h, found "${text}"`,
+    `--save-every: expected a number of steps, such as 500, or a time, such as 90s, 30m or 2h, found "${text}"`,
   );
 }

@@ -5,27 +5,27 @@ import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 
 const TABLE = {
-  data: { kind: "text", metavar: "DATA", group: "What is looked at", help: "images to learn from" },
-  distill: { kind: "text", metavar: "FILE", group: "What is looked at", help: "the teacher's checkpoint" },
+  data: { kind: "text", metavar: "DATA", group: "What to check", help: "training images" },
+  distill: { kind: "text", metavar: "FILE", group: "What to check", help: "teacher checkpoint" },
   output: {
     kind: "text",
     metavar: "DIR",
     short: "o",
-    group: "What is looked at",
-    help: "where a run will write to",
+    group: "What to check",
+    help: "output directory of a run",
   },
   permissions: {
     kind: "text",
     metavar: "TASK",
     group: "Output",
     help:
-      "check nothing, and print the command that runs a task with the least permissions that it needs; what stands " +
-      "behind TASK are that task's own arguments, e.g. doctor --permissions distill --data DATA --distill FILE --output DIR",
+      "instead of checking, print the command that runs TASK with the fewest Deno permissions; the arguments of TASK " +
+      "follow it, e.g. doctor --permissions distill --data DATA --distill FILE --output DIR",
   },
   json: {
     kind: "boolean",
     group: "Output",
-    help: "an array of objects, for programs; of flags with --permissions",
+    help: "print a JSON array of the findings; with --permissions, of the permission flags",
   },
   help: helpFlag("Output"),
 } as const satisfies FlagTable;
@@ -74,8 +74,8 @@ export function parseDoctorFlags(
     const help = formatHelp({
       usage: "deno task doctor [flags]     (or ./seed doctor [flags])",
       intro: [
-        "Looks at everything that a run needs: Deno, the adapter and its limits, memory, disk, images and the teacher's " +
-        "checkpoint, and says what to do about each problem. Nothing is changed. The exit code is 1 where a run would fail.",
+        "Checks what a run needs: Deno, the adapter and its limits, memory, disk, images and the teacher checkpoint, " +
+        "and says how to fix each problem. It changes nothing. The exit code is 1 if a run would fail.",
       ],
       table: TABLE,
       defaults: {

@@ -40,14 +40,15 @@ export async function findCheckpointToResume(
   output: string,
   task: keyof typeof CHECKS,
 ): Promise<string | null> {
-  const passOver = (problem: string) => console.error(`warning: passed over by --resume auto: ${problem}`);
+  const passOver = (problem: string) =>
+    console.error(`warning: --resume auto skips a checkpoint: ${problem}`);
   try {
     return await findNewestCheckpoint(output, passOver, CHECKS[task]);
   } catch (error) {
     if (!(error instanceof CheckpointError)) throw error;
     throw new UserError(
-      `--resume auto: no checkpoint in ${output} can be used, e.g. ${error.message}. Remove them to start a new run, or write ` +
-        "to another folder",
+      `--resume auto: no usable checkpoint in ${output}, e.g. ${error.message}. Remove them to start a new run, or choose ` +
+        "another output directory",
       { cause: error },
     );
   }
@@ -86,7 +87,7 @@ async function requireTestData(data: string, testData: string | null): Promise<s
   }
   const info = await Deno.stat(data);
   if (info.isFile) {
-    throw new UserError(`${data} is a file: name the images to be evaluated on by --test-data`);
+    throw new UserError(`${data} is a single file: give the test images with --test-data`);
   }
   return await naming("DATA", () => resolveDataset(data, "test"));
 }
@@ -102,10 +103,10 @@ async function requireTestData(data: string, testData: string | null): Promise<s
 export async function checkDistillInputs(request: DistillRequest): Promise<DistillOptions> {
   const { data, distill, resume, studentInit, testData } = request;
   const images = await requireData(data, "--data");
-  await naming("--distill", () => requireFile(distill, "the teacher's checkpoint"));
-  if (resume !== null) await naming("--resume", () => requireFile(resume, "the checkpoint of a student"));
+  await naming("--distill", () => requireFile(distill, "a teacher checkpoint"));
+  if (resume !== null) await naming("--resume", () => requireFile(resume, "a student checkpoint"));
   if (studentInit !== null) {
-    await naming("--student-init", () => requireFile(studentInit, "the checkpoint of an encoder"));
+    await naming("--student-init", () => requireFile(studentInit, "an encoder checkpoint"));
   }
   const { teacherArch, teacherSsl, weights, feature } = request;
   const { arch, ssl } = await resolveTeacher(distill, {
@@ -138,7 +139,7 @@ export async function checkKnnInputs(request: KnnInput): Promise<KnnInput> {
     testData: await requireTestData(data, testData ?? null),
   };
   if (pretrained !== undefined && pretrained !== null) {
-    await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
+    await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
   }
   return { ...request, ...images };
 }
@@ -156,7 +157,7 @@ export async function checkEmbedInputs(
     const { isFile } = await statOrExplain(data);
     return isFile ? data : await resolveDataset(data, split);
   });
-  await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
+  await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
   using source = await openEncoderSource(pretrained, {
     ...{ arch: arch ?? undefined, which, weights, part: rest.part },
   });
@@ -182,7 +183,7 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
   const images = await requireData(data, "DATA");
   const testData = await requireTestData(data, request.testData);
   if (resume !== null) {
-    await naming("--resume", () => requireFile(resume, "the checkpoint of a linear evaluation"));
+    await naming("--resume", () => requireFile(resume, "a linear evaluation checkpoint"));
   }
   const pretrained = request.pretrained ?? resume;
   // Checked by the flags: only what is evaluated has its learning rates from the checkpoint.
@@ -197,7 +198,7 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
   };
   // Checked by the flags: there is a name where there is no checkpoint.
   if (pretrained === null) return { ...resolved, arch: arch!, ...await resolveViews(null, rest, images) };
-  await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
+  await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
   const { weights } = rest;
   using source = await openEncoderSource(pretrained, {
     arch: arch ?? undefined,

@@ -30,7 +30,7 @@ import { runName } from "./run_name.ts";
 function makeTable(names: EncoderNames) {
   return {
     ...linearFlags(names),
-    ...runFlags("write an event file for TensorBoard"),
+    ...runFlags("write a TensorBoard event file"),
     ...SHOW_FLAGS,
   } as const satisfies FlagTable;
 }
@@ -73,17 +73,17 @@ export function linclsHelp(context: LinclsFlagsContext): string {
   return formatHelp({
     usage: "deno task lincls [flags] [DATA]     (or ./seed lincls [flags] [DATA])",
     intro: [
-      "Trains a linear classifier on the features of a frozen encoder and says how well it classifies other images: " +
-      "the linear evaluation of MoCo's protocol, as the original has it.",
-      "DATA is a folder of train.tsv and test.tsv, of the folders train/ and val/ with a folder of images for each " +
-      "class, or of the binary files of CIFAR; the bundled images where it is left out.",
+      "Trains a linear classifier on the features of a frozen encoder and reports its accuracy on the test images: " +
+      "linear evaluation with MoCo's protocol, as in the original.",
+      "DATA is a folder with train.tsv and test.tsv, with train/ and val/ (one folder of images per class), or with " +
+      "the CIFAR binary files. Without DATA, the bundled images are used.",
     ],
     table: makeTable(context),
     defaults: { ...LINEAR_DEFAULT_NOTES, ...RUN_DEFAULT_NOTES },
     notes: [
-      "The output folder gets the newest lincls_checkpoint_NNNN.pth.tar and model_best.pth.tar, with the original's " +
-      "keys. Several values of --lr and --schedule are written with commas or blanks between them, and then stand " +
-      "before another flag: lincls --lr 1 3 10 --epochs 50 DATA.",
+      "The output directory gets the newest lincls_checkpoint_NNNN.pth.tar and model_best.pth.tar, with the original's " +
+      "keys. Separate several values of --lr or --schedule with commas or spaces. After spaces, another flag must " +
+      "come before DATA: lincls --lr 1 3 10 --epochs 50 DATA.",
     ],
     width: context.width,
     extent: context.extent,
@@ -93,7 +93,7 @@ export function linclsHelp(context: LinclsFlagsContext): string {
 function checkTogether({ pretrained, arch, which, evaluate }: Given, checkpoint: string | null): void {
   if (checkpoint === null) requireEncoder({ pretrained, arch }, "--pretrained FILE, or --resume FILE,");
   if (evaluate && checkpoint === null) {
-    throw new UsageError("--evaluate classifies with a trained classifier: add --resume FILE");
+    throw new UsageError("--evaluate needs a trained classifier: add --resume FILE");
   }
   requireCheckpointOf(which, pretrained);
 }
@@ -137,7 +137,7 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
   };
   requireEpochs(options);
   if (options.lr !== null && new Set(options.lr).size < options.lr.length) {
-    throw new UsageError(`--lr ${options.lr.join(",")} has a learning rate twice; give each once`);
+    throw new UsageError(`--lr ${options.lr.join(",")} contains a learning rate twice; give each once`);
   }
   warnOfResumeAnyway(given, warnings);
   warnings.push(...late);

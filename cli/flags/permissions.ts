@@ -144,7 +144,7 @@ export async function permissionsOf(
     throw new UsageError(`--permissions: expected one of ${RESTRICTED_TASKS.join(", ")}, found "${task}"`);
   }
   if (helpExtent(args) !== undefined) {
-    throw new UsageError(`--permissions ${task}: --help needs none; give the flags of a command that runs`);
+    throw new UsageError(`--permissions ${task}: --help needs none; give the flags of an actual run`);
   }
   await loadPlugin(args);
   const { env = COMMAND_ENV, ...needs } = TASKS[task]([...args], folder);

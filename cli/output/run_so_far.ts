@@ -42,7 +42,7 @@ async function readRecord<T>(path: string, schema: GenericSchema<unknown, T>): P
   const text = await readText(path);
   if (text === "") return undefined;
   const { value, problem } = parseRecord(schema, text);
-  if (problem !== undefined) console.error(`warning: ${path} is passed over: ${problem}`);
+  if (problem !== undefined) console.error(`warning: ${path} is ignored: ${problem}`);
   return value;
 }
 

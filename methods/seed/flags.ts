@@ -38,55 +38,55 @@ function modelFlags(names: DistillNames) {
       kind: "choice",
       values: Object.keys(RECIPES),
       group: MODELS,
-      help: "settings of the paper by name, printed before the run; other flags override them",
-      brief: "settings of the paper by name: paper-moco-r50 and others",
+      help: "preset with the paper's settings, printed before the run; other flags override it",
+      brief: "preset with the paper's settings: paper-moco-r50 and others",
     },
     studentArch: encoderFlag(names, {
       short: "a",
       group: MODELS,
-      brief: "encoder of the student",
-      help: "encoder of the student",
+      brief: "student encoder",
+      help: "student encoder",
     }),
     teacherArch: encoderFlag({ ...names, encoders: teachers }, {
       short: "k",
       group: MODELS,
-      help: "encoder of the teacher, by its own name or by the original's beside --teacher-ssl (resnet50w2)",
+      help: "teacher encoder, by its own name or, with --teacher-ssl, by the original's (resnet50w2)",
     }),
     teacherSsl: {
       kind: "choice",
       values: ["moco", "simclr", "swav"],
       short: "s",
       group: MODELS,
-      help: "how the teacher was trained",
+      help: "method that the teacher was pretrained with",
     },
     distill: {
       kind: "text",
       metavar: "FILE",
       group: MODELS,
-      help: "the teacher's checkpoint, a PyTorch file; required with --data",
-      brief: "the teacher's checkpoint, a PyTorch file",
+      help: "teacher checkpoint, a PyTorch file; required with --data",
+      brief: "teacher checkpoint, a PyTorch file",
     },
     weights: weightsFlag(MODELS),
     feature: {
       kind: "boolean",
       group: MODELS,
       help:
-        "distil the teacher's pooled feature and not its embedding: it needs no head, and --dim is the feature's length",
+        "distil the teacher's pooled features instead of its embeddings: it needs no head, and --dim is the feature length",
     },
     plugin: pluginFlag(MODELS),
-    dim: { kind: "integer", min: 1, group: MODELS, help: "numbers in an embedding" },
+    dim: { kind: "integer", min: 1, group: MODELS, help: "embedding dimension" },
     studentMlp: {
       kind: "boolean",
       group: MODELS,
-      help: "give the student a head of two layers, as MoCo-v2 does; one layer otherwise",
+      help: "give the student a two-layer head, as in MoCo-v2, instead of a single layer",
     },
     studentInit: {
       kind: "text",
       metavar: "FILE",
       group: MODELS,
       help:
-        "checkpoint that the student starts from: of any program that --distill takes, or deno task export's; a " +
-        "head that does not fit gets fresh weights",
+        "checkpoint to initialise the student from: any that --distill accepts, or one from deno task export; a head " +
+        "that does not fit gets random weights",
     },
   } as const satisfies FlagTable;
 }
@@ -98,14 +98,14 @@ function dataFlags() {
       metavar: "FOLDER",
       group: DATA,
       help:
-        "folder of train.tsv, train/ or CIFAR's binary files (and test.tsv or val/ for the kNN), or a folder of images",
-      brief: "images: a folder, TSV files, or CIFAR",
+        "folder with train.tsv, train/ or CIFAR binary files (and test.tsv or val/ for the kNN), or a folder of images",
+      brief: "training images: a folder, TSV files or CIFAR",
     },
     testData: {
       kind: "text",
       metavar: "DATA",
       group: DATA,
-      help: "TSV file, folder or CIFAR file to evaluate the kNN on",
+      help: "TSV file, folder or CIFAR file with the test images of the kNN evaluation",
     },
     output: FILE_FLAGS.output,
     resume: {
@@ -113,7 +113,7 @@ function dataFlags() {
       metavar: "FILE",
       group: DATA,
       help:
-        "checkpoint of a student to resume from; auto: the newest one in --output, or a new run where there is none",
+        "student checkpoint to resume from; auto: the newest one in --output, or a new run if there is none",
       brief: "checkpoint to resume from; auto: the newest in --output",
     },
     resumeAnyway: FILE_FLAGS.resumeAnyway,
@@ -122,10 +122,10 @@ function dataFlags() {
       metavar: "N|TIME",
       group: DATA,
       help:
-        "write a checkpoint every so many steps (500), or after so much time (90s, 30m, 2h), besides the end of " +
-        "each epoch",
+        "write a checkpoint every N steps (such as 500) or every TIME (such as 90s, 30m, 2h), in addition to the end " +
+        "of each epoch",
     },
-    keep: { kind: "integer", min: 0, group: DATA, help: "newest checkpoints to keep; 0 keeps all" },
+    keep: { kind: "integer", min: 0, group: DATA, help: "number of newest checkpoints to keep; 0 keeps all" },
     augmentation: {
       kind: "choice",
       values: augmentationNames(),
@@ -150,12 +150,12 @@ const TRAINING_FLAGS = {
     min: 0,
     aliases: ["learning-rate"],
     group: TRAINING,
-    help: "learning rate, for a batch of 256 images where --scale-lr is on",
+    help: "learning rate; with --scale-lr, for a batch of 256 images",
     brief: "learning rate; for a batch of 256 with --scale-lr",
   },
   scaleLr,
   warmupEpochs,
-  cos: { kind: "boolean", group: TRAINING, help: "cosine schedule of the learning rate" },
+  cos: { kind: "boolean", group: TRAINING, help: "cosine learning rate schedule" },
   schedule: {
     kind: "integers",
     min: 0,
@@ -169,49 +169,49 @@ const TRAINING_FLAGS = {
     min: 1,
     group: TRAINING,
     help:
-      "batches whose gradients are accumulated into one step, for batches that do not fit in memory; batch norm sees " +
-      "each batch by itself. --scale-lr counts the images of all of them",
+      "number of batches to accumulate gradients over per step, for batches that do not fit in memory. Batch norm uses " +
+      "each batch on its own; --scale-lr counts the images of all of them",
   },
   clipGrad: {
     kind: "number",
     above: 0,
     group: TRAINING,
-    help: "largest L2 norm of the gradient; a longer one is scaled down to it",
+    help: "maximum L2 norm of the gradient; a larger gradient is scaled down to it",
   },
   statsEvery: {
     kind: "integer",
     min: 0,
     group: TRAINING,
     help:
-      "batches between two records in stats.jsonl: gradient and weight norms by group of layers, device time, memory; 0 for none",
+      "batches between records in stats.jsonl (gradient and weight norms per layer group, device time, memory); 0 for none",
   },
   checkpointActivations: {
     kind: "boolean",
     group: TRAINING,
     help:
-      "recompute the student's activations in the backward pass instead of keeping them: larger batches and images " +
-      "fit, a step takes up to a third longer, and the weights are the same bits",
+      "recompute the student's activations in the backward pass instead of storing them: larger batches and images " +
+      "fit, a step takes up to a third longer, and the weights are bit-identical",
   },
   amp: {
     kind: "boolean",
     group: TRAINING,
     help:
-      "mixed precision: activations in float16; sums, weights and loss in float32; loss scaling by the rule of " +
-      "torch.amp.GradScaler. Halves the memory for activations. Needs an adapter with shader-f16",
+      "mixed precision: activations in float16; accumulation, weights and loss in float32; loss scaling as in " +
+      "torch.amp.GradScaler. Halves the memory for activations; needs an adapter with shader-f16",
     brief: "mixed precision: activations in float16",
   },
   limitSteps: {
     kind: "integer",
     min: 1,
     group: TRAINING,
-    help: "end after so many steps, for a quick trial",
-    brief: "end after so many steps",
+    help: "stop after N steps, for a quick trial",
+    brief: "stop after N steps",
   },
   seed: {
     kind: "integer",
     min: 0,
     group: TRAINING,
-    help: "seed of the student's weights, the order of the images and their augmentation",
+    help: "random seed for the student's weights, the order of the images and their augmentation",
     brief: "random seed",
   },
   onNan: {
@@ -224,7 +224,7 @@ const TRAINING_FLAGS = {
 
 function lossFlags() {
   return {
-    loss: { kind: "choice", values: lossNames(), group: LOSS, help: "the loss" },
+    loss: { kind: "choice", values: lossNames(), group: LOSS, help: "loss function" },
     queue: {
       kind: "integer",
       min: 1,
@@ -240,8 +240,8 @@ function lossFlags() {
       max: 64,
       group: LOSS,
       help:
-        "local views of each image (multi-crop), with a queue and a loss of their own, as in the original's " +
-        "main_small-patch.py, which has 6; all views are then augmented as SWAV's are",
+        "number of local views per image (multi-crop), with their own queue and loss, as in the original's " +
+        "main_small-patch.py, which uses 6; all views then get SWAV's augmentation",
     },
     smallSize: {
       kind: "integer",
@@ -254,15 +254,20 @@ function lossFlags() {
 }
 
 const EVALUATION_FLAGS = {
-  knnK: { kind: "integer", min: 1, group: EVALUATION, help: "neighbours that vote (k of the kNN)" },
-  knnT: { kind: "number", above: 0, group: EVALUATION, help: "temperature of their votes" },
+  knnK: {
+    kind: "integer",
+    min: 1,
+    group: EVALUATION,
+    help: "number of neighbours (k) in the kNN evaluation",
+  },
+  knnT: { kind: "number", above: 0, group: EVALUATION, help: "temperature of the weighted kNN votes" },
   knnEvery: {
     kind: "integer",
     min: 0,
     aliases: ["eval-freq"],
     group: EVALUATION,
     help:
-      "epochs between two evaluations, which run beside the training; 0 evaluates before the first epoch and after the last",
+      "epochs between kNN evaluations, which run in parallel with training; 0: only before the first epoch and after the last",
     brief: "epochs between kNN evaluations",
   },
 } as const satisfies FlagTable;
@@ -272,13 +277,13 @@ const OTHER_FLAGS = {
     kind: "integer",
     min: 0,
     group: GENERAL,
-    help: "maximum restarts of crashed actors within 10 minutes; one crash more ends the run",
+    help: "maximum number of restarts of crashed actors within 10 minutes; one more crash ends the run",
   },
   insight: {
     kind: "boolean",
     group: GENERAL,
     help:
-      "record snapshots for the page and the report: views and similarities now and then, nearest neighbours after " +
+      "record snapshots for the page and the report: views and similarities periodically, nearest neighbours after " +
       "every epoch",
   },
 } as const satisfies FlagTable;
@@ -312,21 +317,21 @@ export const DISTILL_DEFAULT_NOTES = {
   distill: "default: the bundled teacher",
   weights: WEIGHTS_DEFAULT_NOTE,
   data: "default: the bundled images",
-  testData: "default: test.tsv, val/ or the like in the folder of --data, where it is there",
+  testData: "default: test.tsv, val/ or similar in the folder of --data, if present",
   output: "default: a new folder under output/",
   recipe: "default: none",
   plugin: "default: none",
-  augmentation: "default: the teacher's, as the original chooses it; swav with --small-views",
+  augmentation: "default: the teacher's, as in the original; swav with --small-views",
   loss: "default: seed",
-  studentInit: "default: fresh weights",
-  saveEvery: "default: the end of each epoch",
+  studentInit: "default: random weights",
+  saveEvery: "default: only at the end of each epoch",
 };
 
-const ONE_MACHINE = "one machine and one GPU do the training";
+const ONE_MACHINE = "training uses one machine and one GPU";
 
 /** Flags of the original and of MoCo that have no place here. */
 export const DISTILL_RETIRED: Readonly<Record<string, RetiredFlag>> = {
   ...processFlags(ONE_MACHINE),
   "distributed": { takesValue: true, reason: ONE_MACHINE },
-  "info": { takesValue: true, reason: "the original does not read it either" },
+  "info": { takesValue: true, reason: "the original ignores it too" },
 };

@@ -50,7 +50,7 @@ Deno.test("a run ends with the reader's name when the TSV is cut short under it"
   const crash = await breakRun(folder.options("out"), () => Deno.truncateSync(train, 2000));
   assertEquals(crash.actor, "tsv_reader");
   assert(crash.isUserError);
-  assertMatch(crash.failure.message, /train\.tsv line \d+: .* It has become shorter since it was opened/);
+  assertMatch(crash.failure.message, /train\.tsv line \d+: .* It was truncated after it was opened/);
 });
 
 /** Those of a run with two readers that are started again with the trainer. */

@@ -98,5 +98,5 @@ Deno.test("a test set of other classes is refused", async () => {
       ks: [1],
       temperature: 0.07,
     });
-  await assertRejects(evaluate, UserError, `found none that is called "class3"`);
+  await assertRejects(evaluate, UserError, `but "class3" is missing`);
 });

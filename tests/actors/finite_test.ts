@@ -72,12 +72,12 @@ Deno.test("--resume auto passes over checkpoints that are not finite, with a not
     assertEquals(result, first);
     assertStringIncludes(
       note,
-      `warning: passed over by --resume auto: ${second}: ${described} holds NaN at index 2`,
+      `warning: --resume auto skips a checkpoint: ${second}: ${described} holds NaN at index 2`,
     );
   }
   await spoil(whole, first, { "student.conv1.weight": { 0: -Infinity } });
   const { message } = await assertRejects(() => findCheckpointToResume(folder.data, "distill"), UserError);
-  assertMatch(message, /^--resume auto: no checkpoint in .* can be used, e\.g\. .*queue holds NaN/);
+  assertMatch(message, /^--resume auto: no usable checkpoint in .*, e\.g\. .*queue holds NaN/);
 });
 
 Deno.test("a run that diverges keeps its last finite checkpoint, and names the settings that it had", async () => {

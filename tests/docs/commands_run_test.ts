@@ -132,7 +132,7 @@ async function runCommand(
   let output = "";
   for await (const piece of child.stdout.pipeThrough(new TextDecoderStream())) {
     output += piece;
-    if (task === "ui" && output.includes("Ctrl-C ends it")) child.kill("SIGINT");
+    if (task === "ui" && output.includes("stop with Ctrl-C")) child.kill("SIGINT");
   }
   const { code } = await child.status;
   assert(code === 0 || (task === "ui" && code === 130), `${text}: ${code}\n${output}${await errors}`);
@@ -205,9 +205,9 @@ Deno.test("docs/tutorial.md: its commands run as they are written, one after the
     }
     assertMatch(said, /from step 21, queue 1024/);
     assertMatch(said, new RegExp(`\\n${STEPS} steps in `));
-    assertMatch(said, /page {6}http:\/\/localhost:\d+\/ {5}\(Ctrl-C ends it\)/);
+    assertMatch(said, /page {6}http:\/\/localhost:\d+\/ {5}\(stop with Ctrl-C\)/);
     assertMatch(said, /weighted kNN {4}top-1 {4}top-5/);
-    assertMatch(said, /the best is [\d.]+ %, with learning rate 0\./);
+    assertMatch(said, /best: [\d.]+ %, with learning rate 0\./);
     for (
       const file of ["data/classes.txt", "run/config.json", "run/metrics.jsonl", "lincls/model_best.pth.tar"]
         .concat("features.npy", "features.names.csv", "neighbours.png", "student.pth", "student.onnx")

@@ -45,7 +45,7 @@ for (
       const { here } = rows.find(({ names }) => names.includes(name))!;
       const command = parse([...more.filter((other) => other.split("=")[0] !== name), flag]);
       assert(command.help === undefined);
-      const isRetired = command.warnings.some((warning) => warning.startsWith(`${name} is not needed here`));
+      const isRetired = command.warnings.some((warning) => warning.startsWith(`${name} is ignored:`));
       assertEquals(isRetired, here === "not needed", name);
     }
   });

@@ -155,7 +155,7 @@ testInBrowser("a run that was recorded without time says so, and is drawn over s
   await page.goto(pathToFileURL(await writeReport(run.path)).href);
   await page.locator("#loss canvas").waitFor();
   await page.locator('#unit [value="time"]').check();
-  await page.getByText("No time was recorded: an earlier version wrote these steps.").first().waitFor();
+  await page.getByText("No time was recorded: an older version wrote these steps.").first().waitFor();
   await page.locator('#unit [value="step"]').check();
   await page.locator("#loss canvas").waitFor();
 });
@@ -262,7 +262,7 @@ testInBrowser("a linear evaluation shows the scores of all its learning rates", 
   assertMatch(rows[1], /linear, lr 0\.130 %200$/);
   const { series } = await optionOf(page, "scores");
   assertEquals(new Set(series.map(({ lineStyle }) => lineStyle.color)).size, 2);
-  assertStringIncludes((await page.locator("#what").textContent())!, "linear top-1 now30.0 %");
+  assertStringIncludes((await page.locator("#what").textContent())!, "latest linear top-130.0 %");
 });
 
 /** Colours of what is drawn, by what they need. */
@@ -405,20 +405,20 @@ testInBrowser(
     using empty = new RecordedRun();
     const nothing = await texts(empty);
     assertEquals(nothing.links, ["Results", "Curves", "Health", "Actors", "About the run"]);
-    assertEquals(nothing.curves[0], "No step is done yet.");
-    assertEquals(nothing.curves[1], "Nothing is evaluated: the run has no --test-data.");
-    assertMatch(nothing.results, /There are none yet/);
-    assertEquals(nothing.actors, "No word from the actors yet.");
+    assertEquals(nothing.curves[0], "No steps yet.");
+    assertEquals(nothing.curves[1], "No evaluation: the run has no --test-data.");
+    assertMatch(nothing.results, /No results yet/);
+    assertEquals(nothing.actors, "No data from the actors yet.");
     using failed = new RecordedRun();
     failed.write("config.json", { test_data: "/data/test.tsv" });
     failed.write("run.json", { ...recordOf(), status: "failed", results: undefined });
     const ended = await texts(failed);
     assertEquals(ended.curves.slice(0, 2), [
       "The run ended before its first step.",
-      "The run ended before an evaluation.",
+      "The run ended before its first evaluation.",
     ]);
-    assertMatch(ended.results, /There are none: the run did not come to its end/);
-    assertEquals(ended.actors, "The run left no word of its actors.");
+    assertMatch(ended.results, /No results: the run did not finish/);
+    assertEquals(ended.actors, "The run recorded no data about its actors.");
     using whole = new RecordedRun();
     await whole.writeAll();
     whole.addSteps(1, 5);

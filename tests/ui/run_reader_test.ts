@@ -102,7 +102,7 @@ Deno.test("RunReader passes over records of a wrong shape, each with a sentence,
     for (const text of name === "config.json" ? NO_RECORDS : [...NO_RECORDS, ...NO_FIELDS]) {
       const said = await read(name, text, 1);
       assertEquals(said.length, 1, `${name}: ${text}`);
-      assert(/^\S+ is passed over: expected .+, found .+$/.test(said[0]), said[0]);
+      assert(/^\S+ is ignored: expected .+, found .+$/.test(said[0]), said[0]);
       assert(said[0].startsWith(`${name} is`), said[0]);
     }
   }
@@ -112,7 +112,7 @@ Deno.test("RunReader passes over records of a wrong shape, each with a sentence,
       const said = await read(name, `${text}${line}\n${line}\n${text}`, 0);
       assertEquals(said.length, 1);
       assert(
-        new RegExp(`^\\S+ line ${first} is passed over: expected .+, found .+, and 1 more$`).test(said[0]),
+        new RegExp(`^\\S+ line ${first} is ignored: expected .+, found .+, and 1 more$`).test(said[0]),
         said[0],
       );
     }
@@ -159,7 +159,7 @@ Deno.test("RunReader warns once of a file of rows that is a folder, reads the re
   const reader = new RunReader(run.path, 0, { passOver: (sentence) => said.push(sentence) });
   assertEquals((await reader.poll()).map(({ kind }) => kind).includes("record"), true);
   assertEquals(await reader.poll(), []);
-  assertEquals(said.map((sentence) => sentence.split(" is passed over: ")[0]), rows);
+  assertEquals(said.map((sentence) => sentence.split(" is ignored: ")[0]), rows);
   for (const [i, path] of rows.entries()) {
     Deno.removeSync(path);
     Deno.writeTextFileSync(path, texts[i]);
@@ -236,7 +236,7 @@ Deno.test("RunReader begins anew where a resumed run dropped rows, and waits for
   Deno.writeFileSync(path, line.subarray(halfLetter), { append: true });
   assertEquals(await reader.poll(), []);
 
-  assertEquals(said, [`${path} line 8 is passed over: expected JSON, found nö JSON`]);
+  assertEquals(said, [`${path} line 8 is ignored: expected JSON, found nö JSON`]);
 
   Deno.removeSync(path);
   const [gone] = only(await reader.poll(), "metrics");

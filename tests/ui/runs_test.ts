@@ -94,12 +94,12 @@ testInBrowser("a folder of runs is listed, searched and sorted, and its runs are
 
   await page.locator("#search").fill("resnet18 finished");
   await lists(page, ["a"]);
-  assertMatch((await page.locator("#runs-said").textContent())!, /^1 of 3 runs found, 3 drawn$/);
+  assertMatch((await page.locator("#runs-said").textContent())!, /^1 of 3 runs found, 3 plotted$/);
   await page.locator("#draw-found").click();
-  await page.locator("#runs-said").filter({ hasText: "1 drawn" }).waitFor();
+  await page.locator("#runs-said").filter({ hasText: "1 plotted" }).waitFor();
   await page.locator("#search").fill("");
-  await page.getByRole("checkbox", { name: "Draw b" }).check();
-  await page.locator("#runs-said").filter({ hasText: "3 of 3 runs found, 2 drawn" }).waitFor();
+  await page.getByRole("checkbox", { name: "Plot b" }).check();
+  await page.locator("#runs-said").filter({ hasText: "3 of 3 runs found, 2 plotted" }).waitFor();
   const legend = page.locator("#loss ~ .legend tbody tr");
   await page.waitForFunction(() => document.querySelectorAll("#loss ~ .legend tbody tr").length === 2);
 
@@ -139,8 +139,8 @@ testInBrowser("a folder of runs is listed, searched and sorted, and its runs are
     "0.06",
   ]);
   await page.locator("#draw-none").click();
-  await page.getByText("No run is chosen.").first().waitFor();
-  await page.getByText("Fewer than two runs with settings are drawn.").waitFor();
+  await page.getByText("No run is selected.").first().waitFor();
+  await page.getByText("Plot at least two runs with settings to compare them.").waitFor();
   assertEquals(complaints, []);
 });
 
@@ -188,10 +188,10 @@ testInBrowser("a page of a hundred runs is there within seconds", async (open) =
   const { page, complaints } = await open();
   const start = performance.now();
   await page.goto(server.url);
-  await page.locator("#runs-said").filter({ hasText: "100 of 100 runs found, 10 drawn" }).waitFor();
+  await page.locator("#runs-said").filter({ hasText: "100 of 100 runs found, 10 plotted" }).waitFor();
   assert(performance.now() - start < 15_000);
   await page.locator("#draw-found").click();
-  await page.locator("#runs-said").filter({ hasText: "100 drawn" }).waitFor();
+  await page.locator("#runs-said").filter({ hasText: "100 plotted" }).waitFor();
   assertEquals(complaints, []);
 });
 
@@ -220,6 +220,6 @@ Deno.test("findRuns finds runs in a folder and below, the newest first, and none
   await assertRejects(
     () => findAllRuns(paths("a", "1/2/3/4/insight")),
     UserError,
-    "but there is no such folder",
+    "but it does not exist",
   );
 });

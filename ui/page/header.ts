@@ -9,7 +9,7 @@ import { accuracyNow, type Run, type State } from "page/state.ts";
 const SAID: Readonly<Record<string, string>> = {
   running: "Running",
   finished: "Finished",
-  interrupted: "Interrupted: a checkpoint was saved, and --resume continues from it",
+  interrupted: "Interrupted: to resume, rerun with --resume auto",
   failed: "Failed",
 };
 
@@ -35,17 +35,18 @@ export function describeStatus(
 ): { text: string; status: string } {
   const record = run?.record;
   if (!isConnected && refusal !== undefined) {
-    return { text: `No news: ${refusal}. The page tries again by itself.`, status: "lost" };
+    return { text: `No updates: ${refusal}. The page retries automatically.`, status: "lost" };
   }
   if (isLive && !isConnected && (record === undefined || record.status === "running")) {
-    const text = "The program is not there: this is how it was. The page follows when it is restarted.";
+    const text =
+      "Connection lost: this is the last known state. The page reconnects when the program is restarted.";
     return { text, status: "lost" };
   }
   if (run === undefined || record === undefined) return { text: "Waiting for the run", status: "waiting" };
   const seen = silentSince(run, isLive);
   if (seen !== undefined) {
     const since = new Date(seen).toLocaleString();
-    return { text: `No sign of life since ${since}: it was killed, or stands still`, status: "lost" };
+    return { text: `No updates since ${since}: the run was killed, or hangs`, status: "lost" };
   }
   const text = SAID[record.status] ?? record.status;
   return { text: record.error === undefined ? text : `${text}: ${record.error}`, status: record.status };
@@ -83,7 +84,7 @@ export function drawHeader(state: State): void {
     ["teacher", teacher || undefined],
     ["data", data || undefined],
     [
-      now?.by === "linear" ? "linear top-1 now" : "kNN top-1 now",
+      now?.by === "linear" ? "latest linear top-1" : "latest kNN top-1",
       now && percent(now.top1) + (now.teacher === undefined ? "" : `, teacher ${percent(now.teacher)}`),
     ],
   ]);
@@ -91,10 +92,10 @@ export function drawHeader(state: State): void {
     ["step", plan ? `${done} of ${plan.totalSteps}` : undefined],
     ["epoch", last && plan ? `${last.epoch} of ${plan.epochs}` : undefined],
     ["loss", last ? formatNumber(last.loss ?? NaN) : undefined],
-    ["images a second", rate === undefined ? undefined : formatNumber(rate, 3)],
-    ["left", left],
+    ["images per second", rate === undefined ? undefined : formatNumber(rate, 3)],
+    ["time left", left],
     [
-      "took",
+      "time taken",
       record?.seconds === undefined ? undefined : duration(record.seconds + (record.before?.seconds ?? 0)),
     ],
   ]);

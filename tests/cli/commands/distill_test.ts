@@ -231,7 +231,7 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   assertMatch(resumed.stdout, /from step 9/);
   assertMatch(
     resumed.stdout,
-    /^4 steps in \d+s since the resume, \S+( \d+s)? in all; mean loss \d\.\d{4} in epoch 0, \d\.\d{4} in epoch 1$/m,
+    /^4 steps in \d+s since resuming, \S+( \d+s)? in all; mean loss \d\.\d{4} in epoch 0, \d\.\d{4} in epoch 1$/m,
   );
   // Figures are of the whole run, and its own beginning is kept.
   const { before: begun, startedAt, seconds, results } = JSON.parse(
@@ -240,9 +240,9 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   assertEquals([begun.startedAt, startedAt > record.endedAt], [record.startedAt, true]);
   assertAlmostEquals(begun.seconds, record.seconds);
   const figure = (name: string) => results.find((found: { name: string }) => found.name === name)?.value;
-  assertEquals([figure("steps"), figure("steps since the resume")], [12, 4]);
-  assertAlmostEquals(figure("time") - figure("time since the resume"), begun.seconds);
-  assert(figure("time since the resume") <= seconds);
+  assertEquals([figure("steps"), figure("steps since resuming")], [12, 4]);
+  assertAlmostEquals(figure("time") - figure("time since resuming"), begun.seconds);
+  assert(figure("time since resuming") <= seconds);
   const meanOf = (rows: { loss: number }[]) => rows.reduce((sum, { loss }) => sum + loss / rows.length, 0);
   assertAlmostEquals(figure("mean loss, first epoch"), meanOf(metrics.slice(0, 6)));
   const beforeOf = ({ results }: typeof record) =>
@@ -412,7 +412,7 @@ Deno.test("distill refuses a read-only output folder and one that is a file", as
   const file = join(folder.data, "train.tsv");
   await assertRefused(
     smallFlags(folder, "", { "--output": file }),
-    /cannot write .*train\.tsv: a file is where/,
+    /cannot write .*train\.tsv: expected a folder, found a file/,
   );
   const place = join(folder.path, "read only");
   await withMount(name, place, "ro", async () => {

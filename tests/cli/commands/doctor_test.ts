@@ -21,7 +21,7 @@ Deno.test("doctor finds what a run of the bundled sample needs", async () => {
     "teacher",
   ]);
   assert(findings.every(({ state, advice }) => state === "ok" || advice !== undefined));
-  assertMatch(findings.at(-1)!.found, /^resnet18 \(moco\) with embeddings of 128, /);
+  assertMatch(findings.at(-1)!.found, /^resnet18 \(moco\), 128-d embeddings, /);
 });
 
 Deno.test("doctor says what to do about each problem, and ends with 1", async () => {
@@ -36,14 +36,14 @@ Deno.test("doctor says what to do about each problem, and ends with 1", async ()
     assertMatch(stdout, new RegExp(`^(ok|warning) +disk +\\S+ GiB free in ${folder}$`, "m"));
     assertMatch(
       stdout,
-      /^problem +images .* 2 in .*; of 2 that were tried, 0 can be used\n +the first that cannot: /m,
+      /^problem +images .* 2 in .*; 0 of 2 sampled can be decoded\n +the first that cannot: /m,
     );
     assertMatch(stdout, /^problem +teacher .*broken\.pth: /m);
     const intoFile = await runProgram(PROGRAM, "--output", join(checkpoint, "run"));
     assertEquals(intoFile.code, 1);
     assertMatch(
       intoFile.stdout,
-      /^problem +output +cannot write .*broken\.pth\/run: a file is where a folder is needed/m,
+      /^problem +output +cannot write .*broken\.pth\/run: expected a folder, found a file/m,
     );
   } finally {
     Deno.removeSync(folder, { recursive: true });

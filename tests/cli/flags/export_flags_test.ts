@@ -74,7 +74,10 @@ Deno.test("parseExportFlags() refuses what does not go together", () => {
   refuse(["a.pth", "b.pth"], /unexpected argument "b\.pth"/);
   refuse(["a.pth", "--format", "onxx"], /--format: expected one of pth, .*"onxx"; did you mean onnx\?/);
   refuse(["a.pth", "-a", "resnet19"], /-a: expected one of resnet18, resnet50/);
-  refuse(["a.pth", "-o", "b.onnx", "--format", "pth"], /b\.onnx ends like a onnx file, but --format is pth/);
+  refuse(
+    ["a.pth", "-o", "b.onnx", "--format", "pth"],
+    /b\.onnx has the extension of a onnx file, but --format is pth/,
+  );
   refuse(["a.pth", "--format", "onnx", "--names", "moco"], /--names has no effect with --format onnx/);
   refuse(["a.pth", "--no-normalize", "--format", "pth"], /--normalize is for ONNX/);
   refuse(["a.pth", "--format", "onnx", "--normalize"], /--normalize is for embeddings.*--part encoder/);

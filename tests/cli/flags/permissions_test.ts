@@ -117,7 +117,7 @@ Deno.test("each task runs with the permissions that doctor prints for it, and ne
   await step("tsv", () => [data, "-o", at("made"), "--shuffle", "--check"], /rows +16\n/);
   await step("export", () => [...PLUGIN, "-o", at("x.onnx"), checkpoint()], /format +onnx/);
   await step("inspect", () => [...PLUGIN, "--no-tensors", checkpoint()], /encoder +student: /);
-  await step("ui", () => ["--port", "0", run], /page +http/, /Ctrl-C ends it/);
+  await step("ui", () => ["--port", "0", run], /page +http/, /stop with Ctrl-C/);
   await step("compare", () => ["-o", at("compare.html"), run, run], /plot +.*compare\.html/);
   await step("models", () => [], /resnet18/);
   assertEquals([...tried].toSorted(), RESTRICTED_TASKS.toSorted());

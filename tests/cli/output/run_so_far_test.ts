@@ -58,7 +58,7 @@ Deno.test("a resumed run goes by its checkpoint alone where run.json cannot be r
       assertEquals(await isUnfinished("distill", run.path, resume), false);
     });
     assertEquals(lines.length, 1);
-    assertEquals(lines[0].replace(" in the field status", ""), `warning: ${path} is passed over: ${problem}`);
+    assertEquals(lines[0].replace(" in the field status", ""), `warning: ${path} is ignored: ${problem}`);
   }
 });
 
@@ -78,7 +78,7 @@ Deno.test("a resumed run takes the losses that can be read, and no settings from
     });
   });
   assertEquals(lines, [
-    `warning: ${join(run.path, "config.json")} is passed over: expected an object, found null`,
+    `warning: ${join(run.path, "config.json")} is ignored: expected an object, found null`,
   ]);
 });
 
