@@ -19,7 +19,7 @@ export interface InputSource {
   readonly framework: Framework;
   /** What stands before its keys. */
   readonly prefix: string;
-  /** Prefixes of other encoders that it was chosen from, where no framework's names told it. */
+  /** Prefixes of other encoders that `--weights` chooses; `undefined` where the names of a framework leave no choice. */
   readonly others?: readonly string[];
   /** Whether this project wrote it. */
   readonly isOurs: boolean;
@@ -68,18 +68,26 @@ export function chooseInput(
   const imageSize = asked.imageSize ?? saved?.imageSize ?? usual?.imageSize ?? PAPER_IMAGE_SIZE;
   const ratio = asked.cropRatio ?? saved?.cropRatio;
   const cropRatio = ratio === "auto" ? undefined : ratio;
-  const notes = source === null
-    ? []
-    : [describePlace(source), describeChoice(source, asked, imageSize, usual?.from)]
-      .filter((note) => note !== undefined);
+  const place = source === null ? undefined : describePlace(source);
+  const choice = source === null ? undefined : describeChoice(source, asked, imageSize, usual?.from);
+  const notes = [
+    ...place === undefined ? [] : [`${source!.path}: ${place}`],
+    ...choice === undefined ? [] : [choice],
+  ];
   return { imageSize, cropRatio, note: notes.length === 0 ? undefined : notes.join(". ") };
 }
 
-/** Where in a file an encoder was found that no framework's names told. */
-function describePlace({ path, prefix, others }: InputSource): string | undefined {
+/** Where in a file an encoder was found, and which others were left out; `undefined` where there is no choice. */
+export function describePlace(
+  { framework, prefix, others }: Pick<InputSource, "framework" | "prefix" | "others">,
+): string | undefined {
   if (others === undefined || prefix === "") return undefined;
+  if (framework === "moco") {
+    return `the encoder is under ${prefix}, which MoCo's main_lincls.py and the original SEED load; left out: ` +
+      "its momentum encoder, which --weights module.encoder_k chooses";
+  }
   const left = others.length === 0 ? "" : `; left out: ${others.join(", ")}, which --weights chooses`;
-  return `${path}: the encoder is under ${prefix}${left}`;
+  return `the encoder is under ${prefix}${left}`;
 }
 
 function describeChoice(

@@ -89,7 +89,7 @@ export function describeInspection(
   inspection: Inspection,
   { tensors: listsTensors = true }: { tensors?: boolean } = {},
 ): string[] {
-  const { path, bytes, container, encoders, beside = [], tensors, values } = inspection;
+  const { path, bytes, container, encoders, note, beside = [], tensors, values } = inspection;
   const numbers = tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   const tensorBytes = tensors.reduce(
     (sum, { shape, dtype }) => sum + elementCount(shape) * DTYPES[dtype].bytes,
@@ -102,6 +102,7 @@ export function describeInspection(
     `container  ${CONTAINERS[container]}`,
     ...describeOrigin(inspection),
     ...encoders.map((encoder) => `encoder    ${describeEncoder(encoder)}`),
+    ...note === undefined ? [] : [`note       ${shownName(note)}`],
     ...beside.length === 0 ? [] : [`beside     ${beside.map(shownName).join(", ")}`],
     `tensors    ${count(tensors.length)} listed, ${count(numbers)} numbers, ${count(tensorBytes)} bytes`,
     ...values.length === 0 ? [] : [
@@ -116,11 +117,12 @@ async function main(): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parseInspectFlags(Deno.args);
   if (command.help !== undefined) return console.log(command.help);
-  const { path, filter, stats, json, tensors } = command;
+  const { path, weights, filter, stats, json, tensors } = command;
   const terminal = stats ? openTerminal() : null;
   let inspection: Inspection;
   try {
     inspection = await inspectCheckpoint(path, {
+      weights,
       statistics: stats,
       isWanted: filter === undefined ? undefined : (name) => name.includes(filter),
       onTensor: (done, total) => terminal?.write(`${CLEAR_LINE}reading: ${done} of ${total} tensors`),

@@ -32,7 +32,10 @@ export interface StateDict extends Disposable {
   readonly input?: SavedInput;
   /** Likewise of those of a `teacher` beside it. */
   readonly teacherInput?: SavedInput;
-  /** Prefixes of other encoders that it was chosen from, where it was found by its shapes alone, see `locate_encoder.ts`. */
+  /**
+   * Prefixes of other encoders that `--weights` chooses, see `locate_encoder.ts`; `undefined` where the names of a framework
+   * leave no choice.
+   */
   readonly others?: readonly string[];
   /** Whether this project wrote it, and not to export it. */
   readonly isOurs: boolean;
