@@ -8,6 +8,7 @@
 import { SnapshotClock } from "../../actors/diagnostics.ts";
 import type { Emit } from "../../actors/events.ts";
 import type { Accuracy } from "../../actors/messages.ts";
+import { workerImports } from "../../actors/plugins.ts";
 import { describeRestart, listenToActors, watchdogOf, withWarningsOnce } from "../../actors/notices.ts";
 import { ProfileCollector } from "../../actors/run_profile.ts";
 import { ActorSystem, type TraceSpan } from "../../actors/runtime/mod.ts";
@@ -80,7 +81,7 @@ export async function runDistillation(
         profile?.take(actor, spans);
       },
     },
-    imports: options.plugins,
+    imports: workerImports(options.plugins),
     watchdog: watchdogOf(emit),
   });
   const isTrained = prepared.firstStep === prepared.totalSteps;
