@@ -77,7 +77,7 @@ export function trainingNeeds(
       ...testData === undefined && data.endsWith(".tsv") ? [dirname(data)] : dataAt(data, testData),
       ...given(...checkpoints),
       // Where it goes on, with the settings that lie beside the checkpoint.
-      ...given(resume).map((path) => dirname(path)),
+      ...given(resume === "auto" ? null : resume).map((path) => dirname(path)),
       output,
     ],
     write: [output],

@@ -54,6 +54,11 @@ export interface Stage {
   tell(event: ActorsEvent | CheckpointEvent | NoticeEvent | ProgressEvent): void;
 }
 
+/** Prints a warning of before a run is shown. */
+export function printWarning(text: string): void {
+  console.error(`warning: ${text}`);
+}
+
 /** How long a run took, in seconds. */
 export interface Took {
   /** Since it was started. */

@@ -43,7 +43,10 @@ export interface LinearOptions {
   momentum: number;
   /** L2 penalty that SGD adds to every gradient. */
   weightDecay: number;
-  /** Checkpoint of a linear evaluation to go on from; `null` to begin anew. */
+  /**
+   * Checkpoint of a linear evaluation to go on from; `auto` for the newest one in `output`, if there is any; `null` to begin
+   * anew.
+   */
   resume: string | null;
   /** Go on from `resume` even where it is of another evaluation, of another encoder, say; off where it is left out. */
   resumeAnyway?: boolean;

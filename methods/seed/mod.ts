@@ -7,6 +7,7 @@ import { resolveTeacher } from "../../models/teacher.ts";
 import { chooseViews } from "../encoder_views.ts";
 import type { Method, OutputSettings } from "../method.ts";
 import { trainingNeeds } from "../permissions.ts";
+import { readStudentCheckpoint, requireFiniteStudent } from "./checkpoint.ts";
 import { PAPER_DEFAULTS } from "./defaults.ts";
 import type { DistillEvent } from "./events.ts";
 import { distillFlags } from "./flags.ts";
@@ -64,5 +65,6 @@ export const seed: Method<DistillInput, DistillOptions, DistillEvent, DistillRes
   flags: () => distillFlags({ encoders: studentNames(), teachers: teacherNames() }),
   resolve: resolveDistillInput,
   needs: (input) => trainingNeeds(input, input.distill, input.studentInit),
+  checkResume: (file) => requireFiniteStudent(file.path, readStudentCheckpoint(file)),
   run: (options, emit, signal, { soFar, ...wanted }) => runDistillation(options, emit, signal, soFar, wanted),
 };

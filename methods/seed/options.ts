@@ -60,7 +60,7 @@ export interface DistillOptions {
   statsEvery: number;
   /** L2 norm that the gradients of all weights together are clipped to; `null` for no clipping. */
   clipGrad: number | null;
-  /** Checkpoint to go on from; `null` to begin anew. */
+  /** Checkpoint to go on from; `auto` for the newest one in `output`, if there is any; `null` to begin anew. */
   resume: string | null;
   /** Go on from `resume` even where it is of another run, of other images, say; off where it is left out. */
   resumeAnyway?: boolean;
