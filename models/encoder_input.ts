@@ -25,6 +25,8 @@ export interface InputSource {
   readonly isOurs: boolean;
   /** What it says; `undefined` where it says nothing. */
   readonly input: SavedInput | undefined;
+  /** Whether that is what the run that wrote it took, in a file of before such a word. */
+  readonly inputIsOfRun?: boolean;
 }
 
 /** What is asked for instead of what a checkpoint says. */
@@ -91,7 +93,7 @@ export function describePlace(
 }
 
 function describeChoice(
-  { path, framework, isOurs, input }: InputSource,
+  { path, framework, isOurs, input, inputIsOfRun }: InputSource,
   asked: AskedInput,
   taken: number,
   from: string | undefined,
@@ -112,7 +114,10 @@ function describeChoice(
       ? [`crop ratio ${asked.cropRatio} was asked for instead`]
       : [],
   ];
-  return [`${path} says: ${describeInput(input)}`, ...others].join("; ");
+  const says = inputIsOfRun
+    ? "says of its run, since it was written before checkpoints carried their own"
+    : "says";
+  return [`${path} ${says}: ${describeInput(input)}`, ...others].join("; ");
 }
 
 /** What is known of an encoder's images, in words. */

@@ -80,6 +80,8 @@ export interface Inspection {
   /** What it says of its encoder's images, and of those of a distillation's teacher. */
   input?: SavedInput;
   teacherInput?: SavedInput;
+  /** Whether both are what the run that wrote it took, in a file of before such a word. */
+  inputIsOfRun?: boolean;
   encoders: readonly InspectedEncoder[];
   /** Which encoder is taken and which are left out, in a sentence; `undefined` where there is no choice. */
   note?: string;
@@ -166,7 +168,7 @@ function describeEncoders(
     if (weights !== undefined || !(error instanceof CheckpointError)) throw error;
     return { encoders: [], noEncoder: error.message.slice(error.path.length + 2) };
   }
-  const { framework, prefix, arch, epoch, input, teacherInput, others } = state;
+  const { framework, prefix, arch, epoch, input, inputIsOfRun, teacherInput, others } = state;
   const note = describePlace(state);
   const main = describeEncoder(prefix.replace(/\.$/, ""), state.tensors, arch);
   // MoCo's momentum encoder is of the same kind; of SEED's teacher the file does not say what it is.
@@ -181,7 +183,7 @@ function describeEncoders(
   const beside = namesBeside(state.beside.keys()).filter((name) =>
     encoders.every((one) => one.name !== name)
   );
-  return { framework, prefix, arch, epoch, input, teacherInput, encoders, note, beside };
+  return { framework, prefix, arch, epoch, input, teacherInput, inputIsOfRun, encoders, note, beside };
 }
 
 function describeEncoder(

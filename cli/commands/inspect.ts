@@ -62,18 +62,19 @@ function describeEncoder(
 }
 
 function describeOrigin(
-  { framework, prefix = "", arch, epoch, input, teacherInput, noEncoder }: Inspection,
+  { framework, prefix = "", arch, epoch, input, teacherInput, inputIsOfRun, noEncoder }: Inspection,
 ): string[] {
   if (framework === undefined) return [`encoder    none: ${noEncoder}`];
+  const of = inputIsOfRun ? ", as its run took them" : "";
   const names = prefix === "" ? "bare names" : `${prefix}*`;
   return [
     `names      ${framework} (${names})`,
     ...arch === undefined ? [] : [`says       it is a ${quote(arch)}`],
     ...epoch === undefined ? [] : [`epoch      ${epoch}`],
     `input      ${
-      input === undefined ? "the file says nothing of its images" : shownName(describeInput(input))
+      input === undefined ? "the file says nothing of its images" : shownName(describeInput(input)) + of
     }`,
-    ...teacherInput === undefined ? [] : [`teacher's  ${shownName(describeInput(teacherInput))}`],
+    ...teacherInput === undefined ? [] : [`teacher's  ${shownName(describeInput(teacherInput))}${of}`],
   ];
 }
 

@@ -1,6 +1,7 @@
 /** SEED: self-supervised distillation (Fang et al., ICLR 2021). */
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { findDataset } from "../../data/open_dataset.ts";
+import { UserError } from "../../errors.ts";
 import { studentNames, teacherNames } from "../../models/registry.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
@@ -29,6 +30,12 @@ async function resolveDistillInput(
   input: DistillInput,
   emit: Emit<NoticeEvent>,
 ): Promise<DistillOptions> {
+  if (input.images !== undefined && input.actors?.tsv_reader === undefined) {
+    throw new UserError(
+      "images: expected a reader that makes them beside it, actors.tsv_reader, found none; name its module, or leave images " +
+        `out to read those of ${input.data}`,
+    );
+  }
   const teacher = await resolveTeacher(input.distill, {
     arch: input.teacherArch ?? null,
     ssl: input.teacherSsl ?? null,
