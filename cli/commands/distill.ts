@@ -178,7 +178,7 @@ function show(stage: Stage, options: DistillOptions, printFreq: number, isKnown:
     // Where they are not by the same images and settings, the beginning is evaluated again.
     const isRepeated = ({ of, by, step }: ScoreRow) =>
       !isKnown && by === "knn" && (of === "teacher" || step === 0 || step === firstStep);
-    const facts = { pictures: plan.images, stepsPerEpoch, totalSteps, firstStep };
+    const facts = { images: plan.images, stepsPerEpoch, totalSteps, firstStep };
     const evaluations = expectEvaluations(options, plan, isKnown);
     stage.begin(facts, { printFreq, evaluations }, stage.isResuming ? isRepeated : undefined);
   }

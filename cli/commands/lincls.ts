@@ -114,7 +114,7 @@ function show(stage: Stage, options: LinearOptions, printFreq: number) {
     // Where all epochs are done, the last one is evaluated once more.
     const isRepeated = ({ step }: ScoreRow) => plan.firstEpoch >= epochs && step === firstStep;
     stage.begin(
-      { pictures: plan.trainImages, stepsPerEpoch, totalSteps: epochs * stepsPerEpoch, firstStep },
+      { images: plan.trainImages, stepsPerEpoch, totalSteps: epochs * stepsPerEpoch, firstStep },
       {
         printFreq: cacheFeatures ? stepsPerEpoch : printFreq, // steps over features that are kept take no time
         evaluations: {
