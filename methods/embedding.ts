@@ -16,6 +16,7 @@ import {
 import type { ActorsEvent, Emit, NoticeEvent, ProgressEvent } from "../actors/events.ts";
 import { labelsOf, rowsOf } from "../actors/labelled_features.ts";
 import type { EncoderChoice } from "../actors/load_encoder.ts";
+import { workerImports } from "../actors/plugins.ts";
 import type { EmbeddedBatch, Sink } from "../actors/messages.ts";
 import {
   dataListener,
@@ -201,7 +202,7 @@ export async function runEmbedding(
   emit = withWarningsOnce(emit);
   using dataset = await openDataset(options.data, dataListener(emit));
   emit({ type: "plan", images: dataset.rowCount, imageSize: options.imageSize, evalResize });
-  const system = new ActorSystem({ imports: options.plugins, watchdog: watchdogOf(emit) });
+  const system = new ActorSystem({ imports: workerImports(options.plugins), watchdog: watchdogOf(emit) });
   using consumer = new Consumer(dataset, options, emit);
   const tellRestart = describeRestart(emit);
   return await system.run(async () => {

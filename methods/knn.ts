@@ -11,6 +11,7 @@ import {
   resolveEvaluationResize,
 } from "../actors/evaluation_resize.ts";
 import type { Emit, NoticeEvent, ProgressEvent } from "../actors/events.ts";
+import { workerImports } from "../actors/plugins.ts";
 import type { Accuracy, EvaluatedEncoder } from "../actors/messages.ts";
 import { describeRestart, listenToActors, watchdogOf, withWarningsOnce } from "../actors/notices.ts";
 import { ActorSystem } from "../actors/runtime/mod.ts";
@@ -82,7 +83,7 @@ export async function runKnnEvaluation(
   });
   const total = bank.rowCount + queries.rowCount;
   const onProgress = (done: number) => emit({ type: "progress", phase: "evaluation", done, total });
-  const system = new ActorSystem({ imports: options.plugins, watchdog: watchdogOf(emit) });
+  const system = new ActorSystem({ imports: workerImports(options.plugins), watchdog: watchdogOf(emit) });
   return await system.run(async () => {
     const monitor = listenToActors(system, emit);
     const evaluate = spawnEvaluation(system, { ...options, evalResize, knn: options }, monitor, {

@@ -11,13 +11,16 @@
  * - `mod.ts`: all of that as one {@linkcode Method}, for the registry.
  */
 import type { ActorRole } from "../actors/catalog.ts";
-import type { Emit } from "../actors/events.ts";
+import type { Emit, NoticeEvent } from "../actors/events.ts";
 import { importPlugins } from "../actors/plugins.ts";
 import { checkOptions, type FlagTable } from "./flag_table.ts";
 import { explainPermissions, type Needs } from "./permissions.ts";
 import { Run, type RunSettings } from "../actors/run.ts";
 import type { FolderLock } from "../data/folder_lock.ts";
+import type { CheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
+import { removeLeftovers } from "../models/checkpoint/run_checkpoints.ts";
 import { takeOutputFolder } from "./output_folder.ts";
+import { findCheckpointToResume } from "./resume_auto.ts";
 
 /** {@linkcode RunSettings} of a run that writes to a folder. */
 export interface OutputSettings extends RunSettings {
@@ -29,7 +32,10 @@ export interface OutputSettings extends RunSettings {
 export interface MethodOptions {
   /** Folder that the run writes to; it must not hold another run. */
   output: string;
-  /** Checkpoint to resume from, or `null`. The run may write to the folder of that checkpoint. */
+  /**
+   * Checkpoint to resume from, or `null`. The run may write to the folder of that checkpoint. `auto` is the newest one in
+   * `output`, or a new run if there is none; {@linkcode Method.run} gets what was found.
+   */
   resume: string | null;
 }
 
@@ -59,6 +65,8 @@ export interface Method<
   resolve(input: Input, emit: Emit<Event>): Promise<Options>;
   /** Returns the permissions that `deno run` must grant. */
   needs(input: Input): Needs;
+  /** Throws a `CheckpointError` if a run cannot resume from a checkpoint: it is of another kind, or not finite. */
+  checkResume(file: CheckpointFile): Promise<void>;
   /** Runs the method to its end. When the signal aborts, it saves a checkpoint and rejects with a `StoppedError`. */
   run(options: Options, emit: Emit<Event>, signal: AbortSignal, settings: Settings): Promise<Result>;
 }
@@ -101,10 +109,30 @@ export function startMethod<
       options,
       settings.lock,
       signal,
-      (signal) => method.run(options, tell, signal, settings),
+      async (signal) => {
+        const resume = await findResume(method, options, tell as Emit<unknown>); // all methods' events have notices
+        return await method.run({ ...options, resume }, tell, signal, settings);
+      },
     );
   };
   return new Run(withPlugins(input.plugins, () => method.needs(input), work), settings);
+}
+
+/** The checkpoint that a run goes on from, where `resume` leaves it to the folder. */
+async function findResume(
+  method: { checkResume(file: CheckpointFile): Promise<void> },
+  { output, resume }: MethodOptions,
+  tell: Emit<NoticeEvent>,
+): Promise<string | null> {
+  if (resume !== "auto") return resume;
+  await removeLeftovers(output);
+  const found = await findCheckpointToResume(
+    output,
+    method,
+    (text) => tell({ type: "warning", text }),
+  );
+  if (found !== null) tell({ type: "note", text: `resumes from ${found}` });
+  return found;
 }
 
 /**

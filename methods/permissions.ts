@@ -3,6 +3,7 @@ import { basename, dirname, isAbsolute, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { lineIndexPath } from "../data/line_index.ts";
 import { sharpModule } from "../data/sharp.ts";
+import { findPluginImports } from "../actors/plugin_imports.ts";
 import { UserError } from "../errors.ts";
 
 /** Permissions of a program: the lists that `deno run`'s flags of these names take. An empty list grants none. */
@@ -76,7 +77,7 @@ export function trainingNeeds(
       ...testData === undefined && data.endsWith(".tsv") ? [dirname(data)] : dataAt(data, testData),
       ...given(...checkpoints),
       // Where it goes on, with the settings that lie beside the checkpoint.
-      ...given(resume).map((path) => dirname(path)),
+      ...given(resume === "auto" ? null : resume).map((path) => dirname(path)),
       output,
     ],
     write: [output],
@@ -95,6 +96,12 @@ function withTarget(path: string): string[] {
   }
 }
 
+/** What a plugin is imported by, where its folder has an import map: that, and what it names. */
+function importedFiles(plugin: string): string[] {
+  const { files = [], names = {} } = findPluginImports(plugin) ?? {};
+  return [...files, ...Object.values(names).some((name) => name.startsWith("npm:")) ? [npmFolder()] : []];
+}
+
 /** Paths without those that lie in another one of them. */
 function outermost(paths: readonly string[]): string[] {
   const each = [...new Set(paths.flatMap(withTarget))];
@@ -105,7 +112,10 @@ function outermost(paths: readonly string[]): string[] {
   return each.filter((path) => !each.some((other) => isInside(path, other)));
 }
 
-/** Returns the least that will do. A plugin's own imports are not looked into: only what lies in its folder is let in. */
+/**
+ * Returns the least that will do. A plugin's own imports are not looked into: only what lies in its folder is let in, and
+ * what its import map names.
+ */
 export function permissionsFor(
   { decodes = false, computes = false, plugins = [], ...needs }: Needs,
 ): Permissions {
@@ -115,7 +125,7 @@ export function permissionsFor(
     read: outermost([
       ...computes || files.length > 0 ? given(PROJECT) : [], // a plugin imports parts.ts, or mod.ts
       ...needs.read ?? [],
-      ...files.map((url) => dirname(fileURLToPath(url))),
+      ...files.flatMap((url) => [dirname(fileURLToPath(url)), ...importedFiles(url)]),
       ...decodes && isLinux ? [LDD] : [],
     ]),
     write: outermost(needs.write ?? []),

@@ -60,7 +60,8 @@ export function weightsFlag(group: string) {
 }
 
 /** What `--help` says where {@linkcode weightsFlag} is not given. */
-export const WEIGHTS_DEFAULT_NOTE = "default: detected; of a pair, the teacher or momentum encoder";
+export const WEIGHTS_DEFAULT_NOTE =
+  "default: detected; of a pair, the teacher or momentum encoder, but encoder_q of MoCo's own";
 
 /** A module of one's own. */
 export function pluginFlag(group: string) {

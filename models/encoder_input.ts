@@ -19,12 +19,14 @@ export interface InputSource {
   readonly framework: Framework;
   /** What stands before its keys. */
   readonly prefix: string;
-  /** Prefixes of other encoders that it was chosen from, where no framework's names told it. */
+  /** Prefixes of other encoders that `--weights` chooses; `undefined` where the names of a framework leave no choice. */
   readonly others?: readonly string[];
   /** Whether this project wrote it. */
   readonly isOurs: boolean;
   /** What it says; `undefined` where it says nothing. */
   readonly input: SavedInput | undefined;
+  /** Whether that is what the run that wrote it took, in a file of before such a word. */
+  readonly inputIsOfRun?: boolean;
 }
 
 /** What is asked for instead of what a checkpoint says. */
@@ -68,22 +70,30 @@ export function chooseInput(
   const imageSize = asked.imageSize ?? saved?.imageSize ?? usual?.imageSize ?? PAPER_IMAGE_SIZE;
   const ratio = asked.cropRatio ?? saved?.cropRatio;
   const cropRatio = ratio === "auto" ? undefined : ratio;
-  const notes = source === null
-    ? []
-    : [describePlace(source), describeChoice(source, asked, imageSize, usual?.from)]
-      .filter((note) => note !== undefined);
+  const place = source === null ? undefined : describePlace(source);
+  const choice = source === null ? undefined : describeChoice(source, asked, imageSize, usual?.from);
+  const notes = [
+    ...place === undefined ? [] : [`${source!.path}: ${place}`],
+    ...choice === undefined ? [] : [choice],
+  ];
   return { imageSize, cropRatio, note: notes.length === 0 ? undefined : notes.join(". ") };
 }
 
-/** Where in a file an encoder was found that no framework's names told. */
-function describePlace({ path, prefix, others }: InputSource): string | undefined {
+/** Where in a file an encoder was found, and which others were left out; `undefined` where there is no choice. */
+export function describePlace(
+  { framework, prefix, others }: Pick<InputSource, "framework" | "prefix" | "others">,
+): string | undefined {
   if (others === undefined || prefix === "") return undefined;
+  if (framework === "moco") {
+    return `the encoder is under ${prefix}, which MoCo's main_lincls.py and the original SEED load; its momentum encoder is ` +
+      "ignored, --weights module.encoder_k selects it";
+  }
   const left = others.length === 0 ? "" : `; ignored ${others.join(", ")}, which --weights can select`;
-  return `${path}: the encoder is under ${prefix}${left}`;
+  return `the encoder is under ${prefix}${left}`;
 }
 
 function describeChoice(
-  { path, framework, isOurs, input }: InputSource,
+  { path, framework, isOurs, input, inputIsOfRun }: InputSource,
   asked: AskedInput,
   taken: number,
   from: string | undefined,
@@ -104,7 +114,10 @@ function describeChoice(
       ? [`using crop ratio ${asked.cropRatio} instead, as requested`]
       : [],
   ];
-  return [`${path} says: ${describeInput(input)}`, ...others].join("; ");
+  const says = inputIsOfRun
+    ? "says of its run, since it was written before checkpoints carried their own"
+    : "says";
+  return [`${path} ${says}: ${describeInput(input)}`, ...others].join("; ");
 }
 
 /** What is known of an encoder's images, in words. */

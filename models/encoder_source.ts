@@ -113,6 +113,7 @@ export async function openEncoderSource(
       others: state.others,
       isOurs: state.isOurs,
       input,
+      inputIsOfRun: state.inputIsOfRun,
       normalization: {
         mean: input?.mean ?? IMAGENET_NORMALIZATION.mean,
         deviation: input?.std ?? IMAGENET_NORMALIZATION.deviation,

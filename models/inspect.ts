@@ -12,6 +12,7 @@ import {
 import type { SavedInput } from "./checkpoint/saved_input.ts";
 import { TensorRef } from "./checkpoint/tensor_ref.ts";
 import type { TorchValue } from "./checkpoint/torch_value.ts";
+import { describePlace } from "./encoder_input.ts";
 import { locateEncoder } from "./locate_encoder.ts";
 import type { EncoderPart } from "./encoder_parts.ts";
 import { findHead, type FoundHead } from "./heads.ts";
@@ -79,7 +80,11 @@ export interface Inspection {
   /** What it says of its encoder's images, and of those of a distillation's teacher. */
   input?: SavedInput;
   teacherInput?: SavedInput;
+  /** Whether both are what the run that wrote it took, in a file of before such a word. */
+  inputIsOfRun?: boolean;
   encoders: readonly InspectedEncoder[];
+  /** Which encoder is taken and which are left out, in a sentence; `undefined` where there is no choice. */
+  note?: string;
   /** First names of other tensors beside the encoders, e.g. `queue`, or `total_ops`, which thop adds. */
   beside?: readonly string[];
   /** Why no encoder was found. */
@@ -91,6 +96,8 @@ export interface Inspection {
 
 /** What {@linkcode inspectCheckpoint} does beside looking at the structure. */
 export interface InspectOptions {
+  /** Looks at the encoder under this prefix alone, see `locate_encoder.ts`. */
+  weights?: string;
   /** Reads every tensor that `isWanted` for its statistics, which checks the sums of a zip container too. */
   statistics?: boolean;
   /** Which tensors and values are listed, by name; all by default. */
@@ -113,7 +120,8 @@ const MAX_LISTED = 200_000;
  * Opens a checkpoint of any container and says what is in it. Nothing in the file is executed, and without
  * `statistics` no weight is read.
  *
- * @throws CheckpointError for files that cannot be opened; one without an encoder is no error
+ * @throws CheckpointError for files that cannot be opened, and those without an encoder under `weights`; one without any
+ * encoder is no error
  */
 export async function inspectCheckpoint(path: string, options: InspectOptions = {}): Promise<Inspection> {
   const { isWanted = () => true, onTensor } = options;
@@ -143,7 +151,7 @@ export async function inspectCheckpoint(path: string, options: InspectOptions = 
     path,
     bytes,
     container: file.container,
-    ...describeEncoders(file),
+    ...describeEncoders(file, options.weights),
     tensors,
     values,
   };
@@ -151,15 +159,17 @@ export async function inspectCheckpoint(path: string, options: InspectOptions = 
 
 function describeEncoders(
   file: CheckpointFile,
+  weights: string | undefined,
 ): Omit<Inspection, "path" | "bytes" | "container" | "tensors" | "values"> {
   let state: StateDict;
   try {
-    state = locateEncoder(file);
+    state = locateEncoder(file, weights);
   } catch (error) {
-    if (!(error instanceof CheckpointError)) throw error;
+    if (weights !== undefined || !(error instanceof CheckpointError)) throw error;
     return { encoders: [], noEncoder: error.message.slice(error.path.length + 2) };
   }
-  const { framework, prefix, arch, epoch, input, teacherInput, others } = state;
+  const { framework, prefix, arch, epoch, input, inputIsOfRun, teacherInput, others } = state;
+  const note = describePlace(state);
   const main = describeEncoder(prefix.replace(/\.$/, ""), state.tensors, arch);
   // MoCo's momentum encoder is of the same kind; of SEED's teacher the file does not say what it is.
   const named = ([["encoder_k", arch], ["teacher", undefined]] as const).flatMap(([name, said]) => {
@@ -173,7 +183,7 @@ function describeEncoders(
   const beside = namesBeside(state.beside.keys()).filter((name) =>
     encoders.every((one) => one.name !== name)
   );
-  return { framework, prefix, arch, epoch, input, teacherInput, encoders, beside };
+  return { framework, prefix, arch, epoch, input, teacherInput, inputIsOfRun, encoders, note, beside };
 }
 
 function describeEncoder(

@@ -400,7 +400,7 @@ export class RunReader {
     return [...this.#evaluations].flatMap(([name, { record }]) =>
       record === undefined ? [] : [{ name, record }]
     )
-      .sort((a, b) => a.record.startedAt < b.record.startedAt ? -1 : 1);
+      .sort((a, b) => a.record.started_at < b.record.started_at ? -1 : 1);
   }
 
   /** All there is, as of the last {@linkcode poll}: for somebody who comes later. */

@@ -9,13 +9,15 @@ import { augmentationOf } from "../../methods/seed/augmentation.ts";
 import type { DistillOptions } from "../../methods/seed/options.ts";
 import type { RunProfile } from "../../actors/run_profile.ts";
 import { counted } from "../../data/printable.ts";
+import { METHODS } from "../../methods/registry.ts";
+import { findCheckpointToResume } from "../../methods/resume_auto.ts";
 import { distill } from "../../methods/runs.ts";
 import { DEFAULT_LOSS } from "../../models/loss/losses.ts";
 import { studentNames, teacherNames } from "../../models/registry.ts";
 import type { RunFigure, ScoreRow, StatsRow } from "../../ui/records.ts";
 import { parseDistillFlags } from "../flags/distill_flags.ts";
 import { flagName } from "../flags/flags.ts";
-import { checkDistillInputs, findCheckpointToResume } from "../flags/inputs.ts";
+import { checkDistillInputs } from "../flags/inputs.ts";
 import { loadPlugin } from "../flags/plugin.ts";
 import { describeProfile, writeTrace } from "../output/profile_report.ts";
 import type { RunConsole } from "../terminal/run_console.ts";
@@ -26,7 +28,7 @@ import { formatTable } from "../terminal/table.ts";
 import type { ExpectedEvaluations } from "../terminal/time_left.ts";
 import type { EventWriter } from "../output/tensorboard/event_writer.ts";
 import { RunEvents } from "../output/tensorboard/run_events.ts";
-import { describeTime, type Stage, timesOf, type Took, train } from "./training.ts";
+import { describeTime, printWarning, type Stage, timesOf, type Took, train } from "./training.ts";
 
 /** The message that a step is. */
 const STEP = { actor: "student_trainer", message: "train" };
@@ -178,7 +180,7 @@ function show(stage: Stage, options: DistillOptions, printFreq: number, isKnown:
     // Where they are not by the same images and settings, the beginning is evaluated again.
     const isRepeated = ({ of, by, step }: ScoreRow) =>
       !isKnown && by === "knn" && (of === "teacher" || step === 0 || step === firstStep);
-    const facts = { pictures: plan.images, stepsPerEpoch, totalSteps, firstStep };
+    const facts = { images: plan.images, stepsPerEpoch, totalSteps, firstStep };
     const evaluations = expectEvaluations(options, plan, isKnown);
     stage.begin(facts, { printFreq, evaluations }, stage.isResuming ? isRepeated : undefined);
   }
@@ -274,7 +276,9 @@ async function main(): Promise<void> {
   const options = await checkDistillInputs(command.options);
   const { imageSize, evalResize } = command.options;
   const asked = { imageSize, evalResize }; // the run says where the others are from
-  if (command.resumesIfThere) options.resume = await findCheckpointToResume(options.output, "distill");
+  if (command.resumesIfThere) {
+    options.resume = await findCheckpointToResume(options.output, METHODS.seed, printWarning);
+  }
   const { printFreq, recipe, profile, traceActors: trace } = command;
   await train({
     task: "distill",

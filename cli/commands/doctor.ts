@@ -13,12 +13,16 @@ import { Graph } from "../../kernels/graph.ts";
 import { add } from "../../kernels/ops/add/add.ts";
 import { Program } from "../../kernels/program.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
-import { resolveTeacher } from "../../models/teacher.ts";
-import { type DoctorRequest, parseDoctorFlags } from "../flags/doctor_flags.ts";
+import { describePlace } from "../../models/encoder_input.ts";
+import { studentNames, teacherNames } from "../../models/registry.ts";
+import { resolveTeacher, type TeacherRequest } from "../../models/teacher.ts";
+import { teacherPart } from "../../methods/seed/options.ts";
+import { type DoctorRequest, ownArguments, parseDoctorFlags } from "../flags/doctor_flags.ts";
 import { describeWriteError, isThere } from "../output/output_folder.ts";
 import { permissionFlags } from "../../methods/permissions.ts";
 import { permissionsOf, restrictedCommand } from "../flags/permissions.ts";
 import { wrap } from "../flags/help.ts";
+import { loadPlugin } from "../flags/plugin.ts";
 import { runMain } from "../terminal/run_main.ts";
 import { screenWidth } from "../terminal/screen_width.ts";
 
@@ -183,14 +187,18 @@ async function checkData(data: string): Promise<Finding> {
   };
 }
 
-async function checkTeacher(path: string): Promise<Finding> {
-  const { arch, ssl } = await resolveTeacher(path);
-  using source = await openEncoderSource(path, { arch, part: "encoder" });
+async function checkTeacher(path: string, request: TeacherRequest = {}): Promise<Finding> {
+  const { arch, ssl } = await resolveTeacher(path, request);
+  const part = teacherPart(request);
+  using source = await openEncoderSource(path, { arch, weights: request.weights, part });
   await source.requireFinite();
+  const { encoder, head } = source;
+  const gives = part === "encoder" ? `embeddings of ${head.dimension}` : `features of ${encoder.features}`;
+  const place = describePlace(source);
   return {
     what: "teacher",
     state: "ok",
-    found: `${source.encoder.name} (${ssl}), ${source.head.dimension}-d embeddings, ${path}`,
+    found: `${encoder.name} (${ssl}) with ${gives}, ${path}${place === undefined ? "" : `: ${place}`}`,
   };
 }
 
@@ -209,7 +217,7 @@ async function look(
 }
 
 /** All findings, in the order in which a run needs the things. */
-export async function examine({ data, distill, output }: DoctorRequest): Promise<Finding[]> {
+export async function examine({ data, distill, teacher, output }: DoctorRequest): Promise<Finding[]> {
   return [
     ...await look("Deno", "", checkDeno),
     ...await look(
@@ -223,7 +231,7 @@ export async function examine({ data, distill, output }: DoctorRequest): Promise
     ...await look(
       "teacher",
       "give a checkpoint with --distill",
-      () => checkTeacher(distill ?? SAMPLE_TEACHER),
+      () => checkTeacher(distill ?? SAMPLE_TEACHER, teacher),
     ),
   ];
 }
@@ -249,7 +257,8 @@ export function describeFindings(
 }
 
 async function main(): Promise<number> {
-  const command = parseDoctorFlags(Deno.args);
+  await loadPlugin(ownArguments(Deno.args));
+  const command = parseDoctorFlags(Deno.args, { encoders: studentNames(), teachers: teacherNames() });
   if (command.help !== undefined) {
     console.log(command.help);
     return 0;

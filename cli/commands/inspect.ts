@@ -62,16 +62,17 @@ function describeEncoder(
 }
 
 function describeOrigin(
-  { framework, prefix = "", arch, epoch, input, teacherInput, noEncoder }: Inspection,
+  { framework, prefix = "", arch, epoch, input, teacherInput, inputIsOfRun, noEncoder }: Inspection,
 ): string[] {
   if (framework === undefined) return [`encoder    none: ${noEncoder}`];
+  const of = inputIsOfRun ? ", as its run took them" : "";
   const names = prefix === "" ? "bare names" : `${prefix}*`;
   return [
     `names      ${framework} (${names})`,
     ...arch === undefined ? [] : [`arch       ${quote(arch)}, as saved in the file`],
     ...epoch === undefined ? [] : [`epoch      ${epoch}`],
-    `input      ${input === undefined ? "not saved in the file" : shownName(describeInput(input))}`,
-    ...teacherInput === undefined ? [] : [`teacher's  ${shownName(describeInput(teacherInput))}`],
+    `input      ${input === undefined ? "not saved in the file" : shownName(describeInput(input)) + of}`,
+    ...teacherInput === undefined ? [] : [`teacher's  ${shownName(describeInput(teacherInput))}${of}`],
   ];
 }
 
@@ -87,7 +88,7 @@ export function describeInspection(
   inspection: Inspection,
   { tensors: listsTensors = true }: { tensors?: boolean } = {},
 ): string[] {
-  const { path, bytes, container, encoders, beside = [], tensors, values } = inspection;
+  const { path, bytes, container, encoders, note, beside = [], tensors, values } = inspection;
   const numbers = tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   const tensorBytes = tensors.reduce(
     (sum, { shape, dtype }) => sum + elementCount(shape) * DTYPES[dtype].bytes,
@@ -100,6 +101,7 @@ export function describeInspection(
     `container  ${CONTAINERS[container]}`,
     ...describeOrigin(inspection),
     ...encoders.map((encoder) => `encoder    ${describeEncoder(encoder)}`),
+    ...note === undefined ? [] : [`note       ${shownName(note)}`],
     ...beside.length === 0 ? [] : [`also holds ${beside.map(shownName).join(", ")}`],
     `tensors    ${count(tensors.length)} listed, ${count(numbers)} elements, ${count(tensorBytes)} bytes`,
     ...values.length === 0 ? [] : [
@@ -114,11 +116,12 @@ async function main(): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parseInspectFlags(Deno.args);
   if (command.help !== undefined) return console.log(command.help);
-  const { path, filter, stats, json, tensors } = command;
+  const { path, weights, filter, stats, json, tensors } = command;
   const terminal = stats ? openTerminal() : null;
   let inspection: Inspection;
   try {
     inspection = await inspectCheckpoint(path, {
+      weights,
       statistics: stats,
       isWanted: filter === undefined ? undefined : (name) => name.includes(filter),
       onTensor: (done, total) => terminal?.write(`${CLEAR_LINE}reading: ${done} of ${total} tensors`),

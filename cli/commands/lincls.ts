@@ -6,10 +6,12 @@ import type { LinearResult } from "../../methods/linear_probe/run.ts";
 import type { LinearOptions } from "../../methods/linear_probe/options.ts";
 import { BEST_CHECKPOINT } from "../../methods/linear_probe/linear_trainer.ts";
 import { counted } from "../../data/printable.ts";
+import { METHODS } from "../../methods/registry.ts";
+import { findCheckpointToResume } from "../../methods/resume_auto.ts";
 import { linearProbe } from "../../methods/runs.ts";
 import { ENCODERS } from "../../models/registry.ts";
 import type { RunFigure, ScoreRow } from "../../ui/records.ts";
-import { checkLinclsInputs, findCheckpointToResume } from "../flags/inputs.ts";
+import { checkLinclsInputs } from "../flags/inputs.ts";
 import { parseLinclsFlags } from "../flags/lincls_flags.ts";
 import { loadPlugin } from "../flags/plugin.ts";
 import { runMain } from "../terminal/run_main.ts";
@@ -17,7 +19,7 @@ import type { RecordedInput } from "../output/run_recorder.ts";
 import { isUnfinished } from "../output/run_so_far.ts";
 import { formatTable } from "../terminal/table.ts";
 import type { EventWriter } from "../output/tensorboard/event_writer.ts";
-import { describeTime, type Stage, timesOf, type Took, train } from "./training.ts";
+import { describeTime, printWarning, type Stage, timesOf, type Took, train } from "./training.ts";
 
 /** What is shown before the first step. */
 function describeRun(options: LinearOptions, plan: LinearPlan, adapter: string): string[] {
@@ -112,7 +114,7 @@ function show(stage: Stage, options: LinearOptions, printFreq: number) {
     // Where all epochs are done, the last one is evaluated once more.
     const isRepeated = ({ step }: ScoreRow) => plan.firstEpoch >= epochs && step === firstStep;
     stage.begin(
-      { pictures: plan.trainImages, stepsPerEpoch, totalSteps: epochs * stepsPerEpoch, firstStep },
+      { images: plan.trainImages, stepsPerEpoch, totalSteps: epochs * stepsPerEpoch, firstStep },
       {
         printFreq: cacheFeatures ? stepsPerEpoch : printFreq, // steps over features that are kept take no time
         evaluations: {
@@ -172,7 +174,9 @@ async function main(): Promise<void> {
   const command = parseLinclsFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name) });
   if (command.help !== undefined) return console.log(command.help);
   const { options: request, resumesIfThere, printFreq } = command;
-  if (resumesIfThere) request.resume = await findCheckpointToResume(request.output, "lincls");
+  if (resumesIfThere) {
+    request.resume = await findCheckpointToResume(request.output, METHODS.linear_probe, printWarning);
+  }
   const options = await checkLinclsInputs(request);
   const asked = { imageSize: request.imageSize, evalResize: request.evalResize };
   await train({

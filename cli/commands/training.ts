@@ -8,7 +8,7 @@ import type { Tuning } from "../../kernels/tuning/tuning.ts";
 import type { OutputSettings } from "../../methods/method.ts";
 import { NothingToDoError } from "../../methods/nothing_to_do.ts";
 import { removeLeftovers } from "../../models/checkpoint/run_checkpoints.ts";
-import type { RunFigure, RunRecord, ScoreRow } from "../../ui/records.ts";
+import type { RunFigure, ScoreRow } from "../../ui/records.ts";
 import type { RunChoices } from "../flags/run_flags.ts";
 import { OutputFolder } from "../output/output_folder.ts";
 import { readStartsBefore } from "../output/run_so_far.ts";
@@ -21,7 +21,16 @@ import { interruptSignal } from "../terminal/interrupt.ts";
 import type { RunConsole } from "../terminal/run_console.ts";
 import type { ExpectedEvaluations } from "../terminal/time_left.ts";
 
-type Plan = NonNullable<RunRecord["plan"]>;
+/** What a run will be. */
+interface Plan {
+  /** Images of an epoch. */
+  images: number;
+  stepsPerEpoch: number;
+  /** Steps of the whole run. */
+  totalSteps: number;
+  /** Steps done before. */
+  firstStep: number;
+}
 
 /** Where a run is shown and recorded. */
 export interface Stage {
@@ -42,7 +51,7 @@ export interface Stage {
    * @param isRepeated drops what is known of the steps to come, and those scores of the first one
    */
   begin(
-    plan: Omit<Plan, "epochs">,
+    plan: Plan,
     how: { printFreq: number; evaluations: ExpectedEvaluations },
     isRepeated?: (row: ScoreRow) => boolean,
   ): void;
@@ -52,6 +61,11 @@ export interface Stage {
   nameOf(path: string): string;
   /** Shows what runs of every method tell. */
   tell(event: ActorsEvent | CheckpointEvent | NoticeEvent | ProgressEvent): void;
+}
+
+/** Prints a warning of before a run is shown. */
+export function printWarning(text: string): void {
+  console.error(`warning: ${text}`);
 }
 
 /** How long a run took, in seconds. */
@@ -151,8 +165,10 @@ export async function train<Event, Result extends object, Before>(
     },
     begin(facts, { printFreq, evaluations }, isRepeated) {
       const { epochs, batchSize } = options;
-      const { firstStep, stepsPerEpoch } = facts;
-      recorder.plan({ ...facts, epochs });
+      const { images, firstStep, stepsPerEpoch, totalSteps } = facts;
+      recorder.plan({
+        ...{ images, steps_per_epoch: stepsPerEpoch, total_steps: totalSteps, first_step: firstStep, epochs },
+      });
       if (isRepeated) folder.dropMetricsFrom(Math.floor(firstStep / stepsPerEpoch), firstStep, isRepeated);
       shown.start({ ...facts, epochs, batchSize, printFreq, evaluations });
     },

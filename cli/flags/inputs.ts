@@ -1,8 +1,6 @@
 /** What a command needs on the disk, looked at before anything is started. */
 
 import { type AskedViews, chooseViews } from "../../methods/encoder_views.ts";
-import { readTrainingCheckpoint, requireFiniteTraining } from "../../methods/encoder_training/checkpoint.ts";
-import { DISTILL_CHECKPOINT } from "../../methods/seed/checkpoint.ts";
 import type { EmbeddingOptions } from "../../methods/embedding.ts";
 import { LINEAR_DEFAULTS, type LinearOptions } from "../../methods/linear_probe/options.ts";
 import type { KnnInput } from "../../methods/runs.ts";
@@ -10,49 +8,14 @@ import { type DistillOptions, teacherPart } from "../../methods/seed/options.ts"
 import { findDataset, resolveDataset } from "../../data/open_dataset.ts";
 import { requireFile, statOrExplain } from "../../data/stat_or_explain.ts";
 import { UserError } from "../../errors.ts";
-import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
-import { type CheckpointFile, openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readLinearCheckpoint } from "../../methods/linear_probe/checkpoint.ts";
 import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
-import { findNewestCheckpoint } from "../../models/checkpoint/run_checkpoints.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
 import { describeOtherHeads, type EncoderSource, openEncoderSource } from "../../models/encoder_source.ts";
 import type { DistillRequest } from "./distill_flags.ts";
 import type { EmbedRequest } from "./embed_flags.ts";
 import type { LinclsRequest } from "./lincls_flags.ts";
-
-/** Fails where a task cannot go on with a checkpoint: it is of another kind, or not finite. */
-const CHECKS = {
-  distill: (file: CheckpointFile) =>
-    requireFiniteTraining(file.path, readTrainingCheckpoint(DISTILL_CHECKPOINT, file)),
-  lincls: async (file: CheckpointFile) => {
-    await readLinearCheckpoint(file, LINEAR_DEFAULTS.lr[0]);
-  },
-};
-
-/**
- * The checkpoint that `--resume auto` goes on from: the newest whole one whose numbers are finite; `null` where there is none.
- * Newer ones are warned of.
- *
- * @throws {UserError} where none of them will do: beginning anew would overwrite what else there is of the run
- */
-export async function findCheckpointToResume(
-  output: string,
-  task: keyof typeof CHECKS,
-): Promise<string | null> {
-  const passOver = (problem: string) =>
-    console.error(`warning: --resume auto skips a checkpoint: ${problem}`);
-  try {
-    return await findNewestCheckpoint(output, passOver, CHECKS[task]);
-  } catch (error) {
-    if (!(error instanceof CheckpointError)) throw error;
-    throw new UserError(
-      `--resume auto: no usable checkpoint in ${output}, e.g. ${error.message}. Remove them to start a new run, or choose ` +
-        "another output directory",
-      { cause: error },
-    );
-  }
-}
 
 /** Says which heads are not used. */
 function noteOtherHeads(path: string, source: EncoderSource): void {

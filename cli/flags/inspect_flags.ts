@@ -1,11 +1,12 @@
 /** The flags of `deno task inspect`. */
 import type { FlagTable } from "../../methods/flag_table.ts";
-import { pluginFlag } from "../../methods/shared_flags.ts";
+import { pluginFlag, weightsFlag } from "../../methods/shared_flags.ts";
 import { helpExtent, helpFlag, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 
 const TABLE = {
+  weights: weightsFlag("What is listed"),
   filter: {
     kind: "text",
     metavar: "TEXT",
@@ -30,6 +31,8 @@ export type InspectCommand =
   | {
     help: undefined;
     path: string;
+    /** What stands before the encoder's keys. */
+    weights: string | undefined;
     /** Text that names must have in them. */
     filter: string | undefined;
     tensors: boolean;
@@ -48,7 +51,12 @@ export function inspectHelp(width?: number): string {
       "program.",
     ],
     table: TABLE,
-    defaults: { filter: "default: all", tensors: "default: on", plugin: "default: none" },
+    defaults: {
+      weights: "default: every encoder",
+      filter: "default: all",
+      tensors: "default: on",
+      plugin: "default: none",
+    },
     width,
   });
 }
@@ -68,7 +76,7 @@ export function parseInspectFlags(
   if (path === undefined) {
     throw new UsageError("no file given: expected deno task inspect [flags] FILE");
   }
-  const { filter, tensors = true, stats = false, json = false } = values;
+  const { weights, filter, tensors = true, stats = false, json = false } = values;
   if (stats && !tensors) throw new UsageError("--stats needs the list of tensors: leave out --no-tensors");
-  return { help: undefined, path: resolvePath(path, folder), filter, tensors, stats, json };
+  return { help: undefined, path: resolvePath(path, folder), weights, filter, tensors, stats, json };
 }

@@ -75,7 +75,7 @@ export async function isUnfinished(task: string, output: string, resume: string 
 export async function readStartsBefore(task: string, resume: string | null): Promise<RunRecord["before"]> {
   const record = resume === null ? undefined : await recordOf(task, resume);
   if (record === undefined) return undefined;
-  const { before = { startedAt: record.startedAt, seconds: 0 }, startedAt } = record;
+  const { before = { started_at: record.started_at, seconds: 0 }, started_at: startedAt } = record;
   const metrics = await Deno.stat(join(dirname(resume!), "metrics.jsonl")).catch(() => undefined);
   const lastStep = metrics?.mtime?.getTime() ?? NaN;
   const seconds = record.seconds ?? Math.max(0, (lastStep - Date.parse(startedAt)) / 1000);
@@ -101,7 +101,7 @@ export async function readRunSoFar(options: DistillOptions): Promise<RunSoFar | 
     accuracies: scores.filter(({ by }) => by === "knn"),
     losses,
     isUnfinished,
-    ...isUnfinished && isSameLimit && { end: record.plan?.totalSteps },
+    ...isUnfinished && isSameLimit && { end: record.plan?.total_steps },
   };
 }
 

@@ -43,7 +43,7 @@ export interface EncoderTrainingOptions {
   statsEvery: number;
   /** Maximum L2 norm of all gradients together, which are clipped to it; `null` for no clipping. */
   clipGrad: number | null;
-  /** Checkpoint to resume from; `null` to start a new run. */
+  /** Checkpoint to resume from; `auto` for the newest one in `output`, if there is any; `null` to start a new run. */
   resume: string | null;
   /** Resume even if the checkpoint is from a run with other images or settings. Default: false. */
   resumeAnyway?: boolean;

@@ -9,6 +9,7 @@ import { SnapshotClock } from "../../actors/diagnostics.ts";
 import type { Emit } from "../../actors/events.ts";
 import type { Accuracy, NamedValues } from "../../actors/messages.ts";
 import { describeRestart, listenToActors, watchdogOf, withWarningsOnce } from "../../actors/notices.ts";
+import { workerImports } from "../../actors/plugins.ts";
 import { ProfileCollector } from "../../actors/run_profile.ts";
 import { ActorSystem, type TraceSpan } from "../../actors/runtime/mod.ts";
 import { TrainingRun } from "../../actors/training_run.ts";
@@ -82,7 +83,7 @@ export async function trainEncoder<Options extends EncoderTrainingOptions>(
         profile?.take(actor, spans);
       },
     },
-    imports: options.plugins,
+    imports: workerImports(options.plugins),
     watchdog: watchdogOf(emit),
   });
   const isTrained = prepared.firstStep === prepared.totalSteps;

@@ -5,6 +5,7 @@ import { chooseViews } from "../encoder_views.ts";
 import { findBoth } from "../find_both.ts";
 import type { Method, OutputSettings } from "../method.ts";
 import { trainingNeeds } from "../permissions.ts";
+import { readLinearCheckpoint } from "./checkpoint.ts";
 import type { LinearEvent } from "./events.ts";
 import { linearFlags } from "./flags.ts";
 import { LINEAR_DEFAULTS, type LinearOptions } from "./options.ts";
@@ -51,5 +52,6 @@ export const linearProbe: Method<
   flags: () => linearFlags({ encoders: [] }),
   resolve: resolveLinearInput,
   needs: (input) => trainingNeeds(input, input.pretrained),
+  checkResume: async (file) => void await readLinearCheckpoint(file, LINEAR_DEFAULTS.lr[0]),
   run: (options, emit, signal, { isUnfinished }) => runLinearEvaluation(options, emit, signal, isUnfinished),
 };

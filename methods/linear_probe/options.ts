@@ -43,7 +43,10 @@ export interface LinearOptions {
   momentum: number;
   /** L2 penalty that SGD adds to every gradient. */
   weightDecay: number;
-  /** Checkpoint of a linear evaluation to resume from; `null` to start a new one. */
+  /**
+   * Checkpoint of a linear evaluation to resume from; `auto` for the newest one in `output`, if there is any; `null` to
+   * start a new one.
+   */
   resume: string | null;
   /** Resume even if the checkpoint is from an evaluation with another encoder or other settings. Default: false. */
   resumeAnyway?: boolean;

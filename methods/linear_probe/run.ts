@@ -8,6 +8,7 @@
 import { checkSameClasses, withMaxPixels } from "../../actors/data_facts.ts";
 import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { Emit, ProgressEvent } from "../../actors/events.ts";
+import { workerImports } from "../../actors/plugins.ts";
 import { describeRestart, listenToActors, watchdogOf, withWarningsOnce } from "../../actors/notices.ts";
 import { PATIENCE, type Pipeline } from "../../actors/pipeline.ts";
 import { ActorSystem, type Supervised, type Supervisor } from "../../actors/runtime/mod.ts";
@@ -86,7 +87,7 @@ export async function runLinearEvaluation(
   checkWhetherDone(options, start, isUnfinished);
   const terms = await findTerms(options, data);
   if (options.resume !== null) await compareWithCheckpoint(options, terms, emit);
-  const system = new ActorSystem({ imports: options.plugins, watchdog: watchdogOf(emit) });
+  const system = new ActorSystem({ imports: workerImports(options.plugins), watchdog: watchdogOf(emit) });
   return await system.run(() =>
     new LinearEvaluation(system, { options, data, terms, start }, emit, signal).run()
   );

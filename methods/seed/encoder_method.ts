@@ -35,7 +35,8 @@ async function identifyTeacher(
     part: teacherPart({ feature }),
   });
   const fingerprint = await source.fingerprint(); // refuses weights that are not finite
-  const { beside } = source;
+  // Encoders that could have been chosen are in another note.
+  const beside = source.beside.filter((name) => !source.others?.includes(`${name}.`));
   if (beside.length > 0) {
     emit({ type: "note", text: `unused in the teacher's checkpoint: ${beside.join(", ")}` });
   }

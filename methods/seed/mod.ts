@@ -1,12 +1,15 @@
 /** SEED: self-supervised distillation (Fang et al., ICLR 2021). */
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { findDataset } from "../../data/open_dataset.ts";
+import { UserError } from "../../errors.ts";
 import { studentNames, teacherNames } from "../../models/registry.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
 import { chooseViews } from "../encoder_views.ts";
 import type { Method, OutputSettings } from "../method.ts";
 import { trainingNeeds } from "../permissions.ts";
+import { readTrainingCheckpoint, requireFiniteTraining } from "../encoder_training/checkpoint.ts";
+import { DISTILL_CHECKPOINT } from "./checkpoint.ts";
 import { PAPER_DEFAULTS } from "./defaults.ts";
 import type { DistillEvent } from "./events.ts";
 import { distillFlags } from "./flags.ts";
@@ -29,6 +32,12 @@ async function resolveDistillInput(
   input: DistillInput,
   emit: Emit<NoticeEvent>,
 ): Promise<DistillOptions> {
+  if (input.images !== undefined && input.actors?.tsv_reader === undefined) {
+    throw new UserError(
+      "images: expected a reader that makes them beside it, actors.tsv_reader, found none; name its module, or leave images " +
+        `out to read those of ${input.data}`,
+    );
+  }
   const teacher = await resolveTeacher(input.distill, {
     arch: input.teacherArch ?? null,
     ssl: input.teacherSsl ?? null,
@@ -65,5 +74,6 @@ export const seed: Method<DistillInput, DistillOptions, DistillEvent, DistillRes
   flags: () => distillFlags({ encoders: studentNames(), teachers: teacherNames() }),
   resolve: resolveDistillInput,
   needs: (input) => trainingNeeds(input, input.distill, input.studentInit),
+  checkResume: (file) => requireFiniteTraining(file.path, readTrainingCheckpoint(DISTILL_CHECKPOINT, file)),
   run: (options, emit, signal, { soFar, ...wanted }) => runDistillation(options, emit, signal, soFar, wanted),
 };

@@ -8,7 +8,9 @@ import { LINEAR_SAMPLE_DEFAULTS, type LinearOptions } from "../../methods/linear
 import { BEST_CHECKPOINT, linearCheckpointName } from "../../methods/linear_probe/linear_trainer.ts";
 import { ActorCrash } from "../../actors/runtime/mod.ts";
 import { embed, knn, linearProbe } from "../../methods/runs.ts";
-import { findCheckpointToResume } from "../../cli/flags/inputs.ts";
+import { printWarning } from "../../cli/commands/training.ts";
+import { METHODS } from "../../methods/registry.ts";
+import { findCheckpointToResume } from "../../methods/resume_auto.ts";
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { UserError } from "../../errors.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
@@ -58,7 +60,8 @@ Deno.test("--resume auto passes over checkpoints that are not finite, with a not
   const whole = referencePath("checkpoints/seed_student.zip.pth.tar");
   const [first, second] = [0, 1].map((epoch) => join(folder.data, checkpointFileName(epoch)));
   for (const path of [first, second]) Deno.copyFileSync(whole, path);
-  const find = () => errorsOf(() => findCheckpointToResume(folder.data, "distill"));
+  const search = () => findCheckpointToResume(folder.data, METHODS.seed, printWarning);
+  const find = () => errorsOf(search);
   assertEquals(await find(), { result: second, errors: [] });
   for (
     const [name, described] of [
@@ -76,7 +79,7 @@ Deno.test("--resume auto passes over checkpoints that are not finite, with a not
     );
   }
   await spoil(whole, first, { "student.conv1.weight": { 0: -Infinity } });
-  const { message } = await assertRejects(() => findCheckpointToResume(folder.data, "distill"), UserError);
+  const { message } = await assertRejects(search, UserError);
   assertMatch(message, /^--resume auto: no usable checkpoint in .*, e\.g\. .*queue holds NaN/);
 });
 

@@ -12,6 +12,7 @@ import { writeTorchFile } from "../../models/checkpoint/torch_writer.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { stemOf } from "../../models/encoder_input.ts";
 import { EXPORT_FORMATS, exportEncoder } from "../../models/export/export_encoder.ts";
+import { inspectCheckpoint } from "../../models/inspect.ts";
 import { initialize } from "../../models/initialize.ts";
 import { findEncoder, summarize } from "../../models/registry.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
@@ -110,6 +111,35 @@ Deno.test("a student of 16 pixels is embedded, evaluated and exported at 16 wher
   const second = await distill(rest).result;
   using state = await loadStateDict(second.checkpoint);
   assertEquals([state.input?.imageSize, state.input?.cropRatio], [16, 1]);
+});
+
+Deno.test("a checkpoint of before its own word gives the images of its run, and says so", async () => {
+  using folder = new RunFolder(4);
+  const path = join(folder.path, "old.pth.tar");
+  const terms = (more: [string, TorchValue][]) =>
+    [["seed_resume", torchDict([["terms", torchDict([["temp", 0.2], ...more])]])]] as [string, TorchValue][];
+  const size: [string, TorchValue] = ["image_size", 16];
+  await writeTiny(path, terms([size]));
+  const data = join(folder.data, "train.tsv");
+  const { views, notes } = await embedAll({ pretrained: path, data });
+  assertEquals(views, [16, "torchvision"]);
+  assertEquals(notes, [
+    `${path} says of its run, since it was written before checkpoints carried their own: images of 16 x 16 pixels`,
+  ]);
+  const { input, teacherInput, inputIsOfRun } = await inspectCheckpoint(path);
+  assertEquals<unknown[]>([input?.imageSize, teacherInput?.imageSize, inputIsOfRun], [16, 16, true]);
+  // A linear evaluation's says how they were cut too; its own word comes first.
+  await writeTiny(path, terms([size, ["eval_resize", "none"]]));
+  assertEquals((await embedAll({ pretrained: path, data })).views, [16, "none"]);
+  await writeTiny(path, [...terms([size]), ["seed_input", torchDict([["image_size", 24]])]]);
+  const own = await embedAll({ pretrained: path, data });
+  assertEquals([own.views, own.notes], [[24, "torchvision"], [`${path} says: images of 24 x 24 pixels`]]);
+  await writeTiny(path, terms([["image_size", "wide"]]));
+  await assertRejects(
+    () => embedAll({ pretrained: path, data }),
+    CheckpointError,
+    'its seed_resume["image_size"]',
+  );
 });
 
 Deno.test("where a checkpoint says nothing, its authors' size is taken, and that of the bundled images for these", async () => {

@@ -73,7 +73,7 @@ testInBrowser("the page shows a run, follows it, and comes again after a reload"
   run.write("run.json", {
     ...recordOf(),
     status: "finished",
-    endedAt: "2026-01-02T04:04:05.000Z",
+    ended_at: "2026-01-02T04:04:05.000Z",
     seconds: 3600,
   });
   await says(page, "status", /^Finished$/);

@@ -16,14 +16,15 @@ interface Made {
   lr?: number;
   top1?: number;
   seconds?: number;
-  startedAt?: string;
+  started_at?: string;
 }
 
 /** Writes a run into a folder of runs. */
 function addRun(
   parent: RecordedRun,
   name: string,
-  { status = "finished", student = "resnet18", lr = 0.03, top1 = 30, seconds = 60, startedAt }: Made = {},
+  { status = "finished", student = "resnet18", lr = 0.03, top1 = 30, seconds = 60, started_at: startedAt }:
+    Made = {},
 ): void {
   parent.write(`${name}/config.json`, {
     ...{ student_arch: student, teacher_arch: "resnet50", teacher_ssl: "moco", lr, test_data: "/t.tsv" },
@@ -31,7 +32,7 @@ function addRun(
   });
   parent.write(`${name}/run.json`, {
     ...{ ...recordOf(), status, seconds, command: `deno task distill --output ${name}` },
-    ...startedAt === undefined ? {} : { startedAt },
+    ...startedAt === undefined ? {} : { started_at: startedAt },
   });
   const scores = [["teacher", 60], ["student", top1]].map(([of, top1]) => ({
     of,
@@ -66,9 +67,9 @@ async function lists(page: Page, names: string[]): Promise<void> {
 
 testInBrowser("a folder of runs is listed, searched and sorted, and its runs are chosen", async (open) => {
   using parent = new RecordedRun();
-  addRun(parent, "a", { top1: 30, seconds: 300, startedAt: "2026-01-03T00:00:00.000Z" });
-  addRun(parent, "b", { student: "resnet34", lr: 0.06, top1: 50, startedAt: "2026-01-02T00:00:00.000Z" });
-  addRun(parent, "sweep/c", { status: "failed", top1: 9, startedAt: "2026-01-01T00:00:00.000Z" });
+  addRun(parent, "a", { top1: 30, seconds: 300, started_at: "2026-01-03T00:00:00.000Z" });
+  addRun(parent, "b", { student: "resnet34", lr: 0.06, top1: 50, started_at: "2026-01-02T00:00:00.000Z" });
+  addRun(parent, "sweep/c", { status: "failed", top1: 9, started_at: "2026-01-01T00:00:00.000Z" });
   for (const [name, time] of [["a", 3], ["b", 2], ["sweep/c", 1]] as const) {
     Deno.utimeSync(join(parent.path, name, "config.json"), time, time);
   }
@@ -151,7 +152,7 @@ testInBrowser(
     using images = new RecordedRun();
     await images.writeAll({ status: "finished" });
     addRun(parent, "a");
-    addRun(parent, "b", { startedAt: "2026-01-01T00:00:00.000Z" });
+    addRun(parent, "b", { started_at: "2026-01-01T00:00:00.000Z" });
     for (const name of ["look", "gallery", "teacher"]) {
       const record = JSON.parse(Deno.readTextFileSync(join(images.path, "insight", `${name}.json`)));
       parent.write(`b/insight/${name}.json`, record);
@@ -173,7 +174,7 @@ testInBrowser(
     await page.locator("#list .look").first().click();
     await page.locator("#look").waitFor({ state: "hidden" });
     // It is found within seconds, and shown behind those that are known.
-    addRun(parent, "new", { startedAt: "2025-01-01T00:00:00.000Z" });
+    addRun(parent, "new", { started_at: "2025-01-01T00:00:00.000Z" });
     await lists(page, ["a", "b", "new"]);
     await page.waitForFunction(() => document.querySelectorAll("#loss ~ .legend tbody tr").length === 3);
     assertEquals(await page.locator("#title").textContent(), "a");

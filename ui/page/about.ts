@@ -54,8 +54,10 @@ export function drawAbout({ run }: State): void {
       ...record.inputs.map(({ role, path, fingerprint }) =>
         [role, fingerprint === undefined ? path : `${path} (${fingerprint.slice(0, 16)})`] as const
       ),
-      ["started", new Date(record.startedAt).toLocaleString()],
-      ...record.endedAt === undefined ? [] : [["ended", new Date(record.endedAt).toLocaleString()] as const],
+      ["started", new Date(record.started_at).toLocaleString()],
+      ...record.ended_at === undefined
+        ? []
+        : [["ended", new Date(record.ended_at).toLocaleString()] as const],
       ...Object.entries(record.hardware),
       ...Object.entries(record.versions).map(([name, version]) => [name, version] as const),
     ]);

@@ -135,7 +135,7 @@ export class Curves {
     const [time, divisor] = TIMES.find(([, length]) => longest >= 2 * length) ?? TIMES[2];
     const shown = chosen.map((one, i): ShownRun => {
       const { points, record } = one.run;
-      const length = record?.plan?.stepsPerEpoch;
+      const length = record?.plan?.steps_per_epoch;
       const xOf = (step: number): number | null => {
         if (unit === "step") return step;
         if (unit === "epoch") return length === undefined ? null : step / length;

@@ -19,7 +19,7 @@ const SILENT_MS = 60_000;
 /** When a run gave a sign of life that was longer ago than any that runs: in ms since 1970; `undefined` where it does. */
 function silentSince({ record, actors }: Run, isLive: boolean): number | undefined {
   if (record?.status !== "running" || !isLive) return undefined;
-  const seen = Math.max(Date.parse(record.startedAt), Date.parse(actors?.at ?? record.startedAt));
+  const seen = Math.max(Date.parse(record.started_at), Date.parse(actors?.at ?? record.started_at));
   return Date.now() - seen > SILENT_MS ? seen : undefined;
 }
 
@@ -67,14 +67,14 @@ export function drawHeader(state: State): void {
   document.title = `${name} – SEED`;
 
   const plan = record?.plan;
-  const done = last?.step ?? plan?.firstStep ?? 0;
+  const done = last?.step ?? plan?.first_step ?? 0;
   const progress = find<HTMLProgressElement>("progress");
   progress.hidden = plan === undefined;
-  progress.max = plan?.totalSteps ?? 1;
+  progress.max = plan?.total_steps ?? 1;
   progress.value = done;
   const rate = last?.images_per_second ?? undefined;
   const left = plan && rate !== undefined && record?.status === "running"
-    ? duration((plan.totalSteps - done) * batchOf(run) / rate)
+    ? duration((plan.total_steps - done) * batchOf(run) / rate)
     : undefined;
   const { student, teacher, data } = describeRun(run.config);
   const now = accuracyNow(run);
@@ -89,7 +89,7 @@ export function drawHeader(state: State): void {
     ],
   ]);
   showFigures("now", [
-    ["step", plan ? `${done} of ${plan.totalSteps}` : undefined],
+    ["step", plan ? `${done} of ${plan.total_steps}` : undefined],
     ["epoch", last && plan ? `${last.epoch} of ${plan.epochs}` : undefined],
     ["loss", last ? formatNumber(last.loss ?? NaN) : undefined],
     ["images per second", rate === undefined ? undefined : formatNumber(rate, 3)],

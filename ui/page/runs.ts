@@ -47,7 +47,7 @@ const COLUMNS: readonly (readonly [heading: string, cellOf: (listed: Listed) => 
   [
     "started",
     ({ run: { record } }) =>
-      numberCell(record && Date.parse(record.startedAt), (time) => new Date(time).toLocaleString()),
+      numberCell(record && Date.parse(record.started_at), (time) => new Date(time).toLocaleString()),
   ],
 ];
 

@@ -176,7 +176,7 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   assertMatch(log, /student after +\d+\.\d %/);
   assertEquals(actorsOf(out), ACTORS);
   const record = JSON.parse(Deno.readTextFileSync(join(out, "run.json")));
-  assertEquals([record.task, record.status, record.plan.totalSteps], ["distill", "finished", 8]);
+  assertEquals([record.task, record.status, record.plan.total_steps], ["distill", "finished", 8]);
   assertMatch(record.command, /^deno task distill --data \S+ /);
   assertEquals(record.inputs.map(({ role }: { role: string }) => role), [
     "images",
@@ -234,10 +234,10 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
     /^4 steps in \d+s since resuming, \S+( \d+s)? in all; mean loss \d\.\d{4} in epoch 0, \d\.\d{4} in epoch 1$/m,
   );
   // Figures are of the whole run, and its own beginning is kept.
-  const { before: begun, startedAt, seconds, results } = JSON.parse(
+  const { before: begun, started_at, seconds, results } = JSON.parse(
     Deno.readTextFileSync(join(out, "run.json")),
   );
-  assertEquals([begun.startedAt, startedAt > record.endedAt], [record.startedAt, true]);
+  assertEquals([begun.started_at, started_at > record.ended_at], [record.started_at, true]);
   assertAlmostEquals(begun.seconds, record.seconds);
   const figure = (name: string) => results.find((found: { name: string }) => found.name === name)?.value;
   assertEquals([figure("steps"), figure("steps since resuming")], [12, 4]);

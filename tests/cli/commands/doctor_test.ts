@@ -1,7 +1,9 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describeFindings, type Finding } from "../../../cli/commands/doctor.ts";
+import { TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
+import { withShapes } from "../../models/shape_checkpoint.ts";
 import { runProgram } from "../run_program.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../../cli/commands/doctor.ts", import.meta.url));
@@ -48,6 +50,38 @@ Deno.test("doctor says what to do about each problem, and ends with 1", async ()
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }
+});
+
+Deno.test("doctor looks at the teacher that distill's flags choose", async () => {
+  const teacherOf = async (path: string, ...flags: string[]) => {
+    const args = ["--json", "--distill", path, "--output", dirname(path), ...flags];
+    const { stdout, stderr } = await runProgram(PROGRAM, ...args);
+    assertEquals(stderr, "");
+    const { state, found } = (JSON.parse(stdout) as Finding[]).at(-1)!;
+    return `${state}: ${found}`;
+  };
+  await withShapes("resnet18", { prefix: "target.net.", without: /^fc/ }, async (path) => {
+    assertMatch(await teacherOf(path), /^problem: .*head/);
+    assertMatch(await teacherOf(path, "--feature"), /^ok: resnet18 \(moco\) with features of 512, /);
+    assertMatch(
+      await teacherOf(path, "--feature", "--weights", "target"),
+      /: the encoder is under target\.net\.$/,
+    );
+    assertMatch(
+      await teacherOf(path, "--feature", "--weights", "online"),
+      /^problem: .*may be "target.net."/,
+    );
+    assertMatch(
+      await teacherOf(path, "--feature", "-k", "resnet50"),
+      /^problem: .*but --teacher-arch is resnet50/,
+    );
+    assertMatch(await teacherOf(path, "--feature", "--teacher-ssl", "swav"), /^ok: resnet18 \(swav\)/);
+  });
+  assertMatch(await teacherOf(TINY_TEACHER), /^problem: /);
+  assertMatch(
+    await teacherOf(TINY_TEACHER, "--plugin", fileURLToPath(TINY_ENCODER)),
+    /^ok: tiny_convnet \(moco\) with embeddings of 128, /,
+  );
 });
 
 Deno.test("describeFindings() puts advice under what it is about", () => {

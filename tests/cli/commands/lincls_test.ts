@@ -56,7 +56,7 @@ Deno.test("lincls evaluates a checkpoint, writes its files, and evaluates what i
     /"evaluations":\[\{"name":"out","record":\{"task":"lincls","status":"finished"/,
   );
   const record = JSON.parse(Deno.readTextFileSync(join(output, "run.json")));
-  assertEquals([record.task, record.status, record.plan.totalSteps], ["lincls", "finished", 3 * 4]);
+  assertEquals([record.task, record.status, record.plan.total_steps], ["lincls", "finished", 3 * 4]);
   const rows = Deno.readTextFileSync(join(output, "scores.jsonl")).trim().split("\n").map((row) =>
     JSON.parse(row)
   );
@@ -93,7 +93,7 @@ Deno.test("lincls evaluates a checkpoint, writes its files, and evaluates what i
 
   // Killed after its last checkpoint: the record says that it runs, and there is neither the last score nor a report.
   const scores = Deno.readTextFileSync(join(output, "scores.jsonl"));
-  const { status: _, results, endedAt: __, ...running } = record;
+  const { status: _, results, ended_at: __, ...running } = record;
   Deno.writeTextFileSync(join(output, "run.json"), JSON.stringify({ ...running, status: "running" }));
   Deno.writeTextFileSync(join(output, "scores.jsonl"), scores.split("\n").slice(0, 2 * 2).join("\n") + "\n");
   Deno.removeSync(join(output, "report.html"));

@@ -4,7 +4,7 @@ import { PAPER_DEFAULTS } from "../../../methods/seed/defaults.ts";
 import type { DistillOptions } from "../../../methods/seed/options.ts";
 import { parseDistillFlags } from "../../../cli/flags/distill_flags.ts";
 import { isUnfinished, readRunSoFar, readStartsBefore } from "../../../cli/output/run_so_far.ts";
-import { RecordedRun, recordOf, stepOf } from "../../ui/recorded_run.ts";
+import { earlierRecordOf, RecordedRun, recordOf, stepOf } from "../../ui/recorded_run.ts";
 
 /** What is printed as an error meanwhile. */
 async function said(work: () => Promise<void>): Promise<string[]> {
@@ -100,14 +100,22 @@ Deno.test("readStartsBefore() adds up the starts of a run; one that was killed t
   using run = new RecordedRun();
   const resume = join(run.path, "a.pth.tar");
   assertEquals(await readStartsBefore("distill", resume), undefined);
-  run.write("run.json", { ...recordOf(), startedAt: "2026-11-01T00:01:00Z", seconds: 50 });
+  run.write("run.json", { ...recordOf(), started_at: "2026-11-01T00:01:00Z", seconds: 50 });
   assertEquals(await readStartsBefore("distill", null), undefined);
   assertEquals(await readStartsBefore("lincls", resume), undefined);
-  assertEquals(await readStartsBefore("distill", resume), { startedAt: "2026-11-01T00:01:00Z", seconds: 50 });
-  const before = { startedAt: "2026-10-30T00:00:00Z", seconds: 100 };
+  assertEquals(await readStartsBefore("distill", resume), {
+    started_at: "2026-11-01T00:01:00Z",
+    seconds: 50,
+  });
+  const before = { started_at: "2026-10-30T00:00:00Z", seconds: 100 };
   run.addSteps(1, 3);
   const lastStep = new Date("2026-11-01T00:01:30Z");
   Deno.utimeSync(join(run.path, "metrics.jsonl"), lastStep, lastStep);
-  run.write("run.json", { ...recordOf(), startedAt: "2026-11-01T00:01:00Z", seconds: undefined, before });
+  run.write("run.json", { ...recordOf(), started_at: "2026-11-01T00:01:00Z", seconds: undefined, before });
   assertEquals(await readStartsBefore("distill", resume), { ...before, seconds: 130 });
+  run.write("run.json", { ...earlierRecordOf(), seconds: 1 });
+  assertEquals(await readStartsBefore("distill", resume), {
+    started_at: "2026-01-01T00:00:00.000Z",
+    seconds: 10,
+  });
 });

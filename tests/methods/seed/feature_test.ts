@@ -42,6 +42,17 @@ Deno.test("a teacher without a head gives its pooled feature with --feature, and
   assertEquals(state.tensors.get("fc.2.weight")?.shape, [8, 8]);
 });
 
+Deno.test("images without a reader that makes them are refused in one sentence", async () => {
+  using folder = new RunFolder(4);
+  const options = folder.options("out", { images: 320 });
+  await assertRejects(
+    () => distill(options).result,
+    UserError,
+    "images: expected a reader that makes them beside it, actors.tsv_reader, found none; name its module, or leave images out " +
+      `to read those of ${folder.data}`,
+  );
+});
+
 Deno.test("a normalised feature is the pooled one over its length", () =>
   withGpu(async (gpu) => {
     const shape = { batch: 2, imageSize: 16 };
