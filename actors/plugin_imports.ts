@@ -62,12 +62,23 @@ export function importByMap(plugin: string, imports: PluginImports): Promise<voi
 }
 
 async function importWithHooks(plugin: string, imports: PluginImports): Promise<void> {
-  await importOthers(plugin, imports);
+  const { needed, later, usesMap } = await findImports(plugin, imports);
+  if (!usesMap) return void await import(plugin);
+  // Hooks cannot wait for packages. What is found in the text may be in a string: only where the plugin fails is it a problem.
+  const problems: unknown[] = [];
+  const attempt = (target: string) => import(target).catch((error) => problems.push(error));
+  for (const target of needed) await attempt(target);
+  for (const target of later) {
+    // Deno resolves what a module imports by a literal before it runs the module; this one runs nothing.
+    await attempt(`data:text/javascript,${encodeURIComponent(`() => import(${JSON.stringify(target)});`)}`);
+  }
   resolveBy(imports);
   // With such a hook Deno loads a module before it looks at its imports. What packages require() would suffer by it.
   const loading = module.registerHooks({ load: (url, context, next) => next(url, context) });
   try {
     await import(BY_HOOKS + plugin);
+  } catch (error) {
+    throw problems[0] ?? error;
   } finally {
     loading.deregister();
   }
@@ -111,31 +122,31 @@ function resolveBy(imports: PluginImports): void {
   });
 }
 
+/** What holds no import: comments; and imports of types alone. Strings, which may look like either, stay. */
+const NO_IMPORT =
+  /("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|\/\/.*|\/\*[^]*?\*\/|\b(?:import|export)\s+type\s[^"';]*["'][^"'\n]*["']/g;
+
 /** An import of a module, in its text: a static one, or one that is called. */
 const IMPORT = /\b(?:from|import)\s*(\(?)\s*(["'])([^"'\n]+)\2/g;
 
-/**
- * Imports what a plugin and the modules of its folder import from elsewhere; of what they import later, only fetches packages.
- * Hooks cannot wait for either.
- */
-async function importOthers(plugin: string, imports: PluginImports): Promise<void> {
+/** What a plugin and the modules of its folder import from elsewhere. */
+async function findImports(plugin: string, imports: PluginImports) {
   const [needed, later] = [new Set<string>(), new Set<string>()];
+  let usesMap = false;
   const modules = new Set([plugin]);
   for (const url of modules) {
-    const text = await Deno.readTextFile(new URL(url));
+    const text = (await Deno.readTextFile(new URL(url))).replace(NO_IMPORT, (_, quoted) => quoted ?? "");
     for (const [, isCall, , name] of text.matchAll(IMPORT)) {
-      const target = resolveName(name, url, imports) ??
-        (/^\.\.?\//.test(name) ? new URL(name, url).href : name);
-      if (!target.startsWith(imports.folder)) (isCall ? later : needed).add(target);
-      else if (/\.[cm]?[jt]sx?$/.test(target)) modules.add(target);
+      const mapped = resolveName(name, url, imports);
+      usesMap ||= mapped !== undefined;
+      const target = mapped ?? (/^\.\.?\//.test(name) ? new URL(name, url).href : name);
+      const isCode = !/\.(json|wgsl|txt|md|css)$/.test(target);
+      if (target.startsWith(imports.folder)) { if (/\.[cm]?[jt]sx?$/.test(target)) modules.add(target); }
+      else if (isCall === "" && isCode) needed.add(target);
+      else if (/^(npm|jsr):/.test(target)) later.add(target);
     }
   }
-  for (const target of needed) if (!/\.(json|wgsl|txt)$/.test(target)) await import(target);
-  const packages = [...later].filter((target) => /^(npm|jsr):/.test(target));
-  if (packages.length === 0) return;
-  // Deno resolves what a module imports by a literal before it runs the module.
-  const text = packages.map((name) => `() => import(${JSON.stringify(name)});`).join("");
-  await import(`data:text/javascript,${encodeURIComponent(text)}`);
+  return { needed, later, usesMap };
 }
 
 /** The nearest deno.json or deno.jsonc, of a folder or those above it, that may be read. */

@@ -17,7 +17,6 @@ import { checkOptions, type FlagTable } from "./flag_table.ts";
 import { explainPermissions, type Needs } from "./permissions.ts";
 import { Run, type RunSettings } from "../actors/run.ts";
 import type { FolderLock } from "../data/folder_lock.ts";
-import type { CheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
 import { removeLeftovers } from "../models/checkpoint/run_checkpoints.ts";
 import { takeOutputFolder } from "./output_folder.ts";
 import { findCheckpointToResume } from "./resume_auto.ts";
@@ -66,7 +65,7 @@ export interface Method<
   /** Returns the permissions that `deno run` must grant. */
   needs(input: Input): Needs;
   /** Throws a `CheckpointError` if a run cannot resume from a checkpoint: it is of another kind, or not finite. */
-  checkResume(file: CheckpointFile): Promise<void>;
+  checkResume(checkpoint: string): Promise<void>;
   /** Runs the method to its end. When the signal aborts, it saves a checkpoint and rejects with a `StoppedError`. */
   run(options: Options, emit: Emit<Event>, signal: AbortSignal, settings: Settings): Promise<Result>;
 }
@@ -120,7 +119,7 @@ export function startMethod<
 
 /** The checkpoint that a run goes on from, where `resume` leaves it to the folder. */
 async function findResume(
-  method: { checkResume(file: CheckpointFile): Promise<void> },
+  method: { checkResume(checkpoint: string): Promise<void> },
   { output, resume }: MethodOptions,
   tell: Emit<NoticeEvent>,
 ): Promise<string | null> {

@@ -1,7 +1,6 @@
 /** `resume: "auto"`: a run goes on from the newest checkpoint of its output folder, where there is one. */
 import { UserError } from "../errors.ts";
 import { CheckpointError } from "../models/checkpoint/checkpoint_error.ts";
-import type { CheckpointFile } from "../models/checkpoint/checkpoint_file.ts";
 import { findNewestCheckpoint } from "../models/checkpoint/run_checkpoints.ts";
 
 /**
@@ -13,12 +12,12 @@ import { findNewestCheckpoint } from "../models/checkpoint/run_checkpoints.ts";
  */
 export async function findCheckpointToResume(
   output: string,
-  { checkResume }: { checkResume(file: CheckpointFile): Promise<void> },
+  { checkResume }: { checkResume(checkpoint: string): Promise<void> },
   warn: (text: string) => void,
 ): Promise<string | null> {
   const passOver = (problem: string) => warn(`--resume auto skips a checkpoint: ${problem}`);
   try {
-    return await findNewestCheckpoint(output, passOver, checkResume);
+    return await findNewestCheckpoint(output, passOver, ({ path }) => checkResume(path));
   } catch (error) {
     if (!(error instanceof CheckpointError)) throw error;
     throw new UserError(

@@ -1,4 +1,5 @@
 /** The linear evaluation: classifiers on the frozen features of an encoder (MoCo's protocol). */
+import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { chooseViews } from "../encoder_views.ts";
@@ -52,6 +53,9 @@ export const linearProbe: Method<
   flags: () => linearFlags({ encoders: [] }),
   resolve: resolveLinearInput,
   needs: (input) => trainingNeeds(input, input.pretrained),
-  checkResume: async (file) => void await readLinearCheckpoint(file, LINEAR_DEFAULTS.lr[0]),
+  async checkResume(checkpoint) {
+    using file = await openCheckpointFile(checkpoint);
+    await readLinearCheckpoint(file, LINEAR_DEFAULTS.lr[0]);
+  },
   run: (options, emit, signal, { isUnfinished }) => runLinearEvaluation(options, emit, signal, isUnfinished),
 };

@@ -3,6 +3,7 @@ import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { findDataset } from "../../data/open_dataset.ts";
 import { UserError } from "../../errors.ts";
 import { studentNames, teacherNames } from "../../models/registry.ts";
+import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
 import { chooseViews } from "../encoder_views.ts";
@@ -74,6 +75,9 @@ export const seed: Method<DistillInput, DistillOptions, DistillEvent, DistillRes
   flags: () => distillFlags({ encoders: studentNames(), teachers: teacherNames() }),
   resolve: resolveDistillInput,
   needs: (input) => trainingNeeds(input, input.distill, input.studentInit),
-  checkResume: (file) => requireFiniteTraining(file.path, readTrainingCheckpoint(DISTILL_CHECKPOINT, file)),
+  async checkResume(checkpoint) {
+    using file = await openCheckpointFile(checkpoint);
+    await requireFiniteTraining(checkpoint, readTrainingCheckpoint(DISTILL_CHECKPOINT, file));
+  },
   run: (options, emit, signal, { soFar, ...wanted }) => runDistillation(options, emit, signal, soFar, wanted),
 };

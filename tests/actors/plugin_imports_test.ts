@@ -17,10 +17,12 @@ const PACKAGE = "npm:protobufjs@8.8.1";
 const PLUGIN = `
 import { globalAveragePool, projectionHead, registerEncoder } from "parts";
 import { type Stem, stem } from "blocks/stem.ts";
+import type { Nothing } from "types-alone"; // import "in-a-comment";
 import "${TINY_ENCODER}";
 
 const { util } = (await import("buffers")).default;
 const shape: Stem = stem;
+const said: Nothing | string = 'not from "a-string"';
 
 registerEncoder({
   name: "mapped_net",
