@@ -100,7 +100,18 @@ export {
   knn,
   type KnnInput,
   linearProbe,
+  pretrain,
 } from "./methods/runs.ts";
+export {
+  PRETRAIN_DEFAULTS,
+  PRETRAIN_SAMPLE_DEFAULTS,
+  type PretrainDefaults,
+  samplePretrainOptions,
+} from "./methods/moco/defaults.ts";
+export type { MocoTrainer } from "./methods/moco/messages.ts";
+export type { PretrainEvent, PretrainInput, PretrainResult, PretrainSettings } from "./methods/moco/mod.ts";
+export type { MocoTrainerConfig } from "./methods/moco/moco_trainer.ts";
+export type { PretrainOptions } from "./methods/moco/options.ts";
 export {
   type Defaults,
   PAPER_DEFAULTS,

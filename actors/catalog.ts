@@ -16,6 +16,8 @@ export type ActorRole =
   | "queue_keeper"
   /** Trains the student of a distillation. */
   | "student_trainer"
+  /** Pretrains an encoder by MoCo. */
+  | "moco_trainer"
   /** Trains linear probes on features. */
   | "linear_trainer";
 

@@ -16,6 +16,8 @@ import type { TsvReaderConfig } from "../actors/tsv_reader.ts";
 import { METHODS } from "./registry.ts";
 import type { LinearTrainerConfig } from "./linear_probe/linear_trainer.ts";
 import type { LinearTrainer } from "./linear_probe/messages.ts";
+import type { MocoTrainer } from "./moco/messages.ts";
+import type { MocoTrainerConfig } from "./moco/moco_trainer.ts";
 import type { QueueKeeper, StudentTrainer } from "./seed/messages.ts";
 import type { QueueKeeperConfig } from "./seed/queue_keeper.ts";
 import type { StudentTrainerConfig } from "./seed/student_trainer.ts";
@@ -36,6 +38,8 @@ export interface ActorCatalog {
   queue_keeper: ActorDefinition<QueueKeeper, QueueKeeperConfig>;
   /** Trains the student of a distillation. */
   student_trainer: ActorDefinition<StudentTrainer, StudentTrainerConfig>;
+  /** Pretrains an encoder by MoCo. */
+  moco_trainer: ActorDefinition<MocoTrainer, MocoTrainerConfig>;
   /** Trains linear probes. */
   linear_trainer: ActorDefinition<LinearTrainer, LinearTrainerConfig>;
 }

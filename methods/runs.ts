@@ -21,6 +21,7 @@ import type { LinearResult } from "./linear_probe/run.ts";
 import { findBoth } from "./find_both.ts";
 import { startMethod, withPlugins } from "./method.ts";
 import { dataAt, given } from "./permissions.ts";
+import type { PretrainEvent, PretrainInput, PretrainResult, PretrainSettings } from "./moco/mod.ts";
 import type { DistillEvent } from "./seed/events.ts";
 import { METHODS } from "./registry.ts";
 import type { DistillInput, DistillSettings } from "./seed/mod.ts";
@@ -40,6 +41,21 @@ export function distill(
   settings: DistillSettings = {},
 ): Run<DistillEvent, DistillResult> {
   return startMethod(METHODS.seed, input, settings);
+}
+
+/**
+ * Pretrains an encoder by MoCo-v2, on images without labels. A run that is stopped saves a checkpoint of where training is.
+ *
+ * @throws {StoppedError} in the run's result, where it is stopped: it names that checkpoint, its `cause` is the reason
+ * @throws {FolderLostError} in the run's result, where the output folder is removed, moved or replaced
+ * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
+ * @throws {ActorCrash} there, when an actor fails more often than `maxRestarts` allows
+ */
+export function pretrain(
+  input: PretrainInput,
+  settings: PretrainSettings = {},
+): Run<PretrainEvent, PretrainResult> {
+  return startMethod(METHODS.moco, input, settings);
 }
 
 /**

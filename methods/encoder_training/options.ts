@@ -2,6 +2,7 @@
 import type { ActorModules } from "../../actors/catalog.ts";
 import type { EvaluationResizeChoice } from "../../actors/evaluation_resize.ts";
 import type { Tuning } from "../../kernels/tuning/tuning.ts";
+import { UserError } from "../../errors.ts";
 import { batchScale, type LearningRateSchedule } from "../../models/optim/schedule.ts";
 
 /** How often checkpoints are written. */
@@ -91,6 +92,22 @@ export interface EncoderTrainingOptions {
   limitSteps: number | null;
   /** Seed of the encoder's weights, the order of the images and the augmentations. */
   seed: number;
+}
+
+/**
+ * Fails where the number of images is given, and no reader that makes them.
+ *
+ * @throws {UserError}
+ */
+export function requireImagesReader(
+  input: Pick<EncoderTrainingOptions, "data"> & Partial<EncoderTrainingOptions>,
+): void {
+  if (input.images !== undefined && input.actors?.tsv_reader === undefined) {
+    throw new UserError(
+      "images: expected a reader that makes them beside it, actors.tsv_reader, found none; name its module, or leave images " +
+        `out to read those of ${input.data}`,
+    );
+  }
 }
 
 /** Whether encoders are compared by a probe set: there is none where no file holds the images. */

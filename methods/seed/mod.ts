@@ -1,7 +1,6 @@
 /** SEED: self-supervised distillation (Fang et al., ICLR 2021). */
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { findDataset } from "../../data/open_dataset.ts";
-import { UserError } from "../../errors.ts";
 import { studentNames, teacherNames } from "../../models/registry.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
@@ -15,6 +14,7 @@ import { PAPER_DEFAULTS } from "./defaults.ts";
 import type { DistillEvent } from "./events.ts";
 import { distillFlags } from "./flags.ts";
 import { type DistillOptions, teacherPart } from "./options.ts";
+import { requireImagesReader } from "../encoder_training/options.ts";
 import type { RunSoFar } from "../encoder_training/prepare.ts";
 import type { Wanted } from "../encoder_training/run.ts";
 import { type DistillResult, runDistillation } from "./run.ts";
@@ -33,12 +33,7 @@ async function resolveDistillInput(
   input: DistillInput,
   emit: Emit<NoticeEvent>,
 ): Promise<DistillOptions> {
-  if (input.images !== undefined && input.actors?.tsv_reader === undefined) {
-    throw new UserError(
-      "images: expected a reader that makes them beside it, actors.tsv_reader, found none; name its module, or leave images " +
-        `out to read those of ${input.data}`,
-    );
-  }
+  requireImagesReader(input);
   const teacher = await resolveTeacher(input.distill, {
     arch: input.teacherArch ?? null,
     ssl: input.teacherSsl ?? null,
