@@ -4,7 +4,6 @@
  */
 
 import { join } from "node:path";
-import type { SaveInterval } from "../../methods/encoder_training/options.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../data/sample.ts";
 import type { FlagTable, FlagValues } from "../../methods/flag_table.ts";
 import { PAPER_DEFAULTS, RECIPES, SAMPLE_DEFAULTS } from "../../methods/seed/defaults.ts";
@@ -16,47 +15,22 @@ import {
 } from "../../methods/seed/flags.ts";
 import type { AskedViews } from "../../methods/encoder_views.ts";
 import type { DistillOptions, TeacherSsl } from "../../methods/seed/options.ts";
-import { GENERAL } from "../../methods/shared_flags.ts";
+import {
+  checkTraining,
+  parseSaveEvery,
+  TRAINING_DEFAULT_NOTES,
+  trainingRunFlags,
+} from "./encoder_training_flags.ts";
 import { type FlagsContext, helpExtent, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 import { pluginOption } from "./plugin.ts";
-import {
-  readResumeFlag,
-  requireEpochs,
-  RUN_DEFAULT_NOTES,
-  type RunChoices,
-  runFlags,
-  SHOW_FLAGS,
-  takeRunFlags,
-  warnOfResumeAnyway,
-} from "./run_flags.ts";
+import { readResumeFlag, RUN_DEFAULT_NOTES, type RunChoices, takeRunFlags } from "./run_flags.ts";
 import { runName } from "./run_name.ts";
-
-const { ui, uiHost, ...screen } = SHOW_FLAGS;
 
 function makeTable(names: DistillNames) {
   const { insight, ...own } = distillFlags(names);
-  return {
-    ...own,
-    ...runFlags(
-      "write a TensorBoard event file: losses, learning rate, kNN, throughput, and views of a batch",
-    ),
-    traceActors: {
-      kind: "boolean",
-      group: GENERAL,
-      help: "write a line to actors.jsonl for every message that an actor handles, and for every wait",
-    },
-    profile: {
-      kind: "boolean",
-      group: GENERAL,
-      help: "print the time per actor and per kernel at the end, and write a trace for Chrome or Perfetto",
-    },
-    ui,
-    uiHost,
-    insight, // about what the page shows, and so beside it
-    ...screen,
-  } as const satisfies FlagTable;
+  return { ...own, ...trainingRunFlags(insight) } as const satisfies FlagTable;
 }
 
 type Given = FlagValues<ReturnType<typeof makeTable>>;
@@ -106,8 +80,7 @@ export function distillHelp(context: DistillFlagsContext): string {
       ...DISTILL_DEFAULT_NOTES,
       ...RUN_DEFAULT_NOTES,
       printFreq: `${RUN_DEFAULT_NOTES.printFreq}; the original: 1000`,
-      profile: "default: off",
-      traceActors: "default: off",
+      ...TRAINING_DEFAULT_NOTES,
     },
     notes: [
       "Where the original code's default differs from the paper's, it is shown too. Flag names accept hyphens and " +
@@ -120,27 +93,9 @@ export function distillHelp(context: DistillFlagsContext): string {
 }
 
 function checkTogether(options: DistillRequest, given: Given): string[] {
-  const { queue, batchSize } = options;
-  if (queue % batchSize !== 0) {
-    const below = Math.floor(queue / batchSize) * batchSize;
-    const near = below === 0 ? String(batchSize) : `${below} or ${below + batchSize}`;
-    throw new UsageError(
-      `--queue ${queue} is not a multiple of --batch-size ${batchSize}: use --queue ${near}, or another batch size`,
-    );
-  }
-  requireEpochs(options);
-  const warnings: string[] = [];
-  if (given.schedule !== undefined && options.cos) {
-    warnings.push(
-      "--schedule has no effect with the cosine schedule: add --no-cos to use the step schedule",
-    );
-  }
+  const warnings = checkTraining(options, given, { flag: "--queue", size: options.queue });
   if (given.resume !== undefined && given.studentInit !== undefined && given.resume !== "auto") {
     warnings.push("--student-init has no effect with --resume: the checkpoint contains the student");
-  }
-  warnOfResumeAnyway(given, warnings);
-  if (given.resume !== undefined && given.startEpoch !== undefined) {
-    warnings.push("--start-epoch has no effect with --resume: the checkpoint sets the epoch");
   }
   return warnings;
 }
@@ -195,23 +150,11 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     output: resolvePath(output ?? join("output", runName("distill", now)), folder),
     resume: checkpoint,
     studentInit: studentInit === undefined ? null : resolvePath(studentInit, folder),
-    saveEvery: saveEvery === undefined ? null : parseSaveEvery(saveEvery),
+    saveEvery: parseSaveEvery(saveEvery),
     limitSteps: limitSteps ?? null,
     tuning: null,
     ...pluginOption(plugin, folder),
   };
   warnings.push(...checkTogether(options, given), ...late);
   return { help: undefined, options, recipe, resumesIfThere, profile, traceActors, ...choices, warnings };
-}
-
-const SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 };
-
-function parseSaveEvery(text: string): SaveInterval {
-  const [, number, unit] = /^(\d+(?:\.\d+)?)([smh]?)$/.exec(text) ?? [];
-  const value = Number(number);
-  if (value > 0 && unit !== "") return { seconds: value * SECONDS[unit] };
-  if (value > 0 && Number.isSafeInteger(value)) return { steps: value };
-  throw new UsageError(
-    `--save-every: expected a number of steps, such as 500, or a time, such as 90s, 30m or 2h, found "${text}"`,
-  );
 }

@@ -3,6 +3,7 @@
 import { type AskedViews, chooseViews } from "../../methods/encoder_views.ts";
 import type { EmbeddingOptions } from "../../methods/embedding.ts";
 import { LINEAR_DEFAULTS, type LinearOptions } from "../../methods/linear_probe/options.ts";
+import type { PretrainOptions } from "../../methods/moco/options.ts";
 import type { KnnInput } from "../../methods/runs.ts";
 import { type DistillOptions, teacherPart } from "../../methods/seed/options.ts";
 import { findDataset, resolveDataset } from "../../data/open_dataset.ts";
@@ -84,6 +85,24 @@ export async function checkDistillInputs(request: DistillRequest): Promise<Disti
     ...await resolveViews(source, request, images),
     teacherArch: arch,
     teacherSsl: ssl,
+    testData: testData === null
+      ? await findDataset(data, "test") ?? null
+      : await requireTestData(data, testData),
+  };
+}
+
+/**
+ * Makes sure that the files of a pretraining are there, and finds images to be evaluated on where `--test-data` was not given.
+ *
+ * @returns the options with `testData` resolved: `null` only where there is nothing to evaluate on
+ * @throws {UserError} that names the flag and the path
+ */
+export async function checkPretrainInputs(request: PretrainOptions): Promise<PretrainOptions> {
+  const { data, resume, testData } = request;
+  await requireData(data, "--data");
+  if (resume !== null) await naming("--resume", () => requireFile(resume, "a checkpoint of a pretraining"));
+  return {
+    ...request,
     testData: testData === null
       ? await findDataset(data, "test") ?? null
       : await requireTestData(data, testData),

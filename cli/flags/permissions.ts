@@ -29,6 +29,7 @@ import { parseKnnFlags } from "./knn_flags.ts";
 import { parseLinclsFlags } from "./lincls_flags.ts";
 import { callersFolder } from "./paths.ts";
 import { loadPlugin, pluginOf, pluginOption } from "./plugin.ts";
+import { parsePretrainFlags } from "./pretrain_flags.ts";
 import { parseTsvFlags } from "./tsv_flags.ts";
 import { parseUiFlags, usualOutput } from "./ui_flags.ts";
 
@@ -67,6 +68,9 @@ const TASKS: Readonly<Record<string, (args: string[], folder: string) => Needs>>
       parseDistillFlags(args, { encoders: studentNames(), teachers: teacherNames(), folder }),
     );
     return trainingCommand(args, command, command.options.distill, command.options.studentInit);
+  },
+  pretrain(args, folder) {
+    return trainingCommand(args, running(parsePretrainFlags(args, { encoders: encoderNames(), folder })));
   },
   lincls(args, folder) {
     const command = running(parseLinclsFlags(args, { encoders: encoderNames(), folder }));

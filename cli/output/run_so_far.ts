@@ -1,8 +1,8 @@
 /** What the records in an output folder say of the run that is gone on with. */
 import { dirname, join } from "node:path";
 import { type GenericSchema, pick } from "valibot";
+import type { EncoderTrainingOptions } from "../../methods/encoder_training/options.ts";
 import type { RunSoFar } from "../../methods/encoder_training/prepare.ts";
-import type { DistillOptions } from "../../methods/seed/options.ts";
 import { fingerprintDataset } from "../../data/fingerprint.ts";
 import { openDataset } from "../../data/open_dataset.ts";
 import { CONFIG, METRICS_ROW, parseRecord, RUN_RECORD, SCORE_ROW } from "../../ui/record_schemas.ts";
@@ -16,6 +16,7 @@ const KNN_OPTIONS = [
   "distill",
   "teacherArch",
   "studentArch",
+  "arch",
   "imageSize",
   "maxPixels",
   "knnK",
@@ -82,10 +83,16 @@ export async function readStartsBefore(task: string, resume: string | null): Pro
   return { ...before, seconds: before.seconds + (Number.isFinite(seconds) ? seconds : 0) };
 }
 
-/** What is known of the distillation that is gone on with; `undefined` where the checkpoint's folder says nothing of it. */
-export async function readRunSoFar(options: DistillOptions): Promise<RunSoFar | undefined> {
+/** Options that name the encoders of a run. */
+type NamedEncoders = Partial<Record<"distill" | "teacherArch" | "studentArch" | "arch", string>>;
+
+/** What is known of the run that is resumed; `undefined` where the checkpoint's folder says nothing of it. */
+export async function readRunSoFar(
+  task: string,
+  options: EncoderTrainingOptions & NamedEncoders,
+): Promise<RunSoFar | undefined> {
   const { output, resume, limitSteps } = options;
-  const record = resume === null ? undefined : await recordOf("distill", resume);
+  const record = resume === null ? undefined : await recordOf(task, resume);
   if (record === undefined) return undefined;
   const folder = dirname(resume!);
   const losses = await readRows(join(folder, "metrics.jsonl"), LOSS_OF_ROW);

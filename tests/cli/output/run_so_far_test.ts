@@ -71,7 +71,7 @@ Deno.test("a resumed run takes the losses that can be read, and no settings from
     `null\n{"step":1,"loss":2}\n{"step":2,"loss":"3"}\n${JSON.stringify(stepOf(3))}\n`,
   );
   const lines = await said(async () => {
-    assertEquals(await readRunSoFar(optionsOf(run)), {
+    assertEquals(await readRunSoFar("distill", optionsOf(run)), {
       accuracies: [],
       losses: [{ step: 1, loss: 2 }, { step: 3, loss: stepOf(3).loss }],
       isUnfinished: true,
@@ -88,7 +88,7 @@ Deno.test("a run that is resumed in another folder keeps the losses of its begin
   run.addSteps(1, 3);
   using elsewhere = new RecordedRun();
   const options = { ...optionsOf(run), output: elsewhere.path };
-  assertEquals(await readRunSoFar(options), {
+  assertEquals(await readRunSoFar("distill", options), {
     accuracies: [],
     losses: [1, 2, 3].map((step) => ({ step, loss: stepOf(step).loss })),
     isUnfinished: false,
