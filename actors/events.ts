@@ -38,8 +38,8 @@ export interface ProgressEvent {
    * encoder.
    */
   phase: "reading" | "features" | "evaluation";
-  /** Encoder that is evaluated, in a distillation. */
-  of?: "teacher" | "student";
+  /** Name of the encoder that is evaluated, if there are several: `teacher` or `student`. */
+  of?: string;
   /** Bytes of the file or images processed so far. */
   done: number;
   /** Final value of `done`. */

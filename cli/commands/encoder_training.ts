@@ -207,6 +207,8 @@ export function showEncoderTraining<Options extends EncoderTrainingOptions>(
       case "profile":
         profile = event;
         return;
+      case "progress":
+        return stage.tell({ ...event, of: event.of === "student" ? noun : event.of });
       default:
         return stage.tell(event);
     }

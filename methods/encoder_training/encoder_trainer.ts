@@ -58,7 +58,7 @@ export interface EncoderTrainerConfig<Options> {
 /** The encoder beside the trained one, as a checkpoint holds it. */
 export interface EncoderBeside extends Disposable {
   tensors: NamedTensor[] | ReadonlyMap<string, TensorRef>;
-  /** What is to be known of its images; that of the trained one where it is left out. */
+  /** What is to be known of its images, where they are not those of the trained one. */
   input?: SavedInput;
 }
 
@@ -423,7 +423,7 @@ export class EncoderTraining<
         sgd: { lr, momentum: options.momentum, weightDecay: options.weightDecay },
         momentum,
         input,
-        besideInput: beside.input ?? input,
+        ...beside.input && { besideInput: beside.input },
         resume: buildResumeState({
           batch: finished ? 0 : batch + 1,
           batchesPerEpoch,

@@ -29,6 +29,11 @@ const WEIGHTS =
 const FORMATS = "cli/commands/export_test.ts: export writes the bundled teacher in every format";
 const TUNED = "cli/output/run_tuning_test.ts: findTuning() goes on with what a run began with";
 
+const MOCO = "methods/moco/settings_test.ts: does with each of its settings what is done by hand";
+const MOCO_RUN = "methods/moco/run_test.ts: a pretrained encoder is evaluated next to training";
+const PRETRAIN = "cli/commands/pretrain_test.ts: pretrain writes its files";
+const SAME = "- the same code as of distill";
+
 /** By task and long name. */
 export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   distill: {
@@ -95,6 +100,60 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "insight": "actors/diagnostics_test.ts: a run that is looked into tells what it sees",
     "quiet": QUIET,
     "json": "cli/commands/distill_test.ts: distill --json says everything",
+  },
+  pretrain: {
+    "arch": MOCO,
+    "plugin": PRETRAIN,
+    "mlp": MOCO,
+    "data": MOCO,
+    "test-data": MOCO_RUN,
+    "output": PRETRAIN,
+    "resume": "methods/moco/run_test.ts: gives the same bits for any number of readers",
+    "resume-anyway": SAME,
+    "save-every": SAME,
+    "keep": SAME,
+    "image-size": MOCO,
+    "max-pixels": SAME,
+    "eval-resize": SAME,
+    "workers": "methods/moco/run_test.ts: gives the same bits for any number of readers",
+    "epochs": MOCO,
+    "start-epoch": MOCO,
+    "batch-size": MOCO,
+    "lr": MOCO,
+    "scale-lr": MOCO,
+    "warmup-epochs": MOCO,
+    "cos": MOCO,
+    "schedule": SAME,
+    "momentum": MOCO,
+    "weight-decay": MOCO,
+    "accumulate": "methods/moco/step_test.ts: two batches that accumulate",
+    "clip-grad": SAME,
+    "stats-every": PRETRAIN,
+    "checkpoint-activations": "methods/moco/step_test.ts: activations that are computed again",
+    "amp": "methods/moco/step_test.ts: in mixed precision",
+    "limit-steps": MOCO,
+    "seed": MOCO,
+    "on-nan": SAME,
+    "moco-dim": MOCO,
+    "moco-k": MOCO,
+    "moco-m": MOCO,
+    "moco-t": MOCO,
+    "aug-plus": MOCO,
+    "bn-splits": MOCO,
+    "knn-k": MOCO_RUN,
+    "knn-t": SAME,
+    "knn-every": MOCO_RUN,
+    "max-restarts": SAME,
+    "print-freq": PRINT,
+    "tensorboard": PRETRAIN,
+    "tune": TUNED,
+    "trace-actors": SAME,
+    "profile": PRETRAIN,
+    "ui": PAGE,
+    "ui-host": HOST,
+    "insight": PRETRAIN,
+    "quiet": QUIET,
+    "json": PRETRAIN,
   },
   lincls: {
     "pretrained": LINEAR,

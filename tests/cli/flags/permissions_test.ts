@@ -105,6 +105,23 @@ Deno.test("each task runs with the permissions that doctor prints for it, and ne
       ...PLUGIN,
     ],
   ], /\n2 steps in [^]*report +/);
+  await step("pretrain", () => [
+    ...[
+      "--data",
+      train,
+      "-a",
+      "tiny_convnet",
+      "-b",
+      "4",
+      "--moco-k",
+      "16",
+      "--epochs",
+      "1",
+      "--limit-steps",
+      "2",
+    ],
+    ...["--ui", "0", "--output", at("pretrain"), "--no-insight", ...small, ...PLUGIN],
+  ], /\n2 steps in [^]*report +/);
   await step("lincls", () => [
     ...["--pretrained", checkpoint(), "-b", "8", "--epochs", "1", "--output", at("lincls"), ...small],
     ...[...PLUGIN, "--cache-features", data],

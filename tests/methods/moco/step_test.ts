@@ -1,7 +1,12 @@
-import { assertAlmostEquals, assertLess } from "@std/assert";
-import { MocoStep } from "../../../methods/moco/step.ts";
+import { assert, assertAlmostEquals, assertEquals, assertLess } from "@std/assert";
+import type { Gpu } from "../../../kernels/gpu.ts";
+import { INITIAL_LOSS_SCALE } from "../../../kernels/ops/loss_scale/loss_scale.ts";
+import { MocoStep, type MocoStepOptions } from "../../../methods/moco/step.ts";
+import { initialize, initializeQueue, type StateValues } from "../../../models/initialize.ts";
 import { findEncoder } from "../../../models/registry.ts";
 import { relativeError, withGpu } from "../../kernels/check_op.ts";
+import "../../actors/small_run.ts";
+import { skip } from "../../skip.ts";
 import { formulaTensor } from "../../reference.ts";
 import { formulaImages, formulaReader } from "../../models/reference_encoder.ts";
 
@@ -86,6 +91,128 @@ function orderOf(batch: number, splits: number): number[] {
     return (i % perGroup) * splits + Math.floor(i / perGroup);
   });
 }
+
+const SMALL: MocoStepOptions = {
+  encoder: findEncoder("tiny_convnet"),
+  head: { kind: "mlp", dimension: 16 },
+  batch: 8,
+  imageSize: 16,
+  input: "normalized",
+  queueSize: 32,
+  temperature: 0.2,
+  keyMomentum: 0.5,
+  momentum: 0.9,
+  weightDecay: 1e-4,
+};
+
+/** A small step with weights and a queue. */
+async function start(gpu: Gpu, changes: Partial<MocoStepOptions> = {}): Promise<MocoStep> {
+  const step = await MocoStep.create(gpu, { ...SMALL, ...changes });
+  const fresh = initialize(step.state, 3);
+  const read = (key: string) => fresh.get(key)!;
+  await step.load(read, read);
+  step.queues[0].load(initializeQueue(32, 16, 3));
+  return step;
+}
+
+/** Views of a batch, and where its keys go. */
+function batchOf(number: number, learningRate = 0.1) {
+  return {
+    queries: formulaImages(`q ${number}`, 8, 16),
+    keys: formulaImages(`k ${number}`, 8, 16),
+    learningRate,
+    queuePointer: 8 * number % 32,
+  };
+}
+
+Deno.test("two batches that accumulate take one step, by the mean of their gradients, and all keys go in together", () =>
+  withGpu(async (gpu) => {
+    const single: StateValues[] = [];
+    const keys: Float32Array[] = [];
+    for (const number of [0, 1]) {
+      using step = await start(gpu);
+      await step.run(batchOf(number));
+      single.push(await step.parameters.saveArena("gradient"));
+      keys.push(await step.readKeys());
+    }
+    using step = await start(gpu, { accumulate: 2 });
+    const before = await step.save();
+    const queue = await step.queues[0].read();
+    await step.run({ ...batchOf(0), group: { index: 0, size: 2 } });
+    assertEquals((await step.save()).get("fc.0.weight"), before.get("fc.0.weight"), "half of a step");
+    assertEquals(await step.queues[0].read(), queue);
+    await step.run({ ...batchOf(1), group: { index: 1, size: 2 } });
+    const after = await step.save();
+    for (const [key, gradient] of single[0]) {
+      const expected = before.get(key)!.map((value, i) =>
+        value - 0.1 * ((gradient[i] + single[1].get(key)![i]) / 2 + 1e-4 * value)
+      );
+      assertLess(relativeError(after.get(key)!, expected), 1e-5, key);
+    }
+    const rows = await step.queues[0].read();
+    assertLess(relativeError(rows.subarray(0, 256), [...keys[0], ...keys[1]]), 1e-5);
+    assertEquals(rows.subarray(256), queue.subarray(256));
+    // The key encoder moves at the first batch of a group: towards weights that it had already.
+    const keyEncoder = await step.saveKeyEncoder();
+    assertLess(relativeError(keyEncoder.get("fc.0.weight")!, before.get("fc.0.weight")!), 1e-6);
+    await step.run({ ...batchOf(2), group: { index: 0, size: 2 } });
+    const moved = before.get("fc.0.weight")!.map((value, i) => (value + after.get("fc.0.weight")![i]) / 2);
+    assertLess(relativeError((await step.saveKeyEncoder()).get("fc.0.weight")!, moved), 1e-6);
+  }));
+
+Deno.test("activations that are computed again change no bit of either encoder", () =>
+  withGpu(async (gpu) => {
+    const results = [];
+    for (const checkpointActivations of [false, true]) {
+      using step = await start(gpu, { checkpointActivations });
+      const losses = [await step.run(batchOf(0)), await step.run(batchOf(1))].map(({ loss }) => loss);
+      results.push([losses, await step.save(), await step.saveKeyEncoder()]);
+    }
+    assertEquals(results[0], results[1]);
+  }));
+
+Deno.test("the key encoder's groups are others than the query encoder's, and its keys are in the images' order", () =>
+  withGpu(async (gpu) => {
+    const images = formulaImages("both", 8, 16);
+    const batch = { ...batchOf(0), queries: images, keys: images };
+    const run = async (changes: Partial<MocoStepOptions>) => {
+      using step = await start(gpu, changes);
+      await step.run(batch);
+      return [await step.readEmbeddings(), await step.readKeys()];
+    };
+    // The weights are the same: where the groups are too, a query is its key.
+    const [queries, keys] = await run({ splits: 2, shufflesKeys: false });
+    assertLess(relativeError(keys, queries), 1e-6);
+    const [same, shuffled] = await run({ splits: 2 });
+    assertEquals(same, queries);
+    assert(relativeError(shuffled, queries) > 1e-3, "the groups are the same");
+    // Each key is its own query's, and not that of the image whose place it had in the key encoder's batch.
+    const alike = (order: (row: number) => number) => {
+      let sum = 0;
+      for (let row = 0; row < 8; row++) {
+        for (let i = 0; i < 16; i++) sum += queries[16 * row + i] * shuffled[16 * order(row) + i];
+      }
+      return sum / 8;
+    };
+    const own = alike((row) => row);
+    assert(own > alike((row) => (row % 2) * 4 + Math.floor(row / 2)), "keys are in the key encoder's order");
+    assert(own > alike((row) => (row + 1) % 8));
+    assert(own > 0.9, `${own}`);
+  }));
+
+Deno.test("a step of MoCo in mixed precision is that in float32, nearly", () =>
+  withGpu(async (gpu) => {
+    if (!gpu.device.features.has("shader-f16")) {
+      return skip("a step of MoCo in mixed precision", "this adapter has no shader-f16");
+    }
+    using whole = await start(gpu);
+    using half = await start(gpu, { mixedPrecision: true, lossScale: INITIAL_LOSS_SCALE });
+    for (let number = 0; number < 3; number++) {
+      const [expected, found] = [await whole.run(batchOf(number)), await half.run(batchOf(number))];
+      assertEquals(found.isApplied, true);
+      assertAlmostEquals(found.loss, expected.loss, 2e-2 * expected.loss);
+    }
+  }));
 
 for (const name of ["steps_1", "calm_1", "calm_2"]) {
   const run: GoldenRun = GOLDEN[name];

@@ -98,7 +98,9 @@ Deno.test("runDistillation() gives the same bits for any number of readers, and 
   const [path, stepsBefore] = saved.at(-1)!;
   assertEquals([error.cause, error.checkpoint], [enough, path]);
   assertEquals(stopped.length, stepsBefore, "no step is told of after the checkpoint of a stop");
-  const checkpoints = [...Deno.readDirSync(options.output)].map(({ name }) => name).toSorted();
+  // One that the trainer was about to write when it was ended is left half, under another name.
+  const checkpoints = [...Deno.readDirSync(options.output)].map(({ name }) => name)
+    .filter((name) => !name.endsWith(".tmp")).toSorted();
   assertEquals(checkpoints.map((name) => name.slice(-"0000.pth.tar".length)), [
     "0000.pth.tar",
     "0001.pth.tar",
