@@ -91,9 +91,9 @@ Deno.test("openCheckpointFile() says what is wrong with a safetensors file", asy
   const cases: [string, Uint8Array, string][] = [
     ["length beyond the file", build({ a: entry([4], 0, 16) }, four, 5000n), "5000 bytes"],
     ["length of 2^63", build({ a: entry([4], 0, 16) }, four, 1n << 63n), "9223372036854775808 bytes"],
-    ["no JSON", build('{"a": oops}', four), "no JSON"],
+    ["no JSON", build('{"a": oops}', four), "not valid JSON"],
     ["deep JSON", build('{"a":' + "[".repeat(200_000) + "]".repeat(200_000) + "}", four), "file is damaged"],
-    ["not UTF-8", build('{"a":1}').map((byte, i) => i === 10 ? 0xff : byte), "no JSON"],
+    ["not UTF-8", build('{"a":1}').map((byte, i) => i === 10 ? 0xff : byte), "not valid JSON"],
     ["entry is a number", build({ a: 5 }), "no JSON object"],
     ["metadata is a number", build({ "__metadata__": { a: 1 } }), "no text"],
     ["unknown type", build({ a: entry([4], 0, 16, "F8_E4M3") }, four), "F8_E4M3"],
@@ -104,7 +104,7 @@ Deno.test("openCheckpointFile() says what is wrong with a safetensors file", asy
     ["overlap", build({ a: entry([4], 0, 16), b: entry([2], 8, 16) }, four), "byte 16 was expected"],
     ["gap", build({ a: entry([1], 0, 4), b: entry([2], 8, 16) }, four), "byte 4 was expected"],
     ["rest", build({ a: entry([2], 0, 8) }, four), "8 bytes behind"],
-    ["cut", build({ a: entry([8], 0, 32) }, four), "is cut short"],
+    ["cut", build({ a: entry([8], 0, 32) }, four), "is truncated"],
     [
       "many dimensions",
       build({ a: entry(new Array(100).fill(1), 0, 4) }, four.subarray(0, 4)),
