@@ -62,7 +62,7 @@ export function describeRestart(emit: Emit<WarningEvent>): (restart: Restart) =>
   return ({ crash, actors, count }) =>
     emit({
       type: "warning",
-      text: `${crash.message}; restarting ${actors.join(", ")} (restart ${count})`,
+      text: `${crash.message}; restarting these actors: ${actors.join(", ")} (restart ${count})`,
     });
 }
 

@@ -138,7 +138,7 @@ export class Watchdog {
         "deadlock",
         waiting.map(({ name }) => name),
         Math.max(movedAt, busyAt),
-        "no progress",
+        "the actors have made no progress",
       );
     }
     if (now - movedAt <= SLOW_FACTOR * this.#patienceMs) return undefined;

@@ -100,7 +100,7 @@ export class TorchHost implements PickleHost {
     throw this.#fail(
       `its pickle uses ${
         quote(fullName)
-      }, which is neither plain data nor a tensor; it was refused, and no code was ` +
+      }, which is neither plain data nor a tensor; it was refused, and nothing was ` +
         "run. If you trust the file, save only its weights with PyTorch: torch.save(model.state_dict(), path)",
     );
   }

@@ -122,7 +122,7 @@ Deno.test("embed, knn and linearProbe refuse weights that are not finite", async
     const { message } = await assertRejects(() => start().result, Error);
     assertStringIncludes(
       message,
-      `${pretrained}: bn1.running_var holds NaN at index 0 (1 number of it is not finite)`,
+      `${pretrained}: bn1.running_var holds NaN at index 0 (1 value is not finite)`,
     );
   }
 });

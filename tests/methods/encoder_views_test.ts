@@ -204,7 +204,7 @@ Deno.test("an entry that cannot be used is refused, by name, as is a stem of ano
       [torchDict([["crop_ratio", 0.9]]), "expected 0.875 or 1, found 0.9"],
       [torchDict([["mean", [1, 2]]]), "expected three finite numbers, found [ 1, 2 ]"],
       [torchDict([["std", [1, 0, 1]]]), "expected three finite numbers above 0"],
-      [torchDict([["stem", 7]]), "expected a text, found 7"],
+      [torchDict([["stem", 7]]), "expected a string, found 7"],
     ] as [TorchValue, string][]
   ) {
     let message = "";

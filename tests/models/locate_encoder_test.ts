@@ -142,7 +142,7 @@ Deno.test("--weights that lead to no encoder are refused, with those that do", (
     const { message } = await assertRejects(() => openEncoder(path, "teacher"), CheckpointError);
     assertStringIncludes(
       message,
-      'has no known encoder under "teacher"; --weights may be "backbone.", "momentum_backbone."',
+      'has no known encoder under "teacher"; expected --weights "backbone." or "momentum_backbone."',
     );
   }));
 

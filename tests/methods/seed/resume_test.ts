@@ -76,10 +76,10 @@ Deno.test("a checkpoint of another run is refused by the name of every flag that
   await refuse({ distillT: 0.5 }, "--distill-t is 0.5, was ");
   await refuse(
     { data: other },
-    "--data has other images (fingerprint ",
+    "--data has different images (fingerprint ",
     "To resume, use --data with the original images",
   );
-  await refuse({ distill: teacher }, "--distill has other teacher's weights (fingerprint ");
+  await refuse({ distill: teacher }, "--distill has different teacher's weights (fingerprint ");
   await refuse(
     { imageSize: 40, temp: 1 },
     "--temp is 1, was 0.2; --image-size is 40, was 32",
@@ -102,7 +102,7 @@ Deno.test("a checkpoint of another run is refused by the name of every flag that
   const insisted = await run({ ...resumed, data: other, temp: 0.3, resumeAnyway: true });
   const said = changesOf(insisted.warnings);
   assertEquals(said.length, 2);
-  assertStringIncludes(said[0], "--data has other images");
+  assertStringIncludes(said[0], "--data has different images");
   assertEquals(said[1], "resumed with a change: --temp is 0.3, was 0.2");
   // What it is now is what its own checkpoint says.
   const again = { ...resumed, data: other, temp: 0.3, resume: insisted.result.checkpoint, epochs: 2 };

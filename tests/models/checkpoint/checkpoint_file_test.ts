@@ -80,7 +80,7 @@ Deno.test("parity: TensorRef.readRaw() keeps the bits of every type, of views an
 
 const REFUSED: [name: string, reason: string][] = [
   ["bad_empty.pth.tar", "is empty"],
-  ["bad_truncated.zip.pth.tar", "cut short"],
+  ["bad_truncated.zip.pth.tar", "truncated"],
   ["bad_short_storage.zip.pth.tar", "bytes of weights in storage"],
   ["bad_runs_code.zip.pth.tar", "nothing was run"],
   ["bad_runs_code.legacy.pth.tar", "nothing was run"],
@@ -268,7 +268,7 @@ Deno.test("openCheckpointFile() says what other files are", async () => {
     ["html", pickleBytes("<!DOCTYPE html><html>\x1b[2J"), "web page"],
     ["pickle", pickleBytes(0x80, 4, "N."), "not one of torch.save"],
     ["noise", pickleBytes("\x01\x02\x03\x04"), "expected"],
-    ["empty zip", buildZip([]), "no single data.pkl"],
+    ["empty zip", buildZip([]), "expected one data.pkl"],
     ["other zip", buildZip([{ name: "a.txt", data: pickleBytes("hi") }]), '"a.txt"'],
     [
       "TorchScript",

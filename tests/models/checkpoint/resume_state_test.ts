@@ -224,7 +224,7 @@ const WRONG_LINEAR: typeof WRONG_STUDENT = [
   [["seed_sweep"], [1, "x", null, [], new Map()], "a list of classifiers"],
   [["seed_sweep", 0], [1, "x", null, []], "seed_sweep"],
   [["seed_sweep", 0, "lr"], [NaN, Infinity, 0, -1, "x", null], "a learning rate above 0"],
-  [["seed_sweep", 0, "lr"], [0.2], "0.2 twice"],
+  [["seed_sweep", 0, "lr"], [0.2], "0.2 occurs twice"],
   [["seed_sweep", 0, "best_acc1"], NO_BEST, "best_acc1"],
   [["seed_sweep", 0, "values"], NO_DICTS, "no values and momentum"],
   [["seed_sweep", 0, "momentum"], NO_DICTS, "no values and momentum"],

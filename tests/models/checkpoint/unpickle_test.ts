@@ -76,7 +76,7 @@ for (
     ["a huge integer", "\x8b\0\0\x01\0.", "integer has 65536 bytes"],
     ["an integer of words", "Ione\n.", '"one" is not an integer'],
     ["a float of words", "Fone\n.", '"one" is not a number'],
-    ["a line without an end", "I" + "1".repeat(5000), "never ends"],
+    ["a line without an end", "I" + "1".repeat(5000), "a line is too long"],
     ["nothing", "", "ends prematurely"],
   ] as [string, string, string][]
 ) {
