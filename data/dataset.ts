@@ -47,6 +47,9 @@ export interface Dataset extends Disposable {
   /** The largest label; no image is read. `undefined` where no row has a label. */
   largestLabel(): number | undefined;
 
+  /** What changes where one of its files does: their sizes and the times of their last change, as text. */
+  describeFiles(): string | Promise<string>;
+
   /** An error that names a row as a person would look for it. */
   brokenRow(row: number, reason: string): BrokenRowError;
 
@@ -101,6 +104,11 @@ export function checkSameClassNames(
     } in their order, found "${moved}" in another place, so the ` +
       "labels would not mean the same.",
   );
+}
+
+/** Size and time of the last change of a file, for {@linkcode Dataset.describeFiles}. */
+export function describeFile({ size, mtime }: Deno.FileInfo): string {
+  return `${size} ${mtime?.getTime() ?? ""}`;
 }
 
 /** Makes sure that rows exist before they are read. */

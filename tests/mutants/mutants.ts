@@ -496,7 +496,7 @@ const DATA: readonly Mutant[] = [
   mutant("data/decode.ts", "data[at + 1] > 0 ? 255 : data[at]", "data[at + 1] > 0 ? 254 : data[at]", [
     "data/decode_test.ts",
   ]),
-  mutant("data/decode.ts", "(b >>> 16) | (c << 16) | opaque", "(b >>> 16) | (c << 8) | opaque", [
+  mutant("data/rgb.ts", "(b >>> 16) | (c << 16) | OPAQUE", "(b >>> 16) | (c << 8) | OPAQUE", [
     "data/decode_test.ts",
   ]),
   mutant("data/decode.ts", "    limitInputPixels: maxPixels,\n", "", ["data/decode_test.ts"]),
