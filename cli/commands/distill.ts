@@ -24,7 +24,7 @@ import { formatTable } from "../terminal/table.ts";
 import type { ExpectedEvaluations } from "../terminal/time_left.ts";
 import type { EventWriter } from "../output/tensorboard/event_writer.ts";
 import { RunEvents } from "../output/tensorboard/run_events.ts";
-import { describeTime, type Stage, timesOf, type Took, train } from "./training.ts";
+import { describeReaders, describeTime, type Stage, timesOf, type Took, train } from "./training.ts";
 
 /** The message that a step is. */
 const STEP = { actor: "student_trainer", message: "train" };
@@ -41,6 +41,7 @@ function describeRun(options: DistillOptions, plan: DistillPlan, adapter: string
     `images    ${plan.images} in ${data}, ${imageSize} x ${imageSize}${
       smallViews === 0 ? "" : `, and ${smallViews} small views of ${smallSize} x ${smallSize}`
     }`,
+    ...describeReaders(options, plan),
     ...options.testData === null && !hasProbeSet(options)
       ? []
       : [`evaluate  ${describeEvaluationResize(plan.evalResize, imageSize)}`],

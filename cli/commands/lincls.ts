@@ -17,7 +17,7 @@ import type { RecordedInput } from "../output/run_recorder.ts";
 import { isUnfinished } from "../output/run_so_far.ts";
 import { formatTable } from "../terminal/table.ts";
 import type { EventWriter } from "../output/tensorboard/event_writer.ts";
-import { describeTime, type Stage, timesOf, type Took, train } from "./training.ts";
+import { describeReaders, describeTime, type Stage, timesOf, type Took, train } from "./training.ts";
 
 /** What is shown before the first step. */
 function describeRun(options: LinearOptions, plan: LinearPlan, adapter: string): string[] {
@@ -31,6 +31,7 @@ function describeRun(options: LinearOptions, plan: LinearPlan, adapter: string):
     `adapter   ${adapter}`,
     `encoder   ${arch}, ${pretrained ?? "fresh weights"}`,
     `images    ${trainImages} to learn from, ${testImages} to classify, ${imageSize} x ${imageSize}`,
+    ...describeReaders(options, plan),
     `evaluate  ${describeEvaluationResize(plan.evalResize, imageSize)}`,
     `probe     ${classes} classes over ${features} features`,
     options.evaluate ? `classify  with ${options.resume}` : `training  ${training}${resumed}`,

@@ -18,7 +18,7 @@ import type { DistillOptions, SaveInterval, TeacherSsl } from "../../methods/see
 import { GENERAL } from "../../methods/shared_flags.ts";
 import { type FlagsContext, helpExtent, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
-import { callersFolder, resolvePath } from "./paths.ts";
+import { callersFolder, resolveCache, resolvePath } from "./paths.ts";
 import { pluginOption } from "./plugin.ts";
 import {
   readResumeFlag,
@@ -177,6 +177,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     saveEvery,
     limitSteps,
     plugin,
+    cache,
     ...rest
   } = own;
   const { resumesIfThere, resume: checkpoint } = readResumeFlag({ resume, output }, folder);
@@ -198,6 +199,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     saveEvery: saveEvery === undefined ? null : parseSaveEvery(saveEvery),
     limitSteps: limitSteps ?? null,
     tuning: null,
+    cache: resolveCache(cache ?? defaults.cache, folder),
     ...pluginOption(plugin, folder),
   };
   warnings.push(...checkTogether(options, given), ...late);

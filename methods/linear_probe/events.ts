@@ -26,6 +26,8 @@ export interface LinearPlan {
   firstEpoch: number;
   /** How images become views where no crop is drawn. */
   evalResize: EvaluationResize;
+  /** Where decoded images are kept, for people. */
+  cache: string;
 }
 
 /** A step of a linear evaluation. */

@@ -10,6 +10,7 @@ import {
 } from "../../actors/evaluation.ts";
 import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { Emit, Monitor } from "../../actors/events.ts";
+import type { ImageCaches } from "../../actors/image_caches.ts";
 import type { Accuracy, EvaluatedEncoder, NamedValues } from "../../actors/messages.ts";
 import { describeRestart, warnerOf } from "../../actors/notices.ts";
 import type { ActorCrash, ActorRef, ActorSystem } from "../../actors/runtime/mod.ts";
@@ -28,6 +29,8 @@ export interface EvaluationsSetup {
   /** The images to be classified, where there are any. */
   test: DataFacts | null;
   batchesPerEpoch: number;
+  /** Where decoded images are kept. */
+  caches: ImageCaches;
   monitor: ActorRef<Monitor>;
   emit: Emit<DistillEvent>;
 }
@@ -53,7 +56,7 @@ export class Evaluations {
   #hasSaidWhy = false;
 
   private constructor(system: ActorSystem, setup: EvaluationsSetup, probeSet: DataFacts | undefined) {
-    const { options, evalResize, train, test, monitor, emit } = setup;
+    const { options, evalResize, train, test, caches, monitor, emit } = setup;
     const { imageSize, maxPixels, tuning, actors, seed, knnK, knnT } = options;
     const onRestart = describeRestart(emit);
     this.#setup = setup;
@@ -67,6 +70,7 @@ export class Evaluations {
       {
         imageSize,
         maxPixels,
+        caches,
         evalResize,
         tuning,
         actors,

@@ -28,6 +28,8 @@ export interface DistillPlan {
   firstStep: number;
   /** How images become views in the evaluations. */
   evalResize: EvaluationResize;
+  /** Where decoded images are kept, for people. */
+  cache: string;
 }
 
 /** A step of a distillation. */

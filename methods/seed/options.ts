@@ -34,6 +34,12 @@ export interface DistillOptions {
   output: string;
   /** Reader Workers. The same seed gives the same bits for any number. */
   workers: number;
+  /**
+   * Where decoded images are kept, so that epochs after the first do not decode: `auto`, in memory where all of them take a
+   * tenth of it at most; `memory`, as many as half of what is free takes; `off`; else the path of a file for the images to
+   * learn from.
+   */
+  cache: string;
   /** Where the run ends, counted from epoch 0. */
   epochs: number;
   /** Epoch to begin with; a checkpoint that is resumed from says its own. */

@@ -5,6 +5,7 @@
  *     bank_reader, query_reader, probe_reader -> evaluation_augmenter -> evaluator
  *     projector
  */
+import { ImageCaches } from "../../actors/image_caches.ts";
 import { SnapshotClock } from "../../actors/diagnostics.ts";
 import type { Emit } from "../../actors/events.ts";
 import type { Accuracy } from "../../actors/messages.ts";
@@ -70,7 +71,14 @@ export async function runDistillation(
 ): Promise<DistillResult> {
   emit = withWarningsOnce(emit);
   const prepared = await prepareRun(options, emit, soFar);
-  emit({ type: "plan", ...planOf(prepared) });
+  const { train, test } = prepared;
+  using caches = await ImageCaches.open({
+    cache: options.cache,
+    // A reader of one's own makes its images.
+    data: [...options.images === undefined ? [train.path] : [], ...test === null ? [] : [test.path]],
+    maxPixels: prepared.options.maxPixels,
+  }, emit);
+  emit({ type: "plan", ...planOf(prepared), cache: caches.description });
   const profile = wanted.profile ? new ProfileCollector() : undefined;
   // An abort must not stop the actors before the checkpoint is written, so the system does not get the signal.
   const system = new ActorSystem({
@@ -87,8 +95,8 @@ export async function runDistillation(
   try {
     return await system.run(() =>
       isTrained
-        ? finishRun(system, prepared, emit, signal)
-        : new Distillation(system, prepared, emit, signal, profile).run()
+        ? finishRun(system, prepared, caches, emit, signal)
+        : new Distillation(system, prepared, caches, emit, signal, profile).run()
     );
   } finally {
     if (profile !== undefined) emit({ type: "profile", ...profile.result() });
@@ -97,7 +105,7 @@ export async function runDistillation(
 
 function planOf(
   { train, batchesPerEpoch, totalSteps, firstStep, evalResize }: PreparedRun,
-): DistillPlan {
+): Omit<DistillPlan, "cache"> {
   return { images: train.rowCount, batchesPerEpoch, totalSteps, firstStep, evalResize };
 }
 
@@ -141,6 +149,7 @@ class Distillation {
   constructor(
     system: ActorSystem,
     prepared: PreparedRun,
+    caches: ImageCaches,
     emit: Emit<DistillEvent>,
     signal: AbortSignal | undefined,
     profile: ProfileCollector | undefined,
@@ -166,12 +175,13 @@ class Distillation {
       batchesPerEpoch,
       totalSteps,
       path: train.path,
+      caches,
       identity,
       monitor,
       onRestart: describeRestart(emit),
       returnTo: () => this.#returnTo(),
     });
-    const evaluations = { options, evalResize, train, test, batchesPerEpoch, monitor, emit };
+    const evaluations = { options, evalResize, train, test, batchesPerEpoch, caches, monitor, emit };
     this.#evaluations = Evaluations.spawn(system, evaluations);
     emit({ type: "actors", actors: system.actors });
   }
@@ -313,13 +323,15 @@ class Distillation {
 async function finishRun(
   system: ActorSystem,
   prepared: PreparedRun,
+  caches: ImageCaches,
   emit: Emit<DistillEvent>,
   signal: AbortSignal | undefined,
 ): Promise<DistillResult> {
   const { options, firstStep, totalSteps, identity, accuracies, losses, batchesPerEpoch } = prepared;
   emit({ type: "note", text: `all ${totalSteps} steps are done; only the end of the run is missing` });
   const checkpoint = options.resume!;
-  const evaluations = Evaluations.spawn(system, { ...prepared, monitor: listenToActors(system, emit), emit });
+  const monitor = listenToActors(system, emit);
+  const evaluations = Evaluations.spawn(system, { ...prepared, caches, monitor, emit });
   emit({ type: "actors", actors: system.actors });
   const training = new TrainingRun({
     output: options.output,

@@ -3,6 +3,7 @@ import { nextOf } from "../../actors/batch_number.ts";
 import { actorUrl } from "../../actors/catalog.ts";
 import type encoder from "../../actors/encoder.ts";
 import type { Monitor } from "../../actors/events.ts";
+import type { ImageCaches } from "../../actors/image_caches.ts";
 import type { Encoder, NamedValues, Profiled, ProgramProfile } from "../../actors/messages.ts";
 import { PATIENCE, Pipeline } from "../../actors/pipeline.ts";
 import type { ActorRef, ActorSystem, Restart, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
@@ -35,6 +36,8 @@ export interface TrainingSetup {
   batchesPerEpoch: number;
   totalSteps: number;
   path: string;
+  /** Where decoded images are kept. */
+  caches: ImageCaches;
   /** What checkpoints say of the run. */
   identity: RunIdentity;
   monitor: ActorRef<Monitor<DistillActorEvent>>;
@@ -68,7 +71,7 @@ export class TrainingPipeline {
   constructor(system: ActorSystem, setup: TrainingSetup) {
     this.#setup = setup;
     this.#start = setup.start;
-    const { options, monitor, batchesPerEpoch, path, identity } = setup;
+    const { options, monitor, batchesPerEpoch, path, caches, identity } = setup;
     this.#resume = options.resume;
     const { batchSize, imageSize, dim, seed, actors, tuning } = options;
     const local = localViewsOf(options);
@@ -126,6 +129,7 @@ export class TrainingPipeline {
         embeddingLength: dim,
         stages: STAGES,
         maxPixels: options.maxPixels,
+        caches,
         actors,
         monitor,
       },
