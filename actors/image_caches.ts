@@ -119,6 +119,7 @@ export class ImageCaches implements Disposable {
         "the size of the memory may not be asked for (--allow-sys=systemMemoryInfo)",
       );
     }
+    if (this.#free === 0 && isPartial) return void this.#left.push(`no memory is left for ${name}`);
     const fits = bytes <= this.#free;
     if (!fits && !isPartial) {
       return void this.#left.push(
@@ -142,5 +143,9 @@ async function identify(dataset: Dataset): Promise<string> {
 
 /** Bytes in the unit that suits them. */
 function describeBytes(bytes: number): string {
-  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
+  return bytes < 1e6
+    ? `${(bytes / 1e3).toFixed(0)} kB`
+    : bytes < 1e9
+    ? `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`
+    : `${(bytes / 1e9).toFixed(1)} GB`;
 }

@@ -1,6 +1,7 @@
 // Runs with every setting away from its default, compared with the same steps by hand.
 import { assertAlmostEquals, assertEquals, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
+import { DEFAULT_WORKERS } from "../../../actors/default_workers.ts";
 import { PAPER_DEFAULTS, SAMPLE_DEFAULTS } from "../../../methods/seed/defaults.ts";
 import { runDistillation } from "../../../methods/seed/run.ts";
 import type { DistillOptions } from "../../../methods/seed/options.ts";
@@ -114,7 +115,8 @@ Deno.test("a run does with each of its settings what is done by hand: warm-up, c
       studentMlp: false,
       imageSize: 24,
       checkpointActivations: true,
-      workers: 3,
+      workers: DEFAULT_WORKERS + 1,
+      cache: "off",
       seed: 11,
     };
     const { scaleLr: _, ...others } = settings; // the paper's default, and not the sample's
