@@ -2,11 +2,14 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { UserError } from "../../errors.ts";
+import type { LinearEvent } from "../../methods/linear_probe/events.ts";
+import { LINEAR_SAMPLE_DEFAULTS, type LinearOptions } from "../../methods/linear_probe/options.ts";
+import { runLinearEvaluation } from "../../methods/linear_probe/run.ts";
 import type { DistillEvent } from "../../methods/seed/events.ts";
 import type { DistillOptions } from "../../methods/seed/options.ts";
 import { runDistillation } from "../../methods/seed/run.ts";
 import { hear } from "../actors/hear.ts";
-import { digestFile, RunFolder, sampleRows } from "../actors/small_run.ts";
+import { digestFile, RunFolder, sampleRows, TINY_ENCODER, TINY_TEACHER } from "../actors/small_run.ts";
 
 const ROWS = 24;
 
@@ -76,4 +79,36 @@ Deno.test("a distillation whose images are kept reads its TSV in the first epoch
     }),
   );
   assertEquals([isCut, await digestFile(checkpoint)], [true, whole.digest]);
+});
+
+Deno.test("a linear evaluation keeps the images of both sets, unless it reads each once", async () => {
+  using folder = new RunFolder(ROWS, 8);
+  const file = join(folder.path, "images.cache");
+  const cacheOf = async (name: string, changes: Partial<LinearOptions>) => {
+    let told = "";
+    await runLinearEvaluation(
+      {
+        ...LINEAR_SAMPLE_DEFAULTS,
+        ...{ pretrained: TINY_TEACHER, arch: "tiny_convnet", which: "student", plugins: [TINY_ENCODER] },
+        data: join(folder.data, "train.tsv"),
+        testData: join(folder.data, "test.tsv"),
+        output: folder.makeOutput(name),
+        ...{ workers: 2, epochs: 1, batchSize: 8, lr: [0.1], cacheFeatures: false },
+        ...{ resume: null, evaluate: false, classes: null },
+        ...changes,
+      },
+      hear<LinearEvent>({ plan: ({ cache }) => told = cache }),
+    );
+    return told;
+  };
+  assertEquals(await cacheOf("auto", {}), "77 kB of memory for train.tsv; 25 kB of memory for test.tsv");
+  assertEquals(await cacheOf("once", { cacheFeatures: true }), "off: each image is read once");
+  assertMatch(
+    await cacheOf("file", { cache: file, cacheFeatures: true }),
+    /with 0 of 24 images; each image is read once$/,
+  );
+  assertMatch(
+    await cacheOf("again", { cache: file }),
+    /with 24 of 24 images; 25 kB of memory for test\.tsv$/,
+  );
 });
