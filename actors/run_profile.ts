@@ -70,11 +70,17 @@ export interface ActorShare {
  * does not count.
  *
  * @param clock the actor and the message that a step is
+ * @param skipped steps at the beginning that are left out
  */
-export function sharesOf({ spans }: RunProfile, clock: { actor: string; message: string }): ActorShare[] {
-  const steps = (spans.get(clock.actor) ?? []).filter(({ kind, name }) =>
-    kind === "message" && name === clock.message
-  );
+export function sharesOf(
+  { spans }: RunProfile,
+  clock: { actor: string; message: string },
+  skipped = 0,
+): ActorShare[] {
+  const steps = (spans.get(clock.actor) ?? [])
+    .filter(({ kind, name }) => kind === "message" && name === clock.message)
+    .toSorted((a, b) => a.startMs - b.startMs)
+    .slice(skipped);
   if (steps.length === 0) return [];
   const begin = Math.min(...steps.map(({ startMs }) => startMs));
   const end = Math.max(...steps.map(({ startMs, durationMs }) => startMs + durationMs));
