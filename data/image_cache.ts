@@ -12,7 +12,7 @@ const STEP = 64 * 2 ** 20;
 
 /** A cache, as it is sent to Workers: all see the same. */
 export interface ImageCacheHandle {
-  /** Memory of a {@linkcode CacheTable}. */
+  /** What is there of which row. */
   table: SharedArrayBuffer;
   /** Where the pixels are: growable memory, or a file. */
   pixels: SharedArrayBuffer | CacheFileHandle;

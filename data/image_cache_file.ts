@@ -35,6 +35,7 @@ const PAGE = 4096;
 
 /** A file, as it is sent to Workers. */
 export interface CacheFileHandle {
+  /** Of the file. */
   path: string;
   /** Drawn when the file was made, so that another one in its place is known, hexadecimal. */
   name: string;

@@ -17,7 +17,8 @@ import { ActorSystem } from "../actors/runtime/mod.ts";
 import { UserError } from "../errors.ts";
 
 /** What a kNN evaluation needs besides an encoder. Paths are absolute. */
-export interface KnnOptions extends KnnSettings, Omit<EvaluationSettings, "knn" | "probeSet" | "evalResize"> {
+export interface KnnOptions
+  extends KnnSettings, Omit<EvaluationSettings, "knn" | "probeSet" | "evalResize" | "caches"> {
   /** How images become views; `auto`, which the bank's images decide, where it is left out. */
   evalResize?: EvaluationResizeChoice;
   /** Modules, as text of their URLs, that register encoders; every Worker imports them. */
