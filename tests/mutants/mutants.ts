@@ -541,12 +541,6 @@ const DATA: readonly Mutant[] = [
     "if (used + units >= most) return undefined;",
     ["data/image_cache_test.ts"],
   ),
-  mutant(
-    "data/image_cache_table.ts",
-    "    if (!this.has(row)) return undefined; // read atomically, before the rest of the record\n",
-    "",
-    ["data/image_cache_test.ts"],
-  ),
   mutant("data/image_cache_file.ts", " && checksumOf(row, rgb) === row.checksum", "", [
     "data/image_cache_test.ts",
   ]),
