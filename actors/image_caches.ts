@@ -97,7 +97,7 @@ export class ImageCaches implements Disposable {
   }
 
   async #useFile(path: string, dataset: Dataset, emit: Emit<NoticeEvent>): Promise<Disposable> {
-    const file = openCacheFile(path, dataset.rowCount, await identify(dataset));
+    const file = await openCacheFile(path, dataset.rowCount, await identify(dataset));
     const note = (text: string) => emit({ type: "note", text });
     if (file.isRebuilt) {
       note(`${path} had decoded images of other data, or of another version of it: it is made anew`);

@@ -6,7 +6,6 @@
  * One run writes to a file at a time, which holds its lock; others read what is there already. A file of other images is
  * replaced by a new one, and not written over: who reads it goes on with the old one.
  */
-import { dirname } from "node:path";
 import { crc32 } from "node:zlib";
 import { UserError } from "../errors.ts";
 import {
@@ -19,9 +18,8 @@ import {
   UNIT,
   unitsOf,
 } from "./image_cache_table.ts";
-import { writeAll } from "./replace_file.ts";
+import { replaceFile, writeAll } from "./replace_file.ts";
 import { reduceToRgb } from "./rgb.ts";
-import { openTemporary } from "./temporary.ts";
 
 /** The first eight bytes. The digit is that of the layout, and of what decoding gives. */
 const MAGIC = "SEEDRGB1";
@@ -63,24 +61,43 @@ export interface OpenCacheFile extends Disposable {
  * @param fingerprint of the data, and of what decodes it: SHA-256, hexadecimal
  * @throws {UserError} where there is something else than such a file, or none can be made
  */
-export function openCacheFile(path: string, rows: number, fingerprint: string): OpenCacheFile {
+export async function openCacheFile(
+  path: string,
+  rows: number,
+  fingerprint: string,
+): Promise<OpenCacheFile> {
   const existing = openExisting(path);
-  if (existing !== undefined) {
+  if (existing === undefined) await make(path, rows, fingerprint);
+  else {
     const { file, canWrite } = existing;
     const front = readFront(file, path);
     const isWriter = canWrite && tryLock(file);
-    if (front.rows === rows && front.fingerprint === fingerprint) {
+    if (isOf(front, rows, fingerprint)) {
       return openFor(file, { path, name: front.name, rows, isWriter }, false);
     }
     using _old = file; // its lock is held until the new one is in its place
-    if (isWriter) return make(path, rows, fingerprint, true);
-    throw new UserError(
-      `${path}: expected decoded images of this data, found those of other data, and ${
-        canWrite ? "another run writes to it" : "it cannot be written"
-      }: name another file`,
-    );
+    if (!isWriter) throw isInUse(path);
+    await make(path, rows, fingerprint);
   }
-  return make(path, rows, fingerprint, false);
+  const file = Deno.openSync(path, { read: true, write: true });
+  const front = readFront(file, path);
+  if (isOf(front, rows, fingerprint)) {
+    const handle = { path, name: front.name, rows, isWriter: tryLock(file) };
+    return openFor(file, handle, existing !== undefined);
+  }
+  file.close();
+  throw isInUse(path); // another run has replaced it meanwhile
+}
+
+function isOf(front: Front, rows: number, fingerprint: string): boolean {
+  return front.rows === rows && front.fingerprint === fingerprint;
+}
+
+function isInUse(path: string): UserError {
+  return new UserError(
+    `${path}: expected decoded images of this data, found those of other data, which another run uses or nobody may ` +
+      "replace: name another file",
+  );
 }
 
 function openExisting(path: string): { file: Deno.FsFile; canWrite: boolean } | undefined {
@@ -107,33 +124,27 @@ function tryLock(file: Deno.FsFile): boolean {
   }
 }
 
-function make(path: string, rows: number, fingerprint: string, isRebuilt: boolean): OpenCacheFile {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  const handle = { path, name: bytes.toHex(), rows, isWriter: true };
+/** Makes a file without any image, which takes its name when it is whole. */
+async function make(path: string, rows: number, fingerprint: string): Promise<void> {
   const front = new Uint8Array(FRONT);
   front.set(new TextEncoder().encode(MAGIC));
   new DataView(front.buffer).setUint32(ROWS, rows, true);
-  front.set(bytes, NAME);
+  crypto.getRandomValues(front.subarray(NAME, FINGERPRINT));
   front.set(Uint8Array.fromHex(fingerprint), FINGERPRINT);
-  try {
-    using temporary = openTemporary(path);
-    writeAll(temporary.file, front);
-    temporary.file.truncateSync(pixelsStart(rows)); // records of zeros
-    const file = Deno.openSync(temporary.path, { read: true, write: true });
-    Deno.renameSync(temporary.path, path);
-    // The lock of the temporary file ends with it.
-    temporary[Symbol.dispose]();
-    const isWriter = tryLock(file);
-    return openFor(file, { ...handle, isWriter }, isRebuilt);
-  } catch (error) {
-    const reason = error instanceof Deno.errors.NotFound
-      ? `there is no folder ${dirname(path)}; make it first`
-      : (error as Error).message;
-    throw new UserError(`${path}: the file of decoded images could not be made: ${reason}`);
-  }
+  await replaceFile(path, async (file) => {
+    writeAll(file, front);
+    await file.truncate(pixelsStart(rows)); // records of zeros
+  });
 }
 
-function readFront(file: Deno.FsFile, path: string): { rows: number; name: string; fingerprint: string } {
+/** What the front of a file says. */
+interface Front {
+  rows: number;
+  name: string;
+  fingerprint: string;
+}
+
+function readFront(file: Deno.FsFile, path: string): Front {
   const front = new Uint8Array(FRONT);
   const isWhole = file.statSync().isFile && readAt(file, 0, front);
   if (!isWhole || new TextDecoder().decode(front.subarray(0, MAGIC.length)) !== MAGIC) {
@@ -144,7 +155,7 @@ function readFront(file: Deno.FsFile, path: string): { rows: number; name: strin
   }
   return {
     rows: new DataView(front.buffer).getUint32(ROWS, true),
-    name: front.subarray(NAME, NAME + 16).toHex(),
+    name: front.subarray(NAME, FINGERPRINT).toHex(),
     fingerprint: front.subarray(FINGERPRINT).toHex(),
   };
 }

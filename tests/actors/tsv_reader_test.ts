@@ -135,7 +135,7 @@ Deno.test("tsv_reader: Workers that share decoded images send the same batches, 
   using folder = new TestFolder();
   const path = folder.copy("tsv/train.tsv");
   const { rows } = referenceJson("tsv/expected.json").train;
-  using file = openCacheFile(`${folder.path}/images.cache`, rows, "00".repeat(32));
+  using file = await openCacheFile(`${folder.path}/images.cache`, rows, "00".repeat(32));
   const run = (config: Partial<TsvReaderConfig>, cut = false) =>
     withSystem(async (system) => {
       const settings = { workers: 3, batchSize: 2, ...config };

@@ -3,8 +3,8 @@ import {
   assertEquals,
   assertMatch,
   assertNotEquals,
+  assertRejects,
   assertStringIncludes,
-  assertThrows,
 } from "@std/assert";
 import { BatchReader, type BatchReaderOptions } from "../../data/batch_reader.ts";
 import type { Dataset } from "../../data/dataset.ts";
@@ -99,7 +99,9 @@ for (const kind of ["memory", "a file"]) {
     using folder = new TestFolder();
     using dataset = await openDataset(TRAIN);
     const { rowCount } = dataset;
-    using file = kind === "memory" ? undefined : openCacheFile(`${folder.path}/c`, rowCount, FINGERPRINT);
+    using file = kind === "memory"
+      ? undefined
+      : await openCacheFile(`${folder.path}/c`, rowCount, FINGERPRINT);
     const handle = file?.handle ?? makeMemoryCache(rowCount, await estimateDecodedBytes(dataset));
     const plain = await readEpochs(TRAIN, [0, 1, 2]);
     assertEquals(plain.read.map((rows) => new Set(rows).size), [rowCount, rowCount, rowCount]);
@@ -188,7 +190,7 @@ Deno.test("a file of decoded images serves the next run, unless the data is anot
   const path = `${folder.path}/images.cache`;
   const plain = await readEpochs(TRAIN, [0]);
   const run = async (fingerprint: string) => {
-    using file = openCacheFile(path, 14, fingerprint);
+    using file = await openCacheFile(path, 14, fingerprint);
     const { batches, read } = await readEpochs(TRAIN, [0], { handle: file.handle });
     assertEquals(batches, plain.batches);
     return { found: file.found, isRebuilt: file.isRebuilt, isWriter: file.isWriter, decoded: read[0].length };
@@ -207,7 +209,7 @@ Deno.test("a file of decoded images that was damaged or cut off is mended row by
   const path = `${folder.path}/images.cache`;
   const plain = await readEpochs(TRAIN, [0]);
   const run = async () => {
-    using file = openCacheFile(path, 14, FINGERPRINT);
+    using file = await openCacheFile(path, 14, FINGERPRINT);
     const { batches, read } = await readEpochs(TRAIN, [0], { handle: file.handle });
     assertEquals(batches, plain.batches);
     return { found: file.found, decoded: read[0] };
@@ -226,25 +228,25 @@ Deno.test("a file of decoded images that was damaged or cut off is mended row by
   assertEquals((await run()).found, 14);
 });
 
-Deno.test("a file that is not of decoded images is refused and left as it is", () => {
+Deno.test("a file that is not of decoded images is refused and left as it is", async () => {
   using folder = new TestFolder();
   const tsv = folder.write("train.tsv", "a\t1\tAAAA\n");
   for (const path of [tsv, folder.path]) {
-    const error = assertThrows(() => openCacheFile(path, 1, FINGERPRINT), UserError);
+    const error = await assertRejects(() => openCacheFile(path, 1, FINGERPRINT), UserError);
     assertStringIncludes(error.message, path);
   }
   assertEquals(Deno.readTextFileSync(tsv), "a\t1\tAAAA\n");
-  const nowhere = assertThrows(() => openCacheFile(`${folder.path}/no/c`, 1, FINGERPRINT), UserError);
-  assertMatch(nowhere.message, /there is no folder .*\/no; make it first$/);
+  const nowhere = await assertRejects(() => openCacheFile(`${folder.path}/no/c`, 1, FINGERPRINT), UserError);
+  assertMatch(nowhere.message, /there is no folder .*\/no; make it first/);
 });
 
-Deno.test("of two runs with one file the first writes, and the second reads what is there, also what is written later", () => {
+Deno.test("of two runs with one file the first writes, and the second reads what is there, also what is written later", async () => {
   using folder = new TestFolder();
   const path = `${folder.path}/c`;
-  using first = openCacheFile(path, 4, FINGERPRINT);
+  using first = await openCacheFile(path, 4, FINGERPRINT);
   using writer = ImageCache.open(first.handle, failAtOnce)!;
   put(writer, 0, 3, 1);
-  using second = openCacheFile(path, 4, FINGERPRINT);
+  using second = await openCacheFile(path, 4, FINGERPRINT);
   assertEquals([first.isWriter, second.isWriter, second.found], [true, false, 1]);
   using reader = ImageCache.open(second.handle, failAtOnce)!;
   put(reader, 1, 3, 9); // is not taken
@@ -252,10 +254,10 @@ Deno.test("of two runs with one file the first writes, and the second reads what
   put(writer, 1, 3, 2);
   assertEquals(take(reader, 1), { label: -1, values: [2, 2, 2] });
   // Nobody replaces what another run writes to.
-  const error = assertThrows(() => openCacheFile(path, 4, OTHER_FINGERPRINT), UserError);
-  assertStringIncludes(error.message, "another run writes to it: name another file");
+  const error = await assertRejects(() => openCacheFile(path, 4, OTHER_FINGERPRINT), UserError);
+  assertStringIncludes(error.message, "which another run uses or nobody may replace: name another file");
   first[Symbol.dispose]();
-  using third = openCacheFile(path, 4, OTHER_FINGERPRINT);
+  using third = await openCacheFile(path, 4, OTHER_FINGERPRINT);
   assertEquals([third.isRebuilt, third.found], [true, 0]);
   // Who had the old one open goes on with it; who opens it now is told.
   assertEquals(take(reader, 0)!.values, [1, 1, 1]);
@@ -278,7 +280,7 @@ Deno.test({
       return skip(FULL_DISK, "a small disk cannot be mounted here, which takes root");
     }
     try {
-      using file = openCacheFile(`${disk}/c`, 100, FINGERPRINT);
+      using file = await openCacheFile(`${disk}/c`, 100, FINGERPRINT);
       const problems: string[] = [];
       using cache = ImageCache.open(file.handle, (reason) => problems.push(reason))!;
       for (let row = 0; row < 100; row++) put(cache, row, 1024, row);
@@ -304,7 +306,7 @@ import { ImageCache } from ${JSON.stringify(new URL("../../data/image_cache.ts",
 import { openCacheFile } from ${
   JSON.stringify(new URL("../../data/image_cache_file.ts", import.meta.url).href)
 };
-const file = openCacheFile(Deno.args[0], 1e5, ${JSON.stringify(FINGERPRINT)});
+const file = await openCacheFile(Deno.args[0], 1e5, ${JSON.stringify(FINGERPRINT)});
 const cache = ImageCache.open(file.handle, (reason) => { throw new Error(reason); });
 for (let row = file.found; row < 1e5; row++) {
   cache.put({ row, label: row, width: 1024, height: 1 }, new Uint32Array(1024).fill(0xff000000 + row));
@@ -325,7 +327,7 @@ Deno.test("a run that is killed leaves whole rows, and no lock", async () => {
     child.kill("SIGKILL");
     await child.status;
     await reader.cancel();
-    using file = openCacheFile(path, 1e5, FINGERPRINT);
+    using file = await openCacheFile(path, 1e5, FINGERPRINT);
     assertEquals([file.isWriter, file.isRebuilt], [true, false]);
     assert(file.found > before, `${file.found}`);
     before = file.found;
