@@ -23,6 +23,7 @@ export type { BatchNumber } from "./actors/batch_number.ts";
 export type { ActorModules, ActorRole } from "./actors/catalog.ts";
 export type { NeighboursReport, ProbeSet, ProbeSetEvents } from "./actors/diagnostics.ts";
 export type { EncoderConfig } from "./actors/encoder.ts";
+export { type ImageCacheOptions, ImageCaches } from "./actors/image_caches.ts";
 export type { EvaluationSettings, KnnSettings, ProbeSetSettings } from "./actors/evaluation.ts";
 export type { EvaluationResize, EvaluationResizeChoice } from "./actors/evaluation_resize.ts";
 export type { EvaluationWatcher, EvaluatorConfig } from "./actors/evaluator.ts";
@@ -160,6 +161,9 @@ export {
   type Image,
   type UnwrittenImage,
 } from "./data/decode.ts";
+export type { ImageCacheHandle } from "./data/image_cache.ts";
+export type { CacheFileHandle } from "./data/image_cache_file.ts";
+export type { SystemMemory } from "./data/system_memory.ts";
 export type { LineIndexOptions } from "./data/line_index.ts";
 export {
   type DatasetOptions,

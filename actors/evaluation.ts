@@ -12,6 +12,7 @@ import type { EvaluationWatcher } from "./evaluator.ts";
 import type { EvaluationResize } from "./evaluation_resize.ts";
 import type { Monitor } from "./events.ts";
 import type { Accuracy, EvaluatedEncoder, ProbeSetNeighbours } from "./messages.ts";
+import type { ImageCaches } from "./image_caches.ts";
 import { PATIENCE, Pipeline, type Source } from "./pipeline.ts";
 import type { ActorCrash, ActorRef, ActorSystem, Restart, SupervisorOptions } from "./runtime/mod.ts";
 import { EVALUATION_ORDER, type ReadingOrder } from "./tsv_reader.ts";
@@ -61,6 +62,8 @@ export interface EvaluationSettings {
   imageSize: number;
   /** Maximum pixels of an image; a larger one counts as broken. */
   maxPixels?: number;
+  /** Where decoded images are kept. Default: nowhere. */
+  caches?: ImageCaches;
   /** How images are resized. Default: torchvision's rule. */
   evalResize?: EvaluationResize;
   /** Kernel tuning of the adapter, from `tuneAdapter`. */
@@ -157,7 +160,7 @@ interface Watch {
 
 function spawnLine(
   system: ActorSystem,
-  { imageSize, maxPixels, evalResize, tuning, actors, knn, probeSet }: EvaluationSettings,
+  { imageSize, maxPixels, caches, evalResize, tuning, actors, knn, probeSet }: EvaluationSettings,
   monitor: ActorRef<Monitor>,
   watch: Watch,
   supervision: Omit<SupervisorOptions, "strategy" | "resume">,
@@ -188,7 +191,7 @@ function spawnLine(
   ];
   const pipeline = new Pipeline(
     supervisor,
-    { batchSize: BATCH, imageSize, embeddingLength: 0, stages: STAGES, maxPixels, actors, monitor },
+    { batchSize: BATCH, imageSize, embeddingLength: 0, stages: STAGES, maxPixels, caches, actors, monitor },
     [{ name: "evaluation_augmenter", views: () => ({ kind: "evaluation", resize: evalResize }), sources }],
     () => evaluate.ref,
   );

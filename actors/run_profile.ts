@@ -70,11 +70,17 @@ export interface ActorShare {
  * Workers is not included.
  *
  * @param clock actor and message that mark a step
+ * @param skipped number of first steps to leave out
  */
-export function sharesOf({ spans }: RunProfile, clock: { actor: string; message: string }): ActorShare[] {
-  const steps = (spans.get(clock.actor) ?? []).filter(({ kind, name }) =>
-    kind === "message" && name === clock.message
-  );
+export function sharesOf(
+  { spans }: RunProfile,
+  clock: { actor: string; message: string },
+  skipped = 0,
+): ActorShare[] {
+  const steps = (spans.get(clock.actor) ?? [])
+    .filter(({ kind, name }) => kind === "message" && name === clock.message)
+    .toSorted((a, b) => a.startMs - b.startMs)
+    .slice(skipped);
   if (steps.length === 0) return [];
   const begin = Math.min(...steps.map(({ startMs }) => startMs));
   const end = Math.max(...steps.map(({ startMs, durationMs }) => startMs + durationMs));

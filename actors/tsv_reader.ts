@@ -6,6 +6,7 @@
  * in a batch depends on the seed, the epoch and the batch's number alone.
  */
 import { BatchReader } from "../data/batch_reader.ts";
+import { ImageCache, type ImageCacheHandle } from "../data/image_cache.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { packImages } from "../data/pack.ts";
 import { EpochOrder } from "../data/sampler.ts";
@@ -57,6 +58,8 @@ export interface TsvReaderConfig extends BufferBytes {
   batchSize: number;
   /** Maximum pixels of an image; a larger one counts as broken. */
   maxPixels?: number;
+  /** Where decoded images of this data are kept. Default: every batch is decoded. */
+  cache?: ImageCacheHandle;
   /** Maximum number of this reader's batches in flight. */
   batchesUnderWay: number;
   /** Receives events about broken rows. */
@@ -107,9 +110,12 @@ export default defineActor<TsvReader, TsvReaderConfig>(async (config, context) =
   const tell = (text: string) => void monitor.tell("event", { type: "warning", text }).catch(() => {});
   const dataset = await openDataset(path, { onWarning: tell });
   context.onStop(() => dataset.close());
+  const cache = config.cache && ImageCache.open(config.cache, (reason) => tell(`${path}: ${reason}`));
+  context.onStop(() => cache?.[Symbol.dispose]());
   const reader = new BatchReader(dataset, {
     brokenRows: orderOptions.brokenRows,
     maxPixels: config.maxPixels,
+    cache,
     onBrokenRow: ({ file, row, message: text }) =>
       void monitor.tell("event", { type: "broken-row", file, row, text }).catch(() => {}),
   });

@@ -5,7 +5,14 @@
  */
 import { basename, dirname } from "node:path";
 import { UserError } from "../errors.ts";
-import { BrokenRowError, checkRows, type Dataset, type DatasetRow, type DatasetRows } from "./dataset.ts";
+import {
+  BrokenRowError,
+  checkRows,
+  type Dataset,
+  type DatasetRow,
+  type DatasetRows,
+  describeFile,
+} from "./dataset.ts";
 import type { Image } from "./decode.ts";
 import { requireFile, statOrExplain } from "./stat_or_explain.ts";
 
@@ -121,6 +128,11 @@ export class CifarFiles implements Dataset {
   /** That of the last class, whether it has an image or not. */
   largestLabel(): number {
     return this.#version.classes - 1;
+  }
+
+  /** Those of all its files. */
+  describeFiles(): string {
+    return this.#files.map(({ file }) => describeFile(file.statSync())).join("\n");
   }
 
   /** An error that names the file and the record. */

@@ -47,6 +47,9 @@ export interface Dataset extends Disposable {
   /** Returns the largest label, without reading images; `undefined` if no row has a label. */
   largestLabel(): number | undefined;
 
+  /** Returns the sizes and modification times of its files as text, which changes when one of them does. */
+  describeFiles(): string | Promise<string>;
+
   /** Makes an error that says where in the data a row is. */
   brokenRow(row: number, reason: string): BrokenRowError;
 
@@ -104,6 +107,11 @@ export function checkSameClassNames(
     } in the same order, found "${moved}" at another position, so the ` +
       "labels would not match.",
   );
+}
+
+/** Size and time of the last change of a file, for {@linkcode Dataset.describeFiles}. */
+export function describeFile({ size, mtime }: Deno.FileInfo): string {
+  return `${size} ${mtime?.getTime() ?? ""}`;
 }
 
 /** Makes sure that rows exist before they are read. */

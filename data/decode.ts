@@ -14,6 +14,7 @@ import {
   readImageHeader,
 } from "./image_header.ts";
 import { PixelBudget } from "./pixel_budget.ts";
+import { expandRgb } from "./rgb.ts";
 import { loadSharp, type Sharp } from "./sharp.ts";
 
 export { BrokenImageError } from "./broken_image.ts";
@@ -183,22 +184,10 @@ function writeRgba(pixels: Uint32Array, data: Uint8Array, channels: number, kind
     }
   } else if (channels < 3) {
     for (let i = 0, at = 0; i < count; i++, at += channels) pixels[i] = (data[at] * 0x010101) | opaque;
+  } else if (channels === 3) {
+    expandRgb(pixels, data);
   } else {
-    let i = 0;
-    // Three words (little-endian, as everywhere where Deno runs) hold four pixels of three bytes.
-    if (channels === 3 && data.byteOffset % 4 === 0) {
-      const words = new Uint32Array(data.buffer, data.byteOffset, data.byteLength >> 2);
-      for (let at = 0; i + 4 <= count; i += 4, at += 3) {
-        const a = words[at];
-        const b = words[at + 1];
-        const c = words[at + 2];
-        pixels[i] = a | opaque;
-        pixels[i + 1] = (a >>> 24) | (b << 8) | opaque;
-        pixels[i + 2] = (b >>> 16) | (c << 16) | opaque;
-        pixels[i + 3] = (c >>> 8) | opaque;
-      }
-    }
-    for (let at = i * channels; i < count; i++, at += channels) {
+    for (let i = 0, at = 0; i < count; i++, at += channels) {
       pixels[i] = data[at] | (data[at + 1] << 8) | (data[at + 2] << 16) | opaque;
     }
   }

@@ -6,7 +6,7 @@
  * whole: what stays is 8 bytes a row. Rows are numbered from 0 in code, and by their line, from 1, in messages.
  */
 import { UserError } from "../errors.ts";
-import { BrokenRowError, checkRows, type Dataset, type DatasetRow } from "./dataset.ts";
+import { BrokenRowError, checkRows, type Dataset, type DatasetRow, describeFile } from "./dataset.ts";
 import { type LineIndexOptions, lineIndexPath, openLineIndex } from "./line_index.ts";
 import { MAX_ROW_BYTES } from "./limits.ts";
 import { requireFile } from "./stat_or_explain.ts";
@@ -166,6 +166,11 @@ export class TsvFile implements Dataset {
       if (label !== undefined && !(label <= largest!)) largest = label;
     }
     return largest;
+  }
+
+  /** Those of the TSV. */
+  describeFiles(): string {
+    return describeFile(this.#file.statSync());
   }
 
   /** An error that names the line. */

@@ -18,7 +18,8 @@ import { ActorSystem } from "../actors/runtime/mod.ts";
 import { UserError } from "../errors.ts";
 
 /** Options for a kNN evaluation, besides the encoder. Paths are absolute. */
-export interface KnnOptions extends KnnSettings, Omit<EvaluationSettings, "knn" | "probeSet" | "evalResize"> {
+export interface KnnOptions
+  extends KnnSettings, Omit<EvaluationSettings, "knn" | "probeSet" | "evalResize" | "caches"> {
   /** How images are resized. Default: `auto`, which decides by the bank's images. */
   evalResize?: EvaluationResizeChoice;
   /** URLs of modules that register encoders; every Worker imports them. */

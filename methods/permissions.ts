@@ -1,6 +1,7 @@
 /** The permissions of `deno run` that a run needs for its options: for programs, and for the command line. */
 import { basename, dirname, isAbsolute, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
+import { cacheFileOf } from "../data/cache_choice.ts";
 import { lineIndexPath } from "../data/line_index.ts";
 import { sharpModule } from "../data/sharp.ts";
 import { findPluginImports } from "../actors/plugin_imports.ts";
@@ -61,14 +62,17 @@ export function dataAt(...paths: (string | null | undefined)[]): string[] {
 
 /** Returns what tasks that train have in common. */
 export function trainingNeeds(
-  { data, testData, resume, output }: {
+  { data, testData, resume, output, cache = "auto" }: {
     data: string;
     testData?: string | null;
     resume?: string | null;
     output: string;
+    cache?: string;
   },
   ...checkpoints: (string | null | undefined)[]
 ): Needs {
+  const file = cacheFileOf(cache);
+  const written = [output, ...file === undefined ? [] : [dirname(file)]];
   return {
     decodes: true,
     computes: true,
@@ -78,9 +82,9 @@ export function trainingNeeds(
       ...given(...checkpoints),
       // Where it goes on, with the settings that lie beside the checkpoint.
       ...given(resume === "auto" ? null : resume).map((path) => dirname(path)),
-      output,
+      ...written,
     ],
-    write: [output],
+    write: written,
   };
 }
 

@@ -116,6 +116,23 @@ export function workersFlag(
   return { kind: "integer", min: 1, max, short: "j", group, help, brief: help } as const;
 }
 
+/** Where decoded images are kept. */
+export function cacheFlag(group: string) {
+  return {
+    kind: "text",
+    metavar: "auto|memory|off|FILE",
+    group,
+    help:
+      "keep decoded images, so that epochs after the first do not decode: auto, in memory where all of them take a tenth " +
+      "of it at most; memory, as many as half of the free memory takes; FILE, those to learn from on a disk, for the next " +
+      "runs too",
+    brief: "keep decoded images in memory, or in a file",
+  } as const;
+}
+
+/** What `--help` says where {@linkcode cacheFlag} is not given. */
+export const CACHE_DEFAULT_NOTE = "default: auto";
+
 /** The files of methods that train. */
 export const FILE_FLAGS = {
   output: {

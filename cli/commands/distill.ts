@@ -19,7 +19,7 @@ import { readRunSoFar } from "../output/run_so_far.ts";
 import type { RunConsole } from "../terminal/run_console.ts";
 import { runMain } from "../terminal/run_main.ts";
 import { showEncoderTraining, type Wording } from "./encoder_training.ts";
-import { printWarning, train } from "./training.ts";
+import { describeReaders, printWarning, train } from "./training.ts";
 
 /** What is shown before the first step. */
 function describeRun(options: DistillOptions, plan: EncoderTrainingPlan, adapter: string): string[] {
@@ -33,6 +33,7 @@ function describeRun(options: DistillOptions, plan: EncoderTrainingPlan, adapter
     `images    ${plan.images} in ${data}, ${imageSize} x ${imageSize}${
       smallViews === 0 ? "" : `, and ${smallViews} small views of ${smallSize} x ${smallSize}`
     }`,
+    ...describeReaders(options, plan),
     ...options.testData === null && !hasProbeSet(options)
       ? []
       : [`evaluate  ${describeEvaluationResize(plan.evalResize, imageSize)}`],

@@ -19,7 +19,15 @@ import type { RecordedInput } from "../output/run_recorder.ts";
 import { isUnfinished } from "../output/run_so_far.ts";
 import { formatTable } from "../terminal/table.ts";
 import type { EventWriter } from "../output/tensorboard/event_writer.ts";
-import { describeTime, printWarning, type Stage, timesOf, type Took, train } from "./training.ts";
+import {
+  describeReaders,
+  describeTime,
+  printWarning,
+  type Stage,
+  timesOf,
+  type Took,
+  train,
+} from "./training.ts";
 
 /** What is shown before the first step. */
 function describeRun(options: LinearOptions, plan: LinearPlan, adapter: string): string[] {
@@ -33,6 +41,7 @@ function describeRun(options: LinearOptions, plan: LinearPlan, adapter: string):
     `adapter   ${adapter}`,
     `encoder   ${arch}, ${pretrained ?? "random weights"}`,
     `images    ${trainImages} training, ${testImages} test, ${imageSize} x ${imageSize}`,
+    ...describeReaders(options, plan),
     `evaluate  ${describeEvaluationResize(plan.evalResize, imageSize)}`,
     `probe     ${features} features, ${classes} classes`,
     options.evaluate ? `classify  with ${options.resume}` : `training  ${training}${resumed}`,

@@ -15,7 +15,7 @@ import type { RecordedInput } from "../output/run_recorder.ts";
 import { readRunSoFar } from "../output/run_so_far.ts";
 import { runMain } from "../terminal/run_main.ts";
 import { showEncoderTraining, type Wording } from "./encoder_training.ts";
-import { printWarning, train } from "./training.ts";
+import { describeReaders, printWarning, train } from "./training.ts";
 
 /** What is shown before the first step. */
 function describeRun(options: PretrainOptions, plan: EncoderTrainingPlan, adapter: string): string[] {
@@ -26,6 +26,7 @@ function describeRun(options: PretrainOptions, plan: EncoderTrainingPlan, adapte
     `adapter   ${adapter}`,
     `encoder   ${arch}${resume === null ? "" : `, resumed from ${resume}`}`,
     `images    ${plan.images} in ${data}, two views of ${imageSize} x ${imageSize}`,
+    ...describeReaders(options, plan),
     ...options.testData === null && !hasProbeSet(options)
       ? []
       : [`evaluate  ${describeEvaluationResize(plan.evalResize, imageSize)}`],

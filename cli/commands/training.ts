@@ -3,6 +3,7 @@ import { relative } from "node:path";
 import type { ActorsEvent, CheckpointEvent, NoticeEvent, ProgressEvent } from "../../actors/events.ts";
 import type { Run } from "../../actors/run.ts";
 import { StoppedError } from "../../actors/stopped_error.ts";
+import { counted } from "../../data/printable.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
 import type { Tuning } from "../../kernels/tuning/tuning.ts";
 import type { OutputSettings } from "../../methods/method.ts";
@@ -74,6 +75,13 @@ export interface Took {
   seconds: number;
   /** With its earlier starts, where it was resumed and they are known. */
   secondsInAll?: number;
+}
+
+/** Who reads the images, and where they are kept decoded. */
+export function describeReaders({ workers }: { workers: number }, { cache }: { cache: string }): string[] {
+  const readers = counted(workers, "Worker");
+  const cores = counted(navigator.hardwareConcurrency, "core");
+  return [`readers   ${readers} for ${cores}`, `cache     ${cache}`];
 }
 
 /** Words and figures of that. */

@@ -23,7 +23,7 @@ import {
 } from "./encoder_training_flags.ts";
 import { type FlagsContext, helpExtent, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
-import { callersFolder, resolvePath } from "./paths.ts";
+import { callersFolder, resolveCache, resolvePath } from "./paths.ts";
 import { pluginOption } from "./plugin.ts";
 import { readResumeFlag, RUN_DEFAULT_NOTES, type RunChoices, takeRunFlags } from "./run_flags.ts";
 import { runName } from "./run_name.ts";
@@ -132,6 +132,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     saveEvery,
     limitSteps,
     plugin,
+    cache,
     ...rest
   } = own;
   const { resumesIfThere, resume: checkpoint } = readResumeFlag({ resume, output }, folder);
@@ -153,6 +154,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     saveEvery: parseSaveEvery(saveEvery),
     limitSteps: limitSteps ?? null,
     tuning: null,
+    cache: resolveCache(cache ?? defaults.cache, folder),
     ...pluginOption(plugin, folder),
   };
   warnings.push(...checkTogether(options, given), ...late);

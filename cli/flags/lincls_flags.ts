@@ -13,7 +13,7 @@ import type { EncoderNames } from "../../methods/shared_flags.ts";
 import { type EncoderFlagsContext, requireCheckpointOf, requireEncoder } from "./encoder_flags.ts";
 import { helpExtent, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
-import { callersFolder, resolvePath } from "./paths.ts";
+import { callersFolder, resolveCache, resolvePath } from "./paths.ts";
 import { pluginOption } from "./plugin.ts";
 import {
   readResumeFlag,
@@ -113,7 +113,8 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
   const { folder = callersFolder(), now = new Date() } = context;
   const late: string[] = [];
   const { choices, rest: own } = takeRunFlags(given, late);
-  const { arch, pretrained, which, testData, output, resume, evaluate, classes, lr, plugin, ...rest } = own;
+  const { arch, pretrained, which, testData, output, resume, evaluate, classes, lr, plugin, cache, ...rest } =
+    own;
   const { resumesIfThere, resume: checkpoint } = readResumeFlag({ resume, output }, folder);
   checkTogether(given, checkpoint);
   const path = (text: string | undefined) => text === undefined ? null : resolvePath(text, folder);
@@ -133,6 +134,7 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
     lr: lr ?? (evaluate ? null : defaults.lr),
     evaluate: evaluate ?? false,
     classes: classes ?? null,
+    cache: resolveCache(cache ?? defaults.cache, folder),
     ...pluginOption(plugin, folder),
   };
   requireEpochs(options);

@@ -47,7 +47,7 @@ function running<Command extends { help?: string }>(command: Command): Extract<C
 function trainingCommand(
   args: readonly string[],
   { options, tensorboard, page }: {
-    options: { data: string; testData: string | null; resume: string | null; output: string };
+    options: { data: string; testData: string | null; resume: string | null; output: string; cache: string };
     tensorboard: boolean;
     page: PageOptions | undefined;
   },

@@ -10,6 +10,7 @@ import {
 } from "../../actors/evaluation.ts";
 import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { Emit, Monitor } from "../../actors/events.ts";
+import type { ImageCaches } from "../../actors/image_caches.ts";
 import type { Accuracy, EvaluatedEncoder, NamedValues } from "../../actors/messages.ts";
 import { describeRestart, warnerOf } from "../../actors/notices.ts";
 import type { ActorCrash, ActorRef, ActorSystem } from "../../actors/runtime/mod.ts";
@@ -30,6 +31,8 @@ export interface EvaluationsSetup<Options extends EncoderTrainingOptions> {
   /** The images to be classified, where there are any. */
   test: DataFacts | null;
   batchesPerEpoch: number;
+  /** Where decoded images are kept. */
+  caches: ImageCaches;
   monitor: ActorRef<Monitor>;
   emit: Emit<EncoderTrainingEvent>;
 }
@@ -59,7 +62,7 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
     setup: EvaluationsSetup<Options>,
     probeSet: DataFacts | undefined,
   ) {
-    const { options, evalResize, train, test, monitor, emit } = setup;
+    const { options, evalResize, train, test, caches, monitor, emit } = setup;
     const { imageSize, maxPixels, tuning, actors, seed, knnK, knnT } = options;
     const onRestart = describeRestart(emit);
     this.#setup = setup;
@@ -73,6 +76,7 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
       {
         imageSize,
         maxPixels,
+        caches,
         evalResize,
         tuning,
         actors,

@@ -28,6 +28,8 @@ export interface EncoderTrainingPlan {
   firstStep: number;
   /** How images are resized for evaluation. */
   evalResize: EvaluationResize;
+  /** Where decoded images are kept, in words. */
+  cache: string;
 }
 
 /** A step of a training. */

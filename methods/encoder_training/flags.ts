@@ -2,6 +2,7 @@
 import { augmentationNames } from "../../kernels/image/augmentations.ts";
 import type { FlagTable } from "../flag_table.ts";
 import {
+  cacheFlag,
   DATA,
   evalResizeFlag,
   FILE_FLAGS,
@@ -60,6 +61,7 @@ export function dataFlags() {
     maxPixels: maxPixelsFlag(DATA),
     evalResize: evalResizeFlag(DATA),
     workers: workersFlag(DATA, 256),
+    cache: cacheFlag(DATA),
   } as const satisfies FlagTable;
 }
 

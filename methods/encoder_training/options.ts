@@ -18,6 +18,12 @@ export interface EncoderTrainingOptions {
   output: string;
   /** Reader Workers. The same seed gives the same bits for any number. */
   workers: number;
+  /**
+   * Where decoded images are kept, so that epochs after the first do not decode. `auto`: in memory, if all of them take at
+   * most a tenth of it. `memory`: as many as fit in half of the free memory. `off`: nowhere. Else the path of a file for
+   * the training images.
+   */
+  cache: string;
   /** Number of epochs, counted from epoch 0. */
   epochs: number;
   /** First epoch; a resumed run takes it from the checkpoint. */

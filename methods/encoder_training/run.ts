@@ -7,6 +7,7 @@
  */
 import { SnapshotClock } from "../../actors/diagnostics.ts";
 import type { Emit } from "../../actors/events.ts";
+import { ImageCaches } from "../../actors/image_caches.ts";
 import type { Accuracy, NamedValues } from "../../actors/messages.ts";
 import { describeRestart, listenToActors, watchdogOf, withWarningsOnce } from "../../actors/notices.ts";
 import { workerImports } from "../../actors/plugins.ts";
@@ -73,7 +74,14 @@ export async function trainEncoder<Options extends EncoderTrainingOptions>(
 ): Promise<EncoderTrainingResult> {
   emit = withWarningsOnce(emit);
   const prepared = await prepareRun(method, options, emit, soFar);
-  emit({ type: "plan", ...planOf(prepared) });
+  const { train, test } = prepared;
+  using caches = await ImageCaches.open({
+    cache: options.cache,
+    // A custom reader makes its images.
+    data: [...options.images === undefined ? [train.path] : [], ...test === null ? [] : [test.path]],
+    maxPixels: prepared.options.maxPixels,
+  }, emit);
+  emit({ type: "plan", ...planOf(prepared), cache: caches.description });
   const profile = wanted.profile ? new ProfileCollector() : undefined;
   // An abort must not stop the actors before the checkpoint is written, so the system does not get the signal.
   const system = new ActorSystem({
@@ -90,8 +98,8 @@ export async function trainEncoder<Options extends EncoderTrainingOptions>(
   try {
     return await system.run(() =>
       isTrained
-        ? finishRun(system, prepared, emit, signal)
-        : new TrainingOfEncoder(system, prepared, emit, signal, profile).run()
+        ? finishRun(system, prepared, caches, emit, signal)
+        : new TrainingOfEncoder(system, prepared, caches, emit, signal, profile).run()
     );
   } finally {
     if (profile !== undefined) emit({ type: "profile", ...profile.result() });
@@ -100,7 +108,7 @@ export async function trainEncoder<Options extends EncoderTrainingOptions>(
 
 function planOf<Options>(
   { train, batchesPerEpoch, totalSteps, firstStep, evalResize }: PreparedRun<Options>,
-): EncoderTrainingPlan {
+): Omit<EncoderTrainingPlan, "cache"> {
   return { images: train.rowCount, batchesPerEpoch, totalSteps, firstStep, evalResize };
 }
 
@@ -144,6 +152,7 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
   constructor(
     system: ActorSystem,
     prepared: PreparedRun<Options>,
+    caches: ImageCaches,
     emit: Emit<EncoderTrainingEvent>,
     signal: AbortSignal | undefined,
     profile: ProfileCollector | undefined,
@@ -171,12 +180,13 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
       batchesPerEpoch,
       totalSteps,
       path: train.path,
+      caches,
       identity,
       monitor,
       onRestart: describeRestart(emit),
       returnTo: () => this.#returnTo(),
     });
-    const evaluations = { method, options, evalResize, train, test, batchesPerEpoch, monitor, emit };
+    const evaluations = { method, options, evalResize, train, test, batchesPerEpoch, caches, monitor, emit };
     this.#evaluations = Evaluations.spawn(system, evaluations);
     emit({ type: "actors", actors: system.actors });
   }
@@ -318,13 +328,15 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
 async function finishRun<Options extends EncoderTrainingOptions>(
   system: ActorSystem,
   prepared: PreparedRun<Options>,
+  caches: ImageCaches,
   emit: Emit<EncoderTrainingEvent>,
   signal: AbortSignal | undefined,
 ): Promise<EncoderTrainingResult> {
   const { method, options, firstStep, totalSteps, identity, accuracies, losses, batchesPerEpoch } = prepared;
   emit({ type: "note", text: `all ${totalSteps} steps are done; finishing the run` });
   const checkpoint = options.resume!;
-  const evaluations = Evaluations.spawn(system, { ...prepared, monitor: listenToActors(system, emit), emit });
+  const monitor = listenToActors(system, emit);
+  const evaluations = Evaluations.spawn(system, { ...prepared, caches, monitor, emit });
   emit({ type: "actors", actors: system.actors });
   const training = new TrainingRun({
     output: options.output,

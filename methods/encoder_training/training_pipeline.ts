@@ -1,6 +1,7 @@
 /** The pipeline that trains: how it is wired, and how it goes on after a crash. */
 import { nextOf } from "../../actors/batch_number.ts";
 import type { Monitor } from "../../actors/events.ts";
+import type { ImageCaches } from "../../actors/image_caches.ts";
 import type { NamedValues, Profiled, ProgramProfile } from "../../actors/messages.ts";
 import { PATIENCE, Pipeline } from "../../actors/pipeline.ts";
 import type { ActorRef, ActorSystem, Restart, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
@@ -29,6 +30,8 @@ export interface TrainingSetup<Options extends EncoderTrainingOptions> {
   batchesPerEpoch: number;
   totalSteps: number;
   path: string;
+  /** Where decoded images are kept. */
+  caches: ImageCaches;
   /** What checkpoints say of the run. */
   identity: RunIdentity;
   monitor: ActorRef<Monitor<TrainerEvent>>;
@@ -61,7 +64,7 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
   constructor(system: ActorSystem, setup: TrainingSetup<Options>) {
     this.#setup = setup;
     this.#start = setup.start;
-    const { method, options, monitor, batchesPerEpoch, path, identity } = setup;
+    const { method, options, monitor, batchesPerEpoch, path, caches, identity } = setup;
     this.#resume = options.resume;
     const { batchSize, imageSize, seed, actors } = options;
     const { augmentation, local, embeddingLength } = method.views(options);
@@ -95,6 +98,7 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
         embeddingLength,
         stages: method.stages,
         maxPixels: options.maxPixels,
+        caches,
         actors,
         monitor,
       },

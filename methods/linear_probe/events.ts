@@ -26,6 +26,8 @@ export interface LinearPlan {
   firstEpoch: number;
   /** How images are resized where no random crop is taken. */
   evalResize: EvaluationResize;
+  /** Where decoded images are kept, for people. */
+  cache: string;
 }
 
 /** A step of a linear evaluation. */

@@ -1,7 +1,10 @@
 /** The flags of a linear evaluation: those of the original's main_lincls.py, under its names. */
+import { DEFAULT_WORKERS_NOTE } from "../../actors/default_workers.ts";
 import { VIEW_DEFAULT_NOTES } from "../encoder_views.ts";
 import { describeDefaults, type FlagTable, type RetiredFlag } from "../flag_table.ts";
 import {
+  CACHE_DEFAULT_NOTE,
+  cacheFlag,
   DATA,
   encoderFlags,
   type EncoderNames,
@@ -54,6 +57,7 @@ const DATA_FLAGS = {
   evalResize: evalResizeFlag(DATA),
   classes: { kind: "integer", min: 2, group: DATA, help: "number of classes; labels are 0 to N - 1" },
   workers: workersFlag(DATA, 64),
+  cache: cacheFlag(DATA),
 } as const satisfies FlagTable;
 
 const TRAINING_FLAGS = {
@@ -100,7 +104,6 @@ export function linearFlags(names: EncoderNames) {
 
 /** Defaults of the original that differ. */
 const ORIGINAL_DEFAULTS: Readonly<Partial<Record<keyof LinearDefaults, string>>> = {
-  workers: "32",
   seed: "none",
 };
 
@@ -108,6 +111,8 @@ const ORIGINAL_DEFAULTS: Readonly<Partial<Record<keyof LinearDefaults, string>>>
 export const LINEAR_DEFAULT_NOTES = {
   ...describeDefaults<LinearDefaults>(LINEAR_DEFAULTS, LINEAR_SAMPLE_DEFAULTS, ORIGINAL_DEFAULTS),
   ...VIEW_DEFAULT_NOTES,
+  workers: `${DEFAULT_WORKERS_NOTE}; the original: 32`,
+  cache: CACHE_DEFAULT_NOTE,
   arch: "default: recognised from the checkpoint; the original: resnet50",
   which: "default: student",
   weights: WEIGHTS_DEFAULT_NOTE,

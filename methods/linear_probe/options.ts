@@ -1,5 +1,6 @@
 /** Everything that a linear evaluation can be told, with the names of the original's flags (main_lincls.py). */
 import type { ActorModules } from "../../actors/catalog.ts";
+import { DEFAULT_WORKERS } from "../../actors/default_workers.ts";
 import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import type { EvaluationResizeChoice } from "../../actors/evaluation_resize.ts";
 import type { Tuning } from "../../kernels/tuning/tuning.ts";
@@ -25,6 +26,12 @@ export interface LinearOptions {
   output: string;
   /** Reader Workers. The same seed gives the same bits for any number. */
   workers: number;
+  /**
+   * Where decoded images are kept, so that epochs after the first do not decode. `auto`: in memory, if all of them take at
+   * most a tenth of it. `memory`: as many as fit in half of the free memory. `off`: nowhere. Else the path of a file for
+   * the training images.
+   */
+  cache: string;
   /** Number of epochs, counted from epoch 0. */
   epochs: number;
   /** First epoch; a resumed run takes it from the checkpoint. */
@@ -93,7 +100,8 @@ export type LinearDefaults = Omit<
 
 /** Defaults for your own images: those of the original, which are MoCo's for ImageNet. */
 export const LINEAR_DEFAULTS: Readonly<LinearDefaults> = {
-  workers: 4,
+  workers: DEFAULT_WORKERS,
+  cache: "auto",
   epochs: 100,
   startEpoch: 0,
   batchSize: 256,
@@ -113,7 +121,6 @@ export const LINEAR_DEFAULTS: Readonly<LinearDefaults> = {
 /** Defaults for the bundled images: a run takes less than a minute, and tries several learning rates. */
 export const LINEAR_SAMPLE_DEFAULTS: Readonly<LinearDefaults> = {
   ...LINEAR_DEFAULTS,
-  workers: 2,
   epochs: 30,
   schedule: [20, 25],
   lr: [0.01, 0.03, 0.1, 0.3],

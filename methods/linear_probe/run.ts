@@ -8,6 +8,7 @@
 import { checkSameClasses, withMaxPixels } from "../../actors/data_facts.ts";
 import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { Emit, ProgressEvent } from "../../actors/events.ts";
+import { ImageCaches } from "../../actors/image_caches.ts";
 import { workerImports } from "../../actors/plugins.ts";
 import { describeRestart, listenToActors, watchdogOf, withWarningsOnce } from "../../actors/notices.ts";
 import { PATIENCE, type Pipeline } from "../../actors/pipeline.ts";
@@ -87,9 +88,16 @@ export async function runLinearEvaluation(
   checkWhetherDone(options, start, isUnfinished);
   const terms = await findTerms(options, data);
   if (options.resume !== null) await compareWithCheckpoint(options, terms, emit);
+  const { cache, evaluate, cacheFeatures, maxPixels } = options;
+  using caches = await ImageCaches.open({
+    cache,
+    data: evaluate ? [options.testData] : [options.data, options.testData],
+    isReadOnce: evaluate || cacheFeatures,
+    maxPixels,
+  }, emit);
   const system = new ActorSystem({ imports: workerImports(options.plugins), watchdog: watchdogOf(emit) });
   return await system.run(() =>
-    new LinearEvaluation(system, { options, data, terms, start }, emit, signal).run()
+    new LinearEvaluation(system, { options, data, terms, start, caches }, emit, signal).run()
   );
 }
 
@@ -99,6 +107,7 @@ interface PreparedEvaluation {
   data: LinearData;
   terms: readonly Term[];
   start: LinearStart;
+  caches: ImageCaches;
 }
 
 /** A linear evaluation under way. */
@@ -131,7 +140,7 @@ class LinearEvaluation {
 
   constructor(
     system: ActorSystem,
-    { options, data, terms, start }: PreparedEvaluation,
+    { options, data, terms, start, caches }: PreparedEvaluation,
     emit: Emit<LinearEvent>,
     signal: AbortSignal | undefined,
   ) {
@@ -157,6 +166,7 @@ class LinearEvaluation {
       batchesPerEpoch: this.#batchesPerEpoch,
       firstEpoch: start.epoch,
       evalResize: options.evalResize,
+      cache: caches.description,
     });
     this.#training = new TrainingRun({
       output: options.output,
@@ -180,6 +190,7 @@ class LinearEvaluation {
       classes: this.#classes,
       terms,
       trains: !evaluate && !this.#isTrained,
+      caches,
       monitor: listenToActors<LinearActorEvent>(system, emit, (event) => this.#take(event)),
       start: () => ({ epoch: this.#start.epoch, resume: this.#resume }),
     }));

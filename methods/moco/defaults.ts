@@ -1,5 +1,6 @@
 /** Settings of a pretraining that nobody named. */
 import { join } from "node:path";
+import { DEFAULT_WORKERS } from "../../actors/default_workers.ts";
 import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import { SAMPLE_DATA } from "../../data/sample.ts";
 import type { PretrainOptions } from "./options.ts";
@@ -23,7 +24,8 @@ export type PretrainDefaults = Omit<
 /** Defaults for one's own images: MoCo-v2 as the original's README runs it. */
 export const PRETRAIN_DEFAULTS: Readonly<PretrainDefaults> = {
   arch: "resnet50",
-  workers: 4,
+  workers: DEFAULT_WORKERS,
+  cache: "auto",
   epochs: 200,
   startEpoch: 0,
   batchSize: 256,
@@ -63,7 +65,6 @@ export const PRETRAIN_DEFAULTS: Readonly<PretrainDefaults> = {
 export const PRETRAIN_SAMPLE_DEFAULTS: Readonly<PretrainDefaults> = {
   ...PRETRAIN_DEFAULTS,
   arch: "mobilenetv3_small",
-  workers: 2,
   epochs: 4,
   batchSize: 64,
   mocoK: 1024,

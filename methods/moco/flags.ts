@@ -1,7 +1,14 @@
 /** The flags of a pretraining: those of MoCo's main_moco.py, under its names. */
 import { dataFlags, EVALUATION_FLAGS, OTHER_FLAGS, TRAINING_FLAGS } from "../encoder_training/flags.ts";
 import { describeDefaults, type FlagTable, type RetiredFlag } from "../flag_table.ts";
-import { encoderFlag, type EncoderNames, pluginFlag, processFlags } from "../shared_flags.ts";
+import { DEFAULT_WORKERS_NOTE } from "../../actors/default_workers.ts";
+import {
+  CACHE_DEFAULT_NOTE,
+  encoderFlag,
+  type EncoderNames,
+  pluginFlag,
+  processFlags,
+} from "../shared_flags.ts";
 import { PRETRAIN_DEFAULTS, PRETRAIN_SAMPLE_DEFAULTS, type PretrainDefaults } from "./defaults.ts";
 
 const MODEL = "Model";
@@ -68,7 +75,7 @@ export function pretrainFlags(names: EncoderNames) {
 
 /** Defaults of main_moco.py, whose own are those of MoCo-v1. */
 const ORIGINAL_DEFAULTS: Readonly<Partial<Record<keyof PretrainDefaults, string>>> = {
-  workers: "32",
+  workers: `${DEFAULT_WORKERS_NOTE}; the original: 32`,
   mocoT: "0.07",
   mlp: "off",
   augPlus: "off",
@@ -83,6 +90,7 @@ export const PRETRAIN_DEFAULT_NOTES = {
   testData: "default: test.tsv, val/ or the like in the folder of --data, if present",
   output: "default: a new folder under output/",
   plugin: "default: none",
+  cache: CACHE_DEFAULT_NOTE,
   saveEvery: "default: the end of each epoch",
 };
 

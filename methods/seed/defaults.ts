@@ -1,5 +1,6 @@
 /** Settings of a distillation that nobody named. */
 import { join } from "node:path";
+import { DEFAULT_WORKERS } from "../../actors/default_workers.ts";
 import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../data/sample.ts";
 import type { DistillOptions } from "./options.ts";
@@ -31,7 +32,8 @@ export type Defaults = Omit<
 /** Defaults for your own images: the paper's settings, and those of the original code where the paper names none. */
 export const PAPER_DEFAULTS: Readonly<Defaults> = {
   studentArch: "resnet18",
-  workers: 4,
+  workers: DEFAULT_WORKERS,
+  cache: "auto",
   epochs: 200,
   startEpoch: 0,
   batchSize: 256,
@@ -106,7 +108,6 @@ export const RECIPES: Readonly<Record<string, Recipe>> = {
 export const SAMPLE_DEFAULTS: Readonly<Defaults> = {
   ...PAPER_DEFAULTS,
   studentArch: "mobilenetv3_small",
-  workers: 2,
   epochs: 6,
   batchSize: 32,
   lr: 0.1,

@@ -1,8 +1,10 @@
 /** The flags of a distillation: the original's, under its names. */
+import { DEFAULT_WORKERS_NOTE } from "../../actors/default_workers.ts";
 import { lossNames } from "../../models/loss/losses.ts";
 import { describeDefaults, type FlagTable, type RetiredFlag } from "../flag_table.ts";
 import { dataFlags, EVALUATION_FLAGS, OTHER_FLAGS, TRAINING_FLAGS } from "../encoder_training/flags.ts";
 import {
+  CACHE_DEFAULT_NOTE,
   encoderFlag,
   type EncoderNames,
   pluginFlag,
@@ -127,7 +129,6 @@ export function distillFlags(names: DistillNames) {
 /** Defaults of the original that would not work as they are, or that its own help contradicts. */
 const ORIGINAL_DEFAULTS: Readonly<Partial<Record<keyof Defaults, string>>> = {
   studentArch: "mobilenetv3_large",
-  workers: "32",
   batchSize: "4",
   distillT: "1e-4",
   seed: "none",
@@ -136,6 +137,8 @@ const ORIGINAL_DEFAULTS: Readonly<Partial<Record<keyof Defaults, string>>> = {
 /** Says for `--help` what is the case where a flag is not given. */
 export const DISTILL_DEFAULT_NOTES = {
   ...describeDefaults<Defaults>(PAPER_DEFAULTS, SAMPLE_DEFAULTS, ORIGINAL_DEFAULTS),
+  workers: `${DEFAULT_WORKERS_NOTE}; the original: 32`,
+  cache: CACHE_DEFAULT_NOTE,
   teacherArch: "default: recognised from the checkpoint",
   teacherSsl: "default: recognised from the checkpoint; the original: simclr",
   distill: "default: the bundled teacher",

@@ -526,7 +526,7 @@ const DATA: readonly Mutant[] = [
   mutant("data/decode.ts", "data[at + 1] > 0 ? 255 : data[at]", "data[at + 1] > 0 ? 254 : data[at]", [
     "data/decode_test.ts",
   ]),
-  mutant("data/decode.ts", "(b >>> 16) | (c << 16) | opaque", "(b >>> 16) | (c << 8) | opaque", [
+  mutant("data/rgb.ts", "(b >>> 16) | (c << 16) | OPAQUE", "(b >>> 16) | (c << 8) | OPAQUE", [
     "data/decode_test.ts",
   ]),
   mutant("data/decode.ts", "    limitInputPixels: maxPixels,\n", "", ["data/decode_test.ts"]),
@@ -558,6 +558,37 @@ const DATA: readonly Mutant[] = [
     "data/formats/formats_test.ts",
   ]),
   mutant("data/decode.ts", "if (isTurned) image = image.autoOrient();", "", ["data/formats/formats_test.ts"]),
+  mutant("data/image_cache.ts", " || found.width * found.height > maxPixels", "", [
+    "data/image_cache_test.ts",
+  ]),
+  mutant("data/image_cache.ts", "      this.#table.forget(row); // to be written again\n", "", [
+    "data/image_cache_test.ts",
+  ]),
+  mutant("data/image_cache.ts", "!this.#store.isWriter || ", "", ["data/image_cache_test.ts"]),
+  mutant(
+    "data/image_cache_table.ts",
+    "if (used + units > most) return undefined;",
+    "if (used + units >= most) return undefined;",
+    ["data/image_cache_test.ts"],
+  ),
+  mutant("data/image_cache_file.ts", " && checksumOf(row, rgb) === row.checksum", "", [
+    "data/image_cache_test.ts",
+  ]),
+  mutant("data/image_cache_file.ts", " && front.fingerprint === fingerprint", "", [
+    "data/image_cache_test.ts",
+  ]),
+  mutant("data/image_cache_file.ts", "canWrite && tryLock(file)", "canWrite", ["data/image_cache_test.ts"]),
+  mutant("data/image_cache_file.ts", "  table.setUsed(used);\n", "", ["data/image_cache_test.ts"]),
+  mutant(
+    "data/image_cache_file.ts",
+    "readFront(file, path).name === name",
+    'readFront(file, path).name !== ""',
+    ["data/image_cache_test.ts"],
+  ),
+  mutant("data/batch_reader.ts", "        cache.put(image, words);\n", "", ["data/image_cache_test.ts"]),
+  mutant("data/rgb.ts", "| (pixels[i + 3] << 8)", "| (pixels[i + 3] << 9)", ["data/rgb_test.ts"]),
+  mutant("actors/image_caches.ts", "    this.#free -= most;\n", "", ["actors/image_caches_test.ts"]),
+  mutant("actors/pipeline.ts", "              cache: caches?.of(path),\n", "", ["methods/cache_test.ts"]),
   mutant("data/pack.ts", "    offset += width * height;\n", "    offset += width * width;\n", [
     "data/pack_test.ts",
   ]),

@@ -12,6 +12,7 @@ const SAVING = "methods/seed/saving_test.ts: student_trainer saves every so many
 const DISTILL = "cli/commands/distill_test.ts: distill writes its files";
 const LINCLS = "cli/commands/lincls_test.ts: lincls evaluates a checkpoint";
 const PLUGIN = "cli/flags/plugin_test.ts: an encoder of one's own is distilled";
+const CACHE = "methods/cache_test.ts: a distillation has the same weights wherever";
 const PRINT = "cli/terminal/progress_test.ts: Progress prints a line for the first step";
 const QUIET = "cli/terminal/progress_test.ts: Progress is silent but for the log when quiet";
 const PAGE = "ui/live_run_test.ts: ";
@@ -60,6 +61,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "max-pixels": PIXELS,
     "eval-resize": KNN,
     "workers": RUN,
+    "cache": CACHE,
     "epochs": MORE,
     "start-epoch": RUN,
     "batch-size": RUN,
@@ -140,6 +142,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "moco-t": MOCO,
     "aug-plus": MOCO,
     "bn-splits": MOCO,
+    "cache": SAME,
     "knn-k": MOCO_RUN,
     "knn-t": SAME,
     "knn-every": MOCO_RUN,
@@ -172,6 +175,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "eval-resize": LINEAR,
     "classes": LINEAR,
     "workers": "- any number gives the same bits (actors/linear_evaluation_test.ts)",
+    "cache": "methods/cache_test.ts: a linear evaluation keeps the images",
     "epochs": LINEAR,
     "start-epoch": LINEAR,
     "batch-size": LINEAR,

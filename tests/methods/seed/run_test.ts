@@ -202,6 +202,7 @@ Deno.test("runDistillation() evaluates teacher and student next to training, and
       progress: ({ phase, of, total }) => progress.push(phase === "reading" ? phase : `${of} ${total}`),
     }),
   );
+  const { cache } = plans[0] as { cache: string };
   assertEquals(plans, [{
     type: "plan",
     images: 28,
@@ -209,7 +210,9 @@ Deno.test("runDistillation() evaluates teacher and student next to training, and
     totalSteps: 21,
     firstStep: 0,
     evalResize: "torchvision",
+    cache,
   }]);
+  assertMatch(cache, /^\d+ kB of memory for train\.tsv; \d+ kB of memory for test\.tsv$/);
   assertEquals(result.steps, 21);
   for (const which of ["teacher", "before", "after"] as const) {
     const { top1, top5 } = result.knn![which]!;

@@ -3,6 +3,7 @@ import { assertAlmostEquals, assertEquals, assertNotEquals } from "@std/assert";
 import { readTrainingCheckpoint, transpose } from "../../../methods/encoder_training/checkpoint.ts";
 import { DISTILL_CHECKPOINT } from "../../../methods/seed/checkpoint.ts";
 import { join } from "node:path";
+import { DEFAULT_WORKERS } from "../../../actors/default_workers.ts";
 import { PAPER_DEFAULTS, SAMPLE_DEFAULTS } from "../../../methods/seed/defaults.ts";
 import { runDistillation } from "../../../methods/seed/run.ts";
 import type { DistillOptions } from "../../../methods/seed/options.ts";
@@ -114,7 +115,8 @@ Deno.test("a run does with each of its settings what is done by hand: warm-up, c
       studentMlp: false,
       imageSize: 24,
       checkpointActivations: true,
-      workers: 3,
+      workers: DEFAULT_WORKERS + 1,
+      cache: "off",
       seed: 11,
     };
     const { scaleLr: _, ...others } = settings; // the paper's default, and not the sample's
