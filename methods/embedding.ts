@@ -7,6 +7,7 @@
 import { abortable } from "../actors/abort.ts";
 import { type ActorModules, actorUrl } from "../actors/catalog.ts";
 import { withMaxPixels } from "../actors/data_facts.ts";
+import { DEFAULT_WORKERS } from "../actors/default_workers.ts";
 import type encoder from "../actors/encoder.ts";
 import {
   type EvaluationResize,
@@ -75,7 +76,7 @@ export interface EmbeddingOptions {
 /** What the command line and the library take where nothing is said. */
 export const EMBED_DEFAULTS: Readonly<
   Pick<EmbeddingOptions, "part" | "batchSize" | "workers" | "neighbours">
-> = { part: "backbone", batchSize: 64, workers: 1, neighbours: null };
+> = { part: "backbone", batchSize: 64, workers: DEFAULT_WORKERS, neighbours: null };
 
 /** Some images' embeddings. */
 export interface EmbeddedRows {
