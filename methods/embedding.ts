@@ -7,6 +7,7 @@
 import { abortable } from "../actors/abort.ts";
 import { type ActorModules, actorUrl } from "../actors/catalog.ts";
 import { withMaxPixels } from "../actors/data_facts.ts";
+import { DEFAULT_WORKERS } from "../actors/default_workers.ts";
 import type encoder from "../actors/encoder.ts";
 import {
   type EvaluationResize,
@@ -27,7 +28,7 @@ import {
 } from "../actors/notices.ts";
 import { Origins } from "../actors/origins.ts";
 import { Pipeline } from "../actors/pipeline.ts";
-import { ActorSystem } from "../actors/runtime/mod.ts";
+import { type ActorCrash, ActorSystem } from "../actors/runtime/mod.ts";
 import { EVALUATION_ORDER } from "../actors/tsv_reader.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { openDataset } from "../data/open_dataset.ts";
@@ -79,7 +80,7 @@ export interface EmbeddingOptions {
 /** Default options of `embed`, on the command line and in the library. */
 export const EMBED_DEFAULTS: Readonly<
   Pick<EmbeddingOptions, "part" | "batchSize" | "workers" | "neighbours">
-> = { part: "backbone", batchSize: 64, workers: 1, neighbours: null };
+> = { part: "backbone", batchSize: 64, workers: DEFAULT_WORKERS, neighbours: null };
 
 /** Embeddings of some images. */
 export interface EmbeddedRows {
@@ -210,7 +211,7 @@ export async function runEmbedding(
     const supervisor = system.supervise({
       strategy: "one-for-all",
       prepare(restart) {
-        consumer.attempt++;
+        consumer.restart(restart.crash);
         tellRestart(restart);
       },
       resume: async () => {
@@ -256,8 +257,9 @@ export async function runEmbedding(
       await pipeline.connect();
       return await supervisor.retry(async () => {
         const search = await consumer.begin();
-        const images = await pipeline.readAll(SOURCE, consumer.attempt);
-        await consumer.until(images);
+        const { attempt } = consumer;
+        const images = await pipeline.readAll(SOURCE, attempt);
+        await consumer.until(images, attempt);
         return { images, neighbours: await search?.find() ?? [] };
       });
     });
@@ -276,6 +278,8 @@ class Consumer implements Disposable {
   /** Images of this attempt. */
   #images = 0;
   #changed = Promise.withResolvers<void>();
+  /** What ended the attempt before. */
+  #crash: ActorCrash | undefined;
   /** The last row that was told of. */
   #lastRow = -1;
   /** Settles when the newest batch has been consumed. */
@@ -317,13 +321,32 @@ class Consumer implements Disposable {
     await this.#search?.add(embedded);
     await this.#origins.giveBack(batch);
     this.#images += rows.length;
-    this.#changed.resolve();
-    this.#changed = Promise.withResolvers();
+    this.#change();
   }
 
-  /** Waits until so many images have come. */
-  async until(images: number): Promise<void> {
-    while (this.#images < images) await this.#changed.promise;
+  /** Begins another attempt, since actors crashed. */
+  restart(crash: ActorCrash): void {
+    this.attempt++;
+    this.#crash = crash;
+    this.#change();
+  }
+
+  /**
+   * Waits until so many images have come.
+   *
+   * @throws {ActorCrash} where another attempt is begun: the readers may have ended when an actor behind them crashed
+   */
+  async until(images: number, attempt: number): Promise<void> {
+    for (;;) {
+      if (attempt !== this.attempt) throw this.#crash;
+      if (this.#images >= images) return;
+      await this.#changed.promise;
+    }
+  }
+
+  #change(): void {
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers();
   }
 
   /** Frees the device's memory. */

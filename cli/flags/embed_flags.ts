@@ -3,6 +3,7 @@ import { extname } from "node:path";
 import { type AskedViews, VIEW_DEFAULT_NOTES } from "../../methods/encoder_views.ts";
 import { EMBED_DEFAULTS, type EmbeddingOptions } from "../../methods/embedding.ts";
 import type { Split } from "../../data/open_dataset.ts";
+import { DEFAULT_WORKERS_NOTE } from "../../actors/default_workers.ts";
 import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import { SAMPLE_DATA } from "../../data/sample.ts";
 import type { EncoderRole } from "../../models/encoder.ts";
@@ -135,7 +136,7 @@ export type EmbedCommand = { help: string } | {
 
 /** The text of `deno task embed --help`. */
 export function embedHelp(context: EncoderFlagsContext): string {
-  const { batchSize, workers, queries, k, seed } = DEFAULTS;
+  const { batchSize, queries, k, seed } = DEFAULTS;
   return formatHelp({
     usage: "deno task embed --pretrained FILE [flags] [DATA]     (or ./seed embed ...)",
     intro: [
@@ -157,7 +158,7 @@ export function embedHelp(context: EncoderFlagsContext): string {
       ...VIEW_DEFAULT_NOTES,
       maxPixels: `default: ${DEFAULT_MAX_PIXELS}`,
       batchSize: `default: ${batchSize}`,
-      workers: `default: ${workers}`,
+      workers: DEFAULT_WORKERS_NOTE,
     },
     width: context.width,
     extent: context.extent,

@@ -19,7 +19,7 @@ import {
 } from "./encoder_training_flags.ts";
 import { type FlagsContext, helpExtent, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
-import { callersFolder, resolvePath } from "./paths.ts";
+import { callersFolder, resolveCache, resolvePath } from "./paths.ts";
 import { pluginOption } from "./plugin.ts";
 import { readResumeFlag, RUN_DEFAULT_NOTES, type RunChoices, takeRunFlags } from "./run_flags.ts";
 import { runName } from "./run_name.ts";
@@ -107,12 +107,15 @@ export function parsePretrainFlags(args: readonly string[], context: PretrainFla
     saveEvery,
     limitSteps,
     plugin,
+    cache,
     ...rest
   } = own;
   const { resumesIfThere, resume: checkpoint } = readResumeFlag({ resume, output }, folder);
+  const defaults = data === undefined ? PRETRAIN_SAMPLE_DEFAULTS : PRETRAIN_DEFAULTS;
   const options: PretrainOptions = {
-    ...data === undefined ? PRETRAIN_SAMPLE_DEFAULTS : PRETRAIN_DEFAULTS,
+    ...defaults,
     ...rest,
+    cache: resolveCache(cache ?? defaults.cache, folder),
     data: data === undefined ? SAMPLE_DATA : resolvePath(data, folder),
     testData: testData === undefined ? null : resolvePath(testData, folder),
     output: resolvePath(output ?? join("output", runName("pretrain", now)), folder),

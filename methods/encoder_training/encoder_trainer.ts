@@ -246,7 +246,7 @@ export class EncoderTraining<
     if (shown !== undefined) {
       await this.#effort.attempt("the snapshot of a step", () => this.#show(position, queuePointer, shown));
     }
-    await this.#trainer.report(() => this.#report(position, lr, loss));
+    await this.#trainer.report((before) => this.#report(position, lr, loss, before));
     this.#isSaveDue ||= position.endsEpoch || this.#isIntervalOver();
     if (this.#isSaveDue && isLast(group)) await this.#saveAfter(position);
   }
@@ -307,9 +307,15 @@ export class EncoderTraining<
     return performance.now() - this.#savedAt >= 1000 * saveEvery.seconds;
   }
 
-  /** Tells of a step when its loss has come back from the device. */
-  async #report(position: BatchPosition, lr: number, promise: Promise<StepLoss>): Promise<void> {
+  /** Tells of a step when its loss has come back from the device, and the step before has been told of. */
+  async #report(
+    position: BatchPosition,
+    lr: number,
+    promise: Promise<StepLoss>,
+    before: Promise<void>,
+  ): Promise<void> {
     const { loss, isApplied, lossScale, stats } = await promise;
+    await before; // which may have had more to tell
     this.#lossScale = lossScale;
     const { onNan, amp } = this.#config.options;
     // Mixed precision skips a step now and then, and that is its way.

@@ -161,6 +161,7 @@ Deno.test("an embedding goes on when its actors crash, and gives every row once,
       data: join(folder.data, "train.tsv"),
       imageSize: 32,
       batchSize: 8,
+      workers: 2, // so that all is read before the first crash
     });
     let actors: Actors;
     for await (const event of run) {
@@ -175,7 +176,7 @@ Deno.test("an embedding goes on when its actors crash, and gives every row once,
   };
   const whole = await rows([]);
   assertEquals(whole.found, Array.from({ length: 60 }, (_, row) => row));
-  assertEquals(await rows(["feature_encoder", "tsv_reader"]), whole);
+  assertEquals(await rows(["feature_encoder", "tsv_reader 0"]), whole);
 });
 
 Deno.test("a run ends with the trainer's name when its checkpoint cannot be written", async () => {
