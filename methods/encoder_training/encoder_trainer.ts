@@ -35,7 +35,7 @@ import type { TrainerEvent } from "./events.ts";
 import { initialWeights } from "./initial_weights.ts";
 import type { StepLoss } from "./loss_reader.ts";
 import type { EncoderTrainer, QueueContents } from "./messages.ts";
-import type { QueueShape, TrainedBy, TrainedEncoder } from "./method.ts";
+import type { QueueShape, TrainedBy, TrainedEncoder } from "./trained_encoder.ts";
 import { type EncoderTrainingOptions, hasProbeSet, scheduleOf } from "./options.ts";
 import type { EncoderStep, EncoderStepOptions, EncoderStepSettings } from "./step.ts";
 

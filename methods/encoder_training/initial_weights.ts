@@ -4,7 +4,7 @@ import type { StateEntry } from "../../models/encoder_builder.ts";
 import { type EncoderSource, openEncoderSource } from "../../models/encoder_source.ts";
 import { initialize } from "../../models/initialize.ts";
 import { findEncoder } from "../../models/registry.ts";
-import type { TrainedEncoder } from "./method.ts";
+import type { TrainedEncoder } from "./trained_encoder.ts";
 
 /** The checkpoint, open: whole where its head fits the encoder's, else its backbone alone. */
 export interface InitialCheckpoint extends EncoderSource {

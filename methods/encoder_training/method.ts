@@ -5,54 +5,11 @@
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import type { Encoder, EvaluatedEncoder, LocalViewOptions, Profiled } from "../../actors/messages.ts";
 import type { ActorRef, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
-import type { HeadOptions } from "../../models/heads.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
-import type { CheckpointLayout } from "./checkpoint.ts";
 import type { EncoderTrainerConfig } from "./encoder_trainer.ts";
 import type { EncoderTrainer, QueueContents } from "./messages.ts";
 import type { EncoderTrainingOptions } from "./options.ts";
-
-/** An encoder that is trained. */
-export interface TrainedEncoder {
-  /** A name of the registry. */
-  arch: string;
-  /** What it ends in. */
-  head: HeadOptions;
-  /** Checkpoint that it starts from, where it does not resume; `null` for fresh weights. */
-  init: string | null;
-}
-
-/** The queue of earlier embeddings that a batch is compared with. */
-export interface QueueShape {
-  /** Keys. */
-  size: number;
-  /** Whether local views have a queue of their own. */
-  hasLocal: boolean;
-}
-
-/** The flags that errors speak of. */
-export interface FlagsOfEncoder {
-  arch: string;
-  head: string;
-  dimension: string;
-  queue: string;
-  /** Names the checkpoint that the encoder starts from; there is no such flag where this is left out. */
-  init?: string;
-}
-
-/** What a run and its trainer both need to know of a method. */
-export interface TrainedBy<Options> {
-  /** What errors and notes call the encoder that is trained: `student`. */
-  readonly noun: string;
-  /** What they call the one beside it: `teacher`. */
-  readonly besideNoun: string;
-  readonly layout: CheckpointLayout;
-  readonly flags: FlagsOfEncoder;
-  /** Returns the encoder that is trained. */
-  encoder(options: Options): TrainedEncoder;
-  /** Returns the queue. */
-  queue(options: Options): QueueShape;
-}
+import type { TrainedBy } from "./trained_encoder.ts";
 
 /** Where the actors of a method's own are spawned. */
 export interface LineSetup<Options> {

@@ -18,7 +18,7 @@ import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { checkTerms, type RunIdentity } from "../terms.ts";
 import { checkSavedTensors, readTrainingCheckpoint, requireFiniteTraining, transpose } from "./checkpoint.ts";
 import { initialWeights, openInitialCheckpoint } from "./initial_weights.ts";
-import type { FlagsOfEncoder, TrainedBy, TrainedEncoder } from "./method.ts";
+import type { FlagsOfEncoder, TrainedBy, TrainedEncoder } from "./trained_encoder.ts";
 import type { EncoderTrainingOptions } from "./options.ts";
 import type { Start } from "./training_pipeline.ts";
 

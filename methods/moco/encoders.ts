@@ -1,6 +1,6 @@
 /** MoCo's encoders as a run and its trainer both know them. */
 import type { CheckpointLayout } from "../encoder_training/checkpoint.ts";
-import type { TrainedBy } from "../encoder_training/method.ts";
+import type { TrainedBy } from "../encoder_training/trained_encoder.ts";
 import type { PretrainOptions } from "./options.ts";
 
 /** What is in MoCo's checkpoints (main_moco.py, moco/builder.py). */

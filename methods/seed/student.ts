@@ -1,5 +1,5 @@
 /** The student as a run and its trainer both know it. */
-import type { TrainedBy } from "../encoder_training/method.ts";
+import type { TrainedBy } from "../encoder_training/trained_encoder.ts";
 import { DISTILL_CHECKPOINT } from "./checkpoint.ts";
 import type { DistillOptions } from "./options.ts";
 
