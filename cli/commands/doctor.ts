@@ -193,12 +193,12 @@ async function checkTeacher(path: string, request: TeacherRequest = {}): Promise
   using source = await openEncoderSource(path, { arch, weights: request.weights, part });
   await source.requireFinite();
   const { encoder, head } = source;
-  const gives = part === "encoder" ? `embeddings of ${head.dimension}` : `features of ${encoder.features}`;
+  const gives = part === "encoder" ? `${head.dimension}-d embeddings` : `${encoder.features}-d features`;
   const place = describePlace(source);
   return {
     what: "teacher",
     state: "ok",
-    found: `${encoder.name} (${ssl}) with ${gives}, ${path}${place === undefined ? "" : `: ${place}`}`,
+    found: `${encoder.name} (${ssl}), ${gives}, ${path}${place === undefined ? "" : `: ${place}`}`,
   };
 }
 

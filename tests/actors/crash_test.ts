@@ -129,7 +129,10 @@ Deno.test("a run goes on when its actors crash, one after the other, and its wei
   for (const name of new Set(Object.values(victims))) {
     assertEquals(named(name), Object.values(victims).filter((victim) => victim === name).length, name);
   }
-  assertMatch(warnings[0], new RegExp(`TypeError: bad luck in step 1; ${RING.join(", ")} are started again`));
+  assertMatch(
+    warnings[0],
+    new RegExp(`TypeError: bad luck in step 1; restarting these actors: ${RING.join(", ")} `),
+  );
 });
 
 for (

@@ -62,14 +62,14 @@ Deno.test("doctor looks at the teacher that distill's flags choose", async () =>
   };
   await withShapes("resnet18", { prefix: "target.net.", without: /^fc/ }, async (path) => {
     assertMatch(await teacherOf(path), /^problem: .*head/);
-    assertMatch(await teacherOf(path, "--feature"), /^ok: resnet18 \(moco\) with features of 512, /);
+    assertMatch(await teacherOf(path, "--feature"), /^ok: resnet18 \(moco\), 512-d features, /);
     assertMatch(
       await teacherOf(path, "--feature", "--weights", "target"),
       /: the encoder is under target\.net\.$/,
     );
     assertMatch(
       await teacherOf(path, "--feature", "--weights", "online"),
-      /^problem: .*may be "target.net."/,
+      /^problem: .*expected --weights "target.net."/,
     );
     assertMatch(
       await teacherOf(path, "--feature", "-k", "resnet50"),
@@ -80,7 +80,7 @@ Deno.test("doctor looks at the teacher that distill's flags choose", async () =>
   assertMatch(await teacherOf(TINY_TEACHER), /^problem: /);
   assertMatch(
     await teacherOf(TINY_TEACHER, "--plugin", fileURLToPath(TINY_ENCODER)),
-    /^ok: tiny_convnet \(moco\) with embeddings of 128, /,
+    /^ok: tiny_convnet \(moco\), 128-d embeddings, /,
   );
 });
 
