@@ -229,13 +229,15 @@ Deno.test("docs/tutorial.md: its commands run as they are written, one after the
 /** What the commands that compute are given besides, so that each takes seconds, and instead of what nobody has here. */
 const SMALL: Readonly<Record<string, readonly string[]>> = {
   distill: ["--image-size 32", "--batch-size 4", "--queue 16", "--limit-steps 2", "--no-tune"],
+  pretrain: ["--image-size 32", "--batch-size 16", "--moco-k 16", "--limit-steps 2", "--no-tune"],
   lincls: ["--image-size 32", "--batch-size 8", "--epochs 1", "--no-tune"],
   knn: ["--image-size 32"],
   embed: ["--image-size 32"],
 };
 const INSTEAD: readonly [RegExp, string][] = [
   [/-k resnet50 --teacher_ssl swav/, "-k resnet18 --teacher_ssl moco"],
-  [/(?<=--queue )\d+|(?<=--batch-size )\d+/g, "16"],
+  [/(?<=--queue )\d+|(?<=--moco-k )\d+|(?<=--batch-size )\d+/g, "16"],
+  [/(?<=--bn-splits )\d+/g, "2"],
 ];
 
 for (const page of PAGES.filter((page) => page !== "docs/tutorial.md")) {
@@ -249,9 +251,8 @@ for (const page of PAGES.filter((page) => page !== "docs/tutorial.md")) {
       let line = command.args.join(" ");
       for (const [found, instead] of INSTEAD) line = line.replaceAll(new RegExp(found, "g"), instead);
       const more = (SMALL[command.task] ?? []).filter((flag) => !line.includes(flag.split(" ")[0]));
-      const bundled = command.task === "distill" && !line.includes("--data")
-        ? ["--data DATA", "--distill CHECKPOINT"]
-        : [];
+      const images = { distill: ["--data DATA", "--distill CHECKPOINT"], pretrain: ["--data DATA"] };
+      const bundled = line.includes("--data") ? [] : images[command.task as keyof typeof images] ?? [];
       const args = [line, ...more, ...bundled].join(" ").split(" ").filter((word) => word !== "");
       await runCommand({ ...command, args }, place);
     }
