@@ -7,7 +7,7 @@ import type { LinearOptions } from "../../methods/linear_probe/options.ts";
 import { BEST_CHECKPOINT } from "../../methods/linear_probe/linear_trainer.ts";
 import { counted } from "../../data/printable.ts";
 import { linearProbe } from "../../methods/runs.ts";
-import { ENCODERS } from "../../models/registry.ts";
+import { encoderNames } from "../../models/registry.ts";
 import type { RunFigure, ScoreRow } from "../../ui/records.ts";
 import { checkLinclsInputs, findCheckpointToResume } from "../flags/inputs.ts";
 import { parseLinclsFlags } from "../flags/lincls_flags.ts";
@@ -169,7 +169,7 @@ function show(stage: Stage, options: LinearOptions, printFreq: number) {
 
 async function main(): Promise<void> {
   await loadPlugin(Deno.args);
-  const command = parseLinclsFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name) });
+  const command = parseLinclsFlags(Deno.args, { encoders: encoderNames() });
   if (command.help !== undefined) return console.log(command.help);
   const { options: request, resumesIfThere, printFreq } = command;
   if (resumesIfThere) request.resume = await findCheckpointToResume(request.output, "lincls");

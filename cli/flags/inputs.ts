@@ -14,6 +14,7 @@ import { readLinearCheckpoint } from "../../methods/linear_probe/checkpoint.ts";
 import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { findNewestCheckpoint } from "../../models/checkpoint/run_checkpoints.ts";
 import { readStudentCheckpoint, requireFiniteStudent } from "../../methods/seed/checkpoint.ts";
+import { findEncoder } from "../../models/registry.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
 import { describeOtherHeads, type EncoderSource, openEncoderSource } from "../../models/encoder_source.ts";
 import type { DistillRequest } from "./distill_flags.ts";
@@ -97,7 +98,9 @@ async function requireTestData(data: string, testData: string | null): Promise<s
  * nothing to evaluate on
  * @throws {UserError} that names the flag and the path
  */
-export async function checkDistillInputs(request: DistillRequest): Promise<DistillOptions> {
+export async function checkDistillInputs(
+  { stem, ...request }: DistillRequest,
+): Promise<DistillOptions> {
   const { data, distill, resume, studentInit, testData } = request;
   const images = await requireData(data, "--data");
   await naming("--distill", () => requireFile(distill, "the teacher's checkpoint"));
@@ -118,6 +121,7 @@ export async function checkDistillInputs(request: DistillRequest): Promise<Disti
     ...await resolveViews(source, request, images),
     teacherArch: arch,
     teacherSsl: ssl,
+    studentArch: findEncoder(request.studentArch, stem).name,
     testData: testData === null
       ? await findDataset(data, "test") ?? null
       : await requireTestData(data, testData),
@@ -148,7 +152,7 @@ export async function checkKnnInputs(request: KnnInput): Promise<KnnInput> {
  * @throws {UserError} that names the flag and the path
  */
 export async function checkEmbedInputs(
-  { pretrained, arch, which, weights, data, split, ...rest }: EmbedRequest,
+  { pretrained, arch, stem, which, weights, data, split, ...rest }: EmbedRequest,
 ): Promise<Omit<EmbeddingOptions, keyof AskedViews> & AskedViews> {
   const path = await naming("DATA", async () => {
     const { isFile } = await statOrExplain(data);
@@ -156,7 +160,7 @@ export async function checkEmbedInputs(
   });
   await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
   using source = await openEncoderSource(pretrained, {
-    ...{ arch: arch ?? undefined, which, weights, part: rest.part },
+    ...{ arch: arch ?? undefined, stem, which, weights, part: rest.part },
   });
   noteOtherHeads(pretrained, source);
   const { encoder, head } = source;
@@ -176,7 +180,7 @@ export async function checkEmbedInputs(
  * @throws {UserError} that names the flag and the path
  */
 export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearOptions> {
-  const { data, resume, arch, which, lr, ...rest } = request;
+  const { data, resume, arch, stem, which, lr, ...rest } = request;
   const images = await requireData(data, "DATA");
   const testData = await requireTestData(data, request.testData);
   if (resume !== null) {
@@ -194,11 +198,14 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
     testData,
   };
   // Checked by the flags: there is a name where there is no checkpoint.
-  if (pretrained === null) return { ...resolved, arch: arch!, ...await resolveViews(null, rest, images) };
+  if (pretrained === null) {
+    return { ...resolved, arch: findEncoder(arch!, stem).name, ...await resolveViews(null, rest, images) };
+  }
   await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
   const { weights } = rest;
   using source = await openEncoderSource(pretrained, {
     arch: arch ?? undefined,
+    stem,
     which,
     weights,
     part: "backbone",

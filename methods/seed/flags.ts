@@ -14,6 +14,7 @@ import {
   pluginFlag,
   processFlags,
   SGD_FLAGS,
+  stemFlag,
   TRAINING,
   WEIGHTS_DEFAULT_NOTE,
   weightsFlag,
@@ -47,6 +48,7 @@ function modelFlags(names: DistillNames) {
       brief: "encoder of the student",
       help: "encoder of the student",
     }),
+    stem: stemFlag(MODELS, "the student's first layers (the teacher's are those of its checkpoint)"),
     teacherArch: encoderFlag({ ...names, encoders: teachers }, {
       short: "k",
       group: MODELS,
@@ -307,6 +309,7 @@ const ORIGINAL_DEFAULTS: Readonly<Partial<Record<keyof Defaults, string>>> = {
 /** Says for `--help` what is the case where a flag is not given. */
 export const DISTILL_DEFAULT_NOTES = {
   ...describeDefaults<Defaults>(PAPER_DEFAULTS, SAMPLE_DEFAULTS, ORIGINAL_DEFAULTS),
+  stem: "default: imagenet",
   teacherArch: "default: recognised from the checkpoint",
   teacherSsl: "default: recognised from the checkpoint; the original: simclr",
   distill: "default: the bundled teacher",
