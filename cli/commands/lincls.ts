@@ -103,9 +103,10 @@ function show(stage: Stage, options: LinearOptions, printFreq: number) {
   function begin(plan: Extract<LinearEvent, { type: "plan" }>): void {
     folder.begin({ ...config, printFreq }, options.tuning);
     if (!evaluate) writer = stage.openEventFile();
-    const { type, ...planned } = plan;
+    const { type, notes, ...planned } = plan;
     shown.tell(type, { ...planned, epochs, batchSize: config.batchSize });
     for (const line of describeRun(options, plan, stage.adapter)) shown.show(line);
+    for (const text of notes) shown.say(text);
     if (evaluate) return;
     stepsPerEpoch = plan.batchesPerEpoch;
     const firstStep = plan.firstEpoch * stepsPerEpoch;

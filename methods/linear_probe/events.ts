@@ -26,6 +26,8 @@ export interface LinearPlan {
   firstEpoch: number;
   /** How images become views where no crop is drawn. */
   evalResize: EvaluationResize;
+  /** What of the settings does not suit the data, in sentences for a person; see `methods/check_settings.ts`. */
+  notes: readonly string[];
 }
 
 /** A step of a linear evaluation. */

@@ -28,6 +28,8 @@ export interface DistillPlan {
   firstStep: number;
   /** How images become views in the evaluations. */
   evalResize: EvaluationResize;
+  /** What of the settings does not suit the data, in sentences for a person; see `methods/check_settings.ts`. */
+  notes: readonly string[];
 }
 
 /** A step of a distillation. */

@@ -12,9 +12,10 @@ import { describeRestart, listenToActors, watchdogOf, withWarningsOnce } from ".
 import { ProfileCollector } from "../../actors/run_profile.ts";
 import { ActorSystem, type TraceSpan } from "../../actors/runtime/mod.ts";
 import { TrainingRun } from "../../actors/training_run.ts";
+import { checkSettings } from "../check_settings.ts";
 import { Evaluations } from "./evaluations.ts";
 import type { DistillActorEvent, DistillEvent, DistillPlan, SavedEvent } from "./events.ts";
-import type { DistillOptions } from "./options.ts";
+import { type DistillOptions, scheduleOf } from "./options.ts";
 import { type KnownLoss, NOTHING_SO_FAR, type PreparedRun, prepareRun, type RunSoFar } from "./prepare.ts";
 import { findStart, savedStudent } from "./start.ts";
 import { TrainingPipeline } from "./training_pipeline.ts";
@@ -96,9 +97,12 @@ export async function runDistillation(
 }
 
 function planOf(
-  { train, batchesPerEpoch, totalSteps, firstStep, evalResize }: PreparedRun,
+  { options, train, batchesPerEpoch, totalSteps, firstStep, evalResize }: PreparedRun,
 ): DistillPlan {
-  return { images: train.rowCount, batchesPerEpoch, totalSteps, firstStep, evalResize };
+  const images = train.rowCount;
+  const settings = { ...options, learningRates: [options.lr], scale: scheduleOf(options).scale };
+  const notes = checkSettings(settings, { images, batchesPerEpoch });
+  return { images, batchesPerEpoch, totalSteps, firstStep, evalResize, notes };
 }
 
 /** An end that may be put off: by a trainer that has to go back before it. */

@@ -203,6 +203,9 @@ Deno.test("runDistillation() evaluates teacher and student next to training, and
     totalSteps: 21,
     firstStep: 0,
     evalResize: "torchvision",
+    notes: [
+      "21 steps in the whole run (3 epochs) are few to learn from. Use --epochs 15 or more, or a smaller --batch-size",
+    ],
   }]);
   assertEquals(result.steps, 21);
   for (const which of ["teacher", "before", "after"] as const) {
