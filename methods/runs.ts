@@ -4,6 +4,8 @@ import type { Accuracy } from "../actors/messages.ts";
 import { resolveDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import { describeOtherHeads, openEncoderSource } from "../models/encoder_source.ts";
+import type { Stem } from "../models/encoder.ts";
+import { findEncoder } from "../models/registry.ts";
 import { type AskedViews, chooseViews } from "./encoder_views.ts";
 import {
   EMBED_DEFAULTS,
@@ -79,6 +81,8 @@ export interface KnnInput extends AskedViews, Pick<KnnOptions, "maxPixels" | "ac
   pretrained?: string | null;
   /** Name of the encoder; detected from the checkpoint if omitted. */
   arch?: string;
+  /** First layers of the encoder, `imagenet` or `cifar`; found out where a checkpoint has it. */
+  stem?: Stem;
   /** Which encoder of a distillation's checkpoint; the student by default. */
   which?: LinearOptions["which"];
   /** Prefix of the encoder's keys, if its file holds several encoders. */
@@ -101,7 +105,7 @@ export interface KnnInput extends AskedViews, Pick<KnnOptions, "maxPixels" | "ac
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  */
 export function knn(input: KnnInput, settings?: RunSettings): Run<KnnEvent, Accuracy[]> {
-  const { pretrained = null, arch, which, weights, seed, data, testData, knnK, knnT, ...rest } = {
+  const { pretrained = null, arch, stem, which, weights, seed, data, testData, knnK, knnT, ...rest } = {
     ...KNN_DEFAULTS,
     ...input,
   };
@@ -113,8 +117,8 @@ export function knn(input: KnnInput, settings?: RunSettings): Run<KnnEvent, Accu
   const work = async (tell: (event: KnnEvent) => void, signal: AbortSignal) => {
     using source = pretrained === null
       ? null
-      : await openEncoderSource(pretrained, { arch, which, weights, part: "backbone" });
-    const name = source?.encoder.name ?? arch;
+      : await openEncoderSource(pretrained, { arch, stem, which, weights, part: "backbone" });
+    const name = source?.encoder.name ?? (arch && findEncoder(arch, stem).name);
     if (name === undefined) {
       throw new UserError(
         "expected a checkpoint (pretrained) or the name of an encoder (arch), found neither",
@@ -136,7 +140,7 @@ export function knn(input: KnnInput, settings?: RunSettings): Run<KnnEvent, Accu
 
 /** Options for {@linkcode embed}. All but `pretrained` and `data` have defaults. */
 export type EmbedInput =
-  & { pretrained: string; which?: LinearOptions["which"]; arch?: string; weights?: string }
+  & { pretrained: string; which?: LinearOptions["which"]; arch?: string; stem?: Stem; weights?: string }
   & Pick<EmbeddingOptions, "data">
   & Partial<Omit<EmbeddingOptions, "encoder" | "dimension">>;
 
@@ -187,14 +191,14 @@ export class EmbedRun extends Run<EmbedEvent, EmbeddingResult> {
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  */
 export function embed(
-  { pretrained, which, arch, weights, ...input }: EmbedInput,
+  { pretrained, which, arch, stem, weights, ...input }: EmbedInput,
   settings?: RunSettings,
 ): EmbedRun {
   const needs = () => ({ decodes: true, computes: true, read: [...dataAt(input.data), pretrained] });
   const work = async (tell: (event: EmbedEvent) => void, signal: AbortSignal) => {
     const data = await resolveDataset(input.data, "train");
     const part = input.part ?? EMBED_DEFAULTS.part;
-    using source = await openEncoderSource(pretrained, { arch, which, weights, part });
+    using source = await openEncoderSource(pretrained, { arch, stem, which, weights, part });
     const dimension = part === "backbone" ? source.encoder.features : source.head.dimension;
     const encoder = { path: pretrained, arch: source.encoder.name, which, weights };
     const { note, ...views } = chooseViews(source, input, data);

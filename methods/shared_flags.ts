@@ -1,4 +1,5 @@
 /** Rows of flag tables that more than one task has. */
+import { STEMS } from "../models/encoder.ts";
 import { EVALUATION_RESIZES } from "../actors/evaluation_resize.ts";
 import type { ChoiceFlag, FlagTable, RetiredFlag } from "./flag_table.ts";
 
@@ -36,6 +37,7 @@ export function encoderFlags(names: EncoderNames, group: string, arch: string) {
       brief: "encoder checkpoint",
     },
     arch: encoderFlag(names, { short: "a", group, brief: "name of the encoder", help: arch }),
+    stem: stemFlag(group, "the encoder's first layers"),
     which: {
       kind: "choice",
       values: ["student", "teacher"],
@@ -47,6 +49,21 @@ export function encoderFlags(names: EncoderNames, group: string, arch: string) {
     plugin: pluginFlag(group),
   } as const satisfies FlagTable;
 }
+
+/** The first layers of an encoder; `what` says of which. */
+export function stemFlag(group: string, what: string) {
+  return {
+    kind: "choice",
+    values: STEMS,
+    group,
+    help:
+      `${what}: cifar is for images of about 32 pixels, a first convolution of 3x3 with stride 1, and in ResNets no max ` +
+      "pooling; the checkpoint remembers it",
+  } as const;
+}
+
+/** What `--help` says where {@linkcode stemFlag} is not given for an encoder that may be in a checkpoint. */
+export const STEM_DEFAULT_NOTE = "default: what fits the checkpoint, and what it says; else imagenet";
 
 /** Which of several encoders. */
 export function weightsFlag(group: string) {

@@ -20,6 +20,20 @@ export type TeacherSsl = "moco" | "simclr" | "swav";
 /** Role of an encoder in a distillation. */
 export type EncoderRole = "teacher" | "student";
 
+/**
+ * Choices of an encoder's first layers, `--stem`. `imagenet`: as its authors have them. `cifar`: for images of about 32
+ * pixels, see {@linkcode Encoder.cifar}.
+ */
+export type Stem = "imagenet" | "cifar";
+
+/** Every {@linkcode Stem}. */
+export const STEMS: readonly Stem[] = ["imagenet", "cifar"];
+
+/** Name of the encoder that another one is with the stem for CIFAR. */
+export function cifarName(name: string): string {
+  return `${name}_cifar`;
+}
+
 /** An encoder: a plain function over graph ops. */
 export interface Encoder {
   /** Name in flags and options. */
@@ -38,6 +52,14 @@ export interface Encoder {
   readonly head: HeadKind;
   /** Length of the pooled feature. */
   readonly features: number;
+  /**
+   * The encoder that this one is with `--stem cifar`, called {@linkcode cifarName}; absent where there is none.
+   *
+   * - ResNets: `conv1` is 3x3 with stride 1 and padding 1 instead of 7x7 with stride 2, and no max pooling follows, as
+   *   in MoCo's and SimCLR's runs on CIFAR-10. An image of 32 pixels has 4x4 places behind the last block, not 1x1.
+   * - MobileNetV3 and EfficientNet: the first convolution, which is 3x3, has stride 1 instead of 2; 2x2, not 1x1.
+   */
+  readonly cifar?: Encoder;
   /** Traces it on normalised images [n, h, w, 3]. */
   trace(builder: EncoderBuilder, images: Tensor, head: HeadOptions): EncoderOutputs;
 }

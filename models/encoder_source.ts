@@ -13,8 +13,8 @@ import { findHead, type HeadOptions } from "./heads.ts";
 import { IMAGENET_NORMALIZATION, type Normalization } from "./images.ts";
 import type { RowRange } from "./parameter_layout.ts";
 import { adviseChoice, describeOtherModel, explainUnknown } from "./near_miss.ts";
-import { expectPart, recognizeEncoders } from "./recognize.ts";
-import type { Encoder, EncoderRole } from "./encoder.ts";
+import { type EncoderClues, expectPart, recognizeEncoders } from "./recognize.ts";
+import type { Encoder, EncoderRole, Stem } from "./encoder.ts";
 import { findEncoder } from "./registry.ts";
 import { openEncoder } from "./locate_encoder.ts";
 import { requireHead } from "./teacher.ts";
@@ -23,6 +23,8 @@ import { requireHead } from "./teacher.ts";
 export interface EncoderSourceOptions {
   /** Name of the encoder; found out where it is left out. */
   arch?: string;
+  /** First layers of the encoder; those that fit and that the file says where it is left out. */
+  stem?: Stem;
   /** In a checkpoint that holds both; the student by default. */
   which?: EncoderRole;
   /** What stands before the encoder's keys, where a checkpoint holds several; see `locate_encoder.ts`. */
@@ -81,7 +83,7 @@ export function describeOtherHeads(
  */
 export async function openEncoderSource(
   path: string,
-  { arch, which, weights, part, dimension }: EncoderSourceOptions,
+  { arch, stem, which, weights, part, dimension }: EncoderSourceOptions,
 ): Promise<EncoderSource> {
   const state = await openEncoder(path, weights);
   try {
@@ -91,8 +93,10 @@ export async function openEncoderSource(
     if (part === "encoder") requireHead({ ...state, tensors });
     // The checkpoint's own word is about the student.
     const said = which === "teacher" ? undefined : state.arch;
-    const encoder = arch === undefined ? recognize(path, tensors, part, said) : findEncoder(arch);
     const input = which === "teacher" ? state.teacherInput : state.input;
+    const encoder = arch === undefined
+      ? recognize(path, tensors, part, { arch: said, saved: input?.stem, stem })
+      : findEncoder(arch, stem);
     const { head, entries, isOptional, otherHeads } = expectPart(encoder, tensors, part);
     const advise = () => adviseChoice(tensors, part, encoder);
     const matched = matchStateDict({ ...state, tensors }, entries, isOptional, advise);
@@ -144,10 +148,15 @@ function recognize(
   path: string,
   tensors: ReadonlyMap<string, TensorRef>,
   part: EncoderPart,
-  said: string | undefined,
+  clues: EncoderClues,
 ): Encoder {
-  const [encoder] = recognizeEncoders(tensors, part, said);
+  const [encoder] = recognizeEncoders(tensors, part, clues);
   if (encoder !== undefined) return encoder;
+  const { arch: said, stem } = clues;
+  const [other] = stem === undefined ? [] : recognizeEncoders(tensors, part, { arch: said });
+  if (other !== undefined) {
+    throw new CheckpointError(path, `holds a ${other.name}, which has no --stem ${stem}; leave --stem out`);
+  }
   throw new CheckpointError(
     path,
     `holds no ${part} of a known encoder${said === undefined ? "" : ` (it says ${quote(said)})`}; ` +
@@ -165,7 +174,7 @@ function requireStem(path: string, encoder: Encoder, input: SavedInput | undefin
     `was saved from an encoder that begins with ${
       quote(input.stem)
     }, but ${encoder.name} begins with ${own}, and ` +
-      "would give other features; use the encoder that it was saved from (--arch, --plugin)",
+      "would give other features; use the encoder that it was saved from (--arch, --stem, --plugin)",
   );
 }
 

@@ -17,7 +17,7 @@ import { locateEncoder } from "./locate_encoder.ts";
 import type { EncoderPart } from "./encoder_parts.ts";
 import { findHead, type FoundHead } from "./heads.ts";
 import { describeNearest, describeOtherModel } from "./near_miss.ts";
-import { expectPart, recognizeEncoders } from "./recognize.ts";
+import { type EncoderClues, expectPart, recognizeEncoders } from "./recognize.ts";
 import type { StateEntry } from "./encoder_builder.ts";
 
 /** A tensor of the file. */
@@ -170,14 +170,17 @@ function describeEncoders(
   }
   const { framework, prefix, arch, epoch, input, inputIsOfRun, teacherInput, others } = state;
   const note = describePlace(state);
-  const main = describeEncoder(prefix.replace(/\.$/, ""), state.tensors, arch);
+  const main = describeEncoder(prefix.replace(/\.$/, ""), state.tensors, { arch, saved: input?.stem });
   // MoCo's momentum encoder is of the same kind; of SEED's teacher the file does not say what it is.
-  const named = ([["encoder_k", arch], ["teacher", undefined]] as const).flatMap(([name, said]) => {
+  const named = ([
+    ["encoder_k", { arch, saved: input?.stem }],
+    ["teacher", { saved: teacherInput?.stem }],
+  ] as const).flatMap(([name, clues]) => {
     const tensors = encoderBeside(state, name);
-    return tensors.size === 0 || others !== undefined ? [] : [describeEncoder(name, tensors, said)];
+    return tensors.size === 0 || others !== undefined ? [] : [describeEncoder(name, tensors, clues)];
   });
   const located = (others ?? []).map((other) =>
-    describeEncoder(other.replace(/\.$/, ""), locateEncoder(file, other).tensors, arch)
+    describeEncoder(other.replace(/\.$/, ""), locateEncoder(file, other).tensors, { arch })
   );
   const encoders = [main, ...named, ...located];
   const beside = namesBeside(state.beside.keys()).filter((name) =>
@@ -189,11 +192,11 @@ function describeEncoders(
 function describeEncoder(
   name: string,
   tensors: ReadonlyMap<string, TensorRef>,
-  said: string | undefined,
+  clues: EncoderClues,
 ): InspectedEncoder {
   const head = findHead(tensors);
   const part = head === undefined ? "backbone" : "encoder";
-  const recognized = recognizeEncoders(tensors, part, said);
+  const recognized = recognizeEncoders(tensors, part, clues);
   const described = {
     name,
     recognized: recognized.map((encoder) => encoder.name),

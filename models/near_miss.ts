@@ -42,13 +42,7 @@ export function describeNearest(
   if (nearest === undefined) return undefined;
   const { entries, isOptional } = expectPart(nearest, tensors, part);
   const { problems } = compareStateDict(tensors, entries, isOptional);
-  return { encoder: nearest.name, problems: problems + describeStem(tensors) };
-}
-
-/** ResNets for images of 32 pixels begin with a convolution of 3x3, and have no pooling behind it. */
-function describeStem(tensors: Shapes): string {
-  const [, , height] = tensors.get("conv1.weight")?.shape ?? [];
-  return height === 3 ? ". A 3x3 first convolution is typical of ResNets for small images (CIFAR)" : "";
+  return { encoder: nearest.name, problems };
 }
 
 /** What to do about weights that no encoder here fits: follows what was looked for, and a semicolon. */
@@ -68,9 +62,7 @@ export function adviseChoice(
   const nearest = nearestEncoder(tensors, part);
   if (nearest === undefined) return `No known encoder is similar: ${OWN}`;
   return nearest === chosen
-    ? `No other encoder is more similar${
-      describeStem(tensors)
-    }: use a checkpoint of ${chosen.name}, or ${OWN}`
+    ? `No other encoder is more similar: use a checkpoint of ${chosen.name}, or ${OWN}`
     : `The most similar is ${nearest.name}: choose the architecture and head that it was trained with`;
 }
 

@@ -7,7 +7,7 @@ import { replaceFile, writeAll } from "../../data/replace_file.ts";
 import { requireNew } from "../../data/require_new.ts";
 import { UserError } from "../../errors.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
-import { ENCODERS } from "../../models/registry.ts";
+import { encoderNames } from "../../models/registry.ts";
 import { contactSheet } from "../output/contact_sheet.ts";
 import { CountProgress } from "../terminal/count_progress.ts";
 import { formatDuration } from "../terminal/duration.ts";
@@ -100,7 +100,7 @@ async function describeNeighbours(
 
 async function main(): Promise<void> {
   await loadPlugin(Deno.args);
-  const command = parseEmbedFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name) });
+  const command = parseEmbedFlags(Deno.args, { encoders: encoderNames() });
   if (command.help !== undefined) return console.log(command.help);
   const { file, sheet, force } = command;
   const files = file === null ? [] : [file.path, ...file.format === ".npy" ? [namesPath(file.path)] : []];

@@ -145,9 +145,10 @@ export function showEncoderTraining<Options extends EncoderTrainingOptions>(
     folder.begin(wording.describeOptions(options, printFreq), options.tuning);
     writer = stage.openEventFile();
     runEvents = writer && new RunEvents(writer, { stepsPerEpoch, batchSize: options.batchSize });
-    const { type, ...planned } = plan;
+    const { type, notes, ...planned } = plan;
     shown.tell(type, { ...planned, epochs: options.epochs, batchSize: options.batchSize });
     for (const line of wording.describeRun(options, plan, stage.adapter)) shown.show(line);
+    for (const text of notes) shown.say(text);
     // Where they are not by the same images and settings, the beginning is evaluated again.
     const isRepeated = ({ of, by, step }: ScoreRow) =>
       !isKnown && by === "knn" && (of === "teacher" || step === 0 || step === firstStep);

@@ -2,7 +2,7 @@
 import { exportEncoder, type ExportOptions, type ExportResult } from "../../models/export/export_encoder.ts";
 import { describeInput } from "../../models/encoder_input.ts";
 import { pythonLines } from "../../models/export/python_lines.ts";
-import { ENCODERS, findEncoder } from "../../models/registry.ts";
+import { encoderNames, findEncoder } from "../../models/registry.ts";
 import { parseExportFlags } from "../flags/export_flags.ts";
 import { interruptSignal } from "../terminal/interrupt.ts";
 import { loadPlugin } from "../flags/plugin.ts";
@@ -41,7 +41,7 @@ function describeResult(options: ExportOptions, result: ExportResult): string[] 
 
 async function main(): Promise<void> {
   await loadPlugin(Deno.args);
-  const command = parseExportFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name) });
+  const command = parseExportFlags(Deno.args, { encoders: encoderNames() });
   if (command.help !== undefined) {
     console.log(command.help);
     return;

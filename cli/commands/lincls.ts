@@ -9,7 +9,7 @@ import { counted } from "../../data/printable.ts";
 import { METHODS } from "../../methods/registry.ts";
 import { findCheckpointToResume } from "../../methods/resume_auto.ts";
 import { linearProbe } from "../../methods/runs.ts";
-import { ENCODERS } from "../../models/registry.ts";
+import { encoderNames } from "../../models/registry.ts";
 import type { RunFigure, ScoreRow } from "../../ui/records.ts";
 import { checkLinclsInputs } from "../flags/inputs.ts";
 import { parseLinclsFlags } from "../flags/lincls_flags.ts";
@@ -114,9 +114,10 @@ function show(stage: Stage, options: LinearOptions, printFreq: number) {
   function begin(plan: Extract<LinearEvent, { type: "plan" }>): void {
     folder.begin({ ...config, printFreq }, options.tuning);
     if (!evaluate) writer = stage.openEventFile();
-    const { type, ...planned } = plan;
+    const { type, notes, ...planned } = plan;
     shown.tell(type, { ...planned, epochs, batchSize: config.batchSize });
     for (const line of describeRun(options, plan, stage.adapter)) shown.show(line);
+    for (const text of notes) shown.say(text);
     if (evaluate) return;
     stepsPerEpoch = plan.batchesPerEpoch;
     const firstStep = plan.firstEpoch * stepsPerEpoch;
@@ -180,7 +181,7 @@ function show(stage: Stage, options: LinearOptions, printFreq: number) {
 
 async function main(): Promise<void> {
   await loadPlugin(Deno.args);
-  const command = parseLinclsFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name) });
+  const command = parseLinclsFlags(Deno.args, { encoders: encoderNames() });
   if (command.help !== undefined) return console.log(command.help);
   const { options: request, resumesIfThere, printFreq } = command;
   if (resumesIfThere) {

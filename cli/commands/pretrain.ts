@@ -7,7 +7,7 @@ import { augmentationOf, type PretrainOptions } from "../../methods/moco/options
 import { METHODS } from "../../methods/registry.ts";
 import { findCheckpointToResume } from "../../methods/resume_auto.ts";
 import { pretrain } from "../../methods/runs.ts";
-import { ENCODERS } from "../../models/registry.ts";
+import { encoderNames } from "../../models/registry.ts";
 import { checkPretrainInputs } from "../flags/inputs.ts";
 import { loadPlugin } from "../flags/plugin.ts";
 import { parsePretrainFlags } from "../flags/pretrain_flags.ts";
@@ -60,7 +60,7 @@ function inputsOf({ data, testData }: PretrainOptions): RecordedInput[] {
 
 async function main(): Promise<void> {
   await loadPlugin(Deno.args);
-  const command = parsePretrainFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name) });
+  const command = parsePretrainFlags(Deno.args, { encoders: encoderNames() });
   if (command.help !== undefined) return console.log(command.help);
   const options = await checkPretrainInputs(command.options);
   if (command.resumesIfThere) {

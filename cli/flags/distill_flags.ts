@@ -13,6 +13,7 @@ import {
   distillFlags,
   type DistillNames,
 } from "../../methods/seed/flags.ts";
+import type { Stem } from "../../models/encoder.ts";
 import type { AskedViews } from "../../methods/encoder_views.ts";
 import type { DistillOptions, TeacherSsl } from "../../methods/seed/options.ts";
 import {
@@ -46,6 +47,8 @@ export interface DistillRequest
   extends AskedViews, Omit<DistillOptions, "teacherArch" | "teacherSsl" | keyof AskedViews> {
   teacherArch: string | null;
   teacherSsl: TeacherSsl | null;
+  /** First layers of the student; those that `studentArch` has where it is left out. */
+  stem?: Stem;
 }
 
 /** What the command line asks for. */

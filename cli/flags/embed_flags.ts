@@ -6,7 +6,7 @@ import type { Split } from "../../data/open_dataset.ts";
 import { DEFAULT_WORKERS_NOTE } from "../../actors/default_workers.ts";
 import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import { SAMPLE_DATA } from "../../data/sample.ts";
-import type { EncoderRole } from "../../models/encoder.ts";
+import type { EncoderRole, Stem } from "../../models/encoder.ts";
 import { EMBEDDING_FORMATS, type EmbeddingFormat } from "../output/embedding_writer.ts";
 import type { FlagTable } from "../../methods/flag_table.ts";
 import {
@@ -16,6 +16,7 @@ import {
   GENERAL,
   imageSizeFlag,
   maxPixelsFlag,
+  STEM_DEFAULT_NOTE,
   WEIGHTS_DEFAULT_NOTE,
   workersFlag,
 } from "../../methods/shared_flags.ts";
@@ -116,6 +117,8 @@ export interface EmbedRequest extends
   pretrained: string;
   /** `null` where the checkpoint tells. */
   arch: string | null;
+  /** First layers of the encoder; `undefined` where the checkpoint tells. */
+  stem: Stem | undefined;
   which: EncoderRole;
   /** `undefined` where the checkpoint tells. */
   weights: string | undefined;
@@ -148,6 +151,7 @@ export function embedHelp(context: EncoderFlagsContext): string {
     table: makeTable(context),
     defaults: {
       arch: "default: recognised from the checkpoint",
+      stem: STEM_DEFAULT_NOTE,
       which: "default: student",
       weights: WEIGHTS_DEFAULT_NOTE,
       part: "default: backbone",
@@ -205,6 +209,7 @@ export function parseEmbedFlags(args: readonly string[], context: EncoderFlagsCo
     request: {
       pretrained: resolvePath(pretrained, folder),
       arch: values.arch ?? null,
+      stem: values.stem,
       which: values.which ?? "student",
       weights: values.weights,
       part: values.part ?? DEFAULTS.part,

@@ -12,6 +12,8 @@ import {
   GENERAL,
   imageSizeFlag,
   pluginFlag,
+  STEM_DEFAULT_NOTE,
+  stemFlag,
   WEIGHTS_DEFAULT_NOTE,
   weightsFlag,
 } from "../../methods/shared_flags.ts";
@@ -56,6 +58,7 @@ function makeTable(encoders: readonly string[]) {
       group: WHAT,
       help: "encoder in the checkpoint",
     },
+    stem: stemFlag(WHAT, "the encoder's first layers"),
     weights: weightsFlag(WHAT),
     plugin: pluginFlag(WHAT),
 
@@ -142,6 +145,7 @@ export function exportHelp({ encoders, width, extent }: ExportFlagsContext): str
     defaults: {
       part: "default: backbone",
       which: "default: student",
+      stem: STEM_DEFAULT_NOTE,
       weights: WEIGHTS_DEFAULT_NOTE,
       arch: "default: recognised",
       output: "default: NAME_ENCODER_PART.FORMAT next to the checkpoint",
@@ -201,6 +205,7 @@ export function parseExportFlags(args: readonly string[], context: ExportFlagsCo
       format,
       part,
       arch: values.arch,
+      stem: values.stem,
       which: values.which,
       weights: values.weights,
       names,

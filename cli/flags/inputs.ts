@@ -12,11 +12,13 @@ import { UserError } from "../../errors.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readLinearCheckpoint } from "../../methods/linear_probe/checkpoint.ts";
 import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
+import { findEncoder } from "../../models/registry.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
 import { describeOtherHeads, type EncoderSource, openEncoderSource } from "../../models/encoder_source.ts";
 import type { DistillRequest } from "./distill_flags.ts";
 import type { EmbedRequest } from "./embed_flags.ts";
 import type { LinclsRequest } from "./lincls_flags.ts";
+import type { PretrainRequest } from "./pretrain_flags.ts";
 
 /** Says which heads are not used. */
 function noteOtherHeads(path: string, source: EncoderSource): void {
@@ -64,7 +66,9 @@ async function requireTestData(data: string, testData: string | null): Promise<s
  * nothing to evaluate on
  * @throws {UserError} that names the flag and the path
  */
-export async function checkDistillInputs(request: DistillRequest): Promise<DistillOptions> {
+export async function checkDistillInputs(
+  { stem, ...request }: DistillRequest,
+): Promise<DistillOptions> {
   const { data, distill, resume, studentInit, testData } = request;
   const images = await requireData(data, "--data");
   await naming("--distill", () => requireFile(distill, "a teacher checkpoint"));
@@ -85,6 +89,7 @@ export async function checkDistillInputs(request: DistillRequest): Promise<Disti
     ...await resolveViews(source, request, images),
     teacherArch: arch,
     teacherSsl: ssl,
+    studentArch: findEncoder(request.studentArch, stem).name,
     testData: testData === null
       ? await findDataset(data, "test") ?? null
       : await requireTestData(data, testData),
@@ -97,12 +102,13 @@ export async function checkDistillInputs(request: DistillRequest): Promise<Disti
  * @returns the options with `testData` resolved: `null` only where there is nothing to evaluate on
  * @throws {UserError} that names the flag and the path
  */
-export async function checkPretrainInputs(request: PretrainOptions): Promise<PretrainOptions> {
+export async function checkPretrainInputs({ stem, ...request }: PretrainRequest): Promise<PretrainOptions> {
   const { data, resume, testData } = request;
   await requireData(data, "--data");
   if (resume !== null) await naming("--resume", () => requireFile(resume, "a checkpoint of a pretraining"));
   return {
     ...request,
+    arch: findEncoder(request.arch, stem).name,
     testData: testData === null
       ? await findDataset(data, "test") ?? null
       : await requireTestData(data, testData),
@@ -133,7 +139,7 @@ export async function checkKnnInputs(request: KnnInput): Promise<KnnInput> {
  * @throws {UserError} that names the flag and the path
  */
 export async function checkEmbedInputs(
-  { pretrained, arch, which, weights, data, split, ...rest }: EmbedRequest,
+  { pretrained, arch, stem, which, weights, data, split, ...rest }: EmbedRequest,
 ): Promise<Omit<EmbeddingOptions, keyof AskedViews> & AskedViews> {
   const path = await naming("DATA", async () => {
     const { isFile } = await statOrExplain(data);
@@ -141,7 +147,7 @@ export async function checkEmbedInputs(
   });
   await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
   using source = await openEncoderSource(pretrained, {
-    ...{ arch: arch ?? undefined, which, weights, part: rest.part },
+    ...{ arch: arch ?? undefined, stem, which, weights, part: rest.part },
   });
   noteOtherHeads(pretrained, source);
   const { encoder, head } = source;
@@ -161,7 +167,7 @@ export async function checkEmbedInputs(
  * @throws {UserError} that names the flag and the path
  */
 export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearOptions> {
-  const { data, resume, arch, which, lr, ...rest } = request;
+  const { data, resume, arch, stem, which, lr, ...rest } = request;
   const images = await requireData(data, "DATA");
   const testData = await requireTestData(data, request.testData);
   if (resume !== null) {
@@ -179,11 +185,14 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
     testData,
   };
   // Checked by the flags: there is a name where there is no checkpoint.
-  if (pretrained === null) return { ...resolved, arch: arch!, ...await resolveViews(null, rest, images) };
+  if (pretrained === null) {
+    return { ...resolved, arch: findEncoder(arch!, stem).name, ...await resolveViews(null, rest, images) };
+  }
   await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
   const { weights } = rest;
   using source = await openEncoderSource(pretrained, {
     arch: arch ?? undefined,
+    stem,
     which,
     weights,
     part: "backbone",

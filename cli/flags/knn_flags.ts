@@ -13,6 +13,7 @@ import {
   GENERAL,
   imageSizeFlag,
   maxPixelsFlag,
+  STEM_DEFAULT_NOTE,
   testDataFlag,
   WEIGHTS_DEFAULT_NOTE,
 } from "../../methods/shared_flags.ts";
@@ -70,6 +71,7 @@ export function knnHelp(context: EncoderFlagsContext): string {
     table: makeTable(context),
     defaults: {
       arch: "default: recognised from the checkpoint",
+      stem: STEM_DEFAULT_NOTE,
       which: "default: student",
       weights: WEIGHTS_DEFAULT_NOTE,
       seed: `default: ${seed}`,

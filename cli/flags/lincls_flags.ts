@@ -8,6 +8,7 @@ import {
   LINEAR_SAMPLE_DEFAULTS,
   type LinearOptions,
 } from "../../methods/linear_probe/options.ts";
+import type { Stem } from "../../models/encoder.ts";
 import type { AskedViews } from "../../methods/encoder_views.ts";
 import type { EncoderNames } from "../../methods/shared_flags.ts";
 import { type EncoderFlagsContext, requireCheckpointOf, requireEncoder } from "./encoder_flags.ts";
@@ -50,6 +51,8 @@ export interface LinclsRequest
   lr: LinearOptions["lr"] | null;
   /** `null` where the checkpoint tells. */
   arch: string | null;
+  /** First layers of the encoder; left out where the checkpoint tells. */
+  stem?: Stem;
   /** Folder of the images. */
   data: string;
   /** `null` for that of the folder. */

@@ -16,7 +16,7 @@ import {
   shellWord,
   trainingNeeds,
 } from "../../methods/permissions.ts";
-import { ENCODERS, studentNames, teacherNames } from "../../models/registry.ts";
+import { encoderNames, studentNames, teacherNames } from "../../models/registry.ts";
 import { LOOPBACK } from "../../ui/page_address.ts";
 import type { PageOptions } from "../../ui/server.ts";
 import { parseCompareFlags } from "./compare_flags.ts";
@@ -125,10 +125,6 @@ const COMMAND_ENV = ["HOME", "INIT_CWD", "TERM"];
 
 /** Names of the tasks whose permissions are known. */
 export const RESTRICTED_TASKS: readonly string[] = Object.keys(TASKS);
-
-function encoderNames(): string[] {
-  return ENCODERS.map(({ name }) => name);
-}
 
 /**
  * Returns the least that a task needs for its arguments. A plugin's own imports are not looked into: of them only what

@@ -8,6 +8,7 @@ import { UserError } from "../../errors.ts";
 import type { FlagTable, FlagValues } from "../../methods/flag_table.ts";
 import { PRETRAIN_DEFAULTS, PRETRAIN_SAMPLE_DEFAULTS } from "../../methods/moco/defaults.ts";
 import { PRETRAIN_DEFAULT_NOTES, PRETRAIN_RETIRED, pretrainFlags } from "../../methods/moco/flags.ts";
+import type { Stem } from "../../models/encoder.ts";
 import { checkSplits } from "../../methods/moco/mod.ts";
 import type { PretrainOptions } from "../../methods/moco/options.ts";
 import type { EncoderNames } from "../../methods/shared_flags.ts";
@@ -37,13 +38,19 @@ export interface PretrainFlagsContext extends FlagsContext, EncoderNames {
   now?: Date;
 }
 
+/** The options of a run, but that the encoder's first layers may be said apart. */
+export interface PretrainRequest extends PretrainOptions {
+  /** First layers of the encoder; those that `arch` has where it is left out. */
+  stem?: Stem;
+}
+
 /** What the command line asks for. */
 export type PretrainCommand =
   | { help: string }
   | RunChoices & {
     help: undefined;
     /** `testData` is `null` where it was not given. */
-    options: PretrainOptions;
+    options: PretrainRequest;
     /** Go on with the newest checkpoint of the output folder, if there is one. */
     resumesIfThere: boolean;
     /** Find out where the time goes. */
@@ -112,7 +119,7 @@ export function parsePretrainFlags(args: readonly string[], context: PretrainFla
   } = own;
   const { resumesIfThere, resume: checkpoint } = readResumeFlag({ resume, output }, folder);
   const defaults = data === undefined ? PRETRAIN_SAMPLE_DEFAULTS : PRETRAIN_DEFAULTS;
-  const options: PretrainOptions = {
+  const options: PretrainRequest = {
     ...defaults,
     ...rest,
     cache: resolveCache(cache ?? defaults.cache, folder),

@@ -30,6 +30,8 @@ export interface EncoderTrainingPlan {
   evalResize: EvaluationResize;
   /** Where decoded images are kept, in words. */
   cache: string;
+  /** Notes on settings that do not suit the data; see `methods/check_settings.ts`. */
+  notes: readonly string[];
 }
 
 /** A step of a training. */

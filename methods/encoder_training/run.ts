@@ -17,7 +17,8 @@ import { TrainingRun } from "../../actors/training_run.ts";
 import { Evaluations } from "./evaluations.ts";
 import type { EncoderTrainingEvent, EncoderTrainingPlan, SavedEvent, TrainerEvent } from "./events.ts";
 import type { EncoderMethod } from "./method.ts";
-import type { EncoderTrainingOptions } from "./options.ts";
+import { checkSettings } from "../check_settings.ts";
+import { type EncoderTrainingOptions, scheduleOf } from "./options.ts";
 import { type KnownLoss, NOTHING_SO_FAR, type PreparedRun, prepareRun, type RunSoFar } from "./prepare.ts";
 import { findStart, savedWeights } from "./start.ts";
 import { TrainingPipeline } from "./training_pipeline.ts";
@@ -106,10 +107,19 @@ export async function trainEncoder<Options extends EncoderTrainingOptions>(
   }
 }
 
-function planOf<Options>(
-  { train, batchesPerEpoch, totalSteps, firstStep, evalResize }: PreparedRun<Options>,
+function planOf<Options extends EncoderTrainingOptions>(
+  { method, options, train, batchesPerEpoch, totalSteps, firstStep, evalResize }: PreparedRun<Options>,
 ): Omit<EncoderTrainingPlan, "cache"> {
-  return { images: train.rowCount, batchesPerEpoch, totalSteps, firstStep, evalResize };
+  const images = train.rowCount;
+  const settings = {
+    ...options,
+    learningRates: [options.lr],
+    scale: scheduleOf(options).scale,
+    queue: method.queue(options).size,
+    queueFlag: method.flags.queue,
+  };
+  const notes = checkSettings(settings, { images, batchesPerEpoch });
+  return { images, batchesPerEpoch, totalSteps, firstStep, evalResize, notes };
 }
 
 /** An end that may be put off: by a trainer that has to go back before it. */

@@ -28,6 +28,8 @@ export interface LinearPlan {
   evalResize: EvaluationResize;
   /** Where decoded images are kept, for people. */
   cache: string;
+  /** Notes on settings that do not suit the data; see `methods/check_settings.ts`. */
+  notes: readonly string[];
 }
 
 /** A step of a linear evaluation. */

@@ -1,5 +1,7 @@
 /** The linear evaluation: classifiers on the frozen features of an encoder (MoCo's protocol). */
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import type { Stem } from "../../models/encoder.ts";
+import { findEncoder } from "../../models/registry.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { chooseViews } from "../encoder_views.ts";
@@ -15,7 +17,11 @@ import { type LinearResult, runLinearEvaluation } from "./run.ts";
 /** Options for `linearProbe`. All but the encoder, the images and the output folder have defaults. */
 export type LinearInput =
   & Pick<LinearOptions, "pretrained" | "data" | "output">
-  & Partial<LinearOptions>;
+  & Partial<LinearOptions>
+  & {
+    /** First layers of the encoder, `imagenet` or `cifar`; found out where a checkpoint has it. */
+    stem?: Stem;
+  };
 
 /** {@linkcode OutputSettings} of a linear evaluation. */
 export interface LinearSettings extends OutputSettings {
@@ -24,12 +30,15 @@ export interface LinearSettings extends OutputSettings {
 }
 
 /** The options with everything that was left out: by the encoder's checkpoint, and else by {@linkcode LINEAR_DEFAULTS}. */
-async function resolveLinearInput(input: LinearInput, emit: Emit<NoticeEvent>): Promise<LinearOptions> {
+async function resolveLinearInput(
+  { stem, ...input }: LinearInput,
+  emit: Emit<NoticeEvent>,
+): Promise<LinearOptions> {
   const { pretrained, which = "student", weights } = input;
   using source = pretrained === null
     ? null
-    : await openEncoderSource(pretrained, { arch: input.arch, which, weights, part: "backbone" });
-  const arch = source?.encoder.name ?? input.arch;
+    : await openEncoderSource(pretrained, { arch: input.arch, stem, which, weights, part: "backbone" });
+  const arch = source?.encoder.name ?? (input.arch && findEncoder(input.arch, stem).name);
   if (arch === undefined) {
     throw new TypeError("expected a checkpoint (pretrained) or the name of an encoder (arch), found neither");
   }

@@ -17,6 +17,7 @@ import { TrainingRun } from "../../actors/training_run.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { batchScale, linearLearningRate } from "../../models/optim/schedule.ts";
 import { findEncoder } from "../../models/registry.ts";
+import { checkSettings } from "../check_settings.ts";
 import { Divergence, warnOfLargeLoss } from "./divergence.ts";
 import type { LinearActorEvent, LinearEvent } from "./events.ts";
 import type { LinearTrainer, ProbeScore } from "./messages.ts";
@@ -167,6 +168,10 @@ class LinearEvaluation {
       firstEpoch: start.epoch,
       evalResize: options.evalResize,
       cache: caches.description,
+      notes: evaluate ? [] : checkSettings(
+        { ...options, learningRates: options.lr, scale: this.#scale },
+        { images: train.rowCount, batchesPerEpoch: this.#batchesPerEpoch },
+      ),
     });
     this.#training = new TrainingRun({
       output: options.output,
@@ -281,10 +286,16 @@ class LinearEvaluation {
     return ranks.indexOf(Math.max(...ranks));
   }
 
+  /** What the learning rates are multiplied by after the warm-up. */
+  get #scale(): number {
+    const { scaleLr, batchSize } = this.#options;
+    return scaleLr ? batchScale(batchSize) : 1;
+  }
+
   /** Of an epoch, for each learning rate. */
   #ratesOf(epoch: number): number[] {
-    const { lr, scaleLr, batchSize, warmupEpochs, schedule: milestones } = this.#options;
-    const scale = scaleLr ? batchScale(batchSize) : 1;
+    const { lr, warmupEpochs, schedule: milestones } = this.#options;
+    const scale = this.#scale;
     return lr.map((rate) => linearLearningRate(epoch, { lr: rate, scale, warmupEpochs, milestones }));
   }
 

@@ -8,6 +8,7 @@ import {
   type EncoderNames,
   pluginFlag,
   processFlags,
+  stemFlag,
 } from "../shared_flags.ts";
 import { PRETRAIN_DEFAULTS, PRETRAIN_SAMPLE_DEFAULTS, type PretrainDefaults } from "./defaults.ts";
 
@@ -24,6 +25,7 @@ export function pretrainFlags(names: EncoderNames) {
       help: "encoder to pretrain, a student's included",
       brief: "encoder to pretrain",
     }),
+    stem: stemFlag(MODEL, "the encoder's first layers"),
     plugin: pluginFlag(MODEL),
     mlp: {
       kind: "boolean",
@@ -90,6 +92,7 @@ export const PRETRAIN_DEFAULT_NOTES = {
   testData: "default: test.tsv, val/ or the like in the folder of --data, if present",
   output: "default: a new folder under output/",
   plugin: "default: none",
+  stem: "default: imagenet",
   cache: CACHE_DEFAULT_NOTE,
   saveEvery: "default: the end of each epoch",
 };

@@ -2,7 +2,8 @@
 import { findDataset } from "../../data/open_dataset.ts";
 import { UserError } from "../../errors.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
-import { ENCODERS } from "../../models/registry.ts";
+import type { Stem } from "../../models/encoder.ts";
+import { encoderNames, findEncoder } from "../../models/registry.ts";
 import { readTrainingCheckpoint, requireFiniteTraining } from "../encoder_training/checkpoint.ts";
 import type { EncoderTrainingEvent } from "../encoder_training/events.ts";
 import { requireImagesReader } from "../encoder_training/options.ts";
@@ -17,7 +18,13 @@ import { pretrainFlags } from "./flags.ts";
 import type { PretrainOptions } from "./options.ts";
 
 /** Options for `pretrain`. All but the images and the output folder have defaults. */
-export type PretrainInput = Pick<PretrainOptions, "data" | "output"> & Partial<PretrainOptions>;
+export type PretrainInput =
+  & Pick<PretrainOptions, "data" | "output">
+  & Partial<PretrainOptions>
+  & {
+    /** First layers of the encoder, `imagenet` or `cifar`; those that `arch` has where it is left out. */
+    stem?: Stem;
+  };
 
 /** Events of a pretraining. */
 export type PretrainEvent = EncoderTrainingEvent;
@@ -51,7 +58,7 @@ export function checkSplits({ bnSplits, batchSize }: Pick<PretrainOptions, "bnSp
 }
 
 /** The options with everything that was left out. */
-async function resolvePretrainInput(input: PretrainInput): Promise<PretrainOptions> {
+async function resolvePretrainInput({ stem, ...input }: PretrainInput): Promise<PretrainOptions> {
   requireImagesReader(input);
   const options = {
     ...PRETRAIN_DEFAULTS,
@@ -60,6 +67,7 @@ async function resolvePretrainInput(input: PretrainInput): Promise<PretrainOptio
     limitSteps: null,
     tuning: null,
     ...input,
+    arch: findEncoder(input.arch ?? PRETRAIN_DEFAULTS.arch, stem).name,
     testData: input.testData === undefined ? await findDataset(input.data, "test") ?? null : input.testData,
   };
   checkSplits(options);
@@ -71,7 +79,7 @@ export const moco: Method<PretrainInput, PretrainOptions, PretrainEvent, Pretrai
   description: "pretrains an encoder on images without labels by momentum contrast (MoCo-v2)",
   folder: import.meta.url,
   actors: ["moco_trainer"],
-  flags: () => pretrainFlags({ encoders: ENCODERS.map(({ name }) => name) }),
+  flags: () => pretrainFlags({ encoders: encoderNames() }),
   resolve: resolvePretrainInput,
   needs: (input) => trainingNeeds(input),
   async checkResume(checkpoint) {

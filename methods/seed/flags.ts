@@ -9,6 +9,7 @@ import {
   type EncoderNames,
   pluginFlag,
   processFlags,
+  stemFlag,
   WEIGHTS_DEFAULT_NOTE,
   weightsFlag,
 } from "../shared_flags.ts";
@@ -39,6 +40,7 @@ function modelFlags(names: DistillNames) {
       brief: "student encoder",
       help: "student encoder",
     }),
+    stem: stemFlag(MODELS, "the student's first layers (the teacher's are those of its checkpoint)"),
     teacherArch: encoderFlag({ ...names, encoders: teachers }, {
       short: "k",
       group: MODELS,
@@ -139,6 +141,7 @@ export const DISTILL_DEFAULT_NOTES = {
   ...describeDefaults<Defaults>(PAPER_DEFAULTS, SAMPLE_DEFAULTS, ORIGINAL_DEFAULTS),
   workers: `${DEFAULT_WORKERS_NOTE}; the original: 32`,
   cache: CACHE_DEFAULT_NOTE,
+  stem: "default: imagenet",
   teacherArch: "default: recognised from the checkpoint",
   teacherSsl: "default: recognised from the checkpoint; the original: simclr",
   distill: "default: the bundled teacher",

@@ -1,9 +1,10 @@
 /** SEED: self-supervised distillation (Fang et al., ICLR 2021). */
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { findDataset } from "../../data/open_dataset.ts";
-import { studentNames, teacherNames } from "../../models/registry.ts";
+import { findEncoder, studentNames, teacherNames } from "../../models/registry.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
+import type { Stem } from "../../models/encoder.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
 import { chooseViews } from "../encoder_views.ts";
 import type { Method, OutputSettings } from "../method.ts";
@@ -20,7 +21,13 @@ import type { Wanted } from "../encoder_training/run.ts";
 import { type DistillResult, runDistillation } from "./run.ts";
 
 /** Options for `distill`. All but the images, the teacher and the output folder have defaults. */
-export type DistillInput = Pick<DistillOptions, "data" | "distill" | "output"> & Partial<DistillOptions>;
+export type DistillInput =
+  & Pick<DistillOptions, "data" | "distill" | "output">
+  & Partial<DistillOptions>
+  & {
+    /** First layers of the student, `imagenet` or `cifar`; those that `studentArch` has where it is left out. */
+    stem?: Stem;
+  };
 
 /** {@linkcode OutputSettings} of a distillation. */
 export interface DistillSettings extends OutputSettings, Wanted {
@@ -30,7 +37,7 @@ export interface DistillSettings extends OutputSettings, Wanted {
 
 /** The options with everything that was left out: by the files, and else by {@linkcode PAPER_DEFAULTS}. */
 async function resolveDistillInput(
-  input: DistillInput,
+  { stem, ...input }: DistillInput,
   emit: Emit<NoticeEvent>,
 ): Promise<DistillOptions> {
   requireImagesReader(input);
@@ -57,6 +64,7 @@ async function resolveDistillInput(
     ...input.feature && { dim: source.encoder.features },
     ...input,
     ...views,
+    studentArch: findEncoder(input.studentArch ?? PAPER_DEFAULTS.studentArch, stem).name,
     testData: input.testData === undefined ? await findDataset(input.data, "test") ?? null : input.testData,
     teacherArch: teacher.arch,
     teacherSsl: teacher.ssl,

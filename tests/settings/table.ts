@@ -27,6 +27,8 @@ const EMBED_CHOICE =
 const CONVERT = "data/convert/convert_test.ts: convert() keeps the order, shuffles by the seed";
 const WEIGHTS =
   "methods/weights_test.ts: --weights chooses among the encoders of a checkpoint, in every task";
+const STEM = "models/stem_test.ts: a student with --stem cifar is saved, embedded";
+const STEM_CHOICE = "models/stem_test.ts: of encoders that have the same tensors with either stem";
 const FORMATS = "cli/commands/export_test.ts: export writes the bundled teacher in every format";
 const TUNED = "cli/output/run_tuning_test.ts: findTuning() goes on with what a run began with";
 
@@ -40,6 +42,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
   distill: {
     "recipe": "cli/flags/distill_flags_test.ts: takes the paper's settings by name",
     "student-arch": MORE,
+    "stem": STEM,
     "teacher-arch": RUN,
     "teacher-ssl": RUN,
     "distill": RUN,
@@ -105,6 +108,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
   },
   pretrain: {
     "arch": MOCO,
+    "stem": SAME,
     "plugin": PRETRAIN,
     "mlp": MOCO,
     "data": MOCO,
@@ -161,6 +165,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
   lincls: {
     "pretrained": LINEAR,
     "arch": LINEAR,
+    "stem": STEM_CHOICE,
     "which": "cli/commands/encoder_choice_test.ts: lincls evaluates the encoder of --which",
     "weights": WEIGHTS,
     "plugin": PLUGIN,
@@ -197,6 +202,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
   knn: {
     "pretrained": KNN,
     "arch": KNN,
+    "stem": STEM_CHOICE,
     "which": KNN_CHOICE,
     "weights": WEIGHTS,
     "plugin": KNN,
@@ -212,6 +218,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
   embed: {
     "pretrained": ROWS,
     "arch": "cli/commands/embed_test.ts: embed flags",
+    "stem": STEM,
     "which": EMBED_CHOICE,
     "weights": WEIGHTS,
     "plugin": PLUGIN,
@@ -246,6 +253,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "which": "cli/commands/export_test.ts: export refuses wrong flags and files",
     "weights": WEIGHTS,
     "arch": "cli/commands/export_test.ts: export refuses wrong flags and files",
+    "stem": STEM_CHOICE,
     "plugin": PLUGIN,
     "output": FORMATS,
     "format": FORMATS,

@@ -18,6 +18,7 @@ Deno.test("parseExportFlags() with a checkpoint alone asks for its backbone as a
     format: "pth",
     part: "backbone",
     arch: undefined,
+    stem: undefined,
     which: undefined,
     weights: undefined,
     names: undefined,
@@ -32,6 +33,7 @@ Deno.test("parseExportFlags() with a checkpoint alone asks for its backbone as a
 Deno.test("parseExportFlags() takes every flag", () => {
   const { options, quiet } = parse(
     ...["--format", "onnx", "--part", "encoder", "-a", "resnet50", "--which=teacher", "-o", "out/b.onnx"],
+    ...["--stem", "cifar"],
     ...["a.pth", "--image-size", "96", "--eval-resize", "none", "--normalize", "--force", "-q"],
   );
   assertEquals(options, {
@@ -40,6 +42,7 @@ Deno.test("parseExportFlags() takes every flag", () => {
     format: "onnx",
     part: "encoder",
     arch: "resnet50",
+    stem: "cifar",
     which: "teacher",
     weights: undefined,
     names: undefined,

@@ -211,6 +211,9 @@ Deno.test("runDistillation() evaluates teacher and student next to training, and
     firstStep: 0,
     evalResize: "torchvision",
     cache,
+    notes: [
+      "21 steps in the whole run (3 epochs) are few to learn from. Use --epochs 15 or more, or a smaller --batch-size",
+    ],
   }]);
   assertMatch(cache, /^\d+ kB of memory for train\.tsv; \d+ kB of memory for test\.tsv$/);
   assertEquals(result.steps, 21);
