@@ -8,6 +8,7 @@
  * - `messages.ts`, `events.ts`: what its actors tell each other, and what a run tells;
  * - `pipeline.ts` and its own actors: which there are, and how they are wired;
  * - `run.ts`: what is asked of them in which order;
+ * - in place of the last two, if it trains a whole encoder, `encoder_method.ts`: what `encoder_training/` needs to know;
  * - `mod.ts`: all of that as one {@linkcode Method}, for the registry.
  */
 import type { ActorRole } from "../actors/catalog.ts";

@@ -46,12 +46,14 @@ export function distill(
 }
 
 /**
- * Pretrains an encoder by MoCo-v2, on images without labels. A run that is stopped saves a checkpoint of where training is.
+ * Pretrains an encoder on images without labels, by MoCo-v2 (Chen et al., arXiv 2003.04297). Stopping the run saves a
+ * checkpoint, which holds query encoder, key encoder and queue under the names of MoCo's `main_moco.py`.
  *
- * @throws {StoppedError} in the run's result, where it is stopped: it names that checkpoint, its `cause` is the reason
- * @throws {FolderLostError} in the run's result, where the output folder is removed, moved or replaced
+ * @throws {StoppedError} in the run's result, if the run is stopped; names that checkpoint, and has the reason as its
+ *   `cause`
+ * @throws {FolderLostError} in the run's result, if the output folder is removed, moved or replaced
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
- * @throws {ActorCrash} there, when an actor fails more often than `maxRestarts` allows
+ * @throws {ActorCrash} in the run's result, if actors crash more often than `maxRestarts` allows
  */
 export function pretrain(
   input: PretrainInput,

@@ -39,19 +39,19 @@ import type { QueueShape, TrainedBy, TrainedEncoder } from "./trained_encoder.ts
 import { type EncoderTrainingOptions, hasProbeSet, scheduleOf } from "./options.ts";
 import type { EncoderStep, EncoderStepOptions, EncoderStepSettings } from "./step.ts";
 
-/** How a trainer is started. */
+/** Configuration of the trainer of an encoder. */
 export interface EncoderTrainerConfig<Options> {
-  /** Of the whole run. */
+  /** Options of the whole run. */
   options: Options;
-  /** What the queue starts with. */
+  /** Contents of the queue at the start. */
   queue: QueueContents;
-  /** Batches done before the first one that will come. */
+  /** Epoch and batch of the first batch that will come. */
   done: BatchNumber;
   /** Batches of an epoch. */
   batchesPerEpoch: number;
-  /** What checkpoints say of the run, so that one that is gone on with is known to be the same. */
+  /** Settings and origin of the run, which checkpoints record: a resumed run is compared with them. */
   identity?: RunIdentity;
-  /** Who is told of steps and checkpoints. */
+  /** Receives the events of steps and checkpoints. */
   monitor: ActorRef<Monitor<TrainerEvent>>;
 }
 

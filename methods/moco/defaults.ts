@@ -21,7 +21,7 @@ export type PretrainDefaults = Omit<
   | "plugins"
 >;
 
-/** Defaults for one's own images: MoCo-v2 as the original's README runs it. */
+/** Defaults for your own images: MoCo-v2, as the README of MoCo runs it for ImageNet. */
 export const PRETRAIN_DEFAULTS: Readonly<PretrainDefaults> = {
   arch: "resnet50",
   workers: DEFAULT_WORKERS,
@@ -61,7 +61,7 @@ export const PRETRAIN_DEFAULTS: Readonly<PretrainDefaults> = {
   seed: 0,
 };
 
-/** Defaults for the bundled images: some minutes on two cores. */
+/** Defaults for the bundled images: a run takes some minutes on two cores. */
 export const PRETRAIN_SAMPLE_DEFAULTS: Readonly<PretrainDefaults> = {
   ...PRETRAIN_DEFAULTS,
   arch: "mobilenetv3_small",

@@ -90,6 +90,7 @@ async function makePlace(makesData = false): Promise<{ folder: string; bin: stri
   await writeMocoCheckpoint(at("CHECKPOINT"));
   const checkpoints = [
     "TEACHER",
+    "TEACHER.pth.tar",
     "output/tutorial/run/student.pth.tar",
     "output/checkpoint_0199.pth.tar",
   ];
@@ -246,7 +247,7 @@ Deno.test("docs/tutorial.md: its commands run as they are written, one after the
 /** What the commands that compute are given besides, so that each takes seconds, and instead of what nobody has here. */
 const SMALL: Readonly<Record<string, readonly string[]>> = {
   distill: ["--image-size 32", "--batch-size 4", "--queue 16", "--limit-steps 2", "--no-tune"],
-  pretrain: ["--image-size 32", "--batch-size 16", "--moco-k 16", "--limit-steps 2", "--no-tune"],
+  pretrain: ["--image-size 32", "--batch-size 8", "--moco-k 16", "--limit-steps 2", "--no-tune"],
   lincls: ["--image-size 32", "--batch-size 8", "--epochs 1", "--no-tune"],
   knn: ["--image-size 32"],
   embed: ["--image-size 32"],
