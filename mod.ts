@@ -1,9 +1,10 @@
 /**
  * SEED (Self-supervised Distillation for Visual Representation, ICLR 2021) as a system of actors on the GPU.
  *
- * A big, frozen, self-supervised teacher teaches a small student without labels. {@linkcode distill} runs the whole of
- * it, {@linkcode linearProbe} and {@linkcode knn} evaluate what it learnt, {@linkcode embed} uses it; the actors, their
- * messages and the runtime they live in are exported for programs that wire their own.
+ * A large, frozen, self-supervised teacher trains a small student without labels. {@linkcode distill} runs the
+ * distillation, {@linkcode linearProbe} and {@linkcode knn} evaluate the student, and {@linkcode embed} computes
+ * embeddings. The actors, their messages and the actor runtime are exported for programs that build their own
+ * pipelines.
  *
  * ```ts ignore
  * import { distill, sampleOptions } from "@seed/distillation";
@@ -22,6 +23,7 @@ export type { BatchNumber } from "./actors/batch_number.ts";
 export type { ActorModules, ActorRole } from "./actors/catalog.ts";
 export type { NeighboursReport, ProbeSet, ProbeSetEvents } from "./actors/diagnostics.ts";
 export type { EncoderConfig } from "./actors/encoder.ts";
+export { type ImageCacheOptions, ImageCaches } from "./actors/image_caches.ts";
 export type { EvaluationSettings, KnnSettings, ProbeSetSettings } from "./actors/evaluation.ts";
 export type { EvaluationResize, EvaluationResizeChoice } from "./actors/evaluation_resize.ts";
 export type { EvaluationWatcher, EvaluatorConfig } from "./actors/evaluator.ts";
@@ -121,7 +123,18 @@ export {
   knn,
   type KnnInput,
   linearProbe,
+  pretrain,
 } from "./methods/runs.ts";
+export {
+  PRETRAIN_DEFAULTS,
+  PRETRAIN_SAMPLE_DEFAULTS,
+  type PretrainDefaults,
+  samplePretrainOptions,
+} from "./methods/moco/defaults.ts";
+export type { MocoTrainer } from "./methods/moco/messages.ts";
+export type { PretrainEvent, PretrainInput, PretrainResult, PretrainSettings } from "./methods/moco/mod.ts";
+export type { MocoTrainerConfig } from "./methods/moco/moco_trainer.ts";
+export type { PretrainOptions } from "./methods/moco/options.ts";
 export {
   type Defaults,
   PAPER_DEFAULTS,
@@ -130,26 +143,32 @@ export {
   SAMPLE_DEFAULTS,
   sampleOptions,
 } from "./methods/seed/defaults.ts";
-export type { KnownAccuracy } from "./methods/seed/evaluations.ts";
-export type {
-  DistillActorEvent,
-  DistillEvent,
-  DistillPlan,
-  DistillStats,
-  DistillStep,
-  SavedEvent,
-  TrainingSnapshot,
-} from "./methods/seed/events.ts";
-export type { KeyedBatch, QueueContents, QueueKeeper, StudentTrainer } from "./methods/seed/messages.ts";
+export type { DistillEvent } from "./methods/seed/events.ts";
+export type { KeyedBatch, QueueKeeper, StudentTrainer } from "./methods/seed/messages.ts";
 export type { DistillInput, DistillSettings } from "./methods/seed/mod.ts";
-export type { DistillOptions, SaveInterval, TeacherSsl } from "./methods/seed/options.ts";
-export type { KnownLoss, RunSoFar } from "./methods/seed/prepare.ts";
+export type { DistillOptions, TeacherSsl } from "./methods/seed/options.ts";
 export type { QueueKeeperConfig } from "./methods/seed/queue_keeper.ts";
-export type { DistillResult, Wanted } from "./methods/seed/run.ts";
+export type { DistillResult } from "./methods/seed/run.ts";
 export type { StudentTrainerConfig } from "./methods/seed/student_trainer.ts";
+export type { EncoderTrainerConfig } from "./methods/encoder_training/encoder_trainer.ts";
+export type { KnownAccuracy } from "./methods/encoder_training/evaluations.ts";
+export type {
+  EncoderTrainingEvent,
+  EncoderTrainingPlan,
+  EncoderTrainingStats,
+  EncoderTrainingStep,
+  SavedEvent,
+  TrainerEvent,
+  TrainingSnapshot,
+} from "./methods/encoder_training/events.ts";
+export type { EncoderTrainer, QueueContents } from "./methods/encoder_training/messages.ts";
+export type { EncoderTrainingOptions, SaveInterval } from "./methods/encoder_training/options.ts";
+export type { KnownLoss, RunSoFar } from "./methods/encoder_training/prepare.ts";
+export type { EncoderTrainingResult, Wanted } from "./methods/encoder_training/run.ts";
 export type { RunIdentity } from "./methods/terms.ts";
 export type { RunOrigin } from "./models/checkpoint/resume_state.ts";
 export type { Term, TermValue } from "./models/checkpoint/run_terms.ts";
+export type { Stem } from "./models/encoder.ts";
 export type { EncoderPart } from "./models/encoder_parts.ts";
 export type { LayerNorms, StepStats } from "./models/step_stats.ts";
 export type { QueueView, SimilarityMap } from "./models/similarity_map.ts";
@@ -165,6 +184,9 @@ export {
   type Image,
   type UnwrittenImage,
 } from "./data/decode.ts";
+export type { ImageCacheHandle } from "./data/image_cache.ts";
+export type { CacheFileHandle } from "./data/image_cache_file.ts";
+export type { SystemMemory } from "./data/system_memory.ts";
 export type { LineIndexOptions } from "./data/line_index.ts";
 export {
   type DatasetOptions,

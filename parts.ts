@@ -1,6 +1,6 @@
 /**
- * What encoders, losses, augmentations and ops of one's own are made of. A module that registers some is named to a run by
- * its `plugins`; `examples/custom_encoder.ts` is one.
+ * Building blocks for custom encoders, losses, augmentations and ops. A run loads a module that registers some
+ * through its `plugins` option; `examples/custom_encoder.ts` is one.
  *
  * @module
  */

@@ -26,20 +26,21 @@ function fileOf(adapter: string, folder: string | undefined): string | undefined
   return folder && join(folder, `tuning-${VERSION}-${name}-deno-${Deno.version.deno}.json`);
 }
 
-/** Where {@linkcode tuneAdapter} keeps tables, and what it tells. */
+/** Options for {@linkcode tuneAdapter}. */
 export interface TuneOptions {
-  /** Folder of the tables; the user's own for such things where it is left out. */
+  /** Folder of the tables. Default: in the user's cache folder. */
   folder?: string;
-  /** Nothing is known of this adapter; so many of the measurements are done. */
+  /** Called with the number of finished measurements, if the adapter is measured. */
   onProgress?(done: number, total: number): void;
-  /** The table could not be kept, or what was kept cannot be used. */
+  /** Called if the table cannot be saved, or a saved table cannot be used. */
   onWarning?(text: string): void;
 }
 
 /**
- * The table of the adapter in use: as it was kept, or measured, which takes some seconds, and kept from now on.
+ * Returns the kernel tuning of the adapter in use. Reads the saved table; if there is none, measures the adapter,
+ * which takes some seconds, and saves the table.
  *
- * @throws {NoAdapterError} where there is no adapter
+ * @throws {NoAdapterError} if there is no adapter
  */
 export async function tuneAdapter(
   { folder = cacheFolder(), onProgress, onWarning }: TuneOptions = {},
@@ -60,7 +61,7 @@ export async function tuneAdapter(
       await Deno.mkdir(dirname(path), { recursive: true });
       await replaceTextFile(path, formatTuning(tuning));
     } catch (error) {
-      onWarning?.(`${path}: what was measured could not be kept: ${(error as Error).message}`);
+      onWarning?.(`${path}: cannot save the kernel tuning: ${(error as Error).message}`);
     }
     return tuning;
   } finally {

@@ -27,26 +27,26 @@ import { type ActorRef, defineActor } from "./runtime/mod.ts";
 /** Views that a viewer is shown. */
 const SHOWN_VIEWS = 32;
 
-/** How views are made. */
+/** Kind of views to make. */
 export type Views =
   /** Training views by the name of an augmentation, and the first batch to expect. */
   | { kind: "training"; augmentation: string; seed: number; first: BatchNumber }
   /** Resized and cut from the middle, by torchvision's rule unless said; in order of arrival where no first batch is. */
   | { kind: "evaluation"; resize?: EvaluationResize; first?: BatchNumber };
 
-/** How an augmenter is started. */
+/** Configuration of an `augmenter` actor. */
 export interface AugmenterConfig {
-  /** Images of a batch. */
+  /** Images per batch. */
   batchSize: number;
   /** Side of a view, in pixels. */
   imageSize: number;
-  /** Which views. */
+  /** Views to make. */
   views: Views;
-  /** Local views of the same images. */
+  /** Small views of the same images, if any. */
   local?: LocalViewOptions;
-  /** Who is shown some views of the first batch. */
+  /** Receives some views of the first batch. */
   viewer?: ActorRef<Monitor<ViewsEvent | WarningEvent>>;
-  /** Who gets the views. */
+  /** Receives the views. */
   next: ActorRef<Encoder>;
 }
 

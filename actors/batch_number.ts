@@ -1,10 +1,10 @@
 /** The order of a run's batches. */
 
-/** Which batch: the epoch and the batch's number in it, from 0. Before an epoch's first batch `batch` is -1. */
+/** Position of a batch: its epoch, and its number within the epoch. `batch` is -1 before an epoch's first batch. */
 export interface BatchNumber {
-  /** From 0. */
+  /** Epoch, from 0. */
   epoch: number;
-  /** From 0, or -1 before the first. */
+  /** Batch of the epoch, from 0, or -1 before the first. */
   batch: number;
 }
 

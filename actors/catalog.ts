@@ -16,14 +16,16 @@ export type ActorRole =
   | "queue_keeper"
   /** Trains the student of a distillation. */
   | "student_trainer"
+  /** Pretrains an encoder by MoCo. */
+  | "moco_trainer"
   /** Trains linear probes on features. */
   | "linear_trainer"
   /** Trains an encoder with its classifier, and classifies. */
   | "finetune_trainer";
 
 /**
- * Modules that take the places of built-in actors, as text: `new URL("./my_reader.ts", import.meta.url).href`. Such a module
- * exports by default what `defineActor()` made, of the same protocol and configuration.
+ * URLs of modules that replace built-in actors, such as `new URL("./my_reader.ts", import.meta.url).href`. The
+ * default export of such a module is a `defineActor()` with the same protocol and configuration.
  */
 export type ActorModules = Partial<Record<ActorRole, string>>;
 

@@ -57,7 +57,7 @@ export function checkSameClasses(learnt: DataFacts, classified: DataFacts): void
   for (const { path, hasLabels } of [learnt, classified]) {
     if (!hasLabels) {
       throw new UserError(
-        `${path}: expected labels from 0 on (in a folder of images: a folder for each class), found images without`,
+        `${path}: expected class labels (in a folder of images: one subfolder per class), found none`,
       );
     }
   }
@@ -66,5 +66,5 @@ export function checkSameClasses(learnt: DataFacts, classified: DataFacts): void
 
 /** What is said of data in which no image can be used. */
 export function noImages(path: string): string {
-  return `${path}: none of its rows holds an image that can be used`;
+  return `${path}: found no usable image in any row`;
 }

@@ -15,31 +15,31 @@ const SNAPSHOT_EVERY_MS = 5_000;
 /** After three crashes within this time, in ms, there are no more maps. */
 const MAP_CRASHES_WITHIN_MS = 10 * 60_000;
 
-/** The images that teacher and student are compared by. */
+/** Images on which teacher and student are compared. */
 export interface ProbeSet {
-  /** File or folder that they are in. */
+  /** File or folder of the images. */
   data: string;
-  /** Their rows there, n of them. */
+  /** Row numbers of the images, n of them. */
   rows: number[];
   /** Their labels; -1 where there are none. */
   labels: number[];
   /** Names of the labels, where the data has them. */
   classNames?: readonly string[];
-  /** As the encoders see them, n of them. */
+  /** The images as the encoders see them, n of them. */
   views: ViewSample;
 }
 
 /** Nearest neighbours in the probe set by the features of the teacher or the student. */
 export interface NeighboursReport extends Pick<ProbeSetNeighbours, "neighbours" | "similarities" | "k"> {
-  /** Who. */
+  /** Encoder that the features are from. */
   of: "teacher" | "student";
-  /** Steps that the student had been trained for. */
+  /** Steps that the student had been trained. */
   step: number;
-  /** Features as points of a plane [n, 2]. */
+  /** Features projected to two dimensions, float32 [n, 2]. */
   maps: { pca: Float32Array<ArrayBuffer>; umap: Float32Array<ArrayBuffer> | null };
 }
 
-/** What is told of it. */
+/** Events about a probe set. */
 export type ProbeSetEvents =
   /** The images that teacher and student are compared by are known; before any neighbours. */
   | ({ type: "probe-set" } & ProbeSet)

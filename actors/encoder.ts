@@ -8,25 +8,28 @@ import type { Encoder, LocalViewOptions, Profiled, Sink, ViewBatch } from "./mes
 import { profileAll } from "./run_profile.ts";
 import { type ActorRef, defineActor } from "./runtime/mod.ts";
 
-/** How an encoder is started. */
+/** Configuration of an `encoder` actor. */
 export interface EncoderConfig {
   /** The encoder. */
   encoder: EncoderChoice;
-  /** `feature`: pooled, without the head; `normalized`: the L2-normalised embedding; `normalized_feature`: that feature so. */
+  /**
+   * `feature`: the pooled feature, without the head; `normalized`: the L2-normalised embedding; `normalized_feature`:
+   * the L2-normalised feature.
+   */
   output: "feature" | "normalized" | "normalized_feature";
-  /** Length that an embedding must have, where that is known. */
+  /** Required length of an embedding, if known. */
   dimension?: number;
-  /** Images of a batch. */
+  /** Images per batch. */
   batchSize: number;
   /** Side of a view, in pixels. */
   imageSize: number;
-  /** Small views of the same images. */
+  /** Small views of the same images, if any. */
   local?: LocalViewOptions;
-  /** Keep maps of pixels in float16. */
+  /** Keep feature maps in float16. */
   mixedPrecision?: boolean;
-  /** What was measured of the adapter. */
+  /** Kernel tuning of the adapter. */
   tuning?: Tuning | null;
-  /** Who gets the rows. */
+  /** Receives the features or embeddings. */
   next: ActorRef<Sink>;
 }
 

@@ -12,6 +12,7 @@ import type { EvaluationWatcher } from "./evaluator.ts";
 import type { EvaluationResize } from "./evaluation_resize.ts";
 import type { Monitor } from "./events.ts";
 import type { Accuracy, EvaluatedEncoder, ProbeSetNeighbours } from "./messages.ts";
+import type { ImageCaches } from "./image_caches.ts";
 import { PATIENCE, Pipeline, type Source } from "./pipeline.ts";
 import type { ActorCrash, ActorRef, ActorSystem, Restart, SupervisorOptions } from "./runtime/mod.ts";
 import { EVALUATION_ORDER, type ReadingOrder } from "./tsv_reader.ts";
@@ -31,45 +32,47 @@ const WHOLE = { epoch: 0 };
 /** The probe set's images are spread over the data. */
 const PROBE_SET_ORDER: ReadingOrder = { ...EVALUATION_ORDER, shuffle: true };
 
-/** A weighted kNN. */
+/** Settings of a weighted kNN evaluation. */
 export interface KnnSettings {
-  /** Images that vote: a path that `openDataset` knows, as the next. */
+  /** Images that vote: a path that `openDataset` accepts. */
   bankData: string;
-  /** Images that are classified. */
+  /** Images to classify: a path that `openDataset` accepts. */
   queryData: string;
-  /** Numbers of neighbours that vote; each is evaluated. */
+  /** Numbers of neighbours (k) to evaluate. */
   ks: readonly number[];
-  /** Temperature of their votes. */
+  /** Temperature of the votes. */
   temperature: number;
 }
 
-/** Some images that encoders are compared by. */
+/** Settings of a probe set: images on which encoders are compared. */
 export interface ProbeSetSettings {
-  /** Where they are. */
+  /** Path of the images. */
   data: string;
-  /** How many batches of a hundred. */
+  /** Number of batches of 100 images. */
   batches: number;
-  /** Neighbours that are found for each. */
+  /** Nearest neighbours to find for each image. */
   neighbours: number;
-  /** Chooses the images. */
+  /** Seed that chooses the images. */
   seed: number;
 }
 
-/** What a line of evaluation is for. */
+/** Settings of an evaluation pipeline. */
 export interface EvaluationSettings {
   /** Height and width of a view, in pixels. */
   imageSize: number;
-  /** Pixels that an image may have; a larger one counts as broken. */
+  /** Maximum pixels of an image; a larger one counts as broken. */
   maxPixels?: number;
-  /** How views are made of images; torchvision's rule where it is left out. */
+  /** Where decoded images are kept. Default: nowhere. */
+  caches?: ImageCaches;
+  /** How images are resized. Default: torchvision's rule. */
   evalResize?: EvaluationResize;
-  /** What was measured of the adapter (`tuneAdapter`). */
+  /** Kernel tuning of the adapter, from `tuneAdapter`. */
   tuning?: Tuning | null;
-  /** Actors of one's own in the places of built-in ones. */
+  /** Custom actors that replace built-in ones. */
   actors?: ActorModules;
-  /** Evaluate by kNN. */
+  /** kNN evaluation, if any. */
   knn?: KnnSettings;
-  /** Find nearest neighbours in a probe set. */
+  /** Nearest neighbours in a probe set, if any. */
   probeSet?: ProbeSetSettings;
 }
 
@@ -157,7 +160,7 @@ interface Watch {
 
 function spawnLine(
   system: ActorSystem,
-  { imageSize, maxPixels, evalResize, tuning, actors, knn, probeSet }: EvaluationSettings,
+  { imageSize, maxPixels, caches, evalResize, tuning, actors, knn, probeSet }: EvaluationSettings,
   monitor: ActorRef<Monitor>,
   watch: Watch,
   supervision: Omit<SupervisorOptions, "strategy" | "resume">,
@@ -188,7 +191,7 @@ function spawnLine(
   ];
   const pipeline = new Pipeline(
     supervisor,
-    { batchSize: BATCH, imageSize, embeddingLength: 0, stages: STAGES, maxPixels, actors, monitor },
+    { batchSize: BATCH, imageSize, embeddingLength: 0, stages: STAGES, maxPixels, caches, actors, monitor },
     [{ name: "evaluation_augmenter", views: () => ({ kind: "evaluation", resize: evalResize }), sources }],
     () => evaluate.ref,
   );
@@ -205,7 +208,7 @@ function spawnLine(
     if (queries === 0) return { noAccuracies: noImages(queryData) };
     const accuracies = await evaluate.ref.ask("score", { bank, queries }, PATIENCE);
     if (accuracies.length > 0) return { accuracies };
-    return { noAccuracies: `the images of ${bankData} or of ${queryData} have no labels from 0 on` };
+    return { noAccuracies: `${bankData} or ${queryData} has no class labels` };
   }
   let turn: Promise<unknown> = connect().catch(() => {}); // the system says why
   return (encoder, wishes = {}) => {

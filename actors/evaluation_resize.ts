@@ -4,11 +4,11 @@ import { readImageHeader } from "../data/image_header.ts";
 import { openDataset } from "../data/open_dataset.ts";
 
 /**
- * A rule for all images of a run:
+ * How evaluation resizes all images of a run:
  * - `torchvision`: `Resize(size * 256 / 224)` of the shorter side and `CenterCrop(size)`, as for ImageNet, whatever size a
  *   image has;
- * - `none`: the shorter side becomes `size`, and nothing is lost at a square's edges: an image of `size` x `size` is taken
- *   as it is.
+ * - `none`: the shorter side is resized to `size`, so that a square image loses nothing at its edges, and one of
+ *   `size` x `size` is left as it is.
  */
 export type EvaluationResize = "torchvision" | "none";
 

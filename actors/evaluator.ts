@@ -14,23 +14,23 @@ import type { Evaluator, ProbeSetNeighbours, Purpose, ViewBatch } from "./messag
 import { Origins } from "./origins.ts";
 import { type ActorRef, defineActor, type Message, urgent } from "./runtime/mod.ts";
 
-/** How an evaluator is started. */
+/** Configuration of an `evaluator` actor. */
 export interface EvaluatorConfig {
-  /** Images of a batch. */
+  /** Images per batch. */
   batchSize: number;
   /** Side of a view, in pixels. */
   imageSize: number;
-  /** Numbers of neighbours that vote; each is evaluated. */
+  /** Numbers of neighbours (k) to evaluate. */
   ks: readonly number[];
-  /** Temperature of their votes. */
+  /** Temperature of the votes. */
   temperature: number;
-  /** What was measured of the adapter. */
+  /** Kernel tuning of the adapter. */
   tuning?: Tuning | null;
-  /** Told how many images of an encoder have been embedded. */
+  /** Receives the number of images embedded so far. */
   watcher?: ActorRef<EvaluationWatcher>;
 }
 
-/** Who watches an evaluation. */
+/** Receives the progress of an evaluation. */
 export type EvaluationWatcher = {
   /** Images that have been embedded since `use`. */
   embedded: Message<number>;

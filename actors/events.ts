@@ -5,90 +5,93 @@
 import type { ViewSample } from "./messages.ts";
 import type { ActorSystem, Message, TraceSpan } from "./runtime/mod.ts";
 
-/** Something a person should know; nothing is wrong. */
+/** Information for the user; nothing is wrong. */
 export interface NoteEvent {
-  /** Tells events apart. */
+  /** Type of the event. */
   type: "note";
-  /** A sentence. */
+  /** The message. */
   text: string;
 }
 
-/** Something is not as expected, and the run goes on. */
+/** Something is not as expected, and the run continues. */
 export interface WarningEvent {
-  /** Tells events apart. */
+  /** Type of the event. */
   type: "warning";
-  /** A sentence or more. */
+  /** The message. */
   text: string;
 }
 
-/** A checkpoint is written; a run that resumes from it goes on where this one was. */
+/** A checkpoint has been written, from which a run can resume. */
 export interface CheckpointEvent {
-  /** Tells events apart. */
+  /** Type of the event. */
   type: "checkpoint";
-  /** Its file. */
+  /** Path of the checkpoint. */
   path: string;
 }
 
-/** What a run does besides its steps, as far as it is. */
+/** Progress of what a run does besides its steps. */
 export interface ProgressEvent {
-  /** Tells events apart. */
+  /** Type of the event. */
   type: "progress";
-  /** Data is looked through, images are embedded once for all epochs, or an encoder is evaluated. */
+  /**
+   * `reading`: scanning the data; `features`: embedding the images once for all epochs; `evaluation`: evaluating an
+   * encoder.
+   */
   phase: "reading" | "features" | "evaluation";
-  /** Of an evaluation in a distillation: whose. */
-  of?: "teacher" | "student";
-  /** Bytes of a file that is read, or images. */
+  /** Name of the encoder that is evaluated, if there are several: `teacher` or `student`. */
+  of?: string;
+  /** Bytes of the file or images processed so far. */
   done: number;
-  /** What `done` becomes. */
+  /** Final value of `done`. */
   total: number;
 }
 
-/** What every run may tell. */
+/** Events that every run may emit. */
 export type NoticeEvent = NoteEvent | WarningEvent;
 
-/** The actors are spawned; they are the run's own, and may be asked for their `stats()`. */
+/** The run has spawned its actors, whose `stats()` may be called. */
 export interface ActorsEvent {
-  /** Tells events apart. */
+  /** Type of the event. */
   type: "actors";
-  /** By their names. */
+  /** Actors by name. */
   actors: ActorSystem["actors"];
 }
 
-/** What an actor did, some of it at a time; where this is asked for. */
+/** Part of an actor's trace, emitted if requested. */
 export interface TraceEvents {
-  /** Tells events apart. */
+  /** Type of the event. */
   type: "trace";
-  /** Its name. */
+  /** Name of the actor. */
   actor: string;
-  /** In their order. */
+  /** Spans in order. */
   spans: readonly TraceSpan[];
 }
 
 /** Some views of the first batch. */
 export interface ViewsEvent extends ViewSample {
-  /** Tells events apart. */
+  /** Type of the event. */
   type: "views";
 }
 
-/** A row, from 0, could not be used, and was skipped or replaced; `text` names it too, and says why. */
+/** A row could not be used, and was skipped or replaced. */
 export interface BrokenRowEvent {
-  /** Tells events apart. */
+  /** Type of the event. */
   type: "broken-row";
   /** File or folder of the data. */
   file: string;
   /** Number of the row, from 0. */
   row: number;
-  /** File, row and reason, for people. */
+  /** Message with file, row and reason. */
   text: string;
 }
 
-/** What readers tell the run. */
+/** Events of readers. */
 export type ReaderEvent = WarningEvent | BrokenRowEvent;
 
-/** Takes events. */
+/** Receives events. */
 export type Emit<Event> = (event: Event) => void;
 
-/** Who is told of events by actors: the run, on the main thread. */
+/** Receives events from actors: the run, on the main thread. */
 export type Monitor<Event = ReaderEvent> = {
   event: Message<Event>;
 };

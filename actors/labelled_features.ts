@@ -3,12 +3,12 @@ import { type PackedImages, TABLE_STRIDE } from "../data/pack.ts";
 import { UserError } from "../errors.ts";
 import { findNotFinite } from "../models/finite.ts";
 
-/** The labels of a batch, int32s. */
+/** Returns the labels of a batch, as int32. */
 export function labelsOf({ count, table }: PackedImages): number[] {
   return Array.from({ length: count }, (_, i) => table[i * TABLE_STRIDE + 4] | 0);
 }
 
-/** The rows of the data that the images of a batch are. */
+/** Returns the row numbers of a batch's images. */
 export function rowsOf({ count, table }: PackedImages): number[] {
   return Array.from({ length: count }, (_, i) => table[i * TABLE_STRIDE + 3]);
 }
@@ -31,11 +31,11 @@ export function requireFiniteFeatures(
   if (found === undefined) return;
   const place = Math.floor(found.first / dimension);
   throw new UserError(
-    `row ${
-      rows[Math.floor(place / views)] + 1
-    }: what the encoder gives for it holds ${found.value} at index ` +
-      `${found.first % dimension}. Its weights are finite, but what they give is too large for ` +
-      "float32, or for float16 with --amp: use another checkpoint of the encoder, or leave --amp out",
+    `row ${rows[Math.floor(place / views)] + 1}: the encoder's output holds ${found.value} at index ${
+      found.first % dimension
+    }. Its weights are finite, but ` +
+      "its activations overflow float32, or float16 with --amp: use another checkpoint of the encoder, or leave " +
+      "--amp out",
   );
 }
 

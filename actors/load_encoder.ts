@@ -7,7 +7,7 @@ import { findEncoder, summarize, usualHead } from "../models/registry.ts";
 import type { EncoderRole } from "../models/encoder.ts";
 import type { EvaluatedEncoder } from "./messages.ts";
 
-/** Which encoder it is. */
+/** An encoder: from a checkpoint, or with random weights. */
 export type EncoderChoice =
   /** From a checkpoint; `arch` is found out where it is left out, `which` is for checkpoints of a distillation, `weights` a prefix. */
   | { path: string; arch?: string; which?: EncoderRole; weights?: string }

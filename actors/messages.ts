@@ -21,21 +21,21 @@ export interface BatchBuffers {
   views: ArrayBuffer;
   /** Teacher embeddings, float32 [batch, dimension]. */
   embeddings: ArrayBuffer;
-  /** Where images have small views too. */
+  /** Buffers of the small views, if any. */
   local?: LocalViewBuffers;
 }
 
-/** The small views of an image. */
+/** Options for small views. */
 export interface LocalViewOptions {
-  /** How many of each image. */
+  /** Number of small views per image. */
   views: number;
   /** Side of the square views, in pixels. */
   imageSize: number;
-  /** Name of the augmentation that draws them; SWAV's for its local views where it is left out. */
+  /** Name of their augmentation. Default: that of SWAV's local views. */
   augmentation?: string;
 }
 
-/** The buffers of a batch's small views; those of an image follow each other. */
+/** The buffers of a batch's small views; the views of an image are adjacent. */
 export interface LocalViewBuffers {
   /** RGBA8 [batch * views, size, size]. */
   views: ArrayBuffer;
@@ -43,23 +43,23 @@ export interface LocalViewBuffers {
   embeddings: ArrayBuffer;
 }
 
-/** Where in the run a batch stands. */
+/** Position of a batch in the run. */
 export interface BatchPosition extends BatchNumber {
-  /** Whether it is the epoch's last. */
+  /** Whether this is the last batch of the epoch. */
   endsEpoch: boolean;
 }
 
-/** What all stages pass on. */
+/** Fields that all stages pass on. */
 export interface Travelling {
-  /** Where the batch stands. */
+  /** Position of the batch. */
   position: BatchPosition;
-  /** Name of the reader that the buffers go back to. */
+  /** Name of the reader that the buffers return to. */
   origin: string;
-  /** Whether the images are to be learnt from, or are the bank or the queries of an evaluation. */
+  /** Purpose of the images: training, or the bank, queries or probes of an evaluation. */
   purpose: Purpose;
 }
 
-/** What a reader's images are for. */
+/** Purpose of a reader's images. */
 export type Purpose = "train" | "bank" | "queries" | "probes";
 
 /** tsv_reader to augmenter: decoded images. */
@@ -68,10 +68,10 @@ export interface DecodedBatch extends Travelling, Omit<BatchBuffers, "images"> {
   images: PackedImages;
 }
 
-/** augmenter to encoder: the same, `views` filled. */
+/** augmenter to encoder: the same batch, with `views` filled. */
 export type ViewBatch = DecodedBatch;
 
-/** encoder to sink: the same, `embeddings` filled with features, or with L2-normalised embeddings. */
+/** encoder to sink: the same batch, with `embeddings` filled with features or L2-normalised embeddings. */
 export type EmbeddedBatch = ViewBatch;
 
 /** A state_dict's values by key, in PyTorch's layout. */
@@ -79,28 +79,28 @@ export type NamedValues = [key: string, values: Float32Array<ArrayBuffer>][];
 
 /** Reads and decodes rows of a TSV file. */
 export type TsvReader = {
-  /** Says where the images go. */
+  /** Sets the augmenter that receives the images. */
   connect: Message<{ augmenter: ActorRef<Augmenter> }>;
   /**
    * Sends this reader's share of the batches `firstBatch` up to (not including) `endBatch` of an epoch, all by
    * default. Replies when they are sent, with the number of images.
    */
   read: Message<{ epoch: number; firstBatch?: number; endBatch?: number }, { images: number }>;
-  /** Gives back a batch's buffers. */
+  /** Returns a batch's buffers. */
   recycle: Message<BatchBuffers>;
 };
 
-/** How long the kernels of a program take, one by one on an idle device. */
+/** Kernel times of a program, measured one by one on an idle device. */
 export interface ProgramProfile {
-  /** What the program does. */
+  /** Label of the program. */
   program: string;
-  /** One entry a dispatch, in their order. */
+  /** One entry per dispatch, in order. */
   kernels: KernelTime[];
 }
 
-/** What an actor with programs on a device can be asked when nothing else is under way. */
+/** Messages to an actor with device programs, for when nothing else is running. */
 export type Profiled = {
-  /** Runs each program some times more. Weights that it trains are no longer those that were saved. */
+  /** Times each program by running it several times. A trainer's weights then differ from those saved. */
   profile: Message<void, ProgramProfile[]>;
 };
 
@@ -116,39 +116,36 @@ export type Encoder = {
   encode: Message<ViewBatch>;
 };
 
-/** Where a pipeline ends, or a stage of it behind the encoder. */
+/** The end of a pipeline, or a stage after the encoder. */
 export type Sink = {
-  /** Uses the embeddings, and sends the buffers back to their origin or on. */
+  /** Uses the embeddings, and passes the buffers on or back to their origin. */
   consume: Message<EmbeddedBatch>;
 };
 
-/** Who sends buffers back. */
+/** An actor that returns buffers to readers. */
 export type Returning = {
-  /** Says whom the buffers go back to; again after a restart. */
+  /** Sets the readers that the buffers return to; sent again after a restart. */
   connect: Message<{ readers: ActorRef<TsvReader>[] }>;
 };
 
 /** Projects features onto a plane. */
 export type Projector = {
-  /**
-   * Features [n, dimension] as points of a plane, float32 [n, 2]: by principal components and by UMAP, which takes four at
-   * least.
-   */
+  /** Projects features [n, dimension] to float32 [n, 2], by PCA and by UMAP; UMAP needs at least four. */
   project: Message<
     { features: Float32Array<ArrayBuffer>; dimension: number; seed: number },
     { pca: Float32Array<ArrayBuffer>; umap: Float32Array<ArrayBuffer> | null }
   >;
 };
 
-/** How many queries were classified rightly, in percent. */
+/** Accuracy of a classification, in percent of the queries. */
 export interface Accuracy {
-  /** Queries whose label came first. */
+  /** Top-1 accuracy, in percent. */
   top1: number;
-  /** Queries whose label was among the first five. */
+  /** Top-5 accuracy, in percent. */
   top5: number;
 }
 
-/** What an evaluator is to embed with. */
+/** Encoder that an evaluator embeds with. */
 export type EvaluatedEncoder =
   /** A checkpoint file; `which` of a distillation's, `weights` what stands before the encoder's keys. */
   | { arch: string; path: string; which?: EncoderRole; weights?: string }
@@ -157,9 +154,9 @@ export type EvaluatedEncoder =
   /** Values, with a head of which nothing is used. */
   | { arch: string; values: NamedValues };
 
-/** The nearest neighbours that an encoder finds in a probe set. */
+/** Nearest neighbours in a probe set, by the features of one encoder. */
 export interface ProbeSetNeighbours {
-  /** Rows of the data that the images are, n of them, in an order that is the same for all encoders. */
+  /** Row numbers of the images, n of them, in the same order for all encoders. */
   rows: number[];
   /** Their labels; -1 where there are none. */
   labels: number[];
@@ -167,13 +164,13 @@ export interface ProbeSetNeighbours {
   features: Float32Array<ArrayBuffer>;
   /** Length of a feature. */
   dimension: number;
-  /** Places in `rows` of each image's nearest neighbours [n, k], the nearest first, itself left out. */
+  /** Indices into `rows` of each image's nearest neighbours [n, k], the nearest first, without the image itself. */
   neighbours: Uint32Array<ArrayBuffer>;
-  /** Cosines of their features with the image's [n, k]. */
+  /** Cosine similarities of their features to the image's [n, k]. */
   similarities: Float32Array<ArrayBuffer>;
-  /** Neighbours of each: as many as were asked for, or all others. */
+  /** Neighbours of each image: as many as requested, or all others. */
   k: number;
-  /** The images as the encoder sees them, RGBA8 [n, size, size, 4]; where they were asked for. */
+  /** The images as the encoder sees them, RGBA8 [n, size, size, 4]; present if requested. */
   views?: { pixels: Uint8Array<ArrayBuffer>; size: number };
 }
 
@@ -190,11 +187,11 @@ export type Evaluator = Encoder & Returning & {
   score: Message<{ bank: number; queries: number }, Accuracy[]>;
 };
 
-/** Some views, to be looked at. */
+/** Some views, for display. */
 export interface ViewSample {
   /** RGBA8 [count, size, size, 4]. */
   pixels: Uint8Array<ArrayBuffer>;
-  /** How many views there are. */
+  /** Number of views. */
   count: number;
   /** Side of a view, in pixels. */
   size: number;

@@ -57,14 +57,12 @@ export function listenToActors<Event extends { type: string } = WarningEvent>(
   });
 }
 
-/** Says that actors are started again, and why. */
+/** Reports that actors are restarted, and why. */
 export function describeRestart(emit: Emit<WarningEvent>): (restart: Restart) => void {
   return ({ crash, actors, count }) =>
     emit({
       type: "warning",
-      text: `${crash.message}; ${actors.join(", ")} ${
-        actors.length === 1 ? "is" : "are"
-      } started again (restart ${count})`,
+      text: `${crash.message}; restarting these actors: ${actors.join(", ")} (restart ${count})`,
     });
 }
 

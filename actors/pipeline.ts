@@ -13,6 +13,7 @@ import type { Views } from "./augmenter.ts";
 import { type ActorModules, actorUrl } from "./catalog.ts";
 import { noImages } from "./data_facts.ts";
 import type { Monitor, ViewsEvent, WarningEvent } from "./events.ts";
+import type { ImageCaches } from "./image_caches.ts";
 import type { Augmenter, Encoder, LocalViewOptions, Purpose, Returning, TsvReader } from "./messages.ts";
 import type { ActorRef, Supervised, Supervisor } from "./runtime/mod.ts";
 import type tsvReader from "./tsv_reader.ts";
@@ -35,6 +36,8 @@ export interface PipelineOptions {
   stages: number;
   /** Pixels that an image may have; a larger one counts as broken. */
   maxPixels?: number;
+  /** Where decoded images are kept; nowhere where it is left out. */
+  caches?: ImageCaches;
   /** Actors of one's own in the places of built-in ones. */
   actors?: ActorModules;
   /** Who is told of broken rows. */
@@ -112,7 +115,7 @@ export class Pipeline {
     branches: readonly Branch[],
     next: () => ActorRef<Encoder>,
   ) {
-    const { batchSize, imageSize, local, maxPixels, stages, actors, monitor } = options;
+    const { batchSize, imageSize, local, maxPixels, caches, stages, actors, monitor } = options;
     this.#sources = branches.flatMap(({ name, sources, views, viewer }) => {
       const own = supervisor.spawn<typeof augmenter>(name, actorUrl("augmenter", actors), () => ({
         batchSize,
@@ -138,6 +141,7 @@ export class Pipeline {
               seed,
               batchSize,
               maxPixels,
+              cache: caches?.of(path),
               ...bufferBytes(options),
               // One in each stage, and one on its way back, so that no stage waits for an empty buffer.
               batchesUnderWay: stages + 1,

@@ -1,11 +1,12 @@
 /** Modules of other people's that register encoders, losses and augmentations. */
 import { UserError } from "../errors.ts";
+import { findPluginImports, importByMap } from "./plugin_imports.ts";
 
-/** What to do about a short name that is not known: Deno reads one import map, that of the program, and no plugin's. */
+/** What to do about a short name that is not known. */
 function adviceOn(problem: string): string {
   return /not a dependency|not prefixed with/.test(problem)
-    ? '; import "@seed/distillation/parts", and packages by npm:NAME@VERSION or jsr:@SCOPE/NAME@VERSION: the import ' +
-      "map of a plugin's own folder is not read by the command line"
+    ? '; import "@seed/distillation/parts", and packages by npm:NAME@VERSION or jsr:@SCOPE/NAME@VERSION, or name them in ' +
+      "the imports of a deno.json in the plugin's folder or above"
     : "";
 }
 
@@ -18,12 +19,22 @@ function adviceOn(problem: string): string {
 export async function importPlugins(plugins: readonly string[] = []): Promise<void> {
   for (const plugin of plugins) {
     try {
-      await import(plugin);
+      const imports = findPluginImports(plugin);
+      if (imports === undefined) await import(plugin);
+      else await importByMap(plugin, imports);
     } catch (error) {
       const [problem] = (error as Error).message.split("\n");
-      throw new UserError(`the plugin ${plugin} cannot be loaded: ${problem}${adviceOn(problem)}`, {
+      throw new UserError(`cannot load plugin ${plugin}: ${problem}${adviceOn(problem)}`, {
         cause: error,
       });
     }
   }
+}
+
+/** Returns what a Worker is to import for these plugins, as its system's `imports`. */
+export function workerImports(plugins: readonly string[] = []): string[] {
+  const loader = import.meta.resolve("./plugin_loader.ts");
+  return plugins.map((plugin) =>
+    findPluginImports(plugin) === undefined ? plugin : `${loader}#${encodeURIComponent(plugin)}`
+  );
 }

@@ -1,8 +1,8 @@
 /** A run under way, as a program that started it sees it. */
 
-/** What every run can be told. */
+/** Settings of every run. */
 export interface RunSettings {
-  /** Ends the run, as {@linkcode Run.stop} does. */
+  /** Stops the run, as {@linkcode Run.stop} does. */
   signal?: AbortSignal;
 }
 
@@ -14,11 +14,11 @@ interface Listener<Event> {
 }
 
 /**
- * A run under way: an async iterable of what it tells, and a promise of what comes of it.
+ * A run in progress: an async iterable of its events, and a promise of its result.
  *
- * Every `for await` and every {@linkcode stream} is given what is told from its own beginning on, in order; begun right
- * after the run it misses nothing, and it ends with the run: by an error where the run fails. Events that nobody iterates
- * are not kept.
+ * Every `for await` and every {@linkcode stream} gets the events from its own start on, in order. Started right after
+ * the run, it misses none. It ends with the run, and throws if the run fails. Events that nobody iterates over are
+ * not kept.
  *
  * ```ts ignore
  * await using run = distill({ data, distill: teacher, output });
@@ -27,16 +27,19 @@ interface Listener<Event> {
  * ```
  */
 export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable {
-  /** What comes of it. Rejects with what went wrong, or with the reason why it was stopped: of a training, in a `StoppedError`. */
+  /**
+   * Result of the run. Rejects with the error that ended it, or with the reason for which it was stopped; a stopped
+   * training rejects with a `StoppedError`.
+   */
   readonly result: Promise<Result>;
   readonly #abort = new AbortController();
   #hasEnded = false;
   readonly #listeners = new Set<Listener<Event>>();
 
   /**
-   * Runs are made by the functions of this library, and of others that want to look like them.
+   * Made by the functions of this library, and by other libraries that offer the same interface.
    *
-   * @param work does it all; `tell` is given the events
+   * @param work does the work of the run, and emits its events through `tell`
    */
   constructor(
     work: (tell: (event: Event) => void, signal: AbortSignal) => Promise<Result>,
@@ -60,12 +63,12 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
     });
   }
 
-  /** The events from now on as a stream; cancelling it does not end the run. */
+  /** Returns the events from now on as a stream. Cancelling it does not stop the run. */
   stream(): ReadableStream<Event> {
     return ReadableStream.from(this);
   }
 
-  /** The events from now on; leaving the loop early does not end the run. */
+  /** Returns the events from now on. Leaving the loop early does not stop the run. */
   [Symbol.asyncIterator](): AsyncGenerator<Event, void> {
     const listener: Listener<Event> = { events: [], wake() {} };
     this.#listeners.add(listener);
@@ -87,13 +90,13 @@ export class Run<Event, Result> implements AsyncIterable<Event>, AsyncDisposable
     }
   }
 
-  /** Ends the run as Ctrl-C does on the command line: what is done is saved. Resolves when it has ended. */
+  /** Stops the run as Ctrl-C does on the command line, saving its progress. Resolves when the run has ended. */
   async stop(reason: unknown = new DOMException("the run was stopped", "AbortError")): Promise<void> {
     this.#abort.abort(reason);
     await this.result.catch(() => {});
   }
 
-  /** {@linkcode stop}s the run if it has not ended. */
+  /** Stops the run if it has not ended. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
   }

@@ -6,11 +6,11 @@ import type { TraceSpan } from "./runtime/mod.ts";
 /** Who waits for all, and is no stage. */
 const MAIN_THREAD = "main";
 
-/** What a run that is profiled gives. */
+/** Profile of a run. */
 export interface RunProfile {
-  /** What every actor did, by its name. */
+  /** Trace of each actor, by name. */
   spans: ReadonlyMap<string, readonly TraceSpan[]>;
-  /** Every kernel's time on an idle device, after the run; empty where the run did not come to its end. */
+  /** Time of every kernel on an idle device, measured after the run; empty if the run did not finish. */
   programs: readonly (ProgramProfile & { actor: string })[];
 }
 
@@ -53,28 +53,34 @@ export async function profileAll(
 
 /** How an actor spent its time. */
 export interface ActorShare {
-  /** Its name. */
+  /** Name of the actor. */
   actor: string;
-  /** Messages that were handled. */
+  /** Messages handled. */
   messages: number;
-  /** At work: in a handler, and not waiting for another actor, or with work behind one. */
+  /** Time in a handler but not waiting for another actor, or with work that continues after a handler, in ms. */
   busyMs: number;
-  /** In a handler, waiting for another actor: for a credit, a reply or an empty buffer. */
+  /** Time in a handler spent waiting for another actor (for a credit, a reply or an empty buffer), in ms. */
   waitingMs: number;
-  /** Length of the stretch that this is about. */
+  /** Length of the interval, in ms. */
   totalMs: number;
 }
 
 /**
- * How each actor spent the time from the first step's beginning to the last one's end, so that the start of the Workers
- * does not count.
+ * Returns how each actor spent its time between the start of the first step and the end of the last. The start of the
+ * Workers is not included.
  *
- * @param clock the actor and the message that a step is
+ * @param clock actor and message that mark a step
+ * @param skipped number of first steps to leave out
  */
-export function sharesOf({ spans }: RunProfile, clock: { actor: string; message: string }): ActorShare[] {
-  const steps = (spans.get(clock.actor) ?? []).filter(({ kind, name }) =>
-    kind === "message" && name === clock.message
-  );
+export function sharesOf(
+  { spans }: RunProfile,
+  clock: { actor: string; message: string },
+  skipped = 0,
+): ActorShare[] {
+  const steps = (spans.get(clock.actor) ?? [])
+    .filter(({ kind, name }) => kind === "message" && name === clock.message)
+    .toSorted((a, b) => a.startMs - b.startMs)
+    .slice(skipped);
   if (steps.length === 0) return [];
   const begin = Math.min(...steps.map(({ startMs }) => startMs));
   const end = Math.max(...steps.map(({ startMs, durationMs }) => startMs + durationMs));
@@ -112,21 +118,21 @@ function lengthOfUnion(spans: readonly TraceSpan[], begin: number, end: number):
 
 /** An event of Chrome's trace format. */
 export interface TraceEvent {
-  /** What is shown. */
+  /** Name to show. */
   name: string;
-  /** A stretch of time, or a name for a row. */
+  /** `X`: an interval; `M`: the name of a row. */
   ph: "X" | "M";
   /** Group of rows. */
   pid: number;
   /** Row. */
   tid: number;
-  /** Beginning, in microseconds. */
+  /** Start, in microseconds. */
   ts?: number;
-  /** Length, in microseconds. */
+  /** Duration, in microseconds. */
   dur?: number;
-  /** Kind of stretch. */
+  /** Category. */
   cat?: string;
-  /** What a click shows. */
+  /** Details, shown on a click. */
   args?: Record<string, unknown>;
 }
 
@@ -134,8 +140,8 @@ const ACTORS = 1;
 const KERNELS = 2;
 
 /**
- * The profile as a trace for `chrome://tracing`, Perfetto or speedscope: a row for each actor with what it handled and
- * what it waited for, and a row for each program with the kernels of one run.
+ * Returns the profile as a trace for `chrome://tracing`, Perfetto or speedscope. It has a row per actor, with the
+ * messages it handled and its waits, and a row per program, with the kernels of one run.
  */
 export function chromeTrace({ spans, programs }: RunProfile): { traceEvents: TraceEvent[] } {
   const all = spans.values().flatMap((list) => list);
@@ -155,7 +161,7 @@ export function chromeTrace({ spans, programs }: RunProfile): { traceEvents: Tra
     const workTid = spans.size + tid; // a row of its own: it does not end with the message
     traceEvents.push(named(ACTORS, tid, "thread_name", actor));
     if (list.some(({ kind }) => kind === "work")) {
-      traceEvents.push(named(ACTORS, workTid, "thread_name", `${actor}: behind its messages`));
+      traceEvents.push(named(ACTORS, workTid, "thread_name", `${actor}: after its messages`));
     }
     for (const { kind, name, from, startMs, durationMs } of list) {
       traceEvents.push({

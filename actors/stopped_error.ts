@@ -1,6 +1,6 @@
 /**
- * A training was stopped by its signal or by `Run.stop()`, and has saved where it was. The run's result rejects with it;
- * the signal's reason is its `cause`.
+ * Error of a training that was stopped by its signal or by `Run.stop()`, after it saved a checkpoint. The run's
+ * result rejects with it; its `cause` is the signal's reason.
  *
  * ```ts ignore
  * const { checkpoint } = await run.result.catch((error) => {
@@ -10,16 +10,16 @@
  * ```
  */
 export class StoppedError extends Error {
-  /** What a program tells the kind of error by. */
+  /** Name of the error class. */
   override name = "StoppedError";
-  /** The newest checkpoint, which `resume` goes on from; `null` where nothing was trained yet. */
+  /** The newest checkpoint, to `resume` from; `null` if nothing was trained yet. */
   readonly checkpoint: string | null;
 
   /**
-   * An error about one training.
+   * Makes an error about one training.
    *
-   * @param reason of the signal
-   * @param checkpoint the newest one
+   * @param reason the signal's reason
+   * @param checkpoint the newest checkpoint
    */
   constructor(reason: unknown, checkpoint: string | null) {
     const text = reason instanceof Error ? reason.message : String(reason);

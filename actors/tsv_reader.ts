@@ -6,6 +6,7 @@
  * in a batch depends on the seed, the epoch and the batch's number alone.
  */
 import { BatchReader } from "../data/batch_reader.ts";
+import { ImageCache, type ImageCacheHandle } from "../data/image_cache.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { packImages } from "../data/pack.ts";
 import { EpochOrder } from "../data/sampler.ts";
@@ -13,55 +14,57 @@ import type { Monitor } from "./events.ts";
 import type { Augmenter, BatchBuffers, Purpose, TsvReader } from "./messages.ts";
 import { type ActorContext, type ActorRef, defineActor, urgent } from "./runtime/mod.ts";
 
-/** In which order rows are read, and what becomes of broken ones: see `EpochOrder` and `BatchReader`. */
+/** Order in which rows are read, and the treatment of broken ones; see `EpochOrder` and `BatchReader`. */
 export interface ReadingOrder {
-  /** Another order in each epoch, instead of the data's own. */
+  /** Whether to shuffle the rows in each epoch, instead of keeping the order of the data. */
   shuffle: boolean;
-  /** Leave out a last batch that is not full. */
+  /** Whether to drop an incomplete last batch. */
   dropLast: boolean;
-  /** Put another image in the place of one that cannot be used, or leave it out. */
+  /** Whether a broken row is replaced by another image or skipped. */
   brokenRows: "replace" | "skip";
 }
 
-/** Every batch is full, of images in an order of the epoch's own. */
+/** Order for training: shuffled in each epoch, in full batches only. */
 export const TRAINING_ORDER: ReadingOrder = { shuffle: true, dropLast: true, brokenRows: "replace" };
 
-/** Every image that can be used, once, in the data's order. */
+/** Order for evaluation: every usable image once, in the order of the data. */
 export const EVALUATION_ORDER: ReadingOrder = { shuffle: false, dropLast: false, brokenRows: "skip" };
 
-/** Bytes of the buffers that travel with a batch. */
+/** Sizes of the buffers that travel with a batch, in bytes. */
 export interface BufferBytes {
-  /** Of the views. */
+  /** Bytes of the views. */
   viewBytes: number;
-  /** Of the embeddings. */
+  /** Bytes of the embeddings. */
   embeddingBytes: number;
-  /** The same of small views, where there are any. */
+  /** The same for small views, if any. */
   local?: { viewBytes: number; embeddingBytes: number };
 }
 
-/** How a reader is started. */
+/** Configuration of a `tsv_reader` actor. */
 export interface TsvReaderConfig extends BufferBytes {
-  /** Of the TSV file, or of other data that `openDataset` knows. */
+  /** Path of a TSV file, or of other data that `openDataset` accepts. */
   path: string;
-  /** What the images are for; travels with them. */
+  /** Purpose of the images, which is passed on with them. */
   purpose: Purpose;
-  /** {@linkcode TRAINING_ORDER} or {@linkcode EVALUATION_ORDER}, or a mixture. */
+  /** Order of the rows: {@linkcode TRAINING_ORDER}, {@linkcode EVALUATION_ORDER} or a mixture. */
   order: ReadingOrder;
   /** The rows that are read, ascending; all of them where it is left out. */
   rows?: Uint32Array<ArrayBuffer>;
   /** Number of this reader, from 0. */
   worker: number;
-  /** How many share the work. */
+  /** Number of readers that share the data. */
   workers: number;
-  /** Of the order. */
+  /** Seed of the order. */
   seed: number;
-  /** Images of a batch. */
+  /** Images per batch. */
   batchSize: number;
-  /** Pixels that an image may have; a larger one counts as broken. */
+  /** Maximum pixels of an image; a larger one counts as broken. */
   maxPixels?: number;
-  /** Batches of this reader that may be on their way at a time. */
+  /** Where decoded images of this data are kept. Default: every batch is decoded. */
+  cache?: ImageCacheHandle;
+  /** Maximum number of this reader's batches in flight. */
   batchesUnderWay: number;
-  /** Who is told of broken rows. */
+  /** Receives events about broken rows. */
   monitor: ActorRef<Monitor>;
 }
 
@@ -109,9 +112,12 @@ export default defineActor<TsvReader, TsvReaderConfig>(async (config, context) =
   const tell = (text: string) => void monitor.tell("event", { type: "warning", text }).catch(() => {});
   const dataset = await openDataset(path, { onWarning: tell });
   context.onStop(() => dataset.close());
+  const cache = config.cache && ImageCache.open(config.cache, (reason) => tell(`${path}: ${reason}`));
+  context.onStop(() => cache?.[Symbol.dispose]());
   const reader = new BatchReader(dataset, {
     brokenRows: orderOptions.brokenRows,
     maxPixels: config.maxPixels,
+    cache,
     onBrokenRow: ({ file, row, message: text }) =>
       void monitor.tell("event", { type: "broken-row", file, row, text }).catch(() => {}),
   });

@@ -10,6 +10,7 @@ import { ActorSystem } from "../actors/runtime/mod.ts";
 import type tsvReader from "../actors/tsv_reader.ts";
 import { TRAINING_ORDER } from "../actors/tsv_reader.ts";
 import { BrokenRowError } from "../data/dataset.ts";
+import type { ImageCacheHandle } from "../data/image_cache.ts";
 import { openDataset } from "../data/open_dataset.ts";
 import { SAMPLE_DATA } from "../data/sample.ts";
 import type { Timing, Timings } from "./measure.ts";
@@ -23,8 +24,8 @@ const SIZE = 224;
 const WORKERS = 2;
 const [WIDTH, HEIGHT, TILE] = [500, 375, 25];
 
-/** Images with much detail: mosaics of the bundled ones. */
-async function makeImages(folder: string): Promise<void> {
+/** Makes images with much detail: mosaics of the bundled ones, 256 JPEGs of 500 x 375. */
+export async function makeImages(folder: string): Promise<void> {
   using dataset = await openDataset(join(SAMPLE_DATA, "train.tsv"));
   await Deno.mkdir(folder, { recursive: true });
   const [across, down] = [WIDTH / TILE, HEIGHT / TILE];
@@ -73,8 +74,23 @@ times = sorted(epoch() for _ in range(int(sys.argv[5])))
 print(json.dumps({"median": times[len(times) // 2], "min": times[0], "max": times[-1]}))
 `;
 
+/** What readers are timed by. */
+interface ReadersWork {
+  /** Of the data. */
+  path: string;
+  /** How many it has; what does not fill a batch of 64 is left out. */
+  images: number;
+  rounds: number;
+  /** Whether an augmenter is behind them. */
+  makesViews: boolean;
+  cache?: ImageCacheHandle;
+}
+
 /** Milliseconds an image in epochs after the first: of readers with an augmenter behind them, or of these alone. */
-async function timeOurs(path: string, rounds: number, makesViews: boolean): Promise<Timing> {
+export async function timeReaders(
+  { path, images, rounds, makesViews, cache }: ReadersWork,
+): Promise<Timing> {
+  const batches = Math.floor(images / BATCH);
   const system = new ActorSystem();
   return await system.run(async () => {
     const monitor = system.listen<Monitor>("monitor", { event: ({ text }) => console.error(text) });
@@ -94,6 +110,7 @@ async function timeOurs(path: string, rounds: number, makesViews: boolean): Prom
           viewBytes: BATCH * SIZE * SIZE * 4,
           embeddingBytes: 4,
           batchesUnderWay: 3,
+          cache,
           monitor,
         }).ref,
     );
@@ -119,11 +136,11 @@ async function timeOurs(path: string, rounds: number, makesViews: boolean): Prom
     const times: number[] = [];
     for (let epoch = 0; epoch <= rounds; epoch++) {
       epochDone = Promise.withResolvers<void>();
-      left = IMAGES / BATCH;
+      left = batches;
       const start = performance.now();
       const reading = readers.map((reader) => reader.ask("read", { epoch }, { timeoutMs: Infinity }));
       await Promise.all([...reading, epochDone.promise]);
-      times.push((performance.now() - start) / IMAGES);
+      times.push((performance.now() - start) / (batches * BATCH));
     }
     const sorted = times.slice(1).sort((a, b) => a - b);
     return { median: sorted[sorted.length >> 1], min: sorted[0], max: sorted.at(-1)! };
@@ -136,9 +153,10 @@ export async function compareAugmentation(rounds: number): Promise<Timings> {
   try {
     await makeImages(join(folder, "images"));
     console.log(`made ${IMAGES} images`);
-    const own = await timeOurs(folder, rounds, true);
+    const work = { path: folder, images: IMAGES, rounds };
+    const own = await timeReaders({ ...work, makesViews: true });
     console.log(`ours: ${own.median.toFixed(2)} ms an image`);
-    const readers = await timeOurs(folder, rounds, false);
+    const readers = await timeReaders({ ...work, makesViews: false });
     console.log(`our readers alone: ${readers.median.toFixed(2)} ms an image`);
     const args = [folder, SIZE, BATCH, WORKERS, rounds].map(String);
     const torch = await runPython(DATA_LOADER, ...args) as unknown as Timing | undefined;

@@ -92,7 +92,7 @@ export async function timeDistillation(
   });
   const studentWeights = initialize(student.state, 2);
   await student.parameters.load((key) => studentWeights.get(key)!);
-  student.loadQueue(initializeQueue(QUEUE, HEAD.dimension, 1));
+  student.queues[0].load(initializeQueue(QUEUE, HEAD.dimension, 1));
 
   const images = new Uint8Array(batch * imageSize * imageSize * 4).map((_, i) => i * 7919 % 251);
   const embed = () => teacher.embed(images, new Float32Array(batch * HEAD.dimension));

@@ -72,7 +72,7 @@ export async function trainOurs(gpu: Gpu, work: EncoderWork): Promise<Contestant
   });
   const weights = initialize(step.state, 1);
   await step.parameters.load((key) => weights.get(key)!);
-  step.loadQueue(initializeQueue(QUEUE, HEAD.dimension, 1));
+  step.queues[0].load(initializeQueue(QUEUE, HEAD.dimension, 1));
   const images = padRows(makeImages(work), [batch, imageSize, imageSize, 3]);
   const teacher = initializeQueue(batch, HEAD.dimension, 2);
   let loss = NaN;

@@ -1,5 +1,6 @@
 /** How well the stages of a distillation overlap. */
 import { sampleOptions } from "../methods/seed/defaults.ts";
+import type { DistillOptions } from "../methods/seed/options.ts";
 import type { DistillEvent } from "../methods/seed/events.ts";
 import { runDistillation } from "../methods/seed/run.ts";
 import { type ActorShare, type RunProfile, sharesOf } from "../actors/run_profile.ts";
@@ -16,8 +17,23 @@ export interface PipelineFacts {
   stages: readonly ActorShare[];
 }
 
-/** Distils a student on the bundled images for some steps, without an evaluation. */
-export async function measurePipeline(studentArch: string, imageSize: number): Promise<PipelineFacts> {
+/** How busy the stages are once the first epoch is over. */
+export interface LaterEpochs extends Pick<DistillOptions, "data" | "cache"> {
+  /** Steps of an epoch. */
+  stepsPerEpoch: number;
+  epochs: number;
+}
+
+/**
+ * Distils a student on the bundled images for some steps, without an evaluation.
+ *
+ * @param later the same for some epochs of other images, of which the first does not count
+ */
+export async function measurePipeline(
+  studentArch: string,
+  imageSize: number,
+  later?: LaterEpochs,
+): Promise<PipelineFacts> {
   const output = await Deno.makeTempDir({ prefix: "seed_bench_" });
   try {
     let profile: RunProfile | undefined;
@@ -26,7 +42,8 @@ export async function measurePipeline(studentArch: string, imageSize: number): P
       studentArch,
       imageSize,
       batchSize: BATCH,
-      limitSteps: STEPS,
+      limitSteps: later === undefined ? STEPS : null,
+      ...later && { data: later.data, cache: later.cache, epochs: later.epochs },
       testData: null,
       insight: false,
     });
@@ -34,9 +51,11 @@ export async function measurePipeline(studentArch: string, imageSize: number): P
       if (event.type === "profile") profile = event;
     };
     await runDistillation(options, take, undefined, undefined, { profile: true });
-    const stages = sharesOf(profile!, { actor: "student_trainer", message: "train" })
+    const skipped = later?.stepsPerEpoch ?? 0;
+    const stages = sharesOf(profile!, { actor: "student_trainer", message: "train" }, skipped)
       .filter(({ actor }) => actor !== "monitor");
-    return { imagesPerSecond: 1000 * BATCH * STEPS / stages[0].totalMs, stages };
+    const steps = later === undefined ? STEPS : later.stepsPerEpoch * (later.epochs - 1);
+    return { imagesPerSecond: 1000 * BATCH * steps / stages[0].totalMs, stages };
   } finally {
     await Deno.remove(output, { recursive: true });
   }

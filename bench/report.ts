@@ -31,6 +31,7 @@ export const SECTION_ORDER = [
   "inference",
   "loss",
   "augmentation",
+  "cache",
   "pipeline",
   "host",
   "memory",

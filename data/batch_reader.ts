@@ -1,6 +1,6 @@
 /** From batch numbers to decoded images, with a policy for rows that are broken. */
 import { UserError } from "../errors.ts";
-import { BrokenRowError, type Dataset, type DatasetRow, type DatasetRows } from "./dataset.ts";
+import { BrokenRowError, type Dataset, type DatasetRow } from "./dataset.ts";
 import {
   BrokenImageError,
   type DecodeOptions,
@@ -8,6 +8,7 @@ import {
   type Image,
   type UnwrittenImage,
 } from "./decode.ts";
+import type { ImageCache } from "./image_cache.ts";
 import { batchTooLarge, MAX_PACKED_PIXELS } from "./pack.ts";
 import type { EpochOrder } from "./sampler.ts";
 
@@ -29,6 +30,8 @@ export interface BatchReaderOptions extends DecodeOptions {
    * it out, so that an evaluation counts no image twice.
    */
   brokenRows?: "replace" | "skip";
+  /** Rows that are in it are neither read nor decoded; those that are decoded go into it when they are packed. */
+  cache?: ImageCache;
   /** Called for each broken row, the first time it is met. */
   onBrokenRow?(error: BrokenRowError): void;
 }
@@ -59,7 +62,7 @@ export class BatchReader {
    */
   async read(order: EpochOrder, batch: number): Promise<LabelledImage[]> {
     const rows = order.batch(batch);
-    const images = await this.#decodeAll(await this.#dataset.readRows(rows));
+    const images = await this.#readAll(rows);
     const good = images.filter((image) => image !== undefined);
     if (good.length === images.length || this.#options.brokenRows === "skip") return good;
     const taken = new Set(good.map((image) => image.row));
@@ -71,19 +74,25 @@ export class BatchReader {
     return filled;
   }
 
-  async #decodeAll(rows: DatasetRows): Promise<(LabelledImage | undefined)[]> {
-    const images = new Array<LabelledImage | undefined>(rows.length);
-    const waiting = rows.entries();
-    let pixels = 0;
+  async #readAll(rows: ArrayLike<number>): Promise<(LabelledImage | undefined)[]> {
+    const { cache, maxPixels } = this.#options;
+    const images: (LabelledImage | undefined)[] = Array.from(rows, (row) => cache?.get(row, maxPixels));
+    const missing = images.flatMap((image, i) => image === undefined ? [i] : []);
+    const read = missing.length === 0 ? [] : await this.#dataset.readRows(missing.map((i) => rows[i]));
+    const waiting = read.entries();
+    let pixels = images.reduce(
+      (sum, image) => sum + (image === undefined ? 0 : image.width * image.height),
+      0,
+    );
     const decodeWaiting = async () => {
       for (const [i, row] of waiting) {
-        const image = images[i] = await this.#decode(row);
+        const image = images[missing[i]] = await this.#decode(row);
         if (image !== undefined) pixels += image.width * image.height;
         // Before the rest of it is in memory too.
         if (pixels > MAX_PACKED_PIXELS) throw batchTooLarge(rows.length, 4 * pixels);
       }
     };
-    await Promise.all(Array.from({ length: DECODES_AT_ONCE }, decodeWaiting));
+    if (read.length > 0) await Promise.all(Array.from({ length: DECODES_AT_ONCE }, decodeWaiting));
     return images;
   }
 
@@ -95,15 +104,15 @@ export class BatchReader {
   ): Promise<LabelledImage> {
     for (const row of order.substitutes(position)) {
       if (taken.has(row) || this.#broken.has(row)) continue;
-      const image = await this.#decode((await this.#dataset.readRows([row]))[0]);
+      const [image] = await this.#readAll([row]);
       if (image === undefined) continue;
       good.push(image);
       return image;
     }
     if (good.length === 0) {
       throw new UserError(
-        `${this.#dataset.path}: expected images, found none in the ${this.#broken.size} rows that were tried. ` +
-          "Look at the messages about broken rows above.",
+        `${this.#dataset.path}: expected images, found none in the ${this.#broken.size} rows tried. ` +
+          "See the messages about broken rows above.",
       );
     }
     return good[position % good.length];
@@ -112,7 +121,7 @@ export class BatchReader {
   async #decode(row: DatasetRow | BrokenRowError): Promise<LabelledImage | undefined> {
     try {
       if (row instanceof BrokenRowError) throw row;
-      return { ...await this.#decodeRow(row), row: row.row, label: row.label };
+      return this.#kept({ ...await this.#decodeRow(row), row: row.row, label: row.label });
     } catch (error) {
       if (!(error instanceof BrokenRowError)) throw error;
       if (!this.#broken.has(error.row)) {
@@ -121,6 +130,19 @@ export class BatchReader {
       }
       return undefined;
     }
+  }
+
+  /** An image that goes into the cache when it is packed. */
+  #kept(image: LabelledImage): LabelledImage {
+    const { cache } = this.#options;
+    if (cache === undefined || !("writeTo" in image)) return image;
+    return {
+      ...image,
+      writeTo(words) {
+        image.writeTo(words);
+        cache.put(image, words);
+      },
+    };
   }
 
   async #decodeRow({ row, image }: DatasetRow): Promise<Image | UnwrittenImage> {

@@ -1,8 +1,8 @@
 import { UserError } from "../errors.ts";
 
-/** The bytes are not a whole image of a known format. */
+/** Error of an image that is truncated, damaged or of an unknown format. */
 export class BrokenImageError extends UserError {
-  /** What a program tells the kind of error by. */
+  /** Name of the error class. */
   override name = "BrokenImageError";
 }
 

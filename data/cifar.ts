@@ -5,7 +5,14 @@
  */
 import { basename, dirname } from "node:path";
 import { UserError } from "../errors.ts";
-import { BrokenRowError, checkRows, type Dataset, type DatasetRow, type DatasetRows } from "./dataset.ts";
+import {
+  BrokenRowError,
+  checkRows,
+  type Dataset,
+  type DatasetRow,
+  type DatasetRows,
+  describeFile,
+} from "./dataset.ts";
 import type { Image } from "./decode.ts";
 import { requireFile, statOrExplain } from "./stat_or_explain.ts";
 
@@ -87,7 +94,9 @@ export class CifarFiles implements Dataset {
       for (const name of names) {
         const found = await recogniseVersion(`${folder}/${name}`);
         if (version !== undefined && found.version !== version) {
-          throw new UserError(`${folder}/${name}: expected a file of ${version.name} as the others`);
+          throw new UserError(
+            `${folder}/${name}: expected a ${version.name} file like the others, found ${found.version.name}`,
+          );
         }
         version = found.version;
         const file = await Deno.open(`${folder}/${name}`);
@@ -129,6 +138,11 @@ export class CifarFiles implements Dataset {
     return this.#version.classes - 1;
   }
 
+  /** Those of all its files. */
+  describeFiles(): string {
+    return this.#files.map(({ file }) => describeFile(file.statSync())).join("\n");
+  }
+
   /** An error that names the file and the record. */
   brokenRow(row: number, reason: string): BrokenRowError {
     const { file, index } = this.#locate(row);
@@ -167,7 +181,7 @@ export class CifarFiles implements Dataset {
     file.seekSync(index * record.length, Deno.SeekMode.Start);
     for (let filled = 0; filled < record.length;) {
       const read = file.readSync(record.subarray(filled));
-      if (read === null) return this.brokenRow(row, "the file has become shorter since it was opened");
+      if (read === null) return this.brokenRow(row, "the file was truncated after it was opened");
       filled += read;
     }
     const label = record[labelBytes - 1];
@@ -188,7 +202,7 @@ function toImage(planes: Uint8Array): Image {
 }
 
 async function recogniseVersion(path: string): Promise<{ version: Version; rows: number }> {
-  const { size } = await requireFile(path, "a file of CIFAR");
+  const { size } = await requireFile(path, "a CIFAR file");
   const fitting = VERSIONS.filter((version) => size > 0 && size % recordBytes(version) === 0);
   // Both fit every 9 million bytes; the distributed files of CIFAR-100 are called so.
   const version = fitting.length === 2 && /^(train|test)\.bin$/.test(basename(path))
@@ -199,8 +213,8 @@ async function recogniseVersion(path: string): Promise<{ version: Version; rows:
   throw new UserError(
     `${path}: expected records of ${
       kinds.join(" or ")
-    }, found ${size} bytes, which is no whole number of either. ` +
-      "Get the binary version of CIFAR, or get it again if the download was cut off.",
+    }, found ${size} bytes, which is not a multiple of either. ` +
+      "Download the binary version of CIFAR, or download it again if it is incomplete.",
   );
 }
 

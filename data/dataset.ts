@@ -10,64 +10,70 @@ import { printableLine } from "./printable.ts";
 export interface DatasetRow {
   /** Number of the row, from 0. */
   row: number;
-  /** Any name: column 0 of a TSV, the path of a file in its folder. */
+  /** Key of the row: column 0 of a TSV file, or the path of an image within its folder. */
   key: string;
-  /** An int32; -1 where the data has no classes. */
+  /** Class label, int32; -1 if the data has no classes. */
   label: number;
-  /** The bytes of an image's file, not looked at yet, or pixels where the data keeps pixels. */
+  /** Encoded image file, or pixels if the data stores pixels. */
   image: Uint8Array<ArrayBuffer> | Image;
 }
 
-/** Rows that are read, or what is wrong with them. */
+/** Rows, or errors for those that cannot be used. */
 export type DatasetRows = (DatasetRow | BrokenRowError)[];
 
-/** Data that is open for reading. Close it with `using` or `close()`. */
+/** A data set that is open for reading. Close it with `using` or `close()`. */
 export interface Dataset extends Disposable {
-  /** Of the file or folder. */
+  /** Path of the file or folder. */
   readonly path: string;
-  /** How many rows there are, broken ones included. */
+  /** Number of rows, including broken ones. */
   readonly rowCount: number;
-  /** Whether it has labels of classes, as far as a look at some rows can say. */
+  /** Whether it has class labels, as found in a sample of its rows. */
   readonly hasLabels: boolean;
-  /** Names of the labels 0, 1 and so on, where the data has them. */
+  /** Names of the classes 0, 1 and so on, if the data has them. */
   readonly classNames?: readonly string[];
 
   /**
    * Reads any rows, in any order.
    *
-   * @param rows numbers from 0
-   * @returns for each one the row, or what is wrong with it, in the order asked for
-   * @throws {RangeError} for a number that is no row
+   * @param rows row numbers, from 0
+   * @returns for each number the row, or an error if it cannot be used, in the given order
+   * @throws {RangeError} if a row does not exist
    */
   readRows(rows: ArrayLike<number>): DatasetRows | Promise<DatasetRows>;
 
-  /** The keys of rows, in the order asked for; no image is read. A row that has none gives its number. */
+  /** Returns the keys of rows, in the given order, without reading images. A row without a key gives its number. */
   readKeys(rows: ArrayLike<number>): string[];
 
-  /** The label of every row; no image is read. -1 where a row has none, or is broken. */
+  /** Returns the label of every row, without reading images; -1 if a row has none or is broken. */
   readLabels(): Int32Array<ArrayBuffer>;
 
-  /** The largest label; no image is read. `undefined` where no row has a label. */
+  /** Returns the largest label, without reading images; `undefined` if no row has a label. */
   largestLabel(): number | undefined;
 
-  /** An error that names a row as a person would look for it. */
+  /** Returns the sizes and modification times of its files as text, which changes when one of them does. */
+  describeFiles(): string | Promise<string>;
+
+  /** Makes an error that says where in the data a row is. */
   brokenRow(row: number, reason: string): BrokenRowError;
 
-  /** Lets go of its files; harmless when done twice. */
+  /** Closes its files. Calling it twice is harmless. */
   close(): void;
 }
 
-/** One row cannot be used; the rest of the data may be fine. The message names the place and the reason. */
+/**
+ * Error of one row that cannot be used, while the rest of the data may be fine. The message has the place and the
+ * reason.
+ */
 export class BrokenRowError extends UserError {
-  /** What a program tells the kind of error by. */
+  /** Name of the error class. */
   override name = "BrokenRowError";
 
   /**
-   * An error about one row.
+   * Makes an error about one row.
    *
    * @param file path of the data
    * @param row number of the row, from 0
-   * @param place where a person finds the row
+   * @param place place of the row in the data, in words
    * @param reason what was expected and what was found
    */
   constructor(readonly file: string, readonly row: number, place: string, readonly reason: string) {
@@ -92,8 +98,8 @@ export function checkSameClassNames(
     throw new UserError(
       `${both[here].path}: expected the classes of ${
         both[there].path
-      }, found none that is called "${missing}", so the ` +
-        "labels would not mean the same. Where it has no images of that class, an empty folder of that name will do.",
+      }, but "${missing}" is missing, so the ` +
+        "labels would not match. If it has no images of that class, add an empty folder with that name.",
     );
   }
   const moved = names.find((name, label) => others[label] !== name);
@@ -101,16 +107,21 @@ export function checkSameClassNames(
   throw new UserError(
     `${both[1].path}: expected the classes of ${
       both[0].path
-    } in their order, found "${moved}" in another place, so the ` +
-      "labels would not mean the same.",
+    } in the same order, found "${moved}" at another position, so the ` +
+      "labels would not match.",
   );
+}
+
+/** Size and time of the last change of a file, for {@linkcode Dataset.describeFiles}. */
+export function describeFile({ size, mtime }: Deno.FileInfo): string {
+  return `${size} ${mtime?.getTime() ?? ""}`;
 }
 
 /** Makes sure that rows exist before they are read. */
 export function checkRows({ path, rowCount }: Dataset, rows: ArrayLike<number>): void {
   for (let i = 0; i < rows.length; i++) {
     if (!Number.isInteger(rows[i]) || rows[i] < 0 || rows[i] >= rowCount) {
-      throw new RangeError(`${path} has rows 0 to ${rowCount - 1}; row ${rows[i]} was asked for`);
+      throw new RangeError(`${path}: expected a row from 0 to ${rowCount - 1}, found ${rows[i]}`);
     }
   }
 }

@@ -14,6 +14,7 @@ import {
   readImageHeader,
 } from "./image_header.ts";
 import { PixelBudget } from "./pixel_budget.ts";
+import { expandRgb } from "./rgb.ts";
 import { loadSharp, type Sharp } from "./sharp.ts";
 
 export { BrokenImageError } from "./broken_image.ts";
@@ -28,15 +29,15 @@ export interface Image {
   pixels: Uint8Array<ArrayBuffer>;
 }
 
-/** A decoded image whose pixels are written where they are wanted, which saves a copy. */
+/** A decoded image that writes its pixels to a given buffer, which saves a copy. */
 export interface UnwrittenImage extends Pick<Image, "width" | "height"> {
-  /** Writes RGBA8, as {@linkcode Image} has it, a word each pixel: `width * height` of them. */
+  /** Writes the pixels as RGBA8, one word each: `width * height` words, laid out as in {@linkcode Image}. */
   writeTo(words: Uint32Array): void;
 }
 
-/** What `decodeImage` can be told. */
+/** Options for `decodeImage`. */
 export interface DecodeOptions {
-  /** Images with more pixels (width x height) are refused before memory is taken for them. */
+  /** Maximum width x height. A larger image is refused before memory is allocated for it. */
   maxPixels?: number;
 }
 
@@ -50,10 +51,12 @@ const pixelsUnderWay = new PixelBudget(DEFAULT_MAX_PIXELS);
 const MAX_SIDE = 65535;
 
 /**
- * Decodes a JPEG, PNG, WebP, GIF, BMP, TIFF or PPM file (of an animation the first frame, of several images the first).
+ * Decodes a JPEG, PNG, WebP, GIF, BMP, TIFF or PPM file: the first frame of an animation, the first of several
+ * images.
  *
- * @param bytes the file's content
- * @throws BrokenImageError where it is of another format, truncated, damaged, or larger than `maxPixels`
+ * @param bytes contents of the file
+ * @throws BrokenImageError if the file has another format, is truncated or damaged, or has more than `maxPixels`
+ *   pixels
  */
 export async function decodeImage(bytes: Uint8Array, options: DecodeOptions = {}): Promise<Image> {
   const { width, height, writeTo } = await decodeUnwritten(bytes, options);
@@ -62,7 +65,10 @@ export async function decodeImage(bytes: Uint8Array, options: DecodeOptions = {}
   return { width, height, pixels: new Uint8Array(words.buffer) };
 }
 
-/** As {@linkcode decodeImage}, for pixels that go elsewhere: see `packImages`. */
+/**
+ * Decodes like {@linkcode decodeImage}, but lets the caller write the pixels to their destination, as `packImages`
+ * does.
+ */
 export async function decodeUnwritten(
   bytes: Uint8Array,
   options: DecodeOptions = {},
@@ -178,22 +184,10 @@ function writeRgba(pixels: Uint32Array, data: Uint8Array, channels: number, kind
     }
   } else if (channels < 3) {
     for (let i = 0, at = 0; i < count; i++, at += channels) pixels[i] = (data[at] * 0x010101) | opaque;
+  } else if (channels === 3) {
+    expandRgb(pixels, data);
   } else {
-    let i = 0;
-    // Three words (little-endian, as everywhere where Deno runs) hold four pixels of three bytes.
-    if (channels === 3 && data.byteOffset % 4 === 0) {
-      const words = new Uint32Array(data.buffer, data.byteOffset, data.byteLength >> 2);
-      for (let at = 0; i + 4 <= count; i += 4, at += 3) {
-        const a = words[at];
-        const b = words[at + 1];
-        const c = words[at + 2];
-        pixels[i] = a | opaque;
-        pixels[i + 1] = (a >>> 24) | (b << 8) | opaque;
-        pixels[i + 2] = (b >>> 16) | (c << 16) | opaque;
-        pixels[i + 3] = (c >>> 8) | opaque;
-      }
-    }
-    for (let at = i * channels; i < count; i++, at += channels) {
+    for (let i = 0, at = 0; i < count; i++, at += channels) {
       pixels[i] = data[at] | (data[at + 1] << 8) | (data[at + 2] << 16) | opaque;
     }
   }

@@ -8,16 +8,20 @@ const ROWS = 64;
 /** Bytes of a file that are read at a time. */
 const CHUNK = 1 << 20;
 
+/** Numbers of rows, `count` at most, spread evenly over all of them. */
+export function spreadRows(rowCount: number, count: number): number[] {
+  const least = Math.min(count, rowCount);
+  return Array.from({ length: least }, (_, i) => Math.floor(i * rowCount / least));
+}
+
 /**
  * SHA-256, hexadecimal, of the number of rows and of the labels and images of 64 of them, spread evenly: some changes
  * escape it, but it takes no time on any data.
  */
 export async function fingerprintDataset(dataset: Dataset): Promise<string> {
   const { rowCount } = dataset;
-  const count = Math.min(ROWS, rowCount);
-  const rows = Array.from({ length: count }, (_, i) => Math.floor(i * rowCount / count));
   const hash = createHash("sha256").update(`${rowCount}`);
-  for (const row of await dataset.readRows(rows)) {
+  for (const row of await dataset.readRows(spreadRows(rowCount, ROWS))) {
     if (row instanceof BrokenRowError) hash.update("broken");
     else {
       const { label, image } = row;

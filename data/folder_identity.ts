@@ -1,9 +1,9 @@
 /** Notices that a folder is no longer where it was. */
 import { UserError } from "../errors.ts";
 
-/** The folder that a run writes to was removed, moved or replaced meanwhile. */
+/** Error of a run whose output folder was removed, moved or replaced. */
 export class FolderLostError extends UserError {
-  /** What a program tells the kind of error by. */
+  /** Name of the error class. */
   override name = "FolderLostError";
 }
 
@@ -11,8 +11,8 @@ export class FolderLostError extends UserError {
 const SNAPSHOT_EVERY_MS = 1_000;
 
 /**
- * Tells whether a path still leads to the folder that it led to at first. Files that are open do not tell: what is written
- * to them is lost without an error when their folder has been removed.
+ * Detects whether a path still leads to the same folder. Open files do not show it: after their folder was removed,
+ * writes to them are lost without an error.
  */
 export class FolderIdentity implements Disposable {
   readonly #path: string;
@@ -24,7 +24,7 @@ export class FolderIdentity implements Disposable {
   /**
    * Remembers the folder that a path leads to now.
    *
-   * @throws what the system says where there is no such folder
+   * @throws the system's error if there is no such folder
    */
   constructor(path: string) {
     this.#path = path;
@@ -36,7 +36,7 @@ export class FolderIdentity implements Disposable {
     }
   }
 
-  /** The folder that a path leads to, where there is one. */
+  /** Returns the identity of the folder at a path, or `undefined` if there is none. */
   static of(path: string): FolderIdentity | undefined {
     try {
       return new FolderIdentity(path);
@@ -46,7 +46,7 @@ export class FolderIdentity implements Disposable {
     }
   }
 
-  /** What has become of it; nothing where it is in its place, or that cannot be told. */
+  /** Returns an error if the folder is no longer in place; `undefined` if it is, or that is not known. */
   find(): FolderLostError | undefined {
     try {
       return this.#evaluate(Deno.statSync(this.#path));
@@ -56,16 +56,16 @@ export class FolderIdentity implements Disposable {
   }
 
   /**
-   * Makes sure that the folder is in its place.
+   * Checks that the folder is in place.
    *
-   * @throws {FolderLostError} where it is not
+   * @throws {FolderLostError} if it is not
    */
   check(): void {
     const lost = this.find();
     if (lost !== undefined) throw lost;
   }
 
-  /** Looks again and again, and aborts with a {@linkcode FolderLostError}; until it is disposed of. */
+  /** Watches the folder until disposed of. The signal aborts with a {@linkcode FolderLostError} when it is lost. */
   watch(): { signal: AbortSignal } & Disposable {
     const controller = new AbortController();
     let timer: ReturnType<typeof setTimeout>;
@@ -103,10 +103,10 @@ export class FolderIdentity implements Disposable {
     const { dev, ino } = found as Deno.FileInfo;
     if (!isGone && dev === this.#dev && ino === this.#ino) return undefined;
     return new FolderLostError(
-      `${this.#path}: the output folder ${
-        isGone ? "is gone" : "is another one now"
-      }: it was removed or moved while ` +
-        "the run wrote to it. The run ends; what it had written is where that folder is",
+      `${this.#path}: the output directory was removed or moved during the run, ${
+        isGone ? "and no longer exists" : "and another one is in its place"
+      }. ` +
+        "The run stops; its files are wherever that directory is now",
     );
   }
 }

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { FolderIdentity } from "./folder_identity.ts";
 import { writeAll } from "./replace_file.ts";
+import { describeKind } from "./stat_or_explain.ts";
 
 /** The file that is locked, and says who holds it. Of a run that was killed it stays, without the lock. */
 const FILE = ".lock";
@@ -11,11 +12,11 @@ const FILE = ".lock";
 const TRIES = 5;
 const BETWEEN_TRIES_MS = 20;
 
-/** A folder that is held by a run until this is disposed of, or its process ends in whatever way. */
+/** A lock on a folder, held by a run until it is disposed of or the process ends, in whatever way. */
 export class FolderLock implements Disposable {
   readonly #path: string;
   readonly #file: Deno.FsFile;
-  /** Tells whether the folder is still the one that was taken. */
+  /** Detects whether the folder is still the one that was locked. */
   readonly identity: FolderIdentity;
 
   private constructor(path: string, file: Deno.FsFile, identity: FolderIdentity) {
@@ -25,10 +26,10 @@ export class FolderLock implements Disposable {
   }
 
   /**
-   * Takes a folder.
+   * Locks a folder.
    *
-   * @throws {UserError} where another run has it, or its lock is no file of its own
-   * @throws what the system says where the folder cannot be written
+   * @throws {UserError} if another run holds the lock, or the lock file is a link or no file
+   * @throws the system's error if the folder is not writable
    */
   static take(folder: string): FolderLock {
     const path = join(folder, FILE);
@@ -37,10 +38,10 @@ export class FolderLock implements Disposable {
       try {
         if (!tryLock(file)) {
           throw new UserError(
-            `${folder}: another run writes to this folder (${
+            `${folder}: another run is writing to this folder (${
               Deno.readTextFileSync(path).trim()
-            }); wait for its end, ` +
-              "stop it, or write to another folder: --output",
+            }); wait for it, ` +
+              "stop it, or choose another folder with --output",
           );
         }
         // The one who had it may have removed the file meanwhile, or somebody may have put a link in its place.
@@ -65,7 +66,7 @@ export class FolderLock implements Disposable {
     }
   }
 
-  /** Whether a run has the folder; where the system cannot tell, it may have. */
+  /** Returns whether a run holds the folder, or may hold it if the system cannot tell. */
   static isHeld(folder: string): boolean {
     const path = join(folder, FILE);
     try {
@@ -77,7 +78,7 @@ export class FolderLock implements Disposable {
     }
   }
 
-  /** Lets go of the folder. */
+  /** Unlocks the folder. */
   [Symbol.dispose](): void {
     try {
       // Another folder may be in its place, which another run may have.
@@ -97,8 +98,8 @@ function open(path: string): { file: Deno.FsFile; isNew: boolean } {
   for (;;) {
     const found = lookAt(path);
     if (found !== undefined && (!found.isFile || (found.nlink ?? 1) > 1)) {
-      const what = found.isFile || found.isSymlink ? "a link to another file" : "no file";
-      throw new UserError(`${path} is ${what}, where a run locks the folder: remove it`);
+      const what = found.isFile || found.isSymlink ? "a link to another file" : describeKind(found);
+      throw new UserError(`${path}: expected the lock file of a run, found ${what}; remove it`);
     }
     const isNew = found === undefined;
     try {

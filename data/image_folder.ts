@@ -7,7 +7,14 @@
  * passed over, and a class may be empty, so that labels agree between the folders of a training and a test set.
  */
 import { UserError } from "../errors.ts";
-import { BrokenRowError, checkRows, type Dataset, type DatasetRow, type DatasetRows } from "./dataset.ts";
+import {
+  BrokenRowError,
+  checkRows,
+  type Dataset,
+  type DatasetRow,
+  type DatasetRows,
+  describeFile,
+} from "./dataset.ts";
 import { IMAGE_EXTENSIONS } from "./image_header.ts";
 import { MAX_IMAGE_BYTES } from "./limits.ts";
 import { describeError, describeKind, statOrExplain } from "./stat_or_explain.ts";
@@ -93,23 +100,23 @@ export class ImageFolder implements Dataset {
     if (skipped !== "") onWarning?.(`${path}: left out ${skipped}`);
     if (walk.unreadable.length > 0) {
       onWarning?.(
-        `${path}: no image is read of ${preview(walk.unreadable)}: ${NOT_UTF8}`,
+        `${path}: left out the images of ${preview(walk.unreadable)}: ${NOT_UTF8}`,
       );
     }
     const empty = hasClasses ? folders.filter((_, label) => isEmpty(classes[label])) : [];
     if (empty.length > 0) {
       onWarning?.(
-        `${path}: no image of ${empty.length === 1 ? "the class" : `${empty.length} classes`} ${
+        `${path}: found no images of ${empty.length === 1 ? "the class" : `${empty.length} classes`} ${
           preview(empty)
         }`,
       );
     }
     if (files.length > 0 && !classes.every(isEmpty)) {
       onWarning?.(
-        `${path}: images lie beside the folders ${
+        `${path}: found images next to the folders ${
           preview(folders)
-        }, so these are not taken as classes; every ` +
-          "image is used, without a label",
+        }, so these are not used as classes; all ` +
+          "images are used, without labels",
       );
     }
     return new ImageFolder(
@@ -155,6 +162,21 @@ export class ImageFolder implements Dataset {
     return this.classNames && this.classNames.length - 1;
   }
 
+  /** Names of the images, too; a second or so for each hundred thousand. */
+  async describeFiles(): Promise<string> {
+    const lines = new Array<string>(this.rowCount);
+    const waiting = lines.keys();
+    const describeWaiting = async () => {
+      for (const row of waiting) {
+        const { key } = this.#locate(row);
+        const info = await Deno.stat(`${this.path}/${key}`).catch(() => undefined);
+        lines[row] = info === undefined ? key : `${key} ${describeFile(info)}`;
+      }
+    };
+    await Promise.all(Array.from({ length: READS_AT_ONCE }, describeWaiting));
+    return lines.join("\n");
+  }
+
   /** An error that names the file. */
   brokenRow(row: number, reason: string): BrokenRowError {
     return new BrokenRowError(this.path, row, `${this.path}/${this.#locate(row).key}`, reason);
@@ -195,7 +217,7 @@ export class ImageFolder implements Dataset {
 }
 
 /** What a message says of names that the system has as other bytes, so that they lead nowhere as text. */
-const NOT_UTF8 = "the name is not UTF-8 (\uFFFD stands for what is not); rename it, for example by " +
+const NOT_UTF8 = "the name is not UTF-8 (\uFFFD marks invalid bytes); rename it, for example with " +
   "`convmv -f latin1 -t utf8 -r --notest`";
 
 /** Whether a path that was listed leads nowhere because bytes of a name were replaced when it became text. */
@@ -224,7 +246,7 @@ class Walk {
       const { name } = entry;
       if (name.startsWith(".")) continue;
       const info = entry.isSymlink ? this.#follow(path + name) : entry;
-      if (info === undefined) this.#skip(name, "links to nothing");
+      if (info === undefined) this.#skip(name, "broken links");
       else if (info.isDirectory) folders.push(name);
       else if (!info.isFile) this.#skip(name, "pipes, sockets or devices");
       else if (isImageName(name)) files.push(name);
@@ -270,13 +292,13 @@ class Walk {
     };
     return [
       ...describe(
-        ["image of another format", "images of another format"],
+        ["image of an unsupported format", "images of unsupported formats"],
         this.#skipped.images,
-        "; make them PNG to have them read, for example by ImageMagick's `mogrify -format png`",
+        "; convert them to PNG, for example with ImageMagick's `mogrify -format png`",
       ),
-      ...describe(["file that is no image", "files that are no images"], this.#skipped.others, ""),
+      ...describe(["file that is not an image", "files that are not images"], this.#skipped.others, ""),
       ...this.#linksToSeen > 0
-        ? [`${this.#linksToSeen} links to folders that are in the same class, or above, already`]
+        ? [`${this.#linksToSeen} links to folders that are already in the class, or above it`]
         : [],
     ].join(", and ");
   }
@@ -285,7 +307,7 @@ class Walk {
   #skip(name: string, kind?: string): void {
     const isOther = kind === undefined && OTHER_IMAGES.test(name);
     const counts = isOther ? this.#skipped.images : this.#skipped.others;
-    const end = kind ?? /\.[^.]+$/.exec(name)?.[0] ?? "without an ending";
+    const end = kind ?? /\.[^.]+$/.exec(name)?.[0] ?? "without an extension";
     counts.set(end, (counts.get(end) ?? 0) + 1);
   }
 

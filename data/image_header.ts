@@ -73,7 +73,7 @@ const OTHER_FORMATS: readonly [name: string, offset: number, bytes: string][] = 
   ["a PDF file", 0, "%PDF"],
   ["a zip archive", 0, "PK\x03\x04"],
   ["a gzip-compressed file", 0, "\x1f\x8b"],
-  ["a pointer of Git LFS, whose file `git lfs pull` gets", 0, "version https://git-lfs"],
+  ["a Git LFS pointer", 0, "version https://git-lfs"],
 ];
 
 function startsWith(bytes: Uint8Array, text: string, offset = 0): boolean {
@@ -122,8 +122,12 @@ export function describeOtherFormat(bytes: Uint8Array): string {
   const size = ` of ${bytes.length} bytes`;
   const known = OTHER_FORMATS.find(([, offset, text]) => startsWith(bytes, text, offset));
   const advice =
-    ", which is not decoded; make it PNG first, for example by ImageMagick's `magick FILE FILE.png`";
-  if (known !== undefined) return known[0] + size + (/image|icon|Photoshop/.test(known[0]) ? advice : "");
+    ", which is not supported; convert it to PNG first, for example with ImageMagick's `magick FILE FILE.png`";
+  if (known !== undefined) {
+    const [name] = known;
+    if (name.includes("LFS")) return `${name}${size}; get the file with \`git lfs pull\``;
+    return name + size + (/image|icon|Photoshop/.test(name) ? advice : "");
+  }
   const text = new TextDecoder("latin1").decode(bytes.subarray(0, 1024)).replace(/^(\xef\xbb\xbf)?\s*/, "");
   if (/^(<!doctype html|<html)/i.test(text)) return `a web page${size}`;
   if (/^<(svg|\?xml[^]*<svg)/i.test(text)) return `an SVG image${size}${advice}`;

@@ -15,17 +15,17 @@ const SAMPLES = 64;
 /** The same where the TSV is newer than its index, as it may have been edited. */
 const SAMPLES_WHEN_NEWER = 4096;
 
-/** What `openLineIndex` can be told. */
+/** Options for `openLineIndex`. */
 export interface LineIndexOptions {
-  /** Gets a sentence when an index was remade or could not be saved. */
+  /** Called with a message when an index was rebuilt or could not be saved. */
   onWarning?(message: string): void;
-  /** Told how many bytes of a file have been read, where all of it must be, to find its rows. */
+  /** Called with the number of bytes read, if a whole file must be read to find its rows. */
   onProgress?(done: number, total: number): void;
 }
 
 /** An index does not belong to its TSV. The message names the file, the line, and what to do. */
 export class LineIndexError extends UserError {
-  /** What a program tells the kind of error by. */
+  /** Name of the error class. */
   override name = "LineIndexError";
 
   /**
@@ -154,7 +154,7 @@ export async function openLineIndex(
   const tsv = await Deno.stat(tsvPath);
   if (tsv.size === 0) {
     throw new UserError(
-      `${tsvPath} is empty: expected one row a line (key, label, base64 image, separated by tabs).`,
+      `${tsvPath} is empty: expected one row per line (key, label, base64 image, separated by tabs).`,
     );
   }
   const index = await Deno.stat(indexPath).catch((error) => {
@@ -174,7 +174,7 @@ export async function openLineIndex(
       }
       if (!(error instanceof LineIndexError && error.mayBeStale && newer)) throw error;
       options.onWarning?.(
-        `${indexPath} is older than ${tsvPath} and no longer fits it; it is being made again.`,
+        `${indexPath} is older than ${tsvPath} and no longer matches it; it is being rebuilt.`,
       );
     }
   }
@@ -182,8 +182,8 @@ export async function openLineIndex(
   const { size } = await Deno.stat(tsvPath);
   if (size !== tsv.size) {
     throw new UserError(
-      `${tsvPath} changed while its rows were being found (${tsv.size} bytes, then ${size}). ` +
-        "Start again when it is complete.",
+      `${tsvPath} changed while it was being indexed (${tsv.size} bytes, then ${size}). ` +
+        "Rerun when it is complete.",
     );
   }
   try {
@@ -191,14 +191,14 @@ export async function openLineIndex(
   } catch (error) {
     options.onWarning?.(
       `${indexPath} could not be saved (${(error as Error).message}); the row offsets are kept in memory, ` +
-        "and will have to be found again next time.",
+        "and must be computed again next time.",
     );
   }
   return offsets;
 }
 
 function deleteIt(indexPath: string): string {
-  return `Delete ${indexPath} to have it made again.`;
+  return `Delete ${indexPath} to rebuild it.`;
 }
 
 /** Reads the numbers; `complete` tells whether the last one is followed by a line end. */
@@ -214,7 +214,7 @@ async function parseLineIndex(
   let previous = -1;
 
   const fail = (expected: string, complete: boolean, mayBeStale: boolean): never => {
-    const cut = complete ? "" : " (the file seems to be cut off there)";
+    const cut = complete ? "" : " (the file seems to be truncated there)";
     throw new LineIndexError(
       `${indexPath} line ${offsets.length + 1}: expected ${expected}, found ${
         JSON.stringify(digits)
@@ -253,7 +253,7 @@ async function parseLineIndex(
   if (!complete) add(false);
   if (offsets.length === 0) {
     throw new LineIndexError(
-      `${indexPath} is empty: expected the byte offset of each row of ${tsvPath}, one a line. ` +
+      `${indexPath} is empty: expected the byte offset of each row of ${tsvPath}, one per line. ` +
         deleteIt(indexPath),
       false,
     );
@@ -277,10 +277,10 @@ function checkRowStart(
   if (before[0] === CARRIAGE_RETURN) {
     // Python's text files have such rows, so the original's index may too.
     throw new LineIndexError(
-      `${indexPath} line ${
-        row + 1
-      }: expected a row of ${tsvPath} behind a line feed, found one behind a carriage return ` +
-        `alone, at byte ${offsets[row]}, as old Macs end lines. Convert the file, for example by ` +
+      `${indexPath} line ${row + 1}: expected a row of ${tsvPath} after a line feed, found one at byte ${
+        offsets[row]
+      } after a carriage ` +
+        "return alone (old Mac line ends). Convert the file, for example with " +
         "`tr '\\r' '\\n' < old.tsv > new.tsv`; the offsets stay the same.",
       false,
     );
@@ -288,7 +288,7 @@ function checkRowStart(
   throw new LineIndexError(
     `${indexPath} line ${row + 1}: expected the byte offset where row ${row + 1} of ${tsvPath} starts, ` +
       `found ${offsets[row]}, where no row starts${
-        complete ? "" : " (the file seems to be cut off there)"
+        complete ? "" : " (the file seems to be truncated there)"
       }. ` +
       deleteIt(indexPath),
     complete,
@@ -312,8 +312,8 @@ async function checkLastRow(
     const next = position + end + 1;
     if (next === size) return;
     throw new LineIndexError(
-      `${indexPath} ends after line ${offsets.length}: expected an offset for every row of ${tsvPath}, but that ` +
-        `has another row at byte ${next}, and ${size} bytes in all. ${deleteIt(indexPath)}`,
+      `${indexPath} ends after line ${offsets.length}: expected an offset for every row of ${tsvPath}, which ` +
+        `has another row at byte ${next} of ${size}. ${deleteIt(indexPath)}`,
       true,
     );
   }

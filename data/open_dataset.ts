@@ -8,10 +8,10 @@ import type { LineIndexOptions } from "./line_index.ts";
 import { describeSurroundings, requireFile, statOrExplain } from "./stat_or_explain.ts";
 import { TsvFile } from "./tsv.ts";
 
-/** What `openDataset` can be told. */
+/** Options for `openDataset`. */
 export type DatasetOptions = LineIndexOptions;
 
-/** To learn from, or to be evaluated on. */
+/** Training or test data. */
 export type Split = "train" | "test";
 
 /** Where a folder has its data, by what it is for; the first one that is there counts. A slash asks for a folder. */
@@ -42,14 +42,14 @@ const CIFAR_FOLDERS = ["cifar-10-batches-bin", "cifar-100-binary"];
 const OTHER_CIFAR_FOLDERS = ["cifar-10-batches-py", "cifar-100-python", "cifar-10-batches-mat"];
 
 /**
- * Opens a TSV file, a folder of images, a binary file of CIFAR or the folder of its `data_batch_*.bin`.
+ * Opens a TSV file, a folder of images, a binary CIFAR file, or a folder of CIFAR's `data_batch_*.bin`.
  *
  * @example
  * ```ts
  * using images = await openDataset("data/imagenet/train", { onWarning: console.warn });
  * const [first] = await images.readRows([0]);
  * ```
- * @throws {UserError} where there is nothing, or nothing that can be read
+ * @throws {UserError} if there is no readable data set at the path
  */
 export async function openDataset(path: string, options: DatasetOptions = {}): Promise<Dataset> {
   const info = await statOrExplain(path);
@@ -60,7 +60,7 @@ export async function openDataset(path: string, options: DatasetOptions = {}): P
   if (/\.bin$/i.test(path)) return await CifarFiles.open(path);
   if (isArchiveName(path)) {
     throw new UserError(
-      `${path} is an archive, whose images cannot be reached in any order: make a TSV file of it by ` +
+      `${path} is an archive, whose images cannot be read in any order: convert it with ` +
         "`deno task tsv`, or unpack it.",
     );
   }
@@ -80,17 +80,17 @@ async function checkText(path: string): Promise<void> {
   const count = await file.read(start) ?? 0;
   if (!start.subarray(0, count).includes(0)) return;
   throw new UserError(
-    `${path}: expected a TSV file (key, label, base64 image), a folder of images or a .bin file of CIFAR, found a ` +
+    `${path}: expected a TSV file (key, label, base64 image), a folder of images or a CIFAR .bin file, found another ` +
       "binary file.",
   );
 }
 
 /**
- * Finds the data that an argument means: a file itself; of a folder, what it has for the split, such as `train.tsv`,
- * `train/`, or the files of CIFAR; to train, a folder of images itself.
+ * Finds the data set that a path stands for. A file stands for itself. A folder stands for what it has for the split,
+ * such as `train.tsv`, `train/` or the files of CIFAR. For training, a folder of images stands for itself.
  *
- * @returns a path for {@linkcode openDataset}; `undefined` where the folder has nothing for the split
- * @throws {UserError} where the argument does not exist
+ * @returns a path for {@linkcode openDataset}; `undefined` if the folder has nothing for the split
+ * @throws {UserError} if the path does not exist
  */
 export async function findDataset(data: string, split: Split): Promise<string | undefined> {
   const info = await statOrExplain(data);
@@ -109,9 +109,9 @@ export async function findDataset(data: string, split: Split): Promise<string | 
 }
 
 /**
- * {@linkcode findDataset} where there must be something.
+ * Finds a data set like {@linkcode findDataset}, and throws if there is none.
  *
- * @throws {UserError} that says what was looked for, and what is there instead
+ * @throws {UserError} if there is none; says what was looked for and what was found
  */
 export async function resolveDataset(data: string, split: Split): Promise<string> {
   const found = await findDataset(data, split);
@@ -124,7 +124,7 @@ export async function resolveDataset(data: string, split: Split): Promise<string
     `${data}: expected one of ${places.join(", ")}, found none. ` +
       (other === undefined
         ? await describeSurroundings(`${data}/${PLACES[split][0]}`)
-        : `${other} is another version of CIFAR: get the binary version, or make a folder of images.`),
+        : `${other} is another version of CIFAR: download the binary version, or use a folder of images.`),
   );
 }
 

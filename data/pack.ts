@@ -2,7 +2,7 @@
 import { UserError } from "../errors.ts";
 import type { Image, UnwrittenImage } from "./decode.ts";
 
-/** uint32 words that the table has for each image: offset, width, height, row, label. */
+/** Number of uint32 words per image in the table: offset, width, height, row, label. */
 export const TABLE_STRIDE: number = 5;
 
 /** The pixels start at a multiple of this many bytes, so that they can be bound by themselves on any GPU. */
@@ -11,9 +11,12 @@ const PIXELS_ALIGNMENT = 256;
 /** Pixels of a batch, whose offsets are uint32: 16 GiB. */
 export const MAX_PACKED_PIXELS: number = 2 ** 32 - 1;
 
-/** Images of a batch. All three fields see one ArrayBuffer: post the object with `[packed.table.buffer]` as transfer. */
+/**
+ * Images of a batch. `table` and `pixels` share one ArrayBuffer: post the object with `[packed.table.buffer]` as its
+ * transfer list.
+ */
 export interface PackedImages {
-  /** How many images there are. */
+  /** Number of images. */
   count: number;
   /**
    * uint32 [count, 5], at the start of the buffer:
@@ -28,17 +31,17 @@ export interface PackedImages {
   pixels: Uint8Array<ArrayBuffer>;
 }
 
-/** What `packImages` needs of an image. */
+/** An image for `packImages`. */
 export type PackableImage = (Image | UnwrittenImage) & { row: number; label: number };
 
 /**
- * Packs images of any sizes.
+ * Packs images of any sizes into one buffer.
  *
- * @throws {UserError} where there is no room for all of them
- * @param images decoded, with row and label
- * @param into a buffer to use again, if it is large enough; its content is overwritten
- * @returns views on `into`, or on a new buffer whose size is the next power of two, so that a stream of batches soon
- * needs no new ones
+ * @throws {UserError} if they need a larger buffer than can be allocated
+ * @param images decoded images, with row and label
+ * @param into buffer to reuse if it is large enough; its contents are overwritten
+ * @returns views of `into` or of a new buffer. Its size is the next power of two, so that a stream of batches soon
+ *   needs no new ones
  *
  * @example
  * ```ts
@@ -91,7 +94,7 @@ export function batchTooLarge(count: number, bytes: number): UserError {
   return new UserError(
     `a batch of ${count} images takes at least ${
       (bytes / 2 ** 30).toFixed(1)
-    } GiB, more than there is room for: make the ` +
-      "images smaller, or use a smaller --batch-size or --max-pixels",
+    } GiB, which does not fit: use smaller ` +
+      "images, or a smaller --batch-size or --max-pixels",
   );
 }

@@ -90,15 +90,15 @@ async function explain(error: Error, path: string): Promise<string> {
   const code = (error as { code?: string }).code;
   const folder = dirname(path);
   const reason = code === "ENOSPC" || code === "EDQUOT"
-    ? `no space is left on the disk of ${folder}; free some`
+    ? `no space left on the disk of ${folder}; free some`
     : error instanceof Deno.errors.NotFound
-    ? `there is no folder ${folder}; make it first`
+    ? `the folder ${folder} does not exist; create it first`
     : code === "EROFS" || error instanceof Deno.errors.PermissionDenied
-    ? `${folder} cannot be written to; choose another folder`
+    ? `${folder} is not writable; choose another folder`
     : error.message;
   const before = await Deno.stat(path).then(
     () => "the previous file is untouched",
-    () => "nothing was left behind",
+    () => "no file was created",
   );
   return `${reason} (${before})`;
 }

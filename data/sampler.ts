@@ -56,12 +56,12 @@ export class EpochOrder {
     this.#rows = rows;
     this.#count = rows?.length ?? rowCount;
     if (!Number.isInteger(batchSize) || batchSize < 1) {
-      throw new UserError(`The batch size: expected a whole number above 0, found ${batchSize}.`);
+      throw new UserError(`batch size: expected a whole number above 0, found ${batchSize}`);
     }
     this.batchCount = dropLast ? Math.floor(this.#count / batchSize) : Math.ceil(this.#count / batchSize);
     if (this.batchCount === 0) {
       throw new UserError(
-        `The data has ${this.#count} rows, fewer than one batch of ${batchSize}. Choose a smaller batch size.`,
+        `The data has ${this.#count} rows, fewer than one batch of ${batchSize}. Use a smaller batch size.`,
       );
     }
     if (shuffle) {
@@ -77,7 +77,7 @@ export class EpochOrder {
    */
   batch(index: number): Uint32Array<ArrayBuffer> {
     if (!Number.isInteger(index) || index < 0 || index >= this.batchCount) {
-      throw new RangeError(`the epoch has batches 0 to ${this.batchCount - 1}; batch ${index} was asked for`);
+      throw new RangeError(`expected a batch from 0 to ${this.batchCount - 1}, found ${index}`);
     }
     const from = index * this.batchSize;
     const to = Math.min(from + this.batchSize, this.#count);

@@ -42,7 +42,7 @@ export async function requireFile(path: string, what: string): Promise<Deno.File
 
 /** What to do about something that is no file where one is needed; follows a sentence about it. */
 export function adviceFor({ isDirectory }: Deno.FileInfo): string {
-  return isDirectory ? "" : ". Files are read at any place, so write what comes out of it to a file first";
+  return isDirectory ? "" : ". It must allow random access: write its output to a file first";
 }
 
 /** What is in the nearest folder above that exists, and which names there are near. */
@@ -62,7 +62,8 @@ export async function describeSurroundings(path: string): Promise<string> {
     names.sort();
     const shown = names.length > 12 ? [...names.slice(0, 12), `and ${names.length - 12} more`] : names;
     const near = findNearNames(missing, names.map((name) => name.replace(/\/$/, "")));
-    return `${folder === "." ? "The current folder" : folder} has ${shown.join(", ") || "nothing in it"}.` +
+    const name = folder === "." ? "The current directory" : folder;
+    return (shown.length === 0 ? `${name} is empty.` : `${name} contains ${shown.join(", ")}.`) +
       (near.length > 0 ? ` Did you mean ${near.join(" or ")}?` : "");
   }
   return "";

@@ -6,7 +6,7 @@
  * whole: what stays is 8 bytes a row. Rows are numbered from 0 in code, and by their line, from 1, in messages.
  */
 import { UserError } from "../errors.ts";
-import { BrokenRowError, checkRows, type Dataset, type DatasetRow } from "./dataset.ts";
+import { BrokenRowError, checkRows, type Dataset, type DatasetRow, describeFile } from "./dataset.ts";
 import { type LineIndexOptions, lineIndexPath, openLineIndex } from "./line_index.ts";
 import { MAX_ROW_BYTES } from "./limits.ts";
 import { requireFile } from "./stat_or_explain.ts";
@@ -173,6 +173,11 @@ export class TsvFile implements Dataset {
     return largest;
   }
 
+  /** Those of the TSV. */
+  describeFiles(): string {
+    return describeFile(this.#file.statSync());
+  }
+
   /** An error that names the line. */
   brokenRow(row: number, reason: string): BrokenRowError {
     return new BrokenRowError(this.path, row, `${this.path} line ${row + 1}`, reason);
@@ -210,8 +215,8 @@ export class TsvFile implements Dataset {
     const at = findLoneReturn(line);
     if (at < 0) return;
     throw new UserError(
-      `${this.path}: expected rows that end with a line feed, found one row with a carriage return alone at byte ${at}, ` +
-        "as old Macs end lines. Convert it, for example by `tr '\\r' '\\n' < old.tsv > new.tsv`.",
+      `${this.path}: expected rows that end with a line feed, found a carriage return alone at byte ${at} (old Mac line ` +
+        "ends). Convert it, for example with `tr '\\r' '\\n' < old.tsv > new.tsv`.",
     );
   }
 
@@ -236,7 +241,7 @@ export class TsvFile implements Dataset {
           `${this.path} line ${row + 1}: expected ${
             length - before
           } bytes from byte ${start}, found the end of ` +
-            "the file. It has become shorter since it was opened; start again when it is complete.",
+            "the file. It was truncated after it was opened; rerun when it is complete.",
         );
       }
       filled += read;
@@ -248,11 +253,11 @@ export class TsvFile implements Dataset {
   #indexError(row: number): UserError {
     const index = lineIndexPath(this.path);
     return new UserError(
-      `${index} line ${row + 1}: expected where line ${row + 1} of ${this.path} starts, found ` +
-        `${this.#offsets[row]}, and no line reaches from there to ${
+      `${index} line ${row + 1}: expected the offset where line ${row + 1} of ${this.path} starts, found ` +
+        `${this.#offsets[row]}, but no line reaches from there to ${
           this.#endOf(row)
         }, where the next row should ` +
-        `start. Delete ${index} to have it made again.`,
+        `start. Delete ${index} to rebuild it.`,
     );
   }
 
@@ -269,7 +274,9 @@ export class TsvFile implements Dataset {
     if (lineReturn >= 0) {
       return this.brokenRow(
         row,
-        `expected a line feed at the row's end alone, found a carriage return as its byte ${lineReturn + 1}`,
+        `expected line ends only at the end of the row, found a carriage return at its byte ${
+          lineReturn + 1
+        }`,
       );
     }
 
@@ -339,24 +346,24 @@ function findLoneReturn(line: Uint8Array): number {
 function describeBase64Problem(text: string): string {
   const at = text.search(/[^A-Za-z0-9+/=\s]/);
   if (at >= 0) {
-    const place = `as its character ${at + 1} of ${text.length}`;
+    const place = `at character ${at + 1} of ${text.length}`;
     if (text[at] === "-" || text[at] === "_") {
-      return `found ${shorten(text[at])} ${place}, as URL-safe base64 has it: write + for - and / for _`;
+      return `found ${shorten(text[at])} ${place} (URL-safe base64): replace - with + and _ with /`;
     }
     if (text[at] === "\\" && /[nrt]/.test(text[at + 1] ?? "")) {
-      return `found a backslash and "${text[at + 1]}" ${place}, a line end written out: leave line ends out`;
+      return `found a backslash and "${text[at + 1]}" ${place}, an escaped line end: remove it`;
     }
     return `found ${shorten(text[at])} ${place} (${shorten(text)})`;
   }
   const padding = /=\s*[^=\s]/.exec(text);
   if (padding !== null) {
-    return `found "=", which ends it, as its character ${padding.index + 1} of ${text.length}`;
+    return `found the padding "=" at character ${padding.index + 1} of ${text.length}, before the end`;
   }
   const length = text.replaceAll(/[\s=]/g, "").length;
   return `found ${length} characters and ${
     text.replaceAll(/[^=]/g, "").length
-  } "=" behind them, which are no whole ` +
-    "number of bytes: it is cut off or damaged";
+  } "=" after them, which is not a whole ` +
+    "number of bytes: it is truncated or damaged";
 }
 
 /** Base64 is ASCII; one byte a character is the fastest way in. */

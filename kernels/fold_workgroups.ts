@@ -22,14 +22,14 @@ export function foldWorkgroups<D extends Dispatch>(dispatch: D, limit: number): 
     throw new UserError(
       `${label}: ${
         dispatch.workgroups.join(" x ")
-      } workgroups are more than this adapter takes (${limit} in a ` +
+      } workgroups are more than this adapter allows (${limit} in a ` +
         "dimension): choose a smaller --batch-size or --image-size",
     );
   }
   if (!ENTRY.test(source)) {
     throw new Error(
-      `${label}: ${down} rows of workgroups are more than this adapter takes (${limit}) and are to be folded, but the ` +
-        "entry point does not know its own as `@builtin(workgroup_id) group: vec3<u32>`; write it so",
+      `${label}: ${down} rows of workgroups are more than this adapter allows (${limit}) and must be folded; declare ` +
+        "the entry point's parameter as `@builtin(workgroup_id) group: vec3<u32>`",
     );
   }
   const unfold = `

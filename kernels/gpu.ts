@@ -21,28 +21,28 @@ export interface AdapterDescription {
   hasHalf: boolean;
 }
 
-/** What kernels are chosen by. */
+/** Device properties that kernels are chosen by. */
 export interface Target {
-  /** Whether the processor computes: few threads, and what suits its vector registers. */
+  /** Whether it is a software adapter, which runs few threads with the CPU's vector registers. */
   readonly isSoftware: boolean;
-  /** Bytes that one binding, and so one buffer of ours, may have. */
+  /** Maximum bytes of one binding, and so of one buffer here. */
   readonly maxStorageBufferBindingSize: number;
-  /** Texels along a side. */
+  /** Maximum texels along a side. */
   readonly maxTextureDimension2D: number;
-  /** Textures that a kernel may read operands from. */
+  /** Maximum number of textures that a kernel may read operands from. */
   readonly maxStorageTexturesPerShaderStage: number;
-  /** Of a dispatch. */
+  /** Maximum workgroups of a dispatch in one dimension. */
   readonly maxWorkgroupsPerDimension: number;
   /** Invocations that a software adapter runs in one vector register. */
   readonly vectorLanes: number;
-  /** What was measured on the device, or is usual of its kind. */
+  /** Kernel tuning of the device: measured, or the defaults of its kind. */
   readonly tuning: Tuning;
   /**
-   * Bytes that an arena of parameters is cut at. On software adapters what SGD reads is copied, and the copies should not
-   * be as large as the whole.
+   * Maximum bytes of a parameter arena. Software adapters copy what SGD reads, so smaller arenas need less memory for
+   * copies.
    */
   readonly arenaBytes: number;
-  /** Workgroups that should be there at least, so that every core or multiprocessor has work. */
+  /** Minimum number of workgroups to keep every core or multiprocessor busy. */
   readonly parallelism: number;
 }
 

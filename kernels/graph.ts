@@ -11,8 +11,8 @@
 import type { Target } from "./gpu.ts";
 
 /**
- * Element type on the device. `u32` is for packed pixels and indices; it takes no gradient. Models are traced in `f32`;
- * `half_precision.ts` decides what of it is kept as `f16`.
+ * Element type on the device. `u32` is for packed pixels and indices, and has no gradient. Models are traced in
+ * `f32`; `half_precision.ts` decides which tensors become `f16`.
  */
 export type DType = "f32" | "f16" | "u32";
 
@@ -21,7 +21,7 @@ export function padTo4(length: number): number {
   return (length + 3) & ~3;
 }
 
-/** Number of elements of a shape, without padding. */
+/** Returns the number of elements of a shape, without padding. */
 export function elementCount(shape: readonly number[]): number {
   return shape.reduce((product, length) => product * length, 1);
 }
@@ -32,17 +32,20 @@ export interface Tensor {
   readonly id: number;
   /** Without padding. */
   readonly shape: readonly number[];
-  /** Of an element. */
+  /** Element type. */
   readonly dtype: DType;
   /** The node that computes it; `undefined` for inputs, parameters and state. */
   readonly producer: Node | undefined;
-  /** What it is, for error messages and the profiler. */
+  /** Label for error messages and the profiler. */
   readonly label: string;
-  /** Of a view: the tensor whose bytes it has, from this offset on. Views are for dispatches alone, not for nodes. */
+  /** For a view: the tensor whose bytes it has, and the offset from which on. Only dispatches use views, not nodes. */
   readonly part?: { readonly of: Tensor; readonly offset: number };
 }
 
-/** Elements on the device, the padding of the last dimension included. A `u32` tensor is not padded. */
+/**
+ * Returns the number of elements on the device, including the padding of the last dimension. A `u32` tensor is not
+ * padded.
+ */
 export function paddedCount(tensor: Pick<Tensor, "shape" | "dtype">): number {
   if (tensor.dtype === "u32") return elementCount(tensor.shape);
   const last = tensor.shape.at(-1) ?? 1;
@@ -64,14 +67,14 @@ export function byteLength(tensor: Pick<Tensor, "shape" | "dtype">): number {
 export interface Node {
   /** Unique in its graph. */
   readonly id: number;
-  /** What is applied. */
+  /** The op. */
   // deno-lint-ignore no-explicit-any -- a graph holds nodes of every op; each op knows its own attributes
   readonly op: Op<any>;
-  /** In the op's order. */
+  /** Tensors in the op's order. */
   readonly inputs: readonly Tensor[];
-  /** In the op's order. */
+  /** Tensors in the op's order. */
   readonly outputs: readonly Tensor[];
-  /** The op's own. */
+  /** Attributes of the op. */
   readonly attributes: unknown;
 }
 
@@ -79,7 +82,7 @@ export interface Node {
 export interface TensorType {
   /** Without padding. */
   shape: readonly number[];
-  /** `f32` where it is left out. */
+  /** Element type. Default: `f32`. */
   dtype?: DType;
 }
 
@@ -91,44 +94,44 @@ export type Binding =
 
 /** One compute dispatch. */
 export interface Dispatch {
-  /** For the profiler and for device errors. */
+  /** Label for the profiler and device errors. */
   label: string;
   /** The whole WGSL module; equal texts share a pipeline. The entry point is `main`. */
   source: string;
-  /** At `@binding(1)` onwards. */
+  /** Bindings from `@binding(1)` on. */
   bindings: readonly Binding[];
   /** Contents of the uniform block at `@binding(0)`. */
   uniforms: Uint32Array;
-  /** How many in each dimension. */
+  /** Number of workgroups in each dimension. */
   workgroups: readonly [number, number, number];
-  /** Operations of a product, a multiplication and an addition counting two; left out of what is bound by memory. */
+  /** Floating-point operations of a product, two per multiply-add; omitted if memory-bound. */
   flops?: number;
 }
 
-/** What an op's {@linkcode Op.lower} may ask for. */
+/** Interface for an op's {@linkcode Op.lower}. */
 export interface Lowering {
-  /** What kernels are chosen by. */
+  /** Device properties that kernels are chosen by. */
   readonly target: Target;
-  /** Adds a dispatch behind those before. */
+  /** Appends a dispatch. */
   dispatch(dispatch: Dispatch): void;
-  /** A temporary that lives for this node only. */
+  /** Returns a temporary tensor for this node only. */
   scratch(type: TensorType, label: string): Tensor;
   /**
-   * A view of some rows [count, ...] of a tensor, to be bound in its place. The rows before it must take a multiple of
-   * 256 bytes.
+   * Returns a view of some rows [count, ...] of a tensor, to be bound in its place. The rows before it must take a
+   * multiple of 256 bytes.
    */
   rows(tensor: Tensor, first: number, count: number): Tensor;
 }
 
-/** An op: its shape rule, its gradient, and how it becomes dispatches. */
+/** An op: its shape rule, its gradient, and its lowering to dispatches. */
 export interface Op<Attributes> {
-  /** Of errors and of the profiler. */
+  /** Name in errors and the profiler. */
   readonly name: string;
-  /** Types of the outputs. Throws an `Error` that names the op where inputs do not fit. */
+  /** Returns the types of the outputs. Throws an `Error` with the op's name if the inputs do not fit. */
   shape(inputs: readonly Tensor[], attributes: Attributes): readonly TensorType[];
   /**
-   * Gradients with respect to the inputs, `undefined` where there is none. `outputGradients[i]` is `undefined`
-   * where nothing downstream depends on output `i`; `needed[i]` says which inputs are asked for.
+   * Returns the gradients with respect to the inputs, `undefined` where there is none. `outputGradients[i]` is
+   * `undefined` if nothing downstream depends on output `i`; `needed[i]` says whether input `i` needs a gradient.
    */
   gradient?(
     graph: Graph,
@@ -138,29 +141,30 @@ export interface Op<Attributes> {
   ): readonly (Tensor | undefined)[];
   /** Adds the dispatches that compute it. */
   lower(lowering: Lowering, node: Node, attributes: Attributes): void;
-  /** The node's output plus `addend`, in one node, where the op can do that in its epilogue. */
+  /** Returns the node's output plus `addend`, in one node, if the op can add in its epilogue. */
   fuseAdd?(graph: Graph, node: Node, addend: Tensor): Tensor | undefined;
   /**
-   * A loss of one number whose {@linkcode Op.gradient} needs none of its output, but is that of the loss itself, as
-   * differentiation starts from it. (From any other tensor of one number it starts with a gradient of 1.)
+   * Whether it is a scalar loss whose {@linkcode Op.gradient} takes no output gradient, as differentiation starts
+   * from it. (From any other scalar, it starts with a gradient of 1.)
    */
   readonly isLoss?: boolean;
-  /** Writes to state (running statistics, parameters); such a node is never dropped. */
+  /** Whether it writes to state (running statistics, parameters); such a node is never dropped. */
   readonly hasEffect?: boolean;
   /**
-   * Whether a node with these attributes adds a residual and so ends a block of the model. `--checkpoint-activations`
-   * keeps what such nodes give, and computes again what lies between them; without this property it is computed again.
+   * Returns whether a node with these attributes adds a residual and so ends a block of the model.
+   * `--checkpoint-activations` keeps the outputs of such nodes, and recomputes what lies between them. Without this
+   * property, outputs are recomputed.
    */
   endsBlock?(attributes: Attributes): boolean;
 }
 
-/** A graph under construction. Nodes stand in an order in which they can run. */
+/** A graph under construction. Its nodes are in an order in which they can run. */
 export class Graph {
-  /** All of them. */
+  /** All nodes. */
   readonly nodes: Node[] = [];
   #tensors = 0;
 
-  /** A tensor that comes from outside: an input, a parameter, state. */
+  /** Returns a tensor that comes from outside: an input, a parameter or state. */
   source(label: string, shape: readonly number[], dtype: DType = "f32"): Tensor {
     return { id: this.#tensors++, shape, dtype, producer: undefined, label };
   }
@@ -182,13 +186,13 @@ export class Graph {
     return outputs;
   }
 
-  /** Adds a node of one output and returns that. */
+  /** Adds a node with one output, and returns that output. */
   apply<A>(op: Op<A>, inputs: readonly Tensor[], attributes: A): Tensor {
     return this.applyAll(op, inputs, attributes)[0];
   }
 }
 
-/** Fails with the op's name when a condition on its inputs does not hold: a bug in the model that traced it. */
+/** Throws an error with the op's name if a condition on its inputs does not hold: a bug in the model that traced it. */
 export function expectShape(op: string, holds: boolean, expected: string, ...found: Tensor[]): void {
   if (holds) return;
   const shapes = found.map((tensor) => `${tensor.label} [${tensor.shape}]`).join(", ");

@@ -9,7 +9,7 @@ import type { Work } from "./schedule.ts";
 
 /** The time and the work of one dispatch, or of the copies that it needs before it. */
 export interface KernelTime extends Work {
-  /** What the dispatch is called, e.g. `conv2d 3x3`. */
+  /** Label of the dispatch, such as `conv2d 3x3`. */
   label: string;
   /** Median over the repetitions. */
   milliseconds: number;

@@ -108,7 +108,9 @@ export class Program {
     const error = memory ?? invalid;
     if (error !== null) {
       program.destroy();
-      const need = `the program needs ${(program.plan.bytes / 2 ** 20).toFixed(0)} MiB beside its parameters`;
+      const need = `the program needs ${
+        (program.plan.bytes / 2 ** 20).toFixed(0)
+      } MiB besides its parameters`;
       throw new GpuError(`${options.label}: ${error.message}${memory === null ? "" : ` (${need})`}`);
     }
     return program;

@@ -34,11 +34,11 @@ export interface ScheduleOptions {
   mixedPrecision?: boolean;
 }
 
-/** How much a run, or one dispatch, has to do. */
+/** Amount of work of a run or of one dispatch. */
 export interface Work {
-  /** Operations of products; a multiplication and an addition count two. What else there is is bound by memory. */
+  /** Floating-point operations of products; a multiply-add counts two. Everything else is memory-bound. */
   flops: number;
-  /** Bytes of everything that is bound, once each: what a kernel reads and writes at least. */
+  /** Bytes of all bindings, each counted once: the least that a kernel reads and writes. */
   bytes: number;
 }
 
@@ -200,7 +200,7 @@ function lowerNode(
       const offset = first * byteLength(tensor) / tensor.shape[0];
       if (offset % ALIGNMENT !== 0) {
         throw new Error(
-          `${tensor.label}: row ${first} begins at byte ${offset}, no multiple of ${ALIGNMENT}`,
+          `${tensor.label}: row ${first} begins at byte ${offset}, not a multiple of ${ALIGNMENT}`,
         );
       }
       const shape = [count, ...tensor.shape.slice(1)];

@@ -2,13 +2,13 @@
 
 const bits = new DataView(new ArrayBuffer(4));
 
-/** The bits of a float32, for a uniform block. */
+/** Returns the bits of a float32, for a uniform block. */
 export function f32(value: number): number {
   bits.setFloat32(0, value, true);
   return bits.getUint32(0, true);
 }
 
-/** A uniform block of 32-bit words: integers as they are, floats through {@linkcode f32}. */
+/** Returns a uniform block of 32-bit words: integers as they are, floats through {@linkcode f32}. */
 export function uniforms(...words: number[]): Uint32Array {
   return Uint32Array.from(words, (word) => word >>> 0);
 }
@@ -17,8 +17,8 @@ export function uniforms(...words: number[]): Uint32Array {
 const MAX_WORKGROUPS = 65535;
 
 /**
- * Workgroups for `count` invocations in groups of `size`, folded into two dimensions where one is not enough.
- * {@linkcode LINEAR_MAIN} finds an invocation's index in it.
+ * Returns the workgroups for `count` invocations in groups of `size`, folded into two dimensions if one is not
+ * enough. {@linkcode LINEAR_MAIN} computes an invocation's index from them.
  */
 export function linearWorkgroups(count: number, size: number): [number, number, number] {
   const groups = Math.max(1, Math.ceil(count / size));
@@ -31,8 +31,8 @@ export function linearWorkgroups(count: number, size: number): [number, number, 
 export const LINEAR_SIZE = 64;
 
 /**
- * WGSL: the entry point of the kernels that run over a grid of {@linkcode linearWorkgroups}; it calls the kernel's
- * `invocation(i)`, which must check that `i` is not past the end.
+ * WGSL entry point of kernels that run over a grid of {@linkcode linearWorkgroups}. It calls the kernel's
+ * `invocation(i)`, which must check that `i` is in range.
  */
 export const LINEAR_MAIN = `
 @compute @workgroup_size(${LINEAR_SIZE})
@@ -48,7 +48,7 @@ fn main(
 /** Numbers 0 to n - 1, for text that is spelled out. */
 export const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 
-/** WGSL: declares a storage buffer, of vec4s where the type of its elements is not given. */
+/** Returns the WGSL declaration of a storage buffer, whose elements are vec4s by default. */
 export function storage(
   binding: number,
   name: string,

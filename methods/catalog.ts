@@ -18,33 +18,37 @@ import type { FinetuneTrainer } from "./finetune/messages.ts";
 import { METHODS } from "./registry.ts";
 import type { LinearTrainerConfig } from "./linear_probe/linear_trainer.ts";
 import type { LinearTrainer } from "./linear_probe/messages.ts";
+import type { MocoTrainer } from "./moco/messages.ts";
+import type { MocoTrainerConfig } from "./moco/moco_trainer.ts";
 import type { QueueKeeper, StudentTrainer } from "./seed/messages.ts";
 import type { QueueKeeperConfig } from "./seed/queue_keeper.ts";
 import type { StudentTrainerConfig } from "./seed/student_trainer.ts";
 
-/** What each actor understands, and how it is started. */
+/** Messages and configuration of each built-in actor. */
 export interface ActorCatalog {
   /** Reads and decodes images. */
   tsv_reader: ActorDefinition<TsvReader, TsvReaderConfig>;
   /** Makes views. */
   augmenter: ActorDefinition<Augmenter, AugmenterConfig>;
-  /** Gives features or embeddings. */
+  /** Computes features or embeddings. */
   encoder: ActorDefinition<Encoder & Profiled, EncoderConfig>;
   /** Evaluates an encoder by kNN, and finds nearest neighbours. */
   evaluator: ActorDefinition<Evaluator, EvaluatorConfig>;
   /** Projects features onto a plane. */
   projector: ActorDefinition<Projector, void>;
-  /** Gives batches their places in the queue of a distillation. */
+  /** Assigns batches their rows in the queue of a distillation. */
   queue_keeper: ActorDefinition<QueueKeeper, QueueKeeperConfig>;
   /** Trains the student of a distillation. */
   student_trainer: ActorDefinition<StudentTrainer, StudentTrainerConfig>;
+  /** Pretrains an encoder by MoCo. */
+  moco_trainer: ActorDefinition<MocoTrainer, MocoTrainerConfig>;
   /** Trains linear probes. */
   linear_trainer: ActorDefinition<LinearTrainer, LinearTrainerConfig>;
   /** Trains an encoder with its classifier, and classifies. */
   finetune_trainer: ActorDefinition<FinetuneTrainer, FinetuneTrainerConfig>;
 }
 
-/** Where an actor's module is: the built-in one, or the one that takes its place. */
+/** Returns the URL of an actor's module: the built-in one, or its replacement in `modules`. */
 export function actorUrl(role: ActorRole, modules: ActorModules = {}): URL {
   const method = Object.values(METHODS).find(({ actors }) => actors.includes(role));
   return urlIn(role, modules, method?.folder);
@@ -58,7 +62,7 @@ export function actorUrl(role: ActorRole, modules: ActorModules = {}): URL {
  * await reader.ref.tell("connect", { augmenter });
  * ```
  *
- * @param name that of its module where it is left out
+ * @param name name of the actor; default: the name of its module
  */
 // deno-lint-ignore no-explicit-any -- any definition
 export function spawnActor<R extends ActorRole, D extends ActorDefinition<any, any> = ActorCatalog[R]>(

@@ -6,13 +6,13 @@ import { UserError } from "../errors.ts";
 /** Fresh weights of a classifier are drawn from N(0, 0.01), biases are 0, as in the original's main_lincls.py. */
 export const INITIAL_CLASSIFIER = { draw: "normal", deviation: 0.01 } as const;
 
-/** How a classifier did on some images. */
+/** Scores of a classifier on some images. */
 export interface ClassificationScore {
   /** Mean cross-entropy. */
   loss: number;
-  /** Images whose class came first, in percent. */
+  /** Top-1 accuracy, in percent. */
   top1: number;
-  /** Images whose class was among the first five, in percent. */
+  /** Top-5 accuracy, in percent. */
   top5: number;
 }
 
@@ -114,9 +114,9 @@ export function classLabelsOf(images: PackedImages, classes: number): number[] {
   const wrong = labels.findIndex((label) => label < 0 || label >= classes);
   if (wrong < 0) return labels;
   throw new UserError(
-    `row ${images.table[wrong * TABLE_STRIDE + 3] + 1} has label ${
-      labels[wrong]
-    }, but labels of ${classes} classes are 0 to ` +
-      `${classes - 1}; give the images such labels, or use more --classes`,
+    `row ${images.table[wrong * TABLE_STRIDE + 3] + 1} has label ${labels[wrong]}: expected 0 to ${
+      classes - 1
+    } for ` +
+      `${classes} classes; correct the label, or use a larger --classes`,
   );
 }

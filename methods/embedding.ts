@@ -7,6 +7,7 @@
 import { abortable } from "../actors/abort.ts";
 import { type ActorModules, actorUrl } from "../actors/catalog.ts";
 import { withMaxPixels } from "../actors/data_facts.ts";
+import { DEFAULT_WORKERS } from "../actors/default_workers.ts";
 import type encoder from "../actors/encoder.ts";
 import {
   type EvaluationResize,
@@ -16,6 +17,7 @@ import {
 import type { ActorsEvent, Emit, NoticeEvent, ProgressEvent } from "../actors/events.ts";
 import { labelsOf, rowsOf } from "../actors/labelled_features.ts";
 import type { EncoderChoice } from "../actors/load_encoder.ts";
+import { workerImports } from "../actors/plugins.ts";
 import type { EmbeddedBatch, Sink } from "../actors/messages.ts";
 import {
   dataListener,
@@ -26,7 +28,7 @@ import {
 } from "../actors/notices.ts";
 import { Origins } from "../actors/origins.ts";
 import { Pipeline } from "../actors/pipeline.ts";
-import { ActorSystem } from "../actors/runtime/mod.ts";
+import { type ActorCrash, ActorSystem } from "../actors/runtime/mod.ts";
 import { EVALUATION_ORDER } from "../actors/tsv_reader.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { openDataset } from "../data/open_dataset.ts";
@@ -44,52 +46,55 @@ const SOURCE = "tsv_reader";
 /** Rows that are thought of for each query: those that are broken give no feature. */
 const CANDIDATES = 4;
 
-/** What is embedded, and by what. */
+/** Options for embedding a data set. */
 export interface EmbeddingOptions {
   /** The encoder. */
   encoder: EncoderChoice;
-  /** `backbone`: the pooled feature; `encoder`: the embedding behind the head, L2-normalised. */
+  /** `backbone`: the pooled feature; `encoder`: the L2-normalised embedding after the head. */
   part: EncoderPart;
-  /** Length of a row of that. */
+  /** Length of an embedding. */
   dimension: number;
-  /** The images, a path that `openDataset` knows. */
+  /** Images: a path that `openDataset` accepts. */
   data: string;
-  /** Images that are embedded at once. */
+  /** Images per batch. */
   batchSize: number;
   /** Height and width of a view, in pixels. */
   imageSize: number;
-  /** Pixels that an image may have; a larger one counts as broken. */
+  /** Maximum pixels of an image; a larger one counts as broken. */
   maxPixels?: number;
-  /** How images become views; `auto`, which the data decides, where it is left out. */
+  /** How images are resized. Default: `auto`, which decides by the data. */
   evalResize?: EvaluationResizeChoice;
   /** Reader Workers. */
   workers: number;
-  /** Actors of one's own in the places of built-in ones. */
+  /** Custom actors that replace built-in ones. */
   actors?: ActorModules;
-  /** Modules, as text of their URLs, that register encoders; every Worker imports them. */
+  /** URLs of modules that register encoders; every Worker imports them. */
   plugins?: string[];
-  /** How many images, chosen by the seed, to find the k most similar ones of; `null` for none. */
+  /**
+   * Number of query images, chosen by the seed, and how many nearest neighbours (k) to find for each; `null` for
+   * none.
+   */
   neighbours: { queries: number; k: number; seed: number } | null;
 }
 
-/** What the command line and the library take where nothing is said. */
+/** Default options of `embed`, on the command line and in the library. */
 export const EMBED_DEFAULTS: Readonly<
   Pick<EmbeddingOptions, "part" | "batchSize" | "workers" | "neighbours">
-> = { part: "backbone", batchSize: 64, workers: 1, neighbours: null };
+> = { part: "backbone", batchSize: 64, workers: DEFAULT_WORKERS, neighbours: null };
 
-/** Some images' embeddings. */
+/** Embeddings of some images. */
 export interface EmbeddedRows {
-  /** Numbers of their rows, from 0, ascending. */
+  /** Row numbers, from 0, ascending. */
   rows: number[];
   /** Keys of their rows. */
   names: string[];
-  /** -1 where there are none. */
+  /** Class labels; -1 where there is none. */
   labels: number[];
-  /** Float32 [count, dimension]. */
+  /** Embeddings, float32 [count, dimension]. */
   embeddings: Float32Array<ArrayBuffer>;
 }
 
-/** What an embedding tells. */
+/** Events of `embed`. */
 export type EmbedEvent =
   | NoticeEvent
   | ProgressEvent
@@ -99,21 +104,21 @@ export type EmbedEvent =
   /** More images are embedded, in the order of their rows. */
   | ({ type: "rows" } & EmbeddedRows);
 
-/** The images that are most like one. */
+/** Nearest neighbours of one image. */
 export interface Neighbours {
-  /** Row of the one. */
+  /** Row of the image. */
   query: number;
-  /** Rows of the others, the most similar first. */
+  /** Rows of its neighbours, the most similar first. */
   rows: number[];
-  /** Cosines of their embeddings with the one's. */
+  /** Cosine similarities of their embeddings to the image's. */
   similarities: number[];
 }
 
-/** What came of an embedding. */
+/** Result of `embed`. */
 export interface EmbeddingResult {
-  /** How many images were embedded; broken ones are not. */
+  /** Number of embedded images, without broken ones. */
   images: number;
-  /** Of each query; empty where none was wished. */
+  /** Nearest neighbours of each query; empty if none were requested. */
   neighbours: Neighbours[];
 }
 
@@ -198,7 +203,7 @@ export async function runEmbedding(
   emit = withWarningsOnce(emit);
   using dataset = await openDataset(options.data, dataListener(emit));
   emit({ type: "plan", images: dataset.rowCount, imageSize: options.imageSize, evalResize });
-  const system = new ActorSystem({ imports: options.plugins, watchdog: watchdogOf(emit) });
+  const system = new ActorSystem({ imports: workerImports(options.plugins), watchdog: watchdogOf(emit) });
   using consumer = new Consumer(dataset, options, emit);
   const tellRestart = describeRestart(emit);
   return await system.run(async () => {
@@ -206,7 +211,7 @@ export async function runEmbedding(
     const supervisor = system.supervise({
       strategy: "one-for-all",
       prepare(restart) {
-        consumer.attempt++;
+        consumer.restart(restart.crash);
         tellRestart(restart);
       },
       resume: async () => {
@@ -252,8 +257,9 @@ export async function runEmbedding(
       await pipeline.connect();
       return await supervisor.retry(async () => {
         const search = await consumer.begin();
-        const images = await pipeline.readAll(SOURCE, { epoch: consumer.attempt });
-        await consumer.until(images);
+        const { attempt } = consumer;
+        const images = await pipeline.readAll(SOURCE, { epoch: attempt });
+        await consumer.until(images, attempt);
         return { images, neighbours: await search?.find() ?? [] };
       });
     });
@@ -272,6 +278,8 @@ class Consumer implements Disposable {
   /** Images of this attempt. */
   #images = 0;
   #changed = Promise.withResolvers<void>();
+  /** What ended the attempt before. */
+  #crash: ActorCrash | undefined;
   /** The last row that was told of. */
   #lastRow = -1;
   /** Settles when the newest batch has been consumed. */
@@ -313,13 +321,32 @@ class Consumer implements Disposable {
     await this.#search?.add(embedded);
     await this.#origins.giveBack(batch);
     this.#images += rows.length;
-    this.#changed.resolve();
-    this.#changed = Promise.withResolvers();
+    this.#change();
   }
 
-  /** Waits until so many images have come. */
-  async until(images: number): Promise<void> {
-    while (this.#images < images) await this.#changed.promise;
+  /** Begins another attempt, since actors crashed. */
+  restart(crash: ActorCrash): void {
+    this.attempt++;
+    this.#crash = crash;
+    this.#change();
+  }
+
+  /**
+   * Waits until so many images have come.
+   *
+   * @throws {ActorCrash} where another attempt is begun: the readers may have ended when an actor behind them crashed
+   */
+  async until(images: number, attempt: number): Promise<void> {
+    for (;;) {
+      if (attempt !== this.attempt) throw this.#crash;
+      if (this.#images >= images) return;
+      await this.#changed.promise;
+    }
+  }
+
+  #change(): void {
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers();
   }
 
   /** Frees the device's memory. */

@@ -5,11 +5,11 @@ import { SAMPLE_DATA } from "../data/sample.ts";
 import { CROP_RATIOS } from "../models/checkpoint/saved_input.ts";
 import { chooseInput, type InputSource } from "../models/encoder_input.ts";
 
-/** What is asked for; the checkpoint says what is left out. */
+/** Requested view settings; those omitted come from the checkpoint. */
 export interface AskedViews {
   /** Height and width of a view, in pixels. */
   imageSize?: number;
-  /** How images become views; `auto` is decided by the images. */
+  /** How images are resized; `auto` decides by the images. */
   evalResize?: EvaluationResizeChoice;
 }
 
@@ -17,7 +17,7 @@ export interface AskedViews {
 export interface ChosenViews {
   /** Height and width of a view, in pixels. */
   imageSize: number;
-  /** How images become views. */
+  /** How images are resized. */
   evalResize: EvaluationResizeChoice;
   /** Where that is from, for a person; `undefined` where there is nothing to say. */
   note: string | undefined;
@@ -25,12 +25,12 @@ export interface ChosenViews {
 
 /** Side of the bundled images, in pixels. */
 const SAMPLE_IMAGE_SIZE = 32;
-const OF_SAMPLE = { imageSize: SAMPLE_IMAGE_SIZE, from: "the bundled images are" };
+const OF_SAMPLE = { imageSize: SAMPLE_IMAGE_SIZE, from: "the size of the bundled images" };
 
 /** What `--help` says of the two flags where they are not given. */
 export const VIEW_DEFAULT_NOTES = {
-  imageSize: `default: what the checkpoint says, else 224; for the bundled images ${SAMPLE_IMAGE_SIZE}`,
-  evalResize: "default: what the checkpoint says, else auto",
+  imageSize: `default: from the checkpoint, else 224; ${SAMPLE_IMAGE_SIZE} for the bundled images`,
+  evalResize: "default: from the checkpoint, else auto",
 };
 
 /**

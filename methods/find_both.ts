@@ -13,7 +13,7 @@ export async function findBoth(
 ): Promise<{ data: string; testData: string }> {
   const found = await findDataset(testData ?? data, "test") ?? testData;
   if (found === undefined || found === null) {
-    throw new UserError(`${data} holds no images to be evaluated on: name some, testData`);
+    throw new UserError(`${data} has no test images: expected them there or at testData`);
   }
   return { data: await resolveDataset(data, "train"), testData: found };
 }

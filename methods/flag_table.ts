@@ -170,7 +170,7 @@ export function describeExpected(flag: Flag): string {
     case "choice":
       return `one of ${flag.values.join(", ")}`;
     case "boolean":
-      return "true or false (or nothing, which is true)";
+      return "true or false (no value means true)";
     case "text":
       return `a value (${flag.metavar})`;
   }

@@ -11,41 +11,43 @@ import {
   resolveEvaluationResize,
 } from "../actors/evaluation_resize.ts";
 import type { Emit, NoticeEvent, ProgressEvent } from "../actors/events.ts";
+import { workerImports } from "../actors/plugins.ts";
 import type { Accuracy, EvaluatedEncoder } from "../actors/messages.ts";
 import { describeRestart, listenToActors, watchdogOf, withWarningsOnce } from "../actors/notices.ts";
 import { ActorSystem } from "../actors/runtime/mod.ts";
 import { UserError } from "../errors.ts";
 
-/** What a kNN evaluation needs besides an encoder. Paths are absolute. */
-export interface KnnOptions extends KnnSettings, Omit<EvaluationSettings, "knn" | "probeSet" | "evalResize"> {
-  /** How images become views; `auto`, which the bank's images decide, where it is left out. */
+/** Options for a kNN evaluation, besides the encoder. Paths are absolute. */
+export interface KnnOptions
+  extends KnnSettings, Omit<EvaluationSettings, "knn" | "probeSet" | "evalResize" | "caches"> {
+  /** How images are resized. Default: `auto`, which decides by the bank's images. */
   evalResize?: EvaluationResizeChoice;
-  /** Modules, as text of their URLs, that register encoders; every Worker imports them. */
+  /** URLs of modules that register encoders; every Worker imports them. */
   plugins?: string[];
 }
 
-/** What the command line and the library take where nothing is said. */
+/** Default options of `knn`, on the command line and in the library. */
 export const KNN_DEFAULTS: Readonly<{ knnK: readonly number[]; knnT: number; seed: number }> = {
   knnK: [20, 200],
   knnT: 0.07,
   seed: 0,
 };
 
-/** What a kNN evaluation is, known before it begins. */
+/** Size of a kNN evaluation, known before it starts. */
 export interface KnnPlan {
   /** Name of the encoder. */
   arch: string;
-  /** Rows that vote, broken ones included. */
+  /** Rows that vote, including broken ones. */
   bankImages: number;
-  /** Rows that are classified, broken ones included. */
+  /** Rows to classify, including broken ones. */
   queryImages: number;
   /** Height and width of a view, in pixels. */
   imageSize: number;
-  /** How images become views. */
+  /** How images are resized. */
   evalResize: EvaluationResize;
 }
 
-/** What a kNN evaluation tells. */
+/** Events of a kNN evaluation. */
 export type KnnEvent =
   | NoticeEvent
   | ProgressEvent
@@ -82,7 +84,7 @@ export async function runKnnEvaluation(
   });
   const total = bank.rowCount + queries.rowCount;
   const onProgress = (done: number) => emit({ type: "progress", phase: "evaluation", done, total });
-  const system = new ActorSystem({ imports: options.plugins, watchdog: watchdogOf(emit) });
+  const system = new ActorSystem({ imports: workerImports(options.plugins), watchdog: watchdogOf(emit) });
   return await system.run(async () => {
     const monitor = listenToActors(system, emit);
     const evaluate = spawnEvaluation(system, { ...options, evalResize, knn: options }, monitor, {

@@ -57,13 +57,13 @@ export async function findLabelledData(
     if (classes !== null) return { ...facts, classes };
     const largest = dataset.largestLabel();
     if (largest === undefined || largest < 0) {
-      throw new UserError(`${path}: its rows have no labels from 0 on, which a linear evaluation needs`);
+      throw new UserError(`${path}: expected class labels, which a linear evaluation needs, found none`);
     }
     if (largest >= MOST_CLASSES) {
       throw new UserError(
-        `${path}: expected labels that number the classes from 0 on, found ${largest}, which would make ${
+        `${path}: expected labels that number the classes from 0, found ${largest}, hence ${
           largest + 1
-        } classes; give the classes numbers, or say --classes`,
+        } classes; renumber the classes, or set --classes`,
       );
     }
     return { ...facts, hasLabels: true, classes: largest + 1 };

@@ -8,37 +8,43 @@
  * - `messages.ts`, `events.ts`: what its actors tell each other, and what a run tells;
  * - `pipeline.ts` and its own actors: which there are, and how they are wired;
  * - `run.ts`: what is asked of them in which order;
+ * - in place of the last two, if it trains a whole encoder, `encoder_method.ts`: what `encoder_training/` needs to know;
  * - `mod.ts`: all of that as one {@linkcode Method}, for the registry.
  */
 import type { ActorRole } from "../actors/catalog.ts";
-import type { Emit } from "../actors/events.ts";
+import type { Emit, NoticeEvent } from "../actors/events.ts";
 import { importPlugins } from "../actors/plugins.ts";
 import { checkOptions, type FlagTable } from "./flag_table.ts";
 import { explainPermissions, type Needs } from "./permissions.ts";
 import { Run, type RunSettings } from "../actors/run.ts";
 import type { FolderLock } from "../data/folder_lock.ts";
+import { removeLeftovers } from "../models/checkpoint/run_checkpoints.ts";
 import { takeOutputFolder } from "./output_folder.ts";
+import { findCheckpointToResume } from "./resume_auto.ts";
 
 /** {@linkcode RunSettings} of a run that writes to a folder. */
 export interface OutputSettings extends RunSettings {
-  /** The caller's hold on the output folder, from `takeOutputFolder()`; the run takes the folder itself where this is left out. */
+  /** The caller's lock on the output folder, from `takeOutputFolder()`. If omitted, the run takes the lock itself. */
   lock?: FolderLock;
 }
 
-/** What all options have. */
+/** Options that every method has. */
 export interface MethodOptions {
   /** Folder that the run writes to; it must not hold another run. */
   output: string;
-  /** Checkpoint to go on from; its own folder is one that the run may write to. */
+  /**
+   * Checkpoint to resume from, or `null`. The run may write to the folder of that checkpoint. `auto` is the newest one in
+   * `output`, or a new run if there is none; {@linkcode Method.run} gets what was found.
+   */
   resume: string | null;
 }
 
 /**
- * A method.
+ * A way to train or to evaluate an encoder.
  *
- * @template Input what a program says: the rest has a default
- * @template Options all of it
- * @template Settings of one run, beside its options
+ * @template Input the options that a caller passes; the others have defaults
+ * @template Options all options, resolved
+ * @template Settings settings of one run, besides its options
  */
 export interface Method<
   Input extends { plugins?: string[] },
@@ -47,19 +53,21 @@ export interface Method<
   Result,
   Settings extends OutputSettings = OutputSettings,
 > {
-  /** One line for people. */
+  /** Description of one line. */
   readonly description: string;
-  /** Its folder, as text of a URL, where the modules of its own actors are. */
+  /** URL of the method's folder, which has the modules of its own actors. */
   readonly folder: string;
-  /** Names of these. */
+  /** Names of the method's own actors. */
   readonly actors: readonly ActorRole[];
-  /** Its flags, on the command line; a program's options are checked by them too. Asked for when plugins are imported. */
+  /** Returns the command-line flags, which a program's options are checked against too. Called after plugins are imported. */
   flags(): FlagTable;
-  /** The options with everything that was left out; what files say is read from them, and noted. */
+  /** Returns the input with all omitted options filled in: from the files where they specify them, else with defaults. */
   resolve(input: Input, emit: Emit<Event>): Promise<Options>;
-  /** What `deno run` must allow for it. */
+  /** Returns the permissions that `deno run` must grant. */
   needs(input: Input): Needs;
-  /** Runs it to its end; an abort of the signal saves where it is, and rejects with a `StoppedError`. */
+  /** Throws a `CheckpointError` if a run cannot resume from a checkpoint: it is of another kind, or not finite. */
+  checkResume(checkpoint: string): Promise<void>;
+  /** Runs the method to its end. When the signal aborts, it saves a checkpoint and rejects with a `StoppedError`. */
   run(options: Options, emit: Emit<Event>, signal: AbortSignal, settings: Settings): Promise<Result>;
 }
 
@@ -101,10 +109,30 @@ export function startMethod<
       options,
       settings.lock,
       signal,
-      (signal) => method.run(options, tell, signal, settings),
+      async (signal) => {
+        const resume = await findResume(method, options, tell as Emit<unknown>); // all methods' events have notices
+        return await method.run({ ...options, resume }, tell, signal, settings);
+      },
     );
   };
   return new Run(withPlugins(input.plugins, () => method.needs(input), work), settings);
+}
+
+/** The checkpoint that a run goes on from, where `resume` leaves it to the folder. */
+async function findResume(
+  method: { checkResume(checkpoint: string): Promise<void> },
+  { output, resume }: MethodOptions,
+  tell: Emit<NoticeEvent>,
+): Promise<string | null> {
+  if (resume !== "auto") return resume;
+  await removeLeftovers(output);
+  const found = await findCheckpointToResume(
+    output,
+    method,
+    (text) => tell({ type: "warning", text }),
+  );
+  if (found !== null) tell({ type: "note", text: `resumes from ${found}` });
+  return found;
 }
 
 /**

@@ -1,7 +1,7 @@
 import { UserError } from "../errors.ts";
 
-/** The run that was to be gone on with has come to its end. */
+/** Error of a resume when the run is already complete. */
 export class NothingToDoError extends UserError {
-  /** What a program tells the kind of error by. */
+  /** Name of the error class. */
   override name = "NothingToDoError";
 }

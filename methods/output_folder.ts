@@ -64,7 +64,7 @@ function refuseEarlierRun(output: string): void {
   if (found.length === 0) return;
   const last = checkpoints.at(-1);
   throw new UserError(
-    `--output ${output} holds another run already (${found.join(" and ")}): choose another folder` +
+    `--output ${output} already holds a run (${found.join(" and ")}): choose another folder` +
       (last === undefined ? "" : `, or resume that run with --resume ${join(output, last)}`),
   );
 }

@@ -1,35 +1,37 @@
 /** The permissions of `deno run` that a run needs for its options: for programs, and for the command line. */
 import { basename, dirname, isAbsolute, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
+import { cacheFileOf } from "../data/cache_choice.ts";
 import { lineIndexPath } from "../data/line_index.ts";
 import { sharpModule } from "../data/sharp.ts";
+import { findPluginImports } from "../actors/plugin_imports.ts";
 import { UserError } from "../errors.ts";
 
-/** What a program may do: the lists of `deno run`'s flags of these names. An empty list is no permission. */
+/** Permissions of a program: the lists that `deno run`'s flags of these names take. An empty list grants none. */
 export interface Permissions {
   /** Paths that are read. */
   read: readonly string[];
   /** Paths that are written. */
   write: readonly string[];
-  /** Names of variables; `"*"` for all. */
+  /** Names of environment variables; `"*"` for all. */
   env: readonly string[] | "*";
-  /** Folders of native code. */
+  /** Folders with native code. */
   ffi: readonly string[];
-  /** What is asked of the system. */
+  /** Names of system information APIs. */
   sys: readonly string[];
-  /** Addresses. */
+  /** Network addresses. */
   net: readonly string[];
   /** Programs that are started. */
   run: readonly string[];
 }
 
-/** What a task needs for its options, beyond what its kind does. */
+/** Permissions that a task needs for its options, beyond those of its kind. */
 export interface Needs extends Partial<Permissions> {
-  /** It decodes images, with native code of an npm package. */
+  /** Whether it decodes images, with native code from an npm package. */
   decodes?: boolean;
-  /** It computes on a device, in Workers, which read their modules by themselves. */
+  /** Whether it computes on a device, in Workers, which load their own modules. */
   computes?: boolean;
-  /** Modules, as text of their URLs, that it imports; their folders are read. */
+  /** URLs of modules that it imports; their folders are read. */
   plugins?: readonly string[];
 }
 
@@ -60,14 +62,17 @@ export function dataAt(...paths: (string | null | undefined)[]): string[] {
 
 /** Returns what tasks that train have in common. */
 export function trainingNeeds(
-  { data, testData, resume, output }: {
+  { data, testData, resume, output, cache = "auto" }: {
     data: string;
     testData?: string | null;
     resume?: string | null;
     output: string;
+    cache?: string;
   },
   ...checkpoints: (string | null | undefined)[]
 ): Needs {
+  const file = cacheFileOf(cache);
+  const written = [output, ...file === undefined ? [] : [dirname(file)]];
   return {
     decodes: true,
     computes: true,
@@ -76,10 +81,10 @@ export function trainingNeeds(
       ...testData === undefined && data.endsWith(".tsv") ? [dirname(data)] : dataAt(data, testData),
       ...given(...checkpoints),
       // Where it goes on, with the settings that lie beside the checkpoint.
-      ...given(resume).map((path) => dirname(path)),
-      output,
+      ...given(resume === "auto" ? null : resume).map((path) => dirname(path)),
+      ...written,
     ],
-    write: [output],
+    write: written,
   };
 }
 
@@ -95,6 +100,12 @@ function withTarget(path: string): string[] {
   }
 }
 
+/** What a plugin is imported by, where its folder has an import map: that, and what it names. */
+function importedFiles(plugin: string): string[] {
+  const { files = [], names = {} } = findPluginImports(plugin) ?? {};
+  return [...files, ...Object.values(names).some((name) => name.startsWith("npm:")) ? [npmFolder()] : []];
+}
+
 /** Paths without those that lie in another one of them. */
 function outermost(paths: readonly string[]): string[] {
   const each = [...new Set(paths.flatMap(withTarget))];
@@ -105,7 +116,10 @@ function outermost(paths: readonly string[]): string[] {
   return each.filter((path) => !each.some((other) => isInside(path, other)));
 }
 
-/** Returns the least that will do. A plugin's own imports are not looked into: only what lies in its folder is let in. */
+/**
+ * Returns the least that will do. A plugin's own imports are not looked into: only what lies in its folder is let in, and
+ * what its import map names.
+ */
 export function permissionsFor(
   { decodes = false, computes = false, plugins = [], ...needs }: Needs,
 ): Permissions {
@@ -115,7 +129,7 @@ export function permissionsFor(
     read: outermost([
       ...computes || files.length > 0 ? given(PROJECT) : [], // a plugin imports parts.ts, or mod.ts
       ...needs.read ?? [],
-      ...files.map((url) => dirname(fileURLToPath(url))),
+      ...files.flatMap((url) => [dirname(fileURLToPath(url)), ...importedFiles(url)]),
       ...decodes && isLinux ? [LDD] : [],
     ]),
     write: outermost(needs.write ?? []),
@@ -170,6 +184,6 @@ export async function explainPermissions<T>(
     const missing = missingPermission(error);
     if (missing === undefined) throw error;
     const flags = permissionFlags(permissionsFor(needs())).map(shellWord).join(" ");
-    throw new UserError(`${missing}; with its options this run needs: deno run ${flags}`, { cause: error });
+    throw new UserError(`${missing}; with these options, the run needs: deno run ${flags}`, { cause: error });
   }
 }

@@ -11,7 +11,7 @@ export async function requireHalf(): Promise<void> {
   const { name, hasHalf } = await describeAdapter();
   if (!hasHalf) {
     throw new UserError(
-      `--amp keeps activations in float16, which ${name} cannot (no shader-f16); leave --amp out`,
+      `--amp needs an adapter with shader-f16, which ${name} does not have; leave --amp out`,
     );
   }
 }

@@ -4,6 +4,8 @@ import type { Accuracy } from "../actors/messages.ts";
 import { resolveDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import { describeOtherHeads, openEncoderSource } from "../models/encoder_source.ts";
+import type { Stem } from "../models/encoder.ts";
+import { findEncoder } from "../models/registry.ts";
 import { type AskedViews, chooseViews } from "./encoder_views.ts";
 import {
   EMBED_DEFAULTS,
@@ -24,18 +26,20 @@ import type { LinearResult } from "./linear_probe/run.ts";
 import { findBoth } from "./find_both.ts";
 import { startMethod, withPlugins } from "./method.ts";
 import { dataAt, given } from "./permissions.ts";
+import type { PretrainEvent, PretrainInput, PretrainResult, PretrainSettings } from "./moco/mod.ts";
 import type { DistillEvent } from "./seed/events.ts";
 import { METHODS } from "./registry.ts";
 import type { DistillInput, DistillSettings } from "./seed/mod.ts";
 import type { DistillResult } from "./seed/run.ts";
 
 /**
- * Distils a teacher into a student. A run that is stopped saves a checkpoint of where training is.
+ * Distils a teacher into a student. Stopping the run saves a checkpoint.
  *
- * @throws {StoppedError} in the run's result, where it is stopped: it names that checkpoint, its `cause` is the reason
- * @throws {FolderLostError} in the run's result, where the output folder is removed, moved or replaced
+ * @throws {StoppedError} in the run's result, if the run is stopped; names that checkpoint, and has the reason as its
+ *   `cause`
+ * @throws {FolderLostError} in the run's result, if the output folder is removed, moved or replaced
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
- * @throws {ActorCrash} there, when an actor fails more often than `maxRestarts` allows
+ * @throws {ActorCrash} in the run's result, if actors crash more often than `maxRestarts` allows
  */
 export function distill(
   input: DistillInput,
@@ -45,10 +49,28 @@ export function distill(
 }
 
 /**
- * Evaluates an encoder by linear classifiers on its frozen features. A run that is stopped saves a checkpoint of the last
- * whole epoch.
+ * Pretrains an encoder on images without labels, by MoCo-v2 (Chen et al., arXiv 2003.04297). Stopping the run saves a
+ * checkpoint, which holds query encoder, key encoder and queue under the names of MoCo's `main_moco.py`.
  *
- * @throws {StoppedError} in the run's result, where it is stopped: it names that checkpoint, its `cause` is the reason
+ * @throws {StoppedError} in the run's result, if the run is stopped; names that checkpoint, and has the reason as its
+ *   `cause`
+ * @throws {FolderLostError} in the run's result, if the output folder is removed, moved or replaced
+ * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
+ * @throws {ActorCrash} in the run's result, if actors crash more often than `maxRestarts` allows
+ */
+export function pretrain(
+  input: PretrainInput,
+  settings: PretrainSettings = {},
+): Run<PretrainEvent, PretrainResult> {
+  return startMethod(METHODS.moco, input, settings);
+}
+
+/**
+ * Evaluates an encoder by linear classifiers on its frozen features. Stopping the run saves a checkpoint of the last
+ * complete epoch.
+ *
+ * @throws {StoppedError} in the run's result, if the run is stopped; names that checkpoint, and has the reason as its
+ *   `cause`
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  */
 export function linearProbe(
@@ -72,35 +94,37 @@ export function finetune(
   return startMethod(METHODS.finetune, input, settings);
 }
 
-/** The encoder and the images, by the names of the command line; all else has a default. */
+/** Options for {@linkcode knn}, named as on the command line. All but `data` and the encoder have defaults. */
 export interface KnnInput extends AskedViews, Pick<KnnOptions, "maxPixels" | "actors" | "plugins"> {
-  /** Checkpoint of the encoder; left out or `null` for fresh weights of `arch`. */
+  /** Checkpoint of the encoder; omitted or `null` for random weights of `arch`. */
   pretrained?: string | null;
-  /** Name of the encoder; found out where a checkpoint has it. */
+  /** Name of the encoder; detected from the checkpoint if omitted. */
   arch?: string;
+  /** First layers of the encoder, `imagenet` or `cifar`; found out where a checkpoint has it. */
+  stem?: Stem;
   /** Which encoder of a distillation's checkpoint; the student by default. */
   which?: LinearOptions["which"];
-  /** What stands before the encoder's keys, where its file holds several encoders. */
+  /** Prefix of the encoder's keys, if its file holds several encoders. */
   weights?: string;
-  /** Seed of fresh weights. */
+  /** Seed of random weights. */
   seed?: number;
-  /** Images that vote, and those to be classified where `testData` is left out. */
+  /** Images that vote; also those to classify if `testData` is omitted. */
   data: string;
-  /** Images to be classified. */
+  /** Images to classify. */
   testData?: string;
-  /** Neighbours that vote; each number is evaluated. */
+  /** Numbers of neighbours (k) to evaluate. */
   knnK?: readonly number[];
-  /** Temperature of their votes. */
+  /** Temperature of the votes. */
   knnT?: number;
 }
 
 /**
- * Evaluates an encoder by the nearest neighbours of its pooled features. The result has one accuracy a number of neighbours.
+ * Evaluates an encoder by weighted kNN classification of its pooled features. The result has one accuracy per k.
  *
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  */
 export function knn(input: KnnInput, settings?: RunSettings): Run<KnnEvent, Accuracy[]> {
-  const { pretrained = null, arch, which, weights, seed, data, testData, knnK, knnT, ...rest } = {
+  const { pretrained = null, arch, stem, which, weights, seed, data, testData, knnK, knnT, ...rest } = {
     ...KNN_DEFAULTS,
     ...input,
   };
@@ -112,10 +136,12 @@ export function knn(input: KnnInput, settings?: RunSettings): Run<KnnEvent, Accu
   const work = async (tell: (event: KnnEvent) => void, signal: AbortSignal) => {
     using source = pretrained === null
       ? null
-      : await openEncoderSource(pretrained, { arch, which, weights, part: "backbone" });
-    const name = source?.encoder.name ?? arch;
+      : await openEncoderSource(pretrained, { arch, stem, which, weights, part: "backbone" });
+    const name = source?.encoder.name ?? (arch && findEncoder(arch, stem).name);
     if (name === undefined) {
-      throw new UserError("arch: expected the name of an encoder, or a checkpoint, pretrained");
+      throw new UserError(
+        "expected a checkpoint (pretrained) or the name of an encoder (arch), found neither",
+      );
     }
     const encoder = pretrained === null
       ? { arch: name, seed }
@@ -131,27 +157,27 @@ export function knn(input: KnnInput, settings?: RunSettings): Run<KnnEvent, Accu
   return new Run(withPlugins(input.plugins, needs, work), settings);
 }
 
-/** The checkpoint of an encoder, and images; all else has a default. */
+/** Options for {@linkcode embed}. All but `pretrained` and `data` have defaults. */
 export type EmbedInput =
-  & { pretrained: string; which?: LinearOptions["which"]; arch?: string; weights?: string }
+  & { pretrained: string; which?: LinearOptions["which"]; arch?: string; stem?: Stem; weights?: string }
   & Pick<EmbeddingOptions, "data">
   & Partial<Omit<EmbeddingOptions, "encoder" | "dimension">>;
 
-/** One image's embedding. */
+/** Embedding of one image. */
 export interface EmbeddedRow {
   /** Number of its row, from 0. */
   row: number;
   /** Key of its row. */
   name: string;
-  /** -1 where there is none. */
+  /** Class label; -1 if there is none. */
   label: number;
-  /** Float32 [dimension]. */
+  /** Embedding, float32 [dimension]. */
   embedding: Float32Array<ArrayBuffer>;
 }
 
-/** An embedding under way. */
+/** A run of {@linkcode embed}. */
 export class EmbedRun extends Run<EmbedEvent, EmbeddingResult> {
-  /** The batches that are embedded from now on. */
+  /** Returns a stream of the batches embedded from now on. */
   batches(): ReadableStream<EmbeddedRows> {
     return this.stream().pipeThrough(
       new TransformStream<EmbedEvent, EmbeddedRows>({
@@ -162,7 +188,7 @@ export class EmbedRun extends Run<EmbedEvent, EmbeddingResult> {
     );
   }
 
-  /** The rows that are embedded from now on, one by one. */
+  /** Returns a stream of the rows embedded from now on, one by one. */
   rows(): ReadableStream<EmbeddedRow> {
     return this.batches().pipeThrough(
       new TransformStream<EmbeddedRows, EmbeddedRow>({
@@ -179,19 +205,19 @@ export class EmbedRun extends Run<EmbedEvent, EmbeddingResult> {
 }
 
 /**
- * Embeds every image of some data.
+ * Computes the embedding of every image in a data set.
  *
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  */
 export function embed(
-  { pretrained, which, arch, weights, ...input }: EmbedInput,
+  { pretrained, which, arch, stem, weights, ...input }: EmbedInput,
   settings?: RunSettings,
 ): EmbedRun {
   const needs = () => ({ decodes: true, computes: true, read: [...dataAt(input.data), pretrained] });
   const work = async (tell: (event: EmbedEvent) => void, signal: AbortSignal) => {
     const data = await resolveDataset(input.data, "train");
     const part = input.part ?? EMBED_DEFAULTS.part;
-    using source = await openEncoderSource(pretrained, { arch, which, weights, part });
+    using source = await openEncoderSource(pretrained, { arch, stem, which, weights, part });
     const dimension = part === "backbone" ? source.encoder.features : source.head.dimension;
     const encoder = { path: pretrained, arch: source.encoder.name, which, weights };
     const { note, ...views } = chooseViews(source, input, data);

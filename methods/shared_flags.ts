@@ -1,4 +1,5 @@
 /** Rows of flag tables that more than one task has. */
+import { STEMS } from "../models/encoder.ts";
 import { EVALUATION_RESIZES } from "../actors/evaluation_resize.ts";
 import type { ChoiceFlag, FlagTable, RetiredFlag } from "./flag_table.ts";
 
@@ -22,7 +23,7 @@ export function encoderFlag(
 }
 
 /** What {@linkcode encoderFlags} says of `arch` where an encoder without a checkpoint is of use. */
-export const FRESH_ENCODER = "the encoder; without --pretrained it has fresh weights, to compare with";
+export const FRESH_ENCODER = "encoder; without --pretrained it has random weights, as a baseline";
 
 /** Which checkpoint, and which encoder in it; `arch` says what that flag is for. */
 export function encoderFlags(names: EncoderNames, group: string, arch: string) {
@@ -32,21 +33,37 @@ export function encoderFlags(names: EncoderNames, group: string, arch: string) {
       metavar: "FILE",
       group,
       help:
-        "checkpoint of the encoder: of deno task distill or export, the original, MoCo, SimCLR, SWAV or torchvision (its ResNets)",
-      brief: "checkpoint of the encoder",
+        "encoder checkpoint: from deno task distill or export, the original SEED, MoCo, SimCLR, SWAV or torchvision (ResNets)",
+      brief: "encoder checkpoint",
     },
     arch: encoderFlag(names, { short: "a", group, brief: "name of the encoder", help: arch }),
+    stem: stemFlag(group, "the encoder's first layers"),
     which: {
       kind: "choice",
       values: ["student", "teacher"],
       group,
-      help: "which encoder of a distillation's checkpoint",
-      brief: "student or teacher of a distillation's checkpoint",
+      help: "which encoder of a distillation checkpoint to use",
+      brief: "which encoder of a distillation checkpoint: student or teacher",
     },
     weights: weightsFlag(group),
     plugin: pluginFlag(group),
   } as const satisfies FlagTable;
 }
+
+/** The first layers of an encoder; `what` says of which. */
+export function stemFlag(group: string, what: string) {
+  return {
+    kind: "choice",
+    values: STEMS,
+    group,
+    help:
+      `${what}: cifar is for images of about 32 pixels, a first convolution of 3x3 with stride 1, and in ResNets no max ` +
+      "pooling; the checkpoint remembers it",
+  } as const;
+}
+
+/** What `--help` says where {@linkcode stemFlag} is not given for an encoder that may be in a checkpoint. */
+export const STEM_DEFAULT_NOTE = "default: what fits the checkpoint, and what it says; else imagenet";
 
 /** Which of several encoders. */
 export function weightsFlag(group: string) {
@@ -55,12 +72,13 @@ export function weightsFlag(group: string) {
     metavar: "PREFIX",
     group,
     help:
-      "what stands before the encoder's keys, e.g. momentum_backbone, where a checkpoint holds several or names it otherwise",
+      "prefix of the encoder's keys, such as momentum_backbone, if a checkpoint has several encoders or an unknown prefix",
   } as const;
 }
 
 /** What `--help` says where {@linkcode weightsFlag} is not given. */
-export const WEIGHTS_DEFAULT_NOTE = "default: found; of a pair, the teacher or momentum side";
+export const WEIGHTS_DEFAULT_NOTE =
+  "default: detected; of a pair, the teacher or momentum encoder, but encoder_q of MoCo's own";
 
 /** A module of one's own. */
 export function pluginFlag(group: string) {
@@ -68,13 +86,13 @@ export function pluginFlag(group: string) {
     kind: "text",
     metavar: "FILE",
     group,
-    help: "module that registers encoders, losses or augmentations, which other flags may then name",
+    help: "module that registers encoders, losses or augmentations for the other flags to name",
   } as const;
 }
 
 /** The images of an evaluation. */
 export function testDataFlag(group: string) {
-  const help = "images to be classified";
+  const help = "test images";
   return { kind: "text", metavar: "DATA", group, help, brief: help } as const;
 }
 
@@ -90,8 +108,7 @@ export function maxPixelsFlag(group: string) {
     kind: "integer",
     min: 1,
     group,
-    help:
-      "largest image, in pixels; a larger one counts as broken, since a small file can decode to any size",
+    help: "maximum pixels per image; a larger image counts as broken (guards against decompression bombs)",
   } as const;
 }
 
@@ -102,16 +119,36 @@ export function evalResizeFlag(group: string) {
     values: EVALUATION_RESIZES,
     group,
     help:
-      "how an evaluation resizes images: torchvision, Resize(size * 256/224) and CenterCrop(size); none, which takes " +
-      "images of that size as they are; auto, which is none for images of the size of views below 64 pixels, else " +
-      "torchvision",
+      "how an evaluation resizes images (torchvision: Resize(size * 256/224), CenterCrop(size); none: Resize(size), " +
+      "CenterCrop(size); auto: none if the images have the size of the views, below 64 pixels, else torchvision)",
   } as const;
 }
 
 /** The reader Workers. */
-export function workersFlag(group: string, max: number, help = "Workers that read and decode images") {
+export function workersFlag(
+  group: string,
+  max: number,
+  help = "number of Workers that read and decode images",
+) {
   return { kind: "integer", min: 1, max, short: "j", group, help, brief: help } as const;
 }
+
+/** Where decoded images are kept. */
+export function cacheFlag(group: string) {
+  return {
+    kind: "text",
+    metavar: "auto|memory|off|FILE",
+    group,
+    help:
+      "keep decoded images, so that epochs after the first do not decode: auto, in memory where all of them take a tenth " +
+      "of it at most; memory, as many as half of the free memory takes; FILE, those to learn from on a disk, for the next " +
+      "runs too",
+    brief: "keep decoded images in memory, or in a file",
+  } as const;
+}
+
+/** What `--help` says where {@linkcode cacheFlag} is not given. */
+export const CACHE_DEFAULT_NOTE = "default: auto";
 
 /** The files of methods that train. */
 export const FILE_FLAGS = {
@@ -120,28 +157,34 @@ export const FILE_FLAGS = {
     metavar: "FOLDER",
     group: DATA,
     help:
-      "output directory, for config.json, log.txt, metrics.jsonl and the checkpoints; must hold no other run " +
+      "output directory for config.json, log.txt, metrics.jsonl and the checkpoints; must not contain another run " +
       "unless --resume continues it",
     brief: "output directory; must be empty unless --resume",
   },
   resumeAnyway: {
     kind: "boolean",
     group: DATA,
-    help: "resume even where the checkpoint is of other data, weights or settings",
+    help: "resume even if the checkpoint was made with other data, weights or settings",
   },
 } as const satisfies FlagTable;
 
 /** Epochs, batches and SGD. */
 export const SGD_FLAGS = {
-  epochs: { kind: "integer", min: 1, group: TRAINING, help: "epochs in all", brief: "epochs in all" },
-  startEpoch: { kind: "integer", min: 0, group: TRAINING, help: "epoch to start with, from 0" },
+  epochs: {
+    kind: "integer",
+    min: 1,
+    group: TRAINING,
+    help: "total number of epochs",
+    brief: "total number of epochs",
+  },
+  startEpoch: { kind: "integer", min: 0, group: TRAINING, help: "epoch to start from, counted from 0" },
   batchSize: {
     kind: "integer",
     min: 1,
     short: "b",
     group: TRAINING,
-    help: "images in a batch",
-    brief: "images in a batch",
+    help: "images per batch",
+    brief: "images per batch",
   },
   scaleLr: {
     kind: "boolean",
@@ -164,8 +207,8 @@ export const STEP_FLAGS = {
     kind: "boolean",
     group: TRAINING,
     help:
-      "mixed precision: activations in float16; sums, weights and loss in float32; loss scaling by the rule of " +
-      "torch.amp.GradScaler. Halves the memory for activations. Needs an adapter with shader-f16",
+      "mixed precision: activations in float16; accumulation, weights and loss in float32; loss scaling as in " +
+      "torch.amp.GradScaler. Halves the memory for activations; needs an adapter with shader-f16",
     brief: "mixed precision: activations in float16",
   },
   onNan: {
@@ -182,6 +225,6 @@ export function processFlags(reason: string): Record<string, RetiredFlag> {
   return {
     ...Object.fromEntries(valued.map((name) => [name, { takesValue: true, reason }])),
     "multiprocessing-distributed": { takesValue: false, reason },
-    "gpu": { takesValue: true, reason: "WebGPU's first adapter is used" },
+    "gpu": { takesValue: true, reason: "the default WebGPU adapter is used" },
   };
 }

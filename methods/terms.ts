@@ -5,11 +5,11 @@ import type { RunOrigin } from "../models/checkpoint/resume_state.ts";
 import { compareTerms, describeDifference, giveBack, type Term } from "../models/checkpoint/run_terms.ts";
 import type { TorchDict } from "../models/checkpoint/torch_value.ts";
 
-/** What a checkpoint says of its run, beside where it was. */
+/** Identity of a run, as its checkpoints store it. */
 export interface RunIdentity {
-  /** What its weights follow from. */
+  /** Settings that determine its weights. */
   terms: readonly Term[];
-  /** What its student was before the first step; `undefined` where that is not known any more. */
+  /** The student before the first step; `undefined` if no longer known. */
   origin: RunOrigin | undefined;
 }
 
@@ -43,8 +43,7 @@ export function checkTerms(
   emit: Emit<NoticeEvent>,
 ): void {
   if (saved === undefined) {
-    const text =
-      `${path} does not say of which data and settings it is: whether they are the same is not looked at`;
+    const text = `${path} does not record its data and settings, so they cannot be compared`;
     return emit({ type: "note", text });
   }
   const fail = (problem: string) => new CheckpointError(path, problem);
@@ -57,8 +56,8 @@ export function checkTerms(
   }
   if (essential.length === 0 || insists) return;
   throw fail(
-    `is of another run: ${essential.map(describeDifference).join("; ")}. Resume with ${
+    `is from a different run: ${essential.map(describeDifference).join("; ")}. To resume, use ${
       essential.map(giveBack).join(" ")
-    }, or resume all the same with --resume-anyway`,
+    }; to resume anyway, add --resume-anyway`,
   );
 }

@@ -3,7 +3,7 @@ import type { Tensor } from "../kernels/graph.ts";
 import { globalAveragePool } from "../kernels/ops/global_average_pool/global_average_pool.ts";
 import type { Convolution, ConvolutionOptions, EncoderBuilder, Padding } from "./encoder_builder.ts";
 import { projectionHead } from "./heads.ts";
-import type { Encoder } from "./encoder.ts";
+import { cifarName, type Encoder } from "./encoder.ts";
 import { roundChannels, squeezeAndExcite } from "./squeeze_excite.ts";
 
 /** Repeats, kernel, stride of the first, expansion, output channels: table 1 of the paper. */
@@ -102,15 +102,23 @@ function block(b: EncoderBuilder, key: string, x: Tensor, options: BlockOptions)
     : b.convolveAndNormalize(y, project, norm);
 }
 
+type Scale = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7;
+
 /** EfficientNet-B`scale`. */
-export function efficientNet(scale: 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7): Encoder {
+export function efficientNet(scale: Scale): Encoder {
+  const name = `efficientnet_b${scale}`;
+  return { ...withStride(scale, name, 2), cifar: withStride(scale, cifarName(name), 1) };
+}
+
+/** The encoder whose first convolution has a stride. */
+function withStride(scale: Scale, name: string, stemStride: 1 | 2): Encoder {
   const [width, depth, imageSize, dropout] = COEFFICIENTS[scale];
   const widen = (channels: number) => roundChannels(channels * width);
   const features = widen(1280);
   return {
-    name: `efficientnet_b${scale}`,
+    name,
     family: "EfficientNet",
-    original: "efficientnet.py of the original SEED (torchvision's has other names and pads otherwise)",
+    original: "efficientnet.py of the original SEED (torchvision's has other keys and padding)",
     roles: ["teacher", "student"],
     ssl: "moco",
     head: "mlp",
@@ -120,13 +128,13 @@ export function efficientNet(scale: 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7): Encoder {
         inputs: 3,
         outputs: widen(32),
         kernel: 3,
-        stride: 2,
-        padding: samePadding(imageSize, 3, 2),
+        stride: stemStride,
+        padding: samePadding(imageSize, 3, stemStride),
       });
       let x = b.convolveAndNormalize(images, stem, b.batchNorm("_bn0", widen(32), NORM), {
         activation: "swish",
       });
-      let size = Math.ceil(imageSize / 2);
+      let size = Math.ceil(imageSize / stemStride);
       const repeatsOf = (repeats: number) => Math.ceil(repeats * depth);
       const count = STAGES.reduce((total, [repeats]) => total + repeatsOf(repeats), 0);
       let index = 0;

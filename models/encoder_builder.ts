@@ -23,7 +23,7 @@ import { CONVOLUTION, DEPTHWISE, type RowRange, takeRows, type WeightLayout } fr
 /** `train`: batch statistics, trainable parameters. `eval`: folded running statistics, frozen. */
 export type EncoderMode = "train" | "eval";
 
-/** What a state_dict entry is. */
+/** Kind of a state_dict entry. */
 export type StateKind =
   /** Trained by SGD. */
   | "parameter"
@@ -34,17 +34,17 @@ export type StateKind =
 
 /** One entry of the state_dict, in PyTorch's order and layout. */
 export interface StateEntry {
-  /** Its name. */
+  /** Key of the entry. */
   key: string;
-  /** In PyTorch's layout. */
+  /** Shape in PyTorch's layout. */
   shape: readonly number[];
-  /** What becomes of it. */
+  /** Kind of the entry. */
   kind: StateKind;
-  /** What a fresh encoder has here. */
+  /** Initial value. */
   initial: Initial;
 }
 
-/** How a fresh value is drawn, as torchvision's ResNet and `nn.Linear` do. */
+/** How an initial value is drawn, as in torchvision's ResNet and `nn.Linear`. */
 export type Initial =
   /** Normal with deviation sqrt(2 / fan_out): `kaiming_normal_(mode="fan_out", nonlinearity="relu")`. */
   | { draw: "kaiming_fan_out"; fanOut: number }
@@ -55,66 +55,66 @@ export type Initial =
 
 /** A tensor on the device that is made from state_dict entries. */
 export interface DeviceParameter {
-  /** What the graph reads. */
+  /** Tensor that the graph reads. */
   tensor: Tensor;
   /** Whether it is trained. */
   kind: Exclude<StateKind, "counter">;
   /** The entries it is made of; a folded convolution has several. */
   keys: readonly string[];
-  /** The rows of every entry that it is made of, where the whole is too large to bind at once. */
+  /** Rows of the entries that it is made of, if the whole is too large for one binding. */
   rows?: RowRange;
-  /** Device layout from the entries' values, or from these rows of them, in the order of `keys`. */
+  /** Converts the entries' values, or these rows of them, to device layout; in the order of `keys`. */
   toDevice(values: readonly Float32Array[]): Float32Array<ArrayBuffer>;
-  /** The one entry's value from the device; absent where several were folded into one. */
+  /** Converts the device's values back to the entry's; absent if several entries were folded into one. */
   fromDevice?(device: Float32Array): Float32Array<ArrayBuffer>;
 }
 
 /** Zeros around an image, in pixels. */
 export type Padding = Omit<ConvolutionAttributes, "stride">;
 
-/** A declared convolution, or a linear layer, which is one of images of one pixel. */
+/** A declared convolution, or a linear layer, which is a convolution of one-pixel images. */
 export interface Convolution {
-  /** Of its entries, before `.weight` and `.bias`. */
+  /** Prefix of its state_dict keys, before `.weight` and `.bias`. */
   readonly key: string;
-  /** [out, in, kh, kw]; in is 1 where it is depthwise */
+  /** Shape of the weight [out, in, kh, kw]; in is 1 if depthwise. */
   readonly shape: readonly number[];
   /** Stride and padding. */
   readonly geometry: ConvolutionAttributes;
-  /** Whether it has a bias of its own. */
+  /** Whether it has a bias. */
   readonly bias: boolean;
-  /** Whether each channel has a filter of its own: `groups=in`. */
+  /** Whether each channel has its own filter: `groups=in`. */
   readonly depthwise: boolean;
 }
 
-/** What {@linkcode EncoderBuilder.convolution} declares. */
+/** Options for {@linkcode EncoderBuilder.convolution}. */
 export interface ConvolutionOptions {
   /** Channels. */
   inputs: number;
   /** Channels. */
   outputs: number;
-  /** Side, in pixels. */
+  /** Kernel size, in pixels. */
   kernel: number;
-  /** 1 where it is left out. */
+  /** Stride. Default: 1. */
   stride?: number;
-  /** The same on all sides, or of each side. */
+  /** Padding, the same on all sides or per side. Default: 0. */
   padding?: number | Padding;
-  /** Whether it has one; it has none where this is left out. */
+  /** Whether it has a bias. Default: false. */
   bias?: boolean;
   /** `groups=inputs`; `outputs` is the same number. */
   depthwise?: boolean;
-  /** How a fresh weight is drawn; {@linkcode Initial} `kaiming_fan_out` where it is left out. */
+  /** Initialisation of the weight. Default: `kaiming_fan_out`. */
   initial?: Initial;
 }
 
 /** A declared batch norm. */
 export interface BatchNorm {
-  /** Of its entries, before `.weight` and so on. */
+  /** Prefix of its state_dict keys, before `.weight` and so on. */
   readonly key: string;
-  /** How many. */
+  /** Number of channels. */
   readonly channels: number;
   /** Added to the variance. */
   readonly epsilon: number;
-  /** Share that a batch has in the running statistics. */
+  /** Weight of a new batch in the running statistics. */
   readonly momentum: number;
 }
 
@@ -123,17 +123,18 @@ function evenly(padding: number): Padding {
   return { padTop: padding, padLeft: padding, padBottom: padding, padRight: padding };
 }
 
-/** Declares and applies layers; collects the state_dict and what the device holds of it. */
+/** Declares and applies layers, and collects the state_dict and its parameters on the device. */
 export class EncoderBuilder {
-  /** What is traced into. */
+  /** Graph that is traced into. */
   readonly graph: Graph;
   /** For training, or with batch norm folded into the convolutions. */
   readonly mode: EncoderMode;
   /** The state_dict, in PyTorch's order. */
   readonly state: StateEntry[] = [];
-  /** What the device holds, in the order of first use. */
+  /** Parameters on the device, in order of first use. */
   readonly parameters: DeviceParameter[];
   readonly #maxWeightBytes: number;
+  readonly #splits: number;
   readonly #dropoutSeed: Tensor | undefined;
   /** What the parameters' tensors are, by their labels, and how many dropouts there are. */
   readonly #shared: { tensors: Map<string, Tensor>; dropouts: number };
@@ -143,25 +144,32 @@ export class EncoderBuilder {
    *
    * @param dropoutSeed u32 [2] that the host writes for every step; dropout and drop-connect are off without it, and
    * in eval mode
-   * @param maxWeightBytes in eval mode, weights larger than this on the device are cut into parts of output channels;
-   * `maxStorageBufferBindingSize` of the device
+   * @param maxWeightBytes in eval mode, weights larger than this on the device are split by output channels; usually
+   *   the device's `maxStorageBufferBindingSize`
    * @param share another trace of the same encoder in the same graph, on other images: both have the same parameters,
    * which are listed by either
+   * @param splits in train mode, groups of a batch's images that batch norm normalises apart
    */
-  constructor(graph: Graph, mode: EncoderMode, { maxWeightBytes = Infinity, dropoutSeed, share }: {
-    maxWeightBytes?: number;
-    dropoutSeed?: Tensor;
-    share?: EncoderBuilder;
-  } = {}) {
+  constructor(
+    graph: Graph,
+    mode: EncoderMode,
+    { maxWeightBytes = Infinity, dropoutSeed, share, splits = 1 }: {
+      maxWeightBytes?: number;
+      dropoutSeed?: Tensor;
+      share?: EncoderBuilder;
+      splits?: number;
+    } = {},
+  ) {
     this.parameters = share?.parameters ?? [];
     this.#shared = share === undefined ? { tensors: new Map(), dropouts: 0 } : share.#shared;
     this.graph = graph;
     this.mode = mode;
     this.#maxWeightBytes = maxWeightBytes;
+    this.#splits = splits;
     this.#dropoutSeed = mode === "train" ? dropoutSeed : undefined;
   }
 
-  /** What the device holds of what a tensor depends on, in the order of first use. */
+  /** Returns the device parameters that a tensor depends on, in order of first use. */
   parametersOf(tensor: Tensor): DeviceParameter[] {
     const used = new Set(liveNodes(this.graph, [tensor]).flatMap(({ inputs }) => inputs));
     return this.parameters.filter((parameter) => used.has(parameter.tensor));
@@ -205,7 +213,7 @@ export class EncoderBuilder {
   /**
    * Declares `nn.Linear(inputs, outputs)`.
    *
-   * @param weights how fresh weights are drawn, with biases of 0; both as PyTorch does where it is left out
+   * @param weights initialisation of the weights, with biases of 0; if omitted, PyTorch's for both
    */
   linear(key: string, inputs: number, outputs: number, weights?: Initial): Convolution {
     const usual: Initial = { draw: "uniform", bound: 1 / Math.sqrt(inputs) };
@@ -234,14 +242,19 @@ export class EncoderBuilder {
     const running = ["running_mean", "running_var"].map((name) =>
       this.#vector(`${norm.key}.${name}`, norm.channels, "running")
     );
-    const statistics = this.graph.apply(batchStatistics, [y, ...running], { momentum: norm.momentum });
+    const splits = this.#splits;
+    const statistics = this.graph.applyAll(batchStatistics, [y, ...running], {
+      momentum: norm.momentum,
+      splits,
+    });
     const affine = ["weight", "bias"].map((name) =>
       this.#vector(`${norm.key}.${name}`, norm.channels, "parameter")
     );
-    return this.graph.apply(batchNorm, [y, statistics, ...affine, ...extra], {
+    return this.graph.apply(batchNorm, [y, ...affine, ...statistics, ...extra], {
       epsilon: norm.epsilon,
       activation,
       residual: residual !== undefined,
+      splits,
     });
   }
 
@@ -254,7 +267,7 @@ export class EncoderBuilder {
     return apart ? this.graph.apply(activate, [y], { activation }) : y;
   }
 
-  /** `nn.Dropout(rate)`: drops single values, in training. */
+  /** Applies `nn.Dropout(rate)`: drops single values, in training. */
   dropout(x: Tensor, rate: number): Tensor {
     if (this.#dropoutSeed === undefined) return x;
     const salt = this.#shared.dropouts++;
@@ -262,7 +275,8 @@ export class EncoderBuilder {
   }
 
   /**
-   * norm(convolve(x)) + residual, the end of a block: in training the sum is left out for a share of the images.
+   * Returns norm(convolve(x)) + residual, the end of a block. In training, norm(convolve(x)) is dropped for a share
+   * of the images.
    *
    * @param rate that share
    */

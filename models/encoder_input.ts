@@ -19,12 +19,14 @@ export interface InputSource {
   readonly framework: Framework;
   /** What stands before its keys. */
   readonly prefix: string;
-  /** Prefixes of other encoders that it was chosen from, where no framework's names told it. */
+  /** Prefixes of other encoders that `--weights` chooses; `undefined` where the names of a framework leave no choice. */
   readonly others?: readonly string[];
   /** Whether this project wrote it. */
   readonly isOurs: boolean;
   /** What it says; `undefined` where it says nothing. */
   readonly input: SavedInput | undefined;
+  /** Whether that is what the run that wrote it took, in a file of before such a word. */
+  readonly inputIsOfRun?: boolean;
 }
 
 /** What is asked for instead of what a checkpoint says. */
@@ -46,11 +48,11 @@ export interface ChosenInput {
 }
 
 const AUTHORS: Readonly<Record<Framework, string>> = {
-  moco: "MoCo's authors have it",
-  simclr: "SimCLR's authors have it",
-  swav: "SWAV's authors have it",
-  seed: "SEED's authors have it",
-  torchvision: "torchvision has it",
+  moco: "the size that MoCo was trained with",
+  simclr: "the size that SimCLR was trained with",
+  swav: "the size that SWAV was trained with",
+  seed: "the size that SEED was trained with",
+  torchvision: "torchvision's usual size",
 };
 
 /**
@@ -68,22 +70,30 @@ export function chooseInput(
   const imageSize = asked.imageSize ?? saved?.imageSize ?? usual?.imageSize ?? PAPER_IMAGE_SIZE;
   const ratio = asked.cropRatio ?? saved?.cropRatio;
   const cropRatio = ratio === "auto" ? undefined : ratio;
-  const notes = source === null
-    ? []
-    : [describePlace(source), describeChoice(source, asked, imageSize, usual?.from)]
-      .filter((note) => note !== undefined);
+  const place = source === null ? undefined : describePlace(source);
+  const choice = source === null ? undefined : describeChoice(source, asked, imageSize, usual?.from);
+  const notes = [
+    ...place === undefined ? [] : [`${source!.path}: ${place}`],
+    ...choice === undefined ? [] : [choice],
+  ];
   return { imageSize, cropRatio, note: notes.length === 0 ? undefined : notes.join(". ") };
 }
 
-/** Where in a file an encoder was found that no framework's names told. */
-function describePlace({ path, prefix, others }: InputSource): string | undefined {
+/** Where in a file an encoder was found, and which others were left out; `undefined` where there is no choice. */
+export function describePlace(
+  { framework, prefix, others }: Pick<InputSource, "framework" | "prefix" | "others">,
+): string | undefined {
   if (others === undefined || prefix === "") return undefined;
-  const left = others.length === 0 ? "" : `; left out: ${others.join(", ")}, which --weights chooses`;
-  return `${path}: the encoder is under ${prefix}${left}`;
+  if (framework === "moco") {
+    return `the encoder is under ${prefix}, which MoCo's main_lincls.py and the original SEED load; its momentum encoder is ` +
+      "ignored, --weights module.encoder_k selects it";
+  }
+  const left = others.length === 0 ? "" : `; ignored ${others.join(", ")}, which --weights can select`;
+  return `the encoder is under ${prefix}${left}`;
 }
 
 function describeChoice(
-  { path, framework, isOurs, input }: InputSource,
+  { path, framework, isOurs, input, inputIsOfRun }: InputSource,
   asked: AskedInput,
   taken: number,
   from: string | undefined,
@@ -91,20 +101,23 @@ function describeChoice(
   const pixels = (size: number) => `${size} x ${size} pixels`;
   if (input?.imageSize === undefined) {
     if (asked.imageSize) return undefined;
-    const why = isOurs ? "it was written before checkpoints carried one" : "its program saves none";
-    return `${path} carries no image size (${why}): ${pixels(taken)} are taken, as ${
+    const why = isOurs ? "it was written by an earlier version" : "its program saves none";
+    return `${path} has no image size (${why}): using ${pixels(taken)}, ${
       from ?? AUTHORS[framework]
-    }; --image-size says another`;
+    }; --image-size sets another`;
   }
   const others = [
     ...asked.imageSize && asked.imageSize !== input.imageSize
-      ? [`${pixels(asked.imageSize)} were asked for instead`]
+      ? [`using ${pixels(asked.imageSize)} instead, as requested`]
       : [],
     ...asked.cropRatio && input.cropRatio !== undefined && asked.cropRatio !== input.cropRatio
-      ? [`crop ratio ${asked.cropRatio} was asked for instead`]
+      ? [`using crop ratio ${asked.cropRatio} instead, as requested`]
       : [],
   ];
-  return [`${path} says: ${describeInput(input)}`, ...others].join("; ");
+  const says = inputIsOfRun
+    ? "says of its run, since it was written before checkpoints carried their own"
+    : "says";
+  return [`${path} ${says}: ${describeInput(input)}`, ...others].join("; ");
 }
 
 /** What is known of an encoder's images, in words. */

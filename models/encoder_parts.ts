@@ -5,7 +5,7 @@ import type { HeadOptions } from "./heads.ts";
 import { traceImages } from "./images.ts";
 import type { Encoder } from "./encoder.ts";
 
-/** `backbone`: without the head, it gives features. `encoder`: with it, it gives embeddings. */
+/** `backbone`: the encoder without its head, which gives features. `encoder`: with its head, which gives embeddings. */
 export type EncoderPart = "backbone" | "encoder";
 
 /** The state_dict of each part, in PyTorch's order. */
@@ -16,8 +16,21 @@ function layerOf(key: string): string {
   return key.slice(0, Math.max(key.lastIndexOf("."), 0));
 }
 
+/** What was told apart before, by encoder and head: a file is compared with all encoders, and tasks open theirs several times. */
+const known = new WeakMap<Encoder, Map<string, EncoderParts>>();
+
 /** Tells the parts apart: the backbone is what the feature depends on, whatever the layers of the head are called. */
 export function partsOf(encoder: Encoder, head: HeadOptions): EncoderParts {
+  const byHead = known.get(encoder) ?? new Map<string, EncoderParts>();
+  known.set(encoder, byHead);
+  const { kind, dimension, hidden } = head;
+  const key = [kind, dimension, hidden].join();
+  const parts = byHead.get(key) ?? tracePartsOf(encoder, head);
+  byHead.set(key, parts);
+  return parts;
+}
+
+function tracePartsOf(encoder: Encoder, head: HeadOptions): EncoderParts {
   const graph = new Graph();
   const builder = new EncoderBuilder(graph, "eval");
   const { images } = traceImages(graph, "normalized", 1, 64);

@@ -13,8 +13,8 @@ import { findHead, type HeadOptions } from "./heads.ts";
 import { IMAGENET_NORMALIZATION, type Normalization } from "./images.ts";
 import type { RowRange } from "./parameter_layout.ts";
 import { adviseChoice, describeOtherModel, explainUnknown } from "./near_miss.ts";
-import { expectPart, recognizeEncoders } from "./recognize.ts";
-import type { Encoder, EncoderRole } from "./encoder.ts";
+import { type EncoderClues, expectPart, recognizeEncoders } from "./recognize.ts";
+import type { Encoder, EncoderRole, Stem } from "./encoder.ts";
 import { findEncoder } from "./registry.ts";
 import { openEncoder } from "./locate_encoder.ts";
 import { requireHead } from "./teacher.ts";
@@ -23,6 +23,8 @@ import { requireHead } from "./teacher.ts";
 export interface EncoderSourceOptions {
   /** Name of the encoder; found out where it is left out. */
   arch?: string;
+  /** First layers of the encoder; those that fit and that the file says where it is left out. */
+  stem?: Stem;
   /** In a checkpoint that holds both; the student by default. */
   which?: EncoderRole;
   /** What stands before the encoder's keys, where a checkpoint holds several; see `locate_encoder.ts`. */
@@ -70,7 +72,7 @@ export function describeOtherHeads(
 ): string | undefined {
   return otherHeads.length === 0
     ? undefined
-    : `${path}: ignored ${otherHeads.join(", ")}, heads of unknown kinds`;
+    : `${path}: ignored heads of unknown kinds: ${otherHeads.join(", ")}`;
 }
 
 /**
@@ -81,7 +83,7 @@ export function describeOtherHeads(
  */
 export async function openEncoderSource(
   path: string,
-  { arch, which, weights, part, dimension }: EncoderSourceOptions,
+  { arch, stem, which, weights, part, dimension }: EncoderSourceOptions,
 ): Promise<EncoderSource> {
   const state = await openEncoder(path, weights);
   try {
@@ -91,8 +93,10 @@ export async function openEncoderSource(
     if (part === "encoder") requireHead({ ...state, tensors });
     // The checkpoint's own word is about the student.
     const said = which === "teacher" ? undefined : state.arch;
-    const encoder = arch === undefined ? recognize(path, tensors, part, said) : findEncoder(arch);
     const input = which === "teacher" ? state.teacherInput : state.input;
+    const encoder = arch === undefined
+      ? recognize(path, tensors, part, { arch: said, saved: input?.stem, stem })
+      : findEncoder(arch, stem);
     const { head, entries, isOptional, otherHeads } = expectPart(encoder, tensors, part);
     const advise = () => adviseChoice(tensors, part, encoder);
     const matched = matchStateDict({ ...state, tensors }, entries, isOptional, advise);
@@ -100,7 +104,7 @@ export async function openEncoderSource(
     if (dimension !== undefined && part === "encoder") checkDimension(state, head, dimension);
     if (dimension !== undefined && part === "backbone" && encoder.features !== dimension) {
       throw new UserError(
-        `${path}: its features have ${encoder.features} numbers, but --dim is ${dimension}; use --dim ${encoder.features}`,
+        `${path}: its features have length ${encoder.features}, but --dim is ${dimension}; use --dim ${encoder.features}`,
       );
     }
     return {
@@ -113,6 +117,7 @@ export async function openEncoderSource(
       others: state.others,
       isOurs: state.isOurs,
       input,
+      inputIsOfRun: state.inputIsOfRun,
       normalization: {
         mean: input?.mean ?? IMAGENET_NORMALIZATION.mean,
         deviation: input?.std ?? IMAGENET_NORMALIZATION.deviation,
@@ -143,10 +148,15 @@ function recognize(
   path: string,
   tensors: ReadonlyMap<string, TensorRef>,
   part: EncoderPart,
-  said: string | undefined,
+  clues: EncoderClues,
 ): Encoder {
-  const [encoder] = recognizeEncoders(tensors, part, said);
+  const [encoder] = recognizeEncoders(tensors, part, clues);
   if (encoder !== undefined) return encoder;
+  const { arch: said, stem } = clues;
+  const [other] = stem === undefined ? [] : recognizeEncoders(tensors, part, { arch: said });
+  if (other !== undefined) {
+    throw new CheckpointError(path, `holds a ${other.name}, which has no --stem ${stem}; leave --stem out`);
+  }
   throw new CheckpointError(
     path,
     `holds no ${part} of a known encoder${said === undefined ? "" : ` (it says ${quote(said)})`}; ` +
@@ -161,10 +171,10 @@ function requireStem(path: string, encoder: Encoder, input: SavedInput | undefin
   if (input.stem === own) return;
   throw new CheckpointError(
     path,
-    `says that its encoder begins with ${
+    `was saved from an encoder that begins with ${
       quote(input.stem)
-    }, but ${encoder.name} begins with ${own}, and gives other ` +
-      "features; use the encoder that it was saved from (--arch, --plugin)",
+    }, but ${encoder.name} begins with ${own}, and ` +
+      "would give other features; use the encoder that it was saved from (--arch, --stem, --plugin)",
   );
 }
 
@@ -173,12 +183,12 @@ function teacherOf(state: StateDict): ReadonlyMap<string, TensorRef> {
   if (framework !== "seed") {
     throw new CheckpointError(
       file.path,
-      `has one encoder only, no teacher beside a student (it is a ${framework} checkpoint); leave --which out`,
+      `has only one encoder, not a teacher and a student (it is a ${framework} checkpoint); leave --which out`,
     );
   }
   const teacher = encoderBeside(state, "teacher");
   if (teacher.size === 0) {
-    throw new CheckpointError(file.path, "has no teacher in it; use the teacher's own checkpoint");
+    throw new CheckpointError(file.path, "does not include the teacher; use the teacher's own checkpoint");
   }
   return teacher;
 }
@@ -187,9 +197,9 @@ function checkDimension({ file, framework }: StateDict, head: HeadOptions, dimen
   if (head.dimension === dimension) return;
   const isClassifier = framework === "torchvision" && head.kind === "linear";
   throw new UserError(
-    `${file.path}: its embeddings have ${head.dimension} numbers, but --dim is ${dimension}; ${
+    `${file.path}: its embeddings have length ${head.dimension}, but --dim is ${dimension}; ${
       isClassifier
-        ? `its fc looks like a classifier of ${head.dimension} classes, while a self-supervised teacher is needed`
+        ? `its fc looks like a classifier of ${head.dimension} classes, but a self-supervised teacher is needed`
         : `use --dim ${head.dimension}`
     }`,
   );

@@ -36,18 +36,18 @@ export function describeBadEntry(key: string, values: Float32Array, offset = 0):
   if (found !== undefined) {
     const { first, value, count } = found;
     const [numbers, are] = count === 1
-      ? ["1 number", "is"]
-      : [`${count.toLocaleString("en-US")} numbers`, "are"];
-    return `${key} holds ${value} at index ${offset + first} (${numbers} of it ${are} not finite)`;
+      ? ["1 value", "is"]
+      : [`${count.toLocaleString("en-US")} values`, "are"];
+    return `${key} holds ${value} at index ${offset + first} (${numbers} ${are} not finite)`;
   }
   if (!key.endsWith("running_var")) return undefined;
   const below = values.findIndex((value) => value < 0);
   return below < 0
     ? undefined
-    : `${key} holds ${values[below]} at index ${offset + below}, and no variance is below 0`;
+    : `${key} holds ${values[below]} at index ${offset + below}, but a variance cannot be negative`;
 }
 
 /** What is to be done about a file with such an entry. */
 export const USE_ANOTHER_FILE =
-  "such weights give no embeddings: use an earlier checkpoint, or copy or download the file again " +
-  "(`deno task inspect --stats` counts such numbers in every tensor)";
+  "the file cannot be used: use an earlier checkpoint, or copy or download it again " +
+  "(`deno task inspect --stats` counts such values in every tensor)";

@@ -3,7 +3,7 @@ import type { Tensor } from "../kernels/graph.ts";
 import type { EncoderBuilder } from "./encoder_builder.ts";
 
 /**
- * What a head is made of.
+ * Layers of a head.
  *
  * - `linear`: one Linear, as MoCo-v1
  * - `mlp`: Linear, ReLU, Linear, as MoCo-v2, SEED's students and SWAV's widest teacher
@@ -11,13 +11,13 @@ import type { EncoderBuilder } from "./encoder_builder.ts";
  */
 export type HeadKind = "linear" | "mlp" | "mlp_bn";
 
-/** What an encoder ends in. */
+/** Options for the head of an encoder. */
 export interface HeadOptions {
-  /** Its layers. */
+  /** Layers of the head. */
   kind: HeadKind;
   /** Length of the embedding; 128 in SEED. */
   dimension: number;
-  /** Length of the layer between; the encoder's usual one where left out. */
+  /** Length of the hidden layer. Default: the encoder's usual one. */
   hidden?: number;
 }
 
@@ -25,9 +25,9 @@ export interface HeadOptions {
 const LAST_LAYER: Readonly<Record<Exclude<HeadKind, "linear">, number>> = { mlp: 2, mlp_bn: 3 };
 
 /**
- * Declares the head under `key`; the result applies it: [n, 1, 1, features] -> [n, 1, 1, dimension].
+ * Declares the head under `key`, and returns a function that applies it: [n, 1, 1, features] -> [n, 1, 1, dimension].
  *
- * @param hidden length of the layer between where `head` does not say it
+ * @param hidden length of the hidden layer if `head` has none
  */
 export function projectionHead(
   b: EncoderBuilder,

@@ -12,11 +12,12 @@ import {
 import type { SavedInput } from "./checkpoint/saved_input.ts";
 import { TensorRef } from "./checkpoint/tensor_ref.ts";
 import type { TorchValue } from "./checkpoint/torch_value.ts";
+import { describePlace } from "./encoder_input.ts";
 import { locateEncoder } from "./locate_encoder.ts";
 import type { EncoderPart } from "./encoder_parts.ts";
 import { findHead, type FoundHead } from "./heads.ts";
 import { describeNearest, describeOtherModel } from "./near_miss.ts";
-import { expectPart, recognizeEncoders } from "./recognize.ts";
+import { type EncoderClues, expectPart, recognizeEncoders } from "./recognize.ts";
 import type { StateEntry } from "./encoder_builder.ts";
 
 /** A tensor of the file. */
@@ -79,7 +80,11 @@ export interface Inspection {
   /** What it says of its encoder's images, and of those of a distillation's teacher. */
   input?: SavedInput;
   teacherInput?: SavedInput;
+  /** Whether both are what the run that wrote it took, in a file of before such a word. */
+  inputIsOfRun?: boolean;
   encoders: readonly InspectedEncoder[];
+  /** Which encoder is taken and which are left out, in a sentence; `undefined` where there is no choice. */
+  note?: string;
   /** First names of other tensors beside the encoders, e.g. `queue`, or `total_ops`, which thop adds. */
   beside?: readonly string[];
   /** Why no encoder was found. */
@@ -91,6 +96,8 @@ export interface Inspection {
 
 /** What {@linkcode inspectCheckpoint} does beside looking at the structure. */
 export interface InspectOptions {
+  /** Looks at the encoder under this prefix alone, see `locate_encoder.ts`. */
+  weights?: string;
   /** Reads every tensor that `isWanted` for its statistics, which checks the sums of a zip container too. */
   statistics?: boolean;
   /** Which tensors and values are listed, by name; all by default. */
@@ -113,7 +120,8 @@ const MAX_LISTED = 200_000;
  * Opens a checkpoint of any container and says what is in it. Nothing in the file is executed, and without
  * `statistics` no weight is read.
  *
- * @throws CheckpointError for files that cannot be opened; one without an encoder is no error
+ * @throws CheckpointError for files that cannot be opened, and those without an encoder under `weights`; one without any
+ * encoder is no error
  */
 export async function inspectCheckpoint(path: string, options: InspectOptions = {}): Promise<Inspection> {
   const { isWanted = () => true, onTensor } = options;
@@ -125,7 +133,7 @@ export async function inspectCheckpoint(path: string, options: InspectOptions = 
     if (found.length + values.length >= MAX_LISTED) {
       throw new CheckpointError(
         path,
-        `holds more than ${MAX_LISTED} tensors and values; ask for some of them`,
+        `holds more than ${MAX_LISTED} tensors and values; select some of them with --filter`,
       );
     }
     if (value instanceof TensorRef) found.push({ name, tensor: value });
@@ -143,7 +151,7 @@ export async function inspectCheckpoint(path: string, options: InspectOptions = 
     path,
     bytes,
     container: file.container,
-    ...describeEncoders(file),
+    ...describeEncoders(file, options.weights),
     tensors,
     values,
   };
@@ -151,39 +159,44 @@ export async function inspectCheckpoint(path: string, options: InspectOptions = 
 
 function describeEncoders(
   file: CheckpointFile,
+  weights: string | undefined,
 ): Omit<Inspection, "path" | "bytes" | "container" | "tensors" | "values"> {
   let state: StateDict;
   try {
-    state = locateEncoder(file);
+    state = locateEncoder(file, weights);
   } catch (error) {
-    if (!(error instanceof CheckpointError)) throw error;
+    if (weights !== undefined || !(error instanceof CheckpointError)) throw error;
     return { encoders: [], noEncoder: error.message.slice(error.path.length + 2) };
   }
-  const { framework, prefix, arch, epoch, input, teacherInput, others } = state;
-  const main = describeEncoder(prefix.replace(/\.$/, ""), state.tensors, arch);
+  const { framework, prefix, arch, epoch, input, inputIsOfRun, teacherInput, others } = state;
+  const note = describePlace(state);
+  const main = describeEncoder(prefix.replace(/\.$/, ""), state.tensors, { arch, saved: input?.stem });
   // MoCo's momentum encoder is of the same kind; of SEED's teacher the file does not say what it is.
-  const named = ([["encoder_k", arch], ["teacher", undefined]] as const).flatMap(([name, said]) => {
+  const named = ([
+    ["encoder_k", { arch, saved: input?.stem }],
+    ["teacher", { saved: teacherInput?.stem }],
+  ] as const).flatMap(([name, clues]) => {
     const tensors = encoderBeside(state, name);
-    return tensors.size === 0 || others !== undefined ? [] : [describeEncoder(name, tensors, said)];
+    return tensors.size === 0 || others !== undefined ? [] : [describeEncoder(name, tensors, clues)];
   });
   const located = (others ?? []).map((other) =>
-    describeEncoder(other.replace(/\.$/, ""), locateEncoder(file, other).tensors, arch)
+    describeEncoder(other.replace(/\.$/, ""), locateEncoder(file, other).tensors, { arch })
   );
   const encoders = [main, ...named, ...located];
   const beside = namesBeside(state.beside.keys()).filter((name) =>
     encoders.every((one) => one.name !== name)
   );
-  return { framework, prefix, arch, epoch, input, teacherInput, encoders, beside };
+  return { framework, prefix, arch, epoch, input, teacherInput, inputIsOfRun, encoders, note, beside };
 }
 
 function describeEncoder(
   name: string,
   tensors: ReadonlyMap<string, TensorRef>,
-  said: string | undefined,
+  clues: EncoderClues,
 ): InspectedEncoder {
   const head = findHead(tensors);
   const part = head === undefined ? "backbone" : "encoder";
-  const recognized = recognizeEncoders(tensors, part, said);
+  const recognized = recognizeEncoders(tensors, part, clues);
   const described = {
     name,
     recognized: recognized.map((encoder) => encoder.name),
@@ -263,8 +276,8 @@ async function measureAll(
   if (numbers > most) {
     throw new CheckpointError(
       path,
-      `its tensors have ${numbers} numbers, which lie in ${bytes} bytes: they repeat or share them. At most ${most} are ` +
-        "measured; name some of the tensors with --filter",
+      `its tensors have ${numbers} values in only ${bytes} bytes, as they repeat or share them. At most ${most} are ` +
+        "measured; select some of the tensors with --filter",
     );
   }
   const statistics = new Map<TensorRef, TensorStatistics>();

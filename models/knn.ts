@@ -139,12 +139,12 @@ export class WeightedKnn {
     const { dimension, classes, k = 200, temperature = 0.07, batch = 256 } = options;
     for (const [name, value] of Object.entries({ dimension, classes, k, batch })) {
       if (!Number.isSafeInteger(value) || value < 1) {
-        throw new KnnError(`kNN: ${name} must be a positive integer, is ${value}`);
+        throw new KnnError(`kNN: ${name} must be a positive integer, found ${value}`);
       }
     }
     // The reciprocal, too, has to be a float32.
     if (!(temperature > 0) || !(1 / temperature <= LARGEST_FLOAT32) || temperature === Infinity) {
-      throw new KnnError(`kNN: the temperature must be a positive number, is ${temperature}`);
+      throw new KnnError(`kNN: the temperature must be a positive number, found ${temperature}`);
     }
     this.#gpu = gpu;
     this.dimension = dimension;
@@ -452,7 +452,7 @@ export class WeightedKnn {
     const { dimension } = this;
     if (features.length % dimension !== 0) {
       throw new Error(
-        `kNN ${what}: ${features.length} values are no whole number of features of length ${dimension}`,
+        `kNN ${what}: ${features.length} values are not a multiple of the feature length ${dimension}`,
       );
     }
     const rows = features.length / dimension;

@@ -1,10 +1,17 @@
 /**
  * Finds an encoder under prefixes that no table lists, by its names and shapes: `backbone.*` of solo-learn and lightly,
- * `model.*` of Lightning, `online_backbone.*` of BYOL, `teacher.backbone.*` of DINO.
+ * `model.*` of Lightning, `online_backbone.*` of BYOL, `teacher.backbone.*` of DINO. Of several that fit, the teacher or
+ * the momentum side is taken; but of MoCo's own checkpoints `encoder_q`, as `main_lincls.py` and the original SEED load it.
  */
 import { CheckpointError, quote } from "./checkpoint/checkpoint_error.ts";
 import { type CheckpointFile, openCheckpointFile } from "./checkpoint/checkpoint_file.ts";
-import { describeFile, findStateDict, listTensors, type StateDict } from "./checkpoint/state_dict.ts";
+import {
+  describeFile,
+  encoderBeside,
+  findStateDict,
+  listTensors,
+  type StateDict,
+} from "./checkpoint/state_dict.ts";
 import type { TensorRef } from "./checkpoint/tensor_ref.ts";
 import { recognizeEncoders } from "./recognize.ts";
 
@@ -52,7 +59,7 @@ export function locateEncoder(file: CheckpointFile, weights?: string): StateDict
   if (weights === undefined) {
     try {
       named = findStateDict(file);
-      if (isKnown(named.tensors)) return named;
+      if (isKnown(named.tensors)) return withMomentumSide(named);
     } catch (error) {
       if (!(error instanceof CheckpointError)) throw error;
       problem = error;
@@ -68,8 +75,8 @@ export function locateEncoder(file: CheckpointFile, weights?: string): StateDict
     const known = found.map(({ prefix }) => prefix === "" ? "none (leave --weights out)" : quote(prefix));
     throw new CheckpointError(
       file.path,
-      `has no known encoder under ${quote(weights)}; ${
-        known.length === 0 ? "nor under another prefix" : `--weights may be ${known.join(", ")}`
+      `has no known encoder under ${quote(weights)}${
+        known.length === 0 ? ", nor under another prefix" : `; expected --weights ${known.join(" or ")}`
       }`,
     );
   }
@@ -82,6 +89,12 @@ export function locateEncoder(file: CheckpointFile, weights?: string): StateDict
     others: (weights === undefined ? rest : []).map((other) => other.prefix),
     beside: new Map([...listed].filter(([key]) => !key.startsWith(prefix))),
   };
+}
+
+/** MoCo's checkpoint, which says that its momentum encoder was left out, where it has one. */
+function withMomentumSide(state: StateDict): StateDict {
+  if (state.framework !== "moco" || !isKnown(encoderBeside(state, "encoder_k"))) return state;
+  return { ...state, others: ["encoder_k."] };
 }
 
 function isSlow({ prefix }: Located): boolean {

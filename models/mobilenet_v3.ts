@@ -4,7 +4,7 @@ import type { Activation } from "../kernels/ops/activation/activation.ts";
 import { globalAveragePool } from "../kernels/ops/global_average_pool/global_average_pool.ts";
 import type { EncoderBuilder, Initial } from "./encoder_builder.ts";
 import { projectionHead } from "./heads.ts";
-import type { Encoder } from "./encoder.ts";
+import { cifarName, type Encoder } from "./encoder.ts";
 import { roundChannels, squeezeAndExcite } from "./squeeze_excite.ts";
 
 /** Kernel, expansion, output channels, squeeze-and-excite, h-swish (else ReLU), stride: tables 1 and 2 of the paper. */
@@ -104,11 +104,17 @@ function block(b: EncoderBuilder, key: string, x: Tensor, shape: BlockShape): Te
 
 /** MobileNetV3 of a size. Its feature is what enters `fc`: behind `classifier`, not the pooled image. */
 export function mobileNetV3(size: keyof typeof SIZES): Encoder {
+  const name = `mobilenetv3_${size}`;
+  return { ...withStride(size, name, 2), cifar: withStride(size, cifarName(name), 1) };
+}
+
+/** The encoder whose first convolution has a stride. */
+function withStride(size: keyof typeof SIZES, name: string, stride: 1 | 2): Encoder {
   const { blocks, classifier } = SIZES[size];
   return {
-    name: `mobilenetv3_${size}`,
+    name,
     family: "MobileNetV3",
-    original: "mobilenetv3.py of the original SEED (torchvision's has other names and another epsilon)",
+    original: "mobilenetv3.py of the original SEED (torchvision's has other keys and another epsilon)",
     roles: ["teacher", "student"],
     ssl: "moco",
     head: "mlp",
@@ -118,7 +124,7 @@ export function mobileNetV3(size: keyof typeof SIZES): Encoder {
         inputs: 3,
         outputs: 16,
         kernel: 3,
-        stride: 2,
+        stride,
         padding: 1,
       });
       const stemNorm = b.batchNorm("features.0.1", 16);

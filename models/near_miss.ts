@@ -10,11 +10,11 @@ const OWN = "load your own with --plugin";
 
 /** torchvision's models of families that are known here by the original's files, told by the names of their blocks. */
 const TORCHVISION = [
-  { family: "MobileNetV3", file: "mobilenetv3.py", differs: "other names and another epsilon", depth: 1 },
+  { family: "MobileNetV3", file: "mobilenetv3.py", differs: "other keys and another epsilon", depth: 1 },
   {
     family: "EfficientNet",
     file: "efficientnet.py",
-    differs: "other names, and it pads otherwise",
+    differs: "other keys and padding",
     depth: 2,
   },
 ].map((model) => ({
@@ -29,8 +29,8 @@ const TORCHVISION = [
 export function describeOtherModel(tensors: Shapes): string | undefined {
   const model = TORCHVISION.find(({ mark }) => [...tensors.keys()].some((key) => mark.test(key)));
   if (model === undefined) return undefined;
-  return `is torchvision's ${model.family}, which is another model than the original SEED's ${model.file} ` +
-    `(${model.differs}): use a checkpoint of the latter, or ${OWN}`;
+  return `is torchvision's ${model.family}, which differs from the original SEED's ${model.file} (${model.differs}): ` +
+    `use a checkpoint of the latter, or ${OWN}`;
 }
 
 /** The nearest encoder and how weights differ from it; `undefined` where none is near. */
@@ -42,21 +42,15 @@ export function describeNearest(
   if (nearest === undefined) return undefined;
   const { entries, isOptional } = expectPart(nearest, tensors, part);
   const { problems } = compareStateDict(tensors, entries, isOptional);
-  return { encoder: nearest.name, problems: problems + describeStem(tensors) };
-}
-
-/** ResNets for images of 32 pixels begin with a convolution of 3x3, and have no pooling behind it. */
-function describeStem(tensors: Shapes): string {
-  const [, , height] = tensors.get("conv1.weight")?.shape ?? [];
-  return height === 3 ? ". A first convolution of 3x3 is that of ResNets for small images (CIFAR)" : "";
+  return { encoder: nearest.name, problems };
 }
 
 /** What to do about weights that no encoder here fits: follows what was looked for, and a semicolon. */
 export function explainUnknown(tensors: ReadonlyMap<string, TensorRef>, part: EncoderPart): string {
   const nearest = describeNearest(tensors, part);
   return nearest === undefined
-    ? `none of them is near: ${ENCODERS.map(({ name }) => name).join(", ")}; ${OWN}`
-    : `the nearest is ${nearest.encoder}: ${nearest.problems}. Use a checkpoint of that encoder, or ${OWN}`;
+    ? `none of these is similar: ${ENCODERS.map(({ name }) => name).join(", ")}; ${OWN}`
+    : `the most similar is ${nearest.encoder}: ${nearest.problems}. Use a checkpoint of that encoder, or ${OWN}`;
 }
 
 /** What to do about weights that do not fit the encoder that was chosen. */
@@ -68,8 +62,8 @@ export function adviseChoice(
   const nearest = nearestEncoder(tensors, part);
   if (nearest === undefined) return `No known encoder is similar: ${OWN}`;
   return nearest === chosen
-    ? `No other encoder is nearer${describeStem(tensors)}: use a checkpoint of ${chosen.name}, or ${OWN}`
-    : `The nearest is ${nearest.name}: choose the architecture and head that it was trained with`;
+    ? `No other encoder is more similar: use a checkpoint of ${chosen.name}, or ${OWN}`
+    : `The most similar is ${nearest.name}: choose the architecture and head that it was trained with`;
 }
 
 /** Why weights give no embeddings that have no head of a known kind: a sentence without its subject. */
@@ -83,7 +77,7 @@ export function explainHead(tensors: ReadonlyMap<string, TensorRef>, framework: 
   const known = "(fc, or projection_head as SWAV has it)";
   if (heads.length === 0) {
     return `is a ${framework} checkpoint without a known projection head ${known}; an encoder gives no ` +
-      "embeddings without one; as a teacher, --feature distils its pooled feature";
+      "embeddings without one; as a teacher, use it with --feature, which distils its pooled feature";
   }
   const what = heads.length === 1 ? `head ${heads[0]} is` : `heads ${heads.join(", ")} are`;
   const rest = encoder === undefined

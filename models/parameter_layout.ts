@@ -3,9 +3,9 @@ import { padTo4 } from "../kernels/graph.ts";
 
 /** Some rows of a state_dict entry: indices of its first dimension. */
 export interface RowRange {
-  /** From 0. */
+  /** First row, from 0. */
   first: number;
-  /** How many. */
+  /** Number of rows. */
   count: number;
 }
 

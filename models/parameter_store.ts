@@ -76,8 +76,8 @@ function requireFinite(values: Float32Array, keys: readonly string[]): void {
   throw new UserError(
     `${
       keys.join(", ")
-    }: ${found.count} numbers are not finite (${found.value} is the first) as the device takes them, with ` +
-      "batch norm folded in; such weights give no embeddings: use an earlier checkpoint",
+    }: ${found.count} values are not finite (the first is ${found.value}) with batch norm ` +
+      "folded in; use an earlier checkpoint",
   );
 }
 

@@ -3,8 +3,9 @@ import { plainKey } from "./checkpoint/state_dict.ts";
 import { type EncoderPart, partsOf } from "./encoder_parts.ts";
 import type { StateEntry } from "./encoder_builder.ts";
 import { findHead, type FoundHead, type HeadOptions } from "./heads.ts";
-import type { Encoder, TeacherSsl } from "./encoder.ts";
-import { ENCODERS, usualHead } from "./registry.ts";
+import type { Encoder, Stem, TeacherSsl } from "./encoder.ts";
+import { stemOf } from "./encoder_input.ts";
+import { ENCODERS, encodersOfAllStems, stemNameOf, usualHead } from "./registry.ts";
 
 /** Tensors, or only their shapes, by plain key: without a framework's wrapping. */
 export type Shapes = ReadonlyMap<string, { readonly shape: readonly number[] }>;
@@ -81,18 +82,40 @@ function isThere(tensors: Shapes, { key, shape }: StateEntry): boolean {
   return tensors.get(plainKey(key))?.shape.join() === shape.join();
 }
 
+/** What is known of some tensors besides their names and shapes. */
+export interface EncoderClues {
+  /**
+   * Name of the encoder that the file gives. It decides between encoders of the same names and shapes, and beats the
+   * method: a SEED student with SimCLR's encoder has MoCo's head.
+   */
+  arch?: string;
+  /** First layers that the file says, see `stemOf`. */
+  saved?: string;
+  /** The stem that is asked for; whichever fits where it is left out. */
+  stem?: Stem;
+}
+
 /**
- * The encoders that some tensors may be of, the likeliest first.
- *
- * @param said name of the encoder that the file gives. It decides between encoders of the same names and shapes, and
- * beats the method: a SEED student with SimCLR's encoder has MoCo's head
+ * The encoders that some tensors may be of, the likeliest first. Where one with the stem for CIFAR has the same tensors as
+ * without it, as a MobileNetV3 has, one of the two is taken: the one that is asked for or that the file says, else the
+ * usual one.
  */
-export function recognizeEncoders(tensors: Shapes, part: EncoderPart, said?: string): Encoder[] {
+export function recognizeEncoders(
+  tensors: Shapes,
+  part: EncoderPart,
+  { arch: said, saved, stem }: EncoderClues = {},
+): Encoder[] {
   const head = findHead(tensors);
-  const isCandidate = ({ ssl, name }: Encoder) =>
-    head === undefined || ssl === methodOf(head) || name === said;
-  return ENCODERS.filter((encoder) => isCandidate(encoder) && fits(encoder, tensors, part))
-    .toSorted((a, b) => Number(b.name === said) - Number(a.name === said));
+  const isCandidate = ({ ssl, name, cifar }: Encoder) =>
+    head === undefined || ssl === methodOf(head) || name === said || cifar?.name === said;
+  const isSaid = (encoder: Encoder) =>
+    saved === undefined ? encoder.name === said : stemOf(encoder) === saved;
+  return ENCODERS.filter(isCandidate).flatMap((usual) => {
+    const stems = [usual, ...usual.cifar === undefined ? [] : [usual.cifar]]
+      .filter((encoder) => stem === undefined || stemNameOf(encoder) === stem)
+      .filter((encoder) => fits(encoder, tensors, part));
+    return stems.length < 2 ? stems : [stems.find(isSaid) ?? usual];
+  }).toSorted((a, b) => Number(b.name === said) - Number(a.name === said));
 }
 
 /**
@@ -101,7 +124,7 @@ export function recognizeEncoders(tensors: Shapes, part: EncoderPart, said?: str
  * @returns `undefined` where none has half of its own
  */
 export function nearestEncoder(tensors: Shapes, part: EncoderPart): Encoder | undefined {
-  const shares = ENCODERS.map((encoder) => {
+  const shares = encodersOfAllStems().map((encoder) => {
     const { entries, isOptional } = expectPart(encoder, tensors, part);
     const expected = entries.filter(({ kind }) => kind !== "counter");
     const common = expected.filter((entry) => isThere(tensors, entry)).length;

@@ -3,7 +3,7 @@ import { elementCount, Graph } from "../kernels/graph.ts";
 import { conv2d } from "../kernels/ops/conv2d/conv2d.ts";
 import { depthwiseConv2d } from "../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
 import { efficientNet } from "./efficientnet.ts";
-import type { Encoder } from "./encoder.ts";
+import { cifarName, type Encoder, type Stem } from "./encoder.ts";
 import { EncoderBuilder, type StateEntry } from "./encoder_builder.ts";
 import type { HeadOptions } from "./heads.ts";
 import { mobileNetV3 } from "./mobilenet_v3.ts";
@@ -37,18 +37,28 @@ const encoders: Encoder[] = [
   swavResNet50(5),
 ];
 
-/** Every encoder, those that were registered among them. */
+/** Every encoder, those that were registered among them, with its usual stem. */
 export const ENCODERS: readonly Encoder[] = encoders;
 
+/** Every encoder with each of its stems: each of {@linkcode ENCODERS}, and behind it the one that it is with `--stem cifar`. */
+export function encodersOfAllStems(): Encoder[] {
+  return ENCODERS.flatMap((encoder) => encoder.cifar === undefined ? [encoder] : [encoder, encoder.cifar]);
+}
+
+/** Names that an encoder is chosen by. */
+export function encoderNames(): string[] {
+  return encodersOfAllStems().map(({ name }) => name);
+}
+
 /**
- * Adds an encoder that can be named as a student or a teacher. Workers have modules of their own: a run is told the module
- * that calls this by its `plugins`.
+ * Registers an encoder that can be used by name as a student or a teacher. Workers load their own modules, so pass
+ * the URL of the calling module to a run as one of its `plugins`.
  *
- * @throws {Error} where there is one of that name already
+ * @throws {Error} if the name is taken
  */
 export function registerEncoder(encoder: Encoder): void {
-  if (encoders.some(({ name }) => name === encoder.name)) {
-    throw new Error(`there is an encoder "${encoder.name}" already`);
+  if (encoderNames().includes(encoder.name)) {
+    throw new Error(`there is already an encoder "${encoder.name}"`);
   }
   encoders.push(encoder);
 }
@@ -60,33 +70,54 @@ export function usualHead(encoder: Encoder, dimension = 128): HeadOptions {
 
 /**
  * Encoders that a name may mean: the one that is called so, and those that the original calls so beside
- * `--teacher-ssl`, e.g. `resnet50` or `resnet50w2` for `swav_resnet50` or `swav_resnet50w2`.
+ * `--teacher-ssl`, e.g. `resnet50` or `resnet50w2` for `swav_resnet50` or `swav_resnet50w2`; behind each the one that it is
+ * with `--stem cifar`.
  */
 export function encodersNamed(name: string): Encoder[] {
-  return ENCODERS.filter((encoder) => encoder.name === name || encoder.name === `${encoder.ssl}_${name}`);
+  return encodersOfAllStems().filter((encoder) =>
+    [name, cifarName(name)].some((one) => encoder.name === one || encoder.name === `${encoder.ssl}_${one}`)
+  );
 }
 
 /** Names that a student's encoder is chosen by. */
 export function studentNames(): string[] {
-  return ENCODERS.filter(({ roles }) => roles.includes("student")).map(({ name }) => name);
+  return encodersOfAllStems().filter(({ roles }) => roles.includes("student")).map(({ name }) => name);
 }
 
 /** Names that a teacher's encoder is chosen by: the registry's, then the original's, see {@linkcode encodersNamed}. */
 export function teacherNames(): string[] {
-  const teachers = ENCODERS.filter(({ roles }) => roles.includes("teacher"));
+  const teachers = encodersOfAllStems().filter(({ roles }) => roles.includes("teacher"));
   const short = teachers.map(({ name, ssl }) => name.replace(`${ssl}_`, ""));
   return [...new Set([...teachers.map(({ name }) => name), ...short])];
 }
 
-/** The encoder of a name. Throws a {@linkcode UserError} that lists the known ones. */
-export function findEncoder(name: string): Encoder {
-  const encoder = ENCODERS.find((candidate) => candidate.name === name);
+/**
+ * Returns the encoder of a name, with the first layers that are asked for.
+ *
+ * @param stem without it the one that is called so: `resnet18_cifar` is `resnet18` with the stem `cifar`
+ * @throws {UserError} that lists the known ones, or says which have that stem
+ */
+export function findEncoder(name: string, stem?: Stem): Encoder {
+  const encoder = encodersOfAllStems().find((candidate) => candidate.name === name);
   if (encoder === undefined) {
     throw new UserError(
       `there is no encoder "${name}"; known are ${ENCODERS.map((candidate) => candidate.name).join(", ")}`,
     );
   }
-  return encoder;
+  if (stem === undefined || stemNameOf(encoder) === stem) return encoder;
+  if (stem === "imagenet") {
+    throw new UserError(
+      `--stem imagenet contradicts ${name}, whose stem is cifar: name the encoder without _cifar`,
+    );
+  }
+  if (encoder.cifar !== undefined) return encoder.cifar;
+  const known = ENCODERS.filter(({ cifar }) => cifar !== undefined).map((candidate) => candidate.name);
+  throw new UserError(`${name} has no --stem cifar; these have: ${known.join(", ")}`);
+}
+
+/** Returns which of its stems an encoder has. */
+export function stemNameOf(encoder: Encoder): Stem {
+  return ENCODERS.some(({ cifar }) => cifar === encoder) ? "cifar" : "imagenet";
 }
 
 /** What a table of encoders shows. */

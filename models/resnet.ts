@@ -7,7 +7,7 @@ import { globalAveragePool } from "../kernels/ops/global_average_pool/global_ave
 import { maxPool } from "../kernels/ops/max_pool/max_pool.ts";
 import type { EncoderBuilder } from "./encoder_builder.ts";
 import { projectionHead } from "./heads.ts";
-import type { Encoder } from "./encoder.ts";
+import { cifarName, type Encoder } from "./encoder.ts";
 
 /** A residual block: declares its layers, applies them, and returns [n, h / stride, w / stride, out]. */
 type Block = (b: EncoderBuilder, key: string, x: Tensor, channels: number, stride: number) => Tensor;
@@ -74,6 +74,8 @@ export interface ResNetShape {
   width?: number;
   /** Channels of the first convolution; 64 where left out. */
   stem?: number;
+  /** First convolution of 3x3 with stride 1, and no pooling behind it: for images of 32 pixels. */
+  cifar?: boolean;
   /** What stands before every key, e.g. `module.`. */
   prefix?: string;
 }
@@ -87,19 +89,17 @@ export function resnetFeatures({ depth, width = 1 }: ResNetShape): number {
 export function traceResNet(
   b: EncoderBuilder,
   images: Tensor,
-  { depth, width = 1, stem = 64, prefix = "" }: ResNetShape,
+  { depth, width = 1, stem = 64, cifar = false, prefix = "" }: ResNetShape,
 ): Tensor {
   const { block, stages } = DEPTHS[depth];
   const conv1 = b.convolution(`${prefix}conv1`, {
     inputs: 3,
     outputs: stem,
-    kernel: 7,
-    stride: 2,
-    padding: 3,
+    ...cifar ? { kernel: 3, stride: 1, padding: 1 } : { kernel: 7, stride: 2, padding: 3 },
   });
   const bn1 = b.batchNorm(`${prefix}bn1`, stem);
   const y = b.convolveAndNormalize(images, conv1, bn1, { activation: "relu" });
-  let [x] = b.graph.applyAll(maxPool, [y], { kernel: 3, stride: 2, padding: 1 });
+  let [x] = cifar ? [y] : b.graph.applyAll(maxPool, [y], { kernel: 3, stride: 2, padding: 1 });
   for (const [stage, blocks] of stages.entries()) {
     for (let i = 0; i < blocks; i++) {
       const stride = stage > 0 && i === 0 ? 2 : 1;
@@ -111,10 +111,12 @@ export function traceResNet(
 
 /** The encoder of a depth, with MoCo's head under `fc`. */
 export function resnet(depth: ResNetDepth): Encoder {
+  const name = `resnet${depth}`;
+  const torchvision = { original: `torchvision.models.${name}`, torchvision: name };
   return {
-    ...mocoEncoder(`resnet${depth}`, "ResNet", { depth }),
-    original: `torchvision.models.resnet${depth}`,
-    torchvision: `resnet${depth}`,
+    ...mocoEncoder(name, "ResNet", { depth }),
+    ...torchvision,
+    cifar: { ...mocoEncoder(cifarName(name), "ResNet", { depth, cifar: true }), ...torchvision },
   };
 }
 

@@ -18,7 +18,7 @@ export interface RingPiece {
  */
 export function ringPieces(pointer: number, count: number, size: number): RingPiece[] {
   if (count > size || !(pointer >= 0 && pointer < size)) {
-    throw new RangeError(`${count} rows do not go into a ring of ${size} at row ${pointer}`);
+    throw new RangeError(`${count} rows do not fit into a ring of ${size} at row ${pointer}`);
   }
   const first = Math.min(count, size - pointer);
   const pieces = [{ from: 0, to: pointer, count: first }];

@@ -6,27 +6,27 @@
 /** Bins of a histogram of cosines, from -1 to 1. */
 export const HISTOGRAM_BINS = 50;
 
-/** What one network makes of the queue. */
+/** Similarities of one network's embedding to the queue. */
 export interface QueueView {
-  /** Its probabilities of the chosen keys, each a share of the whole queue's. */
+  /** Softmax probabilities of the chosen keys, over the whole queue. */
   probabilities: number[];
-  /** How many keys have a cosine in each of {@linkcode HISTOGRAM_BINS} bins. */
+  /** Number of keys whose cosine is in each of {@linkcode HISTOGRAM_BINS} bins. */
   histogram: number[];
   /** Entropy of its softmax over the whole queue, in nats. */
   entropy: number;
 }
 
-/** What both make of it. */
+/** Similarities of teacher and student to the queue, for one image. */
 export interface SimilarityMap {
-  /** Keys of the queue. */
+  /** Number of keys in the queue. */
   keys: number;
-  /** The keys that the teacher finds likeliest, as rows of the queue, the likeliest first. */
+  /** Rows of the keys with the highest teacher probabilities, the highest first. */
   chosen: number[];
-  /** Place in `chosen` of the image's own teacher embedding; -1 where it is not among them. */
+  /** Index in `chosen` of the image's own teacher embedding; -1 if it is not there. */
   own: number;
-  /** By the teacher's embedding, at the teacher's temperature. */
+  /** Similarities of the teacher's embedding, at the teacher's temperature. */
   teacher: QueueView;
-  /** By the student's, at the student's. */
+  /** Similarities of the student's embedding, at the student's temperature. */
   student: QueueView;
   /** Cross-entropy of the two softmaxes, in nats: SEED's loss of this image. */
   crossEntropy: number;

@@ -8,17 +8,17 @@ import { type BufferRange, Program } from "../kernels/program.ts";
 import type { DeviceParameter } from "./encoder_builder.ts";
 import type { ParameterStore } from "./parameter_store.ts";
 
-/** L2 norms by the name of a group of layers. */
+/** L2 norms by layer group. */
 export interface LayerNorms {
-  /** Of the gradient of a step, before it is clipped, and without a loss scale. */
+  /** Norms of a step's gradients, before clipping and without the loss scale. */
   gradientNorms: Record<string, number>;
-  /** Of the weights before that step. */
+  /** Norms of the weights before that step. */
   weightNorms: Record<string, number>;
 }
 
-/** What a training step tells of itself. */
+/** Statistics of a training step. */
 export interface StepStats extends LayerNorms {
-  /** How long the device took for it; `undefined` where the adapter has no timestamps. */
+  /** Device time of the step, in seconds; `undefined` if the adapter has no timestamps. */
   deviceSeconds: number | undefined;
 }
 

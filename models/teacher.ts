@@ -7,7 +7,7 @@ import { openEncoder } from "./locate_encoder.ts";
 import { explainHead, explainUnknown } from "./near_miss.ts";
 import { methodOf, recognizeEncoders } from "./recognize.ts";
 import type { Encoder, TeacherSsl } from "./encoder.ts";
-import { ENCODERS, encodersNamed, findEncoder } from "./registry.ts";
+import { encodersNamed, encodersOfAllStems, findEncoder } from "./registry.ts";
 
 /** What is said of a teacher beside its file. */
 export interface TeacherRequest {
@@ -57,7 +57,7 @@ export async function resolveTeacher(
         "leave it out",
     );
   }
-  const fitting = recognizeEncoders(state.tensors, "encoder", state.arch)
+  const fitting = recognizeEncoders(state.tensors, "encoder", { arch: state.arch, saved: state.input?.stem })
     .filter((encoder) => !ssl || encoder.ssl === ssl);
   if (!arch) {
     const [encoder] = fitting;
@@ -69,7 +69,8 @@ export async function resolveTeacher(
     );
   }
   const named = encodersNamed(arch);
-  const encoder = named.find((candidate) => candidate.ssl === found) ??
+  const encoder = named.find((candidate) => candidate.ssl === found && fitting.includes(candidate)) ??
+    named.find((candidate) => candidate.ssl === found) ??
     named.find((candidate) => fitting.includes(candidate));
   if (encoder === undefined) {
     const [other] = named.length > 0 ? named : [findEncoder(arch)];
@@ -93,8 +94,11 @@ function resolveBackbone(
   arch: TeacherRequest["arch"],
   ssl: TeacherRequest["ssl"],
 ): Teacher {
-  const fitting = recognizeEncoders(state.tensors, "backbone", state.arch);
-  const named = arch ? encodersNamed(arch) : ENCODERS;
+  const fitting = recognizeEncoders(state.tensors, "backbone", {
+    arch: state.arch,
+    saved: state.input?.stem,
+  });
+  const named = arch ? encodersNamed(arch) : encodersOfAllStems();
   const encoder = fitting.find((candidate) => named.includes(candidate) && (!ssl || candidate.ssl === ssl)) ??
     fitting.find((candidate) => named.includes(candidate));
   if (encoder !== undefined) return { arch: encoder.name, ssl: ssl ?? encoder.ssl };
@@ -107,7 +111,7 @@ function resolveBackbone(
 
 function suggest([encoder]: readonly Encoder[]): string {
   return encoder === undefined
-    ? "leave it out to have it recognised"
+    ? "leave it out to detect the encoder"
     : `use --teacher-arch ${encoder.name}, or leave it out`;
 }
 

@@ -29,7 +29,10 @@ import { ParameterStore, segmentLengths, tensorsOf } from "./parameter_store.ts"
 /** Names of the arenas that a step keeps beside those of its optimizer. */
 export const GRADIENT = "gradient";
 const SUM = "gradient sum";
-/** Weights averaged over the steps: what a momentum encoder has. */
+/**
+ * Weights averaged over the steps: what a momentum encoder has. They move towards the trained ones before a step's gradients
+ * are taken, as in MoCo's builder.py, so that a checkpoint has them as the last step saw them.
+ */
 export const AVERAGE = "average";
 
 /** A model whose weights the step changes. */
@@ -64,7 +67,7 @@ export interface OptimizerOptions {
   rule: OptimizerRule;
   /**
    * Whether gradients must be finite: a step where one is not changes neither the weights nor the optimizer's state, and
-   * says so in its control. {@linkcode AVERAGE} moves towards the weights all the same.
+   * says so in its control.
    */
   isChecked?: boolean;
   /** What loss scaling starts from where gradients are checked; they are not scaled where it is left out. */
@@ -113,7 +116,7 @@ export interface StepSettings {
   learningRates: readonly number[];
   /** Which of how many batches this is; the weights change with the last one alone. */
   group?: BatchInGroup;
-  /** What {@linkcode AVERAGE} keeps of itself. */
+  /** What {@linkcode AVERAGE} keeps of itself at the first batch of a group. */
   averageMomentum?: number;
   /** Take {@linkcode TrainingStep.readStats} of this step, if the weights change with it. */
   takesStats?: boolean;
@@ -129,10 +132,11 @@ interface ArenaSegment {
 
 /** What follows the gradients, traced: sums over a group in a program of their own, since every batch runs it. */
 interface TracedOptimizer {
+  /** Runs before the gradients. */
+  average?: { graph: Graph; momentum: Tensor; segments: ArenaSegment[] };
   sums?: { graph: Graph; group: Tensor; segments: ArenaSegment[] };
   graph: Graph;
   learningRates: readonly Tensor[];
-  averageMomentum?: Tensor;
   control?: Tensor;
   segments: ArenaSegment[];
 }
@@ -171,13 +175,12 @@ function traceOptimizer(
 ): TracedOptimizer {
   const { rule, isChecked = false, lossScaleRule = FIXED_SCALE, clipNorm, accumulates, averages } = options;
   if (!isChecked && (rule.needsControl || clipNorm !== undefined || gradientControl !== undefined)) {
-    throw new Error("such a step checks its gradients: isChecked");
+    throw new Error("expected isChecked, as this step needs checked gradients");
   }
   const graph = new Graph();
   const arenas = new Arenas(graph, models, target);
   const gradientArena = accumulates ? SUM : GRADIENT;
   const control = isChecked ? stepControl(graph) : undefined;
-  const averageMomentum = averages ? graph.source("momentum of the average", [1]) : undefined;
   const all = [...models.keys()].flatMap((model) => arenas.of(model).map((segment) => ({ model, segment })));
   if (control !== undefined) {
     const gradients = all.map(({ model, segment }) => arenas.tensor(model, gradientArena, segment));
@@ -194,12 +197,28 @@ function traceOptimizer(
       learningRate: learningRates[model],
       control,
     });
-    if (averageMomentum !== undefined) {
-      graph.applyAll(movingAverage, [tensor(AVERAGE), tensor("parameter"), averageMomentum], {});
+  }
+  return {
+    graph,
+    learningRates,
+    control,
+    segments: arenas.segments,
+    ...accumulates && { sums: traceSums(models, target) },
+    ...averages && { average: traceAverage(models, target) },
+  };
+}
+
+function traceAverage(models: readonly TrainedModel[], target: Target): TracedOptimizer["average"] {
+  const graph = new Graph();
+  const arenas = new Arenas(graph, models, target);
+  const momentum = graph.source("momentum of the average", [1]);
+  for (const model of models.keys()) {
+    for (const segment of arenas.of(model)) {
+      const [average, weights] = [AVERAGE, "parameter"].map((arena) => arenas.tensor(model, arena, segment));
+      graph.applyAll(movingAverage, [average, weights, momentum], {});
     }
   }
-  const traced = { graph, learningRates, averageMomentum, control, segments: arenas.segments };
-  return accumulates ? { ...traced, sums: traceSums(models, target) } : traced;
+  return { graph, momentum, segments: arenas.segments };
 }
 
 function traceSums(models: readonly TrainedModel[], target: Target): TracedOptimizer["sums"] {
@@ -225,8 +244,8 @@ interface Part {
   mixedPrecision?: boolean;
 }
 
-/** Every program of a step, in their order: the gradients', the sums' where there are any, the optimizer's. */
-function partsOf(traced: GradientGraph, { sums, ...optimizer }: TracedOptimizer): Part[] {
+/** Every program of a step: the gradients', the sums' where there are any, the optimizer's, the average's if it is kept. */
+function partsOf(traced: GradientGraph, { sums, average, ...optimizer }: TracedOptimizer): Part[] {
   const { label, graph, inputs, outputs, models, state = [], control, mixedPrecision } = traced;
   const ifThere = (tensor: Tensor | undefined) => tensor === undefined ? [] : [tensor];
   const tensorsOfArenas = (segments: readonly ArenaSegment[]) => segments.map(({ tensor }) => tensor);
@@ -257,10 +276,17 @@ function partsOf(traced: GradientGraph, { sums, ...optimizer }: TracedOptimizer)
     {
       label: `${label}, optimizer`,
       graph: optimizer.graph,
-      inputs: [...optimizer.learningRates, ...ifThere(optimizer.averageMomentum)],
+      inputs: optimizer.learningRates,
       outputs: [],
       bound: [...tensorsOfArenas(optimizer.segments), ...ifThere(optimizer.control)],
     },
+    ...average === undefined ? [] : [{
+      label: `${label}, average`,
+      graph: average.graph,
+      inputs: [average.momentum],
+      outputs: [],
+      bound: tensorsOfArenas(average.segments),
+    }],
   ];
 }
 
@@ -279,7 +305,7 @@ const STATE_USAGE = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBuffer
 export class TrainingStep implements Disposable {
   /** Of each model. */
   readonly stores: readonly ParameterStore[];
-  /** The gradients', the sums' where there are any, the optimizer's. */
+  /** The gradients', the sums' where there are any, the optimizer's, the average's where it is kept. */
   readonly programs: readonly Program[];
   readonly #gpu: Gpu;
   readonly #optimizer: TracedOptimizer;
@@ -344,6 +370,7 @@ export class TrainingStep implements Disposable {
       const { tensor, model, arena, segment } of [
         ...optimizer.segments,
         ...optimizer.sums?.segments ?? [],
+        ...optimizer.average?.segments ?? [],
       ]
     ) bind(tensor, stores[model].segments(arena)[segment]);
     const createBuffer = (tensor: Tensor) => {
@@ -401,8 +428,9 @@ export class TrainingStep implements Disposable {
     { learningRates, group = WHOLE, averageMomentum = 0, takesStats = false }: StepSettings,
     finish: (encoder: GPUCommandEncoder) => void,
   ): Promise<void> | undefined {
-    const { sums, averageMomentum: momentum } = this.#optimizer;
+    const { sums, average } = this.#optimizer;
     const [gradients, ...others] = this.programs;
+    const averaging = average && others.pop()!;
     const optimizer = others.at(-1)!;
     const isLast = group.index === group.size - 1;
     if (group.size > 1 && sums === undefined) {
@@ -411,8 +439,11 @@ export class TrainingStep implements Disposable {
     for (const [i, tensor] of this.#optimizer.learningRates.entries()) {
       optimizer.write(tensor, padRows([learningRates[i]], [1]));
     }
-    if (momentum !== undefined) optimizer.write(momentum, padRows([averageMomentum], [1]));
     const programs = [gradients];
+    if (averaging !== undefined && group.index === 0) {
+      averaging.write(average!.momentum, padRows([averageMomentum], [1]));
+      programs.unshift(averaging);
+    }
     if (sums !== undefined) {
       others[0].write(sums.group, padRows([group.index, 1 / group.size], [2]));
       programs.push(others[0]);

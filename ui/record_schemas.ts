@@ -33,31 +33,57 @@ const FIGURE = v.object(
   { name: v.string(), value: v.nullable(NUMBER), unit: v.string() } satisfies Fields<RunFigure>,
 );
 
+/** What some fields of `run.json` were called before, and are read by still. */
+const EARLIER_NAMES: Readonly<Record<string, string>> = {
+  startedAt: "started_at",
+  endedAt: "ended_at",
+  pictures: "images",
+  stepsPerEpoch: "steps_per_epoch",
+  totalSteps: "total_steps",
+  firstStep: "first_step",
+};
+
+/** A record with today's names. */
+function withTodaysNames(value: unknown): unknown {
+  if (value === null || typeof value !== "object" || Array.isArray(value)) return value;
+  const isNested = (name: string) => name === "plan" || name === "before";
+  return Object.fromEntries(
+    Object.entries(value).map(([name, part]) => [
+      EARLIER_NAMES[name] ?? name,
+      isNested(name) ? withTodaysNames(part) : part,
+    ]),
+  );
+}
+
 /** Of `run.json`. */
-export const RUN_RECORD = v.object(
-  {
-    task: v.string(),
-    status: v.picklist(["running", "finished", "interrupted", "failed"]),
-    error: v.optional(v.string()),
-    command: v.string(),
-    startedAt: v.string(),
-    endedAt: v.optional(v.string()),
-    seconds: v.optional(NUMBER),
-    before: v.optional(v.object({ startedAt: v.string(), seconds: NUMBER })),
-    versions: TEXTS,
-    hardware: TEXTS,
-    inputs: v.array(INPUT),
-    plan: v.optional(
-      v.object({
-        pictures: COUNT,
-        stepsPerEpoch: COUNT,
-        totalSteps: COUNT,
-        firstStep: COUNT,
-        epochs: COUNT,
-      }),
-    ),
-    results: v.optional(v.array(FIGURE)),
-  } satisfies Fields<RunRecord>,
+export const RUN_RECORD = v.pipe(
+  v.unknown(),
+  v.transform(withTodaysNames),
+  v.object(
+    {
+      task: v.string(),
+      status: v.picklist(["running", "finished", "interrupted", "failed"]),
+      error: v.optional(v.string()),
+      command: v.string(),
+      started_at: v.string(),
+      ended_at: v.optional(v.string()),
+      seconds: v.optional(NUMBER),
+      before: v.optional(v.object({ started_at: v.string(), seconds: NUMBER })),
+      versions: TEXTS,
+      hardware: TEXTS,
+      inputs: v.array(INPUT),
+      plan: v.optional(
+        v.object({
+          images: COUNT,
+          steps_per_epoch: COUNT,
+          total_steps: COUNT,
+          first_step: COUNT,
+          epochs: COUNT,
+        }),
+      ),
+      results: v.optional(v.array(FIGURE)),
+    } satisfies Fields<RunRecord>,
+  ),
 );
 
 /** Of a row of `metrics.jsonl`. */

@@ -17,20 +17,20 @@ export interface RunRecord {
   /** The command line that does the same, from the project's folder. */
   command: string;
   /** When it was started, and when it ended: ISO 8601, UTC. */
-  startedAt: string;
-  endedAt?: string;
+  started_at: string;
+  ended_at?: string;
   /** How long it took, since it was started. */
   seconds?: number;
   /** Of a run that was resumed: when it first began, and how long its earlier starts took, in seconds. */
-  before?: { startedAt: string; seconds: number };
+  before?: { started_at: string; seconds: number };
   /** Of this program, of Deno and of what is in it. */
   versions: Record<string, string>;
   /** Adapter, processor cores, memory, system. */
   hardware: Record<string, string>;
   /** What it reads: paths, and fingerprints by which the same data is known again. */
   inputs: RunInput[];
-  /** Steps of an epoch, of the whole run, and those done before it was resumed. */
-  plan?: { pictures: number; stepsPerEpoch: number; totalSteps: number; firstStep: number; epochs: number };
+  /** Images and steps of an epoch, steps of the whole run, and those done before it was resumed. */
+  plan?: { images: number; steps_per_epoch: number; total_steps: number; first_step: number; epochs: number };
   /** Figures that came of it, by name, in the order in which they are to be shown. */
   results?: RunFigure[];
 }

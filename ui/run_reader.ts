@@ -201,7 +201,7 @@ class WholeFile<T> {
   }
 
   #say(problem: string): undefined {
-    if (!this.#hasSaid) this.#passOver(`${this.#path} is passed over: ${problem}`);
+    if (!this.#hasSaid) this.#passOver(`${this.#path} is ignored: ${problem}`);
     this.#hasSaid = true;
   }
 }
@@ -228,7 +228,7 @@ class RowTail<Row> {
       news = await this.#lines.read();
     } catch (error) {
       // A folder, or not permitted: it may be readable later.
-      if (!this.#hasSaid) this.#passOver(`${this.#path} is passed over: ${(error as Error).message}`);
+      if (!this.#hasSaid) this.#passOver(`${this.#path} is ignored: ${(error as Error).message}`);
       this.#hasSaid = true;
       return { rows: [], restarted: false };
     }
@@ -239,7 +239,7 @@ class RowTail<Row> {
     for (const [i, line] of lines.entries()) {
       const { value, problem } = parseRecord(this.#schema, line);
       if (problem === undefined) rows.push(value);
-      else problems.push(`${this.#path} line ${known + i + 1} is passed over: ${problem}`);
+      else problems.push(`${this.#path} line ${known + i + 1} is ignored: ${problem}`);
     }
     if (problems.length > 0 && !this.#hasSaid) {
       this.#passOver(problems[0] + (problems.length > 1 ? `, and ${problems.length - 1} more` : ""));
@@ -400,7 +400,7 @@ export class RunReader {
     return [...this.#evaluations].flatMap(([name, { record }]) =>
       record === undefined ? [] : [{ name, record }]
     )
-      .sort((a, b) => a.record.startedAt < b.record.startedAt ? -1 : 1);
+      .sort((a, b) => a.record.started_at < b.record.started_at ? -1 : 1);
   }
 
   /** All there is, as of the last {@linkcode poll}: for somebody who comes later. */

@@ -71,13 +71,13 @@ function give(response: ServerResponse, type: string, text: string, headers = {}
 
 function respond(request: IncomingMessage, response: ServerResponse, watchers: Watchers): void {
   if (request.method !== "GET" && request.method !== "HEAD") {
-    return refuse(response, 405, "only GET and HEAD", { allow: "GET, HEAD" });
+    return refuse(response, 405, "only GET and HEAD are supported", { allow: "GET, HEAD" });
   }
   const url = URL.parse(request.url ?? "", "http://localhost");
   const path = url?.pathname.slice(1);
   if (path === "events") {
     if (watchers.isFull) {
-      const text = "the page is open too often: close it somewhere, or wait";
+      const text = "the page is open in too many places: close one, or wait";
       return refuse(response, 503, text, { "retry-after": String(RETRY_SECONDS) });
     }
     response.writeHead(200, { ...HEADERS, "content-type": "text/event-stream" });
@@ -94,7 +94,7 @@ function respond(request: IncomingMessage, response: ServerResponse, watchers: W
     return give(response, "text/html", livePage(nonce), { "content-security-policy": policy });
   }
   const asset = path === undefined ? undefined : findAsset(path);
-  if (asset === undefined) return refuse(response, 404, "nothing here");
+  if (asset === undefined) return refuse(response, 404, "not found");
   give(response, asset.type, asset.text);
 }
 
@@ -166,7 +166,7 @@ export async function servePage(
     url: `http://${shown}:${served}/`,
     warning: isLocal
       ? undefined
-      : `the page is served at ${hostname}: everyone who can reach this machine can read the run`,
+      : `the page is served on ${hostname}: everyone who can reach this machine can read the run`,
     async [Symbol.asyncDispose]() {
       await watchers.close();
       const closed = Promise.withResolvers<void>();
@@ -192,15 +192,15 @@ async function listen(server: Server, port: number, hostname: string): Promise<n
     } catch (error) {
       if ((error as { code?: string }).code !== "EADDRINUSE") {
         throw new UserError(
-          `the page cannot be served at ${hostname}: ${
+          `cannot serve the page on ${hostname}: ${
             (error as Error).message
-          }. Use ${LOOPBACK}, or ${EVERYWHERE} for every ` +
-            "network that this machine is in",
+          }. Use ${LOOPBACK}, or ${EVERYWHERE} for all ` +
+            "networks of this machine",
           { cause: error },
         );
       }
       if (port === DEFAULT_PORT && tried < PORTS_TRIED) continue;
-      throw new UserError(`port ${wanted} is taken by another program: choose another port`, {
+      throw new UserError(`port ${wanted} is in use by another program: choose another port`, {
         cause: error,
       });
     }

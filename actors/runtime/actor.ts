@@ -3,78 +3,81 @@
 import type { Protocol } from "./protocol.ts";
 import type { ActorRef } from "./ref.ts";
 
-/** What an actor can use while it starts and in every handler. */
+/** Interface to the runtime for an actor's start and its handlers. */
 export interface ActorContext<P extends Protocol<P>> {
   /** The name it was spawned with. */
   readonly name: string;
-  /** A reference to this actor, to be handed to others. An actor that asks itself, in a handler, waits for ever. */
+  /** Reference to this actor, to send to others. An actor that asks itself in a handler waits forever. */
   readonly self: ActorRef<P>;
-  /** Aborted when the actor must stop: a long loop checks it. Whatever a handler throws after that is ignored. */
+  /** Aborts when the actor must stop; long loops should check it. What a handler throws after that is ignored. */
   readonly signal: AbortSignal;
   /**
-   * Runs when the actor stops, for whatever reason, a crash included; the last registered runs first. To be called as
-   * soon as there is something to give back: a GPU device must be destroyed here, before its Worker closes.
+   * Registers a hook that runs when the actor stops, for any reason including a crash; the last one registered runs
+   * first. Register it as soon as there is something to release: a GPU device must be destroyed before its Worker
+   * closes.
    */
   onStop(hook: () => void | Promise<void>): void;
   /**
-   * Awaits something that another actor will bring about, e.g. that a buffer comes back; the time counts as waiting, not
-   * as busy. Rejects when the actor must stop.
+   * Awaits something that another actor does, such as returning a buffer. The time counts as waiting, not as busy.
+   * Rejects when the actor must stop.
    */
   wait<T>(promise: Promise<T>): Promise<T>;
   /**
-   * Awaits what goes on behind a handler, such as a device's work on a message whose handler has ended; the time counts as
-   * busy.
+   * Awaits work that continues after a handler has ended, such as a device's. The time counts as busy.
    *
-   * @param what names it in traces
+   * @param what name of the work in traces
    */
   work<T>(what: string, promise: Promise<T>): Promise<T>;
 }
 
-/** What a handler can use. */
+/** Interface to the runtime for a handler. */
 export interface MessageContext<P extends Protocol<P>> extends ActorContext<P> {
-  /** The actor that sent the message. */
+  /** Name of the actor that sent the message. */
   readonly from: string;
   /**
-   * Takes it upon the handler when the sender gets its credit back: when the function that is returned is called,
-   * instead of at the end of the handler. Called within the handler, the next message can come early; called later, the
-   * message counts as in flight although its handler has ended, e.g. because its buffers are still in use.
+   * Lets the handler decide when the sender gets its credit back: when the returned function is called, instead of
+   * when the handler ends. Called within the handler, it lets the next message come early. Called later, it keeps the
+   * message in flight after the handler has ended, for example while its buffers are in use.
    */
   defer(): () => void;
 }
 
-/** Does what a message says, and returns the reply. What it throws ends the actor, and with it the run. */
+/**
+ * Handles a message and returns the reply. An error that it throws crashes the actor, and ends the run if nothing
+ * restarts it.
+ */
 export type Handler<P extends Protocol<P>, Payload, Reply> = (
   payload: Payload,
   context: MessageContext<P>,
 ) => Reply | Promise<Reply>;
 
-/** A handler that does not wait for its turn; made by {@linkcode urgent}. */
+/** A handler that runs at once, made by {@linkcode urgent}. */
 export interface UrgentHandler<P extends Protocol<P>, Payload, Reply> {
   /** The handler. */
   readonly urgent: Handler<P, Payload, Reply>;
 }
 
-/** One handler for every message. */
+/** One handler per message. */
 export type Handlers<P extends Protocol<P>> = {
   readonly [K in keyof P]:
     | Handler<P, P[K]["payload"], P[K]["reply"]>
     | UrgentHandler<P, P[K]["payload"], P[K]["reply"]>;
 };
 
-/** What a started actor does. */
+/** Behaviour of a started actor. */
 export interface Behaviour<P extends Protocol<P>> {
   /**
-   * Messages are handled one at a time, in the order in which they came: the next one waits until the promise of the
-   * handler before it has settled. The exception are {@linkcode urgent} ones.
+   * Handlers by message name. Messages are handled one at a time, in order of arrival: each waits until the previous
+   * handler's promise has settled. {@linkcode urgent} handlers are the exception.
    */
   readonly handlers: Handlers<P>;
-  /** Called by `drain()`, when all messages are handled: sends on what is still held back, e.g. half a batch. */
+  /** Called by `drain()` when all messages have been handled: sends on what is held back, such as a partial batch. */
   drain?(): void | Promise<void>;
 }
 
-/** An actor as its module exports it by default. */
+/** Definition of an actor, the default export of its module. */
 export interface ActorDefinition<P extends Protocol<P>, Config> {
-  /** What was given to {@linkcode defineActor}. */
+  /** The function passed to {@linkcode defineActor}. */
   readonly start: (config: Config, context: ActorContext<P>) => Behaviour<P> | Promise<Behaviour<P>>;
 }
 
@@ -82,15 +85,16 @@ export interface ActorDefinition<P extends Protocol<P>, Config> {
 // deno-lint-ignore no-explicit-any -- the inferred type takes its place
 export type ProtocolOf<D> = D extends ActorDefinition<infer P, any> ? P : never;
 
-/** What an actor's definition wants to be started with. */
+/** The configuration of an actor's definition. */
 // deno-lint-ignore no-explicit-any -- a protocol is invariant, and of no interest here
 export type ConfigOf<D> = D extends ActorDefinition<any, infer Config> ? Config : never;
 
 /**
  * Defines the actor of a module, as its default export. Importing the module starts nothing; `ActorSystem.spawn()` does.
  *
- * @param start runs once in the actor's own Worker; may take its time (load weights, open a device). What it makes is
- * the actor's state: the handlers it returns close over it. The configuration is a copy; references in it work.
+ * @param start runs once in the actor's own Worker, and may take long, to load weights or open a device. What it
+ *   makes is the actor's state, which the returned handlers close over. The configuration is a copy; references in it
+ *   work.
  */
 export function defineActor<P extends Protocol<P>, Config = void>(
   start: ActorDefinition<P, Config>["start"],
@@ -99,10 +103,10 @@ export function defineActor<P extends Protocol<P>, Config = void>(
 }
 
 /**
- * Lets a handler run as soon as its message arrives, even while another handler awaits something, and takes no credit
- * for it. For what must not stand in line: giving back a buffer to a handler that waits for one, a question about
- * progress, a request to finish. It sees state that another handler may be in the middle of changing, so it should be
- * short; and it has no bound, so its sender needs a reason of its own not to flood it.
+ * Makes a handler run as soon as its message arrives, even while another handler awaits something. The message uses
+ * no credit. This is for messages that must not queue: returning a buffer that a handler waits for, a progress query,
+ * a request to finish. Another handler may be in the middle of changing the state, so keep it short. Nothing bounds
+ * the number of such messages, so the sender must.
  */
 export function urgent<P extends Protocol<P>, Payload, Reply>(
   handler: Handler<P, Payload, Reply>,

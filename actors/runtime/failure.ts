@@ -8,32 +8,32 @@ export interface Failure {
   name: string;
   /** The error's message. */
   message: string;
-  /** The stack, as it was in the actor. */
+  /** The error's stack in the actor. */
   stack?: string;
-  /** Whether it was a `UserError`: then people need its message only. */
+  /** Whether it was a `UserError`, of which only the message is shown. */
   isUserError: boolean;
   /** The error's own cause. */
   cause?: Failure;
 }
 
-/** Whose error ended a run. */
+/** Crash of an actor. */
 export interface Crash {
   /** Name of the actor. */
   actor: string;
-  /** What it threw. */
+  /** The error. */
   failure: Failure;
 }
 
 /**
- * An actor threw: in its start, in a handler, in a timer, in a promise that nobody awaited, or while its module was
- * loaded. `cause` is the error itself, with the stack it had in the actor; it is a `UserError` if it was one there.
+ * Error of an actor that threw in its start, a handler, a timer or an unawaited promise, or while its module was
+ * loaded. `cause` is the error itself, with its stack in the actor; it is a `UserError` if it was one there.
  */
 export class ActorCrash extends Error implements Crash {
   /** `ActorCrash` */
   override name = "ActorCrash";
   /** Name of the actor. */
   readonly actor: string;
-  /** What it threw, as plain data. */
+  /** The error, as plain data. */
   readonly failure: Failure;
 
   /** Made by the runtime. */
@@ -45,13 +45,13 @@ export class ActorCrash extends Error implements Crash {
     this.stack = `${this.name}: ${this.message}`;
   }
 
-  /** Whether something outside the program was wrong: then the cause's message says it all. */
+  /** Whether the cause is a `UserError`, of which only the message is shown. */
   get isUserError(): boolean {
     return this.failure.isUserError;
   }
 }
 
-/** No more messages can be sent: the actor was stopped or is draining, or the sender itself must stop. */
+/** Error of a message that cannot be sent, because the actor was stopped or is draining, or the sender must stop. */
 export class ActorStopped extends Error {
   /** `ActorStopped` */
   override name = "ActorStopped";
@@ -62,17 +62,17 @@ export class ActorStopped extends Error {
   constructor(
     actor: string,
     how:
-      | "has stopped and takes"
-      | "is draining and takes"
-      | "was let go of and gets"
-      | "must stop and sends" = "has stopped and takes",
+      | "has stopped and accepts"
+      | "is draining and accepts"
+      | "was released and gets"
+      | "is stopping and sends" = "has stopped and accepts",
   ) {
     super(`actor "${actor}" ${how} no more messages`);
     this.actor = actor;
   }
 }
 
-/** No reply came in time. A reply that comes later is dropped. */
+/** Error of an ask that got no reply in time. A later reply is dropped. */
 export class AskTimeout extends Error {
   /** `AskTimeout` */
   override name = "AskTimeout";
@@ -92,7 +92,7 @@ export class AskTimeout extends Error {
   }
 }
 
-/** An actor's start took longer than it was given. */
+/** Error of an actor that did not start in time. */
 export class StartTimeout extends Error {
   /** `StartTimeout` */
   override name = "StartTimeout";
@@ -115,7 +115,11 @@ const MAX_CAUSES = 16;
  */
 export function describeFailure(error: unknown, causes = MAX_CAUSES): Failure {
   if (!(error instanceof Error)) {
-    return { name: "Error", message: `${String(error)} was thrown, which is no Error`, isUserError: false };
+    return {
+      name: "Error",
+      message: `${String(error)} was thrown, which is not an Error`,
+      isUserError: false,
+    };
   }
   return {
     name: error.name,

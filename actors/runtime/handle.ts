@@ -12,7 +12,7 @@ import type { Control, Report } from "./wire.ts";
 /** How long `onStop` hooks may take after the grace period, before a Worker counts as one that does not answer. */
 const HOOKS_MS = 2000;
 
-/** Options of `ActorSystem.spawn()`. */
+/** Options for `ActorSystem.spawn()`. */
 export interface SpawnOptions {
   /** Messages that each holder of a reference may have in flight. Default: 2. */
   credits?: number;
@@ -50,11 +50,14 @@ export interface ActorEvents {
 export class Actor<P extends Protocol<P>> {
   /** The name it was spawned with. */
   readonly name: string;
-  /** The main thread's reference; sending it along gives others a link of their own. */
+  /** The main thread's reference. An actor that it is sent to gets its own link. */
   readonly ref: ActorRef<P>;
-  /** Resolves when the actor has started. Rejects if it ends before that; the system then knows why already. */
+  /** Resolves when the actor has started. Rejects if it ends before that; the system already has the reason then. */
   readonly ready: Promise<void>;
-  /** Resolves when the actor has ended, with how it stood when it was to stop; with nothing where its Worker broke or was terminated. */
+  /**
+   * Resolves when the actor has ended, with its stats at the time it was told to stop. Resolves with `undefined` if
+   * its Worker failed or was terminated.
+   */
   readonly ended: Promise<ActorStats | undefined>;
   readonly #incarnation: number;
   readonly #worker: Worker;
@@ -71,7 +74,7 @@ export class Actor<P extends Protocol<P>> {
   #stopping?: Promise<void>;
   #hasEnded = false;
 
-  /** Actors come from `ActorSystem.spawn()`. */
+  /** Made by `ActorSystem.spawn()`. */
   constructor(settings: ActorSettings, endpoint: Endpoint, events: ActorEvents) {
     const { name, incarnation, url, config, credits, startTimeoutMs, graceMs, imports, traces } = settings;
     const { transfer, ...payload } = pack(`configuration of actor "${name}"`, config, []);
@@ -87,7 +90,8 @@ export class Actor<P extends Protocol<P>> {
 
     this.#worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name });
     this.#worker.onmessage = (event: MessageEvent<Report>) => this.#receive(event.data);
-    this.#worker.onmessageerror = () => this.#die(new Error("a report from the Worker arrived broken"));
+    this.#worker.onmessageerror = () =>
+      this.#die(new Error("a report from the Worker could not be deserialized"));
     this.#worker.onerror = (event) => {
       event.preventDefault();
       this.#die(new Error(event.message));
@@ -121,10 +125,10 @@ export class Actor<P extends Protocol<P>> {
   }
 
   /**
-   * Lets the actor handle everything that was sent to it, refuses anything more, and calls its `drain` hook. After that
-   * the actor still answers urgent messages, until it is stopped.
+   * Handles all messages already sent, refuses new ones, and then calls the actor's `drain` hook. The actor still
+   * answers urgent messages until it is stopped.
    *
-   * @throws {ActorStopped} the actor ended before that
+   * @throws {ActorStopped} if the actor ended before that
    */
   async drain(): Promise<void> {
     if (!this.#isDraining && !this.#hasEnded) this.#post({ kind: "drain" });
@@ -133,25 +137,25 @@ export class Actor<P extends Protocol<P>> {
   }
 
   /**
-   * Stops the actor: its signal is aborted, whatever it waits for rejects, its `onStop` hooks run, and its Worker closes
-   * itself. A Worker that has not done so in time, because it computes without ever awaiting, is terminated; this is the
-   * last resort because terminating a Worker that has a GPU device can crash the process.
+   * Stops the actor: aborts its signal, rejects what it waits for, runs its `onStop` hooks and closes its Worker. A
+   * Worker that does not close in time, because it computes without awaiting, is terminated. That is the last resort:
+   * terminating a Worker with a GPU device can crash the process.
    */
   stop(): Promise<void> {
     return this.#stopping ??= this.#stop();
   }
 
   /**
-   * Lets the actor crash, whatever it is doing, as if a timer of its own had thrown: to see what depends on it survive.
-   * Unlike the Worker's own `terminate()`, this gives back what the actor has.
+   * Crashes the actor, as if one of its timers had thrown, to test what depends on it. Unlike the Worker's
+   * `terminate()`, this releases the actor's resources.
    */
   crash(error: Error): void {
     if (!this.#hasEnded) this.#post({ kind: "fail", failure: describeFailure(error) });
   }
 
   /**
-   * Ends the actor's Worker at once, in the middle of whatever it does, without its hooks and without a word to those that
-   * wait for it: to see what depends on it survive. With a live GPU device in it this can crash the process.
+   * Terminates the actor's Worker at once, without running its hooks or notifying who waits for it, to test what
+   * depends on it. Can crash the process if the actor has a GPU device.
    */
   kill(): void {
     if (this.#hasEnded) return;
@@ -168,7 +172,7 @@ export class Actor<P extends Protocol<P>> {
     if (!this.#hasEnded) this.#post({ kind: "ended", actor, incarnation });
   }
 
-  /** How it spends its time, and what is in flight. Answered between the awaits of its handlers. */
+  /** Returns how the actor spends its time, and what is in flight. Answered between the awaits of its handlers. */
   stats(): Promise<ActorStats> {
     if (this.#hasEnded) return Promise.reject(new ActorStopped(this.name));
     const answer = Promise.withResolvers<ActorStats>();

@@ -153,7 +153,7 @@ export class ActorHost {
 
   async #shutDown(graceMs: number, crash?: Crash): Promise<Failure | undefined> {
     const reason = crash === undefined
-      ? new ActorStopped(this.endpoint.name, "must stop and sends")
+      ? new ActorStopped(this.endpoint.name, "is stopping and sends")
       : new ActorCrash(crash);
     this.#abort.abort(reason);
     for (const link of this.endpoint.links) link.close(reason);

@@ -7,7 +7,7 @@ import type { InboundLinkStats } from "./stats.ts";
 import { pack, unpack } from "./transfer.ts";
 import type { Payload, Request, Response } from "./wire.ts";
 
-/** Messages that each holder of a reference may have in flight unless the spawner says otherwise. */
+/** Default number of messages that each holder of a reference may have in flight. */
 export const DEFAULT_CREDITS = 2;
 
 /** The receiver's end of one link. */
@@ -78,7 +78,7 @@ export class Mailbox {
     this.#inbound.add(link);
     port.onmessage = (event: MessageEvent<Request>) => this.#receive(link, event.data);
     port.onmessageerror = () => {
-      this.#owner.fail(new Error(`a message from "${link.from}" arrived broken`));
+      this.#owner.fail(new Error(`a message from "${link.from}" could not be deserialized`));
     };
     if (this.#handlers !== undefined) this.#welcome(link);
   }
@@ -159,7 +159,7 @@ export class Mailbox {
       const known = [...this.#handlers?.keys() ?? []].join(", ");
       this.#owner.fail(
         new Error(
-          `there is no handler for "${envelope.name}" from "${envelope.link.from}", only for: ${known}`,
+          `no handler for message "${envelope.name}" from "${envelope.link.from}"; known are: ${known}`,
         ),
       );
     } else if (entry.isUrgent) {

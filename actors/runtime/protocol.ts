@@ -5,13 +5,13 @@
  * of these: `type Encoder = { encode: Message<Batch>; shape: Message<void, number[]> }`.
  */
 export interface Message<Payload = void, Reply = void> {
-  /** What the sender gives away. */
+  /** What the sender sends. */
   payload: Payload;
   /** What the handler returns. */
   reply: Reply;
 }
 
-/** What every protocol is: names and messages. */
+/** Any protocol: messages by name. */
 export type Protocol<P> = Record<keyof P, Message<unknown, unknown>>;
 
 /** The names of a protocol's messages. */

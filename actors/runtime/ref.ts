@@ -7,18 +7,21 @@ import type { Tracer } from "./trace.ts";
 import { pack, SHARE, type Shared, unpack } from "./transfer.ts";
 import type { Payload, Request, Response } from "./wire.ts";
 
-/** How long an `ask` waits for its reply unless it says otherwise: half a minute. */
+/** Default timeout of an `ask`, in ms. */
 export const DEFAULT_ASK_TIMEOUT_MS = 30_000;
 
-/** Options of {@linkcode ActorRef.tell}. */
+/** Options for {@linkcode ActorRef.tell}. */
 export interface TellOptions {
   /** What to transfer instead of every buffer and port in the payload; the rest is copied. `[]` copies all. */
   transfer?: Transferable[];
 }
 
-/** Options of {@linkcode ActorRef.ask}. */
+/** Options for {@linkcode ActorRef.ask}. */
 export interface AskOptions extends TellOptions {
-  /** From the call to the reply, the wait for a credit included. `Infinity` waits for ever. Default: half a minute. */
+  /**
+   * Time from the call to the reply, in ms, including the wait for a credit. `Infinity` waits forever. Default:
+   * 30,000.
+   */
   timeoutMs?: number;
 }
 
@@ -28,16 +31,16 @@ export type SendArguments<M extends Message<unknown, unknown>, Options> = [M["pa
   : [payload: M["payload"], options?: Options];
 
 /**
- * A reference to an actor. It can be sent to other actors, in a configuration, a message or a reply: they get a link of
- * their own, and talk to the actor directly. A link lasts until one of its ends stops, so a reference is handed over
- * once, at wiring time, and not with every message.
+ * A reference to an actor. It can be sent to other actors in a configuration, a message or a reply; each gets its own
+ * direct link. A link lasts until one of its ends stops. So send a reference once, when the actors are connected, not
+ * with every message.
  */
 export class ActorRef<P extends Protocol<P>> {
   readonly #link: Link;
-  /** Structured clone would make an empty object of a reference that `pack` did not find; a function stops it. */
+  /** Makes structured clone fail for a reference that `pack` did not find, which it would turn into an empty object. */
   protected readonly uncloneable = (): void => {};
 
-  /** References come from the runtime: `spawn`, `listen`, `ctx.self`, or a message. */
+  /** Made by the runtime: by `spawn`, `listen` or `ctx.self`, or from a message. */
   constructor(link: Link) {
     this.#link = link;
   }
@@ -48,13 +51,14 @@ export class ActorRef<P extends Protocol<P>> {
   }
 
   /**
-   * Sends a message that needs no reply. Resolves when it was sent, which may take until the actor has handled earlier
-   * ones: await it before making the next. Every ArrayBuffer and MessagePort in the payload is transferred, and a view's
-   * whole buffer with it (small Node `Buffer`s share one: copy those): the sender cannot use them any more, unless the promise rejects with {@linkcode ActorStopped}
-   * or {@linkcode ActorCrash}, in which case nothing was sent.
+   * Sends a message that needs no reply. Resolves when the message has been sent, which may take until the actor has
+   * handled earlier ones; await it before making the next. Transfers every ArrayBuffer and MessagePort in the
+   * payload, and the whole buffer of a view, so the sender can no longer use them. (Small Node `Buffer`s share one
+   * buffer: copy those.) If the promise rejects with {@linkcode ActorStopped} or {@linkcode ActorCrash}, nothing was
+   * sent.
    *
    * @throws {ActorCrash} the actor crashed
-   * @throws {ActorStopped} the actor was stopped or is draining, or the sender must stop
+   * @throws {ActorStopped} if the actor was stopped or is draining, or the sender must stop
    */
   tell<K extends MessageName<P>>(name: K, ...args: SendArguments<P[K], TellOptions>): Promise<void> {
     const [payload, options] = args;
@@ -62,21 +66,20 @@ export class ActorRef<P extends Protocol<P>> {
   }
 
   /**
-   * Sends a message and waits for the reply. Buffers change hands as with {@linkcode tell}, and those in the reply
-   * become the asker's.
+   * Sends a message and waits for the reply. Transfers buffers as {@linkcode tell} does, in both directions.
    *
-   * @throws {AskTimeout} no reply in time
+   * @throws {AskTimeout} if no reply comes in time
    * @throws {ActorCrash} the actor crashed
-   * @throws {ActorStopped} the actor was stopped or is draining, or the asker must stop
+   * @throws {ActorStopped} if the actor was stopped or is draining, or the asker must stop
    */
   ask<K extends MessageName<P>>(name: K, ...args: SendArguments<P[K], AskOptions>): Promise<P[K]["reply"]> {
     const [payload, options] = args;
     return this.#link.ask(name, payload, options?.timeoutMs ?? DEFAULT_ASK_TIMEOUT_MS, options?.transfer);
   }
 
-  /** Lets go of the actor: what waits on this reference rejects, and it cannot be used any more. */
+  /** Releases the reference: pending sends and asks reject, and it can no longer be used. */
   close(): void {
-    this.#link.close(new ActorStopped(this.name, "was let go of and gets"));
+    this.#link.close(new ActorStopped(this.name, "was released and gets"));
   }
 
   /**
@@ -250,7 +253,7 @@ export class Link {
         }
         break;
       case "refuse": {
-        const refused = new ActorStopped(this.actor, "is draining and takes");
+        const refused = new ActorStopped(this.actor, "is draining and accepts");
         this.#refused = refused;
         const waiting = this.#queue;
         this.#queue = [];

@@ -2,41 +2,41 @@
 
 /** A reference that an actor holds. */
 export interface LinkStats {
-  /** The actor that it leads to. */
+  /** Name of the actor that it leads to. */
   to: string;
   /** Messages that could be sent right now. */
   credits: number;
   /** Messages that wait for a credit. */
   queued: number;
-  /** Asks without a reply so far. */
+  /** Asks that have no reply yet. */
   pending: number;
 }
 
-/** A reference to an actor that somebody else holds. */
+/** A reference to an actor that another holds. */
 export interface InboundLinkStats {
-  /** Who holds it. */
+  /** Name of the holder. */
   from: string;
-  /** Messages that arrived and whose credit was not given back yet. */
+  /** Messages that arrived and whose credit has not been returned. */
   held: number;
 }
 
-/** Where the time since the actor got ready went; the three add up to all of it. */
+/** How the actor spent the time since it was ready, in ms. The three add up to all of it. */
 export interface TimeStats {
-  /** In a handler, computing or waiting for something that is no actor (a file, the GPU), or in `ctx.work`. */
+  /** In a handler, computing or waiting for something other than an actor (a file, the GPU), or in `ctx.work`. */
   busyMs: number;
   /** Not busy, but in a handler, waiting for another actor: for a credit, a reply, or in `ctx.wait`. */
   waitingMs: number;
-  /** None of these. */
+  /** Neither busy nor waiting. */
   idleMs: number;
 }
 
-/** A snapshot. Times and counts only grow, so a share over an interval is a difference of two. */
+/** Snapshot of an actor. Times and counts only grow, so the difference of two snapshots describes an interval. */
 export interface ActorStats extends TimeStats {
   /** The actor's name. */
   name: string;
-  /** From the start of the Worker to ready. */
+  /** Time from the start of the Worker until ready, in ms. */
   startMs: number;
-  /** Messages in the mailbox; the one in work is not among them. */
+  /** Messages in the mailbox, without the one being handled. */
   mailbox: number;
   /** Messages handled so far, by name. */
   handled: Record<string, number>;

@@ -6,48 +6,48 @@ import type { Actor, SpawnOptions } from "./handle.ts";
 import type { Protocol } from "./protocol.ts";
 import type { ActorRef } from "./ref.ts";
 
-/**
- * Who is started again when one crashes: that one; that one and those that were spawned after it; or all.
- */
+/** Which actors are restarted when one crashes: that one; that one and those spawned after it; or all. */
 export type RestartStrategy = "one-for-one" | "rest-for-one" | "one-for-all";
 
-/** A restart under way. */
+/** A restart in progress. */
 export interface Restart {
-  /** What went wrong. */
+  /** The crash that caused it. */
   crash: ActorCrash;
-  /** Names of the actors that are started again, in the order in which they were spawned. */
+  /** Names of the restarted actors, in the order in which they were spawned. */
   actors: readonly string[];
-  /** Restarts so far, this one among them. */
+  /** Number of restarts so far, including this one. */
   count: number;
 }
 
-/** What may be done about a restart. */
+/** Hooks of a restart. */
 export interface RestartHooks {
   /**
-   * The actors have stopped and are not started yet: the time to ask those that go on where they are. What it throws
-   * ends the run, unless it is the crash of another supervised actor.
+   * Called when the actors have stopped and before they start again, for example to query other actors. An error that
+   * it throws ends the run, unless it is the crash of another supervised actor.
    */
   prepare?(restart: Restart): void | Promise<void>;
-  /** The actors have been spawned again: the time to tell others of their new references. */
+  /** Called when the actors have been spawned again, to send their new references to others. */
   resume?(restart: Restart): void | Promise<void>;
 }
 
-/** Options of {@linkcode Supervisor}s. */
+/** Options for a {@linkcode Supervisor}. */
 export interface SupervisorOptions extends RestartHooks {
-  /** Who is started again. */
+  /** Which actors are restarted. */
   strategy: RestartStrategy;
-  /** After so many restarts within {@linkcode withinMs} the next crash is passed on, or ends the run. Default: 3. */
+  /**
+   * Maximum number of restarts within {@linkcode withinMs}; the next crash is passed on, or ends the run. Default: 3.
+   */
   maxRestarts?: number;
-  /** Default: a minute. */
+  /** Length of that interval, in ms. Default: 60,000. */
   withinMs?: number;
   /**
-   * Where a run can do without these actors: a crash that no restart mends stops them for good and comes here, instead of
-   * ending the run. What waits for them in {@linkcode Supervisor.retry} rejects with it.
+   * For actors that a run can do without: called with a crash that no restart fixes, instead of ending the run. The
+   * actors stay stopped, and what waits in {@linkcode Supervisor.retry} rejects with the crash.
    */
   onGiveUp?(crash: ActorCrash): void;
 }
 
-/** What a supervisor needs of its system. */
+/** Interface of a supervisor to its system. */
 export interface SupervisorHost {
   /** `ActorSystem.spawn()`. */
   // deno-lint-ignore no-explicit-any -- any definition
@@ -59,19 +59,19 @@ export interface SupervisorHost {
   ): Actor<ProtocolOf<D>>;
   /** Rejects when the system begins to stop. */
   readonly over: Promise<never>;
-  /** Whether it stops, or has stopped. */
+  /** Whether the system is stopping or has stopped. */
   readonly isStopping: boolean;
-  /** Something failed that no restart can mend. */
+  /** Ends the run with an error that no restart can fix. */
   fail(error: unknown): void;
-  /** An actor crashed; returns whether some supervisor takes care of it. */
+  /** Handles the crash of an actor; returns whether a supervisor restarts it. */
   take(name: string, crash: Crash): boolean;
-  /** Whether any supervisor but one is about to start actors again. */
+  /** Returns whether any supervisor except the one given is restarting actors. */
   isRestarting(except: Supervisor): boolean;
 }
 
-/** An actor that is started again when it crashes. */
+/** An actor that is restarted when it crashes. */
 export class Supervised<P extends Protocol<P>> {
-  /** The name that each of its incarnations has. */
+  /** Name of the actor, the same in every incarnation. */
   readonly name: string;
   readonly #spawn: () => Actor<P>;
   #actor: Actor<P>;
@@ -83,22 +83,22 @@ export class Supervised<P extends Protocol<P>> {
     this.#actor = spawn();
   }
 
-  /** Its present incarnation. */
+  /** Current incarnation. */
   get actor(): Actor<P> {
     return this.#actor;
   }
 
-  /** A reference to its present incarnation. */
+  /** Reference to the current incarnation. */
   get ref(): ActorRef<P> {
     return this.#actor.ref;
   }
 
-  /** Ends this incarnation. */
+  /** Stops the current incarnation. */
   stop(): Promise<void> {
     return this.#actor.stop();
   }
 
-  /** Begins the next one. */
+  /** Starts the next incarnation. */
   start(): void {
     this.#actor = this.#spawn();
   }
@@ -116,8 +116,8 @@ const RETRY_MS = 50;
 type Child = Supervised<any> | Supervisor;
 
 /**
- * Owns actors, and other supervisors, in the order in which they were spawned. A crash of an actor that is a `UserError` is
- * not answered by a restart: nothing would be better the next time.
+ * Owns actors and other supervisors, in the order in which they were spawned. A `UserError` does not lead to a
+ * restart, since it would occur again.
  */
 export class Supervisor {
   readonly #host: SupervisorHost;
@@ -146,16 +146,17 @@ export class Supervisor {
     this.#givenUp.promise.catch(() => {}); // for those that wait for a restart
   }
 
-  /** Names of all actors in here. */
+  /** Names of all its actors. */
   get names(): readonly string[] {
     if (this.#hasGivenUp && this.#down.size === 0) return []; // they have stopped, and others may have their names
     return this.#children.flatMap(({ names }) => names);
   }
 
   /**
-   * Spawns an actor that is started again when it crashes; see `ActorSystem.spawn()`.
+   * Spawns an actor that is restarted when it crashes; see `ActorSystem.spawn()`.
    *
-   * @param config makes the configuration, for each incarnation anew: references in it must lead to actors that live then
+   * @param config makes the configuration of each incarnation; references in it must lead to actors that are alive
+   *   then
    */
   // deno-lint-ignore no-explicit-any -- any definition
   spawn<D extends ActorDefinition<any, any>>(
@@ -172,7 +173,7 @@ export class Supervisor {
     return child;
   }
 
-  /** A supervisor in the place of a child: what it cannot mend is a crash of its own. It has this one's hooks. */
+  /** Makes a child supervisor, which has this one's hooks. A crash that it cannot fix counts as its own crash. */
   supervise(options: Omit<SupervisorOptions, keyof RestartHooks | "onGiveUp">): Supervisor {
     const { prepare, resume } = this.#options;
     const child = new Supervisor(this.#host, { ...options, prepare, resume }, this);
@@ -181,10 +182,10 @@ export class Supervisor {
   }
 
   /**
-   * Does something with the actors in here, and does it again where one of them crashes meanwhile: after the restart.
+   * Runs some work with these actors, and runs it again after the restart if one of them crashes meanwhile.
    *
-   * @param work uses each actor's present {@linkcode Supervised.ref}; what it sends the first time may be gone
-   * @throws what the work throws, and what the run ends with if there is no restart
+   * @param work uses each actor's current {@linkcode Supervised.ref}; what it sent the first time may be lost
+   * @throws the work's error, or the error that ends the run if there is no restart
    */
   async retry<T>(work: () => Promise<T>): Promise<T> {
     for (;;) {
@@ -199,9 +200,9 @@ export class Supervisor {
   }
 
   /**
-   * An actor of that name crashed.
+   * Handles the crash of an actor.
    *
-   * @returns whether this is taken care of
+   * @returns whether a restart, now or later, handles it
    */
   take(name: string, crash: Crash): boolean {
     const index = this.#children.findIndex(({ names }) => names.includes(name));
@@ -236,7 +237,7 @@ export class Supervisor {
     return true;
   }
 
-  /** Stops all that is in here; a restart under way is given up. */
+  /** Stops all its actors, and abandons a restart in progress. */
   async stop(): Promise<void> {
     this.#incarnation++;
     this.#down.clear();
@@ -244,13 +245,13 @@ export class Supervisor {
     await Promise.all(this.#children.map((child) => child.stop()));
   }
 
-  /** Starts all that is in here, after {@linkcode stop}. */
+  /** Starts all its actors again, after {@linkcode stop}. */
   start(): void {
     this.#down.clear();
     for (const child of this.#children) child.start();
   }
 
-  /** Whether this supervisor, or one in here, is about to start actors again. */
+  /** Returns whether this supervisor or one of its children is restarting actors, except the one given. */
   isRestarting(except: Supervisor): boolean {
     return (this !== except && this.#restarting !== undefined) ||
       this.#children.some((child) => child instanceof Supervisor && child.isRestarting(except));

@@ -11,28 +11,29 @@ import { Supervisor, type SupervisorOptions } from "./supervisor.ts";
 import type { TraceSpan } from "./trace.ts";
 import { Watchdog, type WatchdogOptions } from "./watchdog.ts";
 
-/** Options of an {@linkcode ActorSystem}. */
+/** Options for an {@linkcode ActorSystem}. */
 export interface SystemOptions {
-  /** Stops everything when it is aborted, e.g. by Ctrl-C. */
+  /** Stops all actors when aborted, for example by Ctrl-C. */
   signal?: AbortSignal;
-  /** How long an actor that must stop may go on with what it is doing, in ms. Default: 3000. */
+  /** How long a stopping actor may continue before its Worker is terminated, in ms. Default: 3000. */
   graceMs?: number;
-  /** Looks whether anything moves. */
+  /** Options for a watchdog that detects stalls. */
   watchdog?: WatchdogOptions;
-  /** URLs of modules that every Worker imports before its actor's own. */
+  /** URLs of modules that every Worker imports before its actor. */
   imports?: readonly string[];
-  /** Is given what each actor did, now and then and when it ends, the main thread's listeners too. */
+  /** Called with what each actor did, from time to time and when it ends; includes the main thread's listeners. */
   onTrace?: (actor: string, spans: readonly TraceSpan[]) => void;
 }
 
 /** Lives begun on this thread. */
 let incarnations = 0;
 
-/** Owns named actors, and answers for them. */
+/** Owns named actors: spawns, supervises and stops them. */
 export class ActorSystem {
   /**
-   * Rejects with an {@linkcode ActorCrash} when an actor has crashed and all others have been stopped. It never resolves.
-   * A crash that nobody looks at, here or through {@linkcode run}, ends the process like any unhandled rejection.
+   * Rejects with an {@linkcode ActorCrash} when an actor has crashed and all others have been stopped. It never
+   * resolves. A crash that nothing handles, here or through {@linkcode run}, ends the process like any unhandled
+   * rejection.
    */
   readonly failed: Promise<never>;
   readonly #fail: (crash: ActorCrash) => void;
@@ -54,7 +55,7 @@ export class ActorSystem {
   #crash?: ActorCrash;
   #stopping?: Promise<void>;
 
-  /** Starts nothing yet. */
+  /** Makes a system without actors. */
   constructor(
     { signal, graceMs = 3000, imports = [], onTrace, watchdog }: SystemOptions = {},
   ) {
@@ -78,19 +79,19 @@ export class ActorSystem {
     return this.#actors;
   }
 
-  /** Names of the actors that did not answer when they should have stopped, so that their Workers were terminated. */
+  /** Names of the actors whose Workers were terminated because they did not stop in time. */
   get terminated(): readonly string[] {
     return this.#terminated;
   }
 
   /**
-   * Spawns an actor in a Worker of its own, and returns at once: what is sent before the actor is ready waits. Several
+   * Spawns an actor in its own Worker, and returns at once. Messages sent before the actor is ready wait. Several
    * actors can start at the same time.
    *
-   * @param name unique in this system; in every error
-   * @param url of the module whose default export is the actor: `new URL("./x.ts", import.meta.url)`
-   * @param config what its definition asks for; copied, references and ports excepted
-   * @throws {ActorStopped} the system was stopped
+   * @param name name of the actor, unique in this system; errors include it
+   * @param url URL of the module whose default export is the actor: `new URL("./x.ts", import.meta.url)`
+   * @param config configuration that the definition takes; copied, except for references and ports
+   * @throws {ActorStopped} if the system was stopped
    */
   // deno-lint-ignore no-explicit-any -- any definition
   spawn<D extends ActorDefinition<any, any>>(
@@ -140,8 +141,8 @@ export class ActorSystem {
   }
 
   /**
-   * Makes a supervisor, whose actors are started again when they crash. A crash of any other actor, and one that no
-   * supervisor takes care of, stops everything.
+   * Makes a supervisor, which restarts its actors when they crash. A crash that no supervisor handles stops the whole
+   * system.
    */
   supervise(options: SupervisorOptions): Supervisor {
     const isStopping = () => this.#stopping !== undefined;
@@ -159,7 +160,7 @@ export class ActorSystem {
     return supervisor;
   }
 
-  /** Lets the main thread receive messages: an actor without a Worker, e.g. for progress and metrics. */
+  /** Makes an actor on the main thread, without a Worker, for example for progress and metrics. */
   listen<P extends Protocol<P>>(
     name: string,
     handlers: Handlers<P>,
@@ -173,9 +174,9 @@ export class ActorSystem {
   }
 
   /**
-   * Does the work of a run: whatever way it ends, all actors are stopped when the promise settles.
+   * Runs some work. However it ends, all actors have stopped when the promise settles.
    *
-   * @returns what the work returns
+   * @returns result of the work
    * @throws {ActorCrash} of the first actor that crashed
    * @throws the signal's reason, if that was what ended the run, or else what the work threw
    */
@@ -198,9 +199,9 @@ export class ActorSystem {
   }
 
   /**
-   * Stops all actors, as `Actor.stop()` does; resolves when they have ended. What is in their mailboxes is dropped: to
-   * have it handled, `drain()` them first, in the order in which messages flow. Listeners stop last, and unless there was
-   * a crash, they handle first what was sent to them.
+   * Stops all actors, as `Actor.stop()` does, and resolves when they have ended. Messages in their mailboxes are
+   * dropped; to have them handled, `drain()` the actors first, in the order in which messages flow. Listeners stop
+   * last, and handle their messages first unless an actor crashed.
    */
   stop(): Promise<void> {
     return this.#stopping ??= this.#stopAll();
@@ -208,7 +209,7 @@ export class ActorSystem {
 
   async #stopAll(): Promise<void> {
     this.#watchdog?.stop();
-    this.#over.reject(this.#crash ?? new ActorStopped("main", "must stop and sends"));
+    this.#over.reject(this.#crash ?? new ActorStopped("main", "is stopping and sends"));
     this.#signal?.removeEventListener("abort", this.#abort);
     await Promise.all([
       ...this.#actors.values().map((actor) => actor.stop()),
@@ -252,7 +253,7 @@ export class ActorSystem {
   #checkName(name: string): void {
     if (this.#stopping !== undefined) throw new ActorStopped(name);
     if (this.#actors.has(name) || this.#listeners.has(name) || name === this.#main.endpoint.name) {
-      throw new Error(`there is an actor "${name}" already; every actor of a system needs a name of its own`);
+      throw new Error(`there is already an actor "${name}"; names must be unique in a system`);
     }
   }
 }

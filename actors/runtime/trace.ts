@@ -1,16 +1,19 @@
 /** What actors did when, for an image of all of them side by side. */
 
-/** Something that an actor did, or waited for. */
+/** An interval in which an actor did something or waited. */
 export interface TraceSpan {
-  /** Handling a message; within that, waiting for another actor; what goes on behind a handler, on a device say. */
+  /**
+   * `message`: handling a message; `wait`: waiting for another actor meanwhile; `work`: work that continues after a
+   * handler, such as on a device.
+   */
   kind: "message" | "wait" | "work";
-  /** Name of the message; what was waited for; what the work is. */
+  /** Name of the message, of what was waited for, or of the work. */
   name: string;
-  /** Who sent the message. */
+  /** Sender of the message. */
   from?: string;
-  /** Milliseconds since 1970, with fractions. */
+  /** Start, in milliseconds since 1970, with fractions. */
   startMs: number;
-  /** How long it took. */
+  /** Duration, in ms. */
   durationMs: number;
 }
 

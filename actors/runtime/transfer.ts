@@ -52,7 +52,7 @@ export function pack(what: string, payload: unknown, transfer?: Transferable[]):
   const take = (buffer: ArrayBufferLike) => {
     if (!(buffer instanceof ArrayBuffer)) return; // shared memory is not moved
     if (buffer.detached) {
-      throw new TypeError(`${what}: the buffer at ${where(path)} was sent to another actor before`);
+      throw new TypeError(`${what}: the buffer at ${where(path)} was already sent to another actor`);
     }
     found.add(buffer);
   };
@@ -118,7 +118,7 @@ function isPlain(value: object): boolean {
 }
 
 function where(path: (string | number)[]): string {
-  return path.length === 0 ? "its top" : `"${path.join(".")}"`;
+  return path.length === 0 ? "its root" : `"${path.join(".")}"`;
 }
 
 /** A copy with another value at a path; what does not lie on the path is shared with the original. */

@@ -2,7 +2,7 @@
 
 import type { ActorStats } from "./stats.ts";
 
-/** Why nothing moves. */
+/** Cause of a stall. */
 export type StallKind =
   /** An actor does not even say how it is: it computes without ever awaiting, or its thread hangs. */
   | "silent"
@@ -11,23 +11,26 @@ export type StallKind =
   /** Somebody has been busy with one message for very long. */
   | "slow";
 
-/** A system that stands still. */
+/** A stall of the system. */
 export interface Stall {
-  /** Why, as far as can be told. */
+  /** Probable cause. */
   kind: StallKind;
-  /** Whose fault it is; of a deadlock, all that wait. */
+  /** Names of the actors that cause it; in a deadlock, all that wait. */
   actors: readonly string[];
-  /** For how long, in ms. */
+  /** Duration so far, in ms. */
   forMs: number;
-  /** All of it in a sentence, with what is in the mailboxes. */
+  /** Message, with the lengths of the mailboxes. */
   text: string;
 }
 
-/** Options of a watchdog. */
+/** Options for a watchdog. */
 export interface WatchdogOptions {
-  /** Told of each stall once, until something moves again. */
+  /** Called once per stall, until there is progress again. */
   onStall(stall: Stall): void;
-  /** How long nothing may move, in ms. Default: a minute. A handler at work may take five times as long. */
+  /**
+   * Time without progress after which it reports a stall, in ms. Default: 60,000. A busy handler may take five times
+   * as long.
+   */
   patienceMs?: number;
 }
 
@@ -135,7 +138,7 @@ export class Watchdog {
         "deadlock",
         waiting.map(({ name }) => name),
         Math.max(movedAt, busyAt),
-        "nothing has moved",
+        "the actors have made no progress",
       );
     }
     if (now - movedAt <= SLOW_FACTOR * this.#patienceMs) return undefined;

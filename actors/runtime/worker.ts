@@ -45,7 +45,7 @@ async function start(
     for (const other of imports) await import(other);
     const definition = (await import(url)).default;
     if (typeof definition?.start !== "function") {
-      throw new TypeError(`${url} has no default export that defineActor() made`);
+      throw new TypeError(`${url}: expected a default export made by defineActor()`);
     }
     return definition;
   };
@@ -89,10 +89,10 @@ scope.addEventListener("unhandledrejection", (event) => {
   host.fail(event.reason);
 });
 // self.close() and Deno.exit() in a Worker end that Worker alone, without a word to anybody.
-scope.close = () => host.fail(new Error("self.close() was called; an actor is ended by stop()"));
+scope.close = () => host.fail(new Error("self.close() was called; use stop() to end an actor"));
 scope.addEventListener("unload", () => {
   if (hasEnded) return;
-  const failure = describeFailure(new Error("Deno.exit() was called; an actor is ended by stop()"));
+  const failure = describeFailure(new Error("Deno.exit() was called; use stop() to end an actor"));
   report({ kind: "crashed", crash: { actor: host.endpoint.name, failure } });
   report({ kind: "stopped" });
 });

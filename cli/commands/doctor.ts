@@ -13,12 +13,16 @@ import { Graph } from "../../kernels/graph.ts";
 import { add } from "../../kernels/ops/add/add.ts";
 import { Program } from "../../kernels/program.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
-import { resolveTeacher } from "../../models/teacher.ts";
-import { type DoctorRequest, parseDoctorFlags } from "../flags/doctor_flags.ts";
+import { describePlace } from "../../models/encoder_input.ts";
+import { studentNames, teacherNames } from "../../models/registry.ts";
+import { resolveTeacher, type TeacherRequest } from "../../models/teacher.ts";
+import { teacherPart } from "../../methods/seed/options.ts";
+import { type DoctorRequest, ownArguments, parseDoctorFlags } from "../flags/doctor_flags.ts";
 import { describeWriteError, isThere } from "../output/output_folder.ts";
 import { permissionFlags } from "../../methods/permissions.ts";
 import { permissionsOf, restrictedCommand } from "../flags/permissions.ts";
 import { wrap } from "../flags/help.ts";
+import { loadPlugin } from "../flags/plugin.ts";
 import { runMain } from "../terminal/run_main.ts";
 import { screenWidth } from "../terminal/screen_width.ts";
 
@@ -90,30 +94,33 @@ async function checkAdapter(): Promise<Finding[]> {
       {
         what: "adapter",
         state: isSoftware ? "warning" : "ok",
-        found: `${name}${isSoftware ? ", which computes on the processor" : ""}`,
+        found: `${name}${isSoftware ? ", a software adapter on the CPU" : ""}`,
         ...isSoftware && {
           advice:
-            "a GPU is faster by far; if there is one, its Vulkan driver is missing (`vulkaninfo` lists " +
-            "what is there)",
+            "a GPU is much faster; if this machine has one, install its Vulkan driver (`vulkaninfo` lists " +
+            "the devices found)",
         },
       },
       {
         what: "limits",
         state: binding < 2 ** 30 ? "warning" : "ok",
-        found: `${gib(binding)} a binding, ${gib(maxBufferSize)} a buffer; float16 for --amp: ${
+        found: `${gib(binding)} per binding, ${gib(maxBufferSize)} per buffer; float16 for --amp: ${
           hasHalf ? "yes" : "no"
         }`,
         ...binding < 2 ** 30 && {
           advice:
-            "what is larger is cut into parts; the widest encoders cannot be students, and a batch of 256 at 224 px " +
-            "may not fit: use a smaller --batch-size where an error says so",
+            "larger buffers are split; the widest encoders cannot be students, and a batch of 256 at 224 x 224 may " +
+            "not fit: use a smaller --batch-size if an error says so",
         },
       },
       {
         what: "kernels",
         state: answer === 42 ? "ok" : "problem",
-        found: answer === 42 ? "a kernel compiles, runs, and is right" : `21 + 21 came out as ${answer}`,
-        ...answer !== 42 && { advice: "the driver is broken: update it, or set DENO_WEBGPU_BACKEND" },
+        found: answer === 42
+          ? "a test kernel compiles, runs and is correct"
+          : `a test kernel computed 21 + 21 = ${answer}`,
+        ...answer !== 42 &&
+          { advice: "update the GPU driver, or choose another backend with DENO_WEBGPU_BACKEND" },
       },
     ];
   } finally {
@@ -123,7 +130,7 @@ async function checkAdapter(): Promise<Finding[]> {
 
 function checkMemory(): Finding {
   const advice =
-    "close other programs, or use a smaller --batch-size, --queue, --image-size or --checkpoint-activations";
+    "close other programs, use a smaller --batch-size, --queue or --image-size, or add --checkpoint-activations";
   return describeAmount("memory", Deno.systemMemoryInfo().available, [LEAST_MEMORY, USUAL_MEMORY], advice);
 }
 
@@ -172,22 +179,26 @@ async function checkData(data: string): Promise<Finding> {
   return {
     what: "images",
     state,
-    found: `${dataset.rowCount} in ${path}; of ${rows.length} that were tried, ${
+    found: `${dataset.rowCount} in ${path}; ${
       rows.length - broken.length
-    } can be used`,
+    } of ${rows.length} sampled can be decoded`,
     ...state !== "ok" &&
-      { advice: `the first that cannot: ${broken[0]}; \`deno task tsv --check\` looks at all` },
+      { advice: `the first that cannot: ${broken[0]}; \`deno task tsv --check\` checks all of them` },
   };
 }
 
-async function checkTeacher(path: string): Promise<Finding> {
-  const { arch, ssl } = await resolveTeacher(path);
-  using source = await openEncoderSource(path, { arch, part: "encoder" });
+async function checkTeacher(path: string, request: TeacherRequest = {}): Promise<Finding> {
+  const { arch, ssl } = await resolveTeacher(path, request);
+  const part = teacherPart(request);
+  using source = await openEncoderSource(path, { arch, weights: request.weights, part });
   await source.requireFinite();
+  const { encoder, head } = source;
+  const gives = part === "encoder" ? `${head.dimension}-d embeddings` : `${encoder.features}-d features`;
+  const place = describePlace(source);
   return {
     what: "teacher",
     state: "ok",
-    found: `${source.encoder.name} (${ssl}) with embeddings of ${source.head.dimension}, ${path}`,
+    found: `${encoder.name} (${ssl}), ${gives}, ${path}${place === undefined ? "" : `: ${place}`}`,
   };
 }
 
@@ -206,18 +217,22 @@ async function look(
 }
 
 /** All findings, in the order in which a run needs the things. */
-export async function examine({ data, distill, output }: DoctorRequest): Promise<Finding[]> {
+export async function examine({ data, distill, teacher, output }: DoctorRequest): Promise<Finding[]> {
   return [
     ...await look("Deno", "", checkDeno),
     ...await look(
       "adapter",
-      "start through ./seed, which installs a software adapter where there is none",
+      "start with ./seed, which installs a software adapter if there is none",
       checkAdapter,
     ),
     ...await look("memory", "", checkMemory),
-    ...await look("disk", "name a folder that can be written: --output", () => checkOutput(output)),
-    ...await look("images", "name a folder of images: --data", () => checkData(data ?? SAMPLE_DATA)),
-    ...await look("teacher", "name a checkpoint: --distill", () => checkTeacher(distill ?? SAMPLE_TEACHER)),
+    ...await look("disk", "choose a writable folder with --output", () => checkOutput(output)),
+    ...await look("images", "give a folder of images with --data", () => checkData(data ?? SAMPLE_DATA)),
+    ...await look(
+      "teacher",
+      "give a checkpoint with --distill",
+      () => checkTeacher(distill ?? SAMPLE_TEACHER, teacher),
+    ),
   ];
 }
 
@@ -242,7 +257,8 @@ export function describeFindings(
 }
 
 async function main(): Promise<number> {
-  const command = parseDoctorFlags(Deno.args);
+  await loadPlugin(ownArguments(Deno.args));
+  const command = parseDoctorFlags(Deno.args, { encoders: studentNames(), teachers: teacherNames() });
   if (command.help !== undefined) {
     console.log(command.help);
     return 0;

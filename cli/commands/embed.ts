@@ -7,7 +7,7 @@ import { replaceFile, writeAll } from "../../data/replace_file.ts";
 import { requireNew } from "../../data/require_new.ts";
 import { UserError } from "../../errors.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
-import { ENCODERS } from "../../models/registry.ts";
+import { encoderNames } from "../../models/registry.ts";
 import { contactSheet } from "../output/contact_sheet.ts";
 import { CountProgress } from "../terminal/count_progress.ts";
 import { formatDuration } from "../terminal/duration.ts";
@@ -37,7 +37,7 @@ async function embedInto(
 ): Promise<EmbeddingResult & { plan: Plan }> {
   const { encoder, data, part, batchSize, imageSize, maxPixels, evalResize, workers, neighbours, plugins } =
     options;
-  if (!("path" in encoder)) throw new TypeError("only a checkpoint's encoder is embedded with");
+  if (!("path" in encoder)) throw new TypeError("expected the encoder of a checkpoint");
   const { path: pretrained, arch, which, weights } = encoder;
   const shape = { part, batchSize, imageSize, maxPixels, evalResize, workers, neighbours, plugins };
   await using run = embed({ pretrained, arch, which, weights, data, ...shape }, { signal });
@@ -100,7 +100,7 @@ async function describeNeighbours(
 
 async function main(): Promise<void> {
   await loadPlugin(Deno.args);
-  const command = parseEmbedFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name) });
+  const command = parseEmbedFlags(Deno.args, { encoders: encoderNames() });
   if (command.help !== undefined) return console.log(command.help);
   const { file, sheet, force } = command;
   const files = file === null ? [] : [file.path, ...file.format === ".npy" ? [namesPath(file.path)] : []];
@@ -118,12 +118,16 @@ async function main(): Promise<void> {
   const kind = options.part === "backbone" ? "pooled features" : "normalised embeddings";
   const arch = "arch" in options.encoder ? options.encoder.arch : "";
   console.log(`adapter    ${adapter.name}`);
-  console.log(`encoder    ${arch}, ${kind} of ${options.dimension} numbers`);
-  console.log(`images     ${result.images} of ${options.data}, in ${formatDuration(seconds)}`);
+  console.log(`encoder    ${arch}, ${options.dimension}-d ${kind}`);
+  console.log(`images     ${result.images} from ${options.data}, in ${formatDuration(seconds)}`);
   console.log(`views      ${describeEvaluationResize(result.plan.evalResize, result.plan.imageSize)}`);
   for (const path of files) console.log(`file       ${path}`);
   if (sheet === null) return;
-  if (result.neighbours.length === 0) throw new UserError(`${options.data}: no image could be looked for`);
+  if (result.neighbours.length === 0) {
+    throw new UserError(
+      `${options.data}: expected query images for --neighbours, but all that were chosen are broken`,
+    );
+  }
   for (const line of await describeNeighbours(options.data, sheet, result.neighbours)) console.log(line);
 }
 

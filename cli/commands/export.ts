@@ -2,7 +2,7 @@
 import { exportEncoder, type ExportOptions, type ExportResult } from "../../models/export/export_encoder.ts";
 import { describeInput } from "../../models/encoder_input.ts";
 import { pythonLines } from "../../models/export/python_lines.ts";
-import { ENCODERS, findEncoder } from "../../models/registry.ts";
+import { encoderNames, findEncoder } from "../../models/registry.ts";
 import { parseExportFlags } from "../flags/export_flags.ts";
 import { interruptSignal } from "../terminal/interrupt.ts";
 import { loadPlugin } from "../flags/plugin.ts";
@@ -23,7 +23,7 @@ function count(value: number): string {
 /** What is shown of a file that was written. */
 function describeResult(options: ExportOptions, result: ExportResult): string[] {
   const { files, encoder, framework, dimension, tensors, parameters, bytes, names, leftOut, input } = result;
-  const head = dimension === undefined ? "without its head" : `embeddings of ${dimension}`;
+  const head = dimension === undefined ? "without its head" : `${dimension}-d embeddings`;
   const format = options.format + (names === undefined ? "" : `, ${names} names`);
   return [
     ...files.map((file) => `file       ${file}`),
@@ -41,7 +41,7 @@ function describeResult(options: ExportOptions, result: ExportResult): string[] 
 
 async function main(): Promise<void> {
   await loadPlugin(Deno.args);
-  const command = parseExportFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name) });
+  const command = parseExportFlags(Deno.args, { encoders: encoderNames() });
   if (command.help !== undefined) {
     console.log(command.help);
     return;

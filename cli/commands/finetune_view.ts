@@ -10,7 +10,7 @@ import type { RunFigure, ScoreRow } from "../../ui/records.ts";
 import type { EventWriter } from "../output/tensorboard/event_writer.ts";
 import { formatTable } from "../terminal/table.ts";
 import { percent } from "./linear_view.ts";
-import { describeTime, type Stage, timesOf, type Took } from "./training.ts";
+import { describeReaders, describeTime, type Stage, timesOf, type Took } from "./training.ts";
 
 /** What is shown before the first step. */
 function describeRun(options: FinetuneOptions, plan: FinetunePlan, adapter: string): string[] {
@@ -22,10 +22,11 @@ function describeRun(options: FinetuneOptions, plan: FinetunePlan, adapter: stri
   const resumed = firstStep > 0 ? `, from step ${firstStep + 1}` : "";
   return [
     `adapter   ${adapter}`,
-    `encoder   ${arch}, ${pretrained ?? resume ?? "fresh weights"}, trained too`,
-    `images    ${trainImages} to learn from, ${testImages} to classify, ${imageSize} x ${imageSize}`,
+    `encoder   ${arch}, ${pretrained ?? resume ?? "random weights"}, trained too`,
+    `images    ${trainImages} training, ${testImages} test, ${imageSize} x ${imageSize}`,
+    ...describeReaders(options, plan),
     `evaluate  ${describeEvaluationResize(plan.evalResize, imageSize)}`,
-    `classify  ${classes} classes over ${features} features`,
+    `classify  ${features} features, ${classes} classes`,
     ...options.evaluate ? [] : [`training  ${training}${resumed}`],
     `output    ${options.output}`,
   ];
@@ -42,7 +43,7 @@ function describeResult(
     : [`output    ${output}`, `last      ${relative(output, checkpoint)}`, `best      ${BEST_CHECKPOINT}`];
   const row = [percent(last.top1), percent(last.top5), last.loss.toFixed(4)];
   return [
-    `${evaluate ? "classified" : "trained"} in ${describeTime(took)}`,
+    `${evaluate ? "evaluated" : "trained"} in ${describeTime(took)}`,
     ...files,
     "",
     formatTable([["top-1", "top-5", "loss", "best top-1"], [...row, percent(best)]]),
@@ -67,17 +68,19 @@ export function showFinetune(stage: Stage, options: FinetuneOptions, printFreq: 
   let writer: EventWriter | undefined;
   let stepsPerEpoch = 1;
 
-  function begin({ type, testsFirst, ...plan }: Extract<FinetuneEvent, { type: "plan" }>): void {
+  function begin(plan: Extract<FinetuneEvent, { type: "plan" }>): void {
+    const { type, testsFirst, notes, ...planned } = plan;
     folder.begin({ ...config, finetune: true, printFreq }, options.tuning);
     if (!evaluate) writer = stage.openEventFile();
-    shown.tell(type, { ...plan, epochs, batchSize: config.batchSize });
-    for (const line of describeRun(options, { ...plan, testsFirst }, stage.adapter)) shown.show(line);
+    shown.tell(type, { ...planned, epochs, batchSize: config.batchSize });
+    for (const line of describeRun(options, plan, stage.adapter)) shown.show(line);
+    for (const text of notes) shown.say(text);
     if (evaluate) return;
     stepsPerEpoch = plan.batchesPerEpoch;
     const { firstStep } = plan;
     const isRepeated = ({ step }: ScoreRow) => testsFirst && step === firstStep;
     stage.begin(
-      { pictures: plan.trainImages, stepsPerEpoch, totalSteps: epochs * stepsPerEpoch, firstStep },
+      { images: plan.trainImages, stepsPerEpoch, totalSteps: epochs * stepsPerEpoch, firstStep },
       {
         printFreq,
         evaluations: {

@@ -45,14 +45,14 @@ function describeEncoder(
   if (otherModel !== undefined) return `${who}not recognised: it ${otherModel}; ${tensors}`;
   if (encoder === undefined) {
     const near = nearest === undefined
-      ? "none like it is known"
+      ? "no similar encoder is known"
       : `nearest is ${nearest.encoder}: ${shownName(nearest.problems)}`;
     return `${who}not recognised (${near}); ${tensors}`;
   }
   const or = others.length === 0 ? "" : ` (or ${others.join(", ")})`;
   const without = otherHeads.length === 0
     ? "without a head"
-    : `without a head of a known kind, but with ${otherHeads.join(", ")}`;
+    : `without a known head, but with ${otherHeads.join(", ")}`;
   const shape = head === undefined
     ? "without a head"
     : `head ${head.root}: ${head.kind}, ${
@@ -62,18 +62,17 @@ function describeEncoder(
 }
 
 function describeOrigin(
-  { framework, prefix = "", arch, epoch, input, teacherInput, noEncoder }: Inspection,
+  { framework, prefix = "", arch, epoch, input, teacherInput, inputIsOfRun, noEncoder }: Inspection,
 ): string[] {
   if (framework === undefined) return [`encoder    none: ${noEncoder}`];
+  const of = inputIsOfRun ? ", as its run took them" : "";
   const names = prefix === "" ? "bare names" : `${prefix}*`;
   return [
     `names      ${framework} (${names})`,
-    ...arch === undefined ? [] : [`says       it is a ${quote(arch)}`],
+    ...arch === undefined ? [] : [`arch       ${quote(arch)}, as saved in the file`],
     ...epoch === undefined ? [] : [`epoch      ${epoch}`],
-    `input      ${
-      input === undefined ? "the file says nothing of its images" : shownName(describeInput(input))
-    }`,
-    ...teacherInput === undefined ? [] : [`teacher's  ${shownName(describeInput(teacherInput))}`],
+    `input      ${input === undefined ? "not saved in the file" : shownName(describeInput(input)) + of}`,
+    ...teacherInput === undefined ? [] : [`teacher's  ${shownName(describeInput(teacherInput))}${of}`],
   ];
 }
 
@@ -89,7 +88,7 @@ export function describeInspection(
   inspection: Inspection,
   { tensors: listsTensors = true }: { tensors?: boolean } = {},
 ): string[] {
-  const { path, bytes, container, encoders, beside = [], tensors, values } = inspection;
+  const { path, bytes, container, encoders, note, beside = [], tensors, values } = inspection;
   const numbers = tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   const tensorBytes = tensors.reduce(
     (sum, { shape, dtype }) => sum + elementCount(shape) * DTYPES[dtype].bytes,
@@ -102,8 +101,9 @@ export function describeInspection(
     `container  ${CONTAINERS[container]}`,
     ...describeOrigin(inspection),
     ...encoders.map((encoder) => `encoder    ${describeEncoder(encoder)}`),
-    ...beside.length === 0 ? [] : [`beside     ${beside.map(shownName).join(", ")}`],
-    `tensors    ${count(tensors.length)} listed, ${count(numbers)} numbers, ${count(tensorBytes)} bytes`,
+    ...note === undefined ? [] : [`note       ${shownName(note)}`],
+    ...beside.length === 0 ? [] : [`also holds ${beside.map(shownName).join(", ")}`],
+    `tensors    ${count(tensors.length)} listed, ${count(numbers)} elements, ${count(tensorBytes)} bytes`,
     ...values.length === 0 ? [] : [
       "",
       formatTable([["value", ""], ...values.map(({ name, text }) => [shownName(name), shownName(text)])]),
@@ -116,11 +116,12 @@ async function main(): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parseInspectFlags(Deno.args);
   if (command.help !== undefined) return console.log(command.help);
-  const { path, filter, stats, json, tensors } = command;
+  const { path, weights, filter, stats, json, tensors } = command;
   const terminal = stats ? openTerminal() : null;
   let inspection: Inspection;
   try {
     inspection = await inspectCheckpoint(path, {
+      weights,
       statistics: stats,
       isWanted: filter === undefined ? undefined : (name) => name.includes(filter),
       onTensor: (done, total) => terminal?.write(`${CLEAR_LINE}reading: ${done} of ${total} tensors`),

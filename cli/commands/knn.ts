@@ -3,7 +3,7 @@ import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { KNN_DEFAULTS } from "../../methods/knn.ts";
 import { knn } from "../../methods/runs.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
-import { ENCODERS } from "../../models/registry.ts";
+import { encoderNames } from "../../models/registry.ts";
 import { checkKnnInputs } from "../flags/inputs.ts";
 import { interruptSignal } from "../terminal/interrupt.ts";
 import { parseKnnFlags } from "../flags/knn_flags.ts";
@@ -14,7 +14,7 @@ import { formatTable } from "../terminal/table.ts";
 
 async function main(): Promise<void> {
   await loadPlugin(Deno.args);
-  const command = parseKnnFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name) });
+  const command = parseKnnFlags(Deno.args, { encoders: encoderNames() });
   if (command.help !== undefined) return console.log(command.help);
   const input = await checkKnnInputs(command.request);
   await describeAdapter(); // so that a missing one is said at once, and the command's end knows whether it is hardware
@@ -30,9 +30,9 @@ async function main(): Promise<void> {
       const { imageSize } = event;
       arch = event.arch;
       if (command.json) continue;
-      console.log(`encoder   ${arch}, ${input.pretrained ?? "fresh weights"}`);
+      console.log(`encoder   ${arch}, ${input.pretrained ?? "random weights"}`);
       console.log(
-        `images    ${event.bankImages} vote, ${event.queryImages} are classified, ${imageSize} x ${imageSize}`,
+        `images    ${event.bankImages} training, ${event.queryImages} test, ${imageSize} x ${imageSize}`,
       );
       console.log(`views     ${describeEvaluationResize(event.evalResize, imageSize)}`);
     }

@@ -4,16 +4,18 @@
  */
 import type { FinetuneOptions } from "../../methods/finetune/options.ts";
 import type { LinearOptions } from "../../methods/linear_probe/options.ts";
+import { METHODS } from "../../methods/registry.ts";
+import { findCheckpointToResume } from "../../methods/resume_auto.ts";
 import { finetune, linearProbe } from "../../methods/runs.ts";
-import { ENCODERS } from "../../models/registry.ts";
-import { checkFinetuneInputs, checkLinclsInputs, findCheckpointToResume } from "../flags/inputs.ts";
+import { encoderNames } from "../../models/registry.ts";
+import { checkFinetuneInputs, checkLinclsInputs } from "../flags/inputs.ts";
 import { type LinclsCommand, parseLinclsFlags } from "../flags/lincls_flags.ts";
 import { loadPlugin } from "../flags/plugin.ts";
 import { isUnfinished } from "../output/run_so_far.ts";
 import { runMain } from "../terminal/run_main.ts";
 import { showFinetune } from "./finetune_view.ts";
 import { inputsOf, showLinear } from "./linear_view.ts";
-import { train } from "./training.ts";
+import { printWarning, train } from "./training.ts";
 
 type Command<Method> = Extract<LinclsCommand, { method: Method }>;
 
@@ -28,7 +30,9 @@ function commonOf({ output, resume, pretrained, data, testData }: LinearOptions 
 
 async function evaluateLinearly(command: Command<"linear_probe">): Promise<void> {
   const { options: request, resumesIfThere, printFreq } = command;
-  if (resumesIfThere) request.resume = await findCheckpointToResume(request.output, "lincls");
+  if (resumesIfThere) {
+    request.resume = await findCheckpointToResume(request.output, METHODS.linear_probe, printWarning);
+  }
   const options = await checkLinclsInputs(request);
   const input = { ...options, imageSize: request.imageSize, evalResize: request.evalResize };
   await train({
@@ -42,7 +46,9 @@ async function evaluateLinearly(command: Command<"linear_probe">): Promise<void>
 
 async function fineTune(command: Command<"finetune">): Promise<void> {
   const { options: request, resumesIfThere, printFreq } = command;
-  if (resumesIfThere) request.resume = await findCheckpointToResume(request.output, "finetune");
+  if (resumesIfThere) {
+    request.resume = await findCheckpointToResume(request.output, METHODS.finetune, printWarning);
+  }
   const options = await checkFinetuneInputs(request);
   const input = { ...options, imageSize: request.imageSize, evalResize: request.evalResize };
   await train({
@@ -56,7 +62,7 @@ async function fineTune(command: Command<"finetune">): Promise<void> {
 
 async function main(): Promise<void> {
   await loadPlugin(Deno.args);
-  const command = parseLinclsFlags(Deno.args, { encoders: ENCODERS.map(({ name }) => name) });
+  const command = parseLinclsFlags(Deno.args, { encoders: encoderNames() });
   if (command.help !== undefined) return console.log(command.help);
   if (command.method === "finetune") await fineTune(command);
   else await evaluateLinearly(command);

@@ -10,7 +10,7 @@ import type { RunFigure, ScoreRow } from "../../ui/records.ts";
 import type { RecordedInput } from "../output/run_recorder.ts";
 import type { EventWriter } from "../output/tensorboard/event_writer.ts";
 import { formatTable } from "../terminal/table.ts";
-import { describeTime, type Stage, timesOf, type Took } from "./training.ts";
+import { describeReaders, describeTime, type Stage, timesOf, type Took } from "./training.ts";
 
 /** What is shown before the first step. */
 function describeRun(options: LinearOptions, plan: LinearPlan, adapter: string): string[] {
@@ -22,10 +22,11 @@ function describeRun(options: LinearOptions, plan: LinearPlan, adapter: string):
   const resumed = firstEpoch > 0 ? `, from epoch ${firstEpoch}` : "";
   return [
     `adapter   ${adapter}`,
-    `encoder   ${arch}, ${pretrained ?? "fresh weights"}`,
-    `images    ${trainImages} to learn from, ${testImages} to classify, ${imageSize} x ${imageSize}`,
+    `encoder   ${arch}, ${pretrained ?? "random weights"}`,
+    `images    ${trainImages} training, ${testImages} test, ${imageSize} x ${imageSize}`,
+    ...describeReaders(options, plan),
     `evaluate  ${describeEvaluationResize(plan.evalResize, imageSize)}`,
-    `probe     ${classes} classes over ${features} features`,
+    `probe     ${features} features, ${classes} classes`,
     options.evaluate ? `classify  with ${options.resume}` : `training  ${training}${resumed}`,
     `output    ${options.output}`,
   ];
@@ -53,11 +54,11 @@ function describeResult(
     : [`output    ${output}`, `last      ${relative(output, checkpoint)}`, `best      ${BEST_CHECKPOINT}`];
   const { lr, best } = scores[chosen];
   return [
-    `${evaluate ? "classified" : "trained"} in ${describeTime(took)}`,
+    `${evaluate ? "evaluated" : "trained"} in ${describeTime(took)}`,
     ...files,
     "",
     formatTable([heading, ...rows]),
-    ...scores.length > 1 ? ["", `the best is ${percent(best)}, with learning rate ${lr}`] : [],
+    ...scores.length > 1 ? ["", `best: ${percent(best)}, with learning rate ${lr}`] : [],
   ];
 }
 
@@ -99,16 +100,17 @@ export function showLinear(stage: Stage, options: LinearOptions, printFreq: numb
   function begin(plan: Extract<LinearEvent, { type: "plan" }>): void {
     folder.begin({ ...config, printFreq }, options.tuning);
     if (!evaluate) writer = stage.openEventFile();
-    const { type, ...planned } = plan;
+    const { type, notes, ...planned } = plan;
     shown.tell(type, { ...planned, epochs, batchSize: config.batchSize });
     for (const line of describeRun(options, plan, stage.adapter)) shown.show(line);
+    for (const text of notes) shown.say(text);
     if (evaluate) return;
     stepsPerEpoch = plan.batchesPerEpoch;
     const firstStep = plan.firstEpoch * stepsPerEpoch;
     // Where all epochs are done, the last one is evaluated once more.
     const isRepeated = ({ step }: ScoreRow) => plan.firstEpoch >= epochs && step === firstStep;
     stage.begin(
-      { pictures: plan.trainImages, stepsPerEpoch, totalSteps: epochs * stepsPerEpoch, firstStep },
+      { images: plan.trainImages, stepsPerEpoch, totalSteps: epochs * stepsPerEpoch, firstStep },
       {
         printFreq: cacheFeatures ? stepsPerEpoch : printFreq, // steps over features that are kept take no time
         evaluations: {

@@ -5,14 +5,14 @@ import { runMain } from "../terminal/run_main.ts";
 
 const HELP = `Usage: deno task models [--json | --markdown]     (or ./seed models)
 
-Lists every encoder that flags can name: trained parameters with its usual head (128-d embeddings),
-multiply-accumulates of convolutions and linear layers for one image of 224 x 224, whether it is meant as a
-teacher, as a student or as both, and whose key names its checkpoints have. Every one is read from PyTorch's zip
-and legacy containers and from safetensors, and exported as pth, safetensors and ONNX.
+Lists the encoders that flags can name. For each, it shows the trainable parameters with its usual head (128-d
+embeddings), the multiply-accumulates of convolutions and linear layers for one 224 x 224 image, whether it serves
+as teacher or student, and whose key names its checkpoints use. All encoders can be read from PyTorch (zip and
+legacy) and safetensors files, and exported as pth, safetensors and ONNX.
 
-  --json       one array of objects
-  --markdown   the table as docs/encoders.md has it
-  -h, --help   this text`;
+  --json       print a JSON array of objects
+  --markdown   print the table of docs/encoders.md
+  -h, --help   show this text`;
 
 /** What the command prints. */
 export function modelsOutput(args: readonly string[]): string {

@@ -3,12 +3,13 @@ import { relative } from "node:path";
 import type { ActorsEvent, CheckpointEvent, NoticeEvent, ProgressEvent } from "../../actors/events.ts";
 import type { Run } from "../../actors/run.ts";
 import { StoppedError } from "../../actors/stopped_error.ts";
+import { counted } from "../../data/printable.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
 import type { Tuning } from "../../kernels/tuning/tuning.ts";
 import type { OutputSettings } from "../../methods/method.ts";
 import { NothingToDoError } from "../../methods/nothing_to_do.ts";
 import { removeLeftovers } from "../../models/checkpoint/run_checkpoints.ts";
-import type { RunFigure, RunRecord, ScoreRow } from "../../ui/records.ts";
+import type { RunFigure, ScoreRow } from "../../ui/records.ts";
 import type { RunChoices } from "../flags/run_flags.ts";
 import { OutputFolder } from "../output/output_folder.ts";
 import { readStartsBefore } from "../output/run_so_far.ts";
@@ -21,7 +22,16 @@ import { interruptSignal } from "../terminal/interrupt.ts";
 import type { RunConsole } from "../terminal/run_console.ts";
 import type { ExpectedEvaluations } from "../terminal/time_left.ts";
 
-type Plan = NonNullable<RunRecord["plan"]>;
+/** What a run will be. */
+interface Plan {
+  /** Images of an epoch. */
+  images: number;
+  stepsPerEpoch: number;
+  /** Steps of the whole run. */
+  totalSteps: number;
+  /** Steps done before. */
+  firstStep: number;
+}
 
 /** Where a run is shown and recorded. */
 export interface Stage {
@@ -42,7 +52,7 @@ export interface Stage {
    * @param isRepeated drops what is known of the steps to come, and those scores of the first one
    */
   begin(
-    plan: Omit<Plan, "epochs">,
+    plan: Plan,
     how: { printFreq: number; evaluations: ExpectedEvaluations },
     isRepeated?: (row: ScoreRow) => boolean,
   ): void;
@@ -54,6 +64,11 @@ export interface Stage {
   tell(event: ActorsEvent | CheckpointEvent | NoticeEvent | ProgressEvent): void;
 }
 
+/** Prints a warning of before a run is shown. */
+export function printWarning(text: string): void {
+  console.error(`warning: ${text}`);
+}
+
 /** How long a run took, in seconds. */
 export interface Took {
   /** Since it was started. */
@@ -62,10 +77,17 @@ export interface Took {
   secondsInAll?: number;
 }
 
+/** Who reads the images, and where they are kept decoded. */
+export function describeReaders({ workers }: { workers: number }, { cache }: { cache: string }): string[] {
+  const readers = counted(workers, "Worker");
+  const cores = counted(navigator.hardwareConcurrency, "core");
+  return [`readers   ${readers} for ${cores}`, `cache     ${cache}`];
+}
+
 /** Words and figures of that. */
 export function describeTime({ seconds, secondsInAll }: Took): string {
   return formatDuration(seconds) +
-    (secondsInAll === undefined ? "" : ` since the resume, ${formatDuration(secondsInAll)} in all`);
+    (secondsInAll === undefined ? "" : ` since resuming, ${formatDuration(secondsInAll)} in all`);
 }
 
 /** The same for a record: of the whole run, and of its last start where that is not all. */
@@ -73,7 +95,7 @@ export function timesOf({ seconds, secondsInAll }: Took): RunFigure[] {
   const unit = "s";
   if (secondsInAll === undefined) return [{ name: "time", value: seconds, unit }];
   return [{ name: "time", value: secondsInAll, unit }, {
-    name: "time since the resume",
+    name: "time since resuming",
     value: seconds,
     unit,
   }];
@@ -151,8 +173,10 @@ export async function train<Event, Result extends object, Before>(
     },
     begin(facts, { printFreq, evaluations }, isRepeated) {
       const { epochs, batchSize } = options;
-      const { firstStep, stepsPerEpoch } = facts;
-      recorder.plan({ ...facts, epochs });
+      const { images, firstStep, stepsPerEpoch, totalSteps } = facts;
+      recorder.plan({
+        ...{ images, steps_per_epoch: stepsPerEpoch, total_steps: totalSteps, first_step: firstStep, epochs },
+      });
       if (isRepeated) folder.dropMetricsFrom(Math.floor(firstStep / stepsPerEpoch), firstStep, isRepeated);
       shown.start({ ...facts, epochs, batchSize, printFreq, evaluations });
     },

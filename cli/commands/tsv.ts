@@ -1,5 +1,5 @@
 /** `deno task tsv`: images in, TSV files and a summary out. The work itself is `data/convert/`. */
-import { printableLine } from "../../data/printable.ts";
+import { counted, printableLine } from "../../data/printable.ts";
 import { dirname, join } from "node:path";
 import { checkSources, convert, type RowEvents } from "../../data/convert/convert.ts";
 import { closeSources, type OpenedSources, openSources } from "../../data/convert/open_sources.ts";
@@ -30,19 +30,21 @@ function describeStatistics(
   classNames: readonly string[] | undefined,
   brokenOnes: string,
 ): string[] {
-  const lines = [`rows      ${count(rows)}${broken === 0 ? "" : `, and ${count(broken)} ${brokenOnes}`}`];
+  const lines = [`rows      ${count(rows)}${broken === 0 ? "" : `, plus ${count(broken)} ${brokenOnes}`}`];
   const known = [...labels.keys()].filter((label) => label !== -1).sort((a, b) => a - b);
   if (known.length > 0) {
     const each = known.map((label) => labels.get(label)!);
     const [first, last] = [known[0], known.at(-1)!].map((label) => classNames?.[label]);
     const names = first === undefined ? "" : first === last ? ` (${first})` : ` (${first} to ${last})`;
     lines.push(
-      `labels    ${known.length} of ${range([known[0], known.at(-1)!])}${names}, ` +
-        `rows each: ${range([Math.min(...each), Math.max(...each)])}`,
+      `labels    ${range([known[0], known.at(-1)!])}${names}, ${
+        counted(known.length, "class", "classes")
+      }, ` +
+        `rows per class: ${range([Math.min(...each), Math.max(...each)])}`,
     );
   }
   const none = labels.get(-1) ?? 0;
-  if (none > 0) lines.push(`unlabelled  ${count(none)} rows, with the label -1`);
+  if (none > 0) lines.push(`unlabelled  ${count(none)} rows, with label -1`);
   if (sizes !== undefined) {
     lines.push(`images    ${range(sizes.width)} wide, ${range(sizes.height)} high, in pixels`);
   }
@@ -58,10 +60,12 @@ async function prepareOutputs(
 ): Promise<{ train: string; test: string; names: string | null }> {
   const isFile = output.endsWith(".tsv");
   if (isFile && test.length > 0) {
-    throw new UsageError(`${train[0].path} and ${test[0].path} become two files: let --output be a folder`);
+    throw new UsageError(
+      `--output: expected a folder for ${train[0].path} and ${test[0].path}, found the file ${output}`,
+    );
   }
   if (splits && test.length > 0) {
-    throw new UsageError(`--split: there are images to test on already, ${test[0].path}`);
+    throw new UsageError(`--split: the sources already have test images, ${test[0].path}; leave --split out`);
   }
   const paths = isFile
     ? { train: output, test: "" }
@@ -72,7 +76,7 @@ async function prepareOutputs(
   try {
     await Deno.mkdir(dirname(paths.train), { recursive: true });
   } catch (error) {
-    throw new UserError(`${dirname(paths.train)} cannot be made: ${(error as Error).message}`);
+    throw new UserError(`${dirname(paths.train)} cannot be created: ${(error as Error).message}`);
   }
   return { ...paths, names };
 }
@@ -88,7 +92,7 @@ async function writeFiles(
   const classNames = sources.train[0].classNames;
   const lines = written.flatMap(({ path, bytes, statistics }) => [
     `file      ${path}, ${count(bytes)} bytes`,
-    ...describeStatistics(statistics, classNames, "broken left out"),
+    ...describeStatistics(statistics, classNames, "broken, left out"),
   ]);
   if (names !== null) {
     await replaceTextFile(names, classNames!.map((name) => printableLine(name) + "\n").join(""));
@@ -136,7 +140,7 @@ async function main(): Promise<number> {
         broken++;
         if (broken <= MAX_NAMED) progress.warn(`warning: ${error.message}`);
         if (broken === MAX_NAMED + 1) {
-          progress.warn("warning: there are more broken rows; the summary counts them");
+          progress.warn("warning: more rows are broken; the summary counts them");
         }
       },
     };

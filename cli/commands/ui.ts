@@ -21,9 +21,11 @@ async function main(): Promise<void> {
   for (const run of runs.slice(0, NAMED)) console.log(`run       ${run}`);
   if (runs.length > NAMED) console.log(`          and ${runs.length - NAMED} more`);
   if (runs.length > MOST_SHOWN) {
-    console.error(`warning: the page shows ${MOST_SHOWN} of the runs, the newest of each folder first`);
+    console.error(
+      `warning: the page shows only ${MOST_SHOWN} of ${runs.length} runs, the newest of each folder first`,
+    );
   }
-  console.log(`page      ${page.url}     (Ctrl-C ends it)`);
+  console.log(`page      ${page.url}     (stop with Ctrl-C)`);
   if (page.warning !== undefined) console.error(`warning: ${page.warning}`);
   await interrupted;
 }

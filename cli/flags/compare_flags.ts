@@ -12,10 +12,10 @@ const TABLE = {
     metavar: "FILE",
     short: "o",
     group: "Output",
-    help: "write a page with all curves to this file, which needs nothing else; none is written without it",
+    help: "write a self-contained HTML page with all curves to this file",
   },
   force: { kind: "boolean", group: "Output", help: "replace an existing file" },
-  json: { kind: "boolean", group: "Output", help: "one JSON object, for programs" },
+  json: { kind: "boolean", group: "Output", help: "print one JSON object" },
   help: helpFlag(GENERAL),
 } as const satisfies FlagTable;
 
@@ -29,9 +29,9 @@ export function compareHelp(width?: number): string {
   return formatHelp({
     usage: "deno task compare [flags] OUTPUT OUTPUT ...     (or ./seed compare [flags] OUTPUT OUTPUT ...)",
     intro: [
-      "Prints runs side by side: how they ended, what came of them, their losses, and the settings that are not the same; " +
-      "with --plot, also draws their curves over each other.",
-      "OUTPUT is the folder of a run, finished or not.",
+      "Compares runs side by side: status, results, losses, and the settings that differ. With --plot, it also draws " +
+      "their curves together.",
+      "OUTPUT is the output directory of a run, finished or not.",
     ],
     table: TABLE,
     defaults: {},
@@ -52,7 +52,7 @@ export function parseCompareFlags(
   const { values, positionals } = parseFlags(TABLE, args, { positionals: MOST_RUNS });
   if (positionals.length === 0) {
     throw new UsageError(
-      "there is nothing to compare: expected deno task compare OUTPUT OUTPUT ..., the folders of runs",
+      "no runs given: expected deno task compare OUTPUT OUTPUT ..., the output directories of runs",
     );
   }
   const { json = false, force = false, plot } = values;

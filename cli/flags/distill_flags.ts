@@ -13,50 +13,25 @@ import {
   distillFlags,
   type DistillNames,
 } from "../../methods/seed/flags.ts";
+import type { Stem } from "../../models/encoder.ts";
 import type { AskedViews } from "../../methods/encoder_views.ts";
-import type { DistillOptions, SaveInterval, TeacherSsl } from "../../methods/seed/options.ts";
-import { GENERAL } from "../../methods/shared_flags.ts";
+import type { DistillOptions, TeacherSsl } from "../../methods/seed/options.ts";
+import {
+  checkTraining,
+  parseSaveEvery,
+  TRAINING_DEFAULT_NOTES,
+  trainingRunFlags,
+} from "./encoder_training_flags.ts";
 import { type FlagsContext, helpExtent, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
-import { callersFolder, resolvePath } from "./paths.ts";
+import { callersFolder, resolveCache, resolvePath } from "./paths.ts";
 import { pluginOption } from "./plugin.ts";
-import {
-  readResumeFlag,
-  requireEpochs,
-  RUN_DEFAULT_NOTES,
-  type RunChoices,
-  runFlags,
-  SHOW_FLAGS,
-  takeRunFlags,
-  warnOfResumeAnyway,
-} from "./run_flags.ts";
+import { readResumeFlag, RUN_DEFAULT_NOTES, type RunChoices, takeRunFlags } from "./run_flags.ts";
 import { runName } from "./run_name.ts";
-
-const { ui, uiHost, ...screen } = SHOW_FLAGS;
 
 function makeTable(names: DistillNames) {
   const { insight, ...own } = distillFlags(names);
-  return {
-    ...own,
-    ...runFlags(
-      "write an event file for TensorBoard: losses, learning rate, kNN, throughput, and views of a batch",
-    ),
-    traceActors: {
-      kind: "boolean",
-      group: GENERAL,
-      help: "write a line to actors.jsonl for every message that an actor handles, and for what it waits for",
-    },
-    profile: {
-      kind: "boolean",
-      group: GENERAL,
-      help:
-        "say at the end where the time went, by actor and by kernel, and write a trace for Chrome or Perfetto",
-    },
-    ui,
-    uiHost,
-    insight, // about what the page shows, and so beside it
-    ...screen,
-  } as const satisfies FlagTable;
+  return { ...own, ...trainingRunFlags(insight) } as const satisfies FlagTable;
 }
 
 type Given = FlagValues<ReturnType<typeof makeTable>>;
@@ -72,6 +47,8 @@ export interface DistillRequest
   extends AskedViews, Omit<DistillOptions, "teacherArch" | "teacherSsl" | keyof AskedViews> {
   teacherArch: string | null;
   teacherSsl: TeacherSsl | null;
+  /** First layers of the student; those that `studentArch` has where it is left out. */
+  stem?: Stem;
 }
 
 /** What the command line asks for. */
@@ -98,21 +75,20 @@ export function distillHelp(context: DistillFlagsContext): string {
     usage: "deno task distill [flags]     (or ./seed distill [flags])",
     intro: [
       "Distils a self-supervised teacher into a student without labels (SEED, ICLR 2021).",
-      `Without flags the bundled teacher teaches a ${SAMPLE_DEFAULTS.studentArch} on the bundled images, in a few minutes. ` +
-      "With --data and --distill the images and the teacher are yours, and the defaults are the paper's.",
+      `Without flags, it distils the bundled teacher into a ${SAMPLE_DEFAULTS.studentArch} on the bundled images, in a few ` +
+      "minutes. With --data and --distill, it uses your images and teacher, and the paper's defaults.",
     ],
     table: makeTable(context),
     defaults: {
       ...DISTILL_DEFAULT_NOTES,
       ...RUN_DEFAULT_NOTES,
       printFreq: `${RUN_DEFAULT_NOTES.printFreq}; the original: 1000`,
-      profile: "default: off",
-      traceActors: "default: off",
+      ...TRAINING_DEFAULT_NOTES,
     },
     notes: [
-      "Where the original's code has another default than the paper, it is named too. Hyphens and underscores are the " +
-      "same in names (--teacher_arch, --teacher-arch). The original's flags for several processes (--local_rank, " +
-      "--distributed, --dist-url and the like) are accepted and ignored. Paths start from the current folder.",
+      "Where the original code's default differs from the paper's, it is shown too. Flag names accept hyphens and " +
+      "underscores (--teacher-arch, --teacher_arch). The original's multi-process flags (--local_rank, --distributed, " +
+      "--dist-url and the like) are accepted and ignored. Paths are relative to the current directory.",
     ],
     width: context.width,
     extent: context.extent,
@@ -120,27 +96,9 @@ export function distillHelp(context: DistillFlagsContext): string {
 }
 
 function checkTogether(options: DistillRequest, given: Given): string[] {
-  const { queue, batchSize } = options;
-  if (queue % batchSize !== 0) {
-    const below = Math.floor(queue / batchSize) * batchSize;
-    const near = below === 0 ? String(batchSize) : `${below} or ${below + batchSize}`;
-    throw new UsageError(
-      `--queue ${queue} is not a multiple of --batch-size ${batchSize}: use --queue ${near}, or another batch size`,
-    );
-  }
-  requireEpochs(options);
-  const warnings: string[] = [];
-  if (given.schedule !== undefined && options.cos) {
-    warnings.push(
-      "--schedule has no effect with the cosine schedule: add --no-cos to lower the rate in steps",
-    );
-  }
+  const warnings = checkTraining(options, given, { flag: "--queue", size: options.queue });
   if (given.resume !== undefined && given.studentInit !== undefined && given.resume !== "auto") {
-    warnings.push("--student-init has no effect with --resume: the checkpoint has the student");
-  }
-  warnOfResumeAnyway(given, warnings);
-  if (given.resume !== undefined && given.startEpoch !== undefined) {
-    warnings.push("--start-epoch has no effect with --resume: the checkpoint says the epoch");
+    warnings.push("--student-init has no effect with --resume: the checkpoint contains the student");
   }
   return warnings;
 }
@@ -156,8 +114,8 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
   const { values: given, warnings } = parseFlags(makeTable(context), args, { retired: DISTILL_RETIRED });
   if (given.data !== undefined && given.distill === undefined) {
     throw new UsageError(
-      "--data needs --distill FILE, the teacher's checkpoint. The bundled one (a ResNet-18 that knows images of 32 " +
-        `pixels) is ${SAMPLE_TEACHER}`,
+      "--data needs --distill FILE, the teacher checkpoint. The bundled one (a ResNet-18 trained on 32 x 32 images) " +
+        `is ${SAMPLE_TEACHER}`,
     );
   }
   const { folder = callersFolder(), now = new Date() } = context;
@@ -177,6 +135,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     saveEvery,
     limitSteps,
     plugin,
+    cache,
     ...rest
   } = own;
   const { resumesIfThere, resume: checkpoint } = readResumeFlag({ resume, output }, folder);
@@ -195,23 +154,12 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     output: resolvePath(output ?? join("output", runName("distill", now)), folder),
     resume: checkpoint,
     studentInit: studentInit === undefined ? null : resolvePath(studentInit, folder),
-    saveEvery: saveEvery === undefined ? null : parseSaveEvery(saveEvery),
+    saveEvery: parseSaveEvery(saveEvery),
     limitSteps: limitSteps ?? null,
     tuning: null,
+    cache: resolveCache(cache ?? defaults.cache, folder),
     ...pluginOption(plugin, folder),
   };
   warnings.push(...checkTogether(options, given), ...late);
   return { help: undefined, options, recipe, resumesIfThere, profile, traceActors, ...choices, warnings };
-}
-
-const SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 };
-
-function parseSaveEvery(text: string): SaveInterval {
-  const [, number, unit] = /^(\d+(?:\.\d+)?)([smh]?)$/.exec(text) ?? [];
-  const value = Number(number);
-  if (value > 0 && unit !== "") return { seconds: value * SECONDS[unit] };
-  if (value > 0 && Number.isSafeInteger(value)) return { steps: value };
-  throw new UsageError(
-    `--save-every: expected steps, such as 500, or a time, such as 90s, 30m or 2h, found "${text}"`,
-  );
 }

@@ -3,9 +3,10 @@ import { extname } from "node:path";
 import { type AskedViews, VIEW_DEFAULT_NOTES } from "../../methods/encoder_views.ts";
 import { EMBED_DEFAULTS, type EmbeddingOptions } from "../../methods/embedding.ts";
 import type { Split } from "../../data/open_dataset.ts";
+import { DEFAULT_WORKERS_NOTE } from "../../actors/default_workers.ts";
 import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import { SAMPLE_DATA } from "../../data/sample.ts";
-import type { EncoderRole } from "../../models/encoder.ts";
+import type { EncoderRole, Stem } from "../../models/encoder.ts";
 import { EMBEDDING_FORMATS, type EmbeddingFormat } from "../output/embedding_writer.ts";
 import type { FlagTable } from "../../methods/flag_table.ts";
 import {
@@ -15,6 +16,7 @@ import {
   GENERAL,
   imageSizeFlag,
   maxPixelsFlag,
+  STEM_DEFAULT_NOTE,
   WEIGHTS_DEFAULT_NOTE,
   workersFlag,
 } from "../../methods/shared_flags.ts";
@@ -37,15 +39,15 @@ const DEFAULTS = {
 
 function makeTable(context: EncoderNames) {
   return {
-    ...encoderFlags(context, ENCODER, "the encoder, where the checkpoint does not tell"),
+    ...encoderFlags(context, ENCODER, "encoder, if it cannot be recognised from the checkpoint"),
     part: {
       kind: "choice",
       values: ["backbone", "encoder"],
       group: ENCODER,
       help:
-        "the pooled feature of the backbone, which linear evaluation and kNN use; or the encoder's embedding, behind " +
-        "its head and L2-normalised",
-      brief: "backbone: pooled feature; encoder: normalised embedding",
+        "the backbone's pooled features, as used by linear evaluation and kNN; or the encoder's embeddings, after its " +
+        "head and L2-normalised",
+      brief: "backbone: pooled features; encoder: normalised embeddings",
     },
 
     output: {
@@ -53,16 +55,15 @@ function makeTable(context: EncoderNames) {
       metavar: "FILE",
       short: "o",
       group: FILES,
-      help:
-        "file to write: .npy (float32 [images, dimension]; the names go to FILE.names.csv), .csv or .jsonl",
-      brief: "file to write: .npy, .csv or .jsonl",
+      help: "output file: .npy (float32 [images, dimension]; the names go to FILE.names.csv), .csv or .jsonl",
+      brief: "output file: .npy, .csv or .jsonl",
     },
     split: {
       kind: "choice",
       values: ["train", "test"],
       group: FILES,
-      help: "which part of a DATA folder that has both",
-      brief: "train or test, of a DATA folder that has both",
+      help: "which split to use if a DATA folder has both",
+      brief: "train or test, if a DATA folder has both",
     },
     force: { kind: "boolean", group: FILES, help: "replace existing files", brief: "replace existing files" },
 
@@ -71,18 +72,18 @@ function makeTable(context: EncoderNames) {
       metavar: "FILE.png",
       aliases: ["neighbors"],
       group: NEIGHBOURS,
-      help: "a contact sheet: some images, each beside its nearest neighbours",
-      brief: "a contact sheet of nearest neighbours",
+      help: "write a contact sheet of some images, each with its nearest neighbours",
+      brief: "write a contact sheet of nearest neighbours",
     },
     queries: {
       kind: "integer",
       min: 1,
       max: 1000,
       group: NEIGHBOURS,
-      help: "images on the sheet, chosen at random",
+      help: "number of images on the sheet, chosen at random",
     },
-    knnK: { kind: "integer", min: 1, max: 100, short: "k", group: NEIGHBOURS, help: "neighbours of each" },
-    seed: { kind: "integer", min: 0, group: NEIGHBOURS, help: "seed of the random choice" },
+    knnK: { kind: "integer", min: 1, max: 100, short: "k", group: NEIGHBOURS, help: "neighbours per image" },
+    seed: { kind: "integer", min: 0, group: NEIGHBOURS, help: "random seed for the choice of images" },
 
     imageSize: imageSizeFlag(GENERAL),
     maxPixels: maxPixelsFlag(GENERAL),
@@ -92,10 +93,10 @@ function makeTable(context: EncoderNames) {
       min: 1,
       short: "b",
       group: GENERAL,
-      help: "images in a batch",
+      help: "images per batch",
     },
-    workers: workersFlag(GENERAL, 64, "Workers that decode images"),
-    quiet: { kind: "boolean", short: "q", group: GENERAL, help: "show no progress" },
+    workers: workersFlag(GENERAL, 64, "number of Workers that decode images"),
+    quiet: { kind: "boolean", short: "q", group: GENERAL, help: "do not show progress" },
     help: helpFlag(GENERAL),
   } as const satisfies FlagTable;
 }
@@ -116,6 +117,8 @@ export interface EmbedRequest extends
   pretrained: string;
   /** `null` where the checkpoint tells. */
   arch: string | null;
+  /** First layers of the encoder; `undefined` where the checkpoint tells. */
+  stem: Stem | undefined;
   which: EncoderRole;
   /** `undefined` where the checkpoint tells. */
   weights: string | undefined;
@@ -136,18 +139,19 @@ export type EmbedCommand = { help: string } | {
 
 /** The text of `deno task embed --help`. */
 export function embedHelp(context: EncoderFlagsContext): string {
-  const { batchSize, workers, queries, k, seed } = DEFAULTS;
+  const { batchSize, queries, k, seed } = DEFAULTS;
   return formatHelp({
     usage: "deno task embed --pretrained FILE [flags] [DATA]     (or ./seed embed ...)",
     intro: [
-      "Writes what an encoder makes of images: a row of numbers for each one, with its name and label. Images are " +
-      "scaled and cut to their middle, as in an evaluation; broken ones are named and left out.",
-      "DATA is a TSV file, a folder of images, a file of CIFAR, or a folder of these as deno task distill takes it; the " +
-      "bundled images where it is left out.",
+      "Embeds images with an encoder and writes one row per image, with its name and label. Images are resized and " +
+      "center-cropped, as in an evaluation; broken ones are reported and left out.",
+      "DATA is a TSV file, a folder of images, a CIFAR file, or a folder of these as deno task distill takes it. " +
+      "Without DATA, the bundled images are used.",
     ],
     table: makeTable(context),
     defaults: {
       arch: "default: recognised from the checkpoint",
+      stem: STEM_DEFAULT_NOTE,
       which: "default: student",
       weights: WEIGHTS_DEFAULT_NOTE,
       part: "default: backbone",
@@ -158,7 +162,7 @@ export function embedHelp(context: EncoderFlagsContext): string {
       ...VIEW_DEFAULT_NOTES,
       maxPixels: `default: ${DEFAULT_MAX_PIXELS}`,
       batchSize: `default: ${batchSize}`,
-      workers: `default: ${workers}`,
+      workers: DEFAULT_WORKERS_NOTE,
     },
     width: context.width,
     extent: context.extent,
@@ -177,11 +181,11 @@ export function parseEmbedFlags(args: readonly string[], context: EncoderFlagsCo
   const { folder = callersFolder() } = context;
   const { pretrained, output, neighbours } = values;
   if (pretrained === undefined) {
-    throw new UsageError("--pretrained FILE is needed: the checkpoint of the encoder");
+    throw new UsageError("missing --pretrained FILE, the encoder checkpoint");
   }
   if (output === undefined && neighbours === undefined) {
     throw new UsageError(
-      "say what to write: --output FILE for the embeddings, --neighbours FILE.png for a contact sheet",
+      "nothing to write: give --output FILE for the embeddings, or --neighbours FILE.png for a contact sheet",
     );
   }
   const format = EMBEDDING_FORMATS.find((format) => output !== undefined && extname(output) === format);
@@ -196,7 +200,7 @@ export function parseEmbedFlags(args: readonly string[], context: EncoderFlagsCo
   for (const name of ["queries", "knnK", "seed"] as const) {
     if (neighbours === undefined && values[name] !== undefined) {
       throw new UsageError(
-        `--${name === "knnK" ? "knn-k" : name} is about --neighbours: add that, or leave it out`,
+        `--${name === "knnK" ? "knn-k" : name} has no effect without --neighbours FILE.png: add it`,
       );
     }
   }
@@ -205,6 +209,7 @@ export function parseEmbedFlags(args: readonly string[], context: EncoderFlagsCo
     request: {
       pretrained: resolvePath(pretrained, folder),
       arch: values.arch ?? null,
+      stem: values.stem,
       which: values.which ?? "student",
       weights: values.weights,
       part: values.part ?? DEFAULTS.part,

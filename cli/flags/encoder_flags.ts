@@ -17,7 +17,7 @@ export function requireEncoder(
   needed = "--pretrained FILE,",
 ): void {
   if (pretrained !== undefined || arch !== undefined) return;
-  throw new UsageError(`there is nothing to evaluate: give ${needed} or --arch NAME for fresh weights`);
+  throw new UsageError(`nothing to evaluate: give ${needed} or --arch NAME for random weights`);
 }
 
 /**
@@ -27,5 +27,5 @@ export function requireEncoder(
  */
 export function requireCheckpointOf(which: EncoderRole | undefined, pretrained: string | undefined): void {
   if (which !== "teacher" || pretrained !== undefined) return;
-  throw new UsageError("--which is about the checkpoint of --pretrained: add that, or leave it out");
+  throw new UsageError("--which teacher needs --pretrained FILE, the checkpoint with the teacher");
 }

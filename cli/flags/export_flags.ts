@@ -12,6 +12,8 @@ import {
   GENERAL,
   imageSizeFlag,
   pluginFlag,
+  STEM_DEFAULT_NOTE,
+  stemFlag,
   WEIGHTS_DEFAULT_NOTE,
   weightsFlag,
 } from "../../methods/shared_flags.ts";
@@ -19,7 +21,7 @@ import { type FlagsContext, helpExtent, helpFlag, parseFlags, UsageError } from 
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 
-const WHAT = "What is exported";
+const WHAT = "What to export";
 const FILE = "File";
 const ONNX = "ONNX";
 
@@ -40,14 +42,14 @@ function makeTable(encoders: readonly string[]) {
       kind: "choice",
       values: ["backbone", "encoder"],
       group: WHAT,
-      help: "without the projection head, for features; or with it, for embeddings",
-      brief: "backbone: features; encoder: embeddings, with the head",
+      help: "without the projection head (features), or with it (embeddings)",
+      brief: "backbone: features; encoder: embeddings, from the head",
     },
     which: {
       kind: "choice",
       values: ["student", "teacher"],
       group: WHAT,
-      help: "which encoder of a checkpoint that deno task distill or the original SEED wrote",
+      help: "which encoder of a checkpoint from deno task distill or the original SEED",
     },
     arch: {
       kind: "choice",
@@ -56,6 +58,7 @@ function makeTable(encoders: readonly string[]) {
       group: WHAT,
       help: "encoder in the checkpoint",
     },
+    stem: stemFlag(WHAT, "the encoder's first layers"),
     weights: weightsFlag(WHAT),
     plugin: pluginFlag(WHAT),
 
@@ -64,14 +67,14 @@ function makeTable(encoders: readonly string[]) {
       metavar: "FILE",
       short: "o",
       group: FILE,
-      help: "file to write",
-      brief: "file to write",
+      help: "output file",
+      brief: "output file",
     },
     format: {
       kind: "choice",
       values: EXPORT_FORMATS,
       group: FILE,
-      help: "format of the file",
+      help: "file format",
       brief: "pth, safetensors or onnx",
     },
     names: {
@@ -79,20 +82,20 @@ function makeTable(encoders: readonly string[]) {
       values: NAMES,
       group: FILE,
       help:
-        "names of the tensors in a pth or safetensors file: the encoder's own (torchvision's for ResNets, the original's " +
-        "for the others), or with what MoCo (module.encoder_q.) or SEED (module.student.) puts in front, under state_dict beside epoch and arch",
+        "tensor names in a pth or safetensors file: plain (torchvision's for ResNets, the original's for the others), or " +
+        "as MoCo (module.encoder_q.) or SEED (module.student.) saves them, with state_dict, epoch and arch",
     },
     imageSize: {
       ...imageSizeFlag(FILE),
       help:
-        "height and width of the encoder's images, in pixels: an ONNX model takes no other, and every file says it",
+        "height and width of the input images, in pixels: fixed in an ONNX model, and recorded in every file",
     },
     evalResize: {
       kind: "choice",
       values: ["torchvision", "none"],
       group: FILE,
       help:
-        "how an evaluation resizes images, which the file says as its crop ratio: 0.875 of the resized image, or 1",
+        "how an evaluation resizes images, recorded in the file as a crop ratio: 0.875 (torchvision) or 1 (none)",
     },
     force: {
       kind: "boolean",
@@ -104,10 +107,10 @@ function makeTable(encoders: readonly string[]) {
     normalize: {
       kind: "boolean",
       group: ONNX,
-      help: "L2-normalise the embedding; the output is called normalized then",
+      help: "L2-normalise the embedding; the output is then called normalized",
     },
 
-    quiet: { kind: "boolean", short: "q", group: GENERAL, help: "show no progress" },
+    quiet: { kind: "boolean", short: "q", group: GENERAL, help: "do not show progress" },
     help: helpFlag(GENERAL),
   } as const satisfies FlagTable;
 }
@@ -133,27 +136,28 @@ export function exportHelp({ encoders, width, extent }: ExportFlagsContext): str
   return formatHelp({
     usage: "deno task export [flags] CHECKPOINT     (or ./seed export [flags] CHECKPOINT)",
     intro: [
-      "Writes the encoder of a checkpoint (SEED, MoCo, SimCLR, SWAV, torchvision) for use elsewhere: as a PyTorch " +
-      "or safetensors file or as an ONNX model.",
-      "A backbone with plain names loads with strict=True into torchvision's resnet18() and its kind once fc is " +
-      "torch.nn.Identity(). An encoder with MoCo's or SEED's names loads into their own programs, and into this one.",
+      "Exports the encoder of a checkpoint (SEED, MoCo, SimCLR, SWAV, torchvision) as a PyTorch file, a safetensors " +
+      "file or an ONNX model.",
+      "A backbone with plain names loads with strict=True into torchvision's resnet18() and the like once fc is " +
+      "torch.nn.Identity(). An encoder with MoCo's or SEED's names loads into their code, and into this program.",
     ],
     table: makeTable(encoders),
     defaults: {
       part: "default: backbone",
       which: "default: student",
+      stem: STEM_DEFAULT_NOTE,
       weights: WEIGHTS_DEFAULT_NOTE,
       arch: "default: recognised",
-      output: "default: beside the checkpoint, NAME_ENCODER_PART.FORMAT",
-      format: "default: what --output ends in, else pth",
+      output: "default: NAME_ENCODER_PART.FORMAT next to the checkpoint",
+      format: "default: the extension of --output, else pth",
       names: "default: plain for a backbone and for encoders of SimCLR and SWAV, moco for other encoders",
-      imageSize: "default: what the checkpoint says, else 224",
-      evalResize: "default: what the checkpoint says, else torchvision",
+      imageSize: "default: from the checkpoint, else 224",
+      evalResize: "default: from the checkpoint, else torchvision",
     },
     notes: [
       "An ONNX model has batch norm folded into its convolutions. Its input is images, float32 [batch, 3, size, size]: " +
-      "RGB from 0 to 1, less the mean and divided by the std that its metadata name. Its outputs are " +
-      "feature, and with --part encoder embedding. Weights above 2 GB go to FILE.data, which belongs beside it.",
+      "RGB from 0 to 1, normalised with the mean and std in its metadata. Its outputs are feature and, with " +
+      "--part encoder, embedding. Weights above 2 GB go to FILE.data, which must stay next to it.",
     ],
     width,
     extent,
@@ -172,14 +176,14 @@ export function parseExportFlags(args: readonly string[], context: ExportFlagsCo
   const { folder = callersFolder() } = context;
   const [checkpoint] = positionals;
   if (checkpoint === undefined) {
-    throw new UsageError("there is nothing to export: expected deno task export [flags] CHECKPOINT");
+    throw new UsageError("no checkpoint given: expected deno task export [flags] CHECKPOINT");
   }
   const { output, names, part = "backbone", normalize = false } = values;
   const ending = output === undefined ? undefined : ENDINGS[extname(output).toLowerCase()];
   const format = values.format ?? ending ?? "pth";
   if (ending !== undefined && ending !== format) {
     throw new UsageError(
-      `--output ${output} ends like a ${ending} file, but --format is ${format}`,
+      `--output ${output} has the extension of a ${ending} file, but --format is ${format}: change one of them`,
     );
   }
   if (format === "onnx" && names !== undefined) {
@@ -191,7 +195,7 @@ export function parseExportFlags(args: readonly string[], context: ExportFlagsCo
     throw new UsageError("--normalize is for ONNX models: add --format onnx, or leave it out");
   }
   if (normalize && part === "backbone") {
-    throw new UsageError("--normalize is for embeddings, which a backbone has not: add --part encoder");
+    throw new UsageError("--normalize is for embeddings, which a backbone does not have: add --part encoder");
   }
   return {
     help: undefined,
@@ -201,6 +205,7 @@ export function parseExportFlags(args: readonly string[], context: ExportFlagsCo
       format,
       part,
       arch: values.arch,
+      stem: values.stem,
       which: values.which,
       weights: values.weights,
       names,

@@ -301,7 +301,7 @@ export function parseFlags<const Table extends FlagTable>(
   const warnings: string[] = [];
   for (const { written, name, property, flag } of mentions) {
     if (property === undefined) {
-      warnings.push(`${written} is not needed here: ${flag.help}`);
+      warnings.push(`${written} is ignored: ${flag.help}`);
       continue;
     }
     const implied = flag.kind === "integer" ? flag.implied : undefined;

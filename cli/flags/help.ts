@@ -98,7 +98,7 @@ export function formatHelp<Table extends FlagTable>(
     }
     lines.push("");
   }
-  if (left > 0) return [...lines, `--help all shows ${left} more flags, and more of these.`].join("\n");
+  if (left > 0) return [...lines, `--help all shows ${left} more flags, and full descriptions.`].join("\n");
   for (const note of notes) lines.push(...wrap(note, columns), "");
   return lines.slice(0, -1).join("\n");
 }

@@ -2,57 +2,24 @@
 
 import { type AskedViews, chooseViews } from "../../methods/encoder_views.ts";
 import type { EmbeddingOptions } from "../../methods/embedding.ts";
-import { requireFiniteFinetune } from "../../methods/finetune/checkpoint.ts";
 import type { FinetuneOptions } from "../../methods/finetune/options.ts";
 import { LINEAR_DEFAULTS, type LinearOptions } from "../../methods/linear_probe/options.ts";
+import type { PretrainOptions } from "../../methods/moco/options.ts";
 import type { KnnInput } from "../../methods/runs.ts";
 import { type DistillOptions, teacherPart } from "../../methods/seed/options.ts";
 import { findDataset, resolveDataset } from "../../data/open_dataset.ts";
 import { requireFile, statOrExplain } from "../../data/stat_or_explain.ts";
 import { UserError } from "../../errors.ts";
-import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
-import { type CheckpointFile, openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readLinearCheckpoint } from "../../methods/linear_probe/checkpoint.ts";
 import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
-import { findNewestCheckpoint } from "../../models/checkpoint/run_checkpoints.ts";
-import { readStudentCheckpoint, requireFiniteStudent } from "../../methods/seed/checkpoint.ts";
+import { findEncoder } from "../../models/registry.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
 import { describeOtherHeads, type EncoderSource, openEncoderSource } from "../../models/encoder_source.ts";
 import type { DistillRequest } from "./distill_flags.ts";
 import type { EmbedRequest } from "./embed_flags.ts";
 import type { FinetuneRequest, LinclsRequest } from "./lincls_flags.ts";
-
-/** Fails where a task cannot go on with a checkpoint: it is of another kind, or not finite. */
-const CHECKS = {
-  distill: (file: CheckpointFile) => requireFiniteStudent(file.path, readStudentCheckpoint(file)),
-  lincls: async (file: CheckpointFile) => {
-    await readLinearCheckpoint(file, LINEAR_DEFAULTS.lr[0]);
-  },
-  finetune: requireFiniteFinetune,
-};
-
-/**
- * The checkpoint that `--resume auto` goes on from: the newest whole one whose numbers are finite; `null` where there is none.
- * Newer ones are warned of.
- *
- * @throws {UserError} where none of them will do: beginning anew would overwrite what else there is of the run
- */
-export async function findCheckpointToResume(
-  output: string,
-  task: keyof typeof CHECKS,
-): Promise<string | null> {
-  const passOver = (problem: string) => console.error(`warning: passed over by --resume auto: ${problem}`);
-  try {
-    return await findNewestCheckpoint(output, passOver, CHECKS[task]);
-  } catch (error) {
-    if (!(error instanceof CheckpointError)) throw error;
-    throw new UserError(
-      `--resume auto: no checkpoint in ${output} can be used, e.g. ${error.message}. Remove them to start a new run, or write ` +
-        "to another folder",
-      { cause: error },
-    );
-  }
-}
+import type { PretrainRequest } from "./pretrain_flags.ts";
 
 /** Says which heads are not used. */
 function noteOtherHeads(path: string, source: EncoderSource): void {
@@ -87,7 +54,7 @@ async function requireTestData(data: string, testData: string | null): Promise<s
   }
   const info = await Deno.stat(data);
   if (info.isFile) {
-    throw new UserError(`${data} is a file: name the images to be evaluated on by --test-data`);
+    throw new UserError(`${data} is a single file: give the test images with --test-data`);
   }
   return await naming("DATA", () => resolveDataset(data, "test"));
 }
@@ -100,13 +67,15 @@ async function requireTestData(data: string, testData: string | null): Promise<s
  * nothing to evaluate on
  * @throws {UserError} that names the flag and the path
  */
-export async function checkDistillInputs(request: DistillRequest): Promise<DistillOptions> {
+export async function checkDistillInputs(
+  { stem, ...request }: DistillRequest,
+): Promise<DistillOptions> {
   const { data, distill, resume, studentInit, testData } = request;
   const images = await requireData(data, "--data");
-  await naming("--distill", () => requireFile(distill, "the teacher's checkpoint"));
-  if (resume !== null) await naming("--resume", () => requireFile(resume, "the checkpoint of a student"));
+  await naming("--distill", () => requireFile(distill, "a teacher checkpoint"));
+  if (resume !== null) await naming("--resume", () => requireFile(resume, "a student checkpoint"));
   if (studentInit !== null) {
-    await naming("--student-init", () => requireFile(studentInit, "the checkpoint of an encoder"));
+    await naming("--student-init", () => requireFile(studentInit, "an encoder checkpoint"));
   }
   const { teacherArch, teacherSsl, weights, feature } = request;
   const { arch, ssl } = await resolveTeacher(distill, {
@@ -121,6 +90,26 @@ export async function checkDistillInputs(request: DistillRequest): Promise<Disti
     ...await resolveViews(source, request, images),
     teacherArch: arch,
     teacherSsl: ssl,
+    studentArch: findEncoder(request.studentArch, stem).name,
+    testData: testData === null
+      ? await findDataset(data, "test") ?? null
+      : await requireTestData(data, testData),
+  };
+}
+
+/**
+ * Makes sure that the files of a pretraining are there, and finds images to be evaluated on where `--test-data` was not given.
+ *
+ * @returns the options with `testData` resolved: `null` only where there is nothing to evaluate on
+ * @throws {UserError} that names the flag and the path
+ */
+export async function checkPretrainInputs({ stem, ...request }: PretrainRequest): Promise<PretrainOptions> {
+  const { data, resume, testData } = request;
+  await requireData(data, "--data");
+  if (resume !== null) await naming("--resume", () => requireFile(resume, "a checkpoint of a pretraining"));
+  return {
+    ...request,
+    arch: findEncoder(request.arch, stem).name,
     testData: testData === null
       ? await findDataset(data, "test") ?? null
       : await requireTestData(data, testData),
@@ -139,7 +128,7 @@ export async function checkKnnInputs(request: KnnInput): Promise<KnnInput> {
     testData: await requireTestData(data, testData ?? null),
   };
   if (pretrained !== undefined && pretrained !== null) {
-    await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
+    await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
   }
   return { ...request, ...images };
 }
@@ -151,15 +140,15 @@ export async function checkKnnInputs(request: KnnInput): Promise<KnnInput> {
  * @throws {UserError} that names the flag and the path
  */
 export async function checkEmbedInputs(
-  { pretrained, arch, which, weights, data, split, ...rest }: EmbedRequest,
+  { pretrained, arch, stem, which, weights, data, split, ...rest }: EmbedRequest,
 ): Promise<Omit<EmbeddingOptions, keyof AskedViews> & AskedViews> {
   const path = await naming("DATA", async () => {
     const { isFile } = await statOrExplain(data);
     return isFile ? data : await resolveDataset(data, split);
   });
-  await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
+  await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
   using source = await openEncoderSource(pretrained, {
-    ...{ arch: arch ?? undefined, which, weights, part: rest.part },
+    ...{ arch: arch ?? undefined, stem, which, weights, part: rest.part },
   });
   noteOtherHeads(pretrained, source);
   const { encoder, head } = source;
@@ -179,11 +168,11 @@ export async function checkEmbedInputs(
  * @throws {UserError} that names the flag and the path
  */
 export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearOptions> {
-  const { data, resume, arch, which, lr, ...rest } = request;
+  const { data, resume, arch, stem, which, lr, ...rest } = request;
   const images = await requireData(data, "DATA");
   const testData = await requireTestData(data, request.testData);
   if (resume !== null) {
-    await naming("--resume", () => requireFile(resume, "the checkpoint of a linear evaluation"));
+    await naming("--resume", () => requireFile(resume, "a linear evaluation checkpoint"));
   }
   const pretrained = request.pretrained ?? resume;
   // Checked by the flags: only what is evaluated has its learning rates from the checkpoint.
@@ -197,11 +186,14 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
     testData,
   };
   // Checked by the flags: there is a name where there is no checkpoint.
-  if (pretrained === null) return { ...resolved, arch: arch!, ...await resolveViews(null, rest, images) };
-  await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
+  if (pretrained === null) {
+    return { ...resolved, arch: findEncoder(arch!, stem).name, ...await resolveViews(null, rest, images) };
+  }
+  await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
   const { weights } = rest;
   using source = await openEncoderSource(pretrained, {
     arch: arch ?? undefined,
+    stem,
     which,
     weights,
     part: "backbone",
@@ -217,21 +209,24 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
  * @throws {UserError} that names the flag and the path
  */
 export async function checkFinetuneInputs(request: FinetuneRequest): Promise<FinetuneOptions> {
-  const { data, resume, pretrained, arch, which, weights } = request;
+  const { stem, ...rest } = request;
+  const { data, resume, pretrained, arch, which, weights } = rest;
   const images = await requireData(data, "DATA");
   const testData = await requireTestData(data, request.testData);
-  if (resume !== null) await naming("--resume", () => requireFile(resume, "the checkpoint of a fine-tuning"));
+  if (resume !== null) await naming("--resume", () => requireFile(resume, "a fine-tuning checkpoint"));
   if (pretrained !== null) {
-    await naming("--pretrained", () => requireFile(pretrained, "the checkpoint of an encoder"));
+    await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
   }
-  const resolved = { ...request, data: images, testData };
+  const resolved = { ...rest, data: images, testData };
   const path = resume ?? pretrained;
   // Checked by the flags: there is a name where there is no checkpoint.
-  if (path === null) return { ...resolved, arch: arch!, ...await resolveViews(null, request, images) };
-  const chosen = { arch: arch ?? undefined, part: "backbone" } as const;
+  if (path === null) {
+    return { ...resolved, arch: findEncoder(arch!, stem).name, ...await resolveViews(null, rest, images) };
+  }
+  const chosen = { arch: arch ?? undefined, stem, part: "backbone" } as const;
   using source = await openEncoderSource(path, resume === null ? { ...chosen, which, weights } : chosen);
   if (resume === null) noteOtherHeads(path, source);
-  return { ...resolved, arch: source.encoder.name, ...await resolveViews(source, request, images) };
+  return { ...resolved, arch: source.encoder.name, ...await resolveViews(source, rest, images) };
 }
 
 /** The learning rates whose classifiers a checkpoint has. */

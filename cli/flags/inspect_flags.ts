@@ -1,27 +1,27 @@
 /** The flags of `deno task inspect`. */
 import type { FlagTable } from "../../methods/flag_table.ts";
-import { pluginFlag } from "../../methods/shared_flags.ts";
+import { pluginFlag, weightsFlag } from "../../methods/shared_flags.ts";
 import { helpExtent, helpFlag, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 
 const TABLE = {
+  weights: weightsFlag("What is listed"),
   filter: {
     kind: "text",
     metavar: "TEXT",
-    group: "What is listed",
-    help: "list only tensors and values with this in their name",
+    group: "What to list",
+    help: "list only tensors and values whose names contain TEXT",
   },
-  tensors: { kind: "boolean", group: "What is listed", help: "list the tensors" },
+  tensors: { kind: "boolean", group: "What to list", help: "list the tensors" },
   stats: {
     kind: "boolean",
-    group: "What is listed",
+    group: "What to list",
     help:
-      "read the tensors that are listed and show mean, standard deviation, least and largest value of each, and how " +
-      "many elements are NaN or infinite",
+      "show the mean, standard deviation, minimum, maximum and number of NaN or infinite elements of each listed tensor",
   },
-  plugin: pluginFlag("What is listed"),
-  json: { kind: "boolean", group: "Output", help: "one JSON object, for programs" },
+  plugin: pluginFlag("What to list"),
+  json: { kind: "boolean", group: "Output", help: "print one JSON object" },
   help: helpFlag("Output"),
 } as const satisfies FlagTable;
 
@@ -31,6 +31,8 @@ export type InspectCommand =
   | {
     help: undefined;
     path: string;
+    /** What stands before the encoder's keys. */
+    weights: string | undefined;
     /** Text that names must have in them. */
     filter: string | undefined;
     tensors: boolean;
@@ -43,13 +45,18 @@ export function inspectHelp(width?: number): string {
   return formatHelp({
     usage: "deno task inspect [flags] FILE     (or ./seed inspect [flags] FILE)",
     intro: [
-      "Says what a checkpoint is: its container, who wrote it, which encoders it holds and with which heads, its epoch, " +
-      "its tensors with their shapes, and what was saved beside them. Nothing in the file is executed.",
-      "FILE is a PyTorch file (zip or legacy) or safetensors, of MoCo, SimCLR, SWAV, SEED, torchvision or any other " +
+      "Describes a checkpoint: its container, the program that wrote it, its encoders and their heads, its epoch, " +
+      "its tensors with their shapes, and what else was saved. No code in the file is executed.",
+      "FILE is a PyTorch (zip or legacy) or safetensors file from MoCo, SimCLR, SWAV, SEED, torchvision or any other " +
       "program.",
     ],
     table: TABLE,
-    defaults: { filter: "default: all", tensors: "default: on", plugin: "default: none" },
+    defaults: {
+      weights: "default: every encoder",
+      filter: "default: all",
+      tensors: "default: on",
+      plugin: "default: none",
+    },
     width,
   });
 }
@@ -67,9 +74,9 @@ export function parseInspectFlags(
   if (helpExtent(args) !== undefined) return { help: inspectHelp(width) };
   const { values, positionals: [path] } = parseFlags(TABLE, args, { positionals: 1 });
   if (path === undefined) {
-    throw new UsageError("there is nothing to inspect: expected deno task inspect [flags] FILE");
+    throw new UsageError("no file given: expected deno task inspect [flags] FILE");
   }
-  const { filter, tensors = true, stats = false, json = false } = values;
-  if (stats && !tensors) throw new UsageError("--stats is shown with the tensors: leave --no-tensors out");
-  return { help: undefined, path: resolvePath(path, folder), filter, tensors, stats, json };
+  const { weights, filter, tensors = true, stats = false, json = false } = values;
+  if (stats && !tensors) throw new UsageError("--stats needs the list of tensors: leave out --no-tensors");
+  return { help: undefined, path: resolvePath(path, folder), weights, filter, tensors, stats, json };
 }

@@ -13,6 +13,7 @@ import {
   GENERAL,
   imageSizeFlag,
   maxPixelsFlag,
+  STEM_DEFAULT_NOTE,
   testDataFlag,
   WEIGHTS_DEFAULT_NOTE,
 } from "../../methods/shared_flags.ts";
@@ -23,22 +24,27 @@ import { callersFolder, resolvePath } from "./paths.ts";
 import { pluginOption } from "./plugin.ts";
 
 const ENCODER = "Encoder";
-const VOTE = "The vote";
+const VOTE = "Weighted kNN";
 const DATA = "Images";
 
 function makeTable(context: EncoderNames) {
   return {
     ...encoderFlags(context, ENCODER, FRESH_ENCODER),
-    seed: { kind: "integer", min: 0, group: ENCODER, help: "seed of fresh weights" },
+    seed: {
+      kind: "integer",
+      min: 0,
+      group: ENCODER,
+      help: "random seed for the weights without --pretrained",
+    },
     knnK: {
       kind: "integers",
       min: 1,
       short: "k",
       group: VOTE,
-      help: "neighbours that vote; of several numbers, each is evaluated",
-      brief: "neighbours that vote, one or several numbers",
+      help: "number of neighbours (k); given several, each is evaluated",
+      brief: "number of neighbours (k), one or several",
     },
-    knnT: { kind: "number", above: 0, short: "t", group: VOTE, help: "temperature of their votes" },
+    knnT: { kind: "number", above: 0, short: "t", group: VOTE, help: "temperature of the votes" },
     testData: testDataFlag(DATA),
     imageSize: imageSizeFlag(DATA),
     maxPixels: maxPixelsFlag(DATA),
@@ -57,20 +63,21 @@ export function knnHelp(context: EncoderFlagsContext): string {
   return formatHelp({
     usage: "deno task knn [flags] [DATA]     (or ./seed knn [flags] [DATA])",
     intro: [
-      "Classifies images by their nearest neighbours: the training images vote for the class of each test " +
-      "image, by the similarity of the encoder's pooled features. Nothing is trained.",
-      "DATA is a folder of train.tsv and test.tsv, of the folders train/ and val/ with a folder of images for each " +
-      "class, or of the binary files of CIFAR; the bundled images where it is left out.",
+      "Evaluates an encoder by weighted kNN: the nearest training images vote for the class of each test " +
+      "image, weighted by the similarity of the encoder's pooled features. Nothing is trained.",
+      "DATA is a folder with train.tsv and test.tsv, with train/ and val/ (one folder of images per class), or with " +
+      "the CIFAR binary files. Without DATA, the bundled images are used.",
     ],
     table: makeTable(context),
     defaults: {
       arch: "default: recognised from the checkpoint",
+      stem: STEM_DEFAULT_NOTE,
       which: "default: student",
       weights: WEIGHTS_DEFAULT_NOTE,
       seed: `default: ${seed}`,
       knnK: `default: ${knnK}`,
       knnT: `default: ${knnT}`,
-      testData: "default: test.tsv, val/ or the like in DATA",
+      testData: "default: test.tsv, val/ or similar in DATA",
       ...VIEW_DEFAULT_NOTES,
       maxPixels: `default: ${DEFAULT_MAX_PIXELS}`,
     },

@@ -19,12 +19,13 @@ import {
   LINEAR_SAMPLE_DEFAULTS,
   type LinearOptions,
 } from "../../methods/linear_probe/options.ts";
+import type { Stem } from "../../models/encoder.ts";
 import type { AskedViews } from "../../methods/encoder_views.ts";
 import type { EncoderNames } from "../../methods/shared_flags.ts";
 import { type EncoderFlagsContext, requireCheckpointOf, requireEncoder } from "./encoder_flags.ts";
 import { flagName, helpExtent, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
-import { callersFolder, resolvePath } from "./paths.ts";
+import { callersFolder, resolveCache, resolvePath } from "./paths.ts";
 import { pluginOption } from "./plugin.ts";
 import {
   readResumeFlag,
@@ -43,7 +44,7 @@ function makeTable(names: EncoderNames) {
     ...linearFlags(names),
     ...FINETUNE_FLAG,
     ...FINETUNE_ONLY,
-    ...runFlags("write an event file for TensorBoard"),
+    ...runFlags("write a TensorBoard event file"),
     ...SHOW_FLAGS,
   } as const satisfies FlagTable;
 }
@@ -63,6 +64,8 @@ type RequestOf<Options extends LinearOptions | FinetuneOptions> =
   & {
     /** `null` where the checkpoint tells. */
     arch: string | null;
+    /** First layers of the encoder; left out where the checkpoint tells. */
+    stem?: Stem;
     /** Folder of the images. */
     data: string;
     /** `null` for that of the folder. */
@@ -112,18 +115,18 @@ export function linclsHelp(context: LinclsFlagsContext): string {
   return formatHelp({
     usage: "deno task lincls [flags] [DATA]     (or ./seed lincls [flags] [DATA])",
     intro: [
-      "Trains a linear classifier on the features of a frozen encoder and says how well it classifies other images: " +
-      "the linear evaluation of MoCo's protocol, as the original has it. With --finetune the encoder is trained too; with " +
+      "Trains a linear classifier on the features of a frozen encoder and reports its accuracy on the test images: " +
+      "linear evaluation with MoCo's protocol, as in the original. With --finetune the encoder is trained too; with " +
       "--label-fraction on a share of the labels: the semi-supervised evaluation of SimCLR's and SwAV's protocol.",
-      "DATA is a folder of train.tsv and test.tsv, of the folders train/ and val/ with a folder of images for each " +
-      "class, or of the binary files of CIFAR; the bundled images where it is left out.",
+      "DATA is a folder with train.tsv and test.tsv, with train/ and val/ (one folder of images per class), or with " +
+      "the CIFAR binary files. Without DATA, the bundled images are used.",
     ],
     table: makeTable(context),
     defaults: defaultNotes(),
     notes: [
-      "The output folder gets the newest lincls_checkpoint_NNNN.pth.tar and model_best.pth.tar, with the original's " +
-      "keys. Several values of --lr and --schedule are written with commas or blanks between them, and then stand " +
-      "before another flag: lincls --lr 1 3 10 --epochs 50 DATA. With --finetune the checkpoint is called " +
+      "The output directory gets the newest lincls_checkpoint_NNNN.pth.tar and model_best.pth.tar, with the original's " +
+      "keys. Separate several values of --lr or --schedule with commas or spaces. After spaces, another flag must " +
+      "come before DATA: lincls --lr 1 3 10 --epochs 50 DATA. With --finetune the checkpoint is called " +
       "finetune_checkpoint_NNNN.pth.tar.",
     ],
     width: context.width,
@@ -145,7 +148,7 @@ function checkTogether(given: Given, checkpoint: string | null): void {
   }
   if (checkpoint === null) requireEncoder({ pretrained, arch }, "--pretrained FILE, or --resume FILE,");
   if (evaluate && checkpoint === null) {
-    throw new UsageError("--evaluate classifies with a trained classifier: add --resume FILE");
+    throw new UsageError("--evaluate needs a trained classifier: add --resume FILE");
   }
   requireCheckpointOf(which, pretrained);
 }
@@ -165,7 +168,20 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
   const { folder = callersFolder(), now = new Date() } = context;
   const late: string[] = [];
   const { choices, rest: own } = takeRunFlags(given, late);
-  const { arch, pretrained, which, testData, output, resume, evaluate, classes, lr, plugin, ...others } = own;
+  const {
+    arch,
+    pretrained,
+    which,
+    testData,
+    output,
+    resume,
+    evaluate,
+    classes,
+    lr,
+    plugin,
+    cache,
+    ...others
+  } = own;
   const { finetune = false, ...rest } = others;
   const { resumesIfThere, resume: checkpoint } = readResumeFlag({ resume, output }, folder);
   checkTogether(given, checkpoint);
@@ -183,6 +199,7 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
     resume: checkpoint,
     evaluate: evaluate ?? false,
     classes: classes ?? null,
+    ...cache !== undefined && { cache: resolveCache(cache, folder) },
     ...pluginOption(plugin, folder),
   } as const;
   const common = { help: undefined, resumesIfThere, ...choices, warnings } as const;
@@ -208,7 +225,7 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
   const defaults = isSample ? LINEAR_SAMPLE_DEFAULTS : LINEAR_DEFAULTS;
   const rates = lr ?? (evaluate ? null : defaults.lr);
   if (rates !== null && new Set(rates).size < rates.length) {
-    throw new UsageError(`--lr ${rates.join(",")} has a learning rate twice; give each once`);
+    throw new UsageError(`--lr ${rates.join(",")} contains a learning rate twice; give each once`);
   }
   return conclude({ method: "linear_probe" as const, options: { ...defaults, ...shared, lr: rates } });
 }

@@ -1,6 +1,7 @@
 /** Paths that people type are meant from the folder they typed them in. */
 
 import { resolve } from "node:path";
+import { cacheFileOf } from "../../data/cache_choice.ts";
 
 /**
  * The folder that the person is in: `deno task` runs commands in the project's folder and leaves the caller's in
@@ -14,4 +15,9 @@ export function callersFolder(): string {
 export function resolvePath(path: string, folder: string = callersFolder()): string {
   const home = Deno.env.get("HOME");
   return resolve(folder, home !== undefined && /^~(\/|$)/.test(path) ? home + path.slice(1) : path);
+}
+
+/** {@linkcode resolvePath} of `--cache`, where that is a path and no word. */
+export function resolveCache(cache: string, folder?: string): string {
+  return cacheFileOf(cache) === undefined ? cache : resolvePath(cache, folder);
 }

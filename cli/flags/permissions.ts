@@ -16,7 +16,7 @@ import {
   shellWord,
   trainingNeeds,
 } from "../../methods/permissions.ts";
-import { ENCODERS, studentNames, teacherNames } from "../../models/registry.ts";
+import { encoderNames, studentNames, teacherNames } from "../../models/registry.ts";
 import { LOOPBACK } from "../../ui/page_address.ts";
 import type { PageOptions } from "../../ui/server.ts";
 import { parseCompareFlags } from "./compare_flags.ts";
@@ -29,6 +29,7 @@ import { parseKnnFlags } from "./knn_flags.ts";
 import { parseLinclsFlags } from "./lincls_flags.ts";
 import { callersFolder } from "./paths.ts";
 import { loadPlugin, pluginOf, pluginOption } from "./plugin.ts";
+import { parsePretrainFlags } from "./pretrain_flags.ts";
 import { parseTsvFlags } from "./tsv_flags.ts";
 import { parseUiFlags, usualOutput } from "./ui_flags.ts";
 
@@ -46,7 +47,7 @@ function running<Command extends { help?: string }>(command: Command): Extract<C
 function trainingCommand(
   args: readonly string[],
   { options, tensorboard, page }: {
-    options: { data: string; testData: string | null; resume: string | null; output: string };
+    options: { data: string; testData: string | null; resume: string | null; output: string; cache: string };
     tensorboard: boolean;
     page: PageOptions | undefined;
   },
@@ -67,6 +68,9 @@ const TASKS: Readonly<Record<string, (args: string[], folder: string) => Needs>>
       parseDistillFlags(args, { encoders: studentNames(), teachers: teacherNames(), folder }),
     );
     return trainingCommand(args, command, command.options.distill, command.options.studentInit);
+  },
+  pretrain(args, folder) {
+    return trainingCommand(args, running(parsePretrainFlags(args, { encoders: encoderNames(), folder })));
   },
   lincls(args, folder) {
     const command = running(parseLinclsFlags(args, { encoders: encoderNames(), folder }));
@@ -122,10 +126,6 @@ const COMMAND_ENV = ["HOME", "INIT_CWD", "TERM"];
 /** Names of the tasks whose permissions are known. */
 export const RESTRICTED_TASKS: readonly string[] = Object.keys(TASKS);
 
-function encoderNames(): string[] {
-  return ENCODERS.map(({ name }) => name);
-}
-
 /**
  * Returns the least that a task needs for its arguments. A plugin's own imports are not looked into: of them only what
  * lies in its folder is let in.
@@ -144,7 +144,7 @@ export async function permissionsOf(
     throw new UsageError(`--permissions: expected one of ${RESTRICTED_TASKS.join(", ")}, found "${task}"`);
   }
   if (helpExtent(args) !== undefined) {
-    throw new UsageError(`--permissions ${task}: --help needs none; give the flags of a command that runs`);
+    throw new UsageError(`--permissions ${task}: --help needs none; give the flags of an actual run`);
   }
   await loadPlugin(args);
   const { env = COMMAND_ENV, ...needs } = TASKS[task]([...args], folder);

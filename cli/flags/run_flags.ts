@@ -17,15 +17,15 @@ export function runFlags(tensorboard: string) {
       min: 1,
       short: "p",
       group: GENERAL,
-      help: "steps between two lines of the log, and of the screen where it is no terminal",
+      help: "steps between progress lines in log.txt, and in the output if it is not a terminal",
     },
     tensorboard: { kind: "boolean", group: DATA, help: tensorboard },
     tune: {
       kind: "boolean",
       group: GENERAL,
       help:
-        "measure once, in some seconds, which kernels are fastest on this adapter, and keep that for later runs; a " +
-        "resumed run uses what it began with",
+        "find the fastest kernels on this adapter (once, some seconds) and cache the result for later runs; a resumed " +
+        "run keeps its kernels",
     },
   } as const satisfies FlagTable;
 }
@@ -40,7 +40,7 @@ export const SHOW_FLAGS = {
     metavar: "PORT",
     group: GENERAL,
     help:
-      `serve a live page of the run on this port; ${DEFAULT_PORT}, or the next free one, where none is given`,
+      `serve a live page of the run on this port (without a value: ${DEFAULT_PORT}, or the next free one)`,
     brief: "serve a live page of the run",
   },
   uiHost: {
@@ -48,13 +48,13 @@ export const SHOW_FLAGS = {
     metavar: "ADDRESS",
     group: GENERAL,
     help:
-      `address to serve it at: ${LOOPBACK} for this machine only, 0.0.0.0 for everyone who can reach it by a network`,
+      `address to serve the page on: ${LOOPBACK} for this machine only, 0.0.0.0 for everyone on its networks`,
   },
-  quiet: { kind: "boolean", short: "q", group: GENERAL, help: "show no progress" },
+  quiet: { kind: "boolean", short: "q", group: GENERAL, help: "do not show progress" },
   json: {
     kind: "boolean",
     group: GENERAL,
-    help: "print events as JSON lines, and the result as the last one",
+    help: "print events as JSON lines, the result last",
     brief: "print events as JSON lines",
   },
   help: helpFlag(GENERAL),
@@ -126,7 +126,7 @@ export function readResumeFlag(
     return { resume: resume === undefined ? null : resolvePath(resume, folder), resumesIfThere: false };
   }
   if (output === undefined) {
-    throw new UsageError("--resume auto looks for the newest checkpoint in --output: add that");
+    throw new UsageError("--resume auto needs --output FOLDER, where it looks for the newest checkpoint");
   }
   return { resume: null, resumesIfThere: true };
 }

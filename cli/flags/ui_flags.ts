@@ -17,14 +17,13 @@ const UI_TABLE = {
     max: 65535,
     short: "p",
     group: "Address",
-    help: "port of the page; 0 for any that is free",
+    help: "port of the page; 0 for any free port",
   },
   host: {
     kind: "text",
     metavar: "ADDRESS",
     group: "Address",
-    help:
-      "address of the page: 0.0.0.0 is every network that this machine is in, where all may look who can reach it",
+    help: "address to serve the page on; 0.0.0.0 for everyone on this machine's networks",
   },
   help: helpFlag(GENERAL),
 } as const satisfies FlagTable;
@@ -39,12 +38,11 @@ export function uiHelp(width?: number): string {
   return formatHelp({
     usage: "deno task ui [flags] [OUTPUT ...]     (or ./seed ui [flags] [OUTPUT ...])",
     intro: [
-      "Shows runs on a page, from what they leave in their folders: curves, actors, a batch as the student sees it, the " +
-      "nearest neighbours by teacher and student, settings. It follows runs that are still going on, of which it need not " +
-      "be told anything, and ends with Ctrl-C.",
-      "OUTPUT is the folder of a run, or a folder of runs, or several of these. The page lists all runs, also those that " +
-      "begin later, to be searched, sorted, and laid over each other. Where no folder is given, it is the newest run in " +
-      "output/.",
+      "Serves a page that shows runs from their output directories: curves, actors, a batch as the student sees it, " +
+      "nearest neighbours by teacher and student, and settings. It follows active runs without any setup. Stop it with " +
+      "Ctrl-C.",
+      "OUTPUT is the output directory of a run, or a folder of runs; several can be given. The page lists all runs, " +
+      "including those that start later, to search, sort and compare. Without OUTPUT, it shows the newest run in output/.",
     ],
     table: UI_TABLE,
     defaults: {

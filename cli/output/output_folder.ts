@@ -27,16 +27,16 @@ const REASONS: readonly [pattern: RegExp, reason: string][] = [
   [/os error 28\b/, "the disk is full"],
   [/os error 122\b/, "the disk quota is used up"],
   [/os error 30\b/, "the file system is read-only"],
-  [/os error 20\b|os error 17\b/, "a file is where a folder is needed"],
-  [/os error (1|13)\b/, "it is not permitted"],
-  [/Requires all access/, "Deno lets no program write there"],
+  [/os error 20\b|os error 17\b/, "expected a folder, found a file"],
+  [/os error (1|13)\b/, "permission denied"],
+  [/Requires all access/, "Deno does not allow programs to write there"],
 ];
 
 /** Says why a file or folder cannot be written, and that `--output` is where to change that. */
 export function describeWriteError(error: unknown, path: string): UserError {
   const message = error instanceof Error ? error.message : String(error);
   const reason = REASONS.find(([pattern]) => pattern.test(message))?.[1] ?? message;
-  return new UserError(`cannot write ${path}: ${reason}. --output says where a run writes to`, {
+  return new UserError(`cannot write ${path}: ${reason}. Choose another output directory with --output`, {
     cause: error,
   });
 }
@@ -110,7 +110,7 @@ function dropRows<Row>(
   const kept = rows.filter((row, i) => {
     const { value, problem } = parseRecord(schema, row);
     if (problem === undefined) return isWanted(value);
-    throw new UserError(`${path} line ${i + 1}: ${problem}; move the file away, or correct the line`);
+    throw new UserError(`${path} line ${i + 1}: ${problem}; correct the line, or move the file away`);
   });
   const keptText = kept.map((row) => row + "\n").join("");
   if (keptText !== text) writeWhole(path, keptText);

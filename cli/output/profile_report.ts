@@ -23,7 +23,7 @@ export function describeProfile(profile: RunProfile, clock: { actor: string; mes
   const shares = sharesOf(profile, clock);
   const percent = (part: number, whole: number) => `${(100 * part / whole).toFixed(1)} %`;
   const actors = formatTable([
-    ["actor", "busy", "waits for others", "idle", "messages", "busy ms each"],
+    ["actor", "busy", "waiting", "idle", "messages", "busy ms per message"],
     ...shares.map(({ actor, messages, busyMs, waitingMs, totalMs }) => [
       actor,
       percent(busyMs, totalMs),

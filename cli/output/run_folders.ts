@@ -34,8 +34,8 @@ export async function findRuns(parent: string): Promise<string[]> {
 /** Says what a folder is that should be a run's. */
 async function describeOther(folder: string): Promise<string> {
   const stat = await Deno.stat(folder).catch(() => undefined);
-  if (stat === undefined) return "there is no such folder";
-  return stat.isDirectory ? `there is no ${MARK} in it` : "it is a file";
+  if (stat === undefined) return "it does not exist";
+  return stat.isDirectory ? `it has no ${MARK}` : "it is a file";
 }
 
 /**
@@ -47,7 +47,7 @@ export async function checkRunFolders(folders: readonly string[]): Promise<void>
   for (const folder of folders) {
     if (await startOf(folder) !== undefined) continue;
     throw new UserError(
-      `${folder}: expected the folder of a run (its --output), but ${await describeOther(folder)}`,
+      `${folder}: expected the output directory of a run, but ${await describeOther(folder)}`,
     );
   }
 }
@@ -63,7 +63,7 @@ export async function findAllRuns(folders: readonly string[]): Promise<string[]>
     const runs = await findRuns(folder);
     if (runs.length === 0) {
       throw new UserError(
-        `${folder}: expected the folder of a run (its --output) or of several, but ${await describeOther(
+        `${folder}: expected the output directory of a run, or a folder of runs, but ${await describeOther(
           folder,
         )}`,
       );
@@ -81,5 +81,5 @@ export async function findAllRuns(folders: readonly string[]): Promise<string[]>
 export async function newestRun(parent: string): Promise<string> {
   const [newest] = await findRuns(parent);
   if (newest !== undefined) return newest;
-  throw new UserError(`there is no run in ${parent} yet: name the folder of one (its --output)`);
+  throw new UserError(`no runs in ${parent} yet: give the output directory of a run`);
 }

@@ -1,8 +1,8 @@
 /** Keeps a run's records (`ui/records.ts`) up to date: what the live page, the report and `deno task compare` read. */
 import { cpus } from "node:os";
+import type { TrainingSnapshot } from "../../methods/encoder_training/events.ts";
 import { dirname, join } from "node:path";
 import type { NeighboursReport, ProbeSet } from "../../actors/diagnostics.ts";
-import type { TrainingSnapshot } from "../../methods/seed/events.ts";
 import type { BestEffort } from "../../actors/best_effort.ts";
 import type { ActorSystem, TraceSpan } from "../../actors/runtime/mod.ts";
 import { fingerprintDataset, fingerprintFile } from "../../data/fingerprint.ts";
@@ -98,7 +98,7 @@ export class RunRecorder {
       task,
       status: "running",
       command: quoteCommand(task, args),
-      startedAt: new Date().toISOString(),
+      started_at: new Date().toISOString(),
       before,
       versions: { [config.name]: config.version, deno: Deno.version.deno, v8: Deno.version.v8 },
       hardware: describeHardware(adapter),
@@ -189,7 +189,7 @@ export class RunRecorder {
     await this.#work;
     if (!this.#hasBegun) return undefined;
     const seconds = (performance.now() - this.#started) / 1000;
-    this.#record = { ...this.#record, status, error, results, endedAt: new Date().toISOString(), seconds };
+    this.#record = { ...this.#record, status, error, results, ended_at: new Date().toISOString(), seconds };
     // Another folder in its place is not ours to write to; the run itself says that it is gone.
     if (!this.#folder.isInPlace) return undefined;
     this.#write();

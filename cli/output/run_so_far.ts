@@ -1,8 +1,8 @@
 /** What the records in an output folder say of the run that is gone on with. */
 import { dirname, join } from "node:path";
 import { type GenericSchema, pick } from "valibot";
-import type { RunSoFar } from "../../methods/seed/prepare.ts";
-import type { DistillOptions } from "../../methods/seed/options.ts";
+import type { EncoderTrainingOptions } from "../../methods/encoder_training/options.ts";
+import type { RunSoFar } from "../../methods/encoder_training/prepare.ts";
 import { fingerprintDataset } from "../../data/fingerprint.ts";
 import { openDataset } from "../../data/open_dataset.ts";
 import { CONFIG, METRICS_ROW, parseRecord, RUN_RECORD, SCORE_ROW } from "../../ui/record_schemas.ts";
@@ -16,6 +16,7 @@ const KNN_OPTIONS = [
   "distill",
   "teacherArch",
   "studentArch",
+  "arch",
   "imageSize",
   "maxPixels",
   "knnK",
@@ -42,7 +43,7 @@ async function readRecord<T>(path: string, schema: GenericSchema<unknown, T>): P
   const text = await readText(path);
   if (text === "") return undefined;
   const { value, problem } = parseRecord(schema, text);
-  if (problem !== undefined) console.error(`warning: ${path} is passed over: ${problem}`);
+  if (problem !== undefined) console.error(`warning: ${path} is ignored: ${problem}`);
   return value;
 }
 
@@ -75,17 +76,23 @@ export async function isUnfinished(task: string, output: string, resume: string 
 export async function readStartsBefore(task: string, resume: string | null): Promise<RunRecord["before"]> {
   const record = resume === null ? undefined : await recordOf(task, resume);
   if (record === undefined) return undefined;
-  const { before = { startedAt: record.startedAt, seconds: 0 }, startedAt } = record;
+  const { before = { started_at: record.started_at, seconds: 0 }, started_at: startedAt } = record;
   const metrics = await Deno.stat(join(dirname(resume!), "metrics.jsonl")).catch(() => undefined);
   const lastStep = metrics?.mtime?.getTime() ?? NaN;
   const seconds = record.seconds ?? Math.max(0, (lastStep - Date.parse(startedAt)) / 1000);
   return { ...before, seconds: before.seconds + (Number.isFinite(seconds) ? seconds : 0) };
 }
 
-/** What is known of the distillation that is gone on with; `undefined` where the checkpoint's folder says nothing of it. */
-export async function readRunSoFar(options: DistillOptions): Promise<RunSoFar | undefined> {
+/** Options that name the encoders of a run. */
+type NamedEncoders = Partial<Record<"distill" | "teacherArch" | "studentArch" | "arch", string>>;
+
+/** What is known of the run that is resumed; `undefined` where the checkpoint's folder says nothing of it. */
+export async function readRunSoFar(
+  task: string,
+  options: EncoderTrainingOptions & NamedEncoders,
+): Promise<RunSoFar | undefined> {
   const { output, resume, limitSteps } = options;
-  const record = resume === null ? undefined : await recordOf("distill", resume);
+  const record = resume === null ? undefined : await recordOf(task, resume);
   if (record === undefined) return undefined;
   const folder = dirname(resume!);
   const losses = await readRows(join(folder, "metrics.jsonl"), LOSS_OF_ROW);
@@ -101,7 +108,7 @@ export async function readRunSoFar(options: DistillOptions): Promise<RunSoFar | 
     accuracies: scores.filter(({ by }) => by === "knn"),
     losses,
     isUnfinished,
-    ...isUnfinished && isSameLimit && { end: record.plan?.totalSteps },
+    ...isUnfinished && isSameLimit && { end: record.plan?.total_steps },
   };
 }
 

@@ -24,7 +24,7 @@ export async function findTuning(
       if (isAnnounced) return;
       isAnnounced = true;
       shown.say(
-        "measuring which kernels are fastest on this adapter: some seconds, once (--no-tune leaves it out)",
+        "finding the fastest kernels on this adapter: once, some seconds (--no-tune skips this)",
       );
     },
     onWarning: (text) => shown.warn(text),
@@ -38,8 +38,8 @@ async function earlierTuning(path: string, { warn }: Pick<RunConsole, "warn">): 
   const { name } = await describeAdapter();
   if (earlier.adapter === name) return earlier;
   warn(
-    `${path} was measured on ${earlier.adapter}, and this is ${name}: kernels are chosen again, and the last bits differ ` +
-      "from those that the run would have had there",
+    `${path} was measured on ${earlier.adapter}, but this adapter is ${name}: kernels are chosen again, and results ` +
+      "differ in the last bits from a run that stayed there",
   );
   return undefined;
 }

@@ -59,9 +59,7 @@ export class CountProgress implements Disposable {
       ? ""
       : `, ${formatDuration((total - done) / rate)} left`;
     const counts = total === undefined ? `${done}` : `${done} of ${total}`;
-    const text = `${this.#doing}: ${counts}${
-      rate === undefined ? "" : `, ${Math.round(rate)} a second`
-    }${left}`;
+    const text = `${this.#doing}: ${counts}${rate === undefined ? "" : `, ${Math.round(rate)}/s`}${left}`;
     if (this.#terminal === null) this.#print(text);
     else this.#terminal.write(CLEAR_LINE + printableLine(text).slice(0, this.#terminal.columns() - 1));
   }

@@ -1,7 +1,7 @@
 /** The table of encoders that `deno task models`, `deno task distill --help` and the README show. */
 import { CONTAINERS } from "../../models/checkpoint/checkpoint_file.ts";
 import { EXPORT_FORMATS } from "../../models/export/export_encoder.ts";
-import type { EncoderRole } from "../../models/encoder.ts";
+import { type EncoderRole, type Stem, STEMS } from "../../models/encoder.ts";
 import { ENCODERS, summarize, usualHead } from "../../models/registry.ts";
 import { formatTable } from "./table.ts";
 
@@ -14,6 +14,8 @@ export interface EncoderRow {
   /** For one image of 224 x 224. */
   multiplyAccumulates: number;
   roles: readonly EncoderRole[];
+  /** What `--stem` may be. */
+  stems: readonly Stem[];
   /** Whose key names its checkpoints have. */
   ssl: string;
   /** Containers that its checkpoints are read from. */
@@ -26,13 +28,14 @@ export interface EncoderRow {
 export function listEncoders(): EncoderRow[] {
   return ENCODERS.map((encoder) => {
     const { parameters, multiplyAccumulates } = summarize(encoder, usualHead(encoder));
-    const { name, family, roles, ssl } = encoder;
+    const { name, family, roles, ssl, cifar } = encoder;
     return {
       name,
       family,
       parameters,
       multiplyAccumulates,
       roles,
+      stems: cifar === undefined ? ["imagenet"] : STEMS,
       ssl,
       reads: CONTAINERS,
       exports: EXPORT_FORMATS,
@@ -40,10 +43,18 @@ export function listEncoders(): EncoderRow[] {
   });
 }
 
-const HEADING = ["encoder", "parameters", "multiply-accumulates at 224", "teacher", "student", "key names"];
+const HEADING = [
+  "encoder",
+  "parameters",
+  "multiply-accumulates at 224",
+  "teacher",
+  "student",
+  "stems",
+  "key names",
+];
 const FORMATS = ["reads", "exports"];
 
-function cellsOf({ name, parameters, multiplyAccumulates, roles, ssl }: EncoderRow): string[] {
+function cellsOf({ name, parameters, multiplyAccumulates, roles, stems, ssl }: EncoderRow): string[] {
   const has = (role: EncoderRole) => roles.includes(role) ? "yes" : "no";
   return [
     name,
@@ -51,6 +62,7 @@ function cellsOf({ name, parameters, multiplyAccumulates, roles, ssl }: EncoderR
     `${(multiplyAccumulates / 1e9).toFixed(2)} G`,
     has("teacher"),
     has("student"),
+    stems.join(", "),
     ssl,
   ];
 }

@@ -61,7 +61,7 @@ export function interruptSignal(say: (line: string) => void = sayOnLine): Interr
   const onSignal = (name: keyof typeof CODES) => {
     if (!controller.signal.aborted) {
       firstAt = performance.now();
-      say("stopping; press Ctrl-C again to end at once");
+      say("stopping; press Ctrl-C again to quit immediately");
       controller.abort(new Interrupted(CODES[name]));
     } else if (name !== "SIGHUP" && performance.now() - firstAt > SAME_KEY_PRESS) Deno.exit(CODES[name]);
   };

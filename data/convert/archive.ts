@@ -15,7 +15,7 @@ export interface ArchiveFile {
 /**
  * Files of a tar archive, compressed or not, in their order; what is not read is passed over.
  *
- * @throws {UserError} where the archive is damaged or cut off
+ * @throws {UserError} where the archive is damaged or truncated
  */
 export async function* readArchive(path: string): AsyncGenerator<ArchiveFile> {
   const extract = tar.extract();
@@ -27,7 +27,7 @@ export async function* readArchive(path: string): AsyncGenerator<ArchiveFile> {
   });
   const damaged = (error: unknown) => {
     cause ??= error;
-    return new UserError(`${path}: the archive is damaged or cut off (${(cause as Error).message})`, {
+    return new UserError(`${path}: the archive is damaged or truncated (${(cause as Error).message})`, {
       cause,
     });
   };

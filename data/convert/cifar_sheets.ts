@@ -72,7 +72,7 @@ export async function openSheets(path: string, split: "train" | "test"): Promise
         throw new UserError(
           `${path}/${sheet}: expected rows of ${PIXELS} pixels, one for each of the ${
             (labels as number[]).length
-          } labels, found ${info.width} x ${info.height} from label ${row} on`,
+          } labels, found a sheet of ${info.width} x ${info.height} for label ${row} and later`,
         );
       }
       for (let i = 0; i < info.height; i++, row++) {

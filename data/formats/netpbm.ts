@@ -28,7 +28,7 @@ export function parseNetpbm(bytes: Uint8Array): ParsedImage {
   const isBitmap = kind === 1 || kind === 4;
   const maximum = isBitmap ? 1 : tokens.readNumber();
   if (maximum < 1 || maximum > 65535) {
-    throw brokenImage(`expected a largest value from 1 to 65535, found ${maximum}`);
+    throw brokenImage(`expected a maximum value from 1 to 65535, found ${maximum}`);
   }
   const channels = kind === 3 || kind === 6 ? 3 : 1;
   const count = width * height * channels;
@@ -125,7 +125,7 @@ class Tokens {
       const byte = this.bytes[this.at++];
       if (byte === 0x23) this.#skipComment();
       else if (!isSpace(byte) && this.#digit(byte) > "1") {
-        throw brokenImage("expected values up to 1 behind the image, too");
+        throw brokenImage("expected values up to 1 after the image, too");
       }
     }
   }

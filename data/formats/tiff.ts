@@ -60,7 +60,7 @@ const COMPRESSIONS: Readonly<Record<number, string>> = {
   32946: "deflate",
 };
 const COLOURS: Readonly<Record<number, string>> = {
-  0: "gray with white as 0",
+  0: "gray with 0 as white",
   1: "gray",
   2: "RGB",
   3: "a palette",
@@ -135,12 +135,12 @@ export function parseTiff(bytes: Uint8Array): TiffHeader {
       COLOURS[colour] ?? `colour space ${colour}`,
       ...extra.length > 0 ? [`extra samples of kind ${extra.join(", ")}`] : [],
       `compression ${COMPRESSIONS[compression] ?? compression}`,
-      ...isPlanar ? [`a plane each${values.tileOffsets === undefined ? "" : " in tiles"}`] : [],
-      ...one("fillOrder", 1) === 1 ? [] : ["bits of a byte in reverse"],
+      ...isPlanar ? [`separate planes${values.tileOffsets === undefined ? "" : " in tiles"}`] : [],
+      ...one("fillOrder", 1) === 1 ? [] : ["reversed bit order"],
     ];
     throw new BrokenImageError(
-      "expected a TIFF image of 1 to 16 bits a sample, gray, RGB, with a palette or CMYK, found one of " +
-        `${facts.join(", ")}; make it PNG to have it read`,
+      "expected a TIFF image of 1 to 16 bits per sample (gray, RGB, palette or CMYK), found one of " +
+        `${facts.join(", ")}; convert it to PNG`,
     );
   }
   refuseMissing(bytes, values, [width, height], isPlanar ? samples : 1);
@@ -150,8 +150,8 @@ export function parseTiff(bytes: Uint8Array): TiffHeader {
   }
   if (colour === 3 && colours.every((value) => value < 256)) {
     throw new BrokenImageError(
-      "expected a TIFF image with a palette of 16 bits a value, found one whose values are all below 256, which " +
-        "Pillow reads as black; make it PNG to have it read",
+      "expected a TIFF image with a palette of 16 bits per value, found one whose values are all below 256, which " +
+        "Pillow reads as black; convert it to PNG",
     );
   }
   const orientation = one("orientation", 1);

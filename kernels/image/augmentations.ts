@@ -8,7 +8,7 @@ import {
   swavAugmentation,
 } from "./view_parameters.ts";
 
-/** How views of a size, in pixels, are drawn. */
+/** Makes the augmentation for views of a size, in pixels. */
 export type MakeAugmentation = (size: number) => Augmentation;
 
 /** `plain` is what linear probes train with; the others are named for whose teachers the original uses them. */
@@ -21,13 +21,13 @@ const augmentations = new Map<string, MakeAugmentation>([
 ]);
 
 /**
- * Adds an augmentation that a distillation can name. Workers have modules of their own: a run is told the module that
- * calls this by its `plugins`.
+ * Registers an augmentation that a distillation can use by name. Workers load their own modules, so pass the URL of
+ * the calling module to a run as one of its `plugins`.
  *
- * @throws {Error} where there is one of that name already
+ * @throws {Error} if the name is taken
  */
 export function registerAugmentation(name: string, augmentation: MakeAugmentation): void {
-  if (augmentations.has(name)) throw new Error(`there is an augmentation "${name}" already`);
+  if (augmentations.has(name)) throw new Error(`there is already an augmentation "${name}"`);
   augmentations.set(name, augmentation);
 }
 

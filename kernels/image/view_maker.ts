@@ -116,7 +116,9 @@ export class ViewMaker {
     this.#bindingBytes = Math.floor(device.limits.maxStorageBufferBindingSize / 256) * 256;
     const bytes = views * width * height * 4;
     if (!(Number.isInteger(width) && Number.isInteger(height) && width >= 1 && height >= 1)) {
-      throw new RangeError(`the size of a view must be whole numbers above 0, but it is ${width}x${height}`);
+      throw new RangeError(
+        `the width and height of a view must be positive integers, but they are ${width}x${height}`,
+      );
     }
     if (width * height > MAX_PIXELS) {
       throw new RangeError(`a view must have at most ${MAX_PIXELS} pixels, but it is ${width}x${height}`);

@@ -40,7 +40,7 @@ export interface ViewParameters {
   readonly resized: { readonly width: number; readonly height: number };
   /** Where in that the view begins, in pixels; what lies outside is black, as with torchvision's `CenterCrop`. */
   readonly window: { readonly left: number; readonly top: number };
-  /** Of the resize. */
+  /** Filter of the resize. */
   readonly filter: ResizeFilter;
   /** In the order in which they are done; each kind at most once. */
   readonly jitter: readonly JitterOp[];
@@ -57,39 +57,39 @@ export interface ViewParameters {
 /** Closed interval of real numbers. */
 export type Range = readonly [low: number, high: number];
 
-/** torchvision's `ColorJitter` under `RandomApply`. A strength of 0 leaves that piece out. */
+/** torchvision's `ColorJitter` under `RandomApply`. A strength of 0 disables that part. */
 export interface JitterRule {
-  /** That any of it is done. */
+  /** Probability that the jitter is applied. */
   readonly probability: number;
   /** Strength: the factor is uniform in [max(0, 1 - strength), 1 + strength]. */
   readonly brightness: number;
-  /** Strength, as brightness has. */
+  /** Strength, as for brightness. */
   readonly contrast: number;
-  /** Strength, as brightness has. */
+  /** Strength, as for brightness. */
   readonly saturation: number;
   /** Strength: the factor is uniform in [-strength, strength]; at most 0.5. */
   readonly hue: number;
 }
 
-/** How the views of one kind are drawn. SWAV's multi-crop is one augmentation for each size. */
+/** Parameters of a random augmentation. SWAV's multi-crop is one augmentation for each size. */
 export interface Augmentation {
   /** Pixels along each side of the view. */
   readonly size: number;
-  /** Share of the image's area that the crop has. */
+  /** Area of the crop, as a share of the image's area. */
   readonly scale: Range;
-  /** Width over height of the crop. */
+  /** Aspect ratio (width / height) of the crop. */
   readonly ratio: Range;
-  /** Of the resize. */
+  /** Filter of the resize. */
   readonly filter: ResizeFilter;
-  /** Of brightness, contrast, saturation and hue. */
+  /** Jitter of brightness, contrast, saturation and hue. */
   readonly jitter: JitterRule;
-  /** That the view is gray. */
+  /** Probability of grayscale. */
   readonly grayscaleProbability: number;
-  /** Whether a view turns gray before the jitter; after it where nothing is said. */
+  /** Whether grayscale is applied before the jitter. Default: after it. */
   readonly grayscaleFirst?: boolean;
-  /** That the view is blurred, and the standard deviation of that in pixels. */
+  /** Probability of a Gaussian blur, and the range of its standard deviation, in pixels. */
   readonly blur: { readonly probability: number; readonly sigma: Range };
-  /** That left and right change places. */
+  /** Probability of a horizontal flip. */
   readonly flipProbability: number;
 }
 

@@ -151,7 +151,7 @@ function checkView(view: ViewParameters, index: number, image: Extent): void {
     window.left,
     window.top,
   ];
-  if (!whole.every(Number.isSafeInteger)) fail("crop, resized and window must be whole numbers");
+  if (!whole.every(Number.isSafeInteger)) fail("crop, resized and window must be integers");
   if (
     crop.width < 1 || crop.height < 1 || crop.left < 0 || crop.top < 0 ||
     crop.left + crop.width > image.width || crop.top + crop.height > image.height

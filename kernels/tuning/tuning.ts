@@ -5,7 +5,7 @@
 import { UserError } from "../../errors.ts";
 
 /**
- * How a product gets its operands: staged in workgroup memory, which suits GPUs; or loaded directly into registers, which
+ * How a product loads its operands: staged in workgroup memory, which suits GPUs, or directly into registers, which
  * suits software adapters.
  */
 export type ProductFamily = "staged" | "direct";
@@ -27,23 +27,21 @@ export interface Tile {
 
 /** A tile, and its throughput in a large product relative to the best tile's. */
 export interface TileChoice extends Tile {
-  /** 1 for the best. */
+  /** Relative throughput, 1 for the best. */
   efficiency: number;
 }
 
-/** What was measured on a device. */
+/** Kernel choices for an adapter, as measured. */
 export interface Tuning {
-  /** Name of the adapter that it was measured on; left out where it is what is usual of a kind. */
+  /** Name of the adapter that it was measured on; omitted for the defaults of a kind. */
   adapter?: string;
-  /** The kernels that products run with. */
+  /** Kernel family of the products. */
   family: ProductFamily;
-  /** The tiles that a product may be cut into. */
+  /** Tiles to choose from, for each kind of product. */
   tiles: Readonly<Record<ProductKind, readonly TileChoice[]>>;
   /** Whether products and depthwise convolutions read their operands from copies in textures. */
   productTextures: boolean;
-  /**
-   * From how many loads on another kernel reads a tensor from a copy in a texture; `null` where buffers are as fast.
-   */
+  /** Number of loads from which on another kernel reads a tensor from a texture copy; `null` if buffers are as fast. */
   textureFromLoads: number | null;
 }
 
@@ -158,7 +156,7 @@ export function parseTuning(text: string, path: string): Tuning {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw fail(`is no JSON (${(error as Error).message})`);
+    throw fail(`is not valid JSON (${(error as Error).message})`);
   }
   const isNumber = (found: unknown): found is number =>
     typeof found === "number" && found > 0 && found < Infinity;

@@ -134,7 +134,7 @@ export function readFinetuneCheckpoint(file: CheckpointFile): SavedFinetune {
   const [epoch, arch, weights, best] = ["epoch", "arch", "state_dict", "best_acc1"].map((key) =>
     root.get(key)
   );
-  if (!isCount(epoch) || typeof arch !== "string") throw wrong("it does not say its epoch and arch");
+  if (!isCount(epoch) || typeof arch !== "string") throw wrong("it has no valid epoch and arch");
   if (!(weights instanceof Map)) throw wrong("it has no state_dict");
   if (!root.has(FINETUNE_KEY)) {
     throw wrong(
@@ -144,7 +144,7 @@ export function readFinetuneCheckpoint(file: CheckpointFile): SavedFinetune {
     );
   }
   if (typeof best !== "number" || !(best >= -1 && best <= 100)) {
-    throw wrong(`expected a top-1 in percent for best_acc1, found ${show(best)}`);
+    throw wrong(`expected a top-1 accuracy in percent for best_acc1, found ${show(best)}`);
   }
   const tensors = new Map<string, TensorRef>();
   for (const [key, tensor] of weights) {

@@ -1,8 +1,9 @@
 /** The flags of a fine-tuning: those of a linear evaluation where it has them, and SwAV's `eval_semisup.py`'s. */
+import { DEFAULT_WORKERS_NOTE } from "../../actors/default_workers.ts";
 import { VIEW_DEFAULT_NOTES } from "../encoder_views.ts";
 import { describeDefaults, type FlagTable } from "../flag_table.ts";
 import { linearFlags } from "../linear_probe/flags.ts";
-import { type EncoderNames, STEP_FLAGS } from "../shared_flags.ts";
+import { CACHE_DEFAULT_NOTE, type EncoderNames, STEP_FLAGS } from "../shared_flags.ts";
 import { FINETUNE_DEFAULTS, FINETUNE_SAMPLE_DEFAULTS, type FinetuneDefaults } from "./options.ts";
 
 const FINETUNING = "Fine-tuning";
@@ -62,4 +63,6 @@ export function finetuneFlags(names: EncoderNames) {
 export const FINETUNE_DEFAULT_NOTES = {
   ...describeDefaults<FinetuneDefaults>(FINETUNE_DEFAULTS, FINETUNE_SAMPLE_DEFAULTS, {}),
   ...VIEW_DEFAULT_NOTES,
+  workers: DEFAULT_WORKERS_NOTE,
+  cache: CACHE_DEFAULT_NOTE,
 };

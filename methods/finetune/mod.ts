@@ -1,34 +1,44 @@
 /** Fine-tuning: the whole encoder is trained on labels, or on a share of them (the semi-supervised protocol). */
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
+import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import type { Stem } from "../../models/encoder.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
+import { findEncoder } from "../../models/registry.ts";
 import { chooseViews } from "../encoder_views.ts";
 import { findBoth } from "../find_both.ts";
 import type { Method } from "../method.ts";
 import type { LinearSettings } from "../linear_probe/mod.ts";
 import { trainingNeeds } from "../permissions.ts";
+import { requireFiniteFinetune } from "./checkpoint.ts";
 import type { FinetuneEvent } from "./events.ts";
 import { finetuneFlags } from "./flags.ts";
 import { FINETUNE_DEFAULTS, type FinetuneOptions } from "./options.ts";
 import { type FinetuneResult, runFinetune } from "./run.ts";
 
-/** The encoder, where its images are and its files go; all else has a default. */
+/** Options for `finetune`. All but the encoder, the images and the output folder have defaults. */
 export type FinetuneInput =
   & Pick<FinetuneOptions, "pretrained" | "data" | "output">
-  & Partial<FinetuneOptions>;
+  & Partial<FinetuneOptions>
+  & {
+    /** First layers of the encoder, `imagenet` or `cifar`; found out where a checkpoint has it. */
+    stem?: Stem;
+  };
 
 /** The options with everything that was left out: by the encoder's checkpoint, and else by {@linkcode FINETUNE_DEFAULTS}. */
 async function resolveFinetuneInput(
-  input: FinetuneInput,
+  { stem, ...input }: FinetuneInput,
   emit: Emit<NoticeEvent>,
 ): Promise<FinetuneOptions> {
   const { pretrained, resume = null, which = "student", weights, arch: named } = input;
   // A checkpoint that is resumed from has the encoder as it has become, and what its images are.
-  const path = resume ?? pretrained;
-  const choice = resume === null ? { arch: named, which, weights } : { arch: named };
+  // `auto` is resolved later; a run that is started again names the same encoder.
+  const isFresh = resume === null || resume === "auto";
+  const path = isFresh ? pretrained : resume;
+  const choice = isFresh ? { arch: named, stem, which, weights } : { arch: named, stem };
   using source = path === null ? null : await openEncoderSource(path, { ...choice, part: "backbone" });
-  const arch = source?.encoder.name ?? named;
+  const arch = source?.encoder.name ?? (named && findEncoder(named, stem).name);
   if (arch === undefined) {
-    throw new TypeError("without a checkpoint the name of an encoder is needed: arch");
+    throw new TypeError("expected a checkpoint (pretrained) or the name of an encoder (arch), found neither");
   }
   const { data, testData } = await findBoth(input);
   const { note, ...views } = chooseViews(source, input, data);
@@ -44,11 +54,15 @@ export const finetune: Method<
   FinetuneResult,
   LinearSettings
 > = {
-  description: "trains an encoder and a classifier on it with labels, and says how well they classify",
+  description: "trains an encoder and a classifier on it with labels, and reports their accuracy",
   folder: import.meta.url,
   actors: ["finetune_trainer"],
   flags: () => finetuneFlags({ encoders: [] }),
   resolve: resolveFinetuneInput,
   needs: (input) => trainingNeeds(input, input.pretrained),
+  async checkResume(checkpoint) {
+    using file = await openCheckpointFile(checkpoint);
+    await requireFiniteFinetune(file);
+  },
   run: (options, emit, signal, { isUnfinished }) => runFinetune(options, emit, signal, isUnfinished),
 };

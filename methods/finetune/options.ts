@@ -31,6 +31,7 @@ export type FinetuneDefaults = Omit<FinetuneOptions, Exclude<keyof LinearOptions
 /** Defaults for one's own images: SwAV's for 10 % of ImageNet, whose 8 GPUs have 32 images each. */
 export const FINETUNE_DEFAULTS: Readonly<FinetuneDefaults> = {
   workers: LINEAR_DEFAULTS.workers,
+  cache: LINEAR_DEFAULTS.cache,
   epochs: 20,
   startEpoch: 0,
   batchSize: 256,
@@ -55,7 +56,6 @@ export const FINETUNE_DEFAULTS: Readonly<FinetuneDefaults> = {
 /** Defaults for the bundled images: SwAV's rate of the classifier is too high for the features of the bundled teacher. */
 export const FINETUNE_SAMPLE_DEFAULTS: Readonly<FinetuneDefaults> = {
   ...FINETUNE_DEFAULTS,
-  workers: LINEAR_SAMPLE_DEFAULTS.workers,
   batchSize: 32,
   lrLastLayer: 0.01,
   imageSize: LINEAR_SAMPLE_DEFAULTS.imageSize,
@@ -69,10 +69,15 @@ export interface LearningRates {
   lrLastLayer: number;
 }
 
+/** What the learning rates are multiplied by after the warm-up. */
+export function scaleOf({ scaleLr, batchSize }: FinetuneOptions): number {
+  return scaleLr ? batchScale(batchSize) : 1;
+}
+
 /** The learning rates of an epoch, from 0: both follow one schedule. */
 export function learningRatesOf(options: FinetuneOptions, epoch: number): LearningRates {
-  const { scaleLr, batchSize, warmupEpochs, epochs, cos, schedule: milestones, gamma } = options;
-  const scale = scaleLr ? batchScale(batchSize) : 1;
+  const { warmupEpochs, epochs, cos, schedule: milestones, gamma } = options;
+  const scale = scaleOf(options);
   const rateOf = (lr: number) =>
     distillLearningRate(epoch, { lr, scale, warmupEpochs, epochs, cos, milestones, gamma });
   return { lr: rateOf(options.lr), lrLastLayer: rateOf(options.lrLastLayer) };

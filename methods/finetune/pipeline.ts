@@ -1,6 +1,7 @@
 /** The actors of a fine-tuning: how they are wired. */
 import { actorUrl } from "../../actors/catalog.ts";
 import type { Monitor } from "../../actors/events.ts";
+import type { ImageCaches } from "../../actors/image_caches.ts";
 import { type Branch, Pipeline } from "../../actors/pipeline.ts";
 import type { ActorRef, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
 import { EVALUATION_ORDER, TRAINING_ORDER } from "../../actors/tsv_reader.ts";
@@ -15,6 +16,8 @@ const STAGES = 3;
 
 /** What a fine-tuning's actors are made from. */
 export interface FinetuneSetup extends Omit<PreparedFinetune, "start"> {
+  /** Where decoded images are kept. */
+  caches: ImageCaches;
   monitor: ActorRef<Monitor<FinetuneActorEvent>>;
   /** Where those that are started next begin. */
   from(): { start: FinetuneStart; resume: string | null };
@@ -23,7 +26,7 @@ export interface FinetuneSetup extends Omit<PreparedFinetune, "start"> {
 /** Spawns them, from the end. */
 export function spawnFinetunePipeline(
   supervisor: Supervisor,
-  { options, data, classes, batchesPerEpoch, terms, monitor, from }: FinetuneSetup,
+  { options, data, classes, batchesPerEpoch, terms, caches, monitor, from }: FinetuneSetup,
 ): { trainer: Supervised<FinetuneTrainer>; pipeline: Pipeline } {
   const { workers, seed, batchSize, imageSize, maxPixels, actors, evalResize } = options;
   const trainer = supervisor.spawn<typeof finetuneTrainer>(
@@ -61,7 +64,7 @@ export function spawnFinetunePipeline(
   };
   const pipeline = new Pipeline(
     supervisor,
-    { batchSize, imageSize, embeddingLength: 0, stages: STAGES, maxPixels, actors, monitor },
+    { batchSize, imageSize, embeddingLength: 0, stages: STAGES, maxPixels, caches, actors, monitor },
     options.evaluate ? [test] : [train, test],
     () => trainer.ref,
   );

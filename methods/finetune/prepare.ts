@@ -89,7 +89,7 @@ export async function prepareFinetune(
   const isDone = start.epoch >= options.epochs && start.progress.isTested;
   if (isDone && !evaluate && !isUnfinished) {
     throw new NothingToDoError(
-      `${resume}: ${start.epoch} of ${options.epochs} epochs are done, so there is nothing left to do; use more --epochs`,
+      `${resume}: ${start.epoch} of ${options.epochs} epochs are done, so there is nothing left to do; use a larger --epochs`,
     );
   }
   return { options, data, classes, batchesPerEpoch, terms, start };

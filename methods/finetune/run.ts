@@ -7,16 +7,19 @@
  */
 import type { Emit, ProgressEvent } from "../../actors/events.ts";
 import { describeRestart, listenToActors, watchdogOf, withWarningsOnce } from "../../actors/notices.ts";
+import { ImageCaches } from "../../actors/image_caches.ts";
+import { workerImports } from "../../actors/plugins.ts";
 import { PATIENCE, type Pipeline, type ReadingRange } from "../../actors/pipeline.ts";
 import { ActorSystem, type Supervised, type Supervisor } from "../../actors/runtime/mod.ts";
 import { TrainingRun } from "../../actors/training_run.ts";
 import { UserError } from "../../errors.ts";
 import { findEncoder } from "../../models/registry.ts";
+import { checkSettings } from "../check_settings.ts";
 import type { ClassificationScore } from "../classification.ts";
 import { SECONDS_BETWEEN_CHECKPOINTS, TEST, TRAIN } from "../linear_probe/pipeline.ts";
 import type { FinetuneActorEvent, FinetuneEvent } from "./events.ts";
 import type { FinetuneTrainer } from "./messages.ts";
-import { type FinetuneOptions, learningRatesOf } from "./options.ts";
+import { type FinetuneOptions, learningRatesOf, scaleOf } from "./options.ts";
 import { spawnFinetunePipeline } from "./pipeline.ts";
 import { findStart, type FinetuneStart, type PreparedFinetune, prepareFinetune } from "./prepare.ts";
 
@@ -52,8 +55,15 @@ export async function runFinetune(
 ): Promise<FinetuneResult> {
   emit = withWarningsOnce(emit);
   const prepared = await prepareFinetune(options, emit, isUnfinished);
-  const system = new ActorSystem({ imports: options.plugins, watchdog: watchdogOf(emit) });
-  return await system.run(() => new FinetuneRun(system, prepared, emit, signal).run());
+  const { cache, data, testData, evaluate, maxPixels } = prepared.options;
+  using caches = await ImageCaches.open({
+    cache,
+    data: evaluate ? [testData] : [data, testData],
+    isReadOnce: evaluate,
+    maxPixels,
+  }, emit);
+  const system = new ActorSystem({ imports: workerImports(options.plugins), watchdog: watchdogOf(emit) });
+  return await system.run(() => new FinetuneRun(system, prepared, caches, emit, signal).run());
 }
 
 /** A fine-tuning under way. */
@@ -80,6 +90,7 @@ class FinetuneRun {
   constructor(
     system: ActorSystem,
     prepared: PreparedFinetune,
+    caches: ImageCaches,
     emit: Emit<FinetuneEvent>,
     signal: AbortSignal | undefined,
   ) {
@@ -92,7 +103,7 @@ class FinetuneRun {
     const firstStep = start.epoch * batchesPerEpoch + start.batch;
     this.#told = { step: firstStep, epoch: -1 };
     if (this.#isTrained && !options.evaluate) {
-      const text = `all ${start.epoch} epochs are done; only the end of the run is missing`;
+      const text = `all ${start.epoch} epochs are done; finishing the run`;
       emit({ type: "note", text });
     }
     emit({
@@ -107,6 +118,11 @@ class FinetuneRun {
       firstStep,
       testsFirst: options.evaluate || this.#testsFirst,
       evalResize: options.evalResize,
+      cache: caches.description,
+      notes: options.evaluate ? [] : checkSettings(
+        { ...options, learningRates: [options.lr, options.lrLastLayer], scale: scaleOf(options) },
+        { images: data.trainImages, batchesPerEpoch },
+      ),
     });
     this.#training = new TrainingRun({
       output: options.output,
@@ -126,6 +142,7 @@ class FinetuneRun {
     });
     ({ trainer: this.#trainer, pipeline: this.#pipeline } = spawnFinetunePipeline(this.#supervisor, {
       ...prepared,
+      caches,
       monitor: listenToActors<FinetuneActorEvent>(system, emit, (event) => this.#take(event)),
       from: () => ({ start: this.#start, resume: this.#resume }),
     }));

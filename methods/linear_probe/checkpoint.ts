@@ -137,7 +137,7 @@ export async function readLinearCheckpoint(file: CheckpointFile, lr: number): Pr
   const arch = root.get("arch");
   const weights = root.get("state_dict");
   if (!Number.isSafeInteger(epoch) || (epoch as number) < 0 || typeof arch !== "string") {
-    throw wrong("it does not say its epoch and arch");
+    throw wrong("it has no valid epoch and arch");
   }
   const entry = (key: string) =>
     weights instanceof Map ? weights.get(`module.${key}`) ?? weights.get(key) : undefined;
@@ -165,7 +165,7 @@ export async function readLinearCheckpoint(file: CheckpointFile, lr: number): Pr
       ) {
         values.set(key, await readFinite(file.path, `${what}${key}`, tensor));
       } else if (needed || tensor !== undefined) {
-        throw wrong(`its ${quote(key)} is not a tensor of floating point numbers [${shapes[i]}]`);
+        throw wrong(`its ${quote(key)} is not a floating-point tensor of shape [${shapes[i]}]`);
       }
     }
     return values;
@@ -173,7 +173,7 @@ export async function readLinearCheckpoint(file: CheckpointFile, lr: number): Pr
   const readBest = (value: TorchValue | undefined) => {
     // In percent; below 0 before the first epoch.
     if (typeof value === "number" && value >= -1 && value <= 100) return value;
-    throw wrong(`expected a top-1 in percent for best_acc1, found ${show(value)}`);
+    throw wrong(`expected a top-1 accuracy in percent for best_acc1, found ${show(value)}`);
   };
   const sweep = root.get(SWEEP);
   const { terms } = readResumeState(root.get("seed_resume"), wrong);
@@ -190,7 +190,7 @@ export async function readLinearCheckpoint(file: CheckpointFile, lr: number): Pr
     };
     return { ...found, probes: [probe] };
   }
-  const notOurs = (how: string) => wrong(`its ${SWEEP} is not what deno task lincls writes: ${how}`);
+  const notOurs = (how: string) => wrong(`its ${SWEEP} was not written by deno task lincls: ${how}`);
   if (!Array.isArray(sweep) || sweep.length === 0) {
     throw notOurs(`expected a list of classifiers, found ${show(sweep)}`);
   }
@@ -202,9 +202,9 @@ export async function readLinearCheckpoint(file: CheckpointFile, lr: number): Pr
     if (typeof rate !== "number" || !Number.isFinite(rate) || rate <= 0) {
       throw notOurs(`expected a learning rate above 0, found ${show(rate)}`);
     }
-    if (probes.some((other) => other.lr === rate)) throw notOurs(`it has the learning rate ${rate} twice`);
+    if (probes.some((other) => other.lr === rate)) throw notOurs(`learning rate ${rate} occurs twice`);
     if (!(values instanceof Map) || !(momentum instanceof Map)) {
-      throw notOurs(`the classifier of learning rate ${rate} has no values and momentum`);
+      throw notOurs(`the classifier for learning rate ${rate} has no values and momentum`);
     }
     const saved = { lr: rate, best: readBest(best) };
     try {
@@ -220,7 +220,7 @@ export async function readLinearCheckpoint(file: CheckpointFile, lr: number): Pr
     }
   }
   if (probes.every(({ values }) => values.size === 0)) {
-    throw diverged ?? wrong("all its classifiers have diverged; use a lower --lr");
+    throw diverged ?? wrong("all its classifiers have diverged; start again with a lower --lr");
   }
   return { ...found, probes };
 }

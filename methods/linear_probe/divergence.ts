@@ -26,7 +26,7 @@ export class Divergence {
       if (this.diverged[i] || Number.isFinite(loss)) continue;
       this.diverged[i] = true;
       const [rate, scaled] = [this.#rates[i], learningRates[i]];
-      const given = `it is ${rate}${rate === scaled ? "" : `, and ${scaled} in this epoch`}`;
+      const given = `now ${rate}${rate === scaled ? "" : `, ${scaled} in this epoch`}`;
       if (this.diverged.every(Boolean)) {
         this.isOver = true;
         const all = this.#rates.length === 1
@@ -34,13 +34,13 @@ export class Divergence {
           : `every learning rate (${this.#rates.join(", ")}) has diverged`;
         this.#end(
           new UserError(
-            `the loss is ${loss} in ${where}: ${all}. Earlier checkpoints are whole; try a lower --lr (${given})`,
+            `the loss is ${loss} in ${where}: ${all}. Earlier checkpoints are intact; try a lower --lr (${given})`,
           ),
         );
       } else {
         const text =
-          `learning rate ${rate} has diverged: its loss is ${loss} in ${where}. It is not the best one, ` +
-          "whatever it was before; the others go on";
+          `learning rate ${rate} has diverged: its loss is ${loss} in ${where}. It can no longer be the best one; ` +
+          "the others continue";
         this.#emit({ type: "warning", text });
       }
     }
@@ -61,7 +61,9 @@ export function warnOfLargeLoss(
   const guessing = Math.log(classes);
   if (last.loss <= LARGE_LOSS * guessing || last.top1 > LOW_ACCURACY * 100 / classes) return;
   const text =
-    `the loss is ${last.loss.toPrecision(3)}, where guessing gives ${guessing.toFixed(2)}, and top-1 is ` +
-    `that of guessing: training has diverged; try a lower --lr (it is ${lr})`;
+    `the loss is ${last.loss.toPrecision(3)} (chance: ${
+      guessing.toFixed(2)
+    }) and top-1 is at chance level: ` +
+    `training has diverged; try a lower --lr (now ${lr})`;
   emit({ type: "warning", text });
 }

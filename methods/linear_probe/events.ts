@@ -1,4 +1,4 @@
-/** What a linear evaluation tells. */
+/** Events of a linear evaluation. */
 import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
 import type {
   ActorsEvent,
@@ -10,53 +10,57 @@ import type {
 import type { BatchPosition } from "../../actors/messages.ts";
 import type { ProbeScore } from "./messages.ts";
 
-/** What a linear evaluation is, known before the first step. */
+/** Size of a linear evaluation, known before the first step. */
 export interface LinearPlan {
-  /** Rows to learn from, broken ones included. */
+  /** Training rows, including broken ones. */
   trainImages: number;
   /** Numbers of these rows, from 0, ascending, where they are a share of the data (`labelFraction`). */
   rows?: readonly number[];
-  /** Rows to classify, broken ones included. */
+  /** Test rows, including broken ones. */
   testImages: number;
-  /** Labels are 0 to classes - 1. */
+  /** Number of classes; labels are 0 to classes - 1. */
   classes: number;
   /** Length of a feature. */
   features: number;
-  /** The last one may be smaller. */
+  /** Batches per epoch; the last may be smaller. */
   batchesPerEpoch: number;
-  /** Epochs that were done before. */
+  /** Epochs done before this start. */
   firstEpoch: number;
-  /** How images become views where no crop is drawn. */
+  /** How images are resized where no random crop is taken. */
   evalResize: EvaluationResize;
+  /** Where decoded images are kept, for people. */
+  cache: string;
+  /** Notes on settings that do not suit the data; see `methods/check_settings.ts`. */
+  notes: readonly string[];
 }
 
 /** A step of a linear evaluation. */
 export interface LinearStep {
-  /** From 0. */
+  /** Epoch, from 0. */
   epoch: number;
-  /** From 1, over the whole run. */
+  /** Step, from 1, over the whole run. */
   step: number;
-  /** Of the first learning rate's classifier that has not diverged, on the batch before it learnt from it. */
+  /** Score on the batch, before its update, of the first classifier that has not diverged. */
   score: ProbeScore;
-  /** That learning rate, after scaling. */
+  /** Learning rate of that classifier, after scaling. */
   lr: number;
 }
 
-/** How the classifiers did in an epoch. One of each a learning rate. */
+/** Scores of an epoch, one per learning rate. */
 export interface LinearEpoch {
-  /** From 0. */
+  /** Epoch, from 0. */
   epoch: number;
-  /** Of this epoch, after scaling. */
+  /** Learning rates of this epoch, after scaling. */
   learningRates: readonly number[];
-  /** On the images that were learnt from, while they were; empty where the run only evaluates. */
+  /** Scores on the training images, during training; empty if the run only evaluates. */
   trained: readonly ProbeScore[];
-  /** On the test images. */
+  /** Scores on the test images. */
   tested: readonly ProbeScore[];
-  /** Which classifiers have diverged, in this epoch or before: a loss of theirs was not finite. */
+  /** Whether each classifier has diverged, in this epoch or before: one of its losses was not finite. */
   diverged: readonly boolean[];
 }
 
-/** What a linear evaluation tells. */
+/** Events of a linear evaluation. */
 export type LinearEvent =
   | NoticeEvent
   /** The files are open and fit each other; actors start now. */
@@ -69,7 +73,7 @@ export type LinearEvent =
   /** An epoch is done, and the test images are classified. */
   | ({ type: "epoch" } & LinearEpoch);
 
-/** What the actors of a linear evaluation tell the run. */
+/** Events that the actors of a linear evaluation send to the run. */
 export type LinearActorEvent =
   | ReaderEvent
   /** So many images more have come that are not trained on. */

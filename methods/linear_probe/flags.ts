@@ -1,7 +1,10 @@
 /** The flags of a linear evaluation: those of the original's main_lincls.py, under its names. */
+import { DEFAULT_WORKERS_NOTE } from "../../actors/default_workers.ts";
 import { VIEW_DEFAULT_NOTES } from "../encoder_views.ts";
 import { describeDefaults, type FlagTable, type RetiredFlag } from "../flag_table.ts";
 import {
+  CACHE_DEFAULT_NOTE,
+  cacheFlag,
   DATA,
   encoderFlags,
   type EncoderNames,
@@ -12,6 +15,7 @@ import {
   maxPixelsFlag,
   processFlags,
   SGD_FLAGS,
+  STEM_DEFAULT_NOTE,
   testDataFlag,
   TRAINING,
   WEIGHTS_DEFAULT_NOTE,
@@ -29,8 +33,8 @@ const DATA_FLAGS = {
     metavar: "FILE",
     group: DATA,
     help:
-      "checkpoint of lincls to resume from, which has the encoder too; auto: the newest one in --output, " +
-      "or a new run where there is none",
+      "lincls checkpoint to resume from, which includes the encoder; auto: the newest one in --output, or a " +
+      "new run if there is none",
     brief: "checkpoint to resume from; auto: the newest in --output",
   },
   resumeAnyway: FILE_FLAGS.resumeAnyway,
@@ -38,15 +42,15 @@ const DATA_FLAGS = {
     kind: "boolean",
     short: "e",
     group: DATA,
-    help: "only classify the test images, with the classifiers of --resume, or those of some --lr",
-    brief: "only classify the test images, with --resume",
+    help: "only evaluate on the test images, with the classifiers of --resume; --lr selects some of them",
+    brief: "only evaluate on the test images; needs --resume",
   },
   cacheFeatures: {
     kind: "boolean",
     group: DATA,
     help:
-      "compute each image's features once, from its center crop, and train on them in every epoch: much faster, and a " +
-      "little less accurate than with random crops and flips",
+      "compute the features once, from center crops, and reuse them in every epoch: much faster, but slightly less " +
+      "accurate than random crops and flips",
     brief: "compute features once, without augmentation: much faster",
   },
   imageSize: imageSizeFlag(DATA),
@@ -61,8 +65,9 @@ const DATA_FLAGS = {
       "share of the images of each class to learn from, such as 0.01 or 0.1, chosen by --seed; one image of each at least",
     brief: "share of each class to learn from, such as 0.1",
   },
-  classes: { kind: "integer", min: 2, group: DATA, help: "classes, whose labels are 0 to N - 1" },
+  classes: { kind: "integer", min: 2, group: DATA, help: "number of classes; labels are 0 to N - 1" },
   workers: workersFlag(DATA, 64),
+  cache: cacheFlag(DATA),
 } as const satisfies FlagTable;
 
 const TRAINING_FLAGS = {
@@ -75,9 +80,9 @@ const TRAINING_FLAGS = {
     aliases: ["learning-rate"],
     group: TRAINING,
     help:
-      "learning rate for a batch of 256 images; of several, a classifier is trained with each, side by side, " +
+      "learning rate for a batch of 256 images. Given several, one classifier is trained with each at the same time, " +
       "and the best is reported",
-    brief: "learning rates; a classifier is trained with each",
+    brief: "learning rates; one classifier is trained with each",
   },
   scaleLr,
   warmupEpochs,
@@ -94,7 +99,7 @@ const TRAINING_FLAGS = {
     kind: "integer",
     min: 0,
     group: TRAINING,
-    help: "seed of the classifier's weights, the order of the images and their crops",
+    help: "random seed for the classifier's weights, the order of the images and their crops",
     brief: "random seed",
   },
 } as const satisfies FlagTable;
@@ -110,7 +115,6 @@ export function linearFlags(names: EncoderNames) {
 
 /** Defaults of the original that differ. */
 const ORIGINAL_DEFAULTS: Readonly<Partial<Record<keyof LinearDefaults, string>>> = {
-  workers: "32",
   seed: "none",
 };
 
@@ -118,15 +122,18 @@ const ORIGINAL_DEFAULTS: Readonly<Partial<Record<keyof LinearDefaults, string>>>
 export const LINEAR_DEFAULT_NOTES = {
   ...describeDefaults<LinearDefaults>(LINEAR_DEFAULTS, LINEAR_SAMPLE_DEFAULTS, ORIGINAL_DEFAULTS),
   ...VIEW_DEFAULT_NOTES,
+  workers: `${DEFAULT_WORKERS_NOTE}; the original: 32`,
+  cache: CACHE_DEFAULT_NOTE,
   arch: "default: recognised from the checkpoint; the original: resnet50",
+  stem: STEM_DEFAULT_NOTE,
   which: "default: student",
   weights: WEIGHTS_DEFAULT_NOTE,
-  classes: "default: as many as the labels say",
-  testData: "default: test.tsv, val/ or the like in DATA",
+  classes: "default: inferred from the labels",
+  testData: "default: test.tsv, val/ or similar in DATA",
   output: "default: a new folder under output/",
 };
 
 /** Flags of the original that have no place here. */
 export const LINEAR_RETIRED: Readonly<Record<string, RetiredFlag>> = processFlags(
-  "there is one process, and it uses one device",
+  "linear evaluation runs in one process, on one device",
 );

@@ -34,19 +34,19 @@ import type { LinearProgress, LinearTrainer, ProbeScore } from "./messages.ts";
 import type { LinearOptions } from "./options.ts";
 import { type LabelledRows, LinearProbes } from "./step.ts";
 
-/** How a trainer is started. */
+/** Configuration of a `linear_trainer` actor. */
 export interface LinearTrainerConfig {
-  /** Of the whole run. */
+  /** Options of the whole run. */
   options: LinearOptions;
   /** Length of a feature. */
   features: number;
-  /** Labels are 0 to classes - 1. */
+  /** Number of classes; labels are 0 to classes - 1. */
   classes: number;
-  /** Whether the queries' features are kept, or classified as they come. */
+  /** Whether the features of the test images are kept, or classified as they arrive. */
   keepsQueries: boolean;
-  /** What checkpoints say of the evaluation, so that one that is gone on with is known to be the same. */
+  /** Settings that checkpoints store, so that a resume can verify that it continues the same evaluation. */
   terms?: readonly Term[];
-  /** Who is told of steps. */
+  /** Receives events about steps. */
   monitor: ActorRef<Monitor<LinearActorEvent>>;
 }
 
@@ -287,14 +287,14 @@ async function loadProbes(
     throw new CheckpointError(
       path,
       `has a classifier of ${saved.classes} classes over ${saved.features} features, but the images have ${classes} ` +
-        `classes and the encoder gives ${features} features; use the data and encoder of that run, or --classes`,
+        `classes and the encoder gives ${features} features; use that run's data and encoder, or set --classes`,
     );
   }
   for (const [i, rate] of lr.entries()) {
     const probe = saved.probes.find((candidate) => candidate.lr === rate);
     if (probe === undefined) {
       const found = saved.probes.map((candidate) => candidate.lr).join(",");
-      throw new CheckpointError(path, `has no classifier of learning rate ${rate}; use --lr ${found}`);
+      throw new CheckpointError(path, `has no classifier for learning rate ${rate}; use --lr ${found}`);
     }
     if (probe.values.size === 0) { // it has diverged, and is trained in vain
       const fresh = initialize(probes.state, seed);

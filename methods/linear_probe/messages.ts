@@ -7,10 +7,10 @@ import type { Purpose, Returning, Sink } from "../../actors/messages.ts";
 import type { Message } from "../../actors/runtime/mod.ts";
 import type { ClassificationScore } from "../classification.ts";
 
-/** How one linear probe did on some images. */
+/** Scores of one linear probe on some images. */
 export type ProbeScore = ClassificationScore;
 
-/** Trains linear probes, several learning rates side by side. */
+/** Trains linear probes, one per learning rate, in parallel. */
 export type LinearTrainer = Sink & Returning & {
   /** Says how fast to learn from the images that come from now on: one learning rate a probe. */
   begin: Message<{ learningRates: number[] }>;
@@ -26,16 +26,16 @@ export type LinearTrainer = Sink & Returning & {
   save: Message<void, { path: string | null }>;
 };
 
-/** Where a linear evaluation is. */
+/** Progress of a linear evaluation. */
 export interface LinearProgress {
   /** Epochs done. */
   epoch: number;
   /** Best top-1 of each probe so far, in percent. */
   best: number[];
-  /** Which probes have diverged: their weights are not kept. */
+  /** Whether each probe has diverged; the weights of those are not kept. */
   diverged: boolean[];
-  /** Index of the probe that a checkpoint is of; one that has not diverged. */
+  /** Index of the probe that a checkpoint saves, which has not diverged. */
   probe: number;
-  /** Whether it is better than ever. */
+  /** Whether it is the best so far. */
   isBest: boolean;
 }

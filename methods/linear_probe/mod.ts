@@ -1,35 +1,46 @@
 /** The linear evaluation: classifiers on the frozen features of an encoder (MoCo's protocol). */
+import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import type { Stem } from "../../models/encoder.ts";
+import { findEncoder } from "../../models/registry.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { chooseViews } from "../encoder_views.ts";
 import { findBoth } from "../find_both.ts";
 import type { Method, OutputSettings } from "../method.ts";
 import { trainingNeeds } from "../permissions.ts";
+import { readLinearCheckpoint } from "./checkpoint.ts";
 import type { LinearEvent } from "./events.ts";
 import { linearFlags } from "./flags.ts";
 import { LINEAR_DEFAULTS, type LinearOptions } from "./options.ts";
 import { type LinearResult, runLinearEvaluation } from "./run.ts";
 
-/** The encoder, where its images are and its files go; all else has a default. */
+/** Options for `linearProbe`. All but the encoder, the images and the output folder have defaults. */
 export type LinearInput =
   & Pick<LinearOptions, "pretrained" | "data" | "output">
-  & Partial<LinearOptions>;
+  & Partial<LinearOptions>
+  & {
+    /** First layers of the encoder, `imagenet` or `cifar`; found out where a checkpoint has it. */
+    stem?: Stem;
+  };
 
 /** {@linkcode OutputSettings} of a linear evaluation. */
 export interface LinearSettings extends OutputSettings {
-  /** Whether the one that `resume` goes on with has not come to its end; where only that is missing, it is made up for. */
+  /** Whether the evaluation to resume did not finish. If all its epochs are done, only its end is repeated. */
   isUnfinished?: boolean;
 }
 
 /** The options with everything that was left out: by the encoder's checkpoint, and else by {@linkcode LINEAR_DEFAULTS}. */
-async function resolveLinearInput(input: LinearInput, emit: Emit<NoticeEvent>): Promise<LinearOptions> {
+async function resolveLinearInput(
+  { stem, ...input }: LinearInput,
+  emit: Emit<NoticeEvent>,
+): Promise<LinearOptions> {
   const { pretrained, which = "student", weights } = input;
   using source = pretrained === null
     ? null
-    : await openEncoderSource(pretrained, { arch: input.arch, which, weights, part: "backbone" });
-  const arch = source?.encoder.name ?? input.arch;
+    : await openEncoderSource(pretrained, { arch: input.arch, stem, which, weights, part: "backbone" });
+  const arch = source?.encoder.name ?? (input.arch && findEncoder(input.arch, stem).name);
   if (arch === undefined) {
-    throw new TypeError("without a checkpoint the name of an encoder is needed: arch");
+    throw new TypeError("expected a checkpoint (pretrained) or the name of an encoder (arch), found neither");
   }
   const { data, testData } = await findBoth(input);
   const { note, ...views } = chooseViews(source, input, data);
@@ -45,12 +56,15 @@ export const linearProbe: Method<
   LinearResult,
   LinearSettings
 > = {
-  description:
-    "trains a linear classifier on the features of a frozen encoder, and says how well it classifies",
+  description: "trains a linear classifier on the features of a frozen encoder, and reports its accuracy",
   folder: import.meta.url,
   actors: ["linear_trainer"],
   flags: () => linearFlags({ encoders: [] }),
   resolve: resolveLinearInput,
   needs: (input) => trainingNeeds(input, input.pretrained),
+  async checkResume(checkpoint) {
+    using file = await openCheckpointFile(checkpoint);
+    await readLinearCheckpoint(file, LINEAR_DEFAULTS.lr[0]);
+  },
   run: (options, emit, signal, { isUnfinished }) => runLinearEvaluation(options, emit, signal, isUnfinished),
 };

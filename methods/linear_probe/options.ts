@@ -1,5 +1,6 @@
 /** Everything that a linear evaluation can be told, with the names of the original's flags (main_lincls.py). */
 import type { ActorModules } from "../../actors/catalog.ts";
+import { DEFAULT_WORKERS } from "../../actors/default_workers.ts";
 import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import type { EvaluationResizeChoice } from "../../actors/evaluation_resize.ts";
 import type { Tuning } from "../../kernels/tuning/tuning.ts";
@@ -9,69 +10,78 @@ export type { EncoderRole };
 
 /** A linear evaluation, fully resolved: no field is left to a default. Paths are absolute. */
 export interface LinearOptions {
-  /** Checkpoint of the frozen encoder; `null` for fresh weights of `arch`, drawn from `seed`. */
+  /** Checkpoint of the frozen encoder; `null` for random weights of `arch`, drawn from `seed`. */
   pretrained: string | null;
   /** Name of the encoder in the registry. */
   arch: string;
   /** Which encoder of a distillation's checkpoint. */
   which: EncoderRole;
-  /** What stands before the encoder's keys, where a checkpoint holds several; found out where it is left out. */
+  /** Prefix of the encoder's keys, if the checkpoint holds several encoders; detected if omitted. */
   weights?: string;
-  /** Images to learn from. */
+  /** Training images. */
   data: string;
-  /** Images to be classified. */
+  /** Test images. */
   testData: string;
   /** Folder that the run writes to. */
   output: string;
   /** Reader Workers. The same seed gives the same bits for any number. */
   workers: number;
-  /** Where the run ends, counted from epoch 0. */
+  /**
+   * Where decoded images are kept, so that epochs after the first do not decode. `auto`: in memory, if all of them take at
+   * most a tenth of it. `memory`: as many as fit in half of the free memory. `off`: nowhere. Else the path of a file for
+   * the training images.
+   */
+  cache: string;
+  /** Number of epochs, counted from epoch 0. */
   epochs: number;
-  /** Epoch to begin with; a checkpoint that is resumed from says its own. */
+  /** First epoch; a resumed run takes it from the checkpoint. */
   startEpoch: number;
-  /** Images in a batch; the last one of an epoch may be smaller. */
+  /** Images per batch; the last batch of an epoch may be smaller. */
   batchSize: number;
-  /** Learning rates before scaling; a classifier is trained with each, side by side. */
+  /** Learning rates before scaling; one classifier is trained with each, in parallel. */
   lr: number[];
   /** Whether the learning rate is multiplied by `batchSize / 256` after the warm-up. */
   scaleLr: boolean;
   /** Epochs of warm-up. */
   warmupEpochs: number;
-  /** Epochs from which on the learning rate is ten times lower. */
+  /** Epochs at which the learning rate drops to a tenth. */
   schedule: number[];
   /** Momentum of SGD. */
   momentum: number;
   /** L2 penalty that SGD adds to every gradient. */
   weightDecay: number;
-  /** Checkpoint of a linear evaluation to go on from; `null` to begin anew. */
+  /**
+   * Checkpoint of a linear evaluation to resume from; `auto` for the newest one in `output`, if there is any; `null` to
+   * start a new one.
+   */
   resume: string | null;
-  /** Go on from `resume` even where it is of another evaluation, of another encoder, say; off where it is left out. */
+  /** Resume even if the checkpoint is from an evaluation with another encoder or other settings. Default: false. */
   resumeAnyway?: boolean;
-  /** Only classify the test images with the classifier of `resume`. */
+  /** Only evaluate the classifier of `resume` on the test images. */
   evaluate: boolean;
   /** Embed the images once, without augmentation, and train on these features in every epoch. */
   cacheFeatures: boolean;
   /** Height and width of a view, in pixels. */
   imageSize: number;
-  /** Pixels that an image may have; a larger one counts as broken. */
+  /** Maximum pixels of an image; a larger one counts as broken. */
   maxPixels: number;
-  /** How images become views where no crop is drawn; `auto` is decided by the images to learn from. */
+  /** How images are resized where no random crop is taken; `auto` decides by the training images. */
   evalResize: EvaluationResizeChoice;
   /** Share of the images of each class that is learnt from, chosen by `seed`, and one image at least; 1 for all images. */
   labelFraction: number;
-  /** Classes; `null` for as many as the labels of the images say. */
+  /** Number of classes; `null` to take it from the labels. */
   classes: number | null;
-  /** Actors of one's own in the places of built-in ones. */
+  /** Custom actors that replace built-in ones. */
   actors?: ActorModules;
-  /** Modules, as text of their URLs, that register encoders; every Worker imports them. */
+  /** URLs of modules that register encoders; every Worker imports them. */
   plugins?: string[];
-  /** What was measured of the adapter (`tuneAdapter`); what is usual of its kind where it is left out. */
+  /** Kernel tuning of the adapter, from `tuneAdapter`. Default: the defaults of its kind. */
   tuning?: Tuning | null;
   /** Seed of the classifier's weights, the order of the images and their augmentation. */
   seed: number;
 }
 
-/** What has a default that is the same on every machine. */
+/** Options whose default is the same on every machine. */
 export type LinearDefaults = Omit<
   LinearOptions,
   | "pretrained"
@@ -90,9 +100,10 @@ export type LinearDefaults = Omit<
   | "tuning"
 >;
 
-/** Defaults for one's own images: the original's, which are MoCo's for ImageNet. */
+/** Defaults for your own images: those of the original, which are MoCo's for ImageNet. */
 export const LINEAR_DEFAULTS: Readonly<LinearDefaults> = {
-  workers: 4,
+  workers: DEFAULT_WORKERS,
+  cache: "auto",
   epochs: 100,
   startEpoch: 0,
   batchSize: 256,
@@ -110,10 +121,9 @@ export const LINEAR_DEFAULTS: Readonly<LinearDefaults> = {
   seed: 0,
 };
 
-/** Defaults for the bundled images: less than a minute, and no need to know the right learning rate. */
+/** Defaults for the bundled images: a run takes less than a minute, and tries several learning rates. */
 export const LINEAR_SAMPLE_DEFAULTS: Readonly<LinearDefaults> = {
   ...LINEAR_DEFAULTS,
-  workers: 2,
   epochs: 30,
   schedule: [20, 25],
   lr: [0.01, 0.03, 0.1, 0.3],

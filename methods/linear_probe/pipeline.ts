@@ -2,6 +2,7 @@
 import { actorUrl } from "../../actors/catalog.ts";
 import type encoder from "../../actors/encoder.ts";
 import type { Monitor } from "../../actors/events.ts";
+import type { ImageCaches } from "../../actors/image_caches.ts";
 import { type Branch, Pipeline } from "../../actors/pipeline.ts";
 import type { ActorRef, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
 import { EVALUATION_ORDER, TRAINING_ORDER } from "../../actors/tsv_reader.ts";
@@ -36,6 +37,8 @@ export interface LinearSetup {
   rows?: Uint32Array<ArrayBuffer>;
   /** Whether there is anything to learn from. */
   trains: boolean;
+  /** Where decoded images are kept. */
+  caches: ImageCaches;
   monitor: ActorRef<Monitor<LinearActorEvent>>;
   /** Where those that are started next begin. */
   start(): { epoch: number; resume: string | null };
@@ -44,7 +47,7 @@ export interface LinearSetup {
 /** Spawns them, from the end. */
 export function spawnLinearPipeline(
   supervisor: Supervisor,
-  { options, features, classes, terms, rows, trains, monitor, start }: LinearSetup,
+  { options, features, classes, terms, rows, trains, caches, monitor, start }: LinearSetup,
 ): { trainer: Supervised<LinearTrainer>; pipeline: Pipeline } {
   const { workers, seed, batchSize, imageSize, cacheFeatures, evaluate, actors, tuning, evalResize } =
     options;
@@ -104,6 +107,7 @@ export function spawnLinearPipeline(
       embeddingLength: features,
       stages: STAGES,
       maxPixels: options.maxPixels,
+      caches,
       actors,
       monitor,
     },

@@ -49,7 +49,7 @@ export function checkWhetherDone(
 ): void {
   if (evaluate || epoch < epochs || isUnfinished) return;
   throw new NothingToDoError(
-    `${resume}: ${epoch} of ${epochs} epochs are done, so there is nothing left to do; use more --epochs`,
+    `${resume}: ${epoch} of ${epochs} epochs are done, so there is nothing left to do; use a larger --epochs`,
   );
 }
 
@@ -76,7 +76,7 @@ export async function findStart({ resume, lr, startEpoch }: LinearOptions): Prom
     const others = probes.filter(({ values }) => values.size > 0).map((probe) => probe.lr);
     throw new CheckpointError(
       resume,
-      `its classifiers of learning rate ${lr.join(", ")} have diverged; use --lr ${others.join(",")}`,
+      `its classifiers for learning rate ${lr.join(", ")} have diverged; use --lr ${others.join(",")}`,
     );
   }
   return { epoch, best: found.map((probe) => probe?.best ?? -1), diverged };

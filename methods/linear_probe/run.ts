@@ -8,6 +8,8 @@
 import { checkSameClasses, withMaxPixels } from "../../actors/data_facts.ts";
 import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { Emit, ProgressEvent } from "../../actors/events.ts";
+import { ImageCaches } from "../../actors/image_caches.ts";
+import { workerImports } from "../../actors/plugins.ts";
 import { describeRestart, listenToActors, watchdogOf, withWarningsOnce } from "../../actors/notices.ts";
 import { PATIENCE, type Pipeline } from "../../actors/pipeline.ts";
 import { ActorSystem, type Supervised, type Supervisor } from "../../actors/runtime/mod.ts";
@@ -15,6 +17,7 @@ import { TrainingRun } from "../../actors/training_run.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { batchScale, linearLearningRate } from "../../models/optim/schedule.ts";
 import { findEncoder } from "../../models/registry.ts";
+import { checkSettings } from "../check_settings.ts";
 import { findLabelledData, type LabelledData } from "../labelled_data.ts";
 import { Divergence, warnOfLargeLoss } from "./divergence.ts";
 import type { LinearActorEvent, LinearEvent } from "./events.ts";
@@ -30,25 +33,25 @@ import {
   type ResolvedOptions,
 } from "./prepare.ts";
 
-/** What came of one learning rate. */
+/** Scores of one learning rate. */
 export interface LinearScore {
-  /** As it was given, before scaling. */
+  /** Learning rate as given, before scaling. */
   lr: number;
-  /** On the test images after the last epoch. */
+  /** Score on the test images after the last epoch. */
   last: ProbeScore;
   /** Best top-1 on the test images after any epoch, in percent. */
   best: number;
-  /** Whether a loss of it was not finite; then it is never the best one. */
+  /** Whether one of its losses was not finite; it is then never the best. */
   diverged: boolean;
 }
 
-/** What came of a linear evaluation. */
+/** Result of a linear evaluation. */
 export interface LinearResult {
-  /** In the order of the learning rates. */
+  /** Scores, in the order of the learning rates. */
   scores: readonly LinearScore[];
-  /** Index of the best one. */
+  /** Index of the best score. */
   chosen: number;
-  /** The last checkpoint; `null` where the run only evaluates. */
+  /** Path of the last checkpoint; `null` if the run only evaluates. */
   checkpoint: string | null;
 }
 
@@ -82,9 +85,16 @@ export async function runLinearEvaluation(
   checkWhetherDone(options, start, isUnfinished);
   const terms = await findTerms(options, data);
   if (options.resume !== null) await compareWithCheckpoint(options, terms, emit);
-  const system = new ActorSystem({ imports: options.plugins, watchdog: watchdogOf(emit) });
+  const { cache, evaluate, cacheFeatures, maxPixels } = options;
+  using caches = await ImageCaches.open({
+    cache,
+    data: evaluate ? [options.testData] : [options.data, options.testData],
+    isReadOnce: evaluate || cacheFeatures,
+    maxPixels,
+  }, emit);
+  const system = new ActorSystem({ imports: workerImports(options.plugins), watchdog: watchdogOf(emit) });
   return await system.run(() =>
-    new LinearEvaluation(system, { options, data, terms, start }, emit, signal).run()
+    new LinearEvaluation(system, { options, data, terms, start, caches }, emit, signal).run()
   );
 }
 
@@ -94,6 +104,7 @@ interface PreparedEvaluation {
   data: LabelledData;
   terms: readonly Term[];
   start: LinearStart;
+  caches: ImageCaches;
 }
 
 /** A linear evaluation under way. */
@@ -126,7 +137,7 @@ class LinearEvaluation {
 
   constructor(
     system: ActorSystem,
-    { options, data, terms, start }: PreparedEvaluation,
+    { options, data, terms, start, caches }: PreparedEvaluation,
     emit: Emit<LinearEvent>,
     signal: AbortSignal | undefined,
   ) {
@@ -142,7 +153,7 @@ class LinearEvaluation {
     this.#classes = options.classes ?? Math.max(train.classes, test.classes);
     this.#batchesPerEpoch = Math.ceil(trainImages / batchSize);
     this.#isTrained = !evaluate && start.epoch >= epochs;
-    if (this.#isTrained) this.#note(`all ${start.epoch} epochs are done; only the end of the run is missing`);
+    if (this.#isTrained) this.#note(`all ${start.epoch} epochs are done; finishing the run`);
     emit({
       type: "plan",
       trainImages,
@@ -153,6 +164,11 @@ class LinearEvaluation {
       batchesPerEpoch: this.#batchesPerEpoch,
       firstEpoch: start.epoch,
       evalResize: options.evalResize,
+      cache: caches.description,
+      notes: evaluate ? [] : checkSettings(
+        { ...options, learningRates: options.lr, scale: this.#scale },
+        { images: trainImages, batchesPerEpoch: this.#batchesPerEpoch },
+      ),
     });
     this.#training = new TrainingRun({
       output: options.output,
@@ -177,6 +193,7 @@ class LinearEvaluation {
       terms,
       rows,
       trains: !evaluate && !this.#isTrained,
+      caches,
       monitor: listenToActors<LinearActorEvent>(system, emit, (event) => this.#take(event)),
       start: () => ({ epoch: this.#start.epoch, resume: this.#resume }),
     }));
@@ -267,10 +284,16 @@ class LinearEvaluation {
     return ranks.indexOf(Math.max(...ranks));
   }
 
+  /** What the learning rates are multiplied by after the warm-up. */
+  get #scale(): number {
+    const { scaleLr, batchSize } = this.#options;
+    return scaleLr ? batchScale(batchSize) : 1;
+  }
+
   /** Of an epoch, for each learning rate. */
   #ratesOf(epoch: number): number[] {
-    const { lr, scaleLr, batchSize, warmupEpochs, schedule: milestones } = this.#options;
-    const scale = scaleLr ? batchScale(batchSize) : 1;
+    const { lr, warmupEpochs, schedule: milestones } = this.#options;
+    const scale = this.#scale;
     return lr.map((rate) => linearLearningRate(epoch, { lr: rate, scale, warmupEpochs, milestones }));
   }
 

@@ -1,10 +1,11 @@
 /** Settings of a distillation that nobody named. */
 import { join } from "node:path";
+import { DEFAULT_WORKERS } from "../../actors/default_workers.ts";
 import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../data/sample.ts";
 import type { DistillOptions } from "./options.ts";
 
-/** What has a default that is the same on every machine. */
+/** Options whose default is the same on every machine. */
 export type Defaults = Omit<
   DistillOptions,
   | "teacherArch"
@@ -28,10 +29,11 @@ export type Defaults = Omit<
   | "loss"
 >;
 
-/** Defaults for one's own images: the paper's settings, and the original's code for what it does not name. */
+/** Defaults for your own images: the paper's settings, and those of the original code where the paper names none. */
 export const PAPER_DEFAULTS: Readonly<Defaults> = {
   studentArch: "resnet18",
-  workers: 4,
+  workers: DEFAULT_WORKERS,
+  cache: "auto",
   epochs: 200,
   startEpoch: 0,
   batchSize: 256,
@@ -67,7 +69,7 @@ export const PAPER_DEFAULTS: Readonly<Defaults> = {
   seed: 0,
 };
 
-/** What a recipe says: settings, and the teacher that they are for. */
+/** A recipe: settings, and the teacher that they are for. */
 export type Recipe = Partial<Defaults> & Pick<DistillOptions, "teacherArch" | "teacherSsl">;
 
 /** What all of the paper's runs have (section 4.1 and appendix): said in full, so that a recipe does not change. */
@@ -92,7 +94,7 @@ const PAPER: Readonly<Partial<Defaults>> = {
 /** SWAV's teachers teach with six small views of each image (the original's main_small-patch.py). */
 const MULTI_VIEW: Readonly<Partial<Defaults>> = { ...PAPER, smallViews: 6, smallSize: 96 };
 
-/** The paper's settings by name, `--recipe`. */
+/** Settings of the paper's experiments, by the name that `--recipe` takes. */
 export const RECIPES: Readonly<Record<string, Recipe>> = {
   "paper-moco-r50": { ...PAPER, teacherArch: "resnet50", teacherSsl: "moco" },
   "paper-moco-r101": { ...PAPER, teacherArch: "resnet101", teacherSsl: "moco" },
@@ -102,11 +104,10 @@ export const RECIPES: Readonly<Record<string, Recipe>> = {
   "paper-swav-r50w2": { ...MULTI_VIEW, teacherArch: "swav_resnet50w2", teacherSsl: "swav" },
 };
 
-/** Defaults for the bundled images, chosen so that a few minutes on two processor cores show a student learn. */
+/** Defaults for the bundled images, with which a student visibly learns within minutes on two CPU cores. */
 export const SAMPLE_DEFAULTS: Readonly<Defaults> = {
   ...PAPER_DEFAULTS,
   studentArch: "mobilenetv3_small",
-  workers: 2,
   epochs: 6,
   batchSize: 32,
   lr: 0.1,
@@ -120,9 +121,9 @@ export const SAMPLE_DEFAULTS: Readonly<Defaults> = {
 };
 
 /**
- * Options that distil the bundled teacher into a small student on the bundled images.
+ * Returns options that distil the bundled teacher into a small student on the bundled images.
  *
- * @param changes what is to be otherwise; the output folder has no default
+ * @param changes options that differ; `output` is required
  */
 export function sampleOptions(
   changes: Partial<DistillOptions> & Pick<DistillOptions, "output">,

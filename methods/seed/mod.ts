@@ -1,33 +1,46 @@
 /** SEED: self-supervised distillation (Fang et al., ICLR 2021). */
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { findDataset } from "../../data/open_dataset.ts";
-import { studentNames, teacherNames } from "../../models/registry.ts";
+import { findEncoder, studentNames, teacherNames } from "../../models/registry.ts";
+import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
+import type { Stem } from "../../models/encoder.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
 import { chooseViews } from "../encoder_views.ts";
 import type { Method, OutputSettings } from "../method.ts";
 import { trainingNeeds } from "../permissions.ts";
+import { readTrainingCheckpoint, requireFiniteTraining } from "../encoder_training/checkpoint.ts";
+import { DISTILL_CHECKPOINT } from "./checkpoint.ts";
 import { PAPER_DEFAULTS } from "./defaults.ts";
 import type { DistillEvent } from "./events.ts";
 import { distillFlags } from "./flags.ts";
 import { type DistillOptions, teacherPart } from "./options.ts";
-import type { RunSoFar } from "./prepare.ts";
-import { type DistillResult, runDistillation, type Wanted } from "./run.ts";
+import { requireImagesReader } from "../encoder_training/options.ts";
+import type { RunSoFar } from "../encoder_training/prepare.ts";
+import type { Wanted } from "../encoder_training/run.ts";
+import { type DistillResult, runDistillation } from "./run.ts";
 
-/** Where a distillation's images and teacher are and its files go; all else has a default. */
-export type DistillInput = Pick<DistillOptions, "data" | "distill" | "output"> & Partial<DistillOptions>;
+/** Options for `distill`. All but the images, the teacher and the output folder have defaults. */
+export type DistillInput =
+  & Pick<DistillOptions, "data" | "distill" | "output">
+  & Partial<DistillOptions>
+  & {
+    /** First layers of the student, `imagenet` or `cifar`; those that `studentArch` has where it is left out. */
+    stem?: Stem;
+  };
 
 /** {@linkcode OutputSettings} of a distillation. */
 export interface DistillSettings extends OutputSettings, Wanted {
-  /** What is known of the run that `resume` goes on with; what its records do not say is found out again. */
+  /** Records of the run to resume; what they lack is computed again. */
   soFar?: RunSoFar;
 }
 
 /** The options with everything that was left out: by the files, and else by {@linkcode PAPER_DEFAULTS}. */
 async function resolveDistillInput(
-  input: DistillInput,
+  { stem, ...input }: DistillInput,
   emit: Emit<NoticeEvent>,
 ): Promise<DistillOptions> {
+  requireImagesReader(input);
   const teacher = await resolveTeacher(input.distill, {
     arch: input.teacherArch ?? null,
     ssl: input.teacherSsl ?? null,
@@ -51,6 +64,7 @@ async function resolveDistillInput(
     ...input.feature && { dim: source.encoder.features },
     ...input,
     ...views,
+    studentArch: findEncoder(input.studentArch ?? PAPER_DEFAULTS.studentArch, stem).name,
     testData: input.testData === undefined ? await findDataset(input.data, "test") ?? null : input.testData,
     teacherArch: teacher.arch,
     teacherSsl: teacher.ssl,
@@ -64,5 +78,9 @@ export const seed: Method<DistillInput, DistillOptions, DistillEvent, DistillRes
   flags: () => distillFlags({ encoders: studentNames(), teachers: teacherNames() }),
   resolve: resolveDistillInput,
   needs: (input) => trainingNeeds(input, input.distill, input.studentInit),
+  async checkResume(checkpoint) {
+    using file = await openCheckpointFile(checkpoint);
+    await requireFiniteTraining(checkpoint, readTrainingCheckpoint(DISTILL_CHECKPOINT, file));
+  },
   run: (options, emit, signal, { soFar, ...wanted }) => runDistillation(options, emit, signal, soFar, wanted),
 };

@@ -9,17 +9,17 @@ import { type BatchNumber, isAfter } from "../../actors/batch_number.ts";
 import { type ActorRef, defineActor } from "../../actors/runtime/mod.ts";
 import type { QueueKeeper, StudentTrainer } from "./messages.ts";
 
-/** How a queue is started. */
+/** Configuration of a `queue_keeper` actor. */
 export interface QueueKeeperConfig {
-  /** Rows, at least as many as a batch has. */
+  /** Rows of the queue, at least one batch. */
   size: number;
-  /** Keys that a batch brings. */
+  /** Keys per batch. */
   batchSize: number;
   /** Row that the next batch's first key replaces. */
   pointer: number;
-  /** The batch before that one. */
+  /** The batch before the next one. */
   after: BatchNumber;
-  /** Who gets the batches. */
+  /** Receives the batches. */
   next: ActorRef<StudentTrainer>;
 }
 

@@ -1,15 +1,13 @@
 /** The terms of a distillation. */
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { DEFAULT_LOSS } from "../../models/loss/losses.ts";
-import { contentTerm, termOf } from "../terms.ts";
+import { termOf } from "../terms.ts";
 import { augmentationOf } from "./augmentation.ts";
 import type { DistillOptions } from "./options.ts";
 
-/** The terms of a distillation: all that its weights follow from, but for what they start with. */
+/** The settings among the terms of a distillation: all that its weights follow from, but for files. */
 export function distillTerms(
   options: DistillOptions,
-  /** Of the images to learn from, `null` where no file holds them; and of the teacher's weights. */
-  fingerprints: { data: string | null; teacher: string },
 ): Term[] {
   const { dim, queue, temp, distillT, studentMlp, imageSize, smallViews, smallSize } = options;
   const { batchSize, seed, amp, momentum, weightDecay, lr, scaleLr, warmupEpochs, cos, schedule } = options;
@@ -31,8 +29,6 @@ export function distillTerms(
   };
   const others = { batchSize, seed, amp, momentum, weightDecay, lr, scaleLr, warmupEpochs, cos };
   return [
-    contentTerm("data", "--data", fingerprints.data, "images"),
-    contentTerm("teacher", "--distill", fingerprints.teacher, "teacher's weights"),
     ...Object.entries(essential).map(([property, value]) => termOf(property, value, true)),
     ...Object.entries(others).map(([property, value]) => termOf(property, value, false)),
     ...cos ? [] : [termOf("schedule", schedule, false)],

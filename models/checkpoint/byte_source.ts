@@ -29,10 +29,10 @@ export class FileSource implements ByteSource {
   }
 
   readAt(position: number, into: Uint8Array): void {
-    if (this.#closed) throw new Error("a tensor was read after its checkpoint file had been closed");
+    if (this.#closed) throw new Error("a tensor was read after its checkpoint file was closed");
     if (position + into.length > this.size) {
       throw this.#fail(
-        `is cut short: bytes ${position} to ${
+        `is truncated: bytes ${position} to ${
           position + into.length
         } are needed, but the file has ${this.size}; ` +
           "copy or download it again",
@@ -113,8 +113,8 @@ export class ByteReader {
     this.#end = Math.min(source.size, position + limit);
     this.#fail = fail;
     this.#tooLong = this.#end < source.size
-      ? `${what} is longer than ${limit} bytes, which no checkpoint needs`
-      : `${what} ends in the middle; the file is damaged or cut short, copy or download it again`;
+      ? `${what} is longer than ${limit} bytes, which is too much for a checkpoint`
+      : `${what} ends prematurely; the file is damaged or truncated, copy or download it again`;
   }
 
   /** One byte. */

@@ -114,7 +114,7 @@ async function openFile(path: string): Promise<Deno.FsFile> {
     if (!info.isFile) {
       throw new CheckpointError(
         path,
-        `is ${describeKind(info)}; a checkpoint file was expected${adviceFor(info)}`,
+        `is ${describeKind(info)}; expected a checkpoint file${adviceFor(info)}`,
       );
     }
     return await Deno.open(path);
@@ -130,7 +130,7 @@ function checkTree(value: unknown, fail: Fail): asserts value is TorchValue {
   const open = new Set<unknown>();
   let count = 0;
   const check = (node: unknown): void => {
-    if (++count > MAX_TREE_VALUES) throw fail(`its pickle unfolds to more than ${MAX_TREE_VALUES} values`);
+    if (++count > MAX_TREE_VALUES) throw fail(`its pickle expands to more than ${MAX_TREE_VALUES} values`);
     if (typeof node !== "object" || node === null) return;
     if (node instanceof TensorRef || node instanceof Uint8Array) return;
     if (open.has(node)) throw fail("its pickle holds a list or dict that contains itself");

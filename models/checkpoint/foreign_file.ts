@@ -9,13 +9,13 @@ import { quote } from "./checkpoint_error.ts";
  */
 export function describeForeignFile(head: Uint8Array, size: number): string {
   if (size === 0) return "is empty; copy or download it again";
-  const expected = "a file that torch.save wrote, or a safetensors file, was expected";
+  const expected = "expected a file written by torch.save, or a safetensors file";
   const text = decodeLatin1(head);
   if (text.slice(257, 262) === "ustar") {
     return "is a tar archive, the container of PyTorch before 0.1.10 or a packed folder; open it in PyTorch or " +
       "unpack it, and save it again with torch.save";
   }
-  if (text.startsWith("\x1f\x8b")) return `is packed with gzip; ${expected}: unpack it first`;
+  if (text.startsWith("\x1f\x8b")) return `is compressed with gzip; ${expected}: decompress it first`;
   if (text.startsWith("\x89HDF")) return `is an HDF5 file (Keras); ${expected}`;
   if (text.startsWith("version https://git-lfs")) {
     return "is a Git LFS pointer, not the file itself; run git lfs pull";
@@ -24,7 +24,7 @@ export function describeForeignFile(head: Uint8Array, size: number): string {
     return `is a pickle, but not one of torch.save (or its start is damaged); ${expected}`;
   }
   if (/^\s*<(!doctype|html|\?xml)/i.test(text)) {
-    return `is a web page, not a checkpoint: ${quote(text.slice(0, 60))}; the download went wrong`;
+    return `is a web page, not a checkpoint: ${quote(text.slice(0, 60))}; the download failed`;
   }
   return `starts with ${quote(text.slice(0, 30))}; ${expected}`;
 }

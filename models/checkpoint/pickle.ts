@@ -63,7 +63,7 @@ class Pickler {
     this.#emit(0x28); // MARK
     for (const [key, item] of dict) {
       if (typeof key === "object" && key !== null) {
-        throw new Error(`a checkpoint's keys are plain, not ${Deno.inspect(key)}`);
+        throw new Error(`expected a plain value as a checkpoint's key, found ${Deno.inspect(key)}`);
       }
       this.write(key, depth + 1);
       this.write(item, depth + 1);

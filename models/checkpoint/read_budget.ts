@@ -38,10 +38,10 @@ export class ReadBudget {
     this.#left -= cost;
     if (this.#left >= 0) return;
     throw this.#fail(
-      `its pickle asks for more than ${
+      `its pickle needs more than ${
         LIMIT / 2 ** 20
-      } MiB of values and copies, which no checkpoint needs; if you ` +
-        "trust the file, save its weights alone with PyTorch: torch.save(model.state_dict(), path)",
+      } MiB for values and copies, which is too much for a checkpoint; ` +
+        "if you trust the file, save only its weights with PyTorch: torch.save(model.state_dict(), path)",
     );
   }
 

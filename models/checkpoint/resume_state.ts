@@ -5,13 +5,13 @@ import { buildTerms, type Term } from "./run_terms.ts";
 import { TensorRef } from "./tensor_ref.ts";
 import { PyFloat, type TorchDict, torchDict, type TorchValue } from "./torch_value.ts";
 
-/** What the student of a run was before the first step: it can be made again from that. */
+/** Initial student of a run, in a form from which it can be made again. */
 export interface RunOrigin {
   /** Seed of its weights. */
   readonly seed: number;
-  /** Epoch that the run began with. */
+  /** First epoch of the run. */
   readonly epoch: number;
-  /** Fingerprint of the weights that it started from, by `fingerprintWeights`; `null` for fresh ones. */
+  /** Fingerprint of the weights that it started from, by `fingerprintWeights`; `null` for random weights. */
   readonly studentInit: string | null;
 }
 
@@ -19,9 +19,9 @@ export interface RunOrigin {
 export interface ResumeState {
   /** Batches done in the epoch under way; 0 at an epoch's end. */
   readonly batch: number;
-  /** Batches of an epoch. */
+  /** Batches per epoch. */
   readonly batchesPerEpoch: number;
-  /** Images of a batch. */
+  /** Images per batch. */
   readonly batchSize: number;
   readonly seed: number;
   /** Where mixed precision or the skipping of steps is used. */
@@ -74,9 +74,9 @@ export function readResumeState(value: TorchValue | undefined, fail: Fail): Save
     if (typeof found === "number" && is(found)) return found;
     throw damaged(name, what, found, fail);
   };
-  const count = (name: string, from = state) => read(from, name, isCount, "a whole number from 0 on");
+  const count = (name: string, from = state) => read(from, name, isCount, "a non-negative integer");
   const positive = (name: string) =>
-    read(state, name, (value) => isCount(value) && value > 0, "a whole number from 1 on");
+    read(state, name, (value) => isCount(value) && value > 0, "a positive integer");
   const batchesPerEpoch = positive("batches_per_epoch");
   const batch = count("batch") ?? 0;
   if (batchesPerEpoch !== undefined && batch >= batchesPerEpoch) {
@@ -93,7 +93,7 @@ export function readResumeState(value: TorchValue | undefined, fail: Fail): Save
   const [originSeed, originEpoch] = [count("seed", origin), count("epoch", origin)];
   const studentInit = origin?.get("student_init") ?? null;
   if (studentInit !== null && typeof studentInit !== "string") {
-    throw damaged("student_init", "a text", studentInit, fail);
+    throw damaged("student_init", "a string", studentInit, fail);
   }
   return {
     batch,

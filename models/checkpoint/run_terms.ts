@@ -6,20 +6,20 @@ import { describe, type Fail } from "./checkpoint_error.ts";
 import { TensorRef } from "./tensor_ref.ts";
 import { type TorchDict, torchDict, type TorchValue } from "./torch_value.ts";
 
-/** What a term may be; `null` where there is nothing to compare. */
+/** Value of a term; `null` if there is nothing to compare. */
 export type TermValue = string | number | boolean | null | readonly number[];
 
-/** One thing that a run's weights follow from. */
+/** A setting that determines a run's weights. */
 export interface Term {
   /** Its key in a checkpoint. */
   readonly name: string;
   /** The flag that sets it, such as `--temp`. */
   readonly flag: string;
-  /** What it is in this run. */
+  /** Value in this run. */
   readonly value: TermValue;
-  /** Whether a run with another value is another run; where it is not, the value may change on the way. */
+  /** Whether another value makes it another run; if not, the value may change when the run is resumed. */
   readonly isEssential: boolean;
-  /** Of a fingerprint: what it is of, such as `images`. */
+  /** For a fingerprint: what it identifies, such as `images`. */
   readonly content?: string;
 }
 
@@ -65,21 +65,21 @@ function readTerm(value: TorchValue, { name, value: like }: Term, fail: Fail): T
     ? "plain data"
     : Array.isArray(like)
     ? "a list of numbers"
-    : { string: "a text", boolean: "a bool" }[typeof like as string] ?? "a number";
+    : { string: "a string", boolean: "a bool" }[typeof like as string] ?? "a number";
   throw fail(`its seed_resume is damaged: expected ${expected} for ${name}, found ${found}`);
 }
 
-/** A sentence about a difference, without a full stop: `--temp is 0.2, and was 0.1`. */
+/** A sentence about a difference, without a full stop: `--temp is 0.2, was 0.1`. */
 export function describeDifference({ flag, value, then, content }: TermDifference): string {
   if (content !== undefined) {
-    return `${flag} has other ${content} (fingerprint ${short(value)}, and was ${short(then)})`;
+    return `${flag} has different ${content} (fingerprint ${short(value)}, was ${short(then)})`;
   }
-  return `${flag} is ${show(value)}, and was ${show(then)}`;
+  return `${flag} is ${show(value)}, was ${show(then)}`;
 }
 
 /** What to write on a command line to have it as it was. */
 export function giveBack({ flag, then, content }: TermDifference): string {
-  if (content !== undefined) return `the ${content} of then by ${flag}`;
+  if (content !== undefined) return `${flag} with the original ${content}`;
   if (typeof then === "boolean") return then ? flag : flag.replace(/^--/, "--no-");
   return `${flag} ${show(then)}`;
 }

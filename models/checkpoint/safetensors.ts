@@ -58,8 +58,10 @@ export function readSafetensors(source: ByteSource, fail: Fail): SafetensorsCont
   const length = headerLength(start);
   if (length > BigInt(Math.min(MAX_HEADER_BYTES, source.size - 8))) {
     throw fail(
-      `says that its header has ${length} bytes, where there are ${source.size - 8} in the file and ` +
-        `${MAX_HEADER_BYTES} are allowed; it is damaged or cut short, copy or download it again`,
+      `declares a header of ${length} bytes, but the file has ${
+        source.size - 8
+      } and ${MAX_HEADER_BYTES} are allowed; ` +
+        "it is damaged or truncated, copy or download it again",
     );
   }
   const bytes = new Uint8Array(Number(length));
@@ -73,7 +75,7 @@ export function readSafetensors(source: ByteSource, fail: Fail): SafetensorsCont
   for (const [name, value] of Object.entries(header)) {
     if (name === METADATA) {
       for (const [key, text] of Object.entries(recordOf(value, METADATA, fail))) {
-        if (typeof text !== "string") throw fail(`has metadata ${quote(key)} that is no text`);
+        if (typeof text !== "string") throw fail(`has metadata ${quote(key)} that is not a string`);
         metadata.set(key, text);
       }
     } else entries.push({ name, ...parseEntry(name, value, fail) });
@@ -85,7 +87,7 @@ export function readSafetensors(source: ByteSource, fail: Fail): SafetensorsCont
     }
     if (end > dataBytes) {
       throw fail(
-        `is cut short: tensor ${
+        `is truncated: tensor ${
           quote(name)
         } ends at byte ${end} of the data, which has ${dataBytes}; copy or ` +
           "download it again",
@@ -93,7 +95,7 @@ export function readSafetensors(source: ByteSource, fail: Fail): SafetensorsCont
     }
     at = end;
   }
-  if (at !== dataBytes) throw fail(`has ${dataBytes - at} bytes behind its last tensor; it is damaged`);
+  if (at !== dataBytes) throw fail(`has ${dataBytes - at} bytes after its last tensor; it is damaged`);
 
   const tensors = new Map<string, TensorRef>();
   for (const { name, dtype, shape, begin, end } of entries) {
@@ -114,7 +116,9 @@ function parseHeader(bytes: Uint8Array, fail: Fail): Record<string, unknown> {
     header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (error) {
     // The message may have a piece of the header in it.
-    throw fail(`has a header that is no JSON (${quote((error as Error).message)}); the file is damaged`);
+    throw fail(
+      `has a header that is not valid JSON (${quote((error as Error).message)}); the file is damaged`,
+    );
   }
   return recordOf(header, "header", fail);
 }
@@ -123,23 +127,22 @@ function recordOf(value: unknown, what: string, fail: Fail): Record<string, unkn
   if (typeof value === "object" && value !== null && !Array.isArray(value)) {
     return value as Record<string, unknown>;
   }
-  throw fail(`has a ${what} that is no JSON object; the file is damaged`);
+  throw fail(`has a ${what} that is not a JSON object; the file is damaged`);
 }
 
 function parseEntry(name: string, value: unknown, fail: Fail) {
-  const wrong = (how: string) =>
-    fail(`has tensor ${quote(name)} ${how}; the file is damaged or not what it seems`);
+  const wrong = (how: string) => fail(`has tensor ${quote(name)} ${how}; the file is damaged or malformed`);
   const { dtype: type, shape, data_offsets: offsets } = recordOf(value, `tensor ${quote(name)}`, fail);
   const dtype = DTYPE_OF.get(type as string);
   if (dtype === undefined) {
     throw wrong(
-      `of type ${describe(type)}; known are ${[...DTYPE_OF.keys()].join(", ")}`,
+      `of type ${describe(type)}, which is not supported; known are ${[...DTYPE_OF.keys()].join(", ")}`,
     );
   }
   const areCounts = (numbers: unknown): numbers is number[] =>
     Array.isArray(numbers) && numbers.every((number) => Number.isSafeInteger(number) && number >= 0);
   if (!areCounts(shape) || !areCounts(offsets) || offsets.length !== 2) {
-    throw wrong("whose shape or data_offsets are not whole numbers");
+    throw wrong("whose shape or data_offsets are not non-negative integers");
   }
   const [begin, end] = offsets;
   const bytes = byteCount(dtype, shape);

@@ -80,6 +80,24 @@ export function parseInputJson(text: string): TorchValue {
 }
 
 /**
+ * Reads the images of the run that wrote a checkpoint, which files of before {@linkcode INPUT_KEY} say among its terms.
+ *
+ * @param state the file's `seed_resume`; `undefined` where it has none
+ * @throws CheckpointError for values that no input can have
+ */
+export function readInputOfRun(state: TorchValue | undefined, fail: Fail): SavedInput | undefined {
+  const terms = state instanceof Map ? state.get("terms") : undefined;
+  if (!(terms instanceof Map) || !terms.has("image_size")) return undefined;
+  const resize = terms.get("eval_resize");
+  const ratio = resize === "none" || resize === "torchvision" ? CROP_RATIOS[resize] : undefined;
+  const entries: [string, TorchValue][] = [
+    ["image_size", terms.get("image_size")!],
+    ...ratio === undefined ? [] : [["crop_ratio", ratio] as [string, TorchValue]],
+  ];
+  return readInput("seed_resume", torchDict(entries), fail);
+}
+
+/**
  * Reads what {@linkcode buildInput} made, or somebody wrote by hand. Entries of other names are passed over.
  *
  * @param name the entry's, for errors
@@ -131,6 +149,6 @@ export function readInput(name: string, value: TorchValue | undefined, fail: Fai
     std: read("std", "three finite numbers above 0", (value) => isChannels(value, (item) => item > 0)) as
       | ByChannel
       | undefined,
-    stem: read("stem", "a text", (value) => typeof value === "string"),
+    stem: read("stem", "a string", (value) => typeof value === "string"),
   };
 }

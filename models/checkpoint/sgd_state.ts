@@ -70,12 +70,14 @@ export function readSgdSettings(optimizer: TorchValue | undefined, fail: Fail): 
   const groups = optimizer instanceof Map ? optimizer.get("param_groups") : undefined;
   if (Array.isArray(groups) && groups.length === 0) return undefined;
   const group = Array.isArray(groups) ? groups[0] : undefined;
-  if (!(group instanceof Map)) throw fail("its optimizer has no param_groups, which torch.optim.SGD's has");
+  if (!(group instanceof Map)) {
+    throw fail("its optimizer has no param_groups; expected the state of a torch.optim.SGD");
+  }
   const [lr, momentum, weightDecay] = ["lr", "momentum", "weight_decay"].map((name) => {
     const value = group.get(name);
     if (typeof value === "number" && Number.isFinite(value) && value >= 0) return value;
     const found = value instanceof TensorRef ? "a tensor" : describe(value);
-    throw fail(`its optimizer is damaged: expected a finite number from 0 on for ${name}, found ${found}`);
+    throw fail(`its optimizer is damaged: expected a non-negative number for ${name}, found ${found}`);
   });
   return { lr, momentum, weightDecay };
 }
@@ -91,7 +93,7 @@ export function readSgdBuffers(
 ): [index: TorchValue, buffer: TorchValue][] {
   if (optimizer === undefined) return [];
   const state = optimizer instanceof Map ? optimizer.get("state") : undefined;
-  if (!(state instanceof Map)) throw fail("its optimizer has no state, which torch.optim.SGD's has");
+  if (!(state instanceof Map)) throw fail("its optimizer has no state; expected that of a torch.optim.SGD");
   return [...state].flatMap(([index, entry]) => {
     if (!(entry instanceof Map)) {
       throw fail(`its optimizer is damaged: expected a dict for parameter ${describe(index)}`);

@@ -5,7 +5,7 @@
 import { CheckpointError, describe, quote } from "./checkpoint_error.ts";
 import { TensorRef } from "./tensor_ref.ts";
 import { type CheckpointFile, openCheckpointFile } from "./checkpoint_file.ts";
-import { INPUT_KEY, readInput, type SavedInput, TEACHER_INPUT_KEY } from "./saved_input.ts";
+import { INPUT_KEY, readInput, readInputOfRun, type SavedInput, TEACHER_INPUT_KEY } from "./saved_input.ts";
 import { OrderedDict, type TorchDict, type TorchValue } from "./torch_value.ts";
 
 /** Who wrote a checkpoint, by its key names. `torchvision` stands for all that write bare names. */
@@ -32,7 +32,12 @@ export interface StateDict extends Disposable {
   readonly input?: SavedInput;
   /** Likewise of those of a `teacher` beside it. */
   readonly teacherInput?: SavedInput;
-  /** Prefixes of other encoders that it was chosen from, where it was found by its shapes alone, see `locate_encoder.ts`. */
+  /** Whether that is what the run that wrote it took, in a file of before such a word. */
+  readonly inputIsOfRun: boolean;
+  /**
+   * Prefixes of other encoders that `--weights` chooses, see `locate_encoder.ts`; `undefined` where the names of a framework
+   * leave no choice.
+   */
   readonly others?: readonly string[];
   /** Whether this project wrote it, and not to export it. */
   readonly isOurs: boolean;
@@ -128,11 +133,14 @@ export function describeFile(
   const arch = root.get("arch");
   const attribute = weights instanceof OrderedDict ? weights.input : undefined;
   const fail = (problem: string) => new CheckpointError(file.path, problem);
+  const own = readInput(INPUT_KEY, root.get(INPUT_KEY) ?? attribute, fail);
+  const ofRun = own === undefined ? readInputOfRun(root.get("seed_resume"), fail) : undefined;
   return {
     ...(typeof epoch === "number" && { epoch }),
     ...(typeof arch === "string" && { arch }),
-    input: readInput(INPUT_KEY, root.get(INPUT_KEY) ?? attribute, fail),
-    teacherInput: readInput(TEACHER_INPUT_KEY, root.get(TEACHER_INPUT_KEY), fail),
+    input: own ?? ofRun,
+    inputIsOfRun: ofRun !== undefined,
+    teacherInput: readInput(TEACHER_INPUT_KEY, root.get(TEACHER_INPUT_KEY), fail) ?? ofRun,
     isOurs: OURS.some((key) => root.has(key)),
     file,
     close: () => file.close(),
@@ -255,12 +263,12 @@ function findWeights(file: CheckpointFile): TorchDict {
   throw new CheckpointError(
     file.path,
     found.length === 0
-      ? `holds no encoder: no dict of named weights was found in it (${describeContent(file.value)})`
+      ? `holds no encoder: it has no dict of named weights (${describeContent(file.value)})`
       : `holds ${found.length} dicts of weights (${
         describeSome(found.map(({ path, dict }) =>
           `${dict.size} ${dict.size === 1 ? "entry" : "entries"} in ${describePath(path)}`
         ))
-      }), none of them called state_dict or model; save the one that is meant alone`,
+      }), none of them called state_dict or model; save only the one to use`,
   );
 }
 

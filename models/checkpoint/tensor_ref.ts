@@ -221,7 +221,7 @@ export class TensorRef implements TensorLayout {
     try {
       return new constructor(length);
     } catch {
-      throw this.#fail(`needs more memory than there is for a tensor of shape [${this.shape}]`);
+      throw this.#fail(`needs more memory than is available for a tensor of shape [${this.shape}]`);
     }
   }
 }
@@ -241,20 +241,20 @@ function checkLayout(storage: StorageRef, layout: TensorLayout, fail: Fail): num
   const wrong = (how: string): CheckpointError =>
     fail(
       `has a tensor in storage ${quote(storage.key)} ${how} (shape [${shape}], stride [${stride}], offset ` +
-        `${offset}, ${dtype}); the file is damaged or not what it seems`,
+        `${offset}, ${dtype}); the file is damaged or malformed`,
     );
   if (shape.length > MAX_DIMENSIONS) throw fail(`has a tensor of ${shape.length} dimensions`);
   if (stride.length > MAX_DIMENSIONS) throw fail(`has a tensor of ${stride.length} strides`);
   const isIndex = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
   if (shape.length !== stride.length || ![...shape, ...stride, offset].every(isIndex)) {
-    throw wrong("whose shape, stride and offset are not whole numbers that belong together");
+    throw wrong("whose shape, stride and offset are not integers that fit together");
   }
   const size = elementCount(shape);
   const elements = Math.floor(storage.bytes / DTYPES[dtype].bytes);
   if (shape.includes(0)) return 0;
   const last = shape.reduce((sum, dim, d) => sum + (dim - 1) * stride[d], offset);
   if (last >= elements) {
-    throw wrong(`that reaches element ${last}, where the storage has ${elements} elements`);
+    throw wrong(`that reaches element ${last}, but the storage has ${elements} elements`);
   }
   if (size > Math.max(elements, MAX_EXPANDED_ELEMENTS)) {
     throw wrong(`that repeats the ${elements} elements of its storage to ${size}`);

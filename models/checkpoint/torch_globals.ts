@@ -93,15 +93,15 @@ export class TorchHost implements PickleHost {
       const dtype = dtypeOfStorage(name);
       if (dtype !== undefined) return new StorageClass(dtype);
       throw this.#fail(
-        `has tensors of the type ${quote(name)}, which is not supported; known are ` +
+        `has tensors of type ${quote(name)}, which is not supported; known are ` +
           Object.values(DTYPES).map((info) => info.storage).join(", "),
       );
     }
     throw this.#fail(
-      `its pickle asks for ${
+      `its pickle uses ${
         quote(fullName)
-      }, which is not plain data or tensors; it was refused and nothing was ` +
-        "run. If you trust the file, save its weights alone with PyTorch: torch.save(model.state_dict(), path)",
+      }, which is neither plain data nor a tensor; it was refused, and nothing was ` +
+        "run. If you trust the file, save only its weights with PyTorch: torch.save(model.state_dict(), path)",
     );
   }
 
@@ -112,7 +112,7 @@ export class TorchHost implements PickleHost {
     }
     const name = typeof key === "number" ? String(key) : key;
     if (typeof name !== "string" || !/^[\w.-]{1,200}$/.test(name)) {
-      throw this.#damaged(`a storage has the odd name ${describe(name)}`);
+      throw this.#damaged(`a storage has the invalid name ${describe(name)}`);
     }
     if (!Number.isSafeInteger(elements) || elements < 0) {
       throw this.#damaged(`the storage ${quote(name)} has ${describe(elements)} elements`);
@@ -241,7 +241,7 @@ export class TorchHost implements PickleHost {
   }
 
   #text(value: unknown): string {
-    return typeof value === "string" ? value : this.#refuse(`${describe(value)} is where a text should be`);
+    return typeof value === "string" ? value : this.#refuse(`expected a string, found ${describe(value)}`);
   }
 
   #texts(parts: unknown[]): string[] {
@@ -260,7 +260,7 @@ export class TorchHost implements PickleHost {
     if (items === undefined) return [];
     const pairs = items instanceof Map ? [...items] : items;
     if (!Array.isArray(pairs) || !pairs.every((pair) => Array.isArray(pair) && pair.length === 2)) {
-      throw this.#damaged("a dict is made from something else than pairs");
+      throw this.#damaged("a dict is made from something other than pairs");
     }
     return pairs as [never, never][];
   }

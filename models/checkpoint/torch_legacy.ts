@@ -52,11 +52,13 @@ export function readTorchLegacy(source: ByteSource, fail: Fail): unknown {
   unpickle(reader, host, fail, budget); // the magic number, which has been compared
   const protocol = unpickle(reader, host, fail, budget);
   if (protocol !== PROTOCOL) {
-    throw fail(`has version ${describe(protocol)} of the legacy format; only ${PROTOCOL} is known`);
+    throw fail(`has version ${describe(protocol)} of the legacy format; only ${PROTOCOL} is supported`);
   }
   const machine = unpickle(reader, host, fail, budget);
   if (!(machine instanceof Map) || machine.get("little_endian") !== true) {
-    throw fail("was written on a big-endian machine, which is not supported; save it again on another");
+    throw fail(
+      "was written on a big-endian machine, which is not supported; save it again on a little-endian one",
+    );
   }
   const value = unpickle(reader, host, fail, budget);
   const keys = unpickle(reader, host, fail, budget);
@@ -68,7 +70,7 @@ export function readTorchLegacy(source: ByteSource, fail: Fail): unknown {
     const storage = typeof key === "string" ? storages.get(key) : undefined;
     if (storage === undefined || starts.has(key)) {
       throw fail(
-        `is damaged: its list of storages names ${describe(name)}, which no tensor uses or which came before`,
+        `is damaged: its list of storages has ${describe(name)}, which no tensor uses or which occurs twice`,
       );
     }
     const header = new DataView(new ArrayBuffer(8));
@@ -76,12 +78,12 @@ export function readTorchLegacy(source: ByteSource, fail: Fail): unknown {
     const bytes = storageBytes(storage.dtype, Number(header.getBigInt64(0, true)));
     if (bytes !== storage.bytes) {
       throw fail(
-        `is damaged: storage ${quote(key)} has ${bytes} bytes, where its tensors say ${storage.bytes}`,
+        `is damaged: storage ${quote(key)} has ${bytes} bytes, but its tensors need ${storage.bytes}`,
       );
     }
     if (position + 8 + bytes > source.size) {
       throw fail(
-        `is cut short: storage ${quote(key)} ends ${position + 8 + bytes - source.size} bytes after it`,
+        `is truncated: storage ${quote(key)} ends ${position + 8 + bytes - source.size} bytes after its end`,
       );
     }
     starts.set(key, position + 8);

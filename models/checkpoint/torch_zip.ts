@@ -24,22 +24,24 @@ export async function readTorchZip(archive: ByteSource, fail: Fail): Promise<unk
   if (pickles.length !== 1) {
     const names = [...zip.entries.keys()].slice(0, 5).map((name) => quote(name)).join(", ");
     throw fail(
-      `is a zip archive, but not one of torch.save: it has no single data.pkl, but ${names || "nothing"}`,
+      `is a zip archive, but not one of torch.save: expected one data.pkl, found ${names || "nothing"}`,
     );
   }
   const [pickle] = pickles;
   const prefix = pickle.name.slice(0, -"data.pkl".length);
   if (zip.entries.has(`${prefix}constants.pkl`)) {
     throw fail(
-      "is a TorchScript program (torch.jit.save); save its weights alone with torch.save(model.state_dict())",
+      "is a TorchScript program (torch.jit.save); save only its weights with torch.save(model.state_dict())",
     );
   }
   if (pickle.size > MAX_PICKLE_BYTES) {
-    throw fail(`has a pickle of ${pickle.size} bytes, which no checkpoint needs`);
+    throw fail(`has a pickle of ${pickle.size} bytes, which is too much for a checkpoint`);
   }
   const byteorder = zip.entries.get(`${prefix}byteorder`);
   if (byteorder !== undefined && byteorder.size === 3) {
-    throw fail("was written on a big-endian machine, which is not supported; save it again on another");
+    throw fail(
+      "was written on a big-endian machine, which is not supported; save it again on a little-endian one",
+    );
   }
   const pickleBytes = new Uint8Array(pickle.size);
   (await zip.open(pickle)).readAt(0, pickleBytes);
@@ -57,7 +59,7 @@ export async function readTorchZip(archive: ByteSource, fail: Fail): Promise<unk
     }
     if (entry.size < bytes) {
       throw fail(
-        `has only ${entry.size} bytes of weights in storage ${quote(key)}, where ${bytes} are needed`,
+        `has only ${entry.size} bytes of weights in storage ${quote(key)}, but ${bytes} are needed`,
       );
     }
     const isPacked = entry.method !== 0;

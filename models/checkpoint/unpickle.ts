@@ -211,7 +211,7 @@ class PickleMachine {
     switch (opcode) {
       case 0x80: { // PROTO
         const protocol = this.#reader.byte();
-        if (protocol > 5) throw this.#damaged(`protocol ${protocol} is unknown, 5 is the newest`);
+        if (protocol > 5) throw this.#damaged(`protocol ${protocol} is not supported, 5 is the newest`);
         return true;
       }
       case 0x95: // FRAME: only says how much to read at once
@@ -223,7 +223,9 @@ class PickleMachine {
       case 0x93: { // STACK_GLOBAL
         const name = this.#pop();
         const module = this.#pop();
-        if (typeof name !== "string" || typeof module !== "string") throw this.#damaged("a name is not text");
+        if (typeof name !== "string" || typeof module !== "string") {
+          throw this.#damaged("a name is not a string");
+        }
         return this.#global(module, name);
       }
       case 0x52: // REDUCE
@@ -384,7 +386,7 @@ class PickleMachine {
   #line(): string {
     const bytes: number[] = [];
     for (let byte = this.#reader.byte(); byte !== 0x0a; byte = this.#reader.byte()) {
-      if (bytes.length >= MAX_LINE_BYTES) throw this.#damaged("a line never ends");
+      if (bytes.length >= MAX_LINE_BYTES) throw this.#damaged("a line is too long");
       bytes.push(byte);
     }
     this.#budget.spend(COST.object + bytes.length);

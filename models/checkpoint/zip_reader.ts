@@ -84,8 +84,8 @@ export class ZipReader {
   checkInflated(bytes: number, packed: number, what: string, times = 1): void {
     if (bytes <= times * INFLATED.least + INFLATED.ratio * packed) return;
     throw this.#fail(
-      `has ${what} of ${bytes} bytes, deflated into ${packed}: too many to be weights. Where they are, store them ` +
-        "as torch.save does: unpack the archive and pack it again with zip -0",
+      `has ${what} of ${bytes} bytes, deflated to ${packed}: too many to be weights. If they are weights, store them ` +
+        "uncompressed, as torch.save does: unpack the archive and repack it with zip -0",
     );
   }
 
@@ -112,8 +112,8 @@ export class ZipReader {
     }
     if (last !== undefined) return last;
     throw this.#fail(
-      "starts as a zip archive, but the directory at its end is missing: the file is cut short, or has more than " +
-        `${MAX_UINT16} other bytes behind it; copy or download it again`,
+      "starts as a zip archive, but the directory at its end is missing: the file is truncated, or has more than " +
+        `${MAX_UINT16} extra bytes at its end; copy or download it again`,
     );
   }
 
@@ -145,7 +145,7 @@ export class ZipReader {
   #readDirectory(): Map<string, ZipEntry> {
     const { position, record } = this.#findEnd();
     const { disk, count, size, offset } = this.#directoryRange(position, record);
-    if (disk !== 0) throw this.#fail("is one part of a zip archive in several parts; join them first");
+    if (disk !== 0) throw this.#fail("is one part of a multi-part zip archive; join the parts first");
     if (offset + size > position || size > MAX_DIRECTORY_BYTES || count * 46 > size) {
       throw this.#fail(
         `has a damaged zip directory: ${count} entries in ${size} bytes at ${offset}, in a file of ` +
@@ -204,7 +204,9 @@ export class ZipReader {
     const method = directory.getUint16(at + 10, true);
     if ((flags & 1) !== 0) throw this.#fail(`has an encrypted zip entry, ${quote(name)}; it cannot be read`);
     if (method !== STORED && method !== DEFLATED) {
-      throw this.#fail(`has the zip entry ${quote(name)} packed by method ${method}; only 0 and 8 are known`);
+      throw this.#fail(
+        `has the zip entry ${quote(name)} of compression method ${method}; only 0 and 8 are supported`,
+      );
     }
     if (method === STORED && size !== compressedSize) throw damaged();
     if (method === DEFLATED && size > compressedSize * DEFLATE_MAX_RATIO) {
@@ -212,11 +214,11 @@ export class ZipReader {
         `has the zip entry ${
           quote(name)
         } that claims to hold ${size} bytes in ${compressedSize}, more than deflate ` +
-          "can pack: a zip bomb or damage",
+          "can compress: a zip bomb, or damaged",
       );
     }
     if (headerOffset + 30 + compressedSize > this.#archive.size) {
-      throw this.#fail(`is cut short: the zip entry ${quote(name)} lies beyond its end`);
+      throw this.#fail(`is truncated: the zip entry ${quote(name)} lies beyond its end`);
     }
     const entry = {
       name,

@@ -13,7 +13,7 @@ import { chooseInput, inputOf } from "../encoder_input.ts";
 import type { EncoderPart } from "../encoder_parts.ts";
 import { type EncoderSource, openEncoderSource } from "../encoder_source.ts";
 import type { HeadOptions } from "../heads.ts";
-import type { EncoderRole } from "../encoder.ts";
+import type { EncoderRole, Stem } from "../encoder.ts";
 import { externalDataPath, writeOnnxFile } from "./onnx_file.ts";
 import { traceOnnxModel } from "./onnx_model.ts";
 
@@ -53,6 +53,8 @@ export interface ExportOptions {
   part: EncoderPart;
   /** The encoder's name; found out where it is left out. */
   arch?: string;
+  /** First layers of the encoder; those that fit and that the file says where it is left out. */
+  stem?: Stem;
   /** In a checkpoint of SEED that holds both. */
   which?: EncoderRole;
   /** What stands before its keys, where a checkpoint holds several; found out where it is left out. */

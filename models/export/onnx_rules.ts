@@ -25,7 +25,7 @@ function rule<Attributes>(op: Op<Attributes>, translate: Rule<Attributes>): void
 /** Adds what a node does to the translation. Throws an `Error` for an op that has no rule. */
 export function translateNode(t: OnnxTranslator, node: Node): void {
   const translate = RULES.get(node.op);
-  if (translate === undefined) throw new Error(`ONNX: there is no rule for the op ${node.op.name}`);
+  if (translate === undefined) throw new Error(`ONNX: no rule for op ${node.op.name}`);
   translate(t, node, node.attributes);
 }
 

@@ -65,7 +65,7 @@ export class OnnxTranslator {
   shapeOf(tensor: Tensor): readonly number[] {
     const shape = this.#shapes.get(tensor);
     if (shape === undefined) {
-      throw new Error(`ONNX: ${tensor.label} [${tensor.shape}] is no weight of the encoder`);
+      throw new Error(`ONNX: ${tensor.label} [${tensor.shape}] is not a weight of the encoder`);
     }
     return shape;
   }
@@ -123,7 +123,7 @@ export class OnnxTranslator {
   #value(tensor: Tensor): Value {
     const value = this.#values.get(tensor);
     if (value === undefined) {
-      throw new Error(`ONNX: ${tensor.label} [${tensor.shape}] is read before it is made`);
+      throw new Error(`ONNX: ${tensor.label} [${tensor.shape}] is read before it is computed`);
     }
     return value;
   }

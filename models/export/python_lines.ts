@@ -1,6 +1,6 @@
 /** Lines of Python that open an exported file, for people. */
 import type { HeadOptions } from "../heads.ts";
-import { findEncoder } from "../registry.ts";
+import { findEncoder, stemNameOf } from "../registry.ts";
 import { type ExportOptions, type ExportResult, PREFIXES } from "./export_encoder.ts";
 
 /** What the lines depend on. */
@@ -32,9 +32,16 @@ export function pythonLines(exported: Exported): string[] {
 
 /** Makes torchvision's model with the layers of the part. Its backbone is the encoder's, its head is called `fc`. */
 function modelLines({ part, encoder, head }: Exported): string[] {
-  const { torchvision, features, ssl } = findEncoder(encoder);
+  const found = findEncoder(encoder);
+  const { torchvision, features, ssl } = found;
   if (torchvision === undefined) return [];
   const lines = [`model = torchvision.models.${torchvision}()`];
+  if (stemNameOf(found) === "cifar") {
+    lines.push(
+      "model.conv1 = torch.nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)",
+      "model.maxpool = torch.nn.Identity()",
+    );
+  }
   if (part === "backbone" || head === undefined) return [...lines, "model.fc = torch.nn.Identity()"];
   const layers = headLayers(features, head);
   // SWAV's head lies beside the network, so that `model(images)` gives features.

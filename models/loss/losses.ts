@@ -3,7 +3,7 @@ import type { Graph, Tensor } from "../../kernels/graph.ts";
 import { UserError } from "../../errors.ts";
 import { seedLoss, type SeedLossInputs } from "./seed_loss.ts";
 
-/** Traces a loss [1] of a batch's embeddings; an op on the way must give a gradient without being given one. */
+/** Traces the loss [1] of a batch's embeddings. Every op that depends on the student needs a gradient. */
 export type Loss = (graph: Graph, inputs: SeedLossInputs) => Tensor;
 
 /** The loss where none is said. */
@@ -12,13 +12,13 @@ export const DEFAULT_LOSS = "seed";
 const losses = new Map<string, Loss>([[DEFAULT_LOSS, seedLoss]]);
 
 /**
- * Adds a loss that a distillation can name. Workers have modules of their own: a run is told the module that calls this by
- * its `plugins`.
+ * Registers a loss that a distillation can use by name. Workers load their own modules, so pass the URL of the
+ * calling module to a run as one of its `plugins`.
  *
- * @throws {Error} where there is one of that name already
+ * @throws {Error} if the name is taken
  */
 export function registerLoss(name: string, loss: Loss): void {
-  if (losses.has(name)) throw new Error(`there is a loss "${name}" already`);
+  if (losses.has(name)) throw new Error(`there is already a loss "${name}"`);
   losses.set(name, loss);
 }
 

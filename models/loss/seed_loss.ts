@@ -2,7 +2,7 @@
 import type { Graph, Tensor } from "../../kernels/graph.ts";
 import { queueCrossEntropy } from "../../kernels/ops/queue_cross_entropy/queue_cross_entropy.ts";
 
-/** What {@linkcode seedLoss} needs. */
+/** Inputs of {@linkcode seedLoss}. */
 export interface SeedLossInputs {
   /** L2-normalised student embeddings [n, 1, 1, d]. */
   student: Tensor;
@@ -10,7 +10,7 @@ export interface SeedLossInputs {
   teacher: Tensor;
   /** Earlier teacher embeddings [1, 1, k padded to 4, d], as they were before this batch. */
   queue: Tensor;
-  /** k: how many rows of the queue there are. */
+  /** k: the number of keys in the queue. */
   queueSize: number;
   /** Student temperature (`--temp`), tau_S. */
   temperature: number;
@@ -19,8 +19,8 @@ export interface SeedLossInputs {
 }
 
 /**
- * The cross-entropy [1] between the teacher's and the student's softmax over the similarities to the queue and, as
- * one more column, to the image's own teacher embedding.
+ * Returns the cross-entropy [1] between the teacher's and the student's softmax over the similarities to the queue.
+ * One more column of both is the similarity to the image's own teacher embedding.
  */
 export function seedLoss(graph: Graph, { student, teacher, queue, ...attributes }: SeedLossInputs): Tensor {
   const [loss] = graph.applyAll(queueCrossEntropy, [student, teacher, queue], attributes);

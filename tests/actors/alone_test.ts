@@ -1,16 +1,17 @@
 /** Actors that are spawned alone, by a program that has nothing else of a run. */
 import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
+import { readTrainingCheckpoint, transpose } from "../../methods/encoder_training/checkpoint.ts";
+import { DISTILL_CHECKPOINT } from "../../methods/seed/checkpoint.ts";
 import {
   type ActorRef,
   ActorSystem,
-  type DistillActorEvent,
   type Monitor,
   SAMPLE_TEACHER,
   spawnActor,
+  type TrainerEvent,
   type TsvReader,
 } from "../../mod.ts";
 import { PATIENCE } from "../../actors/pipeline.ts";
-import { readStudentCheckpoint, transpose } from "../../methods/seed/checkpoint.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { initializeQueue } from "../../models/initialize.ts";
 import { batchOf } from "./single_colours.ts";
@@ -37,7 +38,7 @@ Deno.test("student_trainer trains alone: batches in, losses, weights and a check
   await system.run(async () => {
     const losses: number[] = [];
     let returned = 0;
-    const monitor = system.listen<Monitor<DistillActorEvent>>("monitor", {
+    const monitor = system.listen<Monitor<TrainerEvent>>("monitor", {
       event(event) {
         if (event.type === "step") losses.push(event.loss);
       },
@@ -62,7 +63,7 @@ Deno.test("student_trainer trains alone: batches in, losses, weights and a check
     const { newest, queuePointer } = await trainer.ask("progress", undefined, PATIENCE);
     assertEquals([newest, queuePointer], [{ epoch: 0, batch: 2 }, 12]);
     using file = await openCheckpointFile(path!);
-    const { queue: saved, queuePointer: savedPointer } = readStudentCheckpoint(file);
+    const { queue: saved, queuePointer: savedPointer } = readTrainingCheckpoint(DISTILL_CHECKPOINT, file);
     assertEquals([...await savedPointer!.read()], [12n].map(Number));
     const keys = transpose(await saved!.read(), options.dim, options.queue);
     assertEquals(keys.subarray(4 * 128, 8 * 128), initializeQueue(4, 128, 1));

@@ -71,7 +71,7 @@ Deno.test("images without classes train without a kNN, which is said", async () 
   const options = folder.options("run", { data, testData: join(folder.data, "test.tsv") });
   const { steps, knn } = await runDistillation(options, hear({ note: ({ text }) => notes.push(text) }));
   assertEquals([steps, knn], [2, null]);
-  assert(notes.includes(`no kNN: ${data} has no classes`), notes.join("\n"));
+  assert(notes.includes(`no kNN: ${data} has no class labels`), notes.join("\n"));
   await assertRejects(
     () =>
       runKnnEvaluation({ arch: "resnet18", seed: 0 }, {
@@ -82,7 +82,7 @@ Deno.test("images without classes train without a kNN, which is said", async () 
         temperature: 0.07,
       }),
     UserError,
-    "expected labels from 0 on (in a folder of images: a folder for each class), found images without",
+    "expected class labels (in a folder of images: one subfolder per class), found none",
   );
 });
 
@@ -98,5 +98,5 @@ Deno.test("a test set of other classes is refused", async () => {
       ks: [1],
       temperature: 0.07,
     });
-  await assertRejects(evaluate, UserError, `found none that is called "class3"`);
+  await assertRejects(evaluate, UserError, `but "class3" is missing`);
 });

@@ -113,7 +113,10 @@ import { existsSync } from "node:fs";`,
     const { warnings, ...found } = await run(folder, `${role} loses its device`, loseDevice(role, message));
     assertEquals({ ...found, warnings: [] }, expected);
     assertEquals(warnings.length, 1);
-    assertMatch(warnings[0], new RegExp(`^actor "\\w*${role}" crashed: .*${role}.* started again`));
+    assertMatch(
+      warnings[0],
+      new RegExp(`^actor "\\w*${role}" crashed: .*; restarting these actors: .*${role}`),
+    );
   }
 
   const slow = writeActor(

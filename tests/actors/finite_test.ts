@@ -8,7 +8,9 @@ import { LINEAR_SAMPLE_DEFAULTS, type LinearOptions } from "../../methods/linear
 import { BEST_CHECKPOINT, linearCheckpointName } from "../../methods/linear_probe/linear_trainer.ts";
 import { ActorCrash } from "../../actors/runtime/mod.ts";
 import { embed, knn, linearProbe } from "../../methods/runs.ts";
-import { findCheckpointToResume } from "../../cli/flags/inputs.ts";
+import { printWarning } from "../../cli/commands/training.ts";
+import { METHODS } from "../../methods/registry.ts";
+import { findCheckpointToResume } from "../../methods/resume_auto.ts";
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { UserError } from "../../errors.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
@@ -58,7 +60,8 @@ Deno.test("--resume auto passes over checkpoints that are not finite, with a not
   const whole = referencePath("checkpoints/seed_student.zip.pth.tar");
   const [first, second] = [0, 1].map((epoch) => join(folder.data, checkpointFileName(epoch)));
   for (const path of [first, second]) Deno.copyFileSync(whole, path);
-  const find = () => errorsOf(() => findCheckpointToResume(folder.data, "distill"));
+  const search = () => findCheckpointToResume(folder.data, METHODS.seed, printWarning);
+  const find = () => errorsOf(search);
   assertEquals(await find(), { result: second, errors: [] });
   for (
     const [name, described] of [
@@ -72,12 +75,12 @@ Deno.test("--resume auto passes over checkpoints that are not finite, with a not
     assertEquals(result, first);
     assertStringIncludes(
       note,
-      `warning: passed over by --resume auto: ${second}: ${described} holds NaN at index 2`,
+      `warning: --resume auto skips a checkpoint: ${second}: ${described} holds NaN at index 2`,
     );
   }
   await spoil(whole, first, { "student.conv1.weight": { 0: -Infinity } });
-  const { message } = await assertRejects(() => findCheckpointToResume(folder.data, "distill"), UserError);
-  assertMatch(message, /^--resume auto: no checkpoint in .* can be used, e\.g\. .*queue holds NaN/);
+  const { message } = await assertRejects(search, UserError);
+  assertMatch(message, /^--resume auto: no usable checkpoint in .*, e\.g\. .*queue holds NaN/);
 });
 
 Deno.test("a run that diverges keeps its last finite checkpoint, and names the settings that it had", async () => {
@@ -92,11 +95,11 @@ Deno.test("a run that diverges keeps its last finite checkpoint, and names the s
   assertEquals([crash.actor, crash.isUserError], ["student_trainer", true]);
   assertMatch(
     crash.failure.message,
-    /^the student's \S+ holds \S+ at index \d+ .* after epoch 0, batch 1: training has diverged, and no checkpoint is written/,
+    /^the student's \S+ holds \S+ at index \d+ .* after epoch 0, batch 1: training has diverged, so no checkpoint is written/,
   );
   assertMatch(
     crash.failure.message,
-    /lower --lr \(it is 1e\+39\) or a higher --distill-t \(it is 0\.01\), or --on-nan skip$/,
+    /lower --lr \(now 1e\+39\), a higher --distill-t \(now 0\.01\), or --on-nan skip$/,
   );
   // It would have had the same name.
   assertEquals((await listCheckpoints(good.output)).map(({ path }) => path), [before]);
@@ -119,7 +122,7 @@ Deno.test("embed, knn and linearProbe refuse weights that are not finite", async
     const { message } = await assertRejects(() => start().result, Error);
     assertStringIncludes(
       message,
-      `${pretrained}: bn1.running_var holds NaN at index 0 (1 number of it is not finite)`,
+      `${pretrained}: bn1.running_var holds NaN at index 0 (1 value is not finite)`,
     );
   }
 });
@@ -185,7 +188,7 @@ Deno.test("a linear evaluation whose learning rates all diverge ends with an err
   const { message } = await assertRejects(() => runLinearEvaluation(options), UserError);
   assertMatch(
     message,
-    /^the loss is NaN in .*: every learning rate \(0\.03, 0\.1\) has diverged\. .*whole; try a lower --lr \(it is 0\.1, and 0\.0625 in this epoch\)$/,
+    /^the loss is NaN in .*: every learning rate \(0\.03, 0\.1\) has diverged\. .*intact; try a lower --lr \(now 0\.1, 0\.0625 in this epoch\)$/,
   );
   for (const name of [linearCheckpointName(1), BEST_CHECKPOINT]) {
     using file = await openCheckpointFile(join(options.output, name));
@@ -202,7 +205,7 @@ Deno.test("warnOfLargeLoss() speaks where the loss is far above that of guessing
   };
   assertMatch(
     warned(1.9e8, 10)[0],
-    /^the loss is 1\.90e\+8, where guessing gives 2\.30, .* lower --lr \(it is 30\)$/,
+    /^the loss is 1\.90e\+8 \(chance: 2\.30\) .* lower --lr \(now 30\)$/,
   );
   assertEquals(warned(1.9e8, 60), []);
   assertEquals(warned(2.5, 10), []);

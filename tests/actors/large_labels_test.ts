@@ -33,7 +33,7 @@ Deno.test("a linear evaluation refuses labels that would make billions of classe
         ...{ workers: 1, resume: null, evaluate: false, classes: null },
       }),
     UserError,
-    `found ${LARGEST}, which would make ${LARGEST + 1} classes`,
+    `found ${LARGEST}, hence ${LARGEST + 1} classes`,
   );
 });
 

@@ -19,9 +19,9 @@ Deno.test("a run ends where its output folder is removed, or moved and replaced,
         }
       },
       Error,
-      "the output folder is ",
+      "the output directory was removed or moved",
     );
-    await assertRejects(() => run.result, Error, "the output folder is ");
+    await assertRejects(() => run.result, Error, "the output directory was removed or moved");
     if (isReplaced) assertEquals([...Deno.readDirSync(output)], []);
     else await assertRejects(() => Deno.stat(output), Deno.errors.NotFound);
   }

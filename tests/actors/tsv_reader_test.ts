@@ -1,10 +1,13 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { crc32 } from "node:zlib";
 import type { Monitor } from "../../actors/events.ts";
 import type { Augmenter, DecodedBatch } from "../../actors/messages.ts";
 import { ActorCrash, type ActorSystem } from "../../actors/runtime/mod.ts";
 import type tsvReader from "../../actors/tsv_reader.ts";
 import { EVALUATION_ORDER, TRAINING_ORDER, type TsvReaderConfig } from "../../actors/tsv_reader.ts";
 import { runEmbedding } from "../../methods/embedding.ts";
+import { makeMemoryCache } from "../../data/image_cache.ts";
+import { openCacheFile } from "../../data/image_cache_file.ts";
 import { TABLE_STRIDE } from "../../data/pack.ts";
 import { EpochOrder } from "../../data/sampler.ts";
 import { UserError } from "../../errors.ts";
@@ -25,7 +28,14 @@ const until = (condition: () => boolean) => untilWithin(condition, 20_000);
 
 /** What came out of the readers. */
 interface Received {
-  batches: { position: DecodedBatch["position"]; origin: string; rows: number[]; labels: number[] }[];
+  batches: {
+    position: DecodedBatch["position"];
+    origin: string;
+    rows: number[];
+    labels: number[];
+    /** Of table and pixels. */
+    checksum: number;
+  }[];
   /** Sets of buffers that had not been here before, by reader. */
   fresh: Map<string, number>;
   warnings: string[];
@@ -70,7 +80,8 @@ function spawnReaders(
     async augment({ position, origin, images, views, embeddings }) {
       const { table, count } = images;
       const column = (i: number) => Array.from({ length: count }, (_, n) => table[n * TABLE_STRIDE + i] | 0);
-      received.batches.push({ position, origin, rows: column(3), labels: column(4) });
+      const checksum = crc32(images.pixels, crc32(new Uint8Array(table.buffer, 0, table.byteLength)));
+      received.batches.push({ position, origin, rows: column(3), labels: column(4), checksum });
       assertEquals([views.byteLength, embeddings.byteLength], [VIEW_BYTES, EMBEDDING_BYTES]);
       const mark = new Uint8Array(views);
       if (mark[0] !== SEEN) received.fresh.set(origin, (received.fresh.get(origin) ?? 0) + 1);
@@ -119,6 +130,53 @@ for (const workers of [1, 3]) {
     for (const origin of received.fresh.keys()) assert(received.fresh.get(origin)! <= 3);
   });
 }
+
+Deno.test("tsv_reader: Workers that share decoded images send the same batches, and need the data no more when all are there", async () => {
+  using folder = new TestFolder();
+  const path = folder.copy("tsv/train.tsv");
+  const { rows } = referenceJson("tsv/expected.json").train;
+  using file = await openCacheFile(`${folder.path}/images.cache`, rows, "00".repeat(32));
+  const run = (config: Partial<TsvReaderConfig>, cut = false) =>
+    withSystem(async (system) => {
+      const settings = { workers: 3, batchSize: 2, ...config };
+      const { readers, received, connected } = spawnReaders(system, path, settings);
+      await connected;
+      for (const epoch of [0, 1, 2]) {
+        await Promise.all(readers.map((reader) => reader.ask("read", { epoch })));
+        await until(() => received.batches.length === (epoch + 1) * Math.floor(rows / 2));
+        if (cut) Deno.truncateSync(path, 0);
+      }
+      assertEquals(received.warnings, []);
+      return received.batches.map(({ position, checksum }) =>
+        `${position.epoch} ${position.batch} ${checksum}`
+      )
+        .toSorted();
+    });
+  const plain = await run({});
+  assert(new Set(plain.map((line) => line.split(" ")[2])).size > rows);
+  assertEquals(await run({ cache: makeMemoryCache(rows, 1e8) }), plain);
+  assertEquals(await run({ cache: file.handle }, true), plain);
+});
+
+Deno.test("tsv_reader tells when there is no room for more decoded images, and sends the same batches", async () => {
+  using folder = new TestFolder();
+  const path = folder.copy("tsv/train.tsv");
+  const { rows } = referenceJson("tsv/expected.json").train;
+  await withSystem(async (system) => {
+    const cache = makeMemoryCache(rows, 20_000);
+    const { readers, received, connected } = spawnReaders(system, path, { workers: 3, batchSize: 2, cache });
+    await connected;
+    for (const epoch of [0, 1]) {
+      await Promise.all(readers.map((reader) => reader.ask("read", { epoch })));
+    }
+    await until(() => received.batches.length === 2 * Math.floor(rows / 2) && received.warnings.length > 0);
+    assertEquals(received.warnings.length, 1);
+    assertMatch(
+      received.warnings[0],
+      /train\.tsv: \d+ of 14 images are kept decoded.*there is no room for more$/,
+    );
+  });
+});
 
 Deno.test("tsv_reader starts and ends within an epoch where it is told to", async () => {
   using folder = new TestFolder();
@@ -269,5 +327,5 @@ Deno.test("tsv_reader ends a training where no row holds an image, and says so o
       plugins: [TINY_ENCODER],
     },
   });
-  await assertRejects(() => embedding, UserError, `${path}: none of its rows holds an image`);
+  await assertRejects(() => embedding, UserError, `${path}: found no usable image`);
 });

@@ -124,7 +124,7 @@ Deno.test("BatchReader gives up where no row is good", async () => {
   await assertRejects(
     () => new BatchReader(tsv).read(new EpochOrder(2, 1, 0, 1), 0),
     UserError,
-    "expected images, found none in the 2 rows that were tried",
+    "expected images, found none in the 2 rows tried",
   );
 });
 

@@ -71,5 +71,9 @@ Deno.test("CIFAR: broken files and records are named", async () => {
   assertInstanceOf(gone, BrokenRowError);
   folder.write("data_batch_1.bin", records([[0]]));
   folder.write("data_batch_2.bin", records([[0, 0]]));
-  await assertRejects(() => CifarFiles.open(folder.path), UserError, "expected a file of CIFAR-10");
+  await assertRejects(
+    () => CifarFiles.open(folder.path),
+    UserError,
+    "expected a CIFAR-10 file like the others, found CIFAR-100",
+  );
 });

@@ -8,12 +8,12 @@ Deno.test("checkSameClassNames() names the class that is not in both, or not in 
   checkSameClassNames(data("a", "cat"), { path: "b", classNames: undefined });
   const refuse = (names: string[], others: string[], message: string) =>
     assertThrows(() => checkSameClassNames(data("a", ...names), data("b", ...others)), UserError, message);
-  refuse(["cat", "dog"], ["dog"], 'b: expected the classes of a, found none that is called "cat"');
-  refuse(["dog"], ["cat", "dog"], 'a: expected the classes of b, found none that is called "cat"');
+  refuse(["cat", "dog"], ["dog"], 'b: expected the classes of a, but "cat" is missing');
+  refuse(["dog"], ["cat", "dog"], 'a: expected the classes of b, but "cat" is missing');
   refuse(
     ["cat", "dog"],
     ["dog", "cat"],
-    'b: expected the classes of a in their order, found "cat" in another place',
+    'b: expected the classes of a in the same order, found "cat" at another position',
   );
 });
 

@@ -25,7 +25,7 @@ Deno.test(
     assertThrows(
       () => FolderLock.take(folder),
       UserError,
-      `another run writes to this folder (process ${Deno.pid}`,
+      `another run is writing to this folder (process ${Deno.pid}`,
     );
     lock[Symbol.dispose]();
     assert(!FolderLock.isHeld(folder));
@@ -51,15 +51,19 @@ Deno.test(
     Deno.writeTextFileSync(target, "weights of a month");
     for (const make of [() => Deno.symlinkSync(target, path), () => Deno.linkSync(target, path)]) {
       make();
-      assertThrows(() => FolderLock.take(folder), UserError, `${path} is a link to another file`);
+      assertThrows(
+        () => FolderLock.take(folder),
+        UserError,
+        `${path}: expected the lock file of a run, found a link to another file`,
+      );
       assertEquals(FolderLock.isHeld(folder), false);
       Deno.removeSync(path);
     }
     Deno.symlinkSync(join(folder, "nowhere"), path);
-    assertThrows(() => FolderLock.take(folder), UserError, "is a link to another file");
+    assertThrows(() => FolderLock.take(folder), UserError, "found a link to another file");
     Deno.removeSync(path);
     Deno.mkdirSync(path);
-    assertThrows(() => FolderLock.take(folder), UserError, `${path} is no file`);
+    assertThrows(() => FolderLock.take(folder), UserError, "found a folder; remove it");
     Deno.removeSync(path);
     assertEquals(Deno.readTextFileSync(target), "weights of a month");
     assertEquals([...Deno.readDirSync(folder)].map(({ name }) => name), ["weights.pth"]);
@@ -106,13 +110,17 @@ Deno.test(
     Deno.writeTextFileSync(join(folder, "file"), "");
     assertEquals(identity.find(), undefined);
     Deno.removeSync(folder, { recursive: true });
-    assertThrows(() => identity.check(), FolderLostError, `${folder}: the output folder is gone`);
+    assertThrows(
+      () => identity.check(),
+      FolderLostError,
+      `${folder}: the output directory was removed or moved during the run, and no longer exists`,
+    );
     // The number of the removed folder is not given to this one while it is open.
     Deno.mkdirSync(folder);
-    assertStringIncludes(identity.find()!.message, "the output folder is another one now");
+    assertStringIncludes(identity.find()!.message, "and another one is in its place");
     Deno.removeSync(folder);
     Deno.writeTextFileSync(folder, "a file");
-    assertStringIncludes(identity.find()!.message, "the output folder is another one now");
+    assertStringIncludes(identity.find()!.message, "and another one is in its place");
     assertEquals(FolderIdentity.of(join(parent, "nowhere")), undefined);
 
     using watch = identity.watch();

@@ -71,7 +71,7 @@ Deno.test("an image folder has torchvision's classes, labels and order", async (
   assertEquals(warnings, []);
   const backwards = await folder.readRows([7, 0]);
   assertEquals(backwards.map((row) => row.row), [7, 0]);
-  await assertRejects(() => folder.readRows([8]), RangeError, "rows 0 to 7; row 8");
+  await assertRejects(() => folder.readRows([8]), RangeError, "a row from 0 to 7, found 8");
 });
 
 testWithPython(
@@ -109,7 +109,7 @@ Deno.test("images without classes have the label -1, at any depth", async () => 
       warnings,
       files[1].includes("/")
         ? [
-          "FOLDER: images lie beside the folders 2024, so these are not taken as classes; every image is used, without a label",
+          "FOLDER: found images next to the folders 2024, so these are not used as classes; all images are used, without labels",
         ]
         : [],
     );
@@ -132,8 +132,8 @@ Deno.test("an image folder says what it leaves out", async () => {
   assertEquals(
     warnings,
     [
-      "FOLDER: left out 1 image of another format (1 .heic); make them PNG to have them read, for example by ImageMagick's `mogrify -format png`, and 2 files that are no images (1 .csv, 1 .txt)",
-      "FOLDER: no image of the class dog",
+      "FOLDER: left out 1 image of an unsupported format (1 .heic); convert them to PNG, for example with ImageMagick's `mogrify -format png`, and 2 files that are not images (1 .csv, 1 .txt)",
+      "FOLDER: found no images of the class dog",
     ],
   );
 });
@@ -172,7 +172,7 @@ Deno.test("an image folder of links alone is one, and folders that link each oth
   }
   const { rows, warnings } = await knot.open();
   assertEquals(rows.length, 81, "each of 9 classes has each of 9 folders once");
-  assertMatch(warnings[0], /left out 576 links to folders that are in the same class/);
+  assertMatch(warnings[0], /left out 576 links to folders that are already in the class/);
 });
 
 Deno.test("an image folder names what has no name in UTF-8, and goes on", async () => {
@@ -186,12 +186,12 @@ Deno.test("an image folder names what has no name in UTF-8, and goes on", async 
   const warnings: string[] = [];
   using folder = await ImageFolder.open(tree.path, { onWarning: (text) => warnings.push(text) });
   assertEquals(folder.classNames, ["bee", "caf\uFFFD", "dog"]);
-  assertStringIncludes(warnings[0], "no image is read of caf\uFFFD: the name is not UTF-8");
+  assertStringIncludes(warnings[0], "left out the images of caf\uFFFD: the name is not UTF-8");
   const rows = await folder.readRows([0, 1, 2]);
   assertEquals(rows.map((row) => row instanceof BrokenRowError ? row.message : row.label), [
     0,
-    `${tree.path}/bee/caf\uFFFD.png: it cannot be read: the name is not UTF-8 (\uFFFD stands for what is not); ` +
-    "rename it, for example by `convmv -f latin1 -t utf8 -r --notest`",
+    `${tree.path}/bee/caf\uFFFD.png: it cannot be read: the name is not UTF-8 (\uFFFD marks invalid bytes); ` +
+    "rename it, for example with `convmv -f latin1 -t utf8 -r --notest`",
     2,
   ]);
 });

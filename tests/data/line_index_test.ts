@@ -92,7 +92,7 @@ Deno.test("openLineIndex() makes a stale index again, with a warning", async () 
     const offsets = await openLineIndex(tsv, { onWarning: (warning) => warnings.push(warning) });
     assertEquals(offsets, await scanLineOffsets(tsv), what);
     assertEquals(warnings.length, 1, what);
-    assertStringIncludes(warnings[0], "no longer fits");
+    assertStringIncludes(warnings[0], "no longer matches");
     assertEquals(await readLineIndex(lineIndexPath(tsv), tsv), offsets, what);
   }
 });
@@ -123,7 +123,7 @@ Deno.test("openLineIndex() refuses an index that contradicts a TSV which is not 
     const error = await assertRejects(() => openLineIndex(tsv), LineIndexError, message, what);
     assertInstanceOf(error, UserError);
     assertStringIncludes(error.message, path);
-    assertStringIncludes(error.message, `Delete ${path} to have it made again.`, what);
+    assertStringIncludes(error.message, `Delete ${path} to rebuild it.`, what);
     assertEquals(Deno.readTextFileSync(path), index, "a person's file is left as it is");
   }
 });
@@ -146,7 +146,7 @@ Deno.test("openLineIndex() refuses an empty TSV and a folder in the index's plac
   await assertRejects(
     () => openLineIndex(folder.write("a.tsv", "")),
     UserError,
-    "is empty: expected one row a line",
+    "is empty: expected one row per line",
   );
   const tsv = folder.write("b.tsv", rowsOf(2));
   Deno.mkdirSync(lineIndexPath(tsv));

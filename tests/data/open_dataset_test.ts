@@ -55,12 +55,12 @@ Deno.test("resolveDataset() says what is there instead", async () => {
   assertEquals(
     missing.message,
     `${folder.path}: expected one of train.tsv, train/, train.bin, data_batch_1.bin, images, found none. ` +
-      `${folder.path} has images/, notes.txt, tran.tsv. Did you mean tran.tsv?`,
+      `${folder.path} contains images/, notes.txt, tran.tsv. Did you mean tran.tsv?`,
   );
   const refuse = (path: string, message: string) =>
     assertRejects(() => resolveDataset(folder.path + path, "train"), UserError, message);
   await refuse("/image", "Did you mean images?");
-  await refuse("/no/such/folder", `${folder.path} has images/`);
+  await refuse("/no/such/folder", `${folder.path} contains images/`);
   await refuse("/notes.txt/train.tsv", "does not exist");
   Deno.mkdirSync(`${folder.path}/cifar-10-batches-py`);
   folder.write("cifar-10-batches-py/data_batch_1", "");
@@ -70,7 +70,7 @@ Deno.test("resolveDataset() says what is there instead", async () => {
 Deno.test("openDataset() refuses other files before it looks for their lines", async () => {
   using folder = new TestFolder();
   const weights = folder.write("weights.pth", new Uint8Array(9));
-  await assertRejects(() => openDataset(weights), UserError, "found a binary file");
+  await assertRejects(() => openDataset(weights), UserError, "found another binary file");
   const shard = folder.write("shard-000.tar", new Uint8Array(1024));
   await assertRejects(() => openDataset(shard), UserError, "deno task tsv");
   assertEquals([...Deno.readDirSync(folder.path)].length, 2, "an index was written");

@@ -87,6 +87,6 @@ Deno.test("packImages() refuses what no buffer holds, with a sentence", () => {
   assertThrows(
     () => packImages([huge, huge]),
     UserError,
-    "a batch of 2 images takes at least 32.0 GiB, more than there is room for",
+    "a batch of 2 images takes at least 32.0 GiB, which does not fit",
   );
 });

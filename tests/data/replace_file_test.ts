@@ -51,7 +51,7 @@ Deno.test("replaceFile() leaves what was there, and nothing else, where writing 
   await assertRejects(
     () => replaceTextFile(join(folder.path, "no/a.txt"), ""),
     FileWriteError,
-    "there is no folder",
+    "does not exist; create it first",
   );
 });
 

@@ -60,7 +60,9 @@ Deno.test("EpochOrder.batch() gives any batch by itself", () => {
   const order = new EpochOrder(100, 4, 1, 9);
   order.batch(3).fill(0);
   assertEquals([...order.batch(3)], whole[3], "a caller may keep or change what it was given");
-  for (const index of [-1, 11, 0.5]) assertThrows(() => order.batch(index), RangeError, "batches 0 to 10");
+  for (const index of [-1, 11, 0.5]) {
+    assertThrows(() => order.batch(index), RangeError, "a batch from 0 to 10");
+  }
 });
 
 Deno.test("EpochOrder.batchesOf() shares an epoch among Workers, from any step", () => {

@@ -47,7 +47,7 @@ Deno.test("TsvFile.readRows() refuses rows that do not exist, as a bug of the ca
   using folder = new TestFolder();
   using tsv = await TsvFile.open(folder.write("a.tsv", rowsOf(5)));
   for (const row of [-1, 5, 1.5, NaN]) {
-    const error = assertThrows(() => tsv.readRows([0, row]), RangeError, "rows 0 to 4");
+    const error = assertThrows(() => tsv.readRows([0, row]), RangeError, "a row from 0 to 4");
     assert(!(error instanceof UserError));
   }
 });
@@ -77,23 +77,23 @@ Deno.test("TsvFile says of each broken row which line it is and why", async () =
     ["key\t1\t", "expected a base64 image in the last column, found nothing"],
     [
       "key\t1\t!!!",
-      'expected a base64 image in the last column, found "!" as its character 1 of 3 ("!!!")',
+      'expected a base64 image in the last column, found "!" at character 1 of 3 ("!!!")',
     ],
-    [`key\t1\t${ONE_PIXEL}\t{"json":1}`, 'found "{" as its character 1 of 10 ("{\\"json\\":1}")'],
+    [`key\t1\t${ONE_PIXEL}\t{"json":1}`, 'found "{" at character 1 of 10 ("{\\"json\\":1}")'],
     [
       "key\t1\tAAAA-_AA",
-      'found "-" as its character 5 of 8, as URL-safe base64 has it: write + for - and / for _',
+      'found "-" at character 5 of 8 (URL-safe base64): replace - with + and _ with /',
     ],
-    ["key\t1\tAAAA\\nAAAA", 'found a backslash and "n" as its character 5 of 10, a line end written out'],
-    ["key\t1\tAA==AAAA", 'found "=", which ends it, as its character 4 of 8'],
-    ["key\t1\tAAAAA", 'found 5 characters and 0 "=" behind them, which are no whole number of bytes'],
+    ["key\t1\tAAAA\\nAAAA", 'found a backslash and "n" at character 5 of 10, an escaped line end'],
+    ["key\t1\tAA==AAAA", 'found the padding "=" at character 4 of 8, before the end'],
+    ["key\t1\tAAAAA", 'found 5 characters and 0 "=" after them, which is not a whole number of bytes'],
     [
       `key\t1099511627776\t${ONE_PIXEL}`,
       "expected an integer label from -2147483648 to 2147483647 (32 bits) in",
     ],
     [
       `key\t1\tAAAA\rAAAA`,
-      "expected a line feed at the row's end alone, found a carriage return as its byte 11",
+      "expected line ends only at the end of the row, found a carriage return at its byte 11",
     ],
   ];
   const path = folder.write("a.tsv", rowsOf(1) + reasons.map(([row]) => row + "\n").join("") + rowsOf(1));
@@ -139,7 +139,7 @@ Deno.test("TsvFile notices that the TSV was shortened while open", async () => {
   const path = folder.write("a.tsv", rowsOf(10));
   using tsv = await TsvFile.open(path);
   Deno.truncateSync(path, 200);
-  assertThrows(() => tsv.readRowSync(9), UserError, "has become shorter");
+  assertThrows(() => tsv.readRowSync(9), UserError, "was truncated");
 });
 
 Deno.test("TsvFile reads rows of many megabytes", async () => {
@@ -175,15 +175,14 @@ Deno.test("TsvFile.open() refuses missing, empty and wrong files", async () => {
 Deno.test("TsvFile.open() says that lines end with carriage returns alone, with an index and without", async () => {
   using folder = new TestFolder();
   const path = folder.write("mac.tsv", rowsOf(6, "\r"));
-  const found =
-    `expected rows that end with a line feed, found one row with a carriage return alone at byte ${
-      rowsOf(1, "").length
-    }`;
+  const found = `expected rows that end with a line feed, found a carriage return alone at byte ${
+    rowsOf(1, "").length
+  }`;
   await assertRejects(() => TsvFile.open(path), UserError, found);
   // As the original makes it: Python's text files take each of the three line ends.
   const length = rowsOf(1, "\r").length;
   folder.write("mac.lineidx", Array.from({ length: 6 }, (_, row) => `${row * length}\n`).join(""));
-  await assertRejects(() => TsvFile.open(path), UserError, "found one behind a carriage return alone");
+  await assertRejects(() => TsvFile.open(path), UserError, "after a carriage return alone");
   using good = await TsvFile.open(folder.write("dos.tsv", rowsOf(6, "\r\n")));
   assertEquals(good.readRows([0, 5]).map((row) => row instanceof BrokenRowError), [false, false]);
 });

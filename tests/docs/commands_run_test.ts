@@ -4,6 +4,10 @@ import { delimiter, dirname, join } from "node:path";
 import { permissionsOf, RESTRICTED_TASKS } from "../../cli/flags/permissions.ts";
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import { describeAdapter } from "../../kernels/gpu.ts";
+import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import type { TensorRef } from "../../models/checkpoint/tensor_ref.ts";
+import { OrderedDict, type TorchDict, torchDict } from "../../models/checkpoint/torch_value.ts";
+import { writeTorchFile } from "../../models/checkpoint/torch_writer.ts";
 import { RunFolder } from "../actors/small_run.ts";
 import { cifarPackage, gzip, makeTar } from "../data/convert/archives.ts";
 import { ONE_PIXEL } from "../data/folder.ts";
@@ -46,6 +50,19 @@ for (const page of PAGES) {
 /** Tasks that compute nothing on a device: their commands take a moment. */
 const QUICK = new Set(["tsv", "inspect", "export", "compare", "ui", "models", "doctor"]);
 
+/** Writes the sample teacher as MoCo's own checkpoints are, with a key encoder beside it. */
+async function writeMocoCheckpoint(path: string): Promise<void> {
+  using file = await openCheckpointFile(SAMPLE_TEACHER);
+  const root = file.value as TorchDict;
+  const tensors = [...root.get("state_dict") as TorchDict] as [string, TensorRef][];
+  const keys = tensors.map(([key, tensor]) => [key.replace("encoder_q.", "encoder_k."), tensor] as const);
+  const both = new OrderedDict([...tensors, ...keys]);
+  await writeTorchFile(
+    path,
+    torchDict([...root].map(([key, value]) => [key, key === "state_dict" ? both : value])),
+  );
+}
+
 /** Makes a folder in which a page's commands find what their words stand for. */
 async function makePlace(makesData = false): Promise<{ folder: string; bin: string } & Disposable> {
   const data = new RunFolder(24, 10);
@@ -70,9 +87,10 @@ async function makePlace(makesData = false): Promise<{ folder: string; bin: stri
   await run.writeAll();
   Deno.mkdirSync(at("runs"));
   for (const name of ["runs/b0", "runs/r18", "output/tutorial/run"]) Deno.symlinkSync(run.path, at(name));
+  await writeMocoCheckpoint(at("CHECKPOINT"));
   const checkpoints = [
-    "CHECKPOINT",
     "TEACHER",
+    "TEACHER.pth.tar",
     "output/tutorial/run/student.pth.tar",
     "output/checkpoint_0199.pth.tar",
   ];
@@ -132,7 +150,7 @@ async function runCommand(
   let output = "";
   for await (const piece of child.stdout.pipeThrough(new TextDecoderStream())) {
     output += piece;
-    if (task === "ui" && output.includes("Ctrl-C ends it")) child.kill("SIGINT");
+    if (task === "ui" && output.includes("stop with Ctrl-C")) child.kill("SIGINT");
   }
   const { code } = await child.status;
   assert(code === 0 || (task === "ui" && code === 130), `${text}: ${code}\n${output}${await errors}`);
@@ -205,9 +223,9 @@ Deno.test("docs/tutorial.md: its commands run as they are written, one after the
     }
     assertMatch(said, /from step 21, queue 1024/);
     assertMatch(said, new RegExp(`\\n${STEPS} steps in `));
-    assertMatch(said, /page {6}http:\/\/localhost:\d+\/ {5}\(Ctrl-C ends it\)/);
+    assertMatch(said, /page {6}http:\/\/localhost:\d+\/ {5}\(stop with Ctrl-C\)/);
     assertMatch(said, /weighted kNN {4}top-1 {4}top-5/);
-    assertMatch(said, /the best is [\d.]+ %, with learning rate 0\./);
+    assertMatch(said, /best: [\d.]+ %, with learning rate 0\./);
     for (
       const file of ["data/classes.txt", "run/config.json", "run/metrics.jsonl", "lincls/model_best.pth.tar"]
         .concat("features.npy", "features.names.csv", "neighbours.png", "student.pth", "student.onnx")
@@ -229,13 +247,15 @@ Deno.test("docs/tutorial.md: its commands run as they are written, one after the
 /** What the commands that compute are given besides, so that each takes seconds, and instead of what nobody has here. */
 const SMALL: Readonly<Record<string, readonly string[]>> = {
   distill: ["--image-size 32", "--batch-size 4", "--queue 16", "--limit-steps 2", "--no-tune"],
+  pretrain: ["--image-size 32", "--batch-size 8", "--moco-k 16", "--limit-steps 2", "--no-tune"],
   lincls: ["--image-size 32", "--batch-size 8", "--epochs 1", "--no-tune"],
   knn: ["--image-size 32"],
   embed: ["--image-size 32"],
 };
 const INSTEAD: readonly [RegExp, string][] = [
   [/-k resnet50 --teacher_ssl swav/, "-k resnet18 --teacher_ssl moco"],
-  [/(?<=--queue )\d+|(?<=--batch-size )\d+/g, "16"],
+  [/(?<=--queue )\d+|(?<=--moco-k )\d+|(?<=--batch-size )\d+/g, "16"],
+  [/(?<=--bn-splits )\d+/g, "2"],
 ];
 
 for (const page of PAGES.filter((page) => page !== "docs/tutorial.md")) {
@@ -249,9 +269,8 @@ for (const page of PAGES.filter((page) => page !== "docs/tutorial.md")) {
       let line = command.args.join(" ");
       for (const [found, instead] of INSTEAD) line = line.replaceAll(new RegExp(found, "g"), instead);
       const more = (SMALL[command.task] ?? []).filter((flag) => !line.includes(flag.split(" ")[0]));
-      const bundled = command.task === "distill" && !line.includes("--data")
-        ? ["--data DATA", "--distill CHECKPOINT"]
-        : [];
+      const images = { distill: ["--data DATA", "--distill CHECKPOINT"], pretrain: ["--data DATA"] };
+      const bundled = line.includes("--data") ? [] : images[command.task as keyof typeof images] ?? [];
       const args = [line, ...more, ...bundled].join(" ").split(" ").filter((word) => word !== "");
       await runCommand({ ...command, args }, place);
     }

@@ -87,7 +87,19 @@ const NOT_THERE = new Set(["actors/duplicate_finder.ts"]);
 const FOREIGN = ["--v8-flags", "--logdir", "--allow-", "--lint", "--check"];
 
 /** Flags of the original's scripts, which are taken and have no effect. */
-const ORIGINAL = ["--info", "--local_rank", "--distributed", "--gpu"];
+const ORIGINAL = [
+  ...[
+    "--info",
+    "--local_rank",
+    "--distributed",
+    "--gpu",
+    "--world-size",
+    "--rank",
+    "--dist-url",
+    "--dist-backend",
+  ],
+  "--multiprocessing-distributed",
+];
 
 let helps: string | undefined;
 

@@ -79,7 +79,7 @@ Deno.test("every line of distill --json and lincls --json fits the schema, and a
   const failed = await run(DISTILL, ...elsewhere, "--temp", "0.4", "--resume", String(path));
   const { error, ...end } = failed.at(-1)!;
   assertEquals(end, { type: "end", status: "failed" });
-  assertMatch(String(error), /is of another run: --temp is 0\.4/);
+  assertMatch(String(error), /is from a different run: --temp is 0\.4/);
 
   const linear = [...small, "--epochs", "2", "--lr", "0.1,1", "--output", join(folder.path, "linear")];
   const said = await run(LINCLS, ...linear, "--pretrained", TINY_TEACHER, folder.data);

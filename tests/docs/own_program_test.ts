@@ -74,7 +74,7 @@ Deno.test("a program outside the checkout runs without a warning, with the permi
     // Without any permission it says all that it needs, in one line.
     const refused = await deno(folder, {}, "run", "--no-prompt", "program.ts");
     assertEquals(refused.stderr, "");
-    assertMatch(refused.stdout, /^UserError Requires .*; with its options this run needs: deno run .*\n$/);
+    assertMatch(refused.stdout, /^UserError Requires .*; with these options, the run needs: deno run .*\n$/);
     const [, flags] = /deno run (.*)\n/.exec(refused.stdout)!;
 
     const audit = join(folder, "audit.jsonl");

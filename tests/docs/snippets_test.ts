@@ -4,7 +4,13 @@ import { join } from "node:path";
 import { deno, ROOT, writeSnippets } from "./snippets.ts";
 
 /** How many programs each page has. */
-const PAGES = { "README.md": 1, "docs/library.md": 3, "docs/extending.md": 16, "docs/tutorial.md": 1 };
+const PAGES = {
+  "README.md": 1,
+  "docs/library.md": 3,
+  "docs/pretraining.md": 1,
+  "docs/extending.md": 16,
+  "docs/tutorial.md": 1,
+};
 
 const RUN = ["run", "--quiet", "-A", "--no-check", "--config", "deno.json"];
 

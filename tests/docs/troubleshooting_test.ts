@@ -17,7 +17,7 @@ function programText(): string {
       else if (name.endsWith(".ts")) texts.push(Deno.readTextFileSync(join(ROOT, path)));
     }
   };
-  for (const folder of ["actors", "cli", "data", "kernels", "methods", "models"]) visit(folder);
+  for (const folder of ["actors", "cli", "data", "kernels", "methods", "models", "ui"]) visit(folder);
   return texts.join("\n").replaceAll(/["`]\s*\+\s*["`]/g, "").replaceAll(/\\(["`])/g, "$1");
 }
 

@@ -29,8 +29,8 @@ Deno.test("foldWorkgroups says how a kernel that it cannot fold is to be written
   assertThrows(
     () => foldWorkgroups(dispatch([1, 250, 4], source), 100),
     Error,
-    "a kernel: 250 rows of workgroups are more than this adapter takes (100) and are to be folded, but the entry point " +
-      "does not know its own as `@builtin(workgroup_id) group: vec3<u32>`; write it so",
+    "a kernel: 250 rows of workgroups are more than this adapter allows (100) and must be folded; declare the entry point's " +
+      "parameter as `@builtin(workgroup_id) group: vec3<u32>`",
   );
 });
 
@@ -41,7 +41,7 @@ Deno.test("foldWorkgroups says what to do where nothing helps", () => {
       UserError,
       `a kernel: ${
         workgroups.join(" x ")
-      } workgroups are more than this adapter takes (100 in a dimension): choose a`,
+      } workgroups are more than this adapter allows (100 in a dimension): choose a`,
     );
   }
 });

@@ -12,6 +12,7 @@ import { writeTorchFile } from "../../models/checkpoint/torch_writer.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { stemOf } from "../../models/encoder_input.ts";
 import { EXPORT_FORMATS, exportEncoder } from "../../models/export/export_encoder.ts";
+import { inspectCheckpoint } from "../../models/inspect.ts";
 import { initialize } from "../../models/initialize.ts";
 import { findEncoder, summarize } from "../../models/registry.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
@@ -70,7 +71,7 @@ Deno.test("a student of 16 pixels is embedded, evaluated and exported at 16 wher
   assertEquals(said.rows, asked.rows);
   const other = await embedAll({ pretrained: checkpoint, data, imageSize: 24 });
   assertEquals(other.views, [24, "none"]);
-  assertStringIncludes(other.notes[0], "; 24 x 24 pixels were asked for instead");
+  assertStringIncludes(other.notes[0], "; using 24 x 24 pixels instead, as requested");
   assertNotEquals(said.rows, other.rows);
   assertEquals((await embedAll({ pretrained: checkpoint, data, which: "teacher" })).views, [16, "none"]);
 
@@ -112,6 +113,35 @@ Deno.test("a student of 16 pixels is embedded, evaluated and exported at 16 wher
   assertEquals([state.input?.imageSize, state.input?.cropRatio], [16, 1]);
 });
 
+Deno.test("a checkpoint of before its own word gives the images of its run, and says so", async () => {
+  using folder = new RunFolder(4);
+  const path = join(folder.path, "old.pth.tar");
+  const terms = (more: [string, TorchValue][]) =>
+    [["seed_resume", torchDict([["terms", torchDict([["temp", 0.2], ...more])]])]] as [string, TorchValue][];
+  const size: [string, TorchValue] = ["image_size", 16];
+  await writeTiny(path, terms([size]));
+  const data = join(folder.data, "train.tsv");
+  const { views, notes } = await embedAll({ pretrained: path, data });
+  assertEquals(views, [16, "torchvision"]);
+  assertEquals(notes, [
+    `${path} says of its run, since it was written before checkpoints carried their own: images of 16 x 16 pixels`,
+  ]);
+  const { input, teacherInput, inputIsOfRun } = await inspectCheckpoint(path);
+  assertEquals<unknown[]>([input?.imageSize, teacherInput?.imageSize, inputIsOfRun], [16, 16, true]);
+  // A linear evaluation's says how they were cut too; its own word comes first.
+  await writeTiny(path, terms([size, ["eval_resize", "none"]]));
+  assertEquals((await embedAll({ pretrained: path, data })).views, [16, "none"]);
+  await writeTiny(path, [...terms([size]), ["seed_input", torchDict([["image_size", 24]])]]);
+  const own = await embedAll({ pretrained: path, data });
+  assertEquals([own.views, own.notes], [[24, "torchvision"], [`${path} says: images of 24 x 24 pixels`]]);
+  await writeTiny(path, terms([["image_size", "wide"]]));
+  await assertRejects(
+    () => embedAll({ pretrained: path, data }),
+    CheckpointError,
+    'its seed_resume["image_size"]',
+  );
+});
+
 Deno.test("where a checkpoint says nothing, its authors' size is taken, and that of the bundled images for these", async () => {
   using folder = new RunFolder(4);
   using source = await openEncoderSource(TINY_TEACHER, { part: "backbone" });
@@ -119,20 +149,20 @@ Deno.test("where a checkpoint says nothing, its authors' size is taken, and that
   assertEquals(views, { imageSize: 224, evalResize: "auto" });
   assertEquals(
     note,
-    `${TINY_TEACHER} carries no image size (its program saves none): 224 x 224 pixels are taken, as MoCo's authors have ` +
-      "it; --image-size says another",
+    `${TINY_TEACHER} has no image size (its program saves none): using 224 x 224 pixels, the size that MoCo was ` +
+      "trained with; --image-size sets another",
   );
   for (const data of [SAMPLE_DATA, join(SAMPLE_DATA, "train.tsv")]) {
     const chosen = chooseViews(source, {}, data);
     assertEquals([chosen.imageSize, chosen.evalResize], [32, "auto"]);
-    assertStringIncludes(chosen.note!, "32 x 32 pixels are taken, as the bundled images are");
+    assertStringIncludes(chosen.note!, "using 32 x 32 pixels, the size of the bundled images");
     assertEquals(chooseViews(null, {}, data), { imageSize: 32, evalResize: "auto", note: undefined });
   }
   assertEquals(chooseViews(source, { imageSize: 48 }, folder.data).note, undefined);
   const old = { ...source, isOurs: true };
   assertStringIncludes(
     chooseViews(old, {}, folder.data).note!,
-    "(it was written before checkpoints carried one)",
+    "(it was written by an earlier version)",
   );
   // Of the one beside the sample it is known.
   using bundled = await openEncoderSource(SAMPLE_TEACHER, { part: "backbone" });
@@ -174,7 +204,7 @@ Deno.test("an entry that cannot be used is refused, by name, as is a stem of ano
       [torchDict([["crop_ratio", 0.9]]), "expected 0.875 or 1, found 0.9"],
       [torchDict([["mean", [1, 2]]]), "expected three finite numbers, found [ 1, 2 ]"],
       [torchDict([["std", [1, 0, 1]]]), "expected three finite numbers above 0"],
-      [torchDict([["stem", 7]]), "expected a text, found 7"],
+      [torchDict([["stem", 7]]), "expected a string, found 7"],
     ] as [TorchValue, string][]
   ) {
     let message = "";

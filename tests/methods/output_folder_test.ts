@@ -1,8 +1,8 @@
 // The library refuses a folder that holds another run, as the command line does.
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { basename, dirname, join } from "node:path";
 import { takeOutputFolder } from "../../methods/output_folder.ts";
-import { distill, linearProbe, UserError } from "../../mod.ts";
+import { distill, linearProbe, NothingToDoError, UserError } from "../../mod.ts";
 import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "../actors/small_run.ts";
 
 Deno.test("distill() refuses a folder that holds a run, keeps its checkpoint, and resumes it", async () => {
@@ -13,7 +13,7 @@ Deno.test("distill() refuses a folder that holds a run, keeps its checkpoint, an
   const { message } = await assertRejects(() => distill({ ...options, seed: 1 }).result, UserError);
   assertEquals(
     message,
-    `--output ${options.output} holds another run already (1 checkpoint): choose another folder, or resume ` +
+    `--output ${options.output} already holds a run (1 checkpoint): choose another folder, or resume ` +
       `that run with --resume ${checkpoint}`,
   );
   assertEquals(await digestFile(checkpoint), before);
@@ -27,7 +27,7 @@ Deno.test("distill() refuses a folder that holds a run, keeps its checkpoint, an
   await assertRejects(
     () => distill({ ...longer, resume: elsewhere }).result,
     UserError,
-    "holds another run already (2 checkpoints)",
+    "already holds a run (2 checkpoints)",
   );
 });
 
@@ -40,8 +40,48 @@ Deno.test("linearProbe() refuses a folder that holds a run", async () => {
   await assertRejects(
     () => linearProbe(options).result,
     UserError,
-    "holds another run already (2 checkpoints): choose another folder",
+    "already holds a run (2 checkpoints): choose another folder",
   );
+});
+
+Deno.test('resume: "auto" begins a run, goes on from its newest checkpoint that will do, and says from which', async () => {
+  using folder = new RunFolder(8);
+  const options = { ...folder.options("out", { epochs: 3 }), resume: "auto" };
+  const notices: string[] = [];
+  const run = async (epochs: number) => {
+    notices.length = 0;
+    const run = distill({ ...options, epochs });
+    for await (const event of run) {
+      if (event.type !== "warning" && event.type !== "note") continue;
+      if (event.type === "warning" || event.text.startsWith("resumes")) notices.push(event.text);
+    }
+    return await run.result;
+  };
+  const whole = await distill(folder.options("whole", { epochs: 3 })).result;
+  const first = await run(1);
+  assertEquals([first.steps, notices], [2, []]);
+  const second = await run(2);
+  assertEquals([second.steps, notices], [2, [`resumes from ${first.checkpoint}`]]);
+  Deno.writeTextFileSync(second.checkpoint, "damaged");
+  const last = await run(3);
+  assertEquals([last.steps, notices.at(-1)], [4, `resumes from ${first.checkpoint}`]);
+  assertMatch(notices[0], /^--resume auto skips a checkpoint: .*checkpoint_?0*1/);
+  assertEquals(await digestFile(last.checkpoint), await digestFile(whole.checkpoint));
+  await assertRejects(() => run(3), NothingToDoError, "nothing left to do");
+});
+
+Deno.test('linearProbe() takes resume: "auto" too', async () => {
+  using folder = new RunFolder(8, 8);
+  const [data, testData] = ["train.tsv", "test.tsv"].map((name) => join(folder.data, name));
+  const files = { data, testData, output: folder.makeOutput("lincls"), pretrained: TINY_TEACHER };
+  const options = { ...files, plugins: [TINY_ENCODER], imageSize: 32, batchSize: 4, workers: 1 };
+  const firstEpochs: number[] = [];
+  for (const epochs of [1, 2]) {
+    const run = linearProbe({ ...options, epochs, resume: "auto" });
+    for await (const event of run) if (event.type === "plan") firstEpochs.push(event.firstEpoch);
+    await run.result;
+  }
+  assertEquals(firstEpochs, [0, 1]);
 });
 
 Deno.test("takeOutputFolder() refuses rows of metrics too, unless the newest checkpoint is asked for", () => {
@@ -51,7 +91,7 @@ Deno.test("takeOutputFolder() refuses rows of metrics too, unless the newest che
   const { message } = assertThrows(() => takeOutputFolder(output, null), UserError);
   assertEquals(
     message,
-    `--output ${output} holds another run already (1 row in metrics.jsonl): choose another folder`,
+    `--output ${output} already holds a run (1 row in metrics.jsonl): choose another folder`,
   );
   takeOutputFolder(output, "auto")[Symbol.dispose]();
 });

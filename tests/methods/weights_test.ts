@@ -43,7 +43,7 @@ Deno.test("--weights chooses among the encoders of a checkpoint, in every task",
   const { notes } = await embedded(pair);
   assertStringIncludes(
     notes[0],
-    "the encoder is under target_backbone.; left out: online_backbone., which --weights chooses",
+    "the encoder is under target_backbone.; ignored online_backbone., which --weights can select",
   );
   for (const [weights, alone] of chosen) {
     assertEquals((await embedded(pair, weights)).rows, (await embedded(alone)).rows, weights);
@@ -100,5 +100,5 @@ Deno.test("knn says which heads of a checkpoint it does not use", async () => {
   const notes: string[] = [];
   const run = knn({ ...{ pretrained, arch: "tiny_convnet", data, testData, knnK: [3] }, ...PLUGINS });
   for await (const event of run) if (event.type === "note") notes.push(event.text);
-  assertEquals(notes[0], `${pretrained}: ignored projector, heads of unknown kinds`);
+  assertEquals(notes[0], `${pretrained}: ignored heads of unknown kinds: projector`);
 });

@@ -70,14 +70,14 @@ Deno.test("openEncoderSource() refuses a head that gives no embeddings of the le
   await withShapes("resnet18", {}, async (path) => {
     assertStringIncludes(
       await messageOf(path, "resnet18", 256),
-      "its embeddings have 128 numbers, but --dim is 256; use --dim 128",
+      "its embeddings have length 128, but --dim is 256; use --dim 128",
     );
   });
   const classifier = { head: { kind: "linear", dimension: 1000 } } as const;
   await withShapes("resnet18", classifier, async (path) => {
     assertStringIncludes(
       await messageOf(path, "resnet18", 128),
-      "its fc looks like a classifier of 1000 classes, while a self-supervised teacher is needed",
+      "its fc looks like a classifier of 1000 classes, but a self-supervised teacher is needed",
     );
   });
   await withShapes("resnet18", { without: /^fc\./ }, async (path) => {

@@ -33,11 +33,11 @@ Deno.test("describeBadEntry() names the entry, how many and the first, and knows
   assertEquals(describeBadEntry("bn1.running_var", Float32Array.of(1, 0)), undefined);
   assertEquals(
     describeBadEntry("fc.bias", Float32Array.of(1, NaN), 10),
-    "fc.bias holds NaN at index 11 (1 number of it is not finite)",
+    "fc.bias holds NaN at index 11 (1 value is not finite)",
   );
   assertEquals(
     describeBadEntry("conv1.weight", new Float32Array(2000).fill(-Infinity)),
-    "conv1.weight holds -Infinity at index 0 (2,000 numbers of it are not finite)",
+    "conv1.weight holds -Infinity at index 0 (2,000 values are not finite)",
   );
   assertMatch(
     describeBadEntry("bn1.running_var", Float32Array.of(1, -0.5))!,
@@ -48,18 +48,18 @@ Deno.test("describeBadEntry() names the entry, how many and the first, and knows
 Deno.test("weights that are not finite are refused when they are read, by export and doctor; inspect counts them", async () => {
   await withFolder(async (folder) => {
     const cases = [
-      ["bn1.running_var", { 3: NaN }, "bn1.running_var holds NaN at index 3 (1 number of it is not finite)"],
+      ["bn1.running_var", { 3: NaN }, "bn1.running_var holds NaN at index 3 (1 value is not finite)"],
       [
         "layer1.0.conv1.weight",
         { 7: NaN, 9: Infinity },
-        "layer1.0.conv1.weight holds NaN at index 7 (2 numbers of it are",
+        "layer1.0.conv1.weight holds NaN at index 7 (2 values are",
       ],
       [
         "layer4.1.bn2.running_var",
         { 511: -1 },
-        "layer4.1.bn2.running_var holds -1 at index 511, and no variance",
+        "layer4.1.bn2.running_var holds -1 at index 511, but a variance",
       ],
-      ["fc.2.bias", { 0: -Infinity }, "fc.2.bias holds -Infinity at index 0 (1 number of it is not finite)"],
+      ["fc.2.bias", { 0: -Infinity }, "fc.2.bias holds -Infinity at index 0 (1 value is not finite)"],
     ] as const;
     const path = `${folder}/spoilt.pth.tar`;
     await spoil(
@@ -71,7 +71,7 @@ Deno.test("weights that are not finite are refused when they are read, by export
     for (const [key, , expected] of cases) {
       const { message } = await assertRejects(() => source.read(key), CheckpointError);
       assertStringIncludes(message, `${path}: ${expected}`);
-      assertStringIncludes(message, "`deno task inspect --stats` counts such numbers");
+      assertStringIncludes(message, "`deno task inspect --stats` counts such values");
     }
     const [[, , first], [weight]] = cases;
     await assertRejects(() => source.requireFinite(), CheckpointError, first);

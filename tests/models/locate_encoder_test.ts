@@ -85,6 +85,23 @@ const LAYOUTS: readonly { name: string; value: TorchValue; prefix: string; other
     others: ["online_backbone."],
   },
   {
+    name: "Lightning, a MoCo deeper than the top",
+    value: lightning(dict(backbone("model.encoder_q."), backbone("model.encoder_k."))),
+    prefix: "model.encoder_k.",
+    others: ["model.encoder_q."],
+  },
+  {
+    name: "a MoCo of backbones and projectors",
+    value: dict(
+      backbone("encoder_q.backbone."),
+      [tensor("encoder_q.projector.0.weight", [64, 512])],
+      backbone("encoder_k.backbone."),
+      [tensor("encoder_k.projector.0.weight", [64, 512])],
+    ),
+    prefix: "encoder_k.backbone.",
+    others: ["encoder_q.backbone."],
+  },
+  {
     name: "DINO with a ResNet",
     value: torchDict([
       ["student", dict(backbone("module.backbone."), [tensor("module.head.mlp.0.weight", [64, 512])])],
@@ -104,7 +121,7 @@ for (const { name, value, prefix, others } of LAYOUTS) {
       assertEquals([source.encoder.name, source.prefix, source.others], ["resnet18", prefix, others]);
       assertEquals(source.tensors.size, 120);
       const { note } = chooseInput(source, { imageSize: 32 });
-      const left = others.length === 0 ? "" : `; left out: ${others.join(", ")}, which --weights chooses`;
+      const left = others.length === 0 ? "" : `; ignored ${others.join(", ")}, which --weights can select`;
       assertEquals(note, `${path}: the encoder is under ${prefix}${left}`);
       // With --weights it is the one that is named, with or without what wraps it.
       for (const weights of [...others, prefix, prefix.replace(/\.$/, ""), `module.${prefix}`]) {
@@ -125,17 +142,46 @@ Deno.test("--weights that lead to no encoder are refused, with those that do", (
     const { message } = await assertRejects(() => openEncoder(path, "teacher"), CheckpointError);
     assertStringIncludes(
       message,
-      'has no known encoder under "teacher"; --weights may be "backbone.", "momentum_backbone."',
+      'has no known encoder under "teacher"; expected --weights "backbone." or "momentum_backbone."',
     );
   }));
 
-Deno.test("names that frameworks have keep their meaning: MoCo's encoder_q, unless --weights says encoder_k", () =>
-  withCheckpoint(dict(backbone("module.encoder_q."), backbone("module.encoder_k.")), async (path) => {
-    using usual = await openEncoder(path);
-    assertEquals([usual.framework, usual.prefix, usual.others], ["moco", "encoder_q.", undefined]);
-    using slow = await openEncoder(path, "encoder_k");
-    assertEquals(slow.prefix, "encoder_k.");
-  }));
+Deno.test("names that frameworks have keep their meaning: MoCo's encoder_q, unless --weights says encoder_k", async (t) => {
+  const fast = backbone("module.encoder_q.");
+  await t.step(
+    "the momentum encoder is left out with a word",
+    () =>
+      withCheckpoint(dict(fast, backbone("module.encoder_k.")), async (path) => {
+        using usual = await openEncoderSource(path, { part: "backbone" });
+        assertEquals([usual.framework, usual.prefix, usual.others], ["moco", "encoder_q.", ["encoder_k."]]);
+        const { note } = chooseInput(usual, { imageSize: 32 });
+        assertEquals(
+          note,
+          `${path}: the encoder is under encoder_q., which MoCo's main_lincls.py and the original SEED load; its ` +
+            "momentum encoder is ignored, --weights module.encoder_k selects it",
+        );
+        for (const weights of ["module.encoder_k", "encoder_k", "encoder_k."]) {
+          using slow = await openEncoder(path, weights);
+          assertEquals([slow.prefix, slow.others], ["encoder_k.", []]);
+        }
+        const { encoders } = await inspectCheckpoint(path);
+        assertEquals(encoders.map(({ name }) => name), ["encoder_q", "encoder_k"]);
+        const slow = await inspectCheckpoint(path, { weights: "module.encoder_k" });
+        assertEquals([slow.encoders.map(({ name }) => name), slow.note], [
+          ["encoder_k"],
+          "the encoder is under encoder_k.",
+        ]);
+      }),
+  );
+  await t.step("without one, or with a part of one, there is nothing to say", async () => {
+    for (const beside of [[], [tensor("module.encoder_k.conv1.weight", [64, 3, 7, 7])]]) {
+      await withCheckpoint(dict(fast, beside), async (path) => {
+        using usual = await openEncoderSource(path, { part: "backbone" });
+        assertEquals([usual.others, chooseInput(usual, { imageSize: 32 }).note], [undefined, undefined]);
+      });
+    }
+  });
+});
 
 Deno.test("a file of many convolutions of RGB is searched in a moment", () => {
   const many = Array.from({ length: 20_000 }, (_, i) => tensor(`a${i}.conv1.weight`, [1, 3, 1, 1]));

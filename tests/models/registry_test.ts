@@ -19,6 +19,7 @@ Deno.test("encodersNamed() knows the original's names, which need --teacher-ssl 
   const named = (name: string) => encodersNamed(name).map((encoder) => [encoder.name, encoder.ssl]);
   assertEquals(named("resnet50"), [
     ["resnet50", "moco"],
+    ["resnet50_cifar", "moco"],
     ["simclr_resnet50", "simclr"],
     ["swav_resnet50", "swav"],
   ]);

@@ -67,7 +67,7 @@ for (const [name, options] of Object.entries(CASES)) {
       using student = await StudentStep.create(gpu, { ...OPTIONS, ...options });
       const initial = initialize(student.state, 5);
       await student.parameters.load((key) => initial.get(key)!);
-      student.loadQueue(initializeQueue(OPTIONS.queueSize, DIMENSION, 7, "queue"));
+      student.queues[0].load(initializeQueue(OPTIONS.queueSize, DIMENSION, 7, "queue"));
       const shape = [OPTIONS.batch, SIZE, SIZE, 3];
       const size = options.accumulate ?? 1;
       let seconds = 0;

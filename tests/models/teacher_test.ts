@@ -116,7 +116,7 @@ Deno.test("resolveTeacher() wants a head, and an encoder that it knows", async (
       message,
       'is a MoCo checkpoint, but not of a known encoder (the file says "resnet50")',
     );
-    assertStringIncludes(message, "the nearest is resnet18: 1 key is missing (layer3.0.conv1.weight)");
+    assertStringIncludes(message, "the most similar is resnet18: 1 key is missing (layer3.0.conv1.weight)");
     // What is missing is listed by who loads it.
     assertEquals(await resolveTeacher(path, { arch: "resnet18" }), { arch: "resnet18", ssl: "moco" });
   });

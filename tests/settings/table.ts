@@ -13,6 +13,7 @@ const SAVING = "methods/seed/saving_test.ts: student_trainer saves every so many
 const DISTILL = "cli/commands/distill_test.ts: distill writes its files";
 const LINCLS = "cli/commands/lincls_test.ts: lincls evaluates a checkpoint";
 const PLUGIN = "cli/flags/plugin_test.ts: an encoder of one's own is distilled";
+const CACHE = "methods/cache_test.ts: a distillation has the same weights wherever";
 const PRINT = "cli/terminal/progress_test.ts: Progress prints a line for the first step";
 const QUIET = "cli/terminal/progress_test.ts: Progress is silent but for the log when quiet";
 const PAGE = "ui/live_run_test.ts: ";
@@ -27,14 +28,22 @@ const EMBED_CHOICE =
 const CONVERT = "data/convert/convert_test.ts: convert() keeps the order, shuffles by the seed";
 const WEIGHTS =
   "methods/weights_test.ts: --weights chooses among the encoders of a checkpoint, in every task";
+const STEM = "models/stem_test.ts: a student with --stem cifar is saved, embedded";
+const STEM_CHOICE = "models/stem_test.ts: of encoders that have the same tensors with either stem";
 const FORMATS = "cli/commands/export_test.ts: export writes the bundled teacher in every format";
 const TUNED = "cli/output/run_tuning_test.ts: findTuning() goes on with what a run began with";
+
+const MOCO = "methods/moco/settings_test.ts: does with each of its settings what is done by hand";
+const MOCO_RUN = "methods/moco/run_test.ts: a pretrained encoder is evaluated next to training";
+const PRETRAIN = "cli/commands/pretrain_test.ts: pretrain writes its files";
+const SAME = "- the same code as of distill";
 
 /** By task and long name. */
 export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   distill: {
     "recipe": "cli/flags/distill_flags_test.ts: takes the paper's settings by name",
     "student-arch": MORE,
+    "stem": STEM,
     "teacher-arch": RUN,
     "teacher-ssl": RUN,
     "distill": RUN,
@@ -56,6 +65,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "max-pixels": PIXELS,
     "eval-resize": KNN,
     "workers": RUN,
+    "cache": CACHE,
     "epochs": MORE,
     "start-epoch": RUN,
     "batch-size": RUN,
@@ -97,9 +107,66 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "quiet": QUIET,
     "json": "cli/commands/distill_test.ts: distill --json says everything",
   },
+  pretrain: {
+    "arch": MOCO,
+    "stem": SAME,
+    "plugin": PRETRAIN,
+    "mlp": MOCO,
+    "data": MOCO,
+    "test-data": MOCO_RUN,
+    "output": PRETRAIN,
+    "resume": "methods/moco/run_test.ts: gives the same bits for any number of readers",
+    "resume-anyway": SAME,
+    "save-every": SAME,
+    "keep": SAME,
+    "image-size": MOCO,
+    "max-pixels": SAME,
+    "eval-resize": SAME,
+    "workers": "methods/moco/run_test.ts: gives the same bits for any number of readers",
+    "epochs": MOCO,
+    "start-epoch": MOCO,
+    "batch-size": MOCO,
+    "lr": MOCO,
+    "scale-lr": MOCO,
+    "warmup-epochs": MOCO,
+    "cos": MOCO,
+    "schedule": SAME,
+    "momentum": MOCO,
+    "weight-decay": MOCO,
+    "accumulate": "methods/moco/step_test.ts: two batches that accumulate",
+    "clip-grad": SAME,
+    "stats-every": PRETRAIN,
+    "checkpoint-activations": "methods/moco/step_test.ts: activations that are computed again",
+    "amp": "methods/moco/step_test.ts: in mixed precision",
+    "limit-steps": MOCO,
+    "seed": MOCO,
+    "on-nan": SAME,
+    "moco-dim": MOCO,
+    "moco-k": MOCO,
+    "moco-m": MOCO,
+    "moco-t": MOCO,
+    "aug-plus": MOCO,
+    "bn-splits": MOCO,
+    "cache": SAME,
+    "knn-k": MOCO_RUN,
+    "knn-t": SAME,
+    "knn-every": MOCO_RUN,
+    "max-restarts": SAME,
+    "print-freq": PRINT,
+    "tensorboard": PRETRAIN,
+    "tune": TUNED,
+    "trace-actors": SAME,
+    "profile": PRETRAIN,
+    "ui": PAGE,
+    "ui-host": HOST,
+    "insight": PRETRAIN,
+    "quiet": QUIET,
+    "json": PRETRAIN,
+  },
   lincls: {
     "pretrained": LINEAR,
     "arch": LINEAR,
+    "stem": STEM_CHOICE,
     "which": "cli/commands/encoder_choice_test.ts: lincls evaluates the encoder of --which",
     "weights": WEIGHTS,
     "plugin": PLUGIN,
@@ -115,6 +182,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "label-fraction": LINEAR,
     "classes": LINEAR,
     "workers": "- any number gives the same bits (actors/linear_evaluation_test.ts)",
+    "cache": "methods/cache_test.ts: a linear evaluation keeps the images",
     "epochs": LINEAR,
     "start-epoch": LINEAR,
     "batch-size": LINEAR,
@@ -143,6 +211,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
   knn: {
     "pretrained": KNN,
     "arch": KNN,
+    "stem": STEM_CHOICE,
     "which": KNN_CHOICE,
     "weights": WEIGHTS,
     "plugin": KNN,
@@ -158,6 +227,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
   embed: {
     "pretrained": ROWS,
     "arch": "cli/commands/embed_test.ts: embed flags",
+    "stem": STEM,
     "which": EMBED_CHOICE,
     "weights": WEIGHTS,
     "plugin": PLUGIN,
@@ -192,6 +262,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "which": "cli/commands/export_test.ts: export refuses wrong flags and files",
     "weights": WEIGHTS,
     "arch": "cli/commands/export_test.ts: export refuses wrong flags and files",
+    "stem": STEM_CHOICE,
     "plugin": PLUGIN,
     "output": FORMATS,
     "format": FORMATS,

@@ -113,6 +113,63 @@ testInBrowser("the curves are zoomed and moved together, by pointer, wheel and b
   assertEquals(complaints, []);
 });
 
+testInBrowser("two fingers zoom and move the curves, and one finger selects as before", async (open) => {
+  using run = new RecordedRun();
+  const { page, complaints } = await open({ viewport: { width: 1280, height: 900 }, hasTouch: true });
+  await openReport(run, page);
+  const session = await page.context().newCDPSession(page);
+  type Point = { x: number; y: number };
+  const send = (type: "touchStart" | "touchMove" | "touchEnd", ...points: Point[]) =>
+    session.send("Input.dispatchTouchEvent", {
+      type,
+      touchPoints: points.map((point, id) => ({ ...point, id })),
+    });
+  /** Fingers that move from some places to others. */
+  const slide = async (from: Point[], to: Point[]) => {
+    for (let count = 1; count <= from.length; count++) await send("touchStart", ...from.slice(0, count));
+    for (const share of [0.25, 0.5, 0.75, 1]) {
+      const between = from.map((start, i) => ({
+        x: start.x + (to[i].x - start.x) * share,
+        y: start.y + (to[i].y - start.y) * share,
+      }));
+      await send("touchMove", ...between);
+    }
+    await send("touchEnd");
+  };
+  const at = (...steps: number[]) => Promise.all(steps.map((step) => pixelOf(page, step)));
+
+  // Twice as far apart, around step 100: half of the range.
+  const near = await at(80, 120);
+  const apart = await at(60, 140);
+  const zoomed = await newRange(page, () => slide(near, apart));
+  await page.waitForTimeout(300);
+  const [from, to] = await rangeOf(page);
+  assertAlmostEquals(from, 50, 2);
+  assertAlmostEquals(to, 150, 2);
+  assert(zoomed[1] - zoomed[0] < 200);
+  for (const id of ["scores", "throughput", "lr"]) assertEquals(await rangeOf(page, id), [from, to]);
+
+  // Together they move it: what was between them goes with them.
+  await newRange(page, async () => await slide(await at(90, 110), await at(80, 100)));
+  await page.waitForTimeout(300);
+  const moved = await rangeOf(page);
+  assertAlmostEquals(moved[0], from + 10, 2);
+  assertAlmostEquals(moved[1] - moved[0], to - from, 2);
+
+  // Nearer together: wider again.
+  await newRange(page, async () => await slide(await at(90, 130), await at(100, 120)));
+  await page.waitForTimeout(300);
+  const wider = await rangeOf(page);
+  assertAlmostEquals(wider[1] - wider[0], 2 * (to - from), 4);
+
+  await page.locator("#zoom-all").click();
+  const selected = await newRange(page, async () => await slide(await at(50), await at(100)));
+  await page.waitForTimeout(300);
+  assertAlmostEquals(selected[0], 50, 2);
+  assertAlmostEquals(selected[1], 100, 2);
+  assertEquals(complaints, []);
+});
+
 testInBrowser("a zoom stays while a run goes on", async (open) => {
   using run = new RecordedRun();
   await run.writeAll();
@@ -155,7 +212,7 @@ testInBrowser("a run that was recorded without time says so, and is drawn over s
   await page.goto(pathToFileURL(await writeReport(run.path)).href);
   await page.locator("#loss canvas").waitFor();
   await page.locator('#unit [value="time"]').check();
-  await page.getByText("No time was recorded: an earlier version wrote these steps.").first().waitFor();
+  await page.getByText("No time was recorded: an older version wrote these steps.").first().waitFor();
   await page.locator('#unit [value="step"]').check();
   await page.locator("#loss canvas").waitFor();
 });
@@ -262,7 +319,7 @@ testInBrowser("a linear evaluation shows the scores of all its learning rates", 
   assertMatch(rows[1], /linear, lr 0\.130 %200$/);
   const { series } = await optionOf(page, "scores");
   assertEquals(new Set(series.map(({ lineStyle }) => lineStyle.color)).size, 2);
-  assertStringIncludes((await page.locator("#what").textContent())!, "linear top-1 now30.0 %");
+  assertStringIncludes((await page.locator("#what").textContent())!, "latest linear top-130.0 %");
 });
 
 /** Colours of what is drawn, by what they need. */
@@ -405,20 +462,20 @@ testInBrowser(
     using empty = new RecordedRun();
     const nothing = await texts(empty);
     assertEquals(nothing.links, ["Results", "Curves", "Health", "Actors", "About the run"]);
-    assertEquals(nothing.curves[0], "No step is done yet.");
-    assertEquals(nothing.curves[1], "Nothing is evaluated: the run has no --test-data.");
-    assertMatch(nothing.results, /There are none yet/);
-    assertEquals(nothing.actors, "No word from the actors yet.");
+    assertEquals(nothing.curves[0], "No steps yet.");
+    assertEquals(nothing.curves[1], "No evaluation: the run has no --test-data.");
+    assertMatch(nothing.results, /No results yet/);
+    assertEquals(nothing.actors, "No data from the actors yet.");
     using failed = new RecordedRun();
     failed.write("config.json", { test_data: "/data/test.tsv" });
     failed.write("run.json", { ...recordOf(), status: "failed", results: undefined });
     const ended = await texts(failed);
     assertEquals(ended.curves.slice(0, 2), [
       "The run ended before its first step.",
-      "The run ended before an evaluation.",
+      "The run ended before its first evaluation.",
     ]);
-    assertMatch(ended.results, /There are none: the run did not come to its end/);
-    assertEquals(ended.actors, "The run left no word of its actors.");
+    assertMatch(ended.results, /No results: the run did not finish/);
+    assertEquals(ended.actors, "The run recorded no data about its actors.");
     using whole = new RecordedRun();
     await whole.writeAll();
     whole.addSteps(1, 5);

@@ -116,7 +116,10 @@ testInBrowser(
     await page.locator("#memory canvas").waitFor();
     await page.locator("#gradient-norm ~ .legend tbody tr").nth(1).waitFor();
     assertEquals((await linesOf(page, "gradient-norm")).size, 2);
-    assertMatch((await page.locator("#health-said").textContent())!, /Of several runs the totals are drawn/);
+    assertMatch(
+      (await page.locator("#health-said").textContent())!,
+      /With several runs, only totals are plotted/,
+    );
     assertEquals((await linesOf(page, "memory")).size, 4);
     await page.locator("#list [type=checkbox]").last().uncheck();
     const legend = page.getByRole("region", { name: "Legend, Gradient norm" });
@@ -153,7 +156,7 @@ testInBrowser("what was not recorded is told in words", async (open) => {
     remove(run);
     run.write("config.json", { stats_every });
   };
-  assertEquals(await said(remove), "Nothing was recorded: an earlier version wrote this run.");
+  assertEquals(await said(remove), "Nothing was recorded: an older version wrote this run.");
   assertEquals(await said(withSetting(0)), "Nothing is recorded: --stats-every is 0.");
   const first = "there is a record every 50 batches (--stats-every).";
   assertEquals(await said(withSetting(50)), `The run ended before its first record: ${first}`);
@@ -174,17 +177,17 @@ testInBrowser("what was not recorded is told in words", async (open) => {
   const { device_seconds: _, ...row } = statsOf(10);
   const write = (run: RecordedRun, row: StatsRow) =>
     Deno.writeTextFileSync(join(run.path, "stats.jsonl"), JSON.stringify(row) + "\n");
-  const untimed = "The device's time is unknown: its adapter has no timestamp queries.";
+  const untimed = "Device time is unknown: the adapter has no timestamp queries.";
   assertEquals(await said((run) => write(run, row)), [untimed, untimed]);
   assertEquals(
     await said((run) => write(run, { ...statsOf(10), gradient_norms: { conv1: NaN } })),
-    ["No value is finite."],
+    ["No finite values."],
   );
   assertEquals(
     await said((run) => {
       write(run, statsOf(10));
       Deno.writeTextFileSync(join(run.path, "metrics.jsonl"), JSON.stringify(stepOf(1)) + "\n");
     }),
-    ["The time of a step is unknown: metrics.jsonl has no two steps with one."],
+    ["Step time is unknown: metrics.jsonl has no two steps with a time."],
   );
 });

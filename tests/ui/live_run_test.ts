@@ -75,13 +75,13 @@ testInBrowser(
       await waitFor(async () => await stepsShown() > 15);
       const before = await stepsShown();
       await waitFor(async () => await stepsShown() > before);
-      await waitFor(hasText("look-said", "SEED's loss of the first image is"));
+      await waitFor(hasText("look-said", "SEED's loss for the first image is"));
       await waitFor(hasText("neighbours-said", "Student before"));
-      await waitFor(hasText("bottleneck", "is busiest"));
+      await waitFor(hasText("bottleneck", "Bottleneck: "));
 
       run.kill("SIGKILL");
       await run.status;
-      await waitFor(hasText("status", "The program is not there"));
+      await waitFor(hasText("status", "Connection lost"));
       run = start();
       await waitFor(hasText("status", "Running"));
       const resumed = await stepsShown();

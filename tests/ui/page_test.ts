@@ -41,12 +41,16 @@ testInBrowser("the page shows a run, follows it, and comes again after a reload"
   await page.goto(server.url);
   await says(page, "status", /^Running$/);
   await says(page, "now", /step50 of 200/);
-  await says(page, "bottleneck", /student_trainer is busiest, 90 % .*\(from 60.s and 10.messages of each/);
+  await says(
+    page,
+    "bottleneck",
+    /Bottleneck: student_trainer, busy 90 % .*\(measured over 60.s and 10.messages per actor\)/,
+  );
   const actors = JSON.parse(Deno.readTextFileSync(join(run.path, "actors.json")));
   actors.actors[1].seconds = 2;
   run.write("actors.json", actors);
-  await says(page, "bottleneck", /^No bottleneck is named from 2.s and 10.messages of each actor/);
-  await says(page, "look-said", /Step 190\. SEED's loss of the first image is 2\.5/);
+  await says(page, "bottleneck", /^Bottleneck not known yet: measured over 2.s and 10.messages per actor/);
+  await says(page, "look-said", /Step 190\. SEED's loss for the first image is 2\.5/);
   await says(page, "neighbours-said", /Teacher: 100 % of the neighbours have the image's class/);
   await says(page, "command", /deno task distill --output '\/tmp\/my run'/);
   assertEquals(await page.locator("#ring li strong").allTextContents(), [
@@ -69,12 +73,12 @@ testInBrowser("the page shows a run, follows it, and comes again after a reload"
   run.write("run.json", {
     ...recordOf(),
     status: "finished",
-    endedAt: "2026-01-02T04:04:05.000Z",
+    ended_at: "2026-01-02T04:04:05.000Z",
     seconds: 3600,
   });
   await says(page, "status", /^Finished$/);
   await page.reload();
-  await says(page, "now", /step200 of 200.*took1h 0m/);
+  await says(page, "now", /step200 of 200.*time taken1h 0m/);
   assertEquals(complaints, []);
   assert(requests.every((url) => url.startsWith(server.url) || url.startsWith("data:")), requests.join("\n"));
 });
@@ -89,14 +93,14 @@ testInBrowser("the page says when the program is gone, and goes on when it is ba
   await page.goto(server.url);
   await says(page, "now", /step50 of 200/);
   await server[Symbol.asyncDispose]();
-  await says(page, "status", /The program is not there/);
+  await says(page, "status", /Connection lost/);
   assertEquals(await page.locator("#status").getAttribute("data-status"), "lost");
 
   // It was killed a while ago.
   const actors = { at: "2026-01-02T03:05:00.000Z", actors: [] };
   run.write("actors.json", actors);
   server = await servePage([run.path], { port });
-  await says(page, "status", /No sign of life since/);
+  await says(page, "status", /No updates since/);
   await server[Symbol.asyncDispose]();
   run.write("actors.json", { ...actors, at: new Date().toISOString() });
   // And goes on from an earlier checkpoint.
@@ -117,7 +121,11 @@ testInBrowser("a page that is one too many says so, and goes on when another one
   const others = await Promise.all(Array.from({ length: MOST_CLIENTS }, () => fetch(`${server.url}events`)));
   const { page } = await open();
   await page.goto(server.url);
-  await says(page, "status", /^No news: the page is open too often.* The page tries again by itself\.$/);
+  await says(
+    page,
+    "status",
+    /^No updates: the page is open in too many places.* The page retries automatically\.$/,
+  );
   for (const { body } of others) await body!.cancel();
   await says(page, "now", /step50 of 200/);
   await says(page, "status", /^Running$/);
@@ -175,7 +183,7 @@ testInBrowser(
     await page.locator("#projection input").first().focus();
     await page.keyboard.press("ArrowRight");
     await page.waitForFunction(() =>
-      document.querySelector("#map-teacher")!.getAttribute("aria-label")!.includes("drawn by umap")
+      document.querySelector("#map-teacher")!.getAttribute("aria-label")!.includes("projected by umap")
     );
   },
 );

@@ -134,11 +134,25 @@ export function recordOf(): RunRecord {
     task: "distill",
     status: "running",
     command: "deno task distill --output '/tmp/my run'",
-    startedAt: "2026-01-02T03:04:05.000Z",
+    started_at: "2026-01-02T03:04:05.000Z",
     versions: { deno: "2.9.6" },
     hardware: { adapter: "an adapter" },
     inputs: [{ role: "images", path: "/data", fingerprint: "0123456789abcdef0123456789abcdef" }],
-    plan: { pictures: 3200, stepsPerEpoch: 100, totalSteps: 200, firstStep: 0, epochs: 2 },
+    plan: { images: 3200, steps_per_epoch: 100, total_steps: 200, first_step: 0, epochs: 2 },
     results: [{ name: "student after, weighted kNN top-1", value: 30.25, unit: "%" }],
+  };
+}
+
+/** A record as earlier versions wrote it, of a run that had been resumed. */
+export function earlierRecordOf(): Record<string, unknown> {
+  const { started_at: startedAt, plan: _, ...rest } = recordOf();
+  return {
+    ...rest,
+    ...{
+      startedAt,
+      endedAt: "2026-01-02T04:04:05.000Z",
+      before: { startedAt: "2026-01-01T00:00:00.000Z", seconds: 9 },
+    },
+    plan: { pictures: 3200, stepsPerEpoch: 100, totalSteps: 200, firstStep: 0, epochs: 2 },
   };
 }

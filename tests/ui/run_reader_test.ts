@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { FolderLock } from "../../data/folder_lock.ts";
 import { Curve, RunReader, SparseRows } from "../../ui/run_reader.ts";
 import type { PageMessage } from "../../ui/records.ts";
-import { RecordedRun, recordOf, statsOf, stepOf } from "./recorded_run.ts";
+import { earlierRecordOf, RecordedRun, recordOf, statsOf, stepOf } from "./recorded_run.ts";
 
 function only<Kind extends PageMessage["kind"]>(messages: readonly PageMessage[], kind: Kind) {
   return messages.filter((message): message is PageMessage & { kind: Kind } => message.kind === kind);
@@ -39,6 +39,17 @@ Deno.test("RunReader says what is there, then what is new, and nothing where not
   const all = reader.everything();
   assertEquals(only(all, "metrics")[0].points.length, 7);
   assertEquals(only(all, "record")[0].record.status, "finished");
+});
+
+Deno.test("RunReader reads a record of an earlier version by today's names", async () => {
+  using run = new RecordedRun();
+  run.write("run.json", earlierRecordOf());
+  const [{ record }] = only(await new RunReader(run.path, 0).poll(), "record");
+  assertEquals(record, {
+    ...recordOf(),
+    ended_at: "2026-01-02T04:04:05.000Z",
+    before: { started_at: "2026-01-01T00:00:00.000Z", seconds: 9 },
+  });
 });
 
 Deno.test("RunReader says of a run that was killed that it was interrupted", async () => {
@@ -102,7 +113,7 @@ Deno.test("RunReader passes over records of a wrong shape, each with a sentence,
     for (const text of name === "config.json" ? NO_RECORDS : [...NO_RECORDS, ...NO_FIELDS]) {
       const said = await read(name, text, 1);
       assertEquals(said.length, 1, `${name}: ${text}`);
-      assert(/^\S+ is passed over: expected .+, found .+$/.test(said[0]), said[0]);
+      assert(/^\S+ is ignored: expected .+, found .+$/.test(said[0]), said[0]);
       assert(said[0].startsWith(`${name} is`), said[0]);
     }
   }
@@ -112,14 +123,14 @@ Deno.test("RunReader passes over records of a wrong shape, each with a sentence,
       const said = await read(name, `${text}${line}\n${line}\n${text}`, 0);
       assertEquals(said.length, 1);
       assert(
-        new RegExp(`^\\S+ line ${first} is passed over: expected .+, found .+, and 1 more$`).test(said[0]),
+        new RegExp(`^\\S+ line ${first} is ignored: expected .+, found .+, and 1 more$`).test(said[0]),
         said[0],
       );
     }
   }
   const wrong: [name: string, value: Record<string, unknown>, problem: string][] = [
     ["run.json", { status: "walking" }, 'found "walking" in the field status'],
-    ["run.json", { startedAt: undefined }, "expected a field startedAt, found none"],
+    ["run.json", { started_at: undefined }, "expected a field started_at, found none"],
     [
       "run.json",
       { results: [{ name: "a", value: "1", unit: "" }] },
@@ -127,8 +138,8 @@ Deno.test("RunReader passes over records of a wrong shape, each with a sentence,
     ],
     [
       "run.json",
-      { plan: { pictures: 1e300 } },
-      "expected a safe integer, found 1e+300 in the field plan.pictures",
+      { plan: { images: 1e300 } },
+      "expected a safe integer, found 1e+300 in the field plan.images",
     ],
     [
       "run.json",
@@ -159,7 +170,7 @@ Deno.test("RunReader warns once of a file of rows that is a folder, reads the re
   const reader = new RunReader(run.path, 0, { passOver: (sentence) => said.push(sentence) });
   assertEquals((await reader.poll()).map(({ kind }) => kind).includes("record"), true);
   assertEquals(await reader.poll(), []);
-  assertEquals(said.map((sentence) => sentence.split(" is passed over: ")[0]), rows);
+  assertEquals(said.map((sentence) => sentence.split(" is ignored: ")[0]), rows);
   for (const [i, path] of rows.entries()) {
     Deno.removeSync(path);
     Deno.writeTextFileSync(path, texts[i]);
@@ -236,7 +247,7 @@ Deno.test("RunReader begins anew where a resumed run dropped rows, and waits for
   Deno.writeFileSync(path, line.subarray(halfLetter), { append: true });
   assertEquals(await reader.poll(), []);
 
-  assertEquals(said, [`${path} line 8 is passed over: expected JSON, found nö JSON`]);
+  assertEquals(said, [`${path} line 8 is ignored: expected JSON, found nö JSON`]);
 
   Deno.removeSync(path);
   const [gone] = only(await reader.poll(), "metrics");
@@ -276,7 +287,7 @@ Deno.test("RunReader tells of evaluations in the run's folder, and of each anew 
   const reader = new RunReader(run.path, 0);
   Deno.mkdirSync(join(run.path, "insight"));
   await reader.poll();
-  const linear = { ...recordOf(), task: "lincls", startedAt: "2026-01-03T00:00:00.000Z" };
+  const linear = { ...recordOf(), task: "lincls", started_at: "2026-01-03T00:00:00.000Z" };
   run.write("linear/run.json", linear);
   run.write("earlier/run.json", recordOf());
   const [{ evaluations }] = only(await reader.poll(), "evaluations");

@@ -16,14 +16,15 @@ interface Made {
   lr?: number;
   top1?: number;
   seconds?: number;
-  startedAt?: string;
+  started_at?: string;
 }
 
 /** Writes a run into a folder of runs. */
 function addRun(
   parent: RecordedRun,
   name: string,
-  { status = "finished", student = "resnet18", lr = 0.03, top1 = 30, seconds = 60, startedAt }: Made = {},
+  { status = "finished", student = "resnet18", lr = 0.03, top1 = 30, seconds = 60, started_at: startedAt }:
+    Made = {},
 ): void {
   parent.write(`${name}/config.json`, {
     ...{ student_arch: student, teacher_arch: "resnet50", teacher_ssl: "moco", lr, test_data: "/t.tsv" },
@@ -31,7 +32,7 @@ function addRun(
   });
   parent.write(`${name}/run.json`, {
     ...{ ...recordOf(), status, seconds, command: `deno task distill --output ${name}` },
-    ...startedAt === undefined ? {} : { startedAt },
+    ...startedAt === undefined ? {} : { started_at: startedAt },
   });
   const scores = [["teacher", 60], ["student", top1]].map(([of, top1]) => ({
     of,
@@ -66,9 +67,9 @@ async function lists(page: Page, names: string[]): Promise<void> {
 
 testInBrowser("a folder of runs is listed, searched and sorted, and its runs are chosen", async (open) => {
   using parent = new RecordedRun();
-  addRun(parent, "a", { top1: 30, seconds: 300, startedAt: "2026-01-03T00:00:00.000Z" });
-  addRun(parent, "b", { student: "resnet34", lr: 0.06, top1: 50, startedAt: "2026-01-02T00:00:00.000Z" });
-  addRun(parent, "sweep/c", { status: "failed", top1: 9, startedAt: "2026-01-01T00:00:00.000Z" });
+  addRun(parent, "a", { top1: 30, seconds: 300, started_at: "2026-01-03T00:00:00.000Z" });
+  addRun(parent, "b", { student: "resnet34", lr: 0.06, top1: 50, started_at: "2026-01-02T00:00:00.000Z" });
+  addRun(parent, "sweep/c", { status: "failed", top1: 9, started_at: "2026-01-01T00:00:00.000Z" });
   for (const [name, time] of [["a", 3], ["b", 2], ["sweep/c", 1]] as const) {
     Deno.utimeSync(join(parent.path, name, "config.json"), time, time);
   }
@@ -94,12 +95,12 @@ testInBrowser("a folder of runs is listed, searched and sorted, and its runs are
 
   await page.locator("#search").fill("resnet18 finished");
   await lists(page, ["a"]);
-  assertMatch((await page.locator("#runs-said").textContent())!, /^1 of 3 runs found, 3 drawn$/);
+  assertMatch((await page.locator("#runs-said").textContent())!, /^1 of 3 runs found, 3 plotted$/);
   await page.locator("#draw-found").click();
-  await page.locator("#runs-said").filter({ hasText: "1 drawn" }).waitFor();
+  await page.locator("#runs-said").filter({ hasText: "1 plotted" }).waitFor();
   await page.locator("#search").fill("");
-  await page.getByRole("checkbox", { name: "Draw b" }).check();
-  await page.locator("#runs-said").filter({ hasText: "3 of 3 runs found, 2 drawn" }).waitFor();
+  await page.getByRole("checkbox", { name: "Plot b" }).check();
+  await page.locator("#runs-said").filter({ hasText: "3 of 3 runs found, 2 plotted" }).waitFor();
   const legend = page.locator("#loss ~ .legend tbody tr");
   await page.waitForFunction(() => document.querySelectorAll("#loss ~ .legend tbody tr").length === 2);
 
@@ -139,8 +140,8 @@ testInBrowser("a folder of runs is listed, searched and sorted, and its runs are
     "0.06",
   ]);
   await page.locator("#draw-none").click();
-  await page.getByText("No run is chosen.").first().waitFor();
-  await page.getByText("Fewer than two runs with settings are drawn.").waitFor();
+  await page.getByText("No run is selected.").first().waitFor();
+  await page.getByText("Plot at least two runs with settings to compare them.").waitFor();
   assertEquals(complaints, []);
 });
 
@@ -151,7 +152,7 @@ testInBrowser(
     using images = new RecordedRun();
     await images.writeAll({ status: "finished" });
     addRun(parent, "a");
-    addRun(parent, "b", { startedAt: "2026-01-01T00:00:00.000Z" });
+    addRun(parent, "b", { started_at: "2026-01-01T00:00:00.000Z" });
     for (const name of ["look", "gallery", "teacher"]) {
       const record = JSON.parse(Deno.readTextFileSync(join(images.path, "insight", `${name}.json`)));
       parent.write(`b/insight/${name}.json`, record);
@@ -173,7 +174,7 @@ testInBrowser(
     await page.locator("#list .look").first().click();
     await page.locator("#look").waitFor({ state: "hidden" });
     // It is found within seconds, and shown behind those that are known.
-    addRun(parent, "new", { startedAt: "2025-01-01T00:00:00.000Z" });
+    addRun(parent, "new", { started_at: "2025-01-01T00:00:00.000Z" });
     await lists(page, ["a", "b", "new"]);
     await page.waitForFunction(() => document.querySelectorAll("#loss ~ .legend tbody tr").length === 3);
     assertEquals(await page.locator("#title").textContent(), "a");
@@ -188,10 +189,10 @@ testInBrowser("a page of a hundred runs is there within seconds", async (open) =
   const { page, complaints } = await open();
   const start = performance.now();
   await page.goto(server.url);
-  await page.locator("#runs-said").filter({ hasText: "100 of 100 runs found, 10 drawn" }).waitFor();
+  await page.locator("#runs-said").filter({ hasText: "100 of 100 runs found, 10 plotted" }).waitFor();
   assert(performance.now() - start < 15_000);
   await page.locator("#draw-found").click();
-  await page.locator("#runs-said").filter({ hasText: "100 drawn" }).waitFor();
+  await page.locator("#runs-said").filter({ hasText: "100 plotted" }).waitFor();
   assertEquals(complaints, []);
 });
 
@@ -220,6 +221,6 @@ Deno.test("findRuns finds runs in a folder and below, the newest first, and none
   await assertRejects(
     () => findAllRuns(paths("a", "1/2/3/4/insight")),
     UserError,
-    "but there is no such folder",
+    "but it does not exist",
   );
 });

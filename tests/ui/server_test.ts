@@ -149,7 +149,7 @@ Deno.test("servePage at every address says so, and answers to addresses and this
   const port = portOf(page);
   assertEquals(
     page.warning,
-    "the page is served at 0.0.0.0: everyone who can reach this machine can read the run",
+    "the page is served on 0.0.0.0: everyone who can reach this machine can read the run",
   );
   for (const host of ["localhost", "127.0.0.1", `192.168.0.1:${port}`, "[fe80::1]", Deno.hostname()]) {
     assertStringIncludes(await askFor(page, host), "200", host);
@@ -279,7 +279,7 @@ Deno.test("servePage takes so many clients, tells the next one to wait, and take
   assertEquals(taken.find(({ status }) => status !== 200), undefined);
   const refused = await ask();
   assertEquals([refused.status, refused.headers.get("retry-after")], [503, "3"]);
-  assertMatch(await refused.text(), /open too often/);
+  assertMatch(await refused.text(), /open in too many places/);
   await taken.pop()!.body!.cancel();
   let status = 503;
   for (let i = 0; i < 200 && status === 503; i++) {
@@ -299,9 +299,9 @@ Deno.test("servePage says when a port is taken, and looks for a free one where n
   assert(first.url !== second.url);
   const port = Number(new URL(first.url).port);
   if (port !== 8686) {
-    await assertRejects(() => servePage([run.path], { port }), UserError, `port ${port} is taken`);
+    await assertRejects(() => servePage([run.path], { port }), UserError, `port ${port} is in use`);
   }
   await using other = await servePage([run.path], { port: 0 });
   const taken = Number(new URL(other.url).port);
-  await assertRejects(() => servePage([run.path], { port: taken }), UserError, `port ${taken} is taken`);
+  await assertRejects(() => servePage([run.path], { port: taken }), UserError, `port ${taken} is in use`);
 });

@@ -15,7 +15,7 @@ function resultsSoFar(run: Run): (readonly [name: string, value: string])[] {
   const percent = (value: number) => `${value.toFixed(1)} %`;
   return [
     ...now?.teacher === undefined ? [] : [[`teacher, ${by} top-1`, percent(now.teacher)] as const],
-    ...now === undefined ? [] : [[`student, newest ${by} top-1`, percent(now.top1)] as const],
+    ...now === undefined ? [] : [[`student, latest ${by} top-1`, percent(now.top1)] as const],
     ...last?.loss === null || last === null
       ? []
       : [[`loss, step ${last.step}`, last.loss.toFixed(4)] as const],
@@ -33,10 +33,10 @@ function drawResults(run: Run | undefined): void {
   const said = find("results-said");
   said.hidden = isOver;
   said.textContent = soFar.length > 0
-    ? "These are the newest values; the results are written when the run has ended."
+    ? "These are the latest values; the results are written when the run ends."
     : record === undefined || record.status === "running"
-    ? "There are none yet: they are written when the run has ended."
-    : "There are none: the run did not come to its end.";
+    ? "No results yet: they are written when the run ends."
+    : "No results: the run did not finish.";
   facts("results-list", [...soFar, ...results]);
 }
 
@@ -45,7 +45,7 @@ export function drawAbout({ run }: State): void {
   drawResults(run);
   const { record, config } = run ?? {};
   const said = find("about-said");
-  said.textContent = record === undefined ? "There is no run.json in the run's folder yet." : "";
+  said.textContent = record === undefined ? "The output directory has no run.json yet." : "";
   said.hidden = record !== undefined;
   find("again").hidden = record === undefined;
   if (record !== undefined) {
@@ -54,8 +54,10 @@ export function drawAbout({ run }: State): void {
       ...record.inputs.map(({ role, path, fingerprint }) =>
         [role, fingerprint === undefined ? path : `${path} (${fingerprint.slice(0, 16)})`] as const
       ),
-      ["started", new Date(record.startedAt).toLocaleString()],
-      ...record.endedAt === undefined ? [] : [["ended", new Date(record.endedAt).toLocaleString()] as const],
+      ["started", new Date(record.started_at).toLocaleString()],
+      ...record.ended_at === undefined
+        ? []
+        : [["ended", new Date(record.ended_at).toLocaleString()] as const],
       ...Object.entries(record.hardware),
       ...Object.entries(record.versions).map(([name, version]) => [name, version] as const),
     ]);
@@ -64,7 +66,7 @@ export function drawAbout({ run }: State): void {
   facts(
     "settings",
     settings.length === 0
-      ? [["none", "there is no config.json in the run's folder yet"]]
+      ? [["none", "the output directory has no config.json yet"]]
       : settings.map(([name, value]) =>
         [name, typeof value === "string" ? value : JSON.stringify(value)] as const
       ),
@@ -89,7 +91,7 @@ export function prepareCopy(): void {
     } catch {
       // There is no clipboard for pages that came over a network.
       selectCommand();
-      said.textContent = document.execCommand("copy") ? "copied" : "selected: copy it with Ctrl+C";
+      said.textContent = document.execCommand("copy") ? "copied" : "selected: press Ctrl+C to copy";
     }
     setTimeout(() => said.textContent = "", SAID_MS);
   });

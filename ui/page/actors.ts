@@ -62,7 +62,7 @@ function card(actor: ActorRecord, isRunning: boolean, isBottleneck: boolean): HT
   // Buffers that go back to readers are no part of a batch's way.
   const links = actor.links.filter(({ to }) => !to.includes("reader")).map(({ to, credits, queued }) =>
     `to ${to}: ${together(`${credits} credit${credits === 1 ? "" : "s"}`)}${
-      queued > 0 ? `, ${together(`${queued} held back`)}` : ""
+      queued > 0 ? `, ${together(`${queued} queued`)}` : ""
     }`
   );
   const lines = [
@@ -92,16 +92,14 @@ const ENOUGH = { seconds: 5, messages: 10 };
 function describeBottleneck(ring: readonly ActorRecord[], busiest: ActorRecord, isRunning: boolean): string {
   const seconds = Math.min(...ring.map((actor) => actor.seconds ?? 0));
   const messages = Math.min(...ring.map((actor) => actor.handled));
-  const from = `${together(`${Math.round(seconds)} s`)} and ${
-    together(`${messages} messages`)
-  } of each actor`;
+  const from = `${together(`${Math.round(seconds)} s`)} and ${together(`${messages} messages`)} per actor`;
   if (seconds < ENOUGH.seconds || messages < ENOUGH.messages) {
-    return `No bottleneck is named from ${from}: it takes ${ENOUGH.seconds} s and ${ENOUGH.messages} messages.`;
+    return `Bottleneck not known yet: measured over ${from}, at least ${ENOUGH.seconds} s and ${ENOUGH.messages} messages are needed.`;
   }
   const share = percent(sharesOf(busiest, isRunning).busy);
-  return `${busiest.name} is busiest, ${share} of the ${
+  return `Bottleneck: ${busiest.name}, busy ${share} of the ${
     isRunning ? "last seconds" : "run"
-  } (from ${from}): the others can be no faster.`;
+  } (measured over ${from}).`;
 }
 
 /** Shows them. */
@@ -117,10 +115,10 @@ export function drawActors({ run }: State): void {
   find("bottleneck").textContent = busiest !== undefined
     ? `${
       describeBottleneck(training.flat(), busiest, isRunning)
-    } Green is busy, yellow stripes are waiting for another actor. A batch goes along the arrows, and its buffers go back to the readers.`
+    } Green: busy. Yellow stripes: waiting for another actor. Batches follow the arrows; their buffers return to the readers.`
     : isRunning || run?.record === undefined
-    ? "No word from the actors yet."
-    : "The run left no word of its actors.";
+    ? "No data from the actors yet."
+    : "The run recorded no data about its actors.";
   const draw = (id: string, stages: readonly ActorRecord[][]) => {
     find(id).replaceChildren(
       ...stages.map((stage) =>

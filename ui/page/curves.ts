@@ -76,9 +76,9 @@ function whyNoScores(runs: readonly Run[]): string {
   const knows = runs.some(({ record, config }) =>
     record?.task === "lincls" || (config?.test_data ?? null) !== null
   );
-  if (runs.length > 0 && !knows) return "Nothing is evaluated: the run has no --test-data.";
+  if (runs.length > 0 && !knows) return "No evaluation: the run has no --test-data.";
   const isOver = runs.every(({ record }) => record !== undefined && record.status !== "running");
-  return isOver ? "The run ended before an evaluation." : "Nothing has been evaluated yet.";
+  return isOver ? "The run ended before its first evaluation." : "No evaluation yet.";
 }
 
 /** The charts over steps, epochs or time, and what is chosen of them. */
@@ -104,7 +104,7 @@ export class Curves {
     };
     this.#loss = new LineChart("loss", "Loss", "", view, "off");
     this.#scores = new LineChart("scores", "Top-1", " %", view, "never");
-    this.#throughput = new LineChart("throughput", "Images a second", "", view, "off");
+    this.#throughput = new LineChart("throughput", "Images per second", "", view, "off");
     this.#lr = new LineChart("lr", "Learning rate", "", view, "off");
     this.#health = new Health(view);
     find("unit").addEventListener("change", () => this.#show(undefined));
@@ -135,7 +135,7 @@ export class Curves {
     const [time, divisor] = TIMES.find(([, length]) => longest >= 2 * length) ?? TIMES[2];
     const shown = chosen.map((one, i): ShownRun => {
       const { points, record } = one.run;
-      const length = record?.plan?.stepsPerEpoch;
+      const length = record?.plan?.steps_per_epoch;
       const xOf = (step: number): number | null => {
         if (unit === "step") return step;
         if (unit === "epoch") return length === undefined ? null : step / length;

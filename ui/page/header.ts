@@ -9,7 +9,7 @@ import { accuracyNow, BY, type Run, type State } from "page/state.ts";
 const SAID: Readonly<Record<string, string>> = {
   running: "Running",
   finished: "Finished",
-  interrupted: "Interrupted: a checkpoint was saved, and --resume continues from it",
+  interrupted: "Interrupted: to resume, rerun with --resume auto",
   failed: "Failed",
 };
 
@@ -19,7 +19,7 @@ const SILENT_MS = 60_000;
 /** When a run gave a sign of life that was longer ago than any that runs: in ms since 1970; `undefined` where it does. */
 function silentSince({ record, actors }: Run, isLive: boolean): number | undefined {
   if (record?.status !== "running" || !isLive) return undefined;
-  const seen = Math.max(Date.parse(record.startedAt), Date.parse(actors?.at ?? record.startedAt));
+  const seen = Math.max(Date.parse(record.started_at), Date.parse(actors?.at ?? record.started_at));
   return Date.now() - seen > SILENT_MS ? seen : undefined;
 }
 
@@ -35,17 +35,18 @@ export function describeStatus(
 ): { text: string; status: string } {
   const record = run?.record;
   if (!isConnected && refusal !== undefined) {
-    return { text: `No news: ${refusal}. The page tries again by itself.`, status: "lost" };
+    return { text: `No updates: ${refusal}. The page retries automatically.`, status: "lost" };
   }
   if (isLive && !isConnected && (record === undefined || record.status === "running")) {
-    const text = "The program is not there: this is how it was. The page follows when it is restarted.";
+    const text =
+      "Connection lost: this is the last known state. The page reconnects when the program is restarted.";
     return { text, status: "lost" };
   }
   if (run === undefined || record === undefined) return { text: "Waiting for the run", status: "waiting" };
   const seen = silentSince(run, isLive);
   if (seen !== undefined) {
     const since = new Date(seen).toLocaleString();
-    return { text: `No sign of life since ${since}: it was killed, or stands still`, status: "lost" };
+    return { text: `No updates since ${since}: the run was killed, or hangs`, status: "lost" };
   }
   const text = SAID[record.status] ?? record.status;
   return { text: record.error === undefined ? text : `${text}: ${record.error}`, status: record.status };
@@ -66,14 +67,14 @@ export function drawHeader(state: State): void {
   document.title = `${name} – SEED`;
 
   const plan = record?.plan;
-  const done = last?.step ?? plan?.firstStep ?? 0;
+  const done = last?.step ?? plan?.first_step ?? 0;
   const progress = find<HTMLProgressElement>("progress");
   progress.hidden = plan === undefined;
-  progress.max = plan?.totalSteps ?? 1;
+  progress.max = plan?.total_steps ?? 1;
   progress.value = done;
   const rate = last?.images_per_second ?? undefined;
   const left = plan && rate !== undefined && record?.status === "running"
-    ? duration((plan.totalSteps - done) * batchOf(run) / rate)
+    ? duration((plan.total_steps - done) * batchOf(run) / rate)
     : undefined;
   const { student, teacher, data } = describeRun(run.config);
   const now = accuracyNow(run);
@@ -83,18 +84,18 @@ export function drawHeader(state: State): void {
     ["teacher", teacher || undefined],
     ["data", data || undefined],
     [
-      `${BY[now?.by ?? "knn"]} top-1 now`,
+      `latest ${BY[now?.by ?? "knn"]} top-1`,
       now && percent(now.top1) + (now.teacher === undefined ? "" : `, teacher ${percent(now.teacher)}`),
     ],
   ]);
   showFigures("now", [
-    ["step", plan ? `${done} of ${plan.totalSteps}` : undefined],
+    ["step", plan ? `${done} of ${plan.total_steps}` : undefined],
     ["epoch", last && plan ? `${last.epoch} of ${plan.epochs}` : undefined],
     ["loss", last ? formatNumber(last.loss ?? NaN) : undefined],
-    ["images a second", rate === undefined ? undefined : formatNumber(rate, 3)],
-    ["left", left],
+    ["images per second", rate === undefined ? undefined : formatNumber(rate, 3)],
+    ["time left", left],
     [
-      "took",
+      "time taken",
       record?.seconds === undefined ? undefined : duration(record.seconds + (record.before?.seconds ?? 0)),
     ],
   ]);

@@ -65,7 +65,7 @@ function stepsBetween({ config }: Run): number | undefined {
 /** Returns why there are no records of some runs; `undefined` where there are some. */
 function whyNoStats(runs: readonly Run[]): string | undefined {
   if (runs.some(({ stats }) => stats.length > 0)) return undefined;
-  if (runs.length === 0) return "No run is chosen.";
+  if (runs.length === 0) return "No run is selected.";
   if (runs.every(({ record }) => record?.task === "lincls")) {
     return "A linear evaluation or a fine-tuning records no norms, device time or memory.";
   }
@@ -74,7 +74,7 @@ function whyNoStats(runs: readonly Run[]): string | undefined {
   const isOver = runs.every(({ record }) => record !== undefined && record.status !== "running");
   const known = every.find((steps) => steps !== undefined && steps > 0);
   if (known === undefined) {
-    return isOver ? "Nothing was recorded: an earlier version wrote this run." : "Nothing is recorded yet.";
+    return isOver ? "Nothing was recorded: an older version wrote this run." : "Nothing is recorded yet.";
   }
   const when = `there is a record every ${known} batches (--stats-every)`;
   return isOver ? `The run ended before its first record: ${when}.` : `Nothing is recorded yet: ${when}.`;
@@ -105,7 +105,7 @@ export class Health {
     this.#gradients = new LineChart("gradient-norm", "Gradient norm", "", view, "on");
     this.#weights = new LineChart("weight-norm", "Weight norm", "", view, "off");
     this.#time = new LineChart("device-time", "Device time", " s", view, "off");
-    this.#share = new LineChart("device-share", "Device's share", " %", view, "never");
+    this.#share = new LineChart("device-share", "Device share", " %", view, "never");
     this.#memory = new LineChart("memory", "Memory", " GiB", view, "never");
     this.charts = [this.#gradients, this.#weights, this.#time, this.#share, this.#memory];
   }
@@ -119,8 +119,8 @@ export class Health {
     find("health-said").textContent = why ??
       `L2 norms of the gradient, before it is clipped, and of the weights. ${
         isAlone
-          ? "Each group of layers has a line."
-          : "Of several runs the totals are drawn: draw one alone to see its groups of layers."
+          ? "One line per group of layers."
+          : "With several runs, only totals are plotted: plot one run to see its groups of layers."
       }`;
     if (why !== undefined) return;
     for (
@@ -136,7 +136,7 @@ export class Health {
     const isTimed = runs.some(({ stats }) =>
       stats.some(({ device_seconds }) => device_seconds !== undefined)
     );
-    const untimed = "The device's time is unknown: its adapter has no timestamp queries.";
+    const untimed = "Device time is unknown: the adapter has no timestamp queries.";
     const device = { lineName: "run", isSmooth: true, yAxis: { min: 0 } };
     this.#drawValues(this.#time, shown, {
       ...device,
@@ -146,7 +146,7 @@ export class Health {
     this.#drawValues(this.#share, shown, {
       ...device,
       values: new Map([["device", share]]),
-      none: isTimed ? "The time of a step is unknown: metrics.jsonl has no two steps with one." : untimed,
+      none: isTimed ? "Step time is unknown: metrics.jsonl has no two steps with a time." : untimed,
     });
     this.#drawValues(this.#memory, shown, {
       values: new Map(Object.entries(MEMORY)),
@@ -159,7 +159,7 @@ export class Health {
   #drawValues(
     chart: LineChart,
     { runs, unit, smoothing, ...common }: Shown,
-    { values, lineName, isSmooth = false, none = "No value is finite.", yAxis }: Values,
+    { values, lineName, isSmooth = false, none = "No finite values.", yAxis }: Values,
   ): void {
     const isAlone = runs.length === 1;
     const lines = runs.flatMap((one) =>

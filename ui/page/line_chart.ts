@@ -53,6 +53,9 @@ const LEGEND_LINES = 8;
 /** A drag that is shorter, in pixels, is a click. */
 const SHORTEST_DRAG = 6;
 
+/** Fingers that are nearer, in pixels, count as so far apart. */
+const SHORTEST_PINCH = 20;
+
 /** A turn of the wheel makes the range so much longer or shorter. */
 const WHEEL_FACTOR = 1.25;
 
@@ -90,6 +93,28 @@ export function scaleRange([from, to]: Range, factor: number, x = (from + to) / 
   return [x - (x - from) * factor, x + (to - x) * factor];
 }
 
+/** A finger on a chart, in pixels from its left upper corner. */
+interface Touch {
+  x: number;
+  y: number;
+}
+
+/** Where two fingers took hold of a chart. */
+interface Pinch {
+  /** How far they were apart, in pixels, and the value of the x axis between them. */
+  distance: number;
+  x: number;
+  /** Left end of the x axis in pixels, and what a pixel of it was. */
+  left: number;
+  perPixel: number;
+  /** Of the x axis, in pixels. */
+  width: number;
+}
+
+function distanceOf([a, b]: readonly Touch[]): number {
+  return Math.max(Math.hypot(a.x - b.x, a.y - b.y), SHORTEST_PINCH);
+}
+
 /** The chart, its legend, and what a pointer does in it. */
 export class LineChart {
   readonly #what: string;
@@ -105,6 +130,9 @@ export class LineChart {
   #isLogarithmic: boolean;
   /** Where a drag began. */
   #drag: { pixel: number; x: number; range: Range; moves: boolean } | undefined;
+  /** Fingers that are on it, by pointer. */
+  readonly #touches = new Map<number, Touch>();
+  #pinch: Pinch | undefined;
 
   /**
    * @param what it shows
@@ -124,7 +152,7 @@ export class LineChart {
     element.addEventListener("pointerdown", (event) => this.#down(event));
     element.addEventListener("pointermove", (event) => this.#move(event));
     element.addEventListener("pointerup", (event) => this.#up(event));
-    element.addEventListener("pointercancel", () => this.#stop());
+    element.addEventListener("pointercancel", (event) => this.#cancel(event));
     element.addEventListener("pointerleave", () => this.#view.onPoint(undefined));
     element.addEventListener("dblclick", () => this.#view.onZoom(undefined));
     element.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
@@ -257,14 +285,20 @@ export class LineChart {
     this.#chart.tools.prepend(button);
   }
 
-  #down({ button, pointerId, offsetX, shiftKey }: PointerEvent): void {
+  #down({ button, pointerId, pointerType, offsetX, offsetY, shiftKey }: PointerEvent): void {
+    if (pointerType === "touch") {
+      this.#touches.set(pointerId, { x: offsetX, y: offsetY });
+      if (this.#touches.size > 1) return this.#beginPinch();
+    }
     const x = this.#chart.valueAt(offsetX);
     if (button !== 0 || x === undefined || this.#drawing === undefined) return;
     this.#drag = { pixel: offsetX, x, range: this.#drawing.range, moves: shiftKey };
     this.#chart.element.setPointerCapture(pointerId);
   }
 
-  #move({ offsetX }: PointerEvent): void {
+  #move({ pointerId, offsetX, offsetY }: PointerEvent): void {
+    if (this.#touches.has(pointerId)) this.#touches.set(pointerId, { x: offsetX, y: offsetY });
+    if (this.#touches.size > 1) return this.#movePinch();
     const x = this.#chart.valueAt(offsetX);
     if (x === undefined || this.#drawing === undefined) return;
     this.#view.onPoint(x);
@@ -280,7 +314,9 @@ export class LineChart {
     this.#selection.style.width = `${Math.abs(offsetX - pixel)}px`;
   }
 
-  #up({ offsetX }: PointerEvent): void {
+  #up({ pointerId, offsetX }: PointerEvent): void {
+    this.#touches.delete(pointerId);
+    this.#pinch = undefined;
     const x = this.#chart.valueAt(offsetX);
     const drag = this.#drag;
     this.#stop();
@@ -288,6 +324,37 @@ export class LineChart {
     if (Math.abs(offsetX - drag.pixel) >= SHORTEST_DRAG) {
       this.#view.onZoom([Math.min(drag.x, x), Math.max(drag.x, x)]);
     }
+  }
+
+  #cancel({ pointerId }: PointerEvent): void {
+    this.#touches.delete(pointerId);
+    this.#pinch = undefined;
+    this.#stop();
+  }
+
+  /** Two fingers take hold; with a third one nothing is meant. */
+  #beginPinch(): void {
+    this.#stop();
+    this.#pinch = undefined;
+    if (this.#touches.size !== 2 || this.#drawing === undefined) return;
+    const touches = [...this.#touches.values()];
+    const [from, to] = this.#drawing.range;
+    const [left, right] = [from, to].map((x) => this.#chart.pixelOf(x));
+    const x = this.#chart.valueAt((touches[0].x + touches[1].x) / 2);
+    if (x === undefined || !(right > left)) return;
+    const width = right - left;
+    this.#pinch = { distance: distanceOf(touches), x, left, width, perPixel: (to - from) / width };
+  }
+
+  /** The value that was between the fingers stays there, and the range is as much shorter as they are farther apart. */
+  #movePinch(): void {
+    if (this.#pinch === undefined) return;
+    const touches = [...this.#touches.values()];
+    const { distance, x, left, width, perPixel } = this.#pinch;
+    const scale = perPixel * distance / distanceOf(touches);
+    const from = x - ((touches[0].x + touches[1].x) / 2 - left) * scale;
+    this.#view.onPoint(undefined);
+    this.#view.onZoom([from, from + width * scale]);
   }
 
   #stop(): void {

@@ -79,17 +79,19 @@ export class Neighbours {
       const same = agreement(gallery, neighbours);
       const shares = [
         ...same === undefined ? [] : [`${same.toFixed(0)} % of the neighbours have the image's class`],
-        ...neighbours === teacher ? [] : [`${overlap(teacher, neighbours).toFixed(0)} % are the teacher's`],
+        ...neighbours === teacher
+          ? []
+          : [`${overlap(teacher, neighbours).toFixed(0)} % are also the teacher's`],
       ];
       return shares.length === 0 ? "" : `${name[0].toUpperCase()}${name.slice(1)}: ${shares.join(", ")}`;
     }).filter((text) => text !== "");
     find("neighbours-said").textContent =
-      `The nearest of ${gallery.rows.length} images of ${lastParts(gallery.data, 2)}, by the features. ${
-        said.join(". ")
-      }.` +
+      `Nearest neighbours among ${gallery.rows.length} images of ${
+        lastParts(gallery.data, 2)
+      }, by features. ${said.join(". ")}.` +
       (agreement(gallery, teacher) === undefined
         ? ""
-        : " A blue frame is the image's own class, an orange dotted one another.");
+        : " Blue frame: same class. Dotted orange frame: another class.");
     const head = make(
       "tr",
       {},
@@ -125,7 +127,7 @@ export class Neighbours {
           i,
         ) => [String(row), labelOf(gallery, i), ...place(i).map((at) => formatNumber(at))]),
       ],
-      said: `Map of ${gallery.rows.length} images by the ${name}'s features, drawn by ${wanted}`,
+      said: `Map of ${gallery.rows.length} images by the ${name}'s features, projected by ${wanted}`,
       option: {
         legend: {
           show: classes.length > 1,

@@ -46,11 +46,11 @@ const COLUMNS: readonly (readonly [heading: string, cellOf: (listed: Listed) => 
   }],
   ["loss", ({ run }) => numberCell(run.last?.loss ?? undefined, formatNumber)],
   ["steps", ({ run }) => numberCell(run.last?.step, String)],
-  ["took", ({ run }) => numberCell(run.record?.seconds, duration)],
+  ["time taken", ({ run }) => numberCell(run.record?.seconds, duration)],
   [
     "started",
     ({ run: { record } }) =>
-      numberCell(record && Date.parse(record.startedAt), (time) => new Date(time).toLocaleString()),
+      numberCell(record && Date.parse(record.started_at), (time) => new Date(time).toLocaleString()),
   ],
 ];
 
@@ -93,7 +93,7 @@ export class Runs {
       cell.scope = "col";
       return cell;
     });
-    const drawn = make("th", { textContent: "drawn" });
+    const drawn = make("th", { textContent: "plot" });
     drawn.scope = "col";
     find("list").append(make("thead", {}, make("tr", {}, drawn, ...this.#headings)), this.#body);
     this.#search.addEventListener("input", () => this.#redraw());
@@ -121,7 +121,7 @@ export class Runs {
       heading.ariaSort = isSorted ? this.#sort.isAscending ? "ascending" : "descending" : "none";
     }
     const shown = state.runs.filter(({ isShown }) => isShown).length;
-    const text = `${found.length} of ${state.runs.length} runs found, ${shown} drawn`;
+    const text = `${found.length} of ${state.runs.length} runs found, ${shown} plotted`;
     if (find("runs-said").textContent !== text) find("runs-said").textContent = text;
     this.#drawDiffering(state);
   }
@@ -153,7 +153,7 @@ export class Runs {
     const { colour, dash } = lookOf(index);
     const row = this.#rows.get(run) ?? this.#add(run, index);
     row.box.checked = run.isShown;
-    row.box.setAttribute("aria-label", `Draw ${name}`);
+    row.box.setAttribute("aria-label", `Plot ${name}`);
     row.look.replaceChildren(swatch(colour, dash), name);
     row.row.classList.toggle("focus", index === focus);
     row.look.setAttribute("aria-current", String(index === focus));
@@ -171,7 +171,7 @@ export class Runs {
       run.isShown = box.checked;
       this.#onChoice();
     });
-    const look = make("button", { className: "look", title: "Look into this run" });
+    const look = make("button", { className: "look", title: "Show this run in detail" });
     look.type = "button";
     look.addEventListener("click", () => this.#onFocus(index));
     const cells = COLUMNS.map((_, column) => column === NAME ? make("td", {}, look) : make("td"));
@@ -204,7 +204,7 @@ export class Runs {
     const differing = differingSettings(shown.map(({ config }) => config));
     const said = find("differing-said");
     said.textContent = shown.length < 2
-      ? "Fewer than two runs with settings are drawn."
+      ? "Plot at least two runs with settings to compare them."
       : differing.length === 0
       ? "The settings are the same."
       : "";

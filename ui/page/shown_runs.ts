@@ -36,12 +36,12 @@ export interface Shown extends Pick<LinesDrawing, "range" | "xName" | "formatX">
 
 /** Returns why there is no point of some runs. */
 export function whyEmpty(runs: readonly Run[], unit: Unit): string {
-  if (runs.length === 0) return "No run is chosen.";
+  if (runs.length === 0) return "No run is selected.";
   if (runs.every(({ points }) => points.length === 0)) {
     const isOver = runs.every(({ record }) => record !== undefined && record.status !== "running");
-    return isOver ? "The run ended before its first step." : "No step is done yet.";
+    return isOver ? "The run ended before its first step." : "No steps yet.";
   }
-  if (unit === "time") return "No time was recorded: an earlier version wrote these steps.";
+  if (unit === "time") return "No time was recorded: an older version wrote these steps.";
   return "The length of an epoch is unknown: there is no plan in run.json.";
 }
 

@@ -19,18 +19,16 @@ export class Snapshot {
     find("look").hidden = snapshot === undefined;
     if (snapshot === undefined) return;
     const { step, views, similarities: { keys, own, teacher, student, crossEntropy } } = snapshot;
-    find("look-said").textContent = `Step ${step}. SEED's loss of the first image is ${
+    find("look-said").textContent = `Step ${step}. SEED's loss for the first image is ${
       formatNumber(crossEntropy)
-    }: the student spreads its softmax over ${
+    }. Effective number of keys in the softmax (exponential of its entropy): ${
       formatNumber(Math.exp(student.entropy), 3)
-    } of the ${keys} keys, the teacher over ${
-      formatNumber(Math.exp(teacher.entropy), 3)
-    } (the exponentials of their entropies).`;
+    } for the student, ${formatNumber(Math.exp(teacher.entropy), 3)} for the teacher, of ${keys}.`;
     find("views").replaceChildren(
       ...tiles(Array.from({ length: views.count }, (_, index) => ({
         sprite: views,
         index,
-        said: `view ${index + 1}${index === 0 ? ", the one below" : ""}`,
+        said: `view ${index + 1}${index === 0 ? ", shown below" : ""}`,
       }))).map((image) => make("li", {}, image)),
     );
     const named = [["teacher", teacher], ["student", student]] as const;
@@ -43,8 +41,8 @@ export class Snapshot {
           formatNumber(student.probabilities[i], 3),
         ]),
       ],
-      said: `Of the ${teacher.probabilities.length} keys that the teacher finds likeliest, the first has ${
-        named.map(([name, { probabilities }]) => `${formatNumber(probabilities[0], 3)} by the ${name}`).join(
+      said: `The teacher's ${teacher.probabilities.length} most likely keys; the first has probability ${
+        named.map(([name, { probabilities }]) => `${formatNumber(probabilities[0], 3)} for the ${name}`).join(
           " and ",
         )
       }`,
@@ -83,10 +81,9 @@ export class Snapshot {
           String(student.histogram[bin]),
         ]),
       ],
-      said: `Cosines with all ${keys} keys: ${
-        named.map(([name, { histogram }]) =>
-          `the ${name}'s are most often near ${formatNumber(fullest(histogram), 2)}`
-        ).join(", ")
+      said: `Cosine similarities to all ${keys} keys: ${
+        named.map(([name, { histogram }]) => `the ${name}'s peak near ${formatNumber(fullest(histogram), 2)}`)
+          .join(", ")
       }`,
       option: {
         legend: { textStyle: { color: styleColour("text") }, top: 2, right: 0 },

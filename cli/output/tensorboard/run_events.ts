@@ -1,6 +1,6 @@
 /** What a run tells TensorBoard: the original's scalars by epoch, and what else is worth a curve. */
-import type { DistillStats } from "../../../methods/seed/events.ts";
 import type { EventWriter } from "./event_writer.ts";
+import type { EncoderTrainingStats } from "../../../methods/encoder_training/events.ts";
 import { viewSheet } from "./view_sheet.ts";
 
 /** A step, as the recipes report it. */
@@ -61,7 +61,9 @@ export class RunEvents {
   }
 
   /** What a step tells of itself: norms by group of layers, the device's time, memory. */
-  stats({ step, gradientNorms, weightNorms, deviceSeconds, deviceBytes, processBytes }: DistillStats): void {
+  stats(
+    { step, gradientNorms, weightNorms, deviceSeconds, deviceBytes, processBytes }: EncoderTrainingStats,
+  ): void {
     for (const [kind, norms] of Object.entries({ gradient: gradientNorms, weight: weightNorms })) {
       for (const [group, norm] of Object.entries(norms)) {
         this.#writer.scalar(`${kind}_norm/${group}`, norm, step);

@@ -5,9 +5,9 @@ import wgsl from "./affine.wgsl" with { type: "text" };
 
 /** Attributes of {@linkcode affine}. */
 export interface AffineAttributes {
-  /** Multiplies every element; 1 where it is left out. */
+  /** Factor of every element. Default: 1. */
   scale?: number;
-  /** Is added to the product; 0 where it is left out. */
+  /** Added to the product. Default: 0. */
   shift?: number;
 }
 

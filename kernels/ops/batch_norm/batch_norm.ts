@@ -4,8 +4,11 @@
  *
  * Statistics are [2, c]: the mean and the biased variance of each channel, from partial (mean, sum of squared
  * deviations) pairs that are combined in a fixed order (Chan et al.), so that no large squares cancel.
+ *
+ * A batch may be split: its images are then normalised in groups, each by statistics of its own, as those of several devices
+ * are. The kernels are the same, and run over the images of one group after the other.
  */
-import { expectShape, type Op, rowsAndVec4s } from "../../graph.ts";
+import { expectShape, type Lowering, type Op, rowsAndVec4s, type Tensor } from "../../graph.ts";
 import { rowsPerInvocation } from "../../pixel_strips.ts";
 import { combineStatistics, cutRows, rowSums, type RowSumText } from "../../row_sums.ts";
 import {
@@ -19,6 +22,7 @@ import {
   WITH_NAN,
 } from "../../wgsl.ts";
 import { type Activation, activationWgsl, keepsZero } from "../activation/activation.ts";
+import { add } from "../add/add.ts";
 import { chunkRows } from "../channel_sum/channel_sum.ts";
 import { sumKernel } from "../sum_partials/sum_partials.ts";
 import applyWgsl from "./batch_norm.wgsl" with { type: "text" };
@@ -33,17 +37,30 @@ import moveRunningWgsl from "./move_running.wgsl" with { type: "text" };
 export interface BatchStatisticsAttributes {
   /** Weight of the new batch in the running statistics, as PyTorch's `momentum`: 0.1 usually. */
   momentum?: number;
+  /** Groups of images with statistics of their own; one where it is left out. */
+  splits?: number;
+}
+
+/** The images of each group, in turn: a part of a tensor's first dimension. */
+function groupsOf(lowering: Lowering, tensor: Tensor, splits: number): Tensor[] {
+  if (splits === 1) return [tensor];
+  const images = tensor.shape[0] / splits;
+  return Array.from({ length: splits }, (_, i) => lowering.rows(tensor, i * images, images));
 }
 
 /**
- * x [n, h, w, c] -> [2, c]: mean and biased variance over n, h and w. Further inputs, where there are any, are the running
- * mean [c] and the running variance [c], the unbiased one: running = (1 - momentum) running + momentum * batch.
+ * x [n, h, w, c] -> [2, c] of each group: mean and biased variance over n, h and w. Further inputs, where there are any, are
+ * the running mean [c] and the running variance [c], the unbiased one: running = (1 - momentum) running + momentum * batch,
+ * with the mean of the groups' statistics.
  */
 export const batchStatistics: Op<BatchStatisticsAttributes> = {
   name: "batch_statistics",
   hasEffect: true,
 
-  shape([x, ...running], { momentum }) {
+  shape([x, ...running], { momentum, splits = 1 }) {
+    if (x.shape[0] % splits !== 0) {
+      throw new Error(`batch_statistics: ${x.shape[0]} images are not ${splits} groups of one size`);
+    }
     expectShape(
       "batch_statistics",
       running.length === (momentum === undefined ? 0 : 2),
@@ -51,62 +68,75 @@ export const batchStatistics: Op<BatchStatisticsAttributes> = {
       x,
       ...running,
     );
-    return [{ shape: [2, x.shape.at(-1)!] }];
+    return Array.from({ length: splits }, () => ({ shape: [2, x.shape.at(-1)!] }));
   },
 
   // The gradient of the normalisation accounts for its statistics.
   gradient: () => [undefined],
 
-  lower(lowering, node, { momentum = 0 }) {
+  lower(lowering, node, { momentum = 0, splits = 1 }) {
     const [x, ...running] = node.inputs;
-    const [statistics] = node.outputs;
-    const { rows, vec4s } = rowsAndVec4s(x);
-    const moveRunning = running.length === 0 ? KEEP_RUNNING : ARE_FINITE + moveRunningWgsl;
-    // PyTorch refuses a single row; here its variance is taken as it is.
-    const runningWords = [f32(momentum), f32(rows / Math.max(1, rows - 1))];
-    const scratch = (parts: number) =>
-      lowering.scratch({ shape: [parts, 2, x.shape.at(-1)!] }, "partial statistics");
-    if (!lowering.target.isSoftware) {
-      const parts = cutRows(rows, vec4s);
-      const partial = scratch(parts.parts);
-      lowering.dispatch({
-        label: "batch_statistics",
-        ...rowSums(rows, vec4s, parts, PART_STATISTICS),
-        bindings: [x, partial],
-      });
-      lowering.dispatch({
-        label: "batch_statistics combine",
-        ...combineStatistics(rows, vec4s, parts, {
-          declarations: moveRunning,
-          params: "momentum: f32, unbias: f32",
-          words: runningWords,
-          store: `statistics[vec4_index] = mean;
-    statistics[p.vec4s + vec4_index] = variance;
-    move_running(vec4_index, mean, variance);`,
-        }),
-        bindings: [partial, statistics, ...running],
-      });
-      return;
+    for (const [i, group] of groupsOf(lowering, x, splits).entries()) {
+      // The first group forgets for all of them.
+      const moves = { keep: i === 0 ? 1 - Math.fround(momentum) : 1, momentum: momentum / splits };
+      lowerStatistics(lowering, [group, ...running], node.outputs[i], moves);
     }
-    const { perChunk, chunks } = chunkRows(rows);
-    const partial = scratch(chunks);
-    const words = [rows, vec4s, perChunk, chunks];
+  },
+};
+
+/** Statistics of one group, and its part in the running ones. */
+function lowerStatistics(
+  lowering: Lowering,
+  [x, ...running]: readonly Tensor[],
+  statistics: Tensor,
+  { keep, momentum }: { keep: number; momentum: number },
+): void {
+  const { rows, vec4s } = rowsAndVec4s(x);
+  const moveRunning = running.length === 0 ? KEEP_RUNNING : ARE_FINITE + moveRunningWgsl;
+  // PyTorch refuses a single row; here its variance is taken as it is.
+  const runningWords = [f32(keep), f32(momentum), f32(rows / Math.max(1, rows - 1))];
+  const scratch = (parts: number) =>
+    lowering.scratch({ shape: [parts, 2, x.shape.at(-1)!] }, "partial statistics");
+  if (!lowering.target.isSoftware) {
+    const parts = cutRows(rows, vec4s);
+    const partial = scratch(parts.parts);
     lowering.dispatch({
       label: "batch_statistics",
-      source: LINEAR_MAIN + WITH_NAN + chunkWgsl,
+      ...rowSums(rows, vec4s, parts, PART_STATISTICS),
       bindings: [x, partial],
-      uniforms: uniforms(...words),
-      workgroups: linearWorkgroups(chunks * vec4s, LINEAR_SIZE),
     });
     lowering.dispatch({
       label: "batch_statistics combine",
-      source: LINEAR_MAIN + moveRunning + combineWgsl,
+      ...combineStatistics(rows, vec4s, parts, {
+        declarations: moveRunning,
+        params: "keep: f32, momentum: f32, unbias: f32",
+        words: runningWords,
+        store: `statistics[vec4_index] = mean;
+    statistics[p.vec4s + vec4_index] = variance;
+    move_running(vec4_index, mean, variance);`,
+      }),
       bindings: [partial, statistics, ...running],
-      uniforms: uniforms(...words, ...runningWords),
-      workgroups: linearWorkgroups(vec4s, LINEAR_SIZE),
     });
-  },
-};
+    return;
+  }
+  const { perChunk, chunks } = chunkRows(rows);
+  const partial = scratch(chunks);
+  const words = [rows, vec4s, perChunk, chunks];
+  lowering.dispatch({
+    label: "batch_statistics",
+    source: LINEAR_MAIN + WITH_NAN + chunkWgsl,
+    bindings: [x, partial],
+    uniforms: uniforms(...words),
+    workgroups: linearWorkgroups(chunks * vec4s, LINEAR_SIZE),
+  });
+  lowering.dispatch({
+    label: "batch_statistics combine",
+    source: LINEAR_MAIN + moveRunning + combineWgsl,
+    bindings: [partial, statistics, ...running],
+    uniforms: uniforms(...words, ...runningWords),
+    workgroups: linearWorkgroups(vec4s, LINEAR_SIZE),
+  });
+}
 
 /** In the place of `move_running.wgsl`, where there are no running statistics. */
 const KEEP_RUNNING = "fn move_running(vec4_index: u32, mean: vec4<f32>, variance: vec4<f32>) {}\n";
@@ -128,16 +158,21 @@ const PART_STATISTICS: RowSumText = {
 export interface BatchNormAttributes {
   epsilon: number;
   activation?: Activation;
-  /** A fifth input like x is added before the activation, which can then only be `relu` or none. */
+  /** A last input like x is added before the activation, which can then only be `relu` or none. */
   residual: boolean;
+  /** Groups of images with statistics of their own; one where it is left out. */
+  splits?: number;
 }
 
-/** y = f((x - mean) / sqrt(variance + epsilon) * gamma + beta + residual?); inputs x, statistics, gamma, beta. */
+/**
+ * y = f((x - mean) / sqrt(variance + epsilon) * gamma + beta + residual?); inputs x, gamma, beta, the statistics of each group,
+ * residual?.
+ */
 export const batchNorm: Op<BatchNormAttributes> = {
   name: "batch_norm",
 
-  shape(inputs, { residual, activation }) {
-    const [x, statistics] = inputs;
+  shape(inputs, { residual, activation, splits = 1 }) {
+    const [x, , , statistics] = inputs;
     if (!keepsZero(activation) || (residual && activation !== undefined && activation !== "relu")) {
       throw new Error(`batch_norm: ${activation} is to be applied as an op of its own`);
     }
@@ -150,8 +185,8 @@ export const batchNorm: Op<BatchNormAttributes> = {
     );
     expectShape(
       "batch_norm",
-      inputs.length === (residual ? 5 : 4),
-      "x, statistics, gamma, beta, residual?",
+      inputs.length === 3 + splits + (residual ? 1 : 0),
+      "x, gamma, beta, statistics, residual?",
       ...inputs,
     );
     return [{ shape: x.shape }];
@@ -160,32 +195,38 @@ export const batchNorm: Op<BatchNormAttributes> = {
   endsBlock: ({ residual }) => residual,
 
   gradient(graph, node, [dy]) {
-    const { epsilon, activation, residual } = node.attributes as BatchNormAttributes;
-    const [x, statistics, gamma, beta] = node.inputs;
+    const { epsilon, activation, residual, splits = 1 } = node.attributes as BatchNormAttributes;
+    const [x, gamma, beta] = node.inputs;
+    const statistics = node.inputs.slice(3, 3 + splits);
     // Whether a ReLU let a value pass is seen from its output; other slopes are computed again from x.
     const extra = activation === undefined ? [] : activation === "relu" ? [node.outputs[0]] : [beta];
     const keepMasked = activation !== undefined && residual;
-    const [dx, dgamma, dbeta, dz] = graph.applyAll(batchNormGradient, [x, statistics, gamma, dy!, ...extra], {
-      epsilon,
-      activation,
-      keepMasked,
-    });
-    return [dx, undefined, dgamma, dbeta, keepMasked ? dz : dy];
+    const [dx, dgamma, dbeta, dz] = graph.applyAll(
+      batchNormGradient,
+      [x, gamma, dy!, ...statistics, ...extra],
+      { epsilon, activation, keepMasked, splits },
+    );
+    return [dx, dgamma, dbeta, ...statistics.map(() => undefined), keepMasked ? dz : dy];
   },
 
-  lower(lowering, node, { epsilon, activation, residual }) {
-    const { rows, vec4s } = rowsAndVec4s(node.inputs[0]);
-    const perInvocation = rowsPerInvocation(lowering.target, rows, vec4s);
-    const prelude = activationWgsl(activation) +
-      (residual ? storage(6, "residual") : "");
-    const [x, statistics, gamma, beta, ...extra] = node.inputs;
-    lowering.dispatch({
-      label: "batch_norm",
-      source: LINEAR_MAIN + prelude + applyWgsl.replace("/* residual */", residual ? "+ residual[at]" : ""),
-      bindings: [x, statistics, gamma, beta, node.outputs[0], ...extra],
-      uniforms: uniforms(rows, vec4s, perInvocation, f32(epsilon)),
-      workgroups: linearWorkgroups(Math.ceil(rows / perInvocation) * vec4s, LINEAR_SIZE),
-    });
+  lower(lowering, node, { epsilon, activation, residual, splits = 1 }) {
+    const [, gamma, beta, ...others] = node.inputs;
+    const [x, y, ...extra] = [node.inputs[0], node.outputs[0], ...others.slice(splits)].map((tensor) =>
+      groupsOf(lowering, tensor, splits)
+    );
+    for (const [i, statistics] of others.slice(0, splits).entries()) {
+      const { rows, vec4s } = rowsAndVec4s(x[i]);
+      const perInvocation = rowsPerInvocation(lowering.target, rows, vec4s);
+      const prelude = activationWgsl(activation) +
+        (residual ? storage(6, "residual") : "");
+      lowering.dispatch({
+        label: "batch_norm",
+        source: LINEAR_MAIN + prelude + applyWgsl.replace("/* residual */", residual ? "+ residual[at]" : ""),
+        bindings: [x[i], statistics, gamma, beta, y[i], ...extra.map((groups) => groups[i])],
+        uniforms: uniforms(rows, vec4s, perInvocation, f32(epsilon)),
+        workgroups: linearWorkgroups(Math.ceil(rows / perInvocation) * vec4s, LINEAR_SIZE),
+      });
+    }
   },
 };
 
@@ -195,6 +236,8 @@ interface BatchNormGradientAttributes {
   activation?: Activation;
   /** Also give dz, the gradient behind the activation: what a residual receives. */
   keepMasked: boolean;
+  /** Groups of images with statistics of their own. */
+  splits: number;
 }
 
 /** WGSL of dz: a ReLU's slope is seen from its output, others' from z, which is computed again. */
@@ -213,86 +256,122 @@ const BEGIN_PART_GRADIENT = `let mean = statistics[vec4_index];
   /* slope's constants */`;
 
 /**
- * Inputs x, statistics, gamma, dy and, behind a ReLU, its output y, or behind another activation beta; outputs dx,
- * dgamma, dbeta and, where kept, dz.
+ * Inputs x, gamma, dy, the statistics of each group and, behind a ReLU, its output y, or behind another activation beta;
+ * outputs dx, dgamma, dbeta and, where kept, dz.
  */
 const batchNormGradient: Op<BatchNormGradientAttributes> = {
   name: "batch_norm_gradient",
 
-  shape([x, , gamma], { keepMasked }) {
+  shape([x, gamma], { keepMasked }) {
     const types = [{ shape: x.shape }, { shape: gamma.shape }, { shape: gamma.shape }];
     return keepMasked ? [...types, { shape: x.shape }] : types;
   },
 
-  lower(lowering, node, { epsilon, activation, keepMasked }) {
-    const [x, statistics, gamma, dy, ...extra] = node.inputs;
+  lower(lowering, node, attributes) {
+    const { splits, activation } = attributes;
+    const [x, gamma, dy, ...others] = node.inputs;
     const [dx, dgamma, dbeta, ...dz] = node.outputs;
-    const { rows, vec4s } = rowsAndVec4s(x);
-    const perInvocation = rowsPerInvocation(lowering.target, rows, vec4s);
-    const { isSoftware } = lowering.target;
-    const parts = cutRows(rows, vec4s);
-    const { perChunk, chunks } = isSoftware
-      ? chunkRows(rows)
-      : { perChunk: parts.perPart, chunks: parts.parts };
-    const partial = lowering.scratch({ shape: [chunks, 2, x.shape.at(-1)!] }, "partial gradient sums");
-    const behind = activation === undefined || activation === "relu" ? activation : "other";
-    const prelude = LINEAR_MAIN + activationWgsl(activation);
-    const withSlope = (text: string) =>
-      text.replace("/* slope's constants */", behind === "other" ? Z_CONSTANTS : "")
-        .replace("/* dz */", DZ[behind ?? "none"]);
-
-    const forSums = behind === "relu" ? extra : behind === "other" ? [gamma, ...extra] : [];
-    const sumNames = behind === "relu" ? ["y"] : ["gamma", "beta"];
-    const declarations = forSums.map((_, i) => storage(5 + i, sumNames[i])).join("");
-    lowering.dispatch({
-      label: "batch_norm_gradient sums",
-      ...isSoftware
-        ? {
-          source: prelude + declarations + withSlope(gradientSumsWgsl),
-          uniforms: uniforms(rows, vec4s, perChunk, chunks, f32(epsilon)),
-          workgroups: linearWorkgroups(chunks * vec4s, LINEAR_SIZE),
-        }
-        : rowSums(rows, vec4s, parts, {
-          declarations: activationWgsl(activation) + PART_GRADIENT_BINDINGS + declarations,
-          params: "epsilon: f32",
-          words: [f32(epsilon)],
-          sums: ["with_xhat", "alone"],
-          begin: withSlope(BEGIN_PART_GRADIENT),
-          add: withSlope("let dz = /* dz */; alone += dz; with_xhat += dz * (x[at] - mean);"),
-          store: `partial[part * 2u * p.vec4s + vec4_index] = with_xhat * inverse;
-    partial[(part * 2u + 1u) * p.vec4s + vec4_index] = alone;`,
-        }),
-      bindings: [x, statistics, dy, partial, ...forSums],
-    });
-    lowering.dispatch({
-      label: "batch_norm_gradient totals",
-      ...isSoftware
-        ? {
-          source: LINEAR_MAIN + gradientTotalsWgsl,
-          uniforms: uniforms(vec4s, chunks),
-          workgroups: linearWorkgroups(vec4s, LINEAR_SIZE),
-        }
-        // Both at once: they lie one behind the other.
-        : {
-          ...sumKernel(lowering.target, 2 * vec4s, chunks, {
-            params: "",
-            bindings: storage(1, "parts") + storage(2, "dgamma", "read_write") +
-              storage(3, "dbeta", "read_write"),
-            store: "if (2u * i < p.vec4s) { dgamma[i] = sum; } else { dbeta[i - p.vec4s / 2u] = sum; }",
-          }),
-          uniforms: uniforms(2 * vec4s, chunks),
-        },
-      bindings: [partial, dgamma, dbeta],
-    });
-    lowering.dispatch({
-      label: "batch_norm_gradient input",
-      source: prelude +
-        extra.map(() => storage(8, behind === "relu" ? "y" : "beta")).join("") +
-        (keepMasked ? storage(8 + extra.length, "kept", "read_write") : "") +
-        withSlope(gradientInputWgsl).replace("/* keep dz */", keepMasked ? "kept[at] = dz;" : ""),
-      bindings: [x, statistics, gamma, dy, dgamma, dbeta, dx, ...extra, ...dz],
-      uniforms: uniforms(rows, vec4s, perInvocation, f32(epsilon)),
-      workgroups: linearWorkgroups(Math.ceil(rows / perInvocation) * vec4s, LINEAR_SIZE),
-    });
+    const [statistics, extra] = [others.slice(0, splits), others.slice(splits)];
+    const perGroup = (tensors: readonly Tensor[], i: number) =>
+      tensors.map((tensor) => groupsOf(lowering, tensor, splits)[i]);
+    const sums = statistics.map(() =>
+      splits === 1 ? [dgamma, dbeta] : [
+        lowering.scratch({ shape: dgamma.shape }, "gradient of a group's gamma"),
+        lowering.scratch({ shape: dbeta.shape }, "gradient of a group's beta"),
+      ]
+    );
+    for (const [i, own] of statistics.entries()) {
+      const [ownX, ownDy, ownDx, ...ownDz] = perGroup([x, dy, dx, ...dz], i);
+      lowerGradient(lowering, {
+        inputs: [ownX, own, gamma, ownDy, ...activation === "relu" ? perGroup(extra, i) : extra],
+        outputs: [ownDx, ...sums[i], ...ownDz],
+      }, attributes);
+    }
+    for (const [which, total] of [dgamma, dbeta].entries()) {
+      let sum = sums[0][which];
+      for (let i = 1; i < splits; i++) {
+        const isLast = i === splits - 1;
+        const next = isLast ? total : lowering.scratch({ shape: total.shape }, "sum over groups");
+        add.lower(lowering, { ...node, inputs: [sum, sums[i][which]], outputs: [next] }, {});
+        sum = next;
+      }
+    }
   },
 };
+
+/** Gradients of one group: inputs x, statistics, gamma, dy and what the slope needs; outputs dx, dgamma, dbeta, dz?. */
+function lowerGradient(
+  lowering: Lowering,
+  node: { inputs: readonly Tensor[]; outputs: readonly Tensor[] },
+  { epsilon, activation, keepMasked }: BatchNormGradientAttributes,
+): void {
+  const [x, statistics, gamma, dy, ...extra] = node.inputs;
+  const [dx, dgamma, dbeta, ...dz] = node.outputs;
+  const { rows, vec4s } = rowsAndVec4s(x);
+  const perInvocation = rowsPerInvocation(lowering.target, rows, vec4s);
+  const { isSoftware } = lowering.target;
+  const parts = cutRows(rows, vec4s);
+  const { perChunk, chunks } = isSoftware
+    ? chunkRows(rows)
+    : { perChunk: parts.perPart, chunks: parts.parts };
+  const partial = lowering.scratch({ shape: [chunks, 2, x.shape.at(-1)!] }, "partial gradient sums");
+  const behind = activation === undefined || activation === "relu" ? activation : "other";
+  const prelude = LINEAR_MAIN + activationWgsl(activation);
+  const withSlope = (text: string) =>
+    text.replace("/* slope's constants */", behind === "other" ? Z_CONSTANTS : "")
+      .replace("/* dz */", DZ[behind ?? "none"]);
+
+  const forSums = behind === "relu" ? extra : behind === "other" ? [gamma, ...extra] : [];
+  const sumNames = behind === "relu" ? ["y"] : ["gamma", "beta"];
+  const declarations = forSums.map((_, i) => storage(5 + i, sumNames[i])).join("");
+  lowering.dispatch({
+    label: "batch_norm_gradient sums",
+    ...isSoftware
+      ? {
+        source: prelude + declarations + withSlope(gradientSumsWgsl),
+        uniforms: uniforms(rows, vec4s, perChunk, chunks, f32(epsilon)),
+        workgroups: linearWorkgroups(chunks * vec4s, LINEAR_SIZE),
+      }
+      : rowSums(rows, vec4s, parts, {
+        declarations: activationWgsl(activation) + PART_GRADIENT_BINDINGS + declarations,
+        params: "epsilon: f32",
+        words: [f32(epsilon)],
+        sums: ["with_xhat", "alone"],
+        begin: withSlope(BEGIN_PART_GRADIENT),
+        add: withSlope("let dz = /* dz */; alone += dz; with_xhat += dz * (x[at] - mean);"),
+        store: `partial[part * 2u * p.vec4s + vec4_index] = with_xhat * inverse;
+  partial[(part * 2u + 1u) * p.vec4s + vec4_index] = alone;`,
+      }),
+    bindings: [x, statistics, dy, partial, ...forSums],
+  });
+  lowering.dispatch({
+    label: "batch_norm_gradient totals",
+    ...isSoftware
+      ? {
+        source: LINEAR_MAIN + gradientTotalsWgsl,
+        uniforms: uniforms(vec4s, chunks),
+        workgroups: linearWorkgroups(vec4s, LINEAR_SIZE),
+      }
+      // Both at once: they lie one behind the other.
+      : {
+        ...sumKernel(lowering.target, 2 * vec4s, chunks, {
+          params: "",
+          bindings: storage(1, "parts") + storage(2, "dgamma", "read_write") +
+            storage(3, "dbeta", "read_write"),
+          store: "if (2u * i < p.vec4s) { dgamma[i] = sum; } else { dbeta[i - p.vec4s / 2u] = sum; }",
+        }),
+        uniforms: uniforms(2 * vec4s, chunks),
+      },
+    bindings: [partial, dgamma, dbeta],
+  });
+  lowering.dispatch({
+    label: "batch_norm_gradient input",
+    source: prelude +
+      extra.map(() => storage(8, behind === "relu" ? "y" : "beta")).join("") +
+      (keepMasked ? storage(8 + extra.length, "kept", "read_write") : "") +
+      withSlope(gradientInputWgsl).replace("/* keep dz */", keepMasked ? "kept[at] = dz;" : ""),
+    bindings: [x, statistics, gamma, dy, dgamma, dbeta, dx, ...extra, ...dz],
+    uniforms: uniforms(rows, vec4s, perInvocation, f32(epsilon)),
+    workgroups: linearWorkgroups(Math.ceil(rows / perInvocation) * vec4s, LINEAR_SIZE),
+  });
+}

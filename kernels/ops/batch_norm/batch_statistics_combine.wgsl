@@ -1,4 +1,4 @@
-struct Params { rows: u32, vec4s: u32, per_chunk: u32, chunks: u32, momentum: f32, unbias: f32 }
+struct Params { rows: u32, vec4s: u32, per_chunk: u32, chunks: u32, keep: f32, momentum: f32, unbias: f32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> partial: array<vec4<f32>>; // [chunks, 2, c]
 @group(0) @binding(2) var<storage, read_write> statistics: array<vec4<f32>>; // [2, c]: mean, biased variance

@@ -1,9 +1,9 @@
 /** Shapes of a 2-D convolution, and the uniform block that its kernels share. */
 import { uniforms } from "../../wgsl.ts";
 
-/** Attributes of a convolution. Padding may differ per side: TensorFlow's SAME does. */
+/** Attributes of a convolution. Padding may differ per side, as in TensorFlow's SAME. */
 export interface ConvolutionAttributes {
-  /** In both directions. */
+  /** Stride in both directions. */
   stride: number;
   /** Zeros before the first row. */
   padTop: number;

@@ -5,16 +5,17 @@ import { CHANNEL_MASK, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } fr
 import gradientWgsl from "./cross_entropy_gradient.wgsl" with { type: "text" };
 import rowsWgsl from "./cross_entropy_rows.wgsl" with { type: "text" };
 
-/** The op has none: what varies is in its inputs. */
+/** Attributes of {@linkcode crossEntropy}: none. */
 export type CrossEntropyAttributes = Record<never, never>;
 
 /**
- * Inputs: logits [n, 1, 1, c]; labels u32 [n], each below c; and count u32 [1], how many rows there are this time:
- * those behind are not looked at, so that a smaller last batch needs no program of its own.
+ * Inputs: logits [n, 1, 1, c]; labels u32 [n], each below c; and count u32 [1], the number of rows in use. Later rows
+ * are ignored, so that a smaller last batch needs no program of its own.
  *
- * Outputs: the loss [1], a mean over the rows (`torch.nn.CrossEntropyLoss`); and [n, 4], per row the largest logit,
- * 1 / sum of exponentials relative to it, the row's loss, and its rank: how many logits are larger than the label's,
- * equal ones of lower classes included. A row counts for top-k accuracy where its rank is below k.
+ * Outputs: the loss [1], a mean over the rows (`torch.nn.CrossEntropyLoss`); and [n, 4] with four values per row.
+ * These are the largest logit, 1 / sum of exponentials relative to it, the row's loss, and its rank. The rank is the
+ * number of logits larger than the label's, including equal ones of lower classes. A row counts for top-k accuracy if
+ * its rank is below k.
  */
 export const crossEntropy: Op<CrossEntropyAttributes> = {
   name: "cross_entropy",

@@ -10,13 +10,13 @@ import findWgsl from "./find_overflow.wgsl" with { type: "text" };
 import scaleWgsl from "./scale_gradient.wgsl" with { type: "text" };
 import updateWgsl from "./update.wgsl" with { type: "text" };
 
-/** Where loss scaling is. */
+/** State of loss scaling. */
 export interface LossScale {
-  /** What the loss's gradient is multiplied by. */
+  /** Factor of the loss's gradient. */
   scale: number;
   /** Steps without an overflow since the scale changed. */
   goodSteps: number;
-  /** Steps that were skipped so far. */
+  /** Steps skipped so far. */
   skipped: number;
 }
 

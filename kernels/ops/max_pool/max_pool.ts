@@ -11,9 +11,9 @@ import gradientWgsl from "./max_pool_gradient.wgsl" with { type: "text" };
 export interface MaxPoolAttributes {
   /** Side of the window, at most 16 (its taps must fit a byte). */
   kernel: number;
-  /** In both directions. */
+  /** Stride in both directions. */
   stride: number;
-  /** On every side; padded places never win. */
+  /** Padding on every side; padded positions never win. */
   padding: number;
 }
 

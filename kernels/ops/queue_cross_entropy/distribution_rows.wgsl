@@ -3,11 +3,9 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> z: array<vec4<f32>>; // [n, k]
-@group(0) @binding(2) var<storage, read> target_z: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> parts: array<vec4<f32>>; // [n, parts, 8]
+@group(0) @binding(2) var<storage, read_write> parts: array<vec4<f32>>; // [n, parts, 8]
 
 const LANES = 64u;
-const LOWEST = -1e30; // below any similarity, and finite when divided by a temperature
 var<workgroup> shared_values: array<vec3<f32>, 64>;
 
 /// Columns of vec4 `q` that count.
@@ -34,7 +32,7 @@ fn main(
   for (var q = begin; q < end; q += LANES) {
     let valid = counts(q);
     largest = max(largest, select(vec4<f32>(LOWEST), z[first + q], valid));
-    target_largest = max(target_largest, select(vec4<f32>(LOWEST), target_z[first + q], valid));
+    target_largest = max(target_largest, select(vec4<f32>(LOWEST), target_similarities(first + q), valid));
   }
   shared_values[lane] = vec3<f32>(
     max(max(largest.x, largest.y), max(largest.z, largest.w)),
@@ -57,7 +55,7 @@ fn main(
   for (var q = begin; q < end; q += LANES) {
     let valid = counts(q);
     let logit = z[first + q] * p.inverse_temperature - top;
-    let weight = select(vec4<f32>(), exp(target_z[first + q] * p.inverse_target_temperature - target_top), valid);
+    let weight = select(vec4<f32>(), exp(target_similarities(first + q) * p.inverse_target_temperature - target_top), valid);
     sum += select(vec4<f32>(), exp(logit), valid);
     target_sum += weight;
     expectation += select(vec4<f32>(), weight * logit, valid);

@@ -1,6 +1,7 @@
 /**
  * SEED's loss as one op: the cross-entropy between the softmax of a teacher's and of a student's similarities to a queue,
- * and its gradient with respect to the student (Fang et al. 2021, eq. 4 to 6).
+ * and its gradient with respect to the student (Fang et al. 2021, eq. 4 to 6). Without a temperature of the teacher it is
+ * InfoNCE, MoCo's loss: all of the target is on the own key (He et al. 2020, eq. 1).
  *
  * The similarities of a batch of 256 to 65,536 keys would take 64 MiB a matrix. So the rows are taken some at a time:
  * their similarities, the softmax, its gradient and that of the embeddings, before the next rows use the same memory. No
@@ -8,7 +9,7 @@
  */
 import { expectShape, type Node, type Op, padTo4, type Tensor } from "../../graph.ts";
 import { meanLoss } from "../../mean_loss.ts";
-import { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, uniforms } from "../../wgsl.ts";
+import { f32, LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, storage, uniforms } from "../../wgsl.ts";
 import { conv2d } from "../conv2d/conv2d.ts";
 import { POINTWISE } from "../conv2d/geometry.ts";
 import { matmulTransposed } from "../matmul_transposed/matmul_transposed.ts";
@@ -21,11 +22,11 @@ import rowsWgsl from "./distribution_rows.wgsl" with { type: "text" };
 export interface QueueCrossEntropyAttributes {
   /** Divides the student's similarities. */
   temperature: number;
-  /** Divides the teacher's. */
-  teacherTemperature: number;
-  /** Keys that count; those behind are padding. */
+  /** Divides the teacher's; left out, the target is the own key alone. */
+  teacherTemperature?: number;
+  /** Number of keys; later ones are padding. */
   queueSize: number;
-  /** Bytes that a matrix of similarities may take, if that allows {@linkcode BLOCK_ROWS} rows. */
+  /** Maximum bytes of a similarity matrix, if that allows {@linkcode BLOCK_ROWS} rows. */
   blockBytes?: number;
 }
 
@@ -34,11 +35,22 @@ const BLOCK_BYTES = 16 * 2 ** 20;
 /** Rows that are taken together are a multiple of this. */
 export const BLOCK_ROWS = 64;
 
+/** WGSL of the similarities that the target's softmax is taken of: four keys of a row, or none that weighs anything. */
+function targetWgsl(hasTeacher: boolean, binding: number): string {
+  // Below any similarity, and finite when divided by a temperature.
+  const lowest = "const LOWEST = -1e30;\n";
+  return hasTeacher
+    ? lowest + storage(binding, "target_z") +
+      "fn target_similarities(i: u32) -> vec4<f32> { return target_z[i]; }\n"
+    : lowest + "fn target_similarities(i: u32) -> vec4<f32> { return vec4<f32>(LOWEST); }\n";
+}
+
 /**
- * Inputs: student and teacher embeddings [n, 1, 1, d], queue [1, 1, k, d] with k a multiple of four. Outputs: the loss
- * [1], the mean over rows of -sum_j q_j log p_j, with p the softmax of the student's similarities to its own teacher
- * embedding and to the queue, divided by the temperature, and q that of the teacher's; and the loss's gradient with
- * respect to the student, like it.
+ * Inputs: student and teacher embeddings [n, 1, 1, d], queue [1, 1, k, d] with k a multiple of four. Outputs: the
+ * loss [1] and its gradient with respect to the student, of the student's shape. The loss is the mean over rows of
+ * -sum_j q_j log p_j. Here p is the softmax of the student's similarities to its own teacher embedding and to the
+ * queue, divided by the temperature; q is the teacher's,
+ * or 1 for the own embedding and 0 for the queue.
  */
 export const queueCrossEntropy: Op<QueueCrossEntropyAttributes> = {
   name: "queue_cross_entropy",
@@ -81,11 +93,17 @@ export const queueCrossEntropy: Op<QueueCrossEntropyAttributes> = {
     const parts = Math.ceil(vec4s / perPart);
 
     const similarities = lowering.scratch({ shape: [most, 1, 1, keys] }, "similarities of the student"); // and gradient
-    const wanted = lowering.scratch({ shape: [most, 1, 1, keys] }, "similarities of the teacher");
+    const hasTeacher = teacherTemperature !== undefined;
+    const wanted = hasTeacher
+      ? [lowering.scratch({ shape: [most, 1, 1, keys] }, "similarities of the teacher")]
+      : [];
     const own = lowering.scratch({ shape: [rows, 1, 1, 1] }, "similarities of student and teacher");
     const wantedOwn = lowering.scratch({ shape: [rows, 1, 1, 1] }, "similarities of the teacher to itself");
-    const ownSlope = lowering.scratch({ shape: [rows, 1, 1, 1] }, "gradient of the own similarities");
-    const fromOwn = lowering.scratch({ shape: [rows, 1, 1, student.shape[3]] }, "gradient through them");
+    const ownSlope = lowering.scratch({ shape: [rows, 1, 1, 1] }, "gradient of own similarities");
+    const fromOwn = lowering.scratch(
+      { shape: [rows, 1, 1, student.shape[3]] },
+      "gradient through own similarities",
+    );
     const partial = lowering.scratch({ shape: [most, parts, 8] }, "softmax of parts of a row");
     const state = lowering.scratch({ shape: [rows, 8] }, "softmax of a row"); // and its loss
     const lower = <A>(op: Op<A>, inputs: Tensor[], outputs: Tensor[], attributes: A) =>
@@ -97,14 +115,15 @@ export const queueCrossEntropy: Op<QueueCrossEntropyAttributes> = {
       const count = Math.min(most, rows - first);
       const of = (tensor: Tensor) => count === rows ? tensor : lowering.rows(tensor, first, count);
       const head = (tensor: Tensor) => count === most ? tensor : lowering.rows(tensor, 0, count);
-      const [z, targetZ] = [similarities, wanted].map(head);
+      const z = head(similarities);
+      const targetZ = wanted.map(head);
       lower(matmulTransposed, [of(student), queue], [z], {});
-      lower(matmulTransposed, [of(teacher), queue], [targetZ], {});
-      const temperatures = [f32(1 / temperature), f32(1 / teacherTemperature)];
+      if (hasTeacher) lower(matmulTransposed, [of(teacher), queue], targetZ, {});
+      const temperatures = [f32(1 / temperature), f32(1 / (teacherTemperature ?? 1))];
       lowering.dispatch({
         label: "queue_cross_entropy rows",
-        source: rowsWgsl.replaceAll(/\b64/g, String(lanes)),
-        bindings: [z, targetZ, partial],
+        source: targetWgsl(hasTeacher, 3) + rowsWgsl.replaceAll(/\b64/g, String(lanes)),
+        bindings: [z, partial, ...targetZ],
         uniforms: uniforms(vec4s, queueSize, perPart, ...temperatures),
         workgroups: [count, parts, 1],
       });
@@ -117,8 +136,8 @@ export const queueCrossEntropy: Op<QueueCrossEntropyAttributes> = {
       });
       lowering.dispatch({
         label: "queue_cross_entropy gradient",
-        source: LINEAR_MAIN + gradientWgsl,
-        bindings: [z, of(own), targetZ, of(wantedOwn), of(state), of(ownSlope)],
+        source: LINEAR_MAIN + targetWgsl(hasTeacher, 6) + gradientWgsl,
+        bindings: [z, of(own), of(wantedOwn), of(state), of(ownSlope), ...targetZ],
         uniforms: uniforms(count, vec4s, queueSize, ...temperatures, f32(1 / (rows * temperature))),
         workgroups: linearWorkgroups(count * vec4s, LINEAR_SIZE),
       });

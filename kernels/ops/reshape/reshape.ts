@@ -4,7 +4,7 @@ import { affine } from "../affine/affine.ts";
 
 /** Attributes of {@linkcode reshape}. */
 export interface ReshapeAttributes {
-  /** With the last dimension as it is, since that is padded. */
+  /** New shape. Its last dimension must be x's, since that is padded. */
   shape: readonly number[];
 }
 

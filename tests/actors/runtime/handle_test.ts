@@ -60,7 +60,7 @@ Deno.test("Actor.stop() in mid-run ends what waits, on both sides, and runs the 
     const waiting = a.ref.tell("note", 2);
     await a.ready;
     const stopped = a.stop(); // at once: the grace period is longer than any test
-    await assertRejects(() => asked, ActorStopped, 'actor "a" has stopped and takes no more messages');
+    await assertRejects(() => asked, ActorStopped, 'actor "a" has stopped and accepts no more messages');
     await assertRejects(() => waiting, ActorStopped);
     await stopped;
     assertEquals(await Deno.readTextFile(hookFile), "second\nfirst\n");

@@ -34,7 +34,7 @@ Deno.test("ActorRef.tell() transfers the buffer of a view, and the reply of ask(
     assertEquals(bytes.byteLength, 0);
     const error = await assertRejects(() => ref.ask("echo", bytes), TypeError);
     assertStringIncludes(error.message, 'message "echo" to actor "probe"');
-    assertStringIncludes(error.message, "was sent to another actor before");
+    assertStringIncludes(error.message, "was already sent to another actor");
     assertEquals(await ref.ask("echo", echoed), new Uint8Array([2, 3])); // no credit was lost by that
   }));
 
@@ -159,7 +159,7 @@ Deno.test("ActorRef can come in a reply, and be let go of", () =>
     assertEquals((await me.ask("notes"))[0].value, 7);
     const held = me.ask("hold");
     me.close();
-    await assertRejects(() => held, ActorStopped, 'actor "a" was let go of and gets no more messages');
+    await assertRejects(() => held, ActorStopped, 'actor "a" was released and gets no more messages');
     await assertRejects(() => me.tell("note", 8), ActorStopped);
     assertThrows(
       () => system.spawn<typeof stage>("b", fixture("stage.ts"), { next: me as never }),
@@ -202,7 +202,7 @@ Deno.test("ActorRef.tell() refuses a message that no handler is there for", asyn
   );
   assertStringIncludes(
     (error as Error).message,
-    'there is no handler for "toString" from "main", only for: note',
+    'no handler for message "toString" from "main"; known are: note',
   );
 });
 
@@ -270,5 +270,8 @@ Deno.test("ActorRef that is handed over while its actor ends rejects, on the mai
       ]);
     }), ActorCrash);
   assertEquals(crash.actor, "sender");
-  assertStringIncludes(crash.message, 'ActorStopped: actor "second" has stopped and takes no more messages');
+  assertStringIncludes(
+    crash.message,
+    'ActorStopped: actor "second" has stopped and accepts no more messages',
+  );
 });

@@ -136,7 +136,7 @@ Deno.test("ActorSystem.run() rejects when a module cannot be loaded", async (t) 
   await t.step("because it exports no actor", async () => {
     assertStringIncludes(
       (await load(fixture("not_an_actor.ts"))).message,
-      "not_an_actor.ts has no default export that defineActor() made",
+      "not_an_actor.ts: expected a default export made by defineActor()",
     );
   });
 });
@@ -212,7 +212,7 @@ Deno.test("ActorSystem.spawn() wants a name of its own for every actor", () =>
       assertThrows(
         () => system.spawn<typeof probe>(name, fixture("probe.ts"), {}),
         Error,
-        `there is an actor "${name}" already`,
+        `there is already an actor "${name}"`,
       );
     }
   }));

@@ -47,7 +47,7 @@ Deno.test("pack() says where a buffer is that was sent before", () => {
   assertThrows(
     () => pack('message "batch" to actor "teacher"', { views: [{ bytes }] }),
     TypeError,
-    'message "batch" to actor "teacher": the buffer at "views.0.bytes" was sent to another actor before',
+    'message "batch" to actor "teacher": the buffer at "views.0.bytes" was already sent to another actor',
   );
 });
 

@@ -37,7 +37,7 @@ Deno.test("a watchdog names actors that wait for each other, once", async () => 
   }]);
   assertMatch(
     stalls[0].text,
-    /^nothing has moved for \d s; a: 1 in its mailbox, waits for b; b: 1 in its mailbox, waits for a$/,
+    /^the actors have made no progress for \d s; a: 1 in its mailbox, waits for b; b: 1 in its mailbox, waits for a$/,
   );
 });
 

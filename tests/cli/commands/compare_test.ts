@@ -79,11 +79,9 @@ Deno.test("compare names the records that it cannot read, and goes on with the r
   const { code, stdout, stderr } = await runProgram(COMPARE, first.path, second.path, "--plot", plot);
   assertEquals(code, 0, stderr);
   assertEquals(stderr.trimEnd().split("\n"), [
-    `warning: ${join(second.path, "run.json")} is passed over: expected an object, found null`,
-    `warning: ${join(second.path, "config.json")} is passed over: expected an object, found a list`,
-    `warning: ${
-      join(second.path, "metrics.jsonl")
-    } line 1 is passed over: expected an object, found "no row"`,
+    `warning: ${join(second.path, "run.json")} is ignored: expected an object, found null`,
+    `warning: ${join(second.path, "config.json")} is ignored: expected an object, found a list`,
+    `warning: ${join(second.path, "metrics.jsonl")} line 1 is ignored: expected an object, found "no row"`,
   ]);
   assertMatch(stdout, /^status +finished +unknown$/m);
   assertMatch(stdout, /^steps done +20 +10$/m);
@@ -97,12 +95,12 @@ Deno.test("compare and ui name a folder that is no run's", async () => {
     assertEquals(empty.code, 1);
     assertMatch(
       empty.stderr,
-      /^error: .*: expected the folder of a run \(its --output\)( or of several)?, but there is no config\.json in it\n$/,
+      /^error: .*: expected the output directory of a run(, or a folder of runs)?, but it has no config\.json\n$/,
     );
     const nowhere = await runProgram(program, join(run.path, "nowhere"));
-    assertMatch(nowhere.stderr, /but there is no such folder\n$/);
+    assertMatch(nowhere.stderr, /but it does not exist\n$/);
   }
-  assertThrows(() => parseCompareFlags([]), UsageError, "nothing to compare");
+  assertThrows(() => parseCompareFlags([]), UsageError, "no runs given");
   assertThrows(() => parseUiFlags(["--port", "70000"]), UsageError, "from 0 to 65535");
   for (const help of [parseCompareFlags(["-h"]).help, parseUiFlags(["--help"]).help]) {
     assertMatch(help!, /OUTPUT/);

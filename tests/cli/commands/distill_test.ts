@@ -1,5 +1,7 @@
 // `deno task distill`, started as people start it.
 import { taskFlags } from "../run_program.ts";
+import { readTrainingCheckpoint } from "../../../methods/encoder_training/checkpoint.ts";
+import { DISTILL_CHECKPOINT } from "../../../methods/seed/checkpoint.ts";
 import {
   assert,
   assertAlmostEquals,
@@ -13,7 +15,6 @@ import { fileURLToPath } from "node:url";
 import { SAMPLE_TEACHER } from "../../../data/sample.ts";
 import { describeAdapter } from "../../../kernels/gpu.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
-import { readStudentCheckpoint } from "../../../methods/seed/checkpoint.ts";
 import { RunFolder, sampleRows, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
 import { referencePath } from "../../reference.ts";
 import { skip } from "../../skip.ts";
@@ -175,7 +176,7 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   assertMatch(log, /student after +\d+\.\d %/);
   assertEquals(actorsOf(out), ACTORS);
   const record = JSON.parse(Deno.readTextFileSync(join(out, "run.json")));
-  assertEquals([record.task, record.status, record.plan.totalSteps], ["distill", "finished", 8]);
+  assertEquals([record.task, record.status, record.plan.total_steps], ["distill", "finished", 8]);
   assertMatch(record.command, /^deno task distill --data \S+ /);
   assertEquals(record.inputs.map(({ role }: { role: string }) => role), [
     "images",
@@ -209,8 +210,8 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   const checkpoint = join(out, `${prefix}0000.pth.tar`);
   {
     using file = await openCheckpointFile(checkpoint);
-    const saved = readStudentCheckpoint(file);
-    assertEquals([saved.epoch, saved.arch, saved.student.size], [1, "tiny_convnet", 2 * (1 + 5) + 2 * 2]);
+    const saved = readTrainingCheckpoint(DISTILL_CHECKPOINT, file);
+    assertEquals([saved.epoch, saved.arch, saved.encoder.size], [1, "tiny_convnet", 2 * (1 + 5) + 2 * 2]);
     assertEquals(saved.queue!.shape, [128, 16]);
     assertEquals([...await saved.queuePointer!.read()], [24 % 16]);
   }
@@ -230,18 +231,18 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   assertMatch(resumed.stdout, /from step 9/);
   assertMatch(
     resumed.stdout,
-    /^4 steps in \d+s since the resume, \S+( \d+s)? in all; mean loss \d\.\d{4} in epoch 0, \d\.\d{4} in epoch 1$/m,
+    /^4 steps in \d+s since resuming, \S+( \d+s)? in all; mean loss \d\.\d{4} in epoch 0, \d\.\d{4} in epoch 1$/m,
   );
   // Figures are of the whole run, and its own beginning is kept.
-  const { before: begun, startedAt, seconds, results } = JSON.parse(
+  const { before: begun, started_at, seconds, results } = JSON.parse(
     Deno.readTextFileSync(join(out, "run.json")),
   );
-  assertEquals([begun.startedAt, startedAt > record.endedAt], [record.startedAt, true]);
+  assertEquals([begun.started_at, started_at > record.ended_at], [record.started_at, true]);
   assertAlmostEquals(begun.seconds, record.seconds);
   const figure = (name: string) => results.find((found: { name: string }) => found.name === name)?.value;
-  assertEquals([figure("steps"), figure("steps since the resume")], [12, 4]);
-  assertAlmostEquals(figure("time") - figure("time since the resume"), begun.seconds);
-  assert(figure("time since the resume") <= seconds);
+  assertEquals([figure("steps"), figure("steps since resuming")], [12, 4]);
+  assertAlmostEquals(figure("time") - figure("time since resuming"), begun.seconds);
+  assert(figure("time since resuming") <= seconds);
   const meanOf = (rows: { loss: number }[]) => rows.reduce((sum, { loss }) => sum + loss / rows.length, 0);
   assertAlmostEquals(figure("mean loss, first epoch"), meanOf(metrics.slice(0, 6)));
   const beforeOf = ({ results }: typeof record) =>
@@ -411,7 +412,7 @@ Deno.test("distill refuses a read-only output folder and one that is a file", as
   const file = join(folder.data, "train.tsv");
   await assertRefused(
     smallFlags(folder, "", { "--output": file }),
-    /cannot write .*train\.tsv: a file is where/,
+    /cannot write .*train\.tsv: expected a folder, found a file/,
   );
   const place = join(folder.path, "read only");
   await withMount(name, place, "ro", async () => {
@@ -457,7 +458,7 @@ Deno.test("distill saves a checkpoint at Ctrl-C, and ends with 130", {
   assertMatch(await stderr, /stopping; press Ctrl-C again[^\n]*\n([^\n]*\n)*interrupted\n$/);
   const name = /checkpoint saved to ([^\n]*\.pth\.tar)\n(?!.*(checkpoint saved|step))/s.exec(stdout)![1];
   using file = await openCheckpointFile(join(folder.path, "out", name));
-  assertEquals(readStudentCheckpoint(file).arch, "tiny_convnet");
+  assertEquals(readTrainingCheckpoint(DISTILL_CHECKPOINT, file).arch, "tiny_convnet");
 });
 
 /** Refuses to open the event file, whose name nobody knows before; a plugin comes before all else. */
@@ -504,7 +505,7 @@ Deno.test("distill goes on without what only observes it, and names each of it o
   ]);
   const [checkpoint] = [...Deno.readDirSync(out)].filter(({ name }) => name.endsWith(".pth.tar"));
   using file = await openCheckpointFile(join(out, checkpoint.name));
-  assertEquals(readStudentCheckpoint(file).arch, "tiny_convnet");
+  assertEquals(readTrainingCheckpoint(DISTILL_CHECKPOINT, file).arch, "tiny_convnet");
   const log = Deno.readTextFileSync(join(out, "log.txt"));
   assertMatch(
     log,

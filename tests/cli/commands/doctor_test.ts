@@ -1,7 +1,9 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describeFindings, type Finding } from "../../../cli/commands/doctor.ts";
+import { TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
+import { withShapes } from "../../models/shape_checkpoint.ts";
 import { runProgram } from "../run_program.ts";
 
 const PROGRAM = fileURLToPath(new URL("../../../cli/commands/doctor.ts", import.meta.url));
@@ -21,7 +23,7 @@ Deno.test("doctor finds what a run of the bundled sample needs", async () => {
     "teacher",
   ]);
   assert(findings.every(({ state, advice }) => state === "ok" || advice !== undefined));
-  assertMatch(findings.at(-1)!.found, /^resnet18 \(moco\) with embeddings of 128, /);
+  assertMatch(findings.at(-1)!.found, /^resnet18 \(moco\), 128-d embeddings, /);
 });
 
 Deno.test("doctor says what to do about each problem, and ends with 1", async () => {
@@ -36,18 +38,50 @@ Deno.test("doctor says what to do about each problem, and ends with 1", async ()
     assertMatch(stdout, new RegExp(`^(ok|warning) +disk +\\S+ GiB free in ${folder}$`, "m"));
     assertMatch(
       stdout,
-      /^problem +images .* 2 in .*; of 2 that were tried, 0 can be used\n +the first that cannot: /m,
+      /^problem +images .* 2 in .*; 0 of 2 sampled can be decoded\n +the first that cannot: /m,
     );
     assertMatch(stdout, /^problem +teacher .*broken\.pth: /m);
     const intoFile = await runProgram(PROGRAM, "--output", join(checkpoint, "run"));
     assertEquals(intoFile.code, 1);
     assertMatch(
       intoFile.stdout,
-      /^problem +output +cannot write .*broken\.pth\/run: a file is where a folder is needed/m,
+      /^problem +output +cannot write .*broken\.pth\/run: expected a folder, found a file/m,
     );
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }
+});
+
+Deno.test("doctor looks at the teacher that distill's flags choose", async () => {
+  const teacherOf = async (path: string, ...flags: string[]) => {
+    const args = ["--json", "--distill", path, "--output", dirname(path), ...flags];
+    const { stdout, stderr } = await runProgram(PROGRAM, ...args);
+    assertEquals(stderr, "");
+    const { state, found } = (JSON.parse(stdout) as Finding[]).at(-1)!;
+    return `${state}: ${found}`;
+  };
+  await withShapes("resnet18", { prefix: "target.net.", without: /^fc/ }, async (path) => {
+    assertMatch(await teacherOf(path), /^problem: .*head/);
+    assertMatch(await teacherOf(path, "--feature"), /^ok: resnet18 \(moco\), 512-d features, /);
+    assertMatch(
+      await teacherOf(path, "--feature", "--weights", "target"),
+      /: the encoder is under target\.net\.$/,
+    );
+    assertMatch(
+      await teacherOf(path, "--feature", "--weights", "online"),
+      /^problem: .*expected --weights "target.net."/,
+    );
+    assertMatch(
+      await teacherOf(path, "--feature", "-k", "resnet50"),
+      /^problem: .*but --teacher-arch is resnet50/,
+    );
+    assertMatch(await teacherOf(path, "--feature", "--teacher-ssl", "swav"), /^ok: resnet18 \(swav\)/);
+  });
+  assertMatch(await teacherOf(TINY_TEACHER), /^problem: /);
+  assertMatch(
+    await teacherOf(TINY_TEACHER, "--plugin", fileURLToPath(TINY_ENCODER)),
+    /^ok: tiny_convnet \(moco\), 128-d embeddings, /,
+  );
 });
 
 Deno.test("describeFindings() puts advice under what it is about", () => {

@@ -58,7 +58,7 @@ Deno.test("embed writes a row for each image that can be used, in order, in thre
     ended.stderr,
     /^warning: .*train\.tsv line 6: expected a JPEG, PNG, WebP, GIF, BMP, TIFF or PPM image.*\n$/,
   );
-  assertMatch(ended.stdout, /images {5}29 of .*train\.tsv, in \d/);
+  assertMatch(ended.stdout, /images {5}29 from .*train\.tsv, in \d/);
   const { shape, values } = readNpy(npy);
   assertEquals([shape, values.length], [[29, 8], 29 * 8]);
   const names = Deno.readTextFileSync(join(folder.path, "e.names.csv")).trim().split("\n");
@@ -182,11 +182,11 @@ Deno.test("embed flags: what goes together and what does not", async () => {
   const context = { encoders: ["resnet18"], folder: "/here" };
   const refuse = (args: string[], message: string) =>
     assertThrows(() => parseEmbedFlags(["--pretrained", "a.pth", ...args], context), UsageError, message);
-  refuse([], "say what to write");
+  refuse([], "nothing to write");
   refuse(["-o", "e.txt"], "ends in .npy, .csv, .jsonl");
   refuse(["--neighbours", "e.jpg"], "ends in .png");
-  refuse(["-o", "e.npy", "-k", "3"], "--knn-k is about --neighbours");
-  assertThrows(() => parseEmbedFlags(["-o", "e.npy"], context), UsageError, "--pretrained FILE is needed");
+  refuse(["-o", "e.npy", "-k", "3"], "--knn-k has no effect without --neighbours");
+  assertThrows(() => parseEmbedFlags(["-o", "e.npy"], context), UsageError, "missing --pretrained FILE");
   const command = parseEmbedFlags(["--pretrained", "a.pth", "--neighbors", "n.png", "data"], context);
   assert(command.help === undefined);
   assertEquals([command.file, command.sheet, command.request.data], [null, "/here/n.png", "/here/data"]);

@@ -1,5 +1,5 @@
 // Which encoder, which data and which views a task was told reach its actors: by their flags, as the programs pass them on.
-import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { runEmbedding } from "../../../methods/embedding.ts";
@@ -107,4 +107,55 @@ Deno.test("embed does as --which, --part, --split and --image-size say", async (
   const float = (rows: number[][]) => rows.map((row) => row.map(Math.fround));
   assertEquals(float(written.map(({ embedding }) => embedding)), expected);
   assertNotEquals(await embed(32), expected);
+});
+
+/** A checkpoint as MoCo writes it, with both of its encoders. */
+async function writeMoco(folder: RunFolder): Promise<string> {
+  const path = join(folder.path, "moco.pth.tar");
+  const { state } = summarize(findEncoder("tiny_convnet"), HEAD, 32);
+  const shapes = new Map(state.map(({ key, shape }) => [key, shape]));
+  const tensors: [string, TensorValue][] = [];
+  for (const [side, seed] of [["encoder_q", 5], ["encoder_k", 1]] as const) {
+    const { values } = await drawTeacher(join(folder.path, `${side}.pth`), "tiny_convnet", HEAD, seed);
+    for (const [key, data] of values) {
+      tensors.push([`module.${side}.${key}`, new TensorValue("float32", [...shapes.get(key)!], data)]);
+    }
+  }
+  await writeTorchFile(path, torchDict([["epoch", 1], ["state_dict", new OrderedDict(tensors)]]));
+  return path;
+}
+
+Deno.test("every task says which side of a MoCo checkpoint it takes, and how the other is chosen", async () => {
+  using folder = new RunFolder(12, 6);
+  const moco = await writeMoco(folder);
+  const { data } = folder;
+  const plugin = ["--plugin", PLUGIN];
+  const views = [...plugin, "--image-size", "16"];
+  const linear = ["--epochs", "1", "-b", "4", "-j", "1", "--lr", "0.1", "--cache-features", "--no-tune"];
+  const seed = ["-b", "4", "--queue", "16", "-j", "1", "--limit-steps", "1", "--dim", "20", "--no-tune"];
+  const tasks: Record<string, string[]> = {
+    distill: ["--distill", moco, "--data", data, "-a", "tiny_convnet", ...seed, ...views],
+    lincls: ["--pretrained", moco, ...linear, ...views, data],
+    knn: ["--pretrained", moco, "-k", "3", ...views, data],
+    embed: ["--pretrained", moco, ...views, data],
+    export: [...views, moco],
+    inspect: [...plugin, moco],
+  };
+  const outputs: Record<string, string> = { distill: "", lincls: "", embed: ".csv", export: ".pth" };
+  const left = "its momentum encoder is ignored, --weights module.encoder_k selects it";
+  for (const [task, args] of Object.entries(tasks)) {
+    const program = fileURLToPath(new URL(`../../../cli/commands/${task}.ts`, import.meta.url));
+    const run = (name: string, ...more: string[]) => {
+      const output = task in outputs
+        ? ["--output", join(folder.path, `${task}_${name}${outputs[task]}`)]
+        : [];
+      return runProgram(program, ...args, ...output, ...more);
+    };
+    const { code, stdout, stderr } = await run("q");
+    assertEquals(code, 0, `${task}: ${stderr}`);
+    assertEquals((stdout + stderr).split(left).length, 2, `${task}: ${stdout}${stderr}`);
+    const chosen = await run("k", "--weights", "module.encoder_k");
+    assertEquals(chosen.code, 0, `${task}: ${chosen.stderr}`);
+    assertStringIncludes(chosen.stdout + chosen.stderr, "the encoder is under encoder_k.", task);
+  }
 });

@@ -26,7 +26,7 @@ Deno.test("inspect says what the bundled teacher is, and lists its tensors", asy
 Deno.test("inspect filters, measures, and writes JSON", async () => {
   const filtered = await inspect(SAMPLE_TEACHER, "--filter", "layer4.1.bn2", "--stats");
   assertEquals([filtered.code, filtered.stderr], [0, ""]);
-  assertStringIncludes(filtered.stdout, "tensors    5 listed, 2,049 numbers");
+  assertStringIncludes(filtered.stdout, "tensors    5 listed, 2,049 elements");
   assertMatch(filtered.stdout, /bn2\.running_var +float16 +\[512\]( +\S+){4} +0$/m);
   const json = await inspect(SAMPLE_TEACHER, "--json", "--no-tensors");
   const { container, encoders, tensors } = JSON.parse(json.stdout);

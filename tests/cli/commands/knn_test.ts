@@ -35,8 +35,8 @@ Deno.test("parseKnnFlags() evaluates 20 and 200 neighbours, on the bundled image
 Deno.test("parseKnnFlags() refuses what is wrong", () => {
   for (
     const [args, expected] of [
-      [[], /there is nothing to evaluate/],
-      [["--which", "teacher", "-a", "resnet18"], /--which is about the checkpoint/],
+      [[], /nothing to evaluate/],
+      [["--which", "teacher", "-a", "resnet18"], /--which teacher needs --pretrained/],
       [["-a", "resnet18", "-k", "0"], /-k: expected whole numbers of at least 1/],
       [["-a", "resnet18", "-t", "0"], /-t: expected a number above 0/],
     ] as const
@@ -55,7 +55,7 @@ Deno.test("knn evaluates a checkpoint and fresh weights, as distil does", async 
   );
   assertMatch(
     trained.stdout,
-    /^encoder +resnet18, .*cifar10\.pth\.tar\nimages +60 vote, 40 are classified, 32 x 32\n/,
+    /^encoder +resnet18, .*cifar10\.pth\.tar\nimages +60 training, 40 test, 32 x 32\n/,
   );
   const [, top1] = /^k = 5 +(\S+) % +\S+ %$/m.exec(trained.stdout)!;
   assertMatch(trained.stdout, /^k = 1 /m);
@@ -63,14 +63,14 @@ Deno.test("knn evaluates a checkpoint and fresh weights, as distil does", async 
   const { encoder, results } = JSON.parse(json.stdout);
   assertEquals([encoder, results[0].k, results[0].top1.toFixed(2)], ["resnet18", 5, top1]);
   const fresh = await runProgram(PROGRAM, "-a", "resnet18", ...flags);
-  assertMatch(fresh.stdout, /^encoder +resnet18, fresh weights$/m);
+  assertMatch(fresh.stdout, /^encoder +resnet18, random weights$/m);
   const unlabelled = join(folder.path, "unlabelled.tsv");
   Deno.writeTextFileSync(unlabelled, sampleRows("test.tsv", 5).replace(/\t\d+\t/g, "\t-1\t"));
   const none = await runProgram(PROGRAM, "-a", "resnet18", "--test-data", unlabelled, ...flags);
   assertEquals([none.code, none.stdout], [1, ""]);
   assertMatch(
     none.stderr,
-    /^error: .*unlabelled\.tsv: expected labels from 0 on \(.*\), found images without\n$/,
+    /^error: .*unlabelled\.tsv: expected class labels \(.*\), found none\n$/,
   );
   const missing = await runProgram(PROGRAM, "--pretrained", "no.pth", ...flags);
   assertEquals([missing.code, missing.stdout], [1, ""]);

@@ -25,7 +25,7 @@ Deno.test("lincls --finetune trains a checkpoint on a share of the labels, and e
     folder.data,
   );
   assertEquals([ended.code, ended.stderr], [0, ""]);
-  const [, images, batches] = /^images +(\d+) to learn from.*\n[^]*^training +2 epochs of (\d+) batches of 8/m
+  const [, images, batches] = /^images +(\d+) training.*\n[^]*^training +2 epochs of (\d+) batches of 8/m
     .exec(
       ended.stdout,
     )!;
@@ -34,7 +34,7 @@ Deno.test("lincls --finetune trains a checkpoint on a share of the labels, and e
     const line of [
       /^--label-fraction 0\.5: learning from \d+ of 80 images, \d to \d of each of 10 classes, chosen by --seed 0$/m,
       /^encoder +tiny_convnet, .*seed_teacher_.*\.pth\.tar, trained too$/m,
-      /^classify +10 classes over 8 features$/m,
+      /^classify +8 features, 10 classes$/m,
       /^test after epoch 1: top-1 \d+\.\d\d %, top-5 \d+\.\d\d %, top-1 while learning \d+\.\d\d %$/m,
       /^best +model_best\.pth\.tar$/m,
     ]

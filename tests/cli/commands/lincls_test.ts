@@ -27,11 +27,11 @@ Deno.test("lincls evaluates a checkpoint, writes its files, and evaluates what i
   for (
     const line of [
       /^encoder +tiny_convnet, .*seed_teacher_.*\.pth\.tar$/m,
-      /^images +60 to learn from, 40 to classify, 32 x 32$/m,
-      /^probe +10 classes over 8 features$/m,
+      /^images +60 training, 40 test, 32 x 32$/m,
+      /^probe +8 features, 10 classes$/m,
       /^test after epoch 2: top-1 \d+\.\d\d %, top-5 \d+\.\d\d % \(best of 2 learning rates\)$/m,
       /^0\.03 +\d+\.\d\d % +\d+\.\d\d % +\d+\.\d{4} +\d+\.\d\d %$/m,
-      /^the best is \d+\.\d\d %, with learning rate 0\.0?3$/m,
+      /^best: \d+\.\d\d %, with learning rate 0\.0?3$/m,
     ]
   ) assertMatch(ended.stdout, line);
   const [events] = eventFiles(output);
@@ -56,7 +56,7 @@ Deno.test("lincls evaluates a checkpoint, writes its files, and evaluates what i
     /"evaluations":\[\{"name":"out","record":\{"task":"lincls","status":"finished"/,
   );
   const record = JSON.parse(Deno.readTextFileSync(join(output, "run.json")));
-  assertEquals([record.task, record.status, record.plan.totalSteps], ["lincls", "finished", 3 * 4]);
+  assertEquals([record.task, record.status, record.plan.total_steps], ["lincls", "finished", 3 * 4]);
   const rows = Deno.readTextFileSync(join(output, "scores.jsonl")).trim().split("\n").map((row) =>
     JSON.parse(row)
   );
@@ -75,7 +75,7 @@ Deno.test("lincls evaluates a checkpoint, writes its files, and evaluates what i
     "encoder",
   ]);
   for (const { fingerprint } of record.inputs) assertMatch(fingerprint, /^[0-9a-f]{64}$/);
-  const [, best] = /^the best is (\S+) %, with learning rate (\S+)$/m.exec(ended.stdout)!;
+  const [, best] = /^best: (\S+) %, with learning rate (\S+)$/m.exec(ended.stdout)!;
   const again = await lincls(
     // The learning rates are the checkpoint's.
     ..."-e --image-size 32 -b 16 -j 1 --no-tune".split(" "),
@@ -83,7 +83,7 @@ Deno.test("lincls evaluates a checkpoint, writes its files, and evaluates what i
     ...["--resume", join(output, "model_best.pth.tar"), "--output", join(folder.path, "again"), folder.data],
   );
   assertEquals([again.code, again.stderr], [0, ""]);
-  assertStringIncludes(again.stdout, `the best is ${best} %`);
+  assertStringIncludes(again.stdout, `best: ${best} %`);
   const config = Deno.readTextFileSync(join(output, "config.json"));
   const resume = ["--output", output, "--resume", "auto", folder.data];
   const done = await lincls("--pretrained", TINY_TEACHER, ...flags, "--weight-decay", "0.5", ...resume);
@@ -93,7 +93,7 @@ Deno.test("lincls evaluates a checkpoint, writes its files, and evaluates what i
 
   // Killed after its last checkpoint: the record says that it runs, and there is neither the last score nor a report.
   const scores = Deno.readTextFileSync(join(output, "scores.jsonl"));
-  const { status: _, results, endedAt: __, ...running } = record;
+  const { status: _, results, ended_at: __, ...running } = record;
   Deno.writeTextFileSync(join(output, "run.json"), JSON.stringify({ ...running, status: "running" }));
   Deno.writeTextFileSync(join(output, "scores.jsonl"), scores.split("\n").slice(0, 2 * 2).join("\n") + "\n");
   Deno.removeSync(join(output, "report.html"));
@@ -102,8 +102,8 @@ Deno.test("lincls evaluates a checkpoint, writes its files, and evaluates what i
   const finish = ["--pretrained", TINY_TEACHER, ...flags, ...resume];
   const finished = await lincls(...finish);
   assertEquals([finished.code, finished.stderr], [0, ""]);
-  assertStringIncludes(finished.stdout, "all 3 epochs are done; only the end of the run is missing");
-  assertStringIncludes(finished.stdout, `the best is ${best} %`);
+  assertStringIncludes(finished.stdout, "all 3 epochs are done; finishing the run");
+  assertStringIncludes(finished.stdout, `best: ${best} %`);
   const after = JSON.parse(Deno.readTextFileSync(join(output, "run.json")));
   const withoutTime = (figures: { name: string }[]) => figures.filter(({ name }) => !name.startsWith("time"));
   assertEquals([after.status, withoutTime(after.results)], ["finished", withoutTime(results)]);
@@ -145,15 +145,15 @@ Deno.test("lincls evaluates a checkpoint, writes its files, and evaluates what i
     ...resume,
   );
   assertEquals([other.code, other.stdout.includes("test after epoch 3")], [1, false]);
-  assertMatch(other.stderr, /^error: \S+: is of another run: /m);
-  assertStringIncludes(other.stderr, "--image-size is 40, and was 32");
+  assertMatch(other.stderr, /^error: \S+: is from a different run: /m);
+  assertStringIncludes(other.stderr, "--image-size is 40, was 32");
   assertStringIncludes(other.stderr, "--resume-anyway");
   const anyway = await lincls(
     ...["--pretrained", TINY_TEACHER, ...others, "--test-data", folder.data, ...resume],
     ...["--resume-anyway", "--json"],
   );
   assertEquals(anyway.code, 0, anyway.stderr);
-  assertStringIncludes(anyway.stderr, "warning: resumed with a change: --image-size is 40, and was 32\n");
+  assertStringIncludes(anyway.stderr, "warning: resumed with a change: --image-size is 40, was 32\n");
   const told = anyway.stdout.trimEnd().split("\n").map((line) => JSON.parse(line));
   assertEquals(told.filter(({ type }) => type === "step").length, 4); // of the fourth epoch
   assertEquals(told.at(-1).type, "result");
@@ -167,7 +167,7 @@ Deno.test("lincls refuses wrong files in one line, and another run's folder", as
     assertMatch(ended.stderr, /^error: [^\n]*\n$/);
     assertMatch(ended.stderr, expected);
   };
-  await refuse([], /there is nothing to evaluate/, 2);
+  await refuse([], /^error: nothing to evaluate/m, 2);
   await refuse(["--pretrained", "/no.pth", folder.data], /--pretrained: \/no\.pth does not exist/);
   await refuse(["--pretrained", SAMPLE_TEACHER, join(folder.path, "no")], /DATA: .*no does not exist/);
   await refuse(

@@ -135,7 +135,7 @@ Deno.test("a run that is killed after its last checkpoint gets its result, and a
   let told = "";
   for await (const text of child.stdout.pipeThrough(new TextDecoderStream())) {
     told += text;
-    if (!told.includes("trained; classifying")) continue;
+    if (!told.includes("training finished; classifying")) continue;
     child.kill("SIGKILL");
     break;
   }
@@ -146,7 +146,7 @@ Deno.test("a run that is killed after its last checkpoint gets its result, and a
 
   const finished = await runProgram(PROGRAM, ...args);
   assertEquals([finished.code, finished.stderr], [0, ""]);
-  assertStringIncludes(finished.stdout, "all 8 steps are done; only the end of the run is missing");
+  assertStringIncludes(finished.stdout, "all 8 steps are done; finishing the run");
   const table = (stdout: string) => /^weighted kNN, k[^]*student after.*$/m.exec(stdout)![0];
   assertEquals(table(finished.stdout), table(unbroken.stdout));
   assertEquals(readScores(broken), readScores(whole));
@@ -169,7 +169,7 @@ Deno.test("a run that is killed after its last checkpoint gets its result, and a
   assertEquals(refused.code, 1);
   assertMatch(
     refused.stderr,
-    /is of another run: --temp is 0\.4, and was 0\.2\. Resume with --temp 0\.2, or .*--resume-anyway\n$/,
+    /is from a different run: --temp is 0\.4, was 0\.2\. To resume, use --temp 0\.2; .*--resume-anyway\n$/,
   );
 });
 
@@ -193,7 +193,7 @@ Deno.test("--keep keeps the newest checkpoints, and --student-init starts from a
   assertEquals([again.code, again.stderr], [0, ""]);
   assertStringIncludes(
     again.stdout,
-    `the student starts from ${checkpoint.path} (a seed checkpoint), its head too`,
+    `the student starts from ${checkpoint.path} (a seed checkpoint), with its head`,
   );
   const linear = await run(
     join(folder.path, "linear"),
@@ -201,7 +201,7 @@ Deno.test("--keep keeps the newest checkpoints, and --student-init starts from a
     checkpoint.path,
     "--no-student-mlp",
   );
-  assertStringIncludes(linear.stdout, "but not its head, which is another one: a fresh head is made");
+  assertStringIncludes(linear.stdout, "with a new head, as the checkpoint's differs");
   const wrong = await run(join(folder.path, "wrong"), "--student-init", SAMPLE_TEACHER);
   assertEquals(wrong.code, 1);
   assertStringIncludes(wrong.stderr, "does not fit the encoder chosen");

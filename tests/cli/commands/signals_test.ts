@@ -112,7 +112,10 @@ Deno.test({
         }).output();
         const text = new TextDecoder().decode(stderr);
         assertEquals([code, signal], [129, null], text);
-        assertMatch(text, /^(note: .*\n)*stopping; press Ctrl-C again to end at once\n(.*\n)*interrupted\n$/);
+        assertMatch(
+          text,
+          /^(note: .*\n)*stopping; press Ctrl-C again to quit immediately\n(.*\n)*interrupted\n$/,
+        );
       });
     }
   },

@@ -30,9 +30,9 @@ Deno.test("tsv flags: what goes together and what does not", () => {
   });
   const refuse = (args: string[], message: string) =>
     assertThrows(() => parseTsvFlags(args, context), UsageError, message);
-  refuse(["-o", "out"], "name a SOURCE");
+  refuse(["-o", "out"], "no SOURCE given");
   refuse(["a"], "--output PATH");
-  refuse(["a", "-o", "x.tsv", "--split", "0.1"], "let --output be a folder");
+  refuse(["a", "-o", "x.tsv", "--split", "0.1"], "make --output a folder");
   for (const split of ["0", "1.5", "110%", "ten", "-1", "0%"]) {
     refuse(["a", "-o", "x", "--split", split], "--split");
   }
@@ -83,7 +83,7 @@ Deno.test("tsv makes, checks and refuses files as it says", async () => {
   const onlyTrain = two.map((arg) => arg === folder.data ? join(folder.data, "train.tsv") : arg);
   const [told, quiet] = [await run(...onlyTrain), await run(...onlyTrain, "-q")];
   assertEquals([told.code, quiet.code, quiet.stderr, quiet.stdout], [0, 0, "", told.stdout]);
-  assertMatch(told.stderr, /^the rows are written to a temporary file first/);
+  assertMatch(told.stderr, /^writing the rows to a temporary file first/);
 
   const good = await run("--check", output);
   assertEquals([good.code, good.stderr], [0, ""]);
@@ -93,7 +93,7 @@ Deno.test("tsv makes, checks and refuses files as it says", async () => {
   Deno.removeSync(join(output, "train.lineidx"));
   const bad = await run("--check", output);
   assertEquals(bad.code, 1);
-  assertStringIncludes(bad.stdout, "rows      20, and 1 broken\n");
+  assertStringIncludes(bad.stdout, "rows      20, plus 1 broken\n");
   assertMatch(bad.stderr, /warning: .*train\.tsv line 21: expected a base64 image/);
 
   const small = await run("--check", "--max-pixels", "1023", output);
@@ -102,10 +102,10 @@ Deno.test("tsv makes, checks and refuses files as it says", async () => {
 
   const both = await run(folder.data, "-o", join(folder.path, "one.tsv"));
   assertEquals(both.code, 2);
-  assertMatch(both.stderr, /become two files: let --output be a folder/);
+  assertMatch(both.stderr, /--output: expected a folder for .*, found the file /);
   const split = await run(folder.data, "-o", join(folder.path, "other"), "--split", "2");
   assertEquals(split.code, 2);
-  assertMatch(split.stderr, /there are images to test on already/);
+  assertMatch(split.stderr, /the sources already have test images/);
 });
 
 Deno.test("CountProgress tells how far the work is, not too often", () => {
@@ -122,8 +122,8 @@ Deno.test("CountProgress tells how far the work is, not too often", () => {
     progress.update(done, 200);
   }
   assertEquals(lines, [
-    "written: 40 of 200, 4 a second, 40s left",
-    "written: 80 of 200, 4 a second, 30s left",
+    "written: 40 of 200, 4/s, 40s left",
+    "written: 80 of 200, 4/s, 30s left",
   ]);
 });
 

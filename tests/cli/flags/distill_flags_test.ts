@@ -115,7 +115,14 @@ Deno.test("parseDistillFlags() reads a command line of the original", () => {
       limitSteps: null,
     } satisfies DistillRequest,
   );
-  assertEquals(warnings, ["--local_rank is not needed here: one machine and one GPU do the training"]);
+  assertEquals(warnings, ["--local_rank is ignored: training uses one machine and one GPU"]);
+});
+
+Deno.test("parseDistillFlags() takes --cache as a word, or as a path from the current folder", () => {
+  const cacheOf = (...args: string[]) => parse(...args).options.cache;
+  assertEquals(cacheOf(), "auto");
+  for (const word of ["auto", "memory", "off"]) assertEquals(cacheOf("--cache", word), word);
+  assertEquals([cacheOf("--cache", "./off"), cacheOf("--cache", "/d/c")], ["/home/me/off", "/d/c"]);
 });
 
 Deno.test("parseDistillFlags() wants a teacher for one's own images", () => {
@@ -190,10 +197,10 @@ Deno.test("distillHelp() fits a screen, and names the task that lists the encode
   const help = distillHelp(CONTEXT);
   assertLessOrEqual(help.split("\n").length, 50);
   assertMatch(help, /^ +--amp +mixed precision/m);
-  assertMatch(help, /\n--help all shows \d+ more flags, and more of these\.$/);
+  assertMatch(help, /\n--help all shows \d+ more flags, and full descriptions\.$/);
   assertStringIncludes(
     distillHelp({ ...CONTEXT, extent: "all" }),
-    "encoder of the student: deno task models lists them [",
+    "student encoder: deno task models lists them [",
   );
 });
 

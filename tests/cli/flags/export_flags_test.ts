@@ -18,6 +18,7 @@ Deno.test("parseExportFlags() with a checkpoint alone asks for its backbone as a
     format: "pth",
     part: "backbone",
     arch: undefined,
+    stem: undefined,
     which: undefined,
     weights: undefined,
     names: undefined,
@@ -32,6 +33,7 @@ Deno.test("parseExportFlags() with a checkpoint alone asks for its backbone as a
 Deno.test("parseExportFlags() takes every flag", () => {
   const { options, quiet } = parse(
     ...["--format", "onnx", "--part", "encoder", "-a", "resnet50", "--which=teacher", "-o", "out/b.onnx"],
+    ...["--stem", "cifar"],
     ...["a.pth", "--image-size", "96", "--eval-resize", "none", "--normalize", "--force", "-q"],
   );
   assertEquals(options, {
@@ -40,6 +42,7 @@ Deno.test("parseExportFlags() takes every flag", () => {
     format: "onnx",
     part: "encoder",
     arch: "resnet50",
+    stem: "cifar",
     which: "teacher",
     weights: undefined,
     names: undefined,
@@ -74,7 +77,10 @@ Deno.test("parseExportFlags() refuses what does not go together", () => {
   refuse(["a.pth", "b.pth"], /unexpected argument "b\.pth"/);
   refuse(["a.pth", "--format", "onxx"], /--format: expected one of pth, .*"onxx"; did you mean onnx\?/);
   refuse(["a.pth", "-a", "resnet19"], /-a: expected one of resnet18, resnet50/);
-  refuse(["a.pth", "-o", "b.onnx", "--format", "pth"], /b\.onnx ends like a onnx file, but --format is pth/);
+  refuse(
+    ["a.pth", "-o", "b.onnx", "--format", "pth"],
+    /b\.onnx has the extension of a onnx file, but --format is pth/,
+  );
   refuse(["a.pth", "--format", "onnx", "--names", "moco"], /--names has no effect with --format onnx/);
   refuse(["a.pth", "--no-normalize", "--format", "pth"], /--normalize is for ONNX/);
   refuse(["a.pth", "--format", "onnx", "--normalize"], /--normalize is for embeddings.*--part encoder/);

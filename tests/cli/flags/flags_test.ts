@@ -130,7 +130,7 @@ Deno.test("parseFlags() says what was expected and what was found", () => {
   assertEquals(messageOf("--temp=0"), '--temp: expected a number above 0 and at most 1, found "0"');
   assertEquals(
     messageOf("--cos=maybe"),
-    '--cos: expected true or false (or nothing, which is true), found "maybe"',
+    '--cos: expected true or false (no value means true), found "maybe"',
   );
   assertStringIncludes(messageOf("--schedule", "soon"), 'such as 120,160, found "soon"');
   assertStringIncludes(messageOf("--schedule", "1,-2"), 'of at least 0, such as 120,160, found "1,-2"');
@@ -160,9 +160,9 @@ Deno.test("parseFlags() takes retired flags, with their values, and warns", () =
   );
   assertEquals(values, { lr: 1 });
   assertEquals(warnings, [
-    "--local_rank is not needed here: of no use",
-    "--multiprocessing-distributed is not needed here: of no use",
-    "--local-rank is not needed here: of no use",
+    "--local_rank is ignored: of no use",
+    "--multiprocessing-distributed is ignored: of no use",
+    "--local-rank is ignored: of no use",
   ]);
   const others = ["--local-rank=", "a", "--local_rank", "-1", "--multiprocessing-distributed", "b"];
   assertEquals(parseFlags(TABLE, others, { retired: RETIRED, positionals: 2 }).positionals, ["a", "b"]);

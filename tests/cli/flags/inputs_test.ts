@@ -38,7 +38,7 @@ Deno.test("checkDistillInputs() names the flag and the path of what is missing",
   const teacher = ["--distill", SAMPLE_TEACHER];
   assertEquals(
     await messageOf("--data", missing, ...teacher),
-    `--data: ${missing} does not exist. ${SAMPLE_DATA} has README.md, classes.txt, resnet18_moco_v2_cifar10.pth.tar, test.lineidx, ` +
+    `--data: ${missing} does not exist. ${SAMPLE_DATA} contains README.md, classes.txt, resnet18_moco_v2_cifar10.pth.tar, test.lineidx, ` +
       "test.tsv, train.lineidx, train.tsv.",
   );
   const empty = await Deno.makeTempDir();
@@ -46,25 +46,25 @@ Deno.test("checkDistillInputs() names the flag and the path of what is missing",
     assertEquals(
       await messageOf("--data", empty, ...teacher),
       `--data: ${empty}: expected one of train.tsv, train/, train.bin, data_batch_1.bin, images, found none. ` +
-        `${empty} has nothing in it.`,
+        `${empty} is empty.`,
     );
   } finally {
     await Deno.remove(empty);
   }
   assertEquals(
     await messageOf("--distill", missing),
-    `--distill: ${missing} does not exist. ${SAMPLE_DATA} has README.md, classes.txt, resnet18_moco_v2_cifar10.pth.tar, test.lineidx, ` +
+    `--distill: ${missing} does not exist. ${SAMPLE_DATA} contains README.md, classes.txt, resnet18_moco_v2_cifar10.pth.tar, test.lineidx, ` +
       "test.tsv, train.lineidx, train.tsv.",
   );
   assertEquals(
     await messageOf("--resume", SAMPLE_DATA),
-    `--resume: ${SAMPLE_DATA}: expected the checkpoint of a student, found a folder.`,
+    `--resume: ${SAMPLE_DATA}: expected a student checkpoint, found a folder.`,
   );
   assertEquals(
     await messageOf("--test-data", join(SAMPLE_TEACHER, "below")),
     `--test-data: ${
       join(SAMPLE_TEACHER, "below")
-    } does not exist. ${SAMPLE_DATA} has README.md, classes.txt, ` +
+    } does not exist. ${SAMPLE_DATA} contains README.md, classes.txt, ` +
       "resnet18_moco_v2_cifar10.pth.tar, test.lineidx, test.tsv, train.lineidx, train.tsv. " +
       "Did you mean resnet18_moco_v2_cifar10.pth.tar?",
   );
@@ -79,9 +79,9 @@ Deno.test({
     assertEquals((await new Deno.Command("mkfifo", { args: [pipe] }).output()).code, 0);
     assertEquals(
       await messageOf("--distill", pipe),
-      `--distill: ${pipe}: expected the teacher's checkpoint, found a named pipe. Files are read at any place, so write ` +
-        "what comes out of it to a file first.",
+      `--distill: ${pipe}: expected a teacher checkpoint, found a named pipe. It must allow random access: write ` +
+        "its output to a file first.",
     );
-    assertStringIncludes(await messageOf("--student-init", "/dev/null"), "found a device. Files are read");
+    assertStringIncludes(await messageOf("--student-init", "/dev/null"), "found a device. It must allow");
   },
 });

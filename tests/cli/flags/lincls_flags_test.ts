@@ -78,15 +78,15 @@ Deno.test("parseLinclsFlags() takes several learning rates", () => {
 Deno.test("parseLinclsFlags() refuses what is wrong or does not go together", () => {
   const refuse = (args: string[], expected: RegExp) =>
     assertMatch(assertThrows(() => parse(...args), UsageError).message, expected);
-  refuse([], /there is nothing to evaluate: give --pretrained FILE/);
-  refuse(["-e", "--pretrained", "a.pth"], /--evaluate classifies with a trained classifier: add --resume/);
+  refuse([], /nothing to evaluate: give --pretrained FILE/);
+  refuse(["-e", "--pretrained", "a.pth"], /--evaluate needs a trained classifier: add --resume/);
   refuse(
     ["--lr", "1,x", "--pretrained", "a.pth"],
     /--lr: expected numbers above 0, such as 0\.1,0\.3, found "1,x"/,
   );
   refuse(["--lr", "0", "--pretrained", "a.pth"], /--lr: expected numbers above 0/);
-  refuse(["--lr", "1,1", "--pretrained", "a.pth"], /--lr 1,1 has a learning rate twice/);
-  refuse(["--which", "teacher", "-a", "resnet18"], /--which is about the checkpoint of --pretrained/);
+  refuse(["--lr", "1,1", "--pretrained", "a.pth"], /--lr 1,1 contains a learning rate twice/);
+  refuse(["--which", "teacher", "-a", "resnet18"], /--which teacher needs --pretrained FILE/);
   refuse(["--start-epoch", "100", "-a", "resnet18"], /must be below --epochs/);
   refuse(["-a", "resnet18", "one", "two"], /unexpected argument "two"/);
 });

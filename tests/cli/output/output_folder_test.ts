@@ -81,7 +81,7 @@ Deno.test(
     const { message } = assertThrows(() => OutputFolder.open(path), UserError);
     assertStringIncludes(
       message,
-      `${path} holds another run already (2 rows in metrics.jsonl and 2 checkpoints)`,
+      `${path} already holds a run (2 rows in metrics.jsonl and 2 checkpoints)`,
     );
     assertStringIncludes(message, `--resume ${join(path, "epoch_0001.pth.tar")}`);
     assertEquals(Deno.readTextFileSync(join(path, "metrics.jsonl")), before);
@@ -208,7 +208,7 @@ Deno.test(
       const text = `{"epoch":0,"step":1}\n${line}\n`;
       Deno.writeTextFileSync(name, text);
       const { message } = assertThrows(() => folder.dropMetricsFrom(1, 0), UserError);
-      assertEquals(message, `${name} line 2: ${problem}; move the file away, or correct the line`);
+      assertEquals(message, `${name} line 2: ${problem}; correct the line, or move the file away`);
       assertEquals(Deno.readTextFileSync(name), text);
     }
     Deno.writeTextFileSync(join(path, "scores.jsonl"), "null\n");
@@ -229,7 +229,7 @@ Deno.test(
       const { message } = assertThrows(() => OutputFolder.open(target), UserError);
       assertEquals(
         message,
-        `cannot write ${target}: a file is where a folder is needed. --output says where a run writes to`,
+        `cannot write ${target}: expected a folder, found a file. Choose another output directory with --output`,
       );
     }
     assertEquals(Deno.readTextFileSync(path), "mine");
@@ -268,7 +268,7 @@ Deno.test({
   ignore: Deno.build.os === "windows" || Deno.uid() === 0, // the superuser has every permission
   fn: inFolder((path) => {
     Deno.chmodSync(path, 0o500);
-    assertThrows(() => OutputFolder.open(path), UserError, "it is not permitted");
+    assertThrows(() => OutputFolder.open(path), UserError, "permission denied");
     Deno.chmodSync(path, 0o700);
   }),
 });
@@ -281,7 +281,7 @@ Deno.test("OutputFolder keeps a second run out, as long as the first has it", ()
       assertThrows(
         () => OutputFolder.open(path, "auto"),
         UserError,
-        `another run writes to this folder (process ${Deno.pid}, since 20`,
+        `another run is writing to this folder (process ${Deno.pid}, since 20`,
       );
     }
     OutputFolder.open(path)[Symbol.dispose]();

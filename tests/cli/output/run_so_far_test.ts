@@ -4,7 +4,7 @@ import { PAPER_DEFAULTS } from "../../../methods/seed/defaults.ts";
 import type { DistillOptions } from "../../../methods/seed/options.ts";
 import { parseDistillFlags } from "../../../cli/flags/distill_flags.ts";
 import { isUnfinished, readRunSoFar, readStartsBefore } from "../../../cli/output/run_so_far.ts";
-import { RecordedRun, recordOf, stepOf } from "../../ui/recorded_run.ts";
+import { earlierRecordOf, RecordedRun, recordOf, stepOf } from "../../ui/recorded_run.ts";
 
 /** What is printed as an error meanwhile. */
 async function said(work: () => Promise<void>): Promise<string[]> {
@@ -58,7 +58,7 @@ Deno.test("a resumed run goes by its checkpoint alone where run.json cannot be r
       assertEquals(await isUnfinished("distill", run.path, resume), false);
     });
     assertEquals(lines.length, 1);
-    assertEquals(lines[0].replace(" in the field status", ""), `warning: ${path} is passed over: ${problem}`);
+    assertEquals(lines[0].replace(" in the field status", ""), `warning: ${path} is ignored: ${problem}`);
   }
 });
 
@@ -71,14 +71,14 @@ Deno.test("a resumed run takes the losses that can be read, and no settings from
     `null\n{"step":1,"loss":2}\n{"step":2,"loss":"3"}\n${JSON.stringify(stepOf(3))}\n`,
   );
   const lines = await said(async () => {
-    assertEquals(await readRunSoFar(optionsOf(run)), {
+    assertEquals(await readRunSoFar("distill", optionsOf(run)), {
       accuracies: [],
       losses: [{ step: 1, loss: 2 }, { step: 3, loss: stepOf(3).loss }],
       isUnfinished: true,
     });
   });
   assertEquals(lines, [
-    `warning: ${join(run.path, "config.json")} is passed over: expected an object, found null`,
+    `warning: ${join(run.path, "config.json")} is ignored: expected an object, found null`,
   ]);
 });
 
@@ -88,7 +88,7 @@ Deno.test("a run that is resumed in another folder keeps the losses of its begin
   run.addSteps(1, 3);
   using elsewhere = new RecordedRun();
   const options = { ...optionsOf(run), output: elsewhere.path };
-  assertEquals(await readRunSoFar(options), {
+  assertEquals(await readRunSoFar("distill", options), {
     accuracies: [],
     losses: [1, 2, 3].map((step) => ({ step, loss: stepOf(step).loss })),
     isUnfinished: false,
@@ -100,14 +100,22 @@ Deno.test("readStartsBefore() adds up the starts of a run; one that was killed t
   using run = new RecordedRun();
   const resume = join(run.path, "a.pth.tar");
   assertEquals(await readStartsBefore("distill", resume), undefined);
-  run.write("run.json", { ...recordOf(), startedAt: "2026-11-01T00:01:00Z", seconds: 50 });
+  run.write("run.json", { ...recordOf(), started_at: "2026-11-01T00:01:00Z", seconds: 50 });
   assertEquals(await readStartsBefore("distill", null), undefined);
   assertEquals(await readStartsBefore("lincls", resume), undefined);
-  assertEquals(await readStartsBefore("distill", resume), { startedAt: "2026-11-01T00:01:00Z", seconds: 50 });
-  const before = { startedAt: "2026-10-30T00:00:00Z", seconds: 100 };
+  assertEquals(await readStartsBefore("distill", resume), {
+    started_at: "2026-11-01T00:01:00Z",
+    seconds: 50,
+  });
+  const before = { started_at: "2026-10-30T00:00:00Z", seconds: 100 };
   run.addSteps(1, 3);
   const lastStep = new Date("2026-11-01T00:01:30Z");
   Deno.utimeSync(join(run.path, "metrics.jsonl"), lastStep, lastStep);
-  run.write("run.json", { ...recordOf(), startedAt: "2026-11-01T00:01:00Z", seconds: undefined, before });
+  run.write("run.json", { ...recordOf(), started_at: "2026-11-01T00:01:00Z", seconds: undefined, before });
   assertEquals(await readStartsBefore("distill", resume), { ...before, seconds: 130 });
+  run.write("run.json", { ...earlierRecordOf(), seconds: 1 });
+  assertEquals(await readStartsBefore("distill", resume), {
+    started_at: "2026-01-01T00:00:00.000Z",
+    seconds: 10,
+  });
 });

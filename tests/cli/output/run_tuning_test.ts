@@ -47,7 +47,7 @@ Deno.test("findTuning() chooses kernels anew where the run began on another adap
     const found = await findTuning(options, { say() {}, warn: (text) => warnings.push(text) });
     assertEquals(found, cached);
     assertEquals(warnings.length, 1);
-    assertStringIncludes(warnings[0], `${path} was measured on Some GPU, and this is ${adapter}`);
+    assertStringIncludes(warnings[0], `${path} was measured on Some GPU, but this adapter is ${adapter}`);
   } finally {
     if (home === undefined) Deno.env.delete("XDG_CACHE_HOME");
     else Deno.env.set("XDG_CACHE_HOME", home);

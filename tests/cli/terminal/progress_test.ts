@@ -150,7 +150,7 @@ Deno.test("CountProgress writes control characters out on a terminal, and draws 
   progress.update(1);
   progress.note("a\x1b[2J\x9b1m");
   assertEquals(drawn(terminal.text), [
-    "reading a\\u001b[2J\\nb: 1, 1 a second",
+    "reading a\\u001b[2J\\nb: 1, 1/s",
     "a\\u001b[2J\\u009b1m\n",
   ]);
 });

@@ -214,7 +214,7 @@ Deno.test({
     await Promise.all((Object.keys(codes) as (keyof typeof codes)[]).map(async (signal) => {
       const { code, stdout, stderr } = await interrupt(INTERRUPTIBLE(0.1), [[signal, 0]]);
       assertEquals([code, stdout], [codes[signal], "ready\nsaved\n"], signal);
-      assertEquals(stderr, "stopping; press Ctrl-C again to end at once\ninterrupted\n");
+      assertEquals(stderr, "stopping; press Ctrl-C again to quit immediately\ninterrupted\n");
     }));
   },
 });
@@ -309,7 +309,7 @@ testWithPython(
   `);
     assertStringIncludes(
       String(await python(PRESS_CTRL_C, Deno.execPath(), ...FLAGS, file)),
-      "a bar^C\r\x1b[Kstopping; press Ctrl-C again to end at once\r\ninterrupted\r\n",
+      "a bar^C\r\x1b[Kstopping; press Ctrl-C again to quit immediately\r\ninterrupted\r\n",
     );
   },
 );

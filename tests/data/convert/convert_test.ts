@@ -78,12 +78,12 @@ Deno.test("a shard's samples are webdataset's, and what is left out of them is c
   ]);
   assertStringIncludes(
     String(rows[5]),
-    `${path} sample 0005: expected JSON in .json, found something else (`,
+    `${path} sample 0005: expected valid JSON in .json (`,
   );
   assertEquals(warnings, [
-    `${path}: left out 3 images, since a row has one image and these belong to a sample that has another one (the first: ` +
-    "v1.0/photo.2.jpg, of the sample v1.0/photo). A sample's name ends at its first dot: rename files that are samples " +
-    "of their own",
+    `${path}: left out 3 images, since a row has one image and their samples already have another (the first: ` +
+    "v1.0/photo.2.jpg, of the sample v1.0/photo). A sample's name ends at its first dot: rename files that are separate " +
+    "samples",
     `${path}: left out 4 files that are neither the image nor the label of a sample (2 hidden or without an extension, ` +
     "1 .txt, 1 .jpg.txt)",
   ]);
@@ -317,7 +317,7 @@ Deno.test("convert() keeps the order, shuffles by the seed, splits at random, an
   await assertRejects(
     () => converted(folder, [tsv], { split: 30 }),
     UserError,
-    "of 30 rows, 30 cannot be split off",
+    "it moves 30 of 30 rows to test.tsv",
   );
 });
 

@@ -180,7 +180,7 @@ Deno.test("decodeImage() gives a PPM's values, of the largest one, half to even"
   for (
     const [text, message] of [
       ["P2 1 1 6\n7\n", "expected values up to 6, found 7"],
-      ["P2 1 1 65536\n7\n", "expected a largest value from 1 to 65535, found 65536"],
+      ["P2 1 1 65536\n7\n", "expected a maximum value from 1 to 65535, found 65536"],
       ["P1 2 1\n0 2\n", "expected values up to 1, found 2"],
       ["P3 1 1 255\n1 x 3\n", 'expected a digit at byte 13, found "x"'],
       ["P5 12345678901 1 255\n", "expected a number of at most 10 digits"],
@@ -216,26 +216,29 @@ Deno.test("decodeImage() refuses kinds that Pillow refuses or misreads, and name
     [bmp({ bits: 8, entries: 300, palette: noise(1200) }), "found one with a palette of 300 colours"],
     [
       bmp({ bits: 8, entries: 2, palette: [0, 0, 0, 0, 255, 255, 255, 0] }),
-      "found one of 8 bits with 2 grays alone",
+      "found one of 8 bits with a palette of 2 grays only",
     ],
-    [bmp({ bits: 4, palette: ramp(16) }), "found one of 4 bits with 16 grays alone"],
+    [bmp({ bits: 4, palette: ramp(16) }), "found one of 4 bits with a palette of 16 grays only"],
     [bmp({ ...runs, bits: 8, compression: 1, data: [0, 2, 1, 0, 3, 1] }), "run-length encoded with gaps"],
-    [bmp({ ...runs, bits: 4, compression: 2, data: [0, 3, 1, 2] }), "with an odd count of pixels"],
+    [bmp({ ...runs, bits: 4, compression: 2, data: [0, 3, 1, 2] }), "with an odd number of pixels"],
     [
       gif({ global: noise(24), local: Array.from({ length: 24 }, (_, i) => Math.floor(i / 3)) }),
-      "has grays in order",
+      "local table is a gray ramp",
     ],
     [tiff({ ...rgb, tags: [[259, 3, [50000]]] }), "found one of 3 samples of 8 bits, RGB, compression 50000"],
     [tiff({ ...rgb, photometric: 8 }), "3 samples of 8 bits, CIELAB, compression none"],
     [tiff({ ...rgb, photometric: 6 }), "3 samples of 8 bits, YCbCr, compression none"],
     [tiff({ bits: 16, photometric: 1, tags: [[339, 3, [3]]] }), "1 floating-point sample of 16 bits, gray"],
-    [tiff({ ...rgb, bits: 16, isPlanar: true }), "3 samples of 16 bits, RGB, compression none, a plane each"],
-    [tiff({ bits: 8, photometric: 1, tags: [[266, 3, [2]]] }), "compression none, bits of a byte in reverse"],
+    [
+      tiff({ ...rgb, bits: 16, isPlanar: true }),
+      "3 samples of 16 bits, RGB, compression none, separate planes",
+    ],
+    [tiff({ bits: 8, photometric: 1, tags: [[266, 3, [2]]] }), "compression none, reversed bit order"],
     [
       tiff({ ...rgb, samples: 5, extra: [0, 0] }),
       "5 samples of 8 bits, RGB, extra samples of kind 0, 0, compression",
     ],
-    [tiff({ ...rgb, isPlanar: true, tile: [16, 16] }), "RGB, compression none, a plane each in tiles"],
+    [tiff({ ...rgb, isPlanar: true, tile: [16, 16] }), "RGB, compression none, separate planes in tiles"],
     [tiff({ bits: 8, photometric: 3, colours: noise(768) }), "values are all below 256"],
     [
       tiff({ bits: 8, photometric: 3, colours: noise(12, 65536) }),

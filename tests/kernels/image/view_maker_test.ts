@@ -459,7 +459,7 @@ Deno.test("ViewMaker refuses sizes that the device cannot bind", () => {
   assertThrows(
     () => new ViewMaker(gpu, { views: 1, width: 0, height: 8 }),
     RangeError,
-    "whole numbers above 0",
+    "positive integers",
   );
 });
 

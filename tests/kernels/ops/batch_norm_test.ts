@@ -72,7 +72,7 @@ for (const [[kind, as], shape] of KINDS.flatMap((kind) => SHAPES.map((shape) => 
             ],
             build: (graph, [x, gamma, beta, ...extra]) => {
               const statistics = graph.apply(batchStatistics, [x], {});
-              return graph.apply(batchNorm, [x, statistics, gamma, beta, ...extra], {
+              return graph.apply(batchNorm, [x, gamma, beta, statistics, ...extra], {
                 epsilon: EPSILON,
                 activation,
                 residual,
@@ -83,6 +83,81 @@ for (const [[kind, as], shape] of KINDS.flatMap((kind) => SHAPES.map((shape) => 
         }));
     }
   }
+}
+
+// Groups of images begin where a buffer can be bound: at multiples of 256 bytes.
+for (const [kind, as] of KINDS) {
+  for (const [shape, splits] of [[[4, 4, 4, 4], 2], [[24, 2, 2, 17], 3], [[8, 3, 3, 64], 4]] as const) {
+    for (const [activation, residual] of [[undefined, false], ["relu", true], ["swish", false]] as const) {
+      const title = `batchNorm [${shape}] in ${splits} groups, ${kind}${residual ? " + residual" : ""}${
+        activation ? ` + ${activation}` : ""
+      }`;
+      Deno.test(`${title} is that of each group by itself, and so are its gradients`, () =>
+        withGpu(async (gpu) => {
+          const channels = shape[3];
+          await checkOp(as(gpu), {
+            name: `[${shape}] ${activation} ${residual} in ${splits}`,
+            inputs: [
+              { shape, values: randomValues("x", shape, 3), gradient: shape[3] < 64 },
+              { shape: [channels], values: randomValues("gamma", [channels]), gradient: true },
+              { shape: [channels], values: randomValues("beta", [channels]), gradient: true },
+              ...residual
+                ? [{ shape, values: randomValues("residual", shape), gradient: shape[3] < 64 }]
+                : [],
+            ],
+            build: (graph, [x, gamma, beta, ...extra]) => {
+              const statistics = graph.applyAll(batchStatistics, [x], { splits });
+              return graph.apply(batchNorm, [x, gamma, beta, ...statistics, ...extra], {
+                epsilon: EPSILON,
+                activation,
+                residual,
+                splits,
+              });
+            },
+            reference: (x, gamma, beta, extra) => {
+              const y = new Float64Array(x.length);
+              const size = x.length / splits;
+              for (let first = 0; first < x.length; first += size) {
+                const of = (values?: Float64Array) => values?.subarray(first, first + size);
+                y.set(reference(activation, of(x)!, gamma, beta, of(extra)), first);
+              }
+              return y;
+            },
+          });
+        }));
+    }
+  }
+
+  Deno.test(`batchStatistics of groups move running ones towards their mean, ${kind}`, () =>
+    withGpu(async (gpu) => {
+      const graph = new Graph();
+      const [x, mean, variance] = [[4, 4, 4, 4], [4], [4]].map((shape) => graph.source("input", shape));
+      graph.applyAll(batchStatistics, [x, mean, variance], { momentum: 0.1, splits: 2 });
+      using program = await Program.compile(as(gpu), {
+        label: "test",
+        graph,
+        inputs: [x, mean, variance],
+        outputs: [],
+      });
+      const values = randomValues("x", [4, 4, 4, 4], 3);
+      program.write(x, padRows(values, x.shape));
+      program.write(mean, padRows([0, 10, 20, 1], [4]));
+      program.write(variance, padRows([1, 2, 3, 4], [4]));
+      program.run();
+      const means = unpadRows(await program.read(mean), [4]);
+      const variances = unpadRows(await program.read(variance), [4]);
+      for (let c = 0; c < 4; c++) {
+        let [expectedMean, expectedVariance] = [0.9 * [0, 10, 20, 1][c], 0.9 * (c + 1)];
+        for (const group of [values.subarray(0, 128), values.subarray(128)]) {
+          const column = [...group].filter((_, i) => i % 4 === c);
+          const own = column.reduce((a, b) => a + b, 0) / 32;
+          expectedMean += 0.05 * own;
+          expectedVariance += 0.05 * column.reduce((a, b) => a + (b - own) ** 2, 0) / 31;
+        }
+        assertAlmostEquals(means[c], expectedMean, 1e-5);
+        assertAlmostEquals(variances[c], expectedVariance, 1e-5);
+      }
+    }));
 }
 
 // For GPUs as large maps are: first 1,127 rows in 18 parts, which 16 invocations add up, then nine groups of vec4s side by
@@ -107,7 +182,7 @@ for (
           ],
           build: (graph, [x, gamma, beta]) => {
             const statistics = graph.apply(batchStatistics, [x], {});
-            return graph.apply(batchNorm, [x, statistics, gamma, beta], {
+            return graph.apply(batchNorm, [x, gamma, beta, statistics], {
               epsilon: EPSILON,
               activation,
               residual: false,

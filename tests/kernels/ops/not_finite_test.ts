@@ -130,7 +130,7 @@ for (const [kind, as] of KINDS) {
             gpu,
             (graph, [z, g, b]) => {
               const statistics = graph.apply(batchStatistics, [z], {});
-              return graph.apply(batchNorm, [z, statistics, g, b], {
+              return graph.apply(batchNorm, [z, g, b, statistics], {
                 epsilon: 1e-5,
                 activation,
                 residual: false,

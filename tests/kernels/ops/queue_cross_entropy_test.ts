@@ -5,9 +5,9 @@ import {
 } from "../../../kernels/ops/queue_cross_entropy/queue_cross_entropy.ts";
 import { asHardware, checkOp, randomValues, withGpu } from "../check_op.ts";
 
-/** Mean over rows of the cross-entropy of softmax(a [teacher; queue]^T / t), a student and teacher. */
+/** Mean over rows of the cross-entropy of softmax(a [teacher; queue]^T / t), a student and teacher; or of the own key. */
 function reference(
-  { rows, keys, t, teacherT }: { rows: number; keys: number; t: number; teacherT: number },
+  { rows, keys, t, teacherT }: { rows: number; keys: number; t: number; teacherT: number | undefined },
   student: Float64Array,
   teacher: Float64Array,
   queue: Float64Array,
@@ -26,6 +26,10 @@ function reference(
       return logits.map((logit) => logit - total);
     };
     const p = logSoftmax(of(student, row), t);
+    if (teacherT === undefined) {
+      loss -= p[0] / rows;
+      continue;
+    }
     const q = logSoftmax(of(teacher, row), teacherT);
     for (let j = 0; j <= keys; j++) loss -= Math.exp(q[j]) * p[j] / rows;
   }
@@ -38,6 +42,10 @@ for (
     [3, 6, 8, 5, 0.2, 0.01, undefined],
     [5, 272, 272, 7, 1, 0.05, undefined],
     [2, 299, 300, 4, 0.07, 1, undefined],
+    // InfoNCE.
+    [1, 1, 4, 1, 0.2, undefined, undefined],
+    [5, 270, 272, 7, 0.07, undefined, undefined],
+    [2 * BLOCK_ROWS + 2, 7, 8, 3, 0.2, undefined, 1],
     // Rows that GPUs cut in parts, the last of which is short, or holds no key.
     [2, 2101, 2104, 2, 0.2, 0.01, undefined],
     [2, 1000, 2104, 2, 0.2, 0.01, undefined],
@@ -48,7 +56,8 @@ for (
   ] as const
 ) {
   for (const hardware of [false, true]) {
-    const title = `queueCrossEntropy of ${rows} rows over ${keys} keys, temperatures ${t} and ${teacherT}` +
+    const title =
+      `queueCrossEntropy of ${rows} rows over ${keys} keys, temperatures ${t} and ${teacherT ?? "none"}` +
       (hardware ? ", in workgroup memory" : "");
     Deno.test(`${title}, equals a float64 loop, and so does its gradient`, () =>
       withGpu((gpu) =>

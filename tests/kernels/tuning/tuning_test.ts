@@ -38,5 +38,8 @@ Deno.test("parseTuning() reads what was written, and says what is wrong with a f
     assertStringIncludes(message, expected);
     assertStringIncludes(message, "--no-tune");
   }
-  assertStringIncludes(assertThrows(() => parseTuning("{", "a.json"), UserError).message, "is no JSON");
+  assertStringIncludes(
+    assertThrows(() => parseTuning("{", "a.json"), UserError).message,
+    "is not valid JSON",
+  );
 });

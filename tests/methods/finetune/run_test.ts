@@ -1,5 +1,12 @@
 // The whole recipe, with every part real, on a few rows of the bundled images.
-import { assert, assertAlmostEquals, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertMatch,
+  assertNotEquals,
+  assertRejects,
+} from "@std/assert";
 import { join } from "node:path";
 import { StoppedError } from "../../../actors/stopped_error.ts";
 import type { ActorSystem } from "../../../actors/runtime/mod.ts";
@@ -109,6 +116,17 @@ Deno.test("runFinetune() trains whole batches at both rates, and tests every epo
   assertEquals(result.best, Math.max(...epochs.map(({ tested }) => tested.top1)));
   assertEquals(result.last, epochs[2].tested);
   assert(epochs[2].trained!.loss < epochs[0].trained!.loss);
+});
+
+Deno.test("runFinetune() has the same weights wherever decoded images are kept", async () => {
+  const { folder, ran: whole } = await unbroken();
+  assertMatch(whole.plan.cache, /^\d+ kB of memory for train\.tsv; \d+ kB of memory for test\.tsv$/);
+  const cache = join(folder.path, "images.cache");
+  for (const [name, found] of [["off", "off"], ["empty", "with 0 of 72"], ["full", "with 72 of 72"]]) {
+    const { plan, result } = await run(optionsIn(folder, name, { cache: name === "off" ? name : cache }));
+    assert(plan.cache.includes(found), `${name}: ${plan.cache}`);
+    assertEquals(await digestFile(result.checkpoint!), await digestFile(whole.result.checkpoint!), name);
+  }
 });
 
 Deno.test("runFinetune() gives the same bits for any number of readers, and when it is stopped within an epoch and resumed", async () => {
@@ -244,7 +262,7 @@ Deno.test("runFinetune() on a share of the labels learns from these rows alone, 
   await assertRejects(
     () => run({ ...resume, labelFraction: 0.6 }),
     UserError,
-    "--label-fraction is 0.6, and was 0.5",
+    "--label-fraction is 0.6, was 0.5",
   );
   await assertRejects(() => run({ ...resume, seed: 4 }), UserError, "has other chosen images");
 });
@@ -256,11 +274,11 @@ Deno.test("runFinetune() says what is wrong with labels, batches and checkpoints
   };
   await refused({ batchSize: 100 }, "72 images are fewer than one batch of --batch-size 100");
   await refused({ labelFraction: 0.1, batchSize: 16 }, "or a larger --label-fraction");
-  await refused({ classes: 3 }, "but labels of 3 classes are 0 to 2");
+  await refused({ classes: 3 }, "expected 0 to 2 for 3 classes");
   await refused({ resume: TINY_TEACHER }, "is not a checkpoint of lincls --finetune");
   await refused({ resume: result.checkpoint }, "there is nothing left to do");
   await refused({ resume: result.checkpoint, epochs: 4, classes: 12 }, "has a classifier of 10 classes");
-  await refused({ resume: result.checkpoint, epochs: 4, imageSize: 40 }, "--image-size is 40, and was 32");
+  await refused({ resume: result.checkpoint, epochs: 4, imageSize: 40 }, "--image-size is 40, was 32");
   await refused({ lr: 1e30 }, "training has diverged. Earlier checkpoints are whole; try a lower --lr");
 });
 

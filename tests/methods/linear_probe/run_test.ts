@@ -72,8 +72,8 @@ for (const cacheFeatures of [false, true]) {
     assertEquals([whole.losses.length, whole.epochs.length], [3 * 5, 3]);
     assert(whole.losses.every(Number.isFinite));
 
-    // Three readers until it is stopped, two when it is resumed.
-    const stopped = optionsIn(folder, `stopped ${cacheFeatures}`, { ...settings, workers: 3 });
+    // Three readers that decode in every epoch until it is stopped; two that share a file when it is resumed.
+    const stopped = optionsIn(folder, `stopped ${cacheFeatures}`, { ...settings, workers: 3, cache: "off" });
     const controller = new AbortController();
     const losses: number[] = [];
     const epochs: LinearEpoch[] = [];
@@ -96,7 +96,8 @@ for (const cacheFeatures of [false, true]) {
     const names = [...Deno.readDirSync(stopped.output)].map(({ name }) => name).toSorted();
     const last = names.find((name) => name.startsWith("lincls_checkpoint_"))!;
     assertEquals([names, checkpoint], [[last, BEST_CHECKPOINT], join(stopped.output, last)]);
-    const resumed = await run({ ...stopped, workers: 2, resume: join(stopped.output, last) });
+    const cache = join(folder.path, `images ${cacheFeatures}`);
+    const resumed = await run({ ...stopped, workers: 2, cache, resume: join(stopped.output, last) });
     // What was on its way when it was stopped is trained on once more.
     assertEquals(losses, whole.losses.slice(0, losses.length));
     assertEquals(resumed.losses, whole.losses.slice(-5));
@@ -191,13 +192,13 @@ Deno.test("runLinearEvaluation() says what is wrong with labels and checkpoints"
     const name = crypto.randomUUID();
     await assertRejects(() => run(optionsIn(folder, name, changes)), Error, expected);
   };
-  await refused({ classes: 3 }, "but labels of 3 classes are 0 to 2");
+  await refused({ classes: 3 }, "expected 0 to 2 for 3 classes");
   const unlabelled = join(folder.path, "unlabelled.tsv");
   Deno.writeTextFileSync(
     unlabelled,
     Deno.readTextFileSync(join(folder.data, "test.tsv")).replace(/\t\d+\t/g, "\t-1\t"),
   );
-  await refused({ testData: unlabelled }, "its rows have no labels from 0 on");
+  await refused({ testData: unlabelled }, "expected class labels, which a linear evaluation needs");
   const broken = join(folder.path, "broken.tsv");
   Deno.writeTextFileSync(
     broken,
@@ -205,13 +206,13 @@ Deno.test("runLinearEvaluation() says what is wrong with labels and checkpoints"
   );
   await refused(
     { testData: broken, workers: 2 },
-    `${broken}: none of its rows holds an image that can be used`,
+    `${broken}: found no usable image in any row`,
   );
   await refused({ resume: SAMPLE_TEACHER }, "is not a checkpoint of a linear evaluation");
   await refused({ resume: result.checkpoint }, "there is nothing left to do");
   await refused(
     { resume: result.checkpoint, epochs: 4, lr: [5] },
-    "has no classifier of learning rate 5; use --lr 0.03,0.1",
+    "has no classifier for learning rate 5; use --lr 0.03,0.1",
   );
   await refused({ resume: result.checkpoint, epochs: 4, classes: 12 }, "has a classifier of 10 classes");
   const none = await assertRejects(() => run(optionsIn(folder, "none", { pretrained: folder.path })));

@@ -1,6 +1,7 @@
 // Linear evaluations with every setting away from its default, compared with the same steps by hand.
 import { assert, assertAlmostEquals, assertEquals, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
+import { DEFAULT_WORKERS } from "../../../actors/default_workers.ts";
 import { runLinearEvaluation } from "../../../methods/linear_probe/run.ts";
 import {
   LINEAR_DEFAULTS,
@@ -42,7 +43,7 @@ const SETTINGS = {
   evalResize: "none",
   labelFraction: 0.5,
   seed: SEED,
-  workers: 3,
+  workers: DEFAULT_WORKERS + 1,
 } as const;
 
 /** The rates of epochs 1 to 3 for a flag's value: half-way through the warm-up, scaled, and lowered. */

@@ -1,9 +1,9 @@
 // Runs whose steps take several batches: they end, stop and go on between steps alone.
 import { assertEquals, assertGreater, assertNotEquals, assertRejects } from "@std/assert";
+import { scheduleOf } from "../../../methods/encoder_training/options.ts";
 import { join } from "node:path";
 import { PAPER_DEFAULTS } from "../../../methods/seed/defaults.ts";
 import type { DistillEvent } from "../../../methods/seed/events.ts";
-import { scheduleOf } from "../../../methods/seed/options.ts";
 import { runDistillation } from "../../../methods/seed/run.ts";
 import { UserError } from "../../../errors.ts";
 import { hear } from "../../actors/hear.ts";
@@ -54,7 +54,7 @@ Deno.test("runDistillation() with batches that accumulate ends and stops between
   await assertRejects(
     () => runDistillation(folder.options("other", { ...SETTINGS, accumulate: 4, resume: first.checkpoint })),
     UserError,
-    "6 batches so far, which is within a step of --accumulate 4",
+    "6 batches so far, in the middle of a step of --accumulate 4",
   );
 
   // Stopped within a step: it is saved when that is done.
@@ -80,7 +80,7 @@ Deno.test("runDistillation() refuses a queue that the keys of a step do not fit 
   await assertRejects(
     () => runDistillation(options),
     UserError,
-    "a queue of 16 keys does not hold a batch of 4 times the 5",
+    "--queue 16 is too small: expected at least --batch-size times --accumulate, 20",
   );
 });
 

@@ -96,9 +96,9 @@ export async function trainByHand(gpu: Gpu, run: HandRun): Promise<HandResult> {
   });
   const fresh = initialize(student.state, seed);
   await student.parameters.load((key) => fresh.get(key)!);
-  student.loadQueue(initializeQueue(run.queue, head.dimension, seed));
+  student.queues[0].load(initializeQueue(run.queue, head.dimension, seed));
   if (local !== undefined) {
-    student.loadQueue(initializeQueue(run.queue, head.dimension, seed, "small queue"), 1);
+    student.queues[1].load(initializeQueue(run.queue, head.dimension, seed, "small queue"));
   }
 
   using dataset = await openDataset(run.data);
@@ -149,7 +149,7 @@ export async function trainByHand(gpu: Gpu, run: HandRun): Promise<HandResult> {
     losses,
     weights: await student.parameters.save(),
     momentum: await student.parameters.saveArena("momentum"),
-    queues: [await student.readQueue(), ...local === undefined ? [] : [await student.readQueue(1)]],
+    queues: [await student.queues[0].read(), ...local === undefined ? [] : [await student.queues[1].read()]],
     pointer: step * batch % run.queue,
     lossScales,
     firstViews: firstViews!,

@@ -1,10 +1,11 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
 import {
-  buildStudentCheckpoint,
-  checkpointFileName,
-  readStudentCheckpoint,
-} from "../../../methods/seed/checkpoint.ts";
+  buildTrainingCheckpoint,
+  readTrainingCheckpoint,
+} from "../../../methods/encoder_training/checkpoint.ts";
+import { DISTILL_CHECKPOINT } from "../../../methods/seed/checkpoint.ts";
+import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
+import { checkpointFileName } from "../../../methods/seed/checkpoint.ts";
 import type { NamedTensor } from "../../../models/checkpoint/named_tensor.ts";
 import type { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
@@ -40,12 +41,12 @@ for (const container of ["zip", "legacy"]) {
       using original = await openCheckpointFile(
         referencePath(`checkpoints/seed_student.${container}.pth.tar`),
       );
-      const saved = readStudentCheckpoint(original);
-      const value = buildStudentCheckpoint({
+      const saved = readTrainingCheckpoint(DISTILL_CHECKPOINT, original);
+      const value = buildTrainingCheckpoint(DISTILL_CHECKPOINT, {
         epoch: saved.epoch,
         arch: saved.arch,
-        student: await readNamed(saved.student),
-        teacher: saved.teacher,
+        encoder: await readNamed(saved.encoder),
+        beside: saved.beside,
         queue: { shape: saved.queue!.shape, data: await saved.queue!.read() },
         queuePointer: (await saved.queuePointer!.read())[0],
         sgd: { lr: 0.03, momentum: 0.9, weightDecay: 1e-4 },
@@ -63,7 +64,7 @@ for (const container of ["zip", "legacy"]) {
   });
 }
 
-Deno.test("parity: MoCo's optimizer state has the layout that buildStudentCheckpoint() writes", async () => {
+Deno.test("parity: MoCo's optimizer state has the layout that buildTrainingCheckpoint() writes", async () => {
   using moco = await openCheckpointFile(referencePath("checkpoints/moco.zip.pth.tar"));
   const optimizer = (moco.value as Map<string, Map<string, Map<number, Map<string, TensorRef>>>>).get(
     "optimizer",
@@ -74,10 +75,10 @@ Deno.test("parity: MoCo's optimizer state has the layout that buildStudentCheckp
     const shape = i === 0 ? buffer.shape : [1];
     return { key: `p${i}.weight`, shape, data: new Float32Array(shape.reduce((a, b) => a * b, 1)) };
   });
-  const value = buildStudentCheckpoint({
+  const value = buildTrainingCheckpoint(DISTILL_CHECKPOINT, {
     epoch: 1,
     arch: "resnet18",
-    student: parameters,
+    encoder: parameters,
     sgd: {
       lr: group.get("lr") as number,
       momentum: group.get("momentum") as number,
@@ -109,16 +110,16 @@ function tensors(first: number): NamedTensor[] {
   });
 }
 
-Deno.test("readStudentCheckpoint() gives back everything that a run needs to go on", async () => {
+Deno.test("readTrainingCheckpoint() gives back everything that a run needs to go on", async () => {
   const momentum = new Map([["conv1.weight", Float32Array.of(1, 2, 3, 4, 5, 6)], [
     "fc.0.weight",
     Float32Array.of(7, 8, 9, 1),
   ]]);
-  const value = buildStudentCheckpoint({
+  const value = buildTrainingCheckpoint(DISTILL_CHECKPOINT, {
     epoch: 7,
     arch: "resnet18",
-    student: tensors(10),
-    teacher: tensors(20),
+    encoder: tensors(10),
+    beside: tensors(20),
     queue: { shape: [2, 3], data: Float32Array.of(1, 2, 3, 4, 5, 6) },
     smallQueue: { shape: [2, 3], data: Float32Array.of(6, 5, 4, 3, 2, 1) },
     queuePointer: 2,
@@ -133,15 +134,15 @@ Deno.test("readStudentCheckpoint() gives back everything that a run needs to go 
     const path = `${folder}/${checkpointFileName(6)}`;
     await writeTorchFile(path, value);
     using file = await openCheckpointFile(path);
-    const saved = readStudentCheckpoint(file);
+    const saved = readTrainingCheckpoint(DISTILL_CHECKPOINT, file);
     assertEquals([saved.epoch, saved.arch, saved.sgd], [7, "resnet18", {
       lr: 1,
       momentum: 0.9,
       weightDecay: 0,
     }]);
     const plain = (named: NamedTensor[]) => named.map(({ key, shape, data }) => ({ key, shape, data }));
-    assertEquals(plain(await readNamed(saved.student)), tensors(10));
-    assertEquals(plain(await readNamed(saved.teacher)), tensors(20));
+    assertEquals(plain(await readNamed(saved.encoder)), tensors(10));
+    assertEquals(plain(await readNamed(saved.beside)), tensors(20));
     assertEquals([...await saved.queue!.read()], [1, 2, 3, 4, 5, 6]);
     assertEquals([...await saved.smallQueue!.read()], [6, 5, 4, 3, 2, 1]);
     assertEquals([...await saved.queuePointer!.readRaw()], [2n]);
@@ -157,14 +158,14 @@ Deno.test("readStudentCheckpoint() gives back everything that a run needs to go 
   });
 });
 
-Deno.test("buildStudentCheckpoint() numbers the parameters as PyTorch does, without buffers, the teacher's last", () => {
+Deno.test("buildTrainingCheckpoint() numbers the parameters as PyTorch does, without buffers, the teacher's last", () => {
   const momentum = new Map([["fc.0.weight", new Float32Array(4)]]);
   const sgd = { lr: 1, momentum: 0.9, weightDecay: 0 };
-  const value = buildStudentCheckpoint({
+  const value = buildTrainingCheckpoint(DISTILL_CHECKPOINT, {
     epoch: 1,
     arch: "a",
-    student: tensors(0),
-    teacher: tensors(1),
+    encoder: tensors(0),
+    beside: tensors(1),
     sgd,
     momentum,
   });
@@ -175,26 +176,32 @@ Deno.test("buildStudentCheckpoint() numbers the parameters as PyTorch does, with
   assertThrows(
     () => {
       const wrong = new Map([["bn1.running_mean", new Float32Array(2)]]);
-      buildStudentCheckpoint({ epoch: 1, arch: "a", student: tensors(0), sgd, momentum: wrong });
+      buildTrainingCheckpoint(DISTILL_CHECKPOINT, {
+        epoch: 1,
+        arch: "a",
+        encoder: tensors(0),
+        sgd,
+        momentum: wrong,
+      });
     },
     Error,
-    "no parameter",
+    "student's parameters only",
   );
 });
 
-Deno.test("readStudentCheckpoint() refuses other checkpoints and a momentum that does not fit", async () => {
+Deno.test("readTrainingCheckpoint() refuses other checkpoints and a momentum that does not fit", async () => {
   const read = async (path: string) => {
     using file = await openCheckpointFile(path);
-    return readStudentCheckpoint(file);
+    return readTrainingCheckpoint(DISTILL_CHECKPOINT, file);
   };
   const refused = (name: string) => checkpointErrorOf(referencePath(`checkpoints/${name}`), read);
-  assertStringIncludes(await refused("torchvision.zip.pth.tar"), "does not say its epoch and arch");
-  assertStringIncludes(await refused("moco.zip.pth.tar"), "no module.student.*");
+  assertStringIncludes(await refused("torchvision.zip.pth.tar"), "has no valid epoch and arch");
+  assertStringIncludes(await refused("moco.zip.pth.tar"), "no keys module.student.*");
 
-  const value = buildStudentCheckpoint({
+  const value = buildTrainingCheckpoint(DISTILL_CHECKPOINT, {
     epoch: 1,
     arch: "a",
-    student: tensors(0),
+    encoder: tensors(0),
     sgd: { lr: 1, momentum: 0.9, weightDecay: 0 },
     momentum: new Map([["conv1.weight", new Float32Array(6)]]),
   });
@@ -206,7 +213,7 @@ Deno.test("readStudentCheckpoint() refuses other checkpoints and a momentum that
       state.clear();
       state.set(index, buffer);
       await writeTorchFile(path, value);
-      assertStringIncludes(await checkpointErrorOf(path, read), `momentum number "${index}"`);
+      assertStringIncludes(await checkpointErrorOf(path, read), `optimizer state "${index}"`);
     }
   });
 });

@@ -26,12 +26,12 @@ Deno.test("a teacher without a head gives its pooled feature with --feature, and
     return { loss: result.firstLoss, checkpoint: result.checkpoint };
   };
   const refused = await assertRejects(() => lossOf("refused", { distill: headless }), UserError);
-  assertStringIncludes(refused.message, "as a teacher, --feature distils its pooled feature");
+  assertStringIncludes(refused.message, "as a teacher, use it with --feature");
   const wrong = await assertRejects(
     () => lossOf("wrong", { distill: headless, feature: true, dim: 128 }),
     UserError,
   );
-  assertStringIncludes(wrong.message, "its features have 8 numbers, but --dim is 128; use --dim 8");
+  assertStringIncludes(wrong.message, "its features have length 8, but --dim is 128; use --dim 8");
 
   const alone = await lossOf("alone", { distill: headless, feature: true });
   assertEquals((await lossOf("head", { feature: true })).loss, alone.loss);
@@ -40,6 +40,17 @@ Deno.test("a teacher without a head gives its pooled feature with --feature, and
   using state = await loadStateDict(alone.checkpoint);
   assertEquals([...state.beside.keys()].some((key) => key.startsWith("teacher.fc")), false);
   assertEquals(state.tensors.get("fc.2.weight")?.shape, [8, 8]);
+});
+
+Deno.test("images without a reader that makes them are refused in one sentence", async () => {
+  using folder = new RunFolder(4);
+  const options = folder.options("out", { images: 320 });
+  await assertRejects(
+    () => distill(options).result,
+    UserError,
+    "images: expected a reader that makes them beside it, actors.tsv_reader, found none; name its module, or leave images out " +
+      `to read those of ${folder.data}`,
+  );
 });
 
 Deno.test("a normalised feature is the pooled one over its length", () =>

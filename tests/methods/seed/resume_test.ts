@@ -1,7 +1,7 @@
 // Going on with a checkpoint: of the same run, of another one, and of one whose end alone is missing.
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import type { RunSoFar } from "../../../methods/seed/prepare.ts";
+import type { RunSoFar } from "../../../methods/encoder_training/prepare.ts";
 import { type DistillResult, runDistillation } from "../../../methods/seed/run.ts";
 import type { DistillOptions } from "../../../methods/seed/options.ts";
 import { NothingToDoError } from "../../../methods/nothing_to_do.ts";
@@ -68,24 +68,24 @@ Deno.test("a checkpoint of another run is refused by the name of every flag that
   Deno.writeTextFileSync(join(other, "train.tsv"), rows.slice(rows.indexOf("\n") + 1)); // as many rows
   const refuse = async (changes: Partial<DistillOptions>, ...expected: string[]) => {
     const error = await assertRejects(() => run({ ...resumed, ...changes }), CheckpointError);
-    for (const text of [...expected, "or resume all the same with --resume-anyway"]) {
+    for (const text of [...expected, "; to resume anyway, add --resume-anyway"]) {
       assertStringIncludes(error.message, text);
     }
   };
-  await refuse({ temp: 0.3 }, "is of another run: --temp is 0.3, and was 0.2. Resume with --temp 0.2,");
-  await refuse({ distillT: 0.5 }, "--distill-t is 0.5, and was ");
+  await refuse({ temp: 0.3 }, "is from a different run: --temp is 0.3, was 0.2. To resume, use --temp 0.2;");
+  await refuse({ distillT: 0.5 }, "--distill-t is 0.5, was ");
   await refuse(
     { data: other },
-    "--data has other images (fingerprint ",
-    "Resume with the images of then by --data",
+    "--data has different images (fingerprint ",
+    "To resume, use --data with the original images",
   );
-  await refuse({ distill: teacher }, "--distill has other teacher's weights (fingerprint ");
+  await refuse({ distill: teacher }, "--distill has different teacher's weights (fingerprint ");
   await refuse(
     { imageSize: 40, temp: 1 },
-    "--temp is 1, and was 0.2; --image-size is 40, and was 32",
+    "--temp is 1, was 0.2; --image-size is 40, was 32",
     "--temp 0.2 --image-size 32",
   );
-  await refuse({ augmentation: "simclr" }, "--augmentation is simclr, and was mocov2");
+  await refuse({ augmentation: "simclr" }, "--augmentation is simclr, was mocov2");
 
   // The same images elsewhere, and another container of the same teacher, are the same.
   const moved = folder.makeOutput("moved");
@@ -95,15 +95,15 @@ Deno.test("a checkpoint of another run is refused by the name of every flag that
   const same = await run({ ...resumed, data: moved, distill: copy, lr: 0.01, epochs: 3, schedule: [1] });
   assertEquals(same.warnings, []);
   assertEquals(changesOf(same.notes), [
-    "resumed with a change: --lr is 0.01, and was 0.03",
-    "resumed with a change: --epochs is 3, and was 1",
+    "resumed with a change: --lr is 0.01, was 0.03",
+    "resumed with a change: --epochs is 3, was 1",
   ]);
 
   const insisted = await run({ ...resumed, data: other, temp: 0.3, resumeAnyway: true });
   const said = changesOf(insisted.warnings);
   assertEquals(said.length, 2);
-  assertStringIncludes(said[0], "--data has other images");
-  assertEquals(said[1], "resumed with a change: --temp is 0.3, and was 0.2");
+  assertStringIncludes(said[0], "--data has different images");
+  assertEquals(said[1], "resumed with a change: --temp is 0.3, was 0.2");
   // What it is now is what its own checkpoint says.
   const again = { ...resumed, data: other, temp: 0.3, resume: insisted.result.checkpoint, epochs: 2 };
   assertEquals(changesOf((await run(again)).warnings), []);
@@ -130,7 +130,7 @@ Deno.test("an epoch that would have another order is begun anew where one insist
   assertEquals([old.result.steps, old.warnings], [1, []]);
   assertStringIncludes(
     old.notes.join("\n"),
-    `${before} does not say of which data and settings it is: whether they are the same is not looked at`,
+    `${before} does not record its data and settings, so they cannot be compared`,
   );
 
   // What no version writes hung, or was called a bug.
@@ -212,5 +212,7 @@ Deno.test("the student before is known from --student-init as it was, and unknow
   assertEquals((await run(resumed)).result.knn!.before, first.result.knn!.before);
   const without = await run({ ...resumed, studentInit: null });
   assertEquals(without.result.knn!.before, null);
-  assert(without.notes.some((note) => note.startsWith("the student before is not known: --student-init")));
+  assert(
+    without.notes.some((note) => note.startsWith("the student before training is not known: --student-init")),
+  );
 });

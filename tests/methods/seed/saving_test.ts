@@ -1,13 +1,7 @@
 // When checkpoints are written, and which stay: the trainer alone, on batches that a test hands it.
 import { assertEquals } from "@std/assert";
-import {
-  ActorSystem,
-  type DistillActorEvent,
-  type Monitor,
-  spawnActor,
-  type TsvReader,
-} from "../../../mod.ts";
-import type { SaveInterval } from "../../../methods/seed/options.ts";
+import type { SaveInterval } from "../../../methods/encoder_training/options.ts";
+import { ActorSystem, type Monitor, spawnActor, type TrainerEvent, type TsvReader } from "../../../mod.ts";
 import { runDistillation } from "../../../methods/seed/run.ts";
 import { initializeQueue } from "../../../models/initialize.ts";
 import { RunFolder } from "../../actors/small_run.ts";
@@ -23,7 +17,7 @@ async function savesOf(saveEvery: SaveInterval | null, pauseMs = 0): Promise<num
   return await system.run(async () => {
     let trained = 0;
     const saves: number[] = [];
-    const monitor = system.listen<Monitor<DistillActorEvent>>("monitor", {
+    const monitor = system.listen<Monitor<TrainerEvent>>("monitor", {
       event(event) {
         if (event.type === "saved") saves.push(trained);
       },

@@ -1,10 +1,12 @@
 // Runs with every setting away from its default, compared with the same steps by hand.
 import { assertAlmostEquals, assertEquals, assertNotEquals } from "@std/assert";
+import { readTrainingCheckpoint, transpose } from "../../../methods/encoder_training/checkpoint.ts";
+import { DISTILL_CHECKPOINT } from "../../../methods/seed/checkpoint.ts";
 import { join } from "node:path";
+import { DEFAULT_WORKERS } from "../../../actors/default_workers.ts";
 import { PAPER_DEFAULTS, SAMPLE_DEFAULTS } from "../../../methods/seed/defaults.ts";
 import { runDistillation } from "../../../methods/seed/run.ts";
 import type { DistillOptions } from "../../../methods/seed/options.ts";
-import { transpose } from "../../../methods/seed/checkpoint.ts";
 import {
   plainAugmentation,
   swavAugmentation,
@@ -12,7 +14,6 @@ import {
 } from "../../../kernels/image/view_parameters.ts";
 import { FIXED_SCALE } from "../../../kernels/ops/loss_scale/loss_scale.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
-import { readStudentCheckpoint } from "../../../methods/seed/checkpoint.ts";
 import { withGpu } from "../../kernels/check_op.ts";
 import { type HandResult, trainByHand } from "./by_hand.ts";
 import { drawTeacher } from "../../actors/drawn_teacher.ts";
@@ -58,9 +59,9 @@ async function assertSame(
   assertEquals(losses, expected.losses);
   assertEquals(lossScales, expected.lossScales);
   using file = await openCheckpointFile(checkpoint);
-  const saved = readStudentCheckpoint(file);
+  const saved = readTrainingCheckpoint(DISTILL_CHECKPOINT, file);
   for (const [key, values] of expected.weights) {
-    assertEquals(await saved.student.get(key)!.read(), values, key);
+    assertEquals(await saved.encoder.get(key)!.read(), values, key);
   }
   for (const [key, values] of expected.momentum) {
     assertEquals(await saved.momentum.get(key)!.read(), values, `momentum of ${key}`);
@@ -69,7 +70,7 @@ async function assertSame(
     const keys = transpose(await queue.read() as Float32Array, options.dim, options.queue);
     assertEquals(keys, expected.queues[i], `queue ${i}`);
   }
-  const { arch, epoch, sgd, student, queuePointer } = saved;
+  const { arch, epoch, sgd, encoder: student, queuePointer } = saved;
   assertEquals(epoch, options.startEpoch + learningRates.length, "the epoch to go on with");
   assertEquals(arch, options.studentArch);
   const { momentum, weightDecay } = options;
@@ -114,7 +115,8 @@ Deno.test("a run does with each of its settings what is done by hand: warm-up, c
       studentMlp: false,
       imageSize: 24,
       checkpointActivations: true,
-      workers: 3,
+      workers: DEFAULT_WORKERS + 1,
+      cache: "off",
       seed: 11,
     };
     const { scaleLr: _, ...others } = settings; // the paper's default, and not the sample's

@@ -2,7 +2,8 @@ import { assert, assertAlmostEquals, assertEquals, assertLess } from "@std/asser
 import type { StateEntry } from "../../../models/encoder_builder.ts";
 import { initialize, initializeQueue, type StateValues } from "../../../models/initialize.ts";
 import { findEncoder } from "../../../models/registry.ts";
-import { type StepLoss, StudentStep, type StudentStepOptions } from "../../../methods/seed/step.ts";
+import type { StepLoss } from "../../../methods/encoder_training/loss_reader.ts";
+import { StudentStep, type StudentStepOptions } from "../../../methods/seed/step.ts";
 import type { Gpu } from "../../../kernels/gpu.ts";
 import { FIXED_SCALE, INITIAL_LOSS_SCALE } from "../../../kernels/ops/loss_scale/loss_scale.ts";
 import { Random } from "../../../data/random.ts";
@@ -65,7 +66,7 @@ for (const name of ["resnet18", "mobilenetv3_small", "efficientnet_b0"]) {
         ...SETTINGS,
       });
       await student.parameters.load(formulaReader(student.state, "student."));
-      student.loadQueue(referenceQueue());
+      student.queues[0].load(referenceQueue());
 
       for (const [step, expectedLoss] of expected.losses.entries()) {
         const images = formulaImages(`input/step${step}`, 8, 64);
@@ -120,7 +121,7 @@ for (const name of ["resnet18", "mobilenetv3_small", "efficientnet_b0"]) {
       for (const [key, expectedNorm] of Object.entries(norms)) {
         assertAlmostEquals(norm(key), expectedNorm, 1e-3 * expectedNorm, key);
       }
-      const queue = await student.readQueue();
+      const queue = await student.queues[0].read();
       assert(
         Math.abs(queue[0] - expected.teacher_embedding_step0_row0[0]) < 1e-4,
         "the queue holds the first key",
@@ -156,7 +157,7 @@ Deno.test("parity: a step with small views under a SWAV teacher equals the origi
     });
     await student.parameters.load(formulaReader(student.state, "student."));
     const queues = [referenceQueue(64), referenceQueue(64, "small_queue")];
-    for (const [which, queue] of queues.entries()) student.loadQueue(queue, which);
+    for (const [which, queue] of queues.entries()) student.queues[which].load(queue);
 
     const images = formulaImages("input/main", batch, 64);
     const smallImages = formulaImages("input/small", batch * views, 32);
@@ -171,14 +172,15 @@ Deno.test("parity: a step with small views under a SWAV teacher equals the origi
       learningRate: 0.03,
       queuePointer: 16,
     });
-    assertAlmostEquals(loss.main, expected.loss_main, 1e-5 * expected.loss_main, "loss of the main views");
+    const [main, small] = loss.losses;
+    assertAlmostEquals(main, expected.loss_main, 1e-5 * expected.loss_main, "loss of the main views");
     assertAlmostEquals(
-      loss.local,
+      small,
       expected.loss_small,
       1e-5 * expected.loss_small,
       "loss of the small views",
     );
-    assertEquals(loss.loss, loss.main + loss.local);
+    assertEquals(loss.loss, main + small);
     // Of the units that ReLU lets pass, float32 decides some one way or the other: the reference is 3.0e-3 from float64.
     const float64 = JSON.parse(Deno.readTextFileSync(FLOAT64)).grad_norms;
     for (const [key, gradient] of await student.parameters.saveArena("gradient")) {
@@ -192,7 +194,7 @@ Deno.test("parity: a step with small views under a SWAV teacher equals the origi
       const norm = Math.sqrt(values.get(key)!.reduce((a, b) => a + b * b, 0));
       assertAlmostEquals(norm, wanted, 1e-3 * wanted, key);
     }
-    const [queue, smallQueue] = [await student.readQueue(0), await student.readQueue(1)];
+    const [queue, smallQueue] = [await student.queues[0].read(), await student.queues[1].read()];
     const enqueued = smallQueue.subarray(16 * 128, 17 * 128);
     const error = relativeError(enqueued, expected.enqueued_small_row0);
     assert(error <= 1e-4, `the small queue's first new key: ${error}`);
@@ -250,7 +252,7 @@ async function trainShortly(gpu: Gpu, name: string, options: Partial<StudentStep
   const { batch, imageSize, queueSize } = { ...SMALL, ...options };
   const weights = drawWeights(student.state);
   await student.parameters.load((key) => weights.get(key)!);
-  student.loadQueue(initializeQueue(queueSize, 128, 5));
+  student.queues[0].load(initializeQueue(queueSize, 128, 5));
   const steps: StepLoss[] = [];
   for (let step = 0; step < count; step++) {
     steps.push(
@@ -308,7 +310,7 @@ for (const counts of [true, false]) {
       });
       const weights = drawWeights(student.state);
       await student.parameters.load((key) => weights.get(key)!);
-      student.loadQueue(initializeQueue(12, 128, 5));
+      student.queues[0].load(initializeQueue(12, 128, 5));
       const step = (images: Float32Array<ArrayBuffer>) =>
         student.run({ images, teacher: initializeQueue(4, 128, 7), learningRate: 0.03, queuePointer: 0 });
       const images = formulaImages("images", 4, 32);
@@ -365,7 +367,7 @@ Deno.test("StudentStep's dropout and drop-connect follow the seed and the step a
       });
       const weights = drawWeights(student.state);
       await student.parameters.load((key) => weights.get(key)!);
-      student.loadQueue(initializeQueue(12, 128, 5));
+      student.queues[0].load(initializeQueue(12, 128, 5));
       const { loss } = await student.run({
         images: new Uint8Array(4 * 32 * 32 * 4).map((_, i) => (i * 31) % 256),
         teacher: initializeQueue(4, 128, 100),

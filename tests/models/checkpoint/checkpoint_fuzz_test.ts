@@ -3,6 +3,8 @@
  * default, thousands with SEED_LONG=1.
  */
 import { assert, assertLess } from "@std/assert";
+import { readTrainingCheckpoint } from "../../../methods/encoder_training/checkpoint.ts";
+import { DISTILL_CHECKPOINT } from "../../../methods/seed/checkpoint.ts";
 import { crc32 } from "node:zlib";
 import { Random } from "../../../data/random.ts";
 import { UserError } from "../../../errors.ts";
@@ -10,7 +12,6 @@ import { MemorySource } from "../../../models/checkpoint/byte_source.ts";
 import { CheckpointError } from "../../../models/checkpoint/checkpoint_error.ts";
 import { writeSafetensors } from "../../../models/checkpoint/safetensors.ts";
 import { loadStateDict, matchStateDict } from "../../../models/checkpoint/state_dict.ts";
-import { readStudentCheckpoint } from "../../../methods/seed/checkpoint.ts";
 import { TensorValue } from "../../../models/checkpoint/torch_value.ts";
 import { ZipReader } from "../../../models/checkpoint/zip_reader.ts";
 import { inspectCheckpoint } from "../../../models/inspect.ts";
@@ -123,7 +124,7 @@ async function use(path: string): Promise<void> {
   const { file } = state;
   const ways = [
     () => matchStateDict(state, [{ key: "conv1.weight", shape: [4, 3, 3, 3] }]),
-    () => readStudentCheckpoint(file),
+    () => readTrainingCheckpoint(DISTILL_CHECKPOINT, file),
   ];
   for (const way of ways) {
     try {

@@ -1,8 +1,9 @@
 /** Files that go from here to PyTorch and from PyTorch to here. Skipped where Python has no torch. */
 import { assertEquals, assertInstanceOf } from "@std/assert";
+import { buildTrainingCheckpoint } from "../../../methods/encoder_training/checkpoint.ts";
+import { DISTILL_CHECKPOINT } from "../../../methods/seed/checkpoint.ts";
 import { Random } from "../../../data/random.ts";
 import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
-import { buildStudentCheckpoint } from "../../../methods/seed/checkpoint.ts";
 import type { NamedTensor } from "../../../models/checkpoint/named_tensor.ts";
 import { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
@@ -68,11 +69,11 @@ testWithPyTorch(
       student.filter(({ key }) => /(weight|bias)$/.test(key))
         .map(({ key, data }) => [key, Float32Array.from(data as Float32Array, (x) => x / 2)]),
     );
-    const value = buildStudentCheckpoint({
+    const value = buildTrainingCheckpoint(DISTILL_CHECKPOINT, {
       epoch: 3,
       arch: "resnet18",
-      student,
-      teacher: smallResNet(random),
+      encoder: student,
+      beside: smallResNet(random),
       queue: { shape: [2, 4], data: Float32Array.of(1, 2, 3, 4, 5, 6, 7, 8) },
       queuePointer: 2,
       sgd: { lr: 1, momentum: 0.9, weightDecay: 1e-4 },

@@ -1,16 +1,17 @@
 // What a run goes on with is read from a file that anybody may have written: each value is looked at.
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  buildTrainingCheckpoint,
+  checkSavedTensors,
+  readTrainingCheckpoint,
+} from "../../../methods/encoder_training/checkpoint.ts";
+import { DISTILL_CHECKPOINT } from "../../../methods/seed/checkpoint.ts";
 import { CheckpointError } from "../../../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import { fingerprintWeights } from "../../../models/checkpoint/fingerprint_weights.ts";
 import { buildLinearCheckpoint, readLinearCheckpoint } from "../../../methods/linear_probe/checkpoint.ts";
 import { buildResumeState, readResumeState } from "../../../models/checkpoint/resume_state.ts";
 import { buildTerms, compareTerms, type Term } from "../../../models/checkpoint/run_terms.ts";
-import {
-  buildStudentCheckpoint,
-  checkSavedTensors,
-  readStudentCheckpoint,
-} from "../../../methods/seed/checkpoint.ts";
 import type { NamedTensor } from "../../../models/checkpoint/named_tensor.ts";
 import { TensorValue, type TorchDict, type TorchValue } from "../../../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
@@ -114,7 +115,12 @@ function studentCheckpoint(): TorchDict {
   const queue = { shape: [2, 3], data: new Float32Array(6) };
   const momentum = new Map([["conv1.weight", new Float32Array(6)]]);
   const rest = { sgd: SGD, momentum, queue, smallQueue: queue, queuePointer: 2 };
-  return buildStudentCheckpoint({ epoch: 7, arch: "resnet18", student, ...rest });
+  return buildTrainingCheckpoint(DISTILL_CHECKPOINT, {
+    epoch: 7,
+    arch: "resnet18",
+    encoder: student,
+    ...rest,
+  });
 }
 
 const dictIn = (root: TorchDict, ...path: TorchValue[]) =>
@@ -129,13 +135,13 @@ const ints = (...shape: number[]) =>
 
 /** Files that are no checkpoint to resume from: where in one to put what, and what is said of it. */
 const WRONG_STUDENT: [path: TorchValue[], values: TorchValue[], said: string][] = [
-  [["epoch"], NO_COUNTS, "does not say its epoch"],
-  [["arch"], [1, null, []], "does not say its epoch and arch"],
+  [["epoch"], NO_COUNTS, "has no valid epoch"],
+  [["arch"], [1, null, []], "has no valid epoch and arch"],
   [["state_dict"], NO_DICTS, "no state_dict"],
   [["optimizer"], NO_DICTS, "optimizer"],
   [["optimizer", "state"], NO_DICTS, "optimizer has no state"],
   [["optimizer", "state", 0], NO_DICTS, "a dict for parameter"],
-  [["optimizer", "state", 0, "momentum_buffer"], [1, "x", float(1, 2), ints(2, 3, 1, 1)], "momentum number"],
+  [["optimizer", "state", 0, "momentum_buffer"], [1, "x", float(1, 2), ints(2, 3, 1, 1)], "not the momentum"],
   [["optimizer", "param_groups"], [1, "x", null, [1]], "param_groups"],
   ...["lr", "momentum", "weight_decay"].map((name): typeof WRONG_STUDENT[number] => [
     ["optimizer", "param_groups", 0, name],
@@ -179,7 +185,10 @@ async function refuseAll(
 Deno.test("a student's checkpoint with a wrong value anywhere is refused by the name of what is wrong", async () => {
   const read = async (path: string) => {
     using file = await openCheckpointFile(path);
-    await checkSavedTensors(readStudentCheckpoint(file), (problem) => new CheckpointError(path, problem));
+    await checkSavedTensors(
+      readTrainingCheckpoint(DISTILL_CHECKPOINT, file),
+      (problem) => new CheckpointError(path, problem),
+    );
   };
   await withFolder(async (folder) => {
     await writeTorchFile(`${folder}/whole.pth.tar`, studentCheckpoint());
@@ -205,7 +214,7 @@ function linearCheckpoint(): TorchDict {
 
 const NO_BEST: TorchValue[] = [NaN, 101, -2, "x", null, []];
 const WRONG_LINEAR: typeof WRONG_STUDENT = [
-  [["epoch"], NO_COUNTS, "does not say its epoch"],
+  [["epoch"], NO_COUNTS, "has no valid epoch"],
   [["state_dict"], NO_DICTS, "no classifier"],
   [["state_dict", "module.fc.weight"], [1, float(1, 2), ints(2, 3), ints(0, 3)], "fc.weight"],
   [["state_dict", "module.fc.bias"], [1, float(1), ints(2)], "fc.bias"],
@@ -215,7 +224,7 @@ const WRONG_LINEAR: typeof WRONG_STUDENT = [
   [["seed_sweep"], [1, "x", null, [], new Map()], "a list of classifiers"],
   [["seed_sweep", 0], [1, "x", null, []], "seed_sweep"],
   [["seed_sweep", 0, "lr"], [NaN, Infinity, 0, -1, "x", null], "a learning rate above 0"],
-  [["seed_sweep", 0, "lr"], [0.2], "0.2 twice"],
+  [["seed_sweep", 0, "lr"], [0.2], "0.2 occurs twice"],
   [["seed_sweep", 0, "best_acc1"], NO_BEST, "best_acc1"],
   [["seed_sweep", 0, "values"], NO_DICTS, "no values and momentum"],
   [["seed_sweep", 0, "momentum"], NO_DICTS, "no values and momentum"],

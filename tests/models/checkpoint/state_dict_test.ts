@@ -148,7 +148,7 @@ Deno.test("loadStateDict() looks into other dicts, but not into the optimizer's"
   await withCheckpoint(torchDict([["optimizer", optimizer], ["epoch", 1]]), async (path) => {
     assertStringIncludes(
       await checkpointErrorOf(path, loadStateDict),
-      "holds no encoder: no dict of named weights",
+      "holds no encoder: it has no dict of named weights",
     );
   });
   await withCheckpoint(torchDict([["a", weights], ["b", weights]]), async (path) => {
@@ -235,7 +235,11 @@ Deno.test("findStateDict() ends for values that contain or share themselves", ()
   const shared = Array.from({ length: 60 }).reduce<TorchValue>((inner) => [inner, inner], []);
   for (const value of [cycle, shared]) {
     const file = { path: "a.pth", value } as unknown as CheckpointFile;
-    assertThrows(() => findStateDict(file), CheckpointError, "holds no encoder: no dict of named weights");
+    assertThrows(
+      () => findStateDict(file),
+      CheckpointError,
+      "holds no encoder: it has no dict of named weights",
+    );
   }
 });
 

@@ -71,13 +71,13 @@ for (
     ["a key without a value", "}(Nu.", "without a value"],
     ["a state for plain data", "NNb.", "state"],
     ["a dict as a key", "}}Ns.", "as a key"],
-    ["a text longer than the file", "X\xff\xff\xff\xff.", "ends in the middle"],
-    ["bytes longer than any memory", "\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.", "ends in the middle"],
+    ["a text longer than the file", "X\xff\xff\xff\xff.", "ends prematurely"],
+    ["bytes longer than any memory", "\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.", "ends prematurely"],
     ["a huge integer", "\x8b\0\0\x01\0.", "integer has 65536 bytes"],
     ["an integer of words", "Ione\n.", '"one" is not an integer'],
     ["a float of words", "Fone\n.", '"one" is not a number'],
-    ["a line without an end", "I" + "1".repeat(5000), "never ends"],
-    ["nothing", "", "ends in the middle"],
+    ["a line without an end", "I" + "1".repeat(5000), "a line is too long"],
+    ["nothing", "", "ends prematurely"],
   ] as [string, string, string][]
 ) {
   Deno.test(`unpickle() refuses ${what}`, () => {

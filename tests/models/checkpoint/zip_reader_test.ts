@@ -52,7 +52,7 @@ Deno.test("ZipReader finds the directory before other bytes, as far as a comment
     return new ZipReader(new MemorySource(whole), fail);
   };
   for (const bytes of [1, 22, 5000, 65_535]) assertEquals(await readEntry(padded(bytes), "a"), HELLO);
-  assertThrows(() => padded(65_536), CheckpointError, "more than 65535 other bytes behind it");
+  assertThrows(() => padded(65_536), CheckpointError, "more than 65535 extra bytes at its end");
 });
 
 Deno.test("ZipReader refuses a deflated entry that is larger or smaller than declared", async () => {

@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { buildTrainingCheckpoint } from "../../../methods/encoder_training/checkpoint.ts";
+import { DISTILL_CHECKPOINT } from "../../../methods/seed/checkpoint.ts";
 import { UserError } from "../../../errors.ts";
 import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
-import { buildStudentCheckpoint } from "../../../methods/seed/checkpoint.ts";
 import type { NamedTensor } from "../../../models/checkpoint/named_tensor.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
 import { EXPORT_FORMATS, exportEncoder, type ExportOptions } from "../../../models/export/export_encoder.ts";
@@ -98,11 +99,11 @@ Deno.test("exportEncoder() takes the student or the teacher out of a SEED checkp
     const checkpoint = `${folder}/checkpoint_0199.pth.tar`;
     const student = formulaTensors("resnet18", "student.");
     const teacher = formulaTensors("resnet34", "teacher.");
-    const saved = buildStudentCheckpoint({
+    const saved = buildTrainingCheckpoint(DISTILL_CHECKPOINT, {
       epoch: 200,
       arch: "resnet18",
-      student,
-      teacher,
+      encoder: student,
+      beside: teacher,
       sgd: { lr: 0.03, momentum: 0.9, weightDecay: 1e-4 },
       momentum: new Map(),
     });
@@ -129,7 +130,7 @@ Deno.test("exportEncoder() takes the student or the teacher out of a SEED checkp
     await assertRejects(
       () => exportEncoder({ ...DEFAULTS, checkpoint: output, which: "teacher" }),
       UserError,
-      "has one encoder only",
+      "has only one encoder",
     );
   });
 });
@@ -195,7 +196,7 @@ Deno.test("exportEncoder() says so where no encoder fits", async () => {
     await assertRejects(
       () => exportEncoder({ ...DEFAULTS, checkpoint }),
       UserError,
-      'holds no backbone of a known encoder (it says "resnet19"); the nearest is',
+      'holds no backbone of a known encoder (it says "resnet19"); the most similar is',
     );
     await assertRejects(
       () => exportEncoder({ ...DEFAULTS, checkpoint, arch: "resnet18" }),

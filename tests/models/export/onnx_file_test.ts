@@ -65,7 +65,9 @@ for (const name of QUICK) {
     assertEquals(outputs.embedding.shape, [batch, 128]);
     assertLess(relativeError(outputs.embedding.data, embedding.flat()), 1e-4);
   });
+}
 
+for (const name of [...QUICK, "resnet18_cifar"]) {
   Deno.test(`onnxruntime gives the features of an exported ${name} that this program gives`, () =>
     withGpu(async (gpu) => {
       const batch = 3;

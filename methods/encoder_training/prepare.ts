@@ -1,51 +1,52 @@
-/** What a distillation finds out before it starts any actor: files that fit each other, and where it begins and ends. */
+/** What a training finds out before it starts any actor: files that fit each other, and where it begins and ends. */
 import { type DataFacts, identifyData, readDataFacts, withMaxPixels } from "../../actors/data_facts.ts";
 import { type EvaluationResize, resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
-import type { Emit } from "../../actors/events.ts";
+import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { checkSameClassNames } from "../../data/dataset.ts";
 import { resolveDataset } from "../../data/open_dataset.ts";
 import { EpochOrder } from "../../data/sampler.ts";
 import { UserError } from "../../errors.ts";
-import { openEncoderSource } from "../../models/encoder_source.ts";
 import { groupOf } from "../../models/training_step.ts";
 import { NothingToDoError } from "../nothing_to_do.ts";
 import { requireHalf } from "../require_half.ts";
-import type { RunIdentity } from "../terms.ts";
+import { contentTerm, type RunIdentity } from "../terms.ts";
 import type { KnownAccuracy } from "./evaluations.ts";
-import type { DistillEvent } from "./events.ts";
-import { type DistillOptions, teacherPart } from "./options.ts";
+import type { EncoderTrainingEvent } from "./events.ts";
+import { openInitialCheckpoint } from "./initial_weights.ts";
+import type { EncoderMethod } from "./method.ts";
+import type { TrainedEncoder } from "./trained_encoder.ts";
+import type { EncoderTrainingOptions } from "./options.ts";
 import { findStart, identifyRun } from "./start.ts";
-import { openStudentInit } from "./student_init.ts";
-import { distillTerms } from "./terms.ts";
 import type { Start } from "./training_pipeline.ts";
 
 /** The loss of a step. */
 export interface KnownLoss {
-  /** From 1, over the whole run. */
+  /** Step, from 1, over the whole run. */
   step: number;
-  /** `null` where it was not finite. */
+  /** Loss; `null` if it was not finite. */
   loss: number | null;
 }
 
-/** What is known of a run that is gone on with, from its records. */
+/** Records of a run to resume. */
 export interface RunSoFar {
-  /** Its evaluations, as far as they are by the images and settings of now: they are not made again. */
+  /** Its evaluations with the current images and settings, which are not repeated. */
   accuracies: readonly KnownAccuracy[];
-  /** The losses of its steps, in their order. */
+  /** Losses of its steps, in order. */
   losses: readonly KnownLoss[];
-  /** Whether it has not come to its end. If only its end is missing, that is made up for. */
+  /** Whether the run did not finish. If all its steps are done, only its end is repeated. */
   isUnfinished: boolean;
-  /** The step that it was to end after, where `limitSteps` was counted from its start and not from now. */
+  /** Step after which it was to end, if `limitSteps` was counted from its start and not from now. */
   end?: number;
 }
 
 /** A run of which nothing is known. */
 export const NOTHING_SO_FAR: RunSoFar = { accuracies: [], losses: [], isUnfinished: false };
 
-/** A distillation that can begin. */
-export interface PreparedRun {
+/** A training that can begin. */
+export interface PreparedRun<Options> {
+  method: EncoderMethod<Options & EncoderTrainingOptions>;
   /** With what this adapter allows. */
-  options: DistillOptions;
+  options: Options;
   train: DataFacts;
   test: DataFacts | null;
   evalResize: EvaluationResize;
@@ -67,13 +68,15 @@ export interface PreparedRun {
  * @throws {NothingToDoError} where all steps are done, and `soFar` does not say that the end is missing
  * @throws {UserError} for data and checkpoints that do not fit the options
  */
-export async function prepareRun(
-  given: DistillOptions,
-  emit: Emit<DistillEvent>,
+export async function prepareRun<Options extends EncoderTrainingOptions>(
+  method: EncoderMethod<Options>,
+  given: Options,
+  emit: Emit<EncoderTrainingEvent>,
   soFar: RunSoFar,
-): Promise<PreparedRun> {
+): Promise<PreparedRun<Options>> {
   const known = await withMaxPixels(given);
-  const { epochs, batchSize, seed, accumulate, queue } = known;
+  const { epochs, batchSize, seed, accumulate } = known;
+  const { size: queue } = method.queue(known);
   if (known.amp) await requireHalf();
   const images = await findImages(known, emit);
   const evalResize = await findEvaluationResize(known, images.path);
@@ -83,12 +86,14 @@ export async function prepareRun(
   });
   if (queue < batchSize * accumulate) {
     throw new UserError(
-      `a queue of ${queue} keys does not hold a batch of ${batchSize}${
-        accumulate === 1 ? "" : ` times the ${accumulate} that accumulate`
+      `--queue ${queue} is too small: expected at least ${
+        accumulate === 1
+          ? `--batch-size, ${batchSize}`
+          : `--batch-size times --accumulate, ${batchSize * accumulate}`
       }`,
     );
   }
-  const start = await findStart(options, batchesPerEpoch);
+  const start = await findStart(method, options, batchesPerEpoch);
   const firstStep = start.epoch * batchesPerEpoch + start.batch;
   const lastStep = Math.min(
     epochs * batchesPerEpoch,
@@ -96,17 +101,23 @@ export async function prepareRun(
   );
   if (firstStep >= lastStep && !soFar.isUnfinished) {
     throw new NothingToDoError(
-      `${options.resume}: ${start.epoch} of ${epochs} epochs are done, so there is nothing left to do; use more --epochs`,
+      `${options.resume}: ${start.epoch} of ${epochs} epochs are done, so there is nothing left to do; use a larger --epochs`,
     );
   }
   const test = await findTestData(images, options, emit);
-  const teacher = await identifyTeacher(options, emit);
-  if (options.studentInit !== null && options.resume === null) await checkStudentInit(options, emit);
-  const terms = distillTerms(options, { data: images.fingerprint, teacher });
-  const identity = await identifyRun(options, terms, emit);
+  const inputs = await method.identify(options, emit);
+  const encoder = method.encoder(options);
+  if (encoder.init !== null && options.resume === null) await checkInit(method.noun, encoder, emit);
+  const terms = [
+    contentTerm("data", "--data", images.fingerprint, "images"),
+    ...inputs,
+    ...method.terms(options),
+  ];
+  const identity = await identifyRun(method, options, terms, emit);
   // What comes after the checkpoint is made again.
   const isBefore = ({ step }: { step: number }) => step <= firstStep;
   return {
+    method,
     options,
     train: images,
     test,
@@ -131,8 +142,8 @@ function endOfGroup(batches: number, batchesPerEpoch: number, accumulate: number
 
 /** The images to learn from. */
 async function findImages(
-  options: DistillOptions,
-  emit: Emit<DistillEvent>,
+  options: EncoderTrainingOptions,
+  emit: Emit<EncoderTrainingEvent>,
 ): Promise<DataFacts & { fingerprint: string | null }> {
   const { data, images } = options;
   if (images === undefined) return await identifyData(await resolveDataset(data, "train"), emit);
@@ -142,14 +153,14 @@ async function findImages(
 /** The images to evaluate on; `null` where there are none, or no labels to learn them by. */
 async function findTestData(
   images: DataFacts,
-  { testData }: DistillOptions,
-  emit: Emit<DistillEvent>,
+  { testData }: EncoderTrainingOptions,
+  emit: Emit<EncoderTrainingEvent>,
 ): Promise<DataFacts | null> {
   if (testData === null) return null;
   const facts = await readDataFacts(testData, emit);
   const unlabelled = [images, facts].find(({ hasLabels }) => !hasLabels);
   if (unlabelled !== undefined) {
-    emit({ type: "note", text: `no kNN: ${unlabelled.path} has no classes` });
+    emit({ type: "note", text: `no kNN: ${unlabelled.path} has no class labels` });
     return null;
   }
   checkSameClassNames(images, facts);
@@ -158,7 +169,7 @@ async function findTestData(
 
 /** How images become views: by those to learn from, or by those to be evaluated on where no file has the former. */
 function findEvaluationResize(
-  { evalResize, images, testData, imageSize }: DistillOptions,
+  { evalResize, images, testData, imageSize }: EncoderTrainingOptions,
   path: string,
 ): Promise<EvaluationResize> {
   return resolveEvaluationResize(
@@ -168,38 +179,15 @@ function findEvaluationResize(
   );
 }
 
-/**
- * Fails before anything is started when the teacher's checkpoint is not what the options say.
- *
- * @returns the fingerprint of its weights
- */
-async function identifyTeacher(
-  { distill, teacherArch, weights, feature, dim }: DistillOptions,
-  emit: Emit<DistillEvent>,
-): Promise<string> {
-  using source = await openEncoderSource(distill, {
-    arch: teacherArch,
-    weights,
-    dimension: dim,
-    part: teacherPart({ feature }),
-  });
-  const fingerprint = await source.fingerprint(); // refuses weights that are not finite
-  const { beside } = source;
-  if (beside.length > 0) {
-    emit({ type: "note", text: `not used of the teacher's checkpoint: ${beside.join(", ")}` });
-  }
-  return fingerprint;
-}
-
-/** Fails where the student cannot start from that checkpoint, and says what of it is taken. */
-async function checkStudentInit(options: DistillOptions, emit: Emit<DistillEvent>): Promise<void> {
-  using init = await openStudentInit(options);
+/** Fails where an encoder cannot start from its checkpoint, and says what of it is taken. */
+async function checkInit(noun: string, encoder: TrainedEncoder, emit: Emit<NoticeEvent>): Promise<void> {
+  using init = await openInitialCheckpoint(encoder);
   await init.requireFinite();
   const head = init.takesHead
-    ? "its head too"
+    ? "with its head"
     : init.hasHead
-    ? "but not its head, which is another one: a fresh head is made"
-    : "which has no head: a fresh one is made";
-  const text = `the student starts from ${options.studentInit} (a ${init.framework} checkpoint), ${head}`;
+    ? "with a new head, as the checkpoint's differs"
+    : "with a new head, as the checkpoint has none";
+  const text = `the ${noun} starts from ${encoder.init} (a ${init.framework} checkpoint), ${head}`;
   emit({ type: "note", text });
 }

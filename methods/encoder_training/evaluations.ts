@@ -10,17 +10,20 @@ import {
 } from "../../actors/evaluation.ts";
 import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { Emit, Monitor } from "../../actors/events.ts";
+import type { ImageCaches } from "../../actors/image_caches.ts";
 import type { Accuracy, EvaluatedEncoder, NamedValues } from "../../actors/messages.ts";
 import { describeRestart, warnerOf } from "../../actors/notices.ts";
 import type { ActorCrash, ActorRef, ActorSystem } from "../../actors/runtime/mod.ts";
 import type { RunIdentity } from "../terms.ts";
-import type { DistillEvent } from "./events.ts";
-import { type DistillOptions, hasProbeSet } from "./options.ts";
-import { originalStudent, savedStudent } from "./start.ts";
+import type { EncoderTrainingEvent } from "./events.ts";
+import type { EncoderMethod } from "./method.ts";
+import { type EncoderTrainingOptions, hasProbeSet } from "./options.ts";
+import { originalWeights, savedWeights } from "./start.ts";
 
 /** What evaluations are made by. */
-export interface EvaluationsSetup {
-  options: DistillOptions;
+export interface EvaluationsSetup<Options extends EncoderTrainingOptions> {
+  method: EncoderMethod<Options>;
+  options: Options;
   /** How views are made of images. */
   evalResize: EvaluationResize;
   /** The images to learn from. */
@@ -28,11 +31,13 @@ export interface EvaluationsSetup {
   /** The images to be classified, where there are any. */
   test: DataFacts | null;
   batchesPerEpoch: number;
+  /** Where decoded images are kept. */
+  caches: ImageCaches;
   monitor: ActorRef<Monitor>;
-  emit: Emit<DistillEvent>;
+  emit: Emit<EncoderTrainingEvent>;
 }
 
-/** An evaluation that the run's records know already. */
+/** An evaluation that is already in the run's records. */
 export type KnownAccuracy = { of: "teacher" | "student"; step: number } & Accuracy;
 
 /** What is wanted of one encoder. */
@@ -42,8 +47,8 @@ interface Wishes extends EvaluationWishes {
 }
 
 /** One evaluation at a time, in the order in which they are asked for. */
-export class Evaluations {
-  readonly #setup: EvaluationsSetup;
+export class Evaluations<Options extends EncoderTrainingOptions> {
+  readonly #setup: EvaluationsSetup<Options>;
   readonly #evaluate: (encoder: EvaluatedEncoder, wishes?: EvaluationWishes) => Promise<Evaluation>;
   readonly #neighboursReporter: NeighboursReporter | undefined;
   readonly #effort: BestEffort;
@@ -52,8 +57,12 @@ export class Evaluations {
   #epochsUnderWay = 0;
   #hasSaidWhy = false;
 
-  private constructor(system: ActorSystem, setup: EvaluationsSetup, probeSet: DataFacts | undefined) {
-    const { options, evalResize, train, test, monitor, emit } = setup;
+  private constructor(
+    system: ActorSystem,
+    setup: EvaluationsSetup<Options>,
+    probeSet: DataFacts | undefined,
+  ) {
+    const { options, evalResize, train, test, caches, monitor, emit } = setup;
     const { imageSize, maxPixels, tuning, actors, seed, knnK, knnT } = options;
     const onRestart = describeRestart(emit);
     this.#setup = setup;
@@ -67,6 +76,7 @@ export class Evaluations {
       {
         imageSize,
         maxPixels,
+        caches,
         evalResize,
         tuning,
         actors,
@@ -81,31 +91,33 @@ export class Evaluations {
   }
 
   /** Spawns the actors that it takes; `undefined` where there is nothing to evaluate by. */
-  static spawn(system: ActorSystem, setup: EvaluationsSetup): Evaluations | undefined {
+  static spawn<Options extends EncoderTrainingOptions>(
+    system: ActorSystem,
+    setup: EvaluationsSetup<Options>,
+  ): Evaluations<Options> | undefined {
     const { options, train, test } = setup;
     const probeSet = hasProbeSet(options) ? test ?? train : undefined;
     return test === null && probeSet === undefined ? undefined : new Evaluations(system, setup, probeSet);
   }
 
   /**
-   * Evaluates the teacher.
+   * Evaluates the teacher, where there is one.
    *
    * @param known its accuracy where that is known already
    * @returns nothing where there are no images to classify
    */
   async teacher(step: number, known?: Accuracy): Promise<Accuracy | undefined> {
-    const { teacherArch: arch, distill: path, weights } = this.#setup.options;
-    return await this.#evaluateOnce("teacher", step, { arch, path, weights }, { known, views: true });
+    const { method, options } = this.#setup;
+    const teacher = method.teacher(options);
+    if (teacher === undefined) return undefined;
+    return await this.#evaluateOnce("teacher", step, teacher, { known, views: true });
   }
 
-  /** Evaluates the student as it was after so many steps. @returns nothing where there are no images to classify */
+  /** Evaluates the trained encoder as it was after so many steps. @returns nothing where there are no images to classify */
   async student(step: number, values: NamedValues, wishes: Wishes = {}): Promise<Accuracy | undefined> {
-    return await this.#evaluateOnce(
-      "student",
-      step,
-      { arch: this.#setup.options.studentArch, values },
-      wishes,
-    );
+    const { method, options } = this.#setup;
+    const { arch } = method.encoder(options);
+    return await this.#evaluateOnce("student", step, { arch, values }, wishes);
   }
 
   /** What is known is looked up in the probe set alone, where there is one. */
@@ -153,16 +165,21 @@ export class Evaluations {
     firstStep: number,
     untrained: NamedValues | undefined,
   ): Promise<{ teacher?: Accuracy; before?: Accuracy }> {
-    const { options, batchesPerEpoch, test, emit } = this.#setup;
+    const { method, options, batchesPerEpoch, test, emit } = this.#setup;
     const step = options.resume === null ? firstStep : (origin?.epoch ?? 0) * batchesPerEpoch;
     const teacher = await this.teacher(step, accuracies.find(({ of }) => of === "teacher"));
     const known = accuracies.find((row) => row.of === "student" && row.step === step);
-    const values = untrained ?? await originalStudent(options, origin);
-    if (values !== undefined) return { teacher, before: await this.student(step, values, { known }) };
+    const values = untrained ?? await originalWeights(method.encoder(options), origin);
+    if (values !== undefined) {
+      // The first encoder that is evaluated shows the probe set's images too.
+      const views = method.teacher(options) === undefined;
+      return { teacher, before: await this.student(step, values, { known, ...views && { views } }) };
+    }
     if (known === undefined && test !== null) {
-      const text = origin === undefined
-        ? `${options.resume} does not say how the run began: the student before is not known`
-        : "the student before is not known: --student-init does not name what the run began with";
+      const { noun, flags: { init } } = method;
+      const text = origin === undefined || init === undefined
+        ? `${options.resume} does not record how the run began: the ${noun} before training is not known`
+        : `the ${noun} before training is not known: ${init} is not the checkpoint that the run began with`;
       emit({ type: "note", text });
     }
     return { teacher, before: known };
@@ -178,7 +195,7 @@ export class Evaluations {
     if (resume === null || test === null || knnEvery === 0 || epoch % knnEvery !== 0) return;
     if (epoch === (origin?.epoch ?? 0)) return;
     if (accuracies.some(({ of, step }) => of === "student" && step === epoch * batchesPerEpoch)) return;
-    await this.epoch(epoch - 1, await savedStudent(resume));
+    await this.epoch(epoch - 1, await savedWeights(this.#setup.method, resume));
   }
 
   async #tell(

@@ -1,22 +1,16 @@
 /** The pipeline that trains: how it is wired, and how it goes on after a crash. */
 import { nextOf } from "../../actors/batch_number.ts";
-import { actorUrl } from "../../actors/catalog.ts";
-import type encoder from "../../actors/encoder.ts";
 import type { Monitor } from "../../actors/events.ts";
-import type { Encoder, NamedValues, Profiled, ProgramProfile } from "../../actors/messages.ts";
+import type { ImageCaches } from "../../actors/image_caches.ts";
+import type { NamedValues, Profiled, ProgramProfile } from "../../actors/messages.ts";
 import { PATIENCE, Pipeline } from "../../actors/pipeline.ts";
 import type { ActorRef, ActorSystem, Restart, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
 import { TRAINING_ORDER } from "../../actors/tsv_reader.ts";
 import type { RunIdentity } from "../terms.ts";
-import type { DistillActorEvent } from "./events.ts";
-import type { QueueContents, QueueKeeper, StudentTrainer } from "./messages.ts";
-import { augmentationOf, localViewsOf } from "./augmentation.ts";
-import type { DistillOptions } from "./options.ts";
-import type queueKeeper from "./queue_keeper.ts";
-import type studentTrainer from "./student_trainer.ts";
-
-/** Reader, augmenter, teacher, queue keeper, trainer. */
-const STAGES = 5;
+import type { TrainerEvent } from "./events.ts";
+import type { QueueContents } from "./messages.ts";
+import type { EncoderMethod, Line } from "./method.ts";
+import type { EncoderTrainingOptions } from "./options.ts";
 
 /** Name of the readers. */
 const SOURCE = "tsv_reader";
@@ -29,15 +23,18 @@ export interface Start {
 }
 
 /** What a {@linkcode TrainingPipeline} is made from. */
-export interface TrainingSetup {
-  options: DistillOptions;
+export interface TrainingSetup<Options extends EncoderTrainingOptions> {
+  method: EncoderMethod<Options>;
+  options: Options;
   start: Start;
   batchesPerEpoch: number;
   totalSteps: number;
   path: string;
+  /** Where decoded images are kept. */
+  caches: ImageCaches;
   /** What checkpoints say of the run. */
   identity: RunIdentity;
-  monitor: ActorRef<Monitor<DistillActorEvent>>;
+  monitor: ActorRef<Monitor<TrainerEvent>>;
   /** Actors are about to be started again. */
   onRestart(restart: Restart): void;
   /** Where a trainer that is started again has to go back to: the newest checkpoint. */
@@ -49,15 +46,14 @@ const RESTARTS_WITHIN_MS = 10 * 60_000;
 
 /**
  * The actors that train. They are spawned from the end, and whoever crashes is started again with those that send to it: a
- * reader or the augmenter with each other, the teacher or the queue with those too. They begin after the newest batch that
+ * reader or the augmenter with each other, those between augmenter and trainer with those too. They begin after the newest batch that
  * the trainer has, and what comes to somebody a second time is passed on and dropped. A trainer that crashes goes back to
  * the newest checkpoint, with all others. Either way the weights are those of a run without a crash, to the bit.
  */
-export class TrainingPipeline {
-  readonly #setup: TrainingSetup;
+export class TrainingPipeline<Options extends EncoderTrainingOptions> {
+  readonly #setup: TrainingSetup<Options>;
   readonly #supervisor: Supervisor;
-  readonly #trainer: Supervised<StudentTrainer>;
-  readonly #teacher: Supervised<Encoder & Profiled>;
+  readonly #line: Line;
   readonly #pipeline: Pipeline;
   /** What those that are started next begin with. */
   #start: Start;
@@ -65,13 +61,13 @@ export class TrainingPipeline {
   #hasBegun = false;
   #isWired = false;
 
-  constructor(system: ActorSystem, setup: TrainingSetup) {
+  constructor(system: ActorSystem, setup: TrainingSetup<Options>) {
     this.#setup = setup;
     this.#start = setup.start;
-    const { options, monitor, batchesPerEpoch, path, identity } = setup;
+    const { method, options, monitor, batchesPerEpoch, path, caches, identity } = setup;
     this.#resume = options.resume;
-    const { batchSize, imageSize, dim, seed, actors, tuning } = options;
-    const local = localViewsOf(options);
+    const { batchSize, imageSize, seed, actors } = options;
+    const { augmentation, local, embeddingLength } = method.views(options);
     const limits = { maxRestarts: options.maxRestarts, withinMs: RESTARTS_WITHIN_MS };
     this.#supervisor = system.supervise({
       strategy: "rest-for-one",
@@ -79,10 +75,10 @@ export class TrainingPipeline {
       prepare: (restart) => this.#prepare(restart),
       resume: () => this.#wire(),
     });
-    this.#trainer = this.#supervisor.spawn<typeof studentTrainer>(
-      "student_trainer",
-      actorUrl("student_trainer", actors, import.meta.url),
-      () => ({
+    this.#line = method.spawn({
+      supervisor: this.#supervisor,
+      options,
+      trainer: () => ({
         options: { ...options, resume: this.#resume },
         queue: this.#start.queue,
         done: this.#position(),
@@ -90,59 +86,31 @@ export class TrainingPipeline {
         identity,
         monitor,
       }),
-    );
-    const keeper: Supervised<QueueKeeper> = this.#supervisor.spawn<typeof queueKeeper>(
-      "queue_keeper",
-      actorUrl("queue_keeper", actors, import.meta.url),
-      () => ({
-        size: options.queue,
-        batchSize,
-        pointer: this.#start.queue.pointer,
-        after: { epoch: this.#start.epoch, batch: this.#start.batch - 1 },
-        next: this.#trainer.ref,
-      }),
-    );
-    this.#teacher = this.#supervisor.spawn<typeof encoder>(
-      "teacher_encoder",
-      actorUrl("encoder", actors),
-      () => ({
-        encoder: { arch: options.teacherArch, path: options.distill, weights: options.weights },
-        output: options.feature ? "normalized_feature" : "normalized",
-        dimension: dim,
-        batchSize,
-        imageSize,
-        local,
-        mixedPrecision: options.amp,
-        tuning,
-        next: keeper.ref,
-      }),
-    );
+      queue: () => this.#start.queue,
+      done: () => this.#position(),
+    });
     this.#pipeline = new Pipeline(
       this.#supervisor.supervise({ strategy: "one-for-all", ...limits }),
       {
         batchSize,
         imageSize,
         local,
-        embeddingLength: dim,
-        stages: STAGES,
+        embeddingLength,
+        stages: method.stages,
         maxPixels: options.maxPixels,
+        caches,
         actors,
         monitor,
       },
       [{
         name: "augmenter",
-        views: () => ({
-          kind: "training",
-          augmentation: augmentationOf(options),
-          seed,
-          first: this.#position(),
-        }),
+        views: () => ({ kind: "training", augmentation, seed, first: this.#position() }),
         viewer: monitor,
         sources: [
           { name: SOURCE, path, purpose: "train", order: TRAINING_ORDER, seed, workers: options.workers },
         ],
       }],
-      () => this.#teacher.ref,
+      () => this.#line.entry(),
     );
     this.#wire().catch(() => {}); // the system says why
   }
@@ -158,17 +126,17 @@ export class TrainingPipeline {
     if (this.#isWired) this.#read();
   }
 
-  /** The student's parameters and running statistics. */
+  /** The trained encoder's parameters and running statistics. */
   weights(when: () => Promise<void> = () => Promise.resolve()): Promise<NamedValues> {
     return this.#supervisor.retry(async () => {
       await when();
-      return await this.#trainer.ref.ask("weights", undefined, PATIENCE);
+      return await this.#line.trainer.ref.ask("weights", undefined, PATIENCE);
     });
   }
 
   /** Asks for a snapshot of the next step. */
   requestSnapshot(): void {
-    this.#trainer.ref.tell("requestSnapshot").catch(() => {}); // its next incarnation is asked again
+    this.#line.trainer.ref.tell("requestSnapshot").catch(() => {}); // its next incarnation is asked again
   }
 
   /**
@@ -178,7 +146,7 @@ export class TrainingPipeline {
   save(when: () => Promise<void> = () => Promise.resolve()): Promise<{ path: string | null; step: number }> {
     return this.#supervisor.retry(async () => {
       await when();
-      return await this.#trainer.ref.ask("save", undefined, PATIENCE);
+      return await this.#line.trainer.ref.ask("save", undefined, PATIENCE);
     });
   }
 
@@ -186,8 +154,8 @@ export class TrainingPipeline {
   async profile(): Promise<[actor: string, profiles: ProgramProfile[]][]> {
     const actors: Pick<Supervised<Profiled>, "name" | "ref">[] = [
       ...this.#pipeline.augmenters,
-      this.#teacher,
-      this.#trainer,
+      ...this.#line.profiled,
+      this.#line.trainer,
     ];
     const found: [string, ProgramProfile[]][] = [];
     for (const { name, ref } of actors) found.push([name, await ref.ask("profile", undefined, PATIENCE)]);
@@ -197,20 +165,20 @@ export class TrainingPipeline {
   async #prepare(restart: Restart): Promise<void> {
     this.#setup.onRestart(restart);
     this.#isWired = false;
-    if (restart.actors.includes(this.#trainer.name)) {
+    if (restart.actors.includes(this.#line.trainer.name)) {
       const { resume, start } = await this.#setup.returnTo();
       this.#resume = resume;
       this.#start = start;
       return;
     }
-    const { newest, queuePointer } = await this.#trainer.ref.ask("progress", undefined, PATIENCE);
+    const { newest, queuePointer } = await this.#line.trainer.ref.ask("progress", undefined, PATIENCE);
     // The keys are in the trainer, which goes on; a later one begins with those of a checkpoint.
     const queue = { ...this.#start.queue, pointer: queuePointer };
     this.#start = { ...nextOf(newest, this.#setup.batchesPerEpoch), queue };
   }
 
   async #wire(): Promise<void> {
-    await this.#pipeline.connect(this.#trainer.ref);
+    await this.#pipeline.connect(this.#line.trainer.ref);
     this.#isWired = true;
     if (this.#hasBegun) this.#read();
   }

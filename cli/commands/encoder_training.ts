@@ -1,0 +1,235 @@
+/** What commands that train an encoder show of it and record, whatever the method. */
+import { relative } from "node:path";
+import type { RunProfile } from "../../actors/run_profile.ts";
+import { counted } from "../../data/printable.ts";
+import type { EncoderTrainingEvent, EncoderTrainingPlan } from "../../methods/encoder_training/events.ts";
+import type { EncoderTrainingOptions } from "../../methods/encoder_training/options.ts";
+import type { EncoderTrainingResult } from "../../methods/encoder_training/run.ts";
+import type { RunFigure, ScoreRow, StatsRow } from "../../ui/records.ts";
+import { describeProfile, writeTrace } from "../output/profile_report.ts";
+import type { EventWriter } from "../output/tensorboard/event_writer.ts";
+import { RunEvents } from "../output/tensorboard/run_events.ts";
+import { formatTable } from "../terminal/table.ts";
+import type { ExpectedEvaluations } from "../terminal/time_left.ts";
+import { describeTime, type Stage, timesOf, type Took } from "./training.ts";
+
+/** How a task speaks of its runs. */
+export interface Wording<Options> {
+  /** What the encoder is called that is trained: `student`. */
+  noun: string;
+  /** Whether it is compared with a teacher. */
+  hasTeacher: boolean;
+  /** Tag of local views in the event file. */
+  localViews: string;
+  /** The message that a step is. */
+  step: { actor: string; message: string };
+  /** Returns what is shown before the first step. */
+  describeRun(options: Options, plan: EncoderTrainingPlan, adapter: string): string[];
+  /** Returns every option, also those that follow from others. */
+  describeOptions(options: Options, printFreq: number): Record<string, unknown>;
+}
+
+/** Which steps a mean loss is of: an epoch, or part of one. */
+function describeSteps([first, last]: readonly [number, number], stepsPerEpoch: number): string {
+  const isEpoch = last % stepsPerEpoch === 0 && last - first === stepsPerEpoch - 1;
+  return isEpoch
+    ? `epoch ${last / stepsPerEpoch - 1}`
+    : first === last
+    ? `step ${first}`
+    : `steps ${first} to ${last}`;
+}
+
+/** What is shown after the last step. */
+function describeResult(
+  { knn, firstLoss, firstLossSteps, lastLoss, lastLossSteps, steps, checkpoint }: EncoderTrainingResult,
+  took: Took,
+  { output, knnK }: EncoderTrainingOptions,
+  stepsPerEpoch: number,
+  noun: string,
+): string[] {
+  const mean = (loss: number, steps: readonly [number, number]) =>
+    `${loss.toFixed(4)} in ${describeSteps(steps, stepsPerEpoch)}`;
+  const losses = Number.isNaN(lastLoss)
+    ? "loss unknown"
+    : `mean loss ${firstLoss === lastLoss ? "" : `${mean(firstLoss, firstLossSteps)}, `}${
+      mean(lastLoss, lastLossSteps)
+    }`;
+  const lines = [
+    `${counted(steps, "step")} in ${describeTime(took)}; ${losses}`,
+    `output    ${output}`,
+    `${noun.padEnd(9)} ${relative(output, checkpoint)}`,
+  ];
+  if (knn === null) return lines;
+  const row = (name: string, accuracy: { top1: number } | null) => [
+    name,
+    accuracy === null ? "unknown" : `${accuracy.top1.toFixed(1)} %`,
+  ];
+  const table = formatTable([
+    [`weighted kNN, k = ${knnK}`, "top-1"],
+    ...knn.teacher === undefined ? [] : [row("teacher", knn.teacher)],
+    row(`${noun} before`, knn.before),
+    row(`${noun} after`, knn.after),
+  ]);
+  return [...lines, "", table];
+}
+
+/** What came of it, for its record: figures of the whole run, as far as it is known, and of its last start. */
+function figuresOf(
+  { steps, firstLoss, firstLossSteps: [first], lastLoss, knn }: EncoderTrainingResult,
+  { batchSize, knnK, resume }: EncoderTrainingOptions,
+  took: Took,
+  totalSteps: number,
+  noun: string,
+): RunFigure[] {
+  const figure = (name: string, value: number, unit = "") => ({ name, value, unit });
+  const evaluated = (who: string, { top1 }: { top1: number }) =>
+    figure(`${who}, weighted kNN (k = ${knnK}) top-1`, top1, "%");
+  const isFirst = resume === null || first === 1; // the losses of a run that is resumed elsewhere may not be known
+  return [
+    figure("steps", resume === null ? steps : totalSteps),
+    ...resume === null ? [] : [figure("steps since resuming", steps)],
+    ...timesOf(took),
+    ...steps === 0
+      ? []
+      : [figure("images per second since the start, overall", steps * batchSize / took.seconds)],
+    ...Number.isNaN(lastLoss) ? [] : [
+      figure(isFirst ? "mean loss, first epoch" : `mean loss, one epoch from step ${first}`, firstLoss),
+      figure("mean loss, last epoch", lastLoss),
+    ],
+    ...knn === null ? [] : [
+      ...knn.teacher === undefined ? [] : [evaluated("teacher", knn.teacher)],
+      ...knn.before === null ? [] : [evaluated(`${noun} before`, knn.before)],
+      evaluated(`${noun} after`, knn.after),
+    ],
+  ];
+}
+
+/** The evaluations to come: all encoders at the beginning, after some epochs, and at the end. */
+function expectEvaluations(
+  { testData, knnEvery }: EncoderTrainingOptions,
+  { images, batchesPerEpoch, firstStep, totalSteps }: EncoderTrainingPlan,
+  isKnown: boolean,
+  hasTeacher: boolean,
+): ExpectedEvaluations {
+  const every = testData === null || knnEvery === 0 ? Infinity : knnEvery * batchesPerEpoch;
+  const between = Math.ceil(totalSteps / every) - 1 - Math.floor(firstStep / every);
+  return {
+    count: (isKnown ? 0 : hasTeacher ? 2 : 1) + Math.max(0, between) + 1,
+    images,
+    besideTraining: true,
+  };
+}
+
+/**
+ * Shows the training of an encoder, and keeps its records.
+ *
+ * @param isKnown whether the evaluations before the first step are known
+ */
+export function showEncoderTraining<Options extends EncoderTrainingOptions>(
+  stage: Stage,
+  options: Options,
+  wording: Wording<Options>,
+  printFreq: number,
+  isKnown: boolean,
+) {
+  const { folder, shown, recorder, tensorBoard } = stage;
+  const { noun, step: stepMessage } = wording;
+  let writer: EventWriter | undefined;
+  let runEvents: RunEvents | undefined;
+  let [stepsPerEpoch, firstStep, totalSteps] = [1, 0, 0];
+  let drawing: Promise<void> = Promise.resolve();
+  let profile: RunProfile | undefined;
+
+  function begin(plan: Extract<EncoderTrainingEvent, { type: "plan" }>): void {
+    ({ batchesPerEpoch: stepsPerEpoch, firstStep, totalSteps } = plan);
+    folder.begin(wording.describeOptions(options, printFreq), options.tuning);
+    writer = stage.openEventFile();
+    runEvents = writer && new RunEvents(writer, { stepsPerEpoch, batchSize: options.batchSize });
+    const { type, notes, ...planned } = plan;
+    shown.tell(type, { ...planned, epochs: options.epochs, batchSize: options.batchSize });
+    for (const line of wording.describeRun(options, plan, stage.adapter)) shown.show(line);
+    for (const text of notes) shown.say(text);
+    // Where they are not by the same images and settings, the beginning is evaluated again.
+    const isRepeated = ({ of, by, step }: ScoreRow) =>
+      !isKnown && by === "knn" && (of === "teacher" || step === 0 || step === firstStep);
+    const facts = { images: plan.images, stepsPerEpoch, totalSteps, firstStep };
+    const evaluations = expectEvaluations(options, plan, isKnown, wording.hasTeacher);
+    stage.begin(facts, { printFreq, evaluations }, stage.isResuming ? isRepeated : undefined);
+  }
+
+  function score({ of, step, top1, top5 }: Extract<EncoderTrainingEvent, { type: "knn" }>): void {
+    const row: ScoreRow = { of, by: "knn", step, top1, top5 };
+    stage.score([row], row);
+    // Of the beginning there is no epoch.
+    if (of === "teacher" || step === 0 || (options.resume === null && step === firstStep)) return;
+    const epoch = Math.ceil(step / stepsPerEpoch) - 1;
+    if (step < totalSteps) shown.show(`weighted kNN after epoch ${epoch}: top-1 ${top1.toFixed(1)} %`);
+    tensorBoard(() => {
+      writer?.scalar("knn_top1", top1, epoch);
+      writer?.scalar("knn_top5", top5, epoch);
+    });
+  }
+
+  function take(event: EncoderTrainingEvent): void {
+    switch (event.type) {
+      case "plan":
+        return begin(event);
+      case "step":
+        shown.step(event);
+        return tensorBoard(() => runEvents?.step(event));
+      case "stats": {
+        const { epoch, step, gradientNorms, weightNorms, deviceSeconds, deviceBytes, processBytes } = event;
+        const row: StatsRow = {
+          ...{ epoch, step, time: Date.now() / 1000 },
+          ...{ gradient_norms: gradientNorms, weight_norms: weightNorms },
+          ...{ device_seconds: deviceSeconds, device_bytes: deviceBytes, process_bytes: processBytes },
+        };
+        recorder.stats(row);
+        shown.tell("stats", row);
+        return tensorBoard(() => runEvents?.stats(event));
+      }
+      case "views": {
+        const { pixels, count, size, isLocal } = event;
+        const draw = async () =>
+          await runEvents?.views(isLocal ? wording.localViews : "views", pixels, count, size);
+        drawing = drawing.then(() => tensorBoard(draw));
+        return;
+      }
+      case "knn":
+        return score(event);
+      case "snapshot":
+        return recorder.snapshot(event);
+      case "probe-set":
+        return recorder.probeSet(event);
+      case "neighbours":
+        return recorder.neighbours(event);
+      case "trace":
+        return recorder.trace(event.actor, event.spans);
+      case "profile":
+        profile = event;
+        return;
+      case "progress":
+        return stage.tell({ ...event, of: event.of === "student" ? noun : event.of });
+      default:
+        return stage.tell(event);
+    }
+  }
+
+  async function conclude(): Promise<void> {
+    if (profile === undefined) return;
+    for (const table of describeProfile(profile, stepMessage)) shown.report(`${table}\n`);
+    const write = async () => await writeTrace(options.output, profile!);
+    const trace = await shown.effort.attempt("profile.json", write);
+    if (trace !== undefined) shown.report(`trace     ${stage.nameOf(trace)}`);
+  }
+
+  return {
+    take,
+    settle: () => drawing,
+    conclude,
+    figures: (result: EncoderTrainingResult, took: Took) =>
+      figuresOf(result, options, took, totalSteps, noun),
+    describe: (result: EncoderTrainingResult, took: Took) =>
+      describeResult(result, took, options, stepsPerEpoch, noun),
+  };
+}

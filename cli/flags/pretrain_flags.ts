@@ -1,0 +1,138 @@
+/**
+ * The command line of `deno task pretrain`. A run without `--data` uses the bundled images and its defaults suit them; with
+ * `--data` the defaults are MoCo-v2's.
+ */
+import { join } from "node:path";
+import { SAMPLE_DATA } from "../../data/sample.ts";
+import { UserError } from "../../errors.ts";
+import type { FlagTable, FlagValues } from "../../methods/flag_table.ts";
+import { PRETRAIN_DEFAULTS, PRETRAIN_SAMPLE_DEFAULTS } from "../../methods/moco/defaults.ts";
+import { PRETRAIN_DEFAULT_NOTES, PRETRAIN_RETIRED, pretrainFlags } from "../../methods/moco/flags.ts";
+import type { Stem } from "../../models/encoder.ts";
+import { checkSplits } from "../../methods/moco/mod.ts";
+import type { PretrainOptions } from "../../methods/moco/options.ts";
+import type { EncoderNames } from "../../methods/shared_flags.ts";
+import {
+  checkTraining,
+  parseSaveEvery,
+  TRAINING_DEFAULT_NOTES,
+  trainingRunFlags,
+} from "./encoder_training_flags.ts";
+import { type FlagsContext, helpExtent, parseFlags, UsageError } from "./flags.ts";
+import { formatHelp } from "./help.ts";
+import { callersFolder, resolveCache, resolvePath } from "./paths.ts";
+import { pluginOption } from "./plugin.ts";
+import { readResumeFlag, RUN_DEFAULT_NOTES, type RunChoices, takeRunFlags } from "./run_flags.ts";
+import { runName } from "./run_name.ts";
+
+function makeTable(names: EncoderNames) {
+  const { insight, ...own } = pretrainFlags(names);
+  return { ...own, ...trainingRunFlags(insight) } as const satisfies FlagTable;
+}
+
+type Given = FlagValues<ReturnType<typeof makeTable>>;
+
+/** What the program depends on besides the arguments. */
+export interface PretrainFlagsContext extends FlagsContext, EncoderNames {
+  /** Names the default output folder; the present by default. */
+  now?: Date;
+}
+
+/** The options of a run, but that the encoder's first layers may be said apart. */
+export interface PretrainRequest extends PretrainOptions {
+  /** First layers of the encoder; those that `arch` has where it is left out. */
+  stem?: Stem;
+}
+
+/** What the command line asks for. */
+export type PretrainCommand =
+  | { help: string }
+  | RunChoices & {
+    help: undefined;
+    /** `testData` is `null` where it was not given. */
+    options: PretrainRequest;
+    /** Go on with the newest checkpoint of the output folder, if there is one. */
+    resumesIfThere: boolean;
+    /** Find out where the time goes. */
+    profile: boolean;
+    /** Write down every message. */
+    traceActors: boolean;
+    /** Sentences to show before the run. */
+    warnings: string[];
+  };
+
+/** The text of `deno task pretrain --help`. */
+export function pretrainHelp(context: PretrainFlagsContext): string {
+  return formatHelp({
+    usage: "deno task pretrain [flags]     (or ./seed pretrain [flags])",
+    intro: [
+      "Pretrains an encoder on images without labels by momentum contrast (MoCo-v2, arXiv 2003.04297): a teacher for " +
+      "deno task distill, made from your own images.",
+      `Without flags a ${PRETRAIN_SAMPLE_DEFAULTS.arch} learns from the bundled images, in a few minutes. With --data the ` +
+      "images are yours, and the defaults are MoCo-v2's.",
+    ],
+    table: makeTable(context),
+    defaults: { ...PRETRAIN_DEFAULT_NOTES, ...RUN_DEFAULT_NOTES, ...TRAINING_DEFAULT_NOTES },
+    notes: [
+      "The flags are those of MoCo's main_moco.py. Its defaults are MoCo-v1's; where they differ, they are named too. Hyphens " +
+      "and underscores are the same in names (--moco_k, --moco-k). MoCo's flags for several processes (--world-size, " +
+      "--dist-url and the like) are accepted and ignored. Paths start from the current folder.",
+    ],
+    width: context.width,
+    extent: context.extent,
+  });
+}
+
+/** {@linkcode checkSplits} of a command line. */
+function requireSplits(options: PretrainOptions): void {
+  try {
+    checkSplits(options);
+  } catch (error) {
+    throw error instanceof UserError ? new UsageError(error.message) : error;
+  }
+}
+
+/**
+ * Reads the command line of `deno task pretrain`. Looks at no file: see `checkPretrainInputs` for that.
+ *
+ * @throws {UsageError} for a flag that is unknown or wrong, and for flags that do not go together
+ */
+export function parsePretrainFlags(args: readonly string[], context: PretrainFlagsContext): PretrainCommand {
+  const extent = helpExtent(args);
+  if (extent !== undefined) return { help: pretrainHelp({ ...context, extent }) };
+  const { values: given, warnings } = parseFlags(makeTable(context), args, { retired: PRETRAIN_RETIRED });
+  const { folder = callersFolder(), now = new Date() } = context;
+  const late: string[] = []; // they stand behind what is wrong with the method's own flags
+  const { choices, rest: own } = takeRunFlags<Given>(given, late);
+  const {
+    profile = false,
+    traceActors = false,
+    data,
+    testData,
+    output,
+    resume,
+    saveEvery,
+    limitSteps,
+    plugin,
+    cache,
+    ...rest
+  } = own;
+  const { resumesIfThere, resume: checkpoint } = readResumeFlag({ resume, output }, folder);
+  const defaults = data === undefined ? PRETRAIN_SAMPLE_DEFAULTS : PRETRAIN_DEFAULTS;
+  const options: PretrainRequest = {
+    ...defaults,
+    ...rest,
+    cache: resolveCache(cache ?? defaults.cache, folder),
+    data: data === undefined ? SAMPLE_DATA : resolvePath(data, folder),
+    testData: testData === undefined ? null : resolvePath(testData, folder),
+    output: resolvePath(output ?? join("output", runName("pretrain", now)), folder),
+    resume: checkpoint,
+    saveEvery: parseSaveEvery(saveEvery),
+    limitSteps: limitSteps ?? null,
+    tuning: null,
+    ...pluginOption(plugin, folder),
+  };
+  requireSplits(options);
+  warnings.push(...checkTraining(options, given, { flag: "--moco-k", size: options.mocoK }), ...late);
+  return { help: undefined, options, resumesIfThere, profile, traceActors, ...choices, warnings };
+}

@@ -1,0 +1,113 @@
+/** Events of a training. */
+import type { ProbeSetEvents } from "../../actors/diagnostics.ts";
+import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
+import type {
+  ActorsEvent,
+  CheckpointEvent,
+  NoticeEvent,
+  ProgressEvent,
+  ReaderEvent,
+  TraceEvents,
+  ViewsEvent,
+} from "../../actors/events.ts";
+import type { Accuracy, BatchPosition, NamedValues, ViewSample } from "../../actors/messages.ts";
+import type { RunProfile } from "../../actors/run_profile.ts";
+import type { LossScale } from "../../kernels/ops/loss_scale/loss_scale.ts";
+import type { StepStats } from "../../models/step_stats.ts";
+import type { SimilarityMap } from "../../models/similarity_map.ts";
+
+/** Size of a run, known before the first step. */
+export interface EncoderTrainingPlan {
+  /** Training rows, including broken ones. */
+  images: number;
+  /** Batches per epoch, without an incomplete last one. */
+  batchesPerEpoch: number;
+  /** Steps of the whole run, including those done before a resume. */
+  totalSteps: number;
+  /** Steps done before this start. */
+  firstStep: number;
+  /** How images are resized for evaluation. */
+  evalResize: EvaluationResize;
+  /** Where decoded images are kept, in words. */
+  cache: string;
+  /** Notes on settings that do not suit the data; see `methods/check_settings.ts`. */
+  notes: readonly string[];
+}
+
+/** A step of a training. */
+export interface EncoderTrainingStep {
+  /** Epoch, from 0. */
+  epoch: number;
+  /** Step, from 1, over the whole run. */
+  step: number;
+  /** Loss of the batch. */
+  loss: number;
+  /** The learning rate. */
+  lr: number;
+  /** State of loss scaling after the step, if it is used. */
+  lossScale?: LossScale;
+}
+
+/** Statistics of a training step, reported every `statsEvery` batches. */
+export interface EncoderTrainingStats extends StepStats {
+  /** Epoch, from 0. */
+  epoch: number;
+  /** Step, from 1, over the whole run. */
+  step: number;
+  /** Device memory of the trainer, in bytes: buffers and textures. */
+  deviceBytes: number;
+  /** Memory of the whole process (resident set), in bytes. */
+  processBytes: number;
+}
+
+/** A snapshot of a training step. */
+export interface TrainingSnapshot extends BatchPosition {
+  /** Step, from 1, over the whole run. */
+  step: number;
+  /** The batch's first views as the trained encoder sees them. */
+  views: ViewSample;
+  /** Similarities to the queue of the trained encoder (student) and of the one beside it (teacher), for the first of these views. */
+  similarities: SimilarityMap;
+}
+
+/** Events of a training. */
+export type EncoderTrainingEvent =
+  | NoticeEvent
+  /** The files are open and fit each other; actors start now. */
+  | ({ type: "plan" } & EncoderTrainingPlan)
+  | ActorsEvent
+  | CheckpointEvent
+  | ProgressEvent
+  /** A step is done. */
+  | ({ type: "step" } & EncoderTrainingStep)
+  /** What a step tells of itself, every `statsEvery` batches. */
+  | ({ type: "stats" } & EncoderTrainingStats)
+  | ViewsEvent
+  /** A snapshot of a step: views, and its encoders' similarities to the queue. */
+  | ({ type: "snapshot" } & TrainingSnapshot)
+  | ProbeSetEvents
+  /** An encoder was evaluated after `step` steps: the trained one (`student`) or its teacher. */
+  | ({ type: "knn"; of: "teacher" | "student"; step: number } & Accuracy)
+  | TraceEvents
+  /** Where the time went; where this is asked for. */
+  | ({ type: "profile" } & RunProfile);
+
+/** A checkpoint has been written, at the end of an epoch or within one. Has `weights` if an evaluation is due. */
+export interface SavedEvent {
+  /** Type of the event. */
+  type: "saved";
+  /** Epoch, from 0. */
+  epoch: number;
+  /** Whether it is at the end of an epoch. */
+  endsEpoch: boolean;
+  /** Path of the checkpoint. */
+  path: string;
+  /** Parameters and running statistics of the encoder. */
+  weights?: NamedValues;
+}
+
+/** Events that the actors of a training send to the run, which emits all but the last two unchanged. */
+export type TrainerEvent =
+  | Extract<EncoderTrainingEvent, { type: "step" | "stats" | "views" | "snapshot" | "warning" }>
+  | SavedEvent
+  | ReaderEvent;

@@ -1,0 +1,177 @@
+/** The flags of every method that trains an encoder: images and files, training, evaluation. */
+import { augmentationNames } from "../../kernels/image/augmentations.ts";
+import type { FlagTable } from "../flag_table.ts";
+import {
+  cacheFlag,
+  DATA,
+  evalResizeFlag,
+  FILE_FLAGS,
+  GENERAL,
+  imageSizeFlag,
+  maxPixelsFlag,
+  SGD_FLAGS,
+  STEP_FLAGS,
+  TRAINING,
+  workersFlag,
+} from "../shared_flags.ts";
+
+const EVALUATION = "Evaluation";
+
+/** The images, and where files go; what a plugin registered is among the choices. */
+export function dataFlags() {
+  return {
+    data: {
+      kind: "text",
+      metavar: "FOLDER",
+      group: DATA,
+      help:
+        "folder with train.tsv, train/ or CIFAR binary files (and test.tsv or val/ for the kNN), or a folder of images",
+      brief: "training images: a folder, TSV files or CIFAR",
+    },
+    testData: {
+      kind: "text",
+      metavar: "DATA",
+      group: DATA,
+      help: "TSV file, folder or CIFAR file with the test images of the kNN evaluation",
+    },
+    output: FILE_FLAGS.output,
+    resume: {
+      kind: "text",
+      metavar: "FILE",
+      group: DATA,
+      help: "checkpoint to resume from; auto: the newest one in --output, or a new run if there is none",
+      brief: "checkpoint to resume from; auto: the newest in --output",
+    },
+    resumeAnyway: FILE_FLAGS.resumeAnyway,
+    saveEvery: {
+      kind: "text",
+      metavar: "N|TIME",
+      group: DATA,
+      help:
+        "write a checkpoint every N steps (such as 500) or every TIME (such as 90s, 30m, 2h), in addition to the end " +
+        "of each epoch",
+    },
+    keep: { kind: "integer", min: 0, group: DATA, help: "number of newest checkpoints to keep; 0 keeps all" },
+    augmentation: {
+      kind: "choice",
+      values: augmentationNames(),
+      group: DATA,
+      help: "augmentation of the views",
+    },
+    imageSize: imageSizeFlag(DATA, 1024),
+    maxPixels: maxPixelsFlag(DATA),
+    evalResize: evalResizeFlag(DATA),
+    workers: workersFlag(DATA, 256),
+    cache: cacheFlag(DATA),
+  } as const satisfies FlagTable;
+}
+
+const { epochs, startEpoch, batchSize, scaleLr, warmupEpochs, momentum, weightDecay } = SGD_FLAGS;
+const { amp, onNan } = STEP_FLAGS;
+
+/** Epochs, batches, optimizer, memory. */
+export const TRAINING_FLAGS = {
+  epochs,
+  startEpoch,
+  batchSize,
+  lr: {
+    kind: "number",
+    min: 0,
+    aliases: ["learning-rate"],
+    group: TRAINING,
+    help: "learning rate; with --scale-lr, for a batch of 256 images",
+    brief: "learning rate; for a batch of 256 with --scale-lr",
+  },
+  scaleLr,
+  warmupEpochs,
+  cos: { kind: "boolean", group: TRAINING, help: "cosine learning rate schedule" },
+  schedule: {
+    kind: "integers",
+    min: 0,
+    group: TRAINING,
+    help: "with --no-cos: epochs at which the learning rate is divided by 10",
+  },
+  momentum,
+  weightDecay,
+  accumulate: {
+    kind: "integer",
+    min: 1,
+    group: TRAINING,
+    help:
+      "number of batches to accumulate gradients over per step, for batches that do not fit in memory. Batch norm uses " +
+      "each batch on its own; --scale-lr counts the images of all of them",
+  },
+  clipGrad: {
+    kind: "number",
+    above: 0,
+    group: TRAINING,
+    help: "maximum L2 norm of the gradient; a larger gradient is scaled down to it",
+  },
+  statsEvery: {
+    kind: "integer",
+    min: 0,
+    group: TRAINING,
+    help:
+      "batches between records in stats.jsonl (gradient and weight norms per layer group, device time, memory); 0 for none",
+  },
+  checkpointActivations: {
+    kind: "boolean",
+    group: TRAINING,
+    help:
+      "recompute the encoder's activations in the backward pass instead of storing them: larger batches and images " +
+      "fit, a step takes up to a third longer, and the weights are bit-identical",
+  },
+  amp,
+  limitSteps: {
+    kind: "integer",
+    min: 1,
+    group: TRAINING,
+    help: "stop after N steps, for a quick trial",
+    brief: "stop after N steps",
+  },
+  seed: {
+    kind: "integer",
+    min: 0,
+    group: TRAINING,
+    help: "random seed for the encoder's weights, the order of the images and their augmentation",
+    brief: "random seed",
+  },
+  onNan,
+} as const satisfies FlagTable;
+
+/** The kNN. */
+export const EVALUATION_FLAGS = {
+  knnK: {
+    kind: "integer",
+    min: 1,
+    group: EVALUATION,
+    help: "number of neighbours (k) in the kNN evaluation",
+  },
+  knnT: { kind: "number", above: 0, group: EVALUATION, help: "temperature of the weighted kNN votes" },
+  knnEvery: {
+    kind: "integer",
+    min: 0,
+    aliases: ["eval-freq"],
+    group: EVALUATION,
+    help:
+      "epochs between kNN evaluations, which run in parallel with training; 0: only before the first epoch and after the last",
+    brief: "epochs between kNN evaluations",
+  },
+} as const satisfies FlagTable;
+
+/** Restarts and snapshots. */
+export const OTHER_FLAGS = {
+  maxRestarts: {
+    kind: "integer",
+    min: 0,
+    group: GENERAL,
+    help: "maximum number of restarts of crashed actors within 10 minutes; one more crash ends the run",
+  },
+  insight: {
+    kind: "boolean",
+    group: GENERAL,
+    help:
+      "record snapshots for the page and the report: views and similarities periodically, nearest neighbours after " +
+      "every epoch",
+  },
+} as const satisfies FlagTable;

@@ -1,0 +1,51 @@
+/** What an encoder starts from: fresh weights, or those of a checkpoint. */
+import type { NamedValues } from "../../actors/messages.ts";
+import type { StateEntry } from "../../models/encoder_builder.ts";
+import { type EncoderSource, openEncoderSource } from "../../models/encoder_source.ts";
+import { initialize } from "../../models/initialize.ts";
+import { findEncoder } from "../../models/registry.ts";
+import type { TrainedEncoder } from "./trained_encoder.ts";
+
+/** The checkpoint, open: whole where its head fits the encoder's, else its backbone alone. */
+export interface InitialCheckpoint extends EncoderSource {
+  /** Whether the head is taken too. */
+  readonly takesHead: boolean;
+}
+
+/**
+ * Opens the checkpoint that an encoder starts from, which may be of any program that the loader knows.
+ *
+ * @throws {UserError} where it has no backbone of that architecture
+ */
+export async function openInitialCheckpoint(
+  { init, arch, head: wanted }: TrainedEncoder,
+): Promise<InitialCheckpoint> {
+  const path = init!;
+  const backbone = await openEncoderSource(path, { arch, part: "backbone" });
+  const { kind, dimension, hidden } = backbone.head;
+  const { features } = findEncoder(arch);
+  const takesHead = backbone.hasHead && kind === wanted.kind && dimension === wanted.dimension &&
+    (hidden ?? features) === features;
+  if (!takesHead) return { ...backbone, takesHead };
+  backbone[Symbol.dispose]();
+  return { ...await openEncoderSource(path, { arch, part: "encoder" }), takesHead };
+}
+
+/**
+ * The encoder before the first step: drawn from a seed, and where it starts from a checkpoint, as that has it.
+ *
+ * @param state what the encoder has
+ */
+export async function initialWeights(
+  encoder: TrainedEncoder,
+  seed: number,
+  state: readonly StateEntry[],
+): Promise<NamedValues> {
+  const values = initialize(state, seed);
+  if (encoder.init === null) return [...values];
+  using init = await openInitialCheckpoint(encoder);
+  for (const key of values.keys()) {
+    if (init.tensors.has(key)) values.set(key, await init.tensors.get(key)!.read());
+  }
+  return [...values];
+}

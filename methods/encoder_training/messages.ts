@@ -1,0 +1,29 @@
+/** The messages of a trainer, whatever the method. */
+import type { BatchNumber } from "../../actors/batch_number.ts";
+import type { NamedValues, Profiled, Returning } from "../../actors/messages.ts";
+import type { Message } from "../../actors/runtime/mod.ts";
+
+/** The queue at some moment. */
+export interface QueueContents {
+  /** Keys [size, dimension], float32. */
+  keys: Float32Array<ArrayBuffer>;
+  /** Row that the next batch's first key replaces. */
+  pointer: number;
+  /** Keys of the small views likewise, in rows of the same numbers. */
+  local?: Float32Array<ArrayBuffer>;
+}
+
+/** Trains an encoder, by batches that reach it as its method has it. */
+export type EncoderTrainer = Returning & Profiled & {
+  /** The newest batch whose step is done, and where the next one's keys go. */
+  progress: Message<void, { newest: BatchNumber; queuePointer: number }>;
+  /** Parameters and running statistics. */
+  weights: Message<void, NamedValues>;
+  /**
+   * Writes a checkpoint of where training is, and says where. Between batches that accumulate it is written after the last
+   * of them, and the monitor is told; `null` then.
+   */
+  save: Message<void, { path: string | null; step: number }>;
+  /** Tells of the next step in detail. */
+  requestSnapshot: Message<void>;
+};

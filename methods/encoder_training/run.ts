@@ -1,0 +1,405 @@
+/**
+ * A run that trains an encoder: which actors there are, how they are wired, and what is asked of them in which order.
+ *
+ *     tsv_reader x workers -> augmenter -> (the method's own actors) -> trainer
+ *     bank_reader, query_reader, probe_reader -> evaluation_augmenter -> evaluator
+ *     projector
+ */
+import { SnapshotClock } from "../../actors/diagnostics.ts";
+import type { Emit } from "../../actors/events.ts";
+import { ImageCaches } from "../../actors/image_caches.ts";
+import type { Accuracy, NamedValues } from "../../actors/messages.ts";
+import { describeRestart, listenToActors, watchdogOf, withWarningsOnce } from "../../actors/notices.ts";
+import { workerImports } from "../../actors/plugins.ts";
+import { ProfileCollector } from "../../actors/run_profile.ts";
+import { ActorSystem, type TraceSpan } from "../../actors/runtime/mod.ts";
+import { TrainingRun } from "../../actors/training_run.ts";
+import { Evaluations } from "./evaluations.ts";
+import type { EncoderTrainingEvent, EncoderTrainingPlan, SavedEvent, TrainerEvent } from "./events.ts";
+import type { EncoderMethod } from "./method.ts";
+import { checkSettings } from "../check_settings.ts";
+import { type EncoderTrainingOptions, scheduleOf } from "./options.ts";
+import { type KnownLoss, NOTHING_SO_FAR, type PreparedRun, prepareRun, type RunSoFar } from "./prepare.ts";
+import { findStart, savedWeights } from "./start.ts";
+import { TrainingPipeline } from "./training_pipeline.ts";
+
+/** Result of a training. */
+export interface EncoderTrainingResult {
+  /** Steps trained since this run started or was resumed. */
+  steps: number;
+  /**
+   * Mean loss of the first steps, as many as an epoch has; NaN if no loss is known. Includes steps before a resume if
+   * their losses are known (`soFar`).
+   */
+  firstLoss: number;
+  /** First and last step of that mean, counted from 1 over the whole run; [0, 0] if no loss is known. */
+  firstLossSteps: readonly [number, number];
+  /** Mean loss of the last steps, as many as an epoch has; equal to `firstLoss` in a run of at most one epoch. */
+  lastLoss: number;
+  /** First and last step of that mean. */
+  lastLossSteps: readonly [number, number];
+  /** Path of the last checkpoint. */
+  checkpoint: string;
+  /**
+   * kNN accuracy of the trained encoder before and after training, and of its teacher if it has one; `null` without test
+   * data. `before` is measured at the start of the whole run, and is `null` if a resumed run no longer knows it.
+   */
+  knn: { teacher?: Accuracy; before: Accuracy | null; after: Accuracy } | null;
+}
+
+/** Diagnostics that cost time. */
+export interface Wanted {
+  /** Trace all actors, and time every kernel at the end. */
+  profile?: boolean;
+  /** Report every message that an actor handles, and what the actor waits for. */
+  trace?: boolean;
+}
+
+/**
+ * Trains an encoder by a method, to the run's end. An abort of `signal` saves a checkpoint of where training is; no step is told of after
+ * that.
+ *
+ * @param soFar what is known of the run that `resume` goes on with
+ * @throws {StoppedError} after an abort, with that checkpoint
+ * @throws {NothingToDoError} where all steps are done, and `soFar` does not say that the end is missing
+ * @throws {UserError} for data and checkpoints that do not fit the options
+ * @throws {ActorCrash} when actors crash more often than `maxRestarts` allows; all have been stopped then
+ */
+export async function trainEncoder<Options extends EncoderTrainingOptions>(
+  method: EncoderMethod<Options>,
+  options: Options,
+  emit: Emit<EncoderTrainingEvent> = () => {},
+  signal?: AbortSignal,
+  soFar: RunSoFar = NOTHING_SO_FAR,
+  wanted: Wanted = {},
+): Promise<EncoderTrainingResult> {
+  emit = withWarningsOnce(emit);
+  const prepared = await prepareRun(method, options, emit, soFar);
+  const { train, test } = prepared;
+  using caches = await ImageCaches.open({
+    cache: options.cache,
+    // A custom reader makes its images.
+    data: [...options.images === undefined ? [train.path] : [], ...test === null ? [] : [test.path]],
+    maxPixels: prepared.options.maxPixels,
+  }, emit);
+  emit({ type: "plan", ...planOf(prepared), cache: caches.description });
+  const profile = wanted.profile ? new ProfileCollector() : undefined;
+  // An abort must not stop the actors before the checkpoint is written, so the system does not get the signal.
+  const system = new ActorSystem({
+    ...(wanted.profile || wanted.trace) && {
+      onTrace(actor: string, spans: readonly TraceSpan[]) {
+        if (wanted.trace) emit({ type: "trace", actor, spans });
+        profile?.take(actor, spans);
+      },
+    },
+    imports: workerImports(options.plugins),
+    watchdog: watchdogOf(emit),
+  });
+  const isTrained = prepared.firstStep === prepared.totalSteps;
+  try {
+    return await system.run(() =>
+      isTrained
+        ? finishRun(system, prepared, caches, emit, signal)
+        : new TrainingOfEncoder(system, prepared, caches, emit, signal, profile).run()
+    );
+  } finally {
+    if (profile !== undefined) emit({ type: "profile", ...profile.result() });
+  }
+}
+
+function planOf<Options extends EncoderTrainingOptions>(
+  { method, options, train, batchesPerEpoch, totalSteps, firstStep, evalResize }: PreparedRun<Options>,
+): Omit<EncoderTrainingPlan, "cache"> {
+  const images = train.rowCount;
+  const settings = {
+    ...options,
+    learningRates: [options.lr],
+    scale: scheduleOf(options).scale,
+    queue: method.queue(options).size,
+    queueFlag: method.flags.queue,
+  };
+  const notes = checkSettings(settings, { images, batchesPerEpoch });
+  return { images, batchesPerEpoch, totalSteps, firstStep, evalResize, notes };
+}
+
+/** An end that may be put off: by a trainer that has to go back before it. */
+class PutOffEnd {
+  #end = Promise.withResolvers<void>();
+
+  reach(): void {
+    this.#end.resolve();
+  }
+
+  /** It has not been reached after all. */
+  putOff(): void {
+    const before = this.#end;
+    this.#end = Promise.withResolvers();
+    before.resolve(); // who waited for it finds the new one
+  }
+
+  async reached(): Promise<void> {
+    for (let found; found !== this.#end;) await (found = this.#end).promise;
+  }
+}
+
+/** A run that trains. */
+class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
+  readonly #prepared: PreparedRun<Options>;
+  readonly #emit: Emit<EncoderTrainingEvent>;
+  readonly #profile: ProfileCollector | undefined;
+  readonly #pipeline: TrainingPipeline<Options>;
+  readonly #evaluations: Evaluations<Options> | undefined;
+  readonly #training: TrainingRun;
+  readonly #trained = new PutOffEnd();
+  readonly #snapshotClock = new SnapshotClock();
+  /** Losses of the steps that were told of; one that is done again is not. */
+  readonly #losses: KnownLoss[] = [];
+  #stepsReported: number;
+  #epochsEvaluated: number;
+  #nextSaved = Promise.withResolvers<void>();
+  #nextStep = Promise.withResolvers<void>();
+
+  constructor(
+    system: ActorSystem,
+    prepared: PreparedRun<Options>,
+    caches: ImageCaches,
+    emit: Emit<EncoderTrainingEvent>,
+    signal: AbortSignal | undefined,
+    profile: ProfileCollector | undefined,
+  ) {
+    this.#prepared = prepared;
+    this.#emit = emit;
+    this.#profile = profile;
+    const { method, options, train, test, evalResize, start, batchesPerEpoch, totalSteps, identity } =
+      prepared;
+    this.#stepsReported = prepared.firstStep;
+    this.#epochsEvaluated = start.epoch;
+    const monitor = listenToActors<TrainerEvent>(system, emit, (event) => this.#take(event));
+    this.#training = new TrainingRun({
+      output: options.output,
+      keep: options.keep,
+      resume: options.resume,
+      emit,
+      signal,
+      save: () => this.#save(),
+    });
+    this.#pipeline = new TrainingPipeline(system, {
+      method,
+      options,
+      start,
+      batchesPerEpoch,
+      totalSteps,
+      path: train.path,
+      caches,
+      identity,
+      monitor,
+      onRestart: describeRestart(emit),
+      returnTo: () => this.#returnTo(),
+    });
+    const evaluations = { method, options, evalResize, train, test, batchesPerEpoch, caches, monitor, emit };
+    this.#evaluations = Evaluations.spawn(system, evaluations);
+    emit({ type: "actors", actors: system.actors });
+  }
+
+  get #endsWithEpoch(): boolean {
+    const { totalSteps, batchesPerEpoch } = this.#prepared;
+    return totalSteps % batchesPerEpoch === 0;
+  }
+
+  async run(): Promise<EncoderTrainingResult> {
+    const { options, test, totalSteps, batchesPerEpoch, losses } = this.#prepared;
+    const evaluations = this.#evaluations;
+    // No batch may come before the weights are copied.
+    const untrained = options.resume === null && evaluations !== undefined
+      ? this.#pipeline.weights()
+      : undefined;
+    // Next to training, not before it.
+    const before = evaluations && this.#evaluateBeginning(evaluations, untrained);
+    before?.catch(() => {}); // awaited below
+    await this.#training.untilStopped(async () => {
+      await untrained;
+      this.#pipeline.begin();
+      await this.#trained.reached();
+    });
+    if (!this.#endsWithEpoch) await this.#training.save();
+
+    if (test !== null) this.#note("training finished; classifying the test images with weighted kNN");
+    const knn = await this.#training.untilAborted(async () => {
+      const weights = evaluations && await this.#pipeline.weights(() => this.#trained.reached());
+      return knnOf(await before, weights && await evaluations.student(totalSteps, weights));
+    });
+    await this.#measureKernels();
+    return {
+      steps: this.#losses.length,
+      ...meanLosses([...losses, ...this.#losses], batchesPerEpoch),
+      checkpoint: this.#training.checkpoint!,
+      knn,
+    };
+  }
+
+  async #evaluateBeginning(
+    evaluations: Evaluations<Options>,
+    untrained: Promise<NamedValues> | undefined,
+  ): Promise<{ teacher?: Accuracy; before?: Accuracy }> {
+    const { identity, accuracies, firstStep, start } = this.#prepared;
+    const first = await evaluations.beginning(identity, accuracies, firstStep, await untrained);
+    if (start.batch === 0) await evaluations.lostEpoch(identity, accuracies, start.epoch);
+    return first;
+  }
+
+  #note(text: string): void {
+    this.#emit({ type: "note", text });
+  }
+
+  /** Takes what the actors tell. */
+  async #take(event: TrainerEvent): Promise<void> {
+    switch (event.type) {
+      case "step":
+        return this.#takeStep(event);
+      case "saved":
+        return await this.#takeSaved(event);
+      case "views":
+        // An augmenter that is started again has a first batch of its own.
+        if (this.#stepsReported === this.#prepared.firstStep) this.#emit(event);
+        return;
+      case "stats":
+        if (this.#isNew(event)) this.#emit(event);
+        return;
+      case "snapshot":
+      case "warning":
+        return this.#emit(event);
+    }
+  }
+
+  /** Whether a step has not been told of; else it is done again, to the same bits. */
+  #isNew({ step }: { step: number }): boolean {
+    return !this.#training.isOver && step > this.#stepsReported;
+  }
+
+  #takeStep(event: Extract<TrainerEvent, { type: "step" }>): void {
+    const { options, totalSteps } = this.#prepared;
+    if (this.#training.isOver) return;
+    if (this.#isNew(event)) {
+      this.#stepsReported = event.step;
+      this.#nextStep.resolve();
+      this.#nextStep = Promise.withResolvers();
+      this.#losses.push({ step: event.step, loss: event.loss });
+      this.#emit(event);
+      if (options.insight && this.#snapshotClock.isDue()) this.#pipeline.requestSnapshot();
+    }
+    if (event.step === totalSteps && !this.#endsWithEpoch) this.#trained.reach();
+  }
+
+  async #takeSaved({ epoch, endsEpoch, path, weights }: SavedEvent): Promise<void> {
+    const { batchesPerEpoch, totalSteps } = this.#prepared;
+    const saved = this.#training.saved(path);
+    this.#nextSaved.resolve();
+    this.#nextSaved = Promise.withResolvers();
+    await saved;
+    if (!endsEpoch) return;
+    if ((epoch + 1) * batchesPerEpoch === totalSteps) this.#trained.reach();
+    else if (weights !== undefined && epoch >= this.#epochsEvaluated) {
+      this.#epochsEvaluated = epoch + 1;
+      this.#evaluations?.epoch(epoch, weights).catch(() => {}); // the system says why
+    }
+  }
+
+  /** Has a checkpoint written; between batches that accumulate it comes after the last of them, by itself. */
+  async #save(): Promise<string | null> {
+    const next = this.#nextSaved.promise;
+    const isDone = this.#stepsReported === this.#prepared.totalSteps;
+    const { path, step } = await this.#pipeline.save(isDone ? () => this.#trained.reached() : undefined);
+    if (path === null) await next;
+    // Its steps come another way, and may be told of later.
+    else while (this.#stepsReported < step) await this.#nextStep.promise;
+    return path;
+  }
+
+  /** Where a trainer that is started again goes back to. */
+  async #returnTo() {
+    const { method, options, batchesPerEpoch, totalSteps } = this.#prepared;
+    const resume = this.#training.checkpoint ?? options.resume;
+    const start = await findStart(method, { ...options, resume }, batchesPerEpoch);
+    if (start.epoch * batchesPerEpoch + start.batch < totalSteps) this.#trained.putOff();
+    return { resume, start };
+  }
+
+  async #measureKernels(): Promise<void> {
+    const profile = this.#profile;
+    if (profile === undefined) return;
+    this.#note("timing every kernel");
+    await this.#training.untilAborted(async () => {
+      for (const [name, profiles] of await this.#pipeline.profile()) profile.add(name, profiles);
+    });
+  }
+}
+
+/** The end of a run that was killed after its last step: what is left of it is to be evaluated. */
+async function finishRun<Options extends EncoderTrainingOptions>(
+  system: ActorSystem,
+  prepared: PreparedRun<Options>,
+  caches: ImageCaches,
+  emit: Emit<EncoderTrainingEvent>,
+  signal: AbortSignal | undefined,
+): Promise<EncoderTrainingResult> {
+  const { method, options, firstStep, totalSteps, identity, accuracies, losses, batchesPerEpoch } = prepared;
+  emit({ type: "note", text: `all ${totalSteps} steps are done; finishing the run` });
+  const checkpoint = options.resume!;
+  const monitor = listenToActors(system, emit);
+  const evaluations = Evaluations.spawn(system, { ...prepared, caches, monitor, emit });
+  emit({ type: "actors", actors: system.actors });
+  const training = new TrainingRun({
+    output: options.output,
+    resume: checkpoint,
+    emit,
+    signal,
+    save: () => Promise.resolve(null),
+  });
+  const knn = await training.untilAborted(async () => {
+    if (evaluations === undefined) return null;
+    const first = await evaluations.beginning(identity, accuracies, firstStep, undefined);
+    const known = accuracies.find(({ of, step }) => of === "student" && step === totalSteps);
+    return knnOf(
+      first,
+      await evaluations.student(totalSteps, await savedWeights(method, checkpoint), { known }),
+    );
+  });
+  return { steps: 0, ...meanLosses(losses, batchesPerEpoch), checkpoint, knn };
+}
+
+/** The ends of the result's curve; steps that were skipped have no loss. `batchesPerEpoch` losses make an epoch. */
+function meanLosses(
+  losses: readonly KnownLoss[],
+  batchesPerEpoch: number,
+): Pick<EncoderTrainingResult, "firstLoss" | "firstLossSteps" | "lastLoss" | "lastLossSteps"> {
+  const mean = (rows: readonly KnownLoss[]) => {
+    const known = rows.map(({ loss }) => loss ?? NaN).filter(Number.isFinite);
+    return known.reduce((sum, value) => sum + value, 0) / known.length;
+  };
+  const steps = (rows: readonly KnownLoss[]) => [rows[0]?.step ?? 0, rows.at(-1)?.step ?? 0] as const;
+  const [first, last] = [losses.slice(0, batchesPerEpoch), losses.slice(-batchesPerEpoch)];
+  return {
+    firstLoss: mean(first),
+    firstLossSteps: steps(first),
+    lastLoss: mean(last),
+    lastLossSteps: steps(last),
+  };
+}
+
+/** The accuracies that a run ends with; `null` if there was nothing to evaluate on. */
+function knnOf(
+  { teacher, before = null }: { teacher?: Accuracy; before?: Accuracy | null } = {},
+  after: Accuracy | undefined,
+): EncoderTrainingResult["knn"] {
+  if (after === undefined) return null;
+  return {
+    ...teacher && { teacher: accuracyOf(teacher) },
+    before: before && accuracyOf(before),
+    after: accuracyOf(after),
+  };
+}
+
+/** Without what a record says beside it. */
+function accuracyOf({ top1, top5 }: Accuracy): Accuracy {
+  return { top1, top5 };
+}

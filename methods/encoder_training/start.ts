@@ -1,0 +1,215 @@
+/** Where a training begins: fresh, or where a checkpoint left off; and whether that is a checkpoint of this run. */
+import { CheckpointError, type Fail } from "../../models/checkpoint/checkpoint_error.ts";
+import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import { fingerprintWeights } from "../../models/checkpoint/fingerprint_weights.ts";
+import {
+  readResumeState,
+  type RunOrigin,
+  type SavedResumeState,
+} from "../../models/checkpoint/resume_state.ts";
+import type { Term } from "../../models/checkpoint/run_terms.ts";
+import { isCounter } from "../../models/checkpoint/named_tensor.ts";
+import type { StateEntry } from "../../models/encoder_builder.ts";
+import { initializeQueue } from "../../models/initialize.ts";
+import { findEncoder, summarize } from "../../models/registry.ts";
+import { groupOf } from "../../models/training_step.ts";
+import type { NamedValues } from "../../actors/messages.ts";
+import type { Emit, NoticeEvent } from "../../actors/events.ts";
+import { checkTerms, type RunIdentity } from "../terms.ts";
+import { checkSavedTensors, readTrainingCheckpoint, requireFiniteTraining, transpose } from "./checkpoint.ts";
+import { initialWeights, openInitialCheckpoint } from "./initial_weights.ts";
+import type { FlagsOfEncoder, TrainedBy, TrainedEncoder } from "./trained_encoder.ts";
+import type { EncoderTrainingOptions } from "./options.ts";
+import type { Start } from "./training_pipeline.ts";
+
+/**
+ * Finds out which run this is: one that begins now, or the one that wrote the checkpoint of `resume`.
+ *
+ * @param terms of the options
+ * @throws {CheckpointError} where the checkpoint is of another run, and the options do not insist
+ */
+export async function identifyRun<Options extends EncoderTrainingOptions>(
+  method: TrainedBy<Options>,
+  options: Options,
+  terms: readonly Term[],
+  emit: Emit<NoticeEvent>,
+): Promise<RunIdentity> {
+  const { resume, seed, startEpoch: epoch } = options;
+  if (resume === null) {
+    return { terms, origin: { seed, epoch, studentInit: await fingerprintInit(method.encoder(options)) } };
+  }
+  using file = await openCheckpointFile(resume);
+  const fail = (problem: string) => new CheckpointError(resume, problem);
+  const { terms: saved, origin } = readResumeState(readTrainingCheckpoint(method.layout, file).resume, fail);
+  checkTerms(resume, saved, terms, options.resumeAnyway ?? false, emit);
+  return { terms, origin };
+}
+
+/** Of the weights that the encoder starts from; `null` for fresh ones. */
+async function fingerprintInit(encoder: TrainedEncoder): Promise<string | null> {
+  if (encoder.init === null) return null;
+  using init = await openInitialCheckpoint(encoder);
+  return await fingerprintWeights(init.tensors);
+}
+
+/** The entries of an encoder. */
+function stateOf({ arch, head }: TrainedEncoder): readonly StateEntry[] {
+  return summarize(findEncoder(arch), head, 64).state;
+}
+
+/**
+ * The encoder before the first step of a run that is gone on with.
+ *
+ * @returns `undefined` where it cannot be made again: its checkpoints do not say how it began, or the file that it started
+ * from is another one, or not named
+ */
+export async function originalWeights(
+  encoder: TrainedEncoder,
+  origin: RunOrigin | undefined,
+): Promise<NamedValues | undefined> {
+  if (origin === undefined) return undefined;
+  const state = stateOf(encoder);
+  if (origin.studentInit === null) {
+    return await initialWeights({ ...encoder, init: null }, origin.seed, state);
+  }
+  const isSame = await fingerprintInit(encoder).catch(() => null) === origin.studentInit;
+  return isSame ? await initialWeights(encoder, origin.seed, state) : undefined;
+}
+
+/** The trained encoder in a checkpoint, in the form that it is evaluated in. */
+export async function savedWeights(
+  { layout }: Pick<TrainedBy<never>, "layout">,
+  path: string,
+): Promise<NamedValues> {
+  using file = await openCheckpointFile(path);
+  const values: NamedValues = [];
+  for (const [key, tensor] of readTrainingCheckpoint(layout, file).encoder) {
+    if (!isCounter(key)) values.push([key, await tensor.read()]);
+  }
+  return values;
+}
+
+/** The beginning of a fresh run, or where the checkpoint of `--resume` left off. */
+export async function findStart<Options extends EncoderTrainingOptions>(
+  method: TrainedBy<Options>,
+  options: Options,
+  batchesPerEpoch: number,
+): Promise<Start> {
+  const { resume, seed, startEpoch } = options;
+  const { layout, flags } = method;
+  const encoder = method.encoder(options);
+  const { head: { dimension } } = encoder;
+  const { size, hasLocal } = method.queue(options);
+  if (resume === null) {
+    const local = hasLocal ? initializeQueue(size, dimension, seed, "small queue") : undefined;
+    const queue = { keys: initializeQueue(size, dimension, seed), pointer: 0, ...local && { local } };
+    return { epoch: startEpoch, batch: 0, queue };
+  }
+  using file = await openCheckpointFile(resume);
+  const saved = readTrainingCheckpoint(layout, file);
+  const fail = (problem: string) => new CheckpointError(resume, problem);
+  if (saved.arch !== encoder.arch) {
+    throw fail(
+      `holds a ${saved.arch}, but ${flags.arch} is ${encoder.arch}; use ${flags.arch} ${saved.arch}`,
+    );
+  }
+  checkEncoder(saved.encoder, encoder, flags, fail);
+  await requireFiniteTraining(resume, saved);
+  const { queue, queuePointer } = saved;
+  if (queue === undefined || queuePointer === undefined) {
+    throw fail("has no queue, so a run cannot resume from it");
+  }
+  if (queue.shape.length !== 2) throw fail(`has a queue of shape [${queue.shape}], not [dim, queue]`);
+  if (queue.shape[0] !== dimension || queue.shape[1] !== size) {
+    throw fail(
+      `has a queue of ${queue.shape[1]} keys of ${queue.shape[0]} numbers; use ${flags.queue} ${
+        queue.shape[1]
+      } ${flags.dimension} ${queue.shape[0]}`,
+    );
+  }
+  const { smallQueue } = saved;
+  if (hasLocal !== (smallQueue !== undefined)) {
+    throw fail(
+      hasLocal
+        ? "has no queue of small views, which --small-views needs; resume without that flag, or start a new run"
+        : "is from a run with small views; use that run's --small-views and --small-size",
+    );
+  }
+  if (smallQueue !== undefined && smallQueue.shape.join() !== queue.shape.join()) {
+    throw fail(
+      `has a queue of small views of shape [${smallQueue.shape}], but the other queue is [${queue.shape}]`,
+    );
+  }
+  const local = smallQueue && transpose(await smallQueue.read(), dimension, size);
+  await checkSavedTensors(saved, fail);
+  const batch = checkSameEpoch(readResumeState(saved.resume, fail), options, batchesPerEpoch, fail);
+  const [pointer] = await queuePointer.read();
+  if (!(Number.isInteger(pointer) && pointer >= 0 && pointer < size)) {
+    throw fail(`is damaged: expected a queue_ptr from 0 to ${size - 1}, found ${pointer}`);
+  }
+  return {
+    epoch: saved.epoch,
+    batch,
+    queue: { keys: transpose(await queue.read(), dimension, size), pointer, ...local && { local } },
+  };
+}
+
+/**
+ * Where a checkpoint stopped within its epoch, in batches. Then the rest of the epoch must be what it would have been: its
+ * order follows from images, batch size and seed. Where it is not and `resumeAnyway` insists, the epoch begins anew.
+ */
+function checkSameEpoch(
+  saved: SavedResumeState,
+  { batchSize, seed, accumulate, resumeAnyway = false }: EncoderTrainingOptions,
+  batchesPerEpoch: number,
+  fail: Fail,
+): number {
+  if (saved.batch === 0) return 0;
+  const problems: string[] = [];
+  // Checkpoints of before have no batch_size.
+  if ((saved.batchSize ?? batchSize) !== batchSize) {
+    const then = saved.batchSize;
+    problems.push(`batches of ${then}, but --batch-size is ${batchSize}; resume with --batch-size ${then}`);
+  }
+  if ((saved.seed ?? seed) !== seed) {
+    const then = saved.seed;
+    problems.push(`a run with --seed ${then}, but --seed is ${seed}; resume with --seed ${then}`);
+  }
+  if ((saved.batchesPerEpoch ?? batchesPerEpoch) !== batchesPerEpoch) {
+    const then = saved.batchesPerEpoch;
+    problems.push(`${then} batches, but now there are ${batchesPerEpoch}; resume with the same images`);
+  }
+  if (problems.length === 0 && groupOf(saved.batch, batchesPerEpoch, accumulate).index > 0) {
+    problems.push(
+      `${saved.batch} batches so far, in the middle of a step of --accumulate ${accumulate}; resume with that run's ` +
+        "--accumulate",
+    );
+  }
+  if (problems.length === 0 && saved.batch >= batchesPerEpoch) {
+    problems.push(`more than ${saved.batch} batches, but now there are ${batchesPerEpoch}`);
+  }
+  if (problems.length === 0) return saved.batch;
+  if (resumeAnyway) return 0;
+  throw fail(`stopped within an epoch of ${problems[0]}, or restart that epoch with --resume-anyway`);
+}
+
+/** Names the first keys that differ from the encoder that the options describe. */
+function checkEncoder(
+  found: ReadonlyMap<string, { shape: readonly number[] }>,
+  encoder: TrainedEncoder,
+  flags: FlagsOfEncoder,
+  fail: Fail,
+): void {
+  const differing = stateOf(encoder).filter(({ key, kind, shape }) =>
+    kind !== "counter" && found.get(key)?.shape.join() !== shape.join()
+  ).map(({ key, shape }) =>
+    `${key} is ${found.has(key) ? `[${found.get(key)!.shape}]` : "missing"}, not [${shape}]`
+  );
+  if (differing.length === 0) return;
+  const shown = differing.slice(0, 4).join("; ") +
+    (differing.length > 4 ? `; and ${differing.length - 4} more` : "");
+  const { arch, head, dimension } = flags;
+  throw fail(
+    `does not fit the encoder that the flags describe: ${shown}. Check ${arch}, ${head} and ${dimension}`,
+  );
+}

@@ -1,0 +1,94 @@
+/** Settings of a pretraining that nobody named. */
+import { join } from "node:path";
+import { DEFAULT_WORKERS } from "../../actors/default_workers.ts";
+import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
+import { SAMPLE_DATA } from "../../data/sample.ts";
+import type { PretrainOptions } from "./options.ts";
+
+/** Options with the same default on every machine. */
+export type PretrainDefaults = Omit<
+  PretrainOptions,
+  | "data"
+  | "testData"
+  | "output"
+  | "resume"
+  | "resumeAnyway"
+  | "saveEvery"
+  | "limitSteps"
+  | "tuning"
+  | "actors"
+  | "images"
+  | "plugins"
+>;
+
+/** Defaults for your own images: MoCo-v2, as the README of MoCo runs it for ImageNet. */
+export const PRETRAIN_DEFAULTS: Readonly<PretrainDefaults> = {
+  arch: "resnet50",
+  workers: DEFAULT_WORKERS,
+  cache: "auto",
+  epochs: 200,
+  startEpoch: 0,
+  batchSize: 256,
+  lr: 0.03,
+  scaleLr: false,
+  warmupEpochs: 0,
+  cos: true,
+  schedule: [120, 160],
+  momentum: 0.9,
+  weightDecay: 1e-4,
+  accumulate: 1,
+  clipGrad: null,
+  statsEvery: 50,
+  mocoDim: 128,
+  mocoK: 65_536,
+  mocoM: 0.999,
+  mocoT: 0.2,
+  mlp: true,
+  augPlus: true,
+  bnSplits: 1,
+  keep: 0,
+  imageSize: 224,
+  maxPixels: DEFAULT_MAX_PIXELS,
+  evalResize: "auto",
+  checkpointActivations: false,
+  amp: false,
+  onNan: "stop",
+  maxRestarts: 5,
+  knnK: 200,
+  knnT: 0.07,
+  knnEvery: 10,
+  insight: true,
+  seed: 0,
+};
+
+/** Defaults for the bundled images: a run takes some minutes on two cores. */
+export const PRETRAIN_SAMPLE_DEFAULTS: Readonly<PretrainDefaults> = {
+  ...PRETRAIN_DEFAULTS,
+  arch: "mobilenetv3_small",
+  epochs: 4,
+  batchSize: 64,
+  mocoK: 1024,
+  mocoM: 0.99,
+  imageSize: 32,
+  knnEvery: 2,
+};
+
+/**
+ * Returns options that pretrain a small encoder on the bundled images.
+ *
+ * @param changes options that differ; `output` is required
+ */
+export function samplePretrainOptions(
+  changes: Partial<PretrainOptions> & Pick<PretrainOptions, "output">,
+): PretrainOptions {
+  return {
+    ...PRETRAIN_SAMPLE_DEFAULTS,
+    data: SAMPLE_DATA,
+    testData: join(SAMPLE_DATA, "test.tsv"),
+    resume: null,
+    saveEvery: null,
+    limitSteps: null,
+    tuning: null,
+    ...changes,
+  };
+}

@@ -1,0 +1,103 @@
+/** The flags of a pretraining: those of MoCo's main_moco.py, under its names. */
+import { dataFlags, EVALUATION_FLAGS, OTHER_FLAGS, TRAINING_FLAGS } from "../encoder_training/flags.ts";
+import { describeDefaults, type FlagTable, type RetiredFlag } from "../flag_table.ts";
+import { DEFAULT_WORKERS_NOTE } from "../../actors/default_workers.ts";
+import {
+  CACHE_DEFAULT_NOTE,
+  encoderFlag,
+  type EncoderNames,
+  pluginFlag,
+  processFlags,
+  stemFlag,
+} from "../shared_flags.ts";
+import { PRETRAIN_DEFAULTS, PRETRAIN_SAMPLE_DEFAULTS, type PretrainDefaults } from "./defaults.ts";
+
+const MODEL = "Model";
+const MOCO = "MoCo";
+
+/** The table of the flags; what a plugin registered is among the choices. */
+export function pretrainFlags(names: EncoderNames) {
+  const { augmentation: _, ...data } = dataFlags();
+  return {
+    arch: encoderFlag(names, {
+      short: "a",
+      group: MODEL,
+      help: "encoder to pretrain, a student's included",
+      brief: "encoder to pretrain",
+    }),
+    stem: stemFlag(MODEL, "the encoder's first layers"),
+    plugin: pluginFlag(MODEL),
+    mlp: {
+      kind: "boolean",
+      group: MODEL,
+      help: "use a head of two layers, as in MoCo-v2; one layer otherwise",
+    },
+    ...data,
+    ...TRAINING_FLAGS,
+    mocoDim: { kind: "integer", min: 1, group: MOCO, help: "length of an embedding" },
+    mocoK: {
+      kind: "integer",
+      min: 1,
+      group: MOCO,
+      help: "keys in the queue; a multiple of the batch size",
+      brief: "keys in the queue; a multiple of the batch size",
+    },
+    mocoM: {
+      kind: "number",
+      min: 0,
+      max: 1,
+      group: MOCO,
+      help: "share of its weights that the key encoder keeps at each step",
+      brief: "momentum of the key encoder",
+    },
+    mocoT: {
+      kind: "number",
+      above: 0,
+      group: MOCO,
+      help: "softmax temperature",
+      brief: "softmax temperature",
+    },
+    augPlus: {
+      kind: "boolean",
+      group: MOCO,
+      help: "augment views as MoCo-v2 does, with blur and stronger colour jitter; as MoCo-v1 otherwise",
+    },
+    bnSplits: {
+      kind: "integer",
+      min: 1,
+      group: MOCO,
+      help:
+        "groups of a batch that batch norm normalises separately, with other groups for the keys. Takes the place of " +
+        "shuffling over GPUs, which needs several. At least 8 images a group",
+    },
+    ...EVALUATION_FLAGS,
+    ...OTHER_FLAGS,
+  } as const satisfies FlagTable;
+}
+
+/** Defaults of main_moco.py, whose own are those of MoCo-v1. */
+const ORIGINAL_DEFAULTS: Readonly<Partial<Record<keyof PretrainDefaults, string>>> = {
+  workers: `${DEFAULT_WORKERS_NOTE}; the original: 32`,
+  mocoT: "0.07",
+  mlp: "off",
+  augPlus: "off",
+  cos: "off",
+  seed: "none",
+};
+
+/** Says for `--help` what is the case where a flag is not given. */
+export const PRETRAIN_DEFAULT_NOTES = {
+  ...describeDefaults<PretrainDefaults>(PRETRAIN_DEFAULTS, PRETRAIN_SAMPLE_DEFAULTS, ORIGINAL_DEFAULTS),
+  data: "default: the bundled images",
+  testData: "default: test.tsv, val/ or the like in the folder of --data, if present",
+  output: "default: a new folder under output/",
+  plugin: "default: none",
+  stem: "default: imagenet",
+  cache: CACHE_DEFAULT_NOTE,
+  saveEvery: "default: the end of each epoch",
+};
+
+/** Flags of main_moco.py that have no place here. */
+export const PRETRAIN_RETIRED: Readonly<Record<string, RetiredFlag>> = processFlags(
+  "one machine and one GPU do the training",
+);

@@ -1,0 +1,91 @@
+/** MoCo: momentum contrast (He et al., CVPR 2020; MoCo-v2: Chen et al., arXiv 2003.04297). */
+import { findDataset } from "../../data/open_dataset.ts";
+import { UserError } from "../../errors.ts";
+import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import type { Stem } from "../../models/encoder.ts";
+import { encoderNames, findEncoder } from "../../models/registry.ts";
+import { readTrainingCheckpoint, requireFiniteTraining } from "../encoder_training/checkpoint.ts";
+import type { EncoderTrainingEvent } from "../encoder_training/events.ts";
+import { requireImagesReader } from "../encoder_training/options.ts";
+import type { RunSoFar } from "../encoder_training/prepare.ts";
+import { type EncoderTrainingResult, trainEncoder, type Wanted } from "../encoder_training/run.ts";
+import type { Method, OutputSettings } from "../method.ts";
+import { trainingNeeds } from "../permissions.ts";
+import { PRETRAIN_DEFAULTS } from "./defaults.ts";
+import { PRETRAINING } from "./encoder_method.ts";
+import { MOCO_CHECKPOINT } from "./encoders.ts";
+import { pretrainFlags } from "./flags.ts";
+import type { PretrainOptions } from "./options.ts";
+
+/** Options for `pretrain`. All but the images and the output folder have defaults. */
+export type PretrainInput =
+  & Pick<PretrainOptions, "data" | "output">
+  & Partial<PretrainOptions>
+  & {
+    /** First layers of the encoder, `imagenet` or `cifar`; those that `arch` has where it is left out. */
+    stem?: Stem;
+  };
+
+/** Events of a pretraining. */
+export type PretrainEvent = EncoderTrainingEvent;
+
+/** Result of a pretraining. */
+export type PretrainResult = EncoderTrainingResult;
+
+/** {@linkcode OutputSettings} of a pretraining. */
+export interface PretrainSettings extends OutputSettings, Wanted {
+  /** Records of the run to resume; what they lack is computed again. */
+  soFar?: RunSoFar;
+}
+
+/** Images of a group that batch norm normalises by itself: fewer give poor statistics, and buffers that cannot be bound. */
+const LEAST_OF_GROUP = 8;
+
+/**
+ * Fails where batch norm cannot normalise groups of a batch.
+ *
+ * @throws {UserError} that says which numbers would do
+ */
+export function checkSplits({ bnSplits, batchSize }: Pick<PretrainOptions, "bnSplits" | "batchSize">): void {
+  if (bnSplits === 1) return;
+  if (batchSize % bnSplits === 0 && batchSize / bnSplits >= LEAST_OF_GROUP) return;
+  const fits = Array.from({ length: Math.floor(batchSize / LEAST_OF_GROUP) }, (_, i) => i + 1)
+    .filter((splits) => batchSize % splits === 0);
+  throw new UserError(
+    `--bn-splits ${bnSplits} does not split --batch-size ${batchSize} into equal groups of at least ${LEAST_OF_GROUP} ` +
+      `images; use --bn-splits ${fits.length === 0 ? 1 : fits.join(", ")}`,
+  );
+}
+
+/** The options with everything that was left out. */
+async function resolvePretrainInput({ stem, ...input }: PretrainInput): Promise<PretrainOptions> {
+  requireImagesReader(input);
+  const options = {
+    ...PRETRAIN_DEFAULTS,
+    resume: null,
+    saveEvery: null,
+    limitSteps: null,
+    tuning: null,
+    ...input,
+    arch: findEncoder(input.arch ?? PRETRAIN_DEFAULTS.arch, stem).name,
+    testData: input.testData === undefined ? await findDataset(input.data, "test") ?? null : input.testData,
+  };
+  checkSplits(options);
+  return options;
+}
+
+/** The pretraining of an encoder by MoCo. */
+export const moco: Method<PretrainInput, PretrainOptions, PretrainEvent, PretrainResult, PretrainSettings> = {
+  description: "pretrains an encoder on images without labels by momentum contrast (MoCo-v2)",
+  folder: import.meta.url,
+  actors: ["moco_trainer"],
+  flags: () => pretrainFlags({ encoders: encoderNames() }),
+  resolve: resolvePretrainInput,
+  needs: (input) => trainingNeeds(input),
+  async checkResume(checkpoint) {
+    using file = await openCheckpointFile(checkpoint);
+    await requireFiniteTraining(checkpoint, readTrainingCheckpoint(MOCO_CHECKPOINT, file));
+  },
+  run: (options, emit, signal, { soFar, ...wanted }) =>
+    trainEncoder(PRETRAINING, options, emit, signal, soFar, wanted),
+};

@@ -1,0 +1,285 @@
+/**
+ * One training step of MoCo on the device: the key encoder moves towards the query encoder, both embed a view of each image,
+ * InfoNCE against the queue as it was before this batch, the backward pass of the query encoder, SGD, and the enqueueing of
+ * the batch's keys (`moco/builder.py` of the original, without the shuffle, which has no meaning on one device).
+ */
+import { differentiate } from "../../kernels/autodiff.ts";
+import type { Gpu, Target } from "../../kernels/gpu.ts";
+import { Graph, padTo4, type Tensor } from "../../kernels/graph.ts";
+import { unpadRows } from "../../kernels/layout.ts";
+import { interleaveRows } from "../../kernels/ops/interleave_rows/interleave_rows.ts";
+import { l2Normalize } from "../../kernels/ops/l2_normalize/l2_normalize.ts";
+import { stepControl } from "../../kernels/ops/loss_scale/loss_scale.ts";
+import type { Program } from "../../kernels/program.ts";
+import { recomputeActivations } from "../../kernels/recompute.ts";
+import type { Schedule } from "../../kernels/schedule.ts";
+import { type DeviceParameter, EncoderBuilder, type StateEntry } from "../../models/encoder_builder.ts";
+import { type ImageInput, traceImages } from "../../models/images.ts";
+import type { StateValues } from "../../models/initialize.ts";
+import { infoNce } from "../../models/loss/info_nce.ts";
+import { type ParameterStore, type ReadEntry, tensorsOf } from "../../models/parameter_store.ts";
+import {
+  AVERAGE,
+  type GradientExchange,
+  type GradientGraph,
+  type OptimizerOptions,
+  scheduleTrainingStep,
+  TrainingStep,
+  WHOLE,
+} from "../../models/training_step.ts";
+import { KeyQueue } from "../encoder_training/key_queue.ts";
+import { LossReader, type StepLoss } from "../encoder_training/loss_reader.ts";
+import {
+  type EncoderStep,
+  type EncoderStepOptions,
+  type EncoderStepSettings,
+  sgdOf,
+} from "../encoder_training/step.ts";
+
+/** What {@linkcode MocoStep.create} needs. */
+export interface MocoStepOptions extends EncoderStepOptions {
+  input?: ImageInput;
+  /** Divides the similarities, `--moco-t`. */
+  temperature: number;
+  /** What the key encoder keeps of itself at a step, `--moco-m`. */
+  keyMomentum: number;
+  /** Groups of a batch that batch norm normalises apart, `--bn-splits`; one where it is left out. */
+  splits?: number;
+  /**
+   * Whether the key encoder's groups are others than the query encoder's, so that an image does not find its key by what their
+   * groups have in common, as MoCo shuffles them over devices. They are where it is left out.
+   */
+  shufflesKeys?: boolean;
+}
+
+/** One batch: two views of each image. */
+export interface MocoBatch extends EncoderStepSettings {
+  /** Of the query encoder: packed RGBA8 pixels, or float32 in the device's layout for input `normalized`. */
+  queries: ArrayBuffer | ArrayBufferView<ArrayBuffer>;
+  /** Of the key encoder, likewise. */
+  keys: ArrayBuffer | ArrayBufferView<ArrayBuffer>;
+}
+
+/** What stands before the keys of the key encoder's running statistics, where those of both encoders are together. */
+const KEY_ENCODER = "encoder_k.";
+
+/** The first part of a step as a graph, before there is a device. */
+interface TracedStep extends GradientGraph {
+  /** Written by the host. */
+  images: { query: Tensor; key: Tensor };
+  dropoutSeeds: { query: Tensor; key: Tensor };
+  /** Computed. */
+  embeddings: { query: Tensor; key: Tensor };
+  loss: Tensor;
+  queue: Tensor;
+  /** The state_dict of either encoder, in PyTorch's order. */
+  entries: readonly StateEntry[];
+}
+
+function traceStep(options: MocoStepOptions): TracedStep {
+  const { encoder, head, batch, imageSize, input = "pixels", queueSize, temperature } = options;
+  const { mixedPrecision, splits = 1, shufflesKeys = true } = options;
+  const graph = new Graph();
+  const traceEncoder = (name: string) => {
+    const dropoutSeed = graph.source(`dropout seed of the ${name} encoder`, [2], "u32");
+    const builder = new EncoderBuilder(graph, "train", {
+      ...options.dropoutSeed !== undefined && { dropoutSeed },
+      splits,
+    });
+    const { source, images } = traceImages(graph, input, batch, imageSize);
+    const outputs = encoder.trace(builder, images, head);
+    const embedding = graph.apply(l2Normalize, [outputs.embedding], {});
+    return { builder, dropoutSeed, images: source, embedding };
+  };
+  const query = traceEncoder("query");
+  const key = traceEncoder("key");
+  // The host writes the first image of every query group first, and so on.
+  const keyEmbedding = splits > 1 && shufflesKeys
+    ? graph.apply(interleaveRows, [key.embedding], { groups: batch / splits })
+    : key.embedding;
+  const queue = graph.source("queue", [1, 1, padTo4(queueSize), head.dimension]);
+  const loss = infoNce(graph, {
+    query: query.embedding,
+    key: keyEmbedding,
+    queue,
+    queueSize,
+    temperature,
+  });
+  const { parameters, state } = query.builder;
+  const forward = graph.nodes.length;
+  const control = options.lossScale && stepControl(graph);
+  const gradients = differentiate(graph, loss, tensorsOf(parameters, "parameter"), control);
+  if (options.checkpointActivations) recomputeActivations(graph, forward);
+  // The key encoder's weights are an arena beside the query encoder's; its running statistics are its own.
+  const running = key.builder.parameters.filter(({ kind }) => kind === "running").map((
+    { keys, ...parameter },
+  ): DeviceParameter => ({ ...parameter, keys: keys.map((name) => KEY_ENCODER + name) }));
+  return {
+    label: `${encoder.name} training step`,
+    graph,
+    inputs: [query.images, key.images, query.dropoutSeed, key.dropoutSeed],
+    outputs: [loss, query.embedding, keyEmbedding],
+    models: [{
+      parameters: [...parameters, ...running],
+      gradients,
+      averaged: tensorsOf(key.builder.parameters, "parameter"),
+    }],
+    state: [queue],
+    control,
+    mixedPrecision,
+    images: { query: query.images, key: key.images },
+    dropoutSeeds: { query: query.dropoutSeed, key: key.dropoutSeed },
+    embeddings: { query: query.embedding, key: keyEmbedding },
+    loss,
+    queue,
+    entries: state,
+  };
+}
+
+function optimizerOf(options: MocoStepOptions): OptimizerOptions {
+  return { ...sgdOf(options), averages: true };
+}
+
+/** The dispatches of a step and its memory, program by program, without a device: what it would be on such a target. */
+export function scheduleMocoStep(target: Target, options: MocoStepOptions): Schedule[] {
+  return scheduleTrainingStep(target, traceStep(options), optimizerOf(options));
+}
+
+/** Both encoders, the optimizer and the queue, on one device. */
+export class MocoStep implements EncoderStep {
+  /** Of either encoder, in PyTorch's order. */
+  readonly state: readonly StateEntry[];
+  readonly queues: readonly [KeyQueue];
+  readonly #options: MocoStepOptions;
+  readonly #traced: TracedStep;
+  readonly #step: TrainingStep;
+  readonly #losses: LossReader;
+
+  private constructor(gpu: Gpu, options: MocoStepOptions, traced: TracedStep, step: TrainingStep) {
+    const { accumulate = 1, batch, head: { dimension }, queueSize: size, lossScale } = options;
+    this.#options = options;
+    this.#traced = traced;
+    this.state = traced.entries;
+    this.#step = step;
+    this.#losses = new LossReader(gpu, step, [traced.loss], lossScale !== undefined);
+    const buffer = step.bufferOf(traced.queue);
+    this.queues = [new KeyQueue(gpu, buffer, { size, dimension, batch, accumulate, stride: 1 })];
+  }
+
+  /**
+   * Compiles the step. Load weights and the queue before the first {@linkcode run}.
+   *
+   * @param exchange what becomes of the gradients before the weights change
+   */
+  static async create(gpu: Gpu, options: MocoStepOptions, exchange?: GradientExchange): Promise<MocoStep> {
+    const traced = traceStep(options);
+    const step = await TrainingStep.create(gpu, traced, optimizerOf(options), exchange);
+    return new MocoStep(gpu, options, traced, step);
+  }
+
+  /** The query encoder's weights, gradients and momentum; the key encoder's weights are its average. */
+  get parameters(): ParameterStore {
+    return this.#step.stores[0];
+  }
+
+  /** The compiled step, for the profiler: its parts in their order. */
+  get programs(): readonly Program[] {
+    return this.#step.programs;
+  }
+
+  /** Loads the query encoder and the key encoder. */
+  async load(read: ReadEntry, readKeyEncoder: ReadEntry): Promise<void> {
+    await this.parameters.load((key, rows) =>
+      key.startsWith(KEY_ENCODER) ? readKeyEncoder(key.slice(KEY_ENCODER.length), rows) : read(key, rows)
+    );
+    const weights = new Map<string, Float32Array>();
+    for (const { key, kind } of this.state) {
+      if (kind === "parameter") weights.set(key, await readKeyEncoder(key));
+    }
+    this.parameters.loadArena(AVERAGE, weights);
+  }
+
+  /** Reads the query encoder's parameters and running statistics. */
+  async save(): Promise<StateValues> {
+    return new Map([...await this.parameters.save()].filter(([key]) => !key.startsWith(KEY_ENCODER)));
+  }
+
+  /** Reads those of the key encoder. */
+  async saveKeyEncoder(): Promise<StateValues> {
+    const values = await this.parameters.saveArena(AVERAGE);
+    for (const [key, data] of await this.parameters.save()) {
+      if (key.startsWith(KEY_ENCODER)) values.set(key.slice(KEY_ENCODER.length), data);
+    }
+    return values;
+  }
+
+  /** Reads the query encoder's L2-normalised embeddings of the last batch: [batch, dimension]. */
+  async readEmbeddings(): Promise<Float32Array<ArrayBuffer>> {
+    return await this.#readRows(this.#traced.embeddings.query);
+  }
+
+  /** Reads the keys of the last batch: [batch, dimension]. */
+  async readKeys(): Promise<Float32Array<ArrayBuffer>> {
+    return await this.#readRows(this.#traced.embeddings.key);
+  }
+
+  async #readRows(embedding: Tensor): Promise<Float32Array<ArrayBuffer>> {
+    const { batch, head: { dimension } } = this.#options;
+    return unpadRows(await this.#step.gradientProgram.read(embedding), [batch, dimension]);
+  }
+
+  /**
+   * Submits one step and returns at once with a promise of its loss, so that the next step can be submitted while it is on its
+   * way. No more than four may be awaited at a time; with an exchange of gradients, one.
+   */
+  run({ queries, keys, learningRate, queuePointer, step = 0, group = WHOLE, ...batch }: MocoBatch): Promise<
+    StepLoss
+  > {
+    const { dropoutSeed = 0, accumulate = 1, keyMomentum } = this.#options;
+    const { images, dropoutSeeds, embeddings } = this.#traced;
+    const takesStats = batch.takesStats === true && group.index === group.size - 1;
+    if (group.size > accumulate) {
+      throw new Error(`a group of ${group.size} batches, of a step that accumulates ${accumulate}`);
+    }
+    const program = this.#step.gradientProgram;
+    program.write(images.query, queries);
+    program.write(images.key, this.#shuffled(keys));
+    program.write(dropoutSeeds.query, Uint32Array.of(dropoutSeed, step));
+    program.write(dropoutSeeds.key, Uint32Array.of(~dropoutSeed, step)); // the encoders drop values of their own
+    let read: () => Promise<StepLoss>;
+    const submitted = this.#step.submit(
+      { learningRates: [learningRate], group, averageMomentum: keyMomentum, takesStats },
+      (encoder) => {
+        this.queues[0].encodeEnqueue(encoder, program.rangeOf(embeddings.key), queuePointer, group);
+        read = this.#losses.encode(encoder, group, takesStats);
+      },
+    );
+    return submitted === undefined ? read!() : submitted.then(() => read());
+  }
+
+  /** The first image of every query group, then the second one of each, and so on: the key encoder's groups. */
+  #shuffled(
+    keys: ArrayBuffer | ArrayBufferView<ArrayBuffer>,
+  ): ArrayBuffer | ArrayBufferView<ArrayBuffer> {
+    const { batch, splits = 1, shufflesKeys = true } = this.#options;
+    if (splits === 1 || !shufflesKeys) return keys;
+    const bytes = ArrayBuffer.isView(keys)
+      ? new Uint8Array(keys.buffer, keys.byteOffset, keys.byteLength)
+      : new Uint8Array(keys);
+    const length = bytes.length / batch;
+    const shuffled = new Uint8Array(bytes.length);
+    const perGroup = batch / splits;
+    for (let i = 0; i < batch; i++) {
+      const from = (i % splits) * perGroup + Math.floor(i / splits);
+      shuffled.set(bytes.subarray(from * length, (from + 1) * length), i * length);
+    }
+    return shuffled;
+  }
+
+  /** Frees the device's memory. */
+  [Symbol.dispose](): void {
+    for (const queue of this.queues) queue[Symbol.dispose]();
+    this.#losses[Symbol.dispose]();
+    this.#step[Symbol.dispose]();
+  }
+}

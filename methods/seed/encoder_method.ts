@@ -1,0 +1,100 @@
+/**
+ * SEED as a method that trains an encoder: the student, against a queue of the teacher's embeddings.
+ *
+ *     tsv_reader x workers -> augmenter -> teacher_encoder -> queue_keeper -> student_trainer
+ */
+import { actorUrl } from "../../actors/catalog.ts";
+import type encoder from "../../actors/encoder.ts";
+import type { Emit, NoticeEvent } from "../../actors/events.ts";
+import type { Encoder, Profiled } from "../../actors/messages.ts";
+import type { Supervised } from "../../actors/runtime/mod.ts";
+import { openEncoderSource } from "../../models/encoder_source.ts";
+import type { EncoderMethod, Line, LineSetup } from "../encoder_training/method.ts";
+import { contentTerm } from "../terms.ts";
+import { augmentationOf, localViewsOf } from "./augmentation.ts";
+import type { QueueKeeper } from "./messages.ts";
+import { type DistillOptions, teacherPart } from "./options.ts";
+import type queueKeeper from "./queue_keeper.ts";
+import { DISTILLED } from "./student.ts";
+import type studentTrainer from "./student_trainer.ts";
+import { distillTerms } from "./terms.ts";
+
+/**
+ * Fails before anything is started when the teacher's checkpoint is not what the options say.
+ *
+ * @returns the fingerprint of its weights
+ */
+async function identifyTeacher(
+  { distill, teacherArch, weights, feature, dim }: DistillOptions,
+  emit: Emit<NoticeEvent>,
+): Promise<string> {
+  using source = await openEncoderSource(distill, {
+    arch: teacherArch,
+    weights,
+    dimension: dim,
+    part: teacherPart({ feature }),
+  });
+  const fingerprint = await source.fingerprint(); // refuses weights that are not finite
+  // Encoders that could have been chosen are in another note.
+  const beside = source.beside.filter((name) => !source.others?.includes(`${name}.`));
+  if (beside.length > 0) {
+    emit({ type: "note", text: `unused in the teacher's checkpoint: ${beside.join(", ")}` });
+  }
+  return fingerprint;
+}
+
+function spawn({ supervisor, options, trainer, queue, done }: LineSetup<DistillOptions>): Line {
+  const { batchSize, imageSize, dim, actors, tuning } = options;
+  const student = supervisor.spawn<typeof studentTrainer>(
+    "student_trainer",
+    actorUrl("student_trainer", actors, import.meta.url),
+    trainer,
+  );
+  const keeper: Supervised<QueueKeeper> = supervisor.spawn<typeof queueKeeper>(
+    "queue_keeper",
+    actorUrl("queue_keeper", actors, import.meta.url),
+    () => {
+      const { epoch, batch } = done();
+      return {
+        size: options.queue,
+        batchSize,
+        pointer: queue().pointer,
+        after: { epoch, batch: batch - 1 },
+        next: student.ref,
+      };
+    },
+  );
+  const teacher: Supervised<Encoder & Profiled> = supervisor.spawn<typeof encoder>(
+    "teacher_encoder",
+    actorUrl("encoder", actors),
+    () => ({
+      encoder: { arch: options.teacherArch, path: options.distill, weights: options.weights },
+      output: options.feature ? "normalized_feature" : "normalized",
+      dimension: dim,
+      batchSize,
+      imageSize,
+      local: localViewsOf(options),
+      mixedPrecision: options.amp,
+      tuning,
+      next: keeper.ref,
+    }),
+  );
+  return { trainer: student, entry: () => teacher.ref, profiled: [teacher] };
+}
+
+/** How a student is trained. */
+export const DISTILLATION: EncoderMethod<DistillOptions> = {
+  ...DISTILLED,
+  stages: 5, // reader, augmenter, teacher, queue keeper, trainer
+  views: (options) => ({
+    augmentation: augmentationOf(options),
+    local: localViewsOf(options),
+    embeddingLength: options.dim,
+  }),
+  identify: async (options, emit) => [
+    contentTerm("teacher", "--distill", await identifyTeacher(options, emit), "teacher's weights"),
+  ],
+  terms: distillTerms,
+  teacher: ({ teacherArch: arch, distill: path, weights }) => ({ arch, path, weights }),
+  spawn,
+};

@@ -1,0 +1,104 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { join } from "node:path";
+import { type ImageCacheOptions, ImageCaches } from "../../actors/image_caches.ts";
+import { RunFolder } from "./small_run.ts";
+import { TestFolder } from "../data/folder.ts";
+
+/** 40 images of 32 x 32 take 122,880 bytes, ten take 30,720. */
+const [TRAIN_BYTES, TEST_BYTES] = [40 * 3072, 10 * 3072];
+
+/** What is kept of a training and a test set where there is so much memory. */
+async function openWith(folder: RunFolder, options: Partial<ImageCacheOptions>) {
+  const [train, test] = ["train.tsv", "test.tsv"].map((name) => join(folder.data, name));
+  using caches = await ImageCaches.open({ cache: "auto", data: [train, test], ...options });
+  const roomOf = (path: string) => {
+    const pixels = caches.of(path)?.pixels;
+    return pixels instanceof SharedArrayBuffer ? pixels.maxByteLength : pixels?.path;
+  };
+  return { description: caches.description, rooms: [roomOf(train), roomOf(test)] };
+}
+
+Deno.test("images are kept in a tenth of the memory and in half of what is free, the training images first", async () => {
+  using folder = new RunFolder(40, 10);
+  const much = 1e9;
+  const both = await openWith(folder, { memory: { total: much, available: much } });
+  // A quarter more than the estimate.
+  assertEquals(both.rooms, [TRAIN_BYTES * 1.25, TEST_BYTES * 1.25]);
+  assertEquals(both.description, "123 kB of memory for train.tsv; 31 kB of memory for test.tsv");
+  const tight = { total: 10 * TRAIN_BYTES, available: much };
+  const one = await openWith(folder, { memory: tight });
+  assertEquals(one.rooms, [TRAIN_BYTES, undefined]);
+  assertMatch(
+    one.description,
+    /^123 kB of memory for train\.tsv; test\.tsv would take 31 kB, and 0 kB may be used/,
+  );
+  for (
+    const memory of [{ ...tight, total: tight.total - 10 }, { total: much, available: 2 * TRAIN_BYTES - 2 }]
+  ) {
+    const small = await openWith(folder, { memory });
+    assertEquals(small.rooms[0], undefined);
+    assertMatch(
+      small.description,
+      /train\.tsv would take 123 kB, and 123 kB may be used \(--cache memory takes more/,
+    );
+  }
+});
+
+Deno.test("--cache memory keeps as much as half of the free memory takes", async () => {
+  using folder = new RunFolder(40, 10);
+  const available = TRAIN_BYTES;
+  const { rooms, description } = await openWith(folder, {
+    cache: "memory",
+    memory: { total: available, available },
+  });
+  assertEquals(rooms, [TRAIN_BYTES / 2, undefined]);
+  assertEquals(description, "61 kB of memory for part of train.tsv; no memory is left for test.tsv");
+});
+
+Deno.test("nothing is kept where it is of no use", async () => {
+  using folder = new RunFolder(40, 10);
+  const none = [undefined, undefined];
+  assertEquals(await openWith(folder, { cache: "off" }), { description: "off", rooms: none });
+  assertEquals(await openWith(folder, { isReadOnce: true }), {
+    description: "off: each image is read once",
+    rooms: none,
+  });
+  // A file is of use to the next run.
+  const file = join(folder.path, "images.cache");
+  const read = await openWith(folder, { cache: file, isReadOnce: true });
+  assertEquals(read.rooms, [file, undefined]);
+  // A large image counts as broken.
+  assertMatch(
+    (await openWith(folder, { maxPixels: 32 * 32 - 1 })).description,
+    /^off: train\.tsv has nothing to decode/,
+  );
+  using cifar = new TestFolder();
+  const bin = cifar.write("test_batch.bin", new Uint8Array(3073 * 2));
+  using caches = await ImageCaches.open({ cache: "auto", data: [bin] });
+  assertEquals(caches.description, "off: test_batch.bin has nothing to decode");
+});
+
+// In a program of its own: a test's own permissions would be those of the files beside it too.
+Deno.test("without the permission to ask for the memory nothing is kept, and nobody is asked", async () => {
+  using folder = new TestFolder();
+  const path = folder.copy("tsv/train.tsv");
+  const program = `
+    import { ImageCaches } from ${
+    JSON.stringify(new URL("../../actors/image_caches.ts", import.meta.url).href)
+  };
+    using caches = await ImageCaches.open({ cache: "auto", data: [${JSON.stringify(path)}] });
+    console.log(caches.description);`;
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: [
+      ...["run", "--quiet", "--no-prompt", "--no-check", "--allow-read", "--allow-write", "--allow-env"],
+      `data:application/typescript,${encodeURIComponent(program)}`,
+    ],
+    env: { NO_COLOR: "1" },
+  }).output();
+  const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  assertEquals([code, decode(stderr)], [0, ""]);
+  assertMatch(
+    decode(stdout),
+    /^off: the size of the memory may not be asked for \(--allow-sys=systemMemoryInfo\)/,
+  );
+});

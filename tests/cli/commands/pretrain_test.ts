@@ -1,0 +1,91 @@
+// `deno task pretrain`, started as people start it.
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { MOCO_CHECKPOINT } from "../../../methods/moco/encoders.ts";
+import { readTrainingCheckpoint } from "../../../methods/encoder_training/checkpoint.ts";
+import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
+import { RunFolder, TINY_ENCODER } from "../../actors/small_run.ts";
+import { runProgram } from "../run_program.ts";
+
+const PROGRAM = fileURLToPath(new URL("../../../cli/commands/pretrain.ts", import.meta.url));
+
+/** Flags of a run of seconds. */
+function smallFlags(folder: RunFolder, output: string): string[] {
+  return [
+    ...["--data", folder.data, "-a", "tiny_convnet", "--plugin", TINY_ENCODER, "--output", output],
+    ...["-b", "8", "--moco-k", "16", "--image-size", "32", "--knn-every", "1"],
+    ...["--knn-k", "5", "--stats-every", "2", "-p", "1", "-j", "1", "--no-tune"],
+  ];
+}
+
+Deno.test("pretrain writes its files, evaluates by kNN, and says where everything is", async () => {
+  using folder = new RunFolder(24, 8);
+  const output = join(folder.path, "out");
+  const flags = [...smallFlags(folder, output), "--epochs", "2"];
+  const { code, stdout, stderr } = await runProgram(PROGRAM, ...flags, "--profile");
+  assertEquals([code, stderr], [0, ""]);
+  assertStringIncludes(stdout, "encoder   tiny_convnet\n");
+  assertStringIncludes(stdout, "two views of 32 x 32");
+  assertMatch(stdout, /epoch 1 of 2 {2}step 3\/3 {2}loss \d/);
+  assertMatch(stdout, /weighted kNN after epoch 0: top-1 \d/);
+  assertMatch(stdout, /encoder before +\d+\.\d %\nencoder after +\d+\.\d %/);
+  assert(!/student|teacher/.test(stdout), stdout);
+  assertMatch(stdout, /moco_trainer/, "the profile names the trainer");
+  const names = [...Deno.readDirSync(output)].map(({ name }) => name);
+  for (
+    const name of [
+      ...["actors.json", "checkpoint_0000.pth.tar", "checkpoint_0001.pth.tar", "config.json", "insight"],
+      ...[
+        "log.txt",
+        "metrics.jsonl",
+        "profile.json",
+        "report.html",
+        "run.json",
+        "scores.jsonl",
+        "stats.jsonl",
+      ],
+    ]
+  ) assert(names.includes(name), `${name} is missing among ${names}`);
+  assert(names.some((name) => name.startsWith("events.out.tfevents.")));
+  const rows = (name: string) =>
+    Deno.readTextFileSync(join(output, name)).trim().split("\n").map((line) => JSON.parse(line));
+  assertEquals(rows("metrics.jsonl").map(({ step }) => step), [1, 2, 3, 4, 5, 6]);
+  assertEquals(rows("scores.jsonl").map(({ step }) => step), [0, 3, 6]);
+  assertEquals(rows("stats.jsonl").map(({ step }) => step), [2, 4, 6]);
+  const config = JSON.parse(Deno.readTextFileSync(join(output, "config.json")));
+  assertEquals([config.arch, config.moco_k, config.augmentation], ["tiny_convnet", 16, "mocov2"]);
+  using file = await openCheckpointFile(join(output, "checkpoint_0001.pth.tar"));
+  assertEquals(readTrainingCheckpoint(MOCO_CHECKPOINT, file).epoch, 2);
+
+  // Nothing is left to do, and nothing is overwritten.
+  const again = await runProgram(PROGRAM, ...flags);
+  assertEquals(again.code, 1);
+  assertMatch(again.stderr, /^error: .*out.* --resume/);
+  const resumed = await runProgram(
+    PROGRAM,
+    ...smallFlags(folder, output),
+    ...["--resume", "auto", "--epochs", "3", "--json"],
+  );
+  assertEquals([resumed.code, resumed.stderr], [0, ""]);
+  const events = resumed.stdout.trim().split("\n").map((line) => JSON.parse(line));
+  assertEquals(events[0].task, "pretrain");
+  assertEquals(events.filter(({ type }) => type === "step").map(({ step }) => step), [7, 8, 9]);
+  assertEquals(events.at(-1).type, "result");
+});
+
+Deno.test("pretrain refuses flags that do not go together, and paths that are not there", async () => {
+  for (
+    const [flags, message] of [
+      [["--moco-k", "100"], /--moco-k 100 is not a multiple of --batch-size 64: use --moco-k 64 or 128/],
+      [["--bn-splits", "3"], /--bn-splits 3 does not split --batch-size 64/],
+      [["--data", "/nowhere"], /--data: .*\/nowhere/],
+      [["--moco-kk", "3"], /--moco-kk.*--moco-k/],
+      [["--distill", "x"], /--distill/],
+    ] as const
+  ) {
+    const { code, stderr } = await runProgram(PROGRAM, ...flags);
+    assert(code !== 0);
+    assertMatch(stderr, message);
+  }
+});

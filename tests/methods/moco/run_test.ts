@@ -1,0 +1,129 @@
+import { assert, assertEquals, assertLess, assertRejects, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import type { ActorSystem } from "../../../actors/runtime/mod.ts";
+import { StoppedError } from "../../../actors/stopped_error.ts";
+import { UserError } from "../../../errors.ts";
+import { samplePretrainOptions } from "../../../methods/moco/defaults.ts";
+import type { PretrainOptions } from "../../../methods/moco/options.ts";
+import { distill, knn, pretrain } from "../../../methods/runs.ts";
+import { openEncoderSource } from "../../../models/encoder_source.ts";
+import { digestFile, RunFolder, sampleRows, TINY_ENCODER } from "../../actors/small_run.ts";
+
+const BATCHES = 4;
+
+/** Options of a small pretraining that writes to a new folder. */
+function optionsOf(folder: RunFolder, name: string, changes: Partial<PretrainOptions> = {}): PretrainOptions {
+  return samplePretrainOptions({
+    arch: "tiny_convnet",
+    data: folder.data,
+    testData: null,
+    output: folder.makeOutput(name),
+    plugins: [TINY_ENCODER],
+    workers: 1,
+    epochs: 2,
+    batchSize: 8,
+    mocoK: 24,
+    knnK: 5,
+    insight: false,
+    ...changes,
+  });
+}
+
+/** Runs a pretraining to its end, or until a step after which it is stopped. */
+async function runToEnd(options: PretrainOptions, stopAfter = Infinity) {
+  const run = pretrain(options);
+  const losses: number[] = [];
+  const accuracies: [of: string, step: number][] = [];
+  const listen = async () => {
+    for await (const event of run) {
+      if (event.type === "knn") accuracies.push([event.of, event.step]);
+      if (event.type !== "step") continue;
+      losses.push(event.loss);
+      if (event.step === stopAfter) run.stop().catch(() => {});
+    }
+  };
+  await listen().catch(() => {}); // the result rejects too
+  return { losses, accuracies, result: run.result };
+}
+
+Deno.test("pretrain() gives the same bits for any number of readers, and when it is stopped and resumed", async () => {
+  using folder = new RunFolder(8 * BATCHES);
+  const epochs = 4;
+  const whole = await runToEnd(optionsOf(folder, "whole", { epochs }));
+  const { checkpoint } = await whole.result;
+  assertEquals(whole.losses.length, epochs * BATCHES);
+  assert(whole.losses.every((loss) => Number.isFinite(loss) && loss > 0));
+
+  const options = optionsOf(folder, "stopped", { epochs, workers: 2 });
+  const stopped = await runToEnd(options, BATCHES + 1);
+  const error = await assertRejects(() => stopped.result, StoppedError);
+  assertLess(stopped.losses.length, epochs * BATCHES);
+  const resumed = await runToEnd(optionsOf(folder, "resumed", { epochs, resume: error.checkpoint }));
+  const end = await resumed.result;
+  assertEquals([...stopped.losses, ...resumed.losses], whole.losses);
+  assertEquals(await digestFile(end.checkpoint), await digestFile(checkpoint));
+
+  const other = await assertRejects(
+    () => pretrain(optionsOf(folder, "other", { epochs, resume: error.checkpoint, mocoT: 0.07 })).result,
+    UserError,
+  );
+  assertStringIncludes(other.message, "--moco-t 0.2");
+});
+
+Deno.test("a pretrained encoder is evaluated next to training, teaches a student, and either of its sides can be chosen", async () => {
+  using folder = new RunFolder(8 * BATCHES);
+  const testData = join(folder.path, "test.tsv");
+  Deno.writeTextFileSync(testData, sampleRows("test.tsv", 12));
+  const { accuracies, result } = await runToEnd(optionsOf(folder, "run", { testData, knnEvery: 1 }));
+  const { checkpoint, knn: found } = await result;
+  assertEquals(accuracies, [["student", 0], ["student", BATCHES], ["student", 2 * BATCHES]]);
+  assertEquals(Object.keys(found!).toSorted(), ["after", "before"]);
+
+  const encoder = { pretrained: checkpoint, plugins: [TINY_ENCODER], data: folder.data, testData, knnK: [5] };
+  const [accuracy] = await knn(encoder).result;
+  assertEquals(accuracy, found!.after);
+  const sides = ["module.encoder_q", "module.encoder_k"];
+  const fingerprints = await Promise.all(sides.map(async (weights) => {
+    using source = await openEncoderSource(checkpoint, { arch: "tiny_convnet", weights, part: "backbone" });
+    assertEquals(source.input?.imageSize, 32);
+    return await source.fingerprint();
+  }));
+  assertEquals(new Set(fingerprints).size, 2);
+
+  const student = await distill({
+    data: folder.data,
+    testData: null,
+    distill: checkpoint,
+    output: folder.makeOutput("student"),
+    studentArch: "tiny_convnet",
+    plugins: [TINY_ENCODER],
+    batchSize: 8,
+    queue: 16,
+    epochs: 1,
+    insight: false,
+  }).result;
+  assertEquals(student.steps, BATCHES);
+});
+
+for (const actor of ["moco_trainer", "augmenter"]) {
+  Deno.test(`a pretraining goes on after its ${actor} has crashed, to the same bits`, async () => {
+    using folder = new RunFolder(8 * BATCHES);
+    const whole = await (await runToEnd(optionsOf(folder, "whole"))).result;
+    const run = pretrain(optionsOf(folder, "crashed"));
+    const steps: number[] = [];
+    let actors: ActorSystem["actors"] | undefined;
+    let restarts = 0;
+    for await (const event of run) {
+      if (event.type === "actors") actors = event.actors;
+      if (event.type === "warning") restarts++;
+      if (event.type !== "step") continue;
+      steps.push(event.step);
+      if (event.step !== BATCHES + 1) continue;
+      actors!.get(actor)!.crash(new TypeError("bad luck"));
+    }
+    const { checkpoint } = await run.result;
+    assertEquals(restarts, 1);
+    assertEquals(steps, Array.from({ length: 2 * BATCHES }, (_, i) => i + 1));
+    assertEquals(await digestFile(checkpoint), await digestFile(whole.checkpoint));
+  });
+}
