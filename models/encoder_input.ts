@@ -85,11 +85,11 @@ export function describePlace(
 ): string | undefined {
   if (others === undefined || prefix === "") return undefined;
   if (framework === "moco") {
-    return `the encoder is under ${prefix}, which MoCo's main_lincls.py and the original SEED load; its momentum encoder is ` +
+    return `the encoder is under ${prefix}*, which MoCo's main_lincls.py and the original SEED load; its momentum encoder is ` +
       "ignored, --weights module.encoder_k selects it";
   }
   const left = others.length === 0 ? "" : `; ignored ${others.join(", ")}, which --weights can select`;
-  return `the encoder is under ${prefix}${left}`;
+  return `the encoder is under ${prefix}*${left}`;
 }
 
 function describeChoice(

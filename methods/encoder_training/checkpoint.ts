@@ -171,7 +171,7 @@ function buildOptimizer(
  */
 export function readTrainingCheckpoint(layout: CheckpointLayout, file: CheckpointFile): SavedTraining {
   const wrong = (how: string) =>
-    new CheckpointError(file.path, `is not a checkpoint that distill can resume: ${how}`);
+    new CheckpointError(file.path, `is not a checkpoint of a ${layout.run}: ${how}`);
   const root = file.value instanceof Map ? file.value : undefined;
   const epoch = root?.get("epoch");
   const arch = root?.get("arch");

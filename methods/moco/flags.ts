@@ -77,7 +77,6 @@ export function pretrainFlags(names: EncoderNames) {
 
 /** Defaults of main_moco.py, whose own are those of MoCo-v1. */
 const ORIGINAL_DEFAULTS: Readonly<Partial<Record<keyof PretrainDefaults, string>>> = {
-  workers: `${DEFAULT_WORKERS_NOTE}; the original: 32`,
   mocoT: "0.07",
   mlp: "off",
   augPlus: "off",
@@ -92,6 +91,7 @@ export const PRETRAIN_DEFAULT_NOTES = {
   testData: "default: test.tsv, val/ or the like in the folder of --data, if present",
   output: "default: a new folder under output/",
   plugin: "default: none",
+  workers: `${DEFAULT_WORKERS_NOTE}; the original: 32`,
   stem: "default: imagenet",
   cache: CACHE_DEFAULT_NOTE,
   saveEvery: "default: the end of each epoch",

@@ -101,7 +101,7 @@ Deno.test("a linear evaluation keeps the images of both sets, unless it reads ea
     );
     return told;
   };
-  assertEquals(await cacheOf("auto", {}), "77 kB of memory for train.tsv; 25 kB of memory for test.tsv");
+  assertEquals(await cacheOf("auto", {}), "74 kB of memory for train.tsv; 25 kB of memory for test.tsv");
   assertEquals(await cacheOf("once", { cacheFeatures: true }), "off: each image is read once");
   assertMatch(
     await cacheOf("file", { cache: file, cacheFeatures: true }),

@@ -185,7 +185,7 @@ Deno.test("buildTrainingCheckpoint() numbers the parameters as PyTorch does, wit
       });
     },
     Error,
-    "student's parameters only",
+    "trained parameters only",
   );
 });
 
