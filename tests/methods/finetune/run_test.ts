@@ -264,7 +264,7 @@ Deno.test("runFinetune() on a share of the labels learns from these rows alone, 
     UserError,
     "--label-fraction is 0.6, was 0.5",
   );
-  await assertRejects(() => run({ ...resume, seed: 4 }), UserError, "has other chosen images");
+  await assertRejects(() => run({ ...resume, seed: 4 }), UserError, "has different chosen images");
 });
 
 Deno.test("runFinetune() says what is wrong with labels, batches and checkpoints", async () => {
