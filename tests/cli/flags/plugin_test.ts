@@ -7,6 +7,8 @@ import { RunFolder } from "../../actors/small_run.ts";
 import { runProgram } from "../run_program.ts";
 
 const PLUGIN = fileURLToPath(new URL("../../../examples/custom_encoder.ts", import.meta.url));
+/** What a command says beside its progress, of which a slow machine sees lines. */
+const said = (stderr: string) => stderr.replace(/^\w+: \d+ of \d+.*\n/gm, "");
 const task = (name: string, ...args: string[]) =>
   runProgram(fileURLToPath(new URL(`../../../cli/commands/${name}.ts`, import.meta.url)), ...args);
 
@@ -19,7 +21,7 @@ Deno.test("an encoder of one's own is distilled, evaluated, embedded with and ex
     ...["--data", folder.data, "--distill", SAMPLE_TEACHER, "--output", output, "-b", "4", "--queue", "16"],
     ...["--epochs", "1", "-j", "1", "--knn-k", "5", "--no-tune"],
   );
-  assertEquals([distilled.code, distilled.stderr], [0, ""]);
+  assertEquals([distilled.code, said(distilled.stderr)], [0, ""]);
   assertMatch(distilled.stdout, /^student +tiny_convnet$/m);
   const config = JSON.parse(Deno.readTextFileSync(join(output, "config.json")));
   assertEquals([config.loss, config.augmentation], ["soft_seed", "plain"]);
@@ -31,7 +33,7 @@ Deno.test("an encoder of one's own is distilled, evaluated, embedded with and ex
     `note: ${checkpoint} says: images of 32 x 32 pixels, crop ratio 1, ImageNet's mean and std, stem conv 3x3/1\n`;
 
   const neighbours = await task("knn", ...evaluate, "-k", "5");
-  assertEquals([neighbours.code, neighbours.stderr], [0, says]);
+  assertEquals([neighbours.code, said(neighbours.stderr)], [0, says]);
   assertMatch(neighbours.stdout, /^encoder +tiny_convnet,/m);
   const linear = await task(
     "lincls",
@@ -48,12 +50,12 @@ Deno.test("an encoder of one's own is distilled, evaluated, embedded with and ex
     "--output",
     join(output, "linear"),
   );
-  assertEquals([linear.code, linear.stderr], [0, ""]);
+  assertEquals([linear.code, said(linear.stderr)], [0, ""]);
   assertStringIncludes(linear.stdout, says.slice("note: ".length));
   const embedded = await task("embed", ...evaluate, "--output", join(output, "features.csv"));
-  assertEquals([embedded.code, embedded.stderr], [0, says]);
+  assertEquals([embedded.code, said(embedded.stderr)], [0, says]);
   const exported = await task("export", "--plugin", PLUGIN, "--output", join(output, "tiny.pth"), checkpoint);
-  assertEquals([exported.code, exported.stderr], [0, says]);
+  assertEquals([exported.code, said(exported.stderr)], [0, says]);
   assertMatch(exported.stdout, /^encoder +tiny_convnet, without its head/m);
 });
 
