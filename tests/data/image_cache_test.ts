@@ -237,7 +237,7 @@ Deno.test("a file that is not of decoded images is refused and left as it is", a
   }
   assertEquals(Deno.readTextFileSync(tsv), "a\t1\tAAAA\n");
   const nowhere = await assertRejects(() => openCacheFile(`${folder.path}/no/c`, 1, FINGERPRINT), UserError);
-  assertMatch(nowhere.message, /there is no folder .*\/no; make it first/);
+  assertMatch(nowhere.message, /the folder .*\/no does not exist; create it first/);
 });
 
 Deno.test("of two runs with one file the first writes, and the second reads what is there, also what is written later", async () => {
