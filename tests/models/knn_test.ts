@@ -212,7 +212,11 @@ Deno.test("WeightedKnn says which label or feature is wrong, and adds nothing th
     );
     await assertRejects(() => knn.classify(Float32Array.of(1e20, 1)), KnnError, "its norm is 1");
     await assertRejects(() => knn.addToBank(features, [0]), Error, "1 labels were given for 2 features");
-    await assertRejects(() => knn.classify(Float32Array.of(1)), Error, "not a multiple of the feature length 2");
+    await assertRejects(
+      () => knn.classify(Float32Array.of(1)),
+      Error,
+      "not a multiple of the feature length 2",
+    );
     assertEquals(knn.bankRows, 2);
     assertEquals((await knn.classify(new Float32Array())).predictions.length, 0);
     assertEquals([...(await knn.classify(Float32Array.of(3, 4))).predictions], [2, 0, 1]);
