@@ -1,8 +1,7 @@
 /** Settings of a pretraining that nobody named. */
 import { join } from "node:path";
-import { DEFAULT_WORKERS } from "../../actors/default_workers.ts";
-import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import { SAMPLE_DATA } from "../../data/sample.ts";
+import { ENCODER_TRAINING_DEFAULTS } from "../encoder_training/defaults.ts";
 import type { PretrainOptions } from "./options.ts";
 
 /** Options with the same default on every machine. */
@@ -23,22 +22,10 @@ export type PretrainDefaults = Omit<
 
 /** Defaults for your own images: MoCo-v2, as the README of MoCo runs it for ImageNet. */
 export const PRETRAIN_DEFAULTS: Readonly<PretrainDefaults> = {
+  ...ENCODER_TRAINING_DEFAULTS,
   arch: "resnet50",
-  workers: DEFAULT_WORKERS,
-  cache: "auto",
-  epochs: 200,
-  startEpoch: 0,
-  batchSize: 256,
-  lr: 0.03,
   scaleLr: false,
   warmupEpochs: 0,
-  cos: true,
-  schedule: [120, 160],
-  momentum: 0.9,
-  weightDecay: 1e-4,
-  accumulate: 1,
-  clipGrad: null,
-  statsEvery: 50,
   mocoDim: 128,
   mocoK: 65_536,
   mocoM: 0.999,
@@ -46,19 +33,6 @@ export const PRETRAIN_DEFAULTS: Readonly<PretrainDefaults> = {
   mlp: true,
   augPlus: true,
   bnSplits: 1,
-  keep: 0,
-  imageSize: 224,
-  maxPixels: DEFAULT_MAX_PIXELS,
-  evalResize: "auto",
-  checkpointActivations: false,
-  amp: false,
-  onNan: "stop",
-  maxRestarts: 5,
-  knnK: 200,
-  knnT: 0.07,
-  knnEvery: 10,
-  insight: true,
-  seed: 0,
 };
 
 /** Defaults for the bundled images: a run takes some minutes on two cores. */

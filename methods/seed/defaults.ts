@@ -1,8 +1,7 @@
 /** Settings of a distillation that nobody named. */
 import { join } from "node:path";
-import { DEFAULT_WORKERS } from "../../actors/default_workers.ts";
-import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../data/sample.ts";
+import { ENCODER_TRAINING_DEFAULTS } from "../encoder_training/defaults.ts";
 import type { DistillOptions } from "./options.ts";
 
 /** Options whose default is the same on every machine. */
@@ -31,42 +30,17 @@ export type Defaults = Omit<
 
 /** Defaults for your own images: the paper's settings, and those of the original code where the paper names none. */
 export const PAPER_DEFAULTS: Readonly<Defaults> = {
+  ...ENCODER_TRAINING_DEFAULTS,
   studentArch: "resnet18",
-  workers: DEFAULT_WORKERS,
-  cache: "auto",
-  epochs: 200,
-  startEpoch: 0,
-  batchSize: 256,
-  lr: 0.03,
   scaleLr: true,
   warmupEpochs: 5,
-  cos: true,
-  schedule: [120, 160],
-  momentum: 0.9,
-  weightDecay: 1e-4,
-  accumulate: 1,
-  clipGrad: null,
-  statsEvery: 50,
   dim: 128,
   queue: 65_536,
   temp: 0.2,
   distillT: 0.01,
   studentMlp: true,
-  keep: 0,
-  imageSize: 224,
-  maxPixels: DEFAULT_MAX_PIXELS,
-  evalResize: "auto",
   smallViews: 0,
   smallSize: 96,
-  checkpointActivations: false,
-  amp: false,
-  onNan: "stop",
-  maxRestarts: 5,
-  knnK: 200,
-  knnT: 0.07,
-  knnEvery: 10,
-  insight: true,
-  seed: 0,
 };
 
 /** A recipe: settings, and the teacher that they are for. */

@@ -1,0 +1,34 @@
+/** Settings of a training that nobody named, and that SEED and MoCo have alike: those of the originals' runs on ImageNet. */
+import { DEFAULT_WORKERS } from "../../actors/default_workers.ts";
+import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
+import type { EncoderTrainingOptions } from "./options.ts";
+
+/** Defaults that are the same for every method. */
+export const ENCODER_TRAINING_DEFAULTS = {
+  workers: DEFAULT_WORKERS,
+  cache: "auto",
+  epochs: 200,
+  startEpoch: 0,
+  batchSize: 256,
+  lr: 0.03,
+  cos: true,
+  schedule: [120, 160],
+  momentum: 0.9,
+  weightDecay: 1e-4,
+  accumulate: 1,
+  clipGrad: null,
+  statsEvery: 50,
+  keep: 0,
+  imageSize: 224,
+  maxPixels: DEFAULT_MAX_PIXELS,
+  evalResize: "auto",
+  checkpointActivations: false,
+  amp: false,
+  onNan: "stop",
+  maxRestarts: 5,
+  knnK: 200,
+  knnT: 0.07,
+  knnEvery: 10,
+  insight: true,
+  seed: 0,
+} satisfies Partial<EncoderTrainingOptions>;
