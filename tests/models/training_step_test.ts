@@ -9,7 +9,8 @@ import {
 } from "@std/assert";
 import { UserError } from "../../errors.ts";
 import { differentiate } from "../../kernels/autodiff.ts";
-import { type Gpu, readBuffer } from "../../kernels/gpu.ts";
+import type { Gpu } from "../../kernels/gpu.ts";
+import { readBuffer } from "../../kernels/readback.ts";
 import { Graph } from "../../kernels/graph.ts";
 import { padRows, unpadRows } from "../../kernels/layout.ts";
 import type { AdamWAttributes } from "../../kernels/ops/adamw/adamw.ts";
