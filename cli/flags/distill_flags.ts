@@ -16,17 +16,19 @@ import {
 import type { Stem } from "../../models/encoder.ts";
 import type { AskedViews } from "../../methods/encoder_views.ts";
 import type { DistillOptions, TeacherSsl } from "../../methods/seed/options.ts";
-import {
-  checkTraining,
-  parseSaveEvery,
-  TRAINING_DEFAULT_NOTES,
-  trainingRunFlags,
-} from "./encoder_training_flags.ts";
+import { checkTraining, parseSaveEvery, trainingRunFlags } from "./encoder_training_flags.ts";
 import { type FlagsContext, helpExtent, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolveCache, resolvePath } from "./paths.ts";
 import { pluginOption } from "./plugin.ts";
-import { readResumeFlag, RUN_DEFAULT_NOTES, type RunChoices, takeRunFlags } from "./run_flags.ts";
+import {
+  readResumeFlag,
+  RUN_DEFAULT_NOTES,
+  type RunChoices,
+  takeRunFlags,
+  TRACE_DEFAULT_NOTES,
+  type TraceChoices,
+} from "./run_flags.ts";
 import { runName } from "./run_name.ts";
 
 function makeTable(names: DistillNames) {
@@ -54,17 +56,13 @@ export interface DistillRequest
 /** What the command line asks for. */
 export type DistillCommand =
   | { help: string }
-  | RunChoices & {
+  | RunChoices & TraceChoices & {
     help: undefined;
     options: DistillRequest;
     /** Name of the recipe that the options are made from. */
     recipe: string | undefined;
     /** Go on with the newest checkpoint of the output folder, if there is one. */
     resumesIfThere: boolean;
-    /** Find out where the time goes. */
-    profile: boolean;
-    /** Write down every message. */
-    traceActors: boolean;
     /** Sentences to show before the run. */
     warnings: string[];
   };
@@ -83,7 +81,7 @@ export function distillHelp(context: DistillFlagsContext): string {
       ...DISTILL_DEFAULT_NOTES,
       ...RUN_DEFAULT_NOTES,
       printFreq: `${RUN_DEFAULT_NOTES.printFreq}; the original: 1000`,
-      ...TRAINING_DEFAULT_NOTES,
+      ...TRACE_DEFAULT_NOTES,
     },
     notes: [
       "Where the original code's default differs from the paper's, it is shown too. Flag names accept hyphens and " +

@@ -1,9 +1,8 @@
 /** What the command lines of methods that train an encoder have in common. */
 import type { EncoderTrainingOptions, SaveInterval } from "../../methods/encoder_training/options.ts";
 import type { BooleanFlag, FlagTable } from "../../methods/flag_table.ts";
-import { GENERAL } from "../../methods/shared_flags.ts";
 import { UsageError } from "./flags.ts";
-import { requireEpochs, runFlags, SHOW_FLAGS, warnOfResumeAnyway } from "./run_flags.ts";
+import { requireEpochs, runFlags, SHOW_FLAGS, TRACE_FLAGS, warnOfResumeAnyway } from "./run_flags.ts";
 
 const { ui, uiHost, ...screen } = SHOW_FLAGS;
 
@@ -13,25 +12,13 @@ export function trainingRunFlags<Insight extends BooleanFlag>(insight: Insight) 
     ...runFlags(
       "write a TensorBoard event file: losses, learning rate, kNN, throughput, and views of a batch",
     ),
-    traceActors: {
-      kind: "boolean",
-      group: GENERAL,
-      help: "write a line to actors.jsonl for every message that an actor handles, and for every wait",
-    },
-    profile: {
-      kind: "boolean",
-      group: GENERAL,
-      help: "print the time per actor and per kernel at the end, and write a trace for Chrome or Perfetto",
-    },
+    ...TRACE_FLAGS,
     ui,
     uiHost,
     insight,
     ...screen,
   } as const satisfies FlagTable;
 }
-
-/** What `--help` says where these flags are not given. */
-export const TRAINING_DEFAULT_NOTES = { profile: "default: off", traceActors: "default: off" };
 
 /** Flags as they were given, of those that do not go together. */
 interface Given {

@@ -12,17 +12,19 @@ import type { Stem } from "../../models/encoder.ts";
 import { checkSplits } from "../../methods/moco/mod.ts";
 import type { PretrainOptions } from "../../methods/moco/options.ts";
 import type { EncoderNames } from "../../methods/shared_flags.ts";
-import {
-  checkTraining,
-  parseSaveEvery,
-  TRAINING_DEFAULT_NOTES,
-  trainingRunFlags,
-} from "./encoder_training_flags.ts";
+import { checkTraining, parseSaveEvery, trainingRunFlags } from "./encoder_training_flags.ts";
 import { type FlagsContext, helpExtent, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolveCache, resolvePath } from "./paths.ts";
 import { pluginOption } from "./plugin.ts";
-import { readResumeFlag, RUN_DEFAULT_NOTES, type RunChoices, takeRunFlags } from "./run_flags.ts";
+import {
+  readResumeFlag,
+  RUN_DEFAULT_NOTES,
+  type RunChoices,
+  takeRunFlags,
+  TRACE_DEFAULT_NOTES,
+  type TraceChoices,
+} from "./run_flags.ts";
 import { runName } from "./run_name.ts";
 
 function makeTable(names: EncoderNames) {
@@ -47,16 +49,12 @@ export interface PretrainRequest extends PretrainOptions {
 /** What the command line asks for. */
 export type PretrainCommand =
   | { help: string }
-  | RunChoices & {
+  | RunChoices & TraceChoices & {
     help: undefined;
     /** `testData` is `null` where it was not given. */
     options: PretrainRequest;
     /** Go on with the newest checkpoint of the output folder, if there is one. */
     resumesIfThere: boolean;
-    /** Find out where the time goes. */
-    profile: boolean;
-    /** Write down every message. */
-    traceActors: boolean;
     /** Sentences to show before the run. */
     warnings: string[];
   };
@@ -72,7 +70,7 @@ export function pretrainHelp(context: PretrainFlagsContext): string {
       "images are yours, and the defaults are MoCo-v2's.",
     ],
     table: makeTable(context),
-    defaults: { ...PRETRAIN_DEFAULT_NOTES, ...RUN_DEFAULT_NOTES, ...TRAINING_DEFAULT_NOTES },
+    defaults: { ...PRETRAIN_DEFAULT_NOTES, ...RUN_DEFAULT_NOTES, ...TRACE_DEFAULT_NOTES },
     notes: [
       "The flags are those of MoCo's main_moco.py. Its defaults are MoCo-v1's; where they differ, they are named too. Hyphens " +
       "and underscores are the same in names (--moco_k, --moco-k). MoCo's flags for several processes (--world-size, " +

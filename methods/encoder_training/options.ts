@@ -4,12 +4,13 @@ import type { EvaluationResizeChoice } from "../../actors/evaluation_resize.ts";
 import type { Tuning } from "../../kernels/tuning/tuning.ts";
 import { UserError } from "../../errors.ts";
 import { batchScale, type LearningRateSchedule } from "../../models/optim/schedule.ts";
+import type { StepOptions } from "./step_options.ts";
 
 /** How often checkpoints are written. */
 export type SaveInterval = { steps: number } | { seconds: number };
 
 /** A training, fully resolved: no field is left to a default. Paths are absolute. */
-export interface EncoderTrainingOptions {
+export interface EncoderTrainingOptions extends StepOptions {
   /** Training images: a folder with `train.tsv`, or any path that `resolveDataset` accepts. */
   data: string;
   /** Test images, which kNN classifies by their neighbours among the training images; `null` for no evaluation. */
@@ -30,8 +31,6 @@ export interface EncoderTrainingOptions {
   startEpoch: number;
   /** Images per batch; an incomplete last batch of an epoch is dropped. */
   batchSize: number;
-  /** Learning rate before scaling: see `models/optim/schedule.ts`. */
-  lr: number;
   /** Whether the learning rate is multiplied by `batchSize / 256` after the warm-up. */
   scaleLr: boolean;
   /** Epochs of warm-up. */
@@ -40,16 +39,6 @@ export interface EncoderTrainingOptions {
   cos: boolean;
   /** Epochs at which the learning rate drops to a tenth; ignored with `cos`. */
   schedule: number[];
-  /** Momentum of SGD. */
-  momentum: number;
-  /** L2 penalty that SGD adds to every gradient. */
-  weightDecay: number;
-  /** Batches whose gradients are accumulated for one step; fewer at the end of an epoch. */
-  accumulate: number;
-  /** Batches between reports of layer norms, time and memory; 0 for none. */
-  statsEvery: number;
-  /** Maximum L2 norm of all gradients together, which are clipped to it; `null` for no clipping. */
-  clipGrad: number | null;
   /** Checkpoint to resume from; `auto` for the newest one in `output`, if there is any; `null` to start a new run. */
   resume: string | null;
   /** Resume even if the checkpoint is from a run with other images or settings. Default: false. */
@@ -66,15 +55,8 @@ export interface EncoderTrainingOptions {
   evalResize: EvaluationResizeChoice;
   /** Recompute the encoder's activations in the backward pass instead of storing them: less memory, more time. */
   checkpointActivations: boolean;
-  /**
-   * Keep feature maps in float16 and scale the loss, as `torch.amp` does: half the memory.
-   * Needs an adapter with `shader-f16`.
-   */
-  amp: boolean;
   /** Kernel tuning of the adapter, from `tuneAdapter`; `null` for the defaults of its kind. */
   tuning: Tuning | null;
-  /** Whether a step with a non-finite loss or gradient stops the run or is skipped. */
-  onNan: "stop" | "skip";
   /** Maximum number of crashes within ten minutes that lead to a restart; the next one ends the run. */
   maxRestarts: number;
   /** Custom actors that replace built-in ones. */
@@ -96,8 +78,6 @@ export interface EncoderTrainingOptions {
   insight: boolean;
   /** Steps after which the run ends early, for a quick trial; `null` for no limit. */
   limitSteps: number | null;
-  /** Seed of the encoder's weights, the order of the images and the augmentations. */
-  seed: number;
 }
 
 /**

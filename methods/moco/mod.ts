@@ -8,9 +8,10 @@ import { readTrainingCheckpoint, requireFiniteTraining } from "../encoder_traini
 import type { EncoderTrainingEvent } from "../encoder_training/events.ts";
 import { requireImagesReader } from "../encoder_training/options.ts";
 import type { RunSoFar } from "../encoder_training/prepare.ts";
-import { type EncoderTrainingResult, trainEncoder, type Wanted } from "../encoder_training/run.ts";
+import { type EncoderTrainingResult, trainEncoder } from "../encoder_training/run.ts";
 import type { Method, OutputSettings } from "../method.ts";
 import { trainingNeeds } from "../permissions.ts";
+import type { Wanted } from "../watched_actors.ts";
 import { PRETRAIN_DEFAULTS } from "./defaults.ts";
 import { PRETRAINING } from "./encoder_method.ts";
 import { MOCO_CHECKPOINT } from "./encoders.ts";

@@ -9,6 +9,7 @@ import { resolveTeacher } from "../../models/teacher.ts";
 import { chooseViews } from "../encoder_views.ts";
 import type { Method, OutputSettings } from "../method.ts";
 import { trainingNeeds } from "../permissions.ts";
+import type { Wanted } from "../watched_actors.ts";
 import { readTrainingCheckpoint, requireFiniteTraining } from "../encoder_training/checkpoint.ts";
 import { DISTILL_CHECKPOINT } from "./checkpoint.ts";
 import { PAPER_DEFAULTS } from "./defaults.ts";
@@ -17,7 +18,6 @@ import { distillFlags } from "./flags.ts";
 import { type DistillOptions, teacherPart } from "./options.ts";
 import { requireImagesReader } from "../encoder_training/options.ts";
 import type { RunSoFar } from "../encoder_training/prepare.ts";
-import type { Wanted } from "../encoder_training/run.ts";
 import { type DistillResult, runDistillation } from "./run.ts";
 
 /** Options for `distill`. All but the images, the teacher and the output folder have defaults. */
