@@ -7,7 +7,7 @@
  */
 import type { Emit, ProgressEvent } from "../../actors/events.ts";
 import { describeRestart, listenToActors, withWarningsOnce } from "../../actors/notices.ts";
-import { ImageCaches } from "../../actors/image_caches.ts";
+import type { ImageCaches } from "../../actors/image_caches.ts";
 import { PATIENCE, type Pipeline, type ReadingRange } from "../../actors/pipeline.ts";
 import type { ProfileCollector } from "../../actors/run_profile.ts";
 import type { ActorSystem, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
@@ -16,6 +16,7 @@ import { UserError } from "../../errors.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { checkSettings } from "../check_settings.ts";
 import type { ClassificationScore } from "../classification.ts";
+import { openCaches } from "../labelled_data.ts";
 import { SECONDS_BETWEEN_CHECKPOINTS, TEST, TRAIN } from "../linear_probe/pipeline.ts";
 import type { FinetuneActorEvent, FinetuneEvent } from "./events.ts";
 import { runActors, type Wanted } from "../watched_actors.ts";
@@ -57,13 +58,7 @@ export async function runFinetune(
 ): Promise<FinetuneResult> {
   emit = withWarningsOnce(emit);
   const prepared = await prepareFinetune(options, emit, isUnfinished);
-  const { cache, data, testData, evaluate, maxPixels } = prepared.options;
-  using caches = await ImageCaches.open({
-    cache,
-    data: evaluate ? [testData] : [data, testData],
-    isReadOnce: evaluate,
-    maxPixels,
-  }, emit);
+  using caches = await openCaches(prepared.options, prepared.data, options.evaluate, emit);
   return await runActors(
     options.plugins,
     wanted,

@@ -248,6 +248,10 @@ Deno.test("runFinetune() on a share of the labels learns from these rows alone, 
   const { plan, notes, result } = await run(options);
   assertEquals([plan.rows, plan.trainImages], [rows, rows.length]);
   assertEquals(plan.batchesPerEpoch, Math.floor(rows.length / 8));
+  assert(
+    plan.cache.startsWith(`${(rows.length * 3072 / 1000).toFixed(0)} kB of memory for train.tsv`),
+    plan.cache,
+  );
   const note = notes.find((text) => text.startsWith("--label-fraction"))!;
   assert(note.includes(`learning from ${rows.length} of 120 images`) && note.includes("--seed 3"), note);
   // All other rows are spoilt, which changes no bit.
