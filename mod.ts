@@ -166,6 +166,8 @@ export type { EncoderTrainer, QueueContents } from "./methods/encoder_training/m
 export type { EncoderTrainingOptions, SaveInterval } from "./methods/encoder_training/options.ts";
 export type { KnownLoss, RunSoFar } from "./methods/encoder_training/prepare.ts";
 export type { EncoderTrainingResult } from "./methods/encoder_training/run.ts";
+export type { WithoutDefault } from "./methods/encoder_training/defaults.ts";
+export type { TrainingOptions } from "./methods/training_options.ts";
 export type { ProfileEvent, Wanted } from "./methods/watched_actors.ts";
 export type { StepOptions } from "./methods/encoder_training/step_options.ts";
 export type { RunIdentity } from "./methods/terms.ts";

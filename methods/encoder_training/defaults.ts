@@ -27,3 +27,20 @@ export const ENCODER_TRAINING_DEFAULTS = {
   knnEvery: 10,
   insight: true,
 } satisfies Partial<EncoderTrainingOptions>;
+
+/** What is not wanted where nobody asks for it. */
+export const NOT_ASKED_FOR = { resume: null, saveEvery: null, limitSteps: null, tuning: null } as const;
+
+/** Options without a default that is the same on every machine, of every method. */
+export type WithoutDefault =
+  | "data"
+  | "testData"
+  | "output"
+  | "resume"
+  | "resumeAnyway"
+  | "saveEvery"
+  | "limitSteps"
+  | "tuning"
+  | "actors"
+  | "images"
+  | "plugins";

@@ -8,15 +8,12 @@ import {
 } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import { findOptimizer } from "../../models/optim/optimizers.ts";
 import type { OptimizerOptions } from "../../models/training_step.ts";
+import type { TrainingOptions } from "../training_options.ts";
 
 /** Options of a run about its steps, whatever trains the encoder. */
-export interface StepOptions {
+export interface StepOptions extends Pick<TrainingOptions, "momentum" | "weightDecay" | "seed"> {
   /** Learning rate of the encoder before scaling: see `models/optim/schedule.ts`. */
   lr: number;
-  /** Momentum of SGD. */
-  momentum: number;
-  /** L2 penalty that SGD adds to every gradient. */
-  weightDecay: number;
   /** Batches whose gradients are accumulated for one step; fewer at the end of an epoch. */
   accumulate: number;
   /** Maximum L2 norm of all gradients together, which are clipped to it; `null` for no clipping. */
@@ -30,8 +27,6 @@ export interface StepOptions {
   amp: boolean;
   /** Whether a step with a non-finite loss or gradient stops the run or is skipped. */
   onNan: "stop" | "skip";
-  /** Seed of fresh weights, dropout, the order of the images and the augmentations. */
-  seed: number;
 }
 
 /** Defaults that are the same for every method. */

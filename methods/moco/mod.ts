@@ -5,6 +5,7 @@ import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import type { Stem } from "../../models/encoder.ts";
 import { encoderNames, findEncoder } from "../../models/registry.ts";
 import { readTrainingCheckpoint, requireFiniteTraining } from "../encoder_training/checkpoint.ts";
+import { NOT_ASKED_FOR } from "../encoder_training/defaults.ts";
 import type { EncoderTrainingEvent } from "../encoder_training/events.ts";
 import { requireImagesReader } from "../encoder_training/options.ts";
 import type { RunSoFar } from "../encoder_training/prepare.ts";
@@ -63,10 +64,7 @@ async function resolvePretrainInput({ stem, ...input }: PretrainInput): Promise<
   requireImagesReader(input);
   const options = {
     ...PRETRAIN_DEFAULTS,
-    resume: null,
-    saveEvery: null,
-    limitSteps: null,
-    tuning: null,
+    ...NOT_ASKED_FOR,
     ...input,
     arch: findEncoder(input.arch ?? PRETRAIN_DEFAULTS.arch, stem).name,
     testData: input.testData === undefined ? await findDataset(input.data, "test") ?? null : input.testData,

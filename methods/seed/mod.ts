@@ -16,6 +16,7 @@ import { PAPER_DEFAULTS } from "./defaults.ts";
 import type { DistillEvent } from "./events.ts";
 import { distillFlags } from "./flags.ts";
 import { type DistillOptions, teacherPart } from "./options.ts";
+import { NOT_ASKED_FOR } from "../encoder_training/defaults.ts";
 import { requireImagesReader } from "../encoder_training/options.ts";
 import type { RunSoFar } from "../encoder_training/prepare.ts";
 import { type DistillResult, runDistillation } from "./run.ts";
@@ -56,11 +57,8 @@ async function resolveDistillInput(
   if (note !== undefined) emit({ type: "note", text: note });
   return {
     ...PAPER_DEFAULTS,
-    resume: null,
+    ...NOT_ASKED_FOR,
     studentInit: null,
-    saveEvery: null,
-    limitSteps: null,
-    tuning: null,
     ...input.feature && { dim: source.encoder.features },
     ...input,
     ...views,
