@@ -28,7 +28,7 @@ import { EncoderBuilder } from "../../models/encoder_builder.ts";
 import { initialize, initializeQueue, type StateValues } from "../../models/initialize.ts";
 import { findOptimizer, optimizerNames } from "../../models/optim/optimizers.ts";
 import { tensorsOf } from "../../models/parameter_store.ts";
-import type { StepLoss } from "../../methods/encoder_training/loss_reader.ts";
+import type { StepLoss } from "../../methods/encoder_training/step_results.ts";
 import {
   scheduleStep,
   type StudentBatch,
