@@ -1,6 +1,7 @@
 /** Buffers that results come back from the device by. */
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { BufferRange } from "../../kernels/program.ts";
+import { readStaging } from "../../kernels/readback.ts";
 
 /** Results that can be on their way back from the device at once. */
 const SLOTS = 4;
@@ -41,12 +42,10 @@ export class Staging implements Disposable {
 
   /** Reads what was copied, as float32, when the copies have been submitted. */
   async read({ buffer, bytes }: Copied): Promise<Float32Array<ArrayBuffer>[]> {
-    await this.#gpu.wait(buffer.mapAsync(GPUMapMode.READ));
-    const mapped = buffer.getMappedRange();
-    let end = 0;
-    const parts = bytes.map((length) => new Float32Array(mapped.slice(end, end += length)));
-    buffer.unmap();
-    return parts;
+    return await readStaging(this.#gpu, buffer, (mapped) => {
+      let end = 0;
+      return bytes.map((length) => new Float32Array(mapped.slice(end, end += length)));
+    });
   }
 
   /** Frees the device's memory. */
