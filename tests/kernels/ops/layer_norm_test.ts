@@ -3,8 +3,7 @@ import { elementCount, Graph } from "../../../kernels/graph.ts";
 import { padRows, unpadRows } from "../../../kernels/layout.ts";
 import { layerNorm } from "../../../kernels/ops/layer_norm/layer_norm.ts";
 import { add } from "../../../kernels/ops/add/add.ts";
-import { Program } from "../../../kernels/program.ts";
-import { checkOp, KINDS, randomValues, withGpu } from "../check_op.ts";
+import { checkOp, KINDS, randomValues, runOp, withGpu } from "../check_op.ts";
 
 function reference(
   channels: number,
@@ -87,20 +86,16 @@ for (const [kind, as] of KINDS) {
   Deno.test(`layerNorm of a large mean, ${kind}, is as exact as of none`, () =>
     withGpu(async (gpu) => {
       const shape = [3, 1, 1, 50];
-      const graph = new Graph();
-      const sources = [shape, [50], [50]].map((each, i) => graph.source(`input ${i}`, each));
-      const y = graph.apply(layerNorm, sources, { epsilon: 1e-6 });
-      using program = await Program.compile(as(gpu), { label: "test", graph, inputs: sources, outputs: [y] });
       const values = randomValues("x", shape).map((value, i) =>
         value + [1000, -30_000, 0][Math.floor(i / 50)]
       );
       values.fill(7.7, 100); // a row of one value: nothing but its bias is left
       const parameters = ["weight", "bias"].map((name) => randomValues(name, [50]));
-      for (const [i, data] of [values, ...parameters].entries()) {
-        program.write(sources[i], padRows(data, sources[i].shape));
-      }
-      program.run();
-      const found = unpadRows(await program.read(y), shape);
+      const inputs = [{ shape, values }, ...parameters.map((values) => ({ shape: [50], values }))];
+      const [y] = await runOp(as(gpu), inputs, (graph, tensors) => [
+        graph.apply(layerNorm, tensors, { epsilon: 1e-6 }),
+      ]);
+      const found = unpadRows(y, shape);
       const [x, weight, bias] = [values, ...parameters].map((data) => Float64Array.from(data));
       const expected = reference(50, 1e-6, x, weight, bias);
       for (const [i, value] of expected.entries()) {
@@ -112,17 +107,13 @@ for (const [kind, as] of KINDS) {
   Deno.test(`layerNorm of a row with NaN or infinity, ${kind}, is NaN in that row alone`, () =>
     withGpu(async (gpu) => {
       const shape = [4, 1, 1, 6];
-      const graph = new Graph();
-      const sources = [shape, [6], [6]].map((each, i) => graph.source(`input ${i}`, each));
-      const y = graph.apply(layerNorm, sources, { epsilon: 1e-6 });
-      using program = await Program.compile(as(gpu), { label: "test", graph, inputs: sources, outputs: [y] });
       const values = randomValues("x", shape);
       values[7] = NaN;
       values[20] = Infinity;
-      program.write(sources[0], padRows(values, shape));
-      for (const source of sources.slice(1)) program.write(source, padRows(new Float32Array(6).fill(1), [6]));
-      program.run();
-      const padded = await program.read(y);
+      const ones = { shape: [6], values: new Float32Array(6).fill(1) };
+      const [padded] = await runOp(as(gpu), [{ shape, values }, ones, ones], (graph, tensors) => [
+        graph.apply(layerNorm, tensors, { epsilon: 1e-6 }),
+      ]);
       const found = unpadRows(padded, shape);
       assertEquals(
         Array.from(
