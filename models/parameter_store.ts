@@ -6,7 +6,8 @@
  * An arena is cut into segments no larger than the device can bind, or wants to; a parameter lies wholly in one of them.
  */
 import { UserError } from "../errors.ts";
-import { type Gpu, readBuffer, type Target } from "../kernels/gpu.ts";
+import type { Gpu, Target } from "../kernels/gpu.ts";
+import { readBuffer } from "../kernels/readback.ts";
 import { byteLength, type Tensor } from "../kernels/graph.ts";
 import { ALIGNMENT } from "../kernels/memory_plan.ts";
 import type { BufferRange } from "../kernels/program.ts";
@@ -185,6 +186,7 @@ export class ParameterStore implements Disposable {
     const copies = new Map<GPUBuffer, Promise<ArrayBuffer>>();
     const values: StateValues = new Map();
     for (const parameter of parameters) {
+      if (parameter.keys.length === 0) continue; // a constant
       const { buffer, offset, bytes } = rangeOf(parameter);
       if (!copies.has(buffer)) copies.set(buffer, readBuffer(this.#gpu, buffer));
       const device = new Float32Array(await copies.get(buffer)!, offset, bytes / 4);
