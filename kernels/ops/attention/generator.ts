@@ -62,11 +62,6 @@ struct Params {
 const LOG2_E = "1.4426950408889634";
 const LOWEST = "-3.4e38";
 
-/** WGSL: whether it is NaN, by its bits: comparisons may be optimised away. */
-const NAN = `
-fn is_nan(value: f32) -> bool { return (bitcast<u32>(value) & 0x7fffffffu) > 0x7f800000u; }
-`;
-
 /** WGSL: vec4 `c` of the head's row at `at`, rotated by the angles of a token: x cos + (-second half, first half) sin. */
 const rotationOf = (headVec4s: number) => `
 fn rotated(at: u32, c: u32, token: u32) -> vec4<f32> {
@@ -295,13 +290,13 @@ export function forwardSource(shape: AttentionShape): string {
   const { query, key, value } = operands(shape);
   const own = range(rows);
   const vec4s = range(headVec4s);
-  return `${PARAMS}${declare(queriesAndKeys(shape).names, ["y", "lse"], ["lse"])}${NAN}${rotation(shape)}${
+  return `${PARAMS}${declare(queriesAndKeys(shape).names, ["y", "lse"], ["lse"])}${rotation(shape)}${
     begin(shape, [key, value])
   }
   ${loadOwn(shape, [[query, " * p.log2_scale"]])}
   ${
     own.map((r) =>
-      `var most${r} = ${LOWEST}; var sums${r} = vec4<f32>(); var seen${r} = vec4<f32>();
+      `var most${r} = ${LOWEST}; var sums${r} = vec4<f32>();
   ${vec4s.map((c) => `var y${r}_${c} = vec4<f32>();`).join(" ")}`
     ).join("\n  ")
   }
@@ -324,7 +319,6 @@ export function forwardSource(shape: AttentionShape): string {
     }
     ${
       own.map((r) => `
-    seen${r} += s${r};
     s${r} = select(vec4<f32>(${LOWEST}), s${r}, inside);
     let top${r} = max(most${r}, max(max(s${r}.x, s${r}.y), max(s${r}.z, s${r}.w)));
     let keep${r} = exp2(most${r} - top${r});
@@ -349,14 +343,12 @@ export function forwardSource(shape: AttentionShape): string {
   ${
     finishRows(
       shape,
-      { scalars: ["sums", "seen", "most"], vec4s: ["y"] },
+      { scalars: ["sums", "most"], vec4s: ["y"] },
       `let sum = dot(sums0, vec4<f32>(1.0));
-    // A NaN among the scores may have become a number in its exponential; here it is one again.
-    let nan = seen0.x + seen0.y + seen0.z + seen0.w;
-    let share = select(1.0 / sum, nan, is_nan(nan));
+    let share = 1.0 / sum;
     let at = (image * p.tokens + token) * p.width + head * HEAD;
     ${vec4s.map((c) => `y[at + ${c}u] = y0_${c} * share;`).join(" ")}
-    lse[${HEAD_NUMBERS} + token] = select((most0 + log2(sum)) / ${LOG2_E}, nan, is_nan(nan));`,
+    lse[${HEAD_NUMBERS} + token] = (most0 + log2(sum)) / ${LOG2_E};`,
     )
   }
   ${clearPadding(rows, "lse")}

@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertLess, assertThrows } from "@std/assert";
 import { differentiate } from "../../../kernels/autodiff.ts";
 import type { Gpu } from "../../../kernels/gpu.ts";
-import { Graph, type Tensor } from "../../../kernels/graph.ts";
+import { Graph, paddedCount, type Tensor } from "../../../kernels/graph.ts";
 import { attention } from "../../../kernels/ops/attention/attention.ts";
 import { mean } from "../../../kernels/ops/mean/mean.ts";
 import { Program } from "../../../kernels/program.ts";
@@ -113,6 +113,7 @@ async function run(gpu: Gpu, { batch, tokens, heads, width }: Case, qkv: Float32
   using program = await Program.compile(gpu, options);
   program.write(x, qkv);
   program.write(dy, randomValues("dy", dy.shape));
+  program.write(lse, new Float32Array(paddedCount(lse)).fill(NaN)); // its padding must be cleared
   program.run();
   const [yValues, lseValues, dxValues] = [
     await program.read(y),
