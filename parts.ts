@@ -54,21 +54,21 @@ export { scaledResidual } from "./kernels/ops/scaled_residual/scaled_residual.ts
 export { logSoftmax, softmax } from "./kernels/ops/softmax/softmax.ts";
 export type { Activation } from "./kernels/ops/activation/activation.ts";
 export type { ProductFamily, ProductKind, Tile, TileChoice, Tuning } from "./kernels/tuning/tuning.ts";
-export {
-  type BatchNorm,
-  type Convolution,
-  type ConvolutionOptions,
-  type DeviceParameter,
-  EncoderBuilder,
-  type EncoderMode,
-  type Initial,
-  type LayerNorm,
-  type LayerScale,
-  type MadeTensor,
-  type Padding,
-  type StateEntry,
-  type StateKind,
-} from "./models/encoder_builder.ts";
+export { EncoderBuilder } from "./models/encoder_builder.ts";
+export type {
+  BatchNorm,
+  Convolution,
+  ConvolutionOptions,
+  DeviceParameter,
+  EncoderMode,
+  Initial,
+  LayerNorm,
+  LayerScale,
+  MadeTensor,
+  Padding,
+  StateEntry,
+  StateKind,
+} from "./models/encoder_layers.ts";
 export type { RowRange } from "./models/parameter_layout.ts";
 export { type HeadKind, type HeadOptions, projectionHead } from "./models/heads.ts";
 export { type Loss, registerLoss } from "./models/loss/losses.ts";

@@ -4,7 +4,7 @@
  */
 import { elementCount, type Graph, type Tensor } from "../kernels/graph.ts";
 import { padRows, unpadRows } from "../kernels/layout.ts";
-import type { BatchNorm, Convolution, DeviceParameter, LayerScale } from "./encoder_builder.ts";
+import type { BatchNorm, Convolution, DeviceParameter, LayerScale } from "./encoder_layers.ts";
 import { CONVOLUTION, DEPTHWISE, type RowRange, takeRows, type WeightLayout } from "./parameter_layout.ts";
 
 /** Makes each parameter once, however often a graph reads it. */

@@ -1,7 +1,8 @@
 /** EfficientNet-B0 to B7 (Tan and Le 2019): `efficientnet.py` of the original. */
 import type { Tensor } from "../kernels/graph.ts";
 import { globalAveragePool } from "../kernels/ops/global_average_pool/global_average_pool.ts";
-import type { Convolution, ConvolutionOptions, EncoderBuilder, Padding } from "./encoder_builder.ts";
+import type { EncoderBuilder } from "./encoder_builder.ts";
+import type { Convolution, ConvolutionOptions, Padding } from "./encoder_layers.ts";
 import { projectionHead } from "./heads.ts";
 import { cifarName, type Encoder } from "./encoder.ts";
 import { roundChannels, squeezeAndExcite } from "./squeeze_excite.ts";

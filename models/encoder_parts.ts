@@ -1,6 +1,7 @@
 /** Which entries of an encoder's state_dict belong to the backbone, and which to its head. */
 import { Graph } from "../kernels/graph.ts";
-import { EncoderBuilder, type StateEntry } from "./encoder_builder.ts";
+import { EncoderBuilder } from "./encoder_builder.ts";
+import type { StateEntry } from "./encoder_layers.ts";
 import type { HeadOptions } from "./heads.ts";
 import { traceImages } from "./images.ts";
 import type { Encoder } from "./encoder.ts";

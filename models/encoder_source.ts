@@ -6,7 +6,7 @@ import { fingerprintWeights } from "./checkpoint/fingerprint_weights.ts";
 import { readFinite, requireFinite } from "./checkpoint/read_finite.ts";
 import type { SavedInput } from "./checkpoint/saved_input.ts";
 import type { TensorRef } from "./checkpoint/tensor_ref.ts";
-import type { StateEntry } from "./encoder_builder.ts";
+import type { StateEntry } from "./encoder_layers.ts";
 import { type InputSource, stemOf } from "./encoder_input.ts";
 import type { EncoderPart } from "./encoder_parts.ts";
 import { findHead, type HeadOptions } from "./heads.ts";

@@ -1,7 +1,7 @@
 /** Fresh weights. */
 import { Random } from "../data/random.ts";
 import { elementCount } from "../kernels/graph.ts";
-import type { StateEntry } from "./encoder_builder.ts";
+import type { StateEntry } from "./encoder_layers.ts";
 
 /** A state_dict's values by key, in PyTorch's layout. Counters are not in it. */
 export type StateValues = Map<string, Float32Array<ArrayBuffer>>;

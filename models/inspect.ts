@@ -18,7 +18,7 @@ import type { EncoderPart } from "./encoder_parts.ts";
 import { findHead, type FoundHead } from "./heads.ts";
 import { describeNearest, describeOtherModel } from "./near_miss.ts";
 import { type EncoderClues, expectPart, recognizeEncoders } from "./recognize.ts";
-import type { StateEntry } from "./encoder_builder.ts";
+import type { StateEntry } from "./encoder_layers.ts";
 
 /** A tensor of the file. */
 export interface InspectedTensor {

@@ -2,7 +2,8 @@
 import type { Tensor } from "../kernels/graph.ts";
 import type { Activation } from "../kernels/ops/activation/activation.ts";
 import { globalAveragePool } from "../kernels/ops/global_average_pool/global_average_pool.ts";
-import type { EncoderBuilder, Initial } from "./encoder_builder.ts";
+import type { EncoderBuilder } from "./encoder_builder.ts";
+import type { Initial } from "./encoder_layers.ts";
 import { projectionHead } from "./heads.ts";
 import { cifarName, type Encoder } from "./encoder.ts";
 import { roundChannels, squeezeAndExcite } from "./squeeze_excite.ts";

@@ -11,7 +11,7 @@ import { readBuffer } from "../kernels/readback.ts";
 import { byteLength, type Tensor } from "../kernels/graph.ts";
 import { ALIGNMENT } from "../kernels/memory_plan.ts";
 import type { BufferRange } from "../kernels/program.ts";
-import type { DeviceParameter } from "./encoder_builder.ts";
+import type { DeviceParameter } from "./encoder_layers.ts";
 import { findNotFinite } from "./finite.ts";
 import type { StateValues } from "./initialize.ts";
 import type { RowRange } from "./parameter_layout.ts";

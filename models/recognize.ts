@@ -1,7 +1,7 @@
 /** Which encoder some weights are of: told by their names and shapes, and by the method that its head is known by. */
 import { plainKey } from "./checkpoint/state_dict.ts";
 import { type EncoderPart, partsOf } from "./encoder_parts.ts";
-import type { StateEntry } from "./encoder_builder.ts";
+import type { StateEntry } from "./encoder_layers.ts";
 import { findHead, type FoundHead, type HeadOptions } from "./heads.ts";
 import type { Encoder, Stem, TeacherSsl } from "./encoder.ts";
 import { stemOf } from "./encoder_input.ts";

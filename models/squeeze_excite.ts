@@ -3,7 +3,8 @@ import type { Tensor } from "../kernels/graph.ts";
 import type { Activation } from "../kernels/ops/activation/activation.ts";
 import { globalAveragePool } from "../kernels/ops/global_average_pool/global_average_pool.ts";
 import { scaleChannels } from "../kernels/ops/scale_channels/scale_channels.ts";
-import type { Convolution, EncoderBuilder } from "./encoder_builder.ts";
+import type { EncoderBuilder } from "./encoder_builder.ts";
+import type { Convolution } from "./encoder_layers.ts";
 
 /** Layers and activations of {@linkcode squeezeAndExcite}. */
 export interface SqueezeExcite {

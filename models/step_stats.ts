@@ -5,7 +5,7 @@ import { unpadRows } from "../kernels/layout.ts";
 import { one } from "../kernels/ops/one/one.ts";
 import { sumsOfSquares } from "../kernels/ops/sums_of_squares/sums_of_squares.ts";
 import { type BufferRange, Program } from "../kernels/program.ts";
-import type { DeviceParameter } from "./encoder_builder.ts";
+import type { DeviceParameter } from "./encoder_layers.ts";
 import type { ParameterStore } from "./parameter_store.ts";
 
 /** L2 norms by layer group. */

@@ -21,7 +21,7 @@ import { movingAverage } from "../kernels/ops/moving_average/moving_average.ts";
 import { type BufferRange, Program, runPrograms } from "../kernels/program.ts";
 import { makeSchedule, type Schedule } from "../kernels/schedule.ts";
 import { SubmissionTimer } from "../kernels/submission_timer.ts";
-import type { DeviceParameter } from "./encoder_builder.ts";
+import type { DeviceParameter } from "./encoder_layers.ts";
 import { layerGroupsOf, LayerNormReader, type StepStats } from "./step_stats.ts";
 import type { OptimizerRule } from "./optim/optimizers.ts";
 import { ParameterStore, segmentLengths, tensorsOf } from "./parameter_store.ts";

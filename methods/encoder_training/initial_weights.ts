@@ -1,6 +1,6 @@
 /** What an encoder starts from: fresh weights, or those of a checkpoint. */
 import type { NamedValues } from "../../actors/messages.ts";
-import type { StateEntry } from "../../models/encoder_builder.ts";
+import type { StateEntry } from "../../models/encoder_layers.ts";
 import { type EncoderSource, openEncoderSource } from "../../models/encoder_source.ts";
 import { initialize } from "../../models/initialize.ts";
 import { findEncoder } from "../../models/registry.ts";

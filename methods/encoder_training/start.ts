@@ -5,7 +5,7 @@ import { fingerprintWeights } from "../../models/checkpoint/fingerprint_weights.
 import { readResumeState, type RunOrigin } from "../../models/checkpoint/resume_state.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { isCounter } from "../../models/checkpoint/named_tensor.ts";
-import type { StateEntry } from "../../models/encoder_builder.ts";
+import type { StateEntry } from "../../models/encoder_layers.ts";
 import { initializeQueue } from "../../models/initialize.ts";
 import { findEncoder, summarize } from "../../models/registry.ts";
 import type { NamedValues } from "../../actors/messages.ts";

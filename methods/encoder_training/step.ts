@@ -1,7 +1,7 @@
 /** What the compiled training steps of all methods have in common. */
 import type { Program } from "../../kernels/program.ts";
 import type { Encoder } from "../../models/encoder.ts";
-import type { StateEntry } from "../../models/encoder_builder.ts";
+import type { StateEntry } from "../../models/encoder_layers.ts";
 import type { HeadOptions } from "../../models/heads.ts";
 import type { StateValues } from "../../models/initialize.ts";
 import type { ParameterStore, ReadEntry } from "../../models/parameter_store.ts";

@@ -29,7 +29,7 @@ import {
   torchDict,
   type TorchValue,
 } from "../../models/checkpoint/torch_value.ts";
-import type { StateEntry } from "../../models/encoder_builder.ts";
+import type { StateEntry } from "../../models/encoder_layers.ts";
 import type { StateValues } from "../../models/initialize.ts";
 import type { BatchResult } from "../classification.ts";
 

@@ -10,12 +10,8 @@ import { crossEntropy } from "../../kernels/ops/cross_entropy/cross_entropy.ts";
 import { stepControl } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import { Program, runPrograms } from "../../kernels/program.ts";
 import type { Encoder } from "../../models/encoder.ts";
-import {
-  type DeviceParameter,
-  EncoderBuilder,
-  type EncoderMode,
-  type StateEntry,
-} from "../../models/encoder_builder.ts";
+import { EncoderBuilder } from "../../models/encoder_builder.ts";
+import type { DeviceParameter, EncoderMode, StateEntry } from "../../models/encoder_layers.ts";
 import { partsOf } from "../../models/encoder_parts.ts";
 import { type ImageInput, type Normalization, traceImages } from "../../models/images.ts";
 import type { StateValues } from "../../models/initialize.ts";

@@ -1,5 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals, assertNotEquals } from "@std/assert";
-import type { Initial, StateEntry } from "../../models/encoder_builder.ts";
+import type { Initial, StateEntry } from "../../models/encoder_layers.ts";
 import { initialize, initializeQueue } from "../../models/initialize.ts";
 
 const COUNT = 40_000;

@@ -1,7 +1,7 @@
 /** Encoders with the reference formula's weights, and its images in the device's layout. */
 import { padRows } from "../../kernels/layout.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
-import type { StateEntry } from "../../models/encoder_builder.ts";
+import type { StateEntry } from "../../models/encoder_layers.ts";
 import { FrozenEncoder, type FrozenEncoderOptions } from "../../models/inference.ts";
 import { findEncoder, summarize, usualHead } from "../../models/registry.ts";
 import { formulaKind, formulaTensor, REFERENCE_SEED } from "../reference.ts";

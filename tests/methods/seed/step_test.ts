@@ -1,5 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals, assertLess } from "@std/assert";
-import type { StateEntry } from "../../../models/encoder_builder.ts";
+import type { StateEntry } from "../../../models/encoder_layers.ts";
 import { initialize, initializeQueue, type StateValues } from "../../../models/initialize.ts";
 import { findEncoder } from "../../../models/registry.ts";
 import type { StepLoss } from "../../../methods/encoder_training/step_results.ts";
