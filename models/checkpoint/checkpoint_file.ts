@@ -9,6 +9,7 @@ import { CheckpointError, type Fail } from "./checkpoint_error.ts";
 import { describeForeignFile } from "./foreign_file.ts";
 import { looksLikeSafetensors, readSafetensors, type SafetensorsContent } from "./safetensors.ts";
 import { TensorRef } from "./tensor_ref.ts";
+import { describeRefusal, SkippedObject } from "./torch_globals.ts";
 import { looksLikeTorchLegacy, readTorchLegacy } from "./torch_legacy.ts";
 import { INPUT_KEY, parseInputJson } from "./saved_input.ts";
 import { OrderedDict, torchDict, type TorchValue } from "./torch_value.ts";
@@ -75,6 +76,7 @@ export async function openCheckpointFile(path: string): Promise<CheckpointFile> 
     const container = containerOf(head);
     if (container === undefined) throw fail(describeForeignFile(head, source.size));
     const value = await READERS[container](source, fail);
+    if (value instanceof SkippedObject) throw fail(describeRefusal(value.className));
     checkTree(value, fail);
     return new CheckpointFile(path, container, value, source);
   } catch (error) {
