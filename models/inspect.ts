@@ -13,7 +13,7 @@ import type { SavedInput } from "./checkpoint/saved_input.ts";
 import { TensorRef } from "./checkpoint/tensor_ref.ts";
 import type { TorchValue } from "./checkpoint/torch_value.ts";
 import { describePlace } from "./encoder_input.ts";
-import { locateEncoder } from "./locate_encoder.ts";
+import { hasFixedPositions, locateEncoder } from "./locate_encoder.ts";
 import type { EncoderPart } from "./encoder_parts.ts";
 import { findHead, type FoundHead } from "./heads.ts";
 import { describeNearest, describeOtherModel } from "./near_miss.ts";
@@ -66,7 +66,7 @@ export interface InspectedEncoder {
 /** What {@linkcode inspectCheckpoint} found. */
 export interface Inspection {
   path: string;
-  /** Size of the file. */
+  /** Size of the file, or of all that it is cut into. */
   bytes: number;
   container: Container;
   /** Who wrote it, where it holds an encoder. */
@@ -98,6 +98,8 @@ export interface Inspection {
 export interface InspectOptions {
   /** Looks at the encoder under this prefix alone, see `locate_encoder.ts`. */
   weights?: string;
+  /** Heads of a vision transformer, where its tensors do not tell. */
+  heads?: number;
   /** Reads every tensor that `isWanted` for its statistics, which checks the sums of a zip container too. */
   statistics?: boolean;
   /** Which tensors and values are listed, by name; all by default. */
@@ -139,7 +141,7 @@ export async function inspectCheckpoint(path: string, options: InspectOptions = 
     if (value instanceof TensorRef) found.push({ name, tensor: value });
     else values.push({ name, text: describeValue(value) });
   });
-  const { size: bytes } = await Deno.stat(path);
+  const { bytes } = file;
   const statistics = options.statistics
     ? await measureAll(path, bytes, found.map(({ tensor }) => tensor), onTensor)
     : undefined;
@@ -151,16 +153,16 @@ export async function inspectCheckpoint(path: string, options: InspectOptions = 
     path,
     bytes,
     container: file.container,
-    ...describeEncoders(file, options.weights),
+    ...await describeEncoders(file, options),
     tensors,
     values,
   };
 }
 
-function describeEncoders(
+async function describeEncoders(
   file: CheckpointFile,
-  weights: string | undefined,
-): Omit<Inspection, "path" | "bytes" | "container" | "tensors" | "values"> {
+  { weights, heads }: InspectOptions,
+): Promise<Omit<Inspection, "path" | "bytes" | "container" | "tensors" | "values">> {
   let state: StateDict;
   try {
     state = locateEncoder(file, weights);
@@ -170,19 +172,27 @@ function describeEncoders(
   }
   const { framework, prefix, arch, epoch, input, inputIsOfRun, teacherInput, others } = state;
   const note = describePlace(state);
-  const main = describeEncoder(prefix.replace(/\.$/, ""), state.tensors, { arch, saved: input?.stem });
+  const describeWith = async (
+    name: string,
+    tensors: ReadonlyMap<string, TensorRef>,
+    clues: EncoderClues,
+  ) => {
+    const fixedPositions = await hasFixedPositions(tensors);
+    return describeEncoder(name.replace(/\.$/, ""), tensors, { ...clues, heads, fixedPositions });
+  };
+  const main = await describeWith(prefix, state.tensors, { arch, saved: input?.stem });
   // MoCo's momentum encoder is of the same kind; of SEED's teacher the file does not say what it is.
   const named = ([
     ["encoder_k", { arch, saved: input?.stem }],
     ["teacher", { saved: teacherInput?.stem }],
   ] as const).flatMap(([name, clues]) => {
     const tensors = encoderBeside(state, name);
-    return tensors.size === 0 || others !== undefined ? [] : [describeEncoder(name, tensors, clues)];
+    return tensors.size === 0 || others !== undefined ? [] : [describeWith(name, tensors, clues)];
   });
   const located = (others ?? []).map((other) =>
-    describeEncoder(other.replace(/\.$/, ""), locateEncoder(file, other).tensors, { arch })
+    describeWith(other, locateEncoder(file, other).tensors, { arch })
   );
-  const encoders = [main, ...named, ...located];
+  const encoders = [main, ...await Promise.all([...named, ...located])];
   const beside = namesBeside(state.beside.keys()).filter((name) =>
     encoders.every((one) => one.name !== name)
   );

@@ -1,11 +1,11 @@
 /** Which encoder some weights are of: told by their names and shapes, and by the method that its head is known by. */
-import { plainKey } from "./checkpoint/state_dict.ts";
+import { plainKey, type StateDict } from "./checkpoint/state_dict.ts";
 import { type EncoderPart, partsOf } from "./encoder_parts.ts";
 import type { StateEntry } from "./encoder_builder.ts";
 import { findHead, type FoundHead, type HeadOptions } from "./heads.ts";
 import type { Encoder, Stem, TeacherSsl } from "./encoder.ts";
 import { stemOf } from "./encoder_input.ts";
-import { ENCODERS, encodersOfAllStems, stemNameOf, usualHead } from "./registry.ts";
+import { ENCODERS, encodersOfAllStems, FAMILIES, stemNameOf, usualHead } from "./registry.ts";
 
 /** Tensors, or only their shapes, by plain key: without a framework's wrapping. */
 export type Shapes = ReadonlyMap<string, { readonly shape: readonly number[] }>;
@@ -38,9 +38,11 @@ export function expectPart(encoder: Encoder, tensors: Shapes, part: EncoderPart)
   const rest = parts.encoder.filter((entry) => !inPart.has(entry));
   const roots = new Set(rest.map(({ key }) => rootOf(plainKey(key))));
   const own = new Set(entries.map(({ key }) => rootOf(plainKey(key))));
-  const others = part === "backbone" ? otherHeads(tensors).filter((root) => !own.has(root)) : [];
+  const isHeadless = part === "backbone" || head.kind === "none";
+  const others = isHeadless ? otherHeads(tensors).filter((root) => !own.has(root)) : [];
   for (const root of others) roots.add(root);
-  return { head, entries, isOptional: (key) => roots.has(rootOf(key)), otherHeads: others };
+  const isOptional = (key: string) => roots.has(rootOf(key)) || encoder.ignores?.test(key) === true;
+  return { head, entries, isOptional, otherHeads: others };
 }
 
 /** What programs call the layers that they put behind a backbone. */
@@ -67,7 +69,7 @@ function rootOf(key: string): string {
 }
 
 /** Whether the tensors are those of an encoder and no others; batch norm's counters are not looked at. */
-function fits(encoder: Encoder, tensors: Shapes, part: EncoderPart): boolean {
+export function fits(encoder: Encoder, tensors: Shapes, part: EncoderPart): boolean {
   const { entries, isOptional } = expectPart(encoder, tensors, part);
   const expected = entries.filter(({ kind }) => kind !== "counter");
   return countRequired(tensors, isOptional) === expected.length &&
@@ -93,6 +95,18 @@ export interface EncoderClues {
   saved?: string;
   /** The stem that is asked for; whichever fits where it is left out. */
   stem?: Stem;
+  /** Heads of a vision transformer, `--heads`, where its tensors do not tell. */
+  heads?: number;
+  /** Whether its table of positions is not learned but MoCo-v3's. */
+  fixedPositions?: boolean;
+}
+
+/** What a file says of its encoder, and what is asked for. */
+export function cluesOf(
+  { arch, input, fixedPositions }: Pick<StateDict, "arch" | "input" | "fixedPositions">,
+  asked: Pick<EncoderClues, "stem" | "heads"> = {},
+): EncoderClues {
+  return { arch, saved: input?.stem, fixedPositions, ...asked };
 }
 
 /**
@@ -103,19 +117,37 @@ export interface EncoderClues {
 export function recognizeEncoders(
   tensors: Shapes,
   part: EncoderPart,
-  { arch: said, saved, stem }: EncoderClues = {},
+  clues: EncoderClues = {},
 ): Encoder[] {
+  const { arch: said, saved, stem } = clues;
   const head = findHead(tensors);
   const isCandidate = ({ ssl, name, cifar }: Encoder) =>
     head === undefined || ssl === methodOf(head) || name === said || cifar?.name === said;
   const isSaid = (encoder: Encoder) =>
     saved === undefined ? encoder.name === said : stemOf(encoder) === saved;
-  return ENCODERS.filter(isCandidate).flatMap((usual) => {
+  const ofFamilies = stem === "cifar" ? [] : readEncoders(tensors, clues);
+  const listed = ENCODERS.filter(isCandidate).flatMap((usual) => {
     const stems = [usual, ...usual.cifar === undefined ? [] : [usual.cifar]]
       .filter((encoder) => stem === undefined || stemNameOf(encoder) === stem)
       .filter((encoder) => fits(encoder, tensors, part));
     return stems.length < 2 ? stems : [stems.find(isSaid) ?? usual];
-  }).toSorted((a, b) => Number(b.name === said) - Number(a.name === said));
+  });
+  const read = ofFamilies.filter((encoder) => fits(encoder, tensors, part));
+  return [...listed, ...read].toSorted((a, b) => Number(b.name === said) - Number(a.name === said));
+}
+
+/** What the families take some tensors for; whether they are complete is not looked at. */
+function readEncoders(tensors: Shapes, clues: EncoderClues): Encoder[] {
+  return FAMILIES.map((family) => family.recognize(tensors, clues)).filter((encoder) =>
+    encoder !== undefined
+  );
+}
+
+/** Whether what is here are an encoder's tensors, which needs no head to give embeddings. */
+export function isHeadless(tensors: Shapes, clues: EncoderClues = {}): boolean {
+  return readEncoders(tensors, clues).some((encoder) =>
+    encoder.head === "none" && fits(encoder, tensors, "encoder")
+  );
 }
 
 /**
@@ -124,7 +156,7 @@ export function recognizeEncoders(
  * @returns `undefined` where none has half of its own
  */
 export function nearestEncoder(tensors: Shapes, part: EncoderPart): Encoder | undefined {
-  const shares = encodersOfAllStems().map((encoder) => {
+  const shares = [...encodersOfAllStems(), ...readEncoders(tensors, {})].map((encoder) => {
     const { entries, isOptional } = expectPart(encoder, tensors, part);
     const expected = entries.filter(({ kind }) => kind !== "counter");
     const common = expected.filter((entry) => isThere(tensors, entry)).length;
