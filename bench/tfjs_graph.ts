@@ -20,6 +20,7 @@ const ACTIVATIONS: Readonly<Record<Activation, (z: tf.Tensor) => tf.Tensor>> = {
   hard_sigmoid: hardSigmoid,
   swish: (z) => tf.mul(z, tf.sigmoid(z)),
   hard_swish: (z) => tf.mul(z, hardSigmoid(z)),
+  gelu: (z) => tf.mul(tf.mul(z, 0.5), tf.add(tf.erf(tf.mul(z, Math.SQRT1_2)), 1)),
 };
 
 function activate(z: tf.Tensor, activation: Activation | undefined): tf.Tensor {

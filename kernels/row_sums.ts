@@ -56,7 +56,7 @@ export interface RowSumText {
   /** Statements before the sum; they know `vec4`, `part` and the part's rows `first` to `last`. */
   begin?: string;
   /**
-   * Statements that add the vec4 at index `at` of [rows, vec4s] to the sums. Where `own` is not below `p.vec4s`, another
+   * Statements that add the vec4 at index `at` of [rows, vec4s], in the row `this_row`, to the sums. Where `own` is not below `p.vec4s`, another
    * invocation has that vec4, and what is written must be left to it.
    */
   add: string;
@@ -121,7 +121,8 @@ export function rowSums(
 ): Pick<Dispatch, "source" | "uniforms" | "workgroups"> {
   const across = quadsAcross(vec4s);
   const down = INVOCATIONS / across;
-  const addRow = (row: string) => `{ let at = (${row}) * p.vec4s + vec4_index; ${add} }`;
+  const addRow = (row: string) =>
+    `{ let this_row = ${row}; let at = this_row * p.vec4s + vec4_index; ${add} }`;
   return {
     source: `
 struct Params { rows: u32, vec4s: u32, per_part: u32, ${params} }

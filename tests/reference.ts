@@ -37,18 +37,28 @@ export function referenceJson(name: string): any {
   return JSON.parse(Deno.readTextFileSync(referencePath(name)));
 }
 
+/** Seed of the formula's tensors in the reference's files. */
+export const REFERENCE_SEED: number = referenceJson("formula.json").seed;
+
+/** Seed of the formula's tensors in the files that `tests/golden/` has beside the reference's. */
+export const GOLDEN_SEED = 0;
+
 /** Raw 32-bit hash of element `i` of the tensor `name`. */
-export function formulaBits(name: string, i: number, seed = 0): number {
-  const stream = crc32(name) ^ seed;
-  return mix32(Math.imul(i, 0x9e3779b1) + stream);
+export function formulaBits(name: string, i: number, seed = REFERENCE_SEED): number {
+  return mix32(Math.imul(i, 0x9e3779b1) + (crc32(name) ^ seed));
 }
 
 export type FormulaKind = "weight" | "gamma" | "small" | "var" | "image" | "unit";
 
 /** The tensor that the formula gives for a name, in PyTorch's layout. */
-export function formulaTensor(name: string, shape: readonly number[], kind: FormulaKind): Float32Array {
+export function formulaTensor(
+  name: string,
+  shape: readonly number[],
+  kind: FormulaKind,
+  seed = REFERENCE_SEED,
+): Float32Array {
   const size = shape.reduce((a, b) => a * b, 1);
-  const stream = crc32(name);
+  const stream = crc32(name) ^ seed;
   const bound = Math.sqrt(6 / shape.slice(1).reduce((a, b) => a * b, 1));
   const values = new Float32Array(size);
   for (let i = 0; i < size; i++) {

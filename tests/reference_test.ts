@@ -1,13 +1,13 @@
-import { assertAlmostEquals, assertEquals } from "@std/assert";
+import { assertAlmostEquals, assertEquals, assertNotEquals } from "@std/assert";
 import { crc32 } from "node:zlib";
-import { formulaBits, formulaTensor, referenceJson } from "./reference.ts";
+import { formulaBits, formulaTensor, GOLDEN_SEED, REFERENCE_SEED, referenceJson } from "./reference.ts";
 
 const FORMULA = referenceJson("formula.json");
 
 Deno.test("parity: the formula hashes names and indexes as the reference does", () => {
   for (const [name, expected] of Object.entries(FORMULA.crc32)) assertEquals(crc32(name), expected, name);
   const first = FORMULA["u32_conv1.weight_first4"].map((_: number, i: number) =>
-    formulaBits("conv1.weight", i, FORMULA.seed)
+    formulaBits("conv1.weight", i)
   );
   assertEquals(first, FORMULA["u32_conv1.weight_first4"]);
 });
@@ -23,4 +23,17 @@ Deno.test("parity: the formula gives the reference's tensors", () => {
       assertAlmostEquals(tensor[i], expected, 1e-7 * Math.max(1, Math.abs(expected)), `${name}[${i}]`);
     }
   }
+});
+
+Deno.test("formulaTensor() follows the seed that it is given, and that of the reference without one", () => {
+  const tensor = (seed?: number) => [...formulaTensor("input/8", [1, 3, 8, 8], "unit", seed)];
+  for (const seed of [0, 7, 0xdeadbeef]) {
+    const expected = tensor(seed).map((_, i) =>
+      Math.fround(2 * (formulaBits("input/8", i, seed) >>> 8) / 16777216 - 1)
+    );
+    assertEquals(tensor(seed), expected);
+  }
+  assertEquals(REFERENCE_SEED, FORMULA.seed);
+  assertEquals(tensor(), tensor(REFERENCE_SEED));
+  assertNotEquals(tensor(GOLDEN_SEED), tensor(GOLDEN_SEED + 1));
 });

@@ -44,6 +44,12 @@ function activated(t: OnnxTranslator, x: string, activation: Activation | undefi
       return t.emit("Mul", [x, t.emit("Sigmoid", [x])]);
     case "hard_swish":
       return t.emit("HardSwish", [x]);
+    case "gelu": {
+      const constant = (value: number) => t.emit("Constant", [], { value_float: { float: value } });
+      const erf = t.emit("Erf", [t.emit("Mul", [x, constant(Math.SQRT1_2)])]);
+      const doubled = t.emit("Add", [erf, constant(1)]);
+      return t.emit("Mul", [t.emit("Mul", [x, constant(0.5)]), doubled]);
+    }
   }
 }
 

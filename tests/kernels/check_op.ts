@@ -254,3 +254,18 @@ export async function checkOp(gpu: Gpu, check: OpCheck): Promise<void> {
     }
   }
 }
+
+/** What a graph of ops gives for some inputs: each output as it is on the device, with its pad lanes. */
+export async function runOp(
+  gpu: Gpu,
+  inputs: readonly { shape: readonly number[]; values: ArrayLike<number> }[],
+  build: (graph: Graph, inputs: Tensor[]) => readonly Tensor[],
+): Promise<Float32Array[]> {
+  const graph = new Graph();
+  const sources = inputs.map(({ shape }, i) => graph.source(`input ${i}`, shape));
+  const outputs = build(graph, sources);
+  using program = await Program.compile(gpu, { label: "test", graph, inputs: sources, outputs });
+  for (const [i, { shape, values }] of inputs.entries()) program.write(sources[i], padRows(values, shape));
+  program.run();
+  return await Promise.all(outputs.map((output) => program.read(output)));
+}

@@ -9,7 +9,7 @@ import { ParameterStore } from "../../models/parameter_store.ts";
 import type { Encoder } from "../../models/encoder.ts";
 import { ENCODERS, summarize, usualHead } from "../../models/registry.ts";
 import { relativeError, withGpu } from "../kernels/check_op.ts";
-import { referenceJson } from "../reference.ts";
+import { GOLDEN_SEED, referenceJson } from "../reference.ts";
 import { formulaEncoder, formulaImages, formulaReader } from "./reference_encoder.ts";
 
 const ARCHITECTURES = referenceJson("architectures.json");
@@ -111,13 +111,13 @@ export function testEncoders(family: EncoderFamily): void {
               imageSize: 64,
               output: "embedding",
             });
-            const read = formulaReader(summarize(encoder, usualHead(encoder), 64).state);
+            const read = formulaReader(summarize(encoder, usualHead(encoder), 64).state, "", GOLDEN_SEED);
             await frozen.load((key) =>
               key.endsWith(".running_var")
                 ? read(key).map((value) => Math.fround(value) * CALM.running_var_factor)
                 : read(key)
             );
-            const actual = await frozen.embed(formulaImages("input/64", 2, 64));
+            const actual = await frozen.embed(formulaImages("input/64", 2, 64, GOLDEN_SEED));
             const error = relativeError(actual, calm.flat());
             assert(error <= 2e-5, `relative error ${error}`);
           }),

@@ -27,7 +27,7 @@ import { ENCODERS, encodersOfAllStems, findEncoder, summarize, usualHead } from 
 import { resolveTeacher } from "../../models/teacher.ts";
 import { RunFolder } from "../actors/small_run.ts";
 import { relativeError, withGpu } from "../kernels/check_op.ts";
-import { formulaTensor } from "../reference.ts";
+import { formulaTensor, GOLDEN_SEED } from "../reference.ts";
 import { formulaImages, formulaReader, REFERENCE_HEAD } from "./reference_encoder.ts";
 import { withShapes } from "./shape_checkpoint.ts";
 
@@ -48,18 +48,21 @@ for (const [name, expected] of Object.entries<number[][]>(GOLDEN.embeddings)) {
           output: "embedding",
         },
       });
-      const read = formulaReader(summarize(encoder, usualHead(encoder), 64).state);
+      const read = formulaReader(summarize(encoder, usualHead(encoder), 64).state, "", GOLDEN_SEED);
       await frozen.load((key) =>
         key.endsWith(".running_var") ? read(key).map((value) => Math.fround(value) * 1.3) : read(key)
       );
-      const error = relativeError(await frozen.embed(formulaImages("input/32", 2, 32)), expected.flat());
+      const error = relativeError(
+        await frozen.embed(formulaImages("input/32", 2, 32, GOLDEN_SEED)),
+        expected.flat(),
+      );
       assert(error <= 2e-5, `relative error ${error}`);
     }));
 }
 
 /** Rows of the formula, each of length 1. */
 function unitRows(name: string, rows: number): Float32Array<ArrayBuffer> {
-  const values = Float32Array.from(formulaTensor(name, [rows, 128], "unit"));
+  const values = Float32Array.from(formulaTensor(name, [rows, 128], "unit", GOLDEN_SEED));
   for (let row = 0; row < rows; row++) {
     const norm = Math.hypot(...values.subarray(row * 128, (row + 1) * 128));
     for (let i = 0; i < 128; i++) values[row * 128 + i] /= norm;
@@ -75,10 +78,10 @@ Deno.test("parity: a training step of resnet18_cifar has PyTorch's loss, gradien
       ...{ input: "normalized", queueSize: 64, temperature: 0.2, teacherTemperature: 0.01 },
       ...{ momentum: 0.9, weightDecay: 0 },
     });
-    await student.parameters.load(formulaReader(student.state));
+    await student.parameters.load(formulaReader(student.state, "", GOLDEN_SEED));
     student.queues[0].load(unitRows("queue", 64));
     const { loss } = await student.run({
-      images: formulaImages("input/step0", 8, 32),
+      images: formulaImages("input/step0", 8, 32, GOLDEN_SEED),
       teacher: unitRows("teacher", 8),
       learningRate: 0,
       queuePointer: 0,

@@ -20,14 +20,39 @@ import wgsl from "./activation.wgsl" with { type: "text" };
  * | `hard_sigmoid` | relu6(z + 3) / 6 (MobileNetV3, equation of section 5.2) |
  * | `swish` | z * sigmoid(z) (EfficientNet) |
  * | `hard_swish` | z * hard_sigmoid(z) (MobileNetV3) |
+ * | `gelu` | z * Phi(z), Phi the normal distribution: (1 + erf(z / sqrt(2))) / 2 (Hendrycks and Gimpel 2016; not its tanh) |
  */
-export type Activation = "relu" | "sigmoid" | "hard_sigmoid" | "swish" | "hard_swish";
+export type Activation = "relu" | "sigmoid" | "hard_sigmoid" | "swish" | "hard_swish" | "gelu";
 
 /** WGSL of f, and of dy * f'(z) from dy and z; at a kink the slope is PyTorch's. */
 interface Formula {
   value: string;
   gradient: string;
+  /** WGSL functions that only these call. */
+  functions?: string;
 }
+
+/**
+ * WGSL has no erf. For a >= 0, Phi(-a) = e^(-a^2 / 2) * P(a) / Q(a): the quotient was fitted to erfcx(a / sqrt(2)) / 2 on
+ * [0, 14], where 2e-9 of it is missing below 5. All coefficients are positive, so that nothing cancels in float32; and since it
+ * is the tail that is computed, what is far below zero is as exact as the rest. Beyond 16 the tail is zero.
+ */
+const GELU = `
+fn upper_tail(a: vec4<f32>) -> vec4<f32> {
+  let b = min(a, vec4<f32>(16.0));
+  let p = 0.5 + b * (0.42465098 + b * (0.17318625 + b * (0.03726173 + b * 0.0036198)));
+  let q = 1.0 + b * (1.64718663 + b * (1.16063568 + b * (0.44295339 + b * (0.09341277 + b * 0.00907325))));
+  return exp(-0.5 * b * b) * (p / q);
+}
+fn normal_cdf(z: vec4<f32>) -> vec4<f32> {
+  let tail = upper_tail(abs(z));
+  return select(tail, 1.0 - tail, z > vec4<f32>());
+}
+fn normal_density(z: vec4<f32>) -> vec4<f32> {
+  let b = min(abs(z), vec4<f32>(16.0));
+  return 0.3989423 * exp(-0.5 * b * b);
+}
+`;
 
 /**
  * A NaN comes out as NaN. Comparisons and minima of floats do not say so on every adapter, since a compiler may take for
@@ -55,6 +80,11 @@ const FORMULAS: Record<Activation, Formula> = {
   hard_swish: {
     value: "z * hard_sigmoid(z)",
     gradient: "dy * with_nan(z, hard_sigmoid(z) + z * hard_sigmoid_slope(z))",
+  },
+  gelu: {
+    value: "z * normal_cdf(z)",
+    gradient: "dy * (normal_cdf(z) + z * normal_density(z))",
+    functions: GELU,
   },
 };
 
@@ -90,14 +120,17 @@ export function activationWgsl(
   activation: Activation | undefined,
   others: Readonly<Record<string, Activation | undefined>> = {},
 ): string {
-  const functions = Object.entries({ activation, ...others }).map(([name, which]) => {
-    const { value, gradient } = which === undefined ? NONE : FORMULAS[which];
+  const formulas = Object.entries({ activation, ...others }).map(([name, which]) =>
+    [name, which === undefined ? NONE : FORMULAS[which]] as const
+  );
+  const called = new Set(formulas.map(([, { functions = "" }]) => functions));
+  const functions = formulas.map(([name, { value, gradient }]) => {
     return `
 fn ${name}(z: vec4<f32>) -> vec4<f32> { return ${value}; }
 fn ${name}_gradient(dy: vec4<f32>, z: vec4<f32>) -> vec4<f32> { return ${gradient}; }
 `;
   });
-  return FUNCTIONS + functions.join("");
+  return FUNCTIONS + [...called, ...functions].join("");
 }
 
 /** Whether f(0) = 0. Where it is not, an op must write zeros into the pad lanes itself. */

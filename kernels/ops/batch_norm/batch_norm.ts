@@ -24,11 +24,10 @@ import {
 import { type Activation, activationWgsl, keepsZero } from "../activation/activation.ts";
 import { add } from "../add/add.ts";
 import { chunkRows } from "../channel_sum/channel_sum.ts";
-import { sumKernel } from "../sum_partials/sum_partials.ts";
+import { sumPairs } from "../sum_partials/sum_partials.ts";
 import applyWgsl from "./batch_norm.wgsl" with { type: "text" };
 import gradientInputWgsl from "./batch_norm_gradient_input.wgsl" with { type: "text" };
 import gradientSumsWgsl from "./batch_norm_gradient_sums.wgsl" with { type: "text" };
-import gradientTotalsWgsl from "./batch_norm_gradient_totals.wgsl" with { type: "text" };
 import chunkWgsl from "./batch_statistics_chunk.wgsl" with { type: "text" };
 import combineWgsl from "./batch_statistics_combine.wgsl" with { type: "text" };
 import moveRunningWgsl from "./move_running.wgsl" with { type: "text" };
@@ -344,26 +343,7 @@ function lowerGradient(
       }),
     bindings: [x, statistics, dy, partial, ...forSums],
   });
-  lowering.dispatch({
-    label: "batch_norm_gradient totals",
-    ...isSoftware
-      ? {
-        source: LINEAR_MAIN + gradientTotalsWgsl,
-        uniforms: uniforms(vec4s, chunks),
-        workgroups: linearWorkgroups(vec4s, LINEAR_SIZE),
-      }
-      // Both at once: they lie one behind the other.
-      : {
-        ...sumKernel(lowering.target, 2 * vec4s, chunks, {
-          params: "",
-          bindings: storage(1, "parts") + storage(2, "dgamma", "read_write") +
-            storage(3, "dbeta", "read_write"),
-          store: "if (2u * i < p.vec4s) { dgamma[i] = sum; } else { dbeta[i - p.vec4s / 2u] = sum; }",
-        }),
-        uniforms: uniforms(2 * vec4s, chunks),
-      },
-    bindings: [partial, dgamma, dbeta],
-  });
+  sumPairs(lowering, "batch_norm_gradient totals", partial, chunks, [dgamma, dbeta]);
   lowering.dispatch({
     label: "batch_norm_gradient input",
     source: prelude +

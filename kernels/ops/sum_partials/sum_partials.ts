@@ -2,6 +2,7 @@
 import type { Target } from "../../gpu.ts";
 import { type Dispatch, type Lowering, paddedCount, type Tensor } from "../../graph.ts";
 import { LINEAR_MAIN, LINEAR_SIZE, linearWorkgroups, storage, uniforms } from "../../wgsl.ts";
+import pairsWgsl from "./sum_pairs.wgsl" with { type: "text" };
 
 /** `result = parts[0] + parts[1] + ...`; parts are laid out one after the other, each like the result. */
 export function sumPartials(lowering: Lowering, parts: Tensor, count: number, result: Tensor): void {
@@ -35,6 +36,36 @@ export function sumInParts(
   const parts = lowering.scratch({ shape: [count, ...result.shape] }, label);
   write(parts);
   sumPartials(lowering, parts, count, result);
+}
+
+/** Adds the parts of two sums at once, which lie one behind the other: parts [count, 2, c] -> [c], [c]. */
+export function sumPairs(
+  lowering: Lowering,
+  label: string,
+  parts: Tensor,
+  count: number,
+  results: readonly [Tensor, Tensor],
+): void {
+  const vec4s = paddedCount(results[0]) / 4;
+  lowering.dispatch({
+    label,
+    ...lowering.target.isSoftware
+      ? {
+        source: LINEAR_MAIN + pairsWgsl,
+        uniforms: uniforms(vec4s, count),
+        workgroups: linearWorkgroups(vec4s, LINEAR_SIZE),
+      }
+      : {
+        ...sumKernel(lowering.target, 2 * vec4s, count, {
+          params: "",
+          bindings: storage(1, "parts") + storage(2, "first", "read_write") +
+            storage(3, "second", "read_write"),
+          store: "if (2u * i < p.vec4s) { first[i] = sum; } else { second[i - p.vec4s / 2u] = sum; }",
+        }),
+        uniforms: uniforms(2 * vec4s, count),
+      },
+    bindings: [parts, ...results],
+  });
 }
 
 /** What surrounds the sum of {@linkcode sumKernel}. */

@@ -1,10 +1,20 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertLessOrEqual } from "@std/assert";
+import type { Gpu } from "../../../kernels/gpu.ts";
 import { Graph } from "../../../kernels/graph.ts";
 import { padRows, unpadRows } from "../../../kernels/layout.ts";
 import { activate, type Activation, activationGradient } from "../../../kernels/ops/activation/activation.ts";
 import { conv2d } from "../../../kernels/ops/conv2d/conv2d.ts";
 import { Program } from "../../../kernels/program.ts";
-import { asHardware, checkOp, randomValues, relativeError, withGpu, withoutTextures } from "../check_op.ts";
+import {
+  asHardware,
+  checkOp,
+  randomValues,
+  relativeError,
+  runOp,
+  withGpu,
+  withoutTextures,
+} from "../check_op.ts";
+import { referenceJson } from "../../reference.ts";
 import { ACTIVATION_FUNCTIONS } from "./activation_functions.ts";
 
 const ACTIVATIONS = Object.keys(ACTIVATION_FUNCTIONS) as Activation[];
@@ -31,6 +41,7 @@ Deno.test("activate() is right far out and its slope at a kink is PyTorch's", ()
       hard_sigmoid: [0, 0, 0, 1 / 6, 0, 0, 0, 0],
       swish: [0, 0, NaN, 0.5, NaN, 1, 1, NaN],
       hard_swish: [0, 0, 0, 0.5, 1, 1, 1, 1],
+      gelu: [0, 0, NaN, 0.5, NaN, 1, 1, NaN],
     };
     for (const activation of ACTIVATIONS) {
       const graph = new Graph();
@@ -62,6 +73,47 @@ Deno.test("activate() is right far out and its slope at a kink is PyTorch's", ()
         }
       }
     }
+  }));
+
+/** The values and slopes of GELU at each of some numbers. */
+function geluOf(gpu: Gpu, z: Float32Array): Promise<Float32Array[]> {
+  const shape = [z.length];
+  const inputs = [{ shape, values: z }, { shape, values: new Float32Array(z.length).fill(1) }];
+  return runOp(gpu, inputs, (graph, [x, ones]) => [
+    graph.apply(activate, [x], { activation: "gelu" }),
+    graph.apply(activationGradient, [ones, x], { activation: "gelu" }),
+  ]);
+}
+
+Deno.test("gelu is within two ulps of erf in float64, or within 1e-7, at 80,000 places, and so is its slope", () =>
+  withGpu(async (gpu) => {
+    const z = Float32Array.from({ length: 80_000 }, (_, i) => (i - 40_000) / 5000);
+    const [values, slopes] = await geluOf(gpu, z);
+    const density = (x: number) => Math.exp(-x * x / 2) / Math.sqrt(2 * Math.PI);
+    for (const [i, x] of z.entries()) {
+      const expected = ACTIVATION_FUNCTIONS.gelu(x);
+      // An ulp is up to 2^-23 of a number.
+      assertLessOrEqual(
+        Math.abs(values[i] - expected),
+        Math.max(1e-7, 2 ** -22 * Math.abs(expected)),
+        `gelu(${x})`,
+      );
+      // The tail is as exact as the rest: x Phi(x) does not come from a sum that cancels.
+      if (x !== 0) assertLessOrEqual(Math.abs(values[i] / expected - 1), 1e-5, `gelu(${x})`);
+      const slope = x === 0 ? 0.5 : expected / x + x * density(x);
+      assertLessOrEqual(Math.abs(slopes[i] - slope), 3e-7, `slope of gelu at ${x}`);
+    }
+  }));
+
+Deno.test("parity: gelu is PyTorch's, at infinities and NaN too", () =>
+  withGpu(async (gpu) => {
+    const { x, y } = referenceJson("vit/pieces.json").gelu;
+    const [values] = await geluOf(gpu, Float32Array.from(x));
+    for (const [i, expected] of y.entries()) assertAlmostEquals(values[i], expected, 1e-7, `gelu(${x[i]})`);
+    // -Infinity times zero, as PyTorch multiplies it, and there the slope is at either end.
+    const [ends, slopes] = await geluOf(gpu, Float32Array.of(Infinity, -Infinity, NaN, -0));
+    assertEquals([...ends], [Infinity, NaN, NaN, -0]);
+    assertEquals([...slopes], [NaN, NaN, NaN, 0.5]);
   }));
 
 for (

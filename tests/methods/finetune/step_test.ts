@@ -6,6 +6,7 @@ import { findEncoder } from "../../../models/registry.ts";
 import { TINY_ENCODER } from "../../actors/small_run.ts";
 import { relativeError, withGpu } from "../../kernels/check_op.ts";
 import { formulaImages, formulaReader } from "../../models/reference_encoder.ts";
+import { GOLDEN_SEED } from "../../reference.ts";
 
 await import(TINY_ENCODER);
 
@@ -25,11 +26,11 @@ Deno.test("parity: three fine-tuning steps of a resnet18 at two learning rates e
     const options = { encoder, classes, batch, imageSize, input: "normalized" } as const;
     using step = await FinetuneStep.create(gpu, { ...options, momentum: 0.9, weightDecay: 1e-4 });
     const state = classifierState(encoder, classes);
-    await step.load(formulaReader([...state.encoder, ...state.classifier]));
+    await step.load(formulaReader([...state.encoder, ...state.classifier], "", GOLDEN_SEED));
     const labels = Array.from({ length: batch }, (_, row) => row % classes);
     let before = await step.save();
     for (let i = 0; i < 3; i++) {
-      const images = formulaImages(`input/finetune${i}`, batch, imageSize);
+      const images = formulaImages(`input/finetune${i}`, batch, imageSize, GOLDEN_SEED);
       const { loss, top1, isApplied } = await step.train({ images, labels, lr: 0.001, lrLastLayer: 0.02 });
       // PyTorch's own float32 is up to 2e-5 (losses), 1.3e-4 (logits) and 5e-3 (gradients) from these numbers in float64.
       const wanted = EXPECTED.losses[i];
@@ -67,7 +68,7 @@ Deno.test("parity: three fine-tuning steps of a resnet18 at two learning rates e
     using frozen = await FrozenClassifier.create(gpu, options);
     await frozen.load((key) => before.get(key)!);
     const { loss } = await frozen.evaluate({
-      images: formulaImages("input/finetune0", batch, imageSize),
+      images: formulaImages("input/finetune0", batch, imageSize, GOLDEN_SEED),
       labels,
     });
     assertAlmostEquals(loss, EXPECTED.eval_loss, 2e-3 * EXPECTED.eval_loss, "loss in eval mode");

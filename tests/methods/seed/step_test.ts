@@ -8,7 +8,7 @@ import type { Gpu } from "../../../kernels/gpu.ts";
 import { FIXED_SCALE, INITIAL_LOSS_SCALE } from "../../../kernels/ops/loss_scale/loss_scale.ts";
 import { Random } from "../../../data/random.ts";
 import { relativeError, withGpu } from "../../kernels/check_op.ts";
-import { formulaTensor, referenceJson } from "../../reference.ts";
+import { formulaTensor, GOLDEN_SEED, REFERENCE_SEED, referenceJson } from "../../reference.ts";
 import {
   formulaEncoder,
   formulaImages,
@@ -187,6 +187,7 @@ Deno.test("parity: a step with small views under a SWAV teacher equals the origi
       const norm = Math.sqrt(gradient.reduce((a, b) => a + b * b, 0));
       const [wanted, exact] = [expected.grad_norms[key], float64[key]];
       assertAlmostEquals(norm, wanted, 5e-3 * wanted, `gradient of ${key}: norm`);
+      if (REFERENCE_SEED !== GOLDEN_SEED) continue; // the norms in float64 are of other weights
       assertAlmostEquals(norm, exact, 3e-3 * exact, `gradient of ${key}: norm, in float64`);
     }
     const values = await student.parameters.save();
