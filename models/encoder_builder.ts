@@ -63,6 +63,8 @@ export interface DeviceParameter {
   keys: readonly string[];
   /** Rows of the entries that it is made of, if the whole is too large for one binding. */
   rows?: RowRange;
+  /** Whether it depends on the images' size, as positions do: it is then made for each size of images. */
+  bySize?: boolean;
   /** Converts the entries' values, or these rows of them, to device layout; in the order of `keys`. */
   toDevice(values: readonly Float32Array[]): Float32Array<ArrayBuffer>;
   /** Converts the device's values back to the entry's; absent if several entries were folded into one. */

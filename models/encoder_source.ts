@@ -97,8 +97,10 @@ export async function openEncoderSource(
     const input = which === "teacher" ? state.teacherInput : state.input;
     const fixedPositions = which === "teacher" ? await hasFixedPositions(tensors) : state.fixedPositions;
     const clues = cluesOf({ arch: said, input, fixedPositions }, { stem, heads });
-    if (part === "encoder" && !isHeadless(tensors, clues)) requireHead({ ...state, tensors });
-    const encoder = arch === undefined ? recognize(path, tensors, part, clues) : findEncoder(arch, stem);
+    const named = arch === undefined ? undefined : findEncoder(arch, stem);
+    const headless = named === undefined ? isHeadless(tensors, clues) : named.head === "none";
+    if (part === "encoder" && !headless) requireHead({ ...state, tensors });
+    const encoder = named ?? recognize(path, tensors, part, clues);
     const { head, entries, isOptional, otherHeads } = expectPart(encoder, tensors, part);
     const advise = () => adviseChoice(tensors, part, encoder);
     const matched = matchStateDict({ ...state, tensors }, entries, isOptional, advise);

@@ -116,12 +116,13 @@ async function main(): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parseInspectFlags(Deno.args);
   if (command.help !== undefined) return console.log(command.help);
-  const { path, weights, filter, stats, json, tensors } = command;
+  const { path, weights, heads, filter, stats, json, tensors } = command;
   const terminal = stats ? openTerminal() : null;
   let inspection: Inspection;
   try {
     inspection = await inspectCheckpoint(path, {
       weights,
+      heads,
       statistics: stats,
       isWanted: filter === undefined ? undefined : (name) => name.includes(filter),
       onTensor: (done, total) => terminal?.write(`${CLEAR_LINE}reading: ${done} of ${total} tensors`),

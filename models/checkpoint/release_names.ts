@@ -65,15 +65,20 @@ export function toReleaseNames(tensors: ReadonlyMap<string, TensorRef>): Release
   return { tensors: named, formats };
 }
 
-/** The format that most of some names are of, and how many of them it knows; `undefined` where none knows any. */
-export function nearestFormat(names: Iterable<string>): { title: string; known: number } | undefined {
-  const all = [...names];
-  const counts = NAME_FORMATS.map((format) => ({
-    title: format.title,
-    known: all.filter((name) => RULES.get(format)!.some((rule) => takes(rule, name))).length,
-  }));
+/** Share of a file's names that a format has to know to be near. */
+const NEAR = 0.25;
+
+/** The format that most of some names are of, and how many of them it knows; `undefined` where none knows enough. */
+export function nearestFormat(names: readonly string[]): { title: string; known: number } | undefined {
+  const counts = NAME_FORMATS.map((format) => {
+    const rules = RULES.get(format)!.filter((_, i) => format.names[i][1] !== "*");
+    return {
+      title: format.title,
+      known: names.filter((name) => rules.some((rule) => takes(rule, name))).length,
+    };
+  });
   const best = counts.reduce((a, b) => b.known > a.known ? b : a);
-  return best.known === 0 ? undefined : best;
+  return best.known < NEAR * names.length ? undefined : best;
 }
 
 function isOf({ marks, packed }: NameFormat, tensors: ReadonlyMap<string, TensorRef>): boolean {
