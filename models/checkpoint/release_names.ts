@@ -74,7 +74,7 @@ export function nearestFormat(names: readonly string[]): { title: string; known:
     const rules = RULES.get(format)!.filter((_, i) => format.names[i][1] !== "*");
     return {
       title: format.title,
-      known: names.filter((name) => rules.some((rule) => takes(rule, name))).length,
+      known: names.filter((name) => rules.some((rule) => take(rule, name) !== undefined)).length,
     };
   });
   const best = counts.reduce((a, b) => b.known > a.known ? b : a);
@@ -87,21 +87,24 @@ function isOf({ marks, packed }: NameFormat, tensors: ReadonlyMap<string, Tensor
   return tensors.get(packed.rows)!.shape[0] === 2 * tensors.get(packed.columns)!.shape[1];
 }
 
-function takes({ parts }: Rule, name: string): boolean {
-  return parts.some((part) => part.name.match(name) !== undefined);
+/** The numbers and the rest of a name that a rule takes; `undefined` where it takes another. */
+function take({ parts }: Rule, name: string): readonly string[] | undefined {
+  return parts.filter(({ isZeros }) => !isZeros).map((part) => part.name.match(name)).find((found) =>
+    found !== undefined
+  );
 }
 
 function rename(format: NameFormat, tensors: ReadonlyMap<string, TensorRef>): Map<string, TensorRef> {
   const rules = RULES.get(format)!;
   const renamed = new Map<string, TensorRef>();
   for (const [name, tensor] of tensors) {
-    const rule = rules.find((candidate) => takes(candidate, name));
+    const rule = rules.find((candidate) => take(candidate, name) !== undefined);
     if (rule === undefined) {
       renamed.set(name, tensor);
       continue;
     }
     if (rule.to === undefined) continue;
-    const values = rule.parts.map((part) => part.name.match(name)).find((found) => found !== undefined)!;
+    const values = take(rule, name)!;
     const release = rule.to.fill(values);
     if (renamed.has(release)) continue; // a later part of what is joined
     const joined = rule.parts.length === 1 ? tensor : join(rule, values, tensors);

@@ -1,0 +1,84 @@
+import { assert, assertEquals } from "@std/assert";
+import type { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
+import { openEncoder } from "../../../models/locate_encoder.ts";
+import { referencePath } from "../../reference.ts";
+
+const CHECKPOINTS = "vit/checkpoints/";
+
+/** Files of other formats, and those of the release that hold the same weights. */
+const SAME = {
+  "dinov2_tiny_chunked.pth": "dinov2_tiny.pth",
+  "dinov2_tiny_training.pth": "dinov2_tiny.pth",
+  "dinov2_tiny_hf.safetensors": "dinov2_tiny.pth",
+  "dinov2_tiny_hf_bf16.safetensors": "dinov2_tiny.pth",
+  "dinov2_tiny_timm.safetensors": "dinov2_tiny.pth",
+  "dinov2_tiny_reg_hf.safetensors": "dinov2_tiny_reg.pth",
+  "dinov2_tiny_reg_timm.safetensors": "dinov2_tiny_reg.pth",
+  "dinov2_tiny_lightly.ckpt": "dinov2_tiny_reg.pth",
+  "dinov2_tiny_lightly_embedding.pth": "dinov2_tiny_reg.pth",
+  "dinov2_tiny_swiglu_hf.safetensors": "dinov2_tiny_swiglu.pth",
+  "dinov2_tiny_swiglu_timm.safetensors": "dinov2_tiny_swiglu.pth",
+  "dino_tiny_full.pth": "dino_tiny.pth",
+  "dino_tiny_full_bn.pth": "dino_tiny.pth",
+  "dino_tiny_timm.safetensors": "dino_tiny.pth",
+  "dinov3_tiny_training.pth": "dinov3_tiny.pth",
+  "dinov3_tiny_lightly_distilled.ckpt": "dinov3_tiny.pth",
+  "dinov3_tiny_hf.safetensors": "dinov3_tiny.pth",
+  "dinov3_tiny_timm.safetensors": "dinov3_tiny.pth",
+  "dinov3_tiny_swiglu_hf.safetensors": "dinov3_tiny_swiglu.pth",
+  "dinov3_tiny_swiglu_timm.safetensors": "dinov3_tiny_swiglu.pth",
+  "dinov3_tiny_convnext_hf.safetensors": "dinov3_tiny_convnext.pth",
+  "dinov3_tiny_convnext_timm.safetensors": "dinov3_tiny_convnext.pth",
+  "mocov3_tiny_deit.pth": "mocov3_tiny.pth.tar",
+};
+
+/** What not every format has, since no embedding depends on it. */
+const LEFT_OUT = /^(mask_token|rope_embed\.|norms\.|(dino_|ibot_)?head\.|blocks\.\d+\.attn\.qkv\.bias_mask)/;
+
+async function read(tensor: TensorRef): Promise<Float32Array> {
+  const values = await tensor.read();
+  assertEquals(values.length, tensor.shape.reduce((a, b) => a * b, 1));
+  return values;
+}
+
+for (const [name, release] of Object.entries(SAME)) {
+  Deno.test(`parity: ${name} has the tensors of ${release} under the names of the release`, async () => {
+    using found = await openEncoder(referencePath(CHECKPOINTS + name));
+    using expected = await openEncoder(referencePath(CHECKPOINTS + release));
+    const wanted = [...expected.tensors.keys()].filter((key) => !LEFT_OUT.test(key));
+    assertEquals(
+      [...found.tensors.keys()].filter((key) => !LEFT_OUT.test(key)).toSorted(),
+      wanted.toSorted(),
+    );
+    for (const key of wanted) {
+      const [tensor, other] = [found.tensors.get(key)!, expected.tensors.get(key)!];
+      assertEquals(tensor.shape, other.shape, key);
+      const [values, others] = [await read(tensor), await read(other)];
+      const third = values.length / 3;
+      const isKeyBias = (i: number) =>
+        name.startsWith("dinov3") && key.endsWith("qkv.bias") && i >= third && i < 2 * third;
+      // timm's class token has its position added.
+      const isAdded = (i: number) =>
+        name.includes("reg_timm") &&
+        (key === "cls_token" || (key === "pos_embed" && i < tensor.shape[2]));
+      const tolerance = name.includes("bf16") ? 2 ** -8 : 0;
+      const wrong = values.findIndex((value, i) =>
+        !isKeyBias(i) && !isAdded(i) && Math.abs(value - others[i]) > tolerance * Math.abs(others[i])
+      );
+      assertEquals(wrong, -1, `${key}: ${values[wrong]}, not ${others[wrong]}`);
+    }
+  });
+}
+
+Deno.test("the class position that timm adds to DINOv2's class token is added once", async () => {
+  using found = await openEncoder(referencePath(`${CHECKPOINTS}dinov2_tiny_reg_timm.safetensors`));
+  using release = await openEncoder(referencePath(`${CHECKPOINTS}dinov2_tiny_reg.pth`));
+  const classOf = async (tensors: ReadonlyMap<string, TensorRef>) => {
+    const [token, positions] = await Promise.all(
+      ["cls_token", "pos_embed"].map((key) => read(tensors.get(key)!)),
+    );
+    return token.map((value, i) => value + positions[i]);
+  };
+  const [sum, expected] = [await classOf(found.tensors), await classOf(release.tensors)];
+  assert(sum.every((value, i) => Math.abs(value - expected[i]) < 1e-6));
+});
