@@ -1,0 +1,41 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { Graph } from "../../../kernels/graph.ts";
+import { swiglu } from "../../../kernels/ops/gated_activation/gated_activation.ts";
+import { checkOp, randomValues, runOp, withGpu } from "../check_op.ts";
+import { ACTIVATION_FUNCTIONS } from "./activation_functions.ts";
+
+for (const shape of [[1, 1, 1, 8], [2, 3, 1, 24], [1, 17, 1, 40], [5, 1, 1, 16], [3, 8]]) {
+  Deno.test(`swiglu [${shape}] equals a float64 loop, and so does its gradient`, () =>
+    withGpu((gpu) => {
+      const half = shape.at(-1)! / 2;
+      return checkOp(gpu, {
+        inputs: [{ shape, values: randomValues("x", shape, 3), gradient: true }],
+        build: (graph, [x]) => graph.apply(swiglu, [x], {}),
+        reference: (x) =>
+          Float64Array.from({ length: x.length / 2 }, (_, i) => {
+            const gate = Math.floor(i / half) * 2 * half + i % half;
+            return ACTIVATION_FUNCTIONS.swish(x[gate]) * x[gate + half];
+          }),
+      });
+    }));
+}
+
+Deno.test("swiglu of NaN is NaN where its gate or its value is", () =>
+  withGpu(async (gpu) => {
+    const values = randomValues("x", [2, 8]);
+    values[1] = values[14] = NaN; // a gate of row 0, a value of row 1
+    const [y] = await runOp(gpu, [{ shape: [2, 8], values }], (graph, [x]) => [graph.apply(swiglu, [x], {})]);
+    assertEquals([...y].map(Number.isNaN), [false, true, false, false, false, false, true, false]);
+  }));
+
+Deno.test("swiglu refuses halves that are not whole vec4s", () => {
+  const graph = new Graph();
+  for (const channels of [4, 7, 12]) {
+    const x = graph.source("x", [2, channels]);
+    assertThrows(
+      () => graph.apply(swiglu, [x], {}),
+      Error,
+      `swiglu: expected two halves of a multiple of four channels, found x [2,${channels}]`,
+    );
+  }
+});
