@@ -7,6 +7,7 @@
  */
 import { byteLength, elementCount, type Graph, padTo4, type Tensor } from "../kernels/graph.ts";
 import { padRows, unpadRows } from "../kernels/layout.ts";
+import { add } from "../kernels/ops/add/add.ts";
 import { activate, type Activation } from "../kernels/ops/activation/activation.ts";
 import { batchNorm, batchStatistics } from "../kernels/ops/batch_norm/batch_norm.ts";
 import {
@@ -17,6 +18,8 @@ import { conv2d, type Conv2dAttributes } from "../kernels/ops/conv2d/conv2d.ts";
 import type { ConvolutionAttributes } from "../kernels/ops/conv2d/geometry.ts";
 import { depthwiseConv2d } from "../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
 import { dropout } from "../kernels/ops/dropout/dropout.ts";
+import { layerNorm } from "../kernels/ops/layer_norm/layer_norm.ts";
+import { scaledResidual } from "../kernels/ops/scaled_residual/scaled_residual.ts";
 import { liveNodes } from "../kernels/schedule.ts";
 import { CONVOLUTION, DEPTHWISE, type RowRange, takeRows, type WeightLayout } from "./parameter_layout.ts";
 
@@ -86,6 +89,20 @@ export interface Convolution {
   readonly bias: boolean;
   /** Whether each channel has its own filter: `groups=in`. */
   readonly depthwise: boolean;
+  /** Outputs whose bias is zero, whatever the state_dict says. */
+  readonly zeroBias?: RowRange;
+}
+
+/** A tensor that is made of entries in a way of its own. */
+export interface MadeTensor {
+  /** Entries that it is made of; none of a constant. */
+  keys: readonly string[];
+  /** Makes it, in the device's layout, of these entries' values. */
+  toDevice: DeviceParameter["toDevice"];
+  /** Makes the entry again, where there is one; without it, it cannot be trained. */
+  fromDevice?: DeviceParameter["fromDevice"];
+  /** Whether it depends on the images' size. */
+  bySize?: boolean;
 }
 
 /** Options for {@linkcode EncoderBuilder.convolution}. */
@@ -118,6 +135,24 @@ export interface BatchNorm {
   readonly epsilon: number;
   /** Weight of a new batch in the running statistics. */
   readonly momentum: number;
+}
+
+/** A declared layer norm. */
+export interface LayerNorm {
+  /** Prefix of its state_dict keys, before `.weight` and `.bias`. */
+  readonly key: string;
+  /** Number of channels. */
+  readonly channels: number;
+  /** Added to the variance. */
+  readonly epsilon: number;
+}
+
+/** A declared LayerScale. */
+export interface LayerScale {
+  /** Its state_dict key. */
+  readonly key: string;
+  /** Number of channels. */
+  readonly channels: number;
 }
 
 /** The same padding on all sides. */
@@ -217,14 +252,64 @@ export class EncoderBuilder {
    *
    * @param weights initialisation of the weights, with biases of 0; if omitted, PyTorch's for both
    */
-  linear(key: string, inputs: number, outputs: number, weights?: Initial): Convolution {
+  linear(
+    key: string,
+    inputs: number,
+    outputs: number,
+    weights?: Initial,
+    { bias: hasBias = true, zeroBias }: { bias?: boolean; zeroBias?: RowRange } = {},
+  ): Convolution {
     const usual: Initial = { draw: "uniform", bound: 1 / Math.sqrt(inputs) };
     const initial = weights ?? usual;
     const bias: Initial = weights === undefined ? usual : { draw: "constant", value: 0 };
     this.state.push({ key: `${key}.weight`, shape: [outputs, inputs], kind: "parameter", initial });
-    this.state.push({ key: `${key}.bias`, shape: [outputs], kind: "parameter", initial: bias });
+    if (hasBias) this.state.push({ key: `${key}.bias`, shape: [outputs], kind: "parameter", initial: bias });
     const geometry = { stride: 1, ...evenly(0) };
-    return { key, shape: [outputs, inputs, 1, 1], geometry, bias: true, depthwise: false };
+    return { key, shape: [outputs, inputs, 1, 1], geometry, bias: hasBias, depthwise: false, zeroBias };
+  }
+
+  /** Declares an entry that is of no layer: a token, a table of positions. {@linkcode EncoderBuilder.made} gives tensors of it. */
+  value(key: string, shape: readonly number[], initial: Initial): void {
+    this.state.push({ key, shape, kind: "parameter", initial });
+  }
+
+  /** Makes a tensor of entries that are declared. Where it has none, it is a constant, and is not trained. */
+  made(label: string, shape: readonly number[], { keys, ...made }: MadeTensor): Tensor {
+    return this.#parameter(label, shape, {
+      kind: keys.length === 0 ? "running" : "parameter",
+      keys,
+      ...made,
+    });
+  }
+
+  /** Declares `nn.LayerNorm(channels)`. */
+  layerNorm(key: string, channels: number, epsilon: number): LayerNorm {
+    this.value(`${key}.weight`, [channels], { draw: "constant", value: 1 });
+    this.value(`${key}.bias`, [channels], { draw: "constant", value: 0 });
+    return { key, channels, epsilon };
+  }
+
+  /** Applies a layer norm to every pixel or token: x [..., c] -> the same. */
+  normalize(x: Tensor, { key, channels, epsilon }: LayerNorm): Tensor {
+    const affine = ["weight", "bias"].map((name) => this.#vector(`${key}.${name}`, channels, "parameter"));
+    return this.graph.applyAll(layerNorm, [x, ...affine], { epsilon })[0];
+  }
+
+  /** Declares LayerScale: the numbers [channels] that {@linkcode EncoderBuilder.scaleAndAdd} takes. */
+  layerScale(key: string, channels: number, initial: number): LayerScale {
+    this.value(key, [channels], { draw: "constant", value: initial });
+    return { key, channels };
+  }
+
+  /** residual + gamma * x. */
+  scaleAndAdd(x: Tensor, { key, channels }: LayerScale, residual: Tensor): Tensor {
+    return this.graph.apply(scaledResidual, [x, this.#vector(key, channels, "parameter"), residual], {});
+  }
+
+  /** residual + convolve(x), without a norm. */
+  convolveAndAdd(x: Tensor, layer: Convolution, residual: Tensor): Tensor {
+    if (this.mode === "train") return this.graph.apply(add, [this.convolve(x, layer), residual], {});
+    return this.#convolve(x, layer, layer.geometry, (rows) => this.#weightAndBias(layer, rows), residual);
   }
 
   /** f(norm(convolve(x)) + residual?): x [n, h, w, in] -> [n, ho, wo, out]. */
@@ -350,9 +435,9 @@ export class EncoderBuilder {
   }
 
   #weightAndBias(layer: Convolution, rows?: RowRange): Tensor[] {
-    const { key, shape, bias } = layer;
+    const { key, shape, bias, zeroBias } = layer;
     const weight = this.#weight(`${key}.weight`, shape, layoutOf(layer), rows);
-    return bias ? [weight, this.#vector(`${key}.bias`, shape[0], "parameter", rows)] : [weight];
+    return bias ? [weight, this.#vector(`${key}.bias`, shape[0], "parameter", rows, zeroBias)] : [weight];
   }
 
   /** A parameter, or what it is in the trace that this one shares its parameters with. */
@@ -376,13 +461,26 @@ export class EncoderBuilder {
     });
   }
 
-  #vector(key: string, whole: number, kind: DeviceParameter["kind"], rows?: RowRange): Tensor {
+  /** @param zeros elements that are zero, whatever the entry says */
+  #vector(
+    key: string,
+    whole: number,
+    kind: DeviceParameter["kind"],
+    rows?: RowRange,
+    zeros?: RowRange,
+  ): Tensor {
     const shape = [rows?.count ?? whole];
+    const first = rows?.first ?? 0;
+    const isZero = (i: number) =>
+      zeros !== undefined && first + i >= zeros.first && first + i < zeros.first + zeros.count;
     return this.#parameter(labelOf(key, rows), shape, {
       kind,
       keys: [key],
       rows,
-      toDevice: ([values]) => padRows(takeRows(values, 1, rows), shape),
+      toDevice: ([values]) => {
+        const taken = takeRows(values, 1, rows);
+        return padRows(zeros === undefined ? taken : taken.map((value, i) => isZero(i) ? 0 : value), shape);
+      },
       fromDevice: rows === undefined ? (device) => unpadRows(device, shape) : undefined,
     });
   }

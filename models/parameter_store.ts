@@ -185,6 +185,7 @@ export class ParameterStore implements Disposable {
     const copies = new Map<GPUBuffer, Promise<ArrayBuffer>>();
     const values: StateValues = new Map();
     for (const parameter of parameters) {
+      if (parameter.keys.length === 0) continue; // a constant
       const { buffer, offset, bytes } = rangeOf(parameter);
       if (!copies.has(buffer)) copies.set(buffer, readBuffer(this.#gpu, buffer));
       const device = new Float32Array(await copies.get(buffer)!, offset, bytes / 4);

@@ -5,6 +5,7 @@
 import { elementCount, Graph } from "../kernels/graph.ts";
 import { conv2d } from "../kernels/ops/conv2d/conv2d.ts";
 import { depthwiseConv2d } from "../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
+import { DINOV3_CONVNEXT } from "./dinov3_convnext.ts";
 import { efficientNet } from "./efficientnet.ts";
 import { cifarName, type Encoder, type Stem } from "./encoder.ts";
 import type { EncoderFamily } from "./encoder_family.ts";
@@ -46,7 +47,7 @@ const encoders: Encoder[] = [
 export const ENCODERS: readonly Encoder[] = encoders;
 
 /** Families whose encoders are read off a checkpoint. */
-export const FAMILIES: readonly EncoderFamily[] = [VIT];
+export const FAMILIES: readonly EncoderFamily[] = [VIT, DINOV3_CONVNEXT];
 
 /** Every encoder that tables list: {@linkcode ENCODERS}, and those of {@linkcode FAMILIES} that their authors released. */
 export function listedEncoders(): Encoder[] {

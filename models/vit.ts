@@ -2,7 +2,8 @@
  * Vision transformers of DINO (Caron et al. 2021), DINOv2 (Oquab et al. 2023), DINOv3 (Simeoni et al. 2025) and MoCo-v3
  * (Chen et al. 2021), under the names that their authors released them with.
  */
-import type { Encoder, ImageSizes } from "./encoder.ts";
+import { UserError } from "../errors.ts";
+import { describeImageSize, type Encoder, type ImageSizes } from "./encoder.ts";
 import type { EncoderFamily } from "./encoder_family.ts";
 import { nameOfVit, readVitShape, RELEASED_VITS, vitNamed, type VitShape, widthOfVit } from "./vit_shape.ts";
 import { traceVit } from "./vit_layers.ts";
@@ -31,7 +32,10 @@ function makeVit(name: string, shape: VitShape): Encoder {
     sizes: sizesOf(shape),
     ignores: IGNORED,
     trace(b, images, head) {
-      const feature = traceVit(b, images, shape, sizesOf(shape));
+      const [, height, wide] = images.shape;
+      const problem = describeImageSize(sizesOf(shape), height, wide);
+      if (problem !== undefined) throw new UserError(`${name} takes ${problem}`);
+      const feature = traceVit(b, images, shape);
       return { feature, embedding: projectionHead(b, "fc", width, head)(feature) };
     },
   };
