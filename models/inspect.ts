@@ -15,10 +15,12 @@ import type { TorchValue } from "./checkpoint/torch_value.ts";
 import { describePlace } from "./encoder_input.ts";
 import { hasFixedPositions, locateEncoder } from "./locate_encoder.ts";
 import type { EncoderPart } from "./encoder_parts.ts";
+import { SSL_TITLES } from "./encoder.ts";
 import { findHead, type FoundHead } from "./heads.ts";
 import { describeNearest, describeOtherModel } from "./near_miss.ts";
 import { type EncoderClues, expectPart, recognizeEncoders } from "./recognize.ts";
 import type { StateEntry } from "./encoder_builder.ts";
+import { findEncoder } from "./registry.ts";
 
 /** A tensor of the file. */
 export interface InspectedTensor {
@@ -58,6 +60,8 @@ export interface InspectedEncoder {
   otherHeads: readonly string[];
   /** What it is instead, where it is another program's model of the same family as one that is known. */
   otherModel?: string;
+  /** Length of its feature, where that is its embedding: it needs no head. */
+  embedding?: number;
   /** Trained numbers, where it is recognised. */
   parameters?: number;
   tensors: number;
@@ -71,6 +75,8 @@ export interface Inspection {
   container: Container;
   /** Who wrote it, where it holds an encoder. */
   framework?: Framework;
+  /** Whose names its tensors have, where they are those of a vision transformer: formats of other programs, or the release. */
+  names?: readonly string[];
   /** What stands in front of the encoder's keys, e.g. `encoder_q.`. */
   prefix?: string;
   /** Where the file says it. */
@@ -196,7 +202,27 @@ async function describeEncoders(
   const beside = namesBeside(state.beside.keys()).filter((name) =>
     encoders.every((one) => one.name !== name)
   );
-  return { framework, prefix, arch, epoch, input, teacherInput, inputIsOfRun, encoders, note, beside };
+  return {
+    framework,
+    names: namesOf(state, main),
+    prefix,
+    arch,
+    epoch,
+    input,
+    teacherInput,
+    inputIsOfRun,
+    encoders,
+    note,
+    beside,
+  };
+}
+
+/** Whose names the tensors of a vision transformer have; `undefined` for other encoders. */
+function namesOf({ formats = [] }: StateDict, { recognized: [name], embedding }: InspectedEncoder) {
+  if (formats.length > 0) return formats;
+  return name === undefined || embedding === undefined
+    ? undefined
+    : [`${SSL_TITLES[findEncoder(name).ssl]}'s release`];
 }
 
 function describeEncoder(
@@ -217,7 +243,8 @@ function describeEncoder(
   const [encoder] = recognized;
   if (encoder !== undefined) {
     const { entries } = expectPart(encoder, tensors, part);
-    return { ...described, parameters: countParameters(entries, tensors), tensors: tensors.size };
+    const embedding = encoder.head === "none" && head === undefined ? encoder.features : undefined;
+    return { ...described, embedding, parameters: countParameters(entries, tensors), tensors: tensors.size };
   }
   const otherModel = describeOtherModel(tensors);
   if (otherModel !== undefined) return { ...described, otherModel, tensors: tensors.size };
