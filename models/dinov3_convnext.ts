@@ -25,7 +25,7 @@ const STAGES = 4;
 const EPSILON = 1e-6;
 /** The authors' initial values: of LayerScale, and of the other layers. */
 const LAYER_SCALE = 1e-6;
-const INITIAL: Initial = { draw: "normal", deviation: 0.02 };
+const INITIAL: Initial = { draw: "truncated_normal", deviation: 0.02 };
 
 /** Name of an encoder that was not released: `dinov3_convnext_d1-1-2-1_w16-32-48-64`. */
 const UNRELEASED = /^dinov3_convnext_d(\d+(?:-\d+)*)_w(\d+(?:-\d+)*)$/;
@@ -113,7 +113,7 @@ function block(b: EncoderBuilder, key: string, x: Tensor): Tensor {
   const widen = b.linear(`${key}.pwconv1`, channels, 4 * channels, INITIAL);
   const narrow = b.linear(`${key}.pwconv2`, 4 * channels, channels, INITIAL);
   const y = b.convolve(b.normalize(b.convolve(x, depthwise), norm), widen, { activation: "gelu" });
-  return b.scaleAndAdd(b.convolve(y, narrow), scale, x);
+  return b.convolveAndAdd(y, narrow, x, { scale });
 }
 
 /** What embeddings do without: the last norm under its other name, and heads of training. */

@@ -3,11 +3,9 @@
  *
  * An encoder declares its layers in the order of PyTorch's `state_dict` and then applies them. In training a
  * convolution is followed by a batch norm with the batch's statistics; at inference the running statistics are folded
- * into the convolution's weight and bias (in float64), so that batch norm costs nothing.
+ * into the convolution's weight and bias (in float64), so that batch norm costs nothing. So is LayerScale.
  */
-import { byteLength, elementCount, type Graph, padTo4, type Tensor } from "../kernels/graph.ts";
-import { padRows, unpadRows } from "../kernels/layout.ts";
-import { add } from "../kernels/ops/add/add.ts";
+import { byteLength, type Graph, padTo4, type Tensor } from "../kernels/graph.ts";
 import { activate, type Activation } from "../kernels/ops/activation/activation.ts";
 import { batchNorm, batchStatistics } from "../kernels/ops/batch_norm/batch_norm.ts";
 import {
@@ -21,7 +19,8 @@ import { dropout } from "../kernels/ops/dropout/dropout.ts";
 import { layerNorm } from "../kernels/ops/layer_norm/layer_norm.ts";
 import { scaledResidual } from "../kernels/ops/scaled_residual/scaled_residual.ts";
 import { liveNodes } from "../kernels/schedule.ts";
-import { CONVOLUTION, DEPTHWISE, type RowRange, takeRows, type WeightLayout } from "./parameter_layout.ts";
+import { DeviceParameters } from "./device_parameters.ts";
+import { CONVOLUTION, type RowRange } from "./parameter_layout.ts";
 
 /** `train`: batch statistics, trainable parameters. `eval`: folded running statistics, frozen. */
 export type EncoderMode = "train" | "eval";
@@ -52,6 +51,8 @@ export type Initial =
   /** Normal with deviation sqrt(2 / fan_out): `kaiming_normal_(mode="fan_out", nonlinearity="relu")`. */
   | { draw: "kaiming_fan_out"; fanOut: number }
   | { draw: "normal"; deviation: number }
+  /** Normal, what lies beyond +-`cut` (2 where it is left out) drawn again: `trunc_normal_(std=deviation)`. */
+  | { draw: "truncated_normal"; deviation: number; cut?: number }
   /** Uniform within +-bound. */
   | { draw: "uniform"; bound: number }
   | { draw: "constant"; value: number };
@@ -62,7 +63,7 @@ export interface DeviceParameter {
   tensor: Tensor;
   /** Whether it is trained. */
   kind: Exclude<StateKind, "counter">;
-  /** The entries it is made of; a folded convolution has several. */
+  /** The entries it is made of; a folded convolution has several, a constant none. */
   keys: readonly string[];
   /** Rows of the entries that it is made of, if the whole is too large for one binding. */
   rows?: RowRange;
@@ -93,16 +94,10 @@ export interface Convolution {
   readonly zeroBias?: RowRange;
 }
 
-/** A tensor that is made of entries in a way of its own. */
-export interface MadeTensor {
-  /** Entries that it is made of; none of a constant. */
+/** A tensor that is made of entries in a way of its own; without `fromDevice` it cannot be trained. */
+export interface MadeTensor extends Pick<DeviceParameter, "toDevice" | "fromDevice" | "bySize"> {
+  /** Entries that it is made of; none of a constant, which is not trained. */
   keys: readonly string[];
-  /** Makes it, in the device's layout, of these entries' values. */
-  toDevice: DeviceParameter["toDevice"];
-  /** Makes the entry again, where there is one; without it, it cannot be trained. */
-  fromDevice?: DeviceParameter["fromDevice"];
-  /** Whether it depends on the images' size. */
-  bySize?: boolean;
 }
 
 /** Options for {@linkcode EncoderBuilder.convolution}. */
@@ -147,7 +142,7 @@ export interface LayerNorm {
   readonly epsilon: number;
 }
 
-/** A declared LayerScale. */
+/** A declared LayerScale: a factor for each channel of what a block adds. */
 export interface LayerScale {
   /** Its state_dict key. */
   readonly key: string;
@@ -169,12 +164,12 @@ export class EncoderBuilder {
   /** The state_dict, in PyTorch's order. */
   readonly state: StateEntry[] = [];
   /** Parameters on the device, in order of first use. */
-  readonly parameters: DeviceParameter[];
+  readonly parameters: readonly DeviceParameter[];
   readonly #maxWeightBytes: number;
   readonly #splits: number;
   readonly #dropoutSeed: Tensor | undefined;
-  /** What the parameters' tensors are, by their labels, and how many dropouts there are. */
-  readonly #shared: { tensors: Map<string, Tensor>; dropouts: number };
+  /** The parameters' tensors, and how many dropouts there are. */
+  readonly #shared: { device: DeviceParameters; dropouts: number };
 
   /**
    * Traces into a graph.
@@ -197,8 +192,8 @@ export class EncoderBuilder {
       splits?: number;
     } = {},
   ) {
-    this.parameters = share?.parameters ?? [];
-    this.#shared = share === undefined ? { tensors: new Map(), dropouts: 0 } : share.#shared;
+    this.#shared = share === undefined ? { device: new DeviceParameters(graph), dropouts: 0 } : share.#shared;
+    this.parameters = this.#shared.device.all;
     this.graph = graph;
     this.mode = mode;
     this.#maxWeightBytes = maxWeightBytes;
@@ -251,6 +246,7 @@ export class EncoderBuilder {
    * Declares `nn.Linear(inputs, outputs)`.
    *
    * @param weights initialisation of the weights, with biases of 0; if omitted, PyTorch's for both
+   * @param zeroBias outputs whose bias is zero, whatever the state_dict says
    */
   linear(
     key: string,
@@ -262,27 +258,30 @@ export class EncoderBuilder {
     const usual: Initial = { draw: "uniform", bound: 1 / Math.sqrt(inputs) };
     const initial = weights ?? usual;
     const bias: Initial = weights === undefined ? usual : { draw: "constant", value: 0 };
-    this.state.push({ key: `${key}.weight`, shape: [outputs, inputs], kind: "parameter", initial });
-    if (hasBias) this.state.push({ key: `${key}.bias`, shape: [outputs], kind: "parameter", initial: bias });
+    this.value(`${key}.weight`, [outputs, inputs], initial);
+    if (hasBias) this.value(`${key}.bias`, [outputs], bias);
     const geometry = { stride: 1, ...evenly(0) };
     return { key, shape: [outputs, inputs, 1, 1], geometry, bias: hasBias, depthwise: false, zeroBias };
   }
 
-  /** Declares an entry that is of no layer: a token, a table of positions. {@linkcode EncoderBuilder.made} gives tensors of it. */
+  /** Declares a trained entry that is of no layer; {@linkcode EncoderBuilder.made} gives tensors of it. */
   value(key: string, shape: readonly number[], initial: Initial): void {
     this.state.push({ key, shape, kind: "parameter", initial });
   }
 
-  /** Makes a tensor of entries that are declared. Where it has none, it is a constant, and is not trained. */
-  made(label: string, shape: readonly number[], { keys, ...made }: MadeTensor): Tensor {
-    return this.#parameter(label, shape, {
-      kind: keys.length === 0 ? "running" : "parameter",
-      keys,
-      ...made,
-    });
+  /** Declares an entry [..., c] such as `cls_token`, and returns it as rows [n, c]. */
+  tokens(key: string, shape: readonly number[], initial: Initial): Tensor {
+    this.value(key, shape, initial);
+    return this.#shared.device.rows(key, shape);
   }
 
-  /** Declares `nn.LayerNorm(channels)`. */
+  /** Makes a tensor of declared entries, or a constant of none; the label tells the tensors of an encoder apart. */
+  made(label: string, shape: readonly number[], { keys, ...made }: MadeTensor): Tensor {
+    const kind = keys.length === 0 ? "running" : "parameter";
+    return this.#shared.device.make(label, shape, { kind, keys, ...made });
+  }
+
+  /** Declares `nn.LayerNorm(channels, epsilon)`. */
   layerNorm(key: string, channels: number, epsilon: number): LayerNorm {
     this.value(`${key}.weight`, [channels], { draw: "constant", value: 1 });
     this.value(`${key}.bias`, [channels], { draw: "constant", value: 0 });
@@ -291,25 +290,19 @@ export class EncoderBuilder {
 
   /** Applies a layer norm to every pixel or token: x [..., c] -> the same. */
   normalize(x: Tensor, { key, channels, epsilon }: LayerNorm): Tensor {
-    const affine = ["weight", "bias"].map((name) => this.#vector(`${key}.${name}`, channels, "parameter"));
-    return this.graph.applyAll(layerNorm, [x, ...affine], { epsilon })[0];
+    const affine = ["weight", "bias"].map((name) => this.#vector(`${key}.${name}`, channels));
+    return this.graph.apply(layerNorm, [x, ...affine], { epsilon });
   }
 
-  /** Declares LayerScale: the numbers [channels] that {@linkcode EncoderBuilder.scaleAndAdd} takes. */
+  /**
+   * Declares LayerScale, which {@linkcode EncoderBuilder.convolveAndAdd} applies.
+   *
+   * @param key the whole key: `blocks.0.ls1.gamma`
+   * @param initial value of every factor
+   */
   layerScale(key: string, channels: number, initial: number): LayerScale {
     this.value(key, [channels], { draw: "constant", value: initial });
     return { key, channels };
-  }
-
-  /** residual + gamma * x. */
-  scaleAndAdd(x: Tensor, { key, channels }: LayerScale, residual: Tensor): Tensor {
-    return this.graph.apply(scaledResidual, [x, this.#vector(key, channels, "parameter"), residual], {});
-  }
-
-  /** residual + convolve(x), without a norm. */
-  convolveAndAdd(x: Tensor, layer: Convolution, residual: Tensor): Tensor {
-    if (this.mode === "train") return this.graph.apply(add, [this.convolve(x, layer), residual], {});
-    return this.#convolve(x, layer, layer.geometry, (rows) => this.#weightAndBias(layer, rows), residual);
   }
 
   /** f(norm(convolve(x)) + residual?): x [n, h, w, in] -> [n, ho, wo, out]. */
@@ -322,10 +315,10 @@ export class EncoderBuilder {
     const { geometry } = convolution;
     const extra = residual === undefined ? [] : [residual];
     if (this.mode === "eval") {
-      const parameters = (rows?: RowRange) => this.#folded(convolution, norm, rows);
+      const parameters = (rows?: RowRange) => this.#shared.device.folded(convolution, norm, rows);
       return this.#convolve(x, convolution, { ...geometry, activation }, parameters, residual);
     }
-    const y = this.#convolve(x, convolution, geometry, (rows) => this.#weightAndBias(convolution, rows));
+    const y = this.#convolve(x, convolution, geometry, this.#parametersOf(convolution));
     const running = ["running_mean", "running_var"].map((name) =>
       this.#vector(`${norm.key}.${name}`, norm.channels, "running")
     );
@@ -334,9 +327,7 @@ export class EncoderBuilder {
       momentum: norm.momentum,
       splits,
     });
-    const affine = ["weight", "bias"].map((name) =>
-      this.#vector(`${norm.key}.${name}`, norm.channels, "parameter")
-    );
+    const affine = ["weight", "bias"].map((name) => this.#vector(`${norm.key}.${name}`, norm.channels));
     return this.graph.apply(batchNorm, [y, ...affine, ...statistics, ...extra], {
       epsilon: norm.epsilon,
       activation,
@@ -350,8 +341,32 @@ export class EncoderBuilder {
     // In training the gradient needs what goes into the activation, so that it is an op of its own; but for ReLU.
     const apart = this.mode === "train" && activation !== undefined && activation !== "relu";
     const attributes = { ...layer.geometry, activation: apart ? undefined : activation };
-    const y = this.#convolve(x, layer, attributes, (rows) => this.#weightAndBias(layer, rows));
+    const y = this.#convolve(x, layer, attributes, this.#parametersOf(layer));
     return apart ? this.graph.apply(activate, [y], { activation }) : y;
+  }
+
+  /**
+   * Returns residual + scale * convolve(x), the end of a transformer's block; in eval mode the scale is folded into the
+   * layer. In training, what is added is dropped for a share of the images (stochastic depth).
+   *
+   * @param rate that share
+   */
+  convolveAndAdd(
+    x: Tensor,
+    layer: Convolution,
+    residual: Tensor,
+    { scale, rate = 0 }: { scale?: LayerScale; rate?: number } = {},
+  ): Tensor {
+    const { geometry } = layer;
+    const drops = this.#dropoutSeed !== undefined && rate > 0;
+    const isPlain = scale === undefined && !drops;
+    if (this.mode === "eval" || isPlain) {
+      return this.#convolve(x, layer, geometry, this.#parametersOf(layer, scale), residual);
+    }
+    const y = this.#convolve(x, layer, geometry, this.#parametersOf(layer));
+    if (scale === undefined) return this.#dropSamples(y, rate, residual);
+    const kept = drops ? this.#dropSamples(y, rate) : y;
+    return this.graph.apply(scaledResidual, [kept, this.#vector(scale.key, scale.channels), residual], {});
   }
 
   /** Applies `nn.Dropout(rate)`: drops single values, in training. */
@@ -377,14 +392,17 @@ export class EncoderBuilder {
     if (this.#dropoutSeed === undefined || rate === 0) {
       return this.convolveAndNormalize(x, convolution, norm, { residual });
     }
-    const y = this.convolveAndNormalize(x, convolution, norm);
-    const attributes = {
+    return this.#dropSamples(this.convolveAndNormalize(x, convolution, norm), rate, residual);
+  }
+
+  /** Drops a share of the images, in training with a seed, and adds the residual. */
+  #dropSamples(x: Tensor, rate: number, ...residual: Tensor[]): Tensor {
+    return this.graph.apply(dropout, [x, this.#dropoutSeed!, ...residual], {
       rate,
       granularity: "sample",
       salt: this.#shared.dropouts++,
-      residual: true,
-    } as const;
-    return this.graph.apply(dropout, [y, this.#dropoutSeed, residual], attributes);
+      residual: residual.length > 0,
+    });
   }
 
   /**
@@ -434,103 +452,15 @@ export class EncoderBuilder {
     }));
   }
 
-  #weightAndBias(layer: Convolution, rows?: RowRange): Tensor[] {
-    const { key, shape, bias, zeroBias } = layer;
-    const weight = this.#weight(`${key}.weight`, shape, layoutOf(layer), rows);
-    return bias ? [weight, this.#vector(`${key}.bias`, shape[0], "parameter", rows, zeroBias)] : [weight];
+  #vector(key: string, length: number, kind: DeviceParameter["kind"] = "parameter"): Tensor {
+    return this.#shared.device.vector(key, length, kind);
   }
 
-  /** A parameter, or what it is in the trace that this one shares its parameters with. */
-  #parameter(label: string, shape: readonly number[], parameter: Omit<DeviceParameter, "tensor">): Tensor {
-    const known = this.#shared.tensors.get(label);
-    if (known !== undefined) return known;
-    const tensor = this.graph.source(label, shape);
-    this.#shared.tensors.set(label, tensor);
-    this.parameters.push({ tensor, ...parameter });
-    return tensor;
+  /** The weight and bias of some or all output channels, what they are multiplied by in eval mode among them. */
+  #parametersOf(layer: Convolution, scale?: LayerScale): (rows?: RowRange) => readonly Tensor[] {
+    return (rows) =>
+      scale === undefined || this.mode === "train"
+        ? this.#shared.device.weightAndBias(layer, rows)
+        : this.#shared.device.scaled(layer, scale, rows);
   }
-
-  #weight(key: string, whole: readonly number[], layout: WeightLayout, rows?: RowRange): Tensor {
-    const shape = [rows?.count ?? whole[0], ...whole.slice(1)];
-    return this.#parameter(labelOf(key, rows), layout.shape(shape), {
-      kind: "parameter",
-      keys: [key],
-      rows,
-      toDevice: ([values]) => layout.toDevice(takeRows(values, elementCount(shape.slice(1)), rows), shape),
-      fromDevice: rows === undefined ? (device) => layout.fromDevice(device, shape) : undefined,
-    });
-  }
-
-  /** @param zeros elements that are zero, whatever the entry says */
-  #vector(
-    key: string,
-    whole: number,
-    kind: DeviceParameter["kind"],
-    rows?: RowRange,
-    zeros?: RowRange,
-  ): Tensor {
-    const shape = [rows?.count ?? whole];
-    const first = rows?.first ?? 0;
-    const isZero = (i: number) =>
-      zeros !== undefined && first + i >= zeros.first && first + i < zeros.first + zeros.count;
-    return this.#parameter(labelOf(key, rows), shape, {
-      kind,
-      keys: [key],
-      rows,
-      toDevice: ([values]) => {
-        const taken = takeRows(values, 1, rows);
-        return padRows(zeros === undefined ? taken : taken.map((value, i) => isZero(i) ? 0 : value), shape);
-      },
-      fromDevice: rows === undefined ? (device) => unpadRows(device, shape) : undefined,
-    });
-  }
-
-  /** w' = w * gamma / s, b' = beta + (b - mean) * gamma / s, with s = sqrt(variance + epsilon). */
-  #folded(convolution: Convolution, norm: BatchNorm, rows?: RowRange): Tensor[] {
-    const shape = [rows?.count ?? norm.channels, ...convolution.shape.slice(1)];
-    const layout = layoutOf(convolution);
-    const take = (values: Float32Array) => takeRows(values, 1, rows);
-    const scaleOf = (gamma: Float32Array, variance: Float32Array) => {
-      const deviations = take(variance);
-      return Float64Array.from(take(gamma), (value, i) => value / Math.sqrt(deviations[i] + norm.epsilon));
-    };
-    const ownBias = convolution.bias ? [`${convolution.key}.bias`] : [];
-    const weight = this.#parameter(labelOf(`${convolution.key}.weight`, rows), layout.shape(shape), {
-      kind: "parameter",
-      keys: [`${convolution.key}.weight`, `${norm.key}.weight`, `${norm.key}.running_var`],
-      rows,
-      toDevice: ([values, gamma, variance]) =>
-        layout.toDevice(
-          takeRows(values, elementCount(shape.slice(1)), rows),
-          shape,
-          scaleOf(gamma, variance),
-        ),
-    });
-    const bias = this.#parameter(labelOf(`${norm.key}.bias`, rows), [shape[0]], {
-      kind: "parameter",
-      keys: [
-        ...["bias", "running_mean", "weight", "running_var"].map((name) => `${norm.key}.${name}`),
-        ...ownBias,
-      ],
-      rows,
-      toDevice: ([beta, mean, gamma, variance, own]) => {
-        const scale = scaleOf(gamma, variance);
-        const [means, owns] = [take(mean), own === undefined ? undefined : take(own)];
-        const shifted = Float64Array.from(
-          take(beta),
-          (value, i) => value + ((owns?.[i] ?? 0) - means[i]) * scale[i],
-        );
-        return padRows(shifted, [shape[0]]);
-      },
-    });
-    return [weight, bias];
-  }
-}
-
-function layoutOf({ depthwise }: Convolution): WeightLayout {
-  return depthwise ? DEPTHWISE : CONVOLUTION;
-}
-
-function labelOf(key: string, rows: RowRange | undefined): string {
-  return rows === undefined ? key : `${key}[${rows.first}:${rows.first + rows.count}]`;
 }

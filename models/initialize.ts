@@ -22,6 +22,9 @@ export function initialize(state: readonly StateEntry[], seed: number): StateVal
       case "normal":
         for (let i = 0; i < data.length; i++) data[i] = random.normal() * initial.deviation;
         break;
+      case "truncated_normal":
+        for (let i = 0; i < data.length; i++) data[i] = truncatedNormal(random, initial);
+        break;
       case "uniform":
         for (let i = 0; i < data.length; i++) data[i] = random.uniform(-initial.bound, initial.bound);
         break;
@@ -31,6 +34,16 @@ export function initialize(state: readonly StateEntry[], seed: number): StateVal
     values.set(key, data);
   }
   return values;
+}
+
+/** What lies beyond the cut is drawn again. */
+function truncatedNormal(
+  random: Random,
+  { deviation, cut = 2 }: { deviation: number; cut?: number },
+): number {
+  let value: number;
+  do value = random.normal() * deviation; while (Math.abs(value) > cut);
+  return value;
 }
 
 /** A queue [size, dimension] of random unit rows, as the original starts from; each name has other ones. */

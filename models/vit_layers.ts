@@ -3,7 +3,7 @@
  * and feed-forward layers with a norm before each, and a last norm.
  */
 import type { Tensor } from "../kernels/graph.ts";
-import { padRows } from "../kernels/layout.ts";
+import { padRows, unpadRows } from "../kernels/layout.ts";
 import { attention } from "../kernels/ops/attention/attention.ts";
 import { concatenateChannels } from "../kernels/ops/concatenate_channels/concatenate_channels.ts";
 import { swiglu } from "../kernels/ops/gated_activation/gated_activation.ts";
@@ -31,7 +31,7 @@ const CODE: Readonly<Record<VitMethod, VitCode>> = {
 };
 
 /** Initial values of tokens, tables and linear layers, as in the originals. */
-const INITIAL: Initial = { draw: "normal", deviation: 0.02 };
+const INITIAL: Initial = { draw: "truncated_normal", deviation: 0.02 };
 
 /** Traces everything but a head: images [n, h, w, 3] -> the class token after the last norm, [n, 1, 1, width]. */
 export function traceVit(b: EncoderBuilder, images: Tensor, shape: VitShape): Tensor {
@@ -56,13 +56,18 @@ function declareTokens(b: EncoderBuilder, shape: VitShape, grid: PatchGrid): (pa
   if (registers > 0) b.value(registersKey, [1, registers, width], INITIAL);
   const tokens = b.made("tokens", [first, width], {
     keys: ["cls_token", ...registers > 0 ? [registersKey] : []],
+    ...registers === 0 && { fromDevice: (device) => unpadRows(device, [first, width]) },
     toDevice: (parts) => stack(parts, width),
   });
   if (table === 0) return (patches) => b.graph.apply(prependTokens, [patches, tokens], {});
   const resizing = registers > 0 ? REGISTERS_RESIZING : DINO_RESIZING;
-  const positions = b.made("positions", [first + grid[0] * grid[1], width], {
+  const shapeOfAll = [first + grid[0] * grid[1], width];
+  // As it is, a table can be trained.
+  const isOwn = registers === 0 && grid.every((side) => side === table);
+  const positions = b.made("positions", shapeOfAll, {
     keys: ["pos_embed"],
     bySize: true,
+    ...isOwn && { fromDevice: (device) => unpadRows(device, shapeOfAll) },
     toDevice([values]) {
       const resized = resizePositions(values, width, grid, resizing);
       const none = new Float64Array(registers * width); // registers have no position
@@ -176,6 +181,6 @@ function addBranch(
   residual: Tensor,
 ): Tensor {
   const { layerScale } = CODE[method];
-  if (layerScale === undefined) return b.convolveAndAdd(x, layer, residual);
-  return b.scaleAndAdd(b.convolve(x, layer), b.layerScale(key, width, layerScale), residual);
+  const scale = layerScale === undefined ? undefined : b.layerScale(key, width, layerScale);
+  return b.convolveAndAdd(x, layer, residual, { scale });
 }

@@ -38,6 +38,25 @@ Deno.test("initialize() draws each entry as PyTorch does: deviation, bounds, con
   assert(values.get("constant")!.every((value) => value === 7));
 });
 
+Deno.test("initialize() draws truncated normals as trunc_normal_ does: what is beyond the cut again", () => {
+  const values = initialize([
+    entry("usual", { draw: "truncated_normal", deviation: 0.02 }),
+    entry("cut", { draw: "truncated_normal", deviation: 1, cut: 1 }),
+    entry("at 2", { draw: "truncated_normal", deviation: 1.5 }),
+  ], 3);
+  // Of a unit normal within +-b, the variance is 1 - 2 b density(b) / (2 Phi(b) - 1).
+  const deviations = { usual: 0.02, cut: Math.sqrt(0.2911251), "at 2": 1.5 * Math.sqrt(0.4650536) };
+  for (const [key, wanted] of Object.entries(deviations)) {
+    const [mean, deviation] = moments(values.get(key)!);
+    assertAlmostEquals(mean, 0, 5 * wanted / Math.sqrt(COUNT), key);
+    assertAlmostEquals(deviation / wanted, 1, 0.018, key);
+  }
+  for (const [key, cut] of [["cut", 1], ["at 2", 2]] as const) {
+    const largest = Math.max(...values.get(key)!.map(Math.abs));
+    assert(largest <= cut && largest > 0.999 * cut, `${key}: ${largest}`);
+  }
+});
+
 Deno.test("initialize() gives what follows from seed and key alone", () => {
   const [a, b] = ["a", "b"].map((key) => entry(key, { draw: "normal", deviation: 1 }));
   const both = initialize([a, b], 3);

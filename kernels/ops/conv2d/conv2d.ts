@@ -79,6 +79,8 @@ export const conv2d: Op<Conv2dAttributes> = {
     return [{ shape: [batch, outputHeight, outputWidth, w.shape[3]] }];
   },
 
+  endsBlock: ({ addend = false }) => addend,
+
   gradient(graph, node, [dy], needed) {
     const attributes = node.attributes as Conv2dAttributes;
     const [x, w] = node.inputs;
