@@ -88,9 +88,13 @@ export function usualHead(encoder: Encoder, dimension = 128): HeadOptions {
  * with `--stem cifar`.
  */
 export function encodersNamed(name: string): Encoder[] {
-  return encodersOfAllStems().filter((encoder) =>
+  const listed = encodersOfAllStems().filter((encoder) =>
     [name, cifarName(name)].some((one) => encoder.name === one || encoder.name === `${encoder.ssl}_${one}`)
   );
+  return [
+    ...listed,
+    ...FAMILIES.map((family) => family.named(name)).filter((encoder) => encoder !== undefined),
+  ];
 }
 
 /** Names that a student's encoder is chosen by. */
