@@ -65,7 +65,6 @@ export const RELEASED_VITS: Readonly<Record<string, VitShape>> = {
   dinov3_vits16plus: { ...DINOV3, ...SIZES.s, gated: true },
   dinov3_vitb16: { ...DINOV3, ...SIZES.b },
   dinov3_vitl16: { ...DINOV3, ...SIZES.l },
-  dinov3_vitl16plus: { ...DINOV3, ...SIZES.l, gated: true },
   dinov3_vith16plus: { ...DINOV3, width: 1280, blocks: 32, heads: 20, hidden: 5120, gated: true },
   dinov3_vit7b16: { ...DINOV3, width: 4096, blocks: 40, heads: 32, hidden: 8192, gated: true, bias: false },
   mocov3_vit_small: { ...SIZES.s, ...MOCOV3 },
