@@ -33,7 +33,8 @@ export function encoderFlags(names: EncoderNames, group: string, arch: string) {
       metavar: "FILE",
       group,
       help:
-        "encoder checkpoint: from deno task distill or export, the original SEED, MoCo, SimCLR, SWAV or torchvision (ResNets)",
+        "encoder checkpoint: from deno task distill or export, the original SEED, MoCo, SimCLR, SWAV, DINO, DINOv2, DINOv3 " +
+        "or torchvision (ResNets)",
       brief: "encoder checkpoint",
     },
     arch: encoderFlag(names, { short: "a", group, brief: "name of the encoder", help: arch }),

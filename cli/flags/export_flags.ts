@@ -139,7 +139,7 @@ export function exportHelp({ encoders, width, extent }: ExportFlagsContext): str
   return formatHelp({
     usage: "deno task export [flags] CHECKPOINT     (or ./seed export [flags] CHECKPOINT)",
     intro: [
-      "Exports the encoder of a checkpoint (SEED, MoCo, SimCLR, SWAV, torchvision) as a PyTorch file, a safetensors " +
+      "Exports the encoder of a checkpoint (SEED, MoCo, SimCLR, SWAV, DINO, torchvision) as a PyTorch file, a safetensors " +
       "file or an ONNX model.",
       "A backbone with plain names loads with strict=True into torchvision's resnet18() and the like once fc is " +
       "torch.nn.Identity(). An encoder with MoCo's or SEED's names loads into their code, and into this program.",

@@ -50,7 +50,7 @@ export function inspectHelp(width?: number): string {
     intro: [
       "Describes a checkpoint: its container, the program that wrote it, its encoders and their heads, its epoch, " +
       "its tensors with their shapes, and what else was saved. No code in the file is executed.",
-      "FILE is a PyTorch (zip or legacy) or safetensors file from MoCo, SimCLR, SWAV, SEED, torchvision or any other " +
+      "FILE is a PyTorch (zip or legacy) or safetensors file from MoCo, SimCLR, SWAV, DINO, SEED, torchvision or any other " +
       "program.",
     ],
     table: TABLE,

@@ -152,6 +152,7 @@ export const DISTILL_DEFAULT_NOTES = {
   distill: "default: the bundled teacher",
   weights: WEIGHTS_DEFAULT_NOTE,
   heads: HEADS_DEFAULT_NOTE,
+  dim: "default: 128, or the length of the feature of a teacher that needs no head",
   data: "default: the bundled images",
   testData: "default: test.tsv, val/ or similar in the folder of --data, if present",
   output: "default: a new folder under output/",
