@@ -14,8 +14,11 @@ export interface EncoderOutputs {
   embedding: Tensor;
 }
 
-/** Methods that teachers were trained with, and what they are called in messages. */
-export const SSL_TITLES = {
+/** Method that a teacher was trained with (`--teacher-ssl`), which determines the key names of its checkpoint. */
+export type TeacherSsl = "moco" | "simclr" | "swav" | "dino" | "dinov2" | "dinov3" | "mocov3";
+
+/** What the methods are called in messages. */
+export const SSL_TITLES: Readonly<Record<TeacherSsl, string>> = {
   moco: "MoCo",
   simclr: "SimCLR",
   swav: "SWAV",
@@ -23,10 +26,7 @@ export const SSL_TITLES = {
   dinov2: "DINOv2",
   dinov3: "DINOv3",
   mocov3: "MoCo-v3",
-} as const;
-
-/** Method that a teacher was trained with (`--teacher-ssl`), which determines the key names of its checkpoint. */
-export type TeacherSsl = keyof typeof SSL_TITLES;
+};
 
 /** Role of an encoder in a distillation. */
 export type EncoderRole = "teacher" | "student";

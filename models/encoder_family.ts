@@ -12,7 +12,7 @@ export interface EncoderFamily {
    */
   recognize(tensors: Shapes, clues: EncoderClues): Encoder | undefined;
   /** Says what is missing where tensors are of the family, but do not tell all of the encoder; a sentence without its subject. */
-  explain?(tensors: Shapes): string | undefined;
+  explain?(tensors: Shapes, clues: EncoderClues): string | undefined;
   /**
    * The encoder of a name: a released one, or one that {@linkcode EncoderFamily.recognize} gave. The same name gives the same
    * object.

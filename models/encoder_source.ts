@@ -166,7 +166,7 @@ function recognize(
   throw new CheckpointError(
     path,
     `holds no ${part} of a known encoder${said === undefined ? "" : ` (it says ${quote(said)})`}; ` +
-      explainUnknown(tensors, part),
+      explainUnknown(tensors, part, clues),
   );
 }
 

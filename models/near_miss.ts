@@ -4,7 +4,14 @@ import { nearestFormat } from "./checkpoint/release_names.ts";
 import { compareStateDict } from "./checkpoint/state_dict.ts";
 import type { TensorRef } from "./checkpoint/tensor_ref.ts";
 import type { EncoderPart } from "./encoder_parts.ts";
-import { expectPart, nearestEncoder, otherHeads, recognizeEncoders, type Shapes } from "./recognize.ts";
+import {
+  type EncoderClues,
+  expectPart,
+  nearestEncoder,
+  otherHeads,
+  recognizeEncoders,
+  type Shapes,
+} from "./recognize.ts";
 import type { Encoder } from "./encoder.ts";
 import { FAMILIES, listedEncoders } from "./registry.ts";
 
@@ -48,8 +55,14 @@ export function describeNearest(
 }
 
 /** What to do about weights that no encoder here fits: follows what was looked for, and a semicolon. */
-export function explainUnknown(tensors: ReadonlyMap<string, TensorRef>, part: EncoderPart): string {
-  const explained = FAMILIES.map((family) => family.explain?.(tensors)).find((text) => text !== undefined);
+export function explainUnknown(
+  tensors: ReadonlyMap<string, TensorRef>,
+  part: EncoderPart,
+  clues: EncoderClues = {},
+): string {
+  const explained = FAMILIES.map((family) => family.explain?.(tensors, clues)).find((text) =>
+    text !== undefined
+  );
   if (explained !== undefined) return `it ${explained}`;
   const nearest = describeNearest(tensors, part);
   return nearest === undefined

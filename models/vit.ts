@@ -72,9 +72,9 @@ export const VIT: EncoderFamily = {
     const shape = readVitShape(tensors, clues);
     return shape && vit(shape);
   },
-  explain(tensors) {
+  explain(tensors, clues) {
     const width = widthOfVit(tensors);
-    return width === undefined || readVitShape(tensors, {}) !== undefined
+    return width === undefined || readVitShape(tensors, clues) !== undefined
       ? undefined
       : `is a vision transformer of width ${width}: say with --heads how many heads it has, a divisor of its width`;
   },
