@@ -99,7 +99,7 @@ export async function openEncoderSource(
     const clues = cluesOf({ arch: said, input, fixedPositions }, { stem, heads });
     const named = arch === undefined ? undefined : findEncoder(arch, stem);
     const headless = named === undefined ? isHeadless(tensors, clues) : named.head === "none";
-    if (part === "encoder" && !headless) requireHead({ ...state, tensors });
+    if (part === "encoder" && !headless) requireHead({ ...state, tensors }, clues);
     const encoder = named ?? recognize(path, tensors, part, clues);
     const { head, entries, isOptional, otherHeads } = expectPart(encoder, tensors, part);
     const advise = () => adviseChoice(tensors, part, encoder);

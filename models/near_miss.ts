@@ -54,15 +54,18 @@ export function describeNearest(
   return { encoder: nearest.name, problems };
 }
 
+/** What weights of a family do not tell: a sentence without its subject. */
+function explainFamily(tensors: Shapes, clues: EncoderClues): string | undefined {
+  return FAMILIES.map((family) => family.explain?.(tensors, clues)).find((text) => text !== undefined);
+}
+
 /** What to do about weights that no encoder here fits: follows what was looked for, and a semicolon. */
 export function explainUnknown(
   tensors: ReadonlyMap<string, TensorRef>,
   part: EncoderPart,
   clues: EncoderClues = {},
 ): string {
-  const explained = FAMILIES.map((family) => family.explain?.(tensors, clues)).find((text) =>
-    text !== undefined
-  );
+  const explained = explainFamily(tensors, clues);
   if (explained !== undefined) return `it ${explained}`;
   const nearest = describeNearest(tensors, part);
   return nearest === undefined
@@ -97,9 +100,18 @@ export function adviseChoice(
 }
 
 /** Why weights give no embeddings that have no head of a known kind: a sentence without its subject. */
-export function explainHead(tensors: ReadonlyMap<string, TensorRef>, framework: string): string {
+export function explainHead(
+  tensors: ReadonlyMap<string, TensorRef>,
+  framework: string,
+  clues: EncoderClues = {},
+): string {
   const other = describeOtherModel(tensors);
   if (other !== undefined) return other;
+  const family = explainFamily(tensors, clues);
+  if (family !== undefined) return family;
+  if (nearestEncoder(tensors, "encoder")?.head === "none") {
+    return `holds no encoder that is known; ${explainUnknown(tensors, "encoder", clues)}`;
+  }
   const [encoder] = recognizeEncoders(tensors, "backbone");
   const heads = encoder === undefined
     ? otherHeads(tensors)

@@ -64,7 +64,7 @@ export async function resolveTeacher(
   const clues = cluesOf(state, { heads });
   if (isHeadless(state.tensors, clues)) return resolveHeadless(path, state.tensors, { arch, ssl }, clues);
   if (feature && findHead(state.tensors) === undefined) return resolveBackbone(path, state, arch, ssl);
-  const head = requireHead(state);
+  const head = requireHead(state, clues);
   const found = methodOf(head);
   const [title, mark] = [SSL_TITLES[found], MARKS[found]];
   if (ssl && ssl !== found) {
@@ -153,8 +153,8 @@ function suggest([encoder]: readonly Encoder[]): string {
 }
 
 /** The head of an encoder whose embeddings are wanted. Throws a {@linkcode CheckpointError} where there is none. */
-export function requireHead({ file, framework, tensors }: StateDict): FoundHead {
+export function requireHead({ file, framework, tensors }: StateDict, clues?: EncoderClues): FoundHead {
   const head = findHead(tensors);
   if (head !== undefined) return head;
-  throw new CheckpointError(file.path, explainHead(tensors, framework));
+  throw new CheckpointError(file.path, explainHead(tensors, framework, clues));
 }

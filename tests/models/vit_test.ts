@@ -14,7 +14,7 @@ import { EncoderBuilder } from "../../models/encoder_builder.ts";
 import { chooseInput } from "../../models/encoder_input.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { FrozenEncoder } from "../../models/inference.ts";
-import { explainUnknown } from "../../models/near_miss.ts";
+import { explainHead, explainUnknown } from "../../models/near_miss.ts";
 import { recognizeEncoders } from "../../models/recognize.ts";
 import { FAMILIES, findEncoder, summarize, usualHead } from "../../models/registry.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
@@ -126,6 +126,11 @@ Deno.test("a teacher that is a vision transformer is named by its file, and what
     UserError,
     `holds a ${arch}, but --teacher-arch is dinov2_vits14; use --teacher-arch ${arch}`,
   );
+  await assertRejects(
+    () => resolveTeacher(file, { heads: 3 }),
+    UserError,
+    "is a vision transformer of width 64: say with --heads how many heads it has, a divisor of its width",
+  );
   await assertRejects(() => resolveTeacher(file, { ssl: "dino" }), UserError, "--teacher-ssl is dino");
 });
 
@@ -152,6 +157,10 @@ Deno.test("an encoder that lacks tensors is compared with the encoder of its sha
   assertStringIncludes(
     explainUnknown(tensors, "backbone"),
     "the most similar is dinov2_vit_p14_w64_b2_h1_f256_r0_g5: 1 key is missing (blocks.1.mlp.fc2.bias)",
+  );
+  assertStringIncludes(
+    explainHead(tensors, "torchvision"),
+    "holds no encoder that is known; the most similar is dinov2_",
   );
 });
 
