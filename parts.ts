@@ -31,6 +31,7 @@ export { affine, type AffineAttributes } from "./kernels/ops/affine/affine.ts";
 export { crossEntropy, type CrossEntropyAttributes } from "./kernels/ops/cross_entropy/cross_entropy.ts";
 export { globalAveragePool } from "./kernels/ops/global_average_pool/global_average_pool.ts";
 export { l2Normalize } from "./kernels/ops/l2_normalize/l2_normalize.ts";
+export { matmulBatched, type MatmulBatchedAttributes } from "./kernels/ops/matmul_batched/matmul_batched.ts";
 export { matmulTransposed } from "./kernels/ops/matmul_transposed/matmul_transposed.ts";
 export { maxPool, type MaxPoolAttributes } from "./kernels/ops/max_pool/max_pool.ts";
 export { mean } from "./kernels/ops/mean/mean.ts";

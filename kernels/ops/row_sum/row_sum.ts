@@ -21,7 +21,7 @@ export const rowSum: Op<Record<never, never>> = {
       label: "row_sum",
       source: rowReduceWgsl + wgsl,
       bindings: [node.inputs[0], node.outputs[0]],
-      uniforms: uniforms(vec4s),
+      uniforms: uniforms(vec4s, rows),
       workgroups: [1, rows, 1],
     });
   },

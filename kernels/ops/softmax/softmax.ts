@@ -13,7 +13,7 @@ function lower(lowering: Lowering, node: Node, source: string, isLog: boolean): 
     label: node.op.name,
     source: `const IS_LOG = ${isLog};\n${CHANNEL_MASK}${rowReduceWgsl}${source}`,
     bindings: [...node.inputs, node.outputs[0]],
-    uniforms: uniforms(vec4s, x.shape.at(-1)!),
+    uniforms: uniforms(vec4s, x.shape.at(-1)!, rows),
     workgroups: [1, rows, 1],
   });
 }

@@ -1,4 +1,4 @@
-struct Params { vec4s: u32, columns: u32 }
+struct Params { vec4s: u32, columns: u32, rows: u32 }
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
@@ -7,6 +7,7 @@ const LOWEST = vec4<f32>(-3.4e38);
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  if (group.y >= p.rows) { return; } // a folded dispatch may have more
   let first = group.y * p.vec4s;
   var largest = LOWEST;
   for (var q = lane; q < p.vec4s; q += LANES) {

@@ -136,6 +136,23 @@ for (const { name, inputs, build, reference, scale } of CASES) {
     }));
 }
 
+for (const name of ["softmax", "logSoftmax", "rowSum"]) {
+  const { build, reference } = CASES.find((other) => other.name === name)!;
+  Deno.test(`${name} takes rows of 1,375 numbers, and more rows than a device takes workgroups`, () =>
+    withGpu(async (gpu) => {
+      // 27 rows, folded into two times 14: one workgroup has none.
+      const folding = { ...gpu, target: { ...gpu.target, maxWorkgroupsPerDimension: 20 } };
+      for (const [device, shape] of [[gpu, [1, 1, 2, 1375]], [folding, [1, 1, 27, 17]]] as const) {
+        await checkOp(device, {
+          inputs: [{ shape, values: randomValues(name, shape, 5), gradient: shape[2] === 27 }],
+          build: (graph, inputs) => build(graph, inputs, shape),
+          reference: (x) => reference(shape[3], x),
+          inHalf: false,
+        });
+      }
+    }));
+}
+
 const EMBEDDINGS = [3, 1, 1, 5];
 
 /** A loss of a student's and a teacher's embeddings, both normalised. */
