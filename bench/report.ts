@@ -30,6 +30,7 @@ export const SECTION_ORDER = [
   "amp",
   "inference",
   "loss",
+  "attention",
   "augmentation",
   "cache",
   "pipeline",

@@ -12,6 +12,7 @@ import { DIRECT_TILES, GPU_TUNING } from "../kernels/tuning/tuning.ts";
 import { initializeQueue } from "../models/initialize.ts";
 import { findEncoder } from "../models/registry.ts";
 import { scheduleStep, StudentStep, type StudentStepOptions } from "../methods/seed/step.ts";
+import { compareAttention } from "./attention.ts";
 import { compareAugmentation } from "./augmentation.ts";
 import { multiplyAdds } from "./ceiling.ts";
 import {
@@ -227,6 +228,18 @@ async function benchInference(gpu: Gpu, rounds: number): Promise<Omit<Section, "
       "ResNet-50 with its head, batch norm folded, 8 images of 224 pixels, read back; tfjs runs the same graph.",
     rows: [{ name: "ResNet-50, 8 x 224 px", timings: await compare("inference", contestants, rounds) }],
     targets: { tfjs: 3 },
+  };
+}
+
+async function benchAttention(gpu: Gpu, rounds: number): Promise<Omit<Section, "name">> {
+  return {
+    title: "Attention by the number of tokens",
+    about:
+      "One image, six heads of 64 numbers (ViT-S). `ours` is the fused op; `matrix` is the same from this project's batched " +
+      "products and softmax, and tfjs has its own: both keep a matrix of scores for each head, and are left out above 2,048 " +
+      "tokens. MiB is what is alive at the peak, with what goes in and comes out, forwards and with the gradient.",
+    rows: await compareAttention(gpu, rounds),
+    targets: { tfjs: 1.5 },
   };
 }
 
@@ -506,6 +519,10 @@ export const SECTIONS: Readonly<Record<string, BenchSection>> = {
     run: benchInference,
   },
   loss: { help: "SEED's loss against its matrix products alone", isTuned: true, run: benchLoss },
+  attention: {
+    help: "attention's time and memory by the number of tokens, against a matrix of scores and tfjs",
+    run: benchAttention,
+  },
   augmentation: { help: "views from JPEGs, against PyTorch's DataLoader", run: benchAugmentation },
   cache: { help: "readers whose images are decoded once, against decoding", run: benchCache },
   pipeline: { help: "how well the stages of a distillation overlap", run: () => benchPipeline() },

@@ -59,6 +59,15 @@ export function product(size: number, a: Float32Array, b: Float32Array): Contest
   return contestant(() => ({ product: tf.matMul(x, y) }));
 }
 
+/** Attention of queries, keys and values, each [heads, tokens, d], with a matrix of scores. */
+export function attention(shape: [number, number, number], values: readonly Float32Array[]): Contestant {
+  const [q, k, v] = values.map((part) => tf.tensor3d(part, shape));
+  const scale = 1 / Math.sqrt(shape[2]);
+  return contestant(() => ({
+    y: tf.matMul(tf.softmax(tf.mul(tf.matMul(q, k, false, true), scale)), v),
+  }));
+}
+
 /** The convolution, and with `training` both gradients by the backend's own kernels for them. */
 export function convolution(
   shape: ConvolutionShape,
