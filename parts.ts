@@ -29,13 +29,20 @@ export type { ConvolutionAttributes } from "./kernels/ops/conv2d/geometry.ts";
 export { add } from "./kernels/ops/add/add.ts";
 export { affine, type AffineAttributes } from "./kernels/ops/affine/affine.ts";
 export { crossEntropy, type CrossEntropyAttributes } from "./kernels/ops/cross_entropy/cross_entropy.ts";
+export { swiglu } from "./kernels/ops/gated_activation/gated_activation.ts";
 export { globalAveragePool } from "./kernels/ops/global_average_pool/global_average_pool.ts";
 export { l2Normalize } from "./kernels/ops/l2_normalize/l2_normalize.ts";
 export { matmulBatched, type MatmulBatchedAttributes } from "./kernels/ops/matmul_batched/matmul_batched.ts";
+export { layerNorm, type LayerNormAttributes } from "./kernels/ops/layer_norm/layer_norm.ts";
 export { matmulTransposed } from "./kernels/ops/matmul_transposed/matmul_transposed.ts";
 export { maxPool, type MaxPoolAttributes } from "./kernels/ops/max_pool/max_pool.ts";
 export { mean } from "./kernels/ops/mean/mean.ts";
 export { multiply } from "./kernels/ops/multiply/multiply.ts";
+export {
+  prependTokens,
+  sliceTokens,
+  type SliceTokensAttributes,
+} from "./kernels/ops/prepend_tokens/prepend_tokens.ts";
 export {
   queueCrossEntropy,
   type QueueCrossEntropyAttributes,
@@ -43,6 +50,7 @@ export {
 export { reshape, type ReshapeAttributes } from "./kernels/ops/reshape/reshape.ts";
 export { rowDot, scaleRows } from "./kernels/ops/row_dot/row_dot.ts";
 export { rowSum, spreadRows } from "./kernels/ops/row_sum/row_sum.ts";
+export { scaledResidual } from "./kernels/ops/scaled_residual/scaled_residual.ts";
 export { logSoftmax, softmax } from "./kernels/ops/softmax/softmax.ts";
 export type { Activation } from "./kernels/ops/activation/activation.ts";
 export type { ProductFamily, ProductKind, Tile, TileChoice, Tuning } from "./kernels/tuning/tuning.ts";
