@@ -9,6 +9,7 @@ import { findBoth } from "../find_both.ts";
 import type { Method } from "../method.ts";
 import type { LinearSettings } from "../linear_probe/mod.ts";
 import { trainingNeeds } from "../permissions.ts";
+import type { Wanted } from "../watched_actors.ts";
 import { requireFiniteFinetune } from "./checkpoint.ts";
 import type { FinetuneEvent } from "./events.ts";
 import { finetuneFlags } from "./flags.ts";
@@ -25,6 +26,9 @@ export type FinetuneInput =
     /** Heads of a vision transformer; found out where its checkpoint has it. */
     heads?: number;
   };
+
+/** {@linkcode LinearSettings} of a fine-tuning. */
+export interface FinetuneSettings extends LinearSettings, Wanted {}
 
 /** The options with everything that was left out: by the encoder's checkpoint, and else by {@linkcode FINETUNE_DEFAULTS}. */
 async function resolveFinetuneInput(
@@ -54,7 +58,7 @@ export const finetune: Method<
   FinetuneOptions,
   FinetuneEvent,
   FinetuneResult,
-  LinearSettings
+  FinetuneSettings
 > = {
   description: "trains an encoder and a classifier on it with labels, and reports their accuracy",
   folder: import.meta.url,
@@ -66,5 +70,6 @@ export const finetune: Method<
     using file = await openCheckpointFile(checkpoint);
     await requireFiniteFinetune(file);
   },
-  run: (options, emit, signal, { isUnfinished }) => runFinetune(options, emit, signal, isUnfinished),
+  run: (options, emit, signal, { isUnfinished, ...wanted }) =>
+    runFinetune(options, emit, signal, isUnfinished, wanted),
 };
