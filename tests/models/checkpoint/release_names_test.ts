@@ -1,5 +1,6 @@
-import { assert, assertEquals } from "@std/assert";
-import type { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { CheckpointError } from "../../../models/checkpoint/checkpoint_error.ts";
+import { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
 import { openEncoder } from "../../../models/locate_encoder.ts";
 import { referencePath } from "../../reference.ts";
 
@@ -81,4 +82,24 @@ Deno.test("the class position that timm adds to DINOv2's class token is added on
   };
   const [sum, expected] = [await classOf(found.tensors), await classOf(release.tensors)];
   assert(sum.every((value, i) => Math.abs(value - expected[i]) < 1e-6));
+});
+
+Deno.test("rows of a matrix that a file has in three parts are read across the parts", async () => {
+  using found = await openEncoder(referencePath(`${CHECKPOINTS}dinov2_tiny_hf.safetensors`));
+  const joined = found.tensors.get("blocks.1.attn.qkv.weight")!; // three of [64, 64]
+  const whole = await joined.read();
+  for (const [first, count] of [[0, 192], [60, 10], [63, 66], [128, 64]]) {
+    assertEquals(await joined.narrow(first, count).read(), whole.slice(first * 64, (first + count) * 64));
+  }
+});
+
+Deno.test("parts of other types are joined as float32, in the order of their elements, and zeros between them", async () => {
+  using found = await openEncoder(referencePath(`${CHECKPOINTS}dinov2_tiny_hf.safetensors`));
+  using halves = await openEncoder(referencePath(`${CHECKPOINTS}dinov2_tiny_hf_bf16.safetensors`));
+  const [full, half] = [found, halves].map(({ tensors }) => tensors.get("norm.bias")!);
+  const joined = TensorRef.join([half, { zeros: [3] }, full]);
+  assertEquals([joined.dtype, joined.shape], ["float32", [131]]);
+  assertEquals([...await joined.read()], [...await half.read(), 0, 0, 0, ...await full.read()]);
+  const matrix = found.tensors.get("blocks.0.mlp.fc1.weight")!;
+  assertThrows(() => TensorRef.join([full, matrix]), CheckpointError, "that should be parts of one");
 });
