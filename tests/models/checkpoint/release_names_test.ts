@@ -1,5 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { CheckpointError } from "../../../models/checkpoint/checkpoint_error.ts";
+import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
+import { toReleaseNames } from "../../../models/checkpoint/release_names.ts";
 import { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
 import { openEncoder } from "../../../models/locate_encoder.ts";
 import { referencePath } from "../../reference.ts";
@@ -102,4 +104,46 @@ Deno.test("parts of other types are joined as float32, in the order of their ele
   assertEquals([...await joined.read()], [...await half.read(), 0, 0, 0, ...await full.read()]);
   const matrix = found.tensors.get("blocks.0.mlp.fc1.weight")!;
   assertThrows(() => TensorRef.join([full, matrix]), CheckpointError, "that should be parts of one");
+});
+
+Deno.test("transformers 5 calls DINOv3's layers otherwise in memory", async () => {
+  using file = await openCheckpointFile(referencePath(`${CHECKPOINTS}dinov3_tiny_swiglu_hf.safetensors`));
+  const saved = file.value as Map<string, TensorRef>;
+  const held = new Map(
+    [...saved].map(([key, tensor]) => [key.replace(/^(layer|norm)\./, "model.$1."), tensor]),
+  );
+  assert(held.has("model.layer.1.mlp.gate_proj.weight") && held.has("model.norm.bias"));
+  assertEquals([...toReleaseNames(held).tensors.keys()], [...toReleaseNames(saved).tensors.keys()]);
+});
+
+Deno.test("DINO has the names of ViT in transformers, with its matrices in parts", async () => {
+  using release = await openEncoder(referencePath(`${CHECKPOINTS}dino_tiny.pth`));
+  const names: readonly (readonly [RegExp, string])[] = [
+    [/^(cls_token)$/, "embeddings.$1"],
+    [/^pos_embed$/, "embeddings.position_embeddings"],
+    [/^patch_embed\.proj\./, "embeddings.patch_embeddings.projection."],
+    [/^norm\./, "layernorm."],
+    [/^blocks\.(\d)\.norm1\./, "encoder.layer.$1.layernorm_before."],
+    [/^blocks\.(\d)\.norm2\./, "encoder.layer.$1.layernorm_after."],
+    [/^blocks\.(\d)\.attn\.proj\./, "encoder.layer.$1.attention.output.dense."],
+    [/^blocks\.(\d)\.mlp\.fc1\./, "encoder.layer.$1.intermediate.dense."],
+    [/^blocks\.(\d)\.mlp\.fc2\./, "encoder.layer.$1.output.dense."],
+  ];
+  const asVit = new Map([...release.tensors].flatMap(([key, tensor]): [string, TensorRef][] => {
+    const [, block, kind] = /^blocks\.(\d)\.attn\.qkv\.(\w+)$/.exec(key) ?? [];
+    if (block === undefined) {
+      return [[names.reduce((name, [from, to]) => name.replace(from, to), key), tensor]];
+    }
+    return ["query", "key", "value"].map((part, i) => [
+      `encoder.layer.${block}.attention.attention.${part}.${kind}`,
+      tensor.narrow(64 * i, 64),
+    ]);
+  }));
+  asVit.set("pooler.dense.bias", [...release.tensors.values()][0]);
+  const { tensors, formats } = toReleaseNames(asVit);
+  assertEquals(formats, ["ViT in Hugging Face transformers, as DINO is there"]);
+  assertEquals([...tensors.keys()].toSorted(), [...release.tensors.keys()].toSorted());
+  for (const key of ["blocks.1.attn.qkv.weight", "blocks.0.attn.qkv.bias", "blocks.1.mlp.fc2.weight"]) {
+    assertEquals(await tensors.get(key)!.read(), await release.tensors.get(key)!.read(), key);
+  }
 });
