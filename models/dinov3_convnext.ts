@@ -3,9 +3,8 @@ import type { Tensor } from "../kernels/graph.ts";
 import { globalAveragePool } from "../kernels/ops/global_average_pool/global_average_pool.ts";
 import type { Encoder } from "./encoder.ts";
 import type { EncoderBuilder, Initial } from "./encoder_builder.ts";
-import type { EncoderFamily } from "./encoder_family.ts";
+import type { EncoderFamily, Shapes } from "./encoder_family.ts";
 import { projectionHead } from "./heads.ts";
-import type { Shapes } from "./recognize.ts";
 
 /** Blocks and channels of each of the four stages. */
 interface ConvNextShape {

@@ -1,6 +1,25 @@
 /** Encoders that are no fixed list: they are read off a checkpoint, whatever their width and depth. */
-import type { Encoder } from "./encoder.ts";
-import type { EncoderClues, Shapes } from "./recognize.ts";
+import type { Encoder, Stem } from "./encoder.ts";
+
+/** Tensors, or only their shapes, by plain key: without a framework's wrapping. */
+export type Shapes = ReadonlyMap<string, { readonly shape: readonly number[] }>;
+
+/** What is known of some tensors besides their names and shapes. */
+export interface EncoderClues {
+  /**
+   * Name of the encoder that the file gives. It decides between encoders of the same names and shapes, and beats the
+   * method: a SEED student with SimCLR's encoder has MoCo's head.
+   */
+  arch?: string;
+  /** First layers that the file says, see `stemOf`. */
+  saved?: string;
+  /** The stem that is asked for; whichever fits where it is left out. */
+  stem?: Stem;
+  /** Heads of a vision transformer, `--heads`, where its tensors do not tell. */
+  heads?: number;
+  /** Whether its table of positions is not learned but MoCo-v3's. */
+  fixedPositions?: boolean;
+}
 
 /** A family of encoders. To add one: a file with such an object, and a line in `registry.ts`. */
 export interface EncoderFamily {

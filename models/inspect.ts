@@ -18,7 +18,8 @@ import type { EncoderPart } from "./encoder_parts.ts";
 import { SSL_TITLES } from "./encoder.ts";
 import { findHead, type FoundHead } from "./heads.ts";
 import { describeNearest, describeOtherModel } from "./near_miss.ts";
-import { type EncoderClues, expectPart, recognizeEncoders } from "./recognize.ts";
+import type { EncoderClues } from "./encoder_family.ts";
+import { expectPart, recognizeEncoders } from "./recognize.ts";
 import type { StateEntry } from "./encoder_builder.ts";
 import { findEncoder } from "./registry.ts";
 

@@ -4,14 +4,8 @@ import { nearestFormat } from "./checkpoint/release_names.ts";
 import { compareStateDict } from "./checkpoint/state_dict.ts";
 import type { TensorRef } from "./checkpoint/tensor_ref.ts";
 import type { EncoderPart } from "./encoder_parts.ts";
-import {
-  type EncoderClues,
-  expectPart,
-  nearestEncoder,
-  otherHeads,
-  recognizeEncoders,
-  type Shapes,
-} from "./recognize.ts";
+import type { EncoderClues, Shapes } from "./encoder_family.ts";
+import { expectPart, nearestEncoder, otherHeads, recognizeEncoders } from "./recognize.ts";
 import type { Encoder } from "./encoder.ts";
 import { FAMILIES, listedEncoders } from "./registry.ts";
 

@@ -3,12 +3,10 @@ import { plainKey, type StateDict } from "./checkpoint/state_dict.ts";
 import { type EncoderPart, partsOf } from "./encoder_parts.ts";
 import type { StateEntry } from "./encoder_builder.ts";
 import { findHead, type FoundHead, type HeadOptions } from "./heads.ts";
-import type { Encoder, Stem, TeacherSsl } from "./encoder.ts";
+import type { Encoder, TeacherSsl } from "./encoder.ts";
+import type { EncoderClues, Shapes } from "./encoder_family.ts";
 import { stemOf } from "./encoder_input.ts";
 import { ENCODERS, encodersOfAllStems, FAMILIES, stemNameOf, usualHead } from "./registry.ts";
-
-/** Tensors, or only their shapes, by plain key: without a framework's wrapping. */
-export type Shapes = ReadonlyMap<string, { readonly shape: readonly number[] }>;
 
 /** What of an encoder must be among some tensors. */
 export interface ExpectedPart {
@@ -82,23 +80,6 @@ function countRequired(tensors: Shapes, isOptional: (key: string) => boolean): n
 
 function isThere(tensors: Shapes, { key, shape }: StateEntry): boolean {
   return tensors.get(plainKey(key))?.shape.join() === shape.join();
-}
-
-/** What is known of some tensors besides their names and shapes. */
-export interface EncoderClues {
-  /**
-   * Name of the encoder that the file gives. It decides between encoders of the same names and shapes, and beats the
-   * method: a SEED student with SimCLR's encoder has MoCo's head.
-   */
-  arch?: string;
-  /** First layers that the file says, see `stemOf`. */
-  saved?: string;
-  /** The stem that is asked for; whichever fits where it is left out. */
-  stem?: Stem;
-  /** Heads of a vision transformer, `--heads`, where its tensors do not tell. */
-  heads?: number;
-  /** Whether its table of positions is not learned but MoCo-v3's. */
-  fixedPositions?: boolean;
 }
 
 /** What a file says of its encoder, and what is asked for. */

@@ -5,15 +5,8 @@ import type { StateDict } from "./checkpoint/state_dict.ts";
 import { findHead, type FoundHead } from "./heads.ts";
 import { openEncoder } from "./locate_encoder.ts";
 import { explainHead, explainUnknown } from "./near_miss.ts";
-import {
-  cluesOf,
-  type EncoderClues,
-  fits,
-  isHeadless,
-  methodOf,
-  recognizeEncoders,
-  type Shapes,
-} from "./recognize.ts";
+import type { EncoderClues, Shapes } from "./encoder_family.ts";
+import { cluesOf, fits, isHeadless, methodOf, recognizeEncoders } from "./recognize.ts";
 import { type Encoder, SSL_TITLES, type TeacherSsl } from "./encoder.ts";
 import { encodersNamed, encodersOfAllStems, findEncoder } from "./registry.ts";
 

@@ -1,5 +1,5 @@
 /** The shape of a vision transformer: read off a checkpoint's tensors, and kept in the encoder's name. */
-import type { EncoderClues, Shapes } from "./recognize.ts";
+import type { EncoderClues, Shapes } from "./encoder_family.ts";
 
 /** Methods whose vision transformers are read. They differ in what no tensor's shape tells: epsilons, positions. */
 export const VIT_METHODS = ["dino", "dinov2", "dinov3", "mocov3"] as const;
