@@ -9,6 +9,7 @@ import { inspectCheckpoint } from "../../models/inspect.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
 import { RunFolder } from "../actors/small_run.ts";
 import { referencePath } from "../reference.ts";
+import { vitTest } from "../vit_files.ts";
 
 const FOLDER = "vit/checkpoints";
 /** Nothing in the file tells how many heads it has: 2, where its width speaks for 1. */
@@ -16,7 +17,7 @@ const TEACHER = referencePath(`${FOLDER}/dino_tiny_full.pth`);
 const [ONE, TWO] = [1, 2].map((heads) => `dino_vit_p16_w64_b2_h${heads}_f256_r0_g4`);
 const SIZE = { imageSize: 32 };
 
-Deno.test("--heads of a vision transformer changes what it gives, in every task", async () => {
+vitTest("--heads of a vision transformer changes what it gives, in every task", async () => {
   using folder = new RunFolder(12, 6);
   const [data, testData] = ["train.tsv", "test.tsv"].map((name) => join(folder.data, name));
 

@@ -20,22 +20,26 @@ import { FAMILIES, findEncoder, summarize, usualHead } from "../../models/regist
 import { resolveTeacher } from "../../models/teacher.ts";
 import { withGpu } from "../kernels/check_op.ts";
 import { formulaTensor, referenceJson, referencePath } from "../reference.ts";
+import { vitTest } from "../vit_files.ts";
 import { formulaImages } from "./reference_encoder.ts";
 import { differenceOf, embedReference } from "./vit_reference.ts";
 
 const path = (name: string) => referencePath(`vit/checkpoints/${name}`);
 
-Deno.test("the released encoders of the families are found by their names, and are recognised by their shapes", () => {
-  for (const encoder of FAMILIES.flatMap(({ released }) => released)) {
-    assertEquals(findEncoder(encoder.name), encoder);
-    const { state } = summarize(encoder, usualHead(encoder));
-    const shapes = new Map(state.map(({ key, shape }) => [key, { shape }]));
-    const recognized = recognizeEncoders(shapes, "encoder", { fixedPositions: encoder.ssl === "mocov3" });
-    assertEquals(recognized.map(({ name }) => name), [encoder.name]);
-  }
-});
+vitTest(
+  "the released encoders of the families are found by their names, and are recognised by their shapes",
+  () => {
+    for (const encoder of FAMILIES.flatMap(({ released }) => released)) {
+      assertEquals(findEncoder(encoder.name), encoder);
+      const { state } = summarize(encoder, usualHead(encoder));
+      const shapes = new Map(state.map(({ key, shape }) => [key, { shape }]));
+      const recognized = recognizeEncoders(shapes, "encoder", { fixedPositions: encoder.ssl === "mocov3" });
+      assertEquals(recognized.map(({ name }) => name), [encoder.name]);
+    }
+  },
+);
 
-Deno.test("a vision transformer that was not released has a name that says its shape", () => {
+vitTest("a vision transformer that was not released has a name that says its shape", () => {
   const name = "dinov3_vit_p16_w128_b3_h2_f256_r4_g0_gated_nobias";
   const encoder = findEncoder(name);
   assertEquals([encoder.name, encoder.features, encoder.ssl], [name, 128, "dinov3"]);
@@ -49,7 +53,7 @@ Deno.test("a vision transformer that was not released has a name that says its s
   }
 });
 
-Deno.test("an encoder says which images it takes, and which sizes are nearest", async () => {
+vitTest("an encoder says which images it takes, and which sizes are nearest", async () => {
   using source = await openEncoderSource(path("dinov2_tiny.pth"), { heads: 2, part: "encoder" });
   assertThrows(
     () => chooseInput(source, { imageSize: 100 }),
@@ -71,14 +75,17 @@ Deno.test("an encoder says which images it takes, and which sizes are nearest", 
   );
 });
 
-Deno.test("of a pair of encoders the teacher is taken, of MoCo-v3's the one that its authors evaluate", async () => {
-  using dino = await openEncoderSource(path("dino_tiny_full.pth"), { heads: 2, part: "encoder" });
-  assertEquals([dino.prefix, dino.others], ["teacher.backbone.", ["student.backbone."]]);
-  using moco = await openEncoderSource(path("mocov3_tiny.pth.tar"), { heads: 2, part: "encoder" });
-  assertEquals([moco.prefix, moco.others], ["base_encoder.", ["momentum_encoder."]]);
-});
+vitTest(
+  "of a pair of encoders the teacher is taken, of MoCo-v3's the one that its authors evaluate",
+  async () => {
+    using dino = await openEncoderSource(path("dino_tiny_full.pth"), { heads: 2, part: "encoder" });
+    assertEquals([dino.prefix, dino.others], ["teacher.backbone.", ["student.backbone."]]);
+    using moco = await openEncoderSource(path("mocov3_tiny.pth.tar"), { heads: 2, part: "encoder" });
+    assertEquals([moco.prefix, moco.others], ["base_encoder.", ["momentum_encoder."]]);
+  },
+);
 
-Deno.test("parity: --weights momentum_encoder selects MoCo-v3's other encoder", () =>
+vitTest("parity: --weights momentum_encoder selects MoCo-v3's other encoder", () =>
   withGpu(async (gpu) => {
     for (const name of ["mocov3_tiny.pth.tar", "mocov3_tiny_conv.pth.tar"]) {
       const { outputs } = referenceJson(`vit/checkpoints/${name}.expected.json`);
@@ -90,51 +97,57 @@ Deno.test("parity: --weights momentum_encoder selects MoCo-v3's other encoder", 
     }
   }));
 
-Deno.test("encoders that share their weights have positions for their own sizes of images", () =>
-  withGpu(async (gpu) => {
-    for (const name of ["dinov2_tiny.pth", "dinov3_tiny.pth"]) {
-      using source = await openEncoderSource(path(name), { heads: 2, part: "encoder" });
-      const { outputs } = referenceJson(`vit/checkpoints/${name}.expected.json`);
-      const [small, large] = Object.keys(outputs).map(Number).filter(Number.isFinite);
-      const { encoder, head } = source;
-      const options = {
-        encoder,
-        head,
-        batch: 2,
-        imageSize: large,
-        input: "normalized",
-        output: "embedding",
-      } as const;
-      using frozen = await FrozenEncoder.create(gpu, options);
-      await frozen.load(source.read);
-      using other = await frozen.share({ batch: 2, imageSize: small });
-      for (const [one, size] of [[other, small], [frozen, large]] as const) {
-        const actual = await one.embed(formulaImages(`vit/input/${size}`, 2, size));
-        const difference = differenceOf(actual, outputs[size].embedding.flat());
-        assert(difference <= 2e-5, `${name} ${size}: ${difference}`);
+vitTest(
+  "encoders that share their weights have positions for their own sizes of images",
+  () =>
+    withGpu(async (gpu) => {
+      for (const name of ["dinov2_tiny.pth", "dinov3_tiny.pth"]) {
+        using source = await openEncoderSource(path(name), { heads: 2, part: "encoder" });
+        const { outputs } = referenceJson(`vit/checkpoints/${name}.expected.json`);
+        const [small, large] = Object.keys(outputs).map(Number).filter(Number.isFinite);
+        const { encoder, head } = source;
+        const options = {
+          encoder,
+          head,
+          batch: 2,
+          imageSize: large,
+          input: "normalized",
+          output: "embedding",
+        } as const;
+        using frozen = await FrozenEncoder.create(gpu, options);
+        await frozen.load(source.read);
+        using other = await frozen.share({ batch: 2, imageSize: small });
+        for (const [one, size] of [[other, small], [frozen, large]] as const) {
+          const actual = await one.embed(formulaImages(`vit/input/${size}`, 2, size));
+          const difference = differenceOf(actual, outputs[size].embedding.flat());
+          assert(difference <= 2e-5, `${name} ${size}: ${difference}`);
+        }
       }
-    }
-  }));
+    }),
+);
 
-Deno.test("a teacher that is a vision transformer is named by its file, and what contradicts it is refused", async () => {
-  const file = path("dinov2_tiny_reg_hf.safetensors");
-  const arch = "dinov2_vit_p14_w64_b2_h1_f256_r4_g5";
-  assertEquals(await resolveTeacher(file), { arch, ssl: "dinov2" });
-  assertEquals(await resolveTeacher(file, { arch, ssl: "dinov2" }), { arch, ssl: "dinov2" });
-  await assertRejects(
-    () => resolveTeacher(file, { arch: "dinov2_vits14" }),
-    UserError,
-    `holds a ${arch}, but --teacher-arch is dinov2_vits14; use --teacher-arch ${arch}`,
-  );
-  await assertRejects(
-    () => resolveTeacher(file, { heads: 3 }),
-    UserError,
-    "is a vision transformer of width 64: say with --heads how many heads it has, a divisor of its width",
-  );
-  await assertRejects(() => resolveTeacher(file, { ssl: "dino" }), UserError, "--teacher-ssl is dino");
-});
+vitTest(
+  "a teacher that is a vision transformer is named by its file, and what contradicts it is refused",
+  async () => {
+    const file = path("dinov2_tiny_reg_hf.safetensors");
+    const arch = "dinov2_vit_p14_w64_b2_h1_f256_r4_g5";
+    assertEquals(await resolveTeacher(file), { arch, ssl: "dinov2" });
+    assertEquals(await resolveTeacher(file, { arch, ssl: "dinov2" }), { arch, ssl: "dinov2" });
+    await assertRejects(
+      () => resolveTeacher(file, { arch: "dinov2_vits14" }),
+      UserError,
+      `holds a ${arch}, but --teacher-arch is dinov2_vits14; use --teacher-arch ${arch}`,
+    );
+    await assertRejects(
+      () => resolveTeacher(file, { heads: 3 }),
+      UserError,
+      "is a vision transformer of width 64: say with --heads how many heads it has, a divisor of its width",
+    );
+    await assertRejects(() => resolveTeacher(file, { ssl: "dino" }), UserError, "--teacher-ssl is dino");
+  },
+);
 
-Deno.test("names that no format has are told from the nearest format's", async () => {
+vitTest("names that no format has are told from the nearest format's", async () => {
   using source = await openEncoderSource(path("dinov2_tiny.pth"), { heads: 2, part: "encoder" });
   const like = [...source.tensors.values()][0];
   assert(like instanceof TensorRef);
@@ -150,7 +163,7 @@ Deno.test("names that no format has are told from the nearest format's", async (
   );
 });
 
-Deno.test("an encoder that lacks tensors is compared with the encoder of its shape", async () => {
+vitTest("an encoder that lacks tensors is compared with the encoder of its shape", async () => {
   using source = await openEncoderSource(path("dinov2_tiny.pth"), { heads: 2, part: "encoder" });
   const tensors = new Map([...source.tensors].filter(([key]) => key !== "blocks.1.mlp.fc2.bias"));
   assertEquals(recognizeEncoders(tensors, "backbone"), []);
@@ -164,7 +177,7 @@ Deno.test("an encoder that lacks tensors is compared with the encoder of its sha
   );
 });
 
-Deno.test("a vision transformer is not exported to ONNX, and says what it is exported to", async () => {
+vitTest("a vision transformer is not exported to ONNX, and says what it is exported to", async () => {
   await assertRejects(
     () =>
       exportEncoder({
@@ -179,7 +192,7 @@ Deno.test("a vision transformer is not exported to ONNX, and says what it is exp
   );
 });
 
-Deno.test("the biases of DINOv3's keys count for nothing", () =>
+vitTest("the biases of DINOv3's keys count for nothing", () =>
   withGpu(async (gpu) => {
     using source = await openEncoderSource(path("dinov3_tiny.pth"), { part: "encoder" });
     const changed = (key: string) => async () => {

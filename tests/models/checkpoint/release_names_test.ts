@@ -5,6 +5,7 @@ import { toReleaseNames } from "../../../models/checkpoint/release_names.ts";
 import { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
 import { openEncoder } from "../../../models/locate_encoder.ts";
 import { referencePath } from "../../reference.ts";
+import { vitTest } from "../../vit_files.ts";
 
 const CHECKPOINTS = "vit/checkpoints/";
 
@@ -45,7 +46,7 @@ async function read(tensor: TensorRef): Promise<Float32Array> {
 }
 
 for (const [name, release] of Object.entries(SAME)) {
-  Deno.test(`parity: ${name} has the tensors of ${release} under the names of the release`, async () => {
+  vitTest(`parity: ${name} has the tensors of ${release} under the names of the release`, async () => {
     using found = await openEncoder(referencePath(CHECKPOINTS + name));
     using expected = await openEncoder(referencePath(CHECKPOINTS + release));
     const wanted = [...expected.tensors.keys()].filter((key) => !LEFT_OUT.test(key));
@@ -73,7 +74,7 @@ for (const [name, release] of Object.entries(SAME)) {
   });
 }
 
-Deno.test("the class position that timm adds to DINOv2's class token is added once", async () => {
+vitTest("the class position that timm adds to DINOv2's class token is added once", async () => {
   using found = await openEncoder(referencePath(`${CHECKPOINTS}dinov2_tiny_reg_timm.safetensors`));
   using release = await openEncoder(referencePath(`${CHECKPOINTS}dinov2_tiny_reg.pth`));
   const classOf = async (tensors: ReadonlyMap<string, TensorRef>) => {
@@ -86,7 +87,7 @@ Deno.test("the class position that timm adds to DINOv2's class token is added on
   assert(sum.every((value, i) => Math.abs(value - expected[i]) < 1e-6));
 });
 
-Deno.test("rows of a matrix that a file has in three parts are read across the parts", async () => {
+vitTest("rows of a matrix that a file has in three parts are read across the parts", async () => {
   using found = await openEncoder(referencePath(`${CHECKPOINTS}dinov2_tiny_hf.safetensors`));
   const joined = found.tensors.get("blocks.1.attn.qkv.weight")!; // three of [64, 64]
   const whole = await joined.read();
@@ -95,18 +96,21 @@ Deno.test("rows of a matrix that a file has in three parts are read across the p
   }
 });
 
-Deno.test("parts of other types are joined as float32, in the order of their elements, and zeros between them", async () => {
-  using found = await openEncoder(referencePath(`${CHECKPOINTS}dinov2_tiny_hf.safetensors`));
-  using halves = await openEncoder(referencePath(`${CHECKPOINTS}dinov2_tiny_hf_bf16.safetensors`));
-  const [full, half] = [found, halves].map(({ tensors }) => tensors.get("norm.bias")!);
-  const joined = TensorRef.join([half, { zeros: [3] }, full]);
-  assertEquals([joined.dtype, joined.shape], ["float32", [131]]);
-  assertEquals([...await joined.read()], [...await half.read(), 0, 0, 0, ...await full.read()]);
-  const matrix = found.tensors.get("blocks.0.mlp.fc1.weight")!;
-  assertThrows(() => TensorRef.join([full, matrix]), CheckpointError, "that should be parts of one");
-});
+vitTest(
+  "parts of other types are joined as float32, in the order of their elements, and zeros between them",
+  async () => {
+    using found = await openEncoder(referencePath(`${CHECKPOINTS}dinov2_tiny_hf.safetensors`));
+    using halves = await openEncoder(referencePath(`${CHECKPOINTS}dinov2_tiny_hf_bf16.safetensors`));
+    const [full, half] = [found, halves].map(({ tensors }) => tensors.get("norm.bias")!);
+    const joined = TensorRef.join([half, { zeros: [3] }, full]);
+    assertEquals([joined.dtype, joined.shape], ["float32", [131]]);
+    assertEquals([...await joined.read()], [...await half.read(), 0, 0, 0, ...await full.read()]);
+    const matrix = found.tensors.get("blocks.0.mlp.fc1.weight")!;
+    assertThrows(() => TensorRef.join([full, matrix]), CheckpointError, "that should be parts of one");
+  },
+);
 
-Deno.test("transformers 5 calls DINOv3's layers otherwise in memory", async () => {
+vitTest("transformers 5 calls DINOv3's layers otherwise in memory", async () => {
   using file = await openCheckpointFile(referencePath(`${CHECKPOINTS}dinov3_tiny_swiglu_hf.safetensors`));
   const saved = file.value as Map<string, TensorRef>;
   const held = new Map(
@@ -116,7 +120,7 @@ Deno.test("transformers 5 calls DINOv3's layers otherwise in memory", async () =
   assertEquals([...toReleaseNames(held).tensors.keys()], [...toReleaseNames(saved).tensors.keys()]);
 });
 
-Deno.test("DINO has the names of ViT in transformers, with its matrices in parts", async () => {
+vitTest("DINO has the names of ViT in transformers, with its matrices in parts", async () => {
   using release = await openEncoder(referencePath(`${CHECKPOINTS}dino_tiny.pth`));
   const names: readonly (readonly [RegExp, string])[] = [
     [/^(cls_token)$/, "embeddings.$1"],

@@ -7,6 +7,7 @@ import { isOfShards } from "../../../models/checkpoint/safetensors_shards.ts";
 import type { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
 import { openEncoder } from "../../../models/locate_encoder.ts";
 import { referencePath } from "../../reference.ts";
+import { vitTest } from "../../vit_files.ts";
 
 const WHOLE = referencePath("vit/checkpoints/dinov2_tiny_hf.safetensors");
 const INDEX = "model.safetensors.index.json";
@@ -27,21 +28,24 @@ async function cut(): Promise<{ path: string } & Disposable> {
   return { path, [Symbol.dispose]: () => Deno.removeSync(path, { recursive: true }) };
 }
 
-Deno.test("a checkpoint of several safetensors files is read by its index, and by any of the files", async () => {
-  using folder = await cut();
-  using whole = await openEncoder(WHOLE);
-  for (const name of [INDEX, shard(1), shard(3)]) {
-    using state = await openEncoder(join(folder.path, name));
-    assertEquals([...state.tensors.keys()].toSorted(), [...whole.tensors.keys()].toSorted(), name);
-    for (const key of ["blocks.1.attn.qkv.weight", "norm.bias"]) {
-      assertEquals(await state.tensors.get(key)!.read(), await whole.tensors.get(key)!.read());
+vitTest(
+  "a checkpoint of several safetensors files is read by its index, and by any of the files",
+  async () => {
+    using folder = await cut();
+    using whole = await openEncoder(WHOLE);
+    for (const name of [INDEX, shard(1), shard(3)]) {
+      using state = await openEncoder(join(folder.path, name));
+      assertEquals([...state.tensors.keys()].toSorted(), [...whole.tensors.keys()].toSorted(), name);
+      for (const key of ["blocks.1.attn.qkv.weight", "norm.bias"]) {
+        assertEquals(await state.tensors.get(key)!.read(), await whole.tensors.get(key)!.read());
+      }
+      const sizes = [1, 2, 3].map((number) => Deno.statSync(join(folder.path, shard(number))).size);
+      assertEquals(state.file.bytes, sizes.reduce((a, b) => a + b));
     }
-    const sizes = [1, 2, 3].map((number) => Deno.statSync(join(folder.path, shard(number))).size);
-    assertEquals(state.file.bytes, sizes.reduce((a, b) => a + b));
-  }
-});
+  },
+);
 
-Deno.test("a file of several that is missing is named", async () => {
+vitTest("a file of several that is missing is named", async () => {
   using folder = await cut();
   const missing = join(folder.path, shard(2));
   Deno.removeSync(missing);
@@ -51,7 +55,7 @@ Deno.test("a file of several that is missing is named", async () => {
   }
 });
 
-Deno.test("an index that is none, or leaves its folder, is refused", async () => {
+vitTest("an index that is none, or leaves its folder, is refused", async () => {
   using folder = await cut();
   const index = join(folder.path, INDEX);
   for (
@@ -71,7 +75,7 @@ Deno.test("an index that is none, or leaves its folder, is refused", async () =>
   await assertRejects(() => openCheckpointFile(index), CheckpointError, "in two of its files");
 });
 
-Deno.test("a path tells whether a checkpoint has more files", () => {
+vitTest("a path tells whether a checkpoint has more files", () => {
   for (const path of [INDEX, `/a/${shard(1)}`]) assertEquals(isOfShards(path), true, path);
   for (const path of ["model.safetensors", "model-00001-of-00001.safetensors", "index.json", "a.pth"]) {
     assertEquals(isOfShards(path), false, path);
