@@ -6,6 +6,7 @@ import { lineIndexPath } from "../data/line_index.ts";
 import { sharpModule } from "../data/sharp.ts";
 import { findPluginImports } from "../actors/plugin_imports.ts";
 import { UserError } from "../errors.ts";
+import { isOfShards } from "../models/checkpoint/safetensors_shards.ts";
 
 /** Permissions of a program: the lists that `deno run`'s flags of these names take. An empty list grants none. */
 export interface Permissions {
@@ -60,6 +61,11 @@ export function dataAt(...paths: (string | null | undefined)[]): string[] {
   return given(...paths).flatMap((path) => path.endsWith(".tsv") ? [path, lineIndexPath(path)] : [path]);
 }
 
+/** A checkpoint to read: its file, or the folder of the files that it is cut into. */
+export function checkpointAt(...paths: (string | null | undefined)[]): string[] {
+  return given(...paths).map((path) => isOfShards(path) ? dirname(path) : path);
+}
+
 /** Returns what tasks that train have in common. */
 export function trainingNeeds(
   { data, testData, resume, output, cache = "auto" }: {
@@ -79,7 +85,7 @@ export function trainingNeeds(
     read: [
       // What to evaluate on is looked for beside a file, where it is not named.
       ...testData === undefined && data.endsWith(".tsv") ? [dirname(data)] : dataAt(data, testData),
-      ...given(...checkpoints),
+      ...checkpointAt(...checkpoints),
       // Where it goes on, with the settings that lie beside the checkpoint.
       ...given(resume === "auto" ? null : resume).map((path) => dirname(path)),
       ...written,

@@ -25,7 +25,7 @@ import type { LinearOptions } from "./linear_probe/options.ts";
 import type { LinearResult } from "./linear_probe/run.ts";
 import { findBoth } from "./find_both.ts";
 import { startMethod, withPlugins } from "./method.ts";
-import { dataAt, given } from "./permissions.ts";
+import { checkpointAt, dataAt } from "./permissions.ts";
 import type { PretrainEvent, PretrainInput, PretrainResult, PretrainSettings } from "./moco/mod.ts";
 import type { DistillEvent } from "./seed/events.ts";
 import { METHODS } from "./registry.ts";
@@ -106,6 +106,8 @@ export interface KnnInput extends AskedViews, Pick<KnnOptions, "maxPixels" | "ac
   which?: LinearOptions["which"];
   /** Prefix of the encoder's keys, if its file holds several encoders. */
   weights?: string;
+  /** Heads of a vision transformer; by its checkpoint if omitted. */
+  heads?: number;
   /** Seed of random weights. */
   seed?: number;
   /** Images that vote; also those to classify if `testData` is omitted. */
@@ -124,19 +126,22 @@ export interface KnnInput extends AskedViews, Pick<KnnOptions, "maxPixels" | "ac
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  */
 export function knn(input: KnnInput, settings?: RunSettings): Run<KnnEvent, Accuracy[]> {
-  const { pretrained = null, arch, stem, which, weights, seed, data, testData, knnK, knnT, ...rest } = {
-    ...KNN_DEFAULTS,
-    ...input,
-  };
+  const { pretrained = null, arch, stem, which, weights, heads, seed, data, testData, knnK, knnT, ...rest } =
+    {
+      ...KNN_DEFAULTS,
+      ...input,
+    };
   const needs = () => ({
     decodes: true,
     computes: true,
-    read: testData === undefined ? [data, ...given(pretrained)] : dataAt(data, testData, pretrained),
+    read: testData === undefined
+      ? [data, ...checkpointAt(pretrained)]
+      : [...dataAt(data, testData), ...checkpointAt(pretrained)],
   });
   const work = async (tell: (event: KnnEvent) => void, signal: AbortSignal) => {
     using source = pretrained === null
       ? null
-      : await openEncoderSource(pretrained, { arch, stem, which, weights, part: "backbone" });
+      : await openEncoderSource(pretrained, { arch, stem, which, weights, heads, part: "backbone" });
     const name = source?.encoder.name ?? (arch && findEncoder(arch, stem).name);
     if (name === undefined) {
       throw new UserError(
@@ -159,7 +164,14 @@ export function knn(input: KnnInput, settings?: RunSettings): Run<KnnEvent, Accu
 
 /** Options for {@linkcode embed}. All but `pretrained` and `data` have defaults. */
 export type EmbedInput =
-  & { pretrained: string; which?: LinearOptions["which"]; arch?: string; stem?: Stem; weights?: string }
+  & {
+    pretrained: string;
+    which?: LinearOptions["which"];
+    arch?: string;
+    stem?: Stem;
+    weights?: string;
+    heads?: number;
+  }
   & Pick<EmbeddingOptions, "data">
   & Partial<Omit<EmbeddingOptions, "encoder" | "dimension">>;
 
@@ -210,14 +222,18 @@ export class EmbedRun extends Run<EmbedEvent, EmbeddingResult> {
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  */
 export function embed(
-  { pretrained, which, arch, stem, weights, ...input }: EmbedInput,
+  { pretrained, which, arch, stem, weights, heads, ...input }: EmbedInput,
   settings?: RunSettings,
 ): EmbedRun {
-  const needs = () => ({ decodes: true, computes: true, read: [...dataAt(input.data), pretrained] });
+  const needs = () => ({
+    decodes: true,
+    computes: true,
+    read: [...dataAt(input.data), ...checkpointAt(pretrained)],
+  });
   const work = async (tell: (event: EmbedEvent) => void, signal: AbortSignal) => {
     const data = await resolveDataset(input.data, "train");
     const part = input.part ?? EMBED_DEFAULTS.part;
-    using source = await openEncoderSource(pretrained, { arch, stem, which, weights, part });
+    using source = await openEncoderSource(pretrained, { arch, stem, which, weights, heads, part });
     const dimension = part === "backbone" ? source.encoder.features : source.head.dimension;
     const encoder = { path: pretrained, arch: source.encoder.name, which, weights };
     const { note, ...views } = chooseViews(source, input, data);

@@ -33,7 +33,8 @@ export function encoderFlags(names: EncoderNames, group: string, arch: string) {
       metavar: "FILE",
       group,
       help:
-        "encoder checkpoint: from deno task distill or export, the original SEED, MoCo, SimCLR, SWAV or torchvision (ResNets)",
+        "encoder checkpoint: from deno task distill or export, the original SEED, MoCo, SimCLR, SWAV, DINO, DINOv2, DINOv3 " +
+        "or torchvision (ResNets)",
       brief: "encoder checkpoint",
     },
     arch: encoderFlag(names, { short: "a", group, brief: "name of the encoder", help: arch }),
@@ -46,6 +47,7 @@ export function encoderFlags(names: EncoderNames, group: string, arch: string) {
       brief: "which encoder of a distillation checkpoint: student or teacher",
     },
     weights: weightsFlag(group),
+    heads: headsFlag(group),
     plugin: pluginFlag(group),
   } as const satisfies FlagTable;
 }
@@ -75,6 +77,19 @@ export function weightsFlag(group: string) {
       "prefix of the encoder's keys, such as momentum_backbone, if a checkpoint has several encoders or an unknown prefix",
   } as const;
 }
+
+/** Attention heads, which no shape of a vision transformer's weights tells. */
+export function headsFlag(group: string) {
+  return {
+    kind: "integer",
+    min: 1,
+    group,
+    help: "attention heads of a vision transformer, if they are not as its authors have them",
+  } as const;
+}
+
+/** What `--help` says where {@linkcode headsFlag} is not given. */
+export const HEADS_DEFAULT_NOTE = "default: by the checkpoint, else a head for 64 numbers; 12 of MoCo-v3's";
 
 /** What `--help` says where {@linkcode weightsFlag} is not given. */
 export const WEIGHTS_DEFAULT_NOTE =

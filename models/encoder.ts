@@ -15,7 +15,18 @@ export interface EncoderOutputs {
 }
 
 /** Method that a teacher was trained with (`--teacher-ssl`), which determines the key names of its checkpoint. */
-export type TeacherSsl = "moco" | "simclr" | "swav";
+export type TeacherSsl = "moco" | "simclr" | "swav" | "dino" | "dinov2" | "dinov3" | "mocov3";
+
+/** What the methods are called in messages. */
+export const SSL_TITLES: Readonly<Record<TeacherSsl, string>> = {
+  moco: "MoCo",
+  simclr: "SimCLR",
+  swav: "SWAV",
+  dino: "DINO",
+  dinov2: "DINOv2",
+  dinov3: "DINOv3",
+  mocov3: "MoCo-v3",
+};
 
 /** Role of an encoder in a distillation. */
 export type EncoderRole = "teacher" | "student";
@@ -34,6 +45,16 @@ export function cifarName(name: string): string {
   return `${name}_cifar`;
 }
 
+/** Images that an encoder takes, where not every size will do. */
+export interface ImageSizes {
+  /** Height and width that its authors use, in pixels. */
+  readonly usual: number;
+  /** What divides height and width, in pixels: the side of a patch. */
+  readonly multiple: number;
+  /** Whether no other size than the usual one will do. */
+  readonly fixed?: boolean;
+}
+
 /** An encoder: a plain function over graph ops. */
 export interface Encoder {
   /** Name in flags and options. */
@@ -48,10 +69,16 @@ export interface Encoder {
   readonly roles: readonly EncoderRole[];
   /** Method whose checkpoints have its key names. SEED's own students have MoCo's. */
   readonly ssl: TeacherSsl;
-  /** Its usual head. It can be traced with any. */
+  /** Its usual head. It can be traced with any. `none`: its embedding is its feature. */
   readonly head: HeadKind;
   /** Length of the pooled feature. */
   readonly features: number;
+  /** Formats that it is exported to; all where it is left out. */
+  readonly exports?: readonly ("pth" | "safetensors" | "onnx")[];
+  /** Sizes of images; any where it is left out. */
+  readonly sizes?: ImageSizes;
+  /** Entries of its authors' state_dict that neither feature nor embedding depends on. */
+  readonly ignores?: RegExp;
   /**
    * The encoder that this one is with `--stem cifar`, called {@linkcode cifarName}; absent where there is none.
    *
@@ -60,6 +87,29 @@ export interface Encoder {
    * - MobileNetV3 and EfficientNet: the first convolution, which is 3x3, has stride 1 instead of 2; 2x2, not 1x1.
    */
   readonly cifar?: Encoder;
-  /** Traces it on normalised images [n, h, w, 3]. */
+  /** Traces it on normalised images [n, h, w, 3]. Throws a `UserError` for sizes that it does not take. */
   trace(builder: EncoderBuilder, images: Tensor, head: HeadOptions): EncoderOutputs;
+}
+
+/** Says which images an encoder takes, where it does not take images of a size; `undefined` where it does. */
+export function describeImageSize(sizes: ImageSizes, height: number, width: number): string | undefined {
+  const { usual, multiple, fixed = false } = sizes;
+  const found = `found ${height} x ${width}`;
+  if (fixed) {
+    return height === usual && width === usual
+      ? undefined
+      : `images of ${usual} x ${usual} pixels only, ${found}`;
+  }
+  const wrong = [height, width].find((side) => side % multiple !== 0 || side === 0);
+  if (wrong === undefined) return undefined;
+  const below = Math.floor(wrong / multiple) * multiple;
+  const nearest = below === 0
+    ? `the least is ${multiple}`
+    : `the nearest to ${wrong} are ${below} and ${below + multiple}`;
+  return `images whose sides are multiples of ${multiple} pixels, ${found}; ${nearest}`;
+}
+
+/** Height and width, in pixels, of images that an encoder can be traced on to learn of its layers. */
+export function sampleSize({ sizes }: Encoder): number {
+  return sizes?.usual ?? 64;
 }

@@ -6,7 +6,8 @@ import { maxPool } from "../kernels/ops/max_pool/max_pool.ts";
 import type { SavedInput } from "./checkpoint/saved_input.ts";
 import type { Framework } from "./checkpoint/state_dict.ts";
 import { EncoderBuilder } from "./encoder_builder.ts";
-import type { Encoder } from "./encoder.ts";
+import { UserError } from "../errors.ts";
+import { describeImageSize, type Encoder, type ImageSizes, sampleSize } from "./encoder.ts";
 import { IMAGENET_NORMALIZATION, traceImages } from "./images.ts";
 import { usualHead } from "./registry.ts";
 
@@ -21,6 +22,10 @@ export interface InputSource {
   readonly prefix: string;
   /** Prefixes of other encoders that `--weights` chooses; `undefined` where the names of a framework leave no choice. */
   readonly others?: readonly string[];
+  /** Sizes of images that its encoder takes; any where it is left out. */
+  readonly sizes?: ImageSizes;
+  /** Whose usual size that is, for messages; of the framework where it is left out. */
+  readonly sizesAreOf?: string;
   /** Whether this project wrote it. */
   readonly isOurs: boolean;
   /** What it says; `undefined` where it says nothing. */
@@ -50,6 +55,7 @@ export interface ChosenInput {
 const AUTHORS: Readonly<Record<Framework, string>> = {
   moco: "the size that MoCo was trained with",
   simclr: "the size that SimCLR was trained with",
+  mocov3: "the size that MoCo-v3 was trained with",
   swav: "the size that SWAV was trained with",
   seed: "the size that SEED was trained with",
   torchvision: "torchvision's usual size",
@@ -67,7 +73,9 @@ export function chooseInput(
   usual?: { imageSize: number; from: string },
 ): ChosenInput {
   const saved = source?.input;
-  const imageSize = asked.imageSize ?? saved?.imageSize ?? usual?.imageSize ?? PAPER_IMAGE_SIZE;
+  const sizes = source?.sizes;
+  const imageSize = asked.imageSize ?? saved?.imageSize ?? fitSize(sizes, usual?.imageSize);
+  if (source !== null) requireImageSize(source.path, sizes, imageSize);
   const ratio = asked.cropRatio ?? saved?.cropRatio;
   const cropRatio = ratio === "auto" ? undefined : ratio;
   const place = source === null ? undefined : describePlace(source);
@@ -79,11 +87,38 @@ export function chooseInput(
   return { imageSize, cropRatio, note: notes.length === 0 ? undefined : notes.join(". ") };
 }
 
+/** The size that is taken where nobody says one: the least that an encoder takes from `wanted` pixels on, or its usual one. */
+function fitSize(sizes: ImageSizes | undefined, wanted: number | undefined): number {
+  if (sizes === undefined) return wanted ?? PAPER_IMAGE_SIZE;
+  if (wanted === undefined || sizes.fixed) return sizes.usual;
+  return Math.ceil(wanted / sizes.multiple) * sizes.multiple;
+}
+
+/**
+ * Fails where an encoder does not take images of a size.
+ *
+ * @param path of its checkpoint
+ * @param flag that says the size
+ */
+export function requireImageSize(
+  path: string,
+  sizes: ImageSizes | undefined,
+  imageSize: number,
+  flag = "--image-size",
+): void {
+  const problem = sizes && describeImageSize(sizes, imageSize, imageSize);
+  if (problem !== undefined) throw new UserError(`${path}: its encoder takes ${problem} (${flag})`);
+}
+
 /** Where in a file an encoder was found, and which others were left out; `undefined` where there is no choice. */
 export function describePlace(
   { framework, prefix, others }: Pick<InputSource, "framework" | "prefix" | "others">,
 ): string | undefined {
   if (others === undefined || prefix === "") return undefined;
+  if (framework === "mocov3" && others.length > 0) {
+    return `the encoder is under ${prefix}*, which MoCo-v3's main_lincls.py loads; its momentum encoder is ignored, ` +
+      "--weights momentum_encoder selects it";
+  }
   if (framework === "moco") {
     return `the encoder is under ${prefix}*, which MoCo's main_lincls.py and the original SEED load; its momentum encoder is ` +
       "ignored, --weights module.encoder_k selects it";
@@ -93,7 +128,7 @@ export function describePlace(
 }
 
 function describeChoice(
-  { path, framework, isOurs, input, inputIsOfRun }: InputSource,
+  { path, framework, isOurs, input, inputIsOfRun, sizes, sizesAreOf }: InputSource,
   asked: AskedInput,
   taken: number,
   from: string | undefined,
@@ -103,7 +138,7 @@ function describeChoice(
     if (asked.imageSize) return undefined;
     const why = isOurs ? "it was written by an earlier version" : "its program saves none";
     return `${path} has no image size (${why}): using ${pixels(taken)}, ${
-      from ?? AUTHORS[framework]
+      from ?? (sizes === undefined ? AUTHORS[framework] : `the usual size of ${sizesAreOf}`)
     }; --image-size sets another`;
   }
   const others = [
@@ -155,7 +190,7 @@ export function inputOf<Views extends Pick<SavedInput, "imageSize" | "cropRatio"
 /** First convolution of an encoder and the pooling behind it, with their strides: `conv 7x7/2, max pool 3x3/2`. */
 export function stemOf(encoder: Encoder): string {
   const graph = new Graph();
-  const { images } = traceImages(graph, "normalized", 1, 64);
+  const { images } = traceImages(graph, "normalized", 1, sampleSize(encoder));
   encoder.trace(new EncoderBuilder(graph, "eval"), images, usualHead(encoder));
   const layers: string[] = [];
   for (const node of graph.nodes) {

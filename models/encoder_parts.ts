@@ -4,7 +4,7 @@ import { EncoderBuilder } from "./encoder_builder.ts";
 import type { StateEntry } from "./encoder_layers.ts";
 import type { HeadOptions } from "./heads.ts";
 import { traceImages } from "./images.ts";
-import type { Encoder } from "./encoder.ts";
+import { type Encoder, sampleSize } from "./encoder.ts";
 
 /** `backbone`: the encoder without its head, which gives features. `encoder`: with its head, which gives embeddings. */
 export type EncoderPart = "backbone" | "encoder";
@@ -34,7 +34,7 @@ export function partsOf(encoder: Encoder, head: HeadOptions): EncoderParts {
 function tracePartsOf(encoder: Encoder, head: HeadOptions): EncoderParts {
   const graph = new Graph();
   const builder = new EncoderBuilder(graph, "eval");
-  const { images } = traceImages(graph, "normalized", 1, 64);
+  const { images } = traceImages(graph, "normalized", 1, sampleSize(encoder));
   const { feature } = encoder.trace(builder, images, head);
   const layers = new Set(builder.parametersOf(feature).flatMap(({ keys }) => keys.map(layerOf)));
   return {

@@ -13,10 +13,11 @@ import { findHead, type HeadOptions } from "./heads.ts";
 import { IMAGENET_NORMALIZATION, type Normalization } from "./images.ts";
 import type { RowRange } from "./parameter_layout.ts";
 import { adviseChoice, describeOtherModel, explainUnknown } from "./near_miss.ts";
-import { type EncoderClues, expectPart, recognizeEncoders } from "./recognize.ts";
-import type { Encoder, EncoderRole, Stem } from "./encoder.ts";
+import type { EncoderClues } from "./encoder_family.ts";
+import { cluesOf, expectPart, isHeadless, recognizeEncoders } from "./recognize.ts";
+import { type Encoder, type EncoderRole, SSL_TITLES, type Stem } from "./encoder.ts";
 import { findEncoder } from "./registry.ts";
-import { openEncoder } from "./locate_encoder.ts";
+import { hasFixedPositions, openEncoder } from "./locate_encoder.ts";
 import { requireHead } from "./teacher.ts";
 
 /** What {@linkcode openEncoderSource} looks for. */
@@ -27,6 +28,8 @@ export interface EncoderSourceOptions {
   stem?: Stem;
   /** In a checkpoint that holds both; the student by default. */
   which?: EncoderRole;
+  /** Heads of a vision transformer, where its tensors do not tell. */
+  heads?: number;
   /** What stands before the encoder's keys, where a checkpoint holds several; see `locate_encoder.ts`. */
   weights?: string;
   /** Whether the head is wanted too. */
@@ -83,20 +86,22 @@ export function describeOtherHeads(
  */
 export async function openEncoderSource(
   path: string,
-  { arch, stem, which, weights, part, dimension }: EncoderSourceOptions,
+  { arch, stem, heads, which, weights, part, dimension }: EncoderSourceOptions,
 ): Promise<EncoderSource> {
   const state = await openEncoder(path, weights);
   try {
     const tensors = which === "teacher" ? teacherOf(state) : state.tensors;
     const other = describeOtherModel(tensors);
     if (other !== undefined) throw new CheckpointError(path, other);
-    if (part === "encoder") requireHead({ ...state, tensors });
     // The checkpoint's own word is about the student.
     const said = which === "teacher" ? undefined : state.arch;
     const input = which === "teacher" ? state.teacherInput : state.input;
-    const encoder = arch === undefined
-      ? recognize(path, tensors, part, { arch: said, saved: input?.stem, stem })
-      : findEncoder(arch, stem);
+    const fixedPositions = which === "teacher" ? await hasFixedPositions(tensors) : state.fixedPositions;
+    const clues = cluesOf({ arch: said, input, fixedPositions }, { stem, heads });
+    const named = arch === undefined ? undefined : findEncoder(arch, stem);
+    const headless = named === undefined ? isHeadless(tensors, clues) : named.head === "none";
+    if (part === "encoder" && !headless) requireHead({ ...state, tensors }, clues);
+    const encoder = named ?? recognize(path, tensors, part, clues);
     const { head, entries, isOptional, otherHeads } = expectPart(encoder, tensors, part);
     const advise = () => adviseChoice(tensors, part, encoder);
     const matched = matchStateDict({ ...state, tensors }, entries, isOptional, advise);
@@ -116,6 +121,8 @@ export async function openEncoderSource(
       prefix: state.prefix,
       others: state.others,
       isOurs: state.isOurs,
+      sizes: encoder.sizes,
+      sizesAreOf: SSL_TITLES[encoder.ssl],
       input,
       inputIsOfRun: state.inputIsOfRun,
       normalization: {
@@ -160,7 +167,7 @@ function recognize(
   throw new CheckpointError(
     path,
     `holds no ${part} of a known encoder${said === undefined ? "" : ` (it says ${quote(said)})`}; ` +
-      explainUnknown(tensors, part),
+      explainUnknown(tensors, part, clues),
   );
 }
 

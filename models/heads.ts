@@ -5,11 +5,12 @@ import type { EncoderBuilder } from "./encoder_builder.ts";
 /**
  * Layers of a head.
  *
+ * - `none`: the embedding is the feature, as DINO's vision transformers are used
  * - `linear`: one Linear, as MoCo-v1
  * - `mlp`: Linear, ReLU, Linear, as MoCo-v2, SEED's students and SWAV's widest teacher
  * - `mlp_bn`: Linear, BatchNorm1d, ReLU, Linear, as SimCLR and SWAV
  */
-export type HeadKind = "linear" | "mlp" | "mlp_bn";
+export type HeadKind = "none" | "linear" | "mlp" | "mlp_bn";
 
 /** Options for the head of an encoder. */
 export interface HeadOptions {
@@ -22,7 +23,7 @@ export interface HeadOptions {
 }
 
 /** Index of each layer within the head, as `nn.Sequential` counts them. */
-const LAST_LAYER: Readonly<Record<Exclude<HeadKind, "linear">, number>> = { mlp: 2, mlp_bn: 3 };
+const LAST_LAYER: Readonly<Record<Exclude<HeadKind, "none" | "linear">, number>> = { mlp: 2, mlp_bn: 3 };
 
 /**
  * Declares the head under `key`, and returns a function that applies it: [n, 1, 1, features] -> [n, 1, 1, dimension].
@@ -37,6 +38,7 @@ export function projectionHead(
   hidden: number = features,
 ): (feature: Tensor) => Tensor {
   const { kind, dimension } = head;
+  if (kind === "none") return (feature) => feature;
   if (kind === "linear") {
     const fc = b.linear(key, features, dimension);
     return (feature) => b.convolve(feature, fc);

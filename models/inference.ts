@@ -52,6 +52,8 @@ interface Traced {
 interface Weights {
   store: ParameterStore;
   parameters: readonly DeviceParameter[];
+  /** Entries that parameters of {@linkcode DeviceParameter.bySize} are made of, once they are loaded. */
+  entries: Map<string, Float32Array>;
 }
 
 function trace(options: FrozenEncoderOptions, batch: number, limit: number): Traced {
@@ -114,7 +116,8 @@ export class FrozenEncoder implements Disposable {
   readonly #staging: GPUBuffer[] = [];
   readonly #program: Program;
   readonly #weights: Weights;
-  readonly #ownsWeights: boolean;
+  /** What it frees: its weights, or where they are shared those that depend on the images' size. */
+  readonly #own: ParameterStore | undefined;
   readonly #images: Tensor;
   readonly #output: Tensor;
 
@@ -123,14 +126,14 @@ export class FrozenEncoder implements Disposable {
     options: FrozenEncoderOptions,
     program: Program,
     weights: Weights,
-    ownsWeights: boolean,
+    own: ParameterStore | undefined,
     { images, output }: Traced,
   ) {
     this.#gpu = gpu;
     this.#options = options;
     this.#program = program;
     this.#weights = weights;
-    this.#ownsWeights = ownsWeights;
+    this.#own = own;
     this.#images = images;
     this.#output = output;
     this.name = options.encoder.name;
@@ -145,8 +148,8 @@ export class FrozenEncoder implements Disposable {
   }
 
   /**
-   * The same encoder with the same weights, which are on the device once, for images of another size or number.
-   * Dispose of it before this one.
+   * The same encoder with the same weights, which are on the device once, for images of another size or number; they must
+   * have been loaded. Dispose of it before this one.
    */
   share(size: ImageBatchSize): Promise<FrozenEncoder> {
     return FrozenEncoder.#create(this.#gpu, { ...this.#options, ...size }, this.#weights);
@@ -156,12 +159,19 @@ export class FrozenEncoder implements Disposable {
     const limit = gpu.target.maxStorageBufferBindingSize;
     const traced = trace(options, runSize(trace(options, 1, limit), options.batch, limit), limit);
     const { graph, images, output, parameters } = traced;
-    const weights = shared ??
-      { parameters, store: new ParameterStore(gpu, parameters) };
+    const bySize = parameters.filter((parameter) => parameter.bySize);
+    const own = shared === undefined
+      ? new ParameterStore(gpu, parameters)
+      : bySize.length > 0
+      ? new ParameterStore(gpu, bySize)
+      : undefined;
+    const weights = shared ?? { parameters, store: own!, entries: new Map() };
+    if (shared !== undefined) await own?.load((key) => shared.entries.get(key)!);
     // Each trace has tensors of its own, in the same order.
-    const bound = parameters.map(({ tensor }, i) =>
-      [tensor, weights.store.rangeOf(weights.parameters[i].tensor)] as const
-    );
+    const bound = parameters.map(({ tensor, bySize }, i) => {
+      const range = bySize ? own!.rangeOf(tensor) : weights.store.rangeOf(weights.parameters[i].tensor);
+      return [tensor, range] as const;
+    });
     const program = await Program.compile(gpu, {
       label: options.encoder.name,
       graph,
@@ -170,12 +180,18 @@ export class FrozenEncoder implements Disposable {
       bound: new Map(bound),
       mixedPrecision: options.mixedPrecision,
     });
-    return new FrozenEncoder(gpu, options, program, weights, shared === undefined, traced);
+    return new FrozenEncoder(gpu, options, program, weights, own, traced);
   }
 
   /** Uploads the weights; `read` gives a state_dict entry in PyTorch's layout. */
   load(read: ReadEntry): Promise<void> {
-    return this.#weights.store.load(read);
+    const { store, parameters, entries } = this.#weights;
+    const kept = new Set(parameters.filter(({ bySize }) => bySize).flatMap(({ keys }) => keys));
+    return store.load(async (key, rows) => {
+      const values = await read(key, rows);
+      if (kept.has(key)) entries.set(key, values);
+      return values;
+    });
   }
 
   /**
@@ -235,6 +251,6 @@ export class FrozenEncoder implements Disposable {
   [Symbol.dispose](): void {
     this.#program.destroy();
     for (const staging of this.#staging) staging.destroy();
-    if (this.#ownsWeights) this.#weights.store[Symbol.dispose]();
+    this.#own?.[Symbol.dispose]();
   }
 }

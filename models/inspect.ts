@@ -13,12 +13,15 @@ import type { SavedInput } from "./checkpoint/saved_input.ts";
 import { TensorRef } from "./checkpoint/tensor_ref.ts";
 import type { TorchValue } from "./checkpoint/torch_value.ts";
 import { describePlace } from "./encoder_input.ts";
-import { locateEncoder } from "./locate_encoder.ts";
+import { hasFixedPositions, locateEncoder } from "./locate_encoder.ts";
 import type { EncoderPart } from "./encoder_parts.ts";
+import { SSL_TITLES } from "./encoder.ts";
 import { findHead, type FoundHead } from "./heads.ts";
 import { describeNearest, describeOtherModel } from "./near_miss.ts";
-import { type EncoderClues, expectPart, recognizeEncoders } from "./recognize.ts";
+import type { EncoderClues } from "./encoder_family.ts";
+import { expectPart, recognizeEncoders } from "./recognize.ts";
 import type { StateEntry } from "./encoder_layers.ts";
+import { findEncoder } from "./registry.ts";
 
 /** A tensor of the file. */
 export interface InspectedTensor {
@@ -58,6 +61,8 @@ export interface InspectedEncoder {
   otherHeads: readonly string[];
   /** What it is instead, where it is another program's model of the same family as one that is known. */
   otherModel?: string;
+  /** Length of its feature, where that is its embedding: it needs no head. */
+  embedding?: number;
   /** Trained numbers, where it is recognised. */
   parameters?: number;
   tensors: number;
@@ -66,11 +71,13 @@ export interface InspectedEncoder {
 /** What {@linkcode inspectCheckpoint} found. */
 export interface Inspection {
   path: string;
-  /** Size of the file. */
+  /** Size of the file, or of all that it is cut into. */
   bytes: number;
   container: Container;
   /** Who wrote it, where it holds an encoder. */
   framework?: Framework;
+  /** Whose names its tensors have, where they are those of a vision transformer: formats of other programs, or the release. */
+  names?: readonly string[];
   /** What stands in front of the encoder's keys, e.g. `encoder_q.`. */
   prefix?: string;
   /** Where the file says it. */
@@ -98,6 +105,8 @@ export interface Inspection {
 export interface InspectOptions {
   /** Looks at the encoder under this prefix alone, see `locate_encoder.ts`. */
   weights?: string;
+  /** Heads of a vision transformer, where its tensors do not tell. */
+  heads?: number;
   /** Reads every tensor that `isWanted` for its statistics, which checks the sums of a zip container too. */
   statistics?: boolean;
   /** Which tensors and values are listed, by name; all by default. */
@@ -139,7 +148,7 @@ export async function inspectCheckpoint(path: string, options: InspectOptions = 
     if (value instanceof TensorRef) found.push({ name, tensor: value });
     else values.push({ name, text: describeValue(value) });
   });
-  const { size: bytes } = await Deno.stat(path);
+  const { bytes } = file;
   const statistics = options.statistics
     ? await measureAll(path, bytes, found.map(({ tensor }) => tensor), onTensor)
     : undefined;
@@ -151,16 +160,16 @@ export async function inspectCheckpoint(path: string, options: InspectOptions = 
     path,
     bytes,
     container: file.container,
-    ...describeEncoders(file, options.weights),
+    ...await describeEncoders(file, options),
     tensors,
     values,
   };
 }
 
-function describeEncoders(
+async function describeEncoders(
   file: CheckpointFile,
-  weights: string | undefined,
-): Omit<Inspection, "path" | "bytes" | "container" | "tensors" | "values"> {
+  { weights, heads }: InspectOptions,
+): Promise<Omit<Inspection, "path" | "bytes" | "container" | "tensors" | "values">> {
   let state: StateDict;
   try {
     state = locateEncoder(file, weights);
@@ -170,23 +179,51 @@ function describeEncoders(
   }
   const { framework, prefix, arch, epoch, input, inputIsOfRun, teacherInput, others } = state;
   const note = describePlace(state);
-  const main = describeEncoder(prefix.replace(/\.$/, ""), state.tensors, { arch, saved: input?.stem });
+  const describeWith = async (
+    name: string,
+    tensors: ReadonlyMap<string, TensorRef>,
+    clues: EncoderClues,
+  ) => {
+    const fixedPositions = await hasFixedPositions(tensors);
+    return describeEncoder(name.replace(/\.$/, ""), tensors, { ...clues, heads, fixedPositions });
+  };
+  const main = await describeWith(prefix, state.tensors, { arch, saved: input?.stem });
   // MoCo's momentum encoder is of the same kind; of SEED's teacher the file does not say what it is.
   const named = ([
     ["encoder_k", { arch, saved: input?.stem }],
     ["teacher", { saved: teacherInput?.stem }],
   ] as const).flatMap(([name, clues]) => {
     const tensors = encoderBeside(state, name);
-    return tensors.size === 0 || others !== undefined ? [] : [describeEncoder(name, tensors, clues)];
+    return tensors.size === 0 || others !== undefined ? [] : [describeWith(name, tensors, clues)];
   });
   const located = (others ?? []).map((other) =>
-    describeEncoder(other.replace(/\.$/, ""), locateEncoder(file, other).tensors, { arch })
+    describeWith(other, locateEncoder(file, other).tensors, { arch })
   );
-  const encoders = [main, ...named, ...located];
+  const encoders = [main, ...await Promise.all([...named, ...located])];
   const beside = namesBeside(state.beside.keys()).filter((name) =>
     encoders.every((one) => one.name !== name)
   );
-  return { framework, prefix, arch, epoch, input, teacherInput, inputIsOfRun, encoders, note, beside };
+  return {
+    framework,
+    names: namesOf(state, main),
+    prefix,
+    arch,
+    epoch,
+    input,
+    teacherInput,
+    inputIsOfRun,
+    encoders,
+    note,
+    beside,
+  };
+}
+
+/** Whose names the tensors of a vision transformer have; `undefined` for other encoders. */
+function namesOf({ formats = [] }: StateDict, { recognized: [name], embedding }: InspectedEncoder) {
+  if (formats.length > 0) return formats;
+  return name === undefined || embedding === undefined
+    ? undefined
+    : [`${SSL_TITLES[findEncoder(name).ssl]}'s release`];
 }
 
 function describeEncoder(
@@ -207,7 +244,8 @@ function describeEncoder(
   const [encoder] = recognized;
   if (encoder !== undefined) {
     const { entries } = expectPart(encoder, tensors, part);
-    return { ...described, parameters: countParameters(entries, tensors), tensors: tensors.size };
+    const embedding = encoder.head === "none" && head === undefined ? encoder.features : undefined;
+    return { ...described, embedding, parameters: countParameters(entries, tensors), tensors: tensors.size };
   }
   const otherModel = describeOtherModel(tensors);
   if (otherModel !== undefined) return { ...described, otherModel, tensors: tensors.size };

@@ -1,7 +1,8 @@
 /**
  * Finds an encoder under prefixes that no table lists, by its names and shapes: `backbone.*` of solo-learn and lightly,
  * `model.*` of Lightning, `online_backbone.*` of BYOL, `teacher.backbone.*` of DINO. Of several that fit, the teacher or
- * the momentum side is taken; but of MoCo's own checkpoints `encoder_q`, as `main_lincls.py` and the original SEED load it.
+ * the momentum side is taken; but of MoCo's own checkpoints `encoder_q`, as `main_lincls.py` and the original SEED load it,
+ * and `base_encoder` of MoCo-v3's.
  */
 import { CheckpointError, quote } from "./checkpoint/checkpoint_error.ts";
 import { type CheckpointFile, openCheckpointFile } from "./checkpoint/checkpoint_file.ts";
@@ -9,10 +10,12 @@ import {
   describeFile,
   encoderBeside,
   findStateDict,
+  type Framework,
   listTensors,
   type StateDict,
 } from "./checkpoint/state_dict.ts";
 import type { TensorRef } from "./checkpoint/tensor_ref.ts";
+import { toReleaseNames } from "./checkpoint/release_names.ts";
 import { recognizeEncoders } from "./recognize.ts";
 
 /** An encoder among a file's tensors. */
@@ -21,6 +24,8 @@ interface Located {
   prefix: string;
   /** By plain key. */
   tensors: ReadonlyMap<string, TensorRef>;
+  /** What the formats are called that their names were of. */
+  formats: readonly string[];
 }
 
 /** What programs call the slow one of two encoders: the teacher of DINO, the target of BYOL, the momentum encoder of MoCo. */
@@ -45,11 +50,27 @@ const CHILDREN: Readonly<Record<string, string>> = {
 export async function openEncoder(path: string, weights?: string): Promise<StateDict> {
   const file = await openCheckpointFile(path);
   try {
-    return locateEncoder(file, weights);
+    const state = locateEncoder(file, weights);
+    return { ...state, fixedPositions: await hasFixedPositions(state.tensors) };
   } catch (error) {
     file.close();
     throw error;
   }
+}
+
+/** Numbers of a table of positions that is looked at; those of learned ones that are longer have other marks. */
+const LARGEST_TABLE = 2 ** 22;
+
+/**
+ * Whether a vision transformer's positions are not learned but MoCo-v3's: the class token's are zeros. Nothing else tells its
+ * released weights, which have 12 heads at any width, from DINO's.
+ */
+export async function hasFixedPositions(tensors: ReadonlyMap<string, TensorRef>): Promise<boolean> {
+  const table = tensors.get("pos_embed");
+  const [, tokens, width] = table?.shape ?? [];
+  if (table === undefined || tokens === undefined || tensors.has("blocks.0.ls1.gamma")) return false;
+  if (table.size > LARGEST_TABLE) return false;
+  return (await table.read()).subarray(0, width).every((value) => value === 0);
 }
 
 /** Finds the encoder in an open checkpoint, likewise. To close either closes the file. */
@@ -58,7 +79,7 @@ export function locateEncoder(file: CheckpointFile, weights?: string): StateDict
   let problem: unknown;
   if (weights === undefined) {
     try {
-      named = findStateDict(file);
+      named = withReleaseNames(findStateDict(file));
       if (isKnown(named.tensors)) return withMomentumSide(named);
     } catch (error) {
       if (!(error instanceof CheckpointError)) throw error;
@@ -80,21 +101,33 @@ export function locateEncoder(file: CheckpointFile, weights?: string): StateDict
       }`,
     );
   }
-  const { prefix, tensors } = taken;
+  const { prefix, tensors, formats } = taken;
   return {
     ...describeFile(file),
     framework: "torchvision",
     prefix,
     tensors,
+    formats,
     others: (weights === undefined ? rest : []).map((other) => other.prefix),
     beside: new Map([...listed].filter(([key]) => !key.startsWith(prefix))),
   };
 }
 
+function withReleaseNames(state: StateDict): StateDict {
+  return { ...state, ...toReleaseNames(state.tensors) };
+}
+
+/** Momentum encoders of MoCo, which lie beside the encoder that is loaded. */
+const MOMENTUM_SIDES: Readonly<Partial<Record<Framework, string>>> = {
+  moco: "encoder_k",
+  mocov3: "momentum_encoder",
+};
+
 /** MoCo's checkpoint, which says that its momentum encoder was left out, where it has one. */
 function withMomentumSide(state: StateDict): StateDict {
-  if (state.framework !== "moco" || !isKnown(encoderBeside(state, "encoder_k"))) return state;
-  return { ...state, others: ["encoder_k."] };
+  const side = MOMENTUM_SIDES[state.framework];
+  if (side === undefined || !isKnown(encoderBeside(state, side))) return state;
+  return { ...state, others: [`${side}.`] };
 }
 
 function isSlow({ prefix }: Located): boolean {
@@ -126,9 +159,9 @@ function locateAll(listed: ReadonlyMap<string, TensorRef>): Located[] {
       if (found.has(prefix)) break;
       if (tried.has(prefix) || tried.size >= MOST_TRIED) continue;
       tried.add(prefix);
-      const tensors = tensorsUnder(listed, prefix);
+      const { tensors, formats } = toReleaseNames(tensorsUnder(listed, prefix));
       if (!isKnown(tensors)) continue;
-      found.set(prefix, { prefix, tensors });
+      found.set(prefix, { prefix, tensors, formats });
       break;
     }
   }

@@ -1,10 +1,13 @@
 /** Says of weights that are of no encoder here what they are near to, what differs, and what to do. */
+import { quote } from "./checkpoint/checkpoint_error.ts";
+import { nearestFormat } from "./checkpoint/release_names.ts";
 import { compareStateDict } from "./checkpoint/state_dict.ts";
 import type { TensorRef } from "./checkpoint/tensor_ref.ts";
 import type { EncoderPart } from "./encoder_parts.ts";
-import { expectPart, nearestEncoder, otherHeads, recognizeEncoders, type Shapes } from "./recognize.ts";
+import type { EncoderClues, Shapes } from "./encoder_family.ts";
+import { expectPart, nearestEncoder, otherHeads, recognizeEncoders } from "./recognize.ts";
 import type { Encoder } from "./encoder.ts";
-import { ENCODERS } from "./registry.ts";
+import { FAMILIES, listedEncoders } from "./registry.ts";
 
 const OWN = "load your own with --plugin";
 
@@ -45,12 +48,36 @@ export function describeNearest(
   return { encoder: nearest.name, problems };
 }
 
+/** What weights of a family do not tell: a sentence without its subject. */
+function explainFamily(tensors: Shapes, clues: EncoderClues): string | undefined {
+  return FAMILIES.map((family) => family.explain?.(tensors, clues)).find((text) => text !== undefined);
+}
+
 /** What to do about weights that no encoder here fits: follows what was looked for, and a semicolon. */
-export function explainUnknown(tensors: ReadonlyMap<string, TensorRef>, part: EncoderPart): string {
+export function explainUnknown(
+  tensors: ReadonlyMap<string, TensorRef>,
+  part: EncoderPart,
+  clues: EncoderClues = {},
+): string {
+  const explained = explainFamily(tensors, clues);
+  if (explained !== undefined) return `it ${explained}`;
   const nearest = describeNearest(tensors, part);
   return nearest === undefined
-    ? `none of these is similar: ${ENCODERS.map(({ name }) => name).join(", ")}; ${OWN}`
+    ? `${describeNames(tensors)}none of these is similar: ${
+      listedEncoders().map(({ name }) => name).join(", ")
+    }; ${OWN}`
     : `the most similar is ${nearest.encoder}: ${nearest.problems}. Use a checkpoint of that encoder, or ${OWN}`;
+}
+
+/** What some names are nearest to that no table knows well enough; ends with a semicolon, and is empty where none is. */
+function describeNames(tensors: Shapes): string {
+  const names = [...tensors.keys()];
+  const format = nearestFormat(names);
+  if (format === undefined || names.length === 0) return "";
+  return `its ${names.length} names, such as ${
+    quote(names[0])
+  }, are most like those of ${format.title}, which has ` +
+    `${format.known} of them; `;
 }
 
 /** What to do about weights that do not fit the encoder that was chosen. */
@@ -67,9 +94,18 @@ export function adviseChoice(
 }
 
 /** Why weights give no embeddings that have no head of a known kind: a sentence without its subject. */
-export function explainHead(tensors: ReadonlyMap<string, TensorRef>, framework: string): string {
+export function explainHead(
+  tensors: ReadonlyMap<string, TensorRef>,
+  framework: string,
+  clues: EncoderClues = {},
+): string {
   const other = describeOtherModel(tensors);
   if (other !== undefined) return other;
+  const family = explainFamily(tensors, clues);
+  if (family !== undefined) return family;
+  if (nearestEncoder(tensors, "encoder")?.head === "none") {
+    return `holds no encoder that is known; ${explainUnknown(tensors, "encoder", clues)}`;
+  }
   const [encoder] = recognizeEncoders(tensors, "backbone");
   const heads = encoder === undefined
     ? otherHeads(tensors)

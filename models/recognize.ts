@@ -1,14 +1,12 @@
 /** Which encoder some weights are of: told by their names and shapes, and by the method that its head is known by. */
-import { plainKey } from "./checkpoint/state_dict.ts";
+import { plainKey, type StateDict } from "./checkpoint/state_dict.ts";
 import { type EncoderPart, partsOf } from "./encoder_parts.ts";
 import type { StateEntry } from "./encoder_layers.ts";
 import { findHead, type FoundHead, type HeadOptions } from "./heads.ts";
-import type { Encoder, Stem, TeacherSsl } from "./encoder.ts";
+import type { Encoder, TeacherSsl } from "./encoder.ts";
+import type { EncoderClues, Shapes } from "./encoder_family.ts";
 import { stemOf } from "./encoder_input.ts";
-import { ENCODERS, encodersOfAllStems, stemNameOf, usualHead } from "./registry.ts";
-
-/** Tensors, or only their shapes, by plain key: without a framework's wrapping. */
-export type Shapes = ReadonlyMap<string, { readonly shape: readonly number[] }>;
+import { ENCODERS, encodersOfAllStems, FAMILIES, stemNameOf, usualHead } from "./registry.ts";
 
 /** What of an encoder must be among some tensors. */
 export interface ExpectedPart {
@@ -38,9 +36,11 @@ export function expectPart(encoder: Encoder, tensors: Shapes, part: EncoderPart)
   const rest = parts.encoder.filter((entry) => !inPart.has(entry));
   const roots = new Set(rest.map(({ key }) => rootOf(plainKey(key))));
   const own = new Set(entries.map(({ key }) => rootOf(plainKey(key))));
-  const others = part === "backbone" ? otherHeads(tensors).filter((root) => !own.has(root)) : [];
+  const isHeadless = part === "backbone" || head.kind === "none";
+  const others = isHeadless ? otherHeads(tensors).filter((root) => !own.has(root)) : [];
   for (const root of others) roots.add(root);
-  return { head, entries, isOptional: (key) => roots.has(rootOf(key)), otherHeads: others };
+  const isOptional = (key: string) => roots.has(rootOf(key)) || encoder.ignores?.test(key) === true;
+  return { head, entries, isOptional, otherHeads: others };
 }
 
 /** What programs call the layers that they put behind a backbone. */
@@ -67,7 +67,7 @@ function rootOf(key: string): string {
 }
 
 /** Whether the tensors are those of an encoder and no others; batch norm's counters are not looked at. */
-function fits(encoder: Encoder, tensors: Shapes, part: EncoderPart): boolean {
+export function fits(encoder: Encoder, tensors: Shapes, part: EncoderPart): boolean {
   const { entries, isOptional } = expectPart(encoder, tensors, part);
   const expected = entries.filter(({ kind }) => kind !== "counter");
   return countRequired(tensors, isOptional) === expected.length &&
@@ -82,17 +82,12 @@ function isThere(tensors: Shapes, { key, shape }: StateEntry): boolean {
   return tensors.get(plainKey(key))?.shape.join() === shape.join();
 }
 
-/** What is known of some tensors besides their names and shapes. */
-export interface EncoderClues {
-  /**
-   * Name of the encoder that the file gives. It decides between encoders of the same names and shapes, and beats the
-   * method: a SEED student with SimCLR's encoder has MoCo's head.
-   */
-  arch?: string;
-  /** First layers that the file says, see `stemOf`. */
-  saved?: string;
-  /** The stem that is asked for; whichever fits where it is left out. */
-  stem?: Stem;
+/** What a file says of its encoder, and what is asked for. */
+export function cluesOf(
+  { arch, input, fixedPositions }: Pick<StateDict, "arch" | "input" | "fixedPositions">,
+  asked: Pick<EncoderClues, "stem" | "heads"> = {},
+): EncoderClues {
+  return { arch, saved: input?.stem, fixedPositions, ...asked };
 }
 
 /**
@@ -103,19 +98,37 @@ export interface EncoderClues {
 export function recognizeEncoders(
   tensors: Shapes,
   part: EncoderPart,
-  { arch: said, saved, stem }: EncoderClues = {},
+  clues: EncoderClues = {},
 ): Encoder[] {
+  const { arch: said, saved, stem } = clues;
   const head = findHead(tensors);
   const isCandidate = ({ ssl, name, cifar }: Encoder) =>
     head === undefined || ssl === methodOf(head) || name === said || cifar?.name === said;
   const isSaid = (encoder: Encoder) =>
     saved === undefined ? encoder.name === said : stemOf(encoder) === saved;
-  return ENCODERS.filter(isCandidate).flatMap((usual) => {
+  const ofFamilies = stem === "cifar" ? [] : readEncoders(tensors, clues);
+  const listed = ENCODERS.filter(isCandidate).flatMap((usual) => {
     const stems = [usual, ...usual.cifar === undefined ? [] : [usual.cifar]]
       .filter((encoder) => stem === undefined || stemNameOf(encoder) === stem)
       .filter((encoder) => fits(encoder, tensors, part));
     return stems.length < 2 ? stems : [stems.find(isSaid) ?? usual];
-  }).toSorted((a, b) => Number(b.name === said) - Number(a.name === said));
+  });
+  const read = ofFamilies.filter((encoder) => fits(encoder, tensors, part));
+  return [...listed, ...read].toSorted((a, b) => Number(b.name === said) - Number(a.name === said));
+}
+
+/** What the families take some tensors for; whether they are complete is not looked at. */
+function readEncoders(tensors: Shapes, clues: EncoderClues): Encoder[] {
+  return FAMILIES.map((family) => family.recognize(tensors, clues)).filter((encoder) =>
+    encoder !== undefined
+  );
+}
+
+/** Whether what is here are an encoder's tensors, which needs no head to give embeddings. */
+export function isHeadless(tensors: Shapes, clues: EncoderClues = {}): boolean {
+  return readEncoders(tensors, clues).some((encoder) =>
+    encoder.head === "none" && fits(encoder, tensors, "encoder")
+  );
 }
 
 /**
@@ -124,7 +137,7 @@ export function recognizeEncoders(
  * @returns `undefined` where none has half of its own
  */
 export function nearestEncoder(tensors: Shapes, part: EncoderPart): Encoder | undefined {
-  const shares = encodersOfAllStems().map((encoder) => {
+  const shares = [...encodersOfAllStems(), ...readEncoders(tensors, {})].map((encoder) => {
     const { entries, isOptional } = expectPart(encoder, tensors, part);
     const expected = entries.filter(({ kind }) => kind !== "counter");
     const common = expected.filter((entry) => isThere(tensors, entry)).length;

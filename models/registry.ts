@@ -1,9 +1,14 @@
-/** The encoders that flags can name. To add one: its file, and a line in {@linkcode ENCODERS}; from outside, {@linkcode registerEncoder}. */
+/**
+ * The encoders that flags can name. To add one: its file, and a line in {@linkcode ENCODERS}; from outside,
+ * {@linkcode registerEncoder}. Of {@linkcode FAMILIES} there are more than are listed.
+ */
 import { elementCount, Graph } from "../kernels/graph.ts";
 import { conv2d } from "../kernels/ops/conv2d/conv2d.ts";
 import { depthwiseConv2d } from "../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
+import { DINOV3_CONVNEXT } from "./dinov3_convnext.ts";
 import { efficientNet } from "./efficientnet.ts";
 import { cifarName, type Encoder, type Stem } from "./encoder.ts";
+import type { EncoderFamily } from "./encoder_family.ts";
 import { EncoderBuilder } from "./encoder_builder.ts";
 import type { StateEntry } from "./encoder_layers.ts";
 import type { HeadOptions } from "./heads.ts";
@@ -11,6 +16,7 @@ import { mobileNetV3 } from "./mobilenet_v3.ts";
 import { mocoWideResNet50, resnet } from "./resnet.ts";
 import { simclrResNet50 } from "./simclr_resnet.ts";
 import { swavResNet50 } from "./swav_resnet.ts";
+import { VIT } from "./vit.ts";
 import { UserError } from "../errors.ts";
 
 const encoders: Encoder[] = [
@@ -41,6 +47,14 @@ const encoders: Encoder[] = [
 /** Every encoder, those that were registered among them, with its usual stem. */
 export const ENCODERS: readonly Encoder[] = encoders;
 
+/** Families whose encoders are read off a checkpoint. */
+export const FAMILIES: readonly EncoderFamily[] = [VIT, DINOV3_CONVNEXT];
+
+/** Every encoder that tables list: {@linkcode ENCODERS}, and those of {@linkcode FAMILIES} that their authors released. */
+export function listedEncoders(): Encoder[] {
+  return [...ENCODERS, ...FAMILIES.flatMap(({ released }) => released)];
+}
+
 /** Every encoder with each of its stems: each of {@linkcode ENCODERS}, and behind it the one that it is with `--stem cifar`. */
 export function encodersOfAllStems(): Encoder[] {
   return ENCODERS.flatMap((encoder) => encoder.cifar === undefined ? [encoder] : [encoder, encoder.cifar]);
@@ -48,7 +62,7 @@ export function encodersOfAllStems(): Encoder[] {
 
 /** Names that an encoder is chosen by. */
 export function encoderNames(): string[] {
-  return encodersOfAllStems().map(({ name }) => name);
+  return [...encodersOfAllStems(), ...FAMILIES.flatMap(({ released }) => released)].map(({ name }) => name);
 }
 
 /**
@@ -64,9 +78,9 @@ export function registerEncoder(encoder: Encoder): void {
   encoders.push(encoder);
 }
 
-/** The head that an encoder usually has, with embeddings of `dimension` numbers. */
+/** The head that an encoder usually has, with embeddings of `dimension` numbers; of the feature's length where it has none. */
 export function usualHead(encoder: Encoder, dimension = 128): HeadOptions {
-  return { kind: encoder.head, dimension };
+  return { kind: encoder.head, dimension: encoder.head === "none" ? encoder.features : dimension };
 }
 
 /**
@@ -75,9 +89,13 @@ export function usualHead(encoder: Encoder, dimension = 128): HeadOptions {
  * with `--stem cifar`.
  */
 export function encodersNamed(name: string): Encoder[] {
-  return encodersOfAllStems().filter((encoder) =>
+  const listed = encodersOfAllStems().filter((encoder) =>
     [name, cifarName(name)].some((one) => encoder.name === one || encoder.name === `${encoder.ssl}_${one}`)
   );
+  return [
+    ...listed,
+    ...FAMILIES.map((family) => family.named(name)).filter((encoder) => encoder !== undefined),
+  ];
 }
 
 /** Names that a student's encoder is chosen by. */
@@ -89,7 +107,8 @@ export function studentNames(): string[] {
 export function teacherNames(): string[] {
   const teachers = encodersOfAllStems().filter(({ roles }) => roles.includes("teacher"));
   const short = teachers.map(({ name, ssl }) => name.replace(`${ssl}_`, ""));
-  return [...new Set([...teachers.map(({ name }) => name), ...short])];
+  const released = FAMILIES.flatMap((family) => family.released);
+  return [...new Set([...teachers.map(({ name }) => name), ...short, ...released.map(({ name }) => name)])];
 }
 
 /**
@@ -99,10 +118,13 @@ export function teacherNames(): string[] {
  * @throws {UserError} that lists the known ones, or says which have that stem
  */
 export function findEncoder(name: string, stem?: Stem): Encoder {
-  const encoder = encodersOfAllStems().find((candidate) => candidate.name === name);
+  const encoder = encodersOfAllStems().find((candidate) => candidate.name === name) ??
+    FAMILIES.map((family) => family.named(name)).find((found) => found !== undefined);
   if (encoder === undefined) {
     throw new UserError(
-      `there is no encoder "${name}"; known are ${ENCODERS.map((candidate) => candidate.name).join(", ")}`,
+      `there is no encoder "${name}"; known are ${
+        listedEncoders().map((candidate) => candidate.name).join(", ")
+      }`,
     );
   }
   if (stem === undefined || stemNameOf(encoder) === stem) return encoder;
@@ -131,8 +153,12 @@ export interface EncoderSummary {
   state: readonly StateEntry[];
 }
 
-/** Counts an encoder with a head, for one image of `imageSize` x `imageSize`. Nothing is run. */
-export function summarize(encoder: Encoder, head: HeadOptions, imageSize = 224): EncoderSummary {
+/** Counts an encoder with a head, for one image of `imageSize` x `imageSize`, by default of its usual size. Nothing is run. */
+export function summarize(
+  encoder: Encoder,
+  head: HeadOptions,
+  imageSize = encoder.sizes?.usual ?? 224,
+): EncoderSummary {
   const graph = new Graph();
   const builder = new EncoderBuilder(graph, "train");
   encoder.trace(builder, graph.source("images", [1, imageSize, imageSize, 3]), head);

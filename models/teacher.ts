@@ -5,8 +5,9 @@ import type { StateDict } from "./checkpoint/state_dict.ts";
 import { findHead, type FoundHead } from "./heads.ts";
 import { openEncoder } from "./locate_encoder.ts";
 import { explainHead, explainUnknown } from "./near_miss.ts";
-import { methodOf, recognizeEncoders } from "./recognize.ts";
-import type { Encoder, TeacherSsl } from "./encoder.ts";
+import type { EncoderClues, Shapes } from "./encoder_family.ts";
+import { cluesOf, fits, isHeadless, methodOf, recognizeEncoders } from "./recognize.ts";
+import { type Encoder, SSL_TITLES, type TeacherSsl } from "./encoder.ts";
 import { encodersNamed, encodersOfAllStems, findEncoder } from "./registry.ts";
 
 /** What is said of a teacher beside its file. */
@@ -19,6 +20,8 @@ export interface TeacherRequest {
   weights?: string;
   /** Its pooled feature is meant and not its embedding, `--feature`: it needs no head. */
   feature?: boolean;
+  /** Heads of a vision transformer, `--heads`, where its tensors do not tell. */
+  heads?: number;
 }
 
 /** A teacher that is known. */
@@ -28,11 +31,15 @@ export interface Teacher {
   ssl: TeacherSsl;
 }
 
-/** What each method is called in messages, and how its checkpoints are told. */
-const METHODS: Readonly<Record<TeacherSsl, { title: string; mark: string }>> = {
-  moco: { title: "MoCo", mark: "a head `fc` without batch norm" },
-  simclr: { title: "SimCLR", mark: "a head `fc` with a batch norm" },
-  swav: { title: "SWAV", mark: "a head `projection_head`" },
+/** How checkpoints of a method are told, in words. */
+const MARKS: Readonly<Record<TeacherSsl, string>> = {
+  moco: "a head `fc` without batch norm",
+  simclr: "a head `fc` with a batch norm",
+  swav: "a head `projection_head`",
+  dino: "a vision transformer with learned positions and without LayerScale",
+  dinov2: "a vision transformer with learned positions and LayerScale",
+  dinov3: "a vision transformer with rotary positions, or a ConvNeXt",
+  mocov3: "a vision transformer with fixed positions",
 };
 
 /**
@@ -44,21 +51,24 @@ const METHODS: Readonly<Record<TeacherSsl, { title: string; mark: string }>> = {
  */
 export async function resolveTeacher(
   path: string,
-  { arch, ssl, weights, feature }: TeacherRequest = {},
+  { arch, ssl, weights, feature, heads }: TeacherRequest = {},
 ): Promise<Teacher> {
   using state = await openEncoder(path, weights);
+  const clues = cluesOf(state, { heads });
+  if (isHeadless(state.tensors, clues)) return resolveHeadless(path, state.tensors, { arch, ssl }, clues);
   if (feature && findHead(state.tensors) === undefined) return resolveBackbone(path, state, arch, ssl);
-  const head = requireHead(state);
+  const head = requireHead(state, clues);
   const found = methodOf(head);
-  const { title, mark } = METHODS[found];
+  const [title, mark] = [SSL_TITLES[found], MARKS[found]];
   if (ssl && ssl !== found) {
     throw new UserError(
       `${path}: has ${mark}, as ${title}'s checkpoints do, but --teacher-ssl is ${ssl}; use --teacher-ssl ${found}, or ` +
         "leave it out",
     );
   }
-  const fitting = recognizeEncoders(state.tensors, "encoder", { arch: state.arch, saved: state.input?.stem })
-    .filter((encoder) => !ssl || encoder.ssl === ssl);
+  const fitting = recognizeEncoders(state.tensors, "encoder", clues).filter((encoder) =>
+    !ssl || encoder.ssl === ssl
+  );
   if (!arch) {
     const [encoder] = fitting;
     if (encoder !== undefined) return { arch: encoder.name, ssl: encoder.ssl };
@@ -76,12 +86,35 @@ export async function resolveTeacher(
     const [other] = named.length > 0 ? named : [findEncoder(arch)];
     throw new UserError(
       `${path}: has ${mark}, as ${title}'s checkpoints do, but --teacher-arch ${arch} is an encoder of ` +
-        `${METHODS[other.ssl].title}'s; ${suggest(fitting)}`,
+        `${SSL_TITLES[other.ssl]}'s; ${suggest(fitting)}`,
     );
   }
   if (fitting.length > 0 && !fitting.includes(encoder)) {
     throw new UserError(
       `${path}: holds a ${fitting[0].name}, but --teacher-arch is ${arch}; ${suggest(fitting)}`,
+    );
+  }
+  return { arch: encoder.name, ssl: encoder.ssl };
+}
+
+/** A teacher whose embedding is its feature, as of DINO's vision transformers. */
+function resolveHeadless(
+  path: string,
+  tensors: Shapes,
+  { arch, ssl }: Pick<TeacherRequest, "arch" | "ssl">,
+  clues: EncoderClues,
+): Teacher {
+  const [read] = recognizeEncoders(tensors, "encoder", clues);
+  const encoder = arch ? findEncoder(arch) : read;
+  if (encoder !== read && !fits(encoder, tensors, "encoder")) {
+    throw new UserError(`${path}: holds a ${read.name}, but --teacher-arch is ${arch}; ${suggest([read])}`);
+  }
+  if (ssl && ssl !== encoder.ssl) {
+    throw new UserError(
+      `${path}: holds ${MARKS[encoder.ssl]}, as ${
+        SSL_TITLES[encoder.ssl]
+      }'s are, but --teacher-ssl is ${ssl}; use ` +
+        `--teacher-ssl ${encoder.ssl}, or leave it out`,
     );
   }
   return { arch: encoder.name, ssl: encoder.ssl };
@@ -94,10 +127,7 @@ function resolveBackbone(
   arch: TeacherRequest["arch"],
   ssl: TeacherRequest["ssl"],
 ): Teacher {
-  const fitting = recognizeEncoders(state.tensors, "backbone", {
-    arch: state.arch,
-    saved: state.input?.stem,
-  });
+  const fitting = recognizeEncoders(state.tensors, "backbone", cluesOf(state));
   const named = arch ? encodersNamed(arch) : encodersOfAllStems();
   const encoder = fitting.find((candidate) => named.includes(candidate) && (!ssl || candidate.ssl === ssl)) ??
     fitting.find((candidate) => named.includes(candidate));
@@ -116,8 +146,8 @@ function suggest([encoder]: readonly Encoder[]): string {
 }
 
 /** The head of an encoder whose embeddings are wanted. Throws a {@linkcode CheckpointError} where there is none. */
-export function requireHead({ file, framework, tensors }: StateDict): FoundHead {
+export function requireHead({ file, framework, tensors }: StateDict, clues?: EncoderClues): FoundHead {
   const head = findHead(tensors);
   if (head !== undefined) return head;
-  throw new CheckpointError(file.path, explainHead(tensors, framework));
+  throw new CheckpointError(file.path, explainHead(tensors, framework, clues));
 }

@@ -36,7 +36,7 @@ export function shownName(text: string): string {
 }
 
 function describeEncoder(
-  { name, recognized, nearest, otherModel, part, head, otherHeads, ...found }: InspectedEncoder,
+  { name, recognized, nearest, otherModel, part, head, otherHeads, embedding, ...found }: InspectedEncoder,
 ): string {
   const [encoder, ...others] = recognized;
   const who = name === "" ? "" : `${name}: `;
@@ -51,7 +51,7 @@ function describeEncoder(
   }
   const or = others.length === 0 ? "" : ` (or ${others.join(", ")})`;
   const without = otherHeads.length === 0
-    ? "without a head"
+    ? embedding === undefined ? "without a head" : `embeddings of ${embedding} numbers, without a head`
     : `without a known head, but with ${otherHeads.join(", ")}`;
   const shape = head === undefined
     ? "without a head"
@@ -62,13 +62,14 @@ function describeEncoder(
 }
 
 function describeOrigin(
-  { framework, prefix = "", arch, epoch, input, teacherInput, inputIsOfRun, noEncoder }: Inspection,
+  { framework, names: programs, prefix = "", arch, epoch, input, teacherInput, inputIsOfRun, noEncoder }:
+    Inspection,
 ): string[] {
   if (framework === undefined) return [`encoder    none: ${noEncoder}`];
   const of = inputIsOfRun ? ", as its run took them" : "";
   const names = prefix === "" ? "bare names" : `${prefix}*`;
   return [
-    `names      ${framework} (${names})`,
+    `names      ${programs?.join(", ") ?? framework} (${names})`,
     ...arch === undefined ? [] : [`arch       ${quote(arch)}, as saved in the file`],
     ...epoch === undefined ? [] : [`epoch      ${epoch}`],
     `input      ${input === undefined ? "not saved in the file" : shownName(describeInput(input)) + of}`,
@@ -116,12 +117,13 @@ async function main(): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parseInspectFlags(Deno.args);
   if (command.help !== undefined) return console.log(command.help);
-  const { path, weights, filter, stats, json, tensors } = command;
+  const { path, weights, heads, filter, stats, json, tensors } = command;
   const terminal = stats ? openTerminal() : null;
   let inspection: Inspection;
   try {
     inspection = await inspectCheckpoint(path, {
       weights,
+      heads,
       statistics: stats,
       isWanted: filter === undefined ? undefined : (name) => name.includes(filter),
       onTensor: (done, total) => terminal?.write(`${CLEAR_LINE}reading: ${done} of ${total} tensors`),

@@ -42,11 +42,15 @@ export interface DistillFlagsContext extends FlagsContext, DistillNames {
 
 /** The options of a run, but that the teacher and its views may have to be told from its checkpoint: `null`. */
 export interface DistillRequest
-  extends AskedViews, Omit<DistillOptions, "teacherArch" | "teacherSsl" | keyof AskedViews> {
+  extends AskedViews, Omit<DistillOptions, "teacherArch" | "teacherSsl" | "dim" | keyof AskedViews> {
   teacherArch: string | null;
   teacherSsl: TeacherSsl | null;
   /** First layers of the student; those that `studentArch` has where it is left out. */
   stem?: Stem;
+  /** Heads of a teacher that is a vision transformer; left out where its checkpoint tells. */
+  heads?: number;
+  /** Left out where the teacher decides. */
+  dim?: number;
 }
 
 /** What the command line asks for. */
@@ -122,6 +126,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     teacherArch: null,
     teacherSsl: null,
     ...defaults,
+    dim: undefined,
     imageSize: undefined,
     evalResize: undefined,
     ...recipe && RECIPES[recipe],

@@ -37,12 +37,13 @@ const OWN_FLAGS = {
 
 /** The flags of a distillation that choose its teacher, and those of this task. */
 function makeTable(names: DistillNames) {
-  const { weights, feature, teacherArch, teacherSsl, plugin } = distillFlags(names);
+  const { weights, heads, feature, teacherArch, teacherSsl, plugin } = distillFlags(names);
   const group = CHECKED;
   return {
     data: { kind: "text", metavar: "DATA", group, help: "training images" },
     distill: { kind: "text", metavar: "FILE", group, help: "teacher checkpoint" },
     weights: { ...weights, group },
+    heads: { ...heads, group },
     feature: { ...feature, group },
     teacherArch: { ...teacherArch, group },
     teacherSsl: { ...teacherSsl, group },
@@ -109,6 +110,7 @@ export function parseDoctorFlags(
         data: "default: the bundled images",
         distill: "default: the bundled teacher",
         weights: DISTILL_DEFAULT_NOTES.weights,
+        heads: DISTILL_DEFAULT_NOTES.heads,
         feature: "default: off",
         teacherArch: DISTILL_DEFAULT_NOTES.teacherArch,
         teacherSsl: "default: recognised from the checkpoint",
@@ -129,7 +131,7 @@ export function parseDoctorFlags(
     distill: path(values.distill),
     teacher: {
       ...{ arch: values.teacherArch, ssl: values.teacherSsl },
-      ...{ weights: values.weights, feature: values.feature },
+      ...{ weights: values.weights, heads: values.heads, feature: values.feature },
     },
     output: resolvePath(values.output ?? "output", folder),
   };

@@ -14,6 +14,7 @@ import {
   type EncoderNames,
   evalResizeFlag,
   GENERAL,
+  HEADS_DEFAULT_NOTE,
   imageSizeFlag,
   maxPixelsFlag,
   STEM_DEFAULT_NOTE,
@@ -122,6 +123,8 @@ export interface EmbedRequest extends
   which: EncoderRole;
   /** `undefined` where the checkpoint tells. */
   weights: string | undefined;
+  /** Likewise. */
+  heads: number | undefined;
   split: Split;
 }
 
@@ -154,6 +157,7 @@ export function embedHelp(context: EncoderFlagsContext): string {
       stem: STEM_DEFAULT_NOTE,
       which: "default: student",
       weights: WEIGHTS_DEFAULT_NOTE,
+      heads: HEADS_DEFAULT_NOTE,
       part: "default: backbone",
       split: "default: train",
       queries: `default: ${queries}`,
@@ -212,6 +216,7 @@ export function parseEmbedFlags(args: readonly string[], context: EncoderFlagsCo
       stem: values.stem,
       which: values.which ?? "student",
       weights: values.weights,
+      heads: values.heads,
       part: values.part ?? DEFAULTS.part,
       data: data === undefined ? SAMPLE_DATA : resolvePath(data, folder),
       split: values.split ?? "train",

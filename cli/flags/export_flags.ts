@@ -10,6 +10,8 @@ import type { FlagTable } from "../../methods/flag_table.ts";
 import { CROP_RATIOS } from "../../models/checkpoint/saved_input.ts";
 import {
   GENERAL,
+  HEADS_DEFAULT_NOTE,
+  headsFlag,
   imageSizeFlag,
   pluginFlag,
   STEM_DEFAULT_NOTE,
@@ -60,6 +62,7 @@ function makeTable(encoders: readonly string[]) {
     },
     stem: stemFlag(WHAT, "the encoder's first layers"),
     weights: weightsFlag(WHAT),
+    heads: headsFlag(WHAT),
     plugin: pluginFlag(WHAT),
 
     output: {
@@ -136,7 +139,7 @@ export function exportHelp({ encoders, width, extent }: ExportFlagsContext): str
   return formatHelp({
     usage: "deno task export [flags] CHECKPOINT     (or ./seed export [flags] CHECKPOINT)",
     intro: [
-      "Exports the encoder of a checkpoint (SEED, MoCo, SimCLR, SWAV, torchvision) as a PyTorch file, a safetensors " +
+      "Exports the encoder of a checkpoint (SEED, MoCo, SimCLR, SWAV, DINO, torchvision) as a PyTorch file, a safetensors " +
       "file or an ONNX model.",
       "A backbone with plain names loads with strict=True into torchvision's resnet18() and the like once fc is " +
       "torch.nn.Identity(). An encoder with MoCo's or SEED's names loads into their code, and into this program.",
@@ -147,6 +150,7 @@ export function exportHelp({ encoders, width, extent }: ExportFlagsContext): str
       which: "default: student",
       stem: STEM_DEFAULT_NOTE,
       weights: WEIGHTS_DEFAULT_NOTE,
+      heads: HEADS_DEFAULT_NOTE,
       arch: "default: recognised",
       output: "default: NAME_ENCODER_PART.FORMAT next to the checkpoint",
       format: "default: the extension of --output, else pth",
@@ -208,6 +212,7 @@ export function parseExportFlags(args: readonly string[], context: ExportFlagsCo
       stem: values.stem,
       which: values.which,
       weights: values.weights,
+      heads: values.heads,
       names,
       imageSize: values.imageSize,
       cropRatio: values.evalResize && CROP_RATIOS[values.evalResize],

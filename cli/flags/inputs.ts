@@ -6,6 +6,7 @@ import type { FinetuneOptions } from "../../methods/finetune/options.ts";
 import { LINEAR_DEFAULTS, type LinearOptions } from "../../methods/linear_probe/options.ts";
 import type { PretrainOptions } from "../../methods/moco/options.ts";
 import type { KnnInput } from "../../methods/runs.ts";
+import { PAPER_DEFAULTS } from "../../methods/seed/defaults.ts";
 import { type DistillOptions, teacherPart } from "../../methods/seed/options.ts";
 import { findDataset, resolveDataset } from "../../data/open_dataset.ts";
 import { requireFile, statOrExplain } from "../../data/stat_or_explain.ts";
@@ -68,7 +69,7 @@ async function requireTestData(data: string, testData: string | null): Promise<s
  * @throws {UserError} that names the flag and the path
  */
 export async function checkDistillInputs(
-  { stem, ...request }: DistillRequest,
+  { stem, heads, ...request }: DistillRequest,
 ): Promise<DistillOptions> {
   const { data, distill, resume, studentInit, testData } = request;
   const images = await requireData(data, "--data");
@@ -82,12 +83,15 @@ export async function checkDistillInputs(
     arch: teacherArch,
     ssl: teacherSsl,
     weights,
+    heads,
     feature,
   });
   using source = await openEncoderSource(distill, { arch, weights, part: teacherPart(request) });
   return {
     ...request,
     ...await resolveViews(source, request, images),
+    dim: request.dim ??
+      (feature || source.encoder.head === "none" ? source.encoder.features : PAPER_DEFAULTS.dim),
     teacherArch: arch,
     teacherSsl: ssl,
     studentArch: findEncoder(request.studentArch, stem).name,
@@ -140,7 +144,7 @@ export async function checkKnnInputs(request: KnnInput): Promise<KnnInput> {
  * @throws {UserError} that names the flag and the path
  */
 export async function checkEmbedInputs(
-  { pretrained, arch, stem, which, weights, data, split, ...rest }: EmbedRequest,
+  { pretrained, arch, stem, which, weights, heads, data, split, ...rest }: EmbedRequest,
 ): Promise<Omit<EmbeddingOptions, keyof AskedViews> & AskedViews> {
   const path = await naming("DATA", async () => {
     const { isFile } = await statOrExplain(data);
@@ -148,7 +152,7 @@ export async function checkEmbedInputs(
   });
   await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
   using source = await openEncoderSource(pretrained, {
-    ...{ arch: arch ?? undefined, stem, which, weights, part: rest.part },
+    ...{ arch: arch ?? undefined, stem, which, weights, heads, part: rest.part },
   });
   noteOtherHeads(pretrained, source);
   const { encoder, head } = source;
@@ -168,7 +172,7 @@ export async function checkEmbedInputs(
  * @throws {UserError} that names the flag and the path
  */
 export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearOptions> {
-  const { data, resume, arch, stem, which, lr, ...rest } = request;
+  const { data, resume, arch, stem, heads, which, lr, ...rest } = request;
   const images = await requireData(data, "DATA");
   const testData = await requireTestData(data, request.testData);
   if (resume !== null) {
@@ -194,6 +198,7 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
   using source = await openEncoderSource(pretrained, {
     arch: arch ?? undefined,
     stem,
+    heads,
     which,
     weights,
     part: "backbone",
@@ -209,7 +214,7 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
  * @throws {UserError} that names the flag and the path
  */
 export async function checkFinetuneInputs(request: FinetuneRequest): Promise<FinetuneOptions> {
-  const { stem, ...rest } = request;
+  const { stem, heads, ...rest } = request;
   const { data, resume, pretrained, arch, which, weights } = rest;
   const images = await requireData(data, "DATA");
   const testData = await requireTestData(data, request.testData);
@@ -224,7 +229,10 @@ export async function checkFinetuneInputs(request: FinetuneRequest): Promise<Fin
     return { ...resolved, arch: findEncoder(arch!, stem).name, ...await resolveViews(null, rest, images) };
   }
   const chosen = { arch: arch ?? undefined, stem, part: "backbone" } as const;
-  using source = await openEncoderSource(path, resume === null ? { ...chosen, which, weights } : chosen);
+  using source = await openEncoderSource(
+    path,
+    resume === null ? { ...chosen, heads, which, weights } : chosen,
+  );
   if (resume === null) noteOtherHeads(path, source);
   return { ...resolved, arch: source.encoder.name, ...await resolveViews(source, rest, images) };
 }

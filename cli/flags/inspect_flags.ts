@@ -1,12 +1,13 @@
 /** The flags of `deno task inspect`. */
 import type { FlagTable } from "../../methods/flag_table.ts";
-import { pluginFlag, weightsFlag } from "../../methods/shared_flags.ts";
+import { HEADS_DEFAULT_NOTE, headsFlag, pluginFlag, weightsFlag } from "../../methods/shared_flags.ts";
 import { helpExtent, helpFlag, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
 
 const TABLE = {
   weights: weightsFlag("What is listed"),
+  heads: headsFlag("What is listed"),
   filter: {
     kind: "text",
     metavar: "TEXT",
@@ -33,6 +34,8 @@ export type InspectCommand =
     path: string;
     /** What stands before the encoder's keys. */
     weights: string | undefined;
+    /** Heads of a vision transformer. */
+    heads: number | undefined;
     /** Text that names must have in them. */
     filter: string | undefined;
     tensors: boolean;
@@ -47,12 +50,13 @@ export function inspectHelp(width?: number): string {
     intro: [
       "Describes a checkpoint: its container, the program that wrote it, its encoders and their heads, its epoch, " +
       "its tensors with their shapes, and what else was saved. No code in the file is executed.",
-      "FILE is a PyTorch (zip or legacy) or safetensors file from MoCo, SimCLR, SWAV, SEED, torchvision or any other " +
+      "FILE is a PyTorch (zip or legacy) or safetensors file from MoCo, SimCLR, SWAV, DINO, SEED, torchvision or any other " +
       "program.",
     ],
     table: TABLE,
     defaults: {
       weights: "default: every encoder",
+      heads: HEADS_DEFAULT_NOTE,
       filter: "default: all",
       tensors: "default: on",
       plugin: "default: none",
@@ -76,7 +80,7 @@ export function parseInspectFlags(
   if (path === undefined) {
     throw new UsageError("no file given: expected deno task inspect [flags] FILE");
   }
-  const { weights, filter, tensors = true, stats = false, json = false } = values;
+  const { weights, heads, filter, tensors = true, stats = false, json = false } = values;
   if (stats && !tensors) throw new UsageError("--stats needs the list of tensors: leave out --no-tensors");
-  return { help: undefined, path: resolvePath(path, folder), weights, filter, tensors, stats, json };
+  return { help: undefined, path: resolvePath(path, folder), weights, heads, filter, tensors, stats, json };
 }

@@ -77,6 +77,8 @@ type RequestOf<Options extends LinearOptions | FinetuneOptions> =
     arch: string | null;
     /** First layers of the encoder; left out where the checkpoint tells. */
     stem?: Stem;
+    /** Heads of a vision transformer; left out where the checkpoint tells. */
+    heads?: number;
     /** Folder of the images. */
     data: string;
     /** `null` for that of the folder. */

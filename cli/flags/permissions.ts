@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { isNpmPackage, NPM_SOURCE } from "../../data/convert/npm_package.ts";
 import {
+  checkpointAt,
   dataAt,
   given,
   type Needs,
@@ -79,12 +80,12 @@ const TASKS: Readonly<Record<string, (args: string[], folder: string) => Needs>>
   knn(args, folder) {
     const { request } = running(parseKnnFlags(args, { encoders: encoderNames(), folder }));
     const { data, testData, pretrained } = request;
-    return { decodes: true, computes: true, read: [...dataAt(data, testData), ...given(pretrained)] };
+    return { decodes: true, computes: true, read: [...dataAt(data, testData), ...checkpointAt(pretrained)] };
   },
   embed(args, folder) {
     const { request, file, sheet } = running(parseEmbedFlags(args, { encoders: encoderNames(), folder }));
     const written = given(file?.path, sheet).map((path) => dirname(path));
-    const read = [...dataAt(request.data), request.pretrained, ...written];
+    const read = [...dataAt(request.data), ...checkpointAt(request.pretrained), ...written];
     return { decodes: true, computes: true, read, write: written };
   },
   tsv(args, folder) {
@@ -103,10 +104,10 @@ const TASKS: Readonly<Record<string, (args: string[], folder: string) => Needs>>
   export(args, folder) {
     const { options } = running(parseExportFlags(args, { encoders: encoderNames(), folder }));
     const written = dirname(options.output ?? options.checkpoint);
-    return { read: [options.checkpoint, written], write: [written] };
+    return { read: [...checkpointAt(options.checkpoint), written], write: [written] };
   },
   inspect(args, folder) {
-    return { read: [running(parseInspectFlags(args, { folder })).path] };
+    return { read: checkpointAt(running(parseInspectFlags(args, { folder })).path) };
   },
   ui(args, folder) {
     const { folders, hostname } = running(parseUiFlags(args, { folder }));

@@ -2,7 +2,8 @@
 import { CONTAINERS } from "../../models/checkpoint/checkpoint_file.ts";
 import { EXPORT_FORMATS } from "../../models/export/export_encoder.ts";
 import { type EncoderRole, type Stem, STEMS } from "../../models/encoder.ts";
-import { ENCODERS, summarize, usualHead } from "../../models/registry.ts";
+import { PAPER_IMAGE_SIZE } from "../../models/encoder_input.ts";
+import { listedEncoders, summarize, usualHead } from "../../models/registry.ts";
 import { formatTable } from "./table.ts";
 
 /** One encoder, as the list shows it. */
@@ -26,8 +27,8 @@ export interface EncoderRow {
 
 /** Counts every encoder of the registry. Nothing is run. */
 export function listEncoders(): EncoderRow[] {
-  return ENCODERS.map((encoder) => {
-    const { parameters, multiplyAccumulates } = summarize(encoder, usualHead(encoder));
+  return listedEncoders().map((encoder) => {
+    const { parameters, multiplyAccumulates } = summarize(encoder, usualHead(encoder), PAPER_IMAGE_SIZE);
     const { name, family, roles, ssl, cifar } = encoder;
     return {
       name,
@@ -38,7 +39,7 @@ export function listEncoders(): EncoderRow[] {
       stems: cifar === undefined ? ["imagenet"] : STEMS,
       ssl,
       reads: CONTAINERS,
-      exports: EXPORT_FORMATS,
+      exports: encoder.exports ?? EXPORT_FORMATS,
     };
   });
 }

@@ -23,6 +23,8 @@ export type FinetuneInput =
   & {
     /** First layers of the encoder, `imagenet` or `cifar`; found out where a checkpoint has it. */
     stem?: Stem;
+    /** Heads of a vision transformer; found out where its checkpoint has it. */
+    heads?: number;
   };
 
 /** {@linkcode LinearSettings} of a fine-tuning. */
@@ -30,7 +32,7 @@ export interface FinetuneSettings extends LinearSettings, Wanted {}
 
 /** The options with everything that was left out: by the encoder's checkpoint, and else by {@linkcode FINETUNE_DEFAULTS}. */
 async function resolveFinetuneInput(
-  { stem, ...input }: FinetuneInput,
+  { stem, heads, ...input }: FinetuneInput,
   emit: Emit<NoticeEvent>,
 ): Promise<FinetuneOptions> {
   const { pretrained, resume = null, which = "student", weights, arch: named } = input;
@@ -38,7 +40,7 @@ async function resolveFinetuneInput(
   // `auto` is resolved later; a run that is started again names the same encoder.
   const isFresh = resume === null || resume === "auto";
   const path = isFresh ? pretrained : resume;
-  const choice = isFresh ? { arch: named, stem, which, weights } : { arch: named, stem };
+  const choice = isFresh ? { arch: named, stem, heads, which, weights } : { arch: named, stem };
   using source = path === null ? null : await openEncoderSource(path, { ...choice, part: "backbone" });
   const arch = source?.encoder.name ?? (named && findEncoder(named, stem).name);
   if (arch === undefined) {

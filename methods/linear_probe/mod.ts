@@ -21,6 +21,8 @@ export type LinearInput =
   & {
     /** First layers of the encoder, `imagenet` or `cifar`; found out where a checkpoint has it. */
     stem?: Stem;
+    /** Heads of a vision transformer; found out where its checkpoint has it. */
+    heads?: number;
   };
 
 /** {@linkcode OutputSettings} of a linear evaluation. */
@@ -31,13 +33,18 @@ export interface LinearSettings extends OutputSettings {
 
 /** The options with everything that was left out: by the encoder's checkpoint, and else by {@linkcode LINEAR_DEFAULTS}. */
 async function resolveLinearInput(
-  { stem, ...input }: LinearInput,
+  { stem, heads, ...input }: LinearInput,
   emit: Emit<NoticeEvent>,
 ): Promise<LinearOptions> {
   const { pretrained, which = "student", weights } = input;
-  using source = pretrained === null
-    ? null
-    : await openEncoderSource(pretrained, { arch: input.arch, stem, which, weights, part: "backbone" });
+  using source = pretrained === null ? null : await openEncoderSource(pretrained, {
+    arch: input.arch,
+    stem,
+    heads,
+    which,
+    weights,
+    part: "backbone",
+  });
   const arch = source?.encoder.name ?? (input.arch && findEncoder(input.arch, stem).name);
   if (arch === undefined) {
     throw new TypeError("expected a checkpoint (pretrained) or the name of an encoder (arch), found neither");

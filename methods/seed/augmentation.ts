@@ -19,6 +19,8 @@ export function augmentationOf(
 }
 
 /** The small views that the options ask for, if any. */
-export function localViewsOf({ smallViews, smallSize }: DistillOptions): LocalViewOptions | undefined {
+export function localViewsOf(
+  { smallViews, smallSize }: Pick<DistillOptions, "smallViews" | "smallSize">,
+): LocalViewOptions | undefined {
   return smallViews === 0 ? undefined : { views: smallViews, imageSize: smallSize };
 }

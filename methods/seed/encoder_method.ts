@@ -8,6 +8,7 @@ import type encoder from "../../actors/encoder.ts";
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import type { Encoder, Profiled } from "../../actors/messages.ts";
 import type { Supervised } from "../../actors/runtime/mod.ts";
+import { requireImageSize } from "../../models/encoder_input.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import type { EncoderMethod, Line, LineSetup } from "../encoder_training/method.ts";
 import { contentTerm } from "../terms.ts";
@@ -25,7 +26,7 @@ import { distillTerms } from "./terms.ts";
  * @returns the fingerprint of its weights
  */
 async function identifyTeacher(
-  { distill, teacherArch, weights, feature, dim }: DistillOptions,
+  { distill, teacherArch, weights, feature, dim, ...options }: DistillOptions,
   emit: Emit<NoticeEvent>,
 ): Promise<string> {
   using source = await openEncoderSource(distill, {
@@ -34,6 +35,8 @@ async function identifyTeacher(
     dimension: dim,
     part: teacherPart({ feature }),
   });
+  const local = localViewsOf(options);
+  if (local !== undefined) requireImageSize(distill, source.sizes, local.imageSize, "--small-size");
   const fingerprint = await source.fingerprint(); // refuses weights that are not finite
   // Encoders that could have been chosen are in another note.
   const beside = source.beside.filter((name) => !source.others?.includes(`${name}.`));

@@ -1,5 +1,6 @@
 /** The flags of a distillation: the original's, under its names. */
 import { DEFAULT_WORKERS_NOTE } from "../../actors/default_workers.ts";
+import { SSL_TITLES, type TeacherSsl } from "../../models/encoder.ts";
 import { lossNames } from "../../models/loss/losses.ts";
 import { describeDefaults, type FlagTable, type RetiredFlag } from "../flag_table.ts";
 import { dataFlags, EVALUATION_FLAGS, OTHER_FLAGS, TRAINING_FLAGS } from "../encoder_training/flags.ts";
@@ -7,6 +8,8 @@ import {
   CACHE_DEFAULT_NOTE,
   encoderFlag,
   type EncoderNames,
+  HEADS_DEFAULT_NOTE,
+  headsFlag,
   pluginFlag,
   processFlags,
   stemFlag,
@@ -15,6 +18,7 @@ import {
 } from "../shared_flags.ts";
 import { type Defaults, PAPER_DEFAULTS, RECIPES, SAMPLE_DEFAULTS } from "./defaults.ts";
 
+const SSL_NAMES = Object.keys(SSL_TITLES) as TeacherSsl[];
 const MODELS = "Models";
 const LOSS = "SEED's loss";
 
@@ -48,7 +52,7 @@ function modelFlags(names: DistillNames) {
     }),
     teacherSsl: {
       kind: "choice",
-      values: ["moco", "simclr", "swav"],
+      values: SSL_NAMES,
       short: "s",
       group: MODELS,
       help: "method that the teacher was pretrained with",
@@ -61,6 +65,7 @@ function modelFlags(names: DistillNames) {
       brief: "teacher checkpoint, a PyTorch file",
     },
     weights: weightsFlag(MODELS),
+    heads: headsFlag(MODELS),
     feature: {
       kind: "boolean",
       group: MODELS,
@@ -146,6 +151,8 @@ export const DISTILL_DEFAULT_NOTES = {
   teacherSsl: "default: recognised from the checkpoint; the original: simclr",
   distill: "default: the bundled teacher",
   weights: WEIGHTS_DEFAULT_NOTE,
+  heads: HEADS_DEFAULT_NOTE,
+  dim: "default: 128, or the length of the feature of a teacher that needs no head",
   data: "default: the bundled images",
   testData: "default: test.tsv, val/ or similar in the folder of --data, if present",
   output: "default: a new folder under output/",

@@ -28,6 +28,8 @@ export type DistillInput =
   & {
     /** First layers of the student, `imagenet` or `cifar`; those that `studentArch` has where it is left out. */
     stem?: Stem;
+    /** Heads of a teacher that is a vision transformer; found out where its checkpoint has it. */
+    heads?: number;
   };
 
 /** {@linkcode OutputSettings} of a distillation. */
@@ -38,7 +40,7 @@ export interface DistillSettings extends OutputSettings, Wanted {
 
 /** The options with everything that was left out: by the files, and else by {@linkcode PAPER_DEFAULTS}. */
 async function resolveDistillInput(
-  { stem, ...input }: DistillInput,
+  { stem, heads, ...input }: DistillInput,
   emit: Emit<NoticeEvent>,
 ): Promise<DistillOptions> {
   requireImagesReader(input);
@@ -46,6 +48,7 @@ async function resolveDistillInput(
     arch: input.teacherArch ?? null,
     ssl: input.teacherSsl ?? null,
     weights: input.weights,
+    heads,
     feature: input.feature,
   });
   using source = await openEncoderSource(input.distill, {
@@ -59,7 +62,7 @@ async function resolveDistillInput(
     ...PAPER_DEFAULTS,
     ...NOT_ASKED_FOR,
     studentInit: null,
-    ...input.feature && { dim: source.encoder.features },
+    ...(input.feature || source.encoder.head === "none") && { dim: source.encoder.features },
     ...input,
     ...views,
     studentArch: findEncoder(input.studentArch ?? PAPER_DEFAULTS.studentArch, stem).name,

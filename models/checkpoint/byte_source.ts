@@ -89,6 +89,28 @@ export class MemorySource implements ByteSource {
   }
 }
 
+/** Sources one behind the other. */
+export class JoinedSource implements ByteSource {
+  readonly size: number;
+  readonly #parts: readonly ByteSource[];
+
+  /** The parts in their order. */
+  constructor(parts: readonly ByteSource[]) {
+    this.#parts = parts;
+    this.size = parts.reduce((sum, { size }) => sum + size, 0);
+  }
+
+  readAt(position: number, into: Uint8Array): void {
+    if (position + into.length > this.size) throw new RangeError("read beyond the end of joined sources");
+    let start = 0;
+    for (const part of this.#parts) {
+      const [first, last] = [Math.max(position, start), Math.min(position + into.length, start + part.size)];
+      if (first < last) part.readAt(first - start, into.subarray(first - position, last - position));
+      start += part.size;
+    }
+  }
+}
+
 /** Reads a source from front to back through a small buffer, with a limit on how far it may go. */
 export class ByteReader {
   readonly #source: ByteSource;

@@ -7,8 +7,10 @@ import { adviceFor, describeKind } from "../../data/stat_or_explain.ts";
 import { type ByteSource, FileSource } from "./byte_source.ts";
 import { CheckpointError, type Fail } from "./checkpoint_error.ts";
 import { describeForeignFile } from "./foreign_file.ts";
+import { findShards, isOfShards, joinShards } from "./safetensors_shards.ts";
 import { looksLikeSafetensors, readSafetensors, type SafetensorsContent } from "./safetensors.ts";
 import { TensorRef } from "./tensor_ref.ts";
+import { describeRefusal, SkippedObject } from "./torch_globals.ts";
 import { looksLikeTorchLegacy, readTorchLegacy } from "./torch_legacy.ts";
 import { INPUT_KEY, parseInputJson } from "./saved_input.ts";
 import { OrderedDict, torchDict, type TorchValue } from "./torch_value.ts";
@@ -31,19 +33,22 @@ export class CheckpointFile implements Disposable {
   readonly container: Container;
   /** The content; tensors are {@linkcode TensorRef}s, dicts are Maps in the file's order. */
   readonly value: TorchValue;
-  readonly #source: FileSource;
+  /** Size of the file, or of all that it is cut into. */
+  readonly bytes: number;
+  readonly #sources: readonly FileSource[];
 
   /** Made by {@linkcode openCheckpointFile}. */
-  constructor(path: string, container: Container, value: TorchValue, source: FileSource) {
+  constructor(path: string, container: Container, value: TorchValue, sources: readonly FileSource[]) {
     this.path = path;
     this.container = container;
     this.value = value;
-    this.#source = source;
+    this.bytes = sources.reduce((sum, { size }) => sum + size, 0);
+    this.#sources = sources;
   }
 
   /** Closes the file. Tensors cannot be read any more. */
   close(): void {
-    this.#source.close();
+    for (const source of this.#sources) source.close();
   }
 
   /** The same as {@linkcode close}. */
@@ -67,20 +72,49 @@ export class CheckpointFile implements Disposable {
  * @throws CheckpointError for files that are missing, damaged, of another kind, or that ask for code to be run
  */
 export async function openCheckpointFile(path: string): Promise<CheckpointFile> {
-  const fail: Fail = (problem) => new CheckpointError(path, problem);
-  const source = new FileSource(await openFile(path), fail);
+  const sources: FileSource[] = [];
   try {
-    const head = new Uint8Array(Math.min(source.size, 512));
-    source.readAt(0, head);
-    const container = containerOf(head);
-    if (container === undefined) throw fail(describeForeignFile(head, source.size));
-    const value = await READERS[container](source, fail);
-    checkTree(value, fail);
-    return new CheckpointFile(path, container, value, source);
+    const open = isOfShards(path) ? openShards : openWhole;
+    const { container, value } = await open(path, sources);
+    if (value instanceof SkippedObject) throw new CheckpointError(path, describeRefusal(value.className));
+    checkTree(value, (problem) => new CheckpointError(path, problem));
+    return new CheckpointFile(path, container, value, sources);
   } catch (error) {
-    source.close();
+    for (const source of sources) source.close();
     throw error;
   }
+}
+
+/** What a file holds; its source is added to `sources`. */
+async function openWhole(
+  path: string,
+  sources: FileSource[],
+): Promise<{ container: Container; value: unknown }> {
+  const { source, fail } = await openSource(path, sources);
+  const head = new Uint8Array(Math.min(source.size, 512));
+  source.readAt(0, head);
+  const container = containerOf(head);
+  if (container === undefined) throw fail(describeForeignFile(head, source.size));
+  return { container, value: await READERS[container](source, fail) };
+}
+
+/** What the files hold that a checkpoint is cut into, likewise. */
+async function openShards(path: string, sources: FileSource[]): ReturnType<typeof openWhole> {
+  await requireFile(path);
+  const fail: Fail = (problem) => new CheckpointError(path, problem);
+  const shards: Map<string, TensorRef>[] = [];
+  for (const shard of await findShards(path, fail)) {
+    const { source, fail: failOf } = await openSource(shard, sources);
+    shards.push(readSafetensors(source, failOf).tensors);
+  }
+  return { container: "safetensors", value: joinShards(shards, fail) };
+}
+
+async function openSource(path: string, sources: FileSource[]): Promise<{ source: FileSource; fail: Fail }> {
+  const fail: Fail = (problem) => new CheckpointError(path, problem);
+  const source = new FileSource(await openFile(path), fail);
+  sources.push(source);
+  return { source, fail };
 }
 
 function containerOf(head: Uint8Array): Container | undefined {
@@ -108,18 +142,21 @@ function asCheckpoint({ tensors, metadata }: SafetensorsContent): TorchValue {
 }
 
 async function openFile(path: string): Promise<Deno.FsFile> {
+  // To open a pipe waits until somebody writes to it, so that it is looked at first.
+  await requireFile(path);
+  return explainOpening(path, () => Deno.open(path));
+}
+
+async function requireFile(path: string): Promise<void> {
+  const info = await explainOpening(path, () => Deno.stat(path));
+  if (info.isFile) return;
+  throw new CheckpointError(path, `is ${describeKind(info)}; expected a checkpoint file${adviceFor(info)}`);
+}
+
+async function explainOpening<T>(path: string, open: () => Promise<T>): Promise<T> {
   try {
-    // To open a pipe waits until somebody writes to it, so that it is looked at first.
-    const info = await Deno.stat(path);
-    if (!info.isFile) {
-      throw new CheckpointError(
-        path,
-        `is ${describeKind(info)}; expected a checkpoint file${adviceFor(info)}`,
-      );
-    }
-    return await Deno.open(path);
+    return await open();
   } catch (error) {
-    if (error instanceof CheckpointError) throw error;
     if (error instanceof Deno.errors.NotFound) throw new CheckpointError(path, "no such file");
     throw new CheckpointError(path, `cannot be opened: ${(error as Error).message}`, { cause: error });
   }

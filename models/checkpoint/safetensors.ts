@@ -8,7 +8,7 @@ import { type ByteSource, RangeSource } from "./byte_source.ts";
 import { describe, type Fail, quote } from "./checkpoint_error.ts";
 import { type Dtype, DTYPES } from "./dtype.ts";
 import { replaceFile, writeAll } from "../../data/replace_file.ts";
-import { TensorRef } from "./tensor_ref.ts";
+import { rowMajor, TensorRef } from "./tensor_ref.ts";
 import { TensorValue } from "./torch_value.ts";
 
 /** The format allows 100 MB, which take gigabytes to parse; a model of 100,000 tensors needs about half of this. */
@@ -154,17 +154,6 @@ function parseEntry(name: string, value: unknown, fail: Fail) {
 
 function byteCount(dtype: Dtype, shape: readonly number[]): number {
   return elementCount(shape) * DTYPES[dtype].bytes;
-}
-
-/** Strides of a tensor without gaps. */
-function rowMajor(shape: readonly number[]): number[] {
-  const stride = new Array<number>(shape.length);
-  let step = 1;
-  for (let d = shape.length - 1; d >= 0; d--) {
-    stride[d] = step;
-    step *= shape[d];
-  }
-  return stride;
 }
 
 /**

@@ -9,7 +9,7 @@ import { INPUT_KEY, readInput, readInputOfRun, type SavedInput, TEACHER_INPUT_KE
 import { OrderedDict, type TorchDict, type TorchValue } from "./torch_value.ts";
 
 /** Who wrote a checkpoint, by its key names. `torchvision` stands for all that write bare names. */
-export type Framework = "moco" | "simclr" | "swav" | "seed" | "torchvision";
+export type Framework = "moco" | "mocov3" | "simclr" | "swav" | "seed" | "torchvision";
 
 /** An encoder's weights in an open checkpoint file. */
 export interface StateDict extends Disposable {
@@ -39,6 +39,10 @@ export interface StateDict extends Disposable {
    * leave no choice.
    */
   readonly others?: readonly string[];
+  /** Whether the positions of a vision transformer are MoCo-v3's, where that was looked at. */
+  readonly fixedPositions?: boolean;
+  /** Formats of other programs whose names its tensors had, see `name_formats.ts`; those of the release are not said. */
+  readonly formats?: readonly string[];
   /** Whether this project wrote it, and not to export it. */
   readonly isOurs: boolean;
   /** The whole file. */
@@ -59,6 +63,8 @@ export interface ExpectedTensor {
 const NAMINGS: readonly { framework: Framework; prefix: string; mark: RegExp; drop?: RegExp }[] = [
   // The momentum encoder `encoder_k` and the queue stay behind, as in the original's load_moco_teacher_encoder.
   { framework: "moco", prefix: "encoder_q.", mark: /^encoder_q\./ },
+  // Of MoCo-v3 its main_lincls.py loads this one and not the momentum encoder.
+  { framework: "mocov3", prefix: "base_encoder.", mark: /^base_encoder\./ },
   { framework: "seed", prefix: "student.", mark: /^student\./ },
   { framework: "swav", prefix: "", mark: /^(projection_head|prototypes)\./, drop: /^prototypes/ },
   // SimCLR's head has a batch norm: Linear, BatchNorm, ReLU, Linear.

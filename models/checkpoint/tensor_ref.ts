@@ -1,7 +1,7 @@
 /** A tensor that lies in a checkpoint file: known by shape, read when asked for. */
 import { crc32 } from "node:zlib";
 import { elementCount } from "../../kernels/graph.ts";
-import type { ByteSource } from "./byte_source.ts";
+import { type ByteSource, JoinedSource, MemorySource, RangeSource } from "./byte_source.ts";
 import { type CheckpointError, type Fail, quote } from "./checkpoint_error.ts";
 import { convertToFloat32, type Dtype, DTYPES, type RawArray } from "./dtype.ts";
 
@@ -86,6 +86,53 @@ export class TensorRef implements TensorLayout {
     const order = this.stride.map((_, d) => d).sort((a, b) => this.stride[b] - this.stride[a]);
     const layout = { shape: order.map((d) => this.shape[d]), stride: order.map((d) => this.stride[d]) };
     return isContiguous(layout);
+  }
+
+  /**
+   * Tensors one behind the other, as one: what one file has in parts and another as a whole. Nothing is read for it.
+   *
+   * @param parts of one size in all dimensions but the first one that is larger than 1; `zeros` gives the elements of a
+   * part that no file has. At least one is a tensor.
+   * @throws CheckpointError where their shapes do not go together
+   */
+  static join(parts: readonly (TensorRef | { readonly zeros: readonly number[] })[]): TensorRef {
+    const first = parts.find((part) => part instanceof TensorRef)!;
+    const dtypes = new Set(parts.flatMap((part) => part instanceof TensorRef ? [part.dtype] : []));
+    const dtype = dtypes.size === 1 ? first.dtype : "float32";
+    const width = DTYPES[dtype].bytes;
+    const shapes = parts.map((part) => part instanceof TensorRef ? part.shape : part.zeros);
+    const axis = Math.max(0, first.shape.findIndex((_, d) => shapes.some((shape) => shape[d] !== 1)));
+    const rows = shapes.reduce((sum, shape) => sum + shape[axis], 0);
+    const shape = first.shape.with(axis, rows);
+    if (shapes.reduce((sum, part) => sum + elementCount(part), 0) !== elementCount(shape)) {
+      throw first.#fail(
+        `has tensors of shapes ${shapes.map((part) => `[${part}]`).join(", ")} that should be parts of one`,
+      );
+    }
+    const storage: StorageRef = {
+      key: parts.flatMap((part) => part instanceof TensorRef ? [part.key] : []).join("+"),
+      dtype,
+      bytes: elementCount(shape) * width,
+      open: async () =>
+        new JoinedSource(
+          await Promise.all(parts.map((part) =>
+            part instanceof TensorRef
+              ? part.#bytesAs(dtype)
+              : new MemorySource(new Uint8Array(elementCount(part.zeros) * width))
+          )),
+        ),
+    };
+    return new TensorRef(storage, { dtype, shape, stride: rowMajor(shape), offset: 0 }, first.#fail);
+  }
+
+  /** Where the elements can be read in row-major order; they are converted in memory where the file has them otherwise. */
+  async #bytesAs(dtype: Dtype): Promise<ByteSource> {
+    const width = DTYPES[dtype].bytes;
+    if (dtype === this.dtype && this.isContiguous) {
+      return new RangeSource(await this.#storage.open(), this.offset * width, this.size * width);
+    }
+    const { buffer } = dtype === this.dtype ? await this.readRaw() : await this.read();
+    return new MemorySource(new Uint8Array(buffer));
   }
 
   /**
@@ -224,6 +271,17 @@ export class TensorRef implements TensorLayout {
       throw this.#fail(`needs more memory than is available for a tensor of shape [${this.shape}]`);
     }
   }
+}
+
+/** Strides of a tensor without gaps. */
+export function rowMajor(shape: readonly number[]): number[] {
+  const stride = new Array<number>(shape.length);
+  let step = 1;
+  for (let d = shape.length - 1; d >= 0; d--) {
+    stride[d] = step;
+    step *= shape[d];
+  }
+  return stride;
 }
 
 function isContiguous({ shape, stride }: Pick<TensorLayout, "shape" | "stride">): boolean {

@@ -1,6 +1,6 @@
 /**
- * The classes and functions of Python that a checkpoint may name, and what stands for them here. Everything else is
- * refused by name. None of them runs code from the file.
+ * The classes and functions of Python that a checkpoint may name, and what stands for them here. Modules that may lie
+ * beside weights are passed over; everything else is refused by name. None of them runs code from the file.
  */
 import { encodeLatin1 } from "./byte_source.ts";
 import { describe, type Fail, quote } from "./checkpoint_error.ts";
@@ -33,6 +33,28 @@ class StorageClass {
     this.dtype = dtype;
   }
 }
+
+/**
+ * An object of a class that has no counterpart here, and of which nothing is kept: a module that was saved beside weights.
+ * None of its code is run, and what it holds is dropped.
+ */
+export class SkippedObject extends Map<never, never> {
+  /** Full name of the class. */
+  readonly className: string;
+
+  /** One of such a class. */
+  constructor(className: string) {
+    super();
+    this.className = className;
+  }
+
+  override set(): this {
+    return this;
+  }
+}
+
+/** Modules whose classes are passed over: LightlyTrain saves a whole model beside its state_dict. */
+const SKIPPED_MODULES = ["lightly_train.", "torch.nn.modules."];
 
 /** A number type of numpy, in the making: BUILD tells its byte order. */
 class NumpyDtype {
@@ -69,6 +91,14 @@ function builtins(...names: string[]): string[] {
   return names.flatMap((name) => [`builtins.${name}`, `__builtin__.${name}`]);
 }
 
+/** Says that a class of Python is none that a checkpoint may name. */
+export function describeRefusal(className: string): string {
+  return `its pickle uses ${
+    quote(className)
+  }, which is neither plain data nor a tensor; it was refused, and nothing was ` +
+    "run. If you trust the file, save only its weights with PyTorch: torch.save(model.state_dict(), path)";
+}
+
 /** What {@linkcode unpickle} needs to read PyTorch's files. */
 export class TorchHost implements PickleHost {
   readonly #fail: Fail;
@@ -97,12 +127,10 @@ export class TorchHost implements PickleHost {
           Object.values(DTYPES).map((info) => info.storage).join(", "),
       );
     }
-    throw this.#fail(
-      `its pickle uses ${
-        quote(fullName)
-      }, which is neither plain data nor a tensor; it was refused, and nothing was ` +
-        "run. If you trust the file, save only its weights with PyTorch: torch.save(model.state_dict(), path)",
-    );
+    if (SKIPPED_MODULES.some((skipped) => module.startsWith(skipped))) {
+      return new PickleGlobal(fullName, () => new SkippedObject(fullName));
+    }
+    throw this.#fail(describeRefusal(fullName));
   }
 
   loadPersistent(id: unknown): StorageView {
@@ -126,6 +154,7 @@ export class TorchHost implements PickleHost {
       return true;
     }
     if (!(object instanceof Map)) return false;
+    if (object instanceof SkippedObject) return true;
     if (this.#arrays.has(object)) {
       // (version, shape, dtype, whether in Fortran's order, bytes)
       const [, shape, type, , data] = Array.isArray(state) ? state : [];

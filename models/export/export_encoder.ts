@@ -59,6 +59,8 @@ export interface ExportOptions {
   which?: EncoderRole;
   /** What stands before its keys, where a checkpoint holds several; found out where it is left out. */
   weights?: string;
+  /** Heads of a vision transformer; found out where its checkpoint has it. */
+  heads?: number;
   /** {@linkcode defaultNames} where it is left out. ONNX has the encoder's own. */
   names?: ExportNames;
   /** Height and width of the images: an ONNX model takes no other, the other formats say it. By default as the checkpoint has it. */
@@ -126,6 +128,14 @@ export async function exportEncoder(
 ): Promise<ExportResult> {
   using source = await openEncoderSource(options.checkpoint, options);
   const { encoder, head, framework } = source;
+  const { exports = EXPORT_FORMATS } = encoder;
+  if (!exports.includes(options.format)) {
+    throw new UserError(
+      `a ${encoder.family} (${encoder.name}) is not exported as ${options.format}; use --format ${
+        exports.join(" or ")
+      }`,
+    );
+  }
   const output = options.output ?? defaultOutput(options, encoder.name);
   await checkOutput(output, options);
   await source.requireFinite();

@@ -28,6 +28,8 @@ const EMBED_CHOICE =
 const CONVERT = "data/convert/convert_test.ts: convert() keeps the order, shuffles by the seed";
 const WEIGHTS =
   "methods/weights_test.ts: --weights chooses among the encoders of a checkpoint, in every task";
+const HEADS =
+  "methods/vit_teacher_test.ts: --heads of a vision transformer changes what it gives, in every task";
 const STEM = "models/stem_test.ts: a student with --stem cifar is saved, embedded";
 const STEM_CHOICE = "models/stem_test.ts: of encoders that have the same tensors with either stem";
 const FORMATS = "cli/commands/export_test.ts: export writes the bundled teacher in every format";
@@ -48,6 +50,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "teacher-ssl": RUN,
     "distill": RUN,
     "weights": WEIGHTS,
+    "heads": HEADS,
     "feature": "methods/seed/feature_test.ts: a teacher without a head gives its pooled feature",
     "plugin": PLUGIN,
     "dim": RUN,
@@ -169,6 +172,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "stem": STEM_CHOICE,
     "which": "cli/commands/encoder_choice_test.ts: lincls evaluates the encoder of --which",
     "weights": WEIGHTS,
+    "heads": HEADS,
     "plugin": PLUGIN,
     "output": LINCLS,
     "test-data": "methods/linear_probe/run_test.ts: says what is wrong with labels and checkpoints",
@@ -219,6 +223,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "stem": STEM_CHOICE,
     "which": KNN_CHOICE,
     "weights": WEIGHTS,
+    "heads": HEADS,
     "plugin": KNN,
     "seed": KNN_CHOICE,
     "knn-k": KNN,
@@ -235,6 +240,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "stem": STEM,
     "which": EMBED_CHOICE,
     "weights": WEIGHTS,
+    "heads": HEADS,
     "plugin": PLUGIN,
     "part": EMBED_CHOICE,
     "output": ROWS,
@@ -266,6 +272,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "part": FORMATS,
     "which": "cli/commands/export_test.ts: export refuses wrong flags and files",
     "weights": WEIGHTS,
+    "heads": HEADS,
     "arch": "cli/commands/export_test.ts: export refuses wrong flags and files",
     "stem": STEM_CHOICE,
     "plugin": PLUGIN,

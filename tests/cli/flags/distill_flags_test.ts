@@ -35,6 +35,7 @@ Deno.test("parseDistillFlags() without flags takes the bundled images, teacher a
   const { options, warnings, quiet } = parse();
   assertEquals(options, {
     ...SAMPLE_DEFAULTS,
+    dim: undefined, // the teacher's
     imageSize: undefined,
     evalResize: undefined,
     teacherArch: null,
@@ -56,10 +57,9 @@ Deno.test("parseDistillFlags() without flags takes the bundled images, teacher a
 
 Deno.test("parseDistillFlags() takes the paper's defaults for one's own images", () => {
   const { options } = parse("--data", "images", "--distill", "../moco.pth.tar");
-  // Of the views the teacher's checkpoint says more.
-  for (
-    const [name, value] of Object.entries({ ...PAPER_DEFAULTS, imageSize: undefined, evalResize: undefined })
-  ) {
+  // Of the views and the embeddings the teacher's checkpoint says more.
+  const ofTeacher = { dim: undefined, imageSize: undefined, evalResize: undefined };
+  for (const [name, value] of Object.entries({ ...PAPER_DEFAULTS, ...ofTeacher })) {
     assertEquals(options[name as keyof DistillOptions], value, name);
   }
   assertEquals([options.data, options.distill], ["/home/me/images", "/home/moco.pth.tar"]);

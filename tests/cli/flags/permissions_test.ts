@@ -213,3 +213,10 @@ Deno.test("docs/library.md: its table of permissions is what doctor prints", asy
   }
   assertEquals([...new Set(rows.map(({ task }) => task))].toSorted(), RESTRICTED_TASKS.toSorted());
 });
+
+Deno.test("a checkpoint that is cut into several files needs their folder", async () => {
+  for (const name of ["a-00001-of-00002.safetensors", "a.safetensors.index.json"]) {
+    assertEquals((await permissionsOf("inspect", [`/models/${name}`])).read, ["/models"]);
+  }
+  assertEquals((await permissionsOf("inspect", ["/models/a.safetensors"])).read, ["/models/a.safetensors"]);
+});

@@ -29,6 +29,7 @@ function optionsOf(run: RecordedRun): DistillOptions {
   const { options } = command;
   return {
     ...options,
+    dim: 128,
     imageSize: 32,
     evalResize: "auto",
     teacherArch: "resnet50",

@@ -240,6 +240,17 @@ Deno.test("openCheckpointFile() refuses classes and bare storages as values", as
   assertStringIncludes(await refusePickle(storage, [FOUR_FLOATS]), "neither plain data nor a tensor");
 });
 
+Deno.test("openCheckpointFile() keeps nothing of modules that were saved whole, and refuses a file that is one", async () => {
+  // torch.save(module): an object of a class, and what it has.
+  const module = `ctorch.nn.modules.linear\nLinear\n)\x81(${pickleText("weight")}Nd`;
+  assertStringIncludes(
+    await refusePickle(`${module}b.`),
+    '"torch.nn.modules.linear.Linear", which is neither plain data',
+  );
+  // What a class of another program is told to run is not looked for.
+  assertStringIncludes(await refusePickle("cposix\nsystem\n(Vecho\ntR."), "posix.system");
+});
+
 Deno.test("openCheckpointFile() reads weights from compressed entries", async () => {
   await withFolder(async (folder) => {
     const path = `${folder}/packed.pth.tar`;

@@ -1,0 +1,187 @@
+/**
+ * The layers of a vision transformer (Dosovitskiy et al. 2021): patches as tokens [n, tokens, 1, width], blocks of attention
+ * and feed-forward layers with a norm before each, and a last norm.
+ */
+import type { Tensor } from "../kernels/graph.ts";
+import { padRows, unpadRows } from "../kernels/layout.ts";
+import { attention } from "../kernels/ops/attention/attention.ts";
+import { concatenateChannels } from "../kernels/ops/concatenate_channels/concatenate_channels.ts";
+import { swiglu } from "../kernels/ops/gated_activation/gated_activation.ts";
+import { prependTokens, sliceTokens } from "../kernels/ops/prepend_tokens/prepend_tokens.ts";
+import type { EncoderBuilder } from "./encoder_builder.ts";
+import type { Convolution, Initial } from "./encoder_layers.ts";
+import { DINO_RESIZING, type PatchGrid, REGISTERS_RESIZING, resizePositions } from "./position_embedding.ts";
+import { ropeTables } from "./rotary_embedding.ts";
+import type { VitMethod, VitShape } from "./vit_shape.ts";
+
+/** What the methods' code does differently, which no tensor tells. */
+interface VitCode {
+  /** Added to the variance by every norm. */
+  epsilon: number;
+  /** Initial value of LayerScale; absent where blocks have none. */
+  layerScale?: number;
+  /** Whether the biases of keys are zero, whatever a file has there. */
+  keysHaveNoBias?: boolean;
+}
+
+const CODE: Readonly<Record<VitMethod, VitCode>> = {
+  dino: { epsilon: 1e-6 },
+  dinov2: { epsilon: 1e-6, layerScale: 1e-5 },
+  dinov3: { epsilon: 1e-5, layerScale: 1e-5, keysHaveNoBias: true },
+  mocov3: { epsilon: 1e-6 },
+};
+
+/** Initial values of tokens, tables and linear layers, as in the originals. */
+const INITIAL: Initial = { draw: "truncated_normal", deviation: 0.02 };
+
+/** Traces everything but a head: images [n, h, w, 3] -> the class token after the last norm, [n, 1, 1, width]. */
+export function traceVit(b: EncoderBuilder, images: Tensor, shape: VitShape): Tensor {
+  const { width, blocks, patch } = shape;
+  const grid = [images.shape[1] / patch, images.shape[2] / patch] as const;
+  const prepend = declareTokens(b, shape, grid);
+  const rotation = shape.grid === 0 ? rotate(b, shape, grid) : [];
+  let x = prepend(shape.convolutions ? convolutionalPatches(b, images, width) : patches(b, images, shape));
+  for (let i = 0; i < blocks; i++) x = block(b, `blocks.${i}`, x, shape, rotation);
+  const norm = b.layerNorm("norm", width, CODE[shape.method].epsilon);
+  // Each token is normalised by itself, and the others are not needed.
+  return b.normalize(b.graph.apply(sliceTokens, [x], { first: 0, count: 1 }), norm);
+}
+
+/** Declares the class token, registers, and positions; returns what puts them to patches [n, rows, columns, width]. */
+function declareTokens(b: EncoderBuilder, shape: VitShape, grid: PatchGrid): (patches: Tensor) => Tensor {
+  const { method, width, registers, grid: table } = shape;
+  const first = 1 + registers; // tokens before the patches
+  const registersKey = method === "dinov3" ? "storage_tokens" : "register_tokens";
+  b.value("cls_token", [1, 1, width], INITIAL);
+  if (table > 0) b.value("pos_embed", [1, 1 + table ** 2, width], INITIAL);
+  if (registers > 0) b.value(registersKey, [1, registers, width], INITIAL);
+  const tokens = b.made("tokens", [first, width], {
+    keys: ["cls_token", ...registers > 0 ? [registersKey] : []],
+    ...registers === 0 && { fromDevice: (device) => unpadRows(device, [first, width]) },
+    toDevice: (parts) => stack(parts, width),
+  });
+  if (table === 0) return (patches) => b.graph.apply(prependTokens, [patches, tokens], {});
+  const resizing = registers > 0 ? REGISTERS_RESIZING : DINO_RESIZING;
+  const shapeOfAll = [first + grid[0] * grid[1], width];
+  // As it is, a table can be trained.
+  const isOwn = registers === 0 && grid.every((side) => side === table);
+  const positions = b.made("positions", shapeOfAll, {
+    keys: ["pos_embed"],
+    bySize: true,
+    ...isOwn && { fromDevice: (device) => unpadRows(device, shapeOfAll) },
+    toDevice([values]) {
+      const resized = resizePositions(values, width, grid, resizing);
+      const none = new Float64Array(registers * width); // registers have no position
+      return stack([resized.subarray(0, width), none, resized.subarray(width)], width);
+    },
+  });
+  return (patches) => b.graph.apply(prependTokens, [patches, tokens, positions], {});
+}
+
+/** Tables of `width` numbers a row, below each other, in the device's layout. */
+function stack(parts: readonly (Float32Array | Float64Array)[], width: number): Float32Array<ArrayBuffer> {
+  const values = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    values.set(part, at);
+    at += part.length;
+  }
+  return padRows(values, [values.length / width, width]);
+}
+
+/** Cosines and sines of DINOv3's rotary positions [tokens, head width]: constants of an image's size. */
+function rotate(b: EncoderBuilder, { width, heads, registers }: VitShape, grid: PatchGrid): Tensor[] {
+  const length = width / heads;
+  const first = 1 + registers;
+  const shape = [first + grid[0] * grid[1], length];
+  return (["cos", "sin"] as const).map((part) =>
+    b.made(`rotary ${part}`, shape, {
+      keys: [],
+      bySize: true,
+      toDevice: () => padRows(ropeTables(length, grid, first)[part], shape),
+    })
+  );
+}
+
+/** Patches as one convolution makes them: [n, h, w, 3] -> [n, h / patch, w / patch, width]. */
+function patches(b: EncoderBuilder, images: Tensor, { patch, width }: VitShape): Tensor {
+  const options = { inputs: 3, outputs: width, kernel: patch, stride: patch, bias: true, initial: INITIAL };
+  return b.convolve(images, b.convolution("patch_embed.proj", options));
+}
+
+/** Widths of MoCo-v3's convolutions are that of a token divided by these; each halves an image. */
+const DIVISORS = [8, 4, 2, 1];
+
+/** Patches of 16 pixels as MoCo-v3's convolutions make them (Xiao et al. 2021). */
+function convolutionalPatches(b: EncoderBuilder, images: Tensor, width: number): Tensor {
+  let x = images;
+  for (const [i, divisor] of DIVISORS.entries()) {
+    const [inputs, outputs] = [x.shape[3], width / divisor];
+    const key = `patch_embed.proj.${3 * i}`;
+    const convolution = b.convolution(key, { inputs, outputs, kernel: 3, stride: 2, padding: 1 });
+    const norm = b.batchNorm(`patch_embed.proj.${3 * i + 1}`, outputs);
+    x = b.convolveAndNormalize(x, convolution, norm, { activation: "relu" });
+  }
+  const last = `patch_embed.proj.${3 * DIVISORS.length}`;
+  return b.convolve(x, b.convolution(last, { inputs: width, outputs: width, kernel: 1, bias: true }));
+}
+
+/** y = x + ls1(attention(norm1(x))), then y + ls2(feedForward(norm2(y))). */
+function block(
+  b: EncoderBuilder,
+  key: string,
+  x: Tensor,
+  shape: VitShape,
+  rotation: readonly Tensor[],
+): Tensor {
+  const { width, heads, bias, method } = shape;
+  const { epsilon, keysHaveNoBias } = CODE[method];
+  const norm1 = b.layerNorm(`${key}.norm1`, width, epsilon);
+  const qkv = b.linear(`${key}.attn.qkv`, width, 3 * width, INITIAL, {
+    bias,
+    zeroBias: keysHaveNoBias ? { first: width, count: width } : undefined,
+  });
+  const projection = b.linear(`${key}.attn.proj`, width, width, INITIAL);
+  const attributes = { heads, rope: rotation.length > 0 };
+  const attended = b.graph.apply(
+    attention,
+    [b.convolve(b.normalize(x, norm1), qkv), ...rotation],
+    attributes,
+  );
+  const y = addBranch(b, attended, projection, `${key}.ls1.gamma`, shape, x);
+  const norm2 = b.layerNorm(`${key}.norm2`, width, epsilon);
+  const { hidden, last } = feedForward(b, `${key}.mlp`, b.normalize(y, norm2), shape);
+  return addBranch(b, hidden, last, `${key}.ls2.gamma`, shape, y);
+}
+
+/** The hidden layer, and the linear layer that follows it. */
+function feedForward(b: EncoderBuilder, key: string, x: Tensor, { method, width, hidden, gated }: VitShape) {
+  if (!gated) {
+    const fc1 = b.linear(`${key}.fc1`, width, hidden, INITIAL);
+    const y = b.convolve(x, fc1, { activation: "gelu" });
+    return { hidden: y, last: b.linear(`${key}.fc2`, hidden, width, INITIAL) };
+  }
+  // DINOv2 has gate and value in one matrix, DINOv3 in two.
+  const names = method === "dinov3" ? ["w1", "w2"] : ["w12"];
+  const layers = names.map((name) => b.linear(`${key}.${name}`, width, 2 * hidden / names.length, INITIAL));
+  const parts = layers.map((layer) => b.convolve(x, layer));
+  const both = parts.length === 1 ? parts[0] : b.graph.apply(concatenateChannels, parts, {});
+  return {
+    hidden: b.graph.apply(swiglu, [both], {}),
+    last: b.linear(`${key}.w3`, hidden, width, INITIAL),
+  };
+}
+
+/** residual + ls(layer(x)), with LayerScale `ls` where the method has one. */
+function addBranch(
+  b: EncoderBuilder,
+  x: Tensor,
+  layer: Convolution,
+  key: string,
+  { method, width }: VitShape,
+  residual: Tensor,
+): Tensor {
+  const { layerScale } = CODE[method];
+  const scale = layerScale === undefined ? undefined : b.layerScale(key, width, layerScale);
+  return b.convolveAndAdd(x, layer, residual, { scale });
+}

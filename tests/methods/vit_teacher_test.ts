@@ -1,0 +1,73 @@
+// Vision transformers in the tasks, read off tiny checkpoints as their programs wrote them.
+import { assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { distill, embed, knn, linearProbe } from "../../methods/runs.ts";
+import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import { UserError } from "../../errors.ts";
+import { exportEncoder } from "../../models/export/export_encoder.ts";
+import { inspectCheckpoint } from "../../models/inspect.ts";
+import { resolveTeacher } from "../../models/teacher.ts";
+import { RunFolder } from "../actors/small_run.ts";
+import { referencePath } from "../reference.ts";
+import { vitTest } from "../vit_files.ts";
+
+const FOLDER = "vit/checkpoints";
+/** Nothing in the file tells how many heads it has: 2, where its width speaks for 1. */
+const TEACHER = referencePath(`${FOLDER}/dino_tiny_full.pth`);
+const [ONE, TWO] = [1, 2].map((heads) => `dino_vit_p16_w64_b2_h${heads}_f256_r0_g4`);
+const SIZE = { imageSize: 32 };
+
+vitTest("--heads of a vision transformer changes what it gives, in every task", async () => {
+  using folder = new RunFolder(12, 6);
+  const [data, testData] = ["train.tsv", "test.tsv"].map((name) => join(folder.data, name));
+
+  const rowsOf = async (how: { heads?: number; arch?: string }) => {
+    const rows: number[] = [];
+    for await (const event of embed({ pretrained: TEACHER, data, part: "encoder", ...how, ...SIZE })) {
+      if (event.type === "rows") rows.push(...event.embeddings);
+    }
+    return rows;
+  };
+  const two = await rowsOf({ heads: 2 });
+  assertEquals(two.length, 12 * 64);
+  assertEquals(await rowsOf({ arch: TWO }), two);
+  assertNotEquals(await rowsOf({}), two);
+
+  const exported = async (heads?: number) => {
+    const how = { format: "pth", part: "backbone", normalize: false, force: true } as const;
+    return (await exportEncoder({ ...how, heads, checkpoint: TEACHER, output: join(folder.path, "x.pth") }))
+      .encoder;
+  };
+  assertEquals([await exported(), await exported(2)], [ONE, TWO]);
+  const inspected = await Promise.all([undefined, 2].map((heads) => inspectCheckpoint(TEACHER, { heads })));
+  assertEquals(inspected.map(({ encoders: [encoder] }) => encoder.recognized), [[ONE], [TWO]]);
+  assertEquals(await resolveTeacher(TEACHER, { heads: 2 }), { arch: TWO, ssl: "dino" });
+
+  // Three do not divide the width.
+  const refused = await assertRejects(
+    () => knn({ pretrained: TEACHER, heads: 3, data, testData, knnK: [3], ...SIZE }).result,
+    UserError,
+  );
+  assertStringIncludes(refused.message, "of width 64: say with --heads how many heads it has");
+
+  const probe = await linearProbe({
+    ...{ pretrained: TEACHER, heads: 2, data, testData, ...SIZE },
+    ...{ output: folder.makeOutput("linear"), epochs: 1, batchSize: 4, workers: 1, cacheFeatures: true },
+  }).result;
+  using file = await openCheckpointFile(probe.checkpoint!);
+  assertEquals((file.value as Map<string, unknown>).get("arch"), TWO);
+
+  const { dim: _, teacherArch: __, teacherSsl: ___, ...run } = folder.options("two", {
+    distill: TEACHER,
+    ...SIZE,
+  });
+  const taught = await distill({ ...run, heads: 2, limitSteps: 1 }).result;
+  assertStringIncludes(taught.checkpoint!, TWO); // its name says the teacher
+  // The student's embeddings are as long as the teacher's feature.
+  using student = await openCheckpointFile(taught.checkpoint!);
+  const { encoders } = await inspectCheckpoint(student.path);
+  assertEquals(encoders.map(({ name, head, embedding }) => [name, head?.dimension ?? embedding]), [
+    ["student", 64],
+    ["teacher", 64],
+  ]);
+});

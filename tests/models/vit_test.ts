@@ -1,0 +1,209 @@
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import { UserError } from "../../errors.ts";
+import { Graph } from "../../kernels/graph.ts";
+import { TensorRef } from "../../models/checkpoint/tensor_ref.ts";
+import { exportEncoder } from "../../models/export/export_encoder.ts";
+import { EncoderBuilder } from "../../models/encoder_builder.ts";
+import { chooseInput } from "../../models/encoder_input.ts";
+import { openEncoderSource } from "../../models/encoder_source.ts";
+import { FrozenEncoder } from "../../models/inference.ts";
+import { explainHead, explainUnknown } from "../../models/near_miss.ts";
+import { recognizeEncoders } from "../../models/recognize.ts";
+import { FAMILIES, findEncoder, summarize, usualHead } from "../../models/registry.ts";
+import { resolveTeacher } from "../../models/teacher.ts";
+import { withGpu } from "../kernels/check_op.ts";
+import { formulaTensor, referenceJson, referencePath } from "../reference.ts";
+import { vitTest } from "../vit_files.ts";
+import { formulaImages } from "./reference_encoder.ts";
+import { differenceOf, embedReference } from "./vit_reference.ts";
+
+const path = (name: string) => referencePath(`vit/checkpoints/${name}`);
+
+vitTest(
+  "the released encoders of the families are found by their names, and are recognised by their shapes",
+  () => {
+    for (const encoder of FAMILIES.flatMap(({ released }) => released)) {
+      assertEquals(findEncoder(encoder.name), encoder);
+      const { state } = summarize(encoder, usualHead(encoder));
+      const shapes = new Map(state.map(({ key, shape }) => [key, { shape }]));
+      const recognized = recognizeEncoders(shapes, "encoder", { fixedPositions: encoder.ssl === "mocov3" });
+      assertEquals(recognized.map(({ name }) => name), [encoder.name]);
+    }
+  },
+);
+
+vitTest("a vision transformer that was not released has a name that says its shape", () => {
+  const name = "dinov3_vit_p16_w128_b3_h2_f256_r4_g0_gated_nobias";
+  const encoder = findEncoder(name);
+  assertEquals([encoder.name, encoder.features, encoder.ssl], [name, 128, "dinov3"]);
+  const { state } = summarize(encoder, usualHead(encoder));
+  const shapes = new Map(state.map(({ key, shape }) => [key, shape.join()]));
+  assertEquals(shapes.get("storage_tokens"), "1,4,128");
+  assertEquals(shapes.get("blocks.2.mlp.w1.weight"), "256,128");
+  assertEquals([shapes.has("blocks.3.norm1.weight"), shapes.has("blocks.0.attn.qkv.bias")], [false, false]);
+  for (const wrong of [name.replace("_h2", "_h3"), name.replace("_h2", ""), `${name}_more`]) {
+    assertThrows(() => findEncoder(wrong), UserError);
+  }
+});
+
+vitTest("an encoder says which images it takes, and which sizes are nearest", async () => {
+  using source = await openEncoderSource(path("dinov2_tiny.pth"), { heads: 2, part: "encoder" });
+  assertThrows(
+    () => chooseInput(source, { imageSize: 100 }),
+    UserError,
+    "takes images whose sides are multiples of 14 pixels, found 100 x 100; the nearest to 100 are 98 and 112",
+  );
+  // Nobody says a size: the bundled images' is rounded up.
+  assertEquals(chooseInput(source, {}, { imageSize: 32, from: "the bundled images" }).imageSize, 42);
+  assertEquals(chooseInput(source, {}).imageSize, 70);
+  using fixed = await openEncoderSource(path("mocov3_tiny.pth.tar"), { heads: 2, part: "encoder" });
+  assertThrows(() => chooseInput(fixed, { imageSize: 48 }), UserError, "takes images of 64 x 64 pixels only");
+  const graph = new Graph();
+  const images = graph.source("images", [1, 56, 57, 3]);
+  const { encoder } = source;
+  assertThrows(
+    () => encoder.trace(new EncoderBuilder(graph, "eval"), images, usualHead(encoder)),
+    UserError,
+    "the nearest to 57 are 56 and 70",
+  );
+});
+
+vitTest(
+  "of a pair of encoders the teacher is taken, of MoCo-v3's the one that its authors evaluate",
+  async () => {
+    using dino = await openEncoderSource(path("dino_tiny_full.pth"), { heads: 2, part: "encoder" });
+    assertEquals([dino.prefix, dino.others], ["teacher.backbone.", ["student.backbone."]]);
+    using moco = await openEncoderSource(path("mocov3_tiny.pth.tar"), { heads: 2, part: "encoder" });
+    assertEquals([moco.prefix, moco.others], ["base_encoder.", ["momentum_encoder."]]);
+  },
+);
+
+vitTest("parity: --weights momentum_encoder selects MoCo-v3's other encoder", () =>
+  withGpu(async (gpu) => {
+    for (const name of ["mocov3_tiny.pth.tar", "mocov3_tiny_conv.pth.tar"]) {
+      const { outputs } = referenceJson(`vit/checkpoints/${name}.expected.json`);
+      const choice = { heads: 2, weights: "momentum_encoder", part: "encoder" } as const;
+      using source = await openEncoderSource(path(name), choice);
+      const actual = await embedReference(gpu, source.encoder, source.read, "64");
+      const difference = differenceOf(actual, outputs["64"].momentum_embedding.flat());
+      assert(difference <= 2e-5, `${name}: ${difference}`);
+    }
+  }));
+
+vitTest(
+  "encoders that share their weights have positions for their own sizes of images",
+  () =>
+    withGpu(async (gpu) => {
+      for (const name of ["dinov2_tiny.pth", "dinov3_tiny.pth"]) {
+        using source = await openEncoderSource(path(name), { heads: 2, part: "encoder" });
+        const { outputs } = referenceJson(`vit/checkpoints/${name}.expected.json`);
+        const [small, large] = Object.keys(outputs).map(Number).filter(Number.isFinite);
+        const { encoder, head } = source;
+        const options = {
+          encoder,
+          head,
+          batch: 2,
+          imageSize: large,
+          input: "normalized",
+          output: "embedding",
+        } as const;
+        using frozen = await FrozenEncoder.create(gpu, options);
+        await frozen.load(source.read);
+        using other = await frozen.share({ batch: 2, imageSize: small });
+        for (const [one, size] of [[other, small], [frozen, large]] as const) {
+          const actual = await one.embed(formulaImages(`vit/input/${size}`, 2, size));
+          const difference = differenceOf(actual, outputs[size].embedding.flat());
+          assert(difference <= 2e-5, `${name} ${size}: ${difference}`);
+        }
+      }
+    }),
+);
+
+vitTest(
+  "a teacher that is a vision transformer is named by its file, and what contradicts it is refused",
+  async () => {
+    const file = path("dinov2_tiny_reg_hf.safetensors");
+    const arch = "dinov2_vit_p14_w64_b2_h1_f256_r4_g5";
+    assertEquals(await resolveTeacher(file), { arch, ssl: "dinov2" });
+    assertEquals(await resolveTeacher(file, { arch, ssl: "dinov2" }), { arch, ssl: "dinov2" });
+    await assertRejects(
+      () => resolveTeacher(file, { arch: "dinov2_vits14" }),
+      UserError,
+      `holds a ${arch}, but --teacher-arch is dinov2_vits14; use --teacher-arch ${arch}`,
+    );
+    await assertRejects(
+      () => resolveTeacher(file, { heads: 3 }),
+      UserError,
+      "is a vision transformer of width 64: say with --heads how many heads it has, a divisor of its width",
+    );
+    await assertRejects(() => resolveTeacher(file, { ssl: "dino" }), UserError, "--teacher-ssl is dino");
+  },
+);
+
+vitTest("names that no format has are told from the nearest format's", async () => {
+  using source = await openEncoderSource(path("dinov2_tiny.pth"), { heads: 2, part: "encoder" });
+  const like = [...source.tensors.values()][0];
+  assert(like instanceof TensorRef);
+  const names = ["query", "key", "value"].flatMap((part) =>
+    [0, 1].map((i): string => `encoder.layer.${i}.attention.attention.${part}.weight`)
+  );
+  const tensors = new Map([...names, "embeddings.word.weight"].map((name) => [name, like]));
+  const text = explainUnknown(tensors, "backbone");
+  assertStringIncludes(text, "its 7 names, such as");
+  assertStringIncludes(
+    text,
+    "are most like those of DINOv2 in Hugging Face transformers, which has 6 of them",
+  );
+});
+
+vitTest("an encoder that lacks tensors is compared with the encoder of its shape", async () => {
+  using source = await openEncoderSource(path("dinov2_tiny.pth"), { heads: 2, part: "encoder" });
+  const tensors = new Map([...source.tensors].filter(([key]) => key !== "blocks.1.mlp.fc2.bias"));
+  assertEquals(recognizeEncoders(tensors, "backbone"), []);
+  assertStringIncludes(
+    explainUnknown(tensors, "backbone"),
+    "the most similar is dinov2_vit_p14_w64_b2_h1_f256_r0_g5: 1 key is missing (blocks.1.mlp.fc2.bias)",
+  );
+  assertStringIncludes(
+    explainHead(tensors, "torchvision"),
+    "holds no encoder that is known; the most similar is dinov2_",
+  );
+});
+
+vitTest("a vision transformer is not exported to ONNX, and says what it is exported to", async () => {
+  await assertRejects(
+    () =>
+      exportEncoder({
+        checkpoint: path("dino_tiny.pth"),
+        format: "onnx",
+        part: "backbone",
+        normalize: false,
+        force: true,
+      }),
+    UserError,
+    "is not exported as onnx; use --format pth or safetensors",
+  );
+});
+
+vitTest("the biases of DINOv3's keys count for nothing", () =>
+  withGpu(async (gpu) => {
+    using source = await openEncoderSource(path("dinov3_tiny.pth"), { part: "encoder" });
+    const changed = (key: string) => async () => {
+      const values = await source.read(key);
+      if (!key.endsWith("qkv.bias")) return values;
+      const noise = formulaTensor("noise", [values.length], "unit");
+      return values.map((value, i) => i >= 64 && i < 128 ? noise[i] : value);
+    };
+    const [plain, noisy] = [
+      await embedReference(gpu, source.encoder, source.read, "48"),
+      await embedReference(gpu, source.encoder, (key) => changed(key)(), "48"),
+    ];
+    for (const [i, value] of plain.entries()) assertAlmostEquals(noisy[i], value, 0);
+  }));
