@@ -87,7 +87,14 @@ function modelFlags(names: DistillNames) {
 
 function lossFlags() {
   return {
-    loss: { kind: "choice", values: lossNames(), group: LOSS, help: "loss function" },
+    loss: {
+      kind: "choice",
+      values: lossNames(),
+      group: LOSS,
+      help:
+        "loss: seed; without a queue: in_batch (SEED's over the batch's own teacher embeddings), cosine " +
+        "(1 - cosine), mse (squared distance of normalised embeddings)",
+    },
     queue: {
       kind: "integer",
       min: 1,
