@@ -1,0 +1,255 @@
+/** Sizes of `deno task bench:paper`: which encoders, images and settings. */
+import type { DistillInput, LinearInput, PretrainInput } from "../mod.ts";
+import { SAMPLE_TEACHER } from "../data/sample.ts";
+import type { Experiment, Work } from "./experiments.ts";
+
+/** A size of the comparison. */
+export interface PaperSize {
+  /** Images to train on and to evaluate on, drawn from CIFAR-10's; `null` for all. */
+  images: { train: number; test: number } | null;
+  /** The encoder that teaches. */
+  teacher: { arch: string; work: Exclude<Work, { method: "seed" }>; title: string };
+  /** A worse one, for an ablation. */
+  worseTeacher: { arch: string; work: Exclude<Work, { method: "seed" }>; title: string };
+  /** Encoders that are taught; ablations are of the first one. */
+  students: readonly string[];
+  /** Seeds of each student, from 0. */
+  seeds: number;
+  /** Seeds of each ablation. */
+  ablationSeeds: number;
+  /** Epochs of each student, with and without a teacher. */
+  epochs: number;
+  /** Settings of MoCo-v2 on a student. */
+  moco: Partial<PretrainInput>;
+  /** Settings of SEED. */
+  seed: Partial<DistillInput>;
+  /** What multi-view adds to them. */
+  multiView: Pick<DistillInput, "smallViews" | "smallSize">;
+  /** Neighbours in kNN. */
+  knnK: number;
+  /** Settings of the linear classifiers. */
+  linear: Partial<LinearInput>;
+  /** Values of the ablations. */
+  temperatures: readonly number[];
+  queues: readonly number[];
+  losses: readonly string[];
+  bnSplits: readonly number[];
+}
+
+/** Features are computed once, without augmentation; of several learning rates the best counts. */
+const LINEAR: Partial<LinearInput> = {
+  epochs: 30,
+  schedule: [20, 25],
+  warmupEpochs: 0,
+  batchSize: 256,
+  cacheFeatures: true,
+};
+
+/** What the paper varies (Fang et al. 2021, section 4.3 and appendix): the teacher's temperature, queue, loss. */
+const ABLATIONS = {
+  temperatures: [0.01, 0.04, 0.07, 0.1],
+  queues: [128, 1024, 16_384],
+  losses: ["seed", "mse", "in_batch"],
+} as const;
+
+/** Sizes by the name that `--size` takes. */
+export const PAPER_SIZES: Readonly<Record<"small" | "full", PaperSize>> = {
+  small: {
+    images: { train: 4000, test: 1000 },
+    teacher: { arch: "resnet18", work: { method: "given", path: SAMPLE_TEACHER }, title: "bundled" },
+    worseTeacher: {
+      arch: "resnet18",
+      // Nothing is learnt at a rate of 0, but batch norm takes the statistics of the images.
+      work: { method: "moco", options: { lr: 0, epochs: 1, batchSize: 64, mocoK: 1024, imageSize: 32 } },
+      title: "fresh weights",
+    },
+    students: ["mobilenetv3_small"],
+    seeds: 3,
+    ablationSeeds: 1,
+    epochs: 6,
+    moco: { batchSize: 32, lr: 0.1, mocoK: 1024, mocoM: 0.99, mocoT: 0.1, imageSize: 32 },
+    seed: {
+      batchSize: 32,
+      lr: 0.1,
+      scaleLr: false,
+      warmupEpochs: 0,
+      queue: 1024,
+      imageSize: 32,
+    },
+    multiView: { smallViews: 2, smallSize: 16 },
+    knnK: 20,
+    linear: { ...LINEAR, lr: [0.01, 0.03, 0.1, 0.3] },
+    ...ABLATIONS,
+    bnSplits: [1, 4], // groups of 8 images, the fewest
+  },
+  full: {
+    images: null,
+    teacher: {
+      arch: "resnet50_cifar",
+      work: {
+        method: "moco",
+        // As MoCo's notebook for CIFAR-10 has it, for a larger encoder and as many epochs.
+        options: {
+          epochs: 200,
+          batchSize: 512,
+          lr: 0.06,
+          weightDecay: 5e-4,
+          mocoK: 4096,
+          mocoM: 0.99,
+          mocoT: 0.1,
+          bnSplits: 8,
+          imageSize: 32,
+        },
+      },
+      title: "MoCo-v2, 200 epochs",
+    },
+    worseTeacher: {
+      arch: "resnet50_cifar",
+      work: {
+        method: "moco",
+        options: {
+          epochs: 20,
+          batchSize: 512,
+          lr: 0.06,
+          weightDecay: 5e-4,
+          mocoK: 4096,
+          mocoM: 0.99,
+          mocoT: 0.1,
+          bnSplits: 8,
+          imageSize: 32,
+        },
+      },
+      title: "MoCo-v2, 20 epochs",
+    },
+    students: ["resnet18_cifar", "mobilenetv3_large_cifar", "efficientnet_b0_cifar"],
+    seeds: 3,
+    ablationSeeds: 1,
+    epochs: 100,
+    moco: {
+      batchSize: 256,
+      lr: 0.06,
+      weightDecay: 5e-4,
+      mocoK: 4096,
+      mocoM: 0.99,
+      mocoT: 0.1,
+      bnSplits: 8,
+      imageSize: 32,
+    },
+    seed: { batchSize: 256, lr: 0.1, scaleLr: false, warmupEpochs: 5, queue: 16_384, imageSize: 32 },
+    multiView: { smallViews: 4, smallSize: 16 },
+    knnK: 200,
+    linear: { ...LINEAR, lr: [0.1, 0.3, 1, 3, 10] },
+    ...ABLATIONS,
+    queues: [256, 1024, 16_384], // no fewer than a batch
+    bnSplits: [1, 8],
+  },
+};
+
+/** A row of the table. */
+export interface PaperRow {
+  /** What stands in the first column. */
+  title: string;
+  /** Name of the experiment that it shows. */
+  experiment: string;
+  seeds: number;
+}
+
+/** What is run, in which order, and which rows show it. */
+export interface PaperPlan {
+  /** Experiments with their seeds: what the others need first, then all of a seed before the next seed. */
+  steps: readonly { experiment: Experiment; seed: number }[];
+  rows: readonly PaperRow[];
+}
+
+/** The plan of a size. */
+export function planOf(size: PaperSize): PaperPlan {
+  const experiments = new Map<string, { experiment: Experiment; seeds: number; isAblation: boolean }>();
+  const rows: PaperRow[] = [];
+  let isAblation = false;
+  const add = (title: string, seeds: number, experiment: Experiment) => {
+    const { name } = experiment;
+    // An ablation's usual value is a row of its own, and has been run.
+    if (!experiments.has(name)) experiments.set(name, { experiment, seeds, isAblation });
+    rows.push({ title, experiment: name, seeds: Math.min(seeds, experiments.get(name)!.seeds) });
+  };
+  const { teacher, worseTeacher, epochs, seeds, ablationSeeds } = size;
+  const distilled = (
+    arch: string,
+    suffix: string,
+    options: Partial<DistillInput> = {},
+    teacher = "teacher",
+  ): Experiment => ({
+    name: `${arch}-seed${suffix}`,
+    arch,
+    work: { method: "seed", teacher, options: { ...size.seed, epochs, ...options } },
+  });
+  const pretrained = (arch: string, suffix: string, options: Partial<PretrainInput>): Experiment => ({
+    name: `${arch}-${suffix}`,
+    arch,
+    work: { method: "moco", options: { ...size.moco, epochs, ...options } },
+  });
+
+  add(`teacher: ${teacher.arch}, ${teacher.title}`, 1, { name: "teacher", ...teacher });
+  for (const arch of size.students) {
+    add(`${arch}: fresh weights`, seeds, pretrained(arch, "fresh", { lr: 0, epochs: 1 }));
+    add(`${arch}: MoCo-v2 alone`, seeds, pretrained(arch, "moco", {}));
+    add(`${arch}: SEED`, seeds, distilled(arch, ""));
+    add(`${arch}: SEED, multi-view`, seeds, distilled(arch, "-multi-view", size.multiView));
+  }
+
+  isAblation = true;
+  const [arch] = size.students;
+  const usual = size.seed;
+  for (const distillT of size.temperatures) {
+    const isUsual = distillT === (usual.distillT ?? 0.01);
+    const changed = distilled(arch, `-distill-t-${distillT}`, { distillT });
+    add(
+      `SEED, --distill-t ${distillT}`,
+      isUsual ? seeds : ablationSeeds,
+      isUsual ? distilled(arch, "") : changed,
+    );
+  }
+  for (const queue of size.queues) {
+    const isUsual = queue === usual.queue;
+    const changed = distilled(arch, `-queue-${queue}`, { queue });
+    add(`SEED, --queue ${queue}`, isUsual ? seeds : ablationSeeds, isUsual ? distilled(arch, "") : changed);
+  }
+  for (const loss of size.losses) {
+    const isUsual = loss === "seed";
+    const changed = distilled(arch, `-loss-${loss}`, { loss });
+    add(`--loss ${loss}`, isUsual ? seeds : ablationSeeds, isUsual ? distilled(arch, "") : changed);
+  }
+  add(`worse teacher: ${worseTeacher.arch}, ${worseTeacher.title}`, 1, {
+    name: "worse-teacher",
+    ...worseTeacher,
+  });
+  add(`SEED by the worse teacher`, ablationSeeds, distilled(arch, "-worse-teacher", {}, "worse-teacher"));
+  for (const bnSplits of size.bnSplits) {
+    const isUsual = bnSplits === (size.moco.bnSplits ?? 1);
+    const changed = pretrained(arch, `moco-bn-splits-${bnSplits}`, { bnSplits });
+    add(
+      `MoCo-v2, --bn-splits ${bnSplits}`,
+      isUsual ? seeds : ablationSeeds,
+      isUsual ? pretrained(arch, "moco", {}) : changed,
+    );
+  }
+  return { steps: orderOf([...experiments.values()]), rows };
+}
+
+/** All experiments of the first seed, then students of further seeds, then ablations of further seeds. */
+function orderOf(
+  planned: readonly { experiment: Experiment; seeds: number; isAblation: boolean }[],
+): PaperPlan["steps"] {
+  const most = Math.max(...planned.map(({ seeds }) => seeds));
+  const seedsOf = (isWanted: (isAblation: boolean, seed: number) => boolean) =>
+    Array.from({ length: most }, (_, seed) => seed).flatMap((seed) =>
+      planned
+        .filter(({ seeds, isAblation }) => seed < seeds && isWanted(isAblation, seed))
+        .map(({ experiment }) => ({ experiment, seed }))
+    );
+  return [
+    ...seedsOf((_, seed) => seed === 0),
+    ...seedsOf((isAblation, seed) => seed > 0 && !isAblation),
+    ...seedsOf((isAblation, seed) => seed > 0 && isAblation),
+  ];
+}
