@@ -143,19 +143,21 @@ export class Experiments {
     { arch, folder, seed, say }: { arch: string; folder: string; seed: number; say(text: string): void },
   ): Promise<Pick<Result, "checkpoint" | "imagesPerSecond">> {
     const { data, training, signal } = this.#options;
-    const common = {
+    const output = join(folder, "run");
+    const options = <Options>(own: Partial<Options>) => ({
+      ...training,
+      seed,
+      ...own,
       data,
-      output: join(folder, "run"),
-      testData: null,
+      output,
+      testData: null, // the evaluation follows
       insight: false,
       statsEvery: 0,
       keep: 1,
-      seed,
       resume: "auto",
-      ...training,
-    };
-    const run = work.method === "moco" ? pretrain({ ...common, ...work.options, arch }, { signal }) : distill(
-      { ...common, ...work.options, studentArch: arch, distill: this.#teacherOf(work.teacher, seed) },
+    });
+    const run = work.method === "moco" ? pretrain({ ...options(work.options), arch }, { signal }) : distill(
+      { ...options(work.options), studentArch: arch, distill: this.#teacherOf(work.teacher, seed) },
       { signal },
     );
     const speed = new Speed();
@@ -179,7 +181,7 @@ export class Experiments {
     } catch (error) {
       if (!(error instanceof NothingToDoError)) throw error;
       // It was trained to its end, and not evaluated.
-      return { checkpoint: (await findNewestCheckpoint(common.output, say))!, imagesPerSecond: null };
+      return { checkpoint: (await findNewestCheckpoint(output, say))!, imagesPerSecond: null };
     }
   }
 
@@ -239,6 +241,11 @@ function readJson(path: string): unknown {
 
 function isIn(folder: string, path: string): boolean {
   return !relative(folder, path).startsWith("..");
+}
+
+/** Prints a line of progress, with the time of day. */
+export function sayTime(text: string): void {
+  console.error(`${new Date().toISOString().slice(11, 19)} ${text}`);
 }
 
 /** Mean, and in parentheses the least and the most where they differ as they are shown. */

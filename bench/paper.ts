@@ -10,7 +10,7 @@ import { interruptSignal } from "../cli/terminal/interrupt.ts";
 import { runMain } from "../cli/terminal/run_main.ts";
 import { openGpu } from "../kernels/gpu.ts";
 import { findEncoder } from "../models/registry.ts";
-import { Experiments } from "./experiments.ts";
+import { Experiments, sayTime } from "./experiments.ts";
 import { describeMachine } from "./machine.ts";
 import { preparePaperData } from "./paper_data.ts";
 import { PAPER_SIZES, type PaperSize, planOf } from "./paper_sizes.ts";
@@ -90,10 +90,6 @@ function parseCommand(args: string[]): Command | null {
   };
 }
 
-function say(text: string): void {
-  console.error(`${new Date().toISOString().slice(11, 19)} ${text}`);
-}
-
 async function main(): Promise<number> {
   const command = parseCommand(Deno.args);
   if (command === null) {
@@ -101,9 +97,9 @@ async function main(): Promise<number> {
     return 0;
   }
   const { size, name, output, table, dryRun } = command;
-  using interrupt = interruptSignal(say);
+  using interrupt = interruptSignal(sayTime);
   const { signal } = interrupt;
-  const data = await preparePaperData(command.data, output, size, say, signal);
+  const data = await preparePaperData(command.data, output, size, sayTime, signal);
   const plan = planOf(size);
   const experiments = new Experiments({
     output,
@@ -113,13 +109,13 @@ async function main(): Promise<number> {
     linear: size.linear,
     training: { tuning: table ? null : await tuneAdapter() },
     signal,
-    say,
+    say: sayTime,
   });
   try {
     for (const [i, { experiment, seed }] of table ? [] : plan.steps.entries()) {
       signal.throwIfAborted();
       if (experiments.result(experiment.name, seed) !== undefined) continue;
-      say(`run ${i + 1} of ${plan.steps.length}`);
+      sayTime(`run ${i + 1} of ${plan.steps.length}`);
       await experiments.run(experiment, seed);
     }
   } catch (error) {

@@ -156,20 +156,20 @@ export interface PaperRow {
 
 /** What is run, in which order, and which rows show it. */
 export interface PaperPlan {
-  /** Experiments with their seeds: what the others need first, then all of a seed before the next seed. */
+  /** Experiments with their seeds: what others need comes before them. */
   steps: readonly { experiment: Experiment; seed: number }[];
   rows: readonly PaperRow[];
 }
 
 /** The plan of a size. */
 export function planOf(size: PaperSize): PaperPlan {
-  const experiments = new Map<string, { experiment: Experiment; seeds: number; isAblation: boolean }>();
+  const experiments = new Map<string, Planned>();
   const rows: PaperRow[] = [];
   let isAblation = false;
-  const add = (title: string, seeds: number, experiment: Experiment) => {
+  const add = (title: string, seeds: number, experiment: Experiment, isCostly = false) => {
     const { name } = experiment;
     // An ablation's usual value is a row of its own, and has been run.
-    if (!experiments.has(name)) experiments.set(name, { experiment, seeds, isAblation });
+    if (!experiments.has(name)) experiments.set(name, { experiment, seeds, isAblation, isCostly });
     rows.push({ title, experiment: name, seeds: Math.min(seeds, experiments.get(name)!.seeds) });
   };
   const { teacher, worseTeacher, epochs, seeds, ablationSeeds } = size;
@@ -194,7 +194,7 @@ export function planOf(size: PaperSize): PaperPlan {
     add(`${arch}: fresh weights`, seeds, pretrained(arch, "fresh", { lr: 0, epochs: 1 }));
     add(`${arch}: MoCo-v2 alone`, seeds, pretrained(arch, "moco", {}));
     add(`${arch}: SEED`, seeds, distilled(arch, ""));
-    add(`${arch}: SEED, multi-view`, seeds, distilled(arch, "-multi-view", size.multiView));
+    add(`${arch}: SEED, multi-view`, seeds, distilled(arch, "-multi-view", size.multiView), true);
   }
 
   isAblation = true;
@@ -236,20 +236,22 @@ export function planOf(size: PaperSize): PaperPlan {
   return { steps: orderOf([...experiments.values()]), rows };
 }
 
-/** All experiments of the first seed, then students of further seeds, then ablations of further seeds. */
-function orderOf(
-  planned: readonly { experiment: Experiment; seeds: number; isAblation: boolean }[],
-): PaperPlan["steps"] {
+/** An experiment, and when it is run. */
+interface Planned {
+  experiment: Experiment;
+  seeds: number;
+  isAblation: boolean;
+  /** Whether it takes several times as long as others. */
+  isCostly: boolean;
+}
+
+/** All experiments of the first seed, the costly ones last; then students of further seeds; then ablations of these. */
+function orderOf(planned: readonly Planned[]): PaperPlan["steps"] {
   const most = Math.max(...planned.map(({ seeds }) => seeds));
-  const seedsOf = (isWanted: (isAblation: boolean, seed: number) => boolean) =>
-    Array.from({ length: most }, (_, seed) => seed).flatMap((seed) =>
-      planned
-        .filter(({ seeds, isAblation }) => seed < seeds && isWanted(isAblation, seed))
-        .map(({ experiment }) => ({ experiment, seed }))
-    );
-  return [
-    ...seedsOf((_, seed) => seed === 0),
-    ...seedsOf((isAblation, seed) => seed > 0 && !isAblation),
-    ...seedsOf((isAblation, seed) => seed > 0 && isAblation),
-  ];
+  const all = Array.from({ length: most }, (_, seed) => seed).flatMap((seed) =>
+    planned.filter(({ seeds }) => seed < seeds).map((one) => ({ ...one, seed }))
+  );
+  const rank = ({ seed, isAblation, isCostly }: typeof all[number]) =>
+    seed === 0 ? Number(isCostly) : 2 + Number(isAblation);
+  return all.toSorted((a, b) => rank(a) - rank(b)).map(({ experiment, seed }) => ({ experiment, seed }));
 }

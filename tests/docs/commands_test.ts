@@ -30,6 +30,7 @@ PARSERS.set("models", (args) => ({ help: modelsOutput(args) }));
 const WITHOUT_PARSER: Readonly<Record<string, string[]>> = {
   "images": ["OUTPUT"],
   "bench:learning": ["--seeds", "3"],
+  "bench:paper": ["--size", "small"],
 };
 
 for (const page of PAGES) {
