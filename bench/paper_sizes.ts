@@ -245,13 +245,13 @@ interface Planned {
   isCostly: boolean;
 }
 
-/** All experiments of the first seed, the costly ones last; then students of further seeds; then ablations of these. */
+/** All experiments of the first seed, then of further seeds; last of each what is costly, and further ablations. */
 function orderOf(planned: readonly Planned[]): PaperPlan["steps"] {
   const most = Math.max(...planned.map(({ seeds }) => seeds));
   const all = Array.from({ length: most }, (_, seed) => seed).flatMap((seed) =>
     planned.filter(({ seeds }) => seed < seeds).map((one) => ({ ...one, seed }))
   );
   const rank = ({ seed, isAblation, isCostly }: typeof all[number]) =>
-    seed === 0 ? Number(isCostly) : 2 + Number(isAblation);
+    seed === 0 ? Number(isCostly) : 2 + Number(isAblation || isCostly);
   return all.toSorted((a, b) => rank(a) - rank(b)).map(({ experiment, seed }) => ({ experiment, seed }));
 }
