@@ -1,13 +1,12 @@
 /** `deno task bench:paper`: what it runs, and its whole way in a small size. */
-import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { join } from "node:path";
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
 import { Experiments, type ExperimentsOptions } from "../../bench/experiments.ts";
 import { preparePaperData } from "../../bench/paper_data.ts";
+import { parsePaperFlags } from "../../bench/paper_flags.ts";
 import { PAPER_SIZES, type PaperSize, planOf } from "../../bench/paper_sizes.ts";
 import { paperSection } from "../../bench/paper_table.ts";
 import { SAMPLE_DATA } from "../../data/sample.ts";
 import { UserError } from "../../errors.ts";
-import { ROOT } from "../docs/snippets.ts";
 
 const PLUGIN = new URL("../actors/fixtures/tiny_encoder.ts", import.meta.url).href;
 const ARCH = "tiny_convnet";
@@ -140,16 +139,32 @@ Deno.test("runs of the full size are stopped, resumed and evaluated, and their t
   }
 });
 
-Deno.test("bench:paper refuses flags and values that it does not know", async () => {
-  const refused = async (...args: string[]) => {
-    const { code, stderr } = await new Deno.Command(Deno.execPath(), {
-      args: ["run", "--quiet", "-A", "--no-check", join(ROOT, "bench/paper.ts"), ...args],
-      env: { NO_COLOR: "1" },
-    }).output();
-    assertEquals(code, 2);
-    return new TextDecoder().decode(stderr).trim();
-  };
-  assertEquals(await refused("--size", "huge"), "error: --size: expected small or full, found huge");
-  assertEquals(await refused("--seeds", "0"), "error: --seeds: expected a whole number from 1, found 0");
-  assertMatch(await refused("--epoch", "3"), /^error: --epoch: unknown/);
+Deno.test("parsePaperFlags() reads a size and what differs from it", () => {
+  const command = parsePaperFlags([
+    "--students",
+    "resnet18,resnet34",
+    "--seeds",
+    "2",
+    "--epochs",
+    "9",
+    "--data",
+    "/cifar",
+  ]);
+  assert(command.help === undefined);
+  const { size, data, name } = command;
+  assertEquals([size.students, size.seeds, size.epochs], [["resnet18", "resnet34"], 2, 9]);
+  assertEquals([size.ablationSeeds, size.images], [
+    PAPER_SIZES.small.ablationSeeds,
+    PAPER_SIZES.small.images,
+  ]);
+  assertEquals([data, name], ["/cifar", "small"]);
+});
+
+Deno.test("parsePaperFlags() refuses flags and values that it does not know", () => {
+  const refused = (args: string[], text: string) =>
+    assertThrows(() => parsePaperFlags(args), UserError, text);
+  refused(["--size", "huge"], "--size: expected small or full, found huge");
+  refused(["--seeds", "0"], "--seeds: expected a whole number from 1, found 0");
+  refused(["--students", "resnet17"], 'there is no encoder "resnet17"');
+  refused(["--epoch", "3"], "--epoch: unknown");
 });
