@@ -1,6 +1,9 @@
 /** Sizes of `deno task bench:paper`: which encoders, images and settings. */
 import type { DistillInput, LinearInput, PretrainInput } from "../mod.ts";
 import { SAMPLE_TEACHER } from "../data/sample.ts";
+import { PRETRAIN_DEFAULTS } from "../methods/moco/defaults.ts";
+import { PAPER_DEFAULTS } from "../methods/seed/defaults.ts";
+import { DEFAULT_LOSS } from "../models/loss/losses.ts";
 import type { Experiment, Work } from "./experiments.ts";
 
 /** A size of the comparison. */
@@ -165,11 +168,9 @@ export interface PaperPlan {
 export function planOf(size: PaperSize): PaperPlan {
   const experiments = new Map<string, Planned>();
   const rows: PaperRow[] = [];
-  let isAblation = false;
-  const add = (title: string, seeds: number, experiment: Experiment, isCostly = false) => {
+  const add = (title: string, seeds: number, experiment: Experiment, round = 0) => {
     const { name } = experiment;
-    // An ablation's usual value is a row of its own, and has been run.
-    if (!experiments.has(name)) experiments.set(name, { experiment, seeds, isAblation, isCostly });
+    if (!experiments.has(name)) experiments.set(name, { experiment, seeds, round });
     rows.push({ title, experiment: name, seeds: Math.min(seeds, experiments.get(name)!.seeds) });
   };
   const { teacher, worseTeacher, epochs, seeds, ablationSeeds } = size;
@@ -194,64 +195,73 @@ export function planOf(size: PaperSize): PaperPlan {
     add(`${arch}: fresh weights`, seeds, pretrained(arch, "fresh", { lr: 0, epochs: 1 }));
     add(`${arch}: MoCo-v2 alone`, seeds, pretrained(arch, "moco", {}));
     add(`${arch}: SEED`, seeds, distilled(arch, ""));
-    add(`${arch}: SEED, multi-view`, seeds, distilled(arch, "-multi-view", size.multiView), true);
+    add(`${arch}: SEED, multi-view`, seeds, distilled(arch, "-multi-view", size.multiView), COSTLY);
   }
 
-  isAblation = true;
   const [arch] = size.students;
-  const usual = size.seed;
-  for (const distillT of size.temperatures) {
-    const isUsual = distillT === (usual.distillT ?? 0.01);
-    const changed = distilled(arch, `-distill-t-${distillT}`, { distillT });
-    add(
-      `SEED, --distill-t ${distillT}`,
-      isUsual ? seeds : ablationSeeds,
-      isUsual ? distilled(arch, "") : changed,
-    );
-  }
-  for (const queue of size.queues) {
-    const isUsual = queue === usual.queue;
-    const changed = distilled(arch, `-queue-${queue}`, { queue });
-    add(`SEED, --queue ${queue}`, isUsual ? seeds : ablationSeeds, isUsual ? distilled(arch, "") : changed);
-  }
-  for (const loss of size.losses) {
-    const isUsual = loss === "seed";
-    const changed = distilled(arch, `-loss-${loss}`, { loss });
-    add(`--loss ${loss}`, isUsual ? seeds : ablationSeeds, isUsual ? distilled(arch, "") : changed);
-  }
-  add(`worse teacher: ${worseTeacher.arch}, ${worseTeacher.title}`, 1, {
-    name: "worse-teacher",
-    ...worseTeacher,
-  });
-  add(`SEED by the worse teacher`, ablationSeeds, distilled(arch, "-worse-teacher", {}, "worse-teacher"));
-  for (const bnSplits of size.bnSplits) {
-    const isUsual = bnSplits === (size.moco.bnSplits ?? 1);
-    const changed = pretrained(arch, `moco-bn-splits-${bnSplits}`, { bnSplits });
-    add(
-      `MoCo-v2, --bn-splits ${bnSplits}`,
-      isUsual ? seeds : ablationSeeds,
-      isUsual ? pretrained(arch, "moco", {}) : changed,
-    );
-  }
+  // The usual value of a setting is the student's own run, and has a row among the others.
+  const vary = <Value>(
+    values: readonly Value[],
+    { usual, title }: { usual: Value; title: string },
+    experimentOf: (value: Value) => Experiment,
+    own: Experiment = distilled(arch, ""),
+  ) => {
+    let round = 0;
+    for (const value of values) {
+      const isUsual = value === usual;
+      add(
+        `${title} ${value}`,
+        isUsual ? seeds : ablationSeeds,
+        isUsual ? own : experimentOf(value),
+        isUsual ? 0 : ++round,
+      );
+    }
+  };
+  const { distillT = PAPER_DEFAULTS.distillT, queue } = size.seed;
+  vary(
+    size.temperatures,
+    { usual: distillT, title: "SEED, --distill-t" },
+    (distillT) => distilled(arch, `-distill-t-${distillT}`, { distillT }),
+  );
+  vary(
+    size.queues,
+    { usual: queue, title: "SEED, --queue" },
+    (queue) => distilled(arch, `-queue-${queue}`, { queue }),
+  );
+  vary(
+    size.losses,
+    { usual: DEFAULT_LOSS, title: "--loss" },
+    (loss) => distilled(arch, `-loss-${loss}`, { loss }),
+  );
+  const worse = `worse teacher: ${worseTeacher.arch}, ${worseTeacher.title}`;
+  add(worse, 1, { name: "worse-teacher", ...worseTeacher }, 1);
+  add(`SEED by the worse teacher`, ablationSeeds, distilled(arch, "-worse-teacher", {}, "worse-teacher"), 1);
+  vary(
+    size.bnSplits,
+    { usual: size.moco.bnSplits ?? PRETRAIN_DEFAULTS.bnSplits, title: "MoCo-v2, --bn-splits" },
+    (bnSplits) => pretrained(arch, `moco-bn-splits-${bnSplits}`, { bnSplits }),
+    pretrained(arch, "moco", {}),
+  );
   return { steps: orderOf([...experiments.values()]), rows };
 }
+
+/** The round of what takes several times as long as the rest. */
+const COSTLY = 100;
 
 /** An experiment, and when it is run. */
 interface Planned {
   experiment: Experiment;
   seeds: number;
-  isAblation: boolean;
-  /** Whether it takes several times as long as others. */
-  isCostly: boolean;
+  /** 0 for the comparison itself, 1 for the first value of each ablation, and so on. */
+  round: number;
 }
 
-/** All experiments of the first seed, then of further seeds; last of each what is costly, and further ablations. */
+/** All of the first seed by rounds, so that a table made early has something of each ablation; then further seeds. */
 function orderOf(planned: readonly Planned[]): PaperPlan["steps"] {
   const most = Math.max(...planned.map(({ seeds }) => seeds));
   const all = Array.from({ length: most }, (_, seed) => seed).flatMap((seed) =>
     planned.filter(({ seeds }) => seed < seeds).map((one) => ({ ...one, seed }))
   );
-  const rank = ({ seed, isAblation, isCostly }: typeof all[number]) =>
-    seed === 0 ? Number(isCostly) : 2 + Number(isAblation || isCostly);
+  const rank = ({ seed, round }: typeof all[number]) => seed === 0 ? round : COSTLY + 1 + Math.min(round, 1);
   return all.toSorted((a, b) => rank(a) - rank(b)).map(({ experiment, seed }) => ({ experiment, seed }));
 }
