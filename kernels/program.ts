@@ -74,6 +74,28 @@ export function pipelineFor(gpu: Gpu, source: string, label: string): GPUCompute
   return pipeline;
 }
 
+/** Pipelines that the driver was asked to compile, see {@linkcode compileNow}. */
+const compiled = new WeakSet<GPUComputePipeline>();
+
+/**
+ * Has the driver compile the pipelines of some steps, and does not wait for it. Some drivers, llvmpipe's among them, compile
+ * a kernel when it is first dispatched: without this, every actor would begin to compile when the first batch reaches it,
+ * one after the other. A dispatch of no workgroups computes nothing.
+ */
+function compileNow(device: GPUDevice, label: string, steps: readonly Step[]): void {
+  const fresh = steps.filter(({ pipeline }) => !compiled.has(pipeline));
+  if (fresh.length === 0) return;
+  const encoder = device.createCommandEncoder({ label: `${label}, compiling` });
+  const pass = encoder.beginComputePass({ label: `${label}, compiling` });
+  for (const step of fresh) {
+    if (compiled.has(step.pipeline)) continue;
+    compiled.add(step.pipeline);
+    encodeDispatch(pass, { ...step, workgroups: [0, 0, 0] });
+  }
+  pass.end();
+  device.queue.submit([encoder.finish()]);
+}
+
 /** A compiled graph. */
 export class Program {
   readonly label: string;
@@ -138,6 +160,7 @@ export class Program {
     }
     for (const [{ id }, range] of bound) program.#ranges.set(id, range);
     program.#link(dispatches);
+    compileNow(gpu.device, label, program.#steps);
     return program;
   }
 

@@ -22,6 +22,47 @@ Deno.test("Program drops nodes that nothing needs", () =>
     assertEquals([...await program.read(needed)], [0, 2, 4, 6, 8, 10, 12, 14]);
   }));
 
+Deno.test("Program has each of its kernels compiled ahead, once, and computes nothing with it", () =>
+  withGpu(async (gpu) => {
+    const adding = (name: string, value: number): Op<Record<never, never>> => ({
+      name,
+      shape: ([x]) => [{ shape: x.shape }],
+      lower: (lowering, { inputs, outputs }) =>
+        lowering.dispatch({
+          label: name,
+          source: "@group(0) @binding(0) var<uniform> factor: u32;" + storage(1, "x") +
+            storage(2, "y", "read_write") +
+            `@compute @workgroup_size(1) fn main() { y[0] = x[0] + vec4<f32>( f32(factor) * ${value}.0); }`,
+          bindings: [...inputs, ...outputs],
+          uniforms: uniforms(1),
+          workgroups: [1, 1, 1],
+        }),
+    });
+    const [first, second] = [adding("compiled ahead", 3), adding("compiled ahead too", 5)];
+    const graph = new Graph();
+    const x = graph.source("x", [4]);
+    const y = graph.apply(second, [graph.apply(first, [graph.apply(first, [x], {})], {})], {});
+    const options = { label: "test", graph, inputs: [x], outputs: [y] };
+    const dispatched: unknown[][] = [];
+    const { dispatchWorkgroups } = GPUComputePassEncoder.prototype;
+    GPUComputePassEncoder.prototype.dispatchWorkgroups = function (...counts) {
+      dispatched.push(counts);
+      dispatchWorkgroups.apply(this, counts);
+    };
+    try {
+      using program = await Program.compile(gpu, options);
+      assertEquals(dispatched, [[0, 0, 0], [0, 0, 0]]);
+      assertEquals([...await program.read(y)], [0, 0, 0, 0]);
+      program.run();
+      assertEquals(dispatched.length, 5);
+      assertEquals([...await program.read(y)], [11, 11, 11, 11]);
+      using _again = await Program.compile(gpu, options);
+      assertEquals(dispatched.length, 5);
+    } finally {
+      GPUComputePassEncoder.prototype.dispatchWorkgroups = dispatchWorkgroups;
+    }
+  }));
+
 Deno.test("Program refuses input of the wrong size, and tensors from nowhere", () =>
   withGpu(async (gpu) => {
     const graph = new Graph();
@@ -61,7 +102,7 @@ Deno.test("Program names the kernel that the device refuses", () =>
           source: `${storage(1, "x")}${storage(2, "y", "read_write")}
             @compute @workgroup_size(1) fn main() { nonsense }`,
           bindings: [...node.inputs, ...node.outputs],
-          uniforms: uniforms(),
+          uniforms: uniforms(1),
           workgroups: [1, 1, 1],
         });
       },

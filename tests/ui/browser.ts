@@ -23,7 +23,7 @@ export interface Watched {
   requests: string[];
 }
 
-/** Opens pages; they are closed with the browser. */
+/** Opens pages, each in a profile of its own; they are closed after the test. */
 export type OpenPage = (options?: Parameters<Browser["newPage"]>[0]) => Promise<Watched>;
 
 /** Path of the browser, where there is one. */
@@ -33,11 +33,19 @@ export async function findBrowser(): Promise<string | undefined> {
   }
 }
 
-/** A test in the browser; where there is none it says so and passes. */
+/** The browser of a file's tests: started by the first of them, closed after the last. */
+let browser: Promise<Browser> | undefined;
+
+/** Whether it will be closed. */
+let closes = false;
+
+/** A test in the browser, in a profile of its own; where there is none it says so and passes. */
 export function testInBrowser(name: string, body: (open: OpenPage) => Promise<void>): void {
+  if (!closes) Deno.test.afterAll(async () => await (await browser)?.close());
+  closes = true;
   Deno.test({
     name,
-    // The browser's processes and pipes are playwright's to clean up, some of them after close() has resolved.
+    // The browser lives on for the next test.
     sanitizeOps: false,
     sanitizeResources: false,
     async fn() {
@@ -45,10 +53,13 @@ export function testInBrowser(name: string, body: (open: OpenPage) => Promise<vo
       if (executablePath === undefined) {
         return skip(name, "there is no Chromium; Debian: apt-get install chromium");
       }
-      const browser = await chromium.launch({ executablePath, args: BROWSER_FLAGS });
+      browser ??= chromium.launch({ executablePath, args: BROWSER_FLAGS });
+      const running = await browser;
+      const opened: Page[] = [];
       try {
         await body(async (options) => {
-          const page = await browser.newPage(options);
+          const page = await running.newPage(options);
+          opened.push(page);
           const watched: Watched = { page, complaints: [], requests: [] };
           page.on("console", (message) => {
             const isMissing = /ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_EMPTY_RESPONSE/.test(
@@ -61,7 +72,7 @@ export function testInBrowser(name: string, body: (open: OpenPage) => Promise<vo
           return watched;
         });
       } finally {
-        await browser.close();
+        for (const page of opened) await page.context().close();
       }
     },
   });

@@ -129,7 +129,12 @@ export const conv2d: Op<Conv2dAttributes> = {
       label,
       source: forwardSource(tile, epilogue, !isPointwise(g)),
       bindings: [...node.inputs, node.outputs[0]],
-      uniforms: geometryUniforms(g, batchInner(g.batch, tile, g.outputHeight * g.outputWidth), 1),
+      uniforms: geometryUniforms(
+        g,
+        batchInner(g.batch, tile, g.outputHeight * g.outputWidth),
+        1,
+        tile.lanesAcross,
+      ),
       workgroups: [...productGroups(tile, rows, g.outputVec4s), 1],
       flops,
     });
@@ -187,7 +192,7 @@ export const conv2dInputGradient: Op<Conv2dGradientAttributes> = {
       label,
       source: inputGradientSource(tile, epilogue, !isPointwise(g)),
       bindings: [...node.inputs, node.outputs[0]],
-      uniforms: geometryUniforms(g, batchInner(g.batch, tile, phasePixels), 1),
+      uniforms: geometryUniforms(g, batchInner(g.batch, tile, phasePixels), 1, tile.lanesAcross),
       workgroups: [...productGroups(tile, rows, g.inputVec4s), phases],
       flops,
     });
@@ -226,7 +231,7 @@ export const conv2dWeightGradient: Op<Conv2dGradientAttributes> = {
         label: `conv2d_weight_gradient ${g.kernelHeight}x${g.kernelWidth}`,
         source: isStaged ? stagedWeightGradientSource(tile, isPointwise(g)) : weightGradientSource(tile),
         bindings: [x, dy, dw],
-        uniforms: geometryUniforms(g, isBatchInner, splits),
+        uniforms: geometryUniforms(g, isBatchInner, splits, tile.lanesAcross),
         workgroups: [across, down, products * splits],
         flops: productFlops(x, attributes.like, dy),
       }));
@@ -282,7 +287,7 @@ function lowerStaged(lowering: Lowering, product: StagedProduct): void {
       label,
       source: source(tile, after, isPointwise(geometry)),
       bindings: [...given, output],
-      uniforms: geometryUniforms(geometry, false, splits),
+      uniforms: geometryUniforms(geometry, false, splits, tile.lanesAcross),
       workgroups: [across, down, phases * splits],
       flops,
     });

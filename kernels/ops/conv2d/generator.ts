@@ -1,7 +1,8 @@
 /**
  * WGSL of the convolution family, written by program: compilers of software adapters keep a tile in registers only
- * when it is spelled out, so the inner loop is unrolled in the text. Shapes stay uniforms, so one text serves every
- * layer that runs with the same tile.
+ * when it is spelled out, so the inner loop is unrolled in the text. Shapes stay uniforms, and so does the way that a
+ * workgroup's lanes go, so that one text serves every layer whose invocations compute as many rows and columns: a text
+ * takes up to seconds to compile.
  *
  * All three products are implicit: no patch matrix is ever built.
  *
@@ -40,10 +41,20 @@ export function declareBindings(names: readonly string[], epilogue: Epilogue): s
     buffer("result", "read_write");
 }
 
-/** Statements that apply the epilogue to `value` and store it at `at`, in column vec4 `vec4`. */
-export function store(epilogue: Epilogue, value: string, at: string, vec4_index: string): string {
+/**
+ * Statements that apply the epilogue to `value` and store it at `at`, in column vec4 `vec4_index`.
+ *
+ * @param bias expression of the column's bias, where there is one
+ */
+export function store(
+  epilogue: Epilogue,
+  value: string,
+  at: string,
+  vec4_index: string,
+  bias = `bias[${vec4_index}]`,
+): string {
   let expression = value;
-  if (epilogue.bias) expression = `(${expression} + bias[${vec4_index}])`;
+  if (epilogue.bias) expression = `(${expression} + ${bias})`;
   if (epilogue.addend) expression = `(${expression} + addend[${at}])`;
   if (epilogue.activation !== undefined) expression = `activation(${expression})`;
   if (!keepsZero(epilogue.activation)) {
@@ -113,7 +124,9 @@ fn decode_row(m: u32, height: u32, width: u32) -> vec3<u32> { // image, row, col
 const head = ({ lanesAcross, lanesDown }: Tile) => `
 @compute @workgroup_size(${lanesAcross * lanesDown})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let local = vec2<u32>(lane % ${lanesAcross}u, lane / ${lanesAcross}u);
+  let across = p.lanes_across;
+  let down = ${lanesAcross * lanesDown}u / across;
+  let local = vec2<u32>(lane % across, lane / across);
 `;
 
 function accumulators(rows: number, vec4s: number): string {
@@ -136,11 +149,11 @@ export function forwardSource(
 ): string {
   const rows = range(tile.rows);
   const columns = range(tile.columns / 4);
-  const vec4_index = (j: number) => `n0 + ${j * tile.lanesAcross}u`;
+  const vec4_index = (j: number) => `n0 + ${j}u * across`;
   return `${PARAMS}${declareBindings(["x", "weight"], epilogue)}${DECODE_ROW}${NEXT_ROW}${head(tile)}
   let row_count = p.batch * p.out_height * p.out_width;
-  let m0 = (group.y * ${tile.lanesDown}u + local.y) * ${tile.rows}u;
-  let n0 = group.x * ${tile.lanesAcross * columns.length}u + local.x;
+  let m0 = (group.y * down + local.y) * ${tile.rows}u;
+  let n0 = group.x * ${columns.length}u * across + local.x;
   if (m0 >= row_count) { return; }
   let in_channels = p.in_vec4s * 4u;
   ${decodeRows(tile.rows, "p.out_height", "p.out_width")}
@@ -171,7 +184,7 @@ export function forwardSource(
         let b0 = tap + k * 4u * p.out_vec4s + n0;
         ${
     range(4).map((q) =>
-      columns.map((j) => `let b${q}_${j} = weight[b0 + ${q}u * p.out_vec4s + ${j * tile.lanesAcross}u];`)
+      columns.map((j) => `let b${q}_${j} = weight[b0 + ${q}u * p.out_vec4s + ${j}u * across];`)
         .join("\n        ")
     ).join("\n        ")
   }
@@ -190,6 +203,7 @@ export function forwardSource(
       }
     }
   }
+  ${columns.map((j) => epilogue.bias ? `let bias${j} = bias[${vec4_index(j)}];` : "").join(" ")}
   ${
     rows.map((i) =>
       `if (m0 + ${i}u < row_count) {
@@ -197,7 +211,7 @@ export function forwardSource(
     ${
         columns.map((j) =>
           `if (${vec4_index(j)} < p.out_vec4s) { ${
-            store(epilogue, `c${i}_${j}`, `at + ${vec4_index(j)}`, vec4_index(j))
+            store(epilogue, `c${i}_${j}`, `at + ${vec4_index(j)}`, vec4_index(j), `bias${j}`)
           } }`
         ).join("\n    ")
       }
@@ -241,14 +255,14 @@ export function inputGradientSource(
 ): string {
   const rows = range(tile.rows);
   const columns = range(tile.columns / 4);
-  const vec4_index = (j: number) => `n0 + ${j * tile.lanesAcross}u`;
+  const vec4_index = (j: number) => `n0 + ${j}u * across`;
   return `${PARAMS}${declareBindings(["dy", "weight"], epilogue)}${DECODE_ROW}${NEXT_ROW}${head(tile)}
   let phase = vec2<u32>(group.z / p.stride, group.z % p.stride);
   let height = (p.height + p.stride - 1u - phase.x) / p.stride; // rows and columns of this phase
   let width = (p.width + p.stride - 1u - phase.y) / p.stride;
   let row_count = p.batch * height * width;
-  let m0 = (group.y * ${tile.lanesDown}u + local.y) * ${tile.rows}u;
-  let n0 = group.x * ${tile.lanesAcross * columns.length}u + local.x;
+  let m0 = (group.y * down + local.y) * ${tile.rows}u;
+  let n0 = group.x * ${columns.length}u * across + local.x;
   if (m0 >= row_count) { return; }
   let in_channels = p.in_vec4s * 4u;
   let first_y = (phase.x + p.pad_top) % p.stride; // the first tap that this phase meets
@@ -279,7 +293,7 @@ export function inputGradientSource(
       for (var k = 0u; k < p.out_vec4s; k++) {
         ${
     columns.map((j) =>
-      range(4).map((q) => `let b${j}_${q} = weight[b0 + ${j * tile.lanesAcross * 4 + q}u * p.out_vec4s + k];`)
+      range(4).map((q) => `let b${j}_${q} = weight[b0 + (${j * 4}u * across + ${q}u) * p.out_vec4s + k];`)
         .join("\n        ")
     ).join("\n        ")
   }
@@ -326,14 +340,14 @@ export function inputGradientSource(
 export function weightGradientSource(tile: Tile): string {
   const rows = range(tile.rows / 4);
   const columns = range(tile.columns / 4);
-  const vec4_index = (j: number) => `n0 + ${j * tile.lanesAcross}u`;
+  const vec4_index = (j: number) => `n0 + ${j}u * across`;
   return `${PARAMS}${declareBindings(["x", "dy"], PLAIN)}${head(tile)}
   let tap = group.z / p.splits;
   let split = group.z % p.splits;
   let ky = tap / p.kernel_width;
   let kx = tap % p.kernel_width;
-  let m0 = (group.y * ${tile.lanesDown}u + local.y) * ${rows.length}u; // in vec4s of input channels
-  let n0 = group.x * ${tile.lanesAcross * columns.length}u + local.x;
+  let m0 = (group.y * down + local.y) * ${rows.length}u; // in vec4s of input channels
+  let n0 = group.x * ${columns.length}u * across + local.x;
   if (m0 >= p.in_vec4s) { return; }
   let is_batch_inner = p.batch_inner != 0u;
   let outer_count = p.out_height * select(p.batch, p.out_width, is_batch_inner);
@@ -364,7 +378,7 @@ export function weightGradientSource(tile: Tile): string {
     var dy_at = ((image * p.out_height + oy) * p.out_width + ox) * p.out_vec4s + n0;
     for (var done = 0u; done < count; done++) {
       ${
-    columns.map((j) => `let b${j} = dy[dy_at + ${j * tile.lanesAcross}u];`).join(
+    columns.map((j) => `let b${j} = dy[dy_at + ${j}u * across];`).join(
       "\n      ",
     )
   }

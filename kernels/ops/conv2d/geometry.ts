@@ -90,8 +90,13 @@ export function flatten(g: Geometry): Geometry {
   return { ...g, height: 1, outputHeight: 1, width: pixels, outputWidth: pixels };
 }
 
-/** The uniform block; `batchInner` and `splits` are what {@linkcode PARAMS} calls `batch_inner` and `splits`. */
-export function geometryUniforms(g: Geometry, batchInner: boolean, splits: number): Uint32Array {
+/** The uniform block; the others than `g` are what {@linkcode PARAMS} calls `batch_inner`, `splits` and `lanes_across`. */
+export function geometryUniforms(
+  g: Geometry,
+  batchInner: boolean,
+  splits: number,
+  lanesAcross: number,
+): Uint32Array {
   return uniforms(
     g.batch,
     g.height,
@@ -108,7 +113,7 @@ export function geometryUniforms(g: Geometry, batchInner: boolean, splits: numbe
     batchInner ? 1 : 0,
     splits,
     g.outputChannels,
-    0,
+    lanesAcross,
   );
 }
 
@@ -121,6 +126,7 @@ struct Params {
   batch_inner: u32, // rows of a product run over the batch first, then over pixels
   splits: u32,      // parts that the weight gradient's sum over pixels is cut into
   out_channels: u32, // without padding
+  lanes_across: u32, // invocations of a workgroup across columns, the others go down rows; direct family only
 }
 @group(0) @binding(0) var<uniform> p: Params;
 `;

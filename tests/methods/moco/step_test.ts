@@ -219,71 +219,78 @@ for (const name of ["steps_1", "calm_1", "calm_2"]) {
   const { bn_splits: splits, batch, lr } = run;
   // At the higher rate a ReLU's rounding grows from step to step, in PyTorch's float32 too.
   const isCalm = name.startsWith("calm");
-  Deno.test(`parity: ${run.steps.length} steps of MoCo-v2, bn-splits ${splits}, lr ${lr}, equal the original's`, () =>
-    withGpu(async (gpu) => {
-      using step = await MocoStep.create(gpu, {
-        encoder: findEncoder(GOLDEN.settings.encoder),
-        head: { kind: "mlp", dimension: dim },
-        batch,
-        imageSize,
-        input: "normalized",
-        queueSize,
-        temperature: t,
-        keyMomentum: m,
-        momentum,
-        weightDecay: weight_decay,
-        splits,
-        shufflesKeys: false,
-      });
-      const read = formulaReader(step.state, "encoder_q.");
-      await step.load(read, read);
-      step.queues[0].load(goldenQueue());
-      const order = orderOf(batch, splits);
-      let queuePointer = run.queue_ptr;
-      for (const [s, expected] of run.steps.entries()) {
-        const close = s === 0 || isCalm;
-        const { loss } = await step.run({
-          queries: imagesOf(`input/q${s}`, batch, splits),
-          keys: imagesOf(`input/k${s}`, batch, splits),
-          learningRate: lr,
-          queuePointer,
+  Deno.test(
+    `parity: ${run.steps.length} steps of MoCo-v2, bn-splits ${splits}, lr ${lr}, equal the original's`,
+    {
+      // The other two have all that it has.
+      ignore: name === "calm_1" && Deno.env.get("SEED_LONG") !== "1",
+    },
+    () =>
+      withGpu(async (gpu) => {
+        using step = await MocoStep.create(gpu, {
+          encoder: findEncoder(GOLDEN.settings.encoder),
+          head: { kind: "mlp", dimension: dim },
+          batch,
+          imageSize,
+          input: "normalized",
+          queueSize,
+          temperature: t,
+          keyMomentum: m,
+          momentum,
+          weightDecay: weight_decay,
+          splits,
+          shufflesKeys: false,
         });
-        assertAlmostEquals(loss, expected.loss, (close ? 5e-5 : 5e-2) * expected.loss, `loss of step ${s}`);
-        const keys = await step.readKeys();
-        for (const [to, from] of order.entries()) {
-          const found = keys.subarray(to * dim, (to + 1) * dim);
-          assertLess(
-            relativeError(found, expected.keys[from]),
-            close ? 1e-4 : 5e-2,
-            `key ${from} of step ${s}`,
-          );
+        const read = formulaReader(step.state, "encoder_q.");
+        await step.load(read, read);
+        step.queues[0].load(goldenQueue());
+        const order = orderOf(batch, splits);
+        let queuePointer = run.queue_ptr;
+        for (const [s, expected] of run.steps.entries()) {
+          const close = s === 0 || isCalm;
+          const { loss } = await step.run({
+            queries: imagesOf(`input/q${s}`, batch, splits),
+            keys: imagesOf(`input/k${s}`, batch, splits),
+            learningRate: lr,
+            queuePointer,
+          });
+          assertAlmostEquals(loss, expected.loss, (close ? 5e-5 : 5e-2) * expected.loss, `loss of step ${s}`);
+          const keys = await step.readKeys();
+          for (const [to, from] of order.entries()) {
+            const found = keys.subarray(to * dim, (to + 1) * dim);
+            assertLess(
+              relativeError(found, expected.keys[from]),
+              close ? 1e-4 : 5e-2,
+              `key ${from} of step ${s}`,
+            );
+          }
+          queuePointer = expected.queue_ptr;
+          if (s > 0 && (!isCalm || s < run.steps.length - 1)) continue; // reading all weights takes its time
+          const gradients = await step.parameters.saveArena("gradient");
+          const [encoderQ, encoderK] = [await step.save(), await step.saveKeyEncoder()];
+          const largest = Math.max(...expected.gradient!.map(([, norm]) => norm));
+          for (const [i, key] of (GOLDEN.parameters as string[]).entries()) {
+            // In later steps single units' signs change whole percents of a tensor's gradient.
+            if (s > 0) continue;
+            assertFigures(
+              gradients.get(key)!,
+              expected.gradient![i],
+              2e-3,
+              1e-6 * largest,
+              `gradient of ${key}`,
+            );
+          }
+          for (const [i, key] of (GOLDEN.state as string[]).entries()) {
+            if (key.endsWith("num_batches_tracked")) continue;
+            const what = `${key} after step ${s}`;
+            assertFigures(encoderQ.get(key)!, expected.encoder_q![i], 2e-4, 1e-6, `encoder_q ${what}`);
+            assertFigures(encoderK.get(key)!, expected.encoder_k![i], 2e-5, 1e-6, `encoder_k ${what}`);
+          }
         }
-        queuePointer = expected.queue_ptr;
-        if (s > 0 && (!isCalm || s < run.steps.length - 1)) continue; // reading all weights takes its time
-        const gradients = await step.parameters.saveArena("gradient");
-        const [encoderQ, encoderK] = [await step.save(), await step.saveKeyEncoder()];
-        const largest = Math.max(...expected.gradient!.map(([, norm]) => norm));
-        for (const [i, key] of (GOLDEN.parameters as string[]).entries()) {
-          // In later steps single units' signs change whole percents of a tensor's gradient.
-          if (s > 0) continue;
-          assertFigures(
-            gradients.get(key)!,
-            expected.gradient![i],
-            2e-3,
-            1e-6 * largest,
-            `gradient of ${key}`,
-          );
+        // The rows of each batch are in another order where it was split.
+        if (splits === 1) {
+          assertFigures(await step.queues[0].read(), run.queue_after, isCalm ? 1e-4 : 1e-2, 1e-6, "queue");
         }
-        for (const [i, key] of (GOLDEN.state as string[]).entries()) {
-          if (key.endsWith("num_batches_tracked")) continue;
-          const what = `${key} after step ${s}`;
-          assertFigures(encoderQ.get(key)!, expected.encoder_q![i], 2e-4, 1e-6, `encoder_q ${what}`);
-          assertFigures(encoderK.get(key)!, expected.encoder_k![i], 2e-5, 1e-6, `encoder_k ${what}`);
-        }
-      }
-      // The rows of each batch are in another order where it was split.
-      if (splits === 1) {
-        assertFigures(await step.queues[0].read(), run.queue_after, isCalm ? 1e-4 : 1e-2, 1e-6, "queue");
-      }
-    }));
+      }),
+  );
 }
