@@ -9,6 +9,7 @@ import { Program } from "../../../kernels/program.ts";
 import { findLoss } from "../../../models/loss/losses.ts";
 import { asHardware, relativeError, withGpu } from "../../kernels/check_op.ts";
 import { formulaTensor } from "../../reference.ts";
+import { skip } from "../../skip.ts";
 
 const SETTINGS = { temperature: 0.2, teacherTemperature: 0.07 };
 
@@ -67,12 +68,18 @@ function trace(name: string, n: number, d: number) {
 }
 
 /** Loss and gradient by the unnormalised student on the device. */
-async function compute(gpu: Gpu, name: string, student: Rows, teacher: Rows) {
+async function compute(gpu: Gpu, name: string, student: Rows, teacher: Rows, mixedPrecision = false) {
   const [n, d] = [student.length, student[0].length];
   const { graph, raw, teacher: source, loss } = trace(name, n, d);
   const [gradient] = differentiate(graph, loss, [raw]);
   const inputs = [raw, source];
-  using program = await Program.compile(gpu, { label: name, graph, inputs, outputs: [loss, gradient] });
+  using program = await Program.compile(gpu, {
+    label: name,
+    graph,
+    inputs,
+    outputs: [loss, gradient],
+    mixedPrecision,
+  });
   program.write(raw, padRows(Float32Array.from(student.flat()), [n, d]));
   program.write(source, padRows(Float32Array.from(normalized(teacher).flat()), [n, d]));
   program.run();
@@ -119,3 +126,19 @@ Deno.test("the loss in_batch refuses a batch whose similarities cannot be laid o
     "--loss in_batch: expected a multiple of 4 views in a batch, found 6",
   );
 });
+
+for (const name of Object.keys(EXPECTED)) {
+  const title =
+    `the loss ${name} is the same in mixed precision, but for the rounding of the teacher's embeddings`;
+  Deno.test(title, () =>
+    withGpu(async (gpu) => {
+      if (!gpu.adapter.hasHalf) return skip(title, "the adapter has no float16");
+      const [n, d] = [12, 17];
+      const student = rowsOf(formulaTensor("student", [n, d], "unit"), d);
+      const teacher = rowsOf(formulaTensor("teacher", [n, d], "unit"), d);
+      const whole = await compute(gpu, name, student, teacher);
+      const mixed = await compute(gpu, name, student, teacher, true);
+      assertAlmostEquals(mixed.loss, whole.loss, 1e-3 * whole.loss);
+      assert(relativeError(mixed.gradient, whole.gradient) <= 5e-3);
+    }));
+}
