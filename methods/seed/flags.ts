@@ -92,8 +92,8 @@ function lossFlags() {
       values: lossNames(),
       group: LOSS,
       help:
-        "loss: seed; without a queue: in_batch (SEED's over the batch's own teacher embeddings), cosine " +
-        "(1 - cosine), mse (squared distance of normalised embeddings)",
+        "loss function; cosine and mse compare only an image's own two embeddings, in_batch those of a batch, without the queue",
+      brief: "loss function",
     },
     queue: {
       kind: "integer",
