@@ -21,7 +21,7 @@ async function main(): Promise<number> {
     console.log(command.help);
     return 0;
   }
-  const { size, name, output, table, dryRun } = command;
+  const { size, name, output, shared, table, dryRun } = command;
   using interrupt = interruptSignal(sayTime);
   const { signal } = interrupt;
   const data = await preparePaperData(command.data, output, size, sayTime, signal);
@@ -47,13 +47,13 @@ async function main(): Promise<number> {
     signal.throwIfAborted(); // with the reason, in place of what it led to
     throw error;
   } finally {
-    const section = paperSection(size, plan, experiments, data);
+    const section = paperSection(size, plan, experiments, data, { shared });
     if (section.rows.length > 0) printTable(section.title, tableOf(section));
   }
   if (table || dryRun) return 0;
   const gpu = await openGpu("bench");
   try {
-    const section = paperSection(size, plan, experiments, data);
+    const section = paperSection(size, plan, experiments, data, { shared });
     await record(section, await describeMachine(gpu), `./seed bench:paper --size ${name}`);
   } finally {
     gpu.destroy();

@@ -24,6 +24,7 @@ repeated, and one that was broken off is resumed. Ctrl-C saves it.
   --seeds N             seeds of each student
   --ablation-seeds N    seeds of each ablation
   --epochs E            epochs of each student
+  --shared              the machine does other work meanwhile: leave images/s out of the table
   --table               only print the table of what is finished
   --dry-run             do not write bench/RESULTS.md`;
 
@@ -39,6 +40,8 @@ export interface PaperCommand {
   data: string | null;
   /** Folder of the runs. */
   output: string;
+  /** Leave speeds out. */
+  shared: boolean;
   /** Only print what is finished. */
   table: boolean;
   /** Keep no results in the tree. */
@@ -53,7 +56,7 @@ export interface PaperCommand {
 export function parsePaperFlags(args: string[]): PaperCommand | { help: string } {
   const flags = parseArgs(args, {
     string: ["size", "data", "output", "students", ...Object.keys(NUMBERS)],
-    boolean: ["help", "table", "dry-run"],
+    boolean: ["help", "shared", "table", "dry-run"],
     default: { size: "small" },
     unknown(arg) {
       throw new UsageError(`${arg}: unknown; deno task bench:paper --help lists the options`);
@@ -84,6 +87,7 @@ export function parsePaperFlags(args: string[]): PaperCommand | { help: string }
     name,
     data: flags.data === undefined ? null : resolve(flags.data),
     output: resolve(flags.output ?? `output/paper_${name}`),
+    shared: flags.shared,
     table: flags.table,
     dryRun: flags["dry-run"],
   };

@@ -7,12 +7,17 @@ import type { Row, Section } from "./section.ts";
 
 const KNN = "kNN top-1, %";
 
-/** The section, of the rows of which a seed at least is finished. */
+/**
+ * The section, of the rows of which a seed at least is finished.
+ *
+ * @param shared whether the machine did other work meanwhile, so that speeds mean nothing
+ */
 export function paperSection(
   size: PaperSize,
   { steps, rows }: PaperPlan,
   experiments: Experiments,
-  { images }: PaperData,
+  { images }: Pick<PaperData, "images">,
+  { shared }: { shared: boolean },
 ): Section {
   const archOf = new Map(steps.map(({ experiment: { name, arch } }) => [name, arch]));
   const finished = steps.filter(({ experiment, seed }) => experiments.result(experiment.name, seed)).length;
@@ -28,12 +33,17 @@ export function paperSection(
       }. The best of the learning rates ` +
       `${size.linear.lr!.join(", ")} of the linear classifier counts. Parameters include the head.` +
       (finished === steps.length ? "" : ` ${finished} of ${steps.length} runs are finished.`),
-    rows: rows.flatMap((row) => rowOf(row, archOf.get(row.experiment)!, experiments)),
+    rows: rows.flatMap((row) => rowOf(row, archOf.get(row.experiment)!, experiments, shared)),
     figure: { fact: KNN, says: "kNN top-1 in percent", unit: "" },
   };
 }
 
-function rowOf({ title, experiment, seeds }: PaperRow, arch: string, experiments: Experiments): Row[] {
+function rowOf(
+  { title, experiment, seeds }: PaperRow,
+  arch: string,
+  experiments: Experiments,
+  shared: boolean,
+): Row[] {
   const results = Array.from({ length: seeds }, (_, seed) => experiments.result(experiment, seed))
     .filter((result) => result !== undefined);
   if (results.length === 0) return [];
@@ -47,7 +57,7 @@ function rowOf({ title, experiment, seeds }: PaperRow, arch: string, experiments
       "linear top-1, %": spreadOf(results.map(({ linear }) => linear)),
       seeds: String(results.length),
       parameters: `${(parameters / 1e6).toFixed(1)} M`,
-      "images/s": rates.length === 0 ? "" : spreadOf(rates, 0),
+      ...!shared && { "images/s": rates.length === 0 ? "" : spreadOf(rates, 0) },
     },
   }];
 }

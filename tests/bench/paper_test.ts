@@ -99,7 +99,7 @@ Deno.test("runs of the full size are stopped, resumed and evaluated, and their t
       say: (text) => text.endsWith("evaluating") && stop.abort(new DOMException("stopped", "AbortError")),
     }).experiments;
     await assertRejects(() => stopped.run(plan.steps[0].experiment), Error, "stopped");
-    assertEquals(paperSection(size, plan, stopped, data).rows, []);
+    assertEquals(paperSection(size, plan, stopped, data, { shared: false }).rows, []);
 
     const { experiments, lines } = experimentsIn(folder, data, size);
     // One of each kind: a teacher by MoCo-v2, a student by MoCo-v2, by a loss without a queue, and by small views.
@@ -115,13 +115,19 @@ Deno.test("runs of the full size are stopped, resumed and evaluated, and their t
       for (const top1 of [knn, linear]) assert(top1 >= 0 && top1 <= 100);
     }
     assertEquals(lines.filter((line) => /^teacher.*training/.test(line)).length, 1); // finds it trained
-    const section = paperSection(size, plan, experiments, data);
+    const section = paperSection(size, plan, experiments, data, { shared: true });
     assertEquals(section.rows.map(({ name }) => name), [
       `teacher: ${ARCH}, MoCo-v2, 200 epochs`,
       `${ARCH}: MoCo-v2 alone`,
       `${ARCH}: SEED, multi-view`,
       "--loss in_batch",
       "MoCo-v2, --bn-splits 2", // the usual value
+    ]);
+    assertEquals(Object.keys(section.rows[0].facts!), [
+      "kNN top-1, %",
+      "linear top-1, %",
+      "seeds",
+      "parameters",
     ]);
     assertMatch(section.about, / 4 of \d+ runs are finished\.$/);
     assertMatch(section.rows[0].facts!["kNN top-1, %"], /^\d+\.\d$/);
