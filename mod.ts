@@ -67,8 +67,8 @@ export type {
   FinetuneStep,
 } from "./methods/finetune/events.ts";
 export type { FinetuneTrainerConfig } from "./methods/finetune/finetune_trainer.ts";
-export type { FinetuneTrainer } from "./methods/finetune/messages.ts";
-export type { FinetuneInput } from "./methods/finetune/mod.ts";
+export type { FinetuneTrainer, WrittenCheckpoint } from "./methods/finetune/messages.ts";
+export type { FinetuneInput, FinetuneSettings } from "./methods/finetune/mod.ts";
 export {
   FINETUNE_DEFAULTS,
   FINETUNE_SAMPLE_DEFAULTS,
@@ -158,13 +158,18 @@ export type {
   EncoderTrainingStats,
   EncoderTrainingStep,
   SavedEvent,
+  StatsEvent,
   TrainerEvent,
   TrainingSnapshot,
 } from "./methods/encoder_training/events.ts";
 export type { EncoderTrainer, QueueContents } from "./methods/encoder_training/messages.ts";
 export type { EncoderTrainingOptions, SaveInterval } from "./methods/encoder_training/options.ts";
 export type { KnownLoss, RunSoFar } from "./methods/encoder_training/prepare.ts";
-export type { EncoderTrainingResult, Wanted } from "./methods/encoder_training/run.ts";
+export type { EncoderTrainingResult } from "./methods/encoder_training/run.ts";
+export type { WithoutDefault } from "./methods/encoder_training/defaults.ts";
+export type { TrainingOptions } from "./methods/training_options.ts";
+export type { ProfileEvent, Wanted } from "./methods/watched_actors.ts";
+export type { StepOptions } from "./methods/encoder_training/step_options.ts";
 export type { RunIdentity } from "./methods/terms.ts";
 export type { RunOrigin } from "./models/checkpoint/resume_state.ts";
 export type { Term, TermValue } from "./models/checkpoint/run_terms.ts";

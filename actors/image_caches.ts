@@ -27,6 +27,8 @@ export interface ImageCacheOptions {
   cache: string;
   /** Paths of the data, for `openDataset`: that which is read the most often first. */
   data: readonly string[];
+  /** Numbers of the rows of the first of the data that are read; all where it is left out. */
+  rows?: Uint32Array;
   /** Whether an image is read once only, so that memory is of no use. */
   isReadOnce?: boolean;
   /** Pixels that an image may have; a larger one counts as broken. */
@@ -60,7 +62,7 @@ export class ImageCaches implements Disposable {
    * @throws {UserError} where the file cannot be used
    */
   static async open(options: ImageCacheOptions, emit: Emit<NoticeEvent> = () => {}): Promise<ImageCaches> {
-    const { cache, data, isReadOnce = false, maxPixels, memory = systemMemory() } = options;
+    const { cache, data, rows, isReadOnce = false, maxPixels, memory = systemMemory() } = options;
     const caches = new ImageCaches(cache, memory);
     const path = cacheFileOf(cache);
     using files = new DisposableStack();
@@ -69,7 +71,10 @@ export class ImageCaches implements Disposable {
       if (cache === "off" || (isReadOnce && !isInFile)) continue;
       using dataset = await openDataset(name);
       if (isInFile) files.use(await caches.#useFile(path, dataset, emit));
-      else caches.#useMemory(dataset, await estimateDecodedBytes(dataset, maxPixels), cache === "memory");
+      else {
+        const kept = { maxPixels, ...i === 0 && { rows } };
+        caches.#useMemory(dataset, await estimateDecodedBytes(dataset, kept), cache === "memory");
+      }
     }
     caches.#files.use(files.move());
     if (isReadOnce && cache !== "off") caches.#left.push("each image is read once");

@@ -1,5 +1,6 @@
 /** This project's side of the comparison. */
-import { type Gpu, readBuffer } from "../kernels/gpu.ts";
+import type { Gpu } from "../kernels/gpu.ts";
+import { readBuffer } from "../kernels/readback.ts";
 import { Graph, padTo4, type Tensor } from "../kernels/graph.ts";
 import { padRows, unpadRows } from "../kernels/layout.ts";
 import { conv2d, conv2dInputGradient, conv2dWeightGradient } from "../kernels/ops/conv2d/conv2d.ts";

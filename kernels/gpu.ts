@@ -254,25 +254,3 @@ export async function openGpu(label: string, tuning?: Tuning | null): Promise<Gp
     },
   };
 }
-
-/** Copies `bytes` bytes of a buffer back to the host. Waits for the work submitted before it. */
-export async function readBuffer(
-  gpu: Gpu,
-  source: GPUBuffer,
-  offset = 0,
-  bytes: number = source.size - offset,
-): Promise<ArrayBuffer> {
-  const staging = gpu.device.createBuffer({
-    size: bytes,
-    usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ,
-  });
-  try {
-    const encoder = gpu.device.createCommandEncoder();
-    encoder.copyBufferToBuffer(source, offset, staging, 0, bytes);
-    gpu.device.queue.submit([encoder.finish()]);
-    await gpu.wait(staging.mapAsync(GPUMapMode.READ));
-    return staging.getMappedRange().slice(0);
-  } finally {
-    staging.destroy();
-  }
-}

@@ -4,7 +4,8 @@
  * Dispatches are timed one after the other on an idle device, so that what is found is the kernel's own time and not
  * what others on the device leave of it.
  */
-import { type Gpu, readBuffer } from "./gpu.ts";
+import type { Gpu } from "./gpu.ts";
+import { readBuffer } from "./readback.ts";
 import type { Work } from "./schedule.ts";
 
 /** The time and the work of one dispatch, or of the copies that it needs before it. */

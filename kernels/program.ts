@@ -5,7 +5,8 @@
 import { UserError } from "../errors.ts";
 import { type DeclaredDispatch, writtenBy } from "./declarations.ts";
 import { type Binding, byteLength, type Dispatch, type Graph, type Tensor } from "./graph.ts";
-import { type Gpu, GpuError, readBuffer } from "./gpu.ts";
+import { type Gpu, GpuError } from "./gpu.ts";
+import { readBuffer } from "./readback.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
 import { type KernelTime, type TimedDispatch, timeDispatches } from "./profiler.ts";
 import { makeSchedule, type Work, workOf } from "./schedule.ts";

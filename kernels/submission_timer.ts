@@ -1,5 +1,6 @@
 /** Times whole submissions on the device: by timestamps in empty passes before and behind what is submitted. */
-import { type Gpu, readBuffer } from "./gpu.ts";
+import type { Gpu } from "./gpu.ts";
+import { readBuffer } from "./readback.ts";
 
 /** Times one submission at a time. */
 export class SubmissionTimer implements Disposable {

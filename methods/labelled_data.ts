@@ -1,6 +1,7 @@
 /** The images of an evaluation that trains: those to learn from, or a share of each class of them, and those to classify. */
 import { type DataFacts, factsOf } from "../actors/data_facts.ts";
-import type { Emit, NoteEvent, ProgressEvent, WarningEvent } from "../actors/events.ts";
+import type { Emit, NoteEvent, NoticeEvent, ProgressEvent, WarningEvent } from "../actors/events.ts";
+import { ImageCaches } from "../actors/image_caches.ts";
 import { dataListener } from "../actors/notices.ts";
 import { fingerprintDataset, fingerprintRows } from "../data/fingerprint.ts";
 import { chooseLabelFraction } from "../data/label_fraction.ts";
@@ -88,6 +89,26 @@ function describeRows(
   const each = least === most ? `${least}` : `${least} to ${most}`;
   return `--label-fraction ${fraction}: learning from ${rows.length} of ${labels.length} images, ${each} of each of ` +
     `${counts.size} classes, chosen by --seed ${seed}`;
+}
+
+/**
+ * Makes the caches of a run: room for the rows that are learnt from, and for the images to classify.
+ *
+ * @param isReadOnce whether no image is read a second time
+ */
+export function openCaches(
+  { data, testData, cache, evaluate, maxPixels }: LabelledDataOptions & {
+    cache: string;
+    evaluate: boolean;
+    maxPixels: number;
+  },
+  { rows }: LabelledData,
+  isReadOnce: boolean,
+  emit: Emit<NoticeEvent>,
+): Promise<ImageCaches> {
+  const read = evaluate ? [testData] : [data, testData];
+  const isShare = !evaluate && data !== testData; // else all rows are read
+  return ImageCaches.open({ cache, data: read, ...isShare && { rows }, isReadOnce, maxPixels }, emit);
 }
 
 /** The terms of the images: the same images, and the same share of them. */

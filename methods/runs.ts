@@ -17,7 +17,7 @@ import {
 } from "./embedding.ts";
 import { KNN_DEFAULTS, type KnnEvent, type KnnOptions, runKnnEvaluation } from "./knn.ts";
 import type { FinetuneEvent } from "./finetune/events.ts";
-import type { FinetuneInput } from "./finetune/mod.ts";
+import type { FinetuneInput, FinetuneSettings } from "./finetune/mod.ts";
 import type { FinetuneResult } from "./finetune/run.ts";
 import type { LinearEvent } from "./linear_probe/events.ts";
 import type { LinearInput, LinearSettings } from "./linear_probe/mod.ts";
@@ -89,7 +89,7 @@ export function linearProbe(
  */
 export function finetune(
   input: FinetuneInput,
-  settings: LinearSettings = {},
+  settings: FinetuneSettings = {},
 ): Run<FinetuneEvent, FinetuneResult> {
   return startMethod(METHODS.finetune, input, settings);
 }

@@ -203,6 +203,27 @@ export const SGD_FLAGS = {
 
 /** Steps that train a whole encoder. */
 export const STEP_FLAGS = {
+  accumulate: {
+    kind: "integer",
+    min: 1,
+    group: TRAINING,
+    help:
+      "number of batches to accumulate gradients over per step, for batches that do not fit in memory. Batch norm uses " +
+      "each batch on its own; --scale-lr counts the images of all of them",
+  },
+  clipGrad: {
+    kind: "number",
+    above: 0,
+    group: TRAINING,
+    help: "maximum L2 norm of the gradient; a larger gradient is scaled down to it",
+  },
+  statsEvery: {
+    kind: "integer",
+    min: 0,
+    group: TRAINING,
+    help:
+      "batches between records in stats.jsonl (gradient and weight norms per layer group, device time, memory); 0 for none",
+  },
   amp: {
     kind: "boolean",
     group: TRAINING,

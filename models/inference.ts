@@ -4,6 +4,7 @@ import { byteLength, Graph, padTo4, type Tensor } from "../kernels/graph.ts";
 import { l2Normalize } from "../kernels/ops/l2_normalize/l2_normalize.ts";
 import type { KernelTime } from "../kernels/profiler.ts";
 import { Program } from "../kernels/program.ts";
+import { readStaging } from "../kernels/readback.ts";
 import { liveNodes, makeSchedule, type Schedule } from "../kernels/schedule.ts";
 import { type DeviceParameter, EncoderBuilder } from "./encoder_builder.ts";
 import type { HeadOptions } from "./heads.ts";
@@ -213,13 +214,13 @@ export class FrozenEncoder implements Disposable {
       encoder.copyBufferToBuffer(buffer, offset, staging, at, bytes);
       device.queue.submit([encoder.finish()]);
     }
-    await this.#gpu.wait(staging.mapAsync(GPUMapMode.READ));
-    const padded = new Float32Array(staging.getMappedRange());
-    const stride = padTo4(this.dimension);
-    for (let row = 0; row < this.batch; row++) {
-      into.set(padded.subarray(row * stride, row * stride + this.dimension), row * this.dimension);
-    }
-    staging.unmap();
+    await readStaging(this.#gpu, staging, (embeddings) => {
+      const padded = new Float32Array(embeddings);
+      const stride = padTo4(this.dimension);
+      for (let row = 0; row < this.batch; row++) {
+        into.set(padded.subarray(row * stride, row * stride + this.dimension), row * this.dimension);
+      }
+    });
     this.#staging.push(staging);
     return into;
   }

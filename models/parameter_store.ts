@@ -6,7 +6,8 @@
  * An arena is cut into segments no larger than the device can bind, or wants to; a parameter lies wholly in one of them.
  */
 import { UserError } from "../errors.ts";
-import { type Gpu, readBuffer, type Target } from "../kernels/gpu.ts";
+import type { Gpu, Target } from "../kernels/gpu.ts";
+import { readBuffer } from "../kernels/readback.ts";
 import { byteLength, type Tensor } from "../kernels/graph.ts";
 import { ALIGNMENT } from "../kernels/memory_plan.ts";
 import type { BufferRange } from "../kernels/program.ts";

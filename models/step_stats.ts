@@ -34,6 +34,18 @@ export function layerGroups(keys: readonly string[]): string[] {
   );
 }
 
+/** The trained parameters of a model: those that have a norm. */
+function trainedOf(parameters: readonly DeviceParameter[]): DeviceParameter[] {
+  return parameters.filter(({ kind }) => kind === "parameter");
+}
+
+/** Names the group of each trained parameter of some models, which are one network: by the keys of all of them. */
+export function layerGroupsOf(models: readonly (readonly DeviceParameter[])[]): string[][] {
+  const keys = models.map((parameters) => trainedOf(parameters).map(({ keys }) => keys[0]));
+  const groups = layerGroups(keys.flat());
+  return keys.map(({ length }) => groups.splice(0, length));
+}
+
 /** L2 norms by group, of sums of squares in parts: [keys, parts]. */
 function normsOf(groups: readonly string[], sums: Float32Array): Record<string, number> {
   const parts = sums.length / groups.length;
@@ -64,6 +76,7 @@ export class LayerNormReader implements Disposable {
    * Compiles it.
    *
    * @param parameters of the model; those that are trained are looked at
+   * @param groups group of each of these
    * @param arena name of that of the gradients in `store`
    * @param control the step's control, whose first number the gradients are scaled by; not scaled where it is left out
    */
@@ -71,11 +84,11 @@ export class LayerNormReader implements Disposable {
     gpu: Gpu,
     store: ParameterStore,
     parameters: readonly DeviceParameter[],
-    { arena, control }: { arena: string; control?: GPUBuffer },
+    { groups, arena, control }: { groups: readonly string[]; arena: string; control?: GPUBuffer },
   ): Promise<LayerNormReader> {
     const graph = new Graph();
     const bound = new Map<Tensor, BufferRange>();
-    const trained = parameters.filter(({ kind }) => kind === "parameter");
+    const trained = trainedOf(parameters);
     const source = (label: string, range: BufferRange) => {
       const tensor = graph.source(label, [range.bytes / 4]);
       bound.set(tensor, range);
@@ -102,7 +115,7 @@ export class LayerNormReader implements Disposable {
       outputs: [gradients, weights],
       bound,
     });
-    return new LayerNormReader(program, layerGroups(trained.map(({ keys }) => keys[0])), gradients, weights);
+    return new LayerNormReader(program, groups, gradients, weights);
   }
 
   /** The norms of the last run. */

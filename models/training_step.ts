@@ -22,7 +22,7 @@ import { type BufferRange, Program, runPrograms } from "../kernels/program.ts";
 import { makeSchedule, type Schedule } from "../kernels/schedule.ts";
 import { SubmissionTimer } from "../kernels/submission_timer.ts";
 import type { DeviceParameter } from "./encoder_builder.ts";
-import { LayerNormReader, type StepStats } from "./step_stats.ts";
+import { layerGroupsOf, LayerNormReader, type StepStats } from "./step_stats.ts";
 import type { OptimizerRule } from "./optim/optimizers.ts";
 import { ParameterStore, segmentLengths, tensorsOf } from "./parameter_store.ts";
 
@@ -99,6 +99,11 @@ export interface BatchInGroup {
 
 /** A batch that makes a step by itself. */
 export const WHOLE: BatchInGroup = { index: 0, size: 1 };
+
+/** Whether a batch is the last one of its step: the weights change with it. */
+export function isLast({ index, size }: BatchInGroup): boolean {
+  return index === size - 1;
+}
 
 /**
  * Which of its step's batches one is, where so many accumulate: those that are left at an epoch's end make a smaller step.
@@ -392,9 +397,11 @@ export class TrainingStep implements Disposable {
       programs.push(await Program.compile(gpu, { ...part, bound: places }));
     }
     const norms: LayerNormReader[] = [];
+    const groups = layerGroupsOf(traced.models.map(({ parameters }) => parameters));
     for (const [i, { parameters }] of options.hasStats ? traced.models.entries() : []) {
       norms.push(
         await LayerNormReader.create(gpu, stores[i], parameters, {
+          groups: groups[i],
           arena: optimizer.sums === undefined ? GRADIENT : SUM,
           control: optimizer.control && buffers.get(optimizer.control),
         }),
@@ -432,7 +439,6 @@ export class TrainingStep implements Disposable {
     const [gradients, ...others] = this.programs;
     const averaging = average && others.pop()!;
     const optimizer = others.at(-1)!;
-    const isLast = group.index === group.size - 1;
     if (group.size > 1 && sums === undefined) {
       throw new Error("a group of batches needs a step that accumulates");
     }
@@ -450,7 +456,7 @@ export class TrainingStep implements Disposable {
     }
     const timer = takesStats ? this.#timer : undefined;
     const submit = (parts: readonly Program[]) => runPrograms(this.#gpu, parts, finish, timer);
-    if (!isLast) return void submit(programs);
+    if (!isLast(group)) return void submit(programs);
     const last = [...takesStats ? this.#norms.map(({ program }) => program) : [], optimizer];
     if (this.#exchange === undefined) return void submit([...programs, ...last]);
     runPrograms(this.#gpu, programs);
@@ -458,9 +464,12 @@ export class TrainingStep implements Disposable {
   }
 
   /** Reads what the step that was just submitted tells of itself; later ones may follow before it is here. */
-  async readStats(model = 0): Promise<StepStats> {
-    const [norms, deviceSeconds] = await Promise.all([this.#norms[model].read(), this.#timer?.read()]);
-    return { ...norms, deviceSeconds };
+  async readStats(): Promise<StepStats> {
+    const norms = Promise.all(this.#norms.map((reader) => reader.read()));
+    const [found, deviceSeconds] = await Promise.all([norms, this.#timer?.read()]);
+    const gradientNorms = Object.assign({}, ...found.map((norms) => norms.gradientNorms));
+    const weightNorms = Object.assign({}, ...found.map((norms) => norms.weightNorms));
+    return { gradientNorms, weightNorms, deviceSeconds };
   }
 
   /** Frees the device's memory. */

@@ -1,16 +1,15 @@
 /** What commands that train an encoder show of it and record, whatever the method. */
 import { relative } from "node:path";
-import type { RunProfile } from "../../actors/run_profile.ts";
 import { counted } from "../../data/printable.ts";
 import type { EncoderTrainingEvent, EncoderTrainingPlan } from "../../methods/encoder_training/events.ts";
 import type { EncoderTrainingOptions } from "../../methods/encoder_training/options.ts";
 import type { EncoderTrainingResult } from "../../methods/encoder_training/run.ts";
-import type { RunFigure, ScoreRow, StatsRow } from "../../ui/records.ts";
-import { describeProfile, writeTrace } from "../output/profile_report.ts";
+import type { RunFigure, ScoreRow } from "../../ui/records.ts";
 import type { EventWriter } from "../output/tensorboard/event_writer.ts";
 import { RunEvents } from "../output/tensorboard/run_events.ts";
 import { formatTable } from "../terminal/table.ts";
 import type { ExpectedEvaluations } from "../terminal/time_left.ts";
+import { RunDiagnostics } from "./run_diagnostics.ts";
 import { describeTime, type Stage, timesOf, type Took } from "./training.ts";
 
 /** How a task speaks of its runs. */
@@ -133,12 +132,12 @@ export function showEncoderTraining<Options extends EncoderTrainingOptions>(
   isKnown: boolean,
 ) {
   const { folder, shown, recorder, tensorBoard } = stage;
-  const { noun, step: stepMessage } = wording;
+  const { noun } = wording;
   let writer: EventWriter | undefined;
   let runEvents: RunEvents | undefined;
   let [stepsPerEpoch, firstStep, totalSteps] = [1, 0, 0];
   let drawing: Promise<void> = Promise.resolve();
-  let profile: RunProfile | undefined;
+  const diagnostics = new RunDiagnostics(stage, options.output, wording.step);
 
   function begin(plan: Extract<EncoderTrainingEvent, { type: "plan" }>): void {
     ({ batchesPerEpoch: stepsPerEpoch, firstStep, totalSteps } = plan);
@@ -177,17 +176,10 @@ export function showEncoderTraining<Options extends EncoderTrainingOptions>(
       case "step":
         shown.step(event);
         return tensorBoard(() => runEvents?.step(event));
-      case "stats": {
-        const { epoch, step, gradientNorms, weightNorms, deviceSeconds, deviceBytes, processBytes } = event;
-        const row: StatsRow = {
-          ...{ epoch, step, time: Date.now() / 1000 },
-          ...{ gradient_norms: gradientNorms, weight_norms: weightNorms },
-          ...{ device_seconds: deviceSeconds, device_bytes: deviceBytes, process_bytes: processBytes },
-        };
-        recorder.stats(row);
-        shown.tell("stats", row);
-        return tensorBoard(() => runEvents?.stats(event));
-      }
+      case "stats":
+      case "trace":
+      case "profile":
+        return diagnostics.take(event, runEvents);
       case "views": {
         const { pixels, count, size, isLocal } = event;
         const draw = async () =>
@@ -203,11 +195,6 @@ export function showEncoderTraining<Options extends EncoderTrainingOptions>(
         return recorder.probeSet(event);
       case "neighbours":
         return recorder.neighbours(event);
-      case "trace":
-        return recorder.trace(event.actor, event.spans);
-      case "profile":
-        profile = event;
-        return;
       case "progress":
         return stage.tell({ ...event, of: event.of === "student" ? noun : event.of });
       default:
@@ -215,18 +202,10 @@ export function showEncoderTraining<Options extends EncoderTrainingOptions>(
     }
   }
 
-  async function conclude(): Promise<void> {
-    if (profile === undefined) return;
-    for (const table of describeProfile(profile, stepMessage)) shown.report(`${table}\n`);
-    const write = async () => await writeTrace(options.output, profile!);
-    const trace = await shown.effort.attempt("profile.json", write);
-    if (trace !== undefined) shown.report(`trace     ${stage.nameOf(trace)}`);
-  }
-
   return {
     take,
     settle: () => drawing,
-    conclude,
+    conclude: () => diagnostics.conclude(),
     figures: (result: EncoderTrainingResult, took: Took) =>
       figuresOf(result, options, took, totalSteps, noun),
     describe: (result: EncoderTrainingResult, took: Took) =>

@@ -8,8 +8,10 @@ import type { FinetuneOptions } from "../../methods/finetune/options.ts";
 import type { FinetuneResult } from "../../methods/finetune/run.ts";
 import type { RunFigure, ScoreRow } from "../../ui/records.ts";
 import type { EventWriter } from "../output/tensorboard/event_writer.ts";
+import { RunEvents } from "../output/tensorboard/run_events.ts";
 import { formatTable } from "../terminal/table.ts";
 import { percent } from "./linear_view.ts";
+import { RunDiagnostics } from "./run_diagnostics.ts";
 import { describeReaders, describeTime, type Stage, timesOf, type Took } from "./training.ts";
 
 /** What is shown before the first step. */
@@ -60,12 +62,17 @@ function figuresOf({ last, best }: FinetuneResult, took: Took): RunFigure[] {
   ];
 }
 
+/** The message that a step is. */
+const STEP = { actor: "finetune_trainer", message: "encode" };
+
 /** Shows a fine-tuning, and keeps its records. */
 export function showFinetune(stage: Stage, options: FinetuneOptions, printFreq: number) {
   const { folder, shown } = stage;
   const { tuning: _, ...config } = options;
   const { evaluate, resume, epochs } = config;
+  const diagnostics = new RunDiagnostics(stage, options.output, STEP);
   let writer: EventWriter | undefined;
+  let runEvents: RunEvents | undefined;
   let stepsPerEpoch = 1;
 
   function begin(plan: Extract<FinetuneEvent, { type: "plan" }>): void {
@@ -77,6 +84,7 @@ export function showFinetune(stage: Stage, options: FinetuneOptions, printFreq: 
     for (const text of notes) shown.say(text);
     if (evaluate) return;
     stepsPerEpoch = plan.batchesPerEpoch;
+    runEvents = writer && new RunEvents(writer, { stepsPerEpoch, batchSize: config.batchSize });
     const { firstStep } = plan;
     const isRepeated = ({ step }: ScoreRow) => testsFirst && step === firstStep;
     stage.begin(
@@ -116,10 +124,15 @@ export function showFinetune(stage: Stage, options: FinetuneOptions, printFreq: 
         }
         case "epoch":
           return score(event);
+        case "stats":
+        case "trace":
+        case "profile":
+          return diagnostics.take(event, runEvents);
         default:
           return stage.tell(event);
       }
     },
+    conclude: () => diagnostics.conclude(),
     figures: figuresOf,
     describe: (result: FinetuneResult, took: Took) => describeResult(result, options, took),
   };

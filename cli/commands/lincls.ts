@@ -45,7 +45,7 @@ async function evaluateLinearly(command: Command<"linear_probe">): Promise<void>
 }
 
 async function fineTune(command: Command<"finetune">): Promise<void> {
-  const { options: request, resumesIfThere, printFreq } = command;
+  const { options: request, resumesIfThere, printFreq, profile, traceActors: trace } = command;
   if (resumesIfThere) {
     request.resume = await findCheckpointToResume(request.output, METHODS.finetune, printWarning);
   }
@@ -55,7 +55,7 @@ async function fineTune(command: Command<"finetune">): Promise<void> {
     ...commonOf(options),
     options,
     command,
-    run: (settings, isUnfinished) => finetune(input, { ...settings, isUnfinished }),
+    run: (settings, isUnfinished) => finetune(input, { ...settings, isUnfinished, profile, trace }),
     show: (stage) => showFinetune(stage, options, printFreq),
   });
 }

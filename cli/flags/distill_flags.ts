@@ -3,8 +3,7 @@
  * `--data` the defaults are the paper's.
  */
 
-import { join } from "node:path";
-import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../data/sample.ts";
+import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import type { FlagTable, FlagValues } from "../../methods/flag_table.ts";
 import { PAPER_DEFAULTS, RECIPES, SAMPLE_DEFAULTS } from "../../methods/seed/defaults.ts";
 import {
@@ -16,18 +15,17 @@ import {
 import type { Stem } from "../../models/encoder.ts";
 import type { AskedViews } from "../../methods/encoder_views.ts";
 import type { DistillOptions, TeacherSsl } from "../../methods/seed/options.ts";
-import {
-  checkTraining,
-  parseSaveEvery,
-  TRAINING_DEFAULT_NOTES,
-  trainingRunFlags,
-} from "./encoder_training_flags.ts";
+import { checkTraining, readTraining, trainingRunFlags } from "./encoder_training_flags.ts";
 import { type FlagsContext, helpExtent, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
-import { callersFolder, resolveCache, resolvePath } from "./paths.ts";
-import { pluginOption } from "./plugin.ts";
-import { readResumeFlag, RUN_DEFAULT_NOTES, type RunChoices, takeRunFlags } from "./run_flags.ts";
-import { runName } from "./run_name.ts";
+import { callersFolder, resolvePath } from "./paths.ts";
+import {
+  RUN_DEFAULT_NOTES,
+  type RunChoices,
+  takeRunFlags,
+  TRACE_DEFAULT_NOTES,
+  type TraceChoices,
+} from "./run_flags.ts";
 
 function makeTable(names: DistillNames) {
   const { insight, ...own } = distillFlags(names);
@@ -54,17 +52,13 @@ export interface DistillRequest
 /** What the command line asks for. */
 export type DistillCommand =
   | { help: string }
-  | RunChoices & {
+  | RunChoices & TraceChoices & {
     help: undefined;
     options: DistillRequest;
     /** Name of the recipe that the options are made from. */
     recipe: string | undefined;
     /** Go on with the newest checkpoint of the output folder, if there is one. */
     resumesIfThere: boolean;
-    /** Find out where the time goes. */
-    profile: boolean;
-    /** Write down every message. */
-    traceActors: boolean;
     /** Sentences to show before the run. */
     warnings: string[];
   };
@@ -83,7 +77,7 @@ export function distillHelp(context: DistillFlagsContext): string {
       ...DISTILL_DEFAULT_NOTES,
       ...RUN_DEFAULT_NOTES,
       printFreq: `${RUN_DEFAULT_NOTES.printFreq}; the original: 1000`,
-      ...TRAINING_DEFAULT_NOTES,
+      ...TRACE_DEFAULT_NOTES,
     },
     notes: [
       "Where the original code's default differs from the paper's, it is shown too. Flag names accept hyphens and " +
@@ -121,25 +115,9 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
   const { folder = callersFolder(), now = new Date() } = context;
   const defaults = given.data === undefined ? SAMPLE_DEFAULTS : PAPER_DEFAULTS;
   const late: string[] = []; // they stand behind what is wrong with the method's own flags
-  const { choices, rest: own } = takeRunFlags(given, late);
-  const {
-    recipe,
-    profile = false,
-    traceActors = false,
-    distill,
-    data,
-    testData,
-    output,
-    resume,
-    studentInit,
-    saveEvery,
-    limitSteps,
-    plugin,
-    cache,
-    ...rest
-  } = own;
-  const { resumesIfThere, resume: checkpoint } = readResumeFlag({ resume, output }, folder);
-  const dataFolder = data === undefined ? SAMPLE_DATA : resolvePath(data, folder);
+  const { choices: shown, rest: own } = takeRunFlags(given, late);
+  const { options: shared, rest, choices } = readTraining("distill", own, defaults.cache, { folder, now });
+  const { recipe, distill, studentInit, ...flags } = rest;
   const options: DistillRequest = {
     teacherArch: null,
     teacherSsl: null,
@@ -147,19 +125,11 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     imageSize: undefined,
     evalResize: undefined,
     ...recipe && RECIPES[recipe],
-    ...rest,
+    ...flags,
+    ...shared,
     distill: distill === undefined ? SAMPLE_TEACHER : resolvePath(distill, folder),
-    data: dataFolder,
-    testData: testData === undefined ? null : resolvePath(testData, folder),
-    output: resolvePath(output ?? join("output", runName("distill", now)), folder),
-    resume: checkpoint,
     studentInit: studentInit === undefined ? null : resolvePath(studentInit, folder),
-    saveEvery: parseSaveEvery(saveEvery),
-    limitSteps: limitSteps ?? null,
-    tuning: null,
-    cache: resolveCache(cache ?? defaults.cache, folder),
-    ...pluginOption(plugin, folder),
   };
   warnings.push(...checkTogether(options, given), ...late);
-  return { help: undefined, options, recipe, resumesIfThere, profile, traceActors, ...choices, warnings };
+  return { help: undefined, options, recipe, ...choices, ...shown, warnings };
 }

@@ -1,9 +1,21 @@
 /** What the command lines of methods that train an encoder have in common. */
+import { join } from "node:path";
+import { SAMPLE_DATA } from "../../data/sample.ts";
+import { NOT_ASKED_FOR } from "../../methods/encoder_training/defaults.ts";
 import type { EncoderTrainingOptions, SaveInterval } from "../../methods/encoder_training/options.ts";
 import type { BooleanFlag, FlagTable } from "../../methods/flag_table.ts";
-import { GENERAL } from "../../methods/shared_flags.ts";
 import { UsageError } from "./flags.ts";
-import { requireEpochs, runFlags, SHOW_FLAGS, warnOfResumeAnyway } from "./run_flags.ts";
+import { resolveCache, resolvePath } from "./paths.ts";
+import { pluginOption } from "./plugin.ts";
+import {
+  readResumeFlag,
+  requireEpochs,
+  runFlags,
+  SHOW_FLAGS,
+  TRACE_FLAGS,
+  warnOfResumeAnyway,
+} from "./run_flags.ts";
+import { runName } from "./run_name.ts";
 
 const { ui, uiHost, ...screen } = SHOW_FLAGS;
 
@@ -13,25 +25,13 @@ export function trainingRunFlags<Insight extends BooleanFlag>(insight: Insight) 
     ...runFlags(
       "write a TensorBoard event file: losses, learning rate, kNN, throughput, and views of a batch",
     ),
-    traceActors: {
-      kind: "boolean",
-      group: GENERAL,
-      help: "write a line to actors.jsonl for every message that an actor handles, and for every wait",
-    },
-    profile: {
-      kind: "boolean",
-      group: GENERAL,
-      help: "print the time per actor and per kernel at the end, and write a trace for Chrome or Perfetto",
-    },
+    ...TRACE_FLAGS,
     ui,
     uiHost,
     insight,
     ...screen,
   } as const satisfies FlagTable;
 }
-
-/** What `--help` says where these flags are not given. */
-export const TRAINING_DEFAULT_NOTES = { profile: "default: off", traceActors: "default: off" };
 
 /** Flags as they were given, of those that do not go together. */
 interface Given {
@@ -79,7 +79,7 @@ export function checkTraining(
 const SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 };
 
 /** Reads `--save-every`; `null` where it is not given. */
-export function parseSaveEvery(text: string | undefined): SaveInterval | null {
+function parseSaveEvery(text: string | undefined): SaveInterval | null {
   if (text === undefined) return null;
   const [, number, unit] = /^(\d+(?:\.\d+)?)([smh]?)$/.exec(text) ?? [];
   const value = Number(number);
@@ -88,4 +88,59 @@ export function parseSaveEvery(text: string | undefined): SaveInterval | null {
   throw new UsageError(
     `--save-every: expected a number of steps, such as 500, or a time, such as 90s, 30m or 2h, found "${text}"`,
   );
+}
+
+/** What the command lines say alike. */
+interface SharedFlags {
+  profile?: boolean;
+  traceActors?: boolean;
+  data?: string;
+  testData?: string;
+  output?: string;
+  resume?: string;
+  saveEvery?: string;
+  limitSteps?: number;
+  plugin?: string;
+  cache?: string;
+}
+
+/**
+ * Reads what the command lines say alike.
+ *
+ * @param cache the default
+ * @returns options, the rest of the flags, and what is no option
+ * @throws {UsageError} for `--resume auto` without `--output`, and a wrong `--save-every`
+ */
+export function readTraining<Given extends SharedFlags>(
+  task: string,
+  given: Given,
+  cache: string,
+  { folder, now }: { folder: string; now: Date },
+) {
+  const {
+    profile = false,
+    traceActors = false,
+    data,
+    testData,
+    output,
+    resume,
+    saveEvery,
+    limitSteps,
+    plugin,
+    cache: asked,
+    ...rest
+  } = given;
+  const { resumesIfThere, resume: checkpoint } = readResumeFlag({ resume, output }, folder);
+  const options = {
+    ...NOT_ASKED_FOR,
+    data: data === undefined ? SAMPLE_DATA : resolvePath(data, folder),
+    testData: testData === undefined ? null : resolvePath(testData, folder),
+    output: resolvePath(output ?? join("output", runName(task, now)), folder),
+    resume: checkpoint,
+    saveEvery: parseSaveEvery(saveEvery),
+    limitSteps: limitSteps ?? null,
+    cache: resolveCache(asked ?? cache, folder),
+    ...pluginOption(plugin, folder),
+  };
+  return { options, rest, choices: { resumesIfThere, profile, traceActors } };
 }

@@ -6,6 +6,7 @@ import {
   FINETUNE_DEFAULT_NOTES,
   FINETUNE_FLAG,
   FINETUNE_ONLY,
+  FINETUNING,
   LINEAR_ONLY,
 } from "../../methods/finetune/flags.ts";
 import {
@@ -35,15 +36,25 @@ import {
   runFlags,
   SHOW_FLAGS,
   takeRunFlags,
+  TRACE_DEFAULT_NOTES,
+  TRACE_FLAGS,
+  type TraceChoices,
   warnOfResumeAnyway,
 } from "./run_flags.ts";
 import { runName } from "./run_name.ts";
+
+/** The flags of a run that a fine-tuning alone has. */
+const TRACED = {
+  traceActors: { ...TRACE_FLAGS.traceActors, group: FINETUNING },
+  profile: { ...TRACE_FLAGS.profile, group: FINETUNING },
+} as const satisfies FlagTable;
 
 function makeTable(names: EncoderNames) {
   return {
     ...linearFlags(names),
     ...FINETUNE_FLAG,
     ...FINETUNE_ONLY,
+    ...TRACED,
     ...runFlags("write a TensorBoard event file"),
     ...SHOW_FLAGS,
   } as const satisfies FlagTable;
@@ -94,11 +105,15 @@ interface Common extends RunChoices {
 export type LinclsCommand =
   | { help: string }
   | Common & { method: "linear_probe"; options: LinclsRequest }
-  | Common & { method: "finetune"; options: FinetuneRequest };
+  | Common & TraceChoices & { method: "finetune"; options: FinetuneRequest };
 
 /** Says for `--help` what is the case where a flag is not given, with `--finetune` where that is something else. */
 function defaultNotes(): Record<string, string> {
-  const notes: Record<string, string> = { ...LINEAR_DEFAULT_NOTES, ...RUN_DEFAULT_NOTES };
+  const notes: Record<string, string> = {
+    ...LINEAR_DEFAULT_NOTES,
+    ...RUN_DEFAULT_NOTES,
+    ...TRACE_DEFAULT_NOTES,
+  };
   for (const [name, note] of Object.entries(FINETUNE_DEFAULT_NOTES)) {
     const known = notes[name];
     if (known === undefined) notes[name] = note;
@@ -136,7 +151,8 @@ export function linclsHelp(context: LinclsFlagsContext): string {
 
 function checkTogether(given: Given, checkpoint: string | null): void {
   const { pretrained, arch, which, evaluate, finetune = false } = given;
-  const wrong = (finetune ? LINEAR_ONLY : Object.keys(FINETUNE_ONLY) as (keyof typeof FINETUNE_ONLY)[])
+  const ofFinetune = { ...FINETUNE_ONLY, ...TRACED };
+  const wrong = (finetune ? LINEAR_ONLY : Object.keys(ofFinetune) as (keyof typeof ofFinetune)[])
     .find((name) => given[name] !== undefined);
   if (wrong !== undefined) {
     const flag = `--${flagName(wrong)}`;
@@ -182,7 +198,7 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
     cache,
     ...others
   } = own;
-  const { finetune = false, ...rest } = others;
+  const { finetune = false, profile = false, traceActors = false, ...rest } = others;
   const { resumesIfThere, resume: checkpoint } = readResumeFlag({ resume, output }, folder);
   checkTogether(given, checkpoint);
   const path = (text: string | undefined) => text === undefined ? null : resolvePath(text, folder);
@@ -219,6 +235,8 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
     }
     return conclude({
       method: "finetune" as const,
+      profile,
+      traceActors,
       options: { ...defaults, ...shared, lr: lr?.[0] ?? defaults.lr },
     });
   }

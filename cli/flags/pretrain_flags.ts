@@ -2,8 +2,6 @@
  * The command line of `deno task pretrain`. A run without `--data` uses the bundled images and its defaults suit them; with
  * `--data` the defaults are MoCo-v2's.
  */
-import { join } from "node:path";
-import { SAMPLE_DATA } from "../../data/sample.ts";
 import { UserError } from "../../errors.ts";
 import type { FlagTable, FlagValues } from "../../methods/flag_table.ts";
 import { PRETRAIN_DEFAULTS, PRETRAIN_SAMPLE_DEFAULTS } from "../../methods/moco/defaults.ts";
@@ -12,18 +10,17 @@ import type { Stem } from "../../models/encoder.ts";
 import { checkSplits } from "../../methods/moco/mod.ts";
 import type { PretrainOptions } from "../../methods/moco/options.ts";
 import type { EncoderNames } from "../../methods/shared_flags.ts";
-import {
-  checkTraining,
-  parseSaveEvery,
-  TRAINING_DEFAULT_NOTES,
-  trainingRunFlags,
-} from "./encoder_training_flags.ts";
+import { checkTraining, readTraining, trainingRunFlags } from "./encoder_training_flags.ts";
 import { type FlagsContext, helpExtent, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
-import { callersFolder, resolveCache, resolvePath } from "./paths.ts";
-import { pluginOption } from "./plugin.ts";
-import { readResumeFlag, RUN_DEFAULT_NOTES, type RunChoices, takeRunFlags } from "./run_flags.ts";
-import { runName } from "./run_name.ts";
+import { callersFolder } from "./paths.ts";
+import {
+  RUN_DEFAULT_NOTES,
+  type RunChoices,
+  takeRunFlags,
+  TRACE_DEFAULT_NOTES,
+  type TraceChoices,
+} from "./run_flags.ts";
 
 function makeTable(names: EncoderNames) {
   const { insight, ...own } = pretrainFlags(names);
@@ -47,16 +44,12 @@ export interface PretrainRequest extends PretrainOptions {
 /** What the command line asks for. */
 export type PretrainCommand =
   | { help: string }
-  | RunChoices & {
+  | RunChoices & TraceChoices & {
     help: undefined;
     /** `testData` is `null` where it was not given. */
     options: PretrainRequest;
     /** Go on with the newest checkpoint of the output folder, if there is one. */
     resumesIfThere: boolean;
-    /** Find out where the time goes. */
-    profile: boolean;
-    /** Write down every message. */
-    traceActors: boolean;
     /** Sentences to show before the run. */
     warnings: string[];
   };
@@ -72,7 +65,7 @@ export function pretrainHelp(context: PretrainFlagsContext): string {
       "images are yours, and the defaults are MoCo-v2's.",
     ],
     table: makeTable(context),
-    defaults: { ...PRETRAIN_DEFAULT_NOTES, ...RUN_DEFAULT_NOTES, ...TRAINING_DEFAULT_NOTES },
+    defaults: { ...PRETRAIN_DEFAULT_NOTES, ...RUN_DEFAULT_NOTES, ...TRACE_DEFAULT_NOTES },
     notes: [
       "The flags are those of MoCo's main_moco.py. Its defaults are MoCo-v1's; where they differ, they are named too. Hyphens " +
       "and underscores are the same in names (--moco_k, --moco-k). MoCo's flags for several processes (--world-size, " +
@@ -103,36 +96,11 @@ export function parsePretrainFlags(args: readonly string[], context: PretrainFla
   const { values: given, warnings } = parseFlags(makeTable(context), args, { retired: PRETRAIN_RETIRED });
   const { folder = callersFolder(), now = new Date() } = context;
   const late: string[] = []; // they stand behind what is wrong with the method's own flags
-  const { choices, rest: own } = takeRunFlags<Given>(given, late);
-  const {
-    profile = false,
-    traceActors = false,
-    data,
-    testData,
-    output,
-    resume,
-    saveEvery,
-    limitSteps,
-    plugin,
-    cache,
-    ...rest
-  } = own;
-  const { resumesIfThere, resume: checkpoint } = readResumeFlag({ resume, output }, folder);
-  const defaults = data === undefined ? PRETRAIN_SAMPLE_DEFAULTS : PRETRAIN_DEFAULTS;
-  const options: PretrainRequest = {
-    ...defaults,
-    ...rest,
-    cache: resolveCache(cache ?? defaults.cache, folder),
-    data: data === undefined ? SAMPLE_DATA : resolvePath(data, folder),
-    testData: testData === undefined ? null : resolvePath(testData, folder),
-    output: resolvePath(output ?? join("output", runName("pretrain", now)), folder),
-    resume: checkpoint,
-    saveEvery: parseSaveEvery(saveEvery),
-    limitSteps: limitSteps ?? null,
-    tuning: null,
-    ...pluginOption(plugin, folder),
-  };
+  const { choices: shown, rest: own } = takeRunFlags<Given>(given, late);
+  const defaults = given.data === undefined ? PRETRAIN_SAMPLE_DEFAULTS : PRETRAIN_DEFAULTS;
+  const { options: shared, rest, choices } = readTraining("pretrain", own, defaults.cache, { folder, now });
+  const options: PretrainRequest = { ...defaults, ...rest, ...shared };
   requireSplits(options);
   warnings.push(...checkTraining(options, given, { flag: "--moco-k", size: options.mocoK }), ...late);
-  return { help: undefined, options, resumesIfThere, profile, traceActors, ...choices, warnings };
+  return { help: undefined, options, ...choices, ...shown, warnings };
 }

@@ -30,6 +30,31 @@ export function runFlags(tensorboard: string) {
   } as const satisfies FlagTable;
 }
 
+/** The rows about where the time of a run goes. */
+export const TRACE_FLAGS = {
+  traceActors: {
+    kind: "boolean",
+    group: GENERAL,
+    help: "write a line to actors.jsonl for every message that an actor handles, and for every wait",
+  },
+  profile: {
+    kind: "boolean",
+    group: GENERAL,
+    help: "print the time per actor and per kernel at the end, and write a trace for Chrome or Perfetto",
+  },
+} as const satisfies FlagTable;
+
+/** What `--help` says where they are not given. */
+export const TRACE_DEFAULT_NOTES = { profile: "default: off", traceActors: "default: off" };
+
+/** Whether a run says where its time goes. */
+export interface TraceChoices {
+  /** Find out where the time goes. */
+  profile: boolean;
+  /** Write down every message. */
+  traceActors: boolean;
+}
+
 /** The last rows: the page, and what is on the screen. */
 export const SHOW_FLAGS = {
   ui: {

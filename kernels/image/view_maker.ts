@@ -13,6 +13,7 @@
  */
 import { type KernelTime, type TimedDispatch, timeDispatches } from "../profiler.ts";
 import type { Gpu } from "../gpu.ts";
+import { readStaging } from "../readback.ts";
 import { computeHueRounding } from "./hue_rounding.ts";
 import { WEIGHT_BITS } from "./resize_table.ts";
 import {
@@ -175,9 +176,9 @@ export class ViewMaker {
     const slot = await this.#acquire();
     try {
       this.#submit(slot, images, views, bytes);
-      await this.#gpu.wait(slot.readback.mapAsync(GPUMapMode.READ, 0, bytes));
-      new Uint8Array(into).set(new Uint8Array(slot.readback.getMappedRange(0, bytes)));
-      slot.readback.unmap();
+      await readStaging(this.#gpu, slot.readback, (views) => {
+        new Uint8Array(into).set(new Uint8Array(views));
+      }, bytes);
       return into;
     } finally {
       this.#release(slot);

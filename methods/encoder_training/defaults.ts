@@ -2,9 +2,11 @@
 import { DEFAULT_WORKERS } from "../../actors/default_workers.ts";
 import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import type { EncoderTrainingOptions } from "./options.ts";
+import { STEP_DEFAULTS } from "./step_options.ts";
 
 /** Defaults that are the same for every method. */
 export const ENCODER_TRAINING_DEFAULTS = {
+  ...STEP_DEFAULTS,
   workers: DEFAULT_WORKERS,
   cache: "auto",
   epochs: 200,
@@ -13,22 +15,32 @@ export const ENCODER_TRAINING_DEFAULTS = {
   lr: 0.03,
   cos: true,
   schedule: [120, 160],
-  momentum: 0.9,
   weightDecay: 1e-4,
-  accumulate: 1,
-  clipGrad: null,
-  statsEvery: 50,
   keep: 0,
   imageSize: 224,
   maxPixels: DEFAULT_MAX_PIXELS,
   evalResize: "auto",
   checkpointActivations: false,
-  amp: false,
-  onNan: "stop",
   maxRestarts: 5,
   knnK: 200,
   knnT: 0.07,
   knnEvery: 10,
   insight: true,
-  seed: 0,
 } satisfies Partial<EncoderTrainingOptions>;
+
+/** What is not wanted where nobody asks for it. */
+export const NOT_ASKED_FOR = { resume: null, saveEvery: null, limitSteps: null, tuning: null } as const;
+
+/** Options without a default that is the same on every machine, of every method. */
+export type WithoutDefault =
+  | "data"
+  | "testData"
+  | "output"
+  | "resume"
+  | "resumeAnyway"
+  | "saveEvery"
+  | "limitSteps"
+  | "tuning"
+  | "actors"
+  | "images"
+  | "plugins";

@@ -7,14 +7,8 @@ import type { BatchPosition, NamedValues, ViewBatch, ViewSample } from "../../ac
 import { profileAll } from "../../actors/run_profile.ts";
 import type { ActorRef, Handlers } from "../../actors/runtime/mod.ts";
 import type { Trainer } from "../../actors/trainer.ts";
-import { UserError } from "../../errors.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
-import {
-  FIXED_SCALE,
-  GRAD_SCALER,
-  INITIAL_LOSS_SCALE,
-  type LossScale,
-} from "../../kernels/ops/loss_scale/loss_scale.ts";
+import type { LossScale } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import type { NamedTensor } from "../../models/checkpoint/named_tensor.ts";
@@ -27,17 +21,18 @@ import type { StateValues } from "../../models/initialize.ts";
 import { distillLearningRate } from "../../models/optim/schedule.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { similarityMap } from "../../models/similarity_map.ts";
-import { type BatchInGroup, groupOf } from "../../models/training_step.ts";
 import { cropRatioOf } from "../encoder_views.ts";
 import type { RunIdentity } from "../terms.ts";
 import { buildTrainingCheckpoint, readTrainingCheckpoint, transpose } from "./checkpoint.ts";
 import type { TrainerEvent } from "./events.ts";
 import { initialWeights } from "./initial_weights.ts";
-import type { StepLoss } from "./loss_reader.ts";
 import type { EncoderTrainer, QueueContents } from "./messages.ts";
 import type { QueueShape, TrainedBy, TrainedEncoder } from "./trained_encoder.ts";
 import { type EncoderTrainingOptions, hasProbeSet, scheduleOf } from "./options.ts";
 import type { EncoderStep, EncoderStepOptions, EncoderStepSettings } from "./step.ts";
+import { initialLossScale, optimizedBy } from "./step_options.ts";
+import type { StepLoss } from "./step_results.ts";
+import { TrainedSteps } from "./trained_steps.ts";
 
 /** Configuration of the trainer of an encoder. */
 export interface EncoderTrainerConfig<Options> {
@@ -106,19 +101,12 @@ export class EncoderTraining<
   readonly #encoder: TrainedEncoder;
   readonly #queue: QueueShape;
   readonly #step: Step;
-  /** The last batch that was trained on; before the first one `batch` is one less than the first. */
-  #last: BatchNumber & { lr: number };
+  readonly #steps: TrainedSteps;
   /** Row of the queue that the next batch's first key replaces. */
   #queuePointer: number;
   /** When the last checkpoint was written, or the run began. */
   #savedAt = performance.now();
-  /** Batches trained on in the whole run: PyTorch's `num_batches_tracked`. */
-  #tracked: number;
-  #lossScale: LossScale | undefined;
   #isSnapshotDue = false;
-  #areStatsDue = false;
-  /** Whether a checkpoint is to be written when the batches that accumulate have become a step. */
-  #isSaveDue = false;
   readonly #effort: BestEffort;
 
   private constructor(
@@ -131,13 +119,19 @@ export class EncoderTraining<
     this.#trainer = trainer;
     this.#duties = duties;
     this.#step = duties.step;
-    this.#lossScale = lossScale;
     this.#effort = new BestEffort((text) => void this.#tell({ type: "warning", text }).catch(() => {}));
-    const { done: { epoch, batch }, batchesPerEpoch, options } = config;
+    const { done: first, batchesPerEpoch, options } = config;
     this.#encoder = duties.method.encoder(options);
     this.#queue = duties.method.queue(options);
-    this.#last = { epoch, batch: batch - 1, lr: distillLearningRate(epoch, scheduleOf(options)) };
-    this.#tracked = epoch * batchesPerEpoch + batch;
+    this.#steps = new TrainedSteps(trainer, {
+      options,
+      batchesPerEpoch,
+      first,
+      lr: distillLearningRate(first.epoch, scheduleOf(options)),
+      lossScale,
+      advice: duties.advice,
+      tell: (event) => this.#tell(event),
+    });
     this.#queuePointer = config.queue.pointer;
   }
 
@@ -160,8 +154,7 @@ export class EncoderTraining<
     ) => Promise<Omit<TrainerDuties<Options, Batch, Step>, "method">>,
   ): Promise<EncoderTraining<Options, Batch, Step>> {
     const { options, queue } = config;
-    const isScaled = options.amp || options.onNan === "skip";
-    const lossScale = isScaled ? await readLossScale(method, options) : undefined;
+    const lossScale = await readLossScale(method, options);
     const encoder = method.encoder(options);
     const duties = await create(trainer.gpu, {
       encoder: findEncoder(encoder.arch),
@@ -169,16 +162,8 @@ export class EncoderTraining<
       batch: options.batchSize,
       imageSize: options.imageSize,
       queueSize: method.queue(options).size,
-      momentum: options.momentum,
-      weightDecay: options.weightDecay,
-      accumulate: options.accumulate,
-      ...options.clipGrad !== null && { clipNorm: options.clipGrad },
-      hasStats: options.statsEvery > 0,
-      dropoutSeed: options.seed,
       checkpointActivations: options.checkpointActivations,
-      mixedPrecision: options.amp,
-      lossScale,
-      lossScaleRule: options.amp ? GRAD_SCALER : FIXED_SCALE,
+      ...optimizedBy(options, lossScale),
     });
     const { step } = duties;
     if (options.resume === null) {
@@ -198,7 +183,7 @@ export class EncoderTraining<
       progress: () => this.progress(),
       weights: () => this.weights(),
       requestSnapshot: () => this.requestSnapshot(),
-      save: async () => ({ path: await this.save(), step: this.step }),
+      save: async () => ({ path: await this.save(), step: this.#steps.step }),
       profile: () =>
         profileAll(Object.fromEntries(this.#step.programs.map((program) => [program.label, program]))),
     };
@@ -206,12 +191,6 @@ export class EncoderTraining<
 
   #tell(event: TrainerEvent): Promise<void> {
     return this.#config.monitor.tell("event", event);
-  }
-
-  /** Which of the batches that accumulate to a step one is. */
-  #groupOf({ batch }: BatchNumber): BatchInGroup {
-    const { batchesPerEpoch, options } = this.#config;
-    return groupOf(batch, batchesPerEpoch, options.accumulate);
   }
 
   /** The next step is looked into. */
@@ -223,21 +202,11 @@ export class EncoderTraining<
   async train(batch: Batch, queuePointer: number = this.#queuePointer): Promise<void> {
     const { position } = batch;
     // Once more, after a restart of another actor.
-    if (!isAfter(position, this.#last)) return await this.#trainer.giveBack(batch);
+    if (!isAfter(position, this.#steps.last)) return await this.#trainer.giveBack(batch);
     const { options } = this.#config;
-    const lr = distillLearningRate(position.epoch, scheduleOf(options));
-    const group = this.#groupOf(position);
-    this.#areStatsDue ||= options.statsEvery > 0 && (this.#tracked + 1) % options.statsEvery === 0;
-    const loss = this.#duties.submit(batch, {
-      learningRate: lr,
-      queuePointer,
-      step: this.#tracked,
-      group,
-      takesStats: this.#areStatsDue,
-    });
-    if (isLast(group)) this.#areStatsDue = false;
-    this.#last = { epoch: position.epoch, batch: position.batch, lr };
-    this.#tracked++;
+    const taken = this.#steps.take(position, distillLearningRate(position.epoch, scheduleOf(options)));
+    const { lr, step, group, takesStats } = taken;
+    const loss = this.#duties.submit(batch, { learningRate: lr, queuePointer, step, group, takesStats });
     this.#queuePointer = (queuePointer + options.batchSize) % this.#queue.size;
     const shown = this.#isSnapshotDue
       ? this.#effort.attempt("the snapshot of a step", () => this.#copyShown(batch))
@@ -246,9 +215,12 @@ export class EncoderTraining<
     if (shown !== undefined) {
       await this.#effort.attempt("the snapshot of a step", () => this.#show(position, queuePointer, shown));
     }
-    await this.#trainer.report((before) => this.#report(position, lr, loss, before));
-    this.#isSaveDue ||= position.endsEpoch || this.#isIntervalOver();
-    if (this.#isSaveDue && isLast(group)) await this.#saveAfter(position);
+    await this.#steps.report(taken, loss, async ({ loss, lossScale }, { number }) => {
+      const { epoch } = position;
+      await this.#tell({ type: "step", epoch, step: number, loss, lr, ...lossScale && { lossScale } });
+    });
+    const isDue = position.endsEpoch || this.#isIntervalOver();
+    if (this.#steps.savesNow(isDue)) await this.#saveAfter(position);
   }
 
   /** Writes a checkpoint, and tells of it. */
@@ -284,74 +256,20 @@ export class EncoderTraining<
       ownKey,
       count: SHOWN_KEYS,
     });
-    const step = position.epoch * this.#config.batchesPerEpoch + position.batch + 1;
-    await this.#tell({ type: "snapshot", ...position, step, views, similarities });
-  }
-
-  /** Steps of the whole run that are done. */
-  get step(): number {
-    const { epoch, batch } = this.#last;
-    return epoch * this.#config.batchesPerEpoch + batch + 1;
+    await this.#tell({ type: "snapshot", ...position, step: this.#steps.step, views, similarities });
   }
 
   /** Where training is, for those that are started again. */
   progress(): { newest: BatchNumber; queuePointer: number } {
-    const { epoch, batch } = this.#last;
+    const { epoch, batch } = this.#steps.last;
     return { newest: { epoch, batch }, queuePointer: this.#queuePointer };
   }
 
   #isIntervalOver(): boolean {
     const { saveEvery } = this.#config.options;
     if (saveEvery === null) return false;
-    if ("steps" in saveEvery) return this.#tracked % saveEvery.steps === 0;
+    if ("steps" in saveEvery) return this.#steps.step % saveEvery.steps === 0;
     return performance.now() - this.#savedAt >= 1000 * saveEvery.seconds;
-  }
-
-  /** Tells of a step when its loss has come back from the device, and the step before has been told of. */
-  async #report(
-    position: BatchPosition,
-    lr: number,
-    promise: Promise<StepLoss>,
-    before: Promise<void>,
-  ): Promise<void> {
-    const { loss, isApplied, lossScale, stats } = await promise;
-    await before; // which may have had more to tell
-    this.#lossScale = lossScale;
-    const { onNan, amp } = this.#config.options;
-    // Mixed precision skips a step now and then, and that is its way.
-    if (!Number.isFinite(loss) || (!isApplied && !amp)) {
-      const where = `epoch ${position.epoch}, batch ${position.batch}`;
-      if (onNan === "stop" || isApplied) {
-        const found = Number.isFinite(loss)
-          ? `the gradients are not finite in ${where} (the loss is ${loss})`
-          : `the loss is ${loss} in ${where}`;
-        throw new UserError(
-          `${found}: training has diverged. Earlier checkpoints are intact; ${this.#advise(lr)}`,
-        );
-      }
-      const text = `step skipped in ${where}: the gradients are not finite, and the loss is ${loss}`;
-      await this.#tell({ type: "warning", text: `${text} (${lossScale!.skipped} so far)` });
-    }
-    const { epoch, batch } = position;
-    const step = epoch * this.#config.batchesPerEpoch + batch + 1;
-    if (stats !== undefined) { // before the step, after which the run may be over
-      const { allocatedBytes: deviceBytes } = this.#trainer.gpu;
-      const { rss: processBytes } = Deno.memoryUsage();
-      await this.#tell({ type: "stats", epoch, step, ...stats, deviceBytes, processBytes });
-    }
-    await this.#tell({ type: "step", epoch, step, loss, lr, ...lossScale && { lossScale } });
-  }
-
-  /** Suggests settings that may keep training from diverging. */
-  #advise(lr: number): string {
-    const { lr: given, onNan, amp } = this.#config.options;
-    const advice = [
-      `a lower --lr (now ${given}${given === lr ? "" : `, ${lr} in this epoch`})`,
-      ...this.#duties.advice,
-      ...onNan === "skip" ? [] : ["--on-nan skip"],
-      ...amp ? ["no --amp"] : [],
-    ];
-    return `try ${new Intl.ListFormat("en-US", { type: "disjunction" }).format(advice)}`;
   }
 
   async weights(): Promise<NamedValues> {
@@ -359,26 +277,12 @@ export class EncoderTraining<
     return [...await this.#step.save()];
   }
 
-  /** Fails where something that a checkpoint holds is not finite. */
-  #requireFinite(what: string, values: Iterable<readonly [string, Float32Array]>): void {
-    const { epoch, batch, lr } = this.#last;
-    this.#trainer.requireFinite(
-      values,
-      (problem) =>
-        `${what} ${problem} after epoch ${epoch}, batch ${batch}: training has diverged, so no checkpoint is written. ` +
-        `Earlier checkpoints are intact; ${this.#advise(lr)}`,
-    );
-  }
-
   /**
    * Writes a checkpoint of everything up to the last batch, or says that this is due: when the batches that have accumulated
    * have become a step.
    */
   async save(): Promise<string | null> {
-    const { epoch, batch } = this.#last;
-    if (batch < 0 || isLast(this.#groupOf({ epoch, batch }))) return await this.#write();
-    this.#isSaveDue = true;
-    return null;
+    return this.#steps.maySave() ? await this.#write() : null;
   }
 
   /**
@@ -389,17 +293,19 @@ export class EncoderTraining<
   async #write(): Promise<string> {
     await this.#trainer.reported;
     const { options, batchesPerEpoch } = this.#config;
-    const { epoch, batch, lr } = this.#last;
+    const { last: { epoch, lr }, next } = this.#steps;
     const { layout, noun, besideNoun } = this.#duties.method;
     const { arch, head } = this.#encoder;
-    const finished = batch === batchesPerEpoch - 1;
     const keys = await this.#step.queues[0].read();
     const localKeys = this.#config.queue.local && await this.#step.queues[1].read();
     const values = await this.#step.save();
     const momentum = await this.#step.parameters.saveArena("momentum");
-    this.#requireFinite(`the ${noun}'s`, values);
-    this.#requireFinite("the momentum of", momentum);
-    this.#requireFinite("the", [["queue", keys], ...localKeys ? [["small queue", localKeys] as const] : []]);
+    this.#steps.requireFinite(`the ${noun}'s`, values);
+    this.#steps.requireFinite("the momentum of", momentum);
+    this.#steps.requireFinite("the", [
+      ["queue", keys],
+      ...localKeys ? [["small queue", localKeys] as const] : [],
+    ]);
     const queueTensor = (keys: Float32Array) => ({
       shape: [head.dimension, this.#queue.size],
       data: transpose(keys, this.#queue.size, head.dimension),
@@ -410,7 +316,7 @@ export class EncoderTraining<
     });
     using beside = await this.#duties.openBeside((values) => this.#named(values));
     if (Array.isArray(beside.tensors)) {
-      this.#requireFinite(
+      this.#steps.requireFinite(
         `the ${besideNoun}'s`,
         beside.tensors.flatMap(({ key, data }) => data instanceof Float32Array ? [[key, data] as const] : []),
       );
@@ -419,7 +325,7 @@ export class EncoderTraining<
     await this.#trainer.write(
       path,
       buildTrainingCheckpoint(layout, {
-        epoch: finished ? epoch + 1 : epoch,
+        epoch: next.epoch,
         arch,
         encoder: this.#named(values),
         beside: beside.tensors,
@@ -431,17 +337,16 @@ export class EncoderTraining<
         input,
         ...beside.input && { besideInput: beside.input },
         resume: buildResumeState({
-          batch: finished ? 0 : batch + 1,
+          batch: next.batch,
           batchesPerEpoch,
           batchSize: options.batchSize,
           seed: options.seed,
-          lossScale: this.#lossScale,
+          lossScale: this.#steps.lossScale,
           ...this.#config.identity,
         }),
       }),
     );
     this.#savedAt = performance.now();
-    this.#isSaveDue = false;
     return path;
   }
 
@@ -450,24 +355,20 @@ export class EncoderTraining<
     return this.#step.state.map(({ key, shape }) => {
       const data = values.get(key);
       return data === undefined
-        ? { key, shape, dtype: "int64", data: BigInt64Array.of(BigInt(this.#tracked)) }
+        ? { key, shape, dtype: "int64", data: BigInt64Array.of(BigInt(this.#steps.step)) }
         : { key, shape, data };
     });
   }
 }
 
-/** Whether a batch is the last one of those that accumulate. */
-function isLast({ index, size }: BatchInGroup): boolean {
-  return index === size - 1;
-}
-
-/** Where loss scaling was when a checkpoint was written; where it begins if the run had none. */
+/** Where loss scaling was when a checkpoint was written; where it begins if the run had none; `undefined` without it. */
 async function readLossScale(
   { layout }: Pick<TrainedBy<never>, "layout">,
-  { amp, resume: path }: EncoderTrainingOptions,
-): Promise<LossScale> {
-  const initial = amp ? INITIAL_LOSS_SCALE : { ...INITIAL_LOSS_SCALE, scale: 1 };
-  if (path === null) return initial;
+  options: EncoderTrainingOptions,
+): Promise<LossScale | undefined> {
+  const { resume: path } = options;
+  const initial = initialLossScale(options);
+  if (path === null || initial === undefined) return initial;
   using file = await openCheckpointFile(path);
   const { resume } = readTrainingCheckpoint(layout, file);
   return readResumeState(resume, (problem) => new CheckpointError(path, problem)).lossScale ?? initial;

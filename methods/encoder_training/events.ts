@@ -11,10 +11,10 @@ import type {
   ViewsEvent,
 } from "../../actors/events.ts";
 import type { Accuracy, BatchPosition, NamedValues, ViewSample } from "../../actors/messages.ts";
-import type { RunProfile } from "../../actors/run_profile.ts";
 import type { LossScale } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import type { StepStats } from "../../models/step_stats.ts";
 import type { SimilarityMap } from "../../models/similarity_map.ts";
+import type { ProfileEvent } from "../watched_actors.ts";
 
 /** Size of a run, known before the first step. */
 export interface EncoderTrainingPlan {
@@ -60,6 +60,12 @@ export interface EncoderTrainingStats extends StepStats {
   processBytes: number;
 }
 
+/** What a step tells of itself, every `statsEvery` batches. */
+export interface StatsEvent extends EncoderTrainingStats {
+  /** Type of the event. */
+  type: "stats";
+}
+
 /** A snapshot of a training step. */
 export interface TrainingSnapshot extends BatchPosition {
   /** Step, from 1, over the whole run. */
@@ -80,8 +86,7 @@ export type EncoderTrainingEvent =
   | ProgressEvent
   /** A step is done. */
   | ({ type: "step" } & EncoderTrainingStep)
-  /** What a step tells of itself, every `statsEvery` batches. */
-  | ({ type: "stats" } & EncoderTrainingStats)
+  | StatsEvent
   | ViewsEvent
   /** A snapshot of a step: views, and its encoders' similarities to the queue. */
   | ({ type: "snapshot" } & TrainingSnapshot)
@@ -89,8 +94,7 @@ export type EncoderTrainingEvent =
   /** An encoder was evaluated after `step` steps: the trained one (`student`) or its teacher. */
   | ({ type: "knn"; of: "teacher" | "student"; step: number } & Accuracy)
   | TraceEvents
-  /** Where the time went; where this is asked for. */
-  | ({ type: "profile" } & RunProfile);
+  | ProfileEvent;
 
 /** A checkpoint has been written, at the end of an epoch or within one. Has `weights` if an evaluation is due. */
 export interface SavedEvent {

@@ -67,7 +67,7 @@ export function dataFlags() {
 }
 
 const { epochs, startEpoch, batchSize, scaleLr, warmupEpochs, momentum, weightDecay } = SGD_FLAGS;
-const { amp, onNan } = STEP_FLAGS;
+const { accumulate, clipGrad, statsEvery, amp, onNan } = STEP_FLAGS;
 
 /** Epochs, batches, optimizer, memory. */
 export const TRAINING_FLAGS = {
@@ -93,27 +93,9 @@ export const TRAINING_FLAGS = {
   },
   momentum,
   weightDecay,
-  accumulate: {
-    kind: "integer",
-    min: 1,
-    group: TRAINING,
-    help:
-      "number of batches to accumulate gradients over per step, for batches that do not fit in memory. Batch norm uses " +
-      "each batch on its own; --scale-lr counts the images of all of them",
-  },
-  clipGrad: {
-    kind: "number",
-    above: 0,
-    group: TRAINING,
-    help: "maximum L2 norm of the gradient; a larger gradient is scaled down to it",
-  },
-  statsEvery: {
-    kind: "integer",
-    min: 0,
-    group: TRAINING,
-    help:
-      "batches between records in stats.jsonl (gradient and weight norms per layer group, device time, memory); 0 for none",
-  },
+  accumulate,
+  clipGrad,
+  statsEvery,
   checkpointActivations: {
     kind: "boolean",
     group: TRAINING,

@@ -2,7 +2,8 @@
  * A queue of earlier embeddings on the device: a ring of rows that a loss compares a batch with, and into which the batch's
  * own keys go when its step is done.
  */
-import { type Gpu, readBuffer } from "../../kernels/gpu.ts";
+import type { Gpu } from "../../kernels/gpu.ts";
+import { readBuffer } from "../../kernels/readback.ts";
 import { padTo4 } from "../../kernels/graph.ts";
 import { padRows, unpadRows } from "../../kernels/layout.ts";
 import type { BufferRange } from "../../kernels/program.ts";

@@ -9,15 +9,15 @@ import { SnapshotClock } from "../../actors/diagnostics.ts";
 import type { Emit } from "../../actors/events.ts";
 import { ImageCaches } from "../../actors/image_caches.ts";
 import type { Accuracy, NamedValues } from "../../actors/messages.ts";
-import { describeRestart, listenToActors, watchdogOf, withWarningsOnce } from "../../actors/notices.ts";
-import { workerImports } from "../../actors/plugins.ts";
-import { ProfileCollector } from "../../actors/run_profile.ts";
-import { ActorSystem, type TraceSpan } from "../../actors/runtime/mod.ts";
+import { describeRestart, listenToActors, withWarningsOnce } from "../../actors/notices.ts";
+import type { ProfileCollector } from "../../actors/run_profile.ts";
+import type { ActorSystem } from "../../actors/runtime/mod.ts";
 import { TrainingRun } from "../../actors/training_run.ts";
 import { Evaluations } from "./evaluations.ts";
 import type { EncoderTrainingEvent, EncoderTrainingPlan, SavedEvent, TrainerEvent } from "./events.ts";
 import type { EncoderMethod } from "./method.ts";
 import { checkSettings } from "../check_settings.ts";
+import { runActors, type Wanted } from "../watched_actors.ts";
 import { type EncoderTrainingOptions, scheduleOf } from "./options.ts";
 import { type KnownLoss, NOTHING_SO_FAR, type PreparedRun, prepareRun, type RunSoFar } from "./prepare.ts";
 import { findStart, savedWeights } from "./start.ts";
@@ -45,14 +45,6 @@ export interface EncoderTrainingResult {
    * data. `before` is measured at the start of the whole run, and is `null` if a resumed run no longer knows it.
    */
   knn: { teacher?: Accuracy; before: Accuracy | null; after: Accuracy } | null;
-}
-
-/** Diagnostics that cost time. */
-export interface Wanted {
-  /** Trace all actors, and time every kernel at the end. */
-  profile?: boolean;
-  /** Report every message that an actor handles, and what the actor waits for. */
-  trace?: boolean;
 }
 
 /**
@@ -83,28 +75,16 @@ export async function trainEncoder<Options extends EncoderTrainingOptions>(
     maxPixels: prepared.options.maxPixels,
   }, emit);
   emit({ type: "plan", ...planOf(prepared), cache: caches.description });
-  const profile = wanted.profile ? new ProfileCollector() : undefined;
-  // An abort must not stop the actors before the checkpoint is written, so the system does not get the signal.
-  const system = new ActorSystem({
-    ...(wanted.profile || wanted.trace) && {
-      onTrace(actor: string, spans: readonly TraceSpan[]) {
-        if (wanted.trace) emit({ type: "trace", actor, spans });
-        profile?.take(actor, spans);
-      },
-    },
-    imports: workerImports(options.plugins),
-    watchdog: watchdogOf(emit),
-  });
   const isTrained = prepared.firstStep === prepared.totalSteps;
-  try {
-    return await system.run(() =>
+  return await runActors(
+    options.plugins,
+    wanted,
+    emit,
+    (system, profile) =>
       isTrained
         ? finishRun(system, prepared, caches, emit, signal)
-        : new TrainingOfEncoder(system, prepared, caches, emit, signal, profile).run()
-    );
-  } finally {
-    if (profile !== undefined) emit({ type: "profile", ...profile.result() });
-  }
+        : new TrainingOfEncoder(system, prepared, caches, emit, signal, profile).run(),
+  );
 }
 
 function planOf<Options extends EncoderTrainingOptions>(

@@ -2,17 +2,12 @@
 import { CheckpointError, type Fail } from "../../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { fingerprintWeights } from "../../models/checkpoint/fingerprint_weights.ts";
-import {
-  readResumeState,
-  type RunOrigin,
-  type SavedResumeState,
-} from "../../models/checkpoint/resume_state.ts";
+import { readResumeState, type RunOrigin } from "../../models/checkpoint/resume_state.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { isCounter } from "../../models/checkpoint/named_tensor.ts";
 import type { StateEntry } from "../../models/encoder_builder.ts";
 import { initializeQueue } from "../../models/initialize.ts";
 import { findEncoder, summarize } from "../../models/registry.ts";
-import { groupOf } from "../../models/training_step.ts";
 import type { NamedValues } from "../../actors/messages.ts";
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { checkTerms, type RunIdentity } from "../terms.ts";
@@ -20,6 +15,7 @@ import { checkSavedTensors, readTrainingCheckpoint, requireFiniteTraining, trans
 import { initialWeights, openInitialCheckpoint } from "./initial_weights.ts";
 import type { FlagsOfEncoder, TrainedBy, TrainedEncoder } from "./trained_encoder.ts";
 import type { EncoderTrainingOptions } from "./options.ts";
+import { checkSameEpoch } from "./same_epoch.ts";
 import type { Start } from "./training_pipeline.ts";
 
 /**
@@ -152,45 +148,6 @@ export async function findStart<Options extends EncoderTrainingOptions>(
     batch,
     queue: { keys: transpose(await queue.read(), dimension, size), pointer, ...local && { local } },
   };
-}
-
-/**
- * Where a checkpoint stopped within its epoch, in batches. Then the rest of the epoch must be what it would have been: its
- * order follows from images, batch size and seed. Where it is not and `resumeAnyway` insists, the epoch begins anew.
- */
-function checkSameEpoch(
-  saved: SavedResumeState,
-  { batchSize, seed, accumulate, resumeAnyway = false }: EncoderTrainingOptions,
-  batchesPerEpoch: number,
-  fail: Fail,
-): number {
-  if (saved.batch === 0) return 0;
-  const problems: string[] = [];
-  // Checkpoints of before have no batch_size.
-  if ((saved.batchSize ?? batchSize) !== batchSize) {
-    const then = saved.batchSize;
-    problems.push(`batches of ${then}, but --batch-size is ${batchSize}; resume with --batch-size ${then}`);
-  }
-  if ((saved.seed ?? seed) !== seed) {
-    const then = saved.seed;
-    problems.push(`a run with --seed ${then}, but --seed is ${seed}; resume with --seed ${then}`);
-  }
-  if ((saved.batchesPerEpoch ?? batchesPerEpoch) !== batchesPerEpoch) {
-    const then = saved.batchesPerEpoch;
-    problems.push(`${then} batches, but now there are ${batchesPerEpoch}; resume with the same images`);
-  }
-  if (problems.length === 0 && groupOf(saved.batch, batchesPerEpoch, accumulate).index > 0) {
-    problems.push(
-      `${saved.batch} batches so far, in the middle of a step of --accumulate ${accumulate}; resume with that run's ` +
-        "--accumulate",
-    );
-  }
-  if (problems.length === 0 && saved.batch >= batchesPerEpoch) {
-    problems.push(`more than ${saved.batch} batches, but now there are ${batchesPerEpoch}`);
-  }
-  if (problems.length === 0) return saved.batch;
-  if (resumeAnyway) return 0;
-  throw fail(`stopped within an epoch of ${problems[0]}, or restart that epoch with --resume-anyway`);
 }
 
 /** Names the first keys that differ from the encoder that the options describe. */

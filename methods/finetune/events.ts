@@ -5,11 +5,15 @@ import type {
   NoticeEvent,
   ProgressEvent,
   ReaderEvent,
+  TraceEvents,
   WarningEvent,
 } from "../../actors/events.ts";
 import type { LossScale } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import type { ClassificationScore } from "../classification.ts";
+import type { StatsEvent } from "../encoder_training/events.ts";
 import type { LinearPlan } from "../linear_probe/events.ts";
+import type { ProfileEvent } from "../watched_actors.ts";
+import type { WrittenCheckpoint } from "./messages.ts";
 import type { LearningRates } from "./options.ts";
 
 /** What a fine-tuning is, known before the first step. Of an epoch's images those that fill no batch are left out. */
@@ -54,6 +58,9 @@ export type FinetuneEvent =
   | ProgressEvent
   /** A step is done. */
   | ({ type: "step" } & FinetuneStep)
+  | StatsEvent
+  | TraceEvents
+  | ProfileEvent
   /** An epoch is done, and the test images are classified. */
   | ({ type: "epoch" } & FinetuneEpoch);
 
@@ -63,4 +70,7 @@ export type FinetuneActorEvent =
   | WarningEvent
   /** So many images more have come that are not trained on. */
   | { type: "came"; images: number }
+  /** A checkpoint that was to be written after a step has been. */
+  | ({ type: "saved" } & WrittenCheckpoint)
+  | StatsEvent
   | ({ type: "step" } & FinetuneStep);

@@ -4,18 +4,13 @@
  * Views to learn from (`train`) make a step each. Queries are classified by the weights that were frozen last.
  */
 import { join } from "node:path";
-import type { BatchNumber } from "../../actors/batch_number.ts";
 import type { Monitor } from "../../actors/events.ts";
-import type { BatchPosition, Purpose, ViewBatch } from "../../actors/messages.ts";
+import type { ProgramProfile, Purpose, ViewBatch } from "../../actors/messages.ts";
+import { profileAll } from "../../actors/run_profile.ts";
 import { type ActorContext, type ActorRef, urgent } from "../../actors/runtime/mod.ts";
 import { defineTrainer, type Trainer } from "../../actors/trainer.ts";
 import { UserError } from "../../errors.ts";
-import {
-  FIXED_SCALE,
-  GRAD_SCALER,
-  INITIAL_LOSS_SCALE,
-  type LossScale,
-} from "../../kernels/ops/loss_scale/loss_scale.ts";
+import type { LossScale } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { isCounter } from "../../models/checkpoint/named_tensor.ts";
 import { readFinite } from "../../models/checkpoint/read_finite.ts";
@@ -28,13 +23,15 @@ import type { Normalization } from "../../models/images.ts";
 import { initialize, type StateValues } from "../../models/initialize.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { type ClassificationScore, classLabelsOf, scoreOf, Tally } from "../classification.ts";
+import { initialLossScale, optimizedBy } from "../encoder_training/step_options.ts";
+import { TrainedSteps } from "../encoder_training/trained_steps.ts";
 import { cropRatioOf } from "../encoder_views.ts";
 import { buildFinetuneCheckpoint, readFinetuneCheckpoint } from "./checkpoint.ts";
 import type { FinetuneActorEvent } from "./events.ts";
-import type { FinetuneTrainer } from "./messages.ts";
-import { type FinetuneOptions, type LearningRates, learningRatesOf } from "./options.ts";
+import type { FinetuneTrainer, WrittenCheckpoint } from "./messages.ts";
+import { type FinetuneOptions, learningRatesOf } from "./options.ts";
 import type { FinetuneStart } from "./prepare.ts";
-import { classifierState, FinetuneStep, type FinetuneStepResult, FrozenClassifier } from "./step.ts";
+import { classifierState, FinetuneStep, FrozenClassifier } from "./step.ts";
 
 /** How a trainer is started. */
 export interface FinetuneTrainerConfig {
@@ -80,9 +77,7 @@ class Finetuning {
   /** Batch norm's counters of batches, by key. */
   readonly #counters: Map<string, number>;
   readonly #input: SavedInput | undefined;
-  #lossScale: LossScale | undefined;
-  /** The first batch that was not trained on; an epoch's end is the next one's first. */
-  #next: BatchNumber;
+  readonly #steps: TrainedSteps;
   #isTested: boolean;
   #best: number;
   /** Of the epoch under way. */
@@ -103,15 +98,24 @@ class Finetuning {
     frozen: FrozenClassifier,
     { counters, input, lossScale }: InitialState,
   ) {
-    const { start: { epoch, batch, best, progress } } = config;
+    const { options, batchesPerEpoch, start } = config;
+    const { epoch, best, progress } = start;
     this.#config = config;
     this.#trainer = trainer;
     this.#step = step;
     this.#frozen = frozen;
     this.#counters = counters;
     this.#input = input;
-    this.#lossScale = lossScale;
-    this.#next = { epoch, batch };
+    const { lr } = learningRatesOf(options, epoch);
+    this.#steps = new TrainedSteps(trainer, {
+      options,
+      batchesPerEpoch,
+      first: start,
+      lr,
+      lossScale,
+      advice: [`a lower --lr-last-layer (now ${options.lrLastLayer})`],
+      tell: (event) => config.monitor.tell("event", event),
+    });
     this.#isTested = progress.isTested;
     this.#best = best;
     const { images, ...sums } = progress.trained;
@@ -129,73 +133,34 @@ class Finetuning {
       : this.#classify(batch, labels);
     await this.#trainer.giveBack(batch);
     await told;
+    if (purpose === "train" && this.#steps.savesNow(false)) {
+      const saved = await this.#save();
+      await this.#config.monitor.tell("event", { type: "saved", ...saved });
+    }
     this.#consumed.resolve();
     this.#consumed = Promise.withResolvers();
   }
 
   /** One step. It is submitted before the result of the one before it is known, so that the device never waits. */
   #train({ views, position }: ViewBatch, labels: readonly number[]): Promise<void> {
-    const { options, batchesPerEpoch } = this.#config;
+    const { options, monitor } = this.#config;
     const { epoch, batch, endsEpoch } = position;
     const rates = learningRatesOf(options, epoch);
-    const result = this.#step.train({
-      images: views,
-      labels,
-      ...rates,
-      step: epoch * batchesPerEpoch + batch,
-    });
+    const taken = this.#steps.take(position, rates.lr);
+    const { step, group, takesStats } = taken;
+    const result = this.#step.train({ images: views, labels, ...rates, step, group, takesStats });
     if (batch === 0) this.#trained.clear();
     for (const [key, count] of this.#counters) this.#counters.set(key, count + 1);
-    this.#next = endsEpoch ? { epoch: epoch + 1, batch: 0 } : { epoch, batch: batch + 1 };
     this.#isTested = !endsEpoch;
     this.#isNew = true;
-    return this.#trainer.report(async (before) => {
-      const found = await result;
-      await before;
-      await this.#report(position, rates, labels.length, found);
+    return this.#steps.report(taken, result, async ({ lossScale, ...found }, { number, counts }) => {
+      const images = labels.length;
+      if (counts) this.#trained.add(images, [found]);
+      this.#count("train", images);
+      const scaling = lossScale && { lossScale };
+      const score = scoreOf(found, images);
+      await monitor.tell("event", { type: "step", epoch, step: number, score, ...rates, ...scaling });
     });
-  }
-
-  /** Tells of a step when its result has come back from the device. */
-  async #report(
-    { epoch, batch }: BatchPosition,
-    rates: LearningRates,
-    images: number,
-    { isApplied, lossScale, ...result }: FinetuneStepResult,
-  ): Promise<void> {
-    const { options: { onNan, amp }, batchesPerEpoch, monitor } = this.#config;
-    this.#lossScale = lossScale;
-    const { loss } = result;
-    // Mixed precision skips a step now and then, and that is its way.
-    if (!Number.isFinite(loss) || (!isApplied && !amp)) {
-      const where = `epoch ${epoch}, batch ${batch}`;
-      if (onNan === "stop" || isApplied) {
-        const found = Number.isFinite(loss)
-          ? `the gradients are not finite in ${where} (the loss is ${loss})`
-          : `the loss is ${loss} in ${where}`;
-        throw new UserError(
-          `${found}: training has diverged. Earlier checkpoints are whole; ${this.#advise()}`,
-        );
-      }
-      const text = `the loss is ${loss} in ${where}, and its step is skipped: the gradients are not finite`;
-      await monitor.tell("event", { type: "warning", text: `${text} (${lossScale!.skipped} so far)` });
-    } else this.#trained.add(images, [result]);
-    this.#count("train", images);
-    await monitor.tell("event", {
-      type: "step",
-      epoch,
-      step: epoch * batchesPerEpoch + batch + 1,
-      score: scoreOf(result, images),
-      ...rates,
-      ...lossScale && { lossScale },
-    });
-  }
-
-  /** What may keep training from diverging, by the settings that it had. */
-  #advise(): string {
-    const { lr, lrLastLayer, onNan, amp } = this.#config.options;
-    return `try a lower --lr (it is ${lr}) or --lr-last-layer (it is ${lrLastLayer})` +
-      `${onNan === "skip" ? "" : ", or --on-nan skip"}${amp ? ", or leave --amp out" : ""}`;
   }
 
   #classify({ views, purpose }: ViewBatch, labels: readonly number[]): Promise<void> {
@@ -239,7 +204,8 @@ class Finetuning {
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
       // Finite weights can be too large when batch norm is folded into them.
-      const text = `training has diverged by epoch ${this.#next.epoch}: ${error.message}; ${this.#advise()}`;
+      const { epoch } = this.#steps.next;
+      const text = `training has diverged by epoch ${epoch}: ${error.message}; ${this.#steps.advise()}`;
       throw new UserError(text, { cause: error });
     }
   }
@@ -252,24 +218,33 @@ class Finetuning {
     if (isBest) await this.#write(join(this.#config.options.output, BEST_CHECKPOINT));
   }
 
-  /** Steps of the whole run that are done. */
-  get step(): number {
-    return this.#next.epoch * this.#config.batchesPerEpoch + this.#next.batch;
+  /** Writes what is new, now or after the last of the batches that accumulate. */
+  async save(): Promise<WrittenCheckpoint | "later"> {
+    return this.#steps.maySave() ? await this.#save() : "later";
   }
 
   /** Writes what is new; the checkpoint before it goes. */
-  async save(): Promise<string | null> {
-    const { output } = this.#config.options;
-    if (!this.#isNew) return this.#written ?? null;
-    const { epoch, batch } = this.#next;
-    const path = join(output, finetuneCheckpointName(batch === 0 ? epoch - 1 : epoch));
+  async #save(): Promise<WrittenCheckpoint> {
+    const { next: { epoch, batch }, step } = this.#steps;
+    if (!this.#isNew) return { path: this.#written ?? null, step };
+    const path = join(
+      this.#config.options.output,
+      finetuneCheckpointName(batch === 0 ? epoch - 1 : epoch),
+    );
     await this.#write(path);
     this.#isNew = false;
     if (this.#written !== undefined && this.#written !== path) {
       await Deno.remove(this.#written).catch(() => {});
     }
     this.#written = path;
-    return path;
+    return { path, step };
+  }
+
+  /** How long each kernel takes. */
+  profile(): Promise<ProgramProfile[]> {
+    const { program } = this.#frozen;
+    const programs = [...this.#step.programs, program];
+    return profileAll(Object.fromEntries(programs.map((program) => [program.label, program])));
   }
 
   /** Reads all that is trained; fails where it is not finite. */
@@ -277,12 +252,8 @@ class Finetuning {
     await this.#trainer.reported;
     const values = await this.#step.save();
     const momentum = await this.#step.saveArena("momentum");
-    const { epoch, batch } = this.#next;
-    const explain = (of: string) => (problem: string) =>
-      `${of}${problem} before epoch ${epoch}, batch ${batch}: training has diverged, and no checkpoint is written of ` +
-      `it. Earlier ones are whole; ${this.#advise()}`;
-    this.#trainer.requireFinite(values, explain(""));
-    this.#trainer.requireFinite(momentum, explain("the momentum of "));
+    this.#steps.requireFinite("the", values);
+    this.#steps.requireFinite("the momentum of", momentum);
     return { values, momentum };
   }
 
@@ -291,7 +262,7 @@ class Finetuning {
     const { arch, momentum: share, weightDecay, imageSize, evalResize, batchSize, seed } = options;
     const { values, momentum } = await this.#readFinite();
     const encoder = findEncoder(arch);
-    const { epoch, batch } = this.#next;
+    const { next: { epoch, batch }, lossScale } = this.#steps;
     const rates = learningRatesOf(options, batch === 0 ? Math.max(0, epoch - 1) : epoch);
     const [sums = { loss: 0, top1: 0, top5: 0 }] = this.#trained.sums;
     await this.#trainer.write(
@@ -310,7 +281,7 @@ class Finetuning {
         best: this.#best,
         progress: { isTested: this.#isTested, trained: { images: this.#trained.images, ...sums } },
         input: inputOf(encoder, { imageSize, cropRatio: cropRatioOf(evalResize) }, this.#input),
-        resume: { batch, batchesPerEpoch, batchSize, seed, lossScale: this.#lossScale, terms },
+        resume: { batch, batchesPerEpoch, batchSize, seed, lossScale, terms },
       }),
     );
   }
@@ -355,28 +326,15 @@ async function readInitialState(options: FinetuneOptions, classes: number): Prom
   return { values, momentum, counters, normalization, input, lossScale: saved.resume.lossScale };
 }
 
-/** What loss scaling starts from; `undefined` where there is none. */
-function lossScaleOf({ amp, onNan }: FinetuneOptions, saved: LossScale | undefined): LossScale | undefined {
-  if (!amp && onNan !== "skip") return undefined;
-  return saved ?? (amp ? INITIAL_LOSS_SCALE : { ...INITIAL_LOSS_SCALE, scale: 1 });
-}
-
 export default defineTrainer<FinetuneTrainer, FinetuneTrainerConfig>(async (trainer, config, context) => {
   const { options, classes } = config;
-  const { arch, batchSize: batch, imageSize, momentum, weightDecay, amp, seed } = options;
+  const { arch, batchSize: batch, imageSize } = options;
   const initial = await readInitialState(options, classes);
   const { values, normalization } = initial;
-  const lossScale = lossScaleOf(options, initial.lossScale);
+  const fresh = initialLossScale(options);
+  const lossScale = fresh && (initial.lossScale ?? fresh);
   const classifier = { encoder: findEncoder(arch), classes, batch, imageSize, normalization };
-  const step = await FinetuneStep.create(trainer.gpu, {
-    ...classifier,
-    momentum,
-    weightDecay,
-    mixedPrecision: amp,
-    lossScale,
-    lossScaleRule: amp ? GRAD_SCALER : FIXED_SCALE,
-    dropoutSeed: seed,
-  });
+  const step = await FinetuneStep.create(trainer.gpu, { ...classifier, ...optimizedBy(options, lossScale) });
   const frozen = await FrozenClassifier.create(trainer.gpu, classifier);
   await step.load((key) => values.get(key)!);
   step.loadMomentum(initial.momentum);
@@ -388,6 +346,7 @@ export default defineTrainer<FinetuneTrainer, FinetuneTrainerConfig>(async (trai
     freeze: () => finetuning.freeze(),
     finish: urgent(({ purpose, images }) => finetuning.finish(purpose, images, context)),
     note: (tested) => finetuning.note(tested),
-    save: async () => ({ path: await finetuning.save(), step: finetuning.step }),
+    save: () => finetuning.save(),
+    profile: () => finetuning.profile(),
   };
 });

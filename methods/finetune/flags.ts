@@ -6,7 +6,8 @@ import { linearFlags } from "../linear_probe/flags.ts";
 import { CACHE_DEFAULT_NOTE, type EncoderNames, STEP_FLAGS } from "../shared_flags.ts";
 import { FINETUNE_DEFAULTS, FINETUNE_SAMPLE_DEFAULTS, type FinetuneDefaults } from "./options.ts";
 
-const FINETUNING = "Fine-tuning";
+/** Heading of `--help`. */
+export const FINETUNING = "Fine-tuning";
 
 /** What makes a fine-tuning of a linear evaluation, on the command line. */
 export const FINETUNE_FLAG = {
@@ -42,6 +43,9 @@ export const FINETUNE_ONLY = {
     group: FINETUNING,
     help: "with --finetune: what both learning rates are multiplied by at each epoch of --schedule",
   },
+  accumulate: { ...STEP_FLAGS.accumulate, group: FINETUNING },
+  clipGrad: { ...STEP_FLAGS.clipGrad, group: FINETUNING },
+  statsEvery: { ...STEP_FLAGS.statsEvery, group: FINETUNING },
   amp: { ...STEP_FLAGS.amp, group: FINETUNING },
   onNan: { ...STEP_FLAGS.onNan, group: FINETUNING },
 } as const satisfies FlagTable;

@@ -9,6 +9,7 @@ import { findBoth } from "../find_both.ts";
 import type { Method } from "../method.ts";
 import type { LinearSettings } from "../linear_probe/mod.ts";
 import { trainingNeeds } from "../permissions.ts";
+import type { Wanted } from "../watched_actors.ts";
 import { requireFiniteFinetune } from "./checkpoint.ts";
 import type { FinetuneEvent } from "./events.ts";
 import { finetuneFlags } from "./flags.ts";
@@ -23,6 +24,9 @@ export type FinetuneInput =
     /** First layers of the encoder, `imagenet` or `cifar`; found out where a checkpoint has it. */
     stem?: Stem;
   };
+
+/** {@linkcode LinearSettings} of a fine-tuning. */
+export interface FinetuneSettings extends LinearSettings, Wanted {}
 
 /** The options with everything that was left out: by the encoder's checkpoint, and else by {@linkcode FINETUNE_DEFAULTS}. */
 async function resolveFinetuneInput(
@@ -52,7 +56,7 @@ export const finetune: Method<
   FinetuneOptions,
   FinetuneEvent,
   FinetuneResult,
-  LinearSettings
+  FinetuneSettings
 > = {
   description: "trains an encoder and a classifier on it with labels, and reports their accuracy",
   folder: import.meta.url,
@@ -64,5 +68,6 @@ export const finetune: Method<
     using file = await openCheckpointFile(checkpoint);
     await requireFiniteFinetune(file);
   },
-  run: (options, emit, signal, { isUnfinished }) => runFinetune(options, emit, signal, isUnfinished),
+  run: (options, emit, signal, { isUnfinished, ...wanted }) =>
+    runFinetune(options, emit, signal, isUnfinished, wanted),
 };

@@ -5,24 +5,20 @@ import {
   type LinearDefaults,
   type LinearOptions,
 } from "../linear_probe/options.ts";
+import { STEP_DEFAULTS, type StepOptions } from "../encoder_training/step_options.ts";
 import { batchScale, distillLearningRate } from "../../models/optim/schedule.ts";
 
 /** A fine-tuning, fully resolved: no field is left to a default. Paths are absolute. */
-export interface FinetuneOptions extends Omit<LinearOptions, "batchSize" | "lr" | "cacheFeatures"> {
+export interface FinetuneOptions
+  extends Omit<LinearOptions, "batchSize" | "cacheFeatures" | keyof StepOptions>, StepOptions {
   /** Images in a batch; the images of an epoch that do not fill one are left out, others in each epoch. */
   batchSize: number;
-  /** Learning rate of the encoder, before scaling. */
-  lr: number;
   /** Learning rate of the classifier, before scaling. */
   lrLastLayer: number;
   /** Half a cosine down to 0 rather than steps at `schedule`. */
   cos: boolean;
   /** What both rates are multiplied by at each epoch of `schedule`; read without `cos` only. */
   gamma: number;
-  /** Keep maps of pixels in float16 and scale the loss (`torch.amp`'s way). Needs an adapter with `shader-f16`. */
-  amp: boolean;
-  /** What becomes of a step whose loss or gradients are not finite: the run stops, or the step is skipped. */
-  onNan: "stop" | "skip";
 }
 
 /** What has a default that is the same on every machine. */
@@ -30,6 +26,7 @@ export type FinetuneDefaults = Omit<FinetuneOptions, Exclude<keyof LinearOptions
 
 /** Defaults for one's own images: SwAV's for 10 % of ImageNet, whose 8 GPUs have 32 images each. */
 export const FINETUNE_DEFAULTS: Readonly<FinetuneDefaults> = {
+  ...STEP_DEFAULTS,
   workers: LINEAR_DEFAULTS.workers,
   cache: LINEAR_DEFAULTS.cache,
   epochs: 20,
@@ -42,15 +39,11 @@ export const FINETUNE_DEFAULTS: Readonly<FinetuneDefaults> = {
   cos: false,
   schedule: [12, 16],
   gamma: 0.2,
-  momentum: 0.9,
   weightDecay: 0,
-  amp: false,
-  onNan: "stop",
   imageSize: LINEAR_DEFAULTS.imageSize,
   maxPixels: LINEAR_DEFAULTS.maxPixels,
   evalResize: LINEAR_DEFAULTS.evalResize,
   labelFraction: 1,
-  seed: 0,
 };
 
 /** Defaults for the bundled images: SwAV's rate of the classifier is too high for the features of the bundled teacher. */
@@ -69,9 +62,9 @@ export interface LearningRates {
   lrLastLayer: number;
 }
 
-/** What the learning rates are multiplied by after the warm-up. */
-export function scaleOf({ scaleLr, batchSize }: FinetuneOptions): number {
-  return scaleLr ? batchScale(batchSize) : 1;
+/** What the learning rates are multiplied by after the warm-up: they are scaled by the images of a step. */
+export function scaleOf({ scaleLr, batchSize, accumulate }: FinetuneOptions): number {
+  return scaleLr ? batchScale(batchSize * accumulate) : 1;
 }
 
 /** The learning rates of an epoch, from 0: both follow one schedule. */

@@ -10,11 +10,12 @@ import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { initialize } from "../../models/initialize.ts";
 import { findEncoder } from "../../models/registry.ts";
+import { checkSameEpoch } from "../encoder_training/same_epoch.ts";
 import { findLabelledData, type LabelledData } from "../labelled_data.ts";
 import { NothingToDoError } from "../nothing_to_do.ts";
 import { requireHalf } from "../require_half.ts";
 import { checkTerms } from "../terms.ts";
-import { type FinetuneProgress, readFinetuneCheckpoint, type SavedFinetune } from "./checkpoint.ts";
+import { type FinetuneProgress, readFinetuneCheckpoint } from "./checkpoint.ts";
 import type { FinetuneEvent } from "./events.ts";
 import type { FinetuneOptions } from "./options.ts";
 import { classifierState } from "./step.ts";
@@ -119,7 +120,7 @@ export async function findStart(
   classes: number,
   batchesPerEpoch: number,
 ): Promise<FinetuneStart> {
-  const { resume, startEpoch, arch } = options;
+  const { resume, startEpoch, arch, evaluate } = options;
   // Worse than any, so that the first epoch is the best so far.
   if (resume === null) return { epoch: startEpoch, batch: 0, best: -1, progress: UNTRAINED };
   using file = await openCheckpointFile(resume);
@@ -134,34 +135,7 @@ export async function findStart(
         `--classes ${saved.classes}`,
     );
   }
-  const { epoch, best, progress } = saved;
-  return { epoch, batch: checkSameEpoch(saved, options, batchesPerEpoch, fail), best, progress };
-}
-
-/**
- * Where a checkpoint stopped within its epoch, in batches. The rest must be what it would have been; where it is not and
- * `resumeAnyway` insists, the epoch begins anew.
- */
-function checkSameEpoch(
-  { resume: { batch, ...saved } }: SavedFinetune,
-  { batchSize, seed, evaluate, resumeAnyway = false }: FinetuneOptions,
-  batchesPerEpoch: number,
-  fail: (problem: string) => CheckpointError,
-): number {
-  if (batch === 0 || evaluate) return batch;
-  const [then, now] = [[saved.batchSize, saved.seed, saved.batchesPerEpoch], [
-    batchSize,
-    seed,
-    batchesPerEpoch,
-  ]];
-  if (then.join() === now.join()) return batch;
-  if (resumeAnyway) return 0;
-  const describe = ([size, seed, batches]: readonly (number | undefined)[]) =>
-    `--batch-size ${size}, --seed ${seed} and ${batches} batches`;
-  throw fail(
-    `stopped within an epoch with ${describe(then)}, found ${
-      describe(now)
-    }; resume with those of then, or restart ` +
-      "that epoch with --resume-anyway",
-  );
+  const { epoch, best, progress, resume: state } = saved;
+  const batch = evaluate ? state.batch : checkSameEpoch(state, options, batchesPerEpoch, fail);
+  return { epoch, batch, best, progress };
 }

@@ -6,19 +6,21 @@
  *     test_reader x workers -> test_augmenter -> finetune_trainer
  */
 import type { Emit, ProgressEvent } from "../../actors/events.ts";
-import { describeRestart, listenToActors, watchdogOf, withWarningsOnce } from "../../actors/notices.ts";
-import { ImageCaches } from "../../actors/image_caches.ts";
-import { workerImports } from "../../actors/plugins.ts";
+import { describeRestart, listenToActors, withWarningsOnce } from "../../actors/notices.ts";
+import type { ImageCaches } from "../../actors/image_caches.ts";
 import { PATIENCE, type Pipeline, type ReadingRange } from "../../actors/pipeline.ts";
-import { ActorSystem, type Supervised, type Supervisor } from "../../actors/runtime/mod.ts";
+import type { ProfileCollector } from "../../actors/run_profile.ts";
+import type { ActorSystem, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
 import { TrainingRun } from "../../actors/training_run.ts";
 import { UserError } from "../../errors.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { checkSettings } from "../check_settings.ts";
 import type { ClassificationScore } from "../classification.ts";
+import { openCaches } from "../labelled_data.ts";
 import { SECONDS_BETWEEN_CHECKPOINTS, TEST, TRAIN } from "../linear_probe/pipeline.ts";
 import type { FinetuneActorEvent, FinetuneEvent } from "./events.ts";
-import type { FinetuneTrainer } from "./messages.ts";
+import { runActors, type Wanted } from "../watched_actors.ts";
+import type { FinetuneTrainer, WrittenCheckpoint } from "./messages.ts";
 import { type FinetuneOptions, learningRatesOf, scaleOf } from "./options.ts";
 import { spawnFinetunePipeline } from "./pipeline.ts";
 import { findStart, type FinetuneStart, type PreparedFinetune, prepareFinetune } from "./prepare.ts";
@@ -52,18 +54,17 @@ export async function runFinetune(
   emit: Emit<FinetuneEvent> = () => {},
   signal?: AbortSignal,
   isUnfinished = false,
+  wanted: Wanted = {},
 ): Promise<FinetuneResult> {
   emit = withWarningsOnce(emit);
   const prepared = await prepareFinetune(options, emit, isUnfinished);
-  const { cache, data, testData, evaluate, maxPixels } = prepared.options;
-  using caches = await ImageCaches.open({
-    cache,
-    data: evaluate ? [testData] : [data, testData],
-    isReadOnce: evaluate,
-    maxPixels,
-  }, emit);
-  const system = new ActorSystem({ imports: workerImports(options.plugins), watchdog: watchdogOf(emit) });
-  return await system.run(() => new FinetuneRun(system, prepared, caches, emit, signal).run());
+  using caches = await openCaches(prepared.options, prepared.data, options.evaluate, emit);
+  return await runActors(
+    options.plugins,
+    wanted,
+    emit,
+    (system, profile) => new FinetuneRun(system, prepared, caches, emit, signal, profile).run(),
+  );
 }
 
 /** A fine-tuning under way. */
@@ -75,6 +76,7 @@ class FinetuneRun {
   readonly #trainer: Supervised<FinetuneTrainer>;
   readonly #pipeline: Pipeline;
   readonly #training: TrainingRun;
+  readonly #profile: ProfileCollector | undefined;
   /** What was told of. */
   readonly #told: { step: number; epoch: number };
   /** Where this attempt began; after a crash, the newest checkpoint. */
@@ -86,6 +88,7 @@ class FinetuneRun {
   /** Epochs of the test images that were read in this attempt. */
   #tests = 0;
   #nextStep = Promise.withResolvers<void>();
+  #nextSaved = Promise.withResolvers<WrittenCheckpoint>();
 
   constructor(
     system: ActorSystem,
@@ -93,11 +96,13 @@ class FinetuneRun {
     caches: ImageCaches,
     emit: Emit<FinetuneEvent>,
     signal: AbortSignal | undefined,
+    profile: ProfileCollector | undefined,
   ) {
     const { options, data, classes, batchesPerEpoch, start } = prepared;
     this.#prepared = prepared;
     this.#emit = emit;
     this.#system = system;
+    this.#profile = profile;
     this.#start = start;
     this.#best = start.best;
     const firstStep = start.epoch * batchesPerEpoch + start.batch;
@@ -170,6 +175,7 @@ class FinetuneRun {
       await this.#connect();
       await this.#supervisor.retry(() => this.#work());
     });
+    await this.#measureKernels();
     const checkpoint = this.#training.checkpoint ?? (this.#isTrained ? this.#prepared.options.resume : null);
     return { last: this.#last, best: this.#best, checkpoint };
   }
@@ -195,8 +201,10 @@ class FinetuneRun {
       const done: ProgressEvent["done"] = Math.min(this.#came += event.images, total);
       this.#emit({ type: "progress", phase: "evaluation", done, total });
     }
-    if (event.type !== "step" || this.#training.isOver) return;
+    if (event.type === "saved") this.#noteSaved(event);
+    if ((event.type !== "step" && event.type !== "stats") || this.#training.isOver) return;
     if (event.step <= this.#told.step) return; // done once more, after a crash
+    if (event.type === "stats") return this.#emit(event);
     this.#told.step = event.step;
     this.#emit(event);
     this.#nextStep.resolve();
@@ -260,12 +268,34 @@ class FinetuneRun {
     this.#emit({ type: "epoch", epoch, ...rates, trained, tested, best: this.#best });
   }
 
-  /** Has a checkpoint of where training is written; nothing where nothing was trained. */
+  #noteSaved(saved: WrittenCheckpoint): void {
+    this.#nextSaved.resolve(saved);
+    this.#nextSaved = Promise.withResolvers();
+  }
+
+  /**
+   * Has a checkpoint of where training is written; nothing where nothing was trained. Between batches that accumulate it comes
+   * after the last of them, by itself; or at the end, where actors are started again before that.
+   */
   async #save(): Promise<string | null> {
     if (this.#prepared.options.evaluate) return null;
-    const { path, step } = await this.#trainer.ref.ask("save", undefined, PATIENCE);
+    const next = this.#nextSaved.promise;
+    const found = await this.#trainer.ref.ask("save", undefined, PATIENCE);
+    const { path, step } = found === "later" ? await next : found;
+    if (found !== "later") this.#noteSaved(found);
     // Its steps come another way, and may be told of later.
     while (path !== null && this.#told.step < step) await this.#nextStep.promise;
     return path;
+  }
+
+  async #measureKernels(): Promise<void> {
+    const profile = this.#profile;
+    if (profile === undefined) return;
+    this.#emit({ type: "note", text: "timing every kernel" });
+    await this.#training.untilAborted(async () => {
+      for (const { name, ref } of [...this.#pipeline.augmenters, this.#trainer]) {
+        profile.add(name, await ref.ask("profile", undefined, PATIENCE));
+      }
+    });
   }
 }

@@ -7,13 +7,7 @@ import type { Gpu } from "../../kernels/gpu.ts";
 import { byteLength, Graph, type Tensor } from "../../kernels/graph.ts";
 import { unpadRows } from "../../kernels/layout.ts";
 import { crossEntropy } from "../../kernels/ops/cross_entropy/cross_entropy.ts";
-import {
-  GRAD_SCALER,
-  type LossScale,
-  type LossScaleRule,
-  stepControl,
-  unpackStepControl,
-} from "../../kernels/ops/loss_scale/loss_scale.ts";
+import { stepControl } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import { Program, runPrograms } from "../../kernels/program.ts";
 import type { Encoder } from "../../models/encoder.ts";
 import {
@@ -25,11 +19,14 @@ import {
 import { partsOf } from "../../models/encoder_parts.ts";
 import { type ImageInput, type Normalization, traceImages } from "../../models/images.ts";
 import type { StateValues } from "../../models/initialize.ts";
-import { findOptimizer } from "../../models/optim/optimizers.ts";
 import { ParameterStore, type ReadEntry, tensorsOf } from "../../models/parameter_store.ts";
 import { usualHead } from "../../models/registry.ts";
-import { type GradientGraph, TrainingStep } from "../../models/training_step.ts";
+import type { BatchInGroup, GradientGraph } from "../../models/training_step.ts";
 import { type BatchResult, INITIAL_CLASSIFIER, padLabels, readRowStates } from "../classification.ts";
+import { CompiledStep } from "../encoder_training/compiled_step.ts";
+import { Staging } from "../encoder_training/staging.ts";
+import { type OptimizedStepOptions, sgdOf } from "../encoder_training/step_options.ts";
+import type { StepOutcome } from "../encoder_training/step_results.ts";
 import type { LearningRates } from "./options.ts";
 
 /** An encoder with a classifier, for batches of one size. */
@@ -43,24 +40,10 @@ export interface ClassifierOptions {
   input?: ImageInput;
   /** Of `pixels`; ImageNet's where it is left out. */
   normalization?: Normalization;
-  /** Keep maps of pixels in float16, which not every adapter can. To train so needs a `lossScale`. */
-  mixedPrecision?: boolean;
 }
 
 /** What {@linkcode FinetuneStep.create} needs. */
-export interface FinetuneStepOptions extends ClassifierOptions {
-  momentum: number;
-  weightDecay: number;
-  /**
-   * What loss scaling starts from; gradients are not scaled where it is left out. A step whose gradients are not all finite
-   * changes no weights, with it or without.
-   */
-  lossScale?: LossScale;
-  /** How the scale changes; by GradScaler's rule where it is left out. */
-  lossScaleRule?: LossScaleRule;
-  /** Seed of dropout and drop-connect, where the encoder has them; both are off where it is left out. */
-  dropoutSeed?: number;
-}
+export type FinetuneStepOptions = ClassifierOptions & OptimizedStepOptions;
 
 /** Some images with their labels. */
 export interface LabelledImages {
@@ -74,22 +57,14 @@ export interface LabelledImages {
 export interface FinetuneBatch extends LabelledImages, LearningRates {
   /** Batches of the run before this one: chooses what dropout drops. */
   step?: number;
+  /** Which of how many batches of a step it is, where they accumulate: the weights change with the last one. */
+  group?: BatchInGroup;
+  /** Have the step tell of itself, if the weights change with this batch. */
+  takesStats?: boolean;
 }
 
-/** How a batch was classified before the step that it made. */
-export interface FinetuneStepResult extends BatchResult {
-  /** Whether the step changed the weights: not where a gradient is NaN or infinite. */
-  isApplied: boolean;
-  /** Loss scaling after the step, where there is any. */
-  lossScale?: LossScale;
-}
-
-/** Batches whose results can be on their way back from the device at once. */
-const SLOTS = 4;
-
-/** Bytes of a row's state, and of the step's control behind those of a batch. */
-const ROW_BYTES = 16;
-const CONTROL_BYTES = 32;
+/** How a batch was classified before the step that it made, and what became of that step. */
+export type FinetuneStepResult = BatchResult & StepOutcome;
 
 /** An encoder and its classifier as a graph. */
 interface TracedClassifier {
@@ -162,60 +137,21 @@ function writeBatch(
   program.write(traced.count, Uint32Array.of(labels.length));
 }
 
-/** Buffers that results come back by, in turn. */
-class Staging implements Disposable {
-  readonly #buffers: readonly GPUBuffer[];
-  #used = 0;
-
-  constructor(gpu: Gpu, size: number) {
-    this.#buffers = Array.from({ length: SLOTS }, () =>
-      gpu.device.createBuffer({
-        label: "results",
-        size,
-        usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ,
-      }));
-  }
-
-  next(): GPUBuffer {
-    return this.#buffers[this.#used++ % SLOTS];
-  }
-
-  [Symbol.dispose](): void {
-    for (const buffer of this.#buffers) buffer.destroy();
-  }
-}
-
-async function readStaging(gpu: Gpu, staging: GPUBuffer): Promise<Float32Array> {
-  await gpu.wait(staging.mapAsync(GPUMapMode.READ));
-  const values = new Float32Array(staging.getMappedRange().slice(0));
-  staging.unmap();
-  return values;
-}
-
 /** An encoder and a classifier that are trained, on one device. */
 export class FinetuneStep implements Disposable {
-  readonly #gpu: Gpu;
   readonly #options: FinetuneStepOptions;
   readonly #traced: TracedClassifier;
-  readonly #step: TrainingStep;
-  readonly #staging: Staging;
+  readonly #step: CompiledStep;
 
-  private constructor(
-    gpu: Gpu,
-    options: FinetuneStepOptions,
-    traced: TracedClassifier,
-    step: TrainingStep,
-  ) {
-    this.#gpu = gpu;
+  private constructor(options: FinetuneStepOptions, traced: TracedClassifier, step: CompiledStep) {
     this.#options = options;
     this.#traced = traced;
     this.#step = step;
-    this.#staging = new Staging(gpu, ROW_BYTES * options.batch + CONTROL_BYTES);
   }
 
   /** Compiles the step. Load weights before the first {@linkcode train}. */
   static async create(gpu: Gpu, options: FinetuneStepOptions): Promise<FinetuneStep> {
-    const { encoder, momentum, weightDecay, lossScale, lossScaleRule = GRAD_SCALER } = options;
+    const { encoder, lossScale } = options;
     const traced = trace(options, "train");
     const { graph, images, labels, count, dropoutSeed, logits, loss, states } = traced;
     const control = lossScale && stepControl(graph);
@@ -235,17 +171,18 @@ export class FinetuneStep implements Disposable {
       control,
       mixedPrecision: options.mixedPrecision,
     };
-    const step = await TrainingStep.create(gpu, gradientGraph, {
-      rule: findOptimizer("sgd", { momentum, weightDecay }),
-      isChecked: true,
-      ...lossScale && { lossScale, lossScaleRule },
-    });
-    return new FinetuneStep(gpu, options, traced, step);
+    const step = await CompiledStep.create(gpu, gradientGraph, [states], options, sgdOf(options));
+    return new FinetuneStep(options, traced, step);
+  }
+
+  /** The compiled step, for the profiler: its parts in their order. */
+  get programs(): readonly Program[] {
+    return this.#step.training.programs;
   }
 
   /** Uploads encoder and classifier in PyTorch's layout. */
   async load(read: ReadEntry): Promise<void> {
-    for (const store of this.#step.stores) await store.load(read);
+    for (const store of this.#step.training.stores) await store.load(read);
   }
 
   /** Parameters and running statistics of both by key, in PyTorch's layout. */
@@ -255,7 +192,7 @@ export class FinetuneStep implements Disposable {
 
   /** Uploads SGD's momentum by key; what has none starts from zero. */
   loadMomentum(values: ReadonlyMap<string, Float32Array>): void {
-    for (const store of this.#step.stores) store.loadArena("momentum", values);
+    for (const store of this.#step.training.stores) store.loadArena("momentum", values);
   }
 
   /** SGD's momentum, or another arena such as the gradients, by key. */
@@ -265,7 +202,7 @@ export class FinetuneStep implements Disposable {
 
   async #gather(save: (store: ParameterStore) => Promise<StateValues>): Promise<StateValues> {
     const values: StateValues = new Map();
-    for (const store of this.#step.stores) {
+    for (const store of this.#step.training.stores) {
       for (const [key, value] of await save(store)) values.set(key, value);
     }
     return values;
@@ -274,7 +211,7 @@ export class FinetuneStep implements Disposable {
   /** Reads the logits of the last batch, before its step: [batch, classes]. */
   async readLogits(): Promise<Float32Array<ArrayBuffer>> {
     const { batch, classes } = this.#options;
-    return unpadRows(await this.#step.gradientProgram.read(this.#traced.logits), [batch, classes]);
+    return unpadRows(await this.#step.training.gradientProgram.read(this.#traced.logits), [batch, classes]);
   }
 
   /**
@@ -283,34 +220,20 @@ export class FinetuneStep implements Disposable {
    */
   train(batch: FinetuneBatch): Promise<FinetuneStepResult> {
     const { dropoutSeed = 0 } = this.#options;
-    const rows = batch.labels.length;
+    const { labels: { length: rows }, lr, lrLastLayer, group, takesStats } = batch;
     if (rows !== this.#options.batch) {
       throw new Error(`expected ${this.#options.batch} labels, got ${rows}: batch norm needs whole batches`);
     }
-    const program = this.#step.gradientProgram;
+    const program = this.#step.training.gradientProgram;
     writeBatch(program, this.#traced, batch, this.#options);
     program.write(this.#traced.dropoutSeed, Uint32Array.of(dropoutSeed, batch.step ?? 0));
-    const staging = this.#staging.next();
-    this.#step.submit({ learningRates: [batch.lr, batch.lrLastLayer] }, (encoder) => {
-      const { buffer, offset, bytes } = program.rangeOf(this.#traced.states);
-      encoder.copyBufferToBuffer(buffer, offset, staging, 0, bytes);
-      encoder.copyBufferToBuffer(this.#step.control, 0, staging, bytes, CONTROL_BYTES);
-    });
-    return this.#read(staging, rows);
-  }
-
-  async #read(staging: GPUBuffer, rows: number): Promise<FinetuneStepResult> {
-    const values = await readStaging(this.#gpu, staging);
-    const { lossScale, isApplied } = unpackStepControl(
-      values.subarray(byteLength(this.#traced.states) / 4),
-    );
-    return { ...readRowStates(values, rows), isApplied, ...this.#options.lossScale && { lossScale } };
+    return this.#step.submit({ learningRates: [lr, lrLastLayer], group, takesStats })
+      .then(({ values: [states], ...outcome }) => ({ ...readRowStates(states, rows), ...outcome }));
   }
 
   /** Frees the device's memory. */
   [Symbol.dispose](): void {
     this.#step[Symbol.dispose]();
-    this.#staging[Symbol.dispose]();
   }
 }
 
@@ -335,7 +258,7 @@ export class FrozenClassifier implements Disposable {
     this.#traced = traced;
     this.#store = store;
     this.#program = program;
-    this.#staging = new Staging(gpu, ROW_BYTES * options.batch);
+    this.#staging = new Staging(gpu, byteLength(traced.states));
   }
 
   /** Compiles it. Call {@linkcode load} before the first {@linkcode evaluate}. */
@@ -349,9 +272,13 @@ export class FrozenClassifier implements Disposable {
       inputs: [images, labels, count],
       outputs: [states],
       bound: store.bindings(),
-      mixedPrecision: options.mixedPrecision,
     });
     return new FrozenClassifier(gpu, options, traced, store, program);
+  }
+
+  /** The compiled program, for the profiler. */
+  get program(): Program {
+    return this.#program;
   }
 
   /** Uploads the weights; `read` gives a state_dict entry in PyTorch's layout. */
@@ -362,12 +289,13 @@ export class FrozenClassifier implements Disposable {
   /** Submits a batch to be classified. No more than four may be awaited at a time. */
   async evaluate(rows: LabelledImages): Promise<BatchResult> {
     writeBatch(this.#program, this.#traced, rows, this.#options);
-    const staging = this.#staging.next();
+    const range = this.#program.rangeOf(this.#traced.states);
+    let copied: ReturnType<Staging["encode"]>;
     runPrograms(this.#gpu, [this.#program], (encoder) => {
-      const { buffer, offset, bytes } = this.#program.rangeOf(this.#traced.states);
-      encoder.copyBufferToBuffer(buffer, offset, staging, 0, bytes);
+      copied = this.#staging.encode(encoder, [range]);
     });
-    return readRowStates(await readStaging(this.#gpu, staging), rows.labels.length);
+    const [states] = await this.#staging.read(copied!);
+    return readRowStates(states, rows.labels.length);
   }
 
   /** Frees the device's memory. */

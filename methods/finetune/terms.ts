@@ -14,7 +14,8 @@ export function finetuneTerms(
 ): Term[] {
   const { arch, imageSize, evalResize, cos } = options;
   const { batchSize, seed, amp, momentum, weightDecay, lr, lrLastLayer, scaleLr, warmupEpochs } = options;
-  const { schedule, gamma, epochs } = options;
+  const { schedule, gamma, accumulate, clipGrad, epochs } = options;
+  const ifSet = { ...accumulate > 1 && { accumulate }, ...clipGrad !== null && { clipGrad } };
   const others = { batchSize, seed, amp, momentum, weightDecay, lr, lrLastLayer, scaleLr, warmupEpochs, cos };
   return [
     ...dataTerms(options, data),
@@ -22,8 +23,8 @@ export function finetuneTerms(
     ...Object.entries({ arch, imageSize, evalResize }).map(([property, value]) =>
       termOf(property, value, true)
     ),
-    ...Object.entries({ ...others, ...!cos && { schedule, gamma }, epochs }).map(([property, value]) =>
-      termOf(property, value, false)
-    ),
+    ...Object.entries({ ...others, ...!cos && { schedule, gamma }, ...ifSet, epochs }).map((
+      [property, value],
+    ) => termOf(property, value, false)),
   ];
 }

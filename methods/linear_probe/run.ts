@@ -8,7 +8,7 @@
 import { checkSameClasses, withMaxPixels } from "../../actors/data_facts.ts";
 import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { Emit, ProgressEvent } from "../../actors/events.ts";
-import { ImageCaches } from "../../actors/image_caches.ts";
+import type { ImageCaches } from "../../actors/image_caches.ts";
 import { workerImports } from "../../actors/plugins.ts";
 import { describeRestart, listenToActors, watchdogOf, withWarningsOnce } from "../../actors/notices.ts";
 import { PATIENCE, type Pipeline } from "../../actors/pipeline.ts";
@@ -18,7 +18,7 @@ import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { batchScale, linearLearningRate } from "../../models/optim/schedule.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { checkSettings } from "../check_settings.ts";
-import { findLabelledData, type LabelledData } from "../labelled_data.ts";
+import { findLabelledData, type LabelledData, openCaches } from "../labelled_data.ts";
 import { Divergence, warnOfLargeLoss } from "./divergence.ts";
 import type { LinearActorEvent, LinearEvent } from "./events.ts";
 import type { LinearTrainer, ProbeScore } from "./messages.ts";
@@ -85,13 +85,7 @@ export async function runLinearEvaluation(
   checkWhetherDone(options, start, isUnfinished);
   const terms = await findTerms(options, data);
   if (options.resume !== null) await compareWithCheckpoint(options, terms, emit);
-  const { cache, evaluate, cacheFeatures, maxPixels } = options;
-  using caches = await ImageCaches.open({
-    cache,
-    data: evaluate ? [options.testData] : [options.data, options.testData],
-    isReadOnce: evaluate || cacheFeatures,
-    maxPixels,
-  }, emit);
+  using caches = await openCaches(options, data, options.evaluate || options.cacheFeatures, emit);
   const system = new ActorSystem({ imports: workerImports(options.plugins), watchdog: watchdogOf(emit) });
   return await system.run(() =>
     new LinearEvaluation(system, { options, data, terms, start, caches }, emit, signal).run()

@@ -9,6 +9,7 @@ import { byteLength, Graph, padTo4, type Tensor } from "../../kernels/graph.ts";
 import { padRows } from "../../kernels/layout.ts";
 import { crossEntropy } from "../../kernels/ops/cross_entropy/cross_entropy.ts";
 import { Program, runPrograms } from "../../kernels/program.ts";
+import { readStaging } from "../../kernels/readback.ts";
 import { EncoderBuilder, type StateEntry } from "../../models/encoder_builder.ts";
 import type { StateValues } from "../../models/initialize.ts";
 import { findOptimizer } from "../../models/optim/optimizers.ts";
@@ -224,14 +225,13 @@ export class LinearProbes implements Disposable {
 
   async #readResults(staging: GPUBuffer, rows: number): Promise<BatchResult[]> {
     const { probes, batch } = this.#options;
-    await this.#gpu.wait(staging.mapAsync(GPUMapMode.READ));
-    const states = new Float32Array(staging.getMappedRange());
-    const results = Array.from(
-      { length: probes },
-      (_, probe) => readRowStates(states.subarray(probe * batch * 4), rows),
-    );
-    staging.unmap();
-    return results;
+    return await readStaging(this.#gpu, staging, (read) => {
+      const states = new Float32Array(read);
+      return Array.from(
+        { length: probes },
+        (_, probe) => readRowStates(states.subarray(probe * batch * 4), rows),
+      );
+    });
   }
 
   /** Frees the device's memory. */

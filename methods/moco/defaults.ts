@@ -1,23 +1,17 @@
 /** Settings of a pretraining that nobody named. */
 import { join } from "node:path";
 import { SAMPLE_DATA } from "../../data/sample.ts";
-import { ENCODER_TRAINING_DEFAULTS } from "../encoder_training/defaults.ts";
+import {
+  ENCODER_TRAINING_DEFAULTS,
+  NOT_ASKED_FOR,
+  type WithoutDefault,
+} from "../encoder_training/defaults.ts";
 import type { PretrainOptions } from "./options.ts";
 
 /** Options with the same default on every machine. */
 export type PretrainDefaults = Omit<
   PretrainOptions,
-  | "data"
-  | "testData"
-  | "output"
-  | "resume"
-  | "resumeAnyway"
-  | "saveEvery"
-  | "limitSteps"
-  | "tuning"
-  | "actors"
-  | "images"
-  | "plugins"
+  WithoutDefault
 >;
 
 /** Defaults for your own images: MoCo-v2, as the README of MoCo runs it for ImageNet. */
@@ -59,10 +53,7 @@ export function samplePretrainOptions(
     ...PRETRAIN_SAMPLE_DEFAULTS,
     data: SAMPLE_DATA,
     testData: join(SAMPLE_DATA, "test.tsv"),
-    resume: null,
-    saveEvery: null,
-    limitSteps: null,
-    tuning: null,
+    ...NOT_ASKED_FOR,
     ...changes,
   };
 }

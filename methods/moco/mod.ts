@@ -5,12 +5,14 @@ import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import type { Stem } from "../../models/encoder.ts";
 import { encoderNames, findEncoder } from "../../models/registry.ts";
 import { readTrainingCheckpoint, requireFiniteTraining } from "../encoder_training/checkpoint.ts";
+import { NOT_ASKED_FOR } from "../encoder_training/defaults.ts";
 import type { EncoderTrainingEvent } from "../encoder_training/events.ts";
 import { requireImagesReader } from "../encoder_training/options.ts";
 import type { RunSoFar } from "../encoder_training/prepare.ts";
-import { type EncoderTrainingResult, trainEncoder, type Wanted } from "../encoder_training/run.ts";
+import { type EncoderTrainingResult, trainEncoder } from "../encoder_training/run.ts";
 import type { Method, OutputSettings } from "../method.ts";
 import { trainingNeeds } from "../permissions.ts";
+import type { Wanted } from "../watched_actors.ts";
 import { PRETRAIN_DEFAULTS } from "./defaults.ts";
 import { PRETRAINING } from "./encoder_method.ts";
 import { MOCO_CHECKPOINT } from "./encoders.ts";
@@ -62,10 +64,7 @@ async function resolvePretrainInput({ stem, ...input }: PretrainInput): Promise<
   requireImagesReader(input);
   const options = {
     ...PRETRAIN_DEFAULTS,
-    resume: null,
-    saveEvery: null,
-    limitSteps: null,
-    tuning: null,
+    ...NOT_ASKED_FOR,
     ...input,
     arch: findEncoder(input.arch ?? PRETRAIN_DEFAULTS.arch, stem).name,
     testData: input.testData === undefined ? await findDataset(input.data, "test") ?? null : input.testData,

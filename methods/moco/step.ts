@@ -24,17 +24,12 @@ import {
   type GradientGraph,
   type OptimizerOptions,
   scheduleTrainingStep,
-  TrainingStep,
-  WHOLE,
 } from "../../models/training_step.ts";
 import { KeyQueue } from "../encoder_training/key_queue.ts";
-import { LossReader, type StepLoss } from "../encoder_training/loss_reader.ts";
-import {
-  type EncoderStep,
-  type EncoderStepOptions,
-  type EncoderStepSettings,
-  sgdOf,
-} from "../encoder_training/step.ts";
+import { CompiledStep } from "../encoder_training/compiled_step.ts";
+import type { EncoderStep, EncoderStepOptions, EncoderStepSettings } from "../encoder_training/step.ts";
+import { sgdOf } from "../encoder_training/step_options.ts";
+import { readLosses, type StepLoss } from "../encoder_training/step_results.ts";
 
 /** What {@linkcode MocoStep.create} needs. */
 export interface MocoStepOptions extends EncoderStepOptions {
@@ -152,17 +147,15 @@ export class MocoStep implements EncoderStep {
   readonly queues: readonly [KeyQueue];
   readonly #options: MocoStepOptions;
   readonly #traced: TracedStep;
-  readonly #step: TrainingStep;
-  readonly #losses: LossReader;
+  readonly #step: CompiledStep;
 
-  private constructor(gpu: Gpu, options: MocoStepOptions, traced: TracedStep, step: TrainingStep) {
-    const { accumulate = 1, batch, head: { dimension }, queueSize: size, lossScale } = options;
+  private constructor(gpu: Gpu, options: MocoStepOptions, traced: TracedStep, step: CompiledStep) {
+    const { accumulate = 1, batch, head: { dimension }, queueSize: size } = options;
     this.#options = options;
     this.#traced = traced;
     this.state = traced.entries;
     this.#step = step;
-    this.#losses = new LossReader(gpu, step, [traced.loss], lossScale !== undefined);
-    const buffer = step.bufferOf(traced.queue);
+    const buffer = step.training.bufferOf(traced.queue);
     this.queues = [new KeyQueue(gpu, buffer, { size, dimension, batch, accumulate, stride: 1 })];
   }
 
@@ -173,18 +166,19 @@ export class MocoStep implements EncoderStep {
    */
   static async create(gpu: Gpu, options: MocoStepOptions, exchange?: GradientExchange): Promise<MocoStep> {
     const traced = traceStep(options);
-    const step = await TrainingStep.create(gpu, traced, optimizerOf(options), exchange);
+    const optimizer = optimizerOf(options);
+    const step = await CompiledStep.create(gpu, traced, [traced.loss], options, optimizer, exchange);
     return new MocoStep(gpu, options, traced, step);
   }
 
   /** The query encoder's weights, gradients and momentum; the key encoder's weights are its average. */
   get parameters(): ParameterStore {
-    return this.#step.stores[0];
+    return this.#step.training.stores[0];
   }
 
   /** The compiled step, for the profiler: its parts in their order. */
   get programs(): readonly Program[] {
-    return this.#step.programs;
+    return this.#step.training.programs;
   }
 
   /** Loads the query encoder and the key encoder. */
@@ -225,36 +219,25 @@ export class MocoStep implements EncoderStep {
 
   async #readRows(embedding: Tensor): Promise<Float32Array<ArrayBuffer>> {
     const { batch, head: { dimension } } = this.#options;
-    return unpadRows(await this.#step.gradientProgram.read(embedding), [batch, dimension]);
+    return unpadRows(await this.#step.training.gradientProgram.read(embedding), [batch, dimension]);
   }
 
   /**
    * Submits one step and returns at once with a promise of its loss, so that the next step can be submitted while it is on its
    * way. No more than four may be awaited at a time; with an exchange of gradients, one.
    */
-  run({ queries, keys, learningRate, queuePointer, step = 0, group = WHOLE, ...batch }: MocoBatch): Promise<
-    StepLoss
-  > {
-    const { dropoutSeed = 0, accumulate = 1, keyMomentum } = this.#options;
+  run({ queries, keys, learningRate, queuePointer, step = 0, ...settings }: MocoBatch): Promise<StepLoss> {
+    const { dropoutSeed = 0, keyMomentum } = this.#options;
     const { images, dropoutSeeds, embeddings } = this.#traced;
-    const takesStats = batch.takesStats === true && group.index === group.size - 1;
-    if (group.size > accumulate) {
-      throw new Error(`a group of ${group.size} batches, of a step that accumulates ${accumulate}`);
-    }
-    const program = this.#step.gradientProgram;
+    const program = this.#step.training.gradientProgram;
     program.write(images.query, queries);
     program.write(images.key, this.#shuffled(keys));
     program.write(dropoutSeeds.query, Uint32Array.of(dropoutSeed, step));
     program.write(dropoutSeeds.key, Uint32Array.of(~dropoutSeed, step)); // the encoders drop values of their own
-    let read: () => Promise<StepLoss>;
-    const submitted = this.#step.submit(
-      { learningRates: [learningRate], group, averageMomentum: keyMomentum, takesStats },
-      (encoder) => {
-        this.queues[0].encodeEnqueue(encoder, program.rangeOf(embeddings.key), queuePointer, group);
-        read = this.#losses.encode(encoder, group, takesStats);
-      },
-    );
-    return submitted === undefined ? read!() : submitted.then(() => read());
+    const rates = { learningRates: [learningRate], averageMomentum: keyMomentum };
+    return readLosses(this.#step.submit({ ...settings, ...rates }, (encoder, group) => {
+      this.queues[0].encodeEnqueue(encoder, program.rangeOf(embeddings.key), queuePointer, group);
+    }));
   }
 
   /** The first image of every query group, then the second one of each, and so on: the key encoder's groups. */
@@ -279,7 +262,6 @@ export class MocoStep implements EncoderStep {
   /** Frees the device's memory. */
   [Symbol.dispose](): void {
     for (const queue of this.queues) queue[Symbol.dispose]();
-    this.#losses[Symbol.dispose]();
     this.#step[Symbol.dispose]();
   }
 }

@@ -1,7 +1,11 @@
 /** Settings of a distillation that nobody named. */
 import { join } from "node:path";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../data/sample.ts";
-import { ENCODER_TRAINING_DEFAULTS } from "../encoder_training/defaults.ts";
+import {
+  ENCODER_TRAINING_DEFAULTS,
+  NOT_ASKED_FOR,
+  type WithoutDefault,
+} from "../encoder_training/defaults.ts";
 import type { DistillOptions } from "./options.ts";
 
 /** Options whose default is the same on every machine. */
@@ -12,20 +16,10 @@ export type Defaults = Omit<
   | "distill"
   | "weights"
   | "feature"
-  | "data"
-  | "testData"
-  | "output"
-  | "resume"
-  | "resumeAnyway"
   | "studentInit"
-  | "saveEvery"
-  | "limitSteps"
-  | "tuning"
-  | "actors"
-  | "images"
-  | "plugins"
   | "augmentation"
   | "loss"
+  | WithoutDefault
 >;
 
 /** Defaults for your own images: the paper's settings, and those of the original code where the paper names none. */
@@ -109,11 +103,8 @@ export function sampleOptions(
     distill: SAMPLE_TEACHER,
     data: SAMPLE_DATA,
     testData: join(SAMPLE_DATA, "test.tsv"),
-    resume: null,
+    ...NOT_ASKED_FOR,
     studentInit: null,
-    saveEvery: null,
-    limitSteps: null,
-    tuning: null,
     ...changes,
   };
 }

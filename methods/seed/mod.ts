@@ -9,15 +9,16 @@ import { resolveTeacher } from "../../models/teacher.ts";
 import { chooseViews } from "../encoder_views.ts";
 import type { Method, OutputSettings } from "../method.ts";
 import { trainingNeeds } from "../permissions.ts";
+import type { Wanted } from "../watched_actors.ts";
 import { readTrainingCheckpoint, requireFiniteTraining } from "../encoder_training/checkpoint.ts";
 import { DISTILL_CHECKPOINT } from "./checkpoint.ts";
 import { PAPER_DEFAULTS } from "./defaults.ts";
 import type { DistillEvent } from "./events.ts";
 import { distillFlags } from "./flags.ts";
 import { type DistillOptions, teacherPart } from "./options.ts";
+import { NOT_ASKED_FOR } from "../encoder_training/defaults.ts";
 import { requireImagesReader } from "../encoder_training/options.ts";
 import type { RunSoFar } from "../encoder_training/prepare.ts";
-import type { Wanted } from "../encoder_training/run.ts";
 import { type DistillResult, runDistillation } from "./run.ts";
 
 /** Options for `distill`. All but the images, the teacher and the output folder have defaults. */
@@ -56,11 +57,8 @@ async function resolveDistillInput(
   if (note !== undefined) emit({ type: "note", text: note });
   return {
     ...PAPER_DEFAULTS,
-    resume: null,
+    ...NOT_ASKED_FOR,
     studentInit: null,
-    saveEvery: null,
-    limitSteps: null,
-    tuning: null,
     ...input.feature && { dim: source.encoder.features },
     ...input,
     ...views,

@@ -2,7 +2,8 @@
 import type { Accuracy } from "../../actors/messages.ts";
 import type { Emit } from "../../actors/events.ts";
 import { NOTHING_SO_FAR, type RunSoFar } from "../encoder_training/prepare.ts";
-import { type EncoderTrainingResult, trainEncoder, type Wanted } from "../encoder_training/run.ts";
+import { type EncoderTrainingResult, trainEncoder } from "../encoder_training/run.ts";
+import type { Wanted } from "../watched_actors.ts";
 import { DISTILLATION } from "./encoder_method.ts";
 import type { DistillEvent } from "./events.ts";
 import type { DistillOptions } from "./options.ts";

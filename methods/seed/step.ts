@@ -21,17 +21,12 @@ import {
   type GradientExchange,
   type GradientGraph,
   scheduleTrainingStep,
-  TrainingStep,
-  WHOLE,
 } from "../../models/training_step.ts";
 import { KeyQueue } from "../encoder_training/key_queue.ts";
-import { LossReader, type StepLoss } from "../encoder_training/loss_reader.ts";
-import {
-  type EncoderStep,
-  type EncoderStepOptions,
-  type EncoderStepSettings,
-  sgdOf,
-} from "../encoder_training/step.ts";
+import { CompiledStep } from "../encoder_training/compiled_step.ts";
+import type { EncoderStep, EncoderStepOptions, EncoderStepSettings } from "../encoder_training/step.ts";
+import { sgdOf } from "../encoder_training/step_options.ts";
+import { readLosses, type StepLoss } from "../encoder_training/step_results.ts";
 
 /** What {@linkcode StudentStep.create} needs. */
 export interface StudentStepOptions extends EncoderStepOptions {
@@ -136,22 +131,19 @@ export class StudentStep implements EncoderStep {
   /** The main views' queue, and the small ones' where there are any. */
   readonly queues: readonly KeyQueue[];
   readonly #options: StudentStepOptions;
-  readonly #step: TrainingStep;
-  readonly #losses: LossReader;
+  readonly #step: CompiledStep;
   readonly #sets: readonly ViewTensors[];
   readonly #dropoutSeed: Tensor;
 
-  private constructor(gpu: Gpu, options: StudentStepOptions, traced: TracedStep, step: TrainingStep) {
+  private constructor(gpu: Gpu, options: StudentStepOptions, traced: TracedStep, step: CompiledStep) {
     const { accumulate = 1, batch, head, queueSize } = options;
     this.#options = options;
     this.state = traced.entries;
     this.#step = step;
     this.#sets = traced.sets;
     this.#dropoutSeed = traced.dropoutSeed;
-    const losses = traced.sets.map(({ loss }) => loss);
-    this.#losses = new LossReader(gpu, step, losses, options.lossScale !== undefined);
     this.queues = traced.sets.map(({ queue, stride }) =>
-      new KeyQueue(gpu, step.bufferOf(queue), {
+      new KeyQueue(gpu, step.training.bufferOf(queue), {
         size: queueSize,
         dimension: head.dimension,
         batch,
@@ -172,18 +164,19 @@ export class StudentStep implements EncoderStep {
     exchange?: GradientExchange,
   ): Promise<StudentStep> {
     const traced = traceStep(options);
-    const step = await TrainingStep.create(gpu, traced, sgdOf(options), exchange);
+    const losses = traced.sets.map(({ loss }) => loss);
+    const step = await CompiledStep.create(gpu, traced, losses, options, sgdOf(options), exchange);
     return new StudentStep(gpu, options, traced, step);
   }
 
   /** The student's weights, gradients and momentum. */
   get parameters(): ParameterStore {
-    return this.#step.stores[0];
+    return this.#step.training.stores[0];
   }
 
   /** The compiled step, for the profiler: its parts in their order. */
   get programs(): readonly Program[] {
-    return this.#step.programs;
+    return this.#step.training.programs;
   }
 
   /** Loads the student; the teacher has its own file and its own actor. */
@@ -200,7 +193,7 @@ export class StudentStep implements EncoderStep {
   async readEmbeddings(): Promise<Float32Array<ArrayBuffer>> {
     const { batch, head } = this.#options;
     const [{ embedding }] = this.#sets;
-    return unpadRows(await this.#step.gradientProgram.read(embedding), [batch, head.dimension]);
+    return unpadRows(await this.#step.training.gradientProgram.read(embedding), [batch, head.dimension]);
   }
 
   /**
@@ -209,33 +202,26 @@ export class StudentStep implements EncoderStep {
    * gradients, one.
    */
   run(batch: StudentBatch): Promise<StepLoss> {
-    const { head, dropoutSeed = 0, accumulate = 1 } = this.#options;
-    const { queuePointer, learningRate, group = WHOLE } = batch;
-    const takesStats = batch.takesStats === true && group.index === group.size - 1;
-    if (group.size > accumulate) {
-      throw new Error(`a group of ${group.size} batches, of a step that accumulates ${accumulate}`);
-    }
-    const program = this.#step.gradientProgram;
+    const { head, dropoutSeed = 0 } = this.#options;
+    const { queuePointer, learningRate, group, takesStats } = batch;
+    const program = this.#step.training.gradientProgram;
     for (const [i, { images, teacher }] of this.#sets.entries()) {
       const views = i === 0 ? batch : batch.local!;
       program.write(images, views.images);
       program.write(teacher, padRows(views.teacher, [teacher.shape[0], head.dimension]));
     }
     program.write(this.#dropoutSeed, Uint32Array.of(dropoutSeed, batch.step ?? 0));
-    let read: () => Promise<StepLoss>;
-    const submitted = this.#step.submit({ learningRates: [learningRate], group, takesStats }, (encoder) => {
+    const settings = { learningRates: [learningRate], group, takesStats };
+    return readLosses(this.#step.submit(settings, (encoder, group) => {
       for (const [i, { teacher }] of this.#sets.entries()) {
         this.queues[i].encodeEnqueue(encoder, program.rangeOf(teacher), queuePointer, group);
       }
-      read = this.#losses.encode(encoder, group, takesStats);
-    });
-    return submitted === undefined ? read!() : submitted.then(() => read());
+    }));
   }
 
   /** Frees the device's memory. */
   [Symbol.dispose](): void {
     for (const queue of this.queues) queue[Symbol.dispose]();
-    this.#losses[Symbol.dispose]();
     this.#step[Symbol.dispose]();
   }
 }

@@ -44,6 +44,19 @@ Deno.test("images are kept in a tenth of the memory and in half of what is free,
   }
 });
 
+Deno.test("room is made for the rows that are read, which may fit where all do not", async () => {
+  using folder = new RunFolder(40, 10);
+  const rows = Uint32Array.of(3, 8, 9, 21, 39);
+  const memory = { total: TRAIN_BYTES, available: 1e9 }; // a tenth is of four rows
+  assertEquals((await openWith(folder, { rows: rows.subarray(0, 4), memory })).rooms, [4 * 3072, undefined]);
+  assertMatch(
+    (await openWith(folder, { rows, memory })).description,
+    /train\.tsv would take 15 kB, and 12 kB may/,
+  );
+  const both = await openWith(folder, { rows, memory: { total: 1e9, available: 1e9 } });
+  assertEquals(both.rooms, [5 * 3072 * 1.25, TEST_BYTES * 1.25]); // rows of the first of the data alone
+});
+
 Deno.test("--cache memory keeps as much as half of the free memory takes", async () => {
   using folder = new RunFolder(40, 10);
   const available = TRAIN_BYTES;

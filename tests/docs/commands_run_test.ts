@@ -72,7 +72,7 @@ async function makePlace(makesData = false): Promise<{ folder: string; bin: stri
     for (const part of ["train", "val"]) {
       for (const name of ["cat", "dog"]) {
         Deno.mkdirSync(at(kind, part, name), { recursive: true });
-        for (let i = 0; i < 5; i++) Deno.writeFileSync(at(kind, part, name, `${i}.png`), PNG);
+        for (let i = 0; i < 10; i++) Deno.writeFileSync(at(kind, part, name, `${i}.png`), PNG);
       }
     }
   }
@@ -92,7 +92,7 @@ async function makePlace(makesData = false): Promise<{ folder: string; bin: stri
     "TEACHER",
     "TEACHER.pth.tar",
     "output/tutorial/run/student.pth.tar",
-    "output/checkpoint_0199.pth.tar",
+    "checkpoint_0199.pth.tar",
   ];
   for (const name of [...checkpoints, "moco_v2_800ep_pretrain.pth.tar", "swav_400ep_pretrain.pth.tar"]) {
     Deno.symlinkSync(SAMPLE_TEACHER, at(name));

@@ -1,5 +1,6 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { GpuError, openGpu, readBuffer } from "../../kernels/gpu.ts";
+import { GpuError, openGpu } from "../../kernels/gpu.ts";
+import { readBuffer } from "../../kernels/readback.ts";
 import { withGpu } from "./check_op.ts";
 
 Deno.test("openGpu() names the adapter, and its limits are the adapter's", () =>

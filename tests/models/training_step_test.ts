@@ -9,7 +9,8 @@ import {
 } from "@std/assert";
 import { UserError } from "../../errors.ts";
 import { differentiate } from "../../kernels/autodiff.ts";
-import { type Gpu, readBuffer } from "../../kernels/gpu.ts";
+import type { Gpu } from "../../kernels/gpu.ts";
+import { readBuffer } from "../../kernels/readback.ts";
 import { Graph } from "../../kernels/graph.ts";
 import { padRows, unpadRows } from "../../kernels/layout.ts";
 import type { AdamWAttributes } from "../../kernels/ops/adamw/adamw.ts";
@@ -27,7 +28,7 @@ import { EncoderBuilder } from "../../models/encoder_builder.ts";
 import { initialize, initializeQueue, type StateValues } from "../../models/initialize.ts";
 import { findOptimizer, optimizerNames } from "../../models/optim/optimizers.ts";
 import { tensorsOf } from "../../models/parameter_store.ts";
-import type { StepLoss } from "../../methods/encoder_training/loss_reader.ts";
+import type { StepLoss } from "../../methods/encoder_training/step_results.ts";
 import {
   scheduleStep,
   type StudentBatch,

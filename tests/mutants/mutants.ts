@@ -32,15 +32,15 @@ function mutant(file: string, from: string, to: string, tests: readonly string[]
 /** Settings that the actors do not pass on, and states that they do not keep. */
 const ACTORS: readonly Mutant[] = [
   mutant(
-    "methods/encoder_training/encoder_trainer.ts",
-    "      momentum: options.momentum,\n      weightDecay",
-    "      momentum: 0.9,\n      weightDecay",
+    "methods/encoder_training/step_options.ts",
+    "    momentum,\n    weightDecay",
+    "    momentum: 0.9,\n    weightDecay",
     SETTINGS,
   ),
   mutant(
-    "methods/encoder_training/encoder_trainer.ts",
-    "      weightDecay: options.weightDecay,\n      accumulate",
-    "      weightDecay: 0,\n      accumulate",
+    "methods/encoder_training/step_options.ts",
+    "    weightDecay,\n    accumulate",
+    "    weightDecay: 0,\n    accumulate",
     SETTINGS,
   ),
   mutant(
@@ -57,34 +57,39 @@ const ACTORS: readonly Mutant[] = [
   ),
   mutant(
     "methods/encoder_training/encoder_trainer.ts",
-    "const lr = distillLearningRate(position.epoch, ",
-    "const lr = distillLearningRate(Math.max(0, position.epoch - 1), ",
+    "take(position, distillLearningRate(position.epoch, ",
+    "take(position, distillLearningRate(Math.max(0, position.epoch - 1), ",
     SETTINGS,
   ),
   mutant("methods/seed/student_trainer.ts", "    loss: options.loss,\n", "", SETTINGS),
   mutant(
-    "methods/encoder_training/encoder_trainer.ts",
-    "dropoutSeed: options.seed,",
+    "methods/encoder_training/step_options.ts",
+    "dropoutSeed: seed,",
     "dropoutSeed: 0,",
     SETTINGS,
   ),
-  mutant("methods/encoder_training/encoder_trainer.ts", "step: this.#tracked,", "step: 0,", SETTINGS),
   mutant(
     "methods/encoder_training/encoder_trainer.ts",
-    "options.amp ? GRAD_SCALER : FIXED_SCALE",
+    "queuePointer, step, group, takesStats }",
+    "queuePointer, step: 0, group, takesStats }",
+    SETTINGS,
+  ),
+  mutant(
+    "methods/encoder_training/step_options.ts",
+    "amp ? GRAD_SCALER : FIXED_SCALE",
     "GRAD_SCALER",
     SETTINGS,
   ),
   mutant(
-    "methods/encoder_training/encoder_trainer.ts",
-    'options.amp || options.onNan === "skip"',
-    "options.amp",
+    "methods/encoder_training/step_options.ts",
+    'amp || onNan === "skip"',
+    "amp",
     SETTINGS,
   ),
   mutant(
-    "methods/encoder_training/encoder_trainer.ts",
-    "this.#tracked = epoch * batchesPerEpoch + batch;",
-    "this.#tracked = batch;",
+    "methods/encoder_training/trained_steps.ts",
+    "epoch * this.#run.batchesPerEpoch + batch + 1",
+    "batch + 1",
     SETTINGS,
   ),
   mutant(
@@ -113,14 +118,14 @@ const ACTORS: readonly Mutant[] = [
   ),
   mutant(
     "methods/encoder_training/encoder_trainer.ts",
-    "epoch: finished ? epoch + 1 : epoch,",
+    "epoch: next.epoch,",
     "epoch,",
     SETTINGS,
   ),
   mutant(
     "methods/encoder_training/encoder_trainer.ts",
-    "finished ? 0 : batch + 1",
-    "finished ? 0 : batch",
+    "batch: next.batch,",
+    "batch: Math.max(0, next.batch - 1),",
     RUN,
     "stopped and resumed",
   ),
@@ -140,8 +145,8 @@ const ACTORS: readonly Mutant[] = [
   ),
   mutant(
     "methods/encoder_training/encoder_trainer.ts",
-    "this.#tracked % saveEvery.steps === 0",
-    "this.#tracked % saveEvery.steps === 1",
+    "this.#steps.step % saveEvery.steps === 0",
+    "this.#steps.step % saveEvery.steps === 1",
     ["methods/seed/saving_test.ts"],
   ),
   mutant(
@@ -263,13 +268,27 @@ const FINETUNING: readonly Mutant[] = [
     ],
   ),
   mutant("data/sampler.ts", "yield this.#rowAt(place);", "yield place;", ["data/sampler_test.ts"]),
-  mutant("methods/finetune/step.ts", "[batch.lr, batch.lrLastLayer]", "[batch.lr, batch.lr]", [
+  mutant("methods/finetune/step.ts", "[lr, lrLastLayer]", "[lr, lr]", [
     "methods/finetune/step_test.ts",
   ]),
   mutant("methods/finetune/options.ts", "milestones, gamma });", "milestones });", [
     "methods/finetune/settings_test.ts",
   ]),
   mutant("methods/finetune/pipeline.ts", "rows: data.rows,", "", FINETUNE_RUN),
+  mutant(
+    "methods/finetune/finetune_trainer.ts",
+    "this.#steps.savesNow(false)",
+    "false",
+    FINETUNE_RUN,
+    "accumulate",
+  ),
+  mutant(
+    "methods/encoder_training/trained_steps.ts",
+    'if (onNan === "skip" && !isLast(group)) return false;',
+    "",
+    FINETUNE_RUN,
+    "not finite, where",
+  ),
   mutant(
     "methods/finetune/finetune_trainer.ts",
     "this.#isTested = !endsEpoch;",
@@ -401,7 +420,7 @@ const MODELS: readonly Mutant[] = [
     "small views",
   ),
   mutant(
-    "methods/encoder_training/loss_reader.ts",
+    "methods/encoder_training/step_results.ts",
     "loss: losses.reduce((sum, loss) => sum + loss, 0),",
     "loss: losses[0],",
     STEP,
@@ -840,7 +859,7 @@ const STEPS: readonly Mutant[] = [
     ["models/training_step_test.ts"],
   ),
   mutant(
-    "methods/encoder_training/loss_reader.ts",
+    "methods/encoder_training/step_results.ts",
     "isApplied: isApplied || !endsStep",
     "isApplied",
     ["models/training_step_test.ts"],

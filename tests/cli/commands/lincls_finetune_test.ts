@@ -20,6 +20,7 @@ Deno.test("lincls --finetune trains a checkpoint on a share of the labels, and e
     TINY_TEACHER,
     ...flags,
     ...small,
+    ..."--profile --stats-every 3".split(" "),
     "--output",
     output,
     folder.data,
@@ -36,6 +37,8 @@ Deno.test("lincls --finetune trains a checkpoint on a share of the labels, and e
       /^encoder +tiny_convnet, .*seed_teacher_.*\.pth\.tar, trained too$/m,
       /^classify +8 features, 10 classes$/m,
       /^test after epoch 1: top-1 \d+\.\d\d %, top-5 \d+\.\d\d %, top-1 while learning \d+\.\d\d %$/m,
+      /^finetune_trainer, tiny_convnet fine-tuning step\b/m,
+      /^train_augmenter, /m,
       /^best +model_best\.pth\.tar$/m,
     ]
   ) assertMatch(ended.stdout, line);
@@ -51,9 +54,11 @@ Deno.test("lincls --finetune trains a checkpoint on a share of the labels, and e
     "log.txt",
     "metrics.jsonl",
     "model_best.pth.tar",
+    "profile.json",
     "report.html",
     "run.json",
     "scores.jsonl",
+    "stats.jsonl",
     "tuning.json",
   ]);
   const readJson = (name: string) => JSON.parse(Deno.readTextFileSync(join(output, name)));
@@ -73,6 +78,9 @@ Deno.test("lincls --finetune trains a checkpoint on a share of the labels, and e
     "fine-tuned, last top-1",
     "fine-tuned, last top-5",
   ]);
+
+  const stats = Deno.readTextFileSync(join(output, "stats.jsonl")).trim().split("\n");
+  assertEquals(stats.length, Math.floor(2 * perEpoch / 3));
 
   // Gone on with.
   const resume = ["--output", output, "--resume", "auto", folder.data];

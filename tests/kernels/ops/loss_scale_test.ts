@@ -11,7 +11,7 @@ import {
 } from "../../../kernels/ops/loss_scale/loss_scale.ts";
 import { sgd } from "../../../kernels/ops/sgd/sgd.ts";
 import { Program } from "../../../kernels/program.ts";
-import { readBuffer } from "../../../kernels/gpu.ts";
+import { readBuffer } from "../../../kernels/readback.ts";
 import { asHardware, withGpu } from "../check_op.ts";
 
 const FIRST = [5, 4099];

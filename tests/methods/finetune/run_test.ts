@@ -17,6 +17,7 @@ import type { FinetuneEpoch, FinetunePlan, FinetuneStep } from "../../../methods
 import { BEST_CHECKPOINT } from "../../../methods/finetune/finetune_trainer.ts";
 import { FINETUNE_SAMPLE_DEFAULTS, type FinetuneOptions } from "../../../methods/finetune/options.ts";
 import { type FinetuneResult, runFinetune } from "../../../methods/finetune/run.ts";
+import { findStart } from "../../../methods/finetune/prepare.ts";
 import { readFinetuneCheckpoint } from "../../../methods/finetune/checkpoint.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
@@ -247,6 +248,10 @@ Deno.test("runFinetune() on a share of the labels learns from these rows alone, 
   const { plan, notes, result } = await run(options);
   assertEquals([plan.rows, plan.trainImages], [rows, rows.length]);
   assertEquals(plan.batchesPerEpoch, Math.floor(rows.length / 8));
+  assert(
+    plan.cache.startsWith(`${(rows.length * 3072 / 1000).toFixed(0)} kB of memory for train.tsv`),
+    plan.cache,
+  );
   const note = notes.find((text) => text.startsWith("--label-fraction"))!;
   assert(note.includes(`learning from ${rows.length} of 120 images`) && note.includes("--seed 3"), note);
   // All other rows are spoilt, which changes no bit.
@@ -279,20 +284,63 @@ Deno.test("runFinetune() says what is wrong with labels, batches and checkpoints
   await refused({ resume: result.checkpoint }, "there is nothing left to do");
   await refused({ resume: result.checkpoint, epochs: 4, classes: 12 }, "has a classifier of 10 classes");
   await refused({ resume: result.checkpoint, epochs: 4, imageSize: 40 }, "--image-size is 40, was 32");
-  await refused({ lr: 1e30 }, "training has diverged. Earlier checkpoints are whole; try a lower --lr");
+  await refused({ lr: 1e30 }, "training has diverged. Earlier checkpoints are intact; try a lower --lr");
 });
 
-Deno.test("runFinetune() skips steps that are not finite where it is told to, until nothing is left of the encoder", async () => {
+for (const accumulate of [1, 4]) {
+  const title = accumulate === 1 ? "" : ` of ${accumulate} batches`;
+  Deno.test(`runFinetune() skips steps${title} that are not finite, where it is told to, until nothing is left of the encoder`, async () => {
+    const { folder } = await unbroken();
+    const warnings: string[] = [];
+    const name = `skipping ${accumulate}`;
+    await assertRejects(
+      () =>
+        runFinetune(
+          optionsIn(folder, name, { lr: 1e30, onNan: "skip", accumulate }),
+          hear({ warning: ({ text }) => warnings.push(text) }),
+        ),
+      Error,
+      "training has diverged by epoch 1: layer1.conv.weight, ",
+    );
+    // The first step is the only one that changes weights; of 18 batches the last two make a step.
+    const steps = Math.ceil(BATCHES / accumulate);
+    assertEquals(warnings.filter((text) => text.startsWith("step skipped in epoch 0")).length, steps - 1);
+  });
+}
+
+Deno.test("runFinetune() with batches that accumulate stops between steps, and is resumed to the same bits", async () => {
   const { folder } = await unbroken();
-  const warnings: string[] = [];
-  await assertRejects(
-    () =>
-      runFinetune(
-        optionsIn(folder, "skipping", { lr: 1e30, onNan: "skip" }),
-        hear({ warning: ({ text }) => warnings.push(text) }),
-      ),
-    Error,
-    "training has diverged by epoch 1: layer1.conv.weight, ",
+  const settings = { epochs: 1, accumulate: 9, statsEvery: 6 };
+  const measured: number[] = [];
+  let groups: string[] = [];
+  const whole = await runFinetune(
+    optionsIn(folder, "groups", settings),
+    hear({
+      stats({ step, gradientNorms, weightNorms }) {
+        measured.push(step);
+        groups = Object.keys(gradientNorms);
+        assertEquals(Object.keys(weightNorms), groups);
+        for (const norm of Object.values(gradientNorms)) assert(norm > 0);
+      },
+    }),
   );
-  assert(warnings.some((text) => text.includes("its step is skipped: the gradients are not finite")));
+  // Steps end with batches 9 and 18: those that the batches 6, 12 and 18 belong to are measured.
+  assertEquals(measured, [9, BATCHES]);
+  assertEquals(groups, ["layer1", "layer2", "fc"]);
+
+  const stopped = optionsIn(folder, "stopped group", settings);
+  const controller = new AbortController();
+  const enough = ({ step }: FinetuneStep) => {
+    if (step === 2) controller.abort(new Error("enough"));
+  };
+  const { checkpoint } = await assertRejects(() => run(stopped, enough, controller.signal), StoppedError);
+  const { epoch, batch } = await findStart({ ...stopped, resume: checkpoint }, 10, BATCHES);
+  assertEquals([epoch, batch], [0, 9]);
+  await assertRejects(
+    () => run({ ...stopped, resume: checkpoint, accumulate: 5 }),
+    UserError,
+    "9 batches so far, in the middle of a step of --accumulate 5",
+  );
+  const resumed = await run({ ...stopped, resume: checkpoint });
+  assertEquals(await digestFile(resumed.result.checkpoint!), await digestFile(whole.checkpoint!));
 });

@@ -21,6 +21,7 @@ import { classifierState, FinetuneStep, FrozenClassifier } from "../../../method
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import { initialize } from "../../../models/initialize.ts";
 import { findEncoder } from "../../../models/registry.ts";
+import { groupOf } from "../../../models/training_step.ts";
 import { type DrawnTeacher, drawTeacher } from "../../actors/drawn_teacher.ts";
 import { hear } from "../../actors/hear.ts";
 import { RunFolder, TINY_ENCODER } from "../../actors/small_run.ts";
@@ -39,6 +40,9 @@ const SETTINGS = {
   gamma: 0.5,
   momentum: 0.7,
   weightDecay: 0.02,
+  accumulate: 2, // of three batches in an epoch: a step of two, and one of one
+  clipGrad: 0.3,
+  statsEvery: 0,
   imageSize: SIZE,
   evalResize: "none",
   labelFraction: 0.6,
@@ -48,7 +52,7 @@ const SETTINGS = {
 
 /** A rate in epochs 1 to 3: half-way through the warm-up, scaled, and multiplied by gamma or by the cosine. */
 function ratesOf(lr: number, cos: boolean): number[] {
-  const scaled = lr * BATCH / 256;
+  const scaled = lr * 2 * BATCH / 256;
   const cosine = (epoch: number) => 0.5 * (1 + Math.cos(Math.PI * epoch / 4));
   return [lr + (scaled - lr) / 2, scaled * (cos ? cosine(2) : 1), scaled * (cos ? cosine(3) : 0.5)];
 }
@@ -62,7 +66,13 @@ async function finetuneByHand(
   cos: boolean,
 ) {
   const options = { encoder: findEncoder(arch), classes: CLASSES, batch: BATCH, imageSize: SIZE };
-  using step = await FinetuneStep.create(gpu, { ...options, momentum: 0.7, weightDecay: 0.02 });
+  using step = await FinetuneStep.create(gpu, {
+    ...options,
+    momentum: 0.7,
+    weightDecay: 0.02,
+    accumulate: 2,
+    clipNorm: 0.3,
+  });
   const state = classifierState(options.encoder, CLASSES);
   const fresh = initialize(state.classifier, SEED);
   await step.load((key) => fresh.get(key) ?? ofEncoder.get(key)!);
@@ -102,7 +112,10 @@ async function finetuneByHand(
       (count, labels) =>
         new EpochOrder(count, SEED, epoch, BATCH, { rows: chooseLabelFraction(labels, 0.6, SEED) }),
     );
-    for (const batch of batches) losses.push((await step.train({ ...batch, lr, lrLastLayer })).loss);
+    for (const [number, batch] of batches.entries()) {
+      const group = groupOf(number, batches.length, 2);
+      losses.push((await step.train({ ...batch, lr, lrLastLayer, group })).loss);
+    }
   }
   const values = await step.save();
   using frozen = await FrozenClassifier.create(gpu, options);

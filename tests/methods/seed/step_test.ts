@@ -2,7 +2,7 @@ import { assert, assertAlmostEquals, assertEquals, assertLess } from "@std/asser
 import type { StateEntry } from "../../../models/encoder_builder.ts";
 import { initialize, initializeQueue, type StateValues } from "../../../models/initialize.ts";
 import { findEncoder } from "../../../models/registry.ts";
-import type { StepLoss } from "../../../methods/encoder_training/loss_reader.ts";
+import type { StepLoss } from "../../../methods/encoder_training/step_results.ts";
 import { StudentStep, type StudentStepOptions } from "../../../methods/seed/step.ts";
 import type { Gpu } from "../../../kernels/gpu.ts";
 import { FIXED_SCALE, INITIAL_LOSS_SCALE } from "../../../kernels/ops/loss_scale/loss_scale.ts";

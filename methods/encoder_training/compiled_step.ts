@@ -1,0 +1,82 @@
+/** A compiled training step, and the way back of its results: what the steps of all methods that train an encoder have. */
+import type { Gpu } from "../../kernels/gpu.ts";
+import type { Tensor } from "../../kernels/graph.ts";
+import {
+  type BatchInGroup,
+  type GradientExchange,
+  type GradientGraph,
+  isLast,
+  type OptimizerOptions,
+  type StepSettings,
+  TrainingStep,
+  WHOLE,
+} from "../../models/training_step.ts";
+import type { OptimizedStepOptions } from "./step_options.ts";
+import { ResultReader, type StepResult } from "./step_results.ts";
+
+/** What is added to the commands of a step. */
+type Finish = (encoder: GPUCommandEncoder, group: BatchInGroup) => void;
+
+/** A step on one device. */
+export class CompiledStep implements Disposable {
+  readonly training: TrainingStep;
+  readonly #accumulate: number;
+  readonly #results: ResultReader;
+
+  private constructor(
+    gpu: Gpu,
+    training: TrainingStep,
+    results: readonly Tensor[],
+    { accumulate = 1, lossScale }: OptimizedStepOptions,
+  ) {
+    this.training = training;
+    this.#accumulate = accumulate;
+    this.#results = new ResultReader(gpu, training, results, lossScale !== undefined);
+  }
+
+  /**
+   * Compiles it.
+   *
+   * @param results outputs that are read back after every batch
+   * @param exchange what becomes of the gradients before the weights change
+   */
+  static async create(
+    gpu: Gpu,
+    traced: GradientGraph,
+    results: readonly Tensor[],
+    options: OptimizedStepOptions,
+    optimizer: OptimizerOptions,
+    exchange?: GradientExchange,
+  ): Promise<CompiledStep> {
+    const training = await TrainingStep.create(gpu, traced, optimizer, exchange);
+    return new CompiledStep(gpu, training, results, options);
+  }
+
+  /**
+   * Submits one step, whose inputs have been written, and returns at once with a promise of its results, so that the next
+   * one can be submitted while they are on their way. No more than four may be awaited at a time; with an exchange of
+   * gradients, one.
+   *
+   * @param finish encodes what comes after the step
+   * @throws {Error} for a group of more batches than the step was compiled for
+   */
+  submit(settings: StepSettings, finish: Finish = () => {}): Promise<StepResult> {
+    const { group = WHOLE } = settings;
+    if (group.size > this.#accumulate) {
+      throw new Error(`a group of ${group.size} batches, of a step that accumulates ${this.#accumulate}`);
+    }
+    const takesStats = settings.takesStats === true && isLast(group);
+    let read: () => Promise<StepResult>;
+    const submitted = this.training.submit({ ...settings, takesStats }, (encoder) => {
+      finish(encoder, group);
+      read = this.#results.encode(encoder, group, takesStats);
+    });
+    return submitted === undefined ? read!() : submitted.then(() => read());
+  }
+
+  /** Frees the device's memory. */
+  [Symbol.dispose](): void {
+    this.#results[Symbol.dispose]();
+    this.training[Symbol.dispose]();
+  }
+}
