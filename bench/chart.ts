@@ -1,6 +1,6 @@
 /** Charts of what benches found, as SVG: how many times faster, or a figure beside its target. */
 import { ratioOf, times } from "./measure.ts";
-import type { Section } from "./section.ts";
+import type { Figure, Section } from "./section.ts";
 
 /** A chart, and what it shows in a line. */
 export interface Chart {
@@ -9,7 +9,7 @@ export interface Chart {
 }
 
 /** Sections in which nothing is compared, and the figure of theirs that has a target. */
-const FIGURES: Readonly<Record<string, { fact: string; says: string; target: number; unit: string }>> = {
+const FIGURES: Readonly<Record<string, Figure>> = {
   pipeline: { fact: "at work", says: "share of the time, at least 90 %", target: 90, unit: " %" },
   host: { fact: "host ms", says: "milliseconds, at most 3", target: 3, unit: " ms" },
   memory: {
@@ -111,30 +111,34 @@ function drawRatios({ title, rows }: Section): Chart | undefined {
   return { title: says, svg: frame(says, [...grid, ...legend, ...lines], left + WIDTH + 70, y + 24) };
 }
 
-/** A bar for each row from zero, and a line at the target. */
-function drawFigures({ name, title, rows }: Section): Chart | undefined {
-  const figure = FIGURES[name];
+/** A bar for each row from zero, and a line at the target if there is one. */
+function drawFigures({ name, title, rows, figure = FIGURES[name] }: Section): Chart | undefined {
   if (figure === undefined) return undefined;
   const { fact, says, target, unit } = figure;
   const bars = rows.flatMap(({ name, facts = {} }) =>
-    facts[fact] === undefined ? [] : [{ name, value: parseFloat(facts[fact]), label: facts[fact] }]
+    facts[fact] === undefined ? [] : [{
+      name,
+      value: parseFloat(facts[fact]),
+      label: facts[fact].endsWith(unit) ? facts[fact] : facts[fact] + unit,
+    }]
   );
   const left = leftOf(bars.map(({ name }) => name));
-  const highest = Math.max(target, ...bars.map(({ value }) => value));
+  const right = Math.max(70, 10 + 6.6 * Math.max(...bars.map(({ label }) => label.length)));
+  const highest = Math.max(target ?? 0, ...bars.map(({ value }) => value));
   const x = (value: number) => left + WIDTH * value / highest;
   const lines = bars.flatMap(({ name, value, label }, i) => {
     const y = TOP + i * (BAR + GAP);
     return [
       text(left - 8, y + BAR - 3, name, "end"),
       rectangle(left, x(value), y, COLOURS[0]),
-      text(x(Math.max(value, target)) + 5, y + BAR - 3, label.endsWith(unit) ? label : label + unit),
+      text(x(Math.max(value, target ?? 0)) + 5, y + BAR - 3, label),
     ];
   });
   const end = TOP + bars.length * (BAR + GAP);
-  const line = [
+  const line = target === undefined ? [] : [
     upright(x(target), end, ' stroke-width="2" stroke-dasharray="4 3"'),
     text(x(target), TOP - 12, `target ${target}${unit}`, "middle"),
   ];
   const heading = `${title}: ${says}`;
-  return { title: heading, svg: frame(heading, [...lines, ...line], left + WIDTH + 70, end + 10) };
+  return { title: heading, svg: frame(heading, [...lines, ...line], left + WIDTH + right, end + 10) };
 }

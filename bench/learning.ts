@@ -12,15 +12,12 @@
  */
 import { parseArgs } from "@std/cli/parse-args";
 import { join } from "node:path";
-import { sampleOptions } from "../methods/seed/defaults.ts";
-import { runDistillation } from "../methods/seed/run.ts";
-import { runKnnEvaluation } from "../methods/knn.ts";
-import { runLinearEvaluation } from "../methods/linear_probe/run.ts";
-import { LINEAR_SAMPLE_DEFAULTS } from "../methods/linear_probe/options.ts";
 import { leave } from "../cli/terminal/run_main.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../data/sample.ts";
 import { describeAdapter } from "../kernels/gpu.ts";
-import { exportEncoder } from "../models/export/export_encoder.ts";
+import { LINEAR_SAMPLE_DEFAULTS } from "../methods/linear_probe/options.ts";
+import { SAMPLE_DEFAULTS } from "../methods/seed/defaults.ts";
+import { type Experiment, Experiments, sayTime, spreadOf, type Work } from "./experiments.ts";
 import { printTable } from "./table.ts";
 
 const { seeds, epochs, keep, help } = parseArgs(Deno.args, {
@@ -35,131 +32,61 @@ if (help) {
 
 const STUDENT = "mobilenetv3_small";
 const TEACHER = "resnet18";
-const train = join(SAMPLE_DATA, "train.tsv");
-const test = join(SAMPLE_DATA, "test.tsv");
 
-/** An encoder in a file. */
-interface Judged {
-  path: string;
-  arch: string;
-}
-
-/** Top-1 in percent. */
-interface Scores {
-  knn: number;
-  probe: number;
-}
-
-function say(text: string): void {
-  console.error(`${new Date().toISOString().slice(11, 19)} ${text}`);
-}
-
-function makeFolder(folder: string, name: string): string {
-  const path = join(folder, name);
-  Deno.mkdirSync(path);
-  return path;
-}
-
-/** Distils, and returns the last checkpoint. */
-async function trained(
-  folder: string,
-  name: string,
-  changes: Partial<Parameters<typeof sampleOptions>[0]>,
-): Promise<string> {
-  say(`${name}: training`);
-  const options = sampleOptions({
-    testData: null,
-    insight: false,
-    ...changes,
-    output: makeFolder(folder, name),
+/** The experiments of a seed, in their order; those with a title are rows of the table. */
+function experimentsOf(seed: number): (Experiment & { title?: string })[] {
+  const distilled = (
+    teacher: string,
+    changes: Partial<typeof SAMPLE_DEFAULTS> & { weights?: string },
+  ): Work => ({
+    method: "seed",
+    teacher,
+    options: { ...SAMPLE_DEFAULTS, epochs: Number(epochs), ...changes },
   });
-  const { checkpoint, firstLoss, lastLoss } = await runDistillation(options);
-  say(`${name}: mean loss ${firstLoss.toFixed(3)} in the first epoch, ${lastLoss.toFixed(3)} in the last`);
-  return checkpoint;
-}
-
-async function evaluate(folder: string, { path, arch }: Judged): Promise<Scores> {
-  const [{ top1: knn }] = await runKnnEvaluation({ path, arch }, {
-    bankData: train,
-    queryData: test,
-    imageSize: 32,
-    ks: [20],
-    temperature: 0.07,
-  });
-  const output = Deno.makeTempDirSync({ dir: folder });
-  const { scores } = await runLinearEvaluation({
-    ...LINEAR_SAMPLE_DEFAULTS,
-    data: train,
-    testData: test,
-    output,
-    arch,
-    pretrained: path,
-    which: "student",
-    resume: null,
-    evaluate: false,
-    classes: null,
-  });
-  return { knn, probe: Math.max(...scores.map(({ last }) => last.top1)) };
-}
-
-/** One seed's row for each way to come to a student. */
-async function runSeed(folder: string, seed: number): Promise<Map<string, Scores>> {
-  const still = { seed, lr: 0, epochs: 1 };
-  const fresh = await trained(folder, "untrained", still);
-  const teacher = await trained(folder, "random teacher", {
-    ...still,
-    studentArch: TEACHER,
-    seed: seed + 1000,
-  });
-  const exported = join(folder, "random_teacher.pth.tar");
-  await exportEncoder({
-    checkpoint: teacher,
-    output: exported,
-    format: "pth",
-    part: "encoder",
-    which: "student",
-    names: "moco",
-    imageSize: 32,
-    normalize: false,
-    force: true,
-  });
-  const course = { seed, epochs: Number(epochs) };
-  const random = await trained(folder, "random targets", { ...course, distill: exported });
-  const distilled = await trained(folder, "distilled", course);
-  const scores = new Map<string, Scores>();
-  for (
-    const [name, path, arch] of [
-      ["untrained student", fresh, STUDENT],
-      ["student, random targets", random, STUDENT],
-      ["student, distilled", distilled, STUDENT],
-      ["teacher", SAMPLE_TEACHER, TEACHER],
-    ]
-  ) {
-    scores.set(name, await evaluate(folder, { path, arch }));
-    say(`${name}: ${JSON.stringify(scores.get(name))}`);
-  }
-  return scores;
+  const still = { lr: 0, epochs: 1 };
+  return [
+    { name: "teacher", arch: TEACHER, work: { method: "given", path: SAMPLE_TEACHER } },
+    { title: "untrained student", name: "untrained", arch: STUDENT, work: distilled("teacher", still) },
+    {
+      name: "random teacher",
+      arch: TEACHER,
+      work: distilled("teacher", { ...still, seed: seed + 1000 }),
+    },
+    {
+      title: "student, random targets",
+      name: "random targets",
+      arch: STUDENT,
+      work: distilled("random teacher", { weights: "module.student" }),
+    },
+    { title: "student, distilled", name: "distilled", arch: STUDENT, work: distilled("teacher", {}) },
+    { title: "teacher", name: "teacher", arch: TEACHER, work: { method: "given", path: SAMPLE_TEACHER } },
+  ];
 }
 
 const folder = keep ?? Deno.makeTempDirSync({ prefix: "seed_learning_" });
-Deno.mkdirSync(folder, { recursive: true });
 try {
-  const runs: Map<string, Scores>[] = [];
+  const experiments = new Experiments({
+    output: folder,
+    data: join(SAMPLE_DATA, "train.tsv"),
+    testData: join(SAMPLE_DATA, "test.tsv"),
+    knnK: 20,
+    linear: LINEAR_SAMPLE_DEFAULTS,
+    say: sayTime,
+  });
+  const found = new Map<string, { knn: number[]; linear: number[] }>();
   for (let seed = 0; seed < Number(seeds); seed++) {
-    runs.push(await runSeed(makeFolder(folder, `seed${seed}`), seed));
+    for (const { title, ...experiment } of experimentsOf(seed)) {
+      const isSame = experiment.work.method === "given"; // for every seed
+      const { knn, linear } = await experiments.run(experiment, isSame ? 0 : seed);
+      if (title === undefined) continue;
+      const row = found.get(title) ?? { knn: [], linear: [] };
+      found.set(title, { knn: [...row.knn, knn], linear: [...row.linear, linear] });
+    }
   }
   console.log(`adapter: ${(await describeAdapter()).name}; ${STUDENT}, ${epochs} epochs, ${seeds} seeds`);
-  const cell = (name: string, measure: keyof Scores) => {
-    const values = runs.map((run) => run.get(name)![measure]);
-    const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
-    const spread = new Set(values.map((value) => value.toFixed(1))).size === 1
-      ? ""
-      : ` (${Math.min(...values).toFixed(1)} to ${Math.max(...values).toFixed(1)})`;
-    return `${mean.toFixed(1)} %${spread}`;
-  };
-  printTable("Top-1 on the bundled test images", [
+  printTable("Top-1 on the bundled test images, %", [
     ["", "weighted kNN, k = 20", "linear probe"],
-    ...runs[0].keys().map((name) => [name, cell(name, "knn"), cell(name, "probe")]),
+    ...found.entries().map(([title, { knn, linear }]) => [title, spreadOf(knn), spreadOf(linear)]),
   ]);
 } finally {
   if (keep === undefined) Deno.removeSync(folder, { recursive: true });

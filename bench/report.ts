@@ -39,6 +39,9 @@ export const SECTION_ORDER = [
   "tiles",
 ];
 
+/** Sections of commands of their own, behind those. */
+const DOCUMENT_ORDER = [...SECTION_ORDER, "paper"];
+
 /** Keeps what a section found, and writes the document and its charts anew. */
 export async function record(section: Section, machine: Machine, command: string): Promise<void> {
   const folder = join(RESULTS, machine.slug);
@@ -64,7 +67,7 @@ export async function writeDocument(): Promise<void> {
   }
   const parts = [
     "# Benchmark results",
-    "Written by `deno task bench`; what each section says was found in one run on one machine, all implementations in " +
+    "Written by `deno task bench` and `deno task bench:paper`; what each section says was found in one run on one machine, all implementations in " +
     "turn, medians of several rounds. Machines are shared and differ, so that only ratios mean much; above 1x this " +
     "project is faster. Before anything is timed the results are checked to agree. GFLOP/s count taps that fall into " +
     "the padding as work, as the literature does.",
@@ -72,7 +75,7 @@ export async function writeDocument(): Promise<void> {
   for (const [slug, own] of [...Map.groupBy(recorded, ({ machine }) => machine.slug)].sort()) {
     const [{ machine }] = own;
     parts.push(`## ${machine.adapter}`, `${machine.processor}, ${machine.cores} cores.`);
-    const ordered = own.toSorted((a, b) => SECTION_ORDER.indexOf(a.name) - SECTION_ORDER.indexOf(b.name));
+    const ordered = own.toSorted((a, b) => DOCUMENT_ORDER.indexOf(a.name) - DOCUMENT_ORDER.indexOf(b.name));
     for (const section of ordered) parts.push(...describe(section, slug));
   }
   parts.push((await Deno.readTextFile(join(FOLDER, "NOTES.md"))).trim());

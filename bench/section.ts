@@ -11,6 +11,18 @@ export interface Row {
   facts?: Readonly<Record<string, string>>;
 }
 
+/** A chart of bars from zero. */
+export interface Figure {
+  /** Heading of the facts that it shows; they begin with a number. */
+  fact: string;
+  /** What the number is. */
+  says: string;
+  /** Behind every number. */
+  unit: string;
+  /** What the number should reach, drawn as a line. */
+  target?: number;
+}
+
 /** What a section found. */
 export interface Section {
   /** Its name on the command line. */
@@ -19,6 +31,8 @@ export interface Section {
   /** What is compared, in a sentence or two. */
   about: string;
   rows: readonly Row[];
+  /** What its chart shows, where no times are compared: a bar for each row by one of the facts. */
+  figure?: Figure;
   /** How many times faster than another this project is to be, by the other's name. */
   targets?: Readonly<Record<string, number>>;
 }

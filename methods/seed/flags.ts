@@ -92,7 +92,14 @@ function modelFlags(names: DistillNames) {
 
 function lossFlags() {
   return {
-    loss: { kind: "choice", values: lossNames(), group: LOSS, help: "loss function" },
+    loss: {
+      kind: "choice",
+      values: lossNames(),
+      group: LOSS,
+      help:
+        "loss function; cosine and mse compare only an image's own two embeddings, in_batch those of a batch, without the queue",
+      brief: "loss function",
+    },
     queue: {
       kind: "integer",
       min: 1,

@@ -1,6 +1,9 @@
 /** The losses that a distillation can name. */
 import type { Graph, Tensor } from "../../kernels/graph.ts";
 import { UserError } from "../../errors.ts";
+import { cosineLoss } from "./cosine_loss.ts";
+import { inBatchLoss } from "./in_batch_loss.ts";
+import { mseLoss } from "./mse_loss.ts";
 import { seedLoss, type SeedLossInputs } from "./seed_loss.ts";
 
 /** Traces the loss [1] of a batch's embeddings. Every op that depends on the student needs a gradient. */
@@ -9,7 +12,12 @@ export type Loss = (graph: Graph, inputs: SeedLossInputs) => Tensor;
 /** The loss where none is said. */
 export const DEFAULT_LOSS = "seed";
 
-const losses = new Map<string, Loss>([[DEFAULT_LOSS, seedLoss]]);
+const losses = new Map<string, Loss>([
+  [DEFAULT_LOSS, seedLoss],
+  ["cosine", cosineLoss],
+  ["mse", mseLoss],
+  ["in_batch", inBatchLoss],
+]);
 
 /**
  * Registers a loss that a distillation can use by name. Workers load their own modules, so pass the URL of the

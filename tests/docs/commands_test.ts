@@ -2,6 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { parsePaperFlags } from "../../bench/paper_flags.ts";
 import { modelsOutput } from "../../cli/commands/models.ts";
 import { ENCODERS, teacherNames } from "../../models/registry.ts";
 import { commandsOf, PAGES, read } from "./commands.ts";
@@ -24,6 +25,7 @@ for (const { name } of Deno.readDirSync(join(ROOT, "cli/flags"))) {
   const [parser] = Object.keys(module).filter((key) => /^parse\w+Flags$/.test(key));
   PARSERS.set(task, module[parser]);
 }
+PARSERS.set("bench:paper", parsePaperFlags);
 PARSERS.set("models", (args) => ({ help: modelsOutput(args) }));
 
 /** What the tasks of `bench/` that the pages name are given. */

@@ -86,6 +86,7 @@ Deno.test("a checkpoint of another run is refused by the name of every flag that
     "--temp 0.2 --image-size 32",
   );
   await refuse({ augmentation: "simclr" }, "--augmentation is simclr, was mocov2");
+  await refuse({ loss: "cosine" }, "--loss is cosine, was seed");
 
   // The same images elsewhere, and another container of the same teacher, are the same.
   const moved = folder.makeOutput("moved");

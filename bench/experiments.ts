@@ -1,0 +1,256 @@
+/**
+ * Encoders that are trained and then evaluated, one after the other, each in a folder of its own. What is finished is not
+ * done again, and a training that was broken off is resumed: so the same command goes on where it was stopped.
+ */
+import { join, relative, resolve } from "node:path";
+import {
+  distill,
+  type DistillInput,
+  knn,
+  type LinearInput,
+  linearProbe,
+  pretrain,
+  type PretrainInput,
+} from "../mod.ts";
+import { replaceTextFile } from "../data/replace_file.ts";
+import { UserError } from "../errors.ts";
+import { NothingToDoError } from "../methods/nothing_to_do.ts";
+import { findNewestCheckpoint } from "../models/checkpoint/run_checkpoints.ts";
+
+/** How an encoder comes to be. */
+export type Work =
+  /** It is in a file. */
+  | { method: "given"; path: string }
+  /** It is pretrained by MoCo-v2. */
+  | { method: "moco"; options: Partial<PretrainInput> }
+  /** It is distilled from the encoder of another experiment, of that one's seed 0 if it has no others. */
+  | { method: "seed"; teacher: string; options: Partial<DistillInput> };
+
+/** One encoder. */
+export interface Experiment {
+  /** Names its folder. */
+  name: string;
+  /** Name of the encoder in the registry. */
+  arch: string;
+  work: Work;
+}
+
+/** What is found of an encoder. */
+export interface Result {
+  checkpoint: string;
+  /** Top-1 of weighted kNN, in percent. */
+  knn: number;
+  /** Top-1 of the best of the linear classifiers, in percent. */
+  linear: number;
+  /** Images a second while it was trained; `null` where too few steps were timed, or none. */
+  imagesPerSecond: number | null;
+}
+
+/** What all experiments have alike. */
+export interface ExperimentsOptions {
+  /** Folder of the experiments' folders. */
+  output: string;
+  /** Images to train on, which are also the bank of kNN and what linear classifiers are trained on. */
+  data: string;
+  /** Images to evaluate on. */
+  testData: string;
+  /** Neighbours that vote in kNN. */
+  knnK: number;
+  /** Settings of the linear classifiers; of several learning rates the best one counts. */
+  linear: Partial<LinearInput>;
+  /** Settings of every training. */
+  training?: Pick<PretrainInput, "tuning" | "plugins">;
+  /** Stops what is under way, which then saves a checkpoint. */
+  signal?: AbortSignal;
+  /** Gets lines of progress. */
+  say(text: string): void;
+}
+
+const RESULT = "result.json";
+const EXPERIMENT = "experiment.json";
+
+/** Steps that are not timed: kernels are compiled and images decoded then. */
+const WARM_UP_STEPS = 10;
+/** Time between two lines of progress, in ms. */
+const BETWEEN_LINES = 30_000;
+
+/** Runs experiments, and keeps what they find. */
+export class Experiments {
+  readonly #options: ExperimentsOptions;
+
+  constructor(options: ExperimentsOptions) {
+    this.#options = options;
+  }
+
+  /** Returns what an experiment has found, if it is finished. */
+  result(name: string, seed = 0): Result | undefined {
+    const folder = this.#folder(name, seed);
+    const result = readJson(join(folder, RESULT)) as Result | undefined;
+    return result && { ...result, checkpoint: resolve(folder, result.checkpoint) }; // the output folder may have been moved
+  }
+
+  /**
+   * Trains and evaluates an encoder, unless that has been done.
+   *
+   * @throws {UserError} where the folder has an experiment with other settings, or the teacher is not there
+   */
+  async run(experiment: Experiment, seed = 0): Promise<Result> {
+    const { name, arch, work } = experiment;
+    const folder = this.#folder(name, seed);
+    await this.#claim(folder, { ...experiment, seed });
+    const known = this.result(name, seed);
+    if (known !== undefined) return known;
+    const say = (text: string) => this.#options.say(`${name}, seed ${seed}: ${text}`);
+    const { checkpoint, imagesPerSecond } = work.method === "given"
+      ? { checkpoint: work.path, imagesPerSecond: null }
+      : await this.#train(work, { arch, folder, seed, say });
+    const scores = await this.#evaluate(checkpoint, folder, say);
+    const found: Result = { checkpoint, imagesPerSecond, ...scores };
+    await replaceTextFile(
+      join(folder, RESULT),
+      JSON.stringify(
+        { ...found, checkpoint: isIn(folder, checkpoint) ? relative(folder, checkpoint) : checkpoint },
+        null,
+        2,
+      ) + "\n",
+    );
+    say(`kNN ${found.knn.toFixed(1)} %, linear ${found.linear.toFixed(1)} %`);
+    return found;
+  }
+
+  #folder(name: string, seed: number): string {
+    return join(this.#options.output, name, `seed${seed}`);
+  }
+
+  /** Notes what is run in a folder, and refuses one in which that was something else. */
+  async #claim(folder: string, { work, ...rest }: Experiment & { seed: number }): Promise<void> {
+    const { path: _, ...settings } = { path: "", ...work }; // a file may be elsewhere
+    const text = JSON.stringify({ ...rest, ...settings }, null, 2) + "\n";
+    const path = join(folder, EXPERIMENT);
+    const before = readJson(path);
+    if (before === undefined) {
+      await Deno.mkdir(folder, { recursive: true });
+      await replaceTextFile(path, text);
+    } else if (JSON.stringify(before) !== JSON.stringify(JSON.parse(text))) {
+      throw new UserError(
+        `${folder} holds an experiment with other settings (${EXPERIMENT}): choose another --output, or remove it`,
+      );
+    }
+  }
+
+  async #train(
+    work: Exclude<Work, { method: "given" }>,
+    { arch, folder, seed, say }: { arch: string; folder: string; seed: number; say(text: string): void },
+  ): Promise<Pick<Result, "checkpoint" | "imagesPerSecond">> {
+    const { data, training, signal } = this.#options;
+    const output = join(folder, "run");
+    const options = <Options>(own: Partial<Options>) => ({
+      ...training,
+      seed,
+      ...own,
+      data,
+      output,
+      testData: null, // the evaluation follows
+      insight: false,
+      statsEvery: 0,
+      keep: 1,
+      resume: "auto",
+    });
+    const run = work.method === "moco" ? pretrain({ ...options(work.options), arch }, { signal }) : distill(
+      { ...options(work.options), studentArch: arch, distill: this.#teacherOf(work.teacher, seed) },
+      { signal },
+    );
+    const speed = new Speed();
+    let spoken = performance.now();
+    let total = 0;
+    say("training");
+    try {
+      for await (const event of run) {
+        if (event.type === "plan") total = event.totalSteps;
+        if (event.type === "warning") say(`warning: ${event.text}`);
+        if (event.type !== "step") continue;
+        speed.step(performance.now());
+        if (performance.now() - spoken < BETWEEN_LINES) continue;
+        spoken = performance.now();
+        say(`step ${event.step} of ${total}, loss ${event.loss.toFixed(3)}`);
+      }
+      const { checkpoint } = await run.result;
+      const batch = work.options.batchSize!;
+      const rate = speed.stepsPerSecond;
+      return { checkpoint, imagesPerSecond: rate === null ? null : rate * batch };
+    } catch (error) {
+      if (!(error instanceof NothingToDoError)) throw error;
+      // It was trained to its end, and not evaluated.
+      return { checkpoint: (await findNewestCheckpoint(output, say))!, imagesPerSecond: null };
+    }
+  }
+
+  /** The checkpoint of a teacher: that of the same seed, where it has been made for each. */
+  #teacherOf(name: string, seed: number): string {
+    const teacher = this.result(name, seed) ?? this.result(name);
+    if (teacher === undefined) throw new Error(`the teacher ${name} has not been made`);
+    return teacher.checkpoint;
+  }
+
+  async #evaluate(
+    pretrained: string,
+    folder: string,
+    say: (text: string) => void,
+  ): Promise<Pick<Result, "knn" | "linear">> {
+    const { data, testData, knnK, linear, training, signal } = this.#options;
+    say("evaluating");
+    const plugins = training?.plugins;
+    const [{ top1 }] = await knn({ pretrained, data, testData, knnK: [knnK], plugins }, { signal }).result;
+    const output = join(folder, "linear");
+    await Deno.remove(output, { recursive: true }).catch(() => {}); // of an evaluation that was broken off
+    const { scores } = await linearProbe({ ...linear, pretrained, data, testData, output, plugins }, {
+      signal,
+    })
+      .result;
+    await Deno.remove(output, { recursive: true });
+    return { knn: top1, linear: Math.max(...scores.map(({ last }) => last.top1)) };
+  }
+}
+
+/** How fast steps come, without the first ones. */
+class Speed {
+  #steps = 0;
+  #from = 0;
+  #to = 0;
+
+  step(at: number): void {
+    this.#steps++;
+    if (this.#steps === WARM_UP_STEPS) this.#from = at;
+    this.#to = at;
+  }
+
+  get stepsPerSecond(): number | null {
+    const timed = this.#steps - WARM_UP_STEPS;
+    return timed < WARM_UP_STEPS ? null : timed / (this.#to - this.#from) * 1000;
+  }
+}
+
+function readJson(path: string): unknown {
+  try {
+    return JSON.parse(Deno.readTextFileSync(path));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+function isIn(folder: string, path: string): boolean {
+  return !relative(folder, path).startsWith("..");
+}
+
+/** Prints a line of progress, with the time of day. */
+export function sayTime(text: string): void {
+  console.error(`${new Date().toISOString().slice(11, 19)} ${text}`);
+}
+
+/** Mean, and in parentheses the least and the most where they differ as they are shown. */
+export function spreadOf(values: readonly number[], digits = 1): string {
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  const [least, most] = [Math.min(...values), Math.max(...values)].map((value) => value.toFixed(digits));
+  return mean.toFixed(digits) + (least === most ? "" : ` (${least} to ${most})`);
+}

@@ -1,0 +1,64 @@
+/**
+ * `deno task bench:paper`: the comparison of SEED's paper on CIFAR-10, and its ablations. Each student is trained by MoCo-v2
+ * alone and by SEED, for as many epochs, and evaluated by kNN and linear classification. `--help` says more.
+ */
+import { tuneAdapter } from "../mod.ts";
+import { interruptSignal } from "../cli/terminal/interrupt.ts";
+import { runMain } from "../cli/terminal/run_main.ts";
+import { openGpu } from "../kernels/gpu.ts";
+import { Experiments, sayTime } from "./experiments.ts";
+import { describeMachine } from "./machine.ts";
+import { preparePaperData } from "./paper_data.ts";
+import { parsePaperFlags } from "./paper_flags.ts";
+import { planOf } from "./paper_sizes.ts";
+import { paperSection } from "./paper_table.ts";
+import { record, tableOf } from "./report.ts";
+import { printTable } from "./table.ts";
+
+async function main(): Promise<number> {
+  const command = parsePaperFlags(Deno.args);
+  if (command.help !== undefined) {
+    console.log(command.help);
+    return 0;
+  }
+  const { size, name, output, shared, table, dryRun } = command;
+  using interrupt = interruptSignal(sayTime);
+  const { signal } = interrupt;
+  const data = await preparePaperData(command.data, output, size, sayTime, signal);
+  const plan = planOf(size);
+  const experiments = new Experiments({
+    output,
+    data: data.train,
+    testData: data.test,
+    knnK: size.knnK,
+    linear: size.linear,
+    training: { tuning: table ? null : await tuneAdapter() },
+    signal,
+    say: sayTime,
+  });
+  try {
+    for (const [i, { experiment, seed }] of table ? [] : plan.steps.entries()) {
+      signal.throwIfAborted();
+      if (experiments.result(experiment.name, seed) !== undefined) continue;
+      sayTime(`run ${i + 1} of ${plan.steps.length}`);
+      await experiments.run(experiment, seed);
+    }
+  } catch (error) {
+    signal.throwIfAborted(); // with the reason, in place of what it led to
+    throw error;
+  } finally {
+    const section = paperSection(size, plan, experiments, data, { shared });
+    if (section.rows.length > 0) printTable(section.title, tableOf(section));
+  }
+  if (table || dryRun) return 0;
+  const gpu = await openGpu("bench");
+  try {
+    const section = paperSection(size, plan, experiments, data, { shared });
+    await record(section, await describeMachine(gpu), `./seed bench:paper --size ${name}`);
+  } finally {
+    gpu.destroy();
+  }
+  return 0;
+}
+
+if (import.meta.main) await runMain(main);

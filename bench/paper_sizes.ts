@@ -1,0 +1,267 @@
+/** Sizes of `deno task bench:paper`: which encoders, images and settings. */
+import type { DistillInput, LinearInput, PretrainInput } from "../mod.ts";
+import { SAMPLE_TEACHER } from "../data/sample.ts";
+import { PRETRAIN_DEFAULTS } from "../methods/moco/defaults.ts";
+import { PAPER_DEFAULTS } from "../methods/seed/defaults.ts";
+import { DEFAULT_LOSS } from "../models/loss/losses.ts";
+import type { Experiment, Work } from "./experiments.ts";
+
+/** A size of the comparison. */
+export interface PaperSize {
+  /** Images to train on and to evaluate on, drawn from CIFAR-10's; `null` for all. */
+  images: { train: number; test: number } | null;
+  /** The encoder that teaches. */
+  teacher: { arch: string; work: Exclude<Work, { method: "seed" }>; title: string };
+  /** A worse one, for an ablation. */
+  worseTeacher: { arch: string; work: Exclude<Work, { method: "seed" }>; title: string };
+  /** Encoders that are taught; ablations are of the first one. */
+  students: readonly string[];
+  /** Seeds of each student, from 0. */
+  seeds: number;
+  /** Seeds of each ablation. */
+  ablationSeeds: number;
+  /** Epochs of each student, with and without a teacher. */
+  epochs: number;
+  /** Settings of MoCo-v2 on a student. */
+  moco: Partial<PretrainInput>;
+  /** Settings of SEED. */
+  seed: Partial<DistillInput>;
+  /** What multi-view adds to them. */
+  multiView: Pick<DistillInput, "smallViews" | "smallSize">;
+  /** Neighbours in kNN. */
+  knnK: number;
+  /** Settings of the linear classifiers. */
+  linear: Partial<LinearInput>;
+  /** Values of the ablations. */
+  temperatures: readonly number[];
+  queues: readonly number[];
+  losses: readonly string[];
+  bnSplits: readonly number[];
+}
+
+/** Features are computed once, without augmentation; of several learning rates the best counts. */
+const LINEAR: Partial<LinearInput> = {
+  epochs: 30,
+  schedule: [20, 25],
+  warmupEpochs: 0,
+  batchSize: 256,
+  cacheFeatures: true,
+};
+
+/** What the paper varies (Fang et al. 2021, section 4.3 and appendix): the teacher's temperature, queue, loss. */
+const ABLATIONS = {
+  temperatures: [0.01, 0.04, 0.07, 0.1],
+  queues: [128, 1024, 16_384],
+  losses: ["seed", "mse", "in_batch"],
+} as const;
+
+/** Sizes by the name that `--size` takes. */
+export const PAPER_SIZES: Readonly<Record<"small" | "full", PaperSize>> = {
+  small: {
+    images: { train: 4000, test: 1000 },
+    teacher: { arch: "resnet18", work: { method: "given", path: SAMPLE_TEACHER }, title: "bundled" },
+    worseTeacher: {
+      arch: "resnet18",
+      // Nothing is learnt at a rate of 0, but batch norm takes the statistics of the images.
+      work: { method: "moco", options: { lr: 0, epochs: 1, batchSize: 64, mocoK: 1024, imageSize: 32 } },
+      title: "fresh weights",
+    },
+    students: ["mobilenetv3_small"],
+    seeds: 3,
+    ablationSeeds: 1,
+    epochs: 6,
+    moco: { batchSize: 32, lr: 0.1, mocoK: 1024, mocoM: 0.99, mocoT: 0.1, imageSize: 32 },
+    seed: {
+      batchSize: 32,
+      lr: 0.1,
+      scaleLr: false,
+      warmupEpochs: 0,
+      queue: 1024,
+      imageSize: 32,
+    },
+    multiView: { smallViews: 2, smallSize: 16 },
+    knnK: 20,
+    linear: { ...LINEAR, lr: [0.01, 0.03, 0.1, 0.3] },
+    ...ABLATIONS,
+    bnSplits: [1, 4], // groups of 8 images, the fewest
+  },
+  full: {
+    images: null,
+    teacher: {
+      arch: "resnet50_cifar",
+      work: {
+        method: "moco",
+        // As MoCo's notebook for CIFAR-10 has it, for a larger encoder and as many epochs.
+        options: {
+          epochs: 200,
+          batchSize: 512,
+          lr: 0.06,
+          weightDecay: 5e-4,
+          mocoK: 4096,
+          mocoM: 0.99,
+          mocoT: 0.1,
+          bnSplits: 8,
+          imageSize: 32,
+        },
+      },
+      title: "MoCo-v2, 200 epochs",
+    },
+    worseTeacher: {
+      arch: "resnet50_cifar",
+      work: {
+        method: "moco",
+        options: {
+          epochs: 20,
+          batchSize: 512,
+          lr: 0.06,
+          weightDecay: 5e-4,
+          mocoK: 4096,
+          mocoM: 0.99,
+          mocoT: 0.1,
+          bnSplits: 8,
+          imageSize: 32,
+        },
+      },
+      title: "MoCo-v2, 20 epochs",
+    },
+    students: ["resnet18_cifar", "mobilenetv3_large_cifar", "efficientnet_b0_cifar"],
+    seeds: 3,
+    ablationSeeds: 1,
+    epochs: 100,
+    moco: {
+      batchSize: 256,
+      lr: 0.06,
+      weightDecay: 5e-4,
+      mocoK: 4096,
+      mocoM: 0.99,
+      mocoT: 0.1,
+      bnSplits: 8,
+      imageSize: 32,
+    },
+    seed: { batchSize: 256, lr: 0.1, scaleLr: false, warmupEpochs: 5, queue: 16_384, imageSize: 32 },
+    multiView: { smallViews: 4, smallSize: 16 },
+    knnK: 200,
+    linear: { ...LINEAR, lr: [0.1, 0.3, 1, 3, 10] },
+    ...ABLATIONS,
+    queues: [256, 1024, 16_384], // no fewer than a batch
+    bnSplits: [1, 8],
+  },
+};
+
+/** A row of the table. */
+export interface PaperRow {
+  /** What stands in the first column. */
+  title: string;
+  /** Name of the experiment that it shows. */
+  experiment: string;
+  seeds: number;
+}
+
+/** What is run, in which order, and which rows show it. */
+export interface PaperPlan {
+  /** Experiments with their seeds: what others need comes before them. */
+  steps: readonly { experiment: Experiment; seed: number }[];
+  rows: readonly PaperRow[];
+}
+
+/** The plan of a size. */
+export function planOf(size: PaperSize): PaperPlan {
+  const experiments = new Map<string, Planned>();
+  const rows: PaperRow[] = [];
+  const add = (title: string, seeds: number, experiment: Experiment, round = 0) => {
+    const { name } = experiment;
+    if (!experiments.has(name)) experiments.set(name, { experiment, seeds, round });
+    rows.push({ title, experiment: name, seeds: Math.min(seeds, experiments.get(name)!.seeds) });
+  };
+  const { teacher, worseTeacher, epochs, seeds, ablationSeeds } = size;
+  const distilled = (
+    arch: string,
+    suffix: string,
+    options: Partial<DistillInput> = {},
+    teacher = "teacher",
+  ): Experiment => ({
+    name: `${arch}-seed${suffix}`,
+    arch,
+    work: { method: "seed", teacher, options: { ...size.seed, epochs, ...options } },
+  });
+  const pretrained = (arch: string, suffix: string, options: Partial<PretrainInput>): Experiment => ({
+    name: `${arch}-${suffix}`,
+    arch,
+    work: { method: "moco", options: { ...size.moco, epochs, ...options } },
+  });
+
+  add(`teacher: ${teacher.arch}, ${teacher.title}`, 1, { name: "teacher", ...teacher });
+  for (const arch of size.students) {
+    add(`${arch}: fresh weights`, seeds, pretrained(arch, "fresh", { lr: 0, epochs: 1 }));
+    add(`${arch}: MoCo-v2 alone`, seeds, pretrained(arch, "moco", {}));
+    add(`${arch}: SEED`, seeds, distilled(arch, ""));
+    add(`${arch}: SEED, multi-view`, seeds, distilled(arch, "-multi-view", size.multiView), COSTLY);
+  }
+
+  const [arch] = size.students;
+  // The usual value of a setting is the student's own run, and has a row among the others.
+  const vary = <Value>(
+    values: readonly Value[],
+    { usual, title }: { usual: Value; title: string },
+    experimentOf: (value: Value) => Experiment,
+    own: Experiment = distilled(arch, ""),
+  ) => {
+    let round = 0;
+    for (const value of values) {
+      const isUsual = value === usual;
+      add(
+        `${title} ${value}`,
+        isUsual ? seeds : ablationSeeds,
+        isUsual ? own : experimentOf(value),
+        isUsual ? 0 : ++round,
+      );
+    }
+  };
+  const { distillT = PAPER_DEFAULTS.distillT, queue } = size.seed;
+  vary(
+    size.temperatures,
+    { usual: distillT, title: "SEED, --distill-t" },
+    (distillT) => distilled(arch, `-distill-t-${distillT}`, { distillT }),
+  );
+  vary(
+    size.queues,
+    { usual: queue, title: "SEED, --queue" },
+    (queue) => distilled(arch, `-queue-${queue}`, { queue }),
+  );
+  vary(
+    size.losses,
+    { usual: DEFAULT_LOSS, title: "--loss" },
+    (loss) => distilled(arch, `-loss-${loss}`, { loss }),
+  );
+  const worse = `worse teacher: ${worseTeacher.arch}, ${worseTeacher.title}`;
+  add(worse, 1, { name: "worse-teacher", ...worseTeacher }, 1);
+  add(`SEED by the worse teacher`, ablationSeeds, distilled(arch, "-worse-teacher", {}, "worse-teacher"), 1);
+  vary(
+    size.bnSplits,
+    { usual: size.moco.bnSplits ?? PRETRAIN_DEFAULTS.bnSplits, title: "MoCo-v2, --bn-splits" },
+    (bnSplits) => pretrained(arch, `moco-bn-splits-${bnSplits}`, { bnSplits }),
+    pretrained(arch, "moco", {}),
+  );
+  return { steps: orderOf([...experiments.values()]), rows };
+}
+
+/** The round of what takes several times as long as the rest. */
+const COSTLY = 100;
+
+/** An experiment, and when it is run. */
+interface Planned {
+  experiment: Experiment;
+  seeds: number;
+  /** 0 for the comparison itself, 1 for the first value of each ablation, and so on. */
+  round: number;
+}
+
+/** All of the first seed by rounds, so that a table made early has something of each ablation; then further seeds. */
+function orderOf(planned: readonly Planned[]): PaperPlan["steps"] {
+  const most = Math.max(...planned.map(({ seeds }) => seeds));
+  const all = Array.from({ length: most }, (_, seed) => seed).flatMap((seed) =>
+    planned.filter(({ seeds }) => seed < seeds).map((one) => ({ ...one, seed }))
+  );
+  const rank = ({ seed, round }: typeof all[number]) => seed === 0 ? round : COSTLY + 1 + Math.min(round, 1);
+  return all.toSorted((a, b) => rank(a) - rank(b)).map(({ experiment, seed }) => ({ experiment, seed }));
+}

@@ -1,0 +1,63 @@
+/** What `deno task bench:paper` has found so far, as a section of `bench/RESULTS.md`. */
+import { findEncoder, summarize, usualHead } from "../models/registry.ts";
+import { type Experiments, spreadOf } from "./experiments.ts";
+import type { PaperData } from "./paper_data.ts";
+import type { PaperPlan, PaperRow, PaperSize } from "./paper_sizes.ts";
+import type { Row, Section } from "./section.ts";
+
+const KNN = "kNN top-1, %";
+
+/**
+ * The section, of the rows of which a seed at least is finished.
+ *
+ * @param shared whether the machine did other work meanwhile, so that speeds mean nothing
+ */
+export function paperSection(
+  size: PaperSize,
+  { steps, rows }: PaperPlan,
+  experiments: Experiments,
+  { images }: Pick<PaperData, "images">,
+  { shared }: { shared: boolean },
+): Section {
+  const archOf = new Map(steps.map(({ experiment: { name, arch } }) => [name, arch]));
+  const finished = steps.filter(({ experiment, seed }) => experiments.result(experiment.name, seed)).length;
+  return {
+    name: "paper",
+    title: "SEED against MoCo-v2 on CIFAR-10",
+    about:
+      `Weighted kNN (k = ${size.knnK}) and a linear classifier on frozen features, of ${images.train} training and ` +
+      `${images.test} test images. Each student is trained for ${size.epochs} epochs, and by SEED under the teacher of the ` +
+      "first row. Mean over the seeds, with the least and the most in parentheses. Rows that begin with `SEED, `, " +
+      `\`--loss\` or \`MoCo-v2, \` change one setting of ${
+        size.students[0]
+      }. The best of the learning rates ` +
+      `${size.linear.lr!.join(", ")} of the linear classifier counts. Parameters include the head.` +
+      (finished === steps.length ? "" : ` ${finished} of ${steps.length} runs are finished.`),
+    rows: rows.flatMap((row) => rowOf(row, archOf.get(row.experiment)!, experiments, shared)),
+    figure: { fact: KNN, says: "kNN top-1 in percent", unit: "" },
+  };
+}
+
+function rowOf(
+  { title, experiment, seeds }: PaperRow,
+  arch: string,
+  experiments: Experiments,
+  shared: boolean,
+): Row[] {
+  const results = Array.from({ length: seeds }, (_, seed) => experiments.result(experiment, seed))
+    .filter((result) => result !== undefined);
+  if (results.length === 0) return [];
+  const encoder = findEncoder(arch);
+  const { parameters } = summarize(encoder, usualHead(encoder), 32);
+  const rates = results.flatMap(({ imagesPerSecond }) => imagesPerSecond ?? []);
+  return [{
+    name: title,
+    facts: {
+      [KNN]: spreadOf(results.map(({ knn }) => knn)),
+      "linear top-1, %": spreadOf(results.map(({ linear }) => linear)),
+      seeds: String(results.length),
+      parameters: `${(parameters / 1e6).toFixed(1)} M`,
+      ...!shared && { "images/s": rates.length === 0 ? "" : spreadOf(rates, 0) },
+    },
+  }];
+}

@@ -1,0 +1,170 @@
+/** `deno task bench:paper`: what it runs, and its whole way in a small size. */
+import { assert, assertEquals, assertMatch, assertRejects, assertThrows } from "@std/assert";
+import { Experiments, type ExperimentsOptions } from "../../bench/experiments.ts";
+import { preparePaperData } from "../../bench/paper_data.ts";
+import { parsePaperFlags } from "../../bench/paper_flags.ts";
+import { PAPER_SIZES, type PaperSize, planOf } from "../../bench/paper_sizes.ts";
+import { paperSection } from "../../bench/paper_table.ts";
+import { SAMPLE_DATA } from "../../data/sample.ts";
+import { UserError } from "../../errors.ts";
+
+const PLUGIN = new URL("../actors/fixtures/tiny_encoder.ts", import.meta.url).href;
+const ARCH = "tiny_convnet";
+
+/** The size `full` with fewer images, smaller encoders and batches, and two steps. */
+function tinyOf(size: PaperSize): PaperSize {
+  const small = { batchSize: 16, epochs: 1, limitSteps: 2 };
+  const tiny = ({ work, title }: PaperSize["teacher"]): PaperSize["teacher"] => {
+    assert(work.method === "moco");
+    return {
+      arch: ARCH,
+      title,
+      work: { ...work, options: { ...work.options, ...small, mocoK: 32, bnSplits: 2 } },
+    };
+  };
+  return {
+    ...size,
+    images: { train: 40, test: 20 },
+    teacher: tiny(size.teacher),
+    worseTeacher: tiny(size.worseTeacher),
+    students: [ARCH],
+    seeds: 1,
+    epochs: 1,
+    moco: { ...size.moco, ...small, mocoK: 32, bnSplits: 2 },
+    seed: { ...size.seed, ...small, queue: 32, loss: "in_batch" },
+    multiView: { smallViews: 1, smallSize: 16 },
+    knnK: 3,
+    linear: { ...size.linear, epochs: 1, schedule: [1], batchSize: 20 },
+    temperatures: [],
+    queues: [],
+    losses: ["seed", "in_batch"],
+    bnSplits: [2],
+  };
+}
+
+function experimentsIn(
+  output: string,
+  data: { train: string; test: string },
+  { knnK, linear }: PaperSize,
+  changes: Partial<ExperimentsOptions> = {},
+) {
+  const lines: string[] = [];
+  const experiments = new Experiments({
+    output,
+    data: data.train,
+    testData: data.test,
+    knnK,
+    linear,
+    training: { plugins: [PLUGIN] },
+    say: (text) => lines.push(text),
+    ...changes,
+  });
+  return { experiments, lines };
+}
+
+Deno.test("the plan of each size runs what it needs first, and nothing twice", () => {
+  for (const size of Object.values(PAPER_SIZES)) {
+    const { steps, rows } = planOf(size);
+    const done = new Set<string>();
+    for (const { experiment: { name, work }, seed } of steps) {
+      const own = `${name}/${seed}`;
+      assert(!done.has(own), `${own} is run twice`);
+      if (work.method === "seed") assert(done.has(`${work.teacher}/0`), `${own} comes before its teacher`);
+      done.add(own);
+    }
+    for (const { title, experiment, seeds } of rows) {
+      assert(done.has(`${experiment}/${seeds - 1}`), `${title}: seed ${seeds - 1} is not run`);
+    }
+    const titles = rows.map(({ title }) => title);
+    assertEquals(new Set(titles).size, titles.length);
+    // The usual value of each ablation is the student's own run.
+    const usual = rows.filter(({ experiment }) => experiment === `${size.students[0]}-seed`);
+    assertEquals(usual.map(({ seeds }) => seeds), [size.seeds, size.seeds, size.seeds, size.seeds]);
+  }
+});
+
+Deno.test("runs of the full size are stopped, resumed and evaluated, and their table is made", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    await import(PLUGIN);
+    const size = tinyOf(PAPER_SIZES.full);
+    const plan = planOf(size);
+    const data = await preparePaperData(SAMPLE_DATA, folder, size, () => {});
+    assertEquals(data.images, { train: 40, test: 20 });
+
+    // The teacher is stopped when it is trained, and has not been evaluated.
+    const stop = new AbortController();
+    const stopped = experimentsIn(folder, data, size, {
+      signal: stop.signal,
+      say: (text) => text.endsWith("evaluating") && stop.abort(new DOMException("stopped", "AbortError")),
+    }).experiments;
+    await assertRejects(() => stopped.run(plan.steps[0].experiment), Error, "stopped");
+    assertEquals(paperSection(size, plan, stopped, data, { shared: false }).rows, []);
+
+    const { experiments, lines } = experimentsIn(folder, data, size);
+    // One of each kind: a teacher by MoCo-v2, and a student by small views and a loss without a queue.
+    const names = ["teacher", `${ARCH}-seed-multi-view`];
+    const steps = plan.steps.filter(({ experiment: { name } }) => names.includes(name));
+    assertEquals(steps.length, names.length);
+    for (const { experiment, seed } of steps) {
+      const { checkpoint, knn, linear } = await experiments.run(experiment, seed);
+      assert(checkpoint.endsWith("checkpoint_0000.pth.tar"), checkpoint);
+      for (const top1 of [knn, linear]) assert(top1 >= 0 && top1 <= 100);
+    }
+    assertEquals(lines.filter((line) => /^teacher.*training/.test(line)).length, 1); // finds it trained
+    const section = paperSection(size, plan, experiments, data, { shared: true });
+    assertEquals(section.rows.map(({ name }) => name), [
+      `teacher: ${ARCH}, MoCo-v2, 200 epochs`,
+      `${ARCH}: SEED, multi-view`,
+    ]);
+    assertEquals(Object.keys(section.rows[0].facts!), [
+      "kNN top-1, %",
+      "linear top-1, %",
+      "seeds",
+      "parameters",
+    ]);
+    assertMatch(section.about, / 2 of \d+ runs are finished\.$/);
+    assertMatch(section.rows[0].facts!["kNN top-1, %"], /^\d+\.\d$/);
+
+    // Nothing is done again, and nothing of other settings is taken for the same.
+    const again = experimentsIn(folder, data, size);
+    for (const { experiment, seed } of steps) await again.experiments.run(experiment, seed);
+    assertEquals(again.lines, []);
+    const longer = planOf({ ...size, epochs: 2 }).steps.find(({ experiment: { name } }) =>
+      name === names[1]
+    )!;
+    await assertRejects(() => again.experiments.run(longer.experiment), UserError, "other settings");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("parsePaperFlags() reads a size and what differs from it", () => {
+  const command = parsePaperFlags([
+    "--students",
+    "resnet18,resnet34",
+    "--seeds",
+    "2",
+    "--epochs",
+    "9",
+    "--data",
+    "/cifar",
+  ]);
+  assert(command.help === undefined);
+  const { size, data, name } = command;
+  assertEquals([size.students, size.seeds, size.epochs], [["resnet18", "resnet34"], 2, 9]);
+  assertEquals([size.ablationSeeds, size.images], [
+    PAPER_SIZES.small.ablationSeeds,
+    PAPER_SIZES.small.images,
+  ]);
+  assertEquals([data, name], ["/cifar", "small"]);
+});
+
+Deno.test("parsePaperFlags() refuses flags and values that it does not know", () => {
+  const refused = (args: string[], text: string) =>
+    assertThrows(() => parsePaperFlags(args), UserError, text);
+  refused(["--size", "huge"], "--size: expected small or full, found huge");
+  refused(["--seeds", "0"], "--seeds: expected a whole number from 1, found 0");
+  refused(["--students", "resnet17"], 'there is no encoder "resnet17"');
+  refused(["--epoch", "3"], "--epoch: unknown");
+});
