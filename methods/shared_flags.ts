@@ -143,7 +143,7 @@ export function evalResizeFlag(group: string) {
 export function workersFlag(
   group: string,
   max: number,
-  help = "number of Workers that read and decode images",
+  help = "Workers that read and decode images",
 ) {
   return { kind: "integer", min: 1, max, short: "j", group, help, brief: help } as const;
 }
