@@ -98,7 +98,7 @@ function lossFlags() {
       group: LOSS,
       help:
         "loss function; cosine and mse compare only an image's own two embeddings, in_batch those of a batch, without the queue",
-      brief: "loss function",
+      brief: `loss function: ${lossNames().join(", ")}`,
     },
     queue: {
       kind: "integer",
