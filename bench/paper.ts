@@ -21,7 +21,7 @@ async function main(): Promise<number> {
     console.log(command.help);
     return 0;
   }
-  const { size, name, output, shared, table, dryRun } = command;
+  const { size, settings, output, shared, table, dryRun } = command;
   using interrupt = interruptSignal(sayTime);
   const { signal } = interrupt;
   const data = await preparePaperData(command.data, output, size, sayTime, signal);
@@ -54,7 +54,7 @@ async function main(): Promise<number> {
   const gpu = await openGpu("bench");
   try {
     const section = paperSection(size, plan, experiments, data, { shared });
-    await record(section, await describeMachine(gpu), `./seed bench:paper --size ${name}`);
+    await record(section, await describeMachine(gpu), `./seed bench:paper ${settings}`);
   } finally {
     gpu.destroy();
   }

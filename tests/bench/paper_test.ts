@@ -151,13 +151,14 @@ Deno.test("parsePaperFlags() reads a size and what differs from it", () => {
     "/cifar",
   ]);
   assert(command.help === undefined);
-  const { size, data, name } = command;
+  const { size, data, settings } = command;
   assertEquals([size.students, size.seeds, size.epochs], [["resnet18", "resnet34"], 2, 9]);
   assertEquals([size.ablationSeeds, size.images], [
     PAPER_SIZES.small.ablationSeeds,
     PAPER_SIZES.small.images,
   ]);
-  assertEquals([data, name], ["/cifar", "small"]);
+  assertEquals(data, "/cifar");
+  assertEquals(settings, "--size small --students resnet18,resnet34 --seeds 2 --epochs 9");
 });
 
 Deno.test("parsePaperFlags() refuses flags and values that it does not know", () => {
