@@ -107,6 +107,8 @@ export class EncoderTraining<
   /** When the last checkpoint was written, or the run began. */
   #savedAt = performance.now();
   #isSnapshotDue = false;
+  /** Whether training ends with the next checkpoint, or has ended with the last one. */
+  #end: "after saving" | "now" | undefined;
   readonly #effort: BestEffort;
 
   private constructor(
@@ -183,7 +185,10 @@ export class EncoderTraining<
       progress: () => this.progress(),
       weights: () => this.weights(),
       requestSnapshot: () => this.requestSnapshot(),
-      save: async () => ({ path: await this.save(), step: this.#steps.step }),
+      save: async ({ ends }) => {
+        this.#end = ends ? "after saving" : this.#end;
+        return { path: await this.save(), step: this.#steps.step };
+      },
       profile: () =>
         profileAll(Object.fromEntries(this.#step.programs.map((program) => [program.label, program]))),
     };
@@ -201,8 +206,10 @@ export class EncoderTraining<
   /** One step. It is submitted before the loss of the one before it is known, so that the device never waits. */
   async train(batch: Batch, queuePointer: number = this.#queuePointer): Promise<void> {
     const { position } = batch;
-    // Once more, after a restart of another actor.
-    if (!isAfter(position, this.#steps.last)) return await this.#trainer.giveBack(batch);
+    // Once more, after a restart of another actor; or after the end.
+    if (this.#end === "now" || !isAfter(position, this.#steps.last)) {
+      return await this.#trainer.giveBack(batch);
+    }
     const { options } = this.#config;
     const taken = this.#steps.take(position, distillLearningRate(position.epoch, scheduleOf(options)));
     const { lr, step, group, takesStats } = taken;
@@ -291,6 +298,7 @@ export class EncoderTraining<
    * @throws {UserError} where a number of it is not finite; nothing is written then
    */
   async #write(): Promise<string> {
+    if (this.#end === "after saving") this.#end = "now";
     await this.#trainer.reported;
     const { options, batchesPerEpoch } = this.#config;
     const { last: { epoch, lr }, next } = this.#steps;

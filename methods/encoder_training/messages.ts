@@ -21,9 +21,10 @@ export type EncoderTrainer = Returning & Profiled & {
   weights: Message<void, NamedValues>;
   /**
    * Writes a checkpoint of where training is, and says where. Between batches that accumulate it is written after the last
-   * of them, and the monitor is told; `null` then.
+   * of them, and the monitor is told; `null` then. With `ends`, no batch is trained on after it, so that what was told of and
+   * what the file has are the same.
    */
-  save: Message<void, { path: string | null; step: number }>;
+  save: Message<{ ends: boolean }, { path: string | null; step: number }>;
   /** Tells of the next step in detail. */
   requestSnapshot: Message<void>;
 };

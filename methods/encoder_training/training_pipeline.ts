@@ -146,7 +146,7 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
   save(when: () => Promise<void> = () => Promise.resolve()): Promise<{ path: string | null; step: number }> {
     return this.#supervisor.retry(async () => {
       await when();
-      return await this.#line.trainer.ref.ask("save", undefined, PATIENCE);
+      return await this.#line.trainer.ref.ask("save", { ends: true }, PATIENCE);
     });
   }
 

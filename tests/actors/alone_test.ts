@@ -15,7 +15,7 @@ import { PATIENCE } from "../../actors/pipeline.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { initializeQueue } from "../../models/initialize.ts";
 import { batchOf } from "./single_colours.ts";
-import { RunFolder } from "./small_run.ts";
+import { digestFile, RunFolder } from "./small_run.ts";
 
 const SIZE = 32;
 
@@ -55,7 +55,7 @@ Deno.test("student_trainer trains alone: batches in, losses, weights and a check
     });
     await trainer.tell("connect", { readers });
     for (let batch = 0; batch < 3; batch++) await trainer.tell("train", batchOf(batch, 4, "train", SIZE));
-    const { path } = await trainer.ask("save", undefined, PATIENCE);
+    const { path } = await trainer.ask("save", { ends: false }, PATIENCE);
     assertMatch(path!, /checkpoint_0000\.pth\.tar$/);
     assertEquals(losses.length, 3);
     assert(losses.every(Number.isFinite));
@@ -68,6 +68,15 @@ Deno.test("student_trainer trains alone: batches in, losses, weights and a check
     const keys = transpose(await saved!.read(), options.dim, options.queue);
     assertEquals(keys.subarray(4 * 128, 8 * 128), initializeQueue(4, 128, 1));
     assert((await trainer.ask("weights", undefined, PATIENCE)).length > 50);
+
+    // What comes after the end is given back, and nothing else.
+    await trainer.tell("train", batchOf(3, 4, "train", SIZE));
+    assertEquals((await trainer.ask("save", { ends: true }, PATIENCE)).step, 4);
+    const digest = await digestFile(path!);
+    await trainer.tell("train", batchOf(4, 4, "train", SIZE));
+    assertEquals((await trainer.ask("progress", undefined, PATIENCE)).newest, { epoch: 0, batch: 3 });
+    assertEquals([losses.length, returned], [4, 5]);
+    assertEquals(await digestFile(path!), digest);
   });
 });
 
