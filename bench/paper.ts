@@ -54,7 +54,8 @@ async function main(): Promise<number> {
   const gpu = await openGpu("bench");
   try {
     const section = paperSection(size, plan, experiments, data, { shared });
-    await record(section, await describeMachine(gpu), `./seed bench:paper --size ${name}`);
+    const command = `./seed bench:paper --size ${name}${shared ? " --shared" : ""}`;
+    await record(section, await describeMachine(gpu), command);
   } finally {
     gpu.destroy();
   }
