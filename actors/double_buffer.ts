@@ -3,11 +3,11 @@ import type { ActorContext } from "./runtime/mod.ts";
 
 /** Two at a time at most, in order. */
 export class DoubleBuffer {
-  readonly #context: Pick<ActorContext<never>, "work">;
+  readonly #context: Pick<ActorContext<never>, "work" | "fail">;
   #newest: Promise<void> = Promise.resolve();
 
   /** @param context of the actor, which is busy while the work goes on */
-  constructor(context: Pick<ActorContext<never>, "work">) {
+  constructor(context: Pick<ActorContext<never>, "work" | "fail">) {
     this.#context = context;
   }
 
@@ -20,6 +20,7 @@ export class DoubleBuffer {
   async add(what: string, work: Promise<unknown>, then: () => Promise<void>): Promise<void> {
     const before = this.#newest;
     this.#newest = Promise.all([this.#context.work(what, work), before]).then(then);
+    this.#newest.catch(this.#context.fail);
     await before;
   }
 

@@ -56,6 +56,8 @@ export interface Gpu {
   readonly device: GPUDevice;
   readonly adapter: AdapterDescription;
   readonly target: Target;
+  /** The pipelines that were made on the device, by the text of their kernels. */
+  readonly pipelines: Map<string, GPUComputePipeline>;
   /**
    * Awaits something that the device brings about. Rejects with the first error that the device reports outside an error
    * scope, and when it is lost, before or meanwhile.
@@ -147,14 +149,16 @@ function describe(adapter: GPUAdapter): AdapterDescription {
 const TEXEL_BYTES: Readonly<Partial<Record<GPUTextureFormat, number>>> = { rgba32float: 16, rgba16float: 8 };
 
 /** Counts what is allocated on a device, which WebGPU does not tell. */
-function countMemory(device: GPUDevice): { readonly bytes: number } {
-  const memory = { bytes: 0 };
+function countMemory(device: GPUDevice): { readonly bytes: number; readonly live: Iterable<GPUBuffer | GPUTexture> } {
+  const memory = { bytes: 0, live: new Set<GPUBuffer | GPUTexture>() };
   const count = <Resource extends GPUBuffer | GPUTexture>(resource: Resource, bytes: number): Resource => {
     memory.bytes += bytes;
+    memory.live.add(resource);
     const destroy = resource.destroy.bind(resource);
     resource.destroy = () => {
       memory.bytes -= bytes;
       bytes = 0; // it may be destroyed twice
+      memory.live.delete(resource);
       destroy();
     };
     return resource;
@@ -170,14 +174,19 @@ function countMemory(device: GPUDevice): { readonly bytes: number } {
   return memory;
 }
 
-/**
- * Opens a device with every limit and every useful feature that the adapter has.
- *
- * @param label names the owner in device errors, e.g. `student_trainer`
- * @param tuning what was measured on this adapter; what is usual of its kind where it is left out
- * @throws {NoAdapterError} where there is no adapter
- */
-export async function openGpu(label: string, tuning?: Tuning | null): Promise<Gpu> {
+/** A device, and who hears of its end. */
+interface OpenDevice {
+  readonly device: GPUDevice;
+  readonly adapter: AdapterDescription;
+  /** See {@linkcode Gpu.pipelines}. */
+  readonly pipelines: Map<string, GPUComputePipeline>;
+  /** Those who use it now. */
+  readonly users: Set<(failure: string) => void>;
+  /** What failed first. */
+  failure?: string;
+}
+
+async function openDevice(label: string): Promise<OpenDevice> {
   const adapter = await requestAdapter();
   const requiredLimits: Record<string, number> = {};
   for (
@@ -196,31 +205,87 @@ export async function openGpu(label: string, tuning?: Tuning | null): Promise<Gp
   const useful: GPUFeatureName[] = ["timestamp-query", HALF];
   const requiredFeatures = useful.filter((feature) => adapter.features.has(feature));
   const device = await adapter.requestDevice({ label, requiredLimits, requiredFeatures });
+  const open: OpenDevice = {
+    device,
+    adapter: describe(adapter),
+    pipelines: new Map(),
+    users: new Set(),
+  };
+  const fail = (message: string) => {
+    open.failure ??= message;
+    for (const hear of open.users) hear(open.failure);
+  };
+  device.addEventListener("uncapturederror", (event) => {
+    event.preventDefault();
+    fail((event as GPUUncapturedErrorEvent).error.message);
+  });
+  device.lost.then((info) => fail(`the GPU device was lost (${info.reason}): ${info.message}`));
+  return open;
+}
 
+let isShared = false;
+let shared: Promise<OpenDevice> | undefined;
+
+/**
+ * Lets all that open a device on this thread from now on have the same one, so that a kernel is compiled once for all of them, and
+ * once for those that come later. It stays open until the thread ends.
+ */
+export function shareDevice(shares: boolean): void {
+  isShared = shares;
+}
+
+async function sharedDevice(): Promise<OpenDevice> {
+  const open = await (shared ??= openDevice("shared"));
+  if (open.failure === undefined) return open;
+  shared = undefined; // it broke under those who had it
+  return await sharedDevice();
+}
+
+/** The device as one of those who share it sees it, who can change its methods. */
+function viewOf(device: GPUDevice): GPUDevice {
+  const own: Record<PropertyKey, unknown> = {};
+  return new Proxy(device, {
+    get(target, key) {
+      if (key in own) return own[key];
+      const value = Reflect.get(target, key, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+    set(_target, key, value) {
+      own[key] = value;
+      return true;
+    },
+  });
+}
+
+/**
+ * Opens a device with every limit and every useful feature that the adapter has.
+ *
+ * @param label names the owner in device errors, e.g. `student_trainer`
+ * @param tuning what was measured on this adapter; what is usual of its kind where it is left out
+ * @throws {NoAdapterError} where there is no adapter
+ */
+export async function openGpu(label: string, tuning?: Tuning | null): Promise<Gpu> {
+  const shares = isShared;
+  const open = shares ? await sharedDevice() : await openDevice(label);
+  const { adapter, pipelines, users } = open;
+  const device = shares ? viewOf(open.device) : open.device;
   const memory = countMemory(device);
   let failure: GpuError | undefined;
-  let destroyed = false;
   // One promise for all to race against would remember every one of them for as long as the device lives.
   const waiting = new Set<(error: GpuError) => void>();
   const fail = (message: string) => {
     failure ??= new GpuError(`${label}: ${message}`);
     for (const reject of waiting) reject(failure);
   };
-  device.addEventListener("uncapturederror", (event) => {
-    event.preventDefault();
-    fail((event as GPUUncapturedErrorEvent).error.message);
-  });
-  device.lost.then((info) => {
-    if (!destroyed) fail(`the GPU device was lost (${info.reason}): ${info.message}`);
-  });
+  users.add(fail);
 
-  const description = describe(adapter);
-  const { isSoftware, maxBindingBytes: maxStorageBufferBindingSize } = description;
-  const lanes = vectorLanes(description.name);
+  const { isSoftware, maxBindingBytes: maxStorageBufferBindingSize } = adapter;
+  const lanes = vectorLanes(adapter.name);
   const { maxTextureDimension2D, maxStorageTexturesPerShaderStage } = device.limits;
   return {
     device,
-    adapter: description,
+    adapter,
+    pipelines,
     target: {
       isSoftware,
       maxStorageBufferBindingSize,
@@ -249,8 +314,9 @@ export async function openGpu(label: string, tuning?: Tuning | null): Promise<Gp
       return memory.bytes;
     },
     destroy() {
-      destroyed = true;
-      device.destroy();
+      users.delete(fail);
+      if (shares) for (const resource of memory.live) resource.destroy();
+      else device.destroy();
     },
   };
 }

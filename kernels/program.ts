@@ -56,13 +56,9 @@ function encodeDispatch(pass: GPUComputePassEncoder, { pipeline, bindGroup, work
   pass.dispatchWorkgroups(...workgroups);
 }
 
-const pipelineCaches = new WeakMap<GPUDevice, Map<string, GPUComputePipeline>>();
-
 /** The pipeline of a WGSL module on a device; equal texts give the same pipeline. */
 export function pipelineFor(gpu: Gpu, source: string, label: string): GPUComputePipeline {
-  let cache = pipelineCaches.get(gpu.device);
-  if (cache === undefined) pipelineCaches.set(gpu.device, cache = new Map());
-  let pipeline = cache.get(source);
+  let pipeline = gpu.pipelines.get(source);
   if (pipeline === undefined) {
     const module = gpu.device.createShaderModule({ label, code: source });
     pipeline = gpu.device.createComputePipeline({
@@ -70,7 +66,7 @@ export function pipelineFor(gpu: Gpu, source: string, label: string): GPUCompute
       layout: "auto",
       compute: { module, entryPoint: "main" },
     });
-    cache.set(source, pipeline);
+    gpu.pipelines.set(source, pipeline);
   }
   return pipeline;
 }
@@ -125,8 +121,8 @@ export class Program {
     try {
       program = Program.#build(gpu, options);
     } finally {
-      memory = await gpu.device.popErrorScope();
-      invalid = await gpu.device.popErrorScope();
+      // Both at once: others that share the device may push theirs meanwhile.
+      [memory, invalid] = await Promise.all([gpu.device.popErrorScope(), gpu.device.popErrorScope()]);
     }
     const error = memory ?? invalid;
     if (error !== null) {

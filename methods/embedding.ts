@@ -17,18 +17,17 @@ import {
 import type { ActorsEvent, Emit, NoticeEvent, ProgressEvent } from "../actors/events.ts";
 import { labelsOf, rowsOf } from "../actors/labelled_features.ts";
 import type { EncoderChoice } from "../actors/load_encoder.ts";
-import { workerImports } from "../actors/plugins.ts";
 import type { EmbeddedBatch, Sink } from "../actors/messages.ts";
 import {
   dataListener,
   describeRestart,
   listenToActors,
-  watchdogOf,
   withWarningsOnce,
 } from "../actors/notices.ts";
 import { Origins } from "../actors/origins.ts";
 import { Pipeline } from "../actors/pipeline.ts";
-import { type ActorCrash, ActorSystem } from "../actors/runtime/mod.ts";
+import { openSystem } from "./watched_actors.ts";
+import type { ActorCrash } from "../actors/runtime/mod.ts";
 import { EVALUATION_ORDER } from "../actors/tsv_reader.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { openDataset } from "../data/open_dataset.ts";
@@ -203,7 +202,7 @@ export async function runEmbedding(
   emit = withWarningsOnce(emit);
   using dataset = await openDataset(options.data, dataListener(emit));
   emit({ type: "plan", images: dataset.rowCount, imageSize: options.imageSize, evalResize });
-  const system = new ActorSystem({ imports: workerImports(options.plugins), watchdog: watchdogOf(emit) });
+  const system = openSystem(options.plugins, emit);
   using consumer = new Consumer(dataset, options, emit);
   const tellRestart = describeRestart(emit);
   return await system.run(async () => {

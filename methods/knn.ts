@@ -11,10 +11,9 @@ import {
   resolveEvaluationResize,
 } from "../actors/evaluation_resize.ts";
 import type { Emit, NoticeEvent, ProgressEvent } from "../actors/events.ts";
-import { workerImports } from "../actors/plugins.ts";
 import type { Accuracy, EvaluatedEncoder } from "../actors/messages.ts";
-import { describeRestart, listenToActors, watchdogOf, withWarningsOnce } from "../actors/notices.ts";
-import { ActorSystem } from "../actors/runtime/mod.ts";
+import { describeRestart, listenToActors, withWarningsOnce } from "../actors/notices.ts";
+import { openSystem } from "./watched_actors.ts";
 import { UserError } from "../errors.ts";
 
 /** Options for a kNN evaluation, besides the encoder. Paths are absolute. */
@@ -84,7 +83,7 @@ export async function runKnnEvaluation(
   });
   const total = bank.rowCount + queries.rowCount;
   const onProgress = (done: number) => emit({ type: "progress", phase: "evaluation", done, total });
-  const system = new ActorSystem({ imports: workerImports(options.plugins), watchdog: watchdogOf(emit) });
+  const system = openSystem(options.plugins, emit);
   return await system.run(async () => {
     const monitor = listenToActors(system, emit);
     const evaluate = spawnEvaluation(system, { ...options, evalResize, knn: options }, monitor, {

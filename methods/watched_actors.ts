@@ -1,9 +1,10 @@
 /** Actors that work for a run which may be traced and profiled. */
 import type { Emit, TraceEvents, WarningEvent } from "../actors/events.ts";
 import { watchdogOf } from "../actors/notices.ts";
+import { isOneThread } from "../actors/one_thread.ts";
 import { workerImports } from "../actors/plugins.ts";
 import { ProfileCollector, type RunProfile } from "../actors/run_profile.ts";
-import { ActorSystem, type TraceSpan } from "../actors/runtime/mod.ts";
+import { ActorSystem, type SystemOptions, type TraceSpan } from "../actors/runtime/mod.ts";
 
 /** Diagnostics that cost time. */
 export interface Wanted {
@@ -19,6 +20,20 @@ export interface ProfileEvent extends RunProfile {
   type: "profile";
 }
 
+/** A system whose actors import some plugins first, and whose standstills are told of. */
+export function openSystem(
+  plugins: string[] | undefined,
+  emit: Emit<WarningEvent>,
+  options: Pick<SystemOptions, "onTrace"> = {},
+): ActorSystem {
+  return new ActorSystem({
+    ...options,
+    imports: workerImports(plugins),
+    watchdog: watchdogOf(emit),
+    oneThread: isOneThread(),
+  });
+}
+
 /**
  * Runs a system of actors. A profile is emitted at the end, of a run that fails too.
  *
@@ -32,15 +47,13 @@ export async function runActors<Result>(
 ): Promise<Result> {
   const profile = wanted.profile ? new ProfileCollector() : undefined;
   // An abort must not stop the actors before the checkpoint is written, so the system does not get the signal.
-  const system = new ActorSystem({
+  const system = openSystem(plugins, emit, {
     ...(wanted.profile || wanted.trace) && {
       onTrace(actor: string, spans: readonly TraceSpan[]) {
         if (wanted.trace) emit({ type: "trace", actor, spans });
         profile?.take(actor, spans);
       },
     },
-    imports: workerImports(plugins),
-    watchdog: watchdogOf(emit),
   });
   try {
     return await system.run(() => work(system, profile));

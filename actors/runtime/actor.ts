@@ -28,6 +28,8 @@ export interface ActorContext<P extends Protocol<P>> {
    * @param what name of the work in traces
    */
   work<T>(what: string, promise: Promise<T>): Promise<T>;
+  /** Ends the actor because of an error in something that no handler awaits. Does nothing where it must stop anyway. */
+  fail(error: unknown): void;
 }
 
 /** Interface to the runtime for a handler. */

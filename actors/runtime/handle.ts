@@ -6,6 +6,7 @@ import type { Protocol } from "./protocol.ts";
 import { ActorRef, type Endpoint, Link, loseIncarnation } from "./ref.ts";
 import type { ActorStats } from "./stats.ts";
 import type { TraceSpan } from "./trace.ts";
+import { SameThread, type Thread } from "./same_thread.ts";
 import { pack } from "./transfer.ts";
 import type { Control, Report } from "./wire.ts";
 
@@ -34,6 +35,8 @@ export interface ActorSettings {
   imports: readonly string[];
   /** Whether {@linkcode ActorEvents.onTrace} is to be called. */
   traces: boolean;
+  /** Whether it runs on this thread instead of in a Worker. */
+  oneThread: boolean;
 }
 
 /** What the system wants to know of an actor. */
@@ -46,7 +49,7 @@ export interface ActorEvents {
   endReason(): Error;
 }
 
-/** A spawned actor and its Worker. */
+/** A spawned actor and its thread: a Worker, or that of its system. */
 export class Actor<P extends Protocol<P>> {
   /** The name it was spawned with. */
   readonly name: string;
@@ -60,7 +63,7 @@ export class Actor<P extends Protocol<P>> {
    */
   readonly ended: Promise<ActorStats | undefined>;
   readonly #incarnation: number;
-  readonly #worker: Worker;
+  readonly #thread: Thread;
   readonly #endpoint: Endpoint;
   readonly #events: ActorEvents;
   readonly #graceMs: number;
@@ -76,7 +79,8 @@ export class Actor<P extends Protocol<P>> {
 
   /** Made by `ActorSystem.spawn()`. */
   constructor(settings: ActorSettings, endpoint: Endpoint, events: ActorEvents) {
-    const { name, incarnation, url, config, credits, startTimeoutMs, graceMs, imports, traces } = settings;
+    const { name, incarnation, url, config, credits, startTimeoutMs, graceMs, imports, traces, oneThread } =
+      settings;
     const { transfer, ...payload } = pack(`configuration of actor "${name}"`, config, []);
     this.name = name;
     this.#incarnation = incarnation;
@@ -88,11 +92,13 @@ export class Actor<P extends Protocol<P>> {
     this.ended = this.#ended.promise;
     this.#drained.promise.catch(() => {});
 
-    this.#worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name });
-    this.#worker.onmessage = (event: MessageEvent<Report>) => this.#receive(event.data);
-    this.#worker.onmessageerror = () =>
+    this.#thread = oneThread
+      ? new SameThread()
+      : new Worker(new URL("./worker.ts", import.meta.url), { type: "module", name });
+    this.#thread.onmessage = (event: MessageEvent<Report>) => this.#receive(event.data);
+    this.#thread.onmessageerror = () =>
       this.#die(new Error("a report from the Worker could not be deserialized"));
-    this.#worker.onerror = (event) => {
+    this.#thread.onerror = (event) => {
       event.preventDefault();
       this.#die(new Error(event.message));
     };
@@ -117,7 +123,7 @@ export class Actor<P extends Protocol<P>> {
       this.#post(start, [...transfer, port2]);
     } catch (error) { // something in the configuration cannot be sent
       clearTimeout(this.#startTimer);
-      this.#worker.terminate();
+      this.#thread.terminate();
       port1.close();
       throw error;
     }
@@ -159,7 +165,7 @@ export class Actor<P extends Protocol<P>> {
    */
   kill(): void {
     if (this.#hasEnded) return;
-    this.#worker.terminate();
+    this.#thread.terminate();
     this.#die(new Error("its Worker was killed"));
   }
 
@@ -186,7 +192,7 @@ export class Actor<P extends Protocol<P>> {
     if (this.#hasEnded) return;
     this.#post({ kind: "stop" });
     if (await within(this.#graceMs + HOOKS_MS, this.#ended.promise)) return;
-    this.#worker.terminate();
+    this.#thread.terminate();
     this.#end(true);
   }
 
@@ -239,6 +245,6 @@ export class Actor<P extends Protocol<P>> {
   }
 
   #post(control: Control, transfer: Transferable[] = []): void {
-    this.#worker.postMessage(control, transfer);
+    this.#thread.postMessage(control, transfer);
   }
 }

@@ -71,6 +71,7 @@ export class ActorHost {
           tracer?.record("work", what, start);
         }
       },
+      fail: (error) => this.fail(error),
     };
     this.mailbox = new Mailbox(this, credits);
   }

@@ -7,6 +7,7 @@ import { ActorHost, within } from "./host.ts";
 import { DEFAULT_CREDITS } from "./mailbox.ts";
 import type { Protocol } from "./protocol.ts";
 import type { ActorRef } from "./ref.ts";
+import { mustBeHandled } from "./same_thread.ts";
 import { Supervisor, type SupervisorOptions } from "./supervisor.ts";
 import type { TraceSpan } from "./trace.ts";
 import { Watchdog, type WatchdogOptions } from "./watchdog.ts";
@@ -21,6 +22,11 @@ export interface SystemOptions {
   watchdog?: WatchdogOptions;
   /** URLs of modules that every Worker imports before its actor. */
   imports?: readonly string[];
+  /**
+   * Whether all actors run on this thread instead of in Workers: for a debugger, and for many small systems, which start in a moment.
+   * Messages travel as they do between Workers. Default: `false`.
+   */
+  oneThread?: boolean;
   /** Called with what each actor did, from time to time and when it ends; includes the main thread's listeners. */
   onTrace?: (actor: string, spans: readonly TraceSpan[]) => void;
 }
@@ -39,6 +45,7 @@ export class ActorSystem {
   readonly #fail: (crash: ActorCrash) => void;
   readonly #graceMs: number;
   readonly #imports: readonly string[];
+  readonly #oneThread: boolean;
   readonly #watchdog?: Watchdog;
   readonly #onTrace: SystemOptions["onTrace"];
   readonly #signal?: AbortSignal;
@@ -57,7 +64,7 @@ export class ActorSystem {
 
   /** Makes a system without actors. */
   constructor(
-    { signal, graceMs = 3000, imports = [], onTrace, watchdog }: SystemOptions = {},
+    { signal, graceMs = 3000, imports = [], oneThread = false, onTrace, watchdog }: SystemOptions = {},
   ) {
     const { promise, reject } = Promise.withResolvers<never>();
     this.failed = promise;
@@ -65,6 +72,7 @@ export class ActorSystem {
     this.#over.promise.catch(() => {}); // for those that wait for a restart
     this.#graceMs = graceMs;
     this.#imports = imports;
+    this.#oneThread = oneThread;
     this.#watchdog = watchdog && new Watchdog(() => this.#actors.values(), watchdog);
     this.#onTrace = onTrace;
     this.#main = this.#host("main");
@@ -113,6 +121,7 @@ export class ActorSystem {
         graceMs: this.#graceMs,
         imports: this.#imports,
         traces: this.#onTrace !== undefined,
+        oneThread: this.#oneThread,
       },
       this.#main.endpoint,
       {
@@ -232,6 +241,7 @@ export class ActorSystem {
       if (reporter === crash.actor || this.#isSupervised(reporter, crash)) return;
     }
     const error = new ActorCrash(crash);
+    mustBeHandled(error);
     this.#crash = error;
     this.stop().then(() => this.#fail(error));
   }

@@ -1,5 +1,6 @@
 /** The outermost layer of every command: errors for people, exit codes, and an end that comes. */
 
+import { setOneThread } from "../../actors/one_thread.ts";
 import { ActorCrash } from "../../actors/runtime/failure.ts";
 import { printable, printableLine } from "../../data/printable.ts";
 import { UserError } from "../../errors.ts";
@@ -87,6 +88,13 @@ function guardConsole(): (text: string) => void {
   return printError;
 }
 
+/** Whether the environment asks for all actors on one thread, where it may be read. */
+function readOneThread(): boolean {
+  const name = "env";
+  const variable = "SEED_ONE_THREAD";
+  return Deno.permissions.querySync({ name, variable }).state === "granted" && Deno.env.get(variable) === "1";
+}
+
 /**
  * Runs a command to its end and leaves the program, whatever Workers or timers are still alive.
  *
@@ -110,6 +118,7 @@ export async function runMain(main: () => Promise<number | void>): Promise<void>
     event.preventDefault();
     onError(event.error);
   });
+  if (readOneThread()) setOneThread(true);
   let code: number | void;
   try {
     code = await main();

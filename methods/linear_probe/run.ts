@@ -9,10 +9,10 @@ import { checkSameClasses, withMaxPixels } from "../../actors/data_facts.ts";
 import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { Emit, ProgressEvent } from "../../actors/events.ts";
 import type { ImageCaches } from "../../actors/image_caches.ts";
-import { workerImports } from "../../actors/plugins.ts";
-import { describeRestart, listenToActors, watchdogOf, withWarningsOnce } from "../../actors/notices.ts";
+import { openSystem } from "../watched_actors.ts";
+import { describeRestart, listenToActors, withWarningsOnce } from "../../actors/notices.ts";
 import { PATIENCE, type Pipeline } from "../../actors/pipeline.ts";
-import { ActorSystem, type Supervised, type Supervisor } from "../../actors/runtime/mod.ts";
+import type { ActorSystem, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
 import { TrainingRun } from "../../actors/training_run.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { batchScale, linearLearningRate } from "../../models/optim/schedule.ts";
@@ -86,7 +86,7 @@ export async function runLinearEvaluation(
   const terms = await findTerms(options, data);
   if (options.resume !== null) await compareWithCheckpoint(options, terms, emit);
   using caches = await openCaches(options, data, options.evaluate || options.cacheFeatures, emit);
-  const system = new ActorSystem({ imports: workerImports(options.plugins), watchdog: watchdogOf(emit) });
+  const system = openSystem(options.plugins, emit);
   return await system.run(() =>
     new LinearEvaluation(system, { options, data, terms, start, caches }, emit, signal).run()
   );

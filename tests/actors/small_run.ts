@@ -1,4 +1,5 @@
 /** Distillations that take seconds: a few rows of the bundled images, small batches, encoders that compile in a moment. */
+import "../one_thread.ts";
 import { join } from "node:path";
 import { sampleOptions } from "../../methods/seed/defaults.ts";
 import type { DistillOptions } from "../../methods/seed/options.ts";

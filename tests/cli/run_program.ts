@@ -1,5 +1,7 @@
 /** Starts a command as people start it. */
 
+import { ONE_THREAD } from "../one_thread.ts";
+
 /** How it ended, and what it said. */
 export interface ProgramResult {
   code: number;
@@ -21,7 +23,7 @@ export async function runProgram(program: string, ...args: string[]): Promise<Pr
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [...taskFlags(program), program, ...args],
     stdin: "null",
-    env: { NO_COLOR: "1" },
+    env: { NO_COLOR: "1", ...ONE_THREAD },
   }).output();
   const decoder = new TextDecoder();
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
