@@ -3,6 +3,7 @@ import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { counted } from "../../data/printable.ts";
 import type { EncoderTrainingPlan } from "../../methods/encoder_training/events.ts";
 import { hasProbeSet } from "../../methods/encoder_training/options.ts";
+import { HELD_OUT } from "../../methods/held_out.ts";
 import { METHODS } from "../../methods/registry.ts";
 import { findCheckpointToResume } from "../../methods/resume_auto.ts";
 import { distill } from "../../methods/runs.ts";
@@ -65,7 +66,9 @@ const WORDING: Wording<DistillOptions> = {
 function inputsOf({ data, testData, distill, images }: DistillOptions): RecordedInput[] {
   return [
     ...images === undefined ? [{ role: "images", path: data, kind: "images" as const }] : [],
-    ...testData === null ? [] : [{ role: "test images", path: testData, kind: "images" as const }],
+    ...testData === null || testData === HELD_OUT
+      ? []
+      : [{ role: "test images", path: testData, kind: "images" as const }],
     { role: "teacher", path: distill, kind: "file" },
   ];
 }

@@ -45,6 +45,7 @@ function describeResult(
   { output, knnK }: EncoderTrainingOptions,
   stepsPerEpoch: number,
   noun: string,
+  isHeldOut: boolean,
 ): string[] {
   const mean = (loss: number, steps: readonly [number, number]) =>
     `${loss.toFixed(4)} in ${describeSteps(steps, stepsPerEpoch)}`;
@@ -64,7 +65,7 @@ function describeResult(
     accuracy === null ? "unknown" : `${accuracy.top1.toFixed(1)} %`,
   ];
   const table = formatTable([
-    [`weighted kNN, k = ${knnK}`, "top-1"],
+    [`weighted kNN, k = ${knnK}${isHeldOut ? ", held-out labels" : ""}`, "top-1"],
     ...knn.teacher === undefined ? [] : [row("teacher", knn.teacher)],
     row(`${noun} before`, knn.before),
     row(`${noun} after`, knn.after),
@@ -79,10 +80,11 @@ function figuresOf(
   took: Took,
   totalSteps: number,
   noun: string,
+  isHeldOut: boolean,
 ): RunFigure[] {
   const figure = (name: string, value: number, unit = "") => ({ name, value, unit });
   const evaluated = (who: string, { top1 }: { top1: number }) =>
-    figure(`${who}, weighted kNN (k = ${knnK}) top-1`, top1, "%");
+    figure(`${who}, weighted kNN (k = ${knnK}${isHeldOut ? ", held-out labels" : ""}) top-1`, top1, "%");
   const isFirst = resume === null || first === 1; // the losses of a run that is resumed elsewhere may not be known
   return [
     figure("steps", resume === null ? steps : totalSteps),
@@ -105,12 +107,12 @@ function figuresOf(
 
 /** The evaluations to come: all encoders at the beginning, after some epochs, and at the end. */
 function expectEvaluations(
-  { testData, knnEvery }: EncoderTrainingOptions,
-  { images, batchesPerEpoch, firstStep, totalSteps }: EncoderTrainingPlan,
+  { knnEvery }: EncoderTrainingOptions,
+  { images, batchesPerEpoch, firstStep, totalSteps, knn }: EncoderTrainingPlan,
   isKnown: boolean,
   hasTeacher: boolean,
 ): ExpectedEvaluations {
-  const every = testData === null || knnEvery === 0 ? Infinity : knnEvery * batchesPerEpoch;
+  const every = knn === null || knnEvery === 0 ? Infinity : knnEvery * batchesPerEpoch;
   const between = Math.ceil(totalSteps / every) - 1 - Math.floor(firstStep / every);
   return {
     count: (isKnown ? 0 : hasTeacher ? 2 : 1) + Math.max(0, between) + 1,
@@ -136,11 +138,13 @@ export function showEncoderTraining<Options extends EncoderTrainingOptions>(
   let writer: EventWriter | undefined;
   let runEvents: RunEvents | undefined;
   let [stepsPerEpoch, firstStep, totalSteps] = [1, 0, 0];
+  let isHeldOut = false;
   let drawing: Promise<void> = Promise.resolve();
   const diagnostics = new RunDiagnostics(stage, options.output, wording.step);
 
   function begin(plan: Extract<EncoderTrainingEvent, { type: "plan" }>): void {
     ({ batchesPerEpoch: stepsPerEpoch, firstStep, totalSteps } = plan);
+    isHeldOut = plan.knn?.heldOut ?? false;
     folder.begin(wording.describeOptions(options, printFreq), options.tuning);
     writer = stage.openEventFile();
     runEvents = writer && new RunEvents(writer, { stepsPerEpoch, batchSize: options.batchSize });
@@ -157,7 +161,7 @@ export function showEncoderTraining<Options extends EncoderTrainingOptions>(
   }
 
   function score({ of, step, top1, top5 }: Extract<EncoderTrainingEvent, { type: "knn" }>): void {
-    const row: ScoreRow = { of, by: "knn", step, top1, top5 };
+    const row: ScoreRow = { of, by: "knn", step, top1, top5, ...isHeldOut && { held_out: true } };
     stage.score([row], row);
     // Of the beginning there is no epoch.
     if (of === "teacher" || step === 0 || (options.resume === null && step === firstStep)) return;
@@ -207,8 +211,8 @@ export function showEncoderTraining<Options extends EncoderTrainingOptions>(
     settle: () => drawing,
     conclude: () => diagnostics.conclude(),
     figures: (result: EncoderTrainingResult, took: Took) =>
-      figuresOf(result, options, took, totalSteps, noun),
+      figuresOf(result, options, took, totalSteps, noun, isHeldOut),
     describe: (result: EncoderTrainingResult, took: Took) =>
-      describeResult(result, took, options, stepsPerEpoch, noun),
+      describeResult(result, took, options, stepsPerEpoch, noun, isHeldOut),
   };
 }

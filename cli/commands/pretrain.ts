@@ -4,6 +4,7 @@ import { counted } from "../../data/printable.ts";
 import type { EncoderTrainingPlan } from "../../methods/encoder_training/events.ts";
 import { hasProbeSet } from "../../methods/encoder_training/options.ts";
 import { augmentationOf, type PretrainOptions } from "../../methods/moco/options.ts";
+import { HELD_OUT } from "../../methods/held_out.ts";
 import { METHODS } from "../../methods/registry.ts";
 import { findCheckpointToResume } from "../../methods/resume_auto.ts";
 import { pretrain } from "../../methods/runs.ts";
@@ -54,7 +55,9 @@ const WORDING: Wording<PretrainOptions> = {
 function inputsOf({ data, testData }: PretrainOptions): RecordedInput[] {
   return [
     { role: "images", path: data, kind: "images" },
-    ...testData === null ? [] : [{ role: "test images", path: testData, kind: "images" as const }],
+    ...testData === null || testData === HELD_OUT
+      ? []
+      : [{ role: "test images", path: testData, kind: "images" as const }],
   ];
 }
 

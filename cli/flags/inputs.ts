@@ -2,6 +2,7 @@
 
 import { type AskedViews, chooseViews } from "../../methods/encoder_views.ts";
 import type { EmbeddingOptions } from "../../methods/embedding.ts";
+import { testDataOf } from "../../methods/held_out.ts";
 import type { FinetuneOptions } from "../../methods/finetune/options.ts";
 import { LINEAR_DEFAULTS, type LinearOptions } from "../../methods/linear_probe/options.ts";
 import type { PretrainOptions } from "../../methods/moco/options.ts";
@@ -64,8 +65,7 @@ async function requireTestData(data: string, testData: string | null): Promise<s
  * Makes sure that the files of a distillation are there, finds out which encoder the teacher's checkpoint holds, and
  * finds images to be evaluated on where `--test-data` was not given.
  *
- * @returns the options with the teacher's encoder and `testData` resolved: the latter is `null` only where there is
- * nothing to evaluate on
+ * @returns the options with the teacher's encoder and `testData` resolved
  * @throws {UserError} that names the flag and the path
  */
 export async function checkDistillInputs(
@@ -95,16 +95,14 @@ export async function checkDistillInputs(
     teacherArch: arch,
     teacherSsl: ssl,
     studentArch: findEncoder(request.studentArch, stem).name,
-    testData: testData === null
-      ? await findDataset(data, "test") ?? null
-      : await requireTestData(data, testData),
+    testData: testData === null ? await testDataOf(data) : await requireTestData(data, testData),
   };
 }
 
 /**
  * Makes sure that the files of a pretraining are there, and finds images to be evaluated on where `--test-data` was not given.
  *
- * @returns the options with `testData` resolved: `null` only where there is nothing to evaluate on
+ * @returns the options with `testData` resolved
  * @throws {UserError} that names the flag and the path
  */
 export async function checkPretrainInputs({ stem, ...request }: PretrainRequest): Promise<PretrainOptions> {
@@ -114,9 +112,7 @@ export async function checkPretrainInputs({ stem, ...request }: PretrainRequest)
   return {
     ...request,
     arch: findEncoder(request.arch, stem).name,
-    testData: testData === null
-      ? await findDataset(data, "test") ?? null
-      : await requireTestData(data, testData),
+    testData: testData === null ? await testDataOf(data) : await requireTestData(data, testData),
   };
 }
 
@@ -129,7 +125,7 @@ export async function checkKnnInputs(request: KnnInput): Promise<KnnInput> {
   const { data, testData, pretrained } = request;
   const images = {
     data: await requireData(data, "DATA"),
-    testData: await requireTestData(data, testData ?? null),
+    testData: testData === undefined ? await testDataOf(data) : await requireTestData(data, testData),
   };
   if (pretrained !== undefined && pretrained !== null) {
     await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));

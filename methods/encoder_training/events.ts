@@ -16,6 +16,16 @@ import type { StepStats } from "../../models/step_stats.ts";
 import type { SimilarityMap } from "../../models/similarity_map.ts";
 import type { ProfileEvent } from "../watched_actors.ts";
 
+/** Images of a kNN evaluation. */
+export interface PlannedKnn {
+  /** Images that vote. */
+  bank: number;
+  /** Images that are classified. */
+  queries: number;
+  /** Whether both are training images: there is no test set, and the labels of some images are held out. */
+  heldOut: boolean;
+}
+
 /** Size of a run, known before the first step. */
 export interface EncoderTrainingPlan {
   /** Training rows, including broken ones. */
@@ -28,6 +38,8 @@ export interface EncoderTrainingPlan {
   firstStep: number;
   /** How images are resized for evaluation. */
   evalResize: EvaluationResize;
+  /** Images of a kNN evaluation, including broken ones; `null` if there is none. */
+  knn: PlannedKnn | null;
   /** Where decoded images are kept, in words. */
   cache: string;
   /** Notes on settings that do not suit the data; see `methods/check_settings.ts`. */
