@@ -98,7 +98,7 @@ function planOf<Options extends EncoderTrainingOptions>(
     ...options,
     learningRates: [options.lr],
     scale: scheduleOf(options).scale,
-    queue: method.queue(options).size,
+    queue: method.readsQueue?.(options) === false ? undefined : method.queue(options).size,
     queueFlag: method.flags.queue,
   };
   const notes = checkSettings(settings, { images, batchesPerEpoch });
