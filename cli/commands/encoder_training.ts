@@ -1,16 +1,20 @@
 /** What commands that train an encoder show of it and record, whatever the method. */
 import { relative } from "node:path";
+import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { counted } from "../../data/printable.ts";
 import type { EncoderTrainingEvent, EncoderTrainingPlan } from "../../methods/encoder_training/events.ts";
-import type { EncoderTrainingOptions } from "../../methods/encoder_training/options.ts";
+import { type EncoderTrainingOptions, hasProbeSet } from "../../methods/encoder_training/options.ts";
 import type { EncoderTrainingResult } from "../../methods/encoder_training/run.ts";
+import type { RunSoFar } from "../../methods/encoder_training/prepare.ts";
+import { HELD_OUT } from "../../methods/held_out.ts";
 import type { RunFigure, ScoreRow } from "../../ui/records.ts";
+import type { RecordedInput } from "../output/run_recorder.ts";
 import type { EventWriter } from "../output/tensorboard/event_writer.ts";
 import { RunEvents } from "../output/tensorboard/run_events.ts";
 import { formatTable } from "../terminal/table.ts";
 import type { ExpectedEvaluations } from "../terminal/time_left.ts";
 import { RunDiagnostics } from "./run_diagnostics.ts";
-import { describeTime, type Stage, timesOf, type Took } from "./training.ts";
+import { describeReaders, describeTime, type Stage, timesOf, type Took } from "./training.ts";
 
 /** How a task speaks of its runs. */
 export interface Wording<Options> {
@@ -26,6 +30,30 @@ export interface Wording<Options> {
   describeRun(options: Options, plan: EncoderTrainingPlan, adapter: string): string[];
   /** Returns every option, also those that follow from others. */
   describeOptions(options: Options, printFreq: number): Record<string, unknown>;
+}
+
+/** Returns the test images of a run, for its record. */
+export function testImagesOf({ testData: path }: EncoderTrainingOptions): RecordedInput[] {
+  return path === null || path === HELD_OUT ? [] : [{ role: "test images", path, kind: "images" }];
+}
+
+/** Returns the lines that are shown of readers, evaluation, training and output before the first step. */
+export function describeTraining(
+  options: EncoderTrainingOptions,
+  plan: EncoderTrainingPlan,
+  queue: string,
+): string[] {
+  const { epochs, batchSize, imageSize, output, testData } = options;
+  const batches = counted(plan.batchesPerEpoch, "batch", "batches");
+  const resumed = plan.firstStep > 0 ? `, from step ${plan.firstStep + 1}` : "";
+  return [
+    ...describeReaders(options, plan),
+    ...testData === null && !hasProbeSet(options)
+      ? []
+      : [`evaluate  ${describeEvaluationResize(plan.evalResize, imageSize)}`],
+    `training  ${counted(epochs, "epoch")} of ${batches} of ${batchSize}${resumed}, queue ${queue}`,
+    `output    ${output}`,
+  ];
 }
 
 /** Which steps a mean loss is of: an epoch, or part of one. */
@@ -124,15 +152,16 @@ function expectEvaluations(
 /**
  * Shows the training of an encoder, and keeps its records.
  *
- * @param isKnown whether the evaluations before the first step are known
+ * @param soFar records of the run to resume
  */
 export function showEncoderTraining<Options extends EncoderTrainingOptions>(
   stage: Stage,
   options: Options,
   wording: Wording<Options>,
   printFreq: number,
-  isKnown: boolean,
+  soFar: RunSoFar | undefined,
 ) {
+  const isKnown = soFar !== undefined && soFar.accuracies.length > 0;
   const { folder, shown, recorder, tensorBoard } = stage;
   const { noun } = wording;
   let writer: EventWriter | undefined;

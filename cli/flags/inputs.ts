@@ -17,7 +17,12 @@ import { readLinearCheckpoint } from "../../methods/linear_probe/checkpoint.ts";
 import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
-import { describeOtherHeads, type EncoderSource, openEncoderSource } from "../../models/encoder_source.ts";
+import {
+  describeOtherHeads,
+  type EncoderSource,
+  type EncoderSourceOptions,
+  openEncoderSource,
+} from "../../models/encoder_source.ts";
 import type { DistillRequest } from "./distill_flags.ts";
 import type { EmbedRequest } from "./embed_flags.ts";
 import type { FinetuneRequest, LinclsRequest } from "./lincls_flags.ts";
@@ -185,22 +190,33 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
     data: images,
     testData,
   };
-  // Checked by the flags: there is a name where there is no checkpoint.
-  if (pretrained === null) {
-    return { ...resolved, arch: findEncoder(arch!, stem).name, ...await resolveViews(null, rest, images) };
+  if (pretrained !== null) {
+    await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
   }
-  await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
-  const { weights } = rest;
-  using source = await openEncoderSource(pretrained, {
-    arch: arch ?? undefined,
-    stem,
-    heads,
-    which,
-    weights,
-    part: "backbone",
-  });
-  noteOtherHeads(pretrained, source);
-  return { ...resolved, arch: source.encoder.name, ...await resolveViews(source, rest, images) };
+  const choice = { arch: arch ?? undefined, stem, heads, which, weights: rest.weights };
+  return { ...resolved, ...await resolveEncoder(pretrained, choice, rest, images) };
+}
+
+/**
+ * Finds out the encoder and its views.
+ *
+ * @param path its checkpoint; `null` where `choice` names it, as the flags check
+ * @param says whether heads that are not used are named
+ */
+async function resolveEncoder(
+  path: string | null,
+  choice: Omit<EncoderSourceOptions, "part">,
+  asked: AskedViews,
+  images: string,
+  says = true,
+) {
+  const { arch, stem } = choice;
+  if (path === null) {
+    return { arch: findEncoder(arch!, stem).name, ...await resolveViews(null, asked, images) };
+  }
+  using source = await openEncoderSource(path, { ...choice, part: "backbone" });
+  if (says) noteOtherHeads(path, source);
+  return { arch: source.encoder.name, ...await resolveViews(source, asked, images) };
 }
 
 /**
@@ -219,18 +235,9 @@ export async function checkFinetuneInputs(request: FinetuneRequest): Promise<Fin
     await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
   }
   const resolved = { ...rest, data: images, testData };
-  const path = resume ?? pretrained;
-  // Checked by the flags: there is a name where there is no checkpoint.
-  if (path === null) {
-    return { ...resolved, arch: findEncoder(arch!, stem).name, ...await resolveViews(null, rest, images) };
-  }
-  const chosen = { arch: arch ?? undefined, stem, part: "backbone" } as const;
-  using source = await openEncoderSource(
-    path,
-    resume === null ? { ...chosen, heads, which, weights } : chosen,
-  );
-  if (resume === null) noteOtherHeads(path, source);
-  return { ...resolved, arch: source.encoder.name, ...await resolveViews(source, rest, images) };
+  const isFresh = resume === null;
+  const choice = { arch: arch ?? undefined, stem, ...isFresh && { heads, which, weights } };
+  return { ...resolved, ...await resolveEncoder(resume ?? pretrained, choice, rest, images, isFresh) };
 }
 
 /** The learning rates whose classifiers a checkpoint has. */

@@ -1,15 +1,7 @@
 /** Events of a training. */
 import type { ProbeSetEvents } from "../../actors/diagnostics.ts";
 import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
-import type {
-  ActorsEvent,
-  CheckpointEvent,
-  NoticeEvent,
-  ProgressEvent,
-  ReaderEvent,
-  TraceEvents,
-  ViewsEvent,
-} from "../../actors/events.ts";
+import type { ReaderEvent, TraceEvents, TrainingEvents, ViewsEvent } from "../../actors/events.ts";
 import type { Accuracy, BatchPosition, NamedValues, ViewSample } from "../../actors/messages.ts";
 import type { LossScale } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import type { StepStats } from "../../models/step_stats.ts";
@@ -90,12 +82,9 @@ export interface TrainingSnapshot extends BatchPosition {
 
 /** Events of a training. */
 export type EncoderTrainingEvent =
-  | NoticeEvent
+  | TrainingEvents
   /** The files are open and fit each other; actors start now. */
   | ({ type: "plan" } & EncoderTrainingPlan)
-  | ActorsEvent
-  | CheckpointEvent
-  | ProgressEvent
   /** A step is done. */
   | ({ type: "step" } & EncoderTrainingStep)
   | StatsEvent

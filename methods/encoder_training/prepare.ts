@@ -101,9 +101,7 @@ export async function prepareRun<Options extends EncoderTrainingOptions>(
     endOfGroup(soFar.end ?? firstStep + (options.limitSteps ?? Infinity), batchesPerEpoch, accumulate),
   );
   if (firstStep >= lastStep && !soFar.isUnfinished) {
-    throw new NothingToDoError(
-      `${options.resume}: ${start.epoch} of ${epochs} epochs are done, so there is nothing left to do; use a larger --epochs`,
-    );
+    throw new NothingToDoError(options.resume, start.epoch, epochs);
   }
   const test = await findTestData(images, options, emit);
   const inputs = await method.identify(options, emit);
