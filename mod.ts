@@ -157,6 +157,7 @@ export type {
   EncoderTrainingPlan,
   EncoderTrainingStats,
   EncoderTrainingStep,
+  PlannedKnn,
   SavedEvent,
   StatsEvent,
   TrainerEvent,

@@ -38,6 +38,10 @@ export interface KnnSettings {
   bankData: string;
   /** Images to classify: a path that `openDataset` accepts. */
   queryData: string;
+  /** Rows that vote, ascending. Default: all. */
+  bankRows?: Uint32Array<ArrayBuffer>;
+  /** Rows to classify, ascending. Default: all. */
+  queryRows?: Uint32Array<ArrayBuffer>;
   /** Numbers of neighbours (k) to evaluate. */
   ks: readonly number[];
   /** Temperature of the votes. */
@@ -176,8 +180,20 @@ function spawnLine(
   }));
   const sources: Source[] = [
     ...knn === undefined ? [] : [
-      { name: BANK, path: knn.bankData, purpose: "bank", order: EVALUATION_ORDER } as const,
-      { name: QUERIES, path: knn.queryData, purpose: "queries", order: EVALUATION_ORDER } as const,
+      {
+        name: BANK,
+        path: knn.bankData,
+        rows: knn.bankRows,
+        purpose: "bank",
+        order: EVALUATION_ORDER,
+      } as const,
+      {
+        name: QUERIES,
+        path: knn.queryData,
+        rows: knn.queryRows,
+        purpose: "queries",
+        order: EVALUATION_ORDER,
+      } as const,
     ],
     ...probeSet === undefined ? [] : [
       {

@@ -57,6 +57,9 @@ export interface ActorsEvent {
   actors: ActorSystem["actors"];
 }
 
+/** Events of every run that trains. */
+export type TrainingEvents = NoticeEvent | ActorsEvent | CheckpointEvent | ProgressEvent;
+
 /** Part of an actor's trace, emitted if requested. */
 export interface TraceEvents {
   /** Type of the event. */

@@ -31,7 +31,7 @@ export interface TrainerOptions {
 /** What a method's trainer is given. */
 export class Trainer {
   readonly gpu: Gpu;
-  readonly #context: Pick<ActorContext<never>, "wait">;
+  readonly #context: Pick<ActorContext<never>, "wait" | "fail">;
   readonly #origins = new Origins();
   /** Never another folder that was put in the place of the run's own; none before the first checkpoint makes it. */
   readonly #folder: FolderIdentity | undefined;
@@ -40,7 +40,7 @@ export class Trainer {
 
   constructor(
     gpu: Gpu,
-    context: Pick<ActorContext<never>, "wait">,
+    context: Pick<ActorContext<never>, "wait" | "fail">,
     folder: FolderIdentity | undefined,
   ) {
     this.gpu = gpu;
@@ -60,13 +60,14 @@ export class Trainer {
 
   /**
    * Tells of a step, after those before it, and waits for the one before: so the device always has a step to do while the
-   * result of another is on its way.
+   * result of another is on its way. Where a report fails, so does the actor.
    *
    * @param report awaits the step's result
    */
   async report(report: (before: Promise<void>) => Promise<void>): Promise<void> {
     const before = this.#reported;
     this.#reported = report(before);
+    this.#reported.catch(this.#context.fail);
     await before;
   }
 

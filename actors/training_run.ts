@@ -14,8 +14,11 @@ export interface TrainingRunOptions {
   /** Newest checkpoints that are kept; 0 for all. */
   keep?: number;
   emit: Emit<CheckpointEvent>;
-  /** Has a checkpoint written of where training is, and says where; `null` where there is nothing to save. */
-  save(): Promise<string | null>;
+  /**
+   * Has a checkpoint written of where training is, and says where; `null` where there is nothing to save. With `ends`, no batch is
+   * trained on after it, so that what was told of and what is saved agree.
+   */
+  save(how: { ends: boolean }): Promise<string | null>;
   /** Stops the training. */
   signal: AbortSignal | undefined;
 }
@@ -50,7 +53,7 @@ export class TrainingRun {
 
   /** Has a checkpoint written. */
   async save(): Promise<void> {
-    const path = await this.#options.save();
+    const path = await this.#options.save({ ends: false });
     if (path !== null) await this.saved(path);
   }
 
@@ -74,7 +77,7 @@ export class TrainingRun {
     // A signal may come with the last step.
     if (signal?.reason instanceof FolderLostError) throw signal.reason;
     if (stopped === undefined) return;
-    const path = await this.#options.save();
+    const path = await this.#options.save({ ends: true });
     this.#isOver = true;
     if (path !== null) await this.saved(path);
     throw stopped.error();

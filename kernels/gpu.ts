@@ -149,7 +149,9 @@ function describe(adapter: GPUAdapter): AdapterDescription {
 const TEXEL_BYTES: Readonly<Partial<Record<GPUTextureFormat, number>>> = { rgba32float: 16, rgba16float: 8 };
 
 /** Counts what is allocated on a device, which WebGPU does not tell. */
-function countMemory(device: GPUDevice): { readonly bytes: number; readonly live: Iterable<GPUBuffer | GPUTexture> } {
+function countMemory(
+  device: GPUDevice,
+): { readonly bytes: number; readonly live: Iterable<GPUBuffer | GPUTexture> } {
   const memory = { bytes: 0, live: new Set<GPUBuffer | GPUTexture>() };
   const count = <Resource extends GPUBuffer | GPUTexture>(resource: Resource, bytes: number): Resource => {
     memory.bytes += bytes;
@@ -315,7 +317,7 @@ export async function openGpu(label: string, tuning?: Tuning | null): Promise<Gp
     },
     destroy() {
       users.delete(fail);
-      if (shares) for (const resource of memory.live) resource.destroy();
+      if (shares) { for (const resource of memory.live) resource.destroy(); }
       else device.destroy();
     },
   };

@@ -18,12 +18,7 @@ import type { ActorsEvent, Emit, NoticeEvent, ProgressEvent } from "../actors/ev
 import { labelsOf, rowsOf } from "../actors/labelled_features.ts";
 import type { EncoderChoice } from "../actors/load_encoder.ts";
 import type { EmbeddedBatch, Sink } from "../actors/messages.ts";
-import {
-  dataListener,
-  describeRestart,
-  listenToActors,
-  withWarningsOnce,
-} from "../actors/notices.ts";
+import { dataListener, describeRestart, listenToActors, withWarningsOnce } from "../actors/notices.ts";
 import { Origins } from "../actors/origins.ts";
 import { Pipeline } from "../actors/pipeline.ts";
 import { openSystem } from "./watched_actors.ts";

@@ -40,6 +40,8 @@ export interface KnnPlan {
   bankImages: number;
   /** Rows to classify, including broken ones. */
   queryImages: number;
+  /** Whether only some rows are classified: images with held-out labels, where there is no test set. */
+  heldOut: boolean;
   /** Height and width of a view, in pixels. */
   imageSize: number;
   /** How images are resized. */
@@ -73,15 +75,19 @@ export async function runKnnEvaluation(
   checkSameClasses(bank, queries);
   const { imageSize, bankData } = options;
   const evalResize = await resolveEvaluationResize(options.evalResize, bankData, imageSize);
+  const counts = {
+    bankImages: options.bankRows?.length ?? bank.rowCount,
+    queryImages: options.queryRows?.length ?? queries.rowCount,
+  };
   emit({
     type: "plan",
     arch: encoder.arch,
-    bankImages: bank.rowCount,
-    queryImages: queries.rowCount,
+    ...counts,
+    heldOut: options.queryRows !== undefined,
     imageSize,
     evalResize,
   });
-  const total = bank.rowCount + queries.rowCount;
+  const total = counts.bankImages + counts.queryImages;
   const onProgress = (done: number) => emit({ type: "progress", phase: "evaluation", done, total });
   const system = openSystem(options.plugins, emit);
   return await system.run(async () => {

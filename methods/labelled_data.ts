@@ -1,5 +1,6 @@
 /** The images of an evaluation that trains: those to learn from, or a share of each class of them, and those to classify. */
-import { type DataFacts, factsOf } from "../actors/data_facts.ts";
+import { checkSameClasses, type DataFacts, factsOf, withMaxPixels } from "../actors/data_facts.ts";
+import { type EvaluationResize, resolveEvaluationResize } from "../actors/evaluation_resize.ts";
 import type { Emit, NoteEvent, NoticeEvent, ProgressEvent, WarningEvent } from "../actors/events.ts";
 import { ImageCaches } from "../actors/image_caches.ts";
 import { dataListener } from "../actors/notices.ts";
@@ -9,6 +10,7 @@ import { openDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import type { Term } from "../models/checkpoint/run_terms.ts";
 import { contentTerm, termOf } from "./terms.ts";
+import type { TrainingOptions } from "./training_options.ts";
 
 /** Labels above which they are taken for something else than numbers of classes: ImageNet-21k has 21,841. */
 const MOST_CLASSES = 2 ** 20;
@@ -38,6 +40,33 @@ export interface LabelledDataOptions {
   labelFraction: number;
   /** Chooses them. */
   seed: number;
+}
+
+/** Options with a rule for views that is decided. */
+export type Resolved<Options> = Options & { evalResize: EvaluationResize };
+
+/** Options of a run that trains on labels, and its images. */
+export interface PreparedLabels<Options> {
+  options: Resolved<Options>;
+  data: LabelledData;
+  /** Labels are 0 to classes - 1. */
+  classes: number;
+}
+
+/**
+ * Resolves the options against adapter and images, and finds out what these are.
+ *
+ * @throws {UserError} where the labels of the two sets do not mean the same
+ */
+export async function prepareLabels<
+  Options extends LabelledDataOptions & Pick<TrainingOptions, "evalResize" | "imageSize" | "maxPixels">,
+>(given: Options, emit: Emit<NoticeEvent | ProgressEvent>): Promise<PreparedLabels<Options>> {
+  const evalResize = await resolveEvaluationResize(given.evalResize, given.data, given.imageSize);
+  const options = await withMaxPixels({ ...given, evalResize });
+  const data = await findLabelledData(options, emit);
+  const { train, test } = data;
+  checkSameClasses(train, test);
+  return { options, data, classes: options.classes ?? Math.max(train.classes, test.classes) };
 }
 
 /**

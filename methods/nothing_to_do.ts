@@ -4,4 +4,17 @@ import { UserError } from "../errors.ts";
 export class NothingToDoError extends UserError {
   /** Name of the error class. */
   override name = "NothingToDoError";
+
+  /**
+   * Names the checkpoint and the flag to change.
+   *
+   * @param resume path of the checkpoint
+   * @param done epochs that it has
+   * @param epochs epochs of the whole run
+   */
+  constructor(resume: string | null, done: number, epochs: number) {
+    super(
+      `${resume}: ${done} of ${epochs} epochs are done, so there is nothing left to do; use a larger --epochs`,
+    );
+  }
 }

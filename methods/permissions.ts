@@ -6,6 +6,7 @@ import { lineIndexPath } from "../data/line_index.ts";
 import { sharpModule } from "../data/sharp.ts";
 import { findPluginImports } from "../actors/plugin_imports.ts";
 import { UserError } from "../errors.ts";
+import { HELD_OUT } from "./held_out.ts";
 import { isOfShards } from "../models/checkpoint/safetensors_shards.ts";
 
 /** Permissions of a program: the lists that `deno run`'s flags of these names take. An empty list grants none. */
@@ -84,7 +85,9 @@ export function trainingNeeds(
     computes: true,
     read: [
       // What to evaluate on is looked for beside a file, where it is not named.
-      ...testData === undefined && data.endsWith(".tsv") ? [dirname(data)] : dataAt(data, testData),
+      ...testData === undefined && data.endsWith(".tsv")
+        ? [dirname(data)]
+        : dataAt(data, testData === HELD_OUT ? null : testData),
       ...checkpointAt(...checkpoints),
       // Where it goes on, with the settings that lie beside the checkpoint.
       ...given(resume === "auto" ? null : resume).map((path) => dirname(path)),

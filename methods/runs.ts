@@ -23,7 +23,7 @@ import type { LinearEvent } from "./linear_probe/events.ts";
 import type { LinearInput, LinearSettings } from "./linear_probe/mod.ts";
 import type { LinearOptions } from "./linear_probe/options.ts";
 import type { LinearResult } from "./linear_probe/run.ts";
-import { findBoth } from "./find_both.ts";
+import { findVote, HELD_OUT } from "./held_out.ts";
 import { startMethod, withPlugins } from "./method.ts";
 import { checkpointAt, dataAt } from "./permissions.ts";
 import type { PretrainEvent, PretrainInput, PretrainResult, PretrainSettings } from "./moco/mod.ts";
@@ -110,9 +110,12 @@ export interface KnnInput extends AskedViews, Pick<KnnOptions, "maxPixels" | "ac
   heads?: number;
   /** Seed of random weights. */
   seed?: number;
-  /** Images that vote; also those to classify if `testData` is omitted. */
+  /** Images that vote. */
   data: string;
-  /** Images to classify. */
+  /**
+   * Images to classify. Default: the test set in the folder `data`; without one, a tenth of the labelled images of `data` is
+   * classified by the others, as `held-out` asks for.
+   */
   testData?: string;
   /** Numbers of neighbours (k) to evaluate. */
   knnK?: readonly number[];
@@ -134,9 +137,7 @@ export function knn(input: KnnInput, settings?: RunSettings): Run<KnnEvent, Accu
   const needs = () => ({
     decodes: true,
     computes: true,
-    read: testData === undefined
-      ? [data, ...checkpointAt(pretrained)]
-      : [...dataAt(data, testData), ...checkpointAt(pretrained)],
+    read: [...dataAt(data, testData === HELD_OUT ? null : testData), ...checkpointAt(pretrained)],
   });
   const work = async (tell: (event: KnnEvent) => void, signal: AbortSignal) => {
     using source = pretrained === null
@@ -151,13 +152,13 @@ export function knn(input: KnnInput, settings?: RunSettings): Run<KnnEvent, Accu
     const encoder = pretrained === null
       ? { arch: name, seed }
       : { arch: name, path: pretrained, which, weights };
-    const images = await findBoth({ data, testData });
-    const { note, ...views } = chooseViews(source, input, images.data);
+    const images = await findVote({ data, testData, seed }, tell);
+    const { note, ...views } = chooseViews(source, input, images.bankData);
     for (const text of [source && describeOtherHeads(pretrained!, source), note]) {
       if (text) tell({ type: "note", text });
     }
-    const vote = { bankData: images.data, queryData: images.testData, ks: knnK, temperature: knnT };
-    return await runKnnEvaluation(encoder, { ...rest, ...views, ...vote }, tell, signal);
+    const vote = { ks: knnK, temperature: knnT };
+    return await runKnnEvaluation(encoder, { ...rest, ...views, ...images, ...vote }, tell, signal);
   };
   return new Run(withPlugins(input.plugins, needs, work), settings);
 }

@@ -109,6 +109,7 @@ export const SCORE_ROW = v.object(
     top1: NUMBER,
     top5: NUMBER,
     lr: v.optional(NUMBER),
+    held_out: v.optional(v.boolean()),
   } satisfies Fields<ScoreRow>,
 );
 

@@ -91,6 +91,8 @@ export interface ScoreRow {
   top5: number;
   /** Learning rate of the linear classifier, where several are trained side by side. */
   lr?: number;
+  /** Whether training images with held-out labels were classified, as there is no test set. */
+  held_out?: boolean;
 }
 
 /** A row of `stats.jsonl`: measurements of a training step, every `stats_every` batches. */

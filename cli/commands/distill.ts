@@ -1,8 +1,5 @@
 /** `deno task distill`: flags in, progress and files out. The run itself is `methods/encoder_training/run.ts`. */
-import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
-import { counted } from "../../data/printable.ts";
 import type { EncoderTrainingPlan } from "../../methods/encoder_training/events.ts";
-import { hasProbeSet } from "../../methods/encoder_training/options.ts";
 import { METHODS } from "../../methods/registry.ts";
 import { findCheckpointToResume } from "../../methods/resume_auto.ts";
 import { distill } from "../../methods/runs.ts";
@@ -18,14 +15,13 @@ import type { RecordedInput } from "../output/run_recorder.ts";
 import { readRunSoFar } from "../output/run_so_far.ts";
 import type { RunConsole } from "../terminal/run_console.ts";
 import { runMain } from "../terminal/run_main.ts";
-import { showEncoderTraining, type Wording } from "./encoder_training.ts";
-import { describeReaders, printWarning, train } from "./training.ts";
+import { describeTraining, showEncoderTraining, testImagesOf, type Wording } from "./encoder_training.ts";
+import { printWarning, train } from "./training.ts";
 
 /** What is shown before the first step. */
 function describeRun(options: DistillOptions, plan: EncoderTrainingPlan, adapter: string): string[] {
-  const { teacherArch, teacherSsl, studentArch, distill, data, output, epochs, batchSize, queue } = options;
+  const { teacherArch, teacherSsl, studentArch, distill, data, queue } = options;
   const { imageSize, smallViews, smallSize } = options;
-  const resumed = plan.firstStep > 0 ? `, from step ${plan.firstStep + 1}` : "";
   return [
     `adapter   ${adapter}`,
     `teacher   ${teacherArch} (${teacherSsl}), ${distill}`,
@@ -33,14 +29,7 @@ function describeRun(options: DistillOptions, plan: EncoderTrainingPlan, adapter
     `images    ${plan.images} in ${data}, ${imageSize} x ${imageSize}${
       smallViews === 0 ? "" : `, and ${smallViews} small views of ${smallSize} x ${smallSize}`
     }`,
-    ...describeReaders(options, plan),
-    ...options.testData === null && !hasProbeSet(options)
-      ? []
-      : [`evaluate  ${describeEvaluationResize(plan.evalResize, imageSize)}`],
-    `training  ${counted(epochs, "epoch")} of ${
-      counted(plan.batchesPerEpoch, "batch", "batches")
-    } of ${batchSize}${resumed}, queue ${queue}`,
-    `output    ${output}`,
+    ...describeTraining(options, plan, `${queue}`),
   ];
 }
 
@@ -62,10 +51,11 @@ const WORDING: Wording<DistillOptions> = {
 };
 
 /** What the run reads, for its record. */
-function inputsOf({ data, testData, distill, images }: DistillOptions): RecordedInput[] {
+function inputsOf(options: DistillOptions): RecordedInput[] {
+  const { data, distill, images } = options;
   return [
     ...images === undefined ? [{ role: "images", path: data, kind: "images" as const }] : [],
-    ...testData === null ? [] : [{ role: "test images", path: testData, kind: "images" as const }],
+    ...testImagesOf(options),
     { role: "teacher", path: distill, kind: "file" },
   ];
 }
@@ -101,8 +91,7 @@ async function main(): Promise<void> {
     run: (settings, soFar) => distill({ ...options, ...asked }, { ...settings, profile, trace, soFar }),
     show(stage, soFar) {
       if (recipe !== undefined) sayRecipe(recipe, describeOptions(options, printFreq), stage.shown);
-      const isKnown = soFar !== undefined && soFar.accuracies.length > 0;
-      return showEncoderTraining(stage, options, WORDING, printFreq, isKnown);
+      return showEncoderTraining(stage, options, WORDING, printFreq, soFar);
     },
   });
 }

@@ -1,16 +1,20 @@
 /** What commands that train an encoder show of it and record, whatever the method. */
 import { relative } from "node:path";
+import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { counted } from "../../data/printable.ts";
 import type { EncoderTrainingEvent, EncoderTrainingPlan } from "../../methods/encoder_training/events.ts";
-import type { EncoderTrainingOptions } from "../../methods/encoder_training/options.ts";
+import { type EncoderTrainingOptions, hasProbeSet } from "../../methods/encoder_training/options.ts";
 import type { EncoderTrainingResult } from "../../methods/encoder_training/run.ts";
+import type { RunSoFar } from "../../methods/encoder_training/prepare.ts";
+import { HELD_OUT } from "../../methods/held_out.ts";
 import type { RunFigure, ScoreRow } from "../../ui/records.ts";
+import type { RecordedInput } from "../output/run_recorder.ts";
 import type { EventWriter } from "../output/tensorboard/event_writer.ts";
 import { RunEvents } from "../output/tensorboard/run_events.ts";
 import { formatTable } from "../terminal/table.ts";
 import type { ExpectedEvaluations } from "../terminal/time_left.ts";
 import { RunDiagnostics } from "./run_diagnostics.ts";
-import { describeTime, type Stage, timesOf, type Took } from "./training.ts";
+import { describeReaders, describeTime, type Stage, timesOf, type Took } from "./training.ts";
 
 /** How a task speaks of its runs. */
 export interface Wording<Options> {
@@ -26,6 +30,30 @@ export interface Wording<Options> {
   describeRun(options: Options, plan: EncoderTrainingPlan, adapter: string): string[];
   /** Returns every option, also those that follow from others. */
   describeOptions(options: Options, printFreq: number): Record<string, unknown>;
+}
+
+/** Returns the test images of a run, for its record. */
+export function testImagesOf({ testData: path }: EncoderTrainingOptions): RecordedInput[] {
+  return path === null || path === HELD_OUT ? [] : [{ role: "test images", path, kind: "images" }];
+}
+
+/** Returns the lines that are shown of readers, evaluation, training and output before the first step. */
+export function describeTraining(
+  options: EncoderTrainingOptions,
+  plan: EncoderTrainingPlan,
+  queue: string,
+): string[] {
+  const { epochs, batchSize, imageSize, output, testData } = options;
+  const batches = counted(plan.batchesPerEpoch, "batch", "batches");
+  const resumed = plan.firstStep > 0 ? `, from step ${plan.firstStep + 1}` : "";
+  return [
+    ...describeReaders(options, plan),
+    ...testData === null && !hasProbeSet(options)
+      ? []
+      : [`evaluate  ${describeEvaluationResize(plan.evalResize, imageSize)}`],
+    `training  ${counted(epochs, "epoch")} of ${batches} of ${batchSize}${resumed}, queue ${queue}`,
+    `output    ${output}`,
+  ];
 }
 
 /** Which steps a mean loss is of: an epoch, or part of one. */
@@ -45,6 +73,7 @@ function describeResult(
   { output, knnK }: EncoderTrainingOptions,
   stepsPerEpoch: number,
   noun: string,
+  isHeldOut: boolean,
 ): string[] {
   const mean = (loss: number, steps: readonly [number, number]) =>
     `${loss.toFixed(4)} in ${describeSteps(steps, stepsPerEpoch)}`;
@@ -64,7 +93,7 @@ function describeResult(
     accuracy === null ? "unknown" : `${accuracy.top1.toFixed(1)} %`,
   ];
   const table = formatTable([
-    [`weighted kNN, k = ${knnK}`, "top-1"],
+    [`weighted kNN, k = ${knnK}${isHeldOut ? ", held-out labels" : ""}`, "top-1"],
     ...knn.teacher === undefined ? [] : [row("teacher", knn.teacher)],
     row(`${noun} before`, knn.before),
     row(`${noun} after`, knn.after),
@@ -79,10 +108,11 @@ function figuresOf(
   took: Took,
   totalSteps: number,
   noun: string,
+  isHeldOut: boolean,
 ): RunFigure[] {
   const figure = (name: string, value: number, unit = "") => ({ name, value, unit });
   const evaluated = (who: string, { top1 }: { top1: number }) =>
-    figure(`${who}, weighted kNN (k = ${knnK}) top-1`, top1, "%");
+    figure(`${who}, weighted kNN (k = ${knnK}${isHeldOut ? ", held-out labels" : ""}) top-1`, top1, "%");
   const isFirst = resume === null || first === 1; // the losses of a run that is resumed elsewhere may not be known
   return [
     figure("steps", resume === null ? steps : totalSteps),
@@ -105,12 +135,12 @@ function figuresOf(
 
 /** The evaluations to come: all encoders at the beginning, after some epochs, and at the end. */
 function expectEvaluations(
-  { testData, knnEvery }: EncoderTrainingOptions,
-  { images, batchesPerEpoch, firstStep, totalSteps }: EncoderTrainingPlan,
+  { knnEvery }: EncoderTrainingOptions,
+  { images, batchesPerEpoch, firstStep, totalSteps, knn }: EncoderTrainingPlan,
   isKnown: boolean,
   hasTeacher: boolean,
 ): ExpectedEvaluations {
-  const every = testData === null || knnEvery === 0 ? Infinity : knnEvery * batchesPerEpoch;
+  const every = knn === null || knnEvery === 0 ? Infinity : knnEvery * batchesPerEpoch;
   const between = Math.ceil(totalSteps / every) - 1 - Math.floor(firstStep / every);
   return {
     count: (isKnown ? 0 : hasTeacher ? 2 : 1) + Math.max(0, between) + 1,
@@ -122,25 +152,28 @@ function expectEvaluations(
 /**
  * Shows the training of an encoder, and keeps its records.
  *
- * @param isKnown whether the evaluations before the first step are known
+ * @param soFar records of the run to resume
  */
 export function showEncoderTraining<Options extends EncoderTrainingOptions>(
   stage: Stage,
   options: Options,
   wording: Wording<Options>,
   printFreq: number,
-  isKnown: boolean,
+  soFar: RunSoFar | undefined,
 ) {
+  const isKnown = soFar !== undefined && soFar.accuracies.length > 0;
   const { folder, shown, recorder, tensorBoard } = stage;
   const { noun } = wording;
   let writer: EventWriter | undefined;
   let runEvents: RunEvents | undefined;
   let [stepsPerEpoch, firstStep, totalSteps] = [1, 0, 0];
+  let isHeldOut = false;
   let drawing: Promise<void> = Promise.resolve();
   const diagnostics = new RunDiagnostics(stage, options.output, wording.step);
 
   function begin(plan: Extract<EncoderTrainingEvent, { type: "plan" }>): void {
     ({ batchesPerEpoch: stepsPerEpoch, firstStep, totalSteps } = plan);
+    isHeldOut = plan.knn?.heldOut ?? false;
     folder.begin(wording.describeOptions(options, printFreq), options.tuning);
     writer = stage.openEventFile();
     runEvents = writer && new RunEvents(writer, { stepsPerEpoch, batchSize: options.batchSize });
@@ -157,7 +190,7 @@ export function showEncoderTraining<Options extends EncoderTrainingOptions>(
   }
 
   function score({ of, step, top1, top5 }: Extract<EncoderTrainingEvent, { type: "knn" }>): void {
-    const row: ScoreRow = { of, by: "knn", step, top1, top5 };
+    const row: ScoreRow = { of, by: "knn", step, top1, top5, ...isHeldOut && { held_out: true } };
     stage.score([row], row);
     // Of the beginning there is no epoch.
     if (of === "teacher" || step === 0 || (options.resume === null && step === firstStep)) return;
@@ -207,8 +240,8 @@ export function showEncoderTraining<Options extends EncoderTrainingOptions>(
     settle: () => drawing,
     conclude: () => diagnostics.conclude(),
     figures: (result: EncoderTrainingResult, took: Took) =>
-      figuresOf(result, options, took, totalSteps, noun),
+      figuresOf(result, options, took, totalSteps, noun, isHeldOut),
     describe: (result: EncoderTrainingResult, took: Took) =>
-      describeResult(result, took, options, stepsPerEpoch, noun),
+      describeResult(result, took, options, stepsPerEpoch, noun, isHeldOut),
   };
 }

@@ -27,12 +27,14 @@ async function main(): Promise<void> {
       if (event.type === "progress") progress.update(event.done, event.total);
       if (event.type === "warning" || event.type === "note") progress.warn(`${event.type}: ${event.text}`);
       if (event.type !== "plan") continue;
-      const { imageSize } = event;
+      const { imageSize, heldOut } = event;
       arch = event.arch;
       if (command.json) continue;
       console.log(`encoder   ${arch}, ${input.pretrained ?? "random weights"}`);
       console.log(
-        `images    ${event.bankImages} training, ${event.queryImages} test, ${imageSize} x ${imageSize}`,
+        `images    ${event.bankImages} training, ${event.queryImages} ${
+          heldOut ? "with held-out labels" : "test"
+        }, ${imageSize} x ${imageSize}`,
       );
       console.log(`views     ${describeEvaluationResize(event.evalResize, imageSize)}`);
     }

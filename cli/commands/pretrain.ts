@@ -1,8 +1,5 @@
 /** `deno task pretrain`: flags in, progress and files out. The run itself is `methods/encoder_training/run.ts`. */
-import { describeEvaluationResize } from "../../actors/evaluation_resize.ts";
-import { counted } from "../../data/printable.ts";
 import type { EncoderTrainingPlan } from "../../methods/encoder_training/events.ts";
-import { hasProbeSet } from "../../methods/encoder_training/options.ts";
 import { augmentationOf, type PretrainOptions } from "../../methods/moco/options.ts";
 import { METHODS } from "../../methods/registry.ts";
 import { findCheckpointToResume } from "../../methods/resume_auto.ts";
@@ -11,29 +8,20 @@ import { encoderNames } from "../../models/registry.ts";
 import { checkPretrainInputs } from "../flags/inputs.ts";
 import { loadPlugin } from "../flags/plugin.ts";
 import { parsePretrainFlags } from "../flags/pretrain_flags.ts";
-import type { RecordedInput } from "../output/run_recorder.ts";
 import { readRunSoFar } from "../output/run_so_far.ts";
 import { runMain } from "../terminal/run_main.ts";
-import { showEncoderTraining, type Wording } from "./encoder_training.ts";
-import { describeReaders, printWarning, train } from "./training.ts";
+import { describeTraining, showEncoderTraining, testImagesOf, type Wording } from "./encoder_training.ts";
+import { printWarning, train } from "./training.ts";
 
 /** What is shown before the first step. */
 function describeRun(options: PretrainOptions, plan: EncoderTrainingPlan, adapter: string): string[] {
-  const { arch, data, output, epochs, batchSize, imageSize, mocoK, bnSplits, resume } = options;
-  const resumed = plan.firstStep > 0 ? `, from step ${plan.firstStep + 1}` : "";
+  const { arch, data, imageSize, mocoK, bnSplits, resume } = options;
   const splits = bnSplits === 1 ? "" : `, batch norm in ${bnSplits} groups`;
   return [
     `adapter   ${adapter}`,
     `encoder   ${arch}${resume === null ? "" : `, resumed from ${resume}`}`,
     `images    ${plan.images} in ${data}, two views of ${imageSize} x ${imageSize}`,
-    ...describeReaders(options, plan),
-    ...options.testData === null && !hasProbeSet(options)
-      ? []
-      : [`evaluate  ${describeEvaluationResize(plan.evalResize, imageSize)}`],
-    `training  ${counted(epochs, "epoch")} of ${
-      counted(plan.batchesPerEpoch, "batch", "batches")
-    } of ${batchSize}${resumed}, queue ${mocoK}${splits}`,
-    `output    ${output}`,
+    ...describeTraining(options, plan, `${mocoK}${splits}`),
   ];
 }
 
@@ -50,14 +38,6 @@ const WORDING: Wording<PretrainOptions> = {
   }),
 };
 
-/** What the run reads, for its record. */
-function inputsOf({ data, testData }: PretrainOptions): RecordedInput[] {
-  return [
-    { role: "images", path: data, kind: "images" },
-    ...testData === null ? [] : [{ role: "test images", path: testData, kind: "images" as const }],
-  ];
-}
-
 async function main(): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parsePretrainFlags(Deno.args, { encoders: encoderNames() });
@@ -71,13 +51,10 @@ async function main(): Promise<void> {
     task: "pretrain",
     options,
     command,
-    inputs: inputsOf(options),
+    inputs: [{ role: "images", path: options.data, kind: "images" }, ...testImagesOf(options)],
     before: () => readRunSoFar("pretrain", options),
     run: (settings, soFar) => pretrain(options, { ...settings, profile, trace, soFar }),
-    show(stage, soFar) {
-      const isKnown = soFar !== undefined && soFar.accuracies.length > 0;
-      return showEncoderTraining(stage, options, WORDING, printFreq, isKnown);
-    },
+    show: (stage, soFar) => showEncoderTraining(stage, options, WORDING, printFreq, soFar),
   });
 }
 

@@ -1,6 +1,6 @@
 /** What commands that train have in common: a folder that is locked, a run that is shown and recorded, and how it ends. */
 import { relative } from "node:path";
-import type { ActorsEvent, CheckpointEvent, NoticeEvent, ProgressEvent } from "../../actors/events.ts";
+import type { TrainingEvents } from "../../actors/events.ts";
 import type { Run } from "../../actors/run.ts";
 import { StoppedError } from "../../actors/stopped_error.ts";
 import { counted } from "../../data/printable.ts";
@@ -61,7 +61,7 @@ export interface Stage {
   /** Path of a file as it is shown: from the output folder on. */
   nameOf(path: string): string;
   /** Shows what runs of every method tell. */
-  tell(event: ActorsEvent | CheckpointEvent | NoticeEvent | ProgressEvent): void;
+  tell(event: TrainingEvents): void;
 }
 
 /** Prints a warning of before a run is shown. */

@@ -2,6 +2,7 @@
 
 import { type AskedViews, chooseViews } from "../../methods/encoder_views.ts";
 import type { EmbeddingOptions } from "../../methods/embedding.ts";
+import { testDataOf } from "../../methods/held_out.ts";
 import type { FinetuneOptions } from "../../methods/finetune/options.ts";
 import { LINEAR_DEFAULTS, type LinearOptions } from "../../methods/linear_probe/options.ts";
 import type { PretrainOptions } from "../../methods/moco/options.ts";
@@ -16,7 +17,12 @@ import { readLinearCheckpoint } from "../../methods/linear_probe/checkpoint.ts";
 import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
-import { describeOtherHeads, type EncoderSource, openEncoderSource } from "../../models/encoder_source.ts";
+import {
+  describeOtherHeads,
+  type EncoderSource,
+  type EncoderSourceOptions,
+  openEncoderSource,
+} from "../../models/encoder_source.ts";
 import type { DistillRequest } from "./distill_flags.ts";
 import type { EmbedRequest } from "./embed_flags.ts";
 import type { FinetuneRequest, LinclsRequest } from "./lincls_flags.ts";
@@ -64,8 +70,7 @@ async function requireTestData(data: string, testData: string | null): Promise<s
  * Makes sure that the files of a distillation are there, finds out which encoder the teacher's checkpoint holds, and
  * finds images to be evaluated on where `--test-data` was not given.
  *
- * @returns the options with the teacher's encoder and `testData` resolved: the latter is `null` only where there is
- * nothing to evaluate on
+ * @returns the options with the teacher's encoder and `testData` resolved
  * @throws {UserError} that names the flag and the path
  */
 export async function checkDistillInputs(
@@ -95,16 +100,14 @@ export async function checkDistillInputs(
     teacherArch: arch,
     teacherSsl: ssl,
     studentArch: findEncoder(request.studentArch, stem).name,
-    testData: testData === null
-      ? await findDataset(data, "test") ?? null
-      : await requireTestData(data, testData),
+    testData: testData === null ? await testDataOf(data) : await requireTestData(data, testData),
   };
 }
 
 /**
  * Makes sure that the files of a pretraining are there, and finds images to be evaluated on where `--test-data` was not given.
  *
- * @returns the options with `testData` resolved: `null` only where there is nothing to evaluate on
+ * @returns the options with `testData` resolved
  * @throws {UserError} that names the flag and the path
  */
 export async function checkPretrainInputs({ stem, ...request }: PretrainRequest): Promise<PretrainOptions> {
@@ -114,9 +117,7 @@ export async function checkPretrainInputs({ stem, ...request }: PretrainRequest)
   return {
     ...request,
     arch: findEncoder(request.arch, stem).name,
-    testData: testData === null
-      ? await findDataset(data, "test") ?? null
-      : await requireTestData(data, testData),
+    testData: testData === null ? await testDataOf(data) : await requireTestData(data, testData),
   };
 }
 
@@ -129,7 +130,7 @@ export async function checkKnnInputs(request: KnnInput): Promise<KnnInput> {
   const { data, testData, pretrained } = request;
   const images = {
     data: await requireData(data, "DATA"),
-    testData: await requireTestData(data, testData ?? null),
+    testData: testData === undefined ? await testDataOf(data) : await requireTestData(data, testData),
   };
   if (pretrained !== undefined && pretrained !== null) {
     await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
@@ -189,22 +190,33 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
     data: images,
     testData,
   };
-  // Checked by the flags: there is a name where there is no checkpoint.
-  if (pretrained === null) {
-    return { ...resolved, arch: findEncoder(arch!, stem).name, ...await resolveViews(null, rest, images) };
+  if (pretrained !== null) {
+    await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
   }
-  await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
-  const { weights } = rest;
-  using source = await openEncoderSource(pretrained, {
-    arch: arch ?? undefined,
-    stem,
-    heads,
-    which,
-    weights,
-    part: "backbone",
-  });
-  noteOtherHeads(pretrained, source);
-  return { ...resolved, arch: source.encoder.name, ...await resolveViews(source, rest, images) };
+  const choice = { arch: arch ?? undefined, stem, heads, which, weights: rest.weights };
+  return { ...resolved, ...await resolveEncoder(pretrained, choice, rest, images) };
+}
+
+/**
+ * Finds out the encoder and its views.
+ *
+ * @param path its checkpoint; `null` where `choice` names it, as the flags check
+ * @param says whether heads that are not used are named
+ */
+async function resolveEncoder(
+  path: string | null,
+  choice: Omit<EncoderSourceOptions, "part">,
+  asked: AskedViews,
+  images: string,
+  says = true,
+) {
+  const { arch, stem } = choice;
+  if (path === null) {
+    return { arch: findEncoder(arch!, stem).name, ...await resolveViews(null, asked, images) };
+  }
+  using source = await openEncoderSource(path, { ...choice, part: "backbone" });
+  if (says) noteOtherHeads(path, source);
+  return { arch: source.encoder.name, ...await resolveViews(source, asked, images) };
 }
 
 /**
@@ -223,18 +235,9 @@ export async function checkFinetuneInputs(request: FinetuneRequest): Promise<Fin
     await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
   }
   const resolved = { ...rest, data: images, testData };
-  const path = resume ?? pretrained;
-  // Checked by the flags: there is a name where there is no checkpoint.
-  if (path === null) {
-    return { ...resolved, arch: findEncoder(arch!, stem).name, ...await resolveViews(null, rest, images) };
-  }
-  const chosen = { arch: arch ?? undefined, stem, part: "backbone" } as const;
-  using source = await openEncoderSource(
-    path,
-    resume === null ? { ...chosen, heads, which, weights } : chosen,
-  );
-  if (resume === null) noteOtherHeads(path, source);
-  return { ...resolved, arch: source.encoder.name, ...await resolveViews(source, rest, images) };
+  const isFresh = resume === null;
+  const choice = { arch: arch ?? undefined, stem, ...isFresh && { heads, which, weights } };
+  return { ...resolved, ...await resolveEncoder(resume ?? pretrained, choice, rest, images, isFresh) };
 }
 
 /** The learning rates whose classifiers a checkpoint has. */

@@ -79,7 +79,7 @@ export function knnHelp(context: EncoderFlagsContext): string {
       seed: `default: ${seed}`,
       knnK: `default: ${knnK}`,
       knnT: `default: ${knnT}`,
-      testData: "default: test.tsv, val/ or similar in DATA",
+      testData: "default: test.tsv, val/ or similar in DATA; without them, held-out labels of DATA",
       ...VIEW_DEFAULT_NOTES,
       maxPixels: `default: ${DEFAULT_MAX_PIXELS}`,
     },

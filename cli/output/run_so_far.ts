@@ -2,9 +2,10 @@
 import { dirname, join } from "node:path";
 import { type GenericSchema, pick } from "valibot";
 import type { EncoderTrainingOptions } from "../../methods/encoder_training/options.ts";
+import { HELD_OUT } from "../../methods/held_out.ts";
 import type { RunSoFar } from "../../methods/encoder_training/prepare.ts";
 import { fingerprintDataset } from "../../data/fingerprint.ts";
-import { openDataset } from "../../data/open_dataset.ts";
+import { openDataset, resolveDataset } from "../../data/open_dataset.ts";
 import { CONFIG, METRICS_ROW, parseRecord, RUN_RECORD, SCORE_ROW } from "../../ui/record_schemas.ts";
 import type { RunRecord } from "../../ui/records.ts";
 import { snakeCase } from "./snake_case.ts";
@@ -100,8 +101,10 @@ export async function readRunSoFar(
   if (!await isIn(output, resume!)) return { accuracies: [], losses, isUnfinished: false };
   const config = await readRecord(join(folder, "config.json"), CONFIG) ?? {};
   const isUnfinished = record.status !== "finished";
-  const isSameKnn = KNN_OPTIONS.every((name) => config[snakeCase(name)] === options[name]) &&
-    await hasSameTestData(record, options.testData);
+  // The seed chooses whose labels are held out.
+  const names = options.testData === HELD_OUT ? [...KNN_OPTIONS, "seed" as const] : KNN_OPTIONS;
+  const isSameKnn = names.every((name) => config[snakeCase(name)] === options[name]) &&
+    await hasSameTestData(record, options);
   const scores = isSameKnn ? await readRows(join(folder, "scores.jsonl"), SCORE_ROW) : [];
   const isSameLimit = limitSteps !== null && config.limit_steps === limitSteps;
   return {
@@ -112,10 +115,14 @@ export async function readRunSoFar(
   };
 }
 
-/** Whether the test images are those of the record; where it was killed before it had looked at them, they may be. */
-async function hasSameTestData({ inputs }: RunRecord, testData: string | null): Promise<boolean> {
-  const known = inputs.find(({ role }) => role === "test images")?.fingerprint;
+/** Whether the images to classify are those of the record; where it was killed before it had looked at them, they may be. */
+async function hasSameTestData(
+  { inputs }: RunRecord,
+  { data, testData }: Pick<EncoderTrainingOptions, "data" | "testData">,
+): Promise<boolean> {
+  const isHeldOut = testData === HELD_OUT;
+  const known = inputs.find(({ role }) => role === (isHeldOut ? "images" : "test images"))?.fingerprint;
   if (known === undefined || testData === null) return true;
-  using dataset = await openDataset(testData);
+  using dataset = await openDataset(isHeldOut ? await resolveDataset(data, "train") : testData);
   return await fingerprintDataset(dataset) === known;
 }

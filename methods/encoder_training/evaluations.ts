@@ -14,11 +14,26 @@ import type { ImageCaches } from "../../actors/image_caches.ts";
 import type { Accuracy, EvaluatedEncoder, NamedValues } from "../../actors/messages.ts";
 import { describeRestart, warnerOf } from "../../actors/notices.ts";
 import type { ActorCrash, ActorRef, ActorSystem } from "../../actors/runtime/mod.ts";
+import type { HeldOutRows } from "../held_out.ts";
 import type { RunIdentity } from "../terms.ts";
 import type { EncoderTrainingEvent } from "./events.ts";
 import type { EncoderMethod } from "./method.ts";
 import { type EncoderTrainingOptions, hasProbeSet } from "./options.ts";
 import { originalWeights, savedWeights } from "./start.ts";
+
+/** Images to classify. */
+export interface ClassifiedImages extends DataFacts {
+  /** The rows that vote and those that are classified, where all are training images. */
+  heldOut?: HeldOutRows;
+}
+
+/** Returns how many images vote, and how many are classified; broken ones included. */
+export function countVote(
+  train: DataFacts,
+  { rowCount, heldOut }: ClassifiedImages,
+): { bank: number; queries: number } {
+  return { bank: heldOut?.bankRows.length ?? train.rowCount, queries: heldOut?.queryRows.length ?? rowCount };
+}
 
 /** What evaluations are made by. */
 export interface EvaluationsSetup<Options extends EncoderTrainingOptions> {
@@ -29,7 +44,7 @@ export interface EvaluationsSetup<Options extends EncoderTrainingOptions> {
   /** The images to learn from. */
   train: DataFacts;
   /** The images to be classified, where there are any. */
-  test: DataFacts | null;
+  test: ClassifiedImages | null;
   batchesPerEpoch: number;
   /** Where decoded images are kept. */
   caches: ImageCaches;
@@ -80,7 +95,9 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
         evalResize,
         tuning,
         actors,
-        ...test && { knn: { bankData: train.path, queryData: test.path, ks: [knnK], temperature: knnT } },
+        ...test && {
+          knn: { bankData: train.path, queryData: test.path, ...test.heldOut, ks: [knnK], temperature: knnT },
+        },
         probeSet: probeSet && { data: probeSet.path, ...PROBE_SET, seed },
       },
       monitor,
@@ -129,8 +146,10 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
   ): Promise<Accuracy | undefined> {
     const evaluate = async (wishes: EvaluationWishes) => {
       const { train, test, emit } = this.#setup;
-      const hasKnn = test !== null && wishes.knn !== false;
-      const total = (hasKnn ? train.rowCount + test.rowCount : 0) + this.#probeImages;
+      const { bank, queries } = test === null || wishes.knn === false
+        ? { bank: 0, queries: 0 }
+        : countVote(train, test);
+      const total = bank + queries + this.#probeImages;
       const onProgress = (done: number) =>
         emit({ type: "progress", phase: "evaluation", of, done: Math.min(done, total), total });
       return await this.#tell(of, step, await this.#evaluate(encoder, { ...wishes, onProgress }));

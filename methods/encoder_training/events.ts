@@ -1,20 +1,22 @@
 /** Events of a training. */
 import type { ProbeSetEvents } from "../../actors/diagnostics.ts";
 import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
-import type {
-  ActorsEvent,
-  CheckpointEvent,
-  NoticeEvent,
-  ProgressEvent,
-  ReaderEvent,
-  TraceEvents,
-  ViewsEvent,
-} from "../../actors/events.ts";
+import type { ReaderEvent, TraceEvents, TrainingEvents, ViewsEvent } from "../../actors/events.ts";
 import type { Accuracy, BatchPosition, NamedValues, ViewSample } from "../../actors/messages.ts";
 import type { LossScale } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import type { StepStats } from "../../models/step_stats.ts";
 import type { SimilarityMap } from "../../models/similarity_map.ts";
 import type { ProfileEvent } from "../watched_actors.ts";
+
+/** Images of a kNN evaluation. */
+export interface PlannedKnn {
+  /** Images that vote. */
+  bank: number;
+  /** Images that are classified. */
+  queries: number;
+  /** Whether both are training images: there is no test set, and the labels of some images are held out. */
+  heldOut: boolean;
+}
 
 /** Size of a run, known before the first step. */
 export interface EncoderTrainingPlan {
@@ -28,6 +30,8 @@ export interface EncoderTrainingPlan {
   firstStep: number;
   /** How images are resized for evaluation. */
   evalResize: EvaluationResize;
+  /** Images of a kNN evaluation, including broken ones; `null` if there is none. */
+  knn: PlannedKnn | null;
   /** Where decoded images are kept, in words. */
   cache: string;
   /** Notes on settings that do not suit the data; see `methods/check_settings.ts`. */
@@ -78,12 +82,9 @@ export interface TrainingSnapshot extends BatchPosition {
 
 /** Events of a training. */
 export type EncoderTrainingEvent =
-  | NoticeEvent
+  | TrainingEvents
   /** The files are open and fit each other; actors start now. */
   | ({ type: "plan" } & EncoderTrainingPlan)
-  | ActorsEvent
-  | CheckpointEvent
-  | ProgressEvent
   /** A step is done. */
   | ({ type: "step" } & EncoderTrainingStep)
   | StatsEvent

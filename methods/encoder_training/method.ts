@@ -46,6 +46,8 @@ export interface EncoderMethod<Options extends EncoderTrainingOptions> extends T
   identify(options: Options, emit: Emit<NoticeEvent>): Promise<Term[]>;
   /** Returns the terms that are settings. */
   terms(options: Options): Term[];
+  /** Returns whether the loss reads the queue. Default: it does. */
+  readsQueue?(options: Options): boolean;
   /** Returns an encoder that the trained one is compared with; `undefined` where there is none. */
   teacher(options: Options): EvaluatedEncoder | undefined;
   /** Spawns the actors from the trainer up to the one that gets the views. */

@@ -10,7 +10,10 @@ export type SaveInterval = { steps: number } | { seconds: number };
 
 /** A training, fully resolved: no field is left to a default. Paths are absolute. */
 export interface EncoderTrainingOptions extends TrainingOptions, StepOptions {
-  /** Test images, which kNN classifies by their neighbours among the training images; `null` for no evaluation. */
+  /**
+   * Test images, which kNN classifies by their neighbours among the training images. `held-out` classifies a tenth of the
+   * labelled training images by the others; all are trained on, without labels. `null` for no kNN.
+   */
   testData: string | null;
   /** Images per batch; an incomplete last batch of an epoch is dropped. */
   batchSize: number;

@@ -7,10 +7,11 @@ import { resolveDataset } from "../../data/open_dataset.ts";
 import { EpochOrder } from "../../data/sampler.ts";
 import { UserError } from "../../errors.ts";
 import { groupOf } from "../../models/training_step.ts";
+import { HELD_OUT, holdOut } from "../held_out.ts";
 import { NothingToDoError } from "../nothing_to_do.ts";
 import { requireHalf } from "../require_half.ts";
 import { contentTerm, type RunIdentity } from "../terms.ts";
-import type { KnownAccuracy } from "./evaluations.ts";
+import type { ClassifiedImages, KnownAccuracy } from "./evaluations.ts";
 import type { EncoderTrainingEvent } from "./events.ts";
 import { openInitialCheckpoint } from "./initial_weights.ts";
 import type { EncoderMethod } from "./method.ts";
@@ -48,7 +49,7 @@ export interface PreparedRun<Options> {
   /** With what this adapter allows. */
   options: Options;
   train: DataFacts;
-  test: DataFacts | null;
+  test: ClassifiedImages | null;
   evalResize: EvaluationResize;
   start: Start;
   batchesPerEpoch: number;
@@ -100,9 +101,7 @@ export async function prepareRun<Options extends EncoderTrainingOptions>(
     endOfGroup(soFar.end ?? firstStep + (options.limitSteps ?? Infinity), batchesPerEpoch, accumulate),
   );
   if (firstStep >= lastStep && !soFar.isUnfinished) {
-    throw new NothingToDoError(
-      `${options.resume}: ${start.epoch} of ${epochs} epochs are done, so there is nothing left to do; use a larger --epochs`,
-    );
+    throw new NothingToDoError(options.resume, start.epoch, epochs);
   }
   const test = await findTestData(images, options, emit);
   const inputs = await method.identify(options, emit);
@@ -118,7 +117,7 @@ export async function prepareRun<Options extends EncoderTrainingOptions>(
   const isBefore = ({ step }: { step: number }) => step <= firstStep;
   return {
     method,
-    options,
+    options: { ...options, ...test === null && { testData: null } },
     train: images,
     test,
     evalResize,
@@ -153,10 +152,17 @@ async function findImages(
 /** The images to evaluate on; `null` where there are none, or no labels to learn them by. */
 async function findTestData(
   images: DataFacts,
-  { testData }: EncoderTrainingOptions,
+  { testData, seed, images: made }: EncoderTrainingOptions,
   emit: Emit<EncoderTrainingEvent>,
-): Promise<DataFacts | null> {
+): Promise<ClassifiedImages | null> {
   if (testData === null) return null;
+  if (testData === HELD_OUT) {
+    if (made !== undefined) return null; // there are no rows
+    const heldOut = await holdOut(images.path, seed, emit);
+    if (typeof heldOut !== "string") return { ...images, heldOut };
+    emit({ type: "note", text: `no kNN: ${heldOut}` });
+    return null;
+  }
   const facts = await readDataFacts(testData, emit);
   const unlabelled = [images, facts].find(({ hasLabels }) => !hasLabels);
   if (unlabelled !== undefined) {
@@ -174,7 +180,7 @@ function findEvaluationResize(
 ): Promise<EvaluationResize> {
   return resolveEvaluationResize(
     evalResize,
-    images === undefined ? path : testData ?? undefined,
+    images === undefined ? path : testData === HELD_OUT ? undefined : testData ?? undefined,
     imageSize,
   );
 }

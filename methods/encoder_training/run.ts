@@ -13,7 +13,7 @@ import { describeRestart, listenToActors, withWarningsOnce } from "../../actors/
 import type { ProfileCollector } from "../../actors/run_profile.ts";
 import type { ActorSystem } from "../../actors/runtime/mod.ts";
 import { TrainingRun } from "../../actors/training_run.ts";
-import { Evaluations } from "./evaluations.ts";
+import { countVote, Evaluations } from "./evaluations.ts";
 import type { EncoderTrainingEvent, EncoderTrainingPlan, SavedEvent, TrainerEvent } from "./events.ts";
 import type { EncoderMethod } from "./method.ts";
 import { checkSettings } from "../check_settings.ts";
@@ -71,7 +71,10 @@ export async function trainEncoder<Options extends EncoderTrainingOptions>(
   using caches = await ImageCaches.open({
     cache: options.cache,
     // A custom reader makes its images.
-    data: [...options.images === undefined ? [train.path] : [], ...test === null ? [] : [test.path]],
+    data: [
+      ...options.images === undefined ? [train.path] : [],
+      ...test === null || test.heldOut !== undefined ? [] : [test.path],
+    ],
     maxPixels: prepared.options.maxPixels,
   }, emit);
   emit({ type: "plan", ...planOf(prepared), cache: caches.description });
@@ -88,18 +91,19 @@ export async function trainEncoder<Options extends EncoderTrainingOptions>(
 }
 
 function planOf<Options extends EncoderTrainingOptions>(
-  { method, options, train, batchesPerEpoch, totalSteps, firstStep, evalResize }: PreparedRun<Options>,
+  { method, options, train, test, batchesPerEpoch, totalSteps, firstStep, evalResize }: PreparedRun<Options>,
 ): Omit<EncoderTrainingPlan, "cache"> {
   const images = train.rowCount;
   const settings = {
     ...options,
     learningRates: [options.lr],
     scale: scheduleOf(options).scale,
-    queue: method.queue(options).size,
+    queue: method.readsQueue?.(options) === false ? undefined : method.queue(options).size,
     queueFlag: method.flags.queue,
   };
   const notes = checkSettings(settings, { images, batchesPerEpoch });
-  return { images, batchesPerEpoch, totalSteps, firstStep, evalResize, notes };
+  const knn = test && { ...countVote(train, test), heldOut: test.heldOut !== undefined };
+  return { images, batchesPerEpoch, totalSteps, firstStep, evalResize, knn, notes };
 }
 
 /** An end that may be put off: by a trainer that has to go back before it. */
@@ -203,7 +207,10 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
     });
     if (!this.#endsWithEpoch) await this.#training.save();
 
-    if (test !== null) this.#note("training finished; classifying the test images with weighted kNN");
+    if (test !== null) {
+      const images = test.heldOut === undefined ? "the test images" : "images with held-out labels";
+      this.#note(`training finished; classifying ${images} with weighted kNN`);
+    }
     const knn = await this.#training.untilAborted(async () => {
       const weights = evaluations && await this.#pipeline.weights(() => this.#trained.reached());
       return knnOf(await before, weights && await evaluations.student(totalSteps, weights));

@@ -1,13 +1,5 @@
 /** What a fine-tuning tells. */
-import type {
-  ActorsEvent,
-  CheckpointEvent,
-  NoticeEvent,
-  ProgressEvent,
-  ReaderEvent,
-  TraceEvents,
-  WarningEvent,
-} from "../../actors/events.ts";
+import type { ReaderEvent, TraceEvents, TrainingEvents, WarningEvent } from "../../actors/events.ts";
 import type { LossScale } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import type { ClassificationScore } from "../classification.ts";
 import type { StatsEvent } from "../encoder_training/events.ts";
@@ -50,12 +42,9 @@ export interface FinetuneEpoch extends LearningRates {
 
 /** What a fine-tuning tells. */
 export type FinetuneEvent =
-  | NoticeEvent
+  | TrainingEvents
   /** The files are open and fit each other; actors start now. */
   | ({ type: "plan" } & FinetunePlan)
-  | ActorsEvent
-  | CheckpointEvent
-  | ProgressEvent
   /** A step is done. */
   | ({ type: "step" } & FinetuneStep)
   | StatsEvent

@@ -90,6 +90,8 @@ class Finetuning {
   #isNew = false;
   /** The checkpoint of this run that is on the disk. */
   #written?: string;
+  /** Whether training ends with the next checkpoint, or has ended with the last one. */
+  #end: "after saving" | "now" | undefined;
 
   constructor(
     config: FinetuneTrainerConfig,
@@ -125,6 +127,7 @@ class Finetuning {
   /** Learns from a batch, or classifies it. */
   async encode(batch: ViewBatch): Promise<void> {
     const { purpose, images } = batch;
+    if (purpose === "train" && this.#end === "now") return await this.#trainer.giveBack(batch);
     const labels = classLabelsOf(images, this.#config.classes);
     const told = labels.length === 0
       ? undefined
@@ -219,12 +222,14 @@ class Finetuning {
   }
 
   /** Writes what is new, now or after the last of the batches that accumulate. */
-  async save(): Promise<WrittenCheckpoint | "later"> {
+  async save({ ends }: { ends: boolean }): Promise<WrittenCheckpoint | "later"> {
+    this.#end = ends ? "after saving" : this.#end;
     return this.#steps.maySave() ? await this.#save() : "later";
   }
 
   /** Writes what is new; the checkpoint before it goes. */
   async #save(): Promise<WrittenCheckpoint> {
+    if (this.#end === "after saving") this.#end = "now";
     const { next: { epoch, batch }, step } = this.#steps;
     if (!this.#isNew) return { path: this.#written ?? null, step };
     const path = join(
@@ -346,7 +351,7 @@ export default defineTrainer<FinetuneTrainer, FinetuneTrainerConfig>(async (trai
     freeze: () => finetuning.freeze(),
     finish: urgent(({ purpose, images }) => finetuning.finish(purpose, images, context)),
     note: (tested) => finetuning.note(tested),
-    save: () => finetuning.save(),
+    save: (how) => finetuning.save(how),
     profile: () => finetuning.profile(),
   };
 });

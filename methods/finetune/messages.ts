@@ -25,7 +25,8 @@ export type FinetuneTrainer = Encoder & Returning & Profiled & {
   note: Message<{ best: number; isBest: boolean }>;
   /**
    * Writes a checkpoint of where training is, and says where, and after how many steps; `null` where nothing was trained.
-   * Between batches that accumulate it is written after the last of them, and the monitor is told.
+   * Between batches that accumulate it is written after the last of them, and the monitor is told. With `ends`, no batch is
+   * trained on after it.
    */
-  save: Message<void, WrittenCheckpoint | "later">;
+  save: Message<{ ends: boolean }, WrittenCheckpoint | "later">;
 };

@@ -1,13 +1,9 @@
 /** Fine-tuning: the whole encoder is trained on labels, or on a share of them (the semi-supervised protocol). */
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
-import type { Stem } from "../../models/encoder.ts";
-import { openEncoderSource } from "../../models/encoder_source.ts";
-import { findEncoder } from "../../models/registry.ts";
-import { chooseViews } from "../encoder_views.ts";
-import { findBoth } from "../find_both.ts";
+import { resolveLabelledInput } from "../labelled_input.ts";
 import type { Method } from "../method.ts";
-import type { LinearSettings } from "../linear_probe/mod.ts";
+import type { LinearInput, LinearSettings } from "../linear_probe/mod.ts";
 import { trainingNeeds } from "../permissions.ts";
 import type { Wanted } from "../watched_actors.ts";
 import { requireFiniteFinetune } from "./checkpoint.ts";
@@ -20,12 +16,7 @@ import { type FinetuneResult, runFinetune } from "./run.ts";
 export type FinetuneInput =
   & Pick<FinetuneOptions, "pretrained" | "data" | "output">
   & Partial<FinetuneOptions>
-  & {
-    /** First layers of the encoder, `imagenet` or `cifar`; found out where a checkpoint has it. */
-    stem?: Stem;
-    /** Heads of a vision transformer; found out where its checkpoint has it. */
-    heads?: number;
-  };
+  & Pick<LinearInput, "stem" | "heads">;
 
 /** {@linkcode LinearSettings} of a fine-tuning. */
 export interface FinetuneSettings extends LinearSettings, Wanted {}
@@ -35,22 +26,14 @@ async function resolveFinetuneInput(
   { stem, heads, ...input }: FinetuneInput,
   emit: Emit<NoticeEvent>,
 ): Promise<FinetuneOptions> {
-  const { pretrained, resume = null, which = "student", weights, arch: named } = input;
+  const { pretrained, resume = null, which = "student", weights, arch } = input;
   // A checkpoint that is resumed from has the encoder as it has become, and what its images are.
   // `auto` is resolved later; a run that is started again names the same encoder.
   const isFresh = resume === null || resume === "auto";
   const path = isFresh ? pretrained : resume;
-  const choice = isFresh ? { arch: named, stem, heads, which, weights } : { arch: named, stem };
-  using source = path === null ? null : await openEncoderSource(path, { ...choice, part: "backbone" });
-  const arch = source?.encoder.name ?? (named && findEncoder(named, stem).name);
-  if (arch === undefined) {
-    throw new TypeError("expected a checkpoint (pretrained) or the name of an encoder (arch), found neither");
-  }
-  const { data, testData } = await findBoth(input);
-  const { note, ...views } = chooseViews(source, input, data);
-  if (note !== undefined) emit({ type: "note", text: note });
-  const own = { which, arch, data, testData, ...views };
-  return { ...FINETUNE_DEFAULTS, evaluate: false, classes: null, ...input, resume, ...own };
+  const choice = isFresh ? { arch, stem, heads, which, weights } : { arch, stem };
+  const found = await resolveLabelledInput(path, choice, { stem, ...input }, emit);
+  return { ...FINETUNE_DEFAULTS, evaluate: false, classes: null, ...input, resume, which, ...found };
 }
 
 export const finetune: Method<

@@ -4,8 +4,8 @@ import type { Monitor } from "../../actors/events.ts";
 import type { ImageCaches } from "../../actors/image_caches.ts";
 import { type Branch, Pipeline } from "../../actors/pipeline.ts";
 import type { ActorRef, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
-import { EVALUATION_ORDER, TRAINING_ORDER } from "../../actors/tsv_reader.ts";
-import { AUGMENTATION, TEST, TRAIN } from "../linear_probe/pipeline.ts";
+import { TRAINING_ORDER } from "../../actors/tsv_reader.ts";
+import { AUGMENTATION, testBranch, TRAIN } from "../linear_probe/pipeline.ts";
 import type { FinetuneActorEvent } from "./events.ts";
 import type finetuneTrainer from "./finetune_trainer.ts";
 import type { FinetuneTrainer } from "./messages.ts";
@@ -28,7 +28,7 @@ export function spawnFinetunePipeline(
   supervisor: Supervisor,
   { options, data, classes, batchesPerEpoch, terms, caches, monitor, from }: FinetuneSetup,
 ): { trainer: Supervised<FinetuneTrainer>; pipeline: Pipeline } {
-  const { workers, seed, batchSize, imageSize, maxPixels, actors, evalResize } = options;
+  const { workers, seed, batchSize, imageSize, maxPixels, actors } = options;
   const trainer = supervisor.spawn<typeof finetuneTrainer>(
     "finetune_trainer",
     actorUrl("finetune_trainer", actors, import.meta.url),
@@ -55,13 +55,7 @@ export function spawnFinetunePipeline(
       },
     ],
   };
-  const test: Branch = {
-    name: "test_augmenter",
-    views: () => ({ kind: "evaluation", resize: evalResize, first: { epoch: 0, batch: 0 } }),
-    sources: [
-      { name: TEST, path: options.testData, purpose: "queries", order: EVALUATION_ORDER, seed, workers },
-    ],
-  };
+  const test = testBranch(options);
   const pipeline = new Pipeline(
     supervisor,
     { batchSize, imageSize, embeddingLength: 0, stages: STAGES, maxPixels, caches, actors, monitor },

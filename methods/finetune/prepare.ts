@@ -1,6 +1,4 @@
 /** What a fine-tuning finds out before it starts any actor: data that fits, and where it begins. */
-import { checkSameClasses, withMaxPixels } from "../../actors/data_facts.ts";
-import { type EvaluationResize, resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { Emit } from "../../actors/events.ts";
 import { UserError } from "../../errors.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
@@ -11,7 +9,7 @@ import { openEncoderSource } from "../../models/encoder_source.ts";
 import { initialize } from "../../models/initialize.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { checkSameEpoch } from "../encoder_training/same_epoch.ts";
-import { findLabelledData, type LabelledData } from "../labelled_data.ts";
+import { type LabelledData, type PreparedLabels, prepareLabels, type Resolved } from "../labelled_data.ts";
 import { NothingToDoError } from "../nothing_to_do.ts";
 import { requireHalf } from "../require_half.ts";
 import { checkTerms } from "../terms.ts";
@@ -20,9 +18,6 @@ import type { FinetuneEvent } from "./events.ts";
 import type { FinetuneOptions } from "./options.ts";
 import { classifierState } from "./step.ts";
 import { finetuneTerms } from "./terms.ts";
-
-/** Options with a rule for views that is decided. */
-export type ResolvedOptions = FinetuneOptions & { evalResize: EvaluationResize };
 
 /** Where a fine-tuning begins. */
 export interface FinetuneStart {
@@ -37,10 +32,7 @@ export interface FinetuneStart {
 }
 
 /** A fine-tuning that can begin. */
-export interface PreparedFinetune {
-  options: ResolvedOptions;
-  data: LabelledData;
-  classes: number;
+export interface PreparedFinetune extends PreparedLabels<FinetuneOptions> {
   batchesPerEpoch: number;
   terms: readonly Term[];
   start: FinetuneStart;
@@ -61,14 +53,11 @@ export async function prepareFinetune(
   emit: Emit<FinetuneEvent>,
   isUnfinished: boolean,
 ): Promise<PreparedFinetune> {
-  const evalResize = await resolveEvaluationResize(given.evalResize, given.data, given.imageSize);
-  const options: ResolvedOptions = await withMaxPixels({ ...given, evalResize });
-  const { amp, batchSize, resume, evaluate } = options;
+  const { amp, batchSize, resume, evaluate, epochs } = given;
   if (amp) await requireHalf();
-  const data = await findLabelledData(options, emit);
-  const { train, test, trainImages } = data;
-  checkSameClasses(train, test);
-  const classes = options.classes ?? Math.max(train.classes, test.classes);
+  const prepared = await prepareLabels(given, emit);
+  const { options, data, classes } = prepared;
+  const { trainImages } = data;
   const batchesPerEpoch = Math.floor(trainImages / batchSize);
   if (batchesPerEpoch === 0 && !evaluate) {
     throw new UserError(
@@ -87,17 +76,13 @@ export async function prepareFinetune(
     const compared = evaluate ? terms.filter(({ name }) => name === "arch") : terms;
     checkTerms(resume, saved, compared, options.resumeAnyway ?? false, emit);
   }
-  const isDone = start.epoch >= options.epochs && start.progress.isTested;
-  if (isDone && !evaluate && !isUnfinished) {
-    throw new NothingToDoError(
-      `${resume}: ${start.epoch} of ${options.epochs} epochs are done, so there is nothing left to do; use a larger --epochs`,
-    );
-  }
-  return { options, data, classes, batchesPerEpoch, terms, start };
+  const isDone = start.epoch >= epochs && start.progress.isTested;
+  if (isDone && !evaluate && !isUnfinished) throw new NothingToDoError(resume, start.epoch, epochs);
+  return { ...prepared, batchesPerEpoch, terms, start };
 }
 
 /** What the weights follow from. */
-async function findTerms(options: ResolvedOptions, data: LabelledData): Promise<Term[]> {
+async function findTerms(options: Resolved<FinetuneOptions>, data: LabelledData): Promise<Term[]> {
   const { pretrained, resume, arch, which, weights, seed } = options;
   if (pretrained !== null) {
     using source = await openEncoderSource(pretrained, { arch, which, weights, part: "backbone" });

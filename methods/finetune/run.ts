@@ -6,18 +6,17 @@
  *     test_reader x workers -> test_augmenter -> finetune_trainer
  */
 import type { Emit, ProgressEvent } from "../../actors/events.ts";
-import { describeRestart, listenToActors, withWarningsOnce } from "../../actors/notices.ts";
+import { listenToActors, withWarningsOnce } from "../../actors/notices.ts";
 import type { ImageCaches } from "../../actors/image_caches.ts";
-import { PATIENCE, type Pipeline, type ReadingRange } from "../../actors/pipeline.ts";
+import { PATIENCE, type ReadingRange } from "../../actors/pipeline.ts";
 import type { ProfileCollector } from "../../actors/run_profile.ts";
-import type { ActorSystem, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
-import { TrainingRun } from "../../actors/training_run.ts";
+import type { ActorSystem } from "../../actors/runtime/mod.ts";
 import { UserError } from "../../errors.ts";
-import { findEncoder } from "../../models/registry.ts";
 import { checkSettings } from "../check_settings.ts";
 import type { ClassificationScore } from "../classification.ts";
 import { openCaches } from "../labelled_data.ts";
-import { SECONDS_BETWEEN_CHECKPOINTS, TEST, TRAIN } from "../linear_probe/pipeline.ts";
+import { LabelledRun, planOf } from "../labelled_run.ts";
+import { TEST, TRAIN } from "../linear_probe/pipeline.ts";
 import type { FinetuneActorEvent, FinetuneEvent } from "./events.ts";
 import { runActors, type Wanted } from "../watched_actors.ts";
 import type { FinetuneTrainer, WrittenCheckpoint } from "./messages.ts";
@@ -36,18 +35,10 @@ export interface FinetuneResult {
 }
 
 /**
- * Runs a fine-tuning to its end. An abort of `signal` saves a checkpoint of where training is; no step is told of after
- * that.
+ * Runs a fine-tuning to its end, as `runLinearEvaluation` does; but an abort of `signal` saves a checkpoint of where training
+ * is, within an epoch too.
  *
- * When an actor crashes, all are started again, and the fine-tuning goes on from its newest checkpoint; what it does once
- * more is not told of again.
- *
- * @param isUnfinished whether the fine-tuning that `resume` goes on with has not come to its end: where only that is missing,
- * the test images are classified by what was trained
- * @throws {StoppedError} after an abort, with that checkpoint
- * @throws {NothingToDoError} where all epochs are done, and it is not unfinished
  * @throws {UserError} for data and checkpoints that do not fit the options, and where training diverges
- * @throws {ActorCrash} when actors fail again and again; all have been stopped then
  */
 export async function runFinetune(
   options: FinetuneOptions,
@@ -71,11 +62,7 @@ export async function runFinetune(
 class FinetuneRun {
   readonly #prepared: PreparedFinetune;
   readonly #emit: Emit<FinetuneEvent>;
-  readonly #system: ActorSystem;
-  readonly #supervisor: Supervisor;
-  readonly #trainer: Supervised<FinetuneTrainer>;
-  readonly #pipeline: Pipeline;
-  readonly #training: TrainingRun;
+  readonly #run: LabelledRun<FinetuneTrainer>;
   readonly #profile: ProfileCollector | undefined;
   /** What was told of. */
   readonly #told: { step: number; epoch: number };
@@ -98,59 +85,46 @@ class FinetuneRun {
     signal: AbortSignal | undefined,
     profile: ProfileCollector | undefined,
   ) {
-    const { options, data, classes, batchesPerEpoch, start } = prepared;
+    const { options, data, batchesPerEpoch, start } = prepared;
+    const { output, resume, evaluate } = options;
     this.#prepared = prepared;
     this.#emit = emit;
-    this.#system = system;
     this.#profile = profile;
     this.#start = start;
     this.#best = start.best;
     const firstStep = start.epoch * batchesPerEpoch + start.batch;
     this.#told = { step: firstStep, epoch: -1 };
-    if (this.#isTrained && !options.evaluate) {
+    if (this.#isTrained && !evaluate) {
       const text = `all ${start.epoch} epochs are done; finishing the run`;
       emit({ type: "note", text });
     }
+    const settings = {
+      ...options,
+      learningRates: [options.lr, options.lrLastLayer],
+      scale: scaleOf(options),
+    };
+    const notes = evaluate ? [] : checkSettings(settings, { images: data.trainImages, batchesPerEpoch });
     emit({
       type: "plan",
-      trainImages: data.trainImages,
-      ...data.rows && { rows: [...data.rows] },
-      testImages: data.test.rowCount,
-      classes,
-      features: findEncoder(options.arch).features,
-      batchesPerEpoch,
-      firstEpoch: start.epoch,
+      ...planOf(prepared, { batchesPerEpoch, firstEpoch: start.epoch, caches, notes }),
       firstStep,
-      testsFirst: options.evaluate || this.#testsFirst,
-      evalResize: options.evalResize,
-      cache: caches.description,
-      notes: options.evaluate ? [] : checkSettings(
-        { ...options, learningRates: [options.lr, options.lrLastLayer], scale: scaleOf(options) },
-        { images: data.trainImages, batchesPerEpoch },
-      ),
+      testsFirst: evaluate || this.#testsFirst,
     });
-    this.#training = new TrainingRun({
-      output: options.output,
-      resume: options.resume,
+    this.#run = new LabelledRun<FinetuneTrainer>(system, {
+      output,
+      resume,
       emit,
       signal,
-      save: () => this.#save(),
+      save: (how) => this.#save(how),
+      goBack: () => this.#goBack(),
+      spawn: (supervisor, resume) =>
+        spawnFinetunePipeline(supervisor, {
+          ...prepared,
+          caches,
+          monitor: listenToActors<FinetuneActorEvent>(system, emit, (event) => this.#take(event)),
+          from: () => ({ start: this.#start, resume: resume() }),
+        }),
     });
-    const tellRestart = describeRestart(emit);
-    this.#supervisor = system.supervise({
-      strategy: "one-for-all",
-      prepare: async (restart) => {
-        tellRestart(restart);
-        await this.#goBack();
-      },
-      resume: () => this.#connect(),
-    });
-    ({ trainer: this.#trainer, pipeline: this.#pipeline } = spawnFinetunePipeline(this.#supervisor, {
-      ...prepared,
-      caches,
-      monitor: listenToActors<FinetuneActorEvent>(system, emit, (event) => this.#take(event)),
-      from: () => ({ start: this.#start, resume: this.#resume }),
-    }));
   }
 
   /** Whether all epochs were trained before: only the test images are to be classified. */
@@ -165,30 +139,18 @@ class FinetuneRun {
     return !progress.isTested || epoch >= this.#prepared.options.epochs;
   }
 
-  /** The checkpoint that this attempt goes on with. */
-  get #resume(): string | null {
-    return this.#training.checkpoint ?? this.#prepared.options.resume;
-  }
-
   async run(): Promise<FinetuneResult> {
-    await this.#training.untilStopped(async () => {
-      await this.#connect();
-      await this.#supervisor.retry(() => this.#work());
-    });
+    await this.#run.do(() => this.#work());
     await this.#measureKernels();
-    const checkpoint = this.#training.checkpoint ?? (this.#isTrained ? this.#prepared.options.resume : null);
+    const checkpoint = this.#run.training.checkpoint ??
+      (this.#isTrained ? this.#prepared.options.resume : null);
     return { last: this.#last, best: this.#best, checkpoint };
-  }
-
-  async #connect(): Promise<void> {
-    this.#emit({ type: "actors", actors: this.#system.actors });
-    await this.#pipeline.connect(this.#trainer.ref);
   }
 
   /** All actors begin again where the newest checkpoint left off. */
   async #goBack(): Promise<void> {
     const { options, classes, batchesPerEpoch } = this.#prepared;
-    this.#start = await findStart({ ...options, resume: this.#resume }, classes, batchesPerEpoch);
+    this.#start = await findStart({ ...options, resume: this.#run.resume }, classes, batchesPerEpoch);
     this.#best = this.#start.best;
     this.#tests = 0;
   }
@@ -202,7 +164,7 @@ class FinetuneRun {
       this.#emit({ type: "progress", phase: "evaluation", done, total });
     }
     if (event.type === "saved") this.#noteSaved(event);
-    if ((event.type !== "step" && event.type !== "stats") || this.#training.isOver) return;
+    if ((event.type !== "step" && event.type !== "stats") || this.#run.training.isOver) return;
     if (event.step <= this.#told.step) return; // done once more, after a crash
     if (event.type === "stats") return this.#emit(event);
     this.#told.step = event.step;
@@ -221,15 +183,10 @@ class FinetuneRun {
       const share = (count: number) => 100 * count / images;
       await this.#test(first - 1, { loss: loss / images, top1: share(top1), top5: share(top5) });
     }
-    let savedAt = performance.now();
-    for (let epoch = first; epoch < epochs; epoch++) {
+    await this.#run.trainEpochs(first, epochs, async (epoch) => {
       await this.#test(epoch, await this.#train(epoch, epoch === first ? batch : 0));
-      const isDue = performance.now() - savedAt >= 1000 * SECONDS_BETWEEN_CHECKPOINTS;
-      if (epoch < epochs - 1 && !isDue) continue;
-      await this.#training.save();
-      savedAt = performance.now();
-    }
-    if (first >= epochs) await this.#training.save();
+    });
+    if (first >= epochs) await this.#run.training.save();
   }
 
   /** Has a source read, and waits until the trainer has consumed all of it. */
@@ -238,8 +195,8 @@ class FinetuneRun {
     range: ReadingRange,
     purpose: "train" | "queries",
   ): Promise<ClassificationScore> {
-    const images = await this.#pipeline.readAll(source, range);
-    return await this.#trainer.ref.ask("finish", { purpose, images }, PATIENCE);
+    const images = await this.#run.pipeline.readAll(source, range);
+    return await this.#run.trainer.ref.ask("finish", { purpose, images }, PATIENCE);
   }
 
   #train(epoch: number, firstBatch: number): Promise<ClassificationScore> {
@@ -249,7 +206,7 @@ class FinetuneRun {
   /** Classifies the test images by the weights of now, after an epoch. */
   async #test(epoch: number, trained: ClassificationScore | null): Promise<void> {
     const { evaluate } = this.#prepared.options;
-    const trainer = this.#trainer.ref;
+    const trainer = this.#run.trainer.ref;
     await trainer.ask("freeze", undefined, PATIENCE);
     this.#came = 0;
     const tested = this.#last = await this.#read(TEST, { epoch: this.#tests++ }, "queries");
@@ -277,10 +234,10 @@ class FinetuneRun {
    * Has a checkpoint of where training is written; nothing where nothing was trained. Between batches that accumulate it comes
    * after the last of them, by itself; or at the end, where actors are started again before that.
    */
-  async #save(): Promise<string | null> {
+  async #save(how: { ends: boolean }): Promise<string | null> {
     if (this.#prepared.options.evaluate) return null;
     const next = this.#nextSaved.promise;
-    const found = await this.#trainer.ref.ask("save", undefined, PATIENCE);
+    const found = await this.#run.trainer.ref.ask("save", how, PATIENCE);
     const { path, step } = found === "later" ? await next : found;
     if (found !== "later") this.#noteSaved(found);
     // Its steps come another way, and may be told of later.
@@ -292,8 +249,8 @@ class FinetuneRun {
     const profile = this.#profile;
     if (profile === undefined) return;
     this.#emit({ type: "note", text: "timing every kernel" });
-    await this.#training.untilAborted(async () => {
-      for (const { name, ref } of [...this.#pipeline.augmenters, this.#trainer]) {
+    await this.#run.training.untilAborted(async () => {
+      for (const { name, ref } of [...this.#run.pipeline.augmenters, this.#run.trainer]) {
         profile.add(name, await ref.ask("profile", undefined, PATIENCE));
       }
     });

@@ -1,12 +1,6 @@
 /** Events of a linear evaluation. */
 import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
-import type {
-  ActorsEvent,
-  CheckpointEvent,
-  NoticeEvent,
-  ProgressEvent,
-  ReaderEvent,
-} from "../../actors/events.ts";
+import type { ReaderEvent, TrainingEvents } from "../../actors/events.ts";
 import type { BatchPosition } from "../../actors/messages.ts";
 import type { ProbeScore } from "./messages.ts";
 
@@ -62,12 +56,9 @@ export interface LinearEpoch {
 
 /** Events of a linear evaluation. */
 export type LinearEvent =
-  | NoticeEvent
+  | TrainingEvents
   /** The files are open and fit each other; actors start now. */
   | ({ type: "plan" } & LinearPlan)
-  | ActorsEvent
-  | CheckpointEvent
-  | ProgressEvent
   /** A step is done. */
   | ({ type: "step" } & LinearStep)
   /** An epoch is done, and the test images are classified. */

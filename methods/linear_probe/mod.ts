@@ -1,11 +1,8 @@
 /** The linear evaluation: classifiers on the frozen features of an encoder (MoCo's protocol). */
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import type { Stem } from "../../models/encoder.ts";
-import { findEncoder } from "../../models/registry.ts";
-import { openEncoderSource } from "../../models/encoder_source.ts";
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
-import { chooseViews } from "../encoder_views.ts";
-import { findBoth } from "../find_both.ts";
+import { resolveLabelledInput } from "../labelled_input.ts";
 import type { Method, OutputSettings } from "../method.ts";
 import { trainingNeeds } from "../permissions.ts";
 import { readLinearCheckpoint } from "./checkpoint.ts";
@@ -36,24 +33,10 @@ async function resolveLinearInput(
   { stem, heads, ...input }: LinearInput,
   emit: Emit<NoticeEvent>,
 ): Promise<LinearOptions> {
-  const { pretrained, which = "student", weights } = input;
-  using source = pretrained === null ? null : await openEncoderSource(pretrained, {
-    arch: input.arch,
-    stem,
-    heads,
-    which,
-    weights,
-    part: "backbone",
-  });
-  const arch = source?.encoder.name ?? (input.arch && findEncoder(input.arch, stem).name);
-  if (arch === undefined) {
-    throw new TypeError("expected a checkpoint (pretrained) or the name of an encoder (arch), found neither");
-  }
-  const { data, testData } = await findBoth(input);
-  const { note, ...views } = chooseViews(source, input, data);
-  if (note !== undefined) emit({ type: "note", text: note });
-  const own = { which, arch, data, testData, ...views };
-  return { ...LINEAR_DEFAULTS, resume: null, evaluate: false, classes: null, ...input, ...own };
+  const { pretrained, which = "student", arch, weights } = input;
+  const choice = { arch, stem, heads, which, weights };
+  const found = await resolveLabelledInput(pretrained, choice, { stem, ...input }, emit);
+  return { ...LINEAR_DEFAULTS, resume: null, evaluate: false, classes: null, ...input, which, ...found };
 }
 
 export const linearProbe: Method<

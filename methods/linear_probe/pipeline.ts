@@ -6,11 +6,10 @@ import type { ImageCaches } from "../../actors/image_caches.ts";
 import { type Branch, Pipeline } from "../../actors/pipeline.ts";
 import type { ActorRef, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
 import { EVALUATION_ORDER, TRAINING_ORDER } from "../../actors/tsv_reader.ts";
-import type { Term } from "../../models/checkpoint/run_terms.ts";
 import type { LinearActorEvent } from "./events.ts";
 import type linearTrainer from "./linear_trainer.ts";
 import type { LinearTrainer } from "./messages.ts";
-import type { ResolvedOptions } from "./prepare.ts";
+import type { PreparedEvaluation, ResolvedOptions } from "./prepare.ts";
 
 /** Reader, augmenter, encoder, trainer. */
 const STAGES = 4;
@@ -22,19 +21,10 @@ export const TEST = "test_reader";
 /** Name of the augmentation of the images to learn from: random crops and flips. */
 export const AUGMENTATION = "plain";
 
-/** Checkpoints are written at an epoch's end, but no more often than this. */
-export const SECONDS_BETWEEN_CHECKPOINTS = 60;
-
 /** What a linear evaluation's actors are made from. */
-export interface LinearSetup {
-  options: ResolvedOptions;
+export interface LinearSetup extends Omit<PreparedEvaluation, "start"> {
   /** Length of a feature. */
   features: number;
-  /** Labels are 0 to classes - 1. */
-  classes: number;
-  terms: readonly Term[];
-  /** The rows to learn from; all where it is left out. */
-  rows?: Uint32Array<ArrayBuffer>;
   /** Whether there is anything to learn from. */
   trains: boolean;
   /** Where decoded images are kept. */
@@ -44,13 +34,26 @@ export interface LinearSetup {
   start(): { epoch: number; resume: string | null };
 }
 
+/** Returns the way of the images to classify. */
+export function testBranch(
+  { testData: path, evalResize: resize, seed, workers }: Pick<
+    ResolvedOptions,
+    "testData" | "evalResize" | "seed" | "workers"
+  >,
+): Branch {
+  return {
+    name: "test_augmenter",
+    views: () => ({ kind: "evaluation", resize, first: { epoch: 0, batch: 0 } }),
+    sources: [{ name: TEST, path, purpose: "queries", order: EVALUATION_ORDER, seed, workers }],
+  };
+}
+
 /** Spawns them, from the end. */
 export function spawnLinearPipeline(
   supervisor: Supervisor,
-  { options, features, classes, terms, rows, trains, caches, monitor, start }: LinearSetup,
+  { options, data, features, classes, terms, trains, caches, monitor, start }: LinearSetup,
 ): { trainer: Supervised<LinearTrainer>; pipeline: Pipeline } {
-  const { workers, seed, batchSize, imageSize, cacheFeatures, evaluate, actors, tuning, evalResize } =
-    options;
+  const { workers, seed, batchSize, imageSize, cacheFeatures, evaluate, actors, tuning } = options;
   const { pretrained, arch, which, weights } = options;
   const trainer = supervisor.spawn<typeof linearTrainer>(
     "linear_trainer",
@@ -72,32 +75,24 @@ export function spawnLinearPipeline(
     tuning,
     next: trainer.ref,
   }));
-  const unaugmented = () =>
-    ({ kind: "evaluation", resize: evalResize, first: { epoch: 0, batch: 0 } }) as const;
+  const test = testBranch(options);
   const plain = () => {
     const first = { epoch: start().epoch, batch: 0 };
     return { kind: "training", augmentation: AUGMENTATION, seed, first } as const;
   };
   const train: Branch = {
     name: "train_augmenter",
-    views: cacheFeatures ? unaugmented : plain,
+    views: cacheFeatures ? test.views : plain,
     sources: [{
       name: TRAIN,
       path: options.data,
       purpose: cacheFeatures ? "bank" : "train",
       // Kept features are shuffled by who keeps them.
       order: { ...TRAINING_ORDER, shuffle: !cacheFeatures, dropLast: false },
-      rows,
+      rows: data.rows,
       seed,
       workers,
     }],
-  };
-  const test: Branch = {
-    name: "test_augmenter",
-    views: unaugmented,
-    sources: [
-      { name: TEST, path: options.testData, purpose: "queries", order: EVALUATION_ORDER, seed, workers },
-    ],
   };
   const pipeline = new Pipeline(
     supervisor,

@@ -1,24 +1,54 @@
 /** What a linear evaluation finds out before it starts any actor: data that fits, and where it begins. */
-import type { EvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { fingerprintWeights } from "../../models/checkpoint/fingerprint_weights.ts";
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
-import type { LabelledData } from "../labelled_data.ts";
+import { type LabelledData, type PreparedLabels, prepareLabels, type Resolved } from "../labelled_data.ts";
 import { NothingToDoError } from "../nothing_to_do.ts";
 import { checkTerms } from "../terms.ts";
 import { readLinearCheckpoint } from "./checkpoint.ts";
+import type { LinearEvent } from "./events.ts";
 import { freshBackbone } from "./linear_trainer.ts";
 import type { LinearOptions } from "./options.ts";
 import { linearTerms } from "./terms.ts";
 
 /** Options with a rule for views that is decided. */
-export type ResolvedOptions = LinearOptions & { evalResize: EvaluationResize };
+export type ResolvedOptions = Resolved<LinearOptions>;
+
+/** A linear evaluation that can begin. */
+export interface PreparedEvaluation extends PreparedLabels<LinearOptions> {
+  terms: readonly Term[];
+  start: LinearStart;
+}
+
+/**
+ * Finds all that out.
+ *
+ * @param isUnfinished whether the evaluation that `resume` goes on with has not come to its end
+ * @throws {NothingToDoError} where all epochs are done, and it is not unfinished
+ * @throws {UserError} for data and checkpoints that do not fit the options
+ */
+export async function prepareEvaluation(
+  given: LinearOptions,
+  emit: Emit<LinearEvent>,
+  isUnfinished: boolean,
+): Promise<PreparedEvaluation> {
+  const prepared = await prepareLabels(given, emit);
+  const { options, data } = prepared;
+  const { resume, epochs, evaluate } = options;
+  const start = await findStart(options);
+  if (!evaluate && start.epoch >= epochs && !isUnfinished) {
+    throw new NothingToDoError(resume, start.epoch, epochs);
+  }
+  const terms = await findTerms(options, data);
+  if (resume !== null) await compareWithCheckpoint(options, terms, emit);
+  return { ...prepared, terms, start };
+}
 
 /** What the classifiers follow from. */
-export async function findTerms(options: ResolvedOptions, data: LabelledData): Promise<Term[]> {
+async function findTerms(options: ResolvedOptions, data: LabelledData): Promise<Term[]> {
   const { pretrained, arch, which, weights } = options;
   if (pretrained === null) {
     return linearTerms(options, data, await fingerprintWeights(freshBackbone(options)));
@@ -31,7 +61,7 @@ export async function findTerms(options: ResolvedOptions, data: LabelledData): P
  * Compares the evaluation with the one that wrote the checkpoint. What is only classified with may be other images, but
  * the classifiers know the features of one encoder alone.
  */
-export async function compareWithCheckpoint(
+async function compareWithCheckpoint(
   { resume, lr, evaluate, resumeAnyway = false }: LinearOptions,
   terms: readonly Term[],
   emit: Emit<NoticeEvent>,
@@ -40,17 +70,6 @@ export async function compareWithCheckpoint(
   const { terms: saved } = await readLinearCheckpoint(file, lr[0]);
   const compared = evaluate ? terms.filter(({ name }) => name === "encoder") : terms;
   checkTerms(resume!, saved, compared, resumeAnyway, emit);
-}
-
-export function checkWhetherDone(
-  { resume, epochs, evaluate }: LinearOptions,
-  { epoch }: { epoch: number },
-  isUnfinished: boolean,
-): void {
-  if (evaluate || epoch < epochs || isUnfinished) return;
-  throw new NothingToDoError(
-    `${resume}: ${epoch} of ${epochs} epochs are done, so there is nothing left to do; use a larger --epochs`,
-  );
 }
 
 /** Where a linear evaluation begins. */

@@ -5,31 +5,26 @@
  *     train_reader x workers -> train_augmenter -> feature_encoder -> linear_trainer
  *     test_reader x workers -> test_augmenter -> feature_encoder
  */
-import { checkSameClasses, withMaxPixels } from "../../actors/data_facts.ts";
-import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
 import type { Emit, ProgressEvent } from "../../actors/events.ts";
 import type { ImageCaches } from "../../actors/image_caches.ts";
-import { openSystem } from "../watched_actors.ts";
-import { describeRestart, listenToActors, withWarningsOnce } from "../../actors/notices.ts";
-import { PATIENCE, type Pipeline } from "../../actors/pipeline.ts";
-import type { ActorSystem, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
-import { TrainingRun } from "../../actors/training_run.ts";
-import type { Term } from "../../models/checkpoint/run_terms.ts";
+import { listenToActors, withWarningsOnce } from "../../actors/notices.ts";
+import { PATIENCE } from "../../actors/pipeline.ts";
+import type { ActorSystem } from "../../actors/runtime/mod.ts";
 import { batchScale, linearLearningRate } from "../../models/optim/schedule.ts";
-import { findEncoder } from "../../models/registry.ts";
 import { checkSettings } from "../check_settings.ts";
-import { findLabelledData, type LabelledData, openCaches } from "../labelled_data.ts";
+import { type LabelledData, openCaches } from "../labelled_data.ts";
+import { LabelledRun, planOf } from "../labelled_run.ts";
+import { openSystem } from "../watched_actors.ts";
 import { Divergence, warnOfLargeLoss } from "./divergence.ts";
 import type { LinearActorEvent, LinearEvent } from "./events.ts";
 import type { LinearTrainer, ProbeScore } from "./messages.ts";
 import type { LinearOptions } from "./options.ts";
-import { SECONDS_BETWEEN_CHECKPOINTS, spawnLinearPipeline, TEST, TRAIN } from "./pipeline.ts";
+import { spawnLinearPipeline, TEST, TRAIN } from "./pipeline.ts";
 import {
-  checkWhetherDone,
-  compareWithCheckpoint,
   findStart,
-  findTerms,
   type LinearStart,
+  type PreparedEvaluation,
+  prepareEvaluation,
   type ResolvedOptions,
 } from "./prepare.ts";
 
@@ -71,45 +66,24 @@ export interface LinearResult {
  * @throws {ActorCrash} when actors fail again and again; all have been stopped then
  */
 export async function runLinearEvaluation(
-  given: LinearOptions,
+  options: LinearOptions,
   emit: Emit<LinearEvent> = () => {},
   signal?: AbortSignal,
   isUnfinished = false,
 ): Promise<LinearResult> {
-  const evalResize = await resolveEvaluationResize(given.evalResize, given.data, given.imageSize);
-  const options: ResolvedOptions = await withMaxPixels({ ...given, evalResize });
   emit = withWarningsOnce(emit);
-  const data = await findLabelledData(options, emit);
-  checkSameClasses(data.train, data.test);
-  const start = await findStart(options);
-  checkWhetherDone(options, start, isUnfinished);
-  const terms = await findTerms(options, data);
-  if (options.resume !== null) await compareWithCheckpoint(options, terms, emit);
-  using caches = await openCaches(options, data, options.evaluate || options.cacheFeatures, emit);
+  const prepared = await prepareEvaluation(options, emit, isUnfinished);
+  const isReadOnce = options.evaluate || options.cacheFeatures;
+  using caches = await openCaches(prepared.options, prepared.data, isReadOnce, emit);
   const system = openSystem(options.plugins, emit);
-  return await system.run(() =>
-    new LinearEvaluation(system, { options, data, terms, start, caches }, emit, signal).run()
-  );
-}
-
-/** A linear evaluation that can begin. */
-interface PreparedEvaluation {
-  options: ResolvedOptions;
-  data: LabelledData;
-  terms: readonly Term[];
-  start: LinearStart;
-  caches: ImageCaches;
+  return await system.run(() => new LinearEvaluation(system, prepared, caches, emit, signal).run());
 }
 
 /** A linear evaluation under way. */
 class LinearEvaluation {
   readonly #options: ResolvedOptions;
   readonly #emit: Emit<LinearEvent>;
-  readonly #system: ActorSystem;
-  readonly #supervisor: Supervisor;
-  readonly #trainer: Supervised<LinearTrainer>;
-  readonly #pipeline: Pipeline;
-  readonly #training: TrainingRun;
+  readonly #run: LabelledRun<LinearTrainer>;
   readonly #data: LabelledData;
   /** What is read besides training. */
   #reading: Pick<ProgressEvent, "phase" | "done" | "total"> = { phase: "features", done: 0, total: 0 };
@@ -131,79 +105,50 @@ class LinearEvaluation {
 
   constructor(
     system: ActorSystem,
-    { options, data, terms, start, caches }: PreparedEvaluation,
+    prepared: PreparedEvaluation,
+    caches: ImageCaches,
     emit: Emit<LinearEvent>,
     signal: AbortSignal | undefined,
   ) {
-    const { train, test, rows, trainImages } = this.#data = data;
-    this.#system = system;
+    const { options, data, classes, start } = prepared;
     this.#options = options;
+    this.#data = data;
+    this.#classes = classes;
     this.#emit = emit;
     this.#start = start;
     this.#best = [...start.best];
     this.#divergence = this.#watchDivergence();
-    const { features } = findEncoder(options.arch);
-    const { batchSize, epochs, evaluate } = options;
-    this.#classes = options.classes ?? Math.max(train.classes, test.classes);
-    this.#batchesPerEpoch = Math.ceil(trainImages / batchSize);
+    const { batchSize, epochs, evaluate, output, resume } = options;
+    const { trainImages: images } = data;
+    const batchesPerEpoch = this.#batchesPerEpoch = Math.ceil(images / batchSize);
     this.#isTrained = !evaluate && start.epoch >= epochs;
     if (this.#isTrained) this.#note(`all ${start.epoch} epochs are done; finishing the run`);
-    emit({
-      type: "plan",
-      trainImages,
-      ...rows && { rows: [...rows] },
-      testImages: test.rowCount,
-      classes: this.#classes,
-      features,
-      batchesPerEpoch: this.#batchesPerEpoch,
-      firstEpoch: start.epoch,
-      evalResize: options.evalResize,
-      cache: caches.description,
-      notes: evaluate ? [] : checkSettings(
-        { ...options, learningRates: options.lr, scale: this.#scale },
-        { images: trainImages, batchesPerEpoch: this.#batchesPerEpoch },
-      ),
-    });
-    this.#training = new TrainingRun({
-      output: options.output,
-      resume: options.resume,
+    const settings = { ...options, learningRates: options.lr, scale: this.#scale };
+    const notes = evaluate ? [] : checkSettings(settings, { images, batchesPerEpoch });
+    const plan = planOf(prepared, { batchesPerEpoch, firstEpoch: start.epoch, caches, notes });
+    emit({ type: "plan", ...plan });
+    this.#run = new LabelledRun<LinearTrainer>(system, {
+      output,
+      resume,
       emit,
       signal,
       save: () => this.#save(),
+      goBack: () => this.#goBack(),
+      spawn: (supervisor, resume) =>
+        spawnLinearPipeline(supervisor, {
+          ...prepared,
+          features: plan.features,
+          trains: !evaluate && !this.#isTrained,
+          caches,
+          monitor: listenToActors<LinearActorEvent>(system, emit, (event) => this.#take(event)),
+          start: () => ({ epoch: this.#start.epoch, resume: resume() }),
+        }),
     });
-    const tellRestart = describeRestart(emit);
-    this.#supervisor = system.supervise({
-      strategy: "one-for-all",
-      prepare: async (restart) => {
-        tellRestart(restart);
-        await this.#goBack();
-      },
-      resume: () => this.#connect(),
-    });
-    ({ trainer: this.#trainer, pipeline: this.#pipeline } = spawnLinearPipeline(this.#supervisor, {
-      options,
-      features,
-      classes: this.#classes,
-      terms,
-      rows,
-      trains: !evaluate && !this.#isTrained,
-      caches,
-      monitor: listenToActors<LinearActorEvent>(system, emit, (event) => this.#take(event)),
-      start: () => ({ epoch: this.#start.epoch, resume: this.#resume }),
-    }));
-  }
-
-  /** The checkpoint that this attempt goes on with. */
-  get #resume(): string | null {
-    return this.#training.checkpoint ?? this.#options.resume;
   }
 
   async run(): Promise<LinearResult> {
     const { lr } = this.#options;
-    await this.#training.untilStopped(async () => {
-      await this.#connect();
-      await this.#supervisor.retry(() => this.#work());
-    }, this.#over.promise);
+    await this.#run.do(() => this.#work(), this.#over.promise);
     const diverged = [...this.#divergence.diverged];
     const scores = lr.map((rate, i) => ({
       lr: rate,
@@ -213,7 +158,7 @@ class LinearEvaluation {
     }));
     const chosen = this.#chosen();
     warnOfLargeLoss(scores[chosen], this.#classes, this.#emit);
-    const checkpoint = this.#training.checkpoint ?? (this.#isTrained ? this.#options.resume : null);
+    const checkpoint = this.#run.training.checkpoint ?? (this.#isTrained ? this.#options.resume : null);
     return { scores, chosen, checkpoint };
   }
 
@@ -221,14 +166,9 @@ class LinearEvaluation {
     this.#emit({ type: "note", text });
   }
 
-  async #connect(): Promise<void> {
-    this.#emit({ type: "actors", actors: this.#system.actors });
-    await this.#pipeline.connect(this.#trainer.ref);
-  }
-
   /** All actors begin again where the newest checkpoint left off. */
   async #goBack(): Promise<void> {
-    this.#start = await findStart({ ...this.#options, resume: this.#resume });
+    this.#start = await findStart({ ...this.#options, resume: this.#run.resume });
     this.#best = [...this.#start.best];
     this.#divergence = this.#watchDivergence();
     this.#tests = 0;
@@ -244,7 +184,7 @@ class LinearEvaluation {
   #take(event: LinearActorEvent): void {
     if (event.type === "warning") this.#emit(event);
     if (event.type === "came") return this.#tellProgress(event.images);
-    if (event.type !== "batch" || this.#training.isOver) return;
+    if (event.type !== "batch" || this.#run.training.isOver) return;
     const { epoch, batch, scores, learningRates } = event;
     const step = epoch * this.#batchesPerEpoch + batch + 1;
     this.#divergence.look(scores, learningRates, `epoch ${epoch}, batch ${batch}`);
@@ -297,15 +237,15 @@ class LinearEvaluation {
     const { trainImages, test } = this.#data;
     const phase = cacheFeatures && !evaluate ? "features" : "evaluation";
     this.#reading = { phase, done: 0, total: source === TRAIN ? trainImages : test.rowCount };
-    const images = await this.#pipeline.readAll(source, { epoch });
-    return await this.#trainer.ref.ask("finish", { purpose, images }, PATIENCE);
+    const images = await this.#run.pipeline.readAll(source, { epoch });
+    return await this.#run.trainer.ref.ask("finish", { purpose, images }, PATIENCE);
   }
 
   /** Classifies the test images. */
   async #test(): Promise<ProbeScore[]> {
     const { cacheFeatures, evaluate } = this.#options;
     return cacheFeatures && !evaluate
-      ? await this.#trainer.ref.ask("evaluateKept", undefined, PATIENCE)
+      ? await this.#run.trainer.ref.ask("evaluateKept", undefined, PATIENCE)
       : await this.#read(TEST, this.#tests++, "queries");
   }
 
@@ -322,15 +262,10 @@ class LinearEvaluation {
       await this.#read(TRAIN, 0, "bank");
       await this.#read(TEST, 0, "queries");
     }
-    let savedAt = performance.now();
     let bestProbe = this.#chosen();
-    for (let epoch = this.#start.epoch; epoch < epochs; epoch++) {
+    await this.#run.trainEpochs(this.#start.epoch, epochs, async (epoch) => {
       bestProbe = await this.#trainEpoch(epoch, bestProbe);
-      const isDue = performance.now() - savedAt >= 1000 * SECONDS_BETWEEN_CHECKPOINTS;
-      if (epoch < epochs - 1 && !isDue) continue;
-      await this.#training.save();
-      savedAt = performance.now();
-    }
+    });
   }
 
   /** Classifies the test images by classifiers that are there. */
@@ -349,7 +284,7 @@ class LinearEvaluation {
 
   /** Trains an epoch, and classifies the test images. @returns the best probe */
   async #trainEpoch(epoch: number, bestBefore: number): Promise<number> {
-    const trainer = this.#trainer.ref;
+    const trainer = this.#run.trainer.ref;
     const learningRates = this.#ratesOf(epoch);
     const train = async () => {
       await trainer.tell("begin", { learningRates });
@@ -381,6 +316,6 @@ class LinearEvaluation {
   /** Has a checkpoint of the last whole epoch written; nothing where none was trained. */
   async #save(): Promise<string | null> {
     if (this.#options.evaluate || this.#isTrained) return null;
-    return (await this.#trainer.ref.ask("save", undefined, PATIENCE)).path;
+    return (await this.#run.trainer.ref.ask("save", undefined, PATIENCE)).path;
   }
 }

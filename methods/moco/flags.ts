@@ -88,7 +88,8 @@ const ORIGINAL_DEFAULTS: Readonly<Partial<Record<keyof PretrainDefaults, string>
 export const PRETRAIN_DEFAULT_NOTES = {
   ...describeDefaults<PretrainDefaults>(PRETRAIN_DEFAULTS, PRETRAIN_SAMPLE_DEFAULTS, ORIGINAL_DEFAULTS),
   data: "default: the bundled images",
-  testData: "default: test.tsv, val/ or the like in the folder of --data, if present",
+  testData:
+    "default: test.tsv, val/ or similar in the folder of --data; without them, held-out labels of --data",
   output: "default: a new folder under output/",
   plugin: "default: none",
   workers: `${DEFAULT_WORKERS_NOTE}; the original: 32`,

@@ -1,5 +1,4 @@
 /** MoCo: momentum contrast (He et al., CVPR 2020; MoCo-v2: Chen et al., arXiv 2003.04297). */
-import { findDataset } from "../../data/open_dataset.ts";
 import { UserError } from "../../errors.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import type { Stem } from "../../models/encoder.ts";
@@ -10,6 +9,7 @@ import type { EncoderTrainingEvent } from "../encoder_training/events.ts";
 import { requireImagesReader } from "../encoder_training/options.ts";
 import type { RunSoFar } from "../encoder_training/prepare.ts";
 import { type EncoderTrainingResult, trainEncoder } from "../encoder_training/run.ts";
+import { testDataOf } from "../held_out.ts";
 import type { Method, OutputSettings } from "../method.ts";
 import { trainingNeeds } from "../permissions.ts";
 import type { Wanted } from "../watched_actors.ts";
@@ -67,7 +67,7 @@ async function resolvePretrainInput({ stem, ...input }: PretrainInput): Promise<
     ...NOT_ASKED_FOR,
     ...input,
     arch: findEncoder(input.arch ?? PRETRAIN_DEFAULTS.arch, stem).name,
-    testData: input.testData === undefined ? await findDataset(input.data, "test") ?? null : input.testData,
+    testData: input.testData === undefined ? await testDataOf(input.data) : input.testData,
   };
   checkSplits(options);
   return options;

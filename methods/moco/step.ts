@@ -4,7 +4,7 @@
  * the batch's keys (`moco/builder.py` of the original, without the shuffle, which has no meaning on one device).
  */
 import { differentiate } from "../../kernels/autodiff.ts";
-import type { Gpu, Target } from "../../kernels/gpu.ts";
+import type { Gpu } from "../../kernels/gpu.ts";
 import { Graph, padTo4, type Tensor } from "../../kernels/graph.ts";
 import { unpadRows } from "../../kernels/layout.ts";
 import { interleaveRows } from "../../kernels/ops/interleave_rows/interleave_rows.ts";
@@ -12,7 +12,6 @@ import { l2Normalize } from "../../kernels/ops/l2_normalize/l2_normalize.ts";
 import { stepControl } from "../../kernels/ops/loss_scale/loss_scale.ts";
 import type { Program } from "../../kernels/program.ts";
 import { recomputeActivations } from "../../kernels/recompute.ts";
-import type { Schedule } from "../../kernels/schedule.ts";
 import { EncoderBuilder } from "../../models/encoder_builder.ts";
 import type { DeviceParameter, StateEntry } from "../../models/encoder_layers.ts";
 import { type ImageInput, traceImages } from "../../models/images.ts";
@@ -24,7 +23,6 @@ import {
   type GradientExchange,
   type GradientGraph,
   type OptimizerOptions,
-  scheduleTrainingStep,
 } from "../../models/training_step.ts";
 import { KeyQueue } from "../encoder_training/key_queue.ts";
 import { CompiledStep } from "../encoder_training/compiled_step.ts";
@@ -134,11 +132,6 @@ function traceStep(options: MocoStepOptions): TracedStep {
 
 function optimizerOf(options: MocoStepOptions): OptimizerOptions {
   return { ...sgdOf(options), averages: true };
-}
-
-/** The dispatches of a step and its memory, program by program, without a device: what it would be on such a target. */
-export function scheduleMocoStep(target: Target, options: MocoStepOptions): Schedule[] {
-  return scheduleTrainingStep(target, traceStep(options), optimizerOf(options));
 }
 
 /** Both encoders, the optimizer and the queue, on one device. */

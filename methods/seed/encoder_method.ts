@@ -10,6 +10,7 @@ import type { Encoder, Profiled } from "../../actors/messages.ts";
 import type { Supervised } from "../../actors/runtime/mod.ts";
 import { requireImageSize } from "../../models/encoder_input.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
+import { DEFAULT_LOSS, readsQueue } from "../../models/loss/losses.ts";
 import type { EncoderMethod, Line, LineSetup } from "../encoder_training/method.ts";
 import { contentTerm } from "../terms.ts";
 import { augmentationOf, localViewsOf } from "./augmentation.ts";
@@ -98,6 +99,8 @@ export const DISTILLATION: EncoderMethod<DistillOptions> = {
     contentTerm("teacher", "--distill", await identifyTeacher(options, emit), "teacher's weights"),
   ],
   terms: distillTerms,
+  readsQueue: ({ loss = DEFAULT_LOSS, batchSize: batch, dim: dimension, queue: queueSize }) =>
+    readsQueue(loss, { batch, dimension, queueSize }),
   teacher: ({ teacherArch: arch, distill: path, weights }) => ({ arch, path, weights }),
   spawn,
 };

@@ -161,7 +161,8 @@ export const DISTILL_DEFAULT_NOTES = {
   heads: HEADS_DEFAULT_NOTE,
   dim: "default: 128, or the length of the feature of a teacher that needs no head",
   data: "default: the bundled images",
-  testData: "default: test.tsv, val/ or similar in the folder of --data, if present",
+  testData:
+    "default: test.tsv, val/ or similar in the folder of --data; without them, held-out labels of --data",
   output: "default: a new folder under output/",
   recipe: "default: none",
   plugin: "default: none",

@@ -1,12 +1,12 @@
 /** SEED: self-supervised distillation (Fang et al., ICLR 2021). */
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
-import { findDataset } from "../../data/open_dataset.ts";
 import { findEncoder, studentNames, teacherNames } from "../../models/registry.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import type { Stem } from "../../models/encoder.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
 import { chooseViews } from "../encoder_views.ts";
+import { testDataOf } from "../held_out.ts";
 import type { Method, OutputSettings } from "../method.ts";
 import { trainingNeeds } from "../permissions.ts";
 import type { Wanted } from "../watched_actors.ts";
@@ -66,7 +66,7 @@ async function resolveDistillInput(
     ...input,
     ...views,
     studentArch: findEncoder(input.studentArch ?? PAPER_DEFAULTS.studentArch, stem).name,
-    testData: input.testData === undefined ? await findDataset(input.data, "test") ?? null : input.testData,
+    testData: input.testData === undefined ? await testDataOf(input.data) : input.testData,
     teacherArch: teacher.arch,
     teacherSsl: teacher.ssl,
   };

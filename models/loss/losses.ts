@@ -1,5 +1,5 @@
 /** The losses that a distillation can name. */
-import type { Graph, Tensor } from "../../kernels/graph.ts";
+import { Graph, padTo4, type Tensor } from "../../kernels/graph.ts";
 import { UserError } from "../../errors.ts";
 import { cosineLoss } from "./cosine_loss.ts";
 import { inBatchLoss } from "./in_batch_loss.ts";
@@ -42,4 +42,22 @@ export function findLoss(name: string): Loss {
     throw new UserError(`there is no loss "${name}"; known are ${lossNames().join(", ")}`);
   }
   return loss;
+}
+
+/**
+ * Returns whether a loss compares with the queue, as its graph says.
+ *
+ * @throws {UserError} for an unknown name, and what the loss throws for that batch
+ */
+export function readsQueue(
+  name: string,
+  { batch, dimension, queueSize }: { batch: number; dimension: number; queueSize: number },
+): boolean {
+  const graph = new Graph();
+  const queue = graph.source("queue", [1, 1, padTo4(queueSize), dimension]);
+  const [student, teacher] = ["student", "teacher"].map((label) =>
+    graph.source(label, [batch, 1, 1, dimension])
+  );
+  findLoss(name)(graph, { student, teacher, queue, queueSize, temperature: 1, teacherTemperature: 1 });
+  return graph.nodes.some(({ inputs }) => inputs.includes(queue));
 }

@@ -90,6 +90,12 @@ Deno.test("the plan of a distillation and of a linear evaluation has the notes o
     "2 steps in",
     "learning rate 0.03",
   ]);
+  await using other = distill({ ...input, loss: "cosine", output: folder.makeOutput("cosine") });
+  for await (const event of other) {
+    if (event.type !== "plan") continue;
+    assertStringIncludes(event.notes[0], "the warm-up of"); // it reads no queue
+    break;
+  }
   const linear = {
     ...{
       pretrained: TINY_TEACHER,

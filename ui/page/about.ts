@@ -2,7 +2,7 @@
 /** Results, what was run on what, and how to do the run again. */
 import { duration, facts, find } from "page/elements.ts";
 import { formatFigure, resultsOf } from "page/results.ts";
-import { accuracyNow, BY_IN_FULL, type Run, type State } from "page/state.ts";
+import { accuracyNow, BY_IN_FULL, describeImages, type Run, type State } from "page/state.ts";
 
 /** How long the page says that something was copied, in ms. */
 const SAID_MS = 3_000;
@@ -11,7 +11,7 @@ const SAID_MS = 3_000;
 function resultsSoFar(run: Run): (readonly [name: string, value: string])[] {
   const { last } = run;
   const now = accuracyNow(run);
-  const by = BY_IN_FULL[now?.by ?? "knn"];
+  const by = BY_IN_FULL[now?.by ?? "knn"] + describeImages(now);
   const percent = (value: number) => `${value.toFixed(1)} %`;
   return [
     ...now?.teacher === undefined ? [] : [[`teacher, ${by} top-1`, percent(now.teacher)] as const],

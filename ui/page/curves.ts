@@ -8,7 +8,7 @@ import { type Line, LineChart, type Range, scaleRange } from "page/line_chart.ts
 import { shortNames } from "page/names.ts";
 import { cellsOf, lookOf, type ShownRun, type Unit, whyEmpty } from "page/shown_runs.ts";
 import { type Point, smooth } from "page/smoothing.ts";
-import { BY, type Run, type State } from "page/state.ts";
+import { BY, describeImages, type Run, type State } from "page/state.ts";
 import type { CurvePoint, ScoreRow } from "../records.ts";
 
 /** Units of time, in seconds; the largest is taken that the longest run is at least two of. */
@@ -51,7 +51,7 @@ function scoreLines(shown: ShownRun, isAlone: boolean): Line[] {
   for (const row of run.scores) {
     if (row.of !== "student") continue;
     const kind = row.by !== "linear"
-      ? BY[row.by]
+      ? BY[row.by] + describeImages(row)
       : row.lr === undefined
       ? BY.linear
       : `linear, lr ${formatNumber(row.lr)}`;
@@ -59,7 +59,7 @@ function scoreLines(shown: ShownRun, isAlone: boolean): Line[] {
   }
   const teacher = run.scores.find(({ of }) => of === "teacher");
   return [...kinds].map(([kind, rows], i) => ({
-    name: kinds.size === 1 ? name : `${name}, ${kind}`,
+    name: kinds.size === 1 ? name + describeImages(rows[0]) : `${name}, ${kind}`,
     // One run has all colours to itself.
     ...isAlone ? lookOf(i) : { colour, dash: i === 0 ? dash : DASHES[i % DASHES.length] },
     points: rows.flatMap(({ step, top1 }) => {

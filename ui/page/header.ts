@@ -4,7 +4,7 @@ import { formatNumber } from "page/charts.ts";
 import { duration, find, make } from "page/elements.ts";
 import { lastParts } from "page/names.ts";
 import { describeRun } from "page/settings.ts";
-import { accuracyNow, BY, type Run, type State } from "page/state.ts";
+import { accuracyNow, BY, describeImages, type Run, type State } from "page/state.ts";
 
 const SAID: Readonly<Record<string, string>> = {
   running: "Running",
@@ -84,7 +84,7 @@ export function drawHeader(state: State): void {
     ["teacher", teacher || undefined],
     ["data", data || undefined],
     [
-      `latest ${BY[now?.by ?? "knn"]} top-1`,
+      `latest ${BY[now?.by ?? "knn"]} top-1${describeImages(now)}`,
       now && percent(now.top1) + (now.teacher === undefined ? "" : `, teacher ${percent(now.teacher)}`),
     ],
   ]);

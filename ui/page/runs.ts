@@ -6,7 +6,7 @@ import { stateOf } from "page/header.ts";
 import { shortNames } from "page/names.ts";
 import { describeRun, differingSettings, formatSetting } from "page/settings.ts";
 import { lookOf } from "page/shown_runs.ts";
-import { accuracyNow, BY, type Run, type State } from "page/state.ts";
+import { accuracyNow, BY, describeImages, type Run, type State } from "page/state.ts";
 
 /** What is known of a run by a column: what is sorted by, and what is shown. */
 interface Cell {
@@ -41,7 +41,7 @@ const COLUMNS: readonly (readonly [heading: string, cellOf: (listed: Listed) => 
     const now = accuracyNow(run);
     return numberCell(
       now?.top1,
-      (top1) => `${top1.toFixed(1)} %${now!.by === "knn" ? "" : ` ${BY[now!.by]}`}`,
+      (top1) => `${top1.toFixed(1)} %${now!.by === "knn" ? describeImages(now) : ` ${BY[now!.by]}`}`,
     );
   }],
   ["loss", ({ run }) => numberCell(run.last?.loss ?? undefined, formatNumber)],

@@ -51,10 +51,15 @@ export const BY_IN_FULL: Readonly<Record<ScoreRow["by"], string>> = {
   finetune: "fine-tuned",
 };
 
+/** Words behind what top-1 is measured by, where that is not on test images. */
+export function describeImages({ held_out }: Pick<ScoreRow, "held_out"> = {}): string {
+  return held_out ? " (held-out labels)" : "";
+}
+
 /** The accuracy of a run as it is now, in percent, and its teacher's. */
 export function accuracyNow(
   { scores }: Pick<Run, "scores">,
-): { by: ScoreRow["by"]; top1: number; teacher: number | undefined } | undefined {
+): Pick<ScoreRow, "by" | "top1" | "held_out"> & { teacher: number | undefined } | undefined {
   const student = scores.filter(({ of }) => of === "student");
   const newest = student.at(-1);
   if (newest === undefined) return undefined;
@@ -62,7 +67,8 @@ export function accuracyNow(
   const top1 = Math.max(
     ...student.filter(({ step, by }) => step === newest.step && by === newest.by).map(({ top1 }) => top1),
   );
-  return { by: newest.by, top1, teacher: scores.find(({ of }) => of === "teacher")?.top1 };
+  const { by, held_out } = newest;
+  return { by, top1, held_out, teacher: scores.find(({ of }) => of === "teacher")?.top1 };
 }
 
 /** Everything. */

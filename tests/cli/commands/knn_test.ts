@@ -62,8 +62,22 @@ Deno.test("knn evaluates a checkpoint and fresh weights, as distil does", async 
   const json = await runProgram(PROGRAM, "--pretrained", SAMPLE_TEACHER, "--json", ...flags);
   const { encoder, results } = JSON.parse(json.stdout);
   assertEquals([encoder, results[0].k, results[0].top1.toFixed(2)], ["resnet18", 5, top1]);
-  const fresh = await runProgram(PROGRAM, "-a", "resnet18", ...flags);
-  assertMatch(fresh.stdout, /^encoder +resnet18, random weights$/m);
+  // Without a test set too.
+  const fresh = await runProgram(
+    PROGRAM,
+    "-a",
+    "resnet18",
+    ...flags.with(-1, join(folder.data, "train.tsv")),
+  );
+  assertMatch(
+    fresh.stdout,
+    /^encoder +resnet18, random weights\nimages +5\d training, \d with held-out labels, 32 x 32$/m,
+    fresh.stderr,
+  );
+  assertMatch(
+    fresh.stderr,
+    /^note: no test images, so kNN uses held-out labels of .*train\.tsv: \d images, 10 % of each/m,
+  );
   const unlabelled = join(folder.path, "unlabelled.tsv");
   Deno.writeTextFileSync(unlabelled, sampleRows("test.tsv", 5).replace(/\t\d+\t/g, "\t-1\t"));
   const none = await runProgram(PROGRAM, "-a", "resnet18", "--test-data", unlabelled, ...flags);

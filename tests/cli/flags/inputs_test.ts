@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { type DistillRequest, parseDistillFlags } from "../../../cli/flags/distill_flags.ts";
 import { checkDistillInputs } from "../../../cli/flags/inputs.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../../data/sample.ts";
+import { HELD_OUT } from "../../../methods/held_out.ts";
 import { UserError } from "../../../errors.ts";
 import { TestFolder } from "../../data/folder.ts";
 
@@ -22,12 +23,12 @@ Deno.test("checkDistillInputs() finds the bundled images, teacher and test image
   assertEquals((await checkDistillInputs(parse("--test-data", given))).testData, given);
 });
 
-Deno.test("checkDistillInputs() leaves the evaluation out where there are no test images", async () => {
+Deno.test("checkDistillInputs() evaluates on held-out labels where there are no test images", async () => {
   const folder = await Deno.makeTempDir();
   try {
     await Deno.writeTextFile(join(folder, "train.tsv"), "");
     const options = await checkDistillInputs(parse("--data", folder, "--distill", SAMPLE_TEACHER));
-    assertEquals(options.testData, null);
+    assertEquals(options.testData, HELD_OUT);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

@@ -1,9 +1,13 @@
 import { assertEquals } from "@std/assert";
 import { join } from "node:path";
+import { fingerprintDataset } from "../../../data/fingerprint.ts";
+import { openDataset, resolveDataset } from "../../../data/open_dataset.ts";
+import { HELD_OUT } from "../../../methods/held_out.ts";
 import { PAPER_DEFAULTS } from "../../../methods/seed/defaults.ts";
 import type { DistillOptions } from "../../../methods/seed/options.ts";
 import { parseDistillFlags } from "../../../cli/flags/distill_flags.ts";
 import { isUnfinished, readRunSoFar, readStartsBefore } from "../../../cli/output/run_so_far.ts";
+import { snakeCase } from "../../../cli/output/snake_case.ts";
 import { earlierRecordOf, RecordedRun, recordOf, stepOf } from "../../ui/recorded_run.ts";
 
 /** What is printed as an error meanwhile. */
@@ -17,6 +21,11 @@ async function said(work: () => Promise<void>): Promise<string[]> {
     console.error = original;
   }
   return lines;
+}
+
+async function fingerprintOf(data: string): Promise<string> {
+  using dataset = await openDataset(await resolveDataset(data, "train"));
+  return await fingerprintDataset(dataset);
 }
 
 function optionsOf(run: RecordedRun): DistillOptions {
@@ -81,6 +90,26 @@ Deno.test("a resumed run takes the losses that can be read, and no settings from
   assertEquals(lines, [
     `warning: ${join(run.path, "config.json")} is ignored: expected an object, found null`,
   ]);
+});
+
+Deno.test("evaluations on held-out labels are known to a resumed run of the same seed and data, and of no other", async () => {
+  using run = new RecordedRun();
+  const score = { of: "student", by: "knn", step: 8, top1: 30, top5: 90, held_out: true };
+  Deno.writeTextFileSync(join(run.path, "scores.jsonl"), JSON.stringify(score) + "\n");
+  const options = { ...optionsOf(run), testData: HELD_OUT };
+  run.write(
+    "config.json",
+    Object.fromEntries(Object.entries(options).map(([name, value]) => [snakeCase(name), value])),
+  );
+  const images = { role: "images", path: options.data, fingerprint: await fingerprintOf(options.data) };
+  const known = async (changes: Partial<DistillOptions>) =>
+    (await readRunSoFar("distill", { ...options, ...changes }))!.accuracies;
+  run.write("run.json", { ...recordOf(), inputs: [images] });
+  assertEquals(await known({}) as unknown[], [score]);
+  assertEquals(await known({ seed: options.seed + 1 }), []);
+  assertEquals(await known({ testData: join(options.data, "test.tsv") }), []);
+  run.write("run.json", { ...recordOf(), inputs: [{ ...images, fingerprint: "0" }] });
+  assertEquals(await known({}), []);
 });
 
 Deno.test("a run that is resumed in another folder keeps the losses of its beginning, and scores are made again", async () => {

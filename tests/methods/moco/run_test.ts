@@ -4,6 +4,7 @@ import type { ActorSystem } from "../../../actors/runtime/mod.ts";
 import { StoppedError } from "../../../actors/stopped_error.ts";
 import { UserError } from "../../../errors.ts";
 import { samplePretrainOptions } from "../../../methods/moco/defaults.ts";
+import type { EncoderTrainingPlan } from "../../../methods/encoder_training/events.ts";
 import type { PretrainOptions } from "../../../methods/moco/options.ts";
 import { distill, knn, pretrain } from "../../../methods/runs.ts";
 import { openEncoderSource } from "../../../models/encoder_source.ts";
@@ -34,16 +35,24 @@ async function runToEnd(options: PretrainOptions, stopAfter = Infinity) {
   const run = pretrain(options);
   const losses: number[] = [];
   const accuracies: [of: string, step: number][] = [];
+  const top1: number[] = [];
+  const notes: string[] = [];
+  let plan: EncoderTrainingPlan | undefined;
   const listen = async () => {
     for await (const event of run) {
-      if (event.type === "knn") accuracies.push([event.of, event.step]);
+      if (event.type === "plan") plan = event;
+      if (event.type === "note") notes.push(event.text);
+      if (event.type === "knn") {
+        accuracies.push([event.of, event.step]);
+        top1.push(event.top1);
+      }
       if (event.type !== "step") continue;
       losses.push(event.loss);
       if (event.step === stopAfter) run.stop().catch(() => {});
     }
   };
   await listen().catch(() => {}); // the result rejects too
-  return { losses, accuracies, result: run.result };
+  return { losses, accuracies, top1, notes, plan, result: run.result };
 }
 
 Deno.test("pretrain() gives the same bits for any number of readers, and when it is stopped and resumed", async () => {
@@ -103,6 +112,35 @@ Deno.test("a pretrained encoder is evaluated next to training, teaches a student
     insight: false,
   }).result;
   assertEquals(student.steps, BATCHES);
+});
+
+Deno.test("where there is no test set, kNN uses held-out labels: the weights are the same, and a resumed run is evaluated alike", async () => {
+  using folder = new RunFolder(8 * BATCHES);
+  const train = join(folder.data, "train.tsv");
+  let row = 0; // two classes of 16 images
+  Deno.writeTextFileSync(train, Deno.readTextFileSync(train).replace(/\t\d+\t/g, () => `\t${row++ % 2}\t`));
+  const settings = { testData: undefined, epochs: 3, knnEvery: 1, seed: 5 };
+  const whole = await runToEnd(optionsOf(folder, "whole", settings));
+  const { checkpoint, knn: found } = await whole.result;
+  const plain = await runToEnd(optionsOf(folder, "plain", { ...settings, testData: null }));
+  assertEquals(await digestFile((await plain.result).checkpoint), await digestFile(checkpoint));
+  assertEquals([whole.accuracies.length, plain.accuracies.length], [4, 0]);
+  assertEquals(whole.plan!.knn, { bank: 28, queries: 4, heldOut: true });
+  assertEquals(whole.notes.filter((note) => note.includes("held-out")), [
+    `no test images, so kNN uses held-out labels of ${train}: 4 images, 10 % of each class, chosen by --seed 5, are ` +
+    "classified by the other 28",
+    "training finished; classifying images with held-out labels with weighted kNN",
+  ]);
+
+  const stopped = await runToEnd(optionsOf(folder, "stopped", settings), BATCHES + 1);
+  const { checkpoint: resume } = await assertRejects(() => stopped.result, StoppedError);
+  const resumed = await runToEnd(optionsOf(folder, "resumed", { ...settings, resume }));
+  assertEquals((await resumed.result).knn, found);
+  assertEquals(resumed.accuracies, whole.accuracies.toSpliced(1, 1)); // that after the first epoch was before the stop
+  assertEquals(resumed.top1, whole.top1.toSpliced(1, 1));
+
+  const encoder = { pretrained: checkpoint, plugins: [TINY_ENCODER], data: folder.data, knnK: [5] };
+  assertEquals(await knn({ ...encoder, seed: 5 }).result, [found!.after]);
 });
 
 for (const actor of ["moco_trainer", "augmenter"]) {

@@ -1,4 +1,4 @@
-import { assert, assertAlmostEquals, assertThrows } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import { UserError } from "../../../errors.ts";
 import { differentiate } from "../../../kernels/autodiff.ts";
 import type { Gpu } from "../../../kernels/gpu.ts";
@@ -6,7 +6,7 @@ import { Graph } from "../../../kernels/graph.ts";
 import { padRows, unpadRows } from "../../../kernels/layout.ts";
 import { l2Normalize } from "../../../kernels/ops/l2_normalize/l2_normalize.ts";
 import { Program } from "../../../kernels/program.ts";
-import { findLoss } from "../../../models/loss/losses.ts";
+import { findLoss, lossNames, readsQueue } from "../../../models/loss/losses.ts";
 import { asHardware, relativeError, withGpu } from "../../kernels/check_op.ts";
 import { formulaTensor } from "../../reference.ts";
 import { skip } from "../../skip.ts";
@@ -21,6 +21,12 @@ function rowsOf(values: ArrayLike<number>, d: number): Rows {
     (_, row) => Array.from({ length: d }, (_, i) => values[row * d + i]),
   );
 }
+
+Deno.test("readsQueue() finds in a loss's graph whether it compares with the queue", () => {
+  const sizes = { batch: 4, dimension: 8, queueSize: 6 };
+  const found = lossNames().filter((name) => readsQueue(name, sizes));
+  assertEquals(found, ["seed"]);
+});
 
 const dot = (a: readonly number[], b: readonly number[]) =>
   a.reduce((sum, value, i) => sum + value * b[i], 0);

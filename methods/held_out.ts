@@ -1,0 +1,99 @@
+/** kNN without a test set: a share of the labels of the training images is held out of the vote. */
+import type { KnnSettings } from "../actors/evaluation.ts";
+import type { Emit, NoticeEvent, ProgressEvent } from "../actors/events.ts";
+import { dataListener } from "../actors/notices.ts";
+import { chooseLabelFraction } from "../data/label_fraction.ts";
+import { findDataset, openDataset, resolveDataset } from "../data/open_dataset.ts";
+import { UserError } from "../errors.ts";
+
+/** Value of `testData` that asks for it. Paths are absolute, so no file has this name. */
+export const HELD_OUT = "held-out";
+
+/** Share of the images of each class that is classified. */
+const FRACTION = 0.1;
+
+/** Images below which a class has none to spare. */
+const LEAST_OF_CLASS = 5;
+
+/** Rows of the training images that vote, and rows that are classified. */
+export type HeldOutRows = Required<Pick<KnnSettings, "bankRows" | "queryRows">>;
+
+/**
+ * Returns what to evaluate on where nobody named anything: the test set in the folder of the training images, or
+ * {@linkcode HELD_OUT}.
+ */
+export async function testDataOf(data: string): Promise<string> {
+  return await findDataset(data, "test") ?? HELD_OUT;
+}
+
+/**
+ * Chooses the rows by labels and seed, as {@linkcode chooseLabelFraction} does. Classes of fewer than five images vote, and are
+ * not classified. Rows without a label do neither.
+ *
+ * @param labels of every row, [n]; negative where there is none
+ * @returns a sentence that says why, where labels do not suffice
+ */
+export function chooseHeldOut(labels: Int32Array, seed: number): HeldOutRows | string {
+  const counts = new Map<number, number>();
+  for (const label of labels) if (label >= 0) counts.set(label, (counts.get(label) ?? 0) + 1);
+  if (counts.size === 0) return "no class labels";
+  if (counts.size === 1) return "labels of one class only";
+  const isLarge = (label: number) => counts.get(label)! >= LEAST_OF_CLASS;
+  const queryRows = chooseLabelFraction(
+    labels.map((label) => label >= 0 && isLarge(label) ? label : -1),
+    FRACTION,
+    seed,
+  );
+  if (queryRows.length === 0) return `fewer than ${LEAST_OF_CLASS} images of each class`;
+  const queries = new Set(queryRows);
+  const bankRows = Uint32Array.from(labels.keys().filter((row) => labels[row] >= 0 && !queries.has(row)));
+  return { bankRows, queryRows };
+}
+
+/**
+ * Reads the labels of training images, and chooses rows by them; a note says what is chosen.
+ *
+ * @returns a sentence that says why, where labels do not suffice
+ * @throws {UserError} where there is no readable data
+ */
+export async function holdOut(
+  path: string,
+  seed: number,
+  emit: Emit<NoticeEvent | ProgressEvent>,
+): Promise<HeldOutRows | string> {
+  using dataset = await openDataset(path, dataListener(emit));
+  const rows = chooseHeldOut(dataset.readLabels(), seed);
+  if (typeof rows === "string") return `${path} has ${rows}`;
+  const { queryRows, bankRows } = rows;
+  emit({
+    type: "note",
+    text:
+      `no test images, so kNN uses held-out labels of ${path}: ${queryRows.length} images, ${
+        100 * FRACTION
+      } % of ` +
+      `each class, chosen by --seed ${seed}, are classified by the other ${bankRows.length}`,
+  });
+  return rows;
+}
+
+/**
+ * Finds the images of a kNN evaluation: those that vote in `data`; those to classify in `testData`, or where {@linkcode testDataOf}
+ * finds them if that is left out.
+ *
+ * @throws {UserError} where there are none, or no labels to hold out
+ */
+export async function findVote(
+  { data, testData, seed }: { data: string; testData?: string; seed: number },
+  emit: Emit<NoticeEvent | ProgressEvent>,
+): Promise<Pick<KnnSettings, "bankData" | "queryData" | "bankRows" | "queryRows">> {
+  const bankData = await resolveDataset(data, "train");
+  const found = testData ?? await testDataOf(data);
+  if (found !== HELD_OUT) return { bankData, queryData: await findDataset(found, "test") ?? found };
+  const rows = await holdOut(bankData, seed, emit);
+  if (typeof rows === "string") {
+    throw new UserError(
+      `there are no test images, and ${rows}: expected some images of two classes or more to classify`,
+    );
+  }
+  return { bankData, queryData: bankData, ...rows };
+}

@@ -1,0 +1,49 @@
+/** What a run on labelled images leaves to its files: the encoder and its views, and where the images are. */
+import type { Emit, NoticeEvent } from "../actors/events.ts";
+import { findDataset, resolveDataset } from "../data/open_dataset.ts";
+import { UserError } from "../errors.ts";
+import type { Stem } from "../models/encoder.ts";
+import { type EncoderSourceOptions, openEncoderSource } from "../models/encoder_source.ts";
+import { findEncoder } from "../models/registry.ts";
+import { type AskedViews, chooseViews, type ChosenViews } from "./encoder_views.ts";
+
+/** The part of a run's options that its files may decide. */
+export interface LabelledInput extends AskedViews {
+  /** Images to learn from. */
+  data: string;
+  /** Images to classify; looked for beside the former where it is left out. */
+  testData?: string;
+  /** Name of the encoder. */
+  arch?: string;
+  /** Its first layers. */
+  stem?: Stem;
+}
+
+/**
+ * Finds that out. A note says where the views are from.
+ *
+ * @param path checkpoint of the encoder; `null` for fresh weights of `arch`
+ * @param choice which encoder of the checkpoint
+ * @throws {UserError} where there are no images, or the checkpoint does not fit
+ * @throws {TypeError} where neither a checkpoint nor a name is given
+ */
+export async function resolveLabelledInput(
+  path: string | null,
+  choice: Omit<EncoderSourceOptions, "part">,
+  { data, testData, arch: named, stem, ...views }: LabelledInput,
+  emit: Emit<NoticeEvent>,
+): Promise<Required<Pick<LabelledInput, "arch" | "data" | "testData">> & Omit<ChosenViews, "note">> {
+  using source = path === null ? null : await openEncoderSource(path, { ...choice, part: "backbone" });
+  const arch = source?.encoder.name ?? (named && findEncoder(named, stem).name);
+  if (arch === undefined) {
+    throw new TypeError("expected a checkpoint (pretrained) or the name of an encoder (arch), found neither");
+  }
+  const found = await findDataset(testData ?? data, "test") ?? testData;
+  if (found === undefined) {
+    throw new UserError(`${data} has no test images: expected them there or at testData`);
+  }
+  const images = { data: await resolveDataset(data, "train"), testData: found };
+  const { note, ...chosen } = chooseViews(source, views, images.data);
+  if (note !== undefined) emit({ type: "note", text: note });
+  return { arch, ...images, ...chosen };
+}

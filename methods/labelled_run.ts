@@ -1,0 +1,114 @@
+/** A run on labelled images: epochs of training, each with a test behind it. */
+import type { ActorsEvent, CheckpointEvent, Emit, WarningEvent } from "../actors/events.ts";
+import type { ImageCaches } from "../actors/image_caches.ts";
+import type { Returning } from "../actors/messages.ts";
+import { describeRestart } from "../actors/notices.ts";
+import type { Pipeline } from "../actors/pipeline.ts";
+import type { ActorSystem, Protocol, Supervised, Supervisor } from "../actors/runtime/mod.ts";
+import { TrainingRun, type TrainingRunOptions } from "../actors/training_run.ts";
+import { findEncoder } from "../models/registry.ts";
+import type { PreparedLabels } from "./labelled_data.ts";
+import type { LinearPlan } from "./linear_probe/events.ts";
+
+/** Checkpoints are written at an epoch's end, but no more often than this. */
+const SECONDS_BETWEEN_CHECKPOINTS = 60;
+
+/** What a {@linkcode LabelledRun} is made from. */
+export interface LabelledRunOptions<Trainer extends Protocol<Trainer> & Returning>
+  extends Omit<TrainingRunOptions, "emit" | "keep"> {
+  emit: Emit<WarningEvent | ActorsEvent | CheckpointEvent>;
+  /** Has all begin again where the newest checkpoint left off, before actors are started again. */
+  goBack(): Promise<void>;
+  /**
+   * Spawns the actors.
+   *
+   * @param resume returns the checkpoint that those that are started next go on with
+   */
+  spawn(
+    supervisor: Supervisor,
+    resume: () => string | null,
+  ): { trainer: Supervised<Trainer>; pipeline: Pipeline };
+}
+
+/** A run's actors, and how it ends. All are started again when one crashes. */
+export class LabelledRun<Trainer extends Protocol<Trainer> & Returning> {
+  readonly training: TrainingRun;
+  readonly trainer: Supervised<Trainer>;
+  readonly pipeline: Pipeline;
+  readonly #system: ActorSystem;
+  readonly #supervisor: Supervisor;
+  readonly #options: LabelledRunOptions<Trainer>;
+
+  constructor(system: ActorSystem, options: LabelledRunOptions<Trainer>) {
+    this.#system = system;
+    this.#options = options;
+    this.training = new TrainingRun(options);
+    const tellRestart = describeRestart(options.emit);
+    this.#supervisor = system.supervise({
+      strategy: "one-for-all",
+      prepare: async (restart) => {
+        tellRestart(restart);
+        await options.goBack();
+      },
+      resume: () => this.#connect(),
+    });
+    ({ trainer: this.trainer, pipeline: this.pipeline } = options.spawn(this.#supervisor, () => this.resume));
+  }
+
+  /** The checkpoint that those that are started next go on with. */
+  get resume(): string | null {
+    return this.training.checkpoint ?? this.#options.resume;
+  }
+
+  async #connect(): Promise<void> {
+    this.#options.emit({ type: "actors", actors: this.#system.actors });
+    await this.pipeline.connect(this.trainer.ref);
+  }
+
+  /**
+   * Does the work, again after each crash; see {@linkcode TrainingRun.untilStopped}.
+   *
+   * @param over resolves with the reason where training makes no sense any more
+   */
+  async do(work: () => Promise<void>, over?: Promise<unknown>): Promise<void> {
+    await this.training.untilStopped(async () => {
+      await this.#connect();
+      await this.#supervisor.retry(work);
+    }, over);
+  }
+
+  /** Trains epochs one by one. A checkpoint is saved after the last, and after others where the newest is a minute old. */
+  async trainEpochs(first: number, end: number, train: (epoch: number) => Promise<void>): Promise<void> {
+    let savedAt = performance.now();
+    for (let epoch = first; epoch < end; epoch++) {
+      await train(epoch);
+      const isDue = performance.now() - savedAt >= 1000 * SECONDS_BETWEEN_CHECKPOINTS;
+      if (epoch < end - 1 && !isDue) continue;
+      await this.training.save();
+      savedAt = performance.now();
+    }
+  }
+}
+
+/** Returns what is known of a run before its first step. */
+export function planOf(
+  { options: { arch, evalResize }, data: { rows, trainImages, test }, classes }: PreparedLabels<
+    { arch: string }
+  >,
+  { batchesPerEpoch, firstEpoch, caches, notes }:
+    & Pick<LinearPlan, "batchesPerEpoch" | "firstEpoch" | "notes">
+    & { caches: ImageCaches },
+): LinearPlan {
+  return {
+    trainImages,
+    ...rows && { rows: [...rows] },
+    testImages: test.rowCount,
+    classes,
+    features: findEncoder(arch).features,
+    batchesPerEpoch,
+    firstEpoch,
+    evalResize,
+    cache: caches.description,
+    notes,
+  };
+}

@@ -1,0 +1,56 @@
+import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
+import { join } from "node:path";
+import { UserError } from "../../errors.ts";
+import { chooseHeldOut, findVote, HELD_OUT, testDataOf } from "../../methods/held_out.ts";
+import { RunFolder } from "../actors/small_run.ts";
+
+/** 40 images of class 0, 20 of class 1, 4 of class 2, and 3 without a label. */
+const LABELS = Int32Array.from({ length: 67 }, (_, row) => row < 40 ? 0 : row < 60 ? 1 : row < 64 ? 2 : -1);
+
+const rowsOf = (labels: Int32Array, seed = 0) => {
+  const rows = chooseHeldOut(labels, seed);
+  assert(typeof rows !== "string", `${rows}`);
+  return rows;
+};
+
+Deno.test("chooseHeldOut() classifies a tenth of each class by all other labelled images, and none of a small class", () => {
+  const { bankRows, queryRows } = rowsOf(LABELS);
+  assertEquals([...queryRows].map((row) => LABELS[row]), [0, 0, 0, 0, 1, 1]);
+  assertEquals(
+    [...bankRows, ...queryRows].toSorted((a, b) => a - b),
+    Array.from({ length: 64 }, (_, row) => row),
+  );
+  assertEquals([...bankRows], [...bankRows].toSorted((a, b) => a - b));
+});
+
+Deno.test("chooseHeldOut() follows the seed", () => {
+  assertEquals(rowsOf(LABELS, 3), rowsOf(LABELS, 3));
+  assertNotEquals(rowsOf(LABELS, 3), rowsOf(LABELS, 4));
+});
+
+Deno.test("chooseHeldOut() says why labels do not suffice", () => {
+  assertEquals(chooseHeldOut(Int32Array.of(-1, -1), 0), "no class labels");
+  assertEquals(chooseHeldOut(new Int32Array(50), 0), "labels of one class only");
+  assertEquals(chooseHeldOut(Int32Array.of(0, 0, 0, 0, 1, 1, 1, 1), 0), "fewer than 5 images of each class");
+  assertEquals([...rowsOf(Int32Array.of(0, 0, 0, 0, 0, 1)).queryRows].length, 1);
+});
+
+Deno.test("testDataOf() finds the test set of a folder, and of a folder without one or of a file none", async () => {
+  using both = new RunFolder(2, 2);
+  using alone = new RunFolder(2);
+  assertEquals(await testDataOf(both.data), join(both.data, "test.tsv"));
+  assertEquals(await testDataOf(alone.data), HELD_OUT);
+  assertEquals(await testDataOf(join(both.data, "train.tsv")), HELD_OUT);
+});
+
+Deno.test("findVote() refuses data in which there is nothing to classify", async () => {
+  using folder = new RunFolder(4);
+  const { message } = await assertRejects(
+    () => findVote({ data: folder.data, seed: 0 }, () => {}),
+    UserError,
+  );
+  assertEquals(
+    message,
+    `there are no test images, and ${folder.data}/train.tsv has fewer than 5 images of each class: expected some images of two classes or more to classify`,
+  );
+});
