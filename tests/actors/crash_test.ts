@@ -1,4 +1,5 @@
 // Every role breaks in the middle of a run: it goes on to the same bits, or must end within seconds and say who it was.
+import { setOneThread } from "../../actors/one_thread.ts";
 import { assert, assertEquals, assertLess, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { runDistillation } from "../../methods/seed/run.ts";
@@ -7,6 +8,8 @@ import { ActorCrash, type ActorRef, type ActorSystem, type Message } from "../..
 import { embed } from "../../methods/runs.ts";
 import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "./small_run.ts";
 import { hear } from "./hear.ts";
+
+setOneThread(false); // what is torn down with a Worker is what these are about
 
 type Actors = ActorSystem["actors"];
 

@@ -2,12 +2,15 @@
  * Faults that come from the parts themselves: modules that lie outside this tree, and stand in the places of built-in
  * actors, lose their device, take their time, or send garbage.
  */
+import { setOneThread } from "../../actors/one_thread.ts";
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type ActorRole, distill, type DistillOptions, knn } from "../../mod.ts";
 import { ActorCrash } from "../../actors/runtime/mod.ts";
 import { digestFile, RunFolder, TINY_ENCODER, TINY_TEACHER } from "./small_run.ts";
+
+setOneThread(false); // what is torn down with a Worker is what these are about
 
 const MOD = new URL("../../mod.ts", import.meta.url).href;
 
