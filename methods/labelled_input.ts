@@ -2,37 +2,33 @@
 import type { Emit, NoticeEvent } from "../actors/events.ts";
 import { findDataset, resolveDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
-import type { Stem } from "../models/encoder.ts";
 import { type EncoderSourceOptions, openEncoderSource } from "../models/encoder_source.ts";
 import { findEncoder } from "../models/registry.ts";
 import { type AskedViews, chooseViews, type ChosenViews } from "./encoder_views.ts";
 
-/** The part of a run's options that its files may decide. */
+/** Images and views, as far as they are said. */
 export interface LabelledInput extends AskedViews {
   /** Images to learn from. */
   data: string;
   /** Images to classify; looked for beside the former where it is left out. */
   testData?: string;
-  /** Name of the encoder. */
-  arch?: string;
-  /** Its first layers. */
-  stem?: Stem;
 }
 
 /**
  * Finds that out. A note says where the views are from.
  *
- * @param path checkpoint of the encoder; `null` for fresh weights of `arch`
- * @param choice which encoder of the checkpoint
+ * @param path checkpoint of the encoder; `null` for fresh weights
+ * @param choice which encoder
  * @throws {UserError} where there are no images, or the checkpoint does not fit
  * @throws {TypeError} where neither a checkpoint nor a name is given
  */
 export async function resolveLabelledInput(
   path: string | null,
   choice: Omit<EncoderSourceOptions, "part">,
-  { data, testData, arch: named, stem, ...views }: LabelledInput,
+  { data, testData, ...views }: LabelledInput,
   emit: Emit<NoticeEvent>,
-): Promise<Required<Pick<LabelledInput, "arch" | "data" | "testData">> & Omit<ChosenViews, "note">> {
+): Promise<{ arch: string; data: string; testData: string } & Omit<ChosenViews, "note">> {
+  const { arch: named, stem } = choice;
   using source = path === null ? null : await openEncoderSource(path, { ...choice, part: "backbone" });
   const arch = source?.encoder.name ?? (named && findEncoder(named, stem).name);
   if (arch === undefined) {

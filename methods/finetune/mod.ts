@@ -32,7 +32,7 @@ async function resolveFinetuneInput(
   const isFresh = resume === null || resume === "auto";
   const path = isFresh ? pretrained : resume;
   const choice = isFresh ? { arch, stem, heads, which, weights } : { arch, stem };
-  const found = await resolveLabelledInput(path, choice, { stem, ...input }, emit);
+  const found = await resolveLabelledInput(path, choice, input, emit);
   return { ...FINETUNE_DEFAULTS, evaluate: false, classes: null, ...input, resume, which, ...found };
 }
 

@@ -35,7 +35,7 @@ async function resolveLinearInput(
 ): Promise<LinearOptions> {
   const { pretrained, which = "student", arch, weights } = input;
   const choice = { arch, stem, heads, which, weights };
-  const found = await resolveLabelledInput(pretrained, choice, { stem, ...input }, emit);
+  const found = await resolveLabelledInput(pretrained, choice, input, emit);
   return { ...LINEAR_DEFAULTS, resume: null, evaluate: false, classes: null, ...input, which, ...found };
 }
 
