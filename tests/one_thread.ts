@@ -10,3 +10,6 @@ setOneThread(isOne);
 
 /** Environment of programs that tests start, where what they do in Workers is not what is tested. */
 export const ONE_THREAD: Record<string, string> = { SEED_ONE_THREAD: isOne ? "1" : "0" };
+
+/** Environment of programs whose actors have Workers, as a user's have. */
+export const WORKERS: Record<string, string> = { SEED_ONE_THREAD: "0" };

@@ -1,4 +1,5 @@
 // The commands in the documentation run as they are written, under the flags of their tasks.
+import { ONE_THREAD } from "../one_thread.ts";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { delimiter, dirname, join } from "node:path";
 import { permissionsOf, RESTRICTED_TASKS } from "../../cli/flags/permissions.ts";
@@ -142,6 +143,7 @@ async function runCommand(
     stderr: "piped",
     env: {
       NO_COLOR: "1",
+      ...ONE_THREAD,
       INIT_CWD: folder,
       LD_LIBRARY_PATH: bin, // as clusters set it; Deno starts no npm with it unasked
       PATH: [bin, Deno.env.get("PATH")].join(delimiter),

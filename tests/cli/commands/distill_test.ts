@@ -17,6 +17,7 @@ import { describeAdapter } from "../../../kernels/gpu.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 import { RunFolder, sampleRows, TINY_ENCODER, TINY_TEACHER } from "../../actors/small_run.ts";
 import { referencePath } from "../../reference.ts";
+import { ONE_THREAD, WORKERS } from "../../one_thread.ts";
 import { skip } from "../../skip.ts";
 import { eventFiles, readEvents } from "../output/tensorboard/event_file.ts";
 
@@ -40,7 +41,7 @@ function start(args: string[], env: Record<string, string> = {}): Deno.ChildProc
 }
 
 async function run(args: string[], env?: Record<string, string>): Promise<Ended> {
-  const { code, stdout, stderr } = await start(args, env).output();
+  const { code, stdout, stderr } = await start(args, { ...ONE_THREAD, ...env }).output();
   const decoder = new TextDecoder();
   return { code, stdout: decoder.decode(stdout), stderr: decoder.decode(stderr) };
 }
@@ -126,7 +127,7 @@ Deno.test("distill writes its files, says what it does, and ends with a table; -
   const classNames = ["airplane", "automobile", "a bird"];
   Deno.writeTextFileSync(join(folder.data, "classes.txt"), classNames.join("\r\n") + "\r\n");
   const flags = smallFlags(folder, "out", { "--epochs": "2" }).filter((flag) => flag !== "--no-insight");
-  const { code, stdout, stderr } = await run([...flags, "--limit-steps", "8"]);
+  const { code, stdout, stderr } = await run([...flags, "--limit-steps", "8"], WORKERS);
   assertEquals(code, 0, stderr);
   const { name } = await describeAdapter();
   assertStringIncludes(stdout, `adapter   ${name}\n`);

@@ -1,4 +1,5 @@
 // Each task that may take long stops in good order at a signal: it installs the handling, and heeds it.
+import { ONE_THREAD, WORKERS } from "../../one_thread.ts";
 import { assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -108,7 +109,7 @@ Deno.test({
           stdin: "null",
           stdout: "null",
           stderr: "piped",
-          env: { NO_COLOR: "1" },
+          env: { NO_COLOR: "1", ...(task === "distill" ? WORKERS : ONE_THREAD) },
         }).output();
         const text = new TextDecoder().decode(stderr);
         assertEquals([code, signal], [129, null], text);
