@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
-import { GpuError, openGpu } from "../../kernels/gpu.ts";
+import { GpuError, openGpu, shareDevice } from "../../kernels/gpu.ts";
 import { readBuffer } from "../../kernels/readback.ts";
 import { withGpu } from "./check_op.ts";
 
@@ -56,3 +56,30 @@ Deno.test("a device tells what is allocated on it", () =>
     assertEquals(gpu.allocatedBytes, before);
     return Promise.resolve();
   }));
+
+Deno.test("those that share a device share its kernels, and give back what is theirs", async () => {
+  shareDevice(true);
+  try {
+    const [one, other] = [await openGpu("one"), await openGpu("other")];
+    assertEquals(one.pipelines === other.pipelines, true);
+    const usage = GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+    const [kept, freed] = [other, one].map(({ device }) => device.createBuffer({ size: 16, usage }));
+    assertEquals([one.allocatedBytes, other.allocatedBytes], [16, 16]);
+    one.destroy();
+    assertEquals([one.allocatedBytes, other.allocatedBytes], [0, 16]);
+    other.device.queue.writeBuffer(kept, 0, Uint32Array.of(1, 2, 3, 4));
+    assertEquals([...new Uint32Array(await readBuffer(other, kept))], [1, 2, 3, 4]);
+    other.device.queue.writeBuffer(freed, 0, Uint32Array.of(1));
+    await assertRejects(() => other.wait(new Promise(() => {})), GpuError, "destroyed");
+
+    // Who comes after it broke gets another.
+    const later = await openGpu("later");
+    const buffer = later.device.createBuffer({ size: 16, usage });
+    assertEquals([...new Uint32Array(await readBuffer(later, buffer))], [0, 0, 0, 0]);
+    assertThrows(() => other.check(), GpuError, "other: ");
+    later.destroy();
+    assertEquals(one.check(), undefined); // it had gone before
+  } finally {
+    shareDevice(false);
+  }
+});

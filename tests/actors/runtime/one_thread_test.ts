@@ -1,0 +1,80 @@
+// Actors on the thread of their system: all that is said elsewhere of Workers, but for what only a thread of one's own can do.
+import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { ActorCrash, ActorStopped, type ActorSystem } from "../../../actors/runtime/mod.ts";
+import type crasher from "./fixtures/crasher.ts";
+import type forgetful from "./fixtures/forgetful.ts";
+import type probe from "./fixtures/probe.ts";
+import type { ProbeConfig } from "./fixtures/probe.ts";
+import { fixture, withSystem } from "./helpers.ts";
+
+const ONE = { oneThread: true };
+
+function spawnProbe(system: ActorSystem, name: string, config: ProbeConfig = {}) {
+  return system.spawn<typeof probe>(name, fixture("probe.ts"), config);
+}
+
+Deno.test("on one thread buffers change hands, references lead to their actors, and messages keep their order", () =>
+  withSystem(async (system) => {
+    const [first, second] = ["first", "second"].map((name) => spawnProbe(system, name));
+    const bytes = Uint8Array.of(1, 2, 3);
+    assertEquals(await first.ref.ask("echo", bytes), Uint8Array.of(1, 2, 3));
+    assertEquals(bytes.byteLength, 0);
+    await first.ref.ask("sendNotes", { to: second.ref, count: 3 });
+    const notes = await second.ref.ask("notes");
+    assertEquals(notes.map(({ from }) => from), ["first", "first", "first"]);
+    assertEquals(notes.map(({ value }) => value), notes.map(({ value }) => value).toSorted((a, b) => a - b));
+    assertEquals((await first.stats()).name, "first");
+  }, ONE));
+
+Deno.test("on one thread no Worker is made", async () => {
+  const { Worker } = globalThis;
+  globalThis.Worker = class {
+    constructor() {
+      throw new Error("a Worker was made");
+    }
+  } as unknown as typeof Worker;
+  try {
+    await withSystem((system) => spawnProbe(system, "probe").ref.ask("progress"), ONE);
+    await assertRejects(
+      () => withSystem((system) => spawnProbe(system, "probe").ref.ask("progress")),
+      Error,
+      "a Worker was made",
+    );
+  } finally {
+    globalThis.Worker = Worker;
+  }
+});
+
+Deno.test("on one thread what an actor throws has its name, and ends the others with their hooks", async () => {
+  const hookFile = await Deno.makeTempFile();
+  const crash = await assertRejects(() =>
+    withSystem(async (system) => {
+      const held = spawnProbe(system, "held", { hookFile }).ref.ask("hold");
+      await system.spawn<typeof crasher>("bad", fixture("crasher.ts"), {}).ref.ask("throwError");
+      await held;
+    }, ONE), ActorCrash);
+  assertStringIncludes(crash.message, 'actor "bad" crashed: RangeError: the handler broke');
+  assertEquals(await Deno.readTextFile(hookFile), "second\nfirst\n");
+  await Deno.remove(hookFile);
+});
+
+Deno.test("on one thread Actor.stop() and drain() do as in a Worker", () =>
+  withSystem(async (system) => {
+    const actor = spawnProbe(system, "probe");
+    await actor.ref.tell("note", 7);
+    await actor.drain();
+    assertEquals(await actor.ref.ask("progress"), 1);
+    await actor.stop();
+    await assertRejects(() => actor.ref.ask("progress"), ActorStopped);
+    assertEquals([...system.actors], []);
+  }, ONE));
+
+Deno.test("on one thread what an actor did not await is no error of the program when the other ends", () =>
+  withSystem(async (system) => {
+    const probe = spawnProbe(system, "probe");
+    const { ref } = system.spawn<typeof forgetful>("forgetful", fixture("forgetful.ts"), undefined);
+    await ref.ask("ask", probe.ref);
+    await probe.ref.ask("progress"); // by now the other has asked
+    await probe.stop();
+    await new Promise((resolve) => setTimeout(resolve, 50)); // the time to hear of it
+  }, ONE));
