@@ -131,7 +131,6 @@ function convNext(shape: ConvNextShape): Encoder {
     roles: ["teacher"],
     ssl: "dinov3",
     head: "none",
-    exports: ["pth", "safetensors"],
     features,
     // Four pixels to one, and three times two to one, as the authors' images are; others would lose their edges.
     sizes: { usual: 256, multiple: 32 },

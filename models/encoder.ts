@@ -73,8 +73,6 @@ export interface Encoder {
   readonly head: HeadKind;
   /** Length of the pooled feature. */
   readonly features: number;
-  /** Formats that it is exported to; all where it is left out. */
-  readonly exports?: readonly ("pth" | "safetensors" | "onnx")[];
   /** Sizes of images; any where it is left out. */
   readonly sizes?: ImageSizes;
   /** Entries of its authors' state_dict that neither feature nor embedding depends on. */

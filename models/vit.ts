@@ -28,7 +28,6 @@ function makeVit(name: string, shape: VitShape): Encoder {
     roles: ["teacher"],
     ssl: method,
     head: "none",
-    exports: ["pth", "safetensors"],
     features: width,
     sizes: sizesOf(shape),
     ignores: IGNORED,

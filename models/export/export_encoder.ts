@@ -128,14 +128,6 @@ export async function exportEncoder(
 ): Promise<ExportResult> {
   using source = await openEncoderSource(options.checkpoint, options);
   const { encoder, head, framework } = source;
-  const { exports = EXPORT_FORMATS } = encoder;
-  if (!exports.includes(options.format)) {
-    throw new UserError(
-      `a ${encoder.family} (${encoder.name}) is not exported as ${options.format}; use --format ${
-        exports.join(" or ")
-      }`,
-    );
-  }
   const output = options.output ?? defaultOutput(options, encoder.name);
   await checkOutput(output, options);
   await source.requireFinite();
