@@ -82,6 +82,11 @@ function requireFinite(values: Float32Array, keys: readonly string[]): void {
   );
 }
 
+/** Whether a tensor is made of entries that never change. */
+function isConstant({ kind, fromDevice }: DeviceParameter): boolean {
+  return kind === "running" && fromDevice === undefined;
+}
+
 /** Parameters of one traced encoder on one device. */
 export class ParameterStore implements Disposable {
   readonly #gpu: Gpu;
@@ -186,7 +191,7 @@ export class ParameterStore implements Disposable {
     const copies = new Map<GPUBuffer, Promise<ArrayBuffer>>();
     const values: StateValues = new Map();
     for (const parameter of parameters) {
-      if (parameter.keys.length === 0) continue; // a constant
+      if (parameter.keys.length === 0 || isConstant(parameter)) continue;
       const { buffer, offset, bytes } = rangeOf(parameter);
       if (!copies.has(buffer)) copies.set(buffer, readBuffer(this.#gpu, buffer));
       const device = new Float32Array(await copies.get(buffer)!, offset, bytes / 4);

@@ -9,7 +9,6 @@ import {
 import { UserError } from "../../errors.ts";
 import { Graph } from "../../kernels/graph.ts";
 import { TensorRef } from "../../models/checkpoint/tensor_ref.ts";
-import { exportEncoder } from "../../models/export/export_encoder.ts";
 import { EncoderBuilder } from "../../models/encoder_builder.ts";
 import { chooseInput } from "../../models/encoder_input.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
@@ -174,21 +173,6 @@ vitTest("an encoder that lacks tensors is compared with the encoder of its shape
   assertStringIncludes(
     explainHead(tensors, "torchvision"),
     "holds no encoder that is known; the most similar is dinov2_",
-  );
-});
-
-vitTest("a vision transformer is not exported to ONNX, and says what it is exported to", async () => {
-  await assertRejects(
-    () =>
-      exportEncoder({
-        checkpoint: path("dino_tiny.pth"),
-        format: "onnx",
-        part: "backbone",
-        normalize: false,
-        force: true,
-      }),
-    UserError,
-    "is not exported as onnx; use --format pth or safetensors",
   );
 });
 
