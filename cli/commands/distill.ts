@@ -85,7 +85,7 @@ async function main(): Promise<void> {
     teachers: teacherNames(),
   });
   if (command.help !== undefined) return console.log(command.help);
-  const options = await checkDistillInputs(command.options);
+  const options = await checkDistillInputs(command.options, command);
   const { imageSize, evalResize } = command.options;
   const asked = { imageSize, evalResize }; // the run says where the others are from
   if (command.resumesIfThere) {
@@ -102,7 +102,11 @@ async function main(): Promise<void> {
     show(stage, soFar) {
       if (recipe !== undefined) sayRecipe(recipe, describeOptions(options, printFreq), stage.shown);
       const isKnown = soFar !== undefined && soFar.accuracies.length > 0;
-      return showEncoderTraining(stage, options, WORDING, printFreq, isKnown);
+      const described: Wording<DistillOptions> = {
+        ...WORDING,
+        describeOptions: (...of) => ({ ...describeOptions(...of), ...recipe !== undefined && { recipe } }),
+      };
+      return showEncoderTraining(stage, options, described, printFreq, isKnown);
     },
   });
 }
