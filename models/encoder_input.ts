@@ -135,11 +135,13 @@ function describeChoice(
 ): string | undefined {
   const pixels = (size: number) => `${size} x ${size} pixels`;
   if (input?.imageSize === undefined) {
-    if (asked.imageSize) return undefined;
+    const own = describeInput({ mean: input?.mean, std: input?.std });
+    const isUnusual = own.startsWith("mean");
+    if (asked.imageSize) return isUnusual ? `${path}: its images are normalised by ${own}` : undefined;
     const why = isOurs ? "it was written by an earlier version" : "its program saves none";
     return `${path} has no image size (${why}): using ${pixels(taken)}, ${
       from ?? (sizes === undefined ? AUTHORS[framework] : `the usual size of ${sizesAreOf}`)
-    }; --image-size sets another`;
+    }; --image-size sets another${isUnusual ? `. Its images are normalised by ${own}` : ""}`;
   }
   const others = [
     ...asked.imageSize && asked.imageSize !== input.imageSize

@@ -5,7 +5,7 @@ import { DISTILL_CHECKPOINT } from "../../../methods/seed/checkpoint.ts";
 import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
 import { TensorValue, torchDict } from "../../../models/checkpoint/torch_value.ts";
 import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
-import { inputOf } from "../../../models/encoder_input.ts";
+import { chooseInput, inputOf } from "../../../models/encoder_input.ts";
 import { openEncoderSource } from "../../../models/encoder_source.ts";
 import { exportEncoder, type ExportOptions } from "../../../models/export/export_encoder.ts";
 import { inspectCheckpoint } from "../../../models/inspect.ts";
@@ -187,9 +187,20 @@ vitTest(
       assertEquals(source.encoder.name, "dinov3_vit_p16_w64_b2_h2_f256_r4_g0");
       const { mean, deviation } = source.normalization;
       assertEquals([[...mean], [...deviation]], [images.image_mean, images.image_std]);
+      const said = "mages are normalised by mean 0.43 0.411 0.296, std 0.213 0.156 0.143";
+      for (const asked of [{}, { imageSize: 64 }]) {
+        assertStringIncludes(chooseInput(source, asked).note!, said);
+      }
       const periods = await source.read("rope_embed.periods");
       assertEquals(periods, Float32Array.from(ropePeriods(32, 50)));
       assert(periods[1] !== Math.fround(ropePeriods(32)[1]));
+
+      const stages = { hidden_sizes: [16, 32, 48, 64] };
+      using convNext = await openEncoderSource(
+        withConfig(folder, "dinov3_tiny_convnext_hf.safetensors", stages, images),
+        { part: "encoder" },
+      );
+      assertEquals([...convNext.normalization.mean], images.image_mean);
 
       // Of other weights, or of no use: nothing is taken.
       for (
