@@ -6,7 +6,7 @@ import { parseDistillFlags } from "../../../cli/flags/distill_flags.ts";
 import { checkDistillInputs } from "../../../cli/flags/inputs.ts";
 import { SAMPLE_TEACHER } from "../../../data/sample.ts";
 import { UserError } from "../../../errors.ts";
-import { RunFolder } from "../../actors/small_run.ts";
+import { RunFolder, TINY_ENCODER } from "../../actors/small_run.ts";
 import { referencePath } from "../../reference.ts";
 import { vitTest } from "../../vit_files.ts";
 import { runProgram } from "../run_program.ts";
@@ -69,21 +69,8 @@ vitTest("a run with a recipe prints its settings, and records its name", async (
   const { code, stdout, stderr } = await runProgram(
     DISTILL,
     ...["--recipe", "dinov2-vits14", "--distill", path("dinov2_width128.pth"), "--data", folder.data],
-    ...[
-      "--output",
-      output,
-      "-a",
-      "mobilenetv3_small",
-      "--image-size",
-      "28",
-      "-b",
-      "4",
-      "--queue",
-      "8",
-      "-j",
-      "1",
-    ],
-    ...["--limit-steps", "1", "--no-insight"],
+    ...["--output", output, "--plugin", fileURLToPath(TINY_ENCODER), "-a", "tiny_convnet"],
+    ..."--image-size 28 -b 4 --queue 8 -j 1 --limit-steps 1 --no-insight".split(" "),
   );
   assertEquals(code, 0, stderr);
   assertStringIncludes(stdout + stderr, "recipe    dinov2-vits14, with these settings:");
