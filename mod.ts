@@ -135,14 +135,8 @@ export type { MocoTrainer } from "./methods/moco/messages.ts";
 export type { PretrainEvent, PretrainInput, PretrainResult, PretrainSettings } from "./methods/moco/mod.ts";
 export type { MocoTrainerConfig } from "./methods/moco/moco_trainer.ts";
 export type { PretrainOptions } from "./methods/moco/options.ts";
-export {
-  type Defaults,
-  PAPER_DEFAULTS,
-  type Recipe,
-  RECIPES,
-  SAMPLE_DEFAULTS,
-  sampleOptions,
-} from "./methods/seed/defaults.ts";
+export { type Defaults, PAPER_DEFAULTS, SAMPLE_DEFAULTS, sampleOptions } from "./methods/seed/defaults.ts";
+export { type Recipe, RECIPES } from "./methods/seed/recipes.ts";
 export type { DistillEvent } from "./methods/seed/events.ts";
 export type { KeyedBatch, QueueKeeper, StudentTrainer } from "./methods/seed/messages.ts";
 export type { DistillInput, DistillSettings } from "./methods/seed/mod.ts";

@@ -50,6 +50,7 @@ export async function describeMachine({ adapter }: Gpu): Promise<Machine> {
       Deno: Deno.version.deno,
       tfjs: versionOf("@tensorflow/tfjs"),
       "jax-js": versionOf("@jax-js/jax"),
+      "onnxruntime-web": versionOf("onnxruntime-web"),
     },
   };
 }

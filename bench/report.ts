@@ -31,6 +31,8 @@ export const SECTION_ORDER = [
   "inference",
   "loss",
   "attention",
+  "vit",
+  "vit-memory",
   "augmentation",
   "cache",
   "pipeline",

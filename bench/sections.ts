@@ -40,6 +40,7 @@ import {
 } from "./shapes.ts";
 import * as tfjs from "./tfjs.ts";
 import { tiledProduct } from "./tiles.ts";
+import { compareVits, planVits } from "./vit.ts";
 
 /** One section of the bench. */
 export interface BenchSection {
@@ -241,6 +242,29 @@ async function benchAttention(gpu: Gpu, rounds: number): Promise<Omit<Section, "
     rows: await compareAttention(gpu, rounds),
     targets: { tfjs: 1.5 },
   };
+}
+
+async function benchVit(gpu: Gpu, rounds: number): Promise<Omit<Section, "name">> {
+  return {
+    title: "A vision transformer's embeddings",
+    about:
+      "DINOv2's ViTs on images of 224 pixels, embeddings read back. onnxruntime-web runs the exported model, by its WebGPU " +
+      "backend on the same adapter, and on one thread of the processor.",
+    rows: await compareVits(gpu, rounds),
+    targets: { "onnxruntime webgpu": 1.5 },
+  };
+}
+
+function benchVitMemory(gpu: Gpu): Promise<Omit<Section, "name">> {
+  return Promise.resolve({
+    title: "Memory of a vision transformer",
+    about:
+      "Bytes of the weights on the device in float32, and those that the program's plan takes beside them, as on a " +
+      "device that binds as much as it is given. Nothing is run. What a software adapter copies into textures comes on top. `--amp` keeps activations in float16, not the weights. With images of 896 " +
+      "pixels there are 4,097 tokens: the plan grows with the tokens, not with their square.",
+    rows: planVits(gpu),
+    figure: { fact: "KiB a token", says: "planned KiB for each token of an image", unit: " KiB" },
+  });
 }
 
 async function benchLoss(gpu: Gpu, rounds: number): Promise<Omit<Section, "name">> {
@@ -522,6 +546,15 @@ export const SECTIONS: Readonly<Record<string, BenchSection>> = {
   attention: {
     help: "attention's time and memory by the number of tokens, against a matrix of scores and tfjs",
     run: benchAttention,
+  },
+  vit: {
+    help: "a ViT-S/14's embeddings at 224 pixels, against onnxruntime-web",
+    isTuned: true,
+    run: benchVit,
+  },
+  "vit-memory": {
+    help: "planned bytes of ViTs up to 4,097 tokens and up to ViT-g",
+    run: benchVitMemory,
   },
   augmentation: { help: "views from JPEGs, against PyTorch's DataLoader", run: benchAugmentation },
   cache: { help: "readers whose images are decoded once, against decoding", run: benchCache },

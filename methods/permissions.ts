@@ -7,6 +7,7 @@ import { sharpModule } from "../data/sharp.ts";
 import { findPluginImports } from "../actors/plugin_imports.ts";
 import { UserError } from "../errors.ts";
 import { HELD_OUT } from "./held_out.ts";
+import { configsBeside } from "../models/checkpoint/transformers_config.ts";
 import { isOfShards } from "../models/checkpoint/safetensors_shards.ts";
 
 /** Permissions of a program: the lists that `deno run`'s flags of these names take. An empty list grants none. */
@@ -62,9 +63,11 @@ export function dataAt(...paths: (string | null | undefined)[]): string[] {
   return given(...paths).flatMap((path) => path.endsWith(".tsv") ? [path, lineIndexPath(path)] : [path]);
 }
 
-/** A checkpoint to read: its file, or the folder of the files that it is cut into. */
+/** A checkpoint to read: its file and what lies beside it, or the folder of the files that it is cut into. */
 export function checkpointAt(...paths: (string | null | undefined)[]): string[] {
-  return given(...paths).map((path) => isOfShards(path) ? dirname(path) : path);
+  return given(...paths).flatMap((path) =>
+    isOfShards(path) ? [dirname(path)] : [path, ...configsBeside(path)]
+  );
 }
 
 /** Returns what tasks that train have in common. */

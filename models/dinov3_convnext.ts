@@ -116,8 +116,8 @@ function block(b: EncoderBuilder, key: string, x: Tensor): Tensor {
   return b.convolveAndAdd(y, narrow, x, { scale });
 }
 
-/** What embeddings do without: the last norm under its other name, and heads of training. */
-const IGNORED = /^(norms\..*|mask_token|dino_head\..*|ibot_head\..*|head\..*)$/;
+/** Heads of training. */
+const IGNORED = /^(mask_token$|(dino_head|ibot_head|head)\.)/;
 
 /** Encoders that were asked for, by name. */
 const known = new Map<string, Encoder>();
@@ -131,10 +131,15 @@ function convNext(shape: ConvNextShape): Encoder {
     roles: ["teacher"],
     ssl: "dinov3",
     head: "none",
-    exports: ["pth", "safetensors"],
     features,
     // Four pixels to one, and three times two to one, as the authors' images are; others would lose their edges.
     sizes: { usual: 256, multiple: 32 },
+    // The last norm under its other name.
+    unused: ["weight", "bias"].map((name) => ({
+      key: `norms.${STAGES - 1}.${name}`,
+      shape: [features],
+      otherwise: `norm.${name}`,
+    })),
     ignores: IGNORED,
     trace(b, images, head) {
       const feature = trace(b, images, shape);

@@ -1,6 +1,7 @@
 /** What an encoder is. The encoders that there are stand in `registry.ts`. */
 import type { Tensor } from "../kernels/graph.ts";
 import type { EncoderBuilder } from "./encoder_builder.ts";
+import type { Initial } from "./encoder_layers.ts";
 import type { HeadKind, HeadOptions } from "./heads.ts";
 
 /** Outputs of an encoder. */
@@ -55,6 +56,19 @@ export interface ImageSizes {
   readonly fixed?: boolean;
 }
 
+/** An entry of a state_dict that nothing is computed from. */
+export interface UnusedEntry {
+  /** Name of the entry. */
+  readonly key: string;
+  /** Shape in PyTorch's layout. */
+  readonly shape: readonly number[];
+  /**
+   * What it is where a checkpoint lacks it: `given` and `constant` values, or those of another entry, of this key. Without it, it
+   * is left out.
+   */
+  readonly otherwise?: Extract<Initial, { draw: "constant" | "given" }> | string;
+}
+
 /** An encoder: a plain function over graph ops. */
 export interface Encoder {
   /** Name in flags and options. */
@@ -73,11 +87,16 @@ export interface Encoder {
   readonly head: HeadKind;
   /** Length of the pooled feature. */
   readonly features: number;
-  /** Formats that it is exported to; all where it is left out. */
-  readonly exports?: readonly ("pth" | "safetensors" | "onnx")[];
   /** Sizes of images; any where it is left out. */
   readonly sizes?: ImageSizes;
-  /** Entries of its authors' state_dict that neither feature nor embedding depends on. */
+  /** Heads of a vision transformer, which no shape of its tensors tells. */
+  readonly heads?: number;
+  /**
+   * Entries of its authors' model that neither feature nor embedding depends on. Exports have them, so that its code loads
+   * them strictly.
+   */
+  readonly unused?: readonly UnusedEntry[];
+  /** Entries of other modules that its authors save beside it, such as heads of training. */
   readonly ignores?: RegExp;
   /**
    * The encoder that this one is with `--stem cifar`, called {@linkcode cifarName}; absent where there is none.

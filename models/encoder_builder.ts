@@ -154,6 +154,15 @@ export class EncoderBuilder {
     this.state.push({ key, shape, kind: "parameter", initial });
   }
 
+  /**
+   * Declares an entry that is not trained, `register_buffer()`. A checkpoint that lacks it has these values.
+   * {@linkcode EncoderBuilder.made} gives tensors of it.
+   */
+  buffer(key: string, values: readonly number[]): void {
+    const initial: Initial = { draw: "given", values };
+    this.state.push({ key, shape: [values.length], kind: "running", initial, optional: true });
+  }
+
   /** Declares an entry [..., c] such as `cls_token`, and returns it as rows [n, c]. */
   tokens(key: string, shape: readonly number[], initial: Initial): Tensor {
     this.value(key, shape, initial);
@@ -161,8 +170,8 @@ export class EncoderBuilder {
   }
 
   /** Makes a tensor of declared entries, or a constant of none; the label tells the tensors of an encoder apart. */
-  made(label: string, shape: readonly number[], { keys, ...made }: MadeTensor): Tensor {
-    const kind = keys.length === 0 ? "running" : "parameter";
+  made(label: string, shape: readonly number[], { keys, isConstant = false, ...made }: MadeTensor): Tensor {
+    const kind = keys.length === 0 || isConstant ? "running" : "parameter";
     return this.#shared.device.make(label, shape, { kind, keys, ...made });
   }
 

@@ -135,11 +135,13 @@ function describeChoice(
 ): string | undefined {
   const pixels = (size: number) => `${size} x ${size} pixels`;
   if (input?.imageSize === undefined) {
-    if (asked.imageSize) return undefined;
+    const own = describeInput({ mean: input?.mean, std: input?.std });
+    const isUnusual = own.startsWith("mean");
+    if (asked.imageSize) return isUnusual ? `${path}: its images are normalised by ${own}` : undefined;
     const why = isOurs ? "it was written by an earlier version" : "its program saves none";
     return `${path} has no image size (${why}): using ${pixels(taken)}, ${
       from ?? (sizes === undefined ? AUTHORS[framework] : `the usual size of ${sizesAreOf}`)
-    }; --image-size sets another`;
+    }; --image-size sets another${isUnusual ? `. Its images are normalised by ${own}` : ""}`;
   }
   const others = [
     ...asked.imageSize && asked.imageSize !== input.imageSize
@@ -156,7 +158,7 @@ function describeChoice(
 }
 
 /** What is known of an encoder's images, in words. */
-export function describeInput({ imageSize, cropRatio, mean, std, stem }: SavedInput): string {
+export function describeInput({ imageSize, cropRatio, mean, std, stem, heads }: SavedInput): string {
   const { mean: usualMean, deviation: usualStd } = IMAGENET_NORMALIZATION;
   const isUsual = (values: readonly number[] | undefined, usual: readonly number[]) =>
     values === undefined || values.join() === usual.join();
@@ -170,6 +172,7 @@ export function describeInput({ imageSize, cropRatio, mean, std, stem }: SavedIn
     ...cropRatio === undefined ? [] : [`crop ratio ${cropRatio}`],
     ...normalization,
     ...stem === undefined ? [] : [`stem ${stem}`],
+    ...heads === undefined ? [] : [`${heads} attention heads`],
   ].join(", ");
 }
 
@@ -184,7 +187,14 @@ export function inputOf<Views extends Pick<SavedInput, "imageSize" | "cropRatio"
   saved: SavedInput = {},
 ): Views & SavedInput {
   const { mean, deviation } = IMAGENET_NORMALIZATION;
-  return { ...views, mean: saved.mean ?? mean, std: saved.std ?? deviation, stem: stemOf(encoder) };
+  const { heads } = encoder;
+  return {
+    ...views,
+    mean: saved.mean ?? mean,
+    std: saved.std ?? deviation,
+    stem: stemOf(encoder),
+    ...heads !== undefined && { heads },
+  };
 }
 
 /** First convolution of an encoder and the pooling behind it, with their strides: `conv 7x7/2, max pool 3x3/2`. */

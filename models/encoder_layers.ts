@@ -10,7 +10,7 @@ export type EncoderMode = "train" | "eval";
 export type StateKind =
   /** Trained by SGD. */
   | "parameter"
-  /** A batch norm's running mean or variance. */
+  /** Not trained: a batch norm's running mean or variance, the periods of a rotary embedding. */
   | "running"
   /** `num_batches_tracked`: counts training steps, not on the device. */
   | "counter";
@@ -25,6 +25,8 @@ export interface StateEntry {
   kind: StateKind;
   /** Initial value. */
   initial: Initial;
+  /** Whether a checkpoint may lack it; it then has its initial value, which is `given` or `constant`. */
+  optional?: boolean;
 }
 
 /** How an initial value is drawn, as in torchvision's ResNet and `nn.Linear`. */
@@ -36,7 +38,8 @@ export type Initial =
   | { draw: "truncated_normal"; deviation: number; cut?: number }
   /** Uniform within +-bound. */
   | { draw: "uniform"; bound: number }
-  | { draw: "constant"; value: number };
+  | { draw: "constant"; value: number }
+  | { draw: "given"; values: readonly number[] };
 
 /** A tensor on the device that is made from state_dict entries. */
 export interface DeviceParameter {
@@ -79,6 +82,8 @@ export interface Convolution {
 export interface MadeTensor extends Pick<DeviceParameter, "toDevice" | "fromDevice" | "bySize"> {
   /** Entries that it is made of; none of a constant, which is not trained. */
   keys: readonly string[];
+  /** Whether it is a constant although it is made of entries: `EncoderBuilder.buffer()` has declared them. */
+  isConstant?: boolean;
 }
 
 /** Options for {@linkcode EncoderBuilder.convolution}. */

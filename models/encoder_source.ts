@@ -13,6 +13,7 @@ import { findHead, type HeadOptions } from "./heads.ts";
 import { IMAGENET_NORMALIZATION, type Normalization } from "./images.ts";
 import type { RowRange } from "./parameter_layout.ts";
 import { adviseChoice, describeOtherModel, explainUnknown } from "./near_miss.ts";
+import { completeEntries, isUsual, unusedEntries } from "./complete_entries.ts";
 import type { EncoderClues } from "./encoder_family.ts";
 import { cluesOf, expectPart, isHeadless, recognizeEncoders } from "./recognize.ts";
 import { type Encoder, type EncoderRole, SSL_TITLES, type Stem } from "./encoder.ts";
@@ -53,6 +54,8 @@ export interface EncoderSource extends Disposable, InputSource {
   readonly state: readonly StateEntry[];
   /** The part's tensors by the encoder's keys, in their order; counters only where the file has them. */
   readonly tensors: ReadonlyMap<string, TensorRef>;
+  /** What exports have beside them, see `Encoder.unused`. */
+  readonly unused: ReadonlyMap<string, TensorRef>;
   /** First names of what the file holds besides this encoder: other encoders, heads of other kinds, a queue. */
   readonly beside: readonly string[];
   /** First names of heads of unknown kinds, which a backbone does without; they are among `beside`. */
@@ -97,14 +100,15 @@ export async function openEncoderSource(
     const said = which === "teacher" ? undefined : state.arch;
     const input = which === "teacher" ? state.teacherInput : state.input;
     const fixedPositions = which === "teacher" ? await hasFixedPositions(tensors) : state.fixedPositions;
-    const clues = cluesOf({ arch: said, input, fixedPositions }, { stem, heads });
+    const clues = cluesOf({ arch: said, input, fixedPositions, config: state.config }, { stem, heads });
     const named = arch === undefined ? undefined : findEncoder(arch, stem);
     const headless = named === undefined ? isHeadless(tensors, clues) : named.head === "none";
     if (part === "encoder" && !headless) requireHead({ ...state, tensors }, clues);
     const encoder = named ?? recognize(path, tensors, part, clues);
     const { head, entries, isOptional, otherHeads } = expectPart(encoder, tensors, part);
     const advise = () => adviseChoice(tensors, part, encoder);
-    const matched = matchStateDict({ ...state, tensors }, entries, isOptional, advise);
+    const found = matchStateDict({ ...state, tensors }, entries, isOptional, advise);
+    const matched = completeEntries(entries, found, state.config?.ropeTheta);
     requireStem(path, encoder, input);
     if (dimension !== undefined && part === "encoder") checkDimension(state, head, dimension);
     if (dimension !== undefined && part === "backbone" && encoder.features !== dimension) {
@@ -136,12 +140,21 @@ export async function openEncoderSource(
       beside: namesBeside([...state.beside.keys(), ...otherHeads]),
       read: (key, rows) => readFinite(path, key, matched.get(key)!, rows),
       requireFinite: () => requireFinite(path, matched),
-      fingerprint: () =>
-        fingerprintWeights([...matched].map(([key, tensor]) => ({
-          key,
-          shape: tensor.shape,
-          read: () => readFinite(path, key, tensor),
-        }))),
+      unused: unusedEntries(encoder, tensors, matched),
+      fingerprint: async () => {
+        const isNew = await Promise.all(
+          entries.map(async (entry) =>
+            matched.has(entry.key) && !await isUsual(entry, matched.get(entry.key)!)
+          ),
+        );
+        return await fingerprintWeights(
+          entries.filter((_, i) => isNew[i]).map(({ key }) => ({
+            key,
+            shape: matched.get(key)!.shape,
+            read: () => readFinite(path, key, matched.get(key)!),
+          })),
+        );
+      },
       [Symbol.dispose]: () => state.close(),
     };
   } catch (error) {

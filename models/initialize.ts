@@ -28,6 +28,9 @@ export function initialize(state: readonly StateEntry[], seed: number): StateVal
       case "uniform":
         for (let i = 0; i < data.length; i++) data[i] = random.uniform(-initial.bound, initial.bound);
         break;
+      case "given":
+        data.set(initial.values);
+        break;
       case "constant":
         data.fill(initial.value);
     }

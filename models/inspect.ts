@@ -13,7 +13,7 @@ import type { SavedInput } from "./checkpoint/saved_input.ts";
 import { TensorRef } from "./checkpoint/tensor_ref.ts";
 import type { TorchValue } from "./checkpoint/torch_value.ts";
 import { describePlace } from "./encoder_input.ts";
-import { hasFixedPositions, locateEncoder } from "./locate_encoder.ts";
+import { configOf, hasFixedPositions, locateEncoder } from "./locate_encoder.ts";
 import type { EncoderPart } from "./encoder_parts.ts";
 import { SSL_TITLES } from "./encoder.ts";
 import { findHead, type FoundHead } from "./heads.ts";
@@ -185,13 +185,19 @@ async function describeEncoders(
     clues: EncoderClues,
   ) => {
     const fixedPositions = await hasFixedPositions(tensors);
-    return describeEncoder(name.replace(/\.$/, ""), tensors, { ...clues, heads, fixedPositions });
+    const asked = heads === undefined ? {} : { heads };
+    return describeEncoder(name.replace(/\.$/, ""), tensors, { ...clues, ...asked, fixedPositions });
   };
-  const main = await describeWith(prefix, state.tensors, { arch, saved: input?.stem });
+  const config = await configOf(state);
+  const main = await describeWith(prefix, state.tensors, {
+    arch,
+    saved: input?.stem,
+    heads: input?.heads ?? config?.heads,
+  });
   // MoCo's momentum encoder is of the same kind; of SEED's teacher the file does not say what it is.
   const named = ([
     ["encoder_k", { arch, saved: input?.stem }],
-    ["teacher", { saved: teacherInput?.stem }],
+    ["teacher", { saved: teacherInput?.stem, heads: teacherInput?.heads }],
   ] as const).flatMap(([name, clues]) => {
     const tensors = encoderBeside(state, name);
     return tensors.size === 0 || others !== undefined ? [] : [describeWith(name, tensors, clues)];

@@ -15,6 +15,7 @@ import {
   type StateDict,
 } from "./checkpoint/state_dict.ts";
 import type { TensorRef } from "./checkpoint/tensor_ref.ts";
+import { readTransformersConfig, type TransformersConfig } from "./checkpoint/transformers_config.ts";
 import { toReleaseNames } from "./checkpoint/release_names.ts";
 import { recognizeEncoders } from "./recognize.ts";
 
@@ -51,11 +52,26 @@ export async function openEncoder(path: string, weights?: string): Promise<State
   const file = await openCheckpointFile(path);
   try {
     const state = locateEncoder(file, weights);
-    return { ...state, fixedPositions: await hasFixedPositions(state.tensors) };
+    const config = await configOf(state);
+    return {
+      ...state,
+      fixedPositions: await hasFixedPositions(state.tensors),
+      config,
+      ...config?.mean && { input: { mean: config.mean, std: config.std, ...state.input } },
+    };
   } catch (error) {
     file.close();
     throw error;
   }
+}
+
+/** What transformers says beside a checkpoint's file, where its names and its width are of those weights. */
+export async function configOf(
+  { file, formats = [], tensors }: Pick<StateDict, "file" | "formats" | "tensors">,
+): Promise<TransformersConfig | undefined> {
+  if (!formats.some((title) => title.includes("transformers"))) return undefined;
+  const config = await readTransformersConfig(file.path);
+  return config?.width === tensors.get("norm.weight")?.shape[0] ? config : undefined;
 }
 
 /** Numbers of a table of positions that is looked at; those of learned ones that are longer have other marks. */

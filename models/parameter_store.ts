@@ -82,12 +82,19 @@ function requireFinite(values: Float32Array, keys: readonly string[]): void {
   );
 }
 
+/** Whether a tensor is made of entries that never change. */
+function isConstant({ kind, fromDevice }: DeviceParameter): boolean {
+  return kind === "running" && fromDevice === undefined;
+}
+
 /** Parameters of one traced encoder on one device. */
 export class ParameterStore implements Disposable {
   readonly #gpu: Gpu;
   readonly #parameters: readonly DeviceParameter[];
   readonly #places = new Map<Tensor, Place & { kind: DeviceParameter["kind"] }>();
   readonly #arenas = new Map<string, GPUBuffer[]>();
+  /** Entries that constants are made of, as they were loaded: the device has what was made of them. */
+  readonly #constants: StateValues = new Map();
 
   /** @param names of further arenas, each of the trained parameters' layout; they start from zeros */
   constructor(gpu: Gpu, parameters: readonly DeviceParameter[], names: readonly string[] = []) {
@@ -141,8 +148,13 @@ export class ParameterStore implements Disposable {
   async load(read: ReadEntry): Promise<void> {
     const { device } = this.#gpu;
     let queued = 0;
-    for (const { tensor, keys, rows, toDevice } of this.#parameters) {
-      const values = toDevice(await Promise.all(keys.map((key) => read(key, rows))));
+    for (const parameter of this.#parameters) {
+      const { tensor, keys, rows, toDevice } = parameter;
+      const entries = await Promise.all(keys.map((key) => read(key, rows)));
+      if (isConstant(parameter)) {
+        for (const [i, key] of keys.entries()) this.#constants.set(key, Float32Array.from(entries[i]));
+      }
+      const values = toDevice(entries);
       requireFinite(values, keys);
       const { buffer, offset } = this.rangeOf(tensor);
       for (let at = 0; at < values.byteLength; at += UPLOAD_BYTES) {
@@ -169,8 +181,10 @@ export class ParameterStore implements Disposable {
   }
 
   /** Values of all parameters and running statistics by key, in PyTorch's layout. */
-  save(): Promise<StateValues> {
-    return this.#download((p) => this.rangeOf(p.tensor), this.#parameters);
+  async save(): Promise<StateValues> {
+    const values = await this.#download((p) => this.rangeOf(p.tensor), this.#parameters);
+    for (const [key, constant] of this.#constants) values.set(key, constant);
+    return values;
   }
 
   /** An arena by parameter key, in PyTorch's layout. */
@@ -186,7 +200,7 @@ export class ParameterStore implements Disposable {
     const copies = new Map<GPUBuffer, Promise<ArrayBuffer>>();
     const values: StateValues = new Map();
     for (const parameter of parameters) {
-      if (parameter.keys.length === 0) continue; // a constant
+      if (parameter.keys.length === 0 || isConstant(parameter)) continue;
       const { buffer, offset, bytes } = rangeOf(parameter);
       if (!copies.has(buffer)) copies.set(buffer, readBuffer(this.#gpu, buffer));
       const device = new Float32Array(await copies.get(buffer)!, offset, bytes / 4);

@@ -39,7 +39,11 @@ export function expectPart(encoder: Encoder, tensors: Shapes, part: EncoderPart)
   const isHeadless = part === "backbone" || head.kind === "none";
   const others = isHeadless ? otherHeads(tensors).filter((root) => !own.has(root)) : [];
   for (const root of others) roots.add(root);
-  const isOptional = (key: string) => roots.has(rootOf(key)) || encoder.ignores?.test(key) === true;
+  const optional = new Set([...encoder.unused ?? [], ...entries.filter((entry) => entry.optional)].map(
+    ({ key }) => key,
+  ));
+  const isOptional = (key: string) =>
+    roots.has(rootOf(key)) || optional.has(key) || encoder.ignores?.test(key) === true;
   return { head, entries, isOptional, otherHeads: others };
 }
 
@@ -69,9 +73,14 @@ function rootOf(key: string): string {
 /** Whether the tensors are those of an encoder and no others; batch norm's counters are not looked at. */
 export function fits(encoder: Encoder, tensors: Shapes, part: EncoderPart): boolean {
   const { entries, isOptional } = expectPart(encoder, tensors, part);
-  const expected = entries.filter(({ kind }) => kind !== "counter");
+  const expected = requiredOf(entries);
   return countRequired(tensors, isOptional) === expected.length &&
     expected.every((entry) => isThere(tensors, entry));
+}
+
+/** Entries that a checkpoint must have. */
+function requiredOf(entries: readonly StateEntry[]): StateEntry[] {
+  return entries.filter(({ kind, optional = false }) => kind !== "counter" && !optional);
 }
 
 function countRequired(tensors: Shapes, isOptional: (key: string) => boolean): number {
@@ -84,10 +93,16 @@ function isThere(tensors: Shapes, { key, shape }: StateEntry): boolean {
 
 /** What a file says of its encoder, and what is asked for. */
 export function cluesOf(
-  { arch, input, fixedPositions }: Pick<StateDict, "arch" | "input" | "fixedPositions">,
-  asked: Pick<EncoderClues, "stem" | "heads"> = {},
+  { arch, input, fixedPositions, config }: Pick<StateDict, "arch" | "input" | "fixedPositions" | "config">,
+  { stem, heads }: Pick<EncoderClues, "stem" | "heads"> = {},
 ): EncoderClues {
-  return { arch, saved: input?.stem, fixedPositions, ...asked };
+  return {
+    arch,
+    saved: input?.stem,
+    fixedPositions,
+    stem,
+    heads: heads ?? input?.heads ?? config?.heads,
+  };
 }
 
 /**
@@ -139,7 +154,7 @@ export function isHeadless(tensors: Shapes, clues: EncoderClues = {}): boolean {
 export function nearestEncoder(tensors: Shapes, part: EncoderPart): Encoder | undefined {
   const shares = [...encodersOfAllStems(), ...readEncoders(tensors, {})].map((encoder) => {
     const { entries, isOptional } = expectPart(encoder, tensors, part);
-    const expected = entries.filter(({ kind }) => kind !== "counter");
+    const expected = requiredOf(entries);
     const common = expected.filter((entry) => isThere(tensors, entry)).length;
     return { encoder, share: common / Math.max(expected.length, countRequired(tensors, isOptional)) };
   });

@@ -9,15 +9,20 @@ export interface RotaryTables {
   sin: Float32Array<ArrayBuffer>;
 }
 
+/** Entry of the periods in a checkpoint. */
+export const PERIODS_KEY = "rope_embed.periods";
+
 /** Period of the slowest angle over that of the fastest, of all released models. */
 const BASE = 100;
 
 /**
- * Returns the periods [head width / 4] of the angles, in units of half an image's side: 100^(2i / (head width / 2)). A checkpoint
- * may hold its own as `rope_embed.periods`.
+ * Returns the periods [head width / 4] of the angles, in units of half an image's side: base^(2i / (head width / 2)). A checkpoint
+ * may hold its own as {@linkcode PERIODS_KEY}.
+ *
+ * @param base 100 in all released models
  */
-export function ropePeriods(headWidth: number): number[] {
-  return Array.from({ length: headWidth / 4 }, (_, i) => BASE ** (2 * i / (headWidth / 2)));
+export function ropePeriods(headWidth: number, base = BASE): number[] {
+  return Array.from({ length: headWidth / 4 }, (_, i) => base ** (2 * i / (headWidth / 2)));
 }
 
 /**

@@ -3,7 +3,7 @@
  * (Chen et al. 2021), under the names that their authors released them with.
  */
 import { UserError } from "../errors.ts";
-import { describeImageSize, type Encoder, type ImageSizes } from "./encoder.ts";
+import { describeImageSize, type Encoder, type ImageSizes, type UnusedEntry } from "./encoder.ts";
 import type { EncoderFamily } from "./encoder_family.ts";
 import { nameOfVit, readVitShape, RELEASED_VITS, vitNamed, type VitShape, widthOfVit } from "./vit_shape.ts";
 import { traceVit } from "./vit_layers.ts";
@@ -28,9 +28,10 @@ function makeVit(name: string, shape: VitShape): Encoder {
     roles: ["teacher"],
     ssl: method,
     head: "none",
-    exports: ["pth", "safetensors"],
     features: width,
     sizes: sizesOf(shape),
+    heads: shape.heads,
+    unused: unusedOf(shape),
     ignores: IGNORED,
     trace(b, images, head) {
       const [, height, wide] = images.shape;
@@ -42,9 +43,28 @@ function makeVit(name: string, shape: VitShape): Encoder {
   };
 }
 
-/** What embeddings do without: tokens of masked patches, tables that are computed here, norms and heads of training. */
-const IGNORED =
-  /^(mask_token|masked_embed|rope_embed\.periods|local_cls_norm\..*|dino_head\..*|ibot_head\..*|head\..*|blocks\.\d+\.attn\.qkv\.bias_mask)$/;
+/** Heads of training. */
+const IGNORED = /^(dino_head|ibot_head|head)\./;
+
+/**
+ * What embeddings do without: the token of masked patches, which iBOT calls `masked_embed`; DINOv3's norm of local views' class
+ * tokens, and its masks of biases, which are zero for keys.
+ */
+function unusedOf({ method, width, blocks, bias }: VitShape): UnusedEntry[] {
+  const zeros = { draw: "constant", value: 0 } as const;
+  if (method === "mocov3") return [];
+  if (method === "dino") return [{ key: "masked_embed", shape: [1, width] }];
+  const maskToken = { key: "mask_token", shape: [1, width], otherwise: zeros };
+  if (method === "dinov2") return [maskToken];
+  const isBiased = Array.from({ length: 3 * width }, (_, i) => i >= width && i < 2 * width ? 0 : 1);
+  const masks = Array.from({ length: bias ? blocks : 0 }, (_, i) => ({
+    key: `blocks.${i}.attn.qkv.bias_mask`,
+    shape: [3 * width],
+    otherwise: { draw: "given", values: isBiased } as const,
+  }));
+  const norm = ["weight", "bias"].map((name) => ({ key: `local_cls_norm.${name}`, shape: [width] }));
+  return [maskToken, ...masks, ...norm];
+}
 
 /** Size of DINOv2's evaluations; its table of positions is for a larger one. */
 const DINOV2_SIZE = 224;

@@ -11,7 +11,7 @@ import { prependTokens, sliceTokens } from "../kernels/ops/prepend_tokens/prepen
 import type { EncoderBuilder } from "./encoder_builder.ts";
 import type { Convolution, Initial } from "./encoder_layers.ts";
 import { DINO_RESIZING, type PatchGrid, REGISTERS_RESIZING, resizePositions } from "./position_embedding.ts";
-import { ropeTables } from "./rotary_embedding.ts";
+import { PERIODS_KEY, ropePeriods, ropeTables } from "./rotary_embedding.ts";
 import type { VitMethod, VitShape } from "./vit_shape.ts";
 
 /** What the methods' code does differently, which no tensor tells. */
@@ -39,8 +39,8 @@ export function traceVit(b: EncoderBuilder, images: Tensor, shape: VitShape): Te
   const { width, blocks, patch } = shape;
   const grid = [images.shape[1] / patch, images.shape[2] / patch] as const;
   const prepend = declareTokens(b, shape, grid);
-  const rotation = shape.grid === 0 ? rotate(b, shape, grid) : [];
   let x = prepend(shape.convolutions ? convolutionalPatches(b, images, width) : patches(b, images, shape));
+  const rotation = shape.grid === 0 ? rotate(b, shape, grid) : [];
   for (let i = 0; i < blocks; i++) x = block(b, `blocks.${i}`, x, shape, rotation);
   const norm = b.layerNorm("norm", width, CODE[shape.method].epsilon);
   // Each token is normalised by itself, and the others are not needed.
@@ -94,11 +94,13 @@ function rotate(b: EncoderBuilder, { width, heads, registers }: VitShape, grid: 
   const length = width / heads;
   const first = 1 + registers;
   const shape = [first + grid[0] * grid[1], length];
+  b.buffer(PERIODS_KEY, ropePeriods(length));
   return (["cos", "sin"] as const).map((part) =>
     b.made(`rotary ${part}`, shape, {
-      keys: [],
+      keys: [PERIODS_KEY],
+      isConstant: true,
       bySize: true,
-      toDevice: () => padRows(ropeTables(length, grid, first)[part], shape),
+      toDevice: ([periods]) => padRows(ropeTables(length, grid, first, periods)[part], shape),
     })
   );
 }

@@ -1,5 +1,6 @@
 /** The shape of a vision transformer: read off a checkpoint's tensors, and kept in the encoder's name. */
 import type { EncoderClues, Shapes } from "./encoder_family.ts";
+import { PERIODS_KEY } from "./rotary_embedding.ts";
 
 /** Methods whose vision transformers are read. They differ in what no tensor's shape tells: epsilons, positions. */
 export const VIT_METHODS = ["dino", "dinov2", "dinov3", "mocov3"] as const;
@@ -167,7 +168,7 @@ export function readVitShape(tensors: Shapes, clues: EncoderClues): VitShape | u
   const [, packed] = shapeOf("blocks.0.mlp.w3.weight");
   const [plain] = shapeOf("blocks.0.mlp.fc1.weight");
   const method = methodOf(tensors, clues, convolutions);
-  const shape = {
+  const shape: VitShape = {
     method,
     patch: convolutions ? 2 ** STAGES : patch,
     width,
@@ -180,6 +181,9 @@ export function readVitShape(tensors: Shapes, clues: EncoderClues): VitShape | u
     bias: tensors.has("blocks.0.attn.qkv.bias"),
     convolutions,
   };
+  const said = clues.arch === undefined ? undefined : vitNamed(clues.arch);
+  const isSaid = said !== undefined && describe({ ...said, heads: shape.heads }) === describe(shape);
+  if (isSaid && clues.heads === undefined) return said;
   return isPossible(shape) ? shape : undefined;
 }
 
@@ -198,7 +202,7 @@ function methodOf(tensors: Shapes, { arch, fixedPositions }: EncoderClues, convo
 
 function headsOf(tensors: Shapes, { heads }: EncoderClues, method: VitMethod, width: number): number {
   if (heads !== undefined) return heads;
-  const [periods] = tensors.get("rope_embed.periods")?.shape ?? [];
+  const [periods] = tensors.get(PERIODS_KEY)?.shape ?? [];
   if (periods !== undefined) return width / (4 * periods);
   if (method === "mocov3" && width % MOCOV3_HEADS === 0) return MOCOV3_HEADS;
   const length = method === "dinov3" && width >= WIDE ? 2 * HEAD_WIDTH : HEAD_WIDTH;

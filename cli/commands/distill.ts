@@ -75,7 +75,7 @@ async function main(): Promise<void> {
     teachers: teacherNames(),
   });
   if (command.help !== undefined) return console.log(command.help);
-  const options = await checkDistillInputs(command.options);
+  const options = await checkDistillInputs(command.options, command);
   const { imageSize, evalResize } = command.options;
   const asked = { imageSize, evalResize }; // the run says where the others are from
   if (command.resumesIfThere) {
@@ -91,7 +91,11 @@ async function main(): Promise<void> {
     run: (settings, soFar) => distill({ ...options, ...asked }, { ...settings, profile, trace, soFar }),
     show(stage, soFar) {
       if (recipe !== undefined) sayRecipe(recipe, describeOptions(options, printFreq), stage.shown);
-      return showEncoderTraining(stage, options, WORDING, printFreq, soFar);
+      const described: Wording<DistillOptions> = {
+        ...WORDING,
+        describeOptions: (...of) => ({ ...describeOptions(...of), ...recipe !== undefined && { recipe } }),
+      };
+      return showEncoderTraining(stage, options, described, printFreq, soFar);
     },
   });
 }

@@ -5,13 +5,14 @@
 
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import type { FlagTable, FlagValues } from "../../methods/flag_table.ts";
-import { PAPER_DEFAULTS, RECIPES, SAMPLE_DEFAULTS } from "../../methods/seed/defaults.ts";
+import { PAPER_DEFAULTS, SAMPLE_DEFAULTS } from "../../methods/seed/defaults.ts";
 import {
   DISTILL_DEFAULT_NOTES,
   DISTILL_RETIRED,
   distillFlags,
   type DistillNames,
 } from "../../methods/seed/flags.ts";
+import { RECIPES } from "../../methods/seed/recipes.ts";
 import type { Stem } from "../../models/encoder.ts";
 import type { AskedViews } from "../../methods/encoder_views.ts";
 import type { DistillOptions, TeacherSsl } from "../../methods/seed/options.ts";

@@ -7,7 +7,7 @@ import {
   type ExportOptions,
 } from "../../models/export/export_encoder.ts";
 import type { FlagTable } from "../../methods/flag_table.ts";
-import { CROP_RATIOS } from "../../models/checkpoint/saved_input.ts";
+import { type ByChannel, CROP_RATIOS } from "../../models/checkpoint/saved_input.ts";
 import {
   GENERAL,
   HEADS_DEFAULT_NOTE,
@@ -100,6 +100,18 @@ function makeTable(encoders: readonly string[]) {
       help:
         "how an evaluation resizes images, recorded in the file as a crop ratio: 0.875 (torchvision) or 1 (none)",
     },
+    mean: {
+      kind: "numbers",
+      group: FILE,
+      help:
+        "mean of red, green and blue that images are normalised by, in units of [0, 1], recorded in the file",
+    },
+    std: {
+      kind: "numbers",
+      above: 0,
+      group: FILE,
+      help: "standard deviations likewise",
+    },
     force: {
       kind: "boolean",
       group: FILE,
@@ -154,9 +166,12 @@ export function exportHelp({ encoders, width, extent }: ExportFlagsContext): str
       arch: "default: recognised",
       output: "default: NAME_ENCODER_PART.FORMAT next to the checkpoint",
       format: "default: the extension of --output, else pth",
-      names: "default: plain for a backbone and for encoders of SimCLR and SWAV, moco for other encoders",
+      names:
+        "default: plain for a backbone, for encoders of SimCLR and SWAV and for those without a head; else moco",
       imageSize: "default: from the checkpoint, else 224",
       evalResize: "default: from the checkpoint, else torchvision",
+      mean: "default: from the checkpoint, else ImageNet's: 0.485,0.456,0.406",
+      std: "default: from the checkpoint, else ImageNet's: 0.229,0.224,0.225",
     },
     notes: [
       "An ONNX model has batch norm folded into its convolutions. Its input is images, float32 [batch, 3, size, size]: " +
@@ -166,6 +181,13 @@ export function exportHelp({ encoders, width, extent }: ExportFlagsContext): str
     width,
     extent,
   });
+}
+
+function byChannel(flag: string, values: readonly number[] | undefined): ByChannel | undefined {
+  if (values === undefined || values.length === 3) return values as ByChannel | undefined;
+  throw new UsageError(
+    `--${flag} takes three numbers, for red, green and blue, such as 0.5,0.5,0.5; found ${values.length}`,
+  );
 }
 
 /**
@@ -216,6 +238,8 @@ export function parseExportFlags(args: readonly string[], context: ExportFlagsCo
       names,
       imageSize: values.imageSize,
       cropRatio: values.evalResize && CROP_RATIOS[values.evalResize],
+      mean: byChannel("mean", values.mean),
+      std: byChannel("std", values.std),
       normalize,
       force: values.force ?? false,
     },

@@ -16,14 +16,14 @@ import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readLinearCheckpoint } from "../../methods/linear_probe/checkpoint.ts";
 import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
 import { findEncoder } from "../../models/registry.ts";
-import { resolveTeacher } from "../../models/teacher.ts";
+import { resolveTeacherOf } from "./recipe_teacher.ts";
 import {
   describeOtherHeads,
   type EncoderSource,
   type EncoderSourceOptions,
   openEncoderSource,
 } from "../../models/encoder_source.ts";
-import type { DistillRequest } from "./distill_flags.ts";
+import type { DistillCommand, DistillRequest } from "./distill_flags.ts";
 import type { EmbedRequest } from "./embed_flags.ts";
 import type { FinetuneRequest, LinclsRequest } from "./lincls_flags.ts";
 import type { PretrainRequest } from "./pretrain_flags.ts";
@@ -75,6 +75,8 @@ async function requireTestData(data: string, testData: string | null): Promise<s
  */
 export async function checkDistillInputs(
   { stem, heads, ...request }: DistillRequest,
+  { recipe, warnings }: Partial<Pick<Extract<DistillCommand, { help: undefined }>, "recipe" | "warnings">> =
+    {},
 ): Promise<DistillOptions> {
   const { data, distill, resume, studentInit, testData } = request;
   const images = await requireData(data, "--data");
@@ -84,13 +86,8 @@ export async function checkDistillInputs(
     await naming("--student-init", () => requireFile(studentInit, "an encoder checkpoint"));
   }
   const { teacherArch, teacherSsl, weights, feature } = request;
-  const { arch, ssl } = await resolveTeacher(distill, {
-    arch: teacherArch,
-    ssl: teacherSsl,
-    weights,
-    heads,
-    feature,
-  });
+  const asked = { arch: teacherArch, ssl: teacherSsl, weights, heads, feature };
+  const { arch, ssl } = await resolveTeacherOf(recipe, distill, asked, (text) => warnings?.push(text));
   using source = await openEncoderSource(distill, { arch, weights, part: teacherPart(request) });
   return {
     ...request,

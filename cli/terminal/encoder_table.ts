@@ -39,7 +39,7 @@ export function listEncoders(): EncoderRow[] {
       stems: cifar === undefined ? ["imagenet"] : STEMS,
       ssl,
       reads: CONTAINERS,
-      exports: encoder.exports ?? EXPORT_FORMATS,
+      exports: EXPORT_FORMATS,
     };
   });
 }

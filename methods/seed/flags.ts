@@ -16,7 +16,8 @@ import {
   WEIGHTS_DEFAULT_NOTE,
   weightsFlag,
 } from "../shared_flags.ts";
-import { type Defaults, PAPER_DEFAULTS, RECIPES, SAMPLE_DEFAULTS } from "./defaults.ts";
+import { type Defaults, PAPER_DEFAULTS, SAMPLE_DEFAULTS } from "./defaults.ts";
+import { RECIPES } from "./recipes.ts";
 
 const SSL_NAMES = Object.keys(SSL_TITLES) as TeacherSsl[];
 const MODELS = "Models";
@@ -35,8 +36,10 @@ function modelFlags(names: DistillNames) {
       kind: "choice",
       values: Object.keys(RECIPES),
       group: MODELS,
-      help: "preset with the paper's settings, printed before the run; other flags override it",
-      brief: "preset with the paper's settings: paper-moco-r50 and others",
+      help:
+        "preset of settings for a teacher, the paper's or one of DINO's and the like, printed before the run; other flags " +
+        "override it",
+      brief: "preset for a teacher: paper-moco-r50, dinov2-vits14 and others",
     },
     studentArch: encoderFlag(names, {
       short: "a",

@@ -23,7 +23,7 @@ async function openTeacher(options: DistillOptions) {
   });
   const views = { imageSize: options.imageSize, cropRatio: cropRatioOf(options.evalResize) };
   return {
-    tensors: source.tensors,
+    tensors: new Map([...source.tensors, ...source.unused]),
     input: inputOf(source.encoder, views, source.input),
     [Symbol.dispose]: () => source[Symbol.dispose](),
   };

@@ -27,6 +27,8 @@ export interface SavedInput {
   readonly std?: ByChannel;
   /** First layers of the encoder, see `stemOf`. */
   readonly stem?: string;
+  /** Attention heads of a vision transformer, which no shape of its tensors tells. */
+  readonly heads?: number;
 }
 
 /** Image sizes that the flags take. */
@@ -36,7 +38,7 @@ export const IMAGE_SIZES = { min: 8, max: 4096 };
 export const CROP_RATIOS = { torchvision: 224 / 256, none: 1 } as const;
 
 /** The value to keep in a checkpoint. */
-export function buildInput({ imageSize, cropRatio, mean, std, stem }: SavedInput): TorchDict {
+export function buildInput({ imageSize, cropRatio, mean, std, stem, heads }: SavedInput): TorchDict {
   const floats = (values: ByChannel) => values.map((value) => new PyFloat(value));
   return torchDict([
     ...imageSize === undefined ? [] : [["image_size", imageSize] as const],
@@ -44,6 +46,7 @@ export function buildInput({ imageSize, cropRatio, mean, std, stem }: SavedInput
     ...mean === undefined ? [] : [["mean", floats(mean)] as const],
     ...std === undefined ? [] : [["std", floats(std)] as const],
     ...stem === undefined ? [] : [["stem", stem] as const],
+    ...heads === undefined ? [] : [["heads", heads] as const],
   ]);
 }
 
@@ -150,5 +153,10 @@ export function readInput(name: string, value: TorchValue | undefined, fail: Fai
       | ByChannel
       | undefined,
     stem: read("stem", "a string", (value) => typeof value === "string"),
+    heads: read(
+      "heads",
+      "a whole number from 1 on",
+      (value) => Number.isSafeInteger(value) && (value as number) > 0,
+    ),
   };
 }

@@ -4,6 +4,7 @@
  */
 import { CheckpointError, describe, quote } from "./checkpoint_error.ts";
 import { TensorRef } from "./tensor_ref.ts";
+import type { TransformersConfig } from "./transformers_config.ts";
 import { type CheckpointFile, openCheckpointFile } from "./checkpoint_file.ts";
 import { INPUT_KEY, readInput, readInputOfRun, type SavedInput, TEACHER_INPUT_KEY } from "./saved_input.ts";
 import { OrderedDict, type TorchDict, type TorchValue } from "./torch_value.ts";
@@ -41,6 +42,8 @@ export interface StateDict extends Disposable {
   readonly others?: readonly string[];
   /** Whether the positions of a vision transformer are MoCo-v3's, where that was looked at. */
   readonly fixedPositions?: boolean;
+  /** What transformers says beside the file. */
+  readonly config?: TransformersConfig;
   /** Formats of other programs whose names its tensors had, see `name_formats.ts`; those of the release are not said. */
   readonly formats?: readonly string[];
   /** Whether this project wrote it, and not to export it. */
@@ -57,6 +60,8 @@ export interface ExpectedTensor {
   readonly key: string;
   /** In PyTorch's layout. */
   readonly shape: readonly number[];
+  /** Whether the file may lack it. */
+  readonly optional?: boolean;
 }
 
 /** What a framework's keys look like, once `module.` is off them. The first that fits is taken. */
@@ -204,12 +209,12 @@ export function compareStateDict(
   const unexpected = new Set([...tensors.keys()].filter((key) => !isCounter(key) && !isOptional(key)));
   const missing: string[] = [];
   const misshapen: string[] = [];
-  for (const { key, shape } of expected) {
+  for (const { key, shape, optional = false } of expected) {
     const plain = plainKey(key);
     const tensor = tensors.get(plain);
     unexpected.delete(plain);
     if (tensor === undefined) {
-      if (!isCounter(key)) missing.push(plain);
+      if (!isCounter(key) && !optional) missing.push(plain);
     } else if (!isSameShape(tensor.shape, shape)) {
       misshapen.push(`${plain} is [${tensor.shape}], not [${shape}]`);
     } else {

@@ -2,7 +2,7 @@
 import { crc32 } from "node:zlib";
 import { elementCount } from "../../kernels/graph.ts";
 import { type ByteSource, JoinedSource, MemorySource, RangeSource } from "./byte_source.ts";
-import { type CheckpointError, type Fail, quote } from "./checkpoint_error.ts";
+import { CheckpointError, type Fail, quote } from "./checkpoint_error.ts";
 import { convertToFloat32, type Dtype, DTYPES, type RawArray } from "./dtype.ts";
 
 /** Bytes that are read and converted at a time. */
@@ -86,6 +86,34 @@ export class TensorRef implements TensorLayout {
     const order = this.stride.map((_, d) => d).sort((a, b) => this.stride[b] - this.stride[a]);
     const layout = { shape: order.map((d) => this.shape[d]), stride: order.map((d) => this.stride[d]) };
     return isContiguous(layout);
+  }
+
+  /** A tensor that no file has, of these values. */
+  static of(values: Float32Array<ArrayBuffer>, shape: readonly number[]): TensorRef {
+    const storage: StorageRef = {
+      key: "",
+      dtype: "float32",
+      bytes: values.byteLength,
+      open: () => Promise.resolve(new MemorySource(new Uint8Array(values.buffer))),
+    };
+    const layout = { dtype: "float32", shape, stride: rowMajor(shape), offset: 0 } as const;
+    return new TensorRef(storage, layout, (problem) => new CheckpointError("tensor", problem));
+  }
+
+  /**
+   * The same elements in the same order, as a tensor of another shape.
+   *
+   * @throws CheckpointError where it has not so many elements
+   */
+  reshaped(shape: readonly number[]): TensorRef {
+    const { dtype } = this;
+    const storage: StorageRef = {
+      key: this.key,
+      dtype,
+      bytes: this.size * DTYPES[dtype].bytes,
+      open: () => this.#bytesAs(dtype),
+    };
+    return new TensorRef(storage, { dtype, shape, stride: rowMajor(shape), offset: 0 }, this.#fail);
   }
 
   /**

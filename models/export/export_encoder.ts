@@ -3,7 +3,14 @@ import { basename, dirname, join } from "node:path";
 import { requireNew } from "../../data/require_new.ts";
 import { UserError } from "../../errors.ts";
 import { elementCount } from "../../kernels/graph.ts";
-import { buildInput, CROP_RATIOS, INPUT_KEY, inputJson, type SavedInput } from "../checkpoint/saved_input.ts";
+import {
+  buildInput,
+  type ByChannel,
+  CROP_RATIOS,
+  INPUT_KEY,
+  inputJson,
+  type SavedInput,
+} from "../checkpoint/saved_input.ts";
 import { type Framework, plainKey } from "../checkpoint/state_dict.ts";
 import type { TensorRef } from "../checkpoint/tensor_ref.ts";
 import { OrderedDict, TensorValue, torchDict, type TorchValue } from "../checkpoint/torch_value.ts";
@@ -12,7 +19,7 @@ import { writeTorchFile } from "../checkpoint/torch_writer.ts";
 import { chooseInput, inputOf } from "../encoder_input.ts";
 import type { EncoderPart } from "../encoder_parts.ts";
 import { type EncoderSource, openEncoderSource } from "../encoder_source.ts";
-import type { HeadOptions } from "../heads.ts";
+import type { HeadKind, HeadOptions } from "../heads.ts";
 import type { EncoderRole, Stem } from "../encoder.ts";
 import { externalDataPath, writeOnnxFile } from "./onnx_file.ts";
 import { traceOnnxModel } from "./onnx_model.ts";
@@ -67,6 +74,10 @@ export interface ExportOptions {
   imageSize?: number;
   /** Share of an image that is taken in an evaluation, likewise; one of `CROP_RATIOS`. */
   cropRatio?: number;
+  /** Subtracted from pixels, per channel in units of [0, 1]; by default as the checkpoint has it. */
+  mean?: ByChannel;
+  /** What they are divided by, likewise. */
+  std?: ByChannel;
   /** ONNX: L2-normalise the embedding. */
   normalize: boolean;
   /** Replace files that are there. */
@@ -100,9 +111,10 @@ export interface ExportResult {
 }
 
 /** What the names are where nothing is said: those that the programs know which the part is for. */
-export function defaultNames(part: EncoderPart, framework: Framework): ExportNames {
-  // SimCLR's and SWAV's encoders have no `encoder_q`, and are recognised by their own names.
-  return part === "backbone" || framework === "simclr" || framework === "swav" ? "plain" : "moco";
+export function defaultNames(part: EncoderPart, framework: Framework, head?: HeadKind): ExportNames {
+  // SimCLR's and SWAV's encoders have no `encoder_q`, and are recognised by their own names; so are those without a head.
+  const isOwn = part === "backbone" || head === "none" || framework === "simclr" || framework === "swav";
+  return isOwn ? "plain" : "moco";
 }
 
 /** `checkpoint_0199.pth.tar` -> `checkpoint_0199_resnet18_backbone.onnx`, in the same folder. */
@@ -128,19 +140,12 @@ export async function exportEncoder(
 ): Promise<ExportResult> {
   using source = await openEncoderSource(options.checkpoint, options);
   const { encoder, head, framework } = source;
-  const { exports = EXPORT_FORMATS } = encoder;
-  if (!exports.includes(options.format)) {
-    throw new UserError(
-      `a ${encoder.family} (${encoder.name}) is not exported as ${options.format}; use --format ${
-        exports.join(" or ")
-      }`,
-    );
-  }
   const output = options.output ?? defaultOutput(options, encoder.name);
   await checkOutput(output, options);
   await source.requireFinite();
   const { imageSize, cropRatio = CROP_RATIOS.torchvision, note } = chooseInput(source, options);
-  const input = inputOf(encoder, { imageSize, cropRatio }, source.input);
+  const { mean = source.input?.mean, std = source.input?.std } = options;
+  const input = inputOf(encoder, { imageSize, cropRatio }, { mean, std });
   const described = {
     input,
     inputNote: note,
@@ -160,7 +165,7 @@ export async function exportEncoder(
     return { ...described, ...written, tensors: traced.weights.length, names: undefined };
   }
 
-  const names = options.names ?? defaultNames(options.part, framework);
+  const names = options.names ?? defaultNames(options.part, framework, head.kind);
   const tensors = nameTensors(source, PREFIXES[names]);
   if (options.format === "safetensors") {
     const metadata = {
@@ -187,9 +192,9 @@ async function checkOutput(path: string, { checkpoint, format, force }: ExportOp
   await requireNew([path, ...format === "onnx" ? [externalDataPath(path)] : []], force);
 }
 
-/** The part's tensors by their names in the file. Counters that the checkpoint lacks are 0. */
+/** The part's tensors and those of its authors' model by their names in the file. Counters that the checkpoint lacks are 0. */
 function nameTensors(
-  { state, tensors }: EncoderSource,
+  { state, tensors, unused }: EncoderSource,
   prefix: string,
 ): Map<string, TensorRef | TensorValue> {
   const named = new Map<string, TensorRef | TensorValue>();
@@ -198,6 +203,7 @@ function nameTensors(
       (kind === "counter" ? new TensorValue("int64", [], BigInt64Array.of(0n)) : undefined);
     named.set(prefix + plainKey(key), tensor!);
   }
+  for (const [key, tensor] of unused) named.set(prefix + key, tensor);
   return named;
 }
 

@@ -14,11 +14,14 @@ import { ONNX_FLOAT, type OnnxGraph, type OnnxModel, type OnnxValueInfo } from "
 import { OnnxTranslator } from "./onnx_translator.ts";
 
 /**
- * The oldest operator set with HardSwish, and the format's version of that time: what is newer would shut out older
- * runtimes and gain nothing.
+ * The oldest operator sets, and the format's versions of their time: the second is for models with LayerNormalization.
+ * What is newer would shut out older runtimes and gain nothing. HardSwish is of the first.
  */
-const OPSET = 14;
-const IR_VERSION = 7;
+const VERSIONS = { usual: { opset: 14, ir: 7 }, layerNorm: { opset: 17, ir: 8 } };
+
+function versionOf({ nodes }: OnnxTranslator): { opset: number; ir: number } {
+  return nodes.some(({ opType }) => opType === "LayerNormalization") ? VERSIONS.layerNorm : VERSIONS.usual;
+}
 
 /** What {@linkcode traceOnnxModel} needs. */
 export interface OnnxModelOptions {
@@ -32,7 +35,7 @@ export interface OnnxModelOptions {
   normalize: boolean;
 }
 
-/** A float32 weight of the model, in PyTorch's layout, batch norm folded. */
+/** A float32 weight of the model: in PyTorch's layout or transposed, with batch norm and LayerScale folded. */
 export interface ExportedWeight {
   readonly name: string;
   readonly shape: readonly number[];
@@ -87,15 +90,16 @@ export function traceOnnxModel(options: OnnxModelOptions): TracedOnnxModel {
   for (const node of liveNodes(graph, Object.values(outputs))) translateNode(translator, node);
   for (const [name, tensor] of Object.entries(outputs)) translator.output(tensor, name);
 
+  const { opset, ir } = versionOf(translator);
   const metadata = { encoder: encoder.name, part, channels: "RGB", ...inputTexts(input) };
   return {
     model: {
-      irVersion: IR_VERSION,
+      irVersion: ir,
       producerName: "seed-distillation",
       docString:
-        `${encoder.name} (${part}), batch norm folded. Input: RGB images in [0, 1], normalised per ` +
+        `${encoder.name} (${part}), batch norm and LayerScale folded. Input: RGB images in [0, 1], normalised per ` +
         "channel with mean and std of metadata_props.",
-      opsetImport: [{ domain: "", version: OPSET }],
+      opsetImport: [{ domain: "", version: opset }],
       metadataProps: Object.entries(metadata).map(([key, value]) => ({ key, value })),
     },
     graph: {

@@ -1,9 +1,9 @@
 /** How each op of a frozen encoder is said in ONNX. To export an encoder with a new op: a rule here. */
-import type { Node, Op, Tensor } from "../../kernels/graph.ts";
+import { type Node, type Op, padTo4, type Tensor } from "../../kernels/graph.ts";
 import { unpadRows } from "../../kernels/layout.ts";
 import { activate, type Activation } from "../../kernels/ops/activation/activation.ts";
 import { add } from "../../kernels/ops/add/add.ts";
-import { conv2d } from "../../kernels/ops/conv2d/conv2d.ts";
+import { conv2d, type Conv2dAttributes } from "../../kernels/ops/conv2d/conv2d.ts";
 import type { ConvolutionAttributes } from "../../kernels/ops/conv2d/geometry.ts";
 import { depthwiseConv2d } from "../../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
 import { globalAveragePool } from "../../kernels/ops/global_average_pool/global_average_pool.ts";
@@ -12,8 +12,10 @@ import { maxPool } from "../../kernels/ops/max_pool/max_pool.ts";
 import { scaleChannels } from "../../kernels/ops/scale_channels/scale_channels.ts";
 import { CONVOLUTION, DEPTHWISE } from "../parameter_layout.ts";
 import { plainKey } from "../checkpoint/state_dict.ts";
-import type { OnnxTranslator } from "./onnx_translator.ts";
+import { addTokenRules, channelAxis } from "./onnx_token_rules.ts";
+import { isTokens, type OnnxTranslator } from "./onnx_translator.ts";
 
+/** Translates nodes of one op. */
 type Rule<Attributes> = (t: OnnxTranslator, node: Node, attributes: Attributes) => void;
 
 const RULES = new Map<unknown, Rule<unknown>>();
@@ -21,6 +23,8 @@ const RULES = new Map<unknown, Rule<unknown>>();
 function rule<Attributes>(op: Op<Attributes>, translate: Rule<Attributes>): void {
   RULES.set(op, translate as Rule<unknown>);
 }
+
+addTokenRules(rule);
 
 /** Adds what a node does to the translation. Throws an `Error` for an op that has no rule. */
 export function translateNode(t: OnnxTranslator, node: Node): void {
@@ -45,10 +49,9 @@ function activated(t: OnnxTranslator, x: string, activation: Activation | undefi
     case "hard_swish":
       return t.emit("HardSwish", [x]);
     case "gelu": {
-      const constant = (value: number) => t.emit("Constant", [], { value_float: { float: value } });
-      const erf = t.emit("Erf", [t.emit("Mul", [x, constant(Math.SQRT1_2)])]);
-      const doubled = t.emit("Add", [erf, constant(1)]);
-      return t.emit("Mul", [t.emit("Mul", [x, constant(0.5)]), doubled]);
+      const erf = t.emit("Erf", [t.emit("Mul", [x, t.number(Math.SQRT1_2)])]);
+      const doubled = t.emit("Add", [erf, t.number(1)]);
+      return t.emit("Mul", [t.emit("Mul", [x, t.number(0.5)]), doubled]);
     }
   }
 }
@@ -67,25 +70,58 @@ function vector(t: OnnxTranslator, tensor: Tensor): string {
   return t.weight(tensor, (device) => unpadRows(device, [length]));
 }
 
-rule(conv2d, (t, node, attributes) => {
-  const [x, weight, ...extra] = node.inputs;
-  const shape = t.shapeOf(weight);
-  const isFlat = shape.length === 2;
-  const [out, input, kh = 1, kw = 1] = shape;
+/** A linear layer on one row of channels an image. */
+function gemm(t: OnnxTranslator, { inputs: [x, weight, ...extra] }: Node, hasBias: boolean): string {
+  const [out, input] = t.shapeOf(weight);
   const operands = [
-    isFlat ? t.flat(x) : t.image(x),
+    t.flat(x),
+    t.weight(weight, (device) => CONVOLUTION.fromDevice(device, [out, input, 1, 1])),
+    ...hasBias ? [vector(t, extra[0])] : [],
+  ];
+  return t.emit("Gemm", operands, { transB: 1 }, layerName(weight));
+}
+
+/** A linear layer on many; runtimes look for a product and a sum. */
+function matMul(t: OnnxTranslator, { inputs: [x, weight, ...extra] }: Node, hasBias: boolean): string {
+  const [out, input] = t.shapeOf(weight);
+  const transposed = t.weight(
+    weight,
+    (device) => unpadRows(device.subarray(0, input * padTo4(out)), [input, out]),
+    { shape: [input, out], suffix: ".T" },
+  );
+  const y = t.emit("MatMul", [t.last(x), transposed], {}, layerName(weight));
+  return hasBias ? t.emit("Add", [y, vector(t, extra[0])]) : y;
+}
+
+function convolved(
+  t: OnnxTranslator,
+  { inputs: [x, weight, ...extra] }: Node,
+  attributes: Conv2dAttributes,
+): string {
+  const [out, input, kh, kw] = t.shapeOf(weight);
+  const operands = [
+    t.image(x),
     t.weight(weight, (device) => CONVOLUTION.fromDevice(device, [out, input, kh, kw])),
     ...attributes.bias ? [vector(t, extra[0])] : [],
   ];
-  let y = isFlat
-    ? t.emit("Gemm", operands, { transB: 1 }, layerName(weight))
-    : t.emit("Conv", operands, { kernel_shape: [kh, kw], ...windowOf(attributes) }, layerName(weight));
-  if (attributes.addend) {
-    const addend = extra.at(-1)!;
-    y = t.emit("Add", [y, isFlat ? t.flat(addend) : t.image(addend)]);
-  }
-  t.define(node, activated(t, y, attributes.activation), { isFlat });
+  return t.emit("Conv", operands, { kernel_shape: [kh, kw], ...windowOf(attributes) }, layerName(weight));
+}
+
+rule(conv2d, (t, node, attributes) => {
+  const [x, weight] = node.inputs;
+  const { bias: hasBias = false, addend, activation } = attributes;
+  const isLinear = t.shapeOf(weight).length === 2;
+  const form = !isLinear ? "image" : isOnePixel(x) ? "flat" : "last";
+  const product = form === "image"
+    ? convolved(t, node, attributes)
+    : (form === "flat" ? gemm : matMul)(t, node, hasBias);
+  const y = addend ? t.emit("Add", [product, t.as(form, node.inputs.at(-1)!)]) : product;
+  t.define(node, activated(t, y, activation), form);
 });
+
+function isOnePixel({ shape: [, height, width] }: Tensor): boolean {
+  return height * width === 1;
+}
 
 rule(depthwiseConv2d, (t, node, attributes) => {
   const [x, weight, ...bias] = node.inputs;
@@ -102,7 +138,7 @@ rule(depthwiseConv2d, (t, node, attributes) => {
 
 rule(activate, (t, node, { activation }) => {
   const [x] = node.inputs;
-  t.define(node, activated(t, t.value(x), activation), { isFlat: t.isFlat(x) });
+  t.define(node, activated(t, t.value(x), activation), t.formOf(x));
 });
 
 rule(scaleChannels, (t, node, { gate, activation }) => {
@@ -121,20 +157,27 @@ rule(maxPool, (t, node, { kernel, stride, padding }) => {
 });
 
 rule(globalAveragePool, (t, node) => {
-  t.define(node, t.emit("GlobalAveragePool", [t.image(node.inputs[0])]));
+  const [x] = node.inputs;
+  if (t.formOf(x) !== "last") {
+    t.define(node, t.emit("GlobalAveragePool", [t.image(x)]));
+    return;
+  }
+  const axes = isTokens(x) ? [1] : [1, 2];
+  t.define(node, t.emit("ReduceMean", [t.last(x)], { axes, keepdims: 0 }), "flat");
 });
 
 rule(add, (t, node) => {
   const [a, b] = node.inputs;
-  const isFlat = t.isFlat(a) || t.isFlat(b);
-  t.define(node, t.emit("Add", isFlat ? [t.flat(a), t.flat(b)] : [t.value(a), t.value(b)]), { isFlat });
+  const forms = [t.formOf(a), t.formOf(b)];
+  const form = forms.includes("flat") ? "flat" : forms.includes("last") ? "last" : "image";
+  t.define(node, t.emit("Add", [t.as(form, a), t.as(form, b)]), form);
 });
 
 // LpNormalization has no smallest norm: what it gives for a row of zeros differs from one runtime to the next.
 rule(l2Normalize, (t, node) => {
-  const x = t.value(node.inputs[0]);
-  const norm = t.emit("ReduceL2", [x], { axes: [1], keepdims: 1 });
-  const smallest = t.emit("Constant", [], { value_float: { float: 1e-12 } });
-  const bounded = t.emit("Clip", [norm, smallest]);
-  t.define(node, t.emit("Div", [x, bounded]), { isFlat: t.isFlat(node.inputs[0]) });
+  const [x] = node.inputs;
+  const name = t.value(x);
+  const norm = t.emit("ReduceL2", [name], { axes: [channelAxis(t.formOf(x))], keepdims: 1 });
+  const bounded = t.emit("Clip", [norm, t.number(1e-12)]);
+  t.define(node, t.emit("Div", [name, bounded]), t.formOf(x));
 });

@@ -70,4 +70,6 @@ vitTest("--heads of a vision transformer changes what it gives, in every task", 
     ["student", 64],
     ["teacher", 64],
   ]);
+  // The checkpoint remembers the teacher's heads.
+  assertEquals(encoders[1].recognized, [TWO]);
 });

@@ -56,11 +56,18 @@ for (const [name, { state_dict, parameters }] of Object.entries(MODELS)) {
     const encoder = recognize(name);
     if (name !== "dinov2_swiglu_tiny") assertEquals(encoder.name, name);
     const { state } = summarize(encoder, usualHead(encoder));
-    const isNeeded = (key: string) => !encoder.ignores!.test(key);
+    const unused = new Map(encoder.unused!.map((entry) => [entry.key, entry]));
+    const isNeeded = (key: string) => !encoder.ignores!.test(key) && !unused.has(key);
     assertEquals(
       state.map(({ key, shape }) => [key, [...shape]]),
       state_dict.filter(([key]) => isNeeded(key)),
     );
+    const isKept = ([key]: [string, number[]]) => unused.has(key);
+    for (const [key, shape] of state_dict.filter(isKept)) assertEquals([...unused.get(key)!.shape], shape);
+    // What a file may lack is made for it.
+    for (const { key } of unused.values().filter(({ otherwise }) => otherwise !== undefined)) {
+      assert(state_dict.some(([own]) => own === key), key);
+    }
     const size = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
     const others = state_dict.filter(([key]) => !isNeeded(key)).reduce(
       (sum, [, shape]) => sum + size(shape),

@@ -8,6 +8,7 @@ import { EncoderBuilder } from "../../models/encoder_builder.ts";
 import { ParameterStore, type ReadEntry } from "../../models/parameter_store.ts";
 import { sineCosinePositions } from "../../models/position_embedding.ts";
 import { summarize, usualHead } from "../../models/registry.ts";
+import { PERIODS_KEY, ropePeriods } from "../../models/rotary_embedding.ts";
 import { formulaTensor } from "../reference.ts";
 
 /** Images of the reference's inputs. */
@@ -82,6 +83,7 @@ export function vitFormulaReader(encoder: Encoder): (key: string) => Float32Arra
       const side = Math.sqrt(shape[1] - 1);
       return Float32Array.from(sineCosinePositions(shape[2], [side, side]));
     }
+    if (key === PERIODS_KEY) return Float32Array.from(ropePeriods(4 * shape[0]));
     const kind = SMALL.test(key)
       ? "small"
       : key.endsWith("running_var")

@@ -9,7 +9,6 @@ import {
 import { UserError } from "../../errors.ts";
 import { Graph } from "../../kernels/graph.ts";
 import { TensorRef } from "../../models/checkpoint/tensor_ref.ts";
-import { exportEncoder } from "../../models/export/export_encoder.ts";
 import { EncoderBuilder } from "../../models/encoder_builder.ts";
 import { chooseInput } from "../../models/encoder_input.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
@@ -17,6 +16,9 @@ import { FrozenEncoder } from "../../models/inference.ts";
 import { explainHead, explainUnknown } from "../../models/near_miss.ts";
 import { recognizeEncoders } from "../../models/recognize.ts";
 import { FAMILIES, findEncoder, summarize, usualHead } from "../../models/registry.ts";
+import { ParameterStore } from "../../models/parameter_store.ts";
+import { ropePeriods } from "../../models/rotary_embedding.ts";
+import { initialize } from "../../models/initialize.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
 import { withGpu } from "../kernels/check_op.ts";
 import { formulaTensor, referenceJson, referencePath } from "../reference.ts";
@@ -177,20 +179,21 @@ vitTest("an encoder that lacks tensors is compared with the encoder of its shape
   );
 });
 
-vitTest("a vision transformer is not exported to ONNX, and says what it is exported to", async () => {
-  await assertRejects(
-    () =>
-      exportEncoder({
-        checkpoint: path("dino_tiny.pth"),
-        format: "onnx",
-        part: "backbone",
-        normalize: false,
-        force: true,
-      }),
-    UserError,
-    "is not exported as onnx; use --format pth or safetensors",
-  );
-});
+vitTest("the periods of rotary positions are saved as they were loaded", () =>
+  withGpu(async (gpu) => {
+    const encoder = findEncoder("dinov3_vit_p16_w64_b1_h2_f64_r0_g0");
+    const graph = new Graph();
+    const builder = new EncoderBuilder(graph, "train");
+    encoder.trace(builder, graph.source("images", [1, 32, 32, 3]), usualHead(encoder));
+    using store = new ParameterStore(gpu, builder.parameters);
+    const values = initialize(builder.state, 1);
+    const periods = Float32Array.from(ropePeriods(32, 50));
+    values.set("rope_embed.periods", periods);
+    await store.load((key) => values.get(key)!);
+    const saved = await store.save();
+    assertEquals(saved.get("rope_embed.periods"), periods);
+    assertEquals([...saved.keys()].toSorted(), builder.state.map(({ key }) => key).toSorted());
+  }));
 
 vitTest("the biases of DINOv3's keys count for nothing", () =>
   withGpu(async (gpu) => {

@@ -933,10 +933,46 @@ const STEPS: readonly Mutant[] = [
 ];
 
 /** All of them. */
+/** What exports of vision transformers keep, and what of them is told from the file. */
+const VITS: readonly Mutant[] = [
+  mutant(
+    "models/vit.ts",
+    "i >= width && i < 2 * width ? 0 : 1",
+    "i >= width && i < 2 * width ? 1 : 0",
+    ["models/export/export_vit_test.ts"],
+  ),
+  mutant(
+    "models/complete_entries.ts",
+    "key === PERIODS_KEY && ropeTheta !== undefined",
+    "key === PERIODS_KEY && ropeTheta === 0",
+    ["models/export/export_vit_test.ts"],
+  ),
+  mutant(
+    "models/recognize.ts",
+    "heads ?? input?.heads ?? config?.heads",
+    "heads ?? config?.heads",
+    ["models/export/export_vit_test.ts"],
+  ),
+  mutant(
+    "models/export/onnx_token_rules.ts",
+    "t.number(1 / Math.sqrt(length))",
+    "t.number(1 / length)",
+    ["models/export/onnx_vit_test.ts"],
+  ),
+  mutant(
+    "cli/flags/recipe_teacher.ts",
+    "found.ssl !== teacherSsl || ",
+    "",
+    ["cli/commands/recipe_test.ts"],
+    "refuses a teacher",
+  ),
+];
+
 export const MUTANTS: readonly Mutant[] = [
   ...ACTORS,
   ...FINETUNING,
   ...RECIPES,
+  ...VITS,
   ...MODELS,
   ...STEPS,
   ...DATA,

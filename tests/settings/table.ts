@@ -33,6 +33,8 @@ const HEADS =
 const STEM = "models/stem_test.ts: a student with --stem cifar is saved, embedded";
 const STEM_CHOICE = "models/stem_test.ts: of encoders that have the same tensors with either stem";
 const FORMATS = "cli/commands/export_test.ts: export writes the bundled teacher in every format";
+const NORMALIZED =
+  "models/export/export_vit_test.ts: a mean and a deviation that an export is given are those of every later task";
 const TUNED = "cli/output/run_tuning_test.ts: findTuning() goes on with what a run began with";
 
 const MOCO = "methods/moco/settings_test.ts: does with each of its settings what is done by hand";
@@ -282,6 +284,8 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "force": "cli/commands/export_test.ts: export refuses wrong flags and files",
     "image-size": FORMATS,
     "eval-resize": FORMATS,
+    "mean": NORMALIZED,
+    "std": NORMALIZED,
     "normalize": FORMATS,
     "quiet": "- that it is silent is not seen",
   },

@@ -7,7 +7,8 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import { PAPER_DEFAULTS, RECIPES, SAMPLE_DEFAULTS } from "../../../methods/seed/defaults.ts";
+import { PAPER_DEFAULTS, SAMPLE_DEFAULTS } from "../../../methods/seed/defaults.ts";
+import { RECIPES } from "../../../methods/seed/recipes.ts";
 import type { DistillOptions } from "../../../methods/seed/options.ts";
 import {
   type DistillFlagsContext,
@@ -17,7 +18,7 @@ import {
 } from "../../../cli/flags/distill_flags.ts";
 import { UsageError } from "../../../cli/flags/flags.ts";
 import { SAMPLE_DATA, SAMPLE_TEACHER } from "../../../data/sample.ts";
-import { ENCODERS } from "../../../models/registry.ts";
+import { listedEncoders } from "../../../models/registry.ts";
 
 const CONTEXT: DistillFlagsContext = {
   encoders: ["resnet18", "resnet34", "resnet50"],
@@ -188,9 +189,29 @@ Deno.test("parseDistillFlags() takes the paper's settings by name, and flags bef
   // Of the bundled images a recipe leaves nothing to their defaults.
   assertEquals(parse("--recipe", "paper-moco-r50").options.batchSize, 256);
   for (const [name, { teacherArch }] of Object.entries(RECIPES)) {
-    assert(ENCODERS.some((encoder) => encoder.name === teacherArch), name);
+    assert(listedEncoders().some((encoder) => encoder.name === teacherArch), name);
   }
   assertThrows(() => parse("--recipe", "paper-moco-r5"), UsageError, "did you mean paper-moco-r50?");
+});
+
+Deno.test("--recipe has settings for each released vision transformer and ConvNeXt", () => {
+  const { options } = parse(
+    ..."--recipe dinov2-vits14-reg --data /d --distill /t.pth --distill-t 0.05 --image-size 112".split(" "),
+  );
+  assertEquals([options.teacherArch, options.teacherSsl], ["dinov2_vits14_reg", "dinov2"]);
+  assertEquals([options.temp, options.distillT, options.queue, options.studentMlp], [
+    0.07,
+    0.05,
+    8192,
+    false,
+  ]);
+  assertEquals([options.loss, options.augmentation, options.imageSize], ["seed", "mocov2", 112]);
+  assertEquals(options.dim, undefined); // the teacher's
+  const sizes = ["dino-vitb8", "dinov2-vitg14", "dinov3-vits16", "dinov3-convnext-tiny", "mocov3-vit-small"]
+    .map((recipe) => parse("--recipe", recipe).options.imageSize);
+  assertEquals(sizes, [224, 224, 256, 256, 224]);
+  const help = distillHelp({ ...CONTEXT, extent: "all" }).replaceAll(/\s+/g, " ");
+  for (const recipe of Object.keys(RECIPES)) assertStringIncludes(help, recipe);
 });
 
 Deno.test("distillHelp() fits a screen, and names the task that lists the encoders", () => {

@@ -25,6 +25,8 @@ Deno.test("parseExportFlags() with a checkpoint alone asks for its backbone as a
     names: undefined,
     imageSize: undefined,
     cropRatio: undefined,
+    mean: undefined,
+    std: undefined,
     normalize: false,
     force: false,
   });
@@ -34,7 +36,7 @@ Deno.test("parseExportFlags() with a checkpoint alone asks for its backbone as a
 Deno.test("parseExportFlags() takes every flag", () => {
   const { options, quiet } = parse(
     ...["--format", "onnx", "--part", "encoder", "-a", "resnet50", "--which=teacher", "-o", "out/b.onnx"],
-    ...["--stem", "cifar"],
+    ...["--stem", "cifar", "--mean", "0.5,0.4,0.3", "--std", "0.25,0.2,0.15"],
     ...["a.pth", "--image-size", "96", "--eval-resize", "none", "--normalize", "--force", "-q"],
   );
   assertEquals(options, {
@@ -50,6 +52,8 @@ Deno.test("parseExportFlags() takes every flag", () => {
     names: undefined,
     imageSize: 96,
     cropRatio: 1,
+    mean: [0.5, 0.4, 0.3],
+    std: [0.25, 0.2, 0.15],
     normalize: true,
     force: true,
   });
@@ -86,6 +90,8 @@ Deno.test("parseExportFlags() refuses what does not go together", () => {
   refuse(["a.pth", "--format", "onnx", "--names", "moco"], /--names has no effect with --format onnx/);
   refuse(["a.pth", "--no-normalize", "--format", "pth"], /--normalize is for ONNX/);
   refuse(["a.pth", "--format", "onnx", "--normalize"], /--normalize is for embeddings.*--part encoder/);
+  refuse(["a.pth", "--mean", "0.5"], /--mean takes three numbers, for red, green and blue/);
+  refuse(["a.pth", "--std", "0.5,0,0.5"], /--std: /);
   refuse(["a.pth", "--format", "onnx", "--image-size", "4"], /--image-size: .*from 8 to 4096/);
 });
 

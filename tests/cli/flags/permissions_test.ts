@@ -218,5 +218,11 @@ Deno.test("a checkpoint that is cut into several files needs their folder", asyn
   for (const name of ["a-00001-of-00002.safetensors", "a.safetensors.index.json"]) {
     assertEquals((await permissionsOf("inspect", [`/models/${name}`])).read, ["/models"]);
   }
-  assertEquals((await permissionsOf("inspect", ["/models/a.safetensors"])).read, ["/models/a.safetensors"]);
+  // Beside a whole file Hugging Face has what its tensors do not say.
+  assertEquals((await permissionsOf("inspect", ["/models/a.safetensors"])).read, [
+    "/models/a.safetensors",
+    "/models/config.json",
+    "/models/preprocessor_config.json",
+  ]);
+  assertEquals((await permissionsOf("inspect", ["/models/a.pth"])).read, ["/models/a.pth"]);
 });

@@ -7,10 +7,10 @@ import { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
 
 /** Runs `body` with a folder that is removed afterwards. */
-export async function withFolder(body: (folder: string) => Promise<void>): Promise<void> {
+export async function withFolder<T>(body: (folder: string) => Promise<T>): Promise<T> {
   const folder = await Deno.makeTempDir({ prefix: "checkpoint_test" });
   try {
-    await body(folder);
+    return await body(folder);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

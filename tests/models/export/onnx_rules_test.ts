@@ -1,5 +1,18 @@
 import { assertEquals, assertLess } from "@std/assert";
+import type { Gpu } from "../../../kernels/gpu.ts";
+import type { Tensor } from "../../../kernels/graph.ts";
+import { padRows } from "../../../kernels/layout.ts";
 import { activate, type Activation } from "../../../kernels/ops/activation/activation.ts";
+import {
+  concatenateChannels,
+  sliceChannels,
+} from "../../../kernels/ops/concatenate_channels/concatenate_channels.ts";
+import { swiglu } from "../../../kernels/ops/gated_activation/gated_activation.ts";
+import { matmulBatched } from "../../../kernels/ops/matmul_batched/matmul_batched.ts";
+import { multiply } from "../../../kernels/ops/multiply/multiply.ts";
+import { reshape } from "../../../kernels/ops/reshape/reshape.ts";
+import { scaledResidual } from "../../../kernels/ops/scaled_residual/scaled_residual.ts";
+import { logSoftmax, softmax } from "../../../kernels/ops/softmax/softmax.ts";
 import { globalAveragePool } from "../../../kernels/ops/global_average_pool/global_average_pool.ts";
 import type { Encoder } from "../../../models/encoder.ts";
 import { inputOf } from "../../../models/encoder_input.ts";
@@ -33,31 +46,74 @@ const withActivation = (activation: Activation): Encoder => ({
   },
 });
 
+/** Similarities of an image's pixels and what follows from them: ops on rows of channels that no frozen encoder here has. */
+const WITH_ROWS: Encoder = {
+  ...withActivation("relu"),
+  name: "rows",
+  features: 12,
+  trace(b, images) {
+    const layer = b.convolution("layer", { inputs: 3, outputs: 8, kernel: 1, bias: true });
+    b.value("gamma", [8], { draw: "constant", value: 1 });
+    const gamma = b.made("gamma", [8], { keys: ["gamma"], toDevice: ([values]) => padRows(values, [8]) });
+    const { graph } = b;
+    const [batch, height, width] = images.shape;
+    const pixels = b.convolve(images, layer);
+    const rows = graph.apply(reshape, [pixels], { shape: [batch, height * width, 8] });
+    const tokens = graph.apply(reshape, [pixels], { shape: [batch, height * width, 1, 8] });
+    const scores = graph.apply(matmulBatched, [rows, rows], { transposeB: true });
+    const weights = graph.apply(softmax, [scores], {});
+    const attended = graph.apply(matmulBatched, [weights, rows], { transposeA: true });
+    const column = graph.apply(reshape, [attended], { shape: [batch, height * width, 1, 8] });
+    const scaled = graph.apply(scaledResidual, [column, gamma, tokens], {});
+    const gated = graph.apply(swiglu, [scaled], {});
+    const logs = graph.apply(multiply, [graph.apply(logSoftmax, [scaled], {}), scaled], {});
+    const all = graph.apply(concatenateChannels, [gated, logs], {});
+    const image = graph.apply(reshape, [all], { shape: [batch, height, width, 12] });
+    const pool = (x: Tensor) => graph.apply(globalAveragePool, [x], {});
+    const first = graph.apply(sliceChannels, [pool(all)], { first: 0, count: 8 });
+    const last = graph.apply(sliceChannels, [image], { first: 8, count: 4 });
+    const feature = graph.apply(concatenateChannels, [first, pool(last)], {});
+    return { feature, embedding: feature };
+  },
+};
+
+/** An encoder's features from onnxruntime, and from this program. */
+async function bothFeatures(gpu: Gpu, encoder: Encoder) {
+  const read = formulaReader(summarize(encoder, HEAD, SIZE).state);
+  using frozen = await FrozenEncoder.create(gpu, {
+    encoder,
+    head: HEAD,
+    batch: BATCH,
+    imageSize: SIZE,
+    input: "normalized",
+    output: "feature",
+  });
+  await frozen.load(read);
+  const expected = await frozen.embed(formulaImages("images", BATCH, SIZE));
+  return await withFolder(async (folder) => {
+    const path = `${folder}/model.onnx`;
+    const input = inputOf(encoder, { imageSize: SIZE, cropRatio: 1 });
+    const traced = traceOnnxModel({ encoder, head: HEAD, part: "backbone", normalize: false, input });
+    await writeOnnxFile(path, traced, { read: (key) => Promise.resolve(read(key)) });
+    const shape = [BATCH, 3, SIZE, SIZE];
+    const images = formulaTensor("images", shape, "image");
+    const { feature } = await runOnnx(Deno.readFileSync(path), images, shape);
+    return { feature, expected };
+  });
+}
+
 for (const activation of Object.keys(ACTIVATION_FUNCTIONS) as Activation[]) {
   Deno.test(`onnxruntime computes ${activation} as this program does`, () =>
     withGpu(async (gpu) => {
-      const encoder = withActivation(activation);
-      const read = formulaReader(summarize(encoder, HEAD, SIZE).state);
-      using frozen = await FrozenEncoder.create(gpu, {
-        encoder,
-        head: HEAD,
-        batch: BATCH,
-        imageSize: SIZE,
-        input: "normalized",
-        output: "feature",
-      });
-      await frozen.load(read);
-      const expected = await frozen.embed(formulaImages("images", BATCH, SIZE));
-      await withFolder(async (folder) => {
-        const path = `${folder}/model.onnx`;
-        const input = inputOf(encoder, { imageSize: SIZE, cropRatio: 1 });
-        const traced = traceOnnxModel({ encoder, head: HEAD, part: "backbone", normalize: false, input });
-        await writeOnnxFile(path, traced, { read: (key) => Promise.resolve(read(key)) });
-        const shape = [BATCH, 3, SIZE, SIZE];
-        const images = formulaTensor("images", shape, "image");
-        const { feature } = await runOnnx(Deno.readFileSync(path), images, shape);
-        assertEquals(feature.shape, [BATCH, 5]);
-        assertLess(relativeError(feature.data, expected), 1e-6);
-      });
+      const { feature, expected } = await bothFeatures(gpu, withActivation(activation));
+      assertEquals(feature.shape, [BATCH, 5]);
+      assertLess(relativeError(feature.data, expected), 1e-6);
     }));
 }
+
+Deno.test("onnxruntime computes softmax, batched products and the other ops on rows as this program does", () =>
+  withGpu(async (gpu) => {
+    const { feature, expected } = await bothFeatures(gpu, WITH_ROWS);
+    assertEquals(feature.shape, [BATCH, 12]);
+    assertLess(relativeError(feature.data, expected), 1e-6);
+  }));

@@ -1,0 +1,42 @@
+/** The teacher of a distillation that a recipe is used for. */
+import { UserError } from "../../errors.ts";
+import { recipeFor, RECIPES } from "../../methods/seed/recipes.ts";
+import { findEncoder } from "../../models/registry.ts";
+import { resolveTeacher, type Teacher, type TeacherRequest } from "../../models/teacher.ts";
+
+/**
+ * Finds out which encoder the teacher's checkpoint holds. Where a recipe says which it should be, another one of the same
+ * method whose embedding is its feature is taken with a warning, since all of these have the same settings.
+ *
+ * @param recipe its name, where one is used
+ * @param asked the recipe's teacher, where no flag names another one
+ * @throws {UserError} for a teacher that the recipe is not for, and as `resolveTeacher` does
+ */
+export async function resolveTeacherOf(
+  recipe: string | undefined,
+  path: string,
+  asked: TeacherRequest,
+  warn: (text: string) => void,
+): Promise<Teacher> {
+  const expected = recipe === undefined ? undefined : RECIPES[recipe];
+  const isExpected = expected?.teacherArch === asked.arch && expected?.teacherSsl === asked.ssl;
+  if (expected === undefined || !isExpected) return await resolveTeacher(path, asked);
+  const { teacherArch, teacherSsl } = expected;
+  try {
+    return await resolveTeacher(path, asked);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    const found = await resolveTeacher(path, { ...asked, arch: null, ssl: null }).catch(() => undefined);
+    if (found === undefined) throw error; // it is the file that is wrong
+    const mismatch = `--recipe ${recipe} is for ${teacherArch}, but ${path} holds a ${found.arch}`;
+    const own = recipeFor(found.arch);
+    if (found.ssl !== teacherSsl || findEncoder(teacherArch).head !== "none") {
+      throw new UserError(
+        `${mismatch}; ${own === undefined ? "leave --recipe out" : `use --recipe ${own}, or leave it out`}`,
+        { cause: error },
+      );
+    }
+    warn(`${mismatch}; its settings are used all the same`);
+    return found;
+  }
+}

@@ -1,0 +1,72 @@
+/**
+ * What Hugging Face transformers keeps beside `model.safetensors`: `config.json`, which says what no tensor's shape does, and
+ * `preprocessor_config.json`, which has the mean and deviation of its images.
+ */
+import { dirname, join } from "node:path";
+import type { ByChannel } from "./saved_input.ts";
+
+/** What is taken of these files; each may be missing. */
+export interface TransformersConfig {
+  /** Length of the feature, by which it is told that they are of these weights. */
+  readonly width: number;
+  /** Attention heads, `num_attention_heads`. */
+  readonly heads?: number;
+  /** Base of the periods of rotary positions, `rope_theta`. */
+  readonly ropeTheta?: number;
+  /** By channel, in units of [0, 1]; both or neither. */
+  readonly mean?: ByChannel;
+  readonly std?: ByChannel;
+}
+
+const SAFETENSORS = /\.safetensors(\.index\.json)?$/;
+/** These files take a few kilobytes. */
+const MAX_BYTES = 2 ** 20;
+
+/** Paths of the two files for a checkpoint; none where it is of another container. */
+export function configsBeside(path: string): string[] {
+  if (!SAFETENSORS.test(path)) return [];
+  return ["config.json", "preprocessor_config.json"].map((name) => join(dirname(path), name));
+}
+
+/** Reads them. What is missing, may not be read or makes no sense is left out: weights can be used without it. */
+export async function readTransformersConfig(path: string): Promise<TransformersConfig | undefined> {
+  const [config, images] = await Promise.all(configsBeside(path).map(readObject));
+  const widths = config?.hidden_sizes; // a ConvNeXt's stages
+  const width = count(config?.hidden_size ?? (Array.isArray(widths) ? widths.at(-1) : undefined));
+  if (config === undefined || width === undefined) return undefined;
+  const rope = config.rope_theta ?? entry(config.rope_parameters, "rope_theta");
+  const [mean, std] = [channels(images?.image_mean), channels(images?.image_std)];
+  const isUsable = mean !== undefined && std !== undefined && std.every((value) => value > 0);
+  return {
+    width,
+    heads: count(config.num_attention_heads),
+    ...typeof rope === "number" && rope > 0 && { ropeTheta: rope },
+    ...isUsable && { mean, std },
+  };
+}
+
+async function readObject(path: string): Promise<Record<string, unknown> | undefined> {
+  try {
+    // Asking for a permission would stop a run for a file that may not be there.
+    const { state } = await Deno.permissions.query({ name: "read", path });
+    if (state !== "granted" || (await Deno.stat(path)).size > MAX_BYTES) return undefined;
+    const value: unknown = JSON.parse(await Deno.readTextFile(path));
+    return typeof value === "object" && value !== null ? value as Record<string, unknown> : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function entry(value: unknown, key: string): unknown {
+  return typeof value === "object" && value !== null ? (value as Record<string, unknown>)[key] : undefined;
+}
+
+function count(value: unknown): number | undefined {
+  return Number.isSafeInteger(value) && (value as number) > 0 ? value as number : undefined;
+}
+
+function channels(value: unknown): ByChannel | undefined {
+  return Array.isArray(value) && value.length === 3 && value.every((item) => Number.isFinite(item))
+    ? value as unknown as ByChannel
+    : undefined;
+}

@@ -1,0 +1,264 @@
+/** Vision transformers and ConvNeXts come back from an export as their authors released them, and remember their heads. */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { buildTrainingCheckpoint } from "../../../methods/encoder_training/checkpoint.ts";
+import { DISTILL_CHECKPOINT } from "../../../methods/seed/checkpoint.ts";
+import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
+import { TensorValue, torchDict } from "../../../models/checkpoint/torch_value.ts";
+import { writeTorchFile } from "../../../models/checkpoint/torch_writer.ts";
+import { chooseInput, inputOf } from "../../../models/encoder_input.ts";
+import { openEncoderSource } from "../../../models/encoder_source.ts";
+import { exportEncoder, type ExportOptions } from "../../../models/export/export_encoder.ts";
+import { inspectCheckpoint } from "../../../models/inspect.ts";
+import { ropePeriods } from "../../../models/rotary_embedding.ts";
+import { withGpu } from "../../kernels/check_op.ts";
+import { referencePath } from "../../reference.ts";
+import { vitTest } from "../../vit_files.ts";
+import { withFolder } from "../checkpoint/fixtures.ts";
+import { differenceOf, embedReference } from "../vit_reference.ts";
+import { formulaTensors } from "./fixtures.ts";
+
+const path = (name: string) => referencePath(`vit/checkpoints/${name}`);
+const DEFAULTS = { format: "pth", part: "backbone", normalize: false, force: true } as const;
+
+/** Tensors by name: element type, shape and the bytes' elements. */
+async function contentOf(file: string): Promise<Map<string, unknown>> {
+  using state = await loadStateDict(file);
+  const read = [...state.tensors].toSorted(([a], [b]) => a < b ? -1 : 1).map(async ([key, tensor]) =>
+    [key, { dtype: tensor.dtype, shape: [...tensor.shape], data: await tensor.readRaw() }] as const
+  );
+  return new Map(await Promise.all(read));
+}
+
+const RELEASES = [
+  "dino_tiny.pth",
+  "dinov2_tiny.pth",
+  "dinov2_tiny_reg.pth",
+  "dinov2_tiny_swiglu.pth",
+  "dinov3_tiny.pth",
+  "dinov3_tiny_swiglu.pth",
+  "dinov3_tiny_7b.pth",
+  "dinov3_tiny_convnext.pth",
+];
+
+for (const name of RELEASES) {
+  vitTest(
+    `an export of ${name} has all of its authors' tensors, bit for bit`,
+    () =>
+      withFolder(async (folder) => {
+        const released = await contentOf(path(name));
+        for (const format of ["pth", "safetensors"] as const) {
+          for (const part of ["backbone", "encoder"] as const) {
+            const output = `${folder}/${part}.${format}`;
+            const result = await exportEncoder({ ...DEFAULTS, checkpoint: path(name), format, part, output });
+            assertEquals(result.names, "plain");
+            assertEquals(await contentOf(output), released);
+          }
+        }
+      }),
+  );
+}
+
+for (
+  const [other, name] of [
+    ["dinov2_tiny_hf.safetensors", "dinov2_tiny.pth"],
+    ["dinov2_tiny_swiglu_timm.safetensors", "dinov2_tiny_swiglu.pth"],
+    ["dinov2_tiny_training.pth", "dinov2_tiny.pth"],
+    ["dinov3_tiny_hf.safetensors", "dinov3_tiny.pth"],
+    ["dinov3_tiny_swiglu_timm.safetensors", "dinov3_tiny_swiglu.pth"],
+    ["dinov3_tiny_convnext_hf.safetensors", "dinov3_tiny_convnext.pth"],
+  ] as const
+) {
+  vitTest(
+    `an export of ${other} has the names and shapes of the authors' release`,
+    () =>
+      withFolder(async (folder) => {
+        const output = `${folder}/out.pth`;
+        await exportEncoder({ ...DEFAULTS, checkpoint: path(other), heads: otherHeads(name), output });
+        const [exported, released] = [await contentOf(output), await contentOf(path(name))];
+        const shapesOf = (content: Map<string, unknown>) =>
+          [...content].map(([key, tensor]) => [key, (tensor as { shape: number[] }).shape]);
+        assertEquals(shapesOf(exported), shapesOf(released));
+        // Biases of keys count for nothing, and other programs have none; timm has no token of masked patches.
+        const isSame = (key: string) => !/qkv\.bias$|^mask_token$|periods$/.test(key);
+        for (const [key, tensor] of released) if (isSame(key)) assertEquals(exported.get(key), tensor, key);
+      }),
+  );
+}
+
+function otherHeads(name: string): number | undefined {
+  return name.includes("convnext") ? undefined : 2;
+}
+
+vitTest("--heads has to be given once: what is exported remembers them", () =>
+  withFolder(async (folder) => {
+    const checkpoint = path("dinov2_tiny.pth");
+    const named = "dinov2_vit_p14_w64_b2_h2_f256_r0_g5";
+    const exports: Pick<ExportOptions, "format" | "names">[] = [
+      { format: "pth" },
+      { format: "safetensors" },
+      { format: "pth", names: "moco" },
+      { format: "safetensors", names: "seed" },
+    ];
+    for (const [i, how] of exports.entries()) {
+      const output = `${folder}/${i}.${how.format}`;
+      await exportEncoder({ ...DEFAULTS, ...how, checkpoint, heads: 2, output });
+      using source = await openEncoderSource(output, { part: "encoder" });
+      assertEquals(source.encoder.name, named);
+      const { encoders: [encoder] } = await inspectCheckpoint(output);
+      assertEquals(encoder.recognized, [named]);
+      // What is asked for wins.
+      using asked = await openEncoderSource(output, { part: "encoder", heads: 4 });
+      assertStringIncludes(asked.encoder.name, "_h4_");
+    }
+  }));
+
+vitTest(
+  "a name that says the heads is enough, as a checkpoint of a run has it",
+  () =>
+    withFolder(async (folder) => {
+      const output = `${folder}/a.pth.tar`;
+      await exportEncoder({
+        ...DEFAULTS,
+        checkpoint: path("dino_tiny.pth"),
+        heads: 2,
+        names: "moco",
+        output,
+      });
+      const content = await contentOf(output);
+      const tensors = torchDict([...content].map(([key, tensor]) => {
+        const { dtype, shape, data } = tensor as {
+          dtype: "float32";
+          shape: number[];
+          data: Float32Array<ArrayBuffer>;
+        };
+        return [`module.encoder_q.${key}`, new TensorValue(dtype, shape, data)];
+      }));
+      const arch = "dino_vit_p16_w64_b2_h2_f256_r0_g4";
+      await writeTorchFile(output, torchDict([["arch", arch], ["state_dict", tensors]]));
+      using source = await openEncoderSource(output, { part: "encoder" });
+      assertEquals(source.encoder.name, arch);
+    }),
+);
+
+vitTest(
+  "the teacher in a checkpoint of a distillation keeps its heads and its authors' tensors",
+  () =>
+    withFolder(async (folder) => {
+      using teacher = await openEncoderSource(path("dinov2_tiny.pth"), { heads: 2, part: "encoder" });
+      const checkpoint = `${folder}/student.pth.tar`;
+      const saved = buildTrainingCheckpoint(DISTILL_CHECKPOINT, {
+        epoch: 1,
+        arch: "resnet18",
+        encoder: formulaTensors("resnet18"),
+        beside: new Map([...teacher.tensors, ...teacher.unused]),
+        besideInput: inputOf(teacher.encoder, { imageSize: 56 }, teacher.input),
+        sgd: { lr: 0.03, momentum: 0.9, weightDecay: 1e-4 },
+        momentum: new Map(),
+      });
+      await writeTorchFile(checkpoint, saved);
+      const { encoders } = await inspectCheckpoint(checkpoint);
+      assertEquals(encoders.at(-1)!.recognized, [teacher.encoder.name]);
+      const output = `${folder}/teacher.pth`;
+      const { encoder } = await exportEncoder({ ...DEFAULTS, checkpoint, which: "teacher", output });
+      assertEquals(encoder, teacher.encoder.name);
+      assertEquals(await contentOf(output), await contentOf(path("dinov2_tiny.pth")));
+    }),
+);
+
+/** A file of transformers in a folder of its own, with what lies beside it. */
+function withConfig(folder: string, name: string, config: object, images?: object): string {
+  const file = `${folder}/model.safetensors`;
+  Deno.copyFileSync(path(name), file);
+  Deno.writeTextFileSync(`${folder}/config.json`, JSON.stringify(config));
+  if (images) Deno.writeTextFileSync(`${folder}/preprocessor_config.json`, JSON.stringify(images));
+  return file;
+}
+
+vitTest(
+  "config.json and preprocessor_config.json tell heads, periods and normalisation",
+  () =>
+    withFolder(async (folder) => {
+      const config = { hidden_size: 64, num_attention_heads: 2, rope_theta: 50 };
+      const images = { image_mean: [0.43, 0.411, 0.296], image_std: [0.213, 0.156, 0.143] };
+      using source = await openEncoderSource(
+        withConfig(folder, "dinov3_tiny_hf.safetensors", config, images),
+        { part: "encoder" },
+      );
+      assertEquals(source.encoder.name, "dinov3_vit_p16_w64_b2_h2_f256_r4_g0");
+      const { mean, deviation } = source.normalization;
+      assertEquals([[...mean], [...deviation]], [images.image_mean, images.image_std]);
+      const said = "mages are normalised by mean 0.43 0.411 0.296, std 0.213 0.156 0.143";
+      for (const asked of [{}, { imageSize: 64 }]) {
+        assertStringIncludes(chooseInput(source, asked).note!, said);
+      }
+      const periods = await source.read("rope_embed.periods");
+      assertEquals(periods, Float32Array.from(ropePeriods(32, 50)));
+      assert(periods[1] !== Math.fround(ropePeriods(32)[1]));
+
+      const stages = { hidden_sizes: [16, 32, 48, 64] };
+      using convNext = await openEncoderSource(
+        withConfig(folder, "dinov3_tiny_convnext_hf.safetensors", stages, images),
+        { part: "encoder" },
+      );
+      assertEquals([...convNext.normalization.mean], images.image_mean);
+
+      // Of other weights, or of no use: nothing is taken.
+      for (
+        const wrong of [{ ...config, hidden_size: 32 }, {
+          ...config,
+          rope_theta: "50",
+          num_attention_heads: -1,
+        }]
+      ) {
+        const file = withConfig(folder, "dinov3_tiny_hf.safetensors", wrong);
+        using other = await openEncoderSource(file, { part: "encoder", heads: 2 });
+        assertEquals(await other.read("rope_embed.periods"), Float32Array.from(ropePeriods(32)));
+      }
+      Deno.writeTextFileSync(`${folder}/config.json`, "no JSON");
+      using plain = await openEncoderSource(`${folder}/model.safetensors`, { part: "encoder" });
+      assertStringIncludes(plain.encoder.name, "_h1_");
+    }),
+);
+
+vitTest(
+  "the periods of a checkpoint are those that its tokens are rotated by",
+  () =>
+    withGpu((gpu) =>
+      withFolder(async (folder) => {
+        const config = { hidden_size: 64, num_attention_heads: 2, rope_parameters: { rope_theta: 50 } };
+        const file = withConfig(folder, "dinov3_tiny_hf.safetensors", config);
+        const output = `${folder}/release.pth`;
+        await exportEncoder({ ...DEFAULTS, checkpoint: file, output });
+        using original = await openEncoderSource(path("dinov3_tiny.pth"), { part: "encoder" });
+        using told = await openEncoderSource(file, { part: "encoder" });
+        using exported = await openEncoderSource(output, { part: "encoder" });
+        const [usual, other, again] = await Promise.all(
+          [original, told, exported].map(({ encoder, read }) => embedReference(gpu, encoder, read, "48")),
+        );
+        assertEquals(again, other);
+        assert(differenceOf(other, [...usual]) > 1e-3);
+        assertEquals(await original.fingerprint() === await told.fingerprint(), false);
+      })
+    ),
+);
+
+vitTest(
+  "a mean and a deviation that an export is given are those of every later task",
+  () =>
+    withFolder(async (folder) => {
+      const [mean, std] = [[0.43, 0.411, 0.296], [0.213, 0.156, 0.143]] as const;
+      for (const format of ["pth", "safetensors"] as const) {
+        const output = `${folder}/a.${format}`;
+        const { input } = await exportEncoder({
+          ...DEFAULTS,
+          checkpoint: path("dinov3_tiny.pth"),
+          ...{ format, output, mean, std },
+        });
+        assertEquals([input.mean, input.std], [mean, std]);
+        using source = await openEncoderSource(output, { part: "encoder" });
+        assertEquals([[...source.normalization.mean], [...source.normalization.deviation]], [[...mean], [
+          ...std,
+        ]]);
+      }
+    }),
+);
