@@ -37,6 +37,13 @@ export class RunFolder implements Disposable {
     if (testRows > 0) Deno.writeTextFileSync(join(this.data, "test.tsv"), sampleRows("test.tsv", testRows));
   }
 
+  /** Gives the images to learn from the labels 0 and 1 in turn, so that there are enough of each. */
+  relabel(): void {
+    const train = join(this.data, "train.tsv");
+    let row = 0;
+    Deno.writeTextFileSync(train, Deno.readTextFileSync(train).replace(/\t\d+\t/g, () => `\t${row++ % 2}\t`));
+  }
+
   /** A new folder for what a run writes. */
   makeOutput(name: string): string {
     const path = join(this.path, name);

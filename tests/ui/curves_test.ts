@@ -322,6 +322,19 @@ testInBrowser("a linear evaluation shows the scores of all its learning rates", 
   assertStringIncludes((await page.locator("#what").textContent())!, "latest linear top-130.0 %");
 });
 
+testInBrowser("a run without a test set says that labels are held out", async (open) => {
+  using run = new RecordedRun();
+  await run.writeAll({ status: "running" });
+  run.addSteps(1, 200);
+  const row = { of: "student", by: "knn", step: 100, top1: 30, top5: 90, held_out: true };
+  Deno.writeTextFileSync(join(run.path, "scores.jsonl"), JSON.stringify(row) + "\n");
+  const { page } = await open();
+  await page.goto(pathToFileURL(await writeReport(run.path)).href);
+  await page.locator("#scores canvas").waitFor();
+  assertMatch(await page.locator("#scores ~ .legend tbody").innerText(), /\(held-out labels\)/);
+  assertMatch((await page.locator("#what").textContent())!, /latest kNN top-1 \(held-out labels\)30\.0 %/);
+});
+
 /** Colours of what is drawn, by what they need. */
 interface DrawnColours {
   text: string[];

@@ -20,7 +20,8 @@ function smallFlags(folder: RunFolder, output: string): string[] {
 }
 
 Deno.test("pretrain writes its files, evaluates by kNN, and says where everything is", async () => {
-  using folder = new RunFolder(24, 8);
+  using folder = new RunFolder(24); // without a test set
+  folder.relabel();
   const output = join(folder.path, "out");
   const flags = [...smallFlags(folder, output), "--epochs", "2"];
   const { code, stdout, stderr } = await runProgram(PROGRAM, ...flags, "--profile");
@@ -29,7 +30,14 @@ Deno.test("pretrain writes its files, evaluates by kNN, and says where everythin
   assertStringIncludes(stdout, "two views of 32 x 32");
   assertMatch(stdout, /epoch 1 of 2 {2}step 3\/3 {2}loss \d/);
   assertMatch(stdout, /weighted kNN after epoch 0: top-1 \d/);
-  assertMatch(stdout, /encoder before +\d+\.\d %\nencoder after +\d+\.\d %/);
+  assertStringIncludes(
+    stdout,
+    "2 images, 10 % of each class, chosen by --seed 0, are classified by the other 22\n",
+  );
+  assertMatch(
+    stdout,
+    /\nweighted kNN, k = 5, held-out labels +top-1\n-+\nencoder before +\d+\.\d %\nencoder after +\d+\.\d %/,
+  );
   assert(!/student|teacher/.test(stdout), stdout);
   assertMatch(stdout, /moco_trainer/, "the profile names the trainer");
   const names = [...Deno.readDirSync(output)].map(({ name }) => name);
@@ -51,8 +59,14 @@ Deno.test("pretrain writes its files, evaluates by kNN, and says where everythin
   const rows = (name: string) =>
     Deno.readTextFileSync(join(output, name)).trim().split("\n").map((line) => JSON.parse(line));
   assertEquals(rows("metrics.jsonl").map(({ step }) => step), [1, 2, 3, 4, 5, 6]);
-  assertEquals(rows("scores.jsonl").map(({ step }) => step), [0, 3, 6]);
+  assertEquals(rows("scores.jsonl").map(({ step, held_out }) => [step, held_out]), [[0, true], [3, true], [
+    6,
+    true,
+  ]]);
   assertEquals(rows("stats.jsonl").map(({ step }) => step), [2, 4, 6]);
+  const { inputs, results } = JSON.parse(Deno.readTextFileSync(join(output, "run.json")));
+  assertEquals(inputs.map(({ role }: { role: string }) => role), ["images"]);
+  assertStringIncludes(JSON.stringify(results), "encoder after, weighted kNN (k = 5, held-out labels) top-1");
   const config = JSON.parse(Deno.readTextFileSync(join(output, "config.json")));
   assertEquals([config.arch, config.moco_k, config.augmentation], ["tiny_convnet", 16, "mocov2"]);
   using file = await openCheckpointFile(join(output, "checkpoint_0001.pth.tar"));

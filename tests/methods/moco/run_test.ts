@@ -116,9 +116,7 @@ Deno.test("a pretrained encoder is evaluated next to training, teaches a student
 
 Deno.test("where there is no test set, kNN uses held-out labels: the weights are the same, and a resumed run is evaluated alike", async () => {
   using folder = new RunFolder(8 * BATCHES);
-  const train = join(folder.data, "train.tsv");
-  let row = 0; // two classes of 16 images
-  Deno.writeTextFileSync(train, Deno.readTextFileSync(train).replace(/\t\d+\t/g, () => `\t${row++ % 2}\t`));
+  folder.relabel();
   const settings = { testData: undefined, epochs: 3, knnEvery: 1, seed: 5 };
   const whole = await runToEnd(optionsOf(folder, "whole", settings));
   const { checkpoint, knn: found } = await whole.result;
@@ -127,7 +125,7 @@ Deno.test("where there is no test set, kNN uses held-out labels: the weights are
   assertEquals([whole.accuracies.length, plain.accuracies.length], [4, 0]);
   assertEquals(whole.plan!.knn, { bank: 28, queries: 4, heldOut: true });
   assertEquals(whole.notes.filter((note) => note.includes("held-out")), [
-    `no test images, so kNN uses held-out labels of ${train}: 4 images, 10 % of each class, chosen by --seed 5, are ` +
+    `no test images, so kNN uses held-out labels of ${folder.data}/train.tsv: 4 images, 10 % of each class, chosen by --seed 5, are ` +
     "classified by the other 28",
     "training finished; classifying images with held-out labels with weighted kNN",
   ]);
