@@ -2,7 +2,8 @@
 
 import { type AskedViews, chooseViews } from "../../methods/encoder_views.ts";
 import type { EmbeddingOptions } from "../../methods/embedding.ts";
-import type { FinetuneOptions } from "../../methods/finetune/options.ts";
+import { withOptimizer } from "../../methods/encoder_training/step_options.ts";
+import { FINETUNE_ADAMW, type FinetuneOptions } from "../../methods/finetune/options.ts";
 import { LINEAR_DEFAULTS, type LinearOptions } from "../../methods/linear_probe/options.ts";
 import type { PretrainOptions } from "../../methods/moco/options.ts";
 import type { KnnInput } from "../../methods/runs.ts";
@@ -14,7 +15,8 @@ import { UserError } from "../../errors.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readLinearCheckpoint } from "../../methods/linear_probe/checkpoint.ts";
 import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
-import { findEncoder } from "../../models/registry.ts";
+import type { Encoder } from "../../models/encoder.ts";
+import { freshEncoder } from "../../models/registry.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
 import { describeOtherHeads, type EncoderSource, openEncoderSource } from "../../models/encoder_source.ts";
 import type { DistillRequest } from "./distill_flags.ts";
@@ -27,6 +29,8 @@ function noteOtherHeads(path: string, source: EncoderSource): void {
   const text = describeOtherHeads(path, source);
   if (text !== undefined) console.error(`note: ${text}`);
 }
+
+type ResolvedViews = Awaited<ReturnType<typeof resolveViews>>;
 
 /** The views that a run will choose, which says then where they are from. */
 async function resolveViews(source: EncoderSource | null, asked: AskedViews, data: string) {
@@ -87,14 +91,15 @@ export async function checkDistillInputs(
     feature,
   });
   using source = await openEncoderSource(distill, { arch, weights, part: teacherPart(request) });
+  const views = await resolveViews(source, request, images);
   return {
     ...request,
-    ...await resolveViews(source, request, images),
+    ...views,
     dim: request.dim ??
       (feature || source.encoder.head === "none" ? source.encoder.features : PAPER_DEFAULTS.dim),
     teacherArch: arch,
     teacherSsl: ssl,
-    studentArch: findEncoder(request.studentArch, stem).name,
+    studentArch: freshEncoder(request.studentArch, stem, views.imageSize).name,
     testData: testData === null
       ? await findDataset(data, "test") ?? null
       : await requireTestData(data, testData),
@@ -113,7 +118,7 @@ export async function checkPretrainInputs({ stem, ...request }: PretrainRequest)
   if (resume !== null) await naming("--resume", () => requireFile(resume, "a checkpoint of a pretraining"));
   return {
     ...request,
-    arch: findEncoder(request.arch, stem).name,
+    arch: freshEncoder(request.arch, stem, request.imageSize).name,
     testData: testData === null
       ? await findDataset(data, "test") ?? null
       : await requireTestData(data, testData),
@@ -191,7 +196,8 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
   };
   // Checked by the flags: there is a name where there is no checkpoint.
   if (pretrained === null) {
-    return { ...resolved, arch: findEncoder(arch!, stem).name, ...await resolveViews(null, rest, images) };
+    const views = await resolveViews(null, rest, images);
+    return { ...resolved, arch: freshEncoder(arch!, stem, views.imageSize).name, ...views };
   }
   await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
   const { weights } = rest;
@@ -214,7 +220,7 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
  * @throws {UserError} that names the flag and the path
  */
 export async function checkFinetuneInputs(request: FinetuneRequest): Promise<FinetuneOptions> {
-  const { stem, heads, ...rest } = request;
+  const { stem, heads, asked, ...rest } = request;
   const { data, resume, pretrained, arch, which, weights } = rest;
   const images = await requireData(data, "DATA");
   const testData = await requireTestData(data, request.testData);
@@ -224,9 +230,12 @@ export async function checkFinetuneInputs(request: FinetuneRequest): Promise<Fin
   }
   const resolved = { ...rest, data: images, testData };
   const path = resume ?? pretrained;
+  const conclude = (encoder: Encoder, views: ResolvedViews) =>
+    withOptimizer({ ...resolved, arch: encoder.name, ...views }, encoder, asked, FINETUNE_ADAMW);
   // Checked by the flags: there is a name where there is no checkpoint.
   if (path === null) {
-    return { ...resolved, arch: findEncoder(arch!, stem).name, ...await resolveViews(null, rest, images) };
+    const views = await resolveViews(null, rest, images);
+    return conclude(freshEncoder(arch!, stem, views.imageSize), views);
   }
   const chosen = { arch: arch ?? undefined, stem, part: "backbone" } as const;
   using source = await openEncoderSource(
@@ -234,7 +243,7 @@ export async function checkFinetuneInputs(request: FinetuneRequest): Promise<Fin
     resume === null ? { ...chosen, heads, which, weights } : chosen,
   );
   if (resume === null) noteOtherHeads(path, source);
-  return { ...resolved, arch: source.encoder.name, ...await resolveViews(source, rest, images) };
+  return conclude(source.encoder, await resolveViews(source, rest, images));
 }
 
 /** The learning rates whose classifiers a checkpoint has. */

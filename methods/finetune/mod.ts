@@ -3,7 +3,8 @@ import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import type { Stem } from "../../models/encoder.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
-import { findEncoder } from "../../models/registry.ts";
+import { freshEncoder } from "../../models/registry.ts";
+import { withOptimizer } from "../encoder_training/step_options.ts";
 import { chooseViews } from "../encoder_views.ts";
 import { findBoth } from "../find_both.ts";
 import type { Method } from "../method.ts";
@@ -13,7 +14,7 @@ import type { Wanted } from "../watched_actors.ts";
 import { requireFiniteFinetune } from "./checkpoint.ts";
 import type { FinetuneEvent } from "./events.ts";
 import { finetuneFlags } from "./flags.ts";
-import { FINETUNE_DEFAULTS, type FinetuneOptions } from "./options.ts";
+import { FINETUNE_ADAMW, FINETUNE_DEFAULTS, type FinetuneOptions } from "./options.ts";
 import { type FinetuneResult, runFinetune } from "./run.ts";
 
 /** Options for `finetune`. All but the encoder, the images and the output folder have defaults. */
@@ -42,15 +43,17 @@ async function resolveFinetuneInput(
   const path = isFresh ? pretrained : resume;
   const choice = isFresh ? { arch: named, stem, heads, which, weights } : { arch: named, stem };
   using source = path === null ? null : await openEncoderSource(path, { ...choice, part: "backbone" });
-  const arch = source?.encoder.name ?? (named && findEncoder(named, stem).name);
+  const arch = source?.encoder.name ?? named;
   if (arch === undefined) {
     throw new TypeError("expected a checkpoint (pretrained) or the name of an encoder (arch), found neither");
   }
   const { data, testData } = await findBoth(input);
   const { note, ...views } = chooseViews(source, input, data);
   if (note !== undefined) emit({ type: "note", text: note });
-  const own = { which, arch, data, testData, ...views };
-  return { ...FINETUNE_DEFAULTS, evaluate: false, classes: null, ...input, resume, ...own };
+  const encoder = source?.encoder ?? freshEncoder(arch, stem, views.imageSize);
+  const own = { which, arch: encoder.name, data, testData, ...views };
+  const options = { ...FINETUNE_DEFAULTS, evaluate: false, classes: null, ...input, resume, ...own };
+  return withOptimizer(options, encoder, input, FINETUNE_ADAMW);
 }
 
 export const finetune: Method<

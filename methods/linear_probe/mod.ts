@@ -1,7 +1,7 @@
 /** The linear evaluation: classifiers on the frozen features of an encoder (MoCo's protocol). */
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import type { Stem } from "../../models/encoder.ts";
-import { findEncoder } from "../../models/registry.ts";
+import { freshEncoder } from "../../models/registry.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { chooseViews } from "../encoder_views.ts";
@@ -45,13 +45,14 @@ async function resolveLinearInput(
     weights,
     part: "backbone",
   });
-  const arch = source?.encoder.name ?? (input.arch && findEncoder(input.arch, stem).name);
-  if (arch === undefined) {
+  const named = source?.encoder.name ?? input.arch;
+  if (named === undefined) {
     throw new TypeError("expected a checkpoint (pretrained) or the name of an encoder (arch), found neither");
   }
   const { data, testData } = await findBoth(input);
   const { note, ...views } = chooseViews(source, input, data);
   if (note !== undefined) emit({ type: "note", text: note });
+  const arch = source === null ? freshEncoder(named, stem, views.imageSize).name : named;
   const own = { which, arch, data, testData, ...views };
   return { ...LINEAR_DEFAULTS, resume: null, evaluate: false, classes: null, ...input, ...own };
 }

@@ -6,6 +6,8 @@ import {
   NOT_ASKED_FOR,
   type WithoutDefault,
 } from "../encoder_training/defaults.ts";
+import { findEncoder } from "../../models/registry.ts";
+import { withOptimizer } from "../encoder_training/step_options.ts";
 import type { DistillOptions } from "./options.ts";
 
 /** Options whose default is the same on every machine. */
@@ -36,6 +38,9 @@ export const PAPER_DEFAULTS: Readonly<Defaults> = {
   smallViews: 0,
   smallSize: 96,
 };
+
+/** Defaults with AdamW, for your own images: DeiT's weight decay, and its learning rate for a batch of 256 as DINO scales it. */
+export const PAPER_ADAMW = { lr: 5e-4, weightDecay: 0.05 } as const satisfies Partial<Defaults>;
 
 /** A recipe: settings, and the teacher that they are for. */
 export type Recipe = Partial<Defaults> & Pick<DistillOptions, "teacherArch" | "teacherSsl">;
@@ -88,6 +93,9 @@ export const SAMPLE_DEFAULTS: Readonly<Defaults> = {
   knnEvery: 0,
 };
 
+/** Defaults with AdamW for the bundled images. */
+export const SAMPLE_ADAMW = { lr: 1e-3, weightDecay: 0.05 } as const satisfies Partial<Defaults>;
+
 /**
  * Returns options that distil the bundled teacher into a small student on the bundled images.
  *
@@ -96,7 +104,7 @@ export const SAMPLE_DEFAULTS: Readonly<Defaults> = {
 export function sampleOptions(
   changes: Partial<DistillOptions> & Pick<DistillOptions, "output">,
 ): DistillOptions {
-  return {
+  const options: DistillOptions = {
     ...SAMPLE_DEFAULTS,
     teacherArch: "resnet18",
     teacherSsl: "moco",
@@ -107,4 +115,5 @@ export function sampleOptions(
     studentInit: null,
     ...changes,
   };
+  return withOptimizer(options, findEncoder(options.studentArch), changes, SAMPLE_ADAMW);
 }

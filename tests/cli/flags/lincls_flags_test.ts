@@ -93,7 +93,7 @@ Deno.test("parseLinclsFlags() refuses what is wrong or does not go together", ()
 
 Deno.test("parseLinclsFlags() with --finetune takes SwAV's defaults for one's own images, and others for the bundled ones", () => {
   const { options, warnings } = parseFinetune("--pretrained", "../s.pth.tar", "/data");
-  assertEquals(options, { ...FINETUNE_DEFAULTS, ...SAID });
+  assertEquals(options, { ...FINETUNE_DEFAULTS, ...SAID, asked: {} });
   const { epochs, lr, lrLastLayer, schedule, gamma, labelFraction } = options;
   assertEquals([epochs, lr, lrLastLayer, schedule, gamma, labelFraction], [20, 0.01, 0.2, [12, 16], 0.2, 1]);
   assertEquals(warnings, []);

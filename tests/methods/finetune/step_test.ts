@@ -121,7 +121,7 @@ Deno.test("FinetuneStep goes on from saved weights and momentum to the same bits
     const saved = await whole.save();
     assertNotEquals(saved, values);
     await resumed.load((key) => saved.get(key)!);
-    resumed.loadMomentum(await whole.saveArena("momentum"));
+    resumed.loadArena("momentum", await whole.saveArena("momentum"));
     const results = [];
     for (const step of [whole, resumed]) results.push(await step.train(batchOf(3)));
     assertEquals(results[0], results[1]);
