@@ -282,10 +282,9 @@ export const STEP_DEFAULT_NOTES = {
   dropPath: "default: 0.1 for a vision transformer",
 };
 
-/** Adds to a note of `--help` what the default is with AdamW. */
-export function withAdamW(note: string, value: number | undefined, bundled = value): string {
-  const sample = bundled === value ? "" : `, ${bundled} for the bundled sample`;
-  return `${note}; with AdamW: ${value}${sample}`;
+/** Adds to a note of `--help` what the default is with AdamW, and for the bundled images where that is another one. */
+export function withAdamW(note: string, value: number, bundled = value): string {
+  return `${note}; with AdamW: ${value}${bundled === value ? "" : ` and ${bundled}`}`;
 }
 
 /** Flags of the original about processes and devices that do not exist here; `reason` says why. */

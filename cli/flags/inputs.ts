@@ -96,7 +96,7 @@ export async function checkDistillInputs(
     ...request,
     ...views,
     dim: request.dim ??
-      (feature || source.encoder.head === "none" ? source.encoder.features : PAPER_DEFAULTS.dim),
+      (feature || source.head.kind === "none" ? source.encoder.features : PAPER_DEFAULTS.dim),
     teacherArch: arch,
     teacherSsl: ssl,
     studentArch: freshEncoder(request.studentArch, stem, views.imageSize).name,

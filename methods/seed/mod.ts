@@ -64,7 +64,7 @@ async function resolveDistillInput(
     ...PAPER_DEFAULTS,
     ...NOT_ASKED_FOR,
     studentInit: null,
-    ...(input.feature || source.encoder.head === "none") && { dim: source.encoder.features },
+    ...(input.feature || source.head.kind === "none") && { dim: source.encoder.features },
     ...input,
     ...views,
     studentArch: encoder.name,

@@ -73,7 +73,7 @@ Deno.test("a student is told from DINO's encoder of its shape by its head, or by
     const encoder = findEncoder(name);
     const head = { kind, dimension: kind === "none" ? encoder.features : 128 };
     const shapes = new Map(summarize(encoder, head).state.map(({ key, shape }) => [key, { shape }]));
-    return recognizeEncoders(shapes, "encoder", { arch })[0]?.name;
+    return recognizeEncoders(shapes, kind === "none" ? "backbone" : "encoder", { arch })[0]?.name;
   };
   for (const name of ["vit_tiny", "vit_small_96", "vit_tiny_cifar"]) {
     assertEquals([recognized(name, "mlp", name), recognized(name, "mlp")], [name, name]);

@@ -133,6 +133,6 @@ Deno.test("linclsHelp() names every flag of the original, and defaults", () => {
   ) assertMatch(help, new RegExp(`(^|[ ,\\]])${flag}\\b|\\[no-\\]${flag.slice(2)}\\b`, "m"));
   assertStringIncludes(
     help.replaceAll(/\s+/g, " "),
-    "[default: 30; bundled sample: 0.01,0.03,0.1,0.3; with --finetune: 0.01]",
+    "[default: 30; bundled sample: 0.01,0.03,0.1,0.3; with --finetune: 0.01, with AdamW: 0.0001]",
   );
 });
