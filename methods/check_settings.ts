@@ -23,6 +23,8 @@ export interface CheckedSettings {
   optimizer?: string;
   /** Its weight decay. */
   weightDecay?: number;
+  /** Patches of a view, where the encoder has smaller ones with another stem. */
+  patches?: number;
   /** Steps that a quick trial is limited to; `null` or left out for no limit. */
   limitSteps?: number | null;
 }
@@ -55,7 +57,7 @@ const QUEUE_SHARE = 1 / 4;
  * ```
  */
 export function checkSettings(settings: CheckedSettings, counts: DataCounts): string[] {
-  return [noteOptimizer, noteQueue, noteWarmup, noteSteps, noteLearningRate]
+  return [noteOptimizer, notePatches, noteQueue, noteWarmup, noteSteps, noteLearningRate]
     .map((check) => check(settings, counts))
     .filter((note) => note !== undefined);
 }
@@ -65,6 +67,17 @@ function noteOptimizer({ optimizer, learningRates, weightDecay }: CheckedSetting
   if (optimizer !== "adamw") return undefined;
   return `AdamW with learning rate ${learningRates.join(", ")} and weight decay ${weightDecay}; ` +
     "--optimizer, --lr and --weight-decay set others";
+}
+
+/** Patches of a view below which they are said to be few: as many as of 64 pixels. */
+const FEW_PATCHES = 16;
+
+function notePatches({ patches }: CheckedSettings): string | undefined {
+  if (patches === undefined || patches >= FEW_PATCHES) return undefined;
+  return `${counted(patches, "patch", "patches")} of a view ${
+    patches === 1 ? "is" : "are"
+  } few: --stem cifar has patches of ` +
+    "4 pixels, and takes longer";
 }
 
 /** A key of the same image, of an epoch before, is a negative to the loss, and nearly the same as the positive. */

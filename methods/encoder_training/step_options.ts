@@ -12,11 +12,11 @@ import type { OptimizerOptions } from "../../models/training_step.ts";
 import { UserError } from "../../errors.ts";
 import type { TrainingOptions } from "../training_options.ts";
 
-/** Optimizers that a run can name, `--optimizer`: `torch.optim.SGD` and `torch.optim.AdamW`. */
-export const OPTIMIZERS = ["sgd", "adamw"] as const;
+/** Optimizer of a run, `--optimizer`: `torch.optim.SGD` or `torch.optim.AdamW`. */
+export type OptimizerName = "sgd" | "adamw";
 
-/** One of {@linkcode OPTIMIZERS}. */
-export type OptimizerName = typeof OPTIMIZERS[number];
+/** Every {@linkcode OptimizerName}. */
+export const OPTIMIZERS: readonly OptimizerName[] = ["sgd", "adamw"];
 
 /** Options of a run about its steps, whatever trains the encoder. */
 export interface StepOptions extends Pick<TrainingOptions, "momentum" | "weightDecay" | "seed"> {
