@@ -3,7 +3,7 @@ import { assertAlmostEquals, assertEquals, assertNotEquals, assertRejects, asser
 import { join } from "node:path";
 import { UserError } from "../../errors.ts";
 import { distill, finetune, pretrain } from "../../methods/runs.ts";
-import { readTrainingCheckpoint } from "../../methods/encoder_training/checkpoint.ts";
+import { type CheckpointLayout, readTrainingCheckpoint } from "../../methods/encoder_training/checkpoint.ts";
 import { withOptimizer } from "../../methods/encoder_training/step_options.ts";
 import { readFinetuneCheckpoint } from "../../methods/finetune/checkpoint.ts";
 import { MOCO_CHECKPOINT } from "../../methods/moco/encoders.ts";
@@ -49,6 +49,11 @@ Deno.test("a vision transformer is pretrained, taught and fine-tuned with AdamW,
     UserError,
     "was trained with adamw, but --optimizer is sgd; use --optimizer adamw, or start a new run",
   );
+  const undropped = await pretrain({ ...pretraining("undropped"), dropPath: 0, limitSteps: 2 }).result;
+  assertNotEquals(
+    await firstWeight(MOCO_CHECKPOINT, undropped.checkpoint),
+    await firstWeight(MOCO_CHECKPOINT, begun.checkpoint),
+  );
   {
     using file = await openCheckpointFile(whole.checkpoint);
     const { arch, adamw, sgd } = readTrainingCheckpoint(MOCO_CHECKPOINT, file);
@@ -68,10 +73,12 @@ Deno.test("a vision transformer is pretrained, taught and fine-tuned with AdamW,
   const again = await distill({ ...teaching("again"), resume: part.checkpoint }).result;
   assertEquals(await digestFile(again.checkpoint), await digestFile(taught.checkpoint));
   // Stochastic depth is on where nobody says a word, and with another optimizer the weights are others.
-  const others = [{ dropPath: 0 }, { optimizer: "sgd" as const }];
-  for (const [i, changes] of others.entries()) {
-    const { checkpoint } = await distill({ ...teaching(`other ${i}`), ...changes }).result;
-    assertNotEquals(await firstWeight(checkpoint), await firstWeight(taught.checkpoint));
+  for (const [i, changes] of [{ dropPath: 0 }, { optimizer: "sgd" as const }].entries()) {
+    const other = await distill({ ...teaching(`other ${i}`), ...changes, limitSteps: 1 }).result;
+    assertNotEquals(
+      await firstWeight(DISTILL_CHECKPOINT, other.checkpoint),
+      await firstWeight(DISTILL_CHECKPOINT, part.checkpoint),
+    );
   }
 
   const tuning = (name: string) => ({
@@ -101,9 +108,9 @@ Deno.test("a vision transformer is pretrained, taught and fine-tuned with AdamW,
   );
 });
 
-async function firstWeight(checkpoint: string): Promise<number> {
+async function firstWeight(layout: CheckpointLayout, checkpoint: string): Promise<number> {
   using file = await openCheckpointFile(checkpoint);
-  const { encoder } = readTrainingCheckpoint(DISTILL_CHECKPOINT, file);
+  const { encoder } = readTrainingCheckpoint(layout, file);
   return (await encoder.get("blocks.1.attn.qkv.weight")!.read())[0];
 }
 
