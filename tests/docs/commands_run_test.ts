@@ -203,7 +203,7 @@ Deno.test("docs/tutorial.md: its commands run as they are written, one after the
         ? `${command} --no-tune`
         : command.includes("images.ts")
         ? `${command.replace(" run ", ` run --config "${ROOT}deno.json" `)} ${IMAGES}`
-        : /--resume auto| pretrain |from_vit/.test(command)
+        : /--resume auto| pretrain |_vit$/.test(command)
         ? `${command} --limit-steps ${STEPS}`
         : command.startsWith("./seed ui")
         ? `timeout -s INT 5 ${command} --port 0; true` // it would go on until Ctrl-C
@@ -225,7 +225,7 @@ Deno.test("docs/tutorial.md: its commands run as they are written, one after the
     assertMatch(said, /from step 21, queue 1024/);
     assertMatch(said, new RegExp(`\\n${STEPS} steps in `));
     assertMatch(said, /page {6}http:\/\/localhost:\d+\/ {5}\(stop with Ctrl-C\)/);
-    assertMatch(said, /teacher   vit_tiny \(moco\)/);
+    assertMatch(said, /teacher   vit_tiny_32 \(moco\)/);
     assertMatch(said, /weighted kNN {4}top-1 {4}top-5/);
     assertMatch(said, /best: [\d.]+ %, with learning rate 0\./);
     for (
