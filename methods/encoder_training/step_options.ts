@@ -12,6 +12,9 @@ import type { OptimizerOptions } from "../../models/training_step.ts";
 import { UserError } from "../../errors.ts";
 import type { TrainingOptions } from "../training_options.ts";
 
+/** What an encoder says of how it is trained. */
+export type TrainedAs = Pick<Encoder, "name" | "optimizer" | "dropPath">;
+
 /** Optimizer of a run, `--optimizer`: `torch.optim.SGD` or `torch.optim.AdamW`. */
 export type OptimizerName = "sgd" | "adamw";
 
@@ -101,7 +104,7 @@ export interface OptimizedStepOptions {
  */
 export function withOptimizer<Options extends StepOptions>(
   options: Options,
-  { name, optimizer: usual, dropPath: usualDropPath }: Pick<Encoder, "name" | "optimizer" | "dropPath">,
+  { name, optimizer: usual, dropPath: usualDropPath }: TrainedAs,
   asked: Partial<Options>,
   ofAdamW: Partial<Options>,
 ): Options {

@@ -6,9 +6,8 @@ import {
   NOT_ASKED_FOR,
   type WithoutDefault,
 } from "../encoder_training/defaults.ts";
-import type { Encoder } from "../../models/encoder.ts";
-import { findEncoder } from "../../models/registry.ts";
-import { withOptimizer } from "../encoder_training/step_options.ts";
+import { encodersNamed } from "../../models/registry.ts";
+import { type TrainedAs, withOptimizer } from "../encoder_training/step_options.ts";
 import type { PretrainOptions } from "./options.ts";
 
 /** Options with the same default on every machine. */
@@ -53,13 +52,13 @@ export const PRETRAIN_ADAMW = {
 
 /** Defaults with AdamW for the bundled images. */
 export const PRETRAIN_SAMPLE_ADAMW = {
-  lr: 1e-3,
+  lr: 3e-4,
   scaleLr: false,
   weightDecay: 0.1,
 } as const satisfies Partial<PretrainDefaults>;
 
 /** The encoder as a pretraining takes its defaults of it: without stochastic depth, as in MoCo-v3. */
-export function withoutDropPath(encoder: Encoder): Encoder {
+export function withoutDropPath(encoder: TrainedAs): TrainedAs {
   return encoder.dropPath === undefined ? encoder : { ...encoder, dropPath: 0 };
 }
 
@@ -78,6 +77,7 @@ export function samplePretrainOptions(
     ...NOT_ASKED_FOR,
     ...changes,
   };
-  const encoder = withoutDropPath(findEncoder(options.arch));
-  return withOptimizer(options, encoder, changes, PRETRAIN_SAMPLE_ADAMW);
+  // A plugin registers its encoders later.
+  const [encoder = { name: options.arch }] = encodersNamed(options.arch);
+  return withOptimizer(options, withoutDropPath(encoder), changes, PRETRAIN_SAMPLE_ADAMW);
 }

@@ -6,7 +6,7 @@ import {
   NOT_ASKED_FOR,
   type WithoutDefault,
 } from "../encoder_training/defaults.ts";
-import { findEncoder } from "../../models/registry.ts";
+import { encodersNamed } from "../../models/registry.ts";
 import { withOptimizer } from "../encoder_training/step_options.ts";
 import type { DistillOptions } from "./options.ts";
 
@@ -115,5 +115,7 @@ export function sampleOptions(
     studentInit: null,
     ...changes,
   };
-  return withOptimizer(options, findEncoder(options.studentArch), changes, SAMPLE_ADAMW);
+  // A plugin registers its encoders later.
+  const [encoder = { name: options.studentArch }] = encodersNamed(options.studentArch);
+  return withOptimizer(options, encoder, changes, SAMPLE_ADAMW);
 }
