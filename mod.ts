@@ -164,7 +164,7 @@ export type { EncoderTrainingResult } from "./methods/encoder_training/run.ts";
 export type { WithoutDefault } from "./methods/encoder_training/defaults.ts";
 export type { TrainingOptions } from "./methods/training_options.ts";
 export type { ProfileEvent, Wanted } from "./methods/watched_actors.ts";
-export type { StepOptions } from "./methods/encoder_training/step_options.ts";
+export type { OptimizerName, StepOptions } from "./methods/encoder_training/step_options.ts";
 export type { RunIdentity } from "./methods/terms.ts";
 export type { RunOrigin } from "./models/checkpoint/resume_state.ts";
 export type { Term, TermValue } from "./models/checkpoint/run_terms.ts";

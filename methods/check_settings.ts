@@ -19,6 +19,12 @@ export interface CheckedSettings {
   queue?: number;
   /** The flag of the queue; `--queue` where it is left out. */
   queueFlag?: string;
+  /** Optimizer; SGD where it is left out. */
+  optimizer?: string;
+  /** Its weight decay. */
+  weightDecay?: number;
+  /** Patches of a view, where the encoder has smaller ones with another stem. */
+  patches?: number;
   /** Steps that a quick trial is limited to; `null` or left out for no limit. */
   limitSteps?: number | null;
 }
@@ -51,9 +57,27 @@ const QUEUE_SHARE = 1 / 4;
  * ```
  */
 export function checkSettings(settings: CheckedSettings, counts: DataCounts): string[] {
-  return [noteQueue, noteWarmup, noteSteps, noteLearningRate]
+  return [noteOptimizer, notePatches, noteQueue, noteWarmup, noteSteps, noteLearningRate]
     .map((check) => check(settings, counts))
     .filter((note) => note !== undefined);
+}
+
+/** Which one a vision transformer has is decided where nobody names it, and with it the learning rate. */
+function noteOptimizer({ optimizer, learningRates, weightDecay }: CheckedSettings): string | undefined {
+  if (optimizer !== "adamw") return undefined;
+  return `AdamW with learning rate ${learningRates.join(", ")} and weight decay ${weightDecay}; ` +
+    "--optimizer, --lr and --weight-decay set others";
+}
+
+/** Patches of a view below which they are said to be few: as many as of 64 pixels. */
+const FEW_PATCHES = 16;
+
+function notePatches({ patches }: CheckedSettings): string | undefined {
+  if (patches === undefined || patches >= FEW_PATCHES) return undefined;
+  return `${counted(patches, "patch", "patches")} of a view ${
+    patches === 1 ? "is" : "are"
+  } few: --stem cifar has patches of ` +
+    "4 pixels, and takes longer";
 }
 
 /** A key of the same image, of an epoch before, is a negative to the loss, and nearly the same as the positive. */

@@ -3,7 +3,7 @@ import type { Emit, NoticeEvent } from "../actors/events.ts";
 import { findDataset, resolveDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import { type EncoderSourceOptions, openEncoderSource } from "../models/encoder_source.ts";
-import { findEncoder } from "../models/registry.ts";
+import { freshEncoder } from "../models/registry.ts";
 import { type AskedViews, chooseViews, type ChosenViews } from "./encoder_views.ts";
 
 /** Images and views, as far as they are said. */
@@ -30,8 +30,7 @@ export async function resolveLabelledInput(
 ): Promise<{ arch: string; data: string; testData: string } & Omit<ChosenViews, "note">> {
   const { arch: named, stem } = choice;
   using source = path === null ? null : await openEncoderSource(path, { ...choice, part: "backbone" });
-  const arch = source?.encoder.name ?? (named && findEncoder(named, stem).name);
-  if (arch === undefined) {
+  if (source === null && named === undefined) {
     throw new TypeError("expected a checkpoint (pretrained) or the name of an encoder (arch), found neither");
   }
   const found = await findDataset(testData ?? data, "test") ?? testData;
@@ -41,5 +40,6 @@ export async function resolveLabelledInput(
   const images = { data: await resolveDataset(data, "train"), testData: found };
   const { note, ...chosen } = chooseViews(source, views, images.data);
   if (note !== undefined) emit({ type: "note", text: note });
+  const arch = source?.encoder.name ?? freshEncoder(named!, stem, chosen.imageSize).name;
   return { arch, ...images, ...chosen };
 }

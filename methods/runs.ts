@@ -5,7 +5,7 @@ import { resolveDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import { describeOtherHeads, openEncoderSource } from "../models/encoder_source.ts";
 import type { Stem } from "../models/encoder.ts";
-import { findEncoder } from "../models/registry.ts";
+import { freshEncoder } from "../models/registry.ts";
 import { type AskedViews, chooseViews } from "./encoder_views.ts";
 import {
   EMBED_DEFAULTS,
@@ -143,17 +143,17 @@ export function knn(input: KnnInput, settings?: RunSettings): Run<KnnEvent, Accu
     using source = pretrained === null
       ? null
       : await openEncoderSource(pretrained, { arch, stem, which, weights, heads, part: "backbone" });
-    const name = source?.encoder.name ?? (arch && findEncoder(arch, stem).name);
-    if (name === undefined) {
+    const named = source?.encoder.name ?? arch;
+    if (named === undefined) {
       throw new UserError(
         "expected a checkpoint (pretrained) or the name of an encoder (arch), found neither",
       );
     }
-    const encoder = pretrained === null
-      ? { arch: name, seed }
-      : { arch: name, path: pretrained, which, weights };
     const images = await findVote({ data, testData, seed }, tell);
     const { note, ...views } = chooseViews(source, input, images.bankData);
+    const encoder = pretrained === null
+      ? { arch: freshEncoder(named, stem, views.imageSize).name, seed }
+      : { arch: named, path: pretrained, which, weights };
     for (const text of [source && describeOtherHeads(pretrained!, source), note]) {
       if (text) tell({ type: "note", text });
     }

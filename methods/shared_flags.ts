@@ -1,5 +1,6 @@
 /** Rows of flag tables that more than one task has. */
 import { STEMS } from "../models/encoder.ts";
+import { OPTIMIZERS } from "./encoder_training/step_options.ts";
 import { EVALUATION_RESIZES } from "../actors/evaluation_resize.ts";
 import type { ChoiceFlag, FlagTable, RetiredFlag } from "./flag_table.ts";
 
@@ -60,7 +61,7 @@ export function stemFlag(group: string, what: string) {
     group,
     help:
       `${what}: cifar is for images of about 32 pixels, a first convolution of 3x3 with stride 1, and in ResNets no max ` +
-      "pooling; the checkpoint remembers it",
+      "pooling; in vision transformers patches of 4 pixels; the checkpoint remembers it",
   } as const;
 }
 
@@ -216,8 +217,28 @@ export const SGD_FLAGS = {
   weightDecay: { kind: "number", min: 0, aliases: ["wd"], group: TRAINING, help: "weight decay of SGD" },
 } as const satisfies FlagTable;
 
+/** The weight decay of either optimizer. */
+export const WEIGHT_DECAY_FLAG = {
+  ...SGD_FLAGS.weightDecay,
+  help: "weight decay; with AdamW, of weights of convolutions and linear layers alone",
+} as const;
+
 /** Steps that train a whole encoder. */
 export const STEP_FLAGS = {
+  optimizer: {
+    kind: "choice",
+    values: OPTIMIZERS,
+    group: TRAINING,
+    help: "SGD with momentum, or AdamW with betas of 0.9 and 0.999",
+  },
+  dropPath: {
+    kind: "number",
+    min: 0,
+    max: 0.9,
+    group: TRAINING,
+    help:
+      "stochastic depth of a vision transformer: share of the images whose branches the last block drops, linearly fewer before",
+  },
   accumulate: {
     kind: "integer",
     min: 1,
@@ -254,6 +275,17 @@ export const STEP_FLAGS = {
     help: "action on NaN or Inf in the loss or the gradient",
   },
 } as const satisfies FlagTable;
+
+/** What `--help` says of optimizer and stochastic depth where they are not given. */
+export const STEP_DEFAULT_NOTES = {
+  optimizer: "default: adamw for a vision transformer, else sgd",
+  dropPath: "default: 0.1 for a vision transformer",
+};
+
+/** Adds to a note of `--help` what the default is with AdamW, and for the bundled images where that is another one. */
+export function withAdamW(note: string, value: number, bundled = value): string {
+  return `${note}; with AdamW: ${value}${bundled === value ? "" : ` and ${bundled}`}`;
+}
 
 /** Flags of the original about processes and devices that do not exist here; `reason` says why. */
 export function processFlags(reason: string): Record<string, RetiredFlag> {

@@ -3,6 +3,7 @@ import type { Emit, NoticeEvent } from "../actors/events.ts";
 import { CheckpointError } from "../models/checkpoint/checkpoint_error.ts";
 import type { RunOrigin } from "../models/checkpoint/resume_state.ts";
 import { compareTerms, describeDifference, giveBack, type Term } from "../models/checkpoint/run_terms.ts";
+import { findEncoder } from "../models/registry.ts";
 import type { TorchDict } from "../models/checkpoint/torch_value.ts";
 
 /** Identity of a run, as its checkpoints store it. */
@@ -21,6 +22,11 @@ export function termOf<Name extends string, Value extends Term["value"]>(
 ): Term {
   const words = property.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`).split(" ");
   return { name: words.join("_"), flag: `--${words.join("-")}`, value, isEssential };
+}
+
+/** The stochastic depth of an encoder that has it. */
+export function dropPathTerm(arch: string, { dropPath }: { dropPath: number }): Term[] {
+  return findEncoder(arch).dropPath === undefined ? [] : [termOf("dropPath", dropPath, false)];
 }
 
 /** What a file or folder holds as a term: its fingerprint. */

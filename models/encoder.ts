@@ -104,8 +104,18 @@ export interface Encoder {
    * - ResNets: `conv1` is 3x3 with stride 1 and padding 1 instead of 7x7 with stride 2, and no max pooling follows, as
    *   in MoCo's and SimCLR's runs on CIFAR-10. An image of 32 pixels has 4x4 places behind the last block, not 1x1.
    * - MobileNetV3 and EfficientNet: the first convolution, which is 3x3, has stride 1 instead of 2; 2x2, not 1x1.
+   * - Vision transformers: patches of 4 pixels instead of 16; 8x8 patches, not 2x2.
    */
   readonly cifar?: Encoder;
+  /**
+   * The rate of stochastic depth that it is trained with where nobody says one (`--drop-path`); absent where it has none, or one
+   * of its own.
+   */
+  readonly dropPath?: number;
+  /** The optimizer that it is trained with where nobody names one; SGD where it is left out. */
+  readonly optimizer?: "adamw";
+  /** Returns the same encoder for images of `size` x `size`, which the patch divides; absent where one fits all sizes. */
+  sizedFor?(size: number): Encoder;
   /** Traces it on normalised images [n, h, w, 3]. Throws a `UserError` for sizes that it does not take. */
   trace(builder: EncoderBuilder, images: Tensor, head: HeadOptions): EncoderOutputs;
 }

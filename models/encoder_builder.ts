@@ -46,6 +46,8 @@ export class EncoderBuilder {
   readonly graph: Graph;
   /** For training, or with batch norm folded into the convolutions. */
   readonly mode: EncoderMode;
+  /** Share of the images that the last block drops in training, where blocks are dropped by their depth; 0 for none. */
+  readonly dropPath: number;
   /** The state_dict, in PyTorch's order. */
   readonly state: StateEntry[] = [];
   /** Parameters on the device, in order of first use. */
@@ -66,21 +68,24 @@ export class EncoderBuilder {
    * @param share another trace of the same encoder in the same graph, on other images: both have the same parameters,
    * which are listed by either
    * @param splits in train mode, groups of a batch's images that batch norm normalises apart
+   * @param dropPath see {@linkcode EncoderBuilder.dropPath}; off without `dropoutSeed`
    */
   constructor(
     graph: Graph,
     mode: EncoderMode,
-    { maxWeightBytes = Infinity, dropoutSeed, share, splits = 1 }: {
+    { maxWeightBytes = Infinity, dropoutSeed, share, splits = 1, dropPath = 0 }: {
       maxWeightBytes?: number;
       dropoutSeed?: Tensor;
       share?: EncoderBuilder;
       splits?: number;
+      dropPath?: number;
     } = {},
   ) {
     this.#shared = share === undefined ? { device: new DeviceParameters(graph), dropouts: 0 } : share.#shared;
     this.parameters = this.#shared.device.all;
     this.graph = graph;
     this.mode = mode;
+    this.dropPath = dropPath;
     this.#maxWeightBytes = maxWeightBytes;
     this.#splits = splits;
     this.#dropoutSeed = mode === "train" ? dropoutSeed : undefined;

@@ -14,6 +14,7 @@ import type { BufferRange } from "../kernels/program.ts";
 import type { DeviceParameter } from "./encoder_layers.ts";
 import { findNotFinite } from "./finite.ts";
 import type { StateValues } from "./initialize.ts";
+import { isDecayed } from "./optim/weight_decay.ts";
 import type { RowRange } from "./parameter_layout.ts";
 
 /**
@@ -36,28 +37,55 @@ export function tensorsOf(parameters: readonly DeviceParameter[], kind: DevicePa
   return parameters.filter((parameter) => parameter.kind === kind).map(({ tensor }) => tensor);
 }
 
-/** Elements of each segment of the arenas that trained parameters lie in, on such a target. */
-export function segmentLengths(parameters: readonly DeviceParameter[], target: Target): number[] {
-  return layOut(tensorsOf(parameters, "parameter"), target).segments.map((bytes) => bytes / 4);
+/** A segment of the arenas that trained parameters lie in. */
+export interface ArenaSegment {
+  /** Elements. */
+  length: number;
+  /** Whether its weights decay, where those that do not are apart. */
+  decays: boolean;
 }
 
-/** Where each tensor of an arena lies, and how long its segments are. */
+/** The segments of the arenas that trained parameters lie in, on such a target. */
+export function arenaSegments(
+  parameters: readonly DeviceParameter[],
+  target: Target,
+  separatesDecay = false,
+): ArenaSegment[] {
+  const trained = parameters.filter(({ kind }) => kind === "parameter");
+  const { segments, places } = layOut(trained, target, separatesDecay);
+  const decaying = new Set(
+    places.filter((_, i) => !separatesDecay || decays(trained[i])).map(({ segment }) => segment),
+  );
+  return segments.map((bytes, segment) => ({ length: bytes / 4, decays: decaying.has(segment) }));
+}
+
+function decays({ keys, tensor }: DeviceParameter): boolean {
+  return keys.length > 0 && isDecayed(keys[0], tensor.shape);
+}
+
+/** Where each parameter of an arena lies, and how long its segments are. */
 function layOut(
-  tensors: readonly Tensor[],
+  parameters: readonly DeviceParameter[],
   { maxStorageBufferBindingSize: limit, arenaBytes }: Target,
+  separatesDecay: boolean,
 ): { places: Place[]; segments: number[] } {
   const places: Place[] = [];
   const segments: number[] = [];
-  for (const tensor of tensors) {
+  const open = new Map<boolean, number>(); // the segment that is being filled, of each kind
+  for (const parameter of parameters) {
+    const { tensor } = parameter;
+    const kind = separatesDecay && decays(parameter);
     const bytes = byteLength(tensor);
     if (bytes > limit) {
       throw new UserError(
         `${tensor.label} [${tensor.shape}] takes ${bytes} bytes, but this adapter binds at most ${limit} bytes at once`,
       );
     }
-    const used = segments.at(-1);
-    if (used === undefined || used + bytes > Math.min(limit, arenaBytes)) segments.push(0);
-    const segment = segments.length - 1;
+    let segment = open.get(kind);
+    if (segment === undefined || segments[segment] + bytes > Math.min(limit, arenaBytes)) {
+      segment = segments.push(0) - 1;
+      open.set(kind, segment);
+    }
     places.push({ segment, offset: segments[segment], bytes });
     segments[segment] = Math.ceil((segments[segment] + bytes) / ALIGNMENT) * ALIGNMENT;
   }
@@ -96,8 +124,18 @@ export class ParameterStore implements Disposable {
   /** Entries that constants are made of, as they were loaded: the device has what was made of them. */
   readonly #constants: StateValues = new Map();
 
-  /** @param names of further arenas, each of the trained parameters' layout; they start from zeros */
-  constructor(gpu: Gpu, parameters: readonly DeviceParameter[], names: readonly string[] = []) {
+  /**
+   * Allocates the arenas.
+   *
+   * @param names of further arenas, each of the trained parameters' layout; they start from zeros
+   * @param separatesDecay whether weights that decay and those that do not have segments of their own
+   */
+  constructor(
+    gpu: Gpu,
+    parameters: readonly DeviceParameter[],
+    names: readonly string[] = [],
+    separatesDecay = false,
+  ) {
     this.#gpu = gpu;
     this.#parameters = parameters;
     const allocate = (name: string, segments: readonly number[]) =>
@@ -106,9 +144,9 @@ export class ParameterStore implements Disposable {
         segments.map((size, i) => gpu.device.createBuffer({ label: `${name} ${i}`, size, usage: USAGE })),
       );
     for (const kind of ["parameter", "running"] as const) {
-      const tensors = tensorsOf(parameters, kind);
-      const { places, segments } = layOut(tensors, gpu.target);
-      for (const [i, tensor] of tensors.entries()) this.#places.set(tensor, { ...places[i], kind });
+      const those = parameters.filter((parameter) => parameter.kind === kind);
+      const { places, segments } = layOut(those, gpu.target, separatesDecay);
+      for (const [i, { tensor }] of those.entries()) this.#places.set(tensor, { ...places[i], kind });
       for (const name of kind === "parameter" ? [kind, ...names] : [kind]) allocate(name, segments);
     }
   }

@@ -121,7 +121,9 @@ export function recognizeEncoders(
     head === undefined || ssl === methodOf(head) || name === said || cifar?.name === said;
   const isSaid = (encoder: Encoder) =>
     saved === undefined ? encoder.name === said : stemOf(encoder) === saved;
-  const ofFamilies = stem === "cifar" ? [] : readEncoders(tensors, clues);
+  const ofFamilies = readEncoders(tensors, clues).filter((encoder) =>
+    stem === undefined || stemNameOf(encoder) === stem
+  );
   const listed = ENCODERS.filter(isCandidate).flatMap((usual) => {
     const stems = [usual, ...usual.cifar === undefined ? [] : [usual.cifar]]
       .filter((encoder) => stem === undefined || stemNameOf(encoder) === stem)
@@ -132,18 +134,21 @@ export function recognizeEncoders(
   return [...listed, ...read].toSorted((a, b) => Number(b.name === said) - Number(a.name === said));
 }
 
-/** What the families take some tensors for; whether they are complete is not looked at. */
+/** What the first family that knows some tensors takes them for, if one does; whether they are complete is not looked at. */
 function readEncoders(tensors: Shapes, clues: EncoderClues): Encoder[] {
-  return FAMILIES.map((family) => family.recognize(tensors, clues)).filter((encoder) =>
-    encoder !== undefined
-  );
+  for (const family of FAMILIES) {
+    const encoder = family.recognize(tensors, clues);
+    if (encoder !== undefined) return [encoder];
+  }
+  return [];
 }
 
 /** Whether what is here are an encoder's tensors, which needs no head to give embeddings. */
 export function isHeadless(tensors: Shapes, clues: EncoderClues = {}): boolean {
-  return readEncoders(tensors, clues).some((encoder) =>
-    encoder.head === "none" && fits(encoder, tensors, "encoder")
-  );
+  return findHead(tensors) === undefined &&
+    readEncoders(tensors, clues).some((encoder) =>
+      encoder.head === "none" && fits(encoder, tensors, "encoder")
+    );
 }
 
 /**

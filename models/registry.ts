@@ -7,7 +7,7 @@ import { conv2d } from "../kernels/ops/conv2d/conv2d.ts";
 import { depthwiseConv2d } from "../kernels/ops/depthwise_conv2d/depthwise_conv2d.ts";
 import { DINOV3_CONVNEXT } from "./dinov3_convnext.ts";
 import { efficientNet } from "./efficientnet.ts";
-import { cifarName, type Encoder, type Stem } from "./encoder.ts";
+import { cifarName, describeImageSize, type Encoder, type Stem } from "./encoder.ts";
 import type { EncoderFamily } from "./encoder_family.ts";
 import { EncoderBuilder } from "./encoder_builder.ts";
 import type { StateEntry } from "./encoder_layers.ts";
@@ -17,6 +17,7 @@ import { mocoWideResNet50, resnet } from "./resnet.ts";
 import { simclrResNet50 } from "./simclr_resnet.ts";
 import { swavResNet50 } from "./swav_resnet.ts";
 import { VIT } from "./vit.ts";
+import { VIT_STUDENTS } from "./vit_student.ts";
 import { UserError } from "../errors.ts";
 
 const encoders: Encoder[] = [
@@ -48,7 +49,7 @@ const encoders: Encoder[] = [
 export const ENCODERS: readonly Encoder[] = encoders;
 
 /** Families whose encoders are read off a checkpoint. */
-export const FAMILIES: readonly EncoderFamily[] = [VIT, DINOV3_CONVNEXT];
+export const FAMILIES: readonly EncoderFamily[] = [VIT_STUDENTS, VIT, DINOV3_CONVNEXT];
 
 /** Every encoder that tables list: {@linkcode ENCODERS}, and those of {@linkcode FAMILIES} that their authors released. */
 export function listedEncoders(): Encoder[] {
@@ -57,12 +58,16 @@ export function listedEncoders(): Encoder[] {
 
 /** Every encoder with each of its stems: each of {@linkcode ENCODERS}, and behind it the one that it is with `--stem cifar`. */
 export function encodersOfAllStems(): Encoder[] {
-  return ENCODERS.flatMap((encoder) => encoder.cifar === undefined ? [encoder] : [encoder, encoder.cifar]);
+  return ENCODERS.flatMap(withStems);
+}
+
+function withStems(encoder: Encoder): Encoder[] {
+  return encoder.cifar === undefined ? [encoder] : [encoder, encoder.cifar];
 }
 
 /** Names that an encoder is chosen by. */
 export function encoderNames(): string[] {
-  return [...encodersOfAllStems(), ...FAMILIES.flatMap(({ released }) => released)].map(({ name }) => name);
+  return listedEncoders().flatMap(withStems).map(({ name }) => name);
 }
 
 /**
@@ -100,15 +105,31 @@ export function encodersNamed(name: string): Encoder[] {
 
 /** Names that a student's encoder is chosen by. */
 export function studentNames(): string[] {
-  return encodersOfAllStems().filter(({ roles }) => roles.includes("student")).map(({ name }) => name);
+  return listedEncoders().flatMap(withStems).filter(({ roles }) => roles.includes("student"))
+    .map(({ name }) => name);
 }
 
 /** Names that a teacher's encoder is chosen by: the registry's, then the original's, see {@linkcode encodersNamed}. */
 export function teacherNames(): string[] {
   const teachers = encodersOfAllStems().filter(({ roles }) => roles.includes("teacher"));
   const short = teachers.map(({ name, ssl }) => name.replace(`${ssl}_`, ""));
-  const released = FAMILIES.flatMap((family) => family.released);
+  const released = FAMILIES.flatMap((family) => family.released).flatMap(withStems);
   return [...new Set([...teachers.map(({ name }) => name), ...short, ...released.map(({ name }) => name)])];
+}
+
+/**
+ * Returns the encoder of a name that is to begin with fresh weights: with the first layers that are asked for, and made for images
+ * of a size where it is made for one.
+ *
+ * @param imageSize height and width of a view, in pixels
+ * @throws {UserError} as {@linkcode findEncoder}, and where the encoder does not take images of that size
+ */
+export function freshEncoder(name: string, stem: Stem | undefined, imageSize: number): Encoder {
+  const encoder = findEncoder(name, stem);
+  if (encoder.sizedFor === undefined) return encoder;
+  const problem = describeImageSize(encoder.sizes!, imageSize, imageSize);
+  if (problem !== undefined) throw new UserError(`${encoder.name} takes ${problem} (--image-size)`);
+  return encoder.sizedFor(imageSize);
 }
 
 /**
@@ -134,13 +155,16 @@ export function findEncoder(name: string, stem?: Stem): Encoder {
     );
   }
   if (encoder.cifar !== undefined) return encoder.cifar;
-  const known = ENCODERS.filter(({ cifar }) => cifar !== undefined).map((candidate) => candidate.name);
+  const known = listedEncoders().filter(({ cifar }) => cifar !== undefined).map((candidate) =>
+    candidate.name
+  );
   throw new UserError(`${name} has no --stem cifar; these have: ${known.join(", ")}`);
 }
 
 /** Returns which of its stems an encoder has. */
 export function stemNameOf(encoder: Encoder): Stem {
-  return ENCODERS.some(({ cifar }) => cifar === encoder) ? "cifar" : "imagenet";
+  const isCifar = encodersNamed(encoder.name.replace(/_cifar$/, "")).some(({ cifar }) => cifar === encoder);
+  return isCifar ? "cifar" : "imagenet";
 }
 
 /** What a table of encoders shows. */

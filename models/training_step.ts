@@ -24,7 +24,7 @@ import { SubmissionTimer } from "../kernels/submission_timer.ts";
 import type { DeviceParameter } from "./encoder_layers.ts";
 import { layerGroupsOf, LayerNormReader, type StepStats } from "./step_stats.ts";
 import type { OptimizerRule } from "./optim/optimizers.ts";
-import { ParameterStore, segmentLengths, tensorsOf } from "./parameter_store.ts";
+import { arenaSegments, ParameterStore, tensorsOf } from "./parameter_store.ts";
 
 /** Names of the arenas that a step keeps beside those of its optimizer. */
 export const GRADIENT = "gradient";
@@ -74,6 +74,8 @@ export interface OptimizerOptions {
   lossScale?: LossScale;
   /** How the scale changes; it does not where this is left out. */
   lossScaleRule?: LossScaleRule;
+  /** Steps that changed the weights before, of a run that is resumed; none where it is left out. */
+  steps?: number;
   /** L2 norm that the gradients are clipped to; it needs `isChecked`. */
   clipNorm?: number;
   /** Whether gradients of several batches are summed before a step. */
@@ -150,16 +152,26 @@ interface TracedOptimizer {
 class Arenas {
   readonly segments: ArenaSegment[] = [];
   readonly #graph: Graph;
-  readonly #lengths: readonly number[][];
+  readonly #segments: readonly (readonly { length: number; decays: boolean }[])[];
 
-  constructor(graph: Graph, models: readonly TrainedModel[], target: Target) {
+  constructor(
+    graph: Graph,
+    models: readonly TrainedModel[],
+    target: Target,
+    { separatesDecay }: OptimizerRule,
+  ) {
     this.#graph = graph;
-    this.#lengths = models.map(({ parameters }) => segmentLengths(parameters, target));
+    this.#segments = models.map(({ parameters }) => arenaSegments(parameters, target, separatesDecay));
   }
 
   /** Numbers of a model's segments. */
   of(model: number): number[] {
-    return [...this.#lengths[model].keys()];
+    return [...this.#segments[model].keys()];
+  }
+
+  /** Whether the weights of a segment decay, where those that do not are apart. */
+  decays(model: number, segment: number): boolean {
+    return this.#segments[model][segment].decays;
   }
 
   tensor(model: number, arena: string, segment: number): Tensor {
@@ -167,7 +179,7 @@ class Arenas {
       other.model === model && other.arena === arena && other.segment === segment;
     const known = this.segments.find(same);
     if (known !== undefined) return known.tensor;
-    const tensor = this.#graph.source(`${arena} arena ${segment}`, [this.#lengths[model][segment]]);
+    const tensor = this.#graph.source(`${arena} arena ${segment}`, [this.#segments[model][segment].length]);
     this.segments.push({ tensor, model, arena, segment });
     return tensor;
   }
@@ -183,7 +195,7 @@ function traceOptimizer(
     throw new Error("expected isChecked, as this step needs checked gradients");
   }
   const graph = new Graph();
-  const arenas = new Arenas(graph, models, target);
+  const arenas = new Arenas(graph, models, target, rule);
   const gradientArena = accumulates ? SUM : GRADIENT;
   const control = isChecked ? stepControl(graph) : undefined;
   const all = [...models.keys()].flatMap((model) => arenas.of(model).map((segment) => ({ model, segment })));
@@ -201,6 +213,7 @@ function traceOptimizer(
       state: Object.fromEntries(rule.state.map((arena) => [arena, tensor(arena)])),
       learningRate: learningRates[model],
       control,
+      decays: arenas.decays(model, segment),
     });
   }
   return {
@@ -208,14 +221,18 @@ function traceOptimizer(
     learningRates,
     control,
     segments: arenas.segments,
-    ...accumulates && { sums: traceSums(models, target) },
-    ...averages && { average: traceAverage(models, target) },
+    ...accumulates && { sums: traceSums(models, target, rule) },
+    ...averages && { average: traceAverage(models, target, rule) },
   };
 }
 
-function traceAverage(models: readonly TrainedModel[], target: Target): TracedOptimizer["average"] {
+function traceAverage(
+  models: readonly TrainedModel[],
+  target: Target,
+  rule: OptimizerRule,
+): TracedOptimizer["average"] {
   const graph = new Graph();
-  const arenas = new Arenas(graph, models, target);
+  const arenas = new Arenas(graph, models, target, rule);
   const momentum = graph.source("momentum of the average", [1]);
   for (const model of models.keys()) {
     for (const segment of arenas.of(model)) {
@@ -226,9 +243,13 @@ function traceAverage(models: readonly TrainedModel[], target: Target): TracedOp
   return { graph, momentum, segments: arenas.segments };
 }
 
-function traceSums(models: readonly TrainedModel[], target: Target): TracedOptimizer["sums"] {
+function traceSums(
+  models: readonly TrainedModel[],
+  target: Target,
+  rule: OptimizerRule,
+): TracedOptimizer["sums"] {
   const graph = new Graph();
-  const arenas = new Arenas(graph, models, target);
+  const arenas = new Arenas(graph, models, target, rule);
   const group = graph.source("place in the group", [2]);
   for (const model of models.keys()) {
     for (const segment of arenas.of(model)) {
@@ -359,7 +380,9 @@ export class TrainingStep implements Disposable {
       ...options.accumulates ? [SUM] : [],
       ...options.averages ? [AVERAGE] : [],
     ];
-    const stores = traced.models.map(({ parameters }) => new ParameterStore(gpu, parameters, arenas));
+    const stores = traced.models.map(({ parameters }) =>
+      new ParameterStore(gpu, parameters, arenas, options.rule.separatesDecay)
+    );
     const buffers = new Map<Tensor, GPUBuffer>();
     const bound = new Map<Tensor, BufferRange>();
     const bind = (tensor: Tensor, buffer: GPUBuffer) =>
@@ -388,7 +411,7 @@ export class TrainingStep implements Disposable {
     for (const tensor of traced.state ?? []) createBuffer(tensor);
     if (optimizer.control !== undefined) {
       const control = createBuffer(optimizer.control);
-      gpu.device.queue.writeBuffer(control, 0, packStepControl(options.lossScale ?? NO_SCALE));
+      gpu.device.queue.writeBuffer(control, 0, packStepControl(options.lossScale ?? NO_SCALE, options.steps));
       if (traced.control !== undefined) bind(traced.control, control);
     }
     const programs: Program[] = [];

@@ -20,7 +20,11 @@ function vit(shape: VitShape): Encoder {
   return encoder;
 }
 
-function makeVit(name: string, shape: VitShape): Encoder {
+/** DeiT's rate of stochastic depth, `--drop-path` of its `main.py`; that of DINO's students too. */
+const DROP_PATH = 0.1;
+
+/** Makes the encoder of a shape, of a name of its own. */
+export function makeVit(name: string, shape: VitShape): Encoder {
   const { method, width } = shape;
   return {
     name,
@@ -29,6 +33,8 @@ function makeVit(name: string, shape: VitShape): Encoder {
     ssl: method,
     head: "none",
     features: width,
+    optimizer: "adamw",
+    dropPath: DROP_PATH,
     sizes: sizesOf(shape),
     heads: shape.heads,
     unused: unusedOf(shape),

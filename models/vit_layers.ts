@@ -7,6 +7,7 @@ import { padRows, unpadRows } from "../kernels/layout.ts";
 import { attention } from "../kernels/ops/attention/attention.ts";
 import { concatenateChannels } from "../kernels/ops/concatenate_channels/concatenate_channels.ts";
 import { swiglu } from "../kernels/ops/gated_activation/gated_activation.ts";
+import { matmulBatched } from "../kernels/ops/matmul_batched/matmul_batched.ts";
 import { prependTokens, sliceTokens } from "../kernels/ops/prepend_tokens/prepend_tokens.ts";
 import type { EncoderBuilder } from "./encoder_builder.ts";
 import type { Convolution, Initial } from "./encoder_layers.ts";
@@ -41,7 +42,11 @@ export function traceVit(b: EncoderBuilder, images: Tensor, shape: VitShape): Te
   const prepend = declareTokens(b, shape, grid);
   let x = prepend(shape.convolutions ? convolutionalPatches(b, images, width) : patches(b, images, shape));
   const rotation = shape.grid === 0 ? rotate(b, shape, grid) : [];
-  for (let i = 0; i < blocks; i++) x = block(b, `blocks.${i}`, x, shape, rotation);
+  for (let i = 0; i < blocks; i++) {
+    // DeiT's rule: torch.linspace(0, rate, blocks).
+    const rate = blocks === 1 ? 0 : b.dropPath * i / (blocks - 1);
+    x = block(b, `blocks.${i}`, x, shape, rotation, rate);
+  }
   const norm = b.layerNorm("norm", width, CODE[shape.method].epsilon);
   // Each token is normalised by itself, and the others are not needed.
   return b.normalize(b.graph.apply(sliceTokens, [x], { first: 0, count: 1 }), norm);
@@ -55,27 +60,75 @@ function declareTokens(b: EncoderBuilder, shape: VitShape, grid: PatchGrid): (pa
   b.value("cls_token", [1, 1, width], INITIAL);
   if (table > 0) b.value("pos_embed", [1, 1 + table ** 2, width], INITIAL);
   if (registers > 0) b.value(registersKey, [1, registers, width], INITIAL);
+  if (b.mode === "train") return trainedTokens(b, shape, grid, registersKey);
   const tokens = b.made("tokens", [first, width], {
     keys: ["cls_token", ...registers > 0 ? [registersKey] : []],
-    ...registers === 0 && { fromDevice: (device) => unpadRows(device, [first, width]) },
     toDevice: (parts) => stack(parts, width),
   });
   if (table === 0) return (patches) => b.graph.apply(prependTokens, [patches, tokens], {});
-  const resizing = registers > 0 ? REGISTERS_RESIZING : DINO_RESIZING;
-  const shapeOfAll = [first + grid[0] * grid[1], width];
-  // As it is, a table can be trained.
-  const isOwn = registers === 0 && grid.every((side) => side === table);
-  const positions = b.made("positions", shapeOfAll, {
+  const positions = b.made("positions", [first + grid[0] * grid[1], width], {
     keys: ["pos_embed"],
     bySize: true,
-    ...isOwn && { fromDevice: (device) => unpadRows(device, shapeOfAll) },
-    toDevice([values]) {
-      const resized = resizePositions(values, width, grid, resizing);
-      const none = new Float64Array(registers * width); // registers have no position
-      return stack([resized.subarray(0, width), none, resized.subarray(width)], width);
-    },
+    toDevice: ([values]) => resizedFor(values, width, registers, grid),
   });
   return (patches) => b.graph.apply(prependTokens, [patches, tokens, positions], {});
+}
+
+/** The same where they are trained: each entry is a tensor of its own, and another size's positions are a product with the table. */
+function trainedTokens(
+  b: EncoderBuilder,
+  { width, registers, grid: table }: VitShape,
+  grid: PatchGrid,
+  registersKey: string,
+): (patches: Tensor) => Tensor {
+  const rows = (key: string, count: number) =>
+    b.made(key, [count, width], {
+      keys: [key],
+      toDevice: ([values]) => padRows(values, [count, width]),
+      fromDevice: (device) => unpadRows(device, [count, width]),
+    });
+  const before = registers === 0 ? [] : [rows(registersKey, registers)];
+  const classToken = rows("cls_token", 1);
+  const positions = table === 0
+    ? []
+    : [positionsOf(b, rows("pos_embed", 1 + table ** 2), registers, table, grid)];
+  return (patches) => {
+    const tokens = before.reduce((x, more) => b.graph.apply(prependTokens, [x, more], {}), patches);
+    return b.graph.apply(prependTokens, [tokens, classToken, ...positions], {});
+  };
+}
+
+/** Positions of class token, registers and patches, of a trained table [1 + side * side, width]. */
+function positionsOf(
+  b: EncoderBuilder,
+  table: Tensor,
+  registers: number,
+  side: number,
+  grid: PatchGrid,
+): Tensor {
+  if (registers === 0 && grid.every((count) => count === side)) return table;
+  const [count] = table.shape;
+  const shape = [1 + registers + grid[0] * grid[1], count];
+  const resize = b.made(`positions for ${grid.join(" x ")} patches`, shape, {
+    keys: [],
+    toDevice: () => {
+      const identity = Float32Array.from({ length: count * count }, (_, i) => i % (count + 1) === 0 ? 1 : 0);
+      return resizedFor(identity, count, registers, grid);
+    },
+  });
+  return b.graph.apply(matmulBatched, [resize, table], {});
+}
+
+/** Positions of class token, registers, which have none, and patches, of a table of rows of `width` numbers. */
+function resizedFor(
+  table: ArrayLike<number>,
+  width: number,
+  registers: number,
+  grid: PatchGrid,
+): Float32Array<ArrayBuffer> {
+  const resized = resizePositions(table, width, grid, registers > 0 ? REGISTERS_RESIZING : DINO_RESIZING);
+  const none = new Float64Array(registers * width);
+  return stack([resized.subarray(0, width), none, resized.subarray(width)], width);
 }
 
 /** Tables of `width` numbers a row, below each other, in the device's layout. */
@@ -107,7 +160,8 @@ function rotate(b: EncoderBuilder, { width, heads, registers }: VitShape, grid: 
 
 /** Patches as one convolution makes them: [n, h, w, 3] -> [n, h / patch, w / patch, width]. */
 function patches(b: EncoderBuilder, images: Tensor, { patch, width }: VitShape): Tensor {
-  const options = { inputs: 3, outputs: width, kernel: patch, stride: patch, bias: true, initial: INITIAL };
+  const initial: Initial = { draw: "uniform", bound: 1 / Math.sqrt(3 * patch ** 2) }; // nn.Conv2d's own, as in the originals
+  const options = { inputs: 3, outputs: width, kernel: patch, stride: patch, bias: true, initial };
   return b.convolve(images, b.convolution("patch_embed.proj", options));
 }
 
@@ -128,13 +182,18 @@ function convolutionalPatches(b: EncoderBuilder, images: Tensor, width: number):
   return b.convolve(x, b.convolution(last, { inputs: width, outputs: width, kernel: 1, bias: true }));
 }
 
-/** y = x + ls1(attention(norm1(x))), then y + ls2(feedForward(norm2(y))). */
+/**
+ * y = x + ls1(attention(norm1(x))), then y + ls2(feedForward(norm2(y))).
+ *
+ * @param rate of stochastic depth: share of the images whose branches are dropped in training
+ */
 function block(
   b: EncoderBuilder,
   key: string,
   x: Tensor,
   shape: VitShape,
   rotation: readonly Tensor[],
+  rate: number,
 ): Tensor {
   const { width, heads, bias, method } = shape;
   const { epsilon, keysHaveNoBias } = CODE[method];
@@ -150,10 +209,10 @@ function block(
     [b.convolve(b.normalize(x, norm1), qkv), ...rotation],
     attributes,
   );
-  const y = addBranch(b, attended, projection, `${key}.ls1.gamma`, shape, x);
+  const y = addBranch(b, attended, projection, `${key}.ls1.gamma`, shape, x, rate);
   const norm2 = b.layerNorm(`${key}.norm2`, width, epsilon);
   const { hidden, last } = feedForward(b, `${key}.mlp`, b.normalize(y, norm2), shape);
-  return addBranch(b, hidden, last, `${key}.ls2.gamma`, shape, y);
+  return addBranch(b, hidden, last, `${key}.ls2.gamma`, shape, y, rate);
 }
 
 /** The hidden layer, and the linear layer that follows it. */
@@ -182,8 +241,9 @@ function addBranch(
   key: string,
   { method, width }: VitShape,
   residual: Tensor,
+  rate: number,
 ): Tensor {
   const { layerScale } = CODE[method];
   const scale = layerScale === undefined ? undefined : b.layerScale(key, width, layerScale);
-  return b.convolveAndAdd(x, layer, residual, { scale });
+  return b.convolveAndAdd(x, layer, residual, { scale, rate });
 }

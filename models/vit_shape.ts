@@ -35,7 +35,8 @@ export interface VitShape {
 const USUAL = { gated: false, registers: 0, grid: 0, bias: true, convolutions: false };
 
 /** Widths, blocks and heads that the authors call by a letter. */
-const SIZES = {
+export const VIT_SIZES = {
+  t: { width: 192, blocks: 12, heads: 3, hidden: 768 },
   s: { width: 384, blocks: 12, heads: 6, hidden: 1536 },
   b: { width: 768, blocks: 12, heads: 12, hidden: 3072 },
   l: { width: 1024, blocks: 24, heads: 16, hidden: 4096 },
@@ -50,28 +51,28 @@ const MOCOV3 = { ...USUAL, method: "mocov3", patch: 16, grid: 14, heads: 12 } as
 
 /** The models that were released, by their authors' names. */
 export const RELEASED_VITS: Readonly<Record<string, VitShape>> = {
-  dino_vits16: { ...DINO, ...SIZES.s, patch: 16, grid: 14 },
-  dino_vits8: { ...DINO, ...SIZES.s, patch: 8, grid: 28 },
-  dino_vitb16: { ...DINO, ...SIZES.b, patch: 16, grid: 14 },
-  dino_vitb8: { ...DINO, ...SIZES.b, patch: 8, grid: 28 },
-  dinov2_vits14: { ...DINOV2, ...SIZES.s },
-  dinov2_vitb14: { ...DINOV2, ...SIZES.b },
-  dinov2_vitl14: { ...DINOV2, ...SIZES.l },
-  dinov2_vitg14: { ...DINOV2, ...SIZES.g },
-  dinov2_vits14_reg: { ...DINOV2, ...SIZES.s, registers: 4 },
-  dinov2_vitb14_reg: { ...DINOV2, ...SIZES.b, registers: 4 },
-  dinov2_vitl14_reg: { ...DINOV2, ...SIZES.l, registers: 4 },
-  dinov2_vitg14_reg: { ...DINOV2, ...SIZES.g, registers: 4 },
-  dinov3_vits16: { ...DINOV3, ...SIZES.s },
-  dinov3_vits16plus: { ...DINOV3, ...SIZES.s, gated: true },
-  dinov3_vitb16: { ...DINOV3, ...SIZES.b },
-  dinov3_vitl16: { ...DINOV3, ...SIZES.l },
+  dino_vits16: { ...DINO, ...VIT_SIZES.s, patch: 16, grid: 14 },
+  dino_vits8: { ...DINO, ...VIT_SIZES.s, patch: 8, grid: 28 },
+  dino_vitb16: { ...DINO, ...VIT_SIZES.b, patch: 16, grid: 14 },
+  dino_vitb8: { ...DINO, ...VIT_SIZES.b, patch: 8, grid: 28 },
+  dinov2_vits14: { ...DINOV2, ...VIT_SIZES.s },
+  dinov2_vitb14: { ...DINOV2, ...VIT_SIZES.b },
+  dinov2_vitl14: { ...DINOV2, ...VIT_SIZES.l },
+  dinov2_vitg14: { ...DINOV2, ...VIT_SIZES.g },
+  dinov2_vits14_reg: { ...DINOV2, ...VIT_SIZES.s, registers: 4 },
+  dinov2_vitb14_reg: { ...DINOV2, ...VIT_SIZES.b, registers: 4 },
+  dinov2_vitl14_reg: { ...DINOV2, ...VIT_SIZES.l, registers: 4 },
+  dinov2_vitg14_reg: { ...DINOV2, ...VIT_SIZES.g, registers: 4 },
+  dinov3_vits16: { ...DINOV3, ...VIT_SIZES.s },
+  dinov3_vits16plus: { ...DINOV3, ...VIT_SIZES.s, gated: true },
+  dinov3_vitb16: { ...DINOV3, ...VIT_SIZES.b },
+  dinov3_vitl16: { ...DINOV3, ...VIT_SIZES.l },
   dinov3_vith16plus: { ...DINOV3, width: 1280, blocks: 32, heads: 20, hidden: 5120, gated: true },
   dinov3_vit7b16: { ...DINOV3, width: 4096, blocks: 40, heads: 32, hidden: 8192, gated: true, bias: false },
-  mocov3_vit_small: { ...SIZES.s, ...MOCOV3 },
-  mocov3_vit_base: { ...SIZES.b, ...MOCOV3 },
-  mocov3_vit_conv_small: { ...SIZES.s, ...MOCOV3, blocks: 11, convolutions: true },
-  mocov3_vit_conv_base: { ...SIZES.b, ...MOCOV3, blocks: 11, convolutions: true },
+  mocov3_vit_small: { ...VIT_SIZES.s, ...MOCOV3 },
+  mocov3_vit_base: { ...VIT_SIZES.b, ...MOCOV3 },
+  mocov3_vit_conv_small: { ...VIT_SIZES.s, ...MOCOV3, blocks: 11, convolutions: true },
+  mocov3_vit_conv_base: { ...VIT_SIZES.b, ...MOCOV3, blocks: 11, convolutions: true },
 };
 
 /** Numbers of a name, by the letter that stands before each. */
@@ -94,6 +95,11 @@ const UNRELEASED = new RegExp(
 export function nameOfVit(shape: VitShape): string {
   const released = Object.entries(RELEASED_VITS).find(([, other]) => describe(other) === describe(shape));
   return released?.[0] ?? describe(shape);
+}
+
+/** Whether two shapes are the same. */
+export function sameVitShape(one: VitShape, other: VitShape): boolean {
+  return describe(one) === describe(other);
 }
 
 function describe(shape: VitShape): string {

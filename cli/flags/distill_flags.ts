@@ -5,7 +5,7 @@
 
 import { SAMPLE_TEACHER } from "../../data/sample.ts";
 import type { FlagTable, FlagValues } from "../../methods/flag_table.ts";
-import { PAPER_DEFAULTS, SAMPLE_DEFAULTS } from "../../methods/seed/defaults.ts";
+import { PAPER_ADAMW, PAPER_DEFAULTS, SAMPLE_ADAMW, SAMPLE_DEFAULTS } from "../../methods/seed/defaults.ts";
 import {
   DISTILL_DEFAULT_NOTES,
   DISTILL_RETIRED,
@@ -14,9 +14,10 @@ import {
 } from "../../methods/seed/flags.ts";
 import { RECIPES } from "../../methods/seed/recipes.ts";
 import type { Stem } from "../../models/encoder.ts";
+import { findEncoder } from "../../models/registry.ts";
 import type { AskedViews } from "../../methods/encoder_views.ts";
 import type { DistillOptions, TeacherSsl } from "../../methods/seed/options.ts";
-import { checkTraining, readTraining, trainingRunFlags } from "./encoder_training_flags.ts";
+import { checkTraining, chooseOptimizer, readTraining, trainingRunFlags } from "./encoder_training_flags.ts";
 import { type FlagsContext, helpExtent, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder, resolvePath } from "./paths.ts";
@@ -123,7 +124,7 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
   const { choices: shown, rest: own } = takeRunFlags(given, late);
   const { options: shared, rest, choices } = readTraining("distill", own, defaults.cache, { folder, now });
   const { recipe, distill, studentInit, ...flags } = rest;
-  const options: DistillRequest = {
+  const settings: DistillRequest = {
     teacherArch: null,
     teacherSsl: null,
     ...defaults,
@@ -136,6 +137,8 @@ export function parseDistillFlags(args: readonly string[], context: DistillFlags
     distill: distill === undefined ? SAMPLE_TEACHER : resolvePath(distill, folder),
     studentInit: studentInit === undefined ? null : resolvePath(studentInit, folder),
   };
+  const adamw = given.data === undefined ? SAMPLE_ADAMW : PAPER_ADAMW;
+  const options = chooseOptimizer(settings, findEncoder(settings.studentArch), flags, adamw);
   warnings.push(...checkTogether(options, given), ...late);
   return { help: undefined, options, recipe, ...choices, ...shown, warnings };
 }

@@ -3,6 +3,8 @@ import { join } from "node:path";
 import { SAMPLE_DATA } from "../../data/sample.ts";
 import { NOT_ASKED_FOR } from "../../methods/encoder_training/defaults.ts";
 import type { EncoderTrainingOptions, SaveInterval } from "../../methods/encoder_training/options.ts";
+import { type StepOptions, withOptimizer } from "../../methods/encoder_training/step_options.ts";
+import { UserError } from "../../errors.ts";
 import type { BooleanFlag, FlagTable } from "../../methods/flag_table.ts";
 import { UsageError } from "./flags.ts";
 import { resolveCache, resolvePath } from "./paths.ts";
@@ -36,6 +38,7 @@ export function trainingRunFlags<Insight extends BooleanFlag>(insight: Insight) 
 /** Flags as they were given, of those that do not go together. */
 interface Given {
   schedule?: readonly number[];
+  momentum?: number;
   resume?: string;
   resumeAnyway?: boolean;
   startEpoch?: number;
@@ -49,7 +52,7 @@ interface Given {
  * @throws {UsageError} where a run cannot have them
  */
 export function checkTraining(
-  options: Pick<EncoderTrainingOptions, "batchSize" | "startEpoch" | "epochs" | "cos">,
+  options: Pick<EncoderTrainingOptions, "batchSize" | "startEpoch" | "epochs" | "cos" | "optimizer">,
   given: Given,
   queue: { flag: string; size: number },
 ): string[] {
@@ -69,11 +72,29 @@ export function checkTraining(
       "--schedule has no effect with the cosine schedule: add --no-cos to use the step schedule",
     );
   }
+  if (given.momentum !== undefined && options.optimizer === "adamw") {
+    warnings.push("--momentum has no effect with AdamW: add --optimizer sgd to use it");
+  }
   warnOfResumeAnyway(given, warnings);
   if (given.resume !== undefined && given.startEpoch !== undefined) {
     warnings.push("--start-epoch has no effect with --resume: the checkpoint sets the epoch");
   }
   return warnings;
+}
+
+/**
+ * {@linkcode withOptimizer} of a command line.
+ *
+ * @throws {UsageError} for stochastic depth of an encoder that has none
+ */
+export function chooseOptimizer<Options extends StepOptions>(
+  ...settings: Parameters<typeof withOptimizer<Options>>
+): Options {
+  try {
+    return withOptimizer(...settings);
+  } catch (error) {
+    throw error instanceof UserError ? new UsageError(error.message) : error;
+  }
 }
 
 const SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 };

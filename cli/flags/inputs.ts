@@ -2,8 +2,9 @@
 
 import { type AskedViews, chooseViews } from "../../methods/encoder_views.ts";
 import type { EmbeddingOptions } from "../../methods/embedding.ts";
+import { withOptimizer } from "../../methods/encoder_training/step_options.ts";
 import { testDataOf } from "../../methods/held_out.ts";
-import type { FinetuneOptions } from "../../methods/finetune/options.ts";
+import { FINETUNE_ADAMW, type FinetuneOptions } from "../../methods/finetune/options.ts";
 import { LINEAR_DEFAULTS, type LinearOptions } from "../../methods/linear_probe/options.ts";
 import type { PretrainOptions } from "../../methods/moco/options.ts";
 import type { KnnInput } from "../../methods/runs.ts";
@@ -15,7 +16,7 @@ import { UserError } from "../../errors.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readLinearCheckpoint } from "../../methods/linear_probe/checkpoint.ts";
 import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
-import { findEncoder } from "../../models/registry.ts";
+import { findEncoder, freshEncoder } from "../../models/registry.ts";
 import { resolveTeacherOf } from "./recipe_teacher.ts";
 import {
   describeOtherHeads,
@@ -89,14 +90,15 @@ export async function checkDistillInputs(
   const asked = { arch: teacherArch, ssl: teacherSsl, weights, heads, feature };
   const { arch, ssl } = await resolveTeacherOf(recipe, distill, asked, (text) => warnings?.push(text));
   using source = await openEncoderSource(distill, { arch, weights, part: teacherPart(request) });
+  const views = await resolveViews(source, request, images);
   return {
     ...request,
-    ...await resolveViews(source, request, images),
+    ...views,
     dim: request.dim ??
-      (feature || source.encoder.head === "none" ? source.encoder.features : PAPER_DEFAULTS.dim),
+      (feature || source.head.kind === "none" ? source.encoder.features : PAPER_DEFAULTS.dim),
     teacherArch: arch,
     teacherSsl: ssl,
-    studentArch: findEncoder(request.studentArch, stem).name,
+    studentArch: freshEncoder(request.studentArch, stem, views.imageSize).name,
     testData: testData === null ? await testDataOf(data) : await requireTestData(data, testData),
   };
 }
@@ -113,7 +115,7 @@ export async function checkPretrainInputs({ stem, ...request }: PretrainRequest)
   if (resume !== null) await naming("--resume", () => requireFile(resume, "a checkpoint of a pretraining"));
   return {
     ...request,
-    arch: findEncoder(request.arch, stem).name,
+    arch: freshEncoder(request.arch, stem, request.imageSize).name,
     testData: testData === null ? await testDataOf(data) : await requireTestData(data, testData),
   };
 }
@@ -209,7 +211,8 @@ async function resolveEncoder(
 ) {
   const { arch, stem } = choice;
   if (path === null) {
-    return { arch: findEncoder(arch!, stem).name, ...await resolveViews(null, asked, images) };
+    const views = await resolveViews(null, asked, images);
+    return { arch: freshEncoder(arch!, stem, views.imageSize).name, ...views };
   }
   using source = await openEncoderSource(path, { ...choice, part: "backbone" });
   if (says) noteOtherHeads(path, source);
@@ -223,7 +226,7 @@ async function resolveEncoder(
  * @throws {UserError} that names the flag and the path
  */
 export async function checkFinetuneInputs(request: FinetuneRequest): Promise<FinetuneOptions> {
-  const { stem, heads, ...rest } = request;
+  const { stem, heads, asked, ...rest } = request;
   const { data, resume, pretrained, arch, which, weights } = rest;
   const images = await requireData(data, "DATA");
   const testData = await requireTestData(data, request.testData);
@@ -234,7 +237,8 @@ export async function checkFinetuneInputs(request: FinetuneRequest): Promise<Fin
   const resolved = { ...rest, data: images, testData };
   const isFresh = resume === null;
   const choice = { arch: arch ?? undefined, stem, ...isFresh && { heads, which, weights } };
-  return { ...resolved, ...await resolveEncoder(resume ?? pretrained, choice, rest, images, isFresh) };
+  const found = await resolveEncoder(resume ?? pretrained, choice, rest, images, isFresh);
+  return withOptimizer({ ...resolved, ...found }, findEncoder(found.arch), asked, FINETUNE_ADAMW);
 }
 
 /** The learning rates whose classifiers a checkpoint has. */

@@ -92,7 +92,16 @@ export type LinclsRequest = Omit<RequestOf<LinearOptions>, "lr"> & {
 };
 
 /** What a fine-tuning is asked for. */
-export type FinetuneRequest = RequestOf<FinetuneOptions>;
+export type FinetuneRequest = RequestOf<FinetuneOptions> & {
+  /** What was not left to a default of the settings that follow from the optimizer, which the encoder decides on. */
+  asked: Partial<FinetuneOptions>;
+};
+
+function ofOptimizer(given: Partial<FinetuneOptions>): Partial<FinetuneOptions> {
+  const { optimizer, dropPath, lr, lrLastLayer, weightDecay } = given;
+  const asked = Object.entries({ optimizer, dropPath, lr, lrLastLayer, weightDecay });
+  return Object.fromEntries(asked.filter(([, value]) => value !== undefined));
+}
 
 /** What both ways have. */
 interface Common extends RunChoices {
@@ -239,7 +248,12 @@ export function parseLinclsFlags(args: readonly string[], context: LinclsFlagsCo
       method: "finetune" as const,
       profile,
       traceActors,
-      options: { ...defaults, ...shared, lr: lr?.[0] ?? defaults.lr },
+      options: {
+        ...defaults,
+        ...shared,
+        lr: lr?.[0] ?? defaults.lr,
+        asked: ofOptimizer({ ...rest, lr: lr?.[0] }),
+      },
     });
   }
   const defaults = isSample ? LINEAR_SAMPLE_DEFAULTS : LINEAR_DEFAULTS;

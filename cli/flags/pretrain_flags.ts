@@ -4,13 +4,20 @@
  */
 import { UserError } from "../../errors.ts";
 import type { FlagTable, FlagValues } from "../../methods/flag_table.ts";
-import { PRETRAIN_DEFAULTS, PRETRAIN_SAMPLE_DEFAULTS } from "../../methods/moco/defaults.ts";
+import {
+  PRETRAIN_ADAMW,
+  PRETRAIN_DEFAULTS,
+  PRETRAIN_SAMPLE_ADAMW,
+  PRETRAIN_SAMPLE_DEFAULTS,
+  withoutDropPath,
+} from "../../methods/moco/defaults.ts";
 import { PRETRAIN_DEFAULT_NOTES, PRETRAIN_RETIRED, pretrainFlags } from "../../methods/moco/flags.ts";
 import type { Stem } from "../../models/encoder.ts";
+import { findEncoder } from "../../models/registry.ts";
 import { checkSplits } from "../../methods/moco/mod.ts";
 import type { PretrainOptions } from "../../methods/moco/options.ts";
 import type { EncoderNames } from "../../methods/shared_flags.ts";
-import { checkTraining, readTraining, trainingRunFlags } from "./encoder_training_flags.ts";
+import { checkTraining, chooseOptimizer, readTraining, trainingRunFlags } from "./encoder_training_flags.ts";
 import { type FlagsContext, helpExtent, parseFlags, UsageError } from "./flags.ts";
 import { formatHelp } from "./help.ts";
 import { callersFolder } from "./paths.ts";
@@ -99,7 +106,10 @@ export function parsePretrainFlags(args: readonly string[], context: PretrainFla
   const { choices: shown, rest: own } = takeRunFlags<Given>(given, late);
   const defaults = given.data === undefined ? PRETRAIN_SAMPLE_DEFAULTS : PRETRAIN_DEFAULTS;
   const { options: shared, rest, choices } = readTraining("pretrain", own, defaults.cache, { folder, now });
-  const options: PretrainRequest = { ...defaults, ...rest, ...shared };
+  const settings: PretrainRequest = { ...defaults, ...rest, ...shared };
+  const encoder = withoutDropPath(findEncoder(settings.arch));
+  const adamw = given.data === undefined ? PRETRAIN_SAMPLE_ADAMW : PRETRAIN_ADAMW;
+  const options = chooseOptimizer(settings, encoder, rest, adamw);
   requireSplits(options);
   warnings.push(...checkTraining(options, given, { flag: "--moco-k", size: options.mocoK }), ...late);
   return { help: undefined, options, ...choices, ...shown, warnings };

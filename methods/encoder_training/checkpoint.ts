@@ -1,7 +1,7 @@
 /**
  * Checkpoints of a run that trains an encoder, as the original SEED (main.py) and MoCo (main_moco.py) write them: `epoch`,
  * `arch`, `state_dict` with the encoder, the one beside it (`module.teacher.*`, `module.encoder_k.*`), `module.queue` and
- * `module.queue_ptr`, and the state of PyTorch's SGD. So they open in the originals' own `--resume` and
+ * `module.queue_ptr`, and the state of PyTorch's SGD, or of its AdamW. So they open in the originals' own `--resume` and
  * `main_lincls.py --pretrained`.
  */
 import { CheckpointError, describe, type Fail, quote } from "../../models/checkpoint/checkpoint_error.ts";
@@ -23,6 +23,15 @@ import {
   type SgdSettings,
 } from "../../models/checkpoint/sgd_state.ts";
 import {
+  type AdamWMoments,
+  type AdamWSettings,
+  buildAdamWState,
+  isAdamWState,
+  readAdamWState,
+  type SavedAdamW,
+} from "../../models/checkpoint/adamw_state.ts";
+import { requireFiniteOptimizer } from "./optimizer_state.ts";
+import {
   OrderedDict,
   TensorValue,
   type TorchDict,
@@ -43,8 +52,28 @@ export interface CheckpointLayout {
   readonly run: string;
 }
 
+/** What a checkpoint has of the optimizer: SGD, or AdamW. */
+export type OptimizerCheckpoint =
+  | {
+    /** Settings of SGD. */
+    readonly sgd: SgdSettings;
+    /** Its momentum buffers by the encoder's plain keys; none before the first step. */
+    readonly momentum: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
+    readonly adamw?: undefined;
+  }
+  | {
+    /** Settings of AdamW, and the learning rate of the last step. */
+    readonly adamw: AdamWSettings & { readonly lr: number };
+    /** Its moments. */
+    readonly moments: AdamWMoments<Float32Array<ArrayBuffer>>;
+    /** Steps that changed the weights. */
+    readonly steps: number;
+  };
+
 /** What a run saves. */
-export interface TrainingCheckpoint {
+export type TrainingCheckpoint = EncoderCheckpoint & OptimizerCheckpoint;
+
+interface EncoderCheckpoint {
   /** Epochs done, i.e. the epoch that a resumed run starts with. */
   readonly epoch: number;
   /** Name of the encoder that is trained. */
@@ -59,10 +88,6 @@ export interface TrainingCheckpoint {
   readonly smallQueue?: Omit<NamedTensor, "key">;
   /** Where the next keys go in the queue. */
   readonly queuePointer?: number;
-  /** Settings of the optimizer. */
-  readonly sgd: SgdSettings;
-  /** SGD's momentum buffers by the encoder's plain keys; none before the first step. */
-  readonly momentum: ReadonlyMap<string, Float32Array<ArrayBuffer>>;
   /** What is to be known of the encoder's images, and of those of the one beside it. */
   readonly input?: SavedInput;
   readonly besideInput?: SavedInput;
@@ -86,10 +111,12 @@ export interface SavedTraining {
   readonly smallQueue?: TensorRef;
   /** int64 [1] */
   readonly queuePointer?: TensorRef;
-  /** Absent where the run had not made its optimizer yet. */
+  /** Absent where the run had not made its optimizer yet, and where it is AdamW. */
   readonly sgd?: SgdSettings;
   /** By the encoder's plain keys. */
   readonly momentum: ReadonlyMap<string, TensorRef>;
+  /** Where the optimizer is AdamW. */
+  readonly adamw?: SavedAdamW;
   /** What was saved beside the original's content. */
   readonly resume?: TorchValue;
 }
@@ -142,14 +169,21 @@ export function buildTrainingCheckpoint(
 }
 
 /**
- * Parameters are numbered over both encoders, as the originals hand the whole model to their optimizer; those of the one that
+ * AdamW's parameters are those of the trained encoder. SGD's are numbered over both encoders, as the originals hand the whole model to their optimizer; those of the one that
  * is not trained never have a momentum.
  */
 function buildOptimizer(
   layout: CheckpointLayout,
-  { encoder, sgd, momentum }: TrainingCheckpoint,
+  checkpoint: TrainingCheckpoint,
   tensors: TorchDict,
 ): TorchDict {
+  const { encoder } = checkpoint;
+  if (checkpoint.adamw !== undefined) {
+    const { adamw: { lr, ...settings }, moments, steps } = checkpoint;
+    const entries = encoder.filter(({ key }) => isParameter(key));
+    return buildAdamWState(settings, [{ lr, entries }], moments, steps);
+  }
+  const { sgd, momentum } = checkpoint;
   const parameters = ([...tensors.keys()] as string[])
     .filter((key) => (key.startsWith(layout.trained) || key.startsWith(layout.beside)) && isParameter(key));
   const shapes = new Map(encoder.map(({ key, shape }) => [key, shape]));
@@ -200,7 +234,19 @@ export function readTrainingCheckpoint(layout: CheckpointLayout, file: Checkpoin
   if (encoder.size === 0) throw wrong(`its state_dict has no keys ${layout.trained}*`);
 
   const optimizer = root.get("optimizer");
+  const optional = {
+    queue: rest.get("queue"),
+    smallQueue: rest.get("small_queue"),
+    queuePointer: rest.get("queue_ptr"),
+    resume: root.get(RESUME),
+  };
+  const found = { epoch: epoch as number, arch, encoder, beside, ...optional };
   const momentum = new Map<string, TensorRef>();
+  if (isAdamWState(optimizer)) {
+    const entries = [...encoder].filter(([key]) => isParameter(key))
+      .map(([key, { shape }]) => ({ key, shape }));
+    return { ...found, momentum, adamw: readAdamWState(optimizer, [entries], wrong) };
+  }
   for (const [index, buffer] of readSgdBuffers(optimizer, wrong)) {
     const key = parameters[index as number];
     const shape = key === undefined ? undefined : encoder.get(key)!.shape;
@@ -214,22 +260,7 @@ export function readTrainingCheckpoint(layout: CheckpointLayout, file: Checkpoin
     }
     momentum.set(key, buffer);
   }
-  const sgd = readSgdSettings(optimizer, wrong);
-  const optional = {
-    queue: rest.get("queue"),
-    smallQueue: rest.get("small_queue"),
-    queuePointer: rest.get("queue_ptr"),
-  };
-  return {
-    epoch: epoch as number,
-    arch,
-    encoder,
-    beside,
-    ...optional,
-    sgd,
-    momentum,
-    resume: root.get(RESUME),
-  };
+  return { ...found, sgd: readSgdSettings(optimizer, wrong), momentum };
 }
 
 /**
@@ -238,12 +269,9 @@ export function readTrainingCheckpoint(layout: CheckpointLayout, file: Checkpoin
  * @throws {CheckpointError} where a number is not finite
  */
 export async function requireFiniteTraining(path: string, saved: SavedTraining): Promise<void> {
-  const { encoder, momentum, queue, smallQueue } = saved;
+  const { encoder, queue, smallQueue } = saved;
   await requireFinite(path, encoder);
-  await requireFinite(
-    path,
-    [...momentum].map(([key, tensor]) => [`the momentum of ${key}`, tensor] as const),
-  );
+  await requireFiniteOptimizer(path, saved);
   if (queue !== undefined) await requireFinite(path, [["queue", queue]]);
   if (smallQueue !== undefined) await requireFinite(path, [["small_queue", smallQueue]]);
 }

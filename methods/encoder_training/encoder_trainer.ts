@@ -9,6 +9,7 @@ import type { ActorRef, Handlers } from "../../actors/runtime/mod.ts";
 import type { Trainer } from "../../actors/trainer.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { LossScale } from "../../kernels/ops/loss_scale/loss_scale.ts";
+import { readAdamWSteps } from "../../models/checkpoint/adamw_state.ts";
 import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import type { NamedTensor } from "../../models/checkpoint/named_tensor.ts";
@@ -30,6 +31,7 @@ import type { EncoderTrainer, QueueContents } from "./messages.ts";
 import type { QueueShape, TrainedBy, TrainedEncoder } from "./trained_encoder.ts";
 import { type EncoderTrainingOptions, hasProbeSet, scheduleOf } from "./options.ts";
 import type { EncoderStep, EncoderStepOptions, EncoderStepSettings } from "./step.ts";
+import { adamwOf, readOptimizer, saveOptimizer } from "./optimizer_state.ts";
 import { initialLossScale, optimizedBy } from "./step_options.ts";
 import type { StepLoss } from "./step_results.ts";
 import { TrainedSteps } from "./trained_steps.ts";
@@ -115,7 +117,7 @@ export class EncoderTraining<
     config: EncoderTrainerConfig<Options>,
     trainer: Trainer,
     duties: TrainerDuties<Options, Batch, Step>,
-    lossScale: LossScale | undefined,
+    { lossScale, steps }: SavedProgress,
   ) {
     this.#config = config;
     this.#trainer = trainer;
@@ -131,6 +133,7 @@ export class EncoderTraining<
       first,
       lr: distillLearningRate(first.epoch, scheduleOf(options)),
       lossScale,
+      steps,
       advice: duties.advice,
       tell: (event) => this.#tell(event),
     });
@@ -156,7 +159,7 @@ export class EncoderTraining<
     ) => Promise<Omit<TrainerDuties<Options, Batch, Step>, "method">>,
   ): Promise<EncoderTraining<Options, Batch, Step>> {
     const { options, queue } = config;
-    const lossScale = await readLossScale(method, options);
+    const saved = await readProgress(method, options);
     const encoder = method.encoder(options);
     const duties = await create(trainer.gpu, {
       encoder: findEncoder(encoder.arch),
@@ -165,7 +168,7 @@ export class EncoderTraining<
       imageSize: options.imageSize,
       queueSize: method.queue(options).size,
       checkpointActivations: options.checkpointActivations,
-      ...optimizedBy(options, lossScale),
+      ...optimizedBy(options, saved.lossScale, saved.steps),
     });
     const { step } = duties;
     if (options.resume === null) {
@@ -175,7 +178,7 @@ export class EncoderTraining<
     } else await loadCheckpoint(method, step, options.resume);
     step.queues[0].load(queue.keys);
     if (queue.local !== undefined) step.queues[1].load(queue.local);
-    return new EncoderTraining(config, trainer, { ...duties, method }, lossScale);
+    return new EncoderTraining(config, trainer, { ...duties, method }, saved);
   }
 
   /** What every method's trainer answers. */
@@ -307,9 +310,12 @@ export class EncoderTraining<
     const keys = await this.#step.queues[0].read();
     const localKeys = this.#config.queue.local && await this.#step.queues[1].read();
     const values = await this.#step.save();
-    const momentum = await this.#step.parameters.saveArena("momentum");
     this.#steps.requireFinite(`the ${noun}'s`, values);
-    this.#steps.requireFinite("the momentum of", momentum);
+    const { momentum, moments } = await saveOptimizer(
+      options,
+      (arena) => this.#step.parameters.saveArena(arena),
+      (what, kept) => this.#steps.requireFinite(what, kept),
+    );
     this.#steps.requireFinite("the", [
       ["queue", keys],
       ...localKeys ? [["small queue", localKeys] as const] : [],
@@ -340,8 +346,9 @@ export class EncoderTraining<
         queue: queueTensor(keys),
         ...localKeys && { smallQueue: queueTensor(localKeys) },
         queuePointer: this.#queuePointer,
-        sgd: { lr, momentum: options.momentum, weightDecay: options.weightDecay },
-        momentum,
+        ...momentum === undefined
+          ? { adamw: { lr, ...adamwOf(options) }, moments, steps: this.#steps.changes }
+          : { sgd: { lr, momentum: options.momentum, weightDecay: options.weightDecay }, momentum },
         input,
         ...beside.input && { besideInput: beside.input },
         resume: buildResumeState({
@@ -369,34 +376,41 @@ export class EncoderTraining<
   }
 }
 
-/** Where loss scaling was when a checkpoint was written; where it begins if the run had none; `undefined` without it. */
-async function readLossScale(
-  { layout }: Pick<TrainedBy<never>, "layout">,
-  options: EncoderTrainingOptions,
-): Promise<LossScale | undefined> {
-  const { resume: path } = options;
-  const initial = initialLossScale(options);
-  if (path === null || initial === undefined) return initial;
-  using file = await openCheckpointFile(path);
-  const { resume } = readTrainingCheckpoint(layout, file);
-  return readResumeState(resume, (problem) => new CheckpointError(path, problem)).lossScale ?? initial;
+/** What a step is compiled with, of a run that is resumed. */
+interface SavedProgress {
+  /** Where loss scaling was when the checkpoint was written; where it begins if the run had none; `undefined` without it. */
+  lossScale: LossScale | undefined;
+  /** Steps that changed the weights, where the optimizer counts them. */
+  steps?: number;
 }
 
-/** Loads the encoders from the checkpoint of an earlier run: weights, running statistics and momentum. */
+async function readProgress(
+  { layout }: Pick<TrainedBy<never>, "layout">,
+  options: EncoderTrainingOptions,
+): Promise<SavedProgress> {
+  const { resume: path } = options;
+  const initial = initialLossScale(options);
+  if (path === null) return { lossScale: initial };
+  using file = await openCheckpointFile(path);
+  const { resume, adamw } = readTrainingCheckpoint(layout, file);
+  const fail = (problem: string) => new CheckpointError(path, problem);
+  const lossScale = initial && (readResumeState(resume, fail).lossScale ?? initial);
+  return { lossScale, ...adamw && { steps: await readAdamWSteps(adamw, fail) } };
+}
+
+/** Loads the encoders from the checkpoint of an earlier run: weights, running statistics, and what the optimizer keeps. */
 async function loadCheckpoint(
   { layout }: Pick<TrainedBy<never>, "layout">,
   step: EncoderStep,
   path: string,
 ): Promise<void> {
   using file = await openCheckpointFile(path);
-  const { encoder, beside, momentum } = readTrainingCheckpoint(layout, file);
+  const saved = readTrainingCheckpoint(layout, file);
+  const { encoder, beside } = saved;
   await step.load(
     (key) => readFinite(path, key, encoder.get(key)!),
     (key) => readFinite(path, layout.beside + key, beside.get(key)!),
   );
-  const values = new Map<string, Float32Array>();
-  for (const [key, tensor] of momentum) {
-    values.set(key, await readFinite(path, `the momentum of ${key}`, tensor));
-  }
-  step.parameters.loadArena("momentum", values);
+  const { arenas } = await readOptimizer(path, saved);
+  for (const [arena, values] of arenas) step.parameters.loadArena(arena, values);
 }

@@ -12,6 +12,7 @@ import {
   SGD_FLAGS,
   STEP_FLAGS,
   TRAINING,
+  WEIGHT_DECAY_FLAG,
   workersFlag,
 } from "../shared_flags.ts";
 
@@ -66,8 +67,8 @@ export function dataFlags() {
   } as const satisfies FlagTable;
 }
 
-const { epochs, startEpoch, batchSize, scaleLr, warmupEpochs, momentum, weightDecay } = SGD_FLAGS;
-const { accumulate, clipGrad, statsEvery, amp, onNan } = STEP_FLAGS;
+const { epochs, startEpoch, batchSize, scaleLr, warmupEpochs, momentum } = SGD_FLAGS;
+const { optimizer, dropPath, accumulate, clipGrad, statsEvery, amp, onNan } = STEP_FLAGS;
 
 /** Epochs, batches, optimizer, memory. */
 export const TRAINING_FLAGS = {
@@ -91,8 +92,10 @@ export const TRAINING_FLAGS = {
     group: TRAINING,
     help: "with --no-cos: epochs at which the learning rate is divided by 10",
   },
+  optimizer,
   momentum,
-  weightDecay,
+  weightDecay: WEIGHT_DECAY_FLAG,
+  dropPath,
   accumulate,
   clipGrad,
   statsEvery,

@@ -16,6 +16,7 @@ import { TrainingRun } from "../../actors/training_run.ts";
 import { countVote, Evaluations } from "./evaluations.ts";
 import type { EncoderTrainingEvent, EncoderTrainingPlan, SavedEvent, TrainerEvent } from "./events.ts";
 import type { EncoderMethod } from "./method.ts";
+import { findEncoder } from "../../models/registry.ts";
 import { checkSettings } from "../check_settings.ts";
 import { runActors, type Wanted } from "../watched_actors.ts";
 import { type EncoderTrainingOptions, scheduleOf } from "./options.ts";
@@ -94,8 +95,10 @@ function planOf<Options extends EncoderTrainingOptions>(
   { method, options, train, test, batchesPerEpoch, totalSteps, firstStep, evalResize }: PreparedRun<Options>,
 ): Omit<EncoderTrainingPlan, "cache"> {
   const images = train.rowCount;
+  const { cifar, sizes } = findEncoder(method.encoder(options).arch);
   const settings = {
     ...options,
+    ...cifar && sizes && { patches: (options.imageSize / sizes.multiple) ** 2 },
     learningRates: [options.lr],
     scale: scheduleOf(options).scale,
     queue: method.readsQueue?.(options) === false ? undefined : method.queue(options).size,

@@ -7,6 +7,7 @@ import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { isCounter } from "../../models/checkpoint/named_tensor.ts";
 import type { StateEntry } from "../../models/encoder_layers.ts";
 import { initializeQueue } from "../../models/initialize.ts";
+import { sampleSize } from "../../models/encoder.ts";
 import { findEncoder, summarize } from "../../models/registry.ts";
 import type { NamedValues } from "../../actors/messages.ts";
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
@@ -14,6 +15,7 @@ import { checkTerms, type RunIdentity } from "../terms.ts";
 import { checkSavedTensors, readTrainingCheckpoint, requireFiniteTraining, transpose } from "./checkpoint.ts";
 import { initialWeights, openInitialCheckpoint } from "./initial_weights.ts";
 import type { FlagsOfEncoder, TrainedBy, TrainedEncoder } from "./trained_encoder.ts";
+import { requireOptimizer } from "./optimizer_state.ts";
 import type { EncoderTrainingOptions } from "./options.ts";
 import { checkSameEpoch } from "./same_epoch.ts";
 import type { Start } from "./training_pipeline.ts";
@@ -50,7 +52,8 @@ async function fingerprintInit(encoder: TrainedEncoder): Promise<string | null> 
 
 /** The entries of an encoder. */
 function stateOf({ arch, head }: TrainedEncoder): readonly StateEntry[] {
-  return summarize(findEncoder(arch), head, 64).state;
+  const encoder = findEncoder(arch);
+  return summarize(encoder, head, sampleSize(encoder)).state;
 }
 
 /**
@@ -111,6 +114,11 @@ export async function findStart<Options extends EncoderTrainingOptions>(
   }
   checkEncoder(saved.encoder, encoder, flags, fail);
   await requireFiniteTraining(resume, saved);
+  requireOptimizer(
+    { ...saved, hasOptimizer: (saved.sgd ?? saved.adamw) !== undefined },
+    options.optimizer,
+    fail,
+  );
   const { queue, queuePointer } = saved;
   if (queue === undefined || queuePointer === undefined) {
     throw fail("has no queue, so a run cannot resume from it");

@@ -6,14 +6,35 @@ import {
   type LossScale,
   type LossScaleRule,
 } from "../../kernels/ops/loss_scale/loss_scale.ts";
+import type { Encoder } from "../../models/encoder.ts";
 import { findOptimizer } from "../../models/optim/optimizers.ts";
 import type { OptimizerOptions } from "../../models/training_step.ts";
+import { UserError } from "../../errors.ts";
 import type { TrainingOptions } from "../training_options.ts";
+
+/** What an encoder says of how it is trained. */
+export type TrainedAs = Pick<Encoder, "name" | "optimizer" | "dropPath">;
+
+/** Optimizer of a run, `--optimizer`: `torch.optim.SGD` or `torch.optim.AdamW`. */
+export type OptimizerName = "sgd" | "adamw";
+
+/** Every {@linkcode OptimizerName}. */
+export const OPTIMIZERS: readonly OptimizerName[] = ["sgd", "adamw"];
 
 /** Options of a run about its steps, whatever trains the encoder. */
 export interface StepOptions extends Pick<TrainingOptions, "momentum" | "weightDecay" | "seed"> {
   /** Learning rate of the encoder before scaling: see `models/optim/schedule.ts`. */
   lr: number;
+  /**
+   * Optimizer. `adamw` has PyTorch's betas, 0.9 and 0.999, and no `momentum`; its `weightDecay` is of weights of convolutions and
+   * linear layers alone.
+   */
+  optimizer: OptimizerName;
+  /**
+   * Stochastic depth of a vision transformer (Huang et al. 2016): share of the images whose branches its last block drops, linearly
+   * fewer before; drawn for each image, in training alone.
+   */
+  dropPath: number;
   /** Batches whose gradients are accumulated for one step; fewer at the end of an epoch. */
   accumulate: number;
   /** Maximum L2 norm of all gradients together, which are clipped to it; `null` for no clipping. */
@@ -31,6 +52,8 @@ export interface StepOptions extends Pick<TrainingOptions, "momentum" | "weightD
 
 /** Defaults that are the same for every method. */
 export const STEP_DEFAULTS = {
+  optimizer: "sgd",
+  dropPath: 0,
   momentum: 0.9,
   accumulate: 1,
   clipGrad: null,
@@ -42,8 +65,15 @@ export const STEP_DEFAULTS = {
 
 /** What a compiled step is made with, about how its weights change. */
 export interface OptimizedStepOptions {
+  /** SGD where it is left out. */
+  optimizer?: OptimizerName;
+  /** Of SGD. */
   momentum: number;
   weightDecay: number;
+  /** Steps that changed the weights before, of a run that is resumed. */
+  steps?: number;
+  /** See {@linkcode StepOptions.dropPath}; none where it is left out. */
+  dropPath?: number;
   /** Batches whose gradients make one step, as one batch of all their images would; 1 where it is left out. */
   accumulate?: number;
   /** L2 norm that the gradients of all weights together are clipped to; they are not where it is left out. */
@@ -63,12 +93,50 @@ export interface OptimizedStepOptions {
   dropoutSeed?: number;
 }
 
+/**
+ * Returns options with the optimizer and the stochastic depth that are asked for, else those that the encoder is trained with; and
+ * with AdamW its settings, but for those that are asked for.
+ *
+ * @param options with all defaults, of SGD
+ * @param asked what was not left to a default
+ * @param ofAdamW defaults of AdamW
+ * @throws {UserError} for stochastic depth of an encoder that has none
+ */
+export function withOptimizer<Options extends StepOptions>(
+  options: Options,
+  { name, optimizer: usual, dropPath: usualDropPath }: TrainedAs,
+  asked: Partial<Options>,
+  ofAdamW: Partial<Options>,
+): Options {
+  const optimizer = asked.optimizer ?? usual ?? "sgd";
+  const dropPath = asked.dropPath ?? usualDropPath ?? 0;
+  if (dropPath > 0 && usualDropPath === undefined) {
+    throw new UserError(
+      `--drop-path ${dropPath}: only vision transformers have it, and ${name} is none; leave it out`,
+    );
+  }
+  const settings = optimizer === "adamw" ? { ...ofAdamW, ...given(asked, Object.keys(ofAdamW)) } : {};
+  return { ...options, ...settings, optimizer, dropPath };
+}
+
+/** What there is of some properties. */
+function given<Options extends object>(options: Options, names: readonly string[]): Partial<Options> {
+  const entries = Object.entries(options).filter(([name, value]) =>
+    names.includes(name) && value !== undefined
+  );
+  return Object.fromEntries(entries) as Partial<Options>;
+}
+
 /** Returns what a run's step is made with. */
 export function optimizedBy(
-  { momentum, weightDecay, accumulate, clipGrad, statsEvery, amp, seed }: StepOptions,
+  { optimizer, dropPath, momentum, weightDecay, accumulate, clipGrad, statsEvery, amp, seed }: StepOptions,
   lossScale: LossScale | undefined,
+  steps?: number,
 ): OptimizedStepOptions {
   return {
+    optimizer,
+    dropPath,
+    steps,
     momentum,
     weightDecay,
     accumulate,
@@ -92,14 +160,15 @@ export function initialLossScale(options: Pick<StepOptions, "amp" | "onNan">): L
   return options.amp ? INITIAL_LOSS_SCALE : { ...INITIAL_LOSS_SCALE, scale: 1 };
 }
 
-/** SGD as the originals have it, with gradients that must be finite. */
-export function sgdOf(
-  { momentum, weightDecay, lossScale, lossScaleRule = GRAD_SCALER, accumulate = 1, clipNorm, hasStats }:
-    OptimizedStepOptions,
+/** The optimizer of a step, with gradients that must be finite: SGD as the originals have it, or AdamW. */
+export function optimizerOf(
+  { optimizer = "sgd", momentum, weightDecay, steps, ...options }: OptimizedStepOptions,
 ): OptimizerOptions {
+  const { lossScale, lossScaleRule = GRAD_SCALER, accumulate = 1, clipNorm, hasStats } = options;
   return {
-    rule: findOptimizer("sgd", { momentum, weightDecay }),
+    rule: findOptimizer(optimizer, { momentum, weightDecay }),
     isChecked: true,
+    steps,
     ...lossScale && { lossScale, lossScaleRule },
     clipNorm,
     accumulates: accumulate > 1,

@@ -10,6 +10,8 @@ import { Staging } from "./staging.ts";
 export interface StepOutcome {
   /** Whether it changed the weights: not where a gradient is NaN or infinite. */
   isApplied: boolean;
+  /** Steps that have changed the weights so far. */
+  steps: number;
   /** Loss scaling after the step, where there is any. */
   lossScale?: LossScale;
   /** What the step tells of itself, where that was asked for. */
@@ -79,9 +81,10 @@ export class ResultReader implements Disposable {
   }
 
   #take(found: readonly Float32Array<ArrayBuffer>[], endsStep: boolean): StepResult {
-    const { lossScale, isApplied } = unpackStepControl(found.at(-1)!);
+    const { lossScale, steps, isApplied } = unpackStepControl(found.at(-1)!);
     return {
       values: found.slice(0, -1),
+      steps,
       isApplied: isApplied || !endsStep, // of the others nothing is known yet
       ...this.#isScaled && { lossScale },
     };

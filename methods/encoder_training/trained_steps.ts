@@ -24,6 +24,8 @@ export interface StepsOfRun {
   lr: number;
   /** Loss scaling at the start. */
   lossScale: LossScale | undefined;
+  /** Steps that changed the weights before. */
+  steps?: number;
   /** What may keep training from diverging, beside a lower `--lr`: `a higher --temp (now 0.2)`. */
   advice: readonly string[];
   /** Tells the run. */
@@ -50,6 +52,7 @@ export class TrainedSteps {
   /** The last batch that was trained on; before the first one `batch` is one less than the first. */
   #last: BatchNumber & { lr: number };
   #lossScale: LossScale | undefined;
+  #changes: number;
   #areStatsDue = false;
   /** Whether a checkpoint is to be written when the batches that accumulate have become a step. */
   #isSaveDue = false;
@@ -57,9 +60,10 @@ export class TrainedSteps {
   constructor(trainer: Trainer, run: StepsOfRun) {
     this.#trainer = trainer;
     this.#run = run;
-    const { first: { epoch, batch }, lr, lossScale } = run;
+    const { first: { epoch, batch }, lr, lossScale, steps = 0 } = run;
     this.#last = { epoch, batch: batch - 1, lr };
     this.#lossScale = lossScale;
+    this.#changes = steps;
   }
 
   /** The last batch that was trained on, and the encoder's learning rate then; `batch` is -1 before an epoch's first one. */
@@ -80,6 +84,11 @@ export class TrainedSteps {
   /** Loss scaling after the last step that was told of. */
   get lossScale(): LossScale | undefined {
     return this.#lossScale;
+  }
+
+  /** Steps that changed the weights, up to the last one that was told of: an optimizer's `step`. */
+  get changes(): number {
+    return this.#changes;
   }
 
   #stepAfter({ epoch, batch }: BatchNumber): number {
@@ -117,6 +126,7 @@ export class TrainedSteps {
       const found = await result;
       await before; // which may have had more to tell
       this.#lossScale = found.lossScale;
+      this.#changes = found.steps;
       const counts = await this.#check(batch, found);
       const number = this.#stepAfter(batch.position);
       if (found.stats !== undefined) { // before the step, after which the run may be over

@@ -1,7 +1,7 @@
 /**
  * Checkpoints of a fine-tuning, as SwAV's `eval_semisup.py` and `lincls` write them: `epoch`, `arch`, `state_dict` with
  * `module.*` of the encoder and `module.fc.*`, `best_acc1`, and the state of PyTorch's SGD with a group of parameters for
- * the encoder and one for the classifier.
+ * the encoder and one for the classifier; of its AdamW, which has two for each: what decays, and what does not.
  */
 import { CheckpointError, describe, quote } from "../../models/checkpoint/checkpoint_error.ts";
 import type { CheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
@@ -13,6 +13,12 @@ import {
   type ResumeState,
   type SavedResumeState,
 } from "../../models/checkpoint/resume_state.ts";
+import {
+  buildAdamWState,
+  isAdamWState,
+  readAdamWState,
+  type SavedAdamW,
+} from "../../models/checkpoint/adamw_state.ts";
 import { buildInput, INPUT_KEY, type SavedInput } from "../../models/checkpoint/saved_input.ts";
 import {
   buildSgdGroups,
@@ -32,6 +38,11 @@ import {
 import type { StateEntry } from "../../models/encoder_layers.ts";
 import type { StateValues } from "../../models/initialize.ts";
 import type { BatchResult } from "../classification.ts";
+import {
+  adamwOf,
+  type KeptByOptimizer,
+  requireFiniteOptimizer,
+} from "../encoder_training/optimizer_state.ts";
 
 /** Key of what other programs do not have. */
 export const FINETUNE_KEY = "seed_finetune";
@@ -55,9 +66,12 @@ export interface FinetuneCheckpoint {
   readonly values: StateValues;
   /** Batch norm's counters by key. */
   readonly counters: ReadonlyMap<string, number>;
-  readonly momentum: StateValues;
-  /** Of the encoder's parameters, and of the classifier's. */
+  /** What the optimizer keeps: SGD, or AdamW. */
+  readonly optimizer: KeptByOptimizer;
+  /** Of the encoder's parameters, and of the classifier's; momentum is SGD's. */
   readonly sgd: readonly [SgdSettings, SgdSettings];
+  /** Steps that changed the weights. */
+  readonly steps: number;
   /** Best top-1 so far, in percent; below 0 before the first test. */
   readonly best: number;
   readonly progress: FinetuneProgress;
@@ -75,6 +89,8 @@ export interface SavedFinetune {
   readonly tensors: ReadonlyMap<string, TensorRef>;
   /** By the parameters' plain keys. */
   readonly momentum: ReadonlyMap<string, TensorRef>;
+  /** Where the optimizer is AdamW. */
+  readonly adamw?: SavedAdamW;
   readonly progress: FinetuneProgress;
   readonly resume: SavedResumeState;
 }
@@ -83,7 +99,7 @@ const PREFIX = "module.";
 
 /** The value to hand to `writeTorchFile`. */
 export function buildFinetuneCheckpoint(checkpoint: FinetuneCheckpoint): TorchDict {
-  const { epoch, arch, encoder, classifier, values, counters, momentum, sgd, best, progress } = checkpoint;
+  const { epoch, arch, encoder, classifier, values, counters, best, progress } = checkpoint;
   const tensors = new OrderedDict();
   for (const { key, shape } of [...encoder, ...classifier]) {
     const data = values.get(key);
@@ -94,19 +110,13 @@ export function buildFinetuneCheckpoint(checkpoint: FinetuneCheckpoint): TorchDi
         : new TensorValue("float32", shape, data),
     );
   }
-  const trained = [encoder, classifier].map((state) => state.filter(({ kind }) => kind === "parameter"));
-  const buffers = trained.flat().flatMap(({ key, shape }, index) => {
-    const data = momentum.get(key);
-    return data === undefined ? [] : [{ index, shape, data }];
-  });
-  const groups = trained.map(({ length }, i) => ({ settings: sgd[i], parameters: length }));
   const { isTested, trained: { images, loss, top1, top5 } } = progress;
   return torchDict([
     ["epoch", epoch],
     ["arch", arch],
     ["state_dict", tensors],
     ["best_acc1", new PyFloat(best)],
-    ["optimizer", buildSgdGroups(groups, buffers)],
+    ["optimizer", buildOptimizer(checkpoint)],
     [
       FINETUNE_KEY,
       torchDict([
@@ -120,6 +130,21 @@ export function buildFinetuneCheckpoint(checkpoint: FinetuneCheckpoint): TorchDi
     ...checkpoint.input === undefined ? [] : [[INPUT_KEY, buildInput(checkpoint.input)] as const],
     ["seed_resume", buildResumeState(checkpoint.resume)],
   ]);
+}
+
+/** The optimizer's state: parameters of the encoder, then of the classifier, which have learning rates of their own. */
+function buildOptimizer({ encoder, classifier, optimizer, sgd, steps }: FinetuneCheckpoint): TorchDict {
+  const trained = [encoder, classifier].map((state) => state.filter(({ kind }) => kind === "parameter"));
+  const { momentum, moments } = optimizer;
+  if (momentum === undefined) {
+    const groups = trained.map((entries, i) => ({ lr: sgd[i].lr, entries }));
+    return buildAdamWState(adamwOf(sgd[0]), groups, moments, steps);
+  }
+  const buffers = trained.flat().flatMap(({ key, shape }, index) => {
+    const data = momentum.get(key);
+    return data === undefined ? [] : [{ index, shape, data }];
+  });
+  return buildSgdGroups(trained.map(({ length }, i) => ({ settings: sgd[i], parameters: length })), buffers);
 }
 
 /**
@@ -158,9 +183,26 @@ export function readFinetuneCheckpoint(file: CheckpointFile): SavedFinetune {
     throw wrong("its state_dict has no classifier fc.weight [classes, features]");
   }
   const optimizer = root.get("optimizer");
-  readSgdSettings(optimizer, wrong);
   const keys = parameterKeys([...tensors.keys()]);
+  const found = {
+    epoch,
+    arch,
+    classes: classifier.shape[0],
+    best,
+    tensors,
+    progress: readProgress(root.get(FINETUNE_KEY), wrong),
+    resume: readResumeState(root.get("seed_resume"), wrong),
+  };
   const momentum = new Map<string, TensorRef>();
+  if (isAdamWState(optimizer)) {
+    const entries = keys.map((key) => ({ key, shape: tensors.get(key)!.shape }));
+    const groups = [
+      entries.filter(({ key }) => !isClassifier(key)),
+      entries.filter(({ key }) => isClassifier(key)),
+    ];
+    return { ...found, momentum, adamw: readAdamWState(optimizer, groups, wrong) };
+  }
+  readSgdSettings(optimizer, wrong);
   for (const [index, buffer] of readSgdBuffers(optimizer, wrong)) {
     const key = typeof index === "number" ? keys[index] : undefined;
     const tensor = key === undefined ? undefined : tensors.get(key)!;
@@ -176,29 +218,23 @@ export function readFinetuneCheckpoint(file: CheckpointFile): SavedFinetune {
     }
     momentum.set(key!, buffer);
   }
-  return {
-    epoch,
-    arch,
-    classes: classifier.shape[0],
-    best,
-    tensors,
-    momentum,
-    progress: readProgress(root.get(FINETUNE_KEY), wrong),
-    resume: readResumeState(root.get("seed_resume"), wrong),
-  };
+  return { ...found, momentum };
 }
 
 /** {@linkcode readFinetuneCheckpoint} of a file whose numbers must be finite. */
 export async function requireFiniteFinetune(file: CheckpointFile): Promise<void> {
-  const { tensors, momentum } = readFinetuneCheckpoint(file);
-  await requireFinite(file.path, tensors);
-  await requireFinite(file.path, [...momentum].map(([key, tensor]) => [`the momentum of ${key}`, tensor]));
+  const saved = readFinetuneCheckpoint(file);
+  await requireFinite(file.path, saved.tensors);
+  await requireFiniteOptimizer(file.path, saved);
 }
 
-/** The keys of what SGD trains, in the optimizer's order: the classifier is its last group. */
+function isClassifier(key: string): boolean {
+  return key.startsWith("fc.");
+}
+
+/** The keys of what is trained, in the optimizer's order: the classifier is its last group. */
 function parameterKeys(keys: readonly string[]): string[] {
   const trained = keys.filter((key) => !/(^|\.)(running_mean|running_var|num_batches_tracked)$/.test(key));
-  const isClassifier = (key: string) => key.startsWith("fc.");
   return [...trained.filter((key) => !isClassifier(key)), ...trained.filter(isClassifier)];
 }
 

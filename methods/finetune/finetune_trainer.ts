@@ -23,6 +23,12 @@ import type { Normalization } from "../../models/images.ts";
 import { initialize, type StateValues } from "../../models/initialize.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { type ClassificationScore, classLabelsOf, scoreOf, Tally } from "../classification.ts";
+import {
+  type LoadedOptimizer,
+  NO_OPTIMIZER,
+  readOptimizer,
+  saveOptimizer,
+} from "../encoder_training/optimizer_state.ts";
 import { initialLossScale, optimizedBy } from "../encoder_training/step_options.ts";
 import { TrainedSteps } from "../encoder_training/trained_steps.ts";
 import { cropRatioOf } from "../encoder_views.ts";
@@ -60,7 +66,7 @@ export const BEST_CHECKPOINT = "model_best.pth.tar";
 /** What an encoder and its classifier start from. */
 interface InitialState {
   values: StateValues;
-  momentum: StateValues;
+  optimizer: LoadedOptimizer;
   counters: Map<string, number>;
   normalization?: Normalization;
   /** What the encoder's own checkpoint says of its images. */
@@ -98,7 +104,7 @@ class Finetuning {
     trainer: Trainer,
     step: FinetuneStep,
     frozen: FrozenClassifier,
-    { counters, input, lossScale }: InitialState,
+    { counters, input, lossScale, optimizer }: InitialState,
   ) {
     const { options, batchesPerEpoch, start } = config;
     const { epoch, best, progress } = start;
@@ -115,6 +121,7 @@ class Finetuning {
       first: start,
       lr,
       lossScale,
+      steps: optimizer.steps,
       advice: [`a lower --lr-last-layer (now ${options.lrLastLayer})`],
       tell: (event) => config.monitor.tell("event", event),
     });
@@ -201,7 +208,7 @@ class Finetuning {
   /** Takes the weights of now for the queries to come. */
   async freeze(): Promise<void> {
     this.#tested = new Tally();
-    const { values } = await this.#readFinite();
+    const values = await this.#readFinite();
     try {
       await this.#frozen.load((key) => values.get(key)!);
     } catch (error) {
@@ -252,20 +259,23 @@ class Finetuning {
     return profileAll(Object.fromEntries(programs.map((program) => [program.label, program])));
   }
 
-  /** Reads all that is trained; fails where it is not finite. */
-  async #readFinite(): Promise<{ values: StateValues; momentum: StateValues }> {
+  /** Reads all weights; fails where it is not finite. */
+  async #readFinite(): Promise<StateValues> {
     await this.#trainer.reported;
     const values = await this.#step.save();
-    const momentum = await this.#step.saveArena("momentum");
     this.#steps.requireFinite("the", values);
-    this.#steps.requireFinite("the momentum of", momentum);
-    return { values, momentum };
+    return values;
   }
 
   async #write(path: string): Promise<void> {
     const { options, classes, batchesPerEpoch, terms } = this.#config;
     const { arch, momentum: share, weightDecay, imageSize, evalResize, batchSize, seed } = options;
-    const { values, momentum } = await this.#readFinite();
+    const values = await this.#readFinite();
+    const optimizer = await saveOptimizer(
+      options,
+      (arena) => this.#step.saveArena(arena),
+      (what, kept) => this.#steps.requireFinite(what, kept),
+    );
     const encoder = findEncoder(arch);
     const { next: { epoch, batch }, lossScale } = this.#steps;
     const rates = learningRatesOf(options, batch === 0 ? Math.max(0, epoch - 1) : epoch);
@@ -277,7 +287,8 @@ class Finetuning {
         arch,
         ...classifierState(encoder, classes),
         values,
-        momentum,
+        optimizer,
+        steps: this.#steps.changes,
         counters: this.#counters,
         sgd: [
           { lr: rates.lr, momentum: share, weightDecay },
@@ -301,7 +312,7 @@ async function readInitialState(options: FinetuneOptions, classes: number): Prom
   const counters = new Map<string, number>(
     state.flatMap(({ key, kind }) => kind === "counter" ? [[key, 0]] : []),
   );
-  if (path === null) return { values: initialize(state, seed), momentum: new Map(), counters };
+  if (path === null) return { values: initialize(state, seed), optimizer: NO_OPTIMIZER, counters };
   using source = await openEncoderSource(
     path,
     resume === null ? { arch, which, weights, part: "backbone" } : { arch, part: "backbone" },
@@ -319,30 +330,30 @@ async function readInitialState(options: FinetuneOptions, classes: number): Prom
   if (resume === null) {
     // Its own fc is a projection head, or a classifier of other classes.
     await take(new Map([...source.tensors].filter(([key]) => encoder.some((entry) => entry.key === key))));
-    return { values, momentum: new Map(), counters, normalization, input };
+    return { values, optimizer: NO_OPTIMIZER, counters, normalization, input };
   }
   using file = await openCheckpointFile(resume);
   const saved = readFinetuneCheckpoint(file);
   await take(saved.tensors);
-  const momentum: StateValues = new Map();
-  for (const [key, tensor] of saved.momentum) {
-    momentum.set(key, await readFinite(path, `the momentum of ${key}`, tensor));
-  }
-  return { values, momentum, counters, normalization, input, lossScale: saved.resume.lossScale };
+  const optimizer = await readOptimizer(path, saved);
+  return { values, optimizer, counters, normalization, input, lossScale: saved.resume.lossScale };
 }
 
 export default defineTrainer<FinetuneTrainer, FinetuneTrainerConfig>(async (trainer, config, context) => {
   const { options, classes } = config;
   const { arch, batchSize: batch, imageSize } = options;
   const initial = await readInitialState(options, classes);
-  const { values, normalization } = initial;
+  const { values, normalization, optimizer } = initial;
   const fresh = initialLossScale(options);
   const lossScale = fresh && (initial.lossScale ?? fresh);
   const classifier = { encoder: findEncoder(arch), classes, batch, imageSize, normalization };
-  const step = await FinetuneStep.create(trainer.gpu, { ...classifier, ...optimizedBy(options, lossScale) });
+  const step = await FinetuneStep.create(trainer.gpu, {
+    ...classifier,
+    ...optimizedBy(options, lossScale, optimizer.steps),
+  });
   const frozen = await FrozenClassifier.create(trainer.gpu, classifier);
   await step.load((key) => values.get(key)!);
-  step.loadMomentum(initial.momentum);
+  for (const [arena, kept] of optimizer.arenas) step.loadArena(arena, kept);
   const finetuning = new Finetuning(config, trainer, step, frozen, { ...initial, lossScale });
 
   return {

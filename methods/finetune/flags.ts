@@ -3,8 +3,19 @@ import { DEFAULT_WORKERS_NOTE } from "../../actors/default_workers.ts";
 import { VIEW_DEFAULT_NOTES } from "../encoder_views.ts";
 import { describeDefaults, type FlagTable } from "../flag_table.ts";
 import { linearFlags } from "../linear_probe/flags.ts";
-import { CACHE_DEFAULT_NOTE, type EncoderNames, STEP_FLAGS } from "../shared_flags.ts";
-import { FINETUNE_DEFAULTS, FINETUNE_SAMPLE_DEFAULTS, type FinetuneDefaults } from "./options.ts";
+import {
+  CACHE_DEFAULT_NOTE,
+  type EncoderNames,
+  STEP_DEFAULT_NOTES,
+  STEP_FLAGS,
+  withAdamW,
+} from "../shared_flags.ts";
+import {
+  FINETUNE_ADAMW,
+  FINETUNE_DEFAULTS,
+  FINETUNE_SAMPLE_DEFAULTS,
+  type FinetuneDefaults,
+} from "./options.ts";
 
 /** Heading of `--help`. */
 export const FINETUNING = "Fine-tuning";
@@ -43,6 +54,8 @@ export const FINETUNE_ONLY = {
     group: FINETUNING,
     help: "with --finetune: what both learning rates are multiplied by at each epoch of --schedule",
   },
+  optimizer: { ...STEP_FLAGS.optimizer, group: FINETUNING },
+  dropPath: { ...STEP_FLAGS.dropPath, group: FINETUNING },
   accumulate: { ...STEP_FLAGS.accumulate, group: FINETUNING },
   clipGrad: { ...STEP_FLAGS.clipGrad, group: FINETUNING },
   statsEvery: { ...STEP_FLAGS.statsEvery, group: FINETUNING },
@@ -63,10 +76,16 @@ export function finetuneFlags(names: EncoderNames) {
   } as const satisfies FlagTable;
 }
 
+const DEFAULT_NOTES = describeDefaults<FinetuneDefaults>(FINETUNE_DEFAULTS, FINETUNE_SAMPLE_DEFAULTS, {});
+
 /** Says for `--help` what is the case where a flag is not given. */
 export const FINETUNE_DEFAULT_NOTES = {
-  ...describeDefaults<FinetuneDefaults>(FINETUNE_DEFAULTS, FINETUNE_SAMPLE_DEFAULTS, {}),
+  ...DEFAULT_NOTES,
   ...VIEW_DEFAULT_NOTES,
+  ...STEP_DEFAULT_NOTES,
+  lr: withAdamW(DEFAULT_NOTES.lr, FINETUNE_ADAMW.lr),
+  lrLastLayer: withAdamW(DEFAULT_NOTES.lrLastLayer, FINETUNE_ADAMW.lrLastLayer),
+  weightDecay: withAdamW(DEFAULT_NOTES.weightDecay, FINETUNE_ADAMW.weightDecay),
   workers: DEFAULT_WORKERS_NOTE,
   cache: CACHE_DEFAULT_NOTE,
 };

@@ -1,6 +1,8 @@
 /** Fine-tuning: the whole encoder is trained on labels, or on a share of them (the semi-supervised protocol). */
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import { findEncoder } from "../../models/registry.ts";
+import { withOptimizer } from "../encoder_training/step_options.ts";
 import { resolveLabelledInput } from "../labelled_input.ts";
 import type { Method } from "../method.ts";
 import type { LinearInput, LinearSettings } from "../linear_probe/mod.ts";
@@ -9,7 +11,7 @@ import type { Wanted } from "../watched_actors.ts";
 import { requireFiniteFinetune } from "./checkpoint.ts";
 import type { FinetuneEvent } from "./events.ts";
 import { finetuneFlags } from "./flags.ts";
-import { FINETUNE_DEFAULTS, type FinetuneOptions } from "./options.ts";
+import { FINETUNE_ADAMW, FINETUNE_DEFAULTS, type FinetuneOptions } from "./options.ts";
 import { type FinetuneResult, runFinetune } from "./run.ts";
 
 /** Options for `finetune`. All but the encoder, the images and the output folder have defaults. */
@@ -33,7 +35,8 @@ async function resolveFinetuneInput(
   const path = isFresh ? pretrained : resume;
   const choice = isFresh ? { arch, stem, heads, which, weights } : { arch, stem };
   const found = await resolveLabelledInput(path, choice, input, emit);
-  return { ...FINETUNE_DEFAULTS, evaluate: false, classes: null, ...input, resume, which, ...found };
+  const own = { evaluate: false, classes: null, ...input, resume, which, ...found };
+  return withOptimizer({ ...FINETUNE_DEFAULTS, ...own }, findEncoder(found.arch), input, FINETUNE_ADAMW);
 }
 
 export const finetune: Method<

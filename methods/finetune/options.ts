@@ -54,6 +54,13 @@ export const FINETUNE_SAMPLE_DEFAULTS: Readonly<FinetuneDefaults> = {
   imageSize: LINEAR_SAMPLE_DEFAULTS.imageSize,
 };
 
+/** Defaults with AdamW, which fine-tunes a transformer with smaller rates than SGD a ResNet. */
+export const FINETUNE_ADAMW = {
+  lr: 1e-4,
+  lrLastLayer: 1e-3,
+  weightDecay: 0.05,
+} as const satisfies Partial<FinetuneDefaults>;
+
 /** The learning rates of a step. */
 export interface LearningRates {
   /** Of the encoder. */

@@ -8,6 +8,7 @@ import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { initialize } from "../../models/initialize.ts";
 import { findEncoder } from "../../models/registry.ts";
+import { requireOptimizer } from "../encoder_training/optimizer_state.ts";
 import { checkSameEpoch } from "../encoder_training/same_epoch.ts";
 import { type LabelledData, type PreparedLabels, prepareLabels, type Resolved } from "../labelled_data.ts";
 import { NothingToDoError } from "../nothing_to_do.ts";
@@ -120,6 +121,8 @@ export async function findStart(
         `--classes ${saved.classes}`,
     );
   }
+  const hasOptimizer = !evaluate; // which then is not needed
+  requireOptimizer({ ...saved, hasOptimizer }, options.optimizer, fail);
   const { epoch, best, progress, resume: state } = saved;
   const batch = evaluate ? state.batch : checkSameEpoch(state, options, batchesPerEpoch, fail);
   return { epoch, batch, best, progress };

@@ -21,7 +21,7 @@ import type { BatchInGroup, GradientGraph } from "../../models/training_step.ts"
 import { type BatchResult, INITIAL_CLASSIFIER, padLabels, readRowStates } from "../classification.ts";
 import { CompiledStep } from "../encoder_training/compiled_step.ts";
 import { Staging } from "../encoder_training/staging.ts";
-import { type OptimizedStepOptions, sgdOf } from "../encoder_training/step_options.ts";
+import { type OptimizedStepOptions, optimizerOf } from "../encoder_training/step_options.ts";
 import type { StepOutcome } from "../encoder_training/step_results.ts";
 import type { LearningRates } from "./options.ts";
 
@@ -79,7 +79,7 @@ interface TracedClassifier {
 }
 
 function trace(
-  options: ClassifierOptions & { dropoutSeed?: number },
+  options: ClassifierOptions & Pick<OptimizedStepOptions, "dropoutSeed" | "dropPath">,
   mode: EncoderMode,
   maxWeightBytes?: number,
 ): TracedClassifier {
@@ -91,6 +91,7 @@ function trace(
   const count = graph.source("rows of the batch", [1], "u32");
   const trunk = new EncoderBuilder(graph, mode, {
     maxWeightBytes,
+    dropPath: options.dropPath,
     ...options.dropoutSeed !== undefined && { dropoutSeed },
   });
   const { feature } = encoder.trace(trunk, images, usualHead(encoder));
@@ -167,7 +168,7 @@ export class FinetuneStep implements Disposable {
       control,
       mixedPrecision: options.mixedPrecision,
     };
-    const step = await CompiledStep.create(gpu, gradientGraph, [states], options, sgdOf(options));
+    const step = await CompiledStep.create(gpu, gradientGraph, [states], options, optimizerOf(options));
     return new FinetuneStep(options, traced, step);
   }
 
@@ -186,12 +187,12 @@ export class FinetuneStep implements Disposable {
     return this.#gather((store) => store.save());
   }
 
-  /** Uploads SGD's momentum by key; what has none starts from zero. */
-  loadMomentum(values: ReadonlyMap<string, Float32Array>): void {
-    for (const store of this.#step.training.stores) store.loadArena("momentum", values);
+  /** Uploads an arena of the optimizer's, such as SGD's momentum, by key; what has none starts from zero. */
+  loadArena(arena: string, values: ReadonlyMap<string, Float32Array>): void {
+    for (const store of this.#step.training.stores) store.loadArena(arena, values);
   }
 
-  /** SGD's momentum, or another arena such as the gradients, by key. */
+  /** An arena of the optimizer's, or another one such as the gradients, by key. */
   saveArena(arena: string): Promise<StateValues> {
     return this.#gather((store) => store.saveArena(arena));
   }

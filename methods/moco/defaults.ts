@@ -6,6 +6,8 @@ import {
   NOT_ASKED_FOR,
   type WithoutDefault,
 } from "../encoder_training/defaults.ts";
+import { encodersNamed } from "../../models/registry.ts";
+import { type TrainedAs, withOptimizer } from "../encoder_training/step_options.ts";
 import type { PretrainOptions } from "./options.ts";
 
 /** Options with the same default on every machine. */
@@ -41,6 +43,25 @@ export const PRETRAIN_SAMPLE_DEFAULTS: Readonly<PretrainDefaults> = {
   knnEvery: 2,
 };
 
+/** Defaults with AdamW for your own images: MoCo-v3's for ViT-S (the README of `moco-v3`). */
+export const PRETRAIN_ADAMW = {
+  lr: 1.5e-4,
+  scaleLr: true,
+  weightDecay: 0.1,
+} as const satisfies Partial<PretrainDefaults>;
+
+/** Defaults with AdamW for the bundled images. */
+export const PRETRAIN_SAMPLE_ADAMW = {
+  lr: 3e-4,
+  scaleLr: false,
+  weightDecay: 0.1,
+} as const satisfies Partial<PretrainDefaults>;
+
+/** The encoder as a pretraining takes its defaults of it: without stochastic depth, as in MoCo-v3. */
+export function withoutDropPath(encoder: TrainedAs): TrainedAs {
+  return encoder.dropPath === undefined ? encoder : { ...encoder, dropPath: 0 };
+}
+
 /**
  * Returns options that pretrain a small encoder on the bundled images.
  *
@@ -49,11 +70,14 @@ export const PRETRAIN_SAMPLE_DEFAULTS: Readonly<PretrainDefaults> = {
 export function samplePretrainOptions(
   changes: Partial<PretrainOptions> & Pick<PretrainOptions, "output">,
 ): PretrainOptions {
-  return {
+  const options: PretrainOptions = {
     ...PRETRAIN_SAMPLE_DEFAULTS,
     data: SAMPLE_DATA,
     testData: join(SAMPLE_DATA, "test.tsv"),
     ...NOT_ASKED_FOR,
     ...changes,
   };
+  // A plugin registers its encoders later.
+  const [encoder = { name: options.arch }] = encodersNamed(options.arch);
+  return withOptimizer(options, withoutDropPath(encoder), changes, PRETRAIN_SAMPLE_ADAMW);
 }

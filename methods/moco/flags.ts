@@ -9,8 +9,16 @@ import {
   pluginFlag,
   processFlags,
   stemFlag,
+  STEP_DEFAULT_NOTES,
+  withAdamW,
 } from "../shared_flags.ts";
-import { PRETRAIN_DEFAULTS, PRETRAIN_SAMPLE_DEFAULTS, type PretrainDefaults } from "./defaults.ts";
+import {
+  PRETRAIN_ADAMW,
+  PRETRAIN_DEFAULTS,
+  PRETRAIN_SAMPLE_ADAMW,
+  PRETRAIN_SAMPLE_DEFAULTS,
+  type PretrainDefaults,
+} from "./defaults.ts";
 
 const MODEL = "Model";
 const MOCO = "MoCo";
@@ -84,9 +92,20 @@ const ORIGINAL_DEFAULTS: Readonly<Partial<Record<keyof PretrainDefaults, string>
   seed: "none",
 };
 
+const DEFAULT_NOTES = describeDefaults<PretrainDefaults>(
+  PRETRAIN_DEFAULTS,
+  PRETRAIN_SAMPLE_DEFAULTS,
+  ORIGINAL_DEFAULTS,
+);
+
 /** Says for `--help` what is the case where a flag is not given. */
 export const PRETRAIN_DEFAULT_NOTES = {
-  ...describeDefaults<PretrainDefaults>(PRETRAIN_DEFAULTS, PRETRAIN_SAMPLE_DEFAULTS, ORIGINAL_DEFAULTS),
+  ...DEFAULT_NOTES,
+  ...STEP_DEFAULT_NOTES,
+  lr: withAdamW(DEFAULT_NOTES.lr, PRETRAIN_ADAMW.lr, PRETRAIN_SAMPLE_ADAMW.lr),
+  weightDecay: withAdamW(DEFAULT_NOTES.weightDecay, PRETRAIN_ADAMW.weightDecay),
+  scaleLr: `${DEFAULT_NOTES.scaleLr}; with AdamW: on, off for the bundled sample`,
+  dropPath: "default: 0, as in MoCo-v3",
   data: "default: the bundled images",
   testData:
     "default: test.tsv, val/ or similar in the folder of --data; without them, held-out labels of --data",

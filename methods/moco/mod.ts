@@ -2,7 +2,7 @@
 import { UserError } from "../../errors.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import type { Stem } from "../../models/encoder.ts";
-import { encoderNames, findEncoder } from "../../models/registry.ts";
+import { encoderNames, freshEncoder } from "../../models/registry.ts";
 import { readTrainingCheckpoint, requireFiniteTraining } from "../encoder_training/checkpoint.ts";
 import { NOT_ASKED_FOR } from "../encoder_training/defaults.ts";
 import type { EncoderTrainingEvent } from "../encoder_training/events.ts";
@@ -13,7 +13,8 @@ import { testDataOf } from "../held_out.ts";
 import type { Method, OutputSettings } from "../method.ts";
 import { trainingNeeds } from "../permissions.ts";
 import type { Wanted } from "../watched_actors.ts";
-import { PRETRAIN_DEFAULTS } from "./defaults.ts";
+import { withOptimizer } from "../encoder_training/step_options.ts";
+import { PRETRAIN_ADAMW, PRETRAIN_DEFAULTS, withoutDropPath } from "./defaults.ts";
 import { PRETRAINING } from "./encoder_method.ts";
 import { MOCO_CHECKPOINT } from "./encoders.ts";
 import { pretrainFlags } from "./flags.ts";
@@ -62,13 +63,16 @@ export function checkSplits({ bnSplits, batchSize }: Pick<PretrainOptions, "bnSp
 /** The options with everything that was left out. */
 async function resolvePretrainInput({ stem, ...input }: PretrainInput): Promise<PretrainOptions> {
   requireImagesReader(input);
-  const options = {
+  const { arch = PRETRAIN_DEFAULTS.arch, imageSize = PRETRAIN_DEFAULTS.imageSize } = input;
+  const encoder = freshEncoder(arch, stem, imageSize);
+  const resolved = {
     ...PRETRAIN_DEFAULTS,
     ...NOT_ASKED_FOR,
     ...input,
-    arch: findEncoder(input.arch ?? PRETRAIN_DEFAULTS.arch, stem).name,
+    arch: encoder.name,
     testData: input.testData === undefined ? await testDataOf(input.data) : input.testData,
   };
+  const options = withOptimizer(resolved, withoutDropPath(encoder), input, PRETRAIN_ADAMW);
   checkSplits(options);
   return options;
 }

@@ -27,7 +27,7 @@ import {
 import { KeyQueue } from "../encoder_training/key_queue.ts";
 import { CompiledStep } from "../encoder_training/compiled_step.ts";
 import type { EncoderStep, EncoderStepOptions, EncoderStepSettings } from "../encoder_training/step.ts";
-import { sgdOf } from "../encoder_training/step_options.ts";
+import { optimizerOf } from "../encoder_training/step_options.ts";
 import { readLosses, type StepLoss } from "../encoder_training/step_results.ts";
 
 /** What {@linkcode MocoStep.create} needs. */
@@ -72,13 +72,14 @@ interface TracedStep extends GradientGraph {
 
 function traceStep(options: MocoStepOptions): TracedStep {
   const { encoder, head, batch, imageSize, input = "pixels", queueSize, temperature } = options;
-  const { mixedPrecision, splits = 1, shufflesKeys = true } = options;
+  const { mixedPrecision, splits = 1, shufflesKeys = true, dropPath } = options;
   const graph = new Graph();
   const traceEncoder = (name: string) => {
     const dropoutSeed = graph.source(`dropout seed of the ${name} encoder`, [2], "u32");
     const builder = new EncoderBuilder(graph, "train", {
       ...options.dropoutSeed !== undefined && { dropoutSeed },
       splits,
+      dropPath: name === "query" ? dropPath : 0, // as DINO's teacher, the key encoder drops no branches
     });
     const { source, images } = traceImages(graph, input, batch, imageSize);
     const outputs = encoder.trace(builder, images, head);
@@ -130,8 +131,8 @@ function traceStep(options: MocoStepOptions): TracedStep {
   };
 }
 
-function optimizerOf(options: MocoStepOptions): OptimizerOptions {
-  return { ...sgdOf(options), averages: true };
+function averagingOptimizer(options: MocoStepOptions): OptimizerOptions {
+  return { ...optimizerOf(options), averages: true };
 }
 
 /** Both encoders, the optimizer and the queue, on one device. */
@@ -160,7 +161,7 @@ export class MocoStep implements EncoderStep {
    */
   static async create(gpu: Gpu, options: MocoStepOptions, exchange?: GradientExchange): Promise<MocoStep> {
     const traced = traceStep(options);
-    const optimizer = optimizerOf(options);
+    const optimizer = averagingOptimizer(options);
     const step = await CompiledStep.create(gpu, traced, [traced.loss], options, optimizer, exchange);
     return new MocoStep(gpu, options, traced, step);
   }

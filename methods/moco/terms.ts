@@ -1,6 +1,6 @@
 /** The terms of a pretraining. */
 import type { Term } from "../../models/checkpoint/run_terms.ts";
-import { termOf } from "../terms.ts";
+import { dropPathTerm, termOf } from "../terms.ts";
 import { augmentationOf, type PretrainOptions } from "./options.ts";
 
 /** The settings among the terms of a pretraining: all that its weights follow from, but for files. */
@@ -17,6 +17,7 @@ export function pretrainTerms(options: PretrainOptions): Term[] {
     ...cos ? [] : [termOf("schedule", schedule, false)],
     ...accumulate === 1 ? [] : [termOf("accumulate", accumulate, false)],
     ...clipGrad === null ? [] : [termOf("clipGrad", clipGrad, false)],
+    ...dropPathTerm(arch, options),
     termOf("epochs", options.epochs, false),
   ];
 }

@@ -6,6 +6,8 @@ import {
   NOT_ASKED_FOR,
   type WithoutDefault,
 } from "../encoder_training/defaults.ts";
+import { encodersNamed } from "../../models/registry.ts";
+import { withOptimizer } from "../encoder_training/step_options.ts";
 import type { DistillOptions } from "./options.ts";
 
 /** Options whose default is the same on every machine. */
@@ -37,6 +39,9 @@ export const PAPER_DEFAULTS: Readonly<Defaults> = {
   smallSize: 96,
 };
 
+/** Defaults with AdamW, for your own images: DeiT's weight decay, and its learning rate for a batch of 256 as DINO scales it. */
+export const PAPER_ADAMW = { lr: 5e-4, weightDecay: 0.05 } as const satisfies Partial<Defaults>;
+
 /** Defaults for the bundled images, with which a student visibly learns within minutes on two CPU cores. */
 export const SAMPLE_DEFAULTS: Readonly<Defaults> = {
   ...PAPER_DEFAULTS,
@@ -53,6 +58,9 @@ export const SAMPLE_DEFAULTS: Readonly<Defaults> = {
   knnEvery: 0,
 };
 
+/** Defaults with AdamW for the bundled images. */
+export const SAMPLE_ADAMW = { lr: 1e-3, weightDecay: 0.05 } as const satisfies Partial<Defaults>;
+
 /**
  * Returns options that distil the bundled teacher into a small student on the bundled images.
  *
@@ -61,7 +69,7 @@ export const SAMPLE_DEFAULTS: Readonly<Defaults> = {
 export function sampleOptions(
   changes: Partial<DistillOptions> & Pick<DistillOptions, "output">,
 ): DistillOptions {
-  return {
+  const options: DistillOptions = {
     ...SAMPLE_DEFAULTS,
     teacherArch: "resnet18",
     teacherSsl: "moco",
@@ -72,4 +80,7 @@ export function sampleOptions(
     studentInit: null,
     ...changes,
   };
+  // A plugin registers its encoders later.
+  const [encoder = { name: options.studentArch }] = encodersNamed(options.studentArch);
+  return withOptimizer(options, encoder, changes, SAMPLE_ADAMW);
 }

@@ -13,10 +13,12 @@ import {
   pluginFlag,
   processFlags,
   stemFlag,
+  STEP_DEFAULT_NOTES,
   WEIGHTS_DEFAULT_NOTE,
   weightsFlag,
+  withAdamW,
 } from "../shared_flags.ts";
-import { type Defaults, PAPER_DEFAULTS, SAMPLE_DEFAULTS } from "./defaults.ts";
+import { type Defaults, PAPER_ADAMW, PAPER_DEFAULTS, SAMPLE_ADAMW, SAMPLE_DEFAULTS } from "./defaults.ts";
 import { RECIPES } from "./recipes.ts";
 
 const SSL_NAMES = Object.keys(SSL_TITLES) as TeacherSsl[];
@@ -151,9 +153,14 @@ const ORIGINAL_DEFAULTS: Readonly<Partial<Record<keyof Defaults, string>>> = {
   seed: "none",
 };
 
+const DEFAULT_NOTES = describeDefaults<Defaults>(PAPER_DEFAULTS, SAMPLE_DEFAULTS, ORIGINAL_DEFAULTS);
+
 /** Says for `--help` what is the case where a flag is not given. */
 export const DISTILL_DEFAULT_NOTES = {
-  ...describeDefaults<Defaults>(PAPER_DEFAULTS, SAMPLE_DEFAULTS, ORIGINAL_DEFAULTS),
+  ...DEFAULT_NOTES,
+  ...STEP_DEFAULT_NOTES,
+  lr: withAdamW(DEFAULT_NOTES.lr, PAPER_ADAMW.lr, SAMPLE_ADAMW.lr),
+  weightDecay: withAdamW(DEFAULT_NOTES.weightDecay, PAPER_ADAMW.weightDecay, SAMPLE_ADAMW.weightDecay),
   workers: `${DEFAULT_WORKERS_NOTE}; the original: 32`,
   cache: CACHE_DEFAULT_NOTE,
   stem: "default: imagenet",

@@ -1,6 +1,6 @@
 /** SEED: self-supervised distillation (Fang et al., ICLR 2021). */
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
-import { findEncoder, studentNames, teacherNames } from "../../models/registry.ts";
+import { freshEncoder, studentNames, teacherNames } from "../../models/registry.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import type { Stem } from "../../models/encoder.ts";
@@ -12,7 +12,8 @@ import { trainingNeeds } from "../permissions.ts";
 import type { Wanted } from "../watched_actors.ts";
 import { readTrainingCheckpoint, requireFiniteTraining } from "../encoder_training/checkpoint.ts";
 import { DISTILL_CHECKPOINT } from "./checkpoint.ts";
-import { PAPER_DEFAULTS } from "./defaults.ts";
+import { withOptimizer } from "../encoder_training/step_options.ts";
+import { PAPER_ADAMW, PAPER_DEFAULTS } from "./defaults.ts";
 import type { DistillEvent } from "./events.ts";
 import { distillFlags } from "./flags.ts";
 import { type DistillOptions, teacherPart } from "./options.ts";
@@ -58,18 +59,20 @@ async function resolveDistillInput(
   });
   const { note, ...views } = chooseViews(source, input, input.data);
   if (note !== undefined) emit({ type: "note", text: note });
-  return {
+  const encoder = freshEncoder(input.studentArch ?? PAPER_DEFAULTS.studentArch, stem, views.imageSize);
+  const options = {
     ...PAPER_DEFAULTS,
     ...NOT_ASKED_FOR,
     studentInit: null,
-    ...(input.feature || source.encoder.head === "none") && { dim: source.encoder.features },
+    ...(input.feature || source.head.kind === "none") && { dim: source.encoder.features },
     ...input,
     ...views,
-    studentArch: findEncoder(input.studentArch ?? PAPER_DEFAULTS.studentArch, stem).name,
+    studentArch: encoder.name,
     testData: input.testData === undefined ? await testDataOf(input.data) : input.testData,
     teacherArch: teacher.arch,
     teacherSsl: teacher.ssl,
   };
+  return withOptimizer(options, encoder, input, PAPER_ADAMW);
 }
 
 export const seed: Method<DistillInput, DistillOptions, DistillEvent, DistillResult, DistillSettings> = {

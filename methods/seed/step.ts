@@ -26,7 +26,7 @@ import {
 import { KeyQueue } from "../encoder_training/key_queue.ts";
 import { CompiledStep } from "../encoder_training/compiled_step.ts";
 import type { EncoderStep, EncoderStepOptions, EncoderStepSettings } from "../encoder_training/step.ts";
-import { sgdOf } from "../encoder_training/step_options.ts";
+import { optimizerOf } from "../encoder_training/step_options.ts";
 import { readLosses, type StepLoss } from "../encoder_training/step_results.ts";
 
 /** What {@linkcode StudentStep.create} needs. */
@@ -76,7 +76,7 @@ interface TracedStep extends GradientGraph {
 
 function traceStep(options: StudentStepOptions): TracedStep {
   const { encoder, head, batch, imageSize, input = "pixels", queueSize, local } = options;
-  const { temperature, teacherTemperature, mixedPrecision } = options;
+  const { temperature, teacherTemperature, mixedPrecision, dropPath } = options;
   const graph = new Graph();
   const dropoutSeed = graph.source("dropout seed", [2], "u32");
   const withDropout = options.dropoutSeed === undefined ? {} : { dropoutSeed };
@@ -87,7 +87,7 @@ function traceStep(options: StudentStepOptions): TracedStep {
     const { source, images } = traceImages(graph, input, rows, size);
     const teacher = graph.source(`teacher embeddings${name}`, [rows, 1, 1, head.dimension]);
     const queue = graph.source(`queue${name}`, [1, 1, padTo4(queueSize), head.dimension]);
-    const builder = new EncoderBuilder(graph, "train", { ...withDropout, share });
+    const builder = new EncoderBuilder(graph, "train", { ...withDropout, share, dropPath });
     const outputs = encoder.trace(builder, images, head);
     const embedding = graph.apply(l2Normalize, [outputs.embedding], {});
     const losses = { student: embedding, teacher, queue, queueSize, temperature, teacherTemperature };
@@ -122,7 +122,7 @@ function traceStep(options: StudentStepOptions): TracedStep {
 
 /** The dispatches of a step and its memory, program by program, without a device: what it would be on such a target. */
 export function scheduleStep(target: Target, options: StudentStepOptions): Schedule[] {
-  return scheduleTrainingStep(target, traceStep(options), sgdOf(options));
+  return scheduleTrainingStep(target, traceStep(options), optimizerOf(options));
 }
 
 /** The student, its optimizer and the queue, on one device. */
@@ -166,7 +166,7 @@ export class StudentStep implements EncoderStep {
   ): Promise<StudentStep> {
     const traced = traceStep(options);
     const losses = traced.sets.map(({ loss }) => loss);
-    const step = await CompiledStep.create(gpu, traced, losses, options, sgdOf(options), exchange);
+    const step = await CompiledStep.create(gpu, traced, losses, options, optimizerOf(options), exchange);
     return new StudentStep(gpu, options, traced, step);
   }
 

@@ -1,7 +1,7 @@
 /** The terms of a distillation. */
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { DEFAULT_LOSS } from "../../models/loss/losses.ts";
-import { termOf } from "../terms.ts";
+import { dropPathTerm, termOf } from "../terms.ts";
 import { augmentationOf } from "./augmentation.ts";
 import type { DistillOptions } from "./options.ts";
 
@@ -34,6 +34,7 @@ export function distillTerms(
     ...cos ? [] : [termOf("schedule", schedule, false)],
     ...accumulate === 1 ? [] : [termOf("accumulate", accumulate, false)],
     ...clipGrad === null ? [] : [termOf("clipGrad", clipGrad, false)],
+    ...dropPathTerm(options.studentArch, options),
     termOf("epochs", options.epochs, false),
   ];
 }

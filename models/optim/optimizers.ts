@@ -12,6 +12,8 @@ export interface OptimizerTensors {
   state: Readonly<Record<string, Tensor>>;
   /** [1]. */
   learningRate: Tensor;
+  /** Whether these weights decay, where a rule keeps those apart that do not: see `isDecayed`. */
+  decays: boolean;
   /** See `stepControl`: where gradients must be finite, are scaled or are clipped. */
   control?: Tensor;
 }
@@ -22,6 +24,8 @@ export interface OptimizerRule {
   readonly state: readonly string[];
   /** Whether it cannot do without {@linkcode OptimizerTensors.control}, which counts its steps. */
   readonly needsControl?: boolean;
+  /** Whether weights that decay and those that do not have segments of their own; they are together where it is left out. */
+  readonly separatesDecay?: boolean;
   /** Adds its update to a graph. */
   trace(graph: Graph, tensors: OptimizerTensors): void;
 }
@@ -30,6 +34,7 @@ export interface OptimizerRule {
 export interface OptimizerSettings {
   /** Of `sgd`. */
   momentum: number;
+  /** Of `adamw` on weights of convolutions and linear layers alone. */
   weightDecay: number;
   /** Decay rates of `adamw`'s moments; PyTorch's where they are left out. */
   betas?: readonly [number, number];
@@ -48,17 +53,23 @@ function sgdRule({ momentum, weightDecay }: OptimizerSettings): OptimizerRule {
   };
 }
 
-/** `torch.optim.AdamW`. */
-function adamwRule({ weightDecay, betas = [0.9, 0.999], epsilon = 1e-8 }: OptimizerSettings): OptimizerRule {
+/** `torch.optim.AdamW`, with a group of parameters without weight decay: see `isDecayed`. */
+function adamwRule(
+  { weightDecay, betas = ADAMW.betas, epsilon = ADAMW.epsilon }: OptimizerSettings,
+): OptimizerRule {
   return {
     state: ["exp_avg", "exp_avg_sq"],
     needsControl: true,
-    trace(graph, { parameter, gradient, state, learningRate, control }) {
+    separatesDecay: true,
+    trace(graph, { parameter, gradient, state, learningRate, control, decays }) {
       const inputs = [parameter, gradient, state.exp_avg, state.exp_avg_sq, learningRate, control!];
-      graph.applyAll(adamw, inputs, { betas, epsilon, weightDecay });
+      graph.applyAll(adamw, inputs, { betas, epsilon, weightDecay: decays ? weightDecay : 0 });
     },
   };
 }
+
+/** What PyTorch's AdamW has where nothing else is said: DINO's and MoCo-v3's too. */
+export const ADAMW = { betas: [0.9, 0.999], epsilon: 1e-8 } as const;
 
 const optimizers = new Map<string, (settings: OptimizerSettings) => OptimizerRule>([
   ["sgd", sgdRule],

@@ -197,7 +197,7 @@ Deno.test("docs/tutorial.md: its commands run as they are written, one after the
     const [program] = writeSnippets("docs/tutorial.md", folder);
     assertEquals(program, join(folder, "images.ts"));
     const commands = tutorialCommands();
-    assertEquals(commands.length, 14);
+    assertEquals(commands.length, 16);
     let said = "";
     for (const command of commands) {
       // Fewer images and steps, and the configuration that lies beside the program otherwise.
@@ -205,7 +205,7 @@ Deno.test("docs/tutorial.md: its commands run as they are written, one after the
         ? `${command} --no-tune`
         : command.includes("images.ts")
         ? `${command.replace(" run ", ` run --config "${ROOT}deno.json" `)} ${IMAGES}`
-        : command.includes("--resume auto")
+        : /--resume auto| pretrain |_vit$/.test(command)
         ? `${command} --limit-steps ${STEPS}`
         : command.startsWith("./seed ui")
         ? `timeout -s INT 5 ${command} --port 0; true` // it would go on until Ctrl-C
@@ -227,6 +227,7 @@ Deno.test("docs/tutorial.md: its commands run as they are written, one after the
     assertMatch(said, /from step 21, queue 1024/);
     assertMatch(said, new RegExp(`\\n${STEPS} steps in `));
     assertMatch(said, /page {6}http:\/\/localhost:\d+\/ {5}\(stop with Ctrl-C\)/);
+    assertMatch(said, /teacher {3}vit_tiny_32 \(moco\)/);
     assertMatch(said, /weighted kNN {4}top-1 {4}top-5/);
     assertMatch(said, /best: [\d.]+ %, with learning rate 0\./);
     for (

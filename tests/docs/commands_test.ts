@@ -4,14 +4,14 @@ import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parsePaperFlags } from "../../bench/paper_flags.ts";
 import { modelsOutput } from "../../cli/commands/models.ts";
-import { ENCODERS, teacherNames } from "../../models/registry.ts";
+import { encoderNames, teacherNames } from "../../models/registry.ts";
 import { commandsOf, PAGES, read } from "./commands.ts";
 import { ROOT } from "./snippets.ts";
 
 const CONFIG = JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.json")));
 
 /** What the parsers depend on besides the arguments. */
-const CONTEXT = { encoders: ENCODERS.map(({ name }) => name), teachers: teacherNames(), folder: "/" };
+const CONTEXT = { encoders: encoderNames(), teachers: teacherNames(), folder: "/" };
 
 /** What `cli/flags/TASK_flags.ts` makes of a task's arguments. */
 type Parse = (args: string[], context: typeof CONTEXT) => { help?: string; warnings?: readonly string[] };

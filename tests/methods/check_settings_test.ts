@@ -79,6 +79,15 @@ Deno.test("checkSettings() says what a learning rate is after scaling", () => {
   );
 });
 
+Deno.test("checkSettings() names what AdamW is given, and says where a view has few patches", () => {
+  const settings = { ...SOUND, optimizer: "adamw", weightDecay: 0.05 };
+  const [adamw, ...none] = checkSettings({ ...settings, patches: 16 }, DATA);
+  assertStringIncludes(adamw, "AdamW with learning rate 0.1 and weight decay 0.05; --optimizer, --lr");
+  assertEquals(none, []);
+  const [, few] = checkSettings({ ...settings, patches: 4 }, DATA);
+  assertStringIncludes(few, "4 patches of a view are few: --stem cifar has patches of 4 pixels");
+});
+
 Deno.test("the plan of a distillation and of a linear evaluation has the notes on their settings", async () => {
   using folder = new RunFolder(8, 4);
   const input = folder.options("run", { scaleLr: true, queue: 16, epochs: 1, warmupEpochs: 1 });

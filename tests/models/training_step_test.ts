@@ -483,9 +483,13 @@ Deno.test("AdamW and the average of the weights are a float64 loop's, each model
       await step.stores[m].load((key) => values.get(key)!);
       step.stores[m].loadArena(AVERAGE, values);
       return new Map(
-        [...values].map(([key, weights]) =>
-          [key, { layer: new AdamW64(weights, ADAMW), average: Float64Array.from(weights) }] as const
-        ),
+        [...values].map(([key, weights]) => {
+          const settings = key.endsWith(".bias") ? { ...ADAMW, weightDecay: 0 } : ADAMW;
+          return [key, {
+            layer: new AdamW64(weights, settings),
+            average: Float64Array.from(weights),
+          }] as const;
+        }),
       );
     }));
     const half = { index: 0, size: 2 };

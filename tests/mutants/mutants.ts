@@ -22,6 +22,7 @@ const SETTINGS = ["methods/seed/settings_test.ts"];
 const RUN = ["methods/seed/run_test.ts"];
 const LINEAR = ["methods/linear_probe/settings_test.ts"];
 const STEP = ["methods/seed/step_test.ts"];
+const VIT = ["methods/seed/vit_step_test.ts"];
 const FINETUNE_RUN = ["methods/finetune/run_test.ts"];
 
 /** A mutant in few words. */
@@ -138,7 +139,7 @@ const ACTORS: readonly Mutant[] = [
   ),
   mutant(
     "methods/encoder_training/encoder_trainer.ts",
-    '  step.parameters.loadArena("momentum", values);\n',
+    "  for (const [arena, values] of arenas) step.parameters.loadArena(arena, values);\n",
     "",
     RUN,
     "stopped and resumed",
@@ -295,7 +296,12 @@ const FINETUNING: readonly Mutant[] = [
     "this.#isTested = true;",
     FINETUNE_RUN,
   ),
-  mutant("methods/finetune/finetune_trainer.ts", "step.loadMomentum(initial.momentum);", "", FINETUNE_RUN),
+  mutant(
+    "methods/finetune/finetune_trainer.ts",
+    "for (const [arena, kept] of optimizer.arenas) step.loadArena(arena, kept);",
+    "",
+    FINETUNE_RUN,
+  ),
   mutant(
     "methods/finetune/finetune_trainer.ts",
     "if (images > 0) this.#trained.restore(images, [sums]);",
@@ -932,6 +938,19 @@ const STEPS: readonly Mutant[] = [
   ),
 ];
 
+/** Vision transformers that are trained, and AdamW. */
+const TRANSFORMERS: readonly Mutant[] = [
+  mutant("models/optim/optimizers.ts", "decays ? weightDecay : 0", "weightDecay", VIT),
+  mutant("models/vit_layers.ts", "b.dropPath * i / (blocks - 1)", "b.dropPath", VIT),
+  mutant(
+    "models/training_step.ts",
+    "options.lossScale ?? NO_SCALE, options.steps",
+    "options.lossScale ?? NO_SCALE",
+    VIT,
+  ),
+  mutant("methods/moco/step.ts", 'name === "query" ? dropPath : 0', "0", ["methods/vit_student_test.ts"]),
+];
+
 /** All of them. */
 /** What exports of vision transformers keep, and what of them is told from the file. */
 const VITS: readonly Mutant[] = [
@@ -978,4 +997,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...DATA,
   ...KERNELS,
   ...SHOWN,
+  ...TRANSFORMERS,
 ];

@@ -37,6 +37,8 @@ const NORMALIZED =
   "models/export/export_vit_test.ts: a mean and a deviation that an export is given are those of every later task";
 const TUNED = "cli/output/run_tuning_test.ts: findTuning() goes on with what a run began with";
 
+const VIT = "methods/vit_student_test.ts: a vision transformer is pretrained, taught and fine-tuned";
+
 const MOCO = "methods/moco/settings_test.ts: does with each of its settings what is done by hand";
 const MOCO_RUN = "methods/moco/run_test.ts: a pretrained encoder is evaluated next to training";
 const PRETRAIN = "cli/commands/pretrain_test.ts: pretrain writes its files";
@@ -79,8 +81,10 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "warmup-epochs": RUN,
     "cos": RUN,
     "schedule": MORE,
+    "optimizer": VIT,
     "momentum": RUN,
     "weight-decay": RUN,
+    "drop-path": VIT,
     "accumulate": MORE,
     "clip-grad": MORE,
     "checkpoint-activations":
@@ -136,8 +140,10 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "warmup-epochs": MOCO,
     "cos": MOCO,
     "schedule": SAME,
+    "optimizer": VIT,
     "momentum": MOCO,
     "weight-decay": MOCO,
+    "drop-path": VIT,
     "accumulate": "methods/moco/step_test.ts: two batches that accumulate",
     "clip-grad": SAME,
     "stats-every": PRETRAIN,
@@ -200,6 +206,8 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "weight-decay": LINEAR,
     "seed": LINEAR,
     "finetune": "cli/commands/lincls_finetune_test.ts: lincls --finetune trains a checkpoint",
+    "optimizer": VIT,
+    "drop-path": VIT,
     "lr-last-layer": FINETUNE,
     "cos": FINETUNE,
     "gamma": FINETUNE,

@@ -93,7 +93,7 @@ Deno.test("parseLinclsFlags() refuses what is wrong or does not go together", ()
 
 Deno.test("parseLinclsFlags() with --finetune takes SwAV's defaults for one's own images, and others for the bundled ones", () => {
   const { options, warnings } = parseFinetune("--pretrained", "../s.pth.tar", "/data");
-  assertEquals(options, { ...FINETUNE_DEFAULTS, ...SAID });
+  assertEquals(options, { ...FINETUNE_DEFAULTS, ...SAID, asked: {} });
   const { epochs, lr, lrLastLayer, schedule, gamma, labelFraction } = options;
   assertEquals([epochs, lr, lrLastLayer, schedule, gamma, labelFraction], [20, 0.01, 0.2, [12, 16], 0.2, 1]);
   assertEquals(warnings, []);
@@ -133,6 +133,6 @@ Deno.test("linclsHelp() names every flag of the original, and defaults", () => {
   ) assertMatch(help, new RegExp(`(^|[ ,\\]])${flag}\\b|\\[no-\\]${flag.slice(2)}\\b`, "m"));
   assertStringIncludes(
     help.replaceAll(/\s+/g, " "),
-    "[default: 30; bundled sample: 0.01,0.03,0.1,0.3; with --finetune: 0.01]",
+    "[default: 30; bundled sample: 0.01,0.03,0.1,0.3; with --finetune: 0.01, with AdamW: 0.0001]",
   );
 });

@@ -117,11 +117,11 @@ Deno.test("FinetuneStep goes on from saved weights and momentum to the same bits
     using whole = await FinetuneStep.create(gpu, options);
     await whole.load((key) => values.get(key)!);
     for (let i = 0; i < 3; i++) await whole.train(batchOf(i));
-    using resumed = await FinetuneStep.create(gpu, options);
+    using resumed = await FinetuneStep.create(gpu, { ...options, steps: 3 });
     const saved = await whole.save();
     assertNotEquals(saved, values);
     await resumed.load((key) => saved.get(key)!);
-    resumed.loadMomentum(await whole.saveArena("momentum"));
+    resumed.loadArena("momentum", await whole.saveArena("momentum"));
     const results = [];
     for (const step of [whole, resumed]) results.push(await step.train(batchOf(3)));
     assertEquals(results[0], results[1]);

@@ -1,8 +1,10 @@
 /** Files that go from here to PyTorch and from PyTorch to here. Skipped where Python has no torch. */
-import { assertEquals, assertInstanceOf } from "@std/assert";
+import { assertAlmostEquals, assertEquals, assertInstanceOf, assertThrows } from "@std/assert";
 import { buildTrainingCheckpoint } from "../../../methods/encoder_training/checkpoint.ts";
 import { DISTILL_CHECKPOINT } from "../../../methods/seed/checkpoint.ts";
 import { Random } from "../../../data/random.ts";
+import { buildAdamWState, readAdamWState, readAdamWSteps } from "../../../models/checkpoint/adamw_state.ts";
+import { CheckpointError } from "../../../models/checkpoint/checkpoint_error.ts";
 import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
 import type { NamedTensor } from "../../../models/checkpoint/named_tensor.ts";
 import { TensorRef } from "../../../models/checkpoint/tensor_ref.ts";
@@ -214,6 +216,67 @@ testWithPyTorch(
         assertEquals([state.framework, state.arch, state.epoch], ["moco", "resnet50", 9]);
         assertEquals([...state.tensors.keys()].slice(0, 3), ["0.weight", "1.weight", "1.bias"]);
       }
+    });
+  },
+);
+
+testWithPyTorch(
+  "torch.optim.AdamW loads the state that a run with AdamW saves, and what it saves is read",
+  async (run) => {
+    await withFolder(async (folder) => {
+      const entries = [
+        { key: "cls_token", shape: [1, 1, 4] },
+        { key: "fc.weight", shape: [2, 4] },
+        { key: "fc.bias", shape: [2] },
+        { key: "norm.weight", shape: [4] },
+      ];
+      const random = new Random(8, "adamw");
+      const draw = () =>
+        new Map(entries.map(({ key, shape }) => {
+          const size = shape.reduce((a, b) => a * b, 1);
+          return [key, Float32Array.from({ length: size }, () => random.uniform(0.1, 1))];
+        }));
+      const moments = { averages: draw(), squares: draw() };
+      const settings = { betas: [0.9, 0.999], epsilon: 1e-8, weightDecay: 0.25 } as const;
+      const state = buildAdamWState(settings, [{ lr: 0.5, entries }], moments, 7);
+      await writeTorchFile(`${folder}/state.pth`, state);
+      // Weights of one and gradients of zero: what a step does follows from the moments alone.
+      const found = await run(
+        `
+import json, sys, torch
+shapes = {"cls_token": (1, 1, 4), "fc.weight": (2, 4), "fc.bias": (2,), "norm.weight": (4,)}
+p = {key: torch.nn.Parameter(torch.ones(shape)) for key, shape in shapes.items()}
+groups = [{"params": [p["fc.weight"]]}, {"params": [p[k] for k in ("cls_token", "fc.bias", "norm.weight")], "weight_decay": 0.0}]
+optimizer = torch.optim.AdamW(groups, lr=1e-3)
+optimizer.load_state_dict(torch.load(sys.argv[1] + "/state.pth"))
+for value in p.values(): value.grad = torch.zeros_like(value)
+optimizer.step()
+torch.save(optimizer.state_dict(), sys.argv[1] + "/after.pth")
+print(json.dumps({key: value.detach().flatten().tolist() for key, value in p.items()}))
+`,
+        folder,
+      );
+      for (const { key } of entries) {
+        const decay = key === "fc.weight" ? 1 - 0.5 * 0.25 : 1;
+        for (const [i, value] of (found[key] as number[]).entries()) {
+          const [average, square] = [moments.averages.get(key)![i], moments.squares.get(key)![i]];
+          const mean = 0.9 * average / (1 - 0.9 ** 8);
+          const deviation = Math.sqrt(0.999 * square / (1 - 0.999 ** 8)) + 1e-8;
+          assertAlmostEquals(value, decay - 0.5 * mean / deviation, 1e-5, key);
+        }
+      }
+      using file = await openCheckpointFile(`${folder}/after.pth`);
+      const wrong = (problem: string) => new CheckpointError(file.path, problem);
+      const saved = readAdamWState(file.value, [entries], wrong);
+      assertEquals(await readAdamWSteps(saved, wrong), 8);
+      assertEquals([...saved.averages.keys()].toSorted(), entries.map(({ key }) => key).toSorted());
+      const [average] = await saved.averages.get("norm.weight")!.read();
+      assertAlmostEquals(average, 0.9 * moments.averages.get("norm.weight")![0], 1e-6);
+      assertThrows(
+        () => readAdamWState(file.value, [entries.toReversed()], wrong),
+        CheckpointError,
+        "does not fit it",
+      );
     });
   },
 );

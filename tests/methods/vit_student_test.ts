@@ -1,0 +1,134 @@
+// A vision transformer through every method that trains an encoder: its optimizer, what checkpoints keep of it, and resuming.
+import { assertAlmostEquals, assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
+import { join } from "node:path";
+import { UserError } from "../../errors.ts";
+import { distill, finetune, pretrain } from "../../methods/runs.ts";
+import { type CheckpointLayout, readTrainingCheckpoint } from "../../methods/encoder_training/checkpoint.ts";
+import { withOptimizer } from "../../methods/encoder_training/step_options.ts";
+import { readFinetuneCheckpoint } from "../../methods/finetune/checkpoint.ts";
+import { MOCO_CHECKPOINT } from "../../methods/moco/encoders.ts";
+import { DISTILL_CHECKPOINT } from "../../methods/seed/checkpoint.ts";
+import { PAPER_DEFAULTS } from "../../methods/seed/defaults.ts";
+import { readAdamWSteps } from "../../models/checkpoint/adamw_state.ts";
+import { CheckpointError } from "../../models/checkpoint/checkpoint_error.ts";
+import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
+import type { TorchDict } from "../../models/checkpoint/torch_value.ts";
+import { findEncoder } from "../../models/registry.ts";
+import { digestFile, RunFolder } from "../actors/small_run.ts";
+
+const ARCH = "dino_vit_p4_w64_b2_h1_f64_r0_g2";
+const BATCHES = 3;
+const fail = (problem: string) => new CheckpointError("test", problem);
+
+/** The optimizer's groups in a checkpoint: learning rate, weight decay, and how many parameters. */
+function groupsOf(root: unknown): [lr: number, weightDecay: number, parameters: number][] {
+  const groups = ((root as TorchDict).get("optimizer") as TorchDict).get("param_groups") as TorchDict[];
+  return groups.map((group) => [
+    group.get("lr") as number,
+    group.get("weight_decay") as number,
+    (group.get("params") as number[]).length,
+  ]);
+}
+
+Deno.test("a vision transformer is pretrained, taught and fine-tuned with AdamW, to the same bits when it is resumed", async () => {
+  using folder = new RunFolder(8 * BATCHES, 8);
+  const testData = join(folder.data, "test.tsv");
+  const shared = { data: folder.data, batchSize: 8, imageSize: 8, workers: 1, lr: 0.002, insight: false };
+  const pretraining = (name: string) => ({
+    ...{ ...shared, testData: null, output: folder.makeOutput(name), arch: ARCH, epochs: 2 },
+    ...{ mocoDim: 8, mocoK: 16, scaleLr: false, dropPath: 0.3 },
+  });
+  const whole = await pretrain(pretraining("whole")).result;
+  const begun = await pretrain({ ...pretraining("begun"), limitSteps: 2 }).result;
+  const resumed = await pretrain({ ...pretraining("resumed"), resume: begun.checkpoint, workers: 2 }).result;
+  assertEquals(await digestFile(resumed.checkpoint), await digestFile(whole.checkpoint));
+  await assertRejects(
+    () =>
+      pretrain({ ...pretraining("refused"), resume: begun.checkpoint, optimizer: "sgd", resumeAnyway: true })
+        .result,
+    UserError,
+    "was trained with adamw, but --optimizer is sgd; use --optimizer adamw, or start a new run",
+  );
+  const undropped = await pretrain({ ...pretraining("undropped"), dropPath: 0, limitSteps: 2 }).result;
+  assertNotEquals(
+    await firstWeight(MOCO_CHECKPOINT, undropped.checkpoint),
+    await firstWeight(MOCO_CHECKPOINT, begun.checkpoint),
+  );
+  {
+    using file = await openCheckpointFile(whole.checkpoint);
+    const { arch, adamw, sgd } = readTrainingCheckpoint(MOCO_CHECKPOINT, file);
+    assertEquals([arch, sgd, await readAdamWSteps(adamw!, fail)], [ARCH, undefined, 2 * BATCHES]);
+    // Four weights of each block, the patches' and two of the head decay, and nothing else.
+    const groups = groupsOf(file.value);
+    assertEquals(groups.map(([, decay, count]) => [decay, count]), [[0.1, 11], [0, 23]]);
+    assertAlmostEquals(groups[0][0], 0.001, 1e-9); // half of the way down
+  }
+
+  const teaching = (name: string) => ({
+    ...{ ...shared, testData: null, output: folder.makeOutput(name), studentArch: ARCH, epochs: 1 },
+    ...{ distill: whole.checkpoint, queue: 16, dim: 8, scaleLr: false },
+  });
+  const taught = await distill(teaching("taught")).result;
+  const part = await distill({ ...teaching("part"), limitSteps: 1 }).result;
+  const again = await distill({ ...teaching("again"), resume: part.checkpoint }).result;
+  assertEquals(await digestFile(again.checkpoint), await digestFile(taught.checkpoint));
+  // Stochastic depth is on where nobody says a word, and with another optimizer the weights are others.
+  for (const [i, changes] of [{ dropPath: 0 }, { optimizer: "sgd" as const }].entries()) {
+    const other = await distill({ ...teaching(`other ${i}`), ...changes, limitSteps: 1 }).result;
+    assertNotEquals(
+      await firstWeight(DISTILL_CHECKPOINT, other.checkpoint),
+      await firstWeight(DISTILL_CHECKPOINT, part.checkpoint),
+    );
+  }
+
+  const tuning = (name: string) => ({
+    ...{ data: folder.data, testData, output: folder.makeOutput(name), pretrained: taught.checkpoint },
+    ...{ batchSize: 8, imageSize: 8, workers: 1, epochs: 2, lrLastLayer: 0.01, schedule: [1], gamma: 0.5 },
+  });
+  const tuned = await finetune(tuning("tuned")).result;
+  const first = await finetune({ ...tuning("first"), epochs: 1 }).result;
+  const second = await finetune({ ...tuning("second"), resume: first.checkpoint! }).result;
+  assertEquals(await digestFile(second.checkpoint!), await digestFile(tuned.checkpoint!));
+  using file = await openCheckpointFile(tuned.checkpoint!);
+  const { adamw } = readFinetuneCheckpoint(file);
+  assertEquals(await readAdamWSteps(adamw!, fail), 2 * BATCHES);
+  const [encoder, plain, classifier, bias] = groupsOf(file.value);
+  assertEquals([encoder, plain, classifier, bias].map(([, decay, count]) => [decay, count]), [
+    [0.05, 9],
+    [0, 21],
+    [0.05, 1],
+    [0, 1],
+  ]);
+  assertAlmostEquals(encoder[0], 5e-5, 1e-9); // AdamW's rate of an encoder, halved
+  assertAlmostEquals(classifier[0], 0.005, 1e-9);
+  await assertRejects(
+    () => finetune({ ...tuning("no"), resume: first.checkpoint!, optimizer: "sgd" }).result,
+    UserError,
+    "was trained with adamw, but --optimizer is sgd",
+  );
+});
+
+async function firstWeight(layout: CheckpointLayout, checkpoint: string): Promise<number> {
+  using file = await openCheckpointFile(checkpoint);
+  const { encoder } = readTrainingCheckpoint(layout, file);
+  return (await encoder.get("blocks.1.attn.qkv.weight")!.read())[0];
+}
+
+Deno.test("withOptimizer() gives a vision transformer AdamW and its settings, but for what is asked for", () => {
+  const adamw = { lr: 5e-4, weightDecay: 0.05 };
+  const choose = (arch: string, asked: Partial<typeof PAPER_DEFAULTS>) => {
+    const options = { ...PAPER_DEFAULTS, ...asked };
+    const { optimizer, lr, weightDecay, dropPath } = withOptimizer(options, findEncoder(arch), asked, adamw);
+    return [optimizer, lr, weightDecay, dropPath];
+  };
+  assertEquals(choose("vit_tiny", {}), ["adamw", 5e-4, 0.05, 0.1]);
+  assertEquals(choose("vit_tiny", { lr: 0.01, dropPath: 0 }), ["adamw", 0.01, 0.05, 0]);
+  assertEquals(choose("vit_tiny", { optimizer: "sgd" }), ["sgd", 0.03, 1e-4, 0.1]);
+  assertEquals(choose("resnet18", {}), ["sgd", 0.03, 1e-4, 0]);
+  assertEquals(choose("resnet18", { optimizer: "adamw", weightDecay: 1 }), ["adamw", 5e-4, 1, 0]);
+  assertThrows(
+    () => choose("resnet18", { dropPath: 0.1 }),
+    UserError,
+    "--drop-path 0.1: only vision transformers have it, and resnet18 is none",
+  );
+});

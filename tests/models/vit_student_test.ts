@@ -1,0 +1,84 @@
+// vit_tiny and vit_small: timm's shapes, made for a size of images, told from DINO's of the same shape.
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { UserError } from "../../errors.ts";
+import { stemOf } from "../../models/encoder_input.ts";
+import { initialize } from "../../models/initialize.ts";
+import { recognizeEncoders } from "../../models/recognize.ts";
+import {
+  encoderNames,
+  findEncoder,
+  freshEncoder,
+  stemNameOf,
+  studentNames,
+  summarize,
+  teacherNames,
+} from "../../models/registry.ts";
+
+/** timm 1.0: parameters of `vit_*_patch16_224` without `head`. */
+const PARAMETERS = { vit_tiny: 5_524_416, vit_small: 21_665_664 };
+
+const NO_HEAD = { kind: "none", dimension: 1 } as const;
+
+Deno.test("vit_tiny and vit_small have timm's names and as many parameters, with trunc_normal_ of 0.02", () => {
+  for (const [name, count] of Object.entries(PARAMETERS)) {
+    const encoder = findEncoder(name);
+    const { parameters, state } = summarize(encoder, NO_HEAD);
+    assertEquals(parameters, count);
+    const shapes = new Map(state.map(({ key, shape }) => [key, shape.join()]));
+    assertEquals(shapes.get("pos_embed"), `1,197,${encoder.features}`);
+    assertEquals(shapes.get("blocks.11.mlp.fc2.weight"), `${encoder.features},${4 * encoder.features}`);
+    assert([studentNames(), teacherNames(), encoderNames()].every((names) => names.includes(name)));
+  }
+  const few = summarize(findEncoder("vit_tiny_cifar"), NO_HEAD).state.filter(({ key }) =>
+    !/blocks\.[^0]/.test(key)
+  );
+  const values = initialize(few, 1);
+  const deviation = (key: string) =>
+    Math.sqrt(values.get(key)!.reduce((sum, value) => sum + value ** 2, 0) / values.get(key)!.length);
+  for (const key of ["pos_embed", "blocks.0.attn.qkv.weight", "blocks.0.mlp.fc1.weight"]) {
+    assert(Math.abs(deviation(key) - 0.02) < 1e-3, `${key}: ${deviation(key)}`);
+  }
+  assertEquals([deviation("blocks.0.attn.qkv.bias"), deviation("norm.weight")], [0, 1]);
+  // nn.Conv2d's own: uniform within 1 / sqrt(inputs).
+  const bound = Math.max(...values.get("patch_embed.proj.weight")!.map(Math.abs));
+  assert(bound <= 1 / Math.sqrt(48) && bound > 0.99 / Math.sqrt(48), String(bound));
+});
+
+Deno.test("a vision transformer with fresh weights is made for the size of its images, with either stem", () => {
+  const made = (name: string, size: number, stem?: "cifar") => {
+    const encoder = freshEncoder(name, stem, size);
+    const { state } = summarize(encoder, NO_HEAD, size);
+    const rows = state.find(({ key }) => key === "pos_embed")!.shape[1];
+    assertEquals(findEncoder(encoder.name), encoder);
+    assertEquals(freshEncoder(encoder.name, undefined, size), encoder);
+    return [encoder.name, rows, stemOf(encoder), stemNameOf(encoder)];
+  };
+  assertEquals(made("vit_tiny", 224), ["vit_tiny", 197, "conv 16x16/16", "imagenet"]);
+  assertEquals(made("vit_small", 96), ["vit_small_96", 37, "conv 16x16/16", "imagenet"]);
+  assertEquals(made("vit_tiny", 32, "cifar"), ["vit_tiny_cifar", 65, "conv 4x4/4", "cifar"]);
+  assertEquals(made("vit_tiny_cifar", 64), ["vit_tiny_64_cifar", 257, "conv 4x4/4", "cifar"]);
+  assertEquals(freshEncoder("resnet18", undefined, 97).name, "resnet18");
+  assertThrows(
+    () => freshEncoder("vit_tiny", undefined, 100),
+    UserError,
+    "found 100 x 100; the nearest to 100 are 96 and 112 (--image-size)",
+  );
+  for (const wrong of ["vit_tiny_100", "vit_tiny_224", "vit_huge", "vit_tiny_0", "vit_tiny_cifar_64"]) {
+    assertThrows(() => findEncoder(wrong), UserError);
+  }
+});
+
+Deno.test("a student is told from DINO's encoder of its shape by its head, or by the name that its file says", () => {
+  const recognized = (name: string, kind: "none" | "mlp", arch?: string) => {
+    const encoder = findEncoder(name);
+    const head = { kind, dimension: kind === "none" ? encoder.features : 128 };
+    const shapes = new Map(summarize(encoder, head).state.map(({ key, shape }) => [key, { shape }]));
+    return recognizeEncoders(shapes, kind === "none" ? "backbone" : "encoder", { arch })[0]?.name;
+  };
+  for (const name of ["vit_tiny", "vit_small_96", "vit_tiny_cifar"]) {
+    assertEquals([recognized(name, "mlp", name), recognized(name, "mlp")], [name, name]);
+    assertEquals(recognized(name, "none", name), name);
+  }
+  assertEquals(recognized("vit_small", "none"), "dino_vits16");
+  assertEquals(recognized("dino_vits16", "none", "dino_vits16"), "dino_vits16");
+});
