@@ -73,5 +73,12 @@ export type { RowRange } from "./models/parameter_layout.ts";
 export { type HeadKind, type HeadOptions, projectionHead } from "./models/heads.ts";
 export { type Loss, registerLoss } from "./models/loss/losses.ts";
 export { seedLoss, type SeedLossInputs } from "./models/loss/seed_loss.ts";
-export type { Encoder, EncoderOutputs, EncoderRole, ImageSizes, TeacherSsl } from "./models/encoder.ts";
+export type {
+  Encoder,
+  EncoderOutputs,
+  EncoderRole,
+  FeatureKind,
+  ImageSizes,
+  TeacherSsl,
+} from "./models/encoder.ts";
 export { registerEncoder } from "./models/registry.ts";

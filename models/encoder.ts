@@ -28,6 +28,15 @@ export const SSL_TITLES: Readonly<Record<TeacherSsl, string>> = {
   mocov3: "MoCo-v3",
 };
 
+/**
+ * Features of a vision transformer, `--feature`: the class token after the last norm, the mean of the patch tokens after it, or
+ * both, the class token first. Of DINOv3's ConvNeXts: the norm of the mean over pixels, the mean of the norms, or both.
+ */
+export type FeatureKind = "cls" | "mean" | "cls+mean";
+
+/** Every {@linkcode FeatureKind}. */
+export const FEATURES: readonly FeatureKind[] = ["cls", "mean", "cls+mean"];
+
 /** Role of an encoder in a distillation. */
 export type EncoderRole = "teacher" | "student";
 
@@ -73,6 +82,10 @@ export interface Encoder {
   readonly head: HeadKind;
   /** Length of the pooled feature. */
   readonly features: number;
+  /** Which feature it gives, of an encoder that can give several. */
+  readonly feature?: FeatureKind;
+  /** Of such an encoder, the one with the same weights that gives another feature; `chooseFeature()` calls it. */
+  withFeature?(feature: FeatureKind): Encoder;
   /** Formats that it is exported to; all where it is left out. */
   readonly exports?: readonly ("pth" | "safetensors" | "onnx")[];
   /** Sizes of images; any where it is left out. */

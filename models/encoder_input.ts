@@ -156,7 +156,7 @@ function describeChoice(
 }
 
 /** What is known of an encoder's images, in words. */
-export function describeInput({ imageSize, cropRatio, mean, std, stem }: SavedInput): string {
+export function describeInput({ imageSize, cropRatio, mean, std, stem, feature }: SavedInput): string {
   const { mean: usualMean, deviation: usualStd } = IMAGENET_NORMALIZATION;
   const isUsual = (values: readonly number[] | undefined, usual: readonly number[]) =>
     values === undefined || values.join() === usual.join();
@@ -170,6 +170,7 @@ export function describeInput({ imageSize, cropRatio, mean, std, stem }: SavedIn
     ...cropRatio === undefined ? [] : [`crop ratio ${cropRatio}`],
     ...normalization,
     ...stem === undefined ? [] : [`stem ${stem}`],
+    ...feature === undefined ? [] : [`feature ${feature}`],
   ].join(", ");
 }
 
@@ -184,7 +185,14 @@ export function inputOf<Views extends Pick<SavedInput, "imageSize" | "cropRatio"
   saved: SavedInput = {},
 ): Views & SavedInput {
   const { mean, deviation } = IMAGENET_NORMALIZATION;
-  return { ...views, mean: saved.mean ?? mean, std: saved.std ?? deviation, stem: stemOf(encoder) };
+  const { feature = "cls" } = encoder;
+  return {
+    ...views,
+    mean: saved.mean ?? mean,
+    std: saved.std ?? deviation,
+    stem: stemOf(encoder),
+    ...feature !== "cls" && { feature },
+  };
 }
 
 /** First convolution of an encoder and the pooling behind it, with their strides: `conv 7x7/2, max pool 3x3/2`. */

@@ -3,8 +3,9 @@
  * (Chen et al. 2021), under the names that their authors released them with.
  */
 import { UserError } from "../errors.ts";
-import { describeImageSize, type Encoder, type ImageSizes } from "./encoder.ts";
+import { describeImageSize, type Encoder, type FeatureKind, type ImageSizes } from "./encoder.ts";
 import type { EncoderFamily } from "./encoder_family.ts";
+import { featureLength, nameWithFeature, splitFeature, traceFeature } from "./features.ts";
 import { nameOfVit, readVitShape, RELEASED_VITS, vitNamed, type VitShape, widthOfVit } from "./vit_shape.ts";
 import { traceVit } from "./vit_layers.ts";
 import { projectionHead } from "./heads.ts";
@@ -13,15 +14,16 @@ import { projectionHead } from "./heads.ts";
 const known = new Map<string, Encoder>();
 
 /** The encoder of a shape. */
-function vit(shape: VitShape): Encoder {
-  const name = nameOfVit(shape);
-  const encoder = known.get(name) ?? makeVit(name, shape);
+function vit(shape: VitShape, feature: FeatureKind = "cls"): Encoder {
+  const name = nameWithFeature(nameOfVit(shape), feature);
+  const encoder = known.get(name) ?? makeVit(name, shape, feature);
   known.set(name, encoder);
   return encoder;
 }
 
-function makeVit(name: string, shape: VitShape): Encoder {
+function makeVit(name: string, shape: VitShape, feature: FeatureKind): Encoder {
   const { method, width } = shape;
+  const features = featureLength(width, feature);
   return {
     name,
     family: "vision transformer",
@@ -29,15 +31,17 @@ function makeVit(name: string, shape: VitShape): Encoder {
     ssl: method,
     head: "none",
     exports: ["pth", "safetensors"],
-    features: width,
+    features,
+    feature,
+    withFeature: (other) => vit(shape, other),
     sizes: sizesOf(shape),
     ignores: IGNORED,
     trace(b, images, head) {
       const [, height, wide] = images.shape;
       const problem = describeImageSize(sizesOf(shape), height, wide);
       if (problem !== undefined) throw new UserError(`${name} takes ${problem}`);
-      const feature = traceVit(b, images, shape);
-      return { feature, embedding: projectionHead(b, "fc", width, head)(feature) };
+      const pooled = traceFeature(b, feature, traceVit(b, images, shape));
+      return { feature: pooled, embedding: projectionHead(b, "fc", features, head)(pooled) };
     },
   };
 }
@@ -67,7 +71,7 @@ function sizesOf({ method, patch, grid }: VitShape): ImageSizes {
 
 /** The family: of any width, depth, patch and so on, see {@linkcode VitShape}. */
 export const VIT: EncoderFamily = {
-  released: Object.values(RELEASED_VITS).map(vit),
+  released: Object.values(RELEASED_VITS).map((shape) => vit(shape)),
   recognize(tensors, clues) {
     const shape = readVitShape(tensors, clues);
     return shape && vit(shape);
@@ -79,7 +83,8 @@ export const VIT: EncoderFamily = {
       : `is a vision transformer of width ${width}: say with --heads how many heads it has, a divisor of its width`;
   },
   named(name) {
-    const shape = vitNamed(name);
-    return shape && vit(shape);
+    const { name: plain, feature } = splitFeature(name);
+    const shape = vitNamed(plain);
+    return shape && vit(shape, feature);
   },
 };

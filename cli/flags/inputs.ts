@@ -14,6 +14,7 @@ import { UserError } from "../../errors.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readLinearCheckpoint } from "../../methods/linear_probe/checkpoint.ts";
 import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
+import { chooseFeature } from "../../models/features.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
 import { describeOtherHeads, type EncoderSource, openEncoderSource } from "../../models/encoder_source.ts";
@@ -144,7 +145,7 @@ export async function checkKnnInputs(request: KnnInput): Promise<KnnInput> {
  * @throws {UserError} that names the flag and the path
  */
 export async function checkEmbedInputs(
-  { pretrained, arch, stem, which, weights, heads, data, split, ...rest }: EmbedRequest,
+  { pretrained, arch, stem, which, weights, heads, feature, data, split, ...rest }: EmbedRequest,
 ): Promise<Omit<EmbeddingOptions, keyof AskedViews> & AskedViews> {
   const path = await naming("DATA", async () => {
     const { isFile } = await statOrExplain(data);
@@ -152,7 +153,7 @@ export async function checkEmbedInputs(
   });
   await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
   using source = await openEncoderSource(pretrained, {
-    ...{ arch: arch ?? undefined, stem, which, weights, heads, part: rest.part },
+    ...{ arch: arch ?? undefined, stem, which, weights, heads, feature, part: rest.part },
   });
   noteOtherHeads(pretrained, source);
   const { encoder, head } = source;
@@ -172,7 +173,7 @@ export async function checkEmbedInputs(
  * @throws {UserError} that names the flag and the path
  */
 export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearOptions> {
-  const { data, resume, arch, stem, heads, which, lr, ...rest } = request;
+  const { data, resume, arch, stem, heads, feature, which, lr, ...rest } = request;
   const images = await requireData(data, "DATA");
   const testData = await requireTestData(data, request.testData);
   if (resume !== null) {
@@ -191,7 +192,8 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
   };
   // Checked by the flags: there is a name where there is no checkpoint.
   if (pretrained === null) {
-    return { ...resolved, arch: findEncoder(arch!, stem).name, ...await resolveViews(null, rest, images) };
+    const { name } = chooseFeature(findEncoder(arch!, stem), feature);
+    return { ...resolved, arch: name, ...await resolveViews(null, rest, images) };
   }
   await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
   const { weights } = rest;
@@ -199,6 +201,7 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
     arch: arch ?? undefined,
     stem,
     heads,
+    feature,
     which,
     weights,
     part: "backbone",
@@ -214,7 +217,7 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
  * @throws {UserError} that names the flag and the path
  */
 export async function checkFinetuneInputs(request: FinetuneRequest): Promise<FinetuneOptions> {
-  const { stem, heads, ...rest } = request;
+  const { stem, heads, feature, ...rest } = request;
   const { data, resume, pretrained, arch, which, weights } = rest;
   const images = await requireData(data, "DATA");
   const testData = await requireTestData(data, request.testData);
@@ -226,12 +229,13 @@ export async function checkFinetuneInputs(request: FinetuneRequest): Promise<Fin
   const path = resume ?? pretrained;
   // Checked by the flags: there is a name where there is no checkpoint.
   if (path === null) {
-    return { ...resolved, arch: findEncoder(arch!, stem).name, ...await resolveViews(null, rest, images) };
+    const { name } = chooseFeature(findEncoder(arch!, stem), feature);
+    return { ...resolved, arch: name, ...await resolveViews(null, rest, images) };
   }
   const chosen = { arch: arch ?? undefined, stem, part: "backbone" } as const;
   using source = await openEncoderSource(
     path,
-    resume === null ? { ...chosen, heads, which, weights } : chosen,
+    resume === null ? { ...chosen, heads, feature, which, weights } : chosen,
   );
   if (resume === null) noteOtherHeads(path, source);
   return { ...resolved, arch: source.encoder.name, ...await resolveViews(source, rest, images) };

@@ -1,8 +1,9 @@
 /** Fine-tuning: the whole encoder is trained on labels, or on a share of them (the semi-supervised protocol). */
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
-import type { Stem } from "../../models/encoder.ts";
+import type { FeatureKind, Stem } from "../../models/encoder.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
+import { chooseFeature } from "../../models/features.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { chooseViews } from "../encoder_views.ts";
 import { findBoth } from "../find_both.ts";
@@ -25,6 +26,8 @@ export type FinetuneInput =
     stem?: Stem;
     /** Heads of a vision transformer; found out where its checkpoint has it. */
     heads?: number;
+    /** Feature of the encoder; found out where its checkpoint has it. */
+    feature?: FeatureKind;
   };
 
 /** {@linkcode LinearSettings} of a fine-tuning. */
@@ -32,7 +35,7 @@ export interface FinetuneSettings extends LinearSettings, Wanted {}
 
 /** The options with everything that was left out: by the encoder's checkpoint, and else by {@linkcode FINETUNE_DEFAULTS}. */
 async function resolveFinetuneInput(
-  { stem, heads, ...input }: FinetuneInput,
+  { stem, heads, feature, ...input }: FinetuneInput,
   emit: Emit<NoticeEvent>,
 ): Promise<FinetuneOptions> {
   const { pretrained, resume = null, which = "student", weights, arch: named } = input;
@@ -40,9 +43,9 @@ async function resolveFinetuneInput(
   // `auto` is resolved later; a run that is started again names the same encoder.
   const isFresh = resume === null || resume === "auto";
   const path = isFresh ? pretrained : resume;
-  const choice = isFresh ? { arch: named, stem, heads, which, weights } : { arch: named, stem };
+  const choice = isFresh ? { arch: named, stem, heads, feature, which, weights } : { arch: named, stem };
   using source = path === null ? null : await openEncoderSource(path, { ...choice, part: "backbone" });
-  const arch = source?.encoder.name ?? (named && findEncoder(named, stem).name);
+  const arch = source?.encoder.name ?? (named && chooseFeature(findEncoder(named, stem), feature).name);
   if (arch === undefined) {
     throw new TypeError("expected a checkpoint (pretrained) or the name of an encoder (arch), found neither");
   }

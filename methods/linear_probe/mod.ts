@@ -1,6 +1,7 @@
 /** The linear evaluation: classifiers on the frozen features of an encoder (MoCo's protocol). */
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
-import type { Stem } from "../../models/encoder.ts";
+import type { FeatureKind, Stem } from "../../models/encoder.ts";
+import { chooseFeature } from "../../models/features.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
@@ -23,6 +24,8 @@ export type LinearInput =
     stem?: Stem;
     /** Heads of a vision transformer; found out where its checkpoint has it. */
     heads?: number;
+    /** Feature of the encoder; found out where its checkpoint has it. */
+    feature?: FeatureKind;
   };
 
 /** {@linkcode OutputSettings} of a linear evaluation. */
@@ -33,7 +36,7 @@ export interface LinearSettings extends OutputSettings {
 
 /** The options with everything that was left out: by the encoder's checkpoint, and else by {@linkcode LINEAR_DEFAULTS}. */
 async function resolveLinearInput(
-  { stem, heads, ...input }: LinearInput,
+  { stem, heads, feature, ...input }: LinearInput,
   emit: Emit<NoticeEvent>,
 ): Promise<LinearOptions> {
   const { pretrained, which = "student", weights } = input;
@@ -41,11 +44,13 @@ async function resolveLinearInput(
     arch: input.arch,
     stem,
     heads,
+    feature,
     which,
     weights,
     part: "backbone",
   });
-  const arch = source?.encoder.name ?? (input.arch && findEncoder(input.arch, stem).name);
+  const arch = source?.encoder.name ??
+    (input.arch && chooseFeature(findEncoder(input.arch, stem), feature).name);
   if (arch === undefined) {
     throw new TypeError("expected a checkpoint (pretrained) or the name of an encoder (arch), found neither");
   }

@@ -17,6 +17,7 @@ import {
   weightsFlag,
 } from "../shared_flags.ts";
 import { type Defaults, PAPER_DEFAULTS, RECIPES, SAMPLE_DEFAULTS } from "./defaults.ts";
+import { TEACHER_FEATURES } from "../../models/teacher.ts";
 
 const SSL_NAMES = Object.keys(SSL_TITLES) as TeacherSsl[];
 const MODELS = "Models";
@@ -67,10 +68,14 @@ function modelFlags(names: DistillNames) {
     weights: weightsFlag(MODELS),
     heads: headsFlag(MODELS),
     feature: {
-      kind: "boolean",
+      kind: "choice",
+      values: TEACHER_FEATURES,
+      implied: "pooled",
       group: MODELS,
       help:
-        "distil the teacher's pooled features instead of its embeddings: it needs no head, and --dim is the feature length",
+        "distil the teacher's features instead of its embeddings: it needs no head, and --dim is the feature length; pooled " +
+        "(also without a value) is its usual one, the others are of vision transformers and DINOv3's ConvNeXts: class token, " +
+        "mean of the patch tokens, both",
     },
     plugin: pluginFlag(MODELS),
     dim: { kind: "integer", min: 1, group: MODELS, help: "embedding dimension" },
@@ -159,6 +164,8 @@ export const DISTILL_DEFAULT_NOTES = {
   distill: "default: the bundled teacher",
   weights: WEIGHTS_DEFAULT_NOTE,
   heads: HEADS_DEFAULT_NOTE,
+  feature:
+    "default: embeddings; the feature that the checkpoint says, else cls, of a teacher that needs no head",
   dim: "default: 128, or the length of the feature of a teacher that needs no head",
   data: "default: the bundled images",
   testData: "default: test.tsv, val/ or similar in the folder of --data, if present",

@@ -62,7 +62,7 @@ async function resolveDistillInput(
     ...PAPER_DEFAULTS,
     ...NOT_ASKED_FOR,
     studentInit: null,
-    ...(input.feature || source.encoder.head === "none") && { dim: source.encoder.features },
+    ...(input.feature !== undefined || source.encoder.head === "none") && { dim: source.encoder.features },
     ...input,
     ...views,
     studentArch: findEncoder(input.studentArch ?? PAPER_DEFAULTS.studentArch, stem).name,

@@ -1,6 +1,7 @@
 /** Everything that a distillation can be told, with the names of the original's flags. */
 import type { TeacherSsl } from "../../models/encoder.ts";
 import type { EncoderPart } from "../../models/encoder_parts.ts";
+import type { TeacherFeature } from "../../models/teacher.ts";
 import type { EncoderTrainingOptions } from "../encoder_training/options.ts";
 
 export type { TeacherSsl };
@@ -18,10 +19,10 @@ export interface DistillOptions extends EncoderTrainingOptions {
   /** Prefix of the teacher's keys, if its file holds several encoders; detected if omitted. */
   weights?: string;
   /**
-   * Distil the teacher's pooled feature instead of its embedding, so that no head is needed; `dim` is then its
-   * length.
+   * Distil a feature of the teacher instead of its embedding, so that no head is needed; `dim` is then its length.
+   * `pooled` is its usual one. `teacherArch` names the encoder that gives it.
    */
-  feature?: boolean;
+  feature?: TeacherFeature;
   /** Checkpoint to initialise the student from, unless the run resumes; `null` for random weights. */
   studentInit: string | null;
   /** Length of an embedding. */
@@ -45,6 +46,6 @@ export interface DistillOptions extends EncoderTrainingOptions {
 }
 
 /** What of the teacher's checkpoint is distilled. */
-export function teacherPart({ feature = false }: Pick<DistillOptions, "feature">): EncoderPart {
-  return feature ? "backbone" : "encoder";
+export function teacherPart({ feature }: Pick<DistillOptions, "feature">): EncoderPart {
+  return feature === undefined ? "encoder" : "backbone";
 }

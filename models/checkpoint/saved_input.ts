@@ -4,6 +4,7 @@
  * safetensors have it as JSON in their metadata.
  */
 import { describe, type Fail } from "./checkpoint_error.ts";
+import { type FeatureKind, FEATURES } from "../encoder.ts";
 import { TensorRef } from "./tensor_ref.ts";
 import { PyFloat, type TorchDict, torchDict, type TorchValue } from "./torch_value.ts";
 
@@ -27,6 +28,8 @@ export interface SavedInput {
   readonly std?: ByChannel;
   /** First layers of the encoder, see `stemOf`. */
   readonly stem?: string;
+  /** Feature of the encoder, where it is not its usual one. */
+  readonly feature?: FeatureKind;
 }
 
 /** Image sizes that the flags take. */
@@ -36,7 +39,7 @@ export const IMAGE_SIZES = { min: 8, max: 4096 };
 export const CROP_RATIOS = { torchvision: 224 / 256, none: 1 } as const;
 
 /** The value to keep in a checkpoint. */
-export function buildInput({ imageSize, cropRatio, mean, std, stem }: SavedInput): TorchDict {
+export function buildInput({ imageSize, cropRatio, mean, std, stem, feature }: SavedInput): TorchDict {
   const floats = (values: ByChannel) => values.map((value) => new PyFloat(value));
   return torchDict([
     ...imageSize === undefined ? [] : [["image_size", imageSize] as const],
@@ -44,6 +47,7 @@ export function buildInput({ imageSize, cropRatio, mean, std, stem }: SavedInput
     ...mean === undefined ? [] : [["mean", floats(mean)] as const],
     ...std === undefined ? [] : [["std", floats(std)] as const],
     ...stem === undefined ? [] : [["stem", stem] as const],
+    ...feature === undefined ? [] : [["feature", feature] as const],
   ]);
 }
 
@@ -150,5 +154,6 @@ export function readInput(name: string, value: TorchValue | undefined, fail: Fai
       | ByChannel
       | undefined,
     stem: read("stem", "a string", (value) => typeof value === "string"),
+    feature: read("feature", FEATURES.join(" or "), (value) => FEATURES.some((kind) => kind === value)),
   };
 }
