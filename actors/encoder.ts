@@ -47,9 +47,9 @@ export default defineActor<Encoder & Profiled, EncoderConfig>(async (config, con
   const localFrozen = await (local &&
     frozen.share({ batch: batch * local.views, imageSize: local.imageSize }));
 
-  const embed = async ({ views, embeddings, local: localBuffers, images }: ViewBatch) => {
+  const embed = async ({ views, teacherViews, embeddings, local: localBuffers, images }: ViewBatch) => {
     const [own, ofLocal] = await Promise.all([
-      frozen.embed(views, new Float32Array(embeddings)),
+      frozen.embed(teacherViews ?? views, new Float32Array(embeddings)),
       localFrozen?.embed(localBuffers!.views, new Float32Array(localBuffers!.embeddings)),
     ]);
     requireFiniteFeatures(own, frozen.dimension, images);

@@ -19,6 +19,8 @@ export interface BatchBuffers {
   images: ArrayBuffer;
   /** Views, RGBA8 [batch, size, size]. */
   views: ArrayBuffer;
+  /** The same views at the size that the teacher is given, if that is another one. */
+  teacherViews?: ArrayBuffer;
   /** Teacher embeddings, float32 [batch, dimension]. */
   embeddings: ArrayBuffer;
   /** Buffers of the small views, if any. */

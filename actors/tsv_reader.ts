@@ -34,6 +34,8 @@ export const EVALUATION_ORDER: ReadingOrder = { shuffle: false, dropLast: false,
 export interface BufferBytes {
   /** Bytes of the views. */
   viewBytes: number;
+  /** Bytes of the teacher's views, if they have another size. */
+  teacherViewBytes?: number;
   /** Bytes of the embeddings. */
   embeddingBytes: number;
   /** The same for small views, if any. */
@@ -82,12 +84,13 @@ class BufferPool {
   take(context: ActorContext<TsvReader>): Promise<BatchBuffers> | BatchBuffers {
     const free = this.#free.pop();
     if (free !== undefined) return free;
-    const { viewBytes, embeddingBytes, local, batchesUnderWay } = this.#config;
+    const { viewBytes, teacherViewBytes, embeddingBytes, local, batchesUnderWay } = this.#config;
     if (this.#made < batchesUnderWay) {
       this.#made++;
       return {
         images: new ArrayBuffer(0),
         views: new ArrayBuffer(viewBytes),
+        ...teacherViewBytes !== undefined && { teacherViews: new ArrayBuffer(teacherViewBytes) },
         embeddings: new ArrayBuffer(embeddingBytes),
         ...local && {
           local: {

@@ -1,6 +1,7 @@
 /** What a command needs on the disk, looked at before anything is started. */
 
-import { type AskedViews, chooseViews } from "../../methods/encoder_views.ts";
+import { chooseDistillViews } from "../../methods/seed/augmentation.ts";
+import { type AskedViews, chooseViews, type ChosenViews } from "../../methods/encoder_views.ts";
 import type { EmbeddingOptions } from "../../methods/embedding.ts";
 import type { FinetuneOptions } from "../../methods/finetune/options.ts";
 import { LINEAR_DEFAULTS, type LinearOptions } from "../../methods/linear_probe/options.ts";
@@ -31,7 +32,10 @@ function noteOtherHeads(path: string, source: EncoderSource): void {
 
 /** The views that a run will choose, which says then where they are from. */
 async function resolveViews(source: EncoderSource | null, asked: AskedViews, data: string) {
-  const { imageSize, evalResize } = chooseViews(source, asked, data);
+  return await resolveResize(chooseViews(source, asked, data), data);
+}
+
+async function resolveResize({ imageSize, evalResize }: ChosenViews, data: string) {
   return { imageSize, evalResize: await resolveEvaluationResize(evalResize, data, imageSize) };
 }
 
@@ -90,7 +94,7 @@ export async function checkDistillInputs(
   using source = await openEncoderSource(distill, { arch, weights, part: teacherPart(request) });
   return {
     ...request,
-    ...await resolveViews(source, request, images),
+    ...await resolveResize(chooseDistillViews(source, request, images), images),
     dim: request.dim ??
       (feature || source.encoder.head === "none" ? source.encoder.features : PAPER_DEFAULTS.dim),
     teacherArch: arch,

@@ -67,7 +67,7 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
     const { method, options, monitor, batchesPerEpoch, path, caches, identity } = setup;
     this.#resume = options.resume;
     const { batchSize, imageSize, seed, actors } = options;
-    const { augmentation, local, embeddingLength } = method.views(options);
+    const { augmentation, mixup, teacherSize, local, embeddingLength } = method.views(options);
     const limits = { maxRestarts: options.maxRestarts, withinMs: RESTARTS_WITHIN_MS };
     this.#supervisor = system.supervise({
       strategy: "rest-for-one",
@@ -94,6 +94,7 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
       {
         batchSize,
         imageSize,
+        teacherSize,
         local,
         embeddingLength,
         stages: method.stages,
@@ -104,7 +105,7 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
       },
       [{
         name: "augmenter",
-        views: () => ({ kind: "training", augmentation, seed, first: this.#position() }),
+        views: () => ({ kind: "training", augmentation, mixup, seed, first: this.#position() }),
         viewer: monitor,
         sources: [
           { name: SOURCE, path, purpose: "train", order: TRAINING_ORDER, seed, workers: options.workers },

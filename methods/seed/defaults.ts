@@ -18,6 +18,7 @@ export type Defaults = Omit<
   | "feature"
   | "studentInit"
   | "augmentation"
+  | "teacherSize"
   | "loss"
   | WithoutDefault
 >;
@@ -35,6 +36,7 @@ export const PAPER_DEFAULTS: Readonly<Defaults> = {
   studentMlp: true,
   smallViews: 0,
   smallSize: 96,
+  mixup: 0,
 };
 
 /** A recipe: settings, and the teacher that they are for. */

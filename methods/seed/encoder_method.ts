@@ -12,7 +12,7 @@ import { requireImageSize } from "../../models/encoder_input.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import type { EncoderMethod, Line, LineSetup } from "../encoder_training/method.ts";
 import { contentTerm } from "../terms.ts";
-import { augmentationOf, localViewsOf } from "./augmentation.ts";
+import { augmentationOf, localViewsOf, teacherSizeOf } from "./augmentation.ts";
 import type { QueueKeeper } from "./messages.ts";
 import { type DistillOptions, teacherPart } from "./options.ts";
 import type queueKeeper from "./queue_keeper.ts";
@@ -37,6 +37,9 @@ async function identifyTeacher(
   });
   const local = localViewsOf(options);
   if (local !== undefined) requireImageSize(distill, source.sizes, local.imageSize, "--small-size");
+  if (options.teacherSize !== undefined) {
+    requireImageSize(distill, source.sizes, options.teacherSize, "--teacher-size");
+  }
   const fingerprint = await source.fingerprint(); // refuses weights that are not finite
   // Encoders that could have been chosen are in another note.
   const beside = source.beside.filter((name) => !source.others?.includes(`${name}.`));
@@ -47,7 +50,7 @@ async function identifyTeacher(
 }
 
 function spawn({ supervisor, options, trainer, queue, done }: LineSetup<DistillOptions>): Line {
-  const { batchSize, imageSize, dim, actors, tuning } = options;
+  const { batchSize, dim, actors, tuning } = options;
   const student = supervisor.spawn<typeof studentTrainer>(
     "student_trainer",
     actorUrl("student_trainer", actors, import.meta.url),
@@ -75,7 +78,7 @@ function spawn({ supervisor, options, trainer, queue, done }: LineSetup<DistillO
       output: options.feature ? "normalized_feature" : "normalized",
       dimension: dim,
       batchSize,
-      imageSize,
+      imageSize: teacherSizeOf(options),
       local: localViewsOf(options),
       mixedPrecision: options.amp,
       tuning,
@@ -91,6 +94,8 @@ export const DISTILLATION: EncoderMethod<DistillOptions> = {
   stages: 5, // reader, augmenter, teacher, queue keeper, trainer
   views: (options) => ({
     augmentation: augmentationOf(options),
+    mixup: options.mixup,
+    ...teacherSizeOf(options) !== options.imageSize && { teacherSize: options.teacherSize },
     local: localViewsOf(options),
     embeddingLength: options.dim,
   }),

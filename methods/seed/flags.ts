@@ -10,6 +10,7 @@ import {
   type EncoderNames,
   HEADS_DEFAULT_NOTE,
   headsFlag,
+  imageSizeFlag,
   pluginFlag,
   processFlags,
   stemFlag,
@@ -114,6 +115,21 @@ function lossFlags() {
     },
     temp: { kind: "number", above: 0, group: LOSS, help: "softmax temperature of the student" },
     distillT: { kind: "number", above: 0, group: LOSS, help: "softmax temperature of the teacher" },
+    teacherSize: {
+      ...imageSizeFlag(LOSS, 1024),
+      brief: undefined,
+      help:
+        "height and width of the teacher's views, in pixels; --image-size is then the student's: the same views are made at " +
+        "the larger size and shrunk to the smaller",
+    },
+    mixup: {
+      kind: "number",
+      min: 0,
+      max: 100,
+      group: LOSS,
+      help:
+        "mix the views of a batch with each other, by a weight from Beta(X, X) for each batch: 1 is uniform, 0 is off",
+    },
     smallViews: {
       kind: "integer",
       min: 0,
@@ -172,6 +188,7 @@ export const DISTILL_DEFAULT_NOTES = {
   output: "default: a new folder under output/",
   recipe: "default: none",
   plugin: "default: none",
+  teacherSize: "default: --image-size",
   augmentation: "default: the teacher's, as in the original; swav with --small-views",
   loss: "default: seed",
   studentInit: "default: random weights",

@@ -6,11 +6,11 @@ import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import type { Stem } from "../../models/encoder.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
-import { chooseViews } from "../encoder_views.ts";
 import type { Method, OutputSettings } from "../method.ts";
 import { trainingNeeds } from "../permissions.ts";
 import type { Wanted } from "../watched_actors.ts";
 import { readTrainingCheckpoint, requireFiniteTraining } from "../encoder_training/checkpoint.ts";
+import { chooseDistillViews } from "./augmentation.ts";
 import { DISTILL_CHECKPOINT } from "./checkpoint.ts";
 import { PAPER_DEFAULTS } from "./defaults.ts";
 import type { DistillEvent } from "./events.ts";
@@ -56,7 +56,7 @@ async function resolveDistillInput(
     weights: input.weights,
     part: teacherPart(input),
   });
-  const { note, ...views } = chooseViews(source, input, input.data);
+  const { note, ...views } = chooseDistillViews(source, input, input.data);
   if (note !== undefined) emit({ type: "note", text: note });
   return {
     ...PAPER_DEFAULTS,

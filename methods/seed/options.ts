@@ -39,6 +39,13 @@ export interface DistillOptions extends EncoderTrainingOptions {
   smallViews: number;
   /** Height and width of a small view, in pixels. */
   smallSize: number;
+  /**
+   * Height and width of the teacher's views, in pixels, if not those of the student's: both see the same views, made at the
+   * larger size and shrunk to the smaller.
+   */
+  teacherSize?: number;
+  /** Alpha of mixup, whose weight is drawn from Beta(alpha, alpha) for each batch; 0 for none. */
+  mixup: number;
   /** Name of the augmentation; if omitted, the teacher's, as in the original. */
   augmentation?: string;
   /** Name of the loss. Default: SEED's. */

@@ -4,7 +4,7 @@ import { openEncoderSource } from "../../models/encoder_source.ts";
 import { inputOf } from "../../models/encoder_input.ts";
 import { type EncoderTrainerConfig, EncoderTraining } from "../encoder_training/encoder_trainer.ts";
 import { cropRatioOf } from "../encoder_views.ts";
-import { localViewsOf } from "./augmentation.ts";
+import { localViewsOf, teacherSizeOf } from "./augmentation.ts";
 import { checkpointFileName } from "./checkpoint.ts";
 import type { KeyedBatch, StudentTrainer } from "./messages.ts";
 import { type DistillOptions, teacherPart } from "./options.ts";
@@ -21,7 +21,7 @@ async function openTeacher(options: DistillOptions) {
     weights: options.weights,
     part: teacherPart(options),
   });
-  const views = { imageSize: options.imageSize, cropRatio: cropRatioOf(options.evalResize) };
+  const views = { imageSize: teacherSizeOf(options), cropRatio: cropRatioOf(options.evalResize) };
   return {
     tensors: source.tensors,
     input: inputOf(source.encoder, views, source.input),

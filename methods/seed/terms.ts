@@ -2,7 +2,7 @@
 import type { Term } from "../../models/checkpoint/run_terms.ts";
 import { DEFAULT_LOSS } from "../../models/loss/losses.ts";
 import { termOf } from "../terms.ts";
-import { augmentationOf } from "./augmentation.ts";
+import { augmentationOf, teacherSizeOf } from "./augmentation.ts";
 import type { DistillOptions } from "./options.ts";
 
 /** The settings among the terms of a distillation: all that its weights follow from, but for files. */
@@ -26,6 +26,8 @@ export function distillTerms(
     smallViews,
     ...smallViews > 0 && { smallSize },
     ...options.feature && { feature: true },
+    ...teacherSizeOf(options) !== imageSize && { teacherSize: teacherSizeOf(options) },
+    ...options.mixup > 0 && { mixup: options.mixup },
   };
   const others = { batchSize, seed, amp, momentum, weightDecay, lr, scaleLr, warmupEpochs, cos };
   return [
