@@ -38,6 +38,7 @@ function tinyOf(size: PaperSize): PaperSize {
     temperatures: [],
     queues: [],
     losses: ["seed", "in_batch"],
+    mixups: [],
     bnSplits: [2],
   };
 }
