@@ -23,6 +23,8 @@ export interface BatchBuffers {
   teacherViews?: ArrayBuffer;
   /** Teacher embeddings, float32 [batch, dimension]. */
   embeddings: ArrayBuffer;
+  /** The teacher's feature maps, if the loss compares them: float32 [batch, h, w, c], c padded to a multiple of 4. */
+  maps?: ArrayBuffer;
   /** Buffers of the small views, if any. */
   local?: LocalViewBuffers;
 }

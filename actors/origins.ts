@@ -2,12 +2,13 @@
 import type { BatchBuffers, DecodedBatch, TsvReader } from "./messages.ts";
 import type { ActorRef } from "./runtime/mod.ts";
 
-function buffersOf({ images, views, teacherViews, embeddings, local }: DecodedBatch): BatchBuffers {
+function buffersOf({ images, views, teacherViews, embeddings, maps, local }: DecodedBatch): BatchBuffers {
   return {
     images: images.table.buffer,
     views,
     ...teacherViews && { teacherViews },
     embeddings,
+    ...maps && { maps },
     ...local && { local },
   };
 }

@@ -34,6 +34,8 @@ export interface PipelineOptions {
   local?: LocalViewOptions;
   /** Numbers of an embedding, for which a buffer travels with each batch; 0 where none do. */
   embeddingLength: number;
+  /** Numbers of a feature map on the device, if maps travel too. */
+  mapLength?: number;
   /** Actors that a batch goes through, reader and sink among them. */
   stages: number;
   /** Pixels that an image may have; a larger one counts as broken. */
@@ -75,9 +77,9 @@ export interface Branch {
 
 /** Bytes of what travels with a batch: views are RGBA8, embeddings float32. */
 export function bufferBytes(
-  { batchSize, imageSize, teacherSize, local, embeddingLength }: Pick<
+  { batchSize, imageSize, teacherSize, local, embeddingLength, mapLength }: Pick<
     PipelineOptions,
-    "batchSize" | "imageSize" | "teacherSize" | "local" | "embeddingLength"
+    "batchSize" | "imageSize" | "teacherSize" | "local" | "embeddingLength" | "mapLength"
   >,
 ): BufferBytes {
   const bytesOf = (rows: number, size: number) => ({
@@ -87,6 +89,7 @@ export function bufferBytes(
   return {
     ...bytesOf(batchSize, imageSize),
     ...teacherSize !== undefined && { teacherViewBytes: batchSize * teacherSize * teacherSize * 4 },
+    ...mapLength !== undefined && { mapBytes: batchSize * mapLength * 4 },
     ...local && { local: bytesOf(batchSize * local.views, local.imageSize) },
   };
 }

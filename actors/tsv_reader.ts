@@ -38,6 +38,8 @@ export interface BufferBytes {
   teacherViewBytes?: number;
   /** Bytes of the embeddings. */
   embeddingBytes: number;
+  /** Bytes of the teacher's feature maps, if they travel too. */
+  mapBytes?: number;
   /** The same for small views, if any. */
   local?: { viewBytes: number; embeddingBytes: number };
 }
@@ -84,7 +86,7 @@ class BufferPool {
   take(context: ActorContext<TsvReader>): Promise<BatchBuffers> | BatchBuffers {
     const free = this.#free.pop();
     if (free !== undefined) return free;
-    const { viewBytes, teacherViewBytes, embeddingBytes, local, batchesUnderWay } = this.#config;
+    const { viewBytes, teacherViewBytes, embeddingBytes, mapBytes, local, batchesUnderWay } = this.#config;
     if (this.#made < batchesUnderWay) {
       this.#made++;
       return {
@@ -92,6 +94,7 @@ class BufferPool {
         views: new ArrayBuffer(viewBytes),
         ...teacherViewBytes !== undefined && { teacherViews: new ArrayBuffer(teacherViewBytes) },
         embeddings: new ArrayBuffer(embeddingBytes),
+        ...mapBytes !== undefined && { maps: new ArrayBuffer(mapBytes) },
         ...local && {
           local: {
             views: new ArrayBuffer(local.viewBytes),

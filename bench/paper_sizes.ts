@@ -53,7 +53,7 @@ const LINEAR: Partial<LinearInput> = {
 const ABLATIONS = {
   temperatures: [0.01, 0.04, 0.07, 0.1],
   queues: [128, 1024, 16_384],
-  losses: ["seed", "cosine", "mse", "in_batch"],
+  losses: ["seed", "cosine", "mse", "in_batch", "tokens"],
   mixups: [0, 1],
 } as const;
 

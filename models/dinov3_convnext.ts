@@ -85,6 +85,7 @@ function trace(b: EncoderBuilder, images: Tensor, { depths, widths }: ConvNextSh
   return {
     cls: () => b.normalize(b.graph.apply(globalAveragePool, [x], {}), norm),
     patches: () => b.normalize(x, norm),
+    map: () => b.normalize(x, norm),
   };
 }
 
@@ -152,8 +153,9 @@ function convNext(shape: ConvNextShape, feature: FeatureKind = "cls"): Encoder {
     sizes: { usual: 256, multiple: 32 },
     ignores: IGNORED,
     trace(b, images, head) {
-      const pooled = traceFeature(b, feature, trace(b, images, shape));
-      return { feature: pooled, embedding: projectionHead(b, "fc", features, head)(pooled) };
+      const tokens = trace(b, images, shape);
+      const pooled = traceFeature(b, feature, tokens);
+      return { feature: pooled, map: tokens.map, embedding: projectionHead(b, "fc", features, head)(pooled) };
     },
   };
   known.set(name, encoder);

@@ -12,6 +12,11 @@ export interface EncoderOutputs {
    * normalised.
    */
   embedding: Tensor;
+  /**
+   * Traces the last feature map [n, h, w, c], which the feature is pooled from; of a vision transformer the patch tokens after the
+   * last norm. Losses that compare maps need it.
+   */
+  map?(): Tensor;
 }
 
 /** Method that a teacher was trained with (`--teacher-ssl`), which determines the key names of its checkpoint. */

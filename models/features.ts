@@ -31,6 +31,8 @@ export interface FeatureTokens {
   cls(): Tensor;
   /** Patch tokens [n, h, w, width], in any shape of as many pixels. */
   patches(): Tensor;
+  /** Patch tokens [n, h, w, width]. */
+  map(): Tensor;
 }
 
 /** Traces a feature: [n, 1, 1, {@linkcode featureLength}]. */

@@ -2,7 +2,7 @@
 import { plainKey, type StateDict } from "./checkpoint/state_dict.ts";
 import { type EncoderPart, partsOf } from "./encoder_parts.ts";
 import type { StateEntry } from "./encoder_layers.ts";
-import { findHead, type FoundHead, type HeadOptions } from "./heads.ts";
+import { findHead, type FoundHead, type HeadOptions, LOSS_LAYER } from "./heads.ts";
 import type { Encoder, TeacherSsl } from "./encoder.ts";
 import type { EncoderClues, Shapes } from "./encoder_family.ts";
 import { stemOf } from "./encoder_input.ts";
@@ -39,7 +39,8 @@ export function expectPart(encoder: Encoder, tensors: Shapes, part: EncoderPart)
   const isHeadless = part === "backbone" || head.kind === "none";
   const others = isHeadless ? otherHeads(tensors).filter((root) => !own.has(root)) : [];
   for (const root of others) roots.add(root);
-  const isOptional = (key: string) => roots.has(rootOf(key)) || encoder.ignores?.test(key) === true;
+  const isOptional = (key: string) =>
+    roots.has(rootOf(key)) || key.startsWith(LOSS_LAYER) || encoder.ignores?.test(key) === true;
   return { head, entries, isOptional, otherHeads: others };
 }
 

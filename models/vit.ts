@@ -40,8 +40,9 @@ function makeVit(name: string, shape: VitShape, feature: FeatureKind): Encoder {
       const [, height, wide] = images.shape;
       const problem = describeImageSize(sizesOf(shape), height, wide);
       if (problem !== undefined) throw new UserError(`${name} takes ${problem}`);
-      const pooled = traceFeature(b, feature, traceVit(b, images, shape));
-      return { feature: pooled, embedding: projectionHead(b, "fc", features, head)(pooled) };
+      const tokens = traceVit(b, images, shape);
+      const pooled = traceFeature(b, feature, tokens);
+      return { feature: pooled, map: tokens.map, embedding: projectionHead(b, "fc", features, head)(pooled) };
     },
   };
 }

@@ -8,6 +8,7 @@ import { attention } from "../kernels/ops/attention/attention.ts";
 import { concatenateChannels } from "../kernels/ops/concatenate_channels/concatenate_channels.ts";
 import { swiglu } from "../kernels/ops/gated_activation/gated_activation.ts";
 import { prependTokens, sliceTokens } from "../kernels/ops/prepend_tokens/prepend_tokens.ts";
+import { reshape } from "../kernels/ops/reshape/reshape.ts";
 import type { EncoderBuilder } from "./encoder_builder.ts";
 import type { Convolution, Initial } from "./encoder_layers.ts";
 import type { FeatureTokens } from "./features.ts";
@@ -47,7 +48,12 @@ export function traceVit(b: EncoderBuilder, images: Tensor, shape: VitShape): Fe
   // Each token is normalised by itself, and only those that are needed.
   const tokens = (first: number, count: number) =>
     b.normalize(b.graph.apply(sliceTokens, [x], { first, count }), norm);
-  return { cls: () => tokens(0, 1), patches: () => tokens(1 + shape.registers, grid[0] * grid[1]) };
+  const ofPatches = () => tokens(1 + shape.registers, grid[0] * grid[1]);
+  return {
+    cls: () => tokens(0, 1),
+    patches: ofPatches,
+    map: () => b.graph.apply(reshape, [ofPatches()], { shape: [x.shape[0], ...grid, width] }),
+  };
 }
 
 /** Declares the class token, registers, and positions; returns what puts them to patches [n, rows, columns, width]. */

@@ -41,6 +41,8 @@ export interface ViewChoices {
   teacherSize?: number;
   local?: LocalViewOptions;
   embeddingLength: number;
+  /** Numbers of a teacher's feature map on the device, where the loss compares maps. */
+  mapLength?: number;
 }
 
 /** A method that trains an encoder. */

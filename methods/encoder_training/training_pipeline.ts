@@ -67,7 +67,7 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
     const { method, options, monitor, batchesPerEpoch, path, caches, identity } = setup;
     this.#resume = options.resume;
     const { batchSize, imageSize, seed, actors } = options;
-    const { augmentation, mixup, teacherSize, local, embeddingLength } = method.views(options);
+    const { augmentation, mixup, teacherSize, local, embeddingLength, mapLength } = method.views(options);
     const limits = { maxRestarts: options.maxRestarts, withinMs: RESTARTS_WITHIN_MS };
     this.#supervisor = system.supervise({
       strategy: "rest-for-one",
@@ -97,6 +97,7 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
         teacherSize,
         local,
         embeddingLength,
+        mapLength,
         stages: method.stages,
         maxPixels: options.maxPixels,
         caches,

@@ -1,5 +1,8 @@
 /** How a distillation makes views: one of each image, by the teacher's rule, and local views where they are asked for. */
 import type { LocalViewOptions } from "../../actors/messages.ts";
+import { mapShape } from "../../models/inference.ts";
+import { DEFAULT_LOSS, usesMaps } from "../../models/loss/losses.ts";
+import { findEncoder } from "../../models/registry.ts";
 import type { InputSource } from "../../models/encoder_input.ts";
 import { type AskedViews, chooseViews, type ChosenViews } from "../encoder_views.ts";
 import type { DistillOptions } from "./options.ts";
@@ -25,6 +28,16 @@ export function teacherSizeOf(
   { imageSize, teacherSize = imageSize }: Pick<DistillOptions, "imageSize" | "teacherSize">,
 ): number {
   return teacherSize;
+}
+
+/** Height, width and channels of the teacher's feature maps, where the loss compares maps. */
+export function teacherMapOf(
+  { teacherArch, loss = DEFAULT_LOSS, ...sizes }: Pick<
+    DistillOptions,
+    "teacherArch" | "loss" | "imageSize" | "teacherSize"
+  >,
+): readonly [number, number, number] | undefined {
+  return usesMaps(loss) ? mapShape(findEncoder(teacherArch), teacherSizeOf(sizes)) : undefined;
 }
 
 /**

@@ -37,6 +37,8 @@ export const PAPER_DEFAULTS: Readonly<Defaults> = {
   smallViews: 0,
   smallSize: 96,
   mixup: 0,
+  tokenT: 0.07,
+  tokenWeight: 1,
 };
 
 /** A recipe: settings, and the teacher that they are for. */

@@ -8,11 +8,12 @@ import type encoder from "../../actors/encoder.ts";
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import type { Encoder, Profiled } from "../../actors/messages.ts";
 import type { Supervised } from "../../actors/runtime/mod.ts";
+import { padTo4 } from "../../kernels/graph.ts";
 import { requireImageSize } from "../../models/encoder_input.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import type { EncoderMethod, Line, LineSetup } from "../encoder_training/method.ts";
 import { contentTerm } from "../terms.ts";
-import { augmentationOf, localViewsOf, teacherSizeOf } from "./augmentation.ts";
+import { augmentationOf, localViewsOf, teacherMapOf, teacherSizeOf } from "./augmentation.ts";
 import type { QueueKeeper } from "./messages.ts";
 import { type DistillOptions, teacherPart } from "./options.ts";
 import type queueKeeper from "./queue_keeper.ts";
@@ -79,6 +80,7 @@ function spawn({ supervisor, options, trainer, queue, done }: LineSetup<DistillO
       dimension: dim,
       batchSize,
       imageSize: teacherSizeOf(options),
+      maps: teacherMapOf(options) !== undefined,
       local: localViewsOf(options),
       mixedPrecision: options.amp,
       tuning,
@@ -88,11 +90,19 @@ function spawn({ supervisor, options, trainer, queue, done }: LineSetup<DistillO
   return { trainer: student, entry: () => teacher.ref, profiled: [teacher] };
 }
 
+function mapLengthOf(options: DistillOptions): { mapLength?: number } {
+  const map = teacherMapOf(options);
+  if (map === undefined) return {};
+  const [height, width, channels] = map;
+  return { mapLength: height * width * padTo4(channels) };
+}
+
 /** How a student is trained. */
 export const DISTILLATION: EncoderMethod<DistillOptions> = {
   ...DISTILLED,
   stages: 5, // reader, augmenter, teacher, queue keeper, trainer
   views: (options) => ({
+    ...mapLengthOf(options),
     augmentation: augmentationOf(options),
     mixup: options.mixup,
     ...teacherSizeOf(options) !== options.imageSize && { teacherSize: options.teacherSize },

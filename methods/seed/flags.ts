@@ -103,7 +103,8 @@ function lossFlags() {
       values: lossNames(),
       group: LOSS,
       help:
-        "loss function; cosine and mse compare only an image's own two embeddings, in_batch those of a batch, without the queue",
+        "loss function; cosine and mse compare only an image's own two embeddings, in_batch those of a batch, without the queue; " +
+        "tokens adds to seed a comparison of places within each image",
       brief: `loss function: ${lossNames().join(", ")}`,
     },
     queue: {
@@ -115,6 +116,13 @@ function lossFlags() {
     },
     temp: { kind: "number", above: 0, group: LOSS, help: "softmax temperature of the student" },
     distillT: { kind: "number", above: 0, group: LOSS, help: "softmax temperature of the teacher" },
+    tokenT: {
+      kind: "number",
+      above: 0,
+      group: LOSS,
+      help: "--loss tokens: softmax temperature of similarities within an image, of teacher and student",
+    },
+    tokenWeight: { kind: "number", min: 0, group: LOSS, help: "--loss tokens: weight of that comparison" },
     teacherSize: {
       ...imageSizeFlag(LOSS, 1024),
       brief: undefined,

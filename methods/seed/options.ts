@@ -50,6 +50,10 @@ export interface DistillOptions extends EncoderTrainingOptions {
   augmentation?: string;
   /** Name of the loss. Default: SEED's. */
   loss?: string;
+  /** Temperature of the second term of the loss `tokens`. */
+  tokenT: number;
+  /** Weight of that term. */
+  tokenWeight: number;
 }
 
 /** What of the teacher's checkpoint is distilled. */

@@ -7,6 +7,7 @@ import { type Encoder, type FeatureKind, FEATURES } from "../../models/encoder.t
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { exportEncoder } from "../../models/export/export_encoder.ts";
 import { chooseFeature, splitFeature } from "../../models/features.ts";
+import { FrozenEncoder } from "../../models/inference.ts";
 import type { ReadEntry } from "../../models/parameter_store.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
@@ -14,7 +15,7 @@ import { RunFolder } from "../actors/small_run.ts";
 import { withGpu } from "../kernels/check_op.ts";
 import { formulaTensor, referenceJson, referencePath } from "../reference.ts";
 import { vitTest } from "../vit_files.ts";
-import { differenceOf, embedReference, IMAGES } from "./vit_reference.ts";
+import { differenceOf, embedReference, IMAGES, referenceImages } from "./vit_reference.ts";
 
 const FOLDER = "vit/checkpoints";
 const path = (name: string) => referencePath(`${FOLDER}/${name}`);
@@ -148,6 +149,33 @@ vitTest(
         const difference = differenceOf(actual, wanted);
         assert(difference <= 2e-5, `${feature}: ${difference}`);
       }
+    }),
+);
+
+vitTest(
+  "parity: the feature map of a vision transformer is its patch tokens, as a float64 loop has them",
+  () =>
+    withGpu(async (gpu) => {
+      const [side, registers] = [70, 4];
+      using source = await openEncoderSource(path("dinov2_tiny_reg.pth"), { heads: 2, part: "encoder" });
+      const { encoder, head, read } = source;
+      const shape = { batch: IMAGES, imageSize: side, input: "normalized", output: "embedding" } as const;
+      using frozen = await FrozenEncoder.create(gpu, { encoder, head, ...shape, map: true });
+      await frozen.load(read);
+      const map = new Float32Array(IMAGES * 5 * 5 * 64);
+      const embeddings = await frozen.embed(referenceImages(String(side)), undefined, map);
+      const tokens = await Promise.all([0, 1].map((image) => dinov2Tokens(read, image, side)));
+      assert(differenceOf(embeddings, tokens.flatMap(([cls]) => [...cls])) <= 2e-5);
+      const patches = tokens.flatMap((rows) => rows.slice(1 + registers).flatMap((row) => [...row]));
+      assert(differenceOf(map, patches) <= 2e-5);
+      // Where a batch takes several runs, maps come back as embeddings do.
+      const target = { ...gpu.target, maxStorageBufferBindingSize: 70 * 70 * 4 * 4 + 256 };
+      using cut = await FrozenEncoder.create({ ...gpu, target }, { encoder, head, ...shape, map: true });
+      assertEquals(cut.imagesPerRun, 1);
+      await cut.load(read);
+      const again = new Float32Array(map.length);
+      await cut.embed(referenceImages(String(side)), undefined, again);
+      assert(differenceOf(again, [...map]) <= 1e-6);
     }),
 );
 

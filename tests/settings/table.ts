@@ -30,7 +30,7 @@ const WEIGHTS =
   "methods/weights_test.ts: --weights chooses among the encoders of a checkpoint, in every task";
 const HEADS =
   "methods/vit_teacher_test.ts: --heads of a vision transformer changes what it gives, in every task";
-const SIZES = "methods/seed/settings_test.ts: a run with mixup, and a teacher at";
+const SIZES = "methods/seed/settings_test.ts: a run with mixup, the loss ";
 const FEATURE = "models/features_test.ts: --feature changes what an encoder gives, in every task";
 const STEM = "models/stem_test.ts: a student with --stem cifar is saved, embedded";
 const STEM_CHOICE = "models/stem_test.ts: of encoders that have the same tensors with either stem";
@@ -54,6 +54,8 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "weights": WEIGHTS,
     "heads": HEADS,
     "teacher-size": SIZES,
+    "token-t": SIZES,
+    "token-weight": SIZES,
     "mixup": SIZES,
     "feature": "methods/seed/feature_test.ts: a teacher without a head gives its pooled feature",
     "plugin": PLUGIN,

@@ -13,7 +13,7 @@ import { ViewMaker } from "../../../kernels/image/view_maker.ts";
 import { type Augmentation, sampleView } from "../../../kernels/image/view_parameters.ts";
 import type { LossScale } from "../../../kernels/ops/loss_scale/loss_scale.ts";
 import type { HeadOptions } from "../../../models/heads.ts";
-import { FrozenEncoder } from "../../../models/inference.ts";
+import { FrozenEncoder, mapShape } from "../../../models/inference.ts";
 import { initialize, initializeQueue } from "../../../models/initialize.ts";
 import { findEncoder } from "../../../models/registry.ts";
 import { groupOf } from "../../../models/training_step.ts";
@@ -47,6 +47,8 @@ export interface HandRun {
   accumulate?: number;
   clipNorm?: number;
   loss: string;
+  /** Of the loss `tokens`: what its second term is told. */
+  tokens?: { temperature: number; weight: number };
   lossScale?: LossScale;
   lossScaleRule?: StudentStepOptions["lossScaleRule"];
   /** Epochs from `firstEpoch` on, each with the learning rate of its steps. */
@@ -79,11 +81,13 @@ export async function trainByHand(gpu: Gpu, run: HandRun): Promise<HandResult> {
     batch,
     imageSize: teacherSize,
     output: "normalized",
+    map: run.tokens !== undefined,
   } as const;
+  const teacherMap = run.tokens && mapShape(encoder, teacherSize);
   using teacherProgram = await FrozenEncoder.create(gpu, frozen);
   await teacherProgram.load((key) => teacher.values.get(key)!);
   using localTeacher = local &&
-    await teacherProgram.share({ batch: batch * local.views, imageSize: local.imageSize });
+    await teacherProgram.share({ batch: batch * local.views, imageSize: local.imageSize, map: false });
   const [small, large] = [Math.min(imageSize, teacherSize), Math.max(imageSize, teacherSize)];
   const maker = new ViewMaker(gpu, { views: batch, width: large, height: large });
   const shrinker = small === large
@@ -104,6 +108,9 @@ export async function trainByHand(gpu: Gpu, run: HandRun): Promise<HandResult> {
     accumulate: run.accumulate,
     clipNorm: run.clipNorm,
     loss: run.loss,
+    teacherMap,
+    tokenTemperature: run.tokens?.temperature,
+    tokenWeight: run.tokens?.weight,
     local: local && { views: local.views, imageSize: local.imageSize },
     lossScale: run.lossScale,
     lossScaleRule: run.lossScaleRule,
@@ -157,9 +164,11 @@ export async function trainByHand(gpu: Gpu, run: HandRun): Promise<HandResult> {
         undefined,
         { mixture: mixture && repeatMixture(mixture, local.views) },
       );
+      const maps = teacherMap && new Float32Array(batch * teacherMap.reduce((a, b) => a * b));
       const { loss, lossScale } = await student.run({
         images: views,
-        teacher: await teacherProgram.embed(teachers),
+        teacher: await teacherProgram.embed(teachers, undefined, maps),
+        maps,
         ...local && { local: { images: smallViews!, teacher: await localTeacher!.embed(smallViews!) } },
         learningRate,
         queuePointer: step * batch % run.queue,

@@ -221,8 +221,8 @@ Deno.test("a run does with each of its settings what is done by hand: steps of t
     await assertSame(options, expected, learningRates);
   }));
 
-for (const [teacherSize, imageSize] of [[24, 16], [16, 24]]) {
-  Deno.test(`a run with mixup, and a teacher at ${teacherSize} pixels of a student at ${imageSize}, does what is done by hand`, () =>
+for (const [teacherSize, imageSize, loss] of [[24, 16, "tokens"], [16, 24, "seed"]] as const) {
+  Deno.test(`a run with mixup, the loss ${loss}, and a teacher at ${teacherSize} pixels of a student at ${imageSize}, does what is done by hand`, () =>
     withGpu(async (gpu) => {
       using folder = new RunFolder(ROWS);
       const distill = join(folder.path, "teacher.pth.tar");
@@ -240,11 +240,13 @@ for (const [teacherSize, imageSize] of [[24, 16], [16, 24]]) {
         },
         ...{ imageSize, teacherSize, mixup: 0.6, smallViews: 2, smallSize: 12 },
         ...{ distill, teacherArch: "tiny_convnet", augmentation: "plain" },
+        ...{ loss, tokenT: 0.11, tokenWeight: 0.6 },
       };
       const learningRates = [0.04, 0.004];
       const expected = await trainByHand(gpu, {
         ...{ data: join(folder.data, "train.tsv"), teacher, seed: 12, batch: 4, imageSize, teacherSize },
-        ...{ mixup: 0.6, augmentation: plainAugmentation(imageSize), queue: 12, loss: "seed" },
+        ...{ mixup: 0.6, augmentation: plainAugmentation(imageSize), queue: 12, loss },
+        ...loss === "tokens" && { tokens: { temperature: 0.11, weight: 0.6 } },
         local: { views: 2, imageSize: 12, augmentation: swavLocalAugmentation(12) },
         ...{ student: "tiny_convnet", head: { kind: "linear", dimension: 20 } },
         ...{ temperature: 0.3, teacherTemperature: 0.08, momentum: 0.5, weightDecay: 0.01 },
