@@ -10,6 +10,8 @@ import type { Encoder, Profiled } from "../../actors/messages.ts";
 import type { Supervised } from "../../actors/runtime/mod.ts";
 import { padTo4 } from "../../kernels/graph.ts";
 import { requireImageSize } from "../../models/encoder_input.ts";
+import { mapShape } from "../../models/inference.ts";
+import { findEncoder } from "../../models/registry.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import type { EncoderMethod, Line, LineSetup } from "../encoder_training/method.ts";
 import { contentTerm } from "../terms.ts";
@@ -90,6 +92,11 @@ function spawn({ supervisor, options, trainer, queue, done }: LineSetup<DistillO
   return { trainer: student, entry: () => teacher.ref, profiled: [teacher] };
 }
 
+/** Fails where the loss compares feature maps, and the student or the teacher gives none. */
+function requireMaps(options: DistillOptions): void {
+  if (teacherMapOf(options) !== undefined) mapShape(findEncoder(options.studentArch), options.imageSize);
+}
+
 function mapLengthOf(options: DistillOptions): { mapLength?: number } {
   const map = teacherMapOf(options);
   if (map === undefined) return {};
@@ -109,9 +116,10 @@ export const DISTILLATION: EncoderMethod<DistillOptions> = {
     local: localViewsOf(options),
     embeddingLength: options.dim,
   }),
-  identify: async (options, emit) => [
-    contentTerm("teacher", "--distill", await identifyTeacher(options, emit), "teacher's weights"),
-  ],
+  async identify(options, emit) {
+    requireMaps(options);
+    return [contentTerm("teacher", "--distill", await identifyTeacher(options, emit), "teacher's weights")];
+  },
   terms: distillTerms,
   teacher: ({ teacherArch: arch, distill: path, weights }) => ({ arch, path, weights }),
   spawn,

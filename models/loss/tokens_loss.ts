@@ -2,6 +2,7 @@
  * SEED's loss, and a second term that compares similarities of places within each image: the local loss of LightlyTrain's third
  * distillation (`distillationv3_loss.py`).
  */
+import { UserError } from "../../errors.ts";
 import type { Graph, Tensor } from "../../kernels/graph.ts";
 import { add } from "../../kernels/ops/add/add.ts";
 import { affine } from "../../kernels/ops/affine/affine.ts";
@@ -20,12 +21,16 @@ import { seedLoss } from "./seed_loss.ts";
  * the student's from the teacher's softmax over the place's similarities to all places of its image, its own among them, divided by
  * `tokenTemperature`. Places are the pixels of the teacher's map, each L2-normalised. The student's map goes through a linear layer
  * to the teacher's channels, and is resized. Of small views, which have no maps, it is SEED's loss alone.
+ *
+ * @throws {UserError} for a map of one place, whose only similarity is to itself
  */
 export function tokensLoss(graph: Graph, inputs: LossInputs): Tensor {
   const whole = seedLoss(graph, inputs);
   const { maps, tokenTemperature, tokenWeight } = inputs;
   if (maps === undefined) return whole;
   const [n, height, width, channels] = maps.teacher.shape;
+  requirePlaces("teacher", maps.teacher, "--teacher-size or --image-size");
+  requirePlaces("student", maps.student, "--image-size, or --stem cifar");
   let student = maps.linear("tokens", maps.student, channels);
   if (student.shape[1] !== height || student.shape[2] !== width) {
     student = graph.apply(resizeMap, [student], { height, width });
@@ -43,4 +48,11 @@ export function tokensLoss(graph: Graph, inputs: LossInputs): Tensor {
   const divergences = graph.apply(rowDot, [graph.apply(softmax, [target], {}), ratios], {});
   const local = graph.apply(mean, [divergences], {});
   return graph.apply(add, [whole, graph.apply(affine, [local], { scale: tokenWeight })], {});
+}
+
+function requirePlaces(whose: string, { shape: [, height, width] }: Tensor, larger: string): void {
+  if (height * width > 1) return;
+  throw new UserError(
+    `--loss tokens: the ${whose}'s feature map has one place, which leaves nothing to compare; use a larger ${larger}`,
+  );
 }

@@ -1,5 +1,6 @@
-import { assert, assertEquals } from "@std/assert";
-import type { Graph, Tensor } from "../../../kernels/graph.ts";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { UserError } from "../../../errors.ts";
+import { Graph, type Tensor } from "../../../kernels/graph.ts";
 import { l2Normalize } from "../../../kernels/ops/l2_normalize/l2_normalize.ts";
 import { matmulBatched } from "../../../kernels/ops/matmul_batched/matmul_batched.ts";
 import { reshape } from "../../../kernels/ops/reshape/reshape.ts";
@@ -58,7 +59,7 @@ const MAPS = [
   [[N, 2, 3, 3], [N, 3, 4, 6]],
   [[N, 3, 3, 5], [N, 3, 3, 5]],
   [[N, 5, 4, 4], [N, 2, 1, 3]],
-  [[N, 1, 1, 3], [N, 2, 2, 4]],
+  [[N, 1, 2, 3], [N, 2, 2, 4]],
 ] as const;
 
 /** A linear layer of given weights [1, outputs, inputs]. */
@@ -121,6 +122,23 @@ for (const [kind, as] of KINDS) {
       }));
   }
 }
+
+Deno.test("the loss tokens refuses maps of one place", () => {
+  for (const [student, teacher, whose] of [[1, 2, "student"], [2, 1, "teacher"]] as const) {
+    const graph = new Graph();
+    const embeddings = graph.source("embeddings", [N, 1, 1, D]);
+    const [own, other] = [student, teacher].map((side) => graph.source("map", [N, side, side, 4]));
+    const queue = graph.source("queue", [1, 1, QUEUE, D]);
+    const inputs = { student: embeddings, teacher: embeddings, queue, queueSize: QUEUE };
+    const settings = { temperature: 1, teacherTemperature: 1, tokenTemperature: 1, tokenWeight: 1 };
+    const maps = { student: own, teacher: other, linear: (_: string, x: Tensor) => x };
+    assertThrows(
+      () => findLoss("tokens")(graph, { ...inputs, ...settings, maps }),
+      UserError,
+      `the ${whose}'s feature map has one place`,
+    );
+  }
+});
 
 Deno.test("the loss tokens is SEED's without maps, and with maps that find alike what is alike", () =>
   withGpu(async (gpu) => {
