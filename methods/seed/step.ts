@@ -18,7 +18,8 @@ import type { StateValues } from "../../models/initialize.ts";
 import { type ImageInput, traceImages } from "../../models/images.ts";
 import { LOSS_LAYER } from "../../models/heads.ts";
 import { mapOf } from "../../models/inference.ts";
-import { DEFAULT_LOSS, findLoss, type LossMaps } from "../../models/loss/losses.ts";
+import type { LossMaps } from "../../models/loss/loss_inputs.ts";
+import { DEFAULT_LOSS, findLoss } from "../../models/loss/losses.ts";
 import { type ParameterStore, type ReadEntry, tensorsOf } from "../../models/parameter_store.ts";
 import {
   type GradientExchange,

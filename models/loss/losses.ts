@@ -4,31 +4,9 @@ import { UserError } from "../../errors.ts";
 import { cosineLoss } from "./cosine_loss.ts";
 import { inBatchLoss } from "./in_batch_loss.ts";
 import { mseLoss } from "./mse_loss.ts";
-import { seedLoss, type SeedLossInputs } from "./seed_loss.ts";
+import type { LossInputs } from "./loss_inputs.ts";
+import { seedLoss } from "./seed_loss.ts";
 import { tokensLoss } from "./tokens_loss.ts";
-
-/** Feature maps of a batch, for a loss that compares them. */
-export interface LossMaps {
-  /** The student's last feature map [n, h, w, c]; of a vision transformer its patch tokens. */
-  student: Tensor;
-  /** The teacher's, likewise, in its own size [n, h', w', c']. */
-  teacher: Tensor;
-  /**
-   * Applies a linear layer of the loss's own, with bias, to every pixel: x [n, h, w, c] -> [n, h, w, outputs]. It is trained and
-   * saved with the student, as `loss_NAME.weight` and `loss_NAME.bias`, and no encoder needs it afterwards.
-   */
-  linear(name: string, x: Tensor, outputs: number): Tensor;
-}
-
-/** What a loss is made of. */
-export interface LossInputs extends SeedLossInputs {
-  /** Feature maps, if the loss was registered with `usesMaps`; small views have none. */
-  maps?: LossMaps;
-  /** Temperature of the second term of `tokens` (`--token-t`). */
-  tokenTemperature: number;
-  /** Weight of that term (`--token-weight`). */
-  tokenWeight: number;
-}
 
 /** Traces the loss [1] of a batch. Every op that depends on the student needs a gradient. */
 export type Loss = (graph: Graph, inputs: LossInputs) => Tensor;

@@ -13,7 +13,7 @@ import { reshape } from "../../kernels/ops/reshape/reshape.ts";
 import { resizeMap } from "../../kernels/ops/resize_map/resize_map.ts";
 import { rowDot } from "../../kernels/ops/row_dot/row_dot.ts";
 import { logSoftmax, softmax } from "../../kernels/ops/softmax/softmax.ts";
-import type { LossInputs } from "./losses.ts";
+import type { LossInputs } from "./loss_inputs.ts";
 import { seedLoss } from "./seed_loss.ts";
 
 /**
