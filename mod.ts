@@ -168,7 +168,8 @@ export type { OptimizerName, StepOptions } from "./methods/encoder_training/step
 export type { RunIdentity } from "./methods/terms.ts";
 export type { RunOrigin } from "./models/checkpoint/resume_state.ts";
 export type { Term, TermValue } from "./models/checkpoint/run_terms.ts";
-export type { Stem } from "./models/encoder.ts";
+export type { FeatureKind, Stem } from "./models/encoder.ts";
+export type { TeacherFeature } from "./models/teacher.ts";
 export type { EncoderPart } from "./models/encoder_parts.ts";
 export type { LayerNorms, StepStats } from "./models/step_stats.ts";
 export type { QueueView, SimilarityMap } from "./models/similarity_map.ts";

@@ -47,6 +47,7 @@ export {
   queueCrossEntropy,
   type QueueCrossEntropyAttributes,
 } from "./kernels/ops/queue_cross_entropy/queue_cross_entropy.ts";
+export { resizeMap, type ResizeMapAttributes } from "./kernels/ops/resize_map/resize_map.ts";
 export { reshape, type ReshapeAttributes } from "./kernels/ops/reshape/reshape.ts";
 export { rowDot, scaleRows } from "./kernels/ops/row_dot/row_dot.ts";
 export { rowSum, spreadRows } from "./kernels/ops/row_sum/row_sum.ts";
@@ -71,12 +72,14 @@ export type {
 } from "./models/encoder_layers.ts";
 export type { RowRange } from "./models/parameter_layout.ts";
 export { type HeadKind, type HeadOptions, projectionHead } from "./models/heads.ts";
-export { type Loss, registerLoss } from "./models/loss/losses.ts";
+export { type Loss, type LossNeeds, registerLoss } from "./models/loss/losses.ts";
+export type { LossInputs, LossMaps } from "./models/loss/loss_inputs.ts";
 export { seedLoss, type SeedLossInputs } from "./models/loss/seed_loss.ts";
 export type {
   Encoder,
   EncoderOutputs,
   EncoderRole,
+  FeatureKind,
   ImageSizes,
   TeacherSsl,
   UnusedEntry,

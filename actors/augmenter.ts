@@ -7,6 +7,7 @@
 import { TABLE_STRIDE } from "../data/pack.ts";
 import { Random } from "../data/random.ts";
 import { openGpu } from "../kernels/gpu.ts";
+import { drawMixture, type Mixture, repeatMixture } from "../kernels/image/mixup.ts";
 import { ViewMaker } from "../kernels/image/view_maker.ts";
 import {
   evaluationView,
@@ -29,8 +30,11 @@ const SHOWN_VIEWS = 32;
 
 /** Kind of views to make. */
 export type Views =
-  /** Training views by the name of an augmentation, and the first batch to expect. */
-  | { kind: "training"; augmentation: string; seed: number; first: BatchNumber }
+  /**
+   * Training views by the name of an augmentation, and the first batch to expect. With `mixup` those of a batch are mixed with
+   * each other, by a weight from Beta(mixup, mixup).
+   */
+  | { kind: "training"; augmentation: string; mixup?: number; seed: number; first: BatchNumber }
   /** Resized and cut from the middle, by torchvision's rule unless said; in order of arrival where no first batch is. */
   | { kind: "evaluation"; resize?: EvaluationResize; first?: BatchNumber };
 
@@ -40,6 +44,11 @@ export interface AugmenterConfig {
   batchSize: number;
   /** Side of a view, in pixels. */
   imageSize: number;
+  /**
+   * Side of the same views for a teacher, in pixels, if that is another one. Views are made at the larger size, and shrunk to
+   * the smaller.
+   */
+  teacherSize?: number;
   /** Views to make. */
   views: Views;
   /** Small views of the same images, if any. */
@@ -65,7 +74,11 @@ function sampleLocalViews(
   });
 }
 
-function sampleViews(batch: DecodedBatch, { views, imageSize }: AugmenterConfig): ViewParameters[] {
+function sampleViews(
+  batch: DecodedBatch,
+  { views }: AugmenterConfig,
+  imageSize: number,
+): ViewParameters[] {
   const { table, count } = batch.images;
   return Array.from({ length: count }, (_, image) => {
     const [, width, height, row] = table.subarray(image * TABLE_STRIDE);
@@ -79,14 +92,25 @@ function sampleViews(batch: DecodedBatch, { views, imageSize }: AugmenterConfig)
   });
 }
 
+/** How the views of a batch are mixed, if they are: by the seed, the epoch and the batch's number. */
+function mixtureOf({ position, images }: DecodedBatch, views: Views): Mixture | undefined {
+  if (views.kind === "evaluation" || !views.mixup) return undefined;
+  const random = new Random(views.seed, "mixup", position.epoch, position.batch);
+  return drawMixture(random, views.mixup, images.count);
+}
+
 export default defineActor<Augmenter, AugmenterConfig>(async (config, context) => {
-  const { batchSize, imageSize, views, local, viewer, next } = config;
+  const { batchSize, imageSize, teacherSize = imageSize, views, local, viewer, next } = config;
   const gpu = await openGpu(context.name);
-  const maker = new ViewMaker(gpu, { views: batchSize, width: imageSize, height: imageSize });
-  const localMaker = local &&
-    new ViewMaker(gpu, { views: batchSize * local.views, width: local.imageSize, height: local.imageSize });
+  const makerOf = (size: number, views = batchSize) =>
+    new ViewMaker(gpu, { views, width: size, height: size });
+  const [small, large] = [Math.min(imageSize, teacherSize), Math.max(imageSize, teacherSize)];
+  const maker = makerOf(large);
+  const shrinker = small === large ? undefined : makerOf(small);
+  const localMaker = local && makerOf(local.imageSize, batchSize * local.views);
   context.onStop(() => {
     maker.destroy();
+    shrinker?.destroy();
     localMaker?.destroy();
     gpu.destroy();
   });
@@ -118,17 +142,31 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
   }
 
   async function fillViews(batch: DecodedBatch, isShown: boolean): Promise<void> {
-    const parameters = sampleViews(batch, config);
-    const bytes = parameters.length * imageSize * imageSize * 4;
-    const whole = batch.views.byteLength === bytes;
-    const [made] = await Promise.all([
-      maker.augment(batch.images, parameters, whole ? batch.views : undefined),
+    const parameters = sampleViews(batch, config, large);
+    const mixture = mixtureOf(batch, views);
+    // A smaller last batch fills the beginning of a buffer; what follows is whatever was there.
+    const bufferFor = (filled: ArrayBuffer, size: number) => {
+      const bytes = parameters.length * size * size * 4;
+      const whole = filled.byteLength === bytes;
+      const into = whole ? filled : new ArrayBuffer(bytes);
+      return { into, finish: () => whole || new Uint8Array(filled).set(new Uint8Array(into)) };
+    };
+    const own = bufferFor(batch.views, imageSize);
+    const teachers = batch.teacherViews && bufferFor(batch.teacherViews, teacherSize);
+    const [made, shrunk] = imageSize === large ? [own, teachers] : [teachers!, own];
+    await Promise.all([
+      maker.augment(batch.images, parameters, made.into, {
+        mixture,
+        ...shrinker && { resized: { by: shrinker, into: shrunk!.into } },
+      }),
       local !== undefined && views.kind !== "evaluation"
-        ? localMaker!.augment(batch.images, sampleLocalViews(batch, local, views.seed), batch.local!.views)
+        ? localMaker!.augment(batch.images, sampleLocalViews(batch, local, views.seed), batch.local!.views, {
+          mixture: mixture && repeatMixture(mixture, local.views),
+        })
         : undefined,
     ]);
-    // A smaller last batch fills the beginning; what follows is whatever was there.
-    if (!whole) new Uint8Array(batch.views).set(new Uint8Array(made));
+    own.finish();
+    teachers?.finish();
     if (!isShown) return;
     await effort.attempt("the views of the first batch", async () => {
       await showViews(batch.views, parameters.length, imageSize, false);
@@ -152,7 +190,8 @@ export default defineActor<Augmenter, AugmenterConfig>(async (config, context) =
     handlers: {
       profile: () =>
         profileAll({
-          [`views of ${imageSize} px`]: maker,
+          [`views of ${large} px`]: maker,
+          [`the same views at ${small} px`]: shrinker,
           [`small views of ${local?.imageSize} px`]: localMaker,
         }),
       async augment(batch, { defer }) {

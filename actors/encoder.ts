@@ -23,6 +23,8 @@ export interface EncoderConfig {
   batchSize: number;
   /** Side of a view, in pixels. */
   imageSize: number;
+  /** Whether the feature maps of the views are wanted too, but of small ones. */
+  maps?: boolean;
   /** Small views of the same images, if any. */
   local?: LocalViewOptions;
   /** Keep feature maps in float16. */
@@ -41,15 +43,16 @@ export default defineActor<Encoder & Profiled, EncoderConfig>(async (config, con
     batch,
     imageSize,
     output,
+    map: config.maps,
     dimension,
     mixedPrecision,
   });
   const localFrozen = await (local &&
-    frozen.share({ batch: batch * local.views, imageSize: local.imageSize }));
+    frozen.share({ batch: batch * local.views, imageSize: local.imageSize, map: false }));
 
-  const embed = async ({ views, embeddings, local: localBuffers, images }: ViewBatch) => {
+  const embed = async ({ views, teacherViews, embeddings, maps, local: localBuffers, images }: ViewBatch) => {
     const [own, ofLocal] = await Promise.all([
-      frozen.embed(views, new Float32Array(embeddings)),
+      frozen.embed(teacherViews ?? views, new Float32Array(embeddings), maps && new Float32Array(maps)),
       localFrozen?.embed(localBuffers!.views, new Float32Array(localBuffers!.embeddings)),
     ]);
     requireFiniteFeatures(own, frozen.dimension, images);

@@ -62,6 +62,8 @@ export interface ProbeSetSettings {
 
 /** Settings of an evaluation pipeline. */
 export interface EvaluationSettings {
+  /** Stands before the names of its actors, where a run has several. */
+  prefix?: string;
   /** Height and width of a view, in pixels. */
   imageSize: number;
   /** Maximum pixels of an image; a larger one counts as broken. */
@@ -127,9 +129,10 @@ export function spawnEvaluation(
   { onRestart, onNoProbeSet }: LineHooks,
 ): Evaluate {
   const { probeSet, ...others } = settings;
+  const { prefix = "" } = settings;
   const watch: Watch = {
     onProgress() {},
-    watcher: system.listen<EvaluationWatcher>("evaluation", {
+    watcher: system.listen<EvaluationWatcher>(`${prefix}evaluation`, {
       embedded: (images) => watch.onProgress(images),
     }),
   };
@@ -164,31 +167,37 @@ interface Watch {
 
 function spawnLine(
   system: ActorSystem,
-  { imageSize, maxPixels, caches, evalResize, tuning, actors, knn, probeSet }: EvaluationSettings,
+  { prefix = "", imageSize, maxPixels, caches, evalResize, tuning, actors, knn, probeSet }:
+    EvaluationSettings,
   monitor: ActorRef<Monitor>,
   watch: Watch,
   supervision: Omit<SupervisorOptions, "strategy" | "resume">,
 ): Evaluate {
   const supervisor = system.supervise({ strategy: "one-for-all", resume: connect, ...supervision });
-  const evaluate = supervisor.spawn<typeof evaluator>("evaluator", actorUrl("evaluator", actors), () => ({
-    batchSize: BATCH,
-    imageSize,
-    ks: knn?.ks ?? [],
-    temperature: knn?.temperature ?? 1,
-    tuning,
-    watcher: watch.watcher,
-  }));
+  const evaluate = supervisor.spawn<typeof evaluator>(
+    `${prefix}evaluator`,
+    actorUrl("evaluator", actors),
+    () => ({
+      batchSize: BATCH,
+      imageSize,
+      ks: knn?.ks ?? [],
+      temperature: knn?.temperature ?? 1,
+      tuning,
+      watcher: watch.watcher,
+    }),
+  );
+  const [bankName, queriesName, probesName] = [BANK, QUERIES, PROBES].map((name) => prefix + name);
   const sources: Source[] = [
     ...knn === undefined ? [] : [
       {
-        name: BANK,
+        name: bankName,
         path: knn.bankData,
         rows: knn.bankRows,
         purpose: "bank",
         order: EVALUATION_ORDER,
       } as const,
       {
-        name: QUERIES,
+        name: queriesName,
         path: knn.queryData,
         rows: knn.queryRows,
         purpose: "queries",
@@ -197,7 +206,7 @@ function spawnLine(
     ],
     ...probeSet === undefined ? [] : [
       {
-        name: PROBES,
+        name: probesName,
         path: probeSet.data,
         purpose: "probes",
         order: PROBE_SET_ORDER,
@@ -208,7 +217,11 @@ function spawnLine(
   const pipeline = new Pipeline(
     supervisor,
     { batchSize: BATCH, imageSize, embeddingLength: 0, stages: STAGES, maxPixels, caches, actors, monitor },
-    [{ name: "evaluation_augmenter", views: () => ({ kind: "evaluation", resize: evalResize }), sources }],
+    [{
+      name: `${prefix}evaluation_augmenter`,
+      views: () => ({ kind: "evaluation", resize: evalResize }),
+      sources,
+    }],
     () => evaluate.ref,
   );
   async function connect(): Promise<void> {
@@ -234,9 +247,9 @@ function spawnLine(
         watch.onProgress = wishes.onProgress ?? (() => {});
         await evaluate.ref.ask("use", encoder, { ...PATIENCE, transfer: [] });
         const [bank, queries, images] = await Promise.all([
-          wantsKnn ? pipeline.read(BANK, WHOLE) : 0,
-          wantsKnn ? pipeline.read(QUERIES, WHOLE) : 0,
-          probeSet !== undefined ? pipeline.read(PROBES, { epoch: 0, endBatch: probeSet.batches }) : 0,
+          wantsKnn ? pipeline.read(bankName, WHOLE) : 0,
+          wantsKnn ? pipeline.read(queriesName, WHOLE) : 0,
+          probeSet !== undefined ? pipeline.read(probesName, { epoch: 0, endBatch: probeSet.batches }) : 0,
         ]);
         return {
           ...probeSet !== undefined && images > 0 && {

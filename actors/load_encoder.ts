@@ -25,7 +25,7 @@ export async function loadFrozenEncoder(
   gpu: Gpu,
   choice: EncoderChoice | EvaluatedEncoder,
   { dimension, ...shared }:
-    & Pick<FrozenEncoderOptions, "batch" | "imageSize" | "output" | "mixedPrecision">
+    & Pick<FrozenEncoderOptions, "batch" | "imageSize" | "output" | "map" | "mixedPrecision">
     & { dimension?: number },
 ): Promise<FrozenEncoder> {
   if ("path" in choice) {

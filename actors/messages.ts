@@ -19,8 +19,12 @@ export interface BatchBuffers {
   images: ArrayBuffer;
   /** Views, RGBA8 [batch, size, size]. */
   views: ArrayBuffer;
+  /** The same views at the size that the teacher is given, if that is another one. */
+  teacherViews?: ArrayBuffer;
   /** Teacher embeddings, float32 [batch, dimension]. */
   embeddings: ArrayBuffer;
+  /** The teacher's feature maps, if the loss compares them: float32 [batch, h, w, c], c padded to a multiple of 4. */
+  maps?: ArrayBuffer;
   /** Buffers of the small views, if any. */
   local?: LocalViewBuffers;
 }

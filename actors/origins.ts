@@ -2,8 +2,15 @@
 import type { BatchBuffers, DecodedBatch, TsvReader } from "./messages.ts";
 import type { ActorRef } from "./runtime/mod.ts";
 
-function buffersOf({ images, views, embeddings, local }: DecodedBatch): BatchBuffers {
-  return { images: images.table.buffer, views, embeddings, ...local && { local } };
+function buffersOf({ images, views, teacherViews, embeddings, maps, local }: DecodedBatch): BatchBuffers {
+  return {
+    images: images.table.buffer,
+    views,
+    ...teacherViews && { teacherViews },
+    embeddings,
+    ...maps && { maps },
+    ...local && { local },
+  };
 }
 
 /** The readers of a pipeline, by name: a sink gives buffers back by it. */

@@ -28,10 +28,14 @@ export interface PipelineOptions {
   batchSize: number;
   /** Side of a view, in pixels. */
   imageSize: number;
+  /** Side of the same views for the teacher, in pixels, if that is another one. */
+  teacherSize?: number;
   /** Small views of the same images (SWAV's multi-crop). */
   local?: LocalViewOptions;
   /** Numbers of an embedding, for which a buffer travels with each batch; 0 where none do. */
   embeddingLength: number;
+  /** Numbers of a feature map on the device, if maps travel too. */
+  mapLength?: number;
   /** Actors that a batch goes through, reader and sink among them. */
   stages: number;
   /** Pixels that an image may have; a larger one counts as broken. */
@@ -73,9 +77,9 @@ export interface Branch {
 
 /** Bytes of what travels with a batch: views are RGBA8, embeddings float32. */
 export function bufferBytes(
-  { batchSize, imageSize, local, embeddingLength }: Pick<
+  { batchSize, imageSize, teacherSize, local, embeddingLength, mapLength }: Pick<
     PipelineOptions,
-    "batchSize" | "imageSize" | "local" | "embeddingLength"
+    "batchSize" | "imageSize" | "teacherSize" | "local" | "embeddingLength" | "mapLength"
   >,
 ): BufferBytes {
   const bytesOf = (rows: number, size: number) => ({
@@ -84,6 +88,8 @@ export function bufferBytes(
   });
   return {
     ...bytesOf(batchSize, imageSize),
+    ...teacherSize !== undefined && { teacherViewBytes: batchSize * teacherSize * teacherSize * 4 },
+    ...mapLength !== undefined && { mapBytes: batchSize * mapLength * 4 },
     ...local && { local: bytesOf(batchSize * local.views, local.imageSize) },
   };
 }
@@ -115,11 +121,12 @@ export class Pipeline {
     branches: readonly Branch[],
     next: () => ActorRef<Encoder>,
   ) {
-    const { batchSize, imageSize, local, maxPixels, caches, stages, actors, monitor } = options;
+    const { batchSize, imageSize, teacherSize, local, maxPixels, caches, stages, actors, monitor } = options;
     this.#sources = branches.flatMap(({ name, sources, views, viewer }) => {
       const own = supervisor.spawn<typeof augmenter>(name, actorUrl("augmenter", actors), () => ({
         batchSize,
         imageSize,
+        teacherSize,
         views: views(),
         local,
         viewer,

@@ -34,8 +34,12 @@ export const EVALUATION_ORDER: ReadingOrder = { shuffle: false, dropLast: false,
 export interface BufferBytes {
   /** Bytes of the views. */
   viewBytes: number;
+  /** Bytes of the teacher's views, if they have another size. */
+  teacherViewBytes?: number;
   /** Bytes of the embeddings. */
   embeddingBytes: number;
+  /** Bytes of the teacher's feature maps, if they travel too. */
+  mapBytes?: number;
   /** The same for small views, if any. */
   local?: { viewBytes: number; embeddingBytes: number };
 }
@@ -82,13 +86,15 @@ class BufferPool {
   take(context: ActorContext<TsvReader>): Promise<BatchBuffers> | BatchBuffers {
     const free = this.#free.pop();
     if (free !== undefined) return free;
-    const { viewBytes, embeddingBytes, local, batchesUnderWay } = this.#config;
+    const { viewBytes, teacherViewBytes, embeddingBytes, mapBytes, local, batchesUnderWay } = this.#config;
     if (this.#made < batchesUnderWay) {
       this.#made++;
       return {
         images: new ArrayBuffer(0),
         views: new ArrayBuffer(viewBytes),
+        ...teacherViewBytes !== undefined && { teacherViews: new ArrayBuffer(teacherViewBytes) },
         embeddings: new ArrayBuffer(embeddingBytes),
+        ...mapBytes !== undefined && { maps: new ArrayBuffer(mapBytes) },
         ...local && {
           local: {
             views: new ArrayBuffer(local.viewBytes),

@@ -8,7 +8,7 @@ import { PAPER_SIZES, type PaperSize } from "./paper_sizes.ts";
 const HELP = `Usage: deno task bench:paper [options]
 
 The comparison of SEED's paper on CIFAR-10: each student with fresh weights, by MoCo-v2 alone, by SEED and by SEED with
-multi-view, and ablations of the teacher's temperature, the queue, the loss, the teacher and --bn-splits. Prints a table,
+multi-view, and ablations of the teacher's temperature, the queue, the loss, mixup, the teacher and --bn-splits. Prints a table,
 and writes it with a chart to bench/RESULTS.md.
 
 Each run has a folder of its own under --output. The same command goes on where it was stopped: finished runs are not

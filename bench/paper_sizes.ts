@@ -36,6 +36,7 @@ export interface PaperSize {
   temperatures: readonly number[];
   queues: readonly number[];
   losses: readonly string[];
+  mixups: readonly number[];
   bnSplits: readonly number[];
 }
 
@@ -52,7 +53,8 @@ const LINEAR: Partial<LinearInput> = {
 const ABLATIONS = {
   temperatures: [0.01, 0.04, 0.07, 0.1],
   queues: [128, 1024, 16_384],
-  losses: ["seed", "mse", "in_batch"],
+  losses: ["seed", "cosine", "mse", "in_batch"],
+  mixups: [0, 1],
 } as const;
 
 /** MoCo-v2 as MoCo's notebook for CIFAR-10 has it; there it is a ResNet-18 for 200 epochs, in batches of 512. */
@@ -125,6 +127,7 @@ export const PAPER_SIZES: Readonly<Record<"small" | "full", PaperSize>> = {
     linear: { ...LINEAR, lr: [0.1, 0.3, 1, 3, 10] },
     ...ABLATIONS,
     queues: [256, 1024, 16_384], // no fewer than a batch
+    losses: [...ABLATIONS.losses, "tokens"], // of the small size, maps have one place
     bnSplits: [1, 8],
   },
 };
@@ -213,6 +216,11 @@ export function planOf(size: PaperSize): PaperPlan {
     size.losses,
     { usual: DEFAULT_LOSS, title: "--loss" },
     (loss) => distilled(arch, `-loss-${loss}`, { loss }),
+  );
+  vary(
+    size.mixups,
+    { usual: PAPER_DEFAULTS.mixup, title: "SEED, --mixup" },
+    (mixup) => distilled(arch, `-mixup-${mixup}`, { mixup }),
   );
   const worse = `worse teacher: ${worseTeacher.arch}, ${worseTeacher.title}`;
   add(worse, 1, { name: "worse-teacher", ...worseTeacher }, 1);

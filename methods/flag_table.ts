@@ -59,6 +59,8 @@ export interface ChoiceFlag<Value extends string = string> extends FlagBase {
   kind: "choice";
   /** All that there are. */
   values: readonly Value[];
+  /** The value where the flag is given without one. */
+  implied?: Value;
   /** What `--help` says in place of all the values, where they are many. */
   valuesShown?: string;
 }

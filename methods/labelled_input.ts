@@ -3,6 +3,7 @@ import type { Emit, NoticeEvent } from "../actors/events.ts";
 import { findDataset, resolveDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import { type EncoderSourceOptions, openEncoderSource } from "../models/encoder_source.ts";
+import { chooseFeature } from "../models/features.ts";
 import { freshEncoder } from "../models/registry.ts";
 import { type AskedViews, chooseViews, type ChosenViews } from "./encoder_views.ts";
 
@@ -28,7 +29,7 @@ export async function resolveLabelledInput(
   { data, testData, ...views }: LabelledInput,
   emit: Emit<NoticeEvent>,
 ): Promise<{ arch: string; data: string; testData: string } & Omit<ChosenViews, "note">> {
-  const { arch: named, stem } = choice;
+  const { arch: named, stem, feature } = choice;
   using source = path === null ? null : await openEncoderSource(path, { ...choice, part: "backbone" });
   if (source === null && named === undefined) {
     throw new TypeError("expected a checkpoint (pretrained) or the name of an encoder (arch), found neither");
@@ -40,6 +41,6 @@ export async function resolveLabelledInput(
   const images = { data: await resolveDataset(data, "train"), testData: found };
   const { note, ...chosen } = chooseViews(source, views, images.data);
   if (note !== undefined) emit({ type: "note", text: note });
-  const arch = source?.encoder.name ?? freshEncoder(named!, stem, chosen.imageSize).name;
+  const arch = source?.encoder.name ?? chooseFeature(freshEncoder(named!, stem, chosen.imageSize), feature).name;
   return { arch, ...images, ...chosen };
 }

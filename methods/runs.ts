@@ -4,7 +4,8 @@ import type { Accuracy } from "../actors/messages.ts";
 import { resolveDataset } from "../data/open_dataset.ts";
 import { UserError } from "../errors.ts";
 import { describeOtherHeads, openEncoderSource } from "../models/encoder_source.ts";
-import type { Stem } from "../models/encoder.ts";
+import type { FeatureKind, Stem } from "../models/encoder.ts";
+import { chooseFeature } from "../models/features.ts";
 import { freshEncoder } from "../models/registry.ts";
 import { type AskedViews, chooseViews } from "./encoder_views.ts";
 import {
@@ -108,6 +109,8 @@ export interface KnnInput extends AskedViews, Pick<KnnOptions, "maxPixels" | "ac
   weights?: string;
   /** Heads of a vision transformer; by its checkpoint if omitted. */
   heads?: number;
+  /** Feature of the encoder; by its checkpoint if omitted. */
+  feature?: FeatureKind;
   /** Seed of random weights. */
   seed?: number;
   /** Images that vote. */
@@ -129,11 +132,24 @@ export interface KnnInput extends AskedViews, Pick<KnnOptions, "maxPixels" | "ac
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  */
 export function knn(input: KnnInput, settings?: RunSettings): Run<KnnEvent, Accuracy[]> {
-  const { pretrained = null, arch, stem, which, weights, heads, seed, data, testData, knnK, knnT, ...rest } =
-    {
-      ...KNN_DEFAULTS,
-      ...input,
-    };
+  const {
+    pretrained = null,
+    arch,
+    stem,
+    which,
+    weights,
+    heads,
+    feature,
+    seed,
+    data,
+    testData,
+    knnK,
+    knnT,
+    ...rest
+  } = {
+    ...KNN_DEFAULTS,
+    ...input,
+  };
   const needs = () => ({
     decodes: true,
     computes: true,
@@ -142,7 +158,7 @@ export function knn(input: KnnInput, settings?: RunSettings): Run<KnnEvent, Accu
   const work = async (tell: (event: KnnEvent) => void, signal: AbortSignal) => {
     using source = pretrained === null
       ? null
-      : await openEncoderSource(pretrained, { arch, stem, which, weights, heads, part: "backbone" });
+      : await openEncoderSource(pretrained, { arch, stem, which, weights, heads, feature, part: "backbone" });
     const named = source?.encoder.name ?? arch;
     if (named === undefined) {
       throw new UserError(
@@ -152,7 +168,7 @@ export function knn(input: KnnInput, settings?: RunSettings): Run<KnnEvent, Accu
     const images = await findVote({ data, testData, seed }, tell);
     const { note, ...views } = chooseViews(source, input, images.bankData);
     const encoder = pretrained === null
-      ? { arch: freshEncoder(named, stem, views.imageSize).name, seed }
+      ? { arch: chooseFeature(freshEncoder(named, stem, views.imageSize), feature).name, seed }
       : { arch: named, path: pretrained, which, weights };
     for (const text of [source && describeOtherHeads(pretrained!, source), note]) {
       if (text) tell({ type: "note", text });
@@ -172,6 +188,7 @@ export type EmbedInput =
     stem?: Stem;
     weights?: string;
     heads?: number;
+    feature?: FeatureKind;
   }
   & Pick<EmbeddingOptions, "data">
   & Partial<Omit<EmbeddingOptions, "encoder" | "dimension">>;
@@ -223,7 +240,7 @@ export class EmbedRun extends Run<EmbedEvent, EmbeddingResult> {
  * @throws {UserError} in the run's result, for data and checkpoints that cannot be used
  */
 export function embed(
-  { pretrained, which, arch, stem, weights, heads, ...input }: EmbedInput,
+  { pretrained, which, arch, stem, weights, heads, feature, ...input }: EmbedInput,
   settings?: RunSettings,
 ): EmbedRun {
   const needs = () => ({
@@ -234,7 +251,7 @@ export function embed(
   const work = async (tell: (event: EmbedEvent) => void, signal: AbortSignal) => {
     const data = await resolveDataset(input.data, "train");
     const part = input.part ?? EMBED_DEFAULTS.part;
-    using source = await openEncoderSource(pretrained, { arch, stem, which, weights, heads, part });
+    using source = await openEncoderSource(pretrained, { arch, stem, which, weights, heads, feature, part });
     const dimension = part === "backbone" ? source.encoder.features : source.head.dimension;
     const encoder = { path: pretrained, arch: source.encoder.name, which, weights };
     const { note, ...views } = chooseViews(source, input, data);

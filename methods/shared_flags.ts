@@ -1,5 +1,5 @@
 /** Rows of flag tables that more than one task has. */
-import { STEMS } from "../models/encoder.ts";
+import { FEATURES, STEMS } from "../models/encoder.ts";
 import { OPTIMIZERS } from "./encoder_training/step_options.ts";
 import { EVALUATION_RESIZES } from "../actors/evaluation_resize.ts";
 import type { ChoiceFlag, FlagTable, RetiredFlag } from "./flag_table.ts";
@@ -49,6 +49,7 @@ export function encoderFlags(names: EncoderNames, group: string, arch: string) {
     },
     weights: weightsFlag(group),
     heads: headsFlag(group),
+    feature: featureFlag(group),
     plugin: pluginFlag(group),
   } as const satisfies FlagTable;
 }
@@ -91,6 +92,20 @@ export function headsFlag(group: string) {
 
 /** What `--help` says where {@linkcode headsFlag} is not given. */
 export const HEADS_DEFAULT_NOTE = "default: by the checkpoint, else a head for 64 numbers; 12 of MoCo-v3's";
+
+/** Which tokens a feature is made of. */
+export function featureFlag(group: string) {
+  return {
+    kind: "choice",
+    values: FEATURES,
+    group,
+    help:
+      "feature of a vision transformer or of DINOv3's ConvNeXt: class token, mean of the patch tokens, or both side by side",
+  } as const;
+}
+
+/** What `--help` says where {@linkcode featureFlag} is not given. */
+export const FEATURE_DEFAULT_NOTE = "default: what the checkpoint says, else cls";
 
 /** What `--help` says where {@linkcode weightsFlag} is not given. */
 export const WEIGHTS_DEFAULT_NOTE =

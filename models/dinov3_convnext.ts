@@ -1,10 +1,17 @@
 /** DINOv3's ConvNeXts (Liu et al. 2022; Simeoni et al. 2025), under the names that their authors released them with. */
 import type { Tensor } from "../kernels/graph.ts";
 import { globalAveragePool } from "../kernels/ops/global_average_pool/global_average_pool.ts";
-import type { Encoder } from "./encoder.ts";
+import type { Encoder, FeatureKind } from "./encoder.ts";
 import type { EncoderBuilder } from "./encoder_builder.ts";
 import type { Initial } from "./encoder_layers.ts";
 import type { EncoderFamily, Shapes } from "./encoder_family.ts";
+import {
+  featureLength,
+  type FeatureTokens,
+  nameWithFeature,
+  splitFeature,
+  traceFeature,
+} from "./features.ts";
 import { projectionHead } from "./heads.ts";
 
 /** Blocks and channels of each of the four stages. */
@@ -61,8 +68,11 @@ function readShape(tensors: Shapes): ConvNextShape | undefined {
   return { depths: stages.map(({ depth }) => depth), widths: stages.map(({ width }) => width) };
 }
 
-/** Traces everything but a head: images [n, h, w, 3] -> the normalised mean over pixels, [n, 1, 1, features]. */
-function trace(b: EncoderBuilder, images: Tensor, { depths, widths }: ConvNextShape): Tensor {
+/**
+ * Traces everything but a head: images [n, h, w, 3] -> what the authors call tokens. The class token is the norm of the mean over
+ * pixels [n, 1, 1, width], and the patches are the norms of the pixels.
+ */
+function trace(b: EncoderBuilder, images: Tensor, { depths, widths }: ConvNextShape): FeatureTokens {
   const downsamplings = widths.map((width, stage) =>
     stage === 0 ? stem(b, width) : downsampling(b, `downsample_layers.${stage}`, widths[stage - 1], width)
   );
@@ -72,7 +82,11 @@ function trace(b: EncoderBuilder, images: Tensor, { depths, widths }: ConvNextSh
     for (let i = 0; i < depth; i++) x = block(b, `stages.${stage}.${i}`, x);
   }
   const norm = b.layerNorm("norm", widths.at(-1)!, EPSILON);
-  return b.normalize(b.graph.apply(globalAveragePool, [x], {}), norm);
+  return {
+    cls: () => b.normalize(b.graph.apply(globalAveragePool, [x], {}), norm),
+    patches: () => b.normalize(x, norm),
+    map: () => b.normalize(x, norm),
+  };
 }
 
 /** A 4x4 convolution with stride 4, and a norm behind it. */
@@ -122,9 +136,9 @@ const IGNORED = /^(mask_token$|(dino_head|ibot_head|head)\.)/;
 /** Encoders that were asked for, by name. */
 const known = new Map<string, Encoder>();
 
-function convNext(shape: ConvNextShape): Encoder {
-  const name = nameOf(shape);
-  const features = shape.widths.at(-1)!;
+function convNext(shape: ConvNextShape, feature: FeatureKind = "cls"): Encoder {
+  const name = nameWithFeature(nameOf(shape), feature);
+  const features = featureLength(shape.widths.at(-1)!, feature);
   const encoder = known.get(name) ?? {
     name,
     family: "ConvNeXt of DINOv3",
@@ -132,6 +146,8 @@ function convNext(shape: ConvNextShape): Encoder {
     ssl: "dinov3",
     head: "none",
     features,
+    feature,
+    withFeature: (other) => convNext(shape, other),
     // Four pixels to one, and three times two to one, as the authors' images are; others would lose their edges.
     sizes: { usual: 256, multiple: 32 },
     // The last norm under its other name.
@@ -142,8 +158,9 @@ function convNext(shape: ConvNextShape): Encoder {
     })),
     ignores: IGNORED,
     trace(b, images, head) {
-      const feature = trace(b, images, shape);
-      return { feature, embedding: projectionHead(b, "fc", features, head)(feature) };
+      const tokens = trace(b, images, shape);
+      const pooled = traceFeature(b, feature, tokens);
+      return { feature: pooled, map: tokens.map, embedding: projectionHead(b, "fc", features, head)(pooled) };
     },
   };
   known.set(name, encoder);
@@ -152,13 +169,14 @@ function convNext(shape: ConvNextShape): Encoder {
 
 /** The family: of any depths and widths. */
 export const DINOV3_CONVNEXT: EncoderFamily = {
-  released: Object.values(RELEASED).map(convNext),
+  released: Object.values(RELEASED).map((shape) => convNext(shape)),
   recognize(tensors) {
     const shape = readShape(tensors);
     return shape && convNext(shape);
   },
   named(name) {
-    const shape = shapeNamed(name);
-    return shape && convNext(shape);
+    const { name: plain, feature } = splitFeature(name);
+    const shape = shapeNamed(plain);
+    return shape && convNext(shape, feature);
   },
 };

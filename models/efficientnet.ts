@@ -151,7 +151,11 @@ function withStride(scale: Scale, name: string, stemStride: 1 | 2): Encoder {
       const last = declare(b, "_conv_head", { inputs: x.shape[3], outputs: features, kernel: 1 });
       x = b.convolveAndNormalize(x, last, b.batchNorm("_bn1", features, NORM), { activation: "swish" });
       const feature = b.graph.apply(globalAveragePool, [x], {});
-      return { feature, embedding: projectionHead(b, "fc", features, head)(b.dropout(feature, dropout)) };
+      return {
+        feature,
+        map: () => x,
+        embedding: projectionHead(b, "fc", features, head)(b.dropout(feature, dropout)),
+      };
     },
   };
 }

@@ -13,6 +13,11 @@ export interface EncoderOutputs {
    * normalised.
    */
   embedding: Tensor;
+  /**
+   * Traces the last feature map [n, h, w, c], which the feature is pooled from; of a vision transformer the patch tokens after the
+   * last norm. Losses that compare maps need it.
+   */
+  map?(): Tensor;
 }
 
 /** Method that a teacher was trained with (`--teacher-ssl`), which determines the key names of its checkpoint. */
@@ -28,6 +33,15 @@ export const SSL_TITLES: Readonly<Record<TeacherSsl, string>> = {
   dinov3: "DINOv3",
   mocov3: "MoCo-v3",
 };
+
+/**
+ * Features of a vision transformer, `--feature`: the class token after the last norm, the mean of the patch tokens after it, or
+ * both, the class token first. Of DINOv3's ConvNeXts: the norm of the mean over pixels, the mean of the norms, or both.
+ */
+export type FeatureKind = "cls" | "mean" | "cls+mean";
+
+/** Every {@linkcode FeatureKind}. */
+export const FEATURES: readonly FeatureKind[] = ["cls", "mean", "cls+mean"];
 
 /** Role of an encoder in a distillation. */
 export type EncoderRole = "teacher" | "student";
@@ -87,6 +101,10 @@ export interface Encoder {
   readonly head: HeadKind;
   /** Length of the pooled feature. */
   readonly features: number;
+  /** Which feature it gives, of an encoder that can give several. */
+  readonly feature?: FeatureKind;
+  /** Of such an encoder, the one with the same weights that gives another feature; `chooseFeature()` calls it. */
+  withFeature?(feature: FeatureKind): Encoder;
   /** Sizes of images; any where it is left out. */
   readonly sizes?: ImageSizes;
   /** Heads of a vision transformer, which no shape of its tensors tells. */

@@ -91,9 +91,9 @@ export class EncoderBuilder {
     this.#dropoutSeed = mode === "train" ? dropoutSeed : undefined;
   }
 
-  /** Returns the device parameters that a tensor depends on, in order of first use. */
-  parametersOf(tensor: Tensor): DeviceParameter[] {
-    const used = new Set(liveNodes(this.graph, [tensor]).flatMap(({ inputs }) => inputs));
+  /** Returns the device parameters that tensors depend on, in order of first use. */
+  parametersOf(...tensors: Tensor[]): DeviceParameter[] {
+    const used = new Set(liveNodes(this.graph, tensors).flatMap(({ inputs }) => inputs));
     return this.parameters.filter((parameter) => used.has(parameter.tensor));
   }
 

@@ -158,7 +158,7 @@ function describeChoice(
 }
 
 /** What is known of an encoder's images, in words. */
-export function describeInput({ imageSize, cropRatio, mean, std, stem, heads }: SavedInput): string {
+export function describeInput({ imageSize, cropRatio, mean, std, stem, heads, feature }: SavedInput): string {
   const { mean: usualMean, deviation: usualStd } = IMAGENET_NORMALIZATION;
   const isUsual = (values: readonly number[] | undefined, usual: readonly number[]) =>
     values === undefined || values.join() === usual.join();
@@ -173,6 +173,7 @@ export function describeInput({ imageSize, cropRatio, mean, std, stem, heads }: 
     ...normalization,
     ...stem === undefined ? [] : [`stem ${stem}`],
     ...heads === undefined ? [] : [`${heads} attention heads`],
+    ...feature === undefined ? [] : [`feature ${feature}`],
   ].join(", ");
 }
 
@@ -187,13 +188,14 @@ export function inputOf<Views extends Pick<SavedInput, "imageSize" | "cropRatio"
   saved: SavedInput = {},
 ): Views & SavedInput {
   const { mean, deviation } = IMAGENET_NORMALIZATION;
-  const { heads } = encoder;
+  const { heads, feature = "cls" } = encoder;
   return {
     ...views,
     mean: saved.mean ?? mean,
     std: saved.std ?? deviation,
     stem: stemOf(encoder),
     ...heads !== undefined && { heads },
+    ...feature !== "cls" && { feature },
   };
 }
 

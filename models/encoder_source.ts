@@ -16,7 +16,8 @@ import { adviseChoice, describeOtherModel, explainUnknown } from "./near_miss.ts
 import { completeEntries, isUsual, unusedEntries } from "./complete_entries.ts";
 import type { EncoderClues } from "./encoder_family.ts";
 import { cluesOf, expectPart, isHeadless, recognizeEncoders } from "./recognize.ts";
-import { type Encoder, type EncoderRole, SSL_TITLES, type Stem } from "./encoder.ts";
+import { type Encoder, type EncoderRole, type FeatureKind, SSL_TITLES, type Stem } from "./encoder.ts";
+import { chooseFeature } from "./features.ts";
 import { findEncoder } from "./registry.ts";
 import { hasFixedPositions, openEncoder } from "./locate_encoder.ts";
 import { requireHead } from "./teacher.ts";
@@ -31,6 +32,8 @@ export interface EncoderSourceOptions {
   which?: EncoderRole;
   /** Heads of a vision transformer, where its tensors do not tell. */
   heads?: number;
+  /** Its feature; where it is left out, that of `arch`, or else what the file says. */
+  feature?: FeatureKind;
   /** What stands before the encoder's keys, where a checkpoint holds several; see `locate_encoder.ts`. */
   weights?: string;
   /** Whether the head is wanted too. */
@@ -89,7 +92,7 @@ export function describeOtherHeads(
  */
 export async function openEncoderSource(
   path: string,
-  { arch, stem, heads, which, weights, part, dimension }: EncoderSourceOptions,
+  { arch, stem, heads, feature, which, weights, part, dimension }: EncoderSourceOptions,
 ): Promise<EncoderSource> {
   const state = await openEncoder(path, weights);
   try {
@@ -104,7 +107,9 @@ export async function openEncoderSource(
     const named = arch === undefined ? undefined : findEncoder(arch, stem);
     const headless = named === undefined ? isHeadless(tensors, clues) : named.head === "none";
     if (part === "encoder" && !headless) requireHead({ ...state, tensors }, clues);
-    const encoder = named ?? recognize(path, tensors, part, clues);
+    const encoder = named === undefined
+      ? chooseFeature(recognize(path, tensors, part, clues), feature ?? input?.feature)
+      : chooseFeature(named, feature);
     const { head, entries, isOptional, otherHeads } = expectPart(encoder, tensors, part);
     const advise = () => adviseChoice(tensors, part, encoder);
     const found = matchStateDict({ ...state, tensors }, entries, isOptional, advise);

@@ -55,6 +55,9 @@ export function projectionHead(
   };
 }
 
+/** What the keys of layers begin with that belong to a loss, see `LossMaps` in `loss/loss_inputs.ts`: no encoder needs them. */
+export const LOSS_LAYER = "loss_";
+
 /** The head that some keys speak of, and where it is: `root` is `fc`, or `projection_head` as SWAV has it. */
 export interface FoundHead extends HeadOptions {
   root: string;

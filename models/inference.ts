@@ -11,7 +11,9 @@ import type { DeviceParameter } from "./encoder_layers.ts";
 import type { HeadOptions } from "./heads.ts";
 import { type ImageInput, type Normalization, traceImages } from "./images.ts";
 import { ParameterStore, type ReadEntry } from "./parameter_store.ts";
-import type { Encoder } from "./encoder.ts";
+import { UserError } from "../errors.ts";
+import type { Encoder, EncoderOutputs } from "./encoder.ts";
+import { usualHead } from "./registry.ts";
 
 /** What {@linkcode FrozenEncoder.create} needs. */
 export interface FrozenEncoderOptions {
@@ -29,6 +31,8 @@ export interface FrozenEncoderOptions {
    * feature, likewise.
    */
   output: "feature" | "embedding" | "normalized" | "normalized_feature";
+  /** Whether its feature map is wanted too. */
+  map?: boolean;
   /** Keep maps of pixels in float16, which not every adapter can. */
   mixedPrecision?: boolean;
 }
@@ -44,6 +48,8 @@ interface Traced {
   graph: Graph;
   images: Tensor;
   output: Tensor;
+  /** Its feature map [n, h, w, c], if it is wanted. */
+  map: Tensor | undefined;
   /** What the output depends on. */
   parameters: DeviceParameter[];
 }
@@ -69,12 +75,34 @@ function trace(options: FrozenEncoderOptions, batch: number, limit: number): Tra
     : output === "embedding"
     ? outputs.embedding
     : graph.apply(l2Normalize, [output === "normalized" ? outputs.embedding : outputs.feature], {});
-  return { graph, images: source, output: result, parameters: builder.parametersOf(result) };
+  const map = options.map ? mapOf(encoder, outputs) : undefined;
+  const parameters = builder.parametersOf(result, ...map === undefined ? [] : [map]);
+  return { graph, images: source, output: result, map, parameters };
+}
+
+/** The feature map of an encoder's outputs. Throws a {@linkcode UserError} where it has none. */
+export function mapOf({ name }: Encoder, { map }: EncoderOutputs): Tensor {
+  if (map !== undefined) return map();
+  throw new UserError(`${name} gives no feature map, which this --loss compares; use another loss`);
+}
+
+/** Height, width and channels of an encoder's feature map, of square images of a size; see {@linkcode mapOf}. */
+export function mapShape(
+  encoder: Encoder,
+  imageSize: number,
+): [height: number, width: number, channels: number] {
+  const graph = new Graph();
+  const { images } = traceImages(graph, "normalized", 1, imageSize);
+  const outputs = encoder.trace(new EncoderBuilder(graph, "eval"), images, usualHead(encoder));
+  const [, height, width, channels] = mapOf(encoder, outputs).shape;
+  return [height, width, channels];
 }
 
 /** Images of one run: all, or as many as leave every activation small enough to be bound, in runs of one size. */
-function runSize({ graph, output }: Traced, batch: number, limit: number): number {
-  const activations = liveNodes(graph, [output]).flatMap(({ outputs }) => outputs);
+function runSize({ graph, output, map }: Traced, batch: number, limit: number): number {
+  const activations = liveNodes(graph, [output, ...map === undefined ? [] : [map]]).flatMap(({ outputs }) =>
+    outputs
+  );
   const most = Math.floor(limit / Math.max(...activations.map(byteLength)));
   // Where not even one fits, the program says which tensor it is.
   const runs = Math.ceil(batch / Math.max(1, most));
@@ -99,7 +127,7 @@ export function scheduleEncoder(target: Target, options: FrozenEncoderOptions): 
 }
 
 /** How many images a {@linkcode FrozenEncoder} takes, and of which size. */
-export type ImageBatchSize = Pick<FrozenEncoderOptions, "batch" | "imageSize">;
+export type ImageBatchSize = Pick<FrozenEncoderOptions, "batch" | "imageSize" | "map">;
 
 /** An encoder in eval mode, batch norm folded, for one batch size and image size. */
 export class FrozenEncoder implements Disposable {
@@ -120,6 +148,9 @@ export class FrozenEncoder implements Disposable {
   readonly #own: ParameterStore | undefined;
   readonly #images: Tensor;
   readonly #output: Tensor;
+  readonly #map: Tensor | undefined;
+  /** As {@linkcode FrozenEncoder.#staging}, of maps. */
+  readonly #mapStaging: GPUBuffer[] = [];
 
   private constructor(
     gpu: Gpu,
@@ -127,7 +158,7 @@ export class FrozenEncoder implements Disposable {
     program: Program,
     weights: Weights,
     own: ParameterStore | undefined,
-    { images, output }: Traced,
+    { images, output, map }: Traced,
   ) {
     this.#gpu = gpu;
     this.#options = options;
@@ -136,6 +167,7 @@ export class FrozenEncoder implements Disposable {
     this.#own = own;
     this.#images = images;
     this.#output = output;
+    this.#map = map;
     this.name = options.encoder.name;
     this.batch = options.batch;
     this.imagesPerRun = output.shape[0];
@@ -158,7 +190,7 @@ export class FrozenEncoder implements Disposable {
   static async #create(gpu: Gpu, options: FrozenEncoderOptions, shared?: Weights): Promise<FrozenEncoder> {
     const limit = gpu.target.maxStorageBufferBindingSize;
     const traced = trace(options, runSize(trace(options, 1, limit), options.batch, limit), limit);
-    const { graph, images, output, parameters } = traced;
+    const { graph, images, output, map, parameters } = traced;
     const bySize = parameters.filter((parameter) => parameter.bySize);
     const own = shared === undefined
       ? new ParameterStore(gpu, parameters)
@@ -176,7 +208,7 @@ export class FrozenEncoder implements Disposable {
       label: options.encoder.name,
       graph,
       inputs: [images],
-      outputs: [output],
+      outputs: [output, ...map === undefined ? [] : [map]],
       bound: new Map(bound),
       mixedPrecision: options.mixedPrecision,
     });
@@ -199,10 +231,12 @@ export class FrozenEncoder implements Disposable {
    * layout. A call submits its work at once, so that the device does not wait while the call before it still reads back.
    *
    * @param into filled with the output [batch, {@linkcode dimension}] and returned; a new array when not given
+   * @param mapInto filled with the feature maps, in the device's layout; of an encoder that was created with `map`
    */
   async embed(
     images: ArrayBuffer | ArrayBufferView<ArrayBuffer>,
     into: Float32Array<ArrayBuffer> = new Float32Array(this.batch * this.dimension),
+    mapInto?: Float32Array<ArrayBuffer>,
   ): Promise<Float32Array<ArrayBuffer>> {
     const { device } = this.#gpu;
     const data = images instanceof ArrayBuffer
@@ -215,11 +249,12 @@ export class FrozenEncoder implements Disposable {
       );
     }
     const { buffer, offset, bytes } = this.#program.rangeOf(this.#output);
-    const staging = this.#staging.pop() ?? device.createBuffer({
-      label: "embeddings",
-      size: this.batch * padTo4(this.dimension) * 4,
-      usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ,
-    });
+    const reserve = (free: GPUBuffer[], label: string, size: number) =>
+      free.pop() ??
+        device.createBuffer({ label, size, usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ });
+    const staging = reserve(this.#staging, "embeddings", this.batch * padTo4(this.dimension) * 4);
+    const maps = mapInto && this.#program.rangeOf(this.#map!);
+    const mapStaging = mapInto && reserve(this.#mapStaging, "feature maps", mapInto.byteLength);
     for (let done = 0; done < this.batch; done += this.imagesPerRun) {
       // The last run is as long as the others, and may embed some images a second time.
       const first = Math.min(done, this.batch - this.imagesPerRun);
@@ -229,8 +264,15 @@ export class FrozenEncoder implements Disposable {
       this.#program.encode(encoder);
       const at = first * (bytes / this.imagesPerRun);
       encoder.copyBufferToBuffer(buffer, offset, staging, at, bytes);
+      if (maps !== undefined) {
+        const at = first * (maps.bytes / this.imagesPerRun);
+        encoder.copyBufferToBuffer(maps.buffer, maps.offset, mapStaging!, at, maps.bytes);
+      }
       device.queue.submit([encoder.finish()]);
     }
+    const readMaps = mapStaging && readStaging(this.#gpu, mapStaging, (maps) => {
+      mapInto!.set(new Float32Array(maps));
+    });
     await readStaging(this.#gpu, staging, (embeddings) => {
       const padded = new Float32Array(embeddings);
       const stride = padTo4(this.dimension);
@@ -239,6 +281,10 @@ export class FrozenEncoder implements Disposable {
       }
     });
     this.#staging.push(staging);
+    if (mapStaging !== undefined) {
+      await readMaps;
+      this.#mapStaging.push(mapStaging);
+    }
     return into;
   }
 
@@ -250,7 +296,7 @@ export class FrozenEncoder implements Disposable {
   /** Frees the device's memory. */
   [Symbol.dispose](): void {
     this.#program.destroy();
-    for (const staging of this.#staging) staging.destroy();
+    for (const staging of [...this.#staging, ...this.#mapStaging]) staging.destroy();
     this.#own?.[Symbol.dispose]();
   }
 }

@@ -138,7 +138,11 @@ function withStride(size: keyof typeof SIZES, name: string, stride: 1 | 2): Enco
       const pooled = b.graph.apply(globalAveragePool, [x], {});
       const hidden = b.linear("classifier.0", channels, classifier, LINEAR_WEIGHTS);
       const feature = b.convolve(pooled, hidden, { activation: "hard_swish" });
-      return { feature, embedding: projectionHead(b, "fc", classifier, head)(b.dropout(feature, DROPOUT)) };
+      return {
+        feature,
+        map: () => x,
+        embedding: projectionHead(b, "fc", classifier, head)(b.dropout(feature, DROPOUT)),
+      };
     },
   };
 }

@@ -2,7 +2,7 @@
 import { plainKey, type StateDict } from "./checkpoint/state_dict.ts";
 import { type EncoderPart, partsOf } from "./encoder_parts.ts";
 import type { StateEntry } from "./encoder_layers.ts";
-import { findHead, type FoundHead, type HeadOptions } from "./heads.ts";
+import { findHead, type FoundHead, type HeadOptions, LOSS_LAYER } from "./heads.ts";
 import type { Encoder, TeacherSsl } from "./encoder.ts";
 import type { EncoderClues, Shapes } from "./encoder_family.ts";
 import { stemOf } from "./encoder_input.ts";
@@ -43,7 +43,8 @@ export function expectPart(encoder: Encoder, tensors: Shapes, part: EncoderPart)
     ({ key }) => key,
   ));
   const isOptional = (key: string) =>
-    roots.has(rootOf(key)) || optional.has(key) || encoder.ignores?.test(key) === true;
+    roots.has(rootOf(key)) || optional.has(key) || key.startsWith(LOSS_LAYER) ||
+    encoder.ignores?.test(key) === true;
   return { head, entries, isOptional, otherHeads: others };
 }
 

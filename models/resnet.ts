@@ -85,12 +85,12 @@ export function resnetFeatures({ depth, width = 1 }: ResNetShape): number {
   return DEPTHS[depth].features * width;
 }
 
-/** Traces everything but the head: images [n, h, w, 3] -> [n, 1, 1, features]. */
+/** Traces everything but the head: images [n, h, w, 3] -> the feature [n, 1, 1, features], and the map that it is the mean of. */
 export function traceResNet(
   b: EncoderBuilder,
   images: Tensor,
   { depth, width = 1, stem = 64, cifar = false, prefix = "" }: ResNetShape,
-): Tensor {
+): { feature: Tensor; map(): Tensor } {
   const { block, stages } = DEPTHS[depth];
   const conv1 = b.convolution(`${prefix}conv1`, {
     inputs: 3,
@@ -106,7 +106,7 @@ export function traceResNet(
       x = block(b, `${prefix}layer${stage + 1}.${i}`, x, 64 * width * 2 ** stage, stride);
     }
   }
-  return b.graph.apply(globalAveragePool, [x], {});
+  return { feature: b.graph.apply(globalAveragePool, [x], {}), map: () => x };
 }
 
 /** The encoder of a depth, with MoCo's head under `fc`. */
@@ -138,8 +138,8 @@ function mocoEncoder(name: string, family: string, shape: ResNetShape): Encoder 
     ssl: "moco",
     head: "mlp",
     trace(b, images, head) {
-      const feature = traceResNet(b, images, shape);
-      return { feature, embedding: projectionHead(b, "fc", features, head)(feature) };
+      const traced = traceResNet(b, images, shape);
+      return { ...traced, embedding: projectionHead(b, "fc", features, head)(traced.feature) };
     },
   };
 }

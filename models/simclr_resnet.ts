@@ -21,9 +21,9 @@ export function simclrResNet50(): Encoder {
     ssl: "simclr",
     head: "mlp_bn",
     trace(b, images, head) {
-      const feature = traceResNet(b, images, shape);
-      const projected = projectionHead(b, `${PREFIX}fc`, features, head)(feature);
-      return { feature, embedding: b.graph.apply(l2Normalize, [projected], {}) };
+      const traced = traceResNet(b, images, shape);
+      const projected = projectionHead(b, `${PREFIX}fc`, features, head)(traced.feature);
+      return { ...traced, embedding: b.graph.apply(l2Normalize, [projected], {}) };
     },
   };
 }

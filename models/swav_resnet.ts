@@ -32,9 +32,9 @@ export function swavResNet50(width: keyof typeof HEADS): Encoder {
     ssl: "swav",
     head: kind,
     trace(b, images, head) {
-      const feature = traceResNet(b, images, shape);
-      const projected = projectionHead(b, "projection_head", features, head, hidden)(feature);
-      return { feature, embedding: b.graph.apply(l2Normalize, [projected], {}) };
+      const traced = traceResNet(b, images, shape);
+      const projected = projectionHead(b, "projection_head", features, head, hidden)(traced.feature);
+      return { ...traced, embedding: b.graph.apply(l2Normalize, [projected], {}) };
     },
   };
 }

@@ -7,8 +7,15 @@ import { openEncoder } from "./locate_encoder.ts";
 import { explainHead, explainUnknown } from "./near_miss.ts";
 import type { EncoderClues, Shapes } from "./encoder_family.ts";
 import { cluesOf, fits, isHeadless, methodOf, recognizeEncoders } from "./recognize.ts";
-import { type Encoder, SSL_TITLES, type TeacherSsl } from "./encoder.ts";
+import { type Encoder, type FeatureKind, FEATURES, SSL_TITLES, type TeacherSsl } from "./encoder.ts";
+import { chooseFeature } from "./features.ts";
 import { encodersNamed, encodersOfAllStems, findEncoder } from "./registry.ts";
+
+/** Features of a teacher, `--feature` of a distillation. `pooled`: the usual one of its encoder. */
+export type TeacherFeature = "pooled" | FeatureKind;
+
+/** Every {@linkcode TeacherFeature}. */
+export const TEACHER_FEATURES: readonly TeacherFeature[] = ["pooled", ...FEATURES];
 
 /** What is said of a teacher beside its file. */
 export interface TeacherRequest {
@@ -18,15 +25,15 @@ export interface TeacherRequest {
   ssl?: TeacherSsl | null;
   /** What stands before its keys, `--weights`. */
   weights?: string;
-  /** Its pooled feature is meant and not its embedding, `--feature`: it needs no head. */
-  feature?: boolean;
+  /** Its feature is meant and not its embedding, `--feature`: it needs no head. */
+  feature?: TeacherFeature;
   /** Heads of a vision transformer, `--heads`, where its tensors do not tell. */
   heads?: number;
 }
 
 /** A teacher that is known. */
 export interface Teacher {
-  /** Name of the encoder in the registry. */
+  /** Name of the encoder in the registry, which says its feature too. */
   arch: string;
   ssl: TeacherSsl;
 }
@@ -49,11 +56,20 @@ const MARKS: Readonly<Record<TeacherSsl, string>> = {
  * @throws {UserError} where what is said and the file contradict each other, the file has no head, or its encoder is
  * not known
  */
-export async function resolveTeacher(
+export async function resolveTeacher(path: string, request: TeacherRequest = {}): Promise<Teacher> {
+  using state = await openEncoder(path, request.weights);
+  const teacher = recognizeTeacher(path, state, request);
+  const said = request.arch ? undefined : state.input?.feature;
+  const { feature = "pooled" } = request;
+  const chosen: FeatureKind | undefined = feature === "pooled" ? said : feature;
+  return { ...teacher, arch: chooseFeature(findEncoder(teacher.arch), chosen).name };
+}
+
+function recognizeTeacher(
   path: string,
-  { arch, ssl, weights, feature, heads }: TeacherRequest = {},
-): Promise<Teacher> {
-  using state = await openEncoder(path, weights);
+  state: StateDict,
+  { arch, ssl, feature, heads }: TeacherRequest,
+): Teacher {
   const clues = cluesOf(state, { heads });
   if (isHeadless(state.tensors, clues)) return resolveHeadless(path, state.tensors, { arch, ssl }, clues);
   if (feature && findHead(state.tensors) === undefined) return resolveBackbone(path, state, arch, ssl);

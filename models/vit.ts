@@ -3,8 +3,9 @@
  * (Chen et al. 2021), under the names that their authors released them with.
  */
 import { UserError } from "../errors.ts";
-import { describeImageSize, type Encoder, type ImageSizes, type UnusedEntry } from "./encoder.ts";
+import { describeImageSize, type Encoder, type FeatureKind, type ImageSizes, type UnusedEntry } from "./encoder.ts";
 import type { EncoderFamily } from "./encoder_family.ts";
+import { featureLength, nameWithFeature, splitFeature, traceFeature } from "./features.ts";
 import { nameOfVit, readVitShape, RELEASED_VITS, vitNamed, type VitShape, widthOfVit } from "./vit_shape.ts";
 import { traceVit } from "./vit_layers.ts";
 import { projectionHead } from "./heads.ts";
@@ -13,9 +14,9 @@ import { projectionHead } from "./heads.ts";
 const known = new Map<string, Encoder>();
 
 /** The encoder of a shape. */
-function vit(shape: VitShape): Encoder {
-  const name = nameOfVit(shape);
-  const encoder = known.get(name) ?? makeVit(name, shape);
+function vit(shape: VitShape, feature: FeatureKind = "cls"): Encoder {
+  const name = nameWithFeature(nameOfVit(shape), feature);
+  const encoder = known.get(name) ?? makeVit(name, shape, feature, (other) => vit(shape, other));
   known.set(name, encoder);
   return encoder;
 }
@@ -23,16 +24,28 @@ function vit(shape: VitShape): Encoder {
 /** DeiT's rate of stochastic depth, `--drop-path` of its `main.py`; that of DINO's students too. */
 const DROP_PATH = 0.1;
 
-/** Makes the encoder of a shape, of a name of its own. */
-export function makeVit(name: string, shape: VitShape): Encoder {
+/**
+ * Makes the encoder of a shape, of a name of its own.
+ *
+ * @param withFeature the encoder of the same weights that gives another feature
+ */
+export function makeVit(
+  name: string,
+  shape: VitShape,
+  feature: FeatureKind,
+  withFeature: (feature: FeatureKind) => Encoder,
+): Encoder {
   const { method, width } = shape;
+  const features = featureLength(width, feature);
   return {
     name,
     family: "vision transformer",
     roles: ["teacher"],
     ssl: method,
     head: "none",
-    features: width,
+    features,
+    feature,
+    withFeature,
     optimizer: "adamw",
     dropPath: DROP_PATH,
     sizes: sizesOf(shape),
@@ -43,8 +56,9 @@ export function makeVit(name: string, shape: VitShape): Encoder {
       const [, height, wide] = images.shape;
       const problem = describeImageSize(sizesOf(shape), height, wide);
       if (problem !== undefined) throw new UserError(`${name} takes ${problem}`);
-      const feature = traceVit(b, images, shape);
-      return { feature, embedding: projectionHead(b, "fc", width, head)(feature) };
+      const tokens = traceVit(b, images, shape);
+      const pooled = traceFeature(b, feature, tokens);
+      return { feature: pooled, map: tokens.map, embedding: projectionHead(b, "fc", features, head)(pooled) };
     },
   };
 }
@@ -93,7 +107,7 @@ function sizesOf({ method, patch, grid }: VitShape): ImageSizes {
 
 /** The family: of any width, depth, patch and so on, see {@linkcode VitShape}. */
 export const VIT: EncoderFamily = {
-  released: Object.values(RELEASED_VITS).map(vit),
+  released: Object.values(RELEASED_VITS).map((shape) => vit(shape)),
   recognize(tensors, clues) {
     const shape = readVitShape(tensors, clues);
     return shape && vit(shape);
@@ -105,7 +119,8 @@ export const VIT: EncoderFamily = {
       : `is a vision transformer of width ${width}: say with --heads how many heads it has, a divisor of its width`;
   },
   named(name) {
-    const shape = vitNamed(name);
-    return shape && vit(shape);
+    const { name: plain, feature } = splitFeature(name);
+    const shape = vitNamed(plain);
+    return shape && vit(shape, feature);
   },
 };

@@ -9,8 +9,10 @@ import { concatenateChannels } from "../kernels/ops/concatenate_channels/concate
 import { swiglu } from "../kernels/ops/gated_activation/gated_activation.ts";
 import { matmulBatched } from "../kernels/ops/matmul_batched/matmul_batched.ts";
 import { prependTokens, sliceTokens } from "../kernels/ops/prepend_tokens/prepend_tokens.ts";
+import { reshape } from "../kernels/ops/reshape/reshape.ts";
 import type { EncoderBuilder } from "./encoder_builder.ts";
 import type { Convolution, Initial } from "./encoder_layers.ts";
+import type { FeatureTokens } from "./features.ts";
 import { DINO_RESIZING, type PatchGrid, REGISTERS_RESIZING, resizePositions } from "./position_embedding.ts";
 import { PERIODS_KEY, ropePeriods, ropeTables } from "./rotary_embedding.ts";
 import type { VitMethod, VitShape } from "./vit_shape.ts";
@@ -35,8 +37,8 @@ const CODE: Readonly<Record<VitMethod, VitCode>> = {
 /** Initial values of tokens, tables and linear layers, as in the originals. */
 const INITIAL: Initial = { draw: "truncated_normal", deviation: 0.02 };
 
-/** Traces everything but a head: images [n, h, w, 3] -> the class token after the last norm, [n, 1, 1, width]. */
-export function traceVit(b: EncoderBuilder, images: Tensor, shape: VitShape): Tensor {
+/** Traces everything but a head: images [n, h, w, 3] -> the tokens after the last norm; patches are [n, tokens, 1, width]. */
+export function traceVit(b: EncoderBuilder, images: Tensor, shape: VitShape): FeatureTokens {
   const { width, blocks, patch } = shape;
   const grid = [images.shape[1] / patch, images.shape[2] / patch] as const;
   const prepend = declareTokens(b, shape, grid);
@@ -48,8 +50,15 @@ export function traceVit(b: EncoderBuilder, images: Tensor, shape: VitShape): Te
     x = block(b, `blocks.${i}`, x, shape, rotation, rate);
   }
   const norm = b.layerNorm("norm", width, CODE[shape.method].epsilon);
-  // Each token is normalised by itself, and the others are not needed.
-  return b.normalize(b.graph.apply(sliceTokens, [x], { first: 0, count: 1 }), norm);
+  // Each token is normalised by itself, and only those that are needed.
+  const tokens = (first: number, count: number) =>
+    b.normalize(b.graph.apply(sliceTokens, [x], { first, count }), norm);
+  const ofPatches = () => tokens(1 + shape.registers, grid[0] * grid[1]);
+  return {
+    cls: () => tokens(0, 1),
+    patches: ofPatches,
+    map: () => b.graph.apply(reshape, [ofPatches()], { shape: [x.shape[0], ...grid, width] }),
+  };
 }
 
 /** Declares the class token, registers, and positions; returns what puts them to patches [n, rows, columns, width]. */

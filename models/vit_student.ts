@@ -5,8 +5,9 @@
  * A table of learned positions is for one size of images, so an encoder is made for a size, which its name says where it is not
  * the usual one: `vit_tiny` for 224 x 224, `vit_tiny_96`, and with patches of 4 pixels `vit_tiny_cifar` for 32 x 32.
  */
-import { cifarName, type Encoder, type Stem } from "./encoder.ts";
+import { cifarName, type Encoder, type FeatureKind, type Stem } from "./encoder.ts";
 import type { EncoderFamily } from "./encoder_family.ts";
+import { nameWithFeature, splitFeature } from "./features.ts";
 import { findHead } from "./heads.ts";
 import { makeVit } from "./vit.ts";
 import { readVitShape, sameVitShape, VIT_SIZES, type VitShape } from "./vit_shape.ts";
@@ -37,32 +38,37 @@ function shapeOf(name: Name, size: number, stem: Stem): VitShape {
 }
 
 /** The encoder for images of `size` x `size`, which the patch divides. */
-function student(name: Name, size: number, stem: Stem): Encoder {
-  const full = nameOf(name, size, stem);
-  const encoder = known.get(full) ?? makeStudent(name, size, stem);
+function student(name: Name, size: number, stem: Stem, feature: FeatureKind = "cls"): Encoder {
+  const full = nameWithFeature(nameOf(name, size, stem), feature);
+  const encoder = known.get(full) ?? makeStudent(name, size, stem, feature);
   known.set(full, encoder);
   return encoder;
 }
 
-function makeStudent(name: Name, size: number, stem: Stem): Encoder {
+function makeStudent(name: Name, size: number, stem: Stem, feature: FeatureKind): Encoder {
+  const full = nameWithFeature(nameOf(name, size, stem), feature);
+  const withFeature = (other: FeatureKind) => student(name, size, stem, other);
   return {
-    ...makeVit(nameOf(name, size, stem), shapeOf(name, size, stem)),
+    ...makeVit(full, shapeOf(name, size, stem), feature, withFeature),
     roles: ["teacher", "student"],
     ssl: "moco",
     head: "mlp",
-    sizedFor: (other) => student(name, other, stem),
+    sizedFor: (other) => student(name, other, stem, feature),
     ...stem === "imagenet" &&
-      { cifar: student(name, size === STEM.imagenet.size ? STEM.cifar.size : size, "cifar") },
+      { cifar: student(name, size === STEM.imagenet.size ? STEM.cifar.size : size, "cifar", feature) },
   };
 }
 
 /** What a name says. */
-function parse(text: string): { name: Name; size: number; stem: Stem } | undefined {
+function parse(
+  given: string,
+): { name: Name; size: number; stem: Stem; feature: FeatureKind } | undefined {
+  const { name: text, feature } = splitFeature(given);
   const [, name, digits, suffix] = /^(vit_[a-z]+?)(?:_(\d{1,4}))?(_cifar)?$/.exec(text) ?? [];
   const stem = suffix === undefined ? "imagenet" : "cifar";
   const size = digits === undefined ? STEM[stem].size : Number(digits);
   if (!NAMES.includes(name as Name) || size === 0 || size % STEM[stem].patch !== 0) return undefined;
-  return nameOf(name as Name, size, stem) === text ? { name: name as Name, size, stem } : undefined;
+  return nameOf(name as Name, size, stem) === text ? { name: name as Name, size, stem, feature } : undefined;
 }
 
 /** The family. Without a head, and without a word on whose they are, tensors of its shape are taken for DINO's. */
@@ -79,6 +85,6 @@ export const VIT_STUDENTS: EncoderFamily = {
   },
   named(name) {
     const said = parse(name);
-    return said && student(said.name, said.size, said.stem);
+    return said && student(said.name, said.size, said.stem, said.feature);
   },
 };

@@ -111,7 +111,7 @@ export function parseDoctorFlags(
         distill: "default: the bundled teacher",
         weights: DISTILL_DEFAULT_NOTES.weights,
         heads: DISTILL_DEFAULT_NOTES.heads,
-        feature: "default: off",
+        feature: DISTILL_DEFAULT_NOTES.feature,
         teacherArch: DISTILL_DEFAULT_NOTES.teacherArch,
         teacherSsl: "default: recognised from the checkpoint",
         plugin: DISTILL_DEFAULT_NOTES.plugin,

@@ -6,13 +6,14 @@ import type { Split } from "../../data/open_dataset.ts";
 import { DEFAULT_WORKERS_NOTE } from "../../actors/default_workers.ts";
 import { DEFAULT_MAX_PIXELS } from "../../data/decode.ts";
 import { SAMPLE_DATA } from "../../data/sample.ts";
-import type { EncoderRole, Stem } from "../../models/encoder.ts";
+import type { EncoderRole, FeatureKind, Stem } from "../../models/encoder.ts";
 import { EMBEDDING_FORMATS, type EmbeddingFormat } from "../output/embedding_writer.ts";
 import type { FlagTable } from "../../methods/flag_table.ts";
 import {
   encoderFlags,
   type EncoderNames,
   evalResizeFlag,
+  FEATURE_DEFAULT_NOTE,
   GENERAL,
   HEADS_DEFAULT_NOTE,
   imageSizeFlag,
@@ -125,6 +126,8 @@ export interface EmbedRequest extends
   weights: string | undefined;
   /** Likewise. */
   heads: number | undefined;
+  /** Likewise. */
+  feature: FeatureKind | undefined;
   split: Split;
 }
 
@@ -158,6 +161,7 @@ export function embedHelp(context: EncoderFlagsContext): string {
       which: "default: student",
       weights: WEIGHTS_DEFAULT_NOTE,
       heads: HEADS_DEFAULT_NOTE,
+      feature: FEATURE_DEFAULT_NOTE,
       part: "default: backbone",
       split: "default: train",
       queries: `default: ${queries}`,
@@ -217,6 +221,7 @@ export function parseEmbedFlags(args: readonly string[], context: EncoderFlagsCo
       which: values.which ?? "student",
       weights: values.weights,
       heads: values.heads,
+      feature: values.feature,
       part: values.part ?? DEFAULTS.part,
       data: data === undefined ? SAMPLE_DATA : resolvePath(data, folder),
       split: values.split ?? "train",

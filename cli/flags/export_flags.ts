@@ -9,6 +9,8 @@ import {
 import type { FlagTable } from "../../methods/flag_table.ts";
 import { type ByChannel, CROP_RATIOS } from "../../models/checkpoint/saved_input.ts";
 import {
+  FEATURE_DEFAULT_NOTE,
+  featureFlag,
   GENERAL,
   HEADS_DEFAULT_NOTE,
   headsFlag,
@@ -63,6 +65,7 @@ function makeTable(encoders: readonly string[]) {
     stem: stemFlag(WHAT, "the encoder's first layers"),
     weights: weightsFlag(WHAT),
     heads: headsFlag(WHAT),
+    feature: featureFlag(WHAT),
     plugin: pluginFlag(WHAT),
 
     output: {
@@ -163,6 +166,7 @@ export function exportHelp({ encoders, width, extent }: ExportFlagsContext): str
       stem: STEM_DEFAULT_NOTE,
       weights: WEIGHTS_DEFAULT_NOTE,
       heads: HEADS_DEFAULT_NOTE,
+      feature: FEATURE_DEFAULT_NOTE,
       arch: "default: recognised",
       output: "default: NAME_ENCODER_PART.FORMAT next to the checkpoint",
       format: "default: the extension of --output, else pth",
@@ -235,6 +239,7 @@ export function parseExportFlags(args: readonly string[], context: ExportFlagsCo
       which: values.which,
       weights: values.weights,
       heads: values.heads,
+      feature: values.feature,
       names,
       imageSize: values.imageSize,
       cropRatio: values.evalResize && CROP_RATIOS[values.evalResize],

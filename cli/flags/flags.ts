@@ -304,7 +304,7 @@ export function parseFlags<const Table extends FlagTable>(
       warnings.push(`${written} is ignored: ${flag.help}`);
       continue;
     }
-    const implied = flag.kind === "integer" ? flag.implied : undefined;
+    const implied = "implied" in flag ? flag.implied : undefined;
     const texts = given[name].map((text) => String(text === "" ? implied ?? "" : text));
     [values[property]] = texts.map((text) => read(flag, text, written));
     if (texts.length === 1) continue;

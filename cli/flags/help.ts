@@ -22,7 +22,7 @@ function metavar(flag: Flag): string {
     case "numbers":
       return " X,X";
     case "choice":
-      return " NAME";
+      return flag.implied === undefined ? " NAME" : " [NAME]";
     case "text":
       return ` ${flag.metavar}`;
     case "boolean":

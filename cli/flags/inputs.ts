@@ -1,6 +1,7 @@
 /** What a command needs on the disk, looked at before anything is started. */
 
-import { type AskedViews, chooseViews } from "../../methods/encoder_views.ts";
+import { chooseDistillViews } from "../../methods/seed/augmentation.ts";
+import { type AskedViews, chooseViews, type ChosenViews } from "../../methods/encoder_views.ts";
 import type { EmbeddingOptions } from "../../methods/embedding.ts";
 import { withOptimizer } from "../../methods/encoder_training/step_options.ts";
 import { testDataOf } from "../../methods/held_out.ts";
@@ -16,6 +17,7 @@ import { UserError } from "../../errors.ts";
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { readLinearCheckpoint } from "../../methods/linear_probe/checkpoint.ts";
 import { resolveEvaluationResize } from "../../actors/evaluation_resize.ts";
+import { chooseFeature } from "../../models/features.ts";
 import { findEncoder, freshEncoder } from "../../models/registry.ts";
 import { resolveTeacherOf } from "./recipe_teacher.ts";
 import {
@@ -37,7 +39,10 @@ function noteOtherHeads(path: string, source: EncoderSource): void {
 
 /** The views that a run will choose, which says then where they are from. */
 async function resolveViews(source: EncoderSource | null, asked: AskedViews, data: string) {
-  const { imageSize, evalResize } = chooseViews(source, asked, data);
+  return await resolveResize(chooseViews(source, asked, data), data);
+}
+
+async function resolveResize({ imageSize, evalResize }: ChosenViews, data: string) {
   return { imageSize, evalResize: await resolveEvaluationResize(evalResize, data, imageSize) };
 }
 
@@ -90,7 +95,7 @@ export async function checkDistillInputs(
   const asked = { arch: teacherArch, ssl: teacherSsl, weights, heads, feature };
   const { arch, ssl } = await resolveTeacherOf(recipe, distill, asked, (text) => warnings?.push(text));
   using source = await openEncoderSource(distill, { arch, weights, part: teacherPart(request) });
-  const views = await resolveViews(source, request, images);
+  const views = await resolveResize(chooseDistillViews(source, request, images), images);
   return {
     ...request,
     ...views,
@@ -144,7 +149,7 @@ export async function checkKnnInputs(request: KnnInput): Promise<KnnInput> {
  * @throws {UserError} that names the flag and the path
  */
 export async function checkEmbedInputs(
-  { pretrained, arch, stem, which, weights, heads, data, split, ...rest }: EmbedRequest,
+  { pretrained, arch, stem, which, weights, heads, feature, data, split, ...rest }: EmbedRequest,
 ): Promise<Omit<EmbeddingOptions, keyof AskedViews> & AskedViews> {
   const path = await naming("DATA", async () => {
     const { isFile } = await statOrExplain(data);
@@ -152,7 +157,7 @@ export async function checkEmbedInputs(
   });
   await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
   using source = await openEncoderSource(pretrained, {
-    ...{ arch: arch ?? undefined, stem, which, weights, heads, part: rest.part },
+    ...{ arch: arch ?? undefined, stem, which, weights, heads, feature, part: rest.part },
   });
   noteOtherHeads(pretrained, source);
   const { encoder, head } = source;
@@ -172,7 +177,7 @@ export async function checkEmbedInputs(
  * @throws {UserError} that names the flag and the path
  */
 export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearOptions> {
-  const { data, resume, arch, stem, heads, which, lr, ...rest } = request;
+  const { data, resume, arch, stem, heads, feature, which, lr, ...rest } = request;
   const images = await requireData(data, "DATA");
   const testData = await requireTestData(data, request.testData);
   if (resume !== null) {
@@ -192,7 +197,7 @@ export async function checkLinclsInputs(request: LinclsRequest): Promise<LinearO
   if (pretrained !== null) {
     await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
   }
-  const choice = { arch: arch ?? undefined, stem, heads, which, weights: rest.weights };
+  const choice = { arch: arch ?? undefined, stem, heads, feature, which, weights: rest.weights };
   return { ...resolved, ...await resolveEncoder(pretrained, choice, rest, images) };
 }
 
@@ -209,10 +214,10 @@ async function resolveEncoder(
   images: string,
   says = true,
 ) {
-  const { arch, stem } = choice;
+  const { arch, stem, feature } = choice;
   if (path === null) {
     const views = await resolveViews(null, asked, images);
-    return { arch: freshEncoder(arch!, stem, views.imageSize).name, ...views };
+    return { arch: chooseFeature(freshEncoder(arch!, stem, views.imageSize), feature).name, ...views };
   }
   using source = await openEncoderSource(path, { ...choice, part: "backbone" });
   if (says) noteOtherHeads(path, source);
@@ -226,7 +231,7 @@ async function resolveEncoder(
  * @throws {UserError} that names the flag and the path
  */
 export async function checkFinetuneInputs(request: FinetuneRequest): Promise<FinetuneOptions> {
-  const { stem, heads, asked, ...rest } = request;
+  const { stem, heads, feature, asked, ...rest } = request;
   const { data, resume, pretrained, arch, which, weights } = rest;
   const images = await requireData(data, "DATA");
   const testData = await requireTestData(data, request.testData);
@@ -235,9 +240,11 @@ export async function checkFinetuneInputs(request: FinetuneRequest): Promise<Fin
     await naming("--pretrained", () => requireFile(pretrained, "an encoder checkpoint"));
   }
   const resolved = { ...rest, data: images, testData };
+  const path = resume ?? pretrained;
   const isFresh = resume === null;
-  const choice = { arch: arch ?? undefined, stem, ...isFresh && { heads, which, weights } };
-  const found = await resolveEncoder(resume ?? pretrained, choice, rest, images, isFresh);
+  const chosen = isFresh ? { heads, feature, which, weights } : {};
+  const choice = { arch: arch ?? undefined, stem, ...chosen };
+  const found = await resolveEncoder(path, choice, rest, images, isFresh);
   return withOptimizer({ ...resolved, ...found }, findEncoder(found.arch), asked, FINETUNE_ADAMW);
 }
 

@@ -20,7 +20,7 @@ import {
   LINEAR_SAMPLE_DEFAULTS,
   type LinearOptions,
 } from "../../methods/linear_probe/options.ts";
-import type { Stem } from "../../models/encoder.ts";
+import type { FeatureKind, Stem } from "../../models/encoder.ts";
 import type { AskedViews } from "../../methods/encoder_views.ts";
 import type { EncoderNames } from "../../methods/shared_flags.ts";
 import { type EncoderFlagsContext, requireCheckpointOf, requireEncoder } from "./encoder_flags.ts";
@@ -79,6 +79,8 @@ type RequestOf<Options extends LinearOptions | FinetuneOptions> =
     stem?: Stem;
     /** Heads of a vision transformer; left out where the checkpoint tells. */
     heads?: number;
+    /** Feature of the encoder; left out where the checkpoint tells. */
+    feature?: FeatureKind;
     /** Folder of the images. */
     data: string;
     /** `null` for that of the folder. */

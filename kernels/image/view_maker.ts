@@ -10,22 +10,25 @@
  * | resize_vertical.wgsl | second pass | all views |
  * | blend.wgsl, hue.wgsl | one op of the colour jitter, or grayscale; as often as a view has ops, in its order | those that have it |
  * | blur.wgsl, twice | Gaussian blur along rows, then along columns | those with blur |
+ * | mixup.wgsl | a weighted mean of two views | all, where a mixture is asked for |
  */
 import { type KernelTime, type TimedDispatch, timeDispatches } from "../profiler.ts";
 import type { Gpu } from "../gpu.ts";
 import { readStaging } from "../readback.ts";
 import { computeHueRounding } from "./hue_rounding.ts";
+import { type Mixture, ViewMixer } from "./mixup.ts";
 import { WEIGHT_BITS } from "./resize_table.ts";
 import {
   grown,
   type ImageBatch,
+  type ImageLayout,
   ImageTooLargeError,
   RECORD_BYTES,
   usedSourceWords,
   type ViewPlan,
   ViewPlanner,
 } from "./view_plan.ts";
-import type { ViewParameters } from "./view_parameters.ts";
+import { evaluationView, type ViewParameters } from "./view_parameters.ts";
 import bindingsSource from "./bindings.wgsl" with { type: "text" };
 import blendSource from "./blend.wgsl" with { type: "text" };
 import blurSource from "./blur.wgsl" with { type: "text" };
@@ -50,6 +53,17 @@ export interface AugmenterOptions {
   readonly slots?: number;
 }
 
+/** What becomes of the views of a batch once they are made. */
+export interface AfterViews {
+  /** Mixes them with each other. */
+  readonly mixture?: Mixture;
+  /**
+   * Gives them at another size too, as Pillow resizes them: bilinear, antialiased. `by` is built for that size and as many
+   * views, and `into` has their bytes.
+   */
+  readonly resized?: { readonly by: ViewMaker; readonly into: ArrayBuffer };
+}
+
 const WORKGROUP = 256;
 /** Pixels of a line that an invocation of blur.wgsl makes. */
 const BLUR_SEGMENT = 32;
@@ -60,6 +74,9 @@ interface Slot {
   readonly readback: GPUBuffer;
   bindGroup: GPUBindGroup | undefined;
 }
+
+/** Fills the source buffer, or adds to the commands what does. */
+type Upload = (source: GPUBuffer, bytes: number, encoder: GPUCommandEncoder) => void;
 
 /** Buffers that all batches share (the queue does one after the other), and that grow with the largest batch. */
 interface Shared {
@@ -97,6 +114,8 @@ export class ViewMaker {
   readonly #hueRounding: GPUBuffer;
   readonly #lumaSums: GPUBuffer;
   readonly #shared: Shared;
+  /** Made for the first batch that is mixed. */
+  #mixer?: ViewMixer;
   /** What was made last, for the profiler. */
   #last?: { slot: Slot; plan: ViewPlan };
   readonly #slots: Slot[];
@@ -156,6 +175,7 @@ export class ViewMaker {
    * @param images may be used for something else when the promise has settled
    * @param views one for each view, at most as many as the augmenter was built for
    * @param into an ArrayBuffer of `views.length * height * width * 4` bytes to fill; a new one when not given
+   * @param after what becomes of them: mixed with each other, resized
    * @returns `into`: the views as RGBA8, [views, height, width, 4], alpha 255
    * @throws {RangeError} where a view's parameters and its image do not fit, or a factor is out of range
    * @throws {BlurSigmaError} where a blur is too wide
@@ -165,6 +185,35 @@ export class ViewMaker {
     images: ImageBatch,
     views: readonly ViewParameters[],
     into: ArrayBuffer = new ArrayBuffer(views.length * this.#height * this.#width * 4),
+    { mixture, resized }: AfterViews = {},
+  ): Promise<ArrayBuffer> {
+    const upload = (source: GPUBuffer, bytes: number) =>
+      // Not through a buffer that the host maps for writing, which was up to fifty times as slow (bench/NOTES.md).
+      this.#gpu.device.queue.writeBuffer(source, 0, images.pixels.subarray(0, bytes));
+    return await this.#make(images, views, into, { upload, mixture, resized });
+  }
+
+  /** Resizes views that lie on the device: RGBA8 [count, height, width]. */
+  async #resize(views: GPUBuffer, count: number, width: number, height: number, into: ArrayBuffer) {
+    const bytes = count * width * height * 4;
+    const table = Uint32Array.from({ length: 3 * count }, (_, i) => {
+      return [Math.floor(i / 3) * width * height, width, height][i % 3];
+    });
+    const parameters = Array.from({ length: count }, (_, image) => ({
+      ...evaluationView(width, height, this.#width, this.#width, image),
+      resized: { width: this.#width, height: this.#height },
+      window: { left: 0, top: 0 },
+    }));
+    await this.#make({ count, table, pixels: { byteLength: bytes } }, parameters, into, {
+      upload: (source, bytes, encoder) => encoder.copyBufferToBuffer(views, 0, source, 0, bytes),
+    });
+  }
+
+  async #make(
+    images: ImageLayout,
+    views: readonly ViewParameters[],
+    into: ArrayBuffer,
+    { upload, mixture, resized }: AfterViews & { upload: Upload },
   ): Promise<ArrayBuffer> {
     const bytes = views.length * this.#height * this.#width * 4;
     if (bytes === 0) return into;
@@ -175,10 +224,13 @@ export class ViewMaker {
     }
     const slot = await this.#acquire();
     try {
-      this.#submit(slot, images, views, bytes);
-      await readStaging(this.#gpu, slot.readback, (views) => {
-        new Uint8Array(into).set(new Uint8Array(views));
-      }, bytes);
+      this.#submit(slot, images, views, bytes, upload, mixture);
+      await Promise.all([
+        readStaging(this.#gpu, slot.readback, (views) => {
+          new Uint8Array(into).set(new Uint8Array(views));
+        }, bytes),
+        resized && resized.by.#resize(slot.views, views.length, this.#width, this.#height, resized.into),
+      ]);
       return into;
     } finally {
       this.#release(slot);
@@ -200,6 +252,7 @@ export class ViewMaker {
   destroy(): void {
     const { records, source, tables, rows } = this.#shared;
     for (const buffer of [records, source, tables, rows, this.#hueRounding, this.#lumaSums]) buffer.destroy();
+    this.#mixer?.destroy();
     for (const { views, readback } of this.#slots) {
       views.destroy();
       readback.destroy();
@@ -217,7 +270,14 @@ export class ViewMaker {
   }
 
   /** From the host's arrays to work in the queue; at its end the views' `bytes` bytes are copied for reading. */
-  #submit(slot: Slot, images: ImageBatch, views: readonly ViewParameters[], bytes: number): void {
+  #submit(
+    slot: Slot,
+    images: ImageLayout,
+    views: readonly ViewParameters[],
+    bytes: number,
+    upload: Upload,
+    mixture?: Mixture,
+  ): void {
     this.#gpu.check();
     if (views.length > this.#views) {
       throw new RangeError(
@@ -240,15 +300,18 @@ export class ViewMaker {
     slot.bindGroup ??= this.#bind(slot);
 
     const { source, tables, records } = this.#shared;
-    // Not through a buffer that the host maps for writing, which was up to fifty times as slow (bench/NOTES.md).
-    device.queue.writeBuffer(source, 0, images.pixels.subarray(0, sourceBytes));
+    const encoder = device.createCommandEncoder({ label: "augment" });
+    upload(source, sourceBytes, encoder);
     device.queue.writeBuffer(tables, 0, plan.tables);
     device.queue.writeBuffer(records, 0, plan.records);
-    const encoder = device.createCommandEncoder({ label: "augment" });
     encoder.clearBuffer(this.#lumaSums);
     const pass = encoder.beginComputePass({ label: "augment" });
     for (const { encode } of this.#kernels(slot.bindGroup, plan)) encode(pass);
     pass.end();
+    if (mixture !== undefined) {
+      this.#mixer ??= new ViewMixer(this.#gpu, this.#views, this.#width * this.#height);
+      this.#mixer.encode(encoder, slot.views, mixture);
+    }
     this.#last = { slot, plan };
     encoder.copyBufferToBuffer(slot.views, 0, slot.readback, 0, bytes);
     device.queue.submit([encoder.finish()]);

@@ -18,12 +18,18 @@ import {
   writeResizeRecord,
 } from "./view_records.ts";
 
-/** Images of any sizes in one buffer; data/pack.ts `PackedImages` is one. */
-export interface ImageBatch {
+/** Where images of any sizes lie in one buffer. */
+export interface ImageLayout {
   /** How many images there are. */
   readonly count: number;
   /** [count, n]; the first three of an image's n words are the index of its first pixel, its width, its height. */
   readonly table: Uint32Array;
+  /** RGBA8, row by row; the alpha is ignored. */
+  readonly pixels: { readonly byteLength: number };
+}
+
+/** Images of any sizes in one buffer; data/pack.ts `PackedImages` is one. */
+export interface ImageBatch extends ImageLayout {
   /** RGBA8, row by row; the alpha is ignored. */
   readonly pixels: Uint8Array<ArrayBuffer>;
 }
@@ -111,7 +117,7 @@ interface PlacedView {
   readonly placement: Omit<ResizePlacement, "rowOffset" | "sourceOffset">;
 }
 
-function imageExtent({ count, table }: ImageBatch, image: number, view: number): Extent {
+function imageExtent({ count, table }: ImageLayout, image: number, view: number): Extent {
   if (!(Number.isInteger(image) && image >= 0 && image < count)) {
     throw new RangeError(
       `view ${view} is of image ${image}, but the batch has ${count} images`,
@@ -122,7 +128,7 @@ function imageExtent({ count, table }: ImageBatch, image: number, view: number):
 }
 
 /** Words from the buffer's start to the end of the last image that a view is made of. */
-export function usedSourceWords(images: ImageBatch, views: readonly ViewParameters[]): number {
+export function usedSourceWords(images: ImageLayout, views: readonly ViewParameters[]): number {
   let used = 0;
   views.forEach((view, index) => {
     const { offset, width, height } = imageExtent(images, view.image, index);
@@ -189,7 +195,7 @@ export class ViewPlanner {
    * @throws {BlurSigmaError} where a blur is too wide
    * @throws {ImageTooLargeError} where a crop box does not fit one binding
    */
-  plan(images: ImageBatch, views: readonly ViewParameters[], limits: PlanLimits): ViewPlan {
+  plan(images: ImageLayout, views: readonly ViewParameters[], limits: PlanLimits): ViewPlan {
     const { order, tableWords } = this.#place(images, views, limits);
     const resize = this.#resizeSpans(order, views, limits);
     const colour = this.#colourSpans(views, resize.recordWords);
@@ -210,7 +216,7 @@ export class ViewPlanner {
 
   /** Writes the filter tables, which tell what part of its source each view needs. */
   #place(
-    images: ImageBatch,
+    images: ImageLayout,
     views: readonly ViewParameters[],
     { width, height, bindingWords }: PlanLimits,
   ): { order: PlacedView[]; tableWords: number } {

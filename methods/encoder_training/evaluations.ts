@@ -5,6 +5,7 @@ import { NeighboursReporter, PROBE_SET } from "../../actors/diagnostics.ts";
 import {
   BATCH as EVALUATION_BATCH,
   type Evaluation,
+  type EvaluationSettings,
   type EvaluationWishes,
   spawnEvaluation,
 } from "../../actors/evaluation.ts";
@@ -61,10 +62,13 @@ interface Wishes extends EvaluationWishes {
   known?: Accuracy;
 }
 
+/** Evaluates an encoder. */
+type Evaluate = (encoder: EvaluatedEncoder, wishes?: EvaluationWishes) => Promise<Evaluation>;
+
 /** One evaluation at a time, in the order in which they are asked for. */
 export class Evaluations<Options extends EncoderTrainingOptions> {
   readonly #setup: EvaluationsSetup<Options>;
-  readonly #evaluate: (encoder: EvaluatedEncoder, wishes?: EvaluationWishes) => Promise<Evaluation>;
+  readonly #evaluate: Record<"teacher" | "student", Evaluate>;
   readonly #neighboursReporter: NeighboursReporter | undefined;
   readonly #effort: BestEffort;
   /** Images of the probe set; broken ones included. */
@@ -86,23 +90,30 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
       : Math.min(probeSet.rowCount, PROBE_SET.batches * EVALUATION_BATCH);
     this.#effort = new BestEffort(warnerOf(emit));
     const onGiveUp = (crash: ActorCrash) => void this.#effort.fail("the probe set", crash);
-    this.#evaluate = spawnEvaluation(
-      system,
-      {
-        imageSize,
-        maxPixels,
-        caches,
-        evalResize,
-        tuning,
-        actors,
-        ...test && {
-          knn: { bankData: train.path, queryData: test.path, ...test.heldOut, ks: [knnK], temperature: knnT },
+    const spawn = (own: Pick<EvaluationSettings, "imageSize" | "prefix">) =>
+      spawnEvaluation(
+        system,
+        {
+          ...own,
+          maxPixels,
+          caches,
+          evalResize,
+          tuning,
+          actors,
+          ...test && {
+            knn: { bankData: train.path, queryData: test.path, ...test.heldOut, ks: [knnK], temperature: knnT },
+          },
+          probeSet: probeSet && { data: probeSet.path, ...PROBE_SET, seed },
         },
-        probeSet: probeSet && { data: probeSet.path, ...PROBE_SET, seed },
-      },
-      monitor,
-      { onRestart, onNoProbeSet: onGiveUp },
-    );
+        monitor,
+        { onRestart, onNoProbeSet: onGiveUp },
+      );
+    const student = spawn({ imageSize });
+    const { teacherSize } = setup.method.views(options);
+    this.#evaluate = {
+      student,
+      teacher: teacherSize === undefined ? student : spawn({ imageSize: teacherSize, prefix: "teacher_" }),
+    };
     this.#neighboursReporter = probeSet &&
       new NeighboursReporter(system, { data: probeSet, seed, actors, emit, onRestart, onGiveUp });
   }
@@ -152,7 +163,7 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
       const total = bank + queries + this.#probeImages;
       const onProgress = (done: number) =>
         emit({ type: "progress", phase: "evaluation", of, done: Math.min(done, total), total });
-      return await this.#tell(of, step, await this.#evaluate(encoder, { ...wishes, onProgress }));
+      return await this.#tell(of, step, await this.#evaluate[of](encoder, { ...wishes, onProgress }));
     };
     if (known === undefined) return await evaluate(wishes);
     if (this.#neighboursReporter !== undefined) await evaluate({ ...wishes, knn: false });

@@ -32,12 +32,25 @@ export interface Line {
   profiled: readonly Pick<Supervised<Profiled>, "name" | "ref">[];
 }
 
+/** How a method's views are made, and what travels with them. */
+export interface ViewChoices {
+  augmentation: string;
+  /** Of Beta(mixup, mixup), by which views are mixed; they are not where it is left out, or 0. */
+  mixup?: number;
+  /** Side of the views for a teacher, in pixels, where it is another one. */
+  teacherSize?: number;
+  local?: LocalViewOptions;
+  embeddingLength: number;
+  /** Numbers of a teacher's feature map on the device, where the loss compares maps. */
+  mapLength?: number;
+}
+
 /** A method that trains an encoder. */
 export interface EncoderMethod<Options extends EncoderTrainingOptions> extends TrainedBy<Options> {
   /** Actors that a batch goes through, reader and trainer among them. */
   readonly stages: number;
   /** How views are made of images, and the length of an embedding that travels with each; 0 for none. */
-  views(options: Options): { augmentation: string; local?: LocalViewOptions; embeddingLength: number };
+  views(options: Options): ViewChoices;
   /**
    * Looks into what else the method reads, a teacher for example, before any actor is started.
    *

@@ -67,7 +67,7 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
     const { method, options, monitor, batchesPerEpoch, path, caches, identity } = setup;
     this.#resume = options.resume;
     const { batchSize, imageSize, seed, actors } = options;
-    const { augmentation, local, embeddingLength } = method.views(options);
+    const { augmentation, mixup, teacherSize, local, embeddingLength, mapLength } = method.views(options);
     const limits = { maxRestarts: options.maxRestarts, withinMs: RESTARTS_WITHIN_MS };
     this.#supervisor = system.supervise({
       strategy: "rest-for-one",
@@ -94,8 +94,10 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
       {
         batchSize,
         imageSize,
+        teacherSize,
         local,
         embeddingLength,
+        mapLength,
         stages: method.stages,
         maxPixels: options.maxPixels,
         caches,
@@ -104,7 +106,7 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
       },
       [{
         name: "augmenter",
-        views: () => ({ kind: "training", augmentation, seed, first: this.#position() }),
+        views: () => ({ kind: "training", augmentation, mixup, seed, first: this.#position() }),
         viewer: monitor,
         sources: [
           { name: SOURCE, path, purpose: "train", order: TRAINING_ORDER, seed, workers: options.workers },

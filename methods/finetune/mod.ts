@@ -18,14 +18,14 @@ import { type FinetuneResult, runFinetune } from "./run.ts";
 export type FinetuneInput =
   & Pick<FinetuneOptions, "pretrained" | "data" | "output">
   & Partial<FinetuneOptions>
-  & Pick<LinearInput, "stem" | "heads">;
+  & Pick<LinearInput, "stem" | "heads" | "feature">;
 
 /** {@linkcode LinearSettings} of a fine-tuning. */
 export interface FinetuneSettings extends LinearSettings, Wanted {}
 
 /** The options with everything that was left out: by the encoder's checkpoint, and else by {@linkcode FINETUNE_DEFAULTS}. */
 async function resolveFinetuneInput(
-  { stem, heads, ...input }: FinetuneInput,
+  { stem, heads, feature, ...input }: FinetuneInput,
   emit: Emit<NoticeEvent>,
 ): Promise<FinetuneOptions> {
   const { pretrained, resume = null, which = "student", weights, arch } = input;
@@ -33,7 +33,7 @@ async function resolveFinetuneInput(
   // `auto` is resolved later; a run that is started again names the same encoder.
   const isFresh = resume === null || resume === "auto";
   const path = isFresh ? pretrained : resume;
-  const choice = isFresh ? { arch, stem, heads, which, weights } : { arch, stem };
+  const choice = isFresh ? { arch, stem, heads, feature, which, weights } : { arch, stem };
   const found = await resolveLabelledInput(path, choice, input, emit);
   const own = { evaluate: false, classes: null, ...input, resume, which, ...found };
   return withOptimizer({ ...FINETUNE_DEFAULTS, ...own }, findEncoder(found.arch), input, FINETUNE_ADAMW);

@@ -1,6 +1,6 @@
 /** The linear evaluation: classifiers on the frozen features of an encoder (MoCo's protocol). */
 import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
-import type { Stem } from "../../models/encoder.ts";
+import type { FeatureKind, Stem } from "../../models/encoder.ts";
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import { resolveLabelledInput } from "../labelled_input.ts";
 import type { Method, OutputSettings } from "../method.ts";
@@ -20,6 +20,8 @@ export type LinearInput =
     stem?: Stem;
     /** Heads of a vision transformer; found out where its checkpoint has it. */
     heads?: number;
+    /** Feature of the encoder; found out where its checkpoint has it. */
+    feature?: FeatureKind;
   };
 
 /** {@linkcode OutputSettings} of a linear evaluation. */
@@ -30,11 +32,11 @@ export interface LinearSettings extends OutputSettings {
 
 /** The options with everything that was left out: by the encoder's checkpoint, and else by {@linkcode LINEAR_DEFAULTS}. */
 async function resolveLinearInput(
-  { stem, heads, ...input }: LinearInput,
+  { stem, heads, feature, ...input }: LinearInput,
   emit: Emit<NoticeEvent>,
 ): Promise<LinearOptions> {
   const { pretrained, which = "student", arch, weights } = input;
-  const choice = { arch, stem, heads, which, weights };
+  const choice = { arch, stem, heads, feature, which, weights };
   const found = await resolveLabelledInput(pretrained, choice, input, emit);
   return { ...LINEAR_DEFAULTS, resume: null, evaluate: false, classes: null, ...input, which, ...found };
 }

@@ -20,6 +20,7 @@ export type Defaults = Omit<
   | "feature"
   | "studentInit"
   | "augmentation"
+  | "teacherSize"
   | "loss"
   | WithoutDefault
 >;
@@ -37,6 +38,9 @@ export const PAPER_DEFAULTS: Readonly<Defaults> = {
   studentMlp: true,
   smallViews: 0,
   smallSize: 96,
+  mixup: 0,
+  tokenT: 0.07,
+  tokenWeight: 1,
 };
 
 /** Defaults with AdamW, for your own images: DeiT's weight decay, and its learning rate for a batch of 256 as DINO scales it. */

@@ -8,12 +8,15 @@ import type encoder from "../../actors/encoder.ts";
 import type { Emit, NoticeEvent } from "../../actors/events.ts";
 import type { Encoder, Profiled } from "../../actors/messages.ts";
 import type { Supervised } from "../../actors/runtime/mod.ts";
+import { padTo4 } from "../../kernels/graph.ts";
 import { requireImageSize } from "../../models/encoder_input.ts";
+import { mapShape } from "../../models/inference.ts";
+import { findEncoder } from "../../models/registry.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import { DEFAULT_LOSS, readsQueue } from "../../models/loss/losses.ts";
 import type { EncoderMethod, Line, LineSetup } from "../encoder_training/method.ts";
 import { contentTerm } from "../terms.ts";
-import { augmentationOf, localViewsOf } from "./augmentation.ts";
+import { augmentationOf, localViewsOf, teacherMapOf, teacherSizeOf } from "./augmentation.ts";
 import type { QueueKeeper } from "./messages.ts";
 import { type DistillOptions, teacherPart } from "./options.ts";
 import type queueKeeper from "./queue_keeper.ts";
@@ -38,6 +41,9 @@ async function identifyTeacher(
   });
   const local = localViewsOf(options);
   if (local !== undefined) requireImageSize(distill, source.sizes, local.imageSize, "--small-size");
+  if (options.teacherSize !== undefined) {
+    requireImageSize(distill, source.sizes, options.teacherSize, "--teacher-size");
+  }
   const fingerprint = await source.fingerprint(); // refuses weights that are not finite
   // Encoders that could have been chosen are in another note.
   const beside = source.beside.filter((name) => !source.others?.includes(`${name}.`));
@@ -48,7 +54,7 @@ async function identifyTeacher(
 }
 
 function spawn({ supervisor, options, trainer, queue, done }: LineSetup<DistillOptions>): Line {
-  const { batchSize, imageSize, dim, actors, tuning } = options;
+  const { batchSize, dim, actors, tuning } = options;
   const student = supervisor.spawn<typeof studentTrainer>(
     "student_trainer",
     actorUrl("student_trainer", actors, import.meta.url),
@@ -76,7 +82,8 @@ function spawn({ supervisor, options, trainer, queue, done }: LineSetup<DistillO
       output: options.feature ? "normalized_feature" : "normalized",
       dimension: dim,
       batchSize,
-      imageSize,
+      imageSize: teacherSizeOf(options),
+      maps: teacherMapOf(options) !== undefined,
       local: localViewsOf(options),
       mixedPrecision: options.amp,
       tuning,
@@ -86,18 +93,34 @@ function spawn({ supervisor, options, trainer, queue, done }: LineSetup<DistillO
   return { trainer: student, entry: () => teacher.ref, profiled: [teacher] };
 }
 
+/** Fails where the loss compares feature maps, and the student or the teacher gives none. */
+function requireMaps(options: DistillOptions): void {
+  if (teacherMapOf(options) !== undefined) mapShape(findEncoder(options.studentArch), options.imageSize);
+}
+
+function mapLengthOf(options: DistillOptions): { mapLength?: number } {
+  const map = teacherMapOf(options);
+  if (map === undefined) return {};
+  const [height, width, channels] = map;
+  return { mapLength: height * width * padTo4(channels) };
+}
+
 /** How a student is trained. */
 export const DISTILLATION: EncoderMethod<DistillOptions> = {
   ...DISTILLED,
   stages: 5, // reader, augmenter, teacher, queue keeper, trainer
   views: (options) => ({
+    ...mapLengthOf(options),
     augmentation: augmentationOf(options),
+    mixup: options.mixup,
+    ...teacherSizeOf(options) !== options.imageSize && { teacherSize: options.teacherSize },
     local: localViewsOf(options),
     embeddingLength: options.dim,
   }),
-  identify: async (options, emit) => [
-    contentTerm("teacher", "--distill", await identifyTeacher(options, emit), "teacher's weights"),
-  ],
+  async identify(options, emit) {
+    requireMaps(options);
+    return [contentTerm("teacher", "--distill", await identifyTeacher(options, emit), "teacher's weights")];
+  },
   terms: distillTerms,
   readsQueue: ({ loss = DEFAULT_LOSS, batchSize: batch, dim: dimension, queue: queueSize }) =>
     readsQueue(loss, { batch, dimension, queueSize }),

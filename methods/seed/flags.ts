@@ -10,6 +10,7 @@ import {
   type EncoderNames,
   HEADS_DEFAULT_NOTE,
   headsFlag,
+  imageSizeFlag,
   pluginFlag,
   processFlags,
   stemFlag,
@@ -20,6 +21,7 @@ import {
 } from "../shared_flags.ts";
 import { type Defaults, PAPER_ADAMW, PAPER_DEFAULTS, SAMPLE_ADAMW, SAMPLE_DEFAULTS } from "./defaults.ts";
 import { RECIPES } from "./recipes.ts";
+import { TEACHER_FEATURES } from "../../models/teacher.ts";
 
 const SSL_NAMES = Object.keys(SSL_TITLES) as TeacherSsl[];
 const MODELS = "Models";
@@ -72,10 +74,14 @@ function modelFlags(names: DistillNames) {
     weights: weightsFlag(MODELS),
     heads: headsFlag(MODELS),
     feature: {
-      kind: "boolean",
+      kind: "choice",
+      values: TEACHER_FEATURES,
+      implied: "pooled",
       group: MODELS,
       help:
-        "distil the teacher's pooled features instead of its embeddings: it needs no head, and --dim is the feature length",
+        "distil the teacher's features instead of its embeddings: it needs no head, and --dim is the feature length; pooled " +
+        "(also without a value) is its usual one, the others are of vision transformers and DINOv3's ConvNeXts: class token, " +
+        "mean of the patch tokens, both",
     },
     plugin: pluginFlag(MODELS),
     dim: { kind: "integer", min: 1, group: MODELS, help: "embedding dimension" },
@@ -102,7 +108,8 @@ function lossFlags() {
       values: lossNames(),
       group: LOSS,
       help:
-        "loss function; cosine and mse compare only an image's own two embeddings, in_batch those of a batch, without the queue",
+        "loss function; cosine and mse compare only an image's own two embeddings, in_batch those of a batch, without the queue; " +
+        "tokens adds to seed a comparison of places within each image",
       brief: `loss function: ${lossNames().join(", ")}`,
     },
     queue: {
@@ -114,6 +121,28 @@ function lossFlags() {
     },
     temp: { kind: "number", above: 0, group: LOSS, help: "softmax temperature of the student" },
     distillT: { kind: "number", above: 0, group: LOSS, help: "softmax temperature of the teacher" },
+    tokenT: {
+      kind: "number",
+      above: 0,
+      group: LOSS,
+      help: "--loss tokens: softmax temperature of similarities within an image, of teacher and student",
+    },
+    tokenWeight: { kind: "number", min: 0, group: LOSS, help: "--loss tokens: weight of that comparison" },
+    teacherSize: {
+      ...imageSizeFlag(LOSS, 1024),
+      brief: undefined,
+      help:
+        "height and width of the teacher's views, in pixels; --image-size is then the student's: the same views are made at " +
+        "the larger size and shrunk to the smaller",
+    },
+    mixup: {
+      kind: "number",
+      min: 0,
+      max: 100,
+      group: LOSS,
+      help:
+        "mix the views of a batch with each other, by a weight from Beta(X, X) for each batch: 1 is uniform, 0 is off",
+    },
     smallViews: {
       kind: "integer",
       min: 0,
@@ -169,6 +198,8 @@ export const DISTILL_DEFAULT_NOTES = {
   distill: "default: the bundled teacher",
   weights: WEIGHTS_DEFAULT_NOTE,
   heads: HEADS_DEFAULT_NOTE,
+  feature:
+    "default: embeddings; the feature that the checkpoint says, else cls, of a teacher that needs no head",
   dim: "default: 128, or the length of the feature of a teacher that needs no head",
   data: "default: the bundled images",
   testData:
@@ -176,6 +207,7 @@ export const DISTILL_DEFAULT_NOTES = {
   output: "default: a new folder under output/",
   recipe: "default: none",
   plugin: "default: none",
+  teacherSize: "default: --image-size",
   augmentation: "default: the teacher's, as in the original; swav with --small-views",
   loss: "default: seed",
   studentInit: "default: random weights",

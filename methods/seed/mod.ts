@@ -5,12 +5,12 @@ import { openCheckpointFile } from "../../models/checkpoint/checkpoint_file.ts";
 import { openEncoderSource } from "../../models/encoder_source.ts";
 import type { Stem } from "../../models/encoder.ts";
 import { resolveTeacher } from "../../models/teacher.ts";
-import { chooseViews } from "../encoder_views.ts";
 import { testDataOf } from "../held_out.ts";
 import type { Method, OutputSettings } from "../method.ts";
 import { trainingNeeds } from "../permissions.ts";
 import type { Wanted } from "../watched_actors.ts";
 import { readTrainingCheckpoint, requireFiniteTraining } from "../encoder_training/checkpoint.ts";
+import { chooseDistillViews } from "./augmentation.ts";
 import { DISTILL_CHECKPOINT } from "./checkpoint.ts";
 import { withOptimizer } from "../encoder_training/step_options.ts";
 import { PAPER_ADAMW, PAPER_DEFAULTS } from "./defaults.ts";
@@ -57,14 +57,14 @@ async function resolveDistillInput(
     weights: input.weights,
     part: teacherPart(input),
   });
-  const { note, ...views } = chooseViews(source, input, input.data);
+  const { note, ...views } = chooseDistillViews(source, input, input.data);
   if (note !== undefined) emit({ type: "note", text: note });
   const encoder = freshEncoder(input.studentArch ?? PAPER_DEFAULTS.studentArch, stem, views.imageSize);
   const options = {
     ...PAPER_DEFAULTS,
     ...NOT_ASKED_FOR,
     studentInit: null,
-    ...(input.feature || source.head.kind === "none") && { dim: source.encoder.features },
+    ...(input.feature !== undefined || source.head.kind === "none") && { dim: source.encoder.features },
     ...input,
     ...views,
     studentArch: encoder.name,

@@ -13,9 +13,12 @@ import type { Program } from "../../kernels/program.ts";
 import { recomputeActivations } from "../../kernels/recompute.ts";
 import type { Schedule } from "../../kernels/schedule.ts";
 import { EncoderBuilder } from "../../models/encoder_builder.ts";
-import type { StateEntry } from "../../models/encoder_layers.ts";
+import type { Initial, StateEntry } from "../../models/encoder_layers.ts";
 import type { StateValues } from "../../models/initialize.ts";
 import { type ImageInput, traceImages } from "../../models/images.ts";
+import { LOSS_LAYER } from "../../models/heads.ts";
+import { mapOf } from "../../models/inference.ts";
+import type { LossMaps } from "../../models/loss/loss_inputs.ts";
 import { DEFAULT_LOSS, findLoss } from "../../models/loss/losses.ts";
 import { type ParameterStore, type ReadEntry, tensorsOf } from "../../models/parameter_store.ts";
 import {
@@ -40,6 +43,11 @@ export interface StudentStepOptions extends EncoderStepOptions {
   local?: LocalViewOptions;
   /** Name of the loss; SEED's where it is left out. */
   loss?: string;
+  /** Height, width and channels of the teacher's feature maps, of a loss that compares maps. */
+  teacherMap?: readonly [number, number, number];
+  /** Of `tokens`: temperature and weight of its second term, `--token-t` and `--token-weight`. */
+  tokenTemperature?: number;
+  tokenWeight?: number;
 }
 
 /** One batch. */
@@ -48,6 +56,8 @@ export interface StudentBatch extends EncoderStepSettings {
   images: ArrayBuffer | ArrayBufferView<ArrayBuffer>;
   /** L2-normalised teacher embeddings [batch, dimension]. */
   teacher: Float32Array;
+  /** The teacher's feature maps in the device's layout, of a loss that compares maps. */
+  maps?: Float32Array<ArrayBuffer>;
   /** The same of the small views, all of an image one after the other: [batch * views, ...]. */
   local?: { images: ArrayBuffer | ArrayBufferView<ArrayBuffer>; teacher: Float32Array };
 }
@@ -57,6 +67,7 @@ interface ViewTensors {
   /** Written by the host. */
   images: Tensor;
   teacher: Tensor;
+  map?: Tensor;
   /** Computed. */
   embedding: Tensor;
   loss: Tensor;
@@ -74,15 +85,35 @@ interface TracedStep extends GradientGraph {
   entries: readonly StateEntry[];
 }
 
+/** A set of views, traced. */
+interface TracedSet {
+  builder: EncoderBuilder;
+  set: ViewTensors;
+}
+
+/** Initial weights of a loss's layers, as in LightlyTrain. */
+const LAYER_INITIAL: Initial = { draw: "truncated_normal", deviation: 0.02 };
+
+/** What a loss gets of the maps; its layers are the student's. */
+function mapsOf(builder: EncoderBuilder, student: Tensor, teacher: Tensor): LossMaps {
+  return {
+    student,
+    teacher,
+    linear: (name, x, outputs) =>
+      builder.convolve(x, builder.linear(`${LOSS_LAYER}${name}`, x.shape[3], outputs, LAYER_INITIAL)),
+  };
+}
+
 function traceStep(options: StudentStepOptions): TracedStep {
   const { encoder, head, batch, imageSize, input = "pixels", queueSize, local } = options;
   const { temperature, teacherTemperature, mixedPrecision, dropPath } = options;
+  const { tokenTemperature = temperature, tokenWeight = 1 } = options;
   const graph = new Graph();
   const dropoutSeed = graph.source("dropout seed", [2], "u32");
   const withDropout = options.dropoutSeed === undefined ? {} : { dropoutSeed };
 
   // The student runs once over each set of views, so that batch norm sees batches of their own.
-  const traceSet = (name: string, views: number, size: number, share?: EncoderBuilder) => {
+  const traceSet = (name: string, views: number, size: number, share?: EncoderBuilder): TracedSet => {
     const rows = batch * views;
     const { source, images } = traceImages(graph, input, rows, size);
     const teacher = graph.source(`teacher embeddings${name}`, [rows, 1, 1, head.dimension]);
@@ -90,9 +121,17 @@ function traceStep(options: StudentStepOptions): TracedStep {
     const builder = new EncoderBuilder(graph, "train", { ...withDropout, share, dropPath });
     const outputs = encoder.trace(builder, images, head);
     const embedding = graph.apply(l2Normalize, [outputs.embedding], {});
-    const losses = { student: embedding, teacher, queue, queueSize, temperature, teacherTemperature };
-    const loss = findLoss(options.loss ?? DEFAULT_LOSS)(graph, losses);
-    return { builder, set: { images: source, teacher, embedding, loss, queue, stride: views } };
+    // Small views are compared by their embeddings alone.
+    const map = options.teacherMap && share === undefined
+      ? graph.source("teacher maps", [rows, ...options.teacherMap])
+      : undefined;
+    const loss = findLoss(options.loss ?? DEFAULT_LOSS)(graph, {
+      ...{ student: embedding, teacher, queue, queueSize, temperature, teacherTemperature },
+      ...{ tokenTemperature, tokenWeight },
+      ...map && { maps: mapsOf(builder, mapOf(encoder, outputs), map) },
+    });
+    const set = { images: source, teacher, ...map && { map }, embedding, loss, queue, stride: views };
+    return { builder, set };
   };
   const main = traceSet("", 1, imageSize);
   const { builder: { parameters, state } } = main;
@@ -108,7 +147,10 @@ function traceStep(options: StudentStepOptions): TracedStep {
   return {
     label: `${encoder.name} training step`,
     graph,
-    inputs: [...sets.flatMap(({ images, teacher }) => [images, teacher]), dropoutSeed],
+    inputs: [
+      ...sets.flatMap(({ images, teacher, map }) => [images, teacher, ...map === undefined ? [] : [map]]),
+      dropoutSeed,
+    ],
     outputs: [...sets.map(({ loss }) => loss), ...sets.map(({ embedding }) => embedding)],
     models: [{ parameters, gradients }],
     state: sets.map(({ queue }) => queue),
@@ -206,9 +248,10 @@ export class StudentStep implements EncoderStep {
     const { head, dropoutSeed = 0 } = this.#options;
     const { queuePointer, learningRate, group, takesStats } = batch;
     const program = this.#step.training.gradientProgram;
-    for (const [i, { images, teacher }] of this.#sets.entries()) {
+    for (const [i, { images, teacher, map }] of this.#sets.entries()) {
       const views = i === 0 ? batch : batch.local!;
       program.write(images, views.images);
+      if (map !== undefined) program.write(map, batch.maps!);
       program.write(teacher, padRows(views.teacher, [teacher.shape[0], head.dimension]));
     }
     program.write(this.#dropoutSeed, Uint32Array.of(dropoutSeed, batch.step ?? 0));

@@ -4,7 +4,7 @@ import { openEncoderSource } from "../../models/encoder_source.ts";
 import { inputOf } from "../../models/encoder_input.ts";
 import { type EncoderTrainerConfig, EncoderTraining } from "../encoder_training/encoder_trainer.ts";
 import { cropRatioOf } from "../encoder_views.ts";
-import { localViewsOf } from "./augmentation.ts";
+import { localViewsOf, teacherMapOf, teacherSizeOf } from "./augmentation.ts";
 import { checkpointFileName } from "./checkpoint.ts";
 import type { KeyedBatch, StudentTrainer } from "./messages.ts";
 import { type DistillOptions, teacherPart } from "./options.ts";
@@ -21,7 +21,7 @@ async function openTeacher(options: DistillOptions) {
     weights: options.weights,
     part: teacherPart(options),
   });
-  const views = { imageSize: options.imageSize, cropRatio: cropRatioOf(options.evalResize) };
+  const views = { imageSize: teacherSizeOf(options), cropRatio: cropRatioOf(options.evalResize) };
   return {
     tensors: new Map([...source.tensors, ...source.unused]),
     input: inputOf(source.encoder, views, source.input),
@@ -43,13 +43,17 @@ export default defineTrainer<StudentTrainer, StudentTrainerConfig>(async (traine
         temperature,
         teacherTemperature,
         loss: options.loss,
+        teacherMap: teacherMapOf(options),
+        tokenTemperature: options.tokenT,
+        tokenWeight: options.tokenWeight,
       });
       return {
         step,
-        submit: ({ views, embeddings, local }, settings) =>
+        submit: ({ views, embeddings, maps, local }, settings) =>
           step.run({
             images: views,
             teacher: new Float32Array(embeddings),
+            ...maps && { maps: new Float32Array(maps) },
             ...local && { local: { images: local.views, teacher: new Float32Array(local.embeddings) } },
             ...settings,
           }),

@@ -1,8 +1,8 @@
 /** The terms of a distillation. */
 import type { Term } from "../../models/checkpoint/run_terms.ts";
-import { DEFAULT_LOSS } from "../../models/loss/losses.ts";
+import { DEFAULT_LOSS, usesMaps } from "../../models/loss/losses.ts";
 import { dropPathTerm, termOf } from "../terms.ts";
-import { augmentationOf } from "./augmentation.ts";
+import { augmentationOf, teacherSizeOf } from "./augmentation.ts";
 import type { DistillOptions } from "./options.ts";
 
 /** The settings among the terms of a distillation: all that its weights follow from, but for files. */
@@ -12,6 +12,7 @@ export function distillTerms(
   const { dim, queue, temp, distillT, studentMlp, imageSize, smallViews, smallSize } = options;
   const { batchSize, seed, amp, momentum, weightDecay, lr, scaleLr, warmupEpochs, cos, schedule } = options;
   const { accumulate, clipGrad } = options;
+  const usesTokens = usesMaps(options.loss ?? DEFAULT_LOSS);
   const essential = {
     studentArch: options.studentArch,
     studentMlp,
@@ -26,6 +27,9 @@ export function distillTerms(
     smallViews,
     ...smallViews > 0 && { smallSize },
     ...options.feature && { feature: true },
+    ...teacherSizeOf(options) !== imageSize && { teacherSize: teacherSizeOf(options) },
+    ...usesTokens && { tokenT: options.tokenT, tokenWeight: options.tokenWeight },
+    ...options.mixup > 0 && { mixup: options.mixup },
   };
   const others = { batchSize, seed, amp, momentum, weightDecay, lr, scaleLr, warmupEpochs, cos };
   return [

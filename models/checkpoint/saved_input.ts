@@ -4,6 +4,7 @@
  * safetensors have it as JSON in their metadata.
  */
 import { describe, type Fail } from "./checkpoint_error.ts";
+import { type FeatureKind, FEATURES } from "../encoder.ts";
 import { TensorRef } from "./tensor_ref.ts";
 import { PyFloat, type TorchDict, torchDict, type TorchValue } from "./torch_value.ts";
 
@@ -29,6 +30,8 @@ export interface SavedInput {
   readonly stem?: string;
   /** Attention heads of a vision transformer, which no shape of its tensors tells. */
   readonly heads?: number;
+  /** Feature of the encoder, where it is not its usual one. */
+  readonly feature?: FeatureKind;
 }
 
 /** Image sizes that the flags take. */
@@ -38,7 +41,7 @@ export const IMAGE_SIZES = { min: 8, max: 4096 };
 export const CROP_RATIOS = { torchvision: 224 / 256, none: 1 } as const;
 
 /** The value to keep in a checkpoint. */
-export function buildInput({ imageSize, cropRatio, mean, std, stem, heads }: SavedInput): TorchDict {
+export function buildInput({ imageSize, cropRatio, mean, std, stem, heads, feature }: SavedInput): TorchDict {
   const floats = (values: ByChannel) => values.map((value) => new PyFloat(value));
   return torchDict([
     ...imageSize === undefined ? [] : [["image_size", imageSize] as const],
@@ -47,6 +50,7 @@ export function buildInput({ imageSize, cropRatio, mean, std, stem, heads }: Sav
     ...std === undefined ? [] : [["std", floats(std)] as const],
     ...stem === undefined ? [] : [["stem", stem] as const],
     ...heads === undefined ? [] : [["heads", heads] as const],
+    ...feature === undefined ? [] : [["feature", feature] as const],
   ]);
 }
 
@@ -158,5 +162,6 @@ export function readInput(name: string, value: TorchValue | undefined, fail: Fai
       "a whole number from 1 on",
       (value) => Number.isSafeInteger(value) && (value as number) > 0,
     ),
+    feature: read("feature", FEATURES.join(" or "), (value) => FEATURES.some((kind) => kind === value)),
   };
 }

@@ -20,7 +20,7 @@ import { chooseInput, inputOf } from "../encoder_input.ts";
 import type { EncoderPart } from "../encoder_parts.ts";
 import { type EncoderSource, openEncoderSource } from "../encoder_source.ts";
 import type { HeadKind, HeadOptions } from "../heads.ts";
-import type { EncoderRole, Stem } from "../encoder.ts";
+import type { EncoderRole, FeatureKind, Stem } from "../encoder.ts";
 import { externalDataPath, writeOnnxFile } from "./onnx_file.ts";
 import { traceOnnxModel } from "./onnx_model.ts";
 
@@ -68,6 +68,8 @@ export interface ExportOptions {
   weights?: string;
   /** Heads of a vision transformer; found out where its checkpoint has it. */
   heads?: number;
+  /** Feature of the encoder, which the file says; that of the checkpoint where it is left out. */
+  feature?: FeatureKind;
   /** {@linkcode defaultNames} where it is left out. ONNX has the encoder's own. */
   names?: ExportNames;
   /** Height and width of the images: an ONNX model takes no other, the other formats say it. By default as the checkpoint has it. */

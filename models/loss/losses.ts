@@ -4,30 +4,40 @@ import { UserError } from "../../errors.ts";
 import { cosineLoss } from "./cosine_loss.ts";
 import { inBatchLoss } from "./in_batch_loss.ts";
 import { mseLoss } from "./mse_loss.ts";
-import { seedLoss, type SeedLossInputs } from "./seed_loss.ts";
+import type { LossInputs } from "./loss_inputs.ts";
+import { seedLoss } from "./seed_loss.ts";
+import { tokensLoss } from "./tokens_loss.ts";
 
-/** Traces the loss [1] of a batch's embeddings. Every op that depends on the student needs a gradient. */
-export type Loss = (graph: Graph, inputs: SeedLossInputs) => Tensor;
+/** Traces the loss [1] of a batch. Every op that depends on the student needs a gradient. */
+export type Loss = (graph: Graph, inputs: LossInputs) => Tensor;
+
+/** What a loss needs besides embeddings. */
+export interface LossNeeds {
+  /** Whether it compares feature maps, which then travel from the teacher to the student. Default: false. */
+  usesMaps?: boolean;
+}
 
 /** The loss where none is said. */
 export const DEFAULT_LOSS = "seed";
 
-const losses = new Map<string, Loss>([
-  [DEFAULT_LOSS, seedLoss],
-  ["cosine", cosineLoss],
-  ["mse", mseLoss],
-  ["in_batch", inBatchLoss],
+const losses = new Map<string, { loss: Loss } & LossNeeds>([
+  [DEFAULT_LOSS, { loss: seedLoss }],
+  ["cosine", { loss: cosineLoss }],
+  ["mse", { loss: mseLoss }],
+  ["in_batch", { loss: inBatchLoss }],
+  ["tokens", { loss: tokensLoss, usesMaps: true }],
 ]);
 
 /**
  * Registers a loss that a distillation can use by name. Workers load their own modules, so pass the URL of the
  * calling module to a run as one of its `plugins`.
  *
+ * @param needs what it needs besides embeddings
  * @throws {Error} if the name is taken
  */
-export function registerLoss(name: string, loss: Loss): void {
+export function registerLoss(name: string, loss: Loss, needs: LossNeeds = {}): void {
   if (losses.has(name)) throw new Error(`there is already a loss "${name}"`);
-  losses.set(name, loss);
+  losses.set(name, { loss, ...needs });
 }
 
 /** Names of all of them. */
@@ -37,11 +47,20 @@ export function lossNames(): string[] {
 
 /** The loss of a name. Throws a {@linkcode UserError} that lists the known ones. */
 export function findLoss(name: string): Loss {
-  const loss = losses.get(name);
-  if (loss === undefined) {
+  return find(name).loss;
+}
+
+/** Whether the loss of a name compares feature maps. Throws as {@linkcode findLoss} does. */
+export function usesMaps(name: string): boolean {
+  return find(name).usesMaps ?? false;
+}
+
+function find(name: string): { loss: Loss } & LossNeeds {
+  const found = losses.get(name);
+  if (found === undefined) {
     throw new UserError(`there is no loss "${name}"; known are ${lossNames().join(", ")}`);
   }
-  return loss;
+  return found;
 }
 
 /**

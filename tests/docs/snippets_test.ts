@@ -8,7 +8,7 @@ const PAGES = {
   "README.md": 1,
   "docs/library.md": 3,
   "docs/pretraining.md": 1,
-  "docs/extending.md": 16,
+  "docs/extending.md": 17,
   "docs/tutorial.md": 1,
 };
 

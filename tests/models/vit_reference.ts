@@ -21,7 +21,7 @@ export function sizeNamed(name: string): [height: number, width: number] {
 }
 
 /** The reference's images of a size [2, h, w, 3], in the device's layout. */
-function referenceImages(name: string): Float32Array<ArrayBuffer> {
+export function referenceImages(name: string): Float32Array<ArrayBuffer> {
   const [height, width] = sizeNamed(name);
   const planar = formulaTensor(`vit/input/${name}`, [IMAGES, 3, height, width], "image");
   const plane = height * width;

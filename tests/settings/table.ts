@@ -30,6 +30,8 @@ const WEIGHTS =
   "methods/weights_test.ts: --weights chooses among the encoders of a checkpoint, in every task";
 const HEADS =
   "methods/vit_teacher_test.ts: --heads of a vision transformer changes what it gives, in every task";
+const SIZES = "methods/seed/settings_test.ts: a run with mixup, the loss ";
+const FEATURE = "models/features_test.ts: --feature changes what an encoder gives, in every task";
 const STEM = "models/stem_test.ts: a student with --stem cifar is saved, embedded";
 const STEM_CHOICE = "models/stem_test.ts: of encoders that have the same tensors with either stem";
 const FORMATS = "cli/commands/export_test.ts: export writes the bundled teacher in every format";
@@ -55,6 +57,10 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "distill": RUN,
     "weights": WEIGHTS,
     "heads": HEADS,
+    "teacher-size": SIZES,
+    "token-t": SIZES,
+    "token-weight": SIZES,
+    "mixup": SIZES,
     "feature": "methods/seed/feature_test.ts: a teacher without a head gives its pooled feature",
     "plugin": PLUGIN,
     "dim": RUN,
@@ -181,6 +187,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "which": "cli/commands/encoder_choice_test.ts: lincls evaluates the encoder of --which",
     "weights": WEIGHTS,
     "heads": HEADS,
+    "feature": FEATURE,
     "plugin": PLUGIN,
     "output": LINCLS,
     "test-data": "methods/linear_probe/run_test.ts: says what is wrong with labels and checkpoints",
@@ -234,6 +241,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "which": KNN_CHOICE,
     "weights": WEIGHTS,
     "heads": HEADS,
+    "feature": FEATURE,
     "plugin": KNN,
     "seed": KNN_CHOICE,
     "knn-k": KNN,
@@ -251,6 +259,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "which": EMBED_CHOICE,
     "weights": WEIGHTS,
     "heads": HEADS,
+    "feature": FEATURE,
     "plugin": PLUGIN,
     "part": EMBED_CHOICE,
     "output": ROWS,
@@ -283,6 +292,7 @@ export const SETTINGS: Readonly<Record<string, Readonly<Record<string, string>>>
     "which": "cli/commands/export_test.ts: export refuses wrong flags and files",
     "weights": WEIGHTS,
     "heads": HEADS,
+    "feature": FEATURE,
     "arch": "cli/commands/export_test.ts: export refuses wrong flags and files",
     "stem": STEM_CHOICE,
     "plugin": PLUGIN,

@@ -5,6 +5,7 @@
 import { assert, assertEquals, assertMatch, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
 import { Random } from "../../../data/random.ts";
 import { type Gpu, openGpu } from "../../../kernels/gpu.ts";
+import { drawMixture, type Mixture, repeatMixture } from "../../../kernels/image/mixup.ts";
 import { ViewMaker } from "../../../kernels/image/view_maker.ts";
 import { BlurSigmaError } from "../../../kernels/image/blur_weights.ts";
 import {
@@ -472,4 +473,76 @@ Deno.test("sampleCrop() boxes can all be made", async () => {
   const views = crops.map((crop) => whole(image, { crop, resized: { width: 11, height: 11 } }));
   const made = await make([image], views, 11, 11);
   views.forEach((view, i) => assertSamePixels(made[i], pillow.makeView(image, view, 11, 11), `crop ${i}`));
+});
+
+/** Views of random images, made at one size, mixed, and given at another size too. */
+async function makeAndShrink(mixture: Mixture | undefined, [width, height]: number[], smaller: number[]) {
+  const random = new Random(8, "images");
+  const images = [[96, 80], [31, 70], [64, 64], [50, 17]].map(([w, h]) => randomImage(random, w, h));
+  const views = images.map((image, i) =>
+    sampleView(new Random(5, "augment", 0, i), mocoV2Augmentation(width), image.width, image.height, i)
+  ).map((view) => ({ ...view, resized: { width, height } }));
+  const maker = new ViewMaker(gpu, { views: 4, width, height });
+  const by = new ViewMaker(gpu, { views: 4, width: smaller[0], height: smaller[1] });
+  const into = new ArrayBuffer(4 * smaller[0] * smaller[1] * 4);
+  const pixels = await maker.augment(pack(images), views, undefined, { mixture, resized: { by, into } });
+  maker.destroy();
+  by.destroy();
+  return {
+    plain: views.map((view, i) => pillow.makeView(images[i], view, width, height)),
+    made: split(pixels, width, height),
+    shrunk: split(into, smaller[0], smaller[1]),
+  };
+}
+
+Deno.test("ViewMaker gives views at a smaller size too, as plain loops shrink them", async () => {
+  for (const [size, smaller] of [[[37, 37], [16, 16]], [[48, 40], [47, 13]], [[24, 24], [24, 24]]]) {
+    const { plain, made, shrunk } = await makeAndShrink(undefined, size, smaller);
+    plain.forEach((view, i) => {
+      assertSamePixels(made[i], view, `view ${i} of ${size}`);
+      const expected = pillow.makeView(
+        view,
+        whole(view, { resized: { width: smaller[0], height: smaller[1] } }),
+        smaller[0],
+        smaller[1],
+      );
+      assertSamePixels(shrunk[i], expected, `view ${i} of ${size} at ${smaller}`);
+    });
+  }
+});
+
+Deno.test("ViewMaker mixes views with each other, before they are shrunk", async () => {
+  const mixture = { weight: 0.3, partners: Uint32Array.of(2, 1, 3, 0) };
+  const { plain, made, shrunk } = await makeAndShrink(mixture, [33, 21], [17, 11]);
+  const weight = Math.round(0.3 * 65536) / 65536;
+  plain.forEach((view, i) => {
+    const partner = plain[mixture.partners[i]].data;
+    const data = view.data.map((value, j) => Math.floor(weight * value + (1 - weight) * partner[j] + 0.5));
+    const mixed = { ...view, data };
+    assertSamePixels(made[i], mixed, `view ${i}`);
+    const small = pillow.makeView(mixed, whole(mixed, { resized: { width: 17, height: 11 } }), 17, 11);
+    assertSamePixels(shrunk[i], small, `view ${i}, shrunk`);
+  });
+});
+
+Deno.test("drawMixture() draws weights from Beta(alpha, alpha), and partners of which each is somebody's", () => {
+  for (const alpha of [0.1, 0.5, 1, 4]) {
+    const weights = Array.from(
+      { length: 4000 },
+      (_, batch) => drawMixture(new Random(3, "mixup", 0, batch), alpha, 2).weight,
+    );
+    const mean = weights.reduce((sum, weight) => sum + weight, 0) / weights.length;
+    const variance = weights.reduce((sum, weight) => sum + (weight - mean) ** 2, 0) / weights.length;
+    assert(Math.abs(mean - 0.5) < 0.03, `alpha ${alpha}: mean ${mean}`);
+    const expected = 1 / (4 * (2 * alpha + 1));
+    assert(Math.abs(variance / expected - 1) < 0.06, `alpha ${alpha}: variance ${variance}, not ${expected}`);
+  }
+  const { weight } = drawMixture(new Random(1, "mixup"), 1e-300, 2);
+  assert(weight === 0 || weight === 1);
+  const { partners } = drawMixture(new Random(3, "mixup"), 1, 9);
+  assertEquals(partners.toSorted(), Uint32Array.from({ length: 9 }, (_, i) => i));
+  assertEquals(
+    repeatMixture({ weight: 0.5, partners: Uint32Array.of(1, 0) }, 3).partners,
+    Uint32Array.of(3, 4, 5, 0, 1, 2),
+  );
 });

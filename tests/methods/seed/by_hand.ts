@@ -8,11 +8,12 @@ import { packImages, TABLE_STRIDE } from "../../../data/pack.ts";
 import { Random } from "../../../data/random.ts";
 import { EpochOrder } from "../../../data/sampler.ts";
 import type { Gpu } from "../../../kernels/gpu.ts";
+import { drawMixture, repeatMixture } from "../../../kernels/image/mixup.ts";
 import { ViewMaker } from "../../../kernels/image/view_maker.ts";
 import { type Augmentation, sampleView } from "../../../kernels/image/view_parameters.ts";
 import type { LossScale } from "../../../kernels/ops/loss_scale/loss_scale.ts";
 import type { HeadOptions } from "../../../models/heads.ts";
-import { FrozenEncoder } from "../../../models/inference.ts";
+import { FrozenEncoder, mapShape } from "../../../models/inference.ts";
 import { initialize, initializeQueue } from "../../../models/initialize.ts";
 import { findEncoder } from "../../../models/registry.ts";
 import { groupOf } from "../../../models/training_step.ts";
@@ -27,6 +28,10 @@ export interface HandRun {
   seed: number;
   batch: number;
   imageSize: number;
+  /** Side of the same views for the teacher, if it is another one. */
+  teacherSize?: number;
+  /** Alpha of mixup. */
+  mixup?: number;
   /** Rule of the training views. */
   augmentation: Augmentation;
   /** Rule and number of each image's small views. */
@@ -42,6 +47,8 @@ export interface HandRun {
   accumulate?: number;
   clipNorm?: number;
   loss: string;
+  /** Of the loss `tokens`: what its second term is told. */
+  tokens?: { temperature: number; weight: number };
   lossScale?: LossScale;
   lossScaleRule?: StudentStepOptions["lossScaleRule"];
   /** Epochs from `firstEpoch` on, each with the learning rate of its steps. */
@@ -66,14 +73,26 @@ export interface HandResult {
 
 /** Trains by hand. */
 export async function trainByHand(gpu: Gpu, run: HandRun): Promise<HandResult> {
-  const { teacher, seed, batch, imageSize, augmentation, local, head } = run;
+  const { teacher, seed, batch, imageSize, teacherSize = imageSize, augmentation, local, head } = run;
   const encoder = findEncoder(teacher.arch);
-  const frozen = { encoder, head: teacher.head, batch, imageSize, output: "normalized" } as const;
+  const frozen = {
+    encoder,
+    head: teacher.head,
+    batch,
+    imageSize: teacherSize,
+    output: "normalized",
+    map: run.tokens !== undefined,
+  } as const;
+  const teacherMap = run.tokens && mapShape(encoder, teacherSize);
   using teacherProgram = await FrozenEncoder.create(gpu, frozen);
   await teacherProgram.load((key) => teacher.values.get(key)!);
   using localTeacher = local &&
-    await teacherProgram.share({ batch: batch * local.views, imageSize: local.imageSize });
-  const maker = new ViewMaker(gpu, { views: batch, width: imageSize, height: imageSize });
+    await teacherProgram.share({ batch: batch * local.views, imageSize: local.imageSize, map: false });
+  const [small, large] = [Math.min(imageSize, teacherSize), Math.max(imageSize, teacherSize)];
+  const maker = new ViewMaker(gpu, { views: batch, width: large, height: large });
+  const shrinker = small === large
+    ? undefined
+    : new ViewMaker(gpu, { views: batch, width: small, height: small });
   const localMaker = local &&
     new ViewMaker(gpu, { views: batch * local.views, width: local.imageSize, height: local.imageSize });
   using student = await StudentStep.create(gpu, {
@@ -89,6 +108,9 @@ export async function trainByHand(gpu: Gpu, run: HandRun): Promise<HandResult> {
     accumulate: run.accumulate,
     clipNorm: run.clipNorm,
     loss: run.loss,
+    teacherMap,
+    tokenTemperature: run.tokens?.temperature,
+    tokenWeight: run.tokens?.weight,
     local: local && { views: local.views, imageSize: local.imageSize },
     lossScale: run.lossScale,
     lossScaleRule: run.lossScaleRule,
@@ -116,10 +138,21 @@ export async function trainByHand(gpu: Gpu, run: HandRun): Promise<HandResult> {
         const [, width, height, row] = images.table.subarray(place * TABLE_STRIDE);
         return sampleView(new Random(seed, name, epoch, row, ...more), augmentation, width, height, place);
       };
-      const views = await maker.augment(
+      const mixture = run.mixup === undefined
+        ? undefined
+        : drawMixture(new Random(seed, "mixup", epoch, number), run.mixup, batch);
+      const shrunk = shrinker && { by: shrinker, into: new ArrayBuffer(batch * small * small * 4) };
+      const made = await maker.augment(
         images,
-        Array.from({ length: batch }, (_, place) => draw("augment", place, augmentation)),
+        Array.from(
+          { length: batch },
+          (_, place) => draw("augment", place, { ...augmentation, size: large }),
+        ),
+        undefined,
+        { mixture, resized: shrunk },
       );
+      const views = imageSize === large ? made : shrunk!.into;
+      const teachers = teacherSize === large ? made : shrunk!.into;
       firstViews ??= new Uint8Array(views.slice(0));
       const smallViews = local && await localMaker!.augment(
         images,
@@ -128,10 +161,14 @@ export async function trainByHand(gpu: Gpu, run: HandRun): Promise<HandResult> {
           (_, place) =>
             draw("small", Math.floor(place / local.views), local.augmentation, place % local.views),
         ),
+        undefined,
+        { mixture: mixture && repeatMixture(mixture, local.views) },
       );
+      const maps = teacherMap && new Float32Array(batch * teacherMap.reduce((a, b) => a * b));
       const { loss, lossScale } = await student.run({
         images: views,
-        teacher: await teacherProgram.embed(views),
+        teacher: await teacherProgram.embed(teachers, undefined, maps),
+        maps,
         ...local && { local: { images: smallViews!, teacher: await localTeacher!.embed(smallViews!) } },
         learningRate,
         queuePointer: step * batch % run.queue,
@@ -144,6 +181,7 @@ export async function trainByHand(gpu: Gpu, run: HandRun): Promise<HandResult> {
     }
   }
   maker.destroy();
+  shrinker?.destroy();
   localMaker?.destroy();
   return {
     losses,

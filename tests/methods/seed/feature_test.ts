@@ -28,13 +28,13 @@ Deno.test("a teacher without a head gives its pooled feature with --feature, and
   const refused = await assertRejects(() => lossOf("refused", { distill: headless }), UserError);
   assertStringIncludes(refused.message, "as a teacher, use it with --feature");
   const wrong = await assertRejects(
-    () => lossOf("wrong", { distill: headless, feature: true, dim: 128 }),
+    () => lossOf("wrong", { distill: headless, feature: "pooled", dim: 128 }),
     UserError,
   );
   assertStringIncludes(wrong.message, "its features have length 8, but --dim is 128; use --dim 8");
 
-  const alone = await lossOf("alone", { distill: headless, feature: true });
-  assertEquals((await lossOf("head", { feature: true })).loss, alone.loss);
+  const alone = await lossOf("alone", { distill: headless, feature: "pooled" });
+  assertEquals((await lossOf("head", { feature: "pooled" })).loss, alone.loss);
   const { loss: ofEmbeddings } = await lossOf("embedding", { dim: 128 });
   assertNotEquals(ofEmbeddings, alone.loss);
   using state = await loadStateDict(alone.checkpoint);

@@ -14,6 +14,7 @@ import {
 } from "../../../kernels/image/view_parameters.ts";
 import { FIXED_SCALE } from "../../../kernels/ops/loss_scale/loss_scale.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
+import { openEncoderSource } from "../../../models/encoder_source.ts";
 import { withGpu } from "../../kernels/check_op.ts";
 import { type HandResult, trainByHand } from "./by_hand.ts";
 import { drawTeacher } from "../../actors/drawn_teacher.ts";
@@ -219,3 +220,55 @@ Deno.test("a run does with each of its settings what is done by hand: steps of t
     });
     await assertSame(options, expected, learningRates);
   }));
+
+for (const [teacherSize, imageSize, loss] of [[24, 16, "tokens"], [16, 24, "seed"]] as const) {
+  Deno.test(`a run with mixup, the loss ${loss}, and a teacher at ${teacherSize} pixels of a student at ${imageSize}, does what is done by hand`, () =>
+    withGpu(async (gpu) => {
+      using folder = new RunFolder(ROWS);
+      const distill = join(folder.path, "teacher.pth.tar");
+      const teacher = await drawTeacher(distill, "tiny_convnet", TEACHER_HEAD, 6);
+      const settings = {
+        ...{ batchSize: 4, epochs: 2, cos: false, schedule: [1], lr: 0.04, scaleLr: false, seed: 12 },
+        ...{
+          dim: 20,
+          queue: 12,
+          temp: 0.3,
+          distillT: 0.08,
+          studentMlp: false,
+          momentum: 0.5,
+          weightDecay: 0.01,
+        },
+        ...{ imageSize, teacherSize, mixup: 0.6, smallViews: 2, smallSize: 12 },
+        ...{ distill, teacherArch: "tiny_convnet", augmentation: "plain" },
+        ...{ loss, tokenT: 0.11, tokenWeight: 0.6 },
+      };
+      const learningRates = [0.04, 0.004];
+      const expected = await trainByHand(gpu, {
+        ...{ data: join(folder.data, "train.tsv"), teacher, seed: 12, batch: 4, imageSize, teacherSize },
+        ...{ mixup: 0.6, augmentation: plainAugmentation(imageSize), queue: 12, loss },
+        ...loss === "tokens" && { tokens: { temperature: 0.11, weight: 0.6 } },
+        local: { views: 2, imageSize: 12, augmentation: swavLocalAugmentation(12) },
+        ...{ student: "tiny_convnet", head: { kind: "linear", dimension: 20 } },
+        ...{ temperature: 0.3, teacherTemperature: 0.08, momentum: 0.5, weightDecay: 0.01 },
+        ...{ firstEpoch: 0, learningRates },
+      });
+      await assertSame(folder.options("run", { ...settings, workers: 3 }), expected, learningRates);
+      if (teacherSize < imageSize) return;
+
+      // Stopped within the first epoch, and resumed with other readers.
+      const part = async (name: string, changes: Partial<DistillOptions>) => {
+        const losses: number[] = [];
+        const options = folder.options(name, { ...settings, ...changes });
+        const { checkpoint } = await runDistillation(
+          options,
+          hear({ step: ({ loss }) => losses.push(loss) }),
+        );
+        return { losses, checkpoint };
+      };
+      const first = await part("first", { workers: 2, limitSteps: 2 });
+      const rest = await part("rest", { resume: first.checkpoint });
+      assertEquals([...first.losses, ...rest.losses], expected.losses);
+      using source = await openEncoderSource(rest.checkpoint, { which: "teacher", part: "encoder" });
+      assertEquals(source.input?.imageSize, teacherSize);
+    }));
+}

@@ -11,7 +11,7 @@ import { asHardware, relativeError, withGpu } from "../../kernels/check_op.ts";
 import { formulaTensor } from "../../reference.ts";
 import { skip } from "../../skip.ts";
 
-const SETTINGS = { temperature: 0.2, teacherTemperature: 0.07 };
+const SETTINGS = { temperature: 0.2, teacherTemperature: 0.07, tokenTemperature: 0.07, tokenWeight: 1 };
 
 type Rows = readonly (readonly number[])[];
 
