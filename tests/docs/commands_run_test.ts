@@ -95,6 +95,7 @@ async function makePlace(makesData = false): Promise<{ folder: string; bin: stri
     "output/tutorial/run/student.pth.tar",
     "checkpoint_0199.pth.tar",
     "dinov2_vits14_pretrain.pth",
+    "SATELLITE.pth",
   ];
   for (const name of [...checkpoints, "moco_v2_800ep_pretrain.pth.tar", "swav_400ep_pretrain.pth.tar"]) {
     Deno.symlinkSync(SAMPLE_TEACHER, at(name));
