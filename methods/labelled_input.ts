@@ -41,6 +41,7 @@ export async function resolveLabelledInput(
   const images = { data: await resolveDataset(data, "train"), testData: found };
   const { note, ...chosen } = chooseViews(source, views, images.data);
   if (note !== undefined) emit({ type: "note", text: note });
-  const arch = source?.encoder.name ?? chooseFeature(freshEncoder(named!, stem, chosen.imageSize), feature).name;
+  const arch = source?.encoder.name ??
+    chooseFeature(freshEncoder(named!, stem, chosen.imageSize), feature).name;
   return { arch, ...images, ...chosen };
 }

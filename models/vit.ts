@@ -3,7 +3,13 @@
  * (Chen et al. 2021), under the names that their authors released them with.
  */
 import { UserError } from "../errors.ts";
-import { describeImageSize, type Encoder, type FeatureKind, type ImageSizes, type UnusedEntry } from "./encoder.ts";
+import {
+  describeImageSize,
+  type Encoder,
+  type FeatureKind,
+  type ImageSizes,
+  type UnusedEntry,
+} from "./encoder.ts";
 import type { EncoderFamily } from "./encoder_family.ts";
 import { featureLength, nameWithFeature, splitFeature, traceFeature } from "./features.ts";
 import { nameOfVit, readVitShape, RELEASED_VITS, vitNamed, type VitShape, widthOfVit } from "./vit_shape.ts";

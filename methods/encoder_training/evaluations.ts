@@ -101,7 +101,13 @@ export class Evaluations<Options extends EncoderTrainingOptions> {
           tuning,
           actors,
           ...test && {
-            knn: { bankData: train.path, queryData: test.path, ...test.heldOut, ks: [knnK], temperature: knnT },
+            knn: {
+              bankData: train.path,
+              queryData: test.path,
+              ...test.heldOut,
+              ks: [knnK],
+              temperature: knnT,
+            },
           },
           probeSet: probeSet && { data: probeSet.path, ...PROBE_SET, seed },
         },

@@ -77,6 +77,7 @@ export function readsQueue(
   const [student, teacher] = ["student", "teacher"].map((label) =>
     graph.source(label, [batch, 1, 1, dimension])
   );
-  findLoss(name)(graph, { student, teacher, queue, queueSize, temperature: 1, teacherTemperature: 1 });
+  const temperatures = { temperature: 1, teacherTemperature: 1, tokenTemperature: 1 };
+  findLoss(name)(graph, { student, teacher, queue, queueSize, ...temperatures, tokenWeight: 1 });
   return graph.nodes.some(({ inputs }) => inputs.includes(queue));
 }

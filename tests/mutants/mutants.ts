@@ -164,8 +164,8 @@ const ACTORS: readonly Mutant[] = [
   ),
   mutant(
     "methods/encoder_training/training_pipeline.ts",
-    "augmentation, seed, first:",
-    "augmentation, seed: 0, first:",
+    "mixup, seed, first:",
+    "mixup, seed: 0, first:",
     SETTINGS,
   ),
   mutant(
