@@ -211,6 +211,7 @@ Deno.test("runDistillation() evaluates teacher and student next to training, and
     firstStep: 0,
     evalResize: "torchvision",
     cache,
+    knn: { bank: 28, queries: 10, heldOut: false },
     notes: [
       "21 steps in the whole run (3 epochs) are few to learn from. Use --epochs 15 or more, or a smaller --batch-size",
     ],
