@@ -135,6 +135,11 @@ export function readInput(name: string, value: TorchValue | undefined, fail: Fai
   const isChannels = (value: TorchValue, is: (value: number) => boolean) =>
     Array.isArray(value) && value.length === 3 &&
     value.every((item) => typeof item === "number" && Number.isFinite(item) && is(item));
+  const heads = read<number>(
+    "heads",
+    "a whole number from 1 on",
+    (value) => Number.isSafeInteger(value) && (value as number) > 0,
+  );
   return {
     imageSize: read(
       "image_size",
@@ -153,10 +158,6 @@ export function readInput(name: string, value: TorchValue | undefined, fail: Fai
       | ByChannel
       | undefined,
     stem: read("stem", "a string", (value) => typeof value === "string"),
-    heads: read(
-      "heads",
-      "a whole number from 1 on",
-      (value) => Number.isSafeInteger(value) && (value as number) > 0,
-    ),
+    ...heads !== undefined && { heads },
   };
 }
