@@ -139,6 +139,16 @@ export function readInput(name: string, value: TorchValue | undefined, fail: Fai
   const isChannels = (value: TorchValue, is: (value: number) => boolean) =>
     Array.isArray(value) && value.length === 3 &&
     value.every((item) => typeof item === "number" && Number.isFinite(item) && is(item));
+  const heads = read<number>(
+    "heads",
+    "a whole number from 1 on",
+    (value) => Number.isSafeInteger(value) && (value as number) > 0,
+  );
+  const feature = read<FeatureKind>(
+    "feature",
+    FEATURES.join(" or "),
+    (value) => FEATURES.some((kind) => kind === value),
+  );
   return {
     imageSize: read(
       "image_size",
@@ -157,11 +167,7 @@ export function readInput(name: string, value: TorchValue | undefined, fail: Fai
       | ByChannel
       | undefined,
     stem: read("stem", "a string", (value) => typeof value === "string"),
-    heads: read(
-      "heads",
-      "a whole number from 1 on",
-      (value) => Number.isSafeInteger(value) && (value as number) > 0,
-    ),
-    feature: read("feature", FEATURES.join(" or "), (value) => FEATURES.some((kind) => kind === value)),
+    ...heads !== undefined && { heads },
+    ...feature !== undefined && { feature },
   };
 }
