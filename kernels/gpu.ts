@@ -237,9 +237,11 @@ export function shareDevice(shares: boolean): void {
 }
 
 async function sharedDevice(): Promise<OpenDevice> {
-  const open = await (shared ??= openDevice("shared"));
+  const opening = shared ??= openDevice("shared");
+  const open = await opening;
   if (open.failure === undefined) return open;
-  shared = undefined; // it broke under those who had it
+  // It broke under those who had it; somebody else may have opened another since.
+  if (shared === opening) shared = undefined;
   return await sharedDevice();
 }
 

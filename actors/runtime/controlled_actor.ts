@@ -1,7 +1,6 @@
 /** An actor as the system that spawned it controls it, on whatever thread: it takes commands and reports back. */
 
-import type { Crash } from "./failure.ts";
-import { restoreError } from "./failure.ts";
+import { type Crash, restoreError } from "./failure.ts";
 import { ActorHost } from "./host.ts";
 import { ActorRef, Link } from "./ref.ts";
 import { unpack } from "./transfer.ts";
