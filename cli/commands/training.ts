@@ -155,7 +155,7 @@ export async function train<Event, Result extends object, Before>(
     const seconds = (performance.now() - started) / 1000;
     return { seconds, ...startsBefore && { secondsInAll: seconds + startsBefore.seconds } };
   };
-  const facts = { task, args: Deno.args, adapter, inputs, before: startsBefore };
+  const facts = { task, args: Deno.args, adapter, inputs, started, before: startsBefore };
   await using watched = await watchRun(folder, command, facts);
   const { shown, recorder } = watched;
   shown.tell("start", { task, adapter, output: options.output });

@@ -43,6 +43,8 @@ export interface RecorderOptions {
   /** Name of the adapter. */
   adapter: string;
   inputs: readonly RecordedInput[];
+  /** When the command began, as `performance.now()` says it. */
+  started: number;
   /** Of a run that is resumed. */
   before?: RunRecord["before"];
   /** Does the recording: where it fails, the run goes on. */
@@ -81,7 +83,6 @@ export function endOf(error: unknown): RunEnd {
 export class RunRecorder {
   readonly #folder: OutputFolder;
   readonly #options: RecorderOptions;
-  readonly #started = performance.now();
   #record: RunRecord;
   #hasBegun = false;
   #actors: ActorsWatch | undefined;
@@ -188,7 +189,7 @@ export class RunRecorder {
     this.#actors?.stop();
     await this.#work;
     if (!this.#hasBegun) return undefined;
-    const seconds = (performance.now() - this.#started) / 1000;
+    const seconds = (performance.now() - this.#options.started) / 1000;
     this.#record = { ...this.#record, status, error, results, ended_at: new Date().toISOString(), seconds };
     // Another folder in its place is not ours to write to; the run itself says that it is gone.
     if (!this.#folder.isInPlace) return undefined;

@@ -406,8 +406,8 @@ const MODELS: readonly Mutant[] = [
   ]),
   mutant(
     "methods/seed/step.ts",
-    "temperature, teacherTemperature };\n    const loss",
-    "temperature: teacherTemperature, teacherTemperature: temperature };\n    const loss",
+    "queueSize, temperature, teacherTemperature }",
+    "queueSize, temperature: teacherTemperature, teacherTemperature: temperature }",
     STEP,
     "parity",
   ),

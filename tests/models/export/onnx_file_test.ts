@@ -67,7 +67,7 @@ for (const name of QUICK) {
   });
 }
 
-for (const name of [...QUICK, "resnet18_cifar"]) {
+for (const name of [...QUICK, "resnet18_cifar", "vit_tiny", "vit_tiny_cifar"]) {
   Deno.test(`onnxruntime gives the features of an exported ${name} that this program gives`, () =>
     withGpu(async (gpu) => {
       const batch = 3;

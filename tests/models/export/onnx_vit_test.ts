@@ -1,10 +1,13 @@
 /** Vision transformers and ConvNeXts as ONNX models, run by onnxruntime. */
 import { assert, assertEquals } from "@std/assert";
+import { openEncoderSource } from "../../../models/encoder_source.ts";
+import { chooseFeature } from "../../../models/features.ts";
 import { exportEncoder } from "../../../models/export/export_encoder.ts";
+import { withGpu } from "../../kernels/check_op.ts";
 import { formulaTensor, referenceJson, referencePath } from "../../reference.ts";
 import { vitTest } from "../../vit_files.ts";
 import { withFolder } from "../checkpoint/fixtures.ts";
-import { differenceOf, IMAGES, sizeNamed } from "../vit_reference.ts";
+import { differenceOf, embedReference, IMAGES, sizeNamed } from "../vit_reference.ts";
 import { decodeOnnx, runOnnx } from "./onnx_runtime.ts";
 
 const TOLERANCE = 2e-5;
@@ -60,4 +63,35 @@ for (const name of CHECKPOINTS) {
         }
       }),
   );
+}
+
+for (
+  const [name, size, heads] of [["dinov2_tiny_reg.pth", 56, 2], [
+    "dinov3_tiny_convnext.pth",
+    96,
+    undefined,
+  ]] as const
+) {
+  for (const feature of ["mean", "cls+mean"] as const) {
+    vitTest(
+      `onnxruntime gives the feature ${feature} of ${name} that this program gives`,
+      () =>
+        withGpu((gpu) =>
+          withFolder(async (folder) => {
+            const checkpoint = referencePath(`vit/checkpoints/${name}`);
+            const output = `${folder}/model.onnx`;
+            const how = { format: "onnx", part: "encoder", normalize: false, force: false } as const;
+            await exportEncoder({ ...how, checkpoint, output, heads, feature, imageSize: size });
+            using source = await openEncoderSource(checkpoint, { part: "encoder", heads });
+            const encoder = chooseFeature(source.encoder, feature);
+            const expected = await embedReference(gpu, encoder, source.read, `${size}`);
+            const shape = [IMAGES, 3, size, size];
+            const images = formulaTensor(`vit/input/${size}`, shape, "image");
+            const { embedding } = await runOnnx(Deno.readFileSync(output), images, shape);
+            assertEquals(embedding.shape, [IMAGES, encoder.features]);
+            assert(differenceOf(embedding.data, [...expected]) <= TOLERANCE);
+          })
+        ),
+    );
+  }
 }
