@@ -10,6 +10,8 @@ export type ActorRole =
   | "encoder"
   /** Evaluates an encoder by weighted kNN. */
   | "evaluator"
+  /** Exchanges gradients and keys with the other processes of a run. */
+  | "gradient_exchange"
   /** Projects features onto a plane. */
   | "projector"
   /** Gives batches their places in the queue of a distillation. */

@@ -132,6 +132,21 @@ export type Returning = {
   connect: Message<{ readers: ActorRef<TsvReader>[] }>;
 };
 
+/**
+ * Exchanges numbers with the actors of the same name in the other processes of a run, its ranks. All ranks send theirs the same
+ * messages in the same order; each is replied to when all have sent it.
+ */
+export type GradientExchange = {
+  /** Waits for all ranks without keeping a core busy, and replies with the maximum over them of each int32. */
+  agree: Message<Int32Array<ArrayBuffer>, Int32Array<ArrayBuffer>>;
+  /** Replies with the sums over all ranks of float32s: the same bits to all. */
+  sum: Message<Float32Array<ArrayBuffer>, Float32Array<ArrayBuffer>>;
+  /** Replies with the float32s of all ranks, in the order of the ranks. */
+  gather: Message<Float32Array<ArrayBuffer>, Float32Array<ArrayBuffer>>;
+  /** Replies with the float32s of rank 0. */
+  broadcast: Message<Float32Array<ArrayBuffer>, Float32Array<ArrayBuffer>>;
+};
+
 /** Projects features onto a plane. */
 export type Projector = {
   /** Projects features [n, dimension] to float32 [n, 2], by PCA and by UMAP; UMAP needs at least four. */

@@ -15,6 +15,7 @@ import { noImages } from "./data_facts.ts";
 import type { Monitor, ViewsEvent, WarningEvent } from "./events.ts";
 import type { ImageCaches } from "./image_caches.ts";
 import type { Augmenter, Encoder, LocalViewOptions, Purpose, Returning, TsvReader } from "./messages.ts";
+import type { Share } from "./ranks/ranks.ts";
 import type { ActorRef, Supervised, Supervisor } from "./runtime/mod.ts";
 import type tsvReader from "./tsv_reader.ts";
 import type { BufferBytes, ReadingOrder } from "./tsv_reader.ts";
@@ -24,7 +25,7 @@ export const PATIENCE = { timeoutMs: Infinity };
 
 /** What all of a pipeline has in common. */
 export interface PipelineOptions {
-  /** Images of a batch. */
+  /** Images of a batch, of this process's share. */
   batchSize: number;
   /** Side of a view, in pixels. */
   imageSize: number;
@@ -58,6 +59,8 @@ export interface Source {
   order: ReadingOrder;
   /** The rows that are read, ascending; all of them where it is left out. */
   rows?: Uint32Array<ArrayBuffer>;
+  /** Share of each batch that this process takes; the whole where it is left out. */
+  share?: Share;
   /** Of the order; 0 where it is left out. */
   seed?: number;
   /** How many share the work; one where it is left out. */
@@ -133,7 +136,7 @@ export class Pipeline {
         next: next(),
       }));
       return sources.map((source) => {
-        const { path, purpose, order, rows, seed = 0, workers = 1 } = source;
+        const { path, purpose, order, rows, share, seed = 0, workers = 1 } = source;
         const readers = Array.from({ length: workers }, (_, worker) =>
           supervisor.spawn<typeof tsvReader>(
             workers === 1 ? source.name : `${source.name} ${worker}`,
@@ -143,6 +146,7 @@ export class Pipeline {
               purpose,
               order,
               rows,
+              share,
               worker,
               workers,
               seed,

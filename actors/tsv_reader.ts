@@ -12,6 +12,7 @@ import { packImages } from "../data/pack.ts";
 import { EpochOrder } from "../data/sampler.ts";
 import type { Monitor } from "./events.ts";
 import type { Augmenter, BatchBuffers, Purpose, TsvReader } from "./messages.ts";
+import type { Share } from "./ranks/ranks.ts";
 import { type ActorContext, type ActorRef, defineActor, urgent } from "./runtime/mod.ts";
 
 /** Order in which rows are read, and the treatment of broken ones; see `EpochOrder` and `BatchReader`. */
@@ -60,8 +61,10 @@ export interface TsvReaderConfig extends BufferBytes {
   workers: number;
   /** Seed of the order. */
   seed: number;
-  /** Images per batch. */
+  /** Images per batch, of this process's share. */
   batchSize: number;
+  /** Share of each batch that this process takes; the whole where it is left out. */
+  share?: Share;
   /** Maximum pixels of an image; a larger one counts as broken. */
   maxPixels?: number;
   /** Where decoded images of this data are kept. Default: every batch is decoded. */
@@ -114,7 +117,8 @@ class BufferPool {
 }
 
 export default defineActor<TsvReader, TsvReaderConfig>(async (config, context) => {
-  const { path, purpose, order: orderOptions, rows, worker, workers, seed, batchSize, monitor } = config;
+  const { path, purpose, order: orderOptions, rows, worker, workers, seed, batchSize, share, monitor } =
+    config;
   const tell = (text: string) => void monitor.tell("event", { type: "warning", text }).catch(() => {});
   const dataset = await openDataset(path, { onWarning: tell });
   context.onStop(() => dataset.close());
@@ -137,7 +141,8 @@ export default defineActor<TsvReader, TsvReaderConfig>(async (config, context) =
       },
 
       async read({ epoch, firstBatch = 0, endBatch = Infinity }) {
-        const order = new EpochOrder(dataset.rowCount, seed, epoch, batchSize, { ...orderOptions, rows });
+        const whole = batchSize * (share?.of ?? 1);
+        const order = new EpochOrder(dataset.rowCount, seed, epoch, whole, { ...orderOptions, rows, share });
         let images = 0;
         for (const batch of order.batchesOf(worker, workers, firstBatch)) {
           if (batch >= endBatch || context.signal.aborted) break;

@@ -65,10 +65,11 @@ export class BatchReader {
     const images = await this.#readAll(rows);
     const good = images.filter((image) => image !== undefined);
     if (good.length === images.length || this.#options.brokenRows === "skip") return good;
-    const taken = new Set(good.map((image) => image.row));
+    const first = order.firstPlace(batch);
+    const taken = new Set([...good.map((image) => image.row), ...order.rowsOfOthers(batch)]);
     const filled: LabelledImage[] = [];
     for (const [i, image] of images.entries()) {
-      filled.push(image ?? await this.#substitute(order, batch * order.batchSize + i, taken, good));
+      filled.push(image ?? await this.#substitute(order, first + i, taken, good));
       taken.add(filled[i].row);
     }
     return filled;

@@ -17,6 +17,8 @@ export interface EpochOrderOptions {
   dropLast?: boolean;
   /** The rows of the file that take part, ascending; all of them where it is left out. */
   rows?: Uint32Array;
+  /** The part of each batch that is wanted, from 0, and into how many it is divided; the whole batch where it is left out. */
+  share?: { index: number; of: number };
 }
 
 /**
@@ -31,6 +33,7 @@ export interface EpochOrderOptions {
 export class EpochOrder {
   #order: Uint32Array | undefined;
   readonly #rows: Uint32Array | undefined;
+  readonly #share: { index: number; of: number };
   /** How many rows take part. */
   readonly #count: number;
 
@@ -51,8 +54,9 @@ export class EpochOrder {
     readonly seed: number,
     readonly epoch: number,
     readonly batchSize: number,
-    { shuffle = true, dropLast = true, rows }: EpochOrderOptions = {},
+    { shuffle = true, dropLast = true, rows, share = { index: 0, of: 1 } }: EpochOrderOptions = {},
   ) {
+    this.#share = share;
     this.#rows = rows;
     this.#count = rows?.length ?? rowCount;
     if (!Number.isInteger(batchSize) || batchSize < 1) {
@@ -70,17 +74,38 @@ export class EpochOrder {
   }
 
   /**
-   * The rows of one batch.
+   * The rows of one batch, or of the share of it that is wanted.
    *
    * @param index from 0, below `batchCount`
    * @returns row numbers, [batchSize] (fewer in the last batch without `dropLast`)
    */
   batch(index: number): Uint32Array<ArrayBuffer> {
-    if (!Number.isInteger(index) || index < 0 || index >= this.batchCount) {
-      throw new RangeError(`expected a batch from 0 to ${this.batchCount - 1}, found ${index}`);
+    const { from, to } = this.#places(index, this.#share);
+    return this.#rowsAt(from, to);
+  }
+
+  /** The place in the epoch of the first row of {@linkcode batch}. */
+  firstPlace(index: number): number {
+    return this.#places(index, this.#share).from;
+  }
+
+  /** The rows of a batch that are in the shares of others. */
+  rowsOfOthers(index: number): Uint32Array<ArrayBuffer> {
+    const whole = this.#places(index, { index: 0, of: 1 });
+    const own = this.#places(index, this.#share);
+    return Uint32Array.of(...this.#rowsAt(whole.from, own.from), ...this.#rowsAt(own.to, whole.to));
+  }
+
+  #places(batch: number, { index, of }: { index: number; of: number }): { from: number; to: number } {
+    if (!Number.isInteger(batch) || batch < 0 || batch >= this.batchCount) {
+      throw new RangeError(`expected a batch from 0 to ${this.batchCount - 1}, found ${batch}`);
     }
-    const from = index * this.batchSize;
-    const to = Math.min(from + this.batchSize, this.#count);
+    const first = batch * this.batchSize;
+    const count = Math.min(this.batchSize, this.#count - first);
+    return { from: first + Math.floor(count * index / of), to: first + Math.floor(count * (index + 1) / of) };
+  }
+
+  #rowsAt(from: number, to: number): Uint32Array<ArrayBuffer> {
     return Uint32Array.from(
       { length: to - from },
       (_, i) => this.#rowAt(this.#order?.[from + i] ?? from + i),

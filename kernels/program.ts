@@ -325,7 +325,7 @@ export function runPrograms(
   finish: (encoder: GPUCommandEncoder) => void = () => {},
   timer?: SubmissionTimer,
 ): void {
-  const encoder = gpu.device.createCommandEncoder({ label: programs[0].label });
+  const encoder = gpu.device.createCommandEncoder({ label: programs.at(0)?.label });
   timer?.begin(encoder);
   let pass: GPUComputePassEncoder | undefined;
   for (const program of programs) pass = program.encodeOnto(encoder, pass);

@@ -3,7 +3,16 @@ import type { AugmenterConfig } from "../actors/augmenter.ts";
 import { type ActorModules, type ActorRole, actorUrl as urlIn } from "../actors/catalog.ts";
 import type { EncoderConfig } from "../actors/encoder.ts";
 import type { EvaluatorConfig } from "../actors/evaluator.ts";
-import type { Augmenter, Encoder, Evaluator, Profiled, Projector, TsvReader } from "../actors/messages.ts";
+import type { GradientExchangeConfig } from "../actors/gradient_exchange.ts";
+import type {
+  Augmenter,
+  Encoder,
+  Evaluator,
+  GradientExchange,
+  Profiled,
+  Projector,
+  TsvReader,
+} from "../actors/messages.ts";
 import type {
   Actor,
   ActorDefinition,
@@ -34,6 +43,8 @@ export interface ActorCatalog {
   encoder: ActorDefinition<Encoder & Profiled, EncoderConfig>;
   /** Evaluates an encoder by kNN, and finds nearest neighbours. */
   evaluator: ActorDefinition<Evaluator, EvaluatorConfig>;
+  /** Exchanges gradients and keys with the other processes of a run. */
+  gradient_exchange: ActorDefinition<GradientExchange, GradientExchangeConfig>;
   /** Projects features onto a plane. */
   projector: ActorDefinition<Projector, void>;
   /** Assigns batches their rows in the queue of a distillation. */

@@ -16,16 +16,20 @@ import type { Emit, NoticeEvent } from "../actors/events.ts";
 import { importPlugins } from "../actors/plugins.ts";
 import { checkOptions, type FlagTable } from "./flag_table.ts";
 import { explainPermissions, type Needs } from "./permissions.ts";
+import type { RankSettings } from "../actors/ranks/ranks.ts";
 import { Run, type RunSettings } from "../actors/run.ts";
 import type { FolderLock } from "../data/folder_lock.ts";
 import { removeLeftovers } from "../models/checkpoint/run_checkpoints.ts";
 import { takeOutputFolder } from "./output_folder.ts";
+import { UserError } from "../errors.ts";
 import { findCheckpointToResume } from "./resume_auto.ts";
 
 /** {@linkcode RunSettings} of a run that writes to a folder. */
 export interface OutputSettings extends RunSettings {
   /** The caller's lock on the output folder, from `takeOutputFolder()`. If omitted, the run takes the lock itself. */
   lock?: FolderLock;
+  /** The part of this process in a run of several, which the first one writes the files of. If omitted, it runs alone. */
+  ranks?: RankSettings;
 }
 
 /** Options that every method has. */
@@ -105,6 +109,13 @@ export function startMethod<
   const work: Work<Event, Result> = async (tell, signal) => {
     checkOptions(method.flags(), input);
     const options = await method.resolve(input, tell);
+    if (settings.ranks !== undefined && options.resume === "auto") {
+      throw new UserError(
+        "resume: expected a checkpoint's path or null, as all ranks must resume from the same; found auto",
+      );
+    }
+    // All files are the first rank's.
+    if ((settings.ranks?.rank ?? 0) > 0) return await method.run(options, tell, signal, settings);
     return await inOutputFolder(
       options,
       settings.lock,

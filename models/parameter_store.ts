@@ -173,6 +173,11 @@ export class ParameterStore implements Disposable {
     return buffers;
   }
 
+  /** All arenas by name: `parameter`, `running`, and those that were asked for. */
+  get arenas(): ReadonlyMap<string, readonly GPUBuffer[]> {
+    return this.#arenas;
+  }
+
   /** Every tensor's place, to compile a program with. */
   bindings(): Map<Tensor, BufferRange> {
     return new Map(this.#parameters.map(({ tensor }) => [tensor, this.rangeOf(tensor)]));

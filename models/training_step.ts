@@ -35,6 +35,11 @@ const SUM = "gradient sum";
  */
 export const AVERAGE = "average";
 
+/** Returns the buffers whose contents outlive a step: weights, running statistics, what the optimizer keeps. */
+export function lastingBuffers({ arenas }: ParameterStore): GPUBuffer[] {
+  return [...arenas].flatMap(([name, buffers]) => name === GRADIENT || name === SUM ? [] : buffers);
+}
+
 /** A model whose weights the step changes. */
 export interface TrainedModel {
   parameters: readonly DeviceParameter[];
@@ -86,11 +91,32 @@ export interface OptimizerOptions {
   hasStats?: boolean;
 }
 
+/** Rows that every device of a run is to have of all of them. */
+export interface GatheredRows {
+  /** This device's. */
+  from: BufferRange;
+  /** All devices', one behind the other in their order. */
+  to: GPUBuffer;
+}
+
+/** What devices exchange with every batch, besides gradients. */
+export interface ExchangedResults {
+  /** Float32s that become their sums over all devices. */
+  sums: readonly BufferRange[];
+  rows: readonly GatheredRows[];
+}
+
 /** What happens to the gradients between the first part and the third, with other devices for example. */
 export interface GradientExchange {
-  /** Changes the gradients in their buffers. The step's first part has been submitted before. */
-  exchange(gradients: readonly GPUBuffer[]): Promise<void>;
+  /**
+   * Changes the gradients in their buffers. The step's first part has been submitted before.
+   *
+   * @param gradients none where the batch is not the last one of its step
+   */
+  exchange(gradients: readonly GPUBuffer[], results: ExchangedResults): Promise<void>;
 }
+
+const NO_RESULTS: ExchangedResults = { sums: [], rows: [] };
 
 /** Which batch of how many whose gradients make one step. */
 export interface BatchInGroup {
@@ -452,11 +478,13 @@ export class TrainingStep implements Disposable {
    * Submits one step; what the gradient program reads has been written before.
    *
    * @param finish encodes what comes after it
+   * @param results what else is exchanged; then every batch is, not the last one of a step alone
    * @returns nothing, or with an exchange a promise of its end, before which the next step must not begin
    */
   submit(
     { learningRates, group = WHOLE, averageMomentum = 0, takesStats = false }: StepSettings,
     finish: (encoder: GPUCommandEncoder) => void,
+    results: ExchangedResults = NO_RESULTS,
   ): Promise<void> | undefined {
     const { sums, average } = this.#optimizer;
     const [gradients, ...others] = this.programs;
@@ -479,11 +507,12 @@ export class TrainingStep implements Disposable {
     }
     const timer = takesStats ? this.#timer : undefined;
     const submit = (parts: readonly Program[]) => runPrograms(this.#gpu, parts, finish, timer);
-    if (!isLast(group)) return void submit(programs);
-    const last = [...takesStats ? this.#norms.map(({ program }) => program) : [], optimizer];
-    if (this.#exchange === undefined) return void submit([...programs, ...last]);
+    const endsStep = isLast(group);
+    const last = endsStep ? [...takesStats ? this.#norms.map(({ program }) => program) : [], optimizer] : [];
+    const exchanges = endsStep || results.sums.length + results.rows.length > 0;
+    if (this.#exchange === undefined || !exchanges) return void submit([...programs, ...last]);
     runPrograms(this.#gpu, programs);
-    return this.#exchange.exchange(this.#gradients).then(() => submit(last));
+    return this.#exchange.exchange(endsStep ? this.#gradients : [], results).then(() => submit(last));
   }
 
   /** Reads what the step that was just submitted tells of itself; later ones may follow before it is here. */

@@ -3,6 +3,7 @@ import type { Gpu } from "../../kernels/gpu.ts";
 import type { Tensor } from "../../kernels/graph.ts";
 import {
   type BatchInGroup,
+  type GatheredRows,
   type GradientExchange,
   type GradientGraph,
   isLast,
@@ -21,6 +22,7 @@ type Finish = (encoder: GPUCommandEncoder, group: BatchInGroup) => void;
 export class CompiledStep implements Disposable {
   readonly training: TrainingStep;
   readonly #accumulate: number;
+  readonly #exchanged: readonly Tensor[];
   readonly #results: ResultReader;
 
   private constructor(
@@ -28,7 +30,9 @@ export class CompiledStep implements Disposable {
     training: TrainingStep,
     results: readonly Tensor[],
     { accumulate = 1, lossScale }: OptimizedStepOptions,
+    isExchanged: boolean,
   ) {
+    this.#exchanged = isExchanged ? results : [];
     this.training = training;
     this.#accumulate = accumulate;
     this.#results = new ResultReader(gpu, training, results, lossScale !== undefined);
@@ -38,7 +42,7 @@ export class CompiledStep implements Disposable {
    * Compiles it.
    *
    * @param results outputs that are read back after every batch
-   * @param exchange what becomes of the gradients before the weights change
+   * @param exchange what becomes of the gradients and results before the weights change
    */
   static async create(
     gpu: Gpu,
@@ -49,7 +53,7 @@ export class CompiledStep implements Disposable {
     exchange?: GradientExchange,
   ): Promise<CompiledStep> {
     const training = await TrainingStep.create(gpu, traced, optimizer, exchange);
-    return new CompiledStep(gpu, training, results, options);
+    return new CompiledStep(gpu, training, results, options, exchange !== undefined);
   }
 
   /**
@@ -58,9 +62,14 @@ export class CompiledStep implements Disposable {
    * gradients, one.
    *
    * @param finish encodes what comes after the step
+   * @param rows what every device is to have of all, before that
    * @throws {Error} for a group of more batches than the step was compiled for
    */
-  submit(settings: StepSettings, finish: Finish = () => {}): Promise<StepResult> {
+  submit(
+    settings: StepSettings,
+    finish: Finish = () => {},
+    rows: readonly GatheredRows[] = [],
+  ): Promise<StepResult> {
     const { group = WHOLE } = settings;
     if (group.size > this.#accumulate) {
       throw new Error(`a group of ${group.size} batches, of a step that accumulates ${this.#accumulate}`);
@@ -70,7 +79,7 @@ export class CompiledStep implements Disposable {
     const submitted = this.training.submit({ ...settings, takesStats }, (encoder) => {
       finish(encoder, group);
       read = this.#results.encode(encoder, group, takesStats);
-    });
+    }, { sums: this.#exchanged.map((tensor) => this.training.gradientProgram.rangeOf(tensor)), rows });
     return submitted === undefined ? read!() : submitted.then(() => read());
   }
 

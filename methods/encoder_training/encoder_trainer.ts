@@ -1,10 +1,19 @@
 /** Trains an encoder, tells how it goes, and writes checkpoints: what every method's trainer does. */
+import { crc32 } from "node:zlib";
 import { join } from "node:path";
 import { type BatchNumber, isAfter } from "../../actors/batch_number.ts";
 import { BestEffort } from "../../actors/best_effort.ts";
 import type { Monitor } from "../../actors/events.ts";
-import type { BatchPosition, NamedValues, ViewBatch, ViewSample } from "../../actors/messages.ts";
+import type {
+  BatchPosition,
+  GradientExchange,
+  NamedValues,
+  ViewBatch,
+  ViewSample,
+} from "../../actors/messages.ts";
 import { profileAll } from "../../actors/run_profile.ts";
+import { DeviceExchange, type Wishes } from "../../actors/ranks/device_exchange.ts";
+import { type Ranks, rowsOf } from "../../actors/ranks/ranks.ts";
 import type { ActorRef, Handlers } from "../../actors/runtime/mod.ts";
 import type { Trainer } from "../../actors/trainer.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
@@ -20,6 +29,8 @@ import type { TensorRef } from "../../models/checkpoint/tensor_ref.ts";
 import { inputOf } from "../../models/encoder_input.ts";
 import type { StateValues } from "../../models/initialize.ts";
 import { distillLearningRate } from "../../models/optim/schedule.ts";
+import { lastingBuffers } from "../../models/training_step.ts";
+import { UserError } from "../../errors.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { similarityMap } from "../../models/similarity_map.ts";
 import { cropRatioOf } from "../encoder_views.ts";
@@ -36,6 +47,14 @@ import { initialLossScale, optimizedBy } from "./step_options.ts";
 import type { StepLoss } from "./step_results.ts";
 import { TrainedSteps } from "./trained_steps.ts";
 
+/** The part of a process in a training of several. */
+export interface RankOfTraining extends Ranks {
+  /** Its actor that exchanges with the others. */
+  exchange: ActorRef<GradientExchange>;
+  /** Batches of the whole run. */
+  totalSteps: number;
+}
+
 /** Configuration of the trainer of an encoder. */
 export interface EncoderTrainerConfig<Options> {
   /** Options of the whole run. */
@@ -48,6 +67,8 @@ export interface EncoderTrainerConfig<Options> {
   batchesPerEpoch: number;
   /** Settings and origin of the run, which checkpoints record: a resumed run is compared with them. */
   identity?: RunIdentity;
+  /** This process's part in a run of several. */
+  ranks?: RankOfTraining;
   /** Receives the events of steps and checkpoints. */
   monitor: ActorRef<Monitor<TrainerEvent>>;
 }
@@ -104,11 +125,15 @@ export class EncoderTraining<
   readonly #queue: QueueShape;
   readonly #step: Step;
   readonly #steps: TrainedSteps;
+  /** With the other ranks, where there are any. */
+  readonly #exchange: DeviceExchange | undefined;
   /** Row of the queue that the next batch's first key replaces. */
   #queuePointer: number;
   /** When the last checkpoint was written, or the run began. */
   #savedAt = performance.now();
   #isSnapshotDue = false;
+  /** What this rank wishes all to do after the next step, where there are several. */
+  #wishes: Wishes = { save: false, stop: false };
   /** Whether training ends with the next checkpoint, or has ended with the last one. */
   #end: "after saving" | "now" | undefined;
   readonly #effort: BestEffort;
@@ -118,7 +143,9 @@ export class EncoderTraining<
     trainer: Trainer,
     duties: TrainerDuties<Options, Batch, Step>,
     { lossScale, steps }: SavedProgress,
+    exchange: DeviceExchange | undefined,
   ) {
+    this.#exchange = exchange;
     this.#config = config;
     this.#trainer = trainer;
     this.#duties = duties;
@@ -156,20 +183,26 @@ export class EncoderTraining<
     create: (
       gpu: Gpu,
       options: EncoderStepOptions,
+      exchange: DeviceExchange | undefined,
     ) => Promise<Omit<TrainerDuties<Options, Batch, Step>, "method">>,
   ): Promise<EncoderTraining<Options, Batch, Step>> {
-    const { options, queue } = config;
+    const { options, queue, ranks } = config;
     const saved = await readProgress(method, options);
     const encoder = method.encoder(options);
+    const exchange = ranks && new DeviceExchange(trainer.gpu, ranks, ranks.exchange);
+    const optimized = optimizedBy(options, saved.lossScale, saved.steps);
     const duties = await create(trainer.gpu, {
       encoder: findEncoder(encoder.arch),
       head: encoder.head,
-      batch: options.batchSize,
+      batch: rowsOf(options.batchSize, ranks),
+      ranks: ranks?.size,
       imageSize: options.imageSize,
       queueSize: method.queue(options).size,
       checkpointActivations: options.checkpointActivations,
-      ...optimizedBy(options, saved.lossScale, saved.steps),
-    });
+      ...optimized,
+      // Each rank drops values of its own.
+      dropoutSeed: optimized.dropoutSeed! + (ranks?.rank ?? 0),
+    }, exchange);
     const { step } = duties;
     if (options.resume === null) {
       const weights = new Map(await initialWeights(encoder, options.seed, step.state));
@@ -178,7 +211,9 @@ export class EncoderTraining<
     } else await loadCheckpoint(method, step, options.resume);
     step.queues[0].load(queue.keys);
     if (queue.local !== undefined) step.queues[1].load(queue.local);
-    return new EncoderTraining(config, trainer, { ...duties, method }, saved);
+    const training = new EncoderTraining(config, trainer, { ...duties, method }, saved, exchange);
+    await training.#joinRanks();
+    return training;
   }
 
   /** What every method's trainer answers. */
@@ -188,10 +223,7 @@ export class EncoderTraining<
       progress: () => this.progress(),
       weights: () => this.weights(),
       requestSnapshot: () => this.requestSnapshot(),
-      save: async ({ ends }) => {
-        this.#end = ends ? "after saving" : this.#end;
-        return { path: await this.save(), step: this.#steps.step };
-      },
+      save: async ({ ends }) => ({ path: await this.save(ends), step: this.#steps.step }),
       profile: () =>
         profileAll(Object.fromEntries(this.#step.programs.map((program) => [program.label, program]))),
     };
@@ -199,6 +231,36 @@ export class EncoderTraining<
 
   #tell(event: TrainerEvent): Promise<void> {
     return this.#config.monitor.tell("event", event);
+  }
+
+  /** Begins with the weights of the first rank, where there are several, and fails where they do not do the same. */
+  async #joinRanks(): Promise<void> {
+    const exchange = this.#exchange;
+    if (exchange === undefined) return;
+    const { done: { epoch, batch }, batchesPerEpoch, identity, options: { batchSize } } = this.#config;
+    const { totalSteps } = this.#config.ranks!;
+    const terms = new TextEncoder().encode(JSON.stringify(identity?.terms ?? []));
+    const plan = [epoch, batch, batchesPerEpoch, totalSteps, batchSize, crc32(terms) | 0];
+    if (!await exchange.isSameNumbers(plan)) {
+      throw new UserError(
+        "the ranks do not do the same: expected equal settings, data and checkpoints on all of them. Start all with the same " +
+          `command line, and give all the same files (this rank begins in epoch ${epoch}, batch ${batch}, of ` +
+          `${totalSteps} batches of ${batchSize} in all)`,
+      );
+    }
+    await exchange.broadcast(lastingBuffers(this.#step.parameters));
+    await this.#requireSameWeights();
+  }
+
+  async #requireSameWeights(): Promise<void> {
+    if (this.#exchange === undefined) return;
+    const weights = await this.#step.parameters.saveArena("parameter");
+    if (await this.#exchange.isSame(weights.values())) return;
+    const { epoch, batch } = this.#steps.last;
+    throw new UserError(
+      `the weights of the ranks are not the same after epoch ${epoch}, batch ${batch}: a device or the library of MPI computes ` +
+        "differently on some of them. Resume the run from an earlier checkpoint, without that machine",
+    );
   }
 
   /** The next step is looked into. */
@@ -214,6 +276,7 @@ export class EncoderTraining<
       return await this.#trainer.giveBack(batch);
     }
     const { options } = this.#config;
+    if (this.#exchange !== undefined) this.#tellWishes(this.#exchange);
     const taken = this.#steps.take(position, distillLearningRate(position.epoch, scheduleOf(options)));
     const { lr, step, group, takesStats } = taken;
     const loss = this.#duties.submit(batch, { learningRate: lr, queuePointer, step, group, takesStats });
@@ -222,6 +285,8 @@ export class EncoderTraining<
       ? this.#effort.attempt("the snapshot of a step", () => this.#copyShown(batch))
       : undefined;
     await this.#trainer.giveBack(batch);
+    // The gradients of the next batch must not come into those that are being exchanged.
+    if (this.#exchange !== undefined) await loss;
     if (shown !== undefined) {
       await this.#effort.attempt("the snapshot of a step", () => this.#show(position, queuePointer, shown));
     }
@@ -229,8 +294,18 @@ export class EncoderTraining<
       const { epoch } = position;
       await this.#tell({ type: "step", epoch, step: number, loss, lr, ...lossScale && { lossScale } });
     });
-    const isDue = position.endsEpoch || this.#isIntervalOver();
+    const { save, stop } = this.#exchange?.agreed ?? { save: this.#isTimeToSave(), stop: false };
+    if (stop) this.#end = "after saving";
+    const isDue = position.endsEpoch || this.#isStepToSave() || save || stop;
     if (this.#steps.savesNow(isDue)) await this.#saveAfter(position);
+    if (position.endsEpoch) await this.#requireSameWeights();
+  }
+
+  /** The next exchange tells the other ranks what this one wishes; the clock is that of the first one. */
+  #tellWishes(exchange: DeviceExchange): void {
+    const { save, stop } = this.#wishes;
+    exchange.wishes = { save: save || (exchange.ranks.rank === 0 && this.#isTimeToSave()), stop };
+    this.#wishes = { save: false, stop: false };
   }
 
   /** Writes a checkpoint, and tells of it. */
@@ -240,7 +315,8 @@ export class EncoderTraining<
     const isDue = testData !== null && knnEvery > 0 && (epoch + 1) % knnEvery === 0;
     const isWanted = endsEpoch && (isDue || hasProbeSet(this.#config.options));
     const weights = isWanted ? await this.weights() : undefined;
-    await this.#tell({ type: "saved", epoch, endsEpoch, path, ...weights && { weights } });
+    const ends = this.#end === "now";
+    await this.#tell({ type: "saved", epoch, endsEpoch, path, ends, ...weights && { weights } });
   }
 
   /** What a snapshot needs of a batch whose buffers are about to go. */
@@ -275,11 +351,15 @@ export class EncoderTraining<
     return { newest: { epoch, batch }, queuePointer: this.#queuePointer };
   }
 
-  #isIntervalOver(): boolean {
+  #isStepToSave(): boolean {
     const { saveEvery } = this.#config.options;
-    if (saveEvery === null) return false;
-    if ("steps" in saveEvery) return this.#steps.step % saveEvery.steps === 0;
-    return performance.now() - this.#savedAt >= 1000 * saveEvery.seconds;
+    return saveEvery !== null && "steps" in saveEvery && this.#steps.step % saveEvery.steps === 0;
+  }
+
+  #isTimeToSave(): boolean {
+    const { saveEvery } = this.#config.options;
+    return saveEvery !== null && "seconds" in saveEvery &&
+      performance.now() - this.#savedAt >= 1000 * saveEvery.seconds;
   }
 
   async weights(): Promise<NamedValues> {
@@ -289,10 +369,22 @@ export class EncoderTraining<
 
   /**
    * Writes a checkpoint of everything up to the last batch, or says that this is due: when the batches that have accumulated
-   * have become a step.
+   * have become a step. Of several ranks it is due after the next step, which all are told with: until the last step, after which
+   * none comes.
    */
-  async save(): Promise<string | null> {
+  async save(ends: boolean): Promise<string | null> {
+    if (this.#exchange !== undefined && this.#steps.step < this.#config.ranks!.totalSteps) {
+      if (this.#end === "now") return this.#path(); // another rank's wish
+      this.#wishes = { save: true, stop: this.#wishes.stop || ends };
+      return null;
+    }
+    if (ends) this.#end = "after saving";
     return this.#steps.maySave() ? await this.#write() : null;
+  }
+
+  /** Where the checkpoint of where training is goes to. */
+  #path(): string {
+    return join(this.#config.options.output, this.#duties.fileName(this.#steps.last.epoch));
   }
 
   /**
@@ -303,8 +395,9 @@ export class EncoderTraining<
   async #write(): Promise<string> {
     if (this.#end === "after saving") this.#end = "now";
     await this.#trainer.reported;
+    if ((this.#exchange?.ranks.rank ?? 0) > 0) return this.#path();
     const { options, batchesPerEpoch } = this.#config;
-    const { last: { epoch, lr }, next } = this.#steps;
+    const { last: { lr }, next } = this.#steps;
     const { layout, noun, besideNoun } = this.#duties.method;
     const { arch, head } = this.#encoder;
     const keys = await this.#step.queues[0].read();
@@ -335,7 +428,7 @@ export class EncoderTraining<
         beside.tensors.flatMap(({ key, data }) => data instanceof Float32Array ? [[key, data] as const] : []),
       );
     }
-    const path = join(options.output, this.#duties.fileName(epoch));
+    const path = this.#path();
     await this.#trainer.write(
       path,
       buildTrainingCheckpoint(layout, {

@@ -107,6 +107,8 @@ export interface SavedEvent {
   endsEpoch: boolean;
   /** Path of the checkpoint. */
   path: string;
+  /** Whether training ends with it, since a rank of the run was stopped. */
+  ends: boolean;
   /** Parameters and running statistics of the encoder. */
   weights?: NamedValues;
 }

@@ -9,7 +9,7 @@ import { padRows, unpadRows } from "../../kernels/layout.ts";
 import type { BufferRange } from "../../kernels/program.ts";
 import { QueueSimilarities } from "../../models/queue_similarities.ts";
 import { ringPieces } from "../../models/ring.ts";
-import type { BatchInGroup } from "../../models/training_step.ts";
+import type { BatchInGroup, GatheredRows } from "../../models/training_step.ts";
 
 /** Options for {@linkcode KeyQueue}. */
 export interface KeyQueueOptions {
@@ -17,8 +17,10 @@ export interface KeyQueueOptions {
   size: number;
   /** Numbers in a key. */
   dimension: number;
-  /** Keys that a batch brings. */
+  /** Keys that a batch brings, on this device. */
   batch: number;
+  /** Devices that bring as many; 1 where it is left out. */
+  ranks?: number;
   /** Batches that make one step. */
   accumulate: number;
   /** Rows of a batch's embeddings from one key to the next: of several views of an image the first one's is a key. */
@@ -32,12 +34,15 @@ export class KeyQueue implements Disposable {
   readonly #options: KeyQueueOptions;
   /** Keys that wait for their step's last batch, where batches accumulate. */
   readonly #waiting: GPUBuffer | undefined;
+  /** The embeddings of all devices' batches, where there are several. */
+  readonly #gathered: GPUBuffer | undefined;
   /** Made when it is first asked for. */
   #similarities: Promise<QueueSimilarities> | undefined;
 
   /** @param buffer stays its owner's */
   constructor(gpu: Gpu, buffer: GPUBuffer, options: KeyQueueOptions) {
-    const { accumulate, batch, dimension, size } = options;
+    const { accumulate, dimension, size, stride, ranks = 1 } = options;
+    const batch = options.batch * ranks;
     if (accumulate * batch > size) {
       throw new Error(
         `the keys of a step, ${accumulate} x ${batch}, do not fit into a queue of ${size} rows`,
@@ -45,7 +50,12 @@ export class KeyQueue implements Disposable {
     }
     this.#gpu = gpu;
     this.#buffer = buffer;
-    this.#options = options;
+    this.#options = { ...options, batch };
+    this.#gathered = ranks === 1 ? undefined : gpu.device.createBuffer({
+      label: "embeddings of all devices",
+      size: batch * stride * padTo4(dimension) * 4,
+      usage: GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+    });
     this.#waiting = accumulate === 1 ? undefined : gpu.device.createBuffer({
       label: "keys of a step",
       size: accumulate * batch * padTo4(dimension) * 4,
@@ -77,20 +87,29 @@ export class KeyQueue implements Disposable {
     return await (await this.#similarities).compare(pair);
   }
 
+  /** What {@linkcode encodeEnqueue} needs of all devices, where there are several. */
+  gathers(embeddings: BufferRange): GatheredRows[] {
+    return this.#gathered === undefined ? [] : [{ from: embeddings, to: this.#gathered }];
+  }
+
   /**
    * Encodes that a batch's embeddings go into the queue. Those of batches that accumulate wait for the last one, since all
    * are compared with the queue as it was before the step.
    *
-   * @param keys embeddings [batch * stride, dimension padded to 4]
+   * @param embeddings of this device's batch [batch * stride, dimension padded to 4]; those of all have been gathered, where there
+   *   are several
    * @param pointer row of the queue that the batch's first key replaces
    */
   encodeEnqueue(
     encoder: GPUCommandEncoder,
-    { buffer, offset }: BufferRange,
+    embeddings: BufferRange,
     pointer: number,
     { index, size: batches }: BatchInGroup,
   ): void {
     const { batch, dimension, size, stride } = this.#options;
+    const { buffer, offset } = this.#gathered === undefined
+      ? embeddings
+      : { buffer: this.#gathered, offset: 0 };
     const rowBytes = padTo4(dimension) * 4;
     const copyKeys = (target: GPUBuffer, row: number, to: number, count: number) => {
       const [rows, each] = stride === 1 ? [1, count] : [count, 1];
@@ -118,5 +137,6 @@ export class KeyQueue implements Disposable {
   [Symbol.dispose](): void {
     this.#similarities?.then((similarities) => similarities[Symbol.dispose](), () => {});
     this.#waiting?.destroy();
+    this.#gathered?.destroy();
   }
 }

@@ -8,16 +8,23 @@
 import { SnapshotClock } from "../../actors/diagnostics.ts";
 import type { Emit } from "../../actors/events.ts";
 import { ImageCaches } from "../../actors/image_caches.ts";
-import type { Accuracy, NamedValues } from "../../actors/messages.ts";
+import { actorUrl } from "../../actors/catalog.ts";
+import type gradientExchange from "../../actors/gradient_exchange.ts";
+import type { GradientExchangeConfig } from "../../actors/gradient_exchange.ts";
+import type { Accuracy, GradientExchange, NamedValues } from "../../actors/messages.ts";
 import { describeRestart, listenToActors, withWarningsOnce } from "../../actors/notices.ts";
 import type { ProfileCollector } from "../../actors/run_profile.ts";
-import type { ActorSystem } from "../../actors/runtime/mod.ts";
+import type { RankSettings } from "../../actors/ranks/ranks.ts";
+import type { ActorRef, ActorSystem } from "../../actors/runtime/mod.ts";
+import { StoppedError } from "../../actors/stopped_error.ts";
 import { TrainingRun } from "../../actors/training_run.ts";
+import { UserError } from "../../errors.ts";
 import { countVote, Evaluations } from "./evaluations.ts";
 import type { EncoderTrainingEvent, EncoderTrainingPlan, SavedEvent, TrainerEvent } from "./events.ts";
 import type { EncoderMethod } from "./method.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { checkSettings } from "../check_settings.ts";
+import type { OutputSettings } from "../method.ts";
 import { runActors, type Wanted } from "../watched_actors.ts";
 import { type EncoderTrainingOptions, scheduleOf } from "./options.ts";
 import { type KnownLoss, NOTHING_SO_FAR, type PreparedRun, prepareRun, type RunSoFar } from "./prepare.ts";
@@ -64,10 +71,10 @@ export async function trainEncoder<Options extends EncoderTrainingOptions>(
   emit: Emit<EncoderTrainingEvent> = () => {},
   signal?: AbortSignal,
   soFar: RunSoFar = NOTHING_SO_FAR,
-  wanted: Wanted = {},
+  { ranks, ...wanted }: Wanted & Pick<OutputSettings, "ranks"> = {},
 ): Promise<EncoderTrainingResult> {
   emit = withWarningsOnce(emit);
-  const prepared = await prepareRun(method, options, emit, soFar);
+  const prepared = await prepareRun(method, ofRank(options, ranks), emit, soFar);
   const { train, test } = prepared;
   using caches = await ImageCaches.open({
     cache: options.cache,
@@ -87,8 +94,25 @@ export async function trainEncoder<Options extends EncoderTrainingOptions>(
     (system, profile) =>
       isTrained
         ? finishRun(system, prepared, caches, emit, signal)
-        : new TrainingOfEncoder(system, prepared, caches, emit, signal, profile).run(),
+        : new TrainingOfEncoder(system, prepared, caches, emit, signal, profile, ranks).run(),
   );
+}
+
+/** The options as a rank has them: the first one alone evaluates, writes and removes. */
+function ofRank<Options extends EncoderTrainingOptions>(
+  options: Options,
+  ranks: RankSettings | undefined,
+): Options {
+  if (ranks === undefined) return options;
+  const { batchSize } = options;
+  if (batchSize % ranks.size !== 0) {
+    const [less, more] = [Math.floor, Math.ceil].map((round) => round(batchSize / ranks.size) * ranks.size);
+    throw new UserError(
+      `--batch-size ${batchSize} cannot be shared by ${ranks.size} ranks: expected a multiple of ${ranks.size}, such as ` +
+        (less === 0 ? `${more}` : `${less} or ${more}`),
+    );
+  }
+  return ranks.rank === 0 ? options : { ...options, testData: null, insight: false, keep: 0 };
 }
 
 function planOf<Options extends EncoderTrainingOptions>(
@@ -136,12 +160,15 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
   readonly #profile: ProfileCollector | undefined;
   readonly #pipeline: TrainingPipeline<Options>;
   readonly #evaluations: Evaluations<Options> | undefined;
+  /** Resolves where another rank was stopped, and all have saved. */
+  readonly #stopped = Promise.withResolvers<StoppedError>();
   readonly #training: TrainingRun;
   readonly #trained = new PutOffEnd();
   readonly #snapshotClock = new SnapshotClock();
   /** Losses of the steps that were told of; one that is done again is not. */
   readonly #losses: KnownLoss[] = [];
   #stepsReported: number;
+  #hasSavedLast = false;
   #epochsEvaluated: number;
   #nextSaved = Promise.withResolvers<void>();
   #nextStep = Promise.withResolvers<void>();
@@ -153,6 +180,7 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
     emit: Emit<EncoderTrainingEvent>,
     signal: AbortSignal | undefined,
     profile: ProfileCollector | undefined,
+    ranks: RankSettings | undefined,
   ) {
     this.#prepared = prepared;
     this.#emit = emit;
@@ -171,6 +199,7 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
       save: () => this.#save(),
     });
     this.#pipeline = new TrainingPipeline(system, {
+      ranks: ranks && { ...ranks, totalSteps, exchange: spawnExchange(system, ranks, options.actors) },
       method,
       options,
       start,
@@ -207,7 +236,7 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
       await untrained;
       this.#pipeline.begin();
       await this.#trained.reached();
-    });
+    }, this.#stopped.promise);
     if (!this.#endsWithEpoch) await this.#training.save();
 
     if (test !== null) {
@@ -280,12 +309,13 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
     if (event.step === totalSteps && !this.#endsWithEpoch) this.#trained.reach();
   }
 
-  async #takeSaved({ epoch, endsEpoch, path, weights }: SavedEvent): Promise<void> {
+  async #takeSaved({ epoch, endsEpoch, path, ends, weights }: SavedEvent): Promise<void> {
     const { batchesPerEpoch, totalSteps } = this.#prepared;
     const saved = this.#training.saved(path);
     this.#nextSaved.resolve();
     this.#nextSaved = Promise.withResolvers();
     await saved;
+    if (ends) this.#endWithRanks(path);
     if (!endsEpoch) return;
     if ((epoch + 1) * batchesPerEpoch === totalSteps) this.#trained.reach();
     else if (weights !== undefined && epoch >= this.#epochsEvaluated) {
@@ -294,8 +324,16 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
     }
   }
 
+  /** Ends where another rank was stopped; where this one was, it ends by itself. */
+  #endWithRanks(path: string): void {
+    this.#hasSavedLast = true;
+    const reason = new DOMException("another rank of the run was stopped", "AbortError");
+    this.#stopped.resolve(new StoppedError(reason, path));
+  }
+
   /** Has a checkpoint written; between batches that accumulate it comes after the last of them, by itself. */
   async #save(): Promise<string | null> {
+    if (this.#hasSavedLast) return null;
     const next = this.#nextSaved.promise;
     const isDone = this.#stepsReported === this.#prepared.totalSteps;
     const { path, step } = await this.#pipeline.save(isDone ? () => this.#trained.reached() : undefined);
@@ -322,6 +360,17 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
       for (const [name, profiles] of await this.#pipeline.profile()) profile.add(name, profiles);
     });
   }
+}
+
+/** Spawns the actor that exchanges with the other ranks. */
+function spawnExchange(
+  system: ActorSystem,
+  { exchange, ...ranks }: RankSettings,
+  actors: EncoderTrainingOptions["actors"],
+): ActorRef<GradientExchange> {
+  const url = actorUrl("gradient_exchange", actors);
+  const config = { ...ranks, ...exchange } as GradientExchangeConfig;
+  return system.spawn<typeof gradientExchange>("gradient_exchange", url, config).ref;
 }
 
 /** The end of a run that was killed after its last step: what is left of it is to be evaluated. */

@@ -13,7 +13,10 @@ import type { OptimizedStepOptions } from "./step_options.ts";
 export interface EncoderStepOptions extends OptimizedStepOptions {
   encoder: Encoder;
   head: HeadOptions;
+  /** Images of a batch, on this device. */
   batch: number;
+  /** Devices that each have as many of every batch; 1 where it is left out. */
+  ranks?: number;
   /** Side of the square images, in pixels. */
   imageSize: number;
   /** Rows of the queue; a multiple of the batch. */

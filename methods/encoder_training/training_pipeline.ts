@@ -6,7 +6,10 @@ import type { NamedValues, Profiled, ProgramProfile } from "../../actors/message
 import { PATIENCE, Pipeline } from "../../actors/pipeline.ts";
 import type { ActorRef, ActorSystem, Restart, Supervised, Supervisor } from "../../actors/runtime/mod.ts";
 import { TRAINING_ORDER } from "../../actors/tsv_reader.ts";
+import { rowsOf, shareOf } from "../../actors/ranks/ranks.ts";
+import { UserError } from "../../errors.ts";
 import type { RunIdentity } from "../terms.ts";
+import type { RankOfTraining } from "./encoder_trainer.ts";
 import type { TrainerEvent } from "./events.ts";
 import type { QueueContents } from "./messages.ts";
 import type { EncoderMethod, Line } from "./method.ts";
@@ -34,12 +37,19 @@ export interface TrainingSetup<Options extends EncoderTrainingOptions> {
   caches: ImageCaches;
   /** What checkpoints say of the run. */
   identity: RunIdentity;
+  /** This process's part in a run of several. */
+  ranks?: RankOfTraining;
   monitor: ActorRef<Monitor<TrainerEvent>>;
   /** Actors are about to be started again. */
   onRestart(restart: Restart): void;
   /** Where a trainer that is started again has to go back to: the newest checkpoint. */
   returnTo(): Promise<{ resume: string | null; start: Start }>;
 }
+
+/** Of several ranks one alone cannot go back to a checkpoint. */
+const CANNOT_GO_BACK =
+  "the trainer of this rank crashed, and the other ranks are ahead of the newest checkpoint. All ranks end; start them again with " +
+  "--resume auto";
 
 /** Within which time restarts are counted. */
 const RESTARTS_WITHIN_MS = 10 * 60_000;
@@ -64,9 +74,10 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
   constructor(system: ActorSystem, setup: TrainingSetup<Options>) {
     this.#setup = setup;
     this.#start = setup.start;
-    const { method, options, monitor, batchesPerEpoch, path, caches, identity } = setup;
+    const { method, options, monitor, batchesPerEpoch, path, caches, identity, ranks } = setup;
     this.#resume = options.resume;
-    const { batchSize, imageSize, seed, actors } = options;
+    const { imageSize, seed, actors } = options;
+    const batchSize = rowsOf(options.batchSize, ranks);
     const { augmentation, mixup, teacherSize, local, embeddingLength, mapLength } = method.views(options);
     const limits = { maxRestarts: options.maxRestarts, withinMs: RESTARTS_WITHIN_MS };
     this.#supervisor = system.supervise({
@@ -84,6 +95,7 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
         done: this.#position(),
         batchesPerEpoch,
         identity,
+        ranks,
         monitor,
       }),
       queue: () => this.#start.queue,
@@ -109,7 +121,10 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
         views: () => ({ kind: "training", augmentation, mixup, seed, first: this.#position() }),
         viewer: monitor,
         sources: [
-          { name: SOURCE, path, purpose: "train", order: TRAINING_ORDER, seed, workers: options.workers },
+          {
+            ...{ name: SOURCE, path, purpose: "train", order: TRAINING_ORDER, seed },
+            ...{ share: shareOf(ranks), workers: options.workers },
+          },
         ],
       }],
       () => this.#line.entry(),
@@ -168,6 +183,7 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
     this.#setup.onRestart(restart);
     this.#isWired = false;
     if (restart.actors.includes(this.#line.trainer.name)) {
+      if (this.#setup.ranks !== undefined) throw new UserError(CANNOT_GO_BACK);
       const { resume, start } = await this.#setup.returnTo();
       this.#resume = resume;
       this.#start = start;

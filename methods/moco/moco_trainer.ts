@@ -18,8 +18,8 @@ export default defineTrainer<MocoTrainer, MocoTrainerConfig>(async (trainer, con
     trainer,
     config,
     PRETRAINED,
-    async (gpu, shared) => {
-      const step = await MocoStep.create(gpu, { ...shared, temperature, keyMomentum, splits });
+    async (gpu, shared, exchange) => {
+      const step = await MocoStep.create(gpu, { ...shared, temperature, keyMomentum, splits }, exchange);
       return {
         step,
         submit: ({ views, local }, settings) => step.run({ queries: views, keys: local!.views, ...settings }),

@@ -26,6 +26,7 @@ import {
 } from "../../models/training_step.ts";
 import { KeyQueue } from "../encoder_training/key_queue.ts";
 import { CompiledStep } from "../encoder_training/compiled_step.ts";
+import { sharedLoss } from "../encoder_training/shared_loss.ts";
 import type { EncoderStep, EncoderStepOptions, EncoderStepSettings } from "../encoder_training/step.ts";
 import { optimizerOf } from "../encoder_training/step_options.ts";
 import { readLosses, type StepLoss } from "../encoder_training/step_results.ts";
@@ -93,13 +94,14 @@ function traceStep(options: MocoStepOptions): TracedStep {
     ? graph.apply(interleaveRows, [key.embedding], { groups: batch / splits })
     : key.embedding;
   const queue = graph.source("queue", [1, 1, padTo4(queueSize), head.dimension]);
-  const loss = infoNce(graph, {
+  const ownLoss = infoNce(graph, {
     query: query.embedding,
     key: keyEmbedding,
     queue,
     queueSize,
     temperature,
   });
+  const loss = sharedLoss(graph, ownLoss, options.ranks);
   const { parameters, state } = query.builder;
   const forward = graph.nodes.length;
   const control = options.lossScale && stepControl(graph);
@@ -145,13 +147,13 @@ export class MocoStep implements EncoderStep {
   readonly #step: CompiledStep;
 
   private constructor(gpu: Gpu, options: MocoStepOptions, traced: TracedStep, step: CompiledStep) {
-    const { accumulate = 1, batch, head: { dimension }, queueSize: size } = options;
+    const { accumulate = 1, batch, ranks, head: { dimension }, queueSize: size } = options;
     this.#options = options;
     this.#traced = traced;
     this.state = traced.entries;
     this.#step = step;
     const buffer = step.training.bufferOf(traced.queue);
-    this.queues = [new KeyQueue(gpu, buffer, { size, dimension, batch, accumulate, stride: 1 })];
+    this.queues = [new KeyQueue(gpu, buffer, { size, dimension, batch, ranks, accumulate, stride: 1 })];
   }
 
   /**
@@ -232,7 +234,7 @@ export class MocoStep implements EncoderStep {
     const rates = { learningRates: [learningRate], averageMomentum: keyMomentum };
     return readLosses(this.#step.submit({ ...settings, ...rates }, (encoder, group) => {
       this.queues[0].encodeEnqueue(encoder, program.rangeOf(embeddings.key), queuePointer, group);
-    }));
+    }, this.queues[0].gathers(program.rangeOf(embeddings.key))));
   }
 
   /** The first image of every query group, then the second one of each, and so on: the key encoder's groups. */

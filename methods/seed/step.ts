@@ -28,6 +28,7 @@ import {
 } from "../../models/training_step.ts";
 import { KeyQueue } from "../encoder_training/key_queue.ts";
 import { CompiledStep } from "../encoder_training/compiled_step.ts";
+import { sharedLoss } from "../encoder_training/shared_loss.ts";
 import type { EncoderStep, EncoderStepOptions, EncoderStepSettings } from "../encoder_training/step.ts";
 import { optimizerOf } from "../encoder_training/step_options.ts";
 import { readLosses, type StepLoss } from "../encoder_training/step_results.ts";
@@ -125,11 +126,12 @@ function traceStep(options: StudentStepOptions): TracedStep {
     const map = options.teacherMap && share === undefined
       ? graph.source("teacher maps", [rows, ...options.teacherMap])
       : undefined;
-    const loss = findLoss(options.loss ?? DEFAULT_LOSS)(graph, {
+    const ownLoss = findLoss(options.loss ?? DEFAULT_LOSS)(graph, {
       ...{ student: embedding, teacher, queue, queueSize, temperature, teacherTemperature },
       ...{ tokenTemperature, tokenWeight },
       ...map && { maps: mapsOf(builder, mapOf(encoder, outputs), map) },
     });
+    const loss = sharedLoss(graph, ownLoss, options.ranks);
     const set = { images: source, teacher, ...map && { map }, embedding, loss, queue, stride: views };
     return { builder, set };
   };
@@ -179,7 +181,7 @@ export class StudentStep implements EncoderStep {
   readonly #dropoutSeed: Tensor;
 
   private constructor(gpu: Gpu, options: StudentStepOptions, traced: TracedStep, step: CompiledStep) {
-    const { accumulate = 1, batch, head, queueSize } = options;
+    const { accumulate = 1, batch, ranks, head, queueSize } = options;
     this.#options = options;
     this.state = traced.entries;
     this.#step = step;
@@ -190,6 +192,7 @@ export class StudentStep implements EncoderStep {
         size: queueSize,
         dimension: head.dimension,
         batch,
+        ranks,
         accumulate,
         stride,
       })
@@ -260,7 +263,7 @@ export class StudentStep implements EncoderStep {
       for (const [i, { teacher }] of this.#sets.entries()) {
         this.queues[i].encodeEnqueue(encoder, program.rangeOf(teacher), queuePointer, group);
       }
-    }));
+    }, this.#sets.flatMap(({ teacher }, i) => this.queues[i].gathers(program.rangeOf(teacher)))));
   }
 
   /** Frees the device's memory. */

@@ -36,7 +36,7 @@ export default defineTrainer<StudentTrainer, StudentTrainerConfig>(async (traine
     trainer,
     config,
     DISTILLED,
-    async (gpu, shared) => {
+    async (gpu, shared, exchange) => {
       const step = await StudentStep.create(gpu, {
         ...shared,
         local: localViewsOf(options),
@@ -46,7 +46,7 @@ export default defineTrainer<StudentTrainer, StudentTrainerConfig>(async (traine
         teacherMap: teacherMapOf(options),
         tokenTemperature: options.tokenT,
         tokenWeight: options.tokenWeight,
-      });
+      }, exchange);
       return {
         step,
         submit: ({ views, embeddings, maps, local }, settings) =>

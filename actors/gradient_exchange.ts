@@ -1,0 +1,168 @@
+/**
+ * Exchanges gradients and keys with the other processes of a run by MPI, whose calls are all made here: they must not hold up
+ * those who compute.
+ *
+ * A call of MPI that waits keeps a core busy. So each exchange begins with {@linkcode GradientExchange.agree}, which asks from
+ * time to time whether all have come; what follows it waits for nobody. Meanwhile every rank tells the first one that it lives,
+ * and the first one all others, so that a process that hangs is found and named.
+ */
+import { UserError } from "../errors.ts";
+import type { GradientExchange } from "./messages.ts";
+import { loadMpi, type Mpi, type MpiRequest } from "./ranks/mpi.ts";
+import type { Ranks } from "./ranks/ranks.ts";
+import { type ActorContext, defineActor } from "./runtime/mod.ts";
+
+/** Configuration of a `gradient_exchange` actor. */
+export interface GradientExchangeConfig extends Ranks {
+  /** Path of the library of MPI, which this process has joined its job by. */
+  library: string;
+  /** Time after which a rank that says nothing is given up, in ms. */
+  silenceMs?: number;
+  /** Time after which a rank that lives, and does not come to an exchange, is given up, in ms. */
+  absenceMs?: number;
+}
+
+/** As long as PyTorch waits with NCCL. */
+const ABSENCE_MS = 10 * 60_000;
+const SILENCE_MS = 30_000;
+const BEAT_MS = 1000;
+/** How long a wait polls without sleeping, and then how long it sleeps in between. */
+const SPIN_MS = 0.2;
+const SLEEP_MS = 1;
+/** Tag of the messages that say that a rank lives. */
+const BEAT = 7;
+
+const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+/** What a rank last said. */
+interface Peer {
+  rank: number;
+  heardAt: number;
+  /** Exchanges that it has come to; -1 after its last one. */
+  exchanges: number;
+  next: MpiRequest;
+}
+
+/** Says that this rank lives, and hears whether others do: the first one of all, the others of the first one. */
+class Heartbeat {
+  readonly #mpi: Mpi;
+  readonly #config: GradientExchangeConfig;
+  readonly #peers: Peer[];
+  readonly #timer: ReturnType<typeof setInterval>;
+  #sending: MpiRequest[] = [];
+  #beatAt = performance.now();
+  /** Exchanges that this rank has come to, and when it came to the newest. */
+  exchanges = 0;
+  waitsSince: number | undefined;
+
+  /** @param fail is told why the run cannot go on */
+  constructor(mpi: Mpi, config: GradientExchangeConfig, fail: (error: UserError) => void) {
+    this.#mpi = mpi;
+    this.#config = config;
+    const { rank, size } = config;
+    const others = rank === 0 ? Array.from({ length: size - 1 }, (_, i) => i + 1) : [0];
+    this.#peers = others.map((other) => ({
+      rank: other,
+      heardAt: this.#beatAt,
+      exchanges: 0,
+      next: mpi.receive(1, other, BEAT),
+    }));
+    this.#timer = setInterval(() => {
+      const problem = this.#beat();
+      if (problem !== undefined) fail(new UserError(problem));
+    }, BEAT_MS);
+  }
+
+  #beat(): string | undefined {
+    const now = performance.now();
+    // This process was stopped itself, or its machine slept.
+    const slept = now - this.#beatAt - BEAT_MS;
+    this.#beatAt = now;
+    if (slept > 5 * BEAT_MS) {
+      for (const peer of this.#peers) peer.heardAt += slept;
+      if (this.waitsSince !== undefined) this.waitsSince += slept;
+    }
+    this.#tell(this.exchanges);
+    return this.#peers.map((peer) => this.#problemOf(peer, now)).find((problem) => problem !== undefined);
+  }
+
+  #tell(exchanges: number): void {
+    this.#sending = this.#sending.filter((request) => !request.test());
+    for (const { rank } of this.#peers) this.#sending.push(this.#mpi.send([exchanges], rank, BEAT));
+  }
+
+  /** What is wrong with a rank, after what it has said since. */
+  #problemOf(peer: Peer, now: number): string | undefined {
+    while (peer.exchanges !== -1 && peer.next.test()) {
+      [peer.exchanges] = peer.next.data;
+      peer.heardAt = now;
+      if (peer.exchanges !== -1) peer.next = this.#mpi.receive(1, peer.rank, BEAT);
+    }
+    if (peer.exchanges === -1) return undefined;
+    const { rank, silenceMs = SILENCE_MS, absenceMs = ABSENCE_MS } = this.#config;
+    const last = `it was last in exchange ${peer.exchanges}, rank ${rank} is in ${this.exchanges}`;
+    // Of those that all wait for the first rank, the second one speaks first.
+    const silence = now - peer.heardAt - 2 * BEAT_MS * Math.max(0, rank - 1);
+    if (silence > silenceMs) {
+      return `rank ${peer.rank} has not been heard of for ${
+        Math.round(silence / 1000)
+      } s (${last}). All ranks end; resume the ` +
+        "run from its newest checkpoint";
+    }
+    const isBehind = peer.exchanges < this.exchanges && this.waitsSince !== undefined;
+    if (isBehind && now - this.waitsSince! > absenceMs) {
+      return `rank ${peer.rank} lives, but has not come to an exchange for ${
+        Math.round(absenceMs / 1000)
+      } s (${last}). All ` +
+        "ranks end; resume the run from its newest checkpoint";
+    }
+    return undefined;
+  }
+
+  /** This rank says nothing from now on. */
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#tell(-1);
+    for (const { exchanges, next } of this.#peers) if (exchanges !== -1) next.cancel();
+  }
+}
+
+/** Waits until MPI is done with something, and leaves the core to others meanwhile. */
+async function done(request: MpiRequest, context: ActorContext<GradientExchange>): Promise<void> {
+  const start = performance.now();
+  while (!request.test()) {
+    context.signal.throwIfAborted();
+    if (performance.now() - start > SPIN_MS) await sleep(SLEEP_MS);
+  }
+}
+
+export default defineActor<GradientExchange, GradientExchangeConfig>((config, context) => {
+  const mpi = loadMpi([config.library]);
+  mpi.join();
+  const heartbeat = new Heartbeat(mpi, config, (error) => context.fail(error));
+  context.onStop(() => heartbeat.stop());
+  return {
+    handlers: {
+      async agree(values) {
+        heartbeat.exchanges++;
+        heartbeat.waitsSince = performance.now();
+        const request = mpi.beginMax([...values]);
+        await context.wait(done(request, context));
+        heartbeat.waitsSince = undefined;
+        return request.data;
+      },
+
+      sum(values) {
+        mpi.sum(values);
+        return values;
+      },
+
+      gather: (values) => new Float32Array(mpi.gather(new Uint8Array(values.buffer)).buffer),
+
+      broadcast(values) {
+        mpi.broadcast(new Uint8Array(values.buffer));
+        return values;
+      },
+    },
+  };
+});

@@ -1,0 +1,161 @@
+/** The exchange of a training step with those of the other processes of a run. */
+import type { Gpu } from "../../kernels/gpu.ts";
+import type { BufferRange } from "../../kernels/program.ts";
+import { readStaging } from "../../kernels/readback.ts";
+import type { ExchangedResults, GradientExchange as StepExchange } from "../../models/training_step.ts";
+import type { GradientExchange } from "../messages.ts";
+import type { ActorRef } from "../runtime/mod.ts";
+import type { Ranks } from "./ranks.ts";
+
+/** Exchanges take as long as the slowest rank. */
+const PATIENCE = { timeoutMs: Infinity };
+
+/** Bytes of gradients that are exchanged at once: as PyTorch's `bucket_cap_mb`. */
+const BUCKET_BYTES = 25 * 2 ** 20;
+
+/** What one rank wishes, and all do then. */
+export interface Wishes {
+  /** A checkpoint after this step. */
+  save: boolean;
+  /** An end after that checkpoint. */
+  stop: boolean;
+}
+
+/** A part of a buffer with the memory by which it comes to the host and goes back. */
+interface Bucket extends BufferRange {
+  staging: GPUBuffer;
+  values: Float32Array<ArrayBuffer>;
+}
+
+/** A 64-bit FNV-1a hash of float32s, bit by bit, as two int32s. */
+function hash(parts: Iterable<Float32Array>): [number, number] {
+  let [low, high] = [0x811c9dc5, 0x9747b28c];
+  for (const part of parts) {
+    for (const word of new Uint32Array(part.buffer, part.byteOffset, part.length)) {
+      low = Math.imul(low ^ word, 0x01000193);
+      high = Math.imul(high ^ word, 0x5bd1e995) ^ (high >>> 15);
+    }
+  }
+  return [low | 0, high | 0];
+}
+
+/** What a trainer exchanges with the trainers of the other ranks. */
+export class DeviceExchange implements StepExchange, Disposable {
+  readonly ranks: Ranks;
+  /** What this rank wishes for the step whose exchange comes next. */
+  wishes: Wishes = { save: false, stop: false };
+  /** What any rank wished for the step that was exchanged last. */
+  agreed: Wishes = { save: false, stop: false };
+  readonly #gpu: Gpu;
+  readonly #exchange: ActorRef<GradientExchange>;
+  readonly #buckets: Bucket[] = [];
+
+  /** @param exchange the actor of this process */
+  constructor(gpu: Gpu, ranks: Ranks, exchange: ActorRef<GradientExchange>) {
+    this.#gpu = gpu;
+    this.ranks = ranks;
+    this.#exchange = exchange;
+  }
+
+  /** Sums gradients and results, and gathers rows, in their buffers. */
+  async exchange(gradients: readonly GPUBuffer[], { sums, rows }: ExchangedResults): Promise<void> {
+    const gathered = rows.map(({ from }) => from);
+    const buckets = gradients.flatMap((buffer) => this.#bucketsOf(buffer));
+    const small = [...sums, ...gathered].map((range) => this.#bucketOf(range));
+    this.#copyToHost([...small, ...buckets]);
+    for (const bucket of small) await this.#read(bucket);
+    const { save, stop } = this.wishes;
+    const agreed = await this.#agree([Number(save), Number(stop)]);
+    this.agreed = { save: agreed[0] > 0, stop: agreed[1] > 0 };
+    this.wishes = { save: false, stop: false };
+    for (const bucket of small.slice(0, sums.length)) this.#write(bucket, await this.#sum(bucket));
+    for (const [i, { to }] of rows.entries()) {
+      const all = await this.#exchange.ask("gather", small[sums.length + i].values, PATIENCE);
+      small[sums.length + i].values = new Float32Array(small[sums.length + i].bytes / 4);
+      this.#gpu.device.queue.writeBuffer(to, 0, all);
+    }
+    // While one bucket is being summed, the next one comes from the device.
+    const summed: Promise<void>[] = [];
+    for (const bucket of buckets) {
+      await this.#read(bucket);
+      summed.push(this.#sum(bucket).then((values) => this.#write(bucket, values)));
+    }
+    await Promise.all(summed);
+  }
+
+  /** Gives this rank's buffers the contents that rank 0's have. */
+  async broadcast(buffers: readonly GPUBuffer[]): Promise<void> {
+    for (const bucket of buffers.flatMap((buffer) => this.#bucketsOf(buffer))) {
+      this.#copyToHost([bucket]);
+      await this.#read(bucket);
+      this.#write(bucket, await this.#exchange.ask("broadcast", bucket.values, PATIENCE));
+    }
+  }
+
+  /** Whether some values are the same bits on all ranks. */
+  async isSame(values: Iterable<Float32Array>): Promise<boolean> {
+    return await this.isSameNumbers(hash(values));
+  }
+
+  /** Whether some int32s are the same on all ranks. */
+  async isSameNumbers(numbers: readonly number[]): Promise<boolean> {
+    const largest = await this.#agree(numbers.flatMap((number) => [number, ~number]));
+    return numbers.every((_, i) => largest[2 * i] === ~largest[2 * i + 1]);
+  }
+
+  async #agree(values: readonly number[]): Promise<Int32Array> {
+    return await this.#exchange.ask("agree", Int32Array.from(values), PATIENCE);
+  }
+
+  async #sum(bucket: Bucket): Promise<Float32Array<ArrayBuffer>> {
+    return bucket.values = await this.#exchange.ask("sum", bucket.values, PATIENCE);
+  }
+
+  #bucketsOf(buffer: GPUBuffer): Bucket[] {
+    return Array.from({ length: Math.ceil(buffer.size / BUCKET_BYTES) }, (_, i) => {
+      const offset = i * BUCKET_BYTES;
+      return this.#bucketOf({ buffer, offset, bytes: Math.min(BUCKET_BYTES, buffer.size - offset) });
+    });
+  }
+
+  #bucketOf({ buffer, offset, bytes }: BufferRange): Bucket {
+    const known = this.#buckets.find((bucket) =>
+      bucket.buffer === buffer && bucket.offset === offset && bucket.bytes === bytes
+    );
+    if (known !== undefined) return known;
+    const bucket: Bucket = {
+      buffer,
+      offset,
+      bytes,
+      values: new Float32Array(bytes / 4),
+      staging: this.#gpu.device.createBuffer({
+        label: "what is exchanged",
+        size: bytes,
+        usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ,
+      }),
+    };
+    this.#buckets.push(bucket);
+    return bucket;
+  }
+
+  #copyToHost(buckets: readonly Bucket[]): void {
+    const encoder = this.#gpu.device.createCommandEncoder({ label: "exchange" });
+    for (const { buffer, offset, staging, bytes } of buckets) {
+      encoder.copyBufferToBuffer(buffer, offset, staging, 0, bytes);
+    }
+    this.#gpu.device.queue.submit([encoder.finish()]);
+  }
+
+  async #read({ staging, values }: Bucket): Promise<void> {
+    await readStaging(this.#gpu, staging, (bytes) => values.set(new Float32Array(bytes)));
+  }
+
+  #write({ buffer, offset }: Bucket, values: Float32Array<ArrayBuffer>): void {
+    this.#gpu.device.queue.writeBuffer(buffer, offset, values);
+  }
+
+  /** Frees the memory that is its own. */
+  [Symbol.dispose](): void {
+    for (const { staging } of this.#buckets) staging.destroy();
+  }
+}

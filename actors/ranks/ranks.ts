@@ -1,0 +1,33 @@
+/** The part that one process has in a run of several. */
+
+/** Which process of a run this is: PyTorch's `rank` and `world_size`. */
+export interface Ranks {
+  /** Number of this process, from 0. The first one writes all files of the run. */
+  rank: number;
+  /** How many there are. Each takes its share of every batch. */
+  size: number;
+}
+
+/** {@linkcode Ranks} with what the actor is told that exchanges with the others. */
+export interface RankSettings extends Ranks {
+  /** Configuration of `gradient_exchange`, besides rank and size: with MPI, the library's path. */
+  exchange: Readonly<Record<string, unknown>>;
+}
+
+/** Which part of a batch. */
+export interface Share {
+  /** From 0. */
+  index: number;
+  /** Into how many parts a batch is divided. */
+  of: number;
+}
+
+/** Returns the share of each batch that a rank takes; nothing where it takes the whole. */
+export function shareOf(ranks: Ranks | undefined): Share | undefined {
+  return ranks && { index: ranks.rank, of: ranks.size };
+}
+
+/** Returns how many images of a batch a rank takes. */
+export function rowsOf(batchSize: number, ranks: Ranks | undefined): number {
+  return batchSize / (ranks?.size ?? 1);
+}
