@@ -31,3 +31,12 @@ export function shareOf(ranks: Ranks | undefined): Share | undefined {
 export function rowsOf(batchSize: number, ranks: Ranks | undefined): number {
   return batchSize / (ranks?.size ?? 1);
 }
+
+/** Why a training ended: another rank was stopped. */
+export class StoppedByRank extends Error {
+  override name = "StoppedByRank";
+
+  constructor() {
+    super("another rank of the run was stopped");
+  }
+}

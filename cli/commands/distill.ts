@@ -1,4 +1,5 @@
 /** `deno task distill`: flags in, progress and files out. The run itself is `methods/encoder_training/run.ts`. */
+import type { World } from "../../actors/ranks/world.ts";
 import type { EncoderTrainingPlan } from "../../methods/encoder_training/events.ts";
 import { METHODS } from "../../methods/registry.ts";
 import { findCheckpointToResume } from "../../methods/resume_auto.ts";
@@ -14,9 +15,10 @@ import { loadPlugin } from "../flags/plugin.ts";
 import type { RecordedInput } from "../output/run_recorder.ts";
 import { readRunSoFar } from "../output/run_so_far.ts";
 import type { RunConsole } from "../terminal/run_console.ts";
+import { onRanks } from "../terminal/ranked_main.ts";
 import { runMain } from "../terminal/run_main.ts";
 import { describeTraining, showEncoderTraining, testImagesOf, type Wording } from "./encoder_training.ts";
-import { printWarning, train } from "./training.ts";
+import { printWarning, shared, train } from "./training.ts";
 
 /** What is shown before the first step. */
 function describeRun(options: DistillOptions, plan: EncoderTrainingPlan, adapter: string): string[] {
@@ -68,7 +70,7 @@ function sayRecipe(recipe: string, options: Record<string, unknown>, { say }: Pi
   }
 }
 
-async function main(): Promise<void> {
+async function main(world: World | undefined): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parseDistillFlags(Deno.args, {
     encoders: studentNames(),
@@ -79,11 +81,13 @@ async function main(): Promise<void> {
   const { imageSize, evalResize } = command.options;
   const asked = { imageSize, evalResize }; // the run says where the others are from
   if (command.resumesIfThere) {
-    options.resume = await findCheckpointToResume(options.output, METHODS.seed, printWarning);
+    const find = () => findCheckpointToResume(options.output, METHODS.seed, printWarning);
+    options.resume = await shared(world, find) ?? null;
   }
   const { printFreq, recipe, profile, traceActors: trace } = command;
   await train({
     task: "distill",
+    world,
     options,
     command,
     inputs: inputsOf(options),
@@ -100,4 +104,4 @@ async function main(): Promise<void> {
   });
 }
 
-if (import.meta.main) await runMain(main);
+if (import.meta.main) await runMain(onRanks(main));

@@ -1,4 +1,5 @@
 /** `deno task pretrain`: flags in, progress and files out. The run itself is `methods/encoder_training/run.ts`. */
+import type { World } from "../../actors/ranks/world.ts";
 import type { EncoderTrainingPlan } from "../../methods/encoder_training/events.ts";
 import { augmentationOf, type PretrainOptions } from "../../methods/moco/options.ts";
 import { METHODS } from "../../methods/registry.ts";
@@ -9,9 +10,10 @@ import { checkPretrainInputs } from "../flags/inputs.ts";
 import { loadPlugin } from "../flags/plugin.ts";
 import { parsePretrainFlags } from "../flags/pretrain_flags.ts";
 import { readRunSoFar } from "../output/run_so_far.ts";
+import { onRanks } from "../terminal/ranked_main.ts";
 import { runMain } from "../terminal/run_main.ts";
 import { describeTraining, showEncoderTraining, testImagesOf, type Wording } from "./encoder_training.ts";
-import { printWarning, train } from "./training.ts";
+import { printWarning, shared, train } from "./training.ts";
 
 /** What is shown before the first step. */
 function describeRun(options: PretrainOptions, plan: EncoderTrainingPlan, adapter: string): string[] {
@@ -38,17 +40,19 @@ const WORDING: Wording<PretrainOptions> = {
   }),
 };
 
-async function main(): Promise<void> {
+async function main(world: World | undefined): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parsePretrainFlags(Deno.args, { encoders: encoderNames() });
   if (command.help !== undefined) return console.log(command.help);
   const options = await checkPretrainInputs(command.options);
   if (command.resumesIfThere) {
-    options.resume = await findCheckpointToResume(options.output, METHODS.moco, printWarning);
+    const find = () => findCheckpointToResume(options.output, METHODS.moco, printWarning);
+    options.resume = await shared(world, find) ?? null;
   }
   const { printFreq, profile, traceActors: trace } = command;
   await train({
     task: "pretrain",
+    world,
     options,
     command,
     inputs: [{ role: "images", path: options.data, kind: "images" }, ...testImagesOf(options)],
@@ -58,4 +62,4 @@ async function main(): Promise<void> {
   });
 }
 
-if (import.meta.main) await runMain(main);
+if (import.meta.main) await runMain(onRanks(main));

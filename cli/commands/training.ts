@@ -1,6 +1,7 @@
 /** What commands that train have in common: a folder that is locked, a run that is shown and recorded, and how it ends. */
 import { relative } from "node:path";
-import type { TrainingEvents } from "../../actors/events.ts";
+import type { TrainingEvents, WarningEvent } from "../../actors/events.ts";
+import type { World } from "../../actors/ranks/world.ts";
 import type { Run } from "../../actors/run.ts";
 import { StoppedError } from "../../actors/stopped_error.ts";
 import { counted } from "../../data/printable.ts";
@@ -104,6 +105,8 @@ export function timesOf({ seconds, secondsInAll }: Took): RunFigure[] {
 /** A command line that trains. */
 export interface Training<Event, Result, Before> {
   task: string;
+  /** The processes that train together; one does where it is left out. */
+  world?: World;
   options: {
     output: string;
     resume: string | null;
@@ -139,15 +142,48 @@ export interface View<Event, Result> {
  * @throws {Interrupted} where a signal ended the run
  * @throws {UserError} for what it reads or writes
  */
-export async function train<Event, Result extends object, Before>(
-  { task, options, command, inputs, ...training }: Training<Event, Result, Before>,
+export async function train<Event extends { type: string }, Result extends object, Before>(
+  training: Training<Event, Result, Before>,
+): Promise<void> {
+  if (training.world === undefined || training.world.rank === 0) await lead(training);
+  else await follow(training, training.world);
+}
+
+/** Has the first rank find something out, where there are several, and returns it. */
+export async function shared<T>(world: World | undefined, make: () => Promise<T>): Promise<T> {
+  return world === undefined ? await make() : await world.share(make);
+}
+
+/** Trains as one of the ranks that write nothing. */
+async function follow<Event extends { type: string }, Result extends object, Before>(
+  { options, command, run, before: readBefore }: Training<Event, Result, Before>,
+  world: World,
+): Promise<void> {
+  using interrupt = interruptSignal(() => {});
+  const before = await world.share(readBefore);
+  if (command.tune) options.tuning = await world.share<Tuning | null>(() => null);
+  try {
+    await using running = run({ signal: interrupt.signal, ranks: world.settings }, before);
+    for await (const event of running) {
+      if (event.type === "warning") printWarning((event as unknown as WarningEvent).text);
+    }
+    await running.result;
+  } catch (caught) {
+    const error = caught instanceof StoppedError ? caught.cause : caught;
+    if (!(error instanceof NothingToDoError && command.resumesIfThere)) throw error;
+  }
+}
+
+/** Trains alone, or as the first rank. */
+async function lead<Event, Result extends object, Before>(
+  { task, options, command, inputs, world, ...training }: Training<Event, Result, Before>,
 ): Promise<void> {
   const resume = command.resumesIfThere ? "auto" : options.resume;
   const isResuming = resume !== null;
   const { name: adapter } = await describeAdapter();
   using folder = OutputFolder.open(options.output, resume);
   if (isResuming) await removeLeftovers(options.output);
-  const before = await training.before();
+  const before = await shared(world, training.before);
   using interrupt = interruptSignal();
   const started = performance.now();
   const startsBefore = await readStartsBefore(task, options.resume);
@@ -195,10 +231,10 @@ export async function train<Event, Result extends object, Before>(
   let end: RunEnd = { status: "failed" };
   let report: string | undefined;
   try {
-    if (command.tune) options.tuning = await findTuning(options, shown);
+    if (command.tune) options.tuning = await shared(world, () => findTuning(options, shown));
     // Where what it must write cannot be written, it is stopped, and saves what it has.
     const signal = AbortSignal.any([interrupt.signal, folder.failed]);
-    await using run = training.run({ signal, lock: folder.lock }, before);
+    await using run = training.run({ signal, lock: folder.lock, ranks: world?.settings }, before);
     for await (const event of run) view.take(event);
     result = await run.result;
     end = { status: "finished", results: view.figures(result, elapsed()) };

@@ -15,6 +15,8 @@ import type { TrainedBy } from "./trained_encoder.ts";
 export interface LineSetup<Options> {
   supervisor: Supervisor;
   options: Options;
+  /** Images of a batch that this process has: its share, where several ranks share a batch. */
+  batch: number;
   /** Of a trainer that is started now; asked once more after a restart. */
   trainer(): EncoderTrainerConfig<Options>;
   /** Where the queue begins for those that are started now. */

@@ -14,7 +14,7 @@ import type { GradientExchangeConfig } from "../../actors/gradient_exchange.ts";
 import type { Accuracy, GradientExchange, NamedValues } from "../../actors/messages.ts";
 import { describeRestart, listenToActors, withWarningsOnce } from "../../actors/notices.ts";
 import type { ProfileCollector } from "../../actors/run_profile.ts";
-import type { RankSettings } from "../../actors/ranks/ranks.ts";
+import { type RankSettings, StoppedByRank } from "../../actors/ranks/ranks.ts";
 import type { ActorRef, ActorSystem } from "../../actors/runtime/mod.ts";
 import { StoppedError } from "../../actors/stopped_error.ts";
 import { TrainingRun } from "../../actors/training_run.ts";
@@ -327,8 +327,7 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
   /** Ends where another rank was stopped; where this one was, it ends by itself. */
   #endWithRanks(path: string): void {
     this.#hasSavedLast = true;
-    const reason = new DOMException("another rank of the run was stopped", "AbortError");
-    this.#stopped.resolve(new StoppedError(reason, path));
+    this.#stopped.resolve(new StoppedError(new StoppedByRank(), path));
   }
 
   /** Has a checkpoint written; between batches that accumulate it comes after the last of them, by itself. */

@@ -89,6 +89,7 @@ export class TrainingPipeline<Options extends EncoderTrainingOptions> {
     this.#line = method.spawn({
       supervisor: this.#supervisor,
       options,
+      batch: batchSize,
       trainer: () => ({
         options: { ...options, resume: this.#resume },
         queue: this.#start.queue,

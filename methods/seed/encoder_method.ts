@@ -53,7 +53,7 @@ async function identifyTeacher(
   return fingerprint;
 }
 
-function spawn({ supervisor, options, trainer, queue, done }: LineSetup<DistillOptions>): Line {
+function spawn({ supervisor, options, batch, trainer, queue, done }: LineSetup<DistillOptions>): Line {
   const { batchSize, dim, actors, tuning } = options;
   const student = supervisor.spawn<typeof studentTrainer>(
     "student_trainer",
@@ -81,7 +81,7 @@ function spawn({ supervisor, options, trainer, queue, done }: LineSetup<DistillO
       encoder: { arch: options.teacherArch, path: options.distill, weights: options.weights },
       output: options.feature ? "normalized_feature" : "normalized",
       dimension: dim,
-      batchSize,
+      batchSize: batch,
       imageSize: teacherSizeOf(options),
       maps: teacherMapOf(options) !== undefined,
       local: localViewsOf(options),

@@ -1,0 +1,110 @@
+/** The processes of a job that run a command together, as PyTorch's process group: this one's part, and what all agree on. */
+import { UserError } from "../../errors.ts";
+import { type LaunchedProcess, LIBRARY_VARIABLE, readLauncher } from "./launcher.ts";
+import { loadMpi, type Mpi, type MpiRequest } from "./mpi.ts";
+import type { Ranks, RankSettings } from "./ranks.ts";
+
+/** How often a process asks whether the others have come, in ms: what it waits for takes seconds. */
+const POLL_MS = 5;
+
+/** The job that a launcher started, which this process has joined. */
+export class World implements Ranks {
+  readonly rank: number;
+  readonly size: number;
+  readonly launched: LaunchedProcess;
+  readonly #mpi: Mpi;
+
+  /** @throws {UserError} where the library of MPI is not the launcher's */
+  constructor(launched: LaunchedProcess, mpi: Mpi) {
+    mpi.join();
+    this.#mpi = mpi;
+    this.launched = launched;
+    this.rank = mpi.rank;
+    this.size = mpi.size;
+    const { launcher, size } = launched;
+    if (this.size !== size) {
+      throw new UserError(
+        `${launcher} started ${size} processes, but ${mpi.path} (${mpi.version}) knows of ${this.size}: it is not the launcher's ` +
+          `library. Use the launcher of ${mpi.family}, or name the right file in ${LIBRARY_VARIABLE}`,
+      );
+    }
+  }
+
+  /** The library's family, version and file. */
+  get library(): { family: string; version: string; path: string } {
+    const { family, version, path } = this.#mpi;
+    return { family, version, path };
+  }
+
+  /** What a run is told of it. */
+  get settings(): RankSettings {
+    return { rank: this.rank, size: this.size, exchange: { library: this.#mpi.path } };
+  }
+
+  /** Waits for all processes. */
+  async meet(): Promise<void> {
+    await this.#done(this.#mpi.beginMax([0]));
+  }
+
+  async #done(request: MpiRequest): Promise<void> {
+    while (!request.test()) await new Promise<void>((resolve) => setTimeout(resolve, POLL_MS));
+  }
+
+  /**
+   * Has the first process find something out, and tells all.
+   *
+   * @param make what it does; its result must be fit for JSON
+   */
+  async share<T>(make: () => T | Promise<T>): Promise<T> {
+    const text = this.rank === 0 ? JSON.stringify([await make()]) : "";
+    const bytes = new TextEncoder().encode(text);
+    const request = this.#mpi.beginMax([bytes.length]);
+    await this.#done(request);
+    const shared = new Uint8Array(request.data[0]);
+    shared.set(bytes);
+    this.#mpi.broadcast(shared);
+    const [made] = JSON.parse(new TextDecoder().decode(shared));
+    return made ?? undefined;
+  }
+
+  /** Tells all processes what each of them says. */
+  async gather(text: string): Promise<string[]> {
+    const own = new TextEncoder().encode(text);
+    const request = this.#mpi.beginMax([own.length]);
+    await this.#done(request);
+    const [length] = request.data;
+    const padded = new Uint8Array(length);
+    padded.set(own);
+    const all = this.#mpi.gather(padded);
+    return Array.from(
+      { length: this.size },
+      (_, rank) =>
+        new TextDecoder().decode(all.subarray(rank * length, (rank + 1) * length)).replace(/\0+$/, ""),
+    );
+  }
+
+  /** Leaves in good order, when all have come to this. */
+  async leave(): Promise<void> {
+    await this.meet();
+    this.#mpi.finalize();
+  }
+
+  /** Ends all processes, this one too. */
+  abort(code: number): void {
+    this.#mpi.abort(code);
+  }
+}
+
+/**
+ * Joins the job that a launcher started this process for.
+ *
+ * @param get a variable of the environment
+ * @returns nothing where it is alone: then no library is looked for
+ * @throws {UserError} where the launcher's library cannot be used
+ */
+export function joinWorld(get: (name: string) => string | undefined = Deno.env.get): World | undefined {
+  const launched = readLauncher(get);
+  return launched === undefined || launched.size === 1
+    ? undefined
+    : new World(launched, loadMpi(launched.libraries));
+}
