@@ -8,7 +8,7 @@
  */
 import { UserError } from "../errors.ts";
 import type { GradientExchange } from "./messages.ts";
-import { loadMpi, type Mpi, type MpiRequest } from "./ranks/mpi.ts";
+import { BEAT_TAG, loadMpi, type Mpi, type MpiRequest } from "./ranks/mpi.ts";
 import type { Ranks } from "./ranks/ranks.ts";
 import { type ActorContext, defineActor } from "./runtime/mod.ts";
 
@@ -29,8 +29,6 @@ const BEAT_MS = 1000;
 /** How long a wait polls without sleeping, and then how long it sleeps in between. */
 const SPIN_MS = 0.2;
 const SLEEP_MS = 1;
-/** Tag of the messages that say that a rank lives. */
-const BEAT = 7;
 
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
@@ -65,7 +63,7 @@ class Heartbeat {
       rank: other,
       heardAt: this.#beatAt,
       exchanges: 0,
-      next: mpi.receive(1, other, BEAT),
+      next: mpi.receive(1, other, BEAT_TAG),
     }));
     this.#timer = setInterval(() => {
       const problem = this.#beat();
@@ -88,7 +86,7 @@ class Heartbeat {
 
   #tell(exchanges: number): void {
     this.#sending = this.#sending.filter((request) => !request.test());
-    for (const { rank } of this.#peers) this.#sending.push(this.#mpi.send([exchanges], rank, BEAT));
+    for (const { rank } of this.#peers) this.#sending.push(this.#mpi.send([exchanges], rank, BEAT_TAG));
   }
 
   /** What is wrong with a rank, after what it has said since. */
@@ -96,7 +94,7 @@ class Heartbeat {
     while (peer.exchanges !== -1 && peer.next.test()) {
       [peer.exchanges] = peer.next.data;
       peer.heardAt = now;
-      if (peer.exchanges !== -1) peer.next = this.#mpi.receive(1, peer.rank, BEAT);
+      if (peer.exchanges !== -1) peer.next = this.#mpi.receive(1, peer.rank, BEAT_TAG);
     }
     if (peer.exchanges === -1) return undefined;
     const { rank, silenceMs = SILENCE_MS, absenceMs = ABSENCE_MS } = this.#config;
@@ -152,15 +150,18 @@ export default defineActor<GradientExchange, GradientExchangeConfig>((config, co
         return request.data;
       },
 
-      sum(values) {
-        mpi.sum(values);
+      async sum(values) {
+        await context.work("sum", mpi.sum(values));
         return values;
       },
 
-      gather: (values) => new Float32Array(mpi.gather(new Uint8Array(values.buffer)).buffer),
+      async gather(values) {
+        const all = await context.work("gather", mpi.gather(new Uint8Array(values.buffer)));
+        return new Float32Array(all.buffer);
+      },
 
-      broadcast(values) {
-        mpi.broadcast(new Uint8Array(values.buffer));
+      async broadcast(values) {
+        await context.work("broadcast", mpi.broadcast(new Uint8Array(values.buffer)));
         return values;
       },
     },

@@ -19,6 +19,8 @@ export const MPI_LIBRARIES: Readonly<Record<MpiFamily, readonly string[]>> = {
 const RTLD_NOW_GLOBAL = 0x102;
 /** `MPI_THREAD_MULTIPLE`, in both. */
 const THREAD_MULTIPLE = 3;
+/** Tag of the messages that say that a rank lives. */
+export const BEAT_TAG = 7;
 /** Largest count of numbers in one call: C's `int`. */
 const LARGEST_COUNT = 2 ** 30;
 
@@ -64,12 +66,22 @@ const CALLS = {
   MPI_Comm_rank: { parameters: [HANDLE, "buffer"], result: "i32" },
   MPI_Comm_size: { parameters: [HANDLE, "buffer"], result: "i32" },
   MPI_Get_library_version: { parameters: ["buffer", "buffer"], result: "i32" },
-  MPI_Bcast: { parameters: ["buffer", "i32", HANDLE, "i32", HANDLE], result: "i32" },
+  // Those that wait do so on a thread of their own, so that a process that hangs does not hang those who wait for it.
+  MPI_Bcast: {
+    parameters: ["buffer", "i32", HANDLE, "i32", HANDLE],
+    result: "i32",
+    nonblocking: true,
+  },
   MPI_Allgather: {
     parameters: ["buffer", "i32", HANDLE, "buffer", "i32", HANDLE, HANDLE],
     result: "i32",
+    nonblocking: true,
   },
-  MPI_Allreduce: { parameters: ["u64", "buffer", "i32", HANDLE, HANDLE, HANDLE], result: "i32" },
+  MPI_Allreduce: {
+    parameters: ["u64", "buffer", "i32", HANDLE, HANDLE, HANDLE],
+    result: "i32",
+    nonblocking: true,
+  },
   MPI_Iallreduce: {
     parameters: ["u64", "buffer", "i32", HANDLE, HANDLE, HANDLE, "buffer"],
     result: "i32",
@@ -77,6 +89,7 @@ const CALLS = {
   MPI_Isend: { parameters: ["buffer", "i32", HANDLE, "i32", "i32", HANDLE, "buffer"], result: "i32" },
   MPI_Irecv: { parameters: ["buffer", "i32", HANDLE, "i32", "i32", HANDLE, "buffer"], result: "i32" },
   MPI_Test: { parameters: ["buffer", "buffer", "u64"], result: "i32" },
+  MPI_Iprobe: { parameters: ["i32", "i32", HANDLE, "buffer", "u64"], result: "i32" },
   MPI_Cancel: { parameters: ["buffer"], result: "i32" },
 } as const satisfies Record<string, Deno.ForeignFunction>;
 
@@ -238,29 +251,29 @@ export class Mpi {
   }
 
   /** Sums float32s over all processes, in place. It waits for all of them, and keeps a core busy meanwhile. */
-  sum(values: Float32Array<ArrayBuffer>): void {
+  async sum(values: Float32Array<ArrayBuffer>): Promise<void> {
     const { types, ops, inPlace, world } = this.#handles;
     for (let first = 0; first < values.length; first += LARGEST_COUNT) {
       const part = values.subarray(first, first + LARGEST_COUNT);
-      this.#calls.MPI_Allreduce(inPlace, part, part.length, types.float32, ops.sum, world);
+      await this.#calls.MPI_Allreduce(inPlace, part, part.length, types.float32, ops.sum, world);
     }
   }
 
   /** Gathers as many bytes of every process, in the order of their ranks. It waits for all of them. */
-  gather(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  async gather(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
     const { types, world } = this.#handles;
     const all = new Uint8Array(this.size * bytes.length);
     const count = bytes.length;
-    this.#calls.MPI_Allgather(bytes, count, types.byte, all, count, types.byte, world);
+    await this.#calls.MPI_Allgather(bytes, count, types.byte, all, count, types.byte, world);
     return all;
   }
 
   /** Gives every process the bytes of the first one, in place. It waits. */
-  broadcast(bytes: Uint8Array<ArrayBuffer>): void {
+  async broadcast(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
     const { types, world } = this.#handles;
     for (let first = 0; first < bytes.length; first += LARGEST_COUNT) {
       const part = bytes.subarray(first, first + LARGEST_COUNT);
-      this.#calls.MPI_Bcast(part, part.length, types.byte, 0, world);
+      await this.#calls.MPI_Bcast(part, part.length, types.byte, 0, world);
     }
   }
 
@@ -280,6 +293,19 @@ export class Mpi {
     const { types, world } = this.#handles;
     this.#calls.MPI_Irecv(request.data, count, types.int32, from, tag, world, request.handle);
     return request;
+  }
+
+  /** Takes what was sent to this process and is not wanted any more. */
+  discard(count: number, tag: number): void {
+    const flag = int32s(1);
+    for (let from = 0; from < this.size; from++) {
+      for (;;) {
+        this.#calls.MPI_Iprobe(from, tag, this.#handles.world, flag, this.#handles.ignoreStatus);
+        if (flag[0] === 0) break;
+        const request = this.receive(count, from, tag);
+        while (!request.test());
+      }
+    }
   }
 
   /** Gives up a request. */

@@ -1,7 +1,7 @@
 /** The processes of a job that run a command together, as PyTorch's process group: this one's part, and what all agree on. */
 import { UserError } from "../../errors.ts";
 import { type LaunchedProcess, LIBRARY_VARIABLE, readLauncher } from "./launcher.ts";
-import { loadMpi, type Mpi, type MpiRequest } from "./mpi.ts";
+import { BEAT_TAG, loadMpi, type Mpi, type MpiRequest } from "./mpi.ts";
 import type { Ranks, RankSettings } from "./ranks.ts";
 
 /** How often a process asks whether the others have come, in ms: what it waits for takes seconds. */
@@ -62,7 +62,7 @@ export class World implements Ranks {
     await this.#done(request);
     const shared = new Uint8Array(request.data[0]);
     shared.set(bytes);
-    this.#mpi.broadcast(shared);
+    await this.#mpi.broadcast(shared);
     const [made] = JSON.parse(new TextDecoder().decode(shared));
     return made ?? undefined;
   }
@@ -75,7 +75,7 @@ export class World implements Ranks {
     const [length] = request.data;
     const padded = new Uint8Array(length);
     padded.set(own);
-    const all = this.#mpi.gather(padded);
+    const all = await this.#mpi.gather(padded);
     return Array.from(
       { length: this.size },
       (_, rank) =>
@@ -86,6 +86,7 @@ export class World implements Ranks {
   /** Leaves in good order, when all have come to this. */
   async leave(): Promise<void> {
     await this.meet();
+    this.#mpi.discard(1, BEAT_TAG); // that nobody waited for, since its receiver had ended
     this.#mpi.finalize();
   }
 

@@ -10,7 +10,13 @@ export const INTERRUPTED_CODE = 130;
 const SAME_KEY_PRESS = 300;
 
 /** Exit codes of the signals that stop a run: 128 and the signal's number; of SIGTERM, that of SIGINT. */
-const CODES = { SIGINT: INTERRUPTED_CODE, SIGTERM: INTERRUPTED_CODE, SIGHUP: 129, SIGQUIT: 131 } as const;
+const CODES = {
+  SIGINT: INTERRUPTED_CODE,
+  SIGTERM: INTERRUPTED_CODE,
+  SIGHUP: 129,
+  SIGQUIT: 131,
+  SIGUSR1: 138,
+} as const;
 
 /** The run was stopped by a signal. `runMain` ends with its {@linkcode Interrupted.code}. */
 export class Interrupted extends UserError {
@@ -42,7 +48,8 @@ export interface InterruptSignal extends Disposable {
 }
 
 /**
- * Listens for SIGINT, SIGTERM, SIGQUIT and SIGHUP (a closed terminal). The first one aborts the signal and says so; the next
+ * Listens for SIGINT, SIGTERM, SIGQUIT, SIGHUP (a closed terminal) and SIGUSR1 (what Slurm and mpirun can send some time before a
+ * job's end). The first one aborts the signal and says so; the next
  * one ends the program at once, with its exit code. A SIGHUP never does that: a terminal that closes sends several, and
  * nobody is there who would want the program to hurry.
  *
@@ -67,7 +74,7 @@ export function interruptSignal(say: (line: string) => void = sayOnLine): Interr
   };
   const names = Deno.build.os === "windows"
     ? ["SIGINT"] as const
-    : ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const;
+    : ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1"] as const;
   const listeners = names.map((name) => [name, () => onSignal(name)] as const);
   for (const [name, listener] of listeners) Deno.addSignalListener(name, listener);
   return {

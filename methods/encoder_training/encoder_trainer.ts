@@ -297,8 +297,8 @@ export class EncoderTraining<
     const { save, stop } = this.#exchange?.agreed ?? { save: this.#isTimeToSave(), stop: false };
     if (stop) this.#end = "after saving";
     const isDue = position.endsEpoch || this.#isStepToSave() || save || stop;
-    if (this.#steps.savesNow(isDue)) await this.#saveAfter(position);
     if (position.endsEpoch) await this.#requireSameWeights();
+    if (this.#steps.savesNow(isDue)) await this.#saveAfter(position);
   }
 
   /** The next exchange tells the other ranks what this one wishes; the clock is that of the first one. */
