@@ -7,6 +7,11 @@ import { reportError } from "./run_main.ts";
 /** How long the others leave it to the first rank to say what is wrong with all of them, in ms. */
 const FIRST_RANK_MS = 2000;
 
+/** How long the launcher is given to read what was said, before it is told to end all: MPICH's loses the rest. */
+const READ_MS = 200;
+
+const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
 /** Lets a rank beside the first one speak of what is wrong, with its number in front. */
 function speakAsRank(rank: number): void {
   const error = console.error.bind(console);
@@ -33,8 +38,9 @@ export function onRanks(
       const error = caught instanceof StoppedByRank ? new Interrupted() : caught;
       const report = reportError(error);
       if (!(error instanceof Interrupted)) {
-        if (world.rank > 0) await new Promise((resolve) => setTimeout(resolve, FIRST_RANK_MS));
+        if (world.rank > 0) await sleep(FIRST_RANK_MS);
         console.error(report.text);
+        await sleep(READ_MS);
         world.abort(report.code);
       }
       if (world.rank === 0) console.error(report.text);
