@@ -96,6 +96,12 @@ export class World implements Ranks {
   }
 }
 
+/** Returns a variable of the environment, where it may be read: a process without that permission is alone. */
+function readEnvironment(variable: string): string | undefined {
+  const { state } = Deno.permissions.querySync({ name: "env", variable });
+  return state === "granted" ? Deno.env.get(variable) : undefined;
+}
+
 /**
  * Joins the job that a launcher started this process for.
  *
@@ -103,7 +109,7 @@ export class World implements Ranks {
  * @returns nothing where it is alone: then no library is looked for
  * @throws {UserError} where the launcher's library cannot be used
  */
-export function joinWorld(get: (name: string) => string | undefined = Deno.env.get): World | undefined {
+export function joinWorld(get: (name: string) => string | undefined = readEnvironment): World | undefined {
   const launched = readLauncher(get);
   return launched === undefined || launched.size === 1
     ? undefined
