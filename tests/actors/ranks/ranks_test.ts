@@ -5,12 +5,16 @@ import type { ActorRef, ActorSystem, Message } from "../../../actors/runtime/mod
 import { StoppedByRank } from "../../../actors/ranks/ranks.ts";
 import { StoppedError } from "../../../actors/stopped_error.ts";
 import { UserError } from "../../../errors.ts";
-import { distill } from "../../../methods/runs.ts";
+import { distill, pretrain } from "../../../methods/runs.ts";
 import type { DistillOptions } from "../../../methods/seed/options.ts";
 import type { DistillEvent } from "../../../methods/seed/events.ts";
 import type { DistillResult } from "../../../methods/seed/run.ts";
 import { openCheckpointFile } from "../../../models/checkpoint/checkpoint_file.ts";
-import { readTrainingCheckpoint } from "../../../methods/encoder_training/checkpoint.ts";
+import {
+  type CheckpointLayout,
+  readTrainingCheckpoint,
+} from "../../../methods/encoder_training/checkpoint.ts";
+import { MOCO_CHECKPOINT } from "../../../methods/moco/encoders.ts";
 import { DISTILL_CHECKPOINT } from "../../../methods/seed/checkpoint.ts";
 import { relativeError } from "../../kernels/check_op.ts";
 import { RunFolder } from "../small_run.ts";
@@ -20,9 +24,12 @@ const NORMLESS = import.meta.resolve("./normless_encoder.ts");
 await import(NORMLESS);
 
 /** Weights, momentum and queue of a checkpoint. */
-async function contentsOf(path: string): Promise<Map<string, Float32Array>> {
+async function contentsOf(
+  path: string,
+  layout: CheckpointLayout = DISTILL_CHECKPOINT,
+): Promise<Map<string, Float32Array>> {
   using file = await openCheckpointFile(path);
-  const { encoder, queue } = readTrainingCheckpoint(DISTILL_CHECKPOINT, file);
+  const { encoder, queue } = readTrainingCheckpoint(layout, file);
   const contents = new Map<string, Float32Array>();
   for (const [key, tensor] of encoder) {
     if (!key.endsWith("num_batches_tracked")) contents.set(key, Float32Array.from(await tensor.read()));
@@ -97,6 +104,30 @@ for (const [name, changes] of Object.entries(CASES)) {
     }
   });
 }
+
+Deno.test("2 ranks pretrain as one by itself, without batch norm", async () => {
+  using folder = new RunFolder(24);
+  const runBy = async (size: number) => {
+    const channel = crypto.randomUUID();
+    const input = {
+      ...{ data: folder.data, testData: null, output: folder.makeOutput(`${size}`), plugins: [NORMLESS] },
+      ...{ arch: "normless", imageSize: 32, batchSize: 8, mocoK: 32, epochs: 1, workers: 1, insight: false },
+    };
+    const runs = Array.from({ length: size }, (_, rank) =>
+      pretrain(
+        { ...input, actors: { gradient_exchange: CHANNEL } },
+        size === 1 ? {} : { ranks: { rank, size, exchange: { channel } } },
+      ));
+    const [{ checkpoint }] = await Promise.all(runs.map(({ result }) => result));
+    return await contentsOf(checkpoint, MOCO_CHECKPOINT);
+  };
+  const [alone, both] = [await runBy(1), await runBy(2)];
+  assertEquals([...both.keys()], [...alone.keys()]);
+  for (const [key, values] of both) {
+    const error = relativeError(values, alone.get(key)!);
+    assert(error < 1e-5, `${key}: ${error}`);
+  }
+});
 
 /** How runs end that are to fail. */
 async function errorsOf(runs: readonly Run<DistillEvent, DistillResult>[]): Promise<unknown[]> {
