@@ -54,6 +54,7 @@ export class EncoderBuilder {
   readonly parameters: readonly DeviceParameter[];
   readonly #maxWeightBytes: number;
   readonly #splits: number;
+  readonly #onEntry: ((entry: StateEntry) => void) | undefined;
   readonly #dropoutSeed: Tensor | undefined;
   /** The parameters' tensors, and how many dropouts there are. */
   readonly #shared: { device: DeviceParameters; dropouts: number };
@@ -69,16 +70,18 @@ export class EncoderBuilder {
    * which are listed by either
    * @param splits in train mode, groups of a batch's images that batch norm normalises apart
    * @param dropPath see {@linkcode EncoderBuilder.dropPath}; off without `dropoutSeed`
+   * @param onEntry called with each entry of the state_dict as it is declared
    */
   constructor(
     graph: Graph,
     mode: EncoderMode,
-    { maxWeightBytes = Infinity, dropoutSeed, share, splits = 1, dropPath = 0 }: {
+    { maxWeightBytes = Infinity, dropoutSeed, share, splits = 1, dropPath = 0, onEntry }: {
       maxWeightBytes?: number;
       dropoutSeed?: Tensor;
       share?: EncoderBuilder;
       splits?: number;
       dropPath?: number;
+      onEntry?: (entry: StateEntry) => void;
     } = {},
   ) {
     this.#shared = share === undefined ? { device: new DeviceParameters(graph), dropouts: 0 } : share.#shared;
@@ -88,6 +91,7 @@ export class EncoderBuilder {
     this.dropPath = dropPath;
     this.#maxWeightBytes = maxWeightBytes;
     this.#splits = splits;
+    this.#onEntry = onEntry;
     this.#dropoutSeed = mode === "train" ? dropoutSeed : undefined;
   }
 
@@ -97,13 +101,20 @@ export class EncoderBuilder {
     return this.parameters.filter((parameter) => used.has(parameter.tensor));
   }
 
+  #declare(...entries: StateEntry[]): void {
+    for (const entry of entries) {
+      this.state.push(entry);
+      this.#onEntry?.(entry);
+    }
+  }
+
   /** Declares `nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)`. */
   convolution(key: string, options: ConvolutionOptions): Convolution {
     const { inputs, outputs, kernel, stride = 1, padding = 0, bias = false, depthwise = false } = options;
     const shape = [outputs, depthwise ? 1 : inputs, kernel, kernel];
     const initial = options.initial ?? { draw: "kaiming_fan_out", fanOut: outputs * kernel * kernel };
-    this.state.push({ key: `${key}.weight`, shape, kind: "parameter", initial });
-    if (bias) this.state.push({ key: `${key}.bias`, shape: [outputs], kind: "parameter", initial });
+    this.#declare({ key: `${key}.weight`, shape, kind: "parameter", initial });
+    if (bias) this.#declare({ key: `${key}.bias`, shape: [outputs], kind: "parameter", initial });
     const geometry = { stride, ...(typeof padding === "number" ? evenly(padding) : padding) };
     return { key, shape, geometry, bias, depthwise };
   }
@@ -122,7 +133,7 @@ export class EncoderBuilder {
       kind,
       initial: { draw: "constant", value },
     });
-    this.state.push(
+    this.#declare(
       entry("weight", "parameter", 1),
       entry("bias", "parameter", 0),
       entry("running_mean", "running", 0),
@@ -156,7 +167,7 @@ export class EncoderBuilder {
 
   /** Declares a trained entry that is of no layer; {@linkcode EncoderBuilder.made} gives tensors of it. */
   value(key: string, shape: readonly number[], initial: Initial): void {
-    this.state.push({ key, shape, kind: "parameter", initial });
+    this.#declare({ key, shape, kind: "parameter", initial });
   }
 
   /**
@@ -165,7 +176,7 @@ export class EncoderBuilder {
    */
   buffer(key: string, values: readonly number[]): void {
     const initial: Initial = { draw: "given", values };
-    this.state.push({ key, shape: [values.length], kind: "running", initial, optional: true });
+    this.#declare({ key, shape: [values.length], kind: "running", initial, optional: true });
   }
 
   /** Declares an entry [..., c] such as `cls_token`, and returns it as rows [n, c]. */
