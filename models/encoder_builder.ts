@@ -66,6 +66,7 @@ export class EncoderBuilder {
    * in eval mode
    * @param maxWeightBytes in eval mode, weights larger than this on the device are split by output channels; usually
    *   the device's `maxStorageBufferBindingSize`
+   * @param halfWeights in eval mode, keep the weights of convolutions and linear layers in float16
    * @param share another trace of the same encoder in the same graph, on other images: both have the same parameters,
    * which are listed by either
    * @param splits in train mode, groups of a batch's images that batch norm normalises apart
@@ -75,8 +76,17 @@ export class EncoderBuilder {
   constructor(
     graph: Graph,
     mode: EncoderMode,
-    { maxWeightBytes = Infinity, dropoutSeed, share, splits = 1, dropPath = 0, onEntry }: {
+    {
+      maxWeightBytes = Infinity,
+      halfWeights = false,
+      dropoutSeed,
+      share,
+      splits = 1,
+      dropPath = 0,
+      onEntry,
+    }: {
       maxWeightBytes?: number;
+      halfWeights?: boolean;
       dropoutSeed?: Tensor;
       share?: EncoderBuilder;
       splits?: number;
@@ -84,7 +94,9 @@ export class EncoderBuilder {
       onEntry?: (entry: StateEntry) => void;
     } = {},
   ) {
-    this.#shared = share === undefined ? { device: new DeviceParameters(graph), dropouts: 0 } : share.#shared;
+    this.#shared = share === undefined
+      ? { device: new DeviceParameters(graph, mode === "eval" && halfWeights), dropouts: 0 }
+      : share.#shared;
     this.parameters = this.#shared.device.all;
     this.graph = graph;
     this.mode = mode;
