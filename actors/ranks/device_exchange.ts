@@ -5,6 +5,7 @@ import { readStaging } from "../../kernels/readback.ts";
 import type { ExchangedResults, GradientExchange as StepExchange } from "../../models/training_step.ts";
 import type { GradientExchange } from "../messages.ts";
 import type { ActorRef } from "../runtime/mod.ts";
+import { areSame } from "./peers.ts";
 import type { Ranks } from "./ranks.ts";
 
 /** Exchanges take as long as the slowest rank. */
@@ -99,8 +100,7 @@ export class DeviceExchange implements StepExchange, Disposable {
 
   /** Whether some int32s are the same on all ranks. */
   async isSameNumbers(numbers: readonly number[]): Promise<boolean> {
-    const largest = await this.#agree(numbers.flatMap((number) => [number, ~number]));
-    return numbers.every((_, i) => largest[2 * i] === ~largest[2 * i + 1]);
+    return await areSame(this.#exchange, numbers);
   }
 
   async #agree(values: readonly number[]): Promise<Int32Array> {

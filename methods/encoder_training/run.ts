@@ -8,14 +8,12 @@
 import { SnapshotClock } from "../../actors/diagnostics.ts";
 import type { Emit } from "../../actors/events.ts";
 import { ImageCaches } from "../../actors/image_caches.ts";
-import { actorUrl } from "../../actors/catalog.ts";
-import type gradientExchange from "../../actors/gradient_exchange.ts";
-import type { GradientExchangeConfig } from "../../actors/gradient_exchange.ts";
-import type { Accuracy, GradientExchange, NamedValues } from "../../actors/messages.ts";
+import type { Accuracy, NamedValues } from "../../actors/messages.ts";
 import { describeRestart, listenToActors, withWarningsOnce } from "../../actors/notices.ts";
 import type { ProfileCollector } from "../../actors/run_profile.ts";
 import { type RankSettings, StoppedByRank } from "../../actors/ranks/ranks.ts";
-import type { ActorRef, ActorSystem } from "../../actors/runtime/mod.ts";
+import { spawnExchange } from "../../actors/ranks/spawn_exchange.ts";
+import type { ActorSystem } from "../../actors/runtime/mod.ts";
 import { StoppedError } from "../../actors/stopped_error.ts";
 import { TrainingRun } from "../../actors/training_run.ts";
 import { UserError } from "../../errors.ts";
@@ -359,17 +357,6 @@ class TrainingOfEncoder<Options extends EncoderTrainingOptions> {
       for (const [name, profiles] of await this.#pipeline.profile()) profile.add(name, profiles);
     });
   }
-}
-
-/** Spawns the actor that exchanges with the other ranks. */
-function spawnExchange(
-  system: ActorSystem,
-  { exchange, ...ranks }: RankSettings,
-  actors: EncoderTrainingOptions["actors"],
-): ActorRef<GradientExchange> {
-  const url = actorUrl("gradient_exchange", actors);
-  const config = { ...ranks, ...exchange } as GradientExchangeConfig;
-  return system.spawn<typeof gradientExchange>("gradient_exchange", url, config).ref;
 }
 
 /** The end of a run that was killed after its last step: what is left of it is to be evaluated. */
