@@ -7,6 +7,11 @@ import { reportError, runMain } from "./run_main.ts";
 /** How long the others leave it to the first rank to say what is wrong with all of them, in ms. */
 const FIRST_RANK_MS = 2000;
 
+/** How long the launcher is given to read what was said, before it is told to end all: MPICH's loses the rest. */
+const READ_MS = 200;
+
+const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
 /** How long the others leave it to the first rank to save what it has and to end all, where a signal stops them, in ms. */
 const SAVING_MS = 30_000;
 
@@ -48,8 +53,9 @@ export function onRanks(
       const isStopped = error instanceof Interrupted;
       if (!isStopped || stop === "at once") {
         const leaveItMs = isStopped ? SAVING_MS : FIRST_RANK_MS;
-        if (world.rank > 0) await new Promise((resolve) => setTimeout(resolve, leaveItMs));
+        if (world.rank > 0) await sleep(leaveItMs);
         console.error(report.text);
+        await sleep(READ_MS);
         world.abort(report.code);
       }
       if (world.rank === 0) console.error(report.text);
