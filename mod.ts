@@ -89,7 +89,7 @@ export type {
   LinearPlan,
   LinearStep,
 } from "./methods/linear_probe/events.ts";
-export type { LinearTrainerConfig } from "./methods/linear_probe/linear_trainer.ts";
+export type { LinearTrainerConfig, RankOfEvaluation } from "./methods/linear_probe/linear_trainer.ts";
 export type { LinearProgress, LinearTrainer, ProbeScore } from "./methods/linear_probe/messages.ts";
 export type { LinearInput, LinearSettings } from "./methods/linear_probe/mod.ts";
 export {

@@ -43,6 +43,8 @@ function hash(parts: Iterable<Float32Array>): [number, number] {
 /** What a trainer exchanges with the trainers of the other ranks. */
 export class DeviceExchange implements StepExchange, Disposable {
   readonly ranks: Ranks;
+  /** What this rank's gradients are multiplied by before they are summed up. */
+  weight = 1;
   /** What this rank wishes for the step whose exchange comes next. */
   wishes: Wishes = { save: false, stop: false };
   /** What any rank wished for the step that was exchanged last. */
@@ -79,6 +81,7 @@ export class DeviceExchange implements StepExchange, Disposable {
     const summed: Promise<void>[] = [];
     for (const bucket of buckets) {
       await this.#read(bucket);
+      if (this.weight !== 1) bucket.values.forEach((value, i) => bucket.values[i] = value * this.weight);
       summed.push(this.#sum(bucket).then((values) => this.#write(bucket, values)));
     }
     await Promise.all(summed);

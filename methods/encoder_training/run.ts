@@ -16,13 +16,13 @@ import { spawnExchange } from "../../actors/ranks/spawn_exchange.ts";
 import type { ActorSystem } from "../../actors/runtime/mod.ts";
 import { StoppedError } from "../../actors/stopped_error.ts";
 import { TrainingRun } from "../../actors/training_run.ts";
-import { UserError } from "../../errors.ts";
 import { countVote, Evaluations } from "./evaluations.ts";
 import type { EncoderTrainingEvent, EncoderTrainingPlan, SavedEvent, TrainerEvent } from "./events.ts";
 import type { EncoderMethod } from "./method.ts";
 import { findEncoder } from "../../models/registry.ts";
 import { checkSettings } from "../check_settings.ts";
 import type { OutputSettings } from "../method.ts";
+import { requireEqualShares } from "../rank_shares.ts";
 import { runActors, type Wanted } from "../watched_actors.ts";
 import { type EncoderTrainingOptions, scheduleOf } from "./options.ts";
 import { type KnownLoss, NOTHING_SO_FAR, type PreparedRun, prepareRun, type RunSoFar } from "./prepare.ts";
@@ -102,14 +102,7 @@ function ofRank<Options extends EncoderTrainingOptions>(
   ranks: RankSettings | undefined,
 ): Options {
   if (ranks === undefined) return options;
-  const { batchSize } = options;
-  if (batchSize % ranks.size !== 0) {
-    const [less, more] = [Math.floor, Math.ceil].map((round) => round(batchSize / ranks.size) * ranks.size);
-    throw new UserError(
-      `--batch-size ${batchSize} cannot be shared by ${ranks.size} ranks: expected a multiple of ${ranks.size}, such as ` +
-        (less === 0 ? `${more}` : `${less} or ${more}`),
-    );
-  }
+  requireEqualShares(options.batchSize, ranks);
   return ranks.rank === 0 ? options : { ...options, testData: null, insight: false, keep: 0 };
 }
 

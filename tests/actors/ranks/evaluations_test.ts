@@ -1,11 +1,16 @@
 /** Evaluations by several ranks of one process find exactly what one by itself finds. */
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import { join } from "node:path";
 import type { RankSettings } from "../../../actors/ranks/ranks.ts";
 import type { Run } from "../../../actors/run.ts";
 import { UserError } from "../../../errors.ts";
 import type { EmbeddingResult, EmbedEvent } from "../../../methods/embedding.ts";
-import { embed, knn } from "../../../methods/runs.ts";
+import type { LinearEvent } from "../../../methods/linear_probe/events.ts";
+import { LINEAR_SAMPLE_DEFAULTS } from "../../../methods/linear_probe/options.ts";
+import type { LinearResult } from "../../../methods/linear_probe/run.ts";
+import { embed, finetune, knn, linearProbe } from "../../../methods/runs.ts";
+import { loadStateDict } from "../../../models/checkpoint/state_dict.ts";
+import { relativeError } from "../../kernels/check_op.ts";
 import { RunFolder, TINY_ENCODER, TINY_TEACHER } from "../small_run.ts";
 
 const CHANNEL = import.meta.resolve("./channel_exchange.ts");
@@ -99,4 +104,83 @@ Deno.test("2 and 3 ranks classify by kNN exactly as one does", async () => {
   const alone = await runBy(1);
   assert(alone[0].top1 > 0 && alone[0].top1 < 100, `${alone[0].top1}`);
   for (const size of [2, 3]) assertEquals(await runBy(size), alone);
+});
+
+for (const cacheFeatures of [false, true]) {
+  const title = cacheFeatures ? "on features that are kept" : "on random crops";
+  Deno.test(`2 and 4 ranks train linear classifiers ${title} as one does, and one of them writes`, async () => {
+    // The last batch has 3 images, which leave the first of four ranks none.
+    using folder = new RunFolder(35, 21);
+    spoil(join(folder.data, "test.tsv"), [3, 20]);
+    const runBy = async (size: number) => {
+      const output = folder.makeOutput(`${size}`);
+      const { schedule: _, ...defaults } = LINEAR_SAMPLE_DEFAULTS;
+      const input = {
+        ...{
+          ...defaults,
+          ...ENCODER,
+          data: join(folder.data, "train.tsv"),
+          testData: join(folder.data, "test.tsv"),
+        },
+        ...{ output, workers: 2, epochs: 3, batchSize: 16, lr: [0.03, 0.3], warmupEpochs: 1, scaleLr: false },
+        ...{ cacheFeatures },
+      };
+      const { results, told } = await runRanks<LinearEvent, LinearResult>(
+        size,
+        (settings) => linearProbe(input, settings),
+      );
+      for (const { scores } of results) assertEquals(scores, results[0].scores);
+      assertEquals(results.map(({ checkpoint }) => checkpoint === null), results.map((_, rank) => rank > 0));
+      const steps = told.flatMap((event) => event.type === "step" ? [event.score] : []);
+      const epochs = told.flatMap((event) => event.type === "epoch" ? [event] : []);
+      using file = await loadStateDict(results[0].checkpoint!);
+      const weights = Float32Array.from(await file.tensors.get("fc.weight")!.read());
+      return {
+        steps,
+        epochs,
+        weights,
+        files: [...Deno.readDirSync(output)].map(({ name }) => name).toSorted(),
+      };
+    };
+    const alone = await runBy(1);
+    assertEquals([alone.steps.length, alone.epochs.length, alone.files.length], [9, 3, 2]);
+    for (const size of [2, 4]) {
+      const { steps, epochs, weights, files } = await runBy(size);
+      assertEquals(files, alone.files);
+      const error = relativeError(weights, alone.weights);
+      assert(error < 1e-4, `weights: ${error}`);
+      const lossesOf = (of: typeof steps) => of.map(({ loss }) => loss);
+      assert(relativeError(lossesOf(steps), lossesOf(alone.steps)) < 1e-5);
+      for (const [i, { top1, top5 }] of steps.entries()) {
+        assertEquals([top1, top5], [alone.steps[i].top1, alone.steps[i].top5]);
+      }
+      for (const [i, { trained, tested }] of epochs.entries()) {
+        for (const [p, score] of [...trained, ...tested].entries()) {
+          const expected = [...alone.epochs[i].trained, ...alone.epochs[i].tested][p];
+          assertEquals([score.top1, score.top5], [expected.top1, expected.top5]);
+          assertAlmostEquals(score.loss, expected.loss, 1e-4);
+        }
+      }
+    }
+  });
+}
+
+Deno.test("ranks refuse batches that they cannot share equally, and --finetune", async () => {
+  using folder = new RunFolder(12, 4);
+  const input = {
+    ...ENCODER,
+    data: folder.data,
+    testData: join(folder.data, "test.tsv"),
+    output: folder.path,
+  };
+  await assertRejects(
+    () => runRanks(2, (settings) => linearProbe({ ...input, batchSize: 5 }, settings)),
+    UserError,
+    "--batch-size 5 cannot be shared by 2 ranks: expected a multiple of 2, such as 4 or 6",
+  );
+  await assertRejects(
+    () => runRanks(2, (settings) => finetune({ ...input, batchSize: 4 }, settings)),
+    UserError,
+    "--finetune runs in one process",
+  );
 });
