@@ -28,6 +28,7 @@ export type { EvaluationSettings, KnnSettings, ProbeSetSettings } from "./actors
 export type { EvaluationResize, EvaluationResizeChoice } from "./actors/evaluation_resize.ts";
 export type { EvaluationWatcher, EvaluatorConfig } from "./actors/evaluator.ts";
 export type { GradientExchangeConfig } from "./actors/gradient_exchange.ts";
+export type { RankPeers } from "./actors/ranks/peers.ts";
 export type { Ranks, RankSettings, Share } from "./actors/ranks/ranks.ts";
 export type * from "./actors/events.ts";
 export type { EncoderChoice } from "./actors/load_encoder.ts";
@@ -88,7 +89,7 @@ export type {
   LinearPlan,
   LinearStep,
 } from "./methods/linear_probe/events.ts";
-export type { LinearTrainerConfig } from "./methods/linear_probe/linear_trainer.ts";
+export type { LinearTrainerConfig, RankOfEvaluation } from "./methods/linear_probe/linear_trainer.ts";
 export type { LinearProgress, LinearTrainer, ProbeScore } from "./methods/linear_probe/messages.ts";
 export type { LinearInput, LinearSettings } from "./methods/linear_probe/mod.ts";
 export {
@@ -99,7 +100,13 @@ export {
   type LinearOptions,
 } from "./methods/linear_probe/options.ts";
 export type { LinearResult, LinearScore } from "./methods/linear_probe/run.ts";
-export { type Method, type MethodOptions, type OutputSettings, startMethod } from "./methods/method.ts";
+export {
+  type Method,
+  type MethodOptions,
+  type OutputSettings,
+  type RankedSettings,
+  startMethod,
+} from "./methods/method.ts";
 export type { Needs, Permissions } from "./methods/permissions.ts";
 export { NothingToDoError } from "./methods/nothing_to_do.ts";
 export type {

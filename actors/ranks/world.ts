@@ -1,6 +1,6 @@
 /** The processes of a job that run a command together, as PyTorch's process group: this one's part, and what all agree on. */
 import { UserError } from "../../errors.ts";
-import { type LaunchedProcess, LIBRARY_VARIABLE, readLauncher } from "./launcher.ts";
+import { type LaunchedProcess, LIBRARY_VARIABLE, readLauncher, readVariable } from "./launcher.ts";
 import { BEAT_TAG, loadMpi, type Mpi, type MpiRequest } from "./mpi.ts";
 import type { Ranks, RankSettings } from "./ranks.ts";
 
@@ -96,12 +96,6 @@ export class World implements Ranks {
   }
 }
 
-/** Returns a variable of the environment, where it may be read: a process without that permission is alone. */
-function readEnvironment(variable: string): string | undefined {
-  const { state } = Deno.permissions.querySync({ name: "env", variable });
-  return state === "granted" ? Deno.env.get(variable) : undefined;
-}
-
 /**
  * Joins the job that a launcher started this process for.
  *
@@ -109,7 +103,7 @@ function readEnvironment(variable: string): string | undefined {
  * @returns nothing where it is alone: then no library is looked for
  * @throws {UserError} where the launcher's library cannot be used
  */
-export function joinWorld(get: (name: string) => string | undefined = readEnvironment): World | undefined {
+export function joinWorld(get: (name: string) => string | undefined = readVariable): World | undefined {
   const launched = readLauncher(get);
   return launched === undefined || launched.size === 1
     ? undefined

@@ -25,8 +25,7 @@ import { permissionsOf, restrictedCommand } from "../flags/permissions.ts";
 import { wrap } from "../flags/help.ts";
 import { loadPlugin } from "../flags/plugin.ts";
 import { checkRanks } from "../output/ranks_finding.ts";
-import { onRanks } from "../terminal/ranked_main.ts";
-import { runMain } from "../terminal/run_main.ts";
+import { runOnRanks } from "../terminal/ranked_main.ts";
 import { screenWidth } from "../terminal/screen_width.ts";
 
 /** What was found of one thing. */
@@ -285,4 +284,4 @@ async function main(world: World | undefined): Promise<number> {
   return findings.some(({ state }) => state === "problem") ? 1 : 0;
 }
 
-if (import.meta.main) await runMain(onRanks(main));
+if (import.meta.main) await runOnRanks(main);
