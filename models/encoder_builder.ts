@@ -54,6 +54,7 @@ export class EncoderBuilder {
   readonly parameters: readonly DeviceParameter[];
   readonly #maxWeightBytes: number;
   readonly #splits: number;
+  readonly #devices: number;
   readonly #dropoutSeed: Tensor | undefined;
   /** The parameters' tensors, and how many dropouts there are. */
   readonly #shared: { device: DeviceParameters; dropouts: number };
@@ -68,16 +69,18 @@ export class EncoderBuilder {
    * @param share another trace of the same encoder in the same graph, on other images: both have the same parameters,
    * which are listed by either
    * @param splits in train mode, groups of a batch's images that batch norm normalises apart
+   * @param devices in train mode, devices over whose images together batch norm takes its statistics
    * @param dropPath see {@linkcode EncoderBuilder.dropPath}; off without `dropoutSeed`
    */
   constructor(
     graph: Graph,
     mode: EncoderMode,
-    { maxWeightBytes = Infinity, dropoutSeed, share, splits = 1, dropPath = 0 }: {
+    { maxWeightBytes = Infinity, dropoutSeed, share, splits = 1, devices = 1, dropPath = 0 }: {
       maxWeightBytes?: number;
       dropoutSeed?: Tensor;
       share?: EncoderBuilder;
       splits?: number;
+      devices?: number;
       dropPath?: number;
     } = {},
   ) {
@@ -88,6 +91,7 @@ export class EncoderBuilder {
     this.dropPath = dropPath;
     this.#maxWeightBytes = maxWeightBytes;
     this.#splits = splits;
+    this.#devices = devices;
     this.#dropoutSeed = mode === "train" ? dropoutSeed : undefined;
   }
 
@@ -221,10 +225,11 @@ export class EncoderBuilder {
     const running = ["running_mean", "running_var"].map((name) =>
       this.#vector(`${norm.key}.${name}`, norm.channels, "running")
     );
-    const splits = this.#splits;
+    const [splits, devices] = [this.#splits, this.#devices];
     const statistics = this.graph.applyAll(batchStatistics, [y, ...running], {
       momentum: norm.momentum,
       splits,
+      devices,
     });
     const affine = ["weight", "bias"].map((name) => this.#vector(`${norm.key}.${name}`, norm.channels));
     return this.graph.apply(batchNorm, [y, ...affine, ...statistics, ...extra], {
@@ -232,6 +237,7 @@ export class EncoderBuilder {
       activation,
       residual: residual !== undefined,
       splits,
+      devices,
     });
   }
 
