@@ -121,6 +121,11 @@ export interface Lowering {
    * multiple of 256 bytes.
    */
   rows(tensor: Tensor, first: number, count: number): Tensor;
+  /**
+   * Has the run stop behind the dispatches so far, until `to` [devices, ...] holds what each device of several has in `from`
+   * [...], in their order: `torch.distributed.all_gather_into_tensor`.
+   */
+  gather(from: Tensor, to: Tensor): void;
 }
 
 /** An op: its shape rule, its gradient, and its lowering to dispatches. */

@@ -9,7 +9,7 @@ import { type Gpu, GpuError } from "./gpu.ts";
 import { readBuffer } from "./readback.ts";
 import type { MemoryPlan } from "./memory_plan.ts";
 import { type KernelTime, type TimedDispatch, timeDispatches } from "./profiler.ts";
-import { makeSchedule, type Work, workOf } from "./schedule.ts";
+import { type Gather, makeSchedule, type Work, workOf } from "./schedule.ts";
 import type { SubmissionTimer } from "./submission_timer.ts";
 import { copyToTexture, OperandTextures } from "./texture_operand.ts";
 
@@ -46,6 +46,22 @@ interface Step {
   work: Work;
 }
 
+/** Rows that every device of several is to have of all of them. */
+export interface GatheredRows {
+  /** This device's. */
+  from: BufferRange;
+  /** All devices', one behind the other in their order. */
+  to: BufferRange;
+}
+
+/** A part of a program that runs at once. */
+interface Segment {
+  /** As {@linkcode Program.encodeOnto}. */
+  encodeOnto(encoder: GPUCommandEncoder, open?: GPUComputePassEncoder): GPUComputePassEncoder | undefined;
+  /** What the next part waits for. */
+  gather?: GatheredRows;
+}
+
 function encodeCopies(encoder: GPUCommandEncoder, { copies }: Step): void {
   for (const { source, texture } of copies) copyToTexture(encoder, source, texture);
 }
@@ -54,6 +70,26 @@ function encodeDispatch(pass: GPUComputePassEncoder, { pipeline, bindGroup, work
   pass.setPipeline(pipeline);
   pass.setBindGroup(0, bindGroup);
   pass.dispatchWorkgroups(...workgroups);
+}
+
+/** Adds steps to an encoder, in the pass that is open where that is possible; returns the pass that is open then. */
+function encodeSteps(
+  label: string,
+  steps: readonly Step[],
+  encoder: GPUCommandEncoder,
+  open: GPUComputePassEncoder | undefined,
+): GPUComputePassEncoder | undefined {
+  let pass = open;
+  for (const step of steps) {
+    if (step.copies.length > 0) {
+      pass?.end();
+      pass = undefined;
+      encodeCopies(encoder, step);
+    }
+    pass ??= encoder.beginComputePass({ label });
+    encodeDispatch(pass, step);
+  }
+  return pass;
 }
 
 /** The pipeline of a WGSL module on a device; equal texts give the same pipeline. */
@@ -99,6 +135,7 @@ export class Program {
   readonly plan: MemoryPlan;
   readonly #gpu: Gpu;
   readonly #steps: Step[] = [];
+  #segments: readonly Segment[] = [];
   readonly #owned: GPUBuffer[] = [];
   readonly #textures: GPUTexture[] = [];
   readonly #ranges = new Map<number, BufferRange>();
@@ -139,7 +176,7 @@ export class Program {
     gpu: Gpu,
     { label, graph, inputs, outputs, bound = new Map(), mixedPrecision }: ProgramOptions,
   ): Program {
-    const { dispatches, plan, bytesOf } = makeSchedule(gpu.target, {
+    const { dispatches, gathers, plan, bytesOf } = makeSchedule(gpu.target, {
       label,
       graph,
       inputs,
@@ -157,6 +194,7 @@ export class Program {
     }
     for (const [{ id }, range] of bound) program.#ranges.set(id, range);
     program.#link(dispatches);
+    program.#cut(gathers);
     compileNow(gpu.device, label, program.#steps);
     return program;
   }
@@ -219,6 +257,19 @@ export class Program {
     }
   }
 
+  /** Cuts the steps into what runs at once. */
+  #cut(gathers: readonly Gather[]): void {
+    const ends = [...gathers.map(({ after }) => after), this.#steps.length];
+    this.#segments = ends.map((end, i) => {
+      const steps = this.#steps.slice(ends[i - 1] ?? 0, end);
+      const gather = gathers.at(i);
+      return {
+        encodeOnto: (encoder, open) => encodeSteps(this.label, steps, encoder, open),
+        ...gather && { gather: { from: this.#range(gather.from), to: this.#range(gather.to) } },
+      };
+    });
+  }
+
   #range(tensor: Tensor): BufferRange {
     const { of, offset } = tensor.part ?? { of: tensor, offset: 0 };
     const range = this.#ranges.get(of.id);
@@ -234,6 +285,11 @@ export class Program {
   /** Number of dispatches in one run. */
   get dispatches(): number {
     return this.#steps.length;
+  }
+
+  /** The parts of a run: one, where it does not wait for other devices. */
+  get segments(): readonly Segment[] {
+    return this.#segments;
   }
 
   /** Writes an input (padded device layout) before a run. */
@@ -261,19 +317,13 @@ export class Program {
    *
    * @param open pass of the same encoder to go on in
    * @returns the pass that is open now, which the caller ends
+   * @throws {Error} where a run waits for other devices
    */
   encodeOnto(encoder: GPUCommandEncoder, open?: GPUComputePassEncoder): GPUComputePassEncoder | undefined {
-    let pass = open;
-    for (const step of this.#steps) {
-      if (step.copies.length > 0) {
-        pass?.end();
-        pass = undefined;
-        encodeCopies(encoder, step);
-      }
-      pass ??= encoder.beginComputePass({ label: this.label });
-      encodeDispatch(pass, step);
+    if (this.#segments.length > 1) {
+      throw new Error(`${this.label}: a run waits for other devices; use runSegments()`);
     }
-    return pass;
+    return encodeSteps(this.label, this.#steps, encoder, open);
   }
 
   /** Encodes and submits one run. Does not wait for it. */
@@ -334,6 +384,35 @@ export function runPrograms(
   timer?.end(encoder);
   gpu.device.queue.submit([encoder.finish()]);
   gpu.check();
+}
+
+/**
+ * Runs programs one after the other as {@linkcode runPrograms} does, and stops for what they gather from other devices.
+ *
+ * @param gather writes what all devices have of something
+ */
+export async function runSegments(
+  gpu: Gpu,
+  programs: readonly Program[],
+  gather: (rows: GatheredRows) => Promise<void>,
+): Promise<void> {
+  const begin = () => gpu.device.createCommandEncoder({ label: programs.at(0)?.label });
+  let encoder = begin();
+  let pass: GPUComputePassEncoder | undefined;
+  const submit = () => {
+    pass?.end();
+    pass = undefined;
+    gpu.device.queue.submit([encoder.finish()]);
+    gpu.check();
+  };
+  for (const segment of programs.flatMap(({ segments }) => segments)) {
+    pass = segment.encodeOnto(encoder, pass);
+    if (segment.gather === undefined) continue;
+    submit();
+    await gather(segment.gather);
+    encoder = begin();
+  }
+  submit();
 }
 
 /** Fails where a kernel reads and writes more buffers than the adapter binds. */

@@ -42,9 +42,21 @@ export interface Work {
   bytes: number;
 }
 
+/** Where a run stops until it has what other devices computed. */
+export interface Gather {
+  /** Dispatches before it. */
+  after: number;
+  /** What this device has of it. */
+  from: Tensor;
+  /** What all devices have, one behind the other. */
+  to: Tensor;
+}
+
 /** The dispatches of a graph, and where its tensors live. */
 export interface Schedule {
   dispatches: readonly DeclaredDispatch[];
+  /** In their order; none where one device is enough. */
+  gathers: readonly Gather[];
   /** Of all tensors that are not bound. */
   plan: MemoryPlan;
   /** Bytes of every planned tensor, by id. */
@@ -100,8 +112,15 @@ export function makeSchedule(
   for (const output of outputs) extend(output, nodes.length, nodes.length);
 
   refuseUnbindable(target, label, nodes, lowered);
+  let before = 0;
+  const gathers = lowered.flatMap(({ dispatches, gathers }) => {
+    const start = before;
+    before += dispatches.length;
+    return gathers.map((gather) => ({ ...gather, after: start + gather.after }));
+  });
   return {
     dispatches: lowered.flatMap(({ dispatches }) => dispatches),
+    gathers,
     plan: planMemory([...lifetimes.values()]),
     bytesOf: new Map([...lifetimes.values()].map(({ id, bytes }) => [id, bytes])),
   };
@@ -172,8 +191,9 @@ function lowerNode(
   target: Target,
   node: Node,
   step: number,
-): { dispatches: DeclaredDispatch[]; scratch: Tensor[] } {
+): { dispatches: DeclaredDispatch[]; scratch: Tensor[]; gathers: Gather[] } {
   const dispatches: DeclaredDispatch[] = [];
+  const gathers: Gather[] = [];
   const scratch: Tensor[] = [];
   let made = 0;
   // Negative ids cannot meet those of the graph.
@@ -206,7 +226,10 @@ function lowerNode(
       const shape = [count, ...tensor.shape.slice(1)];
       return { ...tensor, id: nextId(), shape, part: { of: tensor, offset } };
     },
+    gather(from, to) {
+      gathers.push({ after: dispatches.length, from, to });
+    },
   };
   node.op.lower(lowering, node, node.attributes);
-  return { dispatches, scratch };
+  return { dispatches, scratch, gathers };
 }

@@ -55,6 +55,7 @@ export class EncoderBuilder {
   readonly #maxWeightBytes: number;
   readonly #splits: number;
   readonly #onEntry: ((entry: StateEntry) => void) | undefined;
+  readonly #devices: number;
   readonly #dropoutSeed: Tensor | undefined;
   /** The parameters' tensors, and how many dropouts there are. */
   readonly #shared: { device: DeviceParameters; dropouts: number };
@@ -70,6 +71,7 @@ export class EncoderBuilder {
    * @param share another trace of the same encoder in the same graph, on other images: both have the same parameters,
    * which are listed by either
    * @param splits in train mode, groups of a batch's images that batch norm normalises apart
+   * @param devices in train mode, devices over whose images together batch norm takes its statistics
    * @param dropPath see {@linkcode EncoderBuilder.dropPath}; off without `dropoutSeed`
    * @param onEntry called with each entry of the state_dict as it is declared
    */
@@ -82,6 +84,7 @@ export class EncoderBuilder {
       dropoutSeed,
       share,
       splits = 1,
+      devices = 1,
       dropPath = 0,
       onEntry,
     }: {
@@ -90,6 +93,7 @@ export class EncoderBuilder {
       dropoutSeed?: Tensor;
       share?: EncoderBuilder;
       splits?: number;
+      devices?: number;
       dropPath?: number;
       onEntry?: (entry: StateEntry) => void;
     } = {},
@@ -104,6 +108,7 @@ export class EncoderBuilder {
     this.#maxWeightBytes = maxWeightBytes;
     this.#splits = splits;
     this.#onEntry = onEntry;
+    this.#devices = devices;
     this.#dropoutSeed = mode === "train" ? dropoutSeed : undefined;
   }
 
@@ -244,10 +249,11 @@ export class EncoderBuilder {
     const running = ["running_mean", "running_var"].map((name) =>
       this.#vector(`${norm.key}.${name}`, norm.channels, "running")
     );
-    const splits = this.#splits;
+    const [splits, devices] = [this.#splits, this.#devices];
     const statistics = this.graph.applyAll(batchStatistics, [y, ...running], {
       momentum: norm.momentum,
       splits,
+      devices,
     });
     const affine = ["weight", "bias"].map((name) => this.#vector(`${norm.key}.${name}`, norm.channels));
     return this.graph.apply(batchNorm, [y, ...affine, ...statistics, ...extra], {
@@ -255,6 +261,7 @@ export class EncoderBuilder {
       activation,
       residual: residual !== undefined,
       splits,
+      devices,
     });
   }
 

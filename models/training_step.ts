@@ -18,7 +18,13 @@ import {
   updateLossScale,
 } from "../kernels/ops/loss_scale/loss_scale.ts";
 import { movingAverage } from "../kernels/ops/moving_average/moving_average.ts";
-import { type BufferRange, Program, runPrograms } from "../kernels/program.ts";
+import {
+  type BufferRange,
+  type GatheredRows,
+  Program,
+  runPrograms,
+  runSegments,
+} from "../kernels/program.ts";
 import { makeSchedule, type Schedule } from "../kernels/schedule.ts";
 import { SubmissionTimer } from "../kernels/submission_timer.ts";
 import type { DeviceParameter } from "./encoder_layers.ts";
@@ -91,14 +97,6 @@ export interface OptimizerOptions {
   hasStats?: boolean;
 }
 
-/** Rows that every device of a run is to have of all of them. */
-export interface GatheredRows {
-  /** This device's. */
-  from: BufferRange;
-  /** All devices', one behind the other in their order. */
-  to: GPUBuffer;
-}
-
 /** What devices exchange with every batch, besides gradients. */
 export interface ExchangedResults {
   /** Float32s that become their sums over all devices. */
@@ -106,7 +104,7 @@ export interface ExchangedResults {
   rows: readonly GatheredRows[];
 }
 
-/** What happens to the gradients between the first part and the third, with other devices for example. */
+/** What happens to the gradients between the first part and the third, with other devices for example; and within the first. */
 export interface GradientExchange {
   /**
    * Changes the gradients in their buffers. The step's first part has been submitted before.
@@ -114,6 +112,8 @@ export interface GradientExchange {
    * @param gradients none where the batch is not the last one of its step
    */
   exchange(gradients: readonly GPUBuffer[], results: ExchangedResults): Promise<void>;
+  /** Writes what all devices have of something that a step stops for: statistics of batch norm over all of them. */
+  gather?(rows: GatheredRows): Promise<void>;
 }
 
 const NO_RESULTS: ExchangedResults = { sums: [], rows: [] };
@@ -387,6 +387,11 @@ export class TrainingStep implements Disposable {
     this.#buffers = buffers;
     this.#exchange = exchange;
     this.#control = optimizer.control && buffers.get(optimizer.control);
+    if (this.#waits && exchange?.gather === undefined) {
+      throw new Error(
+        `${programs[0].label}: expected an exchange that gathers, as the step waits for other devices`,
+      );
+    }
     this.#gradients = stores.flatMap((store) =>
       store.segments(optimizer.sums === undefined ? GRADIENT : SUM)
     );
@@ -464,6 +469,11 @@ export class TrainingStep implements Disposable {
     return this.programs[0];
   }
 
+  /** Whether the first part stops for what other devices compute. */
+  get #waits(): boolean {
+    return this.gradientProgram.segments.length > 1;
+  }
+
   /** The buffer of a tensor that outlives a step. */
   bufferOf(tensor: Tensor): GPUBuffer {
     return this.#buffers.get(tensor)!;
@@ -511,8 +521,12 @@ export class TrainingStep implements Disposable {
     const last = endsStep ? [...takesStats ? this.#norms.map(({ program }) => program) : [], optimizer] : [];
     const exchanges = endsStep || results.sums.length + results.rows.length > 0;
     if (this.#exchange === undefined || !exchanges) return void submit([...programs, ...last]);
+    const exchange = this.#exchange;
+    const finished = () =>
+      exchange.exchange(endsStep ? this.#gradients : [], results).then(() => submit(last));
+    if (this.#waits) return runSegments(this.#gpu, programs, (rows) => exchange.gather!(rows)).then(finished);
     runPrograms(this.#gpu, programs);
-    return this.#exchange.exchange(endsStep ? this.#gradients : [], results).then(() => submit(last));
+    return finished();
   }
 
   /** Reads what the step that was just submitted tells of itself; later ones may follow before it is here. */

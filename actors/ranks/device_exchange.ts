@@ -1,6 +1,6 @@
 /** The exchange of a training step with those of the other processes of a run. */
 import type { Gpu } from "../../kernels/gpu.ts";
-import type { BufferRange } from "../../kernels/program.ts";
+import type { BufferRange, GatheredRows } from "../../kernels/program.ts";
 import { readStaging } from "../../kernels/readback.ts";
 import type { ExchangedResults, GradientExchange as StepExchange } from "../../models/training_step.ts";
 import type { GradientExchange } from "../messages.ts";
@@ -72,11 +72,7 @@ export class DeviceExchange implements StepExchange, Disposable {
     this.agreed = { save: agreed[0] > 0, stop: agreed[1] > 0 };
     this.wishes = { save: false, stop: false };
     for (const bucket of small.slice(0, sums.length)) this.#write(bucket, await this.#sum(bucket));
-    for (const [i, { to }] of rows.entries()) {
-      const all = await this.#exchange.ask("gather", small[sums.length + i].values, PATIENCE);
-      small[sums.length + i].values = new Float32Array(small[sums.length + i].bytes / 4);
-      this.#gpu.device.queue.writeBuffer(to, 0, all);
-    }
+    for (const [i, { to }] of rows.entries()) await this.#gather(small[sums.length + i], to);
     // While one bucket is being summed, the next one comes from the device.
     const summed: Promise<void>[] = [];
     for (const bucket of buckets) {
@@ -85,6 +81,21 @@ export class DeviceExchange implements StepExchange, Disposable {
       summed.push(this.#sum(bucket).then((values) => this.#write(bucket, values)));
     }
     await Promise.all(summed);
+  }
+
+  /** Gathers rows while a step is computed. */
+  async gather({ from, to }: GatheredRows): Promise<void> {
+    const bucket = this.#bucketOf(from);
+    this.#copyToHost([bucket]);
+    await this.#read(bucket);
+    await this.#agree([0]);
+    await this.#gather(bucket, to);
+  }
+
+  async #gather(bucket: Bucket, to: BufferRange): Promise<void> {
+    const all = await this.#exchange.ask("gather", bucket.values, PATIENCE);
+    bucket.values = new Float32Array(bucket.bytes / 4);
+    this.#gpu.device.queue.writeBuffer(to.buffer, to.offset, all);
   }
 
   /** Gives this rank's buffers the contents that rank 0's have. */

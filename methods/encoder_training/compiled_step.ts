@@ -1,9 +1,9 @@
 /** A compiled training step, and the way back of its results: what the steps of all methods that train an encoder have. */
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { Tensor } from "../../kernels/graph.ts";
+import type { GatheredRows } from "../../kernels/program.ts";
 import {
   type BatchInGroup,
-  type GatheredRows,
   type GradientExchange,
   type GradientGraph,
   isLast,
@@ -24,6 +24,8 @@ export class CompiledStep implements Disposable {
   readonly #accumulate: number;
   readonly #exchanged: readonly Tensor[];
   readonly #results: ResultReader;
+  /** The exchange of the last batch. */
+  #submitted: Promise<void> | undefined;
 
   private constructor(
     gpu: Gpu,
@@ -80,7 +82,14 @@ export class CompiledStep implements Disposable {
       finish(encoder, group);
       read = this.#results.encode(encoder, group, takesStats);
     }, { sums: this.#exchanged.map((tensor) => this.training.gradientProgram.rangeOf(tensor)), rows });
+    this.#submitted = submitted;
     return submitted === undefined ? read!() : submitted.then(() => read());
+  }
+
+  /** Reads an output of the last batch (padded device layout), when all that computes it has been submitted. */
+  async read(output: Tensor): Promise<Float32Array<ArrayBuffer>> {
+    await this.#submitted?.catch(() => {}); // who submitted the batch is told
+    return await this.training.gradientProgram.read(output);
   }
 
   /** Frees the device's memory. */

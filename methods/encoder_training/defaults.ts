@@ -20,6 +20,7 @@ export const ENCODER_TRAINING_DEFAULTS = {
   imageSize: 224,
   maxPixels: DEFAULT_MAX_PIXELS,
   evalResize: "auto",
+  syncBn: false,
   checkpointActivations: false,
   maxRestarts: 5,
   knnK: 200,

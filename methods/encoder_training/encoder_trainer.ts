@@ -196,6 +196,7 @@ export class EncoderTraining<
       head: encoder.head,
       batch: rowsOf(options.batchSize, ranks),
       ranks: ranks?.size,
+      syncBn: options.syncBn,
       imageSize: options.imageSize,
       queueSize: method.queue(options).size,
       checkpointActivations: options.checkpointActivations,

@@ -6,10 +6,10 @@ import type { Gpu } from "../../kernels/gpu.ts";
 import { readBuffer } from "../../kernels/readback.ts";
 import { padTo4 } from "../../kernels/graph.ts";
 import { padRows, unpadRows } from "../../kernels/layout.ts";
-import type { BufferRange } from "../../kernels/program.ts";
+import type { BufferRange, GatheredRows } from "../../kernels/program.ts";
 import { QueueSimilarities } from "../../models/queue_similarities.ts";
 import { ringPieces } from "../../models/ring.ts";
-import type { BatchInGroup, GatheredRows } from "../../models/training_step.ts";
+import type { BatchInGroup } from "../../models/training_step.ts";
 
 /** Options for {@linkcode KeyQueue}. */
 export interface KeyQueueOptions {
@@ -89,7 +89,8 @@ export class KeyQueue implements Disposable {
 
   /** What {@linkcode encodeEnqueue} needs of all devices, where there are several. */
   gathers(embeddings: BufferRange): GatheredRows[] {
-    return this.#gathered === undefined ? [] : [{ from: embeddings, to: this.#gathered }];
+    if (this.#gathered === undefined) return [];
+    return [{ from: embeddings, to: { buffer: this.#gathered, offset: 0, bytes: this.#gathered.size } }];
   }
 
   /**

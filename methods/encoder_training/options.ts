@@ -25,6 +25,8 @@ export interface EncoderTrainingOptions extends TrainingOptions, StepOptions {
   saveEvery: SaveInterval | null;
   /** Number of newest checkpoints to keep; 0 for all. */
   keep: number;
+  /** Take batch norm's statistics over the images of all ranks; over a rank's own otherwise. */
+  syncBn: boolean;
   /** Recompute the encoder's activations in the backward pass instead of storing them: less memory, more time. */
   checkpointActivations: boolean;
   /** Kernel tuning of the adapter, from `tuneAdapter`; `null` for the defaults of its kind. */

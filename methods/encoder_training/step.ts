@@ -17,6 +17,8 @@ export interface EncoderStepOptions extends OptimizedStepOptions {
   batch: number;
   /** Devices that each have as many of every batch; 1 where it is left out. */
   ranks?: number;
+  /** Take statistics of batch norm over the images of all `ranks`, which needs an exchange that gathers. */
+  syncBn?: boolean;
   /** Side of the square images, in pixels. */
   imageSize: number;
   /** Rows of the queue; a multiple of the batch. */

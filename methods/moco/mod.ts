@@ -49,8 +49,15 @@ const LEAST_OF_GROUP = 8;
  *
  * @throws {UserError} that says which numbers would do
  */
-export function checkSplits({ bnSplits, batchSize }: Pick<PretrainOptions, "bnSplits" | "batchSize">): void {
+export function checkSplits(
+  { bnSplits, syncBn, batchSize }: Pick<PretrainOptions, "bnSplits" | "syncBn" | "batchSize">,
+): void {
   if (bnSplits === 1) return;
+  if (syncBn) {
+    throw new UserError(
+      `--sync-bn normalises the images of all ranks together, and --bn-splits ${bnSplits} those of a rank in groups; use one of them`,
+    );
+  }
   if (batchSize % bnSplits === 0 && batchSize / bnSplits >= LEAST_OF_GROUP) return;
   const fits = Array.from({ length: Math.floor(batchSize / LEAST_OF_GROUP) }, (_, i) => i + 1)
     .filter((splits) => batchSize % splits === 0);

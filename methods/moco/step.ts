@@ -80,6 +80,7 @@ function traceStep(options: MocoStepOptions): TracedStep {
     const builder = new EncoderBuilder(graph, "train", {
       ...options.dropoutSeed !== undefined && { dropoutSeed },
       splits,
+      devices: options.syncBn ? options.ranks : 1,
       dropPath: name === "query" ? dropPath : 0, // as DINO's teacher, the key encoder drops no branches
     });
     const { source, images } = traceImages(graph, input, batch, imageSize);
@@ -216,7 +217,7 @@ export class MocoStep implements EncoderStep {
 
   async #readRows(embedding: Tensor): Promise<Float32Array<ArrayBuffer>> {
     const { batch, head: { dimension } } = this.#options;
-    return unpadRows(await this.#step.training.gradientProgram.read(embedding), [batch, dimension]);
+    return unpadRows(await this.#step.read(embedding), [batch, dimension]);
   }
 
   /**

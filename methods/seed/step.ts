@@ -111,6 +111,7 @@ function traceStep(options: StudentStepOptions): TracedStep {
   const { tokenTemperature = temperature, tokenWeight = 1 } = options;
   const graph = new Graph();
   const dropoutSeed = graph.source("dropout seed", [2], "u32");
+  const devices = options.syncBn ? options.ranks : 1;
   const withDropout = options.dropoutSeed === undefined ? {} : { dropoutSeed };
 
   // The student runs once over each set of views, so that batch norm sees batches of their own.
@@ -119,7 +120,7 @@ function traceStep(options: StudentStepOptions): TracedStep {
     const { source, images } = traceImages(graph, input, rows, size);
     const teacher = graph.source(`teacher embeddings${name}`, [rows, 1, 1, head.dimension]);
     const queue = graph.source(`queue${name}`, [1, 1, padTo4(queueSize), head.dimension]);
-    const builder = new EncoderBuilder(graph, "train", { ...withDropout, share, dropPath });
+    const builder = new EncoderBuilder(graph, "train", { ...withDropout, share, dropPath, devices });
     const outputs = encoder.trace(builder, images, head);
     const embedding = graph.apply(l2Normalize, [outputs.embedding], {});
     // Small views are compared by their embeddings alone.
@@ -239,7 +240,7 @@ export class StudentStep implements EncoderStep {
   async readEmbeddings(): Promise<Float32Array<ArrayBuffer>> {
     const { batch, head } = this.#options;
     const [{ embedding }] = this.#sets;
-    return unpadRows(await this.#step.training.gradientProgram.read(embedding), [batch, head.dimension]);
+    return unpadRows(await this.#step.read(embedding), [batch, head.dimension]);
   }
 
   /**

@@ -271,7 +271,7 @@ for (const [name, options] of Object.entries(VARIANTS)) {
       const sizes: number[][] = [];
       const exchange: GradientExchange = {
         async exchange(gradients) {
-          sizes.push(gradients.map(({ size }) => size));
+          if (gradients.length > 0) sizes.push(gradients.map(({ size }) => size));
           const values = await Promise.all(gradients.map((buffer) => readBuffer(gpu, buffer)));
           for (const [i, buffer] of gradients.entries()) {
             assert(new Float32Array(values[i]).some((value) => value !== 0), "there are gradients");

@@ -7,10 +7,13 @@
  *
  * A batch may be split: its images are then normalised in groups, each by statistics of its own, as those of several devices
  * are. The kernels are the same, and run over the images of one group after the other.
+ *
+ * Or it is a part of one that several devices share, each with as many images: statistics and the sums of the gradient are then
+ * those of all devices (`torch.nn.SyncBatchNorm`). Each device's are gathered, and combined as those of its own parts are.
  */
 import { expectShape, type Lowering, type Op, rowsAndVec4s, type Tensor } from "../../graph.ts";
 import { rowsPerInvocation } from "../../pixel_strips.ts";
-import { combineStatistics, cutRows, rowSums, type RowSumText } from "../../row_sums.ts";
+import { combineStatistics, cutRows, type RowParts, rowSums, type RowSumText } from "../../row_sums.ts";
 import {
   ARE_FINITE,
   f32,
@@ -24,7 +27,7 @@ import {
 import { type Activation, activationWgsl, keepsZero } from "../activation/activation.ts";
 import { add } from "../add/add.ts";
 import { chunkRows } from "../channel_sum/channel_sum.ts";
-import { sumPairs } from "../sum_partials/sum_partials.ts";
+import { sumPairs, sumPartials } from "../sum_partials/sum_partials.ts";
 import applyWgsl from "./batch_norm.wgsl" with { type: "text" };
 import gradientInputWgsl from "./batch_norm_gradient_input.wgsl" with { type: "text" };
 import gradientSumsWgsl from "./batch_norm_gradient_sums.wgsl" with { type: "text" };
@@ -38,6 +41,14 @@ export interface BatchStatisticsAttributes {
   momentum?: number;
   /** Groups of images with statistics of their own; one where it is left out. */
   splits?: number;
+  /** Devices whose images have statistics together; one where it is left out. */
+  devices?: number;
+}
+
+/** Fails where a device's groups would be apart from each other and not from those of other devices. */
+function refuseSharedGroups(op: string, splits: number, devices: number): void {
+  if (splits === 1 || devices === 1) return;
+  throw new Error(`${op}: a batch that ${devices} devices share is not split into ${splits} groups too`);
 }
 
 /** The images of each group, in turn: a part of a tensor's first dimension. */
@@ -56,7 +67,8 @@ export const batchStatistics: Op<BatchStatisticsAttributes> = {
   name: "batch_statistics",
   hasEffect: true,
 
-  shape([x, ...running], { momentum, splits = 1 }) {
+  shape([x, ...running], { momentum, splits = 1, devices = 1 }) {
+    refuseSharedGroups("batch_statistics", splits, devices);
     if (x.shape[0] % splits !== 0) {
       throw new Error(`batch_statistics: ${x.shape[0]} images are not ${splits} groups of one size`);
     }
@@ -73,67 +85,94 @@ export const batchStatistics: Op<BatchStatisticsAttributes> = {
   // The gradient of the normalisation accounts for its statistics.
   gradient: () => [undefined],
 
-  lower(lowering, node, { momentum = 0, splits = 1 }) {
+  lower(lowering, node, { momentum = 0, splits = 1, devices = 1 }) {
     const [x, ...running] = node.inputs;
     for (const [i, group] of groupsOf(lowering, x, splits).entries()) {
       // The first group forgets for all of them.
-      const moves = { keep: i === 0 ? 1 - Math.fround(momentum) : 1, momentum: momentum / splits };
-      lowerStatistics(lowering, [group, ...running], node.outputs[i], moves);
+      const keep = i === 0 ? 1 - Math.fround(momentum) : 1;
+      lowerStatistics(lowering, group, node.outputs[i], {
+        ...{ running, keep, momentum: momentum / splits },
+        devices,
+      });
     }
   },
 };
 
+/** How running statistics follow those of a group. */
+interface Moves {
+  running: readonly Tensor[];
+  /** What they keep of themselves, and take of the group's. */
+  keep: number;
+  momentum: number;
+}
+
 /** Statistics of one group, and its part in the running ones. */
 function lowerStatistics(
   lowering: Lowering,
-  [x, ...running]: readonly Tensor[],
+  x: Tensor,
   statistics: Tensor,
-  { keep, momentum }: { keep: number; momentum: number },
+  { devices, ...moves }: Moves & { devices: number },
 ): void {
   const { rows, vec4s } = rowsAndVec4s(x);
+  const { isSoftware } = lowering.target;
+  const { perChunk, chunks } = chunkRows(rows);
+  const parts = isSoftware ? { perPart: perChunk, parts: chunks } : cutRows(rows, vec4s);
+  const scratch = (parts: number) =>
+    lowering.scratch({ shape: [parts, 2, x.shape.at(-1)!] }, "partial statistics");
+  const partial = scratch(parts.parts);
+  lowering.dispatch({
+    label: "batch_statistics",
+    ...isSoftware
+      ? {
+        source: LINEAR_MAIN + WITH_NAN + chunkWgsl,
+        uniforms: uniforms(rows, vec4s, parts.perPart, parts.parts),
+        workgroups: linearWorkgroups(parts.parts * vec4s, LINEAR_SIZE),
+      }
+      : rowSums(rows, vec4s, parts, PART_STATISTICS),
+    bindings: [x, partial],
+  });
+  if (devices === 1) return lowerCombined(lowering, rows, parts, partial, statistics, moves);
+  const [own, all] = [scratch(1), scratch(devices)];
+  lowerCombined(lowering, rows, parts, partial, own);
+  lowering.gather(own, all);
+  lowerCombined(lowering, devices * rows, { perPart: rows, parts: devices }, all, statistics, moves);
+}
+
+/**
+ * Mean and variance of all parts of some rows; or where nothing follows them, mean and squared deviations as of a part of
+ * more rows.
+ */
+function lowerCombined(
+  lowering: Lowering,
+  rows: number,
+  parts: RowParts,
+  partial: Tensor,
+  combined: Tensor,
+  moves?: Moves,
+): void {
+  const { vec4s } = rowsAndVec4s(partial);
+  const { running, keep, momentum } = moves ?? { running: [], keep: 1, momentum: 0 };
   const moveRunning = running.length === 0 ? KEEP_RUNNING : ARE_FINITE + moveRunningWgsl;
   // PyTorch refuses a single row; here its variance is taken as it is.
   const runningWords = [f32(keep), f32(momentum), f32(rows / Math.max(1, rows - 1))];
-  const scratch = (parts: number) =>
-    lowering.scratch({ shape: [parts, 2, x.shape.at(-1)!] }, "partial statistics");
-  if (!lowering.target.isSoftware) {
-    const parts = cutRows(rows, vec4s);
-    const partial = scratch(parts.parts);
-    lowering.dispatch({
-      label: "batch_statistics",
-      ...rowSums(rows, vec4s, parts, PART_STATISTICS),
-      bindings: [x, partial],
-    });
-    lowering.dispatch({
-      label: "batch_statistics combine",
-      ...combineStatistics(rows, vec4s, parts, {
+  const second = moves === undefined ? "variance * f32(p.rows)" : "variance";
+  lowering.dispatch({
+    label: "batch_statistics combine",
+    ...lowering.target.isSoftware
+      ? {
+        source: LINEAR_MAIN + moveRunning + combineWgsl.replace("/* second */ variance", second),
+        uniforms: uniforms(rows, vec4s, parts.perPart, parts.parts, ...runningWords),
+        workgroups: linearWorkgroups(vec4s, LINEAR_SIZE),
+      }
+      : combineStatistics(rows, vec4s, parts, {
         declarations: moveRunning,
         params: "keep: f32, momentum: f32, unbias: f32",
         words: runningWords,
         store: `statistics[vec4_index] = mean;
-    statistics[p.vec4s + vec4_index] = variance;
+    statistics[p.vec4s + vec4_index] = ${second};
     move_running(vec4_index, mean, variance);`,
       }),
-      bindings: [partial, statistics, ...running],
-    });
-    return;
-  }
-  const { perChunk, chunks } = chunkRows(rows);
-  const partial = scratch(chunks);
-  const words = [rows, vec4s, perChunk, chunks];
-  lowering.dispatch({
-    label: "batch_statistics",
-    source: LINEAR_MAIN + WITH_NAN + chunkWgsl,
-    bindings: [x, partial],
-    uniforms: uniforms(...words),
-    workgroups: linearWorkgroups(chunks * vec4s, LINEAR_SIZE),
-  });
-  lowering.dispatch({
-    label: "batch_statistics combine",
-    source: LINEAR_MAIN + moveRunning + combineWgsl,
-    bindings: [partial, statistics, ...running],
-    uniforms: uniforms(...words, ...runningWords),
-    workgroups: linearWorkgroups(vec4s, LINEAR_SIZE),
+    bindings: [partial, combined, ...running],
   });
 }
 
@@ -161,6 +200,8 @@ export interface BatchNormAttributes {
   residual: boolean;
   /** Groups of images with statistics of their own; one where it is left out. */
   splits?: number;
+  /** Devices whose images have statistics together; one where it is left out. */
+  devices?: number;
 }
 
 /**
@@ -170,7 +211,8 @@ export interface BatchNormAttributes {
 export const batchNorm: Op<BatchNormAttributes> = {
   name: "batch_norm",
 
-  shape(inputs, { residual, activation, splits = 1 }) {
+  shape(inputs, { residual, activation, splits = 1, devices = 1 }) {
+    refuseSharedGroups("batch_norm", splits, devices);
     const [x, , , statistics] = inputs;
     if (!keepsZero(activation) || (residual && activation !== undefined && activation !== "relu")) {
       throw new Error(`batch_norm: ${activation} is to be applied as an op of its own`);
@@ -194,7 +236,7 @@ export const batchNorm: Op<BatchNormAttributes> = {
   endsBlock: ({ residual }) => residual,
 
   gradient(graph, node, [dy]) {
-    const { epsilon, activation, residual, splits = 1 } = node.attributes as BatchNormAttributes;
+    const { epsilon, activation, residual, splits = 1, devices = 1 } = node.attributes as BatchNormAttributes;
     const [x, gamma, beta] = node.inputs;
     const statistics = node.inputs.slice(3, 3 + splits);
     // Whether a ReLU let a value pass is seen from its output; other slopes are computed again from x.
@@ -203,7 +245,7 @@ export const batchNorm: Op<BatchNormAttributes> = {
     const [dx, dgamma, dbeta, dz] = graph.applyAll(
       batchNormGradient,
       [x, gamma, dy!, ...statistics, ...extra],
-      { epsilon, activation, keepMasked, splits },
+      { epsilon, activation, keepMasked, splits, devices },
     );
     return [dx, dgamma, dbeta, ...statistics.map(() => undefined), keepMasked ? dz : dy];
   },
@@ -237,6 +279,8 @@ interface BatchNormGradientAttributes {
   keepMasked: boolean;
   /** Groups of images with statistics of their own. */
   splits: number;
+  /** Devices whose images have statistics together. */
+  devices: number;
 }
 
 /** WGSL of dz: a ReLU's slope is seen from its output, others' from z, which is computed again. */
@@ -302,7 +346,7 @@ const batchNormGradient: Op<BatchNormGradientAttributes> = {
 function lowerGradient(
   lowering: Lowering,
   node: { inputs: readonly Tensor[]; outputs: readonly Tensor[] },
-  { epsilon, activation, keepMasked }: BatchNormGradientAttributes,
+  { epsilon, activation, keepMasked, devices }: BatchNormGradientAttributes,
 ): void {
   const [x, statistics, gamma, dy, ...extra] = node.inputs;
   const [dx, dgamma, dbeta, ...dz] = node.outputs;
@@ -344,14 +388,33 @@ function lowerGradient(
     bindings: [x, statistics, dy, partial, ...forSums],
   });
   sumPairs(lowering, "batch_norm_gradient totals", partial, chunks, [dgamma, dbeta]);
+  const totals = devices === 1 ? [dgamma, dbeta] : gatherTotals(lowering, partial, chunks, devices);
   lowering.dispatch({
     label: "batch_norm_gradient input",
     source: prelude +
       extra.map(() => storage(8, behind === "relu" ? "y" : "beta")).join("") +
       (keepMasked ? storage(8 + extra.length, "kept", "read_write") : "") +
-      withSlope(gradientInputWgsl).replace("/* keep dz */", keepMasked ? "kept[at] = dz;" : ""),
-    bindings: [x, statistics, gamma, dy, dgamma, dbeta, dx, ...extra, ...dz],
+      withSlope(gradientInputWgsl).replace("/* keep dz */", keepMasked ? "kept[at] = dz;" : "")
+        .replace("/* of all devices */", devices === 1 ? "" : `* ${devices}u`),
+    bindings: [x, statistics, gamma, dy, ...totals, dx, ...extra, ...dz],
     uniforms: uniforms(rows, vec4s, perInvocation, f32(epsilon)),
     workgroups: linearWorkgroups(Math.ceil(rows / perInvocation) * vec4s, LINEAR_SIZE),
   });
+}
+
+/** The sums of the gradient over the images of all devices, of parts of this one's: what dx depends on. */
+function gatherTotals(
+  lowering: Lowering,
+  partial: Tensor,
+  chunks: number,
+  devices: number,
+): [Tensor, Tensor] {
+  const [, pair, channels] = partial.shape;
+  const scratch = (shape: number[]) => lowering.scratch({ shape }, "gradient sums of all devices");
+  const [own, all] = [scratch([pair, channels]), scratch([devices, pair, channels])];
+  const totals: [Tensor, Tensor] = [scratch([channels]), scratch([channels])];
+  sumPartials(lowering, partial, chunks, own);
+  lowering.gather(own, all);
+  sumPairs(lowering, "batch_norm_gradient totals", all, devices, totals);
+  return totals;
 }

@@ -14,7 +14,7 @@ fn invocation(i: u32) {
   let first = block * p.rows_per_invocation;
   if (first >= p.rows) { return; }
   // dx = gamma / s * (dz - mean(dz) - xhat * mean(dz * xhat)), s the standard deviation, xhat = (x - mean) / s
-  let count = f32(p.rows);
+  let count = f32(p.rows /* of all devices */);
   let mean = statistics[vec4_index];
   let inverse = 1.0 / sqrt(statistics[p.vec4s + vec4_index] + p.epsilon);
   let scale = gamma[vec4_index] * inverse;

@@ -18,6 +18,6 @@ fn invocation(vec4_index: u32) {
   }
   let variance = squares / count;
   statistics[vec4_index] = mean;
-  statistics[p.vec4s + vec4_index] = variance;
+  statistics[p.vec4s + vec4_index] = /* second */ variance;
   move_running(vec4_index, mean, variance);
 }

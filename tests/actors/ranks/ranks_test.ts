@@ -71,38 +71,40 @@ async function runRanks(
   return { losses, contents: await contentsOf(checkpoint), checkpoint };
 }
 
-const CASES: Readonly<Record<string, Partial<DistillOptions>>> = {
+const PLAIN: Readonly<Record<string, Partial<DistillOptions>>> = {
   "plain steps": {},
   "accumulated, clipped steps": { accumulate: 2, clipGrad: 0.05 },
   "steps with small views": { smallViews: 2, smallSize: 16 },
 };
 
-for (const [name, changes] of Object.entries(CASES)) {
-  Deno.test(`2 and 4 ranks take the ${name} of a run by itself, without batch norm`, async () => {
-    using folder = new RunFolder(24);
-    const runBy = (size: number) =>
-      runRanks(
-        folder.options(`${size}`, {
-          studentArch: "normless",
-          plugins: [NORMLESS],
-          batchSize: 8,
-          queue: 32,
-          ...changes,
-        }),
-        size,
-      );
-    const alone = await runBy(1);
-    assertEquals(alone.losses.length, 3);
-    for (const size of [2, 4]) {
-      const { losses, contents } = await runBy(size);
-      assert(relativeError(losses, alone.losses) < 1e-6, `losses ${losses}, not ${alone.losses}`);
-      assertEquals([...contents.keys()], [...alone.contents.keys()]);
-      for (const [key, values] of contents) {
-        const error = relativeError(values, alone.contents.get(key)!);
-        assert(error < 1e-5, `${key}: ${error}`);
+/** The encoder without batch norm; and the one with it, whose statistics are then of all ranks. */
+const CASES: Readonly<Record<string, [Partial<DistillOptions>, typeof PLAIN]>> = {
+  "without batch norm": [{ studentArch: "normless", plugins: [NORMLESS] }, PLAIN],
+  "with --sync-bn": [{ syncBn: true }, {
+    ...PLAIN,
+    "steps of activations that are computed again": { checkpointActivations: true },
+  }],
+};
+
+for (const [encoder, [student, variants]] of Object.entries(CASES)) {
+  for (const [name, changes] of Object.entries(variants)) {
+    Deno.test(`2 and 4 ranks take the ${name} of a run by itself, ${encoder}`, async () => {
+      using folder = new RunFolder(24);
+      const runBy = (size: number) =>
+        runRanks(folder.options(`${size}`, { batchSize: 8, queue: 32, ...student, ...changes }), size);
+      const alone = await runBy(1);
+      assertEquals(alone.losses.length, 3);
+      for (const size of [2, 4]) {
+        const { losses, contents } = await runBy(size);
+        assert(relativeError(losses, alone.losses) < 1e-6, `losses ${losses}, not ${alone.losses}`);
+        assertEquals([...contents.keys()], [...alone.contents.keys()]);
+        for (const [key, values] of contents) {
+          const error = relativeError(values, alone.contents.get(key)!);
+          assert(error < 1e-5, `${key}: ${error}`);
+        }
       }
-    }
-  });
+    });
+  }
 }
 
 Deno.test("2 ranks pretrain as one by itself, without batch norm", async () => {

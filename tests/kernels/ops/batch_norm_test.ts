@@ -1,13 +1,25 @@
-import { assertAlmostEquals } from "@std/assert";
+import { assertAlmostEquals, assertEquals, assertLess, assertThrows } from "@std/assert";
+import { differentiate } from "../../../kernels/autodiff.ts";
+import type { Gpu } from "../../../kernels/gpu.ts";
 import { Graph } from "../../../kernels/graph.ts";
 import { padRows, unpadRows } from "../../../kernels/layout.ts";
 import { batchNorm, batchStatistics } from "../../../kernels/ops/batch_norm/batch_norm.ts";
-import { Program } from "../../../kernels/program.ts";
+import { Program, runSegments } from "../../../kernels/program.ts";
 import type { Activation } from "../../../kernels/ops/activation/activation.ts";
-import { asHardware, checkOp, KINDS, randomValues, withGpu } from "../check_op.ts";
+import {
+  asHardware,
+  checkOp,
+  KINDS,
+  randomValues,
+  relativeError,
+  weightedSum,
+  withGpu,
+} from "../check_op.ts";
+import { type Gather, gatherOnOne } from "../devices.ts";
 import { ACTIVATION_FUNCTIONS } from "./activation_functions.ts";
 
 const EPSILON = 1e-5;
+const MOMENTUM = 0.1;
 
 /** What was computed last: a difference changes one number, and by it the values of one channel alone. */
 let last: { activation?: Activation; inputs: Float64Array[]; y: Float64Array } | undefined;
@@ -250,3 +262,114 @@ for (const [kind, as] of KINDS) {
       }
     }));
 }
+
+/** Shape and kind of a normalisation that devices share. */
+interface Shared {
+  shape: readonly number[];
+  activation: Activation | undefined;
+  residual: boolean;
+}
+
+/** What a device computes of its share of a batch; values and gradients of the images are in the order of the batch. */
+async function normalizeShare(
+  gpu: Gpu,
+  { shape: [images, ...map], activation, residual }: Shared,
+  { index, devices, gather }: { index: number; devices: number; gather: Gather },
+): Promise<
+  { images: Record<string, Float32Array>; channels: Record<string, Float32Array>; segments: number }
+> {
+  const shape = [images / devices, ...map];
+  const channels = [map[2]];
+  const graph = new Graph();
+  const source = (name: string, of: readonly number[]) => [name, graph.source(name, of)] as const;
+  const [x, dy, addend] = ["x", "dy", "residual"].map((name) => source(name, shape));
+  const [gamma, beta, mean, variance] = ["gamma", "beta", "mean", "variance"].map((name) =>
+    source(name, channels)
+  );
+  const statistics = graph.apply(batchStatistics, [x[1], mean[1], variance[1]], {
+    momentum: MOMENTUM,
+    devices,
+  });
+  const extra = residual ? [addend[1]] : [];
+  const attributes = { epsilon: EPSILON, activation, residual, devices };
+  const y = graph.apply(batchNorm, [x[1], gamma[1], beta[1], statistics, ...extra], attributes);
+  const loss = graph.apply(weightedSum, [y, dy[1]], {});
+  const wanted = [x, gamma, beta, ...residual ? [addend] : []];
+  const gradients = differentiate(graph, loss, wanted.map(([, tensor]) => tensor));
+  const outputs = [
+    ...[["y", y], ["statistics", statistics], mean, variance] as const,
+    ...wanted.map(([name], i) => [`gradient of ${name}`, gradients[i]] as const),
+  ];
+  const inputs = [x, dy, gamma, beta, mean, variance, ...residual ? [addend] : []];
+  using program = await Program.compile(gpu, {
+    label: "test",
+    graph,
+    inputs: inputs.map(([, tensor]) => tensor),
+    outputs: outputs.map(([, tensor]) => tensor),
+  });
+  for (const [name, tensor] of inputs) {
+    const isOfImages = tensor.shape.length === 4;
+    const values = randomValues(name, isOfImages ? [images, ...map] : channels, 3);
+    const share = values.length / (isOfImages ? devices : 1);
+    const first = isOfImages ? index * share : 0;
+    program.write(tensor, padRows(values.subarray(first, first + share), tensor.shape));
+  }
+  await runSegments(gpu, [program], gather);
+  const found = { images: {}, channels: {}, segments: program.segments.length };
+  for (const [name, tensor] of outputs) {
+    const values = unpadRows(await program.read(tensor), tensor.shape);
+    Object.assign(tensor.shape.length === 4 ? found.images : found.channels, { [name]: values });
+  }
+  return found;
+}
+
+// For GPUs the second has several parts on each device, and the last more vec4s than a workgroup takes side by side.
+for (
+  const [[kind, as], shape, devices] of KINDS.flatMap((kind) =>
+    ([[[6, 4, 4, 17], 3], [[6, 33, 17, 5], 2], [[4, 1, 1, 130], 4]] as const).map((of) =>
+      [kind, ...of] as const
+    )
+  )
+) {
+  for (const [activation, residual] of [[undefined, false], ["relu", true], ["swish", false]] as const) {
+    const title = `batchNorm [${shape}] of ${devices} devices, ${kind}${residual ? " + residual" : ""}${
+      activation ? ` + ${activation}` : ""
+    }`;
+    Deno.test(`${title} is that of the whole batch, and so are its gradients and running statistics`, () =>
+      withGpu(async (opened) => {
+        const gpu = as(opened);
+        const run = (devices: number) =>
+          Promise.all(
+            gatherOnOne(gpu, devices).map((gather, index) =>
+              normalizeShare(gpu, { shape, activation, residual }, { index, devices, gather })
+            ),
+          );
+        const [whole] = await run(1);
+        const shares = await run(devices);
+        assertEquals([whole, ...shares].map(({ segments }) => segments), [1, ...shares.map(() => 3)]);
+        for (const [name, expected] of Object.entries(whole.images)) {
+          const found = shares.flatMap(({ images }) => [...images[name]]);
+          assertLess(relativeError(found, expected), 1e-5, name);
+        }
+        for (const [name, expected] of Object.entries(whole.channels)) {
+          const each = shares.map(({ channels }) => channels[name]);
+          // A device's gradients of weights are those of its own images.
+          const found = name.startsWith("gradient")
+            ? [each.reduce((sum, values) => sum.map((value, i) => value + values[i]))]
+            : each;
+          for (const values of found) assertLess(relativeError(values, expected), 1e-5, name);
+        }
+      }));
+  }
+}
+
+Deno.test("batchNorm refuses groups of a batch that devices share, and a run that would not wait for them", () =>
+  withGpu(async (gpu) => {
+    const graph = new Graph();
+    const x = graph.source("x", [4, 4, 4, 4]);
+    const both = { splits: 2, devices: 2 };
+    assertThrows(() => graph.applyAll(batchStatistics, [x], both), Error, "not split into 2 groups too");
+    const statistics = graph.apply(batchStatistics, [x], { devices: 2 });
+    using program = await Program.compile(gpu, { label: "test", graph, inputs: [x], outputs: [statistics] });
+    assertThrows(() => program.run(), Error, "test: a run waits for other devices; use runSegments()");
+  }));

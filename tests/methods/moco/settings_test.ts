@@ -200,9 +200,14 @@ Deno.test("a pretraining does with each of its settings what is done by hand: tw
   }));
 
 Deno.test("--bn-splits that do not split a batch are refused, with those that do", () => {
-  for (const [bnSplits, batchSize] of [[1, 4], [2, 16], [8, 64]]) checkSplits({ bnSplits, batchSize });
+  for (const [bnSplits, batchSize] of [[1, 4], [2, 16], [8, 64]]) {
+    checkSplits({ bnSplits, batchSize, syncBn: false });
+  }
   for (const [bnSplits, fits] of [[3, "1, 2, 4"], [8, "1, 2, 4"]] as const) {
-    const { message } = assertThrows(() => checkSplits({ bnSplits, batchSize: 32 }), UserError);
+    const { message } = assertThrows(
+      () => checkSplits({ bnSplits, batchSize: 32, syncBn: false }),
+      UserError,
+    );
     assertEquals(
       message,
       `--bn-splits ${bnSplits} does not split --batch-size 32 into equal groups of at least 8 images; use --bn-splits ${fits}`,
