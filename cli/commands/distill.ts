@@ -68,7 +68,8 @@ function sayRecipe(recipe: string, options: Record<string, unknown>, { say }: Pi
   }
 }
 
-async function main(): Promise<void> {
+/** Does what the command line says; returns the exit code, nothing for 0. */
+export async function main(): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parseDistillFlags(Deno.args, {
     encoders: studentNames(),

@@ -256,7 +256,8 @@ export function describeFindings(
   }).join("\n");
 }
 
-async function main(): Promise<number> {
+/** Does what the command line says; returns the exit code, nothing for 0. */
+export async function main(): Promise<number> {
   await loadPlugin(ownArguments(Deno.args));
   const command = parseDoctorFlags(Deno.args, { encoders: studentNames(), teachers: teacherNames() });
   if (command.help !== undefined) {

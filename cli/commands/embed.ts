@@ -98,7 +98,8 @@ async function describeNeighbours(
   return [`sheet      ${sheet}`, ...lines];
 }
 
-async function main(): Promise<void> {
+/** Does what the command line says; returns the exit code, nothing for 0. */
+export async function main(): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parseEmbedFlags(Deno.args, { encoders: encoderNames() });
   if (command.help !== undefined) return console.log(command.help);

@@ -12,7 +12,8 @@ import { CountProgress } from "../terminal/count_progress.ts";
 import { runMain } from "../terminal/run_main.ts";
 import { formatTable } from "../terminal/table.ts";
 
-async function main(): Promise<void> {
+/** Does what the command line says; returns the exit code, nothing for 0. */
+export async function main(): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parseKnnFlags(Deno.args, { encoders: encoderNames() });
   if (command.help !== undefined) return console.log(command.help);

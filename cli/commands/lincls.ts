@@ -60,7 +60,8 @@ async function fineTune(command: Command<"finetune">): Promise<void> {
   });
 }
 
-async function main(): Promise<void> {
+/** Does what the command line says; returns the exit code, nothing for 0. */
+export async function main(): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parseLinclsFlags(Deno.args, { encoders: encoderNames() });
   if (command.help !== undefined) return console.log(command.help);

@@ -38,7 +38,8 @@ const WORDING: Wording<PretrainOptions> = {
   }),
 };
 
-async function main(): Promise<void> {
+/** Does what the command line says; returns the exit code, nothing for 0. */
+export async function main(): Promise<void> {
   await loadPlugin(Deno.args);
   const command = parsePretrainFlags(Deno.args, { encoders: encoderNames() });
   if (command.help !== undefined) return console.log(command.help);
