@@ -5,10 +5,11 @@
 import { TextLineStream } from "@std/streams/text-line-stream";
 import { pathToFileURL } from "node:url";
 import { setOneThread } from "../../actors/one_thread.ts";
-import { reportError } from "../../cli/terminal/run_main.ts";
+import { guardConsole, reportError } from "../../cli/terminal/run_main.ts";
 import { END } from "./run_program.ts";
 
 setOneThread(true);
+const printError = guardConsole();
 for await (
   const line of Deno.stdin.readable.pipeThrough(new TextDecoderStream()).pipeThrough(new TextLineStream())
 ) {
@@ -20,7 +21,7 @@ for await (
     code = await main() ?? 0;
   } catch (error) {
     const report = reportError(error);
-    console.error(report.text);
+    printError(report.text);
     code = report.code;
   }
   const end = new TextEncoder().encode(`${END}${code}\n`);
